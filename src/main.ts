@@ -39,7 +39,7 @@ const deps: Deps = {
   },
   serve: async (opts) => (await import("./daemon/serve-command.ts")).runServe(opts, self),
   offline: async (opts) => (await import("./daemon/offline.ts")).openOffline(opts, self),
-  verifyFile: async (file, against) => (await import("./daemon/offline.ts")).verifyFile(file, against),
+  verifyFile: async (file, against) => (await import("./daemon/verify-file.ts")).verifyFile(file, against),
   async builtin(name) {
     const { builtins } = await import("./builtin/index.ts");
     await builtins[name](version);
@@ -50,4 +50,4 @@ const deps: Deps = {
 };
 
 const { enter } = await import("./cli/entry.ts");
-process.exitCode = await enter(program, process.argv.slice(2), deps, self);
+process.exitCode = await enter(program, process.argv.slice(2), deps, version);

@@ -1,3 +1,4 @@
+import { capture } from "./capture.ts";
 import { binary, paths, quote } from "./demo.ts";
 
 // Prints how to use the demo once its daemon answers; ends when the daemon ends.
@@ -43,12 +44,7 @@ function curl(url: string, key: string): string {
 
 /** One line per managed server: its state, and why it is not ready. */
 async function servers(): Promise<string> {
-  const child = Bun.spawn([binary, "servers", "list", "--json"], {
-    stdin: "ignore",
-    stdout: "pipe",
-    stderr: "pipe",
-  });
-  const [out, err, code] = await Promise.all([child.stdout.text(), child.stderr.text(), child.exited]);
+  const { out, err, code } = await capture([binary, "servers", "list", "--json"]);
   if (code !== 0) return `the servers could not be listed: ${err.trim()}`;
   const list = JSON.parse(out) as { servers: { id: string; state: string; tools: number; reason: string | null }[] };
   return list.servers

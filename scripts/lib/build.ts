@@ -2,6 +2,7 @@ import { createHash } from "node:crypto";
 import { existsSync, statSync } from "node:fs";
 import { mkdir, rename, rm } from "node:fs/promises";
 import { join } from "node:path";
+import { capture } from "./capture.ts";
 
 export const root = join(import.meta.dir, "../..");
 const dist = join(root, "dist");
@@ -78,13 +79,7 @@ export async function ensureBinary(): Promise<string> {
 /** The output of a binary's `--version`, or why it cannot run here. */
 async function tryVersion(binary: string): Promise<{ version: string } | { why: string }> {
   try {
-    const child = Bun.spawn([binary, "--version"], {
-      stdout: "pipe",
-      stderr: "pipe",
-      stdin: "ignore",
-      timeout: 20_000,
-    });
-    const [out, err, code] = await Promise.all([child.stdout.text(), child.stderr.text(), child.exited]);
+    const { out, err, code } = await capture([binary, "--version"], { timeout: 20_000 });
     if (code === 0) return { version: out.trim() };
     return { why: `exit code ${code}: ${err.trim().slice(0, 200)}` };
   } catch (error) {

@@ -3,24 +3,15 @@ import { chmod, mkdir } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { ensureBinary, stale } from "./build.ts";
+import { type Captured, capture } from "./capture.ts";
 import { binary, home, paths, quote, readConfig, shortSocket } from "./demo.ts";
 
 // Everything `scripts/start` needs before the daemon: binary, configuration, free port, key and .mcpgw/env.
 
 const env: Record<string, string> = { MCPGW_CONFIG: paths.config, MCPGW_STATE: paths.state };
 
-type Ran = { readonly out: string; readonly err: string; readonly code: number };
-
-async function run(args: readonly string[]): Promise<Ran> {
-  const child = Bun.spawn([binary, ...args], {
-    env: { ...process.env, ...env },
-    stdin: "ignore",
-    stdout: "pipe",
-    stderr: "pipe",
-  });
-  const [out, err, code] = await Promise.all([child.stdout.text(), child.stderr.text(), child.exited]);
-  return { out, err, code };
-}
+const run = (args: readonly string[]): Promise<Captured> =>
+  capture([binary, ...args], { env: { ...process.env, ...env } });
 
 /** Runs dist/mcpgw on the demo's files. If that fails, this process ends with its message. */
 async function mcpgw(...args: string[]): Promise<string> {

@@ -74,18 +74,16 @@ export function originsIn(text: string): Iterable<string> {
   return text.matchAll(note).map(([, origin = ""]) => origin);
 }
 
-/** Every checkpoint in a text, in order; anything else in the text is skipped. */
-export function parseCheckpoints(text: string, publicKey: Uint8Array | null): FoundCheckpoint[] {
-  return [...eachCheckpoint(text, publicKey, () => true)];
-}
-
-/** Like `parseCheckpoints`, one at a time; signatures are checked only for origins that are `wanted`. */
-export function* eachCheckpoint(
+/**
+ * Every checkpoint in a text whose origin is `wanted`, in order; anything else in the text is skipped. Signatures, which
+ * take time, are checked one at a time.
+ */
+export function* parseCheckpoints(
   text: string,
-  publicKey: Uint8Array | null,
-  wanted: (origin: string) => boolean,
+  publicKey: Uint8Array,
+  wanted: (origin: string) => boolean = () => true,
 ): Generator<FoundCheckpoint> {
-  const key = publicKey && publicKeyObject(publicKey);
+  const key = publicKeyObject(publicKey);
   for (const [, origin = "", size = "", root = "", extension = "", signatures = ""] of text.matchAll(note)) {
     if (!wanted(origin)) continue;
     const body = Buffer.from(`${origin}\n${size}\n${root}\n${extension}`);
@@ -95,7 +93,7 @@ export function* eachCheckpoint(
       size: Number(size),
       root: Uint8Array.fromBase64(root),
       at: Number.isNaN(at) ? null : at,
-      signed: key !== null && publicKey !== null && signedBy(body, signatures, origin, publicKey, key),
+      signed: signedBy(body, signatures, origin, publicKey, key),
     };
   }
 }
@@ -111,14 +109,9 @@ function signedBy(body: Buffer, lines: string, name: string, publicKey: Uint8Arr
 }
 
 /** C2SP key id: the first four bytes of SHA-256(name ‖ LF ‖ 0x01 ‖ key). */
-function keyId(name: string, publicKey: Uint8Array): Uint8Array {
+export function keyId(name: string, publicKey: Uint8Array): Uint8Array {
   const hasher = new Bun.CryptoHasher("sha256");
   return new Uint8Array(hasher.update(`${name}\n\u0001`).update(publicKey).digest()).slice(0, 4);
-}
-
-/** Key id of a chain's signer, hex, as checkpoint records name it. */
-export function keyIdText(origin: string, publicKey: Uint8Array): string {
-  return keyId(origin, publicKey).toHex();
 }
 
 function publicKeyObject(raw: Uint8Array): KeyObject {

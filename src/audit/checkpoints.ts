@@ -4,7 +4,7 @@ import type { Logger } from "../core/log.ts";
 import { type Anchor, type AuditStore, StoreBusy } from "../core/store.ts";
 import { answered } from "./answered.ts";
 import { hashBytes, hashText } from "./chain.ts";
-import { keyIdText, originOf, signCheckpoint, type SigningKey } from "./checkpoint.ts";
+import { keyId, originOf, signCheckpoint, type SigningKey } from "./checkpoint.ts";
 import type { Change } from "./draft.ts";
 import type { Frontier } from "./merkle.ts";
 import type { AuditOptions } from "./options.ts";
@@ -165,7 +165,7 @@ export class Checkpoints {
     // The checkpoint's own record does not make the next one due.
     [this.#fresh, this.#signed, this.#signedAt] = [-1, size, clock.mono()];
     this.#saveAnchor({ size, note, frontier: frontier.save(), settled: settled() });
-    const key = keyIdText(this.#origin, keyPair.publicKey);
+    const key = keyId(this.#origin, keyPair.publicKey).toHex();
     record({ type: "checkpoint", actor: "system", facts: { size, root: root.toBase64(), key, from } });
     for (const file of this.#files()) this.#pending.set(file, { note, size, at });
   }

@@ -44,14 +44,14 @@ export class Drafts {
   readonly subjects: SubjectRow[] = [];
   readonly #clock: Clock;
   readonly #secrets: () => readonly string[];
-  /** The name that records use for an address. */
+  /** The pseudonyms of addresses. */
   readonly #names: BoundedMap<string>;
   #redactor: Redactor;
   #mode: string;
 
   constructor(options: RedactOptions, secrets: () => readonly string[], clock: Clock) {
     this.#clock = clock;
-    this.#names = createBoundedMap({ cap: maxNames, age: Infinity, clock });
+    this.#names = createBoundedMap({ cap: maxNames, clock });
     this.#secrets = secrets;
     this.#redactor = createRedactor(options, secrets);
     this.#mode = options.payloads;
@@ -99,7 +99,7 @@ export class Drafts {
     return { fields: this.#withFault({ ...fields, st: call.status, us: call.took }, call), payload };
   }
 
-  /** A subscription in one record: who asked for what, the decision, and that it was granted. */
+  /** A subscription or a notification in one record: who sent what, the decision, and that it was granted. */
   once(call: Call, facts: Facts): Draft {
     const { fields, payload } = this.#intent("call.end", call, undefined);
     return { fields: { ...fields, st: "ok", us: call.took, facts: safe(facts, this.#redactor) }, payload };
@@ -125,7 +125,7 @@ export class Drafts {
       answer === null
         ? { ad: sealed?.commitment, al: length, acut: shortened || undefined }
         : { rd: sealed?.commitment, rl: length, rcut: shortened || undefined };
-    const facts = { asks: request.method, outcome, ...(earlier && { of: earlier }) };
+    const facts = safe({ asks: request.method, outcome, ...(earlier && { of: earlier }) }, this.#redactor);
     const why = { rule: rule ?? undefined, reason: this.#shown(reason) };
     return { fields: { ...of, ...why, pay: this.#mode, facts, ...held }, payload: sealed };
   }
@@ -155,27 +155,23 @@ export class Drafts {
   }
 
   /** Where a request came from, without a personal address in it. */
-  source(source: Source): string {
-    const { transport, ip } = source;
+  source({ transport, ip, loopback }: Source): string {
     if (ip === null) return transport;
-    return `${transport}:${this.#names.get(ip) ?? this.#newName(ip, source.loopback)}`;
+    return `${transport}:${loopback ? ip : this.#pseudonym(ip)}`;
   }
 
-  #newName(ip: string, loopback: boolean): string {
-    if (!loopback && this.subjects.length >= maxWaiting) return unnamed;
-    const name = loopback ? ip : this.#pseudonym(ip);
-    this.#names.set(ip, name);
-    return name;
+  #pseudonym(ip: string): string {
+    const known = this.#names.get(ip);
+    if (known !== undefined) return known;
+    if (this.subjects.length >= maxWaiting) return unnamed;
+    const subject = createSubject(ip);
+    this.subjects.push(subject);
+    this.#names.set(ip, subject.id);
+    return subject.id;
   }
 
   #stamp(): { at: number; mono: number } {
     return { at: this.#clock.now(), mono: this.#clock.mono() };
-  }
-
-  #pseudonym(address: string): string {
-    const subject = createSubject(address);
-    this.subjects.push(subject);
-    return subject.id;
   }
 
   /** Who asked for what, and the decision: the fields that begin records and refusals share. */

@@ -3,7 +3,7 @@ import { readdir, stat } from "node:fs/promises";
 import { isAbsolute, resolve } from "node:path";
 import { setImmediate } from "node:timers/promises";
 import { answered, readAnswered, FileUnanswered } from "./answered.ts";
-import { eachCheckpoint, type FoundCheckpoint, originOf, originsIn, parsePublicKey } from "./checkpoint.ts";
+import { type FoundCheckpoint, originOf, originsIn, parseCheckpoints, parsePublicKey } from "./checkpoint.ts";
 import { installOf } from "./open.ts";
 import { checkpointFile, notedChains, publicKeyFile, readHead, textOf } from "./outside.ts";
 import type { OutsideCheckpoint, VerifyOptions } from "./verify.ts";
@@ -60,7 +60,7 @@ export async function gatherEvidence(given: EvidenceOptions): Promise<VerifyOpti
       return chain === "" ? found.startsWith(origin) : found === origin;
     };
     const before = checkpoints.length;
-    await collect(eachCheckpoint(note, publicKey, wanted), place, checkpoints);
+    await collect(parseCheckpoints(note, publicKey, wanted), place, checkpoints);
     const empty = checkpoints.length === before && !place.given && place.source !== beside;
     const foreign = origins.values().find((found) => chainOf(found, install) === null) ?? null;
     seen.push({ ...place, empty, foreign, own: origins.values().some((found) => chainOf(found, install) !== null) });

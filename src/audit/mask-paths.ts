@@ -1,3 +1,4 @@
+import { isJson } from "../core/json.ts";
 import { mark } from "../core/secret.ts";
 import {
   closeArray,
@@ -80,13 +81,4 @@ function below(paths: readonly MaskPath[], key: string): MaskPath[] {
 function endAt(text: string, at: number): number {
   const end = valueEnd(text, at);
   return end < 0 ? text.length : end;
-}
-
-function isJson(text: string): boolean {
-  try {
-    JSON.parse(text);
-    return true;
-  } catch {
-    return false;
-  }
 }

@@ -61,18 +61,20 @@ export function installOf(publicKey: Uint8Array): string {
 export async function openAudit(given: OpenAuditOptions): Promise<AuditBroker> {
   const { store, chain, clock, keyPair, log } = given;
   const dir = installDir(given.headsDir, given.install);
+  const origin = originOf(given.install, chain);
   // What the last process committed may not be on the disk yet.
   await store.sync();
   const last = store.last();
   checkFirst(store, chain, keyPair);
   const files = [checkpointFile(dir, chain), ...given.options.checkpoints.map(({ file }) => file)];
   const tails = await readTails(files, log);
-  const kept = newestIn(tails, originOf(given.install, chain), keyPair);
+  const kept = newestIn(tails, origin, keyPair);
   const head = await headAgainst(dir, chain, store, last);
   refuseOther(chain, last, [...head.against, ...checkpointsAgainst(kept, head.replaced ? -1 : (last?.seq ?? 0))]);
   warnOfForeign(given, tails);
   const anchor = store.anchor();
-  const frontier = await rebuild(store, originOf(given.install, chain), keyPair, last);
+  const saved = anchor && trusted(anchor, origin, keyPair, last);
+  const frontier = await extended(saved ?? createFrontier(), store);
   await publishKey(dir, given.install, keyPair);
 
   const broker = new AuditBroker({
@@ -150,8 +152,8 @@ async function readTails(files: readonly string[], log: Logger): Promise<Readonl
 function newestIn(tails: ReadonlyMap<string, string>, origin: string, key: SigningKey): Map<string, FoundCheckpoint> {
   const kept = new Map<string, FoundCheckpoint>();
   for (const [file, tail] of tails) {
-    const own = parseCheckpoints(tail, key.publicKey).filter((found) => found.signed && found.origin === origin);
-    const [newest] = own.sort((one, other) => other.size - one.size);
+    const own = parseCheckpoints(tail, key.publicKey, (found) => found === origin).filter(({ signed }) => signed);
+    const [newest] = [...own].sort((one, other) => other.size - one.size);
     if (newest) kept.set(file, newest);
   }
   return kept;
@@ -192,10 +194,8 @@ function refuseOther(chain: string, last: AuditRow | null, against: readonly str
 
 const pageRows = 5000;
 
-/** Merkle frontier of the whole chain, from the saved anchor where that can be trusted. */
-async function rebuild(store: AuditStore, origin: string, key: SigningKey, last: AuditRow | null): Promise<Frontier> {
-  const anchor = store.anchor();
-  const frontier = (anchor && trusted(anchor, origin, key, last)) ?? createFrontier();
+/** The Merkle frontier with all further records of the chain, which it checks. */
+async function extended(frontier: Frontier, store: AuditStore): Promise<Frontier> {
   let prev: Hash | null = null;
   for (;;) {
     const from = frontier.size() + 1;
@@ -213,6 +213,7 @@ async function rebuild(store: AuditStore, origin: string, key: SigningKey, last:
   }
 }
 
+/** The frontier of a saved anchor; null where no checkpoint of this chain is proof of it. */
 function trusted(anchor: Anchor, origin: string, key: SigningKey, last: AuditRow | null): Frontier | null {
   const [signed] = parseCheckpoints(anchor.note, key.publicKey);
   if (!signed?.signed || signed.origin !== origin || signed.size !== anchor.size) return null;

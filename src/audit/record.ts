@@ -63,7 +63,7 @@ export type Fields = {
 /** What is the same for every record of one run of one chain. */
 export type Stamp = { readonly chain: string; readonly boot: string; readonly node: string; readonly ver: string };
 
-/** What the writer of a chain adds to each record. */
+/** What the writer of a chain adds to each record; `t` is UTC, of which `timeOf` yields µs. */
 type Place = { readonly seq: number; readonly prev: string; readonly t: string };
 type Member = Exclude<keyof Fields, "at"> | keyof Stamp | keyof Place | "v";
 
@@ -254,21 +254,13 @@ function compile(of: Fields, stamp: Stamp): Form {
 }
 
 /** A record as read back; every field of `Fields` with the names it has on disk. */
-export type Recorded = Omit<Fields, "at" | "type"> & {
-  /** A `RecordType`, or a type that another version of this program wrote. */
-  readonly type: string;
-  readonly v: number;
-  readonly chain: string;
-  readonly seq: number;
-  readonly prev: string;
-  /** UTC, `timeOf` yields µs. */
-  readonly t: string;
-  readonly boot: string;
-  readonly node: string;
-  readonly ver: string;
-  /** Of a checkpoint: leaves covered, Merkle root (base64), key id, size of the checkpoint before it. */
-  readonly size?: number;
-};
+export type Recorded = Omit<Fields, "at" | "type"> &
+  Stamp &
+  Place & {
+    /** A `RecordType`, or a type that another version of this program wrote. */
+    readonly type: string;
+    readonly v: number;
+  };
 
 /** Parses a record that this program wrote; throws SyntaxError when the text is no JSON object. */
 export function readRecord(rec: string): Recorded {

@@ -22,20 +22,10 @@ export class KeyError extends Error {
 }
 
 /** One key of the keyring. */
-export type Entry = {
-  readonly id: string;
-  /** SHA-256 of the key, hex. */
-  readonly hash: string;
-  readonly name: string;
-  readonly consumerId: string;
-  readonly roles: readonly string[];
-  readonly enabled: boolean;
-  /** Epoch ms; null if unknown. */
+export type Entry = Omit<StoredKey, "perMinute" | "createdAt" | "revokedAt"> & {
+  /** Epoch ms; null for a key of the configuration. */
   readonly createdAt: number | null;
-  /** Epoch ms; null: never. */
-  readonly expiresAt: number | null;
   readonly rate: Rate | null;
-  readonly cidrs: readonly string[];
   /** Whether the key may be used from this address. */
   readonly allows: (ip: string) => boolean;
   readonly source: "config" | "store";
@@ -67,6 +57,9 @@ export function whyInert(key: string): string | null {
   return reason && `${reason}, so it is never accepted; create one with "mcpgw keys create"`;
 }
 
+/** A key that nobody has used yet. */
+const unused = { principal: null, controller: null, lost: null };
+
 /** An entry of a key in the configuration file. Throws KeyError. */
 export function fromOptions(options: KeyOptions): Entry {
   const { id, key, keyHash, consumerId, roles, enabled, expiresAt, cidrs } = options;
@@ -85,9 +78,7 @@ export function fromOptions(options: KeyOptions): Entry {
     source: "config",
     inert: key === undefined ? null : whyInert(key),
     revoked: false,
-    principal: null,
-    controller: null,
-    lost: null,
+    ...unused,
   };
 }
 
@@ -96,8 +87,7 @@ export function fromStored(key: StoredKey): Entry {
   const { perMinute, revokedAt, ...facts } = key;
   const rate = perMinute === null ? null : toRate(perMinute);
   const allows = compileCidrs(key.id, key.cidrs);
-  const life = { inert: null, revoked: revokedAt !== null, principal: null, controller: null, lost: null };
-  return { ...facts, rate, allows, source: "store", ...life };
+  return { ...facts, rate, allows, source: "store", inert: null, revoked: revokedAt !== null, ...unused };
 }
 
 /** Whether two entries with one id are the same key with the same rights, so that a reload can keep it. */

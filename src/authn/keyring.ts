@@ -12,19 +12,12 @@ import { Unsaved } from "./unsaved.ts";
 export type KeyState = "active" | "disabled" | "expired" | "revoked" | "inert";
 
 /** A key as `keys list` shows it; nothing in it is secret. */
-export type KeyInfo = {
-  readonly id: string;
-  readonly name: string;
-  readonly consumerId: string;
-  readonly roles: readonly string[];
-  readonly source: "config" | "store";
+export type KeyInfo = Pick<
+  Entry,
+  "id" | "name" | "consumerId" | "roles" | "source" | "createdAt" | "expiresAt" | "cidrs"
+> & {
   readonly state: KeyState;
-  /** Epoch ms; null for a key of the configuration. */
-  readonly createdAt: number | null;
-  /** Epoch ms. */
-  readonly expiresAt: number | null;
   readonly perMinute: number | null;
-  readonly cidrs: readonly string[];
   /** Why the key is inert; null if it is not. */
   readonly reason: string | null;
 };

@@ -1,6 +1,6 @@
 import type { Era, Span } from "../core/inbound.ts";
 import { editMembers, editObject, type Edits } from "../mcp/edit.ts";
-import { locate, type Member, members, quote } from "../mcp/json-text.ts";
+import { locate, mayHold, type Member, members, rawValue, stringAt, stringValue } from "../mcp/json-text.ts";
 import type { Thing } from "./things.ts";
 
 /** The URI on the wire for a server's own URI; null if it is the same. */
@@ -28,17 +28,16 @@ export function definitionText(
 
 /** The URI of the app that shows a tool's results, as its server wrote it; null if there is none. */
 export function appUri(text: string): string | null {
-  const meta = locate(text, 0, "_meta");
-  if (!meta) return null;
-  const place = placesOf(text.slice(...meta))[0];
-  return place ? stringAt(text.slice(...meta), place) : null;
+  const meta = rawValue(text, 0, "_meta") ?? "";
+  const [place] = placesOf(meta);
+  return place ? stringAt(meta, place) : null;
 }
 
 /** Removes the members that clients of the era must not see. */
 function toolEdits(text: string, all: readonly Member[], era: Era): Edits {
   const execution = valueOf(all, "execution");
   // Tasks of 2025-11-25 are not served, so this member stays only if it says that the tool has none.
-  const tasks = execution && !says(text.slice(...execution), "taskSupport", "forbidden") ? { execution: null } : {};
+  const tasks = execution && stringValue(text, execution[0], "taskSupport") !== "forbidden" ? { execution: null } : {};
   if (era === "modern") return tasks;
   const output = valueOf(all, "outputSchema");
   const input = valueOf(all, "inputSchema");
@@ -47,15 +46,9 @@ function toolEdits(text: string, all: readonly Member[], era: Era): Edits {
     ...tasks,
     // Before 2026-07-28 structured content had to be an object; for one tool with another type clients refuse the whole
     // list.
-    ...(output && !says(text.slice(...output), "type", "object") && { outputSchema: null }),
+    ...(output && stringValue(text, output[0], "type") !== "object" && { outputSchema: null }),
     ...(headers && { inputSchema: headers }),
   };
-}
-
-/** Whether a member of an object is this string. */
-function says(text: string, key: string, value: string): boolean {
-  const span = locate(text, 0, key);
-  return span !== null && stringAt(text, span) === value;
 }
 
 /**
@@ -63,15 +56,14 @@ function says(text: string, key: string, value: string): boolean {
  * lead.
  */
 function withoutHeaders(schema: string): string {
-  const properties = locate(schema, 0, "properties");
+  const properties = rawValue(schema, 0, "properties");
   const edits: Record<string, string | null> = { "x-mcp-header": null };
-  if (properties) {
-    const text = schema.slice(...properties);
-    const inner = members(text).flatMap(({ key, value }): [string, string][] => {
-      const below = text.slice(...value);
+  if (properties !== null) {
+    const inner = members(properties).flatMap(({ key, value }): [string, string][] => {
+      const below = properties.slice(...value);
       return below.startsWith("{") && below.includes("x-mcp-header") ? [[key, withoutHeaders(below)]] : [];
     });
-    if (inner.length > 0) edits["properties"] = editObject(text, Object.fromEntries(inner));
+    if (inner.length > 0) edits["properties"] = editObject(properties, Object.fromEntries(inner));
   }
   return editObject(schema, edits);
 }
@@ -92,7 +84,7 @@ export function metaEdit(meta: string, rewrite: Rewrite): Edits {
  * The positions where a `_meta` names its app, in the order of the text: under the present key and under the older one.
  */
 function placesOf(meta: string): Span[] {
-  if (!meta.includes("resourceUri")) return [];
+  if (!mayHold(meta, "resourceUri")) return [];
   const ui = locate(meta, 0, "ui");
   const inner = ui && locate(meta, ui[0], "resourceUri");
   const found = [inner, locate(meta, 0, "ui/resourceUri")].filter((span) => span !== null);
@@ -101,9 +93,4 @@ function placesOf(meta: string): Span[] {
 
 function valueOf(all: readonly Member[], key: string): Span | null {
   return all.find((member) => member.key === key)?.value ?? null;
-}
-
-/** The string at a position; null if there is another value. */
-export function stringAt(text: string, [start, end]: Span): string | null {
-  return text.charCodeAt(start) === quote ? String(JSON.parse(text.slice(start, end))) : null;
 }

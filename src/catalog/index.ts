@@ -1,3 +1,4 @@
+import { isFor, type Viewer } from "../core/audience.ts";
 import { type Call, type Kind, kinds, type Route } from "../core/call.ts";
 import type { Clock } from "../core/clock.ts";
 import { Failure } from "../core/failure.ts";
@@ -37,11 +38,13 @@ export type CatalogInit = {
   /** Outlives the catalogs that are built on it. */
   readonly handedOut: HandedOut;
   /** The catalog before this one. Unchanged routes are reused, and with them everything that others keep by route. */
-  readonly previous?: Catalog | undefined;
+  readonly previous: Catalog | null;
 };
 
 /** Builds the catalog of what all servers offer now. A catalog never changes; if a server does, a new one is built. */
 export const createCatalog = (init: CatalogInit): Catalog => new CompiledCatalog(init);
+
+type Client = Pick<Viewer, "session" | "input">;
 
 type ByCanonical = Readonly<Record<ListName, ReadonlyMap<string, Thing>>>;
 
@@ -56,6 +59,8 @@ class CompiledCatalog implements Catalog {
   readonly #cursors: Cursors;
   readonly #texts: Texts;
   readonly #views = createViews();
+  /** The sessions that are shown tools of their own. */
+  readonly #apart: ReadonlySet<string>;
 
   constructor({ previous, ...init }: CatalogInit) {
     const configured = new Set([ownServer, ...init.servers.map(({ id }) => id)]);
@@ -69,6 +74,7 @@ class CompiledCatalog implements Catalog {
     this.#byCanonical = mapLists(
       (list) => new Map(things[list].map((thing) => [thing.route.canonical, thing] as const)),
     );
+    this.#apart = new Set(things.tools.flatMap(({ route }) => [...(route.tool?.shownTo?.sessions ?? [])]));
     const whole = wholeScope({ servers: listings.map(({ server }) => server), things, missing });
     this.#whole = whole;
     const toolsets = before === null ? new Map<string, Scope>() : before.#toolsets;
@@ -138,7 +144,8 @@ class CompiledCatalog implements Catalog {
   list(call: Call, who: Principal, list: ListName): string {
     const { source, inbound } = call;
     const scope = this.#scope(call.scope);
-    const view = this.#view(who, source, scope, list, inputKey(call.capabilities));
+    const input = inputKey(call.capabilities);
+    const view = this.#view(who, source, scope, list, { session: call.session?.id ?? null, input });
     const { things } = view;
     const start = this.#cursors.start(who.id, list, scope?.id ?? "", things, inbound.params.cursor);
     const end = start + this.#init.page;
@@ -158,9 +165,9 @@ class CompiledCatalog implements Catalog {
     return `{"${list}":[${items}]${next}${lacks && `,"_meta":{"${omittedKey}":${lacks}}`}}`;
   }
 
-  shown(who: Principal, source: Source, scope: string | null, group: ListGroup): string {
+  shown(who: Principal, source: Source, scope: string | null, group: ListGroup, session: string | null = null): string {
     const of = (each: ListName): string => {
-      const view = this.#view(who, source, this.#scope(scope), each);
+      const view = this.#view(who, source, this.#scope(scope), each, { session, input: null });
       return view.text("print", () =>
         Bun.hash(view.things.map((thing) => this.#texts.print(thing)).join(" ")).toString(36),
       );
@@ -171,15 +178,16 @@ class CompiledCatalog implements Catalog {
       .join(" ");
   }
 
-  instructions(scope: string | null, who?: Principal, source?: Source): string | null {
+  isApart(session: string): boolean {
+    return this.#apart.has(session);
+  }
+
+  instructions(scope: string | null, who: Principal, source: Source): string | null {
     const { listings, policy } = this.#init;
     const endpoint = this.#scope(scope);
     if (!endpoint) return null;
-    const seen = (server: string): boolean => !who || kinds.some((kind) => reaches(policy, who, source, kind, server));
-    return instructionsOf(
-      endpoint,
-      listings.filter(({ server }) => seen(server)),
-    );
+    const seen = listings.filter(({ server }) => kinds.some((kind) => reaches(policy, who, source, kind, server)));
+    return instructionsOf(endpoint, seen);
   }
 
   outgoing(route: Route, result: string, who: Principal): string {
@@ -214,18 +222,19 @@ class CompiledCatalog implements Catalog {
     return made;
   }
 
-  /**
-   * The caller's view of a list. With `input` (see `inputKey`), tools that are shown only to other clients are left
-   * out.
-   */
-  #view(who: Principal, source: Source, scope: Scope | null, list: ListName, input: string | null = null): View {
+  /** The caller's view of a list, without the tools that are shown only to others. */
+  #view(who: Principal, source: Source, scope: Scope | null, list: ListName, { session, input }: Client): View {
     const { policy } = this.#init;
-    const shows = ({ tool }: Route): boolean => input === null || tool?.shownTo?.has(input) !== false;
+    const viewer = { principal: who.id, session, input };
+    const apart = session !== null && this.#apart.has(session) ? session : "";
     return this.#views.get(
       who,
       policy.placeOf(source),
-      `${list} ${scope?.id ?? "?"} ${list === "tools" ? input : ""}`,
-      () => (scope?.things[list] ?? []).filter(({ route }) => shows(route) && policy.lists(who, route, source)),
+      `${list} ${scope?.id ?? "?"} ${list === "tools" ? `${input} ${apart}` : ""}`,
+      () =>
+        (scope?.things[list] ?? []).filter(
+          ({ route }) => isFor(route.tool?.shownTo, viewer) && policy.lists(who, route, source),
+        ),
     );
   }
 
@@ -241,7 +250,7 @@ class CompiledCatalog implements Catalog {
   #choose(call: Call, who: Principal, kind: Kind, name: string): Route | null {
     const scope = this.#scope(call.scope);
     if (!scope || kind === "extension") return null;
-    if (kind === "tool") return scope.named("tools", name);
+    if (kind === "tool") return this.#tool(scope, name, { principal: who.id, session: call.session?.id ?? null });
     if (kind === "prompt") return scope.named("prompts", name);
     const template = call.inbound.method === "completion/complete" ? this.#resources.template(name) : null;
     if (template) return scope.admitsAll(template) ? template : null;
@@ -255,6 +264,12 @@ class CompiledCatalog implements Catalog {
       throw ambiguous(name, [seen, ...more]);
     }
     return first ?? (call.inbound.method === "completion/complete" ? null : this.#unnamed(scope, name, who));
+  }
+
+  /** The tool of this name; null if only other callers' instances offer it. */
+  #tool(scope: Scope, name: string, caller: Omit<Viewer, "input">): Route | null {
+    const route = scope.named("tools", name);
+    return route && isFor(route.tool?.shownTo, { ...caller, input: null }) ? route : null;
   }
 
   /**

@@ -23,13 +23,8 @@ function whyEmpty(listing: Listing, list: ListName): string | null {
 }
 
 /** Whether a caller may use anything of this kind from a server. */
-export const reaches = (
-  policy: Policy,
-  who: Principal,
-  source: Source | undefined,
-  kind: Kind,
-  server: string,
-): boolean => policy.lists(who, anyOf(kind, server), source);
+export const reaches = (policy: Policy, who: Principal, source: Source, kind: Kind, server: string): boolean =>
+  policy.lists(who, anyOf(kind, server), source);
 
 type Asked = { readonly policy: Policy; readonly who: Principal; readonly source: Source; readonly list: ListName };
 
@@ -38,7 +33,8 @@ type Asked = { readonly policy: Policy; readonly who: Principal; readonly source
  * policy would show this caller, and servers on which the caller has any right. Limited in size: it is a hint where to
  * look.
  */
-export function omittedText(scope: Scope, listings: readonly Listing[], { policy, who, source, list }: Asked): string {
+export function omittedText(scope: Scope, listings: readonly Listing[], asked: Asked): string {
+  const { policy, who, source, list } = asked;
   const down = listings.flatMap((listing) => {
     const reason = scope.servers.has(listing.server) ? whyEmpty(listing, list) : null;
     const seen = reason !== null && reaches(policy, who, source, lists[list].kind, listing.server);
@@ -46,7 +42,7 @@ export function omittedText(scope: Scope, listings: readonly Listing[], { policy
   });
   const entries: string[] = [];
   let characters = 0;
-  for (const { reason, ...rest } of [...down, ...things(scope, { policy, who, source, list })]) {
+  for (const { reason, ...rest } of [...down, ...things(scope, asked)]) {
     const entry = JSON.stringify({ ...rest, reason: cut(reason, most.reason) });
     characters += entry.length + 1;
     if (entries.length === most.entries || characters > most.characters) break;
@@ -58,7 +54,8 @@ export function omittedText(scope: Scope, listings: readonly Listing[], { policy
 type Reason = { readonly server: string; readonly name: string; readonly reason: string };
 
 function* things(scope: Scope, { policy, who, source, list }: Asked): Iterable<Reason> {
-  const isTheirs = (missing: Missing): boolean => missing.list === list && policy.lists(who, missing.route, source);
+  const isTheirs = ({ route, personal, ...missing }: Missing): boolean =>
+    missing.list === list && !personal && policy.lists(who, route, source);
   for (const missing of scope.missing) {
     const { server, name } = missing.route;
     if (isTheirs(missing)) yield { server, name: cut(name, 200), reason: missing.told };

@@ -1,8 +1,8 @@
 import type { Route } from "../core/call.ts";
 import type { Span } from "../core/inbound.ts";
-import { elements, locate, members, openArray, openObject } from "../mcp/json-text.ts";
+import { elements, locate, mayHold, members, openArray, openObject, stringAt, stringValue } from "../mcp/json-text.ts";
 import { editMembers } from "../mcp/edit.ts";
-import { metaEdit, stringAt, type Rewrite } from "./definition.ts";
+import { metaEdit, type Rewrite } from "./definition.ts";
 import type { HandedOut } from "./handed-out.ts";
 import type { Resources } from "./resources.ts";
 import { explicitUri } from "./uris.ts";
@@ -21,7 +21,7 @@ export type Receiver = { readonly who: string; readonly resources: Resources; re
  * remembered, with its server, for the receiver.
  */
 export function outgoingText(route: Route, text: string, to: Receiver): string {
-  if (!text.includes('"uri"') && !text.includes("resourceUri")) return text;
+  if (!text.includes('"uri"') && !mayHold(text, "resourceUri")) return text;
   let noted = 0;
   const note = (uri: string): void => {
     if (noted++ < mostNoted) to.handedOut.remember(to.who, route.server, uri);
@@ -48,7 +48,7 @@ export function routeBelow({ server, name, wire }: Route, uri: string, to: Recei
 
 /** The `_meta` of a result may name an app too. */
 function withApp(text: string, wireOf: Rewrite): string {
-  if (!text.includes("resourceUri")) return text;
+  if (!mayHold(text, "resourceUri")) return text;
   const all = members(text);
   const meta = all.find(({ key }) => key === "_meta")?.value;
   const edits = meta ? metaEdit(text.slice(...meta), wireOf) : {};
@@ -103,10 +103,9 @@ function blocks(text: string, at: number): Span[] {
 }
 
 function inBlock(text: string, at: number): Span[] {
-  const type = locate(text, at, "type");
-  const name = type && text.slice(...type);
-  if (name === '"resource_link"') return uriOf(text, at);
-  const resource = name === '"resource"' ? locate(text, at, "resource") : null;
+  const type = stringValue(text, at, "type");
+  if (type === "resource_link") return uriOf(text, at);
+  const resource = type === "resource" ? locate(text, at, "resource") : null;
   return resource ? uriOf(text, resource[0]) : [];
 }
 

@@ -3,9 +3,9 @@ import { compileGlob } from "../core/glob.ts";
 import { ownServer, splitCanonical } from "../core/name.ts";
 import { type ListName, mapLists } from "../core/lists.ts";
 import { compileUriGlob, readingsOf, readingsOfTemplate } from "../core/uri-readings.ts";
-import { others, skeleton } from "./names.ts";
+import { holder, others, skeleton } from "./names.ts";
 import type { ToolsetOptions } from "./options.ts";
-import { byWire, type Missing, missingOf, type Thing, type Things } from "./things.ts";
+import { byWire, isPersonal, type Missing, missingOf, type Thing, type Things } from "./things.ts";
 
 /** What one endpoint offers: everything, one server's things, or those of a toolset. */
 export type Scope = {
@@ -66,7 +66,7 @@ export function serverScope(whole: Scope, id: string): Scope {
 
 /** The scope of a toolset: what it includes and does not exclude, partly renamed. */
 export function toolsetScope(whole: Scope, options: ToolsetOptions, before: Scope | null): Scope {
-  const { admits, admitsAll } = selector(options);
+  const { isServer, admits, admitsAll } = selector(options);
   const collided: Missing[] = [];
   const things = mapLists((list) => {
     const chosen = whole.things[list].filter(({ route }) => admits(route));
@@ -74,7 +74,7 @@ export function toolsetScope(whole: Scope, options: ToolsetOptions, before: Scop
   });
   return scopeOf({
     id: options.id,
-    servers: new Set([...whole.servers].filter(serverSelector(options))),
+    servers: new Set([...whole.servers].filter(isServer)),
     description: options.description ?? null,
     things,
     missing: [...whole.missing.filter(({ route }) => admits(route)), ...collided],
@@ -97,6 +97,7 @@ function renamed(
   const named = chosen.map((thing) => renameOne(thing, rename, known));
   const kept: Thing[] = [];
   for (const group of Map.groupBy(named, ({ route }) => skeleton(route.wire)).values()) {
+    const holds = holder(group, ({ route }) => isPersonal(route.tool));
     const all = group.map(({ route }) => route.canonical);
     for (const [index, thing] of group.entries()) {
       const { server, name } = thing.route;
@@ -104,8 +105,8 @@ function renamed(
         reason: `toolset ${id}: its name cannot be told from that of ${others(all, index)}; rename one`,
         told: "its name cannot be told from another's",
       };
-      if (group.length === 1) kept.push(thing);
-      else collided.push(missingOf(list, server, name, why));
+      if (thing === holds) kept.push(thing);
+      else collided.push({ ...missingOf(list, server, name, why), personal: isPersonal(thing.route.tool) });
     }
   }
   return kept.toSorted(byWire);
@@ -143,19 +144,15 @@ function compileSelection(text: string): Selection {
   };
 }
 
-function selector({ include, exclude }: ToolsetOptions): Pick<Scope, "admits" | "admitsAll"> {
+function selector({ include, exclude }: ToolsetOptions) {
   const included = include.map(compileSelection);
   const excluded = exclude.map(compileSelection);
   const leads = (route: Route, some: boolean): boolean =>
     included.some(({ takes }) => takes(route) ?? some) && !excluded.some(({ takes }) => takes(route) ?? !some);
   // A template is offered if some of its URIs are selected. A URI with several readings has to pass with all of them.
   return {
-    admits: (route) => leads(route, route.template === true),
-    admitsAll: (route) => leads(route, false),
+    isServer: (server: string) => included.some((each) => each.isServer(server)),
+    admits: (route: Route) => leads(route, route.template === true),
+    admitsAll: (route: Route) => leads(route, false),
   };
-}
-
-function serverSelector({ include }: ToolsetOptions): (server: string) => boolean {
-  const included = include.map(compileSelection);
-  return (server) => included.some(({ isServer }) => isServer(server));
 }

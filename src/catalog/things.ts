@@ -5,7 +5,7 @@ import type { Prefix } from "../core/options.ts";
 import type { Hidden, Validator } from "../core/ports.ts";
 import type { Listing } from "../core/upstream.ts";
 import { headerNames } from "../mcp/headers.ts";
-import { assignNames, type Named, type Why } from "./names.ts";
+import { assignNames, type Candidate as NameCandidate, type Named, type Why } from "./names.ts";
 import type { NamesOptions } from "./options.ts";
 import { assignUris } from "./uris.ts";
 
@@ -13,7 +13,13 @@ import { assignUris } from "./uris.ts";
 export type Thing = { readonly route: Route; readonly text: string };
 
 /** One thing that is not offered. Its route is the one it would have had, so that policy can say who may know of it. */
-export type Missing = Hidden & Why & { readonly list: ListName; readonly route: Route };
+export type Missing = Hidden &
+  Why & {
+    readonly list: ListName;
+    readonly route: Route;
+    /** Whether only single callers would be shown it. */
+    readonly personal?: boolean;
+  };
 
 /** Everything that is offered, each list sorted by wire name. */
 export type Things = Readonly<Record<ListName, readonly Thing[]>>;
@@ -28,7 +34,7 @@ export type Gathering = {
   readonly known: (list: ListName, canonical: string) => Thing | null;
 };
 
-type Candidate = { readonly server: string; readonly prefix: Prefix; readonly name: string; readonly item: Item };
+type Candidate = NameCandidate & { readonly item: Item };
 
 /** The order of every list: by wire name, code unit by code unit. */
 export const byWire = (a: Thing, b: Thing): number =>
@@ -58,7 +64,7 @@ function candidatesOf(from: Gathering, list: ListName, missing: Missing[]): Cand
     for (const item of listing[list]) {
       const { name } = item;
       const reason = unusable(from, list, server, item);
-      if (reason === null) found.push({ server, prefix, name, item });
+      if (reason === null) found.push({ server, prefix, name, item, yields: isTool(item) && isPersonal(item) });
       else missing.push(missingOf(list, server, name, reason));
     }
   }
@@ -76,6 +82,9 @@ function unusable({ validator, known }: Gathering, list: ListName, server: strin
   return invalid === null ? null : `its x-mcp-header is not valid: ${invalid}`;
 }
 
+/** Whether only single callers, or single sessions, are shown a tool. */
+export const isPersonal = (tool: Tool | null): boolean => tool?.shownTo?.kinds.size === 0;
+
 const isTool = (item: Item): item is Tool => "inputSchema" in item;
 
 function settle(
@@ -88,9 +97,9 @@ function settle(
   const things: Thing[] = [];
   for (const candidate of candidates) {
     const named = names.get(candidate);
-    const { server, name, item } = candidate;
+    const { server, name, item, yields } = candidate;
     if (named && named.why === null) things.push(thingOf(from, list, server, item, named.wire));
-    else missing.push(missingOf(list, server, name, named?.why ?? "it has no name"));
+    else missing.push({ ...missingOf(list, server, name, named?.why ?? "it has no name"), personal: yields });
   }
   return things.toSorted(byWire);
 }

@@ -1,19 +1,18 @@
-import type { LoadOptions } from "../config/load.ts";
+import type { Loading } from "../config/load.ts";
 import type { Input, Output as Answer } from "../control/api.ts";
 import type { Client } from "../control/contract.ts";
 import type { GlobalOptions } from "../core/global-options.ts";
-import type { Self } from "../core/self.ts";
 import type { BuiltinName } from "../core/upstream.ts";
 import type { Output } from "./output.ts";
 
 /** The parts that commands need but may not import. The entry file hands them in; each is loaded when called. */
 export type Deps = {
   /** Runs the daemon until it is told to stop; resolves to the exit code. */
-  daemon(opts: GlobalOptions & { readonly listen?: string | undefined }, self: Self): Promise<number>;
+  daemon(opts: GlobalOptions & { readonly listen?: string | undefined }): Promise<number>;
   /** Serves MCP on standard input and output until they close; resolves to the exit code. */
-  serve(opts: GlobalOptions, self: Self): Promise<number>;
+  serve(opts: GlobalOptions): Promise<number>;
   /** Answers from the state directory without a daemon; throws a `Refusal` if there is none. */
-  offline(opts: GlobalOptions, self: Self): Promise<Client>;
+  offline(opts: GlobalOptions): Promise<Client>;
   /** Serves a built-in tool server on standard input and output. */
   builtin(name: BuiltinName): Promise<void>;
   /** Waits for the end of the daemon of a run, then ends every process that the daemon had started. */
@@ -23,7 +22,7 @@ export type Deps = {
   /** Checks an exported file against its hashes and these checkpoints. */
   verifyFile(file: string, against: Input<"audit.verify">): Promise<Answer<"audit.verify">>;
   /** The functions needed to load a configuration file from this directory. */
-  loading(directory: string): Promise<Pick<LoadOptions, "resolve" | "inert" | "examinePolicy">>;
+  loading(directory: string): Promise<Loading>;
 };
 
 export type OpenOptions = {
@@ -34,7 +33,6 @@ export type OpenOptions = {
 
 /** What a running command has at hand. */
 export type Cli = {
-  readonly self: Self;
   readonly deps: Deps;
   readonly globals: GlobalOptions;
   readonly out: Output;

@@ -1,7 +1,7 @@
 import { clock, date, latency } from "../control/format.ts";
 import { because, ending, subject, toneOf } from "../control/present.ts";
 import type { AuditEntry } from "../control/schemas.ts";
-import { type Cell, toneColors } from "./output.ts";
+import { type Cell, right, toneColors } from "./output.ts";
 
 /** Cells of one record; `dated` for lists that span days. */
 export function cells(entry: AuditEntry, dated: boolean): Cell[] {
@@ -12,7 +12,7 @@ export function cells(entry: AuditEntry, dated: boolean): Cell[] {
     entry.consumer ?? entry.caller ?? "-",
     { text: subject(entry), color: "cyan" },
     { text: status, color: toneColors[toneOf(status)] },
-    { text: latency(entry.us), right: true },
+    right(latency(entry.us)),
     because(entry),
   ];
 }

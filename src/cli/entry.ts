@@ -1,18 +1,17 @@
 import { wasClosed } from "../core/descriptor.ts";
-import type { Self } from "../core/self.ts";
 import type { Deps } from "./cli.ts";
 import type { Group } from "./command.ts";
 
 /** Runs what the executable was started for; resolves to the exit code. */
-export async function enter(program: Group, argv: readonly string[], deps: Deps, self: Self): Promise<number> {
+export async function enter(program: Group, argv: readonly string[], deps: Deps, version: string): Promise<number> {
   // Answered before anything else is loaded.
-  if (argv.length === 1 && argv[0] === "--version") return printVersion(self.version);
+  if (argv.length === 1 && argv[0] === "--version") return printVersion(version);
   if (argv[0] === "__reaper" && argv[1] !== undefined) {
     await deps.reaper(argv[1]);
     return 0;
   }
   const { runLine } = await import("./run.ts");
-  return runLine(program, argv, deps, self);
+  return runLine(program, argv, deps, version);
 }
 
 function printVersion(version: string): number {

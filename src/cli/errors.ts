@@ -13,9 +13,8 @@ export class Failed extends Error {
 }
 
 /** A command line that is wrong; nothing was done. */
-export class UsageError extends Error {
+export class UsageError extends Failed {
   constructor(message: string) {
-    super(message);
-    this.name = "UsageError";
+    super(exit.usage, message);
   }
 }

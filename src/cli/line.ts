@@ -1,7 +1,7 @@
 import type { ArgsDef } from "citty";
 import type { GlobalOptions } from "../core/global-options.ts";
 import { nearest } from "../core/nearest.ts";
-import type { Command, Group } from "./command.ts";
+import type { Command, Given, Group } from "./command.ts";
 import { UsageError } from "./errors.ts";
 
 /** Flags that every command takes, on either side of it. */
@@ -20,23 +20,13 @@ export type Line = {
   readonly command: Command | Group;
   /** Words that lead to the command. */
   readonly path: readonly string[];
-  /** The command's own arguments. */
-  readonly raw: string[];
+  readonly given: Given;
   readonly globals: GlobalOptions;
   readonly help: boolean;
   readonly version: boolean;
 };
 
 type Flag = { readonly name: string; readonly value: string | null; readonly takes: boolean };
-
-function find(defs: ArgsDef, written: string): string | null {
-  for (const [name, def] of Object.entries(defs)) {
-    if (def.type === "positional") continue;
-    const alias = "alias" in def && def.alias !== undefined ? [def.alias].flat() : [];
-    if (written === `--${name}` || alias.some((short) => written === `-${short}`)) return name;
-  }
-  return null;
-}
 
 const hint = (text: string, names: readonly string[]): string => {
   const near = nearest(text, names);
@@ -47,17 +37,18 @@ const hint = (text: string, names: readonly string[]): string => {
 function readFlag(token: string, next: string | undefined, defs: ArgsDef): Flag {
   const equals = token.startsWith("--") ? token.indexOf("=") : -1;
   const written = equals < 0 ? token : token.slice(0, equals);
-  const name = find(defs, written);
-  const def = name === null ? undefined : defs[name];
-  if (name === null || !def) {
-    const known = Object.keys(defs).filter((key) => defs[key]?.type !== "positional");
-    throw new UsageError(
-      `unknown flag ${written}${hint(
-        written,
-        known.map((key) => `--${key}`),
-      )}`,
+  const flags = Object.entries(defs).filter(([, { type }]) => type !== "positional");
+  const found = flags.find(
+    ([name, def]) => written === `--${name}` || ("alias" in def && written === `-${String(def.alias)}`),
+  );
+  if (!found) {
+    const near = hint(
+      written,
+      flags.map(([name]) => `--${name}`),
     );
+    throw new UsageError(`unknown flag ${written}${near}`);
   }
+  const [name, def] = found;
   if (def.type === "boolean") {
     if (equals >= 0) throw new UsageError(`${written} takes no value`);
     return { name, value: null, takes: false };
@@ -72,67 +63,45 @@ function readFlag(token: string, next: string | undefined, defs: ArgsDef): Flag 
   return { name, value, takes: equals < 0 };
 }
 
-type Reading = { readonly seen: Map<string, string | null>; readonly raw: string[]; readonly words: string[] };
+type Flags = Map<string, string | null>;
 
-/** Reads tokens from `at` on until `stop` wants no more words; returns the index where it stopped. */
-function read(argv: readonly string[], at: number, defs: ArgsDef, into: Reading, stop: () => boolean): number {
-  let index = at;
-  for (; index < argv.length && !stop(); index++) {
-    const token = argv[index] ?? "";
-    if (token === "--") {
-      into.raw.push("--", ...argv.slice(index + 1));
-      into.words.push(...argv.slice(index + 1));
-      return argv.length;
-    }
+/** Reads tokens from `from` on until there are `most` words or no tokens, and adds their flags to `flags`. */
+function read(argv: readonly string[], from: number, defs: ArgsDef, flags: Flags, most: number) {
+  const words: string[] = [];
+  let at = from;
+  for (; at < argv.length && words.length < most; at++) {
+    const token = argv[at] ?? "";
+    if (token === "--") return { words: [...words, ...argv.slice(at + 1)], at: argv.length };
     if (!token.startsWith("-") || token === "-") {
-      into.raw.push(token);
-      into.words.push(token);
+      words.push(token);
       continue;
     }
-    const flag = readFlag(token, argv[index + 1], defs);
-    if (into.seen.has(flag.name)) throw new UsageError(`--${flag.name} is given twice`);
-    into.seen.set(flag.name, flag.value);
-    if (!(flag.name in globalFlags))
-      into.raw.push(...(flag.value === null ? [`--${flag.name}`] : [`--${flag.name}=${flag.value}`]));
-    if (flag.takes) index++;
+    const flag = readFlag(token, argv[at + 1], defs);
+    if (flags.has(flag.name)) throw new UsageError(`--${flag.name} is given twice`);
+    flags.set(flag.name, flag.value);
+    if (flag.takes) at++;
   }
-  return index;
+  return { words, at };
 }
 
 function checkWords(command: Command, words: readonly string[], path: string): void {
   const places = Object.entries(command.args).filter(([, def]) => def.type === "positional");
-  const needed = places.filter(([, def]) => def.required !== false && def.default === undefined);
-  const missing = needed[words.length];
-  if (missing)
-    throw new UsageError(
-      `${path} needs ${needed
-        .slice(words.length)
-        .map(([name]) => name.toUpperCase())
-        .join(" ")}`,
-    );
+  const needed = places.filter(([, def]) => def.required !== false).map(([name]) => name.toUpperCase());
+  const missing = needed.slice(words.length);
+  if (missing.length > 0) throw new UsageError(`${path} needs ${missing.join(" ")}`);
   const surplus = words[places.length];
   if (surplus !== undefined && command.rest === null)
     throw new UsageError(`${path} takes no further argument: "${surplus}"`);
 }
 
-function checkRequired(command: Command, seen: ReadonlyMap<string, unknown>, path: string): void {
-  for (const [name, def] of Object.entries(command.args)) {
-    if (def.type !== "positional" && def.required && !seen.has(name)) throw new UsageError(`${path} needs --${name}`);
-  }
-}
-
-async function descend(
-  from: Group,
-  argv: readonly string[],
-  into: Reading,
-): Promise<{ command: Command | Group; path: string[]; at: number }> {
+async function descend(from: Group, argv: readonly string[], flags: Flags) {
   const path: string[] = [];
   let command: Command | Group = from;
   let at = 0;
   while ("commands" in command) {
-    const before = into.words.length;
-    at = read(argv, at, globalFlags, into, () => into.words.length > before);
-    const word = into.words[before];
+    const first = read(argv, at, globalFlags, flags, 1);
+    at = first.at;
+    const [word] = first.words;
     if (word === undefined) break;
     const next: (() => Promise<Command | Group>) | undefined = Object.hasOwn(command.commands, word)
       ? command.commands[word]
@@ -152,25 +121,19 @@ async function descend(
  * word. If the line asks for help or the version, only the command's name is checked.
  */
 export async function readLine(program: Group, argv: readonly string[]): Promise<Line> {
-  const into: Reading = { seen: new Map(), raw: [], words: [] };
-  const { command, path, at } = await descend(program, argv, into);
-  into.raw.length = 0;
-  into.words.length = 0;
-  if (!("commands" in command)) read(argv, at, { ...globalFlags, ...command.args }, into, () => false);
-  const { seen, raw, words } = into;
-  const help = seen.has("help");
-  const version = seen.has("version");
-  if (!help && !version && !("commands" in command)) {
-    const words0 = path.join(" ");
-    checkWords(command, words, words0);
-    checkRequired(command, seen, words0);
-  }
+  const flags: Flags = new Map();
+  const { command, path, at } = await descend(program, argv, flags);
+  const args = "commands" in command ? {} : command.args;
+  const { words } = read(argv, at, { ...globalFlags, ...args }, flags, Infinity);
+  const help = flags.has("help");
+  const version = flags.has("version");
+  if (!help && !version && !("commands" in command)) checkWords(command, words, path.join(" "));
   const globals = {
-    config: seen.get("config") ?? undefined,
-    state: seen.get("state") ?? undefined,
-    socket: seen.get("socket") ?? undefined,
-    json: seen.has("json"),
-    color: !seen.has("no-color"),
+    config: flags.get("config") ?? undefined,
+    state: flags.get("state") ?? undefined,
+    socket: flags.get("socket") ?? undefined,
+    json: flags.has("json"),
+    color: !flags.has("no-color"),
   };
-  return { command, path, raw, globals, help, version };
+  return { command, path, given: { words, flags }, globals, help, version };
 }

@@ -19,6 +19,9 @@ type Paint = (color: Color, text: string) => string;
 /** One cell: untrusted text, and how it looks. */
 export type Cell = string | { readonly text: string; readonly color?: Color; readonly right?: true };
 
+/** A cell of a column of numbers. */
+export const right = (text: string): Cell => ({ text, right: true });
+
 /** Where a command prints to: data to standard output, everything else to standard error. */
 export type Output = {
   readonly json: boolean;
@@ -33,6 +36,8 @@ export type Output = {
   object(value: unknown): Promise<void>;
   /** Prints aligned columns under headings; cells are made safe for the terminal. */
   table(headings: readonly string[], rows: readonly (readonly Cell[])[]): Promise<void>;
+  /** Prints a table after a blank line. */
+  section: Output["table"];
   /** Prints names and their values. */
   facts(rows: readonly (readonly [name: string, value: Cell])[]): Promise<void>;
   /** Tells something, on one line that is made safe for the terminal, to the person who runs the command. */
@@ -176,6 +181,10 @@ export function createOutput({ out, err, json, color }: Streams): Output {
     document: (value) => print(JSON.stringify(value, null, 2)),
     object: (value) => print(JSON.stringify(value)),
     table,
+    section: async (...of) => {
+      await print("");
+      await table(...of);
+    },
     facts: (rows) =>
       table(
         [],

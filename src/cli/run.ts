@@ -1,37 +1,42 @@
 import { thisHost } from "../config/paths.ts";
 import { findSocket } from "../config/places.ts";
+import { ConfigError } from "../config/problem.ts";
 import { connect, type ConnectOptions } from "../control/client.ts";
 import { Refusal, Unanswered, Unreachable } from "../control/refusal.ts";
 import type { Client } from "../control/contract.ts";
 import { messageOf } from "../core/error-text.ts";
-import type { Self } from "../core/self.ts";
 import { plain } from "../core/text.ts";
 import type { Cli, Deps, OpenOptions } from "./cli.ts";
 import type { Group } from "./command.ts";
 import { exit, Failed, UsageError } from "./errors.ts";
-import { helpText } from "./help.ts";
 import { readLine, type Line } from "./line.ts";
 import { createOutput, ReaderLeft, write } from "./output.ts";
 
-function createCli(line: Line, deps: Deps, self: Self): Cli {
+function createCli(line: Line, deps: Deps, version: string): Cli {
   const { globals } = line;
   const out = createOutput({ out: process.stdout, err: process.stderr, json: globals.json, color: globals.color });
   let last: Client | null = null;
+  // A command that waits for a daemon connects many times.
+  const told = new Set<string>();
+  const once = (tell: (text: string) => void, text: string): void => {
+    if (!told.has(text)) tell(text);
+    told.add(text);
+  };
   const online = async ({ local = false, patience }: OpenOptions): Promise<Client> => {
     const key = process.env["MCPGW_API_KEY"] ?? null;
     const resolving = async (directory: string) => (await deps.loading(directory)).resolve;
-    const runsWith = (at: string, file: string) => isDaemonOf(at, file, { version: self.version, patience });
+    const runsWith = (at: string, file: string) => isDaemonOf(at, file, { version, patience });
     const { socket, doubt } = await findSocket(thisHost(), { ...globals, local }, { resolving, runsWith });
-    if (doubt !== null) out.warn(doubt);
-    const client = await connect(socket, { version: self.version, key, patience });
-    if (client.hello.version !== self.version)
-      out.say(
-        `mcpgw: this is ${self.version}, the daemon is ${client.hello.version}: restart it, or use its own mcpgw`,
+    if (doubt !== null) once(out.warn, doubt);
+    const client = await connect(socket, { version, key, patience });
+    if (client.hello.version !== version)
+      once(
+        out.say,
+        `mcpgw: this is ${version}, the daemon is ${client.hello.version}: restart it, or use its own mcpgw`,
       );
     return client;
   };
   return {
-    self,
     deps,
     globals,
     out,
@@ -40,7 +45,7 @@ function createCli(line: Line, deps: Deps, self: Self): Cli {
         last = await online(options);
       } catch (error) {
         if (!options.offline || !(error instanceof Unreachable)) throw error;
-        last = await deps.offline(globals, self);
+        last = await deps.offline(globals);
       }
       return last;
     },
@@ -64,34 +69,31 @@ function report(error: unknown): number {
   if (error instanceof ReaderLeft) return exit.done;
   const message = messageOf(error);
   process.stderr.write(`mcpgw: ${message.split("\n").map(plain).join("\n")}\n`);
-  if (error instanceof UsageError) return exit.usage;
   if (error instanceof Failed) return error.exit;
   if (error instanceof Unreachable || error instanceof Unanswered) return exit.unreachable;
   if (error instanceof Refusal) return error.code === "invalid" ? exit.usage : exit.failed;
-  return error instanceof Error && error.name === "ConfigError" ? exit.usage : exit.failed;
+  return error instanceof ConfigError ? exit.usage : exit.failed;
 }
 
 /** Runs a command line; resolves to the exit code. Nothing runs unless every argument is correct. */
-export async function runLine(program: Group, argv: readonly string[], deps: Deps, self: Self): Promise<number> {
+export async function runLine(program: Group, argv: readonly string[], deps: Deps, version: string): Promise<number> {
   try {
     const line = await readLine(program, argv);
     const { command, path } = line;
     if (line.version) {
-      const { version } = self;
       await write(process.stdout, line.globals.json ? `${JSON.stringify({ version }, null, 2)}\n` : `${version}\n`);
       return exit.done;
     }
-    if (line.help) {
-      await write(process.stdout, await helpText(command, path));
-      return exit.done;
+    if (line.help || "commands" in command) {
+      const { helpText } = await import("./help.ts");
+      const text = await helpText(command, path);
+      if (line.help) await write(process.stdout, text);
+      else process.stderr.write(text);
+      return line.help ? exit.done : exit.usage;
     }
-    if ("commands" in command) {
-      process.stderr.write(await helpText(command, path));
-      return exit.usage;
-    }
-    const cli = createCli(line, deps, self);
+    const cli = createCli(line, deps, version);
     try {
-      return await command.run(line.raw, cli);
+      return await command.run(line.given, cli);
     } finally {
       cli.close();
     }

@@ -56,27 +56,23 @@ export async function setEnabled(cli: Cli, id: string, on: boolean): Promise<{ f
   const { enableServer, hasServer } = await import("../config/edit.ts");
   const { plainData } = await import("../config/load.ts");
   const client = await daemon(cli);
-  try {
-    const file = await fileOf(cli, client);
-    await edit(
-      file,
-      (text) => {
-        const data = plainData(text, file);
-        const edited = enableServer(text, id, on);
-        if (edited !== null) return edited;
-        if (!hasServer(data, id)) throw new Refusal("not-found", `${file} has no server "${id}"`);
-        throw new Refusal("denied", `${file}: server "${id}" is written with an alias (*name); edit it yourself`);
-      },
-      cli,
-      client,
-    ).catch((error: unknown) => {
-      const why = whyUnreadable(error, file);
-      throw why === null ? error : new Refusal("denied", `${file}: ${why}; run this with sudo`);
-    });
-    return { file, reloaded: client !== null };
-  } finally {
-    client?.close();
-  }
+  const file = await fileOf(cli, client);
+  await edit(
+    file,
+    (text) => {
+      const data = plainData(text, file);
+      const edited = enableServer(text, id, on);
+      if (edited !== null) return edited;
+      if (!hasServer(data, id)) throw new Refusal("not-found", `${file} has no server "${id}"`);
+      throw new Refusal("denied", `${file}: server "${id}" is written with an alias (*name); edit it yourself`);
+    },
+    cli,
+    client,
+  ).catch((error: unknown) => {
+    const why = whyUnreadable(error, file);
+    throw why === null ? error : new Refusal("denied", `${file}: ${why}; run this with sudo`);
+  });
+  return { file, reloaded: client !== null };
 }
 
 /** How long commands wait for each other, ms. */

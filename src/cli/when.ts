@@ -1,14 +1,24 @@
 import { parseSince } from "../control/since.ts";
 import { parseDuration } from "../core/duration.ts";
+import { timeText } from "../core/time-text.ts";
 import { UsageError } from "./errors.ts";
 
-/** Returns a past time as written; anything else is a usage error. */
+/** Flags of a command about a stretch of time. */
+export const period = {
+  since: { type: "string", valueHint: "TIME", description: "from here on: 30m, 2h, 7d ago or an ISO time" },
+  until: { type: "string", valueHint: "TIME", description: "up to here" },
+} as const;
+
+/** A past time as ISO text: the same moment however late it is read; anything else is a usage error. */
 export function pastTime(flag: string, text: string | undefined): string | undefined {
-  if (text === undefined || parseSince(text, Date.now()) !== null) return text;
+  if (text === undefined) return undefined;
+  const at = parseSince(text, Date.now());
+  // Nothing was recorded before 1970, and not every time before it has such a text.
+  if (at !== null) return timeText(Math.max(at, 0));
   throw new UsageError(`${flag}: "${text}" is no time; write e.g. 30m, 2h, 7d or 2026-01-31T08:00`);
 }
 
-/** `--since` and `--until` as written; a text that is no time, or an end before its beginning, is a usage error. */
+/** `--since` and `--until` as ISO text; a text that is no time, or an end before its beginning, is a usage error. */
 export function timeRange(since: string | undefined, until: string | undefined) {
   const range = { since: pastTime("--since", since), until: pastTime("--until", until) };
   const now = Date.now();

@@ -53,14 +53,14 @@ const checks: readonly Check[] = [
   neighbours,
 ];
 
-// Calls `again` for each value that occurred at an earlier index.
-function duplicates(values: readonly (string | undefined)[], again: (index: number, first: number) => void): void {
+/** The index of each value that occurred before, and where it did first. */
+function* repeated(values: readonly (string | undefined)[]): Generator<[index: number, first: number]> {
   const seen = new Map<string, number>();
   for (const [index, value] of values.entries()) {
     if (value === undefined) continue;
     const first = seen.get(value);
     if (first === undefined) seen.set(value, index);
-    else again(index, first);
+    else yield [index, first];
   }
 }
 
@@ -110,7 +110,9 @@ function headers({ servers }: Config, report: Report): void {
     for (const [which, name] of lower.entries()) {
       if (ownHeaders.test(name)) report.problem(at(names[which]), "is set by the gateway itself; remove it");
     }
-    duplicates(lower, (which, first) => report.problem(at(names[which]), `is the same header as ${names[first]}`));
+    for (const [which, first] of repeated(lower)) {
+      report.problem(at(names[which]), `is the same header as ${names[first]}`);
+    }
   }
 }
 
@@ -118,10 +120,9 @@ function serverIds({ servers }: Config, report: Report): void {
   for (const [index, { id }] of servers.entries()) {
     if (reservedServers.has(id)) report.problem(["servers", index, "id"], `"${id}" is reserved; choose another id`);
   }
-  duplicates(
-    servers.map(({ id }) => id),
-    (index, first) => report.problem(["servers", index, "id"], `servers[${first}] has this id already`),
-  );
+  for (const [index, first] of repeated(servers.map(({ id }) => id))) {
+    report.problem(["servers", index, "id"], `servers[${first}] has this id already`);
+  }
 }
 
 /** Without a sandbox, programs of one user can look into each other. */
@@ -159,14 +160,13 @@ function plainHttp({ servers }: Config, report: Report): void {
 
 function keys({ auth }: Config, report: Report): void {
   const at = (index: number): Path => ["auth", "keys", index];
-  duplicates(
-    auth.keys.map(({ id }) => id),
-    (index, first) => report.problem([...at(index), "id"], `auth.keys[${first}] has this id already`),
-  );
-  duplicates(
-    auth.keys.map((key) => (key.key === undefined ? key.keyHash : keyHash(hashKey(key.key)))),
-    (index, first) => report.problem(at(index), `this is the same key as auth.keys[${first}]`),
-  );
+  for (const [index, first] of repeated(auth.keys.map(({ id }) => id))) {
+    report.problem([...at(index), "id"], `auth.keys[${first}] has this id already`);
+  }
+  const hashes = auth.keys.map(({ key, keyHash: hash }) => (key === undefined ? hash : keyHash(hashKey(key))));
+  for (const [index, first] of repeated(hashes)) {
+    report.problem(at(index), `this is the same key as auth.keys[${first}]`);
+  }
 }
 
 function toolLimits({ limits, servers }: Config, report: Report): void {

@@ -1,4 +1,4 @@
-import { Alias, LineCounter, Pair, Scalar, isAlias, isMap, isPair, isScalar, isSeq, parseDocument, visit } from "yaml";
+import { LineCounter, Pair, Scalar, isAlias, isMap, isNode, isPair, isScalar, isSeq, parseDocument, visit } from "yaml";
 import type { Document, Node } from "yaml";
 import { messageOf } from "../core/error-text.ts";
 import type { Path } from "../core/finding.ts";
@@ -140,7 +140,8 @@ function inCondition(ancestors: readonly unknown[]): boolean {
   return ancestors.some((node) => isPair(node) && isScalar(node.key) && node.key.value === "when");
 }
 
-function pathOf(ancestors: readonly unknown[], node: Node): Path {
+/** The path of a node below its ancestors. */
+export function pathOf(ancestors: readonly unknown[], node: unknown): Path {
   const chain = [...ancestors, node];
   return chain.flatMap((item, index): PropertyKey[] => {
     if (isPair(item)) return [isScalar(item.key) ? String(item.key.value) : "?"];
@@ -158,19 +159,16 @@ function retype(node: Scalar | null): boolean {
 }
 
 function child(doc: Document, node: unknown, key: PropertyKey): Pair | Node | null {
-  const here = isAlias(node) ? resolveAlias(doc, node) : node;
+  const here = unaliased(doc, node);
   if (isSeq(here)) return asNode(here.items[Number(key)]);
   if (!isMap(here)) return null;
   return here.items.find((pair) => isScalar(pair.key) && String(pair.key.value) === String(key)) ?? null;
 }
 
-function resolveAlias(doc: Document, alias: Alias): Node | null {
-  return alias.resolve(doc) ?? null;
-}
+const asNode = (value: unknown): Node | null => (isNode(value) ? value : null);
 
-function asNode(value: unknown): Node | null {
-  return isMap(value) || isSeq(value) || isScalar(value) || isAlias(value) ? value : null;
-}
+const unaliased = (doc: Document, node: unknown): Node | null =>
+  isAlias(node) ? (node.resolve(doc) ?? null) : asNode(node);
 
 function nodeAt(doc: Document, path: Path): Node | null {
   let node: Node | null = doc.contents;
@@ -178,7 +176,7 @@ function nodeAt(doc: Document, path: Path): Node | null {
     const next = child(doc, node, key);
     node = isPair(next) ? asNode(next.value) : next;
   }
-  return isAlias(node) ? resolveAlias(doc, node) : node;
+  return unaliased(doc, node);
 }
 
 function offsetOf(doc: Document, path: Path, key: boolean): number {

@@ -1,13 +1,12 @@
 import { isMap, isScalar, isSeq, parseDocument, type Pair, type YAMLMap } from "yaml";
 import { valueAt } from "./issues.ts";
 
-type Scalars = { readonly start: number; readonly end: number };
+type Range = { readonly start: number; readonly end: number };
 
-const nameOf = (pair: Pair): unknown => (isScalar(pair.key) ? pair.key.value : null);
+const pairOf = (server: YAMLMap, name: string): Pair | undefined =>
+  server.items.find(({ key }) => isScalar(key) && key.value === name);
 
-const pairOf = (server: YAMLMap, name: string): Pair | undefined => server.items.find((item) => nameOf(item) === name);
-
-function valueRange(server: YAMLMap, name: string): Scalars | null {
+function valueRange(server: YAMLMap, name: string): Range | null {
   const pair = pairOf(server, name);
   const range = isScalar(pair?.value) ? pair.value.range : null;
   return range ? { start: range[0], end: range[1] } : null;

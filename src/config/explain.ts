@@ -1,8 +1,9 @@
-import { Document, isPair, isScalar, visit } from "yaml";
+import { Document, isScalar, visit } from "yaml";
 import { maskPatterns } from "../core/credential-patterns.ts";
 import { formatDuration } from "../core/duration.ts";
 import type { Path } from "../core/finding.ts";
 import { mark, maskValues, secretName } from "../core/secret.ts";
+import { pathOf } from "./document.ts";
 import type { Loaded, Origin } from "./load.ts";
 
 // The program counts in milliseconds, but a bare number in the file counts seconds.
@@ -18,8 +19,7 @@ export function showConfig(loaded: Loaded): string {
   const doc = new Document(shownConfig(loaded));
   visit(doc, {
     Pair(_, pair, ancestors) {
-      const path = pathTo([...ancestors, pair]);
-      const comment = originComment(loaded.origin(path));
+      const comment = originComment(loaded.origin(pathOf(ancestors, pair)));
       if (comment && isScalar(pair.value)) pair.value.comment = comment;
     },
   });
@@ -29,15 +29,6 @@ export function showConfig(loaded: Loaded): string {
 function originComment(origin: Origin): string | null {
   if (origin.from === "override") return ` ${origin.name}`;
   return origin.from === "default" ? " default" : null;
-}
-
-function pathTo(chain: readonly unknown[]): Path {
-  return chain.flatMap((item, index): PropertyKey[] => {
-    if (isPair(item)) return [isScalar(item.key) ? String(item.key.value) : ""];
-    const below = chain[index + 1];
-    const items = typeof item === "object" && item !== null && "items" in item ? item.items : null;
-    return Array.isArray(items) && !isPair(below) && below !== undefined ? [items.indexOf(below)] : [];
-  });
 }
 
 function show(loaded: Loaded, value: unknown, path: Path): unknown {

@@ -6,7 +6,7 @@ import { leastSecret, maskable, maskValues, secretName } from "../core/secret.ts
 import { check, type ExaminePolicy } from "./checks.ts";
 import { SourceError, readSource } from "./document.ts";
 import type { Broken, Resolve, Source } from "./document.ts";
-import { missingFiles } from "./files.ts";
+import { unusableFiles } from "./files.ts";
 import { explain, valueAt } from "./issues.ts";
 import { findOlder } from "./older.ts";
 import { applyOverrides, overrideOf } from "./overrides.ts";
@@ -18,15 +18,19 @@ import { configSchema } from "./schema.ts";
 import type { Config } from "./schema.ts";
 import { wording } from "./wording.ts";
 
-export type LoadOptions = {
-  /** `createSecrets(…).resolve`. */
+/** What loading a file needs from other parts of the program. */
+export type Loading = {
+  /** `createResolver(…)`. */
   readonly resolve: Resolve;
   /** Why authentication never accepts a key of the file (a placeholder, too weak), and what to do; else null. */
   readonly inert: (key: string) => string | null;
   readonly examinePolicy: ExaminePolicy;
+};
+
+export type LoadOptions = Loading & {
   readonly overrides?: readonly Override[];
-  /** What a checked configuration names and is not there; relative paths start at the directory. */
-  readonly missing?: (config: Config, directory: string) => Finding[];
+  /** What a checked configuration names and cannot be used; relative paths start at the directory. */
+  readonly unusable?: (config: Config, directory: string) => Finding[];
 };
 
 /** A valid configuration. */
@@ -52,7 +56,7 @@ export type Origin =
 /** Reads, substitutes and checks a configuration file. Throws ConfigError with everything that is wrong. */
 export function loadConfig(file: string, options: LoadOptions): Loaded {
   const path = resolve(file);
-  return parseConfig(readConfigFile(path), path, { missing: missingFiles, ...options });
+  return parseConfig(readConfigFile(path), path, { unusable: unusableFiles, ...options });
 }
 
 const ownParts = [
@@ -69,17 +73,45 @@ export type OwnParts = Pick<Config, (typeof ownParts)[number]>;
 
 /** Reads only these parts, so that secrets that only servers need are not required. Throws ConfigError. */
 export function loadOwnParts(file: string, substitute: Resolve): OwnParts {
-  const path = resolve(file);
-  const source = open(readConfigFile(path), path, substitute);
   // `metering` is the older spelling of `usage`.
   const own = (top: unknown): boolean => top === "metering" || ownParts.some((part) => part === top);
-  const unresolved = source.unresolved.filter(({ path: [top] }) => own(top));
-  if (unresolved.length > 0) throw new ConfigError(unresolved.map((fault) => problemIn(path, fault)));
   const take = (value: unknown): unknown =>
     isObject(value) ? Object.fromEntries(Object.entries(value).filter(([top]) => own(top))) : value;
+  return settle(
+    loadPart(file, substitute, ([top]) => own(top), take),
+    dirname(resolve(file)),
+  );
+}
+
+/** Reads only ids and tags of the servers; secrets are not required. Throws ConfigError. */
+export function loadTags(file: string, substitute: Resolve): readonly Pick<Config["servers"][number], "id" | "tags">[] {
+  const options = ["id", "tags"];
+  const labels = (server: unknown): unknown =>
+    // The server that needs nothing else stands in for each.
+    isObject(server) ? { builtin: "calculator", id: server["id"], tags: server["tags"] } : server;
+  const take = (value: unknown): unknown => {
+    if (!isObject(value)) return value;
+    const { servers } = value;
+    return { servers: Array.isArray(servers) ? servers.map(labels) : servers };
+  };
+  const isTaken = ([top, , option]: Path): boolean => top === "servers" && options.includes(String(option));
+  return loadPart(file, substitute, isTaken, take).servers;
+}
+
+/** Checks what `take` makes of a file's data. Only references in parts that are taken have to be resolved. */
+function loadPart(
+  file: string,
+  substitute: Resolve,
+  isTaken: (path: Path) => boolean,
+  take: (value: unknown) => unknown,
+): Config {
+  const path = resolve(file);
+  const source = open(readConfigFile(path), path, substitute);
+  const unresolved = source.unresolved.filter((fault) => isTaken(fault.path));
+  if (unresolved.length > 0) throw new ConfigError(unresolved.map((fault) => problemIn(path, fault)));
   const { config, problems } = shape(source, take);
   if (!config) throw new ConfigError(inOrder(problems.map(locator(source, path, []))));
-  return settle(config, dirname(path));
+  return config;
 }
 
 /**
@@ -93,21 +125,16 @@ export function parseConfig(bytes: Uint8Array, file: string, options: LoadOption
   const older = findOlder(value);
   const readable = config ?? salvage(value, problems);
   const found = readable ? check(readable, options.examinePolicy, source.written) : { problems: [], warnings: [] };
-  const gone = readable ? (options.missing?.(readable, dirname(file)) ?? []) : [];
+  const unusable = readable ? (options.unusable?.(readable, dirname(file)) ?? []) : [];
   // Doubts about a file that is read in part may be due to the parts that are left out.
   const doubtful = config ? [...found.warnings, ...secretWarnings(config, source, options.inert)] : [];
   const locate = locator(source, file, overrides);
   const warnings = inOrder([...older.warnings, ...doubtful].map(locate));
   const { unresolved } = source;
-  if (
-    unresolved.length > 0 ||
-    !config ||
-    problems.length + older.problems.length + found.problems.length + gone.length > 0
-  ) {
+  const faults = [...problems, ...older.problems, ...found.problems, ...unusable];
+  if (!config || unresolved.length > 0 || faults.length > 0) {
     // An error in the text of a reference says nothing about its value.
-    const sure = [...problems, ...older.problems, ...found.problems, ...gone].filter(
-      ({ path }) => !unresolved.some((fault) => isWithin(path, fault.path)),
-    );
+    const sure = faults.filter(({ path }) => !unresolved.some((fault) => isWithin(path, fault.path)));
     const wrong = [...unresolved.map((fault) => problemIn(file, fault)), ...sure.map(locate)];
     throw new ConfigError(inOrder(wrong), unresolved.length > 0 ? [] : warnings);
   }

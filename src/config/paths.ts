@@ -123,19 +123,26 @@ export type FindConfig = {
   readonly local: boolean;
 };
 
+/** The file that a flag or the environment names, and which of them; null if none does. */
+export function namedConfig({ env, cwd }: Pick<Host, "env" | "cwd">, flag: string | undefined) {
+  const given = [
+    ["--config", flag],
+    ["MCPGW_CONFIG", env["MCPGW_CONFIG"]],
+    ["MCP_GATEWAY_CONFIG", env["MCP_GATEWAY_CONFIG"]],
+  ] as const;
+  for (const [why, path] of given) {
+    if (path) return { path: resolve(cwd, path), why };
+  }
+  return null;
+}
+
 /**
  * Finds the file by flag, environment, `./gateway.yaml` under its conditions, then the default place; the first that is
  * named wins.
  */
 export function findConfig(host: Host, { flag, local }: FindConfig): FoundConfig {
-  const given = [
-    ["--config", flag],
-    ["MCPGW_CONFIG", host.env["MCPGW_CONFIG"]],
-    ["MCP_GATEWAY_CONFIG", host.env["MCP_GATEWAY_CONFIG"]],
-  ] as const;
-  for (const [why, path] of given) {
-    if (path) return { path: resolve(host.cwd, path), why, skipped: null };
-  }
+  const named = namedConfig(host, flag);
+  if (named) return { ...named, skipped: null };
   const here = join(host.cwd, "gateway.yaml");
   const skipped = local && existsSync(here) ? refusal(host, here) : null;
   if (local && skipped === null && existsSync(here)) return { path: here, why: "the current directory", skipped };

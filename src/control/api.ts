@@ -68,7 +68,10 @@ export const operations = {
     access: "read",
     summary: "Audit records as they become durable",
     kind: "stream",
-    input: z.strictObject(selection),
+    input: z.strictObject({
+      ...selection,
+      after: z.number().int().nonnegative().optional().describe("records after this one, whatever since says"),
+    }),
     output: auditEntry,
   },
   "keys.create": {
@@ -275,7 +278,7 @@ export const operations = {
     mcp: "usage",
     input: z.strictObject({
       consumer: z.string().max(64).optional(),
-      by: z.enum(["consumer", "server", "tool", "day", "hour"]).default("consumer"),
+      by: z.enum(["consumer", "server", "tool", "tag", "day", "hour"]).default("consumer"),
       since: selection.since,
       until,
     }),
@@ -290,6 +293,7 @@ export const operations = {
         .readonly()
         .optional()
         .describe("chains that cannot be read to their end, each with its last record that is counted"),
+      overlap: z.boolean().optional().describe("true: the calls of a server with several tags count in several rows"),
       rows: z.array(usageLine).readonly(),
     }),
   },

@@ -1,4 +1,5 @@
 import { asFailure, type Failure } from "../core/failure.ts";
+import { isObject } from "../core/json.ts";
 import type { Logger } from "../core/log.ts";
 import { createLineReader } from "../mcp/lines.ts";
 import type { Context, Handlers, ServedTunnel } from "./contract.ts";
@@ -28,8 +29,8 @@ export class ControlConnection {
   readonly #outbox: SocketWriter;
   readonly #end: () => void;
   readonly #running = new Map<number | string, AbortController>();
-  readonly #onLine: ((line: string) => void)[] = [];
-  readonly #onClose: ((why: null) => void)[] = [];
+  #onLine: ((line: string) => void) | null = null;
+  #onClose: ((why: null) => void) | null = null;
   #reader: ReturnType<typeof createLineReader>;
   #mode: Mode = "control";
   #key: string | null = null;
@@ -57,16 +58,16 @@ export class ControlConnection {
     this.#outbox.close();
     for (const controller of this.#running.values()) controller.abort();
     this.#running.clear();
-    for (const listener of this.#onClose.splice(0)) listener(null);
+    this.#onClose?.(null);
   }
 
   #lines(max: number) {
     return createLineReader({
       max,
-      onLine: (line) => (this.#mode === "control" ? this.#control(line) : this.#tunnelled(line)),
+      onLine: (line) => (this.#mode === "control" ? this.#control(line) : this.#onLine?.(line)),
       onOverflow: (head) => {
         // The end that serves the tunnel refuses the line, under the id of its message.
-        if (this.#mode === "tunnel") this.#tunnelled(head);
+        if (this.#mode === "tunnel") this.#onLine?.(head);
         else this.#fail(new Refusal("invalid-request", `a line is longer than ${max} bytes`));
       },
     });
@@ -77,12 +78,8 @@ export class ControlConnection {
     this.#end();
   }
 
-  #tunnelled(line: string): void {
-    for (const listener of this.#onLine) listener(line);
-  }
-
   #control(line: string): void {
-    if (this.#closed || line.trim() === "") return;
+    if (this.#closed) return;
     try {
       const message = parseRequest(line);
       this.active = true;
@@ -111,14 +108,14 @@ export class ControlConnection {
   }
 
   #hello({ id, params }: Request): void {
-    const key = typeof params === "object" && params !== null && "key" in params ? params.key : null;
+    const key = isObject(params) ? params["key"] : null;
     this.#key = typeof key === "string" ? key : null;
     const { version, peer } = this.#options;
     this.#outbox.send(answer(id, { version, pid: process.pid, access: peer.access }));
   }
 
   #cancel(params: unknown): void {
-    const id = typeof params === "object" && params !== null && "id" in params ? params.id : null;
+    const id = isObject(params) ? params["id"] : null;
     if (typeof id === "number" || typeof id === "string") this.#running.get(id)?.abort();
   }
 
@@ -148,8 +145,8 @@ export class ControlConnection {
         return outbox.queued;
       },
       send: (line) => outbox.send(line),
-      onLine: (listener) => void this.#onLine.push(listener),
-      onClose: (listener) => void this.#onClose.push(listener),
+      onLine: (listener) => void (this.#onLine = listener),
+      onClose: (listener) => void (this.#onClose = listener),
       close: (why) => {
         if (why !== undefined) outbox.send(lastWord(why));
         this.#end();

@@ -17,7 +17,7 @@ export type Context = {
 export type Tunnel = {
   /** Queues a line, false once the tunnel is closed. */
   send(line: string): boolean;
-  /** There is one listener. No line may be sent before `attach` has resolved. */
+  /** There is one listener, of `onClose` too. No line may be sent before `attach` has resolved. */
   onLine(listener: (line: string) => void): void;
   /** The listener is told why, where the other end said so. */
   onClose(listener: (why: string | null) => void): void;

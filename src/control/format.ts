@@ -1,10 +1,7 @@
 import { plain } from "../core/text.ts";
 
-const digits = (value: number, places: number): string =>
-  value.toLocaleString("en-US", { maximumFractionDigits: places });
-
 /** `1,234`. */
-export const number = (value: number): string => digits(value, 0);
+export const number = (value: number): string => value.toLocaleString("en-US", { maximumFractionDigits: 0 });
 
 /** `850 µs`, `12.3 ms`, `2.40 s`. */
 export function latency(us: number | null): string {

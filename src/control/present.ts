@@ -55,6 +55,15 @@ export function because({ rule, reason, status, facts }: AuditEntry): string {
   return why ? `${rule}: ${why}` : rule;
 }
 
+type Facts = Readonly<Record<string, unknown>>;
+
+/** The members of a record's text. */
+export const factsIn = (rec: string): Facts => JSON.parse(rec) as Facts; // every record is an object
+
+/** Members by name, as text. */
+export const factRows = (facts: Facts): (readonly [name: string, value: string])[] =>
+  Object.entries(facts).map(([name, value]) => [name, typeof value === "string" ? value : JSON.stringify(value)]);
+
 // Shortens digests: they are for comparing, and `audit show` has them in full.
 const short = (value: string): string => (/^[0-9a-f]{64}$/.test(value) ? `${value.slice(0, 12)}…` : value);
 

@@ -43,16 +43,10 @@ export class Refusal extends Error {
 
 /** Somebody listens on the control socket and says nothing: a daemon that is stopped, or hangs. */
 export class Unanswered extends Error {
-  constructor(message: string) {
-    super(message);
-    this.name = "Unanswered";
-  }
+  override readonly name = "Unanswered";
 }
 
 /** Nobody answers on the control socket. */
 export class Unreachable extends Error {
-  constructor(message: string) {
-    super(message);
-    this.name = "Unreachable";
-  }
+  override readonly name = "Unreachable";
 }

@@ -32,7 +32,7 @@ export const recorded = z.boolean();
 export const nothing = z.strictObject({});
 export const byId = z.strictObject({ id: z.string().min(1).max(64) });
 
-/** The filters of records; shared by `tail`, `audit.log` and `audit.export`. */
+/** The filters of records, of `tail` and `audit.log`; other operations take `since` alone. */
 export const selection = {
   consumer: z.string().max(64).optional().describe("records of this consumer"),
   server: z.string().max(64).optional().describe("records of this server"),
@@ -225,7 +225,7 @@ const counters = {
   denied: count.describe("refused by the gateway: by policy, for a credential or by a limit"),
 };
 
-/** Usage of one group: a consumer, a server, a `server:tool`, a day or an hour. */
+/** Usage of one group: a consumer, a server, a `server:tool`, a tag of servers, a day or an hour. */
 export const usageLine = z.object({
   name: z.string(),
   ...counters,

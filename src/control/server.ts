@@ -19,7 +19,7 @@ export type ControlOptions = {
   readonly readGroup: string;
   readonly log: Logger;
   /** Longest line of a tunnelled MCP message, in bytes. */
-  readonly tunnelLine?: () => number;
+  readonly tunnelLine: () => number;
   readonly maxConnections?: number;
   /** How soon a new connection has to say something, ms. */
   readonly silence?: number;
@@ -27,7 +27,6 @@ export type ControlOptions = {
 
 /** A listening control socket. */
 export type ControlServer = {
-  readonly connections: number;
   /** Ends all connections and removes the socket. */
   close(): void;
 };
@@ -81,7 +80,7 @@ async function endWhenDrained(socket: Socket): Promise<void> {
 }
 
 function opener(options: ControlOptions, open: Set<Socket>) {
-  const { maxConnections = 256, silence = 10_000, tunnelLine = () => 8 << 20 } = options;
+  const { maxConnections = 256, silence = 10_000 } = options;
   const rights = rightsOf(options);
   return (socket: Socket): void => {
     const outbox = new SocketWriter(socket, maxQueued);
@@ -98,15 +97,11 @@ function opener(options: ControlOptions, open: Set<Socket>) {
     if (open.size >= room)
       return turnAway(socket, new Refusal("busy", "too many control connections; try again later"));
     open.add(socket);
-    const connection = new ControlConnection(
-      { ...options, peer, tunnelLine },
-      outbox,
-      () => void endWhenDrained(socket),
-    );
-    const timer = setTimeout(() => {
+    const connection = new ControlConnection({ ...options, peer }, outbox, () => void endWhenDrained(socket));
+    socket.data.connection = connection;
+    socket.data.timer = setTimeout(() => {
       if (!connection.active) socket.terminate();
     }, silence);
-    Object.assign(socket.data, { connection, timer });
   };
 }
 
@@ -138,9 +133,6 @@ export async function listen(options: ControlOptions): Promise<ControlServer> {
   }
   const { ino } = lstatSync(options.path);
   return {
-    get connections() {
-      return open.size;
-    },
     close() {
       listener.stop();
       for (const socket of open) socket.terminate();

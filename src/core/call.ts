@@ -1,5 +1,6 @@
 import type { Failure, Status } from "./failure.ts";
 import type { ListNode } from "./list.ts";
+import type { Audience } from "./audience.ts";
 import type { AbortControllerLike, AbortSignalLike } from "./cancel.ts";
 import { noCapabilities } from "./inbound.ts";
 import type { ClientAnswer, ClientCapabilities, Era, Inbound, InputRequest, Revision } from "./inbound.ts";
@@ -16,8 +17,8 @@ export type Item = { readonly name: string; readonly text: string };
 export type Tool = Item & {
   /** Parsed, untrusted. */
   readonly inputSchema: unknown;
-  /** Set if its server shows it only to clients that can answer questions: to those with one of these `inputKey`s. */
-  readonly shownTo?: ReadonlySet<string>;
+  /** Set if its server does not show it to everybody. */
+  readonly shownTo?: Audience;
 };
 
 /** What a caller can ask a server for. `extension` is a method of an extension that both sides declared. */
@@ -113,6 +114,7 @@ export type CallInit = {
   emit: ((notification: string) => void) | null;
   ask?: Call["ask"];
   open?: Call["open"];
+  answered?: Call["answered"];
 };
 
 /**
@@ -150,6 +152,11 @@ export class Call {
    */
   readonly open: ((call: IdentifiedCall, revision: Revision) => Promise<ClientSession>) | null;
   /**
+   * Called as soon as the server has answered, so that what it says afterwards is not passed on before the answer; null
+   * if the transport keeps no order.
+   */
+  readonly answered: (() => void) | null;
+  /**
    * Answers the server's questions to the caller while the call runs. The path sets it before it sends the call; null
    * if nothing may be asked.
    */
@@ -166,7 +173,7 @@ export class Call {
   begun = false;
   /** The sequence of its begin record while its end is not recorded yet; else null. */
   beginning: ListNode<number> | null = null;
-  /** True once a single record covers the whole call: that of a subscription, which has no begin and end. */
+  /** True once a single record covers the whole call: a subscription or a notification has no begin and end. */
   recorded = false;
   /** The call of which this request is one round. That call is recorded and counted, once for all rounds. */
   whole: Call | null = null;
@@ -192,11 +199,16 @@ export class Call {
     this.scope = init.scope ?? null;
     this.ask = init.ask ?? null;
     this.open = init.open ?? null;
+    this.answered = init.answered ?? null;
   }
 
-  /** A copy of the call in its present state that outlives the request in which it came. */
-  detached<T extends Call>(this: T, controller: AbortControllerLike, emit: (notification: string) => void): T {
-    return Object.assign(new Call(this), this, { controller, emit, ask: null, input: null });
+  /** A copy of the call in its present state that outlives the request in which it came; `to` takes what is about it. */
+  detached<T extends Call>(
+    this: T,
+    controller: AbortControllerLike,
+    to: Required<Pick<CallInit, "emit" | "answered">>,
+  ): T {
+    return Object.assign(new Call(this), this, { controller, ...to, ask: null, input: null });
   }
 
   /** The method as a bounded label: one that the gateway serves, or `other`. */

@@ -2,13 +2,11 @@
 const anyRun = "**";
 const anyOne = "??";
 
-type Units = ArrayLike<string>;
-
 /** A compiled glob: literal characters and wildcards. */
 export type GlobTokens = readonly string[];
 
 // Code units are characters unless the text has surrogates; then `?` must take a whole pair.
-const units = (text: string): Units => (/[\ud800-\udfff]/.test(text) ? Array.from(text) : text);
+const units = (text: string): ArrayLike<string> => (/[\ud800-\udfff]/.test(text) ? Array.from(text) : text);
 
 /** The literal characters of a text, none of them a wildcard. */
 export const literalTokens = (text: string): GlobTokens => Array.from(text);
@@ -17,22 +15,23 @@ export const literalTokens = (text: string): GlobTokens => Array.from(text);
 export const globTokens = (glob: string): GlobTokens =>
   Array.from(glob, (char) => (char === "*" ? anyRun : char === "?" ? anyOne : char));
 
-/** Whether the tokens match the whole text; at most tokens × text steps, since only the last `*` is ever retried. */
-export const matchTokens = (tokens: GlobTokens, text: string): boolean => matchUnits(tokens, units(text));
+/** Whether the tokens match the whole text. */
+export const matchTokens = (tokens: GlobTokens, text: string): boolean => covers(tokens, units(text));
 
-/** Whether `wide` matches all that `narrow` matches, as far as single tokens tell: false may be wrong. */
-export const covers = (wide: GlobTokens, narrow: GlobTokens): boolean => matchUnits(wide, narrow);
-
-function matchUnits(tokens: GlobTokens, chars: Units): boolean {
+/**
+ * Whether `wide` matches all that `narrow`, a glob or the characters of a text, matches: as far as single tokens tell,
+ * so false may be wrong. At most wide × narrow steps, since only the last `*` is ever retried.
+ */
+export function covers(wide: GlobTokens, narrow: ArrayLike<string>): boolean {
   let token = 0;
   let char = 0;
   let star = -1;
   let resume = 0;
-  while (char < chars.length) {
-    if (tokens[token] === anyRun) {
+  while (char < narrow.length) {
+    if (wide[token] === anyRun) {
       star = token++;
       resume = char;
-    } else if (token < tokens.length && takes(tokens[token], chars[char])) {
+    } else if (token < wide.length && takes(wide[token], narrow[char])) {
       token++;
       char++;
     } else if (star >= 0) {
@@ -40,8 +39,8 @@ function matchUnits(tokens: GlobTokens, chars: Units): boolean {
       char = ++resume;
     } else return false;
   }
-  while (tokens[token] === anyRun) token++;
-  return token === tokens.length;
+  while (wide[token] === anyRun) token++;
+  return token === wide.length;
 }
 
 const takes = (token: string | undefined, char: string | undefined): boolean =>

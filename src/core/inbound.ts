@@ -11,11 +11,6 @@ export type ClientCapabilities = { readonly text: string; readonly value: Readon
 
 export const noCapabilities: ClientCapabilities = { text: "{}", value: {} };
 
-/** Whether a client declared any extension (2026-07-28), which allows further types of results and further notifications. */
-export function hasExtensions({ value: { extensions } }: ClientCapabilities): boolean {
-  return typeof extensions === "object" && extensions !== null && Object.keys(extensions).length > 0;
-}
-
 /** A key that tells which questions a client declared that it can answer; empty for none. */
 export function inputKey({ value }: ClientCapabilities): string {
   const { elicitation } = value;
@@ -24,13 +19,12 @@ export function inputKey({ value }: ClientCapabilities): string {
   return [...declared, ...(byUrl ? ["url"] : [])].join(" ");
 }
 
-/** What a server may ask of a client while a request of the client runs. */
-export const inputMethods = ["elicitation/create", "sampling/createMessage", "roots/list"] as const;
-export type InputMethod = (typeof inputMethods)[number];
+/** What a server may ask of a client while a request of the client runs; methods of extensions come on top. */
+export const inputMethods: readonly string[] = ["elicitation/create", "sampling/createMessage", "roots/list"];
 
 /** A server's request to a client; `params` is raw JSON. */
 export type InputRequest = {
-  readonly method: InputMethod;
+  readonly method: string;
   readonly params: string;
   /** Takes the `params`, raw JSON, of each progress notification of the client; absent if the server wants none. */
   readonly progress?: (params: string) => void;
@@ -55,6 +49,7 @@ export type Inbound = {
   readonly text: string;
   /** The id as written (`1`, `"1"`, `9007199254740993`); null for a notification. */
   readonly idText: string | null;
+  /** Empty for a response. */
   readonly method: string;
   /** Parsed `params`; an empty object when absent. */
   readonly params: Readonly<Record<string, unknown>>;

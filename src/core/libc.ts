@@ -49,11 +49,6 @@ function open() {
 let loaded: ReturnType<typeof open> | null = null;
 const libc = () => (loaded ??= open());
 
-/** Loads the C library; throws with the names that were tried if none fits. */
-export function loadLibc(): void {
-  libc();
-}
-
 const errnoNames = new Map(Object.entries(os.constants.errno).map(([name, value]) => [value, name]));
 
 function errno(): string {

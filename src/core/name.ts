@@ -23,14 +23,8 @@ export function splitCanonical(text: string): { readonly server: string; readonl
   return at < 1 ? null : { server: text.slice(0, at), tool: text.slice(at + 1) };
 }
 
-/**
- * The refusal of a tool that does not exist or is hidden from the caller. Both get the same words, so that these reveal
- * nothing.
- */
-export const unknownTool = (name: string): Failure => new Failure("unknown-tool", `Unknown tool: ${cut(name, 200)}`);
-
 const unknowns: Readonly<Record<Kind, (name: string) => Failure>> = {
-  tool: unknownTool,
+  tool: (name) => new Failure("unknown-tool", `Unknown tool: ${cut(name, 200)}`),
   prompt: (name) => new Failure("unknown-prompt", `Unknown prompt: ${cut(name, 200)}`),
   resource: (uri) =>
     new Failure("unknown-resource", `Resource not found: ${cut(uri, 500)}`, { data: { uri: cut(uri, 2000) } }),
@@ -52,8 +46,8 @@ export function checkLength(kind: Kind, name: string): void {
 }
 
 /**
- * `unknownTool` for every kind: with the prompt's name, the resource's URI or the extension's method, as the caller
- * wrote it.
+ * The refusal of what does not exist or is hidden from the caller, by its name, URI or method as the caller wrote it.
+ * Both get the same words, so that these reveal nothing.
  */
 export const notFound = (kind: Kind, name: string): Failure => unknowns[kind](name);
 

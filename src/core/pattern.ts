@@ -7,7 +7,6 @@ const maxSource = 1000;
 
 /** A regular expression that matches in time linear in the text. */
 export type Pattern = {
-  readonly source: string;
   /** Whether the text is short enough to be matched within the bound; `test` is false for a longer one. */
   fits(text: string): boolean;
   /** Whether the pattern occurs anywhere in the text. */
@@ -21,7 +20,7 @@ export function compilePattern(source: string): Pattern | null {
   if (!compiled) return null;
   const longest = maxSteps / Math.max(compiled.programSize(), 1);
   const fits = (text: string): boolean => text.length <= longest;
-  return { source, fits, test: (text) => fits(text) && compiled.test(text) };
+  return { fits, test: (text) => fits(text) && compiled.test(text) };
 }
 
 function compile(source: string): RE2JS | null {

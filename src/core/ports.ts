@@ -1,6 +1,6 @@
 import type { Call, ClientSession, IdentifiedCall, Kind, RecordedCall, Reply, Route, Tool, Verdict } from "./call.ts";
 import type { AuditEvent, Facts } from "./event.ts";
-import type { ClientCapabilities, InputMethod, InputRequest } from "./inbound.ts";
+import type { InputRequest } from "./inbound.ts";
 import type { ListGroup, ListName } from "./lists.ts";
 import type { Principal, Source } from "./principal.ts";
 import type { Listing, Notice, ServerStatus, UpstreamRequest } from "./upstream.ts";
@@ -58,15 +58,13 @@ export type Policy = {
    * Whether a server may ask this of the caller. The call is allowed already, so only a guardrail can forbid the
    * question.
    */
-  admitsInput(
-    who: Principal,
-    source: Source,
-    server: string,
-    method: InputMethod,
-  ): Verdict & { readonly allowed: boolean };
-  /** Whether the caller may use a named capability of the gateway, e.g. `mcpgw:metrics`. */
-  permits(who: Principal, capability: string, source: Source): boolean;
+  admitsInput(who: Principal, source: Source, server: string, method: string): Verdict & { readonly allowed: boolean };
+  /** Whether the caller may use a capability of the gateway. */
+  permits(who: Principal, capability: Capability, source: Source): boolean;
 };
+
+/** What a rule can allow of the gateway besides its tools, as if it were a tool of server `mcpgw`. */
+export type Capability = "metrics" | "status" | "audit_all";
 
 /** A decision without a source: conditions on the source count against the caller. */
 export type Explained = Verdict & {
@@ -110,8 +108,10 @@ export type Catalog = {
    * Throws `invalid-params` for a cursor that was not made for this caller.
    */
   list(call: Call, who: Principal, list: ListName): string;
-  /** A fingerprint of what the caller sees in these lists. */
-  shown(who: Principal, source: Source, scope: string | null, group: ListGroup): string;
+  /** A fingerprint of what the caller sees in these lists, in this legacy session or without one. */
+  shown(who: Principal, source: Source, scope: string | null, group: ListGroup, session?: string | null): string;
+  /** Whether a server shows this session something that it does not show to its principal's others. */
+  isApart(session: string): boolean;
   /** Whether the caller may have any tool of a server. */
   reaches(who: Principal, source: Source, server: string): boolean;
   /** Ids of the servers that have something in this scope. */
@@ -120,7 +120,7 @@ export type Catalog = {
    * The instructions of those servers in the scope on which this caller has any right, bounded in length; null if there
    * are none.
    */
-  instructions(scope: string | null, who?: Principal, source?: Source): string | null;
+  instructions(scope: string | null, who: Principal, source: Source): string | null;
   /**
    * A result of the route's server. URIs in its links become those on the wire; nothing else changes. For a URI that no
    * list has, the catalog remembers which server gave it to the caller. Returns the same text if nothing changed.
@@ -168,7 +168,7 @@ export type Audit = {
   /** Commits the ending before the reply may leave: `call.end`, or `call.refused` if no begin was recorded. */
   end(call: Call): Promise<void>;
   /**
-   * Commits the only record of a subscription (`call.end` with `facts`) and sets `recorded`. Throws
+   * Commits the only record of a subscription or a notification (`call.end` with `facts`) and sets `recorded`. Throws
    * `audit-unavailable`.
    */
   once(call: Call, facts: Facts): Promise<void>;
@@ -221,14 +221,21 @@ export type Upstreams = {
   /** Asks a server to tell of these tasks. Throws if it tells of none of them, and as `send` does. */
   followTasks(call: IdentifiedCall, watch: TaskWatch): Promise<Followed>;
   /**
-   * Asks the servers that this caller may use for what they offer only to clients with these capabilities; null if that
-   * is known, or cannot be found out now.
+   * Asks the servers that this caller may use for the tools that they offer only to clients such as its, and waits for
+   * what its own instances are being asked for; null if that is known, or cannot be found out now.
    */
-  listConditional(capabilities: ClientCapabilities, mayUse: (server: string) => boolean): Promise<unknown> | null;
+  learnTools(call: IdentifiedCall, mayUse: (server: string) => boolean): Promise<unknown> | null;
   /** Calls `listener` with what servers say outside of any exchange. Returns a function that stops it. */
   onNotice(listener: (notice: Notice) => void): () => void;
   /** Passes a notification of a legacy caller on to the instances that were started for its session. */
   tell(call: IdentifiedCall, method: string): void;
+  /** Whether the caller has, or can have, a legacy instance of its own at a server. */
+  hears(call: IdentifiedCall, server: string): boolean;
+  /**
+   * Passes a notification of a caller that the route's server `hears` on to that instance, which is started if it does not
+   * run. Throws as `send` does.
+   */
+  notify(call: IdentifiedCall, route: Route, request: UpstreamRequest): Promise<void>;
   /** Ends the instances that were started for one legacy session alone. */
   endSession(id: string): void;
   listings(): readonly Listing[];

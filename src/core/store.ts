@@ -97,6 +97,9 @@ export type Anchor = {
 /** What a pseudonym in the records stands for; erasing the row leaves the chain whole. */
 export type SubjectRow = { readonly id: string; readonly salt: Uint8Array; readonly value: string };
 
+/** A call that began and never ended, by its first record. */
+export type UnendedCall = { readonly call: string; readonly seq: number; readonly rec: string };
+
 /** The single writer of one chain. */
 export type AuditStore = {
   /** Last record, null for an empty chain. */
@@ -107,8 +110,8 @@ export type AuditStore = {
   sync(): Promise<void>;
   anchor(): Anchor | null;
   saveAnchor(anchor: Anchor): void;
-  /** Calls that began and never ended: found by the saved anchor's `settled` and the records after it. */
-  unfinished(): { readonly call: string; readonly seq: number; readonly rec: string }[];
+  /** Found by the saved anchor's `settled` and the records after it. */
+  unfinished(): UnendedCall[];
   /** Records from `from` on, oldest first, at most `limit`. */
   page(from: number, limit: number): AuditRow[];
   /**
@@ -135,13 +138,15 @@ export type AuditQuery = {
   readonly limit?: number | undefined;
 };
 
+export type FoundRow = { readonly chain: string; readonly row: AuditRow };
+
 /** Read access to all chains of a state directory; never writes, pages in short snapshots. */
 export type AuditReader = {
   chains(): string[];
   /** Records of a chain from `from` on, oldest first, at most `limit`. */
   page(chain: string, from: number, limit: number): AuditRow[];
   /** Newest first. */
-  find(query: AuditQuery): { readonly chain: string; readonly row: AuditRow }[];
+  find(query: AuditQuery): FoundRow[];
   /** Payloads of the records `from` to `upto`, both included; without `upto` of the one record. */
   payloads(chain: string, from: number, upto?: number): PayloadRow[];
   /** The last record, null for an empty chain. */
@@ -184,12 +189,15 @@ export function hoursOf({ since = 0, until = Number.MAX_SAFE_INTEGER }: UsageQue
   return [Math.floor(since / hourUs), Math.ceil(until / hourUs)];
 }
 
+/** What was counted, and up to which record of each chain. */
+export type Counted = { readonly rows: readonly UsageRow[]; readonly marks: ReadonlyMap<string, number> };
+
 export type UsageStore = {
   /** Last (chain, seq) that was counted, 0 before the first. */
   applied(chain: string): number;
   /** Adds the rows and moves the mark in one transaction. Throws `StoreBusy` if the mark is no longer at `from`. */
   apply(chain: string, from: number, upto: number, rows: readonly UsageRow[]): void;
-  usage(query: UsageQuery): UsageRow[];
+  counted(query: UsageQuery): Counted;
 };
 
 /** Another process holds the database; worth another try. */

@@ -9,8 +9,8 @@ export function timeOf(text: string): number {
 }
 
 // Years outside 0000–9999 would change the length of the text and with it its order.
-const earliest = Date.UTC(0, 0, 1) - 1900 * 365.25 * 86_400_000;
-const latest = Date.UTC(9999, 11, 31);
+const earliest = Date.parse("0000-01-01");
+const latest = Date.parse("9999-12-31");
 
 /** `timeText` for times that come in order: the text of the second is kept. */
 export function createTimeText(): (at: number) => string {

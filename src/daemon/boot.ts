@@ -1,14 +1,14 @@
 import type { Logger } from "../core/log.ts";
 import type { Self } from "../core/self.ts";
-import type { Gateway } from "../gateway/gateway.ts";
 import { gatewayTools } from "../serve/gateway-tools.ts";
-import { type Archive, archiveBy } from "./archive.ts";
+import type { Archive } from "./archive.ts";
 import { endPreviousRun } from "../upstream/process/previous-run.ts";
 import type { Installation } from "./configuration.ts";
-import { type Engine, startEngine } from "./engine.ts";
-import { type Stores, openStores } from "./stores.ts";
+import { type Engine, type EngineOptions, startEngine } from "./engine.ts";
+import { openStores } from "./stores.ts";
 import { viewerHandlers } from "./handlers/viewer.ts";
 import { HousekeeperClient } from "./housekeeping.ts";
+import { archiveBy } from "./live-archive.ts";
 
 export type BootOptions = {
   readonly installation: Installation;
@@ -16,9 +16,7 @@ export type BootOptions = {
   readonly log: Logger;
   /** Chains to write, the first that is free. */
   readonly chains: readonly string[];
-  /** Throws when nobody is to be served, before a server is started. */
-  readonly admit?: (gateway: Gateway, stores: Stores) => Promise<unknown>;
-};
+} & Pick<EngineOptions, "admit">;
 
 export type Booted = { readonly engine: Engine; readonly archive: Archive; close(): Promise<void> };
 
@@ -53,18 +51,10 @@ export async function boot({ installation, self, log, chains, admit }: BootOptio
     return engine;
   };
   const tools = gatewayTools(viewerHandlers(started, archive), (who, source) =>
-    started().current().policy.permits(who, "mcpgw:audit_all", source),
+    started().current().policy.permits(who, "audit_all", source),
   );
   try {
-    engine = await startEngine({
-      stores,
-      loaded,
-      self,
-      log,
-      run,
-      local: [tools],
-      admit: async (gateway) => admit?.(gateway, stores),
-    });
+    engine = await startEngine({ stores, loaded, self, log, run, local: [tools], admit });
     // So that even the first verification has a checkpoint to prove the chain by.
     await stores.audit.checkpoint();
   } catch (error) {

@@ -1,5 +1,5 @@
 import { dirname } from "node:path";
-import { loadConfig, type Loaded, loadOwnParts, type OwnParts } from "../config/load.ts";
+import { loadConfig, type Loaded, loadOwnParts, loadTags, type OwnParts } from "../config/load.ts";
 import { findOverrides } from "../config/overrides.ts";
 import {
   chosenPaths,
@@ -37,15 +37,23 @@ export function openInstallation(options: FindOptions, host: Host = thisHost()):
 }
 
 /** What commands need that run no server, and the socket on which they look for a daemon. */
-export type OwnInstallation = { readonly own: OwnParts; readonly paths: Paths; readonly socket: string };
+export type OwnInstallation = {
+  readonly own: OwnParts;
+  readonly paths: Paths;
+  readonly socket: string;
+  /** Reads what the servers are tagged with. Throws ConfigError. */
+  readonly tagged: () => ReturnType<typeof loadTags>;
+};
 
 /** Finds the configuration and loads what commands without servers need; null: none found. Throws ConfigError. */
 export function openOwnParts(options: Omit<FindOptions, "listen">, host: Host): OwnInstallation | null {
   const file = findConfig(host, { flag: options.config, local: options.local }).path;
   if (file === null) return null;
-  const own = loadOwnParts(file, loadingFrom(dirname(file), host.env).resolve);
+  const { resolve } = loadingFrom(dirname(file), host.env);
+  const own = loadOwnParts(file, resolve);
   const chosen = chosenPaths(host, options, { state: own.state, socket: own.control.socket });
-  return { own, paths: resolvePaths(host, chosen), socket: clientSocket(host, chosen) };
+  const tagged = () => loadTags(file, resolve);
+  return { own, paths: resolvePaths(host, chosen), socket: clientSocket(host, chosen), tagged };
 }
 
 /** Loads the same file again, with the same flags on top. */

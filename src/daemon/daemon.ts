@@ -8,12 +8,12 @@ import { type HttpServer, serveHttp } from "../serve/http.ts";
 import { noteEnded } from "../serve/session-notes.ts";
 import { Sessions } from "../session/sessions.ts";
 import type { Archive } from "./archive.ts";
-import { attachTo } from "./attach.ts";
 import { type FindOptions, reload } from "./configuration.ts";
 import type { Engine } from "./engine.ts";
 import { createHandlers } from "./handlers/index.ts";
+import { gaugesOf } from "./gauges.ts";
 import { descriptorsOf } from "./open-files.ts";
-import { gaugesOf, readinessOf } from "./readiness.ts";
+import { readinessOf, type State } from "./readiness.ts";
 import { refuseRestart } from "./restart.ts";
 import { Tls } from "./tls.ts";
 
@@ -25,8 +25,6 @@ export type DaemonOptions = {
   readonly self: Self;
   readonly log: Logger;
 };
-
-type State = "starting" | "ready" | "draining";
 
 const sessionSweep = 60_000;
 
@@ -127,7 +125,6 @@ export class Daemon {
           outdated: () => this.#tls?.outdated() ?? null,
         },
         reload: () => this.reload(),
-        attach: attachTo(engine),
       }),
     });
   }

@@ -18,17 +18,14 @@ import { boot } from "./boot.ts";
 import { openInstallation } from "./configuration.ts";
 import type { Engine } from "./engine.ts";
 import type { Stores } from "./stores.ts";
-import { type LineWriter, readLines } from "./lines.ts";
+import { readLines, type Streams } from "./lines.ts";
 import { guardProcess, prepareProcess } from "./process.ts";
 
-type Served = {
+type Served = Streams & {
   /** The key that the parent process gave; null if it gave none. */
   readonly key: string | null;
   /** How long to wait for answers after standard input has ended, ms. */
   readonly patience: number;
-  readonly output: LineWriter;
-  /** Fires when the process is asked to end. */
-  readonly asked: AbortSignal;
 };
 
 /** Serves one stdio client by a gateway inside this process, with an audit chain of its own (SEMANTICS §5). */

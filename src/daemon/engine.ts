@@ -6,10 +6,10 @@ import type { Logger } from "../core/log.ts";
 import type { LocalServer } from "../core/ports.ts";
 import { withEarlier } from "../core/secret.ts";
 import type { Self } from "../core/self.ts";
-import { type Built, buildGateway, type Managed } from "../gateway/build.ts";
+import { type Built, buildGateway } from "../gateway/build.ts";
 import type { Gateway } from "../gateway/gateway.ts";
 import { Listeners } from "../gateway/listeners.ts";
-import { CallMetrics, type Gauge, gauge } from "../gateway/metrics.ts";
+import { CallMetrics } from "../gateway/metrics.ts";
 import { Parking } from "../gateway/parking.ts";
 import { createLimitsState } from "../limits/index.ts";
 import { Running } from "../serve/running.ts";
@@ -27,7 +27,7 @@ export type EngineOptions = {
   readonly run: string;
   readonly local: readonly LocalServer[];
   /** Throws when nobody is to be served, before a server is started. */
-  readonly admit?: ((gateway: Gateway) => Promise<unknown>) | undefined;
+  readonly admit?: ((gateway: Gateway, stores: Stores) => Promise<unknown>) | undefined;
 };
 
 /** A running gateway, whoever serves it: the daemon, or an embedded `serve`. */
@@ -36,9 +36,11 @@ export type Engine = {
   readonly metrics: CallMetrics;
   readonly running: Running;
   readonly traffic: Traffic;
+  /** Calls that wait for answers of their callers, and open subscriptions. */
+  readonly waiting: { readonly parking: Parking; readonly listeners: Listeners };
   /** The gateway in force; to be asked for again for each request. */
   current(): Gateway;
-  upstreams(): Managed;
+  upstreams(): Built["upstreams"];
   /** The configuration in force; its secrets are also those of earlier ones. */
   loaded(): Loaded;
   /** Epoch ms. */
@@ -68,12 +70,8 @@ export async function startEngine(options: EngineOptions): Promise<Engine> {
   const traffic = new Traffic();
   const limits = createLimitsState(stores.clock);
   const inForce = () => built.gateway;
-  const notifier = new Notifier(
-    (who, source, { scope }, list) => inForce().catalog.shown(who, source, scope, list),
-    (scope) => inForce().catalog.servers(scope),
-  );
+  const notifier = new Notifier(() => inForce().catalog);
   const waiting = { parking: new Parking(), listeners: new Listeners() };
-  metrics.add(...waitingGauges(waiting));
   const secrets = () => loaded.secrets;
   const foundations = { ...stores, limits, metrics, notifier, inForce, ...waiting, log, self, run, secrets };
   const onTools = () => notifier.changed();
@@ -83,7 +81,7 @@ export async function startEngine(options: EngineOptions): Promise<Engine> {
   let loadedAt = Date.now();
   let built = build(first, null);
   built.takeKeys();
-  await admit?.(built.gateway);
+  await admit?.(built.gateway, stores);
   await stores.audit.recordEvent(loadedEvent(first, built));
   built.activate();
   built.upstreams.onNotice((notice) => notifier.notice(notice));
@@ -93,6 +91,7 @@ export async function startEngine(options: EngineOptions): Promise<Engine> {
     metrics,
     running,
     traffic,
+    waiting,
     current: inForce,
     upstreams: () => built.upstreams,
     loaded: () => loaded,
@@ -139,32 +138,15 @@ function drainPrevious({ upstreams }: Built, log: Logger): void {
   });
 }
 
-function waitingGauges({ parking, listeners }: { parking: Parking; listeners: Listeners }): Gauge[] {
-  return [
-    gauge("mcp_gateway_parked_calls", "Calls that wait for answers of their callers.", () => parking.size),
-    {
-      name: "mcp_gateway_parked_refused_total",
-      help: "Questions that were refused: without a place to wait for their answers, too long, or too many at once.",
-      type: "counter",
-      read: () => parking.refused,
-    },
-    gauge("mcp_gateway_listens", "Open subscriptions/listen streams.", () => listeners.size),
-    gauge("mcp_gateway_subscribed_resources", "Resources that callers have subscribed to.", () => listeners.uris),
-  ];
-}
-
 /** Names the configuration file in an error about keys that clash with the stored ones. */
 function placed(file: string, make: () => Built): Built {
   try {
     return make();
   } catch (error) {
-    throw error instanceof KeyError ? keyProblem(error, file) : error;
+    if (!(error instanceof KeyError)) throw error;
+    const { message, path } = error;
+    throw new ConfigError([{ file, line: null, column: null, path: path ?? "auth.keys", message }]);
   }
-}
-
-/** A clash between configured and stored keys, as an error in the configuration. */
-function keyProblem({ message, path }: KeyError, file: string): ConfigError {
-  return new ConfigError([{ file, line: null, column: null, path: path ?? "auth.keys", message }]);
 }
 
 function warningsOf({ warnings, config }: Loaded, built: Built): string[] {

@@ -1,6 +1,5 @@
 import { setImmediate } from "node:timers/promises";
 import { join } from "node:path";
-import { type ChainReport, verifyChain } from "../audit/verify.ts";
 import { messageOf } from "../core/error-text.ts";
 import { lowerThreadPriority } from "../core/libc.ts";
 import { type AuditReader, StoreBusy } from "../core/store.ts";
@@ -8,7 +7,8 @@ import { type WalCheckpointer, openCheckpointer } from "../store/sqlite/checkpoi
 import { openIndexWriter } from "../store/sqlite/index-writer.ts";
 import { chainPath, openReader } from "../store/sqlite/reader.ts";
 import { openUsageStore } from "../store/sqlite/usage.ts";
-import type { Answers, Asked, FromWorker, Question, Start, ToWorker } from "./housekeeping.ts";
+import { archiveOf } from "./archive.ts";
+import type { Answers, FromWorker, Question, Start, ToWorker } from "./housekeeping.ts";
 import { rollUpPage, type Rollups } from "./rollup.ts";
 import { withUncounted } from "./uncounted.ts";
 
@@ -21,6 +21,7 @@ const rollupEvery = 2000;
 const copyEvery = 2000;
 
 class Housekeeper {
+  readonly answers: Answers;
   readonly #reader: AuditReader;
   readonly #logs: readonly WalCheckpointer[];
   readonly #usage: ReturnType<typeof openUsageStore>;
@@ -39,6 +40,7 @@ class Housekeeper {
     this.#usage = openUsageStore(state);
     this.#logs = [chainPath(stateDir, chain, main), state].map((path) => openCheckpointer(path));
     this.#rollups = { usage: start.usage ? this.#usage : null, index: openIndexWriter(join(stateDir, "index.db")) };
+    this.answers = this.#answers();
   }
 
   /** Says how far the chain is durable: rollups read up to there. */
@@ -54,24 +56,6 @@ class Housekeeper {
     }, rollupEvery);
   }
 
-  readonly answers: { readonly [K in keyof Answers]: (asked: Asked<K>) => Answers[K] | Promise<Answers[K]> } = {
-    find: async ({ query }) => {
-      // Beyond what is indexed it looks at each record.
-      await this.#rollUp().catch(complain);
-      return this.#reader.find(query);
-    },
-    usage: async ({ query }) => {
-      await this.#rollUp().catch(complain);
-      const counted = this.#usage.counted(query);
-      if (!this.#start.usage) return { rows: counted.rows, cutShort: [] };
-      return withUncounted(this.#reader, counted, query, (chain) => this.#reach(chain));
-    },
-    page: ({ chain, from, limit }) => this.#reader.page(chain, from, limit),
-    payloads: ({ chain, seq }) => this.#reader.payloads(chain, seq),
-    subject: ({ chain, id }) => this.#reader.subject(chain, id),
-    verify: ({ options }): Promise<ChainReport> => verifyChain(this.#reader, options),
-  };
-
   /** Leaves short logs behind, so that the next start is quick. */
   async close(): Promise<void> {
     clearInterval(this.#copying);
@@ -84,6 +68,27 @@ class Housekeeper {
     this.#rollups.index?.close();
     this.#usage.close();
     this.#reader.close();
+  }
+
+  #answers(): Answers {
+    const reader = this.#reader;
+    const archive = archiveOf(reader, (query) => {
+      const counted = this.#usage.counted(query);
+      if (!this.#start.usage) return { rows: counted.rows, cutShort: [] };
+      return withUncounted(reader, counted, query, (chain) => this.#reach(chain));
+    });
+    return {
+      ...archive,
+      find: async (query) => {
+        // Beyond what is indexed it looks at each record.
+        await this.#rollUp().catch(complain);
+        return archive.find(query);
+      },
+      usage: async (query) => {
+        await this.#rollUp().catch(complain);
+        return archive.usage(query);
+      },
+    };
   }
 
   #copyLogs(): void {
@@ -145,13 +150,13 @@ function attempt(work: () => void): void {
 
 let housekeeper: Housekeeper | null = null;
 
-async function answer(id: number, durable: number, question: Question): Promise<void> {
+async function answer(id: number, durable: number, { name, args }: Question): Promise<void> {
   try {
     if (!housekeeper) throw new Error("not started");
     housekeeper.reached(durable);
-    // The table pairs each kind of question with its answer, which the compiler cannot see through the union.
-    const respond = housekeeper.answers[question.kind] as (asked: Question) => unknown;
-    send({ kind: "answer", id, value: await respond(question) });
+    // `ask` has paired the arguments with the name.
+    const respond = housekeeper.answers[name] as (...given: readonly unknown[]) => unknown;
+    send({ kind: "answer", id, value: await respond(...args) });
   } catch (error) {
     send({ kind: "failure", id, message: messageOf(error) });
   }

@@ -1,28 +1,12 @@
-import type { ChainReport, VerifyOptions } from "../audit/verify.ts";
 import type { Logger } from "../core/log.ts";
 import { within } from "../core/wait.ts";
-import type { AuditQuery, AuditReader, AuditRow, PayloadRow, SubjectRow, UsageQuery } from "../core/store.ts";
-import type { Usage } from "./uncounted.ts";
+import type { Archive } from "./archive.ts";
 
-/** The answer to each kind of question to the Worker. */
-export type Answers = {
-  find: ReturnType<AuditReader["find"]>;
-  usage: Usage;
-  page: AuditRow[];
-  payloads: PayloadRow[];
-  subject: SubjectRow | null;
-  verify: ChainReport;
-};
+/** The questions that the Worker answers. */
+export type Answers = Omit<Archive, "chains">;
 
-export type Question =
-  | { readonly kind: "find"; readonly query: AuditQuery }
-  | { readonly kind: "usage"; readonly query: UsageQuery }
-  | { readonly kind: "page"; readonly chain: string; readonly from: number; readonly limit: number }
-  | { readonly kind: "payloads"; readonly chain: string; readonly seq: number }
-  | { readonly kind: "subject"; readonly chain: string; readonly id: string }
-  | { readonly kind: "verify"; readonly options: VerifyOptions };
-
-export type Asked<K extends Question["kind"]> = Extract<Question, { readonly kind: K }>;
+/** A question by its name in `Answers`, with the arguments of that. */
+export type Question = { readonly name: keyof Answers; readonly args: readonly unknown[] };
 
 export type Start = {
   readonly kind: "start";
@@ -87,14 +71,15 @@ export class HousekeeperClient {
   };
 
   /** Rejects with the Worker's error, or when the Worker dies. */
-  ask<K extends Question["kind"]>(question: Asked<K>): Promise<Answers[K]> {
+  ask<K extends keyof Answers>(name: K, ...args: Parameters<Answers[K]>): Promise<Awaited<ReturnType<Answers[K]>>> {
     if (!this.#worker) return Promise.reject(new Error("the housekeeper is being started again"));
     if (this.#waiting.size >= maxAsked) return Promise.reject(new Error("too many questions to the housekeeper"));
     const id = this.#next++;
-    const { promise, resolve, reject } = Promise.withResolvers<Answers[K]>();
-    // The answer to a question of kind K is of type Answers[K]: both ends share that table.
-    this.#waiting.set(id, { resolve: (value) => resolve(value as Answers[K]), reject });
-    this.#post({ kind: "ask", id, durable: this.#durable, question });
+    type Value = Awaited<ReturnType<Answers[K]>>;
+    const { promise, resolve, reject } = Promise.withResolvers<Value>();
+    // Both ends share the table that pairs a question with its answer.
+    this.#waiting.set(id, { resolve: (value) => resolve(value as Value), reject });
+    this.#post({ kind: "ask", id, durable: this.#durable, question: { name, args } });
     return promise;
   }
 

@@ -63,9 +63,9 @@ export class LineWriter {
   }
 }
 
-/** An AbortSignal that fires when the process is asked to end. */
-export function untilAsked(): AbortSignal {
-  const controller = new AbortController();
-  for (const name of ["SIGTERM", "SIGINT", "SIGHUP"] as const) process.once(name, () => controller.abort());
-  return controller.signal;
-}
+/** What a process that serves standard input and output has of its parent. */
+export type Streams = {
+  readonly output: LineWriter;
+  /** Fires when the process is asked to end. */
+  readonly asked: AbortSignal;
+};

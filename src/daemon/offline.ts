@@ -1,9 +1,6 @@
-import { createReadStream, existsSync } from "node:fs";
+import { existsSync } from "node:fs";
 import { join } from "node:path";
-import { createInterface } from "node:readline";
 import { endUnanswered } from "../audit/answered.ts";
-import { gatherEvidence } from "../audit/evidence.ts";
-import { verifyLines } from "../audit/export.ts";
 import { installOf, signingKeyIn } from "../audit/open.ts";
 import { auditOptions, type AuditOptions } from "../audit/options.ts";
 import { installDir, notedPlace } from "../audit/outside.ts";
@@ -11,7 +8,7 @@ import { Keyring } from "../authn/keyring.ts";
 import type { KeyOptions } from "../authn/options.ts";
 import { ConfigError } from "../config/problem.ts";
 import { chosenPaths, clientSocket, type Paths, resolvePaths, thisHost } from "../config/paths.ts";
-import { type Input, operations, type Output } from "../control/api.ts";
+import { operations, type Output } from "../control/api.ts";
 import type { Client, Context, Handlers } from "../control/contract.ts";
 import { localClient } from "../control/local.ts";
 import { Refusal, Unreachable } from "../control/refusal.ts";
@@ -34,8 +31,8 @@ import { auditHandlers, auditLog } from "./handlers/audit.ts";
 import { keyHandlers, listKeys } from "./handlers/keys.ts";
 import { type RecordDone, recordDoneWith, recordActWith } from "./handlers/record-act.ts";
 import { statsOf } from "./handlers/stats.ts";
-import { usageBy } from "./handlers/usage.ts";
-import { verifyChains, worst } from "./handlers/verify.ts";
+import { type Metering, tagsOf, usageBy } from "./handlers/usage.ts";
+import { verifyChains } from "./handlers/verify.ts";
 
 /** What is known without a daemon: the places, and the configuration where there is one. */
 type Known = {
@@ -44,8 +41,7 @@ type Known = {
   readonly socket: string;
   readonly audit: AuditOptions & { readonly path: string | null };
   readonly keys: readonly KeyOptions[];
-  /** Whether calls are counted. */
-  readonly metered: boolean;
+  readonly metering: Metering;
   /** The roles that policies name; null where that is not known. */
   readonly roles: readonly string[] | null;
   /** Why the configuration cannot be used, so that what it says is unknown; null when it can. */
@@ -91,9 +87,9 @@ export async function openOffline(flags: GlobalOptions, self: Self): Promise<Cli
     "keys.unfreeze": async (input, ctx) => (await keys())["keys.unfreeze"](input, ctx),
     "audit.show": (input, ctx) => auditHandlers(archive())["audit.show"](input, ctx),
     "audit.export": (input, ctx) => auditHandlers(archive())["audit.export"](input, ctx),
-    "audit.log": (input) => auditLog(archive(), input, null),
+    "audit.log": (input) => auditLog(archive(), input),
     "audit.stats": (input) => statsOf(archive(), input, null),
-    usage: (input) => usageBy(archive(), input, known.metered),
+    usage: (input) => usageBy(archive(), input, known.metering),
     async "audit.verify"(input) {
       refuseUnknownChain(known);
       const publicKey = publicKeyIn(paths.state);
@@ -110,21 +106,6 @@ export async function openOffline(flags: GlobalOptions, self: Self): Promise<Cli
   return localClient(complete(handlers), here(), close);
 }
 
-/** Checks an exported file alone, or against checkpoints that were kept elsewhere. */
-export async function verifyFile(file: string, against: Input<"audit.verify">): Promise<Output<"audit.verify">> {
-  if (!existsSync(file)) throw new Refusal("not-found", `there is no file ${file}`);
-  const { checkpoints: texts = [], pubkey: publicKey } = against;
-  if (texts.length > 0 && publicKey === undefined) {
-    throw new Refusal("invalid", "a file says not whose it is: give --pubkey with --checkpoint, to tell who signed");
-  }
-  const first = await gatherEvidence({ chain: "", dir: null, sources: [], texts, publicKey });
-  const install = first.publicKey ? installOf(first.publicKey) : "";
-  const lines = createInterface({ input: createReadStream(file), crlfDelay: Infinity });
-  const chains = await verifyLines(lines, (chain) => ({ ...first, chain, origin: `mcpgw/${install}/${chain}` }));
-  if (chains.length === 0) throw new Refusal("not-found", `${file} holds no record`);
-  return { exit: worst(chains.map(({ exit }) => exit)), chains };
-}
-
 /** How long to wait for another command that works on the same state directory, ms. */
 const patience = 3_000;
 
@@ -136,7 +117,8 @@ function look(flags: GlobalOptions): Known {
     if (found) {
       const { audit, auth, policies, usage } = found.own;
       const roles = policies.flatMap((policy) => policy.roles);
-      return { paths: found.paths, socket: found.socket, audit, keys: auth.keys, metered: usage.enabled, roles, fault };
+      const metering = { metered: usage.enabled, tags: () => tagsOf(found.tagged()) };
+      return { paths: found.paths, socket: found.socket, audit, keys: auth.keys, metering, roles, fault };
     }
   } catch (error) {
     // Keys and records can still be read as long as it is known which state directory is meant.
@@ -151,10 +133,15 @@ function look(flags: GlobalOptions): Known {
     socket: clientSocket(host, chosen),
     audit: { ...auditOptions.parse({}), path: placeOfMain(paths) },
     keys: [],
-    metered: true,
+    metering: { metered: true, tags: () => unknownTags(fault) },
     roles: null,
     fault,
   };
+}
+
+/** Without them, every server would seem to have none. */
+function unknownTags(fault: ConfigError | null): never {
+  throw fault ?? new Refusal("invalid", "the configuration says what servers are tagged with: name it with --config");
 }
 
 /** Says which state directory is meant, since no daemon was asked; throws a `Refusal` where nothing is in it. */
@@ -252,12 +239,12 @@ function archiveAt(known: Known) {
   return archive;
 }
 
-function archiveIn({ paths: { state }, audit, metered }: Known) {
+function archiveIn({ paths: { state }, audit, metering }: Known) {
   const reader = openReader(state, audit.path);
   const reach = (chain: string): number => reader.last(chain)?.seq ?? 0;
   return archiveOf(reader, (query) => {
     const counted = readUsage(join(state, "mcpgw.db"), query);
-    return metered ? withUncounted(reader, counted, query, reach) : { rows: counted.rows, cutShort: [] };
+    return metering.metered ? withUncounted(reader, counted, query, reach) : { rows: counted.rows, cutShort: [] };
   });
 }
 

@@ -2,7 +2,7 @@ import { execve, setNonDumpable, setSubreaper } from "../core/libc.ts";
 import { onAbort } from "../core/cancel.ts";
 import type { Self } from "../core/self.ts";
 import { within } from "../core/wait.ts";
-import type { LineWriter } from "./lines.ts";
+import type { Streams } from "./lines.ts";
 
 /** What Bun reads at its start only. */
 const wanted = {
@@ -43,17 +43,11 @@ export function guardProcess(): void {
 /** How long a process that failed, or was asked to end, waits for a reader of its last output, ms. */
 const lastWords = 1_000;
 
-type Last = {
-  readonly output: LineWriter;
-  /** Fires when the process is asked to end. */
-  readonly asked: AbortSignal;
-};
-
 /**
  * Ends the process once its output, if it has any, is read, without waiting for timers that are still set. An exit code
  * of 0 says that all was read, so it waits for a slow reader too.
  */
-export async function endProcess(code: number, last?: Last): Promise<never> {
+export async function endProcess(code: number, last?: Streams): Promise<never> {
   if (last) {
     const { output, asked } = last;
     const drained = output.drained();

@@ -5,7 +5,8 @@ import type { IndexEntry, IndexWriter } from "../store/sqlite/index-writer.ts";
 import { createCounters } from "../usage/counters.ts";
 
 /** Where records are rolled up to; null: that rollup is switched off. */
-export type Rollups = { readonly usage: UsageStore | null; readonly index: IndexWriter | null };
+export type Rollups = { readonly usage: UsageCounts | null; readonly index: IndexWriter | null };
+export type UsageCounts = Pick<UsageStore, "applied" | "apply">;
 
 const pageRows = 2000;
 

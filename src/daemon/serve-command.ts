@@ -11,7 +11,7 @@ import { cancelledIn, idOf, idsIn, plainId } from "../mcp/message.ts";
 import { errorMessage } from "../mcp/reply.ts";
 import { maxQueued } from "../serve/queue-limits.ts";
 import { serveEmbedded } from "./embedded.ts";
-import { LineWriter, readLines, untilAsked } from "./lines.ts";
+import { LineWriter, readLines, type Streams } from "./lines.ts";
 import { loadingFrom } from "./loading.ts";
 import { endProcess } from "./process.ts";
 
@@ -52,7 +52,12 @@ function endWith(error: Error): never {
   process.exit(left ? 0 : 1);
 }
 
-type Streams = { readonly output: LineWriter; readonly asked: AbortSignal };
+/** An AbortSignal that fires when the process is asked to end. */
+function untilAsked(): AbortSignal {
+  const controller = new AbortController();
+  for (const name of ["SIGTERM", "SIGINT", "SIGHUP"] as const) process.once(name, () => controller.abort());
+  return controller.signal;
+}
 
 /** Carries lines between this process's standard streams and the daemon. */
 async function relay(tunnel: ClientTunnel, { output, asked }: Streams): Promise<number> {

@@ -1,6 +1,5 @@
-import { type AuditReader, hoursOf, type UsageQuery, type UsageRow, type UsageStore } from "../core/store.ts";
-import type { Counted } from "../store/sqlite/usage.ts";
-import { rollUpPage } from "./rollup.ts";
+import { type AuditReader, type Counted, hoursOf, type UsageQuery, type UsageRow } from "../core/store.ts";
+import { rollUpPage, type UsageCounts } from "./rollup.ts";
 
 export type Usage = {
   readonly rows: readonly UsageRow[];
@@ -22,13 +21,12 @@ export function withUncounted(
   const reached = new Map(marks);
   const more: UsageRow[] = [];
   const cutShort: { chain: string; upto: number }[] = [];
-  const usage: UsageStore = {
+  const usage: UsageCounts = {
     applied: (chain) => reached.get(chain) ?? 0,
     apply(chain, _from, upto, counted) {
       reached.set(chain, upto);
       more.push(...counted.filter((row) => isAskedFor(row, query)));
     },
-    usage: () => [...rows, ...more],
   };
   for (const chain of reader.chains()) {
     try {
@@ -38,7 +36,7 @@ export function withUncounted(
       cutShort.push({ chain, upto: usage.applied(chain) });
     }
   }
-  return { rows: usage.usage(query), cutShort };
+  return { rows: [...rows, ...more], cutShort };
 }
 
 function isAskedFor({ consumer, hour }: UsageRow, query: UsageQuery): boolean {

@@ -1,6 +1,6 @@
 import { type Call, type IdentifiedCall, logLevels, type Reply } from "../core/call.ts";
 import { Failure } from "../core/failure.ts";
-import { type Era, inputKey } from "../core/inbound.ts";
+import type { Era } from "../core/inbound.ts";
 import type { ListName } from "../core/lists.ts";
 import { within } from "../core/wait.ts";
 import { discoverResult, initializeResult, type Introduction, negotiate } from "../mcp/handshake.ts";
@@ -47,13 +47,13 @@ export function setLevel(_gw: Gateway, { inbound, session }: Call): Reply {
   return result("{}");
 }
 
-/** Some servers show a tool only to certain clients. How long a list waits until it is known which, ms. */
+/** Some servers show a tool only to certain clients, or to one caller's instance. How long a list waits until it is known which, ms. */
 const learnMs = 10_000;
 
-async function listConditional({ catalog, upstreams }: Gateway, call: IdentifiedCall): Promise<void> {
+async function learnTools({ catalog, upstreams }: Gateway, call: IdentifiedCall): Promise<void> {
   const servers = catalog.servers(call.scope);
   const mayUse = (id: string): boolean => servers.has(id) && catalog.reaches(call.who, call.source, id);
-  const learning = upstreams.listConditional(call.capabilities, mayUse);
+  const learning = upstreams.learnTools(call, mayUse);
   // The client is told of a changed list if the answer comes too late for this one.
   if (learning) await within(learning, learnMs, call.controller.signal, () => {});
 }
@@ -62,8 +62,7 @@ async function listConditional({ catalog, upstreams }: Gateway, call: Identified
 export function list(name: ListName) {
   return async (before: Gateway, call: IdentifiedCall): Promise<Reply> => {
     const gw = await whenBooted(before, call);
-    // Some servers show a tool only to a client that can be asked something; most clients cannot.
-    if (name === "tools" && inputKey(call.capabilities) !== "") await listConditional(gw, call);
+    if (name === "tools") await learnTools(gw, call);
     return result(gw.catalog.list(call, call.who, name), call.inbound.era);
   };
 }

@@ -20,8 +20,6 @@ import type { Listeners } from "./listeners.ts";
 import type { Parking } from "./parking.ts";
 import { askSession } from "./questions.ts";
 
-export type Managed = ManagedUpstreams;
-
 /** What outlives a reload: every gateway of a process is built on these. */
 type Foundations = {
   readonly keyring: Keyring;
@@ -56,7 +54,7 @@ export type BuildOptions = {
 /** A gateway that is complete but has no effect yet: nothing is started, nothing taken over. */
 export type Built = {
   readonly gateway: Gateway;
-  readonly upstreams: Managed;
+  readonly upstreams: ManagedUpstreams;
   /** URIs that callers were given in results, which they may use after a reload. */
   readonly handedOut: HandedOut;
   /** Sentences about rules and roles that have no effect with the present keys and servers. */
@@ -114,7 +112,6 @@ type Parts = Pick<Gateway, "policy" | "validator" | "upstreams" | "catalog">;
 
 function assemble({ config, foundations, previous }: BuildOptions, parts: Parts): Gateway {
   const { keyring, clock, log, audit, metrics, notifier, sealer, inForce, parking, listeners, self } = foundations;
-  const { body, depth, nodes, batch, result } = config.limits;
   const limits = createLimits({ options: config.limits, clock, state: foundations.limits });
   return {
     ...parts,
@@ -133,18 +130,17 @@ function assemble({ config, foundations, previous }: BuildOptions, parts: Parts)
     clock,
     nextId: createUlid(() => clock.now() / 1000),
     log,
-    shape: { body, depth, nodes, batch, result },
+    shape: config.limits,
   };
 }
 
-function openUpstreams({ config, foundations, local, previous }: BuildOptions, validator: Validator): Managed {
+function openUpstreams({ config, foundations, local, previous }: BuildOptions, validator: Validator): ManagedUpstreams {
   const { audit, log, self } = foundations;
-  const { result, depth, nodes, batch } = config.limits;
   return createUpstreams({
     ...foundations,
     servers: config.servers,
     local: config.gateway.tools ? local : [],
-    limits: { result, depth, nodes, batch },
+    limits: config.limits,
     client: { name: config.gateway.name, version: self.version },
     refuses: validator.refuses,
     record: (event) =>
@@ -171,7 +167,7 @@ function compiler({ config, foundations }: BuildOptions, { upstreams, ...parts }
       sealer,
       clock,
       listings: upstreams.listings(),
-      previous: previous ?? undefined,
+      previous,
     });
 }
 

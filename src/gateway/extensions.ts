@@ -1,23 +1,13 @@
 import type { Call, IdentifiedCall, Route } from "../core/call.ts";
+import { declaredExtensions, extensionsOf, reads, shareMethod } from "../core/extensions.ts";
 import { Failure } from "../core/failure.ts";
-import { isObject } from "../core/json.ts";
-import { isRequestMethod } from "../core/methods.ts";
+import type { Inbound } from "../core/inbound.ts";
+import { isExtensionNotification } from "../core/methods.ts";
 import { checkLength, explicitScheme, notFound } from "../core/name.ts";
 import { cut, plain } from "../core/text.ts";
 import type { Gateway } from "./gateway.ts";
 import type { Resolved } from "./resolved.ts";
 import { inScope } from "./scope.ts";
-
-/** Long-running calls whose result is fetched later. The gateway handles their messages itself. */
-export const tasksExtension = "io.modelcontextprotocol/tasks";
-
-/** Methods whose name does not contain their extension's. They read the resource named by `uri`. */
-const reads: Readonly<Record<string, string>> = { "resources/directory/read": "io.modelcontextprotocol/skills" };
-
-/** The extensions that a client's or server's capabilities declare, by id, with their settings. */
-export function declaredExtensions(capabilities: Readonly<Record<string, unknown>>): Record<string, unknown> {
-  return isObject(capabilities.extensions) ? capabilities.extensions : {};
-}
 
 /** The extensions that the caller and a server have both declared. */
 export function sharedExtensions(gw: Gateway, call: Call, server: string): string[] {
@@ -27,22 +17,18 @@ export function sharedExtensions(gw: Gateway, call: Call, server: string): strin
 }
 
 /** Whether a method may belong to an extension that the caller declared. */
-export function isExtensionMethod({ inbound: { method }, capabilities }: Call): boolean {
-  return !isRequestMethod(method) && extensionsOf(method, capabilities.value).length > 0;
-}
+export const isExtensionMethod = ({ inbound: { method }, capabilities }: Call): boolean =>
+  extensionsOf(method, capabilities.value).length > 0;
 
-function extensionsOf(method: string, capabilities: Readonly<Record<string, unknown>>): string[] {
-  const alias = Object.hasOwn(reads, method) ? reads[method] : undefined;
-  // Never passed on: a server's own task id does not say whose task it is.
-  if (isNamedAfter(tasksExtension, method)) return [];
-  return Object.keys(declaredExtensions(capabilities)).filter((id) =>
-    alias === undefined ? isNamedAfter(id, method) : id === alias,
-  );
-}
+/** Whether a message is a notification of an extension that the caller declared. */
+export const isExtensionNotice = ({ inbound, capabilities }: Call): boolean =>
+  inbound.kind === "notification" &&
+  isExtensionNotification(inbound.method) &&
+  extensionsOf(nameOf(inbound), capabilities.value).length > 0;
 
-/** Whether a method bears the name of an extension: its whole id, or as methods of MCP's own do, the last part of it. */
-const isNamedAfter = (id: string, method: string): boolean =>
-  method === id || method.startsWith(`${id}/`) || method.startsWith(`${id.slice(id.lastIndexOf("/") + 1)}/`);
+/** The name of a message, by which it belongs to an extension. */
+const nameOf = ({ kind, method }: Inbound): string =>
+  kind === "notification" ? method.replace(/^notifications\//, "") : method;
 
 /**
  * Resolves an extension method. The server is that of the resource named by `uri`, else the only one in scope that
@@ -50,20 +36,39 @@ const isNamedAfter = (id: string, method: string): boolean =>
  * server fits, `invalid-params` if several do.
  */
 export function resolveExtension(gw: Gateway, call: IdentifiedCall): Resolved {
-  const { who } = call;
+  const { servers, at } = candidates(gw, call);
+  return at(theOne(call.inbound.method, servers));
+}
+
+/** Resolves a notification of an extension: it is for each server in scope that declares the extension, or for that of its resource. */
+export function resolveNotice(gw: Gateway, call: IdentifiedCall): (() => Resolved)[] {
+  const { servers, at } = candidates(gw, call);
+  return servers.map((server) => () => at(server));
+}
+
+/** The servers that a message of an extension may be for, and how it is resolved at one of them. */
+function candidates(gw: Gateway, call: IdentifiedCall) {
   const { method, params } = call.inbound;
   const uri = typeof params.uri === "string" ? params.uri : null;
   if (uri !== null) checkLength("resource", uri);
   const onlyReads = uri !== null && Object.hasOwn(reads, method);
-  const servers = serversOf(gw, call, onlyReads);
-  const resource = uri === null ? null : resourceOf(gw, call, { uri, servers });
+  const serving = serversOf(gw, call, onlyReads);
+  const resource = uri === null ? null : resourceOf(gw, call, uri, serving);
   if (!onlyReads) call.target = cut(method, 200);
-  const server = resource?.server ?? theOne(method, servers);
-  let named: Route | null = null;
-  if (uri !== null) {
-    named = resource ?? gw.catalog.routeTo("resource", server, uri);
-    if (!gw.catalog.admits(named, call.scope)) throw notFound("resource", uri);
-  }
+  const servers = resource ? [resource.server] : serving;
+  const at = (server: string): Resolved => {
+    const named = uri === null ? null : (resource ?? gw.catalog.routeTo("resource", server, uri));
+    if (uri !== null && named && !gw.catalog.admits(named, call.scope)) throw notFound("resource", uri);
+    return resolvedAt(gw, call, { server, named, onlyReads });
+  };
+  return { servers, at };
+}
+
+type At = { readonly server: string; readonly named: Route | null; readonly onlyReads: boolean };
+
+function resolvedAt(gw: Gateway, call: IdentifiedCall, { server, named, onlyReads }: At): Resolved {
+  const { who } = call;
+  const { method } = call.inbound;
   const route = onlyReads && named ? named : gw.catalog.routeTo("extension", server, method);
   return {
     route,
@@ -84,9 +89,8 @@ export function resolveExtension(gw: Gateway, call: IdentifiedCall): Resolved {
  * The resource that a method names, if it is one of `servers`. Null if the caller knows of no such resource: only the
  * server can tell then. Throws if it belongs to another server, since no other may be asked for it.
  */
-function resourceOf(gw: Gateway, call: IdentifiedCall, named: { uri: string; servers: string[] }): Route | null {
+function resourceOf(gw: Gateway, call: IdentifiedCall, uri: string, servers: readonly string[]): Route | null {
   const { who } = call;
-  const { uri, servers } = named;
   const offered = gw.catalog.offers("resource", uri, call.scope, who);
   const resource = offered ? gw.catalog.resolve(call, who, "resource", uri) : null;
   if (resource && servers.includes(resource.server)) return resource;
@@ -99,13 +103,13 @@ function resourceOf(gw: Gateway, call: IdentifiedCall, named: { uri: string; ser
 }
 
 /** The servers in scope that serve the method of an extension. A toolset has to include the method too. */
-function serversOf(gw: Gateway, { inbound: { method }, capabilities, scope }: Call, onlyReads: boolean): string[] {
-  const wanted = extensionsOf(method, capabilities.value);
-  const declares = (theirs: Readonly<Record<string, unknown>>): boolean =>
-    wanted.some((id) => Object.hasOwn(declaredExtensions(theirs), id));
-  const serving = inScope(gw, scope).flatMap((each) => (declares(each.capabilities) ? [each.server] : []));
+function serversOf(gw: Gateway, { inbound, capabilities, scope }: Call, onlyReads: boolean): string[] {
+  const name = nameOf(inbound);
+  const serving = inScope(gw, scope).flatMap((each) =>
+    shareMethod(name, capabilities.value, each.capabilities) ? [each.server] : [],
+  );
   if (onlyReads) return serving;
-  return serving.filter((server) => gw.catalog.admits(gw.catalog.routeTo("extension", server, method), scope));
+  return serving.filter((server) => gw.catalog.admits(gw.catalog.routeTo("extension", server, inbound.method), scope));
 }
 
 function theOne(method: string, servers: readonly string[]): string {

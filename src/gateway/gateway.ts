@@ -14,19 +14,18 @@ import type {
   Upstreams,
   Validator,
 } from "../core/ports.ts";
+import type { Implementation } from "../mcp/meta.ts";
 import type { ScanLimits } from "../mcp/scan.ts";
 import type { Listeners } from "./listeners.ts";
 import type { Parking } from "./parking.ts";
-
-/** The name and version that callers are told. */
-export type Identity = { readonly name: string; readonly version: string };
 
 /**
  * Everything that a call needs, compiled once from one configuration. A reload builds another gateway and swaps the
  * reference.
  */
 export type Gateway = {
-  readonly identity: Identity;
+  /** The name and version that callers are told. */
+  readonly identity: Implementation;
   readonly authn: Authn;
   readonly limits: Limits;
   readonly policy: Policy;

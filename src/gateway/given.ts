@@ -1,7 +1,8 @@
 import type { Call, IdentifiedCall, Verdict } from "../core/call.ts";
 import { Failure } from "../core/failure.ts";
-import { type InputMethod, inputMethods } from "../core/inbound.ts";
+import { inputMethods } from "../core/inbound.ts";
 import { isObject } from "../core/json.ts";
+import type { Policy } from "../core/ports.ts";
 import { cut, plain } from "../core/text.ts";
 import { type Asked, answers, readResponses, responsesText } from "../mcp/input-round.ts";
 import type { Gateway } from "./gateway.ts";
@@ -10,9 +11,9 @@ import type { Gateway } from "./gateway.ts";
 // protocol demands (2026-07-28, MRTR).
 
 /** An answer as it was written (raw JSON), with the key and method of its question. */
-export type Given = { readonly key: string; readonly method: InputMethod; readonly text: string };
+export type Given = { readonly key: string; readonly method: string; readonly text: string };
 /** The questions of a round: the key and the method of each. */
-export type Asks = readonly (readonly [key: string, method: InputMethod])[];
+export type Asks = readonly (readonly [key: string, method: string])[];
 
 /** Reduces the questions of a round to what checking their answers needs. */
 export const asksOf = (asked: readonly Asked[]): Asks => asked.map(({ key, request }) => [key, request.method]);
@@ -26,10 +27,16 @@ export function answersTo(gw: Gateway, call: IdentifiedCall, server: string, ask
   return [...readResponses(call.inbound)].flatMap(([key, text]) => {
     const method = methods.get(key);
     if (method === undefined) return [];
-    if (!answers(method, text)) throw new Failure("invalid-params", `${answerName(key)} does not answer ${method}.`);
-    admitAnswer(gw, call, server, method);
-    return [{ key, method, text }];
+    const given = { key, method, text };
+    checkAnswer(gw.policy, call, server, given);
+    return [given];
   });
+}
+
+/** Throws `invalid-params` if an answer does not fit its question, `denied` if the rules forbid it. */
+export function checkAnswer(policy: Policy, call: IdentifiedCall, server: string, { key, method, text }: Given): void {
+  if (!answers(method, text)) throw new Failure("invalid-params", `${answerName(key)} does not answer ${method}.`);
+  admitAnswer(policy, call, server, method);
 }
 
 /**
@@ -41,13 +48,13 @@ export function unasked(gw: Gateway, call: IdentifiedCall, server: string): Give
     const fitting = inputMethods.filter((each) => answers(each, text));
     for (const method of fitting) {
       needDeclared(call, key, method);
-      admitAnswer(gw, call, server, method);
+      admitAnswer(gw.policy, call, server, method);
     }
     return fitting.slice(0, 1).map((method) => ({ key, method, text }));
   });
 }
 
-function needDeclared({ capabilities }: Call, key: string, method: InputMethod): void {
+function needDeclared({ capabilities }: Call, key: string, method: string): void {
   const [name = ""] = method.split("/");
   if (isObject(capabilities.value[name])) return;
   throw new Failure(
@@ -63,8 +70,8 @@ export const givenText = (given: readonly Given[]): string => responsesText(give
  * Checks the rules again when the answer arrives; if they now forbid the question, the answer is refused. Throws
  * `denied`.
  */
-export function admitAnswer(gw: Gateway, call: IdentifiedCall, server: string, method: InputMethod): void {
-  const { allowed, rule, reason } = gw.policy.admitsInput(call.who, call.source, server, method);
+function admitAnswer(policy: Policy, call: IdentifiedCall, server: string, method: string): void {
+  const { allowed, rule, reason } = policy.admitsInput(call.who, call.source, server, method);
   if (allowed) return;
   call.verdict = { rule, reason };
   throw inputDenied(`The server "${server}" may not be answered ${method}`, call.verdict);

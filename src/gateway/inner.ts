@@ -1,7 +1,7 @@
 import type { Call, Route } from "../core/call.ts";
 import type { AbortControllerLike } from "../core/cancel.ts";
 import { asFailure, Failure } from "../core/failure.ts";
-import { unknownTool } from "../core/name.ts";
+import { notFound } from "../core/name.ts";
 import type { Presented } from "../core/ports.ts";
 import type { Principal } from "../core/principal.ts";
 import { readInbound } from "../mcp/classify.ts";
@@ -35,7 +35,7 @@ export async function callByName(gw: Gateway, tool: string, args: string, caller
   const call = inboundCall(gw, `{"jsonrpc":"2.0","id":0,"method":"tools/call","params":${params}}`, caller);
   await handle(gw, call);
   // The caller's own spelling: a wire name in the message would show that the tool exists.
-  if (call.failure?.code === "unknown-tool") call.failure = unknownTool(tool);
+  if (call.failure?.code === "unknown-tool") call.failure = notFound("tool", tool);
   return call;
 }
 

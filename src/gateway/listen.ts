@@ -4,10 +4,11 @@ import { asFailure, Failure } from "../core/failure.ts";
 import { isObject } from "../core/json.ts";
 import { changedKey, listGroups } from "../core/lists.ts";
 import type { Wants } from "../core/ports.ts";
+import { stringValue } from "../mcp/json-text.ts";
 import { subscribed, subscriptionMeta } from "../mcp/subscription.ts";
 import { result } from "./answers.ts";
 import { type Gateway, whenBooted } from "./gateway.ts";
-import { admitTaskNotice, judgeTask, needTasks, openTask, routeOf, type Task, textAt } from "./tasks.ts";
+import { judgeTask, needTasks, openTask, routeOf, type Task, underHandle } from "./tasks.ts";
 import { updateFor } from "./updates.ts";
 
 /** The changes that a client asks to be told of. */
@@ -220,11 +221,11 @@ class Listener {
    */
   async #noticed(server: string, task: string, watched: ReadonlyMap<string, Watched>): Promise<void> {
     try {
-      const { handle, route } = watched.get(textAt(task, "taskId") ?? "") ?? {};
+      const { handle, route } = watched.get(stringValue(task, 0, "taskId") ?? "") ?? {};
       if (!handle || !route || this.#left) return;
       if (!judgeTask(this.#gw.inForce(), this.#call, route).allowed) return;
       const job = { gw: this.#gw, call: this.#call, server };
-      this.#tell("notifications/tasks", await admitTaskNotice(job, task, handle));
+      this.#tell("notifications/tasks", await underHandle(job, task, JSON.stringify(handle)));
     } catch (error) {
       this.#gw.log.warn("the state of a task was not passed on", { server, cause: asFailure(error).message });
     }

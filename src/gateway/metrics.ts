@@ -14,9 +14,10 @@ export type Gauge = {
   readonly name: string;
   readonly help: string;
   readonly type: "gauge" | "counter";
-  read(): number | ReadonlyArray<{ readonly labels: Labels; readonly value: number }>;
+  read(): number | readonly Readonly<Counted>[];
 };
 type Labels = Readonly<Record<string, string>>;
+type Counted = { readonly labels: Labels; value: number };
 type ToolCounts = { readonly labels: Labels; called: number; success: number; errors: number };
 
 /** A value that may also fall. */
@@ -31,16 +32,12 @@ export function counter(name: string, help: string, read: Gauge["read"]): Gauge 
 
 /** Counters of all calls, and gauges from the rest of the process, in the Prometheus text format 0.0.4. */
 export class CallMetrics implements Metrics {
-  readonly #requests = new Map<string, Map<Status, { labels: Labels; value: number }>>();
+  readonly #requests = new Map<string, Map<Status, Counted>>();
   /** The entries of `#byName` by route, so that counting a call builds no string. */
   readonly #tools = new WeakMap<Route, ToolCounts>();
   readonly #byName = new Map<string, ToolCounts>();
   readonly #durations = new Float64Array(buckets.length + 1);
   #durationSum = 0;
-  #durationCount = 0;
-  #lists = 0;
-  #rateLimited = 0;
-  #authFailures = 0;
   readonly #gauges: Gauge[] = [];
 
   add(...gauges: Gauge[]): void {
@@ -51,13 +48,10 @@ export class CallMetrics implements Metrics {
     const status = call.status;
     const method = call.knownMethod;
     let ofMethod = this.#requests.get(method);
-    if (!ofMethod) this.#requests.set(method, (ofMethod = new Map<Status, { labels: Labels; value: number }>()));
+    if (!ofMethod) this.#requests.set(method, (ofMethod = new Map<Status, Counted>()));
     const seen = ofMethod.get(status);
     if (seen) seen.value++;
     else ofMethod.set(status, { labels: { method, status }, value: 1 });
-    if (method === "tools/list") this.#lists++;
-    if (status === "rate_limited") this.#rateLimited++;
-    if (status === "auth-failed") this.#authFailures++;
     if (method === "tools/call" && call.route) this.#countTool(call, call.route, status);
   }
 
@@ -75,7 +69,6 @@ export class CallMetrics implements Metrics {
     while (bucket < buckets.length && ms > (buckets[bucket] ?? 0)) bucket++;
     this.#durations[bucket] = (this.#durations[bucket] ?? 0) + 1;
     this.#durationSum += ms;
-    this.#durationCount++;
   }
 
   #toolCounts(proxy: string, tool: string): ToolCounts {
@@ -90,22 +83,20 @@ export class CallMetrics implements Metrics {
   }
 
   render(): string {
+    const requests = [...this.#requests.values()].flatMap((one) => [...one.values()]);
+    const sum = (label: "method" | "status", is: string) => () =>
+      requests.reduce((total, { labels, value }) => (labels[label] === is ? total + value : total), 0);
     const tools = [...this.#byName.values()];
     const of = (field: "called" | "success" | "errors") => () =>
       tools.map((tool) => ({ labels: tool.labels, value: tool[field] }));
     const families: Gauge[] = [
-      counter("mcp_gateway_requests_total", "Requests by method and status.", () =>
-        this.#requests
-          .values()
-          .flatMap((one) => one.values())
-          .toArray(),
-      ),
+      counter("mcp_gateway_requests_total", "Requests by method and status.", () => requests),
       counter("mcp_gateway_tools_called", "Tool calls.", of("called")),
       counter("mcp_gateway_tools_call_success", "Tool calls that ended well.", of("success")),
       counter("mcp_gateway_tools_call_errors", "Tool calls that did not.", of("errors")),
-      counter("mcp_gateway_list_tools", "tools/list requests.", () => this.#lists),
-      counter("mcp_gateway_rate_limited_total", "Calls refused by a limit.", () => this.#rateLimited),
-      counter("mcp_gateway_auth_failures_total", "Requests without a valid credential.", () => this.#authFailures),
+      counter("mcp_gateway_list_tools", "tools/list requests.", sum("method", "tools/list")),
+      counter("mcp_gateway_rate_limited_total", "Calls refused by a limit.", sum("status", "rate_limited")),
+      counter("mcp_gateway_auth_failures_total", "Requests without a valid credential.", sum("status", "auth-failed")),
       ...this.#gauges,
     ];
     return families.map(family).join("") + this.#histogram();
@@ -119,7 +110,8 @@ export class CallMetrics implements Metrics {
       sum += this.#durations[index] ?? 0;
       text += `${name}_bucket{le="${bound}"} ${sum}\n`;
     }
-    return `${text}${name}_bucket{le="+Inf"} ${this.#durationCount}\n${name}_sum ${this.#durationSum}\n${name}_count ${this.#durationCount}\n`;
+    sum += this.#durations[buckets.length] ?? 0;
+    return `${text}${name}_bucket{le="+Inf"} ${sum}\n${name}_sum ${this.#durationSum}\n${name}_count ${sum}\n`;
   }
 }
 

@@ -1,15 +1,17 @@
 import type { Reply, Route } from "../core/call.ts";
+import { tasksExtension } from "../core/extensions.ts";
 import { brokeProtocol, Failure } from "../core/failure.ts";
 import { isObject } from "../core/json.ts";
 import { ownServer } from "../core/name.ts";
 import { rpcCodes } from "../core/rpc-code.ts";
 import { editObject } from "../mcp/edit.ts";
 import { readRound, roundText, urlQuestions } from "../mcp/input-round.ts";
-import { sharedExtensions, tasksExtension } from "./extensions.ts";
+import { paramText } from "../mcp/message.ts";
+import { sharedExtensions } from "./extensions.ts";
 import { asksOf } from "./given.ts";
 import { admitAll, type Job } from "./questions.ts";
 import { mayBeAsked, sealState } from "./state.ts";
-import { admitTaskState, handOutTask } from "./tasks.ts";
+import { handOutTask, underHandle } from "./tasks.ts";
 
 /** Longest `requestState` of a server. A longer one could not come back, since sealing makes it longer still. */
 const longestState = 128 * 1024;
@@ -42,7 +44,8 @@ function withWireUris({ gw, call }: Job, route: Route, reply: Result): Result {
 }
 
 async function taskState(job: Job, reply: Result): Promise<Result> {
-  return { ...reply, text: await admitTaskState(job, reply.text) };
+  const handle = paramText(job.call.inbound, "taskId") ?? "null";
+  return { ...reply, text: await underHandle(job, reply.text, handle) };
 }
 
 async function admitRound(job: Job, route: Route, reply: Result): Promise<Reply> {

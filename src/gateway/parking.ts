@@ -2,10 +2,8 @@ import { randomBytes } from "node:crypto";
 import type { IdentifiedCall, Reply, Route } from "../core/call.ts";
 import { Counts } from "../core/counts.ts";
 import { Failure } from "../core/failure.ts";
-import { answerTime, type InputMethod } from "../core/inbound.ts";
-
-/** Throws if the rules in force now forbid that the server gets an answer to this method. */
-export type Admit = (server: string, method: InputMethod) => void;
+import { answerTime } from "../core/inbound.ts";
+import type { Policy } from "../core/ports.ts";
 
 /** A call that waits for its caller's answers. */
 export type ParkedCall = {
@@ -17,9 +15,10 @@ export type ParkedCall = {
   /** Characters that it holds in memory while it waits. */
   readonly weight: number;
   /**
-   * Continues with these answers (raw JSON by key). Resolves with the next reply. The call itself gives its place back.
+   * Continues with these answers (raw JSON by key), if the rules in force now allow them. Resolves with the next reply.
+   * The call itself gives its place back.
    */
-  resume(call: IdentifiedCall, responses: ReadonlyMap<string, string>, admit: Admit): Promise<Reply>;
+  resume(call: IdentifiedCall, responses: ReadonlyMap<string, string>, policy: Policy): Promise<Reply>;
   /** Ends the call with this failure, unless it has already ended. Resolves once the ending is recorded. */
   expire(failure: Failure): Promise<void>;
 };

@@ -56,7 +56,7 @@ async function admit(client: Client, request: InputRequest): Promise<void> {
           "input-undeclared",
           `The server "${server}" asks for ${request.method}, but the client did not declare ${missing}.`,
         );
-  await client.record(refused(request, refusal));
+  await client.record(refusedStep(request, refusal));
   throw refusal;
 }
 
@@ -66,24 +66,19 @@ export const admitQuestion = (job: Job, request: InputRequest): Promise<void> =>
 /** Admits all questions of a round or none, and records that they are sent to the caller. */
 export async function admitAll(job: Job, all: readonly Asked[]): Promise<void> {
   for (const { request } of all) await admitQuestion(job, request);
-  for (const { request } of all) await recordAsked(job, request);
+  for (const { request } of all) await job.gw.audit.input(job.call, askedStep(request));
 }
 
-/** Records a question; called before it is sent to the caller. */
-export const recordAsked = ({ gw, call }: Job, request: InputRequest): Promise<void> =>
-  gw.audit.input(call, asked(request));
+/** The step that is recorded before a question is sent. */
+export const askedStep = (request: InputRequest): InputStep => ({
+  request,
+  outcome: "asked",
+  answer: null,
+  rule: null,
+});
 
-/** Records the caller's answer; called before it is passed on. */
-export const recordAnswer = ({ gw, call }: Job, request: InputRequest, answer: ClientAnswer): Promise<void> =>
-  gw.audit.input(call, answered(request, answer));
-
-/** Records a question that is not sent to the caller. */
-export const recordRefused = ({ gw, call }: Job, request: InputRequest, refusal: Failure): Promise<void> =>
-  gw.audit.input(call, refused(request, refusal));
-
-const asked = (request: InputRequest): InputStep => ({ request, outcome: "asked", answer: null, rule: null });
-
-const refused = (request: InputRequest, { message, detail }: Failure): InputStep => ({
+/** The step of a question that is not sent, or not answered. */
+export const refusedStep = (request: InputRequest, { message, detail }: Failure): InputStep => ({
   request,
   outcome: "refused",
   answer: null,
@@ -91,7 +86,8 @@ const refused = (request: InputRequest, { message, detail }: Failure): InputStep
   reason: message,
 });
 
-const answered = (request: InputRequest, answer: ClientAnswer): InputStep => ({
+/** The step that is recorded before an answer is passed on. */
+export const answeredStep = (request: InputRequest, answer: ClientAnswer): InputStep => ({
   request,
   outcome: outcomeOf(answer),
   answer: answer.text,
@@ -125,7 +121,7 @@ async function put(
   id: string,
   signal: AbortSignalLike,
 ): Promise<ClientAnswer> {
-  await client.record(asked(request));
+  await client.record(askedStep(request));
   const until = new AbortController();
   const giveUp = (why: "late" | "aborted"): never => {
     until.abort(signal.reason);
@@ -137,7 +133,7 @@ async function put(
   const answer = await within(ask(question, until.signal), answerTime, signal, giveUp);
   // The guardrails may have changed while the user thought about it.
   if (answer.kind === "result") await admit(client, request);
-  await client.record(answered(request, answer));
+  await client.record(answeredStep(request, answer));
   return answer.kind === "result" ? { kind: "result", text: forNextHop(answer.text) } : answer;
 }
 

@@ -22,13 +22,15 @@ export async function endRefused(gw: Gateway, call: IdentifiedCall, error: unkno
 }
 
 /**
- * Whether a refused request was refused what the waiting call is about. A request that was not even resolved may name
- * something else by mistake, or by a name that a reload has changed: then the call can still be continued.
+ * Whether a refused request was refused what the waiting call is about. One that was not even resolved may name something
+ * else by mistake: then the call can still be continued, also under another name that a reload gave its tool. One that
+ * names it as before was made by a caller who knows of no other name.
  */
-function isRefused({ catalog }: Gateway, { route, who }: IdentifiedCall, parked: ParkedCall): boolean {
+function isRefused({ catalog }: Gateway, { route, who, inbound }: IdentifiedCall, parked: ParkedCall): boolean {
   const { kind, canonical, wire } = parked.route;
   if (route) return route.canonical === canonical;
-  if (kind === "resource") return !catalog.offers(kind, wire, parked.scope, who);
+  if (catalog.offers(kind, wire, parked.scope, who)) return false;
+  if (kind === "resource" || inbound.params.name === wire) return true;
   return !catalog
     .routes(kind === "tool" ? "tools" : "prompts", parked.scope)
     .some((each) => each.canonical === canonical);

@@ -2,13 +2,14 @@ import { Cancel, Withdrawn } from "../core/cancel.ts";
 import type { Call, IdentifiedCall, Reply, Route } from "../core/call.ts";
 import { asFailure, Failure } from "../core/failure.ts";
 import type { ClientAnswer, InputRequest } from "../core/inbound.ts";
+import type { Policy } from "../core/ports.ts";
 import { rpcCodes } from "../core/rpc-code.ts";
-import { type Asked, answers, forNextHop, mostQuestions, roundText } from "../mcp/input-round.ts";
+import { type Asked, forNextHop, mostQuestions, roundText } from "../mcp/input-round.ts";
 import { underToken } from "../mcp/reply.ts";
 import type { Gateway } from "./gateway.ts";
-import { admitAnswer } from "./given.ts";
-import type { Admit, ParkedCall } from "./parking.ts";
-import { admitQuestion, type Job, recordAnswer, recordAsked, recordRefused, refusalAnswer } from "./questions.ts";
+import { checkAnswer } from "./given.ts";
+import type { ParkedCall } from "./parking.ts";
+import { admitQuestion, answeredStep, askedStep, refusalAnswer, refusedStep } from "./questions.ts";
 import { endWith, failureOf } from "./revocation.ts";
 import { mayBeAsked, type Retry, sealState } from "./state.ts";
 
@@ -40,7 +41,7 @@ export function resume(
 ): Promise<Reply> {
   const parked = gw.parking.find(id, call.who.id);
   if (!parked) throw waitsNoMore();
-  return parked.resume(call, responses, (server, method) => admitAnswer(gw, call, server, method));
+  return parked.resume(call, responses, gw.policy);
 }
 
 /**
@@ -68,7 +69,10 @@ export class Rounds implements ParkedCall {
     this.#gw = gw;
     this.route = route;
     this.#conclude = conclude;
-    this.whole = call.detached(new Cancel(), (notification) => this.#emit(notification));
+    this.whole = call.detached(new Cancel(), {
+      emit: (notification) => this.#emit(notification),
+      answered: () => this.#waiting?.call.answered?.(),
+    });
   }
 
   get scope(): string | null {
@@ -93,18 +97,17 @@ export class Rounds implements ParkedCall {
    * Passes the caller's answers on. Resolves with the reply to this request. Throws `invalid-params` or `denied`, and
    * then nothing has changed.
    */
-  resume(call: IdentifiedCall, responses: ReadonlyMap<string, string>, admit: Admit): Promise<Reply> {
-    const given = [...this.#questions.values()].filter(({ key }) => responses.has(key));
-    for (const { key, request } of given) {
-      if (!answers(request.method, responses.get(key) ?? ""))
-        throw new Failure("invalid-params", `inputResponses.${key} does not answer ${request.method}.`);
-      admit(this.route.server, request.method);
-    }
+  resume(call: IdentifiedCall, responses: ReadonlyMap<string, string>, policy: Policy): Promise<Reply> {
+    const given = [...this.#questions.values()].flatMap(({ key, request: { method }, answered }) => {
+      const text = responses.get(key);
+      return text === undefined ? [] : [{ key, method, text, answered }];
+    });
+    for (const each of given) checkAnswer(policy, call, this.route.server, each);
     if (this.#handle !== null) this.#gw.parking.release(this.#handle);
     this.#handle = null;
-    for (const { key, answered } of given) {
+    for (const { key, text, answered } of given) {
       this.#questions.delete(key);
-      answered({ kind: "result", text: responses.get(key) ?? "" });
+      answered({ kind: "result", text });
     }
     return this.#attach(call);
   }
@@ -204,14 +207,13 @@ export class Rounds implements ParkedCall {
 
   /** Asks the caller a server's question, and resolves when the caller comes back with an answer. Never throws. */
   async #ask(request: InputRequest, signal: AbortSignal): Promise<ClientAnswer> {
-    const job: Job = { gw: this.#gw, call: this.whole, server: this.route.server };
-    if (this.#questions.size + this.#arriving >= mostQuestions) return this.#recorded(job, request, tooMany());
-    if (request.params.length > longestQuestion) return this.#recorded(job, request, tooLong());
+    if (this.#questions.size + this.#arriving >= mostQuestions) return this.#recorded(request, tooMany());
+    if (request.params.length > longestQuestion) return this.#recorded(request, tooLong());
     let answer: Promise<ClientAnswer | Failure>;
     this.#arriving++;
     try {
-      await admitQuestion(job, request);
-      await recordAsked(job, request);
+      await admitQuestion({ gw: this.#gw, call: this.whole, server: this.route.server }, request);
+      await this.#gw.audit.input(this.whole, askedStep(request));
       answer = this.#put(request, signal);
     } catch (error) {
       return refusalAnswer(error);
@@ -219,19 +221,19 @@ export class Rounds implements ParkedCall {
       this.#arriving--;
       this.#tell();
     }
-    return this.#recorded(job, request, await answer.catch(asFailure));
+    return this.#recorded(request, await answer.catch(asFailure));
   }
 
   /** Records an answer, or why there is none, before the server is told. */
-  async #recorded(job: Job, request: InputRequest, answer: ClientAnswer | Failure): Promise<ClientAnswer> {
+  async #recorded(request: InputRequest, answer: ClientAnswer | Failure): Promise<ClientAnswer> {
     if (answer === gone) return answer;
     try {
       if (answer instanceof Failure) {
         this.#gw.parking.refused++;
-        await recordRefused(job, request, answer);
+        await this.#gw.audit.input(this.whole, refusedStep(request, answer));
         return refusalAnswer(answer);
       }
-      await recordAnswer(job, request, answer);
+      await this.#gw.audit.input(this.whole, answeredStep(request, answer));
       return answer;
     } catch (error) {
       return refusalAnswer(error);

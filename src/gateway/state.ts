@@ -4,9 +4,10 @@ import { answerTime } from "../core/inbound.ts";
 import { isObject } from "../core/json.ts";
 import type { UpstreamRequest } from "../core/upstream.ts";
 import type { Principal } from "../core/principal.ts";
-import { outcomeOf, readResponses } from "../mcp/input-round.ts";
+import { readResponses } from "../mcp/input-round.ts";
 import type { Gateway } from "./gateway.ts";
 import { answersTo, type Asks, type Given, givenText, unasked } from "./given.ts";
+import { answeredStep } from "./questions.ts";
 
 /** A call that waits in this process, by its handle. */
 type Parked = { readonly kind: "parked"; readonly id: string };
@@ -88,13 +89,7 @@ export function withAnswers(request: UpstreamRequest, call: Call, retry: Retry |
 export async function recordRetry(gw: Gateway, call: Call, retry: Retry): Promise<void> {
   if (retry.kind === "parked") return;
   const steps = retry.given.map(({ method, text }) =>
-    gw.audit.input(call, {
-      request: { method, params: "{}" },
-      outcome: outcomeOf({ kind: "result", text }),
-      answer: text,
-      rule: null,
-      of: retry.of,
-    }),
+    gw.audit.input(call, { ...answeredStep({ method, params: "{}" }, { kind: "result", text }), of: retry.of }),
   );
   await Promise.all(steps);
 }

@@ -1,13 +1,11 @@
 import type { Call, IdentifiedCall, Route } from "../core/call.ts";
+import { declaredExtensions, tasksExtension } from "../core/extensions.ts";
 import { brokeProtocol, Failure } from "../core/failure.ts";
 import { isObject } from "../core/json.ts";
-import { canonicalName } from "../core/name.ts";
 import { longestSeal } from "../core/ports.ts";
 import { editObject } from "../mcp/edit.ts";
 import { readInputRequests } from "../mcp/input-round.ts";
-import { locate } from "../mcp/json-text.ts";
-import { paramText } from "../mcp/message.ts";
-import { declaredExtensions, tasksExtension } from "./extensions.ts";
+import { locate, rawValue, stringValue } from "../mcp/json-text.ts";
 import type { Gateway } from "./gateway.ts";
 import { answerName, givenText, unasked } from "./given.ts";
 import { admitAll, type Job } from "./questions.ts";
@@ -18,7 +16,13 @@ import { inScope } from "./scope.ts";
 // useless to others, and the gateway need not remember it.
 
 /** The content of a sealed handle. */
-export type Task = { readonly server: string; readonly taskId: string; readonly tool: string };
+export type Task = {
+  readonly server: string;
+  /** The server's own id. */
+  readonly taskId: string;
+  /** The canonical name of the tool that made it. */
+  readonly tool: string;
+};
 
 const purpose = "task";
 const dayMs = 86_400_000;
@@ -36,10 +40,10 @@ const longestTaskId = 1024;
  */
 export async function handOutTask(job: Job, { server, canonical }: Route, result: string): Promise<string | null> {
   const { gw, call } = job;
-  const taskId = textAt(result, "taskId");
+  const taskId = stringValue(result, 0, "taskId");
   if (taskId === null || taskId.length > longestTaskId) return null;
-  const ttl = locate(result, 0, "ttlMs");
-  const ageMs = Math.min(Math.max(ttl ? Number(result.slice(...ttl)) || 0 : 0, leastAgeMs), longestSeal);
+  const ttlMs = Number(rawValue(result, 0, "ttlMs")) || 0;
+  const ageMs = Math.min(Math.max(ttlMs, leastAgeMs), longestSeal);
   const handle = gw.sealer.seal(purpose, call.who.id, JSON.stringify({ server, taskId, tool: canonical }), ageMs);
   return underHandle(job, result, JSON.stringify(handle));
 }
@@ -106,17 +110,8 @@ function decideTask(gw: Gateway, call: IdentifiedCall, route: Route): void {
 
 const notFound = (): Failure => new Failure("unknown-task", "Task not found.");
 
-/** The state of a task for its caller: under the caller's handle, every question checked. */
-export function admitTaskState(job: Job, state: string): Promise<string> {
-  return underHandle(job, state, paramText(job.call.inbound, "taskId") ?? "null");
-}
-
-/** The same for a notification; `handle` is the caller's. */
-export function admitTaskNotice(job: Job, state: string, handle: string): Promise<string> {
-  return underHandle(job, state, JSON.stringify(handle));
-}
-
-async function underHandle(job: Job, state: string, handle: string): Promise<string> {
+/** The state of a task for its caller: under the caller's handle (raw JSON), every question checked. */
+export async function underHandle(job: Job, state: string, handle: string): Promise<string> {
   const asked = readInputRequests(state);
   if (typeof asked === "string") throw brokeProtocol(job.server, asked);
   await admitAll(job, asked);
@@ -126,13 +121,5 @@ async function underHandle(job: Job, state: string, handle: string): Promise<str
 /** The route of the tool that made a task, even if the tool is gone. */
 export function routeOf({ catalog }: Gateway, { server, tool }: Task): Route {
   const name = tool.slice(server.length + 1);
-  const gone: Route = { kind: "tool", server, name, tool: null, canonical: canonicalName(server, name), wire: tool };
-  return catalog.find(tool) ?? gone;
-}
-
-/** The value of a member of a JSON object, if it is a string; else null. */
-export function textAt(text: string, key: string): string | null {
-  const at = locate(text, 0, key);
-  const value: unknown = at && JSON.parse(text.slice(...at));
-  return typeof value === "string" ? value : null;
+  return catalog.find(tool) ?? { kind: "tool", server, name, tool: null, canonical: tool, wire: tool };
 }

@@ -1,8 +1,8 @@
 import type { Route } from "../core/call.ts";
 import type { Principal, Source } from "../core/principal.ts";
+import { stringValue } from "../mcp/json-text.ts";
 import { updateParams } from "../mcp/subscription.ts";
 import type { Gateway } from "./gateway.ts";
-import { textAt } from "./tasks.ts";
 
 /**
  * A resource that a caller subscribed to; `uri` is the URI that the caller used. A subscription outlives its request and
@@ -23,7 +23,7 @@ export type Subscribed = {
 export function updateFor(inForce: Gateway["inForce"], to: Subscribed, params: string | null): string | null {
   const { who, source, scope, route, uri } = to;
   const { policy, catalog } = inForce();
-  const named = (params === null ? null : textAt(params, "uri")) ?? route.name;
+  const named = (params === null ? null : stringValue(params, 0, "uri")) ?? route.name;
   const changed = named === route.name ? route : catalog.below(route, named, who);
   if (!catalog.admits(changed, scope)) return null;
   if (!policy.judge(who, source, changed, { uri: changed.name }).allowed) return null;

@@ -10,14 +10,14 @@ const firstBlockUs = 1_000_000;
 const longestBlockUs = minuteUs;
 const maxSources = 10_000;
 
-type Record = { failures: number; since: number; until: number };
+type Strikes = { failures: number; since: number; until: number };
 
 /** Failures of sources by peer; bounded, so that many addresses cost no memory. */
-export type Failures = BoundedMap<Record>;
+export type Failures = BoundedMap<Strikes>;
 
 /** Creates the memory of failures that each throttle of a process is built on. */
 export const createFailures = (clock: Clock): Failures =>
-  createBoundedMap<Record>({ cap: maxSources, age: 2 * minuteUs, clock });
+  createBoundedMap<Strikes>({ cap: maxSources, age: 2 * minuteUs, clock });
 
 const keyOf = ({ ip, transport }: Source): string => (ip === null ? transport : peerKey(ip));
 
@@ -35,12 +35,12 @@ export function createThrottle(failures: Failures, clock: Clock): Throttle {
       const now = clock.mono();
       const key = keyOf(source);
       const old = failures.get(key);
-      const record =
+      const strikes =
         old && now - Math.max(old.since, old.until) <= minuteUs ? old : { failures: 0, since: now, until: 0 };
-      record.failures++;
-      const over = record.failures - tolerated;
-      if (over > 0) record.until = now + Math.min(longestBlockUs, firstBlockUs * 2 ** (over - 1));
-      failures.set(key, record);
+      strikes.failures++;
+      const over = strikes.failures - tolerated;
+      if (over > 0) strikes.until = now + Math.min(longestBlockUs, firstBlockUs * 2 ** (over - 1));
+      failures.set(key, strikes);
     },
   };
 }

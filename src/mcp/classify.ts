@@ -7,7 +7,7 @@ import { checkStandardHeaders, checkVersionHeader, legacyRevision, versionHeader
 import { readParamHeaders } from "./headers.ts";
 import { type Envelope, isId, longestId, parseMessage } from "./message.ts";
 import { locate } from "./json-text.ts";
-import { clientCapabilitiesKey, clientInfoKey, logLevelKey, protocolVersionKey } from "./meta.ts";
+import { clientCapabilitiesKey, clientInfoKey, type Implementation, logLevelKey, protocolVersionKey } from "./meta.ts";
 import { isModern, modernRevision } from "./revisions.ts";
 import type { ScanLimits } from "./scan.ts";
 
@@ -170,13 +170,11 @@ function tokenOf(text: string, [start, end]: Span, era: Era): string {
   throw era === "modern" ? envelope(what) : new Failure("invalid-params", `${what}.`);
 }
 
-type Named = { readonly name: string; readonly version: string };
-
-function isImplementation(value: unknown): value is Named {
+function isImplementation(value: unknown): value is Implementation {
   return isObject(value) && typeof value.name === "string" && typeof value.version === "string";
 }
 
-const nameOf = ({ name, version }: Named): Named => ({
+const nameOf = ({ name, version }: Implementation): Implementation => ({
   name: cut(name, longestClientText),
   version: cut(version, longestClientText),
 });

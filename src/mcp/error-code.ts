@@ -1,7 +1,7 @@
 import type { Era } from "../core/inbound.ts";
 import { rpcCodes } from "../core/rpc-code.ts";
 import { editObject } from "./edit.ts";
-import { locate } from "./json-text.ts";
+import { locate, rawValue } from "./json-text.ts";
 
 /** Codes that have a meaning on one hop only. */
 const isHop = (code: number): boolean => code <= rpcCodes.headerMismatch && code >= rpcCodes.unsupportedVersion;
@@ -13,18 +13,13 @@ const isFrozen = (code: number): boolean => code <= rpcCodes.serverError && code
  * not show becomes that of an internal error. `uri` is that of the resource being read; null for all other requests.
  */
 export function errorBetween(error: string, from: Era, to: Era, uri: string | null): string {
-  const code = codeOf(error);
+  const code = Number(rawValue(error, 0, "code") ?? 0);
   if (uri !== null && isNotFound(error, code, from)) return notFound(error, to, uri);
   if (from === "legacy" && to === "legacy" ? !isHop(code) : !isFrozen(code)) return error;
   const masked = { code: String(rpcCodes.internalError) };
   // The data of these is about the upstream's hop, or asks for visits to URLs, which only a question may.
   const isOwn = isHop(code) || code === rpcCodes.urlElicitation;
   return editObject(error, isOwn ? { ...masked, data: null } : masked);
-}
-
-function codeOf(error: string): number {
-  const at = locate(error, 0, "code");
-  return at ? Number(error.slice(...at)) : 0;
 }
 
 function isNotFound(error: string, code: number, from: Era): boolean {
@@ -36,7 +31,7 @@ function isNotFound(error: string, code: number, from: Era): boolean {
 /** The error for a missing resource: it had a code of its own before 2026-07-28, and has `data.uri` since. */
 function notFound(error: string, to: Era, uri: string): string {
   const code = to === "legacy" ? rpcCodes.resourceNotFound : rpcCodes.invalidParams;
-  const data = locate(error, 0, "data");
-  const held = data && error.startsWith("{", data[0]) ? error.slice(...data) : "{}";
+  const data = rawValue(error, 0, "data");
+  const held = data?.startsWith("{") ? data : "{}";
   return editObject(error, { code: String(code), data: editObject(held, { uri: JSON.stringify(uri) }) });
 }

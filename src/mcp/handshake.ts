@@ -1,6 +1,6 @@
 import { type Revision, revisions } from "../core/inbound.ts";
 import { type Implementation, implementationText, serverInfoKey } from "./meta.ts";
-import { isModern, isRevision, latestLegacy } from "./revisions.ts";
+import { isLegacyRevision, latestLegacy } from "./revisions.ts";
 
 /** The contents of both handshakes. */
 export type Introduction = {
@@ -12,7 +12,7 @@ export type Introduction = {
 
 /** The revision that answers `initialize`: the requested one if it is a legacy revision, else the latest legacy one. */
 export function negotiate(requested: unknown): Revision {
-  return isRevision(requested) && !isModern(requested) ? requested : latestLegacy;
+  return isLegacyRevision(requested) ? requested : latestLegacy;
 }
 
 /** The result of `initialize`, raw JSON. */

@@ -3,7 +3,7 @@ import type { Revision } from "../core/inbound.ts";
 import { cut, plain } from "../core/text.ts";
 import { decodeHeader } from "./headers.ts";
 import type { Envelope } from "./message.ts";
-import { assumedLegacy, isModern, isRevision } from "./revisions.ts";
+import { assumedLegacy, isLegacyRevision } from "./revisions.ts";
 
 // Headers repeat parts of the body. The body is the source of truth; a header that contradicts it ends the request
 // (2026-07-28, streamable HTTP, server validation). Bun joins a repeated header with ", ", and no body value looks like
@@ -51,7 +51,7 @@ export function checkStandardHeaders(headers: Headers, { method, params }: Envel
 export function legacyRevision(headers: Headers, negotiated: Revision | null): Revision {
   const header = versionHeader(headers);
   if (header === null) return negotiated ?? assumedLegacy;
-  if (isRevision(header) && !isModern(header)) return negotiated ?? header;
+  if (isLegacyRevision(header)) return negotiated ?? header;
   throw new Failure(
     "invalid-request",
     `MCP-Protocol-Version names no revision that is served here: "${show(header)}"; send the one that was negotiated.`,

@@ -1,15 +1,9 @@
-import {
-  type ClientAnswer,
-  type Inbound,
-  type InputMethod,
-  inputMethods,
-  type InputRequest,
-  type Revision,
-} from "../core/inbound.ts";
+import { type ClientAnswer, type Inbound, inputMethods, type InputRequest, type Revision } from "../core/inbound.ts";
+import { extensionsOf } from "../core/extensions.ts";
 import { isObject } from "../core/json.ts";
 import { cut, plain } from "../core/text.ts";
 import { editObject } from "./edit.ts";
-import { locate, members, openObject } from "./json-text.ts";
+import { locate, members, openObject, rawValue } from "./json-text.ts";
 import { hopMeta } from "./meta.ts";
 
 // Input rounds (2026-07-28, multi round-trip requests), and the older requests of servers to clients that they
@@ -28,10 +22,10 @@ type Values = Readonly<Record<string, unknown>>;
 export function readRound(
   result: string,
 ): { readonly asked: readonly Asked[]; readonly state: string | null } | string {
-  const state = locate(result, 0, "requestState");
-  if (!state && !locate(result, 0, "inputRequests"))
+  const state = rawValue(result, 0, "requestState");
+  if (state === null && !locate(result, 0, "inputRequests"))
     return "it asks for input but has neither inputRequests nor requestState";
-  const value: unknown = state ? JSON.parse(result.slice(...state)) : null;
+  const value: unknown = state === null ? null : JSON.parse(state);
   if (value !== null && typeof value !== "string") return "its requestState is no string";
   const asked = readInputRequests(result);
   return typeof asked === "string" ? asked : { asked, state: value };
@@ -59,14 +53,14 @@ function readRequest(text: string): InputRequest | string {
   if (!method) return "it asks for what no client answers";
   if (value.params !== undefined && !isObject(value.params))
     return "the params of one of its inputRequests are no object";
-  const params = locate(text, 0, "params");
-  return { method, params: params ? text.slice(...params) : "{}" };
+  return { method, params: rawValue(text, 0, "params") ?? "{}" };
 }
 
 /** An `input_required` result, raw JSON. */
 export function roundText(asked: readonly Asked[], state: string | null): string {
   const requests = asked.map(
-    ({ key, request: { method, params } }) => `${JSON.stringify(key)}:{"method":"${method}","params":${params}}`,
+    ({ key, request: { method, params } }) =>
+      `${JSON.stringify(key)}:{"method":${JSON.stringify(method)},"params":${params}}`,
   );
   const asks = asked.length > 0 ? `,"inputRequests":{${requests.join(",")}}` : "";
   return `{"resultType":"input_required"${asks}${state === null ? "" : `,"requestState":${JSON.stringify(state)}`}}`;
@@ -91,7 +85,7 @@ export function outcomeOf({ kind, text }: ClientAnswer): "accept" | "decline" | 
 }
 
 /** Whether an answer has the shape that its question asks for. */
-export function answers(method: InputMethod, answer: string): boolean {
+export function answers(method: string, answer: string): boolean {
   const value = objectOf(answer);
   if (method === "roots/list") return Array.isArray(value.roots);
   if (method === "sampling/createMessage") return value.role !== undefined && value.content !== undefined;
@@ -109,6 +103,7 @@ export function undeclared(
   const asked = objectOf(params);
   if (method === "roots/list") return isObject(capabilities.roots) ? null : "roots";
   if (method === "sampling/createMessage") return undeclaredSampling(capabilities.sampling, asked, revision);
+  if (method !== "elicitation/create") return extensionsOf(method, capabilities).length > 0 ? null : "its extension";
   const { elicitation } = capabilities;
   if (!isObject(elicitation)) return "elicitation";
   const mode = asked.mode ?? "form";

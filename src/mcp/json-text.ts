@@ -144,3 +144,25 @@ export function locate(text: string, at: number, key: string): Span | null {
   }
   return null;
 }
+
+/** False only if no key of the text is `key`. Much faster than reading the members of a large text. */
+export function mayHold(text: string, key: string): boolean {
+  return text.includes(key) || text.includes("\\u");
+}
+
+/** The value that `locate` finds, as it was written; null if there is none. */
+export function rawValue(text: string, at: number, key: string): string | null {
+  const span = locate(text, at, key);
+  return span && text.slice(span[0], span[1]);
+}
+
+/** The value that `locate` finds, if it is a string; else null. */
+export function stringValue(text: string, at: number, key: string): string | null {
+  const span = locate(text, at, key);
+  return span && stringAt(text, span);
+}
+
+/** The string at a position; null if there is another value. */
+export function stringAt(text: string, [start, end]: Span): string | null {
+  return text.charCodeAt(start) === quote ? decodeKey(text, start + 1, end - 1) : null;
+}

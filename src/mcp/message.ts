@@ -1,21 +1,23 @@
 import { Failure } from "../core/failure.ts";
 import type { Inbound } from "../core/inbound.ts";
 import { isObject } from "../core/json.ts";
-import { elements, literalEnd, locate, openArray, openObject, quote, skipSpace } from "./json-text.ts";
+import {
+  elements,
+  literalEnd,
+  locate,
+  openArray,
+  openObject,
+  quote,
+  rawValue,
+  skipSpace,
+  stringValue,
+} from "./json-text.ts";
 import { type Outline, outline } from "./outline.ts";
 import { type ScanLimits, scan } from "./scan.ts";
 import { whyNoJson } from "./utf8.ts";
 
 /** One JSON-RPC message of correct shape, not yet checked against MCP. */
-export type Envelope = {
-  readonly kind: "request" | "notification" | "response";
-  readonly text: string;
-  readonly idText: string | null;
-  /** Empty for a response. */
-  readonly method: string;
-  readonly params: Readonly<Record<string, unknown>>;
-  readonly outline: Outline;
-};
+export type Envelope = Pick<Inbound, "kind" | "text" | "idText" | "method" | "params"> & { readonly outline: Outline };
 
 /** Longest id or progress token, in characters; both are kept while a request runs. */
 export const longestId = 1024;
@@ -149,17 +151,14 @@ function isJson(raw: string): boolean {
 /** The raw text of a member of `params`, null if absent; for values that are compared by their text, such as ids. */
 export function paramText(inbound: Inbound, key: string): string | null {
   const at = inbound.spans.params;
-  const span = at && Object.hasOwn(inbound.params, key) ? locate(inbound.text, at[0], key) : null;
-  return span && inbound.text.slice(span[0], span[1]);
+  return at && Object.hasOwn(inbound.params, key) ? rawValue(inbound.text, at[0], key) : null;
 }
 
 /** The id, as written, of the request that a `notifications/cancelled` cancels; null for any other text. */
 export function cancelledIn(text: string): string | null {
   const start = skipSpace(text, 0);
-  const method = locate(text, start, "method");
-  if (!method || text.slice(...method) !== '"notifications/cancelled"') return null;
+  if (stringValue(text, start, "method") !== "notifications/cancelled") return null;
   const params = locate(text, start, "params");
-  const span = params && locate(text, params[0], "requestId");
-  const id = span && text.slice(...span);
+  const id = params && rawValue(text, params[0], "requestId");
   return id !== null && isId(id) && isJson(id) ? id : null;
 }

@@ -4,8 +4,9 @@ import type { Era, Inbound, Span } from "../core/inbound.ts";
 import { isExtensionNotification, isRequestMethod, type RequestMethod } from "../core/methods.ts";
 import { editMembers, editObject } from "./edit.ts";
 import { errorBetween } from "./error-code.ts";
-import { closeArray, locate, members, openObject, skipSpace } from "./json-text.ts";
+import { closeArray, locate, mayHold, members, openObject, skipSpace, stringValue } from "./json-text.ts";
 import { hopMeta, type Implementation, implementationText, serverInfoKey } from "./meta.ts";
+import { notificationText } from "./outbound.ts";
 
 /** A JSON-RPC response; both arguments are raw JSON. */
 export function resultMessage(idText: string, result: string): string {
@@ -19,8 +20,10 @@ export function errorMessage(
   message: string,
   data?: Record<string, unknown>,
 ): string {
-  return `{"jsonrpc":"2.0","id":${idText},"error":${JSON.stringify({ code, message, data })}}`;
+  return errorText(idText, JSON.stringify({ code, message, data }));
 }
+
+const errorText = (idText: string | null, error: string): string => `{"jsonrpc":"2.0","id":${idText},"error":${error}}`;
 
 /** The message that tells the caller of a failure: for a tool call a result that an agent can act on, else an error. */
 export function failureMessage(
@@ -34,7 +37,7 @@ export function failureMessage(
   }
   const { retryAfterMs, data, refusal } = failure.detail;
   if (refusal !== undefined && inbound?.era === "legacy") {
-    return `{"jsonrpc":"2.0","id":${idText},"error":${errorBetween(refusal, "legacy", "legacy", null)}}`;
+    return errorText(idText, errorBetween(refusal, "legacy", "legacy", null));
   }
   const retry = failure.row.retryable ? { retryable: true, ...(retryAfterMs !== undefined && { retryAfterMs }) } : null;
   const shown = data || retry ? { ...data, ...retry } : undefined;
@@ -73,12 +76,11 @@ function sentence({ message, detail }: Failure): string {
   return detail.rule === undefined || message.includes(detail.rule) ? message : `${message} (rule ${detail.rule})`;
 }
 
-/** A progress notification for the caller, under the caller's token (raw JSON). */
-export function progressNotification(token: string, params: Record<string, unknown> | string): string {
-  const text = typeof params === "string" ? params : JSON.stringify(params);
-  const meta = locate(text, 0, "_meta");
-  const edits = { progressToken: token, ...(meta && { _meta: hopMeta(text, meta, null, []) }) };
-  return `{"jsonrpc":"2.0","method":"notifications/progress","params":${editObject(text, edits)}}`;
+/** A progress notification for the caller, under the caller's token; token and params are raw JSON. */
+export function progressNotification(token: string, params: string): string {
+  const meta = locate(params, 0, "_meta");
+  const edits = { progressToken: token, ...(meta && { _meta: hopMeta(params, meta, null, []) }) };
+  return notificationText("notifications/progress", editObject(params, edits));
 }
 
 /**
@@ -89,12 +91,9 @@ export function underToken(
   notification: string,
   { progressToken, logLevel }: Pick<Inbound, "progressToken" | "logLevel">,
 ): string | null {
-  const method = locate(notification, 0, "method");
-  const name = method && notification.slice(...method);
-  if (name === '"notifications/message"') return logLevel === null ? null : notification;
-  if (name !== '"notifications/progress"') {
-    return name && isExtensionNotification(JSON.parse(name) as string) ? notification : null;
-  }
+  const method = stringValue(notification, 0, "method") ?? "";
+  if (method === "notifications/message") return logLevel === null ? null : notification;
+  if (method !== "notifications/progress") return isExtensionNotification(method) ? notification : null;
   const params = locate(notification, 0, "params");
   if (!params || progressToken === null) return null;
   const edited = editObject(notification.slice(...params), { progressToken });
@@ -115,7 +114,7 @@ export function answerMessage(
   const { era, method } = inbound;
   if (reply.kind === "error") {
     const read = method === "resources/read" ? uri : null;
-    return `{"jsonrpc":"2.0","id":${idText},"error":${errorBetween(reply.text, reply.era, era, read)}}`;
+    return errorText(idText, errorBetween(reply.text, reply.era, era, read));
   }
   return resultMessage(idText, shapeResult(reply.text, reply.era, era, shapeOf(inbound, reply.type), server));
 }
@@ -197,11 +196,6 @@ function cacheHints(
   const given = shape === "read" && from === "modern" ? found.get("ttlMs") : undefined;
   const ttl = given ? result.slice(...given) : "0";
   return { ttlMs: milliseconds.test(ttl) ? ttl : "0", cacheScope: '"private"' };
-}
-
-/** False only if no key of the text is `key`. Much faster than reading the members of a large result. */
-function mayHold(text: string, key: string): boolean {
-  return text.includes(key) || text.includes("\\u");
 }
 
 /**

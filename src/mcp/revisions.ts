@@ -9,9 +9,9 @@ export const assumedLegacy = "2025-03-26" satisfies Revision;
 
 const date = /^\d{4}-\d{2}-\d{2}$/;
 
-/** Narrows to a revision that is served. */
-export function isRevision(value: unknown): value is Revision {
-  return revisions.some((revision) => revision === value);
+/** Narrows to a legacy revision that is served. */
+export function isLegacyRevision(value: unknown): value is Revision {
+  return revisions.some((revision) => revision === value && !isModern(revision));
 }
 
 /** Whether a revision, known or not, is of the modern era: its date is not before the first modern one. */

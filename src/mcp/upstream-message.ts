@@ -1,5 +1,5 @@
 import { isObject } from "../core/json.ts";
-import { locate } from "./json-text.ts";
+import { rawValue } from "./json-text.ts";
 import { isId } from "./message.ts";
 import { type ScanLimits, scan, Unscannable } from "./scan.ts";
 
@@ -52,7 +52,7 @@ export function readUpstream(text: string, limits: ScanLimits): UpstreamMessage 
   if (!isObject(message)) return invalid("no JSON object");
   if (message.jsonrpc !== "2.0") return invalid('no "jsonrpc": "2.0"');
   const hasId = message.id !== undefined && message.id !== null;
-  const idText = hasId ? raw(text, "id") : null;
+  const idText = hasId ? rawValue(text, 0, "id") : null;
   if (idText !== null && !isId(idText)) return invalid("an id that is neither a string nor an integer");
   if (message.method !== undefined) return readMethod(text, message, idText);
   if (message.result !== undefined && message.error !== undefined) return invalid("both a result and an error");
@@ -66,7 +66,7 @@ function readMethod(text: string, message: Record<string, unknown>, idText: stri
   if (message.result !== undefined || message.error !== undefined) return invalid("a method and a result or error");
   if (message.id === null) return invalid("a request whose id is null");
   if (params !== undefined && !isObject(params)) return invalid("params that are no object");
-  const paramsText = params === undefined ? "{}" : raw(text, "params");
+  const paramsText = rawValue(text, 0, "params") ?? "{}";
   if (idText !== null) return { kind: "request", idText, method, paramsText };
   return { kind: "notification", method, params: params ?? {}, paramsText };
 }
@@ -76,7 +76,7 @@ function readError(text: string, error: unknown, idText: string | null): Upstrea
     return invalid("an error without an integer code and a message");
   }
   const { message, data } = error;
-  return { kind: "error", idText, error: raw(text, "error"), code: Number(error.code), message, data };
+  return { kind: "error", idText, error: rawValue(text, 0, "error") ?? "", code: Number(error.code), message, data };
 }
 
 function readResult(text: string, result: unknown, idText: string | null): UpstreamMessage {
@@ -85,7 +85,7 @@ function readResult(text: string, result: unknown, idText: string | null): Upstr
   if (!isObject(result)) return invalid("a result that is no object");
   const { isError, resultType = null } = result;
   if (resultType !== null && typeof resultType !== "string") return invalid("a resultType that is no string");
-  return { kind: "result", idText, result: raw(text, "result"), isError: isError === true, resultType };
+  return { kind: "result", idText, result: rawValue(text, 0, "result") ?? "", isError: isError === true, resultType };
 }
 
 const invalid = (reason: string): UpstreamMessage => ({
@@ -94,8 +94,3 @@ const invalid = (reason: string): UpstreamMessage => ({
   ofAnswer: `its answer has ${reason}`,
   limit: null,
 });
-
-function raw(text: string, key: string): string {
-  const span = locate(text, 0, key);
-  return span ? text.slice(span[0], span[1]) : "";
-}

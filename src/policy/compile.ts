@@ -1,7 +1,6 @@
 import type { Kind } from "../core/call.ts";
 import { type Finding, formatPath, type Path } from "../core/finding.ts";
 import { compileGlob } from "../core/glob.ts";
-import type { InputMethod } from "../core/inbound.ts";
 import { ownServer, splitCanonical } from "../core/name.ts";
 import { compileUriGlob, type Readings } from "../core/uri-readings.ts";
 import { type Condition, compileConditions } from "./condition.ts";
@@ -40,7 +39,7 @@ export type Rule = {
 type RolePolicy = { readonly id: string; readonly roles: readonly string[]; readonly rules: readonly Rule[] };
 
 /** A guardrail over the questions of servers to callers. */
-export type InputRule = Rule & { readonly asks: (server: string, method: InputMethod) => boolean };
+export type InputRule = Rule & { readonly asks: (server: string, method: string) => boolean };
 
 /** All rules: guardrails in the order of decision, the policies, and the guardrails over input. */
 export type Bundle = {
@@ -48,9 +47,6 @@ export type Bundle = {
   readonly inputs: readonly InputRule[];
   readonly policies: readonly RolePolicy[];
 };
-
-/** The glob of a guardrail over input; null for every other rule. */
-export const globOf = ({ input }: Options): string | null => input ?? null;
 
 /** The kind that a rule selects; null for all. Throws RuleError if it names more than one. */
 export function kindOf(options: Options): Selectable | null {

@@ -2,7 +2,7 @@ import type { Carrier, Finding, Findings } from "../core/finding.ts";
 import { compileGlob } from "../core/glob.ts";
 import { inputMethods } from "../core/inbound.ts";
 import { ownServer } from "../core/name.ts";
-import { type Bundle, compileBundle, globOf, type InputRule, kindOf, type Rule, selectorOf } from "./compile.ts";
+import { type Bundle, compileBundle, type InputRule, kindOf, type Rule, selectorOf } from "./compile.ts";
 import type { GuardrailOptions, PolicyOptions } from "./options.ts";
 
 /** Rules and policies of correct shape, and the parts of the configuration that they refer to. */
@@ -79,9 +79,10 @@ function serverless({ place, options }: Rule, servers: readonly string[]): Findi
 }
 
 function methodless({ place, options }: InputRule): Finding[] {
-  const input = globOf(options) ?? "*";
-  if (inputMethods.some(compileGlob(input))) return [];
-  const message = `never matches: what servers ask is ${inputMethods.join(", ")}, never ${input}`;
+  const { input = "*" } = options;
+  // The dot is that of an extension's id.
+  if (inputMethods.some(compileGlob(input)) || input.includes(".")) return [];
+  const message = `matches at most methods of extensions: what else servers ask is ${inputMethods.join(", ")}, never ${input}`;
   return [{ path: [...place, "input"], message }];
 }
 
@@ -93,7 +94,7 @@ function covers(before: Rule, after: Rule): boolean {
   if (before.conditions.length > 0 || (kind !== null && kind !== kindOf(after.options))) return false;
   // A rule for every server does not match the gateway's own.
   const sameServer = wide.server === narrow.server || ((wide.server ?? "*") === "*" && narrow.server !== ownServer);
-  const [all, some] = [globOf(before.options) ?? wide.name ?? "*", globOf(after.options) ?? narrow.name];
+  const [all, some] = [before.options.input ?? wide.name ?? "*", after.options.input ?? narrow.name];
   return sameServer && (all === "*" || all === some);
 }
 

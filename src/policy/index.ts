@@ -1,9 +1,9 @@
-import { type BoundedMap, createBoundedMap } from "../core/bounded-map.ts";
+import { createBoundedMap } from "../core/bounded-map.ts";
 import type { Call, Route, Verdict } from "../core/call.ts";
 import { Failure } from "../core/failure.ts";
 import { formatPath } from "../core/finding.ts";
-import { ownServer, splitCanonical, notFound } from "../core/name.ts";
-import type { Policy } from "../core/ports.ts";
+import { canonicalName, notFound, ownServer } from "../core/name.ts";
+import type { Capability, Policy } from "../core/ports.ts";
 import type { Principal, Source } from "../core/principal.ts";
 import { cut } from "../core/text.ts";
 import { readingsOf, readingsOfTemplate } from "../core/uri-readings.ts";
@@ -17,9 +17,6 @@ import { type Decision, decide, decideSome, inputRule, outlook, type Plan, planF
 
 // The number of role sets whose plans are kept; a plan lives as long as its route does.
 const maxRoleSets = 256;
-const maxCapabilities = 64;
-
-type Plans = { readonly byRoute: WeakMap<Route, Plan>; readonly byCapability: BoundedMap<Plan> };
 
 export type PolicyInit = {
   readonly rules: readonly GuardrailOptions[];
@@ -28,6 +25,20 @@ export type PolicyInit = {
 
 /** A policy that can also report which parts of it have no effect, as `roleWarnings` does. */
 export type CompiledPolicy = Policy & { warnings(given: readonly string[], stored: readonly string[]): string[] };
+
+const routeTo = (capability: Capability): Route => ({
+  kind: "tool",
+  server: ownServer,
+  name: capability,
+  tool: null,
+  canonical: canonicalName(ownServer, capability),
+  wire: "",
+});
+const capabilityRoutes: Readonly<Record<Capability, Route>> = {
+  metrics: routeTo("metrics"),
+  status: routeTo("status"),
+  audit_all: routeTo("audit_all"),
+};
 
 /** Rules that cannot be compiled; `examine` finds the same errors, each with its place. */
 export class PolicyError extends Error {
@@ -41,7 +52,7 @@ export function createPolicy({ rules, policies }: PolicyInit): CompiledPolicy {
     throw new PolicyError(faults.map(({ path, message }) => `${formatPath(path)}: ${message}`).join("\n"));
   }
   const digest = digestOf(bundle);
-  const plans = createPlans(bundle);
+  const planOf = createPlans(bundle);
   const some = (who: Principal, server: string, source: Source | null): Facts => ({
     args: null,
     written: null,
@@ -55,7 +66,7 @@ export function createPolicy({ rules, policies }: PolicyInit): CompiledPolicy {
     placeOf: placeIn(bundle),
     warnings: (given, stored) => roleWarnings(bundle.policies, given, stored),
     decide(call, who, route) {
-      const plan = plans.of(who, route);
+      const plan = planOf(who, route);
       const { source } = call;
       const { readings } = plan;
       const [args, written] = [argsOf(call, route), writtenOf(call, route)];
@@ -68,15 +79,15 @@ export function createPolicy({ rules, policies }: PolicyInit): CompiledPolicy {
         throw notFound(route.kind, nameAsked(call, route));
       throw denied(plan, decision, who);
     },
-    lists: (who, route, source) => decideSome(plans.of(who, route), some(who, route.server, source ?? null)).allowed,
+    lists: (who, route, source) => decideSome(planOf(who, route), some(who, route.server, source ?? null)).allowed,
     judge(who, source, route, args) {
-      const plan = plans.of(who, route);
-      const facts = { args, written: null, who, source, server: route.server, readings: plan.readings };
+      const plan = planOf(who, route);
+      const facts = { ...some(who, route.server, source), args, readings: plan.readings };
       const decision = args === null ? decideSome(plan, facts) : decide(plan, facts);
       return { ...verdictOf(decision), allowed: decision.allowed };
     },
     explain(who, route, args) {
-      const plan = plans.of(who, route);
+      const plan = planOf(who, route);
       const facts = { ...some(who, route.server, null), args, readings: plan.readings };
       const decision = decide(plan, facts);
       return { ...verdictOf(decision), allowed: decision.allowed, ...outlook(plan, facts, decision) };
@@ -88,8 +99,8 @@ export function createPolicy({ rules, policies }: PolicyInit): CompiledPolicy {
       return { ...verdictOf({ allowed, rule }), allowed };
     },
     permits(who, capability, source) {
-      const plan = plans.ofCapability(who, capability);
-      return plan !== null && decide(plan, { ...some(who, ownServer, source), args: {} }).allowed;
+      const plan = planOf(who, capabilityRoutes[capability]);
+      return decide(plan, { ...some(who, ownServer, source), args: {} }).allowed;
     },
   };
 }
@@ -149,45 +160,24 @@ const targetOf = ({ kind, server, name, template }: Route): Target => ({
  * Plans by set of roles and target, each made once, so that the cost of a decision does not depend on the number of
  * rules.
  */
-function createPlans(bundle: Bundle): {
-  of(who: Principal, route: Route): Plan;
-  ofCapability(who: Principal, capability: string): Plan | null;
-} {
+function createPlans(bundle: Bundle): (who: Principal, route: Route) => Plan {
   const keys = new WeakMap<readonly string[], string>();
-  const sets = createBoundedMap<Plans>({ cap: maxRoleSets });
-  const plansOf = (roles: readonly string[]): Plans => {
+  const sets = createBoundedMap<WeakMap<Route, Plan>>({ cap: maxRoleSets });
+  const plansOf = (roles: readonly string[]): WeakMap<Route, Plan> => {
     let key = keys.get(roles);
     if (key === undefined) keys.set(roles, (key = JSON.stringify([...new Set(roles)].toSorted())));
     const found = sets.get(key);
     if (found) return found;
-    const made: Plans = { byRoute: new WeakMap(), byCapability: createBoundedMap<Plan>({ cap: maxCapabilities }) };
+    const made = new WeakMap<Route, Plan>();
     sets.set(key, made);
     return made;
   };
-  return {
-    of({ roles }, route) {
-      const { byRoute } = plansOf(roles);
-      const known = byRoute.get(route);
-      if (known) return known;
-      const plan = planFor(bundle, new Set(roles), targetOf(route));
-      byRoute.set(route, plan);
-      return plan;
-    },
-    ofCapability({ roles }, capability) {
-      const { byCapability } = plansOf(roles);
-      const target = splitCanonical(capability);
-      if (target?.server !== ownServer) return null;
-      const known = byCapability.get(capability);
-      if (known) return known;
-      const plan = planFor(bundle, new Set(roles), {
-        kind: "tool",
-        server: ownServer,
-        name: target.tool,
-        readings: null,
-        template: false,
-      });
-      byCapability.set(capability, plan);
-      return plan;
-    },
+  return ({ roles }, route) => {
+    const plans = plansOf(roles);
+    const known = plans.get(route);
+    if (known) return known;
+    const plan = planFor(bundle, new Set(roles), targetOf(route));
+    plans.set(route, plan);
+    return plan;
   };
 }

@@ -13,14 +13,12 @@ export type SecretsOptions = {
   readonly env: Readonly<Record<string, string | undefined>>;
   /** systemd's `$CREDENTIALS_DIRECTORY`; absent outside of a unit. */
   readonly credentialsDirectory?: string | undefined;
-  /** The directory for relative paths; default: the working directory. */
-  readonly directory?: string | undefined;
+  /** The directory for relative paths. */
+  readonly directory: string;
 };
 
 /** A text with its references resolved, and the secret values that it now contains. */
 type Resolved = { readonly value: string; readonly secrets: string[] };
-
-export type Secrets = { readonly resolve: (text: string) => Resolved };
 
 type Found = { readonly value: string; readonly secret: boolean };
 type Source = { readonly form: RegExp; readonly read: (match: RegExpExecArray, options: SecretsOptions) => Found };
@@ -29,7 +27,7 @@ const maxBytes = 64 * 1024;
 
 // One entry per kind of reference; the first whose form fits the text between the braces is used.
 const sources: readonly Source[] = [
-  { form: /^file:(.+)$/s, read: ([, path = ""], { directory = "." }) => readSecret(resolvePath(directory, path)) },
+  { form: /^file:(.+)$/s, read: ([, path = ""], { directory }) => readSecret(resolvePath(directory, path)) },
   { form: /^credential:([A-Za-z0-9_.-]+)$/, read: ([, name = ""], options) => readCredential(name, options) },
   {
     form: /^([A-Za-z_][A-Za-z0-9_]*)(?::-(.*))?$/s,
@@ -82,26 +80,23 @@ function lookUp(reference: string, options: SecretsOptions): Found {
 }
 
 /**
- * Resolves `${VAR}`, `${VAR:-default}` (the default also replaces an empty value), `${file:PATH}` (without one final
+ * Makes the function that resolves `${VAR}`, `${VAR:-default}` (the default also replaces an empty value), `${file:PATH}` (without one final
  * line end) and `${credential:NAME}`. `$${` stands for a literal `${`. `${principal.…}` stays: the policy fills it in
  * for each call. Values are never resolved again. Throws SecretError.
  */
-export function createSecrets(options: SecretsOptions): Secrets {
-  return {
-    resolve(text) {
-      const secrets = new Set<string>();
-      const value = text.replace(
-        /\$\$\{|\$\{principal\.|\$\{([^}]*)(\}|$)/g,
-        (whole, reference?: string, end?: string) => {
-          if (whole === "$${") return "${";
-          if (reference === undefined) return whole;
-          if (end === "") throw new SecretError(`"\${${reference.slice(0, 60)}" lacks its closing brace`);
-          const found = lookUp(reference, options);
-          if (found.secret && found.value.length >= leastSecret) secrets.add(found.value);
-          return found.value;
-        },
-      );
-      return { value, secrets: [...secrets] };
-    },
+export function createResolver(options: SecretsOptions): (text: string) => Resolved {
+  return (text) => {
+    const secrets = new Set<string>();
+    const value = text.replace(references, (whole, reference?: string, end?: string) => {
+      if (whole === "$${") return "${";
+      if (reference === undefined) return whole;
+      if (end === "") throw new SecretError(`"\${${reference.slice(0, 60)}" lacks its closing brace`);
+      const found = lookUp(reference, options);
+      if (found.secret && found.value.length >= leastSecret) secrets.add(found.value);
+      return found.value;
+    });
+    return { value, secrets: [...secrets] };
   };
 }
+
+const references = /\$\$\{|\$\{principal\.|\$\{([^}]*)(\}|$)/g;

@@ -15,11 +15,12 @@ import { allLists } from "../session/notifier.ts";
 import { Session } from "../session/session.ts";
 import { Backlog } from "../session/streams.ts";
 import type { Traffic } from "../session/traffic.ts";
+import { Order, type Turn } from "./order.ts";
+import { isStanding, receive, receiveBatch, type Received, takesBatches, unreadable } from "./receive.ts";
 import { answerText } from "./reply.ts";
 import type { Running } from "./running.ts";
 import { noteEnded, noteOpened } from "./session-notes.ts";
 import { walk } from "./walk.ts";
-import { isStanding, receive, receiveBatch, type Received, takesBatches, unreadable } from "./wire.ts";
 
 export type ConnectionOptions = Presented & {
   current: () => Gateway;
@@ -42,6 +43,7 @@ const lastAnswers = 500;
  */
 export class McpConnection {
   readonly #options: ConnectionOptions;
+  readonly #order = new Order((message, must) => this.#send(message, must));
   /** Running calls that belong to no session. */
   readonly #calls = new ClientCalls();
   #era: Era | null;
@@ -64,11 +66,8 @@ export class McpConnection {
   async receive(text: string, presented: Presented = this.#options): Promise<void> {
     const gw = this.#options.current();
     this.#busy++;
-    if (isBatch(text) && takesBatches(this.#revision)) await this.#batch(gw, text, presented);
-    else {
-      const answer = await this.#exchange(gw, this.#read(gw, text), presented);
-      if (answer !== null) this.#send(answer, true);
-    }
+    const turn = this.#order.turn();
+    turn.end(await this.#answer(gw, text, presented, turn));
     if (--this.#busy === 0) this.#onIdle?.();
   }
 
@@ -94,31 +93,35 @@ export class McpConnection {
   /** The client sent a message so long that none of it was read, which closed the connection. */
   overrun(): void {
     const gw = this.#options.current();
-    void this.#exchange(gw, { inbound: unreadable("", null), fault: tooLong(gw) }, this.#options);
+    void this.#exchange(gw, tooLong(gw, ""), this.#options);
     this.close("Another message on its connection was much longer than limits.body allows, which closed it.");
   }
 
-  /** Each message is a call of its own; the answers are sent as one array (2025-03-26, batching). */
-  async #batch(gw: Gateway, text: string, presented: Presented): Promise<void> {
+  /** Resolves to the answer to a message or a batch; null if there is none. */
+  #answer(gw: Gateway, text: string, presented: Presented, turn: Turn): Promise<string | null> {
+    if (isLonger(text, gw.shape.body)) return this.#exchange(gw, tooLong(gw, text), presented);
+    const context: WireContext = { headers: null, pinned: this.#era, revision: this.#revision };
+    if (isBatch(text) && takesBatches(this.#revision)) return this.#batch(gw, text, context, presented);
+    return this.#exchange(gw, receive(text, gw, context), presented, turn);
+  }
+
+  /** Each message is a call of its own; the answers become one array (2025-03-26, batching). */
+  async #batch(gw: Gateway, text: string, context: WireContext, presented: Presented): Promise<string | null> {
     let all: readonly Received[];
     try {
-      checkSize(gw, text);
-      all = receiveBatch(text, gw, this.#context());
+      all = receiveBatch(text, gw, context);
     } catch (error) {
-      const fault = { inbound: unreadable("", null), fault: asFailure(error) };
-      const answer = await this.#exchange(gw, fault, presented);
-      if (answer !== null) this.#send(answer, true);
-      return;
+      return this.#exchange(gw, { inbound: unreadable("", null), fault: asFailure(error) }, presented);
     }
     const answers = await Promise.all(all.map((one) => this.#exchange(gw, one, presented)));
     const given = answers.filter((answer) => answer !== null);
-    if (given.length > 0) this.#send(`[${given.join(",")}]`, true);
+    return given.length > 0 ? `[${given.join(",")}]` : null;
   }
 
-  /** Resolves to the answer; null if there is none. */
-  async #exchange(gw: Gateway, received: Received, presented: Presented): Promise<string | null> {
+  /** Resolves to the answer to one message; null if there is none. */
+  async #exchange(gw: Gateway, received: Received, presented: Presented, turn?: Turn): Promise<string | null> {
     const { kind, method } = received.inbound;
-    const call = this.#callOf(gw, received, presented);
+    const call = this.#callOf(gw, received, presented, turn);
     // `initialize` replaces the session, so it must not be registered in the old one: ending that would cancel it.
     const session = method === "initialize" ? null : this.#session;
     await walk(gw, call, session, this.#options, this.#calls);
@@ -127,7 +130,7 @@ export class McpConnection {
     return answerText(call, gw.identity);
   }
 
-  #callOf(gw: Gateway, received: Received, presented: Presented): Call {
+  #callOf(gw: Gateway, received: Received, presented: Presented, turn?: Turn): Call {
     const { running, scope = null } = this.#options;
     const { inbound } = received;
     const session = this.#session;
@@ -138,23 +141,11 @@ export class McpConnection {
       controller: running.add(standing),
       session,
       scope,
-      emit: speaks ? (message) => this.#send(message, false) : null,
+      emit: speaks ? (message) => this.#order.say(message, false) : null,
       ask: session && this.#asks(session),
       open: opens ? (call, revision) => this.#open(gw, call, revision) : null,
+      answered: turn ? turn.answered : null,
     });
-  }
-
-  #read(gw: Gateway, text: string): Received {
-    try {
-      checkSize(gw, text);
-    } catch (error) {
-      return { inbound: unreadable(text, null), fault: asFailure(error) };
-    }
-    return receive(text, gw, this.#context());
-  }
-
-  #context(): WireContext {
-    return { headers: null, pinned: this.#era, revision: this.#revision };
   }
 
   /**
@@ -189,7 +180,7 @@ export class McpConnection {
     await noteOpened(gw, session, inbound);
     this.#session = session;
     this.#revision = revision;
-    const tell = (method: string, params: string | null) => this.#send(notificationText(method, params), false);
+    const tell = (method: string, params: string | null) => this.#order.say(notificationText(method, params), false);
     try {
       // The client may have gone while the session was being recorded.
       if (this.#closed) throw new Failure("cancelled", "The client has gone.");
@@ -206,7 +197,7 @@ export class McpConnection {
 
   /** The way to ask a session's client something, during a call or outside of any. */
   #asks(session: Session): NonNullable<Call["ask"]> {
-    return (request, signal) => session.ask(request, signal, (message) => this.#send(message, true));
+    return (request, signal) => session.ask(request, signal, (message) => this.#order.say(message, true));
   }
 
   /** Ends the session, because the client has gone or opens another; `why` as for `close`. */
@@ -223,9 +214,7 @@ export class McpConnection {
   }
 }
 
-function checkSize(gw: Gateway, text: string): void {
-  if (isLonger(text, gw.shape.body)) throw tooLong(gw);
-}
-
-const tooLong = ({ shape: { body } }: Gateway): Failure =>
-  new Failure("body-too-large", `The message is longer than the ${body} bytes that limits.body allows.`);
+const tooLong = ({ shape: { body } }: Gateway, text: string): Received => ({
+  inbound: unreadable(text, null),
+  fault: new Failure("body-too-large", `The message is longer than the ${body} bytes that limits.body allows.`),
+});

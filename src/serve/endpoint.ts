@@ -12,29 +12,18 @@ import { assumedLegacy } from "../mcp/revisions.ts";
 import type { Session } from "../session/session.ts";
 import type { Sessions } from "../session/sessions.ts";
 import type { Traffic } from "../session/traffic.ts";
+import { prefersEvents, takesEvents, unacceptable } from "./accept.ts";
 import type { BodyReader } from "./body.ts";
 import { credentialsOf, sourceOf } from "./credentials.ts";
 import { PostStream } from "./post-stream.ts";
 import { maxOwed } from "./queue-limits.ts";
+import { isStanding, receive, receiveBatch, type Received, takesBatches, unreadable } from "./receive.ts";
 import { answer, answerText, refusal } from "./reply.ts";
-import type { Visit } from "./routes.ts";
 import type { Running } from "./running.ts";
 import { sessionOf } from "./session-endpoint.ts";
 import { noteOpened } from "./session-notes.ts";
+import { identify, isServed, nothingHere, probe, type Visit } from "./visit.ts";
 import { walk } from "./walk.ts";
-import {
-  unacceptable,
-  identify,
-  isServed,
-  isStanding,
-  nothingHere,
-  probe,
-  receive,
-  receiveBatch,
-  type Received,
-  takesBatches,
-  unreadable,
-} from "./wire.ts";
 
 export type EndpointOptions = {
   current: () => Gateway;
@@ -185,21 +174,20 @@ export class Endpoint {
 
   async #run(gw: Gateway, call: Call, session: Session | null, stream: PostStream | null): Promise<Response> {
     await walk(gw, call, session, this.#options);
-    const { kind } = call.inbound;
     try {
       if (stream?.opened) {
         stream.close(answerText(call, gw.identity), gw.clock.mono());
         return await stream.response;
       }
-      let response: Response;
-      if (kind !== "request" && !call.failure) response = new Response(null, { status: 202 });
-      else if (call.opened) response = answer(call, gw.identity, { "mcp-session-id": call.opened.id });
-      else response = answer(call, gw.identity);
+      const { kind } = call.inbound;
+      const opened = call.opened && { "mcp-session-id": call.opened.id };
+      const isTaken = kind !== "request" && !call.failure;
+      const response = isTaken ? new Response(null, { status: 202 }) : answer(call, gw.identity, opened);
       stream?.respond(response);
       return response;
     } catch (error) {
       // Otherwise the reader of the stream would wait forever.
-      if (stream) stream.respond(refusal(asFailure(error)));
+      stream?.respond(refusal(asFailure(error)));
       throw error;
     }
   }
@@ -241,19 +229,8 @@ function mayStream(inbound: Inbound, session: Session | null, headers: Headers):
   return era === "modern" && (logLevel !== null || method === "subscriptions/listen");
 }
 
-/** Whether a client reads event streams; one whose Accept header names only JSON does not. */
-function takesEvents(headers: Headers): boolean {
-  const accept = headers.get("accept");
-  return accept === null || /text\/(event-stream|\*)|\*\/\*/i.test(accept);
-}
-
 /** Stands in for a client that cannot be told: progress still shows that the server is at work. */
 const unheard = (): void => {};
-
-/** Whether a client names event streams first: it wants a stream that it can come back to, even for a silent call. */
-function prefersEvents(headers: Headers): boolean {
-  return headers.get("accept")?.startsWith("text/event-stream") ?? false;
-}
 
 function joined(answers: readonly string[]): Response {
   if (answers.length === 0) return new Response(null, { status: 202 });

@@ -4,8 +4,8 @@ import { type McpName, type McpTool, mcpTools } from "../control/mcp-tools.ts";
 import { Refusal } from "../control/refusal.ts";
 import type { AbortControllerLike } from "../core/cancel.ts";
 import { Call, type Reply, type Tool } from "../core/call.ts";
-import { Failure } from "../core/failure.ts";
 import { isObject } from "../core/json.ts";
+import { canonicalName, notFound, ownServer } from "../core/name.ts";
 import type { LocalServer } from "../core/ports.ts";
 import type { Principal, Source } from "../core/principal.ts";
 import { toolFailure } from "../mcp/reply.ts";
@@ -40,12 +40,12 @@ export function gatewayTools(
   const rows = mcpTools();
   const operations = new Map(rows.map(({ name, operation }) => [name, operation]));
   return {
-    id: "mcpgw",
+    id: ownServer,
     tools: rows.map(toolOf),
     async call(call, tool, args) {
       const { who, source } = call;
       const operation = operations.get(tool);
-      if (!operation) throw new Failure("unknown-tool", `Unknown tool: mcpgw:${tool}`);
+      if (!operation) throw notFound("tool", canonicalName(ownServer, tool));
       const consumer = seesAll(who, source) ? null : who.consumerId;
       return run(handlers, operation, args, { who, consumer, source, call, controller: call.controller });
     },

@@ -1,7 +1,8 @@
+import type { Capability } from "../core/ports.ts";
 import type { Gateway } from "../gateway/gateway.ts";
 import { credentialsOf, sourceOf } from "./credentials.ts";
-import type { Handler, Methods, Visit } from "./routes.ts";
-import { presentedBy, whoAsks } from "./wire.ts";
+import type { Handler, Methods } from "./routes.ts";
+import { presentedBy, type Visit, whoAsks } from "./visit.ts";
 
 /** The answer of `/ready`. Everybody gets the word; the detail is for callers allowed `mcpgw:status`. */
 export type Readiness = { readonly ready: boolean; readonly detail: Readonly<Record<string, unknown>> };
@@ -15,7 +16,7 @@ export type HealthOptions = {
 
 /** The routes for orchestrators and Prometheus. */
 export function health({ current, readiness, metrics }: HealthOptions): Record<string, Methods> {
-  const allowed = async (visit: Visit, capability: string): Promise<boolean> => {
+  const allowed = async (visit: Visit, capability: Capability): Promise<boolean> => {
     if (isLocal(visit)) return true;
     const gw = current();
     return gw.policy.permits(await whoAsks(gw, visit), capability, presentedBy(visit).source);
@@ -25,11 +26,11 @@ export function health({ current, readiness, metrics }: HealthOptions): Record<s
     const status = ready ? "ready" : "not-ready";
     // A health check sends no key and needs only the word.
     const asks = isLocal(visit) || credentialsOf(visit.req.headers).length > 0;
-    const shown = asks && (await allowed(visit, "mcpgw:status").catch(() => false));
+    const shown = asks && (await allowed(visit, "status").catch(() => false));
     return Response.json(shown ? { status, ...detail } : { status }, { status: ready ? 200 : 503 });
   };
   const expose: Handler = async (visit) => {
-    if (!(await allowed(visit, "mcpgw:metrics"))) {
+    if (!(await allowed(visit, "metrics"))) {
       return new Response("This needs a key whose policy allows mcpgw:metrics.\n", { status: 403 });
     }
     return new Response(metrics(), { headers: { "content-type": "text/plain; version=0.0.4; charset=utf-8" } });

@@ -12,8 +12,8 @@ import { refusal } from "./reply.ts";
 import { find, type Handler, type Methods, type Routes } from "./routes.ts";
 import { SessionEndpoint } from "./session-endpoint.ts";
 import { SsePair } from "./sse-pair.ts";
+import { nothingHere } from "./visit.ts";
 import { type SocketData, WebSockets } from "./web-socket.ts";
-import { nothingHere } from "./wire.ts";
 
 export type HttpOptions = Omit<EndpointOptions, "bodies"> &
   HealthOptions &
@@ -64,10 +64,8 @@ export function serveHttp(options: HttpOptions): HttpServer {
   const pair = new SsePair(parts);
   const sockets = new WebSockets(parts);
   const guard = originGuard({ ...options, host: address.host });
-  const routes = routesOf(parts, pair, {
-    ...health(options),
-    "/ws": { GET: (visit) => sockets.upgrade(visit, server) },
-  });
+  const ws: Methods = { GET: (visit) => sockets.upgrade(visit, server) };
+  const routes = routesOf(parts, pair, ws, health(options));
   const { preflight, stamp } = cors(options.allowedOrigins);
   const pending = new List<Pending>();
   const turnAway = createTurnAway(options);
@@ -134,8 +132,7 @@ function placeOf(server: Server<SocketData>, { address, tls }: HttpOptions): Pic
   return { url: `${tls ? "https" : "http"}://${host}:${port}`, port };
 }
 
-/** `others` are added unchanged; the WebSocket also gets a route for scopes. */
-function routesOf(parts: EndpointOptions, pair: SsePair, others: Record<string, Methods>): Routes {
+function routesOf(parts: EndpointOptions, pair: SsePair, ws: Methods, operators: Routes["exact"]): Routes {
   const endpoint = new Endpoint(parts);
   const session = new SessionEndpoint(parts);
   const mcp: Methods = {
@@ -146,8 +143,8 @@ function routesOf(parts: EndpointOptions, pair: SsePair, others: Record<string, 
   const sse: Methods = { GET: (visit) => pair.get(visit) };
   const messages: Methods = { POST: (visit) => pair.post(visit) };
   return {
-    exact: { "/mcp": mcp, "/sse": sse, "/messages": messages, ...others },
-    scoped: { "/mcp/*": mcp, "/ws/*": others["/ws"] ?? {}, "/*/sse": sse, "/*/messages": messages },
+    exact: { "/mcp": mcp, "/sse": sse, "/messages": messages, "/ws": ws, ...operators },
+    scoped: { "/mcp/*": mcp, "/ws/*": ws, "/*/sse": sse, "/*/messages": messages },
   };
 }
 

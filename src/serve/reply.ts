@@ -1,11 +1,11 @@
 import type { Call } from "../core/call.ts";
 import type { Failure } from "../core/failure.ts";
 import type { Inbound } from "../core/inbound.ts";
-import type { Identity } from "../gateway/gateway.ts";
+import type { Implementation } from "../mcp/meta.ts";
 import { answerMessage, failureMessage } from "../mcp/reply.ts";
 
 /** The JSON-RPC message that answers an ended call; null if the protocol wants none. */
-export function answerText(call: Call, identity: Identity): string | null {
+export function answerText(call: Call, identity: Implementation): string | null {
   const { inbound, reply, failure } = call;
   if (failure?.code === "cancelled") return null;
   if (failure) return failureMessage(failure, inbound, inbound.idText, identity);
@@ -17,7 +17,7 @@ export function answerText(call: Call, identity: Identity): string | null {
 const json = { headers: new Headers({ "content-type": "application/json" }) };
 
 /** The HTTP answer to an ended call. */
-export function answer(call: Call, identity: Identity, headers: Record<string, string> | null = null): Response {
+export function answer(call: Call, identity: Implementation, headers: Record<string, string> | null = null): Response {
   const text = answerText(call, identity);
   if (text !== null && !headers && !call.failure) return new Response(text, json);
   // A cancelled call has no answer, and an event stream without events says so.

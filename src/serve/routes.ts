@@ -1,7 +1,5 @@
 import { restWords } from "../core/name.ts";
-
-/** A request, the address that it came from, and the server or toolset that its path names. */
-export type Visit = { readonly req: Request; readonly ip: string | null; readonly scope: string | null };
+import type { Visit } from "./visit.ts";
 
 /** Answers a request to one path. */
 export type Handler = (visit: Visit) => Response | undefined | Promise<Response | undefined>;
@@ -21,8 +19,6 @@ export type Found = { readonly methods: Methods; readonly scope: string | null }
  * path.
  */
 export function find({ exact, scoped }: Routes, path: string): Found | null {
-  const known = own(exact, path);
-  if (known) return { methods: known, scope: null };
   const bare = path.length > 1 && path.endsWith("/") ? path.slice(0, -1) : path;
   const plain = own(exact, bare);
   if (plain) return { methods: plain, scope: null };

@@ -9,11 +9,11 @@ import { allLists } from "../session/notifier.ts";
 import type { Session } from "../session/session.ts";
 import type { Sessions } from "../session/sessions.ts";
 import type { Traffic } from "../session/traffic.ts";
+import { needEventStream } from "./accept.ts";
 import { takesPriming } from "./post-stream.ts";
 import { maxOwed } from "./queue-limits.ts";
-import type { Visit } from "./routes.ts";
 import { EventStream } from "./sse.ts";
-import { enter, needEventStream, presentedBy } from "./wire.ts";
+import { enter, presentedBy, type Visit } from "./visit.ts";
 
 type SessionEndpointOptions = {
   readonly current: () => Gateway;

@@ -3,13 +3,13 @@ import type { Principal } from "../core/principal.ts";
 import { sessionNotFound } from "../gateway/handle.ts";
 import { encodeEvent } from "../mcp/sse.ts";
 import { secretId } from "../session/session.ts";
+import { needEventStream, unacceptable } from "./accept.ts";
 import { McpConnection } from "./connection.ts";
 import type { EndpointOptions } from "./endpoint.ts";
 import { ConnectionSlots } from "./connection-slots.ts";
 import { maxOwed } from "./queue-limits.ts";
-import type { Visit } from "./routes.ts";
 import { EventStream } from "./sse.ts";
-import { enter, needEventStream, presentedBy, refused, unacceptable, whoAsks } from "./wire.ts";
+import { enter, presentedBy, refused, type Visit, whoAsks } from "./visit.ts";
 
 type Open = {
   readonly connection: McpConnection;

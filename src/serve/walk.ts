@@ -26,8 +26,9 @@ export async function walk(
 ): Promise<void> {
   const { inbound, controller } = call;
   const { kind, idText, answer } = inbound;
-  const calls = session ?? outside;
-  const place = calls && kind === "request" && idText !== null ? calls.began(idText, controller) : null;
+  const isRequest = kind === "request" && idText !== null;
+  const calls = isRequest ? (session?.calls ?? outside) : null;
+  const place = isRequest && calls?.began(idText, controller);
   await handle(gw, call);
   running.delete(controller);
   if (place) calls?.finished(place);
@@ -39,7 +40,7 @@ export async function walk(
     const id = cancelledIn(inbound.text) ?? "";
     const why = new Withdrawn(inbound.params.reason);
     // A call may have begun before its client opened the session.
-    if (!session?.cancel(id, why)) outside?.cancel(id, why);
+    if (!session?.calls.cancel(id, why)) outside?.cancel(id, why);
   }
 }
 

@@ -6,8 +6,7 @@ import { McpConnection } from "./connection.ts";
 import type { EndpointOptions } from "./endpoint.ts";
 import { ConnectionSlots } from "./connection-slots.ts";
 import { sendWithin } from "./queue-limits.ts";
-import type { Visit } from "./routes.ts";
-import { enter, presentedBy } from "./wire.ts";
+import { enter, presentedBy, type Visit } from "./visit.ts";
 
 /** A socket's client, known before the socket opens. */
 export type SocketData = {

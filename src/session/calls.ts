@@ -3,7 +3,7 @@ import { List, type ListNode } from "../core/list.ts";
 import { plainId } from "../mcp/message.ts";
 
 /** A running call and the raw text of its id. */
-export type RunningCall = { readonly idText: string; readonly call: AbortControllerLike };
+type RunningCall = { readonly idText: string; readonly call: AbortControllerLike };
 
 /** The running calls of one client. */
 export class ClientCalls {

@@ -1,11 +1,12 @@
 import { type ClientSession, isAsSevere } from "../core/call.ts";
+import { hasExtensions } from "../core/extensions.ts";
 import { Failure } from "../core/failure.ts";
-import { hasExtensions } from "../core/inbound.ts";
 import { changedMethod, type ListGroup, listGroups } from "../core/lists.ts";
 import { isExtensionNotification } from "../core/methods.ts";
-import type { Notifier as Port, Reached, Wants } from "../core/ports.ts";
+import type { Catalog, Notifier as Port, Reached, Wants } from "../core/ports.ts";
 import type { Notice } from "../core/upstream.ts";
 import type { Principal, Source } from "../core/principal.ts";
+import { stringValue } from "../mcp/json-text.ts";
 
 type Member = {
   readonly who: Principal;
@@ -19,11 +20,8 @@ type Member = {
   readonly shown: Map<ListGroup, string>;
 };
 
-/** A fingerprint of what a caller is shown of some lists. */
-export type Shown = (who: Principal, source: Source, wants: Wants, list: ListGroup) => string;
-
-/** The servers of which a scope offers anything. */
-export type ServersOf = (scope: string) => ReadonlySet<string>;
+/** What members are shown, as the catalog says. */
+export type Shown = Pick<Catalog, "shown" | "isApart" | "servers">;
 
 /** The lists whose changes legacy clients are told of. */
 export const allLists: ReadonlySet<ListGroup> = new Set(listGroups);
@@ -41,13 +39,12 @@ export class Notifier implements Port {
   readonly #byOwner = new Map<string, Set<Member>>();
   /** What each session was last shown, kept for a client whose stream is cut and opened again. */
   readonly #before = new WeakMap<ClientSession, Map<ListGroup, string>>();
-  readonly #shown: Shown;
-  readonly #serversOf: ServersOf;
+  readonly #catalog: () => Shown;
   #timer: ReturnType<typeof setTimeout> | null = null;
 
-  constructor(shown: Shown, serversOf: ServersOf) {
-    this.#shown = shown;
-    this.#serversOf = serversOf;
+  /** `catalog`: the one in force. */
+  constructor(catalog: () => Shown) {
+    this.#catalog = catalog;
   }
 
   get size(): number {
@@ -65,7 +62,7 @@ export class Notifier implements Port {
     const member: Member = { who, source, wants, send, session, ask, here, shown: before ?? new Map() };
     // Changes from the time without a stream are announced soon.
     if (before) this.changed();
-    else for (const list of wants.lists) member.shown.set(list, this.#shown(who, source, wants, list));
+    else for (const list of wants.lists) member.shown.set(list, this.#shownNow(member, list));
     this.#members.add(member);
     if (session) this.#index(member, session);
     return () => this.#leave(member);
@@ -103,18 +100,20 @@ export class Notifier implements Port {
 
   /** Whether a notice is for an endpoint; what an instance of one session's own said is, wherever that session is. */
   #isWithin({ server, session }: Notice, scope: string | null): boolean {
-    return session !== null || scope === null || scope === server || this.#serversOf(scope).has(server);
+    return session !== null || scope === null || scope === server || this.#catalog().servers(scope).has(server);
   }
 
   #compare(): void {
     // Many sessions of one caller see the same lists.
     const known = new Map<Principal, Map<string, string>>();
-    const shownNow = ({ who, source, wants }: Member, list: ListGroup): string => {
+    const shownNow = (member: Member, list: ListGroup): string => {
+      const { who, source, wants, session } = member;
+      if (session && this.#catalog().isApart(session.id)) return this.#shownNow(member, list);
       let own = known.get(who);
       if (!own) known.set(who, (own = new Map()));
       const key = `${list} ${wants.scope ?? ""} ${source.transport} ${source.ip ?? ""} ${source.forwarded}`;
       let shown = own.get(key);
-      if (shown === undefined) own.set(key, (shown = this.#shown(who, source, wants, list)));
+      if (shown === undefined) own.set(key, (shown = this.#shownNow(member, list)));
       return shown;
     };
     for (const member of this.#members) {
@@ -127,6 +126,10 @@ export class Notifier implements Port {
         member.send(changedMethod(list), null);
       }
     }
+  }
+
+  #shownNow({ who, source, wants, session }: Member, list: ListGroup): string {
+    return this.#catalog().shown(who, source, wants.scope, list, session?.id ?? null);
   }
 
   /**
@@ -164,20 +167,10 @@ export class Notifier implements Port {
 /** Whether a session is told of a notice of its instance. */
 function passes({ method, params }: Notice, session: ClientSession): boolean {
   if (method === "notifications/elicitation/complete") return true;
-  if (isExtensionNotification(method)) return hasExtensions(session.capabilities);
-  return method === "notifications/message" && hears(session, parsed(params)["level"]);
+  if (isExtensionNotification(method)) return hasExtensions(session.capabilities.value);
+  return method === "notifications/message" && hears(session, stringValue(params, 0, "level"));
 }
 
 /** Whether a session wants log messages of this level. Until it sets a level, the server's default holds. */
 const hears = ({ logLevel }: ClientSession, level: unknown): boolean =>
   logLevel === null || isAsSevere(level, logLevel);
-
-function parsed(params: string): Readonly<Record<string, unknown>> {
-  try {
-    const value: unknown = JSON.parse(params);
-    return typeof value === "object" && value !== null ? { ...value } : {};
-  } catch {
-    // A server may say anything.
-    return {};
-  }
-}

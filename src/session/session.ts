@@ -1,8 +1,7 @@
-import type { AbortControllerLike, AbortSignalLike, Withdrawn } from "../core/cancel.ts";
+import type { AbortSignalLike } from "../core/cancel.ts";
 import type { ClientSession, LogLevel } from "../core/call.ts";
 import type { ClientAnswer, ClientCapabilities, InputRequest, Revision } from "../core/inbound.ts";
-import type { ListNode } from "../core/list.ts";
-import { ClientCalls, type RunningCall } from "./calls.ts";
+import { ClientCalls } from "./calls.ts";
 import { Questions } from "./questions.ts";
 import { type Backlog, type Reader, Streams } from "./streams.ts";
 import type { Traffic } from "./traffic.ts";
@@ -74,6 +73,11 @@ export class Session implements ClientSession {
     end?.();
   }
 
+  /** Its running calls. */
+  get calls(): ClientCalls {
+    return (this.#calls ??= new ClientCalls());
+  }
+
   get streams(): Streams {
     return (this.#streams ??= new Streams(this.#backlog));
   }
@@ -94,20 +98,6 @@ export class Session implements ClientSession {
   /** Whether it has ended; it never opens again. */
   get ended(): boolean {
     return this.#ended;
-  }
-
-  /** Registers a running call; `notifications/cancelled` with its raw id text cancels it. */
-  began(idText: string, call: AbortControllerLike): ListNode<RunningCall> {
-    return (this.#calls ??= new ClientCalls()).began(idText, call);
-  }
-
-  finished(place: ListNode<RunningCall>): void {
-    this.#calls?.finished(place);
-  }
-
-  /** Cancels the running call with this id; false if there is none. */
-  cancel(idText: string, why: Withdrawn): boolean {
-    return this.#calls?.cancel(idText, why) ?? false;
   }
 
   /** Asks the client by `send`; rejects as `Questions.ask` does. */

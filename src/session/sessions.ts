@@ -11,15 +11,16 @@ import { Traffic } from "./traffic.ts";
 export type SessionLimits = {
   total: number;
   perOwner: number;
-  /** New sessions that one owner may open in a minute. */
-  perMinute?: number;
+  /**
+   * New sessions that one owner may open in a minute. The limit is for clients that loop. Many clients open a session
+   * for each call, and must not reach it.
+   */
+  perMinute: number;
   /** Idle time after which a session without an open stream ends, ms. */
   idle: number;
 };
 
-const sessionDefaults: SessionLimits = { total: 10_000, perOwner: 1_000, idle: 30 * 60_000 };
-// The limit is for clients that loop. Many clients open a session for each call, and must not reach it.
-const usualPerMinute = 6_000;
+const sessionDefaults: SessionLimits = { total: 10_000, perOwner: 1_000, perMinute: 6_000, idle: 30 * 60_000 };
 const minuteUs = 60_000_000;
 /** How long a client has to begin a call or open a stream, or the next one would end its new session. */
 const settleUs = 10_000_000;
@@ -31,7 +32,7 @@ export type SessionEnd = "deleted" | "idle" | Loss | "replaced" | "shutdown" | "
 
 export type SessionsOptions = {
   clock: Clock;
-  limits?: SessionLimits;
+  limits?: Partial<SessionLimits>;
   traffic?: Traffic;
   onEnd: (session: Session, reason: SessionEnd) => void;
 };
@@ -58,9 +59,9 @@ export class Sessions {
   readonly #onEnd: SessionsOptions["onEnd"];
   readonly #backlog = new Backlog();
 
-  constructor({ clock, limits = sessionDefaults, traffic = new Traffic(), onEnd }: SessionsOptions) {
+  constructor({ clock, limits, traffic = new Traffic(), onEnd }: SessionsOptions) {
     this.#clock = clock;
-    this.#limits = limits;
+    this.#limits = { ...sessionDefaults, ...limits };
     this.#traffic = traffic;
     this.#onEnd = onEnd;
   }
@@ -104,7 +105,7 @@ export class Sessions {
       this.#opened.delete(id);
     }
     const opened = this.#opened.get(owner) ?? { since: now, count: 0 };
-    const { perMinute = usualPerMinute } = this.#limits;
+    const { perMinute } = this.#limits;
     if (opened.count >= perMinute) {
       const retryAfterMs = Math.ceil((opened.since + minuteUs - now) / 1000);
       const message = `More than ${perMinute} sessions were opened within a minute; keep one and use it again.`;

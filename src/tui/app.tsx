@@ -1,10 +1,11 @@
 import { Box, Text, useApp, useInput, useWindowSize, type Key } from "ink";
 import { useReducer, useSyncExternalStore } from "react";
+import type { AuditEntry } from "../control/schemas.ts";
 import { plain } from "../core/text.ts";
 import { callColumns, consumerColumns, serverColumns } from "./columns.ts";
 import type { Feed, View } from "./feed.ts";
 import { RecordScreen, ServerScreen } from "./record.tsx";
-import { matching } from "./records.ts";
+import { keyOf, matching } from "./records.ts";
 import { act, begin, screens, type Screen, type State } from "./state.ts";
 import { Table } from "./table.tsx";
 
@@ -76,9 +77,17 @@ function refusalOf({ gateway }: View): string | null {
   return gateway.notReady === null ? null : `not ready: ${gateway.notReady}`;
 }
 
-type Place = { readonly width: number; readonly height: number };
+type BodyProps = {
+  readonly state: State;
+  readonly view: View;
+  /** The records that the filter leaves. */
+  readonly calls: readonly AuditEntry[];
+  readonly feed: Feed;
+  readonly width: number;
+  readonly height: number;
+};
 
-function Body({ state, view, feed, width, height }: { state: State; view: View; feed: Feed } & Place) {
+function Body({ state, view, calls, feed, width, height }: BodyProps) {
   const { open } = state;
   if (open?.kind === "record") return <RecordScreen feed={feed} entry={open.entry} width={width} height={height} />;
   if (open?.kind === "server") {
@@ -98,16 +107,7 @@ function Body({ state, view, feed, width, height }: { state: State; view: View; 
         empty="no consumers"
       />
     );
-  const rows = matching(state.frozen ?? view.records, state.filter);
-  return (
-    <Table
-      {...place}
-      columns={callColumns}
-      rows={rows}
-      keyOf={({ chain, seq }) => `${chain}/${seq}`}
-      empty={whyNoCalls(view)}
-    />
-  );
+  return <Table {...place} columns={callColumns} rows={calls} keyOf={keyOf} empty={whyNoCalls(view)} />;
 }
 
 function whyNoCalls({ link, records }: View): string {
@@ -115,22 +115,17 @@ function whyNoCalls({ link, records }: View): string {
   return link === "live" ? "no calls yet" : "not connected";
 }
 
-function rowsOn(state: State, view: View): number {
-  if (state.screen === "calls") return matching(state.frozen ?? view.records, state.filter).length;
-  return state.screen === "servers" ? view.servers.length : view.consumers.length;
-}
-
-/** Names of the keys that ink reports as flags. */
+/** The text of a key, or the name of one that ink reports as a flag; in angles, as its letters can be pasted too. */
 const nameOf = (input: string, key: Key): string => {
   const flags: [boolean, string][] = [
-    [key.upArrow, "up"],
-    [key.downArrow, "down"],
-    [key.pageUp, "pageup"],
-    [key.pageDown, "pagedown"],
-    [key.return, "enter"],
-    [key.escape, "escape"],
-    [key.tab, "tab"],
-    [key.backspace || key.delete, "backspace"],
+    [key.upArrow, "<up>"],
+    [key.downArrow, "<down>"],
+    [key.pageUp, "<pageup>"],
+    [key.pageDown, "<pagedown>"],
+    [key.return, "<enter>"],
+    [key.escape, "<escape>"],
+    [key.tab, "<tab>"],
+    [key.backspace || key.delete, "<backspace>"],
   ];
   return flags.find(([on]) => on)?.[1] ?? (key.ctrl || key.meta ? "" : input);
 };
@@ -142,7 +137,7 @@ const nameOf = (input: string, key: Key): string => {
 function keysIn(input: string, key: Key): string[] {
   const name = nameOf(input, key);
   const end = name.search(/[\r\n]/);
-  return end < 0 ? [name] : [name.slice(0, end), "enter"].filter(Boolean);
+  return end < 0 ? [name] : [name.slice(0, end), "<enter>"].filter(Boolean);
 }
 
 /** The whole console. */
@@ -151,22 +146,17 @@ export function App({ feed }: { readonly feed: Feed }) {
   const [state, dispatch] = useReducer(act, begin);
   const { exit } = useApp();
   const { columns: width, rows } = useWindowSize();
+  const calls = matching(state.frozen ?? view.records, state.filter);
   useInput((input, key) => {
     const keys = keysIn(input, key);
     if (keys[0] === "q" && !state.typing) return exit();
-    const on = {
-      records: matching(state.frozen ?? view.records, state.filter),
-      servers: view.servers.map(({ id }) => id),
-      all: view.records,
-      count: rowsOn(state, view),
-    };
-    for (const each of keys) dispatch({ key: each, ...on });
+    for (const each of keys) dispatch({ ...view, calls, key: each });
   });
   return (
     <Box flexDirection="column" width={width} height={rows}>
       <Title state={state} view={view} />
       <Banner state={state} view={view} />
-      <Body state={state} view={view} feed={feed} width={width} height={Math.max(2, rows - 3)} />
+      <Body state={state} view={view} calls={calls} feed={feed} width={width} height={Math.max(2, rows - 3)} />
       <Text dimColor wrap="truncate">
         {keysOf(state)}
       </Text>

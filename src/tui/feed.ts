@@ -1,5 +1,6 @@
 import type { Client } from "../control/contract.ts";
 import type { AuditEntry, ConsumerView, StatusView } from "../control/schemas.ts";
+import { stayConnected } from "../control/stay-connected.ts";
 import { messageOf } from "../core/error-text.ts";
 import type { ServerStatus } from "../core/upstream.ts";
 import { sleep } from "../core/wait.ts";
@@ -23,7 +24,7 @@ export type FeedOptions = {
   readonly open: () => Promise<Client>;
   /** Time between two looks at the gateway, its servers and consumers, ms. */
   readonly every?: number;
-  /** Time before the first attempt to reconnect, ms; it doubles up to 2 s. */
+  /** As for `stayConnected`. */
   readonly retry?: number;
 };
 
@@ -44,16 +45,22 @@ const first: View = {
 
 /** Keeps a view of the gateway up to date, through restarts of the daemon, until closed. */
 export class Feed {
-  readonly #options: Required<FeedOptions>;
+  readonly #every: number;
   readonly #listeners = new Set<() => void>();
   readonly #ended = new AbortController();
   #view = first;
   #client: Client | null = null;
   #timer: Timer | null = null;
 
-  constructor({ open, every = 2_000, retry = 250 }: FeedOptions) {
-    this.#options = { open, every, retry };
-    void this.#run();
+  constructor({ open, every = 2_000, retry }: FeedOptions) {
+    this.#every = every;
+    void stayConnected({
+      open,
+      use: (client, live) => this.#use(client, live),
+      lost: (error) => this.#set({ link: "lost", trouble: messageOf(error) }),
+      signal: this.#ended.signal,
+      retry,
+    });
   }
 
   readonly view = (): View => this.#view;
@@ -87,31 +94,16 @@ export class Feed {
     this.#set({ records: merge(this.#view.records, records, maxRecords) });
   }
 
-  async #run(): Promise<void> {
-    const { retry } = this.#options;
-    for (let wait = retry; !this.#ended.signal.aborted; wait = Math.min(wait * 2, 2_000)) {
-      try {
-        await this.#session();
-        this.#set({ link: "lost", trouble: "the daemon ended the stream" });
-      } catch (error) {
-        if (this.#view.link === "live") wait = retry;
-        this.#set({ link: "lost", trouble: messageOf(error) });
-      }
-      await sleep(wait, this.#ended.signal);
-    }
-  }
-
   /** One connection, until it or this feed ends. */
-  async #session(): Promise<void> {
+  async #use(client: Client, live: () => void): Promise<void> {
     const over = new AbortController();
     const signal = AbortSignal.any([this.#ended.signal, over.signal]);
+    this.#client = client;
+    this.#set({ gateway: null });
     try {
-      const client = (this.#client = await this.#options.open());
-      this.#set({ gateway: null });
-      await Promise.race([this.#look(client, signal), this.#follow(client, signal)]);
+      await Promise.race([this.#look(client, signal), this.#follow(client, live, signal)]);
     } finally {
       over.abort();
-      this.#client?.close();
       this.#client = null;
     }
   }
@@ -121,21 +113,23 @@ export class Feed {
       const { servers, frozen, notReady } = await client.call("status", {});
       this.#set({ servers, gateway: { frozen, notReady } });
       this.#set(await client.call("consumers", {}));
-      await sleep(this.#options.every, signal);
+      await sleep(this.#every, signal);
     }
   }
 
-  async #follow(client: Client, signal: AbortSignal): Promise<void> {
+  async #follow(client: Client, live: () => void, signal: AbortSignal): Promise<void> {
     const stream = client.stream("tail", {}, signal)[Symbol.asyncIterator]();
     // Asked for after the stream began, so that no record is lost in between; a record in both counts once.
     const next = stream.next();
     next.catch(() => {});
     const { records } = await client.call("audit.log", { limit: history });
+    live();
     this.#set({ link: "live", trouble: null });
     this.#add(records);
     for (let step = await next; !step.done; step = await stream.next()) {
       if ("gap" in step.value) this.#set({ missed: this.#view.missed + step.value.gap });
       else this.#add([step.value]);
     }
+    throw new Error("the daemon ended the stream");
   }
 }

@@ -2,7 +2,7 @@ import { Box, Text, useInput } from "ink";
 import { useEffect, useState } from "react";
 import { messageOf } from "../core/error-text.ts";
 import { plain } from "../core/text.ts";
-import { downUntil, servedBy, serverFacts } from "../control/present.ts";
+import { downUntil, factRows, factsIn, servedBy, serverFacts } from "../control/present.ts";
 import type { AuditEntry } from "../control/schemas.ts";
 import type { ServerStatus } from "../core/upstream.ts";
 import type { Feed } from "./feed.ts";
@@ -29,14 +29,6 @@ export function folded(text: string, width: number): string[] {
   return lines;
 }
 
-function rowsOf(rec: string, leaf: string): Row[] {
-  const facts = JSON.parse(rec) as Record<string, unknown>; // every record is an object
-  return Object.entries({ ...facts, leaf }).map(([name, value]) => [
-    name,
-    typeof value === "string" ? value : JSON.stringify(value),
-  ]);
-}
-
 /** The rows as lines of the screen: only the first line of a value has the name. */
 const linesOf = (rows: readonly Row[], width: number): Row[] =>
   rows.flatMap(([name, value]) =>
@@ -47,7 +39,7 @@ async function load(feed: Feed, { chain, seq }: AuditEntry): Promise<Row[]> {
   const client = feed.client;
   if (!client) throw new Error("the daemon is not reachable");
   const { rec, leaf } = await client.call("audit.show", { chain, seq });
-  return rowsOf(rec, leaf);
+  return factRows({ ...factsIn(rec), leaf });
 }
 
 type Place = { readonly width: number; readonly height: number };

@@ -1,7 +1,8 @@
 import { because, ending, subject } from "../control/present.ts";
 import type { AuditEntry } from "../control/schemas.ts";
 
-const keyOf = ({ chain, seq }: AuditEntry): string => `${chain}/${seq}`;
+/** Tells a record from all others: a log that took the place of another has records of the same numbers. */
+export const keyOf = ({ chain, seq, at }: AuditEntry): string => `${chain}/${seq}/${at}`;
 
 /** The newest records first, each once, at most `max`. */
 export function merge(known: readonly AuditEntry[], more: readonly AuditEntry[], max: number): readonly AuditEntry[] {

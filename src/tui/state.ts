@@ -1,4 +1,5 @@
 import type { AuditEntry } from "../control/schemas.ts";
+import type { ServerStatus } from "../core/upstream.ts";
 
 export const screens = ["calls", "servers", "consumers"] as const;
 export type Screen = (typeof screens)[number];
@@ -30,25 +31,24 @@ export const begin: State = {
   open: null,
 };
 
-/** A key, and the content of the screen when it was pressed. */
+/** A key, and what the screens showed when it was pressed. */
 export type Press = {
   readonly key: string;
-  /** Records on the calls screen, in their order. */
+  readonly calls: readonly AuditEntry[];
+  readonly servers: readonly Pick<ServerStatus, "id">[];
+  readonly consumers: readonly unknown[];
+  /** The records without filter and pause. */
   readonly records: readonly AuditEntry[];
-  /** Ids on the servers screen, in their order. */
-  readonly servers: readonly string[];
-  /** Records before the filter. */
-  readonly all: readonly AuditEntry[];
-  /** Height of the screen, in rows. */
-  readonly count: number;
 };
 
 type Act = (state: State, press: Press) => State;
 
 const moveBy =
   (step: number): Act =>
-  (state, { count }) =>
-    state.open ? state : { ...state, selected: Math.max(0, Math.min(state.selected + step, count - 1)) };
+  (state, press) => {
+    const last = press[state.screen].length - 1;
+    return state.open ? state : { ...state, selected: Math.max(0, Math.min(state.selected + step, last)) };
+  };
 
 const goTo =
   (screen: Screen): Act =>
@@ -64,13 +64,13 @@ const onCalls =
   (state, press) =>
     state.screen === "calls" && !state.open ? act(state, press) : state;
 
-const open: Act = (state, { records, servers }) => {
+const open: Act = (state, { calls, servers }) => {
   const { screen, selected } = state;
   if (state.open) return state;
-  const entry = records[selected];
-  const id = servers[selected];
+  const entry = calls[selected];
+  const server = servers[selected];
   if (screen === "calls" && entry) return { ...state, open: { kind: "record", entry } };
-  if (screen === "servers" && id !== undefined) return { ...state, open: { kind: "server", id } };
+  if (screen === "servers" && server) return { ...state, open: { kind: "server", id: server.id } };
   return state;
 };
 
@@ -78,35 +78,31 @@ const keys: Readonly<Record<string, Act>> = {
   "1": goTo("calls"),
   "2": goTo("servers"),
   "3": goTo("consumers"),
-  tab: nextScreen,
-  up: moveBy(-1),
+  "<tab>": nextScreen,
+  "<up>": moveBy(-1),
   k: moveBy(-1),
-  down: moveBy(1),
+  "<down>": moveBy(1),
   j: moveBy(1),
-  pageup: moveBy(-10),
-  pagedown: moveBy(10),
-  escape: (state) => (state.open ? { ...state, open: null } : { ...state, filter: "" }),
-  enter: open,
-  p: onCalls((state, { all }) => ({ ...state, frozen: state.frozen ? null : all, selected: 0 })),
+  "<pageup>": moveBy(-10),
+  "<pagedown>": moveBy(10),
+  "<escape>": (state) => (state.open ? { ...state, open: null } : { ...state, filter: "" }),
+  "<enter>": open,
+  p: onCalls((state, { records }) => ({ ...state, frozen: state.frozen ? null : records, selected: 0 })),
   "/": onCalls((state) => ({ ...state, typing: true })),
 };
 
 /** Longest filter. */
 const maxFilter = 100;
 
+const moving = new Set(["<up>", "<down>", "<pageup>", "<pagedown>", "<tab>"]);
+
 function type(state: State, key: string): State {
-  if (key === "enter") return { ...state, typing: false };
-  if (key === "escape") return { ...state, typing: false, filter: "" };
-  const filter =
-    key === "backspace"
-      ? state.filter.slice(0, -1)
-      : key.length > 1 && key in named
-        ? state.filter
-        : state.filter + key;
+  if (key === "<enter>") return { ...state, typing: false };
+  if (key === "<escape>") return { ...state, typing: false, filter: "" };
+  if (moving.has(key)) return state;
+  const filter = key === "<backspace>" ? state.filter.slice(0, -1) : state.filter + key;
   return { ...state, filter: filter.slice(0, maxFilter), selected: 0 };
 }
-
-const named = { up: 1, down: 1, pageup: 1, pagedown: 1, tab: 1 };
 
 /** The choice after a key. */
 export function act(state: State, press: Press): State {

@@ -1,15 +1,18 @@
 import type { Call, IdentifiedCall } from "../core/call.ts";
 import type { Failure } from "../core/failure.ts";
 import { isObject } from "../core/json.ts";
-import type { Down } from "../core/upstream.ts";
+import { changedMethod } from "../core/lists.ts";
+import type { Down, UpstreamRequest } from "../core/upstream.ts";
 import { within } from "../core/wait.ts";
-import { eraFor } from "./capabilities.ts";
 import type { Discovery } from "./discovery/discovery.ts";
+import { eraFor } from "./discovery/eras.ts";
+import { OwnTools } from "./discovery/own-tools.ts";
 import { faults } from "./faults.ts";
+import { noticeParams } from "./forward.ts";
 import type { Terms } from "./host.ts";
 import { FirstQuestions } from "./instances/first-questions.ts";
-import { Pool, type Slot, type Spec } from "./instances/pool.ts";
-import { specOf } from "./instances/spec.ts";
+import { Pool, type Slot } from "./instances/pool.ts";
+import { type Spec, specOf } from "./instances/spec.ts";
 import type { Starter } from "./instances/starter.ts";
 import type { AskClient, Instance } from "./link/link.ts";
 import { Subscriptions } from "./subscriptions.ts";
@@ -19,6 +22,7 @@ export class CallerInstances {
   readonly pool: Pool;
   /** A server that takes the place of this one goes on with them. */
   readonly subscriptions: Subscriptions;
+  readonly tools: OwnTools;
   readonly #terms: Terms;
   readonly #starter: Starter;
   readonly #discovery: Discovery;
@@ -36,8 +40,12 @@ export class CallerInstances {
       breaker: host.tuning.breaker,
       start: (spec, slot) => this.#start(spec, slot),
       crashed: (down) => this.#crashed(down),
-      ended: (slot) => this.subscriptions.ended(slot),
+      ended: (slot) => {
+        this.subscriptions.ended(slot);
+        this.tools.forget(slot);
+      },
     });
+    this.tools = new OwnTools(terms, starter, () => discovery.inventory.tools);
     this.subscriptions = new Subscriptions({
       server: options.id,
       terms,
@@ -60,9 +68,12 @@ export class CallerInstances {
 
   /** The instance that the call needs, started where it does not run; throws as `Pool.open` does. */
   slotFor(call: IdentifiedCall): Slot {
-    const era = eraFor(call.inbound.era, this.#discovery.speaks);
-    const spec = specOf(call, this.#terms.options, era);
+    const spec = this.#specFor(call);
     return this.#open(spec, spec.owner === null ? null : call.who.revoked);
+  }
+
+  #specFor(call: IdentifiedCall): Spec {
+    return specOf(call, this.#terms.options, eraFor(call.inbound.era, this.#discovery.speaks));
   }
 
   /** The instance that the call needs, once it runs. */
@@ -86,6 +97,34 @@ export class CallerInstances {
     for (const { spec, instance } of this.pool) {
       const own = session !== null && spec.session === session.id && spec.owner === who.id;
       if (own && instance?.peer.era === "legacy") void instance.link.tell(method, null, instance.peer);
+    }
+  }
+
+  /** Whether the caller's calls go to a legacy instance that is its own, as far as that is known. */
+  hears(call: IdentifiedCall): boolean {
+    const { speaks } = this.#discovery;
+    const { owner } = this.#specFor(call);
+    return owner !== null && speaks.legacy !== false;
+  }
+
+  /**
+   * Passes a notification of a caller on to its legacy instance, which is started where it does not run. Resolves once the
+   * server has taken it; throws as a call does.
+   */
+  async notify(call: IdentifiedCall, request: UpstreamRequest): Promise<void> {
+    const deadline = performance.now() + this.#terms.options.timeout;
+    // Awaits nothing that is already known: a later call must not overtake it.
+    const learning = this.learn(call, deadline);
+    if (learning) await learning;
+    if (!this.hears(call)) return;
+    const slot = this.slotFor(call);
+    this.pool.use(slot);
+    try {
+      const { link, peer } = slot.instance ?? (await this.within(call, deadline, slot.starting));
+      if (peer.era === "modern") return;
+      await link.tell(request.method, noticeParams(call, request, { peer, client: this.#terms.host.client }), peer);
+    } finally {
+      this.pool.release(slot);
     }
   }
 
@@ -117,6 +156,7 @@ export class CallerInstances {
       renewed: () => {
         slot().level = null;
         this.subscriptions.renewed(slot());
+        this.tools.forget(slot());
         // A server that forgets sessions was started anew, and may offer something else.
         void this.#discovery.look();
       },
@@ -153,7 +193,10 @@ export class CallerInstances {
   /** Takes a notification of an instance that belongs to no request; false when nobody wants it. */
   #heard(slot: Slot, method: string, params: string): boolean {
     if (method === "notifications/resources/updated") return this.subscriptions.updated(slot, params);
-    if (this.#discovery.heard(method)) return true;
+    if (this.#discovery.heard(method)) {
+      if (method === changedMethod("tools")) this.tools.changed(slot);
+      return true;
+    }
     const { owner, session } = slot.spec;
     const { options, host } = this.#terms;
     return host.notice({ server: options.id, method, params, owner, session });

@@ -1,6 +1,5 @@
-import type { Call, LogLevel } from "../core/call.ts";
-import { logLevels } from "../core/call.ts";
-import type { ClientCapabilities, Era } from "../core/inbound.ts";
+import { type Call, type LogLevel, logLevels } from "../core/call.ts";
+import type { ClientCapabilities } from "../core/inbound.ts";
 import { editObject } from "../mcp/edit.ts";
 
 /**
@@ -27,12 +26,4 @@ const isLevel = (text: string | null): text is LogLevel => logLevels.some((level
 export function wantedLevel({ inbound, session }: Call): LogLevel | "default" | null {
   if (inbound.era === "legacy") return session?.logLevel ?? "default";
   return isLevel(inbound.logLevel) ? inbound.logLevel : null;
-}
-
-/**
- * The era in which a call is sent: its caller's if the server speaks it, since then nothing is lost; else the other.
- */
-export function eraFor(caller: Era, speaks: { readonly modern: boolean; readonly legacy: boolean | null }): Era {
-  if (caller === "modern") return speaks.modern ? "modern" : "legacy";
-  return speaks.legacy ? "legacy" : "modern";
 }

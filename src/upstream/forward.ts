@@ -1,16 +1,17 @@
 import { type Call, isAsSevere, type Reply, type Route } from "../core/call.ts";
-import { hasExtensions } from "../core/inbound.ts";
+import { hasExtensions, shareMethod } from "../core/extensions.ts";
 import { isExtensionNotification } from "../core/methods.ts";
 import type { UpstreamRequest } from "../core/upstream.ts";
 import { editObject } from "../mcp/edit.ts";
 import { nameSource } from "../mcp/header-rules.ts";
 import { encodeHeader, paramHeaders } from "../mcp/headers.ts";
-import { locate } from "../mcp/json-text.ts";
+import { locate, stringValue } from "../mcp/json-text.ts";
 import { hopMeta } from "../mcp/meta.ts";
 import { callParams, notificationText } from "../mcp/outbound.ts";
 import { progressNotification } from "../mcp/reply.ts";
 import { mirrored, wantedLevel } from "./capabilities.ts";
 import { faults, quoted } from "./faults.ts";
+import { isInput } from "./link/asking.ts";
 import type { Answer, Ask, Handlers, LinkHost, Peer } from "./link/link.ts";
 
 /** How a call is sent to its instance. */
@@ -24,6 +25,8 @@ export type Way = {
   readonly most: number;
   /** Whether the server was told the capabilities of the caller's client, so that it may ask that client. */
   readonly asks: boolean;
+  /** The capabilities of the server. */
+  readonly theirs: Readonly<Record<string, unknown>>;
   /** Whether what the server says during the call can only be meant for its caller. */
   readonly own: boolean;
 };
@@ -60,7 +63,14 @@ export function askOf(call: Call, route: Route, request: UpstreamRequest, way: W
   };
 }
 
-function handlersOf(call: Call, token: string | null, { asks, own }: Way): Handlers {
+/** The parameters of a caller's notification as a legacy server gets them, null for none. */
+export function noticeParams({ inbound }: Call, { edits }: UpstreamRequest, to: Pick<Way, "peer" | "client">) {
+  const { peer, client } = to;
+  const own = { progressToken: null, capabilities: "{}", logLevel: null };
+  return inbound.spans.params && callParams(inbound, { ...peer, edits, client, ...own });
+}
+
+function handlersOf(call: Call, token: string | null, { asks, theirs, own }: Way): Handlers {
   const { emit } = call;
   const level = wantedLevel(call);
   return {
@@ -69,7 +79,7 @@ function handlersOf(call: Call, token: string | null, { asks, own }: Way): Handl
       level === null || emit === null
         ? null
         : (params) => {
-            if (level === "default" || isAsSevere(levelOf(params), level))
+            if (level === "default" || isAsSevere(stringValue(params, 0, "level"), level))
               emit(ownNotification("notifications/message", params));
           },
     other:
@@ -77,19 +87,19 @@ function handlersOf(call: Call, token: string | null, { asks, own }: Way): Handl
         ? null
         : (method, params) => {
             const passes = isExtensionNotification(method)
-              ? own && hasExtensions(call.capabilities)
+              ? own && hasExtensions(call.capabilities.value)
               : call.inbound.era === "legacy";
             if (passes) emit(ownNotification(method, params));
             return passes;
           },
-    request: asks && call.input ? call.input : null,
+    request: (method) => (asks && mayAsk(call, theirs, method) ? call.input : null),
+    answered: call.answered,
   };
 }
 
-function levelOf(params: string): string {
-  const span = locate(params, 0, "level");
-  return span ? params.slice(span[0] + 1, span[1] - 1) : "";
-}
+/** Whether a server may ask this; later revisions know no questions of extensions. */
+const mayAsk = ({ inbound, capabilities }: Call, theirs: Way["theirs"], method: string): boolean =>
+  isInput(method) || (inbound.era === "legacy" && shareMethod(method, capabilities.value, theirs));
 
 /** A notification as its server wrote it, without the metadata that concern only the hop to the gateway. */
 function ownNotification(method: string, params: string): string {
@@ -117,7 +127,7 @@ export function replyOf(answer: Answer, { era }: Peer, server: string, call: Cal
   const { result: text, isError, resultType } = answer;
   const type = era === "legacy" || resultType === "complete" ? null : resultType;
   // Only extensions allow further types, except for that of an input round, which is checked later on the path.
-  if (type !== null && type !== "input_required" && !hasExtensions(call.capabilities)) {
+  if (type !== null && type !== "input_required" && !hasExtensions(call.capabilities.value)) {
     throw faults.protocol(server, `its result is of type "${quoted(type)}", which was not asked for`);
   }
   return { kind: "result", era, text, isError, type };

@@ -29,7 +29,7 @@ const common = {
     .describe(
       "`modern` is 2026-07-28, `legacy` any earlier revision. `auto` asks the server; a program is asked once a day, in a separate process.",
     ),
-  tags: z.array(z.string()).default([]).describe("Your own labels."),
+  tags: z.array(z.string()).default([]).describe("Your own labels; `mcpgw usage --by tag` adds up over them."),
   prefix: prefix.describe("Whether clients see its tools under names that begin with the server's id."),
   // The default is per-principal or shared, depending on the server.
   isolation: z

@@ -1,5 +1,4 @@
 import type { IdentifiedCall, Reply, Route } from "../core/call.ts";
-import type { ClientCapabilities } from "../core/inbound.ts";
 import type { Followed, TaskWatch, Updated } from "../core/ports.ts";
 import type { Listing, ServerState, ServerStatus, UpstreamRequest } from "../core/upstream.ts";
 import { longestTimer } from "../core/wait.ts";
@@ -24,14 +23,13 @@ export class Supervisor {
   readonly #instances: CallerInstances;
   readonly #sender: Sender;
   readonly #following: Following;
-  #dropped = 0;
   #pulse: Timer | null = null;
 
   constructor(options: ServerOptions, host: SetHost) {
     this.identity = identityOf(options);
     this.#terms = { options, host };
-    this.#starter = new Starter(this.#terms, () => this.#dropped++);
-    this.#discovery = new Discovery(this.#terms, this.#starter, (reason) => this.#crashed(reason));
+    this.#starter = new Starter(this.#terms);
+    this.#discovery = new Discovery(this.#terms, this.#starter);
     this.#instances = new CallerInstances(this.#terms, this.#starter, this.#discovery);
     this.#sender = new Sender(this.#terms, this.#discovery, this.#instances);
     this.#following = new Following(this.#terms);
@@ -125,12 +123,6 @@ export class Supervisor {
     await this.#discovery.connect();
   }
 
-  #crashed(reason: string): void {
-    const { record, changed } = this.#terms.host;
-    record({ type: "server.crashed", actor: "system", facts: { server: this.id, reason } });
-    changed();
-  }
-
   #startPulse(): Timer {
     const every = Math.min(this.#terms.options.healthCheck, longestTimer);
     return setInterval(() => void this.#beat(), every).unref();
@@ -167,6 +159,14 @@ export class Supervisor {
     this.#instances.tell(call, method);
   }
 
+  hears(call: IdentifiedCall): boolean {
+    return this.#instances.hears(call);
+  }
+
+  notify(call: IdentifiedCall, request: UpstreamRequest): Promise<void> {
+    return this.#instances.notify(call, request);
+  }
+
   endSession(id: string): void {
     this.#instances.endSession(id);
   }
@@ -176,11 +176,14 @@ export class Supervisor {
     if (this.#state === "disabled") return null;
     const { state, reason, inventory } = this.#discovery;
     const ready = state === "ready" || state === "idle";
-    return listingOf(this.id, inventory, ready ? null : (reason ?? `it is ${state}`));
+    return listingOf(this.id, inventory, this.#instances.tools.all, ready ? null : (reason ?? `it is ${state}`));
   }
 
-  listConditional(capabilities: ClientCapabilities, mayUse: (server: string) => boolean): Promise<void> | null {
-    return this.#discovery.listConditional(capabilities, () => mayUse(this.id));
+  /** What is being learnt of the tools that only some callers are shown, this one among them. */
+  learnTools(call: IdentifiedCall, mayUse: (server: string) => boolean): Promise<unknown>[] {
+    const conditional = this.#discovery.listConditional(call.capabilities, () => mayUse(this.id));
+    const own = this.#instances.tools.learn(call.who.id, call.session?.id ?? null);
+    return [conditional, own].filter((each) => each !== null);
   }
 
   logs(lines: number): string[] {
@@ -194,7 +197,7 @@ export class Supervisor {
       pool: this.#instances.pool,
       subscriptions: this.subscriptions,
       following: this.#following,
-      dropped: this.#dropped,
+      dropped: this.#starter.dropped,
       now: this.#terms.host.clock.now(),
     });
   }

@@ -1,4 +1,3 @@
-import type { ClientCapabilities } from "../core/inbound.ts";
 import type { Failure } from "../core/failure.ts";
 import type { LocalServer, Upstreams } from "../core/ports.ts";
 import { emptyListing, type Listing, type Notice, type ServerStatus } from "../core/upstream.ts";
@@ -78,29 +77,18 @@ class UpstreamSet implements ManagedUpstreams {
   #retired = false;
 
   constructor(init: UpstreamsInit) {
-    const { limits, clock, log, lists, self, run, client, refuses, record, secrets, asked, listens } = init;
-    this.#servers = init.servers;
-    this.#previous = init.previous instanceof UpstreamSet ? init.previous : null;
+    const { servers, local, previous, tuning, ...host } = init;
+    this.#servers = servers;
+    this.#previous = previous instanceof UpstreamSet ? previous : null;
     this.#hearers = this.#previous ? this.#previous.#hearers : new Set();
-    this.#local = new Map(init.local.map((server) => [server.id, server]));
+    this.#local = new Map(local.map((server) => [server.id, server]));
     this.#host = {
-      limits,
-      clock,
-      log,
-      lists,
-      self,
-      run,
-      client,
-      refuses,
-      record,
-      secrets,
-      asked,
-      listens,
+      ...host,
       changed: () => this.#changed(),
       retired: () => this.#retired,
       notice: (notice) => this.#notice(notice),
       reaper: () => this.#startReaper(),
-      tuning: { ...usualTuning, ...init.tuning },
+      tuning: { ...usualTuning, ...tuning },
     };
   }
 
@@ -214,10 +202,10 @@ class UpstreamSet implements ManagedUpstreams {
     return Promise.reject(faults.down(watch.server, "it has no tasks"));
   };
 
-  listConditional(capabilities: ClientCapabilities, mayUse: (server: string) => boolean): Promise<unknown> | null {
-    const unknown = [...this.#supervisors.values()].flatMap((one) => one.listConditional(capabilities, mayUse) ?? []);
+  learnTools: Upstreams["learnTools"] = (call, mayUse) => {
+    const unknown = [...this.#supervisors.values()].flatMap((one) => one.learnTools(call, mayUse));
     return unknown.length > 0 ? Promise.all(unknown) : null;
-  }
+  };
 
   onNotice(listener: (notice: Notice) => void): () => void {
     this.#hearers.add(listener);
@@ -231,6 +219,12 @@ class UpstreamSet implements ManagedUpstreams {
 
   tell: Upstreams["tell"] = (call, method) => {
     for (const supervisor of this.#supervisors.values()) supervisor.tell(call, method);
+  };
+
+  hears: Upstreams["hears"] = (call, server) => this.#supervisors.get(server)?.hears(call) ?? false;
+
+  notify: Upstreams["notify"] = async (call, route, request) => {
+    await this.#supervisors.get(route.server)?.notify(call, request);
   };
 
   endSession(id: string): void {

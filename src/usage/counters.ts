@@ -19,7 +19,7 @@ type Ended = {
 };
 
 /** Stands for all names that no server offers, since callers may invent any number of them. */
-export const unknownTool = "(unknown)";
+export const unknownName = "(unknown)";
 
 /** Methods that name a thing from the list of a server, so that there are only so many names. */
 const listed: ReadonlySet<string> = new Set(["tools/call", "prompts/get", "tasks/get", "tasks/update", "tasks/cancel"]);
@@ -27,7 +27,7 @@ const listed: ReadonlySet<string> = new Set(["tools/call", "prompts/get", "tasks
 /** What a call is counted under; one name where callers choose it, as they do with URIs and methods of extensions. */
 function nameOf({ method = "tools/call", srv = "", tool }: Ended): string {
   if (tool === undefined) return "";
-  if (srv === "") return unknownTool;
+  if (srv === "") return unknownName;
   if (listed.has(method)) return tool;
   if (method === "completion/complete") return "(completion)";
   return method.startsWith("resources/") ? "(resource)" : "(extension)";
@@ -53,20 +53,32 @@ export function createCounters(): Counters {
       const tool = nameOf(record);
       const hour = Math.floor(at / hourUs);
       const key = `${hour}\0${consumer}\0${server}\0${tool}`;
-      const sum = sums.get(key) ?? { consumer, server, tool, hour, ...nothing };
-      sums.set(key, {
-        ...sum,
-        calls: sum.calls + count,
-        errors: sum.errors + (errors.has(st) ? count : 0),
-        denied: sum.denied + (denials.has(st) ? count : 0),
-        latencyUs: sum.latencyUs + (record.us ?? 0),
-        bytesIn: sum.bytesIn + (record.al ?? 0),
-        bytesOut: sum.bytesOut + (record.rl ?? 0),
-      });
+      const own = {
+        calls: count,
+        errors: errors.has(st) ? count : 0,
+        denied: denials.has(st) ? count : 0,
+        latencyUs: record.us ?? 0,
+        bytesIn: record.al ?? 0,
+        bytesOut: record.rl ?? 0,
+      };
+      sums.set(key, { consumer, server, tool, hour, ...sumOf(sums.get(key) ?? nothing, own) });
     },
     rows: () => [...sums.values()],
   };
 }
 
+/** What is counted of calls. */
+export type Sums = Pick<UsageRow, "calls" | "errors" | "denied" | "latencyUs" | "bytesIn" | "bytesOut">;
+
 /** Sums of no calls. */
-export const nothing = { calls: 0, errors: 0, denied: 0, latencyUs: 0, bytesIn: 0, bytesOut: 0 } as const;
+export const nothing: Sums = { calls: 0, errors: 0, denied: 0, latencyUs: 0, bytesIn: 0, bytesOut: 0 };
+
+/** What is counted of two groups of calls together. */
+export const sumOf = (a: Sums, b: Sums): Sums => ({
+  calls: a.calls + b.calls,
+  errors: a.errors + b.errors,
+  denied: a.denied + b.denied,
+  latencyUs: a.latencyUs + b.latencyUs,
+  bytesIn: a.bytesIn + b.bytesIn,
+  bytesOut: a.bytesOut + b.bytesOut,
+});

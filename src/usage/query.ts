@@ -1,38 +1,35 @@
 import type { UsageRow } from "../core/store.ts";
-import { nothing } from "./counters.ts";
+import { nothing, type Sums, sumOf } from "./counters.ts";
 
 /** Usage of one group. */
-export type UsageGroup = { readonly name: string } & Pick<UsageRow, keyof typeof nothing>;
+export type UsageGroup = { readonly name: string } & Sums;
 
 const msPerHour = 3_600_000;
 
-// The name of a row's group, for each value of `--by`.
+/** The tags of each server that has any. */
+export type Tags = ReadonlyMap<string, readonly string[]>;
+
+// The names of a row's groups, for each value of `--by`.
 const groupings = {
-  consumer: ({ consumer }) => consumer,
-  server: ({ server }) => server || "(none)",
-  tool: ({ server, tool }) => (tool === "" ? "(none)" : server === "" ? tool : `${server}:${tool}`),
-  day: ({ hour }) => new Date(hour * msPerHour).toISOString().slice(0, 10),
-  hour: ({ hour }) => `${new Date(hour * msPerHour).toISOString().slice(0, 13)}:00Z`,
-} as const satisfies Record<string, (row: UsageRow) => string>;
+  consumer: ({ consumer }) => [consumer],
+  server: ({ server }) => [server || "(none)"],
+  tool: ({ server, tool }) => [tool === "" ? "(none)" : server === "" ? tool : `${server}:${tool}`],
+  tag: ({ server }, tags) => (server === "" ? ["(none)"] : (tags.get(server) ?? ["(untagged)"])),
+  day: ({ hour }) => [new Date(hour * msPerHour).toISOString().slice(0, 10)],
+  hour: ({ hour }) => [`${new Date(hour * msPerHour).toISOString().slice(0, 13)}:00Z`],
+} as const satisfies Record<string, (row: UsageRow, tags: Tags) => readonly string[]>;
 
 export type UsageBy = keyof typeof groupings;
 
-/** Adds rows up by consumer, server, tool, day or hour (UTC); sorted by name for times, else by calls, most first. */
-export function groupUsage(rows: readonly UsageRow[], by: UsageBy): UsageGroup[] {
+/**
+ * Adds rows up by consumer, server, tool, tag of the server, day or hour (UTC); sorted by name for times, else by calls,
+ * most first. A row of a server with several tags counts in the group of each.
+ */
+export function groupUsage(rows: readonly UsageRow[], by: UsageBy, tags: Tags = new Map()): UsageGroup[] {
   const groups = new Map<string, UsageGroup>();
-  for (const row of rows) {
-    const name = groupings[by](row);
-    const sum = groups.get(name) ?? { name, ...nothing };
-    groups.set(name, {
-      name,
-      calls: sum.calls + row.calls,
-      errors: sum.errors + row.errors,
-      denied: sum.denied + row.denied,
-      latencyUs: sum.latencyUs + row.latencyUs,
-      bytesIn: sum.bytesIn + row.bytesIn,
-      bytesOut: sum.bytesOut + row.bytesOut,
-    });
-  }
+  const count = (name: string, row: UsageRow): void =>
+    void groups.set(name, { name, ...sumOf(groups.get(name) ?? nothing, row) });
+  for (const row of rows) for (const name of groupings[by](row, tags)) count(name, row);
   const byName = (a: UsageGroup, b: UsageGroup): number => (a.name < b.name ? -1 : 1);
   const byCalls = (a: UsageGroup, b: UsageGroup): number => b.calls - a.calls || byName(a, b);
   return [...groups.values()].sort(by === "day" || by === "hour" ? byName : byCalls);

@@ -36,11 +36,12 @@ export function createValidator({ clock, warn }: ValidatorInit): Validator {
   const compiled = (tool: Tool): Compiled => {
     const known = byTool.get(tool);
     if (known) return known;
-    const key = keyOf(tool.inputSchema);
-    const shared = key === null ? undefined : bySchema.get(key);
+    // It has been read within a bound of depth, so it can be written out.
+    const key = Bun.SHA256.hash(JSON.stringify(tool.inputSchema) ?? "", "base64");
+    const shared = bySchema.get(key);
     const made = shared ?? compileSchema(tool.inputSchema);
     if (!shared) {
-      if (key !== null) bySchema.set(key, made);
+      bySchema.set(key, made);
       for (const pattern of made.ignored) {
         warn(tool, `pattern ${JSON.stringify(cut(pattern, 100))} cannot be matched in linear time and is ignored`);
       }
@@ -70,15 +71,6 @@ export function createValidator({ clock, warn }: ValidatorInit): Validator {
 }
 
 const invalid = (message: string): Failure => new Failure("invalid-arguments", message);
-
-// A schema too deep to be written out is not remembered; the compilation refuses it.
-function keyOf(schema: unknown): string | null {
-  try {
-    return Bun.SHA256.hash(JSON.stringify(schema) ?? "", "base64");
-  } catch {
-    return null;
-  }
-}
 
 function compileSchema(schema: unknown): Compiled {
   try {

@@ -3,7 +3,7 @@ import type { AuditBroker } from "../../src/audit/broker.ts";
 import type { AuditEvent } from "../../src/core/event.ts";
 import type { Reached } from "../../src/core/ports.ts";
 import { until } from "../support/until.ts";
-import { callOf, faultyStore, openBroker, tempState } from "./support.ts";
+import { callOf, faultyStore, handClock, openBroker, tempState } from "./support.ts";
 
 const by = { actor: "local:0" } as const;
 const key: AuditEvent = { ...by, type: "key.revoked", facts: { key: "k", uid: 0, pid: 1 } };
@@ -61,8 +61,7 @@ test.each([
   async (_when, act) => {
     using at = tempState();
     const faulty = faultyStore(at);
-    let offset = 0;
-    const clock = { now: () => Date.now() * 1000, mono: () => Math.round(performance.now() * 1000) + offset };
+    const clock = handClock();
     await using opened = await openBroker(at, { durability: "strict" }, { store: faulty.store, clock });
     const held = Promise.withResolvers<void>();
     let syncing = false;
@@ -72,7 +71,7 @@ test.each([
     };
     const recorded = act(opened.broker);
     await until(() => syncing, "a sync");
-    offset = 6_000_000;
+    clock.advance(6_000_000);
     expect(await recorded).not.toBe("durable");
     expect(opened.broker.health()).toMatchObject({ owed: 0, records: 1 });
     faulty.sync = null;

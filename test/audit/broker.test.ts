@@ -2,7 +2,7 @@ import { expect, setSystemTime, test } from "bun:test";
 import { readFileSync } from "node:fs";
 import { join } from "node:path";
 import { auditOptions } from "../../src/audit/options.ts";
-import { type Fields, readRecord } from "../../src/audit/record.ts";
+import type { Fields } from "../../src/audit/record.ts";
 import { subjectIn, valueOf } from "../../src/audit/subject.ts";
 import { Failure } from "../../src/core/failure.ts";
 import { StoreFailed } from "../../src/core/store.ts";
@@ -15,30 +15,15 @@ import {
   callOf,
   failed,
   faultyStore,
+  handClock,
   openBroker,
+  recordsOf,
   runCall,
   tempState,
   type TempState,
 } from "./support.ts";
 
-function recordsOf(at: TempState): ReturnType<typeof readRecord>[] {
-  const reader = openReader(at.state);
-  const rows = reader.page("main", 1, 10_000);
-  reader.close();
-  return rows.map(({ rec }) => readRecord(rec));
-}
-
 const calls = (at: TempState) => recordsOf(at).filter(({ type }) => type.startsWith("call."));
-
-/** A clock whose monotonic time moves by hand. */
-function handClock() {
-  let offset = 0;
-  return {
-    now: () => Date.now() * 1000 + offset,
-    mono: () => Math.round(performance.now() * 1000) + offset,
-    advance: (us: number) => void (offset += us),
-  };
-}
 
 test("R8 R62 a call leaves its intent and its outcome, with everything the catalogue names", async () => {
   using at = tempState();

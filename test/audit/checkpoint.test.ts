@@ -3,7 +3,6 @@ import { writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { sha256 } from "../../src/audit/chain.ts";
 import {
-  eachCheckpoint,
   generateSigningKey,
   originOf,
   parseCheckpoints,
@@ -22,7 +21,7 @@ const origin = originOf("0123", "main");
 const note = signCheckpoint(origin, 42, sha256("root"), Date.UTC(2026, 10, 21), key);
 
 test("R9 checkpoint: a note is read back with its size, root and time, and its signature holds", () => {
-  expect(parseCheckpoints(note, key.publicKey)).toEqual([
+  expect([...parseCheckpoints(note, key.publicKey)]).toEqual([
     { origin, size: 42, root: sha256("root"), at: Date.UTC(2026, 10, 21), signed: true },
   ]);
   expect(note.split("\n").slice(0, 3)).toEqual([origin, "42", sha256("root").toBase64()]);
@@ -30,7 +29,7 @@ test("R9 checkpoint: a note is read back with its size, root and time, and its s
 
 test("checkpoint: a file of many notes yields each in order, and text around them does not matter", () => {
   const second = signCheckpoint(origin, 43, sha256("x"), 0, key);
-  const found = parseCheckpoints(`garbage\n\n${note}\n${second}\ntail`, key.publicKey);
+  const found = [...parseCheckpoints(`garbage\n\n${note}\n${second}\ntail`, key.publicKey)];
   expect(found.map(({ size, signed }) => [size, signed])).toEqual([
     [42, true],
     [43, true],
@@ -45,14 +44,14 @@ const forgeries: Record<string, string> = {
 };
 for (const [name, text] of Object.entries(forgeries)) {
   test(`A14 A15 checkpoint: ${name} is not signed`, () => {
-    expect(parseCheckpoints(text, key.publicKey).map(({ signed }) => signed)).toEqual([false]);
+    expect([...parseCheckpoints(text, key.publicKey)].map(({ signed }) => signed)).toEqual([false]);
   });
 }
 
 test("checkpoint: a note that was cut short is none, wherever; those before and after it are read", () => {
   for (let length = 1; length < note.length - 2; length++) {
     const text = `${note}\n${note.slice(0, length)}`;
-    const sizes = (all: string) => parseCheckpoints(all, key.publicKey).map(({ size, signed }) => [size, signed]);
+    const sizes = (all: string) => [...parseCheckpoints(all, key.publicKey)].map(({ size, signed }) => [size, signed]);
     expect(sizes(text)).toEqual([[42, true]]);
     expect(sizes(`${text}\n\n${signCheckpoint(origin, 43, sha256("x"), 0, key)}`)).toEqual([
       [42, true],
@@ -72,7 +71,7 @@ test("checkpoint: the public key is read as verifier key text and as base64", ()
 
 test("checkpoint: those of other chains are left out, signed or not", () => {
   const foreign = signCheckpoint(originOf("0123", "serve-1"), 9, sha256("x"), 0, other);
-  const found = [...eachCheckpoint(`${foreign}\n${note}`, key.publicKey, (name) => name === origin)];
+  const found = [...parseCheckpoints(`${foreign}\n${note}`, key.publicKey, (name) => name === origin)];
   expect(found.map(({ size, signed }) => [size, signed])).toEqual([[42, true]]);
 });
 

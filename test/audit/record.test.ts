@@ -103,5 +103,5 @@ test("T09 record: times sort as text and keep their µs, far from now too", () =
   expect(texts.map(timeOf)).toEqual(times);
   expect(timeText(now + 5)).toBe("2026-11-21T00:00:00.000005Z");
   // Beyond the years of four digits a text would sort wrong, or could not be made.
-  expect([-9e18, now, 9e18].map((at) => timeText(at).length)).toEqual([27, 27, 27]);
+  expect([-9e18, 9e18].map(timeText)).toEqual(["0000-01-01T00:00:00.000000Z", "9999-12-31T00:00:00.000000Z"]);
 });

@@ -1,10 +1,8 @@
 import { expect, test } from "bun:test";
-import { readRecord } from "../../src/audit/record.ts";
 import { Failure } from "../../src/core/failure.ts";
 import { StoreFailed } from "../../src/core/store.ts";
-import { openReader } from "../../src/store/sqlite/reader.ts";
 import { reasonOf } from "../support/failure.ts";
-import { callOf, failed, faultyStore, openBroker, tempState } from "./support.ts";
+import { callOf, failed, faultyStore, openBroker, recordsOf, tempState } from "./support.ts";
 
 test("S25: more than 60 sessions of one principal a minute coalesce, opened and closed apart", async () => {
   using at = tempState();
@@ -19,9 +17,7 @@ test("S25: more than 60 sessions of one principal a minute coalesce, opened and 
   for (let i = 0; i < 70; i += 1) await note("session.close", "key:noisy");
   await note("session.open", "key:calm");
   await opened.close();
-  const reader = openReader(at.state);
-  const all = reader.page("main", 1, 1_000).map(({ rec }) => readRecord(rec));
-  reader.close();
+  const all = recordsOf(at);
   const noted = all.filter(({ caller }) => caller === "key:noisy");
   const count = (type: string) => noted.filter((one) => one.type === type).length;
   expect([count("session.open"), count("session.close")]).toEqual([61, 61]);
@@ -49,8 +45,6 @@ test("refusals that were only counted are on record when the log is closed, thou
   const opened = await openBroker(at);
   for (let i = 0; i < 67; i++) await opened.broker.end(failed(callOf(), new Failure("denied", "no")));
   await opened.close();
-  const reader = openReader(at.state);
-  const counts = reader.page("main", 1, 100).map(({ rec }) => readRecord(rec).count);
-  reader.close();
+  const counts = recordsOf(at).map(({ count }) => count);
   expect(counts.filter((count) => count !== undefined)).toEqual([7]);
 });

@@ -1,9 +1,10 @@
-import { mkdirSync } from "node:fs";
+import { mkdirSync, readdirSync } from "node:fs";
 import { join } from "node:path";
 import type { AuditBroker } from "../../src/audit/broker.ts";
 import { type EvidenceOptions, gatherEvidence } from "../../src/audit/evidence.ts";
 import { type OpenAuditOptions, installOf, loadSigningKey, openAudit } from "../../src/audit/open.ts";
 import { type AuditOptions, auditOptions } from "../../src/audit/options.ts";
+import { readRecord, type Recorded } from "../../src/audit/record.ts";
 import { type ChainReport, verifyChain } from "../../src/audit/verify.ts";
 import { type Call, type IdentifiedCall, setCaller } from "../../src/core/call.ts";
 import { systemClock } from "../../src/core/clock.ts";
@@ -155,9 +156,32 @@ export async function runCall(broker: AuditBroker, like: CallLike = {}, result?:
   return call;
 }
 
+/** All records of the chain "main". */
+export function recordsOf({ state }: Pick<TempState, "state">): Recorded[] {
+  const reader = openReader(state);
+  try {
+    return reader.page("main", 1, 1e6).map(({ rec }) => readRecord(rec));
+  } finally {
+    reader.close();
+  }
+}
+
+/** Where the one installation of a state directory keeps what its chains are verified against. */
+export const outsideOf = ({ heads }: Pick<TempState, "heads">): string => join(heads, readdirSync(heads)[0] ?? "");
+
+/** A clock that goes on as time does, and by what it is advanced. */
+export function handClock() {
+  let offset = 0;
+  return {
+    now: () => Date.now() * 1000 + offset,
+    mono: () => Math.round(performance.now() * 1000) + offset,
+    advance: (us: number) => void (offset += us),
+  };
+}
+
 /** What `audit verify` finds of the chain "main" of a state directory, by what is kept in `dir` and what is `given`. */
 export async function verifyAt(
-  at: { readonly state: string; readonly dir: string },
+  at: { readonly state: string; readonly dir: string | null },
   given: Partial<EvidenceOptions> = {},
 ): Promise<ChainReport> {
   const evidence = await gatherEvidence({ chain: "main", dir: at.dir, sources: [], ...given });

@@ -1,12 +1,10 @@
 import { Database } from "bun:sqlite";
 import { expect, test } from "bun:test";
 import { cpSync, rmSync } from "node:fs";
-import { gatherEvidence } from "../../src/audit/evidence.ts";
 import type { AuditOptions } from "../../src/audit/options.ts";
-import { type ChainReport, verifyChain } from "../../src/audit/verify.ts";
-import { openReader } from "../../src/store/sqlite/reader.ts";
+import type { ChainReport } from "../../src/audit/verify.ts";
 import { auditSchema } from "../../src/store/sqlite/schema.ts";
-import { openBroker, runCall, tempState } from "./support.ts";
+import { openBroker, runCall, tempState, verifyAt } from "./support.ts";
 
 // What verification finds beside the hashed records: payloads, numbers and tables that nobody recorded.
 
@@ -16,7 +14,6 @@ async function recorded(payloads: AuditOptions["payloads"]) {
   const opened = await openBroker(at, { payloads });
   await runCall(opened.broker, { args: '{"n":1}' });
   await opened.close();
-  const evidence = await gatherEvidence({ chain: "main", dir: null, sources: [] });
   return {
     async after(...changes: string[]): Promise<ChainReport> {
       using copy = tempState();
@@ -25,12 +22,7 @@ async function recorded(payloads: AuditOptions["payloads"]) {
       const db = new Database(copy.db());
       for (const change of changes) db.run(change);
       db.close();
-      const reader = openReader(copy.state);
-      try {
-        return await verifyChain(reader, evidence);
-      } finally {
-        reader.close();
-      }
+      return await verifyAt({ state: copy.state, dir: null });
     },
     [Symbol.dispose]: at[Symbol.dispose],
   };

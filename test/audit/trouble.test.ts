@@ -3,18 +3,25 @@ import { expect, test } from "bun:test";
 import { chmodSync, cpSync, existsSync, readFileSync, renameSync, rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { generateSigningKey, originOf, readSigningKey, signCheckpoint } from "../../src/audit/checkpoint.ts";
-import { gatherEvidence } from "../../src/audit/evidence.ts";
 import { installOf, loadSigningKey } from "../../src/audit/open.ts";
-import { installDir, writeHead } from "../../src/audit/outside.ts";
-import { readRecord } from "../../src/audit/record.ts";
-import { verifyChain } from "../../src/audit/verify.ts";
+import { writeHead } from "../../src/audit/outside.ts";
 import type { Failure } from "../../src/core/failure.ts";
 import { StoreUnsynced } from "../../src/core/store.ts";
-import { openReader } from "../../src/store/sqlite/reader.ts";
 import { reasonOf } from "../support/failure.ts";
 import { linesOf } from "../support/seen.ts";
 import { until } from "../support/until.ts";
-import { answered, callOf, faultyStore, openBroker, runCall, tempState, type TempState } from "./support.ts";
+import {
+  answered,
+  callOf,
+  faultyStore,
+  openBroker,
+  outsideOf,
+  recordsOf,
+  runCall,
+  tempState,
+  type TempState,
+  verifyAt,
+} from "./support.ts";
 
 const writer = join(import.meta.dir, "../fixtures/audit-writer.ts");
 
@@ -39,32 +46,7 @@ function spawnWriter(at: TempState, args: string[], before: string[] = []) {
   };
 }
 
-async function verify(at: TempState) {
-  const { publicKey } = await loadSigningKey(join(at.state, "signing.key"));
-  const evidence = await gatherEvidence({
-    chain: "main",
-    dir: installDir(at.heads, installOf(publicKey)),
-    sources: [],
-  });
-  const reader = openReader(at.state);
-  try {
-    return await verifyChain(reader, evidence);
-  } finally {
-    reader.close();
-  }
-}
-
-function allRecords(at: TempState) {
-  const reader = openReader(at.state);
-  const records: ReturnType<typeof readRecord>[] = [];
-  for (let from = 1; ; from += 5000) {
-    const rows = reader.page("main", from, 5000);
-    records.push(...rows.map(({ rec }) => readRecord(rec)));
-    if (rows.length < 5000) break;
-  }
-  reader.close();
-  return records;
-}
+const verify = (at: TempState) => verifyAt({ ...at, dir: outsideOf(at) });
 
 const codeOf = (promise: Promise<unknown>) =>
   promise.then(
@@ -86,7 +68,7 @@ test("T01 P3 kill -9 at any moment: nothing acknowledged is missing, what was in
   }
   await (await openBroker(at)).close();
   expect(await verify(at)).toMatchObject({ exit: 0, bad: null });
-  const byCall = Map.groupBy(allRecords(at), ({ call }) => call);
+  const byCall = Map.groupBy(recordsOf(at), ({ call }) => call);
   byCall.delete(undefined);
   const shape = (id: string | undefined) => (byCall.get(id) ?? []).map(({ type }) => type).join(" ");
   expect(acked.map(shape).filter((types) => types !== "call.begin call.end")).toEqual([]);
@@ -145,7 +127,7 @@ test.skipIf(noPrlimit)(
     await writing.ended();
     await (await openBroker(at)).close();
     expect((await verify(at)).bad).toBeNull();
-    const ended = new Set(allRecords(at).flatMap(({ type, call }) => (type === "call.end" ? [call] : [])));
+    const ended = new Set(recordsOf(at).flatMap(({ type, call }) => (type === "call.end" ? [call] : [])));
     expect(writing.ids("acked").filter((id) => !ended.has(id))).toEqual([]);
   },
   40_000,
@@ -267,8 +249,7 @@ test("T08 a log that ends before its head note is not said to contradict checkpo
   await using opened = await openBroker(at);
   await runCall(opened.broker);
   await opened.close();
-  const { publicKey } = await loadSigningKey(join(at.state, "signing.key"));
-  await writeHead(installDir(at.heads, installOf(publicKey)), { chain: "main", seq: 9, leaf: "x" });
+  await writeHead(outsideOf(at), { chain: "main", seq: 9, leaf: "x" });
   expect(String(await reasonOf(openBroker(at)))).toMatch(/ends at record 3, but \S+main.head notes record 9\. Records/);
 });
 
@@ -325,7 +306,7 @@ test("P3 a call left open is lost once, however often the gateway starts again",
   for (let i = 0; i < 10; i += 1) await runCall(opened.broker);
   await opened.close();
   for (let i = 0; i < 3; i += 1) await (await openBroker(at)).close();
-  const lost = allRecords(at).filter(({ type }) => type === "call.lost");
+  const lost = recordsOf(at).filter(({ type }) => type === "call.lost");
   expect(lost).toMatchObject([{ call: open.id, ref: 1, consumer: "agent", srv: "crm", tool: "query", st: "lost" }]);
   await codeOf(opened.broker.end(answered(open)));
 });

@@ -1,7 +1,7 @@
 import { Database } from "bun:sqlite";
 import { expect, test } from "bun:test";
 import { generateKeyPairSync } from "node:crypto";
-import { mkdirSync, readdirSync, rmSync, writeFileSync } from "node:fs";
+import { mkdirSync, rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { commitmentTo, genesis, hashText, leafOf } from "../../src/audit/chain.ts";
 import { originOf, parsePublicKey, readSigningKey } from "../../src/audit/checkpoint.ts";
@@ -12,7 +12,7 @@ import { payloadFault, Verifier, verifyChain } from "../../src/audit/verify.ts";
 import type { AuditEvent } from "../../src/core/event.ts";
 import { openReader } from "../../src/store/sqlite/reader.ts";
 import { reasonOf } from "../support/failure.ts";
-import { openBroker, tempState, verifyAt } from "./support.ts";
+import { openBroker, outsideOf, tempState, verifyAt } from "./support.ts";
 
 // What somebody may write who can change the whole chain and all of its hashes, but no checkpoint.
 
@@ -117,8 +117,8 @@ test("A01: all of a long chain is read, also what was put before its beginning, 
   const opened = await openBroker(at, { payloads: "none" });
   await Promise.all(Array.from({ length: 2_100 }, () => opened.broker.recordEvent(note)));
   await opened.close();
-  const dir = join(at.heads, readdirSync(at.heads)[0] ?? "");
-  const verified = async () => (await verifyAt({ state: at.state, dir })).bad;
+  const dir = outsideOf(at);
+  const verified = async () => (await verifyAt({ ...at, dir })).bad;
   const change = (sql: string): void => {
     using db = new Database(at.db());
     db.run(sql);

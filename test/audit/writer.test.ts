@@ -1,11 +1,9 @@
 import { expect, test } from "bun:test";
-import { readdirSync } from "node:fs";
-import { join } from "node:path";
 import type { AuditEvent } from "../../src/core/event.ts";
 import type { Failure } from "../../src/core/failure.ts";
 import { StoreFailed, StoreUnsynced, type SubjectRow } from "../../src/core/store.ts";
 import { until } from "../support/until.ts";
-import { answered, callOf, faultyStore, openBroker, runCall, tempState, verifyAt } from "./support.ts";
+import { answered, callOf, faultyStore, openBroker, outsideOf, runCall, tempState, verifyAt } from "./support.ts";
 
 const note: AuditEvent = { type: "server.stopped", actor: "system", facts: { server: "s", pid: 1 } };
 
@@ -47,8 +45,7 @@ test("D6 P1: what is committed while the disk syncs is not durable by that sync,
   // A checkpoint signs the records in their order, however they became durable.
   await runCall(opened.broker);
   await opened.close();
-  const [dir = ""] = readdirSync(at.heads);
-  expect(await verifyAt({ state: at.state, dir: join(at.heads, dir) })).toMatchObject({ exit: 0, bad: null });
+  expect(await verifyAt({ ...at, dir: outsideOf(at) })).toMatchObject({ exit: 0, bad: null });
 });
 
 test("D6 a commit that may not be on the disk ends the process, and nothing is recorded afterwards", async () => {

@@ -10,9 +10,9 @@ import { systemClock } from "../../src/core/clock.ts";
 import type { FailureCode } from "../../src/core/failure.ts";
 import type { Authn, Throttle } from "../../src/core/ports.ts";
 import type { Credential, Source } from "../../src/core/principal.ts";
-import { type CallParts, loopback, makeCall } from "../support/call.ts";
+import { type CallParts, loopback, makeCall, remote } from "../support/call.ts";
 import { failureOf } from "../support/failure.ts";
-import { memoryKeyStore } from "../support/key-store.ts";
+import { memoryKeyStore, storedKey } from "../support/key-store.ts";
 
 const open: Keyring[] = [];
 afterEach(() => open.splice(0).forEach((keyring) => keyring[Symbol.dispose]()));
@@ -24,7 +24,6 @@ const keys = {
   fenced: { key: newKey().key, cidrs: ["10.0.0.0/8"] },
   inert: { key: "gw_your_key_here" },
 };
-const remote: Source = { transport: "http", ip: "192.0.2.1", loopback: false, forwarded: false };
 
 function throttle(): Throttle & { failures: number; blocked: number } {
   return {
@@ -202,19 +201,7 @@ test("identifying costs the same among 10 and 100,000 keys", () => {
     const store = memoryKeyStore();
     for (let i = 0; i < count; i++) {
       const hash = i.toString(16).padStart(64, "0");
-      store.addKey({
-        id: `s${i}`,
-        hash,
-        name: "",
-        consumerId: "c",
-        roles: ["r"],
-        enabled: true,
-        expiresAt: null,
-        perMinute: null,
-        cidrs: [],
-        createdAt: 0,
-        revokedAt: null,
-      });
+      store.addKey(storedKey({ id: `s${i}`, hash }));
     }
     const keyring = new Keyring({ store, clock: systemClock });
     open.push(keyring);

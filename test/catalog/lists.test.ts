@@ -228,7 +228,7 @@ describe("scopes", () => {
     expect(see("tools", "gone")).toEqual([]);
     expect(failureOf(() => lead(catalog, "tool", "crm__put", { scope: "gone" })).code).toBe("unknown-tool");
     expect([...catalog.servers("gone")]).toEqual([]);
-    expect(catalog.instructions("gone")).toBeNull();
+    expect(catalog.instructions("gone", admin, loopback)).toBeNull();
   });
   test("new names that meet at run time are nobody's, with a reason", () => {
     const twins = [{ id: "desk", include: ["*:*"], rename: { "crm:get_a": "Files__GET_a" } }];
@@ -245,15 +245,17 @@ describe("scopes", () => {
     expect(lead(after, "tool", "find", { scope: "desk" })).toBe(lead(catalog, "tool", "find", { scope: "desk" }));
   });
   test("what servers say of themselves, to those who may use them", () => {
-    expect(catalog.instructions("crm")).toBe("Ask for orders.");
-    expect(catalog.instructions(null)).toBe("# crm\n\nAsk for orders.\n\n# files\n\nRead.");
-    expect(catalog.instructions("desk")).toBe("For the desk.\n\n# crm\n\nAsk for orders.\n\n# files\n\nRead.");
+    expect(catalog.instructions("crm", admin, loopback)).toBe("Ask for orders.");
+    expect(catalog.instructions(null, admin, loopback)).toBe("# crm\n\nAsk for orders.\n\n# files\n\nRead.");
+    expect(catalog.instructions("desk", admin, loopback)).toBe(
+      "For the desk.\n\n# crm\n\nAsk for orders.\n\n# files\n\nRead.",
+    );
     const policy = policyOf([], { reader: [{ tool: "files:*", action: "allow" }] });
-    expect(buildCatalog(served, { policy }).instructions(null, principal())).toBe("# files\n\nRead.");
-    const long = buildCatalog({ crm: { instructions: "é".repeat(9000) } }).instructions(null) ?? "";
+    expect(buildCatalog(served, { policy }).instructions(null, principal(), loopback)).toBe("# files\n\nRead.");
+    const long = buildCatalog({ crm: { instructions: "é".repeat(9000) } }).instructions(null, admin, loopback) ?? "";
     expect(Buffer.byteLength(long)).toBeLessThanOrEqual(8192);
     expect(long).toEndWith("é…");
-    expect(buildCatalog({ crm: {} }).instructions(null)).toBeNull();
+    expect(buildCatalog({ crm: {} }).instructions(null, admin, loopback)).toBeNull();
   });
   test("shown differs where what is shown of the scope differs", () => {
     const more = buildCatalog(

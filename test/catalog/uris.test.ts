@@ -260,6 +260,13 @@ describe("URIs in results", () => {
     const read = (x: string) => `{"contents":[{"uri":"${x}","text":""},{"uri":"own://x"}]}`;
     expect(outgoing(catalog, lead(catalog, "resource", "mcpgw+a:db://x"), read("db://x"))).toBe(read("mcpgw+a:db://x"));
   });
+  test.each([
+    (x: string) => `{"content":[{"type":"resource\\u005flink","uri":"${x}"}]}`,
+    (x: string) => `{"content":[{"type":"resource_link","\\u0075ri":"${x}"}]}`,
+    (x: string) => `{"content":[],"_meta":{"ui":{"resource\\u0055ri":"${x}"}}}`,
+  ])("a link is one however it is spelled: %p", (spelled) => {
+    expect(outgoing(catalog, tool!, spelled("db://x"))).toBe(spelled("mcpgw+a:db://x"));
+  });
   test("a text that has no links is the text itself", () => {
     const text = '{"content":[{"type":"text","text":"hello"}]}';
     expect(outgoing(catalog, tool!, text)).toBe(text);

@@ -1,9 +1,9 @@
 import { afterAll, beforeAll, describe, expect, test } from "bun:test";
 import { readFileSync, statSync, writeFileSync } from "node:fs";
 import path from "node:path";
+import { capture } from "../../scripts/lib/capture.ts";
 import { expectGolden } from "../support/golden.ts";
 import { mcpgw, mcpgwLine } from "../support/mcpgw.ts";
-import { ended } from "../support/processes.ts";
 import { bareEnv, sample, type Sample } from "../support/sample.ts";
 
 let program: Sample;
@@ -80,6 +80,7 @@ const printing = [
   ["R25", "audit verify"],
   ["R25", "audit export --jsonl"],
   ["R26", "usage"],
+  ["R26", "usage --by tag"],
   ["R24", "servers logs files"],
   ["R24", "servers restart files"],
   ["R23", "keys create Dev agent-dev reader,writer"],
@@ -92,11 +93,12 @@ const printing = [
   ["R120", "config show --running"],
 ];
 
-test.each(printing)("%s T58: %s prints what it printed before, without a control character", async (_ids, words) => {
+/** Runs a command, plain and for JSON, which exits so and prints what it printed before. */
+async function expectPrinted(words: string, code: number): Promise<void> {
   const args = words.split(" ");
   const plain = await program.run(args);
   const json = await program.run(["--json", ...args]);
-  expect([plain.code, json.code]).toEqual([0, 0]);
+  expect([plain.code, json.code]).toEqual([code, code]);
   expect(plain.out + plain.err).not.toMatch(/[\u0000-\u0008\u000b-\u001f\u007f-\u009f]/);
   for (const text of json.out.trim().split(/\n(?=\{)/)) JSON.parse(text);
   const name = words.replaceAll(/[^a-z0-9]+/gi, "-");
@@ -104,24 +106,17 @@ test.each(printing)("%s T58: %s prints what it printed before, without a control
     `cli/${name}.txt`,
     [`$ mcpgw ${words}`, plain.out, "# standard error", plain.err, `$ mcpgw --json ${words}`, json.out].join("\n"),
   );
-});
+}
+
+test.each(printing)("%s T58: %s prints what it printed before, without a control character", (_ids, words) =>
+  expectPrinted(words, 0),
+);
 
 test.each([
   [0, "why agent-prod files:read_file"],
   [1, "why agent-dev files:read_file"],
   [1, "why agent-prod files:gone --kind tool"],
-])("exit %p: %s says who may and why", async (code, words) => {
-  const args = words.split(" ");
-  const plain = await program.run(args);
-  const json = await program.run(["--json", ...args]);
-  expect([plain.code, json.code]).toEqual([code, code]);
-  expect(plain.out + plain.err).not.toMatch(/[\u0000-\u0008\u000b-\u001f\u007f-\u009f]/);
-  const name = words.replaceAll(/[^a-z0-9]+/gi, "-");
-  expectGolden(
-    `cli/${name}.txt`,
-    [`$ mcpgw ${words}`, plain.out, "# standard error", plain.err, `$ mcpgw --json ${words}`, json.out].join("\n"),
-  );
-});
+])("exit %p: %s says who may and why", (code, words) => expectPrinted(words, code));
 
 test("T58: a warning of a file that cannot be read shows no control character of its name either", async () => {
   const file = path.join(program.directory, "torn\u001b[2J.yaml");
@@ -183,7 +178,7 @@ describe("a wrong line does nothing, exits 2 and names the nearest", () => {
     ["keys create a b c --rate fast", '--rate: "fast" is no rate'],
     ["keys create a b/c d", "consumerId"],
     ["keys create a b c --cidr 10.0.0.0/99", "cidrs.0"],
-    ["usage --by week", '"week" is none of consumer, server, tool, day, hour'],
+    ["usage --by week", '"week" is none of consumer, server, tool, tag, day, hour'],
     ["audit log --limit many", '--limit: "many" is no whole number from 1 to 10000'],
     ["audit log --since 2h --until 3h", "--until 3h is not after --since 2h"],
     ["audit stats --since 2026-02-01 --until 2026-01-01", "--until 2026-01-01 is not after"],
@@ -291,14 +286,18 @@ test("R24: a server that does not start again fails its restart", async () => {
   }
 });
 
-test("a reader that has seen enough is no error", async () => {
-  const line = `${mcpgwLine("audit", "stats", "--socket", program.socket)} | head -n 1`;
-  const child = Bun.spawn(["bash", "-c", `set -o pipefail; ${line}`], {
-    env: bareEnv(program.directory),
-    stdout: "pipe",
-    stderr: "pipe",
+/** Runs a line of a shell in which `mcpgw` is this program. */
+const shell = (line: string) =>
+  capture(["bash", "-c", `mcpgw() { ${mcpgwLine()} "$@"; }; ${line}`], {
+    env: { ...bareEnv(program.directory), MCPGW_SOCKET: program.socket },
   });
-  expect(await ended(child)).toEqual({ stdout: "CHAIN  RECORDS\n", stderr: "", code: 0 });
+
+test("a reader that has seen enough is no error", async () => {
+  expect(await shell("set -o pipefail; mcpgw audit stats | head -n 1")).toEqual({
+    out: "CHAIN  RECORDS\n",
+    err: "",
+    code: 0,
+  });
 });
 
 // Both ends are open before the reading one is closed: whoever writes is too late for its reader.
@@ -318,21 +317,15 @@ test.each([
   ["keys create name consumer role", 1, 1],
   ["audit export", 1, 1],
 ])("the exit code of %s stands without a reader: %p, on a full disk: %p", async (words, left, full) => {
-  const line = mcpgwLine(...words.split(" "));
-  const env = { ...bareEnv(program.directory), MCPGW_SOCKET: program.socket };
-  const codeOf = (redirect: string) =>
-    Bun.spawn(["bash", "-c", `${redirect}; exec ${line}`], { env, stdout: "ignore", stderr: "ignore" }).exited;
-  expect([await codeOf(noReader), await codeOf("exec 1>/dev/full")]).toEqual([left, full]);
+  expect(await shell(`${noReader}; mcpgw ${words}`)).toMatchObject({ code: left });
+  expect(await shell(`mcpgw ${words} > /dev/full`)).toMatchObject({ code: full });
 });
 
 test.each(["--help", "--version", "--version --json", "keys list"])(
   "what cannot be written is one line and exit 1: %s",
   async (words) => {
-    const line = `${mcpgwLine(...words.split(" "))} > /dev/full`;
-    const env = { ...bareEnv(program.directory), MCPGW_SOCKET: program.socket };
-    const child = Bun.spawn(["bash", "-c", line], { env, stdout: "ignore", stderr: "pipe" });
-    const err = await child.stderr.text();
-    expect({ code: await child.exited, lines: err.trim().split("\n").length }).toEqual({ code: 1, lines: 1 });
+    const { err, code } = await shell(`mcpgw ${words} > /dev/full`);
+    expect({ code, lines: err.trim().split("\n").length }).toEqual({ code: 1, lines: 1 });
     expect(err).toContain("no space left");
   },
 );
@@ -342,14 +335,9 @@ test
   .each(["--help", "--version", "--version --json", "keys list", "config schema"])(
   "a standard output that is closed is one line and exit 1, one that is thrown away none: %s",
   async (words) => {
-    const line = mcpgwLine(...words.split(" "));
-    const env = { ...bareEnv(program.directory), MCPGW_SOCKET: program.socket };
-    const run = async (redirect: string) => {
-      const child = Bun.spawn(["bash", "-c", `${line} ${redirect}`], { env, stdout: "ignore", stderr: "pipe" });
-      return { err: await child.stderr.text(), code: await child.exited };
-    };
-    expect(await run(">&-")).toEqual({ err: "mcpgw: standard output is closed\n", code: 1 });
-    expect(await run("> /dev/null")).toEqual({ err: "", code: 0 });
+    const closed = { err: "mcpgw: standard output is closed\n", code: 1 };
+    expect(await shell(`mcpgw ${words} >&-`)).toMatchObject(closed);
+    expect(await shell(`mcpgw ${words} > /dev/null`)).toMatchObject({ err: "", code: 0 });
   },
 );
 

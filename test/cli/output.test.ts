@@ -62,6 +62,6 @@ test.each([
   const client = { call: async () => ({ rows: [row] }) };
   // As much of a command line as the command uses.
   const cli = { out, open: async () => client } as unknown as Cli;
-  await usage.run(["--csv"], cli);
+  await usage.run({ words: [], flags: new Map([["csv", null]]) }, cli);
   expect(printed.join("\n").split("\n")[1]).toStartWith(`${shown},1,0`);
 });

@@ -2,7 +2,7 @@ import { expect, test } from "bun:test";
 import { readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { newKey } from "../../src/authn/new-key.ts";
-import { loadConfig, loadOwnParts } from "../../src/config/load.ts";
+import { loadConfig, loadOwnParts, loadTags } from "../../src/config/load.ts";
 import { findOverrides } from "../../src/config/overrides.ts";
 import { ConfigError } from "../../src/config/problem.ts";
 import { loadingFrom } from "../../src/daemon/loading.ts";
@@ -289,4 +289,23 @@ test("R120: what concerns the gateway's own files and keys is read without the r
   expect(() => read("audit: { durability: 7 }")).toThrow("audit.durability");
   expect(() => read(keys.replace("] }", "], cidrs: [10.0.0.0/33] }"))).toThrow("auth.keys[0].cidrs[0]: no network");
   for (const text of ["[]", "7"]) expect(() => read(text)).toThrow(ConfigError);
+});
+
+test("R26 what servers are tagged with is read without the rest, mistakes and secrets there aside", () => {
+  using at = new TempDir();
+  const file = at.path("gateway.yaml");
+  const { resolve } = loadingFrom(at.dir, { TEAM: "sales" });
+  const read = (text: string) => {
+    writeFileSync(file, text);
+    return loadTags(file, resolve).map(({ id, tags }) => [id, tags]);
+  };
+  const crm = 'id: crm, url: "https://${NONE}/mcp", headers: { a: "${NONE}" }';
+  expect(read(`audit: 7\nservers: [{ ${crm}, tags: ["\${TEAM}", eu] }, { id: files }]\n`)).toEqual([
+    ["crm", ["sales", "eu"]],
+    ["files", []],
+  ]);
+  expect(read("audit: {}")).toEqual([]);
+  expect(() => read('servers: [{ id: a, tags: ["${NONE}"] }]')).toThrow("gateway.yaml:1:27: servers[0].tags[0]: ");
+  expect(() => read("servers: [{ id: a, tags: x }]")).toThrow("gateway.yaml:1:26: servers[0].tags: expected a list");
+  for (const text of ["[]", "servers: [7]", "servers: 7"]) expect(() => read(text)).toThrow(ConfigError);
 });

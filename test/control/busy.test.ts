@@ -1,11 +1,9 @@
 import { expect, test } from "bun:test";
 import { attach } from "../../src/control/client.ts";
-import { listen } from "../../src/control/server.ts";
-import { silent } from "../../src/core/log.ts";
 import { mcpgw } from "../support/mcpgw.ts";
 import { bareEnv } from "../support/sample.ts";
 import { TempDir } from "../support/temp-dir.ts";
-import { sampleHandlers } from "./sample.ts";
+import { listenWith } from "./served.ts";
 
 test.skipIf(process.platform !== "linux")(
   "D15: a daemon whose queue of connections is full is busy, not absent, and --wait waits for it (needs Linux, where that can be told)",
@@ -32,15 +30,7 @@ test.skipIf(process.platform !== "linux")(
     });
     expect(await waiting.stderr.text()).toContain("takes no more connections now");
     expect(performance.now() - began).toBeGreaterThan(2_000);
-    const options = {
-      path: socket,
-      version: "1",
-      handlers: sampleHandlers(),
-      adminGroup: "",
-      readGroup: "",
-      log: silent,
-    };
-    const second = await listen(options).catch(String);
+    const second = await listenWith(socket).catch(String);
     expect(second).toContain("another daemon answers there");
     for (const one of open) one.end();
     child.kill("SIGKILL");

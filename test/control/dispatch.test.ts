@@ -113,7 +113,7 @@ test.each([
   ["keys.create", { name: "n", consumerId: "c", roles: [] }, "roles: must have at least 1 entry"],
   ["keys.create", { name: "n", consumerId: "c", roles: ["r"], cidrs: ["x"] }, "cidrs.0: no network; write an address"],
   ["keys.create", { name: 7, consumerId: "c", roles: ["r"] }, "name: expected a text, got a number; put it in quotes"],
-  ["usage", { by: "weather" }, 'by: expected consumer, server, tool, day or hour, got "weather"'],
+  ["usage", { by: "weather" }, 'by: expected consumer, server, tool, tag, day or hour, got "weather"'],
   ["usage", { weather: 1 }, "nothing here is called weather"],
 ] as const)("%s %j: %s", (name, input, says) => {
   expect(() => parseInput(name, input)).toThrow(says);

@@ -351,9 +351,10 @@ export function sampleHandlers(over: Overrides = {}): Handlers {
     }),
     usage: ({ by }) => ({
       metered: true,
+      ...(by === "tag" && { overlap: true }),
       rows: [
         {
-          name: by === "day" ? "2026-03-01" : "agent-prod",
+          name: by === "day" ? "2026-03-01" : by === "tag" ? "eu\u001b[31m" : "agent-prod",
           calls: 1_204,
           errors: 3,
           denied: 9,

@@ -3,11 +3,11 @@ import { chmodSync, existsSync, mkdirSync, rmSync, statSync, symlinkSync, writeF
 import { attach, connect } from "../../src/control/client.ts";
 import type { Input } from "../../src/control/api.ts";
 import { Refusal, Unreachable } from "../../src/control/refusal.ts";
-import { listen, type ControlOptions, type ControlServer } from "../../src/control/server.ts";
-import { silent } from "../../src/core/log.ts";
+import type { ControlOptions, ControlServer } from "../../src/control/server.ts";
 import { TempDir } from "../support/temp-dir.ts";
 import { until } from "../support/until.ts";
-import { sampleHandlers, type Overrides } from "./sample.ts";
+import type { Overrides } from "./sample.ts";
+import { listenWith } from "./served.ts";
 
 let at: TempDir;
 let socket: string;
@@ -18,21 +18,17 @@ beforeEach(() => {
   socket = at.path("control.sock");
 });
 afterEach(() => {
-  server?.close();
-  server = null;
+  stop();
   at[Symbol.dispose]();
 });
 
+function stop(): void {
+  server?.close();
+  server = null;
+}
+
 async function start(handlers: Overrides = {}, more: Partial<ControlOptions> = {}): Promise<void> {
-  server = await listen({
-    path: socket,
-    version: "1.2.3",
-    handlers: sampleHandlers(handlers),
-    adminGroup: "nobody-admin",
-    readGroup: "nobody-read",
-    log: silent,
-    ...more,
-  });
+  server = await listenWith(socket, handlers, more);
 }
 
 /** A bare peer, for what the client would never send. */
@@ -141,8 +137,7 @@ describe("calls", () => {
     await start({ "keys.revoke": () => new Promise(() => {}) });
     const client = await connect(socket, { version: "1" });
     const pending = failure(client.call("keys.revoke", { id: "k" }));
-    server?.close();
-    server = null;
+    stop();
     expect(await pending).toBeInstanceOf(Unreachable);
   });
 });
@@ -254,8 +249,7 @@ describe("the socket file", () => {
   test("R124: only owner and group may connect, and closing removes it", async () => {
     await start();
     expect(statSync(socket).mode & 0o777).toBe(0o660);
-    server?.close();
-    server = null;
+    stop();
     expect(existsSync(socket)).toBe(false);
   });
 
@@ -268,22 +262,10 @@ describe("the socket file", () => {
     await crashed.exited;
     expect(statSync(socket).isSocket()).toBe(true);
     await start();
-    expect(
-      await failure(
-        listen({
-          path: socket,
-          version: "1",
-          handlers: sampleHandlers(),
-          adminGroup: "a",
-          readGroup: "b",
-          log: silent,
-        }),
-      ),
-    ).toMatchObject({
+    expect(await failure(listenWith(socket))).toMatchObject({
       message: expect.stringContaining("another daemon answers"),
     });
-    server?.close();
-    server = null;
+    stop();
     for (const make of [
       () => writeFileSync(socket, "precious"),
       () => mkdirSync(socket),

@@ -1,25 +1,16 @@
 import { expect, test } from "bun:test";
 import { attach } from "../../src/control/client.ts";
 import type { ServedTunnel } from "../../src/control/contract.ts";
-import { listen } from "../../src/control/server.ts";
-import { silent } from "../../src/core/log.ts";
 import { TempDir } from "../support/temp-dir.ts";
 import { until } from "../support/until.ts";
-import { sampleHandlers } from "./sample.ts";
+import { listenWith } from "./served.ts";
 
 /** Both ends of a tunnel through a control socket. */
 async function tunnelled() {
   const at = new TempDir();
   const socket = at.path("control.sock");
   const served = Promise.withResolvers<ServedTunnel>();
-  const server = await listen({
-    path: socket,
-    version: "1",
-    handlers: sampleHandlers({ attach: (_ctx, tunnel) => served.resolve(tunnel) }),
-    adminGroup: "nobody-admin",
-    readGroup: "nobody-read",
-    log: silent,
-  });
+  const server = await listenWith(socket, { attach: (_ctx, tunnel) => served.resolve(tunnel) });
   const client = await attach(socket, { version: "1", key: "k" });
   return {
     client,

@@ -1,7 +1,7 @@
 import { afterAll, expect, test } from "bun:test";
 import { readFileSync } from "node:fs";
 import { join } from "node:path";
-import { loadLibc, lockHolder, peerCredentials, reap, sdNotify, tryLock } from "../../src/core/libc.ts";
+import { lockHolder, peerCredentials, reap, sdNotify, tryLock } from "../../src/core/libc.ts";
 import { TempDir } from "../support/temp-dir.ts";
 import { until } from "../support/until.ts";
 
@@ -16,10 +16,6 @@ function run(body: string, env: Record<string, string> = {}) {
   return Bun.spawn([process.execPath, "-e", code], { env, stdout: "pipe", stderr: "pipe" });
 }
 const output = (child: ReturnType<typeof run>) => new Response(child.stdout).text();
-
-test("the C library of this system loads", () => {
-  expect(() => loadLibc()).not.toThrow();
-});
 
 test("a lock excludes other processes, names its holder and ends with its process", async () => {
   const path = temp.path("lock");

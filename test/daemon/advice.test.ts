@@ -143,10 +143,14 @@ test.skipIf(process.getuid?.() !== 0 || Bun.which("setpriv") === null)(
     const elsewhere = join(place.dir, "elsewhere");
     mkdirSync(elsewhere, { mode: 0o755 });
     const unreadable = "uid 65534 may not read it (EACCES): it belongs to uid 0, gid 0, mode 0600";
-    const start = async (config: unknown, mode = 0o644): Promise<string> => {
+    const run = async (args: string[], config: unknown, mode = 0o644) => {
       place.configure(config);
       chmodSync(place.config, mode);
-      const { code, stderr } = await place.cli(["daemon", "--listen", "127.0.0.1:0"]);
+      return place.cli(args);
+    };
+    const daemon = ["daemon", "--listen", "127.0.0.1:0"];
+    const start = async (config: unknown, mode?: number): Promise<string> => {
+      const { code, stderr } = await run(daemon, config, mode);
       expect(code).not.toBe(0);
       return stderr;
     };
@@ -154,7 +158,14 @@ test.skipIf(process.getuid?.() !== 0 || Bun.which("setpriv") === null)(
     const headers = { token: `$\{file:${secret}}` };
     const servers = [{ id: "crm", url: "https://crm.example/mcp", headers }];
     expect(await start({ servers })).toContain(`cannot read ${secret}: ${unreadable}`);
-    expect(await start({ listen: { tls: { cert, key: cert } } })).toContain(`listen.tls.cert: ${cert}: ${unreadable}`);
+    for (const args of [daemon, ["config", "check"]]) {
+      const { code, stderr } = await run(args, { listen: { tls: { cert, key: "cert.pem" } } });
+      expect(code).toBe(2);
+      for (const option of ["cert", "key"])
+        expect(stderr).toMatch(
+          new RegExp(`${place.config}:\\d+:\\d+: listen.tls.${option}: ${RegExp.escape(unreadable)}; let`),
+        );
+    }
     const log = join(elsewhere, "log.db");
     expect(await start({ audit: { path: log } })).toContain(`uid 65534 may not write in ${elsewhere}; give it the`);
   },

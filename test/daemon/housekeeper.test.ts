@@ -3,8 +3,6 @@ import { expect, test } from "bun:test";
 import { statSync } from "node:fs";
 import { join } from "node:path";
 import { gatherEvidence } from "../../src/audit/evidence.ts";
-import { installOf, loadSigningKey } from "../../src/audit/open.ts";
-import { installDir } from "../../src/audit/outside.ts";
 import { Failure } from "../../src/core/failure.ts";
 import { silent } from "../../src/core/log.ts";
 import type { UsageRow } from "../../src/core/store.ts";
@@ -14,12 +12,12 @@ import { openState } from "../../src/store/open.ts";
 import { openIndexWriter } from "../../src/store/sqlite/index-writer.ts";
 import { openReader } from "../../src/store/sqlite/reader.ts";
 import { openUsageStore } from "../../src/store/sqlite/usage.ts";
-import { callOf, failed, openBroker, runCall, tempState, type TempState } from "../audit/support.ts";
+import { callOf, failed, openBroker, outsideOf, runCall, tempState, type TempState } from "../audit/support.ts";
 import { until } from "../support/until.ts";
 
 const url = new URL("../../src/daemon/housekeeper.ts", import.meta.url);
-const start = (at: TempState, usage = true) =>
-  new HousekeeperClient({ url, stateDir: at.state, main: null, chain: "main", usage, log: silent });
+const start = (at: TempState, { usage = true, log = silent } = {}) =>
+  new HousekeeperClient({ url, stateDir: at.state, main: null, chain: "main", usage, log });
 /** Calls, errors and denials of all rows. */
 function totals({ rows }: { readonly rows: readonly UsageRow[] }): [number, number, number] {
   const sum = (key: "calls" | "errors" | "denied") => rows.reduce((total, row) => total + row[key], 0);
@@ -33,15 +31,14 @@ test("R13 R26 housekeeper: answers with what is durable, verifies, and finds wha
   opened.broker.onDurable(keeper.wake);
   for (let i = 0; i < 20; i += 1) await runCall(opened.broker, { consumer: i % 2 ? "a" : "b" });
   await opened.broker.end(failed(callOf({ consumer: "a" }), new Failure("denied", "no")));
-  await until(async () => totals(await keeper.ask({ kind: "usage", query: {} }))[0] === 21, "21 calls counted");
-  expect(totals(await keeper.ask({ kind: "usage", query: { consumer: "a" } }))).toEqual([11, 0, 1]);
-  expect(await keeper.ask({ kind: "find", query: { consumer: "a" } })).toHaveLength(11);
-  expect(await keeper.ask({ kind: "page", chain: "main", from: 41, limit: 9 })).toMatchObject([{ seq: 41 }]);
+  await until(async () => totals(await keeper.ask("usage", {}))[0] === 21, "21 calls counted");
+  expect(totals(await keeper.ask("usage", { consumer: "a" }))).toEqual([11, 0, 1]);
+  expect(await keeper.ask("find", { consumer: "a" })).toHaveLength(11);
+  expect(await keeper.ask("page", "main", 41, 9)).toMatchObject([{ seq: 41 }]);
   await opened.broker.checkpoint();
-  const { publicKey } = await loadSigningKey(join(at.state, "signing.key"));
-  const options = await gatherEvidence({ chain: "main", dir: installDir(at.heads, installOf(publicKey)), sources: [] });
-  expect(await keeper.ask({ kind: "verify", options })).toMatchObject({ exit: 0, bad: null });
-  const page = keeper.ask({ kind: "page", chain: "nowhere", from: 1, limit: 1 });
+  const options = await gatherEvidence({ chain: "main", dir: outsideOf(at), sources: [] });
+  expect(await keeper.ask("verify", options)).toMatchObject({ exit: 0, bad: null });
+  const page = keeper.ask("page", "nowhere", 1, 1);
   expect(await page.catch((error: Error) => error.message)).toContain("unable to open");
   await keeper.close();
   await opened.close();
@@ -57,10 +54,7 @@ test("T55 R13 housekeeper: usage catches up from the chain after a restart, and 
     const keeper = start(at);
     again.broker.onDurable(keeper.wake);
     await runCall(again.broker);
-    await until(
-      async () => totals(await keeper.ask({ kind: "usage", query: {} }))[0] === 11 + round,
-      "all calls counted",
-    );
+    await until(async () => totals(await keeper.ask("usage", {}))[0] === 11 + round, "all calls counted");
     await keeper.close();
   }
   await again.close();
@@ -69,12 +63,12 @@ test("T55 R13 housekeeper: usage catches up from the chain after a restart, and 
 test("housekeeper: without metering nothing is counted, and search works", async () => {
   using at = tempState();
   const opened = await openBroker(at);
-  const keeper = start(at, false);
+  const keeper = start(at, { usage: false });
   opened.broker.onDurable(keeper.wake);
   await runCall(opened.broker);
   await until(() => opened.broker.durable() === 2, "durable");
-  expect(await keeper.ask({ kind: "find", query: {} })).toHaveLength(1);
-  expect(await keeper.ask({ kind: "usage", query: {} })).toEqual({ rows: [], cutShort: [] });
+  expect(await keeper.ask("find", {})).toHaveLength(1);
+  expect(await keeper.ask("usage", {})).toEqual({ rows: [], cutShort: [] });
   await keeper.close();
   await opened.close();
 });
@@ -83,7 +77,7 @@ test("D8 housekeeper: the log of mcpgw.db starts over while lists are stored, wi
   using at = tempState();
   const opened = await openBroker(at);
   const state = openState(at.state);
-  const keeper = start(at, false);
+  const keeper = start(at, { usage: false });
   const log = () => statSync(join(at.state, "mcpgw.db-wal")).size;
   const offers = { prompts: [], resources: [], resourceTemplates: [], capabilities: "{}", instructions: null };
   const tools = ["x".repeat(64 << 10)];
@@ -107,11 +101,11 @@ test("R13 T04 housekeeper: where nothing can be stored it finds and counts all t
   const opened = await openBroker(at);
   const complaints: string[] = [];
   const log = { ...silent, warn: (_message: string, facts?: object) => void complaints.push(JSON.stringify(facts)) };
-  const keeper = new HousekeeperClient({ url, stateDir: at.state, main: null, chain: "main", usage: true, log });
+  const keeper = start(at, { log });
   opened.broker.onDurable(keeper.wake);
   await runCall(opened.broker);
   await until(() => opened.broker.durable() === 2, "the first call");
-  expect(totals(await keeper.ask({ kind: "usage", query: {} }))).toEqual([1, 0, 0]);
+  expect(totals(await keeper.ask("usage", {}))).toEqual([1, 0, 0]);
   for (const [file, table] of [
     ["mcpgw.db", "usage_mark"],
     ["index.db", "mark"],
@@ -122,9 +116,9 @@ test("R13 T04 housekeeper: where nothing can be stored it finds and counts all t
   await runCall(opened.broker, { consumer: "b" });
   await until(() => opened.broker.durable() === 4, "the second call");
   keeper.wake(4);
-  expect(await keeper.ask({ kind: "find", query: {} })).toHaveLength(2);
-  expect(totals(await keeper.ask({ kind: "usage", query: {} }))).toEqual([2, 0, 0]);
-  expect(totals(await keeper.ask({ kind: "usage", query: { consumer: "b" } }))).toEqual([1, 0, 0]);
+  expect(await keeper.ask("find", {})).toHaveLength(2);
+  expect(totals(await keeper.ask("usage", {}))).toEqual([2, 0, 0]);
+  expect(totals(await keeper.ask("usage", { consumer: "b" }))).toEqual([1, 0, 0]);
   const from = performance.now();
   await keeper.close();
   expect(performance.now() - from).toBeLessThan(4000);
@@ -143,8 +137,8 @@ test("housekeeper: one that dies is said to have died and started again, and its
   const holder = new Database(index);
   holder.run("PRAGMA journal_mode = WAL");
   holder.run("BEGIN EXCLUSIVE");
-  const keeper = new HousekeeperClient({ url, stateDir: at.state, main: null, chain: "main", usage: true, log });
-  const ask = () => keeper.ask({ kind: "page", chain: "main", from: 2, limit: 9 });
+  const keeper = start(at, { log });
+  const ask = () => keeper.ask("page", "main", 2, 9);
   expect(await ask().catch((error: Error) => error.message)).toBe("the housekeeper died");
   expect(deaths).toHaveLength(1);
   holder.run("COMMIT");
@@ -169,7 +163,7 @@ test("rollup: pages, two marks of different age, and an index of another chain a
   while (rollUpPage(reader, "main", 3000, { usage, index })) pages += 1;
   expect(pages).toBe(2);
   expect([usage.applied("main"), index.mark("main")?.seq]).toEqual([3000, 3000]);
-  expect(totals({ rows: usage.usage({}) })).toEqual([1500, 0, 0]);
+  expect(totals(usage.counted({}))).toEqual([1500, 0, 0]);
   expect(reader.find({ limit: 5000 })).toHaveLength(1500);
   expect(rollUpPage(reader, "main", 3000, { usage, index })).toBe(false);
   for (const part of [reader, usage, index]) part.close();

@@ -1,10 +1,9 @@
 import { expect, test } from "bun:test";
-import { archiveOf } from "../../src/daemon/archive.ts";
 import { pages, records } from "../../src/daemon/handlers/records.ts";
 import { openChain } from "../../src/store/sqlite/chain.ts";
-import { openReader } from "../../src/store/sqlite/reader.ts";
 import { tempState } from "../audit/support.ts";
 import { rowsOf } from "../suites/store.ts";
+import { archiveAt } from "./support.ts";
 
 test("R8 a log longer than a page is read whole, each record once, with what is added meanwhile", async () => {
   using at = tempState();
@@ -18,8 +17,7 @@ test("R8 a log longer than a page is read whole, each record once, with what is 
     );
   const seqs = (from: number, to: number) => Array.from({ length: to - from + 1 }, (_, index) => from + index);
   add(1, 4_100);
-  const reader = openReader(at.state);
-  const archive = archiveOf(reader, () => ({ rows: [], cutShort: [] }));
+  using archive = archiveAt(at);
   const all: number[] = [];
   for await (const { row } of records(archive, ["main"], {})) all.push(row.seq);
   expect(all).toEqual(seqs(1, 4_100));
@@ -29,6 +27,5 @@ test("R8 a log longer than a page is read whole, each record once, with what is 
     later.push(...page.map(({ seq }) => seq));
   }
   expect(later).toEqual(seqs(3_000, 4_102));
-  reader.close();
   store.close();
 });

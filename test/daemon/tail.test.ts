@@ -1,10 +1,9 @@
 import { expect, test } from "bun:test";
 import { setImmediate } from "node:timers/promises";
-import { archiveOf } from "../../src/daemon/archive.ts";
 import { tail } from "../../src/daemon/handlers/tail.ts";
-import { openReader } from "../../src/store/sqlite/reader.ts";
 import { reasonOf } from "../support/failure.ts";
 import { faultyStore, openBroker, runCall, tempState } from "../audit/support.ts";
+import { archiveAt } from "./support.ts";
 
 for (const since of [undefined, 0]) {
   test(`R123 tail${since === undefined ? "" : " --since"} shows what is not durable yet when it begins`, async () => {
@@ -14,8 +13,7 @@ for (const since of [undefined, 0]) {
     await using opened = await openBroker(at, {}, { store: faulty.store, tick: 60_000 });
     const before = await runCall(opened.broker);
     expect(opened.broker.durable()).toBe(0);
-    const reader = openReader(at.state);
-    const archive = archiveOf(reader, () => ({ rows: [], cutShort: [] }));
+    using archive = archiveAt(at);
     const stop = new AbortController();
     const entries = tail(opened.broker, archive, { since }, stop.signal);
     expect((await entries.next()).value).toMatchObject({ call: before.id, type: "call.end" });
@@ -25,7 +23,6 @@ for (const since of [undefined, 0]) {
     expect((await after).value).toMatchObject({ call: second.id, type: "call.end", seq: 4 });
     stop.abort();
     expect((await entries.next()).done).toBe(true);
-    reader.close();
   });
 }
 
@@ -40,8 +37,7 @@ test.each([undefined, 0])(
       { tick: 6e4 },
     );
     const first = await runCall(opened.broker);
-    const reader = openReader(at.state);
-    const archive = archiveOf(reader, () => ({ rows: [], cutShort: [] }));
+    using archive = archiveAt(at);
     const stop = new AbortController();
     const entries = tail(opened.broker, archive, { since }, stop.signal);
     expect((await entries.next()).value).toMatchObject({ call: first.id });
@@ -57,9 +53,25 @@ test.each([undefined, 0])(
     expect((await last).value).toMatchObject({ seq: 1504 });
     stop.abort();
     expect((await entries.next()).done).toBe(true);
-    reader.close();
   },
 );
+
+test("R123 tail shows what follows a record, and of a log that has no such record yet what comes", async () => {
+  using at = tempState();
+  await using opened = await openBroker(at, {}, { tick: 60_000 });
+  const calls = [await runCall(opened.broker), await runCall(opened.broker)];
+  await opened.broker.flush();
+  using archive = archiveAt(at);
+  const stop = new AbortController();
+  const entries = tail(opened.broker, archive, { after: 2, since: 0 }, stop.signal);
+  expect((await entries.next()).value).toMatchObject({ call: calls[1]?.id, seq: 4 });
+  const ahead = tail(opened.broker, archive, { after: 900 }, stop.signal);
+  const next = [entries.next(), ahead.next()];
+  await runCall(opened.broker);
+  await opened.broker.flush();
+  expect((await Promise.all(next)).map(({ value }) => value)).toMatchObject([{ seq: 6 }, { seq: 6 }]);
+  stop.abort();
+});
 
 test("R123 tail ends when its reader leaves, though the disk hangs", async () => {
   using at = tempState();
@@ -68,17 +80,11 @@ test("R123 tail ends when its reader leaves, though the disk hangs", async () =>
   const held = Promise.withResolvers<void>();
   faulty.sync = (real) => held.promise.then(real);
   await runCall(opened.broker);
-  const reader = openReader(at.state);
+  using archive = archiveAt(at);
   const stop = new AbortController();
-  const first = tail(
-    opened.broker,
-    archiveOf(reader, () => ({ rows: [], cutShort: [] })),
-    {},
-    stop.signal,
-  ).next();
+  const first = tail(opened.broker, archive, {}, stop.signal).next();
   stop.abort();
   expect((await first).done).toBe(true);
-  reader.close();
   held.resolve();
 });
 
@@ -87,8 +93,7 @@ test("T50 a reader beyond the most that may follow is refused, though the disk h
   const faulty = faultyStore(at);
   await using opened = await openBroker(at, {}, { store: faulty.store, tick: 60_000 });
   const held = Promise.withResolvers<void>();
-  const reader = openReader(at.state);
-  const archive = archiveOf(reader, () => ({ rows: [], cutShort: [] }));
+  using archive = archiveAt(at);
   const stops = Array.from({ length: 64 }, () => new AbortController());
   const first = stops.map(({ signal }) => tail(opened.broker, archive, {}, signal).next());
   faulty.sync = (real) => held.promise.then(real);
@@ -101,15 +106,13 @@ test("T50 a reader beyond the most that may follow is refused, though the disk h
     first.map(() => expect.objectContaining({ type: "call.end" })),
   );
   for (const stop of stops) stop.abort();
-  reader.close();
 });
 
 test("T50 a reader whose past cannot be read gives its place back", async () => {
   using at = tempState();
   await using opened = await openBroker(at, {}, { tick: 60_000 });
   const before = await runCall(opened.broker);
-  const reader = openReader(at.state);
-  const archive = archiveOf(reader, () => ({ rows: [], cutShort: [] }));
+  using archive = archiveAt(at);
   const broken = { ...archive, page: () => Promise.reject(new Error("unreadable")) };
   const { signal } = new AbortController();
   for (let i = 0; i < 65; i += 1) {
@@ -118,7 +121,6 @@ test("T50 a reader whose past cannot be read gives its place back", async () => 
   const entries = tail(opened.broker, archive, { since: 0 }, signal);
   expect((await entries.next()).value).toMatchObject({ call: before.id });
   await entries.return(undefined);
-  reader.close();
 });
 
 test("T50 a reader of what comes is told how many records it was too slow for", async () => {
@@ -126,8 +128,7 @@ test("T50 a reader of what comes is told how many records it was too slow for", 
   await using opened = await openBroker(at, { checkpointEvery: { interval: 3_600_000, records: 1e6 } }, { tick: 6e4 });
   await runCall(opened.broker);
   await opened.broker.flush();
-  const reader = openReader(at.state);
-  const archive = archiveOf(reader, () => ({ rows: [], cutShort: [] }));
+  using archive = archiveAt(at);
   const stop = new AbortController();
   const entries = tail(opened.broker, archive, {}, stop.signal);
   const first = entries.next();
@@ -142,7 +143,6 @@ test("T50 a reader of what comes is told how many records it was too slow for", 
     { gap: 500 },
   ]);
   stop.abort();
-  reader.close();
 });
 
 test("R123 tail begins with the first record that was not durable, and shows no later one before it is", async () => {
@@ -153,8 +153,7 @@ test("R123 tail begins with the first record that was not durable, and shows no 
   await note(1);
   await opened.broker.flush();
   await note(2);
-  const reader = openReader(at.state);
-  const archive = archiveOf(reader, () => ({ rows: [], cutShort: [] }));
+  using archive = archiveAt(at);
   const stop = new AbortController();
   const entries = tail(opened.broker, archive, {}, stop.signal);
   expect((await entries.next()).value).toMatchObject({ seq: 2 });
@@ -165,5 +164,4 @@ test("R123 tail begins with the first record that was not durable, and shows no 
   await opened.broker.flush();
   expect(await durable).toEqual([expect.objectContaining({ seq: 3 }), 3]);
   stop.abort();
-  reader.close();
 });

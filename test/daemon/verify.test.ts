@@ -2,11 +2,10 @@ import { expect, test } from "bun:test";
 import { copyFileSync, readdirSync, rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { loadSigningKey } from "../../src/audit/open.ts";
-import { archiveOf } from "../../src/daemon/archive.ts";
 import { verifyChains } from "../../src/daemon/handlers/verify.ts";
-import { openReader } from "../../src/store/sqlite/reader.ts";
-import { openBroker, runCall, tempState } from "../audit/support.ts";
+import { openBroker, outsideOf, runCall, tempState } from "../audit/support.ts";
 import { free, hang } from "../support/hang.ts";
+import { archiveAt } from "./support.ts";
 
 // All chains of an installation, also those of which only the evidence is left.
 
@@ -20,25 +19,19 @@ async function twoChains() {
     await runCall(opened.broker);
     await opened.close();
   }
-  const [install = ""] = readdirSync(at.heads);
   return {
     file,
-    outside: join(at.heads, install),
+    outside: outsideOf(at),
     lose(dir: string, ...names: RegExp[]) {
       for (const name of readdirSync(dir)) if (names.some((form) => form.test(name))) rmSync(join(dir, name));
     },
     audit: join(at.state, "audit"),
     async verify(checkpoints: string[], texts: { source: string; text: string }[] = []) {
-      const reader = openReader(at.state);
-      const archive = archiveOf(reader, () => ({ rows: [], cutShort: [] }));
-      try {
-        const against = { checkpoints: texts, pubkey: undefined };
-        const { exit, chains } = await verifyChains({ archive, publicKey, heads: at.heads, checkpoints }, against);
-        const bad = chains.map(({ chain, bad: found }) => [chain, found?.kind ?? null]);
-        return { exit, bad, notes: chains.map(({ notes }) => notes) };
-      } finally {
-        reader.close();
-      }
+      using archive = archiveAt(at);
+      const against = { checkpoints: texts, pubkey: undefined };
+      const { exit, chains } = await verifyChains({ archive, publicKey, heads: at.heads, checkpoints }, against);
+      const bad = chains.map(({ chain, bad: found }) => [chain, found?.kind ?? null]);
+      return { exit, bad, notes: chains.map(({ notes }) => notes) };
     },
     [Symbol.dispose]: at[Symbol.dispose],
   };

@@ -202,7 +202,7 @@ test.each(takes)(
   },
 );
 
-test("a reload that renames a tool lets a call of it that waits finish under the new name", async () => {
+test("a reload that renames a tool lets a call of it that waits finish under the new name, and under the old one ends it", async () => {
   await using daemon = await start(config);
   const key = await daemon.place.key("agent");
   const rename = async (ask: string): Promise<void> => {
@@ -213,14 +213,20 @@ test("a reload that renames a tool lets a call of it that waits finish under the
     const { body, headers } = modern("tools/call", params, declares);
     return daemon.post(body, { key, headers, path: "/mcp/desk" });
   };
-  await rename("before");
-  const round = pick((await send({ ...call, name: "before" })).json, "result") as Round;
-  await rename("after");
-  const retry = answers(round);
-  expect(pick((await send({ ...retry, name: "before" })).json, "error.message")).toContain("Unknown tool");
+  const wait = async (): Promise<Record<string, unknown>> => {
+    await rename("before");
+    const round = pick((await send({ ...call, name: "before" })).json, "result") as Round;
+    await rename("after");
+    return answers(round);
+  };
+  const retry = await wait();
   const other = await send({ ...retry, name: "old__echo" });
   expect(pick(other.json, "error.message")).toContain("was not given to you for this request");
   expect(resultOf((await send({ ...retry, name: "after" })).json)).toEqual({ result: accept });
+  const refused = pick((await send({ ...(await wait()), name: "before" })).json, "error.message");
+  expect(refused).toMatch(/Unknown tool.* The call was ended .* may have run: check/);
+  const said = () => daemon.place.heard("old").map((message) => pick(message, "method"));
+  await until(() => said().includes("notifications/cancelled"), "the server to hear of it");
 });
 
 async function listen(daemon: Daemon, key: string, notifications: Record<string, unknown>, meta = {}) {

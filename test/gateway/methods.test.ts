@@ -48,8 +48,8 @@ describe("the table of methods", () => {
 
   test("a list waits for what only some clients are shown no longer than its caller does, and asks only their servers", async () => {
     const asked = Promise.withResolvers<(server: string) => boolean>();
-    const listConditional: Options["listConditional"] = (_, of) => (asked.resolve(of), new Promise(() => {}));
-    const { gw } = harness({ servers: { ...servers, other: {} }, scopes: { crm: ["crm"] }, listConditional });
+    const learnTools: Options["learnTools"] = (_, of) => (asked.resolve(of), new Promise(() => {}));
+    const { gw } = harness({ servers: { ...servers, other: {} }, scopes: { crm: ["crm"] }, learnTools });
     const controller = new AbortController();
     const listing = send(gw, "tools/list", {}, { capabilities: { roots: {} }, scope: "crm", controller });
     expect(["crm", "other"].map(await asked.promise)).toEqual([true, false]);
@@ -59,8 +59,8 @@ describe("the table of methods", () => {
 
   test("a list asks no server that its caller has no access to", async () => {
     let mayUse: ((server: string) => boolean) | null = null;
-    const listConditional: Options["listConditional"] = (_, of) => ((mayUse = of), null);
-    const { gw } = harness({ servers: { ...servers, other: {} }, listConditional });
+    const learnTools: Options["learnTools"] = (_, of) => ((mayUse = of), null);
+    const { gw } = harness({ servers: { ...servers, other: {} }, learnTools });
     Object.assign(gw.catalog, { reaches: (_who: unknown, _source: unknown, server: string) => server === "crm" });
     await send(gw, "tools/list", {}, { capabilities: { roots: {} } });
     expect(["crm", "other"].map((server) => mayUse?.(server))).toEqual([true, false]);

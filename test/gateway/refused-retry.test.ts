@@ -1,7 +1,8 @@
 import { describe, expect, test } from "bun:test";
+import type { Call, Reply } from "../../src/core/call.ts";
 import type { Gateway } from "../../src/gateway/gateway.ts";
 import { makeTool } from "../support/call.ts";
-import { asksAndWorks, asksMeanwhile, call, form, retry, type Round, textOf } from "./ask.ts";
+import { asksAndWorks, asksMeanwhile, call, form, never, retry, type Round, textOf } from "./ask.ts";
 import { allowsNothing, type Asking, bob, harness, type Harness, type Options, send, types } from "./support.ts";
 
 // A waiting call whose caller may not make it any more: nobody can come back to it.
@@ -19,6 +20,19 @@ const servers: NonNullable<Options["servers"]> = {
 const forbidding = ({ gw }: Harness): Gateway => ({ ...gw, policy: allowsNothing });
 const without = (h: Harness): Gateway => {
   const gw: Gateway = { ...h.gw, catalog: harness({ servers: {} }).gw.catalog, inForce: () => gw };
+  return gw;
+};
+
+/** A reload after which crm__get is crm__fetch. */
+const renaming = (h: Harness): Gateway => {
+  const { catalog } = h.gw;
+  const was = (name: unknown): unknown => (name === "crm__fetch" ? "crm__get" : name === "crm__get" ? "" : name);
+  const renamed: Gateway["catalog"] = {
+    ...catalog,
+    offers: (kind, name, scope, who) => catalog.offers(kind, was(name), scope, who),
+    resolve: (asking, who, kind, name) => catalog.resolve(asking, who, kind, was(name)),
+  };
+  const gw: Gateway = { ...h.gw, catalog: renamed, inForce: () => gw };
   return gw;
 };
 
@@ -48,6 +62,22 @@ describe.each(reloads)("a reload that %s", (_what, later) => {
   });
 });
 
+test("a reload that renames its tool ends a call with its retry under the old name, and not with one under the new", async () => {
+  const asksTwice = async (running: Call): Promise<Reply> => {
+    await running.input?.(form, never);
+    return asksAndWorks(running);
+  };
+  const h = harness({ script: asksTwice });
+  const first = (await send(h.gw, "tools/call", call, declares)).result;
+  const later = { ...h, gw: renaming(h) };
+  const under = (name: string, round: unknown) => retry(later, round, accept, declares, { ...call, name });
+  const second = (await under("crm__fetch", first)).result;
+  expect([second["resultType"], h.gw.parking.size]).toEqual(["input_required", 1]);
+  const { error } = await under("crm__get", second);
+  expect(error.message).toMatch(/^Unknown tool[^.]*\. The call was ended while .* may have run: check/);
+  expect([types(h.records).slice(-2), h.gw.parking.size]).toEqual([["call.end", "call.refused"], 0]);
+});
+
 test("a rule over its arguments ends a call with its retry, and is named", async () => {
   const when = { "args.a": { eq: 1 } };
   const rules = { reader: [{ id: "no-ones", when, action: "deny" }, { action: "allow" }] };
@@ -65,6 +95,7 @@ describe("a refused request", () => {
     ["with other arguments", { arguments: { a: 2 } }, declares],
     ["of another tool", { name: "crm__set" }, declares],
     ["of a tool that there is not, while there is its own", { name: "crm__nothing" }, declares, ({ gw }) => gw],
+    ["of a tool that there is not, while its own has another name", { name: "crm__nothing" }, declares, renaming],
     ["of another method", {}, declares, forbidding, "prompts/get"],
     ["of the other era", {}, { ...declares, era: "legacy" }],
     ["with a state that was not given out", { requestState: "forged" }, declares, without],

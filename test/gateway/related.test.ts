@@ -21,7 +21,7 @@ describe("related messages and the end of a call", () => {
       const log = '{"jsonrpc":"2.0","method":"notifications/message","params":{"level":"info","data":1.10}}';
       const { gw, records } = harness({
         script: async (running) => {
-          running.emit?.(progressNotification(running.inbound.progressToken ?? "?", { progress: 1 }));
+          running.emit?.(progressNotification(running.inbound.progressToken ?? "?", '{"progress":1}'));
           running.emit?.(log);
           if (running.inbound.params.arguments === undefined) return ok('{"content":[]}', to);
           controller.abort();
@@ -60,7 +60,7 @@ describe("related messages and the end of a call", () => {
       script: async (running) => {
         await running.input?.(form, never);
         await go.promise;
-        running.emit?.(progressNotification(running.inbound.progressToken ?? "?", { progress: 1 }));
+        running.emit?.(progressNotification(running.inbound.progressToken ?? "?", '{"progress":1}'));
         running.emit?.('{"jsonrpc":"2.0","method":"notifications/message","params":{}}');
         running.emit?.('{"jsonrpc":"2.0","method":"acme/said","params":{}}');
         return ok();

@@ -41,7 +41,9 @@ export type Options = {
   readonly scopes?: Record<string, readonly string[]>;
   /** Set if no server sends the states of its tasks. */
   readonly silent?: boolean;
-  readonly listConditional?: Upstreams["listConditional"];
+  readonly learnTools?: Upstreams["learnTools"];
+  /** Servers at which no caller has an instance of its own. */
+  readonly shared?: readonly string[];
 };
 
 export const alice = principal("key:alice", ["reader"]);
@@ -89,7 +91,7 @@ export function harness(options: Options = {}) {
   const notifier = notifierOf();
   const upstreams: Upstreams = {
     ...quietUpstreams,
-    ...(options.listConditional && { listConditional: options.listConditional }),
+    ...(options.learnTools && { learnTools: options.learnTools }),
     async send(call, route, request) {
       sent.push({ call, request, route });
       return (options.script ?? (() => ok()))(call, request, route);
@@ -105,6 +107,11 @@ export function harness(options: Options = {}) {
       return Promise.resolve({ taskIds: new Set(watch.taskIds), end: () => void followed.delete(watch) });
     },
     tell: ({ who }, method) => void told.push(`${who.id} ${method}`),
+    hears: (_call, server) => !options.shared?.includes(server),
+    async notify(call, route, request) {
+      if (route.server === "down") throw new Failure("upstream-down", "It is down.");
+      sent.push({ call, request, route });
+    },
     onNotice(listener) {
       notices.add(listener);
       return () => void notices.delete(listener);
@@ -244,6 +251,7 @@ function catalogOf(listings: readonly Listing[], policy: Policy, scopes: Record<
     admits,
     find: (canonical) => routes.find((route) => route.canonical === canonical) ?? null,
     list: (_call, who, list) => JSON.stringify({ [list]: shown(who, list).map(({ wire }) => ({ name: wire })) }),
+    isApart: () => false,
     shown: (who, _source, _scope, list) => JSON.stringify(shown(who, list).map(({ wire }) => wire)),
     routeTo: (kind, server, name) => ({ ...common(kind, server, name), wire: name }),
     locate: () => [],

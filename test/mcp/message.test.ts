@@ -97,6 +97,7 @@ test("the outline points at what was written", () => {
 test.each([
   ['{"jsonrpc":"2.0","method":"notifications/cancelled","params":{"reason":"x","requestId":7}}', "7"],
   ['{"params":{"requestId":"\\u0041"},"method":"notifications/cancelled"}', '"\\u0041"'],
+  ['{"method":"notifications\\/cancelled","params":{"requestId":7}}', "7"],
   ['{"method":"notifications/cancelled","params":{}}', null],
   ['{"method":"notifications/cancelled"}', null],
   ['{"method":"tools/call","params":{"requestId":7}}', null],

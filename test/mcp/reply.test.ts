@@ -306,7 +306,7 @@ test("progress goes out under the caller's token", () => {
   expect(progressNotification('"mine"', params)).toBe(
     '{"jsonrpc":"2.0","method":"notifications/progress","params":{"progressToken":"mine","progress":1.10,"total":3}}',
   );
-  expect(progressNotification("1.0", { progress: 2 })).toBe(
+  expect(progressNotification("1.0", '{"progress":2}')).toBe(
     '{"jsonrpc":"2.0","method":"notifications/progress","params":{"progress":2,"progressToken":1.0}}',
   );
 });

@@ -7,7 +7,7 @@ import { inputMethods } from "../../src/core/inbound.ts";
 import type { Source } from "../../src/core/principal.ts";
 import { examine } from "../../src/policy/findings.ts";
 import { rulesOptions } from "../../src/policy/options.ts";
-import { loopback, makeCall, makeRoute } from "../support/call.ts";
+import { loopback, makeCall, makeRoute, remote } from "../support/call.ts";
 import { failureOf } from "../support/failure.ts";
 import { policyOf, type Rule } from "../support/policy.ts";
 import { principal } from "../support/principal.ts";
@@ -152,7 +152,6 @@ test("judge says what decide would, without a call", () => {
 });
 
 describe("input: what servers ask of callers", () => {
-  const remote: Source = { transport: "http", ip: "192.0.2.1", loopback: false, forwarded: false };
   const rules = [
     { id: "safe", input: "elicitation/*", server: "crm", priority: 1, action: "allow" },
     { id: "no-sampling", input: "sampling/*", action: "deny", reason: "no model of ours" },
@@ -198,6 +197,7 @@ describe("input: what servers ask of callers", () => {
       { id: "typo", input: "elicit/*", action: "deny" },
       { id: "all", input: "*", action: "deny" },
       { id: "late", input: "roots/list", action: "deny" },
+      { id: "extension", input: "com.acme/*", action: "deny", priority: 5 },
       { id: "gone", input: "roots/list", server: "gone", action: "deny", priority: 9 },
       { id: "prompts", prompt: "nowhere:*", action: "deny" },
       { id: "globs", tool: "cr?:*", action: "deny" },
@@ -206,11 +206,11 @@ describe("input: what servers ask of callers", () => {
     expect(warnings.map(({ path, message }) => [formatPath(path), message])).toEqual([
       [
         "rules[0].input",
-        "never matches: what servers ask is elicitation/create, sampling/createMessage, roots/list, never elicit/*",
+        "matches at most methods of extensions: what else servers ask is elicitation/create, sampling/createMessage, roots/list, never elicit/*",
       ],
       ["rules[2]", "never matches: rule all comes first and matches the same"],
-      ["rules[4].prompt", 'there is no server "nowhere": this rule never matches'],
-      ["rules[3].server", 'there is no server "gone": this rule never matches'],
+      ["rules[5].prompt", 'there is no server "nowhere": this rule never matches'],
+      ["rules[4].server", 'there is no server "gone": this rule never matches'],
     ]);
   });
 });

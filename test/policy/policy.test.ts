@@ -2,8 +2,8 @@ import { describe, expect, test } from "bun:test";
 import { examine } from "../../src/policy/findings.ts";
 import { createPolicy, PolicyError } from "../../src/policy/index.ts";
 import { policiesOptions } from "../../src/policy/options.ts";
-import type { Source } from "../../src/core/principal.ts";
-import { makeCall, makeRoute, makeTool } from "../support/call.ts";
+import type { Capability } from "../../src/core/ports.ts";
+import { makeCall, makeRoute, makeTool, remote } from "../support/call.ts";
 import { failureOf } from "../support/failure.ts";
 import { ask, type Asked, policyOf, type Rule } from "../support/policy.ts";
 import { principal } from "../support/principal.ts";
@@ -154,8 +154,6 @@ test("what is judged names the rule that denies it, with arguments and without",
 const own = { "args.customerId": { eq: "${principal.consumerId}" } };
 const me = principal("key:k1");
 
-const remote: Source = { transport: "http", ip: "192.0.2.1", loopback: false, forwarded: false };
-
 describe("source and server", () => {
   const local = policyOf([], { reader: [{ when: { "source.loopback": { eq: true } }, action: "allow" }] });
   test("conditions on the source hold for lists as for calls", () => {
@@ -230,7 +228,7 @@ test("S11: what a tool says of itself decides nothing", () => {
 test("permits: conditions on the source are decided as for calls", () => {
   const rule = { server: "mcpgw", action: "allow", when: { "source.loopback": { eq: true } } };
   const policy = policyOf([], { reader: [rule] });
-  const may = (loopback: boolean) => policy.permits(principal(), "mcpgw:audit_all", { ...remote, loopback });
+  const may = (loopback: boolean) => policy.permits(principal(), "audit_all", { ...remote, loopback });
   expect([may(true), may(false)]).toEqual([true, false]);
 });
 
@@ -241,17 +239,9 @@ test("permits: capabilities of the gateway are tools of server mcpgw", () => {
     all: [allowAll],
   };
   const policy = policyOf([], rules);
-  const can = (role: string, capability: string) => policy.permits(principal("key:a", [role]), capability, remote);
-  expect([can("reader", "mcpgw:metrics"), can("reader", "mcpgw:status"), can("admin", "mcpgw:status")]).toEqual([
-    true,
-    false,
-    true,
-  ]);
-  expect([can("all", "mcpgw:metrics"), can("admin", "metrics"), can("admin", "crm:metrics")]).toEqual([
-    false,
-    false,
-    false,
-  ]);
+  const can = (role: string, capability: Capability) => policy.permits(principal("key:a", [role]), capability, remote);
+  expect([can("reader", "metrics"), can("reader", "status"), can("admin", "status")]).toEqual([true, false, true]);
+  expect(can("all", "metrics")).toBe(false);
 });
 
 const mistakes: [what: string, rules: Rule[], message: string][] = [

@@ -1,19 +1,13 @@
 import { expect, test } from "bun:test";
 import { join } from "node:path";
-import { ended } from "../support/processes.ts";
+import { capture } from "../../scripts/lib/capture.ts";
 
 const unit = join(import.meta.dir, "../../scripts/deploy/mcpgw.service");
 const analyze = Bun.which("systemd-analyze");
 
 async function run(...args: string[]): Promise<string> {
-  const child = Bun.spawn([analyze ?? "", ...args], {
-    stdin: "ignore",
-    stdout: "pipe",
-    stderr: "pipe",
-    env: { ...process.env, SYSTEMD_PAGER: "" },
-  });
-  const { stdout, stderr } = await ended(child);
-  return stdout + stderr;
+  const { out, err } = await capture([analyze ?? "", ...args], { env: { ...process.env, SYSTEMD_PAGER: "" } });
+  return out + err;
 }
 
 test.skipIf(analyze === null)("T59: the unit's exposure is 3.2 at most (needs systemd-analyze)", async () => {

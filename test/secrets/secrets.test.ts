@@ -1,6 +1,6 @@
 import { afterAll, expect, test } from "bun:test";
 import { writeFileSync } from "node:fs";
-import { createSecrets, SecretError } from "../../src/secrets/index.ts";
+import { createResolver, SecretError } from "../../src/secrets/index.ts";
 import { TempDir } from "../support/temp-dir.ts";
 
 const temp = new TempDir();
@@ -10,7 +10,7 @@ writeFileSync(temp.path("big"), "x".repeat(70_000));
 writeFileSync(temp.path("binary"), "a\0b");
 
 const env = { TOKEN: "env-secret-1", PORT: "8080", PIN: "493817", EMPTY: "", NESTED: "${TOKEN}" };
-const secrets = createSecrets({ env, credentialsDirectory: temp.dir, directory: temp.dir });
+const resolve = createResolver({ env, credentialsDirectory: temp.dir, directory: temp.dir });
 
 const rows: [text: string, value: string, secrets: string[]][] = [
   ["plain", "plain", []],
@@ -32,7 +32,7 @@ const rows: [text: string, value: string, secrets: string[]][] = [
 ];
 
 test.each(rows)("R17: %p becomes %p", (text, value, known) => {
-  expect(secrets.resolve(text)).toEqual({ value, secrets: known });
+  expect(resolve(text)).toEqual({ value, secrets: known });
 });
 
 test.each([
@@ -47,10 +47,10 @@ test.each([
   ["${}", "no reference"],
   ["${TOKEN", "closing brace"],
 ])("R17: %p is refused", (text, message) => {
-  expect(() => secrets.resolve(text)).toThrow(SecretError);
-  expect(() => secrets.resolve(text)).toThrow(message);
+  expect(() => resolve(text)).toThrow(SecretError);
+  expect(() => resolve(text)).toThrow(message);
 });
 
 test("R17: outside of a unit a credential says what to do", () => {
-  expect(() => createSecrets({ env: {} }).resolve("${credential:db}")).toThrow("LoadCredential=db");
+  expect(() => createResolver({ env: {}, directory: temp.dir })("${credential:db}")).toThrow("LoadCredential=db");
 });

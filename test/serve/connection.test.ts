@@ -1,10 +1,8 @@
 import { describe, expect, test } from "bun:test";
-import { onAbort } from "../../src/core/cancel.ts";
 import type { Call, Reply } from "../../src/core/call.ts";
 import { Failure } from "../../src/core/failure.ts";
 import type { Audit } from "../../src/core/ports.ts";
-import { McpConnection } from "../../src/serve/connection.ts";
-import { Door, said } from "../support/front-door.ts";
+import { Door, hang, said } from "../support/front-door.ts";
 import { Seen } from "../support/seen.ts";
 import { until } from "../support/until.ts";
 import { initialize, modern, pick, request, toolCall } from "../support/wire.ts";
@@ -18,15 +16,7 @@ const note = '{"jsonrpc":"2.0","method":"notifications/message","params":{"level
 function pipe(behave: (call: Call) => Promise<Reply> | Reply = () => said("hello")) {
   const door = new Door(behave);
   const seen = new Seen<unknown>();
-  const connection = new McpConnection({
-    current: () => door.gw,
-    running: door.running,
-    traffic: door.traffic,
-    source: { transport: "stdio", ip: null, loopback: true, forwarded: false },
-    credentials: [],
-    vouched: door.who("alice"),
-    send: (message) => seen.push(JSON.parse(message)),
-  });
+  const connection = door.connection((message) => seen.push(message));
   const receive = (message: unknown): Promise<void> =>
     connection.receive(typeof message === "string" ? message : JSON.stringify(message));
   const open = (revision = "2025-11-25") => receive(initialize(revision));
@@ -37,10 +27,6 @@ function pipe(behave: (call: Call) => Promise<Reply> | Reply = () => said("hello
   };
   return { door, sent: seen.all, connection, receive, open, got, [Symbol.asyncDispose]: dispose };
 }
-
-/** A tool that runs until its call is cancelled. */
-const hang = (call: Call): Promise<Reply> =>
-  new Promise((_, reject) => onAbort(call.controller.signal, () => reject(new Failure("cancelled", "Cancelled."))));
 
 /** A tool that asks its caller and returns the answer. */
 const answered = async (call: Call): Promise<Reply> =>

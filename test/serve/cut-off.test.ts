@@ -1,18 +1,13 @@
 import { describe, expect, test } from "bun:test";
 import { onAbort } from "../../src/core/cancel.ts";
-import type { Call, Reply } from "../../src/core/call.ts";
+import type { Reply } from "../../src/core/call.ts";
 import { Failure } from "../../src/core/failure.ts";
-import { McpConnection } from "../../src/serve/connection.ts";
-import { Door, said } from "../support/front-door.ts";
+import { Door, hang, said } from "../support/front-door.ts";
 import { heldPair, heldSocket } from "../support/held.ts";
 import { until } from "../support/until.ts";
 import { initialize, modern, pick, request, textOf, toolCall, v2025 } from "../support/wire.ts";
 
 // Calls that end before their server has answered, and not because their caller wants it: each is told so.
-
-/** A tool that runs until its call is cut off. */
-const hang = (call: Call): Promise<Reply> =>
-  new Promise((_, reject) => onAbort(call.controller.signal, () => reject(new Failure("cancelled", "Cancelled."))));
 
 const stopping = "The gateway is stopping. The call may have run: check before you repeat it.";
 
@@ -109,15 +104,7 @@ test("SEMANTICS 2: a call whose caller could be asked in rounds is told as well"
 test("SEMANTICS 2: on a connection of its own a client is told as well", async () => {
   await using door = new Door(hang);
   const sent: unknown[] = [];
-  const connection = new McpConnection({
-    current: () => door.gw,
-    running: door.running,
-    traffic: door.traffic,
-    source: { transport: "stdio", ip: null, loopback: true, forwarded: false },
-    credentials: [],
-    vouched: door.who("alice"),
-    send: (message) => void sent.push(JSON.parse(message)),
-  });
+  const connection = door.connection((message) => void sent.push(message));
   await connection.receive(JSON.stringify(initialize()));
   const call = connection.receive(JSON.stringify(toolCall("echo", {}, "hung")));
   await until(() => door.running.size === 1, "the call runs");

@@ -1,9 +1,7 @@
 import { describe, expect, test } from "bun:test";
-import { onAbort } from "../../src/core/cancel.ts";
-import { Failure } from "../../src/core/failure.ts";
 import { ConnectionSlots } from "../../src/serve/connection-slots.ts";
 import { Running } from "../../src/serve/running.ts";
-import { Door, said } from "../support/front-door.ts";
+import { Door, hang, said } from "../support/front-door.ts";
 import { heldPair, heldSocket } from "../support/held.ts";
 import { until } from "../support/until.ts";
 import { initialize, pick, request, toolCall } from "../support/wire.ts";
@@ -94,6 +92,10 @@ describe("the old HTTP+SSE pair", () => {
     await using door = play();
     expect((await door.request("GET", { path: "/sse", headers: { accept: "application/json" } })).status).toBe(400);
     expect((await door.request("GET", { path: "/sse/" })).status).toBe(200);
+    for (const accept of ["Text/Event-Stream", "text/*"]) {
+      expect((await door.request("GET", { path: "/sse", headers: { accept } })).status).toBe(200);
+      expect((await door.post(request("ping"), { headers: { accept } })).status).toBe(200);
+    }
     expect((await door.request("POST", { path: "/sse" })).status).toBe(405);
   });
 });
@@ -163,9 +165,9 @@ describe("R98: WebSockets", () => {
   test("T22: a frame far over limits.body is on record, and so is what it did to the calls on its socket", async () => {
     const called = Promise.withResolvers<void>();
     await using door = new Door(
-      ({ controller: { signal } }) => {
+      (call) => {
         called.resolve();
-        return new Promise((_, reject) => onAbort(signal, () => reject(new Failure("cancelled", "It was cancelled."))));
+        return hang(call);
       },
       { body: 1000 },
     );
@@ -194,9 +196,9 @@ describe("R98: WebSockets", () => {
     ["whose connection breaks", (ws) => ws.terminate()],
   ] as [string, (ws: WebSocket) => void][])("T22: a client %s has only left", async (_who, leave) => {
     const called = Promise.withResolvers<void>();
-    await using door = new Door(({ controller: { signal } }) => {
+    await using door = new Door((call) => {
       called.resolve();
-      return new Promise((_, reject) => onAbort(signal, () => reject(new Failure("cancelled", "It was cancelled."))));
+      return hang(call);
     });
     const { ws, opened } = socket(door, "/ws");
     await opened;

@@ -27,12 +27,16 @@ function sessionOf(owner: string, id: string, logLevel: LogLevel | null = null) 
 function fixture() {
   const lists: Record<string, string> = { tools: "1", prompts: "1", resources: "1" };
   let looked = 0;
-  const shown: Shown = (who, _source, { scope }, list) => {
-    looked++;
-    return `${lists[list]} ${who.id === "key:blind" ? "" : lists[`${list}+`]} ${scope}`;
-  };
   const toolsets: Record<string, string[]> = { kit: ["git", "crm"], other: ["crm"] };
-  const notifier = new Notifier(shown, (scope) => new Set(toolsets[scope]));
+  const shown: Shown = {
+    shown: (who, _source, scope, list, session) => {
+      looked++;
+      return `${lists[list]} ${who.id === "key:blind" ? "" : lists[`${list}+`]} ${scope} ${lists[`${list} ${session}`]}`;
+    },
+    isApart: (session) => `tools ${session}` in lists,
+    servers: (scope) => new Set(scope === null ? [] : toolsets[scope]),
+  };
+  const notifier = new Notifier(() => shown);
   const told: string[] = [];
   const away = new Set<string>();
   const join = (id: string, wants: Partial<Wants> = {}, session?: ClientSession, who = principal(id)) =>
@@ -240,6 +244,18 @@ describe("what servers say outside any exchange", () => {
     join("key:a", {}, session);
     jest.advanceTimersByTime(300);
     expect(told).toEqual(["a1 notifications/tools/list_changed"]);
+  });
+
+  test("a session that is shown something of its own is told of its changes alone", () => {
+    const { notifier, lists, told, join } = fixture();
+    join("key:a", {}, sessionOf("key:a", "a1"));
+    join("key:a", {}, sessionOf("key:a", "a2"));
+    for (const own of ["1", "2"]) {
+      lists["tools a1"] = own;
+      notifier.changed();
+      jest.advanceTimersByTime(300);
+    }
+    expect(told).toEqual(Array(2).fill("a1 notifications/tools/list_changed"));
   });
 
   test("one session can be told alone", () => {

@@ -10,7 +10,7 @@ const opening = { revision: "2025-06-18" } as const;
 /** The client's end of an open stream. */
 const reader = (close = (): void => {}): Reader => ({ write: () => {}, close });
 
-function fixture(limits: SessionLimits = { total: 100, perOwner: 10, idle: 1_000, perMinute: Infinity }) {
+function fixture(limits: Partial<SessionLimits> = { total: 100, perOwner: 10, idle: 1_000, perMinute: Infinity }) {
   const clock = stillClock();
   const ended: [string, SessionEnd][] = [];
   const sessions = new Sessions({ clock, limits, onEnd: (session, why) => ended.push([session.id, why]) });
@@ -79,12 +79,12 @@ describe("sessions", () => {
     const { sessions, ended, clock } = fixture({ total: 100, perOwner: 3, idle: 60_000 });
     const who = principal();
     const [calling, streaming, idle] = [1, 2, 3].map(() => sessions.open(who, opening));
-    calling?.began("1", new AbortController());
+    calling?.calls.began("1", new AbortController());
     streaming?.listen(reader());
     clock.advance(10_000);
     const next = sessions.open(who, opening);
     expect(ended).toEqual([[idle?.id ?? "", "replaced"]]);
-    next.began("2", new AbortController());
+    next.calls.began("2", new AbortController());
     sessions.open(who, opening);
     expect(ended[1]).toEqual([calling?.id ?? "", "replaced"]);
   });
@@ -107,7 +107,7 @@ describe("sessions", () => {
     const { sessions, ended } = fixture({ total: 100, perOwner: 50, idle: 60_000 });
     const who = principal();
     const calling = sessions.open(who, opening);
-    calling.began("1", new AbortController());
+    calling.calls.began("1", new AbortController());
     for (let i = 0; i < 200; i++) sessions.open(who, opening);
     expect(ended.length).toBe(151);
     expect(ended.map(([id]) => id)).not.toContain(calling.id);
@@ -138,13 +138,13 @@ describe("sessions", () => {
     const used = sessions.open(who, opening);
     const call = new AbortController();
     streaming.listen(reader());
-    const begun = calling.began("1", call);
+    const begun = calling.calls.began("1", call);
     clock.advance(900);
     sessions.find(used.id, used.owner, null);
     clock.advance(200);
     sessions.sweep();
     expect(ended).toEqual([[idle.id, "idle"]]);
-    calling.finished(begun);
+    calling.calls.finished(begun);
     sessions.sweep();
     expect(ended).toHaveLength(2);
     expect(sessions.size).toBe(2);
@@ -178,7 +178,7 @@ describe("sessions", () => {
     let unsubscribed = false;
     const call = new AbortController();
     session.listen(reader(() => void (closed = true)));
-    session.began("1", call);
+    session.calls.began("1", call);
     session.keepSubscription("file:///a", () => void (unsubscribed = true));
     const asked = session.ask({ method: "roots/list", params: "{}" }, new AbortController().signal, () => {});
     who.revoke();
@@ -239,7 +239,7 @@ describe("sessions", () => {
       const { sessions } = fixture();
       const session = sessions.open(principal(), opening);
       const running = new Cancel();
-      session.began("1", running);
+      session.calls.began("1", running);
       sessions.end(session, why);
       return [running.aborted, running.reason];
     });

@@ -1,8 +1,16 @@
 import { expect, test } from "bun:test";
-import type { AuditReader, AuditStore, StoredKey, UsageRow, UsageStore } from "../../src/core/store.ts";
+import type {
+  AuditReader,
+  AuditStore,
+  KeyStore,
+  ListStore,
+  UsageQuery,
+  UsageRow,
+  UsageStore,
+} from "../../src/core/store.ts";
 import { leafOf } from "../../src/audit/chain.ts";
 import { createEncoder, type Fields } from "../../src/audit/record.ts";
-import type { KeyStore, ListStore } from "../../src/core/store.ts";
+import { storedKey } from "../support/key-store.ts";
 
 /** One backend, opened on a place of its own; `reopen` closes everything and opens it again. */
 export type Backend = {
@@ -25,19 +33,7 @@ export function rowsOf(fields: readonly Partial<Fields>[], seq = 1) {
   });
 }
 
-const key: StoredKey = {
-  id: "k1",
-  hash: "00ff",
-  name: "Key",
-  consumerId: "agent",
-  roles: ["reader", "writer"],
-  enabled: true,
-  expiresAt: 5,
-  perMinute: null,
-  cidrs: ["10.0.0.0/8"],
-  createdAt: 1,
-  revokedAt: null,
-};
+const key = storedKey({ id: "k1", hash: "00ff", roles: ["reader", "writer"], expiresAt: 5, cidrs: ["10.0.0.0/8"] });
 const use = (some: Partial<UsageRow>): UsageRow => ({
   consumer: "a",
   server: "s",
@@ -216,16 +212,14 @@ export function storeSuite(name: string, open: () => Backend): void {
     expect(() => usage.apply("main", 10, 20, [use({})])).toThrow("another process");
     usage.apply("serve-1", 0, 5, [use({ denied: 1 })]);
     expect([usage.applied("main"), usage.applied("serve-1"), usage.applied("serve-2")]).toEqual([20, 5, 0]);
-    expect(usage.usage({ consumer: "a" })).toEqual([
+    const counted = (query: UsageQuery) => usage.counted(query).rows;
+    expect(counted({ consumer: "a" })).toEqual([
       use({ calls: 4, errors: 1, denied: 1, latencyUs: 15, bytesIn: 18, bytesOut: 21 }),
     ]);
-    expect(usage.usage({ since: 11 * 3_600_000_000 }).map(({ consumer }) => consumer)).toEqual(["b"]);
-    expect(usage.usage({ until: 10 * 3_600_000_000 + 1 }).map(({ consumer }) => consumer)).toEqual(["a"]);
+    expect(counted({ since: 11 * 3_600_000_000 }).map(({ consumer }) => consumer)).toEqual(["b"]);
+    expect(counted({ until: 10 * 3_600_000_000 + 1 }).map(({ consumer }) => consumer)).toEqual(["a"]);
     const hours = [10, 11, 12].map((hour) => hour * 3_600_000_000);
-    const periods = [
-      usage.usage({ since: hours[0], until: hours[1] }),
-      usage.usage({ since: hours[1], until: hours[2] }),
-    ];
+    const periods = [counted({ since: hours[0], until: hours[1] }), counted({ since: hours[1], until: hours[2] })];
     expect(periods.map((rows) => rows.map(({ consumer }) => consumer))).toEqual([["a"], ["b"]]);
   });
 

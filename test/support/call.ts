@@ -10,6 +10,7 @@ import type { Inbound } from "../../src/core/inbound.ts";
 import type { Source } from "../../src/core/principal.ts";
 
 export const loopback: Source = { transport: "http", ip: "127.0.0.1", loopback: true, forwarded: false };
+export const remote: Source = { ...loopback, ip: "192.0.2.1", loopback: false };
 
 /** A modern request as the wire would have read it. */
 export function makeInbound(params: Record<string, unknown>, method: string): Inbound {

@@ -2,7 +2,7 @@ import { createHandedOut } from "../../src/catalog/handed-out.ts";
 import { type CatalogInit, createCatalog } from "../../src/catalog/index.ts";
 import type { ToolsetOptions } from "../../src/catalog/options.ts";
 import { toolsetsOptions } from "../../src/catalog/options.ts";
-import type { Item, Kind, Route, Tool } from "../../src/core/call.ts";
+import type { ClientSession, Item, Kind, Route, Tool } from "../../src/core/call.ts";
 import type { Era } from "../../src/core/inbound.ts";
 import type { Prefix } from "../../src/core/options.ts";
 import type { Catalog, Policy } from "../../src/core/ports.ts";
@@ -59,9 +59,9 @@ export type BuildOptions = {
 export function ask(
   catalog: Catalog,
   list: ListName,
-  { who = admin, source = loopback, era = "modern", scope = null, cursor }: Asked = {},
+  { who = admin, source = loopback, era = "modern", scope = null, session = null, cursor }: Asked = {},
 ): { names: string[]; text: string; nextCursor?: string; omitted?: unknown } {
-  const call = makeCall({ method: "list", source, scope });
+  const call = makeCall({ method: "list", source, scope, session });
   const inbound = { ...call.inbound, era, params: cursor === undefined ? {} : { cursor } };
   const text = catalog.list(Object.assign(call, { inbound }), who, list);
   const result = JSON.parse(text);
@@ -69,7 +69,14 @@ export function ask(
   return { names, text, nextCursor: result.nextCursor, omitted: result._meta?.["mcpgw.dev/omitted"] };
 }
 
-type Asked = { who?: Principal; source?: Source; era?: Era; scope?: string | null; cursor?: unknown };
+type Asked = {
+  who?: Principal;
+  source?: Source;
+  era?: Era;
+  scope?: string | null;
+  session?: ClientSession | null;
+  cursor?: unknown;
+};
 
 /** Where a call of this kind leads. */
 export function lead(
@@ -79,10 +86,11 @@ export function lead(
   {
     who = admin,
     scope = null,
+    session = null,
     method = methods[kind],
-  }: { who?: Principal; scope?: string | null; method?: string } = {},
+  }: { who?: Principal; scope?: string | null; session?: ClientSession | null; method?: string } = {},
 ): Route {
-  const call = makeCall({ method, scope });
+  const call = makeCall({ method, scope, session });
   return catalog.resolve(call, who, kind, name);
 }
 
@@ -90,7 +98,15 @@ const methods = { tool: "tools/call", prompt: "prompts/get", resource: "resource
 
 /** A catalog of these servers, over the real policy, validator and sealer. */
 export function buildCatalog(served: Readonly<Record<string, Served>>, options: BuildOptions = {}): Catalog {
-  const { max = 50, page = 1000, policy = usual, toolsets = [], previous, handedOut, unconfigured = [] } = options;
+  const {
+    max = 50,
+    page = 1000,
+    policy = usual,
+    toolsets = [],
+    previous = null,
+    handedOut,
+    unconfigured = [],
+  } = options;
   const listings = Object.entries(served).map(([server, offered]): Listing => {
     const {
       prefix: _prefix,

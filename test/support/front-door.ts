@@ -1,12 +1,14 @@
 import type { Call, IdentifiedCall, Reply, Tool } from "../../src/core/call.ts";
+import { onAbort } from "../../src/core/cancel.ts";
 import { systemClock } from "../../src/core/clock.ts";
 import { Failure } from "../../src/core/failure.ts";
 import { silent } from "../../src/core/log.ts";
 import type { AuditEvent } from "../../src/core/event.ts";
 import type { Catalog } from "../../src/core/ports.ts";
-import type { Principal } from "../../src/core/principal.ts";
+import { localSource, type Principal } from "../../src/core/principal.ts";
 import type { Gateway } from "../../src/gateway/gateway.ts";
 import { limitsOptions } from "../../src/limits/options.ts";
+import { McpConnection } from "../../src/serve/connection.ts";
 import { type HttpOptions, serveHttp } from "../../src/serve/http.ts";
 import { Running } from "../../src/serve/running.ts";
 import { noteEnded } from "../../src/serve/session-notes.ts";
@@ -24,7 +26,7 @@ export type Behaviour = (call: IdentifiedCall) => Promise<Reply> | Reply;
 
 type DoorOptions = {
   readonly scopes?: readonly string[];
-  readonly sessionLimits?: SessionLimits;
+  readonly sessionLimits?: Partial<SessionLimits>;
   readonly body?: number;
   /** Where given, no descriptor counts as anything but a connection. */
   readonly maxConnections?: number;
@@ -39,6 +41,10 @@ export const said = (text: string): Reply => ({
   isError: false,
   type: null,
 });
+
+/** A tool that runs until its call is cut off. */
+export const hang = (call: Call): Promise<Reply> =>
+  new Promise((_, reject) => onAbort(call.controller.signal, () => reject(new Failure("cancelled", "Cancelled."))));
 
 /** Everything between a gateway's real HTTP server and its servers, with one upstream that the test plays. */
 export class Door implements AsyncDisposable {
@@ -58,10 +64,7 @@ export class Door implements AsyncDisposable {
   readonly #server: ReturnType<typeof serveHttp>;
 
   constructor(behave: Behaviour, options: DoorOptions = {}) {
-    this.notifier = new Notifier(
-      () => this.shown,
-      () => new Set(),
-    );
+    this.notifier = new Notifier(() => ({ shown: () => this.shown, isApart: () => false, servers: () => new Set() }));
     this.gw = this.#gateway(behave, options);
     this.sessions = new Sessions({
       clock: systemClock,
@@ -138,6 +141,19 @@ export class Door implements AsyncDisposable {
     return { "mcp-session-id": id, "mcp-protocol-version": revision };
   }
 
+  /** A connection of alice's own, as over a pipe; `send` is given each message that comes. */
+  connection(send: (message: unknown) => void): McpConnection {
+    return new McpConnection({
+      current: () => this.gw,
+      running: this.running,
+      traffic: this.traffic,
+      source: localSource("stdio"),
+      credentials: [],
+      vouched: this.who("alice"),
+      send: (message) => send(JSON.parse(message)),
+    });
+  }
+
   async [Symbol.asyncDispose](): Promise<void> {
     this.#server.stop();
     await this.running.end(0, 1_000);
@@ -201,6 +217,7 @@ function catalogOf(scopes: readonly string[], shown: () => string): Catalog {
     below: (route) => route,
     list: () => `{"tools":[${tools.map(({ text }) => text).join(",")}]}`,
     shown,
+    isApart: () => false,
     instructions: () => null,
     routes: () => [],
     hidden: () => [],

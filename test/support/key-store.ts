@@ -1,5 +1,19 @@
 import type { KeyStore, StoredKey } from "../../src/core/store.ts";
 
+/** A key as it is stored, with no limits but those in `over`. */
+export const storedKey = (over: Pick<StoredKey, "id" | "hash"> & Partial<StoredKey>): StoredKey => ({
+  name: over.id,
+  consumerId: "agent",
+  roles: ["reader"],
+  enabled: true,
+  expiresAt: null,
+  perMinute: null,
+  cidrs: [],
+  createdAt: 0,
+  revokedAt: null,
+  ...over,
+});
+
 /** A key store in memory, which outlives the keyrings built on it as a database does. */
 export function memoryKeyStore(): KeyStore {
   const keys = new Map<string, StoredKey>();

@@ -8,7 +8,7 @@ export const linkHost: LinkHost = {
   client: { name: "t", version: "0" },
   declares: "{}",
   asked: null,
-  timeout: 1_000,
+  timeout: () => 1_000,
   log: silent,
   notified: () => false,
   renewed: () => {},

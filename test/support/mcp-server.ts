@@ -1,3 +1,5 @@
+import { subscriptionIdKey } from "../../src/mcp/meta.ts";
+
 export type Message = {
   id?: unknown;
   method?: string;
@@ -15,11 +17,28 @@ export const refusal = (id: unknown, code: number, message: string, status = 200
   Response.json({ jsonrpc: "2.0", id, error: { code, message, data } }, { status });
 export const isCall = (message: Message): boolean => message.method === "tools/call";
 
+const eventStream = { headers: { "content-type": "text/event-stream" } };
 /** Events as a stream that ends after them. */
-export const events = (...parts: string[]): Response =>
-  new Response(parts.join(""), { headers: { "content-type": "text/event-stream" } });
-export const event = (message: unknown, id?: string): string =>
-  `${id === undefined ? "" : `id: ${id}\n`}data: ${JSON.stringify(message)}\n\n`;
+export const events = (...parts: string[]): Response => new Response(parts.join(""), eventStream);
+export const event = (message: unknown): string => `data: ${JSON.stringify(message)}\n\n`;
+/** A notification as an event. */
+export const told = (method: string, params: unknown): string => event({ jsonrpc: "2.0", method, params });
+
+/** Writes to a stream of events that stays open. */
+export type Stream = ReadableStreamDefaultController<string>;
+type Fill = (stream: Stream) => void | Promise<void>;
+/** A stream of events that stays open, filled at its start, or whenever it is read. */
+export const openStream = (source: { start: Fill } | { pull: Fill }): Response =>
+  new Response(new ReadableStream<string>(source), eventStream);
+/** The answer to a listening request for all of these notifications: a stream that `keep` takes for what follows. */
+export const listening = (id: unknown, notifications: unknown, keep: (stream: Stream) => void = () => {}): Response =>
+  openStream({
+    start(stream) {
+      keep(stream);
+      const _meta = { [subscriptionIdKey]: id };
+      stream.enqueue(told("notifications/subscriptions/acknowledged", { _meta, notifications }));
+    },
+  });
 
 /** A legacy server that answers the handshake and the list by itself, the rest as the test says. */
 export function serve(answer: Answer) {

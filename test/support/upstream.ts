@@ -154,6 +154,8 @@ export type HarnessOptions = {
 
 /** A set of managed servers, started. */
 export function upstreams(servers: ServerOptions[], options: HarnessOptions = {}): Harness {
+  // Of the options nothing else is kept, which would keep a previous set in memory.
+  const { listens = options.asked !== undefined } = options;
   const events: AuditEvent[] = [];
   const warnings: string[] = [];
   const log: Logger = {
@@ -179,7 +181,7 @@ export function upstreams(servers: ServerOptions[], options: HarnessOptions = {}
     record: (event) => void events.push(event),
     secrets: () => [],
     asked: options.asked ?? (() => Promise.reject(new Error("nobody is there"))),
-    listens: () => options.listens ?? options.asked !== undefined,
+    listens: () => listens,
     previous: options.previous ?? null,
     tuning: { ...quick, ...options.tuning },
   });

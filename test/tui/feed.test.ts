@@ -1,11 +1,10 @@
 import { getEventListeners } from "node:events";
 import { expect, test } from "bun:test";
 import type { Client } from "../../src/control/contract.ts";
-import { archiveOf } from "../../src/daemon/archive.ts";
 import { tail } from "../../src/daemon/handlers/tail.ts";
-import { openReader } from "../../src/store/sqlite/reader.ts";
 import { Feed } from "../../src/tui/feed.ts";
 import { openBroker, runCall, tempState } from "../audit/support.ts";
+import { archiveAt } from "../daemon/support.ts";
 import { served } from "../control/served.ts";
 import { until } from "../support/until.ts";
 
@@ -48,8 +47,7 @@ test("R123: each time that a console misses records it is told how many", async 
   using at = tempState();
   // Nothing but `flush` makes records durable, so that all of a round become so at once.
   await using opened = await openBroker(at, { checkpointEvery: { interval: 3_600_000, records: 1e6 } }, { tick: 6e4 });
-  const reader = openReader(at.state);
-  const archive = archiveOf(reader, () => ({ rows: [], cutShort: [] }));
+  using archive = archiveAt(at);
   using server = await served({
     tail: (input, { signal }) => tail(opened.broker, archive, input, signal),
     "audit.log": () => ({ records: [] }),
@@ -63,5 +61,4 @@ test("R123: each time that a console misses records it is told how many", async 
   }
   expect(new Set(feed.view().records.map(({ type }) => type))).toEqual(new Set(["call.end"]));
   feed.close();
-  reader.close();
 });

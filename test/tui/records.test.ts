@@ -10,6 +10,8 @@ test("records stand newest first, each once, and no more than the cap", () => {
   expect(both.map(({ seq }) => seq)).toEqual([4, 3, 2]);
   expect(merge(both, [entry({ seq: 4 })], 3)).toBe(both);
   expect(merge(both, [entry({ chain: "serve-1", seq: 4 })], 9)).toHaveLength(4);
+  // Of a log that took the place of the one before.
+  expect(merge(both, [entry({ seq: 4, at: entry({ seq: 9 }).at })], 9)).toHaveLength(4);
 });
 
 test.each([
@@ -28,29 +30,37 @@ test("a value is folded by columns, wide characters included, and made safe", ()
   expect(folded("\u001b[2J", 20)).toEqual(["\\u{1b}[2J"]);
 });
 
-const press = (state: State, keys: readonly string[], count = 3): State =>
-  keys.reduce(
-    (now, key) => act(now, { key, records, servers: ["a", "b"], all: records, count } satisfies Press),
-    state,
-  );
+const screens: Omit<Press, "key"> = {
+  calls: records.slice(0, 3),
+  servers: [{ id: "a" }, { id: "b" }],
+  consumers: [],
+  records,
+};
+
+const press = (state: State, keys: readonly string[]): State =>
+  keys.reduce((now, key) => act(now, { ...screens, key }), state);
 
 test.each([
-  [["down", "down"], { selected: 2 }],
-  [["down", "down", "down", "down"], { selected: 2 }],
-  [["up"], { selected: 0 }],
-  [["down", "2"], { screen: "servers", selected: 0 }],
-  [["tab", "tab", "tab"], { screen: "calls" }],
+  [["<down>", "<down>"], { selected: 2 }],
+  [["<down>", "<down>", "<down>", "<down>"], { selected: 2 }],
+  [["<up>"], { selected: 0 }],
+  [["<down>", "2"], { screen: "servers", selected: 0 }],
+  [["<tab>", "<tab>", "<tab>"], { screen: "calls" }],
   [["2", "p", "/"], { frozen: null, typing: false }],
   [["p"], { frozen: records }],
   [["p", "p"], { frozen: null }],
-  [["/", "p", "2", "backspace", "q"], { filter: "pq", screen: "calls", typing: true }],
-  [["/", "a", "enter"], { filter: "a", typing: false }],
-  [["/", "a", "escape"], { filter: "", typing: false }],
-  [["down", "enter"], { open: { kind: "record", entry: records[1] } }],
-  [["2", "down", "enter"], { open: { kind: "server", id: "b" } }],
-  [["3", "enter"], { open: null }],
-  [["enter", "escape"], { open: null }],
+  [["/", "p", "2", "<backspace>", "q"], { filter: "pq", screen: "calls", typing: true }],
+  [["/", "a", "<enter>"], { filter: "a", typing: false }],
+  [["/", "a", "<escape>"], { filter: "", typing: false }],
+  [["<down>", "<enter>"], { open: { kind: "record", entry: records[1] } }],
+  [["2", "<down>", "<enter>"], { open: { kind: "server", id: "b" } }],
+  [["3", "<enter>"], { open: null }],
+  [["<enter>", "<escape>"], { open: null }],
   [["constructor"], begin],
+  ...["constructor", "down", "enter", "backspace"].map((text): [string[], Partial<State>] => [
+    ["/", text],
+    { filter: text, typing: true },
+  ]),
 ])("keys %p", (keys, expected) => {
   expect(press(begin, keys)).toMatchObject(expected);
 });

@@ -1,10 +1,13 @@
-import { afterAll, afterEach, beforeAll, expect, test } from "bun:test";
+import { afterAll, afterEach, beforeAll, expect, setDefaultTimeout, test } from "bun:test";
 import path from "node:path";
 import { mcpgw } from "../support/mcpgw.ts";
 import { bareEnv, sample, type Sample } from "../support/sample.ts";
 import { expectGolden } from "../support/golden.ts";
 import { until } from "../support/until.ts";
 import { createScreen, type Screen } from "./screen.ts";
+
+// Each console is a process, and looks at the gateway every two seconds; on a busy machine that takes its time.
+setDefaultTimeout(30_000);
 
 let program: Sample;
 let running: Console | null = null;
@@ -36,7 +39,7 @@ function start(cols = 100, rows = 16, socket = program.socket): Console {
     terminal: { cols, rows, data: (_terminal, data) => screen.write(decoder.decode(data, { stream: true })) },
   });
   const shows = (text: string): Promise<unknown> =>
-    until(() => screen.text().includes(text), `the screen shows ${JSON.stringify(text)}`, 4_000);
+    until(() => screen.text().includes(text), `the screen shows ${JSON.stringify(text)}`, 10_000);
   const press = (keys: string): void => void child.terminal?.write(keys);
   running = { child, screen, shows, press };
   return running;
@@ -84,14 +87,14 @@ test("R125: Enter shows a server in full, also where its row is too narrow for t
   await shows("REASON");
 });
 
-test("a filter and its Enter that come in one read are both taken, and a filter that nothing matches says so", async () => {
+test("a filter and its Enter that come in one read are both taken, even if it names a key, and one that nothing matches says so", async () => {
   const { screen, shows, press } = start();
   await shows("● live");
   press("/");
   await shows("type to filter");
-  press("no-such-call\r");
+  press("backspace\r");
   await shows("nothing matches the filter");
-  await shows("/ no-such-call\n");
+  await shows("/ backspace\n");
   await shows("p pause");
   expect(screen.text()).not.toContain("u{d}");
   expect(screen.text()).not.toContain("no calls yet");

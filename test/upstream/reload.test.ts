@@ -1,49 +1,20 @@
 import { expect, test } from "bun:test";
-import { join } from "node:path";
-import { silent } from "../../src/core/log.ts";
-import { systemClock } from "../../src/core/clock.ts";
-import { clientInfoKey } from "../../src/mcp/meta.ts";
-import { createUpstreams, type ManagedUpstreams } from "../../src/upstream/upstreams.ts";
-import { event, reply, type Seen, serve } from "../support/mcp-server.ts";
+import { clientInfoKey, subscriptionIdKey } from "../../src/mcp/meta.ts";
+import type { ManagedUpstreams } from "../../src/upstream/upstreams.ts";
+import { listening, openStream, reply, type Seen, serve, type Stream, told } from "../support/mcp-server.ts";
 import type { ServerOptions } from "../../src/upstream/options.ts";
-import { fake, http, memoryLists, quick, serveFake, textOf, toolCall, upstreams } from "../support/upstream.ts";
+import { fake, http, memoryLists, serveFake, textOf, toolCall, upstreams } from "../support/upstream.ts";
 import { until } from "../support/until.ts";
 
 test("a set that was taken over from is forgotten, however many follow", async () => {
   using server = serve(() => null);
   const servers = [http("a", server.url), fake("b")];
-  const main = join(import.meta.dir, "../fixtures/upstream-main.ts");
-  const next = (previous: ManagedUpstreams | null): ManagedUpstreams =>
-    createUpstreams({
-      servers,
-      local: [],
-      limits: { result: 1_000_000, depth: 64, nodes: 10_000, batch: 100 },
-      clock: systemClock,
-      log: silent,
-      lists: memoryLists(),
-      self: {
-        command: (...args) => [process.execPath, main, ...args],
-        housekeeper: new URL(import.meta.url),
-        version: "0",
-      },
-      run: `test-${crypto.randomUUID()}`,
-      client: { name: "mcpgw", version: "0" },
-      refuses: () => null,
-      record: () => {},
-      secrets: () => [],
-      asked: () => Promise.reject(new Error("nobody is there")),
-      listens: () => false,
-      previous,
-      tuning: quick,
-    });
-  let set = next(null);
-  set.activate();
+  let set = upstreams(servers);
   await set.settled();
   const sets: WeakRef<ManagedUpstreams>[] = [];
   for (let i = 0; i < 10; i++) {
     sets.push(new WeakRef(set));
-    set = next(set);
-    set.activate();
+    set = upstreams(servers, { previous: set });
     await set.settled();
     await set.drainPrevious(0);
   }
@@ -132,6 +103,34 @@ test("a limits.result that was made larger holds for what already runs", async (
   expect(await outcomes([], { before: mib, after: 20 * mib }, 17 * mib)).toEqual(["ok"]);
 });
 
+test("a limits.result that was made larger holds for what comes on streams that are open", async () => {
+  const open: Stream[] = [];
+  using modern = serve(({ method, id, params }) => {
+    if (method === "server/discover") return reply(id, { supportedVersions: ["2026-07-28"], capabilities: {} });
+    if (method !== "subscriptions/listen") return null;
+    return listening(id, params?.["notifications"], (one) => open.push(one));
+  });
+  using legacy = serve(({ method, id }, request) => {
+    if (request.method === "GET") return openStream({ start: (one) => void open.push(one) });
+    return method === "initialize" ? reply(id, { protocolVersion: "2025-11-25" }, { "mcp-session-id": "s" }) : null;
+  });
+  const servers = [http("a", modern.url), http("b", legacy.url)];
+  const first = upstreams(servers, { result: mib });
+  const heard = new Set<string>();
+  await first.settled();
+  await first.follow("a", "test://a", () => heard.add("modern"), "modern");
+  await first.follow("b", "test://a", () => heard.add("legacy"));
+  // A listening request, and the streams of two sessions: the gateway's own and the caller's.
+  await until(() => open.length === 3, "the streams");
+  await using set = upstreams(servers, { result: 2 * mib, previous: first });
+  const id = modern.of("subscriptions/listen")[0]?.message.id;
+  const _meta = { [subscriptionIdKey]: id, padding: "x".repeat(1.5 * mib) };
+  const updated = told("notifications/resources/updated", { uri: "test://a", _meta });
+  for (const one of open) one.enqueue(updated);
+  await until(() => heard.size === 2, "what is longer than was allowed before");
+  expect(set.status()).toMatchObject([{ restarts: 0 }, { restarts: 0 }]);
+});
+
 /** What the gateway calls itself in a request. */
 function nameIn({ message: { params } }: Seen): string | undefined {
   const meta = params?.["_meta"] as Record<string, unknown> | undefined;
@@ -140,19 +139,12 @@ function nameIn({ message: { params } }: Seen): string | undefined {
 }
 
 test("whatever a modern server that runs on is asked after gateway.name has changed names the new one", async () => {
-  const streams: ReadableStreamDefaultController<Uint8Array>[] = [];
+  const streams: Stream[] = [];
   using server = serve(({ method, id, params }) => {
     if (method === "server/discover")
       return reply(id, { supportedVersions: ["2026-07-28"], capabilities: { tools: { listChanged: true } } });
     if (method !== "subscriptions/listen") return null;
-    const told = { "io.modelcontextprotocol/subscriptionId": id };
-    const acknowledged = { _meta: told, notifications: params?.["notifications"] };
-    const first = { jsonrpc: "2.0", method: "notifications/subscriptions/acknowledged", params: acknowledged };
-    const start = (stream: ReadableStreamDefaultController<Uint8Array>): void => {
-      streams.push(stream);
-      stream.enqueue(new TextEncoder().encode(event(first)));
-    };
-    return new Response(new ReadableStream({ start }), { headers: { "content-type": "text/event-stream" } });
+    return listening(id, params?.["notifications"], (stream) => streams.push(stream));
   });
   const follow = (set: ManagedUpstreams, taskId: string) => {
     const call = toolCall("x", {}, { era: "modern" });
@@ -192,4 +184,36 @@ test("a session that a legacy server lost after gateway.name has changed is begu
   await set.ask("a", "echo");
   expect(server.of("initialize").slice(before).map(nameIn)).toContain("after");
   expect(server.of("initialize").slice(before).map(nameIn)).not.toContain("before");
+});
+
+test("R18: a timeout that a reload changes holds for what the gateway asks over links that are open", async () => {
+  const hangs = Promise.withResolvers<never>();
+  let lists = 0;
+  using server = serve(({ method }) => (method === "tools/list" && lists++ > 0 ? hangs.promise : null));
+  const first = upstreams([http("a", server.url)]);
+  await first.settled();
+  const shorter = { ...http("a", server.url, { timeout: "100ms" }), refresh: 30 };
+  await using set = upstreams([shorter], { previous: first });
+  await until(() => set.warnings[0], "a list that takes longer than it may now");
+  expect(set.warnings[0]).toContain("did not answer within 100ms");
+});
+
+test("R18: a session that is lost after timeout has changed has that long to begin anew", async () => {
+  let session = "one";
+  using server = serve(async ({ method, id }, { headers }) => {
+    if (method === "initialize") {
+      // Longer than it had before.
+      if (session === "two") await Bun.sleep(300);
+      return reply(id, { protocolVersion: "2025-11-25", capabilities: {} }, { "mcp-session-id": session });
+    }
+    const sent = headers.get("mcp-session-id");
+    return sent === null || sent === session ? null : new Response(null, { status: 404 });
+  });
+  const first = upstreams([http("a", server.url, { timeout: "200ms" })]);
+  await first.settled();
+  await first.ask("a", "echo");
+  await using set = upstreams([http("a", server.url, { timeout: "10s" })], { previous: first });
+  session = "two";
+  expect(textOf(await set.ask("a", "echo"))).toBe("ok");
+  expect(set.warnings).toEqual([]);
 });

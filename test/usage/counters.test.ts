@@ -138,3 +138,13 @@ for (const [by, wanted] of groups) {
     expect(groupUsage(sample().rows(), by).map(({ name, calls }) => [name, calls])).toEqual(wanted);
   });
 }
+
+test("R26 R44 usage by tag: a server counts under each of its tags, those without any under one name", () => {
+  const tags = new Map([["crm", ["sales", "eu"]]]);
+  expect(groupUsage(sample().rows(), "tag", tags).map(({ name, calls, bytesIn }) => [name, calls, bytesIn])).toEqual([
+    ["(none)", 40, 0],
+    ["eu", 4, 9],
+    ["sales", 4, 9],
+    ["(untagged)", 1, 2],
+  ]);
+});

@@ -1,3 +1,4 @@
+import { linesOf } from "../../../test/support/seen.ts";
 import { root } from "../build.ts";
 
 /** A process of the run; killed at its end. */
@@ -31,12 +32,7 @@ export function start({ command, env, stdout = "ignore" }: Spec): Running & { re
 }
 
 async function readLine(stream: ReadableStream<Uint8Array>): Promise<string> {
-  let text = "";
-  const decoder = new TextDecoder();
-  for await (const chunk of stream) {
-    text += decoder.decode(chunk, { stream: true });
-    if (text.includes("\n")) return text.slice(0, text.indexOf("\n"));
-  }
+  for await (const line of linesOf(stream)) return line;
   throw new Error("the process ended before it printed a line");
 }
 
@@ -50,7 +46,7 @@ export async function residentMiB(pid: number): Promise<number | null> {
 }
 
 /** Waits until `url` answers 2xx; throws after `ms`. */
-export async function reachable(url: string, ms: number, pause = 20): Promise<void> {
+export async function reachable(url: string, ms: number): Promise<void> {
   const deadline = performance.now() + ms;
   for (;;) {
     const ok = await fetch(url, { signal: AbortSignal.timeout(1000) }).then(
@@ -59,7 +55,7 @@ export async function reachable(url: string, ms: number, pause = 20): Promise<vo
     );
     if (ok) return;
     if (performance.now() > deadline) throw new Error(`${url} did not answer within ${ms} ms`);
-    await Bun.sleep(pause);
+    await Bun.sleep(1);
   }
 }
 

@@ -8,7 +8,6 @@ import { namesOptions } from "../../../src/catalog/options.ts";
 import { systemClock as clock } from "../../../src/core/clock.ts";
 import type { Upstreams } from "../../../src/core/ports.ts";
 import { emptyListing } from "../../../src/core/upstream.ts";
-import type { KeyStore } from "../../../src/core/store.ts";
 import { callOf } from "../../../src/gateway/call.ts";
 import type { Gateway } from "../../../src/gateway/gateway.ts";
 import { handle } from "../../../src/gateway/handle.ts";
@@ -20,6 +19,7 @@ import { policiesOptions, rulesOptions } from "../../../src/policy/options.ts";
 import { createValidator } from "../../../src/validate/index.ts";
 import { loopback } from "../../../test/support/call.ts";
 import { plainGateway, quietUpstreams } from "../../../test/support/gateway.ts";
+import { memoryKeyStore, storedKey } from "../../../test/support/key-store.ts";
 import { median } from "./stats.ts";
 
 /** Median cost of `handle()` with few and with many of something, µs per call, and how much the many cost. */
@@ -45,21 +45,6 @@ const upstreams: Upstreams = {
   listings: () => [{ ...emptyListing, server: "web", tools: [tool] }],
 };
 
-function keyStore(keys: readonly NewKey[]): KeyStore {
-  const common = { enabled: true, expiresAt: null, perMinute: null, cidrs: [], createdAt: 0, revokedAt: null };
-  return {
-    version: () => "",
-    keys: () =>
-      keys.map(({ id, hash }) => ({ ...common, id, hash, name: id, consumerId: `consumer-${id}`, roles: ["bench"] })),
-    addKey() {},
-    revokeKey() {},
-    tombstones: () => [],
-    addTombstone() {},
-    frozen: () => false,
-    setFrozen() {},
-  };
-}
-
 /** `count` rules of which the last of a role's policy is the one that allows; a tenth of them are guardrails. */
 function policyOf(count: number): ReturnType<typeof createPolicy> {
   const guardrails = Math.floor(count / 10);
@@ -82,7 +67,11 @@ function policyOf(count: number): ReturnType<typeof createPolicy> {
  */
 function subject({ keys: keyCount, rules }: Size): { measure(): Promise<number>; [Symbol.dispose](): void } {
   const keys = Array.from({ length: keyCount }, () => newKey());
-  const keyring = new Keyring({ store: keyStore(keys), clock });
+  const store = memoryKeyStore();
+  for (const { id, hash } of keys) {
+    store.addKey(storedKey({ id, hash, consumerId: `consumer-${id}`, roles: ["bench"] }));
+  }
+  const keyring = new Keyring({ store, clock });
   const options = limitsOptions.parse({ perMinute: 600_000_000 });
   const limits = createLimits({ options, clock, state: createLimitsState(clock) });
   const policy = policyOf(rules);
@@ -99,6 +88,7 @@ function subject({ keys: keyCount, rules }: Size): { measure(): Promise<number>;
     sealer,
     clock,
     handedOut: createHandedOut(clock),
+    previous: null,
   });
   const gw = plainGateway({
     authn: createAuthn({ options: authOptions.parse({}), keyring, throttle: limits }),

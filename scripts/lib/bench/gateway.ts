@@ -63,7 +63,7 @@ export async function startGateway(dir: string, durability: Durability, servers:
   const running = start({ command: [binary, ...flags, "daemon"], env: { XDG_STATE_HOME: home } });
   const origin = `http://127.0.0.1:${port}`;
   try {
-    await reachable(`${origin}/ready`, 20_000, 1);
+    await reachable(`${origin}/ready`, 20_000);
   } catch (error) {
     await running.stop();
     throw error;

@@ -1,4 +1,5 @@
-import type { Request, Sample } from "./load.ts";
+import type { Request } from "./load.ts";
+import { sampleOf } from "./stats.ts";
 
 // The load generator for machines without wrk: raw sockets, the request encoded once, one answer awaited at a time.
 
@@ -68,8 +69,4 @@ for (let index = 0; index < callers; index++) {
   void Bun.connect({ hostname: url.hostname, port: Number(url.port), socket, data }).catch(() => {});
 }
 await finished;
-const took = (performance.now() - started) / 1000;
-latencies.sort((a, b) => a - b);
-const at = (share: number): number => latencies[Math.floor(latencies.length * share)] ?? Number.NaN;
-const result: Sample = { rate: latencies.length / took, p50: at(0.5), p99: at(0.99), errors };
-console.log(JSON.stringify(result));
+console.log(JSON.stringify(sampleOf(latencies, started, errors)));

@@ -1,5 +1,6 @@
 import { join } from "node:path";
 import { root } from "../build.ts";
+import { capture } from "../capture.ts";
 
 /** The request that is sent again and again. */
 export type Request = {
@@ -18,14 +19,7 @@ export type Load = {
 };
 
 async function output(command: readonly string[], env: Record<string, string>): Promise<string> {
-  const child = Bun.spawn([...command], {
-    cwd: root,
-    env: { ...process.env, ...env },
-    stdin: "ignore",
-    stdout: "pipe",
-    stderr: "pipe",
-  });
-  const [out, err, code] = await Promise.all([child.stdout.text(), child.stderr.text(), child.exited]);
+  const { out, err, code } = await capture(command, { cwd: root, env: { ...process.env, ...env } });
   if (code !== 0) throw new Error(`${command[0]} failed with exit code ${code}: ${err}${out}`);
   return out;
 }

@@ -1,5 +1,7 @@
 import { join } from "node:path";
+import { linesOf } from "../../../test/support/seen.ts";
 import type { Sample } from "./load.ts";
+import { sampleOf } from "./stats.ts";
 
 /** Calls of the stdio upstream with nothing in between: `callers` requests in flight on one child. */
 export async function measurePipe(callers: number, seconds: number): Promise<Sample> {
@@ -29,17 +31,5 @@ export async function measurePipe(callers: number, seconds: number): Promise<Sam
   }
   child.kill();
   await child.exited;
-  latencies.sort((a, b) => a - b);
-  const at = (share: number): number => latencies[Math.floor(latencies.length * share)] ?? Number.NaN;
-  return { rate: latencies.length / ((performance.now() - started) / 1000), p50: at(0.5), p99: at(0.99), errors: 0 };
-}
-
-async function* linesOf(stream: ReadableStream<Uint8Array>): AsyncGenerator<string> {
-  const decoder = new TextDecoder();
-  let rest = "";
-  for await (const chunk of stream) {
-    const lines = (rest + decoder.decode(chunk, { stream: true })).split("\n");
-    rest = lines.pop() ?? "";
-    yield* lines;
-  }
+  return sampleOf(latencies, started, 0);
 }

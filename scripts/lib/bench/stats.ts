@@ -1,5 +1,13 @@
 import type { Sample } from "./load.ts";
 
+/** The sample of a run that began at `started`, by the clock of `performance`, and ends now. */
+export function sampleOf(latencies: readonly number[], started: number, errors: number): Sample {
+  const seconds = (performance.now() - started) / 1000;
+  const sorted = latencies.toSorted((a, b) => a - b);
+  const at = (share: number): number => sorted[Math.floor(sorted.length * share)] ?? Number.NaN;
+  return { rate: sorted.length / seconds, p50: at(0.5), p99: at(0.99), errors };
+}
+
 /** Middle value; the mean of the middle two of an even number; NaN of none. */
 export function median(values: readonly number[]): number {
   const sorted = values.toSorted((a, b) => a - b);

@@ -86,7 +86,7 @@ function squareRoot(D: Context, a: Decimal): Decimal {
 }
 
 /** Every operator of exact_calculate. */
-export const operators = {
+const operators = {
   add: { least: 1, most: maxOperands, apply: (_, operands) => exactSum(operands) },
   subtract: {
     least: 2,
@@ -111,6 +111,7 @@ export const operators = {
 } satisfies Record<string, Operator>;
 
 export type OperatorName = keyof typeof operators;
+export const operatorNames = Object.keys(operators).filter((name): name is OperatorName => name in operators);
 
 export type Calculation = { readonly result: string; readonly exact: boolean };
 

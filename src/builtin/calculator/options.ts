@@ -1,8 +1,13 @@
 import { z } from "zod";
+import { operatorNames } from "./arithmetic.ts";
+import { maxOperands } from "./number.ts";
 
 const number = z
   .union([z.string(), z.number()])
   .describe('A decimal number; as a string it keeps every digit, e.g. "12.50"');
+
+/** What a tool answers, by the schema of its output. */
+type Answer<Shape extends z.ZodRawShape> = z.output<z.ZodObject<Shape>>;
 
 const precision = z
   .number()
@@ -12,12 +17,11 @@ const precision = z
   .default(28)
   .describe("Significant digits of the result; what does not fit is rounded half to even");
 
-/** The input of `calculate`, which knows these operators. */
-export const calculateInput = (operators: readonly string[]) => ({
-  operator: z.enum(operators).describe("What to compute; with several operands from left to right"),
-  operands: z.array(number).min(1).max(1000).describe("The numbers, in order"),
+export const calculateInput = {
+  operator: z.enum(operatorNames).describe("What to compute; with several operands from left to right"),
+  operands: z.array(number).min(1).max(maxOperands).describe("The numbers, in order"),
   precision,
-});
+};
 
 export const calculateOutput = {
   result: z.string().describe("The number in decimal"),
@@ -25,7 +29,7 @@ export const calculateOutput = {
 };
 
 export const statisticsInput = {
-  values: z.array(number).min(1).max(1000).describe("The numbers to describe"),
+  values: z.array(number).min(1).max(maxOperands).describe("The numbers to describe"),
   precision,
 };
 
@@ -42,6 +46,7 @@ export const statisticsOutput = {
   populationVariance: z.string(),
   populationStdev: z.string(),
 };
+export type Statistics = Answer<typeof statisticsOutput>;
 
 export const convertInput = {
   value: number,
@@ -57,3 +62,4 @@ export const convertOutput = {
   to: z.string(),
   dimension: z.string(),
 };
+export type Conversion = Answer<typeof convertOutput>;

@@ -1,6 +1,5 @@
 import { McpServer } from "@modelcontextprotocol/sdk/server/mcp.js";
-import { calculate, operators } from "./arithmetic.ts";
-import type { OperatorName } from "./arithmetic.ts";
+import { calculate } from "./arithmetic.ts";
 import { CalculatorError } from "./number.ts";
 import {
   calculateInput,
@@ -14,8 +13,6 @@ import { describe } from "./statistics.ts";
 import { convert, dimensions } from "./units.ts";
 
 const annotations = { readOnlyHint: true, destructiveHint: false, idempotentHint: true, openWorldHint: false };
-
-const operatorNames = Object.keys(operators).filter((name): name is OperatorName => name in operators);
 
 const units = Object.entries(dimensions).map(([name, known]) => `${name}: ${Object.keys(known).join(" ")}`);
 
@@ -47,12 +44,11 @@ export function createCalculator(version: string): McpServer {
       title: "Exact calculation",
       description:
         "Exact decimal arithmetic: no binary rounding, up to 1000 significant digits, and a flag that tells whether the result is exact.",
-      inputSchema: calculateInput(operatorNames),
+      inputSchema: calculateInput,
       outputSchema: calculateOutput,
       annotations,
     },
-    ({ operator, operands, precision }) =>
-      answer(() => calculate(operatorNamed(operator), operands, precision), resultOf),
+    ({ operator, operands, precision }) => answer(() => calculate(operator, operands, precision), resultOf),
   );
   server.registerTool(
     "statistics",
@@ -81,10 +77,4 @@ export function createCalculator(version: string): McpServer {
     ({ value, from, to, precision }) => answer(() => convert(value, from, to, precision), resultOf),
   );
   return server;
-}
-
-function operatorNamed(name: string): OperatorName {
-  const found = operatorNames.find((known) => known === name);
-  if (!found) throw new CalculatorError(`unknown operator ${JSON.stringify(name)}; known: ${operatorNames.join(" ")}`);
-  return found;
 }

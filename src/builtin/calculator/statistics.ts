@@ -1,28 +1,9 @@
 import { Decimal } from "decimal.js";
-import { CalculatorError, context, exactProduct, exactSum, format, maxOperands, readNumbers } from "./number.ts";
+import { context, exactProduct, exactSum, format, readNumbers } from "./number.ts";
+import type { Statistics } from "./options.ts";
 
-export type Statistics = {
-  readonly count: number;
-  readonly sum: string;
-  readonly mean: string;
-  readonly median: string;
-  /** Every most frequent value, ascending; empty when none repeats. */
-  readonly mode: string[];
-  readonly min: string;
-  readonly max: string;
-  /** Of a sample (n − 1); null for one value. */
-  readonly variance: string | null;
-  readonly stdev: string | null;
-  /** Of a whole population (n). */
-  readonly populationVariance: string;
-  readonly populationStdev: string;
-};
-
-/** Describes a list of numbers; sums are exact, and each figure is rounded once, half to even. */
+/** Describes a list of at least one number; sums are exact, and each figure is rounded once, half to even. */
 export function describe(values: readonly (string | number)[], precision: number): Statistics {
-  if (values.length < 1 || values.length > maxOperands) {
-    throw new CalculatorError(`give 1 to ${maxOperands} values, not ${values.length}`);
-  }
   const D = context(precision);
   const guarded = context(precision + 10);
   const show = (number: Decimal): string => format(new D(number).toSignificantDigits(precision));

@@ -1,6 +1,7 @@
 import { Decimal } from "decimal.js";
 import { nearest } from "../../core/nearest.ts";
 import { CalculatorError, context, exactProduct, exactSum, format, readNumber } from "./number.ts";
+import type { Conversion } from "./options.ts";
 
 /** Base value = (value + offset) × numerator ÷ denominator; each number is exact by definition of the unit. */
 type Unit = readonly [numerator: string, denominator?: string, offset?: string];
@@ -113,14 +114,6 @@ export const dimensions: Readonly<Record<string, Readonly<Record<string, Unit>>>
     psi: ["4.4482216152605", "0.00064516"],
     Torr: ["101325", "760"],
   },
-};
-
-export type Conversion = {
-  readonly result: string;
-  readonly exact: boolean;
-  readonly from: string;
-  readonly to: string;
-  readonly dimension: string;
 };
 
 /** Converts a value between two units of one dimension; rounded once, half to even, to `precision` digits. */

@@ -4,7 +4,7 @@ import { command } from "../command.ts";
 import { exit, Failed, UsageError } from "../errors.ts";
 import { ReaderLeft } from "../output.ts";
 import { number } from "../../control/format.ts";
-import { timeRange } from "../when.ts";
+import { period, timeRange } from "../when.ts";
 
 async function create(path: string): Promise<FileHandle> {
   try {
@@ -20,8 +20,7 @@ export const exportRecords = command({
   args: {
     jsonl: { type: "boolean", description: "JSON lines (the only format, so it may be left out)" },
     chain: { type: "string", valueHint: "NAME", description: "only this chain" },
-    since: { type: "string", valueHint: "TIME", description: "from here on: 30m, 2h, 7d ago or an ISO time" },
-    until: { type: "string", valueHint: "TIME", description: "up to here" },
+    ...period,
     payloads: { type: "boolean", description: "with arguments and results; administrators only, and recorded" },
     out: { type: "string", valueHint: "FILE", description: "a new file instead of standard output" },
   },
@@ -31,7 +30,7 @@ export const exportRecords = command({
     const file = path === undefined ? null : await create(path);
     let lines = 0;
     try {
-      for await (const line of client.stream("audit.export", { chain, ...range, payloads: payloads ?? false })) {
+      for await (const line of client.stream("audit.export", { chain, ...range, payloads })) {
         if (typeof line !== "string") continue;
         if (file) await file.write(`${line}\n`);
         else await out.print(line);

@@ -5,7 +5,7 @@ import type { ChainVerdict, Verdict } from "../../control/schemas.ts";
 import type { Cli } from "../cli.ts";
 import { command } from "../command.ts";
 import { exit, Failed, UsageError } from "../errors.ts";
-import { type Output, untilReaderLeaves } from "../output.ts";
+import { type Color, type Output, untilReaderLeaves } from "../output.ts";
 import { line, moment, number } from "../../control/format.ts";
 
 type Note = { readonly source: string; readonly text: string };
@@ -50,15 +50,14 @@ function keyIn(pubkey: string | undefined): string | undefined {
   throw new Error(`--pubkey: there is no file ${pubkey}, nor is that a public key; give one of them`);
 }
 
-const headline: Record<Verdict["exit"], (out: Output) => string> = {
-  0: (out) => out.paint("green", "VERIFIED: no record up to the checkpoint was changed, removed or inserted."),
-  1: (out) => out.paint("red", "TAMPERED: the log is not what was recorded."),
-  2: (out) => out.paint("red", "UNREADABLE: the log could not be checked to its end."),
-  3: (out) =>
-    out.paint(
-      "yellow",
-      "INTACT BUT NOT PROVEN: the records fit together, but no checkpoint kept elsewhere proves that they are all there.",
-    ),
+const headline: Readonly<Record<Verdict["exit"], readonly [Color, string]>> = {
+  0: ["green", "VERIFIED: no record up to the checkpoint was changed, removed or inserted."],
+  1: ["red", "TAMPERED: the log is not what was recorded."],
+  2: ["red", "UNREADABLE: the log could not be checked to its end."],
+  3: [
+    "yellow",
+    "INTACT BUT NOT PROVEN: the records fit together, but no checkpoint kept elsewhere proves that they are all there.",
+  ],
 };
 
 const besideLog = "it lies on this host: whoever could change the log could change it too";
@@ -82,7 +81,7 @@ function proof({ checkpoint, first, records, bad }: ChainVerdict, given: boolean
 }
 
 async function show(verdict: Verdict, given: boolean, out: Output): Promise<void> {
-  await out.print(headline[verdict.exit](out));
+  await out.print(out.paint(...headline[verdict.exit]));
   for (const chain of verdict.chains) {
     const checked = chain.bad ? " checked" : "";
     await out.print(line(`chain ${chain.chain}: ${number(chain.records)} records${checked}`));

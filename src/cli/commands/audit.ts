@@ -1,15 +1,14 @@
 import { command, group } from "../command.ts";
 import { cells } from "../entries.ts";
-import { exit, UsageError } from "../errors.ts";
-import type { Cell } from "../output.ts";
+import { UsageError } from "../errors.ts";
+import { type Cell, right } from "../output.ts";
 import { wrongType } from "../../control/filters.ts";
 import { line, number } from "../../control/format.ts";
-import { timeRange, wholeNumber } from "../when.ts";
+import { factRows, factsIn } from "../../control/present.ts";
+import { period, timeRange, wholeNumber } from "../when.ts";
 import { exportRecords } from "./audit-export.ts";
 import { verify } from "./audit-verify.ts";
 import { filters, knownStatus } from "./tail.ts";
-
-const until = { until: { type: "string", valueHint: "TIME", description: "up to here" } } as const;
 
 /** Accepts a type of record, or its beginning and `*`; anything else is a usage error. */
 function knownType(text: string | undefined): string | undefined {
@@ -23,7 +22,7 @@ const log = command({
   summary: "Show audit records, the newest last",
   args: {
     ...filters,
-    ...until,
+    until: period.until,
     type: { type: "string", valueHint: "TYPE", description: "only this type, e.g. call.end" },
     limit: { type: "string", valueHint: "N", description: "the newest N, 50 by default" },
   },
@@ -42,10 +41,7 @@ const log = command({
     const { records } = await client.call("audit.log", input);
     const oldestFirst = records.toReversed();
     if (out.json) return out.document({ records: oldestFirst });
-    const rows = oldestFirst.map((entry) => [
-      { text: `${entry.chain}/${entry.seq}`, right: true as const },
-      ...cells(entry, true),
-    ]);
+    const rows = oldestFirst.map((entry) => [right(`${entry.chain}/${entry.seq}`), ...cells(entry, true)]);
     await out.table(["RECORD", "TIME", "CONSUMER", "TOOL", "STATUS", "TOOK", "WHY"], rows);
     if (input.type === undefined && records.some(({ type }) => type === "call.end")) {
       out.say("begin and checkpoint records are left out; --type call.begin or --type checkpoint shows them");
@@ -54,10 +50,10 @@ const log = command({
 });
 
 /** `12` or `chain/12`. */
-function recordId(text: string): { chain?: string; seq: number } {
+function recordId(text: string): { chain: string | undefined; seq: number } {
   const match = /^(?:([A-Za-z0-9-]+)\/)?(\d{1,15})$/.exec(text);
   if (!match) throw new UsageError(`"${text}" is no record; write its number, or chain/number`);
-  return { ...(match[1] === undefined ? {} : { chain: match[1] }), seq: Number(match[2]) };
+  return { chain: match[1], seq: Number(match[2]) };
 }
 
 const show = command({
@@ -68,19 +64,19 @@ const show = command({
     payloads: { type: "boolean", description: "with arguments, result and address; administrators only, and recorded" },
   },
   async run({ record, payloads }, { out, open }) {
-    const input = { ...recordId(record), payloads: payloads ?? false };
+    const input = { ...recordId(record), payloads };
     const client = await open({ offline: true });
     const answer = await client.call("audit.show", input);
     const facts = factsIn(answer.rec);
     const begin = answer.begin && { ...answer.begin, rec: factsIn(answer.begin.rec) };
     if (out.json) return out.document({ ...answer, rec: facts, begin });
     const address = answer.source && { address: answer.source.address ?? forgotten };
-    await out.facts(rowsOf({ ...facts, leaf: answer.leaf, ...(begin ? {} : address) }));
+    await out.facts(factRows({ ...facts, leaf: answer.leaf, ...(begin ? {} : address) }));
     if (begin) {
       // What both records say is shown once.
       const more = Object.entries(begin.rec).filter(([name, value]) => !Bun.deepEquals(value, facts[name]));
       await out.print(`\n${out.paint("dim", `began with record ${begin.seq}`)}`);
-      await out.facts(rowsOf({ ...Object.fromEntries(more), ...address }));
+      await out.facts(factRows({ ...Object.fromEntries(more), ...address }));
     }
     const parts = [...(begin?.payloads ?? []), ...(answer.payloads ?? [])];
     for (const { part, body } of parts) await out.print(`\n${out.paint("dim", part)}\n${line(body)}`);
@@ -89,19 +85,12 @@ const show = command({
 
 const forgotten = "not known: erased, changed since, or one of too many at once";
 
-type Members = Readonly<Record<string, unknown>>;
-
-const factsIn = (rec: string): Members => JSON.parse(rec) as Members; // every record is an object
-
-const rowsOf = (facts: Members): [string, string][] =>
-  Object.entries(facts).map(([name, value]) => [name, typeof value === "string" ? value : JSON.stringify(value)]);
-
-const right = (value: number): Cell => ({ text: number(value), right: true });
+const count = (value: number): Cell => right(number(value));
 
 const stats = command({
   name: "stats",
   summary: "Count audit records by type, status, consumer, server and tool",
-  args: { since: filters.since, ...until },
+  args: period,
   async run(args, { out, open }) {
     const range = timeRange(args.since, args.until);
     const client = await open({ offline: true });
@@ -109,29 +98,22 @@ const stats = command({
     if (out.json) return out.document(answer);
     await out.table(
       ["CHAIN", "RECORDS"],
-      answer.chains.map(({ chain, records }) => [chain, right(records)]),
+      answer.chains.map(({ chain, records }) => [chain, count(records)]),
     );
-    const counted: [string, Record<string, number>][] = [
-      ["TYPE", answer.byType],
-      ["STATUS", answer.byStatus],
-    ];
-    for (const [heading, counts] of counted) {
+    for (const [heading, counts] of Object.entries({ TYPE: answer.byType, STATUS: answer.byStatus })) {
       const rows = Object.entries(counts).toSorted((a, b) => b[1] - a[1]);
-      await out.print("");
-      await out.table(
+      await out.section(
         [heading, "RECORDS"],
-        rows.map(([name, count]) => [name, right(count)]),
+        rows.map(([name, records]) => [name, count(records)]),
       );
     }
     const tallies = { CONSUMER: answer.consumers, SERVER: answer.servers, TOOL: answer.tools };
     for (const [heading, rows] of Object.entries(tallies)) {
-      await out.print("");
-      await out.table(
+      await out.section(
         [heading, "CALLS", "ERRORS", "DENIED"],
-        rows.map(({ name, calls, errors, denied }) => [name, right(calls), right(errors), right(denied)]),
+        rows.map(({ name, calls, errors, denied }) => [name, count(calls), count(errors), count(denied)]),
       );
     }
-    return exit.done;
   },
 });
 

@@ -6,5 +6,5 @@ export const daemon = command({
   args: {
     listen: { type: "string", valueHint: "HOST:PORT", description: "address of the HTTP listener; port 0 picks one" },
   },
-  run: ({ listen }, { deps, globals, self }) => deps.daemon({ ...globals, listen }, self),
+  run: ({ listen }, { deps, globals }) => deps.daemon({ ...globals, listen }),
 });

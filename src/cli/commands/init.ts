@@ -1,4 +1,5 @@
 import path from "node:path";
+import { namedConfig } from "../../config/paths.ts";
 import { command } from "../command.ts";
 
 export const init = command({
@@ -11,10 +12,9 @@ export const init = command({
   async run({ demo, force }, { globals, out }) {
     const { initConfig } = await import("../../config/init.ts");
     const npx = Bun.which("npx") !== null;
-    const { env } = process;
-    const named = globals.config ?? (env["MCPGW_CONFIG"] || env["MCP_GATEWAY_CONFIG"] || "gateway.yaml");
-    const file = path.resolve(named);
-    const written = initConfig({ file, force: force ?? false, demo: demo ? { npx } : null });
+    const named = namedConfig({ env: process.env, cwd: process.cwd() }, globals.config);
+    const file = named?.path ?? path.resolve("gateway.yaml");
+    const written = initConfig({ file, force, demo: demo ? { npx } : null });
     if (out.json) return out.document(written);
     await out.print(`wrote ${written.file}`);
     if (demo && !npx) out.say("npx is not installed: the demo has the calculator only");

@@ -2,6 +2,7 @@ import { messageOf } from "../../core/error-text.ts";
 import { perMinute } from "../../core/options.ts";
 import type { Output as Answer } from "../../control/api.ts";
 import type { Client } from "../../control/contract.ts";
+import type { KeyView } from "../../control/schemas.ts";
 import type { Cli } from "../cli.ts";
 import { command, group } from "../command.ts";
 import { exit, Failed, UsageError } from "../errors.ts";
@@ -11,7 +12,7 @@ import { futureTime } from "../when.ts";
 
 type Made = Answer<"keys.create">;
 
-const stateColor: Readonly<Record<string, Color>> = {
+const stateColor: Readonly<Record<KeyView["state"], Color>> = {
   active: "green",
   expired: "yellow",
   disabled: "dim",
@@ -99,7 +100,7 @@ const listKeys = command({
     if (out.json) return out.document(answer);
     const rows = answer.keys.map((key) => [
       key.id,
-      { text: key.state, ...(stateColor[key.state] ? { color: stateColor[key.state] as Color } : {}) },
+      { text: key.state, color: stateColor[key.state] },
       key.consumerId,
       key.roles.join(","),
       key.expiresAt === null ? "never" : expiry(key.expiresAt),

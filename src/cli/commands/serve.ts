@@ -4,5 +4,5 @@ export const serve = command({
   name: "serve",
   summary: "Serve MCP on standard input and output, through the daemon if one runs",
   args: {},
-  run: (_args, { deps, globals, self }) => deps.serve(globals, self),
+  run: (_args, { deps, globals }) => deps.serve(globals),
 });

@@ -2,7 +2,7 @@ import type { OtherThings, ServerTool } from "../../control/schemas.ts";
 import type { ServerStatus } from "../../core/upstream.ts";
 import { command, group } from "../command.ts";
 import { exit, Failed } from "../errors.ts";
-import { type Cell, type Color, type Output, toneColors, untilReaderLeaves } from "../output.ts";
+import { type Cell, type Color, type Output, right, toneColors, untilReaderLeaves } from "../output.ts";
 import { line } from "../../control/format.ts";
 import { downUntil, servedBy, serverFacts, stateTones } from "../../control/present.ts";
 import { wholeNumber } from "../when.ts";
@@ -18,9 +18,9 @@ export async function serverTable(out: Output, servers: readonly ServerStatus[])
     { text: server.state, color: stateColor(server) },
     server.transport,
     server.revision ?? "-",
-    { text: String(server.tools), right: true },
-    { text: String(server.inFlight), right: true },
-    { text: String(server.restarts), right: true },
+    right(String(server.tools)),
+    right(String(server.inFlight)),
+    right(String(server.restarts)),
     server.reason ?? "",
   ]);
   await out.table(["SERVER", "STATE", "TRANSPORT", "PROTOCOL", "TOOLS", "NOW", "RESTARTS", "REASON"], rows);
@@ -69,21 +69,11 @@ const show = command({
     await out.facts(
       facts.map(([name, value]) => [name, name === "state" ? { text: value, color: stateColor(server) } : value]),
     );
-    if (server.down.length > 0) {
-      await out.print("");
-      await out.table(["DOWN", "UNTIL", "REASON"], downRows(server.down));
-    }
-    if (tools.length > 0) {
-      await out.print("");
-      await out.table(["TOOL", "WIRE NAME", "DESCRIPTION"], toolRows(tools));
-    }
-    if (tools.some(({ unchecked }) => unchecked.length > 0)) {
-      await out.print("");
-      await out.table(["TOOL", "PATTERN THAT ARGUMENTS ARE NOT HELD TO"], uncheckedRows(tools));
-    }
-    if (others.hidden.length === 0) return;
-    await out.print("");
-    await out.table(["HIDDEN", "NAME", "REASON"], hiddenRows(others.hidden));
+    const unchecked = uncheckedRows(tools);
+    if (server.down.length > 0) await out.section(["DOWN", "UNTIL", "REASON"], downRows(server.down));
+    if (tools.length > 0) await out.section(["TOOL", "WIRE NAME", "DESCRIPTION"], toolRows(tools));
+    if (unchecked.length > 0) await out.section(["TOOL", "PATTERN THAT ARGUMENTS ARE NOT HELD TO"], unchecked);
+    if (others.hidden.length > 0) await out.section(["HIDDEN", "NAME", "REASON"], hiddenRows(others.hidden));
   },
 });
 
@@ -109,7 +99,7 @@ const logs = command({
   async run(args, { out, open }) {
     const lines = wholeNumber("--lines", args.lines, 1, 10_000);
     const client = await open();
-    const answer = await client.call("servers.logs", { id: args.id, ...(lines === undefined ? {} : { lines }) });
+    const answer = await client.call("servers.logs", { id: args.id, lines });
     if (out.json) return out.document(answer);
     for (const text of answer.lines) await out.print(line(text));
   },

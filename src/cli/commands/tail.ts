@@ -1,12 +1,18 @@
-import type { AuditEntry } from "../../control/schemas.ts";
+import type { Input } from "../../control/api.ts";
+import type { Client } from "../../control/contract.ts";
 import { wrongStatus } from "../../control/filters.ts";
+import { Refusal, Unreachable } from "../../control/refusal.ts";
+import type { AuditEntry } from "../../control/schemas.ts";
+import { stayConnected } from "../../control/stay-connected.ts";
 import { command } from "../command.ts";
 import { cells } from "../entries.ts";
 import { UsageError } from "../errors.ts";
 import { aligned, type Output, widthsOf } from "../output.ts";
 import { number } from "../../control/format.ts";
-import { pastTime } from "../when.ts";
+import { pastTime, period } from "../when.ts";
+import { messageOf } from "../../core/error-text.ts";
 import { groupNames } from "../../core/failure.ts";
+import { timeText } from "../../core/time-text.ts";
 
 /** Filters that `tail` and `audit log` share. */
 export const filters = {
@@ -14,7 +20,7 @@ export const filters = {
   server: { type: "string", valueHint: "ID", description: "only this server" },
   tool: { type: "string", valueHint: "NAME", description: "only this tool" },
   status: { type: "string", valueHint: "STATUS", description: `only this status, or one of ${groupNames.join(", ")}` },
-  since: { type: "string", valueHint: "TIME", description: "from here on: 30m, 2h, 7d ago or an ISO time" },
+  since: period.since,
 } as const;
 
 /** Returns a known status or group of statuses; anything else is a usage error. */
@@ -37,20 +43,63 @@ export function follower(out: Output): (entry: AuditEntry) => Promise<void> {
   };
 }
 
+/** Prints what is selected; over each further connection it goes on after the record that it printed last. */
+function reader({ since, ...filter }: Input<"tail">, out: Output): (client: Client) => Promise<void> {
+  const show = follower(out);
+  const began = timeText(Date.now() * 1_000);
+  let last: AuditEntry | null = null;
+  return async (client) => {
+    if (last && !(await holds(client, last))) {
+      const found = `the log was replaced or moved back: it has another record ${last.seq}, or none`;
+      out.say(`mcpgw: ${found}; going on with what was recorded since`, "yellow");
+      since = timeText(last.at + 1_000);
+      last = null;
+    }
+    const from = last ? { after: last.seq } : { since };
+    since ??= began;
+    for await (const value of client.stream("tail", { ...filter, ...from })) {
+      if (out.json) await out.object(value);
+      else if ("gap" in value) out.say(`… ${number(value.gap)} records missed: this reader is too slow`, "yellow");
+      else await show(value);
+      if ("seq" in value) last = value;
+    }
+  };
+}
+
+/** Whether the log still has a record: one that was moved back or replaced has not. */
+async function holds(client: Client, { chain, seq, at }: AuditEntry): Promise<boolean> {
+  try {
+    const { entry } = await client.call("audit.show", { chain, seq });
+    return entry.at === at;
+  } catch (error) {
+    if (error instanceof Refusal && error.code === "not-found") return false;
+    throw error;
+  }
+}
+
 export const tail = command({
   name: "tail",
   summary: "Follow calls and other audit records as they happen",
   args: filters,
   async run({ consumer, server, tool, status, since }, { out, open }) {
     const selection = { consumer, server, tool, status: knownStatus(status), since: pastTime("--since", since) };
-    const client = await open();
-    const show = follower(out);
-    for await (const value of client.stream("tail", selection)) {
-      if ("gap" in value) {
-        if (out.json) await out.object(value);
-        else out.say(`… ${number(value.gap)} records missed: this reader is too slow`, "yellow");
-      } else if (out.json) await out.object(value);
-      else await show(value);
-    }
+    const read = reader(selection, out);
+    /** Null before the first connection. */
+    let connected: boolean | null = null;
+    await stayConnected({
+      open,
+      async use(client, live) {
+        connected = true;
+        live();
+        await read(client);
+      },
+      lost(error) {
+        // What the daemon refuses, or what cannot be printed, is no better over another connection.
+        if (connected === null || (connected && !(error instanceof Unreachable))) throw error;
+        if (connected) out.say(`mcpgw: ${messageOf(error)}; waiting for it to come back`, "yellow");
+        connected = false;
+      },
+      signal: new AbortController().signal,
+    });
   },
 });

@@ -1,6 +1,7 @@
 import { isUtf8 } from "node:buffer";
 import { readFileSync } from "node:fs";
 import type { ToolView } from "../../control/schemas.ts";
+import { isJson } from "../../core/json.ts";
 import { cut } from "../../core/text.ts";
 import { command, group } from "../command.ts";
 import { exit, UsageError } from "../errors.ts";
@@ -19,10 +20,10 @@ export function toolRows(tools: readonly ToolView[]): Cell[][] {
 }
 
 /** Reminds a person without a key whose rights count. */
-const whoAsks = (): string =>
-  process.env["MCPGW_API_KEY"] !== undefined
-    ? ""
-    : "without MCPGW_API_KEY the caller is the local administrator, of role admin";
+function sayWhoAsks(out: Output): void {
+  if (process.env["MCPGW_API_KEY"] === undefined)
+    out.say("without MCPGW_API_KEY the caller is the local administrator, of role admin");
+}
 
 const paragraph = (text: string): string => text.split("\n").map(line).join("\n");
 
@@ -36,21 +37,11 @@ const list = command({
     if (out.json) return out.document(answer);
     if (answer.tools.length === 0) {
       out.say("no tool is there for this caller");
-      if (whoAsks()) out.say(whoAsks());
-      return;
+      return sayWhoAsks(out);
     }
     await out.table(["TOOL", "WIRE NAME", "DESCRIPTION"], toolRows(answer.tools));
   },
 });
-
-const isJson = (text: string): boolean => {
-  try {
-    JSON.parse(text);
-    return true;
-  } catch {
-    return false;
-  }
-};
 
 /** JSON text of `KEY=VALUE` words: a value that is JSON stays as written, anything else is a string. */
 function pairs(words: readonly string[]): string {
@@ -115,7 +106,7 @@ const call = command({
       return failed;
     }
     for (const text of answer.error?.message.split("\n") ?? []) out.say(text);
-    if (answer.status === "denied" && whoAsks()) out.say(whoAsks());
+    if (answer.status === "denied") sayWhoAsks(out);
     if (answer.result !== null) await untilReaderLeaves(showResult(answer.result, out));
     return failed;
   },

@@ -8,6 +8,6 @@ export const tui = command({
   run(_args, { deps, open }) {
     if (!process.stdin.isTTY || !process.stdout.isTTY)
       throw new UsageError("tui needs a terminal; use `mcpgw tail` in scripts");
-    return deps.console(() => open());
+    return deps.console(open);
   },
 });

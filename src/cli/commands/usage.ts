@@ -3,7 +3,8 @@ import { command } from "../command.ts";
 import { UsageError } from "../errors.ts";
 import type { UsageLine } from "../../control/schemas.ts";
 import { bytes, latency, line, number } from "../../control/format.ts";
-import { timeRange } from "../when.ts";
+import { right } from "../output.ts";
+import { period, timeRange } from "../when.ts";
 
 const columns = ["name", "calls", "errors", "denied", "latencyUs", "bytesIn", "bytesOut"] as const;
 
@@ -24,16 +25,17 @@ const counted = ({ since, until }: NonNullable<Answer<"usage">["hours"]>): strin
 const cut = ({ chain, upto }: NonNullable<Answer<"usage">["cutShort"]>[number]): string =>
   `chain ${chain} cannot be read beyond record ${upto}: what comes after is not counted; if that stays so, \`mcpgw audit verify\` says why`;
 
-const right = (text: string) => ({ text, right: true as const });
-
 export const usage = command({
   name: "usage",
   summary: "Show calls, errors, denials, latency and bytes",
   args: {
     consumer: { type: "positional", required: false, description: "only this consumer" },
-    by: { type: "enum", options: ["consumer", "server", "tool", "day", "hour"], description: "what to group by" },
-    since: { type: "string", valueHint: "TIME", description: "from here on: 30m, 2h, 7d ago or an ISO time" },
-    until: { type: "string", valueHint: "TIME", description: "up to here" },
+    by: {
+      type: "enum",
+      options: ["consumer", "server", "tool", "tag", "day", "hour"],
+      description: "what to group by",
+    },
+    ...period,
     csv: { type: "boolean", description: "print CSV" },
   },
   async run({ consumer, by, since, until, ...rest }, { out, open }) {
@@ -46,6 +48,10 @@ export const usage = command({
       out.say("metering is off (usage.enabled): calls are not counted, and these were before");
     if (answer.hours) out.say(counted(answer.hours));
     for (const chain of answer.cutShort ?? []) out.warn(cut(chain));
+    if (answer.overlap)
+      out.say(
+        "the calls of a server with several tags count in the row of each: the rows add up to more than was called",
+      );
     if (out.json) return out.document(answer);
     // A file gets the names unchanged; a terminal would obey control characters in them.
     if (rest.csv) return out.print((out.terminal ? csv(answer.rows).map(line) : csv(answer.rows)).join("\n"));

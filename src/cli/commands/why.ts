@@ -52,8 +52,7 @@ async function show({ kind, name, wire, missing, down, toolsets, callers }: Why,
       named ?? { text: `not offered: ${why}`, color: "yellow" },
     ]),
   ]);
-  await out.print("");
-  await out.table(
+  await out.section(
     ["CALLER", "CONSUMER", "ROLES", "LISTS", "CALL", "BECAUSE"],
     callers.map((caller) => row(caller, missing !== null)),
   );

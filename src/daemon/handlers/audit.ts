@@ -64,14 +64,9 @@ async function sourceOf(
   return { src, address: valueOf(await archive.subject(chain, id)) };
 }
 
-/** Audit records newest first; `consumer` narrows them to one consumer's own. */
-export async function auditLog(
-  archive: Archive,
-  input: Parsed<"audit.log">,
-  consumer: string | null,
-): Promise<Output<"audit.log">> {
-  const own = consumer === null ? {} : { consumer };
-  const found = await archive.find({ ...input, ...own });
+/** Audit records newest first. */
+export async function auditLog(archive: Archive, input: Parsed<"audit.log">): Promise<Output<"audit.log">> {
+  const found = await archive.find(input);
   return { records: found.map(({ chain, row }) => entryOf(chain, row.seq, row.rec)) };
 }
 

@@ -2,12 +2,12 @@ import { isDeepStrictEqual } from "node:util";
 import type { Output } from "../../control/api.ts";
 import type { Handlers } from "../../control/contract.ts";
 import { Refusal } from "../../control/refusal.ts";
-import type { Loaded } from "../../config/load.ts";
 import { ConfigError } from "../../config/problem.ts";
 import { shownConfig } from "../../config/explain.ts";
 import type { Self } from "../../core/self.ts";
 import type { Archive } from "../archive.ts";
 import type { Engine } from "../engine.ts";
+import { attachTo } from "./attach.ts";
 import { auditHandlers, auditLog } from "./audit.ts";
 import { keyHandlers } from "./keys.ts";
 import { recordDoneWith, recordActWith } from "./record-act.ts";
@@ -16,7 +16,7 @@ import { statsOf } from "./stats.ts";
 import { configWarnings, consumersOf, statusOf, type Serving } from "./status.ts";
 import { tail } from "./tail.ts";
 import { callTool, listTools } from "./tools.ts";
-import { usageBy } from "./usage.ts";
+import { meteringOf, usageBy } from "./usage.ts";
 import { evidenceOf, verifyChains } from "./verify.ts";
 import { callerOf, viewerOf } from "./viewer.ts";
 import { whyOf } from "./why.ts";
@@ -28,11 +28,10 @@ export type HandlerDeps = {
   readonly serving: Serving;
   /** Loads the configuration file again and puts it into force. */
   readonly reload: () => Promise<void>;
-  readonly attach: Handlers["attach"];
 };
 
 /** What the daemon does for each operation of the table. */
-export function createHandlers({ engine, archive, self, serving, reload, attach }: HandlerDeps): Handlers {
+export function createHandlers({ engine, archive, self, serving, reload }: HandlerDeps): Handlers {
   const { stores, current } = engine;
   const { keyring, audit } = stores;
   const recordAct = recordActWith(audit);
@@ -42,12 +41,12 @@ export function createHandlers({ engine, archive, self, serving, reload, attach 
       keyring,
       recordAct,
       recordDone: recordDoneWith(audit),
-      namedRoles: () => rolesIn(engine.loaded()),
+      namedRoles: () => engine.loaded().config.policies.flatMap(({ roles }) => roles),
     }),
-    ...serverHandlers({ current, controls: engine.upstreams }),
+    ...serverHandlers(engine),
     ...auditHandlers(archive),
     recordAct,
-    attach,
+    attach: attachTo(engine),
     status: () => statusOf(engine, self, serving, startedAt),
     consumers: async () => ({ consumers: await consumersOf(engine, archive) }),
     tail: (input, { signal }) => tail(audit, archive, input, signal),
@@ -60,10 +59,10 @@ export function createHandlers({ engine, archive, self, serving, reload, attach 
         engine.running.delete(controller);
       }
     },
-    "audit.log": (input) => auditLog(archive, input, null),
+    "audit.log": (input) => auditLog(archive, input),
     "audit.stats": (input) => statsOf(archive, input, null),
     "audit.verify": (input) => verifyChains(evidenceOf(engine, archive), input),
-    usage: (input) => usageBy(archive, input, engine.loaded().config.usage.enabled),
+    usage: (input) => usageBy(archive, input, meteringOf(engine.loaded().config)),
     why: (input) => {
       const { auth, toolsets } = engine.loaded().config;
       return whyOf({ gw: current(), keyring, toolsets: toolsets.map(({ id }) => id), auth }, input);
@@ -91,6 +90,3 @@ async function reloaded(
   const changed = digest !== before.digest || !isDeepStrictEqual(config, before.config);
   return { file, changed, warnings: configWarnings(engine, serving) };
 }
-
-/** The roles that some policy names. */
-const rolesIn = ({ config }: Pick<Loaded, "config">): string[] => config.policies.flatMap(({ roles }) => roles);

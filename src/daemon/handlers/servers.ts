@@ -6,21 +6,13 @@ import type { ListName } from "../../core/lists.ts";
 import type { Hidden } from "../../core/ports.ts";
 import type { ServerStatus } from "../../core/upstream.ts";
 import type { Gateway } from "../../gateway/gateway.ts";
+import type { Engine } from "../engine.ts";
 import { serverTool } from "./tools.ts";
-
-/** What operators may do to the managed servers. */
-type ServerControls = {
-  restart(id: string): Promise<void>;
-  /** The last lines of the server's standard error, oldest first. */
-  logs(id: string, lines: number): readonly string[];
-};
-
-export type ServerHandlerDeps = { current: () => Gateway; controls: () => ServerControls };
 
 type Names = `servers.${"list" | "show" | "restart" | "logs"}`;
 
 /** What operators may see of the servers, and do to them. */
-export function serverHandlers({ current, controls }: ServerHandlerDeps): Pick<Handlers, Names> {
+export function serverHandlers({ current, upstreams }: Engine): Pick<Handlers, Names> {
   const find = (id: string): ServerStatus => findServer(current(), id);
   return {
     "servers.list": () => ({ servers: current().upstreams.status() }),
@@ -34,12 +26,12 @@ export function serverHandlers({ current, controls }: ServerHandlerDeps): Pick<H
         throw new Refusal("conflict", `server ${id} is disabled; "mcpgw servers enable ${id}" comes first`);
       }
       const run = async () => {
-        await controls().restart(id);
+        await upstreams().restart(id);
         return { server: find(id) };
       };
       return { facts: { server: id }, run };
     },
-    "servers.logs": ({ id, lines }) => ({ lines: controls().logs(find(id).id, lines) }),
+    "servers.logs": ({ id, lines }) => ({ lines: upstreams().logs(find(id).id, lines) }),
   };
 }
 

@@ -1,6 +1,6 @@
 import { denials, statusesOf } from "../../core/failure.ts";
 import { canonicalName } from "../../core/name.ts";
-import { unknownTool } from "../../usage/counters.ts";
+import { unknownName } from "../../usage/counters.ts";
 import type { AuditStats } from "../../control/schemas.ts";
 import type { Archive } from "../archive.ts";
 import { type Period, records } from "./records.ts";
@@ -40,7 +40,7 @@ export async function statsOf(archive: Archive, period: Period, consumer: string
 
 function toolOf({ srv, tool }: { readonly srv?: string | undefined; readonly tool?: string | undefined }) {
   if (tool === undefined) return undefined;
-  return srv === undefined ? unknownTool : canonicalName(srv, tool);
+  return srv === undefined ? unknownName : canonicalName(srv, tool);
 }
 
 function tally(all: Tallies, name: string | undefined, status: string, count: number): void {

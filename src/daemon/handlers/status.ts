@@ -4,21 +4,21 @@ import type { Self } from "../../core/self.ts";
 import { groupUsage } from "../../usage/query.ts";
 import type { Archive } from "../archive.ts";
 import type { Engine } from "../engine.ts";
-import { authOf, awaitedBy, notReady } from "../readiness.ts";
+import { authOf, awaitedBy, notReady, type State } from "../readiness.ts";
 
 /** What only the serving process knows. */
 export type Serving = {
-  readonly state: () => "starting" | "ready" | "draining";
+  readonly state: () => State;
   readonly listen: () => readonly string[];
   /** What it serves with though the files say something else since; null when nothing. */
   readonly outdated: () => string | null;
 };
 
 /** What the configuration in force is worth a warning for, whoever asks. */
-export const configWarnings = (engine: Engine, { outdated }: Serving): string[] => [
-  ...engine.warnings(),
-  ...[outdated() ?? []].flat(),
-];
+export function configWarnings(engine: Engine, serving: Serving): string[] {
+  const outdated = serving.outdated();
+  return [...engine.warnings(), ...(outdated === null ? [] : [outdated])];
+}
 
 /** The whole state of the gateway in one answer, with warnings for the operator. */
 export function statusOf(engine: Engine, self: Self, serving: Serving, startedAt: number): Output<"status"> {

@@ -11,8 +11,8 @@ type Selection = Parsed<"tail">;
 type Entry = Output<"tail">;
 
 /**
- * Records since `since`, then further ones as they become durable, and how many of these came too fast for the reader.
- * Begin records of calls are left out.
+ * Records since `since` or after record `after`, then further ones as they become durable, and how many of these came
+ * too fast for the reader. Begin records of calls are left out.
  */
 export async function* tail(
   audit: AuditBroker,
@@ -22,11 +22,13 @@ export async function* tail(
 ): AsyncGenerator<Entry | Gap> {
   // Begins before the past is read, so that no record falls between the two.
   using live = audit.follow(signal);
-  let seen = selection.since === undefined ? audit.durable() : 0;
+  const { after } = selection;
+  const since = after === undefined ? selection.since : undefined;
+  let seen = since === undefined ? Math.min(after ?? Infinity, audit.durable()) : 0;
   // Records that are committed but not durable yet are not published to a new follower: they belong to the past.
   // A reader can leave even while the disk hangs.
   await within(audit.flush(), null, signal, () => {});
-  for await (const row of past(audit.chain, archive, selection.since, seen)) {
+  for await (const row of past(audit.chain, archive, since, seen)) {
     if (signal.aborted || row.seq > audit.durable()) break;
     seen = row.seq;
     const entry = entryOf(audit.chain, row.seq, row.rec);

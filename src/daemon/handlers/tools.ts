@@ -1,4 +1,5 @@
-import type { Output } from "../../control/api.ts";
+import { isFor } from "../../core/audience.ts";
+import type { Output, Parsed } from "../../control/api.ts";
 import { Refusal } from "../../control/refusal.ts";
 import type { ServerTool, ToolView } from "../../control/schemas.ts";
 import type { Call, Route } from "../../core/call.ts";
@@ -7,17 +8,17 @@ import { isObject } from "../../core/json.ts";
 import { ownServer } from "../../core/name.ts";
 import { rpcCodes } from "../../core/rpc-code.ts";
 import { cut } from "../../core/text.ts";
-import { locate } from "../../mcp/json-text.ts";
+import { rawValue } from "../../mcp/json-text.ts";
 import type { Gateway } from "../../gateway/gateway.ts";
 import { callByName, type Caller } from "../../gateway/inner.ts";
-import { errorTextOf, type Viewer, type ViewerHandlers } from "../../serve/gateway-tools.ts";
+import { errorTextOf, type Viewer } from "../../serve/gateway-tools.ts";
 
 /** A tool as operators and `list_tools` show it. */
-function toolView({ canonical, wire, server, tool }: Route, hidden: string | null = null): ToolView {
+function toolView({ canonical, wire, server, tool }: Route): ToolView {
   const definition: unknown = JSON.parse(tool?.text ?? "null");
   const description =
     isObject(definition) && typeof definition.description === "string" ? definition.description : null;
-  return { name: canonical, wire, server, description: description && cut(description, 500), hidden };
+  return { name: canonical, wire, server, description: description && cut(description, 500), hidden: null };
 }
 
 /** The same with what of its schema is not checked. */
@@ -28,14 +29,16 @@ export function serverTool({ validator }: Gateway, route: Route): ServerTool {
 
 /** The tools that a viewer may use where it looks from, filtered exactly as calls are decided. */
 export function listTools(gw: Gateway, server: string | undefined, viewer: Viewer): Output<"tools.list"> {
-  return { tools: toolsFor(gw, server, viewer).map((route) => toolView(route)) };
+  return { tools: toolsFor(gw, server, viewer).map(toolView) };
 }
 
 /** The routes of these tools. */
-export function toolsFor(gw: Gateway, server: string | undefined, { who, source, call }: Viewer): Route[] {
+export function toolsFor(gw: Gateway, server: string | undefined, { who, source, call, consumer }: Viewer): Route[] {
   const all = gw.catalog.routes("tools", call?.scope ?? null);
   const routes = all.filter((route) => server === undefined || route.server === server);
-  return routes.filter((route) => gw.policy.lists(who, route, source));
+  const caller = { principal: who.id, session: call?.session?.id ?? null, input: null };
+  const seen = consumer === null ? routes : routes.filter(({ tool }) => isFor(tool?.shownTo, caller));
+  return seen.filter((route) => gw.policy.lists(who, route, source));
 }
 
 /** Runs a tool through the whole path and says how it ended. */
@@ -63,17 +66,19 @@ function objectText(text: string): string {
 }
 
 /** `mcpgw__call`: the inner call is decided, limited and recorded on its own, in the outer's scope. It never nests. */
-export const nestedCall =
-  (current: () => Gateway): ViewerHandlers["tools.call"] =>
-  ({ tool, arguments: args }, { who, source, call, controller }) => {
-    const scope = call?.scope ?? null;
-    if (isOwn(current(), tool, scope)) {
-      throw new Failure("denied", "call cannot call the gateway's own tools; call them directly.");
-    }
-    const given = typeof args === "string" ? args : (rawArguments(call) ?? args);
-    const progress = progressOf(call);
-    return run(current(), tool, given, { source, credentials: [], vouched: who, controller, scope, progress });
-  };
+export function nestedCall(
+  gw: Gateway,
+  { tool, arguments: args }: Parsed<"tools.call">,
+  { who, source, call, controller }: Viewer,
+): Promise<Call> {
+  const scope = call?.scope ?? null;
+  if (isOwn(gw, tool, scope)) {
+    throw new Failure("denied", "call cannot call the gateway's own tools; call them directly.");
+  }
+  const given = typeof args === "string" ? args : (rawArguments(call) ?? args);
+  const progress = progressOf(call);
+  return run(gw, tool, given, { source, credentials: [], vouched: who, controller, scope, progress });
+}
 
 /** How the caller of a call hears of the progress of another one that is made for it. */
 function progressOf(call: Call | null): NonNullable<Caller["progress"]> | null {
@@ -90,10 +95,7 @@ function isOwn({ catalog }: Gateway, tool: string, scope: string | null): boolea
 /** The inner arguments of a call of `call` as they were written: parsed and written again, a long number is another. */
 function rawArguments(call: Call | null): string | null {
   const outer = call?.inbound.spans.arguments;
-  if (!call || !outer) return null;
-  const { text } = call.inbound;
-  const span = locate(text, outer[0], "arguments");
-  return span && text.slice(span[0], span[1]);
+  return call && outer ? rawValue(call.inbound.text, outer[0], "arguments") : null;
 }
 
 function outcome({ id, status, reply, failure }: Call): Output<"tools.call"> {

@@ -1,14 +1,40 @@
+import type { Config } from "../../config/schema.ts";
 import type { Output, Parsed } from "../../control/api.ts";
 import { hoursOf, hourUs } from "../../core/store.ts";
 import { timeText } from "../../core/time-text.ts";
-import { groupUsage } from "../../usage/query.ts";
+import { groupUsage, type Tags } from "../../usage/query.ts";
 import type { Archive } from "../archive.ts";
 
-/** Metering, summed per consumer, server, tool, day or hour; `metered` tells whether calls are counted. */
-export async function usageBy(archive: Archive, input: Parsed<"usage">, metered: boolean): Promise<Output<"usage">> {
+/** What usage takes from the configuration. */
+export type Metering = {
+  /** Whether calls are counted. */
+  readonly metered: boolean;
+  /** The tags of the servers; throws where they are not known. */
+  readonly tags: () => Tags;
+};
+
+/** What usage takes from this configuration. */
+export const meteringOf = ({ usage, servers }: Pick<Config, "usage" | "servers">): Metering => ({
+  metered: usage.enabled,
+  tags: () => tagsOf(servers),
+});
+
+/** The tags of servers as they are configured. */
+export const tagsOf = (servers: readonly Pick<Config["servers"][number], "id" | "tags">[]): Tags =>
+  new Map(servers.filter(({ tags }) => tags.length > 0).map(({ id, tags }) => [id, [...new Set(tags)]]));
+
+/** Metering, summed per consumer, server, tool, tag, day or hour. */
+export async function usageBy(
+  archive: Archive,
+  input: Parsed<"usage">,
+  { metered, tags }: Metering,
+): Promise<Output<"usage">> {
+  const labels: Tags = input.by === "tag" ? tags() : new Map();
   const { rows, cutShort } = await archive.usage(input);
   const partly = cutShort.length > 0 ? { cutShort } : {};
-  return { metered, ...wholeHours(input), ...partly, rows: groupUsage(rows, input.by) };
+  const isTwice = rows.some(({ server }) => (labels.get(server)?.length ?? 0) > 1);
+  const overlap = isTwice ? { overlap: true } : {};
+  return { metered, ...wholeHours(input), ...partly, ...overlap, rows: groupUsage(rows, input.by, labels) };
 }
 
 /** Says which hours are counted where the times asked for are finer. */

@@ -6,7 +6,7 @@ import { kinds } from "../../core/call.ts";
 import { Cancel, type AbortControllerLike } from "../../core/cancel.ts";
 import { asFailure } from "../../core/failure.ts";
 import { anyOf } from "../../core/name.ts";
-import { localSource } from "../../core/principal.ts";
+import { localSource, type Principal } from "../../core/principal.ts";
 import type { ServerStatus } from "../../core/upstream.ts";
 import type { Gateway } from "../../gateway/gateway.ts";
 import { identify, type Caller } from "../../gateway/inner.ts";
@@ -17,7 +17,7 @@ import { auditLog } from "./audit.ts";
 import { counts, findServer, noServer } from "./servers.ts";
 import { statsOf } from "./stats.ts";
 import { listTools, nestedCall, serverTool, toolsFor } from "./tools.ts";
-import { usageBy } from "./usage.ts";
+import { meteringOf, usageBy } from "./usage.ts";
 import { evidenceOf, verifyChains } from "./verify.ts";
 
 /** The caller on a control connection: the holder of its key, else an administrator. Its end aborts `controller`. */
@@ -40,16 +40,20 @@ function endBy(signal: AbortSignal, controller: AbortControllerLike): void {
   signal.addEventListener("abort", () => controller.abort(), { once: true });
 }
 
-/** How a control connection sees tools; operators see everybody's records. */
-export async function viewerOf(ctx: Context, gw: Gateway, keyring: Keyring): Promise<Viewer> {
+/** Who a caller is that asks for `method`; throws a `Refusal` for one that is not accepted. */
+export async function whoIs(gw: Gateway, caller: Caller, method: string): Promise<Principal> {
   try {
-    const caller = callerOf(ctx, keyring);
-    const { source, controller } = caller;
-    return { who: await identify(gw, caller, "tools/list"), consumer: null, source, call: null, controller };
+    return await identify(gw, caller, method);
   } catch (error) {
-    if (error instanceof Refusal) throw error;
     throw new Refusal("denied", asFailure(error).message);
   }
+}
+
+/** How a control connection sees tools; operators see everybody's records. */
+export async function viewerOf(ctx: Context, gw: Gateway, keyring: Keyring): Promise<Viewer> {
+  const caller = callerOf(ctx, keyring);
+  const { source, controller } = caller;
+  return { who: await whoIs(gw, caller, "tools/list"), consumer: null, source, call: null, controller };
 }
 
 /** The operations that callers may use as MCP tools. Each caller gets only what that caller may see. */
@@ -74,11 +78,11 @@ export function viewerHandlers(engine: () => Engine, archive: Archive): ViewerHa
       return { server: shownTo(viewer, findServer(gw, id)), tools, others: { ...others, hidden: [] } };
     },
     "tools.list": ({ server }, viewer) => listTools(engine().current(), server, viewer),
-    "tools.call": (input, viewer) => nestedCall(() => engine().current())(input, viewer),
-    "audit.log": (input, { consumer }) => auditLog(archive, own(input, consumer), consumer),
+    "tools.call": (input, viewer) => nestedCall(engine().current(), input, viewer),
+    "audit.log": (input, { consumer }) => auditLog(archive, own(input, consumer)),
     "audit.stats": (input, { consumer }) => statsOf(archive, input, consumer),
     "audit.verify": (input) => verifyChains(evidenceOf(engine(), archive), input),
-    usage: (input, { consumer }) => usageBy(archive, own(input, consumer), engine().loaded().config.usage.enabled),
+    usage: (input, { consumer }) => usageBy(archive, own(input, consumer), meteringOf(engine().loaded().config)),
   };
 }
 

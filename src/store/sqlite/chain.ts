@@ -1,6 +1,5 @@
 import type { Database } from "bun:sqlite";
-import type { Anchor, AuditRow, AuditStore } from "../../core/store.ts";
-import { StoreFailed } from "../../core/store.ts";
+import { type Anchor, type AuditRow, type AuditStore, StoreFailed, type UnendedCall } from "../../core/store.ts";
 import { guarded, named, transaction } from "./database.ts";
 import { openMigrated } from "./migrate.ts";
 import { auditSchema } from "./schema.ts";
@@ -72,10 +71,10 @@ function chainStore(db: Database, wal: Wal): AuditStore {
   };
 }
 
-type CallRow = { readonly call: string; readonly type: string; readonly seq: number; readonly rec: string };
+type CallRow = UnendedCall & { readonly type: string };
 
-function unended(rows: Iterable<CallRow>): { call: string; seq: number; rec: string }[] {
-  const open = new Map<string, { call: string; seq: number; rec: string }>();
+function unended(rows: Iterable<CallRow>): UnendedCall[] {
+  const open = new Map<string, UnendedCall>();
   for (const { call, type, seq, rec } of rows) {
     if (type === "call.begin") open.set(call, { call, seq, rec });
     // A question while a call runs does not end the call.

@@ -1,11 +1,10 @@
 import type { Database, SQLQueryBindings } from "bun:sqlite";
 import { existsSync } from "node:fs";
 import { statusesOf } from "../../core/failure.ts";
-import type { AuditQuery, AuditRow } from "../../core/store.ts";
+import type { AuditQuery, AuditRow, FoundRow } from "../../core/store.ts";
 import { timeText } from "../../core/time-text.ts";
 import { guarded, openReadable } from "./database.ts";
 
-type Found = { readonly chain: string; readonly row: AuditRow };
 /** A condition, and the values of its question marks. */
 type Term = readonly [string, ...SQLQueryBindings[]];
 type Where = { readonly sql: string; readonly values: readonly SQLQueryBindings[] };
@@ -16,7 +15,7 @@ const pageSize = 20_000;
 const hit = "SELECT seq, rec, leaf FROM record WHERE";
 
 /** Finds records of chains, newest first: by the index as far as it reaches, and beyond it by a look at each record. */
-export type Search = { find(chains: readonly string[], query: AuditQuery): Found[]; close(): void };
+export type Search = { find(chains: readonly string[], query: AuditQuery): FoundRow[]; close(): void };
 
 /** `database` returns the open chain. Where the index is missing, behind or wrong, each record is looked at. */
 export function createSearch(indexPath: string, database: (chain: string) => Database): Search {
@@ -45,7 +44,7 @@ function findInChain(
   query: AuditQuery,
   limit: number,
 ): AuditRow[] {
-  const where = conditions(query);
+  const where = allOf([typeTerm(query.type), ...termsOf(query, "t", timeText)]);
   const indexed = index && usable(query) ? markOf(db, index, chain) : 0;
   const rows = scan(db, where, indexed, limit);
   if (!index || indexed === 0 || rows.length >= limit) return rows;
@@ -104,10 +103,6 @@ function lookUp(index: Database, chain: string, query: AuditQuery, upto: number,
     .map(({ seq }) => seq);
 }
 
-function conditions(query: AuditQuery): Where {
-  return allOf([typeTerm(query.type), ...termsOf(query, "t", timeText)]);
-}
-
 const allOf = (terms: readonly Term[]): Where => ({
   sql: terms.map(([term]) => term).join(" AND "),
   values: terms.flatMap(([, ...values]) => values),
@@ -141,9 +136,9 @@ function typeTerm(type: string | undefined): Term {
 }
 
 /** Newest first across chains; within a chain the sequence decides, whatever the clock did. */
-function mergeByTime(found: readonly Found[]): Found[] {
+function mergeByTime(found: readonly FoundRow[]): FoundRow[] {
   const queues = [...Map.groupBy(found, ({ chain }) => chain).values()].map((items) => ({ items, at: 0 }));
-  const merged: Found[] = [];
+  const merged: FoundRow[] = [];
   for (;;) {
     let newest: (typeof queues)[number] | null = null;
     for (const queue of queues) {
@@ -157,7 +152,7 @@ function mergeByTime(found: readonly Found[]): Found[] {
 }
 
 /** `t` of the queue's next record. The last match is the right one: `facts`, where it may stand too, comes earlier. */
-function timeIn({ items, at }: { readonly items: readonly Found[]; readonly at: number }): string {
+function timeIn({ items, at }: { readonly items: readonly FoundRow[]; readonly at: number }): string {
   const rec = items[at]?.row.rec ?? "";
   const start = rec.lastIndexOf('"t":"') + 5;
   return rec.slice(start, rec.indexOf('"', start));

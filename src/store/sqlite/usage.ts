@@ -1,6 +1,6 @@
 import type { Database } from "bun:sqlite";
 import { existsSync } from "node:fs";
-import type { UsageQuery, UsageRow, UsageStore } from "../../core/store.ts";
+import type { Counted, UsageQuery, UsageRow, UsageStore } from "../../core/store.ts";
 import { hoursOf, StoreBusy } from "../../core/store.ts";
 import { guarded, openReadable, transaction } from "./database.ts";
 import { openMigrated, version } from "./migrate.ts";
@@ -18,7 +18,7 @@ const mark = "INSERT OR REPLACE INTO usage_mark VALUES (?, ?)";
 const wait = 2000;
 
 /** Usage rollups in `mcpgw.db`; meant for the Worker, so a statement may wait for other processes. */
-export function openUsageStore(path: string): UsageStore & { counted(query: UsageQuery): Counted; close(): void } {
+export function openUsageStore(path: string): UsageStore & { close(): void } {
   // Not synced: a power cut takes counts and mark together, and what is missing is counted again from the chain.
   const db = openMigrated(path, stateSchema, { wait, synchronous: "normal" });
   const applied = (chain: string): number =>
@@ -34,14 +34,10 @@ export function openUsageStore(path: string): UsageStore & { counted(query: Usag
         db.run(mark, [chain, upto]);
       });
     },
-    usage: (query) => usageIn(db, query),
     counted: (query) => countedIn(db, query),
     close: () => db.close(true),
   };
 }
-
-/** What was counted, and up to which record of each chain. */
-export type Counted = { readonly rows: readonly UsageRow[]; readonly marks: ReadonlyMap<string, number> };
 
 /** Usage as it was counted last, without opening `mcpgw.db` for writing; none where there is no such file. */
 export function readUsage(path: string, query: UsageQuery): Counted {

@@ -1,3 +1,4 @@
+import { nobody } from "../../core/audience.ts";
 import type { Tool } from "../../core/call.ts";
 import { type ClientCapabilities, inputKey } from "../../core/inbound.ts";
 import { editObject } from "../../mcp/edit.ts";
@@ -46,6 +47,7 @@ export class ConditionalTools {
    */
   learn(capabilities: ClientCapabilities, mayUse: () => boolean): Promise<void> | null {
     const kind = inputKey(capabilities);
+    if (kind === "") return null;
     const known = this.#kinds.get(kind);
     if (known instanceof Promise) return mayUse() ? known : null;
     const can = !this.#over && this.#kinds.size < mostKinds && this.#breaker.wait() === 0;
@@ -77,7 +79,7 @@ export class ConditionalTools {
   async #list({ text }: ClientCapabilities): Promise<readonly Tool[] | null> {
     if (this.#over || this.#breaker.wait() > 0) return null;
     const { starter, speaks, terms, commonTools } = this.#init;
-    const { limits, refuses, log } = terms.host;
+    const { host, options } = terms;
     const declares = editObject(text, { tasks: null });
     const linkHost = starter.linkHost({ notified: () => true, renewed: () => {} }, declares, true);
     try {
@@ -86,14 +88,14 @@ export class ConditionalTools {
         const { texts } = await drainList(link, linkHost, peer, "tools");
         const names = new Set(commonTools().map(({ name }) => name));
         this.#breaker.reset();
-        return readTools(texts, peer.era, { ...limits, refuses }).items.filter(({ name }) => !names.has(name));
+        return readTools(texts, peer.era, host).items.filter(({ name }) => !names.has(name));
       } finally {
         await link.close();
       }
     } catch (error) {
       this.#breaker.failed();
-      log.warn("what a server offers to clients that can be asked is not known", {
-        server: terms.options.id,
+      host.log.warn("what a server offers to clients that can be asked is not known", {
+        server: options.id,
         reason: reasonOf(error),
       });
       return null;
@@ -102,15 +104,15 @@ export class ConditionalTools {
 
   /** Each tool once, with the kinds of clients that it is shown to. */
   #all(): readonly Tool[] {
-    const all = new Map<string, { readonly tool: Tool; readonly shownTo: Set<string> }>();
+    const all = new Map<string, { readonly tool: Tool; readonly kinds: Set<string> }>();
     for (const [kind, tools] of this.#kinds) {
       if (tools instanceof Promise) continue;
       for (const tool of tools) {
         const known = all.get(tool.name);
-        if (known) known.shownTo.add(kind);
-        else all.set(tool.name, { tool, shownTo: new Set([kind]) });
+        if (known) known.kinds.add(kind);
+        else all.set(tool.name, { tool, kinds: new Set([kind]) });
       }
     }
-    return [...all.values()].map(({ tool, shownTo }) => ({ ...tool, shownTo }));
+    return [...all.values()].map(({ tool, kinds }) => ({ ...tool, shownTo: { ...nobody, kinds } }));
   }
 }

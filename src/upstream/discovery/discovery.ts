@@ -33,7 +33,6 @@ export class Discovery {
   readonly #terms: Terms;
   readonly #starter: Starter;
   readonly #breaker: Breaker;
-  readonly #crashed: (reason: string) => void;
   readonly #eras: Eras;
   readonly #relisting: Relisting;
   #state: ServerState = "idle";
@@ -44,18 +43,19 @@ export class Discovery {
   #inventory: Inventory;
   #retry: Timer | null = null;
   #work: Promise<void> | null = null;
+  /** The next reading of all lists, until it begins. */
+  #refresh: Promise<void> | null = null;
   restarts = 0;
 
-  constructor(terms: Terms, starter: Starter, crashed: (reason: string) => void) {
+  constructor(terms: Terms, starter: Starter) {
     const { options, host } = terms;
     this.#terms = terms;
     this.#starter = starter;
-    this.#crashed = crashed;
     this.#inventory = recall(options, host);
     this.#breaker = createBreaker(host.tuning.breaker, host.clock.mono);
     this.#eras = new Eras(options);
-    const read = (which?: readonly ListName[]): void => void (which ? this.#relist(which) : this.refresh());
-    this.#relisting = new Relisting(terms, () => this.#work !== null, read);
+    const busy = (): boolean => this.#work !== null;
+    this.#relisting = new Relisting(terms, busy, (which) => void this.#relist(which));
     if (!options.enabled) this.#state = "disabled";
   }
 
@@ -190,6 +190,7 @@ export class Discovery {
     if (this.#retry) clearTimeout(this.#retry);
     this.#retry = null;
     this.set("starting", null);
+    let found: Found | null = null;
     try {
       const events = {
         notified: (method: string) => this.heard(method),
@@ -197,12 +198,12 @@ export class Discovery {
       };
       const host = this.#starter.linkHost(events, "{}", true);
       const met = await this.#starter.meet(host);
-      const found: Found = { ...met, peer: met.greeting.peer, host, conditional: this.#conditional(met.speaks) };
+      found = { ...met, peer: met.greeting.peer, host, conditional: this.#conditional(met.speaks) };
       this.#eras.met(met.speaks);
-      if (this.#state !== "starting") return await found.link.close();
-      await this.#listFirst(found);
+      if (this.#state === "starting") await this.#list(found, listNames);
       this.#ready(found);
     } catch (error) {
+      await found?.link.close();
       this.#failed(reasonOf(error));
     }
   }
@@ -221,26 +222,18 @@ export class Discovery {
     });
   }
 
-  async #listFirst(found: Found): Promise<void> {
-    try {
-      await this.#list(found, listNames);
-    } catch (error) {
-      await found.link.close();
-      throw error;
-    }
-  }
-
   #ready(found: Found): void {
     if (this.#state !== "starting") return void found.link.close();
     this.#found = found;
     this.set("ready", null);
     this.#relisting.every();
     if (found.peer.era === "modern") this.#listenTo(found);
-    void found.link.ended.then((end) => {
-      if (this.#found !== found || end.asked) return;
+    void found.link.ended.then(({ asked, reason }) => {
+      if (this.#found !== found || asked) return;
+      const { options, host } = this.#terms;
       this.#leave();
-      this.#crashed(end.reason);
-      this.#failed(end.reason);
+      host.record({ type: "server.crashed", actor: "system", facts: { server: options.id, reason } });
+      this.#failed(reason);
     });
   }
 
@@ -284,10 +277,21 @@ export class Discovery {
     return this.probe((found) => this.#list(found, which));
   }
 
-  /** Reads all lists anew; a server that cannot list any more is treated as one that crashed. */
-  async refresh(): Promise<void> {
-    await this.#work;
-    await this.probe((found) => this.#list(found, listNames));
+  /**
+   * Reads all lists anew, after what is done with the instance now; those who ask meanwhile share the reading. A server
+   * that cannot list any more is treated as one that crashed.
+   */
+  refresh(): Promise<void> {
+    return (this.#refresh ??= this.#refreshNext());
+  }
+
+  async #refreshNext(): Promise<void> {
+    do {
+      await this.#work;
+    } while (this.#work);
+    // Who asks from here on may know of a later change.
+    this.#refresh = null;
+    await this.#relist(listNames);
   }
 
   /**

@@ -1,3 +1,4 @@
+import type { Era } from "../../core/inbound.ts";
 import type { Speaks } from "../instances/meeting.ts";
 import type { ServerOptions } from "../options.ts";
 import { factsOf } from "../transports/index.ts";
@@ -43,4 +44,12 @@ export class Eras {
       })
       .finally(() => (this.#learning = null)));
   }
+}
+
+/**
+ * The era in which a call is sent: its caller's if the server speaks it, since then nothing is lost; else the other.
+ */
+export function eraFor(caller: Era, speaks: Speaks): Era {
+  if (caller === "modern") return speaks.modern ? "modern" : "legacy";
+  return speaks.legacy ? "legacy" : "modern";
 }

@@ -1,3 +1,4 @@
+import { both } from "../../core/audience.ts";
 import type { Item, Tool } from "../../core/call.ts";
 import type { Era } from "../../core/inbound.ts";
 import { isObject } from "../../core/json.ts";
@@ -40,13 +41,12 @@ const nothing: Inventory = {
 };
 
 /** The inventory that was stored for a server; empty if none was. */
-export function recall(options: ServerOptions, { lists: store, limits, refuses }: SetHost): Inventory {
-  const remembered = store.recall(options.id, listIdentityOf(options));
+export function recall(options: ServerOptions, host: SetHost): Inventory {
+  const remembered = host.lists.recall(options.id, listIdentityOf(options));
   if (!remembered) return nothing;
   const { era, instructions } = remembered;
-  const rules = { ...limits, refuses };
-  const tools = readTools(remembered.tools, era, rules);
-  const read = mapLists((list) => (list === "tools" ? tools : readItems(remembered[list], list, rules)));
+  const tools = readTools(remembered.tools, era, host);
+  const read = mapLists((list) => (list === "tools" ? tools : readItems(remembered[list], list, host)));
   const capabilities: unknown = JSON.parse(remembered.capabilities);
   return {
     ...nothing,
@@ -97,9 +97,10 @@ export async function takeInventory(of: Stocktaking, old: Inventory, which: read
   const failures = results.filter(({ failure }) => failure !== null);
   const first = failures[0]?.failure;
   if (first && failures.length === has.length) throw first;
-  const fresh: Inventory = {
+  const next: Inventory = {
     ...old,
     ...gone(old, has),
+    ...Object.fromEntries(results.map(({ list, items }) => [list, items])),
     leftOut: {
       ...mapLists((list) => (has.includes(list) ? old.leftOut[list] : [])),
       ...Object.fromEntries(results.map(({ list, leftOut }) => [list, leftOut])),
@@ -114,7 +115,6 @@ export async function takeInventory(of: Stocktaking, old: Inventory, which: read
       ...failures.map(({ list }) => list),
     ],
   };
-  const next = results.reduce<Inventory>((sum, { list, items }) => ({ ...sum, [list]: items }), fresh);
   if (differs(next, old)) remember(options, host, next);
   return next;
 }
@@ -145,14 +145,13 @@ type One = {
 
 async function listOne(of: Stocktaking, old: Inventory, list: ListName): Promise<One> {
   const { instance, linkHost, options, host, greeting } = of;
-  const { limits, refuses, log } = host;
+  const { log } = host;
   const server = options.id;
-  const rules = { ...limits, refuses };
   try {
     const { texts, warning, late } = await drainList(instance.link, linkHost, instance.peer, list);
     if (warning !== null) log.warn(warning, { server });
     const rest = warning === null ? [] : [{ name: null, reason: warning }];
-    const read = list === "tools" ? readTools(texts, instance.peer.era, rules) : readItems(texts, list, rules);
+    const read = list === "tools" ? readTools(texts, instance.peer.era, host) : readItems(texts, list, host);
     const known = new Set(old.leftOut[list].map(({ name, reason }) => `${name}: ${reason}`));
     for (const { name, reason } of read.leftOut) {
       if (!known.has(`${name}: ${reason}`)) log.warn(`a ${lists[list].noun} is not offered`, { server, name, reason });
@@ -188,11 +187,22 @@ function remember(options: ServerOptions, { lists: store, log }: SetHost, now: I
   }
 }
 
-/** The inventory as the catalog sees it. */
-export function listingOf(server: string, now: Inventory, reason: string | null): Listing {
+/** Each tool once, as the first defines it; equal ones are shown to all whom one of them is shown to. */
+function distinct(tools: readonly Tool[]): Tool[] {
+  const all = new Map<string, Tool>();
+  for (const tool of tools) {
+    const first = all.get(tool.name);
+    if (!first) all.set(tool.name, tool);
+    else if (first.shownTo && first.text === tool.text)
+      all.set(tool.name, tool.shownTo ? { ...first, shownTo: both(first.shownTo, tool.shownTo) } : tool);
+  }
+  return [...all.values()];
+}
+
+/** The inventory as the catalog sees it, with the tools that only callers' own instances offer. */
+export function listingOf(server: string, now: Inventory, own: readonly Tool[], reason: string | null): Listing {
   const { prompts, resources, resourceTemplates, stale, capabilities, instructions } = now;
-  const usual = new Set(now.tools.map(({ name }) => name));
-  const tools = [...now.tools, ...now.conditional.filter(({ name }) => !usual.has(name))];
+  const tools = distinct([...now.tools, ...now.conditional, ...own]);
   const leftOut = listNames.flatMap((list) => now.leftOut[list].map((one) => ({ list, ...one })));
   return { server, tools, prompts, resources, resourceTemplates, stale, reason, capabilities, instructions, leftOut };
 }

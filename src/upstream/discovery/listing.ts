@@ -9,6 +9,7 @@ import { headerNames } from "../../mcp/headers.ts";
 import { elements, locate } from "../../mcp/json-text.ts";
 import { type ScanLimits, scan } from "../../mcp/scan.ts";
 import { faults, quoted } from "../faults.ts";
+import type { SetHost } from "../host.ts";
 import type { Link, LinkHost, Peer } from "../link/link.ts";
 import { askTwice, query } from "../link/query.ts";
 
@@ -47,11 +48,12 @@ export async function drainList(
   let cursor: string | undefined;
   let characters = 0;
   for (let page = 1; ; page++) {
-    const timeout = Math.min(host.timeout, Math.max(1, Math.ceil(deadline - performance.now())));
+    const usual = host.timeout();
+    const timeout = Math.min(usual, Math.max(1, Math.ceil(deadline - performance.now())));
     const params = cursor === undefined ? {} : { cursor };
     const answer = await askTwice(() => query(link, host, { method, peer, timeout, params })).catch(
       (error: unknown) => {
-        const overtime = error instanceof Failure && error.code === "timeout" && timeout < host.timeout;
+        const overtime = error instanceof Failure && error.code === "timeout" && timeout < usual;
         if (page === 1 || !overtime) throw error;
         return null;
       },
@@ -93,7 +95,7 @@ function readPage(result: string, server: string, list: ListName): { items: stri
 }
 
 /** The checks that a definition must pass to be offered. */
-export type ItemRules = ScanLimits & { readonly refuses: (tool: Tool) => string | null };
+export type ItemRules = Pick<SetHost, "refuses"> & { readonly limits: ScanLimits };
 
 type Read<T> = { readonly items: readonly T[]; readonly leftOut: readonly LeftOut[] };
 
@@ -142,7 +144,7 @@ function read<T extends Item>(
     }
     // The first definition of a name must not win: it is unknown which one a caller would mean.
     const several = (times.get(name)?.length ?? 0) > 1 ? `several ${noun}s have this ${key}` : null;
-    const made = several ?? unscannable(text, rules) ?? make({ name, text }, definition);
+    const made = several ?? unscannable(text, rules.limits) ?? make({ name, text }, definition);
     if (typeof made === "string") leftOut.push({ name, reason: made });
     else items.push(made);
   }
@@ -157,9 +159,9 @@ function readDefinition(text: string, key: string) {
   return { name: typeof name === "string" ? name : "", text, definition };
 }
 
-function unscannable(text: string, rules: ScanLimits): string | null {
+function unscannable(text: string, limits: ScanLimits): string | null {
   try {
-    scan(text, rules);
+    scan(text, limits);
     return null;
   } catch (error) {
     return messageOf(error);

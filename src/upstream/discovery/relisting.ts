@@ -1,21 +1,18 @@
-import type { ListName } from "../../core/lists.ts";
+import { type ListName, listNames } from "../../core/lists.ts";
 import { longestTimer } from "../../core/wait.ts";
 import type { Terms } from "../host.ts";
-
-/** Reads some lists of a server; all of them when none are named. */
-type Read = (which?: readonly ListName[]) => void;
 
 /** When the lists of a server are read again: soon after they changed, and regularly while the server runs. */
 export class Relisting {
   readonly #terms: Terms;
   readonly #busy: () => boolean;
-  readonly #read: Read;
+  readonly #read: (which: readonly ListName[]) => void;
   #changed = new Set<ListName>();
   #soon: Timer | null = null;
   #regular: Timer | null = null;
 
   /** `busy`: something else is done with the instance, so that reading has to wait. */
-  constructor(terms: Terms, busy: () => boolean, read: Read) {
+  constructor(terms: Terms, busy: () => boolean, read: (which: readonly ListName[]) => void) {
     this.#terms = terms;
     this.#busy = busy;
     this.#read = read;
@@ -40,7 +37,8 @@ export class Relisting {
   /** Reads all lists at the configured interval from here on. */
   every(): void {
     this.rest();
-    this.#regular = setInterval(() => this.#read(), Math.min(this.#terms.options.refresh, longestTimer)).unref();
+    const every = Math.min(this.#terms.options.refresh, longestTimer);
+    this.#regular = setInterval(() => this.changed(listNames), every).unref();
   }
 
   /** Reads no more regularly. */

@@ -59,6 +59,9 @@ export function isPlainJson({ status, headers }: Response, max: number): boolean
   return status === 200 && isType(headers, "application/json") && isBounded(headers, max);
 }
 
+/** Ends a response whose body is of no interest. */
+export const discard = ({ body }: Response): void => void body?.cancel().catch(() => {});
+
 /** The body as text, a result of `limit` bytes and its envelope after decompression; throws `result-too-large`. */
 export async function readText(response: Response, limit: number, server: string): Promise<string> {
   const max = limit + envelope;

@@ -10,7 +10,7 @@ export const silentMs = 300_000;
 /** How a stream is read. */
 export type Reading = {
   /** Most bytes of one event, as things are now. */
-  readonly longest: number;
+  longest(): number;
   /** Ends a stream that was silent for this long, ms; null where a stream may be silent for ever. */
   readonly silence: number | null;
   received(text: string, event: string): void;
@@ -23,10 +23,10 @@ export function isEventStream({ status, headers }: Response): boolean {
 
 /** Reads events until the stream ends or breaks; returns where it can be resumed. Throws only `result-too-large`. */
 export async function readEvents(response: Response, reading: Reading): Promise<Resumption & { broken: unknown }> {
-  const { silence, received } = reading;
+  const { longest, silence, received } = reading;
   const parser = createSseParser({
     get maxEvent() {
-      return reading.longest;
+      return longest();
     },
     // An event without data only marks where the stream can be resumed.
     onEvent: ({ data, event }) => void (data !== "" && received(data, event)),

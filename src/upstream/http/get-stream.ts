@@ -1,6 +1,7 @@
 import type { Resumption } from "../../mcp/sse.ts";
 import { sleep } from "../../core/wait.ts";
 import { Backoff } from "../backoff.ts";
+import { discard } from "./answer.ts";
 import { isEventStream, readEvents, type Reading, silentMs } from "./event-stream.ts";
 
 export type GetStreamSpec = {
@@ -41,7 +42,7 @@ export async function holdGetStream(spec: GetStreamSpec, isOpen: (open: boolean)
       lastId = end?.lastId ?? lastId;
       retry = end?.retry ?? retry;
     } else if (response) {
-      void response.body?.cancel().catch(() => {});
+      discard(response);
       if (response.status !== conflict) {
         const { status } = response;
         if (status === notServed || (status < 500 && !opened)) return;

@@ -4,7 +4,7 @@ import { faults } from "../faults.ts";
 import { type Inbox, receive } from "../link/inbox.ts";
 import type { Answer } from "../link/link.ts";
 import { createUnasked, flood } from "../link/strays.ts";
-import { bounded, faultOfError } from "./answer.ts";
+import { bounded, discard, faultOfError } from "./answer.ts";
 import { isEventStream, isTooLarge, readEvents, silentMs } from "./event-stream.ts";
 import { SessionLost } from "./lost-session.ts";
 import { Resumptions } from "./resumptions.ts";
@@ -40,14 +40,14 @@ type Following = { readonly context: StreamContext; readonly inbox: Inbox; done(
  * Reads a request's stream to its end, and resumes it if it breaks early; resolves to the reason why no answer came.
  */
 async function follow(response: Response, { ask, controller }: Sent, { context, inbox, done }: Following) {
-  const { host, wire } = context;
+  const { host, wire, longest } = context;
   let messages = 0;
   const received = (text: string): void => {
     messages++;
     receive(text, host, inbox);
   };
   const resumptions = new Resumptions();
-  const bounds = { longest: context.longest(), silence: ask.timeout === null ? silentMs : null };
+  const reading = { longest, silence: ask.timeout === null ? silentMs : null, received };
   let stream: Response | null = response;
   let lastId: string | null = null;
   let retry: number | null = null;
@@ -55,7 +55,7 @@ async function follow(response: Response, { ask, controller }: Sent, { context, 
   for (;;) {
     if (stream) {
       const before = messages;
-      const end = await readEvents(stream, { ...bounds, received });
+      const end = await readEvents(stream, reading);
       const moved = end.lastId !== null && end.lastId !== lastId;
       resumptions.brought(messages > before ? "message" : moved ? "place" : "nothing");
       lastId = end.lastId ?? lastId;
@@ -72,7 +72,7 @@ async function follow(response: Response, { ask, controller }: Sent, { context, 
       return null;
     });
     if (stream === null || isEventStream(stream)) continue;
-    void stream.body?.cancel().catch(() => {});
+    discard(stream);
     if (stream.status < 500) break;
     stream = null;
   }
@@ -96,6 +96,7 @@ function createInbox(
   const settle = (answer: Answer): void => {
     const loss = sent.lossIn(200, answer);
     if (loss !== null) return reject(new SessionLost(answer, loss));
+    exchange.answered(answer);
     try {
       resolve(bounded(answer, host));
     } catch (error) {

@@ -45,13 +45,7 @@ export class SessionStream {
     const received = (text: string): void => receive(text, host, inbox);
     const open = (lastId: string | null, signal: AbortSignal) => wire.get(peer, lastId, signal);
     const refused = (): Promise<void> => lookAfterSession(peer);
-    const reading = {
-      get longest() {
-        return longest();
-      },
-      received,
-    };
-    const spec = { open, reading, refused, signal: this.#reading.signal };
+    const spec = { open, reading: { longest, received }, refused, signal: this.#reading.signal };
     const { promise, resolve } = Promise.withResolvers<void>();
     this.settled = promise;
     const changed = (isOpen: boolean): void => {

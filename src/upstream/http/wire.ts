@@ -8,8 +8,6 @@ export type EndpointSpec = {
   /** Sent with every request. No header of a caller's request is ever sent. */
   readonly headers: Readonly<Record<string, string>>;
   readonly proxy: string | null;
-  /** Whether the GET stream of a legacy session is opened. */
-  readonly getStream: boolean;
 };
 
 /** How long a message that needs no answer may take, ms. */
@@ -58,11 +56,6 @@ export class HttpWire {
     return this.#session;
   }
 
-  /** Whether there is a session that the server has not been told to end. */
-  get hasSession(): boolean {
-    return this.#session !== null && this.#legacyHeaders !== null;
-  }
-
   openSession(id: string | null): void {
     if (id !== null && !sessionId.test(id))
       throw faults.protocol(this.#host.server, "its session id has characters that no header may carry");
@@ -92,9 +85,10 @@ export class HttpWire {
     return this.#quietly({ method: "POST", headers: this.#legacy({ method: "", peer }), body: text });
   }
 
-  /** Ends the session. */
+  /** Ends the session, if its handshake was completed. */
   async endSession(): Promise<void> {
-    if (this.hasSession) await this.#quietly({ method: "DELETE", headers: new Headers(this.#legacyHeaders ?? {}) });
+    const headers = this.#legacyHeaders;
+    if (this.#session !== null && headers) await this.#quietly({ method: "DELETE", headers });
   }
 
   /** Sends a request whose outcome changes nothing for the gateway. False if it ran into its time-out. */

@@ -34,7 +34,7 @@ export class FirstQuestions {
   /** Resolves once the server has asked and has the answers, or has had its time for that; never throws. */
   async settled({ link, peer }: Instance, host: LinkHost): Promise<void> {
     if (peer.era !== "legacy") return;
-    const timeout = Math.min(mostMs, host.timeout / 2);
+    const timeout = Math.min(mostMs, host.timeout() / 2);
     const roundTrip = () => query(link, host, { method: "ping", peer, timeout });
     const over = AbortSignal.timeout(timeout);
     const settle = async (): Promise<void> => {

@@ -1,4 +1,5 @@
 import { Failure } from "../../core/failure.ts";
+import type { Era } from "../../core/inbound.ts";
 import { HttpFailure, unsent } from "../faults.ts";
 import { discover, greetModern, initialize } from "../link/handshake.ts";
 import type { Greeting, Link, LinkHost } from "../link/link.ts";
@@ -147,7 +148,7 @@ async function throwAway<T>({ open }: Meeting, ask: (link: Link) => Promise<T>):
  * Does the handshake on a further link to a server whose era is known. If that fails, closes the link and throws what
  * those are told who wait for it to send their calls.
  */
-export async function greetAgain(link: Link, host: LinkHost, era: "modern" | "legacy", ms: number): Promise<Greeting> {
+export async function greetAgain(link: Link, host: LinkHost, era: Era, ms: number): Promise<Greeting> {
   try {
     return await (era === "modern" ? greetModern : initialize)(link, host, ms);
   } catch (error) {

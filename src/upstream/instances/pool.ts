@@ -1,7 +1,6 @@
 import type { LogLevel } from "../../core/call.ts";
 import { onAbort } from "../../core/cancel.ts";
 import type { Clock } from "../../core/clock.ts";
-import type { Era } from "../../core/inbound.ts";
 import type { Down } from "../../core/upstream.ts";
 import { within } from "../../core/wait.ts";
 import type { BreakerOptions } from "../breaker.ts";
@@ -9,20 +8,7 @@ import { faults, reasonOf } from "../faults.ts";
 import type { Instance } from "../link/link.ts";
 import { Failures } from "./failures.ts";
 import { endable } from "./share.ts";
-
-/** The kind of instance that a call needs; calls with equal keys share one. */
-export type Spec = {
-  readonly key: string;
-  readonly era: Era;
-  /** The capabilities that the handshake declares, raw JSON. */
-  readonly declares: string;
-  /** Whether the server may ask the client anything. */
-  readonly asks: boolean;
-  /** The only principal that it serves, null for everybody. */
-  readonly owner: string | null;
-  /** The only legacy session that it serves, null for any. */
-  readonly session: string | null;
-};
+import type { Spec } from "./spec.ts";
 
 /** The instance of one key, started or starting. */
 export type Slot = {

@@ -1,10 +1,24 @@
 import type { IdentifiedCall } from "../../core/call.ts";
+import { hasExtensions } from "../../core/extensions.ts";
 import { inputKey, type ClientCapabilities, type Era } from "../../core/inbound.ts";
 import { mirrored } from "../capabilities.ts";
 import { digest } from "../identity.ts";
 import type { ServerOptions } from "../options.ts";
-import type { Spec } from "./pool.ts";
 import { factsOf } from "../transports/index.ts";
+
+/** The kind of instance that a call needs; calls with equal keys share one. */
+export type Spec = {
+  readonly key: string;
+  readonly era: Era;
+  /** The capabilities that the handshake declares, raw JSON. */
+  readonly declares: string;
+  /** Whether the server may ask the client anything. */
+  readonly asks: boolean;
+  /** The only principal that it serves, null for everybody. */
+  readonly owner: string | null;
+  /** The only legacy session that it serves, null for any. */
+  readonly session: string | null;
+};
 
 /**
  * The instance that a call needs. A shared instance must not carry anything from one caller to another. So only
@@ -16,8 +30,10 @@ export function specOf(call: IdentifiedCall, options: ServerOptions, era: Era): 
   const isolation = options.isolation ?? (stateless ? "shared" : "per-principal");
   if (isolation === "shared")
     return { key: `shared ${era}`, era, declares: "{}", asks: false, owner: null, session: null };
-  const asks = era === "legacy" && inputKey(call.capabilities) !== "";
-  const alone = isolation === "per-session" || (asks && call.inbound.era === "legacy");
+  const old = call.inbound.era === "legacy";
+  const answers = inputKey(call.capabilities) !== "" || (old && hasExtensions(call.capabilities.value));
+  const asks = era === "legacy" && answers;
+  const alone = isolation === "per-session" || (asks && old);
   const session = alone ? (call.session?.id ?? null) : null;
   // A modern server learns with each request what the client can do.
   const declares = era === "modern" || ours ? "{}" : mirrored(call);

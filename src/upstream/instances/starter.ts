@@ -21,8 +21,9 @@ const verdictMs = 24 * 3_600_000;
 /** Starts and ends the instances of one server, and keeps their log. */
 export class Starter {
   readonly log: StderrLog;
+  /** The number of messages that belonged to no request. */
+  dropped = 0;
   readonly #terms: Terms;
-  readonly #dropped: () => void;
   readonly #links = new Set<Link>();
   // One object each that all links have, so that a reload reaches those that are open.
   readonly #client: LinkHost["client"];
@@ -31,11 +32,9 @@ export class Starter {
   /** Grows when all instances are ended: a start that began before must not go on. */
   #round = 0;
 
-  /** `dropped` counts a message that belongs to no request. */
-  constructor(terms: Terms, dropped: () => void) {
+  constructor(terms: Terms) {
     const { options, host } = terms;
     this.#terms = terms;
-    this.#dropped = dropped;
     this.log = createStderrLog(Object.values(secretsOf(options)), () => this.#terms.host.secrets(), host.clock);
     this.#limits = { usual: { ...host.limits }, lists: { ...host.limits } };
     this.#client = { ...host.client };
@@ -53,20 +52,19 @@ export class Starter {
 
   /** The host of a new link; `forLists` allows for answers that nest as deep as a list may. */
   linkHost(events: LinkEvents, declares = "{}", forLists = false): LinkHost {
-    const { options, host } = this.#terms;
-    const { id: server, timeout } = options;
-    const { log } = host;
+    const server = this.#terms.options.id;
+    const { log } = this.#terms.host;
     return {
       ...events,
       server,
-      timeout,
+      timeout: () => this.#terms.options.timeout,
       limits: forLists ? this.#limits.lists : this.#limits.usual,
       client: this.#client,
       declares,
       asked: null,
       log,
       dropped: (reason) => {
-        this.#dropped();
+        this.dropped++;
         log.debug("dropped a message of a server", { server, reason });
       },
     };

@@ -1,6 +1,6 @@
 import { Asking } from "./asking.ts";
 import { Deadline } from "./deadline.ts";
-import type { Ask, AskClient, Handlers } from "./link.ts";
+import type { Answer, Ask, AskClient, Handlers } from "./link.ts";
 
 /** Why a request was given up without an answer. */
 export type GaveUp = "timeout" | "cancelled";
@@ -56,6 +56,11 @@ export class Exchange extends Asking {
     return this.#deadline?.spent ? most : (told ?? timeout ?? 0);
   }
 
+  /** The server has answered. If it asks for input, its caller's answer is still to come. */
+  answered(answer: Answer): void {
+    if (answer.kind === "error" || answer.resultType !== "input_required") this.#handlers?.answered?.();
+  }
+
   /** The request has its answer, or needs none any more. */
   override close(): void {
     this.#deadline?.stop();
@@ -103,9 +108,9 @@ export class Exchange extends Asking {
     return this.#asked;
   }
 
-  protected take(): AskClient | null {
-    const request = this.#handlers?.request;
-    return request && this.#asked++ < mostInputs ? request : null;
+  protected take(method: string): AskClient | null {
+    const ask = this.#handlers?.request(method) ?? null;
+    return ask && this.#asked++ < mostInputs ? ask : null;
   }
 
   /** Stops the clock while the client is waited for. */

@@ -1,7 +1,7 @@
 import { isObject } from "../../core/json.ts";
 import { rpcCodes } from "../../core/rpc-code.ts";
 import { cut } from "../../core/text.ts";
-import { isModern, isRevision, latestLegacy, modernRevision } from "../../mcp/revisions.ts";
+import { isLegacyRevision, latestLegacy, modernRevision } from "../../mcp/revisions.ts";
 import { faults, HttpFailure, NoRevision, quoted } from "../faults.ts";
 import type { Answer, Greeting, Link, LinkHost, Peer } from "./link.ts";
 import { askTwice, query } from "./query.ts";
@@ -35,7 +35,7 @@ export async function initialize(link: Link, host: LinkHost, timeout: number): P
   }
   const result = resultOf(answer.result);
   const revision = result.protocolVersion;
-  if (!isRevision(revision) || isModern(revision)) {
+  if (!isLegacyRevision(revision)) {
     throw new NoRevision(host.server, `it speaks the unknown revision ${quoted(String(revision))}`);
   }
   const peer: Peer = { era: "legacy", revision };
@@ -71,12 +71,12 @@ export async function discover(link: Link, host: LinkHost, timeout: number): Pro
 export async function greetModern(link: Link, host: LinkHost, timeout: number, sure = true): Promise<Greeting> {
   const found = await discover(link, host, timeout);
   if (found.era === "modern") return found.greeting;
-  if (sure && !found.named) return unknown(modernPeer);
+  if (sure && !found.named) return unknown;
   throw faults.down(host.server, `it does not speak ${modernRevision} (${found.why})`);
 }
 
-/** The greeting of a server that was not asked. */
-const unknown = (peer: Peer): Greeting => ({ peer, capabilities: null, instructions: null });
+/** The greeting of a modern server that did not say what it has. */
+const unknown: Greeting = { peer: modernPeer, capabilities: null, instructions: null };
 
 /** The codes by which a server without the legacy era refuses `initialize`, which it may only miss its `_meta` in. */
 const eraCodes: ReadonlySet<number> = new Set([
@@ -102,9 +102,9 @@ function namesModern(answer: Answer): boolean {
 
 function readRefusal(answer: Extract<Answer, { kind: "error" }>, server: string): Discovered {
   const { code, message, data } = answer;
-  if (code === rpcCodes.unsupportedVersion && isObject(data)) return read(data.supported, server, unknown(modernPeer));
+  if (code === rpcCodes.unsupportedVersion && isObject(data)) return read(data.supported, server, unknown);
   if (code === rpcCodes.headerMismatch || code === rpcCodes.missingCapability) {
-    return { era: "modern", greeting: unknown(modernPeer), legacy: false };
+    return { era: "modern", greeting: unknown, legacy: false };
   }
   return refused(`server/discover: ${code} ${quoted(message)}`);
 }
@@ -113,7 +113,7 @@ const refused = (why: string): Discovered => ({ era: "legacy", why, named: false
 
 function read(supported: unknown, server: string, greeting: Greeting): Discovered {
   const versions: unknown[] = Array.isArray(supported) ? supported : [];
-  const legacy = versions.some((version) => isRevision(version) && !isModern(version));
+  const legacy = versions.some(isLegacyRevision);
   if (versions.includes(modernRevision)) return { era: "modern", greeting, legacy };
   if (legacy || versions.length === 0) return { era: "legacy", why: "it names no modern revision", named: legacy };
   throw faults.down(server, `no common protocol revision (it speaks ${quoted(versions.join(", "))})`);

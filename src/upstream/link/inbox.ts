@@ -2,7 +2,7 @@ import { Withdrawn } from "../../core/cancel.ts";
 import type { Failure } from "../../core/failure.ts";
 import { isObject } from "../../core/json.ts";
 import { isExtensionNotification } from "../../core/methods.ts";
-import { locate } from "../../mcp/json-text.ts";
+import { rawValue } from "../../mcp/json-text.ts";
 import { idOf, isBatch, splitBatch } from "../../mcp/message.ts";
 import { subscriptionIdKey } from "../../mcp/meta.ts";
 import { resultMessage } from "../../mcp/reply.ts";
@@ -123,8 +123,7 @@ function listenerOf({ _meta: meta }: Notification["params"], inbox: Inbox): Exch
 
 /** The server does not want an answer any more; `text` is its params as they came, for an id may be no exact number. */
 function withdraw(text: string, { requestId: id, reason }: Notification["params"], inbox: Inbox): void {
-  const span = locate(text, 0, "requestId");
-  const idText = span ? text.slice(...span) : "";
+  const idText = rawValue(text, 0, "requestId") ?? "";
   const why = new Withdrawn(reason);
   for (const exchange of inbox.open()) if (exchange.withdraw(idText, why)) return;
   if (inbox.outside?.withdraw(idText, why)) return;
@@ -151,8 +150,8 @@ function question(message: Extract<UpstreamMessage, { kind: "request" }>, host: 
 }
 
 function whyNot(method: string, known: boolean): string {
-  if (!isInput(method)) return "The gateway passes no request of that method on to clients";
-  return known
+  if (!known) return "No single request is in flight that this could be about";
+  return isInput(method)
     ? "This client declared no capability for that method"
-    : "No single request is in flight that this could be about";
+    : "No request of that method is passed on to this client";
 }

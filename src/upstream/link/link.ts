@@ -30,7 +30,10 @@ export type Handlers = {
   readonly message: ((params: string) => void) | null;
   /** Any other notification about the call; returns false if it is not for this caller. */
   readonly other: ((method: string, params: string) => boolean) | null;
-  readonly request: AskClient | null;
+  /** The way to ask the caller's client a question of this method; null if it may not be asked. */
+  readonly request: (method: string) => AskClient | null;
+  /** The server has answered. Called before anything else that it says is passed on. */
+  readonly answered: (() => void) | null;
 };
 
 /** What a request is sent for. */
@@ -105,8 +108,8 @@ export type UpstreamLimits = ScanLimits & { readonly result: number; readonly ba
 /** What a link needs from its owner. */
 export type LinkHost = LinkEvents & {
   readonly server: string;
-  /** How long the server may take to answer a request that the gateway sends for itself, ms. */
-  readonly timeout: number;
+  /** How long the server may take to answer a request that the gateway sends for itself, ms, as things are now. */
+  timeout(): number;
   readonly limits: UpstreamLimits;
   readonly client: { readonly name: string; readonly version: string };
   /** The capabilities that a legacy handshake declares, raw JSON. */

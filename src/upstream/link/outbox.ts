@@ -7,8 +7,8 @@ export type Outbox = {
   put(key: string, text: string): boolean;
   /** Takes a message back; true if it was still waiting. */
   take(key: string): boolean;
-  /** Removes and returns the message that waited longest; null when none waits. */
-  next(): readonly [key: string, text: string] | null;
+  /** Takes out one message after the other, oldest first, until none waits. */
+  drain(): Iterable<readonly [key: string, text: string]>;
 };
 
 /** An empty outbox, in which `most` bytes may wait. */
@@ -29,10 +29,11 @@ export function createOutbox(most = mostBytes): Outbox {
       return true;
     },
     take,
-    next() {
-      const [first] = waiting;
-      if (first) take(first[0]);
-      return first ?? null;
+    *drain() {
+      for (const message of waiting) {
+        take(message[0]);
+        yield message;
+      }
     },
   };
 }

@@ -1,4 +1,3 @@
-import type { InputMethod } from "../../core/inbound.ts";
 import { createWindow } from "../window.ts";
 import { Asking } from "./asking.ts";
 import type { AskClient } from "./link.ts";
@@ -26,7 +25,7 @@ export class Outside extends Asking {
     return Infinity;
   }
 
-  protected take(method: InputMethod): AskClient | null {
+  protected take(method: string): AskClient | null {
     return method === "roots/list" && this.#inMinute() <= most ? this.#ask : null;
   }
 

@@ -27,7 +27,7 @@ export type Pipe = {
 /** What a pipe reports. */
 export type PipeEvents = {
   /** Most bytes of a message as things are now; a longer one ends the pipe. */
-  readonly longest: number;
+  longest(): number;
   received(text: string): void;
   /** The message that was written under this key did not arrive. */
   failed(key: string, error: Error): void;
@@ -65,9 +65,7 @@ class PipeLink implements Link, Sender {
     this.#outside = host.asked && new Outside(host.asked);
     this.#inbox = this.#createInbox();
     this.#pipe = open({
-      get longest() {
-        return Math.max(shortestCap, host.limits.result) + envelope;
-      },
+      longest: () => Math.max(shortestCap, host.limits.result) + envelope,
       received: (text) => {
         if (!this.#over) receive(text, this.#host, this.#inbox);
       },
@@ -107,7 +105,8 @@ class PipeLink implements Link, Sender {
   }
 
   async tell(method: string, params: string | null): Promise<void> {
-    if (!this.#over) this.#pipe.write(`tell-${++this.#last}`, notificationText(method, params));
+    if (this.#over || this.#pipe.write(`tell-${++this.#last}`, notificationText(method, params))) return;
+    this.#host.dropped("a notification that the server does not take");
   }
 
   fail(reason: string): void {
@@ -147,6 +146,7 @@ class PipeLink implements Link, Sender {
           aside();
           return dropped("a late answer");
         }
+        waiting.exchange.answered(answer);
         const large = answer.kind === "result" && isLonger(answer.result, limits.result);
         waiting.settle(large ? faults.tooLarge(server, limits.result) : answer);
       },

@@ -11,7 +11,6 @@ export function sweepRun(run: string): Promise<number[]> {
 
 /** The daemon's side of its reaper: a process that ends all children once the daemon has ended, for whatever reason. */
 export type Reaper = {
-  readonly pid: number;
   /** Adds a session, by its leader, to those that the reaper ends with the daemon; `remove` takes one out again. */
   add(leader: number): void;
   remove(leader: number): void;
@@ -61,7 +60,6 @@ export function startReaper(
   const rounds = setInterval(() => void look(), roundMs);
   rounds.unref();
   return {
-    pid: child.pid,
     add: (leader) => tell(`+${leader}\n`),
     remove: (leader) => tell(`-${leader}\n`),
     async close() {

@@ -44,12 +44,13 @@ export function createStderrLog(own: readonly string[], secrets: () => readonly 
     ring.push(`${new Date(clock.now() / 1000).toISOString()} ${pid} ${plain(shown)}${tail}`);
   };
 
-  const host: Omit<WriterHost, "keep"> = {
-    longest: () => hidden().longest,
-    exceeds: (bytes) => inSecond(bytes) - bytes >= perSecond,
-  };
   return {
-    writer: (pid) => createWriter({ ...host, keep: (line, whole) => keep(pid, line, whole) }),
+    writer: (pid) =>
+      createWriter({
+        keep: (line, whole) => keep(pid, line, whole),
+        longest: () => hidden().longest,
+        exceeds: (bytes) => inSecond(bytes) - bytes >= perSecond,
+      }),
     last: (lines) => ring.last(lines),
   };
 }

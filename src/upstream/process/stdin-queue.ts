@@ -29,8 +29,8 @@ export function createStdinQueue(sink: Sink, outbox: Outbox = createOutbox()): S
   };
   const drain = (): void => {
     blocked = false;
-    for (let one = outbox.next(); one; one = outbox.next()) {
-      void put(one[1]);
+    for (const [, line] of outbox.drain()) {
+      void put(line);
       if (blocked) return;
     }
   };

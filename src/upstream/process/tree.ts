@@ -76,10 +76,9 @@ export async function endFamily(family: Family, { ask, ended }: Farewell, patien
 }
 
 /** The family, including the sessions that its members have started. */
-async function withSessions({ leaders, marker }: Family): Promise<Family> {
-  if (process.platform !== "linux") return { leaders, marker };
-  const begun = (await findFamily({ leaders, marker })).filter(({ pid, session }) => pid === session);
-  return { leaders: new Set([...leaders, ...begun.map(({ pid }) => pid)]), marker };
+async function withSessions(family: Family): Promise<Family> {
+  const begun = (await findFamily(family)).filter(({ pid, session }) => pid === session);
+  return { ...family, leaders: new Set([...family.leaders, ...begun.map(({ pid }) => pid)]) };
 }
 
 /**

@@ -1,11 +1,12 @@
 import { Failure } from "../../core/failure.ts";
 import { List } from "../../core/list.ts";
+import { isExtensionNotification } from "../../core/methods.ts";
 import { envelope } from "../../mcp/message.ts";
 import { cancelledParams, notificationText, requestText } from "../../mcp/outbound.ts";
 import { readUpstream } from "../../mcp/upstream-message.ts";
 import { decodeUtf8 } from "../../mcp/utf8.ts";
 import { faults, reasonOf, unsent } from "../faults.ts";
-import { bounded, faultOfError, faultOfStatus, isPlainJson, isType, readText } from "../http/answer.ts";
+import { bounded, discard, faultOfError, faultOfStatus, isPlainJson, isType, readText } from "../http/answer.ts";
 import { cancelled, Courtesies } from "../http/courtesies.ts";
 import { isEventStream } from "../http/event-stream.ts";
 import { SessionLost } from "../http/lost-session.ts";
@@ -28,11 +29,14 @@ const rootsChanged = "notifications/roots/list_changed";
 /** The methods that are sent while a session is being opened. */
 const handshakes = new Set(["initialize", "server/discover"]);
 
+/** `getStream`: whether the GET stream of a legacy session is opened. */
+type HttpSpec = EndpointSpec & { readonly getStream: boolean };
+
 /**
  * Opens an endpoint; connects with the first request. The server may take `courtesy` ms to accept a message that needs
  * no answer.
  */
-export function openHttp(spec: EndpointSpec, host: LinkHost, courtesy = courtesyMs): Link {
+export function openHttp(spec: HttpSpec, host: LinkHost, courtesy = courtesyMs): Link {
   return new HttpLink(spec, host, courtesy);
 }
 
@@ -56,7 +60,7 @@ class HttpLink implements Link {
   #renewal: Promise<void> | null = null;
   #over: End | null = null;
 
-  constructor(spec: EndpointSpec, host: LinkHost, courtesy: number) {
+  constructor(spec: HttpSpec, host: LinkHost, courtesy: number) {
     this.#host = host;
     this.#wire = new HttpWire(spec, host, courtesy);
     this.#courtesies = new Courtesies(this.#wire, host);
@@ -129,30 +133,28 @@ class HttpLink implements Link {
     if (peer.era !== "legacy") return;
     const text = notificationText(method, params);
     if (method === rootsChanged) return this.#tellOfRoots(text, peer);
-    await this.#courtesy(method, text, peer);
+    // Clients choose the names of these, so they are bounded together.
+    await this.#courtesy(isExtensionNotification(method) ? "notifications of extensions" : method, text, peer);
     if (method === "notifications/initialized" && !this.#over) this.#sessionStream.listen(peer);
   }
 
   fail(reason: string): void {
-    if (this.#over) return;
-    this.#finish({ asked: false, reason });
-    // A server that was only slow would otherwise keep the session for ever.
-    void this.#wire.endSession();
+    void this.#finish({ asked: false, reason });
   }
 
-  async close(): Promise<void> {
-    const first = this.#over === null;
-    this.#finish({ asked: true, reason: "it was stopped" });
-    if (first) await this.#wire.endSession();
+  close(): Promise<void> {
+    return this.#finish({ asked: true, reason: "it was stopped" });
   }
 
-  #finish(end: End): void {
+  async #finish(end: End): Promise<void> {
     if (this.#over) return;
     this.#over = end;
     this.#sessionStream.close();
     this.#courtesies.close();
     for (const { controller } of this.#open.items) controller.abort();
     this.#end(end);
+    // Also where the link is broken: a server that was only slow would otherwise keep the session for ever.
+    await this.#wire.endSession();
   }
 
   #prepare(ask: Ask): Sent {
@@ -185,7 +187,7 @@ class HttpLink implements Link {
     if (isEventStream(response)) return readRequestStream(response, sent, this.#context);
     const loss = status === 404 || status === 410 ? sent.lossIn(status, "") : null;
     if (loss !== null || status === 401 || status === 403 || (status >= 300 && status < 400)) {
-      void response.body?.cancel().catch(() => {});
+      discard(response);
       if (loss !== null) throw new SessionLost(faults.down(server, "it refuses a session it just opened"), loss);
       throw faultOfStatus(server, status, "");
     }
@@ -236,7 +238,7 @@ class HttpLink implements Link {
 
   /** Sends a ping in the session, which renews a session that is lost. */
   async #lookAfterSession(peer: Peer): Promise<void> {
-    const timeout = Math.min(pingMs, this.#host.timeout);
+    const timeout = Math.min(pingMs, this.#host.timeout());
     await query(this, this.#host, { method: "ping", peer, timeout }).catch(() => {});
   }
 
@@ -252,7 +254,7 @@ class HttpLink implements Link {
     this.#sessionStream.close();
     this.#wire.openSession(null);
     try {
-      this.#host.renewed(await initialize(this, this.#host, Math.min(handshakeMs, this.#host.timeout)));
+      this.#host.renewed(await initialize(this, this.#host, Math.min(handshakeMs, this.#host.timeout())));
     } catch (error) {
       // Without a session all that is still asked here would be refused; the next link opens one.
       const reason = `it opens no new session (${reasonOf(error)})`;

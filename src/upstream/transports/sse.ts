@@ -1,19 +1,17 @@
 import { isEventStream, isTooLarge, readEvents } from "../http/event-stream.ts";
 import { faults, quoted, reasonOf } from "../faults.ts";
-import { faultOfError, faultOfStatus, readText } from "../http/answer.ts";
+import { discard, faultOfError, faultOfStatus, readText } from "../http/answer.ts";
 import { isSessionLost } from "../http/lost-session.ts";
 import { courtesyMs, type EndpointSpec, fetchRules, mostCourtesies } from "../http/wire.ts";
 import type { Link, LinkHost } from "../link/link.ts";
 import { createOutbox } from "../link/outbox.ts";
 import { openPipe, type Pipe, type PipeEvents } from "../link/pipe-link.ts";
 
-type SseSpec = Omit<EndpointSpec, "getStream">;
-
 /**
  * Opens the pair of endpoints of 2024-11-05: a stream of the server's messages, and POSTs to the URL that the server
  * names on it. The server may take `courtesy` ms to accept a message that needs no answer.
  */
-export function openSse(spec: SseSpec, host: LinkHost, courtesy = courtesyMs): Link {
+export function openSse(spec: EndpointSpec, host: LinkHost, courtesy = courtesyMs): Link {
   return openPipe(host, (events) => new SsePipe(spec, host.server, events, courtesy));
 }
 
@@ -27,7 +25,7 @@ const isTold = (key: string): boolean => key.startsWith("tell");
 
 class SsePipe implements Pipe {
   readonly pid = null;
-  readonly #spec: SseSpec;
+  readonly #spec: EndpointSpec;
   readonly #server: string;
   readonly #events: PipeEvents;
   readonly #outbox = createOutbox();
@@ -39,7 +37,7 @@ class SsePipe implements Pipe {
   /** Answers to requests of the server that it has not taken yet, by key. */
   readonly #replies = new Map<string, PromiseWithResolvers<void>>();
 
-  constructor(spec: SseSpec, server: string, events: PipeEvents, courtesy: number) {
+  constructor(spec: EndpointSpec, server: string, events: PipeEvents, courtesy: number) {
     this.#spec = spec;
     this.#courtesy = courtesy;
     this.#server = server;
@@ -68,8 +66,7 @@ class SsePipe implements Pipe {
   }
 
   async #listen(): Promise<void> {
-    const events = this.#events;
-    const { received, ended } = events;
+    const { longest, received, ended } = this.#events;
     const take = (text: string, event: string): void => {
       if (event === "endpoint") this.#open(text);
       else if (event === "message") received(text);
@@ -79,20 +76,13 @@ class SsePipe implements Pipe {
         headers: { Accept: "text/event-stream" },
       });
       if (!isEventStream(response)) {
-        void response.body?.cancel().catch(() => {});
+        discard(response);
         return ended(reasonOf(faultOfStatus(this.#server, response.status, "")));
       }
-      const reading = {
-        get longest() {
-          return events.longest;
-        },
-        silence: null,
-        received: take,
-      };
-      await readEvents(response, reading);
+      await readEvents(response, { longest, silence: null, received: take });
       ended("its stream ended");
     } catch (error) {
-      if (isTooLarge(error)) return ended(`it sent an event of more than ${events.longest} bytes`);
+      if (isTooLarge(error)) return ended(`it sent an event of more than ${longest()} bytes`);
       ended(reasonOf(faultOfError(this.#server, error)));
     }
   }
@@ -115,8 +105,7 @@ class SsePipe implements Pipe {
   async #flush(): Promise<void> {
     const endpoint = this.#endpoint;
     if (endpoint === null || this.#telling) return;
-    for (let one = this.#outbox.next(); one; one = this.#outbox.next()) {
-      const [key, text] = one;
+    for (const [key, text] of this.#outbox.drain()) {
       if (isReply(key)) void this.#post(endpoint, key, text, this.#courteous()).then(() => this.#took(key));
       else if (isTold(key)) {
         this.#telling = true;
@@ -140,7 +129,7 @@ class SsePipe implements Pipe {
       const headers = { "Content-Type": "application/json" };
       const response = await this.#fetch(endpoint, signal, { method: "POST", headers, body });
       const { status } = response;
-      if (status >= 200 && status < 300) return void response.body?.cancel().catch(() => {});
+      if (status >= 200 && status < 300) return discard(response);
       const said = await readText(response, longestRefusal, this.#server).catch(() => "");
       // Servers refuse notifications and answers that they do not expect in the same words, and know the stream.
       if (isReply(key) || isTold(key) || !isSessionLost(status, said, "")) {

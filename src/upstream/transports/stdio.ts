@@ -102,10 +102,10 @@ class ChildPipe implements Pipe {
   async #readStdout(events: PipeEvents): Promise<void> {
     const lines = createLineReader({
       get max() {
-        return events.longest;
+        return events.longest();
       },
       onLine: events.received,
-      onOverflow: () => events.ended(`it wrote a line of more than ${events.longest} bytes`),
+      onOverflow: () => events.ended(`it wrote a line of more than ${events.longest()} bytes`),
     });
     await drain(this.#child.stdout, (chunk) => {
       if (!this.#closed) lines.push(chunk);

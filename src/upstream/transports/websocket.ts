@@ -5,15 +5,13 @@ import type { Link, LinkHost } from "../link/link.ts";
 import { createOutbox } from "../link/outbox.ts";
 import { openPipe, type Pipe, type PipeEvents } from "../link/pipe-link.ts";
 
-type SocketSpec = Omit<EndpointSpec, "getStream">;
-
 /** Most bytes that may wait for a server that does not read. */
 const mostWaiting = 8 * 1024 ** 2;
 /** How long a server may take to say goodbye, ms. */
 const goodbyeMs = 1_000;
 
 /** Opens a WebSocket with the subprotocol `mcp`, where each text frame is one message. */
-export function openWebSocket(spec: SocketSpec, host: LinkHost): Link {
+export function openWebSocket(spec: EndpointSpec, host: LinkHost): Link {
   return openPipe(host, (events) => new SocketPipe(spec, events));
 }
 
@@ -23,7 +21,7 @@ class SocketPipe implements Pipe {
   readonly #outbox = createOutbox();
   readonly #closed = Promise.withResolvers<void>();
 
-  constructor({ url, headers, proxy }: SocketSpec, events: PipeEvents) {
+  constructor({ url, headers, proxy }: EndpointSpec, events: PipeEvents) {
     const { received, ended } = events;
     const socket = (this.#socket = new WebSocket(url, {
       protocols: ["mcp"],
@@ -33,11 +31,11 @@ class SocketPipe implements Pipe {
       ...(proxy !== null && { proxy }),
     }));
     socket.addEventListener("open", () => {
-      for (let one = this.#outbox.next(); one; one = this.#outbox.next()) socket.send(one[1]);
+      for (const [, text] of this.#outbox.drain()) socket.send(text);
     });
     socket.addEventListener("message", ({ data }: MessageEvent<unknown>) => {
       if (typeof data !== "string") return ended("it sent a frame that is no text");
-      const { longest } = events;
+      const longest = events.longest();
       if (isLonger(data, longest)) return ended(`it sent a message of more than ${longest} bytes`);
       received(data);
     });

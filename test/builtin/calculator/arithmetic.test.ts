@@ -1,6 +1,5 @@
 import { expect, test } from "bun:test";
-import { calculate } from "../../../src/builtin/calculator/arithmetic.ts";
-import type { OperatorName } from "../../../src/builtin/calculator/arithmetic.ts";
+import { calculate, type OperatorName } from "../../../src/builtin/calculator/arithmetic.ts";
 
 type Row = [OperatorName, (string | number)[], number, string, boolean];
 

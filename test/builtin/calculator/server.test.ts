@@ -45,6 +45,7 @@ test.each([
   ["exact_calculate", { operator: "add", operands: ["1"], precision: 1001 }, "precision"],
   ["exact_calculate", { operator: "add", operands: Array(1001).fill("1") }, "operands"],
   ["statistics", { values: [] }, "values"],
+  ["statistics", { values: Array(1001).fill("1") }, "values"],
   ["convert_units", { value: "1", from: "km", to: "parsec" }, "unknown unit"],
 ])("R129 %s refuses what it cannot do and says why", async (name, args, why) => {
   const result = await client.callTool({ name, arguments: args });

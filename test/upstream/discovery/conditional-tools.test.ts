@@ -1,16 +1,16 @@
 import { expect, test } from "bun:test";
 import { writeFileSync } from "node:fs";
-import type { ClientCapabilities } from "../../../src/core/inbound.ts";
 import { reply, serve } from "../../support/mcp-server.ts";
 import { TempDir } from "../../support/temp-dir.ts";
-import { fake, type Harness, http, upstreams } from "../../support/upstream.ts";
+import { fake, type Harness, http, toolCall, upstreams } from "../../support/upstream.ts";
 import { until } from "../../support/until.ts";
 
 // What a legacy server shows only to clients that can be asked something.
 
-const client = (value: Record<string, unknown>): ClientCapabilities => ({ text: JSON.stringify(value), value });
-const roots = client({ roots: {} });
+const roots = { roots: {} };
 const all = (): boolean => true;
+const learn = (set: Harness, declares: Record<string, unknown>, mayUse: (server: string) => boolean) =>
+  set.learnTools(toolCall("x", {}, { declares }), mayUse);
 const names = (set: Harness): string[] => set.listings()[0]?.tools.map(({ name }) => name) ?? [];
 const processes = (set: Harness): string[] =>
   set.events.flatMap(({ type }) => (type === "server.started" || type === "server.stopped" ? [type.slice(7)] : []));
@@ -19,18 +19,20 @@ test("it is listed once for each kind of client, and nothing is left running", a
   await using set = upstreams([fake("a", ["--mode", "roots"])]);
   await set.settled();
   expect(names(set)).not.toContain("with-roots");
-  await set.listConditional(roots, all);
+  await learn(set, roots, all);
   expect(names(set)).toContain("with-roots");
-  expect(set.listings()[0]?.tools.find(({ name }) => name === "with-roots")?.shownTo).toEqual(new Set(["roots"]));
-  expect(set.listConditional(roots, all)).toBeNull();
+  expect(set.listings()[0]?.tools.find(({ name }) => name === "with-roots")?.shownTo?.kinds).toEqual(
+    new Set(["roots"]),
+  );
+  expect(learn(set, roots, all)).toBeNull();
   expect(processes(set)).toEqual(["started", "started", "stopped"]);
 });
 
 test("kinds that come together are listed for one after the other", async () => {
   await using set = upstreams([fake("a", ["--mode", "roots"])]);
   await set.settled();
-  const kinds = [roots, client({ sampling: {} }), client({ elicitation: {} })];
-  await Promise.all(kinds.flatMap((kind) => set.listConditional(kind, all) ?? []));
+  const kinds = [roots, { sampling: {} }, { elicitation: {} }];
+  await Promise.all(kinds.flatMap((kind) => learn(set, kind, all) ?? []));
   const one = ["started", "stopped"];
   expect(processes(set)).toEqual(["started", ...one, ...one, ...one]);
 });
@@ -39,10 +41,10 @@ test("nothing is started for a caller that may have nothing of the server, and i
   await using set = upstreams([fake("a", ["--mode", "roots"]), fake("b", ["--mode", "roots"])]);
   await set.settled();
   const asked: string[] = [];
-  expect(set.listConditional(roots, (server) => (asked.push(server), false))).toBeNull();
+  expect(learn(set, roots, (server) => (asked.push(server), false))).toBeNull();
   expect(asked).toEqual(["a", "b"]);
-  const other = set.listConditional(roots, (server) => server === "a");
-  expect(set.listConditional(roots, () => false)).toBeNull();
+  const other = learn(set, roots, (server) => server === "a");
+  expect(learn(set, roots, () => false)).toBeNull();
   await other;
   expect(processes(set)).toEqual(["started", "started", "started", "stopped"]);
 });
@@ -53,12 +55,12 @@ test("what failed is tried again, but not before the server has had its rest", a
   const breaker = { first: 300, most: 300, failures: 9, window: 5_000, rest: 300 };
   await using set = upstreams([fake("a", ["--mode", "roots"], { env: { FAKE_ROOTS: file } })], { tuning: { breaker } });
   await set.settled();
-  await set.listConditional(roots, all);
+  await learn(set, roots, all);
   expect(set.warnings.join()).toContain("not known");
   expect(names(set)).not.toContain("with-roots");
-  expect(set.listConditional(roots, all)).toBeNull();
+  expect(learn(set, roots, all)).toBeNull();
   writeFileSync(file, "");
-  await until(() => set.listConditional(roots, all), "the rest to be over");
+  await until(() => learn(set, roots, all), "the rest to be over");
   await until(() => names(set).includes("with-roots"), "the tool");
 });
 
@@ -70,10 +72,10 @@ test("a server that rests, or is disabled, is not started for it", async () => {
   await set.settled();
   // The first was listed and rests.
   expect(processes(set)).toEqual(["started", "stopped"]);
-  expect(set.listConditional(roots, all)).toBeNull();
+  expect(learn(set, roots, all)).toBeNull();
   await set.ask("idle", "echo");
   await until(() => set.status()[0]?.state === "ready", "the one on demand");
-  await set.listConditional(roots, all);
+  await learn(set, roots, all);
   expect(names(set)).toContain("with-roots");
   expect(processes(set).filter((one) => one === "started").length).toBe(4);
 });
@@ -82,13 +84,13 @@ test("a server that stops meanwhile leaves nothing", async () => {
   await using set = upstreams([fake("a", ["--mode", "roots"])]);
   await set.settled();
   set.events.length = 0;
-  const kinds = [roots, client({ sampling: {} })];
-  const learning = kinds.flatMap((kind) => set.listConditional(kind, all) ?? []);
+  const kinds = [roots, { sampling: {} }];
+  const learning = kinds.flatMap((kind) => learn(set, kind, all) ?? []);
   await until(() => processes(set).length === 1, "its process");
   await set.close(0);
   await Promise.all(learning);
   expect(processes(set)).toEqual(["started", "stopped", "stopped"]);
-  expect(set.listConditional(roots, all)).toBeNull();
+  expect(learn(set, roots, all)).toBeNull();
 });
 
 test("what was learnt while the common tools were listed anew is kept", async () => {
@@ -108,7 +110,7 @@ test("what was learnt while the common tools were listed anew is kept", async ()
   await using set = upstreams([{ ...options, refresh: 50 }]);
   await set.settled();
   await until(() => listed === 2, "the second listing");
-  await set.listConditional(roots, all);
+  await learn(set, roots, all);
   expect(names(set)).toEqual(["t", "with-roots"]);
   held.resolve();
   await until(() => listed === 3, "the end of the second listing");

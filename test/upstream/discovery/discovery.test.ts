@@ -1,13 +1,13 @@
 import { expect, test } from "bun:test";
+import { subscriptionIdKey } from "../../../src/mcp/meta.ts";
 import { drainList, readTools } from "../../../src/upstream/discovery/listing.ts";
 import { openHttp } from "../../../src/upstream/transports/http.ts";
 import { linkHost } from "../../support/link-host.ts";
-import { event, refusal, reply, serve } from "../../support/mcp-server.ts";
+import { listening, refusal, reply, serve, type Stream, told } from "../../support/mcp-server.ts";
 import { until } from "../../support/until.ts";
 import { fake, http, memoryLists, upstreams } from "../../support/upstream.ts";
 
-const subscriptionId = "io.modelcontextprotocol/subscriptionId";
-const rules = { depth: 20, nodes: 1_000, refuses: () => null };
+const rules = { limits: { depth: 20, nodes: 1_000 }, refuses: () => null };
 const list = (names: readonly string[]) => names.map((name) => ({ name, inputSchema: { type: "object" } }));
 const names = (set: ReturnType<typeof upstreams>): string[] => set.listings()[0]?.tools.map(({ name }) => name) ?? [];
 
@@ -196,7 +196,7 @@ test("a modern server that was deployed anew is listed anew, and listened to for
 });
 
 test("a modern server whose instructions hold the time is not listed anew for them, but its next listing shows them", async () => {
-  const streams: ReadableStreamDefaultController<string>[] = [];
+  const streams: Stream[] = [];
   using server = serve(({ method, id, params }) => {
     const instructions = `check ${server.of("server/discover").length}`;
     const capabilities = { tools: { listChanged: true } };
@@ -205,22 +205,15 @@ test("a modern server whose instructions hold the time is not listed anew for th
     }
     if (method === "tools/list") return reply(id, { tools: list(["t"]) });
     if (method !== "subscriptions/listen") return null;
-    const acknowledged = { _meta: { [subscriptionId]: id }, notifications: params?.["notifications"] };
-    const start = (stream: ReadableStreamDefaultController<string>): void => {
-      streams.push(stream);
-      stream.enqueue(
-        event({ jsonrpc: "2.0", method: "notifications/subscriptions/acknowledged", params: acknowledged }),
-      );
-    };
-    return new Response(new ReadableStream({ start }), { headers: { "content-type": "text/event-stream" } });
+    return listening(id, params?.["notifications"], (stream) => streams.push(stream));
   });
   await using set = upstreams([{ ...http("a", server.url), healthCheck: 50 }]);
   await set.settled();
   await until(() => server.of("server/discover").length > 5, "some health checks");
   expect([server.of("tools/list").length, server.of("subscriptions/listen").length]).toEqual([1, 1]);
   const first = set.listings()[0]?.instructions;
-  const params = { _meta: { [subscriptionId]: server.of("subscriptions/listen")[0]?.message.id } };
-  streams[0]?.enqueue(event({ jsonrpc: "2.0", method: "notifications/tools/list_changed", params }));
+  const _meta = { [subscriptionIdKey]: server.of("subscriptions/listen")[0]?.message.id };
+  streams[0]?.enqueue(told("notifications/tools/list_changed", { _meta }));
   await until(() => set.listings()[0]?.instructions !== first, "the instructions of a later check");
   expect([server.of("tools/list").length, server.of("subscriptions/listen").length]).toEqual([2, 1]);
 });

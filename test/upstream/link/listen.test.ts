@@ -5,28 +5,18 @@ import { readEvents } from "../../../src/upstream/http/event-stream.ts";
 import { holdGetStream } from "../../../src/upstream/http/get-stream.ts";
 import type { Link } from "../../../src/upstream/link/link.ts";
 import { holdListen } from "../../../src/upstream/link/listen.ts";
-import { event, refusal, reply, serve } from "../../support/mcp-server.ts";
+import { listening, refusal, reply, serve, type Stream, told } from "../../support/mcp-server.ts";
 import { http, upstreams } from "../../support/upstream.ts";
 import { until } from "../../support/until.ts";
 
-type Stream = ReadableStreamDefaultController<Uint8Array>;
-const eventStream = { "content-type": "text/event-stream" };
-const subscriptionId = "io.modelcontextprotocol/subscriptionId";
-
 test("a server that refuses to listen on after it had begun is asked again, and its listeners are told", async () => {
-  const streams: ReadableStreamDefaultController<Uint8Array>[] = [];
+  const streams: Stream[] = [];
   using server = serve(({ method, id, params }) => {
     if (method === "server/discover")
       return reply(id, { supportedVersions: ["2026-07-28"], capabilities: { tools: {} } });
     if (method !== "subscriptions/listen") return null;
     if (server.of(method).length === 2) return refusal(id, -32603, "not now");
-    const acknowledged = { _meta: { [subscriptionId]: id }, notifications: params?.["notifications"] };
-    const first = { jsonrpc: "2.0", method: "notifications/subscriptions/acknowledged", params: acknowledged };
-    const start = (stream: ReadableStreamDefaultController<Uint8Array>): void => {
-      streams.push(stream);
-      stream.enqueue(new TextEncoder().encode(event(first)));
-    };
-    return new Response(new ReadableStream({ start }), { headers: eventStream });
+    return listening(id, params?.["notifications"], (stream) => streams.push(stream));
   });
   await using set = upstreams([http("a", server.url)]);
   let updated = 0;
@@ -44,14 +34,8 @@ function serveListening(honour: (uris: string[]) => string[] | Promise<string[]>
     if (method === "server/discover") return reply(id, { supportedVersions: ["2026-07-28"], capabilities: {} });
     if (method !== "subscriptions/listen") return null;
     const { notifications } = params as { notifications: { resourceSubscriptions: string[] } };
-    const honoured = await honour(notifications.resourceSubscriptions);
-    const acknowledged = { _meta: { [subscriptionId]: id }, notifications: { resourceSubscriptions: honoured } };
-    const first = { jsonrpc: "2.0", method: "notifications/subscriptions/acknowledged", params: acknowledged };
-    const start = (stream: Stream): void => {
-      streams.push(stream);
-      stream.enqueue(new TextEncoder().encode(event(first)));
-    };
-    return new Response(new ReadableStream({ start }), { headers: eventStream });
+    const resourceSubscriptions = await honour(notifications.resourceSubscriptions);
+    return listening(id, { resourceSubscriptions }, (stream) => streams.push(stream));
   });
   return { url: server.url, of: server.of, streams, [Symbol.dispose]: () => server[Symbol.dispose]() };
 }
@@ -87,9 +71,8 @@ test("a server that honours less after an interruption is asked anew, and the li
   server.streams[0]?.close();
   await until(() => server.streams.length === 3, "a third request");
   await until(() => set.status()[0]?.streams === 1 && updated > 1, "the listener to be told");
-  const data = { jsonrpc: "2.0", method: "notifications/resources/updated", params: { uri: "test://a" } };
   const before = updated;
-  server.streams[2]?.enqueue(new TextEncoder().encode(event(data)));
+  server.streams[2]?.enqueue(told("notifications/resources/updated", { uri: "test://a" }));
   await until(() => updated === before + 1, "an update");
 });
 
@@ -141,7 +124,7 @@ test("a stream that falls silent ends, and its connection with it; a comment is 
   const heard: string[] = [];
   const received = (text: string): void => void heard.push(text);
   const before = performance.now();
-  const reading = readEvents(response, { longest: 1_000, silence: 150, received });
+  const reading = readEvents(response, { longest: () => 1_000, silence: 150, received });
   await until(() => heard.length === 1, "the event");
   await until(() => performance.now() - before > 100, "a part of the silence");
   peer.sockets[0]?.write(": still here\n\n");
@@ -159,7 +142,7 @@ test("a session's stream that falls silent is opened again after its last event,
     if (asked.length === 2) return Promise.resolve(new Response(null, { status: 409 }));
     return fetch(peer.url, { signal });
   };
-  const reading = { server: "a", longest: 1_000, received: () => {} };
+  const reading = { longest: () => 1_000, received: () => {} };
   const states: boolean[] = [];
   const holding = holdGetStream(
     { open, reading, silence: 50, refused: () => Promise.resolve(), signal: controller.signal },

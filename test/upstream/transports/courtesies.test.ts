@@ -3,7 +3,7 @@ import type { ClientAnswer, InputRequest } from "../../../src/core/inbound.ts";
 import { openHttp } from "../../../src/upstream/transports/http.ts";
 import { failureOf } from "../../suites/transport.ts";
 import { linkHost } from "../../support/link-host.ts";
-import { event, isCall, type Message, serve } from "../../support/mcp-server.ts";
+import { event, isCall, type Message, openStream, serve } from "../../support/mcp-server.ts";
 import { http, toolCall, upstreams } from "../../support/upstream.ts";
 import { until } from "../../support/until.ts";
 
@@ -37,6 +37,24 @@ test("T12: of roots that change again and again one notification is under way, a
   await set.ask("a", "t", {}, own);
   expect(server.of(rootsChanged)).toHaveLength(2);
   expect(set.status()[0]?.dropped).toBe(0);
+});
+
+test("T12: of what clients tell under extensions 64 are under way, however it is called; the rest is counted", async () => {
+  const taken = Promise.withResolvers<void>();
+  const told = ({ method = "" }: Message): boolean => method.startsWith("notifications/com.acme/");
+  using server = serve(async (message) => {
+    if (told(message)) await taken.promise;
+    return null;
+  });
+  let dropped = 0;
+  const host = { ...linkHost, dropped: () => void dropped++ };
+  const link = openHttp({ url: server.url, headers: {}, proxy: null, getStream: false }, host, 5_000);
+  const peer = { era: "legacy", revision: "2025-11-25" } as const;
+  for (let i = 0; i < 100; i++) void link.tell(`notifications/com.acme/n${i}`, null, peer);
+  await until(() => server.seen.filter(({ message }) => told(message)).length === 64, "those that are under way");
+  expect(dropped).toBe(36);
+  taken.resolve();
+  await link.close();
 });
 
 /** Calls tools at once, withdraws all of them, and waits until the first words of that are at the server. */
@@ -87,7 +105,7 @@ test("over HTTP the answer to a question waits until the server has taken the pr
   const question = { jsonrpc: "2.0", id: "q", method: "elicitation/create", params: { _meta: { progressToken: "t" } } };
   using server = serve(async ({ id, method, params, result }) => {
     if (method === "tools/call") {
-      const body = new ReadableStream<string>({
+      return openStream({
         async start(stream) {
           stream.enqueue(event(question));
           await taken.promise;
@@ -95,7 +113,6 @@ test("over HTTP the answer to a question waits until the server has taken the pr
           stream.close();
         },
       });
-      return new Response(body, { headers: { "content-type": "text/event-stream" } });
     }
     if (method === "notifications/progress") {
       // Time enough for a second message to come in between.

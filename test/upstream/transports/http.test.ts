@@ -1,8 +1,11 @@
 import { expect, test } from "bun:test";
 import { failureOf } from "../../suites/transport.ts";
 import {
+  event,
+  events,
   isCall,
   type Message,
+  openStream,
   refusal,
   reply,
   serve,
@@ -212,36 +215,26 @@ test("T13: an answer that says it is too long is not waited for, and a result is
 });
 
 test("T13: a stream without an event's end is cut", async () => {
-  const chunk = new Uint8Array(64 * 1024).fill(120);
-  using server = serve((message) =>
-    isCall(message)
-      ? new Response(new ReadableStream({ pull: (controller) => controller.enqueue(chunk) }), {
-          headers: { "content-type": "text/event-stream" },
-        })
-      : null,
-  );
+  const chunk = "x".repeat(64 * 1024);
+  using server = serve((message) => (isCall(message) ? openStream({ pull: (stream) => stream.enqueue(chunk) }) : null));
   await using set = upstreams([http("a", server.url)], { result: 1024 ** 2 });
   await set.settled();
   expect((await failureOf(set.ask("a", "t"))).code).toBe("result-too-large");
 });
 
 test("a stream that ends without an answer leaves the outcome open", async () => {
-  using server = serve((message) =>
-    isCall(message) ? new Response(": bye\n\n", { headers: { "content-type": "text/event-stream" } }) : null,
-  );
+  using server = serve((message) => (isCall(message) ? events(": bye\n\n") : null));
   await using set = upstreams([http("a", server.url)]);
   await set.settled();
   expect((await failureOf(set.ask("a", "t"))).code).toBe("lost");
 });
 
 test("a server's ping on a stream is answered, its other requests are refused", async () => {
-  const asked = (id: number, method: string): string => `data: ${JSON.stringify({ jsonrpc: "2.0", id, method })}\n\n`;
+  const asked = (id: number, method: string): string => event({ jsonrpc: "2.0", id, method });
   using server = serve((message) => {
     if (!isCall(message)) return null;
-    const answer = `data: ${JSON.stringify({ jsonrpc: "2.0", id: message.id, result: text("ok") })}\n\n`;
-    return new Response(asked(70, "ping") + asked(71, "sampling/createMessage") + answer, {
-      headers: { "content-type": "text/event-stream" },
-    });
+    const answer = event({ jsonrpc: "2.0", id: message.id, result: text("ok") });
+    return events(asked(70, "ping"), asked(71, "sampling/createMessage"), answer);
   });
   await using set = upstreams([http("a", server.url)]);
   expect(textOf(await set.ask("a", "t"))).toBe("ok");

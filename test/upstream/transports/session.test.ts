@@ -1,6 +1,18 @@
 import { expect, test } from "bun:test";
 import { failureOf } from "../../suites/transport.ts";
-import { event, events, isCall, refusal, reply, serve, serveDying, text } from "../../support/mcp-server.ts";
+import {
+  event,
+  events,
+  isCall,
+  listening,
+  openStream,
+  refusal,
+  reply,
+  serve,
+  serveDying,
+  type Stream,
+  text,
+} from "../../support/mcp-server.ts";
 import { principal } from "../../support/principal.ts";
 import { http, textOf, upstreams } from "../../support/upstream.ts";
 import { until } from "../../support/until.ts";
@@ -231,7 +243,7 @@ test("what was subscribed in a lost session is subscribed in the next one, and i
 });
 
 test("R111 T45: a session that is lost while nobody calls is found lost by its stream, and subscriptions go on", async () => {
-  const streams = new Map<string, ReadableStreamDefaultController<string> | null>();
+  const streams = new Map<string, Stream | null>();
   const subscribed: string[] = [];
   let opened = 0;
   using server = serve((message, request) => {
@@ -244,15 +256,12 @@ test("R111 T45: a session that is lost while nobody calls is found lost by its s
     if (!streams.has(session)) return refusal(message.id ?? null, -32001, "Session not found", 404);
     if (message.method === "resources/subscribe") subscribed.push(session);
     if (request.method !== "GET") return null;
-    return new Response(
-      new ReadableStream({
-        start(stream) {
-          streams.set(session, stream);
-          stream.enqueue("retry: 1\n\n");
-        },
-      }),
-      { headers: { "content-type": "text/event-stream" } },
-    );
+    return openStream({
+      start(stream) {
+        streams.set(session, stream);
+        stream.enqueue("retry: 1\n\n");
+      },
+    });
   });
   await using set = upstreams([http("a", server.url)]);
   await set.settled();
@@ -283,9 +292,7 @@ test.each([401, 429, 400, 503])(
         return message.method === "initialize" ? reply(message.id, legacy, { "mcp-session-id": "s" }) : null;
       if (++gets === 1) return events("retry: 1\n\n");
       if (gets < 4) return new Response(null, { status });
-      return new Response(new ReadableStream({ start: (one) => one.enqueue(":\n\n") }), {
-        headers: { "content-type": "text/event-stream" },
-      });
+      return openStream({ start: (one) => one.enqueue(":\n\n") });
     });
     await using set = upstreams([http("a", server.url)]);
     await set.settled();
@@ -330,11 +337,7 @@ for (const notifications of [{}, { resourcesListChanged: true }, { resourceSubsc
     using server = serve(({ method, id }) => {
       if (method === "server/discover") return reply(id, { supportedVersions: ["2026-07-28"], capabilities: {} });
       if (method === "initialize") return new Response(null, { status: 404 });
-      if (method !== "subscriptions/listen") return null;
-      const params = { _meta: { "io.modelcontextprotocol/subscriptionId": id }, notifications };
-      const start = (one: ReadableStreamDefaultController<string>): void =>
-        one.enqueue(event({ jsonrpc: "2.0", method: "notifications/subscriptions/acknowledged", params }));
-      return new Response(new ReadableStream({ start }), { headers: { "content-type": "text/event-stream" } });
+      return method === "subscriptions/listen" ? listening(id, notifications) : null;
     });
     await using set = upstreams([http("a", server.url)]);
     await set.settled();

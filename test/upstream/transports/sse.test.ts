@@ -5,7 +5,7 @@ import { linkHost } from "../../support/link-host.ts";
 import { openSse } from "../../../src/upstream/transports/sse.ts";
 import { mostCourtesies } from "../../../src/upstream/http/wire.ts";
 import { http, textOf, upstreams } from "../../support/upstream.ts";
-import { type Message, text } from "../../support/mcp-server.ts";
+import { type Message, openStream, type Stream, text } from "../../support/mcp-server.ts";
 import { failureOf } from "../../suites/transport.ts";
 import { until } from "../../support/until.ts";
 
@@ -26,7 +26,7 @@ type Say = (message: Record<string, unknown>) => void;
 
 /** The old pair of endpoints, for one client: each message that is POSTed is answered as the test says. */
 function serveOldPair(answer: (message: Message, say: Say) => Response | Promise<Response>) {
-  let stream: ReadableStreamDefaultController<string> | undefined;
+  let stream: Stream | undefined;
   const send = (name: string, data: string): void => stream?.enqueue(`event: ${name}\ndata: ${data}\n\n`);
   const server = Bun.serve({
     hostname: "127.0.0.1",
@@ -34,9 +34,9 @@ function serveOldPair(answer: (message: Message, say: Say) => Response | Promise
     idleTimeout: 0,
     async fetch(request) {
       if (request.method === "GET") {
-        const body = new ReadableStream<string>({ start: (one) => void (stream = one) });
+        const body = openStream({ start: (one) => void (stream = one) });
         send("endpoint", "/messages");
-        return new Response(body, { headers: { "content-type": "text/event-stream" } });
+        return body;
       }
       return answer((await request.json()) as Message, (message) =>
         send("message", JSON.stringify({ jsonrpc: "2.0", ...message })),
@@ -110,7 +110,7 @@ test.each(["late", "never"] as const)(
       for (let n = 1; n <= 100; n++) progress?.(`{"progressToken":"ours","progress":${n}}`);
       return { kind: "result", text: "{}" };
     };
-    const handlers = { progress: null, message: null, other: null, request };
+    const handlers = { progress: null, message: null, other: null, request: () => request, answered: null };
     const call = { ...ask("tools/call", 4_000), purpose: { kind: "call", handlers } as const };
     expect(await link.ask(call)).toMatchObject({ kind: "result" });
     expect(heard).toEqual(taken === "late" ? [1, 100, "answer"] : [1, "answer"]);
@@ -146,7 +146,7 @@ test.each([
 
 /** The old pair of endpoints; what is POSTed for a stream that it has forgotten is refused with `status`, or never answered on 202. */
 function forgetfulServer(status: number) {
-  const streams: ReadableStreamDefaultController<string>[] = [];
+  const streams: Stream[] = [];
   let forgotten = 0;
   const results: Record<string, unknown> = {
     initialize: { protocolVersion: "2024-11-05", capabilities: {} },
@@ -161,11 +161,12 @@ function forgetfulServer(status: number) {
       const { pathname, searchParams } = new URL(request.url);
       if (request.method === "GET") {
         const data = `/messages?at=${streams.length}`;
-        const start = (one: ReadableStreamDefaultController<string>): void => {
-          streams.push(one);
-          one.enqueue(`event: endpoint\ndata: ${data}\n\n`);
-        };
-        return new Response(new ReadableStream({ start }), { headers: { "content-type": "text/event-stream" } });
+        return openStream({
+          start(one) {
+            streams.push(one);
+            one.enqueue(`event: endpoint\ndata: ${data}\n\n`);
+          },
+        });
       }
       if (pathname !== "/messages") return new Response(null, { status: 405 });
       const at = Number(searchParams.get("at"));

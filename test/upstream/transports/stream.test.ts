@@ -2,8 +2,21 @@ import { expect, test } from "bun:test";
 import { Withdrawn } from "../../../src/core/cancel.ts";
 import type { ClientAnswer } from "../../../src/core/inbound.ts";
 import type { Notice } from "../../../src/core/upstream.ts";
+import { subscriptionIdKey } from "../../../src/mcp/meta.ts";
 import { failureOf } from "../../suites/transport.ts";
-import { event, events, isCall, type Message, reply, serve, text } from "../../support/mcp-server.ts";
+import {
+  event,
+  events,
+  isCall,
+  listening,
+  type Message,
+  openStream,
+  reply,
+  serve,
+  type Stream,
+  text,
+  told,
+} from "../../support/mcp-server.ts";
 import { fake, http, jsonOf, paramsOf, serveFake, textOf, upstreams } from "../../support/upstream.ts";
 import { until } from "../../support/until.ts";
 
@@ -11,8 +24,9 @@ const withSession = (message: Message): Response | null =>
   message.method === "initialize"
     ? reply(message.id, { protocolVersion: "2025-11-25", capabilities: {} }, { "mcp-session-id": crypto.randomUUID() })
     : null;
-const answer = (id: unknown): unknown => ({ jsonrpc: "2.0", id, result: text("ok") });
-const eventStream = { "content-type": "text/event-stream" };
+const answer = (id: unknown): string => event({ jsonrpc: "2.0", id, result: text("ok") });
+const progress = (progressToken: unknown, progress: number, message?: string): string =>
+  told("notifications/progress", { progressToken, progress, message });
 
 test("a stream that ends before its answer is resumed by GET after the time the server named", async () => {
   let id: unknown;
@@ -24,21 +38,13 @@ test("a stream that ends before its answer is resumed by GET after the time the 
     if (last !== null) {
       resumed = performance.now();
       after = last;
-      const progress = { progressToken: String(id), progress: 2 };
-      return events(
-        event({ jsonrpc: "2.0", method: "notifications/progress", params: progress }, "e3"),
-        event(answer(id), "e4"),
-      );
+      return events(`id: e3\n${progress(String(id), 2)}`, `id: e4\n${answer(id)}`);
     }
     if (!isCall(message)) return withSession(message);
     ({ id } = message);
     asked = performance.now();
-    const progress = { progressToken: id, progress: 1 };
     // The priming event: an id and no data.
-    return events(
-      "id: e1\nretry: 120\ndata:\n\n",
-      event({ jsonrpc: "2.0", method: "notifications/progress", params: progress }, "e2"),
-    );
+    return events("id: e1\nretry: 120\ndata:\n\n", `id: e2\n${progress(id, 1)}`);
   });
   await using set = upstreams([http("a", server.url, { getStream: "off" })]);
   const seen: string[] = [];
@@ -114,14 +120,10 @@ test("getStream: off never asks, nor is anything asked without a session", async
 });
 
 test("a session's stream that breaks is opened again after its last event, and told apart from calls", async () => {
-  const open: ReadableStreamDefaultController<Uint8Array>[] = [];
+  const open: Stream[] = [];
   const answered: Message[] = [];
   using server = serve((message, request) => {
-    if (request.method === "GET") {
-      return new Response(new ReadableStream<Uint8Array>({ start: (one) => void open.push(one) }), {
-        headers: eventStream,
-      });
-    }
+    if (request.method === "GET") return openStream({ start: (one) => void open.push(one) });
     if (message.method === undefined && message.id !== undefined) answered.push(message);
     return withSession(message);
   });
@@ -130,9 +132,8 @@ test("a session's stream that breaks is opened again after its last event, and t
   set.onNotice((notice) => void notices.push(notice));
   await set.ask("a", "t");
   await until(() => open.length === 2, "both streams");
-  const put = (at: number, chunk: string): void => open[at]?.enqueue(new TextEncoder().encode(chunk));
-  put(1, `retry: 10\n${event({ jsonrpc: "2.0", method: "notifications/message", params: { level: "info" } }, "h1")}`);
-  put(1, event({ jsonrpc: "2.0", id: 5, method: "roots/list" }, "h2"));
+  open[1]?.enqueue(`retry: 10\nid: h1\n${told("notifications/message", { level: "info" })}`);
+  open[1]?.enqueue(`id: h2\n${event({ jsonrpc: "2.0", id: 5, method: "roots/list" })}`);
   await until(() => answered.length === 1, "the refusal");
   expect(answered[0]).toMatchObject({ id: 5, error: { code: -32601 } });
   expect(notices).toMatchObject([{ method: "notifications/message", params: '{"level":"info"}', owner: null }]);
@@ -142,15 +143,11 @@ test("a session's stream that breaks is opened again after its last event, and t
 });
 
 test("what is asked on the session's stream is about the only call that runs", async () => {
-  const open: ReadableStreamDefaultController<Uint8Array>[] = [];
+  const open: Stream[] = [];
   const { promise: answered, resolve } = Promise.withResolvers<Message>();
   let finish = (): void => {};
   using server = serve((message, request) => {
-    if (request.method === "GET") {
-      return new Response(new ReadableStream<Uint8Array>({ start: (one) => void open.push(one) }), {
-        headers: eventStream,
-      });
-    }
+    if (request.method === "GET") return openStream({ start: (one) => void open.push(one) });
     if (message.method === undefined) resolve(message);
     if (isCall(message) && message.params?.["name"] === "waits") {
       return new Promise((done) => (finish = () => done(reply(message.id, text("done")))));
@@ -164,7 +161,7 @@ test("what is asked on the session's stream is about the only call that runs", a
   await until(() => open.length === 2, "both streams");
   const call = set.ask("a", "waits", {}, more);
   await until(() => server.of("tools/call").length === 2, "the call");
-  open[1]?.enqueue(new TextEncoder().encode(event({ jsonrpc: "2.0", id: "r", method: "roots/list" })));
+  open[1]?.enqueue(event({ jsonrpc: "2.0", id: "r", method: "roots/list" }));
   expect(await answered).toMatchObject({ id: "r", result: { roots: [{ uri: "file:///a" }] } });
   finish();
   expect(textOf(await call)).toBe("done");
@@ -172,16 +169,16 @@ test("what is asked on the session's stream is about the only call that runs", a
 
 test("a server's question that it withdraws is not answered", async () => {
   const asked = Promise.withResolvers<AbortSignal>();
-  let stream: ReadableStreamDefaultController<Uint8Array> | undefined;
+  let stream: Stream | undefined;
   let id: unknown;
   const posted: Message[] = [];
   using server = serve((message) => {
     if (message.method === undefined) posted.push(message);
     if (!isCall(message)) return withSession(message);
     ({ id } = message);
-    const body = new ReadableStream<Uint8Array>({ start: (one) => void (stream = one) });
-    stream?.enqueue(new TextEncoder().encode(event({ jsonrpc: "2.0", id: "q", method: "roots/list" })));
-    return new Response(body, { headers: eventStream });
+    const body = openStream({ start: (one) => void (stream = one) });
+    stream?.enqueue(event({ jsonrpc: "2.0", id: "q", method: "roots/list" }));
+    return body;
   });
   await using set = upstreams([http("a", server.url, { getStream: "off" })]);
   const input = (_: unknown, signal: AbortSignal): Promise<ClientAnswer> => {
@@ -190,18 +187,17 @@ test("a server's question that it withdraws is not answered", async () => {
   };
   const call = set.ask("a", "t", {}, { session: "s", declares: { roots: {} }, input });
   const signal = await asked.promise;
-  const put = (message: unknown) => stream?.enqueue(new TextEncoder().encode(event(message)));
-  put({ jsonrpc: "2.0", method: "notifications/cancelled", params: { requestId: "q", reason: "enough" } });
+  stream?.enqueue(told("notifications/cancelled", { requestId: "q", reason: "enough" }));
   await until(() => signal.aborted, "the question to be withdrawn");
   expect(signal.reason).toEqual(new Withdrawn("enough"));
-  put({ jsonrpc: "2.0", id, result: text("without it") });
+  stream?.enqueue(event({ jsonrpc: "2.0", id, result: text("without it") }));
   expect(textOf(await call)).toBe("without it");
   expect(posted).toEqual([]);
 });
 
 test("T54: a modern server's listening stream that ends is opened again, and the lists are read anew", async () => {
   let tools = ["one"];
-  const open: { id: unknown; stream: ReadableStreamDefaultController<Uint8Array> }[] = [];
+  const open: { id: unknown; stream: Stream }[] = [];
   using server = serve((message) => {
     const { method, id, params } = message;
     if (method === "server/discover")
@@ -209,16 +205,7 @@ test("T54: a modern server's listening stream that ends is opened again, and the
     if (method === "tools/list")
       return reply(id, { tools: tools.map((name) => ({ name, inputSchema: { type: "object" } })) });
     if (method !== "subscriptions/listen") return method === "initialize" ? new Response(null, { status: 404 }) : null;
-    const _meta = { "io.modelcontextprotocol/subscriptionId": id };
-    const acknowledged = { _meta, notifications: params?.["notifications"] };
-    const body = new ReadableStream<Uint8Array>({
-      start(stream) {
-        open.push({ id, stream });
-        const first = { jsonrpc: "2.0", method: "notifications/subscriptions/acknowledged", params: acknowledged };
-        stream.enqueue(new TextEncoder().encode(event(first)));
-      },
-    });
-    return new Response(body, { headers: eventStream });
+    return listening(id, params?.["notifications"], (stream) => open.push({ id, stream }));
   });
   await using set = upstreams([http("a", server.url)]);
   await set.settled();
@@ -229,9 +216,8 @@ test("T54: a modern server's listening stream that ends is opened again, and the
   await until(() => set.listings()[0]?.tools.length === 2, "the new tool");
   expect(open.length).toBe(2);
   tools = ["three"];
-  const _meta = { "io.modelcontextprotocol/subscriptionId": open[1]?.id };
-  const changed = { jsonrpc: "2.0", method: "notifications/tools/list_changed", params: { _meta } };
-  open[1]?.stream.enqueue(new TextEncoder().encode(event(changed)));
+  const _meta = { [subscriptionIdKey]: open[1]?.id };
+  open[1]?.stream.enqueue(told("notifications/tools/list_changed", { _meta }));
   await until(() => set.listings()[0]?.tools[0]?.name === "three", "the changed list");
 });
 
@@ -337,14 +323,7 @@ test("a thousand progress notifications reach the caller in order", async () => 
   using server = serve((message) => {
     if (!isCall(message)) return null;
     const { id } = message;
-    const parts = Array.from({ length: 1_000 }, (_, progress) =>
-      event({
-        jsonrpc: "2.0",
-        method: "notifications/progress",
-        params: { progressToken: id, progress, message: "step" },
-      }),
-    );
-    return events(...parts, event(answer(id)));
+    return events(...Array.from({ length: 1_000 }, (_, at) => progress(id, at, "step")), answer(id));
   });
   await using set = upstreams([http("a", server.url)]);
   const seen: string[] = [];
@@ -353,23 +332,17 @@ test("a thousand progress notifications reach the caller in order", async () => 
 });
 
 test("a small result is delivered, however much was told on the way to it", async () => {
-  const message = "x".repeat(20_000);
-  const chunk = (id: unknown): string => {
-    const params = { progressToken: id, progress: 1, message };
-    return event({ jsonrpc: "2.0", method: "notifications/progress", params }).repeat(50);
-  };
   using server = serve((call) => {
     if (!isCall(call)) return withSession(call);
     let left = 20;
-    const told = new TextEncoder().encode(chunk(call.id));
-    const body = new ReadableStream<Uint8Array>({
+    const chunk = progress(call.id, 1, "x".repeat(20_000)).repeat(50);
+    return openStream({
       pull(stream) {
-        if (left-- > 0) return stream.enqueue(told);
-        stream.enqueue(new TextEncoder().encode(event(answer(call.id))));
+        if (left-- > 0) return stream.enqueue(chunk);
+        stream.enqueue(answer(call.id));
         stream.close();
       },
     });
-    return new Response(body, { headers: eventStream });
   });
   await using set = upstreams([http("a", server.url, { getStream: "off" })], { result: 64 * 1024 });
   let heard = 0;
@@ -381,15 +354,12 @@ test("a call is not kept alive beyond its longest time by progress", async () =>
   using server = serve((call) => {
     if (!isCall(call)) return withSession(call);
     if (call.params?.["name"] === "warm") return reply(call.id, text("ok"));
-    const params = { progressToken: call.id, progress: 1 };
-    const told = new TextEncoder().encode(event({ jsonrpc: "2.0", method: "notifications/progress", params }));
-    const body = new ReadableStream<Uint8Array>({
+    return openStream({
       async pull(stream) {
         await new Promise(setImmediate);
-        stream.enqueue(told);
+        stream.enqueue(progress(call.id, 1));
       },
     });
-    return new Response(body, { headers: eventStream });
   });
   await using set = upstreams([http("a", server.url, { getStream: "off", timeout: "500ms", maxTimeout: "600ms" })]);
   await set.settled();

@@ -1,21 +1,17 @@
-import type { Handlers } from "../control/contract.ts";
-import { Refusal } from "../control/refusal.ts";
-import { asFailure } from "../core/failure.ts";
-import type { Principal } from "../core/principal.ts";
-import { type Caller, identify } from "../gateway/inner.ts";
-import { lossText } from "../gateway/revocation.ts";
-import { encodeLine } from "../mcp/lines.ts";
-import { McpConnection } from "../serve/connection.ts";
-import { sendWithin } from "../serve/queue-limits.ts";
-import type { Engine } from "./engine.ts";
-import { callerOf } from "./handlers/viewer.ts";
+import type { Handlers } from "../../control/contract.ts";
+import { lossText } from "../../gateway/revocation.ts";
+import { encodeLine } from "../../mcp/lines.ts";
+import { McpConnection } from "../../serve/connection.ts";
+import { sendWithin } from "../../serve/queue-limits.ts";
+import type { Engine } from "../engine.ts";
+import { callerOf, whoIs } from "./viewer.ts";
 
 /** Serves MCP to the holder of a key, or to an administrator (SEMANTICS §4). It ends when the key is revoked. */
 export function attachTo(engine: Engine): Handlers["attach"] {
   const { current, running, traffic, stores } = engine;
   return async (ctx, tunnel) => {
     const caller = callerOf(ctx, stores.keyring);
-    const { revoked } = await whoIs(engine, caller);
+    const { revoked } = await whoIs(current(), caller, "initialize");
     const connection = new McpConnection({
       current,
       running,
@@ -37,12 +33,4 @@ export function attachTo(engine: Engine): Handlers["attach"] {
       connection.close();
     });
   };
-}
-
-async function whoIs(engine: Engine, caller: Caller): Promise<Principal> {
-  try {
-    return await identify(engine.current(), caller, "initialize");
-  } catch (error) {
-    throw new Refusal("denied", asFailure(error).message);
-  }
 }

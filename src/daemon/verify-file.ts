@@ -1,0 +1,21 @@
+import { createReadStream, existsSync } from "node:fs";
+import { createInterface } from "node:readline";
+import { gatherEvidence } from "../audit/evidence.ts";
+import { verifyLines } from "../audit/export.ts";
+import type { Input, Output } from "../control/api.ts";
+import { Refusal } from "../control/refusal.ts";
+import { worst } from "./handlers/verify.ts";
+
+/** Checks an exported file alone, or against checkpoints that were kept elsewhere. */
+export async function verifyFile(file: string, against: Input<"audit.verify">): Promise<Output<"audit.verify">> {
+  if (!existsSync(file)) throw new Refusal("not-found", `there is no file ${file}`);
+  const { checkpoints: texts = [], pubkey: publicKey } = against;
+  if (texts.length > 0 && publicKey === undefined) {
+    throw new Refusal("invalid", "a file says not whose it is: give --pubkey with --checkpoint, to tell who signed");
+  }
+  const all = await gatherEvidence({ chain: "", dir: null, sources: [], texts, publicKey });
+  const lines = createInterface({ input: createReadStream(file), crlfDelay: Infinity });
+  const chains = await verifyLines(lines, (chain) => ({ ...all, chain, origin: `${all.origin}${chain}` }));
+  if (chains.length === 0) throw new Refusal("not-found", `${file} holds no record`);
+  return { exit: worst(chains.map(({ exit }) => exit)), chains };
+}

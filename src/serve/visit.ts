@@ -1,0 +1,82 @@
+import { Cancel } from "../core/cancel.ts";
+import type { Call } from "../core/call.ts";
+import { asFailure, Failure } from "../core/failure.ts";
+import type { Presented } from "../core/ports.ts";
+import type { Principal } from "../core/principal.ts";
+import { callOf } from "../gateway/call.ts";
+import type { Gateway } from "../gateway/gateway.ts";
+import { refuse } from "../gateway/handle.ts";
+import type { Session } from "../session/session.ts";
+import { credentialsOf, sourceOf } from "./credentials.ts";
+import { unreadable } from "./receive.ts";
+
+/** A request, the address that it came from, and the server or toolset that its path names. */
+export type Visit = { readonly req: Request; readonly ip: string | null; readonly scope: string | null };
+
+/** Identifies the sender of a request without a message. A refusal is recorded and thrown. */
+export async function whoAsks(gw: Gateway, visit: Visit): Promise<Principal> {
+  const who = identify(gw, presentedBy(visit));
+  return who instanceof Failure ? refused(gw, visit, null, who) : who;
+}
+
+/**
+ * The answer to the caller that `whoAsks` finds, and to the session that `find` finds for it; a response if there is no
+ * such endpoint. What `answer` throws is recorded.
+ */
+export async function enter<T>(
+  gw: Gateway,
+  visit: Visit,
+  answer: (who: Principal, session: Session | null) => T,
+  find: (who: Principal) => Session | null = () => null,
+): Promise<T | Response> {
+  const who = await whoAsks(gw, visit);
+  const session = find(who);
+  if (!isServed(gw, visit.scope, session)) return nothingHere();
+  try {
+    return answer(who, session);
+  } catch (error) {
+    return refused(gw, visit, who, asFailure(error));
+  }
+}
+
+/** The parts of an HTTP request that identify its sender, in a form that a connection can keep. */
+export function presentedBy({ req: { headers }, ip }: Visit): Presented {
+  const { transport, loopback, forwarded } = sourceOf(headers, ip);
+  return { source: { transport, ip, loopback, forwarded }, credentials: credentialsOf(headers), vouched: null };
+}
+
+/** Records a refusal, of the caller if it is known, and throws it. */
+export async function refused(gw: Gateway, visit: Visit, who: Principal | null, failure: Failure): Promise<never> {
+  const call = probe(gw, visit.req, { ...presentedBy(visit), vouched: who }, "");
+  call.who = who;
+  await refuse(gw, call, failure);
+  throw failure;
+}
+
+/** The caller, or the failure of its authentication. */
+export function identify(gw: Gateway, presented: Presented): Principal | Failure {
+  try {
+    return gw.authn.identify(presented);
+  } catch (error) {
+    return asFailure(error);
+  }
+}
+
+/** A call of which only the sender and perhaps the id are known, to record its refusal. */
+export function probe(gw: Gateway, req: Request, presented: Presented, text: string): Call {
+  const received = { inbound: unreadable(text, req.headers), fault: null };
+  return callOf(gw, received, presented, { controller: new Cancel(), session: null, emit: null });
+}
+
+/**
+ * Whether there is such an endpoint. One that a reload took away is still there for the sessions that it opened: their
+ * running calls can be answered, cancelled and resumed, but they begin no more.
+ */
+export function isServed({ catalog }: Gateway, scope: string | null, session: Session | null): boolean {
+  return session !== null || scope === null || catalog.hasScope(scope);
+}
+
+/** The answer for a path that is not served, or whose scope does not exist. */
+export function nothingHere(): Response {
+  return new Response("Nothing is served at this path; MCP is at /mcp.\n", { status: 404 });
+}

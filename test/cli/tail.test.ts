@@ -1,0 +1,83 @@
+import { expect, test } from "bun:test";
+import { tail } from "../../src/cli/commands/tail.ts";
+import type { Cli } from "../../src/cli/cli.ts";
+import type { Client, Gap } from "../../src/control/contract.ts";
+import { Refusal, Unreachable } from "../../src/control/refusal.ts";
+import type { AuditEntry } from "../../src/control/schemas.ts";
+import { timeText } from "../../src/core/time-text.ts";
+import { entry } from "../control/sample.ts";
+import { reasonOf } from "../support/failure.ts";
+
+const given = (flags: Record<string, string>) => ({ words: [], flags: new Map(Object.entries(flags)) });
+
+/** Runs the command over connections that give these values, each but the last one lost; what it asked and said. */
+async function run(
+  flags: Record<string, string>,
+  connections: readonly (readonly (AuditEntry | Gap)[])[],
+  show: () => AuditEntry,
+) {
+  const asked: Record<string, unknown>[] = [];
+  const printed: unknown[] = [];
+  const said: string[] = [];
+  const client = {
+    call: async () => ({ entry: show() }),
+    async *stream(_name: string, input: Record<string, unknown>) {
+      asked.push(input);
+      yield* connections[asked.length - 1] ?? [];
+      if (asked.length < connections.length) throw new Unreachable("the daemon closed the connection");
+    },
+    close() {},
+  };
+  const out = {
+    json: true,
+    object: async (value: unknown) => void printed.push(value),
+    say: (text: string) => void said.push(text),
+  };
+  const cli = { out, open: async () => client as unknown as Client } as unknown as Cli;
+  expect(await tail.run(given(flags), cli)).toBe(0);
+  return { asked, printed, said };
+}
+
+const waits = "mcpgw: the daemon closed the connection; waiting for it to come back";
+const replaced = expect.stringContaining("the log was replaced or moved back: it has another record 7, or none");
+const seventh = entry({ seq: 7 });
+const gone = () => {
+  throw new Refusal("not-found", "chain main has no record 7");
+};
+
+test.each([
+  ["the same", () => seventh, { after: 7 }, [waits]],
+  ["another", () => entry({ seq: 7, at: seventh.at + 1 }), { since: timeText(seventh.at + 1_000) }, [waits, replaced]],
+  ["missing", gone, { since: timeText(seventh.at + 1_000) }, [waits, replaced]],
+] as const)(
+  "R123 tail goes on in a log whose record of the number printed last is %s",
+  async (_which, show, from, said) => {
+    const ran = await run({}, [[seventh, { gap: 3 }], [entry({ seq: 8 })]], show);
+    expect(ran.printed).toEqual([seventh, { gap: 3 }, entry({ seq: 8 })]);
+    expect(ran.asked[1]).toEqual({ ...ran.asked[0], ...from });
+    expect(ran.said).toEqual([...said]);
+  },
+);
+
+test("R123 a tail that has printed nothing yet goes on from when it began, or from where it was to begin", async () => {
+  const before = timeText(Date.now() * 1_000);
+  const live = await run({}, [[], []], gone);
+  expect(live.asked[0]?.["since"]).toBeUndefined();
+  expect(String(live.asked[1]?.["since"]) >= before).toBe(true);
+  const past = await run({ since: "2h" }, [[], []], gone);
+  expect(past.asked[1]).toEqual(past.asked[0] ?? {});
+  expect(String(past.asked[0]?.["since"]) < before).toBe(true);
+  const local = await run({ since: "2026-01-31T08:00" }, [[]], gone);
+  expect(local.asked[0]?.["since"]).toBe(timeText(Date.parse("2026-01-31T08:00") * 1_000));
+});
+
+test("R123 what the daemon refuses ends a tail", async () => {
+  const client = {
+    stream() {
+      throw new Refusal("denied", "uid 1 may only attach");
+    },
+    close() {},
+  };
+  const cli = { out: { json: true }, open: async () => client as unknown as Client } as unknown as Cli;
+  expect(String(await reasonOf(tail.run(given({}), cli)))).toContain("may only attach");
+});

@@ -1,0 +1,127 @@
+import { expect, setDefaultTimeout, test } from "bun:test";
+import { rmSync, writeFileSync } from "node:fs";
+import { type Daemon, everything, fake, Place } from "../support/daemon.ts";
+import { mcpgw } from "../support/mcpgw.ts";
+import { linesOf, Seen } from "../support/seen.ts";
+import { until } from "../support/until.ts";
+
+// A reader of the live log outlives the daemon.
+
+// Processes are started and ended throughout; on a busy machine that takes its time.
+setDefaultTimeout(30_000);
+
+const config = { servers: [fake("fake")], policies: [everything()] };
+
+type Line = { readonly seq: number; readonly type: string; readonly tool: string | null };
+
+class Reader {
+  readonly lines = new Seen<Line>();
+  readonly said = new Seen<string>();
+  readonly child;
+  readonly #read: Promise<unknown>;
+
+  constructor(child: ReturnType<Place["spawn"]>) {
+    this.child = child;
+    this.#read = Promise.all([
+      (async () => {
+        for await (const line of linesOf(child.stdout)) this.lines.push(JSON.parse(line) as Line);
+      })(),
+      (async () => {
+        for await (const line of linesOf(child.stderr)) this.said.push(line);
+      })(),
+    ]);
+  }
+
+  get losses(): number {
+    return this.said.all.filter((line) => line.includes("waiting for it to come back")).length;
+  }
+
+  /** Calls a tool until the reader tells of it: the reader may start later than the first calls. */
+  async follows(daemon: Daemon, key: string): Promise<void> {
+    await until(async () => {
+      await daemon.call("fake__echo", {}, key);
+      return this.lines.all.length > 0;
+    }, "the reader follows");
+  }
+
+  async interrupt(): Promise<unknown> {
+    this.child.kill("SIGINT");
+    await this.child.exited;
+    await this.#read;
+    return this.child.signalCode;
+  }
+}
+
+test("R123: tail goes on when the daemon is back, shows every record once, and Ctrl-C ends it while it waits", async () => {
+  using place = new Place(config);
+  let daemon = await place.start();
+  const key = await place.key("alice");
+  const reader = new Reader(place.spawn(["tail", "--json"]));
+  await reader.follows(daemon, key);
+  for (const [index, signal] of (["SIGTERM", "SIGKILL"] as const).entries()) {
+    await daemon.stop(signal);
+    await until(() => reader.losses === index + 1, "the loss is told");
+    daemon = await place.start();
+    await daemon.call("fake__echo", {}, key);
+    const newest = (await place.records()).filter(({ type }) => type === "call.end").at(-1);
+    await reader.lines.first(({ seq }) => seq === newest?.seq);
+  }
+  const first = reader.lines.all[0]?.seq ?? 0;
+  const left = new Set(["call.begin", "checkpoint"]);
+  const records = (await place.records()).filter(({ seq, type }) => seq >= first && !left.has(type));
+  const told = reader.lines.all.map(({ seq }) => seq);
+  expect(told).toEqual(records.map(({ seq }) => seq).slice(0, told.length));
+  await daemon.stop();
+  await until(() => reader.losses === 3, "the loss is told");
+  expect(await reader.interrupt()).toBe("SIGINT");
+  expect(reader.said.all).toHaveLength(3);
+});
+
+test("R123: tail says that the log was replaced, and goes on with the new one", async () => {
+  using place = new Place(config);
+  const old = await place.start();
+  const reader = new Reader(place.spawn(["tail", "--json"]));
+  await reader.follows(old, await place.key("alice"));
+  await old.stop();
+  for (const dir of [place.state, place.heads]) rmSync(dir, { recursive: true });
+  await using daemon = await place.start();
+  const key = await place.key("bob");
+  await reader.said.first((line) => line.includes("the log was replaced or moved back"));
+  await daemon.call("fake__count", {}, key);
+  await reader.lines.first(({ tool }) => tool === "count");
+  const own = reader.lines.all.slice(
+    reader.lines.all.findLastIndex(({ seq }, at, all) => seq < (all[at - 1]?.seq ?? 0)),
+  );
+  const records = (await place.records()).filter(({ type }) => type !== "call.begin" && type !== "checkpoint");
+  expect(own.map(({ seq }) => seq)).toEqual(records.map(({ seq }) => seq).slice(0, own.length));
+  expect(await reader.interrupt()).toBe("SIGINT");
+  expect(reader.said.all).toHaveLength(2);
+});
+
+test("R123: what is doubtful about the socket is told once, and a file that cannot be read does not end the wait", async () => {
+  using place = new Place(config);
+  const torn = place.path("torn.yaml");
+  writeFileSync(torn, "control: [\n");
+  let daemon = await place.start();
+  const key = await place.key("alice");
+  const child = Bun.spawn([...mcpgw, "tail", "--json", "--config", torn, "--state", place.state], {
+    cwd: place.dir,
+    env: place.env(),
+    stdin: "pipe",
+    stdout: "pipe",
+    stderr: "pipe",
+  });
+  const reader = new Reader(child);
+  await reader.follows(daemon, key);
+  await daemon.stop();
+  await until(() => reader.losses === 1, "the loss is told");
+  const before = reader.lines.all.length;
+  daemon = await place.start();
+  await until(() => reader.lines.all.length > before, "the reader goes on");
+  expect(await reader.interrupt()).toBe("SIGINT");
+  expect(reader.said.all).toEqual([
+    expect.stringContaining("could not read the socket from"),
+    expect.stringContaining("waiting for it to come back"),
+  ]);
+  await daemon.stop();
+});
