@@ -4,6 +4,7 @@ import path from "node:path";
 import { capture } from "../../scripts/lib/capture.ts";
 import { expectGolden } from "../support/golden.ts";
 import { mcpgw, mcpgwLine } from "../support/mcpgw.ts";
+import { mayBecomeNobody } from "../support/processes.ts";
 import { bareEnv, sample, type Sample } from "../support/sample.ts";
 
 let program: Sample;
@@ -214,21 +215,15 @@ test("what --status takes is named once each", async () => {
   expect(named).toEqual([...new Set(named)]);
 });
 
-const mayBecomeAnother = process.getuid?.() === 0 && Bun.which("setpriv") !== null;
-
-test.skipIf(!mayBecomeAnother)(
+test.skipIf(!mayBecomeNobody)(
   "without HOME, a user who has no home is told to set it (needs setpriv as root)",
   async () => {
     const user = ["setpriv", "--reuid=23456", "--regid=23456", "--clear-groups"];
     const cache = { BUN_RUNTIME_TRANSPILER_CACHE_PATH: "0" };
-    const child = Bun.spawn([...user, ...mcpgw, "keys", "list"], {
-      cwd: "/",
-      env: { PATH: process.env["PATH"] ?? "", ...cache },
-      stdout: "ignore",
-      stderr: "pipe",
-    });
-    expect(await child.stderr.text()).toContain("HOME is not set, and uid 23456 has no home directory; set HOME");
-    expect(await child.exited).toBe(1);
+    const env = { PATH: process.env["PATH"] ?? "", ...cache };
+    const { code, err } = await capture([...user, ...mcpgw, "keys", "list"], { cwd: "/", env });
+    expect(err).toContain("HOME is not set, and uid 23456 has no home directory; set HOME");
+    expect(code).toBe(1);
   },
 );
 

@@ -6,6 +6,7 @@ import { Refusal, Unreachable } from "../../src/control/refusal.ts";
 import { tryLockDirectory } from "../../src/core/libc.ts";
 import { TempDir } from "../support/temp-dir.ts";
 import { mcpgw } from "../support/mcpgw.ts";
+import { asNobody, isRoot, mayBecomeNobody } from "../support/processes.ts";
 import { bareEnv } from "../support/sample.ts";
 
 // Each command is a process; on a busy machine that takes its time.
@@ -96,9 +97,7 @@ test("what the daemon refuses is undone, but no edit that somebody made meanwhil
   expect(said.join()).toContain("edited meanwhile");
 });
 
-const asRoot = process.getuid?.() === 0 && Bun.which("setpriv") !== null;
-
-test.skipIf(!asRoot)("R1 the file keeps its owner, group and mode (needs root)", async () => {
+test.skipIf(!isRoot)("R1 the file keeps its owner, group and mode (needs root)", async () => {
   chownSync(file, 65534, 65533);
   await setEnabled(cliWith(null), "one", false);
   expect(disabledIn(readFileSync(file, "utf8"))).toEqual(["one"]);
@@ -109,9 +108,8 @@ test.skipIf(!asRoot)("R1 the file keeps its owner, group and mode (needs root)",
 /** Switches a server off as uid and gid 65534, which is in no other group. */
 async function disableAsNobody(mode = 0o777): Promise<{ err: string; code: number }> {
   chmodSync(at.dir, mode);
-  const nobody = ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups"];
   const flags = ["--config", file, "--socket", at.path("none.sock")];
-  const child = Bun.spawn([...nobody, ...mcpgw, "servers", "disable", "one", ...flags], {
+  const child = Bun.spawn([...asNobody, ...mcpgw, "servers", "disable", "one", ...flags], {
     env: { ...bareEnv(at.dir), BUN_RUNTIME_TRANSPILER_CACHE_PATH: "0" },
     stdout: "ignore",
     stderr: "pipe",
@@ -119,7 +117,7 @@ async function disableAsNobody(mode = 0o777): Promise<{ err: string; code: numbe
   return { err: await child.stderr.text(), code: await child.exited };
 }
 
-test.skipIf(!asRoot)("a file that would change hands is left as it is (needs setpriv as root)", async () => {
+test.skipIf(!mayBecomeNobody)("a file that would change hands is left as it is (needs setpriv as root)", async () => {
   chmodSync(file, 0o644);
   const { err, code } = await disableAsNobody();
   expect(err).toContain("belongs to uid 0, gid 0, and would change hands: edit it yourself, or run this as uid 0");
@@ -128,15 +126,18 @@ test.skipIf(!asRoot)("a file that would change hands is left as it is (needs set
   expect(readdirSync(at.dir)).toEqual(["gateway.yaml"]);
 });
 
-test.skipIf(!asRoot)("an owner who is not in the file's group is told so (needs setpriv as root)", async () => {
-  chownSync(file, 65534, 65533);
-  const { err, code } = await disableAsNobody();
-  expect(err).toContain("its group, 65533, is none of yours; chgrp it, or run this as root");
-  expect(code).toBe(1);
-  expect(readFileSync(file, "utf8")).toBe(text);
-});
+test.skipIf(!mayBecomeNobody)(
+  "an owner who is not in the file's group is told so (needs setpriv as root)",
+  async () => {
+    chownSync(file, 65534, 65533);
+    const { err, code } = await disableAsNobody();
+    expect(err).toContain("its group, 65533, is none of yours; chgrp it, or run this as root");
+    expect(code).toBe(1);
+    expect(readFileSync(file, "utf8")).toBe(text);
+  },
+);
 
-test.skipIf(!asRoot)("a group without rights stops no owner (needs setpriv as root)", async () => {
+test.skipIf(!mayBecomeNobody)("a group without rights stops no owner (needs setpriv as root)", async () => {
   chownSync(file, 65534, 65533);
   chmodSync(file, 0o600);
   expect((await disableAsNobody()).code).toBe(0);
@@ -145,7 +146,7 @@ test.skipIf(!asRoot)("a group without rights stops no owner (needs setpriv as ro
   expect({ uid, mode: mode & 0o777 }).toEqual({ uid: 65534, mode: 0o600 });
 });
 
-test.skipIf(!asRoot)(
+test.skipIf(!mayBecomeNobody)(
   "who may not change the file is told who may not do what, and what helps (needs setpriv as root)",
   async () => {
     chmodSync(file, 0o644);

@@ -12,6 +12,7 @@ import {
 } from "node:fs";
 import { basename, join } from "node:path";
 import { Place } from "../support/daemon.ts";
+import { asNobody, mayBecomeNobody } from "../support/processes.ts";
 
 // What a refusal advises is done to the letter, once, and helps.
 
@@ -130,9 +131,7 @@ test("R9 A14 a log whose signing key is lost is checked as audit verify says: an
   expect((await place.cli(["audit", "verify", "--jsonl", "log.jsonl", ...against])).code).toBe(0);
 });
 
-const asNobody = ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups"];
-
-test.skipIf(process.getuid?.() !== 0 || Bun.which("setpriv") === null)(
+test.skipIf(!mayBecomeNobody)(
   "R17 T62 a start that may not read or write a file names who tried and whose it is (needs setpriv as root)",
   async () => {
     using place = new Place("");

@@ -1,13 +1,12 @@
 import { Database } from "bun:sqlite";
 import { expect, setDefaultTimeout, test } from "bun:test";
-import { cpSync, chownSync, existsSync, mkdirSync, readdirSync, renameSync, rmSync } from "node:fs";
+import { cpSync, existsSync, mkdirSync, readdirSync, renameSync, rmSync } from "node:fs";
 import { join } from "node:path";
 import { everything, fake, Place } from "../support/daemon.ts";
-import { mcpgw } from "../support/mcpgw.ts";
 import { tryLock } from "../../src/core/libc.ts";
 import { embeddedChains, openFreeChain, prepareStateDir } from "../../src/store/open.ts";
 import { openUsageStore } from "../../src/store/sqlite/usage.ts";
-import { ended } from "../support/processes.ts";
+import { isRoot, mayBecomeNobody } from "../support/processes.ts";
 import { StdioClient } from "../support/stdio-client.ts";
 
 // What commands do without a daemon, above all what they refuse to say.
@@ -17,12 +16,6 @@ setDefaultTimeout(20_000);
 
 const config = { servers: [], policies: [] };
 const unusable = { ...config, auth: { keys: [{ id: "a", key: "${NOT_SET_HERE}", consumerId: "a", roles: ["user"] }] } };
-
-/** Runs a command that is told no more than these arguments. */
-const bare = (place: Place, args: readonly string[], cwd = place.dir) => {
-  const command = [...place.prefix, ...mcpgw, ...args];
-  return ended(Bun.spawn(command, { cwd, env: place.env(), stdin: "ignore", stdout: "pipe", stderr: "pipe" }));
-};
 
 /** What key commands say where no daemon answers. */
 const goingBy = ({ state }: Place): string =>
@@ -38,7 +31,7 @@ test("R23 only a first key begins a state directory; what changes keys where not
     expect(ran.stderr).toContain("start a gateway with this configuration first");
     expect(ran.stderr).not.toContain("--config");
   }
-  const unnamed = await bare(place, ["keys", "list", "--state", place.state]);
+  const unnamed = await place.bare(["keys", "list", "--state", place.state]);
   expect(unnamed.stderr).toMatch(/give --config, .* does not look for gateway\.yaml/);
   expect(existsSync(place.state)).toBe(false);
   await place.newKey("agent");
@@ -107,26 +100,23 @@ test("D15 a gateway without a daemon beside eight others says that no more can r
   }
 });
 
-/** Root reads no `./gateway.yaml`. */
-const asNobody = process.getuid?.() === 0 ? ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups"] : [];
-
-test.skipIf(asNobody.length > 0 && Bun.which("setpriv") === null)(
+test.skipIf(isRoot && !mayBecomeNobody)(
   "a daemon of ./gateway.yaml is found by config in that directory, and by no command that may not read it (needs setpriv as root)",
   async () => {
     using place = new Place({ ...config, state: "state" });
-    place.prefix = asNobody;
-    if (asNobody.length > 0) for (const path of [place.dir, place.config]) chownSync(path, 65534, 65534);
+    // Root reads no `./gateway.yaml`.
+    place.becomeNobody();
     await using daemon = await place.start();
-    expect(await bare(place, ["config", "reload"])).toMatchObject({ code: 0 });
+    expect(await place.bare(["config", "reload"])).toMatchObject({ code: 0 });
     for (const args of [
       ["config", "show"],
       ["config", "show", "--running"],
     ]) {
-      const shown = await bare(place, args);
+      const shown = await place.bare(args);
       expect(shown.code).toBe(0);
       expect(shown.stderr).toContain(place.config);
     }
-    const frozen = await bare(place, ["keys", "freeze"]);
+    const frozen = await place.bare(["keys", "freeze"]);
     expect(frozen).toMatchObject({ code: 2, stdout: "" });
     expect(frozen.stderr).toContain("this command does not look for gateway.yaml by itself");
     expect(await place.json("keys", "list")).toMatchObject({ frozen: false });
@@ -168,7 +158,7 @@ test("R25 without a daemon nothing needs the servers' secrets; what runs servers
     expect(ran).toMatchObject({ code: 2, stdout: "" });
     expect(ran.stderr).toContain("NOT_SET_HERE");
   }
-  const checked = await bare(place, ["config", "check", "--config", place.config]);
+  const checked = await place.bare(["config", "check", "--config", place.config]);
   expect(checked).toMatchObject({ code: 2, stdout: "" });
 });
 
@@ -208,7 +198,7 @@ test("a log outside the state directory is found there without the configuration
   using place = new Place(config);
   place.configure({ ...config, audit: { path: elsewhere(place) } });
   const { id } = await place.newKey("agent");
-  const ask = (...args: string[]) => bare(place, [...args, "--state", place.state], place.state);
+  const ask = (...args: string[]) => place.bare([...args, "--state", place.state], place.state);
   expect(await ask("audit", "verify")).toMatchObject({ code: 0, stderr: "" });
   expect((await ask("audit", "log")).stdout).toContain("key.created");
   expect(await ask("keys", "revoke", id)).toMatchObject({ code: 0 });
@@ -359,7 +349,7 @@ test("a log that was deleted from the state directory is missed, whatever is ask
 test("without a daemon ./gateway.yaml is not read", async () => {
   using place = new Place({ ...config, audit: { path: "elsewhere.db" } });
   // In place.dir, where gateway.yaml lies; only --state is given.
-  const made = await bare(place, ["keys", "create", "A", "agent", "user", "--state", place.state]);
+  const made = await place.bare(["keys", "create", "A", "agent", "user", "--state", place.state]);
   expect(made).toMatchObject({ code: 0 });
   expect(existsSync(join(place.state, "audit/main.db"))).toBe(true);
   expect(existsSync(join(place.dir, "elsewhere.db"))).toBe(false);

@@ -2,7 +2,6 @@ import { expect, setDefaultTimeout, test } from "bun:test";
 import { join } from "node:path";
 import { openUsageStore } from "../../src/store/sqlite/usage.ts";
 import { fake, Place } from "../support/daemon.ts";
-import { mcpgw } from "../support/mcpgw.ts";
 
 // Each command is a process; on a busy machine that takes its time.
 setDefaultTimeout(20_000);
@@ -42,12 +41,6 @@ test("R26 R44 usage by tag is the same with a daemon and without, and needs what
   const wrong = await place.cli(["usage", "--by", "tag"]);
   expect([wrong.code, wrong.stdout, wrong.stderr]).toEqual([2, "", expect.stringContaining("servers[0].tags")]);
   expect((await place.cli(["usage", "--by", "server"])).code).toBe(0);
-  const unnamed = Bun.spawn([...mcpgw, "usage", "--by", "tag", "--state", place.state], {
-    cwd: place.dir,
-    env: place.env(),
-    stdout: "pipe",
-    stderr: "pipe",
-  });
-  expect(await unnamed.stderr.text()).toContain("name it with --config");
-  expect([await unnamed.exited, await unnamed.stdout.text()]).toEqual([2, ""]);
+  const unnamed = await place.bare(["usage", "--by", "tag", "--state", place.state]);
+  expect(unnamed).toMatchObject({ code: 2, stdout: "", stderr: expect.stringContaining("name it with --config") });
 });

@@ -1,7 +1,7 @@
 import { expect, setDefaultTimeout, test } from "bun:test";
-import { chownSync, readdirSync, readFileSync, statSync, writeFileSync } from "node:fs";
+import { readdirSync, readFileSync, statSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
-import { environOf, pidsWith } from "../support/processes.ts";
+import { environOf, isRoot, mayBecomeNobody, pidsWith } from "../support/processes.ts";
 import { everything, fake, Place, start, strongKey } from "../support/daemon.ts";
 import { httpUpstream } from "../support/http-upstream.ts";
 import { until } from "../support/until.ts";
@@ -46,17 +46,13 @@ test("R17: a child's environment is built: its own secret, nothing of the gatewa
   }
 });
 
-/** An unprivileged user's daemon: root may look into every process, so as root it is run as somebody else. */
-const asNobody = process.getuid?.() === 0 ? ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups"] : [];
-const unprivileged = asNobody.length === 0 || Bun.which("setpriv") !== null;
-
-test.skipIf(!unprivileged)(
+test.skipIf(isRoot && !mayBecomeNobody)(
   "R17: a server cannot read another's secret out of the gateway's own process (needs setpriv as root)",
   async () => {
     const token = canary("token");
     using place = new Place(config);
-    place.prefix = asNobody;
-    if (asNobody.length > 0) for (const path of [place.dir, place.config]) chownSync(path, 65534, 65534);
+    // Root may look into every process.
+    place.becomeNobody();
     await using daemon = await place.start({ env: { TOKEN: token } });
     place.prefix = [];
     const key = await place.key("alice");

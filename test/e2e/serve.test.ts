@@ -1,7 +1,7 @@
 import { expect, setDefaultTimeout, test } from "bun:test";
-import { chownSync, existsSync } from "node:fs";
+import { existsSync } from "node:fs";
 import { join } from "node:path";
-import { pidsWith } from "../support/processes.ts";
+import { mayBecomeNobody, pidsWith } from "../support/processes.ts";
 import { everything, fake, Place, start } from "../support/daemon.ts";
 import { mcpgwLine } from "../support/mcpgw.ts";
 import { StdioClient } from "../support/stdio-client.ts";
@@ -341,16 +341,12 @@ test("D15: attached without a key the peer has to be an administrator, and is re
   expect(begin).toMatchObject({ subj: `local:${process.getuid?.()}`, roles: ["admin"] });
 });
 
-const mayBecomeNobody = process.getuid?.() === 0 && Bun.which("setpriv") !== null;
-
 test.skipIf(!mayBecomeNobody)(
   "SEMANTICS 4: a socket that may not be used is exit 1, never a gateway inside (needs setpriv as root)",
   async () => {
     await using daemon = await start(config);
     const { place } = daemon;
-    chownSync(place.dir, 65534, 65534);
-    chownSync(place.config, 65534, 65534);
-    place.prefix = ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups"];
+    place.becomeNobody();
     const ran = await place.cli(["serve"], { stdin: `${JSON.stringify(request("ping"))}\n` });
     place.prefix = [];
     expect(ran).toMatchObject({ code: 1, stdout: "", stderr: expect.stringContaining("no permission to use") });

@@ -1,8 +1,8 @@
-import { existsSync, readFileSync, writeFileSync } from "node:fs";
+import { chownSync, existsSync, readFileSync, writeFileSync } from "node:fs";
 import { homedir, tmpdir } from "node:os";
 import { join } from "node:path";
 import { mcpgw } from "./mcpgw.ts";
-import { ended, type Ran } from "./processes.ts";
+import { asNobody, ended, isRoot, type Ran } from "./processes.ts";
 import { linesOf, Seen } from "./seen.ts";
 import { TempDir } from "./temp-dir.ts";
 import { type Answer, answerOf, type AuditRecord, initialize, toolCall, v2025 } from "./wire.ts";
@@ -42,6 +42,13 @@ export class Place extends TempDir {
 
   configure(config: unknown): void {
     writeFileSync(this.config, typeof config === "string" ? config : JSON.stringify(config, null, 1), { mode: 0o600 });
+  }
+
+  /** As root, lets nobody run what follows, to whom the configuration belongs from then on. */
+  becomeNobody(): void {
+    if (!isRoot) return;
+    for (const path of [this.dir, this.config]) chownSync(path, 65534, 65534);
+    this.prefix = asNobody;
   }
 
   /** What a process of this installation sees of the environment; nothing of the machine's but PATH. */
@@ -86,6 +93,12 @@ export class Place extends TempDir {
     void child.stdin.write(stdin);
     void child.stdin.end();
     return ended(child);
+  }
+
+  /** Runs a command that is told no more than these arguments: neither configuration nor state. */
+  bare(args: readonly string[], cwd = this.dir): Promise<Ran> {
+    const options = { cwd, env: this.env(), stdin: "ignore", stdout: "pipe", stderr: "pipe" } as const;
+    return ended(Bun.spawn([...this.prefix, ...mcpgw, ...args], options));
   }
 
   /** The document that a command prints with --json; throws when it fails. */

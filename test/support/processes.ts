@@ -9,6 +9,14 @@ function read(pid: number, file: string): string {
   }
 }
 
+export const isRoot = process.getuid?.() === 0;
+
+/** Goes before a command that nobody shall run, uid and gid 65534 and in no other group. */
+export const asNobody = ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups"];
+
+/** Whether `asNobody` can be used. */
+export const mayBecomeNobody = isRoot && Bun.which("setpriv") !== null;
+
 export type Ran = { readonly code: number; readonly stdout: string; readonly stderr: string };
 
 /** Waits for a child's end: what it printed, and its exit code. */
