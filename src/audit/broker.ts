@@ -78,7 +78,7 @@ const isAct = (type: string): boolean => type.startsWith("key.") || type.startsW
 
 const refusal: Record<Stage | "note", string> = {
   begin: "The gateway cannot record this call now, so it was not made; try again shortly.",
-  once: "The gateway cannot record this now, so it was not done; try again shortly.",
+  once: "The gateway cannot record this subscription now, so it was not made; try again shortly.",
   input: "The gateway cannot record what is asked of the caller or answered now, so it is withheld.",
   end: "The call ended, but its outcome could not be recorded, so its result is withheld; it may have had an effect.",
   note: "The gateway cannot record this act now, so it is refused; try again shortly.",
@@ -141,9 +141,8 @@ export class AuditBroker implements Audit {
     return call as RecordedCall; // it has just been recorded
   }
 
-  // Goes on in as many steps as `begin`, so that a notification and a call stay in the order in which they came.
-  async once(call: Call, facts: Facts): Promise<void> {
-    await this.#record(call, "once", this.#drafts.once(call, facts));
+  once(call: Call, facts: Facts): Promise<void> {
+    return this.#record(call, "once", this.#drafts.once(call, facts));
   }
 
   input(call: Call, step: InputStep): Promise<void> {
@@ -158,8 +157,7 @@ export class AuditBroker implements Audit {
   }
 
   end(call: Call): Promise<void> {
-    // A subscription has one record, written when it begins, and a notification has no outcome. The revocation or reload
-    // that ends a subscription has its own record.
+    // A subscription has one record, written when it begins. The revocation or reload that ends it has its own record.
     if (call.recorded) return nothing;
     const began = call.begun || this.#passed.has(call);
     if (!began && !call.failure) return nothing;

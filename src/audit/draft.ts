@@ -99,7 +99,7 @@ export class Drafts {
     return { fields: this.#withFault({ ...fields, st: call.status, us: call.took }, call), payload };
   }
 
-  /** A subscription or a notification in one record: who sent what, the decision, and that it was granted. */
+  /** A subscription in one record: who asked for what, the decision, and that it was granted. */
   once(call: Call, facts: Facts): Draft {
     const { fields, payload } = this.#intent("call.end", call, undefined);
     return { fields: { ...fields, st: "ok", us: call.took, facts: safe(facts, this.#redactor) }, payload };

@@ -173,7 +173,7 @@ export class Call {
   begun = false;
   /** The sequence of its begin record while its end is not recorded yet; else null. */
   beginning: ListNode<number> | null = null;
-  /** True once a single record covers the whole call: a subscription or a notification has no begin and end. */
+  /** True once a single record covers the whole call: that of a subscription, which has no begin and end. */
   recorded = false;
   /** The call of which this request is one round. That call is recorded and counted, once for all rounds. */
   whole: Call | null = null;

@@ -40,12 +40,12 @@ const serverNotifications: ReadonlySet<string> = new Set([
   "notifications/elicitation/complete",
   "notifications/subscriptions/acknowledged",
 ]);
-// A task's own id at its server does not say whose task it is.
+// A server's own task id does not say whose task it is.
 const taskNotification = /^notifications\/tasks(\/|$)/;
 
-/** Whether a notification can only be that of an extension other than tasks. */
+/** Whether a server's notification can only be that of an extension other than tasks. */
 export function isExtensionNotification(method: string): boolean {
-  return !notifications.has(method) && !serverNotifications.has(method) && !taskNotification.test(method);
+  return !serverNotifications.has(method) && !taskNotification.test(method);
 }
 
 /** Narrows to a request that the gateway knows. */

@@ -168,7 +168,7 @@ export type Audit = {
   /** Commits the ending before the reply may leave: `call.end`, or `call.refused` if no begin was recorded. */
   end(call: Call): Promise<void>;
   /**
-   * Commits the only record of a subscription or a notification (`call.end` with `facts`) and sets `recorded`. Throws
+   * Commits the only record of a subscription (`call.end` with `facts`) and sets `recorded`. Throws
    * `audit-unavailable`.
    */
   once(call: Call, facts: Facts): Promise<void>;
@@ -229,13 +229,6 @@ export type Upstreams = {
   onNotice(listener: (notice: Notice) => void): () => void;
   /** Passes a notification of a legacy caller on to the instances that were started for its session. */
   tell(call: IdentifiedCall, method: string): void;
-  /** Whether the caller has, or can have, a legacy instance of its own at a server. */
-  hears(call: IdentifiedCall, server: string): boolean;
-  /**
-   * Passes a notification of a caller that the route's server `hears` on to that instance, which is started if it does not
-   * run. Throws as `send` does.
-   */
-  notify(call: IdentifiedCall, route: Route, request: UpstreamRequest): Promise<void>;
   /** Ends the instances that were started for one legacy session alone. */
   endSession(id: string): void;
   listings(): readonly Listing[];

@@ -1,8 +1,6 @@
 import type { Call, IdentifiedCall, Route } from "../core/call.ts";
 import { declaredExtensions, extensionsOf, reads, shareMethod } from "../core/extensions.ts";
 import { Failure } from "../core/failure.ts";
-import type { Inbound } from "../core/inbound.ts";
-import { isExtensionNotification } from "../core/methods.ts";
 import { checkLength, explicitScheme, notFound } from "../core/name.ts";
 import { cut, plain } from "../core/text.ts";
 import type { Gateway } from "./gateway.ts";
@@ -20,55 +18,26 @@ export function sharedExtensions(gw: Gateway, call: Call, server: string): strin
 export const isExtensionMethod = ({ inbound: { method }, capabilities }: Call): boolean =>
   extensionsOf(method, capabilities.value).length > 0;
 
-/** Whether a message is a notification of an extension that the caller declared. */
-export const isExtensionNotice = ({ inbound, capabilities }: Call): boolean =>
-  inbound.kind === "notification" &&
-  isExtensionNotification(inbound.method) &&
-  extensionsOf(nameOf(inbound), capabilities.value).length > 0;
-
-/** The name of a message, by which it belongs to an extension. */
-const nameOf = ({ kind, method }: Inbound): string =>
-  kind === "notification" ? method.replace(/^notifications\//, "") : method;
-
 /**
  * Resolves an extension method. The server is that of the resource named by `uri`, else the only one in scope that
  * declares the extension. A method that only reads a resource is decided as a read. Throws `unknown-method` if no
  * server fits, `invalid-params` if several do.
  */
 export function resolveExtension(gw: Gateway, call: IdentifiedCall): Resolved {
-  const { servers, at } = candidates(gw, call);
-  return at(theOne(call.inbound.method, servers));
-}
-
-/** Resolves a notification of an extension: it is for each server in scope that declares the extension, or for that of its resource. */
-export function resolveNotice(gw: Gateway, call: IdentifiedCall): (() => Resolved)[] {
-  const { servers, at } = candidates(gw, call);
-  return servers.map((server) => () => at(server));
-}
-
-/** The servers that a message of an extension may be for, and how it is resolved at one of them. */
-function candidates(gw: Gateway, call: IdentifiedCall) {
+  const { who } = call;
   const { method, params } = call.inbound;
   const uri = typeof params.uri === "string" ? params.uri : null;
   if (uri !== null) checkLength("resource", uri);
   const onlyReads = uri !== null && Object.hasOwn(reads, method);
-  const serving = serversOf(gw, call, onlyReads);
-  const resource = uri === null ? null : resourceOf(gw, call, uri, serving);
+  const servers = serversOf(gw, call, onlyReads);
+  const resource = uri === null ? null : resourceOf(gw, call, uri, servers);
   if (!onlyReads) call.target = cut(method, 200);
-  const servers = resource ? [resource.server] : serving;
-  const at = (server: string): Resolved => {
-    const named = uri === null ? null : (resource ?? gw.catalog.routeTo("resource", server, uri));
-    if (uri !== null && named && !gw.catalog.admits(named, call.scope)) throw notFound("resource", uri);
-    return resolvedAt(gw, call, { server, named, onlyReads });
-  };
-  return { servers, at };
-}
-
-type At = { readonly server: string; readonly named: Route | null; readonly onlyReads: boolean };
-
-function resolvedAt(gw: Gateway, call: IdentifiedCall, { server, named, onlyReads }: At): Resolved {
-  const { who } = call;
-  const { method } = call.inbound;
+  const server = resource?.server ?? theOne(method, servers);
+  let named: Route | null = null;
+  if (uri !== null) {
+    named = resource ?? gw.catalog.routeTo("resource", server, uri);
+    if (!gw.catalog.admits(named, call.scope)) throw notFound("resource", uri);
+  }
   const route = onlyReads && named ? named : gw.catalog.routeTo("extension", server, method);
   return {
     route,
@@ -103,13 +72,12 @@ function resourceOf(gw: Gateway, call: IdentifiedCall, uri: string, servers: rea
 }
 
 /** The servers in scope that serve the method of an extension. A toolset has to include the method too. */
-function serversOf(gw: Gateway, { inbound, capabilities, scope }: Call, onlyReads: boolean): string[] {
-  const name = nameOf(inbound);
+function serversOf(gw: Gateway, { inbound: { method }, capabilities, scope }: Call, onlyReads: boolean): string[] {
   const serving = inScope(gw, scope).flatMap((each) =>
-    shareMethod(name, capabilities.value, each.capabilities) ? [each.server] : [],
+    shareMethod(method, capabilities.value, each.capabilities) ? [each.server] : [],
   );
   if (onlyReads) return serving;
-  return serving.filter((server) => gw.catalog.admits(gw.catalog.routeTo("extension", server, inbound.method), scope));
+  return serving.filter((server) => gw.catalog.admits(gw.catalog.routeTo("extension", server, method), scope));
 }
 
 function theOne(method: string, servers: readonly string[]): string {

@@ -3,10 +3,8 @@ import { asFailure, Failure } from "../core/failure.ts";
 import type { UpstreamRequest } from "../core/upstream.ts";
 import { checkParamHeaders } from "../mcp/headers.ts";
 import { asksLegacy, complete } from "./bridge.ts";
-import { isExtensionNotice } from "./extensions.ts";
 import { type Gateway, whenBooted } from "./gateway.ts";
 import { type Governed, methodOf } from "./methods.ts";
-import { passOn } from "./notices.ts";
 import { admitReply } from "./outcome.ts";
 import { askCaller, type Job, refusalAnswer } from "./questions.ts";
 import { endRefused } from "./refused-retry.ts";
@@ -14,6 +12,9 @@ import type { Resolved } from "./resolved.ts";
 import { endWith, failureOf, withRights } from "./revocation.ts";
 import { answersInRounds, resume, Rounds } from "./rounds.ts";
 import { recordRetry, type Retry, retryOf, withAnswers } from "./state.ts";
+
+/** Notifications of a legacy client that are passed on to its servers. */
+const passedOn: ReadonlySet<string> = new Set(["notifications/roots/list_changed"]);
 
 /**
  * The whole path of one request. Resolves when the call has ended and its ending is recorded; `call.reply` or
@@ -26,7 +27,7 @@ export async function handle(gw: Gateway, call: Call): Promise<void> {
     leave = enter(gw, call);
     refuseFaults(call);
     if (call.inbound.kind === "request") call.reply = withRights(call, await answer(gw, call));
-    else if (call.inbound.kind === "notification") await passOn(gw, call);
+    else if (passedOn.has(call.inbound.method)) gw.upstreams.tell(call, call.inbound.method);
   } catch (error) {
     call.failure = failureOf(call, error);
   }
@@ -41,12 +42,12 @@ export async function refuse(gw: Gateway, call: Call, failure: Failure): Promise
 }
 
 /**
- * Admits a call and ties it to its caller's key: if the key is lost, the call ends. Returns the way out. Only what goes
- * to servers as calls do counts towards the limit, so that a client at its limit can still cancel and answer.
+ * Admits a call and ties it to its caller's key: if the key is lost, the call ends. Returns the way out. Only requests
+ * count towards the limit, so that a client at its limit can still cancel and answer.
  */
 function enter(gw: Gateway, call: IdentifiedCall): () => void {
   const { who } = call;
-  const counted = call.inbound.kind === "request" || isExtensionNotice(call);
+  const counted = call.inbound.kind === "request";
   if (counted) gw.limits.admit(who);
   const stay = endWith(who.revoked, call.controller);
   return () => {

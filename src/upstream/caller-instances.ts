@@ -2,13 +2,12 @@ import type { Call, IdentifiedCall } from "../core/call.ts";
 import type { Failure } from "../core/failure.ts";
 import { isObject } from "../core/json.ts";
 import { changedMethod } from "../core/lists.ts";
-import type { Down, UpstreamRequest } from "../core/upstream.ts";
+import type { Down } from "../core/upstream.ts";
 import { within } from "../core/wait.ts";
 import type { Discovery } from "./discovery/discovery.ts";
 import { eraFor } from "./discovery/eras.ts";
 import { OwnTools } from "./discovery/own-tools.ts";
 import { faults } from "./faults.ts";
-import { noticeParams } from "./forward.ts";
 import type { Terms } from "./host.ts";
 import { FirstQuestions } from "./instances/first-questions.ts";
 import { Pool, type Slot } from "./instances/pool.ts";
@@ -68,12 +67,9 @@ export class CallerInstances {
 
   /** The instance that the call needs, started where it does not run; throws as `Pool.open` does. */
   slotFor(call: IdentifiedCall): Slot {
-    const spec = this.#specFor(call);
+    const era = eraFor(call.inbound.era, this.#discovery.speaks);
+    const spec = specOf(call, this.#terms.options, era);
     return this.#open(spec, spec.owner === null ? null : call.who.revoked);
-  }
-
-  #specFor(call: IdentifiedCall): Spec {
-    return specOf(call, this.#terms.options, eraFor(call.inbound.era, this.#discovery.speaks));
   }
 
   /** The instance that the call needs, once it runs. */
@@ -97,34 +93,6 @@ export class CallerInstances {
     for (const { spec, instance } of this.pool) {
       const own = session !== null && spec.session === session.id && spec.owner === who.id;
       if (own && instance?.peer.era === "legacy") void instance.link.tell(method, null, instance.peer);
-    }
-  }
-
-  /** Whether the caller's calls go to a legacy instance that is its own, as far as that is known. */
-  hears(call: IdentifiedCall): boolean {
-    const { speaks } = this.#discovery;
-    const { owner } = this.#specFor(call);
-    return owner !== null && speaks.legacy !== false;
-  }
-
-  /**
-   * Passes a notification of a caller on to its legacy instance, which is started where it does not run. Resolves once the
-   * server has taken it; throws as a call does.
-   */
-  async notify(call: IdentifiedCall, request: UpstreamRequest): Promise<void> {
-    const deadline = performance.now() + this.#terms.options.timeout;
-    // Awaits nothing that is already known: a later call must not overtake it.
-    const learning = this.learn(call, deadline);
-    if (learning) await learning;
-    if (!this.hears(call)) return;
-    const slot = this.slotFor(call);
-    this.pool.use(slot);
-    try {
-      const { link, peer } = slot.instance ?? (await this.within(call, deadline, slot.starting));
-      if (peer.era === "modern") return;
-      await link.tell(request.method, noticeParams(call, request, { peer, client: this.#terms.host.client }), peer);
-    } finally {
-      this.pool.release(slot);
     }
   }
 

@@ -63,13 +63,6 @@ export function askOf(call: Call, route: Route, request: UpstreamRequest, way: W
   };
 }
 
-/** The parameters of a caller's notification as a legacy server gets them, null for none. */
-export function noticeParams({ inbound }: Call, { edits }: UpstreamRequest, to: Pick<Way, "peer" | "client">) {
-  const { peer, client } = to;
-  const own = { progressToken: null, capabilities: "{}", logLevel: null };
-  return inbound.spans.params && callParams(inbound, { ...peer, edits, client, ...own });
-}
-
 function handlersOf(call: Call, token: string | null, { asks, theirs, own }: Way): Handlers {
   const { emit } = call;
   const level = wantedLevel(call);

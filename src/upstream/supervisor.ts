@@ -159,14 +159,6 @@ export class Supervisor {
     this.#instances.tell(call, method);
   }
 
-  hears(call: IdentifiedCall): boolean {
-    return this.#instances.hears(call);
-  }
-
-  notify(call: IdentifiedCall, request: UpstreamRequest): Promise<void> {
-    return this.#instances.notify(call, request);
-  }
-
   endSession(id: string): void {
     this.#instances.endSession(id);
   }

@@ -221,12 +221,6 @@ class UpstreamSet implements ManagedUpstreams {
     for (const supervisor of this.#supervisors.values()) supervisor.tell(call, method);
   };
 
-  hears: Upstreams["hears"] = (call, server) => this.#supervisors.get(server)?.hears(call) ?? false;
-
-  notify: Upstreams["notify"] = async (call, route, request) => {
-    await this.#supervisors.get(route.server)?.notify(call, request);
-  };
-
   endSession(id: string): void {
     for (const supervisor of this.#supervisors.values()) supervisor.endSession(id);
   }

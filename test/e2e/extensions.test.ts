@@ -5,7 +5,6 @@ import type { Transport as TransportV1 } from "@modelcontextprotocol/sdk/shared/
 import { Client as ClientV2, StreamableHTTPClientTransport as HttpV2 } from "@modelcontextprotocol/client";
 import { type Daemon, everything, fake, start } from "../support/daemon.ts";
 import { StdioClient } from "../support/stdio-client.ts";
-import { until } from "../support/until.ts";
 import { initialize, modern, pick, resultOf, toolCall } from "../support/wire.ts";
 
 // What extensions add to the messages of a legacy client and of its servers, in both directions.
@@ -14,7 +13,6 @@ import { initialize, modern, pick, resultOf, toolCall } from "../support/wire.ts
 setDefaultTimeout(20_000);
 
 const acme = "com.acme/thing";
-const said = `notifications/${acme}`;
 const knows = { extensions: { [acme]: { level: 1 } } };
 
 let daemon: Daemon;
@@ -139,88 +137,5 @@ describe("what a server asks of its client", () => {
     const meta = { "io.modelcontextprotocol/clientCapabilities": { ...knows, elicitation: {} } };
     client.send(modern("tools/call", { name: "a__ask", arguments: pick1 }, { id: 1, meta }).body);
     expect(resultOf(await client.answer(1))).toMatchObject({ error: { code: -32601 } });
-  });
-});
-
-describe("what a client tells its servers", () => {
-  const notice = (params?: object, method = said) => ({ jsonrpc: "2.0", method, ...(params && { params }) });
-  /** What a server heard of it, with the process that heard it. */
-  const heard = (server: string, method = said) => daemon.place.heard(server).filter((one) => one.method === method);
-  const pidOf = async (client: StdioClient, server: string) =>
-    pick(resultOf(await client.call(`${server}__count`)), "pid");
-
-  test("reaches the caller's own instances of the servers that declared the extension too, and no others", async () => {
-    await using other = await connect(knows, "bob");
-    await using second = await connect(knows);
-    const others = [await pidOf(other, "a"), await pidOf(second, "a")];
-    const before = { a: heard("a").length, b: heard("b").length };
-    await using client = await connect(knows);
-    // Before any call, so that no instance runs yet.
-    client.send(notice({ n: 1, _meta: { "io.modelcontextprotocol/hop": 1, own: 2 }, task: {} }));
-    client.send(notice());
-    const mine = await pidOf(client, "a");
-    await pidOf(client, "b");
-    const [first, next, ...more] = heard("a").slice(before.a);
-    expect(first).toEqual({ pid: mine as number, method: said, params: { n: 1, _meta: { own: 2 } } });
-    expect(next).toEqual({ pid: mine as number, method: said });
-    expect([more, heard("b").length - before.b]).toEqual([[], 2]);
-    expect(others).not.toContain(mine);
-    for (const server of ["plain", "shared", "modern"]) {
-      await client.call(`${server}__count`);
-      expect(heard(server)).toEqual([]);
-    }
-  });
-
-  test("is on record before a server hears it, at each server", async () => {
-    const before = await count();
-    await using client = await connect(knows);
-    client.send(notice({ n: 1 }));
-    await client.call("b__count");
-    const records = (await recordsAfter(before)).filter(({ method }) => method === said);
-    expect(records.map(({ type, srv, tool, st }) => [type, srv, tool, st])).toEqual([
-      ["call.end", "a", said, "ok"],
-      ["call.end", "b", said, "ok"],
-    ]);
-  });
-
-  test("keeps its place among the calls of a client on one connection", async () => {
-    await using client = await connect(knows);
-    await client.call("a__count");
-    const before = daemon.place.heard("a").length;
-    for (let n = 1; n <= 8; n++) client.send(n % 2 ? notice({ n }) : toolCall("a__echo", { n }, `c${n}`));
-    await Promise.all([2, 4, 6, 8].map((n) => client.answer(`c${n}`)));
-    const order = daemon.place.heard("a").slice(before);
-    expect(order.map(({ params }) => pick(params, "n") ?? pick(params, "arguments.n"))).toEqual([
-      1, 2, 3, 4, 5, 6, 7, 8,
-    ]);
-  });
-
-  test.each([
-    ["of an extension that it did not declare", {}, said],
-    ["of another extension", knows, "notifications/com.acme/other"],
-    ["of a server's kind", { extensions: { "com.acme/message": {} } }, "notifications/message"],
-    ["of tasks", { extensions: { "io.modelcontextprotocol/tasks": {} } }, "notifications/tasks/status"],
-  ])("is dropped where it is %s", async (_, capabilities, method) => {
-    await using client = await connect(capabilities);
-    const before = heard("a", method).length;
-    client.send(notice({}, method));
-    await client.call("a__count");
-    expect(heard("a", method).length).toBe(before);
-  });
-
-  test("R7: is refused, and that is on record, where no rule allows it", async () => {
-    const before = await count();
-    await using client = await connect(knows, "carol");
-    client.send(notice({ n: 1 }));
-    const pid = await pidOf(client, "a");
-    expect(heard("a").some((one) => one.pid === pid)).toBe(false);
-    const records = (await recordsAfter(before)).filter(({ method }) => method === said);
-    expect(records.map(({ type, st }) => [type, st])).toEqual([["call.refused", "invalid"]]);
-  });
-
-  test.each(["1.x", "2.x legacy"] as const)("is taken from the official client %s over HTTP", async (line) => {
-    await using client = await official(line, async () => ({}));
-    await client.notify(said, { line });
-    await until(() => heard("a").some(({ params }) => params?.["line"] === line), "the server to hear it");
   });
 });

@@ -42,8 +42,6 @@ export type Options = {
   /** Set if no server sends the states of its tasks. */
   readonly silent?: boolean;
   readonly learnTools?: Upstreams["learnTools"];
-  /** Servers at which no caller has an instance of its own. */
-  readonly shared?: readonly string[];
 };
 
 export const alice = principal("key:alice", ["reader"]);
@@ -107,11 +105,6 @@ export function harness(options: Options = {}) {
       return Promise.resolve({ taskIds: new Set(watch.taskIds), end: () => void followed.delete(watch) });
     },
     tell: ({ who }, method) => void told.push(`${who.id} ${method}`),
-    hears: (_call, server) => !options.shared?.includes(server),
-    async notify(call, route, request) {
-      if (route.server === "down") throw new Failure("upstream-down", "It is down.");
-      sent.push({ call, request, route });
-    },
     onNotice(listener) {
       notices.add(listener);
       return () => void notices.delete(listener);

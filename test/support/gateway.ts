@@ -22,8 +22,6 @@ export const quietUpstreams: Upstreams = {
   learnTools: () => null,
   onNotice: () => () => {},
   tell() {},
-  hears: () => false,
-  notify: unavailable,
   endSession() {},
   listings: () => [],
   onChange: () => () => {},

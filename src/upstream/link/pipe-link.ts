@@ -105,8 +105,7 @@ class PipeLink implements Link, Sender {
   }
 
   async tell(method: string, params: string | null): Promise<void> {
-    if (this.#over || this.#pipe.write(`tell-${++this.#last}`, notificationText(method, params))) return;
-    this.#host.dropped("a notification that the server does not take");
+    if (!this.#over) this.#pipe.write(`tell-${++this.#last}`, notificationText(method, params));
   }
 
   fail(reason: string): void {

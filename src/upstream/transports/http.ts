@@ -1,6 +1,5 @@
 import { Failure } from "../../core/failure.ts";
 import { List } from "../../core/list.ts";
-import { isExtensionNotification } from "../../core/methods.ts";
 import { envelope } from "../../mcp/message.ts";
 import { cancelledParams, notificationText, requestText } from "../../mcp/outbound.ts";
 import { readUpstream } from "../../mcp/upstream-message.ts";
@@ -133,8 +132,7 @@ class HttpLink implements Link {
     if (peer.era !== "legacy") return;
     const text = notificationText(method, params);
     if (method === rootsChanged) return this.#tellOfRoots(text, peer);
-    // Clients choose the names of these, so they are bounded together.
-    await this.#courtesy(isExtensionNotification(method) ? "notifications of extensions" : method, text, peer);
+    await this.#courtesy(method, text, peer);
     if (method === "notifications/initialized" && !this.#over) this.#sessionStream.listen(peer);
   }
 

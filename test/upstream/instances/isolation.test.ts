@@ -2,12 +2,9 @@ import { expect, test } from "bun:test";
 import type { ClientAnswer, InputRequest } from "../../../src/core/inbound.ts";
 import type { Notice, SessionQuestion } from "../../../src/core/upstream.ts";
 import { failureOf } from "../../suites/transport.ts";
-import { makeRoute } from "../../support/call.ts";
 import { fake, type HarnessOptions, jsonOf, serveFake, textOf, toolCall, upstreams } from "../../support/upstream.ts";
 import { principal } from "../../support/principal.ts";
 import { until } from "../../support/until.ts";
-
-const pairOf = (args: readonly string[]) => (args.includes("--pair") ? { transport: "sse" } : {});
 
 type Set = ReturnType<typeof upstreams>;
 const accept = async (): Promise<ClientAnswer> => ({ kind: "result", text: '{"roots":[]}' });
@@ -87,40 +84,6 @@ test("roots/list_changed reaches the session's own legacy instances", async () =
     );
   await until(async () => (await heard("s1")).length === 1, "the notification");
   expect(await heard("s2")).toEqual([]);
-});
-
-test.each([
-  ["a child", []],
-  ["HTTP", ["--http"]],
-  ["the old pair", ["--pair"]],
-  ["a WebSocket", ["--websocket"]],
-] as [string, string[]][])(
-  "D16: a notification of an extension starts the session's own instance and reaches it alone: %s",
-  async (_over, args) => {
-    const served = args.length > 0 ? await serveFake(args, { id: "a", ...pairOf(args) }) : null;
-    await using set = upstreams([served?.options ?? fake("a")]);
-    await set.settled();
-    const knows = { extensions: { "com.acme/thing": {} } };
-    const said = "notifications/com.acme/thing";
-    const heard = async (session: string) =>
-      (jsonOf(await set.ask("a", "seen", {}, { session, declares: knows })).notified as string[]).filter(
-        (one) => one === said,
-      );
-    expect(await heard("s2")).toEqual([]);
-    const call = toolCall("x", {}, { session: "s1", declares: knows });
-    expect(set.hears(call, "a")).toBe(true);
-    await set.notify(call, makeRoute("a", said), { method: said, edits: {} });
-    expect(set.status()[0]?.instances).toBe(2);
-    expect([await heard("s1"), await heard("s2")]).toEqual([[said], []]);
-    await served?.dispose();
-  },
-);
-
-test("D16: no caller has an instance of its own at a shared server, at one of the newer era only, or at none", async () => {
-  await using set = upstreams([fake("shared", [], { isolation: "shared" }), fake("new", ["--era", "modern"])]);
-  await set.settled();
-  const call = toolCall("x", {}, { session: "s", declares });
-  for (const server of ["shared", "new", "gone"]) expect(set.hears(call, server)).toBe(false);
 });
 
 test.each([

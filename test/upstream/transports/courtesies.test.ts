@@ -39,24 +39,6 @@ test("T12: of roots that change again and again one notification is under way, a
   expect(set.status()[0]?.dropped).toBe(0);
 });
 
-test("T12: of what clients tell under extensions 64 are under way, however it is called; the rest is counted", async () => {
-  const taken = Promise.withResolvers<void>();
-  const told = ({ method = "" }: Message): boolean => method.startsWith("notifications/com.acme/");
-  using server = serve(async (message) => {
-    if (told(message)) await taken.promise;
-    return null;
-  });
-  let dropped = 0;
-  const host = { ...linkHost, dropped: () => void dropped++ };
-  const link = openHttp({ url: server.url, headers: {}, proxy: null, getStream: false }, host, 5_000);
-  const peer = { era: "legacy", revision: "2025-11-25" } as const;
-  for (let i = 0; i < 100; i++) void link.tell(`notifications/com.acme/n${i}`, null, peer);
-  await until(() => server.seen.filter(({ message }) => told(message)).length === 64, "those that are under way");
-  expect(dropped).toBe(36);
-  taken.resolve();
-  await link.close();
-});
-
 /** Calls tools at once, withdraws all of them, and waits until the first words of that are at the server. */
 async function withdraw(set: ReturnType<typeof upstreams>, server: ReturnType<typeof serve>, count: number) {
   await set.settled();
