@@ -125,7 +125,7 @@ export class Drafts {
       answer === null
         ? { ad: sealed?.commitment, al: length, acut: shortened || undefined }
         : { rd: sealed?.commitment, rl: length, rcut: shortened || undefined };
-    const facts = safe({ asks: request.method, outcome, ...(earlier && { of: earlier }) }, this.#redactor);
+    const facts = { asks: request.method, outcome, ...(earlier && { of: earlier }) };
     const why = { rule: rule ?? undefined, reason: this.#shown(reason) };
     return { fields: { ...of, ...why, pay: this.#mode, facts, ...held }, payload: sealed };
   }

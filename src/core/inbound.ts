@@ -11,6 +11,11 @@ export type ClientCapabilities = { readonly text: string; readonly value: Readon
 
 export const noCapabilities: ClientCapabilities = { text: "{}", value: {} };
 
+/** Whether a client declared any extension (2026-07-28), which allows further types of results and further notifications. */
+export function hasExtensions({ value: { extensions } }: ClientCapabilities): boolean {
+  return typeof extensions === "object" && extensions !== null && Object.keys(extensions).length > 0;
+}
+
 /** A key that tells which questions a client declared that it can answer; empty for none. */
 export function inputKey({ value }: ClientCapabilities): string {
   const { elicitation } = value;
@@ -19,12 +24,13 @@ export function inputKey({ value }: ClientCapabilities): string {
   return [...declared, ...(byUrl ? ["url"] : [])].join(" ");
 }
 
-/** What a server may ask of a client while a request of the client runs; methods of extensions come on top. */
-export const inputMethods: readonly string[] = ["elicitation/create", "sampling/createMessage", "roots/list"];
+/** What a server may ask of a client while a request of the client runs. */
+export const inputMethods = ["elicitation/create", "sampling/createMessage", "roots/list"] as const;
+export type InputMethod = (typeof inputMethods)[number];
 
 /** A server's request to a client; `params` is raw JSON. */
 export type InputRequest = {
-  readonly method: string;
+  readonly method: InputMethod;
   readonly params: string;
   /** Takes the `params`, raw JSON, of each progress notification of the client; absent if the server wants none. */
   readonly progress?: (params: string) => void;

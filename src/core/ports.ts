@@ -1,6 +1,6 @@
 import type { Call, ClientSession, IdentifiedCall, Kind, RecordedCall, Reply, Route, Tool, Verdict } from "./call.ts";
 import type { AuditEvent, Facts } from "./event.ts";
-import type { InputRequest } from "./inbound.ts";
+import type { InputMethod, InputRequest } from "./inbound.ts";
 import type { ListGroup, ListName } from "./lists.ts";
 import type { Principal, Source } from "./principal.ts";
 import type { Listing, Notice, ServerStatus, UpstreamRequest } from "./upstream.ts";
@@ -58,7 +58,12 @@ export type Policy = {
    * Whether a server may ask this of the caller. The call is allowed already, so only a guardrail can forbid the
    * question.
    */
-  admitsInput(who: Principal, source: Source, server: string, method: string): Verdict & { readonly allowed: boolean };
+  admitsInput(
+    who: Principal,
+    source: Source,
+    server: string,
+    method: InputMethod,
+  ): Verdict & { readonly allowed: boolean };
   /** Whether the caller may use a capability of the gateway. */
   permits(who: Principal, capability: Capability, source: Source): boolean;
 };

@@ -1,11 +1,23 @@
 import type { Call, IdentifiedCall, Route } from "../core/call.ts";
-import { declaredExtensions, extensionsOf, reads, shareMethod } from "../core/extensions.ts";
 import { Failure } from "../core/failure.ts";
+import { isObject } from "../core/json.ts";
+import { isRequestMethod } from "../core/methods.ts";
 import { checkLength, explicitScheme, notFound } from "../core/name.ts";
 import { cut, plain } from "../core/text.ts";
 import type { Gateway } from "./gateway.ts";
 import type { Resolved } from "./resolved.ts";
 import { inScope } from "./scope.ts";
+
+/** Long-running calls whose result is fetched later. The gateway handles their messages itself. */
+export const tasksExtension = "io.modelcontextprotocol/tasks";
+
+/** Methods whose name does not contain their extension's. They read the resource named by `uri`. */
+const reads: Readonly<Record<string, string>> = { "resources/directory/read": "io.modelcontextprotocol/skills" };
+
+/** The extensions that a client's or server's capabilities declare, by id, with their settings. */
+export function declaredExtensions(capabilities: Readonly<Record<string, unknown>>): Record<string, unknown> {
+  return isObject(capabilities.extensions) ? capabilities.extensions : {};
+}
 
 /** The extensions that the caller and a server have both declared. */
 export function sharedExtensions(gw: Gateway, call: Call, server: string): string[] {
@@ -15,8 +27,22 @@ export function sharedExtensions(gw: Gateway, call: Call, server: string): strin
 }
 
 /** Whether a method may belong to an extension that the caller declared. */
-export const isExtensionMethod = ({ inbound: { method }, capabilities }: Call): boolean =>
-  extensionsOf(method, capabilities.value).length > 0;
+export function isExtensionMethod({ inbound: { method }, capabilities }: Call): boolean {
+  return !isRequestMethod(method) && extensionsOf(method, capabilities.value).length > 0;
+}
+
+function extensionsOf(method: string, capabilities: Readonly<Record<string, unknown>>): string[] {
+  const alias = Object.hasOwn(reads, method) ? reads[method] : undefined;
+  // Never passed on: a server's own task id does not say whose task it is.
+  if (isNamedAfter(tasksExtension, method)) return [];
+  return Object.keys(declaredExtensions(capabilities)).filter((id) =>
+    alias === undefined ? isNamedAfter(id, method) : id === alias,
+  );
+}
+
+/** Whether a method bears the name of an extension: its whole id, or as methods of MCP's own do, the last part of it. */
+const isNamedAfter = (id: string, method: string): boolean =>
+  method === id || method.startsWith(`${id}/`) || method.startsWith(`${id.slice(id.lastIndexOf("/") + 1)}/`);
 
 /**
  * Resolves an extension method. The server is that of the resource named by `uri`, else the only one in scope that
@@ -73,9 +99,10 @@ function resourceOf(gw: Gateway, call: IdentifiedCall, uri: string, servers: rea
 
 /** The servers in scope that serve the method of an extension. A toolset has to include the method too. */
 function serversOf(gw: Gateway, { inbound: { method }, capabilities, scope }: Call, onlyReads: boolean): string[] {
-  const serving = inScope(gw, scope).flatMap((each) =>
-    shareMethod(method, capabilities.value, each.capabilities) ? [each.server] : [],
-  );
+  const wanted = extensionsOf(method, capabilities.value);
+  const declares = (theirs: Readonly<Record<string, unknown>>): boolean =>
+    wanted.some((id) => Object.hasOwn(declaredExtensions(theirs), id));
+  const serving = inScope(gw, scope).flatMap((each) => (declares(each.capabilities) ? [each.server] : []));
   if (onlyReads) return serving;
   return serving.filter((server) => gw.catalog.admits(gw.catalog.routeTo("extension", server, method), scope));
 }

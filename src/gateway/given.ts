@@ -1,6 +1,6 @@
 import type { Call, IdentifiedCall, Verdict } from "../core/call.ts";
 import { Failure } from "../core/failure.ts";
-import { inputMethods } from "../core/inbound.ts";
+import { type InputMethod, inputMethods } from "../core/inbound.ts";
 import { isObject } from "../core/json.ts";
 import type { Policy } from "../core/ports.ts";
 import { cut, plain } from "../core/text.ts";
@@ -11,9 +11,9 @@ import type { Gateway } from "./gateway.ts";
 // protocol demands (2026-07-28, MRTR).
 
 /** An answer as it was written (raw JSON), with the key and method of its question. */
-export type Given = { readonly key: string; readonly method: string; readonly text: string };
+export type Given = { readonly key: string; readonly method: InputMethod; readonly text: string };
 /** The questions of a round: the key and the method of each. */
-export type Asks = readonly (readonly [key: string, method: string])[];
+export type Asks = readonly (readonly [key: string, method: InputMethod])[];
 
 /** Reduces the questions of a round to what checking their answers needs. */
 export const asksOf = (asked: readonly Asked[]): Asks => asked.map(({ key, request }) => [key, request.method]);
@@ -54,7 +54,7 @@ export function unasked(gw: Gateway, call: IdentifiedCall, server: string): Give
   });
 }
 
-function needDeclared({ capabilities }: Call, key: string, method: string): void {
+function needDeclared({ capabilities }: Call, key: string, method: InputMethod): void {
   const [name = ""] = method.split("/");
   if (isObject(capabilities.value[name])) return;
   throw new Failure(
@@ -70,7 +70,7 @@ export const givenText = (given: readonly Given[]): string => responsesText(give
  * Checks the rules again when the answer arrives; if they now forbid the question, the answer is refused. Throws
  * `denied`.
  */
-function admitAnswer(policy: Policy, call: IdentifiedCall, server: string, method: string): void {
+function admitAnswer(policy: Policy, call: IdentifiedCall, server: string, method: InputMethod): void {
   const { allowed, rule, reason } = policy.admitsInput(call.who, call.source, server, method);
   if (allowed) return;
   call.verdict = { rule, reason };

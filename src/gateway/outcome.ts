@@ -1,5 +1,4 @@
 import type { Reply, Route } from "../core/call.ts";
-import { tasksExtension } from "../core/extensions.ts";
 import { brokeProtocol, Failure } from "../core/failure.ts";
 import { isObject } from "../core/json.ts";
 import { ownServer } from "../core/name.ts";
@@ -7,7 +6,7 @@ import { rpcCodes } from "../core/rpc-code.ts";
 import { editObject } from "../mcp/edit.ts";
 import { readRound, roundText, urlQuestions } from "../mcp/input-round.ts";
 import { paramText } from "../mcp/message.ts";
-import { sharedExtensions } from "./extensions.ts";
+import { sharedExtensions, tasksExtension } from "./extensions.ts";
 import { asksOf } from "./given.ts";
 import { admitAll, type Job } from "./questions.ts";
 import { mayBeAsked, sealState } from "./state.ts";

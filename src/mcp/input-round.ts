@@ -1,5 +1,11 @@
-import { type ClientAnswer, type Inbound, inputMethods, type InputRequest, type Revision } from "../core/inbound.ts";
-import { extensionsOf } from "../core/extensions.ts";
+import {
+  type ClientAnswer,
+  type Inbound,
+  type InputMethod,
+  inputMethods,
+  type InputRequest,
+  type Revision,
+} from "../core/inbound.ts";
 import { isObject } from "../core/json.ts";
 import { cut, plain } from "../core/text.ts";
 import { editObject } from "./edit.ts";
@@ -59,8 +65,7 @@ function readRequest(text: string): InputRequest | string {
 /** An `input_required` result, raw JSON. */
 export function roundText(asked: readonly Asked[], state: string | null): string {
   const requests = asked.map(
-    ({ key, request: { method, params } }) =>
-      `${JSON.stringify(key)}:{"method":${JSON.stringify(method)},"params":${params}}`,
+    ({ key, request: { method, params } }) => `${JSON.stringify(key)}:{"method":"${method}","params":${params}}`,
   );
   const asks = asked.length > 0 ? `,"inputRequests":{${requests.join(",")}}` : "";
   return `{"resultType":"input_required"${asks}${state === null ? "" : `,"requestState":${JSON.stringify(state)}`}}`;
@@ -85,7 +90,7 @@ export function outcomeOf({ kind, text }: ClientAnswer): "accept" | "decline" | 
 }
 
 /** Whether an answer has the shape that its question asks for. */
-export function answers(method: string, answer: string): boolean {
+export function answers(method: InputMethod, answer: string): boolean {
   const value = objectOf(answer);
   if (method === "roots/list") return Array.isArray(value.roots);
   if (method === "sampling/createMessage") return value.role !== undefined && value.content !== undefined;
@@ -103,7 +108,6 @@ export function undeclared(
   const asked = objectOf(params);
   if (method === "roots/list") return isObject(capabilities.roots) ? null : "roots";
   if (method === "sampling/createMessage") return undeclaredSampling(capabilities.sampling, asked, revision);
-  if (method !== "elicitation/create") return extensionsOf(method, capabilities).length > 0 ? null : "its extension";
   const { elicitation } = capabilities;
   if (!isObject(elicitation)) return "elicitation";
   const mode = asked.mode ?? "form";

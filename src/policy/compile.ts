@@ -1,6 +1,7 @@
 import type { Kind } from "../core/call.ts";
 import { type Finding, formatPath, type Path } from "../core/finding.ts";
 import { compileGlob } from "../core/glob.ts";
+import type { InputMethod } from "../core/inbound.ts";
 import { ownServer, splitCanonical } from "../core/name.ts";
 import { compileUriGlob, type Readings } from "../core/uri-readings.ts";
 import { type Condition, compileConditions } from "./condition.ts";
@@ -39,7 +40,7 @@ export type Rule = {
 type RolePolicy = { readonly id: string; readonly roles: readonly string[]; readonly rules: readonly Rule[] };
 
 /** A guardrail over the questions of servers to callers. */
-export type InputRule = Rule & { readonly asks: (server: string, method: string) => boolean };
+export type InputRule = Rule & { readonly asks: (server: string, method: InputMethod) => boolean };
 
 /** All rules: guardrails in the order of decision, the policies, and the guardrails over input. */
 export type Bundle = {

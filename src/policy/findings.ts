@@ -79,10 +79,9 @@ function serverless({ place, options }: Rule, servers: readonly string[]): Findi
 }
 
 function methodless({ place, options }: InputRule): Finding[] {
-  const { input = "*" } = options;
-  // The dot is that of an extension's id.
-  if (inputMethods.some(compileGlob(input)) || input.includes(".")) return [];
-  const message = `matches at most methods of extensions: what else servers ask is ${inputMethods.join(", ")}, never ${input}`;
+  const input = options.input ?? "*";
+  if (inputMethods.some(compileGlob(input))) return [];
+  const message = `never matches: what servers ask is ${inputMethods.join(", ")}, never ${input}`;
   return [{ path: [...place, "input"], message }];
 }
 

@@ -48,7 +48,7 @@ const guardrailOptions = z.strictObject({
   input: glob
     .optional()
     .describe(
-      "Glob of questions from servers to callers: elicitation/create, sampling/createMessage, roots/list, or a method of an extension. Such a rule concerns nothing else.",
+      "Glob of questions from servers to callers: elicitation/create, sampling/createMessage, roots/list. Such a rule concerns nothing else.",
     ),
   priority: z.number().int().default(0).describe("Higher ones are decided first; at equal priority denials are."),
 });

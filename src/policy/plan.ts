@@ -1,4 +1,5 @@
 import type { Verdict } from "../core/call.ts";
+import type { InputMethod } from "../core/inbound.ts";
 import type { Explained } from "../core/ports.ts";
 import type { Principal } from "../core/principal.ts";
 import type { Readings } from "../core/uri-readings.ts";
@@ -55,7 +56,7 @@ export function planFor(bundle: Bundle, roles: ReadonlySet<string>, target: Targ
 }
 
 /** The first guardrail over input that is about this question and matches. */
-export function inputRule(rules: readonly InputRule[], method: string, facts: Facts): InputRule | null {
+export function inputRule(rules: readonly InputRule[], method: InputMethod, facts: Facts): InputRule | null {
   return rules.find((rule) => rule.asks(facts.server, method) && matches(rule, holds(rule, facts))) ?? null;
 }
 

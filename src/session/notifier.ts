@@ -1,6 +1,6 @@
 import { type ClientSession, isAsSevere } from "../core/call.ts";
-import { hasExtensions } from "../core/extensions.ts";
 import { Failure } from "../core/failure.ts";
+import { hasExtensions } from "../core/inbound.ts";
 import { changedMethod, type ListGroup, listGroups } from "../core/lists.ts";
 import { isExtensionNotification } from "../core/methods.ts";
 import type { Catalog, Notifier as Port, Reached, Wants } from "../core/ports.ts";
@@ -167,7 +167,7 @@ export class Notifier implements Port {
 /** Whether a session is told of a notice of its instance. */
 function passes({ method, params }: Notice, session: ClientSession): boolean {
   if (method === "notifications/elicitation/complete") return true;
-  if (isExtensionNotification(method)) return hasExtensions(session.capabilities.value);
+  if (isExtensionNotification(method)) return hasExtensions(session.capabilities);
   return method === "notifications/message" && hears(session, stringValue(params, 0, "level"));
 }
 

@@ -1,5 +1,5 @@
 import { type Call, isAsSevere, type Reply, type Route } from "../core/call.ts";
-import { hasExtensions, shareMethod } from "../core/extensions.ts";
+import { hasExtensions } from "../core/inbound.ts";
 import { isExtensionNotification } from "../core/methods.ts";
 import type { UpstreamRequest } from "../core/upstream.ts";
 import { editObject } from "../mcp/edit.ts";
@@ -11,7 +11,6 @@ import { callParams, notificationText } from "../mcp/outbound.ts";
 import { progressNotification } from "../mcp/reply.ts";
 import { mirrored, wantedLevel } from "./capabilities.ts";
 import { faults, quoted } from "./faults.ts";
-import { isInput } from "./link/asking.ts";
 import type { Answer, Ask, Handlers, LinkHost, Peer } from "./link/link.ts";
 
 /** How a call is sent to its instance. */
@@ -25,8 +24,6 @@ export type Way = {
   readonly most: number;
   /** Whether the server was told the capabilities of the caller's client, so that it may ask that client. */
   readonly asks: boolean;
-  /** The capabilities of the server. */
-  readonly theirs: Readonly<Record<string, unknown>>;
   /** Whether what the server says during the call can only be meant for its caller. */
   readonly own: boolean;
 };
@@ -63,7 +60,7 @@ export function askOf(call: Call, route: Route, request: UpstreamRequest, way: W
   };
 }
 
-function handlersOf(call: Call, token: string | null, { asks, theirs, own }: Way): Handlers {
+function handlersOf(call: Call, token: string | null, { asks, own }: Way): Handlers {
   const { emit } = call;
   const level = wantedLevel(call);
   return {
@@ -80,19 +77,15 @@ function handlersOf(call: Call, token: string | null, { asks, theirs, own }: Way
         ? null
         : (method, params) => {
             const passes = isExtensionNotification(method)
-              ? own && hasExtensions(call.capabilities.value)
+              ? own && hasExtensions(call.capabilities)
               : call.inbound.era === "legacy";
             if (passes) emit(ownNotification(method, params));
             return passes;
           },
-    request: (method) => (asks && mayAsk(call, theirs, method) ? call.input : null),
+    request: asks && call.input ? call.input : null,
     answered: call.answered,
   };
 }
-
-/** Whether a server may ask this; later revisions know no questions of extensions. */
-const mayAsk = ({ inbound, capabilities }: Call, theirs: Way["theirs"], method: string): boolean =>
-  isInput(method) || (inbound.era === "legacy" && shareMethod(method, capabilities.value, theirs));
 
 /** A notification as its server wrote it, without the metadata that concern only the hop to the gateway. */
 function ownNotification(method: string, params: string): string {
@@ -120,7 +113,7 @@ export function replyOf(answer: Answer, { era }: Peer, server: string, call: Cal
   const { result: text, isError, resultType } = answer;
   const type = era === "legacy" || resultType === "complete" ? null : resultType;
   // Only extensions allow further types, except for that of an input round, which is checked later on the path.
-  if (type !== null && type !== "input_required" && !hasExtensions(call.capabilities.value)) {
+  if (type !== null && type !== "input_required" && !hasExtensions(call.capabilities)) {
     throw faults.protocol(server, `its result is of type "${quoted(type)}", which was not asked for`);
   }
   return { kind: "result", era, text, isError, type };

@@ -91,16 +91,7 @@ export class Sender {
     const { options, host } = this.#terms;
     // A shared legacy instance may speak of a caller whose call has ended.
     const own = spec.owner !== null || (factsOf(options).perRequest && peer.era === "modern");
-    return {
-      peer,
-      client: host.client,
-      timeout,
-      told: options.timeout,
-      most: mostTime(options),
-      asks: spec.asks,
-      theirs: this.#discovery.inventory.capabilities,
-      own,
-    };
+    return { peer, client: host.client, timeout, told: options.timeout, most: mostTime(options), asks: spec.asks, own };
   }
 
   /**

@@ -1,6 +1,6 @@
 import type { Call, Reply } from "../../src/core/call.ts";
 import { Failure } from "../../src/core/failure.ts";
-import type { ClientAnswer, InputRequest } from "../../src/core/inbound.ts";
+import type { ClientAnswer, InputMethod, InputRequest } from "../../src/core/inbound.ts";
 import type { UpstreamRequest } from "../../src/core/upstream.ts";
 import { type Asking, type Harness, ok, send } from "./support.ts";
 
@@ -97,7 +97,7 @@ export const textOf = (result: Record<string, unknown>): string =>
 /** The parameters of a call. */
 export const call = { name: "crm__get", arguments: { a: 1 } };
 /** A result that asks for input. */
-export type Round = { requestState: string; inputRequests: Record<string, { method: string; params: unknown }> };
+export type Round = { requestState: string; inputRequests: Record<string, { method: InputMethod; params: unknown }> };
 
 /** Sends the retry of a round, with the same answer to each question. */
 export async function retry({ gw }: Harness, asked: unknown, answer: string, asking: Asking, more: object = call) {

@@ -1,6 +1,6 @@
 import { expect, test } from "bun:test";
 import { Failure } from "../../src/core/failure.ts";
-import type { ClientAnswer } from "../../src/core/inbound.ts";
+import type { ClientAnswer, InputMethod } from "../../src/core/inbound.ts";
 import type { InputStep, Reached } from "../../src/core/ports.ts";
 import { askSession } from "../../src/gateway/questions.ts";
 import { loopback } from "../support/call.ts";
@@ -16,7 +16,7 @@ const answer = '{"roots":[{"uri":"file:///r"}],"_meta":{"progressToken":1}}';
 function door({ declares = { roots: {} }, denies = [] as string[], failing = "" } = {}) {
   const who = principal("key:a");
   const happened: string[] = [];
-  const ask = ({ method }: { method: string }): Promise<ClientAnswer> => {
+  const ask = ({ method }: { method: InputMethod }): Promise<ClientAnswer> => {
     happened.push(`client ${method}`);
     return Promise.resolve({ kind: "result", text: answer });
   };

@@ -1,6 +1,6 @@
 import { describe, expect, test } from "bun:test";
 import fc from "fast-check";
-import { inputMethods } from "../../src/core/inbound.ts";
+import type { InputMethod } from "../../src/core/inbound.ts";
 import { readInbound } from "../../src/mcp/classify.ts";
 import {
   answers,
@@ -21,7 +21,7 @@ const key = fc.string({ minLength: 1, maxLength: 8 });
 
 describe("rounds", () => {
   test("questions and state travel character for character", () => {
-    const method = fc.constantFrom(...inputMethods);
+    const method = fc.constantFrom<InputMethod>("elicitation/create", "sampling/createMessage", "roots/list");
     const questions = fc.uniqueArray(fc.tuple(key, method, object, space), {
       selector: ([name]) => name,
       maxLength: 5,
@@ -69,7 +69,7 @@ describe("rounds", () => {
 });
 
 test("what an answer says and what it answers", () => {
-  const rows: [answer: string, to: string, outcome: string][] = [
+  const rows: [answer: string, to: InputMethod, outcome: string][] = [
     ['{"action":"accept","content":{}}', "elicitation/create", "accept"],
     ['{"action":"decline"}', "elicitation/create", "decline"],
     ['{"action":"cancel"}', "elicitation/create", "cancel"],

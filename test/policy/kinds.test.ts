@@ -197,7 +197,6 @@ describe("input: what servers ask of callers", () => {
       { id: "typo", input: "elicit/*", action: "deny" },
       { id: "all", input: "*", action: "deny" },
       { id: "late", input: "roots/list", action: "deny" },
-      { id: "extension", input: "com.acme/*", action: "deny", priority: 5 },
       { id: "gone", input: "roots/list", server: "gone", action: "deny", priority: 9 },
       { id: "prompts", prompt: "nowhere:*", action: "deny" },
       { id: "globs", tool: "cr?:*", action: "deny" },
@@ -206,11 +205,11 @@ describe("input: what servers ask of callers", () => {
     expect(warnings.map(({ path, message }) => [formatPath(path), message])).toEqual([
       [
         "rules[0].input",
-        "matches at most methods of extensions: what else servers ask is elicitation/create, sampling/createMessage, roots/list, never elicit/*",
+        "never matches: what servers ask is elicitation/create, sampling/createMessage, roots/list, never elicit/*",
       ],
       ["rules[2]", "never matches: rule all comes first and matches the same"],
-      ["rules[5].prompt", 'there is no server "nowhere": this rule never matches'],
-      ["rules[4].server", 'there is no server "gone": this rule never matches'],
+      ["rules[4].prompt", 'there is no server "nowhere": this rule never matches'],
+      ["rules[3].server", 'there is no server "gone": this rule never matches'],
     ]);
   });
 });

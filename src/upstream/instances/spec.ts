@@ -1,5 +1,4 @@
 import type { IdentifiedCall } from "../../core/call.ts";
-import { hasExtensions } from "../../core/extensions.ts";
 import { inputKey, type ClientCapabilities, type Era } from "../../core/inbound.ts";
 import { mirrored } from "../capabilities.ts";
 import { digest } from "../identity.ts";
@@ -30,10 +29,8 @@ export function specOf(call: IdentifiedCall, options: ServerOptions, era: Era): 
   const isolation = options.isolation ?? (stateless ? "shared" : "per-principal");
   if (isolation === "shared")
     return { key: `shared ${era}`, era, declares: "{}", asks: false, owner: null, session: null };
-  const old = call.inbound.era === "legacy";
-  const answers = inputKey(call.capabilities) !== "" || (old && hasExtensions(call.capabilities.value));
-  const asks = era === "legacy" && answers;
-  const alone = isolation === "per-session" || (asks && old);
+  const asks = era === "legacy" && inputKey(call.capabilities) !== "";
+  const alone = isolation === "per-session" || (asks && call.inbound.era === "legacy");
   const session = alone ? (call.session?.id ?? null) : null;
   // A modern server learns with each request what the client can do.
   const declares = era === "modern" || ours ? "{}" : mirrored(call);

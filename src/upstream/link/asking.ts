@@ -1,5 +1,5 @@
 import { Withdrawn } from "../../core/cancel.ts";
-import { answerTime, type ClientAnswer, inputMethods } from "../../core/inbound.ts";
+import { answerTime, type ClientAnswer, inputMethods, type InputMethod } from "../../core/inbound.ts";
 import { rpcCodes } from "../../core/rpc-code.ts";
 import { within } from "../../core/wait.ts";
 import { locate, rawValue } from "../../mcp/json-text.ts";
@@ -18,8 +18,8 @@ export type Question = { readonly idText: string; readonly method: string; reado
 /** Sends a message to the server; a promise resolves once the server has taken it. */
 export type Reply = (text: string) => void | Promise<void>;
 
-/** Whether MCP itself has questions of this method. */
-export const isInput = (method: string): boolean => inputMethods.includes(method);
+/** Whether a client may be asked questions of this method at all. */
+export const isInput = (method: string): method is InputMethod => inputMethods.some((one) => one === method);
 
 /** The error that refuses a question of a server. */
 export const refusal = (idText: string, why: string): string => errorMessage(idText, rpcCodes.methodNotFound, why);
@@ -32,7 +32,7 @@ export abstract class Asking {
   #closed = false;
 
   /** The way to ask one question of this method; null where it may not be asked. */
-  protected abstract take(method: string): AskClient | null;
+  protected abstract take(method: InputMethod): AskClient | null;
 
   /** A question that may be about this matter begins to wait for its answer. */
   protected abstract hold(): void;
@@ -73,8 +73,8 @@ export abstract class Asking {
     const { idText, method, params } = question;
     const id = plainId(idText);
     const open = (this.#inputs ??= new Map());
-    const ask = open.size < mostOpen ? this.take(method) : null;
-    if (!ask) return false;
+    const ask = isInput(method) && open.size < mostOpen ? this.take(method) : null;
+    if (!ask || !isInput(method)) return false;
     const controller = new AbortController();
     open.set(id, controller);
     for (const one of among) one.hold();

@@ -108,9 +108,9 @@ export class Exchange extends Asking {
     return this.#asked;
   }
 
-  protected take(method: string): AskClient | null {
-    const ask = this.#handlers?.request(method) ?? null;
-    return ask && this.#asked++ < mostInputs ? ask : null;
+  protected take(): AskClient | null {
+    const request = this.#handlers?.request;
+    return request && this.#asked++ < mostInputs ? request : null;
   }
 
   /** Stops the clock while the client is waited for. */

@@ -150,8 +150,8 @@ function question(message: Extract<UpstreamMessage, { kind: "request" }>, host: 
 }
 
 function whyNot(method: string, known: boolean): string {
-  if (!known) return "No single request is in flight that this could be about";
-  return isInput(method)
+  if (!isInput(method)) return "The gateway passes no request of that method on to clients";
+  return known
     ? "This client declared no capability for that method"
-    : "No request of that method is passed on to this client";
+    : "No single request is in flight that this could be about";
 }

@@ -30,8 +30,7 @@ export type Handlers = {
   readonly message: ((params: string) => void) | null;
   /** Any other notification about the call; returns false if it is not for this caller. */
   readonly other: ((method: string, params: string) => boolean) | null;
-  /** The way to ask the caller's client a question of this method; null if it may not be asked. */
-  readonly request: (method: string) => AskClient | null;
+  readonly request: AskClient | null;
   /** The server has answered. Called before anything else that it says is passed on. */
   readonly answered: (() => void) | null;
 };

@@ -1,3 +1,4 @@
+import type { InputMethod } from "../../core/inbound.ts";
 import { createWindow } from "../window.ts";
 import { Asking } from "./asking.ts";
 import type { AskClient } from "./link.ts";
@@ -25,7 +26,7 @@ export class Outside extends Asking {
     return Infinity;
   }
 
-  protected take(method: string): AskClient | null {
+  protected take(method: InputMethod): AskClient | null {
     return method === "roots/list" && this.#inMinute() <= most ? this.#ask : null;
   }
 

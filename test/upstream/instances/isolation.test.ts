@@ -23,18 +23,17 @@ test("a legacy server is told what its caller's client declared, without tasks",
   expect(await declared(set, { who: principal("bob") })).toEqual({});
 });
 
-test("T17: a session that offers sampling, elicitation, roots or an extension has an instance of its own, others share their principal's", async () => {
+test("T17: a session that offers sampling, elicitation or roots has an instance of its own, others share their principal's", async () => {
   await using set = upstreams([fake("a")]);
   const calls = async (session: string, offers: Record<string, unknown>) =>
     jsonOf(await set.ask("a", "count", {}, { session, declares: offers })).calls;
   expect(await calls("s1", declares)).toBe(1);
   expect(await calls("s2", declares)).toBe(1);
   expect(await calls("s1", declares)).toBe(2);
-  for (const session of ["e1", "e2"]) expect(await calls(session, { extensions: { "a/b": {} } })).toBe(1);
   expect(await calls("s3", {})).toBe(1);
   expect(await calls("s4", {})).toBe(2);
   set.endSession("s1");
-  await until(() => set.status()[0]?.instances === 4, "the session's instance to end");
+  await until(() => set.status()[0]?.instances === 2, "the session's instance to end");
   expect(await calls("s1", declares)).toBe(1);
 });
 

@@ -1,7 +1,6 @@
 import { expect, test } from "bun:test";
 import type { ClientAnswer, InputRequest } from "../../../src/core/inbound.ts";
 import { Exchange } from "../../../src/upstream/link/exchange.ts";
-import { isInput } from "../../../src/upstream/link/asking.ts";
 import { receive } from "../../../src/upstream/link/inbox.ts";
 import { Outside } from "../../../src/upstream/link/outside.ts";
 import type { Ask, Purpose } from "../../../src/upstream/link/link.ts";
@@ -37,11 +36,10 @@ function server(kinds: Purpose["kind"][], of: "one client" | "several" = "severa
       return promise;
     };
     const message = (): void => void heard.push(`${at} message`);
-    const asks = (method: string) => (isInput(method) ? request : null);
-    return { kind, handlers: { progress: null, message, other: null, request: asks, answered: null } };
+    return { kind, handlers: { progress: null, message, other: null, request, answered: null } };
   };
   const handlers = purposeOf("call", "outside");
-  const asked = of === "one client" && handlers.kind === "call" ? handlers.handlers.request("roots/list") : null;
+  const asked = of === "one client" && handlers.kind === "call" ? handlers.handlers.request : null;
   const open = kinds.map((kind, id) => new Exchange(id, ask(purposeOf(kind, `${kind}-${id}`)), { giveUp() {} }));
   const inbox = {
     answer: () => {},
@@ -148,7 +146,7 @@ test("a question of a method that clients are never asked is refused in true wor
   question(7, "com.acme/ask");
   expect(JSON.parse(replies[0] ?? "{}").error).toEqual({
     code: -32601,
-    message: "No request of that method is passed on to this client",
+    message: "The gateway passes no request of that method on to clients",
   });
 });
 
@@ -168,10 +166,7 @@ function questioned(timeout: number | null) {
   const asked = Promise.withResolvers<InputRequest>();
   const answer = Promise.withResolvers<ClientAnswer>();
   const request = (one: InputRequest): Promise<ClientAnswer> => (asked.resolve(one), answer.promise);
-  const call = ask({
-    kind: "call",
-    handlers: { progress: null, message: null, other: null, request: () => request, answered: null },
-  });
+  const call = ask({ kind: "call", handlers: { progress: null, message: null, other: null, request, answered: null } });
   const exchange = new Exchange(0, { ...call, timeout }, { giveUp: (_, why) => gaveUp.resolve(why) });
   const replies: string[] = [];
   const params = '{"_meta":{"progressToken":"theirs"}}';
