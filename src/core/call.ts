@@ -114,7 +114,6 @@ export type CallInit = {
   emit: ((notification: string) => void) | null;
   ask?: Call["ask"];
   open?: Call["open"];
-  answered?: Call["answered"];
 };
 
 /**
@@ -151,11 +150,6 @@ export class Call {
    * `overloaded`, `audit-unavailable`.
    */
   readonly open: ((call: IdentifiedCall, revision: Revision) => Promise<ClientSession>) | null;
-  /**
-   * Called as soon as the server has answered, so that what it says afterwards is not passed on before the answer; null
-   * if the transport keeps no order.
-   */
-  readonly answered: (() => void) | null;
   /**
    * Answers the server's questions to the caller while the call runs. The path sets it before it sends the call; null
    * if nothing may be asked.
@@ -199,16 +193,11 @@ export class Call {
     this.scope = init.scope ?? null;
     this.ask = init.ask ?? null;
     this.open = init.open ?? null;
-    this.answered = init.answered ?? null;
   }
 
-  /** A copy of the call in its present state that outlives the request in which it came; `to` takes what is about it. */
-  detached<T extends Call>(
-    this: T,
-    controller: AbortControllerLike,
-    to: Required<Pick<CallInit, "emit" | "answered">>,
-  ): T {
-    return Object.assign(new Call(this), this, { controller, ...to, ask: null, input: null });
+  /** A copy of the call in its present state that outlives the request in which it came. */
+  detached<T extends Call>(this: T, controller: AbortControllerLike, emit: (notification: string) => void): T {
+    return Object.assign(new Call(this), this, { controller, emit, ask: null, input: null });
   }
 
   /** The method as a bounded label: one that the gateway serves, or `other`. */

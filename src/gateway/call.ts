@@ -3,7 +3,7 @@ import type { Presented } from "../core/ports.ts";
 import type { Gateway } from "./gateway.ts";
 
 /** The parts of a call that depend on its transport. Without `started` the call starts now. */
-type Carrier = Pick<CallInit, "controller" | "session" | "scope" | "emit" | "ask" | "open" | "answered"> & {
+type Carrier = Pick<CallInit, "controller" | "session" | "scope" | "emit" | "ask" | "open"> & {
   /** Monotonic µs. */
   readonly started?: number;
 };
@@ -13,16 +13,7 @@ export function callOf(
   gw: Gateway,
   { inbound, fault }: Pick<CallInit, "inbound" | "fault">,
   { source, credentials, vouched }: Presented,
-  {
-    controller,
-    started = gw.clock.mono(),
-    session,
-    scope = null,
-    emit,
-    ask = null,
-    open = null,
-    answered = null,
-  }: Carrier,
+  { controller, started = gw.clock.mono(), session, scope = null, emit, ask = null, open = null }: Carrier,
 ): Call {
   return new Call({
     id: gw.nextId(),
@@ -39,6 +30,5 @@ export function callOf(
     emit,
     ask,
     open,
-    answered,
   });
 }

@@ -69,10 +69,7 @@ export class Rounds implements ParkedCall {
     this.#gw = gw;
     this.route = route;
     this.#conclude = conclude;
-    this.whole = call.detached(new Cancel(), {
-      emit: (notification) => this.#emit(notification),
-      answered: () => this.#waiting?.call.answered?.(),
-    });
+    this.whole = call.detached(new Cancel(), (notification) => this.#emit(notification));
   }
 
   get scope(): string | null {

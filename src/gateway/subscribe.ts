@@ -15,11 +15,7 @@ export async function subscribe(gw: Gateway, call: IdentifiedCall, route: Route)
   if (session.subscribedTo(uri)) return result("{}");
   const release = gw.listeners.take(who.id, 1, uri.length);
   try {
-    const end = await gw.upstreams.subscribe(
-      call,
-      route,
-      teller(gw, session, { who, source, scope, route, uri }, call.answered),
-    );
+    const end = await gw.upstreams.subscribe(call, route, teller(gw, session, { who, source, scope, route, uri }));
     // Recorded only now: if the server refuses the subscription, only the refusal is recorded.
     await gw.audit.once(call, { opens: "subscription" }).catch((error: unknown) => {
       end();
@@ -44,14 +40,11 @@ const both = (one: () => void, other: () => void) => (): void => {
   other();
 };
 
-/** `answered` keeps an update that comes at once behind the answer to the subscription. */
 const teller =
-  ({ inForce, notifier }: Gateway, session: ClientSession, to: Subscribed, answered: Call["answered"]): Updated =>
+  ({ inForce, notifier }: Gateway, session: ClientSession, to: Subscribed): Updated =>
   (params) => {
     const told = updateFor(inForce, to, params);
-    if (told === null) return;
-    answered?.();
-    notifier.tell(session, "notifications/resources/updated", told);
+    if (told !== null) notifier.tell(session, "notifications/resources/updated", told);
   };
 
 /** Ends a subscription of this session. The answer does not tell whether there was one. */

@@ -15,7 +15,6 @@ import { allLists } from "../session/notifier.ts";
 import { Session } from "../session/session.ts";
 import { Backlog } from "../session/streams.ts";
 import type { Traffic } from "../session/traffic.ts";
-import { Order, type Turn } from "./order.ts";
 import { isStanding, receive, receiveBatch, type Received, takesBatches, unreadable } from "./receive.ts";
 import { answerText } from "./reply.ts";
 import type { Running } from "./running.ts";
@@ -43,7 +42,6 @@ const lastAnswers = 500;
  */
 export class McpConnection {
   readonly #options: ConnectionOptions;
-  readonly #order = new Order((message, must) => this.#send(message, must));
   /** Running calls that belong to no session. */
   readonly #calls = new ClientCalls();
   #era: Era | null;
@@ -66,8 +64,8 @@ export class McpConnection {
   async receive(text: string, presented: Presented = this.#options): Promise<void> {
     const gw = this.#options.current();
     this.#busy++;
-    const turn = this.#order.turn();
-    turn.end(await this.#answer(gw, text, presented, turn));
+    const answer = await this.#answer(gw, text, presented);
+    if (answer !== null) this.#send(answer, true);
     if (--this.#busy === 0) this.#onIdle?.();
   }
 
@@ -98,11 +96,11 @@ export class McpConnection {
   }
 
   /** Resolves to the answer to a message or a batch; null if there is none. */
-  #answer(gw: Gateway, text: string, presented: Presented, turn: Turn): Promise<string | null> {
+  #answer(gw: Gateway, text: string, presented: Presented): Promise<string | null> {
     if (isLonger(text, gw.shape.body)) return this.#exchange(gw, tooLong(gw, text), presented);
     const context: WireContext = { headers: null, pinned: this.#era, revision: this.#revision };
     if (isBatch(text) && takesBatches(this.#revision)) return this.#batch(gw, text, context, presented);
-    return this.#exchange(gw, receive(text, gw, context), presented, turn);
+    return this.#exchange(gw, receive(text, gw, context), presented);
   }
 
   /** Each message is a call of its own; the answers become one array (2025-03-26, batching). */
@@ -119,9 +117,9 @@ export class McpConnection {
   }
 
   /** Resolves to the answer to one message; null if there is none. */
-  async #exchange(gw: Gateway, received: Received, presented: Presented, turn?: Turn): Promise<string | null> {
+  async #exchange(gw: Gateway, received: Received, presented: Presented): Promise<string | null> {
     const { kind, method } = received.inbound;
-    const call = this.#callOf(gw, received, presented, turn);
+    const call = this.#callOf(gw, received, presented);
     // `initialize` replaces the session, so it must not be registered in the old one: ending that would cancel it.
     const session = method === "initialize" ? null : this.#session;
     await walk(gw, call, session, this.#options, this.#calls);
@@ -130,7 +128,7 @@ export class McpConnection {
     return answerText(call, gw.identity);
   }
 
-  #callOf(gw: Gateway, received: Received, presented: Presented, turn?: Turn): Call {
+  #callOf(gw: Gateway, received: Received, presented: Presented): Call {
     const { running, scope = null } = this.#options;
     const { inbound } = received;
     const session = this.#session;
@@ -141,10 +139,9 @@ export class McpConnection {
       controller: running.add(standing),
       session,
       scope,
-      emit: speaks ? (message) => this.#order.say(message, false) : null,
+      emit: speaks ? (message) => this.#send(message, false) : null,
       ask: session && this.#asks(session),
       open: opens ? (call, revision) => this.#open(gw, call, revision) : null,
-      answered: turn ? turn.answered : null,
     });
   }
 
@@ -180,7 +177,7 @@ export class McpConnection {
     await noteOpened(gw, session, inbound);
     this.#session = session;
     this.#revision = revision;
-    const tell = (method: string, params: string | null) => this.#order.say(notificationText(method, params), false);
+    const tell = (method: string, params: string | null) => this.#send(notificationText(method, params), false);
     try {
       // The client may have gone while the session was being recorded.
       if (this.#closed) throw new Failure("cancelled", "The client has gone.");
@@ -197,7 +194,7 @@ export class McpConnection {
 
   /** The way to ask a session's client something, during a call or outside of any. */
   #asks(session: Session): NonNullable<Call["ask"]> {
-    return (request, signal) => session.ask(request, signal, (message) => this.#order.say(message, true));
+    return (request, signal) => session.ask(request, signal, (message) => this.#send(message, true));
   }
 
   /** Ends the session, because the client has gone or opens another; `why` as for `close`. */

@@ -83,7 +83,6 @@ function handlersOf(call: Call, token: string | null, { asks, own }: Way): Handl
             return passes;
           },
     request: asks && call.input ? call.input : null,
-    answered: call.answered,
   };
 }
 

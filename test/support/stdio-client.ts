@@ -10,8 +10,7 @@ export class StdioClient implements AsyncDisposable {
   readonly stderr: Promise<string>;
   /** While this is pending, it reads nothing more of what is sent to it. */
   hold: Promise<void> | null = null;
-  /** The same, parsed. */
-  readonly messages = new Seen<unknown>();
+  readonly #messages = new Seen<unknown>();
   #id = 0;
 
   constructor(place: Place, env: Readonly<Record<string, string>> = {}) {
@@ -27,7 +26,7 @@ export class StdioClient implements AsyncDisposable {
 
   /** Resolves with the first message, past or to come, that passes. */
   got(test: (message: unknown) => boolean): Promise<unknown> {
-    return this.messages.first(test);
+    return this.#messages.first(test);
   }
 
   answer(id: unknown): Promise<unknown> {
@@ -66,7 +65,7 @@ export class StdioClient implements AsyncDisposable {
   async #read(): Promise<void> {
     for await (const line of linesOf(this.#chunks())) {
       this.lines.push(line);
-      this.messages.push(JSON.parse(line));
+      this.#messages.push(JSON.parse(line));
     }
   }
 

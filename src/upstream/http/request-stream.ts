@@ -96,7 +96,6 @@ function createInbox(
   const settle = (answer: Answer): void => {
     const loss = sent.lossIn(200, answer);
     if (loss !== null) return reject(new SessionLost(answer, loss));
-    exchange.answered(answer);
     try {
       resolve(bounded(answer, host));
     } catch (error) {

@@ -1,6 +1,6 @@
 import { Asking } from "./asking.ts";
 import { Deadline } from "./deadline.ts";
-import type { Answer, Ask, AskClient, Handlers } from "./link.ts";
+import type { Ask, AskClient, Handlers } from "./link.ts";
 
 /** Why a request was given up without an answer. */
 export type GaveUp = "timeout" | "cancelled";
@@ -54,11 +54,6 @@ export class Exchange extends Asking {
   get limit(): number {
     const { timeout, told, most } = this.ask;
     return this.#deadline?.spent ? most : (told ?? timeout ?? 0);
-  }
-
-  /** The server has answered. If it asks for input, its caller's answer is still to come. */
-  answered(answer: Answer): void {
-    if (answer.kind === "error" || answer.resultType !== "input_required") this.#handlers?.answered?.();
   }
 
   /** The request has its answer, or needs none any more. */

@@ -31,8 +31,6 @@ export type Handlers = {
   /** Any other notification about the call; returns false if it is not for this caller. */
   readonly other: ((method: string, params: string) => boolean) | null;
   readonly request: AskClient | null;
-  /** The server has answered. Called before anything else that it says is passed on. */
-  readonly answered: (() => void) | null;
 };
 
 /** What a request is sent for. */

@@ -145,7 +145,6 @@ class PipeLink implements Link, Sender {
           aside();
           return dropped("a late answer");
         }
-        waiting.exchange.answered(answer);
         const large = answer.kind === "result" && isLonger(answer.result, limits.result);
         waiting.settle(large ? faults.tooLarge(server, limits.result) : answer);
       },

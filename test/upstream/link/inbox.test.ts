@@ -36,7 +36,7 @@ function server(kinds: Purpose["kind"][], of: "one client" | "several" = "severa
       return promise;
     };
     const message = (): void => void heard.push(`${at} message`);
-    return { kind, handlers: { progress: null, message, other: null, request, answered: null } };
+    return { kind, handlers: { progress: null, message, other: null, request } };
   };
   const handlers = purposeOf("call", "outside");
   const asked = of === "one client" && handlers.kind === "call" ? handlers.handlers.request : null;
@@ -166,7 +166,7 @@ function questioned(timeout: number | null) {
   const asked = Promise.withResolvers<InputRequest>();
   const answer = Promise.withResolvers<ClientAnswer>();
   const request = (one: InputRequest): Promise<ClientAnswer> => (asked.resolve(one), answer.promise);
-  const call = ask({ kind: "call", handlers: { progress: null, message: null, other: null, request, answered: null } });
+  const call = ask({ kind: "call", handlers: { progress: null, message: null, other: null, request } });
   const exchange = new Exchange(0, { ...call, timeout }, { giveUp: (_, why) => gaveUp.resolve(why) });
   const replies: string[] = [];
   const params = '{"_meta":{"progressToken":"theirs"}}';
