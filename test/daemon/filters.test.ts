@@ -1,0 +1,40 @@
+import { expect, test } from "bun:test";
+import { auditLog } from "../../src/daemon/handlers/audit.ts";
+import { tail } from "../../src/daemon/handlers/tail.ts";
+import type { AuditBroker } from "../../src/audit/broker.ts";
+import { openBroker, runCall, tempState } from "../audit/support.ts";
+import { archiveAt } from "./support.ts";
+
+// What records of other things than calls are selected by.
+
+type Selection = { readonly consumer?: string; readonly server?: string };
+
+/** The types of records that both commands tell of a selection, oldest first; they must agree. */
+async function typesOf(at: { readonly state: string }, broker: AuditBroker, selection: Selection): Promise<string[]> {
+  await broker.flush();
+  using archive = archiveAt(at);
+  const { records } = await auditLog(archive, { ...selection, limit: 50 });
+  const types = records.map(({ type }) => type).toReversed();
+  const stop = new AbortController();
+  const told: string[] = [];
+  const entries = tail(broker, archive, { ...selection, since: 0 }, stop.signal);
+  for (const _ of types) {
+    const { value } = await entries.next();
+    if (value && "type" in value) told.push(value.type);
+  }
+  stop.abort();
+  expect(told).toEqual(types);
+  expect((await entries.next()).done).toBe(true);
+  return types;
+}
+
+test("R8 R11 the sessions of a consumer are told of with its calls", async () => {
+  using at = tempState();
+  await using opened = await openBroker(at);
+  const facts = { session: "s", client: null, revision: "2025-11-25" } as const;
+  for (const consumer of ["a", "b"]) {
+    await opened.broker.recordEvent({ type: "session.open", actor: `key:${consumer}`, consumer, facts });
+    await runCall(opened.broker, { consumer });
+  }
+  expect(await typesOf(at, opened.broker, { consumer: "a" })).toEqual(["session.open", "call.end"]);
+});
