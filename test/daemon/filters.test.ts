@@ -1,7 +1,12 @@
+import { Database } from "bun:sqlite";
 import { expect, test } from "bun:test";
+import { join } from "node:path";
 import { auditLog } from "../../src/daemon/handlers/audit.ts";
 import { tail } from "../../src/daemon/handlers/tail.ts";
 import type { AuditBroker } from "../../src/audit/broker.ts";
+import { rollUpPage } from "../../src/daemon/rollup.ts";
+import { openIndexWriter } from "../../src/store/sqlite/index-writer.ts";
+import { openReader } from "../../src/store/sqlite/reader.ts";
 import { openBroker, runCall, tempState } from "../audit/support.ts";
 import { archiveAt } from "./support.ts";
 
@@ -37,4 +42,32 @@ test("R8 R11 the sessions of a consumer are told of with its calls", async () =>
     await runCall(opened.broker, { consumer });
   }
   expect(await typesOf(at, opened.broker, { consumer: "a" })).toEqual(["session.open", "call.end"]);
+});
+
+test("R8 R11 what happens to a server is told of with its calls, found with and without the index", async () => {
+  using at = tempState();
+  await using opened = await openBroker(at);
+  for (const server of ["a", "b"]) {
+    const crash = { server, reason: "it ended with code 7" };
+    await opened.broker.recordEvent({ type: "server.crashed", actor: "system", facts: crash });
+    await runCall(opened.broker, { server });
+  }
+  const found = async () => {
+    expect(await typesOf(at, opened.broker, { server: "a" })).toEqual(["server.crashed", "call.end"]);
+  };
+  await found();
+  const path = join(at.state, "index.db");
+  const index = openIndexWriter(path);
+  const reader = openReader(at.state);
+  expect(rollUpPage(reader, "main", opened.broker.durable(), { usage: null, index })).toBe(false);
+  for (const part of [reader, index]) part.close();
+  await found();
+  // An index of an earlier version knows no server of events: it is of no use until it is built anew.
+  using db = new Database(path);
+  db.run("UPDATE entry SET srv = NULL WHERE type = 'server.crashed'");
+  db.run("PRAGMA user_version = 1");
+  await found();
+  const anew = openIndexWriter(path);
+  expect(anew.mark("main")).toBeNull();
+  anew.close();
 });

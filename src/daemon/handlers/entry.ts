@@ -1,11 +1,11 @@
-import { readRecord } from "../../audit/record.ts";
+import { readRecord, serverOf } from "../../audit/record.ts";
 import type { AuditEntry } from "../../control/schemas.ts";
 import { timeOf } from "../../core/time-text.ts";
 
 /** A stored record as operators read it. */
 export function entryOf(chain: string, seq: number, rec: string): AuditEntry {
   const record = readRecord(rec);
-  const { type, call, caller, subj, consumer, srv, tool, st, us, rule, reason } = record;
+  const { type, call, caller, subj, consumer, tool, st, us, rule, reason } = record;
   return {
     chain,
     seq,
@@ -14,7 +14,7 @@ export function entryOf(chain: string, seq: number, rec: string): AuditEntry {
     call: call ?? null,
     caller: subj ?? caller ?? null,
     consumer: consumer ?? null,
-    server: srv ?? null,
+    server: serverOf(record),
     tool: tool ?? null,
     status: st ?? null,
     us: us ?? null,
