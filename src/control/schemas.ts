@@ -276,7 +276,12 @@ const chainVerdict = z.object({
 });
 export type ChainVerdict = z.output<typeof chainVerdict>;
 
-export const verdict = z.object({ exit: chainVerdict.shape.exit, chains: z.array(chainVerdict) });
+export const verdict = z.object({
+  exit: chainVerdict.shape.exit,
+  chains: z.array(chainVerdict),
+  /** File of the public key that the checkpoints were held against; null if the key was given, or kept in no file. */
+  pubkey: z.string().nullable(),
+});
 export type Verdict = z.output<typeof verdict>;
 
 export const status = z.object({

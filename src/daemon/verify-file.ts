@@ -17,5 +17,5 @@ export async function verifyFile(file: string, against: Input<"audit.verify">): 
   const lines = createInterface({ input: createReadStream(file), crlfDelay: Infinity });
   const chains = await verifyLines(lines, (chain) => ({ ...all, chain, origin: `${all.origin}${chain}` }));
   if (chains.length === 0) throw new Refusal("not-found", `${file} holds no record`);
-  return { exit: worst(chains.map(({ exit }) => exit)), chains };
+  return { exit: worst(chains.map(({ exit }) => exit)), chains, pubkey: null };
 }

@@ -342,6 +342,7 @@ export function sampleHandlers(over: Overrides = {}): Handlers {
           notes: [],
         },
       ],
+      pubkey: "/var/lib/mcpgw-heads/a1/signing.pub",
     }),
     "audit.export": () => ({
       facts: { chains: "main" },

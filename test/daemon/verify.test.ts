@@ -1,5 +1,5 @@
 import { expect, test } from "bun:test";
-import { copyFileSync, readdirSync, rmSync, writeFileSync } from "node:fs";
+import { copyFileSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { loadSigningKey } from "../../src/audit/open.ts";
 import { verifyChains } from "../../src/daemon/handlers/verify.ts";
@@ -26,12 +26,13 @@ async function twoChains() {
       for (const name of readdirSync(dir)) if (names.some((form) => form.test(name))) rmSync(join(dir, name));
     },
     audit: join(at.state, "audit"),
-    async verify(checkpoints: string[], texts: { source: string; text: string }[] = []) {
+    async verify(checkpoints: string[], texts: { source: string; text: string }[] = [], key?: string) {
       using archive = archiveAt(at);
-      const against = { checkpoints: texts, pubkey: undefined };
-      const { exit, chains } = await verifyChains({ archive, publicKey, heads: at.heads, checkpoints }, against);
+      const against = { checkpoints: texts, pubkey: key };
+      const evidence = { archive, publicKey, heads: at.heads, checkpoints };
+      const { exit, chains, pubkey } = await verifyChains(evidence, against);
       const bad = chains.map(({ chain, bad: found }) => [chain, found?.kind ?? null]);
-      return { exit, bad, notes: chains.map(({ notes }) => notes) };
+      return { exit, bad, notes: chains.map(({ notes }) => notes), pubkey };
     },
     [Symbol.dispose]: at[Symbol.dispose],
   };
@@ -61,6 +62,15 @@ test("R9 A08 a chain whose file and head note are gone is missed by the checkpoi
   at.lose(at.audit, /./);
   at.lose(at.outside, /\.head$/);
   expect(await at.verify([])).toMatchObject({ exit: 1, bad: [["main", "truncated"]] });
+});
+
+test("R9 the file of the public key is named, for whoever verifies elsewhere, but not where another was given or it is gone", async () => {
+  using at = await twoChains();
+  const pub = join(at.outside, "signing.pub");
+  expect((await at.verify([])).pubkey).toBe(pub);
+  expect((await at.verify([], [], readFileSync(pub, "utf8"))).pubkey).toBeNull();
+  rmSync(pub);
+  expect(await at.verify([])).toMatchObject({ exit: 0, pubkey: null });
 });
 
 test("R9 a copy of checkpoints beside them, or another file there, is no chain of its own", async () => {

@@ -91,6 +91,7 @@ async function show(verdict: Verdict, given: boolean, out: Output): Promise<void
     }
     for (const text of [...proof(chain, given), ...chain.notes]) await out.print(line(`  ${text}`));
   }
+  if (verdict.pubkey !== null) await out.print(line(`public key of the checkpoints: ${verdict.pubkey}`));
 }
 
 export const verify = command({

@@ -1,7 +1,8 @@
+import { existsSync } from "node:fs";
 import { messageOf } from "../../core/error-text.ts";
 import { chainsOutside, gatherEvidence } from "../../audit/evidence.ts";
 import { installOf } from "../../audit/open.ts";
-import { installDir } from "../../audit/outside.ts";
+import { installDir, publicKeyFile } from "../../audit/outside.ts";
 import { type ChainReport, Verifier, type VerifyOptions } from "../../audit/verify.ts";
 import type { Output, Parsed } from "../../control/api.ts";
 import { Refusal } from "../../control/refusal.ts";
@@ -48,7 +49,9 @@ export async function verifyChains(evidence: Evidence, input: Parsed<"audit.veri
     chains.push(names.has(chain) ? await archive.verify(options) : gone(options));
   }
   if (chains.length === 0) throw new Refusal("not-found", "there is no audit chain to verify");
-  return { exit: worst(chains.map(({ exit }) => exit)), chains };
+  const file = publicKeyFile(from.dir);
+  const pubkey = input.pubkey === undefined && existsSync(file) ? file : null;
+  return { exit: worst(chains.map(({ exit }) => exit)), chains, pubkey };
 }
 
 function refuse(error: unknown): never {
