@@ -65,8 +65,12 @@ export class CallerInstances {
     return learning && this.within(call, deadline, learning);
   }
 
-  /** The instance that the call needs, started where it does not run; throws as `Pool.open` does. */
+  /**
+   * The instance that the call needs, started where it does not run; throws as `Pool.open` does, and `cancelled` where
+   * the call has been given up: nothing would end an instance that is started for a session after its end.
+   */
   slotFor(call: IdentifiedCall): Slot {
+    if (call.controller.signal.aborted) throw faults.cancelled();
     const era = eraFor(call.inbound.era, this.#discovery.speaks);
     const spec = specOf(call, this.#terms.options, era);
     return this.#open(spec, spec.owner === null ? null : call.who.revoked);
