@@ -111,7 +111,7 @@ class CompiledCatalog implements Catalog {
 
   resolve(call: Call, who: Principal, kind: Kind, name: unknown): Route {
     if (typeof name !== "string") throw new Failure("invalid-params", `params.${wanted[kind]}.`);
-    call.target = cut(name, 200);
+    call.target = cut(name, longestName);
     checkLength(kind, name);
     const route = this.#choose(call, who, kind, name);
     if (route) {

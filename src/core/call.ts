@@ -157,7 +157,10 @@ export class Call {
   input: ((request: InputRequest, signal: AbortSignal) => Promise<ClientAnswer>) | null = null;
 
   who: Principal | null = null;
-  /** The canonical name of the target, if known even without a route. */
+  /**
+   * The canonical name of the target, else what the caller calls it, if known even without a route. The audit cuts it
+   * shorter once credentials are masked: half of one would not be seen as one.
+   */
   target: string | null = null;
   route: Route | null = null;
   verdict: Verdict | null = null;
