@@ -21,7 +21,7 @@ type Member = {
 };
 
 /** What members are shown, as the catalog says. */
-export type Shown = Pick<Catalog, "shown" | "isApart" | "servers">;
+export type Shown = Pick<Catalog, "shown" | "shownAlone" | "servers">;
 
 /** The lists whose changes legacy clients are told of. */
 export const allLists: ReadonlySet<ListGroup> = new Set(listGroups);
@@ -62,7 +62,9 @@ export class Notifier implements Port {
     const member: Member = { who, source, wants, send, session, ask, here, shown: before ?? new Map() };
     // Changes from the time without a stream are announced soon.
     if (before) this.changed();
-    else for (const list of wants.lists) member.shown.set(list, this.#shownNow(member, list));
+    else
+      for (const list of wants.lists)
+        member.shown.set(list, this.#catalog().shown(who, source, wants.scope, list) + this.#shownAlone(member, list));
     this.#members.add(member);
     if (session) this.#index(member, session);
     return () => this.#leave(member);
@@ -107,14 +109,13 @@ export class Notifier implements Port {
     // Many sessions of one caller see the same lists.
     const known = new Map<Principal, Map<string, string>>();
     const shownNow = (member: Member, list: ListGroup): string => {
-      const { who, source, wants, session } = member;
-      if (session && this.#catalog().isApart(session.id)) return this.#shownNow(member, list);
+      const { who, source, wants } = member;
       let own = known.get(who);
       if (!own) known.set(who, (own = new Map()));
       const key = `${list} ${wants.scope ?? ""} ${source.transport} ${source.ip ?? ""} ${source.forwarded}`;
       let shown = own.get(key);
-      if (shown === undefined) own.set(key, (shown = this.#shownNow(member, list)));
-      return shown;
+      if (shown === undefined) own.set(key, (shown = this.#catalog().shown(who, source, wants.scope, list)));
+      return shown + this.#shownAlone(member, list);
     };
     for (const member of this.#members) {
       if (member.who.revoked.aborted || !member.here()) continue;
@@ -128,8 +129,11 @@ export class Notifier implements Port {
     }
   }
 
-  #shownNow({ who, source, wants, session }: Member, list: ListGroup): string {
-    return this.#catalog().shown(who, source, wants.scope, list, session?.id ?? null);
+  /** What only the member's own instances offer. */
+  #shownAlone({ who, source, wants: { scope, capabilities }, session }: Member, list: ListGroup): string {
+    if (list !== "tools") return "";
+    const inbound = { era: session ? "legacy" : "modern" } as const;
+    return this.#catalog().shownAlone({ who, session, capabilities, inbound }, source, scope);
   }
 
   /**

@@ -1,4 +1,4 @@
-import type { Call, IdentifiedCall } from "../core/call.ts";
+import type { Call, IdentifiedCall, Party, Tool } from "../core/call.ts";
 import type { Failure } from "../core/failure.ts";
 import { isObject } from "../core/json.ts";
 import { changedMethod } from "../core/lists.ts";
@@ -21,7 +21,7 @@ export class CallerInstances {
   readonly pool: Pool;
   /** A server that takes the place of this one goes on with them. */
   readonly subscriptions: Subscriptions;
-  readonly tools: OwnTools;
+  readonly #tools: OwnTools;
   readonly #terms: Terms;
   readonly #starter: Starter;
   readonly #discovery: Discovery;
@@ -41,10 +41,10 @@ export class CallerInstances {
       crashed: (down) => this.#crashed(down),
       ended: (slot) => {
         this.subscriptions.ended(slot);
-        this.tools.forget(slot);
+        this.#tools.forget(slot);
       },
     });
-    this.tools = new OwnTools(terms, starter, () => discovery.inventory.tools);
+    this.#tools = new OwnTools(terms, starter, () => discovery.inventory.tools);
     this.subscriptions = new Subscriptions({
       server: options.id,
       terms,
@@ -56,6 +56,18 @@ export class CallerInstances {
   /** Whether no instance runs, and no call asked for one after this time (monotonic µs). */
   unusedSince(time: number): boolean {
     return this.pool.size === 0 && this.#usedAt <= time;
+  }
+
+  /** The tools that only the instance which this party's calls need offers. */
+  ownTools(party: Party): readonly Tool[] {
+    const slot = this.#tools.empty ? undefined : this.pool.find(this.#specFor(party).key);
+    return slot ? this.#tools.of(slot) : [];
+  }
+
+  /** Waits until they are known; null where nothing is being learnt. */
+  learnTools(party: Party): Promise<void> | null {
+    const slot = this.#tools.empty ? undefined : this.pool.find(this.#specFor(party).key);
+    return slot ? this.#tools.learn(slot) : null;
   }
 
   /** Waits until it is known which instance the call needs; null when that is known. */
@@ -71,9 +83,12 @@ export class CallerInstances {
    */
   slotFor(call: IdentifiedCall): Slot {
     if (call.controller.signal.aborted) throw faults.cancelled();
-    const era = eraFor(call.inbound.era, this.#discovery.speaks);
-    const spec = specOf(call, this.#terms.options, era);
+    const spec = this.#specFor(call);
     return this.#open(spec, spec.owner === null ? null : call.who.revoked);
+  }
+
+  #specFor(party: Party): Spec {
+    return specOf(party, this.#terms.options, eraFor(party.inbound.era, this.#discovery.speaks));
   }
 
   /** The instance that the call needs, once it runs. */
@@ -128,7 +143,7 @@ export class CallerInstances {
       renewed: () => {
         slot().level = null;
         this.subscriptions.renewed(slot());
-        this.tools.forget(slot());
+        this.#tools.forget(slot());
         // A server that forgets sessions was started anew, and may offer something else.
         void this.#discovery.look();
       },
@@ -166,7 +181,7 @@ export class CallerInstances {
   #heard(slot: Slot, method: string, params: string): boolean {
     if (method === "notifications/resources/updated") return this.subscriptions.updated(slot, params);
     if (this.#discovery.heard(method)) {
-      if (method === changedMethod("tools")) this.tools.changed(slot);
+      if (method === changedMethod("tools")) this.#tools.changed(slot);
       return true;
     }
     const { owner, session } = slot.spec;

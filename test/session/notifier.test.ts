@@ -29,11 +29,11 @@ function fixture() {
   let looked = 0;
   const toolsets: Record<string, string[]> = { kit: ["git", "crm"], other: ["crm"] };
   const shown: Shown = {
-    shown: (who, _source, scope, list, session) => {
+    shown: (who, _source, scope, list) => {
       looked++;
-      return `${lists[list]} ${who.id === "key:blind" ? "" : lists[`${list}+`]} ${scope} ${lists[`${list} ${session}`]}`;
+      return `${lists[list]} ${who.id === "key:blind" ? "" : lists[`${list}+`]} ${scope}`;
     },
-    isApart: (session) => `tools ${session}` in lists,
+    shownAlone: ({ session }) => lists[`tools ${session?.id}`] ?? "",
     servers: (scope) => new Set(scope === null ? [] : toolsets[scope]),
   };
   const notifier = new Notifier(() => shown);
@@ -43,7 +43,7 @@ function fixture() {
     notifier.join(
       who,
       loopback,
-      { lists: all, scope: null, ...wants },
+      { lists: all, scope: null, capabilities: noCapabilities, ...wants },
       (method, params) => told.push(`${session?.id ?? id} ${method}${params ?? ""}`),
       session && { session, ask: () => new Promise(() => {}), here: () => !away.has(session.id) },
     );
