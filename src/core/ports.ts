@@ -316,6 +316,8 @@ export type Notifier = {
     send: (method: string, params: string | null) => void,
     own?: Pick<Reached, "session" | "ask"> & { readonly here?: () => boolean },
   ): () => void;
+  /** A caller has just been given one of these lists: it is told of what changes afterwards, even back to what it was. */
+  served(who: Principal, session: ClientSession | null, group: ListGroup): void;
   /** The client of a legacy session; null if it cannot be reached now. */
   reach(session: string): Reached | null;
   /** Notifies one legacy session, if it has joined. */

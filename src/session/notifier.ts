@@ -18,6 +18,8 @@ type Member = {
   readonly here: () => boolean;
   /** What the member was last shown of each list, so that only changes it may see are announced. */
   readonly shown: Map<ListGroup, string>;
+  /** What it, or for a modern client its principal, was given since the last announcement was due. */
+  readonly served: Map<ListGroup, string>;
 };
 
 /** What members are shown, as the catalog says. */
@@ -59,15 +61,32 @@ export class Notifier implements Port {
       });
     }
     const before = session && this.#before.get(session);
-    const member: Member = { who, source, wants, send, session, ask, here, shown: before ?? new Map() };
+    const member: Member = {
+      who,
+      source,
+      wants,
+      send,
+      session,
+      ask,
+      here,
+      shown: before ?? new Map(),
+      served: new Map(),
+    };
     // Changes from the time without a stream are announced soon.
     if (before) this.changed();
-    else
-      for (const list of wants.lists)
-        member.shown.set(list, this.#catalog().shown(who, source, wants.scope, list) + this.#shownAlone(member, list));
+    else for (const list of wants.lists) member.shown.set(list, this.#now(member, list));
     this.#members.add(member);
     if (session) this.#index(member, session);
     return () => this.#leave(member);
+  };
+
+  served: Port["served"] = (who, session, group) => {
+    // Else whatever changes is compared with this very list.
+    if (!this.#timer) return;
+    for (const member of session ? [this.#bySession.get(session.id)] : this.#members) {
+      if (!member || (!session && (member.session || member.who !== who))) continue;
+      member.served.set(group, this.#now(member, group));
+    }
   };
 
   tell: Port["tell"] = ({ id }, method, params) => {
@@ -122,11 +141,18 @@ export class Notifier implements Port {
       for (const list of listGroups) {
         if (!member.wants.lists.has(list)) continue;
         const now = shownNow(member, list);
-        if (now === member.shown.get(list)) continue;
+        const served = member.served.get(list) ?? now;
+        member.served.delete(list);
+        if (now === member.shown.get(list) && now === served) continue;
         member.shown.set(list, now);
         member.send(changedMethod(list), null);
       }
     }
+  }
+
+  #now(member: Member, list: ListGroup): string {
+    const { who, source, wants } = member;
+    return this.#catalog().shown(who, source, wants.scope, list) + this.#shownAlone(member, list);
   }
 
   /** What only the member's own instances offer. */

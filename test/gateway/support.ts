@@ -166,6 +166,7 @@ function notifierOf() {
       members.add(member);
       return () => void members.delete(member);
     },
+    served() {},
     reach: () => null,
     tell: (_session: ClientSession, method: string, params: string | null) => void told.push(`${method} ${params}`),
     changed(list: "tools" | "prompts" | "resources") {

@@ -246,6 +246,31 @@ describe("what servers say outside any exchange", () => {
     expect(told).toEqual(["a1 notifications/tools/list_changed"]);
   });
 
+  test("a change back is told to who has read the list in between, and to nobody else", () => {
+    const { notifier, lists, told, join } = fixture();
+    const session = sessionOf("key:a", "a1");
+    const who = principal("key:m");
+    join("key:a", {}, session);
+    join("key:a", {}, sessionOf("key:a", "a2"));
+    join("key:m", {}, undefined, who);
+    join("key:n");
+    lists["tools"] = "2";
+    notifier.changed();
+    notifier.served(principal("key:a"), session, "tools");
+    notifier.served(who, null, "tools");
+    lists["tools"] = "1";
+    notifier.changed();
+    jest.advanceTimersByTime(300);
+    expect(told.splice(0).toSorted()).toEqual([
+      "a1 notifications/tools/list_changed",
+      "key:m notifications/tools/list_changed",
+    ]);
+    notifier.served(principal("key:a"), session, "tools");
+    notifier.changed();
+    jest.advanceTimersByTime(300);
+    expect(told).toEqual([]);
+  });
+
   test("a session that is shown something of its own is told of its changes alone", () => {
     const { notifier, lists, told, join } = fixture();
     join("key:a", {}, sessionOf("key:a", "a1"));

@@ -60,7 +60,7 @@ export function plainGateway(over: Pick<Gateway, "authn" | "policy" | "catalog">
     booted: Promise.resolve(),
     audit: quietAudit,
     metrics: { count() {} },
-    notifier: { join: () => () => {}, reach: () => null, tell() {} },
+    notifier: { join: () => () => {}, served() {}, reach: () => null, tell() {} },
     sealer: createSealer([key, key], clock),
     parking: new Parking(),
     listeners: new Listeners(),
