@@ -1,7 +1,7 @@
 import { type Call, type IdentifiedCall, logLevels, type Reply } from "../core/call.ts";
 import { Failure } from "../core/failure.ts";
 import type { Era } from "../core/inbound.ts";
-import type { ListName } from "../core/lists.ts";
+import { type ListName, lists } from "../core/lists.ts";
 import { within } from "../core/wait.ts";
 import { discoverResult, initializeResult, type Introduction, negotiate } from "../mcp/handshake.ts";
 import { capabilitiesText, offersUnknown } from "./capabilities.ts";
@@ -63,7 +63,9 @@ export function list(name: ListName) {
   return async (before: Gateway, call: IdentifiedCall): Promise<Reply> => {
     const gw = await whenBooted(before, call);
     if (name === "tools") await learnTools(gw, call);
-    return result(gw.catalog.list(call, call.who, name), call.inbound.era);
+    const text = gw.catalog.list(call, call.who, name);
+    gw.notifier.served(call.who, call.session, lists[name].capability);
+    return result(text, call.inbound.era);
   };
 }
 

@@ -1,4 +1,3 @@
-import { nobody } from "../../core/audience.ts";
 import type { Tool } from "../../core/call.ts";
 import { type ClientCapabilities, inputKey } from "../../core/inbound.ts";
 import { editObject } from "../../mcp/edit.ts";
@@ -104,15 +103,15 @@ export class ConditionalTools {
 
   /** Each tool once, with the kinds of clients that it is shown to. */
   #all(): readonly Tool[] {
-    const all = new Map<string, { readonly tool: Tool; readonly kinds: Set<string> }>();
+    const all = new Map<string, { readonly tool: Tool; readonly shownTo: Set<string> }>();
     for (const [kind, tools] of this.#kinds) {
       if (tools instanceof Promise) continue;
       for (const tool of tools) {
         const known = all.get(tool.name);
-        if (known) known.kinds.add(kind);
-        else all.set(tool.name, { tool, kinds: new Set([kind]) });
+        if (known) known.shownTo.add(kind);
+        else all.set(tool.name, { tool, shownTo: new Set([kind]) });
       }
     }
-    return [...all.values()].map(({ tool, kinds }) => ({ ...tool, shownTo: { ...nobody, kinds } }));
+    return [...all.values()].map(({ tool, shownTo }) => ({ ...tool, shownTo }));
   }
 }

@@ -21,9 +21,7 @@ test("it is listed once for each kind of client, and nothing is left running", a
   expect(names(set)).not.toContain("with-roots");
   await learn(set, roots, all);
   expect(names(set)).toContain("with-roots");
-  expect(set.listings()[0]?.tools.find(({ name }) => name === "with-roots")?.shownTo?.kinds).toEqual(
-    new Set(["roots"]),
-  );
+  expect(set.listings()[0]?.tools.find(({ name }) => name === "with-roots")?.shownTo).toEqual(new Set(["roots"]));
   expect(learn(set, roots, all)).toBeNull();
   expect(processes(set)).toEqual(["started", "started", "stopped"]);
 });
