@@ -32,6 +32,8 @@ export class ConditionalTools {
   /** By kind of client, the tools that not every client is shown; a promise while they are being listed. */
   readonly #kinds = new Map<string, readonly Tool[] | Promise<void>>();
   #turn: Promise<unknown> = Promise.resolve();
+  /** Settles once the instance of the last listing is gone; who waits for its tools does not wait for that. */
+  #gone: Promise<void> = Promise.resolve();
   #over = false;
 
   constructor(init: ConditionalToolsOptions) {
@@ -76,6 +78,7 @@ export class ConditionalTools {
 
   /** The tools for one kind of client; null if listing failed, or must not be tried now. */
   async #list({ text }: ClientCapabilities): Promise<readonly Tool[] | null> {
+    await this.#gone;
     if (this.#over || this.#breaker.wait() > 0) return null;
     const { starter, speaks, terms, commonTools } = this.#init;
     const { host, options } = terms;
@@ -89,7 +92,7 @@ export class ConditionalTools {
         this.#breaker.reset();
         return readTools(texts, peer.era, host).items.filter(({ name }) => !names.has(name));
       } finally {
-        await link.close();
+        this.#gone = link.close();
       }
     } catch (error) {
       this.#breaker.failed();
