@@ -19,6 +19,7 @@ export type Draft = { readonly fields: Fields; readonly payload: Payload | null 
 export type Change = {
   readonly type: "checkpoint" | "checkpoint.torn" | "clock.step" | "audit.resumed" | SessionEvent["type"];
   readonly actor: string;
+  readonly consumer?: string;
   readonly facts: Facts;
 };
 
@@ -142,9 +143,9 @@ export class Drafts {
     return { call: id, caller, consumer, method, srv, tool, trace, ref };
   }
 
-  event({ type, actor, facts }: AuditEvent | Change): Draft {
+  event({ type, actor, consumer, facts }: AuditEvent | Change): Draft {
     const caller = cut(actor, maxName);
-    return { fields: { type, ...this.#stamp(), caller, facts: safe(facts, this.#redactor) }, payload: null };
+    return { fields: { type, ...this.#stamp(), caller, consumer, facts: safe(facts, this.#redactor) }, payload: null };
   }
 
   authFailed({ src, code }: FailedAuth, count: number, facts?: Facts): Draft {

@@ -269,6 +269,12 @@ export function readRecord(rec: string): Recorded {
   return value as Recorded; // the encoder wrote it; whether it was changed since is for `verify` to find out
 }
 
+/** The server that a record is about: that of a call, or the one that an event tells of. */
+export function serverOf({ srv, facts }: Pick<Recorded, "srv" | "facts">): string | null {
+  const told = facts?.["server"];
+  return srv ?? (typeof told === "string" ? told : null);
+}
+
 /**
  * Finds `prev` in a record's text without parsing it; null when there is none. The last match is the right one: inside
  * a string the quotes would be escaped, and `facts`, the only nested object, comes earlier in the order of the keys.

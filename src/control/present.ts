@@ -47,9 +47,10 @@ export function subject({ server, tool, type }: AuditEntry): string {
 /** How a call ended; a call that still runs shows `begin`. */
 export const ending = ({ status, type }: AuditEntry): string => status ?? (type === "call.begin" ? "begin" : "-");
 
-/** Why a call ended so: rule and reason of a denial; for other events their details. */
+/** Why a call ended so: rule and reason of a denial; for other events their details, but the server that `subject` says. */
 export function because({ rule, reason, status, facts }: AuditEntry): string {
-  const details = Object.entries(facts).map(([key, value]) => `${key}=${short(String(value))}`);
+  const more = Object.entries(facts).filter(([key]) => key !== "server");
+  const details = more.map(([key, value]) => `${key}=${short(String(value))}`);
   const why = reason?.replaceAll("\n", " ") ?? details.join(" ");
   if (rule === null || status !== "denied" || why.includes(rule)) return why;
   return why ? `${rule}: ${why}` : rule;

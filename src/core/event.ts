@@ -82,6 +82,8 @@ type Noted<Type, F> = {
   readonly type: Type;
   /** Who did it: a principal id, or `system`. */
   readonly actor: string;
+  /** The consumer whose session it is about. */
+  readonly consumer?: string;
   readonly facts: F;
 };
 

@@ -1,4 +1,4 @@
-import { readRecord, type Recorded } from "../audit/record.ts";
+import { readRecord, type Recorded, serverOf } from "../audit/record.ts";
 import type { AuditReader, AuditRow, UsageStore } from "../core/store.ts";
 import { timeOf } from "../core/time-text.ts";
 import type { IndexEntry, IndexWriter } from "../store/sqlite/index-writer.ts";
@@ -45,8 +45,8 @@ function countersOf(outcomes: readonly Outcome[], after: number) {
 }
 
 function entryOf(seq: number, record: Recorded): IndexEntry {
-  const { consumer = null, srv = null, tool = null, st = null, type, call = null, t } = record;
-  return { seq, consumer, srv, tool, st, type, call, at: timeOf(t) };
+  const { consumer = null, tool = null, st = null, type, call = null, t } = record;
+  return { seq, consumer, srv: serverOf(record), tool, st, type, call, at: timeOf(t) };
 }
 
 /** How far the index reaches. An index that was made from another chain of this name is started over. */

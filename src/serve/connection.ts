@@ -167,6 +167,7 @@ export class McpConnection {
     this.#end("replaced", "The session was ended by a newer initialize.");
     const session = new Session({
       owner: who.id,
+      consumer: who.consumerId,
       revision,
       capabilities: inbound.capabilities ?? noCapabilities,
       scope,

@@ -8,6 +8,7 @@ import type { Traffic } from "./traffic.ts";
 
 export type SessionInit = {
   readonly owner: string;
+  readonly consumer: string;
   readonly revision: Revision;
   readonly capabilities: ClientCapabilities;
   readonly scope: string | null;
@@ -28,6 +29,8 @@ export function secretId(): string {
 export class Session implements ClientSession {
   readonly id = secretId();
   readonly owner: string;
+  /** The consumer that its owner belongs to. */
+  readonly consumer: string;
   readonly revision: Revision;
   readonly capabilities: ClientCapabilities;
   /** The server or toolset whose endpoint opened it; null for all servers. */
@@ -47,8 +50,9 @@ export class Session implements ClientSession {
   #streams: Streams | null = null;
   #ended = false;
 
-  constructor({ owner, revision, capabilities, scope, backlog, traffic, now }: SessionInit) {
+  constructor({ owner, consumer, revision, capabilities, scope, backlog, traffic, now }: SessionInit) {
     this.owner = owner;
+    this.consumer = consumer;
     this.revision = revision;
     this.capabilities = capabilities;
     this.scope = scope;

@@ -85,6 +85,7 @@ export class Sessions {
     }
     const session = new Session({
       owner: who.id,
+      consumer: who.consumerId,
       revision,
       capabilities: capabilities ?? noCapabilities,
       scope,

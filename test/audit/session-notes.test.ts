@@ -10,8 +10,8 @@ test("S25: more than 60 sessions of one principal a minute coalesce, opened and 
   const note = (type: "session.open" | "session.close", actor: string) => {
     const [opening, closing] = [{ client: null, revision: "2025-11-25" }, { reason: "idle" }] as const;
     return type === "session.open"
-      ? opened.broker.recordEvent({ type, actor, facts: { session: "s", ...opening } })
-      : opened.broker.recordEvent({ type, actor, facts: { session: "s", ...closing } });
+      ? opened.broker.recordEvent({ type, actor, consumer: "c", facts: { session: "s", ...opening } })
+      : opened.broker.recordEvent({ type, actor, consumer: "c", facts: { session: "s", ...closing } });
   };
   for (let i = 0; i < 100; i += 1) await note("session.open", "key:noisy");
   for (let i = 0; i < 70; i += 1) await note("session.close", "key:noisy");
@@ -21,6 +21,7 @@ test("S25: more than 60 sessions of one principal a minute coalesce, opened and 
   const noted = all.filter(({ caller }) => caller === "key:noisy");
   const count = (type: string) => noted.filter((one) => one.type === type).length;
   expect([count("session.open"), count("session.close")]).toEqual([61, 61]);
+  expect(noted.every(({ consumer }) => consumer === "c")).toBe(true);
   expect(noted.map(({ facts }) => facts?.["count"]).filter(Boolean)).toEqual([40, 10]);
   expect(noted.flatMap(({ facts }) => Object.keys(facts ?? {})).slice(-3)).toEqual(["count", "first", "last"]);
   expect(all.filter(({ caller }) => caller === "key:calm")).toHaveLength(1);

@@ -356,6 +356,7 @@ export const types = (records: readonly Recorded[]): string[] => records.map(({ 
 export function session(owner: Principal, capabilities: Record<string, unknown> = {}): Session {
   return new Session({
     owner: owner.id,
+    consumer: owner.consumerId,
     revision: "2025-11-25",
     capabilities: { text: JSON.stringify(capabilities), value: capabilities },
     scope: null,

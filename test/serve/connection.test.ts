@@ -68,6 +68,9 @@ describe("after initialize a legacy client has a session", () => {
       "session.open",
       "session.close",
     ]);
+    expect(new Set(door.events.map((event) => "consumer" in event && event.consumer))).toEqual(
+      new Set(["consumer-alice"]),
+    );
     expect(new Set(door.endedSessions).size).toBe(2);
     expect(door.notifier.size).toBe(0);
     await door[Symbol.asyncDispose]();

@@ -199,8 +199,8 @@ describe("GET and DELETE", () => {
     expect((await door.post(request("ping"), { headers })).status).toBe(401);
     expect(door.sessions.size).toBe(0);
     expect(door.events).toMatchObject([
-      { type: "session.open" },
-      { type: "session.close", facts: { reason: "revoked" } },
+      { type: "session.open", consumer: "consumer-alice" },
+      { type: "session.close", consumer: "consumer-alice", facts: { reason: "revoked" } },
     ]);
   });
 });

@@ -123,15 +123,16 @@ export function storeSuite(name: string, open: () => Backend): void {
         { type: "call.refused", consumer: "b", st: "rate_limited", count: 9 },
         { type: "admin.reload", caller: "x" },
         { type: "checkpoint", caller: "system" },
+        { type: "server.crashed", caller: "system", facts: { server: "q" } },
       ]),
       [],
     );
     const find = (query: Parameters<AuditReader["find"]>[0]) => reader.find(query).map(({ row }) => row.seq);
-    expect(find({})).toEqual([6, 5, 4, 3, 2]);
-    expect(find({ type: "*" })).toEqual([7, 6, 5, 4, 3, 2, 1]);
+    expect(find({})).toEqual([8, 6, 5, 4, 3, 2]);
+    expect(find({ type: "*" })).toEqual([8, 7, 6, 5, 4, 3, 2, 1]);
     expect(find({ type: "call.*" })).toEqual([5, 4, 3, 2, 1]);
     expect(find({ consumer: "a" })).toEqual([3, 2]);
-    expect(find({ server: "q" })).toEqual([4]);
+    expect(find({ server: "q" })).toEqual([8, 4]);
     expect(find({ tool: "t" })).toEqual([4, 2]);
     expect(find({ call: "1", type: "*" })).toEqual([2, 1]);
     for (const [status, seqs] of Object.entries({
@@ -146,7 +147,7 @@ export function storeSuite(name: string, open: () => Backend): void {
     expect(find({ since: start + 4, until: start + 5 })).toEqual([5, 4]);
     // Times that no date can name are before and after every record.
     expect(find({ since: -9e18, until: 9e18 })).toEqual(find({}));
-    expect(find({ limit: 2 })).toEqual([6, 5]);
+    expect(find({ limit: 2 })).toEqual([8, 6]);
   });
 
   check("R23 R127 keys, tombstones and the freeze outlive a restart", (first) => {

@@ -1,20 +1,20 @@
-import { readRecord } from "../../audit/record.ts";
+import { readRecord, type Recorded, serverOf } from "../../audit/record.ts";
 import type { AuditEntry } from "../../control/schemas.ts";
 import { timeOf } from "../../core/time-text.ts";
 
 /** A stored record as operators read it. */
 export function entryOf(chain: string, seq: number, rec: string): AuditEntry {
   const record = readRecord(rec);
-  const { type, call, caller, subj, consumer, srv, tool, st, us, rule, reason } = record;
+  const { type, call, consumer, tool, st, us, rule, reason } = record;
   return {
     chain,
     seq,
     at: timeOf(record.t),
     type,
     call: call ?? null,
-    caller: subj ?? caller ?? null,
+    caller: callerOf(record),
     consumer: consumer ?? null,
-    server: srv ?? null,
+    server: serverOf(record),
     tool: tool ?? null,
     status: st ?? null,
     us: us ?? null,
@@ -26,4 +26,14 @@ export function entryOf(chain: string, seq: number, rec: string): AuditEntry {
       ...(record.count === undefined ? {} : { count: record.count }),
     },
   };
+}
+
+/**
+ * The principal who did it. Of a call that was made with a key, records that follow the first one name the key only; no
+ * id of a key holds a colon, as those of all other principals do but one.
+ */
+function callerOf({ type, caller, subj }: Recorded): string | null {
+  if (subj !== undefined || caller === undefined) return subj ?? null;
+  const isKey = type.startsWith("call.") && !caller.includes(":") && caller !== "anonymous";
+  return isKey ? `key:${caller}` : caller;
 }

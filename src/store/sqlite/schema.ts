@@ -41,4 +41,6 @@ export const indexSchema: Migrations = [
    CREATE INDEX entry_st ON entry(chain, st, seq) WHERE st <> 'ok';
    CREATE INDEX entry_call ON entry(call);
    CREATE TABLE mark(chain TEXT PRIMARY KEY, seq INTEGER NOT NULL, leaf BLOB NOT NULL) STRICT;`,
+  // Built anew: `srv` of an event is the server that it tells of.
+  "DELETE FROM entry; DELETE FROM mark",
 ];

@@ -4,6 +4,8 @@ import { statusesOf } from "../../core/failure.ts";
 import type { AuditQuery, AuditRow, FoundRow } from "../../core/store.ts";
 import { timeText } from "../../core/time-text.ts";
 import { guarded, openReadable } from "./database.ts";
+import { version } from "./migrate.ts";
+import { indexSchema } from "./schema.ts";
 
 /** A condition, and the values of its question marks. */
 type Term = readonly [string, ...SQLQueryBindings[]];
@@ -13,6 +15,11 @@ const defaultLimit = 100;
 /** Records that one snapshot covers, so that a long scan holds no snapshot for long. */
 const pageSize = 20_000;
 const hit = "SELECT seq, rec, leaf FROM record WHERE";
+/**
+ * The server of a record, as `serverOf` finds it. Not a column of the view: a chain keeps the one
+ * that it was made with.
+ */
+const told = "coalesce(srv, rec->>'$.facts.server')";
 
 /** Finds records of chains, newest first: by the index as far as it reaches, and beyond it by a look at each record. */
 export type Search = { find(chains: readonly string[], query: AuditQuery): FoundRow[]; close(): void };
@@ -21,7 +28,7 @@ export type Search = { find(chains: readonly string[], query: AuditQuery): Found
 export function createSearch(indexPath: string, database: (chain: string) => Database): Search {
   let index: Database | null = null;
   const openIndex = (): Database | null => {
-    if (!index && existsSync(indexPath)) index = tolerant(() => openReadable(indexPath, 0));
+    if (!index && existsSync(indexPath)) index = tolerant(() => openCurrent(indexPath));
     return index;
   };
 
@@ -37,6 +44,14 @@ export function createSearch(indexPath: string, database: (chain: string) => Dat
   };
 }
 
+/** Null where it is of another version, which tells something else of records. */
+function openCurrent(path: string): Database | null {
+  const db = openReadable(path, 0);
+  if (tolerant(() => version(db, indexSchema, path)) === indexSchema.length) return db;
+  db.close(true);
+  return null;
+}
+
 function findInChain(
   db: Database,
   index: Database | null,
@@ -44,7 +59,7 @@ function findInChain(
   query: AuditQuery,
   limit: number,
 ): AuditRow[] {
-  const where = allOf([typeTerm(query.type), ...termsOf(query, "t", timeText)]);
+  const where = allOf([typeTerm(query.type), ...termsOf(query, { srv: told, t: "t" }, timeText)]);
   const indexed = index && usable(query) ? markOf(db, index, chain) : 0;
   const rows = scan(db, where, indexed, limit);
   if (!index || indexed === 0 || rows.length >= limit) return rows;
@@ -94,7 +109,10 @@ function markOf(db: Database, index: Database, chain: string): number {
 }
 
 function lookUp(index: Database, chain: string, query: AuditQuery, upto: number, limit: number): number[] {
-  const terms: Term[] = [["chain = ? AND seq <= ?", chain, upto], ...termsOf(query, "at", (us) => us)];
+  const terms: Term[] = [
+    ["chain = ? AND seq <= ?", chain, upto],
+    ...termsOf(query, { srv: "srv", t: "at" }, (us) => us),
+  ];
   if (query.type !== undefined) terms.push(["type = ?", query.type]);
   const { sql, values } = allOf(terms);
   return index
@@ -108,11 +126,15 @@ const allOf = (terms: readonly Term[]): Where => ({
   values: terms.flatMap(([, ...values]) => values),
 });
 
-/** What a query asks but the type. Times are in column `time`, spelled as `spell` does. */
-function termsOf(query: AuditQuery, time: string, spell: (us: number) => string | number): Term[] {
-  const { consumer, server: srv, tool, call, since, until, status } = query;
+/** What a query asks but the type. `srv` and `t` say where server and time are, `spell` how a time is written there. */
+function termsOf(
+  query: AuditQuery,
+  { srv, t: time }: { readonly srv: string; readonly t: string },
+  spell: (us: number) => string | number,
+): Term[] {
+  const { consumer, server, tool, call, since, until, status } = query;
   const terms: Term[] = [];
-  for (const [column, value] of Object.entries({ consumer, srv, tool, call })) {
+  for (const [column, value] of Object.entries({ consumer, [srv]: server, tool, call })) {
     if (value !== undefined) terms.push([`${column} = ?`, value]);
   }
   if (since !== undefined) terms.push([`${time} >= ?`, spell(since)]);
