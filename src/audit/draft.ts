@@ -212,7 +212,11 @@ export class Drafts {
     return knownMethod === "other" ? cut(this.#redactor.text(inbound.method), maxName) : inbound.method;
   }
 
-  #tool({ route, target }: Call): string | undefined {
+  /** Only names of tools and prompts are a server's own; callers choose URIs and methods of extensions. */
+  #tool(call: Call): string | undefined {
+    const { route, target } = call;
+    if (route?.kind === "extension") return this.#method(call);
+    if (route?.kind === "resource") return this.#redactor.text(route.name);
     if (route) return route.name;
     return target === null ? undefined : cut(this.#redactor.text(target), maxName);
   }

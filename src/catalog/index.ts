@@ -1,5 +1,4 @@
-import { isFor, type Viewer } from "../core/audience.ts";
-import { type Call, type Kind, kinds, type Route } from "../core/call.ts";
+import { type Call, type Kind, kinds, type Party, type Route } from "../core/call.ts";
 import type { Clock } from "../core/clock.ts";
 import { Failure } from "../core/failure.ts";
 import { inputKey } from "../core/inbound.ts";
@@ -12,6 +11,7 @@ import type { Principal, Source } from "../core/principal.ts";
 import { cut, plain } from "../core/text.ts";
 import type { HandedOut } from "./handed-out.ts";
 import { instructionsOf } from "./instructions.ts";
+import { createOwnThings, type OwnThings, type OwnThingsInit } from "./own-things.ts";
 import { omittedKey, omittedText, reaches } from "./omitted.ts";
 import type { NamesOptions, ToolsetOptions } from "./options.ts";
 import { outgoingText, type Receiver, routeBelow } from "./outgoing.ts";
@@ -19,12 +19,12 @@ import { createCursors, type Cursors } from "./pages.ts";
 import { createResources, type Resources } from "./resources.ts";
 import { type Scope, serverScope, toolsetScope, wholeScope } from "./scopes.ts";
 import { createTexts, type Texts } from "./texts.ts";
-import { gather, type Thing } from "./things.ts";
+import { byWire, gather, type Thing } from "./things.ts";
 import { createUnlisted, type Unlisted } from "./unlisted.ts";
 import { explicitUri } from "./uris.ts";
 import { createViews, type View } from "./views.ts";
 
-export type CatalogInit = {
+export type CatalogInit = Pick<OwnThingsInit, "ownTools"> & {
   readonly servers: readonly { readonly id: string; readonly prefix: Prefix; readonly enabled: boolean }[];
   readonly toolsets: readonly ToolsetOptions[];
   readonly listings: readonly Listing[];
@@ -44,8 +44,6 @@ export type CatalogInit = {
 /** Builds the catalog of what all servers offer now. A catalog never changes; if a server does, a new one is built. */
 export const createCatalog = (init: CatalogInit): Catalog => new CompiledCatalog(init);
 
-type Client = Pick<Viewer, "session" | "input">;
-
 type ByCanonical = Readonly<Record<ListName, ReadonlyMap<string, Thing>>>;
 
 class CompiledCatalog implements Catalog {
@@ -59,8 +57,7 @@ class CompiledCatalog implements Catalog {
   readonly #cursors: Cursors;
   readonly #texts: Texts;
   readonly #views = createViews();
-  /** The sessions that are shown tools of their own. */
-  readonly #apart: ReadonlySet<string>;
+  readonly #own: OwnThings;
 
   constructor({ previous, ...init }: CatalogInit) {
     const configured = new Set([ownServer, ...init.servers.map(({ id }) => id)]);
@@ -74,7 +71,7 @@ class CompiledCatalog implements Catalog {
     this.#byCanonical = mapLists(
       (list) => new Map(things[list].map((thing) => [thing.route.canonical, thing] as const)),
     );
-    this.#apart = new Set(things.tools.flatMap(({ route }) => [...(route.tool?.shownTo?.sessions ?? [])]));
+    this.#own = createOwnThings(init);
     const whole = wholeScope({ servers: listings.map(({ server }) => server), things, missing });
     this.#whole = whole;
     const toolsets = before === null ? new Map<string, Scope>() : before.#toolsets;
@@ -111,7 +108,7 @@ class CompiledCatalog implements Catalog {
 
   resolve(call: Call, who: Principal, kind: Kind, name: unknown): Route {
     if (typeof name !== "string") throw new Failure("invalid-params", `params.${wanted[kind]}.`);
-    call.target = cut(name, 200);
+    call.target = cut(name, longestName);
     checkLength(kind, name);
     const route = this.#choose(call, who, kind, name);
     if (route) {
@@ -144,17 +141,17 @@ class CompiledCatalog implements Catalog {
   list(call: Call, who: Principal, list: ListName): string {
     const { source, inbound } = call;
     const scope = this.#scope(call.scope);
-    const input = inputKey(call.capabilities);
-    const view = this.#view(who, source, scope, list, { session: call.session?.id ?? null, input });
-    const { things } = view;
+    const view = this.#view(who, source, scope, list, inputKey(call.capabilities));
+    const own = list === "tools" ? this.#ownOf(partyOf(call, who), source, scope) : [];
+    const things = own.length > 0 ? [...view.things, ...own].toSorted(byWire) : view.things;
     const start = this.#cursors.start(who.id, list, scope?.id ?? "", things, inbound.params.cursor);
     const end = start + this.#init.page;
-    const items = view.text(`${inbound.era} ${start}`, () =>
+    const write = (): string =>
       things
         .slice(start, end)
         .map((thing) => this.#texts.of(thing, inbound.era))
-        .join(","),
-    );
+        .join(",");
+    const items = own.length > 0 ? write() : view.text(`${inbound.era} ${start}`, write);
     const last = end < things.length ? things[end - 1] : undefined;
     const next = last
       ? `,"nextCursor":${JSON.stringify(this.#cursors.after(who.id, list, scope?.id ?? "", last))}`
@@ -165,9 +162,9 @@ class CompiledCatalog implements Catalog {
     return `{"${list}":[${items}]${next}${lacks && `,"_meta":{"${omittedKey}":${lacks}}`}}`;
   }
 
-  shown(who: Principal, source: Source, scope: string | null, group: ListGroup, session: string | null = null): string {
+  shown(who: Principal, source: Source, scope: string | null, group: ListGroup): string {
     const of = (each: ListName): string => {
-      const view = this.#view(who, source, this.#scope(scope), each, { session, input: null });
+      const view = this.#view(who, source, this.#scope(scope), each);
       return view.text("print", () =>
         Bun.hash(view.things.map((thing) => this.#texts.print(thing)).join(" ")).toString(36),
       );
@@ -178,8 +175,9 @@ class CompiledCatalog implements Catalog {
       .join(" ");
   }
 
-  isApart(session: string): boolean {
-    return this.#apart.has(session);
+  shownAlone(party: Party, source: Source, scope: string | null): string {
+    const own = this.#ownOf(party, source, this.#scope(scope));
+    return own.map((thing) => this.#texts.print(thing)).join(" ");
   }
 
   instructions(scope: string | null, who: Principal, source: Source): string | null {
@@ -222,19 +220,24 @@ class CompiledCatalog implements Catalog {
     return made;
   }
 
-  /** The caller's view of a list, without the tools that are shown only to others. */
-  #view(who: Principal, source: Source, scope: Scope | null, list: ListName, { session, input }: Client): View {
+  /** The tools that only the caller's own instances offer, as far as it may know of them. */
+  #ownOf(party: Party, source: Source, scope: Scope | null): readonly Thing[] {
+    const own = scope ? this.#own(scope, party) : [];
+    return own.filter(({ route }) => this.#init.policy.lists(party.who, route, source));
+  }
+
+  /**
+   * The caller's view of a list. With `input` (see `inputKey`), tools that are shown only to other clients are left
+   * out.
+   */
+  #view(who: Principal, source: Source, scope: Scope | null, list: ListName, input: string | null = null): View {
     const { policy } = this.#init;
-    const viewer = { principal: who.id, session, input };
-    const apart = session !== null && this.#apart.has(session) ? session : "";
+    const shows = ({ tool }: Route): boolean => input === null || tool?.shownTo?.has(input) !== false;
     return this.#views.get(
       who,
       policy.placeOf(source),
-      `${list} ${scope?.id ?? "?"} ${list === "tools" ? `${input} ${apart}` : ""}`,
-      () =>
-        (scope?.things[list] ?? []).filter(
-          ({ route }) => isFor(route.tool?.shownTo, viewer) && policy.lists(who, route, source),
-        ),
+      `${list} ${scope?.id ?? "?"} ${list === "tools" ? input : ""}`,
+      () => (scope?.things[list] ?? []).filter(({ route }) => shows(route) && policy.lists(who, route, source)),
     );
   }
 
@@ -250,7 +253,7 @@ class CompiledCatalog implements Catalog {
   #choose(call: Call, who: Principal, kind: Kind, name: string): Route | null {
     const scope = this.#scope(call.scope);
     if (!scope || kind === "extension") return null;
-    if (kind === "tool") return this.#tool(scope, name, { principal: who.id, session: call.session?.id ?? null });
+    if (kind === "tool") return scope.named("tools", name) ?? this.#ownNamed(scope, partyOf(call, who), name);
     if (kind === "prompt") return scope.named("prompts", name);
     const template = call.inbound.method === "completion/complete" ? this.#resources.template(name) : null;
     if (template) return scope.admitsAll(template) ? template : null;
@@ -266,10 +269,8 @@ class CompiledCatalog implements Catalog {
     return first ?? (call.inbound.method === "completion/complete" ? null : this.#unnamed(scope, name, who));
   }
 
-  /** The tool of this name; null if only other callers' instances offer it. */
-  #tool(scope: Scope, name: string, caller: Omit<Viewer, "input">): Route | null {
-    const route = scope.named("tools", name);
-    return route && isFor(route.tool?.shownTo, { ...caller, input: null }) ? route : null;
+  #ownNamed(scope: Scope, party: Party, wire: string): Route | null {
+    return this.#own(scope, party).find(({ route }) => route.wire === wire)?.route ?? null;
   }
 
   /**
@@ -286,6 +287,13 @@ class CompiledCatalog implements Catalog {
     return scope.admits(route) ? route : null;
   }
 }
+
+const partyOf = ({ session, inbound, capabilities }: Call, who: Principal): Party => ({
+  who,
+  session,
+  inbound,
+  capabilities,
+});
 
 /** Of a server whose handshake is not done nobody knows what it has: it has no capabilities yet. */
 const mayHaveResources = ({ server, capabilities }: Listing): boolean =>

@@ -2,13 +2,7 @@ import type { Prefix } from "../core/options.ts";
 import { canonicalName, ownServer, separator } from "../core/name.ts";
 
 /** A tool or prompt that needs a name on the wire. */
-export type Candidate = {
-  readonly server: string;
-  readonly prefix: Prefix;
-  readonly name: string;
-  /** Whether only single callers are shown it: the names of others do not depend on it. */
-  readonly yields: boolean;
-};
+export type Candidate = { readonly server: string; readonly prefix: Prefix; readonly name: string };
 
 /** A name on the wire, or why there is none. */
 export type Named = { readonly wire: string; readonly why: null } | { readonly wire: null; readonly why: Why };
@@ -46,28 +40,25 @@ export function fitName(base: string, canonical: string, max: number): string {
   return `${clean.slice(0, max - hashLength - 1)}_${hash}`;
 }
 
-const full = ({ server, name }: Candidate): string => `${server}${separator}${name}`;
+/** The name with its server in front. */
+export const fullName = (server: string, name: string): string => `${server}${separator}${name}`;
 
 /** The other server whose prefix a bare name seems to carry; null if there is none. */
-function impersonated({ server, name }: Candidate, servers: readonly string[]): string | null {
+export function impersonated({ server, name }: Omit<Candidate, "prefix">, servers: readonly string[]): string | null {
   const look = skeleton(name);
   return servers.find((each) => each !== server && look.startsWith(`${each}${separator}`)) ?? null;
 }
 
-/** The one of several with the same name that has it: the only one, or the only one that does not yield. */
-export function holder<T>(group: readonly T[], yields: (member: T) => boolean): T | null {
-  const firm = group.filter((member) => !yields(member));
-  const [only, ...more] = firm.length > 0 ? firm : group;
-  return only !== undefined && more.length === 0 ? only : null;
-}
-
 // The bare name if there is no conflict, else the prefixed one. Tools with `prefix: none` count in a conflict too.
 function baseNames(candidates: readonly Candidate[], servers: readonly string[]): Map<Candidate, string> {
-  const bases = new Map(candidates.map((each) => [each, each.prefix === "none" ? each.name : full(each)]));
+  const bases = new Map(
+    candidates.map((each) => [each, each.prefix === "none" ? each.name : fullName(each.server, each.name)]),
+  );
   const bare = candidates.filter((each) => each.prefix !== "always");
   for (const group of Map.groupBy(bare, (each) => skeleton(each.name)).values()) {
-    const only = holder(group, ({ yields }) => yields);
-    if (only?.prefix === "on-conflict" && !impersonated(only, servers)) bases.set(only, only.name);
+    const [only] = group;
+    if (group.length === 1 && only?.prefix === "on-conflict" && !impersonated(only, servers))
+      bases.set(only, only.name);
   }
   return bases;
 }
@@ -83,8 +74,7 @@ export function others(all: readonly string[], index: number): string {
  * must not win, since chance decides which is first.
  */
 export function assignNames(candidates: readonly Candidate[], max: number): Map<Candidate, Named> {
-  const firm = candidates.filter(({ yields }) => !yields);
-  const servers = [...new Set([ownServer, ...firm.map(({ server }) => server)])];
+  const servers = [...new Set([ownServer, ...candidates.map((each) => each.server)])];
   const bases = baseNames(candidates, servers);
   const named = new Map<Candidate, Named>();
   const refuse = (each: Candidate, why: Why): void => void named.set(each, { wire: null, why });
@@ -101,11 +91,9 @@ export function assignNames(candidates: readonly Candidate[], max: number): Map<
   const byBase = Map.groupBy(open, ({ base }) => skeleton(base));
   const byWire = Map.groupBy(open, ({ wire }) => wire.toLowerCase());
   for (const group of [...byBase.values(), ...byWire.values()]) {
-    const holds = holder(group, ({ candidate }) => candidate.yields);
+    if (group.length === 1) continue;
     const all = group.map(({ candidate }) => canonicalName(candidate.server, candidate.name));
-    for (const [index, member] of group.entries()) {
-      const { candidate } = member;
-      if (member === holds) continue;
+    for (const [index, { candidate }] of group.entries()) {
       refuse(candidate, {
         reason: `its name cannot be told from that of ${others(all, index)}; set prefix: always, or rename one at its server`,
         told: "its name cannot be told from another's",

@@ -54,8 +54,7 @@ export function omittedText(scope: Scope, listings: readonly Listing[], asked: A
 type Reason = { readonly server: string; readonly name: string; readonly reason: string };
 
 function* things(scope: Scope, { policy, who, source, list }: Asked): Iterable<Reason> {
-  const isTheirs = ({ route, personal, ...missing }: Missing): boolean =>
-    missing.list === list && !personal && policy.lists(who, route, source);
+  const isTheirs = (missing: Missing): boolean => missing.list === list && policy.lists(who, missing.route, source);
   for (const missing of scope.missing) {
     const { server, name } = missing.route;
     if (isTheirs(missing)) yield { server, name: cut(name, 200), reason: missing.told };

@@ -3,9 +3,9 @@ import { compileGlob } from "../core/glob.ts";
 import { ownServer, splitCanonical } from "../core/name.ts";
 import { type ListName, mapLists } from "../core/lists.ts";
 import { compileUriGlob, readingsOf, readingsOfTemplate } from "../core/uri-readings.ts";
-import { holder, others, skeleton } from "./names.ts";
+import { others, skeleton } from "./names.ts";
 import type { ToolsetOptions } from "./options.ts";
-import { byWire, isPersonal, type Missing, missingOf, type Thing, type Things } from "./things.ts";
+import { byWire, type Missing, missingOf, type Thing, type Things } from "./things.ts";
 
 /** What one endpoint offers: everything, one server's things, or those of a toolset. */
 export type Scope = {
@@ -22,6 +22,8 @@ export type Scope = {
   admits(route: Route): boolean;
   /** Whether the scope admits every URI that a template makes. */
   admitsAll(route: Route): boolean;
+  /** The wire names that it gives to things, by canonical name. */
+  readonly rename: Readonly<Record<string, string>>;
   /** The tool or prompt of this wire name. */
   named(list: "tools" | "prompts", wire: string): Route | null;
 };
@@ -44,6 +46,7 @@ export function wholeScope({ servers, things, missing }: Offered): Scope {
     missing,
     collided: [],
     description: null,
+    rename: {},
     admits: () => true,
     admitsAll: () => true,
   });
@@ -59,6 +62,7 @@ export function serverScope(whole: Scope, id: string): Scope {
     things: mapLists((list) => whole.things[list].filter(({ route }) => isIts(route))),
     missing: whole.missing.filter(({ route }) => isIts(route)),
     collided: [],
+    rename: {},
     admits: isIts,
     admitsAll: isIts,
   });
@@ -79,6 +83,7 @@ export function toolsetScope(whole: Scope, options: ToolsetOptions, before: Scop
     things,
     missing: [...whole.missing.filter(({ route }) => admits(route)), ...collided],
     collided,
+    rename: options.rename,
     admits,
     admitsAll,
   });
@@ -97,7 +102,6 @@ function renamed(
   const named = chosen.map((thing) => renameOne(thing, rename, known));
   const kept: Thing[] = [];
   for (const group of Map.groupBy(named, ({ route }) => skeleton(route.wire)).values()) {
-    const holds = holder(group, ({ route }) => isPersonal(route.tool));
     const all = group.map(({ route }) => route.canonical);
     for (const [index, thing] of group.entries()) {
       const { server, name } = thing.route;
@@ -105,8 +109,8 @@ function renamed(
         reason: `toolset ${id}: its name cannot be told from that of ${others(all, index)}; rename one`,
         told: "its name cannot be told from another's",
       };
-      if (thing === holds) kept.push(thing);
-      else collided.push({ ...missingOf(list, server, name, why), personal: isPersonal(thing.route.tool) });
+      if (group.length === 1) kept.push(thing);
+      else collided.push(missingOf(list, server, name, why));
     }
   }
   return kept.toSorted(byWire);

@@ -5,7 +5,7 @@ import type { Prefix } from "../core/options.ts";
 import type { Hidden, Validator } from "../core/ports.ts";
 import type { Listing } from "../core/upstream.ts";
 import { headerNames } from "../mcp/headers.ts";
-import { assignNames, type Candidate as NameCandidate, type Named, type Why } from "./names.ts";
+import { assignNames, type Named, type Why } from "./names.ts";
 import type { NamesOptions } from "./options.ts";
 import { assignUris } from "./uris.ts";
 
@@ -13,13 +13,7 @@ import { assignUris } from "./uris.ts";
 export type Thing = { readonly route: Route; readonly text: string };
 
 /** One thing that is not offered. Its route is the one it would have had, so that policy can say who may know of it. */
-export type Missing = Hidden &
-  Why & {
-    readonly list: ListName;
-    readonly route: Route;
-    /** Whether only single callers would be shown it. */
-    readonly personal?: boolean;
-  };
+export type Missing = Hidden & Why & { readonly list: ListName; readonly route: Route };
 
 /** Everything that is offered, each list sorted by wire name. */
 export type Things = Readonly<Record<ListName, readonly Thing[]>>;
@@ -34,7 +28,7 @@ export type Gathering = {
   readonly known: (list: ListName, canonical: string) => Thing | null;
 };
 
-type Candidate = NameCandidate & { readonly item: Item };
+type Candidate = { readonly server: string; readonly prefix: Prefix; readonly name: string; readonly item: Item };
 
 /** The order of every list: by wire name, code unit by code unit. */
 export const byWire = (a: Thing, b: Thing): number =>
@@ -63,8 +57,10 @@ function candidatesOf(from: Gathering, list: ListName, missing: Missing[]): Cand
     }
     for (const item of listing[list]) {
       const { name } = item;
-      const reason = unusable(from, list, server, item);
-      if (reason === null) found.push({ server, prefix, name, item, yields: isTool(item) && isPersonal(item) });
+      const named = list === "tools" || list === "prompts";
+      const before = from.known(list, canonicalName(server, name));
+      const reason = !named || before?.text === item.text ? null : unusable(from.validator, item);
+      if (reason === null) found.push({ server, prefix, name, item });
       else missing.push(missingOf(list, server, name, reason));
     }
   }
@@ -72,18 +68,14 @@ function candidatesOf(from: Gathering, list: ListName, missing: Missing[]): Cand
 }
 
 /** Why a thing is offered to nobody; null if it is usable. Its wire name is not considered here. */
-function unusable({ validator, known }: Gathering, list: ListName, server: string, item: Item): string | null {
-  if (list === "resources" || list === "resourceTemplates") return null;
+export function unusable(validator: Validator, item: Item): string | null {
   if (item.name === "") return "it has no name";
-  if (!isTool(item) || known(list, canonicalName(server, item.name))?.text === item.text) return null;
+  if (!isTool(item)) return null;
   const refused = validator.refuses(item);
   if (refused) return refused;
   const { invalid } = headerNames(item.inputSchema);
   return invalid === null ? null : `its x-mcp-header is not valid: ${invalid}`;
 }
-
-/** Whether only single callers, or single sessions, are shown a tool. */
-export const isPersonal = (tool: Tool | null): boolean => tool?.shownTo?.kinds.size === 0;
 
 const isTool = (item: Item): item is Tool => "inputSchema" in item;
 
@@ -97,9 +89,9 @@ function settle(
   const things: Thing[] = [];
   for (const candidate of candidates) {
     const named = names.get(candidate);
-    const { server, name, item, yields } = candidate;
+    const { server, name, item } = candidate;
     if (named && named.why === null) things.push(thingOf(from, list, server, item, named.wire));
-    else missing.push({ ...missingOf(list, server, name, named?.why ?? "it has no name"), personal: yields });
+    else missing.push(missingOf(list, server, name, named?.why ?? "it has no name"));
   }
   return things.toSorted(byWire);
 }
@@ -113,7 +105,8 @@ function thingOf({ known }: Gathering, list: ListName, server: string, item: Ite
   return { route: isTool(item) ? { ...route, tool: item } : route, text: item.text };
 }
 
-function routeOf(list: ListName, server: string, name: string, wire: string): Route {
+/** The route of a thing that is listed. */
+export function routeOf(list: ListName, server: string, name: string, wire: string): Route {
   const route = { kind: lists[list].kind, server, name, tool: null, canonical: canonicalName(server, name), wire };
   return list === "resourceTemplates" ? { ...route, template: true } : route;
 }

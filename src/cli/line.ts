@@ -65,14 +65,19 @@ function readFlag(token: string, next: string | undefined, defs: ArgsDef): Flag 
 
 type Flags = Map<string, string | null>;
 
-/** Reads tokens from `from` on until there are `most` words or no tokens, and adds their flags to `flags`. */
+/**
+ * Reads tokens from `from` on until there are `most` words or no tokens, and adds their flags to `flags`. After `--`,
+ * which is never the value of a flag, every token is a word.
+ */
 function read(argv: readonly string[], from: number, defs: ArgsDef, flags: Flags, most: number) {
   const words: string[] = [];
+  const mark = argv.indexOf("--");
+  const end = mark < 0 ? argv.length : mark;
   let at = from;
   for (; at < argv.length && words.length < most; at++) {
     const token = argv[at] ?? "";
-    if (token === "--") return { words: [...words, ...argv.slice(at + 1)], at: argv.length };
-    if (!token.startsWith("-") || token === "-") {
+    if (at === end) continue;
+    if (at > end || !token.startsWith("-") || token === "-") {
       words.push(token);
       continue;
     }

@@ -6,34 +6,42 @@ import type { Finding, Path } from "../core/finding.ts";
 import type { Config } from "./schema.ts";
 
 /**
- * The files and directories that are named, are needed for the start, and are not there or may not be read by this user.
- * Whether there is a directory that this user may not look for is left to the user who runs the gateway.
+ * The files and directories that are named, have to be there before the start, and are not. What this user may not look
+ * into is left to the user who runs the gateway.
  */
-export function unusableFiles({ listen: { tls }, audit }: Config, directory: string): Finding[] {
+export const missingFiles = (config: Config, directory: string): Finding[] => faults(config, directory, whyMissing);
+
+/** Those, and the files that a daemon cannot read when it starts. Only a daemon reads them, and only then. */
+export const unusableFiles = (config: Config, directory: string): Finding[] => faults(config, directory, whyUnusable);
+
+type Why = (path: string) => string | null;
+
+function faults({ listen: { tls }, audit }: Config, directory: string, why: Why): Finding[] {
   const finding = (path: Path, message: string | null): Finding[] => (message === null ? [] : [{ path, message }]);
   const read = (option: "cert" | "key"): Finding[] =>
-    tls ? finding(["listen", "tls", option], whyNotRead(resolve(directory, tls[option]))) : [];
+    tls ? finding(["listen", "tls", option], why(resolve(directory, tls[option]))) : [];
   // Making it could begin a new log where the disk of the old one is only not mounted.
   const noDirectory = "its directory does not exist; make it first";
-  const isGone = audit.path !== null && isMissing(resolve(directory, dirname(audit.path)));
+  const isGone = audit.path !== null && whyMissing(resolve(directory, dirname(audit.path))) !== null;
   return [...read("cert"), ...read("key"), ...finding(["audit", "path"], isGone ? noDirectory : null)];
 }
 
-function whyNotRead(file: string): string | null {
+function whyMissing(path: string): string | null {
   try {
-    accessSync(file, constants.R_OK);
+    return statSync(path, { throwIfNoEntry: false }) === undefined ? "there is no such file" : null;
+  } catch {
     return null;
-  } catch (error) {
-    const denied = whyUnreadable(error, file);
-    if (denied) return `${denied}; let its group read it, or run this as a user who may`;
-    return isMissing(file) ? "there is no such file" : `cannot be read (${codeOf(error) ?? "error"})`;
   }
 }
 
-function isMissing(path: string): boolean {
+// Does not read the file: what a pipe gives can be read once only.
+function whyUnusable(file: string): string | null {
   try {
-    return statSync(path, { throwIfNoEntry: false }) === undefined;
-  } catch {
-    return false;
+    accessSync(file, constants.R_OK);
+    return statSync(file).isDirectory() ? "is a directory" : null;
+  } catch (error) {
+    const denied = whyUnreadable(error, file);
+    if (denied) return `${denied}; let that user read it, or run this as one who may`;
+    return whyMissing(file) ?? `cannot be read (${codeOf(error) ?? "error"})`;
   }
 }

@@ -6,7 +6,7 @@ import { leastSecret, maskable, maskValues, secretName } from "../core/secret.ts
 import { check, type ExaminePolicy } from "./checks.ts";
 import { SourceError, readSource } from "./document.ts";
 import type { Broken, Resolve, Source } from "./document.ts";
-import { unusableFiles } from "./files.ts";
+import { missingFiles } from "./files.ts";
 import { explain, valueAt } from "./issues.ts";
 import { findOlder } from "./older.ts";
 import { applyOverrides, overrideOf } from "./overrides.ts";
@@ -53,10 +53,13 @@ export type Origin =
   | { readonly from: "reference"; readonly text: string }
   | { readonly from: "override"; readonly name: string };
 
-/** Reads, substitutes and checks a configuration file. Throws ConfigError with everything that is wrong. */
+/**
+ * Reads, substitutes and checks a configuration file. Throws ConfigError with everything that is wrong; files that it
+ * names have to be there, and where `unusable` asks for more, that too.
+ */
 export function loadConfig(file: string, options: LoadOptions): Loaded {
   const path = resolve(file);
-  return parseConfig(readConfigFile(path), path, { unusable: unusableFiles, ...options });
+  return parseConfig(readConfigFile(path), path, { unusable: missingFiles, ...options });
 }
 
 const ownParts = [

@@ -1,6 +1,5 @@
 import type { Failure, Status } from "./failure.ts";
 import type { ListNode } from "./list.ts";
-import type { Audience } from "./audience.ts";
 import type { AbortControllerLike, AbortSignalLike } from "./cancel.ts";
 import { noCapabilities } from "./inbound.ts";
 import type { ClientAnswer, ClientCapabilities, Era, Inbound, InputRequest, Revision } from "./inbound.ts";
@@ -17,8 +16,8 @@ export type Item = { readonly name: string; readonly text: string };
 export type Tool = Item & {
   /** Parsed, untrusted. */
   readonly inputSchema: unknown;
-  /** Set if its server does not show it to everybody. */
-  readonly shownTo?: Audience;
+  /** Set if its server shows it only to clients that can answer questions: to those with one of these `inputKey`s. */
+  readonly shownTo?: ReadonlySet<string>;
 };
 
 /** What a caller can ask a server for. `extension` is a method of an extension that both sides declared. */
@@ -157,7 +156,10 @@ export class Call {
   input: ((request: InputRequest, signal: AbortSignal) => Promise<ClientAnswer>) | null = null;
 
   who: Principal | null = null;
-  /** The canonical name of the target, if known even without a route. */
+  /**
+   * The canonical name of the target, else what the caller calls it, if known even without a route. The audit cuts it
+   * shorter once credentials are masked: half of one would not be seen as one.
+   */
   target: string | null = null;
   route: Route | null = null;
   verdict: Verdict | null = null;
@@ -236,6 +238,11 @@ export class Call {
 
 /** A call whose caller is known: whatever is done for it is done for that principal. */
 export type IdentifiedCall = Call & { readonly who: Principal };
+
+/** What decides which instances of the servers are a caller's. */
+export type Party = Pick<IdentifiedCall, "who" | "session" | "capabilities"> & {
+  readonly inbound: Pick<Inbound, "era">;
+};
 
 /** Says who makes a call. */
 export function setCaller(call: Call, who: Principal): asserts call is IdentifiedCall {

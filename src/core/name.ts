@@ -35,14 +35,15 @@ const unknowns: Readonly<Record<Kind, (name: string) => Failure>> = {
 /** The scheme of URIs that tell the gateway their server; servers do not know it. */
 export const explicitScheme = "mcpgw+";
 
-/** Most characters of a name or URI that a caller may use: policy compares each of the ways to read a URI. */
+/** Most characters of a name, URI or method that a caller may use: policy compares each of the ways to read a URI. */
 export const longestName = 8192;
 
 /** Throws `invalid-params` if a name is too long. */
 export function checkLength(kind: Kind, name: string): void {
   if (name.length <= longestName) return;
   const what = kind === "resource" ? "URI" : "name";
-  throw new Failure("invalid-params", `The ${what} of the ${kind} is longer than ${longestName} characters.`);
+  const of = kind === "extension" ? "method" : kind;
+  throw new Failure("invalid-params", `The ${what} of the ${of} is longer than ${longestName} characters.`);
 }
 
 /**

@@ -1,6 +1,17 @@
-import type { Call, ClientSession, IdentifiedCall, Kind, RecordedCall, Reply, Route, Tool, Verdict } from "./call.ts";
+import type {
+  Call,
+  ClientSession,
+  IdentifiedCall,
+  Kind,
+  Party,
+  RecordedCall,
+  Reply,
+  Route,
+  Tool,
+  Verdict,
+} from "./call.ts";
 import type { AuditEvent, Facts } from "./event.ts";
-import type { InputMethod, InputRequest } from "./inbound.ts";
+import type { ClientCapabilities, InputMethod, InputRequest } from "./inbound.ts";
 import type { ListGroup, ListName } from "./lists.ts";
 import type { Principal, Source } from "./principal.ts";
 import type { Listing, Notice, ServerStatus, UpstreamRequest } from "./upstream.ts";
@@ -113,10 +124,10 @@ export type Catalog = {
    * Throws `invalid-params` for a cursor that was not made for this caller.
    */
   list(call: Call, who: Principal, list: ListName): string;
-  /** A fingerprint of what the caller sees in these lists, in this legacy session or without one. */
-  shown(who: Principal, source: Source, scope: string | null, group: ListGroup, session?: string | null): string;
-  /** Whether a server shows this session something that it does not show to its principal's others. */
-  isApart(session: string): boolean;
+  /** A fingerprint of what the caller sees in these lists, without what only its own instances offer. */
+  shown(who: Principal, source: Source, scope: string | null, group: ListGroup): string;
+  /** A fingerprint of the tools that only its own instances offer; empty where there are none. */
+  shownAlone(party: Party, source: Source, scope: string | null): string;
   /** Whether the caller may have any tool of a server. */
   reaches(who: Principal, source: Source, server: string): boolean;
   /** Ids of the servers that have something in this scope. */
@@ -230,6 +241,8 @@ export type Upstreams = {
    * what its own instances are being asked for; null if that is known, or cannot be found out now.
    */
   learnTools(call: IdentifiedCall, mayUse: (server: string) => boolean): Promise<unknown> | null;
+  /** The tools that only the instances which this party's calls need offer, by server. */
+  ownTools(party: Party): ReadonlyMap<string, readonly Tool[]>;
   /** Calls `listener` with what servers say outside of any exchange. Returns a function that stops it. */
   onNotice(listener: (notice: Notice) => void): () => void;
   /** Passes a notification of a legacy caller on to the instances that were started for its session. */
@@ -272,6 +285,8 @@ export type Sealer = {
 export type Wants = {
   readonly lists: ReadonlySet<ListGroup>;
   readonly scope: string | null;
+  /** What its client declared. */
+  readonly capabilities: ClientCapabilities;
 };
 
 /** The client of a legacy session that can be reached outside of any call. */
@@ -301,6 +316,8 @@ export type Notifier = {
     send: (method: string, params: string | null) => void,
     own?: Pick<Reached, "session" | "ask"> & { readonly here?: () => boolean },
   ): () => void;
+  /** A caller has just been given one of these lists: it is told of what changes afterwards, even back to what it was. */
+  served(who: Principal, session: ClientSession | null, group: ListGroup): void;
   /** The client of a legacy session; null if it cannot be reached now. */
   reach(session: string): Reached | null;
   /** Notifies one legacy session, if it has joined. */

@@ -20,7 +20,7 @@ export async function runDaemon(
 ): Promise<number> {
   const signals = takeSignals();
   const options = { ...flags, local: true };
-  const installation = openInstallation(options);
+  const installation = openInstallation({ ...options, starts: true });
   const { loaded, paths, why } = installation;
   const log = createLogger({ ...loaded.config.log, write: (line) => void process.stderr.write(line) });
   guardProcess();

@@ -1,4 +1,5 @@
 import { dirname } from "node:path";
+import { unusableFiles } from "../config/files.ts";
 import { loadConfig, type Loaded, loadOwnParts, loadTags, type OwnParts } from "../config/load.ts";
 import { findOverrides } from "../config/overrides.ts";
 import {
@@ -21,6 +22,8 @@ export type FindOptions = Pick<GlobalOptions, "config" | "state" | "socket"> & {
   readonly listen?: string | undefined;
   /** Whether `./gateway.yaml` may be read. */
   readonly local: boolean;
+  /** Whether a daemon starts with it, which reads the certificate and key; a reload does not. */
+  readonly starts?: boolean;
 };
 
 /** Finds and loads the configuration. Throws ConfigError with everything that is wrong. */
@@ -61,5 +64,6 @@ export function reload(path: string, options: FindOptions, host: Host = thisHost
   return loadConfig(path, {
     ...loadingFrom(dirname(path), host.env),
     overrides: findOverrides(host.env, options),
+    ...(options.starts ? { unusable: unusableFiles } : {}),
   });
 }

@@ -1,5 +1,6 @@
 import { readFileSync } from "node:fs";
 import type { Config } from "../config/schema.ts";
+import { messageOf } from "../core/error-text.ts";
 
 type Places = NonNullable<Config["listen"]["tls"]>;
 
@@ -11,8 +12,8 @@ export class Tls {
 
   constructor(places: Places) {
     this.#places = places;
-    this.cert = readFileSync(places.cert, "utf8");
-    this.key = readFileSync(places.key, "utf8");
+    this.cert = textOf("cert", places.cert);
+    this.key = textOf("key", places.key);
   }
 
   /** What is to be said of files that changed since; null when they are as they were. */
@@ -20,6 +21,14 @@ export class Tls {
     const { cert, key } = this.#places;
     if (holds(cert, this.cert) && holds(key, this.key)) return null;
     return "listen.tls: the certificate or key has changed since the start; a restart takes it over, a reload does not";
+  }
+}
+
+function textOf(option: keyof Places, file: string): string {
+  try {
+    return readFileSync(file, "utf8");
+  } catch (error) {
+    throw new Error(`listen.tls.${option}: ${file}: ${messageOf(error)}`, { cause: error });
   }
 }
 

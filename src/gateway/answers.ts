@@ -1,7 +1,7 @@
 import { type Call, type IdentifiedCall, logLevels, type Reply } from "../core/call.ts";
 import { Failure } from "../core/failure.ts";
 import type { Era } from "../core/inbound.ts";
-import type { ListName } from "../core/lists.ts";
+import { type ListName, lists } from "../core/lists.ts";
 import { within } from "../core/wait.ts";
 import { discoverResult, initializeResult, type Introduction, negotiate } from "../mcp/handshake.ts";
 import { capabilitiesText, offersUnknown } from "./capabilities.ts";
@@ -47,23 +47,32 @@ export function setLevel(_gw: Gateway, { inbound, session }: Call): Reply {
   return result("{}");
 }
 
-/** Some servers show a tool only to certain clients, or to one caller's instance. How long a list waits until it is known which, ms. */
+/** Some servers show a tool only to certain clients, or to one caller's instance. How long is waited until it is known which, ms. */
 const learnMs = 10_000;
 
-async function learnTools({ catalog, upstreams }: Gateway, call: IdentifiedCall): Promise<void> {
+/**
+ * Waits for the tools that are shown only to clients or callers like this one, and resolves with the gateway in force
+ * then. At once where they are known.
+ */
+export async function learnTools(gw: Gateway, call: IdentifiedCall): Promise<Gateway> {
+  const { catalog, upstreams } = gw;
   const servers = catalog.servers(call.scope);
   const mayUse = (id: string): boolean => servers.has(id) && catalog.reaches(call.who, call.source, id);
   const learning = upstreams.learnTools(call, mayUse);
+  if (!learning) return gw;
   // The client is told of a changed list if the answer comes too late for this one.
-  if (learning) await within(learning, learnMs, call.controller.signal, () => {});
+  await within(learning, learnMs, call.controller.signal, () => {});
+  return whenBooted(gw, call);
 }
 
 /** A list as the caller may see it. Waits first for the servers that start at boot. */
 export function list(name: ListName) {
   return async (before: Gateway, call: IdentifiedCall): Promise<Reply> => {
-    const gw = await whenBooted(before, call);
-    if (name === "tools") await learnTools(gw, call);
-    return result(gw.catalog.list(call, call.who, name), call.inbound.era);
+    let gw = await whenBooted(before, call);
+    if (name === "tools") gw = await learnTools(gw, call);
+    const text = gw.catalog.list(call, call.who, name);
+    gw.notifier.served(call.who, call.session, lists[name].capability);
+    return result(text, call.inbound.era);
   };
 }
 

@@ -104,6 +104,7 @@ export function buildGateway(options: BuildOptions): Built {
         gateway.catalog = catalogOf(gateway.catalog);
         onTools();
       });
+      upstreams.onOwnChange(onTools);
     },
   };
 }
@@ -167,6 +168,7 @@ function compiler({ config, foundations }: BuildOptions, { upstreams, ...parts }
       sealer,
       clock,
       listings: upstreams.listings(),
+      ownTools: upstreams.ownTools,
       previous,
     });
 }

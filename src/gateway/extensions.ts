@@ -2,7 +2,7 @@ import type { Call, IdentifiedCall, Route } from "../core/call.ts";
 import { Failure } from "../core/failure.ts";
 import { isObject } from "../core/json.ts";
 import { isRequestMethod } from "../core/methods.ts";
-import { checkLength, explicitScheme, notFound } from "../core/name.ts";
+import { checkLength, explicitScheme, longestName, notFound } from "../core/name.ts";
 import { cut, plain } from "../core/text.ts";
 import type { Gateway } from "./gateway.ts";
 import type { Resolved } from "./resolved.ts";
@@ -47,7 +47,7 @@ const isNamedAfter = (id: string, method: string): boolean =>
 /**
  * Resolves an extension method. The server is that of the resource named by `uri`, else the only one in scope that
  * declares the extension. A method that only reads a resource is decided as a read. Throws `unknown-method` if no
- * server fits, `invalid-params` if several do.
+ * server fits, `invalid-params` if several do or a name is too long.
  */
 export function resolveExtension(gw: Gateway, call: IdentifiedCall): Resolved {
   const { who } = call;
@@ -57,7 +57,8 @@ export function resolveExtension(gw: Gateway, call: IdentifiedCall): Resolved {
   const onlyReads = uri !== null && Object.hasOwn(reads, method);
   const servers = serversOf(gw, call, onlyReads);
   const resource = uri === null ? null : resourceOf(gw, call, uri, servers);
-  if (!onlyReads) call.target = cut(method, 200);
+  if (!onlyReads) call.target = cut(method, longestName);
+  checkLength("extension", method);
   const server = resource?.server ?? theOne(method, servers);
   let named: Route | null = null;
   if (uri !== null) {

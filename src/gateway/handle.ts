@@ -64,6 +64,8 @@ function answer(gw: Gateway, call: IdentifiedCall): Reply | Promise<Reply> {
 async function govern(gw: Gateway, call: IdentifiedCall, method: Governed): Promise<Reply> {
   // The client may know the thing from before, while its server is still starting.
   if (!method.offered(gw, call)) gw = await whenBooted(gw, call);
+  // Or its server shows the thing only to such clients, and none has come since the gateway was started.
+  if (method.learn && !method.offered(gw, call)) gw = await method.learn(gw, call);
   if (call.controller.signal.aborted) throw new Failure("cancelled", "The call was given up before it was made.");
   let resolved: Resolved;
   try {

@@ -142,9 +142,9 @@ class Listener {
 
   join(wanted: Wants["lists"]): void {
     if (wanted.size === 0) return;
-    const { who, source, scope } = this.#call;
+    const { who, source, scope, capabilities } = this.#call;
     const tell: Tell = (method, params) => this.#tell(method, params);
-    this.#exits.push(this.#gw.notifier.join(who, source, { lists: wanted, scope }, tell));
+    this.#exits.push(this.#gw.notifier.join(who, source, { lists: wanted, scope, capabilities }, tell));
   }
 
   /** Subscribes to the resources; resolves with the URIs that their servers granted. */

@@ -7,7 +7,7 @@ import type { UpstreamRequest } from "../core/upstream.ts";
 import { cut, plain } from "../core/text.ts";
 import { editObject } from "../mcp/edit.ts";
 import { paramText } from "../mcp/message.ts";
-import { discover, initialize, list, ping, setLevel } from "./answers.ts";
+import { discover, initialize, learnTools, list, ping, setLevel } from "./answers.ts";
 import { isExtensionMethod, resolveExtension } from "./extensions.ts";
 import type { Gateway } from "./gateway.ts";
 import { listen } from "./listen.ts";
@@ -29,6 +29,8 @@ export type Governed = {
    * starting.
    */
   readonly offered: (gw: Gateway, call: IdentifiedCall) => boolean;
+  /** Set if what is not offered may still be found out: waits for that, and resolves with the gateway in force then. */
+  readonly learn?: (gw: Gateway, call: IdentifiedCall) => Promise<Gateway>;
   /** Resolves the request; throws the same failure for a missing thing and a hidden one. */
   readonly resolve: (gw: Gateway, call: IdentifiedCall) => Resolved;
   /** Set if the arguments have to fit a tool's schema. */
@@ -56,7 +58,7 @@ const methods: Readonly<Record<RequestMethod, Method>> = {
   "prompts/list": { eras: both, own: list("prompts") },
   "resources/list": { eras: both, own: list("resources") },
   "resources/templates/list": { eras: both, own: list("resourceTemplates") },
-  "tools/call": { eras: both, governed: { ...named("tool", "name"), checksArguments: true } },
+  "tools/call": { eras: both, governed: { ...named("tool", "name"), learn: learnTools, checksArguments: true } },
   "prompts/get": { eras: both, governed: named("prompt", "name") },
   "resources/read": { eras: both, governed: named("resource", "uri") },
   "completion/complete": { eras: both, governed: completion() },

@@ -13,7 +13,7 @@ export async function endRefused(gw: Gateway, call: IdentifiedCall, error: unkno
   const id = handleOf(gw, call) ?? "";
   const parked = gw.parking.find(id, call.who.id);
   if (!parked || !isRefused(gw, call, parked)) return error;
-  await gw.parking.expire(id, taken());
+  await gw.parking.expire(id, ended(call));
   const { code, said, detail } = error;
   return new Failure(code, `${said.replace(/\.?$/, ".")} The call was ended while it waited for these answers.`, {
     ...detail,
@@ -36,7 +36,7 @@ function isRefused({ catalog }: Gateway, { route, who, inbound }: IdentifiedCall
     .some((each) => each.canonical === canonical);
 }
 
-const taken = (): Failure =>
-  new Failure("lost", "Its caller may not make this call any more, so it was ended while it waited for answers.", {
-    ran: "maybe",
-  });
+function ended({ route }: IdentifiedCall): Failure {
+  const why = route ? "may not make this call any more" : "came back under a name that leads to nothing now";
+  return new Failure("lost", `Its caller ${why}, so it was ended while it waited for answers.`, { ran: "maybe" });
+}

@@ -182,10 +182,16 @@ export class McpConnection {
     try {
       // The client may have gone while the session was being recorded.
       if (this.#closed) throw new Failure("cancelled", "The client has gone.");
-      this.#leave = gw.notifier.join(who, source, { lists: allLists, scope }, tell, {
-        session,
-        ask: this.#asks(session),
-      });
+      this.#leave = gw.notifier.join(
+        who,
+        source,
+        { lists: allLists, scope, capabilities: session.capabilities },
+        tell,
+        {
+          session,
+          ask: this.#asks(session),
+        },
+      );
     } catch (error) {
       this.#end();
       throw error;

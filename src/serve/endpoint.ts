@@ -215,9 +215,10 @@ export class Endpoint {
 const begins = ({ gw, scope }: Arrival, all: readonly Received[]): boolean =>
   !isServed(gw, scope, null) && all.some(({ inbound }) => inbound.kind === "request");
 
-/** Whether the request names a session that has ended: the client must open another. */
+/** Whether the request names a session that has ended, be it while its body was read: the client must open another. */
 function isStale({ req, session }: Arrival, inbound: Inbound | null): boolean {
-  if (session || (inbound && (inbound.era === "modern" || inbound.method === "initialize"))) return false;
+  if ((session && !session.ended) || (inbound && (inbound.era === "modern" || inbound.method === "initialize")))
+    return false;
   return req.headers.has("mcp-session-id");
 }
 

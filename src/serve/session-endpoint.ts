@@ -68,7 +68,7 @@ export class SessionEndpoint {
       if (log.isOver(clock.mono())) session.leave?.();
       else log.write(notificationText(method, params), false);
     };
-    const wants = { lists: allLists, scope: session.scope };
+    const wants = { lists: allLists, scope: session.scope, capabilities: session.capabilities };
     const ask: Reached["ask"] = (request, signal) =>
       session.ask(request, signal, (message) => log.write(message, true));
     const here = (): boolean => log.reader !== null;

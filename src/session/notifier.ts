@@ -18,10 +18,12 @@ type Member = {
   readonly here: () => boolean;
   /** What the member was last shown of each list, so that only changes it may see are announced. */
   readonly shown: Map<ListGroup, string>;
+  /** What it, or for a modern client its principal, was given since the last announcement was due. */
+  readonly served: Map<ListGroup, string>;
 };
 
 /** What members are shown, as the catalog says. */
-export type Shown = Pick<Catalog, "shown" | "isApart" | "servers">;
+export type Shown = Pick<Catalog, "shown" | "shownAlone" | "servers">;
 
 /** The lists whose changes legacy clients are told of. */
 export const allLists: ReadonlySet<ListGroup> = new Set(listGroups);
@@ -59,13 +61,32 @@ export class Notifier implements Port {
       });
     }
     const before = session && this.#before.get(session);
-    const member: Member = { who, source, wants, send, session, ask, here, shown: before ?? new Map() };
+    const member: Member = {
+      who,
+      source,
+      wants,
+      send,
+      session,
+      ask,
+      here,
+      shown: before ?? new Map(),
+      served: new Map(),
+    };
     // Changes from the time without a stream are announced soon.
     if (before) this.changed();
-    else for (const list of wants.lists) member.shown.set(list, this.#shownNow(member, list));
+    else for (const list of wants.lists) member.shown.set(list, this.#now(member, list));
     this.#members.add(member);
     if (session) this.#index(member, session);
     return () => this.#leave(member);
+  };
+
+  served: Port["served"] = (who, session, group) => {
+    // Else whatever changes is compared with this very list.
+    if (!this.#timer) return;
+    for (const member of session ? [this.#bySession.get(session.id)] : this.#members) {
+      if (!member || (!session && (member.session || member.who !== who))) continue;
+      member.served.set(group, this.#now(member, group));
+    }
   };
 
   tell: Port["tell"] = ({ id }, method, params) => {
@@ -107,29 +128,38 @@ export class Notifier implements Port {
     // Many sessions of one caller see the same lists.
     const known = new Map<Principal, Map<string, string>>();
     const shownNow = (member: Member, list: ListGroup): string => {
-      const { who, source, wants, session } = member;
-      if (session && this.#catalog().isApart(session.id)) return this.#shownNow(member, list);
+      const { who, source, wants } = member;
       let own = known.get(who);
       if (!own) known.set(who, (own = new Map()));
       const key = `${list} ${wants.scope ?? ""} ${source.transport} ${source.ip ?? ""} ${source.forwarded}`;
       let shown = own.get(key);
-      if (shown === undefined) own.set(key, (shown = this.#shownNow(member, list)));
-      return shown;
+      if (shown === undefined) own.set(key, (shown = this.#catalog().shown(who, source, wants.scope, list)));
+      return shown + this.#shownAlone(member, list);
     };
     for (const member of this.#members) {
       if (member.who.revoked.aborted || !member.here()) continue;
       for (const list of listGroups) {
         if (!member.wants.lists.has(list)) continue;
         const now = shownNow(member, list);
-        if (now === member.shown.get(list)) continue;
+        const served = member.served.get(list) ?? now;
+        member.served.delete(list);
+        if (now === member.shown.get(list) && now === served) continue;
         member.shown.set(list, now);
         member.send(changedMethod(list), null);
       }
     }
   }
 
-  #shownNow({ who, source, wants, session }: Member, list: ListGroup): string {
-    return this.#catalog().shown(who, source, wants.scope, list, session?.id ?? null);
+  #now(member: Member, list: ListGroup): string {
+    const { who, source, wants } = member;
+    return this.#catalog().shown(who, source, wants.scope, list) + this.#shownAlone(member, list);
+  }
+
+  /** What only the member's own instances offer. */
+  #shownAlone({ who, source, wants: { scope, capabilities }, session }: Member, list: ListGroup): string {
+    if (list !== "tools") return "";
+    const inbound = { era: session ? "legacy" : "modern" } as const;
+    return this.#catalog().shownAlone({ who, session, capabilities, inbound }, source, scope);
   }
 
   /**

@@ -35,10 +35,12 @@ const linesOf = (rows: readonly Row[], width: number): Row[] =>
     folded(value, Math.max(8, width)).map((line, index): Row => [index === 0 ? plain(name) : "", line]),
   );
 
-async function load(feed: Feed, { chain, seq }: AuditEntry): Promise<Row[]> {
+/** What is known of a record. Throws where the log does not have it any more. */
+export async function load(feed: Pick<Feed, "client">, { chain, seq, at }: AuditEntry): Promise<Row[]> {
   const client = feed.client;
   if (!client) throw new Error("the daemon is not reachable");
-  const { rec, leaf } = await client.call("audit.show", { chain, seq });
+  const { entry, rec, leaf } = await client.call("audit.show", { chain, seq });
+  if (entry.at !== at) throw new Error(`the log was replaced or moved back: it has another record ${seq}`);
   return factRows({ ...factsIn(rec), leaf });
 }
 

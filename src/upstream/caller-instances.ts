@@ -1,4 +1,4 @@
-import type { Call, IdentifiedCall } from "../core/call.ts";
+import type { Call, IdentifiedCall, Party, Tool } from "../core/call.ts";
 import type { Failure } from "../core/failure.ts";
 import { isObject } from "../core/json.ts";
 import { changedMethod } from "../core/lists.ts";
@@ -21,7 +21,7 @@ export class CallerInstances {
   readonly pool: Pool;
   /** A server that takes the place of this one goes on with them. */
   readonly subscriptions: Subscriptions;
-  readonly tools: OwnTools;
+  readonly #tools: OwnTools;
   readonly #terms: Terms;
   readonly #starter: Starter;
   readonly #discovery: Discovery;
@@ -41,10 +41,10 @@ export class CallerInstances {
       crashed: (down) => this.#crashed(down),
       ended: (slot) => {
         this.subscriptions.ended(slot);
-        this.tools.forget(slot);
+        this.#tools.forget(slot);
       },
     });
-    this.tools = new OwnTools(terms, starter, () => discovery.inventory.tools);
+    this.#tools = new OwnTools(terms, starter, () => discovery.inventory.tools);
     this.subscriptions = new Subscriptions({
       server: options.id,
       terms,
@@ -58,6 +58,18 @@ export class CallerInstances {
     return this.pool.size === 0 && this.#usedAt <= time;
   }
 
+  /** The tools that only the instance which this party's calls need offers. */
+  ownTools(party: Party): readonly Tool[] {
+    const slot = this.#tools.empty ? undefined : this.pool.find(this.#specFor(party).key);
+    return slot ? this.#tools.of(slot) : [];
+  }
+
+  /** Waits until they are known; null where nothing is being learnt. */
+  learnTools(party: Party): Promise<void> | null {
+    const slot = this.#tools.empty ? undefined : this.pool.find(this.#specFor(party).key);
+    return slot ? this.#tools.learn(slot) : null;
+  }
+
   /** Waits until it is known which instance the call needs; null when that is known. */
   learn(call: Call, deadline: number): Promise<void> | null {
     this.#usedAt = this.#terms.host.clock.mono();
@@ -65,11 +77,18 @@ export class CallerInstances {
     return learning && this.within(call, deadline, learning);
   }
 
-  /** The instance that the call needs, started where it does not run; throws as `Pool.open` does. */
+  /**
+   * The instance that the call needs, started where it does not run; throws as `Pool.open` does, and `cancelled` where
+   * the call has been given up: nothing would end an instance that is started for a session after its end.
+   */
   slotFor(call: IdentifiedCall): Slot {
-    const era = eraFor(call.inbound.era, this.#discovery.speaks);
-    const spec = specOf(call, this.#terms.options, era);
+    if (call.controller.signal.aborted) throw faults.cancelled();
+    const spec = this.#specFor(call);
     return this.#open(spec, spec.owner === null ? null : call.who.revoked);
+  }
+
+  #specFor(party: Party): Spec {
+    return specOf(party, this.#terms.options, eraFor(party.inbound.era, this.#discovery.speaks));
   }
 
   /** The instance that the call needs, once it runs. */
@@ -124,7 +143,7 @@ export class CallerInstances {
       renewed: () => {
         slot().level = null;
         this.subscriptions.renewed(slot());
-        this.tools.forget(slot());
+        this.#tools.forget(slot());
         // A server that forgets sessions was started anew, and may offer something else.
         void this.#discovery.look();
       },
@@ -162,7 +181,7 @@ export class CallerInstances {
   #heard(slot: Slot, method: string, params: string): boolean {
     if (method === "notifications/resources/updated") return this.subscriptions.updated(slot, params);
     if (this.#discovery.heard(method)) {
-      if (method === changedMethod("tools")) this.tools.changed(slot);
+      if (method === changedMethod("tools")) this.#tools.changed(slot);
       return true;
     }
     const { owner, session } = slot.spec;

@@ -1,4 +1,4 @@
-import { type Call, type LogLevel, logLevels } from "../core/call.ts";
+import { type Call, type LogLevel, logLevels, type Party } from "../core/call.ts";
 import type { ClientCapabilities } from "../core/inbound.ts";
 import { editObject } from "../mcp/edit.ts";
 
@@ -6,7 +6,7 @@ import { editObject } from "../mcp/edit.ts";
  * The capabilities of a client as a server is told them: in the client's own words, but without the tasks that only
  * 2025-11-25 had.
  */
-export function mirrored(call: Call): string {
+export function mirrored(call: Pick<Party, "capabilities" | "inbound">): string {
   const { text, value } = call.capabilities;
   if (call.inbound.era === "modern" || !Object.hasOwn(value, "tasks")) return text;
   let known = withoutTasks.get(call.capabilities);

@@ -1,4 +1,4 @@
-import type { IdentifiedCall, Reply, Route } from "../core/call.ts";
+import type { IdentifiedCall, Party, Reply, Route, Tool } from "../core/call.ts";
 import type { Followed, TaskWatch, Updated } from "../core/ports.ts";
 import type { Listing, ServerState, ServerStatus, UpstreamRequest } from "../core/upstream.ts";
 import { longestTimer } from "../core/wait.ts";
@@ -168,14 +168,18 @@ export class Supervisor {
     if (this.#state === "disabled") return null;
     const { state, reason, inventory } = this.#discovery;
     const ready = state === "ready" || state === "idle";
-    return listingOf(this.id, inventory, this.#instances.tools.all, ready ? null : (reason ?? `it is ${state}`));
+    return listingOf(this.id, inventory, ready ? null : (reason ?? `it is ${state}`));
+  }
+
+  ownTools(party: Party): readonly Tool[] {
+    return this.#instances.ownTools(party);
   }
 
   /** What is being learnt of the tools that only some callers are shown, this one among them. */
   learnTools(call: IdentifiedCall, mayUse: (server: string) => boolean): Promise<unknown>[] {
     const conditional = this.#discovery.listConditional(call.capabilities, () => mayUse(this.id));
-    const own = this.#instances.tools.learn(call.who.id, call.session?.id ?? null);
-    return [conditional, own].filter((each) => each !== null);
+    const own = this.#instances.learnTools(call);
+    return [conditional, own && mayUse(this.id) ? own : null].filter((each) => each !== null);
   }
 
   logs(lines: number): string[] {

@@ -1,3 +1,4 @@
+import type { Tool } from "../core/call.ts";
 import type { Failure } from "../core/failure.ts";
 import type { LocalServer, Upstreams } from "../core/ports.ts";
 import { emptyListing, type Listing, type Notice, type ServerStatus } from "../core/upstream.ts";
@@ -25,6 +26,8 @@ export type ManagedUpstreams = Upstreams & {
   booted(): Promise<void>;
   /** The ids of the servers that `booted` still waits for. */
   awaited(): string[];
+  /** Calls `listener` when what only some callers' instances offer has changed. */
+  onOwnChange(listener: () => void): void;
   /** Throws on a disabled server, and on an unknown id. */
   restart(id: string): Promise<void>;
   /** The newest lines of the server's stderr, oldest first; throws on an unknown id. */
@@ -35,7 +38,7 @@ export type ManagedUpstreams = Upstreams & {
   close(graceMs: number): Promise<void>;
 };
 
-export type UpstreamsInit = Omit<SetHost, "changed" | "retired" | "notice" | "reaper" | "tuning"> & {
+export type UpstreamsInit = Omit<SetHost, "changed" | "ownChanged" | "retired" | "notice" | "reaper" | "tuning"> & {
   readonly servers: readonly ServerOptions[];
   readonly local: readonly LocalServer[];
   readonly previous: ManagedUpstreams | null;
@@ -57,12 +60,17 @@ export function createUpstreams(init: UpstreamsInit): ManagedUpstreams {
   return new UpstreamSet(init);
 }
 
+function call(listeners: ReadonlySet<() => void>): void {
+  for (const listener of listeners) listener();
+}
+
 class UpstreamSet implements ManagedUpstreams {
   readonly #servers: readonly ServerOptions[];
   readonly #host: SetHost;
   readonly #local: ReadonlyMap<string, LocalServer>;
   readonly #supervisors = new Map<string, Supervisor>();
   readonly #listeners = new Set<() => void>();
+  readonly #ownListeners = new Set<() => void>();
   /** Shared by all sets, so that a listener also hears the sets that follow. */
   readonly #hearers: Set<(notice: Notice) => void>;
   readonly #left: Supervisor[] = [];
@@ -84,7 +92,8 @@ class UpstreamSet implements ManagedUpstreams {
     this.#local = new Map(local.map((server) => [server.id, server]));
     this.#host = {
       ...host,
-      changed: () => this.#changed(),
+      changed: () => call(this.#listeners),
+      ownChanged: () => call(this.#ownListeners),
       retired: () => this.#retired,
       notice: (notice) => this.#notice(notice),
       reaper: () => this.#startReaper(),
@@ -170,10 +179,6 @@ class UpstreamSet implements ManagedUpstreams {
     }));
   }
 
-  #changed(): void {
-    for (const listener of this.#listeners) listener();
-  }
-
   #find(id: string): Supervisor {
     const supervisor = this.#supervisors.get(id);
     if (!supervisor) throw new Error(`there is no server "${id}"; "mcpgw servers list" shows those there are`);
@@ -200,6 +205,15 @@ class UpstreamSet implements ManagedUpstreams {
     const supervisor = this.#supervisors.get(watch.server);
     if (supervisor) return supervisor.followTasks(call, watch);
     return Promise.reject(faults.down(watch.server, "it has no tasks"));
+  };
+
+  ownTools: Upstreams["ownTools"] = (party) => {
+    const own = new Map<string, readonly Tool[]>();
+    for (const supervisor of this.#supervisors.values()) {
+      const tools = supervisor.ownTools(party);
+      if (tools.length > 0) own.set(supervisor.id, tools);
+    }
+    return own;
   };
 
   learnTools: Upstreams["learnTools"] = (call, mayUse) => {
@@ -234,6 +248,10 @@ class UpstreamSet implements ManagedUpstreams {
   onChange(listener: () => void): () => void {
     this.#listeners.add(listener);
     return () => this.#listeners.delete(listener);
+  }
+
+  onOwnChange(listener: () => void): void {
+    this.#ownListeners.add(listener);
   }
 
   status(): ServerStatus[] {

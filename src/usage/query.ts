@@ -6,7 +6,7 @@ export type UsageGroup = { readonly name: string } & Sums;
 
 const msPerHour = 3_600_000;
 
-/** The tags of each server that has any. */
+/** The tags of each server that there is now; none: it is untagged. */
 export type Tags = ReadonlyMap<string, readonly string[]>;
 
 // The names of a row's groups, for each value of `--by`.
@@ -14,7 +14,11 @@ const groupings = {
   consumer: ({ consumer }) => [consumer],
   server: ({ server }) => [server || "(none)"],
   tool: ({ server, tool }) => [tool === "" ? "(none)" : server === "" ? tool : `${server}:${tool}`],
-  tag: ({ server }, tags) => (server === "" ? ["(none)"] : (tags.get(server) ?? ["(untagged)"])),
+  tag: ({ server }, tags) => {
+    if (server === "") return ["(none)"];
+    const own = tags.get(server) ?? ["(not configured)"];
+    return own.length > 0 ? own : ["(untagged)"];
+  },
   day: ({ hour }) => [new Date(hour * msPerHour).toISOString().slice(0, 10)],
   hour: ({ hour }) => [`${new Date(hour * msPerHour).toISOString().slice(0, 13)}:00Z`],
 } as const satisfies Record<string, (row: UsageRow, tags: Tags) => readonly string[]>;

@@ -2,7 +2,10 @@ import { expect, test } from "bun:test";
 import { Drafts } from "../../src/audit/draft.ts";
 import { auditOptions } from "../../src/audit/options.ts";
 import { createSubject, valueOf } from "../../src/audit/subject.ts";
+import type { Route } from "../../src/core/call.ts";
 import { systemClock } from "../../src/core/clock.ts";
+import { longestName } from "../../src/core/name.ts";
+import { makeCall, makeRoute } from "../support/call.ts";
 
 const newDrafts = () => new Drafts(auditOptions.parse({}), () => [], systemClock);
 const from = (ip: string) => ({ transport: "http", ip, loopback: false, forwarded: false }) as const;
@@ -33,4 +36,28 @@ test("R8 what a pseudonym stands for is not believed of a row that was changed o
   const row = createSubject("192.0.2.7");
   const changed = [{ ...row, value: "192.0.2.8" }, { ...row, salt: row.salt.toReversed() }, { ...row, id: "~x" }, null];
   expect([row, ...changed].map(valueOf)).toEqual(["192.0.2.7", null, null, null, null]);
+});
+
+/** What a record of a call by this method says that was called. */
+function toolOf(method: string, kind: Route["kind"], name: string, isResolved = true) {
+  const call = makeCall({ method });
+  call.target = name;
+  if (isResolved) call.route = { ...makeRoute("crm", name), kind };
+  return newDrafts().begin(call).fields.tool;
+}
+
+const token = `sk-ant-api03-${"Ab1_".repeat(24)}`;
+
+test("R17 the name of what was called holds no credential, where the caller chose that name", () => {
+  const method = `com.acme/thing/${token}`;
+  expect(toolOf(method, "extension", method)).toBe("com.acme/thing/[redacted]");
+  expect(toolOf(method, "extension", method, false)).toBe("com.acme/thing/[redacted]");
+  const [uri, shown] = [token, "[redacted]"].map((each) => `file:///${"x".repeat(300)}/${each}`);
+  expect(toolOf("resources/read", "resource", String(uri))).toBe(String(shown));
+  expect(toolOf("tools/call", "tool", token)).toBe(token);
+});
+
+test("R17 the name of an extension's method is recorded no longer than its method is", () => {
+  const method = `com.acme/${"x".repeat(longestName)}`;
+  expect(toolOf(method, "extension", method)).toHaveLength(200);
 });

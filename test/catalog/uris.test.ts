@@ -191,7 +191,7 @@ describe("where a URI leads", () => {
     for (const kind of ["resource", "tool", "prompt"] as const) {
       const refused = failureOf(() => catalog.resolve(call, admin, kind, uri(8193)));
       expect([refused.code, refused.message]).toEqual(["invalid-params", expect.stringContaining("8192 characters")]);
-      expect(call.target).toHaveLength(200);
+      expect(call.target).toHaveLength(8192);
     }
     expect([8192, 8193].map((length) => catalog.offers("resource", uri(length), null, admin))).toEqual([true, false]);
   });

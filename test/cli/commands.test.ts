@@ -194,6 +194,10 @@ describe("a wrong line does nothing, exits 2 and names the nearest", () => {
     ["tools call files:read_file --args {} a=1", "give the arguments once"],
     ["builtin abacus", 'there is no built-in server "abacus"'],
     ["tui", "tui needs a terminal"],
+    ["keys -- freeze surplus --socket /nope", 'keys freeze takes no further argument: "surplus"'],
+    ["keys -- freeze --socket /nope", 'keys freeze takes no further argument: "--socket"'],
+    ["keys -- frieze", 'unknown command "keys frieze"; did you mean freeze?'],
+    ["status -- extra", 'status takes no further argument: "extra"'],
     ["--no-colour status", "unknown flag --no-colour; did you mean --no-color?"],
   ])("mcpgw %s", async (words, message) => {
     const { code, out, err } = await program.run(words.split(" "));
@@ -234,6 +238,8 @@ test("global flags work on both sides of the command", async () => {
   expect(before.code).toBe(0);
   expect(after).toEqual(before);
   expect(between.out).toBe(before.out);
+  // What follows is a word, though it may look like a flag.
+  expect(await program.run(["--json", "--", "keys", "list"])).toEqual(before);
 });
 
 test("a flag outranks the environment, the environment the file", async () => {

@@ -1,4 +1,4 @@
-import { expect, test } from "bun:test";
+import { expect, spyOn, test } from "bun:test";
 import { tail } from "../../src/cli/commands/tail.ts";
 import type { Cli } from "../../src/cli/cli.ts";
 import type { Client, Gap } from "../../src/control/contract.ts";
@@ -69,6 +69,34 @@ test("R123 a tail that has printed nothing yet goes on from when it began, or fr
   expect(String(past.asked[0]?.["since"]) < before).toBe(true);
   const local = await run({ since: "2026-01-31T08:00" }, [[]], gone);
   expect(local.asked[0]?.["since"]).toBe(timeText(Date.parse("2026-01-31T08:00") * 1_000));
+});
+
+test("R123 a tail that waits for its daemon says once why it cannot connect, unless it is that nobody answers", async () => {
+  const nobody = new Unreachable("no daemon answers at d.sock");
+  const denied = new Refusal("denied", "no permission to use d.sock");
+  const bad = new Error("g.yaml:1:1: unreadable");
+  const attempts = [null, nobody, denied, nobody, denied, bad, null, denied, null];
+  let streams = 0;
+  const client = {
+    async *stream() {
+      yield* [];
+      if (++streams < 3) throw new Unreachable("the daemon closed the connection");
+    },
+    close() {},
+  };
+  const said: string[] = [];
+  const open = async (): Promise<Client> => {
+    const fault = attempts.shift();
+    if (fault) throw fault;
+    return client as unknown as Client;
+  };
+  const cli = { out: { json: true, say: (text: string) => void said.push(text) }, open } as unknown as Cli;
+  // No wait takes any time.
+  using _waits = spyOn(globalThis, "setTimeout").mockImplementation(((run: () => void, _ms: number, value: string) =>
+    setImmediate(run, value)) as unknown as typeof setTimeout);
+  expect(await tail.run(given({}), cli)).toBe(0);
+  const why = (text: string) => `mcpgw: ${text}; waiting for it to come back`;
+  expect(said).toEqual([waits, why(denied.message), why(bad.message), waits, why(denied.message)]);
 });
 
 test("R123 what the daemon refuses ends a tail", async () => {

@@ -22,7 +22,8 @@ test("R26 R44 usage by tag is the same with a daemon and without, and needs what
     overlap: true,
     rows: [
       expect.objectContaining({ name: "(none)", calls: 100_000 }),
-      expect.objectContaining({ name: "(untagged)", calls: 11_100 }),
+      expect.objectContaining({ name: "(untagged)", calls: 10_100 }),
+      expect.objectContaining({ name: "(not configured)", calls: 1_000 }),
       expect.objectContaining({ name: "eu", calls: 11 }),
       expect.objectContaining({ name: "sales", calls: 10 }),
     ],

@@ -1,8 +1,10 @@
 import { afterAll, beforeAll, expect, setDefaultTimeout, test } from "bun:test";
 import { type Daemon, fake, start } from "../support/daemon.ts";
 import { connect, type Line } from "../support/sdk.ts";
+import { modern } from "../support/wire.ts";
 
-// Official clients whose call switches on a tool in their own instance of a server.
+// Tools that a server shows only to some: official clients whose call switches one on in their own instance of it, and a
+// client that can be asked something.
 
 setDefaultTimeout(20_000);
 
@@ -13,7 +15,10 @@ beforeAll(async () => {
     { server: "mcpgw", action: "allow" },
     { tool: "*", action: "allow" },
   ];
-  daemon = await start({ servers: [fake("fake")], policies: [{ id: "all", roles: ["user"], rules }] });
+  daemon = await start({
+    servers: [fake("fake"), fake("shy", ["--mode", "roots"])],
+    policies: [{ id: "all", roles: ["user"], rules }],
+  });
 });
 afterAll(() => daemon[Symbol.asyncDispose]());
 
@@ -43,8 +48,16 @@ test.each(lines)("R2: client %s is told of the tool, finds it and calls it, and 
   const refused = await other.call("fake__pester", { times: 0 }).then(JSON.stringify, String);
   expect(refused).toContain("Unknown tool");
   expect(othersTold).toEqual([]);
-  const why = (who: string) => daemon.place.cli(["why", who, "fake:pester"]);
-  expect(await why(`user-${at}`)).toMatchObject({ code: 0 });
-  const others = "hidden  may not call it  its server offers it to other callers' instances only";
-  expect(await why(`other-${at}`)).toMatchObject({ code: 1, stdout: expect.stringContaining(others) });
+});
+
+test("R2: what only clients with roots are shown can be called by one that never listed it", async () => {
+  const key = await daemon.place.key("caller");
+  const calls = async (capabilities: object) => {
+    const meta = { "io.modelcontextprotocol/clientCapabilities": capabilities };
+    const { body, headers } = modern("tools/call", { name: "shy__with-roots", arguments: {} }, { meta });
+    const { text } = await daemon.post(body, { key, headers });
+    return [text.includes("Unknown tool"), daemon.place.calls("shy").length];
+  };
+  expect(await calls({})).toEqual([true, 0]);
+  expect(await calls({ roots: {} })).toEqual([false, 1]);
 });

@@ -54,6 +54,15 @@ describe("methods of extensions", () => {
     expect(sent).toHaveLength(2);
   });
 
+  test("are refused where their name is longer than that of any other thing may be, and recorded so", async () => {
+    const { gw, sent, records } = harness({ servers: { a: declares(skills) } });
+    const named = (length: number): string => "skills/".padEnd(length, "x");
+    expect((await send(gw, named(8192), {}, knows(skills))).error).toBeUndefined();
+    const { error, call } = await send(gw, named(8193), {}, knows(skills));
+    expect(error).toEqual({ code: -32602, message: "The name of the method is longer than 8192 characters." });
+    expect([sent.length, call.target?.length, types(records).at(-1)]).toEqual([1, 8192, "call.refused"]);
+  });
+
   test("several servers: the caller is told which, and how to choose", async () => {
     const { gw } = harness({ servers: some, scopes });
     const { error } = await send(gw, "forms/fill", {}, knows(acme));

@@ -197,3 +197,64 @@ describe("a call is not made", () => {
     expect((await called(h, { era: "legacy", session: session(alice) })).error).toBeUndefined();
   });
 });
+
+describe("a tool that its server shows only to clients of the caller's kind", () => {
+  /** A gateway that has not heard of it, until it `learns`; `asked` counts how often it was made to. */
+  function unaware(how: "learns" | "knows" = "learns") {
+    const learning = Promise.withResolvers<void>();
+    const begun = Promise.withResolvers<void>();
+    const counted = { asked: 0 };
+    const learnTools = (): Promise<void> | null => {
+      counted.asked++;
+      begun.resolve();
+      return how === "learns" ? learning.promise : null;
+    };
+    const h = harness({ learnTools });
+    const { catalog } = h.gw;
+    h.gw.catalog = harness({ servers: {} }).gw.catalog;
+    return { h, begun: begun.promise, catalog, counted, learn: learning.resolve };
+  }
+
+  test("is called once it is known, also by a client that has not listed", async () => {
+    const { h, begun, catalog, learn } = unaware();
+    const ending = called(h);
+    await begun;
+    h.gw.catalog = catalog;
+    learn();
+    expect((await ending).error).toBeUndefined();
+    expect(h.sent).toHaveLength(1);
+  });
+
+  test("is looked for in what a reload has put into force meanwhile", async () => {
+    const { h, begun, catalog, learn } = unaware();
+    const ending = called(h);
+    await begun;
+    h.inForce.catalog = catalog;
+    learn();
+    expect((await ending).error).toBeUndefined();
+  });
+
+  test("is waited for once, and its call not made if its caller leaves meanwhile", async () => {
+    const { h, begun, counted } = unaware();
+    const controller = new AbortController();
+    const ending = called(h, { controller });
+    await begun;
+    controller.abort();
+    expect((await ending).call.failure?.code).toBe("cancelled");
+    expect([counted.asked, h.sent]).toEqual([1, []]);
+  });
+
+  test("is not waited for where all that such clients are shown is known", async () => {
+    const { h, counted } = unaware("knows");
+    expect((await called(h)).call.failure?.code).toBe("unknown-tool");
+    expect(counted.asked).toBe(1);
+  });
+
+  test("is not waited for where it is known, and for the sake of a prompt neither", async () => {
+    const { h, catalog, counted } = unaware();
+    await send(h.gw, "prompts/get", { name: "crm__greet" });
+    h.gw.catalog = catalog;
+    await called(h);
+    expect([counted.asked, h.sent.length]).toEqual([0, 1]);
+  });
+});

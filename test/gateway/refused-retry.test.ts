@@ -36,9 +36,9 @@ const renaming = (h: Harness): Gateway => {
   return gw;
 };
 
-const reloads: [what: string, later: (h: Harness) => Gateway][] = [
-  ["takes the right to it away", forbidding],
-  ["takes its server away", without],
+const reloads: [what: string, later: (h: Harness) => Gateway, why: string][] = [
+  ["takes the right to it away", forbidding, "Its caller may not make this call any more"],
+  ["takes its server away", without, "Its caller came back under a name that leads to nothing"],
 ];
 const things: [method: string, params: Record<string, unknown>][] = [
   ["tools/call", call],
@@ -46,7 +46,7 @@ const things: [method: string, params: Record<string, unknown>][] = [
   ["resources/read", { uri: "f:a" }],
 ];
 
-describe.each(reloads)("a reload that %s", (_what, later) => {
+describe.each(reloads)("a reload that %s", (_what, later, why) => {
   test.each(things)("ends a call of %s with its retry, which says that it may have run", async (method, params) => {
     const h = harness({ servers, script: asksAndWorks });
     const { requestState } = (await send(h.gw, method, params, declares)).result as unknown as Round;
@@ -58,6 +58,7 @@ describe.each(reloads)("a reload that %s", (_what, later) => {
     expect(types(h.records)).toEqual(["call.begin", "call.input", "call.end", "call.refused"]);
     const { call: whole } = h.records[2] ?? {};
     expect([whole?.status, whole?.failure?.message]).toEqual(["lost", expect.stringContaining("may have run")]);
+    expect(whole?.failure?.message).toStartWith(why);
     expect([whole?.controller.signal.aborted, h.gw.parking.size]).toEqual([true, 0]);
   });
 });
@@ -76,6 +77,7 @@ test("a reload that renames its tool ends a call with its retry under the old na
   const { error } = await under("crm__get", second);
   expect(error.message).toMatch(/^Unknown tool[^.]*\. The call was ended while .* may have run: check/);
   expect([types(h.records).slice(-2), h.gw.parking.size]).toEqual([["call.end", "call.refused"], 0]);
+  expect(h.records.at(-2)?.call.failure?.message).toContain("under a name that leads to nothing");
 });
 
 test("a rule over its arguments ends a call with its retry, and is named", async () => {

@@ -166,6 +166,7 @@ function notifierOf() {
       members.add(member);
       return () => void members.delete(member);
     },
+    served() {},
     reach: () => null,
     tell: (_session: ClientSession, method: string, params: string | null) => void told.push(`${method} ${params}`),
     changed(list: "tools" | "prompts" | "resources") {
@@ -244,7 +245,7 @@ function catalogOf(listings: readonly Listing[], policy: Policy, scopes: Record<
     admits,
     find: (canonical) => routes.find((route) => route.canonical === canonical) ?? null,
     list: (_call, who, list) => JSON.stringify({ [list]: shown(who, list).map(({ wire }) => ({ name: wire })) }),
-    isApart: () => false,
+    shownAlone: () => "",
     shown: (who, _source, _scope, list) => JSON.stringify(shown(who, list).map(({ wire }) => wire)),
     routeTo: (kind, server, name) => ({ ...common(kind, server, name), wire: name }),
     locate: () => [],

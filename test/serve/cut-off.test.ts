@@ -2,6 +2,8 @@ import { describe, expect, test } from "bun:test";
 import { onAbort } from "../../src/core/cancel.ts";
 import type { Reply } from "../../src/core/call.ts";
 import { Failure } from "../../src/core/failure.ts";
+import type { Session } from "../../src/session/session.ts";
+import { Sessions } from "../../src/session/sessions.ts";
 import { Door, hang, said } from "../support/front-door.ts";
 import { heldPair, heldSocket } from "../support/held.ts";
 import { until } from "../support/until.ts";
@@ -89,6 +91,29 @@ test("S25: a session that was ended for a newer one while its opening was record
   const { status, headers, json } = await first;
   expect([status, headers.get("mcp-session-id"), pick(json, "error.data.retryable")]).toEqual([503, null, true]);
   expect((await door.post(request("ping"), { headers: newer })).status).toBe(200);
+});
+
+test("T46: a message whose session ends before the whole of it has arrived finds that session no longer", async () => {
+  await using door = new Door(() => said("ran"));
+  const { sessions } = door;
+  const session = await door.session();
+  const found = Promise.withResolvers<Session | null>();
+  sessions.find = (...of) => {
+    const one = Sessions.prototype.find.apply(sessions, of);
+    found.resolve(one);
+    return one;
+  };
+  const text = JSON.stringify(toolCall("echo"));
+  async function* body() {
+    yield text.slice(0, 1);
+    const one = await found.promise;
+    if (one) sessions.end(one, "deleted");
+    yield text.slice(1);
+  }
+  const headers = { "content-type": "application/json", authorization: "Bearer alice", ...session };
+  const accept = "application/json, text/event-stream";
+  const { status } = await fetch(`${door.url}/mcp`, { method: "POST", headers: { ...headers, accept }, body: body() });
+  expect([status, door.ended.at(-1)?.failure?.code]).toEqual([404, "session-not-found"]);
 });
 
 test("SEMANTICS 2: a call whose caller could be asked in rounds is told as well", async () => {

@@ -29,11 +29,11 @@ function fixture() {
   let looked = 0;
   const toolsets: Record<string, string[]> = { kit: ["git", "crm"], other: ["crm"] };
   const shown: Shown = {
-    shown: (who, _source, scope, list, session) => {
+    shown: (who, _source, scope, list) => {
       looked++;
-      return `${lists[list]} ${who.id === "key:blind" ? "" : lists[`${list}+`]} ${scope} ${lists[`${list} ${session}`]}`;
+      return `${lists[list]} ${who.id === "key:blind" ? "" : lists[`${list}+`]} ${scope}`;
     },
-    isApart: (session) => `tools ${session}` in lists,
+    shownAlone: ({ session }) => lists[`tools ${session?.id}`] ?? "",
     servers: (scope) => new Set(scope === null ? [] : toolsets[scope]),
   };
   const notifier = new Notifier(() => shown);
@@ -43,7 +43,7 @@ function fixture() {
     notifier.join(
       who,
       loopback,
-      { lists: all, scope: null, ...wants },
+      { lists: all, scope: null, capabilities: noCapabilities, ...wants },
       (method, params) => told.push(`${session?.id ?? id} ${method}${params ?? ""}`),
       session && { session, ask: () => new Promise(() => {}), here: () => !away.has(session.id) },
     );
@@ -244,6 +244,31 @@ describe("what servers say outside any exchange", () => {
     join("key:a", {}, session);
     jest.advanceTimersByTime(300);
     expect(told).toEqual(["a1 notifications/tools/list_changed"]);
+  });
+
+  test("a change back is told to who has read the list in between, and to nobody else", () => {
+    const { notifier, lists, told, join } = fixture();
+    const session = sessionOf("key:a", "a1");
+    const who = principal("key:m");
+    join("key:a", {}, session);
+    join("key:a", {}, sessionOf("key:a", "a2"));
+    join("key:m", {}, undefined, who);
+    join("key:n");
+    lists["tools"] = "2";
+    notifier.changed();
+    notifier.served(principal("key:a"), session, "tools");
+    notifier.served(who, null, "tools");
+    lists["tools"] = "1";
+    notifier.changed();
+    jest.advanceTimersByTime(300);
+    expect(told.splice(0).toSorted()).toEqual([
+      "a1 notifications/tools/list_changed",
+      "key:m notifications/tools/list_changed",
+    ]);
+    notifier.served(principal("key:a"), session, "tools");
+    notifier.changed();
+    jest.advanceTimersByTime(300);
+    expect(told).toEqual([]);
   });
 
   test("a session that is shown something of its own is told of its changes alone", () => {

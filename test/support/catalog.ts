@@ -51,6 +51,7 @@ export type BuildOptions = {
   readonly toolsets?: readonly Partial<ToolsetOptions>[];
   readonly previous?: Catalog;
   readonly handedOut?: CatalogInit["handedOut"];
+  readonly ownTools?: CatalogInit["ownTools"];
   /** Servers of which something is listed although they are not configured. */
   readonly unconfigured?: readonly string[];
 };
@@ -139,6 +140,7 @@ export function buildCatalog(served: Readonly<Record<string, Served>>, options: 
     validator,
     sealer,
     clock,
+    ownTools: options.ownTools ?? (() => new Map()),
     handedOut: handedOut ?? createHandedOut(clock),
     previous,
   });

@@ -1,8 +1,10 @@
 import { expect, test } from "bun:test";
-import { folded } from "../../src/tui/record.tsx";
+import type { Client } from "../../src/control/contract.ts";
+import { folded, load } from "../../src/tui/record.tsx";
 import { matching, merge } from "../../src/tui/records.ts";
 import { act, begin, type Press, type State } from "../../src/tui/state.ts";
 import { entry, records } from "../control/sample.ts";
+import { reasonOf } from "../support/failure.ts";
 
 test("records stand newest first, each once, and no more than the cap", () => {
   const first = merge([], [entry({ seq: 1 }), entry({ seq: 3 })], 3);
@@ -28,6 +30,17 @@ test("a value is folded by columns, wide characters included, and made safe", ()
   expect(folded("abcdef", 4)).toEqual(["abcd", "ef"]);
   expect(folded("漢字漢", 5)).toEqual(["漢字", "漢"]);
   expect(folded("\u001b[2J", 20)).toEqual(["\\u{1b}[2J"]);
+});
+
+test("a record is shown from the log that it was listed from, not from one that took its place", async () => {
+  const shown = entry({ seq: 7 });
+  const from = (now: typeof shown) => {
+    const call = async () => ({ entry: now, rec: JSON.stringify({ v: 1, ...now }), leaf: "ab" });
+    return load({ client: { call } as unknown as Client }, shown);
+  };
+  expect(await from(shown)).toContainEqual(["leaf", "ab"]);
+  const reason = await reasonOf(from(entry({ seq: 7, at: shown.at + 1 })));
+  expect(String(reason)).toContain("the log was replaced or moved back: it has another record 7");
 });
 
 const screens: Omit<Press, "key"> = {

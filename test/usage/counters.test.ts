@@ -139,12 +139,19 @@ for (const [by, wanted] of groups) {
   });
 }
 
-test("R26 R44 usage by tag: a server counts under each of its tags, those without any under one name", () => {
-  const tags = new Map([["crm", ["sales", "eu"]]]);
+test("R26 R44 usage by tag: a server counts under each of its tags, those without any, and those that are gone, under one name each", () => {
+  const tags = new Map([
+    ["crm", ["sales", "eu"]],
+    ["x", []],
+  ]);
   expect(groupUsage(sample().rows(), "tag", tags).map(({ name, calls, bytesIn }) => [name, calls, bytesIn])).toEqual([
     ["(none)", 40, 0],
     ["eu", 4, 9],
     ["sales", 4, 9],
     ["(untagged)", 1, 2],
+  ]);
+  expect(groupUsage(sample().rows(), "tag").map(({ name, calls }) => [name, calls])).toEqual([
+    ["(none)", 40],
+    ["(not configured)", 5],
   ]);
 });

@@ -1,13 +1,13 @@
 import path from "node:path";
 import { findConfig, thisHost } from "../../config/paths.ts";
-import type { Loaded } from "../../config/load.ts";
+import type { Loaded, LoadOptions } from "../../config/load.ts";
 import type { Cli } from "../cli.ts";
 import { command, group } from "../command.ts";
 import { UsageError } from "../errors.ts";
 import { line } from "../../control/format.ts";
 
 /** Loads the chosen file and tells which it was; throws a `ConfigError` with everything that is wrong with it. */
-async function load({ globals, deps, out }: Cli): Promise<Loaded> {
+async function load({ globals, deps, out }: Cli, also: Pick<LoadOptions, "unusable"> = {}): Promise<Loaded> {
   const { loadConfig } = await import("../../config/load.ts");
   const { findOverrides } = await import("../../config/overrides.ts");
   const { formatProblem } = await import("../../config/problem.ts");
@@ -17,6 +17,7 @@ async function load({ globals, deps, out }: Cli): Promise<Loaded> {
   const loaded = loadConfig(found.path, {
     ...(await deps.loading(path.dirname(found.path))),
     overrides: findOverrides(process.env),
+    ...also,
   });
   for (const warning of loaded.warnings) out.warn(formatProblem(warning, process.cwd()));
   return loaded;
@@ -27,7 +28,8 @@ const check = command({
   summary: "Check the configuration file; exits 2 and names every mistake in what can be read",
   args: {},
   async run(_args, cli) {
-    const { file, warnings } = await load(cli);
+    const { unusableFiles } = await import("../../config/files.ts");
+    const { file, warnings } = await load(cli, { unusable: unusableFiles });
     if (cli.out.json) return cli.out.document({ file, warnings });
     await cli.out.print(line(`${file} is in order`));
   },

@@ -86,17 +86,23 @@ export const tail = command({
     const read = reader(selection, out);
     /** Null before the first connection. */
     let connected: boolean | null = null;
+    /** What was said since the connection was lost. */
+    const told = new Set<string>();
     await stayConnected({
       open,
       async use(client, live) {
         connected = true;
+        told.clear();
         live();
         await read(client);
       },
       lost(error) {
         // What the daemon refuses, or what cannot be printed, is no better over another connection.
         if (connected === null || (connected && !(error instanceof Unreachable))) throw error;
-        if (connected) out.say(`mcpgw: ${messageOf(error)}; waiting for it to come back`, "yellow");
+        // That nobody answers is what it waits through; any other reason may need somebody to do something.
+        const text = `mcpgw: ${messageOf(error)}; waiting for it to come back`;
+        if ((connected || !(error instanceof Unreachable)) && !told.has(text)) out.say(text, "yellow");
+        told.add(text);
         connected = false;
       },
       signal: new AbortController().signal,

@@ -33,7 +33,7 @@ export const usage = command({
     by: {
       type: "enum",
       options: ["consumer", "server", "tool", "tag", "day", "hour"],
-      description: "what to group by",
+      description: "what to group by; a tag counts the servers that have it now",
     },
     ...period,
     csv: { type: "boolean", description: "print CSV" },

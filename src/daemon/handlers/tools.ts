@@ -1,4 +1,3 @@
-import { isFor } from "../../core/audience.ts";
 import type { Output, Parsed } from "../../control/api.ts";
 import { Refusal } from "../../control/refusal.ts";
 import type { ServerTool, ToolView } from "../../control/schemas.ts";
@@ -33,12 +32,10 @@ export function listTools(gw: Gateway, server: string | undefined, viewer: Viewe
 }
 
 /** The routes of these tools. */
-export function toolsFor(gw: Gateway, server: string | undefined, { who, source, call, consumer }: Viewer): Route[] {
+export function toolsFor(gw: Gateway, server: string | undefined, { who, source, call }: Viewer): Route[] {
   const all = gw.catalog.routes("tools", call?.scope ?? null);
   const routes = all.filter((route) => server === undefined || route.server === server);
-  const caller = { principal: who.id, session: call?.session?.id ?? null, input: null };
-  const seen = consumer === null ? routes : routes.filter(({ tool }) => isFor(tool?.shownTo, caller));
-  return seen.filter((route) => gw.policy.lists(who, route, source));
+  return routes.filter((route) => gw.policy.lists(who, route, source));
 }
 
 /** Runs a tool through the whole path and says how it ended. */

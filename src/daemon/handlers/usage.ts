@@ -1,5 +1,6 @@
 import type { Config } from "../../config/schema.ts";
 import type { Output, Parsed } from "../../control/api.ts";
+import { ownServer } from "../../core/name.ts";
 import { hoursOf, hourUs } from "../../core/store.ts";
 import { timeText } from "../../core/time-text.ts";
 import { groupUsage, type Tags } from "../../usage/query.ts";
@@ -19,9 +20,9 @@ export const meteringOf = ({ usage, servers }: Pick<Config, "usage" | "servers">
   tags: () => tagsOf(servers),
 });
 
-/** The tags of servers as they are configured. */
+/** The tags of servers as they are configured. The gateway's own tools are always there. */
 export const tagsOf = (servers: readonly Pick<Config["servers"][number], "id" | "tags">[]): Tags =>
-  new Map(servers.filter(({ tags }) => tags.length > 0).map(({ id, tags }) => [id, [...new Set(tags)]]));
+  new Map([[ownServer, []], ...servers.map(({ id, tags }) => [id, [...new Set(tags)]] as const)]);
 
 /** Metering, summed per consumer, server, tool, tag, day or hour. */
 export async function usageBy(

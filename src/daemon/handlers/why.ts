@@ -3,7 +3,6 @@ import type { KeyInfo, Keyring } from "../../authn/keyring.ts";
 import type { Output, Parsed } from "../../control/api.ts";
 import { Refusal } from "../../control/refusal.ts";
 import type { Config } from "../../config/schema.ts";
-import { isFor } from "../../core/audience.ts";
 import type { Route } from "../../core/call.ts";
 import { listNames, lists } from "../../core/lists.ts";
 import { ownServer, splitCanonical } from "../../core/name.ts";
@@ -45,28 +44,13 @@ export function whyOf({ gw, keyring, toolsets, auth }: WhyDeps, input: Parsed<"w
     toolsets: route ? toolsets.map((id) => inToolset(catalog, route, id)) : [],
     callers: callers.map(({ who, refused }) => {
       const { id, consumerId: consumer, roles } = who;
-      if (!route) return { id, consumer, roles, refused, ...unoffered };
+      const caller = { id, consumer, roles, refused };
+      if (!route) return { ...caller, ...unoffered };
       const args = route.kind === "resource" ? { uri: route.name } : input.arguments;
-      const { listed, ...decided } = gw.policy.explain(who, route, args);
-      const foreign = isForeign(route, who);
-      const why = refused ?? (foreign ? "its server offers it to other callers' instances only" : null);
-      return {
-        id,
-        consumer,
-        roles,
-        refused: why,
-        listed: listed && !foreign,
-        ...decided,
-        ...(why !== null && undecided),
-      };
+      const explained = gw.policy.explain(who, route, args);
+      return { ...caller, ...explained, ...(refused !== null && undecided) };
     }),
   };
-}
-
-/** Whether a server shows a tool to others only. Whose a session is, that it shows it to, is not known here. */
-function isForeign({ tool }: Route, { id }: Principal): boolean {
-  const to = tool?.shownTo;
-  return to?.sessions.size === 0 && !isFor(to, { principal: id, session: null, input: null });
 }
 
 /** What a target may mean: a canonical name, a name on the wire, or a URI. */

@@ -1,4 +1,3 @@
-import { nobody } from "../../core/audience.ts";
 import type { Tool } from "../../core/call.ts";
 import { type ClientCapabilities, inputKey } from "../../core/inbound.ts";
 import { editObject } from "../../mcp/edit.ts";
@@ -33,6 +32,8 @@ export class ConditionalTools {
   /** By kind of client, the tools that not every client is shown; a promise while they are being listed. */
   readonly #kinds = new Map<string, readonly Tool[] | Promise<void>>();
   #turn: Promise<unknown> = Promise.resolve();
+  /** Settles once the instance of the last listing is gone; who waits for its tools does not wait for that. */
+  #gone: Promise<void> = Promise.resolve();
   #over = false;
 
   constructor(init: ConditionalToolsOptions) {
@@ -77,6 +78,7 @@ export class ConditionalTools {
 
   /** The tools for one kind of client; null if listing failed, or must not be tried now. */
   async #list({ text }: ClientCapabilities): Promise<readonly Tool[] | null> {
+    await this.#gone;
     if (this.#over || this.#breaker.wait() > 0) return null;
     const { starter, speaks, terms, commonTools } = this.#init;
     const { host, options } = terms;
@@ -90,7 +92,7 @@ export class ConditionalTools {
         this.#breaker.reset();
         return readTools(texts, peer.era, host).items.filter(({ name }) => !names.has(name));
       } finally {
-        await link.close();
+        this.#gone = link.close();
       }
     } catch (error) {
       this.#breaker.failed();
@@ -104,15 +106,15 @@ export class ConditionalTools {
 
   /** Each tool once, with the kinds of clients that it is shown to. */
   #all(): readonly Tool[] {
-    const all = new Map<string, { readonly tool: Tool; readonly kinds: Set<string> }>();
+    const all = new Map<string, { readonly tool: Tool; readonly shownTo: Set<string> }>();
     for (const [kind, tools] of this.#kinds) {
       if (tools instanceof Promise) continue;
       for (const tool of tools) {
         const known = all.get(tool.name);
-        if (known) known.kinds.add(kind);
-        else all.set(tool.name, { tool, kinds: new Set([kind]) });
+        if (known) known.shownTo.add(kind);
+        else all.set(tool.name, { tool, shownTo: new Set([kind]) });
       }
     }
-    return [...all.values()].map(({ tool, kinds }) => ({ ...tool, shownTo: { ...nobody, kinds } }));
+    return [...all.values()].map(({ tool, shownTo }) => ({ ...tool, shownTo }));
   }
 }

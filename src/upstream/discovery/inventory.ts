@@ -1,4 +1,3 @@
-import { both } from "../../core/audience.ts";
 import type { Item, Tool } from "../../core/call.ts";
 import type { Era } from "../../core/inbound.ts";
 import { isObject } from "../../core/json.ts";
@@ -187,22 +186,11 @@ function remember(options: ServerOptions, { lists: store, log }: SetHost, now: I
   }
 }
 
-/** Each tool once, as the first defines it; equal ones are shown to all whom one of them is shown to. */
-function distinct(tools: readonly Tool[]): Tool[] {
-  const all = new Map<string, Tool>();
-  for (const tool of tools) {
-    const first = all.get(tool.name);
-    if (!first) all.set(tool.name, tool);
-    else if (first.shownTo && first.text === tool.text)
-      all.set(tool.name, tool.shownTo ? { ...first, shownTo: both(first.shownTo, tool.shownTo) } : tool);
-  }
-  return [...all.values()];
-}
-
-/** The inventory as the catalog sees it, with the tools that only callers' own instances offer. */
-export function listingOf(server: string, now: Inventory, own: readonly Tool[], reason: string | null): Listing {
+/** The inventory as the catalog sees it. */
+export function listingOf(server: string, now: Inventory, reason: string | null): Listing {
   const { prompts, resources, resourceTemplates, stale, capabilities, instructions } = now;
-  const tools = distinct([...now.tools, ...now.conditional, ...own]);
+  const usual = new Set(now.tools.map(({ name }) => name));
+  const tools = [...now.tools, ...now.conditional.filter(({ name }) => !usual.has(name))];
   const leftOut = listNames.flatMap((list) => now.leftOut[list].map((one) => ({ list, ...one })));
   return { server, tools, prompts, resources, resourceTemplates, stale, reason, capabilities, instructions, leftOut };
 }

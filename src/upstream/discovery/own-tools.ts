@@ -1,16 +1,14 @@
-import { type Audience, nobody } from "../../core/audience.ts";
 import type { Tool } from "../../core/call.ts";
 import { within } from "../../core/wait.ts";
 import { reasonOf } from "../faults.ts";
 import type { Terms } from "../host.ts";
 import type { Slot } from "../instances/pool.ts";
-import type { Spec } from "../instances/spec.ts";
 import type { Starter } from "../instances/starter.ts";
 import type { Instance } from "../link/link.ts";
 import { drainList, readTools } from "./listing.ts";
 
-/** Most characters of definitions that are kept of the instances of one server. */
-const mostCharacters = 4 * 1024 ** 2;
+/** Most characters of definitions that are kept of one instance, and the longest that it is asked for them, ms. */
+const most = { characters: 256 * 1024, ms: 10_000 };
 
 /** What an instance offers that the gateway's own does not. */
 type Offer = {
@@ -21,6 +19,8 @@ type Offer = {
   reading: Promise<void>;
   /** When it began (`performance.now`). */
   readAt: number;
+  /** Why the last reading brought less than the instance offers, or nothing; null if it brought all. */
+  lacks: string | null;
 };
 
 /**
@@ -32,7 +32,6 @@ export class OwnTools {
   readonly #starter: Starter;
   readonly #common: () => readonly Tool[];
   readonly #offers = new Map<Slot, Offer>();
-  #all: readonly Tool[] = [];
 
   /** `common`: the tools that every caller is shown. */
   constructor(terms: Terms, starter: Starter, common: () => readonly Tool[]) {
@@ -41,9 +40,14 @@ export class OwnTools {
     this.#common = common;
   }
 
-  /** The tools of all instances, each with those to whom it is shown. */
-  get all(): readonly Tool[] {
-    return this.#all;
+  /** Whether there are none at all. */
+  get empty(): boolean {
+    return this.#offers.size === 0;
+  }
+
+  /** What the instance of this slot offers besides. */
+  of(slot: Slot): readonly Tool[] {
+    return this.#offers.get(slot)?.tools ?? [];
   }
 
   /** The instance of this slot says that its tools have changed. */
@@ -54,12 +58,10 @@ export class OwnTools {
     offer.reading = offer.reading.then(() => this.#readWhenDue(slot, offer));
   }
 
-  /** Resolves once it is known what this caller's instances offer; null if nothing is being read. */
-  learn(principal: string, session: string | null): Promise<unknown> | null {
-    const own = [...this.#offers].filter(
-      ([{ spec }]) => spec.owner === principal && (spec.session === null || spec.session === session),
-    );
-    return own.length === 0 ? null : Promise.all(own.map(([, { reading }]) => reading));
+  /** Resolves once it is known what the instance offers; null for one that did not answer the last time. */
+  learn(slot: Slot): Promise<void> | null {
+    const offer = this.#offers.get(slot);
+    return offer && offer.lacks === null ? offer.reading : null;
   }
 
   /** The instance of this slot has ended, or has lost what it had. */
@@ -67,13 +69,13 @@ export class OwnTools {
     const offer = this.#offers.get(slot);
     if (!offer) return;
     this.#offers.delete(slot);
-    if (offer.tools.length > 0) this.#publish();
+    if (offer.tools.length > 0) this.#terms.host.ownChanged();
   }
 
   #offerOf(slot: Slot): Offer {
     const known = this.#offers.get(slot);
     if (known) return known;
-    const offer: Offer = { tools: [], due: false, reading: Promise.resolve(), readAt: -Infinity };
+    const offer: Offer = { tools: [], due: false, reading: Promise.resolve(), readAt: -Infinity, lacks: null };
     this.#offers.set(slot, offer);
     return offer;
   }
@@ -85,61 +87,36 @@ export class OwnTools {
     if (pause > 0) await within(instance.link.ended, pause, null, () => {});
     offer.due = false;
     offer.readAt = performance.now();
-    if (this.#offers.get(slot) === offer) await this.#read(slot, offer, instance);
+    if (this.#offers.get(slot) !== offer) return;
+    const lacks = await this.#read(offer, instance).catch(reasonOf);
+    // The end of the instance is told elsewhere.
+    if (this.#offers.get(slot) !== offer) return;
+    if (lacks !== null && lacks !== offer.lacks)
+      this.#terms.host.log.warn("not all that an instance offers is known", {
+        server: this.#terms.options.id,
+        reason: lacks,
+      });
+    offer.lacks = lacks;
   }
 
-  async #read(slot: Slot, offer: Offer, { link, peer }: Instance): Promise<void> {
+  /** Reads the tools. Returns why some are not offered; null if all are. */
+  async #read(offer: Offer, { link, peer }: Instance): Promise<string | null> {
+    const { host } = this.#terms;
     const linkHost = this.#starter.linkHost({ notified: () => true, renewed: () => {} });
-    try {
-      const { texts } = await drainList(link, linkHost, peer, "tools");
-      if (this.#offers.get(slot) !== offer) return;
-      const common = new Set(this.#common().map(({ name }) => name));
-      const { items } = readTools(texts, peer.era, this.#terms.host);
-      const tools = this.#admitted(
-        offer,
-        items.filter(({ name }) => !common.has(name)),
-      );
-      const same = tools.length === offer.tools.length && tools.every(({ text }, at) => text === offer.tools[at]?.text);
-      offer.tools = tools;
-      if (!same) this.#publish();
-    } catch (error) {
-      this.#warn("the tools of an instance cannot be had", { reason: reasonOf(error) });
-    }
+    const { texts, warning } = await drainList(link, linkHost, peer, "tools", most.ms);
+    const common = new Set(this.#common().map(({ name }) => name));
+    const { items, leftOut } = readTools(texts, peer.era, host);
+    const known = new Map(offer.tools.map((tool) => [tool.text, tool]));
+    let room = most.characters;
+    const own = items.filter(({ name, text }) => !common.has(name) && (room -= text.length) >= 0);
+    // A part of a text keeps the whole of it in memory.
+    const tools = own.map((tool) => known.get(tool.text) ?? { ...tool, text: Buffer.from(tool.text).toString() });
+    const same = tools.length === offer.tools.length && tools.every((tool, at) => tool === offer.tools[at]);
+    offer.tools = tools;
+    if (!same) host.ownChanged();
+    if (warning !== null) return warning;
+    if (room < 0) return `more than ${most.characters} characters of tools that others are not offered`;
+    const [first] = leftOut;
+    return first ? `${leftOut.length} tools cannot be offered, the first since ${first.reason}` : null;
   }
-
-  /** The tools for which there is room, and which do not contradict those of other instances. */
-  #admitted(offer: Offer, tools: readonly Tool[]): readonly Tool[] {
-    const others = [...this.#offers.values()].filter((other) => other !== offer).flatMap((other) => other.tools);
-    const defined = new Map(others.map(({ name, text }) => [name, text]));
-    let room = others.reduce((sum, { text }) => sum - text.length, mostCharacters);
-    const refused = ({ name, text }: Tool): string | null => {
-      if ((defined.get(name) ?? text) !== text) return "another caller's instance defines it differently";
-      if (text.length > room) return `such tools have more than ${mostCharacters} characters`;
-      room -= text.length;
-      return null;
-    };
-    return tools.filter((tool) => {
-      const reason = refused(tool);
-      if (reason) this.#warn("a tool of one caller's instance is not offered", { name: tool.name, reason });
-      return reason === null;
-    });
-  }
-
-  #warn(text: string, facts: Readonly<Record<string, string>>): void {
-    this.#terms.host.log.warn(text, { server: this.#terms.options.id, ...facts });
-  }
-
-  #publish(): void {
-    this.#all = [...this.#offers].flatMap(([{ spec }, { tools }]) => {
-      const shownTo = audienceOf(spec);
-      return shownTo ? tools.map((tool) => ({ ...tool, shownTo })) : tools;
-    });
-    this.#terms.host.changed();
-  }
-}
-
-/** Whom an instance serves; null for everybody. */
-function audienceOf({ owner, session }: Spec): Audience | null {
-  if (session !== null) return { ...nobody, sessions: new Set([session]) };
-  return owner === null ? null : { ...nobody, principals: new Set([owner]) };
 }

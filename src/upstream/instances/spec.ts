@@ -1,4 +1,4 @@
-import type { IdentifiedCall } from "../../core/call.ts";
+import type { Party } from "../../core/call.ts";
 import { inputKey, type ClientCapabilities, type Era } from "../../core/inbound.ts";
 import { mirrored } from "../capabilities.ts";
 import { digest } from "../identity.ts";
@@ -20,10 +20,10 @@ export type Spec = {
 };
 
 /**
- * The instance that a call needs. A shared instance must not carry anything from one caller to another. So only
+ * The instance that calls of a party need. A shared instance must not carry anything from one caller to another. So only
  * instances that declare no capabilities are shared, and modern ones over HTTP, which keep nothing.
  */
-export function specOf(call: IdentifiedCall, options: ServerOptions, era: Era): Spec {
+export function specOf(call: Party, options: ServerOptions, era: Era): Spec {
   const { ours, perRequest } = factsOf(options);
   const stateless = ours || (perRequest && era === "modern");
   const isolation = options.isolation ?? (stateless ? "shared" : "per-principal");

@@ -146,12 +146,15 @@ function question(message: Extract<UpstreamMessage, { kind: "request" }>, host: 
   if (inbox.outside) among.push(inbox.outside);
   if (askClient(among, { idText, method, params }, inbox.reply)) return;
   inbox.stray("a request of the server");
-  void inbox.reply(refusal(idText, whyNot(method, known)));
+  void inbox.reply(refusal(idText, whyNot(method, calls.length, known)));
 }
 
-function whyNot(method: string, known: boolean): string {
+function whyNot(method: string, calls: number, known: boolean): string {
   if (!isInput(method)) return "The gateway passes no request of that method on to clients";
-  return known
-    ? "This client declared no capability for that method"
-    : "No single request is in flight that this could be about";
+  if (known) return "This client declared no capability for that method";
+  if (calls === 0) return "No call is open that this could be about";
+  return (
+    "Several calls are open on this server, and this could be about any of them: finish or end the others first. " +
+    "An abandoned call is open until its questions expire"
+  );
 }

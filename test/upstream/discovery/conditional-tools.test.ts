@@ -14,6 +14,9 @@ const learn = (set: Harness, declares: Record<string, unknown>, mayUse: (server:
 const names = (set: Harness): string[] => set.listings()[0]?.tools.map(({ name }) => name) ?? [];
 const processes = (set: Harness): string[] =>
   set.events.flatMap(({ type }) => (type === "server.started" || type === "server.stopped" ? [type.slice(7)] : []));
+/** Until so many of them have ended. */
+const stopped = (set: Harness, times: number): Promise<unknown> =>
+  until(() => processes(set).filter((one) => one === "stopped").length === times, "their end");
 
 test("it is listed once for each kind of client, and nothing is left running", async () => {
   await using set = upstreams([fake("a", ["--mode", "roots"])]);
@@ -21,10 +24,9 @@ test("it is listed once for each kind of client, and nothing is left running", a
   expect(names(set)).not.toContain("with-roots");
   await learn(set, roots, all);
   expect(names(set)).toContain("with-roots");
-  expect(set.listings()[0]?.tools.find(({ name }) => name === "with-roots")?.shownTo?.kinds).toEqual(
-    new Set(["roots"]),
-  );
+  expect(set.listings()[0]?.tools.find(({ name }) => name === "with-roots")?.shownTo).toEqual(new Set(["roots"]));
   expect(learn(set, roots, all)).toBeNull();
+  await stopped(set, 1);
   expect(processes(set)).toEqual(["started", "started", "stopped"]);
 });
 
@@ -33,6 +35,7 @@ test("kinds that come together are listed for one after the other", async () => 
   await set.settled();
   const kinds = [roots, { sampling: {} }, { elicitation: {} }];
   await Promise.all(kinds.flatMap((kind) => learn(set, kind, all) ?? []));
+  await stopped(set, 3);
   const one = ["started", "stopped"];
   expect(processes(set)).toEqual(["started", ...one, ...one, ...one]);
 });
@@ -46,6 +49,7 @@ test("nothing is started for a caller that may have nothing of the server, and i
   const other = learn(set, roots, (server) => server === "a");
   expect(learn(set, roots, () => false)).toBeNull();
   await other;
+  await stopped(set, 1);
   expect(processes(set)).toEqual(["started", "started", "started", "stopped"]);
 });
 
@@ -115,4 +119,34 @@ test("what was learnt while the common tools were listed anew is kept", async ()
   held.resolve();
   await until(() => listed === 3, "the end of the second listing");
   expect(names(set)).toEqual(["t", "with-roots"]);
+});
+
+test("who waits for it does not wait for the end of the instance, but the next listing does", async () => {
+  const ending = Promise.withResolvers<void>();
+  const end = Promise.withResolvers<void>();
+  const opened: string[] = [];
+  using server = serve(async ({ method, id, params }, { method: verb }) => {
+    if (verb === "DELETE") {
+      ending.resolve();
+      await end.promise;
+    }
+    if (method === "initialize") {
+      const kind = Object.keys(Object(params?.["capabilities"])).join();
+      opened.push(kind);
+      return reply(id, { protocolVersion: "2025-11-25", capabilities: {} }, { "mcp-session-id": `s-${kind}` });
+    }
+    return method === "tools/list" ? reply(id, { tools: [{ name: "t", inputSchema: { type: "object" } }] }) : null;
+  });
+  await using set = upstreams([http("a", server.url, { protocol: "legacy", getStream: "off" })]);
+  await set.settled();
+  const first = learn(set, roots, all);
+  const second = learn(set, { sampling: {} }, all);
+  await first;
+  await ending.promise;
+  // What the next listing had sent already would have arrived before this.
+  await fetch(server.url);
+  expect(opened).toEqual(["", "roots"]);
+  end.resolve();
+  await second;
+  expect(opened).toEqual(["", "roots", "sampling"]);
 });

@@ -1,5 +1,4 @@
 import { describe, expect, test } from "bun:test";
-import type { Tool } from "../../../src/core/call.ts";
 import { principal } from "../../support/principal.ts";
 import { fake, type AskOptions, type Harness, jsonOf, toolCall, upstreams } from "../../support/upstream.ts";
 import { until } from "../../support/until.ts";
@@ -8,42 +7,52 @@ import { until } from "../../support/until.ts";
 
 const alice = { who: principal("alice") };
 const bob = { who: principal("bob") };
-const schema = { inputSchema: { type: "object" } };
-const define = (name: string, description = "") => ({ name, description, ...schema });
+const define = (name: string, description = "") => ({ name, description, inputSchema: { type: "object" } });
 
 const switchOn = (set: Harness, who: AskOptions, tools: readonly object[], times = 1) =>
   set.ask("a", "switch", { tools, times }, who);
-const learnt = (set: Harness, who: AskOptions) => set.learnTools(toolCall("x", {}, who), () => true);
-const find = (set: Harness, name: string): Tool | undefined =>
-  set.listings()[0]?.tools.find((tool) => tool.name === name);
-const shownTo = (set: Harness, name: string): string[] | undefined => {
-  const to = find(set, name)?.shownTo;
-  return to && [...to.principals, ...to.sessions];
-};
+const learnt = (set: Harness, who: AskOptions, mayUse = true) => set.learnTools(toolCall("x", {}, who), () => mayUse);
+const own = (set: Harness, who: AskOptions): string[] =>
+  (set.ownTools(toolCall("x", {}, who)).get("a") ?? []).map(({ name }) => name);
 
 describe("R2 R112: a tool that a call switches on in its caller's instance", () => {
-  test("is shown to that caller, and to another once it has it too", async () => {
+  test("is offered to that caller alone, as its own instance defines it", async () => {
+    await using set = upstreams([fake("a")]);
+    await set.settled();
+    await switchOn(set, alice, [define("extra", "hers")]);
+    expect(learnt(set, bob)).toBeNull();
+    await learnt(set, alice);
+    expect([own(set, alice), own(set, bob)]).toEqual([["extra"], []]);
+    await switchOn(set, bob, [define("extra", "his"), define("echo", "another")]);
+    await learnt(set, bob);
+    expect([own(set, alice), own(set, bob)]).toEqual([["extra"], ["extra"]]);
+    const text = (who: AskOptions) => set.ownTools(toolCall("x", {}, who)).get("a")?.[0]?.text;
+    expect([text(alice), text(bob)].map((each) => each?.includes("hers"))).toEqual([true, false]);
+    expect(set.listings()[0]?.tools.map(({ name }) => name)).not.toContain("extra");
+  });
+
+  test("is offered to no call of that caller that needs another instance", async () => {
     await using set = upstreams([fake("a")]);
     await set.settled();
     await switchOn(set, alice, [define("extra")]);
-    expect(learnt(set, bob)).toBeNull();
     await learnt(set, alice);
-    expect(shownTo(set, "extra")).toEqual(["alice"]);
-    await switchOn(set, bob, [define("extra"), define("more")]);
-    await learnt(set, bob);
-    expect(shownTo(set, "extra")).toEqual(["alice", "bob"]);
-    expect(shownTo(set, "more")).toEqual(["bob"]);
-    expect(shownTo(set, "echo")).toBeUndefined();
+    expect(own(set, { ...alice, declares: { elicitation: {} } })).toEqual([]);
+    expect(own(set, { ...alice, session: "s" })).toEqual(["extra"]);
   });
 
-  test("is gone once it is switched off", async () => {
+  test("is gone once it is switched off, and each change is told", async () => {
     await using set = upstreams([fake("a")]);
     await set.settled();
+    let told = 0;
+    set.onOwnChange(() => void told++);
     await switchOn(set, alice, [define("extra"), define("more")]);
     await learnt(set, alice);
     await switchOn(set, alice, [define("more")]);
     await learnt(set, alice);
-    expect(["extra", "more"].map((name) => shownTo(set, name))).toEqual([undefined, ["alice"]]);
+    expect([own(set, alice), told]).toEqual([["more"], 2]);
+    await switchOn(set, alice, [define("more")]);
+    await learnt(set, alice);
+    expect(told).toBe(2);
   });
 
   test("is gone with the instance", async () => {
@@ -51,62 +60,81 @@ describe("R2 R112: a tool that a call switches on in its caller's instance", () 
     await set.settled();
     await switchOn(set, alice, [define("extra")]);
     await learnt(set, alice);
+    const gone = Promise.withResolvers<void>();
+    set.onOwnChange(gone.resolve);
     await set.ask("a", "crash", {}, alice).catch(() => {});
-    await until(() => find(set, "extra") === undefined, "the tool to be gone");
-    expect(learnt(set, alice)).toBeNull();
+    await gone.promise;
+    expect([own(set, alice), learnt(set, alice)]).toEqual([[], null]);
   });
 
-  test("is the session's alone where the instance is", async () => {
+  test("is the session's alone where the instance is, and gone with it", async () => {
     await using set = upstreams([fake("a", [], { isolation: "per-session" })]);
     await set.settled();
-    const one = { ...alice, session: "s1" };
+    const [one, two] = [
+      { ...alice, session: "s1" },
+      { ...alice, session: "s2" },
+    ];
     await switchOn(set, one, [define("extra")]);
-    expect(learnt(set, { ...alice, session: "s2" })).toBeNull();
+    expect(learnt(set, two)).toBeNull();
     await learnt(set, one);
-    expect(shownTo(set, "extra")).toEqual(["s1"]);
+    expect([own(set, one), own(set, two)]).toEqual([["extra"], []]);
     set.endSession("s1");
-    await until(() => find(set, "extra") === undefined, "the tool to be gone");
+    await until(() => own(set, one).length === 0, "the tool to be gone");
   });
 
-  test("is shown to everybody where all share the instance", async () => {
+  test("is offered to everybody where all share the instance", async () => {
     await using set = upstreams([fake("a", [], { isolation: "shared" })]);
     await set.settled();
     await switchOn(set, alice, [define("extra")]);
-    await until(() => find(set, "extra"), "the tool");
-    expect(find(set, "extra")?.shownTo).toBeUndefined();
-  });
-
-  test("is left out with a warning where another caller's instance defines it differently", async () => {
-    await using set = upstreams([fake("a")]);
-    await set.settled();
-    await switchOn(set, alice, [define("extra")]);
-    await learnt(set, alice);
-    await switchOn(set, bob, [define("extra", "something else"), define("more")]);
     await learnt(set, bob);
-    expect(["extra", "more"].map((name) => shownTo(set, name))).toEqual([["alice"], ["bob"]]);
-    expect(set.warnings.join()).toContain("another caller's instance defines it differently");
+    expect(own(set, bob)).toEqual(["extra"]);
   });
 
-  test("does not take the place of one that everybody is shown", async () => {
-    await using set = upstreams([fake("a")]);
-    await set.settled();
-    await switchOn(set, alice, [define("echo", "something else")]);
+  test("survives a reload that leaves its server as it is", async () => {
+    const first = upstreams([fake("a")]);
+    await first.settled();
+    await switchOn(first, alice, [define("extra")]);
+    await learnt(first, alice);
+    await using set = upstreams([fake("a")], { previous: first });
+    let told = 0;
+    set.onOwnChange(() => void told++);
+    expect(own(set, alice)).toEqual(["extra"]);
+    await switchOn(set, alice, []);
     await learnt(set, alice);
-    expect(find(set, "echo")?.text).not.toContain("something else");
-    expect(shownTo(set, "echo")).toBeUndefined();
+    expect([own(set, alice), told]).toEqual([[], 1]);
   });
 });
 
-test("what single callers are shown is bounded, and what is beyond is said", async () => {
+test("a caller who may have nothing of the server waits for none of its instances", async () => {
   await using set = upstreams([fake("a")]);
   await set.settled();
-  const long = "x".repeat(1024 ** 2);
-  await switchOn(set, alice, [define("one", long), define("two", long), define("three", long)]);
-  await learnt(set, alice);
-  await switchOn(set, bob, [define("four", long), define("five")]);
+  await switchOn(set, alice, [define("extra")]);
+  expect(learnt(set, alice, false)).toBeNull();
+});
+
+test("what an instance offers besides is bounded, and what is beyond is said once", async () => {
+  await using set = upstreams([fake("a")]);
+  await set.settled();
+  const long = "x".repeat(200 * 1024);
+  for (const name of ["first", "second"]) {
+    await switchOn(set, alice, [define(name, long), define("two", long), define("three", long)]);
+    await until(() => own(set, alice)[0] === name, "the tools");
+    expect(own(set, alice)).toEqual([name]);
+  }
+  await switchOn(set, bob, [define("four", long)]);
   await learnt(set, bob);
-  expect(["three", "four", "five"].map((name) => shownTo(set, name))).toEqual([["alice"], undefined, ["bob"]]);
-  expect(set.warnings.join()).toContain("such tools have more than 4194304 characters");
+  expect(own(set, bob)).toEqual(["four"]);
+  expect(set.warnings.filter((each) => each.includes("more than 262144 characters"))).toHaveLength(1);
+});
+
+test("an instance that does not answer is waited for once", async () => {
+  await using set = upstreams([fake("a", ["--mode", "deaf-list"], { timeout: "200ms" })]);
+  await set.settled();
+  await switchOn(set, alice, [define("extra")]);
+  await learnt(set, alice);
+  expect(set.warnings.join()).toContain("not all that an instance offers is known");
+  await switchOn(set, alice, [define("extra")]);
+  expect(learnt(set, alice)).toBeNull();
 });
 
 test("however often an instance says that its tools have changed, they are read once in a while", async () => {
@@ -114,7 +142,7 @@ test("however often an instance says that its tools have changed, they are read 
   await set.settled();
   await switchOn(set, alice, [define("extra")], 2_000);
   await learnt(set, alice);
-  expect(shownTo(set, "extra")).toEqual(["alice"]);
+  expect(own(set, alice)).toEqual(["extra"]);
   // The notices came before the answer: at most one reading had begun, and one more was due.
   expect(Number(jsonOf(await set.ask("a", "count", {}, alice))["lists"])).toBeLessThanOrEqual(3);
 });

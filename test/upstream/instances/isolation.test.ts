@@ -52,6 +52,21 @@ test("isolation: per-session gives each session an instance, callers without one
   expect([await calls(), await calls()]).toEqual([1, 2]);
 });
 
+test("T17: no instance is started for a session that has ended, and one that is still starting ends with it", async () => {
+  await using set = upstreams([fake("a", [], { isolation: "per-session" })]);
+  await set.settled();
+  const controller = new AbortController();
+  const ask = () => failureOf(set.ask("a", "echo", {}, { session: "s1", controller }));
+  const waiting = ask();
+  expect(set.status()[0]?.instances).toBe(1);
+  controller.abort();
+  set.endSession("s1");
+  expect((await waiting).code).toBe("cancelled");
+  await until(() => set.status()[0]?.instances === 0, "the session's instance to end");
+  expect((await ask()).code).toBe("cancelled");
+  expect(set.status()[0]?.instances).toBe(0);
+});
+
 test("isolation: shared on a legacy server declares nothing and has it ask nobody", async () => {
   await using set = upstreams([fake("a", [], { isolation: "shared" })]);
   const more = { session: "s", declares, input: accept };

@@ -150,6 +150,22 @@ test("a question of a method that clients are never asked is refused in true wor
   });
 });
 
+test.each([
+  [["own"], "No call is open that this could be about"],
+  [
+    ["call", "call"],
+    "Several calls are open on this server, and this could be about any of them: finish or end the others first. " +
+      "An abandoned call is open until its questions expire",
+  ],
+] as [Purpose["kind"][], string][])(
+  "a question whose call cannot be known is refused in words that say what to do: %p",
+  (kinds, why) => {
+    const { replies, question } = server(kinds);
+    question(7);
+    expect(JSON.parse(replies[0] ?? "{}").error).toEqual({ code: -32601, message: why });
+  },
+);
+
 test("T12: so many questions about one call may wait at once, and no more", async () => {
   const { heard, replies, question, accept } = server(["call"]);
   for (let id = 1; id <= 17; id++) question(id);
