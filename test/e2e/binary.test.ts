@@ -102,7 +102,7 @@ test("R122 R88 R25: daemon, tools call, usage, audit log and verify", async () =
   // Usage is counted and the log is indexed by the worker, which is a file of its own inside the executable.
   const counted = async () => JSON.stringify(await place.json("usage")).includes('"calls":2');
   await until(counted, "the worker to count both calls", 10_000);
-  const found = await place.cli(["audit", "log", "--server", "fake", "--json"]);
+  const found = await place.cli(["audit", "log", "--server", "fake", "--tool", "echo", "--json"]);
   expect(JSON.parse(found.stdout)).toMatchObject({ records: [{ consumer: "agent", tool: "echo", status: "ok" }] });
   await until(async () => (await place.cli(["audit", "verify"])).code === 0, "a checkpoint to prove the log", 10_000);
   expect(existsSync(place.harm)).toBe(false);
