@@ -58,6 +58,9 @@ class CompiledCatalog implements Catalog {
   readonly #texts: Texts;
   readonly #views = createViews();
   readonly #own: OwnThings;
+  /** Numbers by which the views of own things are told apart. */
+  readonly #ownIds = new WeakMap<readonly Thing[], number>();
+  #lastOwn = 0;
 
   constructor({ previous, ...init }: CatalogInit) {
     const configured = new Set([ownServer, ...init.servers.map(({ id }) => id)]);
@@ -142,8 +145,8 @@ class CompiledCatalog implements Catalog {
     const { source, inbound } = call;
     const scope = this.#scope(call.scope);
     const view = this.#view(who, source, scope, list, inputKey(call.capabilities));
-    const own = list === "tools" ? this.#ownOf(partyOf(call, who), source, scope) : [];
-    const things = own.length > 0 ? [...view.things, ...own].toSorted(byWire) : view.things;
+    const own = list === "tools" ? this.#ownView(partyOf(call, who), source, scope) : null;
+    const things = own ? [...view.things, ...own.things].toSorted(byWire) : view.things;
     const start = this.#cursors.start(who.id, list, scope?.id ?? "", things, inbound.params.cursor);
     const end = start + this.#init.page;
     const write = (): string =>
@@ -151,7 +154,7 @@ class CompiledCatalog implements Catalog {
         .slice(start, end)
         .map((thing) => this.#texts.of(thing, inbound.era))
         .join(",");
-    const items = own.length > 0 ? write() : view.text(`${inbound.era} ${start}`, write);
+    const items = own ? write() : view.text(`${inbound.era} ${start}`, write);
     const last = end < things.length ? things[end - 1] : undefined;
     const next = last
       ? `,"nextCursor":${JSON.stringify(this.#cursors.after(who.id, list, scope?.id ?? "", last))}`
@@ -165,9 +168,7 @@ class CompiledCatalog implements Catalog {
   shown(who: Principal, source: Source, scope: string | null, group: ListGroup): string {
     const of = (each: ListName): string => {
       const view = this.#view(who, source, this.#scope(scope), each);
-      return view.text("print", () =>
-        Bun.hash(view.things.map((thing) => this.#texts.print(thing)).join(" ")).toString(36),
-      );
+      return this.#print(view);
     };
     return listNames
       .filter((list) => lists[list].capability === group)
@@ -176,8 +177,8 @@ class CompiledCatalog implements Catalog {
   }
 
   shownAlone(party: Party, source: Source, scope: string | null): string {
-    const own = this.#ownOf(party, source, this.#scope(scope));
-    return own.map((thing) => this.#texts.print(thing)).join(" ");
+    const view = this.#ownView(party, source, this.#scope(scope));
+    return view ? this.#print(view) : "";
   }
 
   instructions(scope: string | null, who: Principal, source: Source): string | null {
@@ -220,10 +221,23 @@ class CompiledCatalog implements Catalog {
     return made;
   }
 
-  /** The tools that only the caller's own instances offer, as far as it may know of them. */
-  #ownOf(party: Party, source: Source, scope: Scope | null): readonly Thing[] {
+  #print(view: View): string {
+    return view.text("print", () =>
+      Bun.hash(view.things.map((thing) => this.#texts.print(thing)).join(" ")).toString(36),
+    );
+  }
+
+  /** The tools that only the caller's own instances offer, as far as it may know of them; null where there are none. */
+  #ownView(party: Party, source: Source, scope: Scope | null): View | null {
+    const { policy } = this.#init;
+    const { who } = party;
     const own = scope ? this.#own(scope, party) : [];
-    return own.filter(({ route }) => this.#init.policy.lists(party.who, route, source));
+    if (own.length === 0) return null;
+    let id = this.#ownIds.get(own);
+    if (id === undefined) this.#ownIds.set(own, (id = ++this.#lastOwn));
+    return this.#views.get(who, policy.placeOf(source), `own ${id}`, () =>
+      own.filter(({ route }) => policy.lists(who, route, source)),
+    );
   }
 
   /**

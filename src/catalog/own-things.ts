@@ -1,4 +1,5 @@
 import type { Party, Tool } from "../core/call.ts";
+import { inputKey } from "../core/inbound.ts";
 import { canonicalName, ownServer } from "../core/name.ts";
 import type { Prefix } from "../core/options.ts";
 import type { Validator } from "../core/ports.ts";
@@ -18,6 +19,13 @@ export type OwnThingsInit = {
   readonly ownTools: (party: Party) => ReadonlyMap<string, readonly Tool[]>;
 };
 
+/** What was found of the offers of one caller, which others compare by identity. */
+type Made = {
+  readonly input: string;
+  readonly offers: readonly (readonly Tool[])[];
+  readonly things: readonly Thing[];
+};
+
 const none: readonly Thing[] = [];
 
 /**
@@ -29,7 +37,8 @@ export function createOwnThings(init: OwnThingsInit): OwnThings {
   const servers = [ownServer, ...prefixes.keys()];
   // Others compare routes by identity.
   const known = new WeakMap<Scope, WeakMap<Tool, Thing | null>>();
-  const looks = new WeakMap<Scope, ReadonlySet<string>>();
+  const looks = new WeakMap<Scope, Map<string, ReadonlySet<string>>>();
+  const made = new WeakMap<Scope, WeakMap<readonly Tool[], Made>>();
   const make = (scope: Scope, server: string, tool: Tool): Thing | null => {
     const canonical = canonicalName(server, tool.name);
     if (unusable(init.validator, tool) !== null) return null;
@@ -39,25 +48,45 @@ export function createOwnThings(init: OwnThingsInit): OwnThings {
     const route = { ...routeOf("tools", server, tool.name, wire), tool };
     return scope.admits(route) ? { route, text: tool.text } : null;
   };
-  const looksOf = (scope: Scope): ReadonlySet<string> => {
-    let look = looks.get(scope);
-    if (!look) looks.set(scope, (look = new Set(scope.things.tools.map(({ route }) => skeleton(route.wire)))));
+  /** What the names look like of all that clients of this kind are shown. */
+  const looksOf = (scope: Scope, input: string): ReadonlySet<string> => {
+    const byInput = looks.get(scope) ?? new Map<string, ReadonlySet<string>>();
+    looks.set(scope, byInput);
+    let look = byInput.get(input);
+    if (!look) {
+      const shown = scope.things.tools.filter(({ route }) => route.tool?.shownTo?.has(input) !== false);
+      byInput.set(input, (look = new Set(shown.map(({ route }) => skeleton(route.wire)))));
+    }
     return look;
   };
-  return (scope, party) => {
-    const offers = init.ownTools(party);
-    if (offers.size === 0) return none;
+  const find = (scope: Scope, offers: ReadonlyMap<string, readonly Tool[]>, input: string): readonly Thing[] => {
     const things = known.get(scope) ?? new WeakMap<Tool, Thing | null>();
     known.set(scope, things);
+    const taken = looksOf(scope, input);
     const found: Thing[] = [];
     for (const [server, tools] of offers) {
       for (const tool of tools) {
         let thing = things.get(tool);
         if (thing === undefined) things.set(tool, (thing = make(scope, server, tool)));
-        if (thing && !looksOf(scope).has(skeleton(thing.route.wire))) found.push(thing);
+        if (thing && !taken.has(skeleton(thing.route.wire))) found.push(thing);
       }
     }
     const alike = Map.groupBy(found, ({ route }) => skeleton(route.wire));
     return found.filter(({ route }) => alike.get(skeleton(route.wire))?.length === 1);
+  };
+  return (scope, party) => {
+    const offers = init.ownTools(party);
+    const [first] = offers.values();
+    if (!first) return none;
+    const input = inputKey(party.capabilities);
+    const before = made.get(scope) ?? new WeakMap<readonly Tool[], Made>();
+    made.set(scope, before);
+    const last = before.get(first);
+    const all = [...offers.values()];
+    if (last?.input === input && last.offers.length === all.length && all.every((each, at) => each === last.offers[at]))
+      return last.things;
+    const things = find(scope, offers, input);
+    before.set(first, { input, offers: all, things });
+    return things;
   };
 }

@@ -7,8 +7,8 @@ import type { Starter } from "../instances/starter.ts";
 import type { Instance } from "../link/link.ts";
 import { drainList, readTools } from "./listing.ts";
 
-/** Most characters of definitions that are kept of one instance, and the longest that it is asked for them, ms. */
-const most = { characters: 256 * 1024, ms: 10_000 };
+/** Most tools, and characters of them, that are kept of one instance, and the longest that it is asked for them, ms. */
+const most = { tools: 500, characters: 256 * 1024, ms: 10_000 };
 
 /** What an instance offers that the gateway's own does not. */
 type Offer = {
@@ -108,13 +108,17 @@ export class OwnTools {
     const { items, leftOut } = readTools(texts, peer.era, host);
     const known = new Map(offer.tools.map((tool) => [tool.text, tool]));
     let room = most.characters;
-    const own = items.filter(({ name, text }) => !common.has(name) && (room -= text.length) >= 0);
+    const more = items.filter(({ name }) => !common.has(name)).slice(0, most.tools);
+    const own = more.filter(({ text }) => (room -= text.length) >= 0);
     // A part of a text keeps the whole of it in memory.
     const tools = own.map((tool) => known.get(tool.text) ?? { ...tool, text: Buffer.from(tool.text).toString() });
     const same = tools.length === offer.tools.length && tools.every((tool, at) => tool === offer.tools[at]);
-    offer.tools = tools;
-    if (!same) host.ownChanged();
+    if (!same) {
+      offer.tools = tools;
+      host.ownChanged();
+    }
     if (warning !== null) return warning;
+    if (more.length === most.tools) return `${most.tools} tools or more that others are not offered`;
     if (room < 0) return `more than ${most.characters} characters of tools that others are not offered`;
     const [first] = leftOut;
     return first ? `${leftOut.length} tools cannot be offered, the first since ${first.reason}` : null;
