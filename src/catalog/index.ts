@@ -93,12 +93,12 @@ class CompiledCatalog implements Catalog {
     return this.#scope(id) !== null;
   }
 
-  offers(kind: Kind, name: unknown, scope: string | null, who: Principal): boolean {
+  offers(kind: Kind, name: unknown, scope: string | null, party: Party): boolean {
     const endpoint = this.#scope(scope);
     if (typeof name !== "string" || name.length > longestName || !endpoint) return false;
-    if (kind === "tool") return endpoint.named("tools", name) !== null;
+    if (kind === "tool") return this.#toolNamed(endpoint, name, party) !== null;
     if (kind === "prompt") return endpoint.named("prompts", name) !== null;
-    return kind === "resource" && this.#inScope(endpoint, name, who).some((rank) => rank.length > 0);
+    return kind === "resource" && this.#inScope(endpoint, name, party.who).some((rank) => rank.length > 0);
   }
 
   reaches(who: Principal, source: Source, server: string): boolean {
@@ -267,7 +267,7 @@ class CompiledCatalog implements Catalog {
   #choose(call: Call, who: Principal, kind: Kind, name: string): Route | null {
     const scope = this.#scope(call.scope);
     if (!scope || kind === "extension") return null;
-    if (kind === "tool") return scope.named("tools", name) ?? this.#ownNamed(scope, partyOf(call, who), name);
+    if (kind === "tool") return this.#toolNamed(scope, name, partyOf(call, who));
     if (kind === "prompt") return scope.named("prompts", name);
     const template = call.inbound.method === "completion/complete" ? this.#resources.template(name) : null;
     if (template) return scope.admitsAll(template) ? template : null;
@@ -283,8 +283,10 @@ class CompiledCatalog implements Catalog {
     return first ?? (call.inbound.method === "completion/complete" ? null : this.#unnamed(scope, name, who));
   }
 
-  #ownNamed(scope: Scope, party: Party, wire: string): Route | null {
-    return this.#own(scope, party).find(({ route }) => route.wire === wire)?.route ?? null;
+  #toolNamed(scope: Scope, wire: string, party: Party): Route | null {
+    return (
+      scope.named("tools", wire) ?? this.#own(scope, party).find(({ route }) => route.wire === wire)?.route ?? null
+    );
   }
 
   /**

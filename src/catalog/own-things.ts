@@ -35,8 +35,6 @@ const none: readonly Thing[] = [];
 export function createOwnThings(init: OwnThingsInit): OwnThings {
   const prefixes = new Map(init.servers.map(({ id, prefix }) => [id, prefix]));
   const servers = [ownServer, ...prefixes.keys()];
-  // Others compare routes by identity.
-  const known = new WeakMap<Scope, WeakMap<Tool, Thing | null>>();
   const looks = new WeakMap<Scope, Map<string, ReadonlySet<string>>>();
   const made = new WeakMap<Scope, WeakMap<readonly Tool[], Made>>();
   const make = (scope: Scope, server: string, tool: Tool): Thing | null => {
@@ -60,14 +58,11 @@ export function createOwnThings(init: OwnThingsInit): OwnThings {
     return look;
   };
   const find = (scope: Scope, offers: ReadonlyMap<string, readonly Tool[]>, input: string): readonly Thing[] => {
-    const things = known.get(scope) ?? new WeakMap<Tool, Thing | null>();
-    known.set(scope, things);
     const taken = looksOf(scope, input);
     const found: Thing[] = [];
     for (const [server, tools] of offers) {
       for (const tool of tools) {
-        let thing = things.get(tool);
-        if (thing === undefined) things.set(tool, (thing = make(scope, server, tool)));
+        const thing = make(scope, server, tool);
         if (thing && !taken.has(skeleton(thing.route.wire))) found.push(thing);
       }
     }

@@ -25,7 +25,7 @@ export async function listen(gw: Gateway, call: IdentifiedCall): Promise<Reply> 
   const filter = readFilter(inbound.params.notifications);
   if (filter.taskIds.length > 0) needTasks(call);
   gw.limits.take(who, null);
-  if (filter.uris.some((uri) => !gw.catalog.offers("resource", uri, call.scope, who))) gw = await whenBooted(gw, call);
+  if (filter.uris.some((uri) => !gw.catalog.offers("resource", uri, call.scope, call))) gw = await whenBooted(gw, call);
   const routes = routesOf(gw, call, filter.uris);
   const tasks = tasksOf(gw, call, filter.taskIds);
   const id = inbound.idText ?? "null";

@@ -93,7 +93,7 @@ function named(kind: Kind, parameter: "name" | "uri"): Governed {
     return known;
   };
   return {
-    offered: ({ catalog }, { inbound, scope, who }) => catalog.offers(kind, inbound.params[parameter], scope, who),
+    offered: ({ catalog }, call) => catalog.offers(kind, call.inbound.params[parameter], call.scope, call),
     resolve({ catalog, policy }, call) {
       const { who } = call;
       const { method, params } = call.inbound;
@@ -112,7 +112,7 @@ function completion(): Governed {
   return {
     offered(gw, call) {
       const { kind, name } = referenceOf(call);
-      return gw.catalog.offers(kind, name, call.scope, call.who);
+      return gw.catalog.offers(kind, name, call.scope, call);
     },
     resolve({ catalog, policy }, call) {
       const { inbound, who } = call;

@@ -26,10 +26,11 @@ export async function endRefused(gw: Gateway, call: IdentifiedCall, error: unkno
  * else by mistake: then the call can still be continued, also under another name that a reload gave its tool. One that
  * names it as before was made by a caller who knows of no other name.
  */
-function isRefused({ catalog }: Gateway, { route, who, inbound }: IdentifiedCall, parked: ParkedCall): boolean {
+function isRefused({ catalog }: Gateway, call: IdentifiedCall, parked: ParkedCall): boolean {
+  const { route, inbound } = call;
   const { kind, canonical, wire } = parked.route;
   if (route) return route.canonical === canonical;
-  if (catalog.offers(kind, wire, parked.scope, who)) return false;
+  if (catalog.offers(kind, wire, parked.scope, call)) return false;
   if (kind === "resource" || inbound.params.name === wire) return true;
   return !catalog
     .routes(kind === "tool" ? "tools" : "prompts", parked.scope)

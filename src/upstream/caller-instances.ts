@@ -60,14 +60,19 @@ export class CallerInstances {
 
   /** The tools that only the instance which this party's calls need offers. */
   ownTools(party: Party): readonly Tool[] {
-    const slot = this.#tools.empty ? undefined : this.pool.find(this.#specFor(party).key);
+    const slot = this.#telling(party);
     return slot ? this.#tools.of(slot) : [];
   }
 
   /** Waits until they are known; null where nothing is being learnt. */
   learnTools(party: Party): Promise<void> | null {
-    const slot = this.#tools.empty ? undefined : this.pool.find(this.#specFor(party).key);
+    const slot = this.#telling(party);
     return slot ? this.#tools.learn(slot) : null;
+  }
+
+  /** The party's instance, where it may have told of tools of its own. */
+  #telling(party: Party): Slot | null {
+    return this.#tools.empty ? null : (this.pool.find(this.#specFor(party).key) ?? null);
   }
 
   /** Waits until it is known which instance the call needs; null when that is known. */

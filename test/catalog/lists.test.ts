@@ -4,7 +4,7 @@ import type { Tool } from "../../src/core/call.ts";
 import type { Era } from "../../src/core/inbound.ts";
 import { makeTool } from "../support/call.ts";
 import { loopback } from "../support/call.ts";
-import { admin, ask, buildCatalog, lead, type Served } from "../support/catalog.ts";
+import { admin, ask, buildCatalog, lead, type Served, partyOf } from "../support/catalog.ts";
 import { failureOf } from "../support/failure.ts";
 import { policyOf } from "../support/policy.ts";
 import { principal } from "../support/principal.ts";
@@ -206,10 +206,10 @@ describe("scopes", () => {
     const sly = "file:///srv/../etc/passwd";
     expect(failureOf(() => lead(catalog, "resource", sly, { scope: "desk" })).code).toBe("unknown-resource");
     expect(failureOf(() => lead(catalog, "tool", "find")).code).toBe("unknown-tool");
-    expect([catalog.offers("tool", "find", "desk", admin), catalog.offers("tool", "find", null, admin)]).toEqual([
-      true,
-      false,
-    ]);
+    expect([
+      catalog.offers("tool", "find", "desk", partyOf(admin)),
+      catalog.offers("tool", "find", null, partyOf(admin)),
+    ]).toEqual([true, false]);
   });
   test("policy still decides", () => {
     const reader = principal("key:r", ["reader"]);

@@ -2,7 +2,7 @@ import { describe, expect, test } from "bun:test";
 import fc from "fast-check";
 import type { Party, Tool } from "../../src/core/call.ts";
 import { loopback, makeTool } from "../support/call.ts";
-import { admin, ask, buildCatalog, lead } from "../support/catalog.ts";
+import { admin, ask, buildCatalog, lead, partyOf } from "../support/catalog.ts";
 import { failureOf } from "../support/failure.ts";
 import { policyOf } from "../support/policy.ts";
 import { principal } from "../support/principal.ts";
@@ -32,6 +32,7 @@ describe("R2: what one caller's instance offers", () => {
   ])("is listed to that caller and found by it, in scope %p", (scope, names, name) => {
     expect(ask(catalog, "tools", { who: alice, scope }).names).toEqual(names);
     expect(lead(catalog, "tool", name, { who: alice, scope }).wire).toBe(name);
+    expect([alice, bob].map((who) => catalog.offers("tool", name, scope, partyOf(who)))).toEqual([true, false]);
     const firm = names.filter((each) => each === "bare" || each === "crm__all");
     expect(ask(catalog, "tools", { who: bob, scope }).names).toEqual(firm);
     expect(failureOf(() => lead(catalog, "tool", name, { who: bob, scope })).message).toBe(`Unknown tool: ${name}`);
@@ -70,12 +71,7 @@ describe("R2: what one caller's instance offers", () => {
   });
 
   test("changes the fingerprint of that caller alone, by scope", () => {
-    const print = (who = alice, scope: string | null = null) =>
-      catalog.shownAlone(
-        { who, session: null, capabilities: { text: "{}", value: {} }, inbound: { era: "legacy" } },
-        loopback,
-        scope,
-      );
+    const print = (who = alice, scope: string | null = null) => catalog.shownAlone(partyOf(who), loopback, scope);
     expect(print(bob)).toBe("");
     expect(new Set([print(), print(alice, "crm"), print(alice, "free"), print(alice, "desk")]).size).toBe(4);
   });

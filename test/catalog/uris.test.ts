@@ -6,7 +6,7 @@ import type { Catalog } from "../../src/core/ports.ts";
 import type { Principal } from "../../src/core/principal.ts";
 import { readTemplate } from "../../src/core/uri-template.ts";
 import { makeCall } from "../support/call.ts";
-import { admin, ask, buildCatalog, lead, type Served } from "../support/catalog.ts";
+import { admin, ask, buildCatalog, lead, type Served, partyOf } from "../support/catalog.ts";
 import { failureOf } from "../support/failure.ts";
 import { policyOf } from "../support/policy.ts";
 import { principal, stillClock } from "../support/principal.ts";
@@ -106,7 +106,7 @@ describe("where a URI leads", () => {
     const route = lead(catalog, "resource", uri);
     expect(`${route.server}:${route.name}`).toBe(to);
     expect(lead(catalog, "resource", uri)).toBe(route);
-    expect(catalog.offers("resource", uri, null, admin)).toBe(true);
+    expect(catalog.offers("resource", uri, null, partyOf(admin))).toBe(true);
   });
 
   test("several servers that are equally good: an error that names both and the way on", () => {
@@ -146,7 +146,7 @@ describe("where a URI leads", () => {
         { data: { uri } },
       ]);
       expect([failure.row.rpc, failure.row.legacyRpc]).toEqual([-32602, -32002]);
-      expect(catalog.offers("resource", uri, null, admin)).toBe(false);
+      expect(catalog.offers("resource", uri, null, partyOf(admin))).toBe(false);
     },
   );
 
@@ -193,7 +193,10 @@ describe("where a URI leads", () => {
       expect([refused.code, refused.message]).toEqual(["invalid-params", expect.stringContaining("8192 characters")]);
       expect(call.target).toHaveLength(8192);
     }
-    expect([8192, 8193].map((length) => catalog.offers("resource", uri(length), null, admin))).toEqual([true, false]);
+    expect([8192, 8193].map((length) => catalog.offers("resource", uri(length), null, partyOf(admin)))).toEqual([
+      true,
+      false,
+    ]);
   });
 
   test("a long URI that several callers were given is one route", () => {
@@ -315,7 +318,7 @@ describe("URIs in results", () => {
     const given = `{"content":[${link("vault://merger")}]}`;
     const [first, second] = [catalog.find("a:t")!, catalog.find("b:t")!];
     outgoing(catalog, first, given, alice);
-    expect(catalog.offers("resource", "vault://merger", null, bob)).toBe(false);
+    expect(catalog.offers("resource", "vault://merger", null, partyOf(bob))).toBe(false);
     expect(failureOf(() => lead(catalog, "resource", "vault://merger", { who: bob })).code).toBe("unknown-resource");
     expect(outgoing(catalog, second, given, bob)).toBe(given);
     expect(lead(catalog, "resource", "vault://merger", { who: bob }).server).toBe("b");

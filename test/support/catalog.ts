@@ -2,8 +2,8 @@ import { createHandedOut } from "../../src/catalog/handed-out.ts";
 import { type CatalogInit, createCatalog } from "../../src/catalog/index.ts";
 import type { ToolsetOptions } from "../../src/catalog/options.ts";
 import { toolsetsOptions } from "../../src/catalog/options.ts";
-import type { ClientSession, Item, Kind, Route, Tool } from "../../src/core/call.ts";
-import type { Era } from "../../src/core/inbound.ts";
+import type { ClientSession, Item, Kind, Party, Route, Tool } from "../../src/core/call.ts";
+import { type Era, noCapabilities } from "../../src/core/inbound.ts";
 import type { Prefix } from "../../src/core/options.ts";
 import type { Catalog, Policy } from "../../src/core/ports.ts";
 import { emptyListing, type Listing } from "../../src/core/upstream.ts";
@@ -55,6 +55,14 @@ export type BuildOptions = {
   /** Servers of which something is listed although they are not configured. */
   readonly unconfigured?: readonly string[];
 };
+
+/** A legacy client of this principal that has no session and declares nothing. */
+export const partyOf = (who: Principal): Party => ({
+  who,
+  session: null,
+  capabilities: noCapabilities,
+  inbound: { era: "legacy" },
+});
 
 /** What a caller is given when it asks for a list. */
 export function ask(

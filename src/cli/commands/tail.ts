@@ -86,13 +86,13 @@ export const tail = command({
     const read = reader(selection, out);
     /** Null before the first connection. */
     let connected: boolean | null = null;
-    /** What was said since the connection was lost. */
-    const told = new Set<string>();
+    /** What was said last since the connection was lost. */
+    let told = "";
     await stayConnected({
       open,
       async use(client, live) {
         connected = true;
-        told.clear();
+        told = "";
         live();
         await read(client);
       },
@@ -101,9 +101,11 @@ export const tail = command({
         if (connected === null || (connected && !(error instanceof Unreachable))) throw error;
         // That nobody answers is what it waits through; any other reason may need somebody to do something.
         const text = `mcpgw: ${messageOf(error)}; waiting for it to come back`;
-        if ((connected || !(error instanceof Unreachable)) && !told.has(text)) out.say(text, "yellow");
-        told.add(text);
+        const matters = connected || !(error instanceof Unreachable);
         connected = false;
+        if (!matters || text === told) return;
+        out.say(text, "yellow");
+        told = text;
       },
       signal: new AbortController().signal,
     });

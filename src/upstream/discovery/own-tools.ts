@@ -19,7 +19,9 @@ type Offer = {
   reading: Promise<void>;
   /** When it began (`performance.now`). */
   readAt: number;
-  /** Why the last reading brought less than the instance offers, or nothing; null if it brought all. */
+  /** Whether the last reading failed. */
+  deaf: boolean;
+  /** Why the last reading brought less than the instance offers; null if it brought all. */
   lacks: string | null;
 };
 
@@ -61,7 +63,7 @@ export class OwnTools {
   /** Resolves once it is known what the instance offers; null for one that did not answer the last time. */
   learn(slot: Slot): Promise<void> | null {
     const offer = this.#offers.get(slot);
-    return offer && offer.lacks === null ? offer.reading : null;
+    return offer && !offer.deaf ? offer.reading : null;
   }
 
   /** The instance of this slot has ended, or has lost what it had. */
@@ -75,7 +77,14 @@ export class OwnTools {
   #offerOf(slot: Slot): Offer {
     const known = this.#offers.get(slot);
     if (known) return known;
-    const offer: Offer = { tools: [], due: false, reading: Promise.resolve(), readAt: -Infinity, lacks: null };
+    const offer: Offer = {
+      tools: [],
+      due: false,
+      reading: Promise.resolve(),
+      readAt: -Infinity,
+      deaf: false,
+      lacks: null,
+    };
     this.#offers.set(slot, offer);
     return offer;
   }
@@ -88,7 +97,11 @@ export class OwnTools {
     offer.due = false;
     offer.readAt = performance.now();
     if (this.#offers.get(slot) !== offer) return;
-    const lacks = await this.#read(offer, instance).catch(reasonOf);
+    let deaf = false;
+    const lacks = await this.#read(offer, instance).catch((error: unknown) => {
+      deaf = true;
+      return reasonOf(error);
+    });
     // The end of the instance is told elsewhere.
     if (this.#offers.get(slot) !== offer) return;
     if (lacks !== null && lacks !== offer.lacks)
@@ -96,7 +109,7 @@ export class OwnTools {
         server: this.#terms.options.id,
         reason: lacks,
       });
-    offer.lacks = lacks;
+    Object.assign(offer, { deaf, lacks });
   }
 
   /** Reads the tools. Returns why some are not offered; null if all are. */
@@ -108,8 +121,8 @@ export class OwnTools {
     const { items, leftOut } = readTools(texts, peer.era, host);
     const known = new Map(offer.tools.map((tool) => [tool.text, tool]));
     let room = most.characters;
-    const more = items.filter(({ name }) => !common.has(name)).slice(0, most.tools);
-    const own = more.filter(({ text }) => (room -= text.length) >= 0);
+    const more = items.filter(({ name }) => !common.has(name));
+    const own = more.slice(0, most.tools).filter(({ text }) => (room -= text.length) >= 0);
     // A part of a text keeps the whole of it in memory.
     const tools = own.map((tool) => known.get(tool.text) ?? { ...tool, text: Buffer.from(tool.text).toString() });
     const same = tools.length === offer.tools.length && tools.every((tool, at) => tool === offer.tools[at]);
@@ -118,7 +131,7 @@ export class OwnTools {
       host.ownChanged();
     }
     if (warning !== null) return warning;
-    if (more.length === most.tools) return `${most.tools} tools or more that others are not offered`;
+    if (more.length > most.tools) return `more than ${most.tools} tools that others are not offered`;
     if (room < 0) return `more than ${most.characters} characters of tools that others are not offered`;
     const [first] = leftOut;
     return first ? `${leftOut.length} tools cannot be offered, the first since ${first.reason}` : null;

@@ -127,6 +127,20 @@ test("what an instance offers besides is bounded, and what is beyond is said onc
   expect(set.warnings.filter((each) => each.includes("more than 262144 characters"))).toHaveLength(1);
 });
 
+test.each([
+  ["more than 500 tools", Array.from({ length: 501 }, (_, at) => define(`t${at}`)), 500],
+  ["1 tools cannot be offered, the first since its inputSchema is no object", [define("t"), { name: "bad" }], 1],
+])("what is not offered is said, and the instance is waited for again: %s", async (why, tools, kept) => {
+  await using set = upstreams([fake("a")]);
+  await set.settled();
+  for (let times = 0; times < 2; times++) {
+    await switchOn(set, alice, tools);
+    await learnt(set, alice);
+    expect([own(set, alice).length, learnt(set, alice) !== null]).toEqual([kept, true]);
+  }
+  expect(set.warnings.filter((each) => each.includes(why))).toHaveLength(1);
+});
+
 test("an instance that does not answer is waited for once", async () => {
   await using set = upstreams([fake("a", ["--mode", "deaf-list"], { timeout: "200ms" })]);
   await set.settled();
