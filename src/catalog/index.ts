@@ -5,7 +5,7 @@ import { inputKey } from "../core/inbound.ts";
 import { type ListGroup, type ListName, listNames, lists, mapLists } from "../core/lists.ts";
 import { checkLength, explicitScheme, longestName, notFound, ownServer } from "../core/name.ts";
 import type { Prefix } from "../core/options.ts";
-import type { Catalog, Hidden, Policy, Sealer, Validator } from "../core/ports.ts";
+import type { Catalog, Hidden, Policy, Sealer } from "../core/ports.ts";
 import type { Listing } from "../core/upstream.ts";
 import type { Principal, Source } from "../core/principal.ts";
 import { cut, plain } from "../core/text.ts";
@@ -32,7 +32,6 @@ export type CatalogInit = Pick<OwnThingsInit, "ownTools"> & {
   /** Number of things on one page of a list. */
   readonly page: number;
   readonly policy: Policy;
-  readonly validator: Validator;
   readonly sealer: Sealer;
   readonly clock: Clock;
   /** Outlives the catalogs that are built on it. */

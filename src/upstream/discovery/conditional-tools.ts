@@ -90,7 +90,7 @@ export class ConditionalTools {
         const { texts } = await drainList(link, linkHost, peer, "tools");
         const names = new Set(commonTools().map(({ name }) => name));
         this.#breaker.reset();
-        return readTools(texts, peer.era, host).items.filter(({ name }) => !names.has(name));
+        return readTools(texts, host).items.filter(({ name }) => !names.has(name));
       } finally {
         this.#gone = link.close();
       }

@@ -44,7 +44,7 @@ export function recall(options: ServerOptions, host: SetHost): Inventory {
   const remembered = host.lists.recall(options.id, listIdentityOf(options));
   if (!remembered) return nothing;
   const { era, instructions } = remembered;
-  const tools = readTools(remembered.tools, era, host);
+  const tools = readTools(remembered.tools, host);
   const read = mapLists((list) => (list === "tools" ? tools : readItems(remembered[list], list, host)));
   const capabilities: unknown = JSON.parse(remembered.capabilities);
   return {
@@ -150,7 +150,7 @@ async function listOne(of: Stocktaking, old: Inventory, list: ListName): Promise
     const { texts, warning, late } = await drainList(instance.link, linkHost, instance.peer, list);
     if (warning !== null) log.warn(warning, { server });
     const rest = warning === null ? [] : [{ name: null, reason: warning }];
-    const read = list === "tools" ? readTools(texts, instance.peer.era, host) : readItems(texts, list, host);
+    const read = list === "tools" ? readTools(texts, host) : readItems(texts, list, host);
     const known = new Set(old.leftOut[list].map(({ name, reason }) => `${name}: ${reason}`));
     for (const { name, reason } of read.leftOut) {
       if (!known.has(`${name}: ${reason}`)) log.warn(`a ${lists[list].noun} is not offered`, { server, name, reason });

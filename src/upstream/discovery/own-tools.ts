@@ -118,7 +118,7 @@ export class OwnTools {
     const linkHost = this.#starter.linkHost({ notified: () => true, renewed: () => {} });
     const { texts, warning } = await drainList(link, linkHost, peer, "tools", most.ms);
     const common = new Set(this.#common().map(({ name }) => name));
-    const { items, leftOut } = readTools(texts, peer.era, host);
+    const { items, leftOut } = readTools(texts, host);
     const known = new Map(offer.tools.map((tool) => [tool.text, tool]));
     let room = most.characters;
     const more = items.filter(({ name }) => !common.has(name));
