@@ -17,7 +17,7 @@ export type Inventory = Offers & {
   readonly conditional: readonly Tool[];
   /** The definitions that are not offered, by list, so that reading one list anew leaves the others alone. */
   readonly leftOut: Readonly<Record<ListName, readonly LeftOut[]>>;
-  readonly capabilities: Readonly<Record<string, unknown>>;
+  readonly capabilities: Listing["capabilities"];
   readonly instructions: string | null;
   readonly era: Era | null;
   /** Epoch µs of the last successful listing. */
@@ -31,7 +31,7 @@ const nothing: Inventory = {
   ...mapLists(() => []),
   conditional: [],
   leftOut: mapLists(() => []),
-  capabilities: {},
+  capabilities: null,
   instructions: null,
   era: null,
   listedAt: null,
@@ -52,7 +52,7 @@ export function recall(options: ServerOptions, host: SetHost): Inventory {
     ...mapLists((list) => read[list].items),
     tools: tools.items,
     leftOut: mapLists((list) => read[list].leftOut),
-    capabilities: isObject(capabilities) ? capabilities : {},
+    capabilities: isObject(capabilities) ? capabilities : null,
     instructions,
     era,
   };
@@ -104,7 +104,7 @@ export async function takeInventory(of: Stocktaking, old: Inventory, which: read
       ...mapLists((list) => (has.includes(list) ? old.leftOut[list] : [])),
       ...Object.fromEntries(results.map(({ list, leftOut }) => [list, leftOut])),
     },
-    capabilities: greeting.capabilities ?? {},
+    capabilities: greeting.capabilities,
     instructions: greeting.instructions,
     era: greeting.peer.era,
     listedAt: host.clock.now(),
