@@ -83,7 +83,8 @@ export class ConditionalTools {
     const { starter, speaks, terms, commonTools } = this.#init;
     const { host, options } = terms;
     const declares = editObject(text, { tasks: null });
-    const linkHost = starter.linkHost({ notified: () => true, renewed: () => {} }, declares, true);
+    const deaf = { notified: () => true, renewed: () => {} };
+    const linkHost = starter.linkHost(deaf, { declares, lists: true });
     try {
       const { link, peer } = await starter.start("legacy", linkHost, speaks);
       try {

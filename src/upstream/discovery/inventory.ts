@@ -6,7 +6,7 @@ import type { Listing, Offers } from "../../core/upstream.ts";
 import { reasonOf } from "../faults.ts";
 import type { SetHost, Terms } from "../host.ts";
 import { listIdentityOf } from "../identity.ts";
-import type { Greeting, Instance, LinkHost } from "../link/link.ts";
+import type { Greeting, Instance, QueryHost } from "../link/link.ts";
 import type { ListenFilter } from "../link/listen.ts";
 import { drainList, type LeftOut, readItems, readTools, unread } from "./listing.ts";
 import type { ServerOptions } from "../options.ts";
@@ -81,7 +81,7 @@ export function listenFilter(greeting: Greeting): ListenFilter | null {
 export type Stocktaking = Terms & {
   readonly instance: Instance;
   readonly greeting: Greeting;
-  readonly linkHost: LinkHost;
+  readonly queryHost: QueryHost;
 };
 
 /**
@@ -143,11 +143,11 @@ type One = {
 };
 
 async function listOne(of: Stocktaking, old: Inventory, list: ListName): Promise<One> {
-  const { instance, linkHost, options, host, greeting } = of;
+  const { instance, queryHost, options, host, greeting } = of;
   const { log } = host;
   const server = options.id;
   try {
-    const { texts, warning, late } = await drainList(instance.link, linkHost, instance.peer, list);
+    const { texts, warning, late } = await drainList(instance.link, queryHost, instance.peer, list);
     if (warning !== null) log.warn(warning, { server });
     const rest = warning === null ? [] : [{ name: null, reason: warning }];
     const read = list === "tools" ? readTools(texts, host) : readItems(texts, list, host);

@@ -9,7 +9,7 @@ import { elements, locate } from "../../mcp/json-text.ts";
 import { type ScanLimits, scan } from "../../mcp/scan.ts";
 import { faults, quoted } from "../faults.ts";
 import type { SetHost } from "../host.ts";
-import type { Link, LinkHost, Peer } from "../link/link.ts";
+import type { Link, Peer, QueryHost } from "../link/link.ts";
 import { askTwice, query } from "../link/query.ts";
 
 /** Bounds of one listing, against a hostile or broken server. */
@@ -30,7 +30,7 @@ export type Drained = { readonly texts: readonly string[]; readonly warning: str
  */
 export async function drainList(
   link: Link,
-  host: LinkHost,
+  host: QueryHost,
   peer: Peer,
   list: ListName,
   ms = most.ms,
