@@ -95,7 +95,6 @@ async function show(verdict: Verdict, given: boolean, out: Output): Promise<void
 }
 
 export const verify = command({
-  name: "verify",
   summary: "Check the audit log; exits 0 proven, 1 tampered, 2 unreadable, 3 intact but unproven",
   args: {
     checkpoint: { type: "string", valueHint: "FILE|DIR|URL", description: "checkpoints that were kept elsewhere" },

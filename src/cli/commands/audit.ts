@@ -18,7 +18,6 @@ function knownType(text: string | undefined): string | undefined {
 }
 
 const log = command({
-  name: "log",
   summary: "Show audit records, the newest last",
   args: {
     ...filters,
@@ -57,7 +56,6 @@ function recordId(text: string): { chain: string | undefined; seq: number } {
 }
 
 const show = command({
-  name: "show",
   summary: "Show one audit record in full",
   args: {
     record: { type: "positional", required: true, description: "its number, or chain/number" },
@@ -88,7 +86,6 @@ const forgotten = "not known: erased, changed since, or one of too many at once"
 const count = (value: number): Cell => right(number(value));
 
 const stats = command({
-  name: "stats",
   summary: "Count audit records by type, status, consumer, server and tool",
   args: period,
   async run(args, { out, open }) {
@@ -117,10 +114,10 @@ const stats = command({
   },
 });
 
-export const audit = group("audit", "Query, verify and export the audit log", [
+export const audit = group("Query, verify and export the audit log", {
   log,
   show,
   stats,
   verify,
-  exportRecords,
-]);
+  export: exportRecords,
+});

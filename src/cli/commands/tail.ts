@@ -78,7 +78,6 @@ async function holds(client: Client, { chain, seq, at }: AuditEntry): Promise<bo
 }
 
 export const tail = command({
-  name: "tail",
   summary: "Follow calls and other audit records as they happen",
   args: filters,
   async run({ consumer, server, tool, status, since }, { out, open }) {
