@@ -1,21 +1,14 @@
 import { command, group } from "../command.ts";
 import { cells } from "../entries.ts";
 import { UsageError } from "../errors.ts";
+import { filters, known } from "../filters.ts";
 import { type Cell, right } from "../output.ts";
-import { wrongType } from "../../control/filters.ts";
+import { wrongStatus, wrongType } from "../../control/filters.ts";
 import { line, number } from "../../control/format.ts";
 import { factRows, factsIn } from "../../control/present.ts";
 import { period, timeRange, wholeNumber } from "../when.ts";
 import { exportRecords } from "./audit-export.ts";
 import { verify } from "./audit-verify.ts";
-import { filters, knownStatus } from "./tail.ts";
-
-/** Accepts a type of record, or its beginning and `*`; anything else is a usage error. */
-function knownType(text: string | undefined): string | undefined {
-  const wrong = text === undefined ? null : wrongType(text);
-  if (wrong === null) return text;
-  throw new UsageError(`--type: ${wrong}`);
-}
 
 const log = command({
   summary: "Show audit records, the newest last",
@@ -31,8 +24,8 @@ const log = command({
       consumer,
       server,
       tool,
-      type: knownType(args.type),
-      status: knownStatus(args.status),
+      type: known("--type", args.type, wrongType),
+      status: known("--status", args.status, wrongStatus),
       ...timeRange(args.since, args.until),
       limit: wholeNumber("--limit", args.limit, 1, 10_000),
     };
