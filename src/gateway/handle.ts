@@ -98,7 +98,7 @@ async function forward(
   request: UpstreamRequest,
   retry: Retry | null,
 ): Promise<Reply> {
-  const job: Job = { gw, call, server: route.server };
+  const job: Job = { gw, call, route };
   // A call that is answered in rounds has its own way of asking.
   call.input ??= (question, signal) => askCaller(job, question, signal).catch(refusalAnswer);
   if (retry) await recordRetry(gw, call, retry);
@@ -113,7 +113,7 @@ async function forward(
   } finally {
     leave?.();
   }
-  return admitReply(job, route, reply);
+  return admitReply(job, reply);
 }
 
 function checkArguments(gw: Gateway, call: Call, route: Route): void {

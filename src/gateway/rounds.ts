@@ -188,7 +188,7 @@ export class Rounds implements ParkedCall {
   #park(waiting: Waiting): void {
     try {
       const id = (this.#handle = this.#gw.parking.park(this));
-      const state = sealState(this.#gw, waiting.call, this.route, { kind: "parked", id });
+      const state = sealState({ gw: this.#gw, call: waiting.call, route: this.route }, { kind: "parked", id });
       const text = roundText([...this.#questions.values()], state);
       waiting.resolve({ kind: "result", era: "modern", text, isError: false, type: "input_required" });
     } catch (error) {
@@ -207,7 +207,7 @@ export class Rounds implements ParkedCall {
     let answer: Promise<ClientAnswer | Failure>;
     this.#arriving++;
     try {
-      await admitQuestion({ gw: this.#gw, call: this.whole, server: this.route.server }, request);
+      await admitQuestion({ gw: this.#gw, call: this.whole, route: this.route }, request);
       await this.#gw.audit.input(this.whole, askedStep(request));
       answer = this.#put(request, signal);
     } catch (error) {

@@ -7,7 +7,7 @@ import type { Principal } from "../core/principal.ts";
 import { readResponses } from "../mcp/input-round.ts";
 import type { Gateway } from "./gateway.ts";
 import { answersTo, type Asks, type Given, givenText, unasked } from "./given.ts";
-import { answeredStep } from "./questions.ts";
+import { answeredStep, type Job } from "./questions.ts";
 
 /** A call that waits in this process, by its handle. */
 type Parked = { readonly kind: "parked"; readonly id: string };
@@ -33,7 +33,7 @@ export const mayBeAsked = (method: string): boolean => mayAsk.has(method);
  * Seals the state that a caller sends back with its answers. It opens only for the same caller and request, and only
  * for a while (D12).
  */
-export function sealState(gw: Gateway, call: IdentifiedCall, route: Route, kept: Kept): string {
+export function sealState({ gw, call, route }: Job, kept: Kept): string {
   return gw.sealer.seal(purpose, call.who.id, JSON.stringify({ ...boundOf(call, route), ...kept }), answerTime);
 }
 
