@@ -9,7 +9,7 @@ import { paramText } from "../mcp/message.ts";
 import { sharedExtensions, tasksExtension } from "./extensions.ts";
 import { asksOf } from "./given.ts";
 import { admitAll, type Job } from "./questions.ts";
-import { mayBeAsked, sealState } from "./state.ts";
+import { methodsInRounds, sealState } from "./state.ts";
 import { handOutTask, underHandle } from "./tasks.ts";
 
 /** Longest `requestState` of a server. A longer one could not come back, since sealing makes it longer still. */
@@ -50,7 +50,7 @@ async function taskState(job: Job, reply: Result): Promise<Result> {
 async function admitRound(job: Job, reply: Result): Promise<Reply> {
   const { call, route } = job;
   const { server } = route;
-  if (!mayBeAsked(call.inbound.method))
+  if (!methodsInRounds.has(call.inbound.method))
     throw brokeProtocol(server, `it asks for input in answer to ${call.inbound.method}`);
   const round = readRound(reply.text);
   if (typeof round === "string") throw brokeProtocol(server, round);
@@ -112,7 +112,7 @@ async function visitFirst(job: Job, reply: Refusal): Promise<Reply> {
   const { call, route } = job;
   const modern = call.inbound.era === "modern";
   // If the method allows no round, a modern caller gets the error without the URLs.
-  if (modern && !mayBeAsked(call.inbound.method)) return reply;
+  if (modern && !methodsInRounds.has(call.inbound.method)) return reply;
   const asked = urlQuestions(reply.text);
   if (typeof asked === "string") throw brokeProtocol(route.server, asked);
   await admitAll(job, asked);

@@ -11,7 +11,7 @@ import { checkAnswer } from "./given.ts";
 import type { ParkedCall } from "./parking.ts";
 import { admitQuestion, answeredStep, askedStep, refusalAnswer, refusedStep } from "./questions.ts";
 import { endWith, failureOf } from "./revocation.ts";
-import { mayBeAsked, type Retry, sealState } from "./state.ts";
+import { methodsInRounds, type Retry, sealState } from "./state.ts";
 
 /** A question that was sent to the caller, or is about to be. A failure in place of its answer: it cannot be sent. */
 type Question = Asked & { readonly answered: (answer: ClientAnswer | Failure) => void };
@@ -28,7 +28,7 @@ const gone: ClientAnswer = {
 /** Whether this call's caller can be asked in rounds, if the server should ask. */
 export function answersInRounds({ inbound, capabilities: { value } }: Call): boolean {
   const declares = (value.elicitation ?? value.sampling ?? value.roots) !== undefined;
-  return inbound.era === "modern" && declares && mayBeAsked(inbound.method);
+  return inbound.era === "modern" && declares && methodsInRounds.has(inbound.method);
 }
 
 /** Continues a waiting call of this caller; throws `lost` if it no longer waits. */

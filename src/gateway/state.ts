@@ -24,10 +24,9 @@ type Kept = Round | Parked;
 type Bound = { readonly server: string; readonly method: string; readonly name: string; readonly args: string };
 
 const purpose = "input";
-const mayAsk: ReadonlySet<string> = new Set(["tools/call", "prompts/get", "resources/read"]);
 
-/** Whether a request of this method may be answered by asking for input (2026-07-28, MRTR). */
-export const mayBeAsked = (method: string): boolean => mayAsk.has(method);
+/** The methods whose requests may be answered by asking for input (2026-07-28, MRTR). */
+export const methodsInRounds: ReadonlySet<string> = new Set(["tools/call", "prompts/get", "resources/read"]);
 
 /**
  * Seals the state that a caller sends back with its answers. It opens only for the same caller and request, and only
@@ -53,7 +52,7 @@ export type Retry =
 export function retryOf(gw: Gateway, call: IdentifiedCall, route: Route): Retry | null {
   const { era, method, params } = call.inbound;
   const { requestState, inputResponses } = params;
-  if (era === "legacy" || !mayAsk.has(method)) return null;
+  if (era === "legacy" || !methodsInRounds.has(method)) return null;
   if (requestState === undefined && inputResponses === undefined) return null;
   if (inputResponses !== undefined && !isObject(inputResponses)) {
     throw new Failure("invalid-params", '"params.inputResponses" is not an object.');
@@ -100,7 +99,7 @@ export async function recordRetry(gw: Gateway, call: Call, retry: Retry): Promis
  */
 export function handleOf(gw: Gateway, call: IdentifiedCall): string | null {
   const { era, method, params } = call.inbound;
-  if (era === "legacy" || !mayAsk.has(method) || typeof params.requestState !== "string") return null;
+  if (era === "legacy" || !methodsInRounds.has(method) || typeof params.requestState !== "string") return null;
   const kept = open(gw, call.who, params.requestState, { method, args: argsOf(call) });
   return kept?.kind === "parked" ? kept.id : null;
 }
