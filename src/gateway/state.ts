@@ -11,14 +11,12 @@ import { answeredStep, type Job } from "./questions.ts";
 
 /** A call that waits in this process, by its handle. */
 type Parked = { readonly kind: "parked"; readonly id: string };
-/** The questions of a round; `of` is the call that asked them. */
-type Round = { readonly asks: Asks; readonly of: string } & (
-  | { readonly kind: "state"; readonly state: string | null } // of a modern server, null where it gave none
-  /** The call is to be made again unchanged: a legacy server wants URLs to be visited first. */
-  | { readonly kind: "again" }
-);
-/** The content of a sealed `requestState`. */
-type Kept = Round | Parked;
+/** The state of a modern server, null where it gave none. */
+type Stated = { readonly kind: "state"; readonly state: string | null };
+/** A call that is to be made again unchanged: a legacy server wants URLs to be visited first. */
+type Again = { readonly kind: "again" };
+/** The content of a sealed `requestState`; `asks` are the questions of the call `of`. */
+type Kept = Parked | ((Stated | Again) & { readonly asks: Asks; readonly of: string });
 
 /** The request that a state belongs to; a retry has to be exactly the same. */
 type Bound = { readonly server: string; readonly method: string; readonly name: string; readonly args: string };
@@ -36,14 +34,11 @@ export function sealState({ gw, call, route }: Job, kept: Kept): string {
   return gw.sealer.seal(purpose, call.who.id, JSON.stringify({ ...boundOf(call, route), ...kept }), answerTime);
 }
 
-/** A request that answers earlier questions. */
+/** A request that answers earlier questions: those of the call `of`, or of none that the gateway knows. */
 export type Retry =
   | (Parked & { readonly responses: ReadonlyMap<string, string> })
-  | (Pick<Round, "kind"> & {
-      readonly state: string | null;
-      readonly of: string | null;
-      readonly given: readonly Given[];
-    });
+  | (Stated & { readonly given: readonly Given[]; readonly of: string | null })
+  | (Again & { readonly given: readonly Given[]; readonly of: string });
 
 /**
  * Reads a retry with the answers that may be passed on; null if the request is none. Throws `bad-state` if the state
@@ -64,8 +59,8 @@ export function retryOf(gw: Gateway, call: IdentifiedCall, route: Route): Retry 
   const kept = typeof requestState === "string" ? open(gw, call.who, requestState, boundOf(call, route)) : null;
   if (!kept) throw badState();
   if (kept.kind === "parked") return { ...kept, responses: readResponses(call.inbound) };
-  const given = answersTo(gw, call, route.server, kept.asks);
-  return { kind: kept.kind, state: kept.kind === "state" ? kept.state : null, of: kept.of, given };
+  const { asks, ...round } = kept;
+  return { ...round, given: answersTo(gw, call, route.server, asks) };
 }
 
 /** One message, whatever is wrong with the state. */
