@@ -41,7 +41,7 @@ export type SessionsOptions = {
 export type Opening = {
   readonly revision: Revision;
   readonly capabilities?: ClientCapabilities | null;
-  readonly scope?: string | null;
+  readonly scope: string | null;
 };
 
 /**
@@ -74,7 +74,7 @@ export class Sessions {
    * Opens a session. Throws `overloaded` if all places are taken or the owner opens too many per minute. An owner with
    * too many sessions loses one.
    */
-  open(who: Principal, { revision, capabilities, scope = null }: Opening): Session {
+  open(who: Principal, { revision, capabilities, scope }: Opening): Session {
     this.#count(who.id);
     if (this.#perOwner.of(who.id) >= this.#limits.perOwner) this.#endOldestOf(who.id);
     if (this.#byId.size >= this.#limits.total) this.sweep();

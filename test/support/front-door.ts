@@ -150,6 +150,7 @@ export class Door implements AsyncDisposable {
       source: localSource("stdio"),
       credentials: [],
       vouched: this.who("alice"),
+      scope: null,
       send: (message) => send(JSON.parse(message)),
     });
   }
