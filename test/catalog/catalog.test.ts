@@ -30,11 +30,11 @@ function listed(catalog: Catalog, who: Principal = admin, source = loopback, era
 
 const wires = (offered: Offered) =>
   build(offered)
-    .routes()
+    .routes("tools", null)
     .map((route) => route.wire);
 const hidden = (offered: Offered) =>
   build(offered)
-    .hidden()
+    .hidden(null)
     .map(({ canonical }) => canonical)
     .toSorted();
 
@@ -141,7 +141,7 @@ describe("resolve", () => {
     return { call, route: () => catalog.resolve(call, admin, "tool", name) };
   };
   test("T57: an exact map back to the server's own name", () => {
-    const [route] = catalog.routes();
+    const [route] = catalog.routes("tools", null);
     expect(resolve(route?.wire).route()).toMatchObject({
       server: "crm",
       tool: { name: "get.all" },
@@ -234,7 +234,7 @@ describe("list", () => {
       { list: "resourceTemplates", name: "?", reason: "a resource template without a uriTemplate" },
     ] as const;
     const one = buildCatalog({ crm: { tools: ["get"], leftOut } });
-    expect(one.hidden().map(({ kind, canonical }) => [kind, canonical])).toEqual([
+    expect(one.hidden(null).map(({ kind, canonical }) => [kind, canonical])).toEqual([
       ["prompt", "crm:prompts/list"],
       ["resource", "crm:?"],
     ]);
@@ -244,9 +244,9 @@ describe("list", () => {
   test("S05 S09: tools with unusable schemas or headers are offered to nobody, with a reason", () => {
     const header = { type: "object", properties: { a: { type: "string", "x-mcp-header": "Bad Name" } } };
     const catalog = build({ crm: [makeTool("get", { $ref: "http://evil.example" }), makeTool("put", header), "ok"] });
-    expect(catalog.routes().map((route) => route.wire)).toEqual(["crm__ok"]);
-    expect(catalog.hidden().map(({ canonical }) => canonical)).toEqual(["crm:get", "crm:put"]);
-    expect(catalog.hidden().every(({ reason }) => reason.length > 10)).toBe(true);
+    expect(catalog.routes("tools", null).map((route) => route.wire)).toEqual(["crm__ok"]);
+    expect(catalog.hidden(null).map(({ canonical }) => canonical)).toEqual(["crm:get", "crm:put"]);
+    expect(catalog.hidden(null).every(({ reason }) => reason.length > 10)).toBe(true);
   });
   test("a new catalog takes over the routes that did not change", () => {
     const make = (tools: Tool[], previous?: Catalog) => build({ crm: tools }, previous ? { previous } : {});
@@ -259,6 +259,6 @@ describe("list", () => {
   });
   test("a listing of a server that is not configured offers nothing", () => {
     const catalog = buildCatalog({ gone: { tools: ["get"], stale: true } }, { unconfigured: ["gone"] });
-    expect(catalog.routes()).toEqual([]);
+    expect(catalog.routes("tools", null)).toEqual([]);
   });
 });

@@ -260,6 +260,7 @@ function catalogOf(listings: readonly Listing[], policy: Policy, scopes: Record<
     instructions: () => null,
     routes: () => routes.filter(({ kind }) => kind === "tool"),
     hidden: () => [],
+    collided: () => [],
   };
 }
 

@@ -222,5 +222,6 @@ function catalogOf(scopes: readonly string[], shown: () => string): Catalog {
     instructions: () => null,
     routes: () => [],
     hidden: () => [],
+    collided: () => [],
   };
 }
