@@ -10,7 +10,7 @@ import type { Gateway } from "./gateway.ts";
 import { checkAnswer } from "./given.ts";
 import type { ParkedCall } from "./parking.ts";
 import { admitQuestion, answeredStep, askedStep, refusalAnswer, refusedStep } from "./questions.ts";
-import { endWith, failureOf } from "./revocation.ts";
+import { endOnLoss, failureOf } from "./revocation.ts";
 import { methodsInRounds, type Retry, sealState } from "./state.ts";
 
 /** A question that was sent to the caller, or is about to be. A failure in place of its answer: it cannot be sent. */
@@ -117,13 +117,13 @@ export class Rounds implements ParkedCall {
 
   async #run(forward: () => Promise<Reply>): Promise<void> {
     const { whole } = this;
-    const stay = endWith(whole.who.revoked, whole.controller);
+    const unwatch = endOnLoss(whole.who.revoked, whole.controller);
     try {
       whole.reply = await forward();
     } catch (error) {
       whole.failure = failureOf(whole, this.#expired ?? error);
     }
-    stay();
+    unwatch();
     whole.input = null;
     try {
       await this.#conclude(whole);

@@ -70,7 +70,7 @@ export class McpConnection {
   }
 
   /** Calls `close` when the caller loses its rights and its calls have been told so. Returns the way to stop. */
-  endWith(revoked: AbortSignalLike, close: () => void): () => void {
+  closeOnLoss(revoked: AbortSignalLike, close: () => void): () => void {
     return onAbort(revoked, () => void this.#idle().then(close));
   }
 

@@ -52,7 +52,7 @@ export class Sessions {
   readonly #perOwner = new Counts();
   /** How many sessions an owner has opened, and since when (monotonic µs); oldest first. */
   readonly #opened = new Map<string, { readonly since: number; count: number }>();
-  readonly #endWith = endingWith<Session>((session, key) => this.end(session, lossOf(key)));
+  readonly #endOnLoss = endingWith<Session>((key, session) => this.end(session, lossOf(key)));
   readonly #clock: Clock;
   readonly #limits: SessionLimits;
   readonly #traffic: Traffic;
@@ -95,7 +95,7 @@ export class Sessions {
     });
     this.#byId.set(session.id, session);
     this.#perOwner.add(who.id);
-    session.stay = this.#endWith(who.revoked, session);
+    session.unwatch = this.#endOnLoss(who.revoked, session);
     return session;
   }
 
