@@ -76,7 +76,7 @@ export class Sessions {
    */
   open(who: Principal, { revision, capabilities, scope }: Opening): Session {
     this.#count(who.id);
-    if (this.#perOwner.of(who.id) >= this.#limits.perOwner) this.#endOldestOf(who.id);
+    if (this.#perOwner.of(who.id) >= this.#limits.perOwner) this.#replaceOneOf(who.id);
     if (this.#byId.size >= this.#limits.total) this.sweep();
     if (this.#byId.size >= this.#limits.total) {
       throw new Failure("overloaded", `All ${this.#limits.total} sessions are in use; try again later.`, {
@@ -157,10 +157,10 @@ export class Sessions {
   }
 
   /**
-   * One that has been idle for long, or one of too many that have just begun; only where there is neither, the one whose
-   * last request is longest ago.
+   * Ends one that has been idle for long, or one of too many that have just begun; only where there is neither, the one
+   * whose last request is longest ago.
    */
-  #endOldestOf(owner: string): void {
+  #replaceOneOf(owner: string): void {
     const own = this.#byId.values().filter((session) => session.owner === owner);
     const since = this.#clock.mono() - settleUs;
     const most = Math.max(1, this.#limits.perOwner * settling);
