@@ -76,12 +76,12 @@ const waits: Record<AuditOptions["durability"], Record<Stage | "act", Wanted>> =
 /** Whether somebody did it who must not be told so before a power cut can no longer undo its record. */
 const isAct = (type: string): boolean => type.startsWith("key.") || type.startsWith("admin.");
 
-const refusal: Record<Stage | "note", string> = {
+const refusal: Record<Stage | "act", string> = {
   begin: "The gateway cannot record this call now, so it was not made; try again shortly.",
   once: "The gateway cannot record this subscription now, so it was not made; try again shortly.",
   input: "The gateway cannot record what is asked of the caller or answered now, so it is withheld.",
   end: "The call ended, but its outcome could not be recorded, so its result is withheld; it may have had an effect.",
-  note: "The gateway cannot record this act now, so it is refused; try again shortly.",
+  act: "The gateway cannot record this act now, so it is refused; try again shortly.",
 };
 
 const nothing = Promise.resolve();
@@ -166,14 +166,14 @@ export class AuditBroker implements Audit {
     const isSession = event.type === "session.open" || event.type === "session.close";
     if (isSession && !this.#flood.admitsSession(event)) {
       // A session that is only counted must not be let through while the log takes no records.
-      if (this.#writer.failing !== null) throw unavailable("note", this.#writer.failing);
+      if (this.#writer.failing !== null) throw unavailable("act", this.#writer.failing);
       return;
     }
     const wanted = isAct(event.type) ? waits[this.#options.durability].act : "commit";
     await this.#writer.record(this.#drafts.event(event), wanted).catch((error: unknown) => {
       // What is in the chain has to happen: refused and undone now, it would be a record of what never was.
       if (error instanceof Unrecorded && error.committed) return;
-      throw unavailable("note", String(error));
+      throw unavailable("act", String(error));
     });
   }
 

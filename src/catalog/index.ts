@@ -196,14 +196,16 @@ class CompiledCatalog implements Catalog {
     return routeBelow(route, uri, this.#receiver(who));
   }
 
-  routes(list: ListName = "tools", scope: string | null = null): readonly Route[] {
+  routes(list: ListName, scope: string | null): readonly Route[] {
     return (this.#scope(scope)?.things[list] ?? []).map(({ route }) => route);
   }
 
-  hidden(scope?: string): readonly Hidden[] {
-    if (scope !== undefined) return this.#scope(scope)?.missing ?? [];
-    const collided = [...this.#toolsets.values()].flatMap((scope) => scope.collided);
-    return [...this.#whole.missing, ...collided];
+  hidden(scope: string | null): readonly Hidden[] {
+    return this.#scope(scope)?.missing ?? [];
+  }
+
+  collided(): readonly Hidden[] {
+    return [...this.#toolsets.values()].flatMap(({ collided }) => collided);
   }
 
   #receiver({ id }: Principal): Receiver {

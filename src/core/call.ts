@@ -94,26 +94,9 @@ export type ClientSession = {
 const traceContext = /^(?!ff)[0-9a-f]{2}-([0-9a-f]{32})-[0-9a-f]{16}-[0-9a-f]{2}(?:-.*)?$/;
 const noTrace = "0".repeat(32);
 
-export type CallInit = {
-  id: string;
-  /** Wall clock, µs since the epoch. */
-  at: number;
-  /** Monotonic clock, µs. */
-  started: number;
-  inbound: Inbound;
-  source: Source;
-  credentials: readonly Credential[];
-  /** Set if the transport itself vouches for the caller (control socket, embedded stdio). */
-  vouched: Principal | null;
-  session: ClientSession | null;
-  /** Server or toolset whose endpoint was called; absent: all servers. */
-  scope?: string | null;
-  fault: Failure | null;
-  controller: AbortControllerLike;
-  emit: ((notification: string) => void) | null;
-  ask?: Call["ask"];
-  open?: Call["open"];
-};
+/** What is known of a call when it arrives. */
+export type CallInit = Pick<Call, "id" | "at" | "started" | "inbound" | "source" | "credentials" | "vouched"> &
+  Pick<Call, "session" | "scope" | "fault" | "controller" | "emit" | "ask" | "open">;
 
 /**
  * One request of a caller, from its arrival to its end. All fields exist from the start and each stage of the path
@@ -121,11 +104,14 @@ export type CallInit = {
  */
 export class Call {
   readonly id: string;
+  /** Wall clock, µs since the epoch. */
   readonly at: number;
+  /** Monotonic clock, µs. */
   readonly started: number;
   readonly inbound: Inbound;
   readonly source: Source;
   readonly credentials: readonly Credential[];
+  /** Set if the transport itself vouches for the caller (control socket, embedded stdio). */
   readonly vouched: Principal | null;
   /** The legacy session; null for sessionless and modern requests. */
   readonly session: ClientSession | null;
@@ -192,12 +178,12 @@ export class Call {
     this.credentials = init.credentials;
     this.vouched = init.vouched;
     this.session = init.session;
+    this.scope = init.scope;
     this.fault = init.fault;
     this.controller = init.controller;
     this.emit = init.emit;
-    this.scope = init.scope ?? null;
-    this.ask = init.ask ?? null;
-    this.open = init.open ?? null;
+    this.ask = init.ask;
+    this.open = init.open;
   }
 
   /** A copy of the call in its present state that outlives the request in which it came. */

@@ -147,10 +147,12 @@ export type Catalog = {
    * caller in the same way.
    */
   below(route: Route, uri: string, who: Principal): Route;
-  /** Every tool in a scope, or every item of another list, sorted by wire name. */
-  routes(list?: ListName, scope?: string | null): readonly Route[];
-  /** What is not offered, each with a reason: anywhere, or in one scope. */
-  hidden(scope?: string): readonly Hidden[];
+  /** Every item of a list in a scope, sorted by wire name. */
+  routes(list: ListName, scope: string | null): readonly Route[];
+  /** What a scope does not offer, each with a reason. */
+  hidden(scope: string | null): readonly Hidden[];
+  /** What some toolset alone does not offer, as the names that it gives cannot be told apart, each with a reason. */
+  collided(): readonly Hidden[];
 };
 
 /** Checks a call's arguments against its tool's schema; throws `invalid-arguments` naming each path that is wrong. */

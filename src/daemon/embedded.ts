@@ -106,7 +106,8 @@ async function callerOf({ gateway, keyring, auth, key }: Judged): Promise<Caller
   const { stdio, type } = auth;
   const vouched = key === null && stdio ? stdioPrincipal(stdio, keyring) : null;
   const credentials = key === null ? [] : [{ scheme: "bearer", raw: key } as const];
-  const caller = { source: localSource("stdio"), credentials, vouched, controller: new AbortController() };
+  const controller = new AbortController();
+  const caller = { source: localSource("stdio"), credentials, vouched, controller, scope: null };
   if (key === null && !vouched && type === "api-key") {
     throw new Error("nobody to serve: set MCPGW_API_KEY, or say in auth.stdio who the parent process is");
   }

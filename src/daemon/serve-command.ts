@@ -46,7 +46,7 @@ export async function runServe(flags: GlobalOptions, self: Self): Promise<number
 }
 
 /** Ends the process, which the daemon takes for its client's end: there is nothing to write to. */
-function endWith(error: Error): never {
+function exitWith(error: Error): never {
   const left = codeOf(error) === "EPIPE";
   if (!left) process.stderr.write(`mcpgw: ${error.message}\n`);
   process.exit(left ? 0 : 1);
@@ -61,7 +61,7 @@ function untilAsked(): AbortSignal {
 
 /** Carries lines between this process's standard streams and the daemon. */
 async function relay(tunnel: ClientTunnel, { output, asked }: Streams): Promise<number> {
-  output.onFailure(endWith);
+  output.onFailure(exitWith);
   // The ids that the daemon owes an answer, as they were written, by what they mean.
   const waiting = new Map<string, string>();
   const closed = Promise.withResolvers<string | null>();

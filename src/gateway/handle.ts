@@ -9,7 +9,7 @@ import { admitReply } from "./outcome.ts";
 import { askCaller, type Job, refusalAnswer } from "./questions.ts";
 import { endRefused } from "./refused-retry.ts";
 import type { Resolved } from "./resolved.ts";
-import { endWith, failureOf, withRights } from "./revocation.ts";
+import { endOnLoss, failureOf, withRights } from "./revocation.ts";
 import { answersInRounds, resume, Rounds } from "./rounds.ts";
 import { recordRetry, type Retry, retryOf, withAnswers } from "./state.ts";
 
@@ -49,9 +49,9 @@ function enter(gw: Gateway, call: IdentifiedCall): () => void {
   const { who } = call;
   const counted = call.inbound.kind === "request";
   if (counted) gw.limits.admit(who);
-  const stay = endWith(who.revoked, call.controller);
+  const unwatch = endOnLoss(who.revoked, call.controller);
   return () => {
-    stay();
+    unwatch();
     if (counted) gw.limits.release(who);
   };
 }
@@ -98,7 +98,7 @@ async function forward(
   request: UpstreamRequest,
   retry: Retry | null,
 ): Promise<Reply> {
-  const job: Job = { gw, call, server: route.server };
+  const job: Job = { gw, call, route };
   // A call that is answered in rounds has its own way of asking.
   call.input ??= (question, signal) => askCaller(job, question, signal).catch(refusalAnswer);
   if (retry) await recordRetry(gw, call, retry);
@@ -113,7 +113,7 @@ async function forward(
   } finally {
     leave?.();
   }
-  return admitReply(job, route, reply);
+  return admitReply(job, reply);
 }
 
 function checkArguments(gw: Gateway, call: Call, route: Route): void {

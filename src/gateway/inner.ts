@@ -14,19 +14,19 @@ import { handle, refuse } from "./handle.ts";
 /** The sender of a call that did not arrive as an MCP message. */
 export type Caller = Presented & {
   readonly controller: AbortControllerLike;
-  /** The only server or toolset that the call may reach; absent: all servers. */
-  readonly scope?: string | null;
+  /** The only server or toolset that the call may reach; null for all servers. */
+  readonly scope: string | null;
   /** The token of whoever wants to hear of progress (raw JSON), and how it is told. */
   readonly progress?: { readonly token: string; tell(notification: string): void } | null;
 };
 
 /** Calls `server:tool` in the same way as any other call; `args` is JSON text. Resolves with the ended call. */
 export async function callByName(gw: Gateway, tool: string, args: string, caller: Caller): Promise<Call> {
-  let route = findIn(gw, caller.scope ?? null, tool);
+  let route = findIn(gw, caller.scope, tool);
   if (!route) {
     // Its server may still be starting.
-    gw = await whenBooted(gw, { scope: caller.scope ?? null });
-    route = findIn(gw, caller.scope ?? null, tool);
+    gw = await whenBooted(gw, caller);
+    route = findIn(gw, caller.scope, tool);
   }
   const name = route?.wire ?? tool;
   const { progress } = caller;

@@ -9,8 +9,8 @@ import { handleOf } from "./state.ts";
  * server would wait in vain. Resolves with the refusal, which then says so, or with any other error as it is.
  */
 export async function endRefused(gw: Gateway, call: IdentifiedCall, error: unknown): Promise<unknown> {
-  if (!(error instanceof Failure)) return error;
-  const id = handleOf(gw, call) ?? "";
+  const id = handleOf(gw, call);
+  if (id === null || !(error instanceof Failure)) return error;
   const parked = gw.parking.find(id, call.who.id);
   if (!parked || !isRefused(gw, call, parked)) return error;
   await gw.parking.expire(id, ended(call));

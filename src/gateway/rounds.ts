@@ -10,8 +10,8 @@ import type { Gateway } from "./gateway.ts";
 import { checkAnswer } from "./given.ts";
 import type { ParkedCall } from "./parking.ts";
 import { admitQuestion, answeredStep, askedStep, refusalAnswer, refusedStep } from "./questions.ts";
-import { endWith, failureOf } from "./revocation.ts";
-import { mayBeAsked, type Retry, sealState } from "./state.ts";
+import { endOnLoss, failureOf } from "./revocation.ts";
+import { methodsInRounds, type Retry, sealState } from "./state.ts";
 
 /** A question that was sent to the caller, or is about to be. A failure in place of its answer: it cannot be sent. */
 type Question = Asked & { readonly answered: (answer: ClientAnswer | Failure) => void };
@@ -28,7 +28,7 @@ const gone: ClientAnswer = {
 /** Whether this call's caller can be asked in rounds, if the server should ask. */
 export function answersInRounds({ inbound, capabilities: { value } }: Call): boolean {
   const declares = (value.elicitation ?? value.sampling ?? value.roots) !== undefined;
-  return inbound.era === "modern" && declares && mayBeAsked(inbound.method);
+  return inbound.era === "modern" && declares && methodsInRounds.has(inbound.method);
 }
 
 /** Continues a waiting call of this caller; throws `lost` if it no longer waits. */
@@ -117,13 +117,13 @@ export class Rounds implements ParkedCall {
 
   async #run(forward: () => Promise<Reply>): Promise<void> {
     const { whole } = this;
-    const stay = endWith(whole.who.revoked, whole.controller);
+    const unwatch = endOnLoss(whole.who.revoked, whole.controller);
     try {
       whole.reply = await forward();
     } catch (error) {
       whole.failure = failureOf(whole, this.#expired ?? error);
     }
-    stay();
+    unwatch();
     whole.input = null;
     try {
       await this.#conclude(whole);
@@ -188,7 +188,7 @@ export class Rounds implements ParkedCall {
   #park(waiting: Waiting): void {
     try {
       const id = (this.#handle = this.#gw.parking.park(this));
-      const state = sealState(this.#gw, waiting.call, this.route, { kind: "parked", id });
+      const state = sealState({ gw: this.#gw, call: waiting.call, route: this.route }, { kind: "parked", id });
       const text = roundText([...this.#questions.values()], state);
       waiting.resolve({ kind: "result", era: "modern", text, isError: false, type: "input_required" });
     } catch (error) {
@@ -207,7 +207,7 @@ export class Rounds implements ParkedCall {
     let answer: Promise<ClientAnswer | Failure>;
     this.#arriving++;
     try {
-      await admitQuestion({ gw: this.#gw, call: this.whole, server: this.route.server }, request);
+      await admitQuestion({ gw: this.#gw, call: this.whole, route: this.route }, request);
       await this.#gw.audit.input(this.whole, askedStep(request));
       answer = this.#put(request, signal);
     } catch (error) {

@@ -98,10 +98,10 @@ export class WebSockets {
       send: sendWithin(outletOf(socket), this.#options),
     }));
     // The key may have been lost since the request for the upgrade.
-    const stay = connection.endWith(who.revoked, () => socket.close(code.policy, "the key was lost"));
+    const unwatch = connection.closeOnLoss(who.revoked, () => socket.close(code.policy, "the key was lost"));
     socket.data.leave = () => {
       leave();
-      stay();
+      unwatch();
     };
   }
 

@@ -60,7 +60,7 @@ export function createUpstreams(init: UpstreamsInit): ManagedUpstreams {
   return new UpstreamSet(init);
 }
 
-function call(listeners: ReadonlySet<() => void>): void {
+function notifyAll(listeners: ReadonlySet<() => void>): void {
   for (const listener of listeners) listener();
 }
 
@@ -92,8 +92,8 @@ class UpstreamSet implements ManagedUpstreams {
     this.#local = new Map(local.map((server) => [server.id, server]));
     this.#host = {
       ...host,
-      changed: () => call(this.#listeners),
-      ownChanged: () => call(this.#ownListeners),
+      changed: () => notifyAll(this.#listeners),
+      ownChanged: () => notifyAll(this.#ownListeners),
       retired: () => this.#retired,
       notice: (notice) => this.#notice(notice),
       reaper: () => this.#startReaper(),

@@ -30,11 +30,11 @@ function listed(catalog: Catalog, who: Principal = admin, source = loopback, era
 
 const wires = (offered: Offered) =>
   build(offered)
-    .routes()
+    .routes("tools", null)
     .map((route) => route.wire);
 const hidden = (offered: Offered) =>
   build(offered)
-    .hidden()
+    .hidden(null)
     .map(({ canonical }) => canonical)
     .toSorted();
 
@@ -140,7 +140,7 @@ describe("resolve", () => {
     return { call, route: () => catalog.resolve(call, admin, "tool", name) };
   };
   test("T57: an exact map back to the server's own name", () => {
-    const [route] = catalog.routes();
+    const [route] = catalog.routes("tools", null);
     expect(resolve(route?.wire).route()).toMatchObject({
       server: "crm",
       tool: { name: "get.all" },
@@ -233,7 +233,7 @@ describe("list", () => {
       { list: "resourceTemplates", name: "?", reason: "a resource template without a uriTemplate" },
     ] as const;
     const one = buildCatalog({ crm: { tools: ["get"], leftOut } });
-    expect(one.hidden().map(({ kind, canonical }) => [kind, canonical])).toEqual([
+    expect(one.hidden(null).map(({ kind, canonical }) => [kind, canonical])).toEqual([
       ["prompt", "crm:prompts/list"],
       ["resource", "crm:?"],
     ]);
@@ -251,6 +251,6 @@ describe("list", () => {
   });
   test("a listing of a server that is not configured offers nothing", () => {
     const catalog = buildCatalog({ gone: { tools: ["get"], stale: true } }, { unconfigured: ["gone"] });
-    expect(catalog.routes()).toEqual([]);
+    expect(catalog.routes("tools", null)).toEqual([]);
   });
 });

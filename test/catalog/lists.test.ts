@@ -29,7 +29,7 @@ describe("prompts", () => {
     expect(names.some((name) => /^crm__n__[0-9a-f]{8}$/.test(name))).toBe(true);
   });
   test("T56 case pairs: both hidden, with a reason", () => {
-    expect(catalog.hidden().map(({ kind, canonical }) => `${kind} ${canonical}`)).toEqual([
+    expect(catalog.hidden(null).map(({ kind, canonical }) => `${kind} ${canonical}`)).toEqual([
       "prompt files:Read",
       "prompt files:read",
     ]);
@@ -92,7 +92,7 @@ describe("definitions", () => {
     const first = ask(before, "tools").text;
     const print = before.shown(admin, loopback, null, "tools");
     const after = buildCatalog({ crm, files: { resources: ["ui://a"] } }, { previous: before });
-    expect(after.routes()[0]).toBe(before.routes()[0]!);
+    expect(after.routes("tools", null)[0]).toBe(before.routes("tools", null)[0]!);
     expect(ask(after, "tools").text).not.toBe(first);
     expect(after.shown(admin, loopback, null, "tools")).not.toBe(print);
     expect(buildCatalog({ crm }, { previous: after }).shown(admin, loopback, null, "tools")).toBe(print);
@@ -234,7 +234,7 @@ describe("scopes", () => {
     const twins = [{ id: "desk", include: ["*:*"], rename: { "crm:get_a": "Files__GET_a" } }];
     const both = buildCatalog(served, { toolsets: twins });
     expect(ask(both, "tools", { scope: "desk" }).names).not.toContain("files__get_a");
-    expect(both.hidden().map(({ canonical, reason }) => [canonical, reason.startsWith("toolset desk:")])).toEqual([
+    expect(both.collided().map(({ canonical, reason }) => [canonical, reason.startsWith("toolset desk:")])).toEqual([
       ["crm:get_a", true],
       ["files:get_a", true],
     ]);

@@ -6,7 +6,7 @@ import { alice, harness } from "./support.ts";
 
 // Calls that did not come in as an MCP message: those of the command line, and those of `mcpgw__call`.
 
-const caller = () => ({ source: loopback, credentials: [], vouched: alice, controller: new Cancel() });
+const caller = () => ({ source: loopback, credentials: [], vouched: alice, controller: new Cancel(), scope: null });
 
 test("T22: limits.body holds for them too, and counts bytes", async () => {
   const { gw, sent } = harness();

@@ -260,6 +260,7 @@ function catalogOf(listings: readonly Listing[], policy: Policy, scopes: Record<
     instructions: () => null,
     routes: () => routes.filter(({ kind }) => kind === "tool"),
     hidden: () => [],
+    collided: () => [],
   };
 }
 
@@ -289,7 +290,7 @@ export type Asking = {
 export function request(gw: Gateway, method: string, params: object | string = {}, asking: Asking = {}): Call {
   const inbound = inboundOf(method, params, asking);
   const presented = { source: loopback, credentials: [], vouched: asking.who ?? alice };
-  const carrier = { controller: new AbortController(), session: null, emit: null, ...asking };
+  const carrier = { controller: new AbortController(), session: null, scope: null, emit: null, ...asking };
   return callOf(gw, { inbound, fault: null }, presented, carrier);
 }
 

@@ -50,9 +50,12 @@ export function makeCall({ name = "crm__get", args, method = "tools/call", ...in
     credentials: [],
     vouched: null,
     session: null,
+    scope: null,
     fault: null,
     controller: new AbortController(),
     emit: null,
+    ask: null,
+    open: null,
     ...init,
   });
 }

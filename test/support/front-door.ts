@@ -150,6 +150,7 @@ export class Door implements AsyncDisposable {
       source: localSource("stdio"),
       credentials: [],
       vouched: this.who("alice"),
+      scope: null,
       send: (message) => send(JSON.parse(message)),
     });
   }
@@ -221,5 +222,6 @@ function catalogOf(scopes: readonly string[], shown: () => string): Catalog {
     instructions: () => null,
     routes: () => [],
     hidden: () => [],
+    collided: () => [],
   };
 }

@@ -15,7 +15,6 @@ async function create(path: string): Promise<FileHandle> {
 }
 
 export const exportRecords = command({
-  name: "export",
   summary: "Write audit records as JSON lines that anyone can verify",
   args: {
     jsonl: { type: "boolean", description: "JSON lines (the only format, so it may be left out)" },

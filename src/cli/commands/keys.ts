@@ -62,7 +62,6 @@ const list = (text: string | undefined): string[] =>
     .filter(Boolean);
 
 const create = command({
-  name: "create",
   summary: "Make an API key and print it once",
   args: {
     name: { type: "positional", required: true, description: "what the key is for" },
@@ -91,7 +90,6 @@ const create = command({
 });
 
 const listKeys = command({
-  name: "list",
   summary: "List API keys, never their secrets",
   args: {},
   async run(_args, { out, open }) {
@@ -122,7 +120,6 @@ function warnUnrecorded(answer: { readonly recorded: boolean }, { online }: Clie
 }
 
 const revoke = command({
-  name: "revoke",
   summary: "Revoke a key and end its open streams at once",
   args: { id: { type: "positional", required: true, description: "the key's id" } },
   async run({ id }, { out, open }) {
@@ -135,7 +132,6 @@ const revoke = command({
 });
 
 const rotate = command({
-  name: "rotate",
   summary: "Revoke a key and print a new one with the same rights",
   args: { id: { type: "positional", required: true, description: "the key's id" } },
   async run({ id }, cli) {
@@ -149,7 +145,6 @@ type Done = { readonly online: string; readonly offline: string };
 
 const freezing = (name: "freeze" | "unfreeze", summary: string, done: Done) =>
   command({
-    name,
     summary,
     args: {},
     async run(_args, { out, open }) {
@@ -161,17 +156,17 @@ const freezing = (name: "freeze" | "unfreeze", summary: string, done: Done) =>
     },
   });
 
-export const keys = group("keys", "Make, list and end API keys", [
+export const keys = group("Make, list and end API keys", {
   create,
-  listKeys,
+  list: listKeys,
   revoke,
   rotate,
-  freezing("freeze", "Refuse every caller at once", {
+  freeze: freezing("freeze", "Refuse every caller at once", {
     online: "frozen: every caller is refused until `mcpgw keys unfreeze`",
     offline: "frozen: a gateway on this state directory refuses every caller until `mcpgw keys unfreeze`",
   }),
-  freezing("unfreeze", "End a freeze", {
+  unfreeze: freezing("unfreeze", "End a freeze", {
     online: "callers are served again",
     offline: "the freeze has ended: a gateway on this state directory serves callers again",
   }),
-]);
+});

@@ -28,7 +28,6 @@ function sayWhoAsks(out: Output): void {
 const paragraph = (text: string): string => text.split("\n").map(line).join("\n");
 
 const list = command({
-  name: "list",
   summary: "List the tools, of the caller named by MCPGW_API_KEY if it is set",
   args: { server: { type: "string", valueHint: "ID", description: "only this server" } },
   async run({ server }, { out, open }) {
@@ -86,7 +85,6 @@ async function showResult(text: string, out: Output): Promise<void> {
 }
 
 const call = command({
-  name: "call",
   summary: "Call a tool through the whole path, as MCPGW_API_KEY or as the local administrator",
   args: {
     tool: { type: "positional", required: true, description: "SERVER:TOOL" },
@@ -112,4 +110,4 @@ const call = command({
   },
 });
 
-export const tools = group("tools", "List and call tools", [list, call]);
+export const tools = group("List and call tools", { list, call });

@@ -27,9 +27,9 @@ export function attachTo(engine: Engine): Handlers["attach"] {
       ),
     });
     tunnel.onLine((line) => void connection.receive(line));
-    const stay = connection.endWith(revoked, () => tunnel.close(lossText(revoked)));
+    const unwatch = connection.closeOnLoss(revoked, () => tunnel.close(lossText(revoked)));
     tunnel.onClose(() => {
-      stay();
+      unwatch();
       connection.close();
     });
   };

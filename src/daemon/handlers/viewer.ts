@@ -28,11 +28,12 @@ export function callerOf(
 ): Caller {
   endBy(signal, controller);
   const source = { ...localSource("control"), peer: { uid: peer.uid, pid: peer.pid } };
-  if (key !== null) return { source, credentials: [{ scheme: "bearer", raw: key }], vouched: null, controller };
+  const place = { source, controller, scope: null };
+  if (key !== null) return { ...place, credentials: [{ scheme: "bearer", raw: key }], vouched: null };
   if (peer.access !== "admin") {
     throw new Refusal("denied", `uid ${peer.uid} is no administrator; set MCPGW_API_KEY to act as the holder of a key`);
   }
-  return { source, credentials: [], vouched: localPrincipal(peer.uid, keyring), controller };
+  return { ...place, credentials: [], vouched: localPrincipal(peer.uid, keyring) };
 }
 
 function endBy(signal: AbortSignal, controller: AbortControllerLike): void {

@@ -274,7 +274,7 @@ export class Discovery {
   }
 
   #relist(which: readonly ListName[]): Promise<void> {
-    return this.probe((found) => this.#list(found, which));
+    return this.#exclusively((found) => this.#list(found, which));
   }
 
   /**
@@ -297,7 +297,7 @@ export class Discovery {
   /**
    * Does a piece of work on the instance, unless there is none or it is busy with another; a failure ends the instance.
    */
-  async probe(work: (found: Found) => Promise<void>): Promise<void> {
+  async #exclusively(work: (found: Found) => Promise<void>): Promise<void> {
     const found = this.#found;
     if (!found || this.#work) return;
     this.#work = work(found).catch((error: unknown) => found.link.fail(reasonOf(error)));
@@ -354,7 +354,7 @@ export class Discovery {
 
   /** Checks whether the server still answers, after a call to it has failed. */
   look(): Promise<void> {
-    return this.probe(async (found) => {
+    return this.#exclusively(async (found) => {
       const greeting = await this.check(found);
       if (!greeting) return;
       // Other instructions wait for the next listing: they may hold the time, and so be others at each check.

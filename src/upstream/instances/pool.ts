@@ -128,8 +128,8 @@ export class Pool {
     this.#slots.set(key, slot);
     if (place) this.#waiting.set(slot, place);
     // When the owner's key is revoked, the instance that was started for it is stopped.
-    const stay = until && onAbort(until, () => void this.stop(slot));
-    void this.#follow(slot).finally(() => stay?.());
+    const unwatch = until && onAbort(until, () => void this.stop(slot));
+    void this.#follow(slot).finally(() => unwatch?.());
     return slot;
   }
 
