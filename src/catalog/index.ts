@@ -1,4 +1,4 @@
-import { type Call, type Kind, kinds, type Party, type Route } from "../core/call.ts";
+import { type IdentifiedCall, type Kind, kinds, type Party, type Route } from "../core/call.ts";
 import type { Clock } from "../core/clock.ts";
 import { Failure } from "../core/failure.ts";
 import { inputKey } from "../core/inbound.ts";
@@ -109,11 +109,11 @@ class CompiledCatalog implements Catalog {
     return this.#scope(scope)?.servers ?? new Set();
   }
 
-  resolve(call: Call, who: Principal, kind: Kind, name: unknown): Route {
+  resolve(call: IdentifiedCall, kind: Kind, name: unknown): Route {
     if (typeof name !== "string") throw new Failure("invalid-params", `params.${wanted[kind]}.`);
     call.target = cut(name, longestName);
     checkLength(kind, name);
-    const route = this.#choose(call, who, kind, name);
+    const route = this.#choose(call, kind, name);
     if (route) {
       call.target = route.canonical;
       return route;
@@ -141,11 +141,11 @@ class CompiledCatalog implements Catalog {
     return [...new Map(given.map((route) => [route.canonical, route] as const)).values()];
   }
 
-  list(call: Call, who: Principal, list: ListName): string {
-    const { source, inbound } = call;
+  list(call: IdentifiedCall, list: ListName): string {
+    const { who, source, inbound } = call;
     const scope = this.#scope(call.scope);
     const view = this.#view(who, source, scope, list, inputKey(call.capabilities));
-    const own = list === "tools" ? this.#ownView(partyOf(call, who), source, scope) : null;
+    const own = list === "tools" ? this.#ownView(call, source, scope) : null;
     const things = own ? [...view.things, ...own.things].toSorted(byWire) : view.things;
     const start = this.#cursors.start(who.id, list, scope?.id ?? "", things, inbound.params.cursor);
     const end = start + this.#init.page;
@@ -264,10 +264,11 @@ class CompiledCatalog implements Catalog {
    * The best route that the caller may know of. If there is none, one that policy then refuses as if it were missing.
    * Null if there is no route at all.
    */
-  #choose(call: Call, who: Principal, kind: Kind, name: string): Route | null {
+  #choose(call: IdentifiedCall, kind: Kind, name: string): Route | null {
+    const { who } = call;
     const scope = this.#scope(call.scope);
     if (!scope || kind === "extension") return null;
-    if (kind === "tool") return this.#toolNamed(scope, name, partyOf(call, who));
+    if (kind === "tool") return this.#toolNamed(scope, name, call);
     if (kind === "prompt") return scope.named("prompts", name);
     const template = call.inbound.method === "completion/complete" ? this.#resources.template(name) : null;
     if (template) return scope.admitsAll(template) ? template : null;
@@ -303,13 +304,6 @@ class CompiledCatalog implements Catalog {
     return scope.admits(route) ? route : null;
   }
 }
-
-const partyOf = ({ session, inbound, capabilities }: Call, who: Principal): Party => ({
-  who,
-  session,
-  inbound,
-  capabilities,
-});
 
 /** Of a server whose handshake is not done nobody knows what it has: it has no capabilities yet. */
 const mayHaveResources = ({ server, capabilities }: Listing): boolean =>

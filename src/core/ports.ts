@@ -110,7 +110,7 @@ export type Catalog = {
    * The route of the thing that a call names, within its scope. Throws `unknown-tool` and its kin, in the same words
    * for missing and for hidden things, and `invalid-params` if the value is no name or several servers offer the URI.
    */
-  resolve(call: Call, who: Principal, kind: Kind, name: unknown): Route;
+  resolve(call: IdentifiedCall, kind: Kind, name: unknown): Route;
   /** Whether a scope includes this route, listed or not. A toolset includes what it names and does not exclude. */
   admits(route: Route, scope: string | null): boolean;
   /** The route of a tool, or of an item of another list, by its canonical name; null if there is none. */
@@ -123,7 +123,7 @@ export type Catalog = {
    * The result of a list request as JSON text, in the wording of the caller's era: the page at the call's cursor.
    * Throws `invalid-params` for a cursor that was not made for this caller.
    */
-  list(call: Call, who: Principal, list: ListName): string;
+  list(call: IdentifiedCall, list: ListName): string;
   /** A fingerprint of what the caller sees in these lists, without what only its own instances offer. */
   shown(who: Principal, source: Source, scope: string | null, group: ListGroup): string;
   /** A fingerprint of the tools that only its own instances offer; empty where there are none. */

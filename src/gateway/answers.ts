@@ -70,7 +70,7 @@ export function list(name: ListName) {
   return async (before: Gateway, call: IdentifiedCall): Promise<Reply> => {
     let gw = await whenBooted(before, call);
     if (name === "tools") gw = await learnTools(gw, call);
-    const text = gw.catalog.list(call, call.who, name);
+    const text = gw.catalog.list(call, name);
     gw.notifier.served(call.who, call.session, lists[name].capability);
     return result(text, call.inbound.era);
   };

@@ -88,7 +88,7 @@ export function resolveExtension(gw: Gateway, call: IdentifiedCall): Resolved {
 function resourceOf(gw: Gateway, call: IdentifiedCall, uri: string, servers: readonly string[]): Route | null {
   const { who } = call;
   const offered = gw.catalog.offers("resource", uri, call.scope, call);
-  const resource = offered ? gw.catalog.resolve(call, who, "resource", uri) : null;
+  const resource = offered ? gw.catalog.resolve(call, "resource", uri) : null;
   if (resource && servers.includes(resource.server)) return resource;
   if (resource && gw.policy.lists(who, resource, call.source)) {
     const { method } = call.inbound;

@@ -235,7 +235,7 @@ function catalogOf(listings: readonly Listing[], policy: Policy, scopes: Record<
   return {
     hasScope: (scope) => Object.hasOwn(scopes, scope),
     offers: (kind, name, scope) => find(kind, name, scope) !== undefined,
-    resolve(call, _who, kind, name) {
+    resolve(call, kind, name) {
       const route = find(kind, name, call.scope);
       call.target = String(name);
       if (route) return route;
@@ -244,7 +244,7 @@ function catalogOf(listings: readonly Listing[], policy: Policy, scopes: Record<
     },
     admits,
     find: (canonical) => routes.find((route) => route.canonical === canonical) ?? null,
-    list: (_call, who, list) => JSON.stringify({ [list]: shown(who, list).map(({ wire }) => ({ name: wire })) }),
+    list: ({ who }, list) => JSON.stringify({ [list]: shown(who, list).map(({ wire }) => ({ name: wire })) }),
     shownAlone: () => "",
     shown: (who, _source, _scope, list) => JSON.stringify(shown(who, list).map(({ wire }) => wire)),
     routeTo: (kind, server, name) => ({ ...common(kind, server, name), wire: name }),

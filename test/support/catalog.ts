@@ -72,7 +72,7 @@ export function ask(
 ): { names: string[]; text: string; nextCursor?: string; omitted?: unknown } {
   const call = makeCall({ method: "list", source, scope, session });
   const inbound = { ...call.inbound, era, params: cursor === undefined ? {} : { cursor } };
-  const text = catalog.list(Object.assign(call, { inbound }), who, list);
+  const text = catalog.list(Object.assign(call, { inbound, who }), list);
   const result = JSON.parse(text);
   const names = result[list].map((each: Record<string, string>) => each["name"] ?? each["uri"] ?? each["uriTemplate"]);
   return { names, text, nextCursor: result.nextCursor, omitted: result._meta?.["mcpgw.dev/omitted"] };
@@ -99,8 +99,7 @@ export function lead(
     method = methods[kind],
   }: { who?: Principal; scope?: string | null; session?: ClientSession | null; method?: string } = {},
 ): Route {
-  const call = makeCall({ method, scope, session });
-  return catalog.resolve(call, who, kind, name);
+  return catalog.resolve(Object.assign(makeCall({ method, scope, session }), { who }), kind, name);
 }
 
 const methods = { tool: "tools/call", prompt: "prompts/get", resource: "resources/read", extension: "x/y" } as const;

@@ -206,7 +206,7 @@ function catalogOf(scopes: readonly string[], shown: () => string): Catalog {
   return {
     hasScope: (scope) => scopes.includes(scope),
     offers: () => true,
-    resolve: (_call, _who, _kind, name) => makeRoute("play", String(name)),
+    resolve: (_call, _kind, name) => makeRoute("play", String(name)),
     admits: () => true,
     find: () => null,
     routeTo: (_kind, server, name) => makeRoute(server, name),
