@@ -285,9 +285,9 @@ class CompiledCatalog implements Catalog {
   }
 
   #toolNamed(scope: Scope, wire: string, party: Party): Route | null {
-    return (
-      scope.named("tools", wire) ?? this.#own(scope, party).find(({ route }) => route.wire === wire)?.route ?? null
-    );
+    const common = scope.named("tools", wire);
+    if (common && isShown(common, party)) return common;
+    return this.#own(scope, party).find(({ route }) => route.wire === wire)?.route ?? common;
   }
 
   /**
@@ -304,6 +304,10 @@ class CompiledCatalog implements Catalog {
     return scope.admits(route) ? route : null;
   }
 }
+
+/** Whether its server shows a tool to clients that declare as much. */
+const isShown = ({ tool }: Route, { capabilities }: Pick<Party, "capabilities">): boolean =>
+  tool?.shownTo?.has(inputKey(capabilities)) !== false;
 
 /** Of a server whose handshake is not done nobody knows what it has: it has no capabilities yet. */
 const mayHaveResources = ({ server, capabilities }: Listing): boolean =>

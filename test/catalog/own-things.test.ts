@@ -65,6 +65,15 @@ describe("R2: what one caller's instance offers", () => {
     expect(omitted).toBeUndefined();
   });
 
+  test("is what its caller calls by a name that other clients are shown for something else", () => {
+    const shy = { ...makeTool("loose"), shownTo: new Set(["roots"]) };
+    const served = { shy: { prefix: "none" as const, tools: [shy] }, free: { prefix: "none" as const } };
+    const ownTools = () => new Map([["free", [makeTool("loose")]]]);
+    const catalog = buildCatalog(served, { ownTools });
+    expect(ask(catalog, "tools").names).toEqual(["loose"]);
+    expect(lead(catalog, "tool", "loose").server).toBe("free");
+  });
+
   test("is left out where it cannot be used", () => {
     const bad = makeTool("bad", { type: "object", properties: { a: { type: "string", "x-mcp-header": "no good" } } });
     expect(ask(offering({ "key:alice": { crm: [bad] } }), "tools", { who: alice }).names).toEqual(["bare", "crm__all"]);
