@@ -244,6 +244,9 @@ export type Party = Pick<IdentifiedCall, "who" | "session" | "capabilities"> & {
   readonly inbound: Pick<Inbound, "era">;
 };
 
+/** Who is shown what servers offer, and where it looks from. */
+export type Viewpoint = Party & Pick<Call, "source" | "scope">;
+
 /** Says who makes a call. */
 export function setCaller(call: Call, who: Principal): asserts call is IdentifiedCall {
   call.who = who;

@@ -4,6 +4,7 @@ import type {
   IdentifiedCall,
   Kind,
   Party,
+  Viewpoint,
   RecordedCall,
   Reply,
   Route,
@@ -124,10 +125,8 @@ export type Catalog = {
    * Throws `invalid-params` for a cursor that was not made for this caller.
    */
   list(call: IdentifiedCall, list: ListName): string;
-  /** A fingerprint of what the caller sees in these lists, without what only its own instances offer. */
-  shown(who: Principal, source: Source, scope: string | null, group: ListGroup): string;
-  /** A fingerprint of the tools that only its own instances offer; empty where there are none. */
-  shownAlone(party: Party, source: Source, scope: string | null): string;
+  /** A fingerprint of what the caller sees in these lists. */
+  shown(from: Viewpoint, group: ListGroup): string;
   /** Whether the caller may have any tool of a server. */
   reaches(who: Principal, source: Source, server: string): boolean;
   /** Ids of the servers that have something in this scope. */
@@ -317,7 +316,7 @@ export type Notifier = {
     own?: Pick<Reached, "session" | "ask"> & { readonly here?: () => boolean },
   ): () => void;
   /** A caller has just been given one of these lists: it is told of what changes afterwards, even back to what it was. */
-  served(who: Principal, session: ClientSession | null, group: ListGroup): void;
+  served(to: Viewpoint, group: ListGroup): void;
   /** The client of a legacy session; null if it cannot be reached now. */
   reach(session: string): Reached | null;
   /** Notifies one legacy session, if it has joined. */

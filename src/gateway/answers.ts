@@ -71,7 +71,7 @@ export function list(name: ListName) {
     let gw = await whenBooted(before, call);
     if (name === "tools") gw = await learnTools(gw, call);
     const text = gw.catalog.list(call, name);
-    gw.notifier.served(call.who, call.session, lists[name].capability);
+    gw.notifier.served(call, lists[name].capability);
     return result(text, call.inbound.era);
   };
 }

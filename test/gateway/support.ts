@@ -245,8 +245,7 @@ function catalogOf(listings: readonly Listing[], policy: Policy, scopes: Record<
     admits,
     find: (canonical) => routes.find((route) => route.canonical === canonical) ?? null,
     list: ({ who }, list) => JSON.stringify({ [list]: shown(who, list).map(({ wire }) => ({ name: wire })) }),
-    shownAlone: () => "",
-    shown: (who, _source, _scope, list) => JSON.stringify(shown(who, list).map(({ wire }) => wire)),
+    shown: ({ who }, list) => JSON.stringify(shown(who, list).map(({ wire }) => wire)),
     routeTo: (kind, server, name) => ({ ...common(kind, server, name), wire: name }),
     locate: () => [],
     outgoing: (route, text) =>

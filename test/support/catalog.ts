@@ -2,7 +2,7 @@ import { createHandedOut } from "../../src/catalog/handed-out.ts";
 import { type CatalogInit, createCatalog } from "../../src/catalog/index.ts";
 import type { ToolsetOptions } from "../../src/catalog/options.ts";
 import { toolsetsOptions } from "../../src/catalog/options.ts";
-import type { ClientSession, Item, Kind, Party, Route, Tool } from "../../src/core/call.ts";
+import type { ClientSession, Item, Kind, Route, Tool, Viewpoint } from "../../src/core/call.ts";
 import { type Era, noCapabilities } from "../../src/core/inbound.ts";
 import type { Prefix } from "../../src/core/options.ts";
 import type { Catalog, Policy } from "../../src/core/ports.ts";
@@ -57,8 +57,10 @@ export type BuildOptions = {
 };
 
 /** A legacy client of this principal that has no session and declares nothing. */
-export const partyOf = (who: Principal): Party => ({
+export const partyOf = (who: Principal, scope: string | null = null): Viewpoint => ({
   who,
+  source: loopback,
+  scope,
   session: null,
   capabilities: noCapabilities,
   inbound: { era: "legacy" },

@@ -64,7 +64,7 @@ export class Door implements AsyncDisposable {
   readonly #server: ReturnType<typeof serveHttp>;
 
   constructor(behave: Behaviour, options: DoorOptions = {}) {
-    this.notifier = new Notifier(() => ({ shown: () => this.shown, shownAlone: () => "", servers: () => new Set() }));
+    this.notifier = new Notifier(() => ({ shown: () => this.shown, servers: () => new Set() }));
     this.gw = this.#gateway(behave, options);
     this.sessions = new Sessions({
       clock: systemClock,
@@ -217,7 +217,6 @@ function catalogOf(scopes: readonly string[], shown: () => string): Catalog {
     below: (route) => route,
     list: () => `{"tools":[${tools.map(({ text }) => text).join(",")}]}`,
     shown,
-    shownAlone: () => "",
     instructions: () => null,
     routes: () => [],
     hidden: () => [],
