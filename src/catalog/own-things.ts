@@ -69,9 +69,12 @@ function finderOf(scope: Scope, make: (scope: Scope, server: string, tool: Tool)
   const find: Find = (offers, input) => {
     const shown = scope.things.tools.filter(({ route }) => route.tool?.shownTo?.has(input) !== false);
     const taken = new Set(shown.map(lookOf));
+    // What is kept from everybody is kept from the caller whose instance offers it.
+    const kept = new Set(scope.missing.filter(({ list }) => list === "tools").map(({ canonical }) => canonical));
     const things = [...offers].flatMap(([server, tools]) => tools.flatMap((tool) => thingOf(server, tool) ?? []));
     const alike = Map.groupBy(things, lookOf);
-    return things.filter((thing) => !taken.has(lookOf(thing)) && alike.get(lookOf(thing))?.length === 1);
+    const isFree = (look: string): boolean => !taken.has(look) && alike.get(look)?.length === 1;
+    return things.filter((thing) => !kept.has(thing.route.canonical) && isFree(lookOf(thing)));
   };
   const start = nothingYet();
   return (offers, input) => {

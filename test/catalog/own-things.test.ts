@@ -98,6 +98,12 @@ describe("R2: what one caller's instance offers", () => {
     expect(others).toEqual([first!, first!]);
   });
 
+  test("stays away where a tool of that name is offered to nobody, since it cannot be told from another's", () => {
+    const bare = { prefix: "none" as const, tools: ["twin"] };
+    const ownTools = () => new Map([["crm", [makeTool("twin")]]]);
+    expect(ask(buildCatalog({ crm: bare, free: bare }, { ownTools }), "tools").names).toEqual([]);
+  });
+
   test("is forgotten with the offer, and kept as it is while other callers come", () => {
     let offers: readonly Tool[] = [extra];
     const more = [makeTool("more")];
