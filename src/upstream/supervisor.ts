@@ -130,7 +130,7 @@ export class Supervisor {
 
   async #beat(): Promise<void> {
     const { idleStop, start } = this.#terms.options;
-    this.#instances.pool.sweep(idleStop);
+    this.#instances.beat(idleStop);
     const unused = this.#instances.unusedSince(this.#terms.host.clock.mono() - idleStop * 1000);
     if (start === "on-demand" && unused && this.#discovery.instance) await this.#discovery.rest();
     else await this.#discovery.beat();
