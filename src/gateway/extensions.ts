@@ -1,5 +1,6 @@
 import type { Call, IdentifiedCall, Route } from "../core/call.ts";
 import { Failure } from "../core/failure.ts";
+import { tasksExtension } from "../core/inbound.ts";
 import { isObject } from "../core/json.ts";
 import { isRequestMethod } from "../core/methods.ts";
 import { checkLength, explicitScheme, longestName, notFound } from "../core/name.ts";
@@ -7,9 +8,6 @@ import { cut, plain } from "../core/text.ts";
 import type { Gateway } from "./gateway.ts";
 import type { Resolved } from "./resolved.ts";
 import { inScope } from "./scope.ts";
-
-/** Long-running calls whose result is fetched later. The gateway handles their messages itself. */
-export const tasksExtension = "io.modelcontextprotocol/tasks";
 
 /** Methods whose name does not contain their extension's. They read the resource named by `uri`. */
 const reads: Readonly<Record<string, string>> = { "resources/directory/read": "io.modelcontextprotocol/skills" };
