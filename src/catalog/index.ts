@@ -162,6 +162,10 @@ class CompiledCatalog implements Catalog {
     return `{"${list}":[${items}]${next}${lacks && `,"_meta":{"${omittedKey}":${lacks}}`}}`;
   }
 
+  tools(from: Viewpoint): readonly Route[] {
+    return this.#view(from, "tools").things.map(({ route }) => route);
+  }
+
   shown(from: Viewpoint, group: ListGroup): string {
     return listNames
       .filter((list) => lists[list].capability === group)

@@ -153,7 +153,7 @@ export class Call {
    * Answers the server's questions to the caller while the call runs. The path sets it before it sends the call; null
    * if nothing may be asked.
    */
-  input: ((request: InputRequest, signal: AbortSignal) => Promise<ClientAnswer>) | null = null;
+  input: ((request: InputRequest, signal: AbortSignalLike) => Promise<ClientAnswer>) | null = null;
 
   who: Principal | null = null;
   /**

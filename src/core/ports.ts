@@ -125,6 +125,8 @@ export type Catalog = {
    * Throws `invalid-params` for a cursor that was not made for this caller.
    */
   list(call: IdentifiedCall, list: ListName): string;
+  /** The routes of the tools in that list, on all pages. */
+  tools(from: Viewpoint): readonly Route[];
   /** A fingerprint of what the caller sees in these lists. */
   shown(from: Viewpoint, group: ListGroup): string;
   /** Whether the caller may have any tool of a server. */
@@ -239,7 +241,7 @@ export type Upstreams = {
    * Asks the servers that this caller may use for the tools that they offer only to clients such as its, and waits for
    * what its own instances are being asked for; null if that is known, or cannot be found out now.
    */
-  learnTools(call: IdentifiedCall, mayUse: (server: string) => boolean): Promise<unknown> | null;
+  learnTools(party: Party, mayUse: (server: string) => boolean): Promise<unknown> | null;
   /** The tools that only the instances which this party's calls need offer, by server. */
   ownTools(party: Party): ReadonlyMap<string, readonly Tool[]>;
   /** Calls `listener` with what servers say outside of any exchange. Returns a function that stops it. */

@@ -216,6 +216,7 @@ function catalogOf(scopes: readonly string[], shown: () => string): Catalog {
     outgoing: (_route, result) => result,
     below: (route) => route,
     list: () => `{"tools":[${tools.map(({ text }) => text).join(",")}]}`,
+    tools: () => [],
     shown,
     instructions: () => null,
     routes: () => [],
