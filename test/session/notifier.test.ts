@@ -1,10 +1,10 @@
 import { afterEach, beforeEach, describe, expect, jest, test } from "bun:test";
-import type { ClientSession, LogLevel } from "../../src/core/call.ts";
+import type { ClientSession, LogLevel, Party, Tool } from "../../src/core/call.ts";
 import { noCapabilities } from "../../src/core/inbound.ts";
 import type { Policy, Wants } from "../../src/core/ports.ts";
 import type { Notice } from "../../src/core/upstream.ts";
 import { Notifier, type Shown } from "../../src/session/notifier.ts";
-import { loopback } from "../support/call.ts";
+import { loopback, makeTool } from "../support/call.ts";
 import { buildCatalog, partyOf, usual } from "../support/catalog.ts";
 import { principal } from "../support/principal.ts";
 import { noSubscriptions } from "../support/session.ts";
@@ -285,6 +285,30 @@ describe("what servers say outside any exchange", () => {
       jest.advanceTimersByTime(300);
     }
     expect(told).toEqual(Array(2).fill("a1 notifications/tools/list_changed"));
+  });
+
+  test("what its own instance offers first, and then everybody is offered, is announced to a session once", () => {
+    let own: readonly Tool[] = [];
+    const ownTools = ({ session }: Party) => new Map(session?.id === "a1" && own.length > 0 ? [["crm", own]] : []);
+    const catalogOf = (...names: string[]) => buildCatalog({ crm: { tools: names } }, { ownTools });
+    let catalog = catalogOf("one");
+    const notifier = new Notifier(() => catalog);
+    const told: string[] = [];
+    const wants = { lists: tools, scope: null, capabilities: noCapabilities };
+    for (const id of ["a1", "a2"]) {
+      const session = sessionOf("key:a", id);
+      const tell = (): void => void told.push(id);
+      const ask = () => new Promise<never>(() => {});
+      notifier.join(principal("key:a", ["admin"]), loopback, wants, tell, { session, ask });
+    }
+    own = [makeTool("two")];
+    notifier.changed();
+    jest.advanceTimersByTime(300);
+    expect(told.splice(0)).toEqual(["a1"]);
+    catalog = catalogOf("one", "two");
+    notifier.changed();
+    jest.advanceTimersByTime(300);
+    expect(told).toEqual(["a2"]);
   });
 
   test("one session can be told alone", () => {
