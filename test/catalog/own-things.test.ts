@@ -114,11 +114,14 @@ describe("R2: what one caller's instance offers", () => {
     const session = clientSession("s");
     expect(lead(catalog, "tool", "free__more", { session }).tool).toBe(more[0]!);
     expect(lead(catalog, "tool", "crm__extra", { session })).toBe(route);
-    const kept = new WeakRef((offers = [makeTool("gone")]));
-    expect(ask(catalog, "tools").names).toEqual(["crm__gone"]);
-    offers = [extra];
+    const kept: WeakRef<readonly Tool[]>[] = [];
+    for (let i = 0; i < 20; i++) {
+      kept.push(new WeakRef((offers = [makeTool(`gone-${i}`)])));
+      expect(ask(catalog, "tools").names).toEqual([`crm__gone-${i}`]);
+    }
     Bun.gc(true);
-    expect(kept.deref()).toBeUndefined();
+    // One or two may still lie on the stack.
+    expect(kept.filter((each) => each.deref()).length).toBeLessThan(5);
   });
 });
 
