@@ -1,4 +1,4 @@
-import { type Call, type Kind, kinds, type Party, type Route } from "../core/call.ts";
+import { type IdentifiedCall, type Kind, kinds, type Party, type Route, type Viewpoint } from "../core/call.ts";
 import type { Clock } from "../core/clock.ts";
 import { Failure } from "../core/failure.ts";
 import { inputKey } from "../core/inbound.ts";
@@ -11,7 +11,7 @@ import type { Principal, Source } from "../core/principal.ts";
 import { cut, plain } from "../core/text.ts";
 import type { HandedOut } from "./handed-out.ts";
 import { instructionsOf } from "./instructions.ts";
-import { createOwnThings, type OwnThings, type OwnThingsInit } from "./own-things.ts";
+import { createOwnThings, noThings, type OwnThings, type OwnThingsInit } from "./own-things.ts";
 import { omittedKey, omittedText, reaches } from "./omitted.ts";
 import type { NamesOptions, ToolsetOptions } from "./options.ts";
 import { outgoingText, type Receiver, routeBelow } from "./outgoing.ts";
@@ -22,7 +22,7 @@ import { createTexts, type Texts } from "./texts.ts";
 import { byWire, gather, type Thing } from "./things.ts";
 import { createUnlisted, type Unlisted } from "./unlisted.ts";
 import { explicitUri } from "./uris.ts";
-import { createViews, type View } from "./views.ts";
+import { createViews, type View, type Views } from "./views.ts";
 
 export type CatalogInit = Pick<OwnThingsInit, "ownTools"> & {
   readonly servers: readonly { readonly id: string; readonly prefix: Prefix; readonly enabled: boolean }[];
@@ -55,11 +55,9 @@ class CompiledCatalog implements Catalog {
   readonly #resources: Resources;
   readonly #cursors: Cursors;
   readonly #texts: Texts;
-  readonly #views = createViews();
   readonly #own: OwnThings;
-  /** Numbers by which the views of own things are told apart. */
-  readonly #ownIds = new WeakMap<readonly Thing[], number>();
-  #lastOwn = 0;
+  /** By the own things that they hold besides those that everybody is offered. */
+  readonly #views = new WeakMap<readonly Thing[], Views>();
 
   constructor({ previous, ...init }: CatalogInit) {
     const configured = new Set([ownServer, ...init.servers.map(({ id }) => id)]);
@@ -108,11 +106,11 @@ class CompiledCatalog implements Catalog {
     return this.#scope(scope)?.servers ?? new Set();
   }
 
-  resolve(call: Call, who: Principal, kind: Kind, name: unknown): Route {
+  resolve(call: IdentifiedCall, kind: Kind, name: unknown): Route {
     if (typeof name !== "string") throw new Failure("invalid-params", `params.${wanted[kind]}.`);
     call.target = cut(name, longestName);
     checkLength(kind, name);
-    const route = this.#choose(call, who, kind, name);
+    const route = this.#choose(call, kind, name);
     if (route) {
       call.target = route.canonical;
       return route;
@@ -140,20 +138,19 @@ class CompiledCatalog implements Catalog {
     return [...new Map(given.map((route) => [route.canonical, route] as const)).values()];
   }
 
-  list(call: Call, who: Principal, list: ListName): string {
-    const { source, inbound } = call;
+  list(call: IdentifiedCall, list: ListName): string {
+    const { who, source, inbound } = call;
     const scope = this.#scope(call.scope);
-    const view = this.#view(who, source, scope, list, inputKey(call.capabilities));
-    const own = list === "tools" ? this.#ownView(partyOf(call, who), source, scope) : null;
-    const things = own ? [...view.things, ...own.things].toSorted(byWire) : view.things;
+    const view = this.#view(call, list);
+    const { things } = view;
     const start = this.#cursors.start(who.id, list, scope?.id ?? "", things, inbound.params.cursor);
     const end = start + this.#init.page;
-    const write = (): string =>
+    const items = view.text(`${inbound.era} ${start}`, () =>
       things
         .slice(start, end)
         .map((thing) => this.#texts.of(thing, inbound.era))
-        .join(",");
-    const items = own ? write() : view.text(`${inbound.era} ${start}`, write);
+        .join(","),
+    );
     const last = end < things.length ? things[end - 1] : undefined;
     const next = last
       ? `,"nextCursor":${JSON.stringify(this.#cursors.after(who.id, list, scope?.id ?? "", last))}`
@@ -164,20 +161,15 @@ class CompiledCatalog implements Catalog {
     return `{"${list}":[${items}]${next}${lacks && `,"_meta":{"${omittedKey}":${lacks}}`}}`;
   }
 
-  shown(who: Principal, source: Source, scope: string | null, group: ListGroup): string {
-    const of = (each: ListName): string => {
-      const view = this.#view(who, source, this.#scope(scope), each);
-      return this.#print(view);
-    };
-    return listNames
-      .filter((list) => lists[list].capability === group)
-      .map(of)
-      .join(" ");
+  tools(from: Viewpoint): readonly Route[] {
+    return this.#view(from, "tools").things.map(({ route }) => route);
   }
 
-  shownAlone(party: Party, source: Source, scope: string | null): string {
-    const view = this.#ownView(party, source, this.#scope(scope));
-    return view ? this.#print(view) : "";
+  shown(from: Viewpoint, group: ListGroup): string {
+    return listNames
+      .filter((list) => lists[list].capability === group)
+      .map((list) => this.#print(this.#view(from, list)))
+      .join(" ");
   }
 
   instructions(scope: string | null, who: Principal, source: Source): string | null {
@@ -228,32 +220,25 @@ class CompiledCatalog implements Catalog {
     );
   }
 
-  /** The tools that only the caller's own instances offer, as far as it may know of them; null where there are none. */
-  #ownView(party: Party, source: Source, scope: Scope | null): View | null {
+  /** The caller's view of a list. */
+  #view(from: Viewpoint, list: ListName): View {
     const { policy } = this.#init;
-    const { who } = party;
-    const own = scope ? this.#own(scope, party) : [];
-    if (own.length === 0) return null;
-    let id = this.#ownIds.get(own);
-    if (id === undefined) this.#ownIds.set(own, (id = ++this.#lastOwn));
-    return this.#views.get(who, policy.placeOf(source), `own ${id}`, () =>
-      own.filter(({ route }) => policy.lists(who, route, source)),
+    const { who, source } = from;
+    const scope = this.#scope(from.scope);
+    const own = scope && list === "tools" ? this.#own(scope, from) : noThings;
+    const input = list === "tools" ? inputKey(from.capabilities) : "";
+    return this.#viewsWith(own).get(who, policy.placeOf(source), `${list} ${scope?.id ?? "?"} ${input}`, () =>
+      [...(scope?.things[list] ?? []), ...own]
+        .filter(({ route }) => isShown(route, from) && policy.lists(who, route, source))
+        .toSorted(byWire),
     );
   }
 
-  /**
-   * The caller's view of a list. With `input` (see `inputKey`), tools that are shown only to other clients are left
-   * out.
-   */
-  #view(who: Principal, source: Source, scope: Scope | null, list: ListName, input: string | null = null): View {
-    const { policy } = this.#init;
-    const shows = ({ tool }: Route): boolean => input === null || tool?.shownTo?.has(input) !== false;
-    return this.#views.get(
-      who,
-      policy.placeOf(source),
-      `${list} ${scope?.id ?? "?"} ${list === "tools" ? input : ""}`,
-      () => (scope?.things[list] ?? []).filter(({ route }) => shows(route) && policy.lists(who, route, source)),
-    );
+  /** The views that hold these own things besides. They are forgotten with them. */
+  #viewsWith(own: readonly Thing[]): Views {
+    let views = this.#views.get(own);
+    if (!views) this.#views.set(own, (views = createViews()));
+    return views;
   }
 
   /** The routes of a URI in a scope, best first; each inner array holds equally good ones. */
@@ -265,10 +250,11 @@ class CompiledCatalog implements Catalog {
    * The best route that the caller may know of. If there is none, one that policy then refuses as if it were missing.
    * Null if there is no route at all.
    */
-  #choose(call: Call, who: Principal, kind: Kind, name: string): Route | null {
+  #choose(call: IdentifiedCall, kind: Kind, name: string): Route | null {
+    const { who } = call;
     const scope = this.#scope(call.scope);
     if (!scope || kind === "extension") return null;
-    if (kind === "tool") return this.#toolNamed(scope, name, partyOf(call, who));
+    if (kind === "tool") return this.#toolNamed(scope, name, call);
     if (kind === "prompt") return scope.named("prompts", name);
     const template = call.inbound.method === "completion/complete" ? this.#resources.template(name) : null;
     if (template) return scope.admitsAll(template) ? template : null;
@@ -285,9 +271,9 @@ class CompiledCatalog implements Catalog {
   }
 
   #toolNamed(scope: Scope, wire: string, party: Party): Route | null {
-    return (
-      scope.named("tools", wire) ?? this.#own(scope, party).find(({ route }) => route.wire === wire)?.route ?? null
-    );
+    const common = scope.named("tools", wire);
+    if (common && isShown(common, party)) return common;
+    return this.#own(scope, party).find(({ route }) => route.wire === wire)?.route ?? common;
   }
 
   /**
@@ -305,12 +291,9 @@ class CompiledCatalog implements Catalog {
   }
 }
 
-const partyOf = ({ session, inbound, capabilities }: Call, who: Principal): Party => ({
-  who,
-  session,
-  inbound,
-  capabilities,
-});
+/** Whether its server shows a tool to clients that declare as much. */
+const isShown = ({ tool }: Route, { capabilities }: Pick<Party, "capabilities">): boolean =>
+  tool?.shownTo?.has(inputKey(capabilities)) !== false;
 
 /** A server that has not said what it has may have any. */
 const mayHaveResources = ({ server, capabilities }: Listing): boolean =>

@@ -139,7 +139,7 @@ export class Call {
    * Answers the server's questions to the caller while the call runs. The path sets it before it sends the call; null
    * if nothing may be asked.
    */
-  input: ((request: InputRequest, signal: AbortSignal) => Promise<ClientAnswer>) | null = null;
+  input: ((request: InputRequest, signal: AbortSignalLike) => Promise<ClientAnswer>) | null = null;
 
   who: Principal | null = null;
   /**
@@ -232,6 +232,9 @@ export type IdentifiedCall = Call & { readonly who: Principal };
 export type Party = Pick<IdentifiedCall, "who" | "session" | "capabilities"> & {
   readonly inbound: Pick<Inbound, "era">;
 };
+
+/** Who is shown what servers offer, and where it looks from. */
+export type Viewpoint = Party & Pick<Call, "source" | "scope">;
 
 /** Says who makes a call. */
 export function setCaller(call: Call, who: Principal): asserts call is IdentifiedCall {

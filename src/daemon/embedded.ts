@@ -53,6 +53,7 @@ export async function serveEmbedded(
       running: engine.running,
       traffic: engine.traffic,
       ...(await parent(engine.current(), engine.stores)),
+      scope: null,
       send: sendWithin(
         {
           queued: () => output.queued,
@@ -107,7 +108,7 @@ async function callerOf({ gateway, keyring, auth, key }: Judged): Promise<Caller
   const vouched = key === null && stdio ? stdioPrincipal(stdio, keyring) : null;
   const credentials = key === null ? [] : [{ scheme: "bearer", raw: key } as const];
   const controller = new AbortController();
-  const caller = { source: localSource("stdio"), credentials, vouched, controller, scope: null };
+  const caller = { source: localSource("stdio"), credentials, vouched, controller };
   if (key === null && !vouched && type === "api-key") {
     throw new Error("nobody to serve: set MCPGW_API_KEY, or say in auth.stdio who the parent process is");
   }

@@ -1,9 +1,10 @@
 import type { Call } from "../core/call.ts";
+import { tasksExtension } from "../core/inbound.ts";
 import { isObject } from "../core/json.ts";
 import { ownServer } from "../core/name.ts";
 import type { Listing } from "../core/upstream.ts";
 import type { Gateway } from "./gateway.ts";
-import { declaredExtensions, tasksExtension } from "./extensions.ts";
+import { declaredExtensions } from "./extensions.ts";
 import { inScope } from "./scope.ts";
 
 const changes = { listChanged: true };

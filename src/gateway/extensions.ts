@@ -1,5 +1,6 @@
 import type { Call, IdentifiedCall, Route } from "../core/call.ts";
 import { Failure } from "../core/failure.ts";
+import { tasksExtension } from "../core/inbound.ts";
 import { isObject } from "../core/json.ts";
 import { isRequestMethod } from "../core/methods.ts";
 import { checkLength, explicitScheme, longestName, notFound } from "../core/name.ts";
@@ -8,9 +9,6 @@ import type { Listing } from "../core/upstream.ts";
 import type { Gateway } from "./gateway.ts";
 import type { Resolved } from "./resolved.ts";
 import { inScope } from "./scope.ts";
-
-/** Long-running calls whose result is fetched later. The gateway handles their messages itself. */
-export const tasksExtension = "io.modelcontextprotocol/tasks";
 
 /** Methods whose name does not contain their extension's. They read the resource named by `uri`. */
 const reads: Readonly<Record<string, string>> = { "resources/directory/read": "io.modelcontextprotocol/skills" };
@@ -90,7 +88,7 @@ export function resolveExtension(gw: Gateway, call: IdentifiedCall): Resolved {
 function resourceOf(gw: Gateway, call: IdentifiedCall, uri: string, servers: readonly string[]): Route | null {
   const { who } = call;
   const offered = gw.catalog.offers("resource", uri, call.scope, call);
-  const resource = offered ? gw.catalog.resolve(call, who, "resource", uri) : null;
+  const resource = offered ? gw.catalog.resolve(call, "resource", uri) : null;
   if (resource && servers.includes(resource.server)) return resource;
   if (resource && gw.policy.lists(who, resource, call.source)) {
     const { method } = call.inbound;

@@ -67,7 +67,7 @@ function routesOf(gw: Gateway, call: IdentifiedCall, uris: readonly string[]): M
   const routes = new Map<string, Route>();
   for (const uri of uris) {
     try {
-      const route = gw.catalog.resolve(call, who, "resource", uri);
+      const route = gw.catalog.resolve(call, "resource", uri);
       gw.policy.decide(call, who, route);
       gw.limits.take(who, route);
       routes.set(uri, route);

@@ -1,12 +1,13 @@
 import type { Reply } from "../core/call.ts";
 import { brokeProtocol, Failure } from "../core/failure.ts";
+import { tasksExtension } from "../core/inbound.ts";
 import { isObject } from "../core/json.ts";
 import { ownServer } from "../core/name.ts";
 import { rpcCodes } from "../core/rpc-code.ts";
 import { editObject } from "../mcp/edit.ts";
 import { readRound, roundText, urlQuestions } from "../mcp/input-round.ts";
 import { paramText } from "../mcp/message.ts";
-import { sharedExtensions, tasksExtension } from "./extensions.ts";
+import { sharedExtensions } from "./extensions.ts";
 import { asksOf } from "./given.ts";
 import { admitAll, type Job } from "./questions.ts";
 import { methodsInRounds, sealState } from "./state.ts";
@@ -23,6 +24,8 @@ type Refusal = Extract<Reply, { kind: "error" }>;
  * sealed; a task gets a handle; an unknown `resultType` fails the call (S13).
  */
 export function admitReply(job: Job, reply: Reply): Reply | Promise<Reply> {
+  // What the gateway's own tools answer for a server has passed here before.
+  if (job.route.server === ownServer) return reply;
   if (reply.kind === "error") return admitError(job, reply);
   if (reply.type === null) {
     const linked = withWireUris(job, reply);
@@ -35,9 +38,8 @@ export function admitReply(job: Job, reply: Reply): Reply | Promise<Reply> {
   throw brokeProtocol(job.route.server, `its result is of a type that no extension of this client knows`);
 }
 
-/** The result with each link's URI as callers know it; in one of the gateway's own tools they are that already. */
+/** The result with each link's URI as callers know it. */
 function withWireUris({ gw, call, route }: Job, reply: Result): Result {
-  if (route.server === ownServer) return reply;
   const text = gw.catalog.outgoing(route, reply.text, call.who);
   return text === reply.text ? reply : { ...reply, text };
 }

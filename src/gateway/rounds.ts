@@ -1,4 +1,4 @@
-import { Cancel, Withdrawn } from "../core/cancel.ts";
+import { type AbortSignalLike, Cancel, Withdrawn } from "../core/cancel.ts";
 import type { Call, IdentifiedCall, Reply, Route } from "../core/call.ts";
 import { asFailure, Failure } from "../core/failure.ts";
 import { type ClientAnswer, type InputRequest, longestQuestion } from "../core/inbound.ts";
@@ -201,7 +201,7 @@ export class Rounds implements ParkedCall {
   }
 
   /** Asks the caller a server's question, and resolves when the caller comes back with an answer. Never throws. */
-  async #ask(request: InputRequest, signal: AbortSignal): Promise<ClientAnswer> {
+  async #ask(request: InputRequest, signal: AbortSignalLike): Promise<ClientAnswer> {
     if (this.#questions.size + this.#arriving >= mostQuestions) return this.#recorded(request, tooMany());
     if (request.params.length > longestQuestion) return this.#recorded(request, tooLong());
     let answer: Promise<ClientAnswer | Failure>;
@@ -236,7 +236,7 @@ export class Rounds implements ParkedCall {
   }
 
   /** Lets a question wait for its answer; throws `overloaded` if there is no room for it. */
-  async #put({ method, params }: InputRequest, signal: AbortSignal): Promise<ClientAnswer | Failure> {
+  async #put({ method, params }: InputRequest, signal: AbortSignalLike): Promise<ClientAnswer | Failure> {
     if (this.#ended || signal.aborted) return gone;
     const { promise, resolve } = Promise.withResolvers<ClientAnswer | Failure>();
     const key = `${method}-${++this.#serial}`;

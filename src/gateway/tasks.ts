@@ -1,11 +1,12 @@
 import type { Call, IdentifiedCall, Route } from "../core/call.ts";
 import { brokeProtocol, Failure } from "../core/failure.ts";
+import { tasksExtension } from "../core/inbound.ts";
 import { isObject } from "../core/json.ts";
 import { longestSeal } from "../core/ports.ts";
 import { editObject } from "../mcp/edit.ts";
 import { readInputRequests } from "../mcp/input-round.ts";
 import { locate, rawValue, stringValue } from "../mcp/json-text.ts";
-import { declaredExtensions, tasksExtension } from "./extensions.ts";
+import { declaredExtensions } from "./extensions.ts";
 import type { Gateway } from "./gateway.ts";
 import { answerName, givenText, unasked } from "./given.ts";
 import { admitAll, type Job } from "./questions.ts";

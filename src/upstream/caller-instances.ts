@@ -70,6 +70,12 @@ export class CallerInstances {
     return slot ? this.#tools.learn(slot) : null;
   }
 
+  /** Ends what nobody has used for `idle` ms, and asks again what did not say what it offers. */
+  beat(idle: number): void {
+    this.pool.sweep(idle);
+    this.#tools.retry();
+  }
+
   /** The party's instance, where it may have told of tools of its own. */
   #telling(party: Party): Slot | null {
     return this.#tools.empty ? null : (this.pool.find(this.#specFor(party).key) ?? null);

@@ -216,8 +216,8 @@ class UpstreamSet implements ManagedUpstreams {
     return own;
   };
 
-  learnTools: Upstreams["learnTools"] = (call, mayUse) => {
-    const unknown = [...this.#supervisors.values()].flatMap((one) => one.learnTools(call, mayUse));
+  learnTools: Upstreams["learnTools"] = (party, mayUse) => {
+    const unknown = [...this.#supervisors.values()].flatMap((one) => one.learnTools(party, mayUse));
     return unknown.length > 0 ? Promise.all(unknown) : null;
   };
 

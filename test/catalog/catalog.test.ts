@@ -25,7 +25,7 @@ function build(offered: Offered, options: BuildOptions = {}) {
 
 function listed(catalog: Catalog, who: Principal = admin, source = loopback, era: Era = "legacy"): string {
   const call = makeCall({ method: "tools/list", source });
-  return catalog.list(Object.assign(call, { inbound: { ...call.inbound, era, params: {} } }), who, "tools");
+  return catalog.list(Object.assign(call, { who, inbound: { ...call.inbound, era, params: {} } }), "tools");
 }
 
 const wires = (offered: Offered) =>
@@ -135,9 +135,9 @@ describe("names on the wire", () => {
 describe("resolve", () => {
   const catalog = build({ crm: ["get.all", "put"], none: [] });
   const resolve = (name: unknown) => {
-    const call = makeCall();
+    const call = Object.assign(makeCall(), { who: admin });
     Object.assign(call.inbound.params, { name });
-    return { call, route: () => catalog.resolve(call, admin, "tool", name) };
+    return { call, route: () => catalog.resolve(call, "tool", name) };
   };
   test("T57: an exact map back to the server's own name", () => {
     const [route] = catalog.routes("tools", null);

@@ -187,9 +187,9 @@ describe("where a URI leads", () => {
     const twice = (length: number) => [lead(catalog, "resource", uri(length)), lead(catalog, "resource", uri(length))];
     const [short, long] = [twice(100), twice(8192)];
     expect([short[0] === short[1], long[0] === long[1]]).toEqual([true, false]);
-    const call = makeCall({ method: "resources/read" });
+    const call = Object.assign(makeCall({ method: "resources/read" }), { who: admin });
     for (const kind of ["resource", "tool", "prompt"] as const) {
-      const refused = failureOf(() => catalog.resolve(call, admin, kind, uri(8193)));
+      const refused = failureOf(() => catalog.resolve(call, kind, uri(8193)));
       expect([refused.code, refused.message]).toEqual(["invalid-params", expect.stringContaining("8192 characters")]);
       expect(call.target).toHaveLength(8192);
     }

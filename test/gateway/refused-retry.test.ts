@@ -30,7 +30,7 @@ const renaming = (h: Harness): Gateway => {
   const renamed: Gateway["catalog"] = {
     ...catalog,
     offers: (kind, name, scope, who) => catalog.offers(kind, was(name), scope, who),
-    resolve: (asking, who, kind, name) => catalog.resolve(asking, who, kind, was(name)),
+    resolve: (asking, kind, name) => catalog.resolve(asking, kind, was(name)),
   };
   const gw: Gateway = { ...h.gw, catalog: renamed, inForce: () => gw };
   return gw;

@@ -230,12 +230,12 @@ function catalogOf(listings: readonly Listing[], policy: Policy, scopes: Record<
     scope === null || (scopes[scope] ?? []).some((each) => each === server || each === canonical);
   const find = (kind: Kind, name: unknown, scope: string | null): Route | undefined =>
     routes.find((route) => route.kind === kind && route.wire === name && admits(route, scope));
-  const shown = (who: Principal, kind: string): Route[] =>
-    routes.filter((route) => kind.startsWith(route.kind) && policy.lists(who, route, loopback));
+  const shown = (who: Principal, kind: string, source = loopback): Route[] =>
+    routes.filter((route) => kind.startsWith(route.kind) && policy.lists(who, route, source));
   return {
     hasScope: (scope) => Object.hasOwn(scopes, scope),
     offers: (kind, name, scope) => find(kind, name, scope) !== undefined,
-    resolve(call, _who, kind, name) {
+    resolve(call, kind, name) {
       const route = find(kind, name, call.scope);
       call.target = String(name);
       if (route) return route;
@@ -244,9 +244,9 @@ function catalogOf(listings: readonly Listing[], policy: Policy, scopes: Record<
     },
     admits,
     find: (canonical) => routes.find((route) => route.canonical === canonical) ?? null,
-    list: (_call, who, list) => JSON.stringify({ [list]: shown(who, list).map(({ wire }) => ({ name: wire })) }),
-    shownAlone: () => "",
-    shown: (who, _source, _scope, list) => JSON.stringify(shown(who, list).map(({ wire }) => wire)),
+    list: ({ who }, list) => JSON.stringify({ [list]: shown(who, list).map(({ wire }) => ({ name: wire })) }),
+    tools: ({ who, source }) => shown(who, "tools", source),
+    shown: ({ who }, list) => JSON.stringify(shown(who, list).map(({ wire }) => wire)),
     routeTo: (kind, server, name) => ({ ...common(kind, server, name), wire: name }),
     locate: () => [],
     outgoing: (route, text) =>

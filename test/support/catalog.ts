@@ -2,7 +2,7 @@ import { createHandedOut } from "../../src/catalog/handed-out.ts";
 import { type CatalogInit, createCatalog } from "../../src/catalog/index.ts";
 import type { ToolsetOptions } from "../../src/catalog/options.ts";
 import { toolsetsOptions } from "../../src/catalog/options.ts";
-import type { ClientSession, Item, Kind, Party, Route, Tool } from "../../src/core/call.ts";
+import type { ClientSession, Item, Kind, Route, Tool, Viewpoint } from "../../src/core/call.ts";
 import { type Era, noCapabilities } from "../../src/core/inbound.ts";
 import type { Prefix } from "../../src/core/options.ts";
 import type { Catalog, Policy } from "../../src/core/ports.ts";
@@ -55,8 +55,10 @@ export type BuildOptions = {
 };
 
 /** A legacy client of this principal that has no session and declares nothing. */
-export const partyOf = (who: Principal): Party => ({
+export const partyOf = (who: Principal, scope: string | null = null): Viewpoint => ({
   who,
+  source: loopback,
+  scope,
   session: null,
   capabilities: noCapabilities,
   inbound: { era: "legacy" },
@@ -70,7 +72,7 @@ export function ask(
 ): { names: string[]; text: string; nextCursor?: string; omitted?: unknown } {
   const call = makeCall({ method: "list", source, scope, session });
   const inbound = { ...call.inbound, era, params: cursor === undefined ? {} : { cursor } };
-  const text = catalog.list(Object.assign(call, { inbound }), who, list);
+  const text = catalog.list(Object.assign(call, { inbound, who }), list);
   const result = JSON.parse(text);
   const names = result[list].map((each: Record<string, string>) => each["name"] ?? each["uri"] ?? each["uriTemplate"]);
   return { names, text, nextCursor: result.nextCursor, omitted: result._meta?.["mcpgw.dev/omitted"] };
@@ -97,8 +99,7 @@ export function lead(
     method = methods[kind],
   }: { who?: Principal; scope?: string | null; session?: ClientSession | null; method?: string } = {},
 ): Route {
-  const call = makeCall({ method, scope, session });
-  return catalog.resolve(call, who, kind, name);
+  return catalog.resolve(Object.assign(makeCall({ method, scope, session }), { who }), kind, name);
 }
 
 const methods = { tool: "tools/call", prompt: "prompts/get", resource: "resources/read", extension: "x/y" } as const;

@@ -1,7 +1,6 @@
 import { join } from "node:path";
 import {
   type Call,
-  type ClientSession,
   type IdentifiedCall,
   type LogLevel,
   type Reply,
@@ -10,7 +9,7 @@ import {
   type Tool,
 } from "../../src/core/call.ts";
 import { systemClock } from "../../src/core/clock.ts";
-import type { ClientCapabilities, Era } from "../../src/core/inbound.ts";
+import type { Era } from "../../src/core/inbound.ts";
 import { type Logger, silent } from "../../src/core/log.ts";
 import type { AuditEvent } from "../../src/core/event.ts";
 import type { LocalServer, Updated } from "../../src/core/ports.ts";
@@ -23,7 +22,7 @@ import type { SetHost, Tuning } from "../../src/upstream/host.ts";
 import { createUpstreams, type ManagedUpstreams } from "../../src/upstream/upstreams.ts";
 import { makeCall, makeInbound, makeRoute, asBegun } from "./call.ts";
 import { principal } from "./principal.ts";
-import { noSubscriptions } from "./session.ts";
+import { clientSession } from "./session.ts";
 
 /** The scriptable MCP server, as a command line. */
 export const fakeArgs = (...args: string[]): string[] => [join(import.meta.dir, "../fixtures/fakemcp.ts"), ...args];
@@ -242,15 +241,6 @@ export function toolCall(name: string, args: unknown, more: AskOptions = {}): Id
   setCaller(call, more.who ?? principal("alice"));
   return call;
 }
-
-const clientSession = (id: string, capabilities: ClientCapabilities): ClientSession => ({
-  id,
-  owner: "alice",
-  revision: "2025-11-25",
-  capabilities,
-  logLevel: null,
-  ...noSubscriptions,
-});
 
 /** The text of a reply's first content block. */
 export function textOf(reply: Reply): string {

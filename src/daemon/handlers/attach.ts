@@ -17,6 +17,7 @@ export function attachTo(engine: Engine): Handlers["attach"] {
       running,
       traffic,
       ...caller,
+      scope: null,
       send: sendWithin(
         {
           queued: () => tunnel.queued,

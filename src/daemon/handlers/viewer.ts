@@ -28,7 +28,7 @@ export function callerOf(
 ): Caller {
   endBy(signal, controller);
   const source = { ...localSource("control"), peer: { uid: peer.uid, pid: peer.pid } };
-  const place = { source, controller, scope: null };
+  const place = { source, controller };
   if (key !== null) return { ...place, credentials: [{ scheme: "bearer", raw: key }], vouched: null };
   if (peer.access !== "admin") {
     throw new Refusal("denied", `uid ${peer.uid} is no administrator; set MCPGW_API_KEY to act as the holder of a key`);
@@ -69,13 +69,13 @@ export function viewerHandlers(engine: () => Engine, archive: Archive): ViewerHa
           .map((server) => shownTo(viewer, server)),
       };
     },
-    "servers.show": ({ id }, viewer) => {
+    "servers.show": async ({ id }, viewer) => {
       const gw = engine().current();
       // The same words as for a server that does not exist: a caller without rights on it may not learn its state.
       if (!sees(gw, viewer, id)) throw noServer(id);
       const { who, source } = viewer;
       const others = counts(gw, id, (route) => gw.policy.lists(who, route, source));
-      const tools = toolsFor(gw, id, viewer).map((route) => serverTool(gw, route));
+      const tools = (await toolsFor(gw, id, viewer)).map((route) => serverTool(gw, route));
       return { server: shownTo(viewer, findServer(gw, id)), tools, others: { ...others, hidden: [] } };
     },
     "tools.list": ({ server }, viewer) => listTools(engine().current(), server, viewer),

@@ -59,6 +59,11 @@ export class OwnTools {
     offer.reading = offer.reading.then(() => this.#readWhenDue(slot, offer));
   }
 
+  /** Asks the instances again that did not answer. */
+  retry(): void {
+    for (const [slot, { deaf }] of this.#offers) if (deaf) this.changed(slot);
+  }
+
   /** Resolves once it is known what the instance offers; null for one that did not answer the last time. */
   learn(slot: Slot): Promise<void> | null {
     const offer = this.#offers.get(slot);
