@@ -74,6 +74,11 @@ export const downUntil = ({ until, open }: Down): string => `${moment(until / 1_
 /** Whom an instance serves. */
 export const servedBy = ({ owner }: Down): string => owner ?? "all callers";
 
+const pidsOf = ({ pids, ownPid }: ServerStatus): string => {
+  const named = pids.map((pid) => (pid === ownPid ? `${pid} (for the gateway)` : String(pid)));
+  return named.length > 0 ? `; pid ${named.join(", ")}` : "";
+};
+
 /** All facts about one server, by name. */
 export const serverFacts = (server: ServerStatus): readonly (readonly [name: string, value: string])[] => [
   ["server", `${server.id} (${server.name})`],
@@ -81,7 +86,7 @@ export const serverFacts = (server: ServerStatus): readonly (readonly [name: str
   ["reason", server.reason ?? "-"],
   ["transport", server.transport],
   ["protocol", server.revision === null ? "-" : `${server.revision} (${server.era})`],
-  ["instances", `${server.instances}${server.pids.length > 0 ? `, pid ${server.pids.join(" ")}` : ""}`],
+  ["instances", `${server.instances} for callers${pidsOf(server)}`],
   ["calls in flight", String(server.inFlight)],
   ["restarts", String(server.restarts)],
   ["tools", String(server.tools)],

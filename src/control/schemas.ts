@@ -89,8 +89,9 @@ export const serverStatus = z.object({
     .string()
     .nullable()
     .describe(`protocol revision, one of ${revisions.join(", ")}`),
-  instances: count,
-  pids: z.array(count).readonly(),
+  instances: count.describe("instances that callers use"),
+  pids: z.array(count).readonly().describe("all its processes"),
+  ownPid: count.nullable().describe("the one among them that serves no caller: by it the gateway lists and checks"),
   tools: count,
   restarts: count,
   inFlight: count,
