@@ -30,7 +30,7 @@ export function entryOf(chain: string, seq: number, rec: string): AuditEntry {
 
 /**
  * The principal who did it. Of a call that was made with a key, records that follow the first one name the key only; no
- * id of a key holds a colon, as those of all other principals do but one.
+ * id of a key holds a colon, as those of all other principals do but `anonymous`, which no key may have.
  */
 function callerOf({ type, caller, subj }: Recorded): string | null {
   if (subj !== undefined || caller === undefined) return subj ?? null;
