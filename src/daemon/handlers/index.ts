@@ -10,7 +10,7 @@ import type { Engine } from "../engine.ts";
 import { attachTo } from "./attach.ts";
 import { auditHandlers, auditLog } from "./audit.ts";
 import { keyHandlers } from "./keys.ts";
-import { recordDoneWith, recordActWith } from "./record-act.ts";
+import { actorOf, recordDoneWith, recordActWith } from "./record-act.ts";
 import { serverHandlers } from "./servers.ts";
 import { statsOf } from "./stats.ts";
 import { configWarnings, consumersOf, statusOf, type Serving } from "./status.ts";
@@ -26,8 +26,8 @@ export type HandlerDeps = {
   readonly archive: Archive;
   readonly self: Self;
   readonly serving: Serving;
-  /** Loads the configuration file again and puts it into force. */
-  readonly reload: () => Promise<void>;
+  /** Loads the configuration file again and puts it into force, at the wish of `actor`. */
+  readonly reload: (actor: string) => Promise<void>;
 };
 
 /** What the daemon does for each operation of the table. */
@@ -72,7 +72,10 @@ export function createHandlers({ engine, archive, self, serving, reload }: Handl
       loadedAt: engine.loadedAt(),
       config: shownConfig(engine.loaded()),
     }),
-    "config.reload": () => ({ facts: {}, run: () => reloaded(engine, serving, reload) }),
+    "config.reload": (_input, ctx) => ({
+      facts: {},
+      run: () => reloaded(engine, serving, () => reload(actorOf(ctx))),
+    }),
   };
 }
 
@@ -80,7 +83,7 @@ export function createHandlers({ engine, archive, self, serving, reload }: Handl
 async function reloaded(
   engine: Engine,
   serving: Serving,
-  reload: HandlerDeps["reload"],
+  reload: () => Promise<void>,
 ): Promise<Output<"config.reload">> {
   const before = engine.loaded();
   await reload().catch((error: unknown) => {
