@@ -38,10 +38,15 @@ export const stateTones = {
   disabled: "quiet",
 } as const satisfies Record<ServerState, Tone>;
 
-/** The subject of a record: the tool that was called, or the type of event. */
-export function subject({ server, tool, type }: AuditEntry): string {
-  if (tool !== null) return server === null ? tool : `${server}:${tool}`;
-  return server === null ? type : `${type} ${server}`;
+/**
+ * The subject of a record: the tool that was called, the method if it was another one, with what it was about, or the
+ * type of event.
+ */
+export function subject({ server, tool, method, type }: AuditEntry): string {
+  const what = [server, tool].filter((part) => part !== null).join(":");
+  // A method of an extension stands where a tool would.
+  const plain = tool !== null && (method === null || method === "tools/call" || method === tool);
+  return plain ? what : `${method ?? type} ${what}`.trimEnd();
 }
 
 /** How a call ended; a call that still runs shows `begin`. */

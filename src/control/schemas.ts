@@ -64,6 +64,8 @@ export const auditEntry = z.object({
   /** Principal id, `system` for the gateway itself. */
   caller: z.string().nullable(),
   consumer: z.string().nullable(),
+  /** Of a record of a call, the method that was called. */
+  method: z.string().nullable(),
   server: z.string().nullable(),
   tool: z.string().nullable(),
   status: z.string().nullable(),

@@ -5,7 +5,7 @@ import { timeOf } from "../../core/time-text.ts";
 /** A stored record as operators read it. */
 export function entryOf(chain: string, seq: number, rec: string): AuditEntry {
   const record = readRecord(rec);
-  const { type, call, consumer, tool, st, us, rule, reason } = record;
+  const { type, call, consumer, method, tool, st, us, rule, reason } = record;
   return {
     chain,
     seq,
@@ -14,6 +14,7 @@ export function entryOf(chain: string, seq: number, rec: string): AuditEntry {
     call: call ?? null,
     caller: callerOf(record),
     consumer: consumer ?? null,
+    method: method ?? null,
     server: serverOf(record),
     tool: tool ?? null,
     status: st ?? null,
