@@ -83,12 +83,16 @@ describe.each([false, true])("a client that does not read (daemon: %p)", (daemon
     await using _beside = daemon ? await place.start() : null;
     await using client = new StdioClient(place);
     await client.open();
-    client.hold = new Promise(() => {});
+    const reading = Promise.withResolvers<void>();
+    client.hold = reading.promise;
+    client.send(toolCall("fake__hang", {}, "hung"));
     for (let id = 0; id < 20; id++) client.send(toolCall("fake__big", { size: 1_000_000 }, id));
     await until(async () => (await place.records()).some(({ type }) => type === "session.close"), "its end", 15_000);
     // Beside a daemon the process waits for whoever may still read.
-    if (daemon) return client.child.kill("SIGKILL");
+    if (daemon) reading.resolve();
     expect(await client.child.exited).toBe(1);
-    expect(await client.stderr).toContain("too much is unread");
+    expect(await client.stderr).toContain("The client left too much unread.");
+    const hung = (await place.records()).find(({ type, tool }) => type === "call.end" && tool === "hang");
+    expect(hung).toMatchObject({ st: "lost", reason: expect.stringContaining(daemon ? "too much unread" : "") });
   });
 });
