@@ -39,6 +39,9 @@ export type InputRequest = {
 /** How long a question to a client waits for its answer, ms: a person may have to think. */
 export const answerTime = 10 * 60_000;
 
+/** The longest question that waits for a caller, in characters. */
+export const longestQuestion = 1024 ** 2;
+
 /** What a client answered: its `result` or its `error`, raw JSON. */
 export type ClientAnswer = { readonly kind: "result" | "error"; readonly text: string };
 

@@ -1,7 +1,7 @@
 import { Cancel, Withdrawn } from "../core/cancel.ts";
 import type { Call, IdentifiedCall, Reply, Route } from "../core/call.ts";
 import { asFailure, Failure } from "../core/failure.ts";
-import type { ClientAnswer, InputRequest } from "../core/inbound.ts";
+import { type ClientAnswer, type InputRequest, longestQuestion } from "../core/inbound.ts";
 import type { Policy } from "../core/ports.ts";
 import { rpcCodes } from "../core/rpc-code.ts";
 import { type Asked, forNextHop, mostQuestions, roundText } from "../mcp/input-round.ts";
@@ -20,8 +20,6 @@ type Waiting = { readonly call: IdentifiedCall; resolve(reply: Reply): void; rej
 
 /** The longest result that is kept until an absent caller comes back, in characters. */
 const longestKept = 256 * 1024;
-/** The longest question that is put to a caller, in characters. */
-const longestQuestion = 1024 ** 2;
 const gone: ClientAnswer = {
   kind: "error",
   text: JSON.stringify({ code: rpcCodes.internalError, message: "The call has ended." }),

@@ -1,4 +1,5 @@
 import { expect, setDefaultTimeout, test } from "bun:test";
+import { writeFileSync } from "node:fs";
 import { type Daemon, everything, fake, start } from "../support/daemon.ts";
 import { type Answer, event, reply, serve } from "../support/mcp-server.ts";
 import { serveFake } from "../support/upstream.ts";
@@ -66,6 +67,27 @@ test("S24 D6: an old server's question waits for a new client's retry, and for n
     "call.input",
     "call.input",
     "call.end ok",
+  ]);
+});
+
+test("S20: an old child's question during several calls waits for its call alone to be left, and reaches nobody else", async () => {
+  await using daemon = await start(config);
+  const [key, foreign] = [await daemon.place.key("agent"), await daemon.place.key("stranger")];
+  const file = daemon.place.path("go-on");
+  const slow = { name: "old__slow", arguments: { ms: 0, file } };
+  const others = [key, foreign].map((one) => post(daemon, one, slow));
+  await until(() => daemon.place.calls("old").length === 2, "the other calls run");
+  const asking = ask(daemon, key);
+  await until(() => daemon.place.calls("old").includes("ask"), "the call that asks runs");
+  writeFileSync(file, "");
+  for (const { json } of await Promise.all(others)) expect(pick(json, "result.resultType")).toBe("complete");
+  const round = await asking;
+  expect(Object.values(round.inputRequests)).toEqual([question]);
+  expect(resultOf((await post(daemon, key, answers(round))).json)).toEqual({ result: accept });
+  const steps = (await daemon.place.records()).filter(({ type }) => type === "call.input");
+  expect(steps.map(({ tool, facts }) => [tool, pick(facts, "outcome")])).toEqual([
+    ["ask", "asked"],
+    ["ask", "accept"],
   ]);
 });
 

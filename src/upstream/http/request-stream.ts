@@ -117,6 +117,7 @@ function createInbox(
     aside,
     open: () => [exchange],
     outside: null,
+    unclear: null,
     reply: (text) => reply(text, ask.peer),
   };
 }

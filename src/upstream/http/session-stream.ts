@@ -75,6 +75,7 @@ export class SessionStream {
       aside,
       open: () => open.items.map(({ exchange }) => exchange),
       outside: this.#outside,
+      unclear: null,
       reply: (text) => reply(text, peer),
     };
   }

@@ -8,7 +8,7 @@ import { errorMessage, progressNotification } from "../../mcp/reply.ts";
 import type { AskClient } from "./link.ts";
 
 /** Most questions about one matter that a server may have open at once: each keeps a person busy. */
-const mostOpen = 16;
+export const mostOpen = 16;
 /** How long an answer waits for the reports of its progress that came before it, ms. */
 const lastReportMs = 1_000;
 

@@ -103,6 +103,11 @@ export class Exchange extends Asking {
     return this.#asked;
   }
 
+  /** Whether the client of this request can be asked anything at all. */
+  get askable(): boolean {
+    return Boolean(this.#handlers?.request);
+  }
+
   protected take(): AskClient | null {
     const request = this.#handlers?.request;
     return request && this.#asked++ < mostInputs ? request : null;

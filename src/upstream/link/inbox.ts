@@ -8,11 +8,12 @@ import { subscriptionIdKey } from "../../mcp/meta.ts";
 import { resultMessage } from "../../mcp/reply.ts";
 import { readUpstream, type UpstreamMessage } from "../../mcp/upstream-message.ts";
 import { faults } from "../faults.ts";
-import { askClient, type Asking, isInput, refusal, type Reply } from "./asking.ts";
+import { askClient, type Asking, isInput, type Question, refusal, type Reply } from "./asking.ts";
 import type { Exchange } from "./exchange.ts";
 import type { Answer, LinkHost } from "./link.ts";
 import type { Outside } from "./outside.ts";
 import type { Unasked } from "./strays.ts";
+import type { Unclear } from "./unclear.ts";
 
 /** Where the messages of one stream of a server go; a flood of those that nobody asked for ends the request or the link. */
 export type Inbox = Unasked & {
@@ -32,6 +33,8 @@ export type Inbox = Unasked & {
   open(): Iterable<Exchange>;
   /** What a question can be about besides a call; null where it can only be about a call. */
   readonly outside: Outside | null;
+  /** Where questions wait until it is known which call they are about; null where none can wait for that. */
+  readonly unclear: Unclear | null;
   /** Sends our answer to a request of the server, or the progress with it. */
   readonly reply: Reply;
 };
@@ -126,7 +129,7 @@ function withdraw(text: string, { requestId: id, reason }: Notification["params"
   const idText = rawValue(text, 0, "requestId") ?? "";
   const why = new Withdrawn(reason);
   for (const exchange of inbox.open()) if (exchange.withdraw(idText, why)) return;
-  if (inbox.outside?.withdraw(idText, why)) return;
+  if (inbox.unclear?.withdraw(idText) || inbox.outside?.withdraw(idText, why)) return;
   // With the same notification a server ends a listening request (2026-07-28, stdio).
   const exchange = inbox.find(String(id));
   if (!exchange?.notified("notifications/cancelled", "{}")) inbox.stray("the end of nothing that was asked");
@@ -139,22 +142,29 @@ function question(message: Extract<UpstreamMessage, { kind: "request" }>, host: 
     inbox.aside();
     return void inbox.reply(resultMessage(idText, "{}"));
   }
+  const asked: Question = { idText, method, params };
   const calls = callsOf(inbox);
-  const known = calls.length === 1 || (host.asked !== null && calls.length > 0);
-  if (known) for (const call of calls) call.hear();
-  const among: Asking[] = known ? [...calls] : [];
-  if (inbox.outside) among.push(inbox.outside);
-  if (askClient(among, { idText, method, params }, inbox.reply)) return;
-  inbox.stray("a request of the server");
-  void inbox.reply(refusal(idText, whyNot(method, calls.length, known)));
+  if (host.asked !== null || calls.length < 2) return put(asked, calls, inbox);
+  const waits = isInput(method) && inbox.unclear?.add(asked, calls, (call) => put(asked, call && [call], inbox));
+  if (!waits) put(asked, null, inbox);
 }
 
-function whyNot(method: string, calls: number, known: boolean): string {
+/** Asks the client of these calls, or refuses the question; null: it can be about the calls of several clients. */
+function put(question: Question, calls: readonly Exchange[] | null, inbox: Inbox): void {
+  for (const call of calls ?? []) call.hear();
+  const among: Asking[] = [...(calls ?? [])];
+  if (inbox.outside) among.push(inbox.outside);
+  if (askClient(among, question, inbox.reply)) return;
+  inbox.stray("a request of the server");
+  void inbox.reply(refusal(question.idText, whyNot(question.method, calls)));
+}
+
+function whyNot(method: string, calls: readonly Exchange[] | null): string {
   if (!isInput(method)) return "The gateway passes no request of that method on to clients";
-  if (known) return "This client declared no capability for that method";
-  if (calls === 0) return "No call is open that this could be about";
+  if (calls?.length === 0) return "No call is open that this could be about";
+  if (calls) return "This client declared no capability for that method";
   return (
-    "Several calls are open on this server, and this could be about any of them: finish or end the others first. " +
+    "Several calls were open on this server, and this could be about any of them: finish or end the others first. " +
     "An abandoned call is open until its questions expire"
   );
 }

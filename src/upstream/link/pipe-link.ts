@@ -7,6 +7,7 @@ import { type Inbox, receive } from "./inbox.ts";
 import type { Answer, Ask, End, Link, LinkHost } from "./link.ts";
 import { Outside } from "./outside.ts";
 import { createUnasked, flood, isIssued } from "./strays.ts";
+import { Unclear } from "./unclear.ts";
 
 /**
  * A stream of messages in both directions, answers in any order: a child's pipes, a socket, an event stream with its
@@ -51,6 +52,7 @@ class PipeLink implements Link, Sender {
   readonly #pipe: Pipe;
   readonly #inbox: Inbox;
   readonly #outside: Outside | null;
+  readonly #unclear = new Unclear();
   readonly #waiting = new Map<string, Waiting>();
   readonly #end: (end: End) => void;
   readonly #gone: Promise<void>;
@@ -99,6 +101,7 @@ class PipeLink implements Link, Sender {
       exchange.close();
       if (result instanceof Error) reject(result);
       else resolve(result);
+      this.#unclear.ended(exchange, !(result instanceof Error));
     };
     this.#waiting.set(key, { exchange, settle });
     return promise;
@@ -156,6 +159,7 @@ class PipeLink implements Link, Sender {
       aside,
       open: () => this.#waiting.values().map(({ exchange }) => exchange),
       outside: this.#outside,
+      unclear: this.#unclear,
       reply: (text) => {
         const key = `reply-${++this.#last}`;
         if (this.#pipe.write(key, text)) return this.#pipe.taken?.(key);
@@ -168,6 +172,7 @@ class PipeLink implements Link, Sender {
     if (this.#over) return;
     this.#over = end;
     this.#outside?.close();
+    this.#unclear.close();
     for (const [key, { settle }] of this.#waiting) {
       const { server } = this.#host;
       settle(this.#pipe.take(key) ? faults.down(server, end.reason) : faults.lost(server, end.reason));

@@ -228,6 +228,7 @@ class HttpLink implements Link {
       aside: () => {},
       open: () => [],
       outside: null,
+      unclear: null,
       reply: () => {},
     });
     if (heard.fault !== null) throw heard.fault;

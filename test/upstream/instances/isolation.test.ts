@@ -1,9 +1,11 @@
 import { expect, test } from "bun:test";
+import { writeFileSync } from "node:fs";
 import type { ClientAnswer, InputRequest } from "../../../src/core/inbound.ts";
 import type { Notice, SessionQuestion } from "../../../src/core/upstream.ts";
 import { failureOf } from "../../suites/transport.ts";
 import { fake, type HarnessOptions, jsonOf, serveFake, textOf, toolCall, upstreams } from "../../support/upstream.ts";
 import { principal } from "../../support/principal.ts";
+import { TempDir } from "../../support/temp-dir.ts";
 import { until } from "../../support/until.ts";
 
 type Set = ReturnType<typeof upstreams>;
@@ -145,6 +147,32 @@ test("several calls on one stdio child: what names no call is nobody's", async (
   expect(set.status()[0]?.dropped).toBe(1);
   await hung;
 });
+
+test.each([
+  ["a child", []],
+  ["the older pair of endpoints", ["--pair"]],
+  ["a WebSocket", ["--websocket"]],
+] as [string, string[]][])(
+  "what is asked during several calls is asked of the call that is left: %s",
+  async (...row) => {
+    const [, args] = row;
+    using at = new TempDir();
+    const served = args.length > 0 ? await serveFake(args, { id: "a", protocol: "legacy" }) : null;
+    await using set = upstreams([served?.options ?? fake("a")]);
+    const file = at.path("go-on");
+    const nobody = async (): Promise<ClientAnswer> => ({ kind: "error", text: "{}" });
+    const more = { era: "modern" as const, declares };
+    const slow = set.ask("a", "slow", { ms: 0, file }, { ...more, input: nobody });
+    const asking = set.ask("a", "ask", { method: "roots/list" }, { ...more, input: accept });
+    await until(() => set.status()[0]?.inFlight === 2, "both calls");
+    // Sent last, so that the question has come before its answer.
+    await set.ask("a", "echo", {}, { ...more, input: nobody });
+    writeFileSync(file, "");
+    await slow;
+    expect(jsonOf(await asking)).toEqual({ result: { roots: [] } });
+    await served?.dispose();
+  },
+);
 
 test("a session's calls on its own child may all ask, and the time of none runs meanwhile", async () => {
   await using set = upstreams([fake("a", [], { timeout: "1s" })]);

@@ -51,6 +51,7 @@ function server(kinds: Purpose["kind"][], of: "one client" | "several" = "severa
     aside: () => {},
     open: () => open,
     outside: asked && new Outside(asked),
+    unclear: null,
     reply: (text: string) => void replies.push(text),
   };
   const say = (text: string): void => receive(text, { ...linkHost, asked }, inbox);
@@ -154,7 +155,7 @@ test.each([
   [["own"], "No call is open that this could be about"],
   [
     ["call", "call"],
-    "Several calls are open on this server, and this could be about any of them: finish or end the others first. " +
+    "Several calls were open on this server, and this could be about any of them: finish or end the others first. " +
       "An abandoned call is open until its questions expire",
   ],
 ] as [Purpose["kind"][], string][])(
