@@ -112,17 +112,6 @@ test.each([true, false])(
   },
 );
 
-test("T20, S23: a line beyond all that is passed on to the daemon is refused on record too, and the connection goes on", async () => {
-  using place = new Place({ ...config, policies: [everything(), everything("admin")] });
-  await using _beside = await place.start();
-  await using client = new StdioClient(place);
-  client.send(`{"jsonrpc":"2.0","id":1,"method":"ping","params":{"x":"${"y".repeat(65 * 2 ** 20)}"}}`);
-  expect(await client.answer(1)).toMatchObject({ error: { code: -32600 } });
-  expect(await client.open()).toMatchObject({ result: {} });
-  const refused = (await place.records()).filter(({ type }) => type === "call.refused");
-  expect(refused).toMatchObject([{ rpc: "1", code: "body-too-large" }]);
-});
-
 test.each([true, false])(
   "T20, R22: a call beyond the limits is answered under an id that comes last, as the SDKs write it (daemon: %p)",
   async (daemon) => {

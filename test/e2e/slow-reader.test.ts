@@ -4,7 +4,7 @@ import { StdioClient } from "../support/stdio-client.ts";
 import { until } from "../support/until.ts";
 import { request, textOf, toolCall } from "../support/wire.ts";
 
-// Clients on standard streams that read slowly or not at all, alone and beside a daemon.
+// Clients on standard streams that read slowly, or write more than is taken, alone and beside a daemon.
 
 // Processes are started and ended throughout; on a busy machine that takes its time.
 setDefaultTimeout(20_000);
@@ -95,4 +95,15 @@ describe.each([false, true])("a client that does not read (daemon: %p)", (daemon
     const hung = (await place.records()).find(({ type, tool }) => type === "call.end" && tool === "hang");
     expect(hung).toMatchObject({ st: "lost", reason: expect.stringContaining(daemon ? "too much unread" : "") });
   });
+});
+
+test("T20: a line beyond all that is passed on to the daemon is refused on record too, and the connection goes on", async () => {
+  using place = new Place(config);
+  await using _beside = await place.start();
+  await using client = new StdioClient(place);
+  client.send(`{"jsonrpc":"2.0","id":1,"method":"ping","params":{"x":"${"y".repeat(65 * 2 ** 20)}"}}`);
+  expect(await client.answer(1)).toMatchObject({ error: { code: -32600 } });
+  expect(await client.open()).toMatchObject({ result: {} });
+  const refused = (await place.records()).filter(({ type }) => type === "call.refused");
+  expect(refused).toMatchObject([{ rpc: "1", code: "body-too-large" }]);
 });
