@@ -4,6 +4,7 @@ import type { Handlers } from "../../control/contract.ts";
 import { Refusal } from "../../control/refusal.ts";
 import { ConfigError } from "../../config/problem.ts";
 import { shownConfig } from "../../config/explain.ts";
+import { ownServer } from "../../core/name.ts";
 import type { Self } from "../../core/self.ts";
 import type { Archive } from "../archive.ts";
 import type { Engine } from "../engine.ts";
@@ -11,7 +12,7 @@ import { attachTo } from "./attach.ts";
 import { auditHandlers, auditLog } from "./audit.ts";
 import { keyHandlers } from "./keys.ts";
 import { actorOf, recordDoneWith, recordActWith } from "./record-act.ts";
-import { serverHandlers } from "./servers.ts";
+import { findServer, serverHandlers } from "./servers.ts";
 import { statsOf } from "./stats.ts";
 import { configWarnings, consumersOf, statusOf, type Serving } from "./status.ts";
 import { tail } from "./tail.ts";
@@ -50,7 +51,12 @@ export function createHandlers({ engine, archive, self, serving, reload }: Handl
     status: () => statusOf(engine, self, serving, startedAt),
     consumers: async () => ({ consumers: await consumersOf(engine, archive) }),
     tail: (input, { signal }) => tail(audit, archive, input, signal),
-    "tools.list": async ({ server }, ctx) => listTools(current(), server, await viewerOf(ctx, current(), keyring)),
+    async "tools.list"({ server }, ctx) {
+      const viewer = await viewerOf(ctx, current(), keyring);
+      // The holder of a key is not told which servers there are.
+      if (server !== undefined && server !== ownServer && ctx.key === null) findServer(current(), server);
+      return listTools(current(), server, viewer);
+    },
     async "tools.call"({ tool, arguments: args }, ctx) {
       const controller = engine.running.add();
       try {
