@@ -304,7 +304,7 @@ export function sampleHandlers(over: Overrides = {}): Handlers {
     "servers.list": () => ({ servers }),
     "servers.show": ({ id }) => ({ server: find(id), tools, others }),
     "servers.restart": ({ id }) => ({ facts: { server: id }, run: () => ({ server: find(id) }) }),
-    "servers.logs": () => ({ lines: ["started", "listening on \u001b[31mstdio"] }),
+    "servers.logs": ({ id }) => ({ lines: id === "crm" ? [] : ["started", "listening on \u001b[31mstdio"] }),
     "tools.list": () => ({ tools: tools.map((tool) => toolView.parse(tool)) }),
     "tools.call": ({ arguments: args }) => ({
       call: "01HX9",
