@@ -133,6 +133,16 @@ test.skipIf(isRoot && !mayBecomeNobody)(
   },
 );
 
+test("an export that fails leaves no file behind", async () => {
+  using place = new Place(config);
+  await place.newKey("agent");
+  const out = join(place.dir, "export.jsonl");
+  const ran = await place.cli(["audit", "export", "--out", out, "--chain", "ghost"]);
+  expect(ran).toMatchObject({ code: 1, stderr: expect.stringContaining("there is no chain ghost") });
+  expect(existsSync(out)).toBe(false);
+  expect((await place.cli(["audit", "export", "--out", out])).code).toBe(0);
+});
+
 test("verify without anything to look at is a refusal, never INTACT, and makes no signing key", async () => {
   using place = new Place(config);
   expect(await place.cli(["audit", "verify"])).toMatchObject({ code: 2, stdout: "" });

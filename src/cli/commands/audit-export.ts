@@ -1,4 +1,4 @@
-import { open as openFile, type FileHandle } from "node:fs/promises";
+import { open as openFile, type FileHandle, rm } from "node:fs/promises";
 import { codeOf, messageOf } from "../../core/error-text.ts";
 import { command } from "../command.ts";
 import { exit, Failed, UsageError } from "../errors.ts";
@@ -39,7 +39,8 @@ export const exportRecords = command({
       }
       await file?.sync();
     } catch (error) {
-      // Half an export must not pass for a whole one.
+      // Half an export must not pass for a whole one, nor be in the way of the next.
+      if (path !== undefined) await rm(path, { force: true });
       throw error instanceof ReaderLeft ? new Failed(exit.failed, `not all was exported: ${error.message}`) : error;
     } finally {
       await file?.close();
