@@ -64,6 +64,8 @@ export const auditEntry = z.object({
   /** Principal id, `system` for the gateway itself. */
   caller: z.string().nullable(),
   consumer: z.string().nullable(),
+  /** Of a record of a call, the method that was called. */
+  method: z.string().nullable(),
   server: z.string().nullable(),
   tool: z.string().nullable(),
   status: z.string().nullable(),
@@ -89,8 +91,9 @@ export const serverStatus = z.object({
     .string()
     .nullable()
     .describe(`protocol revision, one of ${revisions.join(", ")}`),
-  instances: count,
-  pids: z.array(count).readonly(),
+  instances: count.describe("instances that callers use"),
+  pids: z.array(count).readonly().describe("all its processes"),
+  ownPid: count.nullable().describe("the one among them that serves no caller: by it the gateway lists and checks"),
   tools: count,
   restarts: count,
   inFlight: count,

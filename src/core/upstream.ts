@@ -37,8 +37,11 @@ export type ServerStatus = {
   readonly state: ServerState;
   readonly era: Era | null;
   readonly revision: string | null;
+  /** Those that callers use. */
   readonly instances: number;
   readonly pids: readonly number[];
+  /** The process of the instance by which the gateway itself lists the server and checks its health. */
+  readonly ownPid: number | null;
   readonly tools: number;
   readonly restarts: number;
   readonly inFlight: number;

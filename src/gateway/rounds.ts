@@ -48,7 +48,8 @@ export function resume(
  */
 export class Rounds implements ParkedCall {
   readonly owner: string;
-  readonly route: Route;
+  route: Route;
+  scope: string | null;
   readonly whole: IdentifiedCall;
   readonly #gw: Gateway;
   readonly #conclude: (whole: Call) => Promise<void>;
@@ -66,12 +67,9 @@ export class Rounds implements ParkedCall {
     this.owner = call.who.id;
     this.#gw = gw;
     this.route = route;
+    this.scope = call.scope;
     this.#conclude = conclude;
     this.whole = call.detached(new Cancel(), (notification) => this.#emit(notification));
-  }
-
-  get scope(): string | null {
-    return this.whole.scope;
   }
 
   get weight(): number {
@@ -157,6 +155,8 @@ export class Rounds implements ParkedCall {
   /** Lets a request of the caller wait for the next reply. If the client cancels this request, the whole call ends. */
   async #attach(call: IdentifiedCall): Promise<Reply> {
     call.whole = this.whole;
+    this.route = call.route ?? this.route;
+    this.scope = call.scope;
     const { promise, resolve, reject } = Promise.withResolvers<Reply>();
     const { signal } = call.controller;
     const abort = (): void => {

@@ -33,7 +33,10 @@ const tooBig = "Received too big message";
 const outletOf = (socket: Socket) => ({
   queued: () => socket.getBufferedAmount(),
   write: (message: string) => void socket.sendText(message),
-  end: (why: string) => socket.close(code.tryLater, why),
+  end(why: string) {
+    socket.data.connection?.close(why);
+    socket.close(code.tryLater, why);
+  },
 });
 
 /** MCP over WebSocket: each message is one text frame, in the subprotocol `mcp`. */

@@ -23,7 +23,7 @@ export function statusOf({ options, discovery, pool, subscriptions, following, d
   const { id, name } = options;
   const { state, reason, inventory, instance, restarts, streams } = discovery;
   const { down } = pool;
-  const discoveryPid = instance?.link.pid ?? null;
+  const ownPid = instance?.link.pid ?? null;
   const hubs = [...pool].reduce((sum, { instance: one }) => sum + (one?.link.streams ?? 0), 0);
   return {
     id,
@@ -33,7 +33,8 @@ export function statusOf({ options, discovery, pool, subscriptions, following, d
     era: inventory.era,
     revision: instance?.peer.revision ?? null,
     instances: pool.size,
-    pids: [...(discoveryPid === null ? [] : [discoveryPid]), ...pool.pids],
+    pids: [...(ownPid === null ? [] : [ownPid]), ...pool.pids],
+    ownPid,
     tools: inventory.tools.length,
     restarts: restarts + pool.crashes,
     inFlight: pool.inFlight,

@@ -51,6 +51,7 @@ const status = (id: string, more: Partial<ServerStatus> = {}): ServerStatus => (
   revision: null,
   instances: 0,
   pids: [],
+  ownPid: null,
   tools: 0,
   restarts: 0,
   inFlight: 0,

@@ -97,6 +97,7 @@ const logs = command({
     const client = await open();
     const answer = await client.call("servers.logs", { id: args.id, lines });
     if (out.json) return out.document(answer);
+    if (answer.lines.length === 0) out.say(`${args.id} has written nothing to its standard error`);
     for (const text of answer.lines) await out.print(line(text));
   },
 });

@@ -1,6 +1,7 @@
 import { isUtf8 } from "node:buffer";
 import { readFileSync } from "node:fs";
 import type { ToolView } from "../../control/schemas.ts";
+import { messageOf } from "../../core/error-text.ts";
 import { isJson } from "../../core/json.ts";
 import { cut } from "../../core/text.ts";
 import { command, group } from "../command.ts";
@@ -55,9 +56,17 @@ function pairs(words: readonly string[]): string {
 
 type Given = { args?: string | undefined; file?: string | undefined; words: readonly string[] };
 
+function bytesOf(file: string): Buffer {
+  try {
+    return readFileSync(file === "-" ? 0 : file);
+  } catch (error) {
+    throw new UsageError(`--args-file: ${messageOf(error)}`);
+  }
+}
+
 /** Bytes that are no text would be sent as other ones. */
 function textOf(file: string): string {
-  const bytes = readFileSync(file === "-" ? 0 : file);
+  const bytes = bytesOf(file);
   if (!isUtf8(bytes)) throw new UsageError(`${file}: the arguments are not valid UTF-8`);
   return bytes.toString();
 }

@@ -12,7 +12,7 @@ export function attachTo(engine: Engine): Handlers["attach"] {
   return async (ctx, tunnel) => {
     const caller = callerOf(ctx, stores.keyring);
     const { revoked } = await whoIs(current(), caller, "initialize");
-    const connection = new McpConnection({
+    const connection: McpConnection = new McpConnection({
       current,
       running,
       traffic,
@@ -22,7 +22,10 @@ export function attachTo(engine: Engine): Handlers["attach"] {
         {
           queued: () => tunnel.queued,
           write: (message) => void tunnel.send(encodeLine(message).slice(0, -1)),
-          end: (why) => tunnel.close(why),
+          end(why) {
+            connection.close(why);
+            tunnel.close(why);
+          },
         },
         engine,
       ),

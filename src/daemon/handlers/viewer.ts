@@ -107,5 +107,6 @@ function sees({ policy }: Gateway, { who, consumer, source }: Viewer, server: st
 const shownTo = ({ who, consumer }: Viewer, server: ServerStatus): ServerStatus => ({
   ...server,
   pids: [],
+  ownPid: null,
   down: server.down.filter(({ owner }) => consumer === null || owner === null || owner === who.id),
 });
