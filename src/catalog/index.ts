@@ -5,7 +5,7 @@ import { inputKey } from "../core/inbound.ts";
 import { type ListGroup, type ListName, listNames, lists, mapLists } from "../core/lists.ts";
 import { checkLength, explicitScheme, longestName, notFound, ownServer } from "../core/name.ts";
 import type { Prefix } from "../core/options.ts";
-import type { Catalog, Hidden, Policy, Sealer, Validator } from "../core/ports.ts";
+import type { Catalog, Hidden, Policy, Sealer } from "../core/ports.ts";
 import type { Listing } from "../core/upstream.ts";
 import type { Principal, Source } from "../core/principal.ts";
 import { cut, plain } from "../core/text.ts";
@@ -32,7 +32,6 @@ export type CatalogInit = Pick<OwnThingsInit, "ownTools"> & {
   /** Number of things on one page of a list. */
   readonly page: number;
   readonly policy: Policy;
-  readonly validator: Validator;
   readonly sealer: Sealer;
   readonly clock: Clock;
   /** Outlives the catalogs that are built on it. */
@@ -300,7 +299,7 @@ class CompiledCatalog implements Catalog {
     if (uri === "" || uri.startsWith(explicitScheme) || handedOut.server(who.id, uri) !== null) return null;
     if (this.#resources.routes(uri, who.id).some((rank) => rank.length > 0)) return null;
     const [only, ...more] = listings.filter((each) => scope.servers.has(each.server) && mayHaveResources(each));
-    if (!only || more.length > 0 || !("resources" in only.capabilities)) return null;
+    if (!only || more.length > 0 || only.capabilities === null) return null;
     const route = this.#resources.route(only.server, uri, uri);
     return scope.admits(route) ? route : null;
   }
@@ -313,9 +312,9 @@ const partyOf = ({ session, inbound, capabilities }: Call, who: Principal): Part
   capabilities,
 });
 
-/** Of a server whose handshake is not done nobody knows what it has: it has no capabilities yet. */
+/** A server that has not said what it has may have any. */
 const mayHaveResources = ({ server, capabilities }: Listing): boolean =>
-  server !== ownServer && ("resources" in capabilities || Object.keys(capabilities).length === 0);
+  server !== ownServer && (capabilities === null || "resources" in capabilities);
 
 const wanted: Readonly<Record<Kind, string>> = {
   tool: "name must be the name of a tool",

@@ -18,7 +18,7 @@ function whyEmpty(listing: Listing, list: ListName): string | null {
   const { reason, stale, capabilities } = listing;
   if (listing[list].length > 0 || (reason === null && !stale)) return null;
   // The last handshake tells whether the server has such a list at all.
-  if (Object.keys(capabilities).length > 0 && !(lists[list].capability in capabilities)) return null;
+  if (capabilities !== null && !(lists[list].capability in capabilities)) return null;
   return reason ?? "it was not listed yet";
 }
 

@@ -2,11 +2,10 @@ import type { Party, Tool } from "../core/call.ts";
 import { inputKey } from "../core/inbound.ts";
 import { canonicalName, ownServer } from "../core/name.ts";
 import type { Prefix } from "../core/options.ts";
-import type { Validator } from "../core/ports.ts";
 import { fitName, fullName, impersonated, skeleton } from "./names.ts";
 import type { NamesOptions } from "./options.ts";
 import type { Scope } from "./scopes.ts";
-import { routeOf, type Thing, unusable } from "./things.ts";
+import { routeOf, type Thing } from "./things.ts";
 
 /** The tools that a caller's own instances offer besides those that everybody is offered, within a scope. */
 export type OwnThings = (scope: Scope, party: Party) => readonly Thing[];
@@ -14,7 +13,6 @@ export type OwnThings = (scope: Scope, party: Party) => readonly Thing[];
 export type OwnThingsInit = {
   readonly servers: readonly { readonly id: string; readonly prefix: Prefix }[];
   readonly names: NamesOptions;
-  readonly validator: Validator;
   /** The tools that only the party's own instances offer now, by server. */
   readonly ownTools: (party: Party) => ReadonlyMap<string, readonly Tool[]>;
 };
@@ -39,7 +37,6 @@ export function createOwnThings(init: OwnThingsInit): OwnThings {
   const made = new WeakMap<Scope, WeakMap<readonly Tool[], Made>>();
   const make = (scope: Scope, server: string, tool: Tool): Thing | null => {
     const canonical = canonicalName(server, tool.name);
-    if (unusable(init.validator, tool) !== null) return null;
     const bare = prefixes.get(server) === "none" && !impersonated({ server, name: tool.name }, servers);
     const wire =
       scope.rename[canonical] ?? fitName(bare ? tool.name : fullName(server, tool.name), canonical, init.names.max);

@@ -151,12 +151,15 @@ export class Call {
   verdict: Verdict | null = null;
   /** SHA-256 of the policy bundle that decided, hex. */
   policy: string | null = null;
-  /** True once the intent is recorded. From then on the ending is `call.end`, before that `call.refused`. */
+  /**
+   * True once the intent is recorded, or passed without a record under `audit.onFailure: allow`. From then on the call
+   * may run and its ending is `call.end`; before that it is `call.refused`.
+   */
   begun = false;
-  /** The sequence of its begin record while its end is not recorded yet; else null. */
+  /** The sequence of its begin record, if there is one, while its end is not recorded yet; else null. */
   beginning: ListNode<number> | null = null;
   /** True once a single record covers the whole call: that of a subscription, which has no begin and end. */
-  recorded = false;
+  recordedOnce = false;
   /** The call of which this request is one round. That call is recorded and counted, once for all rounds. */
   whole: Call | null = null;
   /** The session that this call has opened. */
@@ -235,7 +238,7 @@ export function setCaller(call: Call, who: Principal): asserts call is Identifie
   call.who = who;
 }
 
-declare const recorded: unique symbol;
+declare const begun: unique symbol;
 
-/** A call whose intent is recorded. Only the audit makes one, and only such calls are sent to servers. */
-export type RecordedCall = IdentifiedCall & { readonly [recorded]: true };
+/** A call that has `begun`. Only the audit makes one, and only such calls are sent to servers. */
+export type BegunCall = IdentifiedCall & { readonly [begun]: true };

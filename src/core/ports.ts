@@ -4,7 +4,7 @@ import type {
   IdentifiedCall,
   Kind,
   Party,
-  RecordedCall,
+  BegunCall,
   Reply,
   Route,
   Tool,
@@ -181,12 +181,12 @@ export type InputStep = {
 };
 
 export type Audit = {
-  /** Commits the intent (`call.begin`) as durably as the mode demands. Throws `audit-unavailable`. */
-  begin(call: IdentifiedCall): Promise<RecordedCall>;
-  /** Commits the ending before the reply may leave: `call.end`, or `call.refused` if no begin was recorded. */
+  /** Commits the intent (`call.begin`) as durably as the mode demands, and sets `begun`. Throws `audit-unavailable`. */
+  begin(call: IdentifiedCall): Promise<BegunCall>;
+  /** Commits the ending before the reply may leave: `call.end`, or `call.refused` if the call has not begun. */
   end(call: Call): Promise<void>;
   /**
-   * Commits the only record of a subscription (`call.end` with `facts`) and sets `recorded`. Throws
+   * Commits the only record of a subscription (`call.end` with `facts`) and sets `recordedOnce`. Throws
    * `audit-unavailable`.
    */
   once(call: Call, facts: Facts): Promise<void>;
@@ -225,7 +225,7 @@ export type Upstreams = {
    * Throws `upstream-down`, `overloaded`, `upstream-overloaded`, `upstream-protocol`, `result-too-large`, `timeout`,
    * `lost`, `cancelled`.
    */
-  send(call: RecordedCall, route: Route, request: UpstreamRequest): Promise<Reply>;
+  send(call: BegunCall, route: Route, request: UpstreamRequest): Promise<Reply>;
   /**
    * Keeps a server that a reload removes for a call that may send several requests, as a call in flight does, until the
    * function is called that it returns.

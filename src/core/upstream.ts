@@ -67,8 +67,8 @@ export type Listing = Offers & {
   readonly stale: boolean;
   /** Why it is not available now; null when it is. */
   readonly reason: string | null;
-  /** What its handshake declared, parsed and untrusted; empty before the first. */
-  readonly capabilities: Readonly<Record<string, unknown>>;
+  /** What it declared, parsed and untrusted; null while it has not said what it has. */
+  readonly capabilities: Readonly<Record<string, unknown>> | null;
   readonly instructions: string | null;
   /**
    * Things that cannot be offered as the server defined them, each with a reason. A null name stands for the rest of
@@ -85,7 +85,7 @@ export const emptyListing = {
   resourceTemplates: [],
   stale: false,
   reason: null,
-  capabilities: {},
+  capabilities: null,
   instructions: null,
 } as const satisfies Omit<Listing, "server">;
 

@@ -1,7 +1,8 @@
 import { existsSync } from "node:fs";
 import { join } from "node:path";
 import { endUnanswered } from "../audit/answered.ts";
-import { installOf, signingKeyIn } from "../audit/open.ts";
+import { installOf } from "../audit/checkpoint.ts";
+import { signingKeyIn } from "../audit/open.ts";
 import { auditOptions, type AuditOptions } from "../audit/options.ts";
 import { installDir, notedPlace } from "../audit/outside.ts";
 import { Keyring } from "../authn/keyring.ts";

@@ -1,4 +1,4 @@
-import { type Call, type IdentifiedCall, type RecordedCall, type Reply, type Route, setCaller } from "../core/call.ts";
+import { type Call, type IdentifiedCall, type BegunCall, type Reply, type Route, setCaller } from "../core/call.ts";
 import { asFailure, Failure } from "../core/failure.ts";
 import type { UpstreamRequest } from "../core/upstream.ts";
 import { checkParamHeaders } from "../mcp/headers.ts";
@@ -85,15 +85,15 @@ async function govern(gw: Gateway, call: IdentifiedCall, method: Governed): Prom
   if (method.checksArguments) checkArguments(gw, call, route);
   if (method.opens) return method.opens(gw, call, route);
   const rounds = answersInRounds(call) ? new Rounds(gw, call, route, (whole) => conclude(gw, whole)) : null;
-  const recorded = await gw.audit.begin(rounds?.whole ?? call);
-  if (rounds) return rounds.start(call, () => forward(gw, recorded, route, request, retry));
-  return forward(gw, recorded, route, request, retry);
+  const begun = await gw.audit.begin(rounds?.whole ?? call);
+  if (rounds) return rounds.start(call, () => forward(gw, begun, route, request, retry));
+  return forward(gw, begun, route, request, retry);
 }
 
-/** Sends a recorded call to its server, and turns the server's answer into the caller's. */
+/** Sends a call that has begun to its server, and turns the server's answer into the caller's. */
 async function forward(
   gw: Gateway,
-  call: RecordedCall,
+  call: BegunCall,
   route: Route,
   request: UpstreamRequest,
   retry: Retry | null,

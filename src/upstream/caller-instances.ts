@@ -44,7 +44,7 @@ export class CallerInstances {
         this.#tools.forget(slot);
       },
     });
-    this.#tools = new OwnTools(terms, starter, () => discovery.inventory.tools);
+    this.#tools = new OwnTools(terms, starter.queryHost, () => discovery.inventory.tools);
     this.subscriptions = new Subscriptions({
       server: options.id,
       terms,
@@ -155,7 +155,7 @@ export class CallerInstances {
     };
     const asked = this.#askerOf(spec);
     const first = asked && this.#hasRoots(spec) ? new FirstQuestions(asked) : null;
-    const host = { ...this.#starter.linkHost(events, spec.declares), asked: first?.ask ?? asked };
+    const host = { ...this.#starter.linkHost(events, { declares: spec.declares }), asked: first?.ask ?? asked };
     const { speaks } = this.#discovery;
     try {
       const instance = await this.#starter.start(eraFor(spec.era, speaks), host, speaks);

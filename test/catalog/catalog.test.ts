@@ -87,7 +87,6 @@ describe("names on the wire", () => {
       ["crm__get", "evil__crm__put"],
       [],
     ],
-    ["no name at all", { crm: ["", "get"] }, ["crm__get"], ["crm:"]],
   ];
   test.each(rows)("%s", (_what, offered, names, gone) => {
     expect(wires(offered)).toEqual(names);
@@ -240,13 +239,6 @@ describe("list", () => {
     ]);
     expect(ask(one, "tools").omitted).toBeUndefined();
     expect(ask(one, "prompts").omitted).toEqual([{ server: "crm", name: "prompts/list", reason: "broken" }]);
-  });
-  test("S05 S09: tools with unusable schemas or headers are offered to nobody, with a reason", () => {
-    const header = { type: "object", properties: { a: { type: "string", "x-mcp-header": "Bad Name" } } };
-    const catalog = build({ crm: [makeTool("get", { $ref: "http://evil.example" }), makeTool("put", header), "ok"] });
-    expect(catalog.routes("tools", null).map((route) => route.wire)).toEqual(["crm__ok"]);
-    expect(catalog.hidden(null).map(({ canonical }) => canonical)).toEqual(["crm:get", "crm:put"]);
-    expect(catalog.hidden(null).every(({ reason }) => reason.length > 10)).toBe(true);
   });
   test("a new catalog takes over the routes that did not change", () => {
     const make = (tools: Tool[], previous?: Catalog) => build({ crm: tools }, previous ? { previous } : {});

@@ -285,6 +285,7 @@ describe("T61 what a list lacks, it says", () => {
     stale: { stale: true, reason: "connect ECONNREFUSED", tools: ["get_old"] },
     secret: { stale: true, reason: "it is starting" },
     quiet: { capabilities: { prompts: {} }, reason: "gone", stale: true },
+    bare: { capabilities: {}, reason: "gone", stale: true },
   };
   const policy = policyOf([], {
     reader: [

@@ -65,11 +65,6 @@ describe("R2: what one caller's instance offers", () => {
     expect(omitted).toBeUndefined();
   });
 
-  test("is left out where it cannot be used", () => {
-    const bad = makeTool("bad", { type: "object", properties: { a: { type: "string", "x-mcp-header": "no good" } } });
-    expect(ask(offering({ "key:alice": { crm: [bad] } }), "tools", { who: alice }).names).toEqual(["bare", "crm__all"]);
-  });
-
   test("changes the fingerprint of that caller alone, by scope", () => {
     const print = (who = alice, scope: string | null = null) => catalog.shownAlone(partyOf(who), loopback, scope);
     expect(print(bob)).toBe("");

@@ -19,7 +19,7 @@ import { policiesOptions } from "../../src/policy/options.ts";
 import { Session } from "../../src/session/session.ts";
 import { Backlog } from "../../src/session/streams.ts";
 import { Traffic } from "../../src/session/traffic.ts";
-import { loopback, makeTool, onRecord } from "../support/call.ts";
+import { loopback, makeTool, asBegun } from "../support/call.ts";
 import { plainGateway, quietAudit, quietLimits, quietUpstreams } from "../support/gateway.ts";
 import { principal, stillClock } from "../support/principal.ts";
 
@@ -187,16 +187,16 @@ function auditOf(records: Recorded[], failing: { on: string | null }): Audit {
     ...quietAudit,
     async begin(call) {
       await write("call.begin", { call });
-      return onRecord(call);
+      return asBegun(call);
     },
     async end(call) {
-      if (call.recorded) return;
+      if (call.recordedOnce) return;
       if (call.begun) await write("call.end", { call });
       else if (call.failure) await write("call.refused", { call });
     },
     async once(call, facts) {
       await write("call.end", { call, facts });
-      call.recorded = true;
+      call.recordedOnce = true;
     },
     input: (call, step) => write("call.input", { call, step }),
   };

@@ -12,12 +12,10 @@ import type { Principal, Source } from "../../src/core/principal.ts";
 import { createPolicy } from "../../src/policy/index.ts";
 import { policiesOptions } from "../../src/policy/options.ts";
 import { createSealer } from "../../src/session/seal.ts";
-import { createValidator } from "../../src/validate/index.ts";
 import { loopback, makeCall, makeTool } from "./call.ts";
 import { principal, stillClock } from "./principal.ts";
 
 const clock = stillClock();
-const validator = createValidator({ clock, warn: () => {} });
 const keys = [new Uint8Array(32).fill(1), new Uint8Array(32).fill(2)] as const;
 const sealer = createSealer(keys, clock);
 
@@ -105,7 +103,7 @@ export function lead(
 
 const methods = { tool: "tools/call", prompt: "prompts/get", resource: "resources/read", extension: "x/y" } as const;
 
-/** A catalog of these servers, over the real policy, validator and sealer. */
+/** A catalog of these servers, over the real policy and sealer. */
 export function buildCatalog(served: Readonly<Record<string, Served>>, options: BuildOptions = {}): Catalog {
   const {
     max = 50,
@@ -145,7 +143,6 @@ export function buildCatalog(served: Readonly<Record<string, Served>>, options: 
     names: { max },
     page,
     policy,
-    validator,
     sealer,
     clock,
     ownTools: options.ownTools ?? (() => new Map()),

@@ -21,7 +21,7 @@ import { locate } from "../../src/mcp/json-text.ts";
 import { builtinOptions, httpOptions, type ServerOptions, stdioOptions } from "../../src/upstream/options.ts";
 import type { SetHost, Tuning } from "../../src/upstream/host.ts";
 import { createUpstreams, type ManagedUpstreams } from "../../src/upstream/upstreams.ts";
-import { makeCall, makeInbound, makeRoute, onRecord } from "./call.ts";
+import { makeCall, makeInbound, makeRoute, asBegun } from "./call.ts";
 import { principal } from "./principal.ts";
 import { noSubscriptions } from "./session.ts";
 
@@ -187,7 +187,7 @@ export function upstreams(servers: ServerOptions[], options: HarnessOptions = {}
   });
   set.activate();
   const ask: Harness["ask"] = (server, tool, args = {}, more = {}) => {
-    const call = onRecord(toolCall(tool, args, more));
+    const call = asBegun(toolCall(tool, args, more));
     const route = makeRoute(server, tool, more.inputSchema);
     const request = more.request ?? requestTo(tool);
     return set.send(call, more.request ? { ...route, tool: null } : route, request);

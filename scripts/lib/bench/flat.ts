@@ -84,7 +84,6 @@ function subject({ keys: keyCount, rules }: Size): { measure(): Promise<number>;
     names: namesOptions.parse({}),
     page: options.page,
     policy,
-    validator,
     sealer,
     clock,
     handedOut: createHandedOut(clock),

@@ -196,7 +196,7 @@ export class Discovery {
         notified: (method: string) => this.heard(method),
         renewed: (greeting: Greeting) => this.#greeted(greeting),
       };
-      const host = this.#starter.linkHost(events, "{}", true);
+      const host = this.#starter.linkHost(events, { declares: "{}", lists: true });
       const met = await this.#starter.meet(host);
       found = { ...met, peer: met.greeting.peer, host, conditional: this.#conditional(met.speaks) };
       this.#eras.met(met.speaks);
@@ -257,8 +257,8 @@ export class Discovery {
 
   async #list(found: Found, which: readonly ListName[]): Promise<void> {
     const before = this.#inventory;
-    const { greeting, host: linkHost } = found;
-    const of = { instance: found, greeting, linkHost, ...this.#terms };
+    const { queryHost } = this.#starter;
+    const of = { instance: found, greeting: found.greeting, queryHost, ...this.#terms };
     const taken = await takeInventory(of, before, which);
     // Conditional tools may have been learnt meanwhile.
     this.#inventory = { ...taken, conditional: this.#inventory.conditional };
@@ -365,7 +365,7 @@ export class Discovery {
 
   /** Throws when an instance does not answer; what a modern one says of itself. */
   check({ link, peer }: Instance): Promise<Greeting | null> {
-    const host = this.#starter.linkHost({ notified: () => true, renewed: () => {} });
-    return checkHealth(link, host, peer, Math.min(this.#terms.options.healthCheck, mostHealthMs));
+    const { queryHost } = this.#starter;
+    return checkHealth(link, queryHost, peer, Math.min(this.#terms.options.healthCheck, mostHealthMs));
   }
 }
