@@ -97,7 +97,12 @@ export const serverStatus = z.object({
   tools: count,
   restarts: count,
   inFlight: count,
-  reason: z.string().nullable().describe("why it is not ready, or which instances of a ready one are down"),
+  reason: z
+    .string()
+    .nullable()
+    .describe(
+      "why it is not ready, which instances of a ready one are down, or which of its lists are not known in full",
+    ),
   down: z
     .array(z.object({ owner: z.string().nullable(), reason: z.string(), until: epochUs, open: z.boolean() }))
     .readonly()

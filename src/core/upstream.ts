@@ -45,7 +45,10 @@ export type ServerStatus = {
   readonly tools: number;
   readonly restarts: number;
   readonly inFlight: number;
-  /** Why it is not ready, or which instances of a ready one are down; null when all is well. */
+  /**
+   * Why it is not ready, or which instances of a ready one are down, or which of its lists are not known in full; null
+   * when all is well.
+   */
   readonly reason: string | null;
   readonly down: readonly Down[];
   /** Epoch µs of the last successful listing; null before the first. */

@@ -95,7 +95,9 @@ export class CallerInstances {
   slotFor(call: IdentifiedCall): Slot {
     if (call.controller.signal.aborted) throw faults.cancelled();
     const spec = this.#specFor(call);
-    return this.#open(spec, spec.owner === null ? null : call.who.revoked);
+    const slot = this.#open(spec, spec.owner === null ? null : call.who.revoked);
+    if (spec.owner !== null) slot.users.add(call.session?.id ?? null);
+    return slot;
   }
 
   #specFor(party: Party): Spec {
@@ -127,7 +129,9 @@ export class CallerInstances {
   }
 
   endSession(id: string): void {
-    for (const slot of [...this.pool].filter(({ spec }) => spec.session === id)) {
+    for (const slot of this.pool) {
+      slot.users.delete(id);
+      if (slot.spec.session !== id) continue;
       this.subscriptions.drop(slot.spec.key);
       void this.pool.stop(slot);
     }

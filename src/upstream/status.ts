@@ -1,5 +1,6 @@
 import type { ServerStatus } from "../core/upstream.ts";
 import type { Discovery } from "./discovery/discovery.ts";
+import { unknownText } from "./discovery/inventory.ts";
 import { downText } from "./instances/failures.ts";
 import type { Following } from "./following.ts";
 import type { Pool } from "./instances/pool.ts";
@@ -38,7 +39,7 @@ export function statusOf({ options, discovery, pool, subscriptions, following, d
     tools: inventory.tools.length,
     restarts: restarts + pool.crashes,
     inFlight: pool.inFlight,
-    reason: reason ?? downText(down, now),
+    reason: reason ?? downText(down, now) ?? unknownText(inventory),
     down,
     listedAt: inventory.listedAt,
     sandbox: "none",

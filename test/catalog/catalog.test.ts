@@ -93,6 +93,21 @@ describe("names on the wire", () => {
     expect(hidden(offered)).toEqual(gone.toSorted());
   });
 
+  test("a prefix is advised only where it tells names apart: not for two of one server", () => {
+    const advice = (offered: Offered) => [
+      ...new Set(
+        build(offered)
+          .hidden(null)
+          .map(({ reason }) => reason.split("; ")[1]),
+      ),
+    ];
+    expect(advice({ crm: ["get", "Get"] })).toEqual(["rename one at its server"]);
+    expect(advice({ crm: free("get", "Get") })).toEqual(["rename one at its server"]);
+    expect(advice({ crm: free("get"), files: free("Get") })).toEqual([
+      "set prefix: always, or rename one at its server",
+    ]);
+  });
+
   test("T55: every name fits every client, and a changed one carries the hash of its canonical name", () => {
     const odd = ["with.dot", "a/b", "sp ace", "crm:get", "né", "😀", "x".repeat(200), "ok-1_A"];
     const names = wires({ crm: odd });

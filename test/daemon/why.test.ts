@@ -186,9 +186,7 @@ test("why: what is missing, and because of what", () => {
   const { make, ask } = setting();
   make("agent", ["reader"]);
   const missing = (target: string) => ask("agent", target).missing;
-  expect(missing("crm:read")).toBe(
-    "its name cannot be told from that of crm:Read; set prefix: always, or rename one at its server",
-  );
+  expect(missing("crm:read")).toBe("its name cannot be told from that of crm:Read; rename one at its server");
   expect(missing("crm:gone")).toBe("server crm offers no such thing");
   expect(missing("long:gone")).toBe("what server long offers is not known in full: more than 100 pages");
   expect(missing("odd:gone")).toBe("server odd offers no such thing");

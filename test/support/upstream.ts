@@ -8,7 +8,7 @@ import {
   setCaller,
   type Tool,
 } from "../../src/core/call.ts";
-import { systemClock } from "../../src/core/clock.ts";
+import { type Clock, systemClock } from "../../src/core/clock.ts";
 import type { Era } from "../../src/core/inbound.ts";
 import { type Logger, silent } from "../../src/core/log.ts";
 import type { AuditEvent } from "../../src/core/event.ts";
@@ -139,6 +139,7 @@ export type HarnessOptions = {
   local?: LocalServer[];
   previous?: ManagedUpstreams;
   lists?: ListStore;
+  clock?: Clock;
   tuning?: Partial<Tuning>;
   result?: number;
   run?: string;
@@ -166,7 +167,7 @@ export function upstreams(servers: ServerOptions[], options: HarnessOptions = {}
     servers,
     local: options.local ?? [],
     limits: { result: options.result ?? 16 * 1024 ** 2, depth: 64, nodes: 100_000, batch: 100 },
-    clock: systemClock,
+    clock: options.clock ?? systemClock,
     log,
     lists: options.lists ?? memoryLists(),
     self: {

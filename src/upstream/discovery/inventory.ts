@@ -186,6 +186,12 @@ function remember(options: ServerOptions, { lists: store, log }: SetHost, now: I
   }
 }
 
+/** Why it is not known in full what a server offers; null if it is. */
+export function unknownText({ leftOut }: Inventory): string | null {
+  const rests = listNames.flatMap((list) => leftOut[list].filter(({ name }) => name === null));
+  return rests.length > 0 ? rests.map(({ reason }) => reason).join("; ") : null;
+}
+
 /** The inventory as the catalog sees it. */
 export function listingOf(server: string, now: Inventory, reason: string | null): Listing {
   const { prompts, resources, resourceTemplates, stale, capabilities, instructions } = now;

@@ -63,6 +63,7 @@ test("a list without an end is cut at 100 pages", async () => {
   expect(set.warnings.join()).toContain("more than 100 pages");
   const reason = "its tools/list was cut: more than 100 pages";
   expect(set.listings()[0]?.leftOut).toEqual([{ list: "tools", name: null, reason }]);
+  expect(set.status()).toMatchObject([{ state: "ready", reason }]);
 });
 
 test("what came of a list that takes too long is offered", async () => {
