@@ -78,6 +78,27 @@ test("T08 a start from a copy that went on elsewhere names the checkpoints of th
   expect(await place.cli(["audit", "verify"])).toMatchObject({ code: 0 });
 });
 
+test("T08 where the head note is damaged, start, audit verify and keys list say what helps; with it away they go on", async () => {
+  using place = new Place({ servers: [], policies: [] });
+  await place.newKey("agent");
+  const [install = ""] = readdirSync(place.heads);
+  writeFileSync(join(place.heads, install, "main.head"), "");
+  let said = "";
+  for (const args of [
+    ["audit", "verify"],
+    ["keys", "list"],
+    ["daemon", "--listen", "127.0.0.1:0"],
+  ]) {
+    const { code, stderr } = await place.cli(args);
+    expect([code === 0, stderr]).toEqual([false, expect.stringContaining("or move it away and keep it as evidence")]);
+    said = stderr;
+  }
+  expect(moveAway(place, said)).toEqual(["main.head"]);
+  // The checkpoints beside it are compared all the same.
+  expect(await place.cli(["audit", "verify"])).toMatchObject({ code: 0 });
+  await using _daemon = await place.start();
+});
+
 test("R9 a start that misses its signing key names what was begun with it; with that away it starts", async () => {
   using place = new Place("");
   const log = join(place.dir, "log.db");
