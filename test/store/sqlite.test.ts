@@ -12,6 +12,7 @@ import { openCheckpointer } from "../../src/store/sqlite/checkpointer.ts";
 import { named } from "../../src/store/sqlite/database.ts";
 import { openIndexWriter } from "../../src/store/sqlite/index-writer.ts";
 import { chainPath, openReader } from "../../src/store/sqlite/reader.ts";
+import { indexFile } from "../../src/store/sqlite/schema.ts";
 import { openUsageStore } from "../../src/store/sqlite/usage.ts";
 import { type Backend, rowsOf, storeSuite } from "../suites/store.ts";
 import { fastest } from "../support/fastest.ts";
@@ -244,8 +245,8 @@ const queries = [
   { consumer: "c2", status: "ok", limit: 7 },
 ];
 
-function fillIndex(path: string, rows: ReturnType<typeof rowsOf>, upto: number): void {
-  const index = openIndexWriter(path);
+function fillIndex(dir: string, rows: ReturnType<typeof rowsOf>, upto: number): void {
+  const index = openIndexWriter(dir);
   const entries = rows.slice(0, upto).flatMap(({ seq, rec }) => {
     const { type, consumer = null, srv = null, tool = null, st = null, call = null, t } = readRecord(rec);
     return type === "call.begin" ? [] : [{ seq, type, consumer, srv, tool, st, call, at: timeOf(t) }];
@@ -278,9 +279,9 @@ test("R11 A16 store: the index changes how fast records are found, never which",
   };
   const scanned = answers();
   expect(scanned.every((found) => found.length > 0)).toBe(true);
-  const path = join(at.dir, "index.db");
+  const path = join(at.dir, indexFile);
   for (const upto of [100, 300]) {
-    fillIndex(path, rows, upto);
+    fillIndex(at.dir, rows, upto);
     expect(answers()).toEqual(scanned);
   }
   const index = new Database(path);
@@ -290,23 +291,23 @@ test("R11 A16 store: the index changes how fast records are found, never which",
   expect(misled.flat()).toEqual([]);
   writeFileSync(path, "rubbish");
   expect(answers()).toEqual(scanned);
-  fillIndex(path, rows, 300);
+  fillIndex(at.dir, rows, 300);
   expect(answers()).toEqual(scanned);
   chain.close();
 });
 
 test("A16 store: an index that is deleted after a kill begins anew instead of with the log that the kill left", () => {
   using at = temporary();
-  const path = join(at.dir, "index.db");
+  const path = join(at.dir, indexFile);
   const [first, last] = rowsOf([{}, {}]);
   if (!first || !last) throw new Error("there are two rows");
-  const index = openIndexWriter(path);
+  const index = openIndexWriter(at.dir);
   index.add("main", first, []);
   copyFileSync(`${path}-wal`, `${path}-kept`);
   index.close();
   rmSync(path);
   renameSync(`${path}-kept`, `${path}-wal`);
-  const anew = openIndexWriter(path);
+  const anew = openIndexWriter(at.dir);
   expect(anew.mark("main")).toBeNull();
   anew.add("main", last, []);
   expect(anew.mark("main")?.seq).toBe(last.seq);
