@@ -17,7 +17,7 @@ import type { Sealer } from "../core/ports.ts";
 import { createSealer } from "../session/seal.ts";
 import { chainNames, chainPath } from "../store/sqlite/reader.ts";
 import type { StateStore } from "../store/sqlite/state.ts";
-import { rebuildKeys } from "./rebuild.ts";
+import { noteSettled, rebuildKeys } from "./rebuild.ts";
 import { layBallast } from "./ballast.ts";
 import { loadSealKeys } from "./seal-keys.ts";
 
@@ -99,7 +99,8 @@ export async function openStores(options: StoresOptions): Promise<Stores> {
   const clock = systemClock;
   const ballast = layBallast(state);
   const store = openState(state);
-  const settled = chain.store.anchor()?.settled ?? 1;
+  const isMain = chain.chain === "main";
+  const settled = isMain ? (chain.store.anchor()?.settled ?? 1) : null;
   let keyring: Keyring | null = null;
   const audit = await openAudit({
     ...options,
@@ -115,9 +116,10 @@ export async function openStores(options: StoresOptions): Promise<Stores> {
     version: self.version,
     behind: () => !keyring?.saved,
   });
-  if (chain.chain === "main") await notePlace(installDir(paths.heads, install), "main", options.audit.path);
+  if (isMain) await notePlace(installDir(paths.heads, install), "main", options.audit.path);
   await rebuildKeys({ store, stateDir: state, main: options.audit.path, audit, settled, log: options.log });
   keyring = new Keyring({ store, clock, makeRoom: ballast.give });
+  if (isMain) followSettled(store, audit, keyring);
   const sealKeys = await loadSealKeys(join(state, "seal.key"), Date.now());
   return {
     paths,
@@ -131,6 +133,7 @@ export async function openStores(options: StoresOptions): Promise<Stores> {
       if (audit.health().owed > 0) ballast.giveAll();
       const unsaved = keyring.saveRest();
       await audit.close();
+      if (isMain && keyring.saved) noteSettled(store, audit.health().records + 1);
       sayLost(options.log, unsaved, audit.health().owed);
       keyring[Symbol.dispose]();
       store.close();
@@ -157,10 +160,23 @@ function storeKnowsLog(state: string): boolean {
   if (!existsSync(join(state, "mcpgw.db"))) return false;
   const store = openState(state);
   try {
-    return store.knowsLog();
+    return store.settled() > 0;
   } finally {
     store.close();
   }
+}
+
+/** Records after which the store's `settled` is moved on: few enough to read at a start, and the store is seldom synced. */
+const settleEvery = 20_000;
+
+/** It stays well behind the newest record: a rotation is recorded before it revokes the old key. */
+function followSettled(store: StateStore, audit: AuditBroker, keyring: Keyring): void {
+  let settled = store.settled();
+  audit.onDurable((seq) => {
+    if (seq < settled + 2 * settleEvery || !keyring.saved) return;
+    settled = seq - settleEvery;
+    noteSettled(store, settled);
+  });
 }
 
 /** Says what ends with this process: acts that nothing holds, neither the store nor, for a next start to find, the log. */
