@@ -84,14 +84,19 @@ function mainTaken(state: string, main: string | null): string {
 const embeddedTaken = (state: string, count: number): string =>
   `${count} gateways without a daemon run on ${state} already, and no more can; end one, or run \`mcpgw daemon\``;
 
+/** Throws StoreFailed where nothing can be opened. */
+function prepare({ paths: { state }, audit: { path }, chains }: StoresOptions): void {
+  prepareStateDir(state);
+  needRoom(state);
+  if (path !== null && chains.includes("main")) needRoom(dirname(path));
+  refuseNewKey(state, path);
+}
+
 /** Opens a state directory, creating it when it is missing. Throws StoreFailed with what to do. */
 export async function openStores(options: StoresOptions): Promise<Stores> {
   const { paths, chains, self } = options;
   const { state } = paths;
-  prepareStateDir(state);
-  needRoom(state);
-  if (options.audit.path !== null && chains.includes("main")) needRoom(dirname(options.audit.path));
-  refuseNewKey(state, options.audit.path);
+  prepare(options);
   const keyPair = await loadSigningKey(join(state, "signing.key"));
   const install = installOf(keyPair.publicKey);
   const chain = await freeChain(options);
@@ -101,6 +106,8 @@ export async function openStores(options: StoresOptions): Promise<Stores> {
   const store = openState(state);
   const isMain = chain.chain === "main";
   const settled = isMain ? (chain.store.anchor()?.settled ?? 1) : null;
+  const end = chain.store.last()?.seq ?? 0;
+  const countedBeyond = store.counted(chain.chain) > end;
   let keyring: Keyring | null = null;
   const audit = await openAudit({
     ...options,
@@ -116,6 +123,8 @@ export async function openStores(options: StoresOptions): Promise<Stores> {
     version: self.version,
     behind: () => !keyring?.saved,
   });
+  // The log is an older copy, from which it goes on: sequences that were counted come again, for other calls.
+  if (countedBeyond) store.setCounted(chain.chain, end);
   if (isMain) await notePlace(installDir(paths.heads, install), "main", options.audit.path);
   await rebuildKeys({ store, stateDir: state, main: options.audit.path, audit, settled, log: options.log });
   keyring = new Keyring({ store, clock, makeRoom: ballast.give });

@@ -4,6 +4,7 @@ import type { EraVerdict, KeyStore, ListStore, Remembered, StoredKey } from "../
 import { guarded } from "./database.ts";
 import { openMigrated } from "./migrate.ts";
 import { stateSchema } from "./schema.ts";
+import { setUsageMark, usageMark } from "./usage.ts";
 
 /** `mcpgw.db`: keys, tombstones, the freeze and remembered lists. Each write is synced before it returns. */
 export type StateStore = KeyStore &
@@ -11,6 +12,9 @@ export type StateStore = KeyStore &
     /** Every change of keys that chain `main` recorded before this sequence is in the store; 0 for a new store. */
     settled(): number;
     setSettled(seq: number): void;
+    /** The last record of a chain whose usage was counted, 0 before the first. */
+    counted(chain: string): number;
+    setCounted(chain: string, seq: number): void;
     close(): void;
   };
 
@@ -26,6 +30,8 @@ export function openStateStore(path: string): StateStore {
     // Where the name was only a yes, that was a 1: the log is read from its beginning.
     settled: () => valueOf(db, "knows-log"),
     setSettled: (seq) => setValue(db, "knows-log", seq),
+    counted: (chain) => usageMark(db, chain),
+    setCounted: (chain, seq) => setUsageMark(db, chain, seq),
     close: () => db.close(true),
   };
 }
