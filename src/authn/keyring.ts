@@ -49,8 +49,8 @@ export type KeyringOptions = {
   readonly makeRoom?: () => boolean;
 };
 
-// A timer takes at most 24.8 days; with one day, a changed system clock is noticed too.
-const longestWait = 86_400_000;
+/** Ms between two looks at the clock: a timer counts neither a step of it nor the time that the machine was asleep. */
+const longestWait = 1_000;
 /** No key has this id. */
 const freezeMark = "*";
 
@@ -71,6 +71,8 @@ export class Keyring implements Disposable {
   #anonymous: readonly string[] | null = null;
   #changing = new AbortController();
   #timer: Timer | null = null;
+  /** When the next key expires, epoch ms. */
+  #nextExpiry = Infinity;
   readonly #unsaved: Unsaved;
 
   constructor({ store, clock, makeRoom }: KeyringOptions) {
@@ -134,6 +136,8 @@ export class Keyring implements Disposable {
 
   /** The principal of a usable key, the same object until the key changes. */
   principal(entry: Entry): Principal {
+    // It had expired before, by a clock that was set back since.
+    if (entry.expiresAt !== null && entry.expiresAt < this.#nextExpiry) this.#awaitExpiry(entry.expiresAt);
     return (entry.principal ??= new KeyPrincipal(entry));
   }
 
@@ -316,10 +320,8 @@ export class Keyring implements Disposable {
     return this.#tombstones.has(id) || this.#tombstones.has(keyHash(hash));
   }
 
-  // One timer serves the next expiry of all keys; only principals in use have streams to cut.
+  // Only principals in use have streams to cut.
   #watchExpiry(): void {
-    if (this.#timer) clearTimeout(this.#timer);
-    this.#timer = null;
     const now = this.#now();
     let next = Infinity;
     for (const entry of this.#byId.values()) {
@@ -327,9 +329,20 @@ export class Keyring implements Disposable {
       if (entry.expiresAt > now) next = Math.min(next, entry.expiresAt);
       else if (entry.principal) cut(entry, "expired");
     }
+    this.#awaitExpiry(next);
+  }
+
+  // One timer serves the next expiry of all keys, which may be many: only when it has come are they looked at.
+  #awaitExpiry(next: number): void {
+    if (this.#timer) clearTimeout(this.#timer);
+    this.#timer = null;
+    this.#nextExpiry = next;
     if (next === Infinity) return;
-    this.#timer = setTimeout(() => this.#watchExpiry(), Math.min(Math.max(next - now, 1), longestWait));
-    this.#timer.unref();
+    const wait = Math.min(Math.max(next - this.#now(), 1), longestWait);
+    this.#timer = setTimeout(() => {
+      if (next > this.#now()) this.#awaitExpiry(next);
+      else this.#watchExpiry();
+    }, wait).unref();
   }
 }
 

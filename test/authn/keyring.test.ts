@@ -221,6 +221,23 @@ test("the stream of a stored key ends with it, whichever process made the key an
   expect(signals.map(lossOf)).toEqual(["expired", "expired", "expired"]);
 });
 
+test("R23 a stream ends within about a second of its key's expiry by a clock that is set, or by a machine that slept", async () => {
+  const clock = stillClock();
+  const ring = keyring(memoryKeyStore(), clock);
+  const hour = 3_600_000;
+  load(ring, configured({ expiresAt: new Date(clock.now() / 1000 + 2 * hour).toISOString() }));
+  const open = () => ring.principal(found(ring, secret)).revoked;
+  const ahead = open();
+  clock.advance(3 * hour);
+  await until(() => ahead.aborted, "the stream ends after a step", 2_500);
+  clock.advance(-2 * hour);
+  const again = open();
+  expect([again.aborted, ring.state(found(ring, secret))]).toEqual([false, "active"]);
+  clock.advance(hour);
+  await until(() => again.aborted, "the stream ends after the clock was set back", 2_500);
+  expect([lossOf(ahead), lossOf(again)]).toEqual(["expired", "expired"]);
+});
+
 test("an expired key is expired also before any timer fires", () => {
   const clock = stillClock();
   const ring = keyring(memoryKeyStore(), clock);
