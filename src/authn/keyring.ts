@@ -107,19 +107,17 @@ export class Keyring implements Disposable {
       if (next && sameKey(entry, next)) wanted.delete(entry.id);
       else this.#drop(entry);
     }
-    for (const entry of wanted.values()) {
-      this.#add(entry);
-      this.#markHash(entry);
-    }
+    for (const entry of wanted.values()) this.#add(entry);
     this.#watchExpiry();
   }
 
-  /** A key known to be revoked only by its id also stays revoked under another id. */
-  #markHash({ id, hash }: Entry): void {
-    const mark = keyHash(hash);
-    if (!this.#tombstones.has(id) || this.#tombstones.has(mark)) return;
-    this.#tombstones.add(mark);
-    this.#unsaved.save(id, () => this.#store.addTombstone(mark, Math.floor(this.#now())));
+  /** Sentences about configured keys whose secret was never revoked, but another one under their id was. */
+  warnings({ entries }: PreparedKeys): string[] {
+    return entries.flatMap(({ id, hash }, index) =>
+      this.#tombstones.has(id) && !this.#tombstones.has(keyHash(hash))
+        ? [`auth.keys[${index}].id: key ${id} was revoked; give a new secret another id`]
+        : [],
+    );
   }
 
   /** The entry with this SHA-256 of its key, hex; null if there is none. */
@@ -179,23 +177,26 @@ export class Keyring implements Disposable {
 
   /**
    * Revokes a key for good, in memory first: if the store fails, the key is dead anyway, and storing is tried again.
-   * Throws KeyError.
+   * Returns the hash of a configured key, by which its secret stays revoked. Throws KeyError.
    */
-  revoke(id: string): void {
+  revoke(id: string): string | null {
     const entry = this.#known(id);
     const at = Math.floor(this.#now());
     if (entry.source === "store") {
       entry.revoked = true;
       cut(entry, "revoked");
-      return this.#unsaved.save(id, () => this.#store.revokeKey(id, at));
+      this.#unsaved.save(id, () => this.#store.revokeKey(id, at));
+      return null;
     }
     // Marked by id and by hash, so that the same secret also stays revoked under another id.
-    const marks = [id, keyHash(entry.hash)];
+    const hash = keyHash(entry.hash);
+    const marks = [id, hash];
     for (const mark of marks) this.#tombstones.add(mark);
     cut(entry, "revoked");
     this.#unsaved.save(id, () => {
       for (const mark of marks) this.#store.addTombstone(mark, at);
     });
+    return hash;
   }
 
   list(): KeyInfo[] {

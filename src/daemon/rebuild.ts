@@ -2,6 +2,7 @@ import { setImmediate } from "node:timers/promises";
 import type { AuditBroker } from "../audit/broker.ts";
 import { type Recorded, readRecord } from "../audit/record.ts";
 import type { KeyEvent, Read } from "../core/event.ts";
+import { keyHashForm } from "../core/key-hash.ts";
 import type { Logger } from "../core/log.ts";
 import { StoreBusy, StoreFailed } from "../core/store.ts";
 import { openReader } from "../store/sqlite/reader.ts";
@@ -46,7 +47,7 @@ export async function rebuildKeys(options: RebuildOptions): Promise<void> {
   const freezes = frozen && !wasFrozen;
   if (freezes) store.setFrozen(true);
   if (missing.length > 0 || lost > 0 || freezes) {
-    const facts = { revoked: missing.length, frozen, lost };
+    const facts = { revoked: missing.filter((mark) => !keyHashForm.test(mark)).length, frozen, lost };
     await audit.recordEvent({ type: "key.rebuilt", actor: "system", facts });
     log.warn(found(known === 0, lost), facts);
   }
@@ -69,6 +70,7 @@ export function noteSettled(store: StateStore, seq: number): void {
   }
 }
 
+/** `revoked`: ids, and the hashes of configured keys. */
 type Acts = { readonly revoked: Set<string>; frozen: boolean; readonly created: Set<string> };
 
 /** The acts recorded since `from`; `end` is where the log goes on. */
@@ -99,6 +101,7 @@ function take({ type, facts = {} }: Recorded, acts: Acts): void {
       add(acts.revoked, event.facts.replaces);
       return add(acts.created, event.facts.key);
     case "key.revoked":
+      add(acts.revoked, event.facts.keyHash);
       return add(acts.revoked, event.facts.key);
     case "key.frozen":
       return void (acts.frozen = true);

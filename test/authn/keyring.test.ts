@@ -156,17 +156,22 @@ test("a revoked YAML key stays revoked, over a reload, a restart and under anoth
   expect(later.state(found(later, secret))).toBe("revoked");
 });
 
-test("a YAML key that is known to be revoked only by its id stays revoked too, under any id", () => {
+test("R23 a new secret under the id of a revoked YAML key is not accepted there, is told of, and may have another id", () => {
   const store = memoryKeyStore();
-  store.addTombstone("k1", 0);
   const ring = keyring(store);
   load(ring, configured());
-  expect(ring.state(found(ring, secret))).toBe("revoked");
-  load(ring, configured({ id: "k2" }));
-  expect(ring.state(found(ring, secret))).toBe("revoked");
-  const later = keyring(store);
-  load(later, configured({ id: "k3" }));
-  expect(later.state(found(later, secret))).toBe("revoked");
+  ring.revoke("k1");
+  const fresh = newKey().key;
+  const [same, other] = [configured({ key: fresh }), configured({ id: "k2", key: fresh })];
+  load(ring, same);
+  expect(ring.state(found(ring, fresh))).toBe("revoked");
+  const warned = [same, configured()].map((key) => ring.warnings(ring.prepare([key])));
+  const warning = "auth.keys[0].id: key k1 was revoked; give a new secret another id";
+  expect(warned).toEqual([[warning], []]);
+  for (const one of [ring, keyring(store)]) {
+    load(one, other);
+    expect([one.state(found(one, fresh)), one.warnings(one.prepare([other]))]).toEqual(["active", []]);
+  }
 });
 
 test("a store that fails does not keep a revoked key alive", () => {

@@ -208,6 +208,29 @@ test("R23: whoever deletes the store revives no revoked key of the configuration
   expect(await status(other.key)).toBe(403);
 });
 
+test("R23: a fresh secret under the id of a revoked key of the configuration is warned of and counts under another id", async () => {
+  const [leaked, fresh] = [strongKey(), strongKey()];
+  const configWith = (id: string, key: string) => ({
+    servers: [],
+    policies: [everything()],
+    auth: { keys: [{ id, key, consumerId: "alice", roles: ["user"] }] },
+  });
+  await using daemon = await start(configWith("yaml", leaked));
+  const { place } = daemon;
+  const reload = (id: string, key: string): Promise<unknown> => {
+    place.configure(configWith(id, key));
+    return place.json("config", "reload");
+  };
+  await place.json("keys", "revoke", "yaml");
+  const warning = "auth.keys[0].id: key yaml was revoked; give a new secret another id";
+  expect(await reload("yaml", fresh)).toMatchObject({ warnings: expect.arrayContaining([warning]) });
+  expect(await statusOf(daemon, fresh)).toBe(401);
+  await reload("renamed", fresh);
+  expect(await statusOf(daemon, fresh)).toBe(200);
+  await reload("leaked", leaked);
+  expect(await statusOf(daemon, leaked)).toBe(401);
+});
+
 test("R23: an older copy of the store revives no revoked key and ends no freeze; what it lacks is told once", async () => {
   using place = new Place({ servers: [], policies: [everything()] });
   const stores = () => readdirSync(place.state).filter((file) => file.startsWith("mcpgw.db"));
