@@ -40,6 +40,7 @@ export function openUsageStore(path: string): UsageStore & { close(): void } {
 export const usageMark = (db: Database, chain: string): number =>
   guarded(() => db.query<{ seq: number }, [string]>("SELECT seq FROM usage_mark WHERE chain = ?").get(chain))?.seq ?? 0;
 
+/** Says up to which record a chain is counted. */
 export const setUsageMark = (db: Database, chain: string, seq: number): void =>
   void guarded(() => db.run("INSERT OR REPLACE INTO usage_mark VALUES (?, ?)", [chain, seq]));
 
