@@ -293,6 +293,18 @@ export function transportSuite(name: string, transport: TransportCase): void {
     }
   });
 
+  test(`${name}: an answer under an id that is spelt otherwise is the answer, a broken one too`, async () => {
+    await using set = await start(transport);
+    for (const as of ["#", "#.0", "#e0", '"#"']) expect(textOf(await set.ask("fake", "spell", { as }))).toBe("spelt");
+    for (const as of ["#", '"#"']) {
+      const failure = await failureOf(set.ask("fake", "spell", { as, result: [] }));
+      expect([failure.code, failure.message]).toEqual([
+        "upstream-protocol",
+        expect.stringContaining("a result that is no object"),
+      ]);
+    }
+  });
+
   test(`S20 ${name}: 64 callers whose ids collide each get their own answers`, async () => {
     await using set = await start(transport, { isolation: "shared" });
     const caller = async (marker: number): Promise<void> => {

@@ -6,7 +6,7 @@ import { rawValue } from "../../mcp/json-text.ts";
 import { idOf, isBatch, splitBatch } from "../../mcp/message.ts";
 import { subscriptionIdKey } from "../../mcp/meta.ts";
 import { resultMessage } from "../../mcp/reply.ts";
-import { readUpstream, type UpstreamMessage } from "../../mcp/upstream-message.ts";
+import { ownId, readUpstream, type UpstreamMessage } from "../../mcp/upstream-message.ts";
 import { faults } from "../faults.ts";
 import { askClient, type Asking, isInput, type Question, refusal, type Reply } from "./asking.ts";
 import type { Exchange } from "./exchange.ts";
@@ -76,7 +76,7 @@ function deliverOne(message: UpstreamMessage, text: string, host: LinkHost, inbo
   if (idText === null) return;
   const { reason, limit, ofAnswer } = message;
   inbox.broken(
-    idText,
+    ownId(JSON.parse(idText)) ?? idText,
     limit === null ? faults.protocol(host.server, ofAnswer) : faults.tooMuch(host.server, `${reason} (${limit})`),
   );
 }
