@@ -49,16 +49,8 @@ export function createValidator({ clock, warn }: ValidatorInit): Validator {
     byTool.set(tool, made);
     return made;
   };
-  const faults = new WeakMap<Tool, string | null>();
-  const faultOf = (tool: Tool): string | null => {
-    const known = faults.get(tool);
-    if (known !== undefined) return known;
-    const fault = compiled(tool).reason ?? definitionFault(tool);
-    faults.set(tool, fault);
-    return fault;
-  };
   return {
-    refuses: faultOf,
+    refuses: (tool) => compiled(tool).reason ?? definitionFault(tool),
     unchecked: (tool) => compiled(tool).ignored,
     check(call, route) {
       if (!route.tool) return;
