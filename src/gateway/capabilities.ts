@@ -40,16 +40,18 @@ export function capabilitiesText(gw: Gateway, call: Call): string {
 }
 
 /**
- * The extensions that the servers declare, by id. The settings are `{}` where servers differ. A legacy client is shown
- * only the extensions that it declared itself.
+ * The extensions that the servers declare, by id. The settings are `{}` where servers differ, and where they are no
+ * object, for which clients refuse the whole handshake. A legacy client is shown only the extensions that it declared
+ * itself.
  */
 function extensionsFor({ inbound, capabilities }: Call, listings: readonly Listing[]): Record<string, unknown> {
   const legacy = inbound.era === "legacy";
   const known = declaredExtensions(capabilities.value);
   const shown: Record<string, unknown> = {};
   for (const listing of listings) {
-    for (const [id, settings] of Object.entries(declaredExtensions(listing.capabilities))) {
+    for (const [id, declared] of Object.entries(declaredExtensions(listing.capabilities))) {
       if (legacy && (id === tasksExtension || !Object.hasOwn(known, id))) continue;
+      const settings = isObject(declared) ? declared : {};
       const differs = Object.hasOwn(shown, id) && JSON.stringify(shown[id]) !== JSON.stringify(settings);
       shown[id] = differs ? {} : settings;
     }
