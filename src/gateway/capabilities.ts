@@ -2,6 +2,7 @@ import type { Call } from "../core/call.ts";
 import { isObject } from "../core/json.ts";
 import { ownServer } from "../core/name.ts";
 import type { Listing } from "../core/upstream.ts";
+import { wellFormed } from "../mcp/json-text.ts";
 import type { Gateway } from "./gateway.ts";
 import { declaredExtensions, tasksExtension } from "./extensions.ts";
 import { inScope } from "./scope.ts";
@@ -36,7 +37,7 @@ export function capabilitiesText(gw: Gateway, call: Call): string {
   if (unknown || subscribes) shown.resources = { ...changes, subscribe: true };
   const extensions = extensionsFor(call, listings);
   if (Object.keys(extensions).length > 0) shown.extensions = extensions;
-  return JSON.stringify(shown);
+  return wellFormed(JSON.stringify(shown));
 }
 
 /**

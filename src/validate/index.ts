@@ -7,9 +7,8 @@ import { Failure } from "../core/failure.ts";
 import { isObject } from "../core/json.ts";
 import type { Validator } from "../core/ports.ts";
 import { cut } from "../core/text.ts";
-import { definitionFault } from "./definition.ts";
 import { type Check, createCheck, TooComplex } from "./engine.ts";
-import { prepareSchema, SchemaError } from "./schema.ts";
+import { asIsFault, prepareSchema, SchemaError } from "./schema.ts";
 
 const maxErrors = 5;
 const maxErrorLength = 200;
@@ -49,16 +48,9 @@ export function createValidator({ clock, warn }: ValidatorInit): Validator {
     byTool.set(tool, made);
     return made;
   };
-  const faults = new WeakMap<Tool, string | null>();
-  const faultOf = (tool: Tool): string | null => {
-    const known = faults.get(tool);
-    if (known !== undefined) return known;
-    const fault = compiled(tool).reason ?? definitionFault(tool);
-    faults.set(tool, fault);
-    return fault;
-  };
   return {
-    refuses: faultOf,
+    refuses: (tool) => compiled(tool).reason,
+    refusesOutput: asIsFault,
     unchecked: (tool) => compiled(tool).ignored,
     check(call, route) {
       if (!route.tool) return;
