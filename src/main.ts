@@ -11,7 +11,6 @@ const self: Self = {
 };
 
 const program: Group = {
-  name: "mcpgw",
   summary: "The gateway between AI agents and their MCP servers",
   commands: {
     init: async () => (await import("./cli/commands/init.ts")).init,

@@ -1,4 +1,4 @@
-import type { Call, IdentifiedCall, RecordedCall } from "../core/call.ts";
+import type { Call, IdentifiedCall, BegunCall } from "../core/call.ts";
 import type { Clock } from "../core/clock.ts";
 import type { AuditEvent, Facts } from "../core/event.ts";
 import { Failure } from "../core/failure.ts";
@@ -76,12 +76,12 @@ const waits: Record<AuditOptions["durability"], Record<Stage | "act", Wanted>> =
 /** Whether somebody did it who must not be told so before a power cut can no longer undo its record. */
 const isAct = (type: string): boolean => type.startsWith("key.") || type.startsWith("admin.");
 
-const refusal: Record<Stage | "note", string> = {
+const refusal: Record<Stage | "act", string> = {
   begin: "The gateway cannot record this call now, so it was not made; try again shortly.",
   once: "The gateway cannot record this subscription now, so it was not made; try again shortly.",
   input: "The gateway cannot record what is asked of the caller or answered now, so it is withheld.",
   end: "The call ended, but its outcome could not be recorded, so its result is withheld; it may have had an effect.",
-  note: "The gateway cannot record this act now, so it is refused; try again shortly.",
+  act: "The gateway cannot record this act now, so it is refused; try again shortly.",
 };
 
 const nothing = Promise.resolve();
@@ -102,8 +102,6 @@ export class AuditBroker implements Audit {
   readonly #listeners: ((seq: number) => void)[] = [];
   /** Begin records whose end is not committed yet, by sequence. */
   readonly #open = new List<number>();
-  /** Calls that passed without a begin record under `onFailure: allow`. */
-  readonly #passed = new WeakSet<Call>();
   #options: AuditOptions;
   #unrecorded = 0;
   #settled: number;
@@ -136,9 +134,9 @@ export class AuditBroker implements Audit {
     this.#owed.record();
   }
 
-  async begin(call: IdentifiedCall): Promise<RecordedCall> {
+  async begin(call: IdentifiedCall): Promise<BegunCall> {
     await this.#record(call, "begin", this.#drafts.begin(call));
-    return call as RecordedCall; // it has just been recorded
+    return call as BegunCall; // recorded, or passed without a record
   }
 
   once(call: Call, facts: Facts): Promise<void> {
@@ -158,10 +156,9 @@ export class AuditBroker implements Audit {
 
   end(call: Call): Promise<void> {
     // A subscription has one record, written when it begins. The revocation or reload that ends it has its own record.
-    if (call.recorded) return nothing;
-    const began = call.begun || this.#passed.has(call);
-    if (!began && !call.failure) return nothing;
-    const draft = began ? this.#drafts.end(call, call.beginning?.item) : this.#flood.refused(call);
+    if (call.recordedOnce) return nothing;
+    if (!call.begun && !call.failure) return nothing;
+    const draft = call.begun ? this.#drafts.end(call, call.beginning?.item) : this.#flood.refused(call);
     return draft ? this.#record(call, "end", draft) : nothing;
   }
 
@@ -169,14 +166,14 @@ export class AuditBroker implements Audit {
     const isSession = event.type === "session.open" || event.type === "session.close";
     if (isSession && !this.#flood.admitsSession(event)) {
       // A session that is only counted must not be let through while the log takes no records.
-      if (this.#writer.failing !== null) throw unavailable("note", this.#writer.failing);
+      if (this.#writer.failing !== null) throw unavailable("act", this.#writer.failing);
       return;
     }
     const wanted = isAct(event.type) ? waits[this.#options.durability].act : "commit";
     await this.#writer.record(this.#drafts.event(event), wanted).catch((error: unknown) => {
       // What is in the chain has to happen: refused and undone now, it would be a record of what never was.
       if (error instanceof Unrecorded && error.committed) return;
-      throw unavailable("note", String(error));
+      throw unavailable("act", String(error));
     });
   }
 
@@ -303,7 +300,7 @@ export class AuditBroker implements Audit {
 
   #committed(call: Call, stage: Stage, seq: number): void {
     if (stage === "end" && call.beginning) this.#open.delete(call.beginning);
-    if (stage === "once") call.recorded = true;
+    if (stage === "once") call.recordedOnce = true;
     if (stage !== "begin") return;
     call.begun = true;
     call.beginning = this.#open.add(seq);
@@ -314,7 +311,7 @@ export class AuditBroker implements Audit {
     if (stage === "end" && !committed) this.#owed.oweEnding(call);
     if (this.#options.onFailure === "deny") return unavailable(stage, message);
     this.#unrecorded += 1;
-    this.#passed.add(call);
+    if (stage !== "end") call.begun = true;
     this.#given.log.error("unrecorded, but passed: audit.onFailure is allow", { call: call.id, cause: message });
     return null;
   }

@@ -1,5 +1,5 @@
 import { createPrivateKey, createPublicKey, generateKeyPairSync, type KeyObject, sign, verify } from "node:crypto";
-import { hashBytes, type Hash } from "./chain.ts";
+import { hashBytes, type Hash, sha256 } from "./chain.ts";
 
 /** The key that signs checkpoints. */
 export type SigningKey = {
@@ -20,6 +20,11 @@ type Checkpoint = {
 
 /** A checkpoint as found in a file; `signed` says whether the given key signed it. */
 export type FoundCheckpoint = Checkpoint & { readonly signed: boolean };
+
+/** Installation id: a fingerprint of the signing key. A chain under another key is of another installation. */
+export function installOf(publicKey: Uint8Array): string {
+  return sha256(publicKey).toHex().slice(0, 16);
+}
 
 /** Name of a chain in checkpoints, unique per installation. */
 export function originOf(install: string, chain: string): string {

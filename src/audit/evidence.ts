@@ -3,8 +3,14 @@ import { readdir, stat } from "node:fs/promises";
 import { isAbsolute, resolve } from "node:path";
 import { setImmediate } from "node:timers/promises";
 import { answered, readAnswered, FileUnanswered } from "./answered.ts";
-import { type FoundCheckpoint, originOf, originsIn, parseCheckpoints, parsePublicKey } from "./checkpoint.ts";
-import { installOf } from "./open.ts";
+import {
+  type FoundCheckpoint,
+  installOf,
+  originOf,
+  originsIn,
+  parseCheckpoints,
+  parsePublicKey,
+} from "./checkpoint.ts";
 import { checkpointFile, notedChains, publicKeyFile, readHead, textOf } from "./outside.ts";
 import type { OutsideCheckpoint, VerifyOptions } from "./verify.ts";
 

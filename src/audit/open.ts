@@ -6,7 +6,7 @@ import { messageOf } from "../core/error-text.ts";
 import type { Logger } from "../core/log.ts";
 import { answered, FileUnanswered } from "./answered.ts";
 import { AuditBroker, type BrokerOptions } from "./broker.ts";
-import { genesis, type Hash, hashText, leafOf, sameHash, sha256 } from "./chain.ts";
+import { genesis, type Hash, hashText, leafOf, sameHash } from "./chain.ts";
 import {
   type FoundCheckpoint,
   generateSigningKey,
@@ -47,11 +47,6 @@ export function signingKeyIn(path: string): SigningKey {
       cause: error,
     });
   }
-}
-
-/** Installation id: a fingerprint of the signing key. A chain under another key is of another installation. */
-export function installOf(publicKey: Uint8Array): string {
-  return sha256(publicKey).toHex().slice(0, 16);
 }
 
 /**

@@ -1,13 +1,13 @@
-import type { Presented } from "../core/ports.ts";
 import type { Principal } from "../core/principal.ts";
 import type { Keyring } from "./keyring.ts";
+import type { Method } from "./method.ts";
 import type { AuthOptions } from "./options.ts";
 
 /**
  * Accepts callers on this host under one name; null for callers from the network, and for requests that a proxy may
  * have passed on.
  */
-export function createAnonymous(keyring: Keyring, options: AuthOptions): (call: Presented) => Principal | null {
+export function createAnonymous(keyring: Keyring, options: AuthOptions): Method {
   const roles = options.roles ?? [];
   return ({ source }) => {
     if (source.forwarded || (source.transport === "http" && !source.loopback)) return null;

@@ -1,8 +1,7 @@
 import { Failure } from "../core/failure.ts";
 import { hashKey } from "../core/key-hash.ts";
-import type { Presented } from "../core/ports.ts";
-import type { Principal } from "../core/principal.ts";
 import type { Keyring, KeyState } from "./keyring.ts";
+import type { Method } from "./method.ts";
 import { isMistyped } from "./new-key.ts";
 
 // Longer than any key by far, and shorter by far than a text that takes time to hash.
@@ -19,10 +18,10 @@ const refusals: Record<Exclude<KeyState, "active" | "inert">, string> = {
 export const refuse = (message: string, internal: string): Failure =>
   new Failure("unauthenticated", message, { challenge: 'Bearer realm="mcpgw", error="invalid_token"', internal });
 
-/** Accepts keys of the keyring; null without a credential; throws `unauthenticated` for a key that is not accepted. */
-export function createApiKey(keyring: Keyring): (call: Presented) => Principal | null {
-  return (call) => {
-    const raw = call.credentials[0]?.raw;
+/** Accepts keys of the keyring; null without a credential. */
+export function createApiKey(keyring: Keyring): Method {
+  return ({ credentials, source }) => {
+    const raw = credentials[0]?.raw;
     if (raw === undefined) return null;
     if (raw.length > maxLength) throw refuse("The API key is not valid.", "longer than any key");
     const hash = hashKey(raw);
@@ -32,7 +31,7 @@ export function createApiKey(keyring: Keyring): (call: Presented) => Principal |
     if (state === "inert") throw refuse(`This API key ${entry.inert}.`, `key ${entry.id} is ${state}`);
     if (state !== "active") throw refuse(refusals[state], `key ${entry.id} is ${state}`);
     // If there is no network, the caller is on this host.
-    if (!entry.allows(call.source.ip ?? "127.0.0.1")) {
+    if (!entry.allows(source.ip ?? "127.0.0.1")) {
       throw refuse("This API key is not valid from this address.", `key ${entry.id} used from another network`);
     }
     return keyring.principal(entry);

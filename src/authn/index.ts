@@ -4,13 +4,8 @@ import type { Principal } from "../core/principal.ts";
 import { createAnonymous } from "./anonymous.ts";
 import { createApiKey, refuse } from "./api-key.ts";
 import type { Keyring } from "./keyring.ts";
+import type { Method } from "./method.ts";
 import type { AuthOptions } from "./options.ts";
-
-/**
- * One way to authenticate: returns a principal, null for "not my credential", or a Failure for a credential that is not
- * accepted.
- */
-type Method = (call: Presented) => Principal | null;
 
 const methods = {
   "api-key": createApiKey,

@@ -9,7 +9,12 @@ const consumerId = id.describe("The consumer that its calls are counted for.");
 /** A key in the configuration file. */
 export const keyOptions = z
   .strictObject({
-    id: id.describe("Public name of the key, in logs and in `keys revoke`."),
+    id: id
+      .refine(
+        (name) => name !== "anonymous",
+        '"anonymous" is what records call a caller without a key; choose another id',
+      )
+      .describe("Public name of the key, in logs and in `keys revoke`."),
     key: z.string().optional().describe("The key itself, as a reference: ${VAR}, ${file:PATH} or ${credential:NAME}."),
     keyHash: z
       .string()

@@ -1,17 +1,17 @@
-import { type Call, type Kind, kinds, type Party, type Route } from "../core/call.ts";
+import { type IdentifiedCall, type Kind, kinds, type Party, type Route, type Viewpoint } from "../core/call.ts";
 import type { Clock } from "../core/clock.ts";
 import { Failure } from "../core/failure.ts";
 import { inputKey } from "../core/inbound.ts";
 import { type ListGroup, type ListName, listNames, lists, mapLists } from "../core/lists.ts";
 import { checkLength, explicitScheme, longestName, notFound, ownServer } from "../core/name.ts";
 import type { Prefix } from "../core/options.ts";
-import type { Catalog, Hidden, Policy, Sealer, Validator } from "../core/ports.ts";
+import type { Catalog, Hidden, Policy, Sealer } from "../core/ports.ts";
 import type { Listing } from "../core/upstream.ts";
 import type { Principal, Source } from "../core/principal.ts";
 import { cut, plain } from "../core/text.ts";
 import type { HandedOut } from "./handed-out.ts";
 import { instructionsOf } from "./instructions.ts";
-import { createOwnThings, type OwnThings, type OwnThingsInit } from "./own-things.ts";
+import { createOwnThings, noThings, type OwnThings, type OwnThingsInit } from "./own-things.ts";
 import { omittedKey, omittedText, reaches } from "./omitted.ts";
 import type { NamesOptions, ToolsetOptions } from "./options.ts";
 import { outgoingText, type Receiver, routeBelow } from "./outgoing.ts";
@@ -22,7 +22,7 @@ import { createTexts, type Texts } from "./texts.ts";
 import { byWire, gather, type Thing } from "./things.ts";
 import { createUnlisted, type Unlisted } from "./unlisted.ts";
 import { explicitUri } from "./uris.ts";
-import { createViews, type View } from "./views.ts";
+import { createViews, type View, type Views } from "./views.ts";
 
 export type CatalogInit = Pick<OwnThingsInit, "ownTools"> & {
   readonly servers: readonly { readonly id: string; readonly prefix: Prefix; readonly enabled: boolean }[];
@@ -32,7 +32,6 @@ export type CatalogInit = Pick<OwnThingsInit, "ownTools"> & {
   /** Number of things on one page of a list. */
   readonly page: number;
   readonly policy: Policy;
-  readonly validator: Validator;
   readonly sealer: Sealer;
   readonly clock: Clock;
   /** Outlives the catalogs that are built on it. */
@@ -56,11 +55,9 @@ class CompiledCatalog implements Catalog {
   readonly #resources: Resources;
   readonly #cursors: Cursors;
   readonly #texts: Texts;
-  readonly #views = createViews();
   readonly #own: OwnThings;
-  /** Numbers by which the views of own things are told apart. */
-  readonly #ownIds = new WeakMap<readonly Thing[], number>();
-  #lastOwn = 0;
+  /** By the own things that they hold besides those that everybody is offered. */
+  readonly #views = new WeakMap<readonly Thing[], Views>();
 
   constructor({ previous, ...init }: CatalogInit) {
     const configured = new Set([ownServer, ...init.servers.map(({ id }) => id)]);
@@ -109,11 +106,11 @@ class CompiledCatalog implements Catalog {
     return this.#scope(scope)?.servers ?? new Set();
   }
 
-  resolve(call: Call, who: Principal, kind: Kind, name: unknown): Route {
+  resolve(call: IdentifiedCall, kind: Kind, name: unknown): Route {
     if (typeof name !== "string") throw new Failure("invalid-params", `params.${wanted[kind]}.`);
     call.target = cut(name, longestName);
     checkLength(kind, name);
-    const route = this.#choose(call, who, kind, name);
+    const route = this.#choose(call, kind, name);
     if (route) {
       call.target = route.canonical;
       return route;
@@ -141,20 +138,19 @@ class CompiledCatalog implements Catalog {
     return [...new Map(given.map((route) => [route.canonical, route] as const)).values()];
   }
 
-  list(call: Call, who: Principal, list: ListName): string {
-    const { source, inbound } = call;
+  list(call: IdentifiedCall, list: ListName): string {
+    const { who, source, inbound } = call;
     const scope = this.#scope(call.scope);
-    const view = this.#view(who, source, scope, list, inputKey(call.capabilities));
-    const own = list === "tools" ? this.#ownView(partyOf(call, who), source, scope) : null;
-    const things = own ? [...view.things, ...own.things].toSorted(byWire) : view.things;
+    const view = this.#view(call, list);
+    const { things } = view;
     const start = this.#cursors.start(who.id, list, scope?.id ?? "", things, inbound.params.cursor);
     const end = start + this.#init.page;
-    const write = (): string =>
+    const items = view.text(`${inbound.era} ${start}`, () =>
       things
         .slice(start, end)
         .map((thing) => this.#texts.of(thing, inbound.era))
-        .join(",");
-    const items = own ? write() : view.text(`${inbound.era} ${start}`, write);
+        .join(","),
+    );
     const last = end < things.length ? things[end - 1] : undefined;
     const next = last
       ? `,"nextCursor":${JSON.stringify(this.#cursors.after(who.id, list, scope?.id ?? "", last))}`
@@ -165,20 +161,15 @@ class CompiledCatalog implements Catalog {
     return `{"${list}":[${items}]${next}${lacks && `,"_meta":{"${omittedKey}":${lacks}}`}}`;
   }
 
-  shown(who: Principal, source: Source, scope: string | null, group: ListGroup): string {
-    const of = (each: ListName): string => {
-      const view = this.#view(who, source, this.#scope(scope), each);
-      return this.#print(view);
-    };
-    return listNames
-      .filter((list) => lists[list].capability === group)
-      .map(of)
-      .join(" ");
+  tools(from: Viewpoint): readonly Route[] {
+    return this.#view(from, "tools").things.map(({ route }) => route);
   }
 
-  shownAlone(party: Party, source: Source, scope: string | null): string {
-    const view = this.#ownView(party, source, this.#scope(scope));
-    return view ? this.#print(view) : "";
+  shown(from: Viewpoint, group: ListGroup): string {
+    return listNames
+      .filter((list) => lists[list].capability === group)
+      .map((list) => this.#print(this.#view(from, list)))
+      .join(" ");
   }
 
   instructions(scope: string | null, who: Principal, source: Source): string | null {
@@ -197,14 +188,16 @@ class CompiledCatalog implements Catalog {
     return routeBelow(route, uri, this.#receiver(who));
   }
 
-  routes(list: ListName = "tools", scope: string | null = null): readonly Route[] {
+  routes(list: ListName, scope: string | null): readonly Route[] {
     return (this.#scope(scope)?.things[list] ?? []).map(({ route }) => route);
   }
 
-  hidden(scope?: string): readonly Hidden[] {
-    if (scope !== undefined) return this.#scope(scope)?.missing ?? [];
-    const collided = [...this.#toolsets.values()].flatMap((scope) => scope.collided);
-    return [...this.#whole.missing, ...collided];
+  hidden(scope: string | null): readonly Hidden[] {
+    return this.#scope(scope)?.missing ?? [];
+  }
+
+  collided(): readonly Hidden[] {
+    return [...this.#toolsets.values()].flatMap(({ collided }) => collided);
   }
 
   #receiver({ id }: Principal): Receiver {
@@ -227,32 +220,25 @@ class CompiledCatalog implements Catalog {
     );
   }
 
-  /** The tools that only the caller's own instances offer, as far as it may know of them; null where there are none. */
-  #ownView(party: Party, source: Source, scope: Scope | null): View | null {
+  /** The caller's view of a list. */
+  #view(from: Viewpoint, list: ListName): View {
     const { policy } = this.#init;
-    const { who } = party;
-    const own = scope ? this.#own(scope, party) : [];
-    if (own.length === 0) return null;
-    let id = this.#ownIds.get(own);
-    if (id === undefined) this.#ownIds.set(own, (id = ++this.#lastOwn));
-    return this.#views.get(who, policy.placeOf(source), `own ${id}`, () =>
-      own.filter(({ route }) => policy.lists(who, route, source)),
+    const { who, source } = from;
+    const scope = this.#scope(from.scope);
+    const own = scope && list === "tools" ? this.#own(scope, from) : noThings;
+    const input = list === "tools" ? inputKey(from.capabilities) : "";
+    return this.#viewsWith(own).get(who, policy.placeOf(source), `${list} ${scope?.id ?? "?"} ${input}`, () =>
+      [...(scope?.things[list] ?? []), ...own]
+        .filter(({ route }) => isShown(route, from) && policy.lists(who, route, source))
+        .toSorted(byWire),
     );
   }
 
-  /**
-   * The caller's view of a list. With `input` (see `inputKey`), tools that are shown only to other clients are left
-   * out.
-   */
-  #view(who: Principal, source: Source, scope: Scope | null, list: ListName, input: string | null = null): View {
-    const { policy } = this.#init;
-    const shows = ({ tool }: Route): boolean => input === null || tool?.shownTo?.has(input) !== false;
-    return this.#views.get(
-      who,
-      policy.placeOf(source),
-      `${list} ${scope?.id ?? "?"} ${list === "tools" ? input : ""}`,
-      () => (scope?.things[list] ?? []).filter(({ route }) => shows(route) && policy.lists(who, route, source)),
-    );
+  /** The views that hold these own things besides. They are forgotten with them. */
+  #viewsWith(own: readonly Thing[]): Views {
+    let views = this.#views.get(own);
+    if (!views) this.#views.set(own, (views = createViews()));
+    return views;
   }
 
   /** The routes of a URI in a scope, best first; each inner array holds equally good ones. */
@@ -264,10 +250,11 @@ class CompiledCatalog implements Catalog {
    * The best route that the caller may know of. If there is none, one that policy then refuses as if it were missing.
    * Null if there is no route at all.
    */
-  #choose(call: Call, who: Principal, kind: Kind, name: string): Route | null {
+  #choose(call: IdentifiedCall, kind: Kind, name: string): Route | null {
+    const { who } = call;
     const scope = this.#scope(call.scope);
     if (!scope || kind === "extension") return null;
-    if (kind === "tool") return this.#toolNamed(scope, name, partyOf(call, who));
+    if (kind === "tool") return this.#toolNamed(scope, name, call);
     if (kind === "prompt") return scope.named("prompts", name);
     const template = call.inbound.method === "completion/complete" ? this.#resources.template(name) : null;
     if (template) return scope.admitsAll(template) ? template : null;
@@ -284,9 +271,9 @@ class CompiledCatalog implements Catalog {
   }
 
   #toolNamed(scope: Scope, wire: string, party: Party): Route | null {
-    return (
-      scope.named("tools", wire) ?? this.#own(scope, party).find(({ route }) => route.wire === wire)?.route ?? null
-    );
+    const common = scope.named("tools", wire);
+    if (common && isShown(common, party)) return common;
+    return this.#own(scope, party).find(({ route }) => route.wire === wire)?.route ?? common;
   }
 
   /**
@@ -298,22 +285,19 @@ class CompiledCatalog implements Catalog {
     if (uri === "" || uri.startsWith(explicitScheme) || handedOut.server(who.id, uri) !== null) return null;
     if (this.#resources.routes(uri, who.id).some((rank) => rank.length > 0)) return null;
     const [only, ...more] = listings.filter((each) => scope.servers.has(each.server) && mayHaveResources(each));
-    if (!only || more.length > 0 || !("resources" in only.capabilities)) return null;
+    if (!only || more.length > 0 || only.capabilities === null) return null;
     const route = this.#resources.route(only.server, uri, uri);
     return scope.admits(route) ? route : null;
   }
 }
 
-const partyOf = ({ session, inbound, capabilities }: Call, who: Principal): Party => ({
-  who,
-  session,
-  inbound,
-  capabilities,
-});
+/** Whether its server shows a tool to clients that declare as much. */
+const isShown = ({ tool }: Route, { capabilities }: Pick<Party, "capabilities">): boolean =>
+  tool?.shownTo?.has(inputKey(capabilities)) !== false;
 
-/** Of a server whose handshake is not done nobody knows what it has: it has no capabilities yet. */
+/** A server that has not said what it has may have any. */
 const mayHaveResources = ({ server, capabilities }: Listing): boolean =>
-  server !== ownServer && ("resources" in capabilities || Object.keys(capabilities).length === 0);
+  server !== ownServer && (capabilities === null || "resources" in capabilities);
 
 const wanted: Readonly<Record<Kind, string>> = {
   tool: "name must be the name of a tool",

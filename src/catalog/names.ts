@@ -93,9 +93,12 @@ export function assignNames(candidates: readonly Candidate[], max: number): Map<
   for (const group of [...byBase.values(), ...byWire.values()]) {
     if (group.length === 1) continue;
     const all = group.map(({ candidate }) => canonicalName(candidate.server, candidate.name));
+    // A prefix tells apart what comes of several servers, not two names of one.
+    const ofSeveral = new Set(group.map(({ candidate }) => candidate.server)).size > 1;
+    const remedy = `${ofSeveral ? "set prefix: always, or " : ""}rename one at its server`;
     for (const [index, { candidate }] of group.entries()) {
       refuse(candidate, {
-        reason: `its name cannot be told from that of ${others(all, index)}; set prefix: always, or rename one at its server`,
+        reason: `its name cannot be told from that of ${others(all, index)}; ${remedy}`,
         told: "its name cannot be told from another's",
       });
     }

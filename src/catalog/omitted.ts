@@ -12,14 +12,14 @@ import type { Scope } from "./scopes.ts";
 /** The `_meta` key under which a list says what is missing from it. */
 export const omittedKey = "mcpgw.dev/omitted";
 
-const most = { entries: 20, characters: 2048, reason: 300 };
+const most = { entries: 20, characters: 2000, reason: 300 };
 
 /** Why a server's list is empty although the server may have things; null if the list is known to be complete. */
 function whyEmpty(listing: Listing, list: ListName): string | null {
   const { reason, stale, capabilities } = listing;
   if (listing[list].length > 0 || (reason === null && !stale)) return null;
   // The last handshake tells whether the server has such a list at all.
-  if (Object.keys(capabilities).length > 0 && !(lists[list].capability in capabilities)) return null;
+  if (capabilities !== null && !(lists[list].capability in capabilities)) return null;
   return reason ?? "it was not listed yet";
 }
 
@@ -31,31 +31,44 @@ type Asked = { readonly policy: Policy; readonly who: Principal; readonly source
 
 /**
  * What is missing from a list and why, as the JSON text of an array; empty text if nothing is. Names only things that
- * policy would show this caller, and servers on which the caller has any right. Limited in size: it is a hint where to
- * look.
+ * policy would show this caller, and servers on which the caller has any right. Limited in size, since it is a hint where
+ * to look: servers come first, since any number of things may be missing from them, and the last entry says how many
+ * things are not named.
  */
 export function omittedText(scope: Scope, listings: readonly Listing[], asked: Asked): string {
-  const { policy, who, source, list } = asked;
-  const down = listings.flatMap((listing) => {
-    const reason = scope.servers.has(listing.server) ? whyEmpty(listing, list) : null;
-    const seen = reason !== null && reaches(policy, who, source, lists[list].kind, listing.server);
-    return seen ? [{ server: listing.server, reason }] : [];
-  });
   const entries: string[] = [];
   let characters = 0;
-  for (const { reason, ...rest } of [...down, ...things(scope, asked)]) {
+  let more = 0;
+  for (const { reason, ...rest } of [...servers(scope, listings, asked), ...things(scope, asked)]) {
     const entry = wellFormed(JSON.stringify({ ...rest, reason: cut(reason, most.reason) }));
     characters += entry.length + 1;
-    if (entries.length === most.entries || characters > most.characters) break;
-    entries.push(entry);
+    if (entries.length === most.entries || characters > most.characters) more++;
+    else entries.push(entry);
   }
+  if (more > 0) entries.push(JSON.stringify({ reason: `and ${more} more` }));
   return entries.length > 0 ? `[${entries.join(",")}]` : "";
 }
 
-type Reason = { readonly server: string; readonly name: string; readonly reason: string };
+type Reason = { readonly server: string; readonly name?: string; readonly reason: string };
+
+/** The servers of which it is not known, or not in full, what they have. */
+function* servers(scope: Scope, listings: readonly Listing[], asked: Asked): Iterable<Reason> {
+  const { policy, who, source, list } = asked;
+  const isTheirs = (server: string): boolean => reaches(policy, who, source, lists[list].kind, server);
+  for (const listing of listings) {
+    const { server } = listing;
+    const reason = scope.servers.has(server) ? whyEmpty(listing, list) : null;
+    if (reason !== null && isTheirs(server)) yield { server, reason };
+  }
+  for (const missing of scope.missing) {
+    const { server } = missing.route;
+    if (missing.cut && missing.list === list && isTheirs(server)) yield { server, reason: missing.told };
+  }
+}
 
 function* things(scope: Scope, { policy, who, source, list }: Asked): Iterable<Reason> {
-  const isTheirs = (missing: Missing): boolean => missing.list === list && policy.lists(who, missing.route, source);
+  const isTheirs = (missing: Missing): boolean =>
+    !missing.cut && missing.list === list && policy.lists(who, missing.route, source);
   for (const missing of scope.missing) {
     const { server, name } = missing.route;
     if (isTheirs(missing)) yield { server, name: cut(name, 200), reason: missing.told };

@@ -2,86 +2,87 @@ import type { Party, Tool } from "../core/call.ts";
 import { inputKey } from "../core/inbound.ts";
 import { canonicalName, ownServer } from "../core/name.ts";
 import type { Prefix } from "../core/options.ts";
-import type { Validator } from "../core/ports.ts";
 import { fitName, fullName, impersonated, skeleton } from "./names.ts";
 import type { NamesOptions } from "./options.ts";
 import type { Scope } from "./scopes.ts";
-import { routeOf, type Thing, unusable } from "./things.ts";
+import { routeOf, type Thing } from "./things.ts";
 
-/** The tools that a caller's own instances offer besides those that everybody is offered, within a scope. */
+/**
+ * The tools that a caller's own instances offer besides those that everybody is offered, within a scope: the same array
+ * until they change.
+ */
 export type OwnThings = (scope: Scope, party: Party) => readonly Thing[];
 
 export type OwnThingsInit = {
   readonly servers: readonly { readonly id: string; readonly prefix: Prefix }[];
   readonly names: NamesOptions;
-  readonly validator: Validator;
   /** The tools that only the party's own instances offer now, by server. */
   readonly ownTools: (party: Party) => ReadonlyMap<string, readonly Tool[]>;
 };
 
-/** What was found of the offers of one caller, which others compare by identity. */
-type Made = {
-  readonly input: string;
-  readonly offers: readonly (readonly Tool[])[];
-  readonly things: readonly Thing[];
-};
-
-const none: readonly Thing[] = [];
+/** None, as one array. */
+export const noThings: readonly Thing[] = [];
 
 /**
  * Finds them for each caller anew: what one caller's instance offers must change nothing for another. They yield to what
  * everybody is offered, and to each other where their names cannot be told apart.
  */
-export function createOwnThings(init: OwnThingsInit): OwnThings {
-  const prefixes = new Map(init.servers.map(({ id, prefix }) => [id, prefix]));
-  const servers = [ownServer, ...prefixes.keys()];
-  const looks = new WeakMap<Scope, Map<string, ReadonlySet<string>>>();
-  const made = new WeakMap<Scope, WeakMap<readonly Tool[], Made>>();
+export function createOwnThings({ servers, names, ownTools }: OwnThingsInit): OwnThings {
+  const prefixes = new Map(servers.map(({ id, prefix }) => [id, prefix]));
+  const ids = [ownServer, ...prefixes.keys()];
+  const finders = new WeakMap<Scope, Find>();
   const make = (scope: Scope, server: string, tool: Tool): Thing | null => {
-    const canonical = canonicalName(server, tool.name);
-    if (unusable(init.validator, tool) !== null) return null;
-    const bare = prefixes.get(server) === "none" && !impersonated({ server, name: tool.name }, servers);
-    const wire =
-      scope.rename[canonical] ?? fitName(bare ? tool.name : fullName(server, tool.name), canonical, init.names.max);
-    const route = { ...routeOf("tools", server, tool.name, wire), tool };
+    const { name } = tool;
+    const canonical = canonicalName(server, name);
+    const bare = prefixes.get(server) === "none" && !impersonated({ server, name }, ids);
+    const wire = scope.rename[canonical] ?? fitName(bare ? name : fullName(server, name), canonical, names.max);
+    const route = { ...routeOf("tools", server, name, wire), tool };
     return scope.admits(route) ? { route, text: tool.text } : null;
   };
-  /** What the names look like of all that clients of this kind are shown. */
-  const looksOf = (scope: Scope, input: string): ReadonlySet<string> => {
-    const byInput = looks.get(scope) ?? new Map<string, ReadonlySet<string>>();
-    looks.set(scope, byInput);
-    let look = byInput.get(input);
-    if (!look) {
-      const shown = scope.things.tools.filter(({ route }) => route.tool?.shownTo?.has(input) !== false);
-      byInput.set(input, (look = new Set(shown.map(({ route }) => skeleton(route.wire)))));
-    }
-    return look;
-  };
-  const find = (scope: Scope, offers: ReadonlyMap<string, readonly Tool[]>, input: string): readonly Thing[] => {
-    const taken = looksOf(scope, input);
-    const found: Thing[] = [];
-    for (const [server, tools] of offers) {
-      for (const tool of tools) {
-        const thing = make(scope, server, tool);
-        if (thing && !taken.has(skeleton(thing.route.wire))) found.push(thing);
-      }
-    }
-    const alike = Map.groupBy(found, ({ route }) => skeleton(route.wire));
-    return found.filter(({ route }) => alike.get(skeleton(route.wire))?.length === 1);
-  };
   return (scope, party) => {
-    const offers = init.ownTools(party);
-    const [first] = offers.values();
-    if (!first) return none;
-    const input = inputKey(party.capabilities);
-    const before = made.get(scope) ?? new WeakMap<readonly Tool[], Made>();
-    made.set(scope, before);
-    const last = before.get(first);
-    const all = [...offers.values()];
-    if (last?.input === input && last.offers.length === all.length && all.every((each, at) => each === last.offers[at]))
-      return last.things;
-    const things = find(scope, offers, input);
-    before.set(first, { input, offers: all, things });
+    const offers = ownTools(party);
+    if (offers.size === 0) return noThings;
+    let find = finders.get(scope);
+    if (!find) finders.set(scope, (find = finderOf(scope, make)));
+    return find(offers, inputKey(party.capabilities));
+  };
+}
+
+type Find = (offers: ReadonlyMap<string, readonly Tool[]>, input: string) => readonly Thing[];
+/** What was found for callers of the same offers: those of a first server, and from there those of each further one. */
+type Found = { readonly byInput: Map<string, readonly Thing[]>; readonly next: WeakMap<readonly Tool[], Found> };
+
+const nothingYet = (): Found => ({ byInput: new Map(), next: new WeakMap() });
+
+/** Finds them within one scope, and keeps nothing of offers that are gone. */
+function finderOf(scope: Scope, make: (scope: Scope, server: string, tool: Tool) => Thing | null): Find {
+  const made = new WeakMap<Tool, Thing | null>();
+  const thingOf = (server: string, tool: Tool): Thing | null => {
+    let thing = made.get(tool);
+    if (thing === undefined) made.set(tool, (thing = make(scope, server, tool)));
+    return thing;
+  };
+  const lookOf = ({ route }: Thing): string => skeleton(route.wire);
+  const find: Find = (offers, input) => {
+    const shown = scope.things.tools.filter(({ route }) => route.tool?.shownTo?.has(input) !== false);
+    const taken = new Set(shown.map(lookOf));
+    // What is kept from everybody is kept from the caller whose instance offers it.
+    const kept = new Set(scope.missing.filter(({ list }) => list === "tools").map(({ canonical }) => canonical));
+    const things = [...offers].flatMap(([server, tools]) => tools.flatMap((tool) => thingOf(server, tool) ?? []));
+    const alike = Map.groupBy(things, lookOf);
+    const isFree = (look: string): boolean => !taken.has(look) && alike.get(look)?.length === 1;
+    return things.filter((thing) => !kept.has(thing.route.canonical) && isFree(lookOf(thing)));
+  };
+  const start = nothingYet();
+  return (offers, input) => {
+    let found = start;
+    for (const tools of offers.values()) {
+      const further = found.next.get(tools) ?? nothingYet();
+      found.next.set(tools, further);
+      found = further;
+    }
+    let things = found.byInput.get(input);
+    if (!things) found.byInput.set(input, (things = find(offers, input)));
     return things;
   };
 }

@@ -81,7 +81,7 @@ export function toolsetScope(whole: Scope, options: ToolsetOptions, before: Scop
     servers: new Set([...whole.servers].filter(isServer)),
     description: options.description ?? null,
     things,
-    missing: [...whole.missing.filter(({ route }) => admits(route)), ...collided],
+    missing: [...whole.missing.filter(({ route, cut }) => (cut ? isServer(route.server) : admits(route))), ...collided],
     collided,
     rename: options.rename,
     admits,

@@ -2,9 +2,8 @@ import type { Item, Route, Tool } from "../core/call.ts";
 import { type ListName, lists, mapLists } from "../core/lists.ts";
 import { canonicalName } from "../core/name.ts";
 import type { Prefix } from "../core/options.ts";
-import type { Hidden, Validator } from "../core/ports.ts";
+import type { Hidden } from "../core/ports.ts";
 import type { Listing } from "../core/upstream.ts";
-import { headerNames } from "../mcp/headers.ts";
 import { assignNames, type Named, type Why } from "./names.ts";
 import type { NamesOptions } from "./options.ts";
 import { assignUris } from "./uris.ts";
@@ -23,7 +22,6 @@ export type Gathering = {
   /** Listings of these servers and of the gateway's own, no others. */
   readonly listings: readonly Listing[];
   readonly names: NamesOptions;
-  readonly validator: Validator;
   /** A thing of the previous catalog, by list and canonical name. */
   readonly known: (list: ListName, canonical: string) => Thing | null;
 };
@@ -55,26 +53,9 @@ function candidatesOf(from: Gathering, list: ListName, missing: Missing[]): Cand
       const what = missingOf(list, server, name ?? lists[list].method, reason);
       missing.push(name === null ? { ...what, cut: true } : what);
     }
-    for (const item of listing[list]) {
-      const { name } = item;
-      const named = list === "tools" || list === "prompts";
-      const before = from.known(list, canonicalName(server, name));
-      const reason = !named || before?.text === item.text ? null : unusable(from.validator, item);
-      if (reason === null) found.push({ server, prefix, name, item });
-      else missing.push(missingOf(list, server, name, reason));
-    }
+    for (const item of listing[list]) found.push({ server, prefix, name: item.name, item });
   }
   return found;
-}
-
-/** Why a thing is offered to nobody; null if it is usable. Its wire name is not considered here. */
-export function unusable(validator: Validator, item: Item): string | null {
-  if (item.name === "") return "it has no name";
-  if (!isTool(item)) return null;
-  const refused = validator.refuses(item);
-  if (refused) return refused;
-  const { invalid } = headerNames(item.inputSchema);
-  return invalid === null ? null : `its x-mcp-header is not valid: ${invalid}`;
 }
 
 const isTool = (item: Item): item is Tool => "inputSchema" in item;

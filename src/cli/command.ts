@@ -6,7 +6,6 @@ export type Given = { readonly words: readonly string[]; readonly flags: Readonl
 
 /** A command: its arguments as citty describes them, and what it does. */
 export type Command = {
-  readonly name: string;
   readonly summary: string;
   readonly args: ArgsDef;
   /** The name of further positional arguments; null if there are none. */
@@ -17,7 +16,6 @@ export type Command = {
 
 /** Commands under a common first word, each loaded when it is asked for. */
 export type Group = {
-  readonly name: string;
   readonly summary: string;
   readonly commands: Readonly<Record<string, () => Promise<Command | Group>>>;
 };
@@ -34,7 +32,6 @@ type Value<D extends ArgDef> = D extends { type: "boolean" }
 type Values<A extends ArgsDef> = { readonly [N in keyof A]: Value<A[N]> } & { readonly _: readonly string[] };
 
 type Definition<A extends ArgsDef> = {
-  readonly name: string;
   readonly summary: string;
   readonly args: A;
   readonly rest?: string;
@@ -42,9 +39,8 @@ type Definition<A extends ArgsDef> = {
 };
 
 /** A command made from its definition; it exits 0 if `run` returns no number. */
-export function command<const A extends ArgsDef>({ name, summary, args, rest, run }: Definition<A>): Command {
+export function command<const A extends ArgsDef>({ summary, args, rest, run }: Definition<A>): Command {
   return {
-    name,
     summary,
     args,
     rest: rest ?? null,
@@ -62,6 +58,9 @@ function valuesOf<A extends ArgsDef>(args: A, { words, flags }: Given): Values<A
 }
 
 /** A group of commands that are loaded already. */
-export function group(name: string, summary: string, commands: readonly Command[]): Group {
-  return { name, summary, commands: Object.fromEntries(commands.map((one) => [one.name, async () => one])) };
+export function group(summary: string, commands: Readonly<Record<string, Command>>): Group {
+  return {
+    summary,
+    commands: Object.fromEntries(Object.entries(commands).map(([name, one]) => [name, async () => one])),
+  };
 }

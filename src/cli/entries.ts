@@ -8,7 +8,7 @@ export function cells(entry: AuditEntry, dated: boolean): Cell[] {
   const ms = Math.floor(entry.at / 1_000);
   const status = ending(entry);
   return [
-    { text: dated ? `${date(ms)} ${clock(ms)}` : clock(ms), color: "dim" },
+    { text: dated ? `${date(ms)} ${clock(ms)}` : clock(ms), color: "dim", lastWord: true },
     entry.consumer ?? entry.caller ?? "-",
     { text: subject(entry), color: "cyan" },
     { text: status, color: toneColors[toneOf(status)] },

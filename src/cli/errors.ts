@@ -1,5 +1,5 @@
-/** Exit codes of every command. */
-export const exit = { done: 0, failed: 1, usage: 2, unproven: 3, unreachable: 4 } as const;
+/** Exit codes of the commands; `audit verify` has more of its own. */
+export const exit = { done: 0, failed: 1, usage: 2, unreachable: 4 } as const;
 
 /** A command that could not do its work, with the exit code that says so. */
 export class Failed extends Error {

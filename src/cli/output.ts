@@ -16,8 +16,10 @@ export const toneColors: Readonly<Record<Tone, Color>> = {
 
 type Paint = (color: Color, text: string) => string;
 
-/** One cell: untrusted text, and how it looks. */
-export type Cell = string | { readonly text: string; readonly color?: Color; readonly right?: true };
+/** One cell: untrusted text, and how it looks. Where it has to be cut, its beginning stays, or else its last word. */
+export type Cell =
+  | string
+  | { readonly text: string; readonly color?: Color; readonly right?: true; readonly lastWord?: true };
 
 /** A cell of a column of numbers. */
 export const right = (text: string): Cell => ({ text, right: true });
@@ -38,7 +40,7 @@ export type Output = {
   table(headings: readonly string[], rows: readonly (readonly Cell[])[]): Promise<void>;
   /** Prints a table after a blank line. */
   section: Output["table"];
-  /** Prints names and their values. */
+  /** Prints names and their values, which are never cut. */
   facts(rows: readonly (readonly [name: string, value: Cell])[]): Promise<void>;
   /** Tells something, on one line that is made safe for the terminal, to the person who runs the command. */
   say(text: string, color?: Color): void;
@@ -55,6 +57,7 @@ type Streams = {
 
 const textOf = (cell: Cell): string => line(typeof cell === "string" ? cell : cell.text);
 
+/** Room for a time of day. */
 const narrowest = 12;
 
 /** The width of each column. */
@@ -72,12 +75,13 @@ function fitted(rows: readonly (readonly Cell[])[], columns: number): Cell[][] {
   while (total() > columns) {
     const at = widths.indexOf(Math.max(...widths));
     const width = widths[at] ?? 0;
-    if (width <= narrowest) break;
-    widths[at] = Math.max(narrowest, width - (total() - columns), Math.floor(width / 2));
+    const least = rows.some((row) => keepsLastWord(row[at])) ? narrowest + 1 : narrowest;
+    if (width <= least) break;
+    widths[at] = Math.max(least, width - (total() - columns), Math.floor(width / 2));
   }
   return rows.map((row) =>
     row.map((cell, index): Cell => {
-      const text = cutTo(textOf(cell), widths[index] ?? 0);
+      const text = cutCell(cell, widths[index] ?? 0);
       return typeof cell === "string" ? text : { ...cell, text };
     }),
   );
@@ -92,6 +96,14 @@ function cutTo(text: string, width: number): string {
     shown += char;
   }
   return `${shown}…`;
+}
+
+const keepsLastWord = (cell: Cell | undefined): boolean => typeof cell === "object" && cell.lastWord === true;
+
+function cutCell(cell: Cell, width: number): string {
+  const text = textOf(cell);
+  if (!keepsLastWord(cell) || Bun.stringWidth(text) <= width) return cutTo(text, width);
+  return `…${cutTo(text.slice(text.lastIndexOf(" ") + 1), width - 1)}`;
 }
 
 /** If nothing is cut, a text beyond this many columns sticks out of its own row instead of widening all others. */
@@ -167,10 +179,10 @@ export function write(stream: NodeJS.WriteStream, text: string): Promise<void> {
 export function createOutput({ out, err, json, color }: Streams): Output {
   const paint = painter(color && out.isTTY && !process.env["NO_COLOR"] && process.env["TERM"] !== "dumb");
   const print = (text: string) => write(out, `${text}\n`);
-  const table: Output["table"] = async (headings, rows) => {
-    const all = headings.length > 0 ? [headingRow(headings, rows), ...rows] : rows;
+  const table: Output["table"] = (headings, rows) => {
+    const all = [headingRow(headings, rows), ...rows];
     const lines = out.isTTY ? layout(fitted(all, out.columns), paint, Infinity) : layout(all, paint, widest);
-    if (lines.length > 0) await print(lines.join("\n"));
+    return print(lines.join("\n"));
   };
   const say: Output["say"] = (text, color) => void err.write(`${color ? paint(color, line(text)) : line(text)}\n`);
   return {
@@ -185,11 +197,10 @@ export function createOutput({ out, err, json, color }: Streams): Output {
       await print("");
       await table(...of);
     },
-    facts: (rows) =>
-      table(
-        [],
-        rows.map(([name, value]) => [{ text: name, color: "dim" }, value]),
-      ),
+    facts(rows) {
+      const named = rows.map(([name, value]): Cell[] => [{ text: name, color: "dim" }, value]);
+      return print(layout(named, paint, widest).join("\n"));
+    },
     say,
     warn: (text) => say(`mcpgw: warning: ${text}`, "yellow"),
   };

@@ -40,8 +40,8 @@ export function enableServer(text: string, id: string, on: boolean): string | nu
   const quote = key.type === "QUOTE_DOUBLE" ? '"' : "";
   const entry = `${quote}enabled${quote}: false`;
   if (server.flow) return `${text.slice(0, named.end)}, ${entry}${text.slice(named.end)}`;
-  const lineEnd = text.indexOf("\n", named.end);
-  const at = lineEnd < 0 ? text.length : lineEnd;
+  const at = named.end + text.slice(named.end).search(/\r?\n|$/);
+  const newline = text.includes("\r\n") ? "\r\n" : "\n";
   const column = key.range[0] - (text.lastIndexOf("\n", key.range[0] - 1) + 1);
-  return `${text.slice(0, at)}\n${" ".repeat(column)}${entry}${text.slice(at)}`;
+  return `${text.slice(0, at)}${newline}${" ".repeat(column)}${entry}${text.slice(at)}`;
 }

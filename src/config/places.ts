@@ -43,14 +43,15 @@ export async function findSocket(
     return { socket: clientSocket(host, chosenPaths(host, flags, places)), doubt: null };
   } catch (error) {
     const { position, cause } = await faultOf(error);
-    const says = (place: string) => `could not read the socket from ${place}: ${cause}; name it with --socket`;
+    const says = (place: string) =>
+      `could not read the socket from ${place}: ${cause}; or name the socket with --socket`;
     // A file that nobody named may be readable by the daemon only; a named state directory has a usual place for its
     // socket.
     const usual = clientSocket(host, given);
     const likely = found.why === "the default place" || given.state !== undefined;
     if (existsSync(usual) && (likely || (await runsWith?.(usual, file))))
       return { socket: usual, doubt: says(position ? `${file}:${position.line}:${position.column}` : file) };
-    throw new ConfigError([{ file, line: null, column: null, ...position, path: "", message: says(file) }]);
+    throw new ConfigError([{ file, line: null, column: null, ...position, path: "", message: says("it") }]);
   }
 }
 

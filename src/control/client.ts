@@ -101,6 +101,10 @@ class Wire {
     return this.#outbox?.send(line) ?? false;
   }
 
+  drained(): Promise<void> {
+    return this.#outbox?.drained() ?? Promise.resolve();
+  }
+
   pause(): void {
     this.#socket?.pause();
   }
@@ -119,6 +123,7 @@ class Wire {
           onMessage: ({ error }) => {
             if (error) return reject(Refusal.fromRpc(error.code, error.message));
             this.#lines = lines;
+            this.#outbox?.unbound();
             resolve();
           },
           onClose: reject,
@@ -232,8 +237,8 @@ export async function connect(path: string, options: ConnectOptions): Promise<Cl
   };
 }
 
-/** A tunnel whose lines may be held up: then they wait at the daemon. */
-export type ClientTunnel = Tunnel & Pick<Wire, "pause" | "resume">;
+/** A tunnel whose lines may be held up: then they wait at the daemon. `drained` tells when it has taken what was sent. */
+export type ClientTunnel = Tunnel & Pick<Wire, "pause" | "resume" | "drained">;
 
 /**
  * Turns a connection into an MCP tunnel. Throws as `connect` does, and a `Refusal` if the daemon refuses the tunnel.
@@ -251,6 +256,7 @@ export async function attach(path: string, options: ConnectOptions): Promise<Cli
   return {
     pause: () => wire.pause(),
     resume: () => wire.resume(),
+    drained: () => wire.drained(),
     send: (line) => wire.send(line),
     onLine(next) {
       listener = next;

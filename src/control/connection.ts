@@ -12,6 +12,11 @@ import { Refusal } from "./refusal.ts";
 /** Requests of one connection that may run at once. */
 const maxRunning = 64;
 
+/** How long a peer may take to read the last that it is sent, ms. */
+const patience = 1_000;
+/** The same for a tunnel, whose client may read slowly: the last word stands behind all the answers. */
+const tunnelPatience = 60_000;
+
 export type ConnectionOptions = {
   readonly peer: Peer;
   readonly handlers: Handlers;
@@ -27,7 +32,7 @@ type Mode = "control" | "tunnel";
 export class ControlConnection {
   readonly #options: ConnectionOptions;
   readonly #outbox: SocketWriter;
-  readonly #end: () => void;
+  readonly #end: (patience: number) => void;
   readonly #running = new Map<number | string, AbortController>();
   #onLine: ((line: string) => void) | null = null;
   #onClose: ((why: null) => void) | null = null;
@@ -38,8 +43,8 @@ export class ControlConnection {
   /** Whether the peer has sent anything valid. */
   active = false;
 
-  /** `end` closes the socket once everything sent is out. */
-  constructor(options: ConnectionOptions, outbox: SocketWriter, end: () => void) {
+  /** `end` closes the socket once everything sent is out, or `patience` ms have passed. */
+  constructor(options: ConnectionOptions, outbox: SocketWriter, end: (patience: number) => void) {
     this.#options = options;
     this.#outbox = outbox;
     this.#end = end;
@@ -58,7 +63,7 @@ export class ControlConnection {
     this.#outbox.close();
     for (const controller of this.#running.values()) controller.abort();
     this.#running.clear();
-    this.#onClose?.(null);
+    this.#leaveTunnel();
   }
 
   #lines(max: number) {
@@ -75,7 +80,7 @@ export class ControlConnection {
 
   #fail(error: Refusal): void {
     this.#outbox.send(refusal(null, error));
-    this.#end();
+    this.#end(patience);
   }
 
   #control(line: string): void {
@@ -134,7 +139,7 @@ export class ControlConnection {
   #answer(id: number | string, result: unknown): void {
     const text = answer(id, result);
     if (text.length > maxAnswer) throw new Refusal("unavailable", "the answer is too long; narrow the question");
-    if (!this.#closed && !this.#outbox.send(text)) this.#end();
+    if (!this.#closed && !this.#outbox.send(text)) this.#end(patience);
   }
 
   async #attach(id: number | string, ctx: Context): Promise<void> {
@@ -149,7 +154,8 @@ export class ControlConnection {
       onClose: (listener) => void (this.#onClose = listener),
       close: (why) => {
         if (why !== undefined) outbox.send(lastWord(why));
-        this.#end();
+        this.#leaveTunnel();
+        this.#end(tunnelPatience);
       },
     };
     await this.#options.handlers.attach(ctx, tunnel);
@@ -157,6 +163,13 @@ export class ControlConnection {
     outbox.unbound();
     this.#reader = this.#lines(this.#options.tunnelLine());
     this.#answer(id, {});
+  }
+
+  /** Whoever serves the tunnel is done with it, while its client may still read. */
+  #leaveTunnel(): void {
+    this.#onLine = null;
+    this.#onClose?.(null);
+    this.#onClose = null;
   }
 
   #refuse(id: number | string | null, error: unknown): void {

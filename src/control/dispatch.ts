@@ -24,18 +24,20 @@ export function parseInput(name: Name, input: unknown): Record<string, unknown> 
   return parsed.data;
 }
 
-/** Whether the operation needs an administrator; throws a `Refusal` if the peer lacks the right. */
-function permit(name: Name, input: Record<string, unknown>, { peer }: Context): boolean {
+/** Whether an operation with this input is an act, which takes an administrator. */
+function isAct({ access, adminWhen }: Row, input: Record<string, unknown>): boolean {
+  return access === "admin" || (adminWhen !== undefined && Boolean(input[adminWhen]));
+}
+
+/** Throws a `Refusal` if the peer lacks the right to an operation, or to one that `acts`. */
+function permit(name: Name, acts: boolean, { peer }: Context): void {
   if (peer.access === "attach")
     throw new Refusal(
       "denied",
       `uid ${peer.uid} may only attach with an API key; ask to be added to the administrators' or the readers' group`,
     );
-  const row: Row = operations[name];
-  const isAct = row.access === "admin" || (row.adminWhen !== undefined && Boolean(input[row.adminWhen]));
-  if (isAct && peer.access !== "admin")
+  if (acts && peer.access !== "admin")
     throw new Refusal("denied", `${name} takes an administrator; uid ${peer.uid} may only read`);
-  return isAct;
 }
 
 /**
@@ -49,14 +51,15 @@ export function dispatch(handlers: Handlers, method: string, params: unknown, ct
   }
   const name = method as Name; // checked just now
   const input = parseInput(name, params);
-  const isAct = permit(name, input, ctx);
   const row: Row = operations[name];
+  const acts = isAct(row, input);
+  permit(name, acts, ctx);
   // The table pairs each name with its input and handler; TypeScript loses that pairing in a lookup by name.
   const handler = handlers[name] as (input: unknown, ctx: Context) => unknown;
   const run = async (): Promise<unknown> => {
     if (row.recorded !== "before") return handler(input, ctx);
     const plan = (await handler(input, ctx)) as Plan<ActType, unknown>; // as above
-    if (isAct) await handlers.recordAct(ctx, row.act, plan.facts);
+    if (acts) await handlers.recordAct(ctx, row.act, plan.facts);
     return plan.run();
   };
   if (row.kind === "call") return { kind: "call", answer: run() };

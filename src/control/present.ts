@@ -38,10 +38,15 @@ export const stateTones = {
   disabled: "quiet",
 } as const satisfies Record<ServerState, Tone>;
 
-/** The subject of a record: the tool that was called, or the type of event. */
-export function subject({ server, tool, type }: AuditEntry): string {
-  if (tool !== null) return server === null ? tool : `${server}:${tool}`;
-  return server === null ? type : `${type} ${server}`;
+/**
+ * The subject of a record: the tool that was called, the method if it was another one, with what it was about, or the
+ * type of event.
+ */
+export function subject({ server, tool, method, type }: AuditEntry): string {
+  const what = [server, tool].filter((part) => part !== null).join(":");
+  // A method of an extension stands where a tool would.
+  const plain = tool !== null && (method === null || method === "tools/call" || method === tool);
+  return plain ? what : `${method ?? type} ${what}`.trimEnd();
 }
 
 /** How a call ended; a call that still runs shows `begin`. */
@@ -74,6 +79,11 @@ export const downUntil = ({ until, open }: Down): string => `${moment(until / 1_
 /** Whom an instance serves. */
 export const servedBy = ({ owner }: Down): string => owner ?? "all callers";
 
+const pidsOf = ({ pids, ownPid }: ServerStatus): string => {
+  const named = pids.map((pid) => (pid === ownPid ? `${pid} (for the gateway)` : String(pid)));
+  return named.length > 0 ? `; pid ${named.join(", ")}` : "";
+};
+
 /** All facts about one server, by name. */
 export const serverFacts = (server: ServerStatus): readonly (readonly [name: string, value: string])[] => [
   ["server", `${server.id} (${server.name})`],
@@ -81,7 +91,7 @@ export const serverFacts = (server: ServerStatus): readonly (readonly [name: str
   ["reason", server.reason ?? "-"],
   ["transport", server.transport],
   ["protocol", server.revision === null ? "-" : `${server.revision} (${server.era})`],
-  ["instances", `${server.instances}${server.pids.length > 0 ? `, pid ${server.pids.join(" ")}` : ""}`],
+  ["instances", `${server.instances} for callers${pidsOf(server)}`],
   ["calls in flight", String(server.inFlight)],
   ["restarts", String(server.restarts)],
   ["tools", String(server.tools)],

@@ -64,6 +64,8 @@ export const auditEntry = z.object({
   /** Principal id, `system` for the gateway itself. */
   caller: z.string().nullable(),
   consumer: z.string().nullable(),
+  /** Of a record of a call, the method that was called. */
+  method: z.string().nullable(),
   server: z.string().nullable(),
   tool: z.string().nullable(),
   status: z.string().nullable(),
@@ -89,12 +91,18 @@ export const serverStatus = z.object({
     .string()
     .nullable()
     .describe(`protocol revision, one of ${revisions.join(", ")}`),
-  instances: count,
-  pids: z.array(count).readonly(),
+  instances: count.describe("instances that callers use"),
+  pids: z.array(count).readonly().describe("all its processes"),
+  ownPid: count.nullable().describe("the one among them that serves no caller: by it the gateway lists and checks"),
   tools: count,
   restarts: count,
   inFlight: count,
-  reason: z.string().nullable().describe("why it is not ready, or which instances of a ready one are down"),
+  reason: z
+    .string()
+    .nullable()
+    .describe(
+      "why it is not ready, which instances of a ready one are down, or which of its lists are not known in full",
+    ),
   down: z
     .array(z.object({ owner: z.string().nullable(), reason: z.string(), until: epochUs, open: z.boolean() }))
     .readonly()

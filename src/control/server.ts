@@ -1,5 +1,6 @@
 import { lstatSync, readFileSync, unlinkSync } from "node:fs";
 import { messageOf } from "../core/error-text.ts";
+import { within } from "../core/wait.ts";
 import { peerCredentials, type Peer as Credentials } from "../core/libc.ts";
 import type { Logger } from "../core/log.ts";
 import type { Handlers } from "./contract.ts";
@@ -72,10 +73,10 @@ function turnAway(socket: Socket, error: Refusal): void {
 }
 
 /** Closes at once if nothing is left to send; what the kernel has taken still arrives. */
-async function endWhenDrained(socket: Socket): Promise<void> {
+async function endWhenDrained(socket: Socket, patience: number): Promise<void> {
   if (socket.data.ending) return;
   socket.data.ending = true;
-  await Promise.race([socket.data.outbox.drained(), Bun.sleep(1_000)]);
+  await within(socket.data.outbox.drained(), patience, null, () => {});
   socket.terminate();
 }
 
@@ -97,7 +98,11 @@ function opener(options: ControlOptions, open: Set<Socket>) {
     if (open.size >= room)
       return turnAway(socket, new Refusal("busy", "too many control connections; try again later"));
     open.add(socket);
-    const connection = new ControlConnection({ ...options, peer }, outbox, () => void endWhenDrained(socket));
+    const connection = new ControlConnection(
+      { ...options, peer },
+      outbox,
+      (patience) => void endWhenDrained(socket, patience),
+    );
     socket.data.connection = connection;
     socket.data.timer = setTimeout(() => {
       if (!connection.active) socket.terminate();

@@ -101,26 +101,9 @@ export type ClientSession = {
 const traceContext = /^(?!ff)[0-9a-f]{2}-([0-9a-f]{32})-[0-9a-f]{16}-[0-9a-f]{2}(?:-.*)?$/;
 const noTrace = "0".repeat(32);
 
-export type CallInit = {
-  id: string;
-  /** Wall clock, µs since the epoch. */
-  at: number;
-  /** Monotonic clock, µs. */
-  started: number;
-  inbound: Inbound;
-  source: Source;
-  credentials: readonly Credential[];
-  /** Set if the transport itself vouches for the caller (control socket, embedded stdio). */
-  vouched: Principal | null;
-  session: ClientSession | null;
-  /** Server or toolset whose endpoint was called; absent: all servers. */
-  scope?: string | null;
-  fault: Failure | null;
-  controller: AbortControllerLike;
-  emit: ((notification: string) => void) | null;
-  ask?: Call["ask"];
-  open?: Call["open"];
-};
+/** What is known of a call when it arrives. */
+export type CallInit = Pick<Call, "id" | "at" | "started" | "inbound" | "source" | "credentials" | "vouched"> &
+  Pick<Call, "session" | "scope" | "fault" | "controller" | "emit" | "ask" | "open">;
 
 /**
  * One request of a caller, from its arrival to its end. All fields exist from the start and each stage of the path
@@ -128,11 +111,14 @@ export type CallInit = {
  */
 export class Call {
   readonly id: string;
+  /** Wall clock, µs since the epoch. */
   readonly at: number;
+  /** Monotonic clock, µs. */
   readonly started: number;
   readonly inbound: Inbound;
   readonly source: Source;
   readonly credentials: readonly Credential[];
+  /** Set if the transport itself vouches for the caller (control socket, embedded stdio). */
   readonly vouched: Principal | null;
   /** The legacy session; null for sessionless and modern requests. */
   readonly session: ClientSession | null;
@@ -160,7 +146,7 @@ export class Call {
    * Answers the server's questions to the caller while the call runs. The path sets it before it sends the call; null
    * if nothing may be asked.
    */
-  input: ((request: InputRequest, signal: AbortSignal) => Promise<ClientAnswer>) | null = null;
+  input: ((request: InputRequest, signal: AbortSignalLike) => Promise<ClientAnswer>) | null = null;
 
   who: Principal | null = null;
   /**
@@ -172,12 +158,15 @@ export class Call {
   verdict: Verdict | null = null;
   /** SHA-256 of the policy bundle that decided, hex. */
   policy: string | null = null;
-  /** True once the intent is recorded. From then on the ending is `call.end`, before that `call.refused`. */
+  /**
+   * True once the intent is recorded, or passed without a record under `audit.onFailure: allow`. From then on the call
+   * may run and its ending is `call.end`; before that it is `call.refused`.
+   */
   begun = false;
-  /** The sequence of its begin record while its end is not recorded yet; else null. */
+  /** The sequence of its begin record, if there is one, while its end is not recorded yet; else null. */
   beginning: ListNode<number> | null = null;
   /** True once a single record covers the whole call: that of a subscription, which has no begin and end. */
-  recorded = false;
+  recordedOnce = false;
   /** The call of which this request is one round. That call is recorded and counted, once for all rounds. */
   whole: Call | null = null;
   /** The session that this call has opened. */
@@ -196,12 +185,12 @@ export class Call {
     this.credentials = init.credentials;
     this.vouched = init.vouched;
     this.session = init.session;
+    this.scope = init.scope;
     this.fault = init.fault;
     this.controller = init.controller;
     this.emit = init.emit;
-    this.scope = init.scope ?? null;
-    this.ask = init.ask ?? null;
-    this.open = init.open ?? null;
+    this.ask = init.ask;
+    this.open = init.open;
   }
 
   /** A copy of the call in its present state that outlives the request in which it came. */
@@ -251,12 +240,15 @@ export type Party = Pick<IdentifiedCall, "who" | "session" | "capabilities"> & {
   readonly inbound: Pick<Inbound, "era">;
 };
 
+/** Who is shown what servers offer, and where it looks from. */
+export type Viewpoint = Party & Pick<Call, "source" | "scope">;
+
 /** Says who makes a call. */
 export function setCaller(call: Call, who: Principal): asserts call is IdentifiedCall {
   call.who = who;
 }
 
-declare const recorded: unique symbol;
+declare const begun: unique symbol;
 
-/** A call whose intent is recorded. Only the audit makes one, and only such calls are sent to servers. */
-export type RecordedCall = IdentifiedCall & { readonly [recorded]: true };
+/** A call that has `begun`. Only the audit makes one, and only such calls are sent to servers. */
+export type BegunCall = IdentifiedCall & { readonly [begun]: true };

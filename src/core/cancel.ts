@@ -84,17 +84,17 @@ export function onAbort(signal: AbortSignalLike, end: () => void): () => void {
  * Makes a function that ends things of one kind when a signal fires, at once if it has fired already, and returns the
  * way to stop waiting for that. One listener serves all things that wait for the same signal.
  */
-export function endingWith<T>(end: (one: T, signal: AbortSignal) => void): (signal: AbortSignal, one: T) => () => void {
+export function endingWith<T>(end: (signal: AbortSignal, one: T) => void): (signal: AbortSignal, one: T) => () => void {
   const waiting = new WeakMap<AbortSignal, List<T>>();
   const listenTo = (signal: AbortSignal): List<T> => {
     const all = new List<T>();
     waiting.set(signal, all);
-    signal.addEventListener("abort", () => all.items.forEach((one) => end(one, signal)), { once: true });
+    signal.addEventListener("abort", () => all.items.forEach((one) => end(signal, one)), { once: true });
     return all;
   };
   return (signal, one) => {
     if (signal.aborted) {
-      end(one, signal);
+      end(signal, one);
       return () => {};
     }
     const all = waiting.get(signal) ?? listenTo(signal);

@@ -16,6 +16,9 @@ export function hasExtensions({ value: { extensions } }: ClientCapabilities): bo
   return typeof extensions === "object" && extensions !== null && Object.keys(extensions).length > 0;
 }
 
+/** Long-running calls whose result is fetched later (2026-07-28). The gateway handles their messages itself. */
+export const tasksExtension = "io.modelcontextprotocol/tasks";
+
 /** A key that tells which questions a client declared that it can answer; empty for none. */
 export function inputKey({ value }: ClientCapabilities): string {
   const { elicitation } = value;

@@ -4,7 +4,8 @@ import type {
   IdentifiedCall,
   Kind,
   Party,
-  RecordedCall,
+  BegunCall,
+  Viewpoint,
   Reply,
   Route,
   Tool,
@@ -110,7 +111,7 @@ export type Catalog = {
    * The route of the thing that a call names, within its scope. Throws `unknown-tool` and its kin, in the same words
    * for missing and for hidden things, and `invalid-params` if the value is no name or several servers offer the URI.
    */
-  resolve(call: Call, who: Principal, kind: Kind, name: unknown): Route;
+  resolve(call: IdentifiedCall, kind: Kind, name: unknown): Route;
   /** Whether a scope includes this route, listed or not. A toolset includes what it names and does not exclude. */
   admits(route: Route, scope: string | null): boolean;
   /** The route of a tool, or of an item of another list, by its canonical name; null if there is none. */
@@ -123,11 +124,11 @@ export type Catalog = {
    * The result of a list request as JSON text, in the wording of the caller's era: the page at the call's cursor.
    * Throws `invalid-params` for a cursor that was not made for this caller.
    */
-  list(call: Call, who: Principal, list: ListName): string;
-  /** A fingerprint of what the caller sees in these lists, without what only its own instances offer. */
-  shown(who: Principal, source: Source, scope: string | null, group: ListGroup): string;
-  /** A fingerprint of the tools that only its own instances offer; empty where there are none. */
-  shownAlone(party: Party, source: Source, scope: string | null): string;
+  list(call: IdentifiedCall, list: ListName): string;
+  /** The routes of the tools in that list, on all pages. */
+  tools(from: Viewpoint): readonly Route[];
+  /** A fingerprint of what the caller sees in these lists. */
+  shown(from: Viewpoint, group: ListGroup): string;
   /** Whether the caller may have any tool of a server. */
   reaches(who: Principal, source: Source, server: string): boolean;
   /** Ids of the servers that have something in this scope. */
@@ -147,10 +148,12 @@ export type Catalog = {
    * caller in the same way.
    */
   below(route: Route, uri: string, who: Principal): Route;
-  /** Every tool in a scope, or every item of another list, sorted by wire name. */
-  routes(list?: ListName, scope?: string | null): readonly Route[];
-  /** What is not offered, each with a reason: anywhere, or in one scope. */
-  hidden(scope?: string): readonly Hidden[];
+  /** Every item of a list in a scope, sorted by wire name. */
+  routes(list: ListName, scope: string | null): readonly Route[];
+  /** What a scope does not offer, each with a reason. */
+  hidden(scope: string | null): readonly Hidden[];
+  /** What some toolset alone does not offer, as the names that it gives cannot be told apart, each with a reason. */
+  collided(): readonly Hidden[];
 };
 
 /** Checks a call's arguments against its tool's schema; throws `invalid-arguments` naming each path that is wrong. */
@@ -181,12 +184,12 @@ export type InputStep = {
 };
 
 export type Audit = {
-  /** Commits the intent (`call.begin`) as durably as the mode demands. Throws `audit-unavailable`. */
-  begin(call: IdentifiedCall): Promise<RecordedCall>;
-  /** Commits the ending before the reply may leave: `call.end`, or `call.refused` if no begin was recorded. */
+  /** Commits the intent (`call.begin`) as durably as the mode demands, and sets `begun`. Throws `audit-unavailable`. */
+  begin(call: IdentifiedCall): Promise<BegunCall>;
+  /** Commits the ending before the reply may leave: `call.end`, or `call.refused` if the call has not begun. */
   end(call: Call): Promise<void>;
   /**
-   * Commits the only record of a subscription (`call.end` with `facts`) and sets `recorded`. Throws
+   * Commits the only record of a subscription (`call.end` with `facts`) and sets `recordedOnce`. Throws
    * `audit-unavailable`.
    */
   once(call: Call, facts: Facts): Promise<void>;
@@ -225,7 +228,7 @@ export type Upstreams = {
    * Throws `upstream-down`, `overloaded`, `upstream-overloaded`, `upstream-protocol`, `result-too-large`, `timeout`,
    * `lost`, `cancelled`.
    */
-  send(call: RecordedCall, route: Route, request: UpstreamRequest): Promise<Reply>;
+  send(call: BegunCall, route: Route, request: UpstreamRequest): Promise<Reply>;
   /**
    * Keeps a server that a reload removes for a call that may send several requests, as a call in flight does, until the
    * function is called that it returns.
@@ -242,7 +245,7 @@ export type Upstreams = {
    * Asks the servers that this caller may use for the tools that they offer only to clients such as its, and waits for
    * what its own instances are being asked for; null if that is known, or cannot be found out now.
    */
-  learnTools(call: IdentifiedCall, mayUse: (server: string) => boolean): Promise<unknown> | null;
+  learnTools(party: Party, mayUse: (server: string) => boolean): Promise<unknown> | null;
   /** The tools that only the instances which this party's calls need offer, by server. */
   ownTools(party: Party): ReadonlyMap<string, readonly Tool[]>;
   /** Calls `listener` with what servers say outside of any exchange. Returns a function that stops it. */
@@ -319,7 +322,7 @@ export type Notifier = {
     own?: Pick<Reached, "session" | "ask"> & { readonly here?: () => boolean },
   ): () => void;
   /** A caller has just been given one of these lists: it is told of what changes afterwards, even back to what it was. */
-  served(who: Principal, session: ClientSession | null, group: ListGroup): void;
+  served(to: Viewpoint, group: ListGroup): void;
   /** The client of a legacy session; null if it cannot be reached now. */
   reach(session: string): Reached | null;
   /** Notifies one legacy session, if it has joined. */

@@ -37,7 +37,7 @@ export type KeyStore = {
 /** What a server offered when it was last listed: definitions as it wrote them. */
 export type Remembered = Readonly<Record<ListName, readonly string[]>> & {
   readonly era: Era;
-  /** Raw JSON. */
+  /** Raw JSON; `null` if the server has not said what it has. */
   readonly capabilities: string;
   readonly instructions: string | null;
 };

@@ -37,12 +37,18 @@ export type ServerStatus = {
   readonly state: ServerState;
   readonly era: Era | null;
   readonly revision: string | null;
+  /** Those that callers use. */
   readonly instances: number;
   readonly pids: readonly number[];
+  /** The process of the instance by which the gateway itself lists the server and checks its health. */
+  readonly ownPid: number | null;
   readonly tools: number;
   readonly restarts: number;
   readonly inFlight: number;
-  /** Why it is not ready, or which instances of a ready one are down; null when all is well. */
+  /**
+   * Why it is not ready, or which instances of a ready one are down, or which of its lists are not known in full; null
+   * when all is well.
+   */
   readonly reason: string | null;
   readonly down: readonly Down[];
   /** Epoch µs of the last successful listing; null before the first. */
@@ -67,8 +73,8 @@ export type Listing = Offers & {
   readonly stale: boolean;
   /** Why it is not available now; null when it is. */
   readonly reason: string | null;
-  /** What its handshake declared, parsed and untrusted; empty before the first. */
-  readonly capabilities: Readonly<Record<string, unknown>>;
+  /** What it declared, parsed and untrusted; null while it has not said what it has. */
+  readonly capabilities: Readonly<Record<string, unknown>> | null;
   readonly instructions: string | null;
   /**
    * Things that cannot be offered as the server defined them, each with a reason. A null name stands for the rest of
@@ -85,7 +91,7 @@ export const emptyListing = {
   resourceTemplates: [],
   stale: false,
   reason: null,
-  capabilities: {},
+  capabilities: null,
   instructions: null,
 } as const satisfies Omit<Listing, "server">;
 

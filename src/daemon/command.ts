@@ -50,8 +50,8 @@ export async function runDaemon(
     lock.release();
     log.info("stopped");
   });
-  // The reload itself logs and records what went wrong.
-  signals.reload(() => void daemon.reload().catch(() => {}));
+  // The reload itself logs and records what went wrong. A signal does not tell who sent it.
+  signals.reload(() => void daemon.reload("system").catch(() => {}));
   await engine.upstreams().booted();
   if (!daemon.ready()) return endProcess(await stopped);
   for (const warning of engine.warnings()) log.warn(warning);

@@ -84,10 +84,13 @@ export class Daemon {
     return true;
   }
 
-  /** Loads the file again and puts it into force, one reload at a time. A bad file is recorded and changes nothing. */
-  reload(): Promise<void> {
+  /**
+   * Loads the file again and puts it into force, one reload at a time. A bad file is recorded and changes nothing.
+   * `actor` is who asked for it.
+   */
+  reload(actor: string): Promise<void> {
     if (this.#state === "draining") return Promise.reject(new Refusal("unavailable", "the daemon is stopping"));
-    const run = this.#reloading.catch(() => {}).then(() => this.#reload());
+    const run = this.#reloading.catch(() => {}).then(() => this.#reload(actor));
     this.#reloading = run;
     return run;
   }
@@ -124,18 +127,18 @@ export class Daemon {
           listen: () => [`${this.#http.url}/mcp`],
           outdated: () => this.#tls?.outdated() ?? null,
         },
-        reload: () => this.reload(),
+        reload: (actor) => this.reload(actor),
       }),
     });
   }
 
-  async #reload(): Promise<void> {
+  async #reload(actor: string): Promise<void> {
     const { engine, options, log } = this.#options;
     const before = engine.loaded();
     try {
       const next = reload(before.file, options);
       refuseRestart(before.config, next.config, next.file);
-      await engine.replace(next);
+      await engine.replace(next, actor);
       this.#http.refresh();
       log.info("configuration loaded", { file: next.file, digest: next.digest });
       const outdated = this.#tls?.outdated();
@@ -145,7 +148,7 @@ export class Daemon {
       log.error("configuration rejected; the one before stays in force", { file: before.file, cause });
       const facts = { file: before.file, cause };
       await engine.stores.audit
-        .recordEvent({ type: "config.rejected", actor: "system", facts })
+        .recordEvent({ type: "config.rejected", actor, facts })
         .catch((unrecorded: unknown) => log.error("the rejection is not on record", { cause: messageOf(unrecorded) }));
       throw error;
     }

@@ -53,6 +53,7 @@ export async function serveEmbedded(
       running: engine.running,
       traffic: engine.traffic,
       ...(await parent(engine.current(), engine.stores)),
+      scope: null,
       send: sendWithin(
         {
           queued: () => output.queued,
@@ -106,7 +107,8 @@ async function callerOf({ gateway, keyring, auth, key }: Judged): Promise<Caller
   const { stdio, type } = auth;
   const vouched = key === null && stdio ? stdioPrincipal(stdio, keyring) : null;
   const credentials = key === null ? [] : [{ scheme: "bearer", raw: key } as const];
-  const caller = { source: localSource("stdio"), credentials, vouched, controller: new AbortController() };
+  const controller = new AbortController();
+  const caller = { source: localSource("stdio"), credentials, vouched, controller };
   if (key === null && !vouched && type === "api-key") {
     throw new Error("nobody to serve: set MCPGW_API_KEY, or say in auth.stdio who the parent process is");
   }

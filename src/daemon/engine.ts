@@ -48,8 +48,11 @@ export type Engine = {
   warnings(): readonly string[];
   /** Requests of a principal, by its id, that are being worked on. */
   inFlight(principal: string): number;
-  /** Puts a new configuration into force as a whole. If that is not possible, throws and changes nothing. */
-  replace(next: Loaded): Promise<void>;
+  /**
+   * Puts a new configuration into force as a whole, at the wish of `actor`. If that is not possible, throws and changes
+   * nothing.
+   */
+  replace(next: Loaded, actor: string): Promise<void>;
   /** Waits `ms` for running calls to end, then cancels the rest. */
   finish(ms: number): Promise<void>;
   /** Stops the servers and closes the evidence. */
@@ -82,7 +85,7 @@ export async function startEngine(options: EngineOptions): Promise<Engine> {
   let built = build(first, null);
   built.takeKeys();
   await admit?.(built.gateway, stores);
-  await stores.audit.recordEvent(loadedEvent(first, built));
+  await stores.audit.recordEvent(loadedEvent(first, built, null));
   built.activate();
   built.upstreams.onNotice((notice) => notifier.notice(notice));
 
@@ -98,9 +101,9 @@ export async function startEngine(options: EngineOptions): Promise<Engine> {
     loadedAt: () => loadedAt,
     warnings: () => warningsOf(loaded, built),
     inFlight: (principal) => limits.inFlight.of(principal),
-    async replace(next) {
+    async replace(next, actor) {
       const made = build(next, built);
-      await stores.audit.recordEvent(loadedEvent(next, made));
+      await stores.audit.recordEvent(loadedEvent(next, made, { actor, before: loaded }));
       made.activate();
       stores.audit.configure(next.config.audit);
       built = made;
@@ -126,11 +129,30 @@ function asRoot({ servers }: Loaded["config"]): string[] {
   return ["the gateway runs as root, and so does every server that is a program: run it as a user of its own"];
 }
 
-const loadedEvent = ({ file, digest }: Loaded, { gateway }: Built): AuditEvent => ({
+type Reloading = { readonly actor: string; readonly before: Loaded };
+
+const loadedEvent = (next: Loaded, { gateway }: Built, reloading: Reloading | null): AuditEvent => ({
   type: "config.loaded",
-  actor: "system",
-  facts: { file, digest, policy: gateway.policy.digest },
+  actor: reloading?.actor ?? "system",
+  facts: {
+    file: next.file,
+    digest: next.digest,
+    policy: gateway.policy.digest,
+    ...(reloading && switched(reloading.before, next)),
+  },
 });
+
+/** The servers that a reload takes into use and out of it: a digest does not tell them. */
+function switched(before: Loaded, next: Loaded) {
+  const was = usedServers(before);
+  const is = usedServers(next);
+  const on = is.difference(was);
+  const off = was.difference(is);
+  return { ...(on.size > 0 && { serversOn: [...on].join() }), ...(off.size > 0 && { serversOff: [...off].join() }) };
+}
+
+const usedServers = ({ config }: Loaded): Set<string> =>
+  new Set(config.servers.filter(({ enabled }) => enabled).map(({ id }) => id));
 
 function drainPrevious({ upstreams }: Built, log: Logger): void {
   upstreams.drainPrevious(reloadDrain).catch((error: unknown) => {

@@ -5,11 +5,13 @@ export type LineTakers = {
   readonly onLine: (line: string) => void;
   /** Gets the first `max` bytes of a line that is longer than that. */
   readonly onTooLong: (head: string) => void;
+  /** Nothing more is read until this has resolved; without it, everything is read as it comes. */
+  readonly taken?: () => Promise<unknown>;
 };
 
 /** Reads standard input line by line until it ends or `signal` aborts. */
 export async function readLines(max: number, takers: LineTakers, signal: AbortSignal): Promise<void> {
-  const { onLine, onTooLong } = takers;
+  const { onLine, onTooLong, taken } = takers;
   const reader = createLineReader({
     max,
     onLine: (line) => line.trim() !== "" && onLine(line),
@@ -17,7 +19,10 @@ export async function readLines(max: number, takers: LineTakers, signal: AbortSi
   });
   const unhook = onAbort(signal, () => void process.stdin.destroy());
   try {
-    for await (const chunk of process.stdin) reader.push(chunk);
+    for await (const chunk of process.stdin) {
+      reader.push(chunk);
+      await taken?.();
+    }
   } catch (error) {
     if (!signal.aborted) throw error;
   } finally {

@@ -1,7 +1,8 @@
 import { existsSync } from "node:fs";
 import { join } from "node:path";
 import { endUnanswered } from "../audit/answered.ts";
-import { installOf, signingKeyIn } from "../audit/open.ts";
+import { installOf } from "../audit/checkpoint.ts";
+import { signingKeyIn } from "../audit/open.ts";
 import { auditOptions, type AuditOptions } from "../audit/options.ts";
 import { installDir, notedPlace } from "../audit/outside.ts";
 import { Keyring } from "../authn/keyring.ts";
@@ -54,10 +55,7 @@ export async function openOffline(flags: GlobalOptions, self: Self): Promise<Cli
   const { paths, audit } = known;
   let stores: Promise<Stores> | null = null;
   /** Only a first key may begin a state directory: a change to one where nothing is would reach no gateway. */
-  const opened = (begin = false) => {
-    if (stores === null) sayOffline(known, begin);
-    return (stores ??= openWith(known, self));
-  };
+  const opened = (begin = false) => (stores ??= openWith(known, begin, self));
   const archive = () => archiveAt(known);
   const recordAct: Handlers["recordAct"] = async (...given) => recordActWith((await opened()).audit)(...given);
   const keys = async (begin = false) => {
@@ -161,12 +159,14 @@ function whatToGive(configured: boolean): string {
 
 const indented = (text: string): string => text.replace(/^.*$/gm, (line) => `  ${plain(line)}`);
 
-async function openWith(known: Known, self: Self): Promise<Stores> {
+async function openWith(known: Known, begin: boolean, self: Self): Promise<Stores> {
   const { paths, audit, keys } = known;
-  refuseUnknownChain(known);
   // Each file of checkpoints that does not answer takes a thread away from all other files. Commands that only read do
-  // without: what they were given on standard input or as a descriptor would not outlive the new start.
+  // without: what they were given on standard input or as a descriptor would not outlive the new start. Whatever is
+  // said before that start would be said twice.
   if (audit.checkpoints.length > 0) makeRoom(self);
+  sayOffline(known, begin);
+  refuseUnknownChain(known);
   const run = crypto.randomUUID();
   const fatal = (reason: string) => {
     process.stderr.write(`mcpgw: the disk failed under the audit log: ${reason}\n`);

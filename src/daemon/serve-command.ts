@@ -7,7 +7,8 @@ import type { GlobalOptions } from "../core/global-options.ts";
 import { rpcCodes } from "../core/rpc-code.ts";
 import type { Self } from "../core/self.ts";
 import { plain } from "../core/text.ts";
-import { cancelledIn, idOf, idsIn, plainId } from "../mcp/message.ts";
+import { within } from "../core/wait.ts";
+import { cancelledIn, idsIn, plainId } from "../mcp/message.ts";
 import { errorMessage } from "../mcp/reply.ts";
 import { maxQueued } from "../serve/queue-limits.ts";
 import { serveEmbedded } from "./embedded.ts";
@@ -15,7 +16,7 @@ import { LineWriter, readLines, type Streams } from "./lines.ts";
 import { loadingFrom } from "./loading.ts";
 import { endProcess } from "./process.ts";
 
-/** Longest message that an attached client may send, bytes; the daemon enforces its own limit below it. */
+/** Bytes of a line that are passed on: more than the daemon accepts, which refuses and records a longer message. */
 const maxLine = 64 * 1024 ** 2;
 
 /** How long to wait for answers after standard input has ended, ms. */
@@ -46,7 +47,7 @@ export async function runServe(flags: GlobalOptions, self: Self): Promise<number
 }
 
 /** Ends the process, which the daemon takes for its client's end: there is nothing to write to. */
-function endWith(error: Error): never {
+function exitWith(error: Error): never {
   const left = codeOf(error) === "EPIPE";
   if (!left) process.stderr.write(`mcpgw: ${error.message}\n`);
   process.exit(left ? 0 : 1);
@@ -61,7 +62,7 @@ function untilAsked(): AbortSignal {
 
 /** Carries lines between this process's standard streams and the daemon. */
 async function relay(tunnel: ClientTunnel, { output, asked }: Streams): Promise<number> {
-  output.onFailure(endWith);
+  output.onFailure(exitWith);
   // The ids that the daemon owes an answer, as they were written, by what they mean.
   const waiting = new Map<string, string>();
   const closed = Promise.withResolvers<string | null>();
@@ -83,17 +84,15 @@ async function relay(tunnel: ClientTunnel, { output, asked }: Streams): Promise<
     waiting.delete(plainId(cancelledIn(line) ?? ""));
     tunnel.send(line);
   };
-  const refuse = (head: string): void => {
-    const message = `The message is longer than the ${maxLine} bytes that one line may have.`;
-    output.write(`${errorMessage(idOf(head), rpcCodes.invalidRequest, message)}\n`);
-  };
   // What waits for a client that reads slowly is no reason to give up.
   const giveUp = (): void => {
     if (output.queued === 0 || asked.aborted) tunnel.close();
     else void output.drained().then(giveUpLater);
   };
   const giveUpLater = (): void => void setTimeout(giveUp, patience);
-  const input = readLines(maxLine, { onLine: forward, onTooLong: refuse }, asked).then(() => {
+  // What the daemon has not taken yet waits at the client.
+  const taken = () => within(tunnel.drained(), null, asked, () => {});
+  const input = readLines(maxLine, { onLine: forward, onTooLong: forward, taken }, asked).then(() => {
     ended = true;
     if (waiting.size === 0) tunnel.close();
     else giveUpLater();

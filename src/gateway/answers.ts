@@ -1,4 +1,4 @@
-import { type Call, type IdentifiedCall, logLevels, type Reply } from "../core/call.ts";
+import { type Call, type IdentifiedCall, logLevels, type Reply, type Viewpoint } from "../core/call.ts";
 import { Failure } from "../core/failure.ts";
 import type { Era } from "../core/inbound.ts";
 import { type ListName, lists } from "../core/lists.ts";
@@ -54,7 +54,7 @@ const learnMs = 10_000;
  * Waits for the tools that are shown only to clients or callers like this one, and resolves with the gateway in force
  * then. At once where they are known.
  */
-export async function learnTools(gw: Gateway, call: IdentifiedCall): Promise<Gateway> {
+export async function learnTools(gw: Gateway, call: Viewpoint & Pick<Call, "controller">): Promise<Gateway> {
   const { catalog, upstreams } = gw;
   const servers = catalog.servers(call.scope);
   const mayUse = (id: string): boolean => servers.has(id) && catalog.reaches(call.who, call.source, id);
@@ -70,8 +70,8 @@ export function list(name: ListName) {
   return async (before: Gateway, call: IdentifiedCall): Promise<Reply> => {
     let gw = await whenBooted(before, call);
     if (name === "tools") gw = await learnTools(gw, call);
-    const text = gw.catalog.list(call, call.who, name);
-    gw.notifier.served(call.who, call.session, lists[name].capability);
+    const text = gw.catalog.list(call, name);
+    gw.notifier.served(call, lists[name].capability);
     return result(text, call.inbound.era);
   };
 }

@@ -25,7 +25,7 @@ export async function complete(
 ): Promise<Reply> {
   let reply = first;
   for (let round = 1; asksLegacy(job.call, reply); round++) {
-    if (round > mostRounds) throw tooOften(job.server);
+    if (round > mostRounds) throw tooOften(job.route.server);
     const answers = await fulfil(job, reply);
     reply = await again(answers).catch((error: unknown) => {
       throw lostBetween(error);
@@ -37,7 +37,7 @@ export async function complete(
 /** Puts a result's questions to the caller, one after the other, as people answer, and returns the answers. */
 async function fulfil(job: Job, { text }: Reply): Promise<UpstreamRequest["edits"]> {
   const round = readRound(text);
-  if (typeof round === "string") throw brokeProtocol(job.server, round);
+  if (typeof round === "string") throw brokeProtocol(job.route.server, round);
   const answers: [key: string, answer: string][] = [];
   for (const { key, request } of round.asked) {
     const answer = await askCaller(job, request, job.call.controller.signal);

@@ -83,7 +83,7 @@ export function buildGateway(options: BuildOptions): Built {
   const validator = createValidator({ clock, warn });
   const upstreams = openUpstreams(options, validator);
   const handedOut = options.previous?.handedOut ?? createHandedOut(clock);
-  const catalogOf = compiler(options, { upstreams, policy, validator, handedOut });
+  const catalogOf = compiler(options, { upstreams, policy, handedOut });
   const gateway = assemble(options, { policy, validator, upstreams, catalog: catalogOf(null) });
   return {
     gateway,
@@ -153,7 +153,7 @@ function openUpstreams({ config, foundations, local, previous }: BuildOptions, v
   });
 }
 
-type CatalogParts = Pick<Parts, "policy" | "validator"> & Pick<Built, "upstreams" | "handedOut">;
+type CatalogParts = Pick<Parts, "policy"> & Pick<Built, "upstreams" | "handedOut">;
 
 /** Builds the catalog of what the servers offer now, and reuses the unchanged parts of the previous one. */
 function compiler({ config, foundations }: BuildOptions, { upstreams, ...parts }: CatalogParts) {

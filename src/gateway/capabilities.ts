@@ -1,10 +1,11 @@
 import type { Call } from "../core/call.ts";
+import { tasksExtension } from "../core/inbound.ts";
 import { isObject } from "../core/json.ts";
 import { ownServer } from "../core/name.ts";
 import type { Listing } from "../core/upstream.ts";
 import { wellFormed } from "../mcp/json-text.ts";
 import type { Gateway } from "./gateway.ts";
-import { declaredExtensions, tasksExtension } from "./extensions.ts";
+import { declaredExtensions } from "./extensions.ts";
 import { inScope } from "./scope.ts";
 
 const changes = { listChanged: true };
@@ -12,14 +13,11 @@ const everything = { tools: changes, prompts: changes, resources: changes, compl
 
 type Capabilities = Listing["capabilities"];
 
-// Capabilities are never empty once a server's handshake is done.
-const isUnknown = (capabilities: Capabilities): boolean => Object.keys(capabilities).length === 0;
-
 const offeredBy = (listings: readonly Listing[]): Capabilities[] =>
   listings.flatMap(({ server, capabilities }) => (server === ownServer ? [] : [capabilities]));
 
 /** Whether a server in the call's scope has never said what it offers. */
-export const offersUnknown = (gw: Gateway, { scope }: Call): boolean => offeredBy(inScope(gw, scope)).some(isUnknown);
+export const offersUnknown = (gw: Gateway, { scope }: Call): boolean => offeredBy(inScope(gw, scope)).includes(null);
 
 /**
  * The capabilities of all servers in the call's scope together, as the raw JSON of a handshake. The caller's rights do
@@ -28,12 +26,13 @@ export const offersUnknown = (gw: Gateway, { scope }: Call): boolean => offeredB
 export function capabilitiesText(gw: Gateway, call: Call): string {
   const listings = inScope(gw, call.scope);
   const offered = offeredBy(listings);
-  const has = (name: string): boolean => offered.some((capabilities) => Object.hasOwn(capabilities, name));
-  // A server whose handshake is not done counts as offering everything.
-  const unknown = offered.some(isUnknown);
+  const said = offered.filter((each) => each !== null);
+  const has = (name: string): boolean => said.some((capabilities) => Object.hasOwn(capabilities, name));
+  // A server that has not said what it offers counts as offering everything.
+  const unknown = said.length < offered.length;
   const shown: Record<string, unknown> = { tools: changes };
   for (const [name, value] of Object.entries(everything)) if (unknown || has(name)) shown[name] = value;
-  const subscribes = offered.some(({ resources }) => isObject(resources) && resources.subscribe === true);
+  const subscribes = said.some(({ resources }) => isObject(resources) && resources.subscribe === true);
   if (unknown || subscribes) shown.resources = { ...changes, subscribe: true };
   const extensions = extensionsFor(call, listings);
   if (Object.keys(extensions).length > 0) shown.extensions = extensions;

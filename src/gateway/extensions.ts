@@ -1,28 +1,28 @@
 import type { Call, IdentifiedCall, Route } from "../core/call.ts";
 import { Failure } from "../core/failure.ts";
+import { tasksExtension } from "../core/inbound.ts";
 import { isObject } from "../core/json.ts";
 import { isRequestMethod } from "../core/methods.ts";
 import { checkLength, explicitScheme, longestName, notFound } from "../core/name.ts";
 import { cut, plain } from "../core/text.ts";
+import type { Listing } from "../core/upstream.ts";
 import type { Gateway } from "./gateway.ts";
 import type { Resolved } from "./resolved.ts";
 import { inScope } from "./scope.ts";
-
-/** Long-running calls whose result is fetched later. The gateway handles their messages itself. */
-export const tasksExtension = "io.modelcontextprotocol/tasks";
 
 /** Methods whose name does not contain their extension's. They read the resource named by `uri`. */
 const reads: Readonly<Record<string, string>> = { "resources/directory/read": "io.modelcontextprotocol/skills" };
 
 /** The extensions that a client's or server's capabilities declare, by id, with their settings. */
-export function declaredExtensions(capabilities: Readonly<Record<string, unknown>>): Record<string, unknown> {
-  return isObject(capabilities.extensions) ? capabilities.extensions : {};
+export function declaredExtensions(capabilities: Listing["capabilities"]): Record<string, unknown> {
+  const extensions = capabilities?.extensions;
+  return isObject(extensions) ? extensions : {};
 }
 
 /** The extensions that the caller and a server have both declared. */
 export function sharedExtensions(gw: Gateway, call: Call, server: string): string[] {
   const listing = gw.upstreams.listings().find((each) => each.server === server);
-  const theirs = declaredExtensions(listing?.capabilities ?? {});
+  const theirs = declaredExtensions(listing?.capabilities ?? null);
   return Object.keys(declaredExtensions(call.capabilities.value)).filter((id) => Object.hasOwn(theirs, id));
 }
 
@@ -88,7 +88,7 @@ export function resolveExtension(gw: Gateway, call: IdentifiedCall): Resolved {
 function resourceOf(gw: Gateway, call: IdentifiedCall, uri: string, servers: readonly string[]): Route | null {
   const { who } = call;
   const offered = gw.catalog.offers("resource", uri, call.scope, call);
-  const resource = offered ? gw.catalog.resolve(call, who, "resource", uri) : null;
+  const resource = offered ? gw.catalog.resolve(call, "resource", uri) : null;
   if (resource && servers.includes(resource.server)) return resource;
   if (resource && gw.policy.lists(who, resource, call.source)) {
     const { method } = call.inbound;
@@ -101,9 +101,9 @@ function resourceOf(gw: Gateway, call: IdentifiedCall, uri: string, servers: rea
 /** The servers in scope that serve the method of an extension. A toolset has to include the method too. */
 function serversOf(gw: Gateway, { inbound: { method }, capabilities, scope }: Call, onlyReads: boolean): string[] {
   const wanted = extensionsOf(method, capabilities.value);
-  const declares = (theirs: Readonly<Record<string, unknown>>): boolean =>
-    wanted.some((id) => Object.hasOwn(declaredExtensions(theirs), id));
-  const serving = inScope(gw, scope).flatMap((each) => (declares(each.capabilities) ? [each.server] : []));
+  const declares = (theirs: Listing): boolean =>
+    wanted.some((id) => Object.hasOwn(declaredExtensions(theirs.capabilities), id));
+  const serving = inScope(gw, scope).flatMap((each) => (declares(each) ? [each.server] : []));
   if (onlyReads) return serving;
   return serving.filter((server) => gw.catalog.admits(gw.catalog.routeTo("extension", server, method), scope));
 }

@@ -1,4 +1,4 @@
-import { type Call, type IdentifiedCall, type RecordedCall, type Reply, type Route, setCaller } from "../core/call.ts";
+import { type Call, type IdentifiedCall, type BegunCall, type Reply, type Route, setCaller } from "../core/call.ts";
 import { asFailure, Failure } from "../core/failure.ts";
 import type { UpstreamRequest } from "../core/upstream.ts";
 import { checkParamHeaders } from "../mcp/headers.ts";
@@ -9,7 +9,7 @@ import { admitReply } from "./outcome.ts";
 import { askCaller, type Job, refusalAnswer } from "./questions.ts";
 import { endRefused } from "./refused-retry.ts";
 import type { Resolved } from "./resolved.ts";
-import { endWith, failureOf, withRights } from "./revocation.ts";
+import { endOnLoss, failureOf, withRights } from "./revocation.ts";
 import { answersInRounds, resume, Rounds } from "./rounds.ts";
 import { recordRetry, type Retry, retryOf, withAnswers } from "./state.ts";
 
@@ -49,9 +49,9 @@ function enter(gw: Gateway, call: IdentifiedCall): () => void {
   const { who } = call;
   const counted = call.inbound.kind === "request";
   if (counted) gw.limits.admit(who);
-  const stay = endWith(who.revoked, call.controller);
+  const unwatch = endOnLoss(who.revoked, call.controller);
   return () => {
-    stay();
+    unwatch();
     if (counted) gw.limits.release(who);
   };
 }
@@ -85,20 +85,20 @@ async function govern(gw: Gateway, call: IdentifiedCall, method: Governed): Prom
   if (method.checksArguments) checkArguments(gw, call, route);
   if (method.opens) return method.opens(gw, call, route);
   const rounds = answersInRounds(call) ? new Rounds(gw, call, route, (whole) => conclude(gw, whole)) : null;
-  const recorded = await gw.audit.begin(rounds?.whole ?? call);
-  if (rounds) return rounds.start(call, () => forward(gw, recorded, route, request, retry));
-  return forward(gw, recorded, route, request, retry);
+  const begun = await gw.audit.begin(rounds?.whole ?? call);
+  if (rounds) return rounds.start(call, () => forward(gw, begun, route, request, retry));
+  return forward(gw, begun, route, request, retry);
 }
 
-/** Sends a recorded call to its server, and turns the server's answer into the caller's. */
+/** Sends a call that has begun to its server, and turns the server's answer into the caller's. */
 async function forward(
   gw: Gateway,
-  call: RecordedCall,
+  call: BegunCall,
   route: Route,
   request: UpstreamRequest,
   retry: Retry | null,
 ): Promise<Reply> {
-  const job: Job = { gw, call, server: route.server };
+  const job: Job = { gw, call, route };
   // A call that is answered in rounds has its own way of asking.
   call.input ??= (question, signal) => askCaller(job, question, signal).catch(refusalAnswer);
   if (retry) await recordRetry(gw, call, retry);
@@ -113,7 +113,7 @@ async function forward(
   } finally {
     leave?.();
   }
-  return admitReply(job, route, reply);
+  return admitReply(job, reply);
 }
 
 function checkArguments(gw: Gateway, call: Call, route: Route): void {

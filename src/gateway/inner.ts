@@ -1,4 +1,4 @@
-import type { Call, Route } from "../core/call.ts";
+import type { Call, IdentifiedCall, Route } from "../core/call.ts";
 import type { AbortControllerLike } from "../core/cancel.ts";
 import { asFailure, Failure } from "../core/failure.ts";
 import { notFound } from "../core/name.ts";
@@ -7,6 +7,7 @@ import type { Principal } from "../core/principal.ts";
 import { readInbound } from "../mcp/classify.ts";
 import { underToken } from "../mcp/reply.ts";
 import { isLonger } from "../mcp/utf8.ts";
+import { learnTools } from "./answers.ts";
 import { callOf } from "./call.ts";
 import { type Gateway, whenBooted } from "./gateway.ts";
 import { handle, refuse } from "./handle.ts";
@@ -14,23 +15,23 @@ import { handle, refuse } from "./handle.ts";
 /** The sender of a call that did not arrive as an MCP message. */
 export type Caller = Presented & {
   readonly controller: AbortControllerLike;
-  /** The only server or toolset that the call may reach; absent: all servers. */
-  readonly scope?: string | null;
-  /** The token of whoever wants to hear of progress (raw JSON), and how it is told. */
-  readonly progress?: { readonly token: string; tell(notification: string): void } | null;
+  /** The call of the same caller that this one is made for; it reaches no further, and is as the caller's own. */
+  readonly outer?: IdentifiedCall | null;
 };
 
 /** Calls `server:tool` in the same way as any other call; `args` is JSON text. Resolves with the ended call. */
 export async function callByName(gw: Gateway, tool: string, args: string, caller: Caller): Promise<Call> {
-  let route = findIn(gw, caller.scope ?? null, tool);
+  const { outer = null } = caller;
+  let route = findFor(gw, outer, tool);
   if (!route) {
-    // Its server may still be starting.
-    gw = await whenBooted(gw, { scope: caller.scope ?? null });
-    route = findIn(gw, caller.scope ?? null, tool);
+    // Its server may still be starting, or be asked what it offers to this caller alone.
+    gw = await whenBooted(gw, { scope: outer?.scope ?? null });
+    if (outer) gw = await learnTools(gw, outer);
+    route = findFor(gw, outer, tool);
   }
   const name = route?.wire ?? tool;
-  const { progress } = caller;
-  const meta = progress ? `,"_meta":{"progressToken":${progress.token}}` : "";
+  const token = outer?.emit ? outer.inbound.progressToken : null;
+  const meta = token === null ? "" : `,"_meta":{"progressToken":${token}}`;
   const params = `{"name":${JSON.stringify(name)},"arguments":${args}${meta}}`;
   const call = inboundCall(gw, `{"jsonrpc":"2.0","id":0,"method":"tools/call","params":${params}}`, caller);
   await handle(gw, call);
@@ -39,10 +40,11 @@ export async function callByName(gw: Gateway, tool: string, args: string, caller
   return call;
 }
 
-/** The route of a tool within a scope, where a toolset may have renamed it. */
-function findIn({ catalog }: Gateway, scope: string | null, tool: string): Route | null {
-  if (scope === null) return catalog.find(tool);
-  return catalog.routes("tools", scope).find(({ canonical }) => canonical === tool) ?? null;
+/** The route of a tool where the caller is: a toolset may have renamed it, and its own instance may offer more. */
+function findFor({ catalog }: Gateway, outer: IdentifiedCall | null, tool: string): Route | null {
+  const isMeant = ({ canonical }: Route): boolean => canonical === tool;
+  const common = outer?.scope ? catalog.routes("tools", outer.scope).find(isMeant) : catalog.find(tool);
+  return common ?? (outer && catalog.tools(outer).find(isMeant)) ?? null;
 }
 
 /** Identifies a caller that asks for `method`; throws what authentication throws, once the refusal is recorded. */
@@ -57,7 +59,9 @@ export async function identify(gw: Gateway, caller: Caller, method: string): Pro
 }
 
 function inboundCall(gw: Gateway, text: string, caller: Caller): Call {
-  const context = { headers: null, pinned: "legacy", revision: "2025-11-25" } as const;
+  const { controller, outer = null } = caller;
+  const { scope = null, session = null } = outer ?? {};
+  const context = { headers: null, pinned: "legacy", revision: session?.revision ?? "2025-11-25" } as const;
   const read = () => {
     try {
       if (isLonger(text, gw.shape.body))
@@ -72,15 +76,19 @@ function inboundCall(gw: Gateway, text: string, caller: Caller): Call {
       return { inbound, fault: asFailure(error) };
     }
   };
-  return callOf(gw, read(), caller, { ...caller, session: null, emit: emitOf(caller) });
+  const { inbound, fault } = read();
+  // What the client declared, since that decides which instances are the caller's, and what it may be asked.
+  const capabilities = outer?.inbound.capabilities ?? null;
+  const ask = outer && (outer.ask ?? outer.input);
+  const carrier = { controller, session, scope, emit: outer && emitOf(outer), ask };
+  return callOf(gw, { inbound: { ...inbound, capabilities }, fault }, caller, carrier);
 }
 
-/** No log messages were asked for. */
-function emitOf({ progress }: Caller): Call["emit"] {
-  if (!progress) return null;
-  const { token, tell } = progress;
+/** Passes progress on, where it was asked for. No log messages were. */
+function emitOf({ emit, inbound: { progressToken } }: IdentifiedCall): Call["emit"] {
+  if (!emit || progressToken === null) return null;
   return (notification) => {
-    const text = underToken(notification, { progressToken: token, logLevel: null });
-    if (text !== null) tell(text);
+    const text = underToken(notification, { progressToken, logLevel: null });
+    if (text !== null) emit(text);
   };
 }

@@ -67,7 +67,7 @@ function routesOf(gw: Gateway, call: IdentifiedCall, uris: readonly string[]): M
   const routes = new Map<string, Route>();
   for (const uri of uris) {
     try {
-      const route = gw.catalog.resolve(call, who, "resource", uri);
+      const route = gw.catalog.resolve(call, "resource", uri);
       gw.policy.decide(call, who, route);
       gw.limits.take(who, route);
       routes.set(uri, route);
@@ -224,7 +224,7 @@ class Listener {
       const { handle, route } = watched.get(stringValue(task, 0, "taskId") ?? "") ?? {};
       if (!handle || !route || this.#left) return;
       if (!judgeTask(this.#gw.inForce(), this.#call, route).allowed) return;
-      const job = { gw: this.#gw, call: this.#call, server };
+      const job = { gw: this.#gw, call: this.#call, route };
       this.#tell("notifications/tasks", await underHandle(job, task, JSON.stringify(handle)));
     } catch (error) {
       this.#gw.log.warn("the state of a task was not passed on", { server, cause: asFailure(error).message });

@@ -97,7 +97,7 @@ function named(kind: Kind, parameter: "name" | "uri"): Governed {
     resolve({ catalog, policy }, call) {
       const { who } = call;
       const { method, params } = call.inbound;
-      const route = catalog.resolve(call, who, kind, params[parameter]);
+      const route = catalog.resolve(call, kind, params[parameter]);
       return {
         route,
         decide: () => policy.decide(call, who, route),
@@ -117,7 +117,7 @@ function completion(): Governed {
     resolve({ catalog, policy }, call) {
       const { inbound, who } = call;
       const { kind, name, parameter } = referenceOf(call);
-      const route = catalog.resolve(call, who, kind, name);
+      const route = catalog.resolve(call, kind, name);
       return {
         route,
         decide: () => policy.decide(call, who, route),

@@ -1,15 +1,16 @@
-import type { Reply, Route } from "../core/call.ts";
+import type { Reply } from "../core/call.ts";
 import { brokeProtocol, Failure } from "../core/failure.ts";
+import { tasksExtension } from "../core/inbound.ts";
 import { isObject } from "../core/json.ts";
 import { ownServer } from "../core/name.ts";
 import { rpcCodes } from "../core/rpc-code.ts";
 import { editObject } from "../mcp/edit.ts";
 import { readRound, roundText, urlQuestions } from "../mcp/input-round.ts";
 import { paramText } from "../mcp/message.ts";
-import { sharedExtensions, tasksExtension } from "./extensions.ts";
+import { sharedExtensions } from "./extensions.ts";
 import { asksOf } from "./given.ts";
 import { admitAll, type Job } from "./questions.ts";
-import { mayBeAsked, sealState } from "./state.ts";
+import { methodsInRounds, sealState } from "./state.ts";
 import { handOutTask, underHandle } from "./tasks.ts";
 
 /** Longest `requestState` of a server. A longer one could not come back, since sealing makes it longer still. */
@@ -22,22 +23,23 @@ type Refusal = Extract<Reply, { kind: "error" }>;
  * Turns a server's answer into the one that is recorded and sent to the caller. Questions are checked, recorded and
  * sealed; a task gets a handle; an unknown `resultType` fails the call (S13).
  */
-export function admitReply(job: Job, route: Route, reply: Reply): Reply | Promise<Reply> {
-  if (reply.kind === "error") return admitError(job, route, reply);
+export function admitReply(job: Job, reply: Reply): Reply | Promise<Reply> {
+  // What the gateway's own tools answer for a server has passed here before.
+  if (job.route.server === ownServer) return reply;
+  if (reply.kind === "error") return admitError(job, reply);
   if (reply.type === null) {
-    const linked = withWireUris(job, route, reply);
+    const linked = withWireUris(job, reply);
     return job.call.inbound.method.startsWith("tasks/") ? taskState(job, linked) : linked;
   }
-  if (reply.type === "input_required") return admitRound(job, route, reply);
-  if (reply.type === "task") return admitTask(job, route, reply);
-  const agreed = sharedExtensions(job.gw, job.call, job.server).filter((id) => id !== tasksExtension);
+  if (reply.type === "input_required") return admitRound(job, reply);
+  if (reply.type === "task") return admitTask(job, reply);
+  const agreed = sharedExtensions(job.gw, job.call, job.route.server).filter((id) => id !== tasksExtension);
   if (agreed.length > 0) return reply;
-  throw brokeProtocol(route.server, `its result is of a type that no extension of this client knows`);
+  throw brokeProtocol(job.route.server, `its result is of a type that no extension of this client knows`);
 }
 
-/** The result with each link's URI as callers know it; in one of the gateway's own tools they are that already. */
-function withWireUris({ gw, call }: Job, route: Route, reply: Result): Result {
-  if (route.server === ownServer) return reply;
+/** The result with each link's URI as callers know it. */
+function withWireUris({ gw, call, route }: Job, reply: Result): Result {
   const text = gw.catalog.outgoing(route, reply.text, call.who);
   return text === reply.text ? reply : { ...reply, text };
 }
@@ -47,9 +49,10 @@ async function taskState(job: Job, reply: Result): Promise<Result> {
   return { ...reply, text: await underHandle(job, reply.text, handle) };
 }
 
-async function admitRound(job: Job, route: Route, reply: Result): Promise<Reply> {
-  const { gw, call, server } = job;
-  if (!mayBeAsked(call.inbound.method))
+async function admitRound(job: Job, reply: Result): Promise<Reply> {
+  const { call, route } = job;
+  const { server } = route;
+  if (!methodsInRounds.has(call.inbound.method))
     throw brokeProtocol(server, `it asks for input in answer to ${call.inbound.method}`);
   const round = readRound(reply.text);
   if (typeof round === "string") throw brokeProtocol(server, round);
@@ -59,23 +62,24 @@ async function admitRound(job: Job, route: Route, reply: Result): Promise<Reply>
     throw brokeProtocol(server, `its requestState is longer than ${longestState} characters`);
   // Sealed even if the server gave no state, because the seal lists the questions, and only those may be answered.
   const kept = { kind: "state", state, of: call.id, asks: asksOf(round.asked) } as const;
-  const sealed = sealState(gw, call, route, kept);
+  const sealed = sealState(job, kept);
   return { ...reply, text: editObject(reply.text, { requestState: JSON.stringify(sealed) }) };
 }
 
-async function admitTask(job: Job, route: Route, reply: Result): Promise<Reply> {
-  const { gw, call, server } = job;
+async function admitTask(job: Job, reply: Result): Promise<Reply> {
+  const { gw, call, route } = job;
+  const { server } = route;
   const agreed = call.inbound.era === "modern" && sharedExtensions(gw, call, server).includes(tasksExtension);
   if (!agreed || call.inbound.method !== "tools/call")
     throw brokeProtocol(server, "it answers with a task that nobody asked for");
-  const text = await handOutTask(job, route, reply.text);
+  const text = await handOutTask(job, reply.text);
   if (text === null) throw brokeProtocol(server, "its task has no taskId, or one that is too long");
   return { ...reply, text };
 }
 
-function admitError(job: Job, route: Route, reply: Refusal): Reply | Promise<Reply> {
+function admitError(job: Job, reply: Refusal): Reply | Promise<Reply> {
   if (reply.code === rpcCodes.missingCapability && reply.era === "modern") return capabilityMissing(job, reply);
-  if (reply.code === rpcCodes.urlElicitation && reply.era === "legacy") return visitFirst(job, route, reply);
+  if (reply.code === rpcCodes.urlElicitation && reply.era === "legacy") return visitFirst(job, reply);
   return reply;
 }
 
@@ -83,13 +87,13 @@ function admitError(job: Job, route: Route, reply: Refusal): Reply | Promise<Rep
  * A server reports that it needs a capability. The caller is told so for its own hop, unless it did declare that
  * capability.
  */
-function capabilityMissing({ call, server }: Job, reply: Refusal): Reply {
+function capabilityMissing({ call, route }: Job, reply: Refusal): Reply {
   const error: unknown = JSON.parse(reply.text);
   const data = isObject(error) && isObject(error.data) ? error.data : {};
   const required = isObject(data.requiredCapabilities) ? data.requiredCapabilities : {};
   const missing = missingOf(required, call.capabilities.value);
   if (missing.length === 0) return reply;
-  const message = `The server "${server}" needs what the client did not declare: ${missing.join(", ")}.`;
+  const message = `The server "${route.server}" needs what the client did not declare: ${missing.join(", ")}.`;
   if (call.inbound.era === "legacy") throw new Failure("input-undeclared", message);
   throw new Failure("missing-capability", message, { data: { requiredCapabilities: required } });
 }
@@ -106,15 +110,15 @@ function missingOf(required: Record<string, unknown>, declared: Readonly<Record<
  * A legacy server wants URLs visited, and then the same call again. This is a question like any other: a modern caller
  * is asked in a round, a legacy caller by the error itself.
  */
-async function visitFirst(job: Job, route: Route, reply: Refusal): Promise<Reply> {
-  const { gw, call, server } = job;
+async function visitFirst(job: Job, reply: Refusal): Promise<Reply> {
+  const { call, route } = job;
   const modern = call.inbound.era === "modern";
   // If the method allows no round, a modern caller gets the error without the URLs.
-  if (modern && !mayBeAsked(call.inbound.method)) return reply;
+  if (modern && !methodsInRounds.has(call.inbound.method)) return reply;
   const asked = urlQuestions(reply.text);
-  if (typeof asked === "string") throw brokeProtocol(server, asked);
+  if (typeof asked === "string") throw brokeProtocol(route.server, asked);
   await admitAll(job, asked);
   if (!modern || asked.length === 0) return reply;
-  const state = sealState(gw, call, route, { kind: "again", of: call.id, asks: asksOf(asked) });
+  const state = sealState(job, { kind: "again", of: call.id, asks: asksOf(asked) });
   return { kind: "result", era: "modern", text: roundText(asked, state), isError: false, type: "input_required" };
 }

@@ -9,8 +9,9 @@ import type { Policy } from "../core/ports.ts";
 export type ParkedCall = {
   /** Principal id; nobody else gets it back. */
   readonly owner: string;
+  /** What it calls, by the name under which its caller asked last: a reload may rename it between two answers. */
   readonly route: Route;
-  /** The endpoint at which it was made. */
+  /** The endpoint at which that was. */
   readonly scope: string | null;
   /** Characters that it holds in memory while it waits. */
   readonly weight: number;

@@ -1,4 +1,4 @@
-import type { IdentifiedCall } from "../core/call.ts";
+import type { IdentifiedCall, Route } from "../core/call.ts";
 import type { AbortSignalLike } from "../core/cancel.ts";
 import { asFailure, Failure, type FailureCode } from "../core/failure.ts";
 import {
@@ -19,7 +19,7 @@ import type { Gateway } from "./gateway.ts";
 import { inputDenied } from "./given.ts";
 
 /** A call that has begun, with what is needed to ask its caller something. */
-export type Job = { readonly gw: Gateway; readonly call: IdentifiedCall; readonly server: string };
+export type Job = { readonly gw: Gateway; readonly call: IdentifiedCall; readonly route: Route };
 
 /** A client that a server asks something; `record` records each step of that. */
 type Client = Pick<Reached, "who" | "source"> & {
@@ -30,10 +30,10 @@ type Client = Pick<Reached, "who" | "source"> & {
   record(step: InputStep): Promise<void>;
 };
 
-const callerOf = ({ gw, call, server }: Job): Client => ({
+const callerOf = ({ gw, call, route }: Job): Client => ({
   who: call.who,
   source: call.source,
-  server,
+  server: route.server,
   capabilities: call.capabilities,
   revision: call.inbound.revision ?? call.session?.revision ?? null,
   inForce: gw.inForce,
@@ -100,14 +100,14 @@ export const answeredStep = (request: InputRequest, answer: ClientAnswer): Input
  * caller cannot be asked or does not answer in time, `audit-unavailable`, `cancelled`.
  */
 export async function askCaller(job: Job, request: InputRequest, signal: AbortSignalLike): Promise<ClientAnswer> {
-  const { gw, call, server } = job;
+  const { gw, call, route } = job;
   const caller = callerOf(job);
   await admit(caller, request);
   const { ask } = call;
   if (!ask) {
     throw new Failure(
       "input-unavailable",
-      `The server "${server}" asks for ${request.method}, but this client cannot be asked: that takes a session, and an Accept header with text/event-stream.`,
+      `The server "${route.server}" asks for ${request.method}, but this client cannot be asked: that takes a session, and an Accept header with text/event-stream.`,
     );
   }
   return put(caller, request, ask, `${call.id}-${gw.nextId()}`, signal);

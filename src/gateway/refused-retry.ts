@@ -9,8 +9,8 @@ import { handleOf } from "./state.ts";
  * server would wait in vain. Resolves with the refusal, which then says so, or with any other error as it is.
  */
 export async function endRefused(gw: Gateway, call: IdentifiedCall, error: unknown): Promise<unknown> {
-  if (!(error instanceof Failure)) return error;
-  const id = handleOf(gw, call) ?? "";
+  const id = handleOf(gw, call);
+  if (id === null || !(error instanceof Failure)) return error;
   const parked = gw.parking.find(id, call.who.id);
   if (!parked || !isRefused(gw, call, parked)) return error;
   await gw.parking.expire(id, ended(call));
@@ -24,7 +24,7 @@ export async function endRefused(gw: Gateway, call: IdentifiedCall, error: unkno
 /**
  * Whether a refused request was refused what the waiting call is about. One that was not even resolved may name something
  * else by mistake: then the call can still be continued, also under another name that a reload gave its tool. One that
- * names it as before was made by a caller who knows of no other name.
+ * names it as the last one did was made by a caller who knows of no other name.
  */
 function isRefused({ catalog }: Gateway, call: IdentifiedCall, parked: ParkedCall): boolean {
   const { route, inbound } = call;

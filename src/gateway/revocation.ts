@@ -4,7 +4,7 @@ import { asFailure, Failure } from "../core/failure.ts";
 import { lossOf, type Loss } from "../core/principal.ts";
 
 /** Ends a call if its caller's key is lost. Returns the way to stop. */
-export const endWith = endingWith<AbortControllerLike>((controller) => controller.abort());
+export const endOnLoss = endingWith<AbortControllerLike>((_key, controller) => controller.abort());
 
 const words: Record<Loss, string> = {
   revoked: "The key was revoked",

@@ -1,4 +1,4 @@
-import { Cancel, Withdrawn } from "../core/cancel.ts";
+import { type AbortSignalLike, Cancel, Withdrawn } from "../core/cancel.ts";
 import type { Call, IdentifiedCall, Reply, Route } from "../core/call.ts";
 import { asFailure, Failure } from "../core/failure.ts";
 import { type ClientAnswer, type InputRequest, longestQuestion } from "../core/inbound.ts";
@@ -10,8 +10,8 @@ import type { Gateway } from "./gateway.ts";
 import { checkAnswer } from "./given.ts";
 import type { ParkedCall } from "./parking.ts";
 import { admitQuestion, answeredStep, askedStep, refusalAnswer, refusedStep } from "./questions.ts";
-import { endWith, failureOf } from "./revocation.ts";
-import { mayBeAsked, type Retry, sealState } from "./state.ts";
+import { endOnLoss, failureOf } from "./revocation.ts";
+import { methodsInRounds, type Retry, sealState } from "./state.ts";
 
 /** A question that was sent to the caller, or is about to be. A failure in place of its answer: it cannot be sent. */
 type Question = Asked & { readonly answered: (answer: ClientAnswer | Failure) => void };
@@ -28,7 +28,7 @@ const gone: ClientAnswer = {
 /** Whether this call's caller can be asked in rounds, if the server should ask. */
 export function answersInRounds({ inbound, capabilities: { value } }: Call): boolean {
   const declares = (value.elicitation ?? value.sampling ?? value.roots) !== undefined;
-  return inbound.era === "modern" && declares && mayBeAsked(inbound.method);
+  return inbound.era === "modern" && declares && methodsInRounds.has(inbound.method);
 }
 
 /** Continues a waiting call of this caller; throws `lost` if it no longer waits. */
@@ -48,7 +48,8 @@ export function resume(
  */
 export class Rounds implements ParkedCall {
   readonly owner: string;
-  readonly route: Route;
+  route: Route;
+  scope: string | null;
   readonly whole: IdentifiedCall;
   readonly #gw: Gateway;
   readonly #conclude: (whole: Call) => Promise<void>;
@@ -66,12 +67,9 @@ export class Rounds implements ParkedCall {
     this.owner = call.who.id;
     this.#gw = gw;
     this.route = route;
+    this.scope = call.scope;
     this.#conclude = conclude;
     this.whole = call.detached(new Cancel(), (notification) => this.#emit(notification));
-  }
-
-  get scope(): string | null {
-    return this.whole.scope;
   }
 
   get weight(): number {
@@ -117,13 +115,13 @@ export class Rounds implements ParkedCall {
 
   async #run(forward: () => Promise<Reply>): Promise<void> {
     const { whole } = this;
-    const stay = endWith(whole.who.revoked, whole.controller);
+    const unwatch = endOnLoss(whole.who.revoked, whole.controller);
     try {
       whole.reply = await forward();
     } catch (error) {
       whole.failure = failureOf(whole, this.#expired ?? error);
     }
-    stay();
+    unwatch();
     whole.input = null;
     try {
       await this.#conclude(whole);
@@ -157,6 +155,8 @@ export class Rounds implements ParkedCall {
   /** Lets a request of the caller wait for the next reply. If the client cancels this request, the whole call ends. */
   async #attach(call: IdentifiedCall): Promise<Reply> {
     call.whole = this.whole;
+    this.route = call.route ?? this.route;
+    this.scope = call.scope;
     const { promise, resolve, reject } = Promise.withResolvers<Reply>();
     const { signal } = call.controller;
     const abort = (): void => {
@@ -188,7 +188,7 @@ export class Rounds implements ParkedCall {
   #park(waiting: Waiting): void {
     try {
       const id = (this.#handle = this.#gw.parking.park(this));
-      const state = sealState(this.#gw, waiting.call, this.route, { kind: "parked", id });
+      const state = sealState({ gw: this.#gw, call: waiting.call, route: this.route }, { kind: "parked", id });
       const text = roundText([...this.#questions.values()], state);
       waiting.resolve({ kind: "result", era: "modern", text, isError: false, type: "input_required" });
     } catch (error) {
@@ -201,13 +201,13 @@ export class Rounds implements ParkedCall {
   }
 
   /** Asks the caller a server's question, and resolves when the caller comes back with an answer. Never throws. */
-  async #ask(request: InputRequest, signal: AbortSignal): Promise<ClientAnswer> {
+  async #ask(request: InputRequest, signal: AbortSignalLike): Promise<ClientAnswer> {
     if (this.#questions.size + this.#arriving >= mostQuestions) return this.#recorded(request, tooMany());
     if (request.params.length > longestQuestion) return this.#recorded(request, tooLong());
     let answer: Promise<ClientAnswer | Failure>;
     this.#arriving++;
     try {
-      await admitQuestion({ gw: this.#gw, call: this.whole, server: this.route.server }, request);
+      await admitQuestion({ gw: this.#gw, call: this.whole, route: this.route }, request);
       await this.#gw.audit.input(this.whole, askedStep(request));
       answer = this.#put(request, signal);
     } catch (error) {
@@ -236,7 +236,7 @@ export class Rounds implements ParkedCall {
   }
 
   /** Lets a question wait for its answer; throws `overloaded` if there is no room for it. */
-  async #put({ method, params }: InputRequest, signal: AbortSignal): Promise<ClientAnswer | Failure> {
+  async #put({ method, params }: InputRequest, signal: AbortSignalLike): Promise<ClientAnswer | Failure> {
     if (this.#ended || signal.aborted) return gone;
     const { promise, resolve } = Promise.withResolvers<ClientAnswer | Failure>();
     const key = `${method}-${++this.#serial}`;

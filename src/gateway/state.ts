@@ -7,44 +7,38 @@ import type { Principal } from "../core/principal.ts";
 import { readResponses } from "../mcp/input-round.ts";
 import type { Gateway } from "./gateway.ts";
 import { answersTo, type Asks, type Given, givenText, unasked } from "./given.ts";
-import { answeredStep } from "./questions.ts";
+import { answeredStep, type Job } from "./questions.ts";
 
 /** A call that waits in this process, by its handle. */
 type Parked = { readonly kind: "parked"; readonly id: string };
-/** The questions of a round; `of` is the call that asked them. */
-type Round = { readonly asks: Asks; readonly of: string } & (
-  | { readonly kind: "state"; readonly state: string | null } // of a modern server, null where it gave none
-  /** The call is to be made again unchanged: a legacy server wants URLs to be visited first. */
-  | { readonly kind: "again" }
-);
-/** The content of a sealed `requestState`. */
-type Kept = Round | Parked;
+/** The state of a modern server, null where it gave none. */
+type Stated = { readonly kind: "state"; readonly state: string | null };
+/** A call that is to be made again unchanged: a legacy server wants URLs to be visited first. */
+type Again = { readonly kind: "again" };
+/** The content of a sealed `requestState`; `asks` are the questions of the call `of`. */
+type Kept = Parked | ((Stated | Again) & { readonly asks: Asks; readonly of: string });
 
 /** The request that a state belongs to; a retry has to be exactly the same. */
 type Bound = { readonly server: string; readonly method: string; readonly name: string; readonly args: string };
 
 const purpose = "input";
-const mayAsk: ReadonlySet<string> = new Set(["tools/call", "prompts/get", "resources/read"]);
 
-/** Whether a request of this method may be answered by asking for input (2026-07-28, MRTR). */
-export const mayBeAsked = (method: string): boolean => mayAsk.has(method);
+/** The methods whose requests may be answered by asking for input (2026-07-28, MRTR). */
+export const methodsInRounds: ReadonlySet<string> = new Set(["tools/call", "prompts/get", "resources/read"]);
 
 /**
  * Seals the state that a caller sends back with its answers. It opens only for the same caller and request, and only
  * for a while (D12).
  */
-export function sealState(gw: Gateway, call: IdentifiedCall, route: Route, kept: Kept): string {
+export function sealState({ gw, call, route }: Job, kept: Kept): string {
   return gw.sealer.seal(purpose, call.who.id, JSON.stringify({ ...boundOf(call, route), ...kept }), answerTime);
 }
 
-/** A request that answers earlier questions. */
+/** A request that answers earlier questions: those of the call `of`, or of none that the gateway knows. */
 export type Retry =
   | (Parked & { readonly responses: ReadonlyMap<string, string> })
-  | (Pick<Round, "kind"> & {
-      readonly state: string | null;
-      readonly of: string | null;
-      readonly given: readonly Given[];
-    });
+  | (Stated & { readonly given: readonly Given[]; readonly of: string | null })
+  | (Again & { readonly given: readonly Given[]; readonly of: string });
 
 /**
  * Reads a retry with the answers that may be passed on; null if the request is none. Throws `bad-state` if the state
@@ -53,7 +47,7 @@ export type Retry =
 export function retryOf(gw: Gateway, call: IdentifiedCall, route: Route): Retry | null {
   const { era, method, params } = call.inbound;
   const { requestState, inputResponses } = params;
-  if (era === "legacy" || !mayAsk.has(method)) return null;
+  if (era === "legacy" || !methodsInRounds.has(method)) return null;
   if (requestState === undefined && inputResponses === undefined) return null;
   if (inputResponses !== undefined && !isObject(inputResponses)) {
     throw new Failure("invalid-params", '"params.inputResponses" is not an object.');
@@ -65,8 +59,8 @@ export function retryOf(gw: Gateway, call: IdentifiedCall, route: Route): Retry 
   const kept = typeof requestState === "string" ? open(gw, call.who, requestState, boundOf(call, route)) : null;
   if (!kept) throw badState();
   if (kept.kind === "parked") return { ...kept, responses: readResponses(call.inbound) };
-  const given = answersTo(gw, call, route.server, kept.asks);
-  return { kind: kept.kind, state: kept.kind === "state" ? kept.state : null, of: kept.of, given };
+  const { asks, ...round } = kept;
+  return { ...round, given: answersTo(gw, call, route.server, asks) };
 }
 
 /** One message, whatever is wrong with the state. */
@@ -100,7 +94,7 @@ export async function recordRetry(gw: Gateway, call: Call, retry: Retry): Promis
  */
 export function handleOf(gw: Gateway, call: IdentifiedCall): string | null {
   const { era, method, params } = call.inbound;
-  if (era === "legacy" || !mayAsk.has(method) || typeof params.requestState !== "string") return null;
+  if (era === "legacy" || !methodsInRounds.has(method) || typeof params.requestState !== "string") return null;
   const kept = open(gw, call.who, params.requestState, { method, args: argsOf(call) });
   return kept?.kind === "parked" ? kept.id : null;
 }

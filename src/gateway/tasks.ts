@@ -1,11 +1,12 @@
 import type { Call, IdentifiedCall, Route } from "../core/call.ts";
 import { brokeProtocol, Failure } from "../core/failure.ts";
+import { tasksExtension } from "../core/inbound.ts";
 import { isObject } from "../core/json.ts";
 import { longestSeal } from "../core/ports.ts";
 import { editObject } from "../mcp/edit.ts";
 import { readInputRequests } from "../mcp/input-round.ts";
 import { locate, rawValue, stringValue } from "../mcp/json-text.ts";
-import { declaredExtensions, tasksExtension } from "./extensions.ts";
+import { declaredExtensions } from "./extensions.ts";
 import type { Gateway } from "./gateway.ts";
 import { answerName, givenText, unasked } from "./given.ts";
 import { admitAll, type Job } from "./questions.ts";
@@ -38,13 +39,14 @@ const longestTaskId = 1024;
  * Rewrites a task result for its caller: a sealed handle instead of the taskId, every question checked. Null if the
  * taskId is missing or too long.
  */
-export async function handOutTask(job: Job, { server, canonical }: Route, result: string): Promise<string | null> {
-  const { gw, call } = job;
+export async function handOutTask(job: Job, result: string): Promise<string | null> {
+  const { gw, call, route } = job;
   const taskId = stringValue(result, 0, "taskId");
   if (taskId === null || taskId.length > longestTaskId) return null;
   const ttlMs = Number(rawValue(result, 0, "ttlMs")) || 0;
   const ageMs = Math.min(Math.max(ttlMs, leastAgeMs), longestSeal);
-  const handle = gw.sealer.seal(purpose, call.who.id, JSON.stringify({ server, taskId, tool: canonical }), ageMs);
+  const task: Task = { server: route.server, taskId, tool: route.canonical };
+  const handle = gw.sealer.seal(purpose, call.who.id, JSON.stringify(task), ageMs);
   return underHandle(job, result, JSON.stringify(handle));
 }
 
@@ -113,7 +115,7 @@ const notFound = (): Failure => new Failure("unknown-task", "Task not found.");
 /** The state of a task for its caller: under the caller's handle (raw JSON), every question checked. */
 export async function underHandle(job: Job, state: string, handle: string): Promise<string> {
   const asked = readInputRequests(state);
-  if (typeof asked === "string") throw brokeProtocol(job.server, asked);
+  if (typeof asked === "string") throw brokeProtocol(job.route.server, asked);
   await admitAll(job, asked);
   return locate(state, 0, "taskId") ? editObject(state, { taskId: handle }) : state;
 }

@@ -1,6 +1,6 @@
 import { isObject } from "../core/json.ts";
 
-// The places of subschemas in the dialects 2020-12 and draft-07. Everything else (const, enum, default …) is data.
+// The places of subschemas in the dialects from draft-06 to 2020-12. Everything else (const, enum, default …) is data.
 /** Keywords whose value is a schema or a list of schemas. */
 const inner = new Set(
   `items prefixItems additionalItems unevaluatedItems contains additionalProperties unevaluatedProperties propertyNames

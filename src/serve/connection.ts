@@ -26,7 +26,7 @@ export type ConnectionOptions = Presented & {
   running: Running;
   traffic: Traffic;
   /** The server or toolset whose endpoint was opened; null for all servers. */
-  scope?: string | null;
+  scope: string | null;
   /** The only era that the transport allows; without it the first message decides. */
   era?: Era;
   /** Writes one message to the client. Without `must` it may be dropped if the client is slow. */
@@ -70,7 +70,7 @@ export class McpConnection {
   }
 
   /** Calls `close` when the caller loses its rights and its calls have been told so. Returns the way to stop. */
-  endWith(revoked: AbortSignalLike, close: () => void): () => void {
+  closeOnLoss(revoked: AbortSignalLike, close: () => void): () => void {
     return onAbort(revoked, () => void this.#idle().then(close));
   }
 
@@ -129,7 +129,7 @@ export class McpConnection {
   }
 
   #callOf(gw: Gateway, received: Received, presented: Presented): Call {
-    const { running, scope = null } = this.#options;
+    const { running, scope } = this.#options;
     const { inbound } = received;
     const session = this.#session;
     const standing = isStanding(inbound);
@@ -162,7 +162,7 @@ export class McpConnection {
 
   /** Opens the session of a client that initializes, and lets it hear what is said outside of calls. */
   async #opened(gw: Gateway, { inbound, source, who }: IdentifiedCall, revision: Revision): Promise<ClientSession> {
-    const { scope = null, traffic } = this.#options;
+    const { scope, traffic } = this.#options;
     if (this.#closed) throw new Failure("cancelled", "The client has gone.");
     this.#end("replaced", "The session was ended by a newer initialize.");
     const session = new Session({

@@ -3,7 +3,7 @@ import { parseInput } from "../control/dispatch.ts";
 import { type McpName, type McpTool, mcpTools } from "../control/mcp-tools.ts";
 import { Refusal } from "../control/refusal.ts";
 import type { AbortControllerLike } from "../core/cancel.ts";
-import { Call, type Reply, type Tool } from "../core/call.ts";
+import { Call, type IdentifiedCall, type Reply, type Tool } from "../core/call.ts";
 import { isObject } from "../core/json.ts";
 import { canonicalName, notFound, ownServer } from "../core/name.ts";
 import type { LocalServer } from "../core/ports.ts";
@@ -17,7 +17,7 @@ export type Viewer = {
   readonly consumer: string | null;
   /** Where the viewer looks from. */
   readonly source: Source;
-  readonly call: Call | null;
+  readonly call: IdentifiedCall | null;
   /** Ends everything that is done for the viewer. */
   readonly controller: AbortControllerLike;
 };
@@ -76,14 +76,10 @@ async function run(handlers: ViewerHandlers, name: McpName, args: unknown, viewe
 function forwarded({ reply, failure, status, controller }: Call): Reply {
   // Both calls share the controller: what cut off the inner one ends the outer one too, and is no result of a tool.
   if (failure && controller.signal.aborted) throw failure;
-  // The inner call declares no capabilities, whatever the client has declared.
-  if (failure?.code === "input-undeclared") return textReply(cannotAsk);
   if (failure) return local(toolFailure(failure, "legacy", null), true);
   if (!reply) return textReply(status);
   return reply.kind === "result" ? reply : textReply(errorTextOf(reply));
 }
-
-const cannotAsk = "The tool needs an answer of the client, for which call cannot ask: call the tool directly.";
 
 /** The message of a server's error. */
 export function errorTextOf(reply: Reply | null): string {

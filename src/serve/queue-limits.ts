@@ -18,7 +18,7 @@ type Outlet = {
   /** Bytes that the client has not taken yet. */
   queued(): number;
   write(message: string): void;
-  /** Ends the connection. */
+  /** Ends the connection; `why` is a sentence. */
   end(why: string): void;
 };
 
@@ -29,7 +29,7 @@ export function sendWithin(
 ): (message: string, must: boolean) => void {
   return (message, must) => {
     const bytes = queued();
-    if (bytes > maxOwed(current())) end("too much is unread");
+    if (bytes > maxOwed(current())) end("The client left too much unread.");
     else if (must || bytes < maxQueued) write(message);
     else traffic.lost++;
   };

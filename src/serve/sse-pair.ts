@@ -45,7 +45,7 @@ export class SsePair {
     const stream: EventStream = new EventStream(traffic, maxOwed(current()), () => {
       leave();
       this.#open.delete(id);
-      stay();
+      unwatch();
       connection.close();
     });
     const connection = new McpConnection({
@@ -55,7 +55,7 @@ export class SsePair {
       era: "legacy",
       send: (message, must) => stream.write(encodeEvent(message), must),
     });
-    const stay = connection.endWith(who.revoked, () => stream.close());
+    const unwatch = connection.closeOnLoss(who.revoked, () => stream.close());
     this.#open.set(id, { connection, stream, owner: who.id, scope });
     const place = scope === null ? "/messages" : `/${scope}/messages`;
     stream.write(`event: endpoint\ndata: ${place}?sessionId=${id}\n\n`, true);

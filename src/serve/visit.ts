@@ -65,7 +65,7 @@ export function identify(gw: Gateway, presented: Presented): Principal | Failure
 /** A call of which only the sender and perhaps the id are known, to record its refusal. */
 export function probe(gw: Gateway, req: Request, presented: Presented, text: string): Call {
   const received = { inbound: unreadable(text, req.headers), fault: null };
-  return callOf(gw, received, presented, { controller: new Cancel(), session: null, emit: null });
+  return callOf(gw, received, presented, { controller: new Cancel(), session: null, scope: null, emit: null });
 }
 
 /**

@@ -33,7 +33,10 @@ const tooBig = "Received too big message";
 const outletOf = (socket: Socket) => ({
   queued: () => socket.getBufferedAmount(),
   write: (message: string) => void socket.sendText(message),
-  end: (why: string) => socket.close(code.tryLater, why),
+  end(why: string) {
+    socket.data.connection?.close(why);
+    socket.close(code.tryLater, why);
+  },
 });
 
 /** MCP over WebSocket: each message is one text frame, in the subprotocol `mcp`. */
@@ -98,10 +101,10 @@ export class WebSockets {
       send: sendWithin(outletOf(socket), this.#options),
     }));
     // The key may have been lost since the request for the upgrade.
-    const stay = connection.endWith(who.revoked, () => socket.close(code.policy, "the key was lost"));
+    const unwatch = connection.closeOnLoss(who.revoked, () => socket.close(code.policy, "the key was lost"));
     socket.data.leave = () => {
       leave();
-      stay();
+      unwatch();
     };
   }
 

@@ -1,29 +1,23 @@
-import { type ClientSession, isAsSevere } from "../core/call.ts";
+import { type ClientSession, isAsSevere, type Viewpoint } from "../core/call.ts";
 import { Failure } from "../core/failure.ts";
-import { hasExtensions } from "../core/inbound.ts";
+import { hasExtensions, inputKey } from "../core/inbound.ts";
 import { changedMethod, type ListGroup, listGroups } from "../core/lists.ts";
 import { isExtensionNotification } from "../core/methods.ts";
 import type { Catalog, Notifier as Port, Reached, Wants } from "../core/ports.ts";
 import type { Notice } from "../core/upstream.ts";
-import type { Principal, Source } from "../core/principal.ts";
 import { stringValue } from "../mcp/json-text.ts";
 
-type Member = {
-  readonly who: Principal;
-  readonly source: Source;
-  readonly wants: Wants;
+type Member = Viewpoint & {
+  readonly lists: Wants["lists"];
   readonly send: (method: string, params: string | null) => void;
-  readonly session: ClientSession | null;
   readonly ask: Reached["ask"] | null;
   readonly here: () => boolean;
   /** What the member was last shown of each list, so that only changes it may see are announced. */
   readonly shown: Map<ListGroup, string>;
-  /** What it, or for a modern client its principal, was given since the last announcement was due. */
-  readonly served: Map<ListGroup, string>;
 };
 
 /** What members are shown, as the catalog says. */
-export type Shown = Pick<Catalog, "shown" | "shownAlone" | "servers">;
+export type Shown = Pick<Catalog, "shown" | "servers">;
 
 /** The lists whose changes legacy clients are told of. */
 export const allLists: ReadonlySet<ListGroup> = new Set(listGroups);
@@ -42,6 +36,8 @@ export class Notifier implements Port {
   /** What each session was last shown, kept for a client whose stream is cut and opened again. */
   readonly #before = new WeakMap<ClientSession, Map<ListGroup, string>>();
   readonly #catalog: () => Shown;
+  /** What readers of lists were given since the announcement that is due was first due, by `readerKey`. */
+  #served = new Map<string, string>();
   #timer: ReturnType<typeof setTimeout> | null = null;
 
   /** `catalog`: the one in force. */
@@ -53,7 +49,7 @@ export class Notifier implements Port {
     return this.#members.size;
   }
 
-  join: Port["join"] = (who, source, wants, send, own) => {
+  join: Port["join"] = (who, source, { lists, scope, capabilities }, send, own) => {
     const { session = null, ask = null, here = always } = own ?? {};
     if (this.#members.size >= mostMembers) {
       throw new Failure("overloaded", `All ${mostMembers} places for listeners are taken; try again later.`, {
@@ -64,29 +60,27 @@ export class Notifier implements Port {
     const member: Member = {
       who,
       source,
-      wants,
-      send,
+      scope,
       session,
+      capabilities,
+      inbound: { era: session ? "legacy" : "modern" },
+      lists,
+      send,
       ask,
       here,
       shown: before ?? new Map(),
-      served: new Map(),
     };
     // Changes from the time without a stream are announced soon.
     if (before) this.changed();
-    else for (const list of wants.lists) member.shown.set(list, this.#now(member, list));
+    else for (const list of lists) member.shown.set(list, this.#catalog().shown(member, list));
     this.#members.add(member);
     if (session) this.#index(member, session);
     return () => this.#leave(member);
   };
 
-  served: Port["served"] = (who, session, group) => {
+  served: Port["served"] = (to, group) => {
     // Else whatever changes is compared with this very list.
-    if (!this.#timer) return;
-    for (const member of session ? [this.#bySession.get(session.id)] : this.#members) {
-      if (!member || (!session && (member.session || member.who !== who))) continue;
-      member.served.set(group, this.#now(member, group));
-    }
+    if (this.#timer) this.#served.set(readerKey(to, group), this.#catalog().shown(to, group));
   };
 
   tell: Port["tell"] = ({ id }, method, params) => {
@@ -113,9 +107,9 @@ export class Notifier implements Port {
   /** Passes on what a server said outside of any call, to the sessions that its instance belongs to. */
   notice(notice: Notice): void {
     for (const member of this.#reached(notice)) {
-      const { session, wants } = member;
+      const { session, scope } = member;
       if (member.who.revoked.aborted || !session) continue;
-      if (this.#isWithin(notice, wants.scope) && passes(notice, session)) member.send(notice.method, notice.params);
+      if (this.#isWithin(notice, scope) && passes(notice, session)) member.send(notice.method, notice.params);
     }
   }
 
@@ -125,41 +119,20 @@ export class Notifier implements Port {
   }
 
   #compare(): void {
-    // Many sessions of one caller see the same lists.
-    const known = new Map<Principal, Map<string, string>>();
-    const shownNow = (member: Member, list: ListGroup): string => {
-      const { who, source, wants } = member;
-      let own = known.get(who);
-      if (!own) known.set(who, (own = new Map()));
-      const key = `${list} ${wants.scope ?? ""} ${source.transport} ${source.ip ?? ""} ${source.forwarded}`;
-      let shown = own.get(key);
-      if (shown === undefined) own.set(key, (shown = this.#catalog().shown(who, source, wants.scope, list)));
-      return shown + this.#shownAlone(member, list);
-    };
+    const catalog = this.#catalog();
+    const given = this.#served;
+    this.#served = new Map();
     for (const member of this.#members) {
       if (member.who.revoked.aborted || !member.here()) continue;
       for (const list of listGroups) {
-        if (!member.wants.lists.has(list)) continue;
-        const now = shownNow(member, list);
-        const served = member.served.get(list) ?? now;
-        member.served.delete(list);
-        if (now === member.shown.get(list) && now === served) continue;
+        if (!member.lists.has(list)) continue;
+        const now = catalog.shown(member, list);
+        const served = given.size > 0 ? given.get(readerKey(member, list)) : undefined;
+        if (now === member.shown.get(list) && now === (served ?? now)) continue;
         member.shown.set(list, now);
         member.send(changedMethod(list), null);
       }
     }
-  }
-
-  #now(member: Member, list: ListGroup): string {
-    const { who, source, wants } = member;
-    return this.#catalog().shown(who, source, wants.scope, list) + this.#shownAlone(member, list);
-  }
-
-  /** What only the member's own instances offer. */
-  #shownAlone({ who, source, wants: { scope, capabilities }, session }: Member, list: ListGroup): string {
-    if (list !== "tools") return "";
-    const inbound = { era: session ? "legacy" : "modern" } as const;
-    return this.#catalog().shownAlone({ who, session, capabilities, inbound }, source, scope);
   }
 
   /**
@@ -193,6 +166,10 @@ export class Notifier implements Port {
     if (own?.size === 0) this.#byOwner.delete(who.id);
   }
 }
+
+/** Whoever reads a list: a session, or any client of 2026-07-28 of this principal and kind. */
+const readerKey = ({ session, who, scope, capabilities }: Viewpoint, group: ListGroup): string =>
+  JSON.stringify(session ? [group, session.id] : [group, who.id, scope, inputKey(capabilities)]);
 
 /** Whether a session is told of a notice of its instance. */
 function passes({ method, params }: Notice, session: ClientSession): boolean {

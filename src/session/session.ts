@@ -40,8 +40,8 @@ export class Session implements ClientSession {
   seen: number;
   /** Ends what it is told outside any call; that outlasts its stream, for a client that was cut off and comes back. */
   leave: (() => void) | null = null;
-  /** Takes it off what ends when its key is lost. */
-  stay: (() => void) | null = null;
+  /** Stops watching for the loss of its key, which ends it. */
+  unwatch: (() => void) | null = null;
   readonly #backlog: Backlog;
   readonly #traffic: Traffic;
   #calls: ClientCalls | null = null;
@@ -126,7 +126,7 @@ export class Session implements ClientSession {
     this.#ended = true;
     this.#streams?.listener?.close();
     this.leave?.();
-    this.stay?.();
+    this.unwatch?.();
     this.#questions?.close();
     this.#calls?.cancelAll(why);
     for (const stop of this.#subscriptions?.values() ?? []) stop();

@@ -41,7 +41,7 @@ export type SessionsOptions = {
 export type Opening = {
   readonly revision: Revision;
   readonly capabilities?: ClientCapabilities | null;
-  readonly scope?: string | null;
+  readonly scope: string | null;
 };
 
 /**
@@ -52,7 +52,7 @@ export class Sessions {
   readonly #perOwner = new Counts();
   /** How many sessions an owner has opened, and since when (monotonic µs); oldest first. */
   readonly #opened = new Map<string, { readonly since: number; count: number }>();
-  readonly #endWith = endingWith<Session>((session, key) => this.end(session, lossOf(key)));
+  readonly #endOnLoss = endingWith<Session>((key, session) => this.end(session, lossOf(key)));
   readonly #clock: Clock;
   readonly #limits: SessionLimits;
   readonly #traffic: Traffic;
@@ -74,9 +74,9 @@ export class Sessions {
    * Opens a session. Throws `overloaded` if all places are taken or the owner opens too many per minute. An owner with
    * too many sessions loses one.
    */
-  open(who: Principal, { revision, capabilities, scope = null }: Opening): Session {
+  open(who: Principal, { revision, capabilities, scope }: Opening): Session {
     this.#count(who.id);
-    if (this.#perOwner.of(who.id) >= this.#limits.perOwner) this.#endOldestOf(who.id);
+    if (this.#perOwner.of(who.id) >= this.#limits.perOwner) this.#replaceOneOf(who.id);
     if (this.#byId.size >= this.#limits.total) this.sweep();
     if (this.#byId.size >= this.#limits.total) {
       throw new Failure("overloaded", `All ${this.#limits.total} sessions are in use; try again later.`, {
@@ -95,7 +95,7 @@ export class Sessions {
     });
     this.#byId.set(session.id, session);
     this.#perOwner.add(who.id);
-    session.stay = this.#endWith(who.revoked, session);
+    session.unwatch = this.#endOnLoss(who.revoked, session);
     return session;
   }
 
@@ -157,10 +157,10 @@ export class Sessions {
   }
 
   /**
-   * One that has been idle for long, or one of too many that have just begun; only where there is neither, the one whose
-   * last request is longest ago.
+   * Ends one that has been idle for long, or one of too many that have just begun; only where there is neither, the one
+   * whose last request is longest ago.
    */
-  #endOldestOf(owner: string): void {
+  #replaceOneOf(owner: string): void {
     const own = this.#byId.values().filter((session) => session.owner === owner);
     const since = this.#clock.mono() - settleUs;
     const most = Math.max(1, this.#limits.perOwner * settling);

@@ -44,7 +44,7 @@ export class CallerInstances {
         this.#tools.forget(slot);
       },
     });
-    this.#tools = new OwnTools(terms, starter, () => discovery.inventory.tools);
+    this.#tools = new OwnTools(terms, starter.queryHost, () => discovery.inventory.tools);
     this.subscriptions = new Subscriptions({
       server: options.id,
       terms,
@@ -70,6 +70,12 @@ export class CallerInstances {
     return slot ? this.#tools.learn(slot) : null;
   }
 
+  /** Ends what nobody has used for `idle` ms, and asks again what did not say what it offers. */
+  beat(idle: number): void {
+    this.pool.sweep(idle);
+    this.#tools.retry();
+  }
+
   /** The party's instance, where it may have told of tools of its own. */
   #telling(party: Party): Slot | null {
     return this.#tools.empty ? null : (this.pool.find(this.#specFor(party).key) ?? null);
@@ -89,7 +95,9 @@ export class CallerInstances {
   slotFor(call: IdentifiedCall): Slot {
     if (call.controller.signal.aborted) throw faults.cancelled();
     const spec = this.#specFor(call);
-    return this.#open(spec, spec.owner === null ? null : call.who.revoked);
+    const slot = this.#open(spec, spec.owner === null ? null : call.who.revoked);
+    if (spec.owner !== null) slot.users.add(call.session?.id ?? null);
+    return slot;
   }
 
   #specFor(party: Party): Spec {
@@ -121,7 +129,9 @@ export class CallerInstances {
   }
 
   endSession(id: string): void {
-    for (const slot of [...this.pool].filter(({ spec }) => spec.session === id)) {
+    for (const slot of this.pool) {
+      slot.users.delete(id);
+      if (slot.spec.session !== id) continue;
       this.subscriptions.drop(slot.spec.key);
       void this.pool.stop(slot);
     }
@@ -155,7 +165,7 @@ export class CallerInstances {
     };
     const asked = this.#askerOf(spec);
     const first = asked && this.#hasRoots(spec) ? new FirstQuestions(asked) : null;
-    const host = { ...this.#starter.linkHost(events, spec.declares), asked: first?.ask ?? asked };
+    const host = { ...this.#starter.linkHost(events, { declares: spec.declares }), asked: first?.ask ?? asked };
     const { speaks } = this.#discovery;
     try {
       const instance = await this.#starter.start(eraFor(spec.era, speaks), host, speaks);

@@ -1,6 +1,7 @@
 import { type Call, type LogLevel, logLevels, type Party } from "../core/call.ts";
-import type { ClientCapabilities } from "../core/inbound.ts";
+import { type ClientCapabilities, hasExtensions, tasksExtension } from "../core/inbound.ts";
 import { editObject } from "../mcp/edit.ts";
+import { locate } from "../mcp/json-text.ts";
 
 /**
  * The capabilities of a client as a server is told them: in the client's own words, but without the tasks that only
@@ -12,6 +13,13 @@ export function mirrored(call: Pick<Party, "capabilities" | "inbound">): string 
   let known = withoutTasks.get(call.capabilities);
   if (known === undefined) withoutTasks.set(call.capabilities, (known = editObject(text, { tasks: null })));
   return known;
+}
+
+/** The same for a request to a modern server. A legacy caller can be given no task of it. */
+export function mirroredInRequest(call: Call): string {
+  const text = mirrored(call);
+  const at = call.inbound.era === "legacy" && hasExtensions(call.capabilities) ? locate(text, 0, "extensions") : null;
+  return at ? editObject(text, { extensions: editObject(text.slice(...at), { [tasksExtension]: null }) }) : text;
 }
 
 // An entry lives as long as the session whose capabilities are its key.

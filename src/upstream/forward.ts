@@ -9,7 +9,7 @@ import { locate, stringValue } from "../mcp/json-text.ts";
 import { hopMeta } from "../mcp/meta.ts";
 import { callParams, notificationText } from "../mcp/outbound.ts";
 import { progressNotification } from "../mcp/reply.ts";
-import { mirrored, wantedLevel } from "./capabilities.ts";
+import { mirroredInRequest, wantedLevel } from "./capabilities.ts";
 import { faults, quoted } from "./faults.ts";
 import type { Answer, Ask, Handlers, LinkHost, Peer } from "./link/link.ts";
 
@@ -47,7 +47,7 @@ export function askOf(call: Call, route: Route, request: UpstreamRequest, way: W
         edits,
         progressToken: token === null ? null : String(id),
         client,
-        capabilities: modern ? mirrored(call) : "{}",
+        capabilities: modern ? mirroredInRequest(call) : "{}",
         logLevel: emit === null || level === "default" ? null : level,
       }),
     peer,

@@ -141,7 +141,7 @@ export class Sender {
     const wanted = wantedLevel(call);
     if (peer.era === "modern" || wanted === null || wanted === "default") return null;
     if (slot.level !== null && isAsSevere(wanted, slot.level)) return null;
-    return Object.hasOwn(this.#discovery.inventory.capabilities, "logging") ? wanted : null;
+    return Object.hasOwn(this.#discovery.inventory.capabilities ?? {}, "logging") ? wanted : null;
   }
 
   async #setLevel(slot: Slot, { link, peer }: Instance, level: LogLevel): Promise<void> {

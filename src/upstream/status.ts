@@ -1,5 +1,6 @@
 import type { ServerStatus } from "../core/upstream.ts";
 import type { Discovery } from "./discovery/discovery.ts";
+import { unknownText } from "./discovery/inventory.ts";
 import { downText } from "./instances/failures.ts";
 import type { Following } from "./following.ts";
 import type { Pool } from "./instances/pool.ts";
@@ -23,7 +24,7 @@ export function statusOf({ options, discovery, pool, subscriptions, following, d
   const { id, name } = options;
   const { state, reason, inventory, instance, restarts, streams } = discovery;
   const { down } = pool;
-  const discoveryPid = instance?.link.pid ?? null;
+  const ownPid = instance?.link.pid ?? null;
   const hubs = [...pool].reduce((sum, { instance: one }) => sum + (one?.link.streams ?? 0), 0);
   return {
     id,
@@ -33,11 +34,12 @@ export function statusOf({ options, discovery, pool, subscriptions, following, d
     era: inventory.era,
     revision: instance?.peer.revision ?? null,
     instances: pool.size,
-    pids: [...(discoveryPid === null ? [] : [discoveryPid]), ...pool.pids],
+    pids: [...(ownPid === null ? [] : [ownPid]), ...pool.pids],
+    ownPid,
     tools: inventory.tools.length,
     restarts: restarts + pool.crashes,
     inFlight: pool.inFlight,
-    reason: reason ?? downText(down, now),
+    reason: reason ?? downText(down, now) ?? unknownText(inventory),
     down,
     listedAt: inventory.listedAt,
     sandbox: "none",

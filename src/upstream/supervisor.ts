@@ -130,7 +130,7 @@ export class Supervisor {
 
   async #beat(): Promise<void> {
     const { idleStop, start } = this.#terms.options;
-    this.#instances.pool.sweep(idleStop);
+    this.#instances.beat(idleStop);
     const unused = this.#instances.unusedSince(this.#terms.host.clock.mono() - idleStop * 1000);
     if (start === "on-demand" && unused && this.#discovery.instance) await this.#discovery.rest();
     else await this.#discovery.beat();
@@ -176,9 +176,9 @@ export class Supervisor {
   }
 
   /** What is being learnt of the tools that only some callers are shown, this one among them. */
-  learnTools(call: IdentifiedCall, mayUse: (server: string) => boolean): Promise<unknown>[] {
-    const conditional = this.#discovery.listConditional(call.capabilities, () => mayUse(this.id));
-    const own = this.#instances.learnTools(call);
+  learnTools(party: Party, mayUse: (server: string) => boolean): Promise<unknown>[] {
+    const conditional = this.#discovery.listConditional(party.capabilities, () => mayUse(this.id));
+    const own = this.#instances.learnTools(party);
     return [conditional, own && mayUse(this.id) ? own : null].filter((each) => each !== null);
   }
 

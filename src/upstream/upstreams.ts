@@ -60,7 +60,7 @@ export function createUpstreams(init: UpstreamsInit): ManagedUpstreams {
   return new UpstreamSet(init);
 }
 
-function call(listeners: ReadonlySet<() => void>): void {
+function notifyAll(listeners: ReadonlySet<() => void>): void {
   for (const listener of listeners) listener();
 }
 
@@ -92,8 +92,8 @@ class UpstreamSet implements ManagedUpstreams {
     this.#local = new Map(local.map((server) => [server.id, server]));
     this.#host = {
       ...host,
-      changed: () => call(this.#listeners),
-      ownChanged: () => call(this.#ownListeners),
+      changed: () => notifyAll(this.#listeners),
+      ownChanged: () => notifyAll(this.#ownListeners),
       retired: () => this.#retired,
       notice: (notice) => this.#notice(notice),
       reaper: () => this.#startReaper(),
@@ -216,8 +216,8 @@ class UpstreamSet implements ManagedUpstreams {
     return own;
   };
 
-  learnTools: Upstreams["learnTools"] = (call, mayUse) => {
-    const unknown = [...this.#supervisors.values()].flatMap((one) => one.learnTools(call, mayUse));
+  learnTools: Upstreams["learnTools"] = (party, mayUse) => {
+    const unknown = [...this.#supervisors.values()].flatMap((one) => one.learnTools(party, mayUse));
     return unknown.length > 0 ? Promise.all(unknown) : null;
   };
 

@@ -1,4 +1,5 @@
 import { Ajv, type ErrorObject, type Options, str } from "ajv";
+import { Ajv2019 } from "ajv/dist/2019.js";
 import { Ajv2020 } from "ajv/dist/2020.js";
 import { sortKeys } from "../core/sort-keys.ts";
 import { compileSchemaPattern } from "./pattern.ts";
@@ -102,6 +103,7 @@ function isMultiple(divisor: number, value: number): boolean {
 
 const makers = {
   "2020-12": () => new Ajv2020(options),
+  "2019-09": () => new Ajv2019(options),
   "draft-07": () => new Ajv(options),
 } satisfies Record<PreparedSchema["dialect"], () => Ajv>;
 

@@ -1,7 +1,7 @@
 import { isObject } from "../core/json.ts";
 import { sortKeys } from "../core/sort-keys.ts";
 
-// The metaschemas of both dialects as tables: compiling them with a validator would cost each gateway 9 MiB and a tenth
+// The metaschemas of all dialects as tables: compiling them with a validator would cost each gateway 9 MiB and a tenth
 // of a second at its start.
 
 /** The place below a value where something is wrong, and how; null if nothing is. */
@@ -36,6 +36,7 @@ const listOr =
 
 const text = rule("a string", (value) => typeof value === "string");
 const name = rule("a name", (value) => typeof value === "string" && /^[A-Za-z_][-A-Za-z0-9._]*$/.test(value));
+const olderName = rule("a name", (value) => typeof value === "string" && /^[A-Za-z][-A-Za-z0-9.:_]*$/.test(value));
 const flag = rule("true or false", (value) => typeof value === "boolean");
 const number = rule("a number", (value) => typeof value === "number");
 const positive = rule("a number above 0", (value) => typeof value === "number" && value > 0);
@@ -63,7 +64,7 @@ const names = both(distinct, listOf(text));
 const all = (keywords: string, rule: Rule): Rules =>
   Object.fromEntries(keywords.split(/\s+/).map((keyword) => [keyword, rule]));
 
-/** Keywords of both dialects; `default` and `const` may be anything. */
+/** Keywords of all dialects; `default` and `const` may be anything. */
 const common = (schema: Rule, schemas: Rule): Rules => ({
   ...all("$id $schema $ref $comment title description format pattern contentMediaType contentEncoding", text),
   ...all("uniqueItems readOnly", flag),
@@ -85,17 +86,32 @@ const draft07 = (schema: Rule, schemas: Rule): Rules => ({
   items: listOr(schemas, schema),
 });
 
-const draft2020 = (schema: Rule, schemas: Rule): Rules => ({
-  ...all("$dynamicRef $recursiveRef", text),
-  ...all("$anchor $dynamicAnchor $recursiveAnchor", name),
+/** Keywords that came with 2019-09. */
+const later = (schema: Rule): Rules => ({
+  $recursiveRef: text,
   ...all("deprecated writeOnly", flag),
   ...all("maxContains minContains", count),
   enum: list,
   $vocabulary: mapOf(flag),
   dependentRequired: mapOf(names),
-  ...all("items unevaluatedItems unevaluatedProperties contentSchema", schema),
-  prefixItems: schemas,
+  ...all("unevaluatedItems unevaluatedProperties contentSchema", schema),
   ...all("$defs dependentSchemas", mapOf(schema)),
+});
+
+const draft2019 = (schema: Rule, schemas: Rule): Rules => ({
+  ...later(schema),
+  $anchor: olderName,
+  $recursiveAnchor: flag,
+  additionalItems: schema,
+  items: listOr(schemas, schema),
+});
+
+const draft2020 = (schema: Rule, schemas: Rule): Rules => ({
+  ...later(schema),
+  $dynamicRef: text,
+  ...all("$anchor $dynamicAnchor $recursiveAnchor", name),
+  items: schema,
+  prefixItems: schemas,
 });
 
 function metaschema(own: typeof common): Rule {
@@ -106,7 +122,11 @@ function metaschema(own: typeof common): Rule {
   return schema;
 }
 
-const metaschemas = { "2020-12": metaschema(draft2020), "draft-07": metaschema(draft07) };
+const metaschemas = {
+  "2020-12": metaschema(draft2020),
+  "2019-09": metaschema(draft2019),
+  "draft-07": metaschema(draft07),
+};
 
 export type Dialect = keyof typeof metaschemas;
 

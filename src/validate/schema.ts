@@ -23,10 +23,12 @@ export type PreparedSchema = {
   readonly ignoredPatterns: readonly string[];
 };
 
+// Without the scheme. Whatever draft-06 demands, draft-07 does.
 const dialects: Record<string, Dialect> = {
-  "https://json-schema.org/draft/2020-12/schema": "2020-12",
-  "http://json-schema.org/draft-07/schema": "draft-07",
-  "https://json-schema.org/draft-07/schema": "draft-07",
+  "json-schema.org/draft/2020-12/schema": "2020-12",
+  "json-schema.org/draft/2019-09/schema": "2019-09",
+  "json-schema.org/draft-07/schema": "draft-07",
+  "json-schema.org/draft-06/schema": "draft-07",
 };
 
 function refuseDeep(value: unknown, left: number): void {
@@ -45,11 +47,23 @@ function withSubschemas(root: Json): Json[] {
   return found;
 }
 
-function dialectOf({ $schema }: Json): Dialect {
-  if ($schema === undefined) return "2020-12";
-  const dialect = typeof $schema === "string" ? dialects[$schema.replace(/#$/, "")] : undefined;
-  if (!dialect) throw new SchemaError(`names the dialect ${JSON.stringify($schema)}; known are 2020-12 and draft-07`);
-  return dialect;
+/** The dialect that a schema names; null if it names none. */
+function namedDialect({ $schema }: Json): Dialect | null {
+  if ($schema === undefined) return null;
+  const dialect = typeof $schema === "string" ? dialects[$schema.replace(/^https?:\/\/|#$/g, "")] : undefined;
+  if (dialect) return dialect;
+  const known = "2020-12, 2019-09, draft-07 and draft-06";
+  throw new SchemaError(`names the dialect ${JSON.stringify($schema)}; known are ${known}`);
+}
+
+/**
+ * The dialect of a schema that names none: 2020-12, but servers from before MCP said so mean an older one, whose lists
+ * of `items` 2020-12 does not have. Then it is 2019-09, which demands all that the drafts before it do.
+ */
+function likelyDialect(schema: Json, all: Iterable<Json>): Dialect {
+  if (schemaFault(schema, "2020-12") === null || schemaFault(schema, "2019-09") !== null) return "2020-12";
+  // The one would not be held against arguments, the other may allow what older drafts do not.
+  return [...all].some((each) => "prefixItems" in each || "minContains" in each) ? "2020-12" : "2019-09";
 }
 
 function follow(root: Json, ref: string): unknown {
@@ -76,7 +90,7 @@ function checkReferences(root: Json, all: ReadonlySet<unknown>, schema: Json, an
   for (const keyword of ["$ref", "$dynamicRef", "$recursiveRef"]) {
     const ref = schema[keyword];
     if (ref === undefined) continue;
-    if (typeof ref !== "string" || !ref.startsWith("#")) {
+    if (typeof ref !== "string" || !ref.startsWith("#") || (keyword === "$recursiveRef" && ref !== "#")) {
       throw new SchemaError(`refers to ${JSON.stringify(ref)}; only references within the schema are followed`);
     }
     const target = ref === "#" || ref.startsWith("#/") ? follow(root, ref) : undefined;
@@ -93,6 +107,14 @@ function checkKeywords(schema: Json): void {
   if ("$async" in schema) throw new SchemaError("is marked $async");
   if (typeof schema["$id"] === "string") throw new SchemaError("has a nested $id");
   if (schema["type"] === undefined || schema["nullable"] !== true) delete schema["nullable"];
+}
+
+// It leads to the root, since no part has an `$id`; validators take it for the part in which it stands unless the root is
+// marked.
+function markRoot(root: Json, all: ReadonlySet<Json>): void {
+  if (![...all].some((each) => "$recursiveRef" in each)) return;
+  for (const each of all) delete each["$recursiveAnchor"];
+  root["$recursiveAnchor"] = true;
 }
 
 // 2020-12 allows a choice of nothing, at which validators throw.
@@ -165,7 +187,7 @@ export function prepareSchema(input: unknown): PreparedSchema {
   refuseDeep(input, maxDepth);
   const text = JSON.stringify(input);
   if (text.length > maxBytes) throw new SchemaError(`is longer than ${maxBytes / 1024} KiB`);
-  const dialect = dialectOf(input);
+  const named = namedDialect(input);
   const schema = JSON.parse(text) as Json; // a copy of what was just found to be an object
   delete schema["$id"];
   delete schema["$schema"];
@@ -179,8 +201,10 @@ export function prepareSchema(input: unknown): PreparedSchema {
     checkReferences(schema, all, each, anchors);
     dropPatterns(each, ignored);
   }
+  const dialect = named ?? likelyDialect(schema, all);
   const fault = schemaFault(schema, dialect);
   if (fault !== null) throw new SchemaError(`is no valid schema:${fault.startsWith("/") ? " " : " it"}${fault}`);
   all.forEach(replaceEmptyEnum);
+  markRoot(schema, all);
   return { schema, dialect, ignoredPatterns: [...ignored] };
 }

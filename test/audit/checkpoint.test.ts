@@ -4,6 +4,7 @@ import { join } from "node:path";
 import { sha256 } from "../../src/audit/chain.ts";
 import {
   generateSigningKey,
+  installOf,
   originOf,
   parseCheckpoints,
   parsePublicKey,
@@ -12,7 +13,6 @@ import {
   signCheckpoint,
 } from "../../src/audit/checkpoint.ts";
 import { gatherEvidence } from "../../src/audit/evidence.ts";
-import { installOf } from "../../src/audit/open.ts";
 import { tempState } from "./support.ts";
 
 const key = readSigningKey(generateSigningKey());

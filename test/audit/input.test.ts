@@ -116,7 +116,7 @@ test("a subscription is one record, however it ends", async () => {
   for (const code of [null, "cancelled", "unauthenticated"] as const) {
     const call = callOf();
     await opened.broker.once(call, facts);
-    expect(call.recorded).toBe(true);
+    expect(call.recordedOnce).toBe(true);
     await opened.broker.end(code === null ? answered(call) : failed(call, new Failure(code, "x")));
   }
   const records = pages(at);

@@ -1,8 +1,9 @@
 import { mkdirSync, readdirSync } from "node:fs";
 import { join } from "node:path";
 import type { AuditBroker } from "../../src/audit/broker.ts";
+import { installOf } from "../../src/audit/checkpoint.ts";
 import { type EvidenceOptions, gatherEvidence } from "../../src/audit/evidence.ts";
-import { type OpenAuditOptions, installOf, loadSigningKey, openAudit } from "../../src/audit/open.ts";
+import { type OpenAuditOptions, loadSigningKey, openAudit } from "../../src/audit/open.ts";
 import { type AuditOptions, auditOptions } from "../../src/audit/options.ts";
 import { readRecord, type Recorded } from "../../src/audit/record.ts";
 import { type ChainReport, verifyChain } from "../../src/audit/verify.ts";

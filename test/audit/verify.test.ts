@@ -13,10 +13,10 @@ import {
 import { join } from "node:path";
 import fc from "fast-check";
 import { genesis, hashText, leafOf, sha256 } from "../../src/audit/chain.ts";
-import { generateSigningKey, originOf, readSigningKey, signCheckpoint } from "../../src/audit/checkpoint.ts";
+import { generateSigningKey, installOf, originOf, readSigningKey, signCheckpoint } from "../../src/audit/checkpoint.ts";
 import { gatherEvidence } from "../../src/audit/evidence.ts";
 import { exportLine, verifyLines } from "../../src/audit/export.ts";
-import { installOf, loadSigningKey } from "../../src/audit/open.ts";
+import { loadSigningKey } from "../../src/audit/open.ts";
 import { checkpointFile, installDir } from "../../src/audit/outside.ts";
 import type { ChainReport } from "../../src/audit/verify.ts";
 import { openReader } from "../../src/store/sqlite/reader.ts";

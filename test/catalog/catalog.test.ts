@@ -25,16 +25,16 @@ function build(offered: Offered, options: BuildOptions = {}) {
 
 function listed(catalog: Catalog, who: Principal = admin, source = loopback, era: Era = "legacy"): string {
   const call = makeCall({ method: "tools/list", source });
-  return catalog.list(Object.assign(call, { inbound: { ...call.inbound, era, params: {} } }), who, "tools");
+  return catalog.list(Object.assign(call, { who, inbound: { ...call.inbound, era, params: {} } }), "tools");
 }
 
 const wires = (offered: Offered) =>
   build(offered)
-    .routes()
+    .routes("tools", null)
     .map((route) => route.wire);
 const hidden = (offered: Offered) =>
   build(offered)
-    .hidden()
+    .hidden(null)
     .map(({ canonical }) => canonical)
     .toSorted();
 
@@ -87,11 +87,25 @@ describe("names on the wire", () => {
       ["crm__get", "evil__crm__put"],
       [],
     ],
-    ["no name at all", { crm: ["", "get"] }, ["crm__get"], ["crm:"]],
   ];
   test.each(rows)("%s", (_what, offered, names, gone) => {
     expect(wires(offered)).toEqual(names);
     expect(hidden(offered)).toEqual(gone.toSorted());
+  });
+
+  test("a prefix is advised only where it tells names apart: not for two of one server", () => {
+    const advice = (offered: Offered) => [
+      ...new Set(
+        build(offered)
+          .hidden(null)
+          .map(({ reason }) => reason.split("; ")[1]),
+      ),
+    ];
+    expect(advice({ crm: ["get", "Get"] })).toEqual(["rename one at its server"]);
+    expect(advice({ crm: free("get", "Get") })).toEqual(["rename one at its server"]);
+    expect(advice({ crm: free("get"), files: free("Get") })).toEqual([
+      "set prefix: always, or rename one at its server",
+    ]);
   });
 
   test("T55: every name fits every client, and a changed one carries the hash of its canonical name", () => {
@@ -136,12 +150,12 @@ describe("names on the wire", () => {
 describe("resolve", () => {
   const catalog = build({ crm: ["get.all", "put"], none: [] });
   const resolve = (name: unknown) => {
-    const call = makeCall();
+    const call = Object.assign(makeCall(), { who: admin });
     Object.assign(call.inbound.params, { name });
-    return { call, route: () => catalog.resolve(call, admin, "tool", name) };
+    return { call, route: () => catalog.resolve(call, "tool", name) };
   };
   test("T57: an exact map back to the server's own name", () => {
-    const [route] = catalog.routes();
+    const [route] = catalog.routes("tools", null);
     expect(resolve(route?.wire).route()).toMatchObject({
       server: "crm",
       tool: { name: "get.all" },
@@ -251,7 +265,7 @@ describe("list", () => {
       { list: "resourceTemplates", name: "?", reason: "a resource template without a uriTemplate" },
     ] as const;
     const one = buildCatalog({ crm: { tools: ["get"], leftOut } });
-    expect(one.hidden().map(({ kind, canonical }) => [kind, canonical])).toEqual([
+    expect(one.hidden(null).map(({ kind, canonical }) => [kind, canonical])).toEqual([
       ["prompt", "crm:prompts/list"],
       ["resource", "crm:?"],
     ]);
@@ -265,13 +279,6 @@ describe("list", () => {
       { server: "crm", name: "a\ufffd", reason: "broken \ufffd" },
     ]);
   });
-  test("S05 S09: tools with unusable schemas or headers are offered to nobody, with a reason", () => {
-    const header = { type: "object", properties: { a: { type: "string", "x-mcp-header": "Bad Name" } } };
-    const catalog = build({ crm: [makeTool("get", { $ref: "http://evil.example" }), makeTool("put", header), "ok"] });
-    expect(catalog.routes().map((route) => route.wire)).toEqual(["crm__ok"]);
-    expect(catalog.hidden().map(({ canonical }) => canonical)).toEqual(["crm:get", "crm:put"]);
-    expect(catalog.hidden().every(({ reason }) => reason.length > 10)).toBe(true);
-  });
   test("a new catalog takes over the routes that did not change", () => {
     const make = (tools: Tool[], previous?: Catalog) => build({ crm: tools }, previous ? { previous } : {});
     const before = make([makeTool("get"), makeTool("put"), makeTool("gone")]);
@@ -283,6 +290,6 @@ describe("list", () => {
   });
   test("a listing of a server that is not configured offers nothing", () => {
     const catalog = buildCatalog({ gone: { tools: ["get"], stale: true } }, { unconfigured: ["gone"] });
-    expect(catalog.routes()).toEqual([]);
+    expect(catalog.routes("tools", null)).toEqual([]);
   });
 });

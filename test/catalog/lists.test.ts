@@ -2,8 +2,7 @@ import { describe, expect, test } from "bun:test";
 import fc from "fast-check";
 import type { Tool } from "../../src/core/call.ts";
 import type { Era } from "../../src/core/inbound.ts";
-import { makeTool } from "../support/call.ts";
-import { loopback } from "../support/call.ts";
+import { loopback, makeTool } from "../support/call.ts";
 import { admin, ask, buildCatalog, lead, type Served, partyOf } from "../support/catalog.ts";
 import { failureOf } from "../support/failure.ts";
 import { policyOf } from "../support/policy.ts";
@@ -29,7 +28,7 @@ describe("prompts", () => {
     expect(names.some((name) => /^crm__n__[0-9a-f]{8}$/.test(name))).toBe(true);
   });
   test("T56 case pairs: both hidden, with a reason", () => {
-    expect(catalog.hidden().map(({ kind, canonical }) => `${kind} ${canonical}`)).toEqual([
+    expect(catalog.hidden(null).map(({ kind, canonical }) => `${kind} ${canonical}`)).toEqual([
       "prompt files:Read",
       "prompt files:read",
     ]);
@@ -90,12 +89,12 @@ describe("definitions", () => {
     const crm = { tools: [tool(text)], resources: ["ui://a"] };
     const before = buildCatalog({ crm });
     const first = ask(before, "tools").text;
-    const print = before.shown(admin, loopback, null, "tools");
+    const print = before.shown(partyOf(admin), "tools");
     const after = buildCatalog({ crm, files: { resources: ["ui://a"] } }, { previous: before });
-    expect(after.routes()[0]).toBe(before.routes()[0]!);
+    expect(after.routes("tools", null)[0]).toBe(before.routes("tools", null)[0]!);
     expect(ask(after, "tools").text).not.toBe(first);
-    expect(after.shown(admin, loopback, null, "tools")).not.toBe(print);
-    expect(buildCatalog({ crm }, { previous: after }).shown(admin, loopback, null, "tools")).toBe(print);
+    expect(after.shown(partyOf(admin), "tools")).not.toBe(print);
+    expect(buildCatalog({ crm }, { previous: after }).shown(partyOf(admin), "tools")).toBe(print);
   });
 });
 
@@ -234,7 +233,7 @@ describe("scopes", () => {
     const twins = [{ id: "desk", include: ["*:*"], rename: { "crm:get_a": "Files__GET_a" } }];
     const both = buildCatalog(served, { toolsets: twins });
     expect(ask(both, "tools", { scope: "desk" }).names).not.toContain("files__get_a");
-    expect(both.hidden().map(({ canonical, reason }) => [canonical, reason.startsWith("toolset desk:")])).toEqual([
+    expect(both.collided().map(({ canonical, reason }) => [canonical, reason.startsWith("toolset desk:")])).toEqual([
       ["crm:get_a", true],
       ["files:get_a", true],
     ]);
@@ -263,7 +262,7 @@ describe("scopes", () => {
       { toolsets },
     );
     const print = (from: typeof catalog, scope: string | null, list: "tools" | "prompts" | "resources") =>
-      from.shown(admin, loopback, scope, list);
+      from.shown(partyOf(admin, scope), list);
     for (const scope of [null, "crm", "all"])
       expect(print(more, scope, "tools")).not.toBe(print(catalog, scope, "tools"));
     for (const scope of ["files", "desk"]) expect(print(more, scope, "tools")).toBe(print(catalog, scope, "tools"));
@@ -271,7 +270,7 @@ describe("scopes", () => {
     const templates = buildCatalog({ ...served, files: { ...served["files"], templates: [] } });
     expect(print(templates, "files", "resources")).not.toBe(print(catalog, "files", "resources"));
     const reader = principal("key:r", ["reader"]);
-    expect(more.shown(reader, loopback, null, "tools")).toBe(catalog.shown(reader, loopback, null, "tools"));
+    expect(more.shown(partyOf(reader), "tools")).toBe(catalog.shown(partyOf(reader), "tools"));
   });
 });
 
@@ -285,6 +284,7 @@ describe("T61 what a list lacks, it says", () => {
     stale: { stale: true, reason: "connect ECONNREFUSED", tools: ["get_old"] },
     secret: { stale: true, reason: "it is starting" },
     quiet: { capabilities: { prompts: {} }, reason: "gone", stale: true },
+    bare: { capabilities: {}, reason: "gone", stale: true },
   };
   const policy = policyOf([], {
     reader: [

@@ -1,11 +1,13 @@
 import { describe, expect, test } from "bun:test";
 import fc from "fast-check";
 import type { Party, Tool } from "../../src/core/call.ts";
-import { loopback, makeTool } from "../support/call.ts";
+import type { Principal } from "../../src/core/principal.ts";
+import { makeTool } from "../support/call.ts";
 import { admin, ask, buildCatalog, lead, partyOf } from "../support/catalog.ts";
 import { failureOf } from "../support/failure.ts";
 import { policyOf } from "../support/policy.ts";
 import { principal } from "../support/principal.ts";
+import { clientSession } from "../support/session.ts";
 
 // Tools that only the caller's own instances offer.
 
@@ -65,15 +67,56 @@ describe("R2: what one caller's instance offers", () => {
     expect(omitted).toBeUndefined();
   });
 
-  test("is left out where it cannot be used", () => {
-    const bad = makeTool("bad", { type: "object", properties: { a: { type: "string", "x-mcp-header": "no good" } } });
-    expect(ask(offering({ "key:alice": { crm: [bad] } }), "tools", { who: alice }).names).toEqual(["bare", "crm__all"]);
+  test("is what its caller calls by a name that other clients are shown for something else", () => {
+    const shy = { ...makeTool("loose"), shownTo: new Set(["roots"]) };
+    const served = { shy: { prefix: "none" as const, tools: [shy] }, free: { prefix: "none" as const } };
+    const ownTools = () => new Map([["free", [makeTool("loose")]]]);
+    const catalog = buildCatalog(served, { ownTools });
+    expect(ask(catalog, "tools").names).toEqual(["loose"]);
+    expect(lead(catalog, "tool", "loose").server).toBe("free");
   });
 
   test("changes the fingerprint of that caller alone, by scope", () => {
-    const print = (who = alice, scope: string | null = null) => catalog.shownAlone(partyOf(who), loopback, scope);
-    expect(print(bob)).toBe("");
-    expect(new Set([print(), print(alice, "crm"), print(alice, "free"), print(alice, "desk")]).size).toBe(4);
+    const common = offering({});
+    for (const scope of [null, "crm", "free", "desk"]) {
+      const print = (of: typeof catalog, who: Principal) => of.shown(partyOf(who, scope), "tools");
+      expect([alice, bob].map((who) => print(catalog, who) === print(common, who))).toEqual([false, true]);
+    }
+  });
+
+  test("changes nothing of what that caller is shown once everybody is offered it", () => {
+    const ownTools = () => new Map([["crm", [extra]]]);
+    const alone = buildCatalog({ crm: { tools: ["all"] } }, { ownTools });
+    const both = buildCatalog({ crm: { tools: ["all", "extra"] } }, { ownTools });
+    const common = buildCatalog({ crm: { tools: ["all", "extra"] } });
+    const [first, ...others] = [alone, both, common].map((each) => each.shown(partyOf(alice), "tools"));
+    expect(others).toEqual([first!, first!]);
+  });
+
+  test("stays away where a tool of that name is offered to nobody, since it cannot be told from another's", () => {
+    const bare = { prefix: "none" as const, tools: ["twin"] };
+    const ownTools = () => new Map([["crm", [makeTool("twin")]]]);
+    expect(ask(buildCatalog({ crm: bare, free: bare }, { ownTools }), "tools").names).toEqual([]);
+  });
+
+  test("is forgotten with the offer, and kept as it is while other callers come", () => {
+    let offers: readonly Tool[] = [extra];
+    const more = [makeTool("more")];
+    const ownTools = ({ session }: Party) =>
+      new Map([["crm", offers], ...(session ? ([["free", more]] as const) : [])]);
+    const catalog = buildCatalog({ crm: {}, free: {} }, { ownTools });
+    const route = lead(catalog, "tool", "crm__extra");
+    const session = clientSession("s");
+    expect(lead(catalog, "tool", "free__more", { session }).tool).toBe(more[0]!);
+    expect(lead(catalog, "tool", "crm__extra", { session })).toBe(route);
+    const kept: WeakRef<readonly Tool[]>[] = [];
+    for (let i = 0; i < 20; i++) {
+      kept.push(new WeakRef((offers = [makeTool(`gone-${i}`)])));
+      expect(ask(catalog, "tools").names).toEqual([`crm__gone-${i}`]);
+    }
+    Bun.gc(true);
+    // One or two may still lie on the stack.
+    expect(kept.filter((each) => each.deref()).length).toBeLessThan(5);
   });
 });
 

@@ -18,6 +18,7 @@ describe("a URI that nothing has named", () => {
 
   test("leads to the only server in scope that has resources", () => {
     expect(to({ a: has, b: other })()).toMatchObject({ server: "a", name: uri, wire: uri, canonical: `a:${uri}` });
+    expect(to({ a: has, b: { capabilities: {} } })()).toMatchObject({ server: "a" });
     expect(to({ a: has, b: { capabilities: { resources: {} } } }, { scope: "a" })()).toMatchObject({ server: "a" });
   });
   test("leads nowhere if it may be another server's", () => {

@@ -16,7 +16,7 @@ const outgoing = (catalog: Catalog, route: Route, text: string, who = admin): st
   catalog.outgoing(route, text, who);
 const gone = (served: Record<string, Served>) =>
   buildCatalog(served)
-    .hidden()
+    .hidden(null)
     .map(({ kind, canonical }) => `${kind} ${canonical}`);
 
 describe("URIs on the wire", () => {
@@ -187,9 +187,9 @@ describe("where a URI leads", () => {
     const twice = (length: number) => [lead(catalog, "resource", uri(length)), lead(catalog, "resource", uri(length))];
     const [short, long] = [twice(100), twice(8192)];
     expect([short[0] === short[1], long[0] === long[1]]).toEqual([true, false]);
-    const call = makeCall({ method: "resources/read" });
+    const call = Object.assign(makeCall({ method: "resources/read" }), { who: admin });
     for (const kind of ["resource", "tool", "prompt"] as const) {
-      const refused = failureOf(() => catalog.resolve(call, admin, kind, uri(8193)));
+      const refused = failureOf(() => catalog.resolve(call, kind, uri(8193)));
       expect([refused.code, refused.message]).toEqual(["invalid-params", expect.stringContaining("8192 characters")]);
       expect(call.target).toHaveLength(8192);
     }
@@ -210,7 +210,7 @@ describe("where a URI leads", () => {
 
   test("routes that did not change are taken over", () => {
     const after = buildCatalog({ ...served, more: { resources: ["new://x"] } }, { previous: catalog });
-    const [route] = catalog.routes("resources");
+    const [route] = catalog.routes("resources", null);
     expect(after.find(route?.canonical ?? "", "resources")).toBe(route!);
     expect(catalog.locate("crm://one", [])).toEqual([catalog.find("crm:crm://one", "resources")!]);
   });
@@ -246,7 +246,7 @@ describe("URIs in results", () => {
     b: { tools: ["t"], resources: ["db://x"], templates: ["b://{id}"] },
   };
   const catalog = buildCatalog(twins);
-  const [tool] = catalog.routes();
+  const [tool] = catalog.routes("tools", null);
 
   test("links and embedded resources carry the URI on the wire; nothing else changes", () => {
     const text = (x: string) =>
@@ -369,14 +369,14 @@ describe("URIs in results", () => {
   test("of one result a hundred are remembered", () => {
     const catalog = buildCatalog({ a: { tools: ["t"] } });
     const blocks = Array.from({ length: 101 }, (_, at) => link(`many://${at}`));
-    outgoing(catalog, catalog.routes()[0]!, `{"content":[${blocks.join(",")}]}`);
+    outgoing(catalog, catalog.routes("tools", null)[0]!, `{"content":[${blocks.join(",")}]}`);
     expect(lead(catalog, "resource", "many://99").server).toBe("a");
     expect(failureOf(() => lead(catalog, "resource", "many://100")).code).toBe("unknown-resource");
   });
   test("it outlives a catalog", () => {
     const handedOut = createHandedOut(stillClock());
     const before = buildCatalog({ a: { tools: ["t"] } }, { handedOut });
-    outgoing(before, before.routes()[0]!, `{"content":[${link("z://1")}]}`);
+    outgoing(before, before.routes("tools", null)[0]!, `{"content":[${link("z://1")}]}`);
     expect(lead(buildCatalog({ a: {} }, { handedOut }), "resource", "z://1").server).toBe("a");
     expect(
       failureOf(() => lead(buildCatalog({ c: {} }, { handedOut }), "resource", "z://1", { who: admin })).code,

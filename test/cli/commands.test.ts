@@ -177,8 +177,10 @@ describe("a wrong line does nothing, exits 2 and names the nearest", () => {
     ["why a b:c --kind server", '--kind: "server" is none of tool, prompt, resource'],
     ["why a b:c --args [1]", "--args: the arguments are one JSON object"],
     ["keys create a b c --rate fast", '--rate: "fast" is no rate'],
-    ["keys create a b/c d", "consumerId"],
-    ["keys create a b c --cidr 10.0.0.0/99", "cidrs.0"],
+    ["keys create a b/c d", "CONSUMER: an id is letters"],
+    ["keys create a b ,", 'ROLES: "," names none'],
+    ["keys create a b c --cidr 10.0.0.0/8,10.0.0.0/99", "--cidr: no network"],
+    ["keys create a b c --cidr ,", '--cidr: "," names none'],
     ["usage --by week", '"week" is none of consumer, server, tool, tag, day, hour'],
     ["audit log --limit many", '--limit: "many" is no whole number from 1 to 10000'],
     ["audit log --since 2h --until 3h", "--until 3h is not after --since 2h"],
@@ -192,6 +194,8 @@ describe("a wrong line does nothing, exits 2 and names the nearest", () => {
     ["tools call files:read_file path", '"path" is no KEY=VALUE'],
     ["tools call files:read_file --args [1]", "one JSON object"],
     ["tools call files:read_file --args {} a=1", "give the arguments once"],
+    ["tools call files:read_file --args-file nowhere", "--args-file: ENOENT"],
+    ["audit export --out nowhere/x", "--out: ENOENT"],
     ["builtin abacus", 'there is no built-in server "abacus"'],
     ["tui", "tui needs a terminal"],
     ["keys -- freeze surplus --socket /nope", 'keys freeze takes no further argument: "surplus"'],
@@ -285,6 +289,11 @@ test("R24: a server that does not start again fails its restart", async () => {
     expect(ran).toMatchObject({ code: 1, out: expect.stringContaining("backoff") });
     expect(ran.err).toStartWith("mcpgw: broken could not be started: exited with 1: cannot find module");
   }
+});
+
+test("a server that has written nothing is told from one whose lines were shown", async () => {
+  const said = "crm has written nothing to its standard error\n";
+  expect(await program.run(["servers", "logs", "crm"])).toEqual({ code: 0, out: "", err: said });
 });
 
 /** Runs a line of a shell in which `mcpgw` is this program. */

@@ -1,7 +1,7 @@
 import { expect, test } from "bun:test";
 import type { Cli } from "../../src/cli/cli.ts";
 import { usage } from "../../src/cli/commands/usage.ts";
-import { createOutput } from "../../src/cli/output.ts";
+import { type Cell, createOutput } from "../../src/cli/output.ts";
 
 /** A stream that keeps what is written to it. */
 function stream(isTTY: boolean, columns: number) {
@@ -42,6 +42,17 @@ test("T58: names that others chose are cut to the terminal, and whole where none
   expect(whole[1]).toContain("世界".repeat(60));
   // One long name widens its own row only.
   expect(Bun.stringWidth(whole[2] ?? "")).toBeLessThan(80);
+});
+
+test("T58: a fact is never cut, and of a time that has to be, the time of day stays", async () => {
+  const { fake, written } = stream(true, 40);
+  const out = createOutput({ out: fake, err: fake, json: false, color: false });
+  const digest = "0".repeat(64);
+  await out.facts([["digest", digest]]);
+  expect(written.splice(0)).toEqual([`digest  ${digest}\n`]);
+  const time: Cell = { text: "2026-03-01 12:00:01.000", lastWord: true };
+  await out.table(["TIME", "WHY"], [[time, "because ".repeat(20)]]);
+  expect(written.join("").split("\n")[1]).toStartWith("…12:00:01.000 ");
 });
 
 test("T58: whatever is said shows no control character, and all warnings look the same", () => {

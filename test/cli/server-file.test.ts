@@ -83,6 +83,14 @@ test("each reason why a file cannot be edited has its own words", async () => {
     expect(await refused(aliased)).toContain('server "one" is written with an alias (*name); edit it yourself');
 });
 
+test("a file with the line ends of Windows keeps them, also where the edited line is its last", async () => {
+  for (const rest of ["", "\r\n    command: x\r\n"]) {
+    writeFileSync(file, `servers:\r\n  - id: one # first${rest}`);
+    await setEnabled(cliWith(null), "one", false);
+    expect(readFileSync(file, "utf8")).toBe(`servers:\r\n  - id: one # first\r\n    enabled: false${rest}`);
+  }
+});
+
 test("what the daemon refuses is undone, but no edit that somebody made meanwhile", async () => {
   const refuse = () => Promise.reject(new Refusal("invalid", "not so"));
   expect(await setEnabled(cliWith(refuse), "one", false).catch(String)).toContain("not so");

@@ -48,3 +48,17 @@ test("D15: a message may be longer than any answer of the control protocol", asy
   await until(() => lengths.length === 1, "the message");
   expect(lengths).toEqual([40 << 20]);
 });
+
+test("D15: what a server has not taken yet waits at its client, which is told once it has, and none of it is lost", async () => {
+  using ends = await tunnelled();
+  const { client, served } = ends;
+  const seen: string[] = [];
+  served.onLine((line) => seen.push(line.slice(0, 2)));
+  for (let i = 1; i <= 6; i++) expect(client.send(`${i}:`.padEnd(14 << 20, "x"))).toBe(true);
+  const drained = client.drained();
+  expect(await Promise.race([drained, Promise.resolve("not yet")])).toBe("not yet");
+  expect(client.send("7:")).toBe(true);
+  await drained;
+  await until(() => seen.length === 7, "all lines");
+  expect(seen).toEqual([1, 2, 3, 4, 5, 6, 7].map((i) => `${i}:`));
+});

@@ -42,7 +42,7 @@ for (const [name, make] of [
 
 test("one listener ends all that share a signal, but what was taken off, and at once what comes too late", () => {
   const ended: string[] = [];
-  const endWith = endingWith<string>((one, { reason }) => ended.push(`${one} ${String(reason)}`));
+  const endWith = endingWith<string>(({ reason }, one) => ended.push(`${one} ${String(reason)}`));
   const [key, other] = [new AbortController(), new AbortController()];
   let listeners = 0;
   const listen = key.signal.addEventListener.bind(key.signal);

@@ -1,7 +1,9 @@
 import { expect, test } from "bun:test";
 import { type IdentifiedCall, setCaller } from "../../src/core/call.ts";
 import { Failure } from "../../src/core/failure.ts";
+import { subject } from "../../src/control/present.ts";
 import { auditLog } from "../../src/daemon/handlers/audit.ts";
+import { entryOf } from "../../src/daemon/handlers/entry.ts";
 import { answered, callOf, failed, openBroker, tempState } from "../audit/support.ts";
 import { principal } from "../support/principal.ts";
 import { archiveAt } from "./support.ts";
@@ -37,3 +39,21 @@ test.each(["key:k-1", "local:0", "stdio:desk", "anonymous"])(
     expect(records.find(({ type }) => type === "checkpoint")?.caller).toBe("system");
   },
 );
+
+test.each([
+  [{ type: "call.end", method: "tools/call", srv: "crm", tool: "get" }, "crm:get"],
+  [{ type: "call.refused", method: "tools/call", tool: "nobody__knows" }, "nobody__knows"],
+  [
+    { type: "call.end", method: "resources/subscribe", srv: "docs", tool: "file:///a" },
+    "resources/subscribe docs:file:///a",
+  ],
+  [{ type: "call.end", method: "prompts/get", srv: "docs", tool: "get" }, "prompts/get docs:get"],
+  [{ type: "call.end", method: "subscriptions/listen" }, "subscriptions/listen"],
+  [{ type: "call.refused", method: "initialize" }, "initialize"],
+  [{ type: "call.end", method: "com.acme/fill", srv: "forms", tool: "com.acme/fill" }, "forms:com.acme/fill"],
+  [{ type: "server.started", facts: { server: "crm" } }, "server.started crm"],
+  [{ type: "config.loaded" }, "config.loaded"],
+])("R8 a record says which method was called unless it was a tool: %o", (record, shown) => {
+  const t = "2026-03-01T12:00:00.000000Z";
+  expect(subject(entryOf("main", 1, JSON.stringify({ v: 1, chain: "main", seq: 1, t, ...record })))).toBe(shown);
+});

@@ -42,6 +42,15 @@ test("R23 only a first key begins a state directory; what changes keys where not
   expect((await place.cli(["keys", "unfreeze"])).stdout).not.toContain("callers are served again\n");
 });
 
+test("a key command that starts itself anew, to have threads for files of checkpoints, says what it goes by once", async () => {
+  using place = new Place("");
+  place.configure({ ...config, audit: { checkpoints: [{ file: join(place.dir, "checkpoints") }] } });
+  // As an operator's environment has them: unset, so that the program sets them and starts anew.
+  place.prefix = ["env", "-u", "BUN_CONFIG_MAX_HTTP_REQUESTS", "-u", "UV_THREADPOOL_SIZE"];
+  await place.newKey("agent");
+  expect(await place.cli(["keys", "freeze"])).toMatchObject({ code: 0, stderr: goingBy(place) });
+});
+
 // These three wait for as long as a command gives another that works on the same state directory.
 test.concurrent("T48 a copy of a state directory does not get at the log outside that a gateway of the original writes", async () => {
   using place = new Place("");
@@ -123,6 +132,16 @@ test.skipIf(isRoot && !mayBecomeNobody)(
     expect(daemon.exited).toBe(false);
   },
 );
+
+test("an export that fails leaves no file behind", async () => {
+  using place = new Place(config);
+  await place.newKey("agent");
+  const out = join(place.dir, "export.jsonl");
+  const ran = await place.cli(["audit", "export", "--out", out, "--chain", "ghost"]);
+  expect(ran).toMatchObject({ code: 1, stderr: expect.stringContaining("there is no chain ghost") });
+  expect(existsSync(out)).toBe(false);
+  expect((await place.cli(["audit", "export", "--out", out])).code).toBe(0);
+});
 
 test("verify without anything to look at is a refusal, never INTACT, and makes no signing key", async () => {
   using place = new Place(config);

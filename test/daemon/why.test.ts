@@ -5,7 +5,6 @@ import { Refusal } from "../../src/control/refusal.ts";
 import type { ServerStatus } from "../../src/core/upstream.ts";
 import { whyOf, type WhyDeps } from "../../src/daemon/handlers/why.ts";
 import { buildCatalog } from "../support/catalog.ts";
-import { makeTool } from "../support/call.ts";
 import { memoryKeyStore } from "../support/key-store.ts";
 import { policyOf } from "../support/policy.ts";
 import { stillClock } from "../support/principal.ts";
@@ -23,7 +22,7 @@ const policy = policyOf([{ id: "no-drop", tool: "drop", action: "deny" }], {
 const catalog = buildCatalog(
   {
     crm: {
-      tools: ["get", "get.all", "put", "drop", "near", "Read", "read", makeTool("bad", { $ref: "http://x" })],
+      tools: ["get", "get.all", "put", "drop", "near", "Read", "read"],
       prompts: ["get"],
     },
     files: { templates: ["file:///{+path}"], resources: ["file:///srv/a", "db://x"] },
@@ -52,6 +51,7 @@ const status = (id: string, more: Partial<ServerStatus> = {}): ServerStatus => (
   revision: null,
   instances: 0,
   pids: [],
+  ownPid: null,
   tools: 0,
   restarts: 0,
   inFlight: 0,
@@ -186,10 +186,7 @@ test("why: what is missing, and because of what", () => {
   const { make, ask } = setting();
   make("agent", ["reader"]);
   const missing = (target: string) => ask("agent", target).missing;
-  expect(missing("crm:read")).toBe(
-    "its name cannot be told from that of crm:Read; set prefix: always, or rename one at its server",
-  );
-  expect(missing("crm:bad")).toContain("inputSchema");
+  expect(missing("crm:read")).toBe("its name cannot be told from that of crm:Read; rename one at its server");
   expect(missing("crm:gone")).toBe("server crm offers no such thing");
   expect(missing("long:gone")).toBe("what server long offers is not known in full: more than 100 pages");
   expect(missing("odd:gone")).toBe("server odd offers no such thing");

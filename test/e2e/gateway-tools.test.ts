@@ -216,7 +216,7 @@ test("R27: what call answers is in the words of the client's era, and it says tr
   for (const result of [asked.old, asked.recent]) {
     expect([pick(result, "isError"), pick(result, "content.0.text")]).toEqual([
       true,
-      "The tool needs an answer of the client, for which call cannot ask: call the tool directly.",
+      'The server "new" asks for elicitation/create, but the client did not declare elicitation.',
     ]);
   }
 });
@@ -333,6 +333,12 @@ test("R88: the command line lists and calls as the key it is given, else as the 
     // Allowed where there is no network.
     "fake:log",
   ]);
+  // Only who may see all servers is told that there is none of a name.
+  expect(await as(helper, "tools", "list", "--server", "ghost")).toMatchObject({ code: 0, stdout: "" });
+  expect(await place.cli(["tools", "list", "--server", "ghost"])).toMatchObject({
+    code: 1,
+    stderr: 'mcpgw: there is no server ghost; "mcpgw servers list" shows all\n',
+  });
   const called = await as(helper, "tools", "call", "fake:echo", "n=12345678901234567890", "s=text");
   expect(called).toMatchObject({ code: 0, stderr: "" });
   expect(called.stdout).toContain('"s":"text"');

@@ -1,7 +1,7 @@
 import { afterAll, beforeAll, expect, setDefaultTimeout, test } from "bun:test";
 import { type Daemon, fake, start } from "../support/daemon.ts";
 import { connect, type Line } from "../support/sdk.ts";
-import { modern } from "../support/wire.ts";
+import { initialize, modern, pick, request, resultOf, v2025 } from "../support/wire.ts";
 
 // Tools that a server shows only to some: official clients whose call switches one on in their own instance of it, and a
 // client that can be asked something.
@@ -60,4 +60,71 @@ test("R2: what only clients with roots are shown can be called by one that never
   };
   expect(await calls({})).toEqual([true, 0]);
   expect(await calls({ roots: {} })).toEqual([false, 1]);
+});
+
+const declares = { elicitation: {} };
+
+/** How a client that can be asked sends a request. */
+async function sender(era: "legacy" | "modern", key: string) {
+  if (era === "modern")
+    return (method: string, params: Record<string, unknown>) => {
+      const { body, headers } = modern(method, params, {
+        meta: { "io.modelcontextprotocol/clientCapabilities": declares },
+      });
+      return daemon.post(body, { key, headers });
+    };
+  const opening = initialize();
+  Object.assign(opening.params, { capabilities: declares });
+  const id = (await daemon.post(opening, { key })).headers.get("mcp-session-id") ?? "";
+  const headers = { "mcp-session-id": id, ...v2025 };
+  return (method: string, params: Record<string, unknown>) => daemon.post(request(method, params), { key, headers });
+}
+
+test.each(["legacy", "modern"] as const)(
+  "R27: list_tools and call of a %s client treat the tool as tools/list and tools/call do",
+  async (era) => {
+    const key = await daemon.place.key(`through-${era}`);
+    const send = await sender(era, key);
+    const call = async (name: string, args: object) => (await send("tools/call", { name, arguments: args })).text;
+    const through = (tool: string, args: object) => call("mcpgw__call", { tool, arguments: args });
+    expect(await through("fake:pester", { times: 0 })).toContain("Unknown tool: fake:pester");
+    expect(await through("fake:switch", { tools: [extra] })).toContain("switched");
+    expect(await through("fake:pester", { times: 0 })).toContain("done");
+    expect(await call("fake__pester", { times: 0 })).toContain("done");
+    expect((await send("tools/list", {})).text).toContain("fake__pester");
+    for (const [tool, args] of [
+      ["list_tools", { server: "fake" }],
+      ["server_status", { id: "fake" }],
+    ] as const)
+      expect(await call(`mcpgw__${tool}`, args)).toContain("fake:pester");
+    const stranger = await daemon.call("mcpgw__call", { tool: "fake:pester", arguments: { times: 0 } }, key);
+    expect(stranger.text).toContain("Unknown tool: fake:pester");
+    const records = (await daemon.place.records()).filter(({ consumer, tool }) =>
+      [`through-${era}`, "pester"].every((each) => [consumer, tool].includes(each)),
+    );
+    expect(records.filter(({ type }) => type === "call.end")).toMatchObject(Array(2).fill({ srv: "fake", st: "ok" }));
+  },
+);
+
+test("R27: what a tool asks during a call within a call is asked of the client", async () => {
+  const send = await sender("modern", await daemon.place.key("asked"));
+  const question = { message: "?", requestedSchema: { type: "object", properties: {} } };
+  const name = "mcpgw__call";
+  const args = { tool: "fake:ask", arguments: { method: "elicitation/create", params: question } };
+  const first = (await send("tools/call", { name, arguments: args })).json;
+  const [asked = ""] = Object.keys(pick(first, "result.inputRequests") ?? {});
+  expect(pick(first, "result.inputRequests")).toMatchObject({ [asked]: { method: "elicitation/create" } });
+  const inputResponses = { [asked]: { action: "decline" } };
+  const requestState = pick(first, "result.requestState");
+  const last = await send("tools/call", { name, arguments: args, inputResponses, requestState });
+  expect(resultOf(last.json)).toMatchObject({ result: { action: "decline" } });
+});
+
+test("R88: the command line shows the tool to whoever its calls reach it for, and calls it by its name on the wire", async () => {
+  const key = await daemon.place.key("operator");
+  await daemon.call("fake__switch", { tools: [extra] }, key);
+  const run = async (...args: string[]) => (await daemon.place.cli(args, { env: { MCPGW_API_KEY: key } })).stdout;
+  expect(await run("tools", "list", "--json")).toContain('"fake:pester"');
+  expect(await run("tools", "call", "fake__pester", "times=0")).toContain("done");
+  expect((await daemon.place.cli(["tools", "list", "--json"])).stdout).not.toContain("pester");
 });

@@ -209,7 +209,7 @@ test("R36: no instance for one more caller is overload: 503, Retry-After, retrya
   const { body, headers } = modern("tools/call", { name: "fake__echo", arguments: {} });
   for (const answer of [await small.call("fake__echo", {}, second), await small.post(body, { key: second, headers })]) {
     expect(answer.status).toBe(503);
-    expect(Number(answer.headers.get("retry-after"))).toBeWithin(500, 601);
+    expect(Number(answer.headers.get("retry-after"))).toBeWithin(50, 61);
     const error = { code: -32603, message: expect.stringContaining("did not run"), data: { retryable: true } };
     expect(answer.json).toMatchObject({ error });
   }

@@ -305,6 +305,14 @@ test("R1, R86: a server is switched off and on by the command line, which edits 
     async () => pick((await daemon.call("two__echo", {}, key)).json, "result") !== undefined,
     "it serves again",
   );
+  const loads = (await daemon.place.records()).filter(({ type }) => type === "config.loaded").slice(-3);
+  const told = loads.map(({ caller, facts }) => [caller, pick(facts, "serversOff"), pick(facts, "serversOn")]);
+  const who = `local:${process.getuid?.()}`;
+  expect(told).toEqual([
+    [who, "two", undefined],
+    [who, undefined, undefined],
+    [who, undefined, "two"],
+  ]);
 });
 
 test("a list that comes while a server starts is waited for across a reload", async () => {

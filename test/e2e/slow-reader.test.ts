@@ -4,7 +4,7 @@ import { StdioClient } from "../support/stdio-client.ts";
 import { until } from "../support/until.ts";
 import { request, textOf, toolCall } from "../support/wire.ts";
 
-// Clients on standard streams that read slowly or not at all, alone and beside a daemon.
+// Clients on standard streams that read slowly, or write more than is taken, alone and beside a daemon.
 
 // Processes are started and ended throughout; on a busy machine that takes its time.
 setDefaultTimeout(20_000);
@@ -83,12 +83,27 @@ describe.each([false, true])("a client that does not read (daemon: %p)", (daemon
     await using _beside = daemon ? await place.start() : null;
     await using client = new StdioClient(place);
     await client.open();
-    client.hold = new Promise(() => {});
+    const reading = Promise.withResolvers<void>();
+    client.hold = reading.promise;
+    client.send(toolCall("fake__hang", {}, "hung"));
     for (let id = 0; id < 20; id++) client.send(toolCall("fake__big", { size: 1_000_000 }, id));
     await until(async () => (await place.records()).some(({ type }) => type === "session.close"), "its end", 15_000);
     // Beside a daemon the process waits for whoever may still read.
-    if (daemon) return client.child.kill("SIGKILL");
+    if (daemon) reading.resolve();
     expect(await client.child.exited).toBe(1);
-    expect(await client.stderr).toContain("too much is unread");
+    expect(await client.stderr).toContain("The client left too much unread.");
+    const hung = (await place.records()).find(({ type, tool }) => type === "call.end" && tool === "hang");
+    expect(hung).toMatchObject({ st: "lost", reason: expect.stringContaining(daemon ? "too much unread" : "") });
   });
+});
+
+test("T20: a line beyond all that is passed on to the daemon is refused on record too, and the connection goes on", async () => {
+  using place = new Place(config);
+  await using _beside = await place.start();
+  await using client = new StdioClient(place);
+  client.send(`{"jsonrpc":"2.0","id":1,"method":"ping","params":{"x":"${"y".repeat(65 * 2 ** 20)}"}}`);
+  expect(await client.answer(1)).toMatchObject({ error: { code: -32600 } });
+  expect(await client.open()).toMatchObject({ result: {} });
+  const refused = (await place.records()).filter(({ type }) => type === "call.refused");
+  expect(refused).toMatchObject([{ rpc: "1", code: "body-too-large" }]);
 });

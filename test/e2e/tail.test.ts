@@ -119,9 +119,10 @@ test("R123: what is doubtful about the socket is told once, and a file that cann
   daemon = await place.start();
   await until(() => reader.lines.all.length > before, "the reader goes on");
   expect(await reader.interrupt()).toBe("SIGINT");
-  expect(reader.said.all).toEqual([
-    expect.stringContaining("could not read the socket from"),
-    expect.stringContaining("waiting for it to come back"),
-  ]);
+  const [doubt, loss, ...more] = reader.said.all;
+  expect(doubt).toStartWith("mcpgw: warning: could not read the socket from");
+  expect(loss).toContain("waiting for it to come back");
+  // While the socket is gone, nothing but the file could tell where it is.
+  expect(more.filter((line) => !line.startsWith(`mcpgw: ${torn}:2:1: could not read the socket`))).toEqual([]);
   await daemon.stop();
 });

@@ -5,7 +5,7 @@ import { join } from "node:path";
 import { type Daemon, everything, fake, Place, start, strongKey } from "../support/daemon.ts";
 import { TempDir } from "../support/temp-dir.ts";
 import { until } from "../support/until.ts";
-import { pick, request } from "../support/wire.ts";
+import { pick, request, toolCall } from "../support/wire.ts";
 
 // A log that cannot be written: calls are refused within 2 s, nothing passes unrecorded, and it recovers by itself.
 
@@ -188,6 +188,19 @@ test.skipIf(!mayMount())(
   },
   30_000,
 );
+
+test("D6 onFailure allow: a freeze tells the caller of an unrecorded call that it may have run", async () => {
+  await using daemon = await start({ ...config, audit: { onFailure: "allow" } });
+  const { place } = daemon;
+  const key = await place.key("alice");
+  using log = new Database(join(place.state, "audit/main.db"));
+  log.run("CREATE TRIGGER log_full BEFORE INSERT ON audit BEGIN SELECT raise(ABORT, 'disk full'); END");
+  const hung = daemon.post(toolCall("fake__hang", {}), { key });
+  await until(() => place.calls("fake").length === 1, "the call runs");
+  await place.json("keys", "freeze");
+  const message = "All callers were frozen while the call ran. The call may have run: check before you repeat it.";
+  expect((await hung).json).toMatchObject({ error: { message } });
+});
 
 test("R23: a stop says which freeze and revocations are neither stored nor on record, after it has tried once more", async () => {
   await using daemon = await start(config);

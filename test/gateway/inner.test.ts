@@ -1,12 +1,14 @@
 import { expect, test } from "bun:test";
 import { Cancel } from "../../src/core/cancel.ts";
 import { callByName } from "../../src/gateway/inner.ts";
-import { loopback } from "../support/call.ts";
-import { alice, harness } from "./support.ts";
+import type { Call } from "../../src/core/call.ts";
+import { loopback, makeCall } from "../support/call.ts";
+import { clientSession } from "../support/session.ts";
+import { alice, harness, ok } from "./support.ts";
 
 // Calls that did not come in as an MCP message: those of the command line, and those of `mcpgw__call`.
 
-const caller = () => ({ source: loopback, credentials: [], vouched: alice, controller: new Cancel() });
+const caller = () => ({ source: loopback, credentials: [], vouched: alice, controller: new Cancel(), scope: null });
 
 test("T22: limits.body holds for them too, and counts bytes", async () => {
   const { gw, sent } = harness();
@@ -36,4 +38,24 @@ test("a tool that only the gateway in force knows, once its server has been wait
   boot.resolve();
   expect((await called).status).toBe("ok");
   expect(sent).toHaveLength(1);
+});
+
+test.each([
+  ["is asked of that client", [], ["elicitation/create"], '"action":"decline"'],
+  ["is refused where a guardrail names the server", ["crm elicitation/create"], [], '"code":-1'],
+])("what a server asks during a call that is made for another %s", async (_, denies, questions, answer) => {
+  const asked: string[] = [];
+  const question = { method: "elicitation/create", params: '{"message":"?","requestedSchema":{}}' } as const;
+  const { gw } = harness({
+    denies,
+    script: async ({ input }) => ok(JSON.stringify(await input?.(question, new Cancel()))),
+  });
+  const declared = { elicitation: {} };
+  const capabilities = { text: JSON.stringify(declared), value: declared };
+  const session = { ...clientSession("s", capabilities), owner: alice.id };
+  const ask: Call["ask"] = async ({ method }) => (asked.push(method), { kind: "result", text: '{"action":"decline"}' });
+  const outer = Object.assign(makeCall({ session, ask }), { who: alice });
+  const { reply } = await callByName(gw, "crm:get", "{}", { ...caller(), outer });
+  expect(asked).toEqual(questions);
+  expect(JSON.parse(reply?.text ?? "{}").text).toContain(answer);
 });

@@ -308,8 +308,13 @@ describe("handshakes", () => {
     });
   });
 
+  test("who declared nothing offers no more than tools", async () => {
+    const { gw } = harness({ servers: { bare: { capabilities: {} } } });
+    expect((await send(gw, "server/discover")).result.capabilities).toEqual(tools);
+  });
+
   test.each(["initialize", "server/discover"])("%s waits for servers that are not known yet", async (method) => {
-    const h = harness({ servers: { a: {}, known: { capabilities: { tools: {} } } }, scopes: { known: ["known"] } });
+    const h = harness({ servers: { a: {}, known: { capabilities: {} } }, scopes: { known: ["known"] } });
     const booting = Promise.withResolvers<void>();
     h.gw.booted = booting.promise;
     const ask = (scope: string | null) =>

@@ -23,14 +23,14 @@ const without = (h: Harness): Gateway => {
   return gw;
 };
 
-/** A reload after which crm__get is crm__fetch. */
-const renaming = (h: Harness): Gateway => {
+/** A reload after which crm__get has another name. */
+const renaming = (h: Harness, wire = "crm__fetch"): Gateway => {
   const { catalog } = h.gw;
-  const was = (name: unknown): unknown => (name === "crm__fetch" ? "crm__get" : name === "crm__get" ? "" : name);
+  const was = (name: unknown): unknown => (name === wire ? "crm__get" : name === "crm__get" ? "" : name);
   const renamed: Gateway["catalog"] = {
     ...catalog,
     offers: (kind, name, scope, who) => catalog.offers(kind, was(name), scope, who),
-    resolve: (asking, who, kind, name) => catalog.resolve(asking, who, kind, was(name)),
+    resolve: (asking, kind, name) => ({ ...catalog.resolve(asking, kind, was(name)), wire }),
   };
   const gw: Gateway = { ...h.gw, catalog: renamed, inForce: () => gw };
   return gw;
@@ -63,21 +63,33 @@ describe.each(reloads)("a reload that %s", (_what, later, why) => {
   });
 });
 
-test("a reload that renames its tool ends a call with its retry under the old name, and not with one under the new", async () => {
-  const asksTwice = async (running: Call): Promise<Reply> => {
-    await running.input?.(form, never);
-    return asksAndWorks(running);
-  };
+const asksTwice = async (running: Call): Promise<Reply> => {
+  await running.input?.(form, never);
+  return asksAndWorks(running);
+};
+
+test("a reload that renames its tool ends a call with its retry under the name of the last one, and with no other", async () => {
   const h = harness({ script: asksTwice });
+  const under = (gw: Gateway, name: string, round: unknown) =>
+    retry({ ...h, gw }, round, accept, declares, { ...call, name });
   const first = (await send(h.gw, "tools/call", call, declares)).result;
-  const later = { ...h, gw: renaming(h) };
-  const under = (name: string, round: unknown) => retry(later, round, accept, declares, { ...call, name });
-  const second = (await under("crm__fetch", first)).result;
+  const second = (await under(renaming(h), "crm__fetch", first)).result;
   expect([second["resultType"], h.gw.parking.size]).toEqual(["input_required", 1]);
-  const { error } = await under("crm__get", second);
-  expect(error.message).toMatch(/^Unknown tool[^.]*\. The call was ended while .* may have run: check/);
+  // Its caller has used the new name already, and can do so again.
+  expect((await under(renaming(h), "crm__get", second)).error.message).toMatch(/^Unknown tool: \S*$/);
+  expect(h.gw.parking.size).toBe(1);
+  const { error } = await under(renaming(h, "crm__load"), "crm__fetch", second);
+  expect(error.message).toMatch(/^Unknown tool: crm__fetch\. The call was ended while .* may have run: check/);
   expect([types(h.records).slice(-2), h.gw.parking.size]).toEqual([["call.end", "call.refused"], 0]);
   expect(h.records.at(-2)?.call.failure?.message).toContain("under a name that leads to nothing");
+});
+
+test("a reload that renames its tool ends a call with its retry under the old name", async () => {
+  const h = harness({ script: asksAndWorks });
+  const round = (await send(h.gw, "tools/call", call, declares)).result;
+  const { error } = await retry({ ...h, gw: renaming(h) }, round, accept, declares);
+  expect(error.message).toMatch(/^Unknown tool[^.]*\. The call was ended while .* may have run: check/);
+  expect([types(h.records).slice(-2), h.gw.parking.size]).toEqual([["call.end", "call.refused"], 0]);
 });
 
 test("a rule over its arguments ends a call with its retry, and is named", async () => {

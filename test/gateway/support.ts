@@ -19,7 +19,7 @@ import { policiesOptions } from "../../src/policy/options.ts";
 import { Session } from "../../src/session/session.ts";
 import { Backlog } from "../../src/session/streams.ts";
 import { Traffic } from "../../src/session/traffic.ts";
-import { loopback, makeTool, onRecord } from "../support/call.ts";
+import { loopback, makeTool, asBegun } from "../support/call.ts";
 import { plainGateway, quietAudit, quietLimits, quietUpstreams } from "../support/gateway.ts";
 import { principal, stillClock } from "../support/principal.ts";
 
@@ -187,16 +187,16 @@ function auditOf(records: Recorded[], failing: { on: string | null }): Audit {
     ...quietAudit,
     async begin(call) {
       await write("call.begin", { call });
-      return onRecord(call);
+      return asBegun(call);
     },
     async end(call) {
-      if (call.recorded) return;
+      if (call.recordedOnce) return;
       if (call.begun) await write("call.end", { call });
       else if (call.failure) await write("call.refused", { call });
     },
     async once(call, facts) {
       await write("call.end", { call, facts });
-      call.recorded = true;
+      call.recordedOnce = true;
     },
     input: (call, step) => write("call.input", { call, step }),
   };
@@ -230,12 +230,12 @@ function catalogOf(listings: readonly Listing[], policy: Policy, scopes: Record<
     scope === null || (scopes[scope] ?? []).some((each) => each === server || each === canonical);
   const find = (kind: Kind, name: unknown, scope: string | null): Route | undefined =>
     routes.find((route) => route.kind === kind && route.wire === name && admits(route, scope));
-  const shown = (who: Principal, kind: string): Route[] =>
-    routes.filter((route) => kind.startsWith(route.kind) && policy.lists(who, route, loopback));
+  const shown = (who: Principal, kind: string, source = loopback): Route[] =>
+    routes.filter((route) => kind.startsWith(route.kind) && policy.lists(who, route, source));
   return {
     hasScope: (scope) => Object.hasOwn(scopes, scope),
     offers: (kind, name, scope) => find(kind, name, scope) !== undefined,
-    resolve(call, _who, kind, name) {
+    resolve(call, kind, name) {
       const route = find(kind, name, call.scope);
       call.target = String(name);
       if (route) return route;
@@ -244,9 +244,9 @@ function catalogOf(listings: readonly Listing[], policy: Policy, scopes: Record<
     },
     admits,
     find: (canonical) => routes.find((route) => route.canonical === canonical) ?? null,
-    list: (_call, who, list) => JSON.stringify({ [list]: shown(who, list).map(({ wire }) => ({ name: wire })) }),
-    shownAlone: () => "",
-    shown: (who, _source, _scope, list) => JSON.stringify(shown(who, list).map(({ wire }) => wire)),
+    list: ({ who }, list) => JSON.stringify({ [list]: shown(who, list).map(({ wire }) => ({ name: wire })) }),
+    tools: ({ who, source }) => shown(who, "tools", source),
+    shown: ({ who }, list) => JSON.stringify(shown(who, list).map(({ wire }) => wire)),
     routeTo: (kind, server, name) => ({ ...common(kind, server, name), wire: name }),
     locate: () => [],
     outgoing: (route, text) =>
@@ -260,6 +260,7 @@ function catalogOf(listings: readonly Listing[], policy: Policy, scopes: Record<
     instructions: () => null,
     routes: () => routes.filter(({ kind }) => kind === "tool"),
     hidden: () => [],
+    collided: () => [],
   };
 }
 
@@ -289,7 +290,7 @@ export type Asking = {
 export function request(gw: Gateway, method: string, params: object | string = {}, asking: Asking = {}): Call {
   const inbound = inboundOf(method, params, asking);
   const presented = { source: loopback, credentials: [], vouched: asking.who ?? alice };
-  const carrier = { controller: new AbortController(), session: null, emit: null, ...asking };
+  const carrier = { controller: new AbortController(), session: null, scope: null, emit: null, ...asking };
   return callOf(gw, { inbound, fault: null }, presented, carrier);
 }
 

@@ -108,7 +108,7 @@ describe("parameters of a call", () => {
   });
 });
 
-test("messages", () => {
+test("a message carries its params as they were written, and none where there are none", () => {
   expect(requestText(7, "ping", null)).toBe('{"jsonrpc":"2.0","id":7,"method":"ping"}');
   expect(requestText('a"b', "x/y", '{"n":1.10}')).toBe(
     '{"jsonrpc":"2.0","id":"a\\"b","method":"x/y","params":{"n":1.10}}',

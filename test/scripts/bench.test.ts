@@ -69,7 +69,7 @@ test("the upstream speaks just enough MCP", () => {
   expect(ask({ method: "notifications/initialized" })).toBeNull();
 });
 
-test("medians", () => {
+test("the median of several runs is the middle one, or halfway between the middle two; their errors are added up", () => {
   expect(median([3, 1, 2])).toBe(2);
   expect(median([4, 1, 2, 3])).toBe(2.5);
   expect(median([])).toBeNaN();

@@ -1,7 +1,8 @@
 import { expect, test } from "bun:test";
 import { once } from "node:events";
 import { connect, type Socket } from "node:net";
-import { Door, said } from "../support/front-door.ts";
+import type { Call } from "../../src/core/call.ts";
+import { Door, hang, said } from "../support/front-door.ts";
 import { until } from "../support/until.ts";
 import { modern, toolCall } from "../support/wire.ts";
 
@@ -111,8 +112,9 @@ test("T26: a connection that has ended, or never became one, gives its caller's 
   }
 }, 30_000);
 
-test("T26: a WebSocket whose client reads nothing is closed once too much waits for it", async () => {
-  await using door = new Door(() => said("x".repeat(4 * 1024 ** 2)));
+test("T26: a WebSocket whose client reads nothing is closed once too much waits for it, which its running calls are told", async () => {
+  let calls = 0;
+  await using door = new Door((call) => (calls++ === 0 ? hang(call) : said("x".repeat(4 * 1024 ** 2))));
   Object.assign(door.gw, { shape: { ...door.gw.shape, result: 1 } });
   const upgrade = ["Authorization: Bearer alice", "Connection: Upgrade", "Upgrade: websocket"];
   const key = ["Sec-WebSocket-Version: 13", `Sec-WebSocket-Key: ${btoa("0123456789abcdef")}`];
@@ -120,7 +122,10 @@ test("T26: a WebSocket whose client reads nothing is closed once too much waits 
   await until(() => door.traffic.streams === 1, "it is open");
   const text = Buffer.from(JSON.stringify(modern("tools/call", { name: "echo" }).body));
   const frame = Buffer.concat([Buffer.of(0x81, 0xfe, text.length >> 8, text.length & 255, 0, 0, 0, 0), text]);
-  for (let call = 0; call < 8; call++) clients[0]?.write(frame);
+  for (let call = 0; call < 9; call++) clients[0]?.write(frame);
   await until(() => door.traffic.streams === 0, "it is closed");
   expect(door.ended.length).toBeGreaterThan(2);
+  const told = ({ status, failure }: Call): boolean =>
+    status === "lost" && failure?.message.includes("left too much unread") === true;
+  await until(() => door.ended.some(told), "the running call to end");
 });

@@ -1,10 +1,11 @@
 import { afterEach, beforeEach, describe, expect, jest, test } from "bun:test";
-import type { ClientSession, LogLevel } from "../../src/core/call.ts";
+import type { ClientSession, LogLevel, Party, Tool } from "../../src/core/call.ts";
 import { noCapabilities } from "../../src/core/inbound.ts";
-import type { Wants } from "../../src/core/ports.ts";
+import type { Policy, Wants } from "../../src/core/ports.ts";
 import type { Notice } from "../../src/core/upstream.ts";
 import { Notifier, type Shown } from "../../src/session/notifier.ts";
-import { loopback } from "../support/call.ts";
+import { loopback, makeTool } from "../support/call.ts";
+import { buildCatalog, partyOf, usual } from "../support/catalog.ts";
 import { principal } from "../support/principal.ts";
 import { noSubscriptions } from "../support/session.ts";
 
@@ -26,14 +27,10 @@ function sessionOf(owner: string, id: string, logLevel: LogLevel | null = null) 
 /** A notifier whose lists have fingerprints that the test sets. */
 function fixture() {
   const lists: Record<string, string> = { tools: "1", prompts: "1", resources: "1" };
-  let looked = 0;
   const toolsets: Record<string, string[]> = { kit: ["git", "crm"], other: ["crm"] };
   const shown: Shown = {
-    shown: (who, _source, scope, list) => {
-      looked++;
-      return `${lists[list]} ${who.id === "key:blind" ? "" : lists[`${list}+`]} ${scope}`;
-    },
-    shownAlone: ({ session }) => lists[`tools ${session?.id}`] ?? "",
+    shown: ({ who, scope, session }, list) =>
+      `${lists[list]} ${who.id === "key:blind" ? "" : lists[`${list}+`]} ${scope} ${lists[`${list} ${session?.id}`]}`,
     servers: (scope) => new Set(scope === null ? [] : toolsets[scope]),
   };
   const notifier = new Notifier(() => shown);
@@ -47,7 +44,7 @@ function fixture() {
       (method, params) => told.push(`${session?.id ?? id} ${method}${params ?? ""}`),
       session && { session, ask: () => new Promise(() => {}), here: () => !away.has(session.id) },
     );
-  return { notifier, lists, told, join, away, looked: () => looked };
+  return { notifier, lists, told, join, away };
 }
 
 beforeEach(() => void jest.useFakeTimers());
@@ -118,15 +115,21 @@ describe("changed lists", () => {
   });
 
   test("T27: thousands of sessions of one caller are compared at the cost of one, and places are bounded", () => {
-    const { notifier, lists, told, join, looked } = fixture();
-    const who = principal("key:a");
-    for (let i = 0; i < 20_000; i++) join("key:a", { lists: tools }, undefined, who);
-    expect(() => join("key:b")).toThrow("20000 places");
-    const before = looked();
-    lists["tools"] = "2";
+    let decided = 0;
+    const lists: Policy["lists"] = (...of) => (decided++, usual.lists(...of));
+    const catalogOf = (tool: string) => buildCatalog({ crm: { tools: [tool] } }, { policy: { ...usual, lists } });
+    let catalog = catalogOf("one");
+    const notifier = new Notifier(() => catalog);
+    const who = principal("key:a", ["admin"]);
+    let told = 0;
+    const join = () =>
+      notifier.join(who, loopback, { lists: tools, scope: null, capabilities: noCapabilities }, () => void told++);
+    for (let i = 0; i < 20_000; i++) join();
+    expect(join).toThrow("20000 places");
+    catalog = catalogOf("two");
     notifier.changed();
     jest.advanceTimersByTime(300);
-    expect([told.length, looked() - before]).toEqual([20_000, 1]);
+    expect([told, decided]).toEqual([20_000, 2]);
   });
 });
 
@@ -256,8 +259,9 @@ describe("what servers say outside any exchange", () => {
     join("key:n");
     lists["tools"] = "2";
     notifier.changed();
-    notifier.served(principal("key:a"), session, "tools");
-    notifier.served(who, null, "tools");
+    const reader = { ...partyOf(principal("key:a")), session };
+    notifier.served(reader, "tools");
+    notifier.served(partyOf(who), "tools");
     lists["tools"] = "1";
     notifier.changed();
     jest.advanceTimersByTime(300);
@@ -265,7 +269,7 @@ describe("what servers say outside any exchange", () => {
       "a1 notifications/tools/list_changed",
       "key:m notifications/tools/list_changed",
     ]);
-    notifier.served(principal("key:a"), session, "tools");
+    notifier.served(reader, "tools");
     notifier.changed();
     jest.advanceTimersByTime(300);
     expect(told).toEqual([]);
@@ -281,6 +285,30 @@ describe("what servers say outside any exchange", () => {
       jest.advanceTimersByTime(300);
     }
     expect(told).toEqual(Array(2).fill("a1 notifications/tools/list_changed"));
+  });
+
+  test("what its own instance offers first, and then everybody is offered, is announced to a session once", () => {
+    let own: readonly Tool[] = [];
+    const ownTools = ({ session }: Party) => new Map(session?.id === "a1" && own.length > 0 ? [["crm", own]] : []);
+    const catalogOf = (...names: string[]) => buildCatalog({ crm: { tools: names } }, { ownTools });
+    let catalog = catalogOf("one");
+    const notifier = new Notifier(() => catalog);
+    const told: string[] = [];
+    const wants = { lists: tools, scope: null, capabilities: noCapabilities };
+    for (const id of ["a1", "a2"]) {
+      const session = sessionOf("key:a", id);
+      const tell = (): void => void told.push(id);
+      const ask = () => new Promise<never>(() => {});
+      notifier.join(principal("key:a", ["admin"]), loopback, wants, tell, { session, ask });
+    }
+    own = [makeTool("two")];
+    notifier.changed();
+    jest.advanceTimersByTime(300);
+    expect(told.splice(0)).toEqual(["a1"]);
+    catalog = catalogOf("one", "two");
+    notifier.changed();
+    jest.advanceTimersByTime(300);
+    expect(told).toEqual(["a2"]);
   });
 
   test("one session can be told alone", () => {

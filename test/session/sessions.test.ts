@@ -6,7 +6,7 @@ import { failureOf, reasonOf } from "../support/failure.ts";
 import { principal, stillClock } from "../support/principal.ts";
 import { until } from "../support/until.ts";
 
-const opening = { revision: "2025-06-18" } as const;
+const opening = { revision: "2025-06-18", scope: null } as const;
 /** The client's end of an open stream. */
 const reader = (close = (): void => {}): Reader => ({ write: () => {}, close });
 

@@ -334,3 +334,25 @@ test("D8 store: the log is copied and started over while the writer goes on, and
   expect(reader.integrity("main")).toBeNull();
   for (const part of [reader, checkpointer, chain]) part.close();
 });
+
+/** Has a database to itself until it is told to let go, as whoever opens it first or closes it last. */
+const holder = `
+  const db = new (require("bun:sqlite").Database)(process.argv[1]);
+  db.run("PRAGMA locking_mode = EXCLUSIVE");
+  db.run("PRAGMA user_version = 9");
+  process.stdout.write("held\\n");
+  process.stdin.once("data", () => db.close(true));
+`;
+
+test("D8 store: a database that another connection opens or closes at this moment is waited for", async () => {
+  using at = temporary();
+  const path = join(at.dir, "any.db");
+  new Database(path).run("PRAGMA journal_mode = WAL");
+  const child = Bun.spawn([process.execPath, "-e", holder, path], { stdin: "pipe", stdout: "pipe" });
+  expect((await child.stdout.getReader().read()).done).toBe(false);
+  void child.stdin.write("let go");
+  void child.stdin.flush();
+  openCheckpointer(path).close();
+  await child.stdin.end();
+  expect(await child.exited).toBe(0);
+});

@@ -2,7 +2,7 @@ import {
   Call,
   type CallInit,
   type IdentifiedCall,
-  type RecordedCall,
+  type BegunCall,
   type Route,
   type Tool,
 } from "../../src/core/call.ts";
@@ -50,9 +50,12 @@ export function makeCall({ name = "crm__get", args, method = "tools/call", ...in
     credentials: [],
     vouched: null,
     session: null,
+    scope: null,
     fault: null,
     controller: new AbortController(),
     emit: null,
+    ask: null,
+    open: null,
     ...init,
   });
 }
@@ -73,5 +76,5 @@ export function makeRoute(server: string, tool: string, inputSchema?: unknown): 
   };
 }
 
-/** A call as the audit hands it on once its intent is on record. */
-export const onRecord = (call: IdentifiedCall): RecordedCall => Object.assign(call, { begun: true }) as RecordedCall;
+/** A call as the audit hands it on. */
+export const asBegun = (call: IdentifiedCall): BegunCall => Object.assign(call, { begun: true }) as BegunCall;

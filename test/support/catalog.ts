@@ -2,7 +2,7 @@ import { createHandedOut } from "../../src/catalog/handed-out.ts";
 import { type CatalogInit, createCatalog } from "../../src/catalog/index.ts";
 import type { ToolsetOptions } from "../../src/catalog/options.ts";
 import { toolsetsOptions } from "../../src/catalog/options.ts";
-import type { ClientSession, Item, Kind, Party, Route, Tool } from "../../src/core/call.ts";
+import type { ClientSession, Item, Kind, Route, Tool, Viewpoint } from "../../src/core/call.ts";
 import { type Era, noCapabilities } from "../../src/core/inbound.ts";
 import type { Prefix } from "../../src/core/options.ts";
 import type { Catalog, Policy } from "../../src/core/ports.ts";
@@ -12,12 +12,10 @@ import type { Principal, Source } from "../../src/core/principal.ts";
 import { createPolicy } from "../../src/policy/index.ts";
 import { policiesOptions } from "../../src/policy/options.ts";
 import { createSealer } from "../../src/session/seal.ts";
-import { createValidator } from "../../src/validate/index.ts";
 import { loopback, makeCall, makeTool } from "./call.ts";
 import { principal, stillClock } from "./principal.ts";
 
 const clock = stillClock();
-const validator = createValidator({ clock, warn: () => {} });
 const keys = [new Uint8Array(32).fill(1), new Uint8Array(32).fill(2)] as const;
 const sealer = createSealer(keys, clock);
 
@@ -57,8 +55,10 @@ export type BuildOptions = {
 };
 
 /** A legacy client of this principal that has no session and declares nothing. */
-export const partyOf = (who: Principal): Party => ({
+export const partyOf = (who: Principal, scope: string | null = null): Viewpoint => ({
   who,
+  source: loopback,
+  scope,
   session: null,
   capabilities: noCapabilities,
   inbound: { era: "legacy" },
@@ -72,7 +72,7 @@ export function ask(
 ): { names: string[]; text: string; nextCursor?: string; omitted?: unknown } {
   const call = makeCall({ method: "list", source, scope, session });
   const inbound = { ...call.inbound, era, params: cursor === undefined ? {} : { cursor } };
-  const text = catalog.list(Object.assign(call, { inbound }), who, list);
+  const text = catalog.list(Object.assign(call, { inbound, who }), list);
   const result = JSON.parse(text);
   const names = result[list].map((each: Record<string, string>) => each["name"] ?? each["uri"] ?? each["uriTemplate"]);
   return { names, text, nextCursor: result.nextCursor, omitted: result._meta?.["mcpgw.dev/omitted"] };
@@ -99,13 +99,12 @@ export function lead(
     method = methods[kind],
   }: { who?: Principal; scope?: string | null; session?: ClientSession | null; method?: string } = {},
 ): Route {
-  const call = makeCall({ method, scope, session });
-  return catalog.resolve(call, who, kind, name);
+  return catalog.resolve(Object.assign(makeCall({ method, scope, session }), { who }), kind, name);
 }
 
 const methods = { tool: "tools/call", prompt: "prompts/get", resource: "resources/read", extension: "x/y" } as const;
 
-/** A catalog of these servers, over the real policy, validator and sealer. */
+/** A catalog of these servers, over the real policy and sealer. */
 export function buildCatalog(served: Readonly<Record<string, Served>>, options: BuildOptions = {}): Catalog {
   const {
     max = 50,
@@ -145,7 +144,6 @@ export function buildCatalog(served: Readonly<Record<string, Served>>, options: 
     names: { max },
     page,
     policy,
-    validator,
     sealer,
     clock,
     ownTools: options.ownTools ?? (() => new Map()),

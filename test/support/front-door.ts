@@ -64,7 +64,7 @@ export class Door implements AsyncDisposable {
   readonly #server: ReturnType<typeof serveHttp>;
 
   constructor(behave: Behaviour, options: DoorOptions = {}) {
-    this.notifier = new Notifier(() => ({ shown: () => this.shown, shownAlone: () => "", servers: () => new Set() }));
+    this.notifier = new Notifier(() => ({ shown: () => this.shown, servers: () => new Set() }));
     this.gw = this.#gateway(behave, options);
     this.sessions = new Sessions({
       clock: systemClock,
@@ -150,6 +150,7 @@ export class Door implements AsyncDisposable {
       source: localSource("stdio"),
       credentials: [],
       vouched: this.who("alice"),
+      scope: null,
       send: (message) => send(JSON.parse(message)),
     });
   }
@@ -206,7 +207,7 @@ function catalogOf(scopes: readonly string[], shown: () => string): Catalog {
   return {
     hasScope: (scope) => scopes.includes(scope),
     offers: () => true,
-    resolve: (_call, _who, _kind, name) => makeRoute("play", String(name)),
+    resolve: (_call, _kind, name) => makeRoute("play", String(name)),
     admits: () => true,
     find: () => null,
     routeTo: (_kind, server, name) => makeRoute(server, name),
@@ -216,10 +217,11 @@ function catalogOf(scopes: readonly string[], shown: () => string): Catalog {
     outgoing: (_route, result) => result,
     below: (route) => route,
     list: () => `{"tools":[${tools.map(({ text }) => text).join(",")}]}`,
+    tools: () => [],
     shown,
-    shownAlone: () => "",
     instructions: () => null,
     routes: () => [],
     hidden: () => [],
+    collided: () => [],
   };
 }

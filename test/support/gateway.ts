@@ -9,7 +9,7 @@ import { Parking } from "../../src/gateway/parking.ts";
 import { limitsOptions } from "../../src/limits/options.ts";
 import { createSealer } from "../../src/session/seal.ts";
 import { createValidator } from "../../src/validate/index.ts";
-import { onRecord } from "./call.ts";
+import { asBegun } from "./call.ts";
 
 const unavailable = () => Promise.reject(new Failure("upstream-down", "There is no server."));
 
@@ -32,10 +32,10 @@ export const quietUpstreams: Upstreams = {
 
 /** A log that takes everything and keeps nothing. */
 export const quietAudit: Audit = {
-  begin: (call) => Promise.resolve(onRecord(call)),
+  begin: (call) => Promise.resolve(asBegun(call)),
   end: () => Promise.resolve(),
   once(call) {
-    call.recorded = true;
+    call.recordedOnce = true;
     return Promise.resolve();
   },
   input: () => Promise.resolve(),

@@ -1,4 +1,5 @@
 import type { ClientSession } from "../../src/core/call.ts";
+import { noCapabilities } from "../../src/core/inbound.ts";
 
 /** What of a session matters only to those who subscribe. */
 export const noSubscriptions: Pick<ClientSession, "subscribedTo" | "keepSubscription" | "endSubscription"> = {
@@ -6,3 +7,13 @@ export const noSubscriptions: Pick<ClientSession, "subscribedTo" | "keepSubscrip
   keepSubscription: (_uri, end) => end(),
   endSubscription() {},
 };
+
+/** The session of a client of alice's. */
+export const clientSession = (id: string, capabilities = noCapabilities): ClientSession => ({
+  id,
+  owner: "alice",
+  revision: "2025-11-25",
+  capabilities,
+  logLevel: null,
+  ...noSubscriptions,
+});

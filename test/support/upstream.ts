@@ -1,7 +1,6 @@
 import { join } from "node:path";
 import {
   type Call,
-  type ClientSession,
   type IdentifiedCall,
   type LogLevel,
   type Reply,
@@ -9,8 +8,8 @@ import {
   setCaller,
   type Tool,
 } from "../../src/core/call.ts";
-import { systemClock } from "../../src/core/clock.ts";
-import type { ClientCapabilities, Era } from "../../src/core/inbound.ts";
+import { type Clock, systemClock } from "../../src/core/clock.ts";
+import type { Era } from "../../src/core/inbound.ts";
 import { type Logger, silent } from "../../src/core/log.ts";
 import type { AuditEvent } from "../../src/core/event.ts";
 import type { LocalServer, Updated } from "../../src/core/ports.ts";
@@ -21,9 +20,9 @@ import { locate } from "../../src/mcp/json-text.ts";
 import { builtinOptions, httpOptions, type ServerOptions, stdioOptions } from "../../src/upstream/options.ts";
 import type { SetHost, Tuning } from "../../src/upstream/host.ts";
 import { createUpstreams, type ManagedUpstreams } from "../../src/upstream/upstreams.ts";
-import { makeCall, makeInbound, makeRoute, onRecord } from "./call.ts";
+import { makeCall, makeInbound, makeRoute, asBegun } from "./call.ts";
 import { principal } from "./principal.ts";
-import { noSubscriptions } from "./session.ts";
+import { clientSession } from "./session.ts";
 
 /** The scriptable MCP server, as a command line. */
 export const fakeArgs = (...args: string[]): string[] => [join(import.meta.dir, "../fixtures/fakemcp.ts"), ...args];
@@ -140,6 +139,7 @@ export type HarnessOptions = {
   local?: LocalServer[];
   previous?: ManagedUpstreams;
   lists?: ListStore;
+  clock?: Clock;
   tuning?: Partial<Tuning>;
   result?: number;
   run?: string;
@@ -168,7 +168,7 @@ export function upstreams(servers: ServerOptions[], options: HarnessOptions = {}
     servers,
     local: options.local ?? [],
     limits: { result: options.result ?? 16 * 1024 ** 2, depth: 64, nodes: 100_000, batch: 100 },
-    clock: systemClock,
+    clock: options.clock ?? systemClock,
     log,
     lists: options.lists ?? memoryLists(),
     self: {
@@ -189,7 +189,7 @@ export function upstreams(servers: ServerOptions[], options: HarnessOptions = {}
   });
   set.activate();
   const ask: Harness["ask"] = (server, tool, args = {}, more = {}) => {
-    const call = onRecord(toolCall(tool, args, more));
+    const call = asBegun(toolCall(tool, args, more));
     const route = makeRoute(server, tool, more.inputSchema);
     const request = more.request ?? requestTo(tool);
     return set.send(call, more.request ? { ...route, tool: null } : route, request);
@@ -244,15 +244,6 @@ export function toolCall(name: string, args: unknown, more: AskOptions = {}): Id
   setCaller(call, more.who ?? principal("alice"));
   return call;
 }
-
-const clientSession = (id: string, capabilities: ClientCapabilities): ClientSession => ({
-  id,
-  owner: "alice",
-  revision: "2025-11-25",
-  capabilities,
-  logLevel: null,
-  ...noSubscriptions,
-});
 
 /** The text of a reply's first content block. */
 export function textOf(reply: Reply): string {

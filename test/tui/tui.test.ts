@@ -67,7 +67,7 @@ test("R125: calls, servers, consumers and a record in full, each as it was", asy
   await shows("Record main/3");
   await shows("delete_file");
   expectGolden("tui/record.txt", screen.text());
-  for (let row = 0; row < 4; row++) press(down);
+  for (let row = 0; row < 5; row++) press(down);
   await shows("leaf");
   press("q");
   expect(await child.exited).toBe(0);

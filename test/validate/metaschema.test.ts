@@ -1,7 +1,11 @@
 import { describe, expect, test } from "bun:test";
 import { Ajv } from "ajv";
+import { Ajv2019 } from "ajv/dist/2019.js";
 import { Ajv2020 } from "ajv/dist/2020.js";
 import draft07 from "ajv/dist/refs/json-schema-draft-07.json";
+import olderApplicator from "ajv/dist/refs/json-schema-2019-09/meta/applicator.json";
+import olderCore from "ajv/dist/refs/json-schema-2019-09/meta/core.json";
+import draft2019 from "ajv/dist/refs/json-schema-2019-09/schema.json";
 import applicator from "ajv/dist/refs/json-schema-2020-12/meta/applicator.json";
 import content from "ajv/dist/refs/json-schema-2020-12/meta/content.json";
 import core from "ajv/dist/refs/json-schema-2020-12/meta/core.json";
@@ -12,7 +16,8 @@ import validation from "ajv/dist/refs/json-schema-2020-12/meta/validation.json";
 import draft2020 from "ajv/dist/refs/json-schema-2020-12/schema.json";
 import { schemaFault } from "../../src/validate/metaschema.ts";
 
-const published = [draft07, draft2020, applicator, content, core, format, metadata, unevaluated, validation];
+const older = [draft07, draft2019, olderApplicator, olderCore];
+const published = [...older, draft2020, applicator, content, core, format, metadata, unevaluated, validation];
 const keywords = [...new Set(published.flatMap(({ properties }) => Object.keys(properties)))];
 
 const right = { type: "string" };
@@ -30,9 +35,13 @@ const maps = [{}, right, wrong, { a: right }, { a: wrong }, { a: ["b"] }, { a: [
 const values: readonly unknown[] = [...scalars, ...lists, ...sames, ...maps];
 
 const settings = { strict: false, validateFormats: false, logger: false } as const;
-const validators = { "2020-12": new Ajv2020(settings), "draft-07": new Ajv(settings) };
+const validators = {
+  "2020-12": new Ajv2020(settings),
+  "2019-09": new Ajv2019(settings),
+  "draft-07": new Ajv(settings),
+};
 
-describe.each(["2020-12", "draft-07"] as const)("schemas of %s", (dialect) => {
+describe.each(["2020-12", "2019-09", "draft-07"] as const)("schemas of %s", (dialect) => {
   const ajv = validators[dialect];
 
   // Ids are looked up before anything is checked; here those of parts are refused and the whole's is left out.

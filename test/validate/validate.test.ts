@@ -167,6 +167,57 @@ const rows: [what: string, schema: unknown, good: unknown, bad: unknown, path: s
     "arguments/a/0",
   ],
   [
+    "draft-06",
+    { $schema: "http://json-schema.org/draft-06/schema#", ...prop({ items: [{ type: "string" }] }) },
+    { a: ["x"] },
+    { a: [1] },
+    "arguments/a/0",
+  ],
+  [
+    "items of 2019-09",
+    {
+      $schema: "https://json-schema.org/draft/2019-09/schema",
+      ...prop({ items: [{ type: "string" }], unevaluatedItems: false }),
+    },
+    { a: ["x"] },
+    { a: ["x", 1] },
+    "arguments/a must NOT have more than 1 items",
+  ],
+  ...[{}, { $recursiveAnchor: true }].map((anchor): (typeof rows)[number] => [
+    `$recursiveRef of 2019-09 ${JSON.stringify(anchor)}`,
+    {
+      $schema: "https://json-schema.org/draft/2019-09/schema",
+      ...object({ properties: { a: { $ref: "#/$defs/n" }, x: { type: "number" } } }),
+      $defs: { n: { properties: { b: { $recursiveRef: "#" }, x: { type: "string" } } } },
+      ...anchor,
+    },
+    { a: { x: "", b: { x: 1 } } },
+    { a: { x: "", b: { x: "" } } },
+    "arguments/a/b/x must be number",
+  ]),
+  ...(
+    [
+      [
+        { items: [{ type: "string" }], additionalItems: false },
+        ["x", 1],
+        "arguments/a must NOT have more than 1 items",
+      ],
+      [
+        { items: [{ type: "string" }], unevaluatedItems: false },
+        ["x", 1],
+        "arguments/a must NOT have more than 1 items",
+      ],
+      [{ items: [{ dependentRequired: { b: ["c"] } }] }, [{ b: 1 }], "must have property c"],
+      [{ items: [{ dependencies: { b: ["c"] } }] }, [{ b: 1 }], "must have property c"],
+    ] as const
+  ).map(([schema, bad, path]): (typeof rows)[number] => [
+    `lists of items where no dialect is named, ${JSON.stringify(schema)}`,
+    prop(schema),
+    { a: [] },
+    { a: bad },
+    path,
+  ]),
+  [
     "an $id of its own",
     { $id: "https://x.example/s", ...prop({ type: "string" }) },
     { a: "x" },
@@ -233,6 +284,16 @@ const unusable: [what: string, schema: unknown, reason: string][] = [
   ["an asynchronous schema", { ...object({}), $async: true }, "$async"],
   ["another dialect", { $schema: "http://json-schema.org/draft-04/schema#", type: "object" }, "draft-04"],
   ["no schema", prop({ type: "strnig" }), "is no valid schema"],
+  [
+    "lists of items beside what their dialect does not have",
+    object({ properties: { a: { items: [{}] }, b: { prefixItems: [{ type: "string" }] } } }),
+    "/properties/a/items must be an object or a boolean",
+  ],
+  [
+    "S05 a $recursiveRef to a part",
+    object({ properties: { a: { $recursiveRef: "#/$defs/n" } }, $defs: { n: {} } }),
+    "only references within",
+  ],
   ["a malformed keyword", object({ required: "a" }), "is no valid schema"],
 ];
 

@@ -84,7 +84,6 @@ function subject({ keys: keyCount, rules }: Size): { measure(): Promise<number>;
     names: namesOptions.parse({}),
     page: options.page,
     policy,
-    validator,
     sealer,
     clock,
     handedOut: createHandedOut(clock),
@@ -112,7 +111,7 @@ function subject({ keys: keyCount, rules }: Size): { measure(): Promise<number>;
 
 const params = { name: "web__echo", arguments: { text: "ping" } };
 const text = JSON.stringify({ jsonrpc: "2.0", id: 1, method: "tools/call", params });
-const controller = new AbortController();
+const carrier = { controller: new AbortController(), session: null, scope: null, emit: null };
 
 async function run(gw: Gateway, callers: readonly NewKey[]): Promise<number> {
   const context = { headers: new Headers(), pinned: "legacy", revision: "2025-11-25" } as const;
@@ -121,7 +120,7 @@ async function run(gw: Gateway, callers: readonly NewKey[]): Promise<number> {
   for (let index = 0; index < batch; index++) {
     const credentials = [{ scheme: "bearer" as const, raw: callers[index % callers.length]?.key ?? "" }];
     const presented = { source: loopback, credentials, vouched: null };
-    const call = callOf(gw, { inbound, fault: null }, presented, { controller, session: null, emit: null });
+    const call = callOf(gw, { inbound, fault: null }, presented, carrier);
     await handle(gw, call);
     if (call.failure) throw call.failure;
   }

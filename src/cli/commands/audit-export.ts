@@ -1,5 +1,5 @@
-import { open as openFile, type FileHandle } from "node:fs/promises";
-import { codeOf } from "../../core/error-text.ts";
+import { open as openFile, type FileHandle, rm } from "node:fs/promises";
+import { codeOf, messageOf } from "../../core/error-text.ts";
 import { command } from "../command.ts";
 import { exit, Failed, UsageError } from "../errors.ts";
 import { ReaderLeft } from "../output.ts";
@@ -10,12 +10,12 @@ async function create(path: string): Promise<FileHandle> {
   try {
     return await openFile(path, "wx", 0o600);
   } catch (error) {
-    throw codeOf(error) === "EEXIST" ? new UsageError(`--out: ${path} is there already; name another file`) : error;
+    const isThere = codeOf(error) === "EEXIST";
+    throw new UsageError(`--out: ${isThere ? `${path} is there already; name another file` : messageOf(error)}`);
   }
 }
 
 export const exportRecords = command({
-  name: "export",
   summary: "Write audit records as JSON lines that anyone can verify",
   args: {
     jsonl: { type: "boolean", description: "JSON lines (the only format, so it may be left out)" },
@@ -38,7 +38,8 @@ export const exportRecords = command({
       }
       await file?.sync();
     } catch (error) {
-      // Half an export must not pass for a whole one.
+      // Half an export must not pass for a whole one, nor be in the way of the next.
+      if (path !== undefined) await rm(path, { force: true });
       throw error instanceof ReaderLeft ? new Failed(exit.failed, `not all was exported: ${error.message}`) : error;
     } finally {
       await file?.close();

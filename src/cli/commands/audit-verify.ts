@@ -4,7 +4,7 @@ import { messageOf } from "../../core/error-text.ts";
 import type { ChainVerdict, Verdict } from "../../control/schemas.ts";
 import type { Cli } from "../cli.ts";
 import { command } from "../command.ts";
-import { exit, Failed, UsageError } from "../errors.ts";
+import { Failed, UsageError } from "../errors.ts";
 import { type Color, type Output, untilReaderLeaves } from "../output.ts";
 import { line, moment, number } from "../../control/format.ts";
 
@@ -50,11 +50,14 @@ function keyIn(pubkey: string | undefined): string | undefined {
   throw new Error(`--pubkey: there is no file ${pubkey}, nor is that a public key; give one of them`);
 }
 
+/** The exit codes of `audit verify`, by what it found. */
+const exit = { proven: 0, tampered: 1, unreadable: 2, unproven: 3 } as const;
+
 const headline: Readonly<Record<Verdict["exit"], readonly [Color, string]>> = {
-  0: ["green", "VERIFIED: no record up to the checkpoint was changed, removed or inserted."],
-  1: ["red", "TAMPERED: the log is not what was recorded."],
-  2: ["red", "UNREADABLE: the log could not be checked to its end."],
-  3: [
+  [exit.proven]: ["green", "VERIFIED: no record up to the checkpoint was changed, removed or inserted."],
+  [exit.tampered]: ["red", "TAMPERED: the log is not what was recorded."],
+  [exit.unreadable]: ["red", "UNREADABLE: the log could not be checked to its end."],
+  [exit.unproven]: [
     "yellow",
     "INTACT BUT NOT PROVEN: the records fit together, but no checkpoint kept elsewhere proves that they are all there.",
   ],
@@ -95,7 +98,6 @@ async function show(verdict: Verdict, given: boolean, out: Output): Promise<void
 }
 
 export const verify = command({
-  name: "verify",
   summary: "Check the audit log; exits 0 proven, 1 tampered, 2 unreadable, 3 intact but unproven",
   args: {
     checkpoint: { type: "string", valueHint: "FILE|DIR|URL", description: "checkpoints that were kept elsewhere" },
@@ -106,11 +108,11 @@ export const verify = command({
     const { out } = cli;
     // Exit 1 says that somebody changed the log; a log that merely cannot be checked must not look like that.
     const verdict = await judge({ checkpoint, pubkey, jsonl }, cli).catch((error: unknown) => {
-      throw error instanceof UsageError ? error : new Failed(exit.usage, messageOf(error));
+      throw error instanceof UsageError ? error : new Failed(exit.unreadable, messageOf(error));
     });
     const shown = out.json ? out.document(verdict) : show(verdict, checkpoint !== undefined, out);
     await untilReaderLeaves(shown).catch((error: unknown) => {
-      throw new Failed(verdict.exit === exit.failed ? exit.failed : exit.usage, messageOf(error));
+      throw new Failed(verdict.exit === exit.tampered ? exit.tampered : exit.unreadable, messageOf(error));
     });
     return verdict.exit;
   },

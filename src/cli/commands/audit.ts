@@ -1,24 +1,16 @@
 import { command, group } from "../command.ts";
 import { cells } from "../entries.ts";
 import { UsageError } from "../errors.ts";
+import { filters, known } from "../filters.ts";
 import { type Cell, right } from "../output.ts";
-import { wrongType } from "../../control/filters.ts";
+import { wrongStatus, wrongType } from "../../control/filters.ts";
 import { line, number } from "../../control/format.ts";
 import { factRows, factsIn } from "../../control/present.ts";
 import { period, timeRange, wholeNumber } from "../when.ts";
 import { exportRecords } from "./audit-export.ts";
 import { verify } from "./audit-verify.ts";
-import { filters, knownStatus } from "./tail.ts";
-
-/** Accepts a type of record, or its beginning and `*`; anything else is a usage error. */
-function knownType(text: string | undefined): string | undefined {
-  const wrong = text === undefined ? null : wrongType(text);
-  if (wrong === null) return text;
-  throw new UsageError(`--type: ${wrong}`);
-}
 
 const log = command({
-  name: "log",
   summary: "Show audit records, the newest last",
   args: {
     ...filters,
@@ -32,8 +24,8 @@ const log = command({
       consumer,
       server,
       tool,
-      type: knownType(args.type),
-      status: knownStatus(args.status),
+      type: known("--type", args.type, wrongType),
+      status: known("--status", args.status, wrongStatus),
       ...timeRange(args.since, args.until),
       limit: wholeNumber("--limit", args.limit, 1, 10_000),
     };
@@ -57,7 +49,6 @@ function recordId(text: string): { chain: string | undefined; seq: number } {
 }
 
 const show = command({
-  name: "show",
   summary: "Show one audit record in full",
   args: {
     record: { type: "positional", required: true, description: "its number, or chain/number" },
@@ -88,7 +79,6 @@ const forgotten = "not known: erased, changed since, or one of too many at once"
 const count = (value: number): Cell => right(number(value));
 
 const stats = command({
-  name: "stats",
   summary: "Count audit records by type, status, consumer, server and tool",
   args: period,
   async run(args, { out, open }) {
@@ -117,10 +107,10 @@ const stats = command({
   },
 });
 
-export const audit = group("audit", "Query, verify and export the audit log", [
+export const audit = group("Query, verify and export the audit log", {
   log,
   show,
   stats,
   verify,
-  exportRecords,
-]);
+  export: exportRecords,
+});

@@ -5,7 +5,6 @@ import { UsageError } from "../errors.ts";
 const names = builtinNames.join(", ");
 
 export const builtin = command({
-  name: "builtin",
   summary: `Serve a built-in tool server on standard input and output: ${names}`,
   args: { name: { type: "positional", required: true, description: "name of the tool server" } },
   async run({ name }, { deps }) {

@@ -24,7 +24,6 @@ async function load({ globals, deps, out }: Cli, also: Pick<LoadOptions, "unusab
 }
 
 const check = command({
-  name: "check",
   summary: "Check the configuration file; exits 2 and names every mistake in what can be read",
   args: {},
   async run(_args, cli) {
@@ -36,7 +35,6 @@ const check = command({
 });
 
 const show = command({
-  name: "show",
   summary: "Show the configuration with its defaults, never a secret",
   args: { running: { type: "boolean", description: "show the daemon's running configuration instead of the file" } },
   async run({ running }, cli) {
@@ -56,7 +54,6 @@ const show = command({
 });
 
 const schema = command({
-  name: "schema",
   summary: "Print the JSON Schema of the configuration file",
   args: {},
   async run(_args, { out }) {
@@ -66,7 +63,6 @@ const schema = command({
 });
 
 const reload = command({
-  name: "reload",
   summary: "Let the daemon load its configuration file again; a bad file changes nothing",
   args: {},
   async run(_args, { out, open }) {
@@ -80,4 +76,4 @@ const reload = command({
   },
 });
 
-export const config = group("config", "Check, show and reload the configuration", [check, show, schema, reload]);
+export const config = group("Check, show and reload the configuration", { check, show, schema, reload });

@@ -3,7 +3,6 @@ import { namedConfig } from "../../config/paths.ts";
 import { command } from "../command.ts";
 
 export const init = command({
-  name: "init",
   summary: "Write a commented gateway.yaml and its JSON Schema",
   args: {
     demo: { type: "boolean", description: "with a calculator and, if npx is installed, the official example server" },

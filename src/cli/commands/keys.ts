@@ -1,5 +1,5 @@
 import { messageOf } from "../../core/error-text.ts";
-import { perMinute } from "../../core/options.ts";
+import { network, perMinute, plainId } from "../../core/options.ts";
 import type { Output as Answer } from "../../control/api.ts";
 import type { Client } from "../../control/contract.ts";
 import type { KeyView } from "../../control/schemas.ts";
@@ -48,21 +48,32 @@ async function showMade(made: Made, { out }: Cli): Promise<void> {
   out.say("It is shown only now. Send it as `Authorization: Bearer …` or `X-API-Key: …`, or set MCPGW_API_KEY.");
 }
 
-function rateOf(text: string | undefined): number | null {
-  if (text === undefined) return null;
-  const parsed = perMinute.safeParse(/^\d+$/.test(text) ? Number(text) : text);
+type Schema<T> = {
+  safeParse(value: unknown): { success: true; data: T } | { success: false; error: { issues: { message: string }[] } };
+};
+
+/** A value of the command line as its option takes it; a wrong one is a usage error. */
+function valueOf<T>(argument: string, schema: Schema<T>, value: unknown): T {
+  const parsed = schema.safeParse(value);
   if (parsed.success) return parsed.data;
-  throw new UsageError(`--rate: ${parsed.error.issues[0]?.message ?? "no rate"}`);
+  throw new UsageError(`${argument}: ${parsed.error.issues[0]?.message ?? "not valid"}`);
 }
 
-const list = (text: string | undefined): string[] =>
-  (text ?? "")
+/** The parts of a list that is not empty: without networks, a key could be used from anywhere. */
+function list(argument: string, text: string): string[] {
+  const all = text
     .split(",")
     .map((part) => part.trim())
     .filter(Boolean);
+  if (all.length === 0) throw new UsageError(`${argument}: "${text}" names none`);
+  return all;
+}
+
+const rateOf = (text: string): number => valueOf("--rate", perMinute, /^\d+$/.test(text) ? Number(text) : text);
+
+const networksOf = (text: string): string[] => list("--cidr", text).map((part) => valueOf("--cidr", network, part));
 
 const create = command({
-  name: "create",
   summary: "Make an API key and print it once",
   args: {
     name: { type: "positional", required: true, description: "what the key is for" },
@@ -79,11 +90,11 @@ const create = command({
   async run({ name, consumer, roles, expires, rate, cidr }, cli) {
     const input = {
       name,
-      consumerId: consumer,
-      roles: list(roles),
+      consumerId: valueOf("CONSUMER", plainId, consumer),
+      roles: list("ROLES", roles),
       expiresAt: futureTime("--expires", expires),
-      perMinute: rateOf(rate),
-      cidrs: list(cidr),
+      perMinute: rate === undefined ? null : rateOf(rate),
+      cidrs: cidr === undefined ? [] : networksOf(cidr),
     };
     const client = await cli.open({ offline: true });
     await handOut(await client.call("keys.create", input), client, cli);
@@ -91,7 +102,6 @@ const create = command({
 });
 
 const listKeys = command({
-  name: "list",
   summary: "List API keys, never their secrets",
   args: {},
   async run(_args, { out, open }) {
@@ -122,7 +132,6 @@ function warnUnrecorded(answer: { readonly recorded: boolean }, { online }: Clie
 }
 
 const revoke = command({
-  name: "revoke",
   summary: "Revoke a key and end its open streams at once",
   args: { id: { type: "positional", required: true, description: "the key's id" } },
   async run({ id }, { out, open }) {
@@ -135,7 +144,6 @@ const revoke = command({
 });
 
 const rotate = command({
-  name: "rotate",
   summary: "Revoke a key and print a new one with the same rights",
   args: { id: { type: "positional", required: true, description: "the key's id" } },
   async run({ id }, cli) {
@@ -149,7 +157,6 @@ type Done = { readonly online: string; readonly offline: string };
 
 const freezing = (name: "freeze" | "unfreeze", summary: string, done: Done) =>
   command({
-    name,
     summary,
     args: {},
     async run(_args, { out, open }) {
@@ -161,17 +168,17 @@ const freezing = (name: "freeze" | "unfreeze", summary: string, done: Done) =>
     },
   });
 
-export const keys = group("keys", "Make, list and end API keys", [
+export const keys = group("Make, list and end API keys", {
   create,
-  listKeys,
+  list: listKeys,
   revoke,
   rotate,
-  freezing("freeze", "Refuse every caller at once", {
+  freeze: freezing("freeze", "Refuse every caller at once", {
     online: "frozen: every caller is refused until `mcpgw keys unfreeze`",
     offline: "frozen: a gateway on this state directory refuses every caller until `mcpgw keys unfreeze`",
   }),
-  freezing("unfreeze", "End a freeze", {
+  unfreeze: freezing("unfreeze", "End a freeze", {
     online: "callers are served again",
     offline: "the freeze has ended: a gateway on this state directory serves callers again",
   }),
-]);
+});

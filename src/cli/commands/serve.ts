@@ -1,7 +1,6 @@
 import { command } from "../command.ts";
 
 export const serve = command({
-  name: "serve",
   summary: "Serve MCP on standard input and output, through the daemon if one runs",
   args: {},
   run: (_args, { deps, globals }) => deps.serve(globals),

@@ -29,7 +29,6 @@ export async function serverTable(out: Output, servers: readonly ServerStatus[])
 const id = { id: { type: "positional", required: true, description: "the server's id" } } as const;
 
 const list = command({
-  name: "list",
   summary: "List the managed MCP servers and their state",
   args: {},
   async run(_args, { out, open }) {
@@ -53,7 +52,6 @@ const downRows = (down: ServerStatus["down"]): Cell[][] =>
   down.map((one) => [servedBy(one), downUntil(one), { text: one.reason, color: "red" }]);
 
 const show = command({
-  name: "show",
   summary: "Show one server, its tools, and what else it offers",
   args: id,
   async run(args, { out, open }) {
@@ -78,7 +76,6 @@ const show = command({
 });
 
 const restart = command({
-  name: "restart",
   summary: "Stop a server's processes or sessions and start it again",
   args: id,
   async run(args, { out, open }) {
@@ -93,7 +90,6 @@ const restart = command({
 });
 
 const logs = command({
-  name: "logs",
   summary: "Show what a server wrote to its standard error",
   args: { ...id, lines: { type: "string", valueHint: "N", description: "how many lines, 200 by default" } },
   async run(args, { out, open }) {
@@ -101,13 +97,13 @@ const logs = command({
     const client = await open();
     const answer = await client.call("servers.logs", { id: args.id, lines });
     if (out.json) return out.document(answer);
+    if (answer.lines.length === 0) out.say(`${args.id} has written nothing to its standard error`);
     for (const text of answer.lines) await out.print(line(text));
   },
 });
 
 const switching = (name: "enable" | "disable", summary: string, enabled: boolean) =>
   command({
-    name,
     summary,
     args: id,
     async run(args, cli) {
@@ -118,11 +114,11 @@ const switching = (name: "enable" | "disable", summary: string, enabled: boolean
     },
   });
 
-export const servers = group("servers", "Look at and manage the MCP servers", [
+export const servers = group("Look at and manage the MCP servers", {
   list,
   show,
   restart,
   logs,
-  switching("enable", "Switch a server on in the configuration file and load it", true),
-  switching("disable", "Switch a server off in the configuration file and load it", false),
-]);
+  enable: switching("enable", "Switch a server on in the configuration file and load it", true),
+  disable: switching("disable", "Switch a server off in the configuration file and load it", false),
+});

@@ -81,7 +81,6 @@ function facts(status: Status): [string, Cell][] {
 }
 
 export const status = command({
-  name: "status",
   summary: "Show what the gateway is doing; with --wait, wait until it is ready",
   args: { wait: { type: "string", valueHint: "SECONDS", description: "how long to wait for it" } },
   async run({ wait }, cli) {

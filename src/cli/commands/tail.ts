@@ -6,29 +6,12 @@ import type { AuditEntry } from "../../control/schemas.ts";
 import { stayConnected } from "../../control/stay-connected.ts";
 import { command } from "../command.ts";
 import { cells } from "../entries.ts";
-import { UsageError } from "../errors.ts";
+import { filters, known } from "../filters.ts";
 import { aligned, type Output, widthsOf } from "../output.ts";
 import { number } from "../../control/format.ts";
-import { pastTime, period } from "../when.ts";
+import { pastTime } from "../when.ts";
 import { messageOf } from "../../core/error-text.ts";
-import { groupNames } from "../../core/failure.ts";
 import { timeText } from "../../core/time-text.ts";
-
-/** Filters that `tail` and `audit log` share. */
-export const filters = {
-  consumer: { type: "string", valueHint: "ID", description: "only this consumer" },
-  server: { type: "string", valueHint: "ID", description: "only this server" },
-  tool: { type: "string", valueHint: "NAME", description: "only this tool" },
-  status: { type: "string", valueHint: "STATUS", description: `only this status, or one of ${groupNames.join(", ")}` },
-  since: period.since,
-} as const;
-
-/** Returns a known status or group of statuses; anything else is a usage error. */
-export function knownStatus(text: string | undefined): string | undefined {
-  const wrong = text === undefined ? null : wrongStatus(text);
-  if (wrong === null) return text;
-  throw new UsageError(`--status: ${wrong}`);
-}
 
 // The widest cell of a stream is not known in advance: columns start at usual widths and grow.
 const start = [12, 12, 24, 12, 8];
@@ -78,11 +61,16 @@ async function holds(client: Client, { chain, seq, at }: AuditEntry): Promise<bo
 }
 
 export const tail = command({
-  name: "tail",
   summary: "Follow calls and other audit records as they happen",
   args: filters,
   async run({ consumer, server, tool, status, since }, { out, open }) {
-    const selection = { consumer, server, tool, status: knownStatus(status), since: pastTime("--since", since) };
+    const selection = {
+      consumer,
+      server,
+      tool,
+      status: known("--status", status, wrongStatus),
+      since: pastTime("--since", since),
+    };
     const read = reader(selection, out);
     /** Null before the first connection. */
     let connected: boolean | null = null;

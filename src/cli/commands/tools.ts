@@ -1,6 +1,7 @@
 import { isUtf8 } from "node:buffer";
 import { readFileSync } from "node:fs";
 import type { ToolView } from "../../control/schemas.ts";
+import { messageOf } from "../../core/error-text.ts";
 import { isJson } from "../../core/json.ts";
 import { cut } from "../../core/text.ts";
 import { command, group } from "../command.ts";
@@ -28,7 +29,6 @@ function sayWhoAsks(out: Output): void {
 const paragraph = (text: string): string => text.split("\n").map(line).join("\n");
 
 const list = command({
-  name: "list",
   summary: "List the tools, of the caller named by MCPGW_API_KEY if it is set",
   args: { server: { type: "string", valueHint: "ID", description: "only this server" } },
   async run({ server }, { out, open }) {
@@ -56,9 +56,17 @@ function pairs(words: readonly string[]): string {
 
 type Given = { args?: string | undefined; file?: string | undefined; words: readonly string[] };
 
+function bytesOf(file: string): Buffer {
+  try {
+    return readFileSync(file === "-" ? 0 : file);
+  } catch (error) {
+    throw new UsageError(`--args-file: ${messageOf(error)}`);
+  }
+}
+
 /** Bytes that are no text would be sent as other ones. */
 function textOf(file: string): string {
-  const bytes = readFileSync(file === "-" ? 0 : file);
+  const bytes = bytesOf(file);
   if (!isUtf8(bytes)) throw new UsageError(`${file}: the arguments are not valid UTF-8`);
   return bytes.toString();
 }
@@ -86,7 +94,6 @@ async function showResult(text: string, out: Output): Promise<void> {
 }
 
 const call = command({
-  name: "call",
   summary: "Call a tool through the whole path, as MCPGW_API_KEY or as the local administrator",
   args: {
     tool: { type: "positional", required: true, description: "SERVER:TOOL" },
@@ -112,4 +119,4 @@ const call = command({
   },
 });
 
-export const tools = group("tools", "List and call tools", [list, call]);
+export const tools = group("List and call tools", { list, call });

@@ -2,7 +2,6 @@ import { command } from "../command.ts";
 import { UsageError } from "../errors.ts";
 
 export const tui = command({
-  name: "tui",
   summary: "Interactive console: live calls, servers, consumers",
   args: {},
   run(_args, { deps, open }) {

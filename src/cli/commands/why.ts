@@ -72,7 +72,6 @@ function unknown({ kind, callers }: Why, withArguments: boolean): string[] {
 }
 
 export const why = command({
-  name: "why",
   summary: "Tell whether a key or consumer sees something and may call it, and why",
   args: {
     who: { type: "positional", required: true, description: "a key's id or a consumer" },

@@ -12,24 +12,28 @@ export function attachTo(engine: Engine): Handlers["attach"] {
   return async (ctx, tunnel) => {
     const caller = callerOf(ctx, stores.keyring);
     const { revoked } = await whoIs(current(), caller, "initialize");
-    const connection = new McpConnection({
+    const connection: McpConnection = new McpConnection({
       current,
       running,
       traffic,
       ...caller,
+      scope: null,
       send: sendWithin(
         {
           queued: () => tunnel.queued,
           write: (message) => void tunnel.send(encodeLine(message).slice(0, -1)),
-          end: (why) => tunnel.close(why),
+          end(why) {
+            connection.close(why);
+            tunnel.close(why);
+          },
         },
         engine,
       ),
     });
     tunnel.onLine((line) => void connection.receive(line));
-    const stay = connection.endWith(revoked, () => tunnel.close(lossText(revoked)));
+    const unwatch = connection.closeOnLoss(revoked, () => tunnel.close(lossText(revoked)));
     tunnel.onClose(() => {
-      stay();
+      unwatch();
       connection.close();
     });
   };

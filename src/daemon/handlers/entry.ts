@@ -5,7 +5,7 @@ import { timeOf } from "../../core/time-text.ts";
 /** A stored record as operators read it. */
 export function entryOf(chain: string, seq: number, rec: string): AuditEntry {
   const record = readRecord(rec);
-  const { type, call, consumer, tool, st, us, rule, reason } = record;
+  const { type, call, consumer, method, tool, st, us, rule, reason } = record;
   return {
     chain,
     seq,
@@ -14,6 +14,7 @@ export function entryOf(chain: string, seq: number, rec: string): AuditEntry {
     call: call ?? null,
     caller: callerOf(record),
     consumer: consumer ?? null,
+    method: method ?? null,
     server: serverOf(record),
     tool: tool ?? null,
     status: st ?? null,
@@ -30,7 +31,7 @@ export function entryOf(chain: string, seq: number, rec: string): AuditEntry {
 
 /**
  * The principal who did it. Of a call that was made with a key, records that follow the first one name the key only; no
- * id of a key holds a colon, as those of all other principals do but one.
+ * id of a key holds a colon, as those of all other principals do but `anonymous`, which no key may have.
  */
 function callerOf({ type, caller, subj }: Recorded): string | null {
   if (subj !== undefined || caller === undefined) return subj ?? null;

@@ -4,14 +4,15 @@ import type { Handlers } from "../../control/contract.ts";
 import { Refusal } from "../../control/refusal.ts";
 import { ConfigError } from "../../config/problem.ts";
 import { shownConfig } from "../../config/explain.ts";
+import { ownServer } from "../../core/name.ts";
 import type { Self } from "../../core/self.ts";
 import type { Archive } from "../archive.ts";
 import type { Engine } from "../engine.ts";
 import { attachTo } from "./attach.ts";
 import { auditHandlers, auditLog } from "./audit.ts";
 import { keyHandlers } from "./keys.ts";
-import { recordDoneWith, recordActWith } from "./record-act.ts";
-import { serverHandlers } from "./servers.ts";
+import { actorOf, recordDoneWith, recordActWith } from "./record-act.ts";
+import { findServer, serverHandlers } from "./servers.ts";
 import { statsOf } from "./stats.ts";
 import { configWarnings, consumersOf, statusOf, type Serving } from "./status.ts";
 import { tail } from "./tail.ts";
@@ -26,8 +27,8 @@ export type HandlerDeps = {
   readonly archive: Archive;
   readonly self: Self;
   readonly serving: Serving;
-  /** Loads the configuration file again and puts it into force. */
-  readonly reload: () => Promise<void>;
+  /** Loads the configuration file again and puts it into force, at the wish of `actor`. */
+  readonly reload: (actor: string) => Promise<void>;
 };
 
 /** What the daemon does for each operation of the table. */
@@ -50,7 +51,12 @@ export function createHandlers({ engine, archive, self, serving, reload }: Handl
     status: () => statusOf(engine, self, serving, startedAt),
     consumers: async () => ({ consumers: await consumersOf(engine, archive) }),
     tail: (input, { signal }) => tail(audit, archive, input, signal),
-    "tools.list": async ({ server }, ctx) => listTools(current(), server, await viewerOf(ctx, current(), keyring)),
+    async "tools.list"({ server }, ctx) {
+      const viewer = await viewerOf(ctx, current(), keyring);
+      // The holder of a key is not told which servers there are.
+      if (server !== undefined && server !== ownServer && ctx.key === null) findServer(current(), server);
+      return listTools(current(), server, viewer);
+    },
     async "tools.call"({ tool, arguments: args }, ctx) {
       const controller = engine.running.add();
       try {
@@ -72,7 +78,10 @@ export function createHandlers({ engine, archive, self, serving, reload }: Handl
       loadedAt: engine.loadedAt(),
       config: shownConfig(engine.loaded()),
     }),
-    "config.reload": () => ({ facts: {}, run: () => reloaded(engine, serving, reload) }),
+    "config.reload": (_input, ctx) => ({
+      facts: {},
+      run: () => reloaded(engine, serving, () => reload(actorOf(ctx))),
+    }),
   };
 }
 
@@ -80,7 +89,7 @@ export function createHandlers({ engine, archive, self, serving, reload }: Handl
 async function reloaded(
   engine: Engine,
   serving: Serving,
-  reload: HandlerDeps["reload"],
+  reload: () => Promise<void>,
 ): Promise<Output<"config.reload">> {
   const before = engine.loaded();
   await reload().catch((error: unknown) => {

@@ -16,6 +16,10 @@ export function recordDoneWith(audit: Pick<AuditBroker, "recordDone">): RecordDo
   return (ctx, type, facts) => audit.recordDone(actOf(ctx, type, facts));
 }
 
-function actOf<T extends ActType>({ peer }: Context, type: T, facts: Acts[T]): Act {
-  return { type, actor: `local:${peer.uid}`, facts: { ...facts, uid: peer.uid, pid: peer.pid } } as Act; // the parameters pair them
+/** Who asks, as records name it. */
+export const actorOf = ({ peer }: Context): string => `local:${peer.uid}`;
+
+function actOf<T extends ActType>(ctx: Context, type: T, facts: Acts[T]): Act {
+  const { uid, pid } = ctx.peer;
+  return { type, actor: actorOf(ctx), facts: { ...facts, uid, pid } } as Act; // the parameters pair them
 }

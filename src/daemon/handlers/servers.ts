@@ -49,12 +49,12 @@ export const noServer = (id: string): Refusal =>
 /** How many prompts, resources and templates a server has, as far as somebody may see them. */
 export function counts({ catalog }: Gateway, server: string, sees: (route: Route) => boolean) {
   const count = (list: ListName): number =>
-    catalog.routes(list).filter((route) => route.server === server && sees(route)).length;
+    catalog.routes(list, null).filter((route) => route.server === server && sees(route)).length;
   return { prompts: count("prompts"), resources: count("resources"), templates: count("resourceTemplates") };
 }
 
 const hiddenOf = ({ catalog }: Gateway, server: string): readonly Hidden[] =>
-  catalog.hidden().filter(({ canonical }) => canonical.startsWith(`${server}:`));
+  [...catalog.hidden(null), ...catalog.collided()].filter(({ canonical }) => canonical.startsWith(`${server}:`));
 
 function othersHidden(gw: Gateway, server: string) {
   const others = hiddenOf(gw, server).filter(({ kind }) => kind !== "tool");
@@ -66,7 +66,7 @@ function toolsOf(gw: Gateway, server: string): ServerTool[] {
   const hidden = hiddenOf(gw, server).filter(({ kind }) => kind === "tool");
   return [
     ...gw.catalog
-      .routes()
+      .routes("tools", null)
       .filter((route) => route.server === server)
       .map((route) => serverTool(gw, route)),
     ...hidden.map(({ canonical, reason }) => ({

@@ -3,12 +3,14 @@ import { Refusal } from "../../control/refusal.ts";
 import type { ServerTool, ToolView } from "../../control/schemas.ts";
 import type { Call, Route } from "../../core/call.ts";
 import { Failure } from "../../core/failure.ts";
+import { noCapabilities } from "../../core/inbound.ts";
 import { isObject } from "../../core/json.ts";
 import { ownServer } from "../../core/name.ts";
 import { rpcCodes } from "../../core/rpc-code.ts";
 import { cut } from "../../core/text.ts";
 import { rawValue } from "../../mcp/json-text.ts";
 import type { Gateway } from "../../gateway/gateway.ts";
+import { learnTools } from "../../gateway/answers.ts";
 import { callByName, type Caller } from "../../gateway/inner.ts";
 import { errorTextOf, type Viewer } from "../../serve/gateway-tools.ts";
 
@@ -26,16 +28,22 @@ export function serverTool({ validator }: Gateway, route: Route): ServerTool {
   return { ...toolView(route), unchecked: unchecked.map((pattern) => cut(pattern, 100)) };
 }
 
-/** The tools that a viewer may use where it looks from, filtered exactly as calls are decided. */
-export function listTools(gw: Gateway, server: string | undefined, viewer: Viewer): Output<"tools.list"> {
-  return { tools: toolsFor(gw, server, viewer).map(toolView) };
+/** The tools that a viewer may use where it looks from, as `tools/list` shows them to it. */
+export async function listTools(
+  gw: Gateway,
+  server: string | undefined,
+  viewer: Viewer,
+): Promise<Output<"tools.list">> {
+  return { tools: (await toolsFor(gw, server, viewer)).map(toolView) };
 }
 
 /** The routes of these tools. */
-export function toolsFor(gw: Gateway, server: string | undefined, { who, source, call }: Viewer): Route[] {
-  const all = gw.catalog.routes("tools", call?.scope ?? null);
-  const routes = all.filter((route) => server === undefined || route.server === server);
-  return routes.filter((route) => gw.policy.lists(who, route, source));
+export async function toolsFor(gw: Gateway, server: string | undefined, viewer: Viewer): Promise<Route[]> {
+  const { who, source, call, controller } = viewer;
+  const alone = { who, source, scope: null, session: null, capabilities: noCapabilities } as const;
+  const from = call ?? { ...alone, inbound: { era: "legacy" }, controller };
+  const { catalog } = await learnTools(gw, from);
+  return catalog.tools(from).filter((route) => server === undefined || route.server === server);
 }
 
 /** Runs a tool through the whole path and says how it ended. */
@@ -68,19 +76,11 @@ export function nestedCall(
   { tool, arguments: args }: Parsed<"tools.call">,
   { who, source, call, controller }: Viewer,
 ): Promise<Call> {
-  const scope = call?.scope ?? null;
-  if (isOwn(gw, tool, scope)) {
+  if (isOwn(gw, tool, call?.scope ?? null)) {
     throw new Failure("denied", "call cannot call the gateway's own tools; call them directly.");
   }
   const given = typeof args === "string" ? args : (rawArguments(call) ?? args);
-  const progress = progressOf(call);
-  return run(gw, tool, given, { source, credentials: [], vouched: who, controller, scope, progress });
-}
-
-/** How the caller of a call hears of the progress of another one that is made for it. */
-function progressOf(call: Call | null): NonNullable<Caller["progress"]> | null {
-  const token = call?.inbound.progressToken ?? null;
-  return call?.emit && token !== null ? { token, tell: call.emit } : null;
+  return run(gw, tool, given, { source, credentials: [], vouched: who, controller, outer: call });
 }
 
 /** Whether a name means a tool of the gateway itself: a toolset may give one any other name. */

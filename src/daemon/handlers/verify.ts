@@ -1,7 +1,7 @@
 import { existsSync } from "node:fs";
 import { messageOf } from "../../core/error-text.ts";
+import { installOf } from "../../audit/checkpoint.ts";
 import { chainsOutside, gatherEvidence } from "../../audit/evidence.ts";
-import { installOf } from "../../audit/open.ts";
 import { installDir, publicKeyFile } from "../../audit/outside.ts";
 import { type ChainReport, Verifier, type VerifyOptions } from "../../audit/verify.ts";
 import type { Output, Parsed } from "../../control/api.ts";

@@ -28,11 +28,12 @@ export function callerOf(
 ): Caller {
   endBy(signal, controller);
   const source = { ...localSource("control"), peer: { uid: peer.uid, pid: peer.pid } };
-  if (key !== null) return { source, credentials: [{ scheme: "bearer", raw: key }], vouched: null, controller };
+  const place = { source, controller };
+  if (key !== null) return { ...place, credentials: [{ scheme: "bearer", raw: key }], vouched: null };
   if (peer.access !== "admin") {
     throw new Refusal("denied", `uid ${peer.uid} is no administrator; set MCPGW_API_KEY to act as the holder of a key`);
   }
-  return { source, credentials: [], vouched: localPrincipal(peer.uid, keyring), controller };
+  return { ...place, credentials: [], vouched: localPrincipal(peer.uid, keyring) };
 }
 
 function endBy(signal: AbortSignal, controller: AbortControllerLike): void {
@@ -68,13 +69,13 @@ export function viewerHandlers(engine: () => Engine, archive: Archive): ViewerHa
           .map((server) => shownTo(viewer, server)),
       };
     },
-    "servers.show": ({ id }, viewer) => {
+    "servers.show": async ({ id }, viewer) => {
       const gw = engine().current();
       // The same words as for a server that does not exist: a caller without rights on it may not learn its state.
       if (!sees(gw, viewer, id)) throw noServer(id);
       const { who, source } = viewer;
       const others = counts(gw, id, (route) => gw.policy.lists(who, route, source));
-      const tools = toolsFor(gw, id, viewer).map((route) => serverTool(gw, route));
+      const tools = (await toolsFor(gw, id, viewer)).map((route) => serverTool(gw, route));
       return { server: shownTo(viewer, findServer(gw, id)), tools, others: { ...others, hidden: [] } };
     },
     "tools.list": ({ server }, viewer) => listTools(engine().current(), server, viewer),
@@ -106,5 +107,6 @@ function sees({ policy }: Gateway, { who, consumer, source }: Viewer, server: st
 const shownTo = ({ who, consumer }: Viewer, server: ServerStatus): ServerStatus => ({
   ...server,
   pids: [],
+  ownPid: null,
   down: server.down.filter(({ owner }) => consumer === null || owner === null || owner === who.id),
 });

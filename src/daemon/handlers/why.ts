@@ -61,7 +61,7 @@ function locate(
   callers: readonly Caller[],
 ): readonly Route[] {
   for (const list of listNames.filter((each) => kind === undefined || kind === lists[each].kind)) {
-    const route = catalog.find(target, list) ?? catalog.routes(list).find(({ wire }) => wire === target);
+    const route = catalog.find(target, list) ?? catalog.routes(list, null).find(({ wire }) => wire === target);
     if (route) return [route];
   }
   if (kind !== undefined && kind !== "resource") return [];
@@ -104,7 +104,7 @@ function inToolset(catalog: Catalog, route: Route, id: string): Answer["toolsets
 function unlisted(gw: WhyDeps["gw"], server: string, kind: Parsed<"why">["kind"]): string | null {
   const isIts = (canonical: string): boolean => splitCanonical(canonical)?.server === server;
   const list = gw.catalog
-    .hidden()
+    .hidden(null)
     .find((each) => each.cut && isIts(each.canonical) && (kind ?? each.kind) === each.kind);
   return list ? `what server ${server} offers is not known in full: ${list.reason}` : null;
 }
@@ -115,7 +115,7 @@ function absent(gw: WhyDeps["gw"], { target, kind }: Parsed<"why">, found: reado
   const because = (missing: string): Absence => ({ route: undefined, missing });
   if (found.length > 1)
     return because(`several servers offer it: ${found.map(({ canonical }) => canonical).join(", ")}`);
-  const hidden = gw.catalog.hidden().find((each) => each.canonical === target && (kind ?? each.kind) === each.kind);
+  const hidden = gw.catalog.hidden(null).find((each) => each.canonical === target && (kind ?? each.kind) === each.kind);
   if (hidden) return because(hidden.reason);
   const server = splitCanonical(target)?.server ?? "";
   const status = gw.upstreams.status().find(({ id }) => id === server);

@@ -19,9 +19,10 @@ export type WalCheckpointer = {
 
 type Progress = { readonly busy: number; readonly log: number; readonly checkpointed: number };
 
-/** Opens a connection of its own to a database, which exists. */
+/** Opens a connection of its own to a database, which exists; waits while another one is being opened or closed. */
 export function openCheckpointer(path: string, sizes: LogSizes = defaults): WalCheckpointer {
-  const db = openWritable(path, { wait: 0, synchronous: "normal" });
+  const db = openWritable(path, { wait: 1000, synchronous: "normal" });
+  db.run("PRAGMA busy_timeout = 0");
   const checkpoint = (mode: "NOOP" | "PASSIVE" | "RESTART" | "TRUNCATE"): Progress => {
     const row = guarded(() => db.query<Progress, []>(`PRAGMA wal_checkpoint(${mode})`).get());
     return row ?? { busy: 1, log: 0, checkpointed: 0 };

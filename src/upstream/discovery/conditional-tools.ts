@@ -83,14 +83,15 @@ export class ConditionalTools {
     const { starter, speaks, terms, commonTools } = this.#init;
     const { host, options } = terms;
     const declares = editObject(text, { tasks: null });
-    const linkHost = starter.linkHost({ notified: () => true, renewed: () => {} }, declares, true);
+    const deaf = { notified: () => true, renewed: () => {} };
+    const linkHost = starter.linkHost(deaf, { declares, lists: true });
     try {
       const { link, peer } = await starter.start("legacy", linkHost, speaks);
       try {
         const { texts } = await drainList(link, linkHost, peer, "tools");
         const names = new Set(commonTools().map(({ name }) => name));
         this.#breaker.reset();
-        return readTools(texts, peer.era, host).items.filter(({ name }) => !names.has(name));
+        return readTools(texts, host).items.filter(({ name }) => !names.has(name));
       } finally {
         this.#gone = link.close();
       }

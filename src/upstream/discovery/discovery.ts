@@ -196,7 +196,7 @@ export class Discovery {
         notified: (method: string) => this.heard(method),
         renewed: (greeting: Greeting) => this.#greeted(greeting),
       };
-      const host = this.#starter.linkHost(events, "{}", true);
+      const host = this.#starter.linkHost(events, { declares: "{}", lists: true });
       const met = await this.#starter.meet(host);
       found = { ...met, peer: met.greeting.peer, host, conditional: this.#conditional(met.speaks) };
       this.#eras.met(met.speaks);
@@ -257,8 +257,8 @@ export class Discovery {
 
   async #list(found: Found, which: readonly ListName[]): Promise<void> {
     const before = this.#inventory;
-    const { greeting, host: linkHost } = found;
-    const of = { instance: found, greeting, linkHost, ...this.#terms };
+    const { queryHost } = this.#starter;
+    const of = { instance: found, greeting: found.greeting, queryHost, ...this.#terms };
     const taken = await takeInventory(of, before, which);
     // Conditional tools may have been learnt meanwhile.
     this.#inventory = { ...taken, conditional: this.#inventory.conditional };
@@ -274,7 +274,7 @@ export class Discovery {
   }
 
   #relist(which: readonly ListName[]): Promise<void> {
-    return this.probe((found) => this.#list(found, which));
+    return this.#exclusively((found) => this.#list(found, which));
   }
 
   /**
@@ -297,7 +297,7 @@ export class Discovery {
   /**
    * Does a piece of work on the instance, unless there is none or it is busy with another; a failure ends the instance.
    */
-  async probe(work: (found: Found) => Promise<void>): Promise<void> {
+  async #exclusively(work: (found: Found) => Promise<void>): Promise<void> {
     const found = this.#found;
     if (!found || this.#work) return;
     this.#work = work(found).catch((error: unknown) => found.link.fail(reasonOf(error)));
@@ -354,7 +354,7 @@ export class Discovery {
 
   /** Checks whether the server still answers, after a call to it has failed. */
   look(): Promise<void> {
-    return this.probe(async (found) => {
+    return this.#exclusively(async (found) => {
       const greeting = await this.check(found);
       if (!greeting) return;
       // Other instructions wait for the next listing: they may hold the time, and so be others at each check.
@@ -365,7 +365,7 @@ export class Discovery {
 
   /** Throws when an instance does not answer; what a modern one says of itself. */
   check({ link, peer }: Instance): Promise<Greeting | null> {
-    const host = this.#starter.linkHost({ notified: () => true, renewed: () => {} });
-    return checkHealth(link, host, peer, Math.min(this.#terms.options.healthCheck, mostHealthMs));
+    const { queryHost } = this.#starter;
+    return checkHealth(link, queryHost, peer, Math.min(this.#terms.options.healthCheck, mostHealthMs));
   }
 }

@@ -6,7 +6,7 @@ import type { Listing, Offers } from "../../core/upstream.ts";
 import { reasonOf } from "../faults.ts";
 import type { SetHost, Terms } from "../host.ts";
 import { listIdentityOf } from "../identity.ts";
-import type { Greeting, Instance, LinkHost } from "../link/link.ts";
+import type { Greeting, Instance, QueryHost } from "../link/link.ts";
 import type { ListenFilter } from "../link/listen.ts";
 import { drainList, type LeftOut, readItems, readTools, unread } from "./listing.ts";
 import type { ServerOptions } from "../options.ts";
@@ -17,7 +17,7 @@ export type Inventory = Offers & {
   readonly conditional: readonly Tool[];
   /** The definitions that are not offered, by list, so that reading one list anew leaves the others alone. */
   readonly leftOut: Readonly<Record<ListName, readonly LeftOut[]>>;
-  readonly capabilities: Readonly<Record<string, unknown>>;
+  readonly capabilities: Listing["capabilities"];
   readonly instructions: string | null;
   readonly era: Era | null;
   /** Epoch µs of the last successful listing. */
@@ -31,7 +31,7 @@ const nothing: Inventory = {
   ...mapLists(() => []),
   conditional: [],
   leftOut: mapLists(() => []),
-  capabilities: {},
+  capabilities: null,
   instructions: null,
   era: null,
   listedAt: null,
@@ -44,7 +44,7 @@ export function recall(options: ServerOptions, host: SetHost): Inventory {
   const remembered = host.lists.recall(options.id, listIdentityOf(options));
   if (!remembered) return nothing;
   const { era, instructions } = remembered;
-  const tools = readTools(remembered.tools, era, host);
+  const tools = readTools(remembered.tools, host);
   const read = mapLists((list) => (list === "tools" ? tools : readItems(remembered[list], list, host)));
   const capabilities: unknown = JSON.parse(remembered.capabilities);
   return {
@@ -52,7 +52,7 @@ export function recall(options: ServerOptions, host: SetHost): Inventory {
     ...mapLists((list) => read[list].items),
     tools: tools.items,
     leftOut: mapLists((list) => read[list].leftOut),
-    capabilities: isObject(capabilities) ? capabilities : {},
+    capabilities: isObject(capabilities) ? capabilities : null,
     instructions,
     era,
   };
@@ -81,7 +81,7 @@ export function listenFilter(greeting: Greeting): ListenFilter | null {
 export type Stocktaking = Terms & {
   readonly instance: Instance;
   readonly greeting: Greeting;
-  readonly linkHost: LinkHost;
+  readonly queryHost: QueryHost;
 };
 
 /**
@@ -104,7 +104,7 @@ export async function takeInventory(of: Stocktaking, old: Inventory, which: read
       ...mapLists((list) => (has.includes(list) ? old.leftOut[list] : [])),
       ...Object.fromEntries(results.map(({ list, leftOut }) => [list, leftOut])),
     },
-    capabilities: greeting.capabilities ?? {},
+    capabilities: greeting.capabilities,
     instructions: greeting.instructions,
     era: greeting.peer.era,
     listedAt: host.clock.now(),
@@ -143,14 +143,14 @@ type One = {
 };
 
 async function listOne(of: Stocktaking, old: Inventory, list: ListName): Promise<One> {
-  const { instance, linkHost, options, host, greeting } = of;
+  const { instance, queryHost, options, host, greeting } = of;
   const { log } = host;
   const server = options.id;
   try {
-    const { texts, warning, late } = await drainList(instance.link, linkHost, instance.peer, list);
+    const { texts, warning, late } = await drainList(instance.link, queryHost, instance.peer, list);
     if (warning !== null) log.warn(warning, { server });
     const rest = warning === null ? [] : [{ name: null, reason: warning }];
-    const read = list === "tools" ? readTools(texts, instance.peer.era, host) : readItems(texts, list, host);
+    const read = list === "tools" ? readTools(texts, host) : readItems(texts, list, host);
     warnOf({ items: old[list], leftOut: old.leftOut[list] }, read, (what, name, reason) =>
       log.warn(`a ${lists[list].noun} is ${what}`, { server, name, reason }),
     );
@@ -206,6 +206,12 @@ function remember(options: ServerOptions, { lists: store, log }: SetHost, now: I
   } catch (error) {
     log.warn("a list was not remembered", { server: options.id, cause: String(error) });
   }
+}
+
+/** Why it is not known in full what a server offers; null if it is. */
+export function unknownText({ leftOut }: Inventory): string | null {
+  const rests = listNames.flatMap((list) => leftOut[list].filter(({ name }) => name === null));
+  return rests.length > 0 ? rests.map(({ reason }) => reason).join("; ") : null;
 }
 
 /** The inventory as the catalog sees it. */

@@ -1,7 +1,6 @@
 import type { Item, Tool } from "../../core/call.ts";
 import { messageOf } from "../../core/error-text.ts";
 import { Failure } from "../../core/failure.ts";
-import type { Era } from "../../core/inbound.ts";
 import { isObject } from "../../core/json.ts";
 import { type ListName, lists } from "../../core/lists.ts";
 import { rpcCodes } from "../../core/rpc-code.ts";
@@ -11,7 +10,7 @@ import { elements, locate } from "../../mcp/json-text.ts";
 import { type ScanLimits, scan } from "../../mcp/scan.ts";
 import { faults, quoted } from "../faults.ts";
 import type { SetHost } from "../host.ts";
-import type { Link, LinkHost, Peer } from "../link/link.ts";
+import type { Link, Peer, QueryHost } from "../link/link.ts";
 import { askTwice, query } from "../link/query.ts";
 
 /** Bounds of one listing, against a hostile or broken server. */
@@ -32,7 +31,7 @@ export type Drained = { readonly texts: readonly string[]; readonly warning: str
  */
 export async function drainList(
   link: Link,
-  host: LinkHost,
+  host: QueryHost,
   peer: Peer,
   list: ListName,
   ms = most.ms,
@@ -100,13 +99,16 @@ export type ItemRules = Pick<SetHost, "refuses" | "refusesOutput"> & { readonly 
 
 type Read<T> = { readonly items: readonly T[]; readonly leftOut: readonly LeftOut[] };
 
-/** Reads tools as a server sent them, or as they were stored. A bad definition is left out, never the whole list. */
-export function readTools(texts: readonly string[], era: Era, rules: ItemRules): Read<Tool> {
+/**
+ * Reads tools as a server sent them, or as they were stored. A bad definition is left out, never the whole list. Nothing
+ * judges again what passes here.
+ */
+export function readTools(texts: readonly string[], rules: ItemRules): Read<Tool> {
   return read(texts, "tools", rules, (item, { inputSchema, outputSchema }) => {
     if (!isObject(inputSchema)) return "its inputSchema is no object";
-    const tool: Tool = withOutput({ ...item, inputSchema }, outputSchema, rules);
-    const headers = era === "modern" ? headerNames(inputSchema).invalid : null;
-    return headers ?? rules.refuses(tool) ?? tool;
+    const tool = withOutput({ ...item, inputSchema }, outputSchema, rules);
+    // Modern clients are shown the tools of legacy servers too, and have to drop one with headers that are not valid.
+    return headerNames(inputSchema).invalid ?? rules.refuses(tool) ?? tool;
   });
 }
 

@@ -3,8 +3,7 @@ import { within } from "../../core/wait.ts";
 import { reasonOf } from "../faults.ts";
 import type { Terms } from "../host.ts";
 import type { Slot } from "../instances/pool.ts";
-import type { Starter } from "../instances/starter.ts";
-import type { Instance } from "../link/link.ts";
+import type { Instance, QueryHost } from "../link/link.ts";
 import { drainList, readTools } from "./listing.ts";
 
 /** Most tools, and characters of them, that are kept of one instance, and the longest that it is asked for them, ms. */
@@ -31,14 +30,14 @@ type Offer = {
  */
 export class OwnTools {
   readonly #terms: Terms;
-  readonly #starter: Starter;
+  readonly #queryHost: QueryHost;
   readonly #common: () => readonly Tool[];
   readonly #offers = new Map<Slot, Offer>();
 
   /** `common`: the tools that every caller is shown. */
-  constructor(terms: Terms, starter: Starter, common: () => readonly Tool[]) {
+  constructor(terms: Terms, queryHost: QueryHost, common: () => readonly Tool[]) {
     this.#terms = terms;
-    this.#starter = starter;
+    this.#queryHost = queryHost;
     this.#common = common;
   }
 
@@ -58,6 +57,11 @@ export class OwnTools {
     if (offer.due) return;
     offer.due = true;
     offer.reading = offer.reading.then(() => this.#readWhenDue(slot, offer));
+  }
+
+  /** Asks the instances again that did not answer. */
+  retry(): void {
+    for (const [slot, { deaf }] of this.#offers) if (deaf) this.changed(slot);
   }
 
   /** Resolves once it is known what the instance offers; null for one that did not answer the last time. */
@@ -115,10 +119,9 @@ export class OwnTools {
   /** Reads the tools. Returns why some are not offered; null if all are. */
   async #read(offer: Offer, { link, peer }: Instance): Promise<string | null> {
     const { host } = this.#terms;
-    const linkHost = this.#starter.linkHost({ notified: () => true, renewed: () => {} });
-    const { texts, warning } = await drainList(link, linkHost, peer, "tools", most.ms);
+    const { texts, warning } = await drainList(link, this.#queryHost, peer, "tools", most.ms);
     const common = new Set(this.#common().map(({ name }) => name));
-    const { items, leftOut } = readTools(texts, peer.era, host);
+    const { items, leftOut } = readTools(texts, host);
     const known = new Map(offer.tools.map((tool) => [tool.text, tool]));
     let room = most.characters;
     const more = items.filter(({ name }) => !common.has(name));

@@ -43,12 +43,12 @@ export function meet(meeting: Meeting): Promise<Met> {
   return meeting.http ? meetHttp(meeting) : meetProbed(meeting);
 }
 
-async function greetAs(meeting: Meeting, speaks: Speaks, sure = true): Promise<Met> {
-  const { host, http, times } = meeting;
+async function greetAs(meeting: Meeting, speaks: Speaks): Promise<Met> {
+  const { host, protocol, http, times } = meeting;
   const link = meeting.open("usual");
   try {
     const greeting = speaks.modern
-      ? await greetModern(link, host, times.start, sure)
+      ? await greetModern(link, host, times.start, protocol !== "auto")
       : await initialize(link, host, times.start);
     return { link, greeting, speaks };
   } catch (error) {
@@ -97,7 +97,7 @@ async function meetProbed(meeting: Meeting): Promise<Met> {
   const known = verdict.recall();
   const speaks = known ?? (await probe(meeting));
   try {
-    const met = await greetAs(meeting, speaks, false);
+    const met = await greetAs(meeting, speaks);
     // Not before: a server that is down is silent like one that knows nothing of the probe.
     if (!known) verdict.save(speaks);
     return met;

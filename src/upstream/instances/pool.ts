@@ -22,6 +22,8 @@ export type Slot = {
   subscriptions: number;
   /** The number of callers that follow tasks: they keep it alive too. */
   followers: number;
+  /** Those of its owner who have called it and may come back: sessions by id until they end, null for calls without one. */
+  readonly users: Set<string | null>;
   /** The level of log messages that the server was asked for; null: it was asked for none. */
   level: LogLevel | null;
   /** The instance is being checked because a call on it timed out. */
@@ -46,11 +48,20 @@ export type PoolHost = {
  */
 const mostInFlight = 1024;
 
+/** How long an idle instance is kept for calls without a session, which nobody can say are over; ms. */
+const sessionlessMs = 60_000;
+
 /** How many instances there may be, and how long an unused one is kept, ms. */
 export type Room = { readonly maxInstances: number; readonly idleStop: number };
 
 const isIdle = ({ inFlight, subscriptions, followers }: Slot): boolean =>
   inFlight === 0 && subscriptions === 0 && followers === 0;
+
+/** How long an idle instance is kept for its owner while others need its place, ms. */
+function keptFor({ users }: Slot, idleStop: number): number {
+  if (users.size === 0) return 0;
+  return users.size === 1 && users.has(null) ? Math.min(sessionlessMs, idleStop) : idleStop;
+}
 
 /**
  * The instances of a server, one per key. A key that names a principal or a session keeps the data of that caller
@@ -121,6 +132,7 @@ export class Pool {
       inFlight: 0,
       subscriptions: 0,
       followers: 0,
+      users: new Set(),
       level: null,
       suspected: false,
       usedAt: clock.mono(),
@@ -128,8 +140,8 @@ export class Pool {
     this.#slots.set(key, slot);
     if (place) this.#waiting.set(slot, place);
     // When the owner's key is revoked, the instance that was started for it is stopped.
-    const stay = until && onAbort(until, () => void this.stop(slot));
-    void this.#follow(slot).finally(() => stay?.());
+    const unwatch = until && onAbort(until, () => void this.stop(slot));
+    void this.#follow(slot).finally(() => unwatch?.());
     return slot;
   }
 
@@ -138,16 +150,19 @@ export class Pool {
     return this.#host.start(spec, slot);
   }
 
-  /** Ends an idle instance, so that the idle sessions of one caller keep no other caller out. */
+  /** Ends an idle instance, so that neither callers who have left nor the idle sessions of one keep another out. */
   #makeRoom({ owner }: Spec, { maxInstances, idleStop }: Room): void {
-    const givers = endable(this.#slots.values(), owner, maxInstances);
+    const now = this.#host.clock.mono();
+    const isLeft = (slot: Slot): boolean => isIdle(slot) && slot.usedAt + keptFor(slot, idleStop) * 1000 <= now;
+    const givers = endable(this.#slots.values(), owner, maxInstances, isLeft);
     const idle = givers.find((slot) => slot.instance && isIdle(slot));
     if (idle) return void this.stop(idle);
-    const now = this.#host.clock.mono() / 1000;
-    const left = [...this.#slots.values()].map((slot) => (isIdle(slot) ? slot.usedAt / 1000 - now : 0) + idleStop);
+    const left = [...this.#slots.values()].map(
+      (slot) => (isIdle(slot) ? (slot.usedAt - now) / 1000 : 0) + keptFor(slot, idleStop),
+    );
     // Where an instance may be ended but is busy, there is room as soon as it is idle.
     const wait = givers.length > 0 ? 0 : Math.ceil(Math.min(...left));
-    const reason = `all of its ${maxInstances} instances are in use or kept for callers who hold no more than their share (maxInstances, idleStop)`;
+    const reason = `all of its ${maxInstances} instances are in use or kept for callers who have not left and hold no more than their share (maxInstances, idleStop)`;
     throw faults.full(this.#host.server, reason, Math.max(1_000, wait));
   }
 

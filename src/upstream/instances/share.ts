@@ -3,21 +3,29 @@ type Owner = string | null;
 type Held = { readonly spec: { readonly owner: Owner }; readonly usedAt: number };
 
 /**
- * The instances that may be ended, once they are idle, to make room for one more of `owner`. First come those of
- * callers who hold more than a fair share, if `owner` holds less; then the owner's own. Nobody else's is ended, since
- * the gateway cannot know what an instance holds for its caller (a login, an open document).
+ * The instances that may be ended, once they are idle, to make room for one more of `owner`. First come those whose
+ * callers have left; then those of callers who hold more than a fair share, if `owner` holds less; then the owner's own.
+ * Nobody else's is ended, since the gateway cannot know what an instance holds for its caller (a login, an open
+ * document).
  */
-export function endable<T extends Held>(slots: Iterable<T>, owner: Owner, maxInstances: number): T[] {
+export function endable<T extends Held>(
+  slots: Iterable<T>,
+  owner: Owner,
+  maxInstances: number,
+  isLeft: (slot: T) => boolean,
+): T[] {
   const all = [...slots];
   const holdings = new Map<Owner, number>([[owner, 0]]);
   const held = (of: Owner): number => holdings.get(of) ?? 0;
   for (const { spec } of all) holdings.set(spec.owner, held(spec.owner) + 1);
   const share = Math.max(1, Math.floor(maxInstances / holdings.size));
   const rich = (of: Owner): boolean => of !== owner && held(of) > share && held(owner) < share;
+  const left = new Set(all.filter(isLeft));
   return all
-    .filter(({ spec }) => spec.owner === owner || rich(spec.owner))
+    .filter((slot) => left.has(slot) || slot.spec.owner === owner || rich(slot.spec.owner))
     .toSorted(
       (a, b) =>
+        Number(left.has(b)) - Number(left.has(a)) ||
         Number(a.spec.owner === owner) - Number(b.spec.owner === owner) ||
         held(b.spec.owner) - held(a.spec.owner) ||
         a.usedAt - b.usedAt,

@@ -4,7 +4,7 @@ import { faults } from "../faults.ts";
 import { modernPeer } from "../link/handshake.ts";
 import type { Terms } from "../host.ts";
 import { digest, listIdentityOf } from "../identity.ts";
-import type { Instance, Link, LinkEvents, LinkHost, UpstreamLimits } from "../link/link.ts";
+import type { Instance, Link, LinkEvents, LinkHost, QueryHost, UpstreamLimits } from "../link/link.ts";
 import { greetAgain, meet, type Meeting, type Met, shakesHands, type Speaks } from "./meeting.ts";
 import { secretsOf } from "../options.ts";
 import { createStderrLog, type StderrLog } from "../process/stderr-log.ts";
@@ -18,15 +18,18 @@ const bytesPerValue = 8;
 /** How long a stored verdict about a server's era holds, ms: servers are upgraded. */
 const verdictMs = 24 * 3_600_000;
 
+/** What a link declares, raw JSON, and whether it is to read `lists`, which may nest deeper than other answers. */
+type LinkUse = { readonly declares: string; readonly lists?: boolean };
+
 /** Starts and ends the instances of one server, and keeps their log. */
 export class Starter {
   readonly log: StderrLog;
   /** The number of messages that belonged to no request. */
   dropped = 0;
+  // Its `client` and each of the `#limits` are objects that all links share, so that a reload reaches those that are open.
+  readonly queryHost: QueryHost;
   readonly #terms: Terms;
   readonly #links = new Set<Link>();
-  // One object each that all links have, so that a reload reaches those that are open.
-  readonly #client: LinkHost["client"];
   /** Caps for messages and for lists. */
   readonly #limits: { readonly usual: UpstreamLimits; readonly lists: UpstreamLimits };
   /** Grows when all instances are ended: a start that began before must not go on. */
@@ -37,29 +40,31 @@ export class Starter {
     this.#terms = terms;
     this.log = createStderrLog(Object.values(secretsOf(options)), () => this.#terms.host.secrets(), host.clock);
     this.#limits = { usual: { ...host.limits }, lists: { ...host.limits } };
-    this.#client = { ...host.client };
+    this.queryHost = {
+      server: options.id,
+      client: { ...host.client },
+      timeout: () => this.#terms.options.timeout,
+    };
     this.apply();
   }
 
   /** Tells the links that are open what a reload has changed. */
   apply(): void {
     const { limits, client } = this.#terms.host;
-    Object.assign(this.#client, client);
+    Object.assign(this.queryHost.client, client);
     const nodes = Math.max(limits.nodes, Math.floor(limits.result / bytesPerValue));
     Object.assign(this.#limits.usual, limits, { nodes });
     Object.assign(this.#limits.lists, limits, { nodes, depth: listDepth });
   }
 
-  /** The host of a new link; `forLists` allows for answers that nest as deep as a list may. */
-  linkHost(events: LinkEvents, declares = "{}", forLists = false): LinkHost {
-    const server = this.#terms.options.id;
+  /** The host of a new link. */
+  linkHost(events: LinkEvents, { declares, lists = false }: LinkUse): LinkHost {
     const { log } = this.#terms.host;
+    const { server } = this.queryHost;
     return {
       ...events,
-      server,
-      timeout: () => this.#terms.options.timeout,
-      limits: forLists ? this.#limits.lists : this.#limits.usual,
-      client: this.#client,
+      ...this.queryHost,
+      limits: lists ? this.#limits.lists : this.#limits.usual,
       declares,
       asked: null,
       log,

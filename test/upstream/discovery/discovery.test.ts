@@ -1,7 +1,9 @@
 import { expect, test } from "bun:test";
+import { systemClock } from "../../../src/core/clock.ts";
 import { subscriptionIdKey } from "../../../src/mcp/meta.ts";
 import { drainList, readTools } from "../../../src/upstream/discovery/listing.ts";
 import { openHttp } from "../../../src/upstream/transports/http.ts";
+import { createValidator } from "../../../src/validate/index.ts";
 import { linkHost } from "../../support/link-host.ts";
 import { listening, refusal, reply, serve, type Stream, told } from "../../support/mcp-server.ts";
 import { until } from "../../support/until.ts";
@@ -61,6 +63,7 @@ test("a list without an end is cut at 100 pages", async () => {
   expect(set.warnings.join()).toContain("more than 100 pages");
   const reason = "its tools/list was cut: more than 100 pages";
   expect(set.listings()[0]?.leftOut).toEqual([{ list: "tools", name: null, reason }]);
+  expect(set.status()).toMatchObject([{ state: "ready", reason }]);
 });
 
 test("what came of a list that takes too long is offered", async () => {
@@ -99,19 +102,27 @@ test("a schema that the validator refuses hides its tool", async () => {
 
 test("definitions keep their text to the last digit", () => {
   const text = '{"name":"t","inputSchema":{"type":"object","maximum":12345678901234567890,"x":1.10}, "icons":[]}';
-  expect(readTools([text], "legacy", rules).items).toEqual([{ name: "t", text, inputSchema: expect.anything() }]);
+  expect(readTools([text], rules).items).toEqual([{ name: "t", text, inputSchema: expect.anything() }]);
 });
 
-test("S09: a modern tool with an invalid x-mcp-header is left out, a legacy one is not", () => {
-  const text =
-    '{"name":"t","inputSchema":{"type":"object","properties":{"a":{"type":"string","x-mcp-header":"bad name"}}}}';
-  expect(readTools([text], "modern", rules).leftOut.length).toBe(1);
-  expect(readTools([text], "legacy", rules).leftOut.length).toBe(0);
+test("S05 S09: tools whose schema or x-mcp-header is unusable are left out, with a reason, whoever offers them", () => {
+  const bad = [{ $ref: "http://evil.example" }, { properties: { a: { type: "string", "x-mcp-header": "Bad Name" } } }];
+  const texts = [...bad, {}].map((schema, at) =>
+    JSON.stringify({ name: `t${at}`, inputSchema: { type: "object", ...schema } }),
+  );
+  const { refuses } = createValidator({ clock: systemClock, warn() {} });
+  const { items, leftOut } = readTools(texts, { ...rules, refuses });
+  expect(items.map(({ name }) => name)).toEqual(["t2"]);
+  expect(leftOut.map(({ name }) => name)).toEqual(["t0", "t1"]);
+  expect(leftOut.map(({ reason }) => reason)).toEqual([
+    expect.stringContaining("evil.example"),
+    '"x-mcp-header" is no HTTP token',
+  ]);
 });
 
 test("S05: a definition that nests too deep is left out", () => {
   const text = `{"name":"t","inputSchema":{"a":${"[".repeat(30)}${"]".repeat(30)}}}`;
-  expect(readTools([text], "legacy", rules).leftOut[0]?.reason).toContain("nested deeper");
+  expect(readTools([text], rules).leftOut[0]?.reason).toContain("nested deeper");
 });
 
 test("a list that cannot be remembered is offered nevertheless, with a warning", async () => {

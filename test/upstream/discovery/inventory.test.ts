@@ -167,7 +167,7 @@ test("a list that takes too long takes away nothing that was known, and brings w
     instance: { link: { ask } as unknown as Link, peer },
     greeting: { peer, capabilities: { tools: {} }, instructions: null },
     // Longer than a whole listing may take.
-    linkHost: { ...linkHost, timeout: () => 120_000 },
+    queryHost: { ...linkHost, timeout: () => 120_000 },
     options: http("a", "http://127.0.0.1:9/"),
     host: host as unknown as SetHost,
   };
@@ -204,6 +204,29 @@ test("a server that declares no lists is asked for tools all the same, one that 
   await using set = upstreams([http("a", server.url)]);
   await set.settled();
   expect(server.of("tools/list").length).toBe(1);
+});
+
+test("that a server declared nothing is known, and remembered, apart from that it has not said what it has", async () => {
+  using bare = serve(({ method, id }) =>
+    method === "initialize" ? reply(id, { protocolVersion: "2025-11-25", capabilities: {} }) : null,
+  );
+  using mute = serve(({ method, id }) => (method === "server/discover" ? refusal(id, -32601, "unknown method") : null));
+  const servers = [http("bare", bare.url), { ...http("mute", mute.url), protocol: "modern" as const }];
+  const declared = (set: ReturnType<typeof upstreams>) => set.listings().map(({ capabilities }) => capabilities);
+  const lists = memoryLists();
+  {
+    await using set = upstreams(servers, { lists });
+    expect(declared(set)).toEqual([null, null]);
+    await set.settled();
+    expect(set.status().map(({ state }) => state)).toEqual(["ready", "ready"]);
+    expect(declared(set)).toEqual([{}, null]);
+  }
+  await using again = upstreams(
+    servers.map((one) => ({ ...one, start: "on-demand" as const })),
+    { lists },
+  );
+  expect(declared(again)).toEqual([{}, null]);
+  expect(lists.remembered.size).toBe(2);
 });
 
 test("of capabilities without measure only the standard ones are passed on", async () => {

@@ -1,6 +1,8 @@
 import { describe, expect, test } from "bun:test";
+import { rmSync, writeFileSync } from "node:fs";
 import { principal } from "../../support/principal.ts";
 import { fake, type AskOptions, type Harness, jsonOf, toolCall, upstreams } from "../../support/upstream.ts";
+import { TempDir } from "../../support/temp-dir.ts";
 import { until } from "../../support/until.ts";
 
 // The tools that a server offers to one caller's instance only.
@@ -149,6 +151,18 @@ test("an instance that does not answer is waited for once", async () => {
   expect(set.warnings.join()).toContain("not all that an instance offers is known");
   await switchOn(set, alice, [define("extra")]);
   expect(learnt(set, alice)).toBeNull();
+});
+
+test("an instance whose tools could not be read is asked again with the next health check", async () => {
+  using dir = new TempDir();
+  const file = dir.path("first-list");
+  writeFileSync(file, "");
+  await using set = upstreams([fake("a", [], { env: { FIRST_LIST: file }, healthCheck: 50 })]);
+  await set.settled();
+  rmSync(file);
+  await switchOn(set, alice, [define("extra")]);
+  await until(() => own(set, alice).length > 0, "the tool");
+  expect(set.warnings.filter((each) => each.includes("not yet"))).toHaveLength(1);
 });
 
 test("however often an instance says that its tools have changed, they are read once in a while", async () => {

@@ -1,5 +1,6 @@
 import { expect, test } from "bun:test";
 import { writeFileSync } from "node:fs";
+import type { AbortSignalLike } from "../../../src/core/cancel.ts";
 import type { ClientAnswer, InputRequest } from "../../../src/core/inbound.ts";
 import type { Notice, SessionQuestion } from "../../../src/core/upstream.ts";
 import { failureOf } from "../../suites/transport.ts";
@@ -247,8 +248,8 @@ test("while the client is asked the call's time stands still; when it is given u
   const reply = await set.ask("a", "ask", { method: "roots/list" }, { session: "s", declares, input: slow });
   expect(JSON.parse(textOf(reply))).toEqual({ error: { code: -1, message: "the user declined" } });
   const controller = new AbortController();
-  const asked = Promise.withResolvers<AbortSignal>();
-  const input = (_: unknown, signal: AbortSignal): Promise<ClientAnswer> => {
+  const asked = Promise.withResolvers<AbortSignalLike>();
+  const input = (_: unknown, signal: AbortSignalLike): Promise<ClientAnswer> => {
     asked.resolve(signal);
     return new Promise(() => {});
   };

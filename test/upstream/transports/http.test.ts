@@ -303,6 +303,21 @@ test("a modern server gets the mirrored headers, one connection for all callers,
   expect(set.status()[0]?.instances).toBe(1);
 });
 
+test("a modern server is told what a caller's client knows, but to a legacy one it is to give no task", async () => {
+  using server = serve(({ id, method }) =>
+    method === "server/discover" ? reply(id, { supportedVersions: ["2026-07-28"] }) : null,
+  );
+  await using set = upstreams([http("a", server.url, { protocol: "modern" })]);
+  await set.settled();
+  const more = { "com.acme/x": { n: 1 } };
+  const declares = { own: 1, extensions: { ...more, "io.modelcontextprotocol/tasks": {} } };
+  for (const era of ["modern", "legacy"] as const) await set.ask("a", "t", {}, { era, declares });
+  const told = server.of("tools/call").map(({ message }) => message.params?.["_meta"]);
+  const key = "io.modelcontextprotocol/clientCapabilities";
+  expect(told).toMatchObject([{ [key]: declares }, { [key]: { own: 1, extensions: more } }]);
+  expect(JSON.stringify(told[1])).not.toContain("tasks");
+});
+
 test("S13: a result of a type that was not asked for is refused, one of a declared extension travels", async () => {
   let type = "task";
   using server = serve((message) => {

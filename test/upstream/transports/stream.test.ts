@@ -1,5 +1,5 @@
 import { expect, test } from "bun:test";
-import { Withdrawn } from "../../../src/core/cancel.ts";
+import { type AbortSignalLike, Withdrawn } from "../../../src/core/cancel.ts";
 import type { ClientAnswer } from "../../../src/core/inbound.ts";
 import type { Notice } from "../../../src/core/upstream.ts";
 import { subscriptionIdKey } from "../../../src/mcp/meta.ts";
@@ -168,7 +168,7 @@ test("what is asked on the session's stream is about the only call that runs", a
 });
 
 test("a server's question that it withdraws is not answered", async () => {
-  const asked = Promise.withResolvers<AbortSignal>();
+  const asked = Promise.withResolvers<AbortSignalLike>();
   let stream: Stream | undefined;
   let id: unknown;
   const posted: Message[] = [];
@@ -181,7 +181,7 @@ test("a server's question that it withdraws is not answered", async () => {
     return body;
   });
   await using set = upstreams([http("a", server.url, { getStream: "off" })]);
-  const input = (_: unknown, signal: AbortSignal): Promise<ClientAnswer> => {
+  const input = (_: unknown, signal: AbortSignalLike): Promise<ClientAnswer> => {
     asked.resolve(signal);
     return new Promise(() => {});
   };

@@ -1,0 +1,110 @@
+import { expect, test } from "bun:test";
+import { failureOf } from "../../suites/transport.ts";
+import { principal, stillClock } from "../../support/principal.ts";
+import { until } from "../../support/until.ts";
+import { fake, jsonOf, upstreams } from "../../support/upstream.ts";
+
+const state = (set: ReturnType<typeof upstreams>) => set.status().find(({ id }) => id === "a");
+
+test("beyond maxInstances a new principal is refused, those with open sessions keep theirs", async () => {
+  await using set = upstreams([fake("a", [], { maxInstances: 2 })]);
+  for (const who of ["alice", "bob"]) await set.ask("a", "echo", {}, { who: principal(who), session: who });
+  const failure = await failureOf(set.ask("a", "echo", {}, { who: principal("carol") }));
+  expect(failure.code).toBe("overloaded");
+  expect(failure.message).toContain("all of its 2 instances are in use or kept for callers who have not left");
+  // The first is free again once it was unused for as long as idleStop says.
+  const wait = failure.detail.retryAfterMs ?? 0;
+  expect(wait > 590_000 && wait <= 600_000).toBe(true);
+  await set.ask("a", "echo", {}, { who: principal("bob") });
+});
+
+test("beyond maxInstances the instance of a caller who has ended all its sessions gives way, others are kept", async () => {
+  await using set = upstreams([fake("a", [], { maxInstances: 2 })]);
+  const calls = async (who: string, session: string) =>
+    jsonOf(await set.ask("a", "count", {}, { who: principal(who), session })).calls;
+  const refused = async () => (await failureOf(calls("carol", "c1"))).code;
+  expect([await calls("alice", "a1"), await calls("bob", "b1"), await calls("bob", "b2")]).toEqual([1, 1, 2]);
+  set.endSession("b1");
+  expect(await refused()).toBe("overloaded");
+  // Its caller has left, but has a call that still runs.
+  const controller = new AbortController();
+  const hung = failureOf(set.ask("a", "hang", {}, { who: principal("bob"), session: "b2", controller }));
+  await until(() => state(set)?.inFlight === 1, "the call to run");
+  set.endSession("b2");
+  expect(await refused()).toBe("overloaded");
+  controller.abort();
+  await hung;
+  expect([await calls("carol", "c1"), await calls("alice", "a1")]).toEqual([1, 2]);
+  expect(state(set)?.instances).toBe(2);
+});
+
+test("beyond maxInstances the instance of a caller without sessions is kept for a minute after its last call", async () => {
+  const clock = stillClock();
+  await using set = upstreams([fake("a", [], { maxInstances: 2 })], { clock });
+  const calls = async (who: string) => jsonOf(await set.ask("a", "count", {}, { who: principal(who) })).calls;
+  expect([await calls("alice"), await calls("bob")]).toEqual([1, 1]);
+  clock.advance(40_000);
+  expect(await calls("alice")).toBe(2);
+  const failure = await failureOf(calls("carol"));
+  expect([failure.code, failure.detail.retryAfterMs]).toEqual(["overloaded", 20_000]);
+  clock.advance(20_000);
+  expect([await calls("carol"), await calls("alice")]).toEqual([1, 3]);
+  expect((await failureOf(calls("bob"))).detail.retryAfterMs).toBe(60_000);
+});
+
+test("a caller's idle sessions keep out neither others nor that caller; what is in use is kept", async () => {
+  await using set = upstreams([fake("a", [], { maxInstances: 4 })]);
+  const asks = { elicitation: {} };
+  const calls = async (who: string, session: string) =>
+    jsonOf(await set.ask("a", "count", {}, { who: principal(who), session, declares: asks })).calls;
+  for (const session of ["s1", "s2", "s3", "s4", "s5"]) expect(await calls("alice", session)).toBe(1);
+  // The fifth took the place of the one that was idle longest, which starts anew, as it was idle longest too.
+  expect(await calls("alice", "s3")).toBe(2);
+  expect(await calls("alice", "s1")).toBe(1);
+  // Bob has his share of two, then makes room himself.
+  for (const session of ["b1", "b2", "b3"]) expect(await calls("bob", session)).toBe(1);
+  expect([await calls("alice", "s1"), await calls("alice", "s3")]).toEqual([2, 3]);
+  expect([await calls("bob", "b3"), await calls("bob", "b1")]).toEqual([2, 1]);
+  expect(state(set)?.instances).toBe(4);
+});
+
+test("beyond maxInstances nobody loses an instance that is in use, not even to its own caller", async () => {
+  await using set = upstreams([fake("a", [], { maxInstances: 2 })]);
+  const controller = new AbortController();
+  const own = ["s1", "s2"].map((session) => ({ session, declares: { roots: {} } }));
+  for (const more of own) await set.ask("a", "echo", {}, more);
+  const hung = own.map((more) => failureOf(set.ask("a", "hang", {}, { ...more, controller })));
+  await until(() => state(set)?.inFlight === 2, "both to be in use");
+  for (const who of ["alice", "bob"]) {
+    const failure = await failureOf(set.ask("a", "echo", {}, { who: principal(who) }));
+    expect([failure.code, failure.detail.retryAfterMs]).toEqual(["overloaded", 1_000]);
+  }
+  controller.abort();
+  await Promise.all(hung);
+  await set.ask("a", "echo", {}, { who: principal("bob") });
+  expect(state(set)?.instances).toBe(2);
+});
+
+test("an instance that takes its time to end counts towards maxInstances: the next one starts after it", async () => {
+  await using set = upstreams([fake("a", ["--mode", "stubborn"], { maxInstances: 1 })]);
+  await set.settled();
+  const own = (session: string) => ({ session, declares: { roots: {} } });
+  for (const session of ["s1", "s2", "s3"]) {
+    expect(jsonOf(await set.ask("a", "count", {}, own(session))).calls).toBe(1);
+    expect(state(set)?.instances).toBe(1);
+    set.endSession(session);
+  }
+  const given = failureOf(set.ask("a", "echo", {}, own("s4")));
+  set.endSession("s4");
+  expect((await given).message).toContain("it was stopped");
+  await set.ask("a", "echo", {}, own("s5"));
+  // One of them is the gateway's own.
+  let most = 0;
+  let running = 0;
+  for (const { type } of set.events) {
+    running += Number(type === "server.started") - Number(type === "server.stopped");
+    most = Math.max(most, running);
+  }
+  expect(most).toBe(2);
+  expect(set.events.filter(({ type }) => type === "server.started")).toHaveLength(5);
+});
