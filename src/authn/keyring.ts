@@ -49,8 +49,8 @@ export type KeyringOptions = {
   readonly makeRoom?: () => boolean;
 };
 
-// A timer takes at most 24.8 days; with one day, a changed system clock is noticed too.
-const longestWait = 86_400_000;
+/** Ms between two looks at the clock: a timer counts neither a step of it nor the time that the machine was asleep. */
+const longestWait = 1_000;
 /** No key has this id. */
 const freezeMark = "*";
 
@@ -71,6 +71,8 @@ export class Keyring implements Disposable {
   #anonymous: readonly string[] | null = null;
   #changing = new AbortController();
   #timer: Timer | null = null;
+  /** When the next key expires, epoch ms. */
+  #nextExpiry = Infinity;
   readonly #unsaved: Unsaved;
 
   constructor({ store, clock, makeRoom }: KeyringOptions) {
@@ -105,19 +107,17 @@ export class Keyring implements Disposable {
       if (next && sameKey(entry, next)) wanted.delete(entry.id);
       else this.#drop(entry);
     }
-    for (const entry of wanted.values()) {
-      this.#add(entry);
-      this.#markHash(entry);
-    }
+    for (const entry of wanted.values()) this.#add(entry);
     this.#watchExpiry();
   }
 
-  /** A key known to be revoked only by its id also stays revoked under another id. */
-  #markHash({ id, hash }: Entry): void {
-    const mark = keyHash(hash);
-    if (!this.#tombstones.has(id) || this.#tombstones.has(mark)) return;
-    this.#tombstones.add(mark);
-    this.#unsaved.save(id, () => this.#store.addTombstone(mark, Math.floor(this.#now())));
+  /** Sentences about configured keys whose secret was never revoked, but another one under their id was. */
+  warnings({ entries }: PreparedKeys): string[] {
+    return entries.flatMap(({ id, hash }, index) =>
+      this.#tombstones.has(id) && !this.#tombstones.has(keyHash(hash))
+        ? [`auth.keys[${index}].id: key ${id} was revoked; give a new secret another id`]
+        : [],
+    );
   }
 
   /** The entry with this SHA-256 of its key, hex; null if there is none. */
@@ -134,6 +134,8 @@ export class Keyring implements Disposable {
 
   /** The principal of a usable key, the same object until the key changes. */
   principal(entry: Entry): Principal {
+    // It had expired before, by a clock that was set back since.
+    if (entry.expiresAt !== null && entry.expiresAt < this.#nextExpiry) this.#awaitExpiry(entry.expiresAt);
     return (entry.principal ??= new KeyPrincipal(entry));
   }
 
@@ -175,23 +177,26 @@ export class Keyring implements Disposable {
 
   /**
    * Revokes a key for good, in memory first: if the store fails, the key is dead anyway, and storing is tried again.
-   * Throws KeyError.
+   * Returns the hash of a configured key, by which its secret stays revoked. Throws KeyError.
    */
-  revoke(id: string): void {
+  revoke(id: string): string | null {
     const entry = this.#known(id);
     const at = Math.floor(this.#now());
     if (entry.source === "store") {
       entry.revoked = true;
       cut(entry, "revoked");
-      return this.#unsaved.save(id, () => this.#store.revokeKey(id, at));
+      this.#unsaved.save(id, () => this.#store.revokeKey(id, at));
+      return null;
     }
     // Marked by id and by hash, so that the same secret also stays revoked under another id.
-    const marks = [id, keyHash(entry.hash)];
+    const hash = keyHash(entry.hash);
+    const marks = [id, hash];
     for (const mark of marks) this.#tombstones.add(mark);
     cut(entry, "revoked");
     this.#unsaved.save(id, () => {
       for (const mark of marks) this.#store.addTombstone(mark, at);
     });
+    return hash;
   }
 
   list(): KeyInfo[] {
@@ -316,10 +321,8 @@ export class Keyring implements Disposable {
     return this.#tombstones.has(id) || this.#tombstones.has(keyHash(hash));
   }
 
-  // One timer serves the next expiry of all keys; only principals in use have streams to cut.
+  // Only principals in use have streams to cut.
   #watchExpiry(): void {
-    if (this.#timer) clearTimeout(this.#timer);
-    this.#timer = null;
     const now = this.#now();
     let next = Infinity;
     for (const entry of this.#byId.values()) {
@@ -327,9 +330,20 @@ export class Keyring implements Disposable {
       if (entry.expiresAt > now) next = Math.min(next, entry.expiresAt);
       else if (entry.principal) cut(entry, "expired");
     }
+    this.#awaitExpiry(next);
+  }
+
+  // One timer serves the next expiry of all keys, which may be many: only when it has come are they looked at.
+  #awaitExpiry(next: number): void {
+    if (this.#timer) clearTimeout(this.#timer);
+    this.#timer = null;
+    this.#nextExpiry = next;
     if (next === Infinity) return;
-    this.#timer = setTimeout(() => this.#watchExpiry(), Math.min(Math.max(next - now, 1), longestWait));
-    this.#timer.unref();
+    const wait = Math.min(Math.max(next - this.#now(), 1), longestWait);
+    this.#timer = setTimeout(() => {
+      if (next > this.#now()) this.#awaitExpiry(next);
+      else this.#watchExpiry();
+    }, wait).unref();
   }
 }
 

@@ -60,7 +60,8 @@ export type Acts = {
   "admin.payloads-exported": { readonly chains: string };
   "key.created": Issued;
   "key.rotated": Issued & { readonly replaces: string };
-  "key.revoked": Key;
+  /** `keyHash` of a key in the configuration, which nothing else keeps once another secret stands there. */
+  "key.revoked": Key & { readonly keyHash?: string };
   "key.frozen": Nothing;
   "key.unfrozen": Nothing;
 };

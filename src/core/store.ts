@@ -25,7 +25,7 @@ export type KeyStore = {
   keys(): StoredKey[];
   addKey(key: StoredKey): void;
   revokeKey(id: string, at: number): void;
-  /** Ids of configured keys that were revoked; they outlive the file and a reload. */
+  /** Ids and hashes of configured keys that were revoked; they outlive the file and a reload. */
   tombstones(): string[];
   addTombstone(id: string, at: number): void;
   /** Changes whenever another process has changed keys, tombstones or the freeze; cheap to ask. */

@@ -2,7 +2,9 @@ import { setImmediate } from "node:timers/promises";
 import type { AuditBroker } from "../audit/broker.ts";
 import { type Recorded, readRecord } from "../audit/record.ts";
 import type { KeyEvent, Read } from "../core/event.ts";
+import { keyHashForm } from "../core/key-hash.ts";
 import type { Logger } from "../core/log.ts";
+import { StoreBusy, StoreFailed } from "../core/store.ts";
 import { openReader } from "../store/sqlite/reader.ts";
 import type { StateStore } from "../store/sqlite/state.ts";
 
@@ -12,66 +14,81 @@ export type RebuildOptions = {
   /** As for `openReader`. */
   readonly main: string | null;
   readonly audit: AuditBroker;
-  /** Every change of keys recorded before this sequence is stored, provided that the store belongs to this log. */
-  readonly settled: number;
+  /** What the anchor of chain `main` says, for the process that writes it; null for another. */
+  readonly settled: number | null;
   readonly log: Logger;
 };
 
 const pageRows = 2000;
+/** All changes of keys are recorded here: a gateway without a daemon makes none. */
+const chain = "main";
 
 /**
- * Stores the revocations and the freeze that are on record but not in the store. The last process may have died after
- * recording a change and before storing it; such records come after `settled`. And somebody may have deleted the store:
- * that must not revive a revoked key or end a freeze, so for a new store the whole log is read. The keys are lost then.
+ * Stores the revocations and the freeze that are on record but not in the store, which must not revive a revoked key or
+ * end a freeze. The last process may have died after recording a change and before storing it; such records come after
+ * the anchor's `settled`. Or the store is an older copy, and its own `settled` tells what it has missed. Or it is new,
+ * since somebody has deleted it, and the whole log is read. The keys that it never knew are lost.
  */
 export async function rebuildKeys(options: RebuildOptions): Promise<void> {
-  const { store, audit, log } = options;
-  const isNew = !store.knowsLog();
-  const { revoked, frozen, created } = await readActs(options, isNew);
+  const { store, audit, settled, log } = options;
+  const known = store.settled();
+  // Read before the log: a freeze that another process ends meanwhile is over.
+  const wasFrozen = store.frozen();
+  const { revoked, frozen, created, end } = await readActs(options, Math.max(1, Math.min(known, settled ?? known)));
   const stored = new Map(store.keys().map(({ id, revokedAt }) => [id, revokedAt !== null]));
   for (const id of store.tombstones()) stored.set(id, true);
   const missing = [...revoked].filter((id) => stored.get(id) !== true);
-  const lost = isNew ? [...created].filter((id) => !stored.has(id) && !revoked.has(id)).length : 0;
+  const lost = [...created].filter((id) => !stored.has(id) && !revoked.has(id)).length;
   const at = Date.now();
   for (const id of missing) {
     if (stored.has(id)) store.revokeKey(id, at);
     else store.addTombstone(id, at);
   }
-  const freezes = frozen && !store.frozen();
+  const freezes = frozen && !wasFrozen;
   if (freezes) store.setFrozen(true);
   if (missing.length > 0 || lost > 0 || freezes) {
-    const facts = { revoked: missing.length, frozen, lost };
+    const facts = { revoked: missing.filter((mark) => !keyHashForm.test(mark)).length, frozen, lost };
     await audit.recordEvent({ type: "key.rebuilt", actor: "system", facts });
-    log.warn(
-      isNew
-        ? "mcpgw.db is new, but the log is not: revocations and freeze are taken from it, stored keys are lost"
-        : "mcpgw.db lacked revocations or a freeze that are on record: they are stored now",
-      facts,
-    );
+    log.warn(found(known === 0, lost), facts);
   }
-  if (isNew) store.setKnowsLog();
+  if (end !== known) noteSettled(store, end);
 }
 
+function found(isNew: boolean, lost: number): string {
+  if (isNew)
+    return "mcpgw.db is new, but the log is not: revocations and freeze are taken from it, stored keys are lost";
+  if (lost === 0) return "mcpgw.db lacked revocations or a freeze that are on record: they are stored now";
+  return "mcpgw.db is older than the log: revocations and freeze are taken from it, keys created since are lost";
+}
+
+/** Moves the store's `settled`; where that fails, a next start reads more of the log. */
+export function noteSettled(store: StateStore, seq: number): void {
+  try {
+    store.setSettled(seq);
+  } catch (error) {
+    if (!(error instanceof StoreBusy || error instanceof StoreFailed)) throw error;
+  }
+}
+
+/** `revoked`: ids, and the hashes of configured keys. */
 type Acts = { readonly revoked: Set<string>; frozen: boolean; readonly created: Set<string> };
 
-async function readActs({ stateDir, main, audit, settled }: RebuildOptions, all: boolean): Promise<Acts> {
+/** The acts recorded since `from`; `end` is where the log goes on. */
+async function readActs({ stateDir, main }: RebuildOptions, from: number): Promise<Acts & { readonly end: number }> {
   const acts: Acts = { revoked: new Set(), frozen: false, created: new Set() };
   const reader = openReader(stateDir, main);
   try {
-    for (const chain of all ? reader.chains() : [audit.chain]) {
-      for (let from = all ? 1 : settled; ;) {
-        const rows = reader.page(chain, from, pageRows);
-        for (const { rec } of rows) if (rec.includes('"type":"key.')) take(readRecord(rec), acts);
-        const last = rows.at(-1);
-        if (!last) break;
-        from = last.seq + 1;
-        await setImmediate();
-      }
+    for (let end = from; ;) {
+      const rows = reader.chains().includes(chain) ? reader.page(chain, end, pageRows) : [];
+      for (const { rec } of rows) if (rec.includes('"type":"key.')) take(readRecord(rec), acts);
+      const last = rows.at(-1);
+      if (!last) return { ...acts, end };
+      end = last.seq + 1;
+      await setImmediate();
     }
   } finally {
     reader.close();
   }
-  return acts;
 }
 
 function take({ type, facts = {} }: Recorded, acts: Acts): void {
@@ -84,6 +101,7 @@ function take({ type, facts = {} }: Recorded, acts: Acts): void {
       add(acts.revoked, event.facts.replaces);
       return add(acts.created, event.facts.key);
     case "key.revoked":
+      add(acts.revoked, event.facts.keyHash);
       return add(acts.revoked, event.facts.key);
     case "key.frozen":
       return void (acts.frozen = true);

@@ -18,7 +18,7 @@ import type { Sealer } from "../core/ports.ts";
 import { createSealer } from "../session/seal.ts";
 import { chainNames, chainPath } from "../store/sqlite/reader.ts";
 import type { StateStore } from "../store/sqlite/state.ts";
-import { rebuildKeys } from "./rebuild.ts";
+import { noteSettled, rebuildKeys } from "./rebuild.ts";
 import { layBallast } from "./ballast.ts";
 import { loadSealKeys } from "./seal-keys.ts";
 
@@ -85,14 +85,19 @@ function mainTaken(state: string, main: string | null): string {
 const embeddedTaken = (state: string, count: number): string =>
   `${count} gateways without a daemon run on ${state} already, and no more can; end one, or run \`mcpgw daemon\``;
 
+/** Throws StoreFailed where nothing can be opened. */
+function prepare({ paths: { state }, audit: { path }, chains }: StoresOptions): void {
+  prepareStateDir(state);
+  needRoom(state);
+  if (path !== null && chains.includes("main")) needRoom(dirname(path));
+  refuseNewKey(state, path);
+}
+
 /** Opens a state directory, creating it when it is missing. Throws StoreFailed with what to do. */
 export async function openStores(options: StoresOptions): Promise<Stores> {
   const { paths, chains, self } = options;
   const { state } = paths;
-  prepareStateDir(state);
-  needRoom(state);
-  if (options.audit.path !== null && chains.includes("main")) needRoom(dirname(options.audit.path));
-  refuseNewKey(state, options.audit.path);
+  prepare(options);
   const keyPair = await loadSigningKey(join(state, "signing.key"));
   const install = installOf(keyPair.publicKey);
   const chain = await freeChain(options);
@@ -100,7 +105,10 @@ export async function openStores(options: StoresOptions): Promise<Stores> {
   const clock = systemClock;
   const ballast = layBallast(state);
   const store = openState(state);
-  const settled = chain.store.anchor()?.settled ?? 1;
+  const isMain = chain.chain === "main";
+  const settled = isMain ? (chain.store.anchor()?.settled ?? 1) : null;
+  const end = chain.store.last()?.seq ?? 0;
+  const countedBeyond = store.counted(chain.chain) > end;
   let keyring: Keyring | null = null;
   const audit = await openAudit({
     ...options,
@@ -116,9 +124,12 @@ export async function openStores(options: StoresOptions): Promise<Stores> {
     version: self.version,
     behind: () => !keyring?.saved,
   });
-  if (chain.chain === "main") await notePlace(installDir(paths.heads, install), "main", options.audit.path);
+  // The log is an older copy, from which it goes on: sequences that were counted come again, for other calls.
+  if (countedBeyond) store.setCounted(chain.chain, end);
+  if (isMain) await notePlace(installDir(paths.heads, install), "main", options.audit.path);
   await rebuildKeys({ store, stateDir: state, main: options.audit.path, audit, settled, log: options.log });
   keyring = new Keyring({ store, clock, makeRoom: ballast.give });
+  if (isMain) followSettled(store, audit, keyring);
   const sealKeys = await loadSealKeys(join(state, "seal.key"), Date.now());
   return {
     paths,
@@ -132,6 +143,7 @@ export async function openStores(options: StoresOptions): Promise<Stores> {
       if (audit.health().owed > 0) ballast.giveAll();
       const unsaved = keyring.saveRest();
       await audit.close();
+      if (isMain && keyring.saved) noteSettled(store, audit.health().records + 1);
       sayLost(options.log, unsaved, audit.health().owed);
       keyring[Symbol.dispose]();
       store.close();
@@ -158,10 +170,23 @@ function storeKnowsLog(state: string): boolean {
   if (!existsSync(join(state, "mcpgw.db"))) return false;
   const store = openState(state);
   try {
-    return store.knowsLog();
+    return store.settled() > 0;
   } finally {
     store.close();
   }
+}
+
+/** Records after which the store's `settled` is moved on: few enough to read at a start, and the store is seldom synced. */
+const settleEvery = 20_000;
+
+/** It stays well behind the newest record: a rotation is recorded before it revokes the old key. */
+function followSettled(store: StateStore, audit: AuditBroker, keyring: Keyring): void {
+  let settled = store.settled();
+  audit.onDurable((seq) => {
+    if (seq < settled + 2 * settleEvery || !keyring.saved) return;
+    settled = seq - settleEvery;
+    noteSettled(store, settled);
+  });
 }
 
 /** Says what ends with this process: acts that nothing holds, neither the store nor, for a next start to find, the log. */

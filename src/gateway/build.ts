@@ -57,7 +57,7 @@ export type Built = {
   readonly upstreams: ManagedUpstreams;
   /** URIs that callers were given in results, which they may use after a reload. */
   readonly handedOut: HandedOut;
-  /** Sentences about rules and roles that have no effect with the present keys and servers. */
+  /** Sentences about rules, roles and keys that have no effect with the present keys and servers. */
   warnings(): string[];
   /** Puts only the keys into force: callers must be told apart before anything is started for them. */
   takeKeys(): void;
@@ -89,7 +89,7 @@ export function buildGateway(options: BuildOptions): Built {
     gateway,
     upstreams,
     handedOut,
-    warnings: () => policy.warnings(rolesIn(config), storedRoles(keyring)),
+    warnings: () => [...policy.warnings(rolesIn(config), storedRoles(keyring)), ...keyring.warnings(keys)],
     takeKeys: () => keyring.apply(keys),
     activate() {
       keyring.apply(keys);

@@ -7,6 +7,7 @@ import { type ScanLimits, scan, Unscannable } from "./scan.ts";
 export type UpstreamMessage =
   | {
       readonly kind: "result";
+      /** In the gateway's own spelling, if the id can be one of its own. */
       readonly idText: string;
       readonly result: string;
       readonly isError: boolean;
@@ -51,13 +52,25 @@ export function readUpstream(text: string, limits: ScanLimits): UpstreamMessage 
   }
   if (!isObject(message)) return invalid("no JSON object");
   if (message.jsonrpc !== "2.0") return invalid('no "jsonrpc": "2.0"');
-  const hasId = message.id !== undefined && message.id !== null;
-  const idText = hasId ? rawValue(text, 0, "id") : null;
+  const { id = null, method } = message;
+  const own = method === undefined ? ownId(id) : null;
+  const idText = own ?? (id === null ? null : rawValue(text, 0, "id"));
   if (idText !== null && !isId(idText)) return invalid("an id that is neither a string nor an integer");
-  if (message.method !== undefined) return readMethod(text, message, idText);
+  if (method !== undefined) return readMethod(text, message, idText);
   if (message.result !== undefined && message.error !== undefined) return invalid("both a result and an error");
   if (message.error !== undefined) return readError(text, message.error, idText);
   return readResult(text, message.result, idText);
+}
+
+const digits = /^\d{1,15}$/;
+
+/**
+ * The id of an answer in the spelling of the gateway, whose ids are whole numbers; null if it can be none of them. There
+ * are servers that repeat 1 as `1.0` or `"1"`, and the official SDKs take both.
+ */
+export function ownId(id: unknown): string | null {
+  if (Number.isSafeInteger(id)) return String(id);
+  return typeof id === "string" && digits.test(id) ? id : null;
 }
 
 function readMethod(text: string, message: Record<string, unknown>, idText: string | null): UpstreamMessage {

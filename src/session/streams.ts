@@ -8,7 +8,10 @@ type Kept = { readonly n: number; readonly event: string; readonly must: boolean
 const mostEvents = 256;
 /** Most characters kept of one stream. */
 const mostKept = 1024 ** 2;
-const mostStreams = 16;
+/** What an event takes in memory besides its text, in characters. */
+const overhead = 512;
+/** Most ended streams kept of one session: those that were read to their end, and those that were not. */
+const mostEnded = { read: 16, missed: 256 };
 /** Most characters kept of all streams of the process. */
 const mostInAll = 64 * 1024 ** 2;
 /** How long a stream is kept after its end. */
@@ -18,8 +21,9 @@ const retryMs = 1_000;
 
 /** The streams that clients may come back to; their number, age and size are limited across all sessions. */
 export class Backlog {
-  /** Oldest first. */
-  readonly #logs = new Set<StreamLog>();
+  /** Those that were read to their end, and all others, which a client may have missed something of; oldest first. */
+  readonly #read = new Set<StreamLog>();
+  readonly #missed = new Set<StreamLog>();
   #size = 0;
 
   /** Characters held. */
@@ -27,24 +31,32 @@ export class Backlog {
     return this.#size;
   }
 
-  /** Counts what a log grew by; if all logs are too large together, the oldest are forgotten. */
+  /** Counts what a log grew by; if all logs are too large together, the oldest give way, those first that were read. */
   grew(log: StreamLog, by: number): void {
-    this.#logs.add(log);
+    this.#missed.add(log);
     this.#size += by;
-    for (const oldest of this.#logs) {
-      if (this.#size <= mostInAll) return;
-      oldest.forget();
+    for (const logs of [this.#read, this.#missed]) {
+      for (const oldest of logs) {
+        if (this.#size <= mostInAll) return;
+        oldest.giveWay();
+      }
     }
   }
 
+  /** Notes that a log was read to its end. */
+  wasRead(log: StreamLog): void {
+    if (this.#missed.delete(log)) this.#read.add(log);
+  }
+
   remove(log: StreamLog, size: number): void {
-    this.#logs.delete(log);
+    this.#read.delete(log);
+    this.#missed.delete(log);
     this.#size -= size;
   }
 
   /** Forgets what ended too long ago. */
   sweep(now: number): void {
-    for (const log of this.#logs) if (log.isOver(now)) log.forget();
+    for (const logs of [this.#read, this.#missed]) for (const log of logs) if (log.isOver(now)) log.forget();
   }
 }
 
@@ -58,6 +70,8 @@ export class StreamLog {
   #last = 0;
   #reader: Reader | null = null;
   #forgotten = false;
+  /** Whether somebody read it to its end. */
+  read = false;
   /** Monotonic µs of its last event; null while there may be more. */
   endedAt: number | null = null;
 
@@ -87,10 +101,9 @@ export class StreamLog {
 
   /** Writes the last event and closes the reader. */
   end(message: string | null, now: number): void {
-    if (message !== null) this.write(message, true);
     this.endedAt = now;
-    this.#reader?.close();
-    this.#reader = null;
+    if (message !== null) this.write(message, true);
+    this.#finish();
   }
 
   /** Sends the reader the kept events after number `after`, then all further events; closes the previous reader. */
@@ -99,9 +112,7 @@ export class StreamLog {
     this.#reader = reader;
     before?.close();
     for (const { n, event } of this.#kept) if (n > after) reader.write(event, true);
-    if (this.endedAt === null) return;
-    this.#reader = null;
-    reader.close();
+    if (this.endedAt !== null) this.#finish();
   }
 
   /** The reader has gone, unless it was replaced; its client may come back. `now`: until then the stream has ended. */
@@ -118,26 +129,49 @@ export class StreamLog {
 
   /** Forgets the kept events; the present reader continues. */
   forget(): void {
-    this.#backlog.remove(this, this.#size);
-    this.#kept = [];
-    this.#size = 0;
+    this.#clear();
     this.#forgotten = this.#drop !== null;
     this.#drop?.();
   }
 
+  /** Makes room. What runs goes on keeping what is yet to come, its answer above all. */
+  giveWay(): void {
+    if (this.endedAt === null) this.#clear();
+    else this.forget();
+  }
+
+  #clear(): void {
+    this.#backlog.remove(this, this.#size);
+    this.#kept = [];
+    this.#size = 0;
+  }
+
+  /** Its reader has all of it. A reader that was too slow has gone by now. */
+  #finish(): void {
+    const reader = this.#reader;
+    if (!reader) return;
+    this.#reader = null;
+    this.read = true;
+    this.#backlog.wasRead(this);
+    reader.close();
+  }
+
   #keep(one: Kept): void {
     this.#kept.push(one);
-    let grown = one.event.length;
+    let grown = weightOf(one);
     this.#size += grown;
     while (this.#kept.length > 1 && (this.#kept.length > mostEvents || this.#size > mostKept)) {
       const first = this.#kept.findIndex(({ must }) => !must);
       const [dropped] = this.#kept.splice(Math.max(0, first), 1);
-      this.#size -= dropped?.event.length ?? 0;
-      grown -= dropped?.event.length ?? 0;
+      const freed = dropped ? weightOf(dropped) : 0;
+      this.#size -= freed;
+      grown -= freed;
     }
     this.#backlog.grew(this, grown);
   }
 }
+
+const weightOf = ({ event }: Kept): number => event.length + overhead;
 
 const eventId = /^(\d{1,9})-(\d{1,9})$/;
 
@@ -162,12 +196,12 @@ export class Streams {
     return this.#outside?.reader ?? null;
   }
 
-  /** Opens the stream of a POST; if there are too many, the oldest is forgotten. */
+  /** Opens the stream of a POST; of those that have ended, the oldest are forgotten if there are too many. */
   open(): StreamLog {
     const id = ++this.#last;
     const log = new StreamLog(id, this.#backlog, () => void this.#logs.delete(id));
     this.#logs.set(id, log);
-    if (this.#logs.size > mostStreams) this.#oldest()?.forget();
+    if (this.#logs.size > mostEnded.read) this.#forgetEnded();
     return log;
   }
 
@@ -185,8 +219,11 @@ export class Streams {
     for (const log of this.#logs.values()) log.forget();
   }
 
-  /** The oldest ended stream, else the oldest. */
-  #oldest(): StreamLog | undefined {
-    return this.#logs.values().find(({ endedAt }) => endedAt !== null) ?? this.#logs.values().next().value;
+  /** Those of running calls stay: the bound of calls in flight is theirs too. */
+  #forgetEnded(): void {
+    const ended = [...this.#logs.values()].filter(({ endedAt }) => endedAt !== null);
+    const read = ended.filter((log) => log.read).slice(0, -mostEnded.read);
+    const missed = ended.filter((log) => !log.read).slice(0, -mostEnded.missed);
+    for (const log of [...read, ...missed]) log.forget();
   }
 }

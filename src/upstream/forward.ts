@@ -55,7 +55,11 @@ export function askOf(call: Call, route: Route, request: UpstreamRequest, way: W
     told,
     most,
     signal: controller.signal,
-    purpose: { kind: "call", handlers: handlersOf(call, token, way) },
+    purpose: {
+      kind: "call",
+      handlers: handlersOf(call, token, way),
+      client: way.own ? (call.session?.id ?? "") : null,
+    },
     headers: modern ? mirror(call, route, request) : null,
   };
 }
@@ -69,8 +73,9 @@ function handlersOf(call: Call, token: string | null, { asks, own }: Way): Handl
       level === null || emit === null
         ? null
         : (params) => {
-            if (level === "default" || isAsSevere(stringValue(params, 0, "level"), level))
-              emit(ownNotification("notifications/message", params));
+            const passes = level === "default" || isAsSevere(stringValue(params, 0, "level"), level);
+            if (passes) emit(ownNotification("notifications/message", params));
+            return passes;
           },
     other:
       emit === null

@@ -156,17 +156,22 @@ test("a revoked YAML key stays revoked, over a reload, a restart and under anoth
   expect(later.state(found(later, secret))).toBe("revoked");
 });
 
-test("a YAML key that is known to be revoked only by its id stays revoked too, under any id", () => {
+test("R23 a new secret under the id of a revoked YAML key is not accepted there, is told of, and may have another id", () => {
   const store = memoryKeyStore();
-  store.addTombstone("k1", 0);
   const ring = keyring(store);
   load(ring, configured());
-  expect(ring.state(found(ring, secret))).toBe("revoked");
-  load(ring, configured({ id: "k2" }));
-  expect(ring.state(found(ring, secret))).toBe("revoked");
-  const later = keyring(store);
-  load(later, configured({ id: "k3" }));
-  expect(later.state(found(later, secret))).toBe("revoked");
+  ring.revoke("k1");
+  const fresh = newKey().key;
+  const [same, other] = [configured({ key: fresh }), configured({ id: "k2", key: fresh })];
+  load(ring, same);
+  expect(ring.state(found(ring, fresh))).toBe("revoked");
+  const warned = [same, configured()].map((key) => ring.warnings(ring.prepare([key])));
+  const warning = "auth.keys[0].id: key k1 was revoked; give a new secret another id";
+  expect(warned).toEqual([[warning], []]);
+  for (const one of [ring, keyring(store)]) {
+    load(one, other);
+    expect([one.state(found(one, fresh)), one.warnings(one.prepare([other]))]).toEqual(["active", []]);
+  }
 });
 
 test("a store that fails does not keep a revoked key alive", () => {
@@ -219,6 +224,23 @@ test("the stream of a stored key ends with it, whichever process made the key an
   expect(signals.some(({ aborted }) => aborted)).toBe(false);
   await until(() => signals.every(({ aborted }) => aborted), "all streams end");
   expect(signals.map(lossOf)).toEqual(["expired", "expired", "expired"]);
+});
+
+test("R23 a stream ends within about a second of its key's expiry by a clock that is set, or by a machine that slept", async () => {
+  const clock = stillClock();
+  const ring = keyring(memoryKeyStore(), clock);
+  const hour = 3_600_000;
+  load(ring, configured({ expiresAt: new Date(clock.now() / 1000 + 2 * hour).toISOString() }));
+  const open = () => ring.principal(found(ring, secret)).revoked;
+  const ahead = open();
+  clock.advance(3 * hour);
+  await until(() => ahead.aborted, "the stream ends after a step", 2_500);
+  clock.advance(-2 * hour);
+  const again = open();
+  expect([again.aborted, ring.state(found(ring, secret))]).toEqual([false, "active"]);
+  clock.advance(hour);
+  await until(() => again.aborted, "the stream ends after the clock was set back", 2_500);
+  expect([lossOf(ahead), lossOf(again)]).toEqual(["expired", "expired"]);
 });
 
 test("an expired key is expired also before any timer fires", () => {

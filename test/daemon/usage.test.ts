@@ -1,7 +1,8 @@
 import { expect, setDefaultTimeout, test } from "bun:test";
+import { cpSync, rmSync } from "node:fs";
 import { join } from "node:path";
 import { openUsageStore } from "../../src/store/sqlite/usage.ts";
-import { fake, Place } from "../support/daemon.ts";
+import { everything, fake, Place } from "../support/daemon.ts";
 
 // Each command is a process; on a busy machine that takes its time.
 setDefaultTimeout(20_000);
@@ -44,4 +45,29 @@ test("R26 R44 usage by tag is the same with a daemon and without, and needs what
   expect((await place.cli(["usage", "--by", "server"])).code).toBe(0);
   const unnamed = await place.bare(["usage", "--by", "tag", "--state", place.state]);
   expect(unnamed).toMatchObject({ code: 2, stdout: "", stderr: expect.stringContaining("name it with --config") });
+});
+
+test("R26 calls are counted from the first one on where the gateway goes on from an older copy of its log", async () => {
+  using place = new Place({ servers: [fake("fake")], policies: [everything()] });
+  const key = await place.key("agent");
+  const counted = async (calls: number): Promise<void> => {
+    expect(await place.json("usage")).toMatchObject({ rows: [{ name: "agent", calls }] });
+  };
+  const callTimes = async (count: number, sum: number): Promise<void> => {
+    await using daemon = await place.start();
+    for (let i = 0; i < count; i += 1) await daemon.call("fake__echo", { i }, key);
+    await counted(sum);
+  };
+  await callTimes(1, 1);
+  const [log, copy] = [join(place.state, "audit"), join(place.dir, "copy")];
+  cpSync(log, copy, { recursive: true });
+  await callTimes(20, 21);
+  rmSync(log, { recursive: true });
+  cpSync(copy, log, { recursive: true });
+  // A start that is refused changes nothing: the newest copy may come back.
+  expect(await place.cli(["daemon", "--listen", "127.0.0.1:0"])).toMatchObject({ code: 1 });
+  await counted(21);
+  rmSync(place.heads, { recursive: true });
+  await callTimes(3, 24);
+  await counted(24);
 });

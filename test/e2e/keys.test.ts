@@ -208,6 +208,68 @@ test("R23: whoever deletes the store revives no revoked key of the configuration
   expect(await status(other.key)).toBe(403);
 });
 
+test("R23: a fresh secret under the id of a revoked key of the configuration is warned of and counts under another id", async () => {
+  const [leaked, fresh] = [strongKey(), strongKey()];
+  const configWith = (id: string, key: string) => ({
+    servers: [],
+    policies: [everything()],
+    auth: { keys: [{ id, key, consumerId: "alice", roles: ["user"] }] },
+  });
+  await using daemon = await start(configWith("yaml", leaked));
+  const { place } = daemon;
+  const reload = (id: string, key: string): Promise<unknown> => {
+    place.configure(configWith(id, key));
+    return place.json("config", "reload");
+  };
+  await place.json("keys", "revoke", "yaml");
+  const warning = "auth.keys[0].id: key yaml was revoked; give a new secret another id";
+  expect(await reload("yaml", fresh)).toMatchObject({ warnings: expect.arrayContaining([warning]) });
+  expect(await statusOf(daemon, fresh)).toBe(401);
+  await reload("renamed", fresh);
+  expect(await statusOf(daemon, fresh)).toBe(200);
+  await reload("leaked", leaked);
+  expect(await statusOf(daemon, leaked)).toBe(401);
+});
+
+test("R23: an older copy of the store revives no revoked key and ends no freeze; what it lacks is told once", async () => {
+  using place = new Place({ servers: [], policies: [everything()] });
+  const stores = () => readdirSync(place.state).filter((file) => file.startsWith("mcpgw.db"));
+  const [kept, revoked] = [await place.newKey("kept"), await place.newKey("revoked")];
+  const copies = stores().map((file) => [file, readFileSync(join(place.state, file))] as const);
+  const putBack = () => {
+    for (const file of stores()) rmSync(join(place.state, file));
+    for (const [file, bytes] of copies) writeFileSync(join(place.state, file), bytes);
+  };
+  let later = "";
+  {
+    await using _daemon = await place.start();
+    later = await place.key("later");
+    await place.json("keys", "revoke", revoked.id);
+    await place.json("keys", "freeze");
+  }
+  putBack();
+  const embedded = await place.cli(["serve"], { env: { MCPGW_API_KEY: kept.key } });
+  expect(embedded).toMatchObject({ code: 1, stderr: expect.stringContaining("frozen") });
+  putBack();
+  {
+    await using daemon = await place.start();
+    await daemon.logged(({ msg }) => msg.includes("mcpgw.db is older than the log"));
+    expect(await statusOf(daemon, kept.key)).toBe(403);
+    await place.json("keys", "unfreeze");
+    const answers = [kept.key, revoked.key, later].map((key) => statusOf(daemon, key));
+    expect(await Promise.all(answers)).toEqual([200, 401, 401]);
+    await daemon.stop("SIGKILL");
+  }
+  await using daemon = await place.start();
+  expect(await statusOf(daemon, kept.key)).toBe(200);
+  const rebuilt = (await place.records()).filter(({ type }) => type === "key.rebuilt");
+  const facts = { revoked: 1, frozen: true, lost: 1 };
+  expect(rebuilt.map((record) => [record.chain, record.facts])).toEqual([
+    ["main", facts],
+    ["serve-1", facts],
+  ]);
+});
+
 test("R23: a key that nobody could see is ended again; text says where from, until when and which role is idle", async () => {
   using place = new Place(config);
   const states = async () =>

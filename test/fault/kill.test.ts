@@ -1,5 +1,5 @@
 import { expect, setDefaultTimeout, test } from "bun:test";
-import { existsSync, rmSync } from "node:fs";
+import { chmodSync, cpSync, existsSync, rmSync } from "node:fs";
 import { join } from "node:path";
 import { alive, commandOf, pidsWith } from "../support/processes.ts";
 import { type Daemon, everything, fake, Place, start, strongKey } from "../support/daemon.ts";
@@ -146,6 +146,29 @@ test.concurrent("T17, R114: SIGTERM ends the same tree too, and waits for it", a
   const { run } = await family(daemon.place);
   expect(await daemon.stop("SIGTERM")).toBe(0);
   expect(pidsWith(run)).toEqual([]);
+});
+
+test("T01: a gateway on a copy of the state directory of one that runs leaves that one's servers and calls alone", async () => {
+  await using original = await start(config);
+  const { place } = original;
+  const key = await place.key("alice");
+  const hung = original.call("fake__hang", {}, key, "hung").catch(() => null);
+  await until(() => place.calls("fake").includes("hang"), "the call runs");
+  const pids = pidsWith(place.run());
+  using copy = new Place(config);
+  for (const name of ["main.run", "mcpgw.db", "mcpgw.db-wal", "signing.key", "audit"]) {
+    cpSync(join(place.state, name), join(copy.state, name), { recursive: true });
+  }
+  chmodSync(copy.state, 0o700);
+  await using trial = await copy.start();
+  expect(trial.log.find(({ msg }) => msg.includes("its servers are left alone"))).toMatchObject({
+    level: "warn",
+    pid: original.pid,
+  });
+  expect([pids.length > 0, pids.filter((pid) => !alive(pid))]).toEqual([true, []]);
+  expect((await trial.call("fake__echo", {}, key)).status).toBe(200);
+  await original.stop("SIGKILL");
+  await hung;
 });
 
 test("T01: a call in flight at a kill -9 shows as lost after the next start, by what its begin says", async () => {

@@ -12,7 +12,7 @@ const cases: [text: string, message: UpstreamMessage][] = [
     '{"result":{"resultType":"complete","isError":"yes"},"id":"1","jsonrpc":"2.0"}',
     {
       kind: "result",
-      idText: '"1"',
+      idText: "1",
       result: '{"resultType":"complete","isError":"yes"}',
       isError: false,
       resultType: "complete",
@@ -50,6 +50,25 @@ const cases: [text: string, message: UpstreamMessage][] = [
 ];
 test.each(cases)("T14: %s", (text, message) => expect(readUpstream(text, limits)).toEqual(message));
 
+test.each([
+  ["21", "21"],
+  ["21.0", "21"],
+  ["2.1e1", "21"],
+  ['"21"', "21"],
+  ['"\\u00321"', "21"],
+  ['"21.0"', '"21.0"'],
+  ['"0x15"', '"0x15"'],
+  ['" 21"', '" 21"'],
+  ['""', '""'],
+  ["9007199254740993", "9007199254740993"],
+])("the answer to %s is read as that to %s, a request of that id as it came", (id, idText) => {
+  for (const answer of ['"result":{}', '"error":{"code":1,"message":""}']) {
+    expect(readUpstream(`{"jsonrpc":"2.0","id":${id},${answer}}`, limits)).toMatchObject({ idText });
+  }
+  const request = readUpstream(`{"jsonrpc":"2.0","method":"ping","id":${id}}`, limits);
+  expect(request).toMatchObject(/[.e]/.test(id) && !id.startsWith('"') ? { kind: "invalid" } : { idText: id });
+});
+
 describe("T14: invalid", () => {
   test.each([
     "",
@@ -65,7 +84,7 @@ describe("T14: invalid", () => {
     '{"jsonrpc":"2.0","id":null,"result":{}}',
     '{"jsonrpc":"2.0","result":{}}',
     '{"jsonrpc":"2.0","id":1.5,"result":{}}',
-    '{"jsonrpc":"2.0","id":1.0,"result":{}}',
+    '{"jsonrpc":"2.0","id":1.0,"method":"ping"}',
     '{"jsonrpc":"2.0","id":{},"result":{}}',
     '{"jsonrpc":"2.0","id":true,"error":{"code":1,"message":"x"}}',
     '{"jsonrpc":"2.0","id":1,"result":[]}',

@@ -104,6 +104,28 @@ test("a client of a session that names event streams first gets one at once, to 
   }
 });
 
+test("a client that was cut off during many calls at once gets every answer when it comes back", async () => {
+  const { door, calls, ends } = stepwise();
+  await using _ = door;
+  const headers = { ...(await door.session()), accept: "text/event-stream, application/json" };
+  const abort = new AbortController();
+  const ids = Array.from({ length: 40 }, (_, at) => at + 1);
+  await Promise.all(ids.map((id) => door.send(toolCall("echo", {}, id), { headers, signal: abort.signal })));
+  await until(() => calls.length === ids.length, "the calls to run");
+  abort.abort();
+  await until(() => door.traffic.streams === 0, "the gateway to notice");
+  const before = door.ended.length;
+  for (const [at, end] of ends.entries()) end(calls[at]?.inbound.idText ?? "");
+  await until(() => door.ended.length === before + ids.length, "the calls to end");
+  const answers = ids.map(async (n) => {
+    const back = await door.request("GET", { headers: { ...headers, "last-event-id": `${n}-0` } });
+    return (await all(numberedOf(back))).map(
+      ({ data }) => pick(data, "id") === Number(pick(data, "result.content.0.text")),
+    );
+  });
+  expect(await Promise.all(answers)).toEqual(ids.map(() => [true]));
+});
+
 describe("event ids", () => {
   const emitting = () =>
     new Door((call) => {

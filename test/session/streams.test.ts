@@ -85,31 +85,71 @@ test("T43: 256 events and 1 MiB of a stream are kept, the newest; what the clien
   expect(two.got).toHaveLength(1);
 });
 
-test("T43: 16 streams of a session are kept; the oldest that has ended goes first", () => {
+/** The ids of those streams of `logs` that are kept. */
+const keptOf = (streams: Streams, logs: readonly StreamLog[]): number[] =>
+  logs.flatMap(({ id }) => (streams.find(`${id}-1`) ? [id] : []));
+const from = (first: number, last: number): number[] => Array.from({ length: last - first + 1 }, (_, at) => first + at);
+
+test("T43: a session keeps the streams of all calls that run, and of the ended ones 16 that were read, 256 that were not", () => {
   const streams = new Streams(new Backlog());
-  const logs = Array.from({ length: 16 }, () => streams.open());
+  const logs = Array.from({ length: 300 }, () => streams.open());
   for (const log of logs) note(log, 1);
-  logs[3]?.end("done", 0);
+  expect(keptOf(streams, logs)).toEqual(from(1, 300));
+  const running = logs.slice(0, 10);
+  for (const log of logs.slice(10, 30)) {
+    log.readBy(reader());
+    log.end("read", 0);
+  }
+  for (const log of logs.slice(30)) log.end("missed", 0);
   streams.open();
-  expect(streams.find("4-1")).toBeNull();
-  expect(streams.find("1-1")?.log).toBe(logs[0] as StreamLog);
+  expect(keptOf(streams, logs)).toEqual([...from(1, 10), ...from(15, 30), ...from(45, 300)]);
+  streams.find("45-1")?.log.readBy(reader());
   streams.open();
-  expect(streams.find("1-1")).toBeNull();
-  const live = reader();
-  logs[0]?.readBy(live);
-  note(logs[0] as StreamLog, 1);
-  expect(live.got).toHaveLength(1);
+  expect(keptOf(streams, logs)).toEqual([...from(1, 10), ...from(16, 30), ...from(45, 300)]);
+  for (const log of running) log.end("the answer", 0);
+  expect(keptOf(streams, running)).toEqual(from(1, 10));
+});
+
+test("a stream whose reader was cut off while its end was written was not read to its end", () => {
+  const log = new Streams(new Backlog()).open();
+  const slow = { write: () => log.leave(slow), close() {} };
+  log.readBy(slow);
+  log.end("the answer", 0);
+  expect(log.read).toBe(false);
 });
 
 test("T43: all sessions together keep 64 MiB; the oldest are forgotten", () => {
   const backlog = new Backlog();
   const sessions = Array.from({ length: 100 }, () => new Streams(backlog));
-  for (const streams of sessions) note(streams.open(), 10, 100_000);
+  for (const streams of sessions) {
+    const log = streams.open();
+    note(log, 10, 100_000);
+    log.end(null, 0);
+  }
   expect(backlog.size).toBeLessThanOrEqual(64 * 1024 ** 2);
   expect(sessions[0]?.find("1-1")).toBeNull();
   expect(sessions.at(-1)?.find("1-1")).not.toBeNull();
   for (const streams of sessions) streams.forget();
   expect(backlog.size).toBe(0);
+});
+
+test("T43: what was read goes before what was missed, and a call that runs loses no answer to come", () => {
+  const streams = new Streams(new Backlog());
+  const [running, missed, read] = [streams.open(), streams.open(), streams.open()];
+  running.write("x".repeat(1_000), true);
+  for (const log of [missed, read]) {
+    if (log === read) log.readBy(reader());
+    log.end("x".repeat(20_000_000), 0);
+  }
+  const more = (length: number): void => streams.open().end("x".repeat(length), 0);
+  more(30_000_000);
+  expect(keptOf(streams, [running, missed, read])).toEqual([1, 2]);
+  more(40_000_000);
+  expect(keptOf(streams, [running, missed])).toEqual([1]);
+  running.end("the answer", 0);
+  const back = reader();
+  streams.find("1-0")?.log.readBy(back, 0);
+  expect(back.got).toEqual([expect.stringContaining("data: the answer")]);
 });
 
 test("T43: what ended five minutes ago is forgotten, what runs is not", () => {

@@ -128,6 +128,21 @@ function exchanges(name: string, transport: TransportCase): void {
     expect(era === "modern" ? wanted : level).toBe("warning");
   });
 
+  test(`${name}: no log message is lost where a client has several calls open, whatever its era`, async () => {
+    for (const caller of ["legacy", "modern"] as const) {
+      await using set = await start(transport);
+      const seen: string[] = [];
+      const session = caller === "legacy" ? "s" : undefined;
+      const more = { era: caller, session, logLevel: "debug" as const };
+      await warm(transport, set, more);
+      const emit = (text: string): void => void seen.push(text);
+      const call = () =>
+        askUntil(set, "log", { levels: Array(20).fill("info") }, { ...more, emit }, () => seen.length >= 60);
+      await Promise.all([call(), call(), call()]);
+      expect(seen.length).toBe(60);
+    }
+  });
+
   test(`${name}: notifications of extensions reach the caller that declared any, those of tasks nobody`, async () => {
     const methods = ["notifications/tasks", "notifications/tasks/status", "notifications/acme/said", "acme/said"];
     const last = "notifications/message";
@@ -290,6 +305,18 @@ export function transportSuite(name: string, transport: TransportCase): void {
     await using set = await start(transport);
     for (const size of [0, 100_000]) {
       expect((await failureOf(set.ask("fake", "deep", { size }))).code).toBe("result-too-large");
+    }
+  });
+
+  test(`${name}: an answer under an id that is spelt otherwise is the answer, a broken one too`, async () => {
+    await using set = await start(transport);
+    for (const as of ["#", "#.0", "#e0", '"#"']) expect(textOf(await set.ask("fake", "spell", { as }))).toBe("spelt");
+    for (const as of ["#", '"#"']) {
+      const failure = await failureOf(set.ask("fake", "spell", { as, result: [] }));
+      expect([failure.code, failure.message]).toEqual([
+        "upstream-protocol",
+        expect.stringContaining("a result that is no object"),
+      ]);
     }
   });
 

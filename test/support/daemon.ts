@@ -148,7 +148,7 @@ export class Place extends TempDir {
 
   /** The mark that the children of the newest run of a chain carry in their environment. */
   run(chain = "main"): string {
-    return `MCPGW_RUN=${readFileSync(join(this.state, `${chain}.run`), "utf8").trim()}`;
+    return `MCPGW_RUN=${readFileSync(join(this.state, `${chain}.run`), "utf8").split("\n")[0]}`;
   }
 
   async start({ env = {}, args = [] }: { env?: Env; args?: readonly string[] } = {}): Promise<Daemon> {

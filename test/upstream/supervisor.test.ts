@@ -137,6 +137,7 @@ test("an instance nobody uses is stopped, as is that of a revoked key", async ()
   await set.ask("a", "echo");
   await until(() => state(set)?.instances === 0, "the idle stop");
   await using other = upstreams([fake("a")]);
+  await other.settled();
   const alice = principal("alice");
   await other.ask("a", "echo", {}, { who: alice });
   const { instances, pids, ownPid } = state(other) ?? {};

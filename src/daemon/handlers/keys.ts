@@ -53,8 +53,8 @@ export function keyHandlers({ keyring, recordAct, recordDone, namedRoles }: KeyH
       ),
     "keys.list": () => listKeys(keyring),
     async "keys.revoke"({ id }, ctx) {
-      attempt(() => keyring.revoke(id));
-      return { id, recorded: await done(ctx, "key.revoked", { key: id }) };
+      const keyHash = attempt(() => keyring.revoke(id));
+      return { id, recorded: await done(ctx, "key.revoked", { key: id, ...(keyHash !== null && { keyHash }) }) };
     },
     "keys.rotate": ({ id }, ctx) =>
       alone(id, async () => {

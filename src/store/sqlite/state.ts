@@ -4,13 +4,17 @@ import type { EraVerdict, KeyStore, ListStore, Remembered, StoredKey } from "../
 import { guarded } from "./database.ts";
 import { openMigrated } from "./migrate.ts";
 import { stateSchema } from "./schema.ts";
+import { setUsageMark, usageMark } from "./usage.ts";
 
 /** `mcpgw.db`: keys, tombstones, the freeze and remembered lists. Each write is synced before it returns. */
 export type StateStore = KeyStore &
   ListStore & {
-    /** Whether the store holds the changes of keys that are on record; false for a new store. */
-    knowsLog(): boolean;
-    setKnowsLog(): void;
+    /** Every change of keys that chain `main` recorded before this sequence is in the store; 0 for a new store. */
+    settled(): number;
+    setSettled(seq: number): void;
+    /** The last record of a chain whose usage was counted, 0 before the first. */
+    counted(chain: string): number;
+    setCounted(chain: string, seq: number): void;
     close(): void;
   };
 
@@ -23,8 +27,11 @@ export function openStateStore(path: string): StateStore {
   return {
     ...keyStore(db),
     ...listStore(db),
-    knowsLog: () => flag(db, "knows-log"),
-    setKnowsLog: () => setFlag(db, "knows-log", true),
+    // Where the name was only a yes, that was a 1: the log is read from its beginning.
+    settled: () => valueOf(db, "knows-log"),
+    setSettled: (seq) => setValue(db, "knows-log", seq),
+    counted: (chain) => usageMark(db, chain),
+    setCounted: (chain, seq) => setUsageMark(db, chain, seq),
     close: () => db.close(true),
   };
 }
@@ -55,18 +62,18 @@ function keyStore(db: Database): KeyStore {
     addTombstone(id, at) {
       guarded(() => db.run("INSERT OR IGNORE INTO tombstone VALUES (?, ?)", [id, at]));
     },
-    frozen: () => flag(db, "frozen"),
-    setFrozen: (on) => setFlag(db, "frozen", on),
+    frozen: () => valueOf(db, "frozen") === 1,
+    setFrozen: (on) => setValue(db, "frozen", on ? 1 : 0),
   };
 }
 
-function flag(db: Database, name: string): boolean {
+function valueOf(db: Database, name: string): number {
   const select = "SELECT value FROM flag WHERE name = ?";
-  return guarded(() => db.query<{ value: number }, [string]>(select).get(name))?.value === 1;
+  return guarded(() => db.query<{ value: number }, [string]>(select).get(name))?.value ?? 0;
 }
 
-function setFlag(db: Database, name: string, on: boolean): void {
-  guarded(() => db.run("INSERT OR REPLACE INTO flag VALUES (?, ?)", [name, on ? 1 : 0]));
+function setValue(db: Database, name: string, value: number): void {
+  guarded(() => db.run("INSERT OR REPLACE INTO flag VALUES (?, ?)", [name, value]));
 }
 
 // A change of the file says little, since usage is counted into it all the time. Counting the rows is enough: keys are

@@ -13,7 +13,6 @@ const select = `SELECT consumer, server, tool, hour, calls, errors, denied, late
     bytes_in AS bytesIn, bytes_out AS bytesOut FROM usage
   WHERE (?1 IS NULL OR consumer = ?1) AND hour >= ?2 AND hour < ?3
   ORDER BY hour, consumer, server, tool`;
-const mark = "INSERT OR REPLACE INTO usage_mark VALUES (?, ?)";
 /** Milliseconds that a statement may wait for another process. */
 const wait = 2000;
 
@@ -21,23 +20,29 @@ const wait = 2000;
 export function openUsageStore(path: string): UsageStore & { close(): void } {
   // Not synced: a power cut takes counts and mark together, and what is missing is counted again from the chain.
   const db = openMigrated(path, stateSchema, { wait, synchronous: "normal" });
-  const applied = (chain: string): number =>
-    db.query<{ seq: number }, [string]>("SELECT seq FROM usage_mark WHERE chain = ?").get(chain)?.seq ?? 0;
-
   return {
-    applied: (chain) => guarded(() => applied(chain)),
+    applied: (chain) => usageMark(db, chain),
     apply(chain, from, upto, rows) {
       transaction(db, () => {
-        if (applied(chain) !== from) throw new StoreBusy(`usage of chain ${chain} was counted by another process`);
+        if (usageMark(db, chain) !== from)
+          throw new StoreBusy(`usage of chain ${chain} was counted by another process`);
         const insert = db.query<never, UsageRow>(add);
         for (const row of rows) insert.run(row);
-        db.run(mark, [chain, upto]);
+        setUsageMark(db, chain, upto);
       });
     },
     counted: (query) => countedIn(db, query),
     close: () => db.close(true),
   };
 }
+
+/** The last record of a chain that was counted, 0 before the first. */
+export const usageMark = (db: Database, chain: string): number =>
+  guarded(() => db.query<{ seq: number }, [string]>("SELECT seq FROM usage_mark WHERE chain = ?").get(chain))?.seq ?? 0;
+
+/** Says up to which record a chain is counted. */
+export const setUsageMark = (db: Database, chain: string, seq: number): void =>
+  void guarded(() => db.run("INSERT OR REPLACE INTO usage_mark VALUES (?, ?)", [chain, seq]));
 
 /** Usage as it was counted last, without opening `mcpgw.db` for writing; none where there is no such file. */
 export function readUsage(path: string, query: UsageQuery): Counted {

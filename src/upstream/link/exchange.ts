@@ -39,6 +39,17 @@ export class Exchange extends Asking {
     return this.ask.purpose.kind === "call";
   }
 
+  /** The client that made the call; null where none is known, or it is no call. */
+  get client(): string | null {
+    const { purpose } = this.ask;
+    return purpose.kind === "call" ? purpose.client : null;
+  }
+
+  /** Whether a question that may be about the request waits for the client. */
+  get waits(): boolean {
+    return this.#held > 0;
+  }
+
   /** Whether the server has said anything about the request, which means that it has begun to run. */
   get heard(): boolean {
     return this.#heard;
@@ -71,10 +82,10 @@ export class Exchange extends Asking {
     return Boolean(progress);
   }
 
-  /** Passes a log message on, if the caller wants any. Even if not, it is a sign of life. */
-  message(params: string): void {
+  /** Passes a log message on; false if the caller does not want it. Even then it is a sign of life. */
+  message(params: string): boolean {
     this.hear();
-    this.#handlers?.message?.(params);
+    return this.#handlers?.message?.(params) ?? false;
   }
 
   /** Passes any other notification on; false when it is not for this caller, and then it buys no time. */

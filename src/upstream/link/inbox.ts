@@ -6,7 +6,7 @@ import { rawValue } from "../../mcp/json-text.ts";
 import { idOf, isBatch, splitBatch } from "../../mcp/message.ts";
 import { subscriptionIdKey } from "../../mcp/meta.ts";
 import { resultMessage } from "../../mcp/reply.ts";
-import { readUpstream, type UpstreamMessage } from "../../mcp/upstream-message.ts";
+import { ownId, readUpstream, type UpstreamMessage } from "../../mcp/upstream-message.ts";
 import { faults } from "../faults.ts";
 import { askClient, type Asking, isInput, type Question, refusal, type Reply } from "./asking.ts";
 import type { Exchange } from "./exchange.ts";
@@ -76,18 +76,12 @@ function deliverOne(message: UpstreamMessage, text: string, host: LinkHost, inbo
   if (idText === null) return;
   const { reason, limit, ofAnswer } = message;
   inbox.broken(
-    idText,
+    ownId(JSON.parse(idText)) ?? idText,
     limit === null ? faults.protocol(host.server, ofAnswer) : faults.tooMuch(host.server, `${reason} (${limit})`),
   );
 }
 
 const callsOf = (inbox: Inbox): Exchange[] => [...inbox.open()].filter(({ isCall }) => isCall);
-
-/** The only call that runs, which a message that names no call must be about. Null if several run, or none. */
-function onlyCall(inbox: Inbox): Exchange | null {
-  const [call, ...others] = callsOf(inbox);
-  return call && others.length === 0 ? call : null;
-}
 
 type Notification = Extract<UpstreamMessage, { kind: "notification" }>;
 
@@ -100,11 +94,7 @@ function notification({ method, params, paramsText }: Notification, host: LinkHo
     inbox.aside();
     return host.dropped("progress that nobody waits for");
   }
-  if (method === "notifications/message") {
-    const call = onlyCall(inbox);
-    if (call) return call.message(paramsText);
-  }
-  if (isAboutCalls(method) && onlyCall(inbox)?.other(method, paramsText)) return;
+  if (isAboutCalls(method) && passToCalls(method, paramsText, inbox)) return;
   if (method === "notifications/cancelled") return withdraw(paramsText, params, inbox);
   const listener = listenerOf(params, inbox);
   if (listener?.notified(method, paramsText)) return;
@@ -116,7 +106,26 @@ function notification({ method, params, paramsText }: Notification, host: LinkHo
 }
 
 const isAboutCalls = (method: string): boolean =>
-  method === "notifications/elicitation/complete" || isExtensionNotification(method);
+  method === "notifications/message" ||
+  method === "notifications/elicitation/complete" ||
+  isExtensionNotification(method);
+
+/**
+ * Passes on what names no call and so is about one of those that run: once to each client that has any, in the oldest
+ * call that takes it. Not where several run and they can be of several callers. False when it is left for others.
+ */
+function passToCalls(method: string, params: string, inbox: Inbox): boolean {
+  const calls = callsOf(inbox);
+  const isLog = method === "notifications/message";
+  if (calls.length > 1 && calls.some(({ client }) => client === null)) return false;
+  const told = new Set<string | null>();
+  // A call whose question waits is less likely meant, and nobody may be there to hear it.
+  for (const call of calls.toSorted((a, b) => Number(a.waits) - Number(b.waits))) {
+    if (told.has(call.client)) call.hear();
+    else if (isLog ? call.message(params) : call.other(method, params)) told.add(call.client);
+  }
+  return told.size > 0 || (isLog && calls.length === 1);
+}
 
 /** The request that listens for this notification (2026-07-28). */
 function listenerOf({ _meta: meta }: Notification["params"], inbox: Inbox): Exchange | undefined {

@@ -26,8 +26,8 @@ export type AskClient = (request: InputRequest, signal: AbortSignal) => Promise<
  */
 export type Handlers = {
   readonly progress: ((params: string) => void) | null;
-  /** A log message. */
-  readonly message: ((params: string) => void) | null;
+  /** A log message; returns false if it is less severe than those that the caller wants. */
+  readonly message: ((params: string) => boolean) | null;
   /** Any other notification about the call; returns false if it is not for this caller. */
   readonly other: ((method: string, params: string) => boolean) | null;
   readonly request: AskClient | null;
@@ -35,8 +35,11 @@ export type Handlers = {
 
 /** What a request is sent for. */
 export type Purpose =
-  /** A caller's call. A message of the server that names no request can only be about one of these. */
-  | { readonly kind: "call"; readonly handlers: Handlers }
+  /**
+   * A caller's call. A message of the server that names no request can only be about one of these. `client`: which of its
+   * caller's clients made the call; null where the server may speak of another caller.
+   */
+  | { readonly kind: "call"; readonly handlers: Handlers; readonly client: string | null }
   /** To receive the notifications that the server sends meanwhile. */
   | { readonly kind: "listen"; readonly notified: (method: string, params: string) => void }
   /** To learn something for the gateway itself. */

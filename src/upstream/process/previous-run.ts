@@ -1,6 +1,7 @@
 import { existsSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import type { Logger } from "../../core/log.ts";
+import { readProcess } from "./process-table.ts";
 import { sweepRun } from "./reaper.ts";
 
 /**
@@ -9,11 +10,28 @@ import { sweepRun } from "./reaper.ts";
  */
 export async function endPreviousRun(stateDir: string, chain: string, run: string, log: Logger): Promise<void> {
   const file = join(stateDir, `${chain}.run`);
-  if (existsSync(file)) {
-    const left = await sweepRun(readFileSync(file, "utf8").trim());
-    if (left.length > 0)
-      throw new Error(`processes of the last run would not end: ${left.join(", ")}; kill them, then start again`);
-    log.debug("no children are left of the last run");
+  if (existsSync(file)) await endRun(readFileSync(file, "utf8"), log);
+  writeFileSync(file, `${run}\n${(await gatewayAt(process.pid)) ?? ""}\n`, { mode: 0o600 });
+}
+
+async function endRun(written: string, log: Logger): Promise<void> {
+  const [run = "", gateway = ""] = written.split("\n");
+  const pid = Number.parseInt(gateway, 10);
+  if (pid !== process.pid && (await gatewayAt(pid)) === gateway) {
+    // No other process writes this chain: that gateway works on another state directory, or has ended its servers.
+    log.warn("the last gateway here still runs: it stops, or this is a copy of its files; its servers are left alone", {
+      pid,
+    });
+    return;
   }
-  writeFileSync(file, `${run}\n`, { mode: 0o600 });
+  const left = await sweepRun(run);
+  if (left.length > 0)
+    throw new Error(`processes of the last run would not end: ${left.join(", ")}; kill them, then start again`);
+  log.debug("no children are left of the last run");
+}
+
+/** A running process by its pid and when it started, since a pid is used again; null where /proc shows none. */
+async function gatewayAt(pid: number): Promise<string | null> {
+  const found = await readProcess(String(pid));
+  return found && !found.zombie ? `${pid} ${found.started}` : null;
 }

@@ -21,11 +21,11 @@ const ask = (purpose: Purpose): Ask => ({
 });
 
 /** Some requests in flight, to which the server says what names none of them; what each hears, and our answers. */
-function server(kinds: Purpose["kind"][], of: "one client" | "several" = "several") {
+function server(kinds: Purpose["kind"][], of: "one client" | "several" = "several", clients: string[] = []) {
   const heard: string[] = [];
   const replies: string[] = [];
   const answers = new Map<string, () => void>();
-  const purposeOf = (kind: Purpose["kind"], at: string): Purpose => {
+  const purposeOf = (kind: Purpose["kind"], at: string, client: string | null): Purpose => {
     if (kind === "own") return { kind };
     if (kind === "listen") return { kind, notified: (method) => void heard.push(`${at} ${method}`) };
     const request = ({ params }: InputRequest, signal: AbortSignal): Promise<ClientAnswer> => {
@@ -35,12 +35,16 @@ function server(kinds: Purpose["kind"][], of: "one client" | "several" = "severa
       answers.set(params, () => resolve({ kind: "result", text: params }));
       return promise;
     };
-    const message = (): void => void heard.push(`${at} message`);
-    return { kind, handlers: { progress: null, message, other: null, request } };
+    const hear = (what: string): boolean => (heard.push(`${at} ${what}`), true);
+    const message = (params: string): boolean => !params.includes(`not for ${at}`) && hear("message");
+    const other = (method: string, params: string): boolean => !params.includes(`not for ${at}`) && hear(method);
+    return { kind, client, handlers: { progress: null, message, other, request } };
   };
-  const handlers = purposeOf("call", "outside");
+  const handlers = purposeOf("call", "outside", null);
   const asked = of === "one client" && handlers.kind === "call" ? handlers.handlers.request : null;
-  const open = kinds.map((kind, id) => new Exchange(id, ask(purposeOf(kind, `${kind}-${id}`)), { giveUp() {} }));
+  const open = kinds.map(
+    (kind, id) => new Exchange(id, ask(purposeOf(kind, `${kind}-${id}`, clients[id] ?? null)), { giveUp() {} }),
+  );
   const inbox = {
     answer: () => {},
     anonymous: () => {},
@@ -85,6 +89,41 @@ test.each([
     expect(replies.length).toBe(expected.length === 0 ? 1 : 0);
   },
 );
+
+const said = (method: string, to = ""): string => JSON.stringify({ jsonrpc: "2.0", method, params: { to } });
+const log = "notifications/message";
+const extension = "notifications/acme/said";
+
+for (const method of [log, extension, "notifications/elicitation/complete"]) {
+  const told = (at: string): string => `${at} ${method === log ? "message" : method}`;
+
+  test(`${method} that names none of several calls reaches each of their clients once, in a call that takes it`, () => {
+    const { heard, open, say } = server(["call", "call", "own", "call"], "several", ["a", "a", "", "b"]);
+    say(said(method));
+    say(said(method, "not for call-0"));
+    expect(heard).toEqual(["call-0", "call-3", "call-1", "call-3"].map(told));
+    expect(open.map((one) => one.heard)).toEqual([true, true, false, true]);
+  });
+
+  test(`S20: ${method} reaches nobody where it can be about the call of another caller`, () => {
+    const { heard, say } = server(["call", "call"]);
+    say(said(method));
+    expect(heard).toEqual([]);
+  });
+
+  test(`${method} reaches a call that no question of its server holds up, if there is one`, async () => {
+    const { heard, open, question, say, accept } = server(["call", "call"], "several", ["a", "a"]);
+    const later = open.splice(1);
+    question(1);
+    say(said(method));
+    open.push(...later);
+    say(said(method));
+    accept(1);
+    await settled();
+    say(said(method));
+    expect(heard).toEqual([askedOf("call-0", 1), ...["call-0", "call-1", "call-0"].map(told)]);
+  });
+}
 
 test("several calls of one client ask it in their order, each as often as the others", async () => {
   const { heard, replies, question, accept } = server(["call", "own", "call"], "one client");
@@ -183,7 +222,8 @@ function questioned(timeout: number | null) {
   const asked = Promise.withResolvers<InputRequest>();
   const answer = Promise.withResolvers<ClientAnswer>();
   const request = (one: InputRequest): Promise<ClientAnswer> => (asked.resolve(one), answer.promise);
-  const call = ask({ kind: "call", handlers: { progress: null, message: null, other: null, request } });
+  const handlers = { progress: null, message: null, other: null, request };
+  const call = ask({ kind: "call", handlers, client: null });
   const exchange = new Exchange(0, { ...call, timeout }, { giveUp: (_, why) => gaveUp.resolve(why) });
   const replies: string[] = [];
   const params = '{"_meta":{"progressToken":"theirs"}}';

@@ -63,7 +63,7 @@ function open(wrote: (message: Written) => void = () => {}) {
     };
     const handlers = { progress: null, message: null, other: null, request: client === "none" ? null : request };
     const signal = controller.signal;
-    const over = link.ask(ask({ kind: "call", handlers }, timeout, signal)).then(
+    const over = link.ask(ask({ kind: "call", handlers, client: null }, timeout, signal)).then(
       () => "answered",
       ({ code }: { code: string }) => code,
     );
@@ -157,7 +157,7 @@ test("T12: a question waits for half the time for which each call may be silent"
 test("a question is a sign of life from all calls that it can be about", async () => {
   const handlers = { progress: null, message: null, other: null, request: async () => answer };
   const calls = [0, 1].map((id) => {
-    const one = ask({ kind: "call", handlers }, null, new AbortController().signal);
+    const one = ask({ kind: "call", handlers, client: null }, null, new AbortController().signal);
     return new Exchange(id, one, { giveUp() {} });
   });
   const unclear = new Unclear();

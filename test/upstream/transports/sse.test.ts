@@ -111,7 +111,7 @@ test.each(["late", "never"] as const)(
       return { kind: "result", text: "{}" };
     };
     const handlers = { progress: null, message: null, other: null, request };
-    const call = { ...ask("tools/call", 4_000), purpose: { kind: "call", handlers } as const };
+    const call = { ...ask("tools/call", 4_000), purpose: { kind: "call", handlers, client: null } as const };
     expect(await link.ask(call)).toMatchObject({ kind: "result" });
     expect(heard).toEqual(taken === "late" ? [1, 100, "answer"] : [1, "answer"]);
     await link.close();
