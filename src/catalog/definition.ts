@@ -11,7 +11,7 @@ export type Rewrite = (uri: string) => string | null;
  * members that clients of the era could not read.
  */
 export function definitionText(
-  { route: { kind, name, wire, template }, text }: Thing,
+  { route: { kind, name, wire, template, tool }, text }: Thing,
   era: Era,
   rewrite: Rewrite,
 ): string {
@@ -21,7 +21,7 @@ export function definitionText(
   const edits = {
     ...(wire !== name && { [key]: JSON.stringify(wire) }),
     ...(meta && metaEdit(text.slice(...meta), rewrite)),
-    ...(kind === "tool" && toolEdits(text, all, era)),
+    ...(kind === "tool" && toolEdits(text, all, era, tool?.modernOutput === true)),
   };
   return Object.keys(edits).length === 0 ? text : editMembers(text, all, edits);
 }
@@ -34,7 +34,7 @@ export function appUri(text: string): string | null {
 }
 
 /** Removes the members that clients of the era must not see. */
-function toolEdits(text: string, all: readonly Member[], era: Era): Edits {
+function toolEdits(text: string, all: readonly Member[], era: Era, modernOutput: boolean): Edits {
   const execution = valueOf(all, "execution");
   // Tasks of 2025-11-25 are not served, so this member stays only if it says that the tool has none.
   const tasks = execution && stringValue(text, execution[0], "taskSupport") !== "forbidden" ? { execution: null } : {};
@@ -42,13 +42,29 @@ function toolEdits(text: string, all: readonly Member[], era: Era): Edits {
   const output = valueOf(all, "outputSchema");
   const input = valueOf(all, "inputSchema");
   const headers = input && text.includes("x-mcp-header") && withoutHeaders(text.slice(...input));
+  // Before 2026-07-28 structured content had to be an object; for one tool with another type clients refuse the whole
+  // list.
+  const hidden = output && (modernOutput || stringValue(text, output[0], "type") !== "object");
   return {
     ...tasks,
-    // Before 2026-07-28 structured content had to be an object; for one tool with another type clients refuse the whole
-    // list.
-    ...(output && stringValue(text, output[0], "type") !== "object" && { outputSchema: null }),
-    ...(headers && { inputSchema: headers }),
+    ...(output && { outputSchema: hidden ? null : withObjects(text.slice(...output)) }),
+    ...(input && { inputSchema: withObjects(headers || text.slice(...input)) }),
   };
+}
+
+const written: Readonly<Record<string, string>> = { true: "{}", false: '{"not":{}}' };
+
+/** A schema whose `properties` are objects, since older clients refuse a list in which one is true or false. */
+function withObjects(schema: string): string {
+  const properties = rawValue(schema, 0, "properties");
+  if (properties === null) return schema;
+  const all = members(properties);
+  const edits = all.flatMap(({ key, value }) => {
+    const edit = written[properties.slice(...value)];
+    return edit === undefined ? [] : [[key, edit] as const];
+  });
+  if (edits.length === 0) return schema;
+  return editObject(schema, { properties: editMembers(properties, all, Object.fromEntries(edits)) });
 }
 
 /**

@@ -12,7 +12,8 @@ export function instructionsOf({ id, servers, description }: Scope, listings: re
   const alone = servers.size === 1 && servers.has(id);
   const parts = said.map(({ server, instructions }) => (alone ? `${instructions}` : `# ${server}\n\n${instructions}`));
   const text = [...(description ? [description] : []), ...parts].join("\n\n");
-  return text === "" ? null : bounded(text);
+  // Some parsers refuse a whole handshake in which half of a surrogate pair stands alone.
+  return text === "" ? null : bounded(text.toWellFormed());
 }
 
 /** The text cut to the limit, between characters. */

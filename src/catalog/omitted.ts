@@ -5,6 +5,7 @@ import type { Policy } from "../core/ports.ts";
 import type { Listing } from "../core/upstream.ts";
 import type { Principal, Source } from "../core/principal.ts";
 import { cut } from "../core/text.ts";
+import { wellFormed } from "../mcp/json-text.ts";
 import type { Missing } from "./things.ts";
 import type { Scope } from "./scopes.ts";
 
@@ -39,7 +40,7 @@ export function omittedText(scope: Scope, listings: readonly Listing[], asked: A
   let characters = 0;
   let more = 0;
   for (const { reason, ...rest } of [...servers(scope, listings, asked), ...things(scope, asked)]) {
-    const entry = JSON.stringify({ ...rest, reason: cut(reason, most.reason) });
+    const entry = wellFormed(JSON.stringify({ ...rest, reason: cut(reason, most.reason) }));
     characters += entry.length + 1;
     if (entries.length === most.entries || characters > most.characters) more++;
     else entries.push(entry);

@@ -8,14 +8,21 @@ import type { Credential, Principal, Source } from "./principal.ts";
 
 /**
  * One thing that a server offers, as the server defined it: a tool or prompt by its name, a resource by its URI, a
- * template by its URI template. `text` is its definition exactly as received.
+ * template by its URI template. `text` is its definition as received, without what no client could read.
  */
-export type Item = { readonly name: string; readonly text: string };
+export type Item = {
+  readonly name: string;
+  readonly text: string;
+  /** What is wrong with the definition, for operators; missing if nothing is. */
+  readonly faults?: readonly string[];
+};
 
 /** A tool as a server defined it. */
 export type Tool = Item & {
   /** Parsed, untrusted. */
   readonly inputSchema: unknown;
+  /** Set if clients of the legacy era could not compile its outputSchema. */
+  readonly modernOutput?: boolean;
   /** Set if its server shows it only to clients that can answer questions: to those with one of these `inputKey`s. */
   readonly shownTo?: ReadonlySet<string>;
 };

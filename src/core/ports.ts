@@ -161,6 +161,8 @@ export type Validator = {
   check(call: Call, route: Route): void;
   /** Why a tool's schema cannot be used, which hides the tool; null if it can. */
   refuses(tool: Tool): string | null;
+  /** Why legacy clients, which compile every schema as it is, could not use this outputSchema; null if they could. */
+  refusesOutput(schema: Record<string, unknown>): string | null;
   /** The patterns of a tool's schema that arguments are not held to, as they could not be matched in linear time. */
   unchecked(tool: Tool): readonly string[];
 };

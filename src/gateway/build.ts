@@ -144,6 +144,7 @@ function openUpstreams({ config, foundations, local, previous }: BuildOptions, v
     limits: config.limits,
     client: { name: config.gateway.name, version: self.version },
     refuses: validator.refuses,
+    refusesOutput: validator.refusesOutput,
     record: (event) =>
       void audit.recordEvent(event).catch((error: unknown) => log.warn("event not recorded", { cause: String(error) })),
     asked: (question, signal) => askSession(foundations, question, signal),

@@ -3,6 +3,7 @@ import { tasksExtension } from "../core/inbound.ts";
 import { isObject } from "../core/json.ts";
 import { ownServer } from "../core/name.ts";
 import type { Listing } from "../core/upstream.ts";
+import { wellFormed } from "../mcp/json-text.ts";
 import type { Gateway } from "./gateway.ts";
 import { declaredExtensions } from "./extensions.ts";
 import { inScope } from "./scope.ts";
@@ -35,20 +36,22 @@ export function capabilitiesText(gw: Gateway, call: Call): string {
   if (unknown || subscribes) shown.resources = { ...changes, subscribe: true };
   const extensions = extensionsFor(call, listings);
   if (Object.keys(extensions).length > 0) shown.extensions = extensions;
-  return JSON.stringify(shown);
+  return wellFormed(JSON.stringify(shown));
 }
 
 /**
- * The extensions that the servers declare, by id. The settings are `{}` where servers differ. A legacy client is shown
- * only the extensions that it declared itself.
+ * The extensions that the servers declare, by id. The settings are `{}` where servers differ, and where they are no
+ * object, for which clients refuse the whole handshake. A legacy client is shown only the extensions that it declared
+ * itself.
  */
 function extensionsFor({ inbound, capabilities }: Call, listings: readonly Listing[]): Record<string, unknown> {
   const legacy = inbound.era === "legacy";
   const known = declaredExtensions(capabilities.value);
   const shown: Record<string, unknown> = {};
   for (const listing of listings) {
-    for (const [id, settings] of Object.entries(declaredExtensions(listing.capabilities))) {
+    for (const [id, declared] of Object.entries(declaredExtensions(listing.capabilities))) {
       if (legacy && (id === tasksExtension || !Object.hasOwn(known, id))) continue;
+      const settings = isObject(declared) ? declared : {};
       const differs = Object.hasOwn(shown, id) && JSON.stringify(shown[id]) !== JSON.stringify(settings);
       shown[id] = differs ? {} : settings;
     }

@@ -166,3 +166,11 @@ export function stringValue(text: string, at: number, key: string): string | nul
 export function stringAt(text: string, [start, end]: Span): string | null {
   return text.charCodeAt(start) === quote ? decodeKey(text, start + 1, end - 1) : null;
 }
+
+/** JSON text with U+FFFD for each half of a surrogate pair that stands alone: some parsers refuse the whole text. */
+export function wellFormed(text: string): string {
+  if (!/\\u[dD][89a-fA-F]/.test(text)) return text;
+  // Every escape is matched whole, so that the second of two backslashes begins none.
+  const escapes = /\\u[dD][89abAB]..\\u[dD][c-fC-F]..|(\\u[dD][89a-fA-F]..)|\\./gs;
+  return text.replace(escapes, (escape, half?: string) => (half === undefined ? escape : "\\ufffd"));
+}

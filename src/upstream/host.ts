@@ -37,6 +37,8 @@ export type SetHost = {
   readonly client: { readonly name: string; readonly version: string };
   /** Why a tool's schema cannot be used, null when it can. */
   readonly refuses: (tool: Tool) => string | null;
+  /** Why legacy clients could not use an outputSchema, null when they could. */
+  readonly refusesOutput: (schema: Record<string, unknown>) => string | null;
   readonly record: (event: AuditEvent) => void;
   /** Values that no log may show, as they are now. */
   readonly secrets: () => readonly string[];

@@ -7,9 +7,8 @@ import { Failure } from "../core/failure.ts";
 import { isObject } from "../core/json.ts";
 import type { Validator } from "../core/ports.ts";
 import { cut } from "../core/text.ts";
-import { definitionFault } from "./definition.ts";
 import { type Check, createCheck, TooComplex } from "./engine.ts";
-import { prepareSchema, SchemaError } from "./schema.ts";
+import { asIsFault, prepareSchema, SchemaError } from "./schema.ts";
 
 const maxErrors = 5;
 const maxErrorLength = 200;
@@ -50,7 +49,8 @@ export function createValidator({ clock, warn }: ValidatorInit): Validator {
     return made;
   };
   return {
-    refuses: (tool) => compiled(tool).reason ?? definitionFault(tool),
+    refuses: (tool) => compiled(tool).reason,
+    refusesOutput: asIsFault,
     unchecked: (tool) => compiled(tool).ignored,
     check(call, route) {
       if (!route.tool) return;

@@ -139,6 +139,47 @@ function dropPatterns(schema: Json, ignored: Set<string>): void {
   }
 }
 
+/** Keywords at which validators of legacy clients throw, and when. */
+const throwing: Readonly<Record<string, (schema: Json) => boolean>> = {
+  id: ({ id }) => id !== undefined,
+  // The first schema under an empty id is what every reference of later schemas leads to.
+  $id: ({ $id }) => $id !== undefined && (typeof $id !== "string" || $id === "" || $id.includes("#")),
+  nullable: ({ nullable, type }) =>
+    nullable !== undefined &&
+    (typeof nullable !== "boolean" || type === undefined || (!nullable && [type].flat().includes("null"))),
+  "format…": (schema) => Object.keys(schema).some((key) => /^format(Exclusive)?M(in|ax)imum$/.test(key)),
+  pattern: ({ pattern }) => typeof pattern === "string" && !isPattern(pattern),
+  patternProperties: ({ patternProperties }) => !Object.keys(Object(patternProperties)).every(isPattern),
+};
+
+function isPattern(source: string): boolean {
+  try {
+    return Boolean(new RegExp(source, "u"));
+  } catch {
+    return false;
+  }
+}
+
+/**
+ * Why validators of legacy clients, which know draft-07 and take a schema as it is, could not compile it; null if they
+ * could. What `prepareSchema` repairs in its copy is a fault here.
+ */
+export function asIsFault(schema: Json): string | null {
+  try {
+    prepareSchema(schema);
+  } catch (error) {
+    if (error instanceof SchemaError) return error.message;
+    throw error;
+  }
+  const fault = schemaFault(schema, "draft-07");
+  if (fault !== null) return `is no schema of draft-07:${fault.startsWith("/") ? " " : " it"}${fault}`;
+  for (const each of withSubschemas(schema)) {
+    const keyword = Object.keys(throwing).find((one) => throwing[one]?.(each));
+    if (keyword !== undefined) return `has a ${keyword} that validators refuse`;
+  }
+  return null;
+}
+
 /** Checks an untrusted input schema and makes the copy that may be compiled. Throws SchemaError. */
 export function prepareSchema(input: unknown): PreparedSchema {
   if (input === undefined || input === null) throw new SchemaError("is missing");

@@ -219,6 +219,23 @@ describe("list", () => {
       expect(listed(catalog)).toBe(shown(legacy ? whole : `${start}}`));
     }
   });
+  test("true and false among properties are objects to legacy clients, which refuse the list for them", () => {
+    const inputSchema = { type: "object" };
+    const whole = (a: string, b: string): string => {
+      const schema = `{"type":"object","properties":{"a":${a}, "b":${b},"c":{"default":true}},"x":1.10}`;
+      return `{"name":"get","inputSchema":${schema},"outputSchema":${schema}}`;
+    };
+    const catalog = build({ crm: [{ name: "get", text: whole("true", "false"), inputSchema }] });
+    const shown = (text: string) => `{"tools":[${text.replace("get", "crm__get")}]}`;
+    expect(listed(catalog, admin, loopback, "modern")).toBe(shown(whole("true", "false")));
+    expect(listed(catalog)).toBe(shown(whole("{}", '{"not":{}}')));
+  });
+  test("an outputSchema that legacy clients cannot compile is shown to modern ones only", () => {
+    const text = '{"name":"get","inputSchema":{"type":"object"},"outputSchema":{"type":"object","required":null}}';
+    const catalog = build({ crm: [{ name: "get", text, inputSchema: { type: "object" }, modernOutput: true }] });
+    expect(listed(catalog, admin, loopback, "modern")).toContain('"required":null');
+    expect(listed(catalog)).toBe('{"tools":[{"name":"crm__get","inputSchema":{"type":"object"}}]}');
+  });
   test("the cache is per principal, source and era", () => {
     const catalog = build({ crm: ["get", "put"] });
     const first = listed(catalog);
@@ -254,6 +271,13 @@ describe("list", () => {
     ]);
     expect(ask(one, "tools").omitted).toBeUndefined();
     expect(ask(one, "prompts").omitted).toEqual([{ server: "crm", name: "prompts/list", reason: "broken" }]);
+  });
+  test("a reason of half a character does not make a list unreadable", () => {
+    const leftOut = [{ list: "tools", name: "a\ud83d", reason: "broken \ud83d" }] as const;
+    const text = listed(buildCatalog({ crm: { tools: ["get"], leftOut } }));
+    expect(JSON.parse(text)._meta["mcpgw.dev/omitted"]).toEqual([
+      { server: "crm", name: "a\ufffd", reason: "broken \ufffd" },
+    ]);
   });
   test("a new catalog takes over the routes that did not change", () => {
     const make = (tools: Tool[], previous?: Catalog) => build({ crm: tools }, previous ? { previous } : {});

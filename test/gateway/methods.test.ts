@@ -288,6 +288,15 @@ describe("handshakes", () => {
     expect(await capabilities("modern", "both")).toEqual({ ...b, extensions: { ...ext, [skills]: {} } });
   });
 
+  test.each(["legacy", "modern"] as const)("settings that a %s client could not read are empty", async (era) => {
+    const extensions = { "com.acme/on": true, "com.acme/list": [], "com.acme/none": null };
+    const { gw } = harness({ servers: { odd: { capabilities: { tools: {}, extensions } } } });
+    const method = era === "modern" ? "server/discover" : "initialize";
+    const asked = await send(gw, method, params.initialize ?? {}, { era, capabilities: { extensions } });
+    const shown = { "com.acme/on": {}, "com.acme/list": {}, "com.acme/none": {} };
+    expect(asked.result.capabilities).toEqual({ ...tools, extensions: shown });
+  });
+
   test("who has not been heard of yet may offer anything", async () => {
     const { gw } = harness({ servers: { late: {} } });
     expect((await send(gw, "server/discover")).result.capabilities).toEqual({

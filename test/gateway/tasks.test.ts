@@ -70,6 +70,7 @@ describe("a call that becomes a task", () => {
         throw new Failure("invalid-arguments", "They do not fit.");
       },
       refuses: () => null,
+      refusesOutput: () => null,
       unchecked: () => [],
     };
     const gw = { ...h.gw, validator: strict };

@@ -25,6 +25,8 @@ export type Peer = AsyncDisposable & {
   readonly server: { readonly name: string } | undefined;
   /** All pages. */
   tools(): Promise<Listed[]>;
+  /** The first page of every other list. */
+  others(): Promise<Record<"prompts" | "resources" | "resourceTemplates", Listed[]>>;
   call(name: string, args?: Record<string, unknown>, options?: CallOptions): Promise<unknown>;
   ping(): Promise<unknown>;
   onToolsChanged(listener: () => void): void;
@@ -64,6 +66,11 @@ async function connectV1(target: Target): Promise<Peer> {
       } while (cursor !== undefined);
       return all;
     },
+    others: async () => ({
+      prompts: (await client.listPrompts()).prompts,
+      resources: (await client.listResources()).resources,
+      resourceTemplates: (await client.listResourceTemplates()).resourceTemplates,
+    }),
     call: (name, args = {}, options = {}) => client.callTool({ name, arguments: args }, undefined, { ...options }),
     ping: () => client.ping(),
     onToolsChanged: (listener) => client.setNotificationHandler(ToolListChangedNotificationSchema, listener),
@@ -82,6 +89,11 @@ async function connectV2(line: Line, target: Target): Promise<Peer> {
   return {
     server: client.getServerVersion(),
     tools: async () => (await client.listTools()).tools,
+    others: async () => ({
+      prompts: (await client.listPrompts()).prompts,
+      resources: (await client.listResources()).resources,
+      resourceTemplates: (await client.listResourceTemplates()).resourceTemplates,
+    }),
     call: (name, args = {}, options = {}) => client.callTool({ name, arguments: args }, options),
     ping: () => client.ping(),
     onToolsChanged: (listener) => client.setNotificationHandler("notifications/tools/list_changed", listener),

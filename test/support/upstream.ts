@@ -146,6 +146,7 @@ export type HarnessOptions = {
   /** What the gateway calls itself. */
   name?: string;
   refuses?: (tool: Tool) => string | null;
+  refusesOutput?: (schema: Record<string, unknown>) => string | null;
   /** Answers what servers ask outside of any call. */
   asked?: SetHost["asked"];
   /** Whether clients can be asked outside of calls; absent: where there is `asked`. */
@@ -178,6 +179,7 @@ export function upstreams(servers: ServerOptions[], options: HarnessOptions = {}
     run: options.run ?? `test-${crypto.randomUUID()}`,
     client: { name: options.name ?? "mcpgw", version: "0" },
     refuses: options.refuses ?? (() => null),
+    refusesOutput: options.refusesOutput ?? (() => null),
     record: (event) => void events.push(event),
     secrets: () => [],
     asked: options.asked ?? (() => Promise.reject(new Error("nobody is there"))),

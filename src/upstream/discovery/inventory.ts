@@ -151,13 +151,12 @@ async function listOne(of: Stocktaking, old: Inventory, list: ListName): Promise
     if (warning !== null) log.warn(warning, { server });
     const rest = warning === null ? [] : [{ name: null, reason: warning }];
     const read = list === "tools" ? readTools(texts, host) : readItems(texts, list, host);
-    const known = new Set(old.leftOut[list].map(({ name, reason }) => `${name}: ${reason}`));
-    for (const { name, reason } of read.leftOut) {
-      if (!known.has(`${name}: ${reason}`)) log.warn(`a ${lists[list].noun} is not offered`, { server, name, reason });
-    }
+    warnOf({ items: old[list], leftOut: old.leftOut[list] }, read, (what, name, reason) =>
+      log.warn(`a ${lists[list].noun} is ${what}`, { server, name, reason }),
+    );
     const before = old[list];
     const items = late ? [...read.items, ...unread(before, read)] : read.items;
-    const same = items.length === before.length && items.every(({ text }, at) => text === before[at]?.text);
+    const same = items.length === before.length && items.every((item, at) => isSame(item, before[at]));
     return { list, items: same ? before : items, leftOut: [...read.leftOut, ...rest], failure: null };
   } catch (error) {
     // A list that was never announced need not exist.
@@ -168,6 +167,29 @@ async function listOne(of: Stocktaking, old: Inventory, list: ListName): Promise
     return { list, items: old[list], leftOut: [{ name: null, reason }], failure };
   }
 }
+
+type Definitions = { readonly items: readonly Item[]; readonly leftOut: readonly LeftOut[] };
+
+/** Warns of definitions that are not offered, or not as they are, unless that is known from before. */
+function warnOf(
+  before: Definitions,
+  now: Definitions,
+  warn: (what: string, name: string | null, reason: string) => void,
+): void {
+  const hidden = new Set(before.leftOut.map(({ name, reason }) => `${name}: ${reason}`));
+  for (const { name, reason } of now.leftOut) if (!hidden.has(`${name}: ${reason}`)) warn("not offered", name, reason);
+  const cleaned = new Map(before.items.map((item) => [item.name, reasonsOf(item)]));
+  for (const item of now.items) {
+    const reasons = reasonsOf(item);
+    if (reasons !== "" && reasons !== cleaned.get(item.name))
+      warn("offered without what clients could not read", item.name, reasons);
+  }
+}
+
+const reasonsOf = ({ faults = [] }: Item): string => faults.join("; ");
+
+const isSame = (a: Item, b: Item | undefined): boolean =>
+  b !== undefined && a.text === b.text && reasonsOf(a) === reasonsOf(b);
 
 /**
  * Stores the inventory for the next start. A failure is only logged: a locked or full database is no fault of the

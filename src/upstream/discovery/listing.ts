@@ -5,6 +5,7 @@ import { isObject } from "../../core/json.ts";
 import { type ListName, lists } from "../../core/lists.ts";
 import { rpcCodes } from "../../core/rpc-code.ts";
 import { headerNames } from "../../mcp/headers.ts";
+import { readable } from "../../mcp/definition.ts";
 import { elements, locate } from "../../mcp/json-text.ts";
 import { type ScanLimits, scan } from "../../mcp/scan.ts";
 import { faults, quoted } from "../faults.ts";
@@ -94,7 +95,7 @@ function readPage(result: string, server: string, list: ListName): { items: stri
 }
 
 /** The checks that a definition must pass to be offered. */
-export type ItemRules = Pick<SetHost, "refuses"> & { readonly limits: ScanLimits };
+export type ItemRules = Pick<SetHost, "refuses" | "refusesOutput"> & { readonly limits: ScanLimits };
 
 type Read<T> = { readonly items: readonly T[]; readonly leftOut: readonly LeftOut[] };
 
@@ -103,12 +104,22 @@ type Read<T> = { readonly items: readonly T[]; readonly leftOut: readonly LeftOu
  * judges again what passes here.
  */
 export function readTools(texts: readonly string[], rules: ItemRules): Read<Tool> {
-  return read(texts, "tools", rules, (item, { inputSchema }) => {
+  return read(texts, "tools", rules, (item, { inputSchema, outputSchema }) => {
     if (!isObject(inputSchema)) return "its inputSchema is no object";
-    const tool: Tool = { ...item, inputSchema };
+    const tool = withOutput({ ...item, inputSchema }, outputSchema, rules);
     // Modern clients are shown the tools of legacy servers too, and have to drop one with headers that are not valid.
     return headerNames(inputSchema).invalid ?? rules.refuses(tool) ?? tool;
   });
+}
+
+/** Marks a tool whose outputSchema only modern clients could use. */
+function withOutput(tool: Tool, schema: unknown, rules: ItemRules): Tool {
+  // A schema of something else than an object is right; it is not shown to legacy clients in any case.
+  if (!isObject(schema) || schema.type !== "object") return tool;
+  const fault = rules.refusesOutput(schema);
+  if (fault === null) return tool;
+  const said = `its outputSchema, which clients before 2026-07-28 are not shown, ${fault}`;
+  return { ...tool, modernOutput: true, faults: [...(tool.faults ?? []), said] };
 }
 
 /** The same for prompts, resources and templates. */
@@ -146,11 +157,20 @@ function read<T extends Item>(
     }
     // The first definition of a name must not win: it is unknown which one a caller would mean.
     const several = (times.get(name)?.length ?? 0) > 1 ? `several ${noun}s have this ${key}` : null;
-    const made = several ?? unscannable(text, rules.limits) ?? make({ name, text }, definition);
+    const item = several ?? unscannable(text, rules.limits) ?? itemOf(name, text, list);
+    const made = typeof item === "string" ? item : make(item, definition);
     if (typeof made === "string") leftOut.push({ name, reason: made });
     else items.push(made);
   }
   return { items, leftOut };
+}
+
+/** The item without what clients could not read of it, or why they could not read it at all. */
+function itemOf(name: string, definition: string, list: ListName): Item | string {
+  const { text, faults } = readable(definition, list);
+  if (!name.isWellFormed()) return `half of a surrogate pair stands alone in its ${lists[list].key}`;
+  if (text === null) return faults.at(-1) ?? "it cannot be read";
+  return faults.length === 0 ? { name, text } : { name, text, faults };
 }
 
 /** A definition, as text and parsed; the name is empty where it has none. */

@@ -9,7 +9,7 @@ import { listening, refusal, reply, serve, type Stream, told } from "../../suppo
 import { until } from "../../support/until.ts";
 import { fake, http, memoryLists, upstreams } from "../../support/upstream.ts";
 
-const rules = { limits: { depth: 20, nodes: 1_000 }, refuses: () => null };
+const rules = { limits: { depth: 20, nodes: 1_000 }, refuses: () => null, refusesOutput: () => null };
 const list = (names: readonly string[]) => names.map((name) => ({ name, inputSchema: { type: "object" } }));
 const names = (set: ReturnType<typeof upstreams>): string[] => set.listings()[0]?.tools.map(({ name }) => name) ?? [];
 

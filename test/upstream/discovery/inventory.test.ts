@@ -51,7 +51,7 @@ test("a list that is broken takes no other down, and is tried again", async () =
     if (method === "initialize") return reply(id, { protocolVersion: "2025-11-25", capabilities });
     if (method === "prompts/list")
       return broken ? refusal(id, -32603, "prompts are broken") : reply(id, { prompts: [{ name: "p" }] });
-    if (method === "resources/list") return reply(id, { resources: [{ uri: "a:b" }] });
+    if (method === "resources/list") return reply(id, { resources: [{ uri: "a:b", name: "b" }] });
     if (method === "resources/templates/list") return refusal(id, -32601, "unknown method");
     return null;
   });
@@ -67,6 +67,45 @@ test("a list that is broken takes no other down, and is tried again", async () =
   broken = false;
   await until(() => listing(set)?.prompts.length === 1, "the list");
   expect(listing(set)?.leftOut).toEqual([]);
+});
+
+test("what clients could not read of a definition is left out, with one warning, and hides none of the others", async () => {
+  const tool = (name: string, more = {}) => ({ name, inputSchema: { type: "object" }, ...more });
+  const tools = [
+    tool("good"),
+    tool("null", { description: null, icons: [{ src: "data:,", sizes: "1x1" }] }),
+    tool("output", { outputSchema: { type: "object", required: null } }),
+    tool("half\ud83d"),
+    tool("cut", { title: "a\ud83d" }),
+  ];
+  using server = serve(({ method, id }) => {
+    const capabilities = { tools: {}, resources: {} };
+    if (method === "initialize") return reply(id, { protocolVersion: "2025-11-25", capabilities });
+    if (method === "resources/list") return reply(id, { resources: [{ uri: "a:b" }, { uri: "a:c", name: "c" }] });
+    if (method === "resources/templates/list") return reply(id, { resourceTemplates: [] });
+    return method === "tools/list" ? reply(id, { tools }) : null;
+  });
+  const refusesOutput = (): string => "is none";
+  await using set = upstreams([{ ...http("a", server.url), refresh: 30 }], { refusesOutput });
+  await set.settled();
+  const shown = listing(set)?.tools.map(({ text, modernOutput }) => [JSON.parse(text), modernOutput ?? false]);
+  expect(shown).toEqual([
+    [tool("good"), false],
+    [tool("null", { icons: [{ src: "data:," }] }), false],
+    [tools[2], true],
+    [tool("cut", { title: "a\ufffd" }), false],
+  ]);
+  expect(listing(set)?.resources.map(({ name }) => name)).toEqual(["a:c"]);
+  expect(listing(set)?.leftOut).toEqual([
+    { list: "tools", name: "half\ud83d", reason: "half of a surrogate pair stands alone in its name" },
+    { list: "resources", name: "a:b", reason: "it has no name" },
+  ]);
+  const asked = server.of("tools/list").length;
+  await until(() => server.of("tools/list").length > asked + 1, "another listing");
+  const warned = set.warnings.filter((warning) => warning.includes("could not read"));
+  expect(warned.length).toBe(3);
+  expect(warned.join()).toContain("its description is not a string; its icons[0].sizes is not a list of strings");
+  expect(warned.join()).toContain("its outputSchema, which clients before 2026-07-28 are not shown, is none");
 });
 
 test("a broken list that a server deployed anew has no more is not asked for, nor missed", async () => {
@@ -116,7 +155,14 @@ test("a list that takes too long takes away nothing that was known, and brings w
     return Promise.resolve({ kind: "result", idText: "1", result });
   };
   const peer = { era: "legacy", revision: "2025-11-25" } as const;
-  const host = { lists: memoryLists(), limits: linkHost.limits, refuses: () => null, log: silent, clock: systemClock };
+  const host = {
+    lists: memoryLists(),
+    limits: linkHost.limits,
+    refuses: () => null,
+    refusesOutput: () => null,
+    log: silent,
+    clock: systemClock,
+  };
   const of = {
     instance: { link: { ask } as unknown as Link, peer },
     greeting: { peer, capabilities: { tools: {} }, instructions: null },

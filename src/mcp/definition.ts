@@ -1,0 +1,123 @@
+import { isObject } from "../core/json.ts";
+import type { ListName } from "../core/lists.ts";
+import { editMembers } from "./edit.ts";
+import { elements, members, wellFormed } from "./json-text.ts";
+
+/** Takes raw JSON and returns what of it clients can read, or null; tells each fault with the path of its value. */
+type Shape = (text: string, path: string, tell: (fault: string) => void) => string | null;
+
+const value =
+  (what: string, fits: (value: unknown) => boolean): Shape =>
+  (text, path, tell) => {
+    if (fits(JSON.parse(text))) return text;
+    tell(`${path} is not ${what}`);
+    return null;
+  };
+
+/** An object in which these members are as described, if they are there; others may stand beside them. */
+const object =
+  (what: string, shapes: Readonly<Record<string, Shape>>, needed?: string): Shape =>
+  (text, path, tell) => {
+    if (!text.startsWith("{")) return value(what, isObject)(text, path, tell);
+    const found = members(text);
+    const edits: Record<string, string | null> = {};
+    for (const { key, value: span } of found) {
+      const shape = Object.hasOwn(shapes, key) ? shapes[key] : undefined;
+      const written = text.slice(...span);
+      const kept = shape?.(written, path === "its" ? `its ${key}` : `${path}.${key}`, tell);
+      if (kept !== undefined && kept !== written) edits[key] = kept;
+    }
+    if (needed !== undefined && !found.some(({ key }) => key === needed && edits[key] !== null)) {
+      tell(path === "its" ? `it has no ${needed}` : `${path} has no ${needed}`);
+      return null;
+    }
+    return Object.keys(edits).length === 0 ? text : editMembers(text, found, edits);
+  };
+
+/** A list without the elements that cannot be read. Faults of one of them are told, since there may be many. */
+const list =
+  (what: string, shape: Shape): Shape =>
+  (text, path, tell) => {
+    if (!text.startsWith("[")) return value(what, Array.isArray)(text, path, tell);
+    const told: string[] = [];
+    const written = elements(text, 0).map((span) => text.slice(...span));
+    const kept = written.flatMap((element, at) => {
+      const first = told.length === 0;
+      return shape(element, `${path}[${at}]`, (fault) => void (first && told.push(fault))) ?? [];
+    });
+    told.forEach(tell);
+    return told.length === 0 ? text : `[${kept.join(",")}]`;
+  };
+
+const text = value("a string", (each) => typeof each === "string");
+const flag = value("true or false", (each) => typeof each === "boolean");
+const number = value("a number", (each) => typeof each === "number");
+const fraction = value("a number from 0 to 1", (each) => typeof each === "number" && each >= 0 && each <= 1);
+const texts = value("a list of strings", (each) => Array.isArray(each) && each.every((one) => typeof one === "string"));
+const oneOf = (...known: readonly unknown[]): Shape =>
+  value(`one of ${known.join(", ")}`, (each) => known.includes(each));
+const roles = value(
+  "a list of user and assistant",
+  (each) => Array.isArray(each) && each.every((one) => one === "user" || one === "assistant"),
+);
+
+const instant =
+  /^(\d{4})-(0[1-9]|1[0-2])-(\d\d)T([01]\d|2[0-3]):[0-5]\d:[0-5]\d(\.\d+)?(Z|[+-]([01]\d|2[0-3]):[0-5]\d)$/;
+const time = value("a date and time with its offset", (each) => {
+  const [, year, month, day] = (typeof each === "string" && instant.exec(each)) || [];
+  const last = new Date(Date.UTC(Number(year), Number(month), 0)).getUTCDate();
+  return Number(day) >= 1 && Number(day) <= last;
+});
+
+/** Members that things of all lists have. */
+const shared = {
+  title: text,
+  description: text,
+  icons: list(
+    "a list of icons",
+    object("an icon", { src: text, mimeType: text, sizes: texts, theme: oneOf("light", "dark") }, "src"),
+  ),
+  _meta: object("an object", {}),
+};
+const annotations = object("an object", { audience: roles, priority: fraction, lastModified: time });
+const content = { ...shared, name: text, mimeType: text, annotations };
+
+/** Definitions as the official clients read them, over all revisions (schema: Tool, Prompt, Resource …). */
+const shapes: Readonly<Record<ListName, Shape>> = {
+  tools: object("an object", {
+    ...shared,
+    outputSchema: object("a schema", { $schema: text }),
+    annotations: object("an object of hints", {
+      title: text,
+      readOnlyHint: flag,
+      destructiveHint: flag,
+      idempotentHint: flag,
+      openWorldHint: flag,
+    }),
+    execution: object("an object", { taskSupport: oneOf("required", "optional", "forbidden") }),
+  }),
+  prompts: object("an object", {
+    ...shared,
+    arguments: list(
+      "a list of arguments",
+      object("an object", { name: text, title: text, description: text, required: flag }, "name"),
+    ),
+  }),
+  resources: object("an object", { ...content, size: number }, "name"),
+  resourceTemplates: object("an object", content, "name"),
+};
+
+/** What of a definition clients can read, null if they cannot read it at all, and what is wrong with the rest. */
+export type Readable = { readonly text: string | null; readonly faults: readonly string[] };
+
+/**
+ * Leaves out of a definition what the official clients could not read: for one odd member of one definition they refuse
+ * the whole list. Everything else stays as it was written. The text must be valid JSON in which no key is twice.
+ */
+export function readable(definition: string, list: ListName): Readable {
+  const faults: string[] = [];
+  const whole = wellFormed(definition);
+  if (whole !== definition) faults.push("half of a surrogate pair stands alone in it");
+  const kept = shapes[list](whole, "its", (fault) => void faults.push(fault));
+  return { text: kept, faults };
+}

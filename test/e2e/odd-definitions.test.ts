@@ -1,0 +1,104 @@
+import { afterAll, beforeAll, expect, test } from "bun:test";
+import { type Daemon, everything, Place } from "../support/daemon.ts";
+import { reply, serve } from "../support/mcp-server.ts";
+import { connect, type Line } from "../support/sdk.ts";
+
+// A server defines its things as official clients do not read them: directly, each of these definitions takes a whole
+// list from some client.
+
+const icons = [{ src: "data:,", sizes: "48x48" }];
+const tool = (name: string, more: Record<string, unknown>) => ({ name, inputSchema: { type: "object" }, ...more });
+const output = (name: string, more: Record<string, unknown>) =>
+  tool(name, { outputSchema: { type: "object", ...more } });
+const odd = {
+  tools: [
+    tool("null", { description: null, title: null, annotations: { readOnlyHint: null }, _meta: null, execution: null }),
+    tool("icons", { icons }),
+    tool("input", { inputSchema: { type: "object", properties: { a: true, b: false } } }),
+    output("boolean", { properties: { a: true } }),
+    output("required", { required: null }),
+    output("properties", { properties: [] }),
+    output("reference", { properties: { a: { $ref: "#/nope" } } }),
+    output("pattern", { properties: { a: { type: "string", pattern: "[" } } }),
+    output("type", { properties: { a: { type: "any" } } }),
+    tool("list", { outputSchema: { type: "array" } }),
+    tool("dialect", { outputSchema: { $schema: null } }),
+  ],
+  prompts: [
+    { name: "null", arguments: null, description: null },
+    { name: "arguments", arguments: [{ name: "a", description: null, required: "yes" }, { description: "b" }], icons },
+  ],
+  resources: [
+    { uri: "odd://nameless" },
+    { uri: "odd://null", name: "a", mimeType: null, description: null, size: null, title: null },
+    {
+      uri: "odd://notes",
+      name: "b",
+      annotations: { priority: 5, lastModified: "2025-01-01", audience: "user" },
+      icons,
+    },
+  ],
+  resourceTemplates: [
+    { uriTemplate: "odd://nameless/{x}" },
+    { uriTemplate: "odd://null/{x}", name: "a", mimeType: null, annotations: null },
+  ],
+};
+
+const lists: Readonly<Record<string, object>> = {
+  "tools/list": { tools: odd.tools },
+  "prompts/list": { prompts: odd.prompts },
+  "resources/list": { resources: odd.resources },
+  "resources/templates/list": { resourceTemplates: odd.resourceTemplates },
+};
+
+let server: ReturnType<typeof serve>;
+let daemon: Daemon;
+let key = "";
+
+beforeAll(async () => {
+  server = serve(({ method, id }) => {
+    const capabilities = { tools: {}, prompts: {}, resources: {}, extensions: { "com.acme/on": true } };
+    const instructions = "cut off \ud83d";
+    if (method === "initialize") return reply(id, { protocolVersion: "2025-11-25", capabilities, instructions });
+    const list = lists[method ?? ""];
+    return list ? reply(id, list) : null;
+  });
+  const place = new Place({
+    auth: { type: "api-key" },
+    servers: [{ id: "odd", url: server.url }],
+    policies: [everything()],
+  });
+  daemon = await place.start();
+  key = await place.key("agent");
+}, 30_000);
+
+afterAll(async () => {
+  await daemon[Symbol.asyncDispose]();
+  server[Symbol.dispose]();
+  daemon.place[Symbol.dispose]();
+}, 30_000);
+
+const names = (things: readonly Readonly<Record<string, unknown>>[], key: string): string[] =>
+  things.map((thing) => String(thing[key])).toSorted();
+
+test.each(["1.x", "2.x legacy", "2.x modern"] satisfies Line[])(
+  "a client of %s reads the lists in which a server has odd definitions",
+  async (line) => {
+    await using peer = await connect(line, { url: `${daemon.url}/mcp`, key });
+    const tools = names(await peer.tools(), "name").filter((name) => name.startsWith("odd__"));
+    expect(tools).toEqual(names(odd.tools, "name").map((name) => `odd__${name}`));
+    const { prompts, resources, resourceTemplates } = await peer.others();
+    expect(names(prompts, "name")).toEqual(["odd__arguments", "odd__null"]);
+    expect(prompts.map((prompt) => prompt["arguments"])).toEqual([[{ name: "a" }], undefined]);
+    expect(names(resources, "uri")).toEqual(["odd://notes", "odd://null"]);
+    expect(names(resourceTemplates, "uriTemplate")).toEqual(["odd://null/{x}"]);
+  },
+);
+
+test("nothing that the gateway answers itself has half of a surrogate pair", async () => {
+  const { text } = await daemon.post(
+    `{"jsonrpc":"2.0","id":1,"method":"initialize","params":{"protocolVersion":"2025-11-25","capabilities":{},"clientInfo":{"name":"c","version":"1"}}}`,
+    { key },
+  );
+  expect(JSON.parse(text).result.instructions).toEndWith("cut off \ufffd");
+});
