@@ -247,7 +247,7 @@ export type Upstreams = {
    */
   learnTools(party: Party, mayUse: (server: string) => boolean): Promise<unknown> | null;
   /** The tools that only the instances which this party's calls need offer, by server. */
-  ownTools(party: Party): ReadonlyMap<string, readonly Tool[]>;
+  callerTools(party: Party): ReadonlyMap<string, readonly Tool[]>;
   /** Calls `listener` with what servers say outside of any exchange. Returns a function that stops it. */
   onNotice(listener: (notice: Notice) => void): () => void;
   /** Passes a notification of a legacy caller on to the instances that were started for its session. */

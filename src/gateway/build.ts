@@ -104,7 +104,7 @@ export function buildGateway(options: BuildOptions): Built {
         gateway.catalog = catalogOf(gateway.catalog);
         onTools();
       });
-      upstreams.onOwnChange(onTools);
+      upstreams.onCallerChange(onTools);
     },
   };
 }
@@ -169,7 +169,7 @@ function compiler({ config, foundations }: BuildOptions, { upstreams, ...parts }
       sealer,
       clock,
       listings: upstreams.listings(),
-      ownTools: upstreams.ownTools,
+      callerTools: upstreams.callerTools,
       previous,
     });
 }

@@ -49,7 +49,7 @@ export type BuildOptions = {
   readonly toolsets?: readonly Partial<ToolsetOptions>[];
   readonly previous?: Catalog;
   readonly handedOut?: CatalogInit["handedOut"];
-  readonly ownTools?: CatalogInit["ownTools"];
+  readonly callerTools?: CatalogInit["callerTools"];
   /** Servers of which something is listed although they are not configured. */
   readonly unconfigured?: readonly string[];
 };
@@ -146,7 +146,7 @@ export function buildCatalog(served: Readonly<Record<string, Served>>, options: 
     policy,
     sealer,
     clock,
-    ownTools: options.ownTools ?? (() => new Map()),
+    callerTools: options.callerTools ?? (() => new Map()),
     handedOut: handedOut ?? createHandedOut(clock),
     previous,
   });

@@ -20,7 +20,7 @@ export const quietUpstreams: Upstreams = {
   subscribe: unavailable,
   followTasks: unavailable,
   learnTools: () => null,
-  ownTools: () => new Map(),
+  callerTools: () => new Map(),
   onNotice: () => () => {},
   tell() {},
   endSession() {},

@@ -87,7 +87,7 @@ function subject({ keys: keyCount, rules }: Size): { measure(): Promise<number>;
     sealer,
     clock,
     handedOut: createHandedOut(clock),
-    ownTools: () => new Map(),
+    callerTools: () => new Map(),
     previous: null,
   });
   const gw = plainGateway({

@@ -28,7 +28,7 @@ type Offer = {
  * The tools that a server offers only to one caller's instance, such as those that a call has switched on there. An
  * instance is asked for them when it says that its tools have changed.
  */
-export class OwnTools {
+export class CallerTools {
   readonly #terms: Terms;
   readonly #queryHost: QueryHost;
   readonly #common: () => readonly Tool[];
@@ -75,7 +75,7 @@ export class OwnTools {
     const offer = this.#offers.get(slot);
     if (!offer) return;
     this.#offers.delete(slot);
-    if (offer.tools.length > 0) this.#terms.host.ownChanged();
+    if (offer.tools.length > 0) this.#terms.host.callerChanged();
   }
 
   #offerOf(slot: Slot): Offer {
@@ -125,13 +125,13 @@ export class OwnTools {
     const known = new Map(offer.tools.map((tool) => [tool.text, tool]));
     let room = most.characters;
     const more = items.filter(({ name }) => !common.has(name));
-    const own = more.slice(0, most.tools).filter(({ text }) => (room -= text.length) >= 0);
+    const kept = more.slice(0, most.tools).filter(({ text }) => (room -= text.length) >= 0);
     // A part of a text keeps the whole of it in memory.
-    const tools = own.map((tool) => known.get(tool.text) ?? { ...tool, text: Buffer.from(tool.text).toString() });
+    const tools = kept.map((tool) => known.get(tool.text) ?? { ...tool, text: Buffer.from(tool.text).toString() });
     const same = tools.length === offer.tools.length && tools.every((tool, at) => tool === offer.tools[at]);
     if (!same) {
       offer.tools = tools;
-      host.ownChanged();
+      host.callerChanged();
     }
     if (warning !== null) return warning;
     if (more.length > most.tools) return `more than ${most.tools} tools that others are not offered`;
