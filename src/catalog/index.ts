@@ -5,7 +5,7 @@ import { inputKey } from "../core/inbound.ts";
 import { type ListGroup, type ListName, listNames, lists, mapLists } from "../core/lists.ts";
 import { checkLength, explicitScheme, longestName, notFound, ownServer } from "../core/name.ts";
 import type { Prefix } from "../core/options.ts";
-import type { Catalog, Hidden, Policy, Sealer } from "../core/ports.ts";
+import type { Catalog, Missing, Policy, Sealer } from "../core/ports.ts";
 import type { Listing } from "../core/upstream.ts";
 import type { Principal, Source } from "../core/principal.ts";
 import { cut, plain } from "../core/text.ts";
@@ -156,9 +156,9 @@ class CompiledCatalog implements Catalog {
       ? `,"nextCursor":${JSON.stringify(this.#cursors.after(who.id, list, scope?.id ?? "", last))}`
       : "";
     const asked = { policy: this.#init.policy, who, source, list };
-    const lacks =
+    const omitted =
       start === 0 && scope ? view.text("omitted", () => omittedText(scope, this.#init.listings, asked)) : "";
-    return `{"${list}":[${items}]${next}${lacks && `,"_meta":{"${omittedKey}":${lacks}}`}}`;
+    return `{"${list}":[${items}]${next}${omitted && `,"_meta":{"${omittedKey}":${omitted}}`}}`;
   }
 
   tools(from: Viewpoint): readonly Route[] {
@@ -192,11 +192,11 @@ class CompiledCatalog implements Catalog {
     return (this.#scope(scope)?.things[list] ?? []).map(({ route }) => route);
   }
 
-  hidden(scope: string | null): readonly Hidden[] {
+  missing(scope: string | null): readonly Missing[] {
     return this.#scope(scope)?.missing ?? [];
   }
 
-  collided(): readonly Hidden[] {
+  collided(): readonly Missing[] {
     return [...this.#toolsets.values()].flatMap(({ collided }) => collided);
   }
 

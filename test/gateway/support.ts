@@ -259,7 +259,7 @@ function catalogOf(listings: readonly Listing[], policy: Policy, scopes: Record<
     servers,
     instructions: () => null,
     routes: () => routes.filter(({ kind }) => kind === "tool"),
-    hidden: () => [],
+    missing: () => [],
     collided: () => [],
   };
 }

@@ -96,15 +96,15 @@ function inToolset(catalog: Catalog, route: Route, id: string): Answer["toolsets
   const listed = listNames.filter((list) => lists[list].kind === kind);
   const there = listed.flatMap((list) => catalog.routes(list, id)).find((each) => each.canonical === canonical);
   if (there) return { id, wire: there.wire, missing: null };
-  const hidden = catalog.hidden(id).find((each) => each.canonical === canonical && each.kind === kind);
-  return hidden ? gone(hidden.reason) : { id, wire: route.wire, missing: null };
+  const entry = catalog.missing(id).find((each) => each.canonical === canonical && each.kind === kind);
+  return entry ? gone(entry.reason) : { id, wire: route.wire, missing: null };
 }
 
 /** Why a server may offer more than is known. */
 function unlisted(gw: WhyDeps["gw"], server: string, kind: Parsed<"why">["kind"]): string | null {
   const isIts = (canonical: string): boolean => splitCanonical(canonical)?.server === server;
   const list = gw.catalog
-    .hidden(null)
+    .missing(null)
     .find((each) => each.cut && isIts(each.canonical) && (kind ?? each.kind) === each.kind);
   return list ? `what server ${server} offers is not known in full: ${list.reason}` : null;
 }
@@ -115,8 +115,8 @@ function absent(gw: WhyDeps["gw"], { target, kind }: Parsed<"why">, found: reado
   const because = (missing: string): Absence => ({ route: undefined, missing });
   if (found.length > 1)
     return because(`several servers offer it: ${found.map(({ canonical }) => canonical).join(", ")}`);
-  const hidden = gw.catalog.hidden(null).find((each) => each.canonical === target && (kind ?? each.kind) === each.kind);
-  if (hidden) return because(hidden.reason);
+  const entry = gw.catalog.missing(null).find((each) => each.canonical === target && (kind ?? each.kind) === each.kind);
+  if (entry) return because(entry.reason);
   const server = splitCanonical(target)?.server ?? "";
   const status = gw.upstreams.status().find(({ id }) => id === server);
   const what = kind ?? "thing";

@@ -21,7 +21,7 @@ type Offer = {
   /** Whether the last reading failed. */
   deaf: boolean;
   /** Why the last reading brought less than the instance offers; null if it brought all. */
-  lacks: string | null;
+  incomplete: string | null;
 };
 
 /**
@@ -87,7 +87,7 @@ export class CallerTools {
       reading: Promise.resolve(),
       readAt: -Infinity,
       deaf: false,
-      lacks: null,
+      incomplete: null,
     };
     this.#offers.set(slot, offer);
     return offer;
@@ -102,18 +102,18 @@ export class CallerTools {
     offer.readAt = performance.now();
     if (this.#offers.get(slot) !== offer) return;
     let deaf = false;
-    const lacks = await this.#read(offer, instance).catch((error: unknown) => {
+    const incomplete = await this.#read(offer, instance).catch((error: unknown) => {
       deaf = true;
       return reasonOf(error);
     });
     // The end of the instance is told elsewhere.
     if (this.#offers.get(slot) !== offer) return;
-    if (lacks !== null && lacks !== offer.lacks)
+    if (incomplete !== null && incomplete !== offer.incomplete)
       this.#terms.host.log.warn("not all that an instance offers is known", {
         server: this.#terms.options.id,
-        reason: lacks,
+        reason: incomplete,
       });
-    Object.assign(offer, { deaf, lacks });
+    Object.assign(offer, { deaf, incomplete });
   }
 
   /** Reads the tools. Returns why some are not offered; null if all are. */
@@ -121,7 +121,7 @@ export class CallerTools {
     const { host } = this.#terms;
     const { texts, warning } = await drainList(link, this.#queryHost, peer, "tools", most.ms);
     const common = new Set(this.#common().map(({ name }) => name));
-    const { items, leftOut } = readTools(texts, host);
+    const { items, missing } = readTools(texts, host);
     const known = new Map(offer.tools.map((tool) => [tool.text, tool]));
     let room = most.characters;
     const more = items.filter(({ name }) => !common.has(name));
@@ -136,7 +136,7 @@ export class CallerTools {
     if (warning !== null) return warning;
     if (more.length > most.tools) return `more than ${most.tools} tools that others are not offered`;
     if (room < 0) return `more than ${most.characters} characters of tools that others are not offered`;
-    const [first] = leftOut;
-    return first ? `${leftOut.length} tools cannot be offered, the first since ${first.reason}` : null;
+    const [first] = missing;
+    return first ? `${missing.length} tools cannot be offered, the first since ${first.reason}` : null;
   }
 }
