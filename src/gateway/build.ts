@@ -98,8 +98,8 @@ export function buildGateway(options: BuildOptions): Built {
       const serves = new Set([ownServer, ...servers]);
       handedOut.serve(serves);
       foundations.listeners.endUnserved({ serves, keeps, hasScope: (scope) => gateway.catalog.hasScope(scope) });
-      const settled = within(upstreams.settled(), bootWait, null, () => {});
-      gateway.booted = Promise.all([gateway.booted, settled]).then(() => {});
+      const listed = within(upstreams.settled(), bootWait, null, () => {});
+      gateway.settled = Promise.all([gateway.settled, listed]).then(() => {});
       upstreams.onChange(() => {
         gateway.catalog = catalogOf(gateway.catalog);
         onTools();
@@ -120,7 +120,7 @@ function assemble({ config, foundations, previous }: BuildOptions, parts: Parts)
     authn: createAuthn({ options: config.auth, keyring, throttle: limits }),
     limits,
     // The servers that are taken over are waited for once, not anew with each reload.
-    booted: previous?.gateway.booted ?? Promise.resolve(),
+    settled: previous?.gateway.settled ?? Promise.resolve(),
     audit,
     metrics,
     notifier,

@@ -3,7 +3,7 @@ import { asFailure, Failure } from "../core/failure.ts";
 import type { UpstreamRequest } from "../core/upstream.ts";
 import { checkParamHeaders } from "../mcp/headers.ts";
 import { asksLegacy, complete } from "./bridge.ts";
-import { type Gateway, whenBooted } from "./gateway.ts";
+import { type Gateway, whenSettled } from "./gateway.ts";
 import { type Governed, methodOf } from "./methods.ts";
 import { admitReply } from "./outcome.ts";
 import { askCaller, type Job, refusalAnswer } from "./questions.ts";
@@ -63,7 +63,7 @@ function answer(gw: Gateway, call: IdentifiedCall): Reply | Promise<Reply> {
 
 async function govern(gw: Gateway, call: IdentifiedCall, method: Governed): Promise<Reply> {
   // The client may know the thing from before, while its server is still starting.
-  if (!method.offered(gw, call)) gw = await whenBooted(gw, call);
+  if (!method.offered(gw, call)) gw = await whenSettled(gw, call);
   // Or its server shows the thing only to such clients, and none has come since the gateway was started.
   if (method.learn && !method.offered(gw, call)) gw = await method.learn(gw, call);
   if (call.controller.signal.aborted) throw new Failure("cancelled", "The call was given up before it was made.");

@@ -57,7 +57,7 @@ export function plainGateway(over: Pick<Gateway, "authn" | "policy" | "catalog">
     inForce: () => gw,
     validator: createValidator({ clock, warn() {} }),
     upstreams: quietUpstreams,
-    booted: Promise.resolve(),
+    settled: Promise.resolve(),
     audit: quietAudit,
     metrics: { count() {} },
     notifier: { join: () => () => {}, served() {}, reach: () => null, tell() {} },
