@@ -77,8 +77,8 @@ async function govern(gw: Gateway, call: IdentifiedCall, method: Governed): Prom
   }
   const { route } = resolved;
   const retry = retryOf(gw, call, route);
-  // All rounds are one call: the first request took the token, was validated and recorded, and the handle fits only the
-  // same arguments. Admission and policy run again each round.
+  // All rounds are one call: the first request took the token, was validated and recorded, and its state opens only
+  // with the same arguments. Admission and policy run again each round.
   if (retry?.kind === "parked") return resume(gw, call, retry);
   const request = withAnswers(resolved.request(), call, retry);
   gw.limits.take(call.who, route);
