@@ -10,7 +10,7 @@ import type { SigningKey } from "./checkpoint.ts";
 import { type CheckpointLag, Checkpoints, type CheckpointsOptions, type LastCheckpoint } from "./checkpoints.ts";
 import { createClockWatch } from "./clock-watch.ts";
 import { type Change, type Draft, Drafts } from "./draft.ts";
-import { createFeed, type Followed } from "./feed.ts";
+import { createFeed, type FeedReader } from "./feed.ts";
 import { FloodControl } from "./flood.ts";
 import type { Frontier } from "./merkle.ts";
 import type { AuditOptions } from "./options.ts";
@@ -225,7 +225,7 @@ export class AuditBroker implements Audit {
   }
 
   /** Durable records from now on; a reader that is too slow gets a gap marker. */
-  follow(signal: AbortSignal): Followed {
+  follow(signal: AbortSignal): FeedReader {
     return this.#feed.follow(signal);
   }
 

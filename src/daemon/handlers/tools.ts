@@ -1,4 +1,4 @@
-import type { Output, Parsed } from "../../control/api.ts";
+import type { Answer, Parsed } from "../../control/api.ts";
 import { Refusal } from "../../control/refusal.ts";
 import type { ServerTool, ToolView } from "../../control/schemas.ts";
 import type { Call, Route } from "../../core/call.ts";
@@ -33,7 +33,7 @@ export async function listTools(
   gw: Gateway,
   server: string | undefined,
   viewer: Viewer,
-): Promise<Output<"tools.list">> {
+): Promise<Answer<"tools.list">> {
   return { tools: (await toolsFor(gw, server, viewer)).map(toolView) };
 }
 
@@ -52,7 +52,7 @@ export async function callTool(
   tool: string,
   args: unknown,
   caller: Caller,
-): Promise<Output<"tools.call">> {
+): Promise<Answer<"tools.call">> {
   return outcome(await run(gw, tool, args, caller));
 }
 
@@ -95,7 +95,7 @@ function rawArguments(call: Call | null): string | null {
   return call && outer ? rawValue(call.inbound.text, outer[0], "arguments") : null;
 }
 
-function outcome({ id, status, reply, failure }: Call): Output<"tools.call"> {
+function outcome({ id, status, reply, failure }: Call): Answer<"tools.call"> {
   if (failure) return { call: id, status, result: null, error: { code: failure.row.rpc, message: failure.message } };
   if (reply?.kind === "result") return { call: id, status, result: reply.text, error: null };
   const message = errorTextOf(reply);

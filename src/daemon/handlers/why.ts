@@ -1,6 +1,6 @@
 import { localPrincipal, stdioPrincipal } from "../../authn/anonymous.ts";
 import type { KeyInfo, Keyring } from "../../authn/keyring.ts";
-import type { Output, Parsed } from "../../control/api.ts";
+import type { Answer, Parsed } from "../../control/api.ts";
 import { Refusal } from "../../control/refusal.ts";
 import type { Config } from "../../config/schema.ts";
 import type { Route } from "../../core/call.ts";
@@ -20,7 +20,7 @@ export type WhyDeps = {
 };
 
 type Kind = NonNullable<Parsed<"why">["kind"]>;
-type Answer = Output<"why">;
+type Why = Answer<"why">;
 /** Somebody who might call, and why they would be refused before any policy decides; null: they would not. */
 type Caller = { readonly who: Principal; readonly refused: string | null };
 
@@ -28,7 +28,7 @@ const undecided = { allowed: false, remedy: null, elsewhere: false };
 const unoffered = { ...undecided, listed: false, rule: null, reason: "nobody is offered it" };
 
 /** Answers why a key or consumer sees and may call something, or why not. Throws a `Refusal` for an unknown caller. */
-export function whyOf({ gw, keyring, toolsets, auth }: WhyDeps, input: Parsed<"why">): Answer {
+export function whyOf({ gw, keyring, toolsets, auth }: WhyDeps, input: Parsed<"why">): Why {
   const callers = callersOf(input.who, keyring, auth);
   const { catalog } = gw;
   const { target, kind } = input;
@@ -89,7 +89,7 @@ function renamed(catalog: Catalog, target: string, kind: Kind | undefined, tools
 }
 
 /** The name of a thing in a toolset, or why the toolset does not offer it. */
-function inToolset(catalog: Catalog, route: Route, id: string): Answer["toolsets"][number] {
+function inToolset(catalog: Catalog, route: Route, id: string): Why["toolsets"][number] {
   const { canonical, kind } = route;
   const gone = (missing: string) => ({ id, wire: null, missing });
   if (!catalog.admits(route, id)) return gone("it is not included");
