@@ -2,7 +2,7 @@ import { describe, expect, test } from "bun:test";
 import type { Reply } from "../../src/core/call.ts";
 import { Failure } from "../../src/core/failure.ts";
 import { refuse } from "../../src/gateway/handle.ts";
-import { createLimits, createLimitsState } from "../../src/limits/index.ts";
+import { createLimits, createLimitsState } from "../../src/limits/limits.ts";
 import { limitsOptions } from "../../src/limits/options.ts";
 import { principal } from "../support/principal.ts";
 import { call } from "./ask.ts";

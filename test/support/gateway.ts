@@ -8,7 +8,7 @@ import { Listeners } from "../../src/gateway/listeners.ts";
 import { Parking } from "../../src/gateway/parking.ts";
 import { limitsOptions } from "../../src/limits/options.ts";
 import { createSealer } from "../../src/session/seal.ts";
-import { createValidator } from "../../src/validate/index.ts";
+import { createValidator } from "../../src/validate/validate.ts";
 import { asBegun } from "./call.ts";
 
 const unavailable = () => Promise.reject(new Failure("upstream-down", "There is no server."));

@@ -3,7 +3,7 @@ import { systemClock } from "../../../src/core/clock.ts";
 import { subscriptionIdKey } from "../../../src/mcp/meta.ts";
 import { drainList, readTools } from "../../../src/upstream/discovery/listing.ts";
 import { openHttp } from "../../../src/upstream/transports/http.ts";
-import { createValidator } from "../../../src/validate/index.ts";
+import { createValidator } from "../../../src/validate/validate.ts";
 import { linkHost } from "../../support/link-host.ts";
 import { listening, refusal, reply, serve, type Stream, told } from "../../support/mcp-server.ts";
 import { until } from "../../support/until.ts";
