@@ -2,7 +2,7 @@ import type { Call, IdentifiedCall, BegunCall } from "../core/call.ts";
 import type { Clock } from "../core/clock.ts";
 import type { AuditEvent, Facts } from "../core/event.ts";
 import { Failure } from "../core/failure.ts";
-import { List } from "../core/list.ts";
+import { List } from "../core/linked-list.ts";
 import type { Logger } from "../core/log.ts";
 import type { Audit, InputStep, Reached } from "../core/ports.ts";
 import type { AuditStore } from "../core/store.ts";

@@ -2,7 +2,7 @@ import type { IdentifiedCall } from "../core/call.ts";
 import { Failure } from "../core/failure.ts";
 import type { Gateway } from "./gateway.ts";
 import type { ParkedCall } from "./parking.ts";
-import { parkedIdOf } from "./state.ts";
+import { parkedIdOf } from "./retry.ts";
 
 /**
  * Ends the waiting call that a refused request of its caller was to continue: nobody could come back to it, and its

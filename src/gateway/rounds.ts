@@ -7,11 +7,11 @@ import { rpcCodes } from "../core/rpc-code.ts";
 import { type Asked, forNextHop, mostQuestions, roundText } from "../mcp/input-round.ts";
 import { underToken } from "../mcp/reply.ts";
 import type { Gateway } from "./gateway.ts";
-import { checkAnswer } from "./given.ts";
+import { checkAnswer } from "./input-answers.ts";
 import type { ParkedCall } from "./parking.ts";
 import { admitQuestion, answeredStep, askedStep, refusalAnswer, refusedStep } from "./questions.ts";
+import { methodsInRounds, type Retry, sealState } from "./retry.ts";
 import { endOnLoss, failureOf } from "./revocation.ts";
-import { methodsInRounds, type Retry, sealState } from "./state.ts";
 
 /** A question that was sent to the caller, or is about to be. A failure in place of its answer: it cannot be sent. */
 type Question = Asked & { readonly answered: (answer: ClientAnswer | Failure) => void };

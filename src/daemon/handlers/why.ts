@@ -1,4 +1,4 @@
-import { localPrincipal, stdioPrincipal } from "../../authn/anonymous.ts";
+import { localPrincipal, stdioPrincipal } from "../../authn/keyless.ts";
 import type { KeyInfo, Keyring } from "../../authn/keyring.ts";
 import type { Answer, Parsed } from "../../control/api.ts";
 import { Refusal } from "../../control/refusal.ts";

@@ -1,4 +1,4 @@
-import type { List, ListNode } from "../../core/list.ts";
+import type { List, ListNode } from "../../core/linked-list.ts";
 import { Exchange, type GaveUp, type RequestSender } from "../link/exchange.ts";
 import type { Answer, Ask, LinkHost, Peer } from "../link/link.ts";
 import { isSessionLost, isUnseen, type SessionLoss } from "./lost-session.ts";

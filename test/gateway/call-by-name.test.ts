@@ -1,7 +1,7 @@
 import { expect, test } from "bun:test";
 import { Cancel } from "../../src/core/cancel.ts";
-import { callByName } from "../../src/gateway/inner.ts";
 import type { Call } from "../../src/core/call.ts";
+import { callByName } from "../../src/gateway/call-by-name.ts";
 import { loopback, makeCall } from "../support/call.ts";
 import { clientSession } from "../support/session.ts";
 import { alice, harness, ok } from "./support.ts";

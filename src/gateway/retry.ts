@@ -6,7 +6,7 @@ import type { UpstreamRequest } from "../core/upstream.ts";
 import type { Principal } from "../core/principal.ts";
 import { readResponses } from "../mcp/input-round.ts";
 import type { Gateway } from "./gateway.ts";
-import { answersTo, type Asks, type Given, givenText, unasked } from "./given.ts";
+import { answersTo, type Asks, type Given, givenText, unasked } from "./input-answers.ts";
 import { answeredStep, type Job } from "./questions.ts";
 
 /** A call that waits in this process, by its id there. */
