@@ -39,7 +39,7 @@ class Housekeeper {
     const state = join(stateDir, "mcpgw.db");
     this.#usage = openUsageStore(state);
     this.#logs = [chainPath(stateDir, chain, main), state].map((path) => openCheckpointer(path));
-    this.#rollups = { usage: start.usage ? this.#usage : null, index: openIndexWriter(stateDir) };
+    this.#rollups = { usage: start.usage ? this.#usage : null, index: openIndexWriter(join(stateDir, "index.db")) };
     this.answers = this.#answers();
   }
 

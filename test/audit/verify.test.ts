@@ -20,7 +20,6 @@ import { loadSigningKey } from "../../src/audit/open.ts";
 import { checkpointFile, installDir } from "../../src/audit/outside.ts";
 import type { ChainReport } from "../../src/audit/verify.ts";
 import { openReader } from "../../src/store/sqlite/reader.ts";
-import { indexFile } from "../../src/store/sqlite/schema.ts";
 import { reasonOf } from "../support/failure.ts";
 import { openBroker, runCall, tempState, type TempState, verifyAt } from "./support.ts";
 
@@ -243,7 +242,7 @@ test("A15 verify: checkpoints of another chain prove nothing", async () => {
 
 test("A16 verify: the search index is no evidence", async () => {
   using at = copy();
-  writeFileSync(join(at.state, indexFile), "rubbish");
+  writeFileSync(join(at.state, "index.db"), "rubbish");
   expect(await verifyAt(at)).toMatchObject({ exit: 0 });
   const reader = openReader(at.state);
   expect(reader.find({ consumer: "b" })).toHaveLength(4);

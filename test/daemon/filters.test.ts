@@ -1,4 +1,6 @@
+import { Database } from "bun:sqlite";
 import { expect, test } from "bun:test";
+import { join } from "node:path";
 import { auditLog } from "../../src/daemon/handlers/audit.ts";
 import { tail } from "../../src/daemon/handlers/tail.ts";
 import type { AuditBroker } from "../../src/audit/broker.ts";
@@ -54,9 +56,18 @@ test("R8 R11 what happens to a server is told of with its calls, found with and 
     expect(await typesOf(at, opened.broker, { server: "a" })).toEqual(["server.crashed", "call.end"]);
   };
   await found();
-  const index = openIndexWriter(at.state);
+  const path = join(at.state, "index.db");
+  const index = openIndexWriter(path);
   const reader = openReader(at.state);
   expect(rollUpPage(reader, "main", opened.broker.durable(), { usage: null, index })).toBe(false);
   for (const part of [reader, index]) part.close();
   await found();
+  // An index of an earlier version knows no server of events: it is of no use until it is built anew.
+  using db = new Database(path);
+  db.run("UPDATE entry SET srv = NULL WHERE type = 'server.crashed'");
+  db.run("PRAGMA user_version = 1");
+  await found();
+  const anew = openIndexWriter(path);
+  expect(anew.mark("main")).toBeNull();
+  anew.close();
 });

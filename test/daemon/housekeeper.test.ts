@@ -11,7 +11,6 @@ import { rollUpPage } from "../../src/daemon/rollup.ts";
 import { openState } from "../../src/store/open.ts";
 import { openIndexWriter } from "../../src/store/sqlite/index-writer.ts";
 import { openReader } from "../../src/store/sqlite/reader.ts";
-import { indexFile } from "../../src/store/sqlite/schema.ts";
 import { openUsageStore } from "../../src/store/sqlite/usage.ts";
 import { callOf, failed, openBroker, outsideOf, runCall, tempState, type TempState } from "../audit/support.ts";
 import { until } from "../support/until.ts";
@@ -109,7 +108,7 @@ test("R13 T04 housekeeper: where nothing can be stored it finds and counts all t
   expect(totals(await keeper.ask("usage", {}))).toEqual([1, 0, 0]);
   for (const [file, table] of [
     ["mcpgw.db", "usage_mark"],
-    [indexFile, "mark"],
+    ["index.db", "mark"],
   ] as const) {
     using db = new Database(join(at.state, file));
     db.run(`CREATE TRIGGER full BEFORE INSERT ON ${table} BEGIN SELECT raise(ABORT, 'disk full'); END`);
@@ -135,7 +134,7 @@ test("housekeeper: one that dies is said to have died and started again, and its
   await runCall(opened.broker);
   const deaths: string[] = [];
   const log = { ...silent, error: (message: string) => void deaths.push(message) };
-  const index = join(at.state, indexFile);
+  const index = join(at.state, "index.db");
   // A database that is locked for good is what it cannot start with.
   const holder = new Database(index);
   holder.run("PRAGMA journal_mode = WAL");
@@ -158,7 +157,7 @@ test("rollup: pages, two marks of different age, and an index of another chain a
   await Promise.all(Array.from({ length: 1500 }, () => runCall(opened.broker)));
   const reader = openReader(at.state);
   const usage = openUsageStore(join(at.state, "mcpgw.db"));
-  const index = openIndexWriter(at.state);
+  const index = openIndexWriter(join(at.state, "index.db"));
   expect(rollUpPage(reader, "main", 3000, { usage, index: null })).toBe(true);
   expect(usage.applied("main")).toBe(2000);
   index.add("main", { seq: 1, leaf: new Uint8Array(32) }, []);

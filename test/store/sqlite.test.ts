@@ -12,7 +12,6 @@ import { openCheckpointer } from "../../src/store/sqlite/checkpointer.ts";
 import { named } from "../../src/store/sqlite/database.ts";
 import { openIndexWriter } from "../../src/store/sqlite/index-writer.ts";
 import { chainPath, openReader } from "../../src/store/sqlite/reader.ts";
-import { indexFile } from "../../src/store/sqlite/schema.ts";
 import { openUsageStore } from "../../src/store/sqlite/usage.ts";
 import { type Backend, rowsOf, storeSuite } from "../suites/store.ts";
 import { fastest } from "../support/fastest.ts";
@@ -245,8 +244,8 @@ const queries = [
   { consumer: "c2", status: "ok", limit: 7 },
 ];
 
-function fillIndex(dir: string, rows: ReturnType<typeof rowsOf>, upto: number): void {
-  const index = openIndexWriter(dir);
+function fillIndex(path: string, rows: ReturnType<typeof rowsOf>, upto: number): void {
+  const index = openIndexWriter(path);
   const entries = rows.slice(0, upto).flatMap(({ seq, rec }) => {
     const { type, consumer = null, srv = null, tool = null, st = null, call = null, t } = readRecord(rec);
     return type === "call.begin" ? [] : [{ seq, type, consumer, srv, tool, st, call, at: timeOf(t) }];
@@ -279,9 +278,9 @@ test("R11 A16 store: the index changes how fast records are found, never which",
   };
   const scanned = answers();
   expect(scanned.every((found) => found.length > 0)).toBe(true);
-  const path = join(at.dir, indexFile);
+  const path = join(at.dir, "index.db");
   for (const upto of [100, 300]) {
-    fillIndex(at.dir, rows, upto);
+    fillIndex(path, rows, upto);
     expect(answers()).toEqual(scanned);
   }
   const index = new Database(path);
@@ -291,23 +290,23 @@ test("R11 A16 store: the index changes how fast records are found, never which",
   expect(misled.flat()).toEqual([]);
   writeFileSync(path, "rubbish");
   expect(answers()).toEqual(scanned);
-  fillIndex(at.dir, rows, 300);
+  fillIndex(path, rows, 300);
   expect(answers()).toEqual(scanned);
   chain.close();
 });
 
 test("A16 store: an index that is deleted after a kill begins anew instead of with the log that the kill left", () => {
   using at = temporary();
-  const path = join(at.dir, indexFile);
+  const path = join(at.dir, "index.db");
   const [first, last] = rowsOf([{}, {}]);
   if (!first || !last) throw new Error("there are two rows");
-  const index = openIndexWriter(at.dir);
+  const index = openIndexWriter(path);
   index.add("main", first, []);
   copyFileSync(`${path}-wal`, `${path}-kept`);
   index.close();
   rmSync(path);
   renameSync(`${path}-kept`, `${path}-wal`);
-  const anew = openIndexWriter(at.dir);
+  const anew = openIndexWriter(path);
   expect(anew.mark("main")).toBeNull();
   anew.add("main", last, []);
   expect(anew.mark("main")?.seq).toBe(last.seq);

@@ -1,10 +1,8 @@
-import { Database } from "bun:sqlite";
-import { existsSync, rmSync } from "node:fs";
-import { join } from "node:path";
+import { rmSync } from "node:fs";
 import { type AuditRow, StoreBusy } from "../../core/store.ts";
 import { guarded, transaction } from "./database.ts";
 import { openMigrated } from "./migrate.ts";
-import { earlierIndexes, indexFile, indexSchema } from "./schema.ts";
+import { indexSchema } from "./schema.ts";
 
 /** What the index knows of a record. */
 export type IndexEntry = {
@@ -19,7 +17,7 @@ export type IndexEntry = {
   readonly at: number;
 };
 
-/** Fills the index; one that is broken is thrown away. */
+/** Fills `index.db`; one that is broken or of another version is thrown away. */
 export type IndexWriter = {
   /** The last record covered, null when the chain is not indexed. */
   mark(chain: string): { readonly seq: number; readonly leaf: Uint8Array } | null;
@@ -30,30 +28,14 @@ export type IndexWriter = {
   close(): void;
 };
 
-/** Opens the index of a state directory, creating it anew where it is missing or cannot be used. Throws `StoreBusy`. */
-export function openIndexWriter(stateDir: string): IndexWriter {
-  for (const name of earlierIndexes) removeUnused(join(stateDir, name));
-  const path = join(stateDir, indexFile);
+/** Opens `index.db`, creating it anew where it is missing or cannot be used. Throws `StoreBusy`. */
+export function openIndexWriter(path: string): IndexWriter {
   try {
     return open(path);
   } catch (error) {
     if (error instanceof StoreBusy) throw error;
     for (const suffix of ["", "-wal", "-shm"]) rmSync(path + suffix, { force: true });
     return open(path);
-  }
-}
-
-/** Removes a database that nobody has open. Any other stays for now, and so does one that cannot be opened. */
-function removeUnused(path: string): void {
-  if (!existsSync(path)) return;
-  try {
-    using db = new Database(path, { readwrite: true, create: false });
-    db.run("PRAGMA locking_mode = EXCLUSIVE");
-    // Only the one connection that is left may end the log, and SQLite removes it and the memory beside it.
-    db.run("PRAGMA journal_mode = DELETE");
-    rmSync(path);
-  } catch {
-    // It costs no more than its place on the disk.
   }
 }
 

@@ -4,7 +4,7 @@ import { join } from "node:path";
 import type { AuditReader, AuditRow, PayloadRow, SubjectRow } from "../../core/store.ts";
 import { guarded, named, openReadable } from "./database.ts";
 import { version } from "./migrate.ts";
-import { auditSchema, indexFile } from "./schema.ts";
+import { auditSchema } from "./schema.ts";
 import { createSearch } from "./search.ts";
 
 /** Milliseconds that a reader may wait for a writer; in WAL mode it does so only while a log is being recovered. */
@@ -29,7 +29,7 @@ export function openReader(stateDir: string, main: string | null = null): AuditR
   };
   const names = (): string[] => chainNames(stateDir, main);
   const read = <T>(name: string, work: () => T): T => named(chainPath(stateDir, name, main), () => guarded(work));
-  const search = createSearch(join(stateDir, indexFile), (name) => chain(name).db);
+  const search = createSearch(join(stateDir, "index.db"), (name) => chain(name).db);
 
   return {
     chains: names,

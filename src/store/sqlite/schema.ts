@@ -32,15 +32,7 @@ export const stateSchema: Migrations = [
    CREATE TABLE usage_mark(chain TEXT PRIMARY KEY, seq INTEGER NOT NULL) STRICT;`,
 ];
 
-/**
- * Finds records fast; may be deleted at any time, verification never reads it. Its version is part of its name: a gateway
- * of another version that runs beside this one fills one of its own, with its own meaning. So a change takes a new name.
- */
-export const indexFile = "index-2.db";
-
-/** What it was called in earlier versions. */
-export const earlierIndexes = ["index.db"];
-
+/** `index.db`: finds records fast; may be deleted at any time, verification never reads it. */
 export const indexSchema: Migrations = [
   `CREATE TABLE entry(chain TEXT, seq INTEGER, consumer TEXT, srv TEXT, tool TEXT, st TEXT, type TEXT, call TEXT,
      at INTEGER, PRIMARY KEY(chain, seq)) STRICT, WITHOUT ROWID;
@@ -49,4 +41,6 @@ export const indexSchema: Migrations = [
    CREATE INDEX entry_st ON entry(chain, st, seq) WHERE st <> 'ok';
    CREATE INDEX entry_call ON entry(call);
    CREATE TABLE mark(chain TEXT PRIMARY KEY, seq INTEGER NOT NULL, leaf BLOB NOT NULL) STRICT;`,
+  // Built anew: `srv` of an event is the server that it tells of.
+  "DELETE FROM entry; DELETE FROM mark",
 ];

@@ -44,7 +44,7 @@ export function createSearch(indexPath: string, database: (chain: string) => Dat
   };
 }
 
-/** Null where it cannot be used; the next query looks again, for the writer may make it anew. */
+/** Null where it is of another version, which tells something else of records. */
 function openCurrent(path: string): Database | null {
   const db = openReadable(path, 0);
   if (tolerant(() => version(db, indexSchema, path)) === indexSchema.length) return db;
