@@ -56,7 +56,8 @@ export async function readHead(dir: string, chain: string): Promise<Head | null>
   if (text === null) return null;
   const head = parsedHead(text);
   if (typeof head.seq !== "number" || typeof head.leaf !== "string") {
-    throw new Error(`the head note ${headFile(dir, chain)} is damaged`);
+    const file = headFile(dir, chain);
+    throw new Error(`the head note ${file} is damaged; restore it, or move it away and keep it as evidence`);
   }
   return { chain, seq: head.seq, leaf: head.leaf };
 }

@@ -1,8 +1,9 @@
-import { accessSync, constants, statSync } from "node:fs";
+import { accessSync, constants, readFileSync, statSync } from "node:fs";
 import { dirname, resolve } from "node:path";
 import { whyUnreadable } from "../core/access.ts";
 import { codeOf } from "../core/error-text.ts";
 import type { Finding, Path } from "../core/finding.ts";
+import { pairFaults } from "./key-pair.ts";
 import type { Config } from "./schema.ts";
 
 /**
@@ -11,8 +12,18 @@ import type { Config } from "./schema.ts";
  */
 export const missingFiles = (config: Config, directory: string): Finding[] => faults(config, directory, whyMissing);
 
-/** Those, and the files that a daemon cannot read when it starts. Only a daemon reads them, and only then. */
-export const unusableFiles = (config: Config, directory: string): Finding[] => faults(config, directory, whyUnusable);
+/** Those, and the files that a daemon cannot start with. Only a daemon reads them, and only then. */
+export function unusableFiles(config: Config, directory: string): Finding[] {
+  const found = faults(config, directory, whyUnusable);
+  const { tls } = config.listen;
+  if (!tls || found.some(({ path: [top] }) => top === "listen")) return found;
+  const files = { cert: resolve(directory, tls.cert), key: resolve(directory, tls.key) };
+  // What a pipe gives can be read once only, by the daemon.
+  if (![files.cert, files.key].every((file) => statSync(file).isFile())) return found;
+  const pem = { cert: readFileSync(files.cert, "utf8"), key: readFileSync(files.key, "utf8") };
+  const broken = pairFaults(pem, files).map(({ option, message }) => ({ path: ["listen", "tls", option], message }));
+  return [...broken, ...found];
+}
 
 type Why = (path: string) => string | null;
 
@@ -34,7 +45,7 @@ function whyMissing(path: string): string | null {
   }
 }
 
-// Does not read the file: what a pipe gives can be read once only.
+// Does not read the file, which may be a pipe.
 function whyUnusable(file: string): string | null {
   try {
     accessSync(file, constants.R_OK);

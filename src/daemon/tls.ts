@@ -1,41 +1,44 @@
 import { readFileSync } from "node:fs";
-import type { Config } from "../config/schema.ts";
+import { type KeyPair, pairFaults } from "../config/key-pair.ts";
 import { messageOf } from "../core/error-text.ts";
-
-type Places = NonNullable<Config["listen"]["tls"]>;
 
 /** The certificate and key that the daemon serves with until it is started again. */
 export class Tls {
   readonly cert: string;
   readonly key: string;
-  readonly #places: Places;
+  readonly #places: KeyPair;
 
-  constructor(places: Places) {
+  constructor(places: KeyPair) {
     this.#places = places;
-    this.cert = textOf("cert", places.cert);
-    this.key = textOf("key", places.key);
+    const { cert, key } = readPair(places);
+    this.cert = cert;
+    this.key = key;
   }
 
   /** What is to be said of files that changed since; null when they are as they were. */
   outdated(): string | null {
-    const { cert, key } = this.#places;
-    if (holds(cert, this.cert) && holds(key, this.key)) return null;
-    return "listen.tls: the certificate or key has changed since the start; a restart takes it over, a reload does not";
+    const changed = "listen.tls: the certificate or key has changed since the start; a restart";
+    try {
+      const { cert, key } = readPair(this.#places);
+      return cert === this.cert && key === this.key ? null : `${changed} takes it over, a reload does not`;
+    } catch (error) {
+      return `${changed} would fail: ${messageOf(error)}`;
+    }
   }
 }
 
-function textOf(option: keyof Places, file: string): string {
+/** Throws where a daemon could not listen with what the files hold. */
+function readPair(places: KeyPair): KeyPair {
+  const pem = { cert: textOf("cert", places.cert), key: textOf("key", places.key) };
+  const faults = pairFaults(pem, places).map(({ option, message }) => `listen.tls.${option}: ${message}`);
+  if (faults.length > 0) throw new Error(faults.join("; "));
+  return pem;
+}
+
+function textOf(option: keyof KeyPair, file: string): string {
   try {
     return readFileSync(file, "utf8");
   } catch (error) {
     throw new Error(`listen.tls.${option}: ${file}: ${messageOf(error)}`, { cause: error });
-  }
-}
-
-function holds(file: string, text: string): boolean {
-  try {
-    return readFileSync(file, "utf8") === text;
-  } catch {
-    return false;
   }
 }

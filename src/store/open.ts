@@ -50,8 +50,7 @@ export function needRoom(dir: string): void {
 
 /** Opens `mcpgw.db` of a prepared state directory. */
 export function openState(dir: string): StateStore {
-  const path = join(dir, "mcpgw.db");
-  return named(path, () => openStateStore(path));
+  return openStateStore(join(dir, "mcpgw.db"));
 }
 
 /** A chain with the lock that makes this process its only writer. */

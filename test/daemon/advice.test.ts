@@ -5,6 +5,7 @@ import {
   cpSync,
   existsSync,
   mkdirSync,
+  readFileSync,
   readdirSync,
   renameSync,
   rmSync,
@@ -77,6 +78,53 @@ test("T08 a start from a copy that went on elsewhere names the checkpoints of th
   await (await place.start())[Symbol.asyncDispose]();
   expect(await place.cli(["audit", "verify"])).toMatchObject({ code: 0 });
 });
+
+test("T08 where the head note is damaged, start, audit verify and keys list say what helps; with it away they go on", async () => {
+  using place = new Place({ servers: [], policies: [] });
+  await place.newKey("agent");
+  const [install = ""] = readdirSync(place.heads);
+  writeFileSync(join(place.heads, install, "main.head"), "");
+  let said = "";
+  for (const args of [
+    ["audit", "verify"],
+    ["keys", "list"],
+    ["daemon", "--listen", "127.0.0.1:0"],
+  ]) {
+    const { code, stderr } = await place.cli(args);
+    expect([code === 0, stderr]).toEqual([false, expect.stringContaining("or move it away and keep it as evidence")]);
+    said = stderr;
+  }
+  expect(moveAway(place, said)).toEqual(["main.head"]);
+  // The checkpoints beside it are compared all the same.
+  expect(await place.cli(["audit", "verify"])).toMatchObject({ code: 0 });
+  await using _daemon = await place.start();
+});
+
+test.each([
+  ["from its first byte", 0, "SQLITE_NOTADB"],
+  ["behind the list of its tables", 4096, "SQLITE_CORRUPT"],
+])(
+  "T08 where mcpgw.db is damaged %s, all that reads it says what helps; with it away a freeze holds",
+  async (_where, from, code) => {
+    using place = new Place({ servers: [], policies: [] });
+    await place.newKey("agent");
+    await place.json("keys", "freeze");
+    const path = join(place.state, "mcpgw.db");
+    writeFileSync(path, readFileSync(path).fill(0xa5, from));
+    let said = "";
+    for (const args of [["usage"], ["keys", "list"], ["keys", "freeze"], ["daemon", "--listen", "127.0.0.1:0"]]) {
+      const ran = await place.cli(args);
+      expect([args, ran.code === 0]).toEqual([args, false]);
+      expect(ran.stderr).toMatch(new RegExp(`${RegExp.escape(path)}: [^;]+ \\(${code}\\w*\\); stop the gateway, then`));
+      said = ran.stderr;
+    }
+    expect(moveAway(place, said)).toEqual(["mcpgw.db"]);
+    await using daemon = await place.start();
+    expect(daemon.log).toContainEqual(expect.objectContaining({ msg: expect.stringContaining("mcpgw.db is new") }));
+    expect(await place.json("status")).toMatchObject({ frozen: true });
+    expect(await place.cli(["usage"])).toMatchObject({ code: 0 });
+  },
+);
 
 test("R9 a start that misses its signing key names what was begun with it; with that away it starts", async () => {
   using place = new Place("");

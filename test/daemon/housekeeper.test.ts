@@ -122,7 +122,9 @@ test("R13 T04 housekeeper: where nothing can be stored it finds and counts all t
   const from = performance.now();
   await keeper.close();
   expect(performance.now() - from).toBeLessThan(4000);
-  expect(complaints).toContain('{"cause":"disk full (SQLITE_CONSTRAINT_TRIGGER)"}');
+  expect(complaints).toContain(
+    JSON.stringify({ cause: `${join(at.state, "mcpgw.db")}: disk full (SQLITE_CONSTRAINT_TRIGGER)` }),
+  );
   await opened.close();
 });
 

@@ -1,6 +1,6 @@
 import { expect, setDefaultTimeout, test } from "bun:test";
-import { chmodSync, chownSync, mkdirSync, rmSync, writeFileSync } from "node:fs";
-import { join } from "node:path";
+import { chmodSync, chownSync, mkdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { pairFaults } from "../../src/config/key-pair.ts";
 import { Tls } from "../../src/daemon/tls.ts";
 import { Place } from "../support/daemon.ts";
 import { isRoot, mayBecomeNobody } from "../support/processes.ts";
@@ -9,33 +9,6 @@ import { pick } from "../support/wire.ts";
 
 // Each command is a process; on a busy machine that takes its time.
 setDefaultTimeout(20_000);
-
-test("a certificate or key that changes or goes after the start is told", () => {
-  using at = new TempDir();
-  const places = { cert: at.path("c.pem"), key: at.path("k.pem") };
-  for (const file of [places.cert, places.key]) writeFileSync(file, "first");
-  const tls = new Tls(places);
-  expect([tls.cert, tls.key, tls.outdated()]).toEqual(["first", "first", null]);
-  for (const file of [places.cert, places.key]) {
-    writeFileSync(file, "second");
-    expect(tls.outdated()).toContain("a restart takes it over");
-    writeFileSync(file, "first");
-    expect(tls.outdated()).toBeNull();
-  }
-  rmSync(places.key);
-  expect(tls.outdated()).toContain("listen.tls");
-});
-
-test("a certificate or key that cannot be read is named with its option", () => {
-  using at = new TempDir();
-  writeFileSync(at.path("c.pem"), "a certificate");
-  mkdirSync(at.path("d"));
-  for (const [cert, key, named] of [
-    ["d", "c.pem", `listen.tls.cert: ${at.path("d")}: EISDIR`],
-    ["c.pem", "none", `listen.tls.key: ${at.path("none")}: ENOENT`],
-  ] as const)
-    expect(() => new Tls({ cert: at.path(cert), key: at.path(key) })).toThrow(named);
-});
 
 test("R17 a directory is no certificate, for config check and for the start of a daemon", async () => {
   using place = new Place({ listen: { tls: { cert: "d", key: "d" } } });
@@ -46,19 +19,144 @@ test("R17 a directory is no certificate, for config check and for the start of a
   }
 });
 
-function certificate(place: Place): void {
-  const files = ["-keyout", join(place.dir, "k.pem"), "-out", join(place.dir, "c.pem")];
-  const made = Bun.spawnSync(
-    ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes"].concat(files, [
-      "-subj",
-      "/CN=localhost",
-    ]),
-    { stdout: "ignore", stderr: "ignore" },
-  );
+const hasOpenssl = Bun.which("openssl") !== null;
+
+function openssl(at: { readonly dir: string }, ...args: readonly string[]): void {
+  const made = Bun.spawnSync(["openssl", ...args], { cwd: at.dir, stdout: "ignore", stderr: "ignore" });
   expect(made.exitCode).toBe(0);
 }
 
-test.skipIf(Bun.which("openssl") === null)(
+const p256 = ["ec", "-pkeyopt", "ec_paramgen_curve:prime256v1"];
+
+function certificate(at: { readonly dir: string }, kind = p256, [cert, key] = ["c.pem", "k.pem"]): void {
+  openssl(at, "req", "-x509", "-nodes", "-keyout", key, "-out", cert, "-subj", "/CN=localhost", "-newkey", ...kind);
+}
+
+test.skipIf(!hasOpenssl)("a certificate or key that changes or goes after the start is told (needs openssl)", () => {
+  using at = new TempDir();
+  const places = { cert: at.path("c.pem"), key: at.path("k.pem") };
+  const pair = () => [places.cert, places.key].map((file) => readFileSync(file, "utf8"));
+  const write = (texts: readonly string[]): void =>
+    [places.cert, places.key].forEach((file, index) => writeFileSync(file, texts[index] ?? ""));
+  certificate(at);
+  const [cert = "", key = ""] = pair();
+  const tls = new Tls(places);
+  expect([tls.cert, tls.key, tls.outdated()]).toEqual([cert, key, null]);
+  certificate(at);
+  const [nextCert = "", nextKey = ""] = pair();
+  expect(tls.outdated()).toContain("a restart takes it over");
+  write([nextCert, key]);
+  expect(tls.outdated()).toContain(`a restart would fail: listen.tls.key: ${places.key}: is not the private key of`);
+  write([cert, nextKey]);
+  expect(tls.outdated()).toContain("a restart would fail: listen.tls.key");
+  write(["garbage", key]);
+  expect(tls.outdated()).toContain(`a restart would fail: listen.tls.cert: ${places.cert}`);
+  write([cert, key]);
+  expect(tls.outdated()).toBeNull();
+  rmSync(places.key);
+  expect(tls.outdated()).toContain("a restart would fail: listen.tls.key");
+});
+
+test("a certificate or key that cannot be read, or is none, is named with its option", () => {
+  using at = new TempDir();
+  writeFileSync(at.path("c.pem"), "a certificate");
+  mkdirSync(at.path("d"));
+  for (const [cert, key, named] of [
+    ["d", "c.pem", `listen.tls.cert: ${at.path("d")}: EISDIR`],
+    ["c.pem", "none", `listen.tls.key: ${at.path("none")}: ENOENT`],
+    ["c.pem", "c.pem", `listen.tls.cert: ${at.path("c.pem")}: is no chain`],
+    ["c.pem", "c.pem", `listen.tls.key: ${at.path("c.pem")}: is no private key`],
+  ] as const)
+    expect(() => new Tls({ cert: at.path(cert), key: at.path(key) })).toThrow(named);
+});
+
+const kinds = { ec: p256, other: p256, rsa: ["rsa:2048"], ed: ["ed25519"], unknown: ["ed448"] };
+
+/** Pairs in the directory of `pairs`: the files of each, and the option that keeps a gateway from it, if one does. */
+const offered: readonly (readonly [cert: string, key: string, fault: "cert" | "key" | null])[] = [
+  ["ec.crt", "ec.key", null],
+  ["rsa.crt", "rsa.key", null],
+  ["ed.crt", "ed.key", null],
+  ["rsa.crt", "pkcs1.key", null],
+  ["chain.crt", "ec.key", null],
+  ["both.pem", "both.pem", null],
+  ["other.crt", "ec.key", "key"],
+  ["ec.crt", "rsa.key", "key"],
+  ["turned.crt", "ec.key", "key"],
+  ["torn.crt", "ec.key", "cert"],
+  ["ec.crt", "encrypted.key", "key"],
+  ["rsa.crt", "encrypted-pkcs1.key", "key"],
+  ["unknown.crt", "unknown.key", "key"],
+  ["der.crt", "ec.key", "cert"],
+  ["ec.key", "ec.key", "cert"],
+  ["ec.crt", "ec.crt", "key"],
+  ["empty", "ec.key", "cert"],
+  ["ec.crt", "empty", "key"],
+];
+
+function pairs(at: TempDir): void {
+  const read = (name: string): string => readFileSync(at.path(name), "utf8");
+  for (const [name, kind] of Object.entries(kinds)) certificate(at, kind, [`${name}.crt`, `${name}.key`]);
+  openssl(at, "pkey", "-in", "rsa.key", "-traditional", "-out", "pkcs1.key");
+  openssl(at, "pkey", "-in", "ec.key", "-aes128", "-passout", "pass:word", "-out", "encrypted.key");
+  const locked = ["-traditional", "-aes128", "-passout", "pass:word", "-out", "encrypted-pkcs1.key"];
+  openssl(at, "pkey", "-in", "rsa.key", ...locked);
+  openssl(at, "x509", "-in", "ec.crt", "-outform", "der", "-out", "der.crt");
+  for (const [name, text] of Object.entries({
+    "chain.crt": read("ec.crt") + read("rsa.crt"),
+    "turned.crt": read("rsa.crt") + read("ec.crt"),
+    "torn.crt": `${read("ec.crt")}-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n`,
+    "both.pem": read("ec.key") + read("ec.crt"),
+    empty: "",
+  }))
+    writeFileSync(at.path(name), text);
+}
+
+test.skipIf(!hasOpenssl)("the pairs that are refused are those that cannot be listened with (needs openssl)", () => {
+  using at = new TempDir();
+  pairs(at);
+  const listens = (pem: { cert: string; key: string }): boolean => {
+    try {
+      Bun.listen({ hostname: "127.0.0.1", port: 0, tls: pem, socket: { data() {} } }).stop(true);
+      return true;
+    } catch {
+      return false;
+    }
+  };
+  for (const [certName, keyName, expected] of offered) {
+    const files = { cert: at.path(certName), key: at.path(keyName) };
+    const pem = { cert: readFileSync(files.cert, "utf8"), key: readFileSync(files.key, "utf8") };
+    const faults = pairFaults(pem, files);
+    const told = expected === null ? [] : [{ option: expected, message: expect.stringContaining(files[expected]) }];
+    expect([certName, keyName, listens(pem), faults]).toEqual([certName, keyName, expected === null, told]);
+    if (keyName.startsWith("encrypted")) expect(faults[0]?.message).toContain("openssl pkey -in FILE -out NEW");
+  }
+});
+
+test.skipIf(!hasOpenssl)(
+  "R17 config check and the start name a certificate or key with which no gateway can listen (needs openssl)",
+  async () => {
+    using place = new Place({ listen: { tls: { cert: "c.pem", key: "k.pem" } } });
+    const [cert, key] = [place.path("c.pem"), place.path("k.pem")];
+    const refused = async (...said: readonly string[]): Promise<void> => {
+      for (const args of [["config", "check"], ["daemon"]]) {
+        const { code, stderr } = await place.cli(args);
+        expect(code).toBe(2);
+        for (const text of said) expect(stderr).toContain(text);
+      }
+    };
+    certificate(place);
+    expect(await place.cli(["config", "check"])).toMatchObject({ code: 0 });
+    const old = readFileSync(key);
+    certificate(place);
+    writeFileSync(key, old);
+    await refused(`listen.tls.key: ${key}: is not the private key of the certificate that comes first in ${cert}`);
+    for (const file of [cert, key]) writeFileSync(file, "garbage");
+    await refused(`listen.tls.cert: ${cert}: is no chain`, `listen.tls.key: ${key}: is no private key`);
+  },
+);
+
+test.skipIf(!hasOpenssl)(
   "R17 a reload and status say that a renewed certificate takes a restart (needs openssl)",
   async () => {
     using place = new Place({ listen: { tls: { cert: "c.pem", key: "k.pem" } } });
@@ -71,11 +169,14 @@ test.skipIf(Bun.which("openssl") === null)(
     expect(await said()).toEqual([false, false]);
     certificate(place);
     expect(await said()).toEqual([true, true]);
-    await daemon.logged(({ msg }) => msg.startsWith("listen.tls"));
+    await daemon.logged(({ msg }) => msg.endsWith("a restart takes it over, a reload does not"));
+    writeFileSync(place.path("k.pem"), "garbage");
+    expect(await said()).toEqual([true, true]);
+    await daemon.logged(({ msg }) => msg.includes("a restart would fail: listen.tls.key: "));
   },
 );
 
-test.skipIf(Bun.which("openssl") === null || (isRoot && !mayBecomeNobody))(
+test.skipIf(!hasOpenssl || (isRoot && !mayBecomeNobody))(
   "R17 a key that may not be read stops the start of a daemon and nothing else (needs openssl, and setpriv as root)",
   async () => {
     const stdio = { consumerId: "local", roles: ["user"] };
@@ -89,7 +190,7 @@ test.skipIf(Bun.which("openssl") === null || (isRoot && !mayBecomeNobody))(
       await using daemon = await place.start();
       chmodSync(key, 0);
       const reloaded = await place.json("config", "reload");
-      expect(JSON.stringify(pick(reloaded, "warnings"))).toContain("a restart takes it over");
+      expect(JSON.stringify(pick(reloaded, "warnings"))).toContain("a restart would fail");
       for (const args of [
         ["servers", "disable", "calc"],
         ["config", "show"],

@@ -97,6 +97,8 @@ test.skipIf(!mayMount())(
     expect((await place.cli(["status"])).stdout).toContain(full);
     fill(join(disk.dir, "filler"));
     for (const read of ["audit log", "usage"]) expect(await place.cli(read.split(" "))).toMatchObject({ code: 0 });
+    const made = await place.cli(["keys", "create", "new", "carol", "user"]);
+    expect(made.stderr).toContain(`${join(disk.state, "mcpgw.db")}: database or disk is full`);
     rmSync(join(disk.dir, "filler"));
     rmSync(disk.ballast);
     await until(

@@ -1,4 +1,4 @@
-import { guarded, openWritable } from "./database.ts";
+import { guarded, named, openWritable } from "./database.ts";
 
 /** Lengths of the log, in bytes, from which its pages are copied, it is started over, or its file is cut. */
 export type LogSizes = { readonly copy: number; readonly restart: number; readonly truncate: number };
@@ -24,7 +24,8 @@ export function openCheckpointer(path: string, sizes: LogSizes = defaults): WalC
   const db = openWritable(path, { wait: 1000, synchronous: "normal" });
   db.run("PRAGMA busy_timeout = 0");
   const checkpoint = (mode: "NOOP" | "PASSIVE" | "RESTART" | "TRUNCATE"): Progress => {
-    const row = guarded(() => db.query<Progress, []>(`PRAGMA wal_checkpoint(${mode})`).get());
+    const read = () => db.query<Progress, []>(`PRAGMA wal_checkpoint(${mode})`).get();
+    const row = named(path, () => guarded(read));
     return row ?? { busy: 1, log: 0, checkpointed: 0 };
   };
   const left = ({ log, checkpointed }: Progress): number => (log - checkpointed) * pageBytes;

@@ -4,6 +4,7 @@ import type { EraVerdict, KeyStore, ListStore, Remembered, StoredKey } from "../
 import { guarded } from "./database.ts";
 import { openMigrated } from "./migrate.ts";
 import { stateSchema } from "./schema.ts";
+import { openOnState } from "./state-file.ts";
 import { setUsageMark, usageMark } from "./usage.ts";
 
 /** `mcpgw.db`: keys, tombstones, the freeze and remembered lists. Each write is synced before it returns. */
@@ -22,7 +23,9 @@ export type StateStore = KeyStore &
 const wait = 500;
 
 /** Opens `mcpgw.db`, creating it when it is missing; throws `StoreFailed` for one that a newer mcpgw wrote. */
-export function openStateStore(path: string): StateStore {
+export const openStateStore = (path: string): StateStore => openOnState(path, () => open(path));
+
+function open(path: string): StateStore {
   const db = openMigrated(path, stateSchema, { wait, synchronous: "full" });
   return {
     ...keyStore(db),

@@ -5,6 +5,7 @@ import { hoursOf, StoreBusy } from "../../core/store.ts";
 import { guarded, openReadable, transaction } from "./database.ts";
 import { openMigrated, version } from "./migrate.ts";
 import { stateSchema } from "./schema.ts";
+import { onState, openOnState } from "./state-file.ts";
 
 const add = `INSERT INTO usage VALUES ($consumer, $server, $tool, $hour, $calls, $errors, $denied, $latencyUs, $bytesIn, $bytesOut)
   ON CONFLICT DO UPDATE SET calls = calls + $calls, errors = errors + $errors, denied = denied + $denied,
@@ -16,8 +17,12 @@ const select = `SELECT consumer, server, tool, hour, calls, errors, denied, late
 /** Milliseconds that a statement may wait for another process. */
 const wait = 2000;
 
+type Usage = UsageStore & { close(): void };
+
 /** Usage rollups in `mcpgw.db`; meant for the Worker, so a statement may wait for other processes. */
-export function openUsageStore(path: string): UsageStore & { close(): void } {
+export const openUsageStore = (path: string): Usage => openOnState(path, () => open(path));
+
+function open(path: string): Usage {
   // Not synced: a power cut takes counts and mark together, and what is missing is counted again from the chain.
   const db = openMigrated(path, stateSchema, { wait, synchronous: "normal" });
   return {
@@ -47,13 +52,11 @@ export const setUsageMark = (db: Database, chain: string, seq: number): void =>
 /** Usage as it was counted last, without opening `mcpgw.db` for writing; none where there is no such file. */
 export function readUsage(path: string, query: UsageQuery): Counted {
   if (!existsSync(path)) return { rows: [], marks: new Map() };
-  const db = openReadable(path, wait);
-  try {
+  return onState(path, () => {
+    using db = openReadable(path, wait);
     version(db, stateSchema, path);
     return countedIn(db, query);
-  } finally {
-    db.close(true);
-  }
+  });
 }
 
 /** In one snapshot, for another process may be counting. */

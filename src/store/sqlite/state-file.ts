@@ -1,0 +1,32 @@
+import { codeOf } from "../../core/error-text.ts";
+import { StoreFailed } from "../../core/store.ts";
+import { guarded, named } from "./database.ts";
+
+const remedy =
+  "stop the gateway, then restore a backup of the file or move the file away, its -wal and -shm away in either case: " +
+  "a start takes revocations, a freeze and usage from the log; keys that the backup lacks, or all, must be made anew";
+
+/** Runs what reads or writes `mcpgw.db`: failures name the file, and what helps where it is damaged. */
+export function onState<T>(path: string, work: () => T): T {
+  return named(path, () => {
+    try {
+      return guarded(work);
+    } catch (error) {
+      if (!(error instanceof StoreFailed) || !isDamage(codeOf(error.cause))) throw error;
+      throw new StoreFailed(`${error.message}; ${remedy}`, { cause: error });
+    }
+  });
+}
+
+const isDamage = (code: string | null): boolean => /^SQLITE_(CORRUPT|NOTADB)/.test(code ?? "");
+
+/** Opens a store in `mcpgw.db`, each of whose operations runs `onState`. */
+export function openOnState<Store extends object>(path: string, open: () => Store): Store {
+  type Operation = (...args: readonly unknown[]) => unknown;
+  const operations = Object.entries(onState(path, open)) as [string, Operation][]; // a store has nothing else
+  const run = ([name, operation]: [string, Operation]): [string, Operation] => [
+    name,
+    (...args) => onState(path, () => operation(...args)),
+  ];
+  return Object.fromEntries(operations.map(run)) as Store; // the names and operations that it had
+}
