@@ -34,7 +34,7 @@ const deps: Deps = {
   async daemon(opts) {
     // This may replace the process: anything loaded before would be loaded twice.
     (await import("./daemon/process.ts")).prepareProcess(self);
-    return (await import("./daemon/command.ts")).runDaemon(opts, self);
+    return (await import("./daemon/daemon-command.ts")).runDaemon(opts, self);
   },
   serve: async (opts) => (await import("./daemon/serve-command.ts")).runServe(opts, self),
   offline: async (opts) => (await import("./daemon/offline.ts")).openOffline(opts, self),

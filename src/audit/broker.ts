@@ -2,7 +2,7 @@ import type { Call, IdentifiedCall, BegunCall } from "../core/call.ts";
 import type { Clock } from "../core/clock.ts";
 import type { AuditEvent, Facts } from "../core/event.ts";
 import { Failure } from "../core/failure.ts";
-import { List } from "../core/list.ts";
+import { List } from "../core/linked-list.ts";
 import type { Logger } from "../core/log.ts";
 import type { Audit, InputStep, Reached } from "../core/ports.ts";
 import type { AuditStore } from "../core/store.ts";
@@ -10,7 +10,7 @@ import type { SigningKey } from "./checkpoint.ts";
 import { type CheckpointLag, Checkpoints, type CheckpointsOptions, type LastCheckpoint } from "./checkpoints.ts";
 import { createClockWatch } from "./clock-watch.ts";
 import { type Change, type Draft, Drafts } from "./draft.ts";
-import { createFeed, type Followed } from "./feed.ts";
+import { createFeed, type FeedReader } from "./feed.ts";
 import { FloodControl } from "./flood.ts";
 import type { Frontier } from "./merkle.ts";
 import type { AuditOptions } from "./options.ts";
@@ -225,7 +225,7 @@ export class AuditBroker implements Audit {
   }
 
   /** Durable records from now on; a reader that is too slow gets a gap marker. */
-  follow(signal: AbortSignal): Followed {
+  follow(signal: AbortSignal): FeedReader {
     return this.#feed.follow(signal);
   }
 

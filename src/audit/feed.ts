@@ -1,8 +1,8 @@
 /** A durable record, or how many were left out because the reader was too slow. */
 type FeedItem = { readonly seq: number; readonly rec: string } | { readonly gap: number };
 
-/** What a reader follows, until it is disposed of. */
-export type Followed = AsyncIterable<FeedItem> & Disposable;
+/** What one reader is given, until it is disposed of. */
+export type FeedReader = AsyncIterable<FeedItem> & Disposable;
 
 /** Hands durable records to whoever follows the chain. */
 export type Feed = {
@@ -10,7 +10,7 @@ export type Feed = {
   readonly followed: boolean;
   publish(seq: number, rec: string): void;
   /** Records from now on, until `signal` aborts or this is disposed of. Throws if there are too many readers. */
-  follow(signal: AbortSignal): Followed;
+  follow(signal: AbortSignal): FeedReader;
   close(): void;
 };
 
@@ -24,7 +24,7 @@ export function createFeed(): Feed {
   const followers = new Set<Follower>();
 
   // Refuses and begins at once, since a generator does neither before its first item is asked for.
-  function follow(signal: AbortSignal): Followed {
+  function follow(signal: AbortSignal): FeedReader {
     if (followers.size >= maxFollowers) throw new Error(`${maxFollowers} readers follow the audit log already`);
     const follower: Follower = { queue: [], missed: 0, ended: signal.aborted, wake: () => {} };
     // At once: the loop may stand at a record that its reader does not ask for any more.

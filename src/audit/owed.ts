@@ -1,5 +1,5 @@
 import type { Call } from "../core/call.ts";
-import type { List, ListNode } from "../core/list.ts";
+import type { List, ListNode } from "../core/linked-list.ts";
 import type { Logger } from "../core/log.ts";
 import type { Draft, Drafts } from "./draft.ts";
 import type { Writer } from "./writer.ts";

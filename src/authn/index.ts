@@ -1,8 +1,8 @@
 import { Failure } from "../core/failure.ts";
 import type { Authn, Presented, Throttle } from "../core/ports.ts";
 import type { Principal } from "../core/principal.ts";
-import { createAnonymous } from "./anonymous.ts";
 import { createApiKey, refuse } from "./api-key.ts";
+import { createAnonymous } from "./keyless.ts";
 import type { Keyring } from "./keyring.ts";
 import type { Method } from "./method.ts";
 import type { AuthOptions } from "./options.ts";

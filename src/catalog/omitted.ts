@@ -6,7 +6,7 @@ import type { Listing } from "../core/upstream.ts";
 import type { Principal, Source } from "../core/principal.ts";
 import { cut } from "../core/text.ts";
 import { wellFormed } from "../mcp/json-text.ts";
-import type { Missing } from "./things.ts";
+import type { MissingThing } from "./things.ts";
 import type { Scope } from "./scopes.ts";
 
 /** The `_meta` key under which a list says what is missing from it. */
@@ -67,7 +67,7 @@ function* servers(scope: Scope, listings: readonly Listing[], asked: Asked): Ite
 }
 
 function* things(scope: Scope, { policy, who, source, list }: Asked): Iterable<Reason> {
-  const isTheirs = (missing: Missing): boolean =>
+  const isTheirs = (missing: MissingThing): boolean =>
     !missing.cut && missing.list === list && policy.lists(who, missing.route, source);
   for (const missing of scope.missing) {
     const { server, name } = missing.route;

@@ -5,7 +5,7 @@ import { type ListName, mapLists } from "../core/lists.ts";
 import { compileUriGlob, readingsOf, readingsOfTemplate } from "../core/uri-readings.ts";
 import { others, skeleton } from "./names.ts";
 import type { ToolsetOptions } from "./options.ts";
-import { byWire, type Missing, missingOf, type Thing, type Things } from "./things.ts";
+import { byWire, missingOf, type MissingThing, type Thing, type Things } from "./things.ts";
 
 /** What one endpoint offers: everything, one server's things, or those of a toolset. */
 export type Scope = {
@@ -13,9 +13,9 @@ export type Scope = {
   readonly id: string;
   readonly servers: ReadonlySet<string>;
   readonly things: Things;
-  readonly missing: readonly Missing[];
+  readonly missing: readonly MissingThing[];
   /** Those of `missing` that are missing only in this scope, because their new names cannot be told apart. */
-  readonly collided: readonly Missing[];
+  readonly collided: readonly MissingThing[];
   /** The description of the endpoint; null except for toolsets. */
   readonly description: string | null;
   /** Whether the scope may lead to this route. A URI in no list is not among `things`, so it is checked here. */
@@ -35,7 +35,11 @@ function scopeOf(part: Omit<Scope, "named">): Scope {
   return { ...part, named: (list, wire) => names[list].get(wire) ?? null };
 }
 
-type Offered = { readonly servers: readonly string[]; readonly things: Things; readonly missing: readonly Missing[] };
+type Offered = {
+  readonly servers: readonly string[];
+  readonly things: Things;
+  readonly missing: readonly MissingThing[];
+};
 
 /** The scope of `/mcp`. */
 export function wholeScope({ servers, things, missing }: Offered): Scope {
@@ -71,7 +75,7 @@ export function serverScope(whole: Scope, id: string): Scope {
 /** The scope of a toolset: what it includes and does not exclude, partly renamed. */
 export function toolsetScope(whole: Scope, options: ToolsetOptions, before: Scope | null): Scope {
   const { isServer, admits, admitsAll } = selector(options);
-  const collided: Missing[] = [];
+  const collided: MissingThing[] = [];
   const things = mapLists((list) => {
     const chosen = whole.things[list].filter(({ route }) => admits(route));
     return list === "tools" || list === "prompts" ? renamed(list, chosen, options, before, collided) : chosen;
@@ -95,7 +99,7 @@ function renamed(
   chosen: readonly Thing[],
   { id, rename }: ToolsetOptions,
   before: Scope | null,
-  collided: Missing[],
+  collided: MissingThing[],
 ): Thing[] {
   if (Object.keys(rename).length === 0) return [...chosen];
   const known = new Map(before?.things[list].map((thing) => [thing.route.canonical, thing]));

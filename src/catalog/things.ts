@@ -2,7 +2,7 @@ import type { Item, Route, Tool } from "../core/call.ts";
 import { type ListName, lists, mapLists } from "../core/lists.ts";
 import { canonicalName } from "../core/name.ts";
 import type { Prefix } from "../core/options.ts";
-import type { Hidden } from "../core/ports.ts";
+import type { Missing } from "../core/ports.ts";
 import type { Listing } from "../core/upstream.ts";
 import { assignNames, type Named, type Why } from "./names.ts";
 import type { NamesOptions } from "./options.ts";
@@ -12,7 +12,7 @@ import { assignUris } from "./uris.ts";
 export type Thing = { readonly route: Route; readonly text: string };
 
 /** One thing that is not offered. Its route is the one it would have had, so that policy can say who may know of it. */
-export type Missing = Hidden & Why & { readonly list: ListName; readonly route: Route };
+export type MissingThing = Missing & Why & { readonly list: ListName; readonly route: Route };
 
 /** Everything that is offered, each list sorted by wire name. */
 export type Things = Readonly<Record<ListName, readonly Thing[]>>;
@@ -33,8 +33,8 @@ export const byWire = (a: Thing, b: Thing): number =>
   a.route.wire < b.route.wire ? -1 : a.route.wire > b.route.wire ? 1 : 0;
 
 /** Gives a wire name or URI to everything that servers list. Things that cannot have one are in `missing`. */
-export function gather(from: Gathering): { readonly things: Things; readonly missing: Missing[] } {
-  const missing: Missing[] = [];
+export function gather(from: Gathering): { readonly things: Things; readonly missing: MissingThing[] } {
+  const missing: MissingThing[] = [];
   const named = (list: ListName): Thing[] => {
     const candidates = candidatesOf(from, list, missing);
     const names = list === "tools" || list === "prompts" ? assignNames(candidates, from.names.max) : null;
@@ -43,13 +43,13 @@ export function gather(from: Gathering): { readonly things: Things; readonly mis
   return { things: mapLists(named), missing };
 }
 
-function candidatesOf(from: Gathering, list: ListName, missing: Missing[]): Candidate[] {
+function candidatesOf(from: Gathering, list: ListName, missing: MissingThing[]): Candidate[] {
   const prefixes = new Map<string, Prefix>(from.servers.map(({ id, prefix }) => [id, prefix]));
   const found: Candidate[] = [];
   for (const listing of from.listings) {
     const { server } = listing;
     const prefix = prefixes.get(server) ?? "always";
-    for (const { name, reason } of (listing.leftOut ?? []).filter((one) => one.list === list)) {
+    for (const { name, reason } of (listing.missing ?? []).filter((one) => one.list === list)) {
       const what = missingOf(list, server, name ?? lists[list].method, reason);
       missing.push(name === null ? { ...what, cut: true } : what);
     }
@@ -65,7 +65,7 @@ function settle(
   list: ListName,
   candidates: readonly Candidate[],
   names: ReadonlyMap<object, Named>,
-  missing: Missing[],
+  missing: MissingThing[],
 ): Thing[] {
   const things: Thing[] = [];
   for (const candidate of candidates) {
@@ -93,7 +93,7 @@ export function routeOf(list: ListName, server: string, name: string, wire: stri
 }
 
 /** The entry of a thing that cannot be offered. */
-export function missingOf(list: ListName, server: string, name: string, why: string | Why): Missing {
+export function missingOf(list: ListName, server: string, name: string, why: string | Why): MissingThing {
   const canonical = canonicalName(server, name);
   const { reason, told } = typeof why === "string" ? { reason: why, told: why } : why;
   return { list, kind: lists[list].kind, canonical, reason, told, route: routeOf(list, server, name, canonical) };

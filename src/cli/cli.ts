@@ -1,5 +1,5 @@
 import type { Loading } from "../config/load.ts";
-import type { Input, Output as Answer } from "../control/api.ts";
+import type { Answer, Input } from "../control/api.ts";
 import type { Client } from "../control/contract.ts";
 import type { GlobalOptions } from "../core/global-options.ts";
 import type { BuiltinName } from "../core/upstream.ts";

@@ -338,4 +338,4 @@ export type StreamName = Exclude<Name, CallName>;
 export type Input<N extends Name> = z.input<Operations[N]["input"]>;
 /** What a handler gets: checked, with defaults filled in. */
 export type Parsed<N extends Name> = z.output<Operations[N]["input"]>;
-export type Output<N extends Name> = z.output<Operations[N]["output"]>;
+export type Answer<N extends Name> = z.output<Operations[N]["output"]>;

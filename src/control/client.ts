@@ -1,7 +1,7 @@
 import { codeOf, messageOf } from "../core/error-text.ts";
 import { within } from "../core/wait.ts";
 import { createLineReader } from "../mcp/lines.ts";
-import type { CallName, Input, Output, StreamName } from "./api.ts";
+import type { CallName, Input, Answer, StreamName } from "./api.ts";
 import type { Client, Gap, Tunnel } from "./contract.ts";
 import { cancel, maxAnswer, readLastWord, request, type FromServer } from "./messages.ts";
 import { isListened } from "./socket-path.ts";
@@ -230,9 +230,9 @@ export async function connect(path: string, options: ConnectOptions): Promise<Cl
     online: true,
     hello,
     // The server checked input and output against the table that these types come from.
-    call: <N extends CallName>(name: N, input: Input<N>) => wire.call(name, input) as Promise<Output<N>>,
+    call: <N extends CallName>(name: N, input: Input<N>) => wire.call(name, input) as Promise<Answer<N>>,
     stream: <N extends StreamName>(name: N, input: Input<N>, signal?: AbortSignal) =>
-      streamOf(wire, name, input, signal) as AsyncIterable<Output<N> | Gap>,
+      streamOf(wire, name, input, signal) as AsyncIterable<Answer<N> | Gap>,
     close: () => wire.close(),
   };
 }

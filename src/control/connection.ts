@@ -6,7 +6,7 @@ import type { Context, Handlers, ServedTunnel } from "./contract.ts";
 import { dispatch } from "./dispatch.ts";
 import { answer, event, lastWord, maxAnswer, maxLine, parseRequest, refusal, type Request } from "./messages.ts";
 import type { SocketWriter } from "./socket-writer.ts";
-import type { Peer } from "./peer.ts";
+import type { ControlPeer } from "./peer.ts";
 import { Refusal } from "./refusal.ts";
 
 /** Requests of one connection that may run at once. */
@@ -18,7 +18,7 @@ const patience = 1_000;
 const tunnelPatience = 60_000;
 
 export type ConnectionOptions = {
-  readonly peer: Peer;
+  readonly peer: ControlPeer;
   readonly handlers: Handlers;
   readonly version: string;
   readonly log: Logger;

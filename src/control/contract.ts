@@ -1,12 +1,12 @@
 import type { Acts, ActType } from "../core/event.ts";
-import type { CallName, Input, Name, Operations, Output, Parsed, StreamName } from "./api.ts";
-import type { Peer } from "./peer.ts";
+import type { Answer, CallName, Input, Name, Operations, Parsed, StreamName } from "./api.ts";
+import type { ControlPeer } from "./peer.ts";
 
 // What client, server and daemon owe each other for the operations of api.ts.
 
 /** The caller, as the kernel reports it, and how long it waits for the answer. */
 export type Context = {
-  readonly peer: Peer;
+  readonly peer: ControlPeer;
   /** The API key that the client acts for; null if it acts as the peer itself. Secret. */
   readonly key: string | null;
   /** Aborts when the client cancels or goes away. */
@@ -40,10 +40,10 @@ export type Plan<A extends ActType, R> = { readonly facts: Acts[A]; readonly run
 export type Gap = { readonly gap: number };
 
 type Soon<T> = Promise<T> | T;
-type Answer<N extends Name> = N extends CallName ? Soon<Output<N>> : AsyncIterable<Output<N> | Gap>;
+type Answered<N extends Name> = N extends CallName ? Soon<Answer<N>> : AsyncIterable<Answer<N> | Gap>;
 type Work<N extends Name> = Operations[N] extends { recorded: "before"; act: infer A extends ActType }
-  ? Soon<Plan<A, Answer<N>>>
-  : Answer<N>;
+  ? Soon<Plan<A, Answered<N>>>
+  : Answered<N>;
 
 /**
  * The daemon's part of each operation. A `Refusal` thrown here reaches the client as it is; any other error does not.
@@ -60,10 +60,10 @@ export type Handlers = {
 export type Client = {
   /** Whether a daemon answers. */
   readonly online: boolean;
-  call<N extends CallName>(name: N, input: Input<N>): Promise<Output<N>>;
+  call<N extends CallName>(name: N, input: Input<N>): Promise<Answer<N>>;
   /**
    * Ends with the stream; aborting `signal` or leaving the loop cancels it. A `Gap` tells how many events were missed.
    */
-  stream<N extends StreamName>(name: N, input: Input<N>, signal?: AbortSignal): AsyncIterable<Output<N> | Gap>;
+  stream<N extends StreamName>(name: N, input: Input<N>, signal?: AbortSignal): AsyncIterable<Answer<N> | Gap>;
   close(): void;
 };

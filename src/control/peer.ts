@@ -1,11 +1,11 @@
 import { readFileSync } from "node:fs";
-import type { Peer as Credentials } from "../core/libc.ts";
+import type { Credentials } from "../core/libc.ts";
 
 /** What a connection may do: everything, look, or only attach with an API key. */
 export type Access = "admin" | "read" | "attach";
 
 /** The process at the other end of the control socket, as the kernel reports it, and its rights. */
-export type Peer = Credentials & { readonly access: Access };
+export type ControlPeer = Credentials & { readonly access: Access };
 
 /** The owners of rights: the daemon's own uid, and two groups by id; null for a group that does not exist here. */
 export type Rights = { readonly uid: number; readonly adminGid: number | null; readonly readGid: number | null };

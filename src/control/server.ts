@@ -1,7 +1,7 @@
 import { lstatSync, readFileSync, unlinkSync } from "node:fs";
 import { messageOf } from "../core/error-text.ts";
 import { within } from "../core/wait.ts";
-import { peerCredentials, type Peer as Credentials } from "../core/libc.ts";
+import { peerCredentials, type Credentials } from "../core/libc.ts";
 import type { Logger } from "../core/log.ts";
 import type { Handlers } from "./contract.ts";
 import { ControlConnection } from "./connection.ts";

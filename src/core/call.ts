@@ -1,8 +1,8 @@
 import type { Failure, Status } from "./failure.ts";
-import type { ListNode } from "./list.ts";
 import type { AbortControllerLike, AbortSignalLike } from "./cancel.ts";
 import { noCapabilities } from "./inbound.ts";
 import type { ClientAnswer, ClientCapabilities, Era, Inbound, InputRequest, Revision } from "./inbound.ts";
+import type { ListNode } from "./linked-list.ts";
 import { methodLabel } from "./methods.ts";
 import type { Credential, Principal, Source } from "./principal.ts";
 

@@ -1,4 +1,4 @@
-import { List } from "./list.ts";
+import { List } from "./linked-list.ts";
 import { cut } from "./text.ts";
 
 // A reason is for people to read; whoever gives it does not choose how much of it travels.

@@ -94,7 +94,7 @@ export type Explained = Verdict & {
 };
 
 /** One thing that is not offered, and why. */
-export type Hidden = {
+export type Missing = {
   readonly kind: Kind;
   readonly canonical: string;
   readonly reason: string;
@@ -151,9 +151,9 @@ export type Catalog = {
   /** Every item of a list in a scope, sorted by wire name. */
   routes(list: ListName, scope: string | null): readonly Route[];
   /** What a scope does not offer, each with a reason. */
-  hidden(scope: string | null): readonly Hidden[];
+  missing(scope: string | null): readonly Missing[];
   /** What some toolset alone does not offer, as the names that it gives cannot be told apart, each with a reason. */
-  collided(): readonly Hidden[];
+  collided(): readonly Missing[];
 };
 
 /** Checks a call's arguments against its tool's schema; throws `invalid-arguments` naming each path that is wrong. */
@@ -247,7 +247,7 @@ export type Upstreams = {
    */
   learnTools(party: Party, mayUse: (server: string) => boolean): Promise<unknown> | null;
   /** The tools that only the instances which this party's calls need offer, by server. */
-  ownTools(party: Party): ReadonlyMap<string, readonly Tool[]>;
+  callerTools(party: Party): ReadonlyMap<string, readonly Tool[]>;
   /** Calls `listener` with what servers say outside of any exchange. Returns a function that stops it. */
   onNotice(listener: (notice: Notice) => void): () => void;
   /** Passes a notification of a legacy caller on to the instances that were started for its session. */

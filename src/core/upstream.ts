@@ -80,7 +80,7 @@ export type Listing = Offers & {
    * Things that cannot be offered as the server defined them, each with a reason. A null name stands for the rest of
    * the list, which is not known.
    */
-  readonly leftOut?: readonly { readonly list: ListName; readonly name: string | null; readonly reason: string }[];
+  readonly missing?: readonly { readonly list: ListName; readonly name: string | null; readonly reason: string }[];
 };
 
 /** The listing of a server of which nothing is known. */

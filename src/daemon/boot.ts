@@ -5,9 +5,9 @@ import type { Archive } from "./archive.ts";
 import { endPreviousRun } from "../upstream/process/previous-run.ts";
 import type { Installation } from "./configuration.ts";
 import { type Engine, type EngineOptions, startEngine } from "./engine.ts";
+import { HousekeeperClient } from "./housekeeper-client.ts";
 import { openStores } from "./stores.ts";
 import { viewerHandlers } from "./handlers/viewer.ts";
-import { HousekeeperClient } from "./housekeeping.ts";
 import { archiveBy } from "./live-archive.ts";
 
 export type BootOptions = {

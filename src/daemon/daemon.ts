@@ -10,11 +10,11 @@ import { Sessions } from "../session/sessions.ts";
 import type { Archive } from "./archive.ts";
 import { type FindOptions, reload } from "./configuration.ts";
 import type { Engine } from "./engine.ts";
+import { refuseFixedChange } from "./fixed-options.ts";
 import { createHandlers } from "./handlers/index.ts";
 import { gaugesOf } from "./gauges.ts";
 import { descriptorsOf } from "./open-files.ts";
 import { readinessOf, type State } from "./readiness.ts";
-import { refuseRestart } from "./restart.ts";
 import { Tls } from "./tls.ts";
 
 export type DaemonOptions = {
@@ -137,7 +137,7 @@ export class Daemon {
     const before = engine.loaded();
     try {
       const next = reload(before.file, options);
-      refuseRestart(before.config, next.config, next.file);
+      refuseFixedChange(before.config, next.config, next.file);
       await engine.replace(next, actor);
       this.#http.refresh();
       log.info("configuration loaded", { file: next.file, digest: next.digest });

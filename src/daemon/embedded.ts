@@ -1,4 +1,4 @@
-import { stdioPrincipal } from "../authn/anonymous.ts";
+import { stdioPrincipal } from "../authn/keyless.ts";
 import type { Keyring } from "../authn/keyring.ts";
 import type { AuthOptions } from "../authn/options.ts";
 import { codeOf } from "../core/error-text.ts";
@@ -7,8 +7,8 @@ import { asFailure } from "../core/failure.ts";
 import { createLogger, type Logger } from "../core/log.ts";
 import { localSource } from "../core/principal.ts";
 import type { Self } from "../core/self.ts";
+import { identify, type Caller } from "../gateway/call-by-name.ts";
 import type { Gateway } from "../gateway/gateway.ts";
-import { identify, type Caller } from "../gateway/inner.ts";
 import { encodeLine } from "../mcp/lines.ts";
 import { envelope } from "../mcp/message.ts";
 import { McpConnection } from "../serve/connection.ts";

@@ -11,7 +11,7 @@ import type { Gateway } from "../gateway/gateway.ts";
 import { Listeners } from "../gateway/listeners.ts";
 import { CallMetrics } from "../gateway/metrics.ts";
 import { Parking } from "../gateway/parking.ts";
-import { createLimitsState } from "../limits/index.ts";
+import { createLimitsState } from "../limits/limits.ts";
 import { Running } from "../serve/running.ts";
 import { Notifier } from "../session/notifier.ts";
 import { Traffic } from "../session/traffic.ts";

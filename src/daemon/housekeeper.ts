@@ -8,7 +8,7 @@ import { openIndexWriter } from "../store/sqlite/index-writer.ts";
 import { chainPath, openReader } from "../store/sqlite/reader.ts";
 import { openUsageStore } from "../store/sqlite/usage.ts";
 import { archiveOf } from "./archive.ts";
-import type { Answers, FromWorker, Question, Start, ToWorker } from "./housekeeping.ts";
+import type { Answers, FromWorker, Question, Start, ToWorker } from "./housekeeper-client.ts";
 import { rollUpPage, type Rollups } from "./rollup.ts";
 import { withUncounted } from "./uncounted.ts";
 

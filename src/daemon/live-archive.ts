@@ -4,7 +4,7 @@ import { Verifier } from "../audit/verify.ts";
 import { Refusal } from "../control/refusal.ts";
 import { chainNames, chainPath } from "../store/sqlite/reader.ts";
 import type { Archive } from "./archive.ts";
-import type { HousekeeperClient } from "./housekeeping.ts";
+import type { HousekeeperClient } from "./housekeeper-client.ts";
 
 /**
  * Beside a running gateway: the housekeeper reads, in its own thread, from the files that are there. Once those of the

@@ -9,7 +9,7 @@ import { Keyring } from "../authn/keyring.ts";
 import type { KeyOptions } from "../authn/options.ts";
 import { ConfigError } from "../config/problem.ts";
 import { chosenPaths, clientSocket, type Paths, resolvePaths, thisHost } from "../config/paths.ts";
-import { operations, type Output } from "../control/api.ts";
+import { operations, type Answer } from "../control/api.ts";
 import type { Client, Context, Handlers } from "../control/contract.ts";
 import { localClient } from "../control/local.ts";
 import { Refusal, Unreachable } from "../control/refusal.ts";
@@ -197,7 +197,7 @@ function whyOnlyStored(error: unknown): string | null {
 }
 
 /** The keys as they are stored, where the store cannot be brought up to what the log says. */
-function storedKeys({ paths, keys }: Known, why: string): Output<"keys.list"> {
+function storedKeys({ paths, keys }: Known, why: string): Answer<"keys.list"> {
   const doubt = "a revocation or freeze that a kill kept from being stored is not among them";
   process.stderr.write(`mcpgw: warning: ${paths.state}: ${why}, so these are the keys as stored; ${doubt}\n`);
   const store = openState(paths.state);

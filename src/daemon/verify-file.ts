@@ -2,12 +2,12 @@ import { createReadStream, existsSync } from "node:fs";
 import { createInterface } from "node:readline";
 import { gatherEvidence } from "../audit/evidence.ts";
 import { verifyLines } from "../audit/export.ts";
-import type { Input, Output } from "../control/api.ts";
+import type { Answer, Input } from "../control/api.ts";
 import { Refusal } from "../control/refusal.ts";
 import { worst } from "./handlers/verify.ts";
 
 /** Checks an exported file alone, or against checkpoints that were kept elsewhere. */
-export async function verifyFile(file: string, against: Input<"audit.verify">): Promise<Output<"audit.verify">> {
+export async function verifyFile(file: string, against: Input<"audit.verify">): Promise<Answer<"audit.verify">> {
   if (!existsSync(file)) throw new Refusal("not-found", `there is no file ${file}`);
   const { checkpoints: texts = [], pubkey: publicKey } = against;
   if (texts.length > 0 && publicKey === undefined) {

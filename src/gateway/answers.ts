@@ -5,7 +5,7 @@ import { type ListName, lists } from "../core/lists.ts";
 import { within } from "../core/wait.ts";
 import { discoverResult, initializeResult, type Introduction, negotiate } from "../mcp/handshake.ts";
 import { capabilitiesText, offersUnknown } from "./capabilities.ts";
-import { type Gateway, whenBooted } from "./gateway.ts";
+import { type Gateway, whenSettled } from "./gateway.ts";
 
 // Requests that the gateway answers itself. They have no effect on a server, so they are counted but not recorded.
 
@@ -25,7 +25,7 @@ export async function discover(gw: Gateway, call: IdentifiedCall): Promise<Reply
 
 /** Waits for the servers that start at boot where they are unknown yet: many clients are introduced only once. */
 async function introduction(gw: Gateway, call: IdentifiedCall): Promise<Introduction> {
-  if (offersUnknown(gw, call)) gw = await whenBooted(gw, call);
+  if (offersUnknown(gw, call)) gw = await whenSettled(gw, call);
   const instructions = gw.catalog.instructions(call.scope, call.who, call.source);
   return { server: gw.identity, capabilities: capabilitiesText(gw, call), instructions };
 }
@@ -62,13 +62,13 @@ export async function learnTools(gw: Gateway, call: Viewpoint & Pick<Call, "cont
   if (!learning) return gw;
   // The client is told of a changed list if the answer comes too late for this one.
   await within(learning, learnMs, call.controller.signal, () => {});
-  return whenBooted(gw, call);
+  return whenSettled(gw, call);
 }
 
 /** A list as the caller may see it. Waits first for the servers that start at boot. */
 export function list(name: ListName) {
   return async (before: Gateway, call: IdentifiedCall): Promise<Reply> => {
-    let gw = await whenBooted(before, call);
+    let gw = await whenSettled(before, call);
     if (name === "tools") gw = await learnTools(gw, call);
     const text = gw.catalog.list(call, name);
     gw.notifier.served(call, lists[name].capability);

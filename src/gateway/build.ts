@@ -1,7 +1,7 @@
 import { createAuthn } from "../authn/index.ts";
 import type { Keyring } from "../authn/keyring.ts";
+import { createCatalog } from "../catalog/catalog.ts";
 import { createHandedOut, type HandedOut } from "../catalog/handed-out.ts";
-import { createCatalog } from "../catalog/index.ts";
 import type { Config } from "../config/schema.ts";
 import type { Clock } from "../core/clock.ts";
 import type { Logger } from "../core/log.ts";
@@ -11,10 +11,10 @@ import type { Self } from "../core/self.ts";
 import type { ListStore } from "../core/store.ts";
 import { createUlid } from "../core/ulid.ts";
 import { within } from "../core/wait.ts";
-import { createLimits, type LimitsState } from "../limits/index.ts";
-import { createPolicy } from "../policy/index.ts";
+import { createLimits, type LimitsState } from "../limits/limits.ts";
+import { createPolicy } from "../policy/policy.ts";
 import { createUpstreams, type ManagedUpstreams } from "../upstream/upstreams.ts";
-import { createValidator } from "../validate/index.ts";
+import { createValidator } from "../validate/validate.ts";
 import type { Gateway } from "./gateway.ts";
 import type { Listeners } from "./listeners.ts";
 import type { Parking } from "./parking.ts";
@@ -98,13 +98,13 @@ export function buildGateway(options: BuildOptions): Built {
       const serves = new Set([ownServer, ...servers]);
       handedOut.serve(serves);
       foundations.listeners.endUnserved({ serves, keeps, hasScope: (scope) => gateway.catalog.hasScope(scope) });
-      const settled = within(upstreams.settled(), bootWait, null, () => {});
-      gateway.booted = Promise.all([gateway.booted, settled]).then(() => {});
+      const listed = within(upstreams.settled(), bootWait, null, () => {});
+      gateway.settled = Promise.all([gateway.settled, listed]).then(() => {});
       upstreams.onChange(() => {
         gateway.catalog = catalogOf(gateway.catalog);
         onTools();
       });
-      upstreams.onOwnChange(onTools);
+      upstreams.onCallerChange(onTools);
     },
   };
 }
@@ -120,7 +120,7 @@ function assemble({ config, foundations, previous }: BuildOptions, parts: Parts)
     authn: createAuthn({ options: config.auth, keyring, throttle: limits }),
     limits,
     // The servers that are taken over are waited for once, not anew with each reload.
-    booted: previous?.gateway.booted ?? Promise.resolve(),
+    settled: previous?.gateway.settled ?? Promise.resolve(),
     audit,
     metrics,
     notifier,
@@ -169,7 +169,7 @@ function compiler({ config, foundations }: BuildOptions, { upstreams, ...parts }
       sealer,
       clock,
       listings: upstreams.listings(),
-      ownTools: upstreams.ownTools,
+      callerTools: upstreams.callerTools,
       previous,
     });
 }

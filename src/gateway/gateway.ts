@@ -38,8 +38,8 @@ export type Gateway = {
   catalog: Catalog;
   readonly validator: Validator;
   readonly upstreams: Upstreams;
-  /** Resolves when every server that starts at boot was listed or has failed, or after a fixed time. */
-  booted: Promise<void>;
+  /** Resolves when every server that starts at boot, or was never listed, was listed or failed, or after a fixed time. */
+  settled: Promise<void>;
   readonly audit: Audit;
   readonly metrics: Metrics;
   readonly notifier: Notifier;
@@ -55,15 +55,15 @@ export type Gateway = {
 };
 
 /**
- * Waits for the servers that start at boot, and resolves with the gateway in force then: a reload meanwhile has taken
+ * Waits for the servers that are not known yet, and resolves with the gateway in force then: a reload meanwhile has taken
  * them over or replaced them, and only the new catalog learns what they offer. Throws `session-not-found` where it took
  * the endpoint away.
  */
-export async function whenBooted(gw: Gateway, { scope }: Pick<Call, "scope">): Promise<Gateway> {
+export async function whenSettled(gw: Gateway, { scope }: Pick<Call, "scope">): Promise<Gateway> {
   let before: Gateway;
   do {
     before = gw;
-    await before.booted;
+    await before.settled;
     gw = before.inForce();
   } while (gw !== before);
   if (scope === null || gw.catalog.hasScope(scope)) return gw;

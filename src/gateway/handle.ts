@@ -2,16 +2,16 @@ import { type Call, type IdentifiedCall, type BegunCall, type Reply, type Route,
 import { asFailure, Failure } from "../core/failure.ts";
 import type { UpstreamRequest } from "../core/upstream.ts";
 import { checkParamHeaders } from "../mcp/headers.ts";
+import { admitReply } from "./admit-reply.ts";
 import { asksLegacy, complete } from "./bridge.ts";
-import { type Gateway, whenBooted } from "./gateway.ts";
+import { type Gateway, whenSettled } from "./gateway.ts";
 import { type Governed, methodOf } from "./methods.ts";
-import { admitReply } from "./outcome.ts";
 import { askCaller, type Job, refusalAnswer } from "./questions.ts";
 import { endRefused } from "./refused-retry.ts";
 import type { Resolved } from "./resolved.ts";
+import { recordRetry, type Retry, retryOf, withAnswers } from "./retry.ts";
 import { endOnLoss, failureOf, withRights } from "./revocation.ts";
 import { answersInRounds, resume, Rounds } from "./rounds.ts";
-import { recordRetry, type Retry, retryOf, withAnswers } from "./state.ts";
 
 /** Notifications of a legacy client that are passed on to its servers. */
 const passedOn: ReadonlySet<string> = new Set(["notifications/roots/list_changed"]);
@@ -63,7 +63,7 @@ function answer(gw: Gateway, call: IdentifiedCall): Reply | Promise<Reply> {
 
 async function govern(gw: Gateway, call: IdentifiedCall, method: Governed): Promise<Reply> {
   // The client may know the thing from before, while its server is still starting.
-  if (!method.offered(gw, call)) gw = await whenBooted(gw, call);
+  if (!method.offered(gw, call)) gw = await whenSettled(gw, call);
   // Or its server shows the thing only to such clients, and none has come since the gateway was started.
   if (method.learn && !method.offered(gw, call)) gw = await method.learn(gw, call);
   if (call.controller.signal.aborted) throw new Failure("cancelled", "The call was given up before it was made.");
@@ -77,8 +77,8 @@ async function govern(gw: Gateway, call: IdentifiedCall, method: Governed): Prom
   }
   const { route } = resolved;
   const retry = retryOf(gw, call, route);
-  // All rounds are one call: the first request took the token, was validated and recorded, and the handle fits only the
-  // same arguments. Admission and policy run again each round.
+  // All rounds are one call: the first request took the token, was validated and recorded, and its state opens only
+  // with the same arguments. Admission and policy run again each round.
   if (retry?.kind === "parked") return resume(gw, call, retry);
   const request = withAnswers(resolved.request(), call, retry);
   gw.limits.take(call.who, route);

@@ -7,7 +7,7 @@ import type { Wants } from "../core/ports.ts";
 import { stringValue } from "../mcp/json-text.ts";
 import { subscribed, subscriptionMeta } from "../mcp/subscription.ts";
 import { result } from "./answers.ts";
-import { type Gateway, whenBooted } from "./gateway.ts";
+import { type Gateway, whenSettled } from "./gateway.ts";
 import { judgeTask, needTasks, openTask, routeOf, type Task, underHandle } from "./tasks.ts";
 import { updateFor } from "./updates.ts";
 
@@ -25,7 +25,8 @@ export async function listen(gw: Gateway, call: IdentifiedCall): Promise<Reply> 
   const filter = readFilter(inbound.params.notifications);
   if (filter.taskIds.length > 0) needTasks(call);
   gw.limits.take(who, null);
-  if (filter.uris.some((uri) => !gw.catalog.offers("resource", uri, call.scope, call))) gw = await whenBooted(gw, call);
+  if (filter.uris.some((uri) => !gw.catalog.offers("resource", uri, call.scope, call)))
+    gw = await whenSettled(gw, call);
   const routes = routesOf(gw, call, filter.uris);
   const tasks = tasksOf(gw, call, filter.taskIds);
   const id = inbound.idText ?? "null";

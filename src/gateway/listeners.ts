@@ -14,7 +14,7 @@ export type ListenLimits = {
 const usual: ListenLimits = { total: 10_000, perOwner: 64, uris: 1_000, characters: 8 * 1024 ** 2 };
 
 /** One open `subscriptions/listen`. */
-export type Listening = {
+export type OpenListen = {
   /** Principal id. */
   readonly owner: string;
   readonly scope: string | null;
@@ -36,7 +36,7 @@ type Serving = {
 
 /** All listening clients of this process, also across reloads; limited per principal and in total. */
 export class Listeners {
-  readonly #open = new Set<Listening>();
+  readonly #open = new Set<OpenListen>();
   readonly #perOwner = new Counts();
   readonly #uris = new Counts();
   readonly #characters = new Counts();
@@ -56,7 +56,7 @@ export class Listeners {
   }
 
   /** Takes a place. Returns the way to leave. Throws `overloaded`. */
-  open(listening: Listening): () => void {
+  open(listening: OpenListen): () => void {
     const { total, perOwner } = this.#limits;
     if (this.#open.size >= total) throw full(`All ${total} places for listeners are taken`);
     const { owner } = listening;

@@ -38,7 +38,7 @@ type Slot = { readonly parked: ParkedCall; weight: number; readonly timer: Timer
 
 /**
  * The calls of this process that wait for their callers' answers. Their number, size and age are limited, and each
- * handle works once.
+ * id works once.
  */
 export class Parking {
   readonly #places = new Map<string, Slot>();
@@ -58,7 +58,7 @@ export class Parking {
   }
 
   /**
-   * Keeps a call and returns its handle. Throws `overloaded` if all places, all of the owner's, or all room is taken.
+   * Keeps a call and returns its id. Throws `overloaded` if all places, all of the owner's, or all room is taken.
    */
   park(parked: ParkedCall): string {
     const { total, perOwner, ageMs } = this.#limits;
@@ -85,13 +85,13 @@ export class Parking {
     this.#weight += by;
   }
 
-  /** The call with this handle; it keeps its place. Null if there is none or it belongs to another owner. */
+  /** The call with this id; it keeps its place. Null if there is none or it belongs to another owner. */
   find(id: string, owner: string): ParkedCall | null {
     const parked = this.#places.get(id)?.parked;
     return parked?.owner === owner ? parked : null;
   }
 
-  /** Gives the place back; the handle is no longer valid. */
+  /** Gives the place back; the id is no longer valid. */
   release(id: string): void {
     const place = this.#places.get(id);
     if (!place) return;

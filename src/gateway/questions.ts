@@ -16,7 +16,7 @@ import { cut } from "../core/text.ts";
 import { within } from "../core/wait.ts";
 import { type Asked, forLegacyClient, forNextHop, outcomeOf, undeclared } from "../mcp/input-round.ts";
 import type { Gateway } from "./gateway.ts";
-import { inputDenied } from "./given.ts";
+import { inputDenied } from "./input-answers.ts";
 
 /** A call that has begun, with what is needed to ask its caller something. */
 export type Job = { readonly gw: Gateway; readonly call: IdentifiedCall; readonly route: Route };

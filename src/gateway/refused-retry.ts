@@ -2,14 +2,14 @@ import type { IdentifiedCall } from "../core/call.ts";
 import { Failure } from "../core/failure.ts";
 import type { Gateway } from "./gateway.ts";
 import type { ParkedCall } from "./parking.ts";
-import { handleOf } from "./state.ts";
+import { parkedIdOf } from "./retry.ts";
 
 /**
  * Ends the waiting call that a refused request of its caller was to continue: nobody could come back to it, and its
  * server would wait in vain. Resolves with the refusal, which then says so, or with any other error as it is.
  */
 export async function endRefused(gw: Gateway, call: IdentifiedCall, error: unknown): Promise<unknown> {
-  const id = handleOf(gw, call);
+  const id = parkedIdOf(gw, call);
   if (id === null || !(error instanceof Failure)) return error;
   const parked = gw.parking.find(id, call.who.id);
   if (!parked || !isRefused(gw, call, parked)) return error;

@@ -7,11 +7,11 @@ import { rpcCodes } from "../core/rpc-code.ts";
 import { type Asked, forNextHop, mostQuestions, roundText } from "../mcp/input-round.ts";
 import { underToken } from "../mcp/reply.ts";
 import type { Gateway } from "./gateway.ts";
-import { checkAnswer } from "./given.ts";
+import { checkAnswer } from "./input-answers.ts";
 import type { ParkedCall } from "./parking.ts";
 import { admitQuestion, answeredStep, askedStep, refusalAnswer, refusedStep } from "./questions.ts";
+import { methodsInRounds, type Retry, sealState } from "./retry.ts";
 import { endOnLoss, failureOf } from "./revocation.ts";
-import { methodsInRounds, type Retry, sealState } from "./state.ts";
 
 /** A question that was sent to the caller, or is about to be. A failure in place of its answer: it cannot be sent. */
 type Question = Asked & { readonly answered: (answer: ClientAnswer | Failure) => void };
@@ -56,7 +56,7 @@ export class Rounds implements ParkedCall {
   readonly #questions = new Map<string, Question>();
   readonly #end = Promise.withResolvers<void>();
   #waiting: Waiting | null = null;
-  #handle: string | null = null;
+  #parkedId: string | null = null;
   #ended = false;
   #expired: Failure | null = null;
   #serial = 0;
@@ -96,8 +96,8 @@ export class Rounds implements ParkedCall {
       return text === undefined ? [] : [{ key, method, text, answered }];
     });
     for (const each of given) checkAnswer(policy, call, this.route.server, each);
-    if (this.#handle !== null) this.#gw.parking.release(this.#handle);
-    this.#handle = null;
+    if (this.#parkedId !== null) this.#gw.parking.release(this.#parkedId);
+    this.#parkedId = null;
     for (const { key, text, answered } of given) {
       this.#questions.delete(key);
       answered({ kind: "result", text });
@@ -107,7 +107,7 @@ export class Rounds implements ParkedCall {
 
   /** Ends the call, because its caller did not come back or the gateway stops. */
   expire(failure: Failure): Promise<void> {
-    this.#handle = null;
+    this.#parkedId = null;
     this.#expired ??= failure;
     this.whole.controller.abort();
     return this.#end.promise;
@@ -132,7 +132,7 @@ export class Rounds implements ParkedCall {
     this.#ended = true;
     for (const { answered } of this.#questions.values()) answered(gone);
     this.#questions.clear();
-    if (this.#handle !== null) this.#forgetWhileAway(this.#handle);
+    if (this.#parkedId !== null) this.#forgetWhileAway(this.#parkedId);
     this.#end.resolve();
     this.#tell();
   }
@@ -141,9 +141,9 @@ export class Rounds implements ParkedCall {
    * A result for an absent caller is kept until the caller comes back, unless it is too large or the caller lost its
    * rights.
    */
-  #forgetWhileAway(handle: string): void {
+  #forgetWhileAway(parkedId: string): void {
     const { whole } = this;
-    if (whole.who.revoked.aborted) this.#gw.parking.release(handle);
+    if (whole.who.revoked.aborted) this.#gw.parking.release(parkedId);
     if ((whole.reply?.text.length ?? 0) <= longestKept) return;
     whole.reply = null;
     whole.failure = new Failure(
@@ -187,7 +187,7 @@ export class Rounds implements ParkedCall {
 
   #park(waiting: Waiting): void {
     try {
-      const id = (this.#handle = this.#gw.parking.park(this));
+      const id = (this.#parkedId = this.#gw.parking.park(this));
       const state = sealState({ gw: this.#gw, call: waiting.call, route: this.route }, { kind: "parked", id });
       const text = roundText([...this.#questions.values()], state);
       waiting.resolve({ kind: "result", era: "modern", text, isError: false, type: "input_required" });
@@ -242,10 +242,10 @@ export class Rounds implements ParkedCall {
     const key = `${method}-${++this.#serial}`;
     const question = { key, request: { method, params: forNextHop(params) }, answered: resolve };
     const weight = question.request.params.length;
-    if (this.#handle !== null) this.#gw.parking.grow(this.#handle, weight);
+    if (this.#parkedId !== null) this.#gw.parking.grow(this.#parkedId, weight);
     // A question that the server withdraws is dropped.
     const withdraw = (): void => {
-      if (this.#questions.delete(key) && this.#handle !== null) this.#gw.parking.grow(this.#handle, -weight);
+      if (this.#questions.delete(key) && this.#parkedId !== null) this.#gw.parking.grow(this.#parkedId, -weight);
       resolve(gone);
     };
     signal.addEventListener("abort", withdraw, { once: true });
@@ -261,7 +261,7 @@ export class Rounds implements ParkedCall {
   }
 }
 
-// A handle works once. Afterwards nothing tells whether its call was answered, has ended or was lost.
+// The id of a parked call works once. Afterwards nothing tells whether its call was answered, has ended or was lost.
 const waitsNoMore = (): Failure =>
   new Failure(
     "lost",

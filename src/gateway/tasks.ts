@@ -8,7 +8,7 @@ import { readInputRequests } from "../mcp/input-round.ts";
 import { locate, rawValue, stringValue } from "../mcp/json-text.ts";
 import { declaredExtensions } from "./extensions.ts";
 import type { Gateway } from "./gateway.ts";
-import { answerName, givenText, unasked } from "./given.ts";
+import { answerName, givenText, unasked } from "./input-answers.ts";
 import { admitAll, type Job } from "./questions.ts";
 import type { Resolved } from "./resolved.ts";
 import { inScope } from "./scope.ts";

@@ -1,5 +1,5 @@
 import { asFailure, Failure } from "../core/failure.ts";
-import { List } from "../core/list.ts";
+import { List } from "../core/linked-list.ts";
 import { decodeUtf8 } from "../mcp/utf8.ts";
 
 type Waiting = { readonly until: number; readonly resolve: (failure: Failure) => void };

@@ -1,4 +1,4 @@
-import type { Output, Parsed } from "../control/api.ts";
+import type { Answer, Parsed } from "../control/api.ts";
 import { parseInput } from "../control/dispatch.ts";
 import { type McpName, type McpTool, mcpTools } from "../control/mcp-tools.ts";
 import { Refusal } from "../control/refusal.ts";
@@ -26,7 +26,7 @@ type Asked = Exclude<McpName, "tools.call">;
 
 /** The operations that callers may use as MCP tools; each shows only what its viewer may see. */
 export type ViewerHandlers = {
-  readonly [N in Asked]: (input: Parsed<N>, viewer: Viewer) => Promise<Output<N>> | Output<N>;
+  readonly [N in Asked]: (input: Parsed<N>, viewer: Viewer) => Promise<Answer<N>> | Answer<N>;
 } & {
   /** Resolves with the ended call. */
   readonly "tools.call": (input: Parsed<"tools.call">, viewer: Viewer) => Promise<Call>;
@@ -61,7 +61,7 @@ async function run(handlers: ViewerHandlers, name: McpName, args: unknown, viewe
   try {
     const input = parseInput(name, args);
     // The operations table pairs each input with its handler; a union of rows cannot say so in types.
-    const handler = handlers[name] as (input: unknown, viewer: Viewer) => Promise<Call | Output<Asked>>;
+    const handler = handlers[name] as (input: unknown, viewer: Viewer) => Promise<Call | Answer<Asked>>;
     const output = await handler(input, viewer);
     if (output instanceof Call) return forwarded(output);
     const text = JSON.stringify(output);

@@ -1,5 +1,5 @@
 import { asFailure, Failure } from "../core/failure.ts";
-import { List } from "../core/list.ts";
+import { List } from "../core/linked-list.ts";
 import type { Logger } from "../core/log.ts";
 import type { Server } from "bun";
 import { BodyReader } from "./body.ts";

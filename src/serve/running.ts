@@ -1,5 +1,5 @@
 import { Cancel, type AbortControllerLike } from "../core/cancel.ts";
-import { List, type ListNode } from "../core/list.ts";
+import { List, type ListNode } from "../core/linked-list.ts";
 import { within } from "../core/wait.ts";
 
 /** The controller of one running call. */

@@ -1,5 +1,5 @@
 import type { AbortControllerLike, Withdrawn } from "../core/cancel.ts";
-import { List, type ListNode } from "../core/list.ts";
+import { List, type ListNode } from "../core/linked-list.ts";
 import { plainId } from "../mcp/message.ts";
 
 /** A running call and the raw text of its id. */

@@ -4,9 +4,9 @@ import { isObject } from "../core/json.ts";
 import { changedMethod } from "../core/lists.ts";
 import type { Down } from "../core/upstream.ts";
 import { within } from "../core/wait.ts";
+import { CallerTools } from "./discovery/caller-tools.ts";
 import type { Discovery } from "./discovery/discovery.ts";
 import { eraFor } from "./discovery/eras.ts";
-import { OwnTools } from "./discovery/own-tools.ts";
 import { faults } from "./faults.ts";
 import type { Terms } from "./host.ts";
 import { FirstQuestions } from "./instances/first-questions.ts";
@@ -21,7 +21,7 @@ export class CallerInstances {
   readonly pool: Pool;
   /** A server that takes the place of this one goes on with them. */
   readonly subscriptions: Subscriptions;
-  readonly #tools: OwnTools;
+  readonly #tools: CallerTools;
   readonly #terms: Terms;
   readonly #starter: Starter;
   readonly #discovery: Discovery;
@@ -44,7 +44,7 @@ export class CallerInstances {
         this.#tools.forget(slot);
       },
     });
-    this.#tools = new OwnTools(terms, starter.queryHost, () => discovery.inventory.tools);
+    this.#tools = new CallerTools(terms, starter.queryHost, () => discovery.inventory.tools);
     this.subscriptions = new Subscriptions({
       server: options.id,
       terms,
@@ -59,7 +59,7 @@ export class CallerInstances {
   }
 
   /** The tools that only the instance which this party's calls need offers. */
-  ownTools(party: Party): readonly Tool[] {
+  callerTools(party: Party): readonly Tool[] {
     const slot = this.#telling(party);
     return slot ? this.#tools.of(slot) : [];
   }

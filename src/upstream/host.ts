@@ -44,7 +44,7 @@ export type SetHost = {
   readonly secrets: () => readonly string[];
   readonly changed: () => void;
   /** What only some caller's instance offers has changed. */
-  readonly ownChanged: () => void;
+  readonly callerChanged: () => void;
   /** Whether the gateway is about to stop: a server that ends then is not started again. */
   readonly retired: () => boolean;
   /** Passes on a notification of a server that belongs to no request; false when nobody listens. */

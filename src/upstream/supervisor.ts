@@ -171,15 +171,15 @@ export class Supervisor {
     return listingOf(this.id, inventory, ready ? null : (reason ?? `it is ${state}`));
   }
 
-  ownTools(party: Party): readonly Tool[] {
-    return this.#instances.ownTools(party);
+  callerTools(party: Party): readonly Tool[] {
+    return this.#instances.callerTools(party);
   }
 
   /** What is being learnt of the tools that only some callers are shown, this one among them. */
   learnTools(party: Party, mayUse: (server: string) => boolean): Promise<unknown>[] {
     const conditional = this.#discovery.listConditional(party.capabilities, () => mayUse(this.id));
-    const own = this.#instances.learnTools(party);
-    return [conditional, own && mayUse(this.id) ? own : null].filter((each) => each !== null);
+    const asked = this.#instances.learnTools(party);
+    return [conditional, asked && mayUse(this.id) ? asked : null].filter((each) => each !== null);
   }
 
   logs(lines: number): string[] {

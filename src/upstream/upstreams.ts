@@ -27,7 +27,7 @@ export type ManagedUpstreams = Upstreams & {
   /** The ids of the servers that `booted` still waits for. */
   awaited(): string[];
   /** Calls `listener` when what only some callers' instances offer has changed. */
-  onOwnChange(listener: () => void): void;
+  onCallerChange(listener: () => void): void;
   /** Throws on a disabled server, and on an unknown id. */
   restart(id: string): Promise<void>;
   /** The newest lines of the server's stderr, oldest first; throws on an unknown id. */
@@ -38,7 +38,7 @@ export type ManagedUpstreams = Upstreams & {
   close(graceMs: number): Promise<void>;
 };
 
-export type UpstreamsInit = Omit<SetHost, "changed" | "ownChanged" | "retired" | "notice" | "reaper" | "tuning"> & {
+export type UpstreamsInit = Omit<SetHost, "changed" | "callerChanged" | "retired" | "notice" | "reaper" | "tuning"> & {
   readonly servers: readonly ServerOptions[];
   readonly local: readonly LocalServer[];
   readonly previous: ManagedUpstreams | null;
@@ -70,7 +70,7 @@ class UpstreamSet implements ManagedUpstreams {
   readonly #local: ReadonlyMap<string, LocalServer>;
   readonly #supervisors = new Map<string, Supervisor>();
   readonly #listeners = new Set<() => void>();
-  readonly #ownListeners = new Set<() => void>();
+  readonly #callerListeners = new Set<() => void>();
   /** Shared by all sets, so that a listener also hears the sets that follow. */
   readonly #hearers: Set<(notice: Notice) => void>;
   readonly #left: Supervisor[] = [];
@@ -93,7 +93,7 @@ class UpstreamSet implements ManagedUpstreams {
     this.#host = {
       ...host,
       changed: () => notifyAll(this.#listeners),
-      ownChanged: () => notifyAll(this.#ownListeners),
+      callerChanged: () => notifyAll(this.#callerListeners),
       retired: () => this.#retired,
       notice: (notice) => this.#notice(notice),
       reaper: () => this.#startReaper(),
@@ -207,13 +207,13 @@ class UpstreamSet implements ManagedUpstreams {
     return Promise.reject(faults.down(watch.server, "it has no tasks"));
   };
 
-  ownTools: Upstreams["ownTools"] = (party) => {
-    const own = new Map<string, readonly Tool[]>();
+  callerTools: Upstreams["callerTools"] = (party) => {
+    const found = new Map<string, readonly Tool[]>();
     for (const supervisor of this.#supervisors.values()) {
-      const tools = supervisor.ownTools(party);
-      if (tools.length > 0) own.set(supervisor.id, tools);
+      const tools = supervisor.callerTools(party);
+      if (tools.length > 0) found.set(supervisor.id, tools);
     }
-    return own;
+    return found;
   };
 
   learnTools: Upstreams["learnTools"] = (party, mayUse) => {
@@ -250,8 +250,8 @@ class UpstreamSet implements ManagedUpstreams {
     return () => this.#listeners.delete(listener);
   }
 
-  onOwnChange(listener: () => void): void {
-    this.#ownListeners.add(listener);
+  onCallerChange(listener: () => void): void {
+    this.#callerListeners.add(listener);
   }
 
   status(): ServerStatus[] {

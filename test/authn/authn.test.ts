@@ -1,7 +1,7 @@
 import { afterEach, describe, expect, test } from "bun:test";
 import { whyInert } from "../../src/authn/entry.ts";
-import { localPrincipal, stdioPrincipal } from "../../src/authn/anonymous.ts";
 import { createAuthn } from "../../src/authn/index.ts";
+import { localPrincipal, stdioPrincipal } from "../../src/authn/keyless.ts";
 import { Keyring } from "../../src/authn/keyring.ts";
 import { newKey } from "../../src/authn/new-key.ts";
 import { authOptions } from "../../src/authn/options.ts";

@@ -7,8 +7,8 @@ import type { Era } from "../../src/core/inbound.ts";
 import type { Catalog, Policy } from "../../src/core/ports.ts";
 import type { Principal } from "../../src/core/principal.ts";
 import type { Prefix } from "../../src/core/options.ts";
-import { createPolicy } from "../../src/policy/index.ts";
 import { policiesOptions } from "../../src/policy/options.ts";
+import { createPolicy } from "../../src/policy/policy.ts";
 import { loopback, makeCall, makeTool } from "../support/call.ts";
 import { admin, ask, buildCatalog, type BuildOptions, usual as policy } from "../support/catalog.ts";
 import { failureOf } from "../support/failure.ts";
@@ -32,9 +32,9 @@ const wires = (offered: Offered) =>
   build(offered)
     .routes("tools", null)
     .map((route) => route.wire);
-const hidden = (offered: Offered) =>
+const missing = (offered: Offered) =>
   build(offered)
-    .hidden(null)
+    .missing(null)
     .map(({ canonical }) => canonical)
     .toSorted();
 
@@ -45,7 +45,7 @@ describe("names on the wire", () => {
     ["D11 prefixed", { crm: ["get"], files: ["get"] }, ["crm__get", "files__get"], []],
     ["prefix none", { crm: free("get") }, ["get"], []],
     [
-      "equal names under none: all hidden",
+      "equal names under none: all missing",
       { crm: free("get", "x"), files: free("get") },
       ["x"],
       ["crm:get", "files:get"],
@@ -59,9 +59,9 @@ describe("names on the wire", () => {
       ["crm__get", "files__Get"],
       [],
     ],
-    ["T56 S41 case pairs: both hidden", { crm: ["get", "Get", "put"] }, ["crm__put"], ["crm:Get", "crm:get"]],
+    ["T56 S41 case pairs: both missing", { crm: ["get", "Get", "put"] }, ["crm__put"], ["crm:Get", "crm:get"]],
     [
-      "S41 a Cyrillic look-alike: both hidden",
+      "S41 a Cyrillic look-alike: both missing",
       { crm: ["read_file", "read_f\u0456le"] },
       [],
       ["crm:read_file", "crm:read_f\u0456le"],
@@ -90,14 +90,14 @@ describe("names on the wire", () => {
   ];
   test.each(rows)("%s", (_what, offered, names, gone) => {
     expect(wires(offered)).toEqual(names);
-    expect(hidden(offered)).toEqual(gone.toSorted());
+    expect(missing(offered)).toEqual(gone.toSorted());
   });
 
   test("a prefix is advised only where it tells names apart: not for two of one server", () => {
     const advice = (offered: Offered) => [
       ...new Set(
         build(offered)
-          .hidden(null)
+          .missing(null)
           .map(({ reason }) => reason.split("; ")[1]),
       ),
     ];
@@ -260,12 +260,12 @@ describe("list", () => {
     expect(listed(catalog, admin, loopback)).toContain("crm__get");
   });
   test("T61: what is missing is missing under its own kind", () => {
-    const leftOut = [
+    const missing = [
       { list: "prompts", name: "prompts/list", reason: "broken" },
       { list: "resourceTemplates", name: "?", reason: "a resource template without a uriTemplate" },
     ] as const;
-    const one = buildCatalog({ crm: { tools: ["get"], leftOut } });
-    expect(one.hidden(null).map(({ kind, canonical }) => [kind, canonical])).toEqual([
+    const one = buildCatalog({ crm: { tools: ["get"], missing } });
+    expect(one.missing(null).map(({ kind, canonical }) => [kind, canonical])).toEqual([
       ["prompt", "crm:prompts/list"],
       ["resource", "crm:?"],
     ]);
@@ -273,8 +273,8 @@ describe("list", () => {
     expect(ask(one, "prompts").omitted).toEqual([{ server: "crm", name: "prompts/list", reason: "broken" }]);
   });
   test("a reason of half a character does not make a list unreadable", () => {
-    const leftOut = [{ list: "tools", name: "a\ud83d", reason: "broken \ud83d" }] as const;
-    const text = listed(buildCatalog({ crm: { tools: ["get"], leftOut } }));
+    const missing = [{ list: "tools", name: "a\ud83d", reason: "broken \ud83d" }] as const;
+    const text = listed(buildCatalog({ crm: { tools: ["get"], missing } }));
     expect(JSON.parse(text)._meta["mcpgw.dev/omitted"]).toEqual([
       { server: "crm", name: "a\ufffd", reason: "broken \ufffd" },
     ]);

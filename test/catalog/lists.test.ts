@@ -27,8 +27,8 @@ describe("prompts", () => {
     }
     expect(names.some((name) => /^crm__n__[0-9a-f]{8}$/.test(name))).toBe(true);
   });
-  test("T56 case pairs: both hidden, with a reason", () => {
-    expect(catalog.hidden(null).map(({ kind, canonical }) => `${kind} ${canonical}`)).toEqual([
+  test("T56 case pairs: both missing, with a reason", () => {
+    expect(catalog.missing(null).map(({ kind, canonical }) => `${kind} ${canonical}`)).toEqual([
       "prompt files:Read",
       "prompt files:read",
     ]);
@@ -278,7 +278,7 @@ describe("T61 what a list lacks, it says", () => {
   const served: Record<string, Served> = {
     crm: {
       tools: ["get", "Get", "put"],
-      leftOut: [{ list: "tools", name: "get_bad", reason: "its inputSchema is no object" }],
+      missing: [{ list: "tools", name: "get_bad", reason: "its inputSchema is no object" }],
     },
     down: { stale: true, reason: "connect ECONNREFUSED" },
     stale: { stale: true, reason: "connect ECONNREFUSED", tools: ["get_old"] },

@@ -5,7 +5,7 @@ import { principal } from "../support/principal.ts";
 test("T61: a list that is not known in full comes before things, and the last entry says how many are not named", () => {
   const bad = Array.from({ length: 30 }, (_, at) => ({ list: "tools", name: `get_${at}`, reason: "bad" }) as const);
   const cut = [{ list: "tools", name: null, reason: "its tools/list was cut: more than 100 pages" }] as const;
-  const crm = { tools: ["get"], leftOut: [...bad, ...cut] };
+  const crm = { tools: ["get"], missing: [...bad, ...cut] };
   const toolsets = [{ id: "desk", include: ["crm:get"] }];
   const broken = buildCatalog({ crm, other: { tools: ["a"] } }, { toolsets });
   const note = { server: "crm", reason: "its tools/list was cut: more than 100 pages" };

@@ -16,7 +16,7 @@ const outgoing = (catalog: Catalog, route: Route, text: string, who = admin): st
   catalog.outgoing(route, text, who);
 const gone = (served: Record<string, Served>) =>
   buildCatalog(served)
-    .hidden(null)
+    .missing(null)
     .map(({ kind, canonical }) => `${kind} ${canonical}`);
 
 describe("URIs on the wire", () => {

@@ -6,7 +6,7 @@ import { gatherEvidence } from "../../src/audit/evidence.ts";
 import { Failure } from "../../src/core/failure.ts";
 import { silent } from "../../src/core/log.ts";
 import type { UsageRow } from "../../src/core/store.ts";
-import { HousekeeperClient } from "../../src/daemon/housekeeping.ts";
+import { HousekeeperClient } from "../../src/daemon/housekeeper-client.ts";
 import { rollUpPage } from "../../src/daemon/rollup.ts";
 import { openState } from "../../src/store/open.ts";
 import { openIndexWriter } from "../../src/store/sqlite/index-writer.ts";

@@ -28,8 +28,8 @@ const catalog = buildCatalog(
     files: { templates: ["file:///{+path}"], resources: ["file:///srv/a", "db://x"] },
     other: { resources: ["db://x"], templates: ["any://{x}"] },
     third: { templates: ["any://{x}/"], tools: ["get"] },
-    long: { tools: ["get"], leftOut: [{ list: "tools", name: null, reason: "more than 100 pages" }] },
-    odd: { leftOut: [{ list: "tools", name: "tools/list", reason: "its inputSchema is no object" }] },
+    long: { tools: ["get"], missing: [{ list: "tools", name: null, reason: "more than 100 pages" }] },
+    odd: { missing: [{ list: "tools", name: "tools/list", reason: "its inputSchema is no object" }] },
   },
   {
     policy,

@@ -2,7 +2,7 @@ import { describe, expect, test } from "bun:test";
 import type { Reply } from "../../src/core/call.ts";
 import { Failure } from "../../src/core/failure.ts";
 import { refuse } from "../../src/gateway/handle.ts";
-import { createLimits, createLimitsState } from "../../src/limits/index.ts";
+import { createLimits, createLimitsState } from "../../src/limits/limits.ts";
 import { limitsOptions } from "../../src/limits/options.ts";
 import { principal } from "../support/principal.ts";
 import { call } from "./ask.ts";
@@ -21,8 +21,8 @@ function working() {
 /** A gateway whose servers are not known yet. */
 function starting() {
   const h = harness();
-  const { promise: booted, resolve: boot } = Promise.withResolvers<void>();
-  return { h, boot, gw: { ...h.gw, booted, catalog: { ...h.gw.catalog, offers: () => false } } };
+  const { promise: settled, resolve: boot } = Promise.withResolvers<void>();
+  return { h, boot, gw: { ...h.gw, settled, catalog: { ...h.gw.catalog, offers: () => false } } };
 }
 
 const cancelled = (): Failure => new Failure("cancelled", "The call was cancelled.");
@@ -156,7 +156,7 @@ describe("a call is not made", () => {
     const listed = send(gw, "tools/list");
     // The server that the reload replaced is still starting.
     const { promise: replaced, resolve: start } = Promise.withResolvers<void>();
-    h.inForce.booted = replaced;
+    h.inForce.settled = replaced;
     h.inForce.catalog = gw.catalog;
     boot();
     await new Promise(setImmediate);

@@ -55,11 +55,11 @@ test("S32: what is told of is what the endpoint in force contains", async () => 
 
 test("what is granted after a wait for the servers is decided by the policy in force by then", async () => {
   const h = harness({ servers });
-  const booted = Promise.withResolvers<void>();
-  const gw = { ...h.gw, booted: booted.promise, catalog: { ...h.gw.catalog, offers: () => false } };
+  const settled = Promise.withResolvers<void>();
+  const gw = { ...h.gw, settled: settled.promise, catalog: { ...h.gw.catalog, offers: () => false } };
   const client = new Client({ ...h, gw }, { resourceSubscriptions: ["file:///a"] });
   h.inForce.policy = allowsNothing;
-  booted.resolve();
+  settled.resolve();
   await client.acknowledged();
   expect([client.granted, h.subscribed.size]).toEqual([{}, 0]);
   client.controller.abort();

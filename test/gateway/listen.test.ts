@@ -256,19 +256,19 @@ describe("limits", () => {
 
 test("a client waits for the servers before what it names counts as unknown", async () => {
   const h = harness({ servers });
-  const booted = Promise.withResolvers<void>();
+  const settled = Promise.withResolvers<void>();
   let known = false;
   const { offers } = h.gw.catalog;
   const catalog = {
     ...h.gw.catalog,
     offers: (...asked: Parameters<typeof offers>) => (known || asked[1] === "erp:c") && offers(...asked),
   };
-  const gw = { ...h.gw, booted: booted.promise, catalog };
+  const gw = { ...h.gw, settled: settled.promise, catalog };
   const waits = new Client({ ...h, gw }, { resourceSubscriptions: ["erp:c", "file:///a"] });
   const needs = await new Client({ ...h, gw }, { resourceSubscriptions: ["erp:c"] }).acknowledged();
   expect(waits.said).toEqual([]);
   known = true;
-  booted.resolve();
+  settled.resolve();
   await waits.acknowledged();
   expect(waits.granted).toEqual({ resourceSubscriptions: ["erp:c", "file:///a"] });
   for (const client of [waits, needs]) client.controller.abort();

@@ -69,7 +69,7 @@ describe("the table of methods", () => {
   test("T42: an answer of the gateway's own is withheld from a caller who lost its rights while it waited", async () => {
     const { gw } = harness({ servers });
     const boot = Promise.withResolvers<void>();
-    Object.assign(gw, { booted: boot.promise });
+    Object.assign(gw, { settled: boot.promise });
     const who = principal("key:leaver");
     const listing = send(gw, "tools/list", {}, { who });
     who.revoke();
@@ -82,7 +82,7 @@ describe("the table of methods", () => {
   test("T42: no session is opened for a caller who lost its rights while servers were waited for", async () => {
     const { gw } = harness({ servers: { crm: {} } });
     const boot = Promise.withResolvers<void>();
-    Object.assign(gw, { booted: boot.promise });
+    Object.assign(gw, { settled: boot.promise });
     const who = principal("key:leaver");
     let opened = 0;
     const open = () => (opened++, Promise.reject(new Error("opened")));
@@ -316,7 +316,7 @@ describe("handshakes", () => {
   test.each(["initialize", "server/discover"])("%s waits for servers that are not known yet", async (method) => {
     const h = harness({ servers: { a: {}, known: { capabilities: {} } }, scopes: { known: ["known"] } });
     const booting = Promise.withResolvers<void>();
-    h.gw.booted = booting.promise;
+    h.gw.settled = booting.promise;
     const ask = (scope: string | null) =>
       send(h.gw, method, params.initialize ?? {}, { era: method === "initialize" ? "legacy" : "modern", scope });
     const asked = ask(null);
@@ -330,7 +330,7 @@ describe("handshakes", () => {
   test.each(["initialize", "server/discover"])("%s says after that wait what is in force by then", async (method) => {
     const h = harness({ servers: { a: {} } });
     const booting = Promise.withResolvers<void>();
-    h.gw.booted = booting.promise;
+    h.gw.settled = booting.promise;
     const era = method === "initialize" ? "legacy" : "modern";
     const asked = send(h.gw, method, params.initialize ?? {}, { era });
     h.inForce.catalog = { ...h.gw.catalog, instructions: () => "in force" };

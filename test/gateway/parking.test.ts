@@ -44,7 +44,7 @@ describe("places to wait", () => {
     parking.park(parkedCall("b", 8));
   });
 
-  test("are found by handle and owner alone", () => {
+  test("are found by id and owner alone", () => {
     const parking = new Parking();
     const a = parkedCall("a");
     const id = parking.park(a);

@@ -101,7 +101,7 @@ describe("a call that waits for its caller", () => {
     expect((await retry(h, round, accept, declares)).error).toBeUndefined();
   });
 
-  test("a handle is good for one return", async () => {
+  test("the id of a parked call is good for one return", async () => {
     const h = harness({ script: asksMeanwhile(form, form) });
     const round = await first(h);
     const [a, b] = await Promise.all([retry(h, round, accept, declares), retry(h, round, accept, declares)]);

@@ -14,8 +14,8 @@ import { Parking, type ParkingLimits } from "../../src/gateway/parking.ts";
 import { readInbound } from "../../src/mcp/classify.ts";
 import { callParams } from "../../src/mcp/outbound.ts";
 import { answerMessage, failureMessage } from "../../src/mcp/reply.ts";
-import { createPolicy } from "../../src/policy/index.ts";
 import { policiesOptions } from "../../src/policy/options.ts";
+import { createPolicy } from "../../src/policy/policy.ts";
 import { Session } from "../../src/session/session.ts";
 import { Backlog } from "../../src/session/streams.ts";
 import { Traffic } from "../../src/session/traffic.ts";
@@ -259,7 +259,7 @@ function catalogOf(listings: readonly Listing[], policy: Policy, scopes: Record<
     servers,
     instructions: () => null,
     routes: () => routes.filter(({ kind }) => kind === "tool"),
-    hidden: () => [],
+    missing: () => [],
     collided: () => [],
   };
 }

@@ -1,7 +1,7 @@
 import { describe, expect, test } from "bun:test";
 import fc from "fast-check";
 import type { Principal, Source } from "../../src/core/principal.ts";
-import { createLimits, createLimitsState } from "../../src/limits/index.ts";
+import { createLimits, createLimitsState } from "../../src/limits/limits.ts";
 import { limitsOptions } from "../../src/limits/options.ts";
 import { loopback, makeRoute } from "../support/call.ts";
 import { failureOf } from "../support/failure.ts";

@@ -1,8 +1,8 @@
 import { describe, expect, test } from "bun:test";
 import { examine } from "../../src/policy/findings.ts";
-import { createPolicy, PolicyError } from "../../src/policy/index.ts";
 import { policiesOptions } from "../../src/policy/options.ts";
 import type { Capability } from "../../src/core/ports.ts";
+import { createPolicy, PolicyError } from "../../src/policy/policy.ts";
 import { makeCall, makeRoute, makeTool, remote } from "../support/call.ts";
 import { failureOf } from "../support/failure.ts";
 import { ask, type Asked, policyOf, type Rule } from "../support/policy.ts";

@@ -1,7 +1,7 @@
 import { expect, test } from "bun:test";
 import fc from "fast-check";
-import { createPolicy } from "../../src/policy/index.ts";
 import { type GuardrailOptions, policiesOptions, type RuleOptions, rulesOptions } from "../../src/policy/options.ts";
+import { createPolicy } from "../../src/policy/policy.ts";
 import { loopback, makeCall, makeRoute } from "../support/call.ts";
 import { principal } from "../support/principal.ts";
 

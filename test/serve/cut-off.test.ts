@@ -38,15 +38,15 @@ test("SEMANTICS 2, T46: a gateway that stops says so to each call that it cuts o
 
 test("SEMANTICS 2: a call that no server has been sent is told that it did not run", async () => {
   await using door = new Door(hang);
-  const booted = Promise.withResolvers<void>();
+  const settled = Promise.withResolvers<void>();
   const catalog = { ...door.gw.catalog, offers: () => false };
   const add = door.running.add.bind(door.running);
   door.running.add = (standing) => {
     const controller = add(standing);
-    onAbort(controller.signal, booted.resolve);
+    onAbort(controller.signal, settled.resolve);
     return controller;
   };
-  Object.assign(door.gw, { catalog, booted: booted.promise });
+  Object.assign(door.gw, { catalog, settled: settled.promise });
   const answer = door.post(toolCall("echo"), { headers: v2025 });
   await until(() => door.running.size === 1, "the call waits for its server");
   await door.running.end(0, 1_000);

@@ -289,8 +289,8 @@ describe("what servers say outside any exchange", () => {
 
   test("what its own instance offers first, and then everybody is offered, is announced to a session once", () => {
     let own: readonly Tool[] = [];
-    const ownTools = ({ session }: Party) => new Map(session?.id === "a1" && own.length > 0 ? [["crm", own]] : []);
-    const catalogOf = (...names: string[]) => buildCatalog({ crm: { tools: names } }, { ownTools });
+    const callerTools = ({ session }: Party) => new Map(session?.id === "a1" && own.length > 0 ? [["crm", own]] : []);
+    const catalogOf = (...names: string[]) => buildCatalog({ crm: { tools: names } }, { callerTools });
     let catalog = catalogOf("one");
     const notifier = new Notifier(() => catalog);
     const told: string[] = [];

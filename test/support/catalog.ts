@@ -1,5 +1,5 @@
+import { type CatalogInit, createCatalog } from "../../src/catalog/catalog.ts";
 import { createHandedOut } from "../../src/catalog/handed-out.ts";
-import { type CatalogInit, createCatalog } from "../../src/catalog/index.ts";
 import type { ToolsetOptions } from "../../src/catalog/options.ts";
 import { toolsetsOptions } from "../../src/catalog/options.ts";
 import type { ClientSession, Item, Kind, Route, Tool, Viewpoint } from "../../src/core/call.ts";
@@ -9,8 +9,8 @@ import type { Catalog, Policy } from "../../src/core/ports.ts";
 import { emptyListing, type Listing } from "../../src/core/upstream.ts";
 import type { ListName } from "../../src/core/lists.ts";
 import type { Principal, Source } from "../../src/core/principal.ts";
-import { createPolicy } from "../../src/policy/index.ts";
 import { policiesOptions } from "../../src/policy/options.ts";
+import { createPolicy } from "../../src/policy/policy.ts";
 import { createSealer } from "../../src/session/seal.ts";
 import { loopback, makeCall, makeTool } from "./call.ts";
 import { principal, stillClock } from "./principal.ts";
@@ -49,7 +49,7 @@ export type BuildOptions = {
   readonly toolsets?: readonly Partial<ToolsetOptions>[];
   readonly previous?: Catalog;
   readonly handedOut?: CatalogInit["handedOut"];
-  readonly ownTools?: CatalogInit["ownTools"];
+  readonly callerTools?: CatalogInit["callerTools"];
   /** Servers of which something is listed although they are not configured. */
   readonly unconfigured?: readonly string[];
 };
@@ -146,7 +146,7 @@ export function buildCatalog(served: Readonly<Record<string, Served>>, options: 
     policy,
     sealer,
     clock,
-    ownTools: options.ownTools ?? (() => new Map()),
+    callerTools: options.callerTools ?? (() => new Map()),
     handedOut: handedOut ?? createHandedOut(clock),
     previous,
   });

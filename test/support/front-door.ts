@@ -221,7 +221,7 @@ function catalogOf(scopes: readonly string[], shown: () => string): Catalog {
     shown,
     instructions: () => null,
     routes: () => [],
-    hidden: () => [],
+    missing: () => [],
     collided: () => [],
   };
 }

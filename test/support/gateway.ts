@@ -8,7 +8,7 @@ import { Listeners } from "../../src/gateway/listeners.ts";
 import { Parking } from "../../src/gateway/parking.ts";
 import { limitsOptions } from "../../src/limits/options.ts";
 import { createSealer } from "../../src/session/seal.ts";
-import { createValidator } from "../../src/validate/index.ts";
+import { createValidator } from "../../src/validate/validate.ts";
 import { asBegun } from "./call.ts";
 
 const unavailable = () => Promise.reject(new Failure("upstream-down", "There is no server."));
@@ -20,7 +20,7 @@ export const quietUpstreams: Upstreams = {
   subscribe: unavailable,
   followTasks: unavailable,
   learnTools: () => null,
-  ownTools: () => new Map(),
+  callerTools: () => new Map(),
   onNotice: () => () => {},
   tell() {},
   endSession() {},
@@ -57,7 +57,7 @@ export function plainGateway(over: Pick<Gateway, "authn" | "policy" | "catalog">
     inForce: () => gw,
     validator: createValidator({ clock, warn() {} }),
     upstreams: quietUpstreams,
-    booted: Promise.resolve(),
+    settled: Promise.resolve(),
     audit: quietAudit,
     metrics: { count() {} },
     notifier: { join: () => () => {}, served() {}, reach: () => null, tell() {} },

@@ -1,8 +1,8 @@
 import { expect } from "bun:test";
 import { Failure } from "../../src/core/failure.ts";
 import type { Principal, Source } from "../../src/core/principal.ts";
-import { createPolicy } from "../../src/policy/index.ts";
 import { policiesOptions, rulesOptions } from "../../src/policy/options.ts";
+import { createPolicy } from "../../src/policy/policy.ts";
 import { loopback, makeCall, makeRoute } from "./call.ts";
 import { principal } from "./principal.ts";
 

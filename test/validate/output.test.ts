@@ -1,6 +1,6 @@
 import { describe, expect, test } from "bun:test";
 import { AjvJsonSchemaValidator } from "@modelcontextprotocol/sdk/validation/ajv";
-import { createValidator } from "../../src/validate/index.ts";
+import { createValidator } from "../../src/validate/validate.ts";
 import { stillClock } from "../support/principal.ts";
 
 // Clients of the 1.x line compile every outputSchema while they list tools, and fail with the list.

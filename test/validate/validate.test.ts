@@ -1,6 +1,6 @@
 import { describe, expect, test } from "bun:test";
-import { createValidator } from "../../src/validate/index.ts";
 import type { Route } from "../../src/core/call.ts";
+import { createValidator } from "../../src/validate/validate.ts";
 import { makeCall, makeRoute, makeTool } from "../support/call.ts";
 import { failureOf } from "../support/failure.ts";
 import { stillClock } from "../support/principal.ts";

@@ -2,8 +2,8 @@ import { createAuthn } from "../../../src/authn/index.ts";
 import { Keyring } from "../../../src/authn/keyring.ts";
 import { type NewKey, newKey } from "../../../src/authn/new-key.ts";
 import { authOptions } from "../../../src/authn/options.ts";
+import { createCatalog } from "../../../src/catalog/catalog.ts";
 import { createHandedOut } from "../../../src/catalog/handed-out.ts";
-import { createCatalog } from "../../../src/catalog/index.ts";
 import { namesOptions } from "../../../src/catalog/options.ts";
 import { systemClock as clock } from "../../../src/core/clock.ts";
 import type { Upstreams } from "../../../src/core/ports.ts";
@@ -11,12 +11,12 @@ import { emptyListing } from "../../../src/core/upstream.ts";
 import { callOf } from "../../../src/gateway/call.ts";
 import type { Gateway } from "../../../src/gateway/gateway.ts";
 import { handle } from "../../../src/gateway/handle.ts";
-import { createLimits, createLimitsState } from "../../../src/limits/index.ts";
+import { createLimits, createLimitsState } from "../../../src/limits/limits.ts";
 import { limitsOptions } from "../../../src/limits/options.ts";
 import { readInbound } from "../../../src/mcp/classify.ts";
-import { createPolicy } from "../../../src/policy/index.ts";
 import { policiesOptions, rulesOptions } from "../../../src/policy/options.ts";
-import { createValidator } from "../../../src/validate/index.ts";
+import { createPolicy } from "../../../src/policy/policy.ts";
+import { createValidator } from "../../../src/validate/validate.ts";
 import { loopback } from "../../../test/support/call.ts";
 import { plainGateway, quietUpstreams } from "../../../test/support/gateway.ts";
 import { memoryKeyStore, storedKey } from "../../../test/support/key-store.ts";
@@ -87,7 +87,7 @@ function subject({ keys: keyCount, rules }: Size): { measure(): Promise<number>;
     sealer,
     clock,
     handedOut: createHandedOut(clock),
-    ownTools: () => new Map(),
+    callerTools: () => new Map(),
     previous: null,
   });
   const gw = plainGateway({

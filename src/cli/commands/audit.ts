@@ -1,11 +1,11 @@
 import { command, group } from "../command.ts";
-import { cells } from "../entries.ts";
 import { UsageError } from "../errors.ts";
 import { filters, known } from "../filters.ts";
 import { type Cell, right } from "../output.ts";
 import { wrongStatus, wrongType } from "../../control/filters.ts";
 import { line, number } from "../../control/format.ts";
 import { factRows, factsIn } from "../../control/present.ts";
+import { cells } from "../record-cells.ts";
 import { period, timeRange, wholeNumber } from "../when.ts";
 import { exportRecords } from "./audit-export.ts";
 import { verify } from "./audit-verify.ts";

@@ -1,6 +1,6 @@
 import { messageOf } from "../../core/error-text.ts";
 import { network, perMinute, plainId } from "../../core/options.ts";
-import type { Output as Answer } from "../../control/api.ts";
+import type { Answer } from "../../control/api.ts";
 import type { Client } from "../../control/contract.ts";
 import type { KeyView } from "../../control/schemas.ts";
 import type { Cli } from "../cli.ts";

@@ -1,4 +1,4 @@
-import type { Output as Answer } from "../../control/api.ts";
+import type { Answer } from "../../control/api.ts";
 import { Refusal, Unanswered, Unreachable } from "../../control/refusal.ts";
 import { within } from "../../core/wait.ts";
 import type { Cli } from "../cli.ts";

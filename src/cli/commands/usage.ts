@@ -1,4 +1,4 @@
-import type { Output as Answer } from "../../control/api.ts";
+import type { Answer } from "../../control/api.ts";
 import { command } from "../command.ts";
 import { UsageError } from "../errors.ts";
 import type { UsageLine } from "../../control/schemas.ts";

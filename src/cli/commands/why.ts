@@ -1,4 +1,4 @@
-import type { Output as Answer } from "../../control/api.ts";
+import type { Answer } from "../../control/api.ts";
 import { line } from "../../control/format.ts";
 import { isObject } from "../../core/json.ts";
 import { command } from "../command.ts";

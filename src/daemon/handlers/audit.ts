@@ -1,4 +1,4 @@
-import type { Output, Parsed } from "../../control/api.ts";
+import type { Answer, Parsed } from "../../control/api.ts";
 import type { Handlers } from "../../control/contract.ts";
 import { Refusal } from "../../control/refusal.ts";
 import { exportLine } from "../../audit/export.ts";
@@ -58,14 +58,14 @@ async function sourceOf(
   archive: Archive,
   chain: string,
   src: string | undefined,
-): Promise<Output<"audit.show">["source"]> {
+): Promise<Answer<"audit.show">["source"]> {
   const id = subjectIn(src);
   if (src === undefined || id === null) return null;
   return { src, address: valueOf(await archive.subject(chain, id)) };
 }
 
 /** Audit records newest first. */
-export async function auditLog(archive: Archive, input: Parsed<"audit.log">): Promise<Output<"audit.log">> {
+export async function auditLog(archive: Archive, input: Parsed<"audit.log">): Promise<Answer<"audit.log">> {
   const found = await archive.find(input);
   return { records: found.map(({ chain, row }) => entryOf(chain, row.seq, row.rec)) };
 }

@@ -1,5 +1,5 @@
 import { isDeepStrictEqual } from "node:util";
-import type { Output } from "../../control/api.ts";
+import type { Answer } from "../../control/api.ts";
 import type { Handlers } from "../../control/contract.ts";
 import { Refusal } from "../../control/refusal.ts";
 import { ConfigError } from "../../config/problem.ts";
@@ -90,7 +90,7 @@ async function reloaded(
   engine: Engine,
   serving: Serving,
   reload: () => Promise<void>,
-): Promise<Output<"config.reload">> {
+): Promise<Answer<"config.reload">> {
   const before = engine.loaded();
   await reload().catch((error: unknown) => {
     throw error instanceof ConfigError ? new Refusal("invalid", error.message) : error;

@@ -1,6 +1,6 @@
 import { KeyError } from "../../authn/entry.ts";
 import type { CreatedKey, KeyInfo, Keyring } from "../../authn/keyring.ts";
-import type { Output } from "../../control/api.ts";
+import type { Answer } from "../../control/api.ts";
 import type { Handlers, RecordAct } from "../../control/contract.ts";
 import { Refusal } from "../../control/refusal.ts";
 import type { KeyView } from "../../control/schemas.ts";
@@ -94,7 +94,7 @@ function createRotations() {
 }
 
 /** What `keys list` answers. */
-export const listKeys = (keyring: Keyring): Output<"keys.list"> => ({
+export const listKeys = (keyring: Keyring): Answer<"keys.list"> => ({
   frozen: keyring.frozen,
   keys: keyring.list().map(view),
 });

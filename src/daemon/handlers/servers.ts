@@ -3,7 +3,7 @@ import type { Handlers } from "../../control/contract.ts";
 import { Refusal } from "../../control/refusal.ts";
 import type { Route } from "../../core/call.ts";
 import type { ListName } from "../../core/lists.ts";
-import type { Hidden } from "../../core/ports.ts";
+import type { Missing } from "../../core/ports.ts";
 import type { ServerStatus } from "../../core/upstream.ts";
 import type { Gateway } from "../../gateway/gateway.ts";
 import type { Engine } from "../engine.ts";
@@ -19,7 +19,7 @@ export function serverHandlers({ current, upstreams }: Engine): Pick<Handlers, N
     "servers.show": ({ id }) => ({
       server: find(id),
       tools: toolsOf(current(), id),
-      others: { ...counts(current(), id, () => true), hidden: othersHidden(current(), id) },
+      others: { ...counts(current(), id, () => true), hidden: othersMissing(current(), id) },
     }),
     "servers.restart"({ id }) {
       if (find(id).state === "disabled") {
@@ -53,23 +53,23 @@ export function counts({ catalog }: Gateway, server: string, sees: (route: Route
   return { prompts: count("prompts"), resources: count("resources"), templates: count("resourceTemplates") };
 }
 
-const hiddenOf = ({ catalog }: Gateway, server: string): readonly Hidden[] =>
-  [...catalog.hidden(null), ...catalog.collided()].filter(({ canonical }) => canonical.startsWith(`${server}:`));
+const missingOf = ({ catalog }: Gateway, server: string): readonly Missing[] =>
+  [...catalog.missing(null), ...catalog.collided()].filter(({ canonical }) => canonical.startsWith(`${server}:`));
 
-function othersHidden(gw: Gateway, server: string) {
-  const others = hiddenOf(gw, server).filter(({ kind }) => kind !== "tool");
+function othersMissing(gw: Gateway, server: string) {
+  const others = missingOf(gw, server).filter(({ kind }) => kind !== "tool");
   return others.map(({ kind, canonical, reason }) => ({ kind, name: canonical, reason }));
 }
 
-/** All tools of a server for an operator: the offered ones and, with the reason, the hidden ones. */
+/** All tools of a server for an operator: the offered ones and, with the reason, the missing ones. */
 function toolsOf(gw: Gateway, server: string): ServerTool[] {
-  const hidden = hiddenOf(gw, server).filter(({ kind }) => kind === "tool");
+  const missing = missingOf(gw, server).filter(({ kind }) => kind === "tool");
   return [
     ...gw.catalog
       .routes("tools", null)
       .filter((route) => route.server === server)
       .map((route) => serverTool(gw, route)),
-    ...hidden.map(({ canonical, reason }) => ({
+    ...missing.map(({ canonical, reason }) => ({
       name: canonical,
       wire: "",
       server,

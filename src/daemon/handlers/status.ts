@@ -1,4 +1,4 @@
-import type { Output } from "../../control/api.ts";
+import type { Answer } from "../../control/api.ts";
 import type { ConsumerView } from "../../control/schemas.ts";
 import type { Self } from "../../core/self.ts";
 import { groupUsage } from "../../usage/query.ts";
@@ -21,7 +21,7 @@ export function configWarnings(engine: Engine, serving: Serving): string[] {
 }
 
 /** The whole state of the gateway in one answer, with warnings for the operator. */
-export function statusOf(engine: Engine, self: Self, serving: Serving, startedAt: number): Output<"status"> {
+export function statusOf(engine: Engine, self: Self, serving: Serving, startedAt: number): Answer<"status"> {
   const { stores } = engine;
   const { file } = engine.loaded();
   const health = stores.audit.health();

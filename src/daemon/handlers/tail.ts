@@ -1,4 +1,4 @@
-import type { Output, Parsed } from "../../control/api.ts";
+import type { Answer, Parsed } from "../../control/api.ts";
 import type { Gap } from "../../control/contract.ts";
 import type { AuditBroker } from "../../audit/broker.ts";
 import { statusesOf } from "../../core/failure.ts";
@@ -8,7 +8,7 @@ import { entryOf } from "./entry.ts";
 import { pages, records } from "./records.ts";
 
 type Selection = Parsed<"tail">;
-type Entry = Output<"tail">;
+type Entry = Answer<"tail">;
 
 /**
  * Records since `since` or after record `after`, then further ones as they become durable, and how many of these came

@@ -1,4 +1,4 @@
-import type { Output, Parsed } from "../../control/api.ts";
+import type { Answer, Parsed } from "../../control/api.ts";
 import { Refusal } from "../../control/refusal.ts";
 import type { ServerTool, ToolView } from "../../control/schemas.ts";
 import type { Call, Route } from "../../core/call.ts";
@@ -8,10 +8,10 @@ import { isObject } from "../../core/json.ts";
 import { ownServer } from "../../core/name.ts";
 import { rpcCodes } from "../../core/rpc-code.ts";
 import { cut } from "../../core/text.ts";
+import { callByName, type Caller } from "../../gateway/call-by-name.ts";
 import { rawValue } from "../../mcp/json-text.ts";
 import type { Gateway } from "../../gateway/gateway.ts";
 import { learnTools } from "../../gateway/answers.ts";
-import { callByName, type Caller } from "../../gateway/inner.ts";
 import { errorTextOf, type Viewer } from "../../serve/gateway-tools.ts";
 
 /** A tool as operators and `list_tools` show it. */
@@ -33,7 +33,7 @@ export async function listTools(
   gw: Gateway,
   server: string | undefined,
   viewer: Viewer,
-): Promise<Output<"tools.list">> {
+): Promise<Answer<"tools.list">> {
   return { tools: (await toolsFor(gw, server, viewer)).map(toolView) };
 }
 
@@ -52,7 +52,7 @@ export async function callTool(
   tool: string,
   args: unknown,
   caller: Caller,
-): Promise<Output<"tools.call">> {
+): Promise<Answer<"tools.call">> {
   return outcome(await run(gw, tool, args, caller));
 }
 
@@ -95,7 +95,7 @@ function rawArguments(call: Call | null): string | null {
   return call && outer ? rawValue(call.inbound.text, outer[0], "arguments") : null;
 }
 
-function outcome({ id, status, reply, failure }: Call): Output<"tools.call"> {
+function outcome({ id, status, reply, failure }: Call): Answer<"tools.call"> {
   if (failure) return { call: id, status, result: null, error: { code: failure.row.rpc, message: failure.message } };
   if (reply?.kind === "result") return { call: id, status, result: reply.text, error: null };
   const message = errorTextOf(reply);

@@ -1,5 +1,5 @@
 import type { Config } from "../../config/schema.ts";
-import type { Output, Parsed } from "../../control/api.ts";
+import type { Answer, Parsed } from "../../control/api.ts";
 import { ownServer } from "../../core/name.ts";
 import { hoursOf, hourUs } from "../../core/store.ts";
 import { timeText } from "../../core/time-text.ts";
@@ -29,7 +29,7 @@ export async function usageBy(
   archive: Archive,
   input: Parsed<"usage">,
   { metered, tags }: Metering,
-): Promise<Output<"usage">> {
+): Promise<Answer<"usage">> {
   const labels: Tags = input.by === "tag" ? tags() : new Map();
   const { rows, cutShort } = await archive.usage(input);
   const partly = cutShort.length > 0 ? { cutShort } : {};
@@ -39,7 +39,7 @@ export async function usageBy(
 }
 
 /** Says which hours are counted where the times asked for are finer. */
-function wholeHours({ since, until }: Parsed<"usage">): Pick<Output<"usage">, "hours"> {
+function wholeHours({ since, until }: Parsed<"usage">): Pick<Answer<"usage">, "hours"> {
   const [first, end] = hoursOf({ since, until });
   const isWhole = (at: number | undefined): boolean => at === undefined || at % hourUs === 0;
   if (isWhole(since) && isWhole(until)) return {};

@@ -4,7 +4,7 @@ import { installOf } from "../../audit/checkpoint.ts";
 import { chainsOutside, gatherEvidence } from "../../audit/evidence.ts";
 import { installDir, publicKeyFile } from "../../audit/outside.ts";
 import { type ChainReport, Verifier, type VerifyOptions } from "../../audit/verify.ts";
-import type { Output, Parsed } from "../../control/api.ts";
+import type { Answer, Parsed } from "../../control/api.ts";
 import { Refusal } from "../../control/refusal.ts";
 import type { Archive } from "../archive.ts";
 import type { Engine } from "../engine.ts";
@@ -26,7 +26,7 @@ export function evidenceOf({ stores, loaded }: Engine, archive: Archive): Eviden
   return { archive, publicKey: stores.publicKey, heads: stores.paths.heads, checkpoints };
 }
 
-type Exit = Output<"audit.verify">["exit"];
+type Exit = Answer<"audit.verify">["exit"];
 
 // From best to worst: proven, unproven, unreadable, tampered.
 const severity: readonly Exit[] = [0, 3, 2, 1];
@@ -35,7 +35,7 @@ const severity: readonly Exit[] = [0, 3, 2, 1];
  * Checks every chain against its hashes, its head note and all checkpoints that are known or given; a chain of which
  * only one of those is left counts as cut off. Throws a `Refusal` where nothing can be checked.
  */
-export async function verifyChains(evidence: Evidence, input: Parsed<"audit.verify">): Promise<Output<"audit.verify">> {
+export async function verifyChains(evidence: Evidence, input: Parsed<"audit.verify">): Promise<Answer<"audit.verify">> {
   const { archive, publicKey: ownKey, heads, checkpoints: sources } = evidence;
   const install = installOf(ownKey);
   const from = { dir: installDir(heads, install), sources, texts: input.checkpoints };

@@ -1,4 +1,4 @@
-import { localPrincipal } from "../../authn/anonymous.ts";
+import { localPrincipal } from "../../authn/keyless.ts";
 import type { Keyring } from "../../authn/keyring.ts";
 import type { Context } from "../../control/contract.ts";
 import { Refusal } from "../../control/refusal.ts";
@@ -8,8 +8,8 @@ import { asFailure } from "../../core/failure.ts";
 import { anyOf } from "../../core/name.ts";
 import { localSource, type Principal } from "../../core/principal.ts";
 import type { ServerStatus } from "../../core/upstream.ts";
+import { identify, type Caller } from "../../gateway/call-by-name.ts";
 import type { Gateway } from "../../gateway/gateway.ts";
-import { identify, type Caller } from "../../gateway/inner.ts";
 import type { Viewer, ViewerHandlers } from "../../serve/gateway-tools.ts";
 import type { Archive } from "../archive.ts";
 import type { Engine } from "../engine.ts";

@@ -1,6 +1,6 @@
-import { localPrincipal, stdioPrincipal } from "../../authn/anonymous.ts";
+import { localPrincipal, stdioPrincipal } from "../../authn/keyless.ts";
 import type { KeyInfo, Keyring } from "../../authn/keyring.ts";
-import type { Output, Parsed } from "../../control/api.ts";
+import type { Answer, Parsed } from "../../control/api.ts";
 import { Refusal } from "../../control/refusal.ts";
 import type { Config } from "../../config/schema.ts";
 import type { Route } from "../../core/call.ts";
@@ -20,7 +20,7 @@ export type WhyDeps = {
 };
 
 type Kind = NonNullable<Parsed<"why">["kind"]>;
-type Answer = Output<"why">;
+type Why = Answer<"why">;
 /** Somebody who might call, and why they would be refused before any policy decides; null: they would not. */
 type Caller = { readonly who: Principal; readonly refused: string | null };
 
@@ -28,7 +28,7 @@ const undecided = { allowed: false, remedy: null, elsewhere: false };
 const unoffered = { ...undecided, listed: false, rule: null, reason: "nobody is offered it" };
 
 /** Answers why a key or consumer sees and may call something, or why not. Throws a `Refusal` for an unknown caller. */
-export function whyOf({ gw, keyring, toolsets, auth }: WhyDeps, input: Parsed<"why">): Answer {
+export function whyOf({ gw, keyring, toolsets, auth }: WhyDeps, input: Parsed<"why">): Why {
   const callers = callersOf(input.who, keyring, auth);
   const { catalog } = gw;
   const { target, kind } = input;
@@ -89,22 +89,22 @@ function renamed(catalog: Catalog, target: string, kind: Kind | undefined, tools
 }
 
 /** The name of a thing in a toolset, or why the toolset does not offer it. */
-function inToolset(catalog: Catalog, route: Route, id: string): Answer["toolsets"][number] {
+function inToolset(catalog: Catalog, route: Route, id: string): Why["toolsets"][number] {
   const { canonical, kind } = route;
   const gone = (missing: string) => ({ id, wire: null, missing });
   if (!catalog.admits(route, id)) return gone("it is not included");
   const listed = listNames.filter((list) => lists[list].kind === kind);
   const there = listed.flatMap((list) => catalog.routes(list, id)).find((each) => each.canonical === canonical);
   if (there) return { id, wire: there.wire, missing: null };
-  const hidden = catalog.hidden(id).find((each) => each.canonical === canonical && each.kind === kind);
-  return hidden ? gone(hidden.reason) : { id, wire: route.wire, missing: null };
+  const entry = catalog.missing(id).find((each) => each.canonical === canonical && each.kind === kind);
+  return entry ? gone(entry.reason) : { id, wire: route.wire, missing: null };
 }
 
 /** Why a server may offer more than is known. */
 function unlisted(gw: WhyDeps["gw"], server: string, kind: Parsed<"why">["kind"]): string | null {
   const isIts = (canonical: string): boolean => splitCanonical(canonical)?.server === server;
   const list = gw.catalog
-    .hidden(null)
+    .missing(null)
     .find((each) => each.cut && isIts(each.canonical) && (kind ?? each.kind) === each.kind);
   return list ? `what server ${server} offers is not known in full: ${list.reason}` : null;
 }
@@ -115,8 +115,8 @@ function absent(gw: WhyDeps["gw"], { target, kind }: Parsed<"why">, found: reado
   const because = (missing: string): Absence => ({ route: undefined, missing });
   if (found.length > 1)
     return because(`several servers offer it: ${found.map(({ canonical }) => canonical).join(", ")}`);
-  const hidden = gw.catalog.hidden(null).find((each) => each.canonical === target && (kind ?? each.kind) === each.kind);
-  if (hidden) return because(hidden.reason);
+  const entry = gw.catalog.missing(null).find((each) => each.canonical === target && (kind ?? each.kind) === each.kind);
+  if (entry) return because(entry.reason);
   const server = splitCanonical(target)?.server ?? "";
   const status = gw.upstreams.status().find(({ id }) => id === server);
   const what = kind ?? "thing";

@@ -348,7 +348,7 @@ export class Discovery {
    * The regular health check: reads the lists that could not be read yet; if there are none, asks for a sign of life.
    */
   async beat(): Promise<void> {
-    if (this.#inventory.missing.length > 0) await this.refresh();
+    if (this.#inventory.failed.length > 0) await this.refresh();
     else await this.look();
   }
 

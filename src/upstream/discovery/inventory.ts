@@ -8,7 +8,7 @@ import type { SetHost, Terms } from "../host.ts";
 import { listIdentityOf } from "../identity.ts";
 import type { Greeting, Instance, QueryHost } from "../link/link.ts";
 import type { ListenFilter } from "../link/listen.ts";
-import { drainList, type LeftOut, readItems, readTools, unread } from "./listing.ts";
+import { drainList, type MissingItem, readItems, readTools, unread } from "./listing.ts";
 import type { ServerOptions } from "../options.ts";
 
 /** What one server offers, now or when it was last seen. */
@@ -16,7 +16,7 @@ export type Inventory = Offers & {
   /** Tools that only clients that can be asked something are shown; they are known once such a client has come. */
   readonly conditional: readonly Tool[];
   /** The definitions that are not offered, by list, so that reading one list anew leaves the others alone. */
-  readonly leftOut: Readonly<Record<ListName, readonly LeftOut[]>>;
+  readonly missing: Readonly<Record<ListName, readonly MissingItem[]>>;
   readonly capabilities: Listing["capabilities"];
   readonly instructions: string | null;
   readonly era: Era | null;
@@ -24,19 +24,19 @@ export type Inventory = Offers & {
   readonly listedAt: number | null;
   readonly stale: boolean;
   /** Lists that could not be read the last time. */
-  readonly missing: readonly ListName[];
+  readonly failed: readonly ListName[];
 };
 
 const nothing: Inventory = {
   ...mapLists(() => []),
   conditional: [],
-  leftOut: mapLists(() => []),
+  missing: mapLists(() => []),
   capabilities: null,
   instructions: null,
   era: null,
   listedAt: null,
   stale: true,
-  missing: [],
+  failed: [],
 };
 
 /** The inventory that was stored for a server; empty if none was. */
@@ -51,7 +51,7 @@ export function recall(options: ServerOptions, host: SetHost): Inventory {
     ...nothing,
     ...mapLists((list) => read[list].items),
     tools: tools.items,
-    leftOut: mapLists((list) => read[list].leftOut),
+    missing: mapLists((list) => read[list].missing),
     capabilities: isObject(capabilities) ? capabilities : null,
     instructions,
     era,
@@ -100,17 +100,17 @@ export async function takeInventory(of: Stocktaking, old: Inventory, which: read
     ...old,
     ...gone(old, has),
     ...Object.fromEntries(results.map(({ list, items }) => [list, items])),
-    leftOut: {
-      ...mapLists((list) => (has.includes(list) ? old.leftOut[list] : [])),
-      ...Object.fromEntries(results.map(({ list, leftOut }) => [list, leftOut])),
+    missing: {
+      ...mapLists((list) => (has.includes(list) ? old.missing[list] : [])),
+      ...Object.fromEntries(results.map(({ list, missing }) => [list, missing])),
     },
     capabilities: greeting.capabilities,
     instructions: greeting.instructions,
     era: greeting.peer.era,
     listedAt: host.clock.now(),
     stale: false,
-    missing: [
-      ...old.missing.filter((list) => has.includes(list) && !asked.includes(list)),
+    failed: [
+      ...old.failed.filter((list) => has.includes(list) && !asked.includes(list)),
       ...failures.map(({ list }) => list),
     ],
   };
@@ -127,7 +127,7 @@ function gone(old: Inventory, has: readonly ListName[]): Partial<Inventory> {
 /** Whether anything has changed that is visible outside of this folder. */
 export function differs(a: Inventory, b: Inventory): boolean {
   return (
-    listNames.some((list) => a[list] !== b[list] || a.leftOut[list].length !== b.leftOut[list].length) ||
+    listNames.some((list) => a[list] !== b[list] || a.missing[list].length !== b.missing[list].length) ||
     a.conditional !== b.conditional ||
     a.stale !== b.stale ||
     a.instructions !== b.instructions ||
@@ -138,7 +138,7 @@ export function differs(a: Inventory, b: Inventory): boolean {
 type One = {
   readonly list: ListName;
   readonly items: readonly Item[];
-  readonly leftOut: readonly LeftOut[];
+  readonly missing: readonly MissingItem[];
   readonly failure: Error | null;
 };
 
@@ -151,24 +151,24 @@ async function listOne(of: Stocktaking, old: Inventory, list: ListName): Promise
     if (warning !== null) log.warn(warning, { server });
     const rest = warning === null ? [] : [{ name: null, reason: warning }];
     const read = list === "tools" ? readTools(texts, host) : readItems(texts, list, host);
-    warnOf({ items: old[list], leftOut: old.leftOut[list] }, read, (what, name, reason) =>
+    warnOf({ items: old[list], missing: old.missing[list] }, read, (what, name, reason) =>
       log.warn(`a ${lists[list].noun} is ${what}`, { server, name, reason }),
     );
     const before = old[list];
     const items = late ? [...read.items, ...unread(before, read)] : read.items;
     const same = items.length === before.length && items.every((item, at) => isSame(item, before[at]));
-    return { list, items: same ? before : items, leftOut: [...read.leftOut, ...rest], failure: null };
+    return { list, items: same ? before : items, missing: [...read.missing, ...rest], failure: null };
   } catch (error) {
     // A list that was never announced need not exist.
-    if (greeting.capabilities === null && list !== "tools") return { list, items: [], leftOut: [], failure: null };
+    if (greeting.capabilities === null && list !== "tools") return { list, items: [], missing: [], failure: null };
     const reason = reasonOf(error);
     log.warn("a list of a server cannot be had", { server, list: lists[list].method, reason });
     const failure = error instanceof Error ? error : new Error(reason);
-    return { list, items: old[list], leftOut: [{ name: null, reason }], failure };
+    return { list, items: old[list], missing: [{ name: null, reason }], failure };
   }
 }
 
-type Definitions = { readonly items: readonly Item[]; readonly leftOut: readonly LeftOut[] };
+type Definitions = { readonly items: readonly Item[]; readonly missing: readonly MissingItem[] };
 
 /** Warns of definitions that are not offered, or not as they are, unless that is known from before. */
 function warnOf(
@@ -176,8 +176,8 @@ function warnOf(
   now: Definitions,
   warn: (what: string, name: string | null, reason: string) => void,
 ): void {
-  const hidden = new Set(before.leftOut.map(({ name, reason }) => `${name}: ${reason}`));
-  for (const { name, reason } of now.leftOut) if (!hidden.has(`${name}: ${reason}`)) warn("not offered", name, reason);
+  const known = new Set(before.missing.map(({ name, reason }) => `${name}: ${reason}`));
+  for (const { name, reason } of now.missing) if (!known.has(`${name}: ${reason}`)) warn("not offered", name, reason);
   const cleaned = new Map(before.items.map((item) => [item.name, reasonsOf(item)]));
   for (const item of now.items) {
     const reasons = reasonsOf(item);
@@ -209,8 +209,8 @@ function remember(options: ServerOptions, { lists: store, log }: SetHost, now: I
 }
 
 /** Why it is not known in full what a server offers; null if it is. */
-export function unknownText({ leftOut }: Inventory): string | null {
-  const rests = listNames.flatMap((list) => leftOut[list].filter(({ name }) => name === null));
+export function unknownText({ missing }: Inventory): string | null {
+  const rests = listNames.flatMap((list) => missing[list].filter(({ name }) => name === null));
   return rests.length > 0 ? rests.map(({ reason }) => reason).join("; ") : null;
 }
 
@@ -219,6 +219,6 @@ export function listingOf(server: string, now: Inventory, reason: string | null)
   const { prompts, resources, resourceTemplates, stale, capabilities, instructions } = now;
   const usual = new Set(now.tools.map(({ name }) => name));
   const tools = [...now.tools, ...now.conditional.filter(({ name }) => !usual.has(name))];
-  const leftOut = listNames.flatMap((list) => now.leftOut[list].map((one) => ({ list, ...one })));
-  return { server, tools, prompts, resources, resourceTemplates, stale, reason, capabilities, instructions, leftOut };
+  const missing = listNames.flatMap((list) => now.missing[list].map((one) => ({ list, ...one })));
+  return { server, tools, prompts, resources, resourceTemplates, stale, reason, capabilities, instructions, missing };
 }

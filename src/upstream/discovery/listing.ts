@@ -17,7 +17,7 @@ import { askTwice, query } from "../link/query.ts";
 const most = { pages: 100, items: 10_000, characters: 32 * 1024 ** 2, ms: 60_000 };
 
 /** A definition that is not offered, and why. Without a name: a part of the list that is missing. */
-export type LeftOut = { readonly name: string | null; readonly reason: string };
+export type MissingItem = { readonly name: string | null; readonly reason: string };
 
 /**
  * The entries of a list as the server wrote them; `warning` says why there may be more. `late`: the time ran out, so
@@ -97,7 +97,7 @@ function readPage(result: string, server: string, list: ListName): { items: stri
 /** The checks that a definition must pass to be offered. */
 export type ItemRules = Pick<SetHost, "refuses" | "refusesOutput"> & { readonly limits: ScanLimits };
 
-type Read<T> = { readonly items: readonly T[]; readonly leftOut: readonly LeftOut[] };
+type Read<T> = { readonly items: readonly T[]; readonly missing: readonly MissingItem[] };
 
 /**
  * Reads tools as a server sent them, or as they were stored. A bad definition is left out, never the whole list. Nothing
@@ -131,8 +131,8 @@ export function readItems(texts: readonly string[], list: ListName, rules: ItemR
  * The entries known before that a reading that ended too early does not name, within the bounds of one listing: they
  * may be in the part that is missing.
  */
-export function unread(before: readonly Item[], { items, leftOut }: Read<Item>): readonly Item[] {
-  const named = new Set([...items, ...leftOut].map(({ name }) => name));
+export function unread(before: readonly Item[], { items, missing }: Read<Item>): readonly Item[] {
+  const named = new Set([...items, ...missing].map(({ name }) => name));
   let room = most.characters;
   const rest = before.filter(({ name, text }) => !named.has(name) && (room -= text.length) >= 0);
   return rest.slice(0, most.items);
@@ -146,23 +146,23 @@ function read<T extends Item>(
 ): Read<T> {
   const { key, noun } = lists[list];
   const items: T[] = [];
-  const leftOut: LeftOut[] = [];
+  const missing: MissingItem[] = [];
   // A definition that came twice to the letter is one: pages overlap, and some servers know but the first.
   const definitions = [...new Set(texts)].map((text) => readDefinition(text, key));
   const times = Map.groupBy(definitions, ({ name }) => name);
   for (const { name, text, definition } of definitions) {
     if (name === "") {
-      leftOut.push({ name: "?", reason: `a ${noun} without a ${key}` });
+      missing.push({ name: "?", reason: `a ${noun} without a ${key}` });
       continue;
     }
     // The first definition of a name must not win: it is unknown which one a caller would mean.
     const several = (times.get(name)?.length ?? 0) > 1 ? `several ${noun}s have this ${key}` : null;
     const item = several ?? unscannable(text, rules.limits) ?? itemOf(name, text, list);
     const made = typeof item === "string" ? item : make(item, definition);
-    if (typeof made === "string") leftOut.push({ name, reason: made });
+    if (typeof made === "string") missing.push({ name, reason: made });
     else items.push(made);
   }
-  return { items, leftOut };
+  return { items, missing };
 }
 
 /** The item without what clients could not read of it, or why they could not read it at all. */

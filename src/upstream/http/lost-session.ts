@@ -4,14 +4,14 @@ import { editObject } from "../../mcp/edit.ts";
 import type { Answer } from "../link/link.ts";
 
 /** Whether a request that was refused for its session may be repeated, or not because it has perhaps run. */
-export type Loss = "repeatable" | "perhaps ran";
+export type SessionLoss = "repeatable" | "perhaps ran";
 
 /** The server does not know the session any more, as far as its refusal says, which is `said`. */
 export class SessionLost extends Error {
   readonly said: Answer | Failure;
-  readonly loss: Loss;
+  readonly loss: SessionLoss;
 
-  constructor(said: Answer | Failure, loss: Loss) {
+  constructor(said: Answer | Failure, loss: SessionLoss) {
     super("the session is lost");
     this.said = said;
     this.loss = loss;

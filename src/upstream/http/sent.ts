@@ -1,11 +1,11 @@
-import type { List, ListNode } from "../../core/list.ts";
-import { Exchange, type GaveUp, type Sender } from "../link/exchange.ts";
+import type { List, ListNode } from "../../core/linked-list.ts";
+import { Exchange, type GaveUp, type RequestSender } from "../link/exchange.ts";
 import type { Answer, Ask, LinkHost, Peer } from "../link/link.ts";
-import { isSessionLost, isUnseen, type Loss } from "./lost-session.ts";
+import { isSessionLost, isUnseen, type SessionLoss } from "./lost-session.ts";
 import type { HttpWire } from "./wire.ts";
 
 /** One request that was sent. */
-export class Sent implements Sender {
+export class Sent implements RequestSender {
   readonly ask: Ask;
   readonly id: number;
   /** The session that the request belongs to; null where there is none. */
@@ -35,7 +35,7 @@ export class Sent implements Sender {
    * How the request was refused because of its session; null if it was not. Not if the server sent any message for it:
    * then it has begun to run.
    */
-  lossIn(status: number, said: Answer | string): Loss | null {
+  lossIn(status: number, said: Answer | string): SessionLoss | null {
     const { ask, session, exchange } = this;
     if (exchange.heard || ask.peer.era === "modern" || ask.method === "initialize") return null;
     if (!isSessionLost(status, said, session)) return null;

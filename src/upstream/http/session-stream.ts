@@ -1,4 +1,4 @@
-import type { List } from "../../core/list.ts";
+import type { List } from "../../core/linked-list.ts";
 import { type Inbox, receive } from "../link/inbox.ts";
 import type { Peer } from "../link/link.ts";
 import { Outside } from "../link/outside.ts";

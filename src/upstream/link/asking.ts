@@ -16,7 +16,7 @@ const lastReportMs = 1_000;
 export type Question = { readonly idText: string; readonly method: string; readonly params: string };
 
 /** Sends a message to the server; a promise resolves once the server has taken it. */
-export type Reply = (text: string) => void | Promise<void>;
+export type SendReply = (text: string) => void | Promise<void>;
 
 /** Whether a client may be asked questions of this method at all. */
 export const isInput = (method: string): method is InputMethod => inputMethods.some((one) => one === method);
@@ -69,7 +69,7 @@ export abstract class Asking {
   }
 
   /** Asks the client, through this matter, a question that is about one of `among`; see `askClient`. */
-  question(question: Question, among: readonly Asking[], reply: Reply): boolean {
+  question(question: Question, among: readonly Asking[], reply: SendReply): boolean {
     const { idText, method, params } = question;
     const id = plainId(idText);
     const open = (this.#inputs ??= new Map());
@@ -103,7 +103,7 @@ export abstract class Asking {
  * The server's question is about one of these calls, but does not say which. Asks through the call asked least often,
  * oldest first; if it ends before the answer, asks through another. False when the client cannot be asked.
  */
-export function askClient(calls: readonly Asking[], question: Question, reply: Reply): boolean {
+export function askClient(calls: readonly Asking[], question: Question, reply: SendReply): boolean {
   if (calls.some((call) => call.asks(question.idText))) return false;
   const inTurn = calls.toSorted((a, b) => a.asked - b.asked);
   return inTurn.some((call) => call.question(question, calls, reply));
@@ -130,11 +130,11 @@ function progressToken(params: string): string | null {
 /** Passes on what a client reports of its progress with a question: one report after the other, of several the latest. */
 class Progress {
   readonly #token: string;
-  readonly #reply: Reply;
+  readonly #reply: SendReply;
   #latest: string | null = null;
   #passing: Promise<void> | null = null;
 
-  constructor(token: string, reply: Reply) {
+  constructor(token: string, reply: SendReply) {
     this.#token = token;
     this.#reply = reply;
   }

@@ -1,4 +1,4 @@
-import { List, type ListNode } from "../../core/list.ts";
+import { List, type ListNode } from "../../core/linked-list.ts";
 import { longestTimer } from "../../core/wait.ts";
 
 /** The running deadlines. One timer serves them all; it is set for the first that may be due. */

@@ -12,7 +12,7 @@ const mostInputs = 256;
  * The sender of a request. It is told when the time is up or the caller gives up, unless the exchange was closed
  * before.
  */
-export type Sender = { giveUp(exchange: Exchange, why: GaveUp): void };
+export type RequestSender = { giveUp(exchange: Exchange, why: GaveUp): void };
 
 /** One request until it is answered, with everything that the server says about it meanwhile. */
 export class Exchange extends Asking {
@@ -25,7 +25,7 @@ export class Exchange extends Asking {
   #held = 0;
   #heard = false;
 
-  constructor(id: number, ask: Ask, sender: Sender) {
+  constructor(id: number, ask: Ask, sender: RequestSender) {
     super();
     this.id = id;
     this.ask = ask;

@@ -8,7 +8,7 @@ import { subscriptionIdKey } from "../../mcp/meta.ts";
 import { resultMessage } from "../../mcp/reply.ts";
 import { ownId, readUpstream, type UpstreamMessage } from "../../mcp/upstream-message.ts";
 import { faults } from "../faults.ts";
-import { askClient, type Asking, isInput, type Question, refusal, type Reply } from "./asking.ts";
+import { askClient, type Asking, isInput, type Question, refusal, type SendReply } from "./asking.ts";
 import type { Exchange } from "./exchange.ts";
 import type { Answer, LinkHost } from "./link.ts";
 import type { Outside } from "./outside.ts";
@@ -36,7 +36,7 @@ export type Inbox = Unasked & {
   /** Where questions wait until it is known which call they are about; null where none can wait for that. */
   readonly unclear: Unclear | null;
   /** Sends our answer to a request of the server, or the progress with it. */
-  readonly reply: Reply;
+  readonly reply: SendReply;
 };
 
 /** Takes one message of a server, whatever it is; never throws. */

@@ -1,7 +1,7 @@
 import { envelope } from "../../mcp/message.ts";
 import { cancelledParams, notificationText, requestText } from "../../mcp/outbound.ts";
 import { isLonger } from "../../mcp/utf8.ts";
-import { Exchange, type GaveUp, type Sender } from "./exchange.ts";
+import { Exchange, type GaveUp, type RequestSender } from "./exchange.ts";
 import { faults } from "../faults.ts";
 import { type Inbox, receive } from "./inbox.ts";
 import type { Answer, Ask, End, Link, LinkHost } from "./link.ts";
@@ -45,7 +45,7 @@ export function openPipe(host: LinkHost, open: (events: PipeEvents) => Pipe): Li
   return new PipeLink(host, open);
 }
 
-class PipeLink implements Link, Sender {
+class PipeLink implements Link, RequestSender {
   readonly ended: Promise<End>;
   readonly streams = 0;
   readonly #host: LinkHost;

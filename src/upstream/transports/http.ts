@@ -1,5 +1,5 @@
 import { Failure } from "../../core/failure.ts";
-import { List } from "../../core/list.ts";
+import { List } from "../../core/linked-list.ts";
 import { envelope } from "../../mcp/message.ts";
 import { cancelledParams, notificationText, requestText } from "../../mcp/outbound.ts";
 import { readUpstream } from "../../mcp/upstream-message.ts";

@@ -3,7 +3,7 @@ import { systemClock } from "../../../src/core/clock.ts";
 import { subscriptionIdKey } from "../../../src/mcp/meta.ts";
 import { drainList, readTools } from "../../../src/upstream/discovery/listing.ts";
 import { openHttp } from "../../../src/upstream/transports/http.ts";
-import { createValidator } from "../../../src/validate/index.ts";
+import { createValidator } from "../../../src/validate/validate.ts";
 import { linkHost } from "../../support/link-host.ts";
 import { listening, refusal, reply, serve, type Stream, told } from "../../support/mcp-server.ts";
 import { until } from "../../support/until.ts";
@@ -46,14 +46,14 @@ test("a server that knows no cursor offers its one page, with a warning", async 
   await set.settled();
   expect(names(set)).toEqual(["echo", "hang"]);
   const reason = "its tools/list was cut: a cursor came twice";
-  expect(set.listings()[0]?.leftOut).toEqual([{ list: "tools", name: null, reason }]);
+  expect(set.listings()[0]?.missing).toEqual([{ list: "tools", name: null, reason }]);
 });
 
 test("pages that overlap offer each tool once", async () => {
   await using set = upstreams([fake("a", ["--mode", "overlapping-pages"])]);
   await set.settled();
   expect(names(set)).toEqual(["echo", "hang", "slow", "crash"]);
-  expect(set.listings()[0]?.leftOut).toEqual([]);
+  expect(set.listings()[0]?.missing).toEqual([]);
 });
 
 test("a list without an end is cut at 100 pages", async () => {
@@ -62,7 +62,7 @@ test("a list without an end is cut at 100 pages", async () => {
   expect(names(set).length).toBe(100);
   expect(set.warnings.join()).toContain("more than 100 pages");
   const reason = "its tools/list was cut: more than 100 pages";
-  expect(set.listings()[0]?.leftOut).toEqual([{ list: "tools", name: null, reason }]);
+  expect(set.listings()[0]?.missing).toEqual([{ list: "tools", name: null, reason }]);
   expect(set.status()).toMatchObject([{ state: "ready", reason }]);
 });
 
@@ -83,7 +83,7 @@ test("S41: a bad definition is left out with its reason, as are different ones o
   await using set = upstreams([fake("a", ["--mode", "bad-tools"])], { refuses: () => null });
   await set.settled();
   expect(names(set)).toEqual(["good"]);
-  expect(set.listings()[0]?.leftOut).toEqual([
+  expect(set.listings()[0]?.missing).toEqual([
     { list: "tools", name: "?", reason: "a tool without a name" },
     { list: "tools", name: "?", reason: "a tool without a name" },
     { list: "tools", name: "?", reason: "a tool without a name" },
@@ -97,7 +97,7 @@ test("a schema that the validator refuses hides its tool", async () => {
   await using set = upstreams([fake("a")], { refuses: ({ name }) => (name === "echo" ? "no good" : null) });
   await set.settled();
   expect(names(set)).not.toContain("echo");
-  expect(set.listings()[0]?.leftOut).toEqual([{ list: "tools", name: "echo", reason: "no good" }]);
+  expect(set.listings()[0]?.missing).toEqual([{ list: "tools", name: "echo", reason: "no good" }]);
 });
 
 test("definitions keep their text to the last digit", () => {
@@ -111,10 +111,10 @@ test("S05 S09: tools whose schema or x-mcp-header is unusable are left out, with
     JSON.stringify({ name: `t${at}`, inputSchema: { type: "object", ...schema } }),
   );
   const { refuses } = createValidator({ clock: systemClock, warn() {} });
-  const { items, leftOut } = readTools(texts, { ...rules, refuses });
+  const { items, missing } = readTools(texts, { ...rules, refuses });
   expect(items.map(({ name }) => name)).toEqual(["t2"]);
-  expect(leftOut.map(({ name }) => name)).toEqual(["t0", "t1"]);
-  expect(leftOut.map(({ reason }) => reason)).toEqual([
+  expect(missing.map(({ name }) => name)).toEqual(["t0", "t1"]);
+  expect(missing.map(({ reason }) => reason)).toEqual([
     expect.stringContaining("evil.example"),
     '"x-mcp-header" is no HTTP token',
   ]);
@@ -122,7 +122,7 @@ test("S05 S09: tools whose schema or x-mcp-header is unusable are left out, with
 
 test("S05: a definition that nests too deep is left out", () => {
   const text = `{"name":"t","inputSchema":{"a":${"[".repeat(30)}${"]".repeat(30)}}}`;
-  expect(readTools([text], rules).leftOut[0]?.reason).toContain("nested deeper");
+  expect(readTools([text], rules).missing[0]?.reason).toContain("nested deeper");
 });
 
 test("a list that cannot be remembered is offered nevertheless, with a warning", async () => {
@@ -179,7 +179,7 @@ for (const wanted of [false, true]) {
     tools = ["new"];
     if (wanted) await set.ask("a", "new");
     await until(() => names(set)[0] === "new" && set.listings()[0]?.prompts.length === 1, "the new version's lists");
-    expect(set.listings()[0]).toMatchObject({ capabilities, instructions: "new", leftOut: [] });
+    expect(set.listings()[0]).toMatchObject({ capabilities, instructions: "new", missing: [] });
     expect(set.status()[0]?.restarts).toBe(0);
   });
 }

@@ -30,7 +30,7 @@ for (const era of ["legacy", "modern"] as const) {
         instructions: "how to use it",
         stale: false,
         reason: null,
-        leftOut: [{ list: "resources", name: "?", reason: "a resource without a uri" }],
+        missing: [{ list: "resources", name: "?", reason: "a resource without a uri" }],
       });
     }
     await using again = upstreams([{ ...options, start: "on-demand" }], { lists });
@@ -62,11 +62,11 @@ test("a list that is broken takes no other down, and is tried again", async () =
   expect(listing(set)).toMatchObject({
     prompts: [],
     resources: [{ name: "a:b" }],
-    leftOut: [{ list: "prompts", name: null, reason: expect.stringContaining("prompts are broken") }],
+    missing: [{ list: "prompts", name: null, reason: expect.stringContaining("prompts are broken") }],
   });
   broken = false;
   await until(() => listing(set)?.prompts.length === 1, "the list");
-  expect(listing(set)?.leftOut).toEqual([]);
+  expect(listing(set)?.missing).toEqual([]);
 });
 
 test("what clients could not read of a definition is left out, with one warning, and hides none of the others", async () => {
@@ -96,7 +96,7 @@ test("what clients could not read of a definition is left out, with one warning,
     [tool("cut", { title: "a\ufffd" }), false],
   ]);
   expect(listing(set)?.resources.map(({ name }) => name)).toEqual(["a:c"]);
-  expect(listing(set)?.leftOut).toEqual([
+  expect(listing(set)?.missing).toEqual([
     { list: "tools", name: "half\ud83d", reason: "half of a surrogate pair stands alone in its name" },
     { list: "resources", name: "a:b", reason: "it has no name" },
   ]);
@@ -121,9 +121,9 @@ test("a broken list that a server deployed anew has no more is not asked for, no
   });
   await using set = upstreams([{ ...http("a", server.url, { getStream: "off" }), healthCheck: 20 }]);
   await set.settled();
-  expect(listing(set)?.leftOut?.length).toBe(1);
+  expect(listing(set)?.missing?.length).toBe(1);
   version = 2;
-  await until(() => listing(set)?.leftOut?.length === 0, "the new version's lists");
+  await until(() => listing(set)?.missing?.length === 0, "the new version's lists");
   // While a list is missing, the health checks read it instead.
   await until(() => server.of("ping").length > 0, "a plain health check");
 });
@@ -184,7 +184,7 @@ test("a list that takes too long takes away nothing that was known, and brings w
     ["c", false],
     ["d", false],
   ]);
-  expect(late.leftOut.tools).toEqual([{ name: null, reason: "its tools/list was cut: more than 60 s" }]);
+  expect(late.missing.tools).toEqual([{ name: null, reason: "its tools/list was cut: more than 60 s" }]);
   slow = false;
   const again = await takeInventory(of, late, ["tools"]);
   expect(again.tools.map(({ name }) => name)).toEqual(["a", "new", "d"]);

@@ -1,6 +1,6 @@
 import { expect, test } from "bun:test";
 import fc from "fast-check";
-import { List, type ListNode } from "../../src/core/list.ts";
+import { List, type ListNode } from "../../src/core/linked-list.ts";
 
 test("a list holds what a Set would, in the same order", () => {
   fc.assert(

@@ -1,7 +1,7 @@
 import { expect, test } from "bun:test";
 import { Cancel } from "../../src/core/cancel.ts";
-import { callByName } from "../../src/gateway/inner.ts";
 import type { Call } from "../../src/core/call.ts";
+import { callByName } from "../../src/gateway/call-by-name.ts";
 import { loopback, makeCall } from "../support/call.ts";
 import { clientSession } from "../support/session.ts";
 import { alice, harness, ok } from "./support.ts";
@@ -22,7 +22,7 @@ test("a tool whose server is still starting is waited for, as in a call by its w
   const { gw, sent } = harness();
   const boot = Promise.withResolvers<void>();
   const { catalog } = gw;
-  Object.assign(gw, { booted: boot.promise, catalog: { ...catalog, find: () => null } });
+  Object.assign(gw, { settled: boot.promise, catalog: { ...catalog, find: () => null } });
   const called = callByName(gw, "crm:get", "{}", caller());
   Object.assign(gw, { catalog });
   boot.resolve();
@@ -33,7 +33,7 @@ test("a tool whose server is still starting is waited for, as in a call by its w
 test("a tool that only the gateway in force knows, once its server has been waited for, is called there", async () => {
   const { gw, sent } = harness();
   const boot = Promise.withResolvers<void>();
-  const before = { ...gw, booted: boot.promise, catalog: { ...gw.catalog, find: () => null } };
+  const before = { ...gw, settled: boot.promise, catalog: { ...gw.catalog, find: () => null } };
   const called = callByName(before, "crm:get", "{}", caller());
   boot.resolve();
   expect((await called).status).toBe("ok");

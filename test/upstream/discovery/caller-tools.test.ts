@@ -15,7 +15,7 @@ const switchOn = (set: Harness, who: AskOptions, tools: readonly object[], times
   set.ask("a", "switch", { tools, times }, who);
 const learnt = (set: Harness, who: AskOptions, mayUse = true) => set.learnTools(toolCall("x", {}, who), () => mayUse);
 const own = (set: Harness, who: AskOptions): string[] =>
-  (set.ownTools(toolCall("x", {}, who)).get("a") ?? []).map(({ name }) => name);
+  (set.callerTools(toolCall("x", {}, who)).get("a") ?? []).map(({ name }) => name);
 
 describe("R2 R112: a tool that a call switches on in its caller's instance", () => {
   test("is offered to that caller alone, as its own instance defines it", async () => {
@@ -28,7 +28,7 @@ describe("R2 R112: a tool that a call switches on in its caller's instance", () 
     await switchOn(set, bob, [define("extra", "his"), define("echo", "another")]);
     await learnt(set, bob);
     expect([own(set, alice), own(set, bob)]).toEqual([["extra"], ["extra"]]);
-    const text = (who: AskOptions) => set.ownTools(toolCall("x", {}, who)).get("a")?.[0]?.text;
+    const text = (who: AskOptions) => set.callerTools(toolCall("x", {}, who)).get("a")?.[0]?.text;
     expect([text(alice), text(bob)].map((each) => each?.includes("hers"))).toEqual([true, false]);
     expect(set.listings()[0]?.tools.map(({ name }) => name)).not.toContain("extra");
   });
@@ -46,7 +46,7 @@ describe("R2 R112: a tool that a call switches on in its caller's instance", () 
     await using set = upstreams([fake("a")]);
     await set.settled();
     let told = 0;
-    set.onOwnChange(() => void told++);
+    set.onCallerChange(() => void told++);
     await switchOn(set, alice, [define("extra"), define("more")]);
     await learnt(set, alice);
     await switchOn(set, alice, [define("more")]);
@@ -63,7 +63,7 @@ describe("R2 R112: a tool that a call switches on in its caller's instance", () 
     await switchOn(set, alice, [define("extra")]);
     await learnt(set, alice);
     const gone = Promise.withResolvers<void>();
-    set.onOwnChange(gone.resolve);
+    set.onCallerChange(gone.resolve);
     await set.ask("a", "crash", {}, alice).catch(() => {});
     await gone.promise;
     expect([own(set, alice), learnt(set, alice)]).toEqual([[], null]);
@@ -99,7 +99,7 @@ describe("R2 R112: a tool that a call switches on in its caller's instance", () 
     await learnt(first, alice);
     await using set = upstreams([fake("a")], { previous: first });
     let told = 0;
-    set.onOwnChange(() => void told++);
+    set.onCallerChange(() => void told++);
     expect(own(set, alice)).toEqual(["extra"]);
     await switchOn(set, alice, []);
     await learnt(set, alice);

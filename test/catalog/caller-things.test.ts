@@ -16,10 +16,10 @@ const bob = principal("key:bob", ["admin"]);
 
 /** A catalog whose servers offer these tools to single callers besides. */
 function offering(own: Readonly<Record<string, Readonly<Record<string, readonly Tool[]>>>>, more: object = {}) {
-  const ownTools = ({ who }: Party) => new Map(Object.entries(own[who.id] ?? {}));
+  const callerTools = ({ who }: Party) => new Map(Object.entries(own[who.id] ?? {}));
   const toolsets = [{ id: "desk", include: ["crm:*"], exclude: ["crm:secret"], rename: { "crm:extra": "more" } }];
   const served = { crm: { tools: ["all"] }, free: { prefix: "none" as const, tools: ["bare"] } };
-  return buildCatalog(served, { ownTools, toolsets, ...more });
+  return buildCatalog(served, { callerTools, toolsets, ...more });
 }
 
 const extra = makeTool("extra");
@@ -70,8 +70,8 @@ describe("R2: what one caller's instance offers", () => {
   test("is what its caller calls by a name that other clients are shown for something else", () => {
     const shy = { ...makeTool("loose"), shownTo: new Set(["roots"]) };
     const served = { shy: { prefix: "none" as const, tools: [shy] }, free: { prefix: "none" as const } };
-    const ownTools = () => new Map([["free", [makeTool("loose")]]]);
-    const catalog = buildCatalog(served, { ownTools });
+    const callerTools = () => new Map([["free", [makeTool("loose")]]]);
+    const catalog = buildCatalog(served, { callerTools });
     expect(ask(catalog, "tools").names).toEqual(["loose"]);
     expect(lead(catalog, "tool", "loose").server).toBe("free");
   });
@@ -85,9 +85,9 @@ describe("R2: what one caller's instance offers", () => {
   });
 
   test("changes nothing of what that caller is shown once everybody is offered it", () => {
-    const ownTools = () => new Map([["crm", [extra]]]);
-    const alone = buildCatalog({ crm: { tools: ["all"] } }, { ownTools });
-    const both = buildCatalog({ crm: { tools: ["all", "extra"] } }, { ownTools });
+    const callerTools = () => new Map([["crm", [extra]]]);
+    const alone = buildCatalog({ crm: { tools: ["all"] } }, { callerTools });
+    const both = buildCatalog({ crm: { tools: ["all", "extra"] } }, { callerTools });
     const common = buildCatalog({ crm: { tools: ["all", "extra"] } });
     const [first, ...others] = [alone, both, common].map((each) => each.shown(partyOf(alice), "tools"));
     expect(others).toEqual([first!, first!]);
@@ -95,16 +95,16 @@ describe("R2: what one caller's instance offers", () => {
 
   test("stays away where a tool of that name is offered to nobody, since it cannot be told from another's", () => {
     const bare = { prefix: "none" as const, tools: ["twin"] };
-    const ownTools = () => new Map([["crm", [makeTool("twin")]]]);
-    expect(ask(buildCatalog({ crm: bare, free: bare }, { ownTools }), "tools").names).toEqual([]);
+    const callerTools = () => new Map([["crm", [makeTool("twin")]]]);
+    expect(ask(buildCatalog({ crm: bare, free: bare }, { callerTools }), "tools").names).toEqual([]);
   });
 
   test("is forgotten with the offer, and kept as it is while other callers come", () => {
     let offers: readonly Tool[] = [extra];
     const more = [makeTool("more")];
-    const ownTools = ({ session }: Party) =>
+    const callerTools = ({ session }: Party) =>
       new Map([["crm", offers], ...(session ? ([["free", more]] as const) : [])]);
-    const catalog = buildCatalog({ crm: {}, free: {} }, { ownTools });
+    const catalog = buildCatalog({ crm: {}, free: {} }, { callerTools });
     const route = lead(catalog, "tool", "crm__extra");
     const session = clientSession("s");
     expect(lead(catalog, "tool", "free__more", { session }).tool).toBe(more[0]!);

@@ -11,13 +11,13 @@ import { routeOf, type Thing } from "./things.ts";
  * The tools that a caller's own instances offer besides those that everybody is offered, within a scope: the same array
  * until they change.
  */
-export type OwnThings = (scope: Scope, party: Party) => readonly Thing[];
+export type CallerThings = (scope: Scope, party: Party) => readonly Thing[];
 
-export type OwnThingsInit = {
+export type CallerThingsInit = {
   readonly servers: readonly { readonly id: string; readonly prefix: Prefix }[];
   readonly names: NamesOptions;
   /** The tools that only the party's own instances offer now, by server. */
-  readonly ownTools: (party: Party) => ReadonlyMap<string, readonly Tool[]>;
+  readonly callerTools: (party: Party) => ReadonlyMap<string, readonly Tool[]>;
 };
 
 /** None, as one array. */
@@ -27,7 +27,7 @@ export const noThings: readonly Thing[] = [];
  * Finds them for each caller anew: what one caller's instance offers must change nothing for another. They yield to what
  * everybody is offered, and to each other where their names cannot be told apart.
  */
-export function createOwnThings({ servers, names, ownTools }: OwnThingsInit): OwnThings {
+export function createCallerThings({ servers, names, callerTools }: CallerThingsInit): CallerThings {
   const prefixes = new Map(servers.map(({ id, prefix }) => [id, prefix]));
   const ids = [ownServer, ...prefixes.keys()];
   const finders = new WeakMap<Scope, Find>();
@@ -40,7 +40,7 @@ export function createOwnThings({ servers, names, ownTools }: OwnThingsInit): Ow
     return scope.admits(route) ? { route, text: tool.text } : null;
   };
   return (scope, party) => {
-    const offers = ownTools(party);
+    const offers = callerTools(party);
     if (offers.size === 0) return noThings;
     let find = finders.get(scope);
     if (!find) finders.set(scope, (find = finderOf(scope, make)));

@@ -5,13 +5,13 @@ import { inputKey } from "../core/inbound.ts";
 import { type ListGroup, type ListName, listNames, lists, mapLists } from "../core/lists.ts";
 import { checkLength, explicitScheme, longestName, notFound, ownServer } from "../core/name.ts";
 import type { Prefix } from "../core/options.ts";
-import type { Catalog, Hidden, Policy, Sealer } from "../core/ports.ts";
+import type { Catalog, Missing, Policy, Sealer } from "../core/ports.ts";
 import type { Listing } from "../core/upstream.ts";
 import type { Principal, Source } from "../core/principal.ts";
 import { cut, plain } from "../core/text.ts";
+import { type CallerThings, type CallerThingsInit, createCallerThings, noThings } from "./caller-things.ts";
 import type { HandedOut } from "./handed-out.ts";
 import { instructionsOf } from "./instructions.ts";
-import { createOwnThings, noThings, type OwnThings, type OwnThingsInit } from "./own-things.ts";
 import { omittedKey, omittedText, reaches } from "./omitted.ts";
 import type { NamesOptions, ToolsetOptions } from "./options.ts";
 import { outgoingText, type Receiver, routeBelow } from "./outgoing.ts";
@@ -24,7 +24,7 @@ import { createUnlisted, type Unlisted } from "./unlisted.ts";
 import { explicitUri } from "./uris.ts";
 import { createViews, type View, type Views } from "./views.ts";
 
-export type CatalogInit = Pick<OwnThingsInit, "ownTools"> & {
+export type CatalogInit = Pick<CallerThingsInit, "callerTools"> & {
   readonly servers: readonly { readonly id: string; readonly prefix: Prefix; readonly enabled: boolean }[];
   readonly toolsets: readonly ToolsetOptions[];
   readonly listings: readonly Listing[];
@@ -55,8 +55,8 @@ class CompiledCatalog implements Catalog {
   readonly #resources: Resources;
   readonly #cursors: Cursors;
   readonly #texts: Texts;
-  readonly #own: OwnThings;
-  /** By the own things that they hold besides those that everybody is offered. */
+  readonly #callerThings: CallerThings;
+  /** By the things of one caller that they hold besides those that everybody is offered. */
   readonly #views = new WeakMap<readonly Thing[], Views>();
 
   constructor({ previous, ...init }: CatalogInit) {
@@ -71,7 +71,7 @@ class CompiledCatalog implements Catalog {
     this.#byCanonical = mapLists(
       (list) => new Map(things[list].map((thing) => [thing.route.canonical, thing] as const)),
     );
-    this.#own = createOwnThings(init);
+    this.#callerThings = createCallerThings(init);
     const whole = wholeScope({ servers: listings.map(({ server }) => server), things, missing });
     this.#whole = whole;
     const toolsets = before === null ? new Map<string, Scope>() : before.#toolsets;
@@ -156,9 +156,9 @@ class CompiledCatalog implements Catalog {
       ? `,"nextCursor":${JSON.stringify(this.#cursors.after(who.id, list, scope?.id ?? "", last))}`
       : "";
     const asked = { policy: this.#init.policy, who, source, list };
-    const lacks =
+    const omitted =
       start === 0 && scope ? view.text("omitted", () => omittedText(scope, this.#init.listings, asked)) : "";
-    return `{"${list}":[${items}]${next}${lacks && `,"_meta":{"${omittedKey}":${lacks}}`}}`;
+    return `{"${list}":[${items}]${next}${omitted && `,"_meta":{"${omittedKey}":${omitted}}`}}`;
   }
 
   tools(from: Viewpoint): readonly Route[] {
@@ -192,11 +192,11 @@ class CompiledCatalog implements Catalog {
     return (this.#scope(scope)?.things[list] ?? []).map(({ route }) => route);
   }
 
-  hidden(scope: string | null): readonly Hidden[] {
+  missing(scope: string | null): readonly Missing[] {
     return this.#scope(scope)?.missing ?? [];
   }
 
-  collided(): readonly Hidden[] {
+  collided(): readonly Missing[] {
     return [...this.#toolsets.values()].flatMap(({ collided }) => collided);
   }
 
@@ -225,19 +225,19 @@ class CompiledCatalog implements Catalog {
     const { policy } = this.#init;
     const { who, source } = from;
     const scope = this.#scope(from.scope);
-    const own = scope && list === "tools" ? this.#own(scope, from) : noThings;
+    const callers = scope && list === "tools" ? this.#callerThings(scope, from) : noThings;
     const input = list === "tools" ? inputKey(from.capabilities) : "";
-    return this.#viewsWith(own).get(who, policy.placeOf(source), `${list} ${scope?.id ?? "?"} ${input}`, () =>
-      [...(scope?.things[list] ?? []), ...own]
+    return this.#viewsWith(callers).get(who, policy.placeOf(source), `${list} ${scope?.id ?? "?"} ${input}`, () =>
+      [...(scope?.things[list] ?? []), ...callers]
         .filter(({ route }) => isShown(route, from) && policy.lists(who, route, source))
         .toSorted(byWire),
     );
   }
 
-  /** The views that hold these own things besides. They are forgotten with them. */
-  #viewsWith(own: readonly Thing[]): Views {
-    let views = this.#views.get(own);
-    if (!views) this.#views.set(own, (views = createViews()));
+  /** The views that hold these things of one caller besides. They are forgotten with them. */
+  #viewsWith(things: readonly Thing[]): Views {
+    let views = this.#views.get(things);
+    if (!views) this.#views.set(things, (views = createViews()));
     return views;
   }
 
@@ -273,7 +273,7 @@ class CompiledCatalog implements Catalog {
   #toolNamed(scope: Scope, wire: string, party: Party): Route | null {
     const common = scope.named("tools", wire);
     if (common && isShown(common, party)) return common;
-    return this.#own(scope, party).find(({ route }) => route.wire === wire)?.route ?? common;
+    return this.#callerThings(scope, party).find(({ route }) => route.wire === wire)?.route ?? common;
   }
 
   /**

@@ -9,7 +9,7 @@ import { underToken } from "../mcp/reply.ts";
 import { isLonger } from "../mcp/utf8.ts";
 import { learnTools } from "./answers.ts";
 import { callOf } from "./call.ts";
-import { type Gateway, whenBooted } from "./gateway.ts";
+import { type Gateway, whenSettled } from "./gateway.ts";
 import { handle, refuse } from "./handle.ts";
 
 /** The sender of a call that did not arrive as an MCP message. */
@@ -25,7 +25,7 @@ export async function callByName(gw: Gateway, tool: string, args: string, caller
   let route = findFor(gw, outer, tool);
   if (!route) {
     // Its server may still be starting, or be asked what it offers to this caller alone.
-    gw = await whenBooted(gw, { scope: outer?.scope ?? null });
+    gw = await whenSettled(gw, { scope: outer?.scope ?? null });
     if (outer) gw = await learnTools(gw, outer);
     route = findFor(gw, outer, tool);
   }

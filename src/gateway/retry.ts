@@ -6,10 +6,10 @@ import type { UpstreamRequest } from "../core/upstream.ts";
 import type { Principal } from "../core/principal.ts";
 import { readResponses } from "../mcp/input-round.ts";
 import type { Gateway } from "./gateway.ts";
-import { answersTo, type Asks, type Given, givenText, unasked } from "./given.ts";
+import { answersTo, type Asks, type Given, givenText, unasked } from "./input-answers.ts";
 import { answeredStep, type Job } from "./questions.ts";
 
-/** A call that waits in this process, by its handle. */
+/** A call that waits in this process, by its id there. */
 type Parked = { readonly kind: "parked"; readonly id: string };
 /** The state of a modern server, null where it gave none. */
 type Stated = { readonly kind: "state"; readonly state: string | null };
@@ -89,10 +89,10 @@ export async function recordRetry(gw: Gateway, call: Call, retry: Retry): Promis
 }
 
 /**
- * The handle of the waiting call that a request continues, if its caller was given the state for this method and these
+ * The id of the parked call that a request continues, if its caller was given the state for this method and these
  * arguments; null for every other request. What the request names need not be there any more.
  */
-export function handleOf(gw: Gateway, call: IdentifiedCall): string | null {
+export function parkedIdOf(gw: Gateway, call: IdentifiedCall): string | null {
   const { era, method, params } = call.inbound;
   if (era === "legacy" || !methodsInRounds.has(method) || typeof params.requestState !== "string") return null;
   const kept = open(gw, call.who, params.requestState, { method, args: argsOf(call) });

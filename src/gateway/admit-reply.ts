@@ -8,9 +8,9 @@ import { editObject } from "../mcp/edit.ts";
 import { readRound, roundText, urlQuestions } from "../mcp/input-round.ts";
 import { paramText } from "../mcp/message.ts";
 import { sharedExtensions } from "./extensions.ts";
-import { asksOf } from "./given.ts";
+import { asksOf } from "./input-answers.ts";
 import { admitAll, type Job } from "./questions.ts";
-import { methodsInRounds, sealState } from "./state.ts";
+import { methodsInRounds, sealState } from "./retry.ts";
 import { handOutTask, underHandle } from "./tasks.ts";
 
 /** Longest `requestState` of a server. A longer one could not come back, since sealing makes it longer still. */

@@ -21,14 +21,14 @@ type Offer = {
   /** Whether the last reading failed. */
   deaf: boolean;
   /** Why the last reading brought less than the instance offers; null if it brought all. */
-  lacks: string | null;
+  incomplete: string | null;
 };
 
 /**
  * The tools that a server offers only to one caller's instance, such as those that a call has switched on there. An
  * instance is asked for them when it says that its tools have changed.
  */
-export class OwnTools {
+export class CallerTools {
   readonly #terms: Terms;
   readonly #queryHost: QueryHost;
   readonly #common: () => readonly Tool[];
@@ -75,7 +75,7 @@ export class OwnTools {
     const offer = this.#offers.get(slot);
     if (!offer) return;
     this.#offers.delete(slot);
-    if (offer.tools.length > 0) this.#terms.host.ownChanged();
+    if (offer.tools.length > 0) this.#terms.host.callerChanged();
   }
 
   #offerOf(slot: Slot): Offer {
@@ -87,7 +87,7 @@ export class OwnTools {
       reading: Promise.resolve(),
       readAt: -Infinity,
       deaf: false,
-      lacks: null,
+      incomplete: null,
     };
     this.#offers.set(slot, offer);
     return offer;
@@ -102,18 +102,18 @@ export class OwnTools {
     offer.readAt = performance.now();
     if (this.#offers.get(slot) !== offer) return;
     let deaf = false;
-    const lacks = await this.#read(offer, instance).catch((error: unknown) => {
+    const incomplete = await this.#read(offer, instance).catch((error: unknown) => {
       deaf = true;
       return reasonOf(error);
     });
     // The end of the instance is told elsewhere.
     if (this.#offers.get(slot) !== offer) return;
-    if (lacks !== null && lacks !== offer.lacks)
+    if (incomplete !== null && incomplete !== offer.incomplete)
       this.#terms.host.log.warn("not all that an instance offers is known", {
         server: this.#terms.options.id,
-        reason: lacks,
+        reason: incomplete,
       });
-    Object.assign(offer, { deaf, lacks });
+    Object.assign(offer, { deaf, incomplete });
   }
 
   /** Reads the tools. Returns why some are not offered; null if all are. */
@@ -121,22 +121,22 @@ export class OwnTools {
     const { host } = this.#terms;
     const { texts, warning } = await drainList(link, this.#queryHost, peer, "tools", most.ms);
     const common = new Set(this.#common().map(({ name }) => name));
-    const { items, leftOut } = readTools(texts, host);
+    const { items, missing } = readTools(texts, host);
     const known = new Map(offer.tools.map((tool) => [tool.text, tool]));
     let room = most.characters;
     const more = items.filter(({ name }) => !common.has(name));
-    const own = more.slice(0, most.tools).filter(({ text }) => (room -= text.length) >= 0);
+    const kept = more.slice(0, most.tools).filter(({ text }) => (room -= text.length) >= 0);
     // A part of a text keeps the whole of it in memory.
-    const tools = own.map((tool) => known.get(tool.text) ?? { ...tool, text: Buffer.from(tool.text).toString() });
+    const tools = kept.map((tool) => known.get(tool.text) ?? { ...tool, text: Buffer.from(tool.text).toString() });
     const same = tools.length === offer.tools.length && tools.every((tool, at) => tool === offer.tools[at]);
     if (!same) {
       offer.tools = tools;
-      host.ownChanged();
+      host.callerChanged();
     }
     if (warning !== null) return warning;
     if (more.length > most.tools) return `more than ${most.tools} tools that others are not offered`;
     if (room < 0) return `more than ${most.characters} characters of tools that others are not offered`;
-    const [first] = leftOut;
-    return first ? `${leftOut.length} tools cannot be offered, the first since ${first.reason}` : null;
+    const [first] = missing;
+    return first ? `${missing.length} tools cannot be offered, the first since ${first.reason}` : null;
   }
 }

@@ -5,7 +5,7 @@ import type { Config } from "../config/schema.ts";
 const fixed = ["listen", "state", "control", "log"] as const;
 
 /** Throws for a change that a running daemon cannot make: what it listens on and where it keeps things. */
-export function refuseRestart(before: Config, next: Config, file: string): void {
+export function refuseFixedChange(before: Config, next: Config, file: string): void {
   const changed: string[] = fixed.filter((key) => !isDeepStrictEqual(before[key], next[key]));
   if (before.audit.path !== next.audit.path) changed.push("audit.path");
   if (before.usage.enabled !== next.usage.enabled) changed.push("usage.enabled");
