@@ -16,7 +16,13 @@ const maxBuckets = 200_000;
 const ageUs = 7 * 86_400_000_000;
 
 type Buckets = BoundedMap<Bucket>;
-type ToolLimit = { readonly name: string; readonly rate: Rate; readonly covers: (route: Route) => boolean };
+type ToolLimit = {
+  readonly name: string;
+  /** Its place among the limits of the same name, which a reload may give another rate. */
+  readonly nth: number;
+  readonly rate: Rate;
+  readonly covers: (route: Route) => boolean;
+};
 type Spent = { readonly limit: string; readonly rate: Rate; readonly bucket: Bucket };
 
 /** The memory of the limits; it outlives a reload, so that no reload hands out tokens. */
@@ -41,7 +47,7 @@ export type LimitsInit = { readonly options: LimitsOptions; readonly clock: Cloc
 /** Creates admission, token buckets and the throttle of failing sources on top of this memory. */
 export function createLimits({ options, clock, state }: LimitsInit): Limits {
   const usual = options.perMinute === undefined ? null : toRate(options.perMinute, options.burst);
-  const toolLimits = options.perTool.map(compileToolLimit);
+  const toolLimits = compileToolLimits(options.perTool);
   const covering = new WeakMap<Route, readonly ToolLimit[]>();
   const limitsOf = (route: Route): readonly ToolLimit[] => {
     const found = covering.get(route) ?? toolLimits.filter((limit) => limit.covers(route));
@@ -61,8 +67,8 @@ export function createLimits({ options, clock, state }: LimitsInit): Limits {
       if (who.rate && who.keyId) draw("rateLimit", who.rate, state.keys, who.keyId);
       else if (usual) draw("perMinute", usual, state.consumers, who.consumerId);
       if (route) {
-        for (const { name, rate } of limitsOf(route)) {
-          draw(name, rate, state.tools, `${name}\n${rate.perMinute}\n${who.consumerId}\n${route.canonical}`);
+        for (const { name, nth, rate } of limitsOf(route)) {
+          draw(name, rate, state.tools, `${name}\n${nth}\n${who.consumerId}\n${route.canonical}`);
         }
       }
       spend(spends, now);
@@ -70,16 +76,22 @@ export function createLimits({ options, clock, state }: LimitsInit): Limits {
   };
 }
 
-function compileToolLimit({ tool, server, perMinute, burst }: LimitsOptions["perTool"][number]): ToolLimit {
-  // `crm:q_*` is short for server crm and tool q_*, as in a rule.
-  const split = server === undefined ? splitCanonical(tool) : null;
-  const isServer = compileGlob(server ?? split?.server ?? "*");
-  const isTool = compileGlob(split?.tool ?? tool);
-  return {
-    name: `perTool ${server === undefined ? tool : `${server}:${tool}`}`,
-    rate: toRate(perMinute, burst),
-    covers: (route) => isServer(route.server) && route.kind === "tool" && isTool(route.name),
-  };
+function compileToolLimits(perTool: LimitsOptions["perTool"]): ToolLimit[] {
+  const named = new Counts();
+  return perTool.map(({ tool, server, perMinute, burst }) => {
+    // `crm:q_*` is short for server crm and tool q_*, as in a rule.
+    const split = server === undefined ? splitCanonical(tool) : null;
+    const isServer = compileGlob(server ?? split?.server ?? "*");
+    const isTool = compileGlob(split?.tool ?? tool);
+    const name = `perTool ${server === undefined ? tool : `${server}:${tool}`}`;
+    named.add(name);
+    return {
+      name,
+      nth: named.of(name),
+      rate: toRate(perMinute, burst),
+      covers: (route) => isServer(route.server) && route.kind === "tool" && isTool(route.name),
+    };
+  });
 }
 
 function admit(state: LimitsState, { inFlight }: LimitsOptions, who: Principal): void {

@@ -148,6 +148,17 @@ test("D5: a reload keeps what was used and hands out nothing", () => {
   expect(pass(9, principal(), route, build({ perMinute: 100 }))).toBe(0);
 });
 
+test("D5: a perTool limit whose rate a reload changes hands out nothing, and two of one name count apart", () => {
+  const get = (perMinute: number | string, burst: number) => ({ tool: "crm:get", perMinute, burst });
+  const { pass, build } = setUp({ perTool: [get(3, 3)] });
+  expect(pass(9)).toBe(3);
+  expect(pass(9, principal(), route, build({ perTool: [get(2, 2)] }))).toBe(0);
+  const { clock, pass: passBoth } = setUp({ perTool: [get(60, 2), get("6/h", 3)] });
+  expect(passBoth(9)).toBe(2);
+  clock.advance(60_000);
+  expect(passBoth(9)).toBe(1);
+});
+
 test("buckets of many consumers stay bounded", () => {
   const { pass, state } = setUp({ perMinute: 5 });
   for (let i = 0; i < 210_000; i++) pass(1, { ...principal(), consumerId: `c${i}` });
