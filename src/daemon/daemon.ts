@@ -55,7 +55,7 @@ export class Daemon {
       traffic: engine.traffic,
       onEnd: (session, reason) => noteEnded(engine.current(), session, reason),
     });
-    engine.metrics.add(...gaugesOf(engine, this.#sessions, Date.now()));
+    engine.metrics.add(...gaugesOf(engine, Date.now()));
     this.#tls = listen.tls ? new Tls(listen.tls) : null;
     this.#http = serveHttp({
       ...listen,

@@ -1,14 +1,13 @@
 import { counter, type Gauge, gauge } from "../gateway/metrics.ts";
-import type { Sessions } from "../session/sessions.ts";
 import type { Engine } from "./engine.ts";
 
 /** Metrics of everything but the calls themselves. */
-export function gaugesOf(engine: Engine, sessions: Sessions, startedAt: number): Gauge[] {
+export function gaugesOf(engine: Engine, startedAt: number): Gauge[] {
   return [
     ...waitingGauges(engine),
     gauge("mcp_gateway_uptime_seconds", "Seconds since the start.", () => Math.floor((Date.now() - startedAt) / 1000)),
     ...serverGauges(engine),
-    ...trafficGauges(engine, sessions),
+    ...trafficGauges(engine),
     ...auditGauges(engine),
     gauge("process_resident_memory_bytes", "Resident memory.", () => process.memoryUsage.rss()),
   ];
@@ -52,10 +51,10 @@ function serverGauges({ current }: Engine): Gauge[] {
   ];
 }
 
-function trafficGauges({ running, traffic }: Engine, sessions: Sessions): Gauge[] {
+function trafficGauges({ running, traffic }: Engine): Gauge[] {
   return [
     gauge("mcpgw_requests_in_flight", "Requests that are running.", () => running.size),
-    gauge("mcpgw_sessions", "Open legacy sessions.", () => sessions.size),
+    gauge("mcpgw_sessions", "Open legacy sessions.", () => traffic.sessions),
     gauge("mcpgw_streams", "Open event streams and WebSockets.", () => traffic.streams),
     gauge("mcpgw_client_requests", "Requests to clients that wait for an answer.", () => traffic.asked),
     counter("mcpgw_notifications_lost", "Notifications that a client was too slow for.", () => traffic.lost),

@@ -175,7 +175,10 @@ export class McpConnection {
       traffic,
       now: gw.clock.mono(),
     });
-    await noteOpened(gw, session, inbound);
+    await noteOpened(gw, session, inbound).catch((error: unknown) => {
+      session.end();
+      throw error;
+    });
     this.#session = session;
     this.#revision = revision;
     const tell = (method: string, params: string | null) => this.#send(notificationText(method, params), false);

@@ -59,6 +59,7 @@ export class Session implements ClientSession {
     this.seen = now;
     this.#backlog = backlog;
     this.#traffic = traffic;
+    traffic.sessions++;
   }
 
   subscribedTo(uri: string): boolean {
@@ -123,6 +124,7 @@ export class Session implements ClientSession {
 
   /** Ends its calls, questions, subscriptions and streams; `why` is for callers, unless the client has gone for good. */
   end(why?: string): void {
+    if (!this.#ended) this.#traffic.sessions--;
     this.#ended = true;
     this.#streams?.listener?.close();
     this.leave?.();

@@ -1,5 +1,7 @@
 /** Counters of traffic between the gateway and its clients besides calls. One per process, for metrics only. */
 export class Traffic {
+  /** Legacy sessions that have not ended. */
+  sessions = 0;
   /** Event streams that are open. */
   streams = 0;
   /** Requests to clients that are not answered yet. */

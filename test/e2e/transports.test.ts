@@ -114,12 +114,15 @@ test("R98: a WebSocket: handshake, list, call, and the end of its session on rec
   await until(closed, "the end of its session to be on record", 10_000);
 });
 
-test("a client on standard streams beside a daemon has a session, whose opening and end are on record", async () => {
+test("a client on standard streams beside a daemon has a session, which is counted and on record", async () => {
+  const sessions = async () => Number(/^mcpgw_sessions (\d+)$/m.exec((await daemon.get("/metrics")).text)?.[1]);
+  const before = await sessions();
   const count = async (type: string) => (await daemon.place.records()).filter((one) => one.type === type).length;
   const [opened, closed] = [await count("session.open"), await count("session.close")];
   {
     await using client = new StdioClient(daemon.place, { MCPGW_API_KEY: key });
     await client.open("2025-03-26");
+    expect(await sessions()).toBe(before + 1);
     client.send([request("ping", {}, "b1"), toolCall("one__echo", { batch: 1 }, "b2")]);
     const batch = await client.got((message) => Array.isArray(message));
     expect((batch as unknown[]).map((one) => pick(one, "id"))).toEqual(["b1", "b2"]);

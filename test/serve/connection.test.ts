@@ -57,11 +57,13 @@ describe("after initialize a legacy client has a session", () => {
 
   test("S25: its opening and its end are on record, and its servers are told of its end", async () => {
     const client = pipe();
-    await client.open();
-    await client.open();
-    client.connection.close();
-    client.connection.close();
     const { door } = client;
+    await client.open();
+    await client.open();
+    expect(door.traffic.sessions).toBe(1);
+    client.connection.close();
+    client.connection.close();
+    expect(door.traffic.sessions).toBe(0);
     expect(door.events.map(({ type }) => type)).toEqual([
       "session.open",
       "session.close",
@@ -125,7 +127,7 @@ describe("a session whose opening takes its time", () => {
     await client.open();
     expect(pick(client.sent[0], "error.message")).toBe("No log.");
     expect(client.door.ended.map(({ status }) => status)).toEqual(["unavailable"]);
-    expect(client.door.notifier.size).toBe(0);
+    expect([client.door.notifier.size, client.door.traffic.sessions]).toEqual([0, 0]);
   });
 });
 

@@ -114,7 +114,7 @@ test("S25: a session whose opening cannot be recorded is none, and its initializ
   Object.assign(door.gw, { audit: { ...door.gw.audit, recordEvent } });
   const answer = await door.post(initialize());
   expect([answer.status, answer.headers.get("mcp-session-id")]).toEqual([503, null]);
-  expect([door.sessions.size, door.ended.map(({ status }) => status)]).toEqual([0, ["unavailable"]]);
+  expect([door.traffic.sessions, door.ended.map(({ status }) => status)]).toEqual([0, ["unavailable"]]);
 });
 
 describe("GET and DELETE", () => {
@@ -193,11 +193,12 @@ describe("GET and DELETE", () => {
   test("T8, T42: the key is looked at on every request of a session", async () => {
     await using door = new Door(() => said(""));
     const headers = await door.session();
+    expect(door.traffic.sessions).toBe(1);
     expect((await door.post(request("ping"), { headers, key: "" })).status).toBe(401);
     expect((await door.request("GET", { headers, key: "" })).status).toBe(401);
     door.who("alice").revoke();
     expect((await door.post(request("ping"), { headers })).status).toBe(401);
-    expect(door.sessions.size).toBe(0);
+    expect([door.sessions.size, door.traffic.sessions]).toEqual([0, 0]);
     expect(door.events).toMatchObject([
       { type: "session.open", consumer: "consumer-alice" },
       { type: "session.close", consumer: "consumer-alice", facts: { reason: "revoked" } },
