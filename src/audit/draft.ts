@@ -103,7 +103,8 @@ export class Drafts {
   /** A subscription in one record: who asked for what, the decision, and that it was granted. */
   once(call: Call, facts: Facts): Draft {
     const { fields, payload } = this.#intent("call.end", call, undefined);
-    return { fields: { ...fields, st: "ok", us: call.took, facts: safe(facts, this.#redactor) }, payload };
+    const outcome = { st: "ok", us: this.#clock.mono() - call.started };
+    return { fields: { ...fields, ...outcome, facts: safe(facts, this.#redactor) }, payload };
   }
 
   /** A question to the caller, or its outcome; `ref` is the sequence of the call's begin record. */

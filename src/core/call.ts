@@ -203,8 +203,12 @@ export class Call {
     return methodLabel(this.inbound.method);
   }
 
-  /** How the call ended. `ok` is a result that is no tool error, or no request at all, which has no result. */
+  /**
+   * How the call ended. `ok` is a result that is no tool error, a subscription that was granted, however it ends, or no
+   * request at all, which has no result.
+   */
   get status(): Status {
+    if (this.recordedOnce) return "ok";
     if (this.failure) return this.failure.row.status;
     if (!this.reply) return this.inbound.kind === "request" ? "error" : "ok";
     if (this.reply.kind === "error") return "rpc_error";

@@ -7,7 +7,7 @@ import type { InputStep } from "../../src/core/ports.ts";
 import { StoreFailed } from "../../src/core/store.ts";
 import { openReader } from "../../src/store/sqlite/reader.ts";
 import { principal } from "../support/principal.ts";
-import { answered, callOf, failed, faultyStore, openBroker, tempState, type TempState } from "./support.ts";
+import { answered, callOf, failed, faultyStore, handClock, openBroker, tempState, type TempState } from "./support.ts";
 
 function pages(at: TempState, types = "call.") {
   const reader = openReader(at.state);
@@ -111,13 +111,16 @@ test("a call that was asked something when the process died is lost, not ended",
 
 test("a subscription is one record, however it ends", async () => {
   using at = tempState();
-  await using opened = await openBroker(at);
+  const clock = handClock();
+  await using opened = await openBroker(at, {}, { clock });
   const facts = { opens: "subscription", resources: 2 };
   for (const code of [null, "cancelled", "unauthenticated"] as const) {
     const call = callOf();
+    clock.advance(2_000);
     await opened.broker.once(call, facts);
     expect(call.recordedOnce).toBe(true);
     await opened.broker.end(code === null ? answered(call) : failed(call, new Failure(code, "x")));
+    expect(call.status).toBe("ok");
   }
   const records = pages(at);
   expect(records.map(({ type, st }) => [type, st])).toEqual([
@@ -125,6 +128,7 @@ test("a subscription is one record, however it ends", async () => {
     ["call.end", "ok"],
     ["call.end", "ok"],
   ]);
+  for (const { us } of records) expect(us).toBeGreaterThanOrEqual(2_000);
   expect(records[0]).toMatchObject({ facts, subj: "key:agent-1", rule: "reader-policy#1", srv: "crm" });
   expect(records[0]?.ref).toBeUndefined();
 });
