@@ -33,7 +33,7 @@ export type AuditHealth = {
   /** Why the last checkpoint could not be kept outside; null when it was. */
   readonly checkpointFault: string | null;
   readonly checkpointLag: CheckpointLag;
-  /** Records left out under `onFailure: allow`, and acts that were dropped because too many waited to be recorded. */
+  /** Calls that passed without a record under `onFailure: allow`, and acts that were dropped because too many waited. */
   readonly unrecorded: number;
   /** Acts that took effect and are not recorded yet. */
   readonly owed: number;
@@ -103,7 +103,9 @@ export class AuditBroker implements Audit {
   /** Begin records whose end is not committed yet, by sequence. */
   readonly #open = new List<number>();
   #options: AuditOptions;
-  #unrecorded = 0;
+  /** Calls that passed without a record: all, those that a record tells of, and why the last of them had none. */
+  #passed = { calls: 0, told: 0, cause: "" };
+  #resuming = false;
   #settled: number;
 
   constructor(given: BrokerOptions) {
@@ -114,7 +116,7 @@ export class AuditBroker implements Audit {
     this.#settled = given.start.settled;
     this.#drafts = new Drafts(given.options, secrets, clock);
     this.#clockWatch = createClockWatch(clock);
-    this.#flood = new FloodControl({ drafts: this.#drafts, clock, offer: (draft) => this.#offer(draft) });
+    this.#flood = new FloodControl({ drafts: this.#drafts, clock, offer: (draft) => void this.#offer(draft) });
     this.#writer = new Writer({
       ...given,
       subjects: this.#drafts.subjects,
@@ -127,7 +129,7 @@ export class AuditBroker implements Audit {
       chain: stamp.chain,
       options: () => this.#options,
       settled: () => this.#settle(),
-      record: (change) => this.#change(change),
+      record: (change) => void this.#change(change),
     });
     this.#timer = setInterval(() => this.#tick(), given.tick ?? defaultTick);
     this.#timer.unref();
@@ -209,7 +211,7 @@ export class AuditBroker implements Audit {
       checkpoint: this.#checkpoints.last,
       checkpointFault: this.#checkpoints.failing,
       checkpointLag: this.#checkpoints.lag,
-      unrecorded: this.#unrecorded + this.#owed.dropped,
+      unrecorded: this.#passed.calls + this.#owed.dropped,
       owed: this.#owed.acts,
     };
   }
@@ -251,6 +253,7 @@ export class AuditBroker implements Audit {
     clearInterval(this.#timer);
     this.#flood.recordCounted(true);
     this.#owed.record(true);
+    void this.#resume();
     await this.#writer.drain();
     await this.#checkpoints.now();
     await this.#writer.drain();
@@ -263,11 +266,21 @@ export class AuditBroker implements Audit {
     this.#flood.recordCounted(false);
     this.#owed.record();
     const step = this.#clockWatch.step();
-    if (step !== null) this.#change({ type: "clock.step", actor: "system", facts: { us: step } });
-    const { failing } = this.#writer;
-    // While the log refuses records, only another attempt can find out that it takes them again.
-    if (failing !== null) this.#change({ type: "audit.resumed", actor: "system", facts: { after: failing } });
+    if (step !== null) void this.#change({ type: "clock.step", actor: "system", facts: { us: step } });
+    void this.#resume();
     this.#checkpoints.tick();
+  }
+
+  /** Records that the log takes records again, which only an attempt can find out, and how many calls it lacks. */
+  async #resume(): Promise<void> {
+    const { calls, told, cause } = this.#passed;
+    const after = this.#writer.failing ?? (calls > told ? cause : null);
+    if (after === null || this.#resuming) return;
+    this.#resuming = true;
+    const facts = { after, unrecorded: calls - told };
+    const recorded = await this.#change({ type: "audit.resumed", actor: "system", facts });
+    if (recorded) this.#passed.told = calls;
+    this.#resuming = false;
   }
 
   /** The sequence before which every call has ended and every change of keys is stored. */
@@ -310,20 +323,28 @@ export class AuditBroker implements Audit {
   #passOver(call: Call, stage: Stage, { message, committed }: Unrecorded): Failure | null {
     if (stage === "end" && !committed) this.#owed.oweEnding(call);
     if (this.#options.onFailure === "deny") return unavailable(stage, message);
-    this.#unrecorded += 1;
-    if (stage !== "end") call.begun = true;
+    if (stage === "begin" || stage === "once") {
+      this.#passed.calls += 1;
+      this.#passed.cause = message;
+      call.begun = true;
+    }
     this.#given.log.error("unrecorded, but passed: audit.onFailure is allow", { call: call.id, cause: message });
     return null;
   }
 
-  #change(change: Change): void {
-    this.#offer(this.#drafts.event(change));
+  #change(change: Change): Promise<boolean> {
+    return this.#offer(this.#drafts.event(change));
   }
 
-  #offer(draft: Draft): void {
-    this.#writer.record(draft, "commit").catch((error: unknown) => {
+  /** Resolves to whether it could be recorded. */
+  async #offer(draft: Draft): Promise<boolean> {
+    try {
+      await this.#writer.record(draft, "commit");
+      return true;
+    } catch (error) {
       this.#given.log.warn("audit record not written", { type: draft.fields.type, cause: String(error) });
-    });
+      return false;
+    }
   }
 }
 

@@ -258,6 +258,25 @@ test("D6 onFailure allow lets calls pass unrecorded, says so, and records again 
   expect(opened.broker.health().ok).toBe(true);
 });
 
+test("D6 onFailure allow counts each call that passed once, no refusal, and puts the number on record", async () => {
+  using at = tempState();
+  const faulty = faultyStore(at);
+  await using opened = await openBroker(at, { onFailure: "allow" }, { store: faulty.store });
+  const refuse = () => opened.broker.end(failed(callOf(), new Failure("denied", "x")));
+  faulty.full = new StoreFailed("disk full");
+  await runCall(opened.broker);
+  await opened.broker.once(callOf(), { opens: "subscription" });
+  await refuse();
+  expect(opened.broker.health().unrecorded).toBe(2);
+  faulty.full = null;
+  // Whatever finds out first that the log takes records again.
+  await refuse();
+  const resumed = () => recordsOf(at).filter(({ type }) => type === "audit.resumed");
+  await until(() => resumed().length > 0, "the number is on record");
+  await opened.close();
+  expect(resumed().map(({ facts }) => facts)).toEqual([{ after: "disk full", unrecorded: 2 }]);
+});
+
 test("a failed commit leaves the chain where it was, and an outcome that could not be recorded shows as lost", async () => {
   using at = tempState();
   const faulty = faultyStore(at);
