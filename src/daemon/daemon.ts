@@ -37,6 +37,8 @@ export class Daemon {
   #control: ControlServer | null = null;
   #state: State = "starting";
   #reloading: Promise<void> = Promise.resolve();
+  /** Why the last reload failed; null once one has succeeded. */
+  #rejected: string | null = null;
   readonly #sweep: Timer;
 
   /** Opens both listeners; throws when one cannot be opened. */
@@ -125,7 +127,7 @@ export class Daemon {
         serving: {
           state: () => this.#state,
           listen: () => [`${this.#http.url}/mcp`],
-          outdated: () => this.#tls?.outdated() ?? null,
+          outdated: () => [this.#rejected, this.#tls?.outdated()].filter((one) => typeof one === "string"),
         },
         reload: (actor) => this.reload(actor),
       }),
@@ -140,11 +142,13 @@ export class Daemon {
       refuseFixedChange(before.config, next.config, next.file);
       await engine.replace(next, actor);
       this.#http.refresh();
+      this.#rejected = null;
       log.info("configuration loaded", { file: next.file, digest: next.digest });
       const outdated = this.#tls?.outdated();
       if (outdated) log.warn(outdated);
     } catch (error) {
       const cause = messageOf(error);
+      this.#rejected = `the configuration was not reloaded, the one before is in force: ${cause}`;
       log.error("configuration rejected; the one before stays in force", { file: before.file, cause });
       const facts = { file: before.file, cause };
       await engine.stores.audit

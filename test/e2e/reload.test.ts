@@ -120,7 +120,7 @@ test.skipIf(process.getuid?.() !== 0)("a gateway that runs its programs as root 
   expect(warnings.join("\n")).toContain("the gateway runs as root");
 });
 
-test("T40: by SIGHUP the same; the log and the audit log say why, and a good file then loads", async () => {
+test("T40: by SIGHUP the same; the log, the audit log and status say why, and a good file then loads", async () => {
   const { place } = daemon;
   const already = daemon.log.length;
   const after = (msg: string) =>
@@ -131,9 +131,12 @@ test("T40: by SIGHUP the same; the log and the audit log say why, and a good fil
     level: "error",
     cause: expect.stringContaining(":1:10"),
   });
+  const warned = async () => ((await place.json("status")) as { warnings: string[] }).warnings.join("\n");
+  expect(await warned()).toContain("the configuration was not reloaded, the one before is in force: ");
   place.configure(config);
   daemon.child.kill("SIGHUP");
   await after("configuration loaded");
+  expect(await warned()).not.toContain("not reloaded");
   const records = await place.records();
   expect(records.filter(({ type }) => type === "config.rejected").at(-1)?.["facts"]).toMatchObject({
     cause: expect.stringContaining("servers"),

@@ -10,14 +10,13 @@ import { authOf, awaitedBy, notReady, type State } from "../readiness.ts";
 export type Serving = {
   readonly state: () => State;
   readonly listen: () => readonly string[];
-  /** What it serves with though the files say something else since; null when nothing. */
-  readonly outdated: () => string | null;
+  /** What it serves with though the files say something else since. */
+  readonly outdated: () => readonly string[];
 };
 
 /** What the configuration in force is worth a warning for, whoever asks. */
 export function configWarnings(engine: Engine, serving: Serving): string[] {
-  const outdated = serving.outdated();
-  return [...engine.warnings(), ...(outdated === null ? [] : [outdated])];
+  return [...engine.warnings(), ...serving.outdated()];
 }
 
 /** The whole state of the gateway in one answer, with warnings for the operator. */
