@@ -8,9 +8,13 @@ export type Service = {
   close(): void;
 };
 
+/** How often the service manager wants a keep-alive if it does not say, µs. */
+const usualInterval = 60_000_000;
+
 /**
  * Sends keep-alives at half the interval that the watchdog asks for, as long as the event loop turns. They go on when
- * calls cannot be recorded: a restart would not repair the disk. `/ready` and `status` report that.
+ * calls cannot be recorded: a restart would not repair the disk. `/ready` and `status` report that. Until it is ready
+ * they also ask for more time, since servers may be slower to start than the unit expects.
  */
 export function createService(log: Logger): Service {
   let warned = false;
@@ -22,11 +26,17 @@ export function createService(log: Logger): Service {
       warned = true;
     }
   };
-  const usec = Number(process.env["WATCHDOG_USEC"] ?? 0);
-  const timer = usec > 0 ? setInterval(tell, usec / 2000, "WATCHDOG=1") : null;
+  const usec = Number(process.env["WATCHDOG_USEC"]) || usualInterval;
+  let alive = `WATCHDOG=1\nEXTEND_TIMEOUT_USEC=${usec}`;
+  const enter = (state: string): void => {
+    alive = "WATCHDOG=1";
+    tell(state);
+  };
+  tell(alive);
+  const timer = setInterval(() => tell(alive), usec / 2000);
   return {
-    ready: (status) => tell(`READY=1\nSTATUS=${status}`),
-    stopping: () => tell("STOPPING=1"),
-    close: () => void (timer && clearInterval(timer)),
+    ready: (status) => enter(`READY=1\nSTATUS=${status}`),
+    stopping: () => enter("STOPPING=1"),
+    close: () => clearInterval(timer),
   };
 }

@@ -3,6 +3,7 @@ import { existsSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { alive, commandOf, pidsWith } from "../support/processes.ts";
 import { Daemon, everything, fake, Place, start } from "../support/daemon.ts";
+import { linesOf } from "../support/seen.ts";
 import { until } from "../support/until.ts";
 import { modern, pick, request, textOf, v2025 } from "../support/wire.ts";
 
@@ -133,6 +134,46 @@ test.skipIf(process.platform !== "linux")(
     expect(daemon.log.at(-1)).toMatchObject({ msg: "stopped" });
     expect(daemon.log.filter(({ msg }) => msg === "the service manager cannot be told")).toHaveLength(1);
     expect(daemon.log.filter(({ level }) => level === undefined)).toEqual([]);
+  },
+);
+
+// Neither Bun nor Node has datagram Unix sockets, hence Python as the service manager.
+const manager = `
+import socket, sys
+s = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+s.bind("\\0" + sys.argv[1])
+print("up", flush=True)
+while True: print(" ".join(s.recv(200).decode().split("\\n")), flush=True)`;
+
+test.skipIf(process.platform !== "linux" || !Bun.which("python3"))(
+  "R114: while its servers start the daemon asks the service manager for more time, and no longer once it is ready (needs python3)",
+  async () => {
+    const { command, args, ...rest } = fake("fake", [], { isolation: "shared" });
+    const late = ["-c", 'while [ ! -e gate ]; do sleep 0.02; done; exec "$@"', "sh", command, ...args];
+    using place = new Place({ ...config, servers: [{ ...rest, command: "sh", args: late }] });
+    const address = `mcpgw-manager-${process.pid}`;
+    await using listening = Bun.spawn(["python3", "-c", manager, address], { stdout: "pipe" });
+    const heard = linesOf(listening.stdout);
+    const next = async () => {
+      const { value } = await heard.next();
+      if (value === undefined) throw new Error("the service manager has ended");
+      return value;
+    };
+    const hears = async (wanted: string) => {
+      while (!(await next()).includes(wanted));
+    };
+    expect(await next()).toBe("up");
+    const env = { NOTIFY_SOCKET: `@${address}`, WATCHDOG_USEC: "100000" };
+    const child = place.spawn(["daemon", "--listen", "127.0.0.1:0"], env);
+    await using daemon = new Daemon(place, child);
+    const longer = "WATCHDOG=1 EXTEND_TIMEOUT_USEC=100000";
+    expect([await next(), await next(), await next()]).toEqual([longer, longer, longer]);
+    writeFileSync(join(place.dir, "gate"), "");
+    await hears("READY=1");
+    await daemon.ready;
+    expect([await next(), await next()]).toEqual(["WATCHDOG=1", "WATCHDOG=1"]);
+    expect(await daemon.stop()).toBe(0);
+    await hears("STOPPING=1");
   },
 );
 
