@@ -79,8 +79,7 @@ function inboundCall(gw: Gateway, text: string, caller: Caller): Call {
   const { inbound, fault } = read();
   // What the client declared, since that decides which instances are the caller's, and what it may be asked.
   const capabilities = outer?.inbound.capabilities ?? null;
-  const ask = outer && (outer.ask ?? outer.input);
-  const carrier = { controller, session, scope, emit: outer && emitOf(outer), ask };
+  const carrier = { controller, session, scope, emit: outer && emitOf(outer), ask: outer?.ask ?? null };
   return callOf(gw, { inbound: { ...inbound, capabilities }, fault }, caller, carrier);
 }
 
