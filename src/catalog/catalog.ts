@@ -22,7 +22,7 @@ import { createTexts, type Texts } from "./texts.ts";
 import { byWire, gather, type Thing } from "./things.ts";
 import { createUnlisted, type Unlisted } from "./unlisted.ts";
 import { explicitUri } from "./uris.ts";
-import { createViews, type View, type Views } from "./views.ts";
+import { createViews, type View } from "./views.ts";
 
 export type CatalogInit = Pick<CallerThingsInit, "callerTools"> & {
   readonly servers: readonly { readonly id: string; readonly prefix: Prefix; readonly enabled: boolean }[];
@@ -56,8 +56,7 @@ class CompiledCatalog implements Catalog {
   readonly #cursors: Cursors;
   readonly #texts: Texts;
   readonly #callerThings: CallerThings;
-  /** By the things of one caller that they hold besides those that everybody is offered. */
-  readonly #views = new WeakMap<readonly Thing[], Views>();
+  readonly #views = createViews();
 
   constructor({ previous, ...init }: CatalogInit) {
     const configured = new Set([ownServer, ...init.servers.map(({ id }) => id)]);
@@ -227,18 +226,11 @@ class CompiledCatalog implements Catalog {
     const scope = this.#scope(from.scope);
     const callers = scope && list === "tools" ? this.#callerThings(scope, from) : noThings;
     const input = list === "tools" ? inputKey(from.capabilities) : "";
-    return this.#viewsWith(callers).get(who, policy.placeOf(source), `${list} ${scope?.id ?? "?"} ${input}`, () =>
+    return this.#views.get(who, policy.placeOf(source), `${list} ${scope?.id ?? "?"} ${input}`, callers, () =>
       [...(scope?.things[list] ?? []), ...callers]
         .filter(({ route }) => isShown(route, from) && policy.lists(who, route, source))
         .toSorted(byWire),
     );
-  }
-
-  /** The views that hold these things of one caller besides. They are forgotten with them. */
-  #viewsWith(things: readonly Thing[]): Views {
-    let views = this.#views.get(things);
-    if (!views) this.#views.set(things, (views = createViews()));
-    return views;
   }
 
   /** The routes of a URI in a scope, best first; each inner array holds equally good ones. */
