@@ -1,7 +1,15 @@
-import { type IdentifiedCall, type Kind, kinds, type Party, type Route, type Viewpoint } from "../core/call.ts";
+import {
+  type IdentifiedCall,
+  isShown,
+  type Kind,
+  kinds,
+  type Party,
+  type Route,
+  type Viewpoint,
+} from "../core/call.ts";
 import type { Clock } from "../core/clock.ts";
 import { Failure } from "../core/failure.ts";
-import { inputKey } from "../core/inbound.ts";
+import { inputKey, noCapabilities } from "../core/inbound.ts";
 import { type ListGroup, type ListName, listNames, lists, mapLists } from "../core/lists.ts";
 import { checkLength, explicitScheme, longestName, notFound, ownServer } from "../core/name.ts";
 import type { Prefix } from "../core/options.ts";
@@ -265,7 +273,10 @@ class CompiledCatalog implements Catalog {
   #toolNamed(scope: Scope, wire: string, party: Party): Route | null {
     const common = scope.named("tools", wire);
     if (common && isShown(common, party)) return common;
-    return this.#callerThings(scope, party).find(({ route }) => route.wire === wire)?.route ?? common;
+    const own = this.#callerThings(scope, party).find(({ route }) => route.wire === wire);
+    if (own) return own.route;
+    // Nobody knows what a client without a session has declared, such as an operator's. It may try what others are shown.
+    return party.session === null && party.capabilities === noCapabilities ? common : null;
   }
 
   /**
@@ -282,10 +293,6 @@ class CompiledCatalog implements Catalog {
     return scope.admits(route) ? route : null;
   }
 }
-
-/** Whether its server shows a tool to clients that declare as much. */
-const isShown = ({ tool }: Route, { capabilities }: Pick<Party, "capabilities">): boolean =>
-  tool?.shownTo?.has(inputKey(capabilities)) !== false;
 
 /** A server that has not said what it has may have any. */
 const mayHaveResources = ({ server, capabilities }: Listing): boolean =>

@@ -1,6 +1,7 @@
 import { describe, expect, test } from "bun:test";
 import fc from "fast-check";
 import type { Party, Tool } from "../../src/core/call.ts";
+import { noCapabilities } from "../../src/core/inbound.ts";
 import type { Policy } from "../../src/core/ports.ts";
 import type { Principal } from "../../src/core/principal.ts";
 import { makeTool } from "../support/call.ts";
@@ -75,6 +76,25 @@ describe("R2: what one caller's instance offers", () => {
     const catalog = buildCatalog(served, { callerTools });
     expect(ask(catalog, "tools").names).toEqual(["loose"]);
     expect(lead(catalog, "tool", "loose").server).toBe("free");
+  });
+
+  test("is found only by clients that declare what its server wants, and by those that declared nothing anywhere", () => {
+    const shy = { ...makeTool("shy"), shownTo: new Set(["roots"]) };
+    const catalog = buildCatalog({ crm: { tools: [shy] } });
+    const clients = [{ roots: {} }, { sampling: {} }, {}].map((value) => ({ text: JSON.stringify(value), value }));
+    const offered = (party: Party) => catalog.offers("tool", "crm__shy", null, party);
+    const party = partyOf(bob);
+    const sessions = [noCapabilities, ...clients].map((declared) => clientSession("s", declared));
+    expect(sessions.map((session) => offered({ ...party, session, capabilities: session.capabilities }))).toEqual([
+      false,
+      true,
+      false,
+      false,
+    ]);
+    expect(clients.map((capabilities) => offered({ ...party, capabilities }))).toEqual([true, false, false]);
+    expect(offered(party)).toBe(true);
+    const refused = failureOf(() => lead(catalog, "tool", "crm__shy", { session: clientSession("s") }));
+    expect(refused.message).toBe("Unknown tool: crm__shy");
   });
 
   test("changes the fingerprint of that caller alone, by scope", () => {
