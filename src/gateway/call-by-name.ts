@@ -1,4 +1,4 @@
-import type { Call, IdentifiedCall, Route } from "../core/call.ts";
+import { type Call, type IdentifiedCall, isShown, type Route } from "../core/call.ts";
 import type { AbortControllerLike } from "../core/cancel.ts";
 import { asFailure, Failure } from "../core/failure.ts";
 import { notFound } from "../core/name.ts";
@@ -44,7 +44,9 @@ export async function callByName(gw: Gateway, tool: string, args: string, caller
 function findFor({ catalog }: Gateway, outer: IdentifiedCall | null, tool: string): Route | null {
   const isMeant = ({ canonical }: Route): boolean => canonical === tool;
   const common = outer?.scope ? catalog.routes("tools", outer.scope).find(isMeant) : catalog.find(tool);
-  return common ?? (outer && catalog.tools(outer).find(isMeant)) ?? null;
+  // Its name on the wire may lead one who is not shown it to another tool.
+  if (common && (!outer || isShown(common, outer))) return common;
+  return (outer && catalog.tools(outer).find(isMeant)) ?? null;
 }
 
 /** Identifies a caller that asks for `method`; throws what authentication throws, once the refusal is recorded. */

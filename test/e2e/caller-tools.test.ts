@@ -50,16 +50,20 @@ test.each(lines)("R2: client %s is told of the tool, finds it and calls it, and 
   expect(othersTold).toEqual([]);
 });
 
-test("R2: what only clients with roots are shown can be called by one that never listed it", async () => {
+test("R2: what only clients with roots are shown can be called by one that never listed it, and by no other", async () => {
   const key = await daemon.place.key("caller");
-  const calls = async (capabilities: object) => {
+  const calls = async (capabilities: object, name = "shy__with-roots", args = {}) => {
     const meta = { "io.modelcontextprotocol/clientCapabilities": capabilities };
-    const { body, headers } = modern("tools/call", { name: "shy__with-roots", arguments: {} }, { meta });
+    const { body, headers } = modern("tools/call", { name, arguments: args }, { meta });
     const { text } = await daemon.post(body, { key, headers });
     return [text.includes("Unknown tool"), daemon.place.calls("shy").length];
   };
   expect(await calls({})).toEqual([true, 0]);
   expect(await calls({ roots: {} })).toEqual([false, 1]);
+  expect(await calls({})).toEqual([true, 1]);
+  for (const tool of ["shy:with-roots", "shy__with-roots"])
+    expect(await calls({}, "mcpgw__call", { tool, arguments: {} })).toEqual([true, 1]);
+  expect(await calls({ roots: {} }, "mcpgw__call", { tool: "shy:with-roots", arguments: {} })).toEqual([false, 2]);
 });
 
 const declares = { elicitation: {} };
