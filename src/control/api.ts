@@ -235,7 +235,7 @@ export const operations = {
   },
   "audit.stats": {
     access: "read",
-    summary: "Audit records counted by type, status, consumer, server and tool",
+    summary: "Audit records counted by type, and calls by status, consumer, server and tool",
     kind: "call",
     mcp: "audit_stats",
     input: z.strictObject({ since: selection.since, until }),

@@ -330,9 +330,19 @@ export function sampleHandlers(over: Overrides = {}): Handlers {
       chains: [{ chain: "main", records: 6 }],
       byType: { "call.end": 3, "call.refused": 2, "key.created": 1 },
       byStatus: { ok: 1, tool_error: 1, denied: 1, invalid: 1, timeout: 1 },
-      consumers: [{ name: "agent-prod", calls: 4, errors: 2, denied: 0 }],
-      servers: [{ name: "files", calls: 4, errors: 1, denied: 1 }],
-      tools: [{ name: "files:read_file", calls: 2, errors: 1, denied: 0 }],
+      consumers: [
+        { name: "agent-prod", calls: 4, errors: 3, denied: 0 },
+        { name: "(none)", calls: 1, errors: 0, denied: 1 },
+      ],
+      servers: [
+        { name: "files", calls: 4, errors: 3, denied: 0 },
+        { name: "(none)", calls: 1, errors: 0, denied: 1 },
+      ],
+      tools: [
+        { name: "files:read_file", calls: 2, errors: 1, denied: 0 },
+        { name: "files:(resource)", calls: 2, errors: 2, denied: 0 },
+        { name: "(none)", calls: 1, errors: 0, denied: 1 },
+      ],
     }),
     "audit.verify": () => ({
       exit: 0,
