@@ -329,6 +329,9 @@ export const consumer = z.object({
   /** Active keys. */
   keys: count,
   inFlight: count,
-  ...counters,
+  /** In the last day; null where calls are not counted. */
+  calls: counters.calls.nullable(),
+  errors: counters.errors.nullable(),
+  denied: counters.denied.nullable(),
 });
 export type ConsumerView = z.output<typeof consumer>;
