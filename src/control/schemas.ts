@@ -230,7 +230,7 @@ export type NewKey = z.output<typeof newKey>;
 const counters = {
   calls: count,
   errors: count,
-  denied: count.describe("refused by the gateway: by policy, for a credential or by a limit"),
+  denied: count.describe("refused by the gateway: by policy, for a credential or by a rate limit"),
 };
 
 /** Usage of one group: a consumer, a server, a `server:tool`, a tag of servers, a day or an hour. */

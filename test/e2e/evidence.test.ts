@@ -88,6 +88,7 @@ test("R99, R116: metrics count the same under their known names", async () => {
     'mcp_gateway_requests_total{method="tools/call",status="ok"} 10',
     'mcp_gateway_requests_total{method="tools/call",status="denied"} 4',
     "mcp_gateway_list_tools 1",
+    "# HELP mcp_gateway_rate_limited_total Calls refused by a rate limit.",
     "mcp_gateway_rate_limited_total 2",
     "mcp_gateway_auth_failures_total 1",
     "mcp_gateway_active_servers 2",
