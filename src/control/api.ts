@@ -7,6 +7,7 @@ import {
   byId,
   consumer,
   keyView,
+  leftOut,
   newKey,
   nothing,
   otherThings,
@@ -147,7 +148,7 @@ export const operations = {
     kind: "call",
     mcp: "server_status",
     input: byId,
-    output: z.object({ server: serverStatus, tools: z.array(serverTool).readonly(), others: otherThings }),
+    output: z.object({ server: serverStatus, tools: z.array(serverTool).readonly(), others: otherThings, leftOut }),
   },
   "servers.restart": {
     access: "admin",

@@ -3,6 +3,7 @@ import {
   type ConsumerView,
   type KeyView,
   type NewKey,
+  type LeftOut,
   type OtherThings,
   type ServerTool,
   type StatusView,
@@ -232,6 +233,11 @@ const others: OtherThings = {
   hidden: [{ kind: "prompt", name: "files:Read\u001b[31m", reason: "its name cannot be told from that of files:read" }],
 };
 
+const leftOut: LeftOut = {
+  first: [{ kind: "tool", name: "files:read_file", reason: "its icons[0].sizes is not a list of strings\u001b[31m" }],
+  more: 1_200,
+};
+
 const granted = (who: string, kind: NonNullable<Why["kind"]>): Why => ({
   kind,
   name: "files:read_file",
@@ -302,7 +308,7 @@ export function sampleHandlers(over: Overrides = {}): Handlers {
     "keys.freeze": () => ({ frozen: true, recorded: true }),
     "keys.unfreeze": () => ({ frozen: false, recorded: true }),
     "servers.list": () => ({ servers }),
-    "servers.show": ({ id }) => ({ server: find(id), tools, others }),
+    "servers.show": ({ id }) => ({ server: find(id), tools, others, leftOut }),
     "servers.restart": ({ id }) => ({ facts: { server: id }, run: () => ({ server: find(id) }) }),
     "servers.logs": ({ id }) => ({ lines: id === "crm" ? [] : ["started", "listening on \u001b[31mstdio"] }),
     "tools.list": () => ({ tools: tools.map((tool) => toolView.parse(tool)) }),
