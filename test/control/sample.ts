@@ -206,24 +206,8 @@ const tools: ServerTool[] = [
 ];
 
 const consumers: ConsumerView[] = [
-  {
-    consumer: "agent-prod",
-    roles: ["reader"],
-    keys: 1,
-    inFlight: 2,
-    calls: 1_204,
-    errors: 3,
-    denied: 0,
-  },
-  {
-    consumer: "intern-bot",
-    roles: ["reader", "intern"],
-    keys: 2,
-    inFlight: 0,
-    calls: 17,
-    errors: 0,
-    denied: 9,
-  },
+  { consumer: "agent-prod", roles: ["reader"], keys: 1, inFlight: 2, calls: 1_204, errors: 3, denied: 0 },
+  { consumer: "intern-bot", roles: ["reader", "intern"], keys: 2, inFlight: 0, calls: 17, errors: 0, denied: 9 },
 ];
 
 const others: OtherThings = {
