@@ -16,6 +16,8 @@ const maxRunning = 64;
 const patience = 1_000;
 /** The same for a tunnel, whose client may read slowly: the last word stands behind all the answers. */
 const tunnelPatience = 60_000;
+/** The same for a client that has lost its rights, which may be told so first but is gone within a second. */
+const cutOffPatience = 400;
 
 export type ConnectionOptions = {
   readonly peer: ControlPeer;
@@ -63,7 +65,8 @@ export class ControlConnection {
     this.#outbox.close();
     for (const controller of this.#running.values()) controller.abort();
     this.#running.clear();
-    this.#leaveTunnel();
+    this.#onLine = null;
+    this.#onClose?.(null);
   }
 
   #lines(max: number) {
@@ -152,10 +155,10 @@ export class ControlConnection {
       send: (line) => outbox.send(line),
       onLine: (listener) => void (this.#onLine = listener),
       onClose: (listener) => void (this.#onClose = listener),
-      close: (why) => {
-        if (why !== undefined) outbox.send(lastWord(why));
-        this.#leaveTunnel();
-        this.#end(tunnelPatience);
+      close: (why) => this.#closeTunnel(why, tunnelPatience),
+      cutOff: (why) => {
+        outbox.drop();
+        this.#closeTunnel(why, cutOffPatience);
       },
     };
     await this.#options.handlers.attach(ctx, tunnel);
@@ -165,11 +168,11 @@ export class ControlConnection {
     this.#answer(id, {});
   }
 
-  /** Whoever serves the tunnel is done with it, while its client may still read. */
-  #leaveTunnel(): void {
+  /** Hears no more of the client, which may still read. */
+  #closeTunnel(why: string | undefined, patience: number): void {
+    if (why !== undefined) this.#outbox.send(lastWord(why));
     this.#onLine = null;
-    this.#onClose?.(null);
-    this.#onClose = null;
+    this.#end(patience);
   }
 
   #refuse(id: number | string | null, error: unknown): void {

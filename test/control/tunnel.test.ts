@@ -62,3 +62,34 @@ test("D15: what a server has not taken yet waits at its client, which is told on
   await until(() => seen.length === 7, "all lines");
   expect(seen).toEqual([1, 2, 3, 4, 5, 6, 7].map((i) => `${i}:`));
 });
+
+test("T42, D15: whoever is cut off gets no more of what it left unread than a line, and is gone within a second, also while it was given time to read", async () => {
+  for (const late of [false, true]) {
+    using ends = await tunnelled();
+    const { client, served } = ends;
+    const seen: string[] = [];
+    client.onLine((line) => seen.push(line.slice(0, 2)));
+    client.pause();
+    for (let i = 1; i <= 6; i++) expect(served.send(`${i}:`.padEnd(14 << 20, "x"))).toBe(true);
+    const gone = new Promise((resolve) => served.onClose(resolve));
+    if (late) served.close("The client left too much unread.");
+    const from = performance.now();
+    served.cutOff("The key was revoked.");
+    expect(served.queued).toBeLessThan(15 << 20);
+    await gone;
+    expect(performance.now() - from).toBeLessThan(1_000);
+    expect(seen).toEqual([]);
+  }
+});
+
+test("T42: who reads on is told why it is cut off", async () => {
+  using ends = await tunnelled();
+  const { client, served } = ends;
+  const seen: string[] = [];
+  client.onLine((line) => seen.push(line.slice(0, 2)));
+  const told = new Promise((resolve) => client.onClose(resolve));
+  for (let i = 1; i <= 3; i++) served.send(`${i}:`.padEnd(14 << 20, "x"));
+  served.cutOff("The key was revoked.");
+  expect(await told).toBe("The key was revoked.");
+  expect(seen).toEqual(["1:"]);
+});
