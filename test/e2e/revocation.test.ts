@@ -63,7 +63,7 @@ test("T42: `serve` beside a daemon answers the call that a lost key ends, and sa
       `${cause} while the call ran. The call may have run: check before you repeat it.`,
     );
     expect(await clients[at]?.child.exited).toBe(1);
-    expect(await clients[at]?.stderr).toBe(`mcpgw: the daemon closed the connection: ${cause}.\n`);
+    expect(await clients[at]?.stderr).toBe(`mcpgw: the connection to the daemon ended: ${cause}.\n`);
   };
   await lose(0, ["revoke", leaver.id], "The key was revoked");
   await lose(1, ["freeze"], "All callers were frozen");
