@@ -21,6 +21,8 @@ const maxLine = 128 * 1024 ** 2;
 
 /** How long to wait for answers after standard input has ended, ms. */
 const patience = 2_000;
+/** How long the daemon may take to read what the client said, ms. Meanwhile nobody sees whether the client has gone. */
+const takingPatience = 10_000;
 
 const unanswered = (why: string | null): string =>
   `${why ?? "The connection to the daemon ended before it answered."} The call may have run: check before you repeat it.`;
@@ -96,7 +98,10 @@ async function relay(tunnel: ClientTunnel, { output, asked }: Streams): Promise<
   };
   const giveUpLater = (): void => void setTimeout(giveUp, patience);
   // What the daemon has not taken yet waits at the client.
-  const taken = () => within(tunnel.drained(), null, asked, () => {});
+  const taken = () =>
+    within(tunnel.drained(), takingPatience, asked, (over) => {
+      if (over === "late") end("The daemon reads nothing any more.");
+    });
   const input = readLines(maxLine, { onLine: forward, onTooLong: endless, taken }, asked).then(() => {
     ended = true;
     if (waiting.size === 0) tunnel.close();
