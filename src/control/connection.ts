@@ -24,7 +24,7 @@ export type ConnectionOptions = {
   readonly handlers: Handlers;
   readonly version: string;
   readonly log: Logger;
-  /** Longest line of a tunnelled MCP message, in bytes; read anew for each tunnel. */
+  /** Longest line of a tunnelled MCP message, in bytes; read anew for each. */
   readonly tunnelLine: () => number;
 };
 
@@ -50,7 +50,7 @@ export class ControlConnection {
     this.#options = options;
     this.#outbox = outbox;
     this.#end = end;
-    this.#reader = this.#lines(maxLine);
+    this.#reader = this.#lines(() => maxLine);
   }
 
   /** Bytes from the socket. */
@@ -69,14 +69,16 @@ export class ControlConnection {
     this.#onClose?.(null);
   }
 
-  #lines(max: number) {
+  #lines(max: () => number) {
     return createLineReader({
-      max,
+      get max() {
+        return max();
+      },
       onLine: (line) => (this.#mode === "control" ? this.#control(line) : this.#onLine?.(line)),
       onOverflow: (head) => {
         // The end that serves the tunnel refuses the line, under the id of its message.
         if (this.#mode === "tunnel") this.#onLine?.(head);
-        else this.#fail(new Refusal("invalid-request", `a line is longer than ${max} bytes`));
+        else this.#fail(new Refusal("invalid-request", `a line is longer than ${max()} bytes`));
       },
     });
   }
@@ -164,7 +166,7 @@ export class ControlConnection {
     await this.#options.handlers.attach(ctx, tunnel);
     this.#mode = "tunnel";
     outbox.unbound();
-    this.#reader = this.#lines(this.#options.tunnelLine());
+    this.#reader = this.#lines(this.#options.tunnelLine);
     this.#answer(id, {});
   }
 

@@ -6,11 +6,11 @@ import { until } from "../support/until.ts";
 import { listenWith } from "./served.ts";
 
 /** Both ends of a tunnel through a control socket. */
-async function tunnelled() {
+async function tunnelled(more: Parameters<typeof listenWith>[2] = {}) {
   const at = new TempDir();
   const socket = at.path("control.sock");
   const served = Promise.withResolvers<ServedTunnel>();
-  const server = await listenWith(socket, { attach: (_ctx, tunnel) => served.resolve(tunnel) });
+  const server = await listenWith(socket, { attach: (_ctx, tunnel) => served.resolve(tunnel) }, more);
   const client = await attach(socket, { version: "1", key: "k" });
   return {
     client,
@@ -92,4 +92,21 @@ test("T42: who reads on is told why it is cut off", async () => {
   served.cutOff("The key was revoked.");
   expect(await told).toBe("The key was revoked.");
   expect(seen).toEqual(["1:"]);
+});
+
+test("R60: how long a message may be is what holds when it comes, not when its tunnel was opened", async () => {
+  let most = 10;
+  using ends = await tunnelled({ tunnelLine: () => most });
+  const { client, served } = ends;
+  const lengths: number[] = [];
+  served.onLine((line) => lengths.push(line.length));
+  const sent = async (): Promise<void> => {
+    const before = lengths.length;
+    client.send("x".repeat(20));
+    await until(() => lengths.length > before, "the message");
+  };
+  await sent();
+  most = 20;
+  await sent();
+  expect(lengths).toEqual([10, 20]);
 });
