@@ -194,22 +194,6 @@ test.concurrent("`serve` beside a daemon answers what the daemon was killed over
   expect(client.lines.some((line) => line.includes("a/b"))).toBe(false);
 });
 
-test.concurrent("`serve` beside a daemon that hangs ends, and says so, though nobody sees that its client has gone", async () => {
-  await using daemon = await start(config);
-  const { place } = daemon;
-  const client = new StdioClient(place, { MCPGW_API_KEY: await place.key("agent") });
-  await client.open();
-  daemon.child.kill("SIGSTOP");
-  const call = client.call("fake__echo", { text: "x".repeat(2_000_000) }, "untaken");
-  void client.child.stdin.end();
-  expect(pick(await call, "error.message")).toBe(
-    "The daemon reads nothing any more. The call may have run: check before you repeat it.",
-  );
-  expect(await client.child.exited).toBe(1);
-  expect(await client.stderr).toContain("The daemon reads nothing any more.");
-  daemon.child.kill("SIGCONT");
-});
-
 test.concurrent("T49: kill -9 of serve ends its children too; the next one says what was lost", async () => {
   using place = new Place(config);
   const client = new StdioClient(place);
