@@ -42,6 +42,11 @@ export function takesEvents(headers: Headers): boolean {
   return accept === null || eventStream.test(accept);
 }
 
+/** Whether a client names event streams, as every client of streamable HTTP must, so that a slow answer may be one. */
+export function namesEvents(headers: Headers): boolean {
+  return /text\/event-stream/i.test(headers.get("accept") ?? "");
+}
+
 /** Whether a client names event streams first: it wants a stream that it can come back to, even for a silent call. */
 export function prefersEvents(headers: Headers): boolean {
   return /^text\/event-stream/i.test(headers.get("accept") ?? "");

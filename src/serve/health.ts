@@ -39,7 +39,7 @@ export function health({ current, readiness, metrics }: HealthOptions): Record<s
 }
 
 /** Whether the request comes from a process on this machine, not through a proxy. */
-export function isLocal({ req, ip }: Omit<Visit, "scope">): boolean {
+export function isLocal({ req, ip }: Pick<Visit, "req" | "ip">): boolean {
   const source = sourceOf(req.headers, ip);
   return source.loopback && !source.forwarded;
 }
