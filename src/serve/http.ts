@@ -83,9 +83,8 @@ export function serveHttp(options: HttpOptions): HttpServer {
       if (failure.detail.internal) log.error("request failed", { cause: failure.detail.internal });
       return stamp(req, refusal(failure));
     } finally {
-      const leave = (): void => void pending.delete(place);
-      if (entry.call) entry.call.then(leave, leave);
-      else leave();
+      if (entry.call) entry.call.catch(() => {}).then(() => pending.delete(place));
+      else pending.delete(place);
       if (entry.kept) server.timeout(req, idleSeconds);
     }
   };
