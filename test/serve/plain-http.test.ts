@@ -1,0 +1,34 @@
+import { expect, test } from "bun:test";
+import { once } from "node:events";
+import { connect } from "node:net";
+import { Door, said } from "../support/front-door.ts";
+
+// What clients of HTTP send that name no more than they must: health checks, load balancers, simple programs.
+
+/** What comes back for these header lines, up to the end of the response's headers. */
+async function raw(door: Door, lines: readonly string[]): Promise<string> {
+  const socket = connect(Number(new URL(door.url).port), "127.0.0.1");
+  await once(socket, "connect");
+  socket.write([...lines, "", ""].join("\r\n"));
+  let text = "";
+  for await (const bytes of socket) {
+    text += String(bytes);
+    if (text.includes("\r\n\r\n")) break;
+  }
+  return text;
+}
+
+const key = "Authorization: Bearer alice";
+
+test("R65: a GET that sends no Accept, as 2024-11-05 asks for none, opens the stream", async () => {
+  await using door = new Door(() => said(""));
+  const session = Object.entries(await door.session()).map(([name, value]) => `${name}: ${value}`);
+  for (const lines of [
+    ["GET /sse HTTP/1.1", "Host: localhost", key],
+    ["GET /mcp HTTP/1.1", "Host: localhost", key, ...session],
+  ]) {
+    const answer = await raw(door, lines);
+    expect(answer).toStartWith("HTTP/1.1 200 ");
+    expect(answer.toLowerCase()).toContain("content-type: text/event-stream");
+  }
+});
