@@ -5,15 +5,15 @@ import { Door, said } from "../support/front-door.ts";
 
 // What clients of HTTP send that name no more than they must: health checks, load balancers, simple programs.
 
-/** What comes back for these header lines, up to the end of the response's headers. */
-async function raw(door: Door, lines: readonly string[]): Promise<string> {
+/** What comes back for these header lines, up to the end of the response's headers, or of the connection. */
+async function raw(door: Door, lines: readonly string[], whole = false): Promise<string> {
   const socket = connect(Number(new URL(door.url).port), "127.0.0.1");
   await once(socket, "connect");
   socket.write([...lines, "", ""].join("\r\n"));
   let text = "";
   for await (const bytes of socket) {
     text += String(bytes);
-    if (text.includes("\r\n\r\n")) break;
+    if (!whole && text.includes("\r\n\r\n")) break;
   }
   return text;
 }
@@ -31,4 +31,15 @@ test("R65: a GET that sends no Accept, as 2024-11-05 asks for none, opens the st
     expect(answer).toStartWith("HTTP/1.1 200 ");
     expect(answer.toLowerCase()).toContain("content-type: text/event-stream");
   }
+});
+
+test.each(["/live", "/ready", "/metrics"])("HEAD %s is answered as GET is, without the body", async (path) => {
+  await using door = new Door(() => said(""));
+  const ask = (method: string) =>
+    raw(door, [`${method} ${path} HTTP/1.1`, "Host: localhost", "Connection: close"], true);
+  const head = await ask("HEAD");
+  expect(head).toStartWith("HTTP/1.1 200 ");
+  expect(head).toEndWith("\r\n\r\n");
+  const length = (text: string) => /^content-length: (\d+)/im.exec(text)?.[1];
+  expect(length(head)).toBe(length(await ask("GET")) ?? "");
 });
