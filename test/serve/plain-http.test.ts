@@ -43,3 +43,12 @@ test.each(["/live", "/ready", "/metrics"])("HEAD %s is answered as GET is, witho
   const length = (text: string) => /^content-length: (\d+)/im.exec(text)?.[1];
   expect(length(head)).toBe(length(await ask("GET")) ?? "");
 });
+
+test("S01: names of containers and full names are hosts like others", async () => {
+  await using door = new Door(() => said(""));
+  const live = (host: string) => raw(door, ["GET /live HTTP/1.1", `Host: ${host}`, "Connection: close"], true);
+  expect(await live("localhost.:7332")).toStartWith("HTTP/1.1 200 ");
+  const foreign = await live("mcp_gw:7332");
+  expect(foreign).toStartWith("HTTP/1.1 403 ");
+  expect(foreign).toContain("listen.allowedHosts");
+});
