@@ -83,7 +83,7 @@ export function serveHttp(options: HttpOptions): HttpServer {
       if (failure.detail.internal) log.error("request failed", { cause: failure.detail.internal });
       return stamp(req, refusal(failure));
     } finally {
-      if (entry.call) entry.call.catch(() => {}).then(() => pending.delete(place));
+      if (entry.call) void entry.call.catch(() => {}).then(() => pending.delete(place));
       else pending.delete(place);
       if (entry.kept) server.timeout(req, idleSeconds);
     }
@@ -149,7 +149,10 @@ function routesOf(parts: EndpointOptions, pair: SsePair, ws: Methods, operators:
   };
 }
 
-/** Keeps the connections of long requests open. Most requests are answered earlier and cost the server nothing. */
+/**
+ * Keeps the connections of long requests open, and opens their streams. Most requests are answered earlier and cost the
+ * server nothing.
+ */
 function keepSilent(server: Server<SocketData>, pending: List<Pending>, after: number): void {
   const before = performance.now() - after;
   for (const entry of pending.items) {
