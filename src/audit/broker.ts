@@ -114,7 +114,12 @@ export class AuditBroker implements Audit {
     this.#settled = given.start.settled;
     this.#drafts = new Drafts(given.options, secrets, clock);
     this.#clockWatch = createClockWatch(clock);
-    this.#flood = new FloodControl({ drafts: this.#drafts, clock, offer: (draft) => this.#offer(draft) });
+    this.#flood = new FloodControl({
+      drafts: this.#drafts,
+      clock,
+      log: given.log,
+      offer: (draft) => this.#offer(draft),
+    });
     this.#writer = new Writer({
       ...given,
       subjects: this.#drafts.subjects,
@@ -312,7 +317,7 @@ export class AuditBroker implements Audit {
     if (this.#options.onFailure === "deny") return unavailable(stage, message);
     this.#unrecorded += 1;
     if (stage !== "end") call.begun = true;
-    this.#given.log.error("unrecorded, but passed: audit.onFailure is allow", { call: call.id, cause: message });
+    this.#given.log.error("unrecorded, but passed: audit.onFailure is allow", { call: call.id, cause: message }, stage);
     return null;
   }
 
@@ -322,7 +327,11 @@ export class AuditBroker implements Audit {
 
   #offer(draft: Draft): void {
     this.#writer.record(draft, "commit").catch((error: unknown) => {
-      this.#given.log.warn("audit record not written", { type: draft.fields.type, cause: String(error) });
+      this.#given.log.warn(
+        "audit record not written",
+        { type: draft.fields.type, cause: String(error) },
+        draft.fields.type,
+      );
     });
   }
 }

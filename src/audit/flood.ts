@@ -2,6 +2,7 @@ import type { Call } from "../core/call.ts";
 import type { Clock } from "../core/clock.ts";
 import { common, type Counted, createCoalescer } from "../core/coalesce.ts";
 import type { Facts, SessionEvent } from "../core/event.ts";
+import type { Logger } from "../core/log.ts";
 import type { Principal } from "../core/principal.ts";
 import { timeText } from "../core/time-text.ts";
 import type { Draft, Drafts } from "./draft.ts";
@@ -10,6 +11,7 @@ import type { Fields } from "./record.ts";
 export type FloodOptions = {
   readonly drafts: Drafts;
   readonly clock: Clock;
+  readonly log: Logger;
   /** Records a draft that no call waits for. */
   readonly offer: (draft: Draft) => void;
 };
@@ -73,9 +75,12 @@ export class FloodControl {
   /** One record per source and minute: whoever guesses keys does not fill the log. */
   #failedToIdentify({ source, failure }: Call): void {
     if (failure?.row.status !== "auth-failed") return;
-    const { status: st } = failure.row;
-    const told: Told = { type: "auth.failed", src: this.#options.drafts.source(source), st, code: failure.code };
-    if (this.#failedAuth.take(told.src ?? "", failure.code, () => told)) this.#record({ ...told, count: 1 });
+    const { drafts, log } = this.#options;
+    const { code, row, detail } = failure;
+    const src = drafts.source(source);
+    const told: Told = { type: "auth.failed", src, st: row.status, code };
+    if (this.#failedAuth.take(src, code, () => told)) this.#record({ ...told, count: 1 });
+    if (detail.internal) log.warn("credential refused", { src, code, cause: detail.internal }, src);
   }
 
   /** Little, since each of a flood costs it. */

@@ -5,6 +5,7 @@ import { auditOptions } from "../../src/audit/options.ts";
 import type { Fields } from "../../src/audit/record.ts";
 import { subjectIn, valueOf } from "../../src/audit/subject.ts";
 import { Failure } from "../../src/core/failure.ts";
+import { createLogger } from "../../src/core/log.ts";
 import { StoreFailed } from "../../src/core/store.ts";
 import { timeText } from "../../src/core/time-text.ts";
 import { openReader } from "../../src/store/sqlite/reader.ts";
@@ -261,12 +262,17 @@ test("D6 a failed sync rejects who waits, tells the process to end, and is not t
 test("D6 onFailure allow lets calls pass unrecorded, says so, and records again when it can", async () => {
   using at = tempState();
   const faulty = faultyStore(at);
-  await using opened = await openBroker(at, { onFailure: "allow" }, { store: faulty.store });
+  const lines: string[] = [];
+  const log = createLogger({ level: "error", format: "text", write: (line) => lines.push(line) > 0 });
+  await using opened = await openBroker(at, { onFailure: "allow" }, { store: faulty.store, log });
   faulty.full = new StoreFailed("disk full");
+  for (let i = 0; i < 4; i += 1) await opened.broker.begin(callOf());
   const call = callOf();
   await opened.broker.begin(call);
   expect([call.begun, call.beginning]).toEqual([true, null]);
-  expect(opened.broker.health()).toMatchObject({ ok: false, reason: "disk full", unrecorded: 1, onFailure: "allow" });
+  expect(opened.broker.health()).toMatchObject({ ok: false, reason: "disk full", unrecorded: 5, onFailure: "allow" });
+  log.flush();
+  expect(lines).toEqual([expect.stringContaining("unrecorded"), expect.stringContaining("count=4")]);
   faulty.full = null;
   await opened.broker.end(answered(call));
   expect(calls(at)).toMatchObject([{ type: "call.end", call: call.id, st: "ok" }]);
