@@ -1,7 +1,15 @@
-import { type IdentifiedCall, type Kind, kinds, type Party, type Route, type Viewpoint } from "../core/call.ts";
+import {
+  type IdentifiedCall,
+  isShown,
+  type Kind,
+  kinds,
+  type Party,
+  type Route,
+  type Viewpoint,
+} from "../core/call.ts";
 import type { Clock } from "../core/clock.ts";
 import { Failure } from "../core/failure.ts";
-import { inputKey } from "../core/inbound.ts";
+import { inputKey, noCapabilities } from "../core/inbound.ts";
 import { type ListGroup, type ListName, listNames, lists, mapLists } from "../core/lists.ts";
 import { checkLength, explicitScheme, longestName, notFound, ownServer } from "../core/name.ts";
 import type { Prefix } from "../core/options.ts";
@@ -22,7 +30,7 @@ import { createTexts, type Texts } from "./texts.ts";
 import { byWire, gather, type Thing } from "./things.ts";
 import { createUnlisted, type Unlisted } from "./unlisted.ts";
 import { explicitUri } from "./uris.ts";
-import { createViews, type View, type Views } from "./views.ts";
+import { createViews, type View } from "./views.ts";
 
 export type CatalogInit = Pick<CallerThingsInit, "callerTools"> & {
   readonly servers: readonly { readonly id: string; readonly prefix: Prefix; readonly enabled: boolean }[];
@@ -56,8 +64,7 @@ class CompiledCatalog implements Catalog {
   readonly #cursors: Cursors;
   readonly #texts: Texts;
   readonly #callerThings: CallerThings;
-  /** By the things of one caller that they hold besides those that everybody is offered. */
-  readonly #views = new WeakMap<readonly Thing[], Views>();
+  readonly #views = createViews();
 
   constructor({ previous, ...init }: CatalogInit) {
     const configured = new Set([ownServer, ...init.servers.map(({ id }) => id)]);
@@ -227,18 +234,11 @@ class CompiledCatalog implements Catalog {
     const scope = this.#scope(from.scope);
     const callers = scope && list === "tools" ? this.#callerThings(scope, from) : noThings;
     const input = list === "tools" ? inputKey(from.capabilities) : "";
-    return this.#viewsWith(callers).get(who, policy.placeOf(source), `${list} ${scope?.id ?? "?"} ${input}`, () =>
+    return this.#views.get(who, policy.placeOf(source), `${list} ${scope?.id ?? "?"} ${input}`, callers, () =>
       [...(scope?.things[list] ?? []), ...callers]
         .filter(({ route }) => isShown(route, from) && policy.lists(who, route, source))
         .toSorted(byWire),
     );
-  }
-
-  /** The views that hold these things of one caller besides. They are forgotten with them. */
-  #viewsWith(things: readonly Thing[]): Views {
-    let views = this.#views.get(things);
-    if (!views) this.#views.set(things, (views = createViews()));
-    return views;
   }
 
   /** The routes of a URI in a scope, best first; each inner array holds equally good ones. */
@@ -273,7 +273,10 @@ class CompiledCatalog implements Catalog {
   #toolNamed(scope: Scope, wire: string, party: Party): Route | null {
     const common = scope.named("tools", wire);
     if (common && isShown(common, party)) return common;
-    return this.#callerThings(scope, party).find(({ route }) => route.wire === wire)?.route ?? common;
+    const own = this.#callerThings(scope, party).find(({ route }) => route.wire === wire);
+    if (own) return own.route;
+    // Nobody knows what a client without a session has declared, such as an operator's. It may try what others are shown.
+    return party.session === null && party.capabilities === noCapabilities ? common : null;
   }
 
   /**
@@ -290,10 +293,6 @@ class CompiledCatalog implements Catalog {
     return scope.admits(route) ? route : null;
   }
 }
-
-/** Whether its server shows a tool to clients that declare as much. */
-const isShown = ({ tool }: Route, { capabilities }: Pick<Party, "capabilities">): boolean =>
-  tool?.shownTo?.has(inputKey(capabilities)) !== false;
 
 /** A server that has not said what it has may have any. */
 const mayHaveResources = ({ server, capabilities }: Listing): boolean =>

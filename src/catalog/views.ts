@@ -10,12 +10,16 @@ export type View = {
 
 /** The views of one catalog, by caller and list. Limited: the oldest are dropped first. */
 export type Views = {
-  /** `place` is the part of the caller's source that rules test (see `Policy.placeOf`). */
-  get(who: Principal, place: string, list: string, make: () => readonly Thing[]): View;
+  /**
+   * `place` is the part of the caller's source that rules test (see `Policy.placeOf`), `callers` what only its own
+   * instances offer: a view is made anew once that is another array.
+   */
+  get(who: Principal, place: string, list: string, callers: readonly Thing[], make: () => readonly Thing[]): View;
 };
 
 type Entry = {
   readonly who: Principal;
+  readonly callers: readonly Thing[];
   readonly view: View;
   readonly weight: () => number;
 };
@@ -41,10 +45,10 @@ export function createViews(): Views {
     }
   };
   return {
-    get(who, place, list, make) {
+    get(who, place, list, callers, make) {
       const id = `${list} ${who.id} ${place}`;
       const known = entries.get(id);
-      if (known?.who === who) return known.view;
+      if (known?.who === who && known.callers === callers) return known.view;
       const things = make();
       drop(id);
       let own = things.length * perThing;
@@ -66,7 +70,7 @@ export function createViews(): Views {
           return text;
         },
       };
-      entries.set(id, { who, view, weight: () => own });
+      entries.set(id, { who, callers, view, weight: () => own });
       shrink(id);
       return view;
     },

@@ -1,6 +1,6 @@
 import type { Failure, Status } from "./failure.ts";
 import type { AbortControllerLike, AbortSignalLike } from "./cancel.ts";
-import { noCapabilities } from "./inbound.ts";
+import { inputKey, noCapabilities } from "./inbound.ts";
 import type { ClientAnswer, ClientCapabilities, Era, Inbound, InputRequest, Revision } from "./inbound.ts";
 import type { ListNode } from "./linked-list.ts";
 import { methodLabel } from "./methods.ts";
@@ -239,6 +239,10 @@ export type IdentifiedCall = Call & { readonly who: Principal };
 export type Party = Pick<IdentifiedCall, "who" | "session" | "capabilities"> & {
   readonly inbound: Pick<Inbound, "era">;
 };
+
+/** Whether its server shows a tool to clients that declare as much. */
+export const isShown = ({ tool }: Route, { capabilities }: Pick<Party, "capabilities">): boolean =>
+  tool?.shownTo?.has(inputKey(capabilities)) !== false;
 
 /** Who is shown what servers offer, and where it looks from. */
 export type Viewpoint = Party & Pick<Call, "source" | "scope">;

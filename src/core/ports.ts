@@ -105,7 +105,7 @@ export type Missing = {
 export type Catalog = {
   /** Whether this configuration has such a scope: a server or a toolset. */
   hasScope(scope: string): boolean;
-  /** Whether the scope has something of this kind and wire name, whatever the caller's rights. */
+  /** Whether the scope has something of this kind and wire name for such a client, whatever the caller's rights. */
   offers(kind: Kind, name: unknown, scope: string | null, party: Party): boolean;
   /**
    * The route of the thing that a call names, within its scope. Throws `unknown-tool` and its kin, in the same words

@@ -1,4 +1,4 @@
-import type { Call, IdentifiedCall, Route } from "../core/call.ts";
+import { type Call, type IdentifiedCall, isShown, type Route } from "../core/call.ts";
 import type { AbortControllerLike } from "../core/cancel.ts";
 import { asFailure, Failure } from "../core/failure.ts";
 import { notFound } from "../core/name.ts";
@@ -44,7 +44,9 @@ export async function callByName(gw: Gateway, tool: string, args: string, caller
 function findFor({ catalog }: Gateway, outer: IdentifiedCall | null, tool: string): Route | null {
   const isMeant = ({ canonical }: Route): boolean => canonical === tool;
   const common = outer?.scope ? catalog.routes("tools", outer.scope).find(isMeant) : catalog.find(tool);
-  return common ?? (outer && catalog.tools(outer).find(isMeant)) ?? null;
+  // Its name on the wire may lead one who is not shown it to another tool.
+  if (common && (!outer || isShown(common, outer))) return common;
+  return (outer && catalog.tools(outer).find(isMeant)) ?? null;
 }
 
 /** Identifies a caller that asks for `method`; throws what authentication throws, once the refusal is recorded. */
@@ -79,8 +81,7 @@ function inboundCall(gw: Gateway, text: string, caller: Caller): Call {
   const { inbound, fault } = read();
   // What the client declared, since that decides which instances are the caller's, and what it may be asked.
   const capabilities = outer?.inbound.capabilities ?? null;
-  const ask = outer && (outer.ask ?? outer.input);
-  const carrier = { controller, session, scope, emit: outer && emitOf(outer), ask };
+  const carrier = { controller, session, scope, emit: outer && emitOf(outer), ask: outer?.ask ?? null };
   return callOf(gw, { inbound: { ...inbound, capabilities }, fault }, caller, carrier);
 }
 

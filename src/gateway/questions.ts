@@ -26,6 +26,8 @@ type Client = Pick<Reached, "who" | "source"> & {
   readonly server: string;
   readonly capabilities: ClientCapabilities;
   readonly revision: Revision | null;
+  /** Whether there is no way to ask it during this call, whatever it declared. */
+  readonly deaf: boolean;
   readonly inForce: Gateway["inForce"];
   record(step: InputStep): Promise<void>;
 };
@@ -36,28 +38,34 @@ const callerOf = ({ gw, call, route }: Job): Client => ({
   server: route.server,
   capabilities: call.capabilities,
   revision: call.inbound.revision ?? call.session?.revision ?? null,
+  // A legacy client without a session has declared nothing. So this is a call that `mcpgw__call` makes for a client of
+  // 2026-07-28, which is asked in rounds, and a call within another has none.
+  deaf: call.inbound.era === "legacy" && call.session === null,
   inForce: gw.inForce,
   record: (step) => gw.audit.input(call, step),
 });
 
 /**
- * Refuses a question, and records that, if the client did not declare its kind or a guardrail in force now forbids it.
- * Throws `input-undeclared` or `denied`.
+ * Refuses a question, and records that, if the client did not declare its kind, a guardrail in force now forbids it, or
+ * the call gives no way to ask. Throws `input-undeclared`, `denied` or `input-unavailable`.
  */
 async function admit(client: Client, request: InputRequest): Promise<void> {
-  const { who, source, server, capabilities, revision } = client;
-  const missing = undeclared(capabilities.value, request, revision);
-  const { allowed, ...verdict } = client.inForce().policy.admitsInput(who, source, server, request.method);
-  if (missing === null && allowed) return;
-  const refusal =
-    missing === null
-      ? inputDenied(`The server "${server}" may not ask the client for ${request.method}`, verdict)
-      : new Failure(
-          "input-undeclared",
-          `The server "${server}" asks for ${request.method}, but the client did not declare ${missing}.`,
-        );
+  const refusal = refusalOf(client, request);
+  if (!refusal) return;
   await client.record(refusedStep(request, refusal));
   throw refusal;
+}
+
+function refusalOf(client: Client, request: InputRequest): Failure | null {
+  const { who, source, server, capabilities, revision, deaf } = client;
+  const { method } = request;
+  const asks = `The server "${server}" asks for ${method}`;
+  const missing = undeclared(capabilities.value, request, revision);
+  if (missing !== null) return new Failure("input-undeclared", `${asks}, but the client did not declare ${missing}.`);
+  const { allowed, ...verdict } = client.inForce().policy.admitsInput(who, source, server, method);
+  if (!allowed) return inputDenied(`The server "${server}" may not ask the client for ${method}`, verdict);
+  if (!deaf) return null;
+  return new Failure("input-unavailable", `${asks}, for which call cannot ask this client: call the tool directly.`);
 }
 
 /** `admit` for the caller of a call. */
@@ -154,7 +162,7 @@ export async function askSession(
   const { who, source, session, ask } = to;
   const { capabilities, revision } = session;
   const record = (step: InputStep): Promise<void> => audit.inputOutside(to, server, step);
-  const client: Client = { who, source, server, capabilities, revision, inForce, record };
+  const client: Client = { who, source, server, capabilities, revision, deaf: false, inForce, record };
   try {
     await admit(client, request);
     return await put(client, request, ask, id, signal);

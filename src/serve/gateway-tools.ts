@@ -8,6 +8,7 @@ import { isObject } from "../core/json.ts";
 import { canonicalName, notFound, ownServer } from "../core/name.ts";
 import type { LocalServer } from "../core/ports.ts";
 import type { Principal, Source } from "../core/principal.ts";
+import { rpcCodes } from "../core/rpc-code.ts";
 import { toolFailure } from "../mcp/reply.ts";
 
 /** The caller of an operation, and the consumer whose records it may see. */
@@ -78,7 +79,9 @@ function forwarded({ reply, failure, status, controller }: Call): Reply {
   if (failure && controller.signal.aborted) throw failure;
   if (failure) return local(toolFailure(failure, "legacy", null), true);
   if (!reply) return textReply(status);
-  return reply.kind === "result" ? reply : textReply(errorTextOf(reply));
+  // The client itself has to read which URLs it is to visit.
+  const passes = reply.kind === "result" || reply.code === rpcCodes.urlElicitation;
+  return passes ? reply : textReply(errorTextOf(reply));
 }
 
 /** The message of a server's error. */

@@ -67,7 +67,11 @@ export class Sender {
           const answer = await instance.link.ask(askOf(call, to, request, this.#wayTo(instance, slot, deadline)));
           const mismatch =
             answer.kind === "error" && answer.code === rpcCodes.headerMismatch && instance.peer.era === "modern";
-          if (!mismatch || again) return replyOf(answer, instance.peer, this.#terms.options.id, call);
+          if (!mismatch || again) {
+            const reply = replyOf(answer, instance.peer, this.#terms.options.id, call);
+            if (reply.kind === "result" && reply.type !== null) slot.owes = true;
+            return reply;
+          }
         } catch (error) {
           this.#look(error, slot);
           // It did not run, and the next attempt takes an instance of the other era.

@@ -1,9 +1,11 @@
 import { describe, expect, test } from "bun:test";
 import fc from "fast-check";
 import type { Party, Tool } from "../../src/core/call.ts";
+import { noCapabilities } from "../../src/core/inbound.ts";
+import type { Policy } from "../../src/core/ports.ts";
 import type { Principal } from "../../src/core/principal.ts";
 import { makeTool } from "../support/call.ts";
-import { admin, ask, buildCatalog, lead, partyOf } from "../support/catalog.ts";
+import { admin, ask, buildCatalog, lead, partyOf, usual } from "../support/catalog.ts";
 import { failureOf } from "../support/failure.ts";
 import { policyOf } from "../support/policy.ts";
 import { principal } from "../support/principal.ts";
@@ -76,6 +78,25 @@ describe("R2: what one caller's instance offers", () => {
     expect(lead(catalog, "tool", "loose").server).toBe("free");
   });
 
+  test("is found only by clients that declare what its server wants, and by those that declared nothing anywhere", () => {
+    const shy = { ...makeTool("shy"), shownTo: new Set(["roots"]) };
+    const catalog = buildCatalog({ crm: { tools: [shy] } });
+    const clients = [{ roots: {} }, { sampling: {} }, {}].map((value) => ({ text: JSON.stringify(value), value }));
+    const offered = (party: Party) => catalog.offers("tool", "crm__shy", null, party);
+    const party = partyOf(bob);
+    const sessions = [noCapabilities, ...clients].map((declared) => clientSession("s", declared));
+    expect(sessions.map((session) => offered({ ...party, session, capabilities: session.capabilities }))).toEqual([
+      false,
+      true,
+      false,
+      false,
+    ]);
+    expect(clients.map((capabilities) => offered({ ...party, capabilities }))).toEqual([true, false, false]);
+    expect(offered(party)).toBe(true);
+    const refused = failureOf(() => lead(catalog, "tool", "crm__shy", { session: clientSession("s") }));
+    expect(refused.message).toBe("Unknown tool: crm__shy");
+  });
+
   test("changes the fingerprint of that caller alone, by scope", () => {
     const common = offering({});
     for (const scope of [null, "crm", "free", "desk"]) {
@@ -118,6 +139,24 @@ describe("R2: what one caller's instance offers", () => {
     // One or two may still lie on the stack.
     expect(kept.filter((each) => each.deref()).length).toBeLessThan(5);
   });
+});
+
+test("T12: the lists of all callers with tools of their own have one bound together: the oldest is written again", () => {
+  const long = { ...makeTool("long"), text: JSON.stringify({ name: "long", description: "x".repeat(1024 ** 2) }) };
+  const callers = Array.from({ length: 40 }, (_, at) => principal(`key:${at}`, ["admin"]));
+  const own = new Map(callers.map(({ id }) => [id, new Map([["crm", [makeTool("extra")]]])]));
+  let decisions = 0;
+  const policy: Policy = { ...usual, lists: (...given) => (decisions++, usual.lists(...given)) };
+  const callerTools = ({ who }: Party) => own.get(who.id)!;
+  const catalog = buildCatalog({ crm: { tools: [long] } }, { policy, callerTools });
+  const decided = (who: Principal): number => {
+    decisions = 0;
+    expect(ask(catalog, "tools", { who }).names).toEqual(["crm__extra", "crm__long"]);
+    return decisions;
+  };
+  const [first] = callers;
+  for (const who of callers) decided(who);
+  expect([decided(callers.at(-1)!), decided(first!)]).toEqual([0, 2]);
 });
 
 test("what one caller's instance offers changes nothing that another is shown or finds", () => {

@@ -2,7 +2,8 @@ import { expect, test } from "bun:test";
 import { Cancel } from "../../src/core/cancel.ts";
 import type { Call } from "../../src/core/call.ts";
 import { callByName } from "../../src/gateway/call-by-name.ts";
-import { loopback, makeCall } from "../support/call.ts";
+import { loopback, makeCall, makeTool } from "../support/call.ts";
+import { buildCatalog } from "../support/catalog.ts";
 import { clientSession } from "../support/session.ts";
 import { alice, harness, ok } from "./support.ts";
 
@@ -38,6 +39,20 @@ test("a tool that only the gateway in force knows, once its server has been wait
   boot.resolve();
   expect((await called).status).toBe("ok");
   expect(sent).toHaveLength(1);
+});
+
+test("a tool that only other clients are shown is not called, nor the caller's own under the same name", async () => {
+  const { gw, sent } = harness();
+  const shy = { ...makeTool("loose"), shownTo: new Set(["roots"]) };
+  const callerTools = () => new Map([["free", [makeTool("loose")]]]);
+  const served = { shy: { prefix: "none", tools: [shy] }, free: { prefix: "none" } } as const;
+  Object.assign(gw, { catalog: buildCatalog(served, { callerTools, policy: gw.policy }) });
+  const session = { ...clientSession("s"), owner: alice.id };
+  const outer = Object.assign(makeCall({ session }), { who: alice });
+  const called = (tool: string) => callByName(gw, tool, "{}", { ...caller(), outer });
+  expect((await called("shy:loose")).failure?.message).toBe("Unknown tool: shy:loose");
+  expect((await called("free:loose")).status).toBe("ok");
+  expect(sent.map(({ route }) => route.canonical)).toEqual(["free:loose"]);
 });
 
 test.each([

@@ -190,7 +190,7 @@ test("a question that its server withdraws ends at the client with the server's 
     withdrawn.abort(new Withdrawn("enough"));
     return new Promise(() => {});
   };
-  await send(gw, "tools/call", call, { era: "legacy", capabilities: { elicitation: {} }, ask });
+  await send(gw, "tools/call", call, { era: "legacy", session: session(alice, { elicitation: {} }), ask });
   expect(await ended.promise).toEqual(new Withdrawn("enough"));
 });
 
@@ -203,7 +203,7 @@ test("a legacy client that does not answer is waited for ten minutes, then asked
       asked.resolve(signal);
       return new Promise(() => {});
     };
-    const asking: Asking = { era: "legacy", capabilities: { elicitation: {} }, ask };
+    const asking: Asking = { era: "legacy", session: session(alice, { elicitation: {} }), ask };
     const answered = send(gw, "tools/call", call, asking);
     const signal = await asked.promise;
     jest.advanceTimersByTime(10 * 60_000 - 1);

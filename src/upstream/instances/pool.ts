@@ -24,6 +24,8 @@ export type Slot = {
   followers: number;
   /** Those of its owner who have called it and may come back: sessions by id until they end, null for calls without one. */
   readonly users: Set<string | null>;
+  /** Whether it ever gave its owner what has to be come back for: a task, or a question to be answered with a retry. */
+  owes: boolean;
   /** The level of log messages that the server was asked for; null: it was asked for none. */
   level: LogLevel | null;
   /** The instance is being checked because a call on it timed out. */
@@ -48,7 +50,7 @@ export type PoolHost = {
  */
 const mostInFlight = 1024;
 
-/** How long an idle instance is kept for calls without a session, which nobody can say are over; ms. */
+/** How long an idle instance that owes nothing is kept for calls without a session, which may be over or not; ms. */
 const sessionlessMs = 60_000;
 
 /** How many instances there may be, and how long an unused one is kept, ms. */
@@ -58,9 +60,9 @@ const isIdle = ({ inFlight, subscriptions, followers }: Slot): boolean =>
   inFlight === 0 && subscriptions === 0 && followers === 0;
 
 /** How long an idle instance is kept for its owner while others need its place, ms. */
-function keptFor({ users }: Slot, idleStop: number): number {
+function keptFor({ users, owes }: Slot, idleStop: number): number {
   if (users.size === 0) return 0;
-  return users.size === 1 && users.has(null) ? Math.min(sessionlessMs, idleStop) : idleStop;
+  return users.size === 1 && users.has(null) && !owes ? Math.min(sessionlessMs, idleStop) : idleStop;
 }
 
 /**
@@ -133,6 +135,7 @@ export class Pool {
       subscriptions: 0,
       followers: 0,
       users: new Set(),
+      owes: false,
       level: null,
       suspected: false,
       usedAt: clock.mono(),

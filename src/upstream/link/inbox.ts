@@ -155,7 +155,9 @@ function question(message: Extract<UpstreamMessage, { kind: "request" }>, host: 
   const calls = callsOf(inbox);
   if (host.asked !== null || calls.length < 2) return put(asked, calls, inbox);
   const waits = isInput(method) && inbox.unclear?.add(asked, calls, (call) => put(asked, call && [call], inbox));
-  if (!waits) put(asked, null, inbox);
+  if (!waits) return put(asked, null, inbox);
+  // The server may withdraw it before anybody is asked, and ask again.
+  inbox.aside();
 }
 
 /** Asks the client of these calls, or refuses the question; null: it can be about the calls of several clients. */

@@ -52,6 +52,22 @@ test("beyond maxInstances the instance of a caller without sessions is kept for 
   expect((await failureOf(calls("bob"))).detail.retryAfterMs).toBe(60_000);
 });
 
+test.each(["task", "input_required"])(
+  "beyond maxInstances the instance that gave its caller without sessions a result of type %s is kept for idleStop",
+  async (resultType) => {
+    const clock = stillClock();
+    await using set = upstreams([fake("a", ["--era", "modern"], { maxInstances: 1 })], { clock });
+    const ask = (who: string, tool: string, args: object) =>
+      set.ask("a", tool, args, { who: principal(who), era: "modern", declares: { extensions: { "com.acme/x": {} } } });
+    await ask("alice", "spell", { as: "#", result: { resultType, taskId: "1" } });
+    clock.advance(60_000);
+    const failure = await failureOf(ask("carol", "count", {}));
+    expect([failure.code, failure.detail.retryAfterMs]).toEqual(["overloaded", 540_000]);
+    clock.advance(540_000);
+    expect(jsonOf(await ask("carol", "count", {})).calls).toBe(1);
+  },
+);
+
 test("a caller's idle sessions keep out neither others nor that caller; what is in use is kept", async () => {
   await using set = upstreams([fake("a", [], { maxInstances: 4 })]);
   const asks = { elicitation: {} };

@@ -210,6 +210,18 @@ test("T12: so many questions wait at once, of that length, each under an id of i
   expect(second.asked).toEqual(Array.from({ length: 16 }, (_, at) => at + 1));
 });
 
+test("T12: a server that asks and withdraws without end is ended, though nobody is asked", async () => {
+  const { said, say, call, question } = open();
+  const running = [call(), call()];
+  for (let q = 1; q <= 61_000; q++) {
+    question(q);
+    say({ method: "notifications/cancelled", params: { requestId: q } });
+  }
+  for (const { answer } of running) answer();
+  expect(await Promise.all(running.map(({ over }) => over))).toEqual(["lost", "lost"]);
+  expect([running.map(({ asked }) => asked), said]).toEqual([[[], []], []]);
+});
+
 test("S20: where callers share the server no question waits, for none of them may be asked", () => {
   const { said, call, question } = open();
   call(null, "none");

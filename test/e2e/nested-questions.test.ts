@@ -1,0 +1,90 @@
+import { afterAll, beforeAll, expect, setDefaultTimeout, test } from "bun:test";
+import { type Daemon, fake, start } from "../support/daemon.ts";
+import { refusal, reply, serve } from "../support/mcp-server.ts";
+import { connectAnswering } from "../support/sdk-answers.ts";
+import { initialize, modern, pick, request, resultOf, textOf, v2025 } from "../support/wire.ts";
+
+// What a server asks during a call through `mcpgw__call`. A guardrail lets only these servers ask: the gateway itself,
+// whose tool the outer call is of, may not.
+
+setDefaultTimeout(20_000);
+
+const visit = { mode: "url", message: "Sign in", url: "https://signs.example/", elicitationId: "e1" };
+const signs = serve(({ id, method }) => {
+  if (method === "tools/list") return reply(id, { tools: [{ name: "read", inputSchema: { type: "object" } }] });
+  return method === "tools/call" ? refusal(id, -32042, "Sign in first", 200, { elicitations: [visit] }) : null;
+});
+let daemon: Daemon;
+beforeAll(async () => {
+  daemon = await start({
+    servers: [fake("old"), { id: "signs", url: signs.url, protocol: "legacy" }],
+    rules: [
+      ...["old", "signs"].map((server) => ({ action: "allow", input: "*", server, priority: 1 })),
+      { action: "deny", input: "*", reason: "only servers may ask" },
+    ],
+    policies: [{ id: "all", roles: ["user"], rules: [{ server: "mcpgw", action: "allow" }, { action: "allow" }] }],
+  });
+});
+afterAll(async () => {
+  await daemon[Symbol.asyncDispose]();
+  signs[Symbol.dispose]();
+});
+
+const question = {
+  method: "elicitation/create",
+  params: { message: "?", requestedSchema: { type: "object", properties: {} } },
+};
+const asks = { name: "mcpgw__call", arguments: { tool: "old:ask", arguments: question } };
+const sendsAway = { name: "mcpgw__call", arguments: { tool: "signs:read", arguments: {} } };
+const capabilities = { elicitation: { form: {}, url: {} } };
+
+/** The steps of questions that one caller has on record, by the server that asks. */
+const steps = async (consumer: string) =>
+  (await daemon.place.records())
+    .filter((record) => record.type === "call.input" && record["consumer"] === consumer)
+    .map(({ srv, facts }) => `${srv} ${String(pick(facts, "outcome"))}`);
+
+/** Sends calls as a client with a session does that reads streams of events, or only single answers. */
+async function sender(key: string, accept: object) {
+  const opening = initialize();
+  Object.assign(opening.params, { capabilities });
+  const session = (await daemon.post(opening, { key })).headers.get("mcp-session-id") ?? "";
+  const headers = { ...v2025, "mcp-session-id": session, ...accept };
+  return (params: object) => daemon.post(request("tools/call", { ...params }), { key, headers });
+}
+
+test("R27: a client with a session is asked on the stream of its own call, once, and that is on record once", async () => {
+  const key = await daemon.place.key("streams");
+  await using client = await connectAnswering("1.x", `${daemon.url}/mcp`, key);
+  const result = await client.call(asks.name, asks.arguments);
+  expect(resultOf({ result })).toEqual({ result: { action: "accept", content: {} } });
+  expect(client.asked.map(({ method }) => method)).toEqual(["elicitation/create"]);
+  expect(await steps("streams")).toEqual(["old asked", "old accept"]);
+});
+
+test("R27: a client with a session is sent to a URL by the error that a direct call ends with", async () => {
+  const send = await sender(await daemon.place.key("visits"), {});
+  const direct = pick((await send({ name: "signs__read", arguments: {} })).json, "error");
+  expect(direct).toMatchObject({ code: -32042, data: { elicitations: [visit] } });
+  expect(pick((await send(sendsAway)).json, "error")).toEqual(direct);
+  expect(await steps("visits")).toEqual(["signs asked", "signs asked"]);
+});
+
+test("R27: a client that reads no stream is not asked, and nothing says that it was", async () => {
+  const send = await sender(await daemon.place.key("single"), { accept: "application/json" });
+  expect((await send(asks)).text).toContain("this client cannot be asked");
+  expect(await steps("single")).toEqual([]);
+});
+
+test("R27: a client of 2026-07-28 is not asked but told to call the tool directly, and nothing waits for it", async () => {
+  const key = await daemon.place.key("rounds");
+  const meta = { "io.modelcontextprotocol/clientCapabilities": capabilities };
+  for (const params of [asks, sendsAway]) {
+    const { body, headers } = modern("tools/call", params, { meta });
+    const { json } = await daemon.post(body, { key, headers });
+    expect(pick(json, "result.resultType")).toBe("complete");
+    expect(textOf(json)).toContain("call the tool directly");
+  }
+  expect(await steps("rounds")).toEqual(["old refused", "signs refused"]);
+  expect((await daemon.get("/metrics")).text).toContain("mcp_gateway_parked_calls 0");
+});
