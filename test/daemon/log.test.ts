@@ -1,7 +1,9 @@
 import { expect, setDefaultTimeout, test } from "bun:test";
+import { closeSync, constants, openSync } from "node:fs";
 import { join } from "node:path";
 import { everything, fake, start, strongKey } from "../support/daemon.ts";
 import { linesOf } from "../support/seen.ts";
+import { TempDir } from "../support/temp-dir.ts";
 
 // Each daemon is a process; on a busy machine that takes its time.
 setDefaultTimeout(20_000);
@@ -40,18 +42,27 @@ test("the log of a process whose standard error nobody reads is bounded, and say
     for (let i = 0; i < 10_000; i += 1) log.info("filler", { of: "x".repeat(1_000) });
     process.stdout.write("written");
     for await (const _ of process.stdin) log.info("read");`;
-  const child = Bun.spawn([process.execPath, "-e", program], { stdin: "pipe", stdout: "pipe", stderr: "pipe" });
+  using temp = new TempDir();
+  const pipe = temp.path("stderr");
+  Bun.spawnSync(["mkfifo", pipe]);
+  // A pipe that is open for reading, but that nobody reads.
+  const unread = openSync(pipe, constants.O_RDONLY | constants.O_NONBLOCK);
+  const end = openSync(pipe, "w");
+  const child = Bun.spawn([process.execPath, "-e", program], { stdin: "pipe", stdout: "pipe", stderr: end });
+  closeSync(end);
   await child.stdout.getReader().read();
+  const reader = Bun.spawn(["cat", pipe], { stdout: "pipe" });
 
   let read = 0;
   let lost: unknown;
-  for await (const text of linesOf(child.stderr)) {
+  for await (const text of linesOf(reader.stdout)) {
     const { msg, lines } = JSON.parse(text) as Record<string, unknown>;
     if (msg === "filler") read += 1;
     lost ??= lines;
     if (lost === undefined) void child.stdin.write("\n");
     else void child.stdin.end();
   }
+  closeSync(unread);
   expect(read * 1_000).toBeLessThan(2 << 20);
   expect(Number(lost) + read).toBeGreaterThanOrEqual(10_000);
 });
