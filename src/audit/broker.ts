@@ -116,7 +116,12 @@ export class AuditBroker implements Audit {
     this.#settled = given.start.settled;
     this.#drafts = new Drafts(given.options, secrets, clock);
     this.#clockWatch = createClockWatch(clock);
-    this.#flood = new FloodControl({ drafts: this.#drafts, clock, offer: (draft) => void this.#offer(draft) });
+    this.#flood = new FloodControl({
+      drafts: this.#drafts,
+      clock,
+      log: given.log,
+      offer: (draft) => void this.#offer(draft),
+    });
     this.#writer = new Writer({
       ...given,
       subjects: this.#drafts.subjects,
@@ -328,7 +333,7 @@ export class AuditBroker implements Audit {
       this.#passed.cause = message;
       call.begun = true;
     }
-    this.#given.log.error("unrecorded, but passed: audit.onFailure is allow", { call: call.id, cause: message });
+    this.#given.log.error("unrecorded, but passed: audit.onFailure is allow", { call: call.id, cause: message }, stage);
     return null;
   }
 
@@ -338,11 +343,12 @@ export class AuditBroker implements Audit {
 
   /** Resolves to whether it could be recorded. */
   async #offer(draft: Draft): Promise<boolean> {
+    const { type } = draft.fields;
     try {
       await this.#writer.record(draft, "commit");
       return true;
     } catch (error) {
-      this.#given.log.warn("audit record not written", { type: draft.fields.type, cause: String(error) });
+      this.#given.log.warn("audit record not written", { type, cause: String(error) }, type);
       return false;
     }
   }

@@ -23,9 +23,6 @@ export type Change = {
   readonly facts: Facts;
 };
 
-/** From where, and the code of the failure. */
-export type FailedAuth = { readonly src: string; readonly code: string };
-
 type RedactOptions = Pick<AuditOptions, "payloads" | "redact">;
 
 const maxName = 200;
@@ -147,13 +144,6 @@ export class Drafts {
   event({ type, actor, consumer, facts }: AuditEvent | Change): Draft {
     const caller = cut(actor, maxName);
     return { fields: { type, ...this.#stamp(), caller, consumer, facts: safe(facts, this.#redactor) }, payload: null };
-  }
-
-  authFailed({ src, code }: FailedAuth, count: number, facts?: Facts): Draft {
-    return {
-      fields: { type: "auth.failed", ...this.#stamp(), src, st: "auth-failed", code, count, facts },
-      payload: null,
-    };
   }
 
   /** Where a request came from, without a personal address in it. */

@@ -1,16 +1,24 @@
 import type { Call } from "../core/call.ts";
 import type { Clock } from "../core/clock.ts";
+import { common, type Counted, createCoalescer } from "../core/coalesce.ts";
 import type { Facts, SessionEvent } from "../core/event.ts";
+import type { Logger } from "../core/log.ts";
+import type { Principal } from "../core/principal.ts";
 import { timeText } from "../core/time-text.ts";
-import { type Counted, createCoalescer } from "./coalesce.ts";
-import type { Draft, Drafts, FailedAuth } from "./draft.ts";
+import type { Draft, Drafts } from "./draft.ts";
+import type { Fields } from "./record.ts";
 
 export type FloodOptions = {
   readonly drafts: Drafts;
   readonly clock: Clock;
+  readonly log: Logger;
   /** Records a draft that no call waits for. */
   readonly offer: (draft: Draft) => void;
 };
+
+/** What a record of many occurrences still tells: who, from where and how it ended, where that is the same of all. */
+type Told = Pick<Fields, "type" | "caller" | "subj" | "consumer" | "roles" | "src" | "st" | "code">;
+type Refusal = Told & { readonly us: number; readonly al: number };
 
 const freeRefusals = 60;
 const freeSessions = 60;
@@ -25,55 +33,85 @@ export class FloodControl {
   constructor(options: FloodOptions) {
     const { clock } = options;
     this.#options = options;
-    this.#refusals = createCoalescer<Draft>(freeRefusals, clock);
-    this.#failedAuth = createCoalescer<FailedAuth>(1, clock);
-    this.#sessions = createCoalescer<SessionEvent>(freeSessions, clock);
+    this.#refusals = createCoalescer(freeRefusals, clock, joinRefusals);
+    this.#failedAuth = createCoalescer(1, clock, join);
+    this.#sessions = createCoalescer(freeSessions, clock, join);
   }
 
   /** The record of a refused call; null where the refusal is only counted, or the caller is unknown. */
   refused(call: Call): Draft | null {
-    if (!call.who) {
+    const { who, failure, status } = call;
+    if (!who) {
       this.#failedToIdentify(call);
       return null;
     }
-    let draft: Draft | null = null;
-    const sample = (): Draft => (draft ??= this.#options.drafts.refused(call));
-    return this.#refusals.take(call.who.id, call.status, sample) ? sample() : null;
+    const passes = this.#refusals.take(who.id, failure?.code ?? status, () => this.#refusal(call, who));
+    return passes ? this.#options.drafts.refused(call) : null;
   }
 
   /** Whether a session's event gets a record of its own; if not, it is counted. */
   admitsSession(event: SessionEvent): boolean {
-    return this.#sessions.take(`${event.type} ${event.actor}`, event.type, () => event);
+    return this.#sessions.take(`${event.type} ${event.actor}`, event.type, () => {
+      const { type, caller, consumer } = this.#options.drafts.event(event).fields;
+      return { type, caller, consumer };
+    });
   }
 
   /** Records what was counted in minutes that are over; `all` also ends those that are not. */
   recordCounted(all: boolean): void {
-    const { drafts, clock, offer } = this.#options;
-    const now = { at: clock.now(), mono: clock.mono() };
-    for (const counted of this.#refusals.due(all)) offer(countedRefusal(counted, now));
+    for (const counted of this.#refusals.due(all)) {
+      const { us, al, ...told } = counted.all;
+      const mean = (sum: number): number => Math.round(sum / counted.count);
+      this.#record({ ...told, us: mean(us), al: mean(al), count: counted.count }, timesOf(counted));
+    }
     for (const counted of this.#sessions.due(all)) {
-      offer(drafts.event({ ...counted.sample, facts: { count: counted.count, ...timesOf(counted) } }));
+      this.#record(counted.all, { count: counted.count, ...timesOf(counted) });
     }
     for (const counted of this.#failedAuth.due(all)) {
-      offer(drafts.authFailed(counted.sample, counted.count, timesOf(counted)));
+      this.#record({ ...counted.all, count: counted.count }, timesOf(counted));
     }
   }
 
   /** One record per source and minute: whoever guesses keys does not fill the log. */
   #failedToIdentify({ source, failure }: Call): void {
     if (failure?.row.status !== "auth-failed") return;
-    const { drafts, offer } = this.#options;
+    const { drafts, log } = this.#options;
+    const { code, row, detail } = failure;
     const src = drafts.source(source);
-    const failed = { src, code: failure.code };
-    if (this.#failedAuth.take(src, failed.code, () => failed)) offer(drafts.authFailed(failed, 1));
+    const told: Told = { type: "auth.failed", src, st: row.status, code };
+    if (this.#failedAuth.take(src, code, () => told)) this.#record({ ...told, count: 1 });
+    if (detail.internal) log.warn("credential refused", { src, code, cause: detail.internal }, src);
+  }
+
+  /** Little, since each of a flood costs it. */
+  #refusal({ source, status, failure, took, argumentsText }: Call, who: Principal): Refusal {
+    return {
+      type: "call.refused",
+      caller: who.keyId ?? who.id,
+      subj: who.id,
+      consumer: who.consumerId,
+      roles: who.roles,
+      src: this.#options.drafts.source(source),
+      st: status,
+      code: failure?.code,
+      us: took,
+      al: Buffer.byteLength(argumentsText),
+    };
+  }
+
+  #record(told: Omit<Fields, "at" | "mono">, facts?: Facts): void {
+    const { clock, offer } = this.#options;
+    offer({ fields: { ...told, at: clock.now(), mono: clock.mono(), facts }, payload: null });
   }
 }
 
-/** One record for many refusals of one principal: who, how often and when, no longer what. */
-function countedRefusal(counted: Counted<Draft>, now: { at: number; mono: number }): Draft {
-  const { caller, subj, consumer, roles, src, st, code } = counted.sample.fields;
-  const told = { st, code, count: counted.count, facts: timesOf(counted) };
-  return { fields: { type: "call.refused", ...now, caller, subj, consumer, roles, src, ...told }, payload: null };
+function join(a: Told, b: Told): Told {
+  return { ...common(a, b), type: a.type };
+}
+
+/** Adds up durations and lengths, of which the record tells the mean. */
+function joinRefusals(a: Refusal, b: Refusal): Refusal {
+  return { ...join(a, b), us: a.us + b.us, al: a.al + b.al };
 }
 
 /** When it happened: the record of what was counted is written later, up to a minute and more. */

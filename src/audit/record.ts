@@ -54,7 +54,7 @@ export type Fields = {
   readonly us?: number | undefined;
   /** Sequence of the record that this one ends. */
   readonly ref?: number | undefined;
-  /** How many occurrences this record stands for. */
+  /** How many occurrences this record stands for; its duration and lengths are their means. */
   readonly count?: number | undefined;
   /** Flat details: for a call the process that made it, where that is known; for other records what they tell. */
   readonly facts?: Facts | undefined;

@@ -1,29 +1,78 @@
+import { type Clock, systemClock } from "./clock.ts";
+import { common, createCoalescer } from "./coalesce.ts";
 import { plain } from "./text.ts";
 
 export const levels = ["debug", "info", "warn", "error"] as const;
 type Level = (typeof levels)[number];
 type Facts = Readonly<Record<string, string | number | boolean | null | undefined>>;
+type Line = Facts & { readonly level: Level; readonly msg: string };
 
-/** Writes one line per event; it must never be given a secret. */
+/**
+ * Writes one line per event; it must never be given a secret. What callers can cause as often as they like is given a
+ * `kind`: one line a minute for the first of each kind and message, and one with the count of the others and what is
+ * true of all of them.
+ */
 export type Logger = {
-  readonly [L in Level]: (message: string, facts?: Facts) => void;
+  readonly [L in Level]: (message: string, facts?: Facts, kind?: string) => void;
 };
 
-export type LogOptions = { level: Level; format: "json" | "text"; write: (line: string) => void };
+export type LogOptions = {
+  readonly level: Level;
+  readonly format: "json" | "text";
+  /** False: the line cannot be taken now; it is lost, and counted. */
+  readonly write: (line: string) => boolean;
+  readonly clock?: Clock;
+};
 
-/** A logger whose lines are JSON objects (`t`, `level`, `msg`, facts) or text; untrusted values cannot forge a line. */
-export function createLogger({ level, format, write }: LogOptions): Logger {
+/** Milliseconds between two looks at what was counted. */
+const look = 1_000;
+
+/**
+ * A logger whose lines are JSON objects (`t`, `level`, `msg`, facts) or text; untrusted values cannot forge a line.
+ * `flush` writes what was only counted so far.
+ */
+export function createLogger(options: LogOptions): Logger & { flush(): void } {
+  const { level, format, write, clock = systemClock } = options;
   const least = levels.indexOf(level);
+  const repeated = createCoalescer<Line>(1, clock, (a, b) => ({ ...common(a, b), level: a.level, msg: a.msg }));
+  let timer: ReturnType<typeof setInterval> | null = null;
+  let lost = 0;
+
+  function put(line: Line): void {
+    const gap: Line = { level: "warn", msg: "lines of the log are lost, as nobody read it", lines: lost };
+    if (lost > 0 && write(spell(gap, format))) lost = 0;
+    if (!write(spell(line, format))) lost += 1;
+  }
+
+  function putCounted(all: boolean): void {
+    for (const { all: line, count } of repeated.due(all)) put({ ...line, count });
+  }
+
   const at =
     (name: Level) =>
-    (message: string, facts: Facts = {}): void => {
+    (msg: string, facts?: Facts, kind?: string): void => {
       if (levels.indexOf(name) < least) return;
-      const t = new Date().toISOString();
-      if (format === "json") return write(`${plain(JSON.stringify({ t, level: name, msg: message, ...facts }))}\n`);
-      const tail = Object.entries(facts).map(([key, value]) => ` ${key}=${JSON.stringify(value)}`);
-      write(`${plain(`${t} ${name.padEnd(5)} ${message}${tail.join("")}`)}\n`);
+      const line = { level: name, msg, ...facts };
+      if (kind !== undefined) {
+        timer ??= setInterval(putCounted, look, false).unref();
+        if (!repeated.take(`${msg} ${kind}`, "", () => line)) return;
+      }
+      put(line);
     };
-  return { debug: at("debug"), info: at("info"), warn: at("warn"), error: at("error") };
+  return {
+    debug: at("debug"),
+    info: at("info"),
+    warn: at("warn"),
+    error: at("error"),
+    flush: () => putCounted(true),
+  };
+}
+
+function spell({ level, msg, ...facts }: Line, format: LogOptions["format"]): string {
+  const t = new Date().toISOString();
+  if (format === "json") return `${plain(JSON.stringify({ t, level, msg, ...facts }))}\n`;
+  const tail = Object.entries(facts).map(([key, value]) => ` ${key}=${JSON.stringify(value)}`);
+  return `${plain(`${t} ${level.padEnd(5)} ${msg}${tail.join("")}`)}\n`;
 }
 
 /** A logger that discards everything. */

@@ -1,11 +1,11 @@
 import { prepareSocket } from "../control/socket-path.ts";
 import { codeOf, messageOf } from "../core/error-text.ts";
 import type { GlobalOptions } from "../core/global-options.ts";
-import { createLogger } from "../core/log.ts";
 import type { Self } from "../core/self.ts";
 import { boot } from "./boot.ts";
 import { openInstallation } from "./configuration.ts";
 import { Daemon } from "./daemon.ts";
+import { openLog } from "./open-log.ts";
 import { endProcess, guardProcess } from "./process.ts";
 import { createService } from "./service.ts";
 import { lockState } from "./state-dir.ts";
@@ -22,7 +22,7 @@ export async function runDaemon(
   const options = { ...flags, local: true };
   const installation = openInstallation({ ...options, starts: true });
   const { loaded, paths, why } = installation;
-  const log = createLogger({ ...loaded.config.log, write: (line) => void process.stderr.write(line) });
+  const log = openLog(loaded.config.log);
   guardProcess();
   const lock = lockState(paths.state);
   try {
@@ -48,6 +48,7 @@ export async function runDaemon(
     await booted.close();
     service.close();
     lock.release();
+    log.flush();
     log.info("stopped");
   });
   // The reload itself logs and records what went wrong. A signal does not tell who sent it.

@@ -4,7 +4,7 @@ import type { AuthOptions } from "../authn/options.ts";
 import { codeOf } from "../core/error-text.ts";
 import type { GlobalOptions } from "../core/global-options.ts";
 import { asFailure } from "../core/failure.ts";
-import { createLogger, type Logger } from "../core/log.ts";
+import type { Logger } from "../core/log.ts";
 import { localSource } from "../core/principal.ts";
 import type { Self } from "../core/self.ts";
 import { identify, type Caller } from "../gateway/call-by-name.ts";
@@ -19,6 +19,7 @@ import { openInstallation } from "./configuration.ts";
 import type { Engine } from "./engine.ts";
 import type { Stores } from "./stores.ts";
 import { readLines, type Streams } from "./lines.ts";
+import { openLog } from "./open-log.ts";
 import { guardProcess, prepareProcess } from "./process.ts";
 
 type Served = Streams & {
@@ -36,7 +37,7 @@ export async function serveEmbedded(
 ): Promise<number> {
   prepareProcess(self);
   const installation = openInstallation({ ...flags, local: false });
-  const log = createLogger({ ...installation.loaded.config.log, write: (line) => void process.stderr.write(line) });
+  const log = openLog(installation.loaded.config.log);
   guardProcess();
   const unread = new AbortController();
   // A client that has left ends standard input as well, and that is no failure.
@@ -74,6 +75,7 @@ export async function serveEmbedded(
   } finally {
     clearInterval(watch);
     await booted.close();
+    log.flush();
   }
   if (!unread.signal.aborted) return 0;
   process.stderr.write(`mcpgw: the connection was ended: ${unread.signal.reason}\n`);

@@ -31,14 +31,16 @@ export async function readLines(max: number, takers: LineTakers, signal: AbortSi
   reader.end();
 }
 
-/** Standard output, one line at a time. */
+/** Standard output or standard error, one line at a time. */
 export class LineWriter {
+  readonly #stream: NodeJS.WriteStream;
   #queued = 0;
   #waiting: (() => void)[] = [];
   #fail: (error: Error) => void = () => {};
 
-  constructor() {
-    process.stdout.on("error", (error) => this.#fail(error));
+  constructor(stream: NodeJS.WriteStream = process.stdout) {
+    this.#stream = stream;
+    stream.on("error", (error) => this.#fail(error));
   }
 
   /** Calls `fail` when something cannot be written, such as on a full disk. */
@@ -54,7 +56,7 @@ export class LineWriter {
   write(line: string): void {
     const bytes = Buffer.byteLength(line);
     this.#queued += bytes;
-    process.stdout.write(line, (error) => {
+    this.#stream.write(line, (error) => {
       if (error) this.#fail(error);
       this.#queued -= bytes;
       if (this.#queued === 0) for (const resolve of this.#waiting.splice(0)) resolve();

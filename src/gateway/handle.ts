@@ -147,10 +147,12 @@ async function conclude(gw: Gateway, call: Call): Promise<void> {
     call.reply = null;
     call.failure = asFailure(error);
   }
-  const internal = call.failure?.detail.internal;
-  if (internal) {
-    const { id, failure, route } = call;
-    gw.log.error("request failed", { call: id, code: failure?.code, server: route?.server ?? null, cause: internal });
+  const { id, failure, route } = call;
+  // Whose credential is refused may be anybody: the audit logs that once per source.
+  if (failure?.detail.internal && failure.row.status !== "auth-failed") {
+    const { code, detail } = failure;
+    const server = route?.server ?? null;
+    gw.log.error("request failed", { call: id, code, server, cause: detail.internal }, `${code} ${server}`);
   }
   gw.metrics.count(call);
 }

@@ -80,7 +80,7 @@ export function serveHttp(options: HttpOptions): HttpServer {
       return response && stamp(req, response);
     } catch (error) {
       const failure = asFailure(error);
-      if (failure.detail.internal) log.error("request failed", { cause: failure.detail.internal });
+      if (failure.detail.internal) log.error("request failed", { cause: failure.detail.internal }, failure.code);
       return stamp(req, refusal(failure));
     } finally {
       if (entry.call) void entry.call.catch(() => {}).then(() => pending.delete(place));

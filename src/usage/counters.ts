@@ -9,9 +9,9 @@ type Ended = {
   readonly srv?: string | undefined;
   readonly tool?: string | undefined;
   readonly st?: string | undefined;
-  /** Duration, µs. */
+  /** Duration, µs; the mean of those it stands for. */
   readonly us?: number | undefined;
-  /** Bytes of arguments and result. */
+  /** Bytes of arguments and result; the mean likewise. */
   readonly al?: number | undefined;
   readonly rl?: number | undefined;
   /** Calls that this record stands for; absent: one. */
@@ -57,9 +57,9 @@ export function createCounters(): Counters {
         calls: count,
         errors: errors.has(st) ? count : 0,
         denied: denials.has(st) ? count : 0,
-        latencyUs: record.us ?? 0,
-        bytesIn: record.al ?? 0,
-        bytesOut: record.rl ?? 0,
+        latencyUs: (record.us ?? 0) * count,
+        bytesIn: (record.al ?? 0) * count,
+        bytesOut: (record.rl ?? 0) * count,
       };
       sums.set(key, { consumer, server, tool, hour, ...sumOf(sums.get(key) ?? nothing, own) });
     },

@@ -5,6 +5,7 @@ import { auditOptions } from "../../src/audit/options.ts";
 import type { Fields } from "../../src/audit/record.ts";
 import { subjectIn, valueOf } from "../../src/audit/subject.ts";
 import { Failure } from "../../src/core/failure.ts";
+import { createLogger } from "../../src/core/log.ts";
 import { StoreFailed } from "../../src/core/store.ts";
 import { timeText } from "../../src/core/time-text.ts";
 import { openReader } from "../../src/store/sqlite/reader.ts";
@@ -115,25 +116,40 @@ test("more than 60 refusals of one principal a minute coalesce, and the counts a
   using at = tempState();
   const clock = handClock();
   await using opened = await openBroker(at, {}, { clock });
-  const refuse = (consumer: string, code: "denied" | "rate-limited") => {
+  const refuse = (
+    consumer: string,
+    code: "denied" | "rate-limited" | "parse-error" | "invalid-arguments",
+    ip?: string,
+  ) => {
     clock.advance(1000);
-    return opened.broker.end(failed(callOf({ consumer }), new Failure(code, "no")));
+    const from = ip === undefined ? {} : { ip };
+    return opened.broker.end(
+      failed(callOf({ consumer, ...from }), new Failure(code, "no"), code === "denied" ? 20 : 51),
+    );
   };
   const begun = timeText(clock.now());
   for (let i = 0; i < 100; i += 1) await refuse("noisy", "denied");
   for (let i = 0; i < 7; i += 1) await refuse("noisy", "rate-limited");
+  for (const code of ["parse-error", "invalid-arguments", "parse-error"] as const) await refuse("noisy", code);
+  await refuse("noisy", "invalid-arguments", "192.0.2.7");
   await refuse("calm", "denied");
   expect(calls(at).filter(({ consumer }) => consumer === "noisy")).toHaveLength(60);
   const over = timeText(clock.now());
   clock.advance(61_000_000);
   const counted = await until(() => {
     const found = calls(at).filter(({ count }) => count !== undefined);
-    return found.length === 2 && found;
+    return found.length === 4 ? found : null;
   }, "counted refusals");
+  const noisy = { caller: "noisy-1", subj: "key:noisy-1", consumer: "noisy" };
+  const here = { ...noisy, src: "http:127.0.0.1" };
   expect(counted).toMatchObject([
-    { consumer: "noisy", src: "http:127.0.0.1", st: "denied", count: 40 },
-    { consumer: "noisy", src: "http:127.0.0.1", st: "rate_limited", count: 7 },
+    { ...here, st: "denied", code: "denied", count: 40, us: 20, al: 8 },
+    { ...here, st: "rate_limited", code: "rate-limited", count: 7, us: 51 },
+    { ...here, st: "invalid", code: "parse-error", count: 2 },
+    { ...noisy, st: "invalid", code: "invalid-arguments", count: 2 },
   ]);
+  // They came from two addresses.
+  expect(counted[3]?.src).toBeUndefined();
   const [denied, limited] = calls(at).filter(({ count }) => count !== undefined);
   for (const facts of [denied?.facts, limited?.facts]) {
     const times = [begun, String(facts?.["first"]), String(facts?.["last"]), over];
@@ -246,12 +262,17 @@ test("D6 a failed sync rejects who waits, tells the process to end, and is not t
 test("D6 onFailure allow lets calls pass unrecorded, says so, and records again when it can", async () => {
   using at = tempState();
   const faulty = faultyStore(at);
-  await using opened = await openBroker(at, { onFailure: "allow" }, { store: faulty.store });
+  const lines: string[] = [];
+  const log = createLogger({ level: "error", format: "text", write: (line) => lines.push(line) > 0 });
+  await using opened = await openBroker(at, { onFailure: "allow" }, { store: faulty.store, log });
   faulty.full = new StoreFailed("disk full");
+  for (let i = 0; i < 4; i += 1) await opened.broker.begin(callOf());
   const call = callOf();
   await opened.broker.begin(call);
   expect([call.begun, call.beginning]).toEqual([true, null]);
-  expect(opened.broker.health()).toMatchObject({ ok: false, reason: "disk full", unrecorded: 1, onFailure: "allow" });
+  expect(opened.broker.health()).toMatchObject({ ok: false, reason: "disk full", unrecorded: 5, onFailure: "allow" });
+  log.flush();
+  expect(lines).toEqual([expect.stringContaining("unrecorded"), expect.stringContaining("count=4")]);
   faulty.full = null;
   await opened.broker.end(answered(call));
   expect(calls(at)).toMatchObject([{ type: "call.end", call: call.id, st: "ok" }]);

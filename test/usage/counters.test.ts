@@ -12,7 +12,7 @@ function sample() {
   counters.add({ ...call, st: "tool_error" }, base + hour - 1);
   counters.add({ ...call, st: "ok" }, base + hour);
   counters.add({ type: "call.refused", consumer: "a", srv: "crm", tool: "drop", st: "denied" }, base);
-  counters.add({ type: "call.refused", consumer: "b", st: "rate_limited", count: 40 }, base);
+  counters.add({ type: "call.refused", consumer: "b", st: "rate_limited", count: 40, us: 3, al: 2 }, base);
   counters.add({ type: "call.lost", consumer: "b", srv: "x", tool: "q", st: "lost", al: 2 }, base);
   return counters;
 }
@@ -46,7 +46,17 @@ test("R13 R41 usage: calls, errors, denials, time and bytes per consumer, server
       bytesOut: 5,
     },
     { ...none, consumer: "a", server: "crm", tool: "drop", hour: epochHour, calls: 1, denied: 1 },
-    { ...none, consumer: "b", server: "", tool: "", hour: epochHour, calls: 40, denied: 40 },
+    {
+      ...none,
+      consumer: "b",
+      server: "",
+      tool: "",
+      hour: epochHour,
+      calls: 40,
+      denied: 40,
+      latencyUs: 120,
+      bytesIn: 80,
+    },
     { ...none, consumer: "b", server: "x", tool: "q", hour: epochHour, calls: 1, errors: 1, bytesIn: 2 },
   ]);
 });
@@ -152,7 +162,7 @@ test("R26 R44 usage by tag: a server counts under each of its tags, those withou
     ["x", []],
   ]);
   expect(groupUsage(sample().rows(), "tag", tags).map(({ name, calls, bytesIn }) => [name, calls, bytesIn])).toEqual([
-    ["(none)", 40, 0],
+    ["(none)", 40, 80],
     ["eu", 4, 9],
     ["sales", 4, 9],
     ["(untagged)", 1, 2],

@@ -1,17 +1,17 @@
 import { expect, test } from "bun:test";
-import { createCoalescer } from "../../src/audit/coalesce.ts";
+import { common, createCoalescer } from "../../src/core/coalesce.ts";
 
 const minute = 60_000_000;
 
 function setUp(free: number) {
   let now = 0;
-  const coalescer = createCoalescer<string>(free, { now: () => now, mono: () => now });
+  const coalescer = createCoalescer<string>(free, { now: () => now, mono: () => now }, (a) => a);
   /** How many of `times` occurrences were let through. */
   const take = (times: number, name = "x") =>
     Array.from({ length: times }, () => coalescer.take("who", "kind", () => name)).filter(Boolean).length;
   const nextMinute = () => {
     now += minute;
-    return coalescer.due().map(({ sample, count }) => `${sample} ${count}`);
+    return coalescer.due().map(({ all, count }) => `${all} ${count}`);
   };
   return { take, nextMinute };
 }
@@ -34,18 +34,23 @@ test("who goes on slowly after a burst is recorded one by one again", () => {
   expect(nextMinute()).toEqual([]);
 });
 
-test("T20: beyond 10,000 keys at once all others share one window, and are counted together", () => {
-  const coalescer = createCoalescer<string>(1, { now: () => 0, mono: () => 0 });
-  const passed = Array.from({ length: 10_005 }, (_, key) => coalescer.take(`k${key}`, "kind", () => `k${key}`));
+test("T20: beyond 10,000 keys at once all others share one window, which names none of them", () => {
+  const coalescer = createCoalescer<{ who?: string; code?: string }>(1, { now: () => 0, mono: () => 0 }, common);
+  const take = (who: string) => coalescer.take(who, "kind", () => ({ who, code: "no" }));
+  const passed = Array.from({ length: 10_005 }, (_, key) => take(`k${key}`));
   expect(passed.filter(Boolean)).toHaveLength(10_001);
-  expect(coalescer.due(true)).toEqual([{ sample: "k10001", count: 4, first: 0, last: 0 }]);
+  expect(take("k7")).toBe(false);
+  expect(coalescer.due(true)).toEqual([
+    { all: { who: "k7", code: "no" }, count: 1, first: 0, last: 0 },
+    { all: { code: "no" }, count: 4, first: 0, last: 0 },
+  ]);
 });
 
 test("what was counted says by the clock of the records when it first and last happened", () => {
   let mono = 0;
-  const coalescer = createCoalescer<string>(1, { now: () => 1_000 + mono, mono: () => mono });
+  const coalescer = createCoalescer<string>(1, { now: () => 1_000 + mono, mono: () => mono }, (a) => a);
   const take = (at: number) => ((mono = at), coalescer.take("who", "kind", () => "x"));
   expect([0, 3, 5, 9].map(take)).toEqual([true, false, false, false]);
   mono = minute;
-  expect(coalescer.due()).toEqual([{ sample: "x", count: 3, first: 1_003, last: 1_009 }]);
+  expect(coalescer.due()).toEqual([{ all: "x", count: 3, first: 1_003, last: 1_009 }]);
 });

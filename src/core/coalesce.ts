@@ -1,8 +1,9 @@
-import type { Clock } from "../core/clock.ts";
+import type { Clock } from "./clock.ts";
 
 /** Occurrences that were counted instead of recorded one by one; `first` and `last` are when, epoch µs. */
 export type Counted<T> = {
-  readonly sample: T;
+  /** What is true of all of them. */
+  readonly all: T;
   readonly count: number;
   readonly first: number;
   readonly last: number;
@@ -11,7 +12,7 @@ export type Counted<T> = {
 /** Lets the first occurrences of a minute through and counts the rest, per key and kind. */
 export type Coalescer<T> = {
   /** True: record it now. False: it is counted, and comes out of `due` at the end of its window. */
-  take(key: string, kind: string, sample: () => T): boolean;
+  take(key: string, kind: string, what: () => T): boolean;
   /** What was counted in windows that have ended; `all` also ends those that have not. */
   due(all?: boolean): Counted<T>[];
 };
@@ -21,8 +22,14 @@ type Window<T> = { start: number; used: number; readonly counts: Map<string, Cou
 const windowUs = 60_000_000;
 const maxKeys = 10_000;
 
-/** `free` occurrences of a key pass per window of a minute. */
-export function createCoalescer<T>(free: number, clock: Clock): Coalescer<T> {
+/** The members that have the same value in both. */
+export function common<T extends object>(a: T, b: T): Partial<T> {
+  const others = new Map<string, unknown>(Object.entries(b));
+  return Object.fromEntries(Object.entries(a).filter(([name, value]) => others.get(name) === value)) as Partial<T>; // a part of `a`
+}
+
+/** `free` occurrences of a key pass per window of a minute; of the others `join` says what is true of both. */
+export function createCoalescer<T>(free: number, clock: Clock, join: (a: T, b: T) => T): Coalescer<T> {
   const windows = new Map<string, Window<T>>();
 
   /** Beyond the cap all new keys share one window. */
@@ -34,15 +41,16 @@ export function createCoalescer<T>(free: number, clock: Clock): Coalescer<T> {
   }
 
   return {
-    take(key, kind, sample) {
+    take(key, kind, what) {
       const window = windowOf(key);
       if (window.used < free) {
         window.used += 1;
         return true;
       }
       const last = clock.now();
-      const counted = window.counts.get(kind) ?? { sample: sample(), count: 0, first: last };
-      window.counts.set(kind, { ...counted, count: counted.count + 1, last });
+      const earlier = window.counts.get(kind);
+      const all = earlier ? join(earlier.all, what()) : what();
+      window.counts.set(kind, { all, count: (earlier?.count ?? 0) + 1, first: earlier?.first ?? last, last });
       return false;
     },
     due(all = false) {

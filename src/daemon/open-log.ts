@@ -1,0 +1,18 @@
+import { createLogger, type LogOptions } from "../core/log.ts";
+import { LineWriter } from "./lines.ts";
+
+/** Bytes that may wait for the reader of the log; what comes beyond them is lost, and counted. */
+const maxUnread = 1 << 20;
+
+/** The log of this process, on standard error. */
+export function openLog(options: Pick<LogOptions, "level" | "format">): ReturnType<typeof createLogger> {
+  const output = new LineWriter(process.stderr);
+  return createLogger({
+    ...options,
+    write(line) {
+      if (output.queued >= maxUnread) return false;
+      output.write(line);
+      return true;
+    },
+  });
+}

@@ -1,0 +1,68 @@
+import { afterEach, beforeEach, expect, jest, test } from "bun:test";
+import { createLogger } from "../../src/core/log.ts";
+
+beforeEach(() => void jest.useFakeTimers());
+afterEach(() => void jest.useRealTimers());
+
+function setUp() {
+  const lines: Record<string, unknown>[] = [];
+  const reader = { reads: true };
+  let now = 0;
+  const write = (line: string): boolean => {
+    if (reader.reads) lines.push({ ...(JSON.parse(line) as object), t: undefined });
+    return reader.reads;
+  };
+  const log = createLogger({ level: "warn", format: "json", write, clock: { now: () => now, mono: () => now } });
+  /** What is written until a minute is over. */
+  const nextMinute = () => {
+    now += 60_000_000;
+    jest.advanceTimersByTime(60_000);
+    return lines.splice(0);
+  };
+  return { log, lines, reader, nextMinute };
+}
+
+test("R118 of what callers may cause at any rate, a minute has one line of a kind and one that counts the rest", () => {
+  const { log, lines, nextMinute } = setUp();
+  const fail = (call: string, code: string) => log.error("failed", { call, code, cause: "down" }, code);
+  for (const call of ["1", "2", "3"]) fail(call, "lost");
+  fail("4", "timeout");
+  log.info("failed", {}, "lost");
+  const failed = { level: "error", msg: "failed", cause: "down" };
+  expect(lines.splice(0)).toEqual([
+    { ...failed, call: "1", code: "lost" },
+    { ...failed, call: "4", code: "timeout" },
+  ]);
+  expect(nextMinute()).toEqual([{ ...failed, code: "lost", count: 2 }]);
+  fail("5", "lost");
+  expect(lines).toEqual([]);
+  expect(nextMinute()).toEqual([{ ...failed, call: "5", code: "lost", count: 1 }]);
+  expect(nextMinute()).toEqual([]);
+});
+
+test("R118 what has no kind is written each time, and what was only counted before the end", () => {
+  const { log, lines } = setUp();
+  for (let i = 0; i < 3; i += 1) log.warn("once more");
+  for (let i = 0; i < 3; i += 1) log.warn("flood", {}, "");
+  log.flush();
+  expect(lines.map(({ msg, count }) => [msg, count])).toEqual([
+    ["once more", undefined],
+    ["once more", undefined],
+    ["once more", undefined],
+    ["flood", undefined],
+    ["flood", 2],
+  ]);
+});
+
+test("R118 lines that could not be written are counted in the next that can", () => {
+  const { log, lines, reader } = setUp();
+  reader.reads = false;
+  for (let i = 0; i < 3; i += 1) log.warn("unread");
+  reader.reads = true;
+  for (let i = 0; i < 2; i += 1) log.warn("read");
+  expect(lines.map(({ msg, lines: lost }) => [msg, lost])).toEqual([
+    ["lines of the log are lost, as nobody read it", 3],
+    ["read", undefined],
+    ["read", undefined],
+  ]);
+});

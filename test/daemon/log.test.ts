@@ -1,0 +1,68 @@
+import { expect, setDefaultTimeout, test } from "bun:test";
+import { closeSync, constants, openSync } from "node:fs";
+import { join } from "node:path";
+import { everything, fake, start, strongKey } from "../support/daemon.ts";
+import { linesOf } from "../support/seen.ts";
+import { TempDir } from "../support/temp-dir.ts";
+
+// Each daemon is a process; on a busy machine that takes its time.
+setDefaultTimeout(20_000);
+
+const times = 30;
+const each = Array.from({ length: times }, (_, index) => index);
+
+test("R63 neither who guesses keys nor who calls a broken server on and on fills the log", async () => {
+  await using daemon = await start({ servers: [fake("fake")], policies: [everything()] });
+  const key = await daemon.place.key("alice");
+  for (const id of each) expect((await daemon.call("fake__echo", {}, strongKey(), id)).status).toBeGreaterThan(400);
+  for (const id of each) await daemon.call("fake__both", {}, key, id);
+  await daemon.stop();
+
+  const logged = (msg: string) => daemon.log.filter((line) => line.msg === msg);
+  const total = (lines: typeof daemon.log) => lines.reduce((sum, { count }) => sum + Number(count ?? 1), 0);
+  const refused = logged("credential refused");
+  expect(refused).toMatchObject([
+    { level: "warn", src: "http:127.0.0.1", cause: "no such key" },
+    { level: "warn", src: "http:127.0.0.1", cause: "no such key" },
+  ]);
+  expect(total(refused)).toBe(times);
+  const failed = logged("request failed");
+  expect(new Set(failed.map(({ level, server }) => `${String(level)} ${String(server)}`))).toEqual(
+    new Set(["error fake"]),
+  );
+  expect(failed.length).toBeLessThanOrEqual(2 * new Set(failed.map(({ code }) => code)).size);
+  expect(total(failed)).toBe(times);
+});
+
+test("the log of a process whose standard error nobody reads is bounded, and says how many lines are lost", async () => {
+  const module = join(import.meta.dir, "../../src/daemon/open-log.ts");
+  const program = `
+    const { openLog } = await import(${JSON.stringify(module)});
+    const log = openLog({ level: "info", format: "json" });
+    for (let i = 0; i < 10_000; i += 1) log.info("filler", { of: "x".repeat(1_000) });
+    process.stdout.write("written");
+    for await (const _ of process.stdin) log.info("read");`;
+  using temp = new TempDir();
+  const pipe = temp.path("stderr");
+  Bun.spawnSync(["mkfifo", pipe]);
+  // A pipe that is open for reading, but that nobody reads.
+  const unread = openSync(pipe, constants.O_RDONLY | constants.O_NONBLOCK);
+  const end = openSync(pipe, "w");
+  const child = Bun.spawn([process.execPath, "-e", program], { stdin: "pipe", stdout: "pipe", stderr: end });
+  closeSync(end);
+  await child.stdout.getReader().read();
+  const reader = Bun.spawn(["cat", pipe], { stdout: "pipe" });
+
+  let read = 0;
+  let lost: unknown;
+  for await (const text of linesOf(reader.stdout)) {
+    const { msg, lines } = JSON.parse(text) as Record<string, unknown>;
+    if (msg === "filler") read += 1;
+    lost ??= lines;
+    if (lost === undefined) void child.stdin.write("\n");
+    else void child.stdin.end();
+  }
+  closeSync(unread);
+  expect(read * 1_000).toBeLessThan(2 << 20);
+  expect(Number(lost) + read).toBeGreaterThanOrEqual(10_000);
+});
