@@ -3,6 +3,7 @@ import { connect, type Socket } from "node:net";
 import { Failure } from "../../src/core/failure.ts";
 import { BodyReader } from "../../src/serve/body.ts";
 import { Door, said } from "../support/front-door.ts";
+import { until } from "../support/until.ts";
 
 /** A request whose body comes in these pieces and ends when `ended` resolves. */
 function slow(pieces: readonly string[], ended: Promise<void> = Promise.resolve()): Request {
@@ -88,4 +89,17 @@ test.each([
   expect((await answers).match(/HTTP\/1\.1 \d+/g)).toEqual(["HTTP/1.1 413", "HTTP/1.1 200"]);
   expect(door.ended.map(({ failure }) => failure?.code)).toEqual(["body-too-large", undefined]);
   socket.destroy();
+});
+
+test.each([
+  ["tells its length", `${post("Content-Length: 100")}{"json`],
+  ["comes in chunks", `${post("Transfer-Encoding: chunked")}6\r\n{"json\r\n`],
+])("T26: a client that leaves in the middle of a body that %s is on record as that", async (_how, sent) => {
+  await using door = new Door(() => said("ran"));
+  const { socket } = dial(door);
+  socket.write(sent, () => void socket.destroy());
+  await until(() => door.ended.length > 0, "the refusal");
+  expect(door.ended.map(({ status, who, failure }) => [status, who?.id, failure?.message])).toEqual([
+    ["cancelled", "key:alice", "The client left before the whole of its message had arrived."],
+  ]);
 });
