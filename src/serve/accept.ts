@@ -9,6 +9,8 @@ const json = /application\/(json|\*)/i;
 export function unacceptable(headers: Headers): Failure | null {
   const unread = unreadableAs(headers);
   if (unread !== null) return new Failure("unsupported-media", unread);
+  // Bun takes them for the next request, and drops the connection before the call could be answered.
+  if (headers.has("trailer")) return new Failure("invalid-request", "Send the message without trailers: none is read.");
   const accept = headers.get("accept");
   if (accept === null || json.test(accept) || eventStream.test(accept)) return null;
   return new Failure(

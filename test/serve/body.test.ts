@@ -103,3 +103,13 @@ test.each([
     ["cancelled", "key:alice", "The client left before the whole of its message had arrived."],
   ]);
 });
+
+test("T20: a request that announces trailers is told that none are read, and does not run", async () => {
+  await using door = new Door(() => said("ran"));
+  const { socket, heard } = dial(door);
+  const answer = heard(/none is read/g, 1);
+  socket.write(`${post("Transfer-Encoding: chunked", "Trailer: X-Sum")}${ping.length.toString(16)}\r\n${ping}\r\n`);
+  expect(await answer).toStartWith("HTTP/1.1 400 ");
+  expect(door.ended.map(({ failure }) => failure?.code)).toEqual(["invalid-request"]);
+  socket.destroy();
+});
