@@ -2,6 +2,7 @@ import { z } from "zod";
 import { auditOptions } from "../audit/options.ts";
 import { authOptions } from "../authn/options.ts";
 import { namesOptions, toolsetsOptions } from "../catalog/options.ts";
+import { hostName } from "../core/host-name.ts";
 import { levels } from "../core/log.ts";
 import { limitsOptions } from "../limits/options.ts";
 import { policiesOptions, rulesOptions } from "../policy/options.ts";
@@ -26,12 +27,11 @@ const origin = z
   .string()
   .refine((text) => URL.canParse(text) && new URL(text).origin === text, "write an origin, e.g. https://app.example");
 
-// As it stands in a Host header, without its port.
-const hostName = z
+const allowedHost = z
   .string()
   .regex(
-    /^(?:\[[0-9a-fA-F:.]+\]|[A-Za-z0-9](?:[A-Za-z0-9.-]*[A-Za-z0-9])?)$/,
-    "write the name alone, without scheme and port, e.g. gw.example or [::1]",
+    new RegExp(`^${hostName}$`),
+    'write the name alone, of letters, digits, "-", "_" and dots, without scheme and port, e.g. gw.example or [::1]',
   );
 
 const listenOptions = z.strictObject({
@@ -41,7 +41,7 @@ const listenOptions = z.strictObject({
       "HOST:PORT of the MCP endpoint; port 0 takes a free one. An address off loopback needs auth, and TLS or behindTlsProxy.",
     ),
   allowedHosts: z
-    .array(hostName)
+    .array(allowedHost)
     .default([])
     .describe(
       "Names accepted in the Host header besides the host of listen.http, which is none if it is 0.0.0.0 or [::]. On loopback localhost, 127.0.0.1 and [::1] are accepted too; off loopback an empty list accepts every name.",

@@ -7,6 +7,7 @@ import {
   byId,
   consumer,
   keyView,
+  leftOut,
   newKey,
   nothing,
   otherThings,
@@ -147,7 +148,7 @@ export const operations = {
     kind: "call",
     mcp: "server_status",
     input: byId,
-    output: z.object({ server: serverStatus, tools: z.array(serverTool).readonly(), others: otherThings }),
+    output: z.object({ server: serverStatus, tools: z.array(serverTool).readonly(), others: otherThings, leftOut }),
   },
   "servers.restart": {
     access: "admin",
@@ -235,7 +236,7 @@ export const operations = {
   },
   "audit.stats": {
     access: "read",
-    summary: "Audit records counted by type, status, consumer, server and tool",
+    summary: "Audit records counted by type, and calls by status, consumer, server and tool",
     kind: "call",
     mcp: "audit_stats",
     input: z.strictObject({ since: selection.since, until }),

@@ -16,13 +16,15 @@ const maxRunning = 64;
 const patience = 1_000;
 /** The same for a tunnel, whose client may read slowly: the last word stands behind all the answers. */
 const tunnelPatience = 60_000;
+/** The same for a client that has lost its rights, which may be told so first but is gone within a second. */
+const cutOffPatience = 400;
 
 export type ConnectionOptions = {
   readonly peer: ControlPeer;
   readonly handlers: Handlers;
   readonly version: string;
   readonly log: Logger;
-  /** Longest line of a tunnelled MCP message, in bytes; read anew for each tunnel. */
+  /** Longest line of a tunnelled MCP message, in bytes; read anew for each. */
   readonly tunnelLine: () => number;
 };
 
@@ -48,7 +50,7 @@ export class ControlConnection {
     this.#options = options;
     this.#outbox = outbox;
     this.#end = end;
-    this.#reader = this.#lines(maxLine);
+    this.#reader = this.#lines(() => maxLine);
   }
 
   /** Bytes from the socket. */
@@ -63,17 +65,20 @@ export class ControlConnection {
     this.#outbox.close();
     for (const controller of this.#running.values()) controller.abort();
     this.#running.clear();
-    this.#leaveTunnel();
+    this.#onLine = null;
+    this.#onClose?.(null);
   }
 
-  #lines(max: number) {
+  #lines(max: () => number) {
     return createLineReader({
-      max,
+      get max() {
+        return max();
+      },
       onLine: (line) => (this.#mode === "control" ? this.#control(line) : this.#onLine?.(line)),
       onOverflow: (head) => {
         // The end that serves the tunnel refuses the line, under the id of its message.
         if (this.#mode === "tunnel") this.#onLine?.(head);
-        else this.#fail(new Refusal("invalid-request", `a line is longer than ${max} bytes`));
+        else this.#fail(new Refusal("invalid-request", `a line is longer than ${max()} bytes`));
       },
     });
   }
@@ -152,24 +157,24 @@ export class ControlConnection {
       send: (line) => outbox.send(line),
       onLine: (listener) => void (this.#onLine = listener),
       onClose: (listener) => void (this.#onClose = listener),
-      close: (why) => {
-        if (why !== undefined) outbox.send(lastWord(why));
-        this.#leaveTunnel();
-        this.#end(tunnelPatience);
+      close: (why) => this.#closeTunnel(why, tunnelPatience),
+      cutOff: (why) => {
+        outbox.drop();
+        this.#closeTunnel(why, cutOffPatience);
       },
     };
     await this.#options.handlers.attach(ctx, tunnel);
     this.#mode = "tunnel";
     outbox.unbound();
-    this.#reader = this.#lines(this.#options.tunnelLine());
+    this.#reader = this.#lines(this.#options.tunnelLine);
     this.#answer(id, {});
   }
 
-  /** Whoever serves the tunnel is done with it, while its client may still read. */
-  #leaveTunnel(): void {
+  /** Hears no more of the client, which may still read. */
+  #closeTunnel(why: string | undefined, patience: number): void {
+    if (why !== undefined) this.#outbox.send(lastWord(why));
     this.#onLine = null;
-    this.#onClose?.(null);
-    this.#onClose = null;
+    this.#end(patience);
   }
 
   #refuse(id: number | string | null, error: unknown): void {

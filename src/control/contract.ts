@@ -28,6 +28,8 @@ export type Tunnel = {
 export type ServedTunnel = Tunnel & {
   /** Bytes that the client has not taken yet; nothing else bounds them. */
   readonly queued: number;
+  /** Closes within half a second. Of what the client has not taken yet it gets one line at most, and why. */
+  cutOff(why: string): void;
 };
 
 /** Records an administrative act together with the peer that asked for it. */

@@ -133,14 +133,21 @@ export const serverTool = toolView.extend({
 });
 export type ServerTool = z.output<typeof serverTool>;
 
+const reasons = z.array(z.object({ kind: z.string(), name: z.string(), reason: z.string() })).readonly();
+export type Reasons = z.output<typeof reasons>;
+
 /** What a server offers besides tools, and what of that is not offered. */
 export const otherThings = z.object({
   prompts: count,
   resources: count,
   templates: count,
-  hidden: z.array(z.object({ kind: z.string(), name: z.string(), reason: z.string() })).readonly(),
+  hidden: reasons,
 });
 export type OtherThings = z.output<typeof otherThings>;
+
+/** Things that are not offered just as their server defined them: why, for the first ones, and how many there are more. */
+export const leftOut = z.object({ first: reasons, more: count });
+export type LeftOut = z.output<typeof leftOut>;
 
 export const whyInput = z.strictObject({
   who: z.string().min(1).max(200).describe("a key's id or a consumer"),
@@ -230,7 +237,7 @@ export type NewKey = z.output<typeof newKey>;
 const counters = {
   calls: count,
   errors: count,
-  denied: count.describe("refused by the gateway: by policy, for a credential or by a limit"),
+  denied: count.describe("refused by the gateway: by policy, for a credential or by a rate limit"),
 };
 
 /** Usage of one group: a consumer, a server, a `server:tool`, a tag of servers, a day or an hour. */
@@ -329,6 +336,9 @@ export const consumer = z.object({
   /** Active keys. */
   keys: count,
   inFlight: count,
-  ...counters,
+  /** In the last day; null where calls are not counted. */
+  calls: counters.calls.nullable(),
+  errors: counters.errors.nullable(),
+  denied: counters.denied.nullable(),
 });
 export type ConsumerView = z.output<typeof consumer>;

@@ -37,7 +37,7 @@ const reserved = 32;
 /** Bytes that may wait for one peer: two of the longest answers. */
 const maxQueued = 64 << 20;
 
-type State = { connection: ControlConnection | null; outbox: SocketWriter; timer: Timer | null; ending: boolean };
+type State = { connection: ControlConnection | null; outbox: SocketWriter; timer: Timer | null };
 type Socket = Bun.Socket<State>;
 
 // The descriptor exists at run time, although Bun's types omit it.
@@ -74,8 +74,6 @@ function turnAway(socket: Socket, error: Refusal): void {
 
 /** Closes at once if nothing is left to send; what the kernel has taken still arrives. */
 async function endWhenDrained(socket: Socket, patience: number): Promise<void> {
-  if (socket.data.ending) return;
-  socket.data.ending = true;
   await within(socket.data.outbox.drained(), patience, null, () => {});
   socket.terminate();
 }
@@ -85,7 +83,7 @@ function opener(options: ControlOptions, open: Set<Socket>) {
   const rights = rightsOf(options);
   return (socket: Socket): void => {
     const outbox = new SocketWriter(socket, maxQueued);
-    socket.data = { connection: null, outbox, timer: null, ending: false };
+    socket.data = { connection: null, outbox, timer: null };
     const who = credentialsOf(socket, options.log);
     if (!who) return turnAway(socket, new Refusal("denied", "the calling process cannot be identified"));
     const peer = { ...who, access: accessOf(who, rights) };

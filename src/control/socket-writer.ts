@@ -38,6 +38,12 @@ export class SocketWriter {
     return true;
   }
 
+  /** Forgets what waits, except the first line, of which a part may be out. */
+  drop(): void {
+    this.#queue.splice(1);
+    this.#bytes = this.#queue[0]?.length ?? 0;
+  }
+
   /** To be called when the socket drains. */
   flush(): void {
     for (let next = this.#queue[0]; next; next = this.#queue[0]) {

@@ -48,8 +48,8 @@ type Issued = Key & { readonly consumer: string; readonly roles: string };
 type Ended = Server & { readonly reason: string; readonly principal?: string | null };
 type Started = Server & { readonly pid: number; readonly argv: string; readonly sandbox: "none" };
 
-/** Ids of the servers that a reload takes into use and out of it, where there are any. */
-type Switched = { readonly serversOn?: string; readonly serversOff?: string };
+/** Each server of a configuration by its id, a fact of its own: one text of all would be cut where they are many. */
+type Servers = { readonly [id: `server.${string}`]: "on" | "off" };
 
 /** Acts of operators and the facts recorded of each; who did it is recorded beside them. */
 export type Acts = {
@@ -70,7 +70,7 @@ export type Acts = {
 type Happenings = {
   "session.open": { readonly session: string; readonly client: string | null; readonly revision: Revision };
   "session.close": { readonly session: string; readonly reason: string };
-  "config.loaded": { readonly file: string; readonly digest: string; readonly policy: string } & Switched;
+  "config.loaded": { readonly file: string; readonly digest: string; readonly policy: string } & Servers;
   "config.rejected": { readonly file: string; readonly cause: string };
   "server.probed": Started;
   "server.started": Started;

@@ -32,9 +32,7 @@ export function statusesOf(word: string): readonly string[] {
   return Object.hasOwn(statusGroups, word) ? statusGroups[word as keyof typeof statusGroups] : [word]; // just checked
 }
 
-/**
- * The statuses that `audit stats` and `usage` count as denied: all refusals of the gateway, by policy or by a limit.
- */
+/** The statuses that `audit stats` and `usage` count as denied: refused by policy, for a credential or by a rate limit. */
 export const denials: ReadonlySet<string> = new Set([...statusGroups.denied, ...statusGroups["rate-limited"]]);
 
 type Row = {

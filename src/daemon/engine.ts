@@ -85,7 +85,7 @@ export async function startEngine(options: EngineOptions): Promise<Engine> {
   let built = build(first, null);
   built.takeKeys();
   await admit?.(built.gateway, stores);
-  await stores.audit.recordEvent(loadedEvent(first, built, null));
+  await stores.audit.recordEvent(loadedEvent(first, built, "system"));
   built.activate();
   built.upstreams.onNotice((notice) => notifier.notice(notice));
 
@@ -103,7 +103,7 @@ export async function startEngine(options: EngineOptions): Promise<Engine> {
     inFlight: (principal) => limits.inFlight.of(principal),
     async replace(next, actor) {
       const made = build(next, built);
-      await stores.audit.recordEvent(loadedEvent(next, made, { actor, before: loaded }));
+      await stores.audit.recordEvent(loadedEvent(next, made, actor));
       made.activate();
       stores.audit.configure(next.config.audit);
       built = made;
@@ -129,30 +129,15 @@ function asRoot({ servers }: Loaded["config"]): string[] {
   return ["the gateway runs as root, and so does every server that is a program: run it as a user of its own"];
 }
 
-type Reloading = { readonly actor: string; readonly before: Loaded };
-
-const loadedEvent = (next: Loaded, { gateway }: Built, reloading: Reloading | null): AuditEvent => ({
+const loadedEvent = ({ file, digest, config }: Loaded, { gateway }: Built, actor: string): AuditEvent => ({
   type: "config.loaded",
-  actor: reloading?.actor ?? "system",
-  facts: {
-    file: next.file,
-    digest: next.digest,
-    policy: gateway.policy.digest,
-    ...(reloading && switched(reloading.before, next)),
-  },
+  actor,
+  facts: { file, digest, policy: gateway.policy.digest, ...serversOf(config) },
 });
 
-/** The servers that a reload takes into use and out of it: a digest does not tell them. */
-function switched(before: Loaded, next: Loaded) {
-  const was = usedServers(before);
-  const is = usedServers(next);
-  const on = is.difference(was);
-  const off = was.difference(is);
-  return { ...(on.size > 0 && { serversOn: [...on].join() }), ...(off.size > 0 && { serversOff: [...off].join() }) };
-}
-
-const usedServers = ({ config }: Loaded): Set<string> =>
-  new Set(config.servers.filter(({ enabled }) => enabled).map(({ id }) => id));
+/** Which servers are in use: the digests do not tell. */
+const serversOf = ({ servers }: Loaded["config"]) =>
+  Object.fromEntries(servers.map(({ id, enabled }) => [`server.${id}`, enabled ? "on" : "off"] as const));
 
 function drainPrevious({ upstreams }: Built, log: Logger): void {
   upstreams.drainPrevious(reloadDrain).catch((error: unknown) => {

@@ -40,7 +40,10 @@ function isOutcome({ rec }: AuditRow): boolean {
 
 function countersOf(outcomes: readonly Outcome[], after: number) {
   const counters = createCounters();
-  for (const { row, record } of outcomes) if (row.seq > after) counters.add(record, timeOf(record.t));
+  for (const { row, record } of outcomes) {
+    // What nobody is known to have called is nobody's usage.
+    if (row.seq > after && record.consumer !== undefined) counters.add(record, timeOf(record.t));
+  }
   return counters.rows();
 }
 

@@ -16,11 +16,13 @@ import { LineWriter, readLines, type Streams } from "./lines.ts";
 import { loadingFrom } from "./loading.ts";
 import { endProcess } from "./process.ts";
 
-/** Bytes of a line that are passed on: more than the daemon accepts, which refuses and records a longer message. */
-const maxLine = 64 * 1024 ** 2;
+/** Most bytes of a line. It is passed on whole, for a part might pass for all of it; how much it takes, the daemon says. */
+const maxLine = 128 * 1024 ** 2;
 
 /** How long to wait for answers after standard input has ended, ms. */
 const patience = 2_000;
+/** How long the daemon may take to read what the client said, ms. Meanwhile nobody sees whether the client has gone. */
+const takingPatience = 10_000;
 
 const unanswered = (why: string | null): string =>
   `${why ?? "The connection to the daemon ended before it answered."} The call may have run: check before you repeat it.`;
@@ -84,6 +86,11 @@ async function relay(tunnel: ClientTunnel, { output, asked }: Streams): Promise<
     waiting.delete(plainId(cancelledIn(line) ?? ""));
     tunnel.send(line);
   };
+  const end = (why: string): void => {
+    closed.resolve(why);
+    tunnel.close();
+  };
+  const endless = (): void => end("The client sent a line of more than 128 MiB.");
   // What waits for a client that reads slowly is no reason to give up.
   const giveUp = (): void => {
     if (output.queued === 0 || asked.aborted) tunnel.close();
@@ -91,8 +98,11 @@ async function relay(tunnel: ClientTunnel, { output, asked }: Streams): Promise<
   };
   const giveUpLater = (): void => void setTimeout(giveUp, patience);
   // What the daemon has not taken yet waits at the client.
-  const taken = () => within(tunnel.drained(), null, asked, () => {});
-  const input = readLines(maxLine, { onLine: forward, onTooLong: forward, taken }, asked).then(() => {
+  const taken = () =>
+    within(tunnel.drained(), takingPatience, asked, (over) => {
+      if (over === "late") end("The daemon reads nothing any more.");
+    });
+  const input = readLines(maxLine, { onLine: forward, onTooLong: endless, taken }, asked).then(() => {
     ended = true;
     if (waiting.size === 0) tunnel.close();
     else giveUpLater();
@@ -103,7 +113,7 @@ async function relay(tunnel: ClientTunnel, { output, asked }: Streams): Promise<
     for (const id of waiting.values()) output.write(`${errorMessage(id, rpcCodes.internalError, unanswered(why))}\n`);
   }
   if (!ended) {
-    process.stderr.write(`mcpgw: the daemon closed the connection${why === null ? "" : `: ${why}`}\n`);
+    process.stderr.write(`mcpgw: the connection to the daemon ended${why === null ? "" : `: ${why}`}\n`);
     return 1;
   }
   await input;

@@ -95,8 +95,12 @@ export class CallMetrics implements Metrics {
       counter("mcp_gateway_tools_call_success", "Tool calls that ended well.", of("success")),
       counter("mcp_gateway_tools_call_errors", "Tool calls that did not.", of("errors")),
       counter("mcp_gateway_list_tools", "tools/list requests.", sum("method", "tools/list")),
-      counter("mcp_gateway_rate_limited_total", "Calls refused by a limit.", sum("status", "rate_limited")),
-      counter("mcp_gateway_auth_failures_total", "Requests without a valid credential.", sum("status", "auth-failed")),
+      counter("mcp_gateway_rate_limited_total", "Calls refused by a rate limit.", sum("status", "rate_limited")),
+      counter(
+        "mcp_gateway_auth_failures_total",
+        "Requests refused for their credential, or while all callers were frozen.",
+        sum("status", "auth-failed"),
+      ),
       ...this.#gauges,
     ];
     return families.map(family).join("") + this.#histogram();

@@ -2,8 +2,13 @@ import { Failure } from "../core/failure.ts";
 
 // What the headers of a request say of its body, and of the answers that its client reads.
 
-const eventStream = /text\/(event-stream|\*)|\*\/\*/i;
-const json = /application\/(json|\*)/i;
+/** The weight of what a client does not read (RFC 9110, 12.4.2). */
+const never = String.raw`\s*;\s*q=0(?:\.0*)?\s*(?:[,;]|$)`;
+const json = new RegExp(String.raw`application/(?:json|\*)(?!${never})`, "i");
+const eventStream = new RegExp(String.raw`(?:text/(?:event-stream|\*)|\*/\*)(?!${never})`, "i");
+const named = new RegExp(`text/event-stream(?!${never})`, "i");
+const namedFirst = new RegExp(`^${named.source}`, "i");
+const ruledOut = new RegExp(`text/event-stream${never}`, "i");
 
 /** The failure of a request whose headers rule out reading it; null if it can be read. */
 export function unacceptable(headers: Headers): Failure | null {
@@ -11,8 +16,7 @@ export function unacceptable(headers: Headers): Failure | null {
   if (unread !== null) return new Failure("unsupported-media", unread);
   // Bun takes them for the next request, and drops the connection before the call could be answered.
   if (headers.has("trailer")) return new Failure("invalid-request", "Send the message without trailers: none is read.");
-  const accept = headers.get("accept");
-  if (accept === null || json.test(accept) || eventStream.test(accept)) return null;
+  if (json.test(headers.get("accept") ?? "") || takesEvents(headers)) return null;
   return new Failure(
     "not-acceptable",
     "Answers are application/json or text/event-stream; the Accept header allows neither.",
@@ -34,17 +38,22 @@ function unreadableAs(headers: Headers): string | null {
 
 /** Throws if the client of a GET could not read the event stream that it opens. */
 export function needEventStream(headers: Headers): void {
-  if (eventStream.test(headers.get("accept") ?? "")) return;
+  if (takesEvents(headers)) return;
   throw new Failure("invalid-request", "GET opens an event stream: send Accept: text/event-stream.");
 }
 
-/** Whether a client reads event streams; one whose Accept header names only JSON does not. */
+/** Whether a client reads event streams: one without Accept does (RFC 9110, 12.5.1), one that names only JSON does not. */
 export function takesEvents(headers: Headers): boolean {
   const accept = headers.get("accept");
-  return accept === null || eventStream.test(accept);
+  return accept === null || (eventStream.test(accept) && !ruledOut.test(accept));
+}
+
+/** Whether a client names event streams, as every client of streamable HTTP must, so that a slow answer may be one. */
+export function namesEvents(headers: Headers): boolean {
+  return named.test(headers.get("accept") ?? "");
 }
 
 /** Whether a client names event streams first: it wants a stream that it can come back to, even for a silent call. */
 export function prefersEvents(headers: Headers): boolean {
-  return /^text\/event-stream/i.test(headers.get("accept") ?? "");
+  return namedFirst.test(headers.get("accept") ?? "");
 }

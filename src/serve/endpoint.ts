@@ -12,7 +12,7 @@ import { assumedLegacy } from "../mcp/revisions.ts";
 import type { Session } from "../session/session.ts";
 import type { Sessions } from "../session/sessions.ts";
 import type { Traffic } from "../session/traffic.ts";
-import { prefersEvents, takesEvents, unacceptable } from "./accept.ts";
+import { namesEvents, prefersEvents, takesEvents, unacceptable } from "./accept.ts";
 import type { BodyReader } from "./body.ts";
 import { credentialsOf, sourceOf } from "./credentials.ts";
 import { PostStream } from "./post-stream.ts";
@@ -22,7 +22,7 @@ import { answer, answerText, refusal } from "./reply.ts";
 import type { Running } from "./running.ts";
 import { sessionOf } from "./session-endpoint.ts";
 import { noteOpened } from "./session-notes.ts";
-import { identify, isServed, nothingHere, probe, type Visit } from "./visit.ts";
+import { identify, isServed, nothingHere, type Pending, probe, type Visit } from "./visit.ts";
 import { walk } from "./walk.ts";
 
 export type EndpointOptions = {
@@ -42,6 +42,7 @@ const strangerBody = 64 * 1024;
 type Arrival = Presented & {
   readonly gw: Gateway;
   readonly req: Request;
+  readonly pending: Pending;
   /** Monotonic µs. */
   readonly started: number;
   readonly scope: string | null;
@@ -59,7 +60,7 @@ export class Endpoint {
     this.#options = options;
   }
 
-  async post({ req, ip, scope }: Visit): Promise<Response> {
+  async post({ req, ip, scope, pending }: Visit): Promise<Response> {
     const gw = this.#options.current();
     const started = gw.clock.mono();
     const { headers } = req;
@@ -69,7 +70,7 @@ export class Endpoint {
     if (who instanceof Failure) return this.#turnAway(gw, req, { source, credentials, vouched: null }, who);
     const session = sessionOf(this.#options.sessions, headers, who, scope);
     if (!isServed(gw, scope, session)) return nothingHere();
-    const from: Arrival = { gw, req, started, source, credentials, vouched: who, scope, session };
+    const from: Arrival = { gw, req, pending, started, source, credentials, vouched: who, scope, session };
     const text = unacceptable(headers) ?? (await this.#options.bodies.read(req));
     if (text instanceof Failure) return this.#exchange(from, { inbound: unreadable("", headers), fault: text });
     const context = { headers, pinned: null, revision: session?.revision ?? null } as const;
@@ -107,16 +108,19 @@ export class Endpoint {
     const received = given.fault || !isStale(from, inbound) ? given : { inbound, fault: sessionNotFound() };
     // A modern request has no session, even if it names one.
     const session = inbound.era === "legacy" ? from.session : null;
-    const streams = received.fault === null && mayStream(inbound, session, from.req.headers);
-    const stream = streams ? this.#streamOf(from.gw, session) : null;
-    const call = this.#callOf(from, received, session, stream);
+    const { headers } = from.req;
+    const tells = received.fault === null && mayTell(inbound, session, headers);
+    const waits = received.fault === null && mayWait(inbound, headers);
+    const stream = tells || waits ? this.#streamOf(from.gw, session) : null;
+    const call = this.#callOf(from, received, session, tells ? stream : null);
     const { controller } = call;
     // A disconnect cancels only in the modern era (PROTOCOL: cancellation).
     if (inbound.era === "modern") from.req.signal.addEventListener("abort", () => controller.abort(), { once: true });
     const ended = this.#run(from.gw, call, session, stream);
     if (!stream) return ended;
-    if (session && prefersEvents(from.req.headers)) stream.open();
     ended.catch(() => {});
+    if (waits) openLater(from.pending, stream, ended);
+    if (session && prefersEvents(headers)) stream.open();
     return stream.response;
   }
 
@@ -138,15 +142,17 @@ export class Endpoint {
     const stream = this.#streamOf(gw, session);
     const answers: string[] = [];
     const run = async (received: Received): Promise<void> => {
-      const streams = mayStream(received.inbound, session, req.headers);
-      const call = this.#callOf(from, received, session, streams ? stream : null);
+      const tells = mayTell(received.inbound, session, req.headers);
+      const call = this.#callOf(from, received, session, tells ? stream : null);
       await walk(gw, call, session, this.#options);
       const text = call.inbound.kind === "request" ? answerText(call, gw.identity) : null;
       if (text === null) return;
       if (stream.opened) stream.deliver(text);
       else answers.push(text);
     };
-    void Promise.all(all.map(run)).then(
+    const ended = Promise.all(all.map(run));
+    if (all.some(({ inbound }) => mayWait(inbound, req.headers))) openLater(from.pending, stream, ended);
+    ended.then(
       () => {
         if (!stream.opened) return stream.respond(joined(answers));
         for (const one of answers) stream.deliver(one);
@@ -223,11 +229,28 @@ function isStale({ req, session }: Arrival, inbound: Inbound | null): boolean {
 }
 
 /** Whether messages may come before the answer, to a client that can read them. */
-function mayStream(inbound: Inbound, session: Session | null, headers: Headers): boolean {
+function mayTell(inbound: Inbound, session: Session | null, headers: Headers): boolean {
   const { kind, era, progressToken, logLevel, method } = inbound;
   if (kind !== "request" || !takesEvents(headers)) return false;
   if (progressToken !== null || session !== null) return true;
   return era === "modern" && (logLevel !== null || method === "subscriptions/listen");
+}
+
+/**
+ * Whether the stream may be opened only because the answer is long in coming. Not for `initialize`: its answer brings a
+ * header.
+ */
+function mayWait({ kind, method }: Inbound, headers: Headers): boolean {
+  return kind === "request" && method !== "initialize" && namesEvents(headers);
+}
+
+/** Opens the stream if nothing comes for long: on a silent connection proxies give up, and the answer is lost. */
+function openLater(pending: Pending, stream: PostStream, ended: Promise<unknown>): void {
+  pending.onLong = () => {
+    // The call takes its place until it has ended, also if its client leaves the stream.
+    pending.call = ended;
+    stream.open();
+  };
 }
 
 /** Stands in for a client that cannot be told: progress still shows that the server is at work. */

@@ -35,11 +35,13 @@ export function health({ current, readiness, metrics }: HealthOptions): Record<s
     }
     return new Response(metrics(), { headers: { "content-type": "text/plain; version=0.0.4; charset=utf-8" } });
   };
-  return { "/live": { GET: () => new Response("live\n") }, "/ready": { GET: ready }, "/metrics": { GET: expose } };
+  // The server sends no body in answer to HEAD, which some health checks use.
+  const read = (answer: Handler): Methods => ({ GET: answer, HEAD: answer });
+  return { "/live": read(() => new Response("live\n")), "/ready": read(ready), "/metrics": read(expose) };
 }
 
 /** Whether the request comes from a process on this machine, not through a proxy. */
-export function isLocal({ req, ip }: Omit<Visit, "scope">): boolean {
+export function isLocal({ req, ip }: Pick<Visit, "req" | "ip">): boolean {
   const source = sourceOf(req.headers, ip);
   return source.loopback && !source.forwarded;
 }

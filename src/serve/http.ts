@@ -12,7 +12,7 @@ import { refusal } from "./reply.ts";
 import { find, type Handler, type Methods, type Routes } from "./routes.ts";
 import { SessionEndpoint } from "./session-endpoint.ts";
 import { SsePair } from "./sse-pair.ts";
-import { nothingHere } from "./visit.ts";
+import { nothingHere, type Pending } from "./visit.ts";
 import { type SocketData, WebSockets } from "./web-socket.ts";
 
 export type HttpOptions = Omit<EndpointOptions, "bodies"> &
@@ -23,6 +23,7 @@ export type HttpOptions = Omit<EndpointOptions, "bodies"> &
     tls: { readonly cert: string; readonly key: string } | null;
     /** How many descriptors of this process are not connections of callers, except a few. */
     otherDescriptors: () => number;
+    patience?: Patience;
     log: Logger;
   };
 
@@ -46,20 +47,19 @@ const lastWords = 250;
 const idleSeconds = 30;
 
 /**
- * A call may take long, so after `after` ms the connection of a request is no longer closed for silence. `every` is the
- * time between two checks, ms.
+ * A call may take long, so after `after` ms the connection of a request is no longer closed for silence, and its stream
+ * is opened if its client reads one. `every` is the time between two checks, ms.
  */
-const patience = { after: 5_000, every: 1_000 };
+type Patience = { readonly after: number; readonly every: number };
+
+const defaultPatience: Patience = { after: 5_000, every: 1_000 };
 
 /** Shortest time between two lines of the log that say that all places are taken, ms. */
 const logEvery = 60_000;
 
-/** A request that is being answered. */
-type Pending = { readonly req: Request; readonly since: number; kept: boolean };
-
 /** Starts the HTTP server; throws if the address cannot be bound. */
 export function serveHttp(options: HttpOptions): HttpServer {
-  const { address, log, maxConnections: max } = options;
+  const { address, log, maxConnections: max, patience = defaultPatience } = options;
   const parts = { ...options, bodies: new BodyReader(() => options.current().shape.body) };
   const pair = new SsePair(parts);
   const sockets = new WebSockets(parts);
@@ -72,18 +72,19 @@ export function serveHttp(options: HttpOptions): HttpServer {
 
   const answer: Answer = async (req, server) => {
     if (isCrowded(server, pending.size, max) && !isForOperators(req, server)) return stamp(req, refusal(turnAway()));
-    const entry: Pending = { req, since: performance.now(), kept: false };
+    const entry: Pending = { req, since: performance.now(), kept: false, onLong: null, call: null };
     const place = pending.add(entry);
     try {
       guard(req.headers);
-      const response = preflight(req) ?? (await dispatch(routes, req, server.requestIP(req)?.address ?? null));
+      const response = preflight(req) ?? (await dispatch(routes, entry, server.requestIP(req)?.address ?? null));
       return response && stamp(req, response);
     } catch (error) {
       const failure = asFailure(error);
       if (failure.detail.internal) log.error("request failed", { cause: failure.detail.internal });
       return stamp(req, refusal(failure));
     } finally {
-      pending.delete(place);
+      if (entry.call) void entry.call.catch(() => {}).then(() => pending.delete(place));
+      else pending.delete(place);
       if (entry.kept) server.timeout(req, idleSeconds);
     }
   };
@@ -98,7 +99,7 @@ export function serveHttp(options: HttpOptions): HttpServer {
     ...handlersOf(options, sockets, answer),
   });
   const shedding = shedIdleConnections(max, options.otherDescriptors, () => server.closeIdleConnections());
-  const keeper = setInterval(keepSilent, patience.every, server, pending);
+  const keeper = setInterval(() => keepSilent(server, pending, patience.after), patience.every);
   keeper.unref();
   let stopped: Promise<void> | null = null;
   return {
@@ -148,22 +149,29 @@ function routesOf(parts: EndpointOptions, pair: SsePair, ws: Methods, operators:
   };
 }
 
-/** Keeps the connections of long requests open. Most requests are answered earlier and cost the server nothing. */
-function keepSilent(server: Server<SocketData>, pending: List<Pending>): void {
-  const before = performance.now() - patience.after;
+/**
+ * Keeps the connections of long requests open, and opens their streams. Most requests are answered earlier and cost the
+ * server nothing.
+ */
+function keepSilent(server: Server<SocketData>, pending: List<Pending>, after: number): void {
+  const before = performance.now() - after;
   for (const entry of pending.items) {
     // Oldest first.
     if (entry.since > before) return;
     if (!entry.kept) server.timeout(entry.req, 0);
     entry.kept = true;
+    const { onLong } = entry;
+    entry.onLong = null;
+    onLong?.();
   }
 }
 
-function dispatch(routes: Routes, req: Request, ip: string | null): ReturnType<Handler> {
+function dispatch(routes: Routes, pending: Pending, ip: string | null): ReturnType<Handler> {
+  const { req } = pending;
   const found = find(routes, pathOf(req.url));
   if (!found) return nothingHere();
   const handler = found.methods[req.method];
-  if (handler) return handler({ req, ip, scope: found.scope });
+  if (handler) return handler({ req, ip, scope: found.scope, pending });
   return new Response(null, { status: 405, headers: { allow: Object.keys(found.methods).join(", ") } });
 }
 

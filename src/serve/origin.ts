@@ -1,5 +1,6 @@
 import { isLoopback } from "../core/cidr.ts";
 import { Failure } from "../core/failure.ts";
+import { hostName, plainHost } from "../core/host-name.ts";
 
 export type OriginOptions = {
   /** Host the server listens on, without brackets. */
@@ -9,7 +10,7 @@ export type OriginOptions = {
 };
 
 const loopbackNames: ReadonlySet<string> = new Set(["localhost", "127.0.0.1", "[::1]"]);
-const hostShape = /^(\[[0-9a-fA-F:.]+\]|[A-Za-z0-9](?:[A-Za-z0-9.-]*[A-Za-z0-9])?)(?::(\d{1,5}))?$/;
+const hostShape = new RegExp(String.raw`^(${hostName})(?::\d{1,5})?$`);
 
 /**
  * Guards against DNS rebinding and cross-site requests (PROTOCOL: Host and Origin on every route). Returns a check
@@ -17,7 +18,7 @@ const hostShape = /^(\[[0-9a-fA-F:.]+\]|[A-Za-z0-9](?:[A-Za-z0-9.-]*[A-Za-z0-9])
  */
 export function originGuard({ host, allowedHosts, allowedOrigins }: OriginOptions): (headers: Headers) => void {
   const onLoopback = isLoopback(host);
-  const names = new Set(allowedHosts.map((name) => name.toLowerCase()));
+  const names = new Set(allowedHosts.map(plainHost));
   const origins = new Set(allowedOrigins.map((origin) => origin.toLowerCase()));
   const own = ownName(host);
   const knownHost = (name: string): boolean => {
@@ -34,8 +35,13 @@ export function originGuard({ host, allowedHosts, allowedOrigins }: OriginOption
     // Nearly every request has the same Host as the one before.
     if (value === last && origin === null && value !== "") return;
     const match = hostShape.exec(value);
-    if (!match) throw new Failure("invalid-request", "The Host header is missing or malformed.");
-    const name = (match[1] ?? "").toLowerCase();
+    if (!match) {
+      throw new Failure(
+        "invalid-request",
+        'The Host header is missing or malformed: a name has letters, digits, "-", "_" and dots.',
+      );
+    }
+    const name = plainHost(match[1] ?? "");
     if (!knownHost(name)) {
       throw new Failure(
         "bad-origin",
@@ -55,7 +61,7 @@ export function originGuard({ host, allowedHosts, allowedOrigins }: OriginOption
 /** The listening address as clients send it in a Host header; null where it is every address, and so no name. */
 function ownName(host: string): string | null {
   const name = URL.parse(`http://${host.includes(":") ? `[${host}]` : host}`)?.hostname ?? null;
-  return name === "0.0.0.0" || name === "[::]" ? null : name;
+  return name === null || name === "0.0.0.0" || name === "[::]" ? null : plainHost(name);
 }
 
 function knownOrigin(origin: string, host: string, origins: ReadonlySet<string>): boolean {

@@ -10,8 +10,26 @@ import type { Session } from "../session/session.ts";
 import { credentialsOf, sourceOf } from "./credentials.ts";
 import { unreadable } from "./receive.ts";
 
+/** A request that is being answered. */
+export type Pending = {
+  readonly req: Request;
+  /** Of `performance.now()`. */
+  readonly since: number;
+  /** Whether its connection is no longer closed for silence. */
+  kept: boolean;
+  /** Called once if the answer is long in coming. */
+  onLong: (() => void) | null;
+  /** The call that runs on after the response has begun. */
+  call: Promise<unknown> | null;
+};
+
 /** A request, the address that it came from, and the server or toolset that its path names. */
-export type Visit = { readonly req: Request; readonly ip: string | null; readonly scope: string | null };
+export type Visit = {
+  readonly req: Request;
+  readonly ip: string | null;
+  readonly scope: string | null;
+  readonly pending: Pending;
+};
 
 /** Identifies the sender of a request without a message. A refusal is recorded and thrown. */
 export async function whoAsks(gw: Gateway, visit: Visit): Promise<Principal> {

@@ -24,22 +24,24 @@ export const serverColumns: readonly Column<ServerStatus>[] = [
   { title: "REASON", grow: 1, from: 56, text: ({ reason }) => reason ?? "" },
 ];
 
+const counted = (value: number | null): string => (value === null ? "-" : number(value));
+
 export const consumerColumns: readonly Column<ConsumerView>[] = [
   { title: "CONSUMER", width: 20, text: ({ consumer }) => consumer, tone: () => "accent" },
-  { title: "CALLS", width: 9, right: true, text: ({ calls }) => number(calls) },
+  { title: "CALLS 24h", width: 9, right: true, text: ({ calls }) => counted(calls) },
   {
     title: "ERRORS",
     width: 8,
     right: true,
-    text: ({ errors }) => number(errors),
-    tone: ({ errors }) => (errors > 0 ? "doubtful" : "quiet"),
+    text: ({ errors }) => counted(errors),
+    tone: ({ errors }) => (errors ? "doubtful" : "quiet"),
   },
   {
     title: "DENIED",
     width: 8,
     right: true,
-    text: ({ denied }) => number(denied),
-    tone: ({ denied }) => (denied > 0 ? "bad" : "quiet"),
+    text: ({ denied }) => counted(denied),
+    tone: ({ denied }) => (denied ? "bad" : "quiet"),
   },
   { title: "NOW", width: 5, from: 64, right: true, text: ({ inFlight }) => String(inFlight) },
   { title: "KEYS", width: 5, from: 70, right: true, text: ({ keys }) => String(keys) },

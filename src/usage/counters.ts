@@ -19,7 +19,7 @@ type Ended = {
 };
 
 /** Stands for all names that no server offers, since callers may invent any number of them. */
-export const unknownName = "(unknown)";
+const unknownName = "(unknown)";
 
 /** Methods that name a thing from the list of a server, so that there are only so many names. */
 const listed: ReadonlySet<string> = new Set(["tools/call", "prompts/get", "tasks/get", "tasks/update", "tasks/cancel"]);
@@ -40,7 +40,7 @@ export type Counters = {
   rows(): UsageRow[];
 };
 
-const ends: ReadonlySet<string> = new Set(["call.end", "call.refused", "call.lost"]);
+const ends: ReadonlySet<string> = new Set(["call.end", "call.refused", "call.lost", "auth.failed"]);
 const errors = new Set(statusesOf("error"));
 
 /** Counters that all stand at nothing. */
@@ -48,8 +48,8 @@ export function createCounters(): Counters {
   const sums = new Map<string, UsageRow>();
   return {
     add(record, at) {
-      const { consumer, srv: server = "", st = "", count = 1 } = record;
-      if (!ends.has(record.type) || consumer === undefined) return;
+      if (!ends.has(record.type)) return;
+      const { consumer = "", srv: server = "", st = "", count = 1 } = record;
       const tool = nameOf(record);
       const hour = Math.floor(at / hourUs);
       const key = `${hour}\0${consumer}\0${server}\0${tool}`;

@@ -11,7 +11,7 @@ export type Tags = ReadonlyMap<string, readonly string[]>;
 
 // The names of a row's groups, for each value of `--by`.
 const groupings = {
-  consumer: ({ consumer }) => [consumer],
+  consumer: ({ consumer }) => [consumer || "(none)"],
   server: ({ server }) => [server || "(none)"],
   tool: ({ server, tool }) => [tool === "" ? "(none)" : server === "" ? tool : `${server}:${tool}`],
   tag: ({ server }, tags) => {

@@ -3,6 +3,7 @@ import {
   type ConsumerView,
   type KeyView,
   type NewKey,
+  type LeftOut,
   type OtherThings,
   type ServerTool,
   type StatusView,
@@ -205,24 +206,8 @@ const tools: ServerTool[] = [
 ];
 
 const consumers: ConsumerView[] = [
-  {
-    consumer: "agent-prod",
-    roles: ["reader"],
-    keys: 1,
-    inFlight: 2,
-    calls: 1_204,
-    errors: 3,
-    denied: 0,
-  },
-  {
-    consumer: "intern-bot",
-    roles: ["reader", "intern"],
-    keys: 2,
-    inFlight: 0,
-    calls: 17,
-    errors: 0,
-    denied: 9,
-  },
+  { consumer: "agent-prod", roles: ["reader"], keys: 1, inFlight: 2, calls: 1_204, errors: 3, denied: 0 },
+  { consumer: "intern-bot", roles: ["reader", "intern"], keys: 2, inFlight: 0, calls: 17, errors: 0, denied: 9 },
 ];
 
 const others: OtherThings = {
@@ -230,6 +215,11 @@ const others: OtherThings = {
   resources: 14,
   templates: 1,
   hidden: [{ kind: "prompt", name: "files:Read\u001b[31m", reason: "its name cannot be told from that of files:read" }],
+};
+
+const leftOut: LeftOut = {
+  first: [{ kind: "tool", name: "files:read_file", reason: "its icons[0].sizes is not a list of strings\u001b[31m" }],
+  more: 1_200,
 };
 
 const granted = (who: string, kind: NonNullable<Why["kind"]>): Why => ({
@@ -302,7 +292,7 @@ export function sampleHandlers(over: Overrides = {}): Handlers {
     "keys.freeze": () => ({ frozen: true, recorded: true }),
     "keys.unfreeze": () => ({ frozen: false, recorded: true }),
     "servers.list": () => ({ servers }),
-    "servers.show": ({ id }) => ({ server: find(id), tools, others }),
+    "servers.show": ({ id }) => ({ server: find(id), tools, others, leftOut }),
     "servers.restart": ({ id }) => ({ facts: { server: id }, run: () => ({ server: find(id) }) }),
     "servers.logs": ({ id }) => ({ lines: id === "crm" ? [] : ["started", "listening on \u001b[31mstdio"] }),
     "tools.list": () => ({ tools: tools.map((tool) => toolView.parse(tool)) }),
@@ -330,9 +320,19 @@ export function sampleHandlers(over: Overrides = {}): Handlers {
       chains: [{ chain: "main", records: 6 }],
       byType: { "call.end": 3, "call.refused": 2, "key.created": 1 },
       byStatus: { ok: 1, tool_error: 1, denied: 1, invalid: 1, timeout: 1 },
-      consumers: [{ name: "agent-prod", calls: 4, errors: 2, denied: 0 }],
-      servers: [{ name: "files", calls: 4, errors: 1, denied: 1 }],
-      tools: [{ name: "files:read_file", calls: 2, errors: 1, denied: 0 }],
+      consumers: [
+        { name: "agent-prod", calls: 4, errors: 3, denied: 0 },
+        { name: "(none)", calls: 1, errors: 0, denied: 1 },
+      ],
+      servers: [
+        { name: "files", calls: 4, errors: 3, denied: 0 },
+        { name: "(none)", calls: 1, errors: 0, denied: 1 },
+      ],
+      tools: [
+        { name: "files:read_file", calls: 2, errors: 1, denied: 0 },
+        { name: "files:(resource)", calls: 2, errors: 2, denied: 0 },
+        { name: "(none)", calls: 1, errors: 0, denied: 1 },
+      ],
     }),
     "audit.verify": () => ({
       exit: 0,

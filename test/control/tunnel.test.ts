@@ -6,11 +6,11 @@ import { until } from "../support/until.ts";
 import { listenWith } from "./served.ts";
 
 /** Both ends of a tunnel through a control socket. */
-async function tunnelled() {
+async function tunnelled(more: Parameters<typeof listenWith>[2] = {}) {
   const at = new TempDir();
   const socket = at.path("control.sock");
   const served = Promise.withResolvers<ServedTunnel>();
-  const server = await listenWith(socket, { attach: (_ctx, tunnel) => served.resolve(tunnel) });
+  const server = await listenWith(socket, { attach: (_ctx, tunnel) => served.resolve(tunnel) }, more);
   const client = await attach(socket, { version: "1", key: "k" });
   return {
     client,
@@ -61,4 +61,52 @@ test("D15: what a server has not taken yet waits at its client, which is told on
   await drained;
   await until(() => seen.length === 7, "all lines");
   expect(seen).toEqual([1, 2, 3, 4, 5, 6, 7].map((i) => `${i}:`));
+});
+
+test("T42, D15: whoever is cut off gets no more of what it left unread than a line, and is gone within a second, also while it was given time to read", async () => {
+  for (const late of [false, true]) {
+    using ends = await tunnelled();
+    const { client, served } = ends;
+    const seen: string[] = [];
+    client.onLine((line) => seen.push(line.slice(0, 2)));
+    client.pause();
+    for (let i = 1; i <= 6; i++) expect(served.send(`${i}:`.padEnd(14 << 20, "x"))).toBe(true);
+    const gone = new Promise((resolve) => served.onClose(resolve));
+    if (late) served.close("The client left too much unread.");
+    const from = performance.now();
+    served.cutOff("The key was revoked.");
+    expect(served.queued).toBeLessThan(15 << 20);
+    await gone;
+    expect(performance.now() - from).toBeLessThan(1_000);
+    expect(seen).toEqual([]);
+  }
+});
+
+test("T42: who reads on is told why it is cut off", async () => {
+  using ends = await tunnelled();
+  const { client, served } = ends;
+  const seen: string[] = [];
+  client.onLine((line) => seen.push(line.slice(0, 2)));
+  const told = new Promise((resolve) => client.onClose(resolve));
+  for (let i = 1; i <= 3; i++) served.send(`${i}:`.padEnd(14 << 20, "x"));
+  served.cutOff("The key was revoked.");
+  expect(await told).toBe("The key was revoked.");
+  expect(seen).toEqual(["1:"]);
+});
+
+test("R60: how long a message may be is what holds when it comes, not when its tunnel was opened", async () => {
+  let most = 10;
+  using ends = await tunnelled({ tunnelLine: () => most });
+  const { client, served } = ends;
+  const lengths: number[] = [];
+  served.onLine((line) => lengths.push(line.length));
+  const sent = async (): Promise<void> => {
+    const before = lengths.length;
+    client.send("x".repeat(20));
+    await until(() => lengths.length > before, "the message");
+  };
+  await sent();
+  most = 20;
+  await sent();
+  expect(lengths).toEqual([10, 20]);
 });

@@ -49,3 +49,15 @@ test("a configuration is on record before a server is started by it; one that ca
     await booted.close();
   }
 }, 20_000);
+
+test("R86: every start records which servers are on and which are off, however many they are", async () => {
+  const off = Array.from({ length: 61 }, (_, at) => ({ id: `server-number-${at}`, command: "none", enabled: false }));
+  using place = new Place({ servers: [fake("fake"), ...off], auth: { type: "none", roles: ["user"] } });
+  await (await boot(bootsIn(place, undefined))).close();
+  const facts = (await place.records()).find(({ type }) => type === "config.loaded")?.facts;
+  expect(facts).toMatchObject({
+    "server.fake": "on",
+    ...Object.fromEntries(off.map(({ id }) => [`server.${id}`, "off"])),
+  });
+  expect((await place.cli(["audit", "verify"])).code).not.toBe(1);
+}, 20_000);

@@ -11,6 +11,10 @@ test("R8 refusals that are counted say when they happened, not only when that wa
   const key = await place.key("alice");
   await place.json("keys", "freeze");
   for (let i = 0; i < 3; i += 1) expect((await daemon.call("fake__echo", {}, key)).status).toBe(403);
+  expect((await daemon.get("/metrics")).text).toContain(
+    "# HELP mcp_gateway_auth_failures_total Requests refused for their credential, or while all callers were frozen.\n" +
+      "# TYPE mcp_gateway_auth_failures_total counter\nmcp_gateway_auth_failures_total 3\n",
+  );
   await place.json("keys", "unfreeze");
   await daemon.stop();
 

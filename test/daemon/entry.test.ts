@@ -50,6 +50,7 @@ test.each([
   [{ type: "call.end", method: "prompts/get", srv: "docs", tool: "get" }, "prompts/get docs:get"],
   [{ type: "call.end", method: "subscriptions/listen" }, "subscriptions/listen"],
   [{ type: "call.refused", method: "initialize" }, "initialize"],
+  [{ type: "call.refused", method: "" }, "call.refused"],
   [{ type: "call.end", method: "com.acme/fill", srv: "forms", tool: "com.acme/fill" }, "forms:com.acme/fill"],
   [{ type: "server.started", facts: { server: "crm" } }, "server.started crm"],
   [{ type: "config.loaded" }, "config.loaded"],

@@ -1,6 +1,6 @@
 import { Database } from "bun:sqlite";
 import { expect, setDefaultTimeout, test } from "bun:test";
-import { cpSync, existsSync, mkdirSync, readdirSync, renameSync, rmSync } from "node:fs";
+import { cpSync, existsSync, mkdirSync, readdirSync, readFileSync, renameSync, rmSync } from "node:fs";
 import { join } from "node:path";
 import { everything, fake, Place } from "../support/daemon.ts";
 import { tryLock } from "../../src/core/libc.ts";
@@ -42,13 +42,16 @@ test("R23 only a first key begins a state directory; what changes keys where not
   expect((await place.cli(["keys", "unfreeze"])).stdout).not.toContain("callers are served again\n");
 });
 
-test("a key command that starts itself anew, to have threads for files of checkpoints, says what it goes by once", async () => {
+test("a command that starts itself anew, to have threads for files of checkpoints, says what it goes by once, and finds no file of its own", async () => {
   using place = new Place("");
   place.configure({ ...config, audit: { checkpoints: [{ file: join(place.dir, "checkpoints") }] } });
   // As an operator's environment has them: unset, so that the program sets them and starts anew.
   place.prefix = ["env", "-u", "BUN_CONFIG_MAX_HTTP_REQUESTS", "-u", "UV_THREADPOOL_SIZE"];
   await place.newKey("agent");
   expect(await place.cli(["keys", "freeze"])).toMatchObject({ code: 0, stderr: goingBy(place) });
+  const out = join(place.dir, "export.jsonl");
+  expect(await place.cli(["audit", "export", "--payloads", "--out", out])).toMatchObject({ code: 0 });
+  expect(readFileSync(out, "utf8")).toContain("admin.payloads-exported");
 });
 
 // These three wait for as long as a command gives another that works on the same state directory.

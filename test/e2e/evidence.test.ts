@@ -88,6 +88,7 @@ test("R99, R116: metrics count the same under their known names", async () => {
     'mcp_gateway_requests_total{method="tools/call",status="ok"} 10',
     'mcp_gateway_requests_total{method="tools/call",status="denied"} 4',
     "mcp_gateway_list_tools 1",
+    "# HELP mcp_gateway_rate_limited_total Calls refused by a rate limit.",
     "mcp_gateway_rate_limited_total 2",
     "mcp_gateway_auth_failures_total 1",
     "mcp_gateway_active_servers 2",
@@ -115,9 +116,14 @@ test("R8, R11, R25: the log is found by consumer, server, tool, status and time,
   expect(await log("--type", "call.end", "--since", started)).toHaveLength(12);
   expect(await log("--until", started)).toEqual([]);
   expect(await log("--type", "auth.failed")).toHaveLength(1);
-  const stats = (await daemon.place.json("audit", "stats")) as { consumers: Line[]; tools: Line[] };
-  expect(brief(stats.consumers)).toEqual(brief(await usage()));
-  expect(brief(stats.tools)).toMatchObject({ "(unknown)": [1, 0, 1] });
+  type Stats = Record<"consumers" | "servers" | "tools", Line[]> & { byStatus: Record<string, number> };
+  const stats = (await daemon.place.json("audit", "stats")) as Stats;
+  // Usage leaves out what no consumer did.
+  expect(brief(stats.consumers)).toEqual({ ...brief(await usage()), "(none)": [1, 0, 1] });
+  expect(brief(stats.tools)).toEqual({ ...brief(await usage("--by", "tool")), "(none)": [1, 0, 1] });
+  const sum = (all: readonly number[]): number => all.reduce((total, calls) => total + calls, 0);
+  for (const lines of [stats.consumers, stats.servers, stats.tools])
+    expect(sum(lines.map(({ calls }) => calls))).toBe(sum(Object.values(stats.byStatus)));
   expect(stats).toMatchObject({
     byStatus: { ok: 10, rpc_error: 2, invalid: 1, denied: 4, rate_limited: 2 },
     byType: { "call.begin": 12, "call.end": 12, "call.refused": 7 },

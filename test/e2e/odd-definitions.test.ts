@@ -1,4 +1,5 @@
 import { afterAll, beforeAll, expect, test } from "bun:test";
+import type { LeftOut } from "../../src/control/schemas.ts";
 import { type Daemon, everything, Place } from "../support/daemon.ts";
 import { reply, serve } from "../support/mcp-server.ts";
 import { connect, type Line } from "../support/sdk.ts";
@@ -51,7 +52,10 @@ const lists: Readonly<Record<string, object>> = {
   "resources/templates/list": { resourceTemplates: odd.resourceTemplates },
 };
 
+const many = Array.from({ length: 103 }, (_, at) => tool(`t${at}`, { description: null }));
+
 let server: ReturnType<typeof serve>;
+let large: ReturnType<typeof serve>;
 let daemon: Daemon;
 let key = "";
 
@@ -63,9 +67,16 @@ beforeAll(async () => {
     const list = lists[method ?? ""];
     return list ? reply(id, list) : null;
   });
+  large = serve(({ method, id }) => {
+    if (method === "initialize") return reply(id, { protocolVersion: "2025-11-25", capabilities: { tools: {} } });
+    return method === "tools/list" ? reply(id, { tools: many }) : null;
+  });
   const place = new Place({
     auth: { type: "api-key" },
-    servers: [{ id: "odd", url: server.url }],
+    servers: [
+      { id: "odd", url: server.url },
+      { id: "many", url: large.url },
+    ],
     policies: [everything()],
   });
   daemon = await place.start();
@@ -75,6 +86,7 @@ beforeAll(async () => {
 afterAll(async () => {
   await daemon[Symbol.asyncDispose]();
   server[Symbol.dispose]();
+  large[Symbol.dispose]();
   daemon.place[Symbol.dispose]();
 }, 30_000);
 
@@ -94,6 +106,22 @@ test.each(["1.x", "2.x legacy", "2.x modern"] satisfies Line[])(
     expect(names(resourceTemplates, "uriTemplate")).toEqual(["odd://null/{x}"]);
   },
 );
+
+test("operators are shown which definitions are not offered as they were, and why", async () => {
+  const { leftOut } = (await daemon.place.json("servers", "show", "odd")) as { leftOut: LeftOut };
+  const reasons = new Map(leftOut.first.map(({ kind, name, reason }) => [`${kind} ${name}`, reason]));
+  expect(reasons.get("tool odd:icons")).toBe("its icons[0].sizes is not a list of strings");
+  expect(reasons.get("tool odd:null")).toStartWith("its description is not a string; its title is not a string; its a");
+  expect(reasons.get("tool odd:reference")).toStartWith("its outputSchema, which clients before 2026-07-28 are not sh");
+  expect(reasons.get("prompt odd:null")).toStartWith("its arguments is not a list of arguments");
+  expect(reasons.get("resource odd:odd://null/{x}")).toStartWith("its mimeType is not a string");
+  expect(reasons.has("tool odd:input")).toBe(false);
+  expect(leftOut.more).toBe(0);
+  const most = (await daemon.place.json("servers", "show", "many")) as { leftOut: LeftOut };
+  expect([most.leftOut.first.length, most.leftOut.more]).toEqual([100, 3]);
+  const { stdout } = await daemon.place.cli(["servers", "show", "odd"]);
+  expect(stdout).toMatch(/^tool +odd:icons +its icons\[0\]\.sizes is not a list of strings$/m);
+});
 
 test("nothing that the gateway answers itself has half of a surrogate pair", async () => {
   const { text } = await daemon.post(

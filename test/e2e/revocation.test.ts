@@ -63,10 +63,30 @@ test("T42: `serve` beside a daemon answers the call that a lost key ends, and sa
       `${cause} while the call ran. The call may have run: check before you repeat it.`,
     );
     expect(await clients[at]?.child.exited).toBe(1);
-    expect(await clients[at]?.stderr).toBe(`mcpgw: the daemon closed the connection: ${cause}.\n`);
+    expect(await clients[at]?.stderr).toBe(`mcpgw: the connection to the daemon ended: ${cause}.\n`);
   };
   await lose(0, ["revoke", leaver.id], "The key was revoked");
   await lose(1, ["freeze"], "All callers were frozen");
+});
+
+test("T42: results that the client of `serve` beside a daemon has not read when its key is lost stay with the daemon", async () => {
+  await using daemon = await start(config);
+  const { place } = daemon;
+  const { id, key } = await place.newKey("leaver");
+  await using client = new StdioClient(place, { MCPGW_API_KEY: key });
+  await client.open();
+  const reading = Promise.withResolvers<void>();
+  client.hold = reading.promise;
+  for (let call = 0; call < 6; call++) client.send(toolCall("fake__big", { size: 4_000_000 }, call));
+  const ended = async () => (await place.records()).filter(({ type }) => type === "call.end").length;
+  await until(async () => (await ended()) === 6, "the results are ready");
+  await place.json("keys", "revoke", id);
+  const closed = async () => (await place.records()).some(({ type }) => type === "session.close");
+  await until(closed, "the tunnel to close");
+  reading.resolve();
+  expect(await client.child.exited).toBe(1);
+  const read = client.lines.filter((line) => line.length > 1_000_000);
+  expect(read.length).toBeLessThan(3);
 });
 
 test("R8: a wrong key is on record and counted on GET, DELETE and /metrics too", async () => {

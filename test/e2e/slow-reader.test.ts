@@ -3,7 +3,7 @@ import { everything, fake, Place } from "../support/daemon.ts";
 import { mcpgwLine } from "../support/mcpgw.ts";
 import { StdioClient } from "../support/stdio-client.ts";
 import { until } from "../support/until.ts";
-import { modern, request, textOf, toolCall } from "../support/wire.ts";
+import { modern, pick, request, textOf, toolCall } from "../support/wire.ts";
 
 // Clients on standard streams that read slowly, or not at all, or write more than is taken, alone and beside a daemon.
 
@@ -98,13 +98,17 @@ describe.each([false, true])("a client that does not read (daemon: %p)", (daemon
   });
 });
 
-test("T20: a line beyond all that is passed on to the daemon is refused on record too, and the connection goes on", async () => {
-  using place = new Place(config);
+test("T20: beside a daemon a message may be as long as limits.body says; a longer one is refused on record too, and the connection goes on", async () => {
+  using place = new Place({ ...config, limits: { body: "66MiB" } });
   await using _beside = await place.start();
   await using client = new StdioClient(place);
-  client.send(`{"jsonrpc":"2.0","id":1,"method":"ping","params":{"x":"${"y".repeat(65 * 2 ** 20)}"}}`);
-  expect(await client.answer(1)).toMatchObject({ error: { code: -32600 } });
+  const ping = (id: number, size: number): void =>
+    client.send(`{"jsonrpc":"2.0","id":${id},"method":"ping","params":{"x":"${"y".repeat(size)}"}}`);
   expect(await client.open()).toMatchObject({ result: {} });
+  ping(1, 67 * 2 ** 20);
+  expect(await client.answer(1)).toMatchObject({ error: { code: -32600 } });
+  ping(2, 65 * 2 ** 20);
+  expect(await client.answer(2)).toMatchObject({ result: {} });
   const refused = (await place.records()).filter(({ type }) => type === "call.refused");
   expect(refused).toMatchObject([{ rpc: "1", code: "body-too-large" }]);
 });
@@ -133,4 +137,15 @@ test("R22: alone, a client that reads nothing more has left, though standard inp
   expect(child.exitCode).toBe(0);
   const ends = (await place.records()).filter(({ type }) => type === "call.end");
   expect(ends).toMatchObject([{ tool: "hang", st: "cancelled" }]);
+});
+
+test("T20: a line that does not end ends `serve` beside a daemon, which says so", async () => {
+  using place = new Place(config);
+  await using _beside = await place.start();
+  await using client = new StdioClient(place);
+  const hung = client.call("fake__hang");
+  client.send("y".repeat(128 * 2 ** 20 + 1));
+  expect(pick(await hung, "error.message")).toContain("a line of more than 128 MiB. The call may have run");
+  expect(await client.child.exited).toBe(1);
+  expect(await client.stderr).toContain("The client sent a line of more than 128 MiB.");
 });

@@ -3,9 +3,11 @@ import { existsSync, readdirSync, readFileSync } from "node:fs";
 import { join } from "node:path";
 import { everything, Place } from "../support/daemon.ts";
 import { free, hang } from "../support/hang.ts";
+import { StdioClient } from "../support/stdio-client.ts";
 import { until } from "../support/until.ts";
+import { pick } from "../support/wire.ts";
 
-// Files for checkpoints that never answer. The tests run at the same time, as most of each is waiting.
+// Files for checkpoints, and a daemon, that never answer. The tests run at the same time, as most of each is waiting.
 
 setDefaultTimeout(40_000);
 
@@ -77,4 +79,20 @@ test.concurrent("R9 T46: without a daemon a freeze does not wait for files for c
   place.files.forEach(hang);
   expect(await place.cli(["keys", "freeze"])).toMatchObject({ code: 0, stdout: expect.stringContaining("frozen") });
   expect(await place.json("keys", "list")).toMatchObject({ frozen: true });
+});
+
+test.concurrent("`serve` beside a daemon that hangs ends, and says so, though nobody sees that its client has gone", async () => {
+  using place = new CheckpointPlace(0);
+  await using daemon = await place.start();
+  const client = new StdioClient(place);
+  await client.open();
+  daemon.child.kill("SIGSTOP");
+  const untaken = client.ask("ping", { x: "x".repeat(2_000_000) });
+  void client.child.stdin.end();
+  expect(pick(await untaken, "error.message")).toBe(
+    "The daemon reads nothing any more. The call may have run: check before you repeat it.",
+  );
+  expect(await client.child.exited).toBe(1);
+  expect(await client.stderr).toContain("The daemon reads nothing any more.");
+  daemon.child.kill("SIGCONT");
 });

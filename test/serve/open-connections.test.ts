@@ -92,8 +92,11 @@ describe("the old HTTP+SSE pair", () => {
   test("T22: an Accept that allows no stream is refused", async () => {
     await using door = play();
     expect((await door.request("GET", { path: "/sse", headers: { accept: "application/json" } })).status).toBe(400);
+    for (const accept of ["text/event-stream; q=0.0, */*", "Text/*;Q=0", "application/json, */*;q=0"]) {
+      expect((await door.request("GET", { path: "/sse", headers: { accept } })).status).toBe(400);
+    }
     expect((await door.request("GET", { path: "/sse/" })).status).toBe(200);
-    for (const accept of ["Text/Event-Stream", "text/*"]) {
+    for (const accept of ["Text/Event-Stream", "text/*", "text/event-stream;q=0.01"]) {
       expect((await door.request("GET", { path: "/sse", headers: { accept } })).status).toBe(200);
       expect((await door.post(request("ping"), { headers: { accept } })).status).toBe(200);
     }

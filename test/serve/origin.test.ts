@@ -19,6 +19,15 @@ describe("S01 S28: Host and Origin on a loopback listener", () => {
     [{ host: "localhost:7332" }, "ok"],
     [{ host: "LOCALHOST" }, "ok"],
     [{ host: "[::1]:7332" }, "ok"],
+    [{ host: "localhost.:7332", origin: "http://localhost.:7332" }, "ok"],
+    [{ host: "localhost.:7332", origin: "http://evil.test" }, "bad-origin"],
+    [{ host: "localhost.." }, "invalid-request"],
+    [{ host: "[::1].:7332" }, "invalid-request"],
+    [{ host: "." }, "invalid-request"],
+    [{ host: "evil_test:7332" }, "bad-origin"],
+    [{ host: "evil.test.", origin: "http://evil.test." }, "bad-origin"],
+    [{ host: "localhost_" }, "bad-origin"],
+    [{ host: "_localhost" }, "bad-origin"],
     [{ host: "evil.test:7332" }, "bad-origin"],
     [{ host: "localhost.evil.test" }, "bad-origin"],
     [{ host: "127.0.0.1.evil.test" }, "bad-origin"],
@@ -55,6 +64,12 @@ test("S01: off loopback any well-formed Host passes unless allowedHosts narrows 
   const open = { host: "0.0.0.0", allowedHosts: [], allowedOrigins: [] };
   expect(verdict(open, { host: "gw.example" })).toBe("ok");
   expect(verdict({ ...open, allowedHosts: ["gw.example"] }, { host: "gw.example:443" })).toBe("ok");
+  for (const [allowed, host] of [
+    ["mcp_gw", "MCP_gw:7332"],
+    ["gw.example", "gw.example.:443"],
+    ["gw.example.", "gw.example"],
+  ] as const)
+    expect(verdict({ ...open, allowedHosts: [allowed] }, { host })).toBe("ok");
   expect(verdict({ ...open, allowedHosts: ["gw.example"] }, { host: "other.example" })).toBe("bad-origin");
 });
 
@@ -69,6 +84,8 @@ describe("S01: the address that the gateway listens on is always one of its name
     ["192.0.2.2", ["gw.example"], { host: "evil.test:7332" }, "bad-origin"],
     ["2001:DB8:0::2", ["gw.example"], { host: "[2001:db8::2]:7332" }, "ok"],
     ["GW.example", ["other.example"], { host: "gw.example" }, "ok"],
+    ["mcp_gw", ["other.example"], { host: "mcp_gw.:7332" }, "ok"],
+    ["gw.local.", ["other.example"], { host: "gw.local" }, "ok"],
     ["0.0.0.0", ["gw.example"], { host: "0.0.0.0:7332" }, "bad-origin"],
     ["::", ["gw.example"], { host: "[::]:7332" }, "bad-origin"],
   ];

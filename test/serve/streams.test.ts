@@ -55,7 +55,7 @@ test("a call that nobody says anything about is answered as JSON, with a session
   expect(door.traffic.streams).toBe(0);
 });
 
-test.each(["application/json", "application/*;q=0.9"])(
+test.each(["application/json", "application/*;q=0.9", "text/event-stream;q=0, application/json"])(
   "a client that accepts only %s gets JSON, and cannot be asked",
   async (accept) => {
     const { door, ends, started } = stepwise();

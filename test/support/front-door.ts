@@ -31,6 +31,8 @@ type DoorOptions = {
   /** Where given, no descriptor counts as anything but a connection. */
   readonly maxConnections?: number;
   readonly allowedOrigins?: readonly string[];
+  /** Where given, a call that is silent for `after` ms gets its stream. */
+  readonly patience?: HttpOptions["patience"];
 };
 
 /** The result of a tool: one block of text. */
@@ -79,6 +81,7 @@ export class Door implements AsyncDisposable {
       tls: null,
       maxConnections: options.maxConnections ?? 4096,
       otherDescriptors: () => (options.maxConnections === undefined ? 1000 : 0),
+      ...(options.patience && { patience: options.patience }),
       log: silent,
       current: () => this.gw,
       sessions: this.sessions,

@@ -1,5 +1,6 @@
 import { afterAll, afterEach, beforeAll, expect, setDefaultTimeout, test } from "bun:test";
 import path from "node:path";
+import { start as startDaemon } from "../support/daemon.ts";
 import { mcpgw } from "../support/mcpgw.ts";
 import { bareEnv, sample, type Sample } from "../support/sample.ts";
 import { expectGolden } from "../support/golden.ts";
@@ -72,6 +73,18 @@ test("R125: calls, servers, consumers and a record in full, each as it was", asy
   press("q");
   expect(await child.exited).toBe(0);
   expect(screen.alternate).toBe(false);
+});
+
+test("where calls are not counted the console shows no number of them", async () => {
+  await using daemon = await startDaemon({ servers: [], policies: [], usage: { enabled: false } });
+  const { place } = daemon;
+  const key = await place.key("agent");
+  await daemon.call("none__such", {}, key);
+  const { shows, press } = start(100, 16, path.join(place.state, "control.sock"));
+  await shows("● live");
+  press("3");
+  await shows("CALLS 24h");
+  await shows("▸ agent                        -        -        -     0     1 user");
 });
 
 test("R125: Enter shows a server in full, also where its row is too narrow for the reason", async () => {

@@ -86,11 +86,18 @@ test("R13 usage: tools, prompts and tasks are counted by name", () => {
   expect(counters.rows().map(({ tool }) => tool)).toEqual(["tools/call", "prompts/get", "tasks/get"]);
 });
 
-test("usage: a begin, a checkpoint, an event and a refusal without a consumer count nothing", () => {
+test("usage: a begin, a checkpoint and an event count nothing", () => {
   const counters = createCounters();
   for (const type of ["call.begin", "checkpoint", "key.created"]) counters.add({ type, consumer: "a", st: "ok" }, base);
-  counters.add({ type: "call.refused", st: "denied" }, base);
   expect(counters.rows()).toEqual([]);
+});
+
+test("calls of nobody known are counted under (none)", () => {
+  const counters = createCounters();
+  counters.add({ type: "call.refused", st: "denied" }, base);
+  counters.add({ type: "auth.failed", st: "auth-failed", count: 9 }, base);
+  for (const by of ["consumer", "server", "tool"] as const)
+    expect(groupUsage(counters.rows(), by)).toMatchObject([{ name: "(none)", calls: 10, denied: 10 }]);
 });
 
 const groups: [Parameters<typeof groupUsage>[1], [string, number][]][] = [

@@ -27,13 +27,16 @@ export const exportRecords = command({
   async run({ chain, since, until, payloads, out: path }, { out, open }) {
     const range = timeRange(since, until);
     const client = await open({ offline: true });
+    const records = client.stream("audit.export", { chain, ...range, payloads })[Symbol.asyncIterator]();
+    // To record the export, the first step may start the process anew, which must not find a file of its own.
+    let next = await records.next();
     const file = path === undefined ? null : await create(path);
     let lines = 0;
     try {
-      for await (const line of client.stream("audit.export", { chain, ...range, payloads })) {
-        if (typeof line !== "string") continue;
-        if (file) await file.write(`${line}\n`);
-        else await out.print(line);
+      for (; !next.done; next = await records.next()) {
+        if (typeof next.value !== "string") continue;
+        if (file) await file.write(`${next.value}\n`);
+        else await out.print(next.value);
         lines++;
       }
       await file?.sync();

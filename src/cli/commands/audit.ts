@@ -79,7 +79,7 @@ const forgotten = "not known: erased, changed since, or one of too many at once"
 const count = (value: number): Cell => right(number(value));
 
 const stats = command({
-  summary: "Count audit records by type, status, consumer, server and tool",
+  summary: "Count audit records by type, and calls by status, consumer, server and tool",
   args: period,
   async run(args, { out, open }) {
     const range = timeRange(args.since, args.until);
@@ -90,11 +90,15 @@ const stats = command({
       ["CHAIN", "RECORDS"],
       answer.chains.map(({ chain, records }) => [chain, count(records)]),
     );
-    for (const [heading, counts] of Object.entries({ TYPE: answer.byType, STATUS: answer.byStatus })) {
+    // One record may stand for many calls.
+    for (const [heading, unit, counts] of [
+      ["TYPE", "RECORDS", answer.byType],
+      ["STATUS", "CALLS", answer.byStatus],
+    ] as const) {
       const rows = Object.entries(counts).toSorted((a, b) => b[1] - a[1]);
       await out.section(
-        [heading, "RECORDS"],
-        rows.map(([name, records]) => [name, count(records)]),
+        [heading, unit],
+        rows.map(([name, value]) => [name, count(value)]),
       );
     }
     const tallies = { CONSUMER: answer.consumers, SERVER: answer.servers, TOOL: answer.tools };

@@ -1,9 +1,9 @@
-import type { OtherThings, ServerTool } from "../../control/schemas.ts";
+import type { Reasons, ServerTool } from "../../control/schemas.ts";
 import type { ServerStatus } from "../../core/upstream.ts";
 import { command, group } from "../command.ts";
 import { exit, Failed } from "../errors.ts";
 import { type Cell, type Color, type Output, right, toneColors, untilReaderLeaves } from "../output.ts";
-import { line } from "../../control/format.ts";
+import { line, number } from "../../control/format.ts";
 import { downUntil, servedBy, serverFacts, stateTones } from "../../control/present.ts";
 import { wholeNumber } from "../when.ts";
 import { setEnabled } from "../server-file.ts";
@@ -39,9 +39,8 @@ const list = command({
   },
 });
 
-/** Prompts, resources and templates that are hidden. */
-const hiddenRows = (hidden: OtherThings["hidden"]): Cell[][] =>
-  hidden.map(({ kind, name, reason }) => [kind, name, { text: reason, color: "yellow" }]);
+const reasonRows = (things: Reasons): Cell[][] =>
+  things.map(({ kind, name, reason }) => [kind, name, { text: reason, color: "yellow" }]);
 
 /** Patterns of schemas that cannot be matched in linear time. */
 const uncheckedRows = (tools: readonly ServerTool[]): Cell[][] =>
@@ -58,7 +57,7 @@ const show = command({
     const client = await open();
     const answer = await client.call("servers.show", { id: args.id });
     if (out.json) return out.document(answer);
-    const { server, tools, others } = answer;
+    const { server, tools, others, leftOut } = answer;
     const facts = [
       ...serverFacts(server),
       ["prompts", String(others.prompts)] as const,
@@ -71,7 +70,10 @@ const show = command({
     if (server.down.length > 0) await out.section(["DOWN", "UNTIL", "REASON"], downRows(server.down));
     if (tools.length > 0) await out.section(["TOOL", "WIRE NAME", "DESCRIPTION"], toolRows(tools));
     if (unchecked.length > 0) await out.section(["TOOL", "PATTERN THAT ARGUMENTS ARE NOT HELD TO"], unchecked);
-    if (others.hidden.length > 0) await out.section(["HIDDEN", "NAME", "REASON"], hiddenRows(others.hidden));
+    if (others.hidden.length > 0) await out.section(["HIDDEN", "NAME", "REASON"], reasonRows(others.hidden));
+    if (leftOut.first.length > 0)
+      await out.section(["OFFERED IN PART", "NAME", "WHAT CLIENTS COULD NOT READ"], reasonRows(leftOut.first));
+    if (leftOut.more > 0) out.say(`${number(leftOut.more)} more are offered in part; the daemon's log says which`);
   },
 });
 

@@ -31,7 +31,7 @@ export function attachTo(engine: Engine): Handlers["attach"] {
       ),
     });
     tunnel.onLine((line) => void connection.receive(line));
-    const unwatch = connection.closeOnLoss(revoked, () => tunnel.close(lossText(revoked)));
+    const unwatch = connection.closeOnLoss(revoked, () => tunnel.cutOff(lossText(revoked)));
     tunnel.onClose(() => {
       unwatch();
       connection.close();

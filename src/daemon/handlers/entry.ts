@@ -14,7 +14,8 @@ export function entryOf(chain: string, seq: number, rec: string): AuditEntry {
     call: call ?? null,
     caller: callerOf(record),
     consumer: consumer ?? null,
-    method: method ?? null,
+    // It is empty where the message could not be read.
+    method: method || null,
     server: serverOf(record),
     tool: tool ?? null,
     status: st ?? null,

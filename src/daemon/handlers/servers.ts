@@ -1,10 +1,12 @@
-import type { ServerTool } from "../../control/schemas.ts";
+import type { LeftOut, ServerTool } from "../../control/schemas.ts";
 import type { Handlers } from "../../control/contract.ts";
 import { Refusal } from "../../control/refusal.ts";
-import type { Route } from "../../core/call.ts";
-import type { ListName } from "../../core/lists.ts";
+import type { Item, Route } from "../../core/call.ts";
+import { type ListName, listNames, lists } from "../../core/lists.ts";
+import { canonicalName } from "../../core/name.ts";
 import type { Missing } from "../../core/ports.ts";
-import type { ServerStatus } from "../../core/upstream.ts";
+import { cut } from "../../core/text.ts";
+import { emptyListing, type ServerStatus } from "../../core/upstream.ts";
 import type { Gateway } from "../../gateway/gateway.ts";
 import type { Engine } from "../engine.ts";
 import { serverTool } from "./tools.ts";
@@ -20,6 +22,7 @@ export function serverHandlers({ current, upstreams }: Engine): Pick<Handlers, N
       server: find(id),
       tools: toolsOf(current(), id),
       others: { ...counts(current(), id, () => true), hidden: othersMissing(current(), id) },
+      leftOut: leftOutOf(current(), id),
     }),
     "servers.restart"({ id }) {
       if (find(id).state === "disabled") {
@@ -59,6 +62,19 @@ const missingOf = ({ catalog }: Gateway, server: string): readonly Missing[] =>
 function othersMissing(gw: Gateway, server: string) {
   const others = missingOf(gw, server).filter(({ kind }) => kind !== "tool");
   return others.map(({ kind, canonical, reason }) => ({ kind, name: canonical, reason }));
+}
+
+const mostLeftOut = 100;
+
+/** What of a server's definitions is kept from clients, since they could not read it. */
+function leftOutOf({ upstreams }: Gateway, server: string): LeftOut {
+  const listing = upstreams.listings().find((one) => one.server === server) ?? emptyListing;
+  const all = listNames.flatMap((list) =>
+    listing[list].flatMap(({ name, faults }: Item) =>
+      faults ? { kind: lists[list].kind, name: canonicalName(server, name), reason: cut(faults.join("; "), 500) } : [],
+    ),
+  );
+  return { first: all.slice(0, mostLeftOut), more: Math.max(0, all.length - mostLeftOut) };
 }
 
 /** All tools of a server for an operator: the offered ones and, with the reason, the missing ones. */

@@ -1,6 +1,7 @@
 import type { Answer } from "../../control/api.ts";
 import type { ConsumerView } from "../../control/schemas.ts";
 import type { Self } from "../../core/self.ts";
+import { nothing } from "../../usage/counters.ts";
 import { groupUsage } from "../../usage/query.ts";
 import type { Archive } from "../archive.ts";
 import type { Engine } from "../engine.ts";
@@ -78,17 +79,20 @@ function limitsOf({ loaded, stores }: Engine): string[] {
   ];
 }
 
+const notCounted = { calls: null, errors: null, denied: null };
+
 /** Everybody who holds a key or has called in the last day, with what they did in it. */
 export async function consumersOf(engine: Engine, archive: Archive): Promise<ConsumerView[]> {
   const day = (Date.now() - 86_400_000) * 1000;
-  const rows = groupUsage((await archive.usage({ since: day })).rows, "consumer");
+  const { enabled } = engine.loaded().config.usage;
+  const rows = enabled ? groupUsage((await archive.usage({ since: day })).rows, "consumer") : [];
   const used = new Map(rows.map((row) => [row.name, row]));
   const keys = Map.groupBy(engine.stores.keyring.list(), (key) => key.consumerId);
   return [...new Set([...keys.keys(), ...used.keys()])].sort().map((consumer) => {
     const own = keys.get(consumer) ?? [];
     // A caller without a key goes by its consumer, as the local administrator, or by its standard input.
     const principals = [consumer, `stdio:${consumer}`, ...own.map(({ id }) => `key:${id}`)];
-    const { calls = 0, errors = 0, denied = 0 } = used.get(consumer) ?? {};
+    const { calls, errors, denied } = used.get(consumer) ?? (enabled ? nothing : notCounted);
     return {
       consumer,
       roles: [...new Set(own.flatMap(({ roles }) => roles))].sort(),

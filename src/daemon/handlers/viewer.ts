@@ -76,7 +76,8 @@ export function viewerHandlers(engine: () => Engine, archive: Archive): ViewerHa
       const { who, source } = viewer;
       const others = counts(gw, id, (route) => gw.policy.lists(who, route, source));
       const tools = (await toolsFor(gw, id, viewer)).map((route) => serverTool(gw, route));
-      return { server: shownTo(viewer, findServer(gw, id)), tools, others: { ...others, hidden: [] } };
+      const server = shownTo(viewer, findServer(gw, id));
+      return { server, tools, others: { ...others, hidden: [] }, leftOut: { first: [], more: 0 } };
     },
     "tools.list": ({ server }, viewer) => listTools(engine().current(), server, viewer),
     "tools.call": (input, viewer) => nestedCall(engine().current(), input, viewer),

@@ -1,0 +1,54 @@
+import { expect, test } from "bun:test";
+import { once } from "node:events";
+import { connect } from "node:net";
+import { Door, said } from "../support/front-door.ts";
+
+// What clients of HTTP send that name no more than they must: health checks, load balancers, simple programs.
+
+/** What comes back for these header lines, up to the end of the response's headers, or of the connection. */
+async function raw(door: Door, lines: readonly string[], whole = false): Promise<string> {
+  const socket = connect(Number(new URL(door.url).port), "127.0.0.1");
+  await once(socket, "connect");
+  socket.write([...lines, "", ""].join("\r\n"));
+  let text = "";
+  for await (const bytes of socket) {
+    text += String(bytes);
+    if (!whole && text.includes("\r\n\r\n")) break;
+  }
+  return text;
+}
+
+const key = "Authorization: Bearer alice";
+
+test("R65: a GET that sends no Accept, as 2024-11-05 asks for none, opens the stream", async () => {
+  await using door = new Door(() => said(""));
+  const session = Object.entries(await door.session()).map(([name, value]) => `${name}: ${value}`);
+  for (const lines of [
+    ["GET /sse HTTP/1.1", "Host: localhost", key],
+    ["GET /mcp HTTP/1.1", "Host: localhost", key, ...session],
+  ]) {
+    const answer = await raw(door, lines);
+    expect(answer).toStartWith("HTTP/1.1 200 ");
+    expect(answer.toLowerCase()).toContain("content-type: text/event-stream");
+  }
+});
+
+test.each(["/live", "/ready", "/metrics"])("HEAD %s is answered as GET is, without the body", async (path) => {
+  await using door = new Door(() => said(""));
+  const ask = (method: string) =>
+    raw(door, [`${method} ${path} HTTP/1.1`, "Host: localhost", "Connection: close"], true);
+  const head = await ask("HEAD");
+  expect(head).toStartWith("HTTP/1.1 200 ");
+  expect(head).toEndWith("\r\n\r\n");
+  const length = (text: string) => /^content-length: (\d+)/im.exec(text)?.[1];
+  expect(length(head)).toBe(length(await ask("GET")) ?? "");
+});
+
+test("S01: names of containers and full names are hosts like others", async () => {
+  await using door = new Door(() => said(""));
+  const live = (host: string) => raw(door, ["GET /live HTTP/1.1", `Host: ${host}`, "Connection: close"], true);
+  expect(await live("localhost.:7332")).toStartWith("HTTP/1.1 200 ");
+  const foreign = await live("mcp_gw:7332");
+  expect(foreign).toStartWith("HTTP/1.1 403 ");
+  expect(foreign).toContain("listen.allowedHosts");
+});

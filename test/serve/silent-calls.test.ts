@@ -1,0 +1,108 @@
+import { expect, test } from "bun:test";
+import { Client } from "@modelcontextprotocol/sdk/client/index.js";
+import { StreamableHTTPClientTransport } from "@modelcontextprotocol/sdk/client/streamableHttp.js";
+import type { Transport } from "@modelcontextprotocol/sdk/shared/transport.js";
+import { Door, said } from "../support/front-door.ts";
+import { until } from "../support/until.ts";
+import { type Event, initialize, modern, numberedOf, pick, toolCall, v2025 } from "../support/wire.ts";
+
+// Calls that say nothing for long: proxies cut a connection on which no byte comes, and the answer would be lost.
+
+const patience = { after: 20, every: 5 };
+
+/** A door whose tools run until `end`. */
+function waiting(maxConnections?: number) {
+  const { promise, resolve } = Promise.withResolvers<void>();
+  const options = { patience, ...(maxConnections !== undefined && { maxConnections }) };
+  return { door: new Door(() => promise.then(() => said("done")), options), end: resolve };
+}
+
+const isStream = ({ headers }: Response) => headers.get("content-type")?.startsWith("text/event-stream") ?? false;
+
+async function all(response: Response): Promise<Event[]> {
+  const found: Event[] = [];
+  for await (const event of numberedOf(response)) found.push(event);
+  return found;
+}
+
+test("T44: a call gets its stream before it has an answer, in both eras, with a session and without", async () => {
+  const { door, end } = waiting();
+  await using _ = door;
+  const session = await door.session();
+  const { body, headers } = modern("tools/call", { name: "echo" });
+  const sent = await Promise.all([
+    door.send(toolCall("echo"), { headers: session }),
+    door.send(toolCall("echo"), { headers: v2025 }),
+    door.send(body, { headers }),
+    door.send([toolCall("echo")], { headers: { "mcp-protocol-version": "2025-03-26" } }),
+  ]);
+  expect(sent.map((response) => [response.status, isStream(response)])).toEqual(sent.map(() => [200, true]));
+  expect([door.running.size, door.traffic.streams]).toEqual([4, 4]);
+  end();
+  const events = await Promise.all(sent.map(all));
+  expect(events.map((each) => each.map(({ id }) => id))).toEqual([["1-0", "1-1"], [null], [null], [null]]);
+  for (const each of events) expect(pick(each.at(-1)?.data, "result.content.0.text")).toBe("done");
+});
+
+test("who does not name event streams gets JSON, however long it takes", async () => {
+  const { door, end } = waiting();
+  await using _ = door;
+  const accepts = ["application/json", "*/*"];
+  const answers = accepts.map((accept) => door.send(toolCall("echo"), { headers: { ...v2025, accept } }));
+  await until(() => door.running.size === accepts.length, "the calls to run");
+  // The oldest are looked at first.
+  const later = await door.send(toolCall("echo"), { headers: v2025 });
+  end();
+  for (const answer of [...(await Promise.all(answers)), later]) {
+    expect([isStream(answer), await answer.text()]).toEqual([answer === later, expect.stringContaining("done")]);
+  }
+});
+
+test("initialize is never a stream: its answer names the session in a header", async () => {
+  const { door, end } = waiting();
+  await using _ = door;
+  const { audit } = door.gw;
+  const [begun, held] = [Promise.withResolvers<void>(), Promise.withResolvers<void>()];
+  const recordEvent: typeof audit.recordEvent = async () => {
+    begun.resolve();
+    await held.promise;
+  };
+  Object.assign(door.gw, { audit: { ...audit, recordEvent } });
+  const opening = door.post(initialize());
+  await begun.promise;
+  const later = await door.send(toolCall("echo"), { headers: v2025 });
+  held.resolve();
+  expect((await opening).headers.get("mcp-session-id")).not.toBeNull();
+  end();
+  await later.text();
+});
+
+test("T26: a call whose client left its stream takes its place until it has ended", async () => {
+  const { door, end } = waiting(2);
+  await using _ = door;
+  const cuts = [new AbortController(), new AbortController()];
+  const sent = await Promise.all(cuts.map(({ signal }) => door.send(toolCall("echo"), { headers: v2025, signal })));
+  expect(sent.map(isStream)).toEqual([true, true]);
+  for (const cut of cuts) cut.abort();
+  await until(() => door.traffic.streams === 0, "the gateway to notice");
+  expect(door.running.size).toBe(2);
+  expect((await door.post(toolCall("echo"))).status).toBe(503);
+  end();
+  await until(async () => (await door.post(toolCall("echo"))).status === 200, "room for a call");
+});
+
+test("the official client of 1.x takes the answer from there", async () => {
+  const { door, end } = waiting();
+  await using _ = door;
+  const client = new Client({ name: "t", version: "1" });
+  const requestInit = { headers: { authorization: "Bearer alice" } };
+  const transport = new StreamableHTTPClientTransport(new URL(`${door.url}/mcp`), { requestInit });
+  // The library's transports do not match its own interface under exactOptionalPropertyTypes.
+  await client.connect(transport as Transport);
+  await until(() => door.traffic.streams === 1, "the client listens");
+  const answer = client.callTool({ name: "echo" });
+  await until(() => door.traffic.streams === 2, "the call has its stream");
+  end();
+  expect(pick(await answer, "content.0.text")).toBe("done");
+  await client.close();
+});
