@@ -161,7 +161,8 @@ export const brokeProtocol = (server: string, what: string): Failure =>
 /** Turns anything thrown into a Failure; the caller sees nothing of an unforeseen error. */
 export function asFailure(error: unknown): Failure {
   if (error instanceof Failure) return error;
-  const internal = error instanceof Error ? (error.stack ?? error.message) : String(error);
+  // An aborted request has an error with an empty stack.
+  const internal = (error instanceof Error && error.stack) || String(error);
   return new Failure("internal", "The gateway failed on this request; its operator finds the cause in the log.", {
     internal,
   });

@@ -40,8 +40,9 @@ export async function serveEmbedded(
   const log = openLog(installation.loaded.config.log);
   guardProcess();
   const unread = new AbortController();
-  // A client that has left ends standard input as well, and that is no failure.
-  output.onFailure((error) => void (codeOf(error) !== "EPIPE" && unread.abort(error.message)));
+  // A client that reads nothing more has left, which is no failure. Its standard input may stay open in other hands.
+  const left = new AbortController();
+  output.onFailure((error) => (codeOf(error) === "EPIPE" ? left.abort() : unread.abort(error.message)));
   const asked = AbortSignal.any([told, unread.signal]);
   const parent = (gateway: Gateway, { keyring }: Stores): Promise<Caller> =>
     callerOf({ gateway, keyring, auth: installation.loaded.config.auth, key });
@@ -67,7 +68,8 @@ export async function serveEmbedded(
     watch = watchKeys(engine, log);
     // A line that is too long is refused under its id, like any other message that is refused.
     const receive = (line: string): void => void connection.receive(line);
-    await readLines(engine.current().shape.body + envelope, { onLine: receive, onTooLong: receive }, asked);
+    const takers = { onLine: receive, onTooLong: receive };
+    await readLines(engine.current().shape.body + envelope, takers, AbortSignal.any([asked, left.signal]));
     // A client that has closed its own end may still read the answers; a call that a signal cuts off is told so.
     await (asked.aborted ? engine.running.end(0, patience) : engine.running.idle(patience));
     connection.close();

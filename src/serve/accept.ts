@@ -14,6 +14,8 @@ const ruledOut = new RegExp(`text/event-stream${never}`, "i");
 export function unacceptable(headers: Headers): Failure | null {
   const unread = unreadableAs(headers);
   if (unread !== null) return new Failure("unsupported-media", unread);
+  // Bun takes them for the next request, and drops the connection before the call could be answered.
+  if (headers.has("trailer")) return new Failure("invalid-request", "Send the message without trailers: none is read.");
   if (json.test(headers.get("accept") ?? "") || takesEvents(headers)) return null;
   return new Failure(
     "not-acceptable",

@@ -17,7 +17,7 @@ export class BodyReader {
     this.#deadline = deadline;
   }
 
-  /** The body as text (see `decodeUtf8`), or the failure: `body-too-large`, `body-timeout`. */
+  /** The body as text (see `decodeUtf8`), or the failure: `body-too-large`, `body-timeout`, `cancelled`. */
   read(req: Request, max = this.#max()): Promise<string | Failure> {
     const length = req.headers.get("content-length");
     if (length !== null && Number(length) > max) return Promise.resolve(tooLarge(max));
@@ -29,7 +29,7 @@ export class BodyReader {
         this.#waiting.delete(place);
         resolve(outcome);
       };
-      const fail = (error: unknown): void => settle(asFailure(error));
+      const fail = (error: unknown): void => settle(req.signal.aborted ? left() : asFailure(error));
       // Not `req.text()`: it replaces bytes that are not UTF-8, and nobody would notice.
       (length === null ? readCapped(req, max) : req.arrayBuffer()).then((body) => settle(decodeUtf8(body)), fail);
     });
@@ -66,3 +66,5 @@ async function readCapped(req: Request, max: number): Promise<Uint8Array> {
 function tooLarge(max: number): Failure {
   return new Failure("body-too-large", `The request body is larger than the ${max} bytes that limits.body allows.`);
 }
+
+const left = (): Failure => new Failure("cancelled", "The client left before the whole of its message had arrived.");

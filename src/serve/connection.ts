@@ -90,9 +90,19 @@ export class McpConnection {
 
   /** The client sent a message so long that none of it was read, which closed the connection. */
   overrun(): void {
-    const gw = this.#options.current();
-    void this.#exchange(gw, tooLong(gw, ""), this.#options);
-    this.close("Another message on its connection was much longer than limits.body allows, which closed it.");
+    const why = "Another message on its connection was much longer than limits.body allows, which closed it.";
+    this.#broke(tooLong(this.#options.current(), ""), why);
+  }
+
+  /** The client broke the rules of the transport, which closed the connection; `why` is a sentence. */
+  breach(why: string): void {
+    this.#broke({ inbound: unreadable("", null), fault: new Failure("invalid-request", why) }, why);
+  }
+
+  /** Records what cannot be answered any more, and ends the calls. */
+  #broke(received: Received, why: string): void {
+    void this.#exchange(this.#options.current(), received, this.#options);
+    this.close(why);
   }
 
   /** Resolves to the answer to a message or a batch; null if there is none. */

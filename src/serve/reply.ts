@@ -42,8 +42,10 @@ function httpStatus(failure: Failure, inbound: Inbound): number {
   return inbound.era === "legacy" ? (legacyHttp ?? http) : http;
 }
 
-// The rest of such a body is not worth reading, and a connection too many is not worth keeping.
-const closing: ReadonlySet<string> = new Set(["body-too-large", "body-timeout", "crowded"]);
+// The rest of such a body is not waited for, and a connection too many is not worth keeping. That of a body that is too
+// large stays open: closed while its client still sends, it would be reset before the client has read the refusal. Bun
+// discards what comes.
+const closing: ReadonlySet<string> = new Set(["body-timeout", "crowded"]);
 
 function failureHeaders({ code, detail }: Failure): Record<string, string> {
   const headers: Record<string, string> = {};

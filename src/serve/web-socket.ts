@@ -2,6 +2,7 @@ import type { Server, ServerWebSocket, WebSocketHandler } from "bun";
 import type { Presented } from "../core/ports.ts";
 import type { Principal } from "../core/principal.ts";
 import { envelope } from "../mcp/message.ts";
+import { decodeUtf8 } from "../mcp/utf8.ts";
 import { McpConnection } from "./connection.ts";
 import type { EndpointOptions } from "./endpoint.ts";
 import { ConnectionSlots } from "./connection-slots.ts";
@@ -25,10 +26,11 @@ const subprotocol = "mcp";
 const idle = 60;
 
 /** RFC 6455 §7.4.1. */
-const code = { unsupported: 1003, policy: 1008, tryLater: 1013, goingAway: 1001, abnormal: 1006 } as const;
+const code = { policy: 1008, tryLater: 1013, goingAway: 1001, abnormal: 1006 } as const;
 
-/** How Bun says that it closed a socket over a message beyond `maxPayloadLength`. */
+/** How Bun says that it closed a socket over a frame: one beyond `maxPayloadLength`, or any against the rules. */
 const tooBig = "Received too big message";
+const badFrame = /^Received /;
 
 const outletOf = (socket: Socket) => ({
   queued: () => socket.getBufferedAmount(),
@@ -39,7 +41,7 @@ const outletOf = (socket: Socket) => ({
   },
 });
 
-/** MCP over WebSocket: each message is one text frame, in the subprotocol `mcp`. */
+/** MCP over WebSocket: each message is one frame, in the subprotocol `mcp`; the gateway's own are text. */
 export class WebSockets {
   readonly #options: EndpointOptions;
   readonly #open = new Set<Socket>();
@@ -77,12 +79,10 @@ export class WebSockets {
       // Bun must not drop a large result. `sendWithin` closes the socket of a client with too much unread.
       backpressureLimit: 2 ** 30,
       open: (socket) => this.#opened(socket),
-      message: (socket, message) => {
-        if (typeof message === "string") void socket.data.connection?.receive(message);
-        else socket.close(code.unsupported, "send text");
-      },
+      message: ({ data: { connection } }, message) =>
+        void connection?.receive(typeof message === "string" ? message : decodeUtf8(message)),
       // The reason of a close frame is the client's text, but none can carry this code.
-      close: (socket, closed, reason) => this.#closed(socket, closed === code.abnormal && reason === tooBig),
+      close: (socket, closed, reason) => this.#closed(socket, closed === code.abnormal ? reason : ""),
     };
   }
 
@@ -108,12 +108,16 @@ export class WebSockets {
     };
   }
 
-  #closed(socket: Socket, overrun: boolean): void {
+  /** `reason` is Bun's own. */
+  #closed(socket: Socket, reason: string): void {
     if (!this.#open.delete(socket)) return;
     const { data } = socket;
+    const { connection } = data;
     this.#options.traffic.streams--;
     data.leave();
-    if (overrun) data.connection?.overrun();
-    else data.connection?.close();
+    if (reason === tooBig) connection?.overrun();
+    else if (badFrame.test(reason))
+      connection?.breach(`The connection was closed over a frame against the rules of WebSocket: ${reason}.`);
+    else connection?.close();
   }
 }

@@ -40,6 +40,13 @@ export const faults = {
       ran: "no",
       advice: "Try again later.",
     }),
+  /** Of the headers that a server is sent, a caller can make long only those that mirror the call. */
+  longHeaders: (server: string): Failure =>
+    new Failure(
+      "invalid-arguments",
+      `The server "${server}" takes no headers as long as those of this request (HTTP 431); an argument that one mirrors has to be shorter.`,
+      { ran: "no" },
+    ),
   protocol: brokeProtocol,
   tooLarge: (server: string, max: number): Failure =>
     new Failure(

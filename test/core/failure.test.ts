@@ -1,5 +1,5 @@
 import { expect, test } from "bun:test";
-import { Failure } from "../../src/core/failure.ts";
+import { asFailure, Failure } from "../../src/core/failure.ts";
 
 test.each([
   [{}, "It failed."],
@@ -10,4 +10,15 @@ test.each([
   const failure = new Failure("lost", "It failed.", detail);
   expect(failure.message).toBe(message);
   expect(failure.said).toBe("It failed.");
+});
+
+test("whatever is thrown, operators are told what it was", () => {
+  const bare = Object.assign(new Error("gone"), { stack: "" });
+  const internal = (error: unknown) => asFailure(error).detail.internal;
+  expect([internal(bare), internal(new DOMException("", "AbortError")), internal("a text")]).toEqual([
+    "Error: gone",
+    expect.stringContaining("AbortError"),
+    "a text",
+  ]);
+  expect(internal(new Error("broken"))).toContain("failure.test.ts");
 });

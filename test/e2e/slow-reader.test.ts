@@ -1,10 +1,11 @@
 import { describe, expect, setDefaultTimeout, test } from "bun:test";
 import { everything, fake, Place } from "../support/daemon.ts";
+import { mcpgwLine } from "../support/mcpgw.ts";
 import { StdioClient } from "../support/stdio-client.ts";
 import { until } from "../support/until.ts";
-import { pick, request, textOf, toolCall } from "../support/wire.ts";
+import { modern, pick, request, textOf, toolCall } from "../support/wire.ts";
 
-// Clients on standard streams that read slowly, or write more than is taken, alone and beside a daemon.
+// Clients on standard streams that read slowly, or not at all, or write more than is taken, alone and beside a daemon.
 
 // Processes are started and ended throughout; on a busy machine that takes its time.
 setDefaultTimeout(20_000);
@@ -110,6 +111,32 @@ test("T20: beside a daemon a message may be as long as limits.body says; a longe
   expect(await client.answer(2)).toMatchObject({ result: {} });
   const refused = (await place.records()).filter(({ type }) => type === "call.refused");
   expect(refused).toMatchObject([{ rpc: "1", code: "body-too-large" }]);
+});
+
+test("R22: alone, a client that reads nothing more has left, though standard input stays open", async () => {
+  using place = new Place(config);
+  const line = mcpgwLine("serve", ...place.flags());
+  const child = Bun.spawn(["bash", "-c", `${line} | head -n 1; exit \${PIPESTATUS[0]}`], {
+    env: place.env(),
+    stdin: "pipe",
+    stdout: "ignore",
+    stderr: "ignore",
+  });
+  const send = async (message: unknown): Promise<void> => {
+    await child.stdin.write(`${JSON.stringify(message)}\n`);
+    await child.stdin.flush();
+  };
+  await send(modern("tools/call", { name: "fake__hang", arguments: {} }, { id: "hung" }).body);
+  await until(() => place.calls("fake").includes("hang"), "the call runs");
+  // Only writing tells that nobody reads.
+  const isOver = async (): Promise<boolean> => {
+    await send(modern("server/discover", {}).body).catch(() => {});
+    return child.exitCode !== null;
+  };
+  await until(isOver, "it to end", 10_000);
+  expect(child.exitCode).toBe(0);
+  const ends = (await place.records()).filter(({ type }) => type === "call.end");
+  expect(ends).toMatchObject([{ tool: "hang", st: "cancelled" }]);
 });
 
 test("T20: a line that does not end ends `serve` beside a daemon, which says so", async () => {

@@ -1,6 +1,9 @@
 import { expect, test } from "bun:test";
+import { connect, type Socket } from "node:net";
 import { Failure } from "../../src/core/failure.ts";
 import { BodyReader } from "../../src/serve/body.ts";
+import { Door, said } from "../support/front-door.ts";
+import { until } from "../support/until.ts";
 
 /** A request whose body comes in these pieces and ends when `ended` resolves. */
 function slow(pieces: readonly string[], ended: Promise<void> = Promise.resolve()): Request {
@@ -43,4 +46,70 @@ test("T26: a body that does not end in time is given up, one that has time left 
   expect(await outcome(new BodyReader(() => 10, 1).read(slow(["1"], new Promise(() => {}))))).toBe("body-timeout");
   end.resolve();
   expect([await early, await late]).toEqual(["done", "later"]);
+});
+
+/** A connection of alice's to the door, and the way to read it until it has said something so many times. */
+function dial(door: Door) {
+  const socket: Socket = connect(Number(new URL(door.url).port), "127.0.0.1");
+  let got = "";
+  const heard = (words: RegExp, times: number): Promise<string> =>
+    new Promise((resolve, reject) => {
+      const look = (): void => void ((got.match(words)?.length ?? 0) >= times && resolve(got));
+      socket.on("data", (chunk) => ((got += String(chunk)), look()));
+      socket.on("close", () => reject(new Error(`the connection was closed after ${got.length} characters: ${got}`)));
+      socket.on("error", reject);
+    });
+  return { socket, heard };
+}
+
+const post = (...headers: readonly string[]): string =>
+  [
+    "POST /mcp HTTP/1.1",
+    "Host: 127.0.0.1",
+    "Authorization: Bearer alice",
+    "Content-Type: application/json",
+    ...headers,
+    "",
+    "",
+  ].join("\r\n");
+
+const ping = '{"jsonrpc":"2.0","id":1,"method":"ping"}';
+const large = "x".repeat(16 * 1024 ** 2);
+
+test.each([
+  ["that tells its length", post(`Content-Length: ${large.length}`) + large],
+  ["in chunks", `${post("Transfer-Encoding: chunked")}${large.length.toString(16)}\r\n${large}\r\n0\r\n\r\n`],
+])("R60: a client that sends all of a long body %s before it reads gets the refusal", async (_how, sent) => {
+  await using door = new Door(() => said("ran"), { body: 1000 });
+  const { socket, heard } = dial(door);
+  const answers = heard(/HTTP\/1\.1 \d+/g, 2);
+  // A connection that is closed while the body still comes is reset, and the answer with it.
+  socket.write(sent);
+  socket.write(post(`Content-Length: ${ping.length}`) + ping);
+  expect((await answers).match(/HTTP\/1\.1 \d+/g)).toEqual(["HTTP/1.1 413", "HTTP/1.1 200"]);
+  expect(door.ended.map(({ failure }) => failure?.code)).toEqual(["body-too-large", undefined]);
+  socket.destroy();
+});
+
+test.each([
+  ["tells its length", `${post("Content-Length: 100")}{"json`],
+  ["comes in chunks", `${post("Transfer-Encoding: chunked")}6\r\n{"json\r\n`],
+])("T26: a client that leaves in the middle of a body that %s is on record as that", async (_how, sent) => {
+  await using door = new Door(() => said("ran"));
+  const { socket } = dial(door);
+  socket.write(sent, () => void socket.destroy());
+  await until(() => door.ended.length > 0, "the refusal");
+  expect(door.ended.map(({ status, who, failure }) => [status, who?.id, failure?.message])).toEqual([
+    ["cancelled", "key:alice", "The client left before the whole of its message had arrived."],
+  ]);
+});
+
+test("T20: a request that announces trailers is told that none are read, and does not run", async () => {
+  await using door = new Door(() => said("ran"));
+  const { socket, heard } = dial(door);
+  const answer = heard(/none is read/g, 1);
+  socket.write(`${post("Transfer-Encoding: chunked", "Trailer: X-Sum")}${ping.length.toString(16)}\r\n${ping}\r\n`);
+  expect(await answer).toStartWith("HTTP/1.1 400 ");
+  expect(door.ended.map(({ failure }) => failure?.code)).toEqual(["invalid-request"]);
+  socket.destroy();
 });

@@ -1,4 +1,5 @@
 import { describe, expect, test } from "bun:test";
+import { connect } from "node:net";
 import { ConnectionSlots } from "../../src/serve/connection-slots.ts";
 import { Running } from "../../src/serve/running.ts";
 import { Door, hang, said } from "../support/front-door.ts";
@@ -120,6 +121,20 @@ function socket(door: Door, path: string, { key = "alice", protocol = "mcp" as s
   return { ws, got, opened: opened.promise, closed: closed.promise };
 }
 
+/** A WebSocket whose frames the test makes itself. */
+function rawSocket(door: Door) {
+  const ws = connect(Number(new URL(door.url).port), "127.0.0.1");
+  const asked = ["Upgrade: websocket", "Connection: Upgrade", "Sec-WebSocket-Version: 13"];
+  const key = "Sec-WebSocket-Key: MDEyMzQ1Njc4OWFiY2RlZg==";
+  const lines = ["GET /ws HTTP/1.1", "Host: 127.0.0.1", "Authorization: Bearer alice", ...asked, key];
+  ws.write(`${lines.join("\r\n")}\r\n\r\n`);
+  return { ws, opened: new Promise((resolve) => ws.once("data", resolve)) };
+}
+
+/** One text frame of a client, of less than 126 bytes, masked with zeros. */
+const frame = (payload: Buffer): Buffer =>
+  Buffer.concat([Buffer.from([0x81, 0x80 | payload.length, 0, 0, 0, 0]), payload]);
+
 describe("R98: WebSockets", () => {
   const play = (behave = (text: string) => text) =>
     new Door((call) => said(behave(String(call.scope))), { scopes: ["git"], body: 1000 });
@@ -228,12 +243,34 @@ describe("R98: WebSockets", () => {
     expect(await until(() => got[1], "the refusal")).toMatchObject({ id: "large", error: { code: -32600 } });
   });
 
-  test("binary frames end the socket", async () => {
+  test("a message may come as a binary frame too, in UTF-8", async () => {
     await using door = play();
-    const { ws, opened, closed } = socket(door, "/ws");
+    const { ws, got, opened } = socket(door, "/ws/git");
     await opened;
-    ws.send(new Uint8Array([1, 2, 3]));
-    expect(await closed).toBe(1003);
+    ws.send(Buffer.from(JSON.stringify(toolCall("echo", { x: "é" }, "c"))));
+    expect(pick(await until(() => got[0], "the answer"), "result.content.0.text")).toBe("git");
+    ws.send(Buffer.from(JSON.stringify(toolCall("echo", { x: "é" }, "d")), "latin1"));
+    expect(await until(() => got[1], "the refusal")).toMatchObject({ id: "d", error: { code: -32700 } });
+    expect(door.ended.map(({ status }) => status)).toEqual(["ok", "invalid"]);
+  });
+
+  test("T20: a frame against the rules is on record, and so is what it did to the calls on its socket", async () => {
+    const called = Promise.withResolvers<void>();
+    await using door = new Door((call) => {
+      called.resolve();
+      return hang(call);
+    });
+    const { ws, opened } = rawSocket(door);
+    await opened;
+    ws.write(frame(Buffer.from(JSON.stringify(toolCall("echo", {}, "runs")))));
+    await called.promise;
+    ws.write(frame(Buffer.from([0xff])));
+    await until(() => door.ended.length === 2, "both to be recorded");
+    const why = "The connection was closed over a frame against the rules of WebSocket: Received invalid UTF-8.";
+    const ends = door.ended.map(({ status, who, failure }) => [status, who?.id, failure?.code, failure?.said]);
+    expect(ends).toContainEqual(["invalid", "key:alice", "invalid-request", why]);
+    expect(ends).toContainEqual(["lost", "key:alice", "lost", why]);
+    expect(door.traffic.streams).toBe(0);
   });
 
   test("when the gateway stops, every socket is told", async () => {

@@ -25,6 +25,7 @@ function readStatus(server: string, status: number, body: string): Failure {
   }
   if (status === 404 || status === 405) return faults.down(server, `nothing speaks MCP at its URL (HTTP ${status})`);
   if (status === 429 || status === 503) return faults.overloaded(server, `HTTP ${status}${detail}`);
+  if (status === 431) return faults.longHeaders(server);
   return faults.protocol(server, status < 300 ? `no JSON-RPC answer (HTTP ${status})` : `HTTP ${status}${detail}`);
 }
 

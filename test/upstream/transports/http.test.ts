@@ -62,6 +62,7 @@ const statuses: [number, string, string][] = [
   [403, "upstream-down", "credentials"],
   [404, "upstream-down", "nothing speaks MCP"],
   [429, "upstream-overloaded", "429"],
+  [431, "invalid-arguments", "an argument that one mirrors has to be shorter. The call did not run."],
   [500, "upstream-protocol", "HTTP 500: oh no \\u{1b}[31m"],
   [503, "upstream-overloaded", "503"],
   [204, "upstream-protocol", "no JSON-RPC answer"],
