@@ -101,7 +101,11 @@ export class WebSockets {
       send: sendWithin(outletOf(socket), this.#options),
     }));
     // The key may have been lost since the request for the upgrade.
-    const unwatch = connection.closeOnLoss(who.revoked, () => socket.close(code.policy, "the key was lost"));
+    const unwatch = connection.closeOnLoss(who.revoked, () => {
+      // Of a socket that is only closed, Bun goes on sending what its client has not read.
+      if (socket.getBufferedAmount() > 0) socket.terminate();
+      else socket.close(code.policy, "the key was lost");
+    });
     socket.data.leave = () => {
       leave();
       unwatch();

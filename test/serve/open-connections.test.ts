@@ -273,6 +273,23 @@ describe("R98: WebSockets", () => {
     expect(door.traffic.streams).toBe(0);
   });
 
+  test("T42: a client that has lost its key gets nothing any more of what it had not read", async () => {
+    const size = 8_000_000;
+    await using door = new Door(() => said("x".repeat(size)));
+    const { ws, opened } = rawSocket(door);
+    await opened;
+    ws.pause();
+    ws.write(frame(Buffer.from(JSON.stringify(toolCall("echo", {}, "large")))));
+    await until(() => door.ended.length === 1, "the answer to be sent");
+    door.who("alice").revoke();
+    await until(() => door.traffic.streams === 0, "the socket to be cut off");
+    let read = 0;
+    ws.on("data", (chunk) => void (read += chunk.length)).on("error", () => {});
+    ws.resume();
+    await new Promise((resolve) => ws.once("close", resolve));
+    expect(read).toBeLessThan(size);
+  });
+
   test("when the gateway stops, every socket is told", async () => {
     const door = play();
     const { opened, closed } = socket(door, "/ws");
