@@ -103,7 +103,7 @@ export class AuditBroker implements Audit {
   /** Begin records whose end is not committed yet, by sequence. */
   readonly #open = new List<number>();
   #options: AuditOptions;
-  /** Calls that passed without a record: all, those that a record tells of, and why the last of them had none. */
+  /** Calls of which something passed without a record: all, those that a record tells of, and why the last lacks it. */
   #passed = { calls: 0, told: 0, cause: "" };
   #resuming = false;
   #settled: number;
@@ -328,10 +328,12 @@ export class AuditBroker implements Audit {
   #passOver(call: Call, stage: Stage, { message, committed }: Unrecorded): Failure | null {
     if (stage === "end" && !committed) this.#owed.oweEnding(call);
     if (this.#options.onFailure === "deny") return unavailable(stage, message);
-    if (stage === "begin" || stage === "once") {
+    if (stage === "begin" || stage === "once") call.begun = true;
+    // What is committed is in the log, and an ending is owed to it: neither is lacking.
+    if (call.begun && !committed && stage !== "end" && !call.unrecorded) {
+      call.unrecorded = true;
       this.#passed.calls += 1;
       this.#passed.cause = message;
-      call.begun = true;
     }
     this.#given.log.error("unrecorded, but passed: audit.onFailure is allow", { call: call.id, cause: message }, stage);
     return null;

@@ -163,6 +163,8 @@ export class Call {
    * may run and its ending is `call.end`; before that it is `call.refused`.
    */
   begun = false;
+  /** True once its intent, or something that its server asked, passed without a record. */
+  unrecorded = false;
   /** The sequence of its begin record, if there is one, while its end is not recorded yet; else null. */
   beginning: ListNode<number> | null = null;
   /** True once a single record covers the whole call: that of a subscription, which has no begin and end. */

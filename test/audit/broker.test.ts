@@ -230,6 +230,24 @@ test("D6 onFailure allow counts each call that passed once, no refusal, and puts
   expect(resumed().map(({ facts }) => facts)).toEqual([{ after: "disk full", unrecorded: 2 }]);
 });
 
+test("D6 onFailure allow counts a call once whose questions passed without a record", async () => {
+  using at = tempState();
+  const faulty = faultyStore(at);
+  await using opened = await openBroker(at, { onFailure: "allow" }, { store: faulty.store });
+  const call = callOf();
+  const request = { method: "elicitation/create", params: "{}" } as const;
+  await opened.broker.begin(call);
+  faulty.full = new StoreFailed("disk full");
+  await opened.broker.input(call, { request, outcome: "asked", answer: null, rule: null });
+  await opened.broker.input(call, { request, outcome: "accept", answer: "{}", rule: null });
+  expect(opened.broker.health().unrecorded).toBe(1);
+  faulty.full = null;
+  await opened.broker.end(answered(call));
+  await opened.close();
+  const resumed = recordsOf(at).filter(({ type }) => type === "audit.resumed");
+  expect(resumed.map(({ facts }) => facts)).toEqual([{ after: "disk full", unrecorded: 1 }]);
+});
+
 test("a failed commit leaves the chain where it was, and an outcome that could not be recorded shows as lost", async () => {
   using at = tempState();
   const faulty = faultyStore(at);

@@ -52,6 +52,10 @@ test("a command that starts itself anew, to have threads for files of checkpoint
   const out = join(place.dir, "export.jsonl");
   expect(await place.cli(["audit", "export", "--payloads", "--out", out])).toMatchObject({ code: 0 });
   expect(readFileSync(out, "utf8")).toContain("admin.payloads-exported");
+  // An export that is refused took nothing, so it is none on record.
+  expect(await place.cli(["audit", "export", "--payloads", "--out", out])).toMatchObject({ code: 2 });
+  const log = await place.cli(["audit", "log", "--type", "admin.payloads-exported", "--json"]);
+  expect(log.stdout.match(/admin\.payloads-exported/g)).toHaveLength(1);
 });
 
 // These three wait for as long as a command gives another that works on the same state directory.

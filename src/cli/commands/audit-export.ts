@@ -1,3 +1,4 @@
+import { existsSync } from "node:fs";
 import { open as openFile, type FileHandle, rm } from "node:fs/promises";
 import { codeOf, messageOf } from "../../core/error-text.ts";
 import { command } from "../command.ts";
@@ -6,12 +7,13 @@ import { ReaderLeft } from "../output.ts";
 import { number } from "../../control/format.ts";
 import { period, timeRange } from "../when.ts";
 
+const isThere = (path: string): UsageError => new UsageError(`--out: ${path} is there already; name another file`);
+
 async function create(path: string): Promise<FileHandle> {
   try {
     return await openFile(path, "wx", 0o600);
   } catch (error) {
-    const isThere = codeOf(error) === "EEXIST";
-    throw new UsageError(`--out: ${isThere ? `${path} is there already; name another file` : messageOf(error)}`);
+    throw codeOf(error) === "EEXIST" ? isThere(path) : new UsageError(`--out: ${messageOf(error)}`);
   }
 }
 
@@ -26,6 +28,8 @@ export const exportRecords = command({
   },
   async run({ chain, since, until, payloads, out: path }, { out, open }) {
     const range = timeRange(since, until);
+    // Before the export is on record.
+    if (path !== undefined && existsSync(path)) throw isThere(path);
     const client = await open({ offline: true });
     const records = client.stream("audit.export", { chain, ...range, payloads })[Symbol.asyncIterator]();
     // To record the export, the first step may start the process anew, which must not find a file of its own.
@@ -46,6 +50,7 @@ export const exportRecords = command({
       throw error instanceof ReaderLeft ? new Failed(exit.failed, `not all was exported: ${error.message}`) : error;
     } finally {
       await file?.close();
+      await records.return?.();
     }
     if (file) out.say(`${number(lines)} records in ${path}`);
   },
