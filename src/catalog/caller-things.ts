@@ -1,4 +1,4 @@
-import type { Party, Tool } from "../core/call.ts";
+import { isShown, type Party, type Tool } from "../core/call.ts";
 import { inputKey } from "../core/inbound.ts";
 import { canonicalName, ownServer } from "../core/name.ts";
 import type { Prefix } from "../core/options.ts";
@@ -44,11 +44,11 @@ export function createCallerThings({ servers, names, callerTools }: CallerThings
     if (offers.size === 0) return noThings;
     let find = finders.get(scope);
     if (!find) finders.set(scope, (find = finderOf(scope, make)));
-    return find(offers, inputKey(party.capabilities));
+    return find(offers, party);
   };
 }
 
-type Find = (offers: ReadonlyMap<string, readonly Tool[]>, input: string) => readonly Thing[];
+type Find = (offers: ReadonlyMap<string, readonly Tool[]>, party: Party) => readonly Thing[];
 /** What was found for callers of the same offers: those of a first server, and from there those of each further one. */
 type Found = { readonly byInput: Map<string, readonly Thing[]>; readonly next: WeakMap<readonly Tool[], Found> };
 
@@ -63,8 +63,8 @@ function finderOf(scope: Scope, make: (scope: Scope, server: string, tool: Tool)
     return thing;
   };
   const lookOf = ({ route }: Thing): string => skeleton(route.wire);
-  const find: Find = (offers, input) => {
-    const shown = scope.things.tools.filter(({ route }) => route.tool?.shownTo?.has(input) !== false);
+  const find: Find = (offers, party) => {
+    const shown = scope.things.tools.filter(({ route }) => isShown(route, party));
     const taken = new Set(shown.map(lookOf));
     // What is kept from everybody is kept from the caller whose instance offers it.
     const kept = new Set(scope.missing.filter(({ list }) => list === "tools").map(({ canonical }) => canonical));
@@ -74,7 +74,8 @@ function finderOf(scope: Scope, make: (scope: Scope, server: string, tool: Tool)
     return things.filter((thing) => !kept.has(thing.route.canonical) && isFree(lookOf(thing)));
   };
   const start = nothingYet();
-  return (offers, input) => {
+  return (offers, party) => {
+    const input = inputKey(party.capabilities);
     let found = start;
     for (const tools of offers.values()) {
       const further = found.next.get(tools) ?? nothingYet();
@@ -82,7 +83,7 @@ function finderOf(scope: Scope, make: (scope: Scope, server: string, tool: Tool)
       found = further;
     }
     let things = found.byInput.get(input);
-    if (!things) found.byInput.set(input, (things = find(offers, input)));
+    if (!things) found.byInput.set(input, (things = find(offers, party)));
     return things;
   };
 }
