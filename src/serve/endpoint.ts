@@ -2,6 +2,7 @@ import type { Call, ClientSession, IdentifiedCall } from "../core/call.ts";
 import { asFailure, Failure } from "../core/failure.ts";
 import type { Inbound, Revision } from "../core/inbound.ts";
 import type { Presented } from "../core/ports.ts";
+import type { Principal } from "../core/principal.ts";
 import { callOf } from "../gateway/call.ts";
 import type { Gateway } from "../gateway/gateway.ts";
 import { refuse, sessionNotFound } from "../gateway/handle.ts";
@@ -40,6 +41,7 @@ const strangerBody = 64 * 1024;
 
 /** One POST of an authenticated caller. */
 type Arrival = Presented & {
+  readonly vouched: Principal;
   readonly gw: Gateway;
   readonly req: Request;
   readonly pending: Pending;
@@ -111,7 +113,7 @@ export class Endpoint {
     const { headers } = from.req;
     const tells = received.fault === null && mayTell(inbound, session, headers);
     const waits = received.fault === null && mayWait(inbound, headers);
-    const stream = tells || waits ? this.#streamOf(from.gw, session) : null;
+    const stream = tells || waits ? this.#streamOf(from, session) : null;
     const call = this.#callOf(from, received, session, tells ? stream : null);
     const { controller } = call;
     // A disconnect cancels only in the modern era (PROTOCOL: cancellation).
@@ -124,8 +126,8 @@ export class Endpoint {
     return stream.response;
   }
 
-  #streamOf(gw: Gateway, session: Session | null): PostStream {
-    return new PostStream(session, this.#options.traffic, maxOwed(gw));
+  #streamOf({ gw, vouched }: Arrival, session: Session | null): PostStream {
+    return new PostStream(vouched, session, this.#options.traffic, maxOwed(gw));
   }
 
   /** Each message is a call of its own; the answers are sent together (2025-03-26, batching). */
@@ -139,7 +141,7 @@ export class Endpoint {
       return this.#exchange(from, { inbound: unreadable("", req.headers), fault: asFailure(error) });
     }
     if (begins(from, all)) return nothingHere();
-    const stream = this.#streamOf(gw, session);
+    const stream = this.#streamOf(from, session);
     const answers: string[] = [];
     const run = async (received: Received): Promise<void> => {
       const tells = mayTell(received.inbound, session, req.headers);

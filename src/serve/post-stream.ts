@@ -1,5 +1,6 @@
 import { abortSignalOf, type AbortSignalLike } from "../core/cancel.ts";
 import type { ClientAnswer, InputRequest } from "../core/inbound.ts";
+import type { Principal } from "../core/principal.ts";
 import { encodeEvent } from "../mcp/sse.ts";
 import type { Session } from "../session/session.ts";
 import type { StreamLog } from "../session/streams.ts";
@@ -19,6 +20,7 @@ export function takesPriming({ revision }: Session): boolean {
  * numbered and kept, so that a client that was cut off may come back for the rest.
  */
 export class PostStream {
+  readonly #who: Principal;
   readonly #session: Session | null;
   readonly #traffic: Traffic;
   readonly #maxOwed: number;
@@ -29,7 +31,8 @@ export class PostStream {
   #asking: AbortController | null = null;
 
   /** `maxOwed` as for `EventStream`. */
-  constructor(session: Session | null, traffic: Traffic, maxOwed: number) {
+  constructor(who: Principal, session: Session | null, traffic: Traffic, maxOwed: number) {
+    this.#who = who;
     this.#session = session;
     this.#traffic = traffic;
     this.#maxOwed = maxOwed;
@@ -85,7 +88,9 @@ export class PostStream {
   }
 
   #opened(): EventStream {
-    const stream: EventStream = new EventStream(this.#traffic, this.#maxOwed, () => this.#log?.leave(stream));
+    const stream: EventStream = new EventStream(this.#traffic, this.#maxOwed, this.#who, () =>
+      this.#log?.leave(stream),
+    );
     if (this.#session) {
       this.#log = this.#session.streams.open();
       this.#log.readBy(stream);

@@ -51,7 +51,7 @@ export class SessionEndpoint {
     if (!found || found.log === session.streams.outside) return this.#listen(visit, own, found?.after);
     const { log } = found;
     const { traffic, current } = this.#options;
-    const stream: EventStream = new EventStream(traffic, maxOwed(current()), () => log.leave(stream));
+    const stream: EventStream = new EventStream(traffic, maxOwed(current()), own.who, () => log.leave(stream));
     log.readBy(stream, found.after);
     return stream.response;
   }
@@ -73,7 +73,7 @@ export class SessionEndpoint {
       session.ask(request, signal, (message) => log.write(message, true));
     const here = (): boolean => log.reader !== null;
     session.leave = notifier.join(who, presentedBy(visit).source, wants, tell, { session, ask, here });
-    const stream: EventStream = new EventStream(traffic, maxOwed(gw), () => {
+    const stream: EventStream = new EventStream(traffic, maxOwed(gw), who, () => {
       log.leave(stream, clock.mono());
       sessions.touch(session);
     });

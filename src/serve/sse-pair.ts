@@ -42,7 +42,7 @@ export class SsePair {
     const leave = this.#slots.take(who.id);
     const id = secretId();
     const { traffic, current } = this.#options;
-    const stream: EventStream = new EventStream(traffic, maxOwed(current()), () => {
+    const stream: EventStream = new EventStream(traffic, maxOwed(current()), who, () => {
       leave();
       this.#open.delete(id);
       unwatch();

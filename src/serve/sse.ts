@@ -1,3 +1,5 @@
+import { endingWith } from "../core/cancel.ts";
+import type { Principal } from "../core/principal.ts";
 import { keepAlive } from "../mcp/sse.ts";
 import type { Reader } from "../session/streams.ts";
 import type { Traffic } from "../session/traffic.ts";
@@ -13,6 +15,11 @@ const encoder = new TextEncoder();
 const keepAliveBytes = encoder.encode(keepAlive);
 const keepAliveEvery = 15_000;
 
+/** Bytes that are handed to Bun at once; they cannot be taken back. */
+const portion = 64 * 1024;
+/** A stream whose reader has lost its key forgets what that has not read yet. */
+const forgetOnLoss = endingWith<{ forget(): void }>((_, stream) => stream.forget());
+
 /** A server-sent event stream to one reader. If the reader is slow, messages without `must` are dropped. */
 export class EventStream implements Reader {
   readonly response: Response;
@@ -20,50 +27,94 @@ export class EventStream implements Reader {
   readonly #maxOwed: number;
   readonly #timer: ReturnType<typeof setInterval>;
   readonly #onClose: () => void;
+  readonly #unwatch: () => void;
   #controller: ReadableStreamDefaultController<Uint8Array> | null = null;
+  #unread: Uint8Array[] = [];
+  /** How much of the first of these has been handed on. */
+  #begun = 0;
+  #owed = 0;
+  #closed = false;
 
   /** Closes if more than `maxOwed` bytes are unread. `onClose` is called once, whichever side closes. */
-  constructor(traffic: Traffic, maxOwed: number, onClose: () => void = () => {}) {
+  constructor(traffic: Traffic, maxOwed: number, { revoked }: Principal, onClose: () => void = () => {}) {
     this.#traffic = traffic;
     this.#maxOwed = maxOwed;
     this.#onClose = onClose;
     const stream = new ReadableStream<Uint8Array>(
-      { start: (controller) => void (this.#controller = controller), cancel: () => this.close() },
-      new ByteLengthQueuingStrategy({ highWaterMark: maxQueued }),
+      {
+        start: (controller) => void (this.#controller = controller),
+        pull: () => this.#flow(),
+        cancel: () => this.#left(),
+      },
+      new ByteLengthQueuingStrategy({ highWaterMark: portion }),
     );
     this.response = new Response(stream, { headers });
     traffic.streams++;
+    this.#unwatch = forgetOnLoss(revoked, this);
     // Bun sends the headers only with the first bytes, and a client waits for them.
     this.#write(keepAliveBytes);
     this.#timer = setInterval(() => this.#write(keepAliveBytes), keepAliveEvery).unref();
   }
 
   write(event: string, must: boolean): void {
-    const room = this.#controller?.desiredSize ?? 0;
-    if (room > 0 || (must && room > maxQueued - this.#maxOwed)) this.#write(encoder.encode(event));
+    if (this.#closed) return;
+    if (this.#owed < (must ? this.#maxOwed : maxQueued)) this.#write(encoder.encode(event));
     else if (must) this.close();
     else this.#traffic.lost++;
   }
 
+  /** Ends the stream once all of it is read. */
   close(): void {
-    if (!this.#controller) return;
-    const controller = this.#controller;
-    this.#controller = null;
+    if (this.#closed) return;
+    this.#closed = true;
     clearInterval(this.#timer);
     this.#traffic.streams--;
-    try {
-      controller.close();
-    } catch {
-      // The reader has already gone.
-    }
+    this.#flow();
     this.#onClose();
   }
 
-  #write(bytes: Uint8Array): void {
-    try {
-      this.#controller?.enqueue(bytes);
-    } catch {
-      this.close();
+  /** Leaves out what is unread. What is written from now on still arrives, unless an event broke off. */
+  forget(): void {
+    if (this.#begun > 0) {
+      this.#controller?.error();
+      return this.#left();
     }
+    this.#unread = [];
+    this.#owed = 0;
+    this.#flow();
+  }
+
+  /** Nobody reads on. */
+  #left(): void {
+    this.#controller = null;
+    this.#unread = [];
+    this.#unwatch();
+    this.close();
+  }
+
+  #write(bytes: Uint8Array): void {
+    this.#unread.push(bytes);
+    this.#owed += bytes.length;
+    this.#flow();
+  }
+
+  /** Hands on what the reader has room for. */
+  #flow(): void {
+    const controller = this.#controller;
+    if (!controller) return;
+    for (let [first] = this.#unread; first && (controller.desiredSize ?? 0) > 0; [first] = this.#unread) {
+      const bytes = first.subarray(this.#begun, this.#begun + portion);
+      this.#begun += bytes.length;
+      this.#owed -= bytes.length;
+      if (this.#begun === first.length) {
+        this.#unread.shift();
+        this.#begun = 0;
+      }
+      controller.enqueue(bytes);
+    }
+    if (!this.#closed || this.#owed > 0) return;
+    this.#controller = null;
+    this.#unwatch();
+    controller.close();
   }
 }

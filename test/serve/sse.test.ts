@@ -3,15 +3,17 @@ import type { Gateway } from "../../src/gateway/gateway.ts";
 import { maxOwed } from "../../src/serve/queue-limits.ts";
 import { EventStream } from "../../src/serve/sse.ts";
 import { Traffic } from "../../src/session/traffic.ts";
+import { principal } from "../support/principal.ts";
 
 beforeEach(() => void jest.useFakeTimers());
 afterEach(() => void jest.useRealTimers());
 
 const decoder = new TextDecoder();
+const who = principal();
 
 test("T44: a silent stream says something every 15 seconds, which no timeout on its way outruns", async () => {
   const traffic = new Traffic();
-  const stream = new EventStream(traffic, 8 * 1024 ** 2);
+  const stream = new EventStream(traffic, 8 * 1024 ** 2, who);
   const reader = stream.response.body!.getReader();
   const said: string[] = [];
   for (let n = 0; n < 3; n++) {
@@ -29,7 +31,7 @@ test("T44: a silent stream says something every 15 seconds, which no timeout on 
 test("a reader who owes more than is allowed counts as gone; until then what must arrive is kept", () => {
   const traffic = new Traffic();
   let closed = 0;
-  const stream = new EventStream(traffic, 8 * 1024 ** 2, () => closed++);
+  const stream = new EventStream(traffic, 8 * 1024 ** 2, who, () => closed++);
   const large = "x".repeat(1024 * 1024);
   for (let n = 0; n < 8; n++) stream.write(large, true);
   stream.write(large, false);
@@ -43,7 +45,7 @@ test("however small limits.result is, a reader of nothing but notifications lose
   const traffic = new Traffic();
   let closed = 0;
   const small = { shape: { result: 1024 } } as Gateway; // no more of it is asked for
-  const stream = new EventStream(traffic, maxOwed(small), () => closed++);
+  const stream = new EventStream(traffic, maxOwed(small), who, () => closed++);
   const notification = "x".repeat(64 * 1024);
   for (let n = 0; n < 64; n++) stream.write(notification, false);
   expect(traffic.lost).toBeGreaterThan(0);
@@ -51,4 +53,16 @@ test("however small limits.result is, a reader of nothing but notifications lose
   stream.write("y".repeat(1024 * 1024), true);
   expect([closed, traffic.streams]).toEqual([0, 1]);
   stream.close();
+});
+
+test("T42: a reader who has lost its key gets nothing of what it has not read, only the last words", async () => {
+  const traffic = new Traffic();
+  const caller = principal();
+  const stream = new EventStream(traffic, 8 * 1024 ** 2, caller);
+  for (let n = 0; n < 64; n++) stream.write("x".repeat(16 * 1024), false);
+  caller.revoke();
+  stream.write("the key was lost", true);
+  stream.close();
+  const text = await stream.response.text();
+  expect([text.length < 256 * 1024, text.endsWith("the key was lost")]).toEqual([true, true]);
 });
