@@ -45,7 +45,7 @@ export async function serveEmbedded(
   output.onFailure((error) => (codeOf(error) === "EPIPE" ? left.abort() : unread.abort(error.message)));
   const asked = AbortSignal.any([told, unread.signal]);
   const parent = (gateway: Gateway, { keyring }: Stores): Promise<Caller> =>
-    callerOf({ gateway, keyring, auth: installation.loaded.config.auth, key });
+    parentCaller({ gateway, keyring, auth: installation.loaded.config.auth, key });
   const booted = await boot({ installation, self, log, chains: embeddedChains, admit: parent });
   const { engine } = booted;
   let watch: Timer | undefined;
@@ -107,7 +107,7 @@ type Judged = {
 };
 
 /** Who the parent process is: the holder of the key it gave, else what `auth.stdio` says. Throws when it is nobody. */
-async function callerOf({ gateway, keyring, auth, key }: Judged): Promise<Caller> {
+async function parentCaller({ gateway, keyring, auth, key }: Judged): Promise<Caller> {
   const { stdio, type } = auth;
   const vouched = key === null && stdio ? stdioPrincipal(stdio, keyring) : null;
   const credentials = key === null ? [] : [{ scheme: "bearer", raw: key } as const];

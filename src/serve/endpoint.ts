@@ -23,7 +23,7 @@ import { answer, answerText, refusal } from "./reply.ts";
 import type { Running } from "./running.ts";
 import { sessionOf } from "./session-endpoint.ts";
 import { noteOpened } from "./session-notes.ts";
-import { identify, isServed, nothingHere, type Pending, probe, type Visit } from "./visit.ts";
+import { isServed, nothingHere, type Pending, probe, tryIdentify, type Visit } from "./visit.ts";
 import { walk } from "./walk.ts";
 
 export type EndpointOptions = {
@@ -68,7 +68,7 @@ export class Endpoint {
     const { headers } = req;
     const source = sourceOf(headers, ip);
     const credentials = credentialsOf(headers);
-    const who = identify(gw, { source, credentials, vouched: null });
+    const who = tryIdentify(gw, { source, credentials, vouched: null });
     if (who instanceof Failure) return this.#turnAway(gw, req, { source, credentials, vouched: null }, who);
     const session = sessionOf(this.#options.sessions, headers, who, scope);
     if (!isServed(gw, scope, session)) return nothingHere();

@@ -33,7 +33,7 @@ export type Visit = {
 
 /** Identifies the sender of a request without a message. A refusal is recorded and thrown. */
 export async function whoAsks(gw: Gateway, visit: Visit): Promise<Principal> {
-  const who = identify(gw, presentedBy(visit));
+  const who = tryIdentify(gw, presentedBy(visit));
   return who instanceof Failure ? refused(gw, visit, null, who) : who;
 }
 
@@ -72,7 +72,7 @@ export async function refused(gw: Gateway, visit: Visit, who: Principal | null, 
 }
 
 /** The caller, or the failure of its authentication. */
-export function identify(gw: Gateway, presented: Presented): Principal | Failure {
+export function tryIdentify(gw: Gateway, presented: Presented): Principal | Failure {
   try {
     return gw.authn.identify(presented);
   } catch (error) {

@@ -19,7 +19,7 @@ import { tail } from "./tail.ts";
 import { callTool, listTools } from "./tools.ts";
 import { meteringOf, usageBy } from "./usage.ts";
 import { evidenceOf, verifyChains } from "./verify.ts";
-import { callerOf, viewerOf } from "./viewer.ts";
+import { controlCaller, viewerOf } from "./viewer.ts";
 import { whyOf } from "./why.ts";
 
 export type HandlerDeps = {
@@ -60,7 +60,7 @@ export function createHandlers({ engine, archive, self, serving, reload }: Handl
     async "tools.call"({ tool, arguments: args }, ctx) {
       const controller = engine.running.add();
       try {
-        return await callTool(current(), tool, args, callerOf(ctx, keyring, controller));
+        return await callTool(current(), tool, args, controlCaller(ctx, keyring, controller));
       } finally {
         engine.running.delete(controller);
       }
