@@ -5,7 +5,7 @@ import type { Logger } from "../core/log.ts";
 import type { Self } from "../core/self.ts";
 import { envelope } from "../mcp/message.ts";
 import { type HttpServer, serveHttp } from "../serve/http.ts";
-import { noteEnded } from "../serve/session-notes.ts";
+import { finishSession } from "../serve/session-notes.ts";
 import { Sessions } from "../session/sessions.ts";
 import type { Archive } from "./archive.ts";
 import { type FindOptions, reload } from "./configuration.ts";
@@ -55,7 +55,7 @@ export class Daemon {
     this.#sessions = new Sessions({
       clock: engine.stores.clock,
       traffic: engine.traffic,
-      onEnd: (session, reason) => noteEnded(engine.current(), session, reason),
+      onEnd: (session, reason) => finishSession(engine.current(), session, reason),
     });
     engine.metrics.add(...gaugesOf(engine, Date.now()));
     this.#tls = listen.tls ? new Tls(listen.tls) : null;
