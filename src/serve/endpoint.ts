@@ -23,7 +23,7 @@ import { answer, answerText, refusal } from "./reply.ts";
 import type { Running } from "./running.ts";
 import { sessionOf } from "./session-endpoint.ts";
 import { noteOpened } from "./session-notes.ts";
-import { isServed, nothingHere, type Pending, probe, tryIdentify, type Visit } from "./visit.ts";
+import { callToRefuse, isServed, nothingHere, type Pending, tryIdentify, type Visit } from "./visit.ts";
 import { walk } from "./walk.ts";
 
 export type EndpointOptions = {
@@ -69,7 +69,7 @@ export class Endpoint {
     const source = sourceOf(headers, ip);
     const credentials = credentialsOf(headers);
     const who = tryIdentify(gw, { source, credentials, vouched: null });
-    if (who instanceof Failure) return this.#turnAway(gw, req, { source, credentials, vouched: null }, who);
+    if (who instanceof Failure) return this.#refuseStranger(gw, req, { source, credentials, vouched: null }, who);
     const session = sessionOf(this.#options.sessions, headers, who, scope);
     if (!isServed(gw, scope, session)) return nothingHere();
     const from: Arrival = { gw, req, pending, started, source, credentials, vouched: who, scope, session };
@@ -83,8 +83,8 @@ export class Endpoint {
     return begins(from, [received]) ? nothingHere() : this.#exchange(from, received);
   }
 
-  async #turnAway(gw: Gateway, req: Request, presented: Presented, failure: Failure): Promise<Response> {
-    const call = probe(gw, req, presented, await this.#strangerText(req));
+  async #refuseStranger(gw: Gateway, req: Request, presented: Presented, failure: Failure): Promise<Response> {
+    const call = callToRefuse(gw, req, presented, await this.#strangerText(req));
     await refuse(gw, call, failure);
     return answer(call, gw.identity);
   }
