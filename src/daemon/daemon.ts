@@ -8,7 +8,7 @@ import { type HttpServer, serveHttp } from "../serve/http.ts";
 import { finishSession } from "../serve/session-notes.ts";
 import { Sessions } from "../session/sessions.ts";
 import type { Archive } from "./archive.ts";
-import { type FindOptions, reload } from "./configuration.ts";
+import { type FindOptions, loadAt } from "./configuration.ts";
 import type { Engine } from "./engine.ts";
 import { refuseFixedChange } from "./fixed-options.ts";
 import { createHandlers } from "./handlers/index.ts";
@@ -138,7 +138,7 @@ export class Daemon {
     const { engine, options, log } = this.#options;
     const before = engine.loaded();
     try {
-      const next = reload(before.file, options);
+      const next = loadAt(before.file, options);
       refuseFixedChange(before.config, next.config, next.file);
       await engine.replace(next, actor);
       this.#http.refresh();
