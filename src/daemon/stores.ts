@@ -15,12 +15,12 @@ import type { Self } from "../core/self.ts";
 import { StoreFailed } from "../core/store.ts";
 import { locksOf, openFreeChain, type OpenedChain, needRoom, openState, prepareStateDir } from "../store/open.ts";
 import type { Sealer } from "../core/ports.ts";
-import { createSealer } from "../session/seal.ts";
+import { loadSealKeys } from "../seal/keys.ts";
+import { createSealer } from "../seal/seal.ts";
 import { chainNames, chainPath } from "../store/sqlite/reader.ts";
 import type { StateStore } from "../store/sqlite/state.ts";
 import { noteSettled, rebuildKeys } from "./rebuild.ts";
 import { layBallast } from "./ballast.ts";
-import { loadSealKeys } from "./seal-keys.ts";
 
 export type StoresOptions = {
   readonly paths: Paths;
