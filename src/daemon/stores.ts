@@ -12,7 +12,7 @@ import { type Clock, systemClock } from "../core/clock.ts";
 import { lockHolder } from "../core/libc.ts";
 import type { Logger } from "../core/log.ts";
 import type { Self } from "../core/self.ts";
-import { StoreFailed } from "../core/store.ts";
+import { type ListStore, StoreFailed } from "../core/store.ts";
 import { locksOf, openFreeChain, type OpenedChain, needRoom, openState, prepareStateDir } from "../store/open.ts";
 import type { Sealer } from "../core/ports.ts";
 import { loadSealKeys } from "../seal/keys.ts";
@@ -48,7 +48,7 @@ export type Stores = {
   readonly audit: AuditBroker;
   readonly keyring: Keyring;
   readonly sealer: Sealer;
-  readonly lists: StateStore;
+  readonly lists: ListStore;
   close(): Promise<void>;
 };
 
