@@ -26,7 +26,8 @@ import { noteOpened } from "./session-notes.ts";
 import { callToRefuse, isServed, nothingHere, type Pending, tryIdentify, type Visit } from "./visit.ts";
 import { walk } from "./walk.ts";
 
-export type EndpointOptions = {
+/** What of the process the endpoints over HTTP work with; each takes what it needs. */
+export type HttpParts = {
   current: () => Gateway;
   sessions: Sessions;
   running: Running;
@@ -54,11 +55,11 @@ type Arrival = Presented & {
 
 /** The POSTs of streamable HTTP, in both eras. */
 export class Endpoint {
-  readonly #options: EndpointOptions;
+  readonly #options: HttpParts;
   /** Unauthenticated senders whose bodies are being read. */
   #strangers = 0;
 
-  constructor(options: EndpointOptions) {
+  constructor(options: HttpParts) {
     this.#options = options;
   }
 
