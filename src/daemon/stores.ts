@@ -108,7 +108,7 @@ export async function openStores(options: StoresOptions): Promise<Stores> {
   const isMain = chain.chain === "main";
   const settled = isMain ? (chain.store.anchor()?.settled ?? 1) : null;
   const end = chain.store.last()?.seq ?? 0;
-  const countedBeyond = store.counted(chain.chain) > end;
+  const countedBeyond = store.usageMark(chain.chain) > end;
   let keyring: Keyring | null = null;
   const audit = await openAudit({
     ...options,
@@ -125,7 +125,7 @@ export async function openStores(options: StoresOptions): Promise<Stores> {
     behind: () => !keyring?.saved,
   });
   // The log is an older copy, from which it goes on: sequences that were counted come again, for other calls.
-  if (countedBeyond) store.setCounted(chain.chain, end);
+  if (countedBeyond) store.setUsageMark(chain.chain, end);
   if (isMain) await notePlace(installDir(paths.heads, install), "main", options.audit.path);
   await rebuildKeys({ store, stateDir: state, main: options.audit.path, audit, settled, log: options.log });
   keyring = new Keyring({ store, clock, makeRoom: ballast.give });
