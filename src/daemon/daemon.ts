@@ -40,6 +40,7 @@ export class Daemon {
   /** Why the last reload failed; null once one has succeeded. */
   #rejected: string | null = null;
   readonly #sweep: Timer;
+  readonly #startedAt = Date.now();
 
   /** Opens both listeners; throws when one cannot be opened. */
   static async start(options: DaemonOptions): Promise<Daemon> {
@@ -57,7 +58,7 @@ export class Daemon {
       traffic: engine.traffic,
       onEnd: (session, reason) => finishSession(engine.current(), session, reason),
     });
-    engine.metrics.add(...gaugesOf(engine, Date.now()));
+    engine.metrics.add(...gaugesOf(engine, this.#startedAt));
     this.#tls = listen.tls ? new Tls(listen.tls) : null;
     this.#http = serveHttp({
       ...listen,
@@ -125,6 +126,7 @@ export class Daemon {
         archive,
         self,
         serving: {
+          startedAt: this.#startedAt,
           state: () => this.#state,
           listen: () => [`${this.#http.url}/mcp`],
           outdated: () => [this.#rejected, this.#tls?.outdated()].filter((one) => typeof one === "string"),

@@ -36,7 +36,6 @@ export function createHandlers({ engine, archive, self, serving, reload }: Handl
   const { stores, current } = engine;
   const { keyring, audit } = stores;
   const recordAct = recordActWith(audit);
-  const startedAt = Date.now();
   return {
     ...keyHandlers({
       keyring,
@@ -48,7 +47,7 @@ export function createHandlers({ engine, archive, self, serving, reload }: Handl
     ...auditHandlers(archive),
     recordAct,
     attach: attachTo(engine),
-    status: () => statusOf(engine, self, serving, startedAt),
+    status: () => statusOf(engine, self, serving),
     consumers: async () => ({ consumers: await consumersOf(engine, archive) }),
     tail: (input, { signal }) => tail(audit, archive, input, signal),
     async "tools.list"({ server }, ctx) {
