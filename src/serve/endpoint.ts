@@ -219,7 +219,8 @@ export class Endpoint {
 }
 
 /**
- * Whether something is to begin at an endpoint that a reload took away; that takes only what is about calls that run.
+ * Whether a call is to begin at an endpoint that a reload took away. Such an endpoint still takes the answers, progress
+ * and cancellations of its running calls.
  */
 const begins = ({ gw, scope }: Arrival, all: readonly Received[]): boolean =>
   !isServed(gw, scope, null) && all.some(({ inbound }) => inbound.kind === "request");
