@@ -79,10 +79,9 @@ test("T01 P3 kill -9 at any moment: nothing acknowledged is missing, what was in
 
 const strace = Bun.which("strace") ?? "strace";
 const noStrace = !Bun.which("strace") || !Bun.spawnSync([strace, "-e", "trace=none", "true"]).success;
-if (noStrace) console.log("skipped T03: strace is not installed or not allowed here");
 
 test.skipIf(noStrace)(
-  "T03 P1 P2 strict: the disk has each record before its effect is seen",
+  "T03 P1 P2 strict: the disk has each record before its effect is seen (needs strace)",
   async () => {
     using at = tempState();
     const log = join(at.root, "strace");
@@ -109,10 +108,9 @@ test.skipIf(noStrace)(
 );
 
 const noPrlimit = !Bun.which("prlimit");
-if (noPrlimit) console.log("skipped T04: prlimit (util-linux) is not installed");
 
 test.skipIf(noPrlimit)(
-  "T04 P5 disk full: calls are refused at once, then recorded again without a restart",
+  "T04 P5 disk full: calls are refused at once, then recorded again without a restart (needs prlimit)",
   async () => {
     using at = tempState();
     // A file-size limit of 1 MiB stands for the full disk: writes beyond it fail in the middle of a transaction.

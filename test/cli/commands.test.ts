@@ -343,7 +343,7 @@ test.each(["--help", "--version", "--version --json", "keys list"])(
 test
   .skipIf(process.platform !== "linux")
   .each(["--help", "--version", "--version --json", "keys list", "config schema"])(
-  "a standard output that is closed is one line and exit 1, one that is thrown away none: %s",
+  "a standard output that is closed is one line and exit 1, one that is thrown away none: %s (needs Linux)",
   async (words) => {
     const closed = { err: "mcpgw: standard output is closed\n", code: 1 };
     expect(await shell(`mcpgw ${words} >&-`)).toMatchObject(closed);

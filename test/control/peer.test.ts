@@ -51,7 +51,7 @@ describe.skipIf(process.platform !== "linux")("whoever is allowed by uid is refu
     return { child: child.pid, grandchild: Number(new TextDecoder().decode(value)), end: () => child.stdin.end() };
   }
 
-  test("if it is a descendant of the gateway, whatever its uid", async () => {
+  test("if it is a descendant of the gateway, whatever its uid (needs Linux)", async () => {
     const { child, grandchild, end } = await family();
     for (const pid of [child, grandchild]) {
       for (const as of [uid, uid + 1]) expect(refused(pid, as)).toContain("started by the gateway");
@@ -59,14 +59,14 @@ describe.skipIf(process.platform !== "linux")("whoever is allowed by uid is refu
     await end();
   });
 
-  test("if it has the gateway's uid and cannot be seen; one of another uid is judged by its groups", async () => {
+  test("if it has the gateway's uid and cannot be seen; one of another uid is judged by its groups (needs Linux)", async () => {
     const gone = Bun.spawn(["true"]);
     await gone.exited;
     expect(refused(gone.pid)).toContain("cannot be identified");
     expect(refused(gone.pid, uid + 1)).toBeNull();
   });
 
-  test("if it belongs to the service that the gateway is, and only then", () => {
+  test("if it belongs to the service that the gateway is, and only then (needs Linux)", () => {
     process.env["SYSTEMD_EXEC_PID"] = String(process.pid);
     expect(refused(process.ppid)).toContain("the gateway's own service");
     expect(refused(process.pid)).toBeNull();

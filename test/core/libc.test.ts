@@ -86,7 +86,7 @@ print("up", flush=True)
 print(s.recv(100).decode())`;
 
 test.skipIf(!linux || !Bun.which("python3")).each([temp.path("notify.sock"), `@mcpgw-test-${process.pid}`])(
-  "sdNotify reaches %s",
+  "sdNotify reaches %s (needs Linux and python3)",
   async (address) => {
     const manager = Bun.spawn(["python3", "-c", listen, address], { stdout: "pipe" });
     let output = "";
@@ -98,30 +98,36 @@ test.skipIf(!linux || !Bun.which("python3")).each([temp.path("notify.sock"), `@m
   },
 );
 
-test.skipIf(!linux)("sdNotify says why it could not", () => {
+test.skipIf(!linux)("sdNotify says why it could not (needs Linux)", () => {
   expect(() => sdNotify("READY=1", temp.path("nobody.sock"))).toThrow("ENOENT");
 });
 
-test.skipIf(!linux)("execve replaces the program under the same pid with the given environment", async () => {
-  const child = run(`libc.execve("/bin/sh", ["sh", "-c", "echo $$ $MARK"], { MARK: "x y" })`);
-  expect(await output(child)).toBe(`${child.pid} x y\n`);
-});
+test.skipIf(!linux)(
+  "execve replaces the program under the same pid with the given environment (needs Linux)",
+  async () => {
+    const child = run(`libc.execve("/bin/sh", ["sh", "-c", "echo $$ $MARK"], { MARK: "x y" })`);
+    expect(await output(child)).toBe(`${child.pid} x y\n`);
+  },
+);
 
 test("execve of what does not exist throws", async () => {
   const child = run(`try { libc.execve("/no/such", ["x"], {}) } catch (error) { console.log(error.message) }`);
   expect(await output(child)).toContain("ENOENT");
 });
 
-test.skipIf(!linux)("a process that is not dumpable hides its environment from its children", async () => {
-  const spawn = `Bun.spawnSync(["cat", "/proc/" + process.pid + "/environ"], { stdout: "pipe", stderr: "ignore" }).stdout.toString().includes("canary")`;
-  const child = run(`console.log(${spawn}); libc.setNonDumpable(); console.log(${spawn})`, { SECRET: "canary" });
-  const lines = (await output(child)).split("\n");
-  // Root with CAP_SYS_PTRACE reads everything, so the second answer means something for other users only.
-  expect(lines[0]).toBe("true");
-  if (process.getuid?.() !== 0) expect(lines[1]).toBe("false");
-});
+test.skipIf(!linux)(
+  "a process that is not dumpable hides its environment from its children (needs Linux)",
+  async () => {
+    const spawn = `Bun.spawnSync(["cat", "/proc/" + process.pid + "/environ"], { stdout: "pipe", stderr: "ignore" }).stdout.toString().includes("canary")`;
+    const child = run(`console.log(${spawn}); libc.setNonDumpable(); console.log(${spawn})`, { SECRET: "canary" });
+    const lines = (await output(child)).split("\n");
+    // Root with CAP_SYS_PTRACE reads everything, so the second answer means something for other users only.
+    expect(lines[0]).toBe("true");
+    if (process.getuid?.() !== 0) expect(lines[1]).toBe("false");
+  },
+);
 
-test.skipIf(!linux)("a subreaper adopts and reaps orphans", async () => {
+test.skipIf(!linux)("a subreaper adopts and reaps orphans (needs Linux)", async () => {
   const child = run(`
     libc.setSubreaper();
     const shell = Bun.spawn(["sh", "-c", "sh -c 'echo $$; exec sleep 0.05' & exit 0"], { stdout: "pipe" });
@@ -142,7 +148,7 @@ test("reap leaves a running child alone", async () => {
   expect(await until(() => reap(child.pid), "reaped")).toBe(true);
 });
 
-test.skipIf(!linux)("Bun starts a detached child in a session of its own", async () => {
+test.skipIf(!linux)("Bun starts a detached child in a session of its own (needs Linux)", async () => {
   const child = Bun.spawn(["sleep", "20"], { detached: true });
   const stat = readFileSync(`/proc/${child.pid}/stat`, "utf8");
   const [, , group, session] = stat.slice(stat.lastIndexOf(")") + 2).split(" ");

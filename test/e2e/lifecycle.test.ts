@@ -125,7 +125,7 @@ test("R114: with nothing to wait for it ends at once, its children before it", a
 });
 
 test.skipIf(process.platform !== "linux")(
-  "R114: a service manager that does not listen is warned of once; the daemon serves and stops in order",
+  "R114: a service manager that does not listen is warned of once; the daemon serves and stops in order (needs Linux)",
   async () => {
     const env = { NOTIFY_SOCKET: `@mcpgw-nobody-${process.pid}`, WATCHDOG_USEC: "10000" };
     await using daemon = await start(config, { env });
@@ -146,7 +146,7 @@ print("up", flush=True)
 while True: print(" ".join(s.recv(200).decode().split("\\n")), flush=True)`;
 
 test.skipIf(process.platform !== "linux" || !Bun.which("python3"))(
-  "R114: while its servers start the daemon asks the service manager for more time, and no longer once it is ready (needs python3)",
+  "R114: while its servers start the daemon asks the service manager for more time, and no longer once it is ready (needs Linux and python3)",
   async () => {
     const { command, args, ...rest } = fake("fake", [], { isolation: "shared" });
     const late = ["-c", 'while [ ! -e gate ]; do sleep 0.02; done; exec "$@"', "sh", command, ...args];
@@ -181,7 +181,7 @@ const caught = (pid: number): bigint =>
   BigInt(`0x${/^SigCgt:\s*(\w+)/m.exec(readFileSync(`/proc/${pid}/status`, "utf8"))?.[1] ?? "0"}`);
 
 test.skipIf(process.platform !== "linux")(
-  "a SIGHUP that comes while it starts reloads once it stands (Linux)",
+  "a SIGHUP that comes while it starts reloads once it stands (needs Linux)",
   async () => {
     using place = new Place(config);
     const child = place.spawn(["daemon", "--listen", "127.0.0.1:0"]);
@@ -196,7 +196,7 @@ test.skipIf(process.platform !== "linux")(
 );
 
 test.skipIf(process.platform !== "linux")(
-  "T26: it says where it may open too few files for its connections (Linux)",
+  "T26: it says where it may open too few files for its connections (needs Linux)",
   async () => {
     using place = new Place({ ...config, listen: { maxConnections: 2000 } });
     place.prefix = ["sh", "-c", 'ulimit -n 512; exec "$@"', "sh"];

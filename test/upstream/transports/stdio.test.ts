@@ -164,7 +164,7 @@ test("T37: lines that are no JSON are tolerated and counted", async () => {
   expect(set.status()[0]).toMatchObject({ state: "ready", dropped: 1 });
 });
 
-test.skipIf(!linux)("T17 T31: nothing of a stubborn process tree survives its end", async () => {
+test.skipIf(!linux)("T17 T31: nothing of a stubborn process tree survives its end (needs Linux)", async () => {
   const run = `run-${crypto.randomUUID()}`;
   const set = upstreams([fake("a", ["--mode", "stubborn"])], { run });
   await set.settled();
@@ -173,7 +173,7 @@ test.skipIf(!linux)("T17 T31: nothing of a stubborn process tree survives its en
   expect(marked(run)).toEqual([]);
 });
 
-test.skipIf(!linux)("T31: a child that exits takes the processes it left behind with it", async () => {
+test.skipIf(!linux)("T31: a child that exits takes the processes it left behind with it (needs Linux)", async () => {
   const run = `run-${crypto.randomUUID()}`;
   const script = `(env -i sleep 63 &) ; setsid sleep 64 & sleep 0.3; exit 0`;
   await using set = upstreams([stdioOptions.parse({ id: "a", command: "sh", args: ["-c", script] })], {
@@ -186,7 +186,7 @@ test.skipIf(!linux)("T31: a child that exits takes the processes it left behind 
   expect(pids.filter(runs)).toEqual([]);
 });
 
-test.skipIf(!linux)("the reaper ends all children of a daemon that was killed", async () => {
+test.skipIf(!linux)("the reaper ends all children of a daemon that was killed (needs Linux)", async () => {
   const run = `run-${crypto.randomUUID()}`;
   const support = new URL("../../support/upstream.ts", import.meta.url).pathname;
   const code = `
@@ -202,7 +202,7 @@ test.skipIf(!linux)("the reaper ends all children of a daemon that was killed", 
   await until(() => marked(run).length === 0, "the reaper to have done its work");
 });
 
-test.skipIf(!linux)("a subreaper collects the orphans that end while their server runs on", async () => {
+test.skipIf(!linux)("a subreaper collects the orphans that end while their server runs on (needs Linux)", async () => {
   const orphans = new URL("../../../src/upstream/process/orphans.ts", import.meta.url).pathname;
   const libc = new URL("../../../src/core/libc.ts", import.meta.url).pathname;
   const code = `
