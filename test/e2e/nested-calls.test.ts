@@ -24,9 +24,11 @@ const ends = async (place: Place) =>
 
 /** A client whose list waits for the server, which the name of an inner call does not. */
 async function opened(place: Place): Promise<StdioClient> {
-  const client = new StdioClient(place);
+  await using running = new AsyncDisposableStack();
+  const client = running.use(new StdioClient(place));
   await client.open();
   await client.ask("tools/list");
+  running.move();
   return client;
 }
 
@@ -62,7 +64,7 @@ test("R27: what its client cancels is not answered", async () => {
 
 test("R27, SEMANTICS 2: a stop of the gateway loses both", async () => {
   using place = new Place(config);
-  const client = await opened(place);
+  await using client = await opened(place);
   const hung = client.call("mcpgw__call", hang);
   await runs(place);
   client.child.kill("SIGTERM");

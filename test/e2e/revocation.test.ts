@@ -53,7 +53,8 @@ test("T42: `serve` beside a daemon answers the call that a lost key ends, and sa
   const { place } = daemon;
   const leaver = await place.newKey("leaver");
   const stayer = await place.newKey("stayer");
-  const clients = [leaver, stayer].map(({ key }) => new StdioClient(place, { MCPGW_API_KEY: key }));
+  await using running = new AsyncDisposableStack();
+  const clients = [leaver, stayer].map(({ key }) => running.use(new StdioClient(place, { MCPGW_API_KEY: key })));
   await Promise.all(clients.map((client) => client.open()));
   const hung = clients.map((client) => client.call("fake__hang", {}, "hung"));
   await until(() => place.calls("fake").length === 2, "the calls run");

@@ -135,7 +135,7 @@ test.each([true, false])(
 // These end while a call runs, and wait for what that leaves behind, all at once.
 test.concurrent("T49: when the client closes its end, children are gone in 5 s, and running calls have an end on record", async () => {
   using place = new Place(config);
-  const client = new StdioClient(place);
+  await using client = new StdioClient(place);
   await client.open();
   client.send(request("tools/call", { name: "fake__hang", arguments: {} }, "hung"));
   await until(() => place.calls("fake").includes("hang"), "the call runs");
@@ -153,7 +153,7 @@ test.concurrent("T49: when the client closes its end, children are gone in 5 s, 
 
 test.concurrent("SEMANTICS 2: a call that a signal cuts off is told so, and that it may have run", async () => {
   using place = new Place(config);
-  const client = new StdioClient(place);
+  await using client = new StdioClient(place);
   await client.open();
   const hung = client.call("fake__hang");
   await until(() => place.calls("fake").includes("hang"), "the call runs");
@@ -167,7 +167,7 @@ test.concurrent("SEMANTICS 2: a call that a signal cuts off is told so, and that
 test.concurrent("SEMANTICS 2: beside a daemon too a call that a signal cuts off is told that it may have run", async () => {
   await using daemon = await start(config);
   const { place } = daemon;
-  const client = new StdioClient(place, { MCPGW_API_KEY: await place.key("agent") });
+  await using client = new StdioClient(place, { MCPGW_API_KEY: await place.key("agent") });
   await client.open();
   const hung = client.call("fake__hang");
   await until(() => place.calls("fake").includes("hang"), "the call runs");
@@ -179,7 +179,7 @@ test.concurrent("SEMANTICS 2: beside a daemon too a call that a signal cuts off 
 test.concurrent("`serve` beside a daemon answers what the daemon was killed over, but nothing that was cancelled", async () => {
   await using daemon = await start(config);
   const { place } = daemon;
-  const client = new StdioClient(place, { MCPGW_API_KEY: await place.key("agent") });
+  await using client = new StdioClient(place, { MCPGW_API_KEY: await place.key("agent") });
   await client.open();
   const hung = client.call("fake__hang");
   void client.call("fake__hang", {}, "a/b");
@@ -196,7 +196,7 @@ test.concurrent("`serve` beside a daemon answers what the daemon was killed over
 
 test.concurrent("T49: kill -9 of serve ends its children too; the next one says what was lost", async () => {
   using place = new Place(config);
-  const client = new StdioClient(place);
+  await using client = new StdioClient(place);
   await client.open();
   client.send(request("tools/call", { name: "fake__hang", arguments: {} }, "hung"));
   await until(() => place.calls("fake").includes("hang"), "the call runs");
@@ -279,7 +279,8 @@ test("D15: state and control.socket of the configuration file lead serve and the
 test("D15: several that start at once on a new state directory write chains of their own, read and verified together", async () => {
   using place = new Place(config);
   const count = 6;
-  const clients = Array.from({ length: count }, () => new StdioClient(place));
+  await using running = new AsyncDisposableStack();
+  const clients = Array.from({ length: count }, () => running.use(new StdioClient(place)));
   await Promise.all(clients.map((client) => client.open()));
   await Promise.all(clients.map((client) => client.call("fake__echo")));
   expect(await Promise.all(clients.map((client) => client.end()))).toEqual(clients.map(() => 0));
@@ -295,7 +296,7 @@ test("R22, D15: beside a daemon it attaches: same chain, the key's rights, ended
   await using daemon = await start(keyOnly);
   const { place } = daemon;
   const { id, key } = await place.newKey("agent");
-  const client = new StdioClient(place, { MCPGW_API_KEY: key });
+  await using client = new StdioClient(place, { MCPGW_API_KEY: key });
   expect(await client.open()).toMatchObject({ result: { serverInfo: { name: "mcpgw" } } });
   expect(textOf(await client.call("fake__slow", { ms: 1 }))).toBe('{"ms":1}');
   const [begin] = (await place.records()).filter(({ type }) => type === "call.begin");

@@ -14,7 +14,7 @@ const config = { servers: [fake("fake")], policies: [everything()] };
 
 type Line = { readonly seq: number; readonly type: string; readonly tool: string | null };
 
-class Reader {
+class Reader implements AsyncDisposable {
   readonly lines = new Seen<Line>();
   readonly said = new Seen<string>();
   readonly child;
@@ -50,18 +50,24 @@ class Reader {
     await this.#read;
     return this.child.signalCode;
   }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    this.child.kill("SIGKILL");
+    await this.child.exited;
+  }
 }
 
 test("R123: tail goes on when the daemon is back, shows every record once, and Ctrl-C ends it while it waits", async () => {
   using place = new Place(config);
-  let daemon = await place.start();
+  await using running = new AsyncDisposableStack();
+  let daemon = running.use(await place.start());
   const key = await place.key("alice");
-  const reader = new Reader(place.spawn(["tail", "--json"]));
+  await using reader = new Reader(place.spawn(["tail", "--json"]));
   await reader.follows(daemon, key);
   for (const [index, signal] of (["SIGTERM", "SIGKILL"] as const).entries()) {
     await daemon.stop(signal);
     await until(() => reader.losses === index + 1, "the loss is told");
-    daemon = await place.start();
+    daemon = running.use(await place.start());
     await daemon.call("fake__echo", {}, key);
     const newest = (await place.records()).filter(({ type }) => type === "call.end").at(-1);
     await reader.lines.first(({ seq }) => seq === newest?.seq);
@@ -79,8 +85,8 @@ test("R123: tail goes on when the daemon is back, shows every record once, and C
 
 test("R123: tail says that the log was replaced, and goes on with the new one", async () => {
   using place = new Place(config);
-  const old = await place.start();
-  const reader = new Reader(place.spawn(["tail", "--json"]));
+  await using old = await place.start();
+  await using reader = new Reader(place.spawn(["tail", "--json"]));
   await reader.follows(old, await place.key("alice"));
   await old.stop();
   for (const dir of [place.state, place.heads]) rmSync(dir, { recursive: true });
@@ -102,7 +108,8 @@ test("R123: what is doubtful about the socket is told once, and a file that cann
   using place = new Place(config);
   const torn = place.path("torn.yaml");
   writeFileSync(torn, "control: [\n");
-  let daemon = await place.start();
+  await using running = new AsyncDisposableStack();
+  let daemon = running.use(await place.start());
   const key = await place.key("alice");
   const child = Bun.spawn([...mcpgw, "tail", "--json", "--config", torn, "--state", place.state], {
     cwd: place.dir,
@@ -111,12 +118,12 @@ test("R123: what is doubtful about the socket is told once, and a file that cann
     stdout: "pipe",
     stderr: "pipe",
   });
-  const reader = new Reader(child);
+  await using reader = new Reader(child);
   await reader.follows(daemon, key);
   await daemon.stop();
   await until(() => reader.losses === 1, "the loss is told");
   const before = reader.lines.all.length;
-  daemon = await place.start();
+  daemon = running.use(await place.start());
   await until(() => reader.lines.all.length > before, "the reader goes on");
   expect(await reader.interrupt()).toBe("SIGINT");
   const [doubt, loss, ...more] = reader.said.all;
@@ -124,5 +131,4 @@ test("R123: what is doubtful about the socket is told once, and a file that cann
   expect(loss).toContain("waiting for it to come back");
   // While the socket is gone, nothing but the file could tell where it is.
   expect(more.filter((line) => !line.startsWith(`mcpgw: ${torn}:2:1: could not read the socket`))).toEqual([]);
-  await daemon.stop();
 });

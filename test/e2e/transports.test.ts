@@ -134,7 +134,7 @@ test("a client on standard streams beside a daemon has a session, which is count
 });
 
 test("who sends a batch and closes its end at once still reads the answers", async () => {
-  const client = new StdioClient(daemon.place, { MCPGW_API_KEY: key });
+  await using client = new StdioClient(daemon.place, { MCPGW_API_KEY: key });
   await client.open("2025-03-26");
   client.send([toolCall("one__slow", { ms: 100 }, "late"), { jsonrpc: "2.0", id: "nobody's", result: {} }]);
   const from = performance.now();

@@ -93,7 +93,7 @@ test("S20: an old child's question during several calls waits for its call alone
 
 test("a question that finds no place to wait is on record as refused, with the reason, and counted", async () => {
   // Over HTTP with streams, where each question belongs to its own call.
-  const server = await serveFake(["--http", "--sse"]);
+  await using server = await serveFake(["--http", "--sse"]);
   await using daemon = await start({ ...config, servers: [{ id: "old", url: server.url }] });
   const key = await daemon.place.key("agent");
   const places = 16;
@@ -104,7 +104,6 @@ test("a question that finds no place to wait is on record as refused, with the r
   expect(steps.map(({ facts }) => pick(facts, "outcome"))).toEqual([...Array(places + 1).fill("asked"), "refused"]);
   expect(steps.at(-1)).toMatchObject({ tool: "ask", reason: expect.stringContaining(`limit ${places}`) });
   expect(await daemon.get("/metrics").then(({ text }) => text)).toContain("mcp_gateway_parked_refused_total 1");
-  await server.dispose();
 });
 
 test("a call that waits when the gateway stops is on record as lost, and its client is told that it may have run", async () => {

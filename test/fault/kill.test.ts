@@ -46,7 +46,7 @@ async function callUntilGone(load: Load, key: string, prefix: string): Promise<s
 
 /** Loads a daemon with calls and kills it after a random number of answers. */
 async function killUnderLoad(place: Place, keys: readonly string[], round: number): Promise<string[]> {
-  const daemon = await place.start();
+  await using daemon = await place.start();
   const after = 1 + Math.floor(Math.random() * 300);
   let acks = 0;
   const onAck = (): void => {

@@ -84,7 +84,7 @@ test.concurrent("R9 T46: without a daemon a freeze does not wait for files for c
 test.concurrent("`serve` beside a daemon that hangs ends, and says so, though nobody sees that its client has gone", async () => {
   using place = new CheckpointPlace(0);
   await using daemon = await place.start();
-  const client = new StdioClient(place);
+  await using client = new StdioClient(place);
   await client.open();
   daemon.child.kill("SIGSTOP");
   const untaken = client.ask("ping", { x: "x".repeat(2_000_000) });
@@ -94,5 +94,4 @@ test.concurrent("`serve` beside a daemon that hangs ends, and says so, though no
   );
   expect(await client.child.exited).toBe(1);
   expect(await client.stderr).toContain("The daemon reads nothing any more.");
-  daemon.child.kill("SIGCONT");
 });

@@ -11,11 +11,11 @@ import { until } from "../support/until.ts";
 
 /** What every transport has to do: call, progress, cancel, time-out, crash, big payload. */
 export type TransportCase = {
-  /** Options of a running fakemcp with id `fake`; `dispose` ends what they need. */
+  /** Options of a running fakemcp with id `fake`; disposing them ends what they need. */
   open(
     more?: Record<string, unknown>,
     env?: Record<string, string>,
-  ): Promise<{ options: ServerOptions; dispose(): Promise<void> }>;
+  ): Promise<AsyncDisposable & { readonly options: ServerOptions }>;
   /** What it speaks, and so what its callers here do. */
   era: Era;
   /** Whether a crash of the server is followed by a new one at the same place. */
@@ -32,14 +32,12 @@ async function start(
   result?: number,
   env: Record<string, string> = {},
 ) {
-  const { options, dispose } = await transport.open(more, env);
-  const set = upstreams([options], result === undefined ? {} : { result });
+  await using running = new AsyncDisposableStack();
+  const { options } = running.use(await transport.open(more, env));
+  const set = running.use(upstreams([options], result === undefined ? {} : { result }));
   await set.settled();
-  const end = async (): Promise<void> => {
-    await set.close(0);
-    await dispose();
-  };
-  return Object.assign(set, { [Symbol.asyncDispose]: end });
+  const all = running.move();
+  return Object.assign(set, { [Symbol.asyncDispose]: () => all.disposeAsync() });
 }
 
 export const failureOf = (promise: Promise<unknown>): Promise<Failure> =>

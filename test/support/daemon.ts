@@ -259,7 +259,8 @@ export class Daemon implements AsyncDisposable {
 
   /** Asks it to end, unless it has, and resolves to its exit code. */
   async stop(signal: NodeJS.Signals = "SIGTERM"): Promise<number> {
-    if (!this.exited) this.child.kill(signal);
+    // One that a test has stopped takes a signal only once it goes on.
+    if (!this.exited) for (const one of [signal, "SIGCONT"] as const) this.child.kill(one);
     return this.child.exited;
   }
 

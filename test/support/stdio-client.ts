@@ -59,7 +59,10 @@ export class StdioClient implements AsyncDisposable {
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
+    // Where a test failed half-way, something may hold it up for ever.
+    const timer = setTimeout(() => this.child.kill("SIGKILL"), 10_000);
     await this.end();
+    clearTimeout(timer);
   }
 
   async #read(): Promise<void> {

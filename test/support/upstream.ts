@@ -22,6 +22,7 @@ import type { SetHost, Tuning } from "../../src/upstream/host.ts";
 import { createUpstreams, type ManagedUpstreams } from "../../src/upstream/upstreams.ts";
 import { makeCall, makeInbound, makeRoute, asBegun } from "./call.ts";
 import { principal } from "./principal.ts";
+import { linesOf } from "./seen.ts";
 import { clientSession } from "./session.ts";
 
 /** The scriptable MCP server, as a command line. */
@@ -51,24 +52,30 @@ export function fake(
 export const http = (id: string, url: string, more: Record<string, unknown> = {}): ServerOptions =>
   httpOptions.parse({ id, url, ...more });
 
+/** A running server; disposing it ends it. */
+export type Served = AsyncDisposable & { readonly options: ServerOptions; readonly url: string };
+
 /** Starts fakemcp as a server of its own; options of what it serves. */
 export async function serveFake(
   args: string[],
   more: Record<string, unknown> = {},
   env: Record<string, string> = {},
-): Promise<{ options: ServerOptions; url: string; dispose(): Promise<void> }> {
+): Promise<Served> {
+  // What it inherited would stay open for as long as it runs.
   const child = Bun.spawn([process.execPath, ...fakeArgs(...args)], {
     stdout: "pipe",
+    stderr: "pipe",
     env: { ...process.env, ...env },
   });
-  const { value } = await child.stdout.getReader().read();
-  const url = new TextDecoder().decode(value).trim();
+  const stderr = child.stderr.text();
+  const { value: url } = await linesOf(child.stdout).next();
+  if (url === undefined) throw new Error(`fakemcp ${args.join(" ")} did not start:\n${await stderr}`);
   const transport = url.startsWith("ws") ? { transport: "websocket" } : {};
-  const dispose = async (): Promise<void> => {
+  const end = async (): Promise<void> => {
     child.kill("SIGKILL");
     await child.exited;
   };
-  return { options: http("fake", url, { ...transport, ...more }), url, dispose };
+  return { options: http("fake", url, { ...transport, ...more }), url, [Symbol.asyncDispose]: end };
 }
 
 export const builtin = (id: string): ServerOptions => builtinOptions.parse({ id, builtin: "calculator" });

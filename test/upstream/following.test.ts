@@ -22,8 +22,8 @@ const touch = (set: Set, server: string, taskId: string) =>
   set.ask(server, "announce", { method: "notifications/tasks", params: { taskId } }, { era: "modern" });
 
 test("a modern server is asked for the tasks that a caller follows, over HTTP and over stdio", async () => {
-  const { options, dispose } = await serveFake(["--http", "--sse", ...modern]);
-  for (const server of [options, fake("fake", modern)]) {
+  await using served = await serveFake(["--http", "--sse", ...modern]);
+  for (const server of [served.options, fake("fake", modern)]) {
     await using set = upstreams([server]);
     await set.settled();
     const one = follow(set, "fake", "t-1", "refused");
@@ -40,7 +40,6 @@ test("a modern server is asked for the tasks that a caller follows, over HTTP an
     end();
     await until(() => set.status()[0]?.streams === streams - 1, "the end of one");
   }
-  await dispose();
 });
 
 test("nothing is promised of a server that tells of no task, or is of the legacy era", async () => {

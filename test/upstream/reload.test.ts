@@ -75,8 +75,10 @@ test("a server that a reload removes serves on for a call that keeps it, and sto
 
 /** Calls that bring `size` bytes, as a set that takes over with another limit sees them. */
 async function outcomes(flags: string[][], results: { before: number; after: number }, size: number) {
-  const remote = await Promise.all(flags.map((one) => serveFake(one)));
-  const options = [...remote.map(({ options }, at) => ({ ...options, id: `a${at}` })), fake("child")];
+  await using remote = new AsyncDisposableStack();
+  const options = [fake("child")];
+  for (const [at, args] of flags.entries())
+    options.push({ ...remote.use(await serveFake(args)).options, id: `a${at}` });
   const first = upstreams(options, { result: results.before });
   await first.settled();
   for (const { id } of options) await first.ask(id, "echo");
@@ -85,7 +87,6 @@ async function outcomes(flags: string[][], results: { before: number; after: num
   const ask = ({ id }: ServerOptions): Promise<string> => set.ask(id, "big", { size }).then(() => "ok", String);
   const all = await Promise.all(options.map(ask));
   expect(set.status().map(({ instances, restarts }) => [instances, restarts])).toEqual(options.map(() => [1, 0]));
-  await Promise.all(remote.map(({ dispose }) => dispose()));
   return all;
 }
 

@@ -70,7 +70,7 @@ test("auto: a program that ends whatever it is asked is down, which is no verdic
 for (const transport of ["stdio", "http", "websocket"]) {
   test(`a server of both eras is spoken to in its caller's (${transport})`, async () => {
     const flags = transport === "stdio" ? [] : [`--${transport}`];
-    const remote = transport === "stdio" ? null : await serveFake(["--era", "both", ...flags]);
+    await using remote = transport === "stdio" ? null : await serveFake(["--era", "both", ...flags]);
     await using set = upstreams([remote?.options ?? fake("fake", ["--era", "both"], { protocol: "auto" })]);
     await set.settled();
     expect(set.status()[0]).toMatchObject({ era: "modern", revision: "2026-07-28" });
@@ -83,7 +83,6 @@ for (const transport of ["stdio", "http", "websocket"]) {
       [modernKey]: "2026-07-28",
       "io.modelcontextprotocol/clientCapabilities": declares,
     });
-    await remote?.dispose();
   });
 }
 
@@ -269,12 +268,11 @@ test("protocol: modern needs no server/discover, protocol: legacy never sends it
 });
 
 test("auto: an endpoint that takes no POST but opens the old stream is spoken to the old way", async () => {
-  const { options, dispose } = await serveFake(["--pair", "--rich"]);
-  await using set = upstreams([options]);
+  await using served = await serveFake(["--pair", "--rich"]);
+  await using set = upstreams([served.options]);
   await set.settled();
   expect(set.status()[0]).toMatchObject({ state: "ready", era: "legacy", transport: "http" });
   expect(textOf(await set.ask("fake", "slow", { ms: 1 }))).toBe('{"ms":1}');
-  await dispose();
 });
 
 test("auto: an endpoint where nothing speaks MCP says so", async () => {

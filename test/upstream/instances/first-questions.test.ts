@@ -22,16 +22,12 @@ test.each(transports)(
   async (_over, args) => {
     const first = ["--mode", "first-roots", ...args];
     const transport = args.includes("--pair") ? { transport: "sse" } : {};
-    const served = args.length > 0 ? await serveFake(first, { id: "a", ...transport }) : null;
+    await using served = args.length > 0 ? await serveFake(first, { id: "a", ...transport }) : null;
     const options = served?.options ?? fake("a", first);
     await using set = upstreams([options], { asked: rootsOf });
-    try {
-      for (const session of ["s1", "s2"]) {
-        const seen = jsonOf(await set.ask("a", "seen", {}, { ...own, session }));
-        expect(seen.roots).toMatchObject({ result: { roots: [{ uri: `file:///${session}` }] } });
-      }
-    } finally {
-      await served?.dispose();
+    for (const session of ["s1", "s2"]) {
+      const seen = jsonOf(await set.ask("a", "seen", {}, { ...own, session }));
+      expect(seen.roots).toMatchObject({ result: { roots: [{ uri: `file:///${session}` }] } });
     }
   },
 );

@@ -120,7 +120,7 @@ test.each([
   "T17: what a server asks outside of calls is for the session whose instance it is: %s",
   async (_over, args) => {
     const follow = ["--mode", "follow-roots", ...args];
-    const served = args.length > 0 ? await serveFake(follow, { id: "a" }) : null;
+    await using served = args.length > 0 ? await serveFake(follow, { id: "a" }) : null;
     const questions: SessionQuestion[] = [];
     const asked: NonNullable<HarnessOptions["asked"]> = async (question) => {
       questions.push(question);
@@ -137,7 +137,6 @@ test.each([
       { server: "a", owner: "alice", session: "s1", request: { method: "roots/list", params: "{}" } },
     ]);
     expect(await seen("s2")).toBeUndefined();
-    await served?.dispose();
   },
 );
 
@@ -167,7 +166,7 @@ test.each([
   async (...row) => {
     const [, args] = row;
     using at = new TempDir();
-    const served = args.length > 0 ? await serveFake(args, { id: "a", protocol: "legacy" }) : null;
+    await using served = args.length > 0 ? await serveFake(args, { id: "a", protocol: "legacy" }) : null;
     await using set = upstreams([served?.options ?? fake("a")]);
     const file = at.path("go-on");
     const nobody = async (): Promise<ClientAnswer> => ({ kind: "error", text: "{}" });
@@ -180,7 +179,6 @@ test.each([
     writeFileSync(file, "");
     await slow;
     expect(jsonOf(await asking)).toEqual({ result: { roots: [] } });
-    await served?.dispose();
   },
 );
 
@@ -207,8 +205,8 @@ test("a session's calls on its own child may all ask, and the time of none runs 
 });
 
 test("a notice tells whose instance it came from", async () => {
-  const { options, dispose } = await serveFake(["--http", "--sse", "--rich"]);
-  await using set = upstreams([options]);
+  await using served = await serveFake(["--http", "--sse", "--rich"]);
+  await using set = upstreams([served.options]);
   const notices: Notice[] = [];
   set.onNotice((notice) => void notices.push(notice));
   await set.ask("fake", "echo", {}, { session: "s1", declares });
@@ -230,7 +228,6 @@ test("a notice tells whose instance it came from", async () => {
       session: "s1",
     },
   ]);
-  await dispose();
 });
 
 test("that a URL's matter is settled is told on the stream of the call that it is about", async () => {
@@ -246,8 +243,8 @@ test("that a URL's matter is settled is told on the stream of the call that it i
 });
 
 test("while the client is asked the call's time stands still; when it is given up the question is too", async () => {
-  const { options, dispose } = await serveFake(["--http", "--sse"], { id: "a", timeout: "200ms" });
-  await using set = upstreams([options]);
+  await using served = await serveFake(["--http", "--sse"], { id: "a", timeout: "200ms" });
+  await using set = upstreams([served.options]);
   await set.ask("a", "echo", {}, { session: "s", declares });
   // A call that begins with the question runs out of its time before the answer to it comes.
   const slow = async (): Promise<ClientAnswer> => {
@@ -270,7 +267,6 @@ test("while the client is asked the call's time stands still; when it is given u
   controller.abort();
   expect((await failed).code).toBe("cancelled");
   expect(signal.aborted).toBe(true);
-  await dispose();
 });
 
 test("a client that fails is an error to the server, not a hung call", async () => {
@@ -281,16 +277,15 @@ test("a client that fails is an error to the server, not a hung call", async () 
 });
 
 test("T66: a log message of the call refreshes its idle time-out too, though nobody reads it", async () => {
-  const { options, dispose } = await serveFake(["--http", "--sse"], { id: "a", timeout: "200ms" });
-  await using set = upstreams([options]);
+  await using served = await serveFake(["--http", "--sse"], { id: "a", timeout: "200ms" });
+  await using set = upstreams([served.options]);
   await set.ask("a", "echo");
   expect(textOf(await set.ask("a", "work", { steps: 6, ms: 60, log: true }))).toBe("worked");
-  await dispose();
 });
 
 test("T66: progress refreshes the idle time-out but not the cap", async () => {
-  const { options, dispose } = await serveFake(["--http", "--sse"], { id: "a", timeout: "200ms", maxTimeout: "600ms" });
-  await using set = upstreams([options]);
+  await using served = await serveFake(["--http", "--sse"], { id: "a", timeout: "200ms", maxTimeout: "600ms" });
+  await using set = upstreams([served.options]);
   await set.ask("a", "echo");
   const seen: string[] = [];
   const more = { token: '"p"', emit: (text: string) => void seen.push(text) };
@@ -300,5 +295,4 @@ test("T66: progress refreshes the idle time-out but not the cap", async () => {
   expect([failure.code, failure.message]).toEqual(["timeout", expect.stringContaining("within 600ms")]);
   expect(performance.now() - before).toBeGreaterThan(550);
   expect((await failureOf(set.ask("a", "hang", {}, more))).code).toBe("timeout");
-  await dispose();
 });

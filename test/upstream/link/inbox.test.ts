@@ -276,7 +276,7 @@ test("what is asked outside of calls ends when its server withdraws it, or is go
 for (const flags of [[], ["--http"], ["--http", "--sse"]]) {
   test(`a batch of a server is its messages (${flags.join(" ") || "stdio"}), up to a limit`, async () => {
     const args = ["--revision", "2025-03-26", ...flags];
-    const remote = flags.length > 0 ? await serveFake(args) : null;
+    await using remote = flags.length > 0 ? await serveFake(args) : null;
     await using set = upstreams([remote?.options ?? fake("fake", args)]);
     await set.settled();
     const heard: string[] = [];
@@ -289,7 +289,6 @@ for (const flags of [[], ["--http"], ["--http", "--sse"]]) {
     await until(() => set.status()[0]?.dropped === before + 1, "the batch that is too long");
     controller.abort();
     await failed;
-    await remote?.dispose();
   });
 }
 

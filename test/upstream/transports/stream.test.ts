@@ -222,8 +222,8 @@ test("T54: a modern server's listening stream that ends is opened again, and the
 });
 
 test("a modern server listens for all resources of an instance at once, and refuses what it does not tell of", async () => {
-  const { options, dispose } = await serveFake(["--http", "--sse", "--rich", "--era", "modern"]);
-  await using set = upstreams([options]);
+  await using served = await serveFake(["--http", "--sse", "--rich", "--era", "modern"]);
+  await using set = upstreams([served.options]);
   await set.settled();
   const told: string[] = [];
   const stops = [
@@ -246,7 +246,6 @@ test("a modern server listens for all resources of an instance at once, and refu
   await touch("test://a");
   await until(() => told.includes("a"), "the first to be told still");
   expect(told).not.toContain("b");
-  await dispose();
 });
 
 test("subscriptions outlive a change of their server's options", async () => {

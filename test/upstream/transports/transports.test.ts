@@ -1,11 +1,10 @@
 import { transportSuite } from "../../suites/transport.ts";
 import { fake, serveFake } from "../../support/upstream.ts";
 
-const nothing = async (): Promise<void> => {};
 const child = (era: "legacy" | "modern") => ({
   open: async (more: Record<string, unknown> = {}, env: Record<string, string> = {}) => ({
     options: fake("fake", ["--era", era, "--rich"], { ...more, env }),
-    dispose: nothing,
+    async [Symbol.asyncDispose]() {},
   }),
   era,
   restarts: true,
