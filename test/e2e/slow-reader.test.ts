@@ -16,14 +16,17 @@ const config = {
   policies: [everything(), everything("admin")],
 };
 
-// Most of these four is waiting for what the client does not read.
+// Most of these four is waiting for what the client does not read. The first call starts the server's process, for
+// whose start no client that has closed its end is waited for.
 test.concurrent.each([true, false])(
   "R22: a large answer arrives whole though the client has closed its end by then (daemon: %p)",
   async (daemon) => {
     using place = new Place(config);
     await using _beside = daemon ? await place.start() : null;
     await using client = new StdioClient(place);
+    await client.call("fake__echo");
     client.send(toolCall("fake__big", { size: 4_000_000 }, "big"));
+    await until(() => place.calls("fake").includes("big"), "the call runs");
     expect(await client.end()).toBe(0);
     expect(textOf(await client.answer("big"))).toHaveLength(4_000_000);
   },
@@ -35,11 +38,13 @@ test.concurrent.each([true, false])(
     using place = new Place(config);
     await using _beside = daemon ? await place.start() : null;
     await using client = new StdioClient(place);
+    await client.call("fake__echo");
     const reading = Promise.withResolvers<void>();
     client.hold = reading.promise;
     client.send(toolCall("fake__big", { size: 4_000_000 }, "big"));
+    const call = async () => (await place.records()).findLast(({ type }) => type === "call.end");
+    await until(async () => (await call())?.tool === "big", "the call ends", 15_000);
     const ended = client.end();
-    await until(() => place.calls("fake").includes("big"), "the call runs");
     // Longer than the process waits for its last words where it failed.
     expect(await Promise.race([ended, Bun.sleep(1_500)])).toBeUndefined();
     reading.resolve();
