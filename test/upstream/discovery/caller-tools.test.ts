@@ -1,7 +1,8 @@
 import { describe, expect, test } from "bun:test";
 import { rmSync, writeFileSync } from "node:fs";
+import { event, events, reply, serve, text, told } from "../../support/mcp-server.ts";
 import { principal } from "../../support/principal.ts";
-import { fake, type AskOptions, type Harness, jsonOf, toolCall, upstreams } from "../../support/upstream.ts";
+import { fake, http, type AskOptions, type Harness, jsonOf, toolCall, upstreams } from "../../support/upstream.ts";
 import { TempDir } from "../../support/temp-dir.ts";
 import { until } from "../../support/until.ts";
 
@@ -144,12 +145,21 @@ test.each([
 });
 
 test("an instance that does not answer is waited for once", async () => {
-  await using set = upstreams([fake("a", ["--mode", "deaf-list"], { timeout: "200ms" })]);
+  // Its instances tell of a change with each call, but list nothing once the server's own list has been read.
+  using server = serve(({ method, id }) => {
+    if (method === "initialize")
+      return reply(id, { protocolVersion: "2025-11-25", capabilities: { tools: { listChanged: true } } });
+    if (method === "tools/list" && server.of("tools/list").length > 1) return new Promise(() => {});
+    return method === "tools/call"
+      ? events(told("notifications/tools/list_changed", {}), event({ jsonrpc: "2.0", id, result: text("ok") }))
+      : null;
+  });
+  await using set = upstreams([http("a", server.url, { protocol: "legacy", timeout: "200ms" })]);
   await set.settled();
-  await switchOn(set, alice, [define("extra")]);
+  await set.ask("a", "echo", {}, alice);
   await learnt(set, alice);
   expect(set.warnings.join()).toContain("not all that an instance offers is known");
-  await switchOn(set, alice, [define("extra")]);
+  await set.ask("a", "echo", {}, alice);
   expect(learnt(set, alice)).toBeNull();
 });
 
