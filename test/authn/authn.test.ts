@@ -197,7 +197,7 @@ test("S31: loopback is no identity where keys are asked for", () => {
 });
 
 test("identifying costs the same among 10 and 100,000 keys", () => {
-  const time = (count: number): number => {
+  const contest = [10, 100_000].map((count) => {
     const store = memoryKeyStore();
     for (let i = 0; i < count; i++) {
       const hash = i.toString(16).padStart(64, "0");
@@ -207,14 +207,16 @@ test("identifying costs the same among 10 and 100,000 keys", () => {
     open.push(keyring);
     const { key } = keyring.create({ name: "n", consumerId: "c", roles: ["r"] });
     const authn = createAuthn({ options: authOptions.parse({}), keyring, throttle: throttle() });
-    const request = call([key]);
-    const runs = Array.from({ length: 9 }, () => {
+    return { authn, request: call([key]), best: Infinity };
+  });
+  // In turns, and the best of each: whatever else the machine does comes between both.
+  for (let round = 0; round < 40; round++)
+    for (const each of contest) {
       const start = performance.now();
-      for (let i = 0; i < 500; i++) authn.identify(request);
-      return performance.now() - start;
-    });
-    return runs.toSorted((a, b) => a - b)[4] ?? 0;
-  };
-  time(10);
-  expect(time(100_000) / time(10)).toBeLessThan(3);
+      for (let i = 0; i < 500; i++) each.authn.identify(each.request);
+      each.best = Math.min(each.best, performance.now() - start);
+    }
+  const [few, many] = contest.map(({ best }) => best);
+  // Linear time would make this 10,000.
+  expect((many ?? Infinity) / (few ?? 0)).toBeLessThan(20);
 });
