@@ -1,15 +1,15 @@
-import { afterAll, beforeAll, expect, test } from "bun:test";
+import { afterEach, beforeEach, expect, test } from "bun:test";
 import { existsSync, writeFileSync } from "node:fs";
 import path from "node:path";
 import { sample, type Sample } from "../support/sample.ts";
 
 let program: Sample;
 
-beforeAll(async () => {
+beforeEach(async () => {
   program = sample();
   await program.start();
 });
-afterAll(() => program.close());
+afterEach(() => program.close());
 
 test("R21 R120: init writes a configuration that config check accepts and show prints", async () => {
   const file = path.join(program.directory, "gateway.yaml");

@@ -1,6 +1,16 @@
 import { afterAll, beforeAll, describe, expect, setDefaultTimeout, test } from "bun:test";
 import { type Daemon, fake, start } from "../support/daemon.ts";
-import { initialize, modern, pick, request, textOf, toolCall, v2025 } from "../support/wire.ts";
+import {
+  type Answer,
+  type AuditRecord,
+  initialize,
+  modern,
+  pick,
+  request,
+  textOf,
+  toolCall,
+  v2025,
+} from "../support/wire.ts";
 
 // What the gateway answers to what is wrong: exact status, code and id, no upstream call, and a record.
 
@@ -276,16 +286,28 @@ const cases = Object.entries({ ...shapes, ...legacyCases, ...modernCases }).map(
 );
 
 describe("T20: refused with its code and id, recorded, never sent on", () => {
-  test.each(cases)("T20: %s", async (_name, { send, status, code, echo }, id) => {
-    const { body, headers } = send(id);
-    const answer = await daemon.post(body, { key, ...(headers && { headers }) });
-    expect({ status: answer.status, code: pick(answer.json, "error.code") }).toEqual({ status, code });
-    expect(pick(answer.json, "id")).toBe(echo === false ? null : id);
-    expect(pick(answer.json, "error.message")).toMatch(/^[A-Z"].{10}/);
+  const answers = new Map<string, Answer>();
+  let records: AuditRecord[] = [];
+  let reached: string[] = [];
+
+  beforeAll(async () => {
+    const before = { records: (await daemon.place.records()).length, calls: daemon.place.calls("fake").length };
+    for (const [, { send }, id] of cases) {
+      const { body, headers } = send(id);
+      answers.set(id, await daemon.post(body, { key, ...(headers && { headers }) }));
+    }
+    records = (await daemon.place.records()).slice(before.records).filter(({ type }) => type === "call.refused");
+    reached = daemon.place.calls("fake").slice(before.calls);
   });
 
-  test("R62: each of them is one record that names the caller, how it ended, and the id where there was one", async () => {
-    const records = (await daemon.place.records()).filter(({ type }) => type === "call.refused");
+  test.each(cases)("T20: %s", (_name, { status, code, echo }, id) => {
+    const answer = answers.get(id);
+    expect({ status: answer?.status, code: pick(answer?.json, "error.code") }).toEqual({ status, code });
+    expect(pick(answer?.json, "id")).toBe(echo === false ? null : id);
+    expect(pick(answer?.json, "error.message")).toMatch(/^[A-Z"].{10}/);
+  });
+
+  test("R62: each of them is one record that names the caller, how it ended, and the id where there was one", () => {
     for (const [name, one, id] of cases) {
       const found = records.filter(({ rpc }) => rpc === JSON.stringify(id));
       if (one.echo === false) continue;
@@ -298,7 +320,12 @@ describe("T20: refused with its code and id, recorded, never sent on", () => {
     );
   });
 
-  test("none of them reached the server", () => expect(daemon.place.calls("fake")).toEqual([]));
+  test("none of them reached the server", () => expect(reached).toEqual([]));
+
+  test("after all of them a call that is right passes", async () => {
+    const answer = await daemon.call("fake__echo", {}, key, "ok");
+    expect(answer.json).toMatchObject({ id: "ok", result: { content: [{ type: "text" }] } });
+  });
 });
 
 test("R60, T22: a chunked body over the limit is read no further and the caller told", async () => {
@@ -332,13 +359,14 @@ test.each([
   ["2026-07-28", null],
 ] as const)("wrong arguments are a result that an agent can act on in %s", async (_revision, headers) => {
   const name = "fake__strict";
+  const before = daemon.place.calls("fake");
   const call = headers ? { body: toolCall(name, { n: "x" }), headers } : modernCall({}, { n: "x" })("m");
   const answer = await daemon.post(call.body, { key, headers: { ...call.headers } });
   expect(answer.status).toBe(200);
   expect(answer.json).toMatchObject({ result: { isError: true } });
   expect(textOf(answer.json)).toContain("n");
   expect(pick(answer.json, "result.resultType")).toBe(headers ? undefined : "complete");
-  expect(daemon.place.calls("fake")).toEqual([]);
+  expect(daemon.place.calls("fake")).toEqual(before);
 });
 
 test("a version that is not served is answered with those that are", async () => {
@@ -346,9 +374,4 @@ test("a version that is not served is answered with those that are", async () =>
   const headers = { "mcp-protocol-version": "2030-01-01", "mcp-method": "tools/list" };
   const answer = await daemon.post(body, { key, headers });
   expect(pick(answer.json, "error.data")).toEqual({ supported: ["2026-07-28"], requested: "2030-01-01" });
-});
-
-test("after all of this a call that is right passes", async () => {
-  const answer = await daemon.call("fake__echo", {}, key, "ok");
-  expect(answer.json).toMatchObject({ id: "ok", result: { content: [{ type: "text" }] } });
 });

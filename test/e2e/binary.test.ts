@@ -95,15 +95,20 @@ test("R126: --version and --help answer without Bun", async () => {
 });
 
 test("R122 R88 R25: daemon, tools call, usage, audit log and verify", async () => {
-  const answer = await daemon.call("calculator__exact_calculate", { operator: "add", operands: ["0.1", "0.2"] }, key);
+  const counts = await place.key("counted");
+  const answer = await daemon.call(
+    "calculator__exact_calculate",
+    { operator: "add", operands: ["0.1", "0.2"] },
+    counts,
+  );
   expect(textOf(answer.json)).toBe("0.3");
-  const called = await place.cli(["tools", "call", "fake:echo", "text=hello"], { env: { MCPGW_API_KEY: key } });
+  const called = await place.cli(["tools", "call", "fake:echo", "text=hello"], { env: { MCPGW_API_KEY: counts } });
   expect([called.code, called.stdout]).toEqual([0, expect.stringContaining("hello")]);
   // Usage is counted and the log is indexed by the worker, which is a file of its own inside the executable.
-  const counted = async () => JSON.stringify(await place.json("usage")).includes('"calls":2');
+  const counted = async () => JSON.stringify(await place.json("usage", "counted")).includes('"calls":2');
   await until(counted, "the worker to count both calls", 10_000);
-  const found = await place.cli(["audit", "log", "--server", "fake", "--tool", "echo", "--json"]);
-  expect(JSON.parse(found.stdout)).toMatchObject({ records: [{ consumer: "agent", tool: "echo", status: "ok" }] });
+  const found = await place.json("audit", "log", "--consumer", "counted", "--server", "fake", "--tool", "echo");
+  expect(found).toMatchObject({ records: [{ consumer: "counted", tool: "echo", status: "ok" }] });
   await until(async () => (await place.cli(["audit", "verify"])).code === 0, "a checkpoint to prove the log", 10_000);
   expect(existsSync(place.harm)).toBe(false);
 }, 30_000);
@@ -136,6 +141,7 @@ class AloneInstallation implements AsyncDisposable {
 }
 
 test("R125: the console starts and ends in a terminal", async () => {
+  await daemon.call("calculator__exact_calculate", { operator: "add", operands: ["1", "2"] }, key);
   const screen = createScreen(120, 30);
   const decoder = new TextDecoder();
   const child = Bun.spawn(place.command("tui"), {

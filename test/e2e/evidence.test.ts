@@ -1,7 +1,7 @@
 import { afterAll, beforeAll, expect, setDefaultTimeout, test } from "bun:test";
 import { readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
-import { type Daemon, everything, fake, Place, start } from "../support/daemon.ts";
+import { everything, fake, Place, start } from "../support/daemon.ts";
 import { linesOf } from "../support/seen.ts";
 import { until } from "../support/until.ts";
 import { pick, request } from "../support/wire.ts";
@@ -20,12 +20,8 @@ const config = {
   ],
 };
 
-let daemon: Daemon;
-let started = "";
-const keys = { alice: "", bob: "" };
-
 /** Calls, by whom, with what arguments, and how often. */
-const done: readonly (readonly [who: keyof typeof keys, tool: string, args: object, times: number])[] = [
+const done: readonly (readonly [who: "alice" | "bob", tool: string, args: object, times: number])[] = [
   ["alice", "fake__echo", { n: 1 }, 5],
   ["alice", "fake__fail", {}, 2],
   ["alice", "fake__strict", { n: "wrong" }, 1],
@@ -35,16 +31,25 @@ const done: readonly (readonly [who: keyof typeof keys, tool: string, args: obje
   ["bob", "fake__echo", { mine: false }, 3],
 ];
 
-beforeAll(async () => {
-  started = new Date(Date.now() - 1000).toISOString();
-  daemon = await start(config);
-  keys.alice = await daemon.place.key("alice");
-  keys.bob = await daemon.place.key("bob", "own");
+/** A daemon of which just that has been asked. */
+async function busy() {
+  const started = new Date(Date.now() - 1000).toISOString();
+  await using running = new AsyncDisposableStack();
+  const daemon = running.use(await start(config));
+  const keys = { alice: await daemon.place.key("alice"), bob: await daemon.place.key("bob", "own") };
   for (const [who, tool, args, times] of done) {
     for (let i = 0; i < times; i++) await daemon.call(tool, args, keys[who]);
   }
   await daemon.post(request("tools/list"), { key: keys.bob });
   await daemon.post(request("tools/list"), { key: "mgw_live_wrong" });
+  running.move();
+  return Object.assign(daemon, { started, keys });
+}
+
+// Whoever calls or stops one has one of its own.
+let daemon: Awaited<ReturnType<typeof busy>>;
+beforeAll(async () => {
+  daemon = await busy();
 });
 afterAll(() => daemon[Symbol.asyncDispose]());
 
@@ -53,10 +58,12 @@ const usage = async (...args: string[]): Promise<Line[]> =>
   ((await daemon.place.json("usage", ...args)) as { rows: Line[] }).rows;
 const brief = (rows: readonly Line[]) =>
   Object.fromEntries(rows.map(({ name, calls, errors, denied }) => [name, [calls, errors, denied]]));
+/** Metering follows the durable log at its own pace. */
+const metered = () =>
+  until(async () => (await usage()).reduce((sum, { calls }) => sum + calls, 0) === 19, "all of it is metered");
 
 test("R13, R26, R127: usage per consumer, server and tool is what was done: calls, errors, denials", async () => {
-  // Metering follows the durable log at its own pace.
-  await until(async () => (await usage()).reduce((sum, { calls }) => sum + calls, 0) === 19, "all of it is metered");
+  await metered();
   expect(brief(await usage())).toEqual({ alice: [12, 3, 3], bob: [7, 0, 3] });
   expect(brief(await usage("--by", "server"))).toMatchObject({ fake: [15, 3, 3], other: [3, 0, 2] });
   expect(brief(await usage("--by", "tool"))).toMatchObject({
@@ -110,11 +117,12 @@ test("R8, R11, R25: the log is found by consumer, server, tool, status and time,
   const log = async (...args: string[]): Promise<Found["records"]> =>
     ((await daemon.place.json("audit", "log", "--limit", "1000", ...args)) as Found).records;
   await until(async () => (await log("--status", "success")).length === 10, "all of it is indexed");
+  await metered();
   expect(await log("--consumer", "bob", "--status", "denied")).toHaveLength(3);
   expect(await log("--status", "rate-limited")).toHaveLength(2);
   expect(await log("--type", "call.end", "--server", "fake", "--tool", "fail")).toHaveLength(2);
-  expect(await log("--type", "call.end", "--since", started)).toHaveLength(12);
-  expect(await log("--until", started)).toEqual([]);
+  expect(await log("--type", "call.end", "--since", daemon.started)).toHaveLength(12);
+  expect(await log("--until", daemon.started)).toEqual([]);
   expect(await log("--type", "auth.failed")).toHaveLength(1);
   type Stats = Record<"consumers" | "servers" | "tools", Line[]> & { byStatus: Record<string, number> };
   const stats = (await daemon.place.json("audit", "stats")) as Stats;
@@ -154,16 +162,17 @@ test("R8, R62, R92: a record says who, what, when, with what, how it ended; payl
 });
 
 test("R123: tail shows calls as they end, and with --since those before; filters hold", async () => {
-  const { place } = daemon;
-  const child = place.spawn(["tail", "--json", "--consumer", "bob", "--since", started]);
+  await using own = await busy();
+  const { place, keys, started } = own;
+  await using child = place.spawn(["tail", "--json", "--consumer", "bob", "--since", started]);
   const lines: { type: string; consumer: string; tool: string; status: string }[] = [];
   const read = (async () => {
     for await (const line of linesOf(child.stdout)) lines.push(JSON.parse(line) as (typeof lines)[number]);
   })();
   await until(() => lines.length === 7, "the past is shown");
-  await daemon.call("fake__echo", { mine: true, live: 1 }, keys.bob);
-  await daemon.call("fake__echo", { n: 2 }, keys.alice);
-  await daemon.call("fake__echo", { mine: 0 }, keys.bob);
+  await own.call("fake__echo", { mine: true, live: 1 }, keys.bob);
+  await own.call("fake__echo", { n: 2 }, keys.alice);
+  await own.call("fake__echo", { mine: 0 }, keys.bob);
   await until(() => lines.length === 9, "what happens is shown");
   expect(lines.slice(-2)).toMatchObject([
     { type: "call.end", consumer: "bob", tool: "echo", status: "ok" },
@@ -176,7 +185,8 @@ test("R123: tail shows calls as they end, and with --since those before; filters
 });
 
 test("R9, R39: an export verifies without the gateway; a changed line is named; checkpoints kept elsewhere prove it", async () => {
-  const { place } = daemon;
+  await using own = await busy();
+  const { place } = own;
   const file = join(place.dir, "export.jsonl");
   expect((await place.cli(["audit", "export", "--jsonl", "--out", file])).code).toBe(0);
   const verify = async (path: string, ...args: string[]) => {
@@ -203,7 +213,7 @@ test("R9, R39: an export verifies without the gateway; a changed line is named; 
   writeFileSync(join(place.dir, "garbage"), "no record\n");
   expect((await verify(join(place.dir, "garbage"))).code).toBe(2);
   expect((await place.cli(["audit", "export", "--out", file])).code).toBe(2);
-  await daemon.stop();
+  await own.stop();
   const rest = join(place.dir, "rest.jsonl");
   await place.cli(["audit", "export", "--out", rest]);
   const install = pick(await place.json("audit", "verify"), "chains.0.checkpoint.source") as string;
@@ -229,7 +239,8 @@ test("R9, R39: an export verifies without the gateway; a changed line is named; 
 test("R9, R10: an export of a later time verifies as a part: 3, and where it begins", async () => {
   const { place } = daemon;
   const file = join(place.dir, "later.jsonl");
-  const whole = join(place.dir, "rest.jsonl");
+  const whole = join(place.dir, "whole.jsonl");
+  expect((await place.cli(["audit", "export", "--out", whole])).code).toBe(0);
   const since = JSON.parse(readFileSync(whole, "utf8").split("\n")[9] ?? "").rec.t as string;
   expect((await place.cli(["audit", "export", "--since", since, "--out", file])).code).toBe(0);
   const first = (JSON.parse(readFileSync(file, "utf8").split("\n")[0] ?? "") as { seq: number }).seq;

@@ -145,7 +145,8 @@ test("overload: 503, Retry-After, retryable; it ends when the calls do", async (
     const { body, headers } = modern("tools/call", { name: "slow__hang", arguments: {} }, { id });
     return daemon.post(body, { key, headers, signal }).catch(() => null);
   });
-  await until(() => daemon.place.calls("slow").length === 2, "both calls arrived");
+  const arrived = () => daemon.place.calls("slow").filter((name) => name === "hang").length;
+  await until(() => arrived() === 2, "both calls arrived");
   const refused = await daemon.call("fake__echo", {}, key, "overload");
   expect(refused.status).toBe(503);
   expect(refused.headers.get("retry-after")).toBe("1");
