@@ -38,6 +38,7 @@ test.concurrent("R114, R122, T46: SIGTERM lets 64 running calls finish, accepts 
   const records = await place.records();
   expect(records.filter(({ type }) => type === "call.end")).toHaveLength(64);
   expect(records.filter(({ type }) => type === "call.lost")).toEqual([]);
+  expect(records.at(-1)).toMatchObject({ type: "checkpoint" });
 });
 
 test.concurrent("T46: SIGTERM lets a call of `mcpgw tools call` finish too", async () => {
