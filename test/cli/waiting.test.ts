@@ -3,7 +3,15 @@ import { sample } from "../support/sample.ts";
 
 test.concurrent("status --wait waits for a daemon that starts later, and gives up when its time is over", async () => {
   const late = sample();
+  const tried = Promise.withResolvers<void>();
+  const hangUp = (socket: Bun.Socket): void => {
+    socket.end();
+    tried.resolve();
+  };
+  const listener = Bun.listen({ unix: late.socket, socket: { open: hangUp, data() {} } });
   const waiting = late.run(["status", "--wait", "10", "--json"]);
+  await tried.promise;
+  listener.stop(true);
   await late.start();
   expect((await waiting).code).toBe(0);
   await late.stop();

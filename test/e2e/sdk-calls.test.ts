@@ -5,6 +5,7 @@ import { type Daemon, Place } from "../support/daemon.ts";
 import { connect, type Line, serveCommand, type Target, unstamped } from "../support/sdk.ts";
 import { type ModernServer, modernServer } from "../support/sdk-servers.ts";
 import { until } from "../support/until.ts";
+import { request, v2025 } from "../support/wire.ts";
 
 // What official clients do beside plain calls: pages, changes of the list, cancelling, errors, the end of a session.
 
@@ -143,7 +144,11 @@ test.each(["1.x", "2.x legacy"] as const)(
     const before = await ends();
     await using peer = await connect(line, target("HTTP"));
     await peer.call("own__one");
+    const headers = { ...v2025, "mcp-session-id": peer.session() ?? "" };
+    const ping = async () => (await daemon.post(request("ping"), { key, headers })).status;
+    expect(await ping()).toBe(200);
     await peer.terminate();
+    expect(await ping()).toBe(404);
     await until(async () => (await ends()) === before + 1, "the end of the session to be on record", 10_000);
   },
 );

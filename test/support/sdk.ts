@@ -30,6 +30,8 @@ export type Peer = AsyncDisposable & {
   call(name: string, args?: Record<string, unknown>, options?: CallOptions): Promise<unknown>;
   ping(): Promise<unknown>;
   onToolsChanged(listener: () => void): void;
+  /** The id of the session, over HTTP where there is one. */
+  session(): string | undefined;
   /** Ends the session on the server, where there is one. */
   terminate(): Promise<void>;
 };
@@ -74,6 +76,7 @@ async function connectV1(target: Target): Promise<Peer> {
     call: (name, args = {}, options = {}) => client.callTool({ name, arguments: args }, undefined, { ...options }),
     ping: () => client.ping(),
     onToolsChanged: (listener) => client.setNotificationHandler(ToolListChangedNotificationSchema, listener),
+    session: () => ("sessionId" in transport ? transport.sessionId : undefined),
     async terminate() {
       if ("terminateSession" in transport) await transport.terminateSession();
     },
@@ -97,6 +100,7 @@ async function connectV2(line: Line, target: Target): Promise<Peer> {
     call: (name, args = {}, options = {}) => client.callTool({ name, arguments: args }, options),
     ping: () => client.ping(),
     onToolsChanged: (listener) => client.setNotificationHandler("notifications/tools/list_changed", listener),
+    session: () => ("sessionId" in transport ? transport.sessionId : undefined),
     async terminate() {
       if ("terminateSession" in transport) await transport.terminateSession();
     },
