@@ -93,6 +93,8 @@ async function runTests(): Promise<readonly Case[]> {
   if (!usable) await rm(timings, { force: true });
   const ok = await bun(
     "test",
+    // Longer than tests wait for anything: what did not happen is then said by whoever waited for it.
+    "--timeout=30000",
     `--parallel=${workers}`,
     `--timings=${timings}`,
     "--update-timings",
