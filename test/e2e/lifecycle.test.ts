@@ -19,7 +19,8 @@ test.concurrent("R114, R122, T46: SIGTERM lets 64 running calls finish, accepts 
   await using daemon = await start(config);
   const { place } = daemon;
   const key = await place.key("alice");
-  const running = Array.from({ length: 64 }, (_, id) => daemon.call("fake__slow", { ms: 700 }, key, id));
+  const slow = { ms: 0, file: join(place.dir, "go-on") };
+  const running = Array.from({ length: 64 }, (_, id) => daemon.call("fake__slow", slow, key, id));
   await until(() => place.calls("fake").length === 64, "all calls run");
   const exit = daemon.stop("SIGTERM");
   await daemon.logged(({ msg }) => msg === "stopping");
@@ -30,8 +31,9 @@ test.concurrent("R114, R122, T46: SIGTERM lets 64 running calls finish, accepts 
         .catch(() => true),
     "nothing is accepted",
   );
+  writeFileSync(slow.file, "");
   const answers = await Promise.all(running);
-  expect(new Set(answers.map(({ json }) => textOf(json)))).toEqual(new Set(['{"ms":700}']));
+  expect(new Set(answers.map(({ json }) => textOf(json)))).toEqual(new Set([JSON.stringify(slow)]));
   expect(await exit).toBe(0);
   expect(daemon.log.at(-1)).toMatchObject({ msg: "stopped" });
   expect((await place.cli(["audit", "verify"])).code).toBe(0);
@@ -45,9 +47,13 @@ test.concurrent("T46: SIGTERM lets a call of `mcpgw tools call` finish too", asy
   const admin = everything("admin");
   await using daemon = await start({ ...config, policies: [admin] });
   const { place } = daemon;
-  const ran = place.cli(["tools", "call", "fake:slow", "ms=700"]);
+  const file = join(place.dir, "go-on");
+  const ran = place.cli(["tools", "call", "fake:slow", "ms=0", `file=${file}`]);
   await until(() => place.calls("fake").length === 1, "the call runs");
-  expect(await daemon.stop("SIGTERM")).toBe(0);
+  const exit = daemon.stop("SIGTERM");
+  await daemon.logged(({ msg }) => msg === "stopping");
+  writeFileSync(file, "");
+  expect(await exit).toBe(0);
   expect(await ran).toMatchObject({ code: 0 });
   expect((await place.records()).map(({ type }) => type)).not.toContain("call.lost");
 });
@@ -79,7 +85,8 @@ test.concurrent("T46: a server that ends while the daemon stops is not started a
   });
   const { place } = daemon;
   const key = await place.key("alice");
-  const slow = daemon.call("other__slow", { ms: 1_500 }, key);
+  const file = join(place.dir, "go-on");
+  const slow = daemon.call("other__slow", { ms: 0, file }, key);
   await until(() => place.calls("other").length === 1, "a call holds the daemon");
   const exit = daemon.stop("SIGTERM");
   await daemon.logged(({ msg }) => msg === "stopping");
@@ -87,7 +94,8 @@ test.concurrent("T46: a server that ends while the daemon stops is not started a
   const before = pids();
   process.kill(Number(before.at(-1)), "SIGTERM");
   await daemon.logged(({ msg }) => msg === "a server is not available");
-  expect(textOf((await slow).json)).toBe('{"ms":1500}');
+  writeFileSync(file, "");
+  expect(textOf((await slow).json)).toBe(JSON.stringify({ ms: 0, file }));
   expect(await exit).toBe(0);
   expect(pids()).toEqual(before);
 });

@@ -214,10 +214,14 @@ test("T41: an unchanged child keeps its pid, a changed one is replaced, a remove
 
 test("T41: a call that runs finishes on the configuration it began with, on a child that is being replaced", async () => {
   await restore();
-  const slow = daemon.call("two__slow", { ms: 400 }, key, "slow");
-  await until(() => daemon.place.calls("two").includes("slow"), "the call runs");
+  const slows = () => daemon.place.calls("two").filter((tool) => tool === "slow").length;
+  const before = slows();
+  const held = { ms: 0, file: join(daemon.place.dir, "go-on") };
+  const slow = daemon.call("two__slow", held, key, "slow");
+  await until(() => slows() > before, "the call runs");
   await restore({ ...config, servers: [shared("one")], policies: [] });
-  expect((await slow).json).toMatchObject({ id: "slow", result: { content: [{ text: '{"ms":400}' }] } });
+  writeFileSync(held.file, "");
+  expect((await slow).json).toMatchObject({ id: "slow", result: { content: [{ text: JSON.stringify(held) }] } });
   await restore();
 });
 

@@ -1,4 +1,5 @@
 import { expect, test } from "bun:test";
+import { writeFileSync } from "node:fs";
 import type { Failure } from "../../src/core/failure.ts";
 import type { LocalServer } from "../../src/core/ports.ts";
 import { emptyListing } from "../../src/core/upstream.ts";
@@ -212,7 +213,9 @@ test("a reload keeps the processes of unchanged servers, drains the others, and 
   await old.settled();
   const kept = state(old, "keep")?.pids;
   await old.ask("remove", "echo");
-  const running = old.ask("remove", "slow", { ms: 150 });
+  using at = new TempDir();
+  const file = at.path("go-on");
+  const running = old.ask("remove", "slow", { ms: 0, file });
   const next = upstreams([fake("keep", [], { timeout: "5s", tags: ["x"] }), fake("change", [], { env: { A: "1" } })], {
     previous: old,
   });
@@ -220,7 +223,8 @@ test("a reload keeps the processes of unchanged servers, drains the others, and 
   expect(state(next, "keep")?.pids).toEqual(kept ?? []);
   expect(state(next, "change")?.pids).not.toEqual(state(old, "change")?.pids ?? []);
   const drained = next.drainPrevious(5_000);
-  expect(textOf(await running)).toContain("150");
+  writeFileSync(file, "");
+  expect(textOf(await running)).toContain("go-on");
   await drained;
   expect(state(old, "remove")?.pids).toEqual([]);
   await next.ask("keep", "echo");
@@ -253,11 +257,15 @@ test("a set that takes over brings each server to the state that the configurati
 test("close waits for running calls, then nothing is left", async () => {
   const set = upstreams([fake("a")]);
   await set.ask("a", "echo");
-  const running = set.ask("a", "slow", { ms: 100 });
+  using at = new TempDir();
+  const file = at.path("go-on");
+  const running = set.ask("a", "slow", { ms: 0, file });
   const pids = state(set)?.pids ?? [];
   expect(pids).not.toEqual([]);
-  await set.close(2_000);
-  expect(textOf(await running)).toContain("100");
+  const closed = set.close(2_000);
+  writeFileSync(file, "");
+  expect(textOf(await running)).toContain("go-on");
+  await closed;
   for (const pid of pids) expect(() => process.kill(pid, 0)).toThrow();
 });
 
