@@ -204,13 +204,13 @@ test("R18: a session that is lost after timeout has changed has that long to beg
   using server = serve(async ({ method, id }, { headers }) => {
     if (method === "initialize") {
       // Longer than it had before.
-      if (session === "two") await Bun.sleep(300);
+      if (session === "two") await Bun.sleep(700);
       return reply(id, { protocolVersion: "2025-11-25", capabilities: {} }, { "mcp-session-id": session });
     }
     const sent = headers.get("mcp-session-id");
     return sent === null || sent === session ? null : new Response(null, { status: 404 });
   });
-  const first = upstreams([http("a", server.url, { timeout: "200ms" })]);
+  const first = upstreams([http("a", server.url, { timeout: "500ms" })]);
   await first.settled();
   await first.ask("a", "echo");
   await using set = upstreams([http("a", server.url, { timeout: "10s" })], { previous: first });

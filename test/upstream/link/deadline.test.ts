@@ -1,39 +1,60 @@
-import { expect, test } from "bun:test";
+import { afterEach, beforeEach, expect, jest, test } from "bun:test";
 import { Deadline } from "../../../src/upstream/link/deadline.ts";
 
+beforeEach(() => void jest.useFakeTimers());
+afterEach(() => void jest.useRealTimers());
+
 const expiry = (idle: number, most: number) => {
-  const { promise, resolve } = Promise.withResolvers<number>();
-  const before = performance.now();
   let expired = false;
-  const deadline = new Deadline(idle, most, () => {
-    expired = true;
-    resolve(performance.now() - before);
-  });
-  return { deadline, took: promise, expired: () => expired };
+  const deadline = new Deadline(idle, most, () => void (expired = true));
+  return { deadline, expired: () => expired };
 };
 
-test("T66: signs of life put off the end, but not beyond the cap", async () => {
-  const { deadline, took } = expiry(40, 120);
-  const timer = setInterval(() => deadline.touch(), 5);
-  expect(await took).toBeGreaterThan(115);
-  clearInterval(timer);
-});
+// Timers count whole milliseconds, so that a deadline may end one early.
+const early = 2;
 
-test("a pause counts neither as silence nor towards the cap", async () => {
-  const { deadline, took, expired } = expiry(40, 60);
-  deadline.pause();
-  await expiry(120, 120).took;
+test("T66: signs of life put off the end, but not beyond the cap", () => {
+  const { deadline, expired } = expiry(40, 120);
+  for (let ms = 0; ms < 115; ms += 5) {
+    jest.advanceTimersByTime(5);
+    deadline.touch();
+  }
+  jest.advanceTimersByTime(5 - early);
   expect(expired()).toBe(false);
-  deadline.resume();
-  expect(await took).toBeGreaterThan(150);
+  jest.advanceTimersByTime(early);
+  expect(expired()).toBe(true);
 });
 
-test("what is stopped never ends, nor does what may take months end at once", async () => {
+test("T66: silence ends it before the cap", () => {
+  const { deadline, expired } = expiry(40, 120);
+  jest.advanceTimersByTime(20);
+  deadline.touch();
+  jest.advanceTimersByTime(40 - early);
+  expect(expired()).toBe(false);
+  jest.advanceTimersByTime(early);
+  expect(expired()).toBe(true);
+});
+
+test("a pause counts neither as silence nor towards the cap", () => {
+  const { deadline, expired } = expiry(40, 60);
+  jest.advanceTimersByTime(10);
+  deadline.pause();
+  jest.advanceTimersByTime(120);
+  deadline.resume();
+  jest.advanceTimersByTime(40 - early);
+  expect(expired()).toBe(false);
+  jest.advanceTimersByTime(early);
+  expect(expired()).toBe(true);
+});
+
+test("what is stopped never ends, nor does what may take months end at once", () => {
+  const day = 86_400_000;
   const stopped = expiry(10, 10);
   stopped.deadline.stop();
   stopped.deadline.resume();
-  const long = expiry(90 * 86_400_000, 900 * 86_400_000);
-  await expiry(40, 40).took;
+  const long = expiry(90 * day, 900 * day);
+  for (let days = 1; days < 90; days++) jest.advanceTimersByTime(day);
   expect([stopped.expired(), long.expired()]).toEqual([false, false]);
-  long.deadline.stop();
+  jest.advanceTimersByTime(day);
+  expect([stopped.expired(), long.expired()]).toEqual([false, true]);
 });
