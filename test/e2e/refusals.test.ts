@@ -168,7 +168,8 @@ test("R18, R61, R110: a server that does not answer in its time: it may have run
 });
 
 test("T10, R61: a server that crashes during the call: it may have run, soon told, and only its own caller", async () => {
-  const answer = await daemon.call("fake__crash", {}, key, "t10");
+  const own = await daemon.place.key("crasher");
+  const answer = await daemon.call("fake__crash", {}, own, "t10");
   expectToolError(answer, '"fake"', "code 7", "may have run");
   expect(await recordOf("t10")).toMatchObject({ type: "call.end", st: "lost" });
   expect((await daemon.call("slow__count", {}, key)).json).not.toMatchObject({ result: { isError: true } });
