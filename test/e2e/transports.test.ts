@@ -67,28 +67,52 @@ test("S32, T22: the endpoint of one server shows and calls that server alone, wi
   expect(new Set(all.map((name) => name.split("__")[0]))).toEqual(new Set(["one", "two"]));
 });
 
-test("R50 R65: the old pair on a server's own address: list and call within it, all of it on record", async () => {
-  const stream = await fetch(`${daemon.url}/two/sse`, { headers: { ...auth(), accept: "text/event-stream" } });
+/** Opens the old pair below a path, with a list of its tools as the first request. */
+async function openPair(below: string) {
+  const stream = await fetch(`${daemon.url}${below}/sse`, { headers: { ...auth(), accept: "text/event-stream" } });
   const reader = stream.body!.getReader();
   let text = "";
   const read = async (end: RegExp): Promise<string> => {
     while (!end.test(text)) text += new TextDecoder().decode((await reader.read()).value);
     return end.exec(text)?.[1] ?? "";
   };
-  const path = await read(/data: (\/two\/messages\?sessionId=\S+)\n/);
+  const path = await read(/data: (\S*\/messages\?sessionId=\S+)\n/);
+  expect(path).toStartWith(`${below}/messages`);
   expect((await post(path, initialize("2024-11-05", "old-init"))).status).toBe(202);
   await read(/"id":"old-init"/);
   await post(path, { jsonrpc: "2.0", method: "notifications/initialized" });
   await post(path, request("tools/list", {}, "old-list"));
-  expect(await read(/data: (.*"id":"old-list".*)\n/)).not.toContain("one__");
+  const list = JSON.parse(await read(/data: (.*"id":"old-list".*)\n/)) as unknown;
+  const names = (pick(list, "result.tools") as { name: string }[]).map(({ name }) => name);
+  return { path, read, names, close: () => reader.cancel() };
+}
+
+test("R66: the old pair of the gateway itself lists the tools of all servers, no tool that finds or calls tools, and calls each", async () => {
+  const { path, read, names, close } = await openPair("");
+  expect(new Set(names.map((name) => name.split("__")[0]))).toEqual(new Set(["one", "two"]));
+  for (const server of ["one", "two"]) {
+    await post(path, toolCall(`${server}__echo`, { from: server }, `pair-${server}`));
+    expect(await read(new RegExp(`data: (.*"id":"pair-${server}".*)\n`))).toContain(`\\"from\\":\\"${server}`);
+  }
+  await close();
+});
+
+test("R50 R65: the old pair on a server's own address: list and call within it, all of it on record", async () => {
+  const { path, read, names, close } = await openPair("/two");
+  expect(names.filter((name) => !name.startsWith("two__"))).toEqual([]);
   await post(path, toolCall("two__echo", { old: true }, "old-call"));
   expect(await read(/data: (.*"id":"old-call".*)\n/)).toContain('\\"old\\":true');
   await post(path, toolCall("one__echo", {}, "old-outside"));
   expect(await read(/data: (.*"id":"old-outside".*)\n/)).toContain("-32602");
   expect(await recordsOf("old-call")).toEqual(["call.begin"]);
   expect(await recordsOf("old-outside")).toEqual(["call.refused"]);
-  await reader.cancel();
-  const closed = async () => (await daemon.place.records()).some(({ type }) => type === "session.close");
+  const sess = (await daemon.place.records()).find(({ rpc }) => rpc === '"old-call"')?.sess;
+  expect(sess).toBeString();
+  await close();
+  const closed = async () =>
+    (await daemon.place.records()).some(
+      ({ type, facts }) => type === "session.close" && pick(facts, "session") === sess,
+    );
   await until(closed, "the end of its session to be on record", 10_000);
 });
 
