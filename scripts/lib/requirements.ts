@@ -30,7 +30,14 @@ function checkRow(id: string, { is }: Requirement, cases: readonly Case[]): stri
   if (is.state === "later" && !(is.issue in issues))
     return [`${id} is left to issue ${is.issue}, which does not exist`];
   if (is.state === "open" && is.why === "") return [`${id} is open and does not say why`];
+  if (is.state === "open") return checkOpen(id, cases);
   return [];
+}
+
+/** A test named after it means that it is done, or that the name promises too much. */
+function checkOpen(id: string, cases: readonly Case[]): string[] {
+  const proof = cases.find(({ name, state }) => state === "passed" && carries(name, id));
+  return proof ? [`${id} is open, but "${proof.name}" carries its id`] : [];
 }
 
 /** Checks that the table has every row once, and that this run proves each row that is done. */

@@ -309,7 +309,7 @@ async function verifyExport(lines: string[]): Promise<ChainReport> {
   return report;
 }
 
-test("R10 export: lines are JSON objects that verify without the database", async () => {
+test("export: lines are JSON objects that verify without the database", async () => {
   for (const payloads of [false, true]) {
     const lines = exported(original, payloads);
     expect(JSON.parse(lines[0] ?? "")).toMatchObject({ chain: "main", seq: 1, rec: { type: "call.begin" } });
@@ -345,7 +345,7 @@ function reorder(value: Record<string, unknown>): Record<string, unknown> {
   );
 }
 for (const [name, [change, wanted]] of Object.entries(lineEdits)) {
-  test(`R10 export: ${name}`, async () =>
+  test(`export: ${name}`, async () =>
     expect(await verifyExport(change(exported(original, true)))).toMatchObject(wanted));
 }
 

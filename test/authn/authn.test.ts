@@ -56,7 +56,7 @@ function setUp(options: Record<string, unknown> = {}) {
 const bearer = (...raw: string[]): Credential[] => raw.map((each) => ({ scheme: "bearer", raw: each }));
 const call = (raw: string[], parts: CallParts = {}): Call => makeCall({ credentials: bearer(...raw), ...parts });
 
-test("R3 R51: a good key gives its principal, the same object each time", () => {
+test("R3: a good key gives its principal, the same object each time", () => {
   const { authn } = setUp();
   const who = authn.identify(call([good]));
   expect(who).toMatchObject({

@@ -321,7 +321,7 @@ test("R26 usage names the chain of a killed gateway that cannot be read to its e
   expect(await daemon.stop()).toBe(0);
 });
 
-test("R26 R41 usage counts whole hours, says which where the times are finer, and touching periods share none", async () => {
+test("R26 usage counts whole hours, says which where the times are finer, and touching periods share none", async () => {
   using place = new Place(config);
   await place.newKey("agent");
   const store = openUsageStore(join(place.state, "mcpgw.db"));

@@ -7,7 +7,7 @@ import { everything, fake, Place } from "../support/daemon.ts";
 // Each command is a process; on a busy machine that takes its time.
 setDefaultTimeout(20_000);
 
-test("R26 R44 usage by tag is the same with a daemon and without, and needs what tells the tags", async () => {
+test("R26 usage by tag is the same with a daemon and without, and needs what tells the tags", async () => {
   const own = fake("own", [], { tags: ["eu"], start: "on-demand", env: { SECRET: "${SECRET}" } });
   const both = fake("both", [], { tags: ["eu", "sales", "eu"], start: "on-demand" });
   using place = new Place({ servers: [own, both, fake("plain", [], { start: "on-demand" })] });

@@ -236,7 +236,7 @@ test("R9, R39: an export verifies without the gateway; a changed line is named; 
   expect((await verify(rest, ...kept.slice(0, 2))).code).toBe(2);
 });
 
-test("R9, R10: an export of a later time verifies as a part: 3, and where it begins", async () => {
+test("R9: an export of a later time verifies as a part: 3, and where it begins", async () => {
   const { place } = daemon;
   const file = join(place.dir, "later.jsonl");
   const whole = join(place.dir, "whole.jsonl");

@@ -134,7 +134,7 @@ test("R36: a limit that is reached: Retry-After, isError and the gateway's own _
   expect(daemon.place.calls("fake").filter((name) => name === "count")).toHaveLength(1);
 });
 
-test("R3, R97: a key whose own rate is 0 calls nothing, and others are not touched by it", async () => {
+test("R3: a key whose own rate is 0 calls nothing, and others are not touched by it", async () => {
   expectToolError(await daemon.call("fake__echo", {}, never), "allows no calls");
   expect((await daemon.call("fake__echo", {}, key)).json).not.toMatchObject({ result: { isError: true } });
 });
@@ -181,7 +181,7 @@ test("R61: a tool's own failures travel as they are", async () => {
   expect(await recordOf("own")).toMatchObject({ type: "call.end", st: "rpc_error" });
 });
 
-test("T11: servers that cannot start hide their tools and say why; the others are listed and serve", async () => {
+test("R24, T11: servers that cannot start hide their tools and say why; the others are listed and serve", async () => {
   const list = await daemon.post({ jsonrpc: "2.0", id: 1, method: "tools/list" }, { key });
   const names = (pick(list.json, "result.tools") as { name: string }[]).map(({ name }) => name.split("__")[0]);
   expect([...new Set(names)]).toEqual(["fake", "slow"]);

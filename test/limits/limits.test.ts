@@ -116,7 +116,7 @@ describe("per tool", () => {
     { tool: "crm:get*", perMinute: 2 },
     { server: "files", tool: "*", perMinute: 1 },
   ];
-  test("R36: each consumer and tool has a bucket of its own", () => {
+  test("R36, R97: each consumer and tool has a bucket of its own", () => {
     const { pass } = setUp({ perTool });
     expect([pass(9), pass(9, principal("key:b")), pass(9, principal(), makeRoute("crm", "get_all"))]).toEqual([
       2, 2, 2,

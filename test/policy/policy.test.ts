@@ -14,7 +14,7 @@ const denyAll = { action: "deny" };
 const rows: [law: string, rules: Rule[], policies: Record<string, Rule[]>, asked: Asked, outcome: string][] = [
   ["R7 default deny: no rules at all", [], {}, {}, "hidden null"],
   ["R7 default deny: no rule matches", [], { reader: [{ tool: "set_*", action: "allow" }] }, {}, "hidden null"],
-  ["R58 a role that no policy names grants nothing", [], { admin: [allowAll] }, {}, "hidden null"],
+  ["a role that no policy names grants nothing", [], { admin: [allowAll] }, {}, "hidden null"],
   ["no roles, no rights", [], { reader: [allowAll] }, { who: principal("key:a", []) }, "hidden null"],
   ["S32 the role * is no wildcard", [], { reader: [allowAll] }, { who: principal("key:a", ["*"]) }, "hidden null"],
   ["R4 an allow by glob", [], { reader: [{ tool: "get_*", action: "allow" }] }, {}, "allow reader-policy[0]"],
@@ -66,7 +66,7 @@ const rows: [law: string, rules: Rule[], policies: Record<string, Rule[]>, asked
     "allow reader-policy[0]",
   ],
   [
-    "guardrails by priority",
+    "R84 guardrails by priority",
     [
       { ...allowAll, priority: 1 },
       { ...denyAll, priority: 2 },
@@ -133,7 +133,7 @@ test.each(rows)("%s", (_law, rules, policies, asked, outcome) => {
   expect(ask(policyOf(rules, policies), asked)).toBe(outcome);
 });
 
-test("R58: one of a policy's roles is enough", () => {
+test("one of a policy's roles is enough", () => {
   const policies = policiesOptions.parse([{ id: "p", roles: ["reader", "writer"], rules: [allowAll] }]);
   const policy = createPolicy({ rules: [], policies });
   const outcomes = [["reader"], ["other", "writer"], ["other"], []].map((roles) =>

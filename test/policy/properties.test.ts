@@ -66,7 +66,7 @@ test("R7: what no policy of the caller's roles allows is denied, whatever the gu
   );
 });
 
-test("R82: another role never takes away what was allowed", () => {
+test("another role never takes away what was allowed", () => {
   fc.assert(
     fc.property(guardrails, policies, fc.constantFrom(...everyArguments), (rules, drawn, args) => {
       const policy = build(rules, drawn);

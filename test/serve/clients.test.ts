@@ -136,7 +136,7 @@ const play = () => new Door((call) => tools[call.route?.name ?? ""]?.(call) ?? s
 describe.each(Object.keys(transports))("%s", (name) => {
   const connect = transports[name] as Connect;
 
-  test("R66: is served, asked for everything it declared, and its answers come back", async () => {
+  test("is served, asked for everything it declared, and its answers come back", async () => {
     await using door = play();
     const peer = await connect(door, "alice");
     expect(await peer.call("plain")).toBe("hello");

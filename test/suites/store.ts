@@ -207,7 +207,7 @@ export function storeSuite(name: string, open: () => Backend): void {
     ]);
   });
 
-  check("R13 R41 usage adds up, and a stretch is counted once", ({ usage }) => {
+  check("R13 usage adds up, and a stretch is counted once", ({ usage }) => {
     usage.apply("main", 0, 10, [use({}), use({ consumer: "b", hour: 11 })]);
     usage.apply("main", 10, 20, [use({ calls: 2, errors: 1 })]);
     expect(() => usage.apply("main", 10, 20, [use({})])).toThrow("another process");

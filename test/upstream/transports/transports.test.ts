@@ -27,5 +27,5 @@ transportSuite("http json", remote(["--http"], { streams: false }));
 transportSuite("http sse", remote(["--http", "--sse"]));
 transportSuite("http modern", remote(["--http", "--sse"], { era: "modern", tells: false }));
 transportSuite("http+sse pair", remote(["--pair"]));
-transportSuite("websocket", remote(["--websocket"]));
-transportSuite("websocket modern", remote(["--websocket"], { era: "modern" }));
+transportSuite("R98 websocket", remote(["--websocket"]));
+transportSuite("R98 websocket modern", remote(["--websocket"], { era: "modern" }));
