@@ -64,7 +64,10 @@ export async function setEnabled(cli: Cli, id: string, on: boolean): Promise<{ f
       const edited = enableServer(text, id, on);
       if (edited !== null) return edited;
       if (!hasServer(data, id)) throw new Refusal("not-found", `${file} has no server "${id}"`);
-      throw new Refusal("denied", `${file}: server "${id}" is written with an alias (*name); edit it yourself`);
+      throw new Refusal(
+        "denied",
+        `${file}: server "${id}" is written with an alias (*name) or an empty "enabled"; edit it yourself`,
+      );
     },
     cli,
     client,
