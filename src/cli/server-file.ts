@@ -8,7 +8,6 @@ import { codeOf } from "../core/error-text.ts";
 import { replaceFile } from "../core/files.ts";
 import { type FileLock, tryLockDirectory } from "../core/libc.ts";
 import type { Cli } from "./cli.ts";
-import { UsageError } from "./errors.ts";
 
 /** Replaces a file, which keeps its owner and mode; refuses where it cannot, since the daemon might not read it any more. */
 async function replace(file: string, text: string): Promise<void> {
@@ -43,7 +42,7 @@ async function fileOf(cli: Cli, client: Client | null): Promise<string> {
   const running = client ? (await client.call("status", {})).config : null;
   const found = findConfig(thisHost(), { flag: cli.globals.config, local: false });
   const file = running ?? found.path;
-  if (file === null) throw new UsageError(found.why);
+  if (file === null) throw new Refusal("invalid", found.why);
   return file;
 }
 
