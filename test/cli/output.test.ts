@@ -70,7 +70,7 @@ test.each([
   const printed: string[] = [];
   const row = { name: "\u001b[2J", calls: 1, errors: 0, denied: 0, latencyUs: 1, bytesIn: 1, bytesOut: 1 };
   const out = { terminal, json: false, print: async (text: string) => void printed.push(text) };
-  const client = { call: async () => ({ rows: [row] }) };
+  const client = { call: async () => ({ metered: true, rows: [row] }) };
   // As much of a command line as the command uses.
   const cli = { out, open: async () => client } as unknown as Cli;
   await usage.run({ words: [], flags: new Map([["csv", null]]) }, cli);

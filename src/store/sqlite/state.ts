@@ -29,7 +29,6 @@ function open(path: string): StateStore {
   return {
     ...keyStore(db),
     ...listStore(db),
-    // Where the name was only a yes, that was a 1: the log is read from its beginning.
     settled: () => valueOf(db, "knows-log"),
     setSettled: (seq) => setValue(db, "knows-log", seq),
     counted: (chain) => usageMark(db, chain),
