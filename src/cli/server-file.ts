@@ -7,6 +7,7 @@ import { whyUnreadable } from "../core/access.ts";
 import { codeOf } from "../core/error-text.ts";
 import { replaceFile } from "../core/files.ts";
 import { type FileLock, tryLockDirectory } from "../core/libc.ts";
+import { untilGiven } from "../core/wait.ts";
 import type { Cli } from "./cli.ts";
 
 /** Replaces a file, which keeps its owner and mode; refuses where it cannot, since the daemon might not read it any more. */
@@ -82,13 +83,9 @@ const patience = 5_000;
 
 /** The lock of a directory. Whoever can read the directory can hold it, a hostile server too: nobody waits for ever. */
 async function lockOf(directory: string): Promise<FileLock> {
-  const end = performance.now() + patience;
-  for (;;) {
-    const lock = tryLockDirectory(directory);
-    if (lock) return lock;
-    if (performance.now() >= end) throw new Refusal("conflict", `another process holds the lock of ${directory}`);
-    await Bun.sleep(20);
-  }
+  const lock = await untilGiven(() => tryLockDirectory(directory), patience);
+  if (lock) return lock;
+  throw new Refusal("conflict", `another process holds the lock of ${directory}`);
 }
 
 async function edit(file: string, change: (text: string) => string, { out }: Cli, client: Client | null) {
