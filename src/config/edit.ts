@@ -1,5 +1,5 @@
 import { isMap, isScalar, isSeq, parseDocument, type Pair, type YAMLMap } from "yaml";
-import { valueAt } from "./issues.ts";
+import { valueAt } from "../core/finding.ts";
 
 type Range = { readonly start: number; readonly end: number };
 

@@ -12,16 +12,16 @@ import { type Clock, systemClock } from "../core/clock.ts";
 import { lockHolder } from "../core/libc.ts";
 import type { Logger } from "../core/log.ts";
 import type { Self } from "../core/self.ts";
-import { StoreFailed } from "../core/store.ts";
+import { type ListStore, StoreFailed } from "../core/store.ts";
 import { untilGiven } from "../core/wait.ts";
 import { locksOf, openFreeChain, needRoom, openState, prepareStateDir } from "../store/open.ts";
 import type { Sealer } from "../core/ports.ts";
-import { createSealer } from "../session/seal.ts";
+import { loadSealKeys } from "../seal/keys.ts";
+import { createSealer } from "../seal/seal.ts";
 import { chainNames, chainPath } from "../store/sqlite/reader.ts";
 import type { StateStore } from "../store/sqlite/state.ts";
 import { noteSettled, rebuildKeys } from "./rebuild.ts";
 import { layBallast } from "./ballast.ts";
-import { loadSealKeys } from "./seal-keys.ts";
 
 export type StoresOptions = {
   readonly paths: Paths;
@@ -49,7 +49,7 @@ export type Stores = {
   readonly audit: AuditBroker;
   readonly keyring: Keyring;
   readonly sealer: Sealer;
-  readonly lists: StateStore;
+  readonly lists: ListStore;
   close(): Promise<void>;
 };
 
@@ -96,7 +96,7 @@ export async function openStores(options: StoresOptions): Promise<Stores> {
   const isMain = chain.chain === "main";
   const settled = isMain ? (chain.store.anchor()?.settled ?? 1) : null;
   const end = chain.store.last()?.seq ?? 0;
-  const countedBeyond = store.counted(chain.chain) > end;
+  const countedBeyond = store.usageMark(chain.chain) > end;
   let keyring: Keyring | null = null;
   const audit = await openAudit({
     ...options,
@@ -113,7 +113,7 @@ export async function openStores(options: StoresOptions): Promise<Stores> {
     behind: () => !keyring?.saved,
   });
   // The log is an older copy, from which it goes on: sequences that were counted come again, for other calls.
-  if (countedBeyond) store.setCounted(chain.chain, end);
+  if (countedBeyond) store.setUsageMark(chain.chain, end);
   if (isMain) await notePlace(installDir(paths.heads, install), "main", options.audit.path);
   await rebuildKeys({ store, stateDir: state, main: options.audit.path, audit, settled, log: options.log });
   keyring = new Keyring({ store, clock, makeRoom: ballast.give });

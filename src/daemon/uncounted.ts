@@ -28,7 +28,7 @@ export function withUncounted(
   const more: UsageRow[] = [];
   const cutShort: { chain: string; upto: number }[] = [];
   const usage: UsageCounts = {
-    applied: (chain) => reached.get(chain) ?? 0,
+    usageMark: (chain) => reached.get(chain) ?? 0,
     apply(chain, _from, upto, counted) {
       reached.set(chain, upto);
       more.push(...counted.filter((row) => isAskedFor(row, query)));
@@ -39,7 +39,7 @@ export function withUncounted(
       const upto = reach(chain);
       while (rollUpPage(reader, chain, upto, { usage, index: null })) continue;
     } catch {
-      cutShort.push({ chain, upto: usage.applied(chain) });
+      cutShort.push({ chain, upto: usage.usageMark(chain) });
     }
   }
   return { rows: [...rows, ...more], cutShort };

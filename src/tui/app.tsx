@@ -4,7 +4,7 @@ import type { AuditEntry } from "../control/schemas.ts";
 import { plain } from "../core/text.ts";
 import { callColumns, consumerColumns, serverColumns } from "./columns.ts";
 import type { Feed, View } from "./feed.ts";
-import { RecordScreen, ServerScreen } from "./record.tsx";
+import { RecordScreen, ServerScreen } from "./details.tsx";
 import { keyOf, matching } from "./records.ts";
 import { act, begin, screens, type Screen, type State } from "./state.ts";
 import { Table } from "./table.tsx";
@@ -19,7 +19,7 @@ const keysOf = ({ screen, open, typing }: State): string => {
 };
 
 /** How the screen stands to the gateway, and whether that takes calls: in words, as colours may be off. */
-function markOf({ frozen: paused }: State, { link, gateway }: View): { color: string; text: string } {
+function markOf({ paused }: State, { link, gateway }: View): { color: string; text: string } {
   if (link !== "live") return { color: "yellow", text: link };
   if (gateway === null) return { color: "yellow", text: "connecting" };
   const refusing = [gateway.frozen ? "FROZEN" : [], gateway.notReady === null ? [] : "NOT READY"].flat();
@@ -146,7 +146,7 @@ export function App({ feed }: { readonly feed: Feed }) {
   const [state, dispatch] = useReducer(act, begin);
   const { exit } = useApp();
   const { columns: width, rows } = useWindowSize();
-  const calls = matching(state.frozen ?? view.records, state.filter);
+  const calls = matching(state.paused ?? view.records, state.filter);
   useInput((input, key) => {
     const keys = keysIn(input, key);
     if (keys[0] === "q" && !state.typing) return exit();

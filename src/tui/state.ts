@@ -12,7 +12,7 @@ export type State = {
   /** Whether typed keys go into the filter. */
   readonly typing: boolean;
   /** The records at the moment of the pause; null while they flow. */
-  readonly frozen: readonly AuditEntry[] | null;
+  readonly paused: readonly AuditEntry[] | null;
   /** The item that is shown in full. */
   readonly open: Opened | null;
 };
@@ -27,7 +27,7 @@ export const begin: State = {
   selected: 0,
   filter: "",
   typing: false,
-  frozen: null,
+  paused: null,
   open: null,
 };
 
@@ -87,7 +87,7 @@ const keys: Readonly<Record<string, Act>> = {
   "<pagedown>": moveBy(10),
   "<escape>": (state) => (state.open ? { ...state, open: null } : { ...state, filter: "" }),
   "<enter>": open,
-  p: onCalls((state, { records }) => ({ ...state, frozen: state.frozen ? null : records, selected: 0 })),
+  p: onCalls((state, { records }) => ({ ...state, paused: state.paused ? null : records, selected: 0 })),
   "/": onCalls((state) => ({ ...state, typing: true })),
 };
 

@@ -159,12 +159,12 @@ test("rollup: pages, two marks of different age, and an index of another chain a
   const usage = openUsageStore(join(at.state, "mcpgw.db"));
   const index = openIndexWriter(join(at.state, "index.db"));
   expect(rollUpPage(reader, "main", 3000, { usage, index: null })).toBe(true);
-  expect(usage.applied("main")).toBe(2000);
+  expect(usage.usageMark("main")).toBe(2000);
   index.add("main", { seq: 1, leaf: new Uint8Array(32) }, []);
   let pages = 1;
   while (rollUpPage(reader, "main", 3000, { usage, index })) pages += 1;
   expect(pages).toBe(2);
-  expect([usage.applied("main"), index.mark("main")?.seq]).toEqual([3000, 3000]);
+  expect([usage.usageMark("main"), index.mark("main")?.seq]).toEqual([3000, 3000]);
   expect(totals(usage.counted({}))).toEqual([1500, 0, 0]);
   expect(reader.find({ limit: 5000 })).toHaveLength(1500);
   expect(rollUpPage(reader, "main", 3000, { usage, index })).toBe(false);

@@ -1,6 +1,6 @@
 import { expect, test } from "bun:test";
 import type { Client } from "../../src/control/contract.ts";
-import { folded, load } from "../../src/tui/record.tsx";
+import { folded, load } from "../../src/tui/details.tsx";
 import { matching, merge } from "../../src/tui/records.ts";
 import { act, begin, type Press, type State } from "../../src/tui/state.ts";
 import { entry, records } from "../control/sample.ts";
@@ -59,9 +59,9 @@ test.each([
   [["<up>"], { selected: 0 }],
   [["<down>", "2"], { screen: "servers", selected: 0 }],
   [["<tab>", "<tab>", "<tab>"], { screen: "calls" }],
-  [["2", "p", "/"], { frozen: null, typing: false }],
-  [["p"], { frozen: records }],
-  [["p", "p"], { frozen: null }],
+  [["2", "p", "/"], { paused: null, typing: false }],
+  [["p"], { paused: records }],
+  [["p", "p"], { paused: null }],
   [["/", "p", "2", "<backspace>", "q"], { filter: "pq", screen: "calls", typing: true }],
   [["/", "a", "<enter>"], { filter: "a", typing: false }],
   [["/", "a", "<escape>"], { filter: "", typing: false }],

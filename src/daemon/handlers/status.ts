@@ -10,6 +10,8 @@ import { authOf, awaitedBy, notReady, type State } from "../readiness.ts";
 
 /** What only the serving process knows. */
 export type Serving = {
+  /** Epoch ms. */
+  readonly startedAt: number;
   readonly state: () => State;
   readonly listen: () => readonly string[];
   /** What it serves with though the files say something else since. */
@@ -22,7 +24,7 @@ export function configWarnings(engine: Engine, serving: Serving): string[] {
 }
 
 /** The whole state of the gateway in one answer, with warnings for the operator. */
-export function statusOf(engine: Engine, self: Self, serving: Serving, startedAt: number): Answer<"status"> {
+export function statusOf(engine: Engine, self: Self, serving: Serving): Answer<"status"> {
   const { stores } = engine;
   const { file } = engine.loaded();
   const health = stores.audit.health();
@@ -32,7 +34,7 @@ export function statusOf(engine: Engine, self: Self, serving: Serving, startedAt
     state: serving.state(),
     notReady: notReady(engine, serving.state()),
     waitsFor: awaitedBy(engine, serving.state()),
-    startedAt,
+    startedAt: serving.startedAt,
     listen: serving.listen(),
     config: file,
     stateDir: stores.paths.state,

@@ -13,8 +13,8 @@ export type StateStore = KeyStore &
     settled(): number;
     setSettled(seq: number): void;
     /** The last record of a chain whose usage was counted, 0 before the first. */
-    counted(chain: string): number;
-    setCounted(chain: string, seq: number): void;
+    usageMark(chain: string): number;
+    setUsageMark(chain: string, seq: number): void;
     close(): void;
   };
 
@@ -31,8 +31,8 @@ function open(path: string): StateStore {
     ...listStore(db),
     settled: () => valueOf(db, "knows-log"),
     setSettled: (seq) => setValue(db, "knows-log", seq),
-    counted: (chain) => usageMark(db, chain),
-    setCounted: (chain, seq) => setUsageMark(db, chain, seq),
+    usageMark: (chain) => usageMark(db, chain),
+    setUsageMark: (chain, seq) => setUsageMark(db, chain, seq),
     close: () => db.close(true),
   };
 }

@@ -26,7 +26,7 @@ function open(path: string): Usage {
   // Not synced: a power cut takes counts and mark together, and what is missing is counted again from the chain.
   const db = openMigrated(path, stateSchema, { wait, synchronous: "normal" });
   return {
-    applied: (chain) => usageMark(db, chain),
+    usageMark: (chain) => usageMark(db, chain),
     apply(chain, from, upto, rows) {
       transaction(db, () => {
         if (usageMark(db, chain) !== from)

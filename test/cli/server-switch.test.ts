@@ -1,7 +1,7 @@
 import { afterEach, beforeEach, expect, setDefaultTimeout, test } from "bun:test";
 import { chmodSync, chownSync, readdirSync, readFileSync, statSync, writeFileSync } from "node:fs";
 import type { Cli } from "../../src/cli/cli.ts";
-import { setEnabled } from "../../src/cli/server-file.ts";
+import { setEnabled } from "../../src/cli/server-switch.ts";
 import { Refusal, Unreachable } from "../../src/control/refusal.ts";
 import { tryLockDirectory } from "../../src/core/libc.ts";
 import { TempDir } from "../support/temp-dir.ts";
