@@ -31,12 +31,14 @@ type Console = {
   press(keys: string): void;
 };
 
+type Options = { cols?: number; rows?: number; socket?: string; env?: Record<string, string> };
+
 /** The real program in a pseudo-terminal. */
-function start(cols = 100, rows = 16, socket = program.socket): Console {
+function start({ cols = 100, rows = 16, socket = program.socket, env = {} }: Options = {}): Console {
   const screen = createScreen(cols, rows);
   const decoder = new TextDecoder();
   const child = Bun.spawn([...mcpgw, "tui"], {
-    env: { ...bareEnv(program.directory), MCPGW_SOCKET: socket, TERM: "xterm-256color" },
+    env: { ...bareEnv(program.directory), MCPGW_SOCKET: socket, TERM: "xterm-256color", ...env },
     terminal: { cols, rows, data: (_terminal, data) => screen.write(decoder.decode(data, { stream: true })) },
   });
   const shows = (text: string): Promise<unknown> =>
@@ -80,7 +82,7 @@ test("where calls are not counted the console shows no number of them", async ()
   const { place } = daemon;
   const key = await place.key("agent");
   await daemon.call("none__such", {}, key);
-  const { shows, press } = start(100, 16, path.join(place.state, "control.sock"));
+  const { shows, press } = start({ socket: path.join(place.state, "control.sock") });
   await shows("● live");
   press("3");
   await shows("CALLS 24h");
@@ -88,7 +90,7 @@ test("where calls are not counted the console shows no number of them", async ()
 });
 
 test("R125: Enter shows a server in full, also where its row is too narrow for the reason", async () => {
-  const { screen, shows, press } = start(80);
+  const { screen, shows, press } = start({ cols: 80 });
   await shows("● live");
   press("2");
   await shows("exited");
@@ -114,7 +116,7 @@ test("a filter and its Enter that come in one read are both taken, even if it na
 });
 
 test("the console says that it is not connected instead of that there are no calls", async () => {
-  const { screen, shows } = start(100, 16, path.join(program.directory, "none.sock"));
+  const { screen, shows } = start({ socket: path.join(program.directory, "none.sock") });
   await shows("not connected");
   expect(screen.text()).not.toContain("no calls yet");
 });
@@ -143,7 +145,7 @@ test("p pauses", async () => {
 });
 
 test("a narrow terminal keeps what matters, and a resize is followed", async () => {
-  const { screen, shows, child } = start(46, 10);
+  const { screen, shows, child } = start({ cols: 46, rows: 10 });
   await shows("● live");
   expectGolden("tui/narrow.txt", screen.text());
   screen.resize(120, 12);
@@ -188,7 +190,7 @@ test("a gateway that refuses everything is not shown as live on any screen, and 
 });
 
 test("a gateway that is not ready says so, also after a restart, until it is over", async () => {
-  const { screen, shows, press } = start(100, 10);
+  const { screen, shows, press } = start({ rows: 10 });
   await shows("● live");
   await program.run(["keys", "freeze"]);
   await shows("● FROZEN");
@@ -205,6 +207,23 @@ test("a gateway that is not ready says so, also after a restart, until it is ove
   await program.stop();
   await program.start("stays");
   await shows("● live");
+});
+
+test("R125: colours appear unless NO_COLOR asks for none", async () => {
+  const { screen, shows } = start();
+  await shows("● live");
+  expect(screen.colored).toBe(true);
+  running?.child.kill("SIGKILL");
+  const plain = start({ env: { NO_COLOR: "1" } });
+  await plain.shows("● live");
+  expect(plain.screen.colored).toBe(false);
+});
+
+test("a terminal that cannot be drawn on is left as it is", async () => {
+  const { screen, child, shows } = start({ env: { TERM: "dumb" } });
+  await shows("tui needs a terminal that it can draw on");
+  expect(await child.exited).toBe(2);
+  expect(screen).toMatchObject({ alternate: false, cursor: true });
 });
 
 test("starts without a daemon and finds it when it comes", async () => {
