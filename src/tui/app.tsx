@@ -46,7 +46,23 @@ function Title({ state, view }: { readonly state: State; readonly view: View }) 
   );
 }
 
+/** What the operator has to know, next to the filter where that counts. */
 function Banner({ state, view }: { readonly state: State; readonly view: View }) {
+  const filtered = state.screen === "calls" && !state.open && (state.typing || state.filter);
+  return (
+    <Box height={1} flexShrink={0} gap={2}>
+      {filtered ? (
+        <Text wrap="truncate-start">
+          / {plain(state.filter)}
+          {state.typing ? "▏" : ""}
+        </Text>
+      ) : null}
+      <Notice view={view} />
+    </Box>
+  );
+}
+
+function Notice({ view }: { readonly view: View }) {
   if (view.trouble !== null)
     return (
       <Text color="black" backgroundColor="yellow" wrap="truncate">
@@ -54,18 +70,11 @@ function Banner({ state, view }: { readonly state: State; readonly view: View })
         {plain(view.trouble)} — trying again{" "}
       </Text>
     );
-  if (state.typing || state.filter)
-    return (
-      <Text wrap="truncate">
-        / {plain(state.filter)}
-        {state.typing ? "▏" : ""}
-      </Text>
-    );
   const refusal = refusalOf(view);
   const missed = view.missed > 0 ? `${view.missed} records were missed: this terminal is too slow` : null;
   return (
     <Text color={refusal === null ? "yellow" : "red"} wrap="truncate">
-      {[missed, refusal && plain(refusal)].filter(Boolean).join(" · ") || " "}
+      {[refusal && plain(refusal), missed].filter(Boolean).join(" · ")}
     </Text>
   );
 }

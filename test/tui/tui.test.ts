@@ -203,7 +203,10 @@ test("a gateway that is not ready says so, also after a restart, until it is ove
   press("/");
   await shows("type to filter");
   press("denied\r");
-  await shows("/ denied");
+  await shows("/ denied  not ready: the audit log");
+  press("2");
+  await shows("RESTARTS");
+  expect(screen.text()).toContain("\nnot ready: the audit log");
   await program.stop();
   await program.start("stays");
   await shows("● live");
