@@ -30,7 +30,7 @@ function markOf({ paused }: State, { link, gateway }: View): { color: string; te
 function Title({ state, view }: { readonly state: State; readonly view: View }) {
   const mark = markOf(state, view);
   return (
-    <Box height={1} justifyContent="space-between">
+    <Box height={1} flexShrink={0} justifyContent="space-between">
       <Text wrap="truncate">
         {screens.map((name, index) => (
           <Text key={name} bold={name === state.screen} dimColor={name !== state.screen}>
@@ -162,7 +162,7 @@ export function App({ feed }: { readonly feed: Feed }) {
     for (const each of keys) dispatch({ ...view, calls, key: each });
   });
   return (
-    <Box flexDirection="column" width={width} height={rows}>
+    <Box flexDirection="column" width={width} height={rows} overflow="hidden">
       <Title state={state} view={view} />
       <Banner state={state} view={view} />
       <Body state={state} view={view} calls={calls} feed={feed} width={width} height={Math.max(2, rows - 3)} />

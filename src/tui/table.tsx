@@ -38,15 +38,15 @@ function firstShown(selected: number, count: number, room: number): number {
 }
 
 /**
- * Whole widths that fill `width` with a gap after each. ink would divide it into fractions and cut texts without a
- * sign.
+ * Whole widths that fill `width` with a gap after each; where that is too little, the first one gives way. ink would
+ * divide it into fractions and cut texts without a sign.
  */
 function widthsOf<T>(columns: readonly Column<T>[], width: number): number[] {
   const fixed = columns.reduce((sum, { width: own = 0 }) => sum + own + 1, 0);
   let shares = columns.reduce((sum, { width: own, grow = 1 }) => sum + (own === undefined ? grow : 0), 0);
   let left = Math.max(0, width - fixed);
-  return columns.map(({ width: own, grow = 1 }) => {
-    if (own !== undefined) return own;
+  return columns.map(({ width: own, grow = 1 }, index) => {
+    if (own !== undefined) return index === 0 ? Math.max(0, own - Math.max(0, fixed - width)) : own;
     const share = Math.floor((left * grow) / shares);
     shares -= grow;
     left -= share;

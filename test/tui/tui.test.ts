@@ -145,9 +145,17 @@ test("p pauses", async () => {
 });
 
 test("a narrow terminal keeps what matters, and a resize is followed", async () => {
-  const { screen, shows, child } = start({ cols: 46, rows: 10 });
+  const { screen, shows, press, child } = start({ cols: 40, rows: 10 });
   await shows("● live");
   expectGolden("tui/narrow.txt", screen.text());
+  press("2");
+  await shows("backoff");
+  expectGolden("tui/narrow-servers.txt", screen.text());
+  press("3");
+  await shows("intern-bot");
+  expectGolden("tui/narrow-consumers.txt", screen.text());
+  press("1");
+  await shows("TOOL");
   screen.resize(120, 12);
   child.terminal?.resize(120, 12);
   await shows("no-delete: files are never deleted");
