@@ -105,7 +105,15 @@ function Body({ state, view, calls, feed, width, height }: BodyProps) {
   }
   const place = { width, height, selected: state.selected };
   if (state.screen === "servers")
-    return <Table {...place} columns={serverColumns} rows={view.servers} keyOf={({ id }) => id} empty="no servers" />;
+    return (
+      <Table
+        {...place}
+        columns={serverColumns}
+        rows={view.servers}
+        keyOf={({ id }) => id}
+        empty={whyEmpty(view, "no servers")}
+      />
+    );
   if (state.screen === "consumers")
     return (
       <Table
@@ -113,16 +121,16 @@ function Body({ state, view, calls, feed, width, height }: BodyProps) {
         columns={consumerColumns}
         rows={view.consumers}
         keyOf={(row) => row.consumer}
-        empty="no consumers"
+        empty={whyEmpty(view, "no consumers")}
       />
     );
-  return <Table {...place} columns={callColumns} rows={calls} keyOf={keyOf} empty={whyNoCalls(view)} />;
+  const none = view.records.length > 0 ? "nothing matches the filter" : whyEmpty(view, "no calls yet");
+  return <Table {...place} columns={callColumns} rows={calls} keyOf={keyOf} empty={none} />;
 }
 
-function whyNoCalls({ link, records }: View): string {
-  if (records.length > 0) return "nothing matches the filter";
-  return link === "live" ? "no calls yet" : "not connected";
-}
+/** Why a table is empty: the gateway says that there are none, or has not been heard. */
+const whyEmpty = ({ link, gateway }: View, none: string): string =>
+  link === "live" && gateway !== null ? none : "not connected";
 
 /** The text of a key, or the name of one that ink reports as a flag; in angles, as its letters can be pasted too. */
 const nameOf = (input: string, key: Key): string => {

@@ -115,10 +115,15 @@ test("a filter and its Enter that come in one read are both taken, even if it na
   expect(screen.text()).not.toContain("no calls yet");
 });
 
-test("the console says that it is not connected instead of that there are no calls", async () => {
-  const { screen, shows } = start({ socket: path.join(program.directory, "none.sock") });
+test("the console says that it is not connected instead of that there is nothing", async () => {
+  const { screen, shows, press } = start({ socket: path.join(program.directory, "none.sock") });
   await shows("not connected");
   expect(screen.text()).not.toContain("no calls yet");
+  for (const [key, title] of screens.slice(1)) {
+    press(key);
+    await shows(title);
+    await shows("not connected");
+  }
 });
 
 test("a filter shows what has all its words, and Esc ends it", async () => {
