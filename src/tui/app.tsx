@@ -1,12 +1,12 @@
-import { Box, Text, useApp, useInput, useWindowSize, type Key } from "ink";
-import { useReducer, useSyncExternalStore } from "react";
-import type { AuditEntry } from "../control/schemas.ts";
+import { Box, Text, useApp, useWindowSize } from "ink";
+import { useEffect, useReducer, useSyncExternalStore } from "react";
 import { plain } from "../core/text.ts";
 import { callColumns, consumerColumns, serverColumns } from "./columns.ts";
 import type { Feed, View } from "./feed.ts";
 import { RecordScreen, ServerScreen } from "./details.tsx";
-import { keyOf, matching } from "./records.ts";
-import { act, begin, screens, type Screen, type State } from "./state.ts";
+import { useKeys } from "./keys.ts";
+import { keyOf } from "./records.ts";
+import { act, begin, callsOf, screens, type Screen, type State } from "./state.ts";
 import { Table } from "./table.tsx";
 
 const titles: Record<Screen, string> = { calls: "Calls", servers: "Servers", consumers: "Consumers" };
@@ -89,14 +89,12 @@ function refusalOf({ gateway }: View): string | null {
 type BodyProps = {
   readonly state: State;
   readonly view: View;
-  /** The records that the filter leaves. */
-  readonly calls: readonly AuditEntry[];
   readonly feed: Feed;
   readonly width: number;
   readonly height: number;
 };
 
-function Body({ state, view, calls, feed, width, height }: BodyProps) {
+function Body({ state, view, feed, width, height }: BodyProps) {
   const { open } = state;
   if (open?.kind === "record") return <RecordScreen feed={feed} entry={open.entry} width={width} height={height} />;
   if (open?.kind === "server") {
@@ -125,37 +123,12 @@ function Body({ state, view, calls, feed, width, height }: BodyProps) {
       />
     );
   const none = view.records.length > 0 ? "nothing matches the filter" : whyEmpty(view, "no calls yet");
-  return <Table {...place} columns={callColumns} rows={calls} keyOf={keyOf} empty={none} />;
+  return <Table {...place} columns={callColumns} rows={callsOf(state, view)} keyOf={keyOf} empty={none} />;
 }
 
 /** Why a table is empty: the gateway says that there are none, or has not been heard. */
 const whyEmpty = ({ link, gateway }: View, none: string): string =>
   link === "live" && gateway !== null ? none : "not connected";
-
-/** The text of a key, or the name of one that ink reports as a flag; in angles, as its letters can be pasted too. */
-const nameOf = (input: string, key: Key): string => {
-  const flags: [boolean, string][] = [
-    [key.upArrow, "<up>"],
-    [key.downArrow, "<down>"],
-    [key.pageUp, "<pageup>"],
-    [key.pageDown, "<pagedown>"],
-    [key.return, "<enter>"],
-    [key.escape, "<escape>"],
-    [key.tab, "<tab>"],
-    [key.backspace || key.delete, "<backspace>"],
-  ];
-  return flags.find(([on]) => on)?.[1] ?? (key.ctrl || key.meta ? "" : input);
-};
-
-/**
- * The keys of one read. What is pasted, or comes over a slow line, has a text and its Enter in one; what follows them
- * was meant for the filter too, so it is not taken for keys.
- */
-function keysIn(input: string, key: Key): string[] {
-  const name = nameOf(input, key);
-  const end = name.search(/[\r\n]/);
-  return end < 0 ? [name] : [name.slice(0, end), "<enter>"].filter(Boolean);
-}
 
 /** The whole console. */
 export function App({ feed }: { readonly feed: Feed }) {
@@ -163,17 +136,15 @@ export function App({ feed }: { readonly feed: Feed }) {
   const [state, dispatch] = useReducer(act, begin);
   const { exit } = useApp();
   const { columns: width, rows } = useWindowSize();
-  const calls = matching(state.paused ?? view.records, state.filter);
-  useInput((input, key) => {
-    const keys = keysIn(input, key);
-    if (keys[0] === "q" && !state.typing) return exit();
-    for (const each of keys) dispatch({ ...view, calls, key: each });
-  });
+  useKeys((key) => dispatch({ ...view, key }));
+  useEffect(() => {
+    if (state.quit) exit();
+  }, [state.quit, exit]);
   return (
     <Box flexDirection="column" width={width} height={rows} overflow="hidden">
       <Title state={state} view={view} />
       <Banner state={state} view={view} />
-      <Body state={state} view={view} calls={calls} feed={feed} width={width} height={Math.max(2, rows - 3)} />
+      <Body state={state} view={view} feed={feed} width={width} height={Math.max(2, rows - 3)} />
       <Text dimColor wrap="truncate">
         {keysOf(state)}
       </Text>

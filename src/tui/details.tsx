@@ -1,4 +1,4 @@
-import { Box, Text, useInput } from "ink";
+import { Box, Text } from "ink";
 import { useEffect, useState } from "react";
 import { messageOf } from "../core/error-text.ts";
 import { plain } from "../core/text.ts";
@@ -6,6 +6,8 @@ import { downUntil, factRows, factsIn, servedBy, serverFacts } from "../control/
 import type { AuditEntry } from "../control/schemas.ts";
 import type { ServerStatus } from "../core/upstream.ts";
 import type { Feed } from "./feed.ts";
+import { useKeys } from "./keys.ts";
+import { steps } from "./state.ts";
 
 type Row = readonly [name: string, value: string];
 
@@ -80,11 +82,9 @@ function Details({ title, trouble, rows, width, height }: Shown) {
   const indent = indentOf(rows);
   const lines = linesOf(rows, width - indent);
   const last = Math.max(0, lines.length - (height - 1));
-  const at = Math.min(offset, last);
-  useInput((input, key) => {
-    if (key.downArrow || input === "j") setOffset((now) => Math.min(now + 1, last));
-    if (key.upArrow || input === "k") setOffset((now) => Math.max(Math.min(now, last) - 1, 0));
-  });
+  const within = (line: number) => Math.max(0, Math.min(line, last));
+  const at = within(offset);
+  useKeys((key) => setOffset((now) => within(within(now) + (steps.get(key) ?? 0))));
   return (
     <Box flexDirection="column" height={height}>
       <Text bold>{plain(title)}</Text>

@@ -1,7 +1,7 @@
 import { expect, test } from "bun:test";
 import type { Client } from "../../src/control/contract.ts";
 import { folded, load } from "../../src/tui/details.tsx";
-import { matching, merge } from "../../src/tui/records.ts";
+import { keyOf, matching, merge } from "../../src/tui/records.ts";
 import { act, begin, type Press, type State } from "../../src/tui/state.ts";
 import { entry, records } from "../control/sample.ts";
 import { reasonOf } from "../support/failure.ts";
@@ -43,25 +43,34 @@ test("a record is shown from the log that it was listed from, not from one that 
   expect(String(reason)).toContain("the log was replaced or moved back: it has another record 7");
 });
 
-const screens: Omit<Press, "key"> = {
-  calls: records.slice(0, 3),
+const shown: Omit<Press, "key"> = {
   servers: [{ id: "a" }, { id: "b" }],
-  consumers: [],
-  records,
+  consumers: [{ consumer: "x" }, { consumer: "y" }],
+  records: records.slice(0, 3),
 };
 
-const press = (state: State, keys: readonly string[]): State =>
-  keys.reduce((now, key) => act(now, { ...screens, key }), state);
+const press = (state: State, keys: readonly string[], more: Partial<Press> = {}): State =>
+  keys.reduce((now, key) => act(now, { ...shown, ...more, key }), state);
+
+const [first, second, third] = shown.records.map(keyOf);
 
 test.each([
-  [["<down>", "<down>"], { selected: 2 }],
-  [["<down>", "<down>", "<down>", "<down>"], { selected: 2 }],
-  [["<up>"], { selected: 0 }],
-  [["<down>", "2"], { screen: "servers", selected: 0 }],
+  [["<down>", "<down>"], { selected: third }],
+  [["<down>", "<down>", "<down>", "<down>"], { selected: third }],
+  [["<pagedown>", "k"], { selected: second }],
+  [["<up>"], { selected: null }],
+  [["<down>", "<up>"], { selected: null }],
+  [["<down>", "2"], { screen: "servers", selected: null }],
+  [["3", "j"], { screen: "consumers", selected: "y" }],
   [["<tab>", "<tab>", "<tab>"], { screen: "calls" }],
   [["2", "p", "/"], { paused: null, typing: false }],
-  [["p"], { paused: records }],
+  [["p"], { paused: shown.records }],
   [["p", "p"], { paused: null }],
+  [["<down>", "p"], { selected: second }],
+  [["<down>", "p", "p"], { selected: second }],
+  [["q"], { quit: true }],
+  [["/", "q"], { quit: false }],
+  [["/", "key-2", "<enter>", "<enter>"], { open: { kind: "record", entry: records[2] } }],
   [["/", "p", "2", "<backspace>", "q"], { filter: "pq", screen: "calls", typing: true }],
   [["/", "a", "<enter>"], { filter: "a", typing: false }],
   [["/", "a", "<escape>"], { filter: "", typing: false }],
@@ -76,4 +85,14 @@ test.each([
   ]),
 ])("keys %p", (keys, expected) => {
   expect(press(begin, keys)).toMatchObject(expected);
+});
+
+test("the selection stays with its record and opens no other one", () => {
+  const newer = { records: [entry({ seq: 8 }), entry({ seq: 9 }), ...shown.records] };
+  const selected = press(begin, ["<down>"]);
+  expect(press(selected, ["<enter>"], newer)).toMatchObject({ open: { entry: records[1] } });
+  expect(press(selected, ["<up>"], newer)).toMatchObject({ selected: first });
+  expect(press(selected, ["<enter>"], { records: records.slice(2) })).toMatchObject({ open: null });
+  // The first row is whichever came last.
+  expect(press(begin, ["<enter>"], newer)).toMatchObject({ open: { entry: newer.records[0] } });
 });

@@ -27,7 +27,7 @@ afterEach(async () => {
 type Console = {
   readonly child: Bun.Subprocess;
   readonly screen: Screen;
-  shows(text: string): Promise<unknown>;
+  shows(text: string | RegExp): Promise<unknown>;
   press(keys: string): void;
 };
 
@@ -41,14 +41,19 @@ function start({ cols = 100, rows = 16, socket = program.socket, env = {} }: Opt
     env: { ...bareEnv(program.directory), MCPGW_SOCKET: socket, TERM: "xterm-256color", ...env },
     terminal: { cols, rows, data: (_terminal, data) => screen.write(decoder.decode(data, { stream: true })) },
   });
-  const shows = (text: string): Promise<unknown> =>
-    until(() => screen.text().includes(text), `the screen shows ${JSON.stringify(text)}`, 10_000);
+  const has = (text: string | RegExp): boolean =>
+    typeof text === "string" ? screen.text().includes(text) : text.test(screen.text());
+  const shows = (text: string | RegExp): Promise<unknown> =>
+    until(() => has(text), `the screen shows ${String(text)}`, 10_000);
   const press = (keys: string): void => void child.terminal?.write(keys);
   running = { child, screen, shows, press };
   return running;
 }
 
 const down = "\u001b[B";
+
+/** The beginning of the selected row of this tool. */
+const selected = (tool: string): RegExp => new RegExp(`▸ \\S+ +agent +${tool} `);
 
 test("R125: calls, servers, consumers and a record in full, each as it was", async () => {
   const { screen, shows, press, child } = start();
@@ -87,6 +92,37 @@ test("where calls are not counted the console shows no number of them", async ()
   press("3");
   await shows("CALLS 24h");
   await shows("▸ agent                        -        -        -     0     1 user");
+});
+
+test("the selected row stays selected while newer ones come, and Enter opens that one", async () => {
+  await using daemon = await startDaemon({ servers: [], policies: [] });
+  const { place } = daemon;
+  const key = await place.key("agent");
+  for (const name of ["one", "two"]) await daemon.call(name, {}, key);
+  const { shows, press } = start({ socket: path.join(place.state, "control.sock") });
+  await shows("Unknown tool: two");
+  press(down);
+  await shows(selected("one"));
+  for (const name of ["three", "four"]) await daemon.call(name, {}, key);
+  await shows("Unknown tool: four");
+  await shows(selected("one"));
+  press("p");
+  await shows("● paused");
+  await shows(selected("one"));
+  press("\r");
+  await shows("Unknown tool: one");
+});
+
+test("keys that come in one read are all taken", async () => {
+  const { screen, shows, press } = start();
+  await shows("● live");
+  press("jjj");
+  await shows("▸ 12:00:03.000");
+  press("kjk/files denied\r");
+  await shows("/ files denied\n");
+  await until(() => !screen.text().includes("read_file"), "other rows are gone");
+  press("22");
+  await shows("RESTARTS");
 });
 
 test("R125: Enter shows a server in full, also where its row is too narrow for the reason", async () => {
