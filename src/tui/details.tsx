@@ -37,19 +37,24 @@ const linesOf = (rows: readonly Row[], width: number): Row[] =>
     folded(value, Math.max(8, width)).map((line, index): Row => [index === 0 ? plain(name) : "", line]),
   );
 
+/** The members of a record that tell what happened; all others follow in the order in which they were hashed. */
+const leading = ["t", "type", "consumer", "srv", "tool", "st", "code", "rule", "reason"];
+
 /** What is known of a record. Throws where the log does not have it any more. */
 export async function load(feed: Pick<Feed, "client">, { chain, seq, at }: AuditEntry): Promise<Row[]> {
   const client = feed.client;
   if (!client) throw new Error("the daemon is not reachable");
   const { entry, rec, leaf } = await client.call("audit.show", { chain, seq });
   if (entry.at !== at) throw new Error(`the log was replaced or moved back: it has another record ${seq}`);
-  return factRows({ ...factsIn(rec), leaf });
+  const facts = factsIn(rec);
+  const first = leading.filter((name) => Object.hasOwn(facts, name)).map((name) => [name, facts[name]]);
+  return factRows({ ...Object.fromEntries(first), ...facts, leaf });
 }
 
 type Place = { readonly width: number; readonly height: number };
 type Props = Place & { readonly feed: Feed; readonly entry: AuditEntry };
 
-/** One record in full, as it was hashed. */
+/** One record in full, each member as it was hashed. */
 export function RecordScreen({ feed, entry, ...place }: Props) {
   const [rows, setRows] = useState<readonly Row[]>([]);
   const [trouble, setTrouble] = useState<string | null>(null);

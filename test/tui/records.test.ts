@@ -43,6 +43,23 @@ test("a record is shown from the log that it was listed from, not from one that 
   expect(String(reason)).toContain("the log was replaced or moved back: it has another record 7");
 });
 
+test("a record begins with what happened, and has the rest as it was hashed", async () => {
+  const of = entry();
+  const rec = JSON.stringify({
+    caller: "key:a",
+    mono: 5,
+    reason: "no",
+    seq: 1,
+    st: "denied",
+    tool: "b",
+    type: "c",
+    us: 2,
+  });
+  const call = async () => ({ entry: of, rec, leaf: "ab" });
+  const rows = await load({ client: { call } as unknown as Client }, of);
+  expect(rows.map(([name]) => name).join(" ")).toBe("type tool st reason caller mono seq us leaf");
+});
+
 const shown: Omit<Press, "key"> = {
   servers: [{ id: "a" }, { id: "b" }],
   consumers: [{ consumer: "x" }, { consumer: "y" }],

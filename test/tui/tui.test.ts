@@ -75,8 +75,10 @@ test("R125: calls, servers, consumers and a record in full, each as it was", asy
   await shows("Record main/3");
   await shows("delete_file");
   expectGolden("tui/record.txt", screen.text());
-  for (let row = 0; row < 5; row++) press(down);
+  press("\u001b[6~");
   await shows("leaf");
+  press("\u001b[5~");
+  await shows("type      call.refused");
   press("q");
   expect(await child.exited).toBe(0);
   expect(screen.alternate).toBe(false);
