@@ -1,5 +1,6 @@
 import { Box, Text, useApp, useWindowSize } from "ink";
 import { useEffect, useReducer, useSyncExternalStore } from "react";
+import { clock } from "../control/format.ts";
 import { plain } from "../core/text.ts";
 import { callColumns, consumerColumns, serverColumns } from "./columns.ts";
 import type { Feed, View } from "./feed.ts";
@@ -19,9 +20,11 @@ const keysOf = ({ screen, open, typing }: State): string => {
 };
 
 /** How the screen stands to the gateway, and whether that takes calls: in words, as colours may be off. */
-function markOf({ paused }: State, { link, gateway }: View): { color: string; text: string } {
-  if (link !== "live") return { color: "yellow", text: link };
-  if (gateway === null) return { color: "yellow", text: "connecting" };
+function markOf({ paused }: State, { link, heard, gateway }: View): { color: string; text: string } {
+  const since = heard === null ? "" : ` since ${clock(heard).slice(0, 8)}`;
+  if (link === "silent") return { color: "red", text: `NOT ANSWERING${since}` };
+  if (link === "lost") return { color: "yellow", text: `lost${since}` };
+  if (link === "connecting" || gateway === null) return { color: "yellow", text: "connecting" };
   const refusing = [gateway.frozen ? "FROZEN" : [], gateway.notReady === null ? [] : "NOT READY"].flat();
   const text = [...refusing, paused ? "paused" : []].flat().join(", ") || "live";
   return { color: refusing.length > 0 ? "red" : paused ? "yellow" : "green", text };

@@ -41,10 +41,8 @@ const linesOf = (rows: readonly Row[], width: number): Row[] =>
 const leading = ["t", "type", "consumer", "srv", "tool", "st", "code", "rule", "reason"];
 
 /** What is known of a record. Throws where the log does not have it any more. */
-export async function load(feed: Pick<Feed, "client">, { chain, seq, at }: AuditEntry): Promise<Row[]> {
-  const client = feed.client;
-  if (!client) throw new Error("the daemon is not reachable");
-  const { entry, rec, leaf } = await client.call("audit.show", { chain, seq });
+export async function load(feed: Pick<Feed, "ask">, { chain, seq, at }: AuditEntry): Promise<Row[]> {
+  const { entry, rec, leaf } = await feed.ask("audit.show", { chain, seq });
   if (entry.at !== at) throw new Error(`the log was replaced or moved back: it has another record ${seq}`);
   const facts = factsIn(rec);
   const first = leading.filter((name) => Object.hasOwn(facts, name)).map((name) => [name, facts[name]]);
@@ -94,6 +92,7 @@ function Details({ title, trouble, rows, width, height }: Shown) {
     <Box flexDirection="column" height={height}>
       <Text bold>{plain(title)}</Text>
       {trouble === null ? null : <Text color="red">{plain(trouble)}</Text>}
+      {trouble === null && rows.length === 0 ? <Text dimColor>asking the daemon…</Text> : null}
       {lines.slice(at, at + height - 1).map(([name, value], index) => (
         <Box key={at + index} height={1}>
           <Box width={indent} flexShrink={0}>

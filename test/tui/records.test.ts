@@ -1,6 +1,6 @@
 import { expect, test } from "bun:test";
-import type { Client } from "../../src/control/contract.ts";
 import { folded, load } from "../../src/tui/details.tsx";
+import type { Feed } from "../../src/tui/feed.ts";
 import { keyOf, matching, merge } from "../../src/tui/records.ts";
 import { act, begin, type Press, type State } from "../../src/tui/state.ts";
 import { entry, records } from "../control/sample.ts";
@@ -32,11 +32,12 @@ test("a value is folded by columns, wide characters included, and made safe", ()
   expect(folded("\u001b[2J", 20)).toEqual(["\\u{1b}[2J"]);
 });
 
+const answering = (record: unknown) => ({ ask: async () => record }) as unknown as Feed;
+
 test("a record is shown from the log that it was listed from, not from one that took its place", async () => {
   const shown = entry({ seq: 7 });
   const from = (now: typeof shown) => {
-    const call = async () => ({ entry: now, rec: JSON.stringify({ v: 1, ...now }), leaf: "ab" });
-    return load({ client: { call } as unknown as Client }, shown);
+    return load(answering({ entry: now, rec: JSON.stringify({ v: 1, ...now }), leaf: "ab" }), shown);
   };
   expect(await from(shown)).toContainEqual(["leaf", "ab"]);
   const reason = await reasonOf(from(entry({ seq: 7, at: shown.at + 1 })));
@@ -55,8 +56,7 @@ test("a record begins with what happened, and has the rest as it was hashed", as
     type: "c",
     us: 2,
   });
-  const call = async () => ({ entry: of, rec, leaf: "ab" });
-  const rows = await load({ client: { call } as unknown as Client }, of);
+  const rows = await load(answering({ entry: of, rec, leaf: "ab" }), of);
   expect(rows.map(([name]) => name).join(" ")).toBe("type tool st reason caller mono seq us leaf");
 });
 

@@ -217,6 +217,18 @@ test("survives a restart of the daemon: says so, keeps what it has, and goes on 
   expect(screen.text()).not.toContain("trying again");
 });
 
+test("a daemon that hangs is not shown as live, and its records say that it is waited for", async () => {
+  const { shows, press } = start();
+  await shows("● live");
+  program.hang(true);
+  press("\r");
+  await shows("asking the daemon…");
+  await shows(/● NOT ANSWERING since \d\d:\d\d:\d\d\n the daemon does not answer — trying again/);
+  await shows("Record main/6\nthe daemon does not answer");
+  program.hang(false);
+  await shows("● live");
+});
+
 const screens = ["1", "2", "3"].map((key, index) => [key, ["TOOK", "RESTARTS", "KEYS"][index] ?? ""] as const);
 
 test("a gateway that refuses everything is not shown as live on any screen, and its recovery is seen", async () => {
