@@ -7,6 +7,7 @@ import type { Feed, View } from "./feed.ts";
 import { RecordScreen, ServerScreen } from "./details.tsx";
 import { useKeys } from "./keys.ts";
 import { keyOf } from "./records.ts";
+import { stoppable } from "./stop.ts";
 import { act, begin, callsOf, screens, type Screen, type State } from "./state.ts";
 import { Table } from "./table.tsx";
 
@@ -137,9 +138,10 @@ const whyEmpty = ({ link, gateway }: View, none: string): string =>
 export function App({ feed }: { readonly feed: Feed }) {
   const view = useSyncExternalStore(feed.subscribe, feed.view);
   const [state, dispatch] = useReducer(act, begin);
-  const { exit } = useApp();
+  const { exit, suspendTerminal } = useApp();
   const { columns: width, rows } = useWindowSize();
-  useKeys((key) => dispatch({ ...view, key }));
+  useEffect(() => stoppable(suspendTerminal), [suspendTerminal]);
+  useKeys((key) => (key === "<stop>" ? process.kill(process.pid, "SIGTSTP") : dispatch({ ...view, key })));
   useEffect(() => {
     if (state.quit) exit();
   }, [state.quit, exit]);

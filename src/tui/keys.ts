@@ -11,6 +11,7 @@ const nameOf = (input: string, key: Key): string => {
     [key.escape, "<escape>"],
     [key.tab, "<tab>"],
     [key.backspace || key.delete, "<backspace>"],
+    [key.ctrl && input === "z", "<stop>"],
   ];
   return flags.find(([on]) => on)?.[1] ?? (key.ctrl || key.meta ? "" : input);
 };

@@ -1,7 +1,7 @@
 import { afterAll, afterEach, beforeAll, expect, setDefaultTimeout, test } from "bun:test";
 import path from "node:path";
 import { start as startDaemon } from "../support/daemon.ts";
-import { mcpgw } from "../support/mcpgw.ts";
+import { mcpgw, mcpgwLine } from "../support/mcpgw.ts";
 import { bareEnv, sample, type Sample } from "../support/sample.ts";
 import { expectGolden } from "../support/golden.ts";
 import { until } from "../support/until.ts";
@@ -31,13 +31,20 @@ type Console = {
   press(keys: string): void;
 };
 
-type Options = { cols?: number; rows?: number; socket?: string; env?: Record<string, string> };
+type Options = {
+  readonly cols?: number;
+  readonly rows?: number;
+  readonly socket?: string;
+  readonly env?: Record<string, string>;
+  readonly command?: readonly string[];
+};
 
 /** The real program in a pseudo-terminal. */
-function start({ cols = 100, rows = 16, socket = program.socket, env = {} }: Options = {}): Console {
+function start(options: Options = {}): Console {
+  const { cols = 100, rows = 16, socket = program.socket, env = {}, command = [...mcpgw, "tui"] } = options;
   const screen = createScreen(cols, rows);
   const decoder = new TextDecoder();
-  const child = Bun.spawn([...mcpgw, "tui"], {
+  const child = Bun.spawn([...command], {
     env: { ...bareEnv(program.directory), MCPGW_SOCKET: socket, TERM: "xterm-256color", ...env },
     terminal: { cols, rows, data: (_terminal, data) => screen.write(decoder.decode(data, { stream: true })) },
   });
@@ -273,6 +280,22 @@ test("a gateway that is not ready says so, also after a restart, until it is ove
   await program.stop();
   await program.start("stays");
   await shows("● live");
+});
+
+test("Ctrl-Z gives the terminal back to the shell until the console goes on", async () => {
+  const shell = `set -m; ${mcpgwLine("tui")}; stty -a | grep -o '.icanon'; read -r line; fg`;
+  const { screen, shows, press, child } = start({ command: ["sh", "-c", shell] });
+  await shows("● live");
+  press("\u001a");
+  await shows(/^ icanon$/m);
+  expect(screen).toMatchObject({ alternate: false, cursor: true });
+  press("go on\r");
+  await shows("● live");
+  press("2");
+  await shows("RESTARTS");
+  expect(screen).toMatchObject({ alternate: true, cursor: false });
+  press("q");
+  expect(await child.exited).toBe(0);
 });
 
 test("R125: colours appear unless NO_COLOR asks for none", async () => {
