@@ -51,15 +51,17 @@ function Title({ state, view }: { readonly state: State; readonly view: View }) 
 }
 
 /** What the operator has to know, next to the filter where that counts. */
-function Banner({ state, view }: { readonly state: State; readonly view: View }) {
+function Banner({ state, view, width }: Pick<BodyProps, "state" | "view" | "width">) {
   const filtered = state.screen === "calls" && !state.open && (state.typing || state.filter);
   return (
     <Box height={1} flexShrink={0} gap={2}>
       {filtered ? (
-        <Text wrap="truncate-start">
-          / {plain(state.filter)}
-          {state.typing ? "▏" : ""}
-        </Text>
+        <Box flexShrink={0} maxWidth={Math.floor(width / 2)}>
+          <Text wrap="truncate-start">
+            / {plain(state.filter)}
+            {state.typing ? "▏" : ""}
+          </Text>
+        </Box>
       ) : null}
       <Notice view={view} />
     </Box>
@@ -148,7 +150,7 @@ export function App({ feed }: { readonly feed: Feed }) {
   return (
     <Box flexDirection="column" width={width} height={rows} overflow="hidden">
       <Title state={state} view={view} />
-      <Banner state={state} view={view} />
+      <Banner state={state} view={view} width={width} />
       <Body state={state} view={view} feed={feed} width={width} height={Math.max(2, rows - 3)} />
       <Text dimColor wrap="truncate">
         {keysOf(state)}

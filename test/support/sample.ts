@@ -54,7 +54,7 @@ export function sample(): Sample {
       running = Bun.spawn(command, { stdin: "ignore", stdout: "pipe", env: { ...bareEnv(directory) } });
       await running.stdout.getReader().read();
     },
-    hang: (on) => void running?.kill(on ? "SIGSTOP" : "SIGCONT"),
+    hang: (on) => running?.kill(on ? "SIGSTOP" : "SIGCONT"),
     async run(args, { env = {}, stdin = "" } = {}) {
       const child = Bun.spawn([...mcpgw, ...args], {
         cwd: directory,

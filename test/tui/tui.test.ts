@@ -260,7 +260,7 @@ test("a gateway that refuses everything is not shown as live on any screen, and 
 });
 
 test("a gateway that is not ready says so, also after a restart, until it is over", async () => {
-  const { screen, shows, press } = start({ rows: 10 });
+  const { screen, shows, press } = start({ cols: 80, rows: 10 });
   await shows("● live");
   await program.run(["keys", "freeze"]);
   await shows("● FROZEN");
