@@ -49,10 +49,15 @@ async function fileOf(cli: Cli, client: Client | null): Promise<string> {
 
 /**
  * Switches a server on or off in the configuration file, with the rights of the user who asks, and lets a running
- * daemon reload it. If the daemon refuses, the change is undone. Commands that do so at the same time wait a while
- * for each other.
+ * daemon reload it. If the daemon refuses, the change is undone. Commands that do so at the same time wait for each
+ * other, `patience` ms at most.
  */
-export async function setEnabled(cli: Cli, id: string, on: boolean): Promise<{ file: string; reloaded: boolean }> {
+export async function setEnabled(
+  cli: Cli,
+  id: string,
+  on: boolean,
+  patience = 5_000,
+): Promise<{ file: string; reloaded: boolean }> {
   const { enableServer, hasServer } = await import("../config/edit.ts");
   const { plainData } = await import("../config/load.ts");
   const client = await daemon(cli);
@@ -69,8 +74,7 @@ export async function setEnabled(cli: Cli, id: string, on: boolean): Promise<{ f
         `${file}: server "${id}" is written with an alias (*name) or an empty "enabled"; edit it yourself`,
       );
     },
-    cli,
-    client,
+    { out: cli.out, client, patience },
   ).catch((error: unknown) => {
     const why = whyUnreadable(error, file);
     throw why === null ? error : new Refusal("denied", `${file}: ${why}; run this with sudo`);
@@ -78,20 +82,19 @@ export async function setEnabled(cli: Cli, id: string, on: boolean): Promise<{ f
   return { file, reloaded: client !== null };
 }
 
-/** How long commands wait for each other, ms. */
-const patience = 5_000;
-
 /** The lock of a directory. Whoever can read the directory can hold it, a hostile server too: nobody waits for ever. */
-async function lockOf(directory: string): Promise<FileLock> {
+async function lockOf(directory: string, patience: number): Promise<FileLock> {
   const lock = await untilGiven(() => tryLockDirectory(directory), patience);
   if (lock) return lock;
   throw new Refusal("conflict", `another process holds the lock of ${directory}`);
 }
 
-async function edit(file: string, change: (text: string) => string, { out }: Cli, client: Client | null) {
+type Editing = Pick<Cli, "out"> & { readonly client: Client | null; readonly patience: number };
+
+async function edit(file: string, change: (text: string) => string, { out, client, patience }: Editing) {
   // If the file is a link, the file that it leads to is replaced.
   const target = realpathSync(file);
-  const lock = await lockOf(dirname(target));
+  const lock = await lockOf(dirname(target), patience);
   try {
     const before = readFileSync(target, "utf8");
     const after = change(before);

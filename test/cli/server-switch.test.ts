@@ -52,7 +52,7 @@ test("servers switched off at the same time are all off", async () => {
 
 test("a lock that another process never gives up is told and not waited for without end", async () => {
   const held = tryLockDirectory(at.dir);
-  expect(await setEnabled(cliWith(null), "one", false).catch(String)).toContain(
+  expect(await setEnabled(cliWith(null), "one", false, 200).catch(String)).toContain(
     `another process holds the lock of ${at.dir}`,
   );
   expect(readFileSync(file, "utf8")).toBe(text);
