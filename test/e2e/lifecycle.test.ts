@@ -24,13 +24,8 @@ test.concurrent("R114, R122, T46: SIGTERM lets 64 running calls finish, accepts 
   await until(() => place.calls("fake").length === 64, "all calls run");
   const exit = daemon.stop("SIGTERM");
   await daemon.logged(({ msg }) => msg === "stopping");
-  await until(
-    () =>
-      fetch(`${daemon.url}/ready`)
-        .then(() => false)
-        .catch(() => true),
-    "nothing is accepted",
-  );
+  const refused = async () => (await fetch(`${daemon.url}/ready`).catch(() => null)) === null;
+  await until(refused, "nothing is accepted");
   writeFileSync(slow.file, "");
   const answers = await Promise.all(running);
   expect(new Set(answers.map(({ json }) => textOf(json)))).toEqual(new Set([JSON.stringify(slow)]));
