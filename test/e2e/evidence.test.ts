@@ -9,7 +9,7 @@ import { pick, request } from "../support/wire.ts";
 // What was done, as the audit log, metering, metrics and tail tell it: the same numbers everywhere.
 
 // Processes are started and ended throughout; on a busy machine that takes its time.
-setDefaultTimeout(20_000);
+setDefaultTimeout(30_000);
 
 const config = {
   servers: [fake("fake"), fake("other")],
