@@ -1,4 +1,5 @@
 import { existsSync } from "node:fs";
+import { Turn } from "../../core/turns.ts";
 import { within } from "../../core/wait.ts";
 import { createLineReader, encodeLine } from "../../mcp/lines.ts";
 import { instanceVariable } from "../process/child-env.ts";
@@ -126,8 +127,9 @@ function exitReason({ exitCode, signalCode }: ReturnType<typeof spawn>): string 
 }
 
 async function drain(stream: ReadableStream<Uint8Array>, take: (chunk: Uint8Array) => void): Promise<void> {
+  const turn = new Turn();
   try {
-    for await (const chunk of stream) take(chunk);
+    for await (const chunk of stream) await turn.feed(chunk, take);
   } catch {
     // A broken pipe is one that has ended.
   }
