@@ -21,6 +21,7 @@ export class Turn {
   readonly #now: () => number;
   /** Such that the source has used the loop for `now - since` ms. */
   #since = 0;
+  #begun = 0;
   /** What it used while it was not watched. */
   #used = 0;
   /** From here on all time counts, until the loop has turned: also what the messages set off. */
@@ -30,14 +31,20 @@ export class Turn {
     this.#now = now;
   }
 
+  /** All that the pieces of work took, ms. */
+  total = 0;
+
   /** A piece of work begins. */
   begin(): void {
-    if (!this.#watched) this.#since = this.#now() - this.#used;
+    this.#begun = this.#now();
+    if (!this.#watched) this.#since = this.#begun - this.#used;
   }
 
   /** A piece of work is done. True if the share is used up: then `next` must have resolved before more is done. */
   over(): boolean {
-    const used = this.#now() - this.#since;
+    const now = this.#now();
+    const used = now - this.#since;
+    this.total += now - this.#begun;
     if (!this.#watched) {
       this.#used = used;
       if (used >= light) this.#watch();
@@ -85,13 +92,21 @@ export function* piecesOf(chunk: Uint8Array): Generator<Uint8Array> {
 }
 
 /** Does work that consists of steps, and gives others their turn between them. */
-export async function inTurns<T>(steps: Generator<unknown, T>): Promise<T> {
-  const turn = new Turn();
+export async function inTurns<T>(steps: Generator<unknown, T>, turn = new Turn()): Promise<T> {
   for (;;) {
     turn.begin();
     const { done, value } = steps.next();
+    const over = turn.over();
     if (done) return value;
-    if (turn.over()) await turn.next();
+    if (over) await turn.next();
+  }
+}
+
+/** Does all of such work at once, where there is nobody else yet. */
+export function atOnce<T>(steps: Generator<unknown, T>): T {
+  for (;;) {
+    const { done, value } = steps.next();
+    if (done) return value;
   }
 }
 
