@@ -52,6 +52,11 @@ export class Turn {
     return used >= share;
   }
 
+  /** Whether the share is used up, and the loop has not turned since. */
+  get spent(): boolean {
+    return this.#watched && this.#now() - this.#since >= share;
+  }
+
   /** Resolves when all others have had their turn. */
   next(): Promise<void> {
     const { promise, resolve } = Promise.withResolvers<void>();
