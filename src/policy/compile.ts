@@ -6,7 +6,7 @@ import { ownServer, splitCanonical } from "../core/name.ts";
 import { beginningsOf, compileUriGlob, type Readings } from "../core/uri-readings.ts";
 import { type Condition, compileConditions } from "./condition.ts";
 import { RuleError, type Truth } from "./operators.ts";
-import { indexRules } from "./rule-index.ts";
+import { type About, indexRules } from "./rule-index.ts";
 import type { GuardrailOptions, PolicyOptions, RuleOptions } from "./options.ts";
 
 const selectable = ["tool", "prompt", "resource", "input"] as const;
@@ -40,14 +40,11 @@ export type Rule = {
   readonly options: Options;
 };
 
-/** The rules that may be about a target, in order. */
-type About = (target: Target) => readonly Rule[];
-
 type RolePolicy = {
   readonly id: string;
   readonly roles: readonly string[];
   readonly rules: readonly Rule[];
-  readonly about: About;
+  readonly about: About<Rule>;
 };
 
 /** A guardrail over the questions of servers to callers. */
@@ -56,7 +53,7 @@ export type InputRule = Rule & { readonly asks: (server: string, method: InputMe
 /** All rules: guardrails in the order of decision, the policies, and the guardrails over input. */
 export type Bundle = {
   readonly guardrails: readonly Rule[];
-  readonly guardrailsAbout: About;
+  readonly guardrailsAbout: About<Rule>;
   readonly inputs: readonly InputRule[];
   readonly policies: readonly RolePolicy[];
 };
