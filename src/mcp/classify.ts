@@ -51,8 +51,7 @@ export function readInbound(text: string, limits: ScanLimits, ctx: WireContext):
 }
 
 function metaOf({ params }: Envelope): Meta {
-  const meta = params._meta;
-  if (meta === undefined) return noMeta;
+  const meta = params._meta ?? noMeta;
   if (isObject(meta)) return meta;
   throw new Failure("invalid-params", '"params._meta" is not an object.');
 }
@@ -102,7 +101,8 @@ function checkCall(params: Envelope["params"]): void {
   if (typeof params.name !== "string") {
     throw new Failure("invalid-params", '"params.name" is not a string; it names the tool to call.');
   }
-  if (params.arguments !== undefined && !isObject(params.arguments)) {
+  // Clients in Go write null for a map without entries.
+  if (!isObject(params.arguments ?? {})) {
     throw new Failure("invalid-params", '"params.arguments" is not an object; leave it out when there are none.');
   }
 }

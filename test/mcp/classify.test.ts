@@ -252,8 +252,8 @@ describe("S02: the ladder, each step before the ones below it", () => {
     ["legacy: nonsense for a revision", body({}), http({ "MCP-Protocol-Version": "latest" }), "invalid-request"],
     ["legacy: no name", body({ method: "tools/call" }), http(), "invalid-params"],
     [
-      "legacy: null arguments",
-      body({ method: "tools/call", params: { name: "x", arguments: null } }),
+      "legacy: arguments that are false",
+      body({ method: "tools/call", params: { name: "x", arguments: false } }),
       stdio("legacy"),
       "invalid-params",
     ],
