@@ -6,7 +6,7 @@ import { cut, plain } from "../core/text.ts";
 import { checkStandardHeaders, checkVersionHeader, legacyRevision, versionHeader } from "./header-rules.ts";
 import { readParamHeaders } from "./headers.ts";
 import { type Envelope, isId, longestId, parseMessage } from "./message.ts";
-import { locate } from "./json-text.ts";
+import { locate, rawValue } from "./json-text.ts";
 import { clientCapabilitiesKey, clientInfoKey, type Implementation, logLevelKey, protocolVersionKey } from "./meta.ts";
 import { isModern, modernRevision } from "./revisions.ts";
 import type { ScanLimits } from "./scan.ts";
@@ -157,9 +157,10 @@ function levelOf(meta: Meta): string | null {
 
 /** The result or error of a response, as it was written. */
 function answerOf(text: string): ClientAnswer {
-  const result = locate(text, 0, "result");
-  const span = result ?? locate(text, 0, "error");
-  return { kind: result ? "result" : "error", text: span ? text.slice(span[0], span[1]) : "" };
+  const result = rawValue(text, 0, "result");
+  // Only one of the two is an object; a client may write the other as null.
+  if (result?.startsWith("{")) return { kind: "result", text: result };
+  return { kind: "error", text: rawValue(text, 0, "error") ?? "" };
 }
 
 /** A progress token as it was written: a string or an integer. Older revisions allow any number. */

@@ -359,6 +359,11 @@ describe("what is read", () => {
   test("S20: what a response answers with, as written", () => {
     const answer = (text: string) => read(text, http({}, "2025-11-25")).answer;
     expect(answer('{"result": {"n":1.10} ,"id":"a","jsonrpc":"2.0"}')).toEqual({ kind: "result", text: '{"n":1.10}' });
+    expect(answer('{"jsonrpc":"2.0","id":1,"result":{},"error": null}')).toEqual({ kind: "result", text: "{}" });
+    expect(answer('{"jsonrpc":"2.0","id":1,"result":null,"error":{"code":-1,"message":"x"}}')).toEqual({
+      kind: "error",
+      text: '{"code":-1,"message":"x"}',
+    });
     expect(answer('{"jsonrpc":"2.0","id":1,"error":{"code":-1,"message":"result"}}')).toEqual({
       kind: "error",
       text: '{"code":-1,"message":"result"}',
