@@ -130,6 +130,16 @@ test("T58: a warning of a file that cannot be read shows no control character of
   }
 });
 
+test("R25: audit log says if older records match too, and nothing of the kind if it shows all", async () => {
+  const cut = await program.run(["audit", "log", "--limit", "2"]);
+  expect(cut.err).toContain("only the newest 2 are shown; --limit or --until shows older ones\n");
+  const listed = async (limit: number): Promise<unknown> =>
+    JSON.parse((await program.run(["--json", "audit", "log", "--limit", String(limit)])).out);
+  expect(await listed(5)).toMatchObject({ records: [{ seq: 2 }, {}, {}, {}, { seq: 6 }], more: true });
+  expect(await listed(6)).toMatchObject({ more: false });
+  expect((await program.run(["audit", "log"])).err).not.toContain("only the newest");
+});
+
 test.each(["session.input", "checkpoint.torn", "checkpoint*", "key.*"])(
   "R25: audit log takes %s, which is written, as a type of record",
   async (type) => {

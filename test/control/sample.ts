@@ -304,7 +304,7 @@ export function sampleHandlers(over: Overrides = {}): Handlers {
       }),
       error: null,
     }),
-    "audit.log": ({ limit }) => ({ records: records.toReversed().slice(0, limit) }),
+    "audit.log": ({ limit }) => ({ records: records.toReversed().slice(0, limit), more: records.length > limit }),
     "audit.show": ({ seq, chain, payloads }) => ({
       facts: { seq, chain },
       run: () => ({
