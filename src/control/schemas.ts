@@ -43,7 +43,7 @@ export const selection = {
     .superRefine(unless(wrongStatus))
     .optional()
     .describe(`a status, or one of ${groupNames.join(", ")}`),
-  since: since.optional().describe("from here on: 30m, 2h, 7d ago or an ISO time"),
+  since: since.optional().describe("from here on: 30m, 2h or 7d before now, or a date or time"),
 };
 export const recordType = z
   .string()
@@ -51,7 +51,7 @@ export const recordType = z
   .superRefine(unless(wrongType))
   .optional()
   .describe("a record type, e.g. call.end, or the beginning of one and *");
-export const until = since.optional().describe("up to here: 30m, 2h, 7d ago or an ISO time");
+export const until = since.optional().describe("up to here: 30m, 2h or 7d before now, or a date or time");
 
 /** One audit record as operators read it. */
 export const auditEntry = z.object({
@@ -240,7 +240,7 @@ const counters = {
   denied: count.describe("refused by the gateway: by policy, for a credential or by a rate limit"),
 };
 
-/** Usage of one group: a consumer, a server, a `server:tool`, a tag of servers, a day or an hour. */
+/** Usage of one group: a consumer, a server, a `server:tool`, a tag of servers, a day or an hour (UTC). */
 export const usageLine = z.object({
   name: z.string(),
   ...counters,

@@ -226,6 +226,11 @@ test("R26 T58: usage --csv prints no control character either", async () => {
   expectGolden("cli/usage-csv-by-day.txt", ["$ mcpgw usage --csv --by day", out].join("\n"));
 });
 
+test("R26 usage by day says that its days are those of UTC", async () => {
+  const { out } = await program.run(["usage", "--by", "day"], { env: { TZ: "Pacific/Kiritimati" } });
+  expect(out).toMatch(/^DAY \(UTC\) .*\n2026-03-01 /);
+});
+
 test("what --status takes is named once each", async () => {
   const { err } = await program.run(["audit", "log", "--status", "bogus"]);
   const named = /is none of (.*)/.exec(err)?.[1]?.split(", ") ?? [];

@@ -63,6 +63,7 @@ export const usage = command({
       right(bytes(row.bytesIn)),
       right(bytes(row.bytesOut)),
     ]);
-    await out.table([(by ?? "consumer").toUpperCase(), "CALLS", "ERRORS", "DENIED", "MEAN", "IN", "OUT"], rows);
+    const heading = by === "day" ? "DAY (UTC)" : (by ?? "consumer").toUpperCase();
+    await out.table([heading, "CALLS", "ERRORS", "DENIED", "MEAN", "IN", "OUT"], rows);
   },
 });
