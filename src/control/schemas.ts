@@ -36,7 +36,7 @@ export const byId = z.strictObject({ id: z.string().min(1).max(64) });
 export const selection = {
   consumer: z.string().max(64).optional().describe("records of this consumer"),
   server: z.string().max(64).optional().describe("records of this server"),
-  tool: z.string().max(200).optional().describe("records of this tool, without its server"),
+  tool: z.string().max(300).optional().describe("records of this tool, by its own name or as server:tool"),
   status: z
     .string()
     .max(40)

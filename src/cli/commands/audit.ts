@@ -1,6 +1,6 @@
 import { command, group } from "../command.ts";
 import { UsageError } from "../errors.ts";
-import { filters, known } from "../filters.ts";
+import { filters, known, unheard } from "../filters.ts";
 import { type Cell, right } from "../output.ts";
 import { wrongStatus, wrongType } from "../../control/filters.ts";
 import { line, number } from "../../control/format.ts";
@@ -32,6 +32,7 @@ const log = command({
     const client = await open({ offline: true });
     const { records, more } = await client.call("audit.log", input);
     const oldestFirst = records.toReversed();
+    if (records.length === 0) out.say((await unheard(client, input)) ?? "no record matches");
     if (more) out.say(`only the newest ${number(records.length)} are shown; --limit or --until shows older ones`);
     if (out.json) return out.document({ records: oldestFirst, more });
     const rows = oldestFirst.map((entry) => [right(`${entry.chain}/${entry.seq}`), ...cells(entry, true)]);
