@@ -1,6 +1,7 @@
 import { setImmediate } from "node:timers/promises";
 import { messageOf } from "../core/error-text.ts";
 import { type AuditReader, type PayloadRow, StoreBusy } from "../core/store.ts";
+import { verdictExit, type VerdictExit } from "../core/verdict.ts";
 import { commitmentTo, genesis, type Hash, hashText, leafOf, saltBytes, sameHash } from "./chain.ts";
 import type { FoundCheckpoint } from "./checkpoint.ts";
 import { createFrontier } from "./merkle.ts";
@@ -37,8 +38,7 @@ export type ChainReport = {
   readonly records: number;
   /** Sequence of the first record: more than 1 where only a part of the chain was handed over. */
   readonly first: number;
-  /** 0 proven against a checkpoint, 1 tampered, 2 unreadable, 3 intact, but records may be missing at the end. */
-  readonly exit: 0 | 1 | 2 | 3;
+  readonly exit: VerdictExit;
   readonly bad: Bad | null;
   /** The newest checkpoint that verifies; `at` is epoch ms, `after` counts the records that it does not cover. */
   readonly checkpoint: {
@@ -135,7 +135,8 @@ export class Verifier {
       after: this.size - proven.size,
       sameHost: proven.sameHost,
     };
-    const exit = bad ? (bad.kind === "unreadable" ? 2 : 1) : proven && doubts.length === 0 ? 0 : 3;
+    const fault = bad && (bad.kind === "unreadable" ? "unreadable" : "tampered");
+    const exit = verdictExit[fault ?? (proven && doubts.length === 0 ? "proven" : "unproven")];
     const records = this.#frontier.size();
     return { chain, records, first: this.#skipped + 1, exit, bad, checkpoint, notes: [...doubts, ...notes] };
   }

@@ -14,7 +14,7 @@ export const filters = {
 } as const;
 
 /** Returns the value of a filter; one of which `wrong` says why no record has it is a usage error. */
-export function known(
+export function checked(
   flag: string,
   text: string | undefined,
   wrong: (text: string) => string | null,

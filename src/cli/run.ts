@@ -1,5 +1,5 @@
 import { thisHost } from "../config/paths.ts";
-import { findSocket } from "../config/places.ts";
+import { findSocket } from "../config/client-socket.ts";
 import { ConfigError } from "../config/problem.ts";
 import { connect, type ConnectOptions } from "../control/client.ts";
 import { Refusal, Unanswered, Unreachable } from "../control/refusal.ts";

@@ -1,5 +1,5 @@
 import type { z } from "zod";
-import type { Finding, Path } from "../core/finding.ts";
+import { type Finding, type Path, valueAt } from "../core/finding.ts";
 import { nearest } from "../core/nearest.ts";
 import { cut, plain } from "../core/text.ts";
 import { jsonSchema, keysAt } from "./json-schema.ts";
@@ -68,14 +68,4 @@ function union(path: Path, issue: z.core.$ZodIssueInvalidUnion, value: unknown):
   if (fitting) return explain(fitting, value, path);
   const wanted = issue.errors.flatMap(([first]) => (first?.code === "invalid_type" ? [first.expected] : []));
   return [{ path, message: wrongType(wanted, valueAt(value, path)) }];
-}
-
-/** The value at a path of plain data; undefined if there is none. */
-export function valueAt(value: unknown, path: Path): unknown {
-  let here = value;
-  for (const key of path) {
-    if (typeof here !== "object" || here === null || !Object.hasOwn(here, key)) return undefined;
-    here = Reflect.get(here, key);
-  }
-  return here;
 }

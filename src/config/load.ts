@@ -1,5 +1,5 @@
 import { dirname, resolve } from "node:path";
-import { type Finding, formatPath, type Path } from "../core/finding.ts";
+import { type Finding, formatPath, type Path, valueAt } from "../core/finding.ts";
 import { isObject } from "../core/json.ts";
 import { hashKey, keyHash } from "../core/key-hash.ts";
 import { leastSecret, maskable, maskValues, secretName } from "../core/secret.ts";
@@ -7,7 +7,7 @@ import { check, type ExaminePolicy } from "./checks.ts";
 import { SourceError, readSource } from "./document.ts";
 import type { Broken, Resolve, Source } from "./document.ts";
 import { missingFiles } from "./files.ts";
-import { explain, valueAt } from "./issues.ts";
+import { explain } from "./issues.ts";
 import { findOlder } from "./older.ts";
 import { applyOverrides, overrideOf } from "./overrides.ts";
 import type { Override } from "./overrides.ts";

@@ -1,5 +1,4 @@
-import type { Finding, Path } from "../core/finding.ts";
-import { valueAt } from "./issues.ts";
+import { type Finding, type Path, valueAt } from "../core/finding.ts";
 
 type Older = { readonly path: Path; readonly instead: string; readonly excludes?: readonly Path[] };
 

@@ -1,6 +1,5 @@
-import type { Path } from "../core/finding.ts";
+import { type Path, valueAt } from "../core/finding.ts";
 import { isObject } from "../core/json.ts";
-import { valueAt } from "./issues.ts";
 
 /** A value from outside the file that outranks it. */
 export type Override = {

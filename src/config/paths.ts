@@ -113,13 +113,15 @@ export function chosenPaths(host: Host, flags: Chosen, file: Chosen = {}): Chose
 export type FoundConfig = {
   readonly path: string | null;
   readonly why: string;
+  /** Whether nothing named it: it lies at the default place. */
+  readonly byDefault: boolean;
   /** Why a `gateway.yaml` in the current directory was passed over; null if none was. */
   readonly skipped: string | null;
 };
 
 export type FindConfig = {
   readonly flag?: string | undefined;
-  /** Whether the command may read `./gateway.yaml`: only daemon, config and init. */
+  /** Whether the command may read `./gateway.yaml`: only `daemon` and `config`. */
   readonly local: boolean;
 };
 
@@ -142,14 +144,16 @@ export function namedConfig({ env, cwd }: Pick<Host, "env" | "cwd">, flag: strin
  */
 export function findConfig(host: Host, { flag, local }: FindConfig): FoundConfig {
   const named = namedConfig(host, flag);
-  if (named) return { ...named, skipped: null };
+  if (named) return { ...named, byDefault: false, skipped: null };
   const here = join(host.cwd, "gateway.yaml");
   const skipped = local && existsSync(here) ? refusal(host, here) : null;
-  if (local && skipped === null && existsSync(here)) return { path: here, why: "the current directory", skipped };
+  if (local && skipped === null && existsSync(here))
+    return { path: here, why: "the current directory", byDefault: false, skipped };
   const usual = defaultConfig(host);
-  if (existsSync(usual)) return { path: usual, why: "the default place", skipped };
+  if (existsSync(usual)) return { path: usual, why: "the default place", byDefault: true, skipped };
   const places = ["--config", "MCPGW_CONFIG", ...(local ? ["./gateway.yaml"] : []), usual];
-  return { path: null, why: `no configuration in ${places.join(", ")}; \`mcpgw init\` writes one`, skipped };
+  const why = `no configuration in ${places.join(", ")}; \`mcpgw init\` writes one`;
+  return { path: null, why, byDefault: false, skipped };
 }
 
 /** The place of the configuration if nothing names another. */

@@ -1,6 +1,6 @@
-import type { Finding, Path } from "../core/finding.ts";
+import { type Finding, type Path, valueAt } from "../core/finding.ts";
 import { hashKey, keyHash } from "../core/key-hash.ts";
-import { explain, valueAt } from "./issues.ts";
+import { explain } from "./issues.ts";
 import { type Config, configSchema } from "./schema.ts";
 
 // Returns an id that no other entry has.

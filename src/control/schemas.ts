@@ -2,6 +2,7 @@ import { z } from "zod";
 import { groupNames } from "../core/failure.ts";
 import { revisions } from "../core/inbound.ts";
 import { type ServerStatus, serverStates, transports } from "../core/upstream.ts";
+import { verdictExit } from "../core/verdict.ts";
 import { wrongStatus, wrongType } from "./filters.ts";
 import { parseSince } from "./since.ts";
 
@@ -269,8 +270,7 @@ const chainVerdict = z.object({
   records: count,
   /** The first record checked; more than 1 if only a part of a chain was checked. */
   first: count,
-  /** 0 proven against a checkpoint, 1 tampered, 2 unreadable, 3 intact, but nothing proves it or the evidence leaves a doubt. */
-  exit: z.union([z.literal(0), z.literal(1), z.literal(2), z.literal(3)]),
+  exit: z.literal(Object.values(verdictExit)),
   /** The first wrong record, and what is wrong with it. */
   bad: z.object({ seq: count.nullable(), kind: z.string(), detail: z.string() }).nullable(),
   checkpoint: z

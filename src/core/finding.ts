@@ -19,3 +19,13 @@ export function formatPath(path: Path): string {
     return text ? `${text}.${key}` : key;
   }, "");
 }
+
+/** The value at a path of plain data; undefined if there is none. */
+export function valueAt(value: unknown, path: Path): unknown {
+  let here = value;
+  for (const key of path) {
+    if (typeof here !== "object" || here === null || !Object.hasOwn(here, key)) return undefined;
+    here = Reflect.get(here, key);
+  }
+  return here;
+}

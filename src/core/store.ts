@@ -194,7 +194,7 @@ export type Counted = { readonly rows: readonly UsageRow[]; readonly marks: Read
 
 export type UsageStore = {
   /** Last (chain, seq) that was counted, 0 before the first. */
-  applied(chain: string): number;
+  usageMark(chain: string): number;
   /** Adds the rows and moves the mark in one transaction. Throws `StoreBusy` if the mark is no longer at `from`. */
   apply(chain: string, from: number, upto: number, rows: readonly UsageRow[]): void;
   counted(query: UsageQuery): Counted;

@@ -11,7 +11,7 @@ import {
   type Host,
   type Paths,
 } from "../config/paths.ts";
-import { ConfigError } from "../config/problem.ts";
+import { Refusal } from "../control/refusal.ts";
 import type { GlobalOptions } from "../core/global-options.ts";
 import { loadingFrom } from "./loading.ts";
 
@@ -26,14 +26,11 @@ export type FindOptions = Pick<GlobalOptions, "config" | "state" | "socket"> & {
   readonly starts?: boolean;
 };
 
-/** Finds and loads the configuration. Throws ConfigError with everything that is wrong. */
+/** Finds and loads the configuration. Throws a Refusal where there is none, ConfigError with everything that is wrong. */
 export function openInstallation(options: FindOptions, host: Host = thisHost()): Installation {
   const found = findConfig(host, { flag: options.config, local: options.local });
-  if (found.path === null) {
-    const message = found.skipped ?? found.why;
-    throw new ConfigError([{ file: "configuration", line: null, column: null, path: "", message }]);
-  }
-  const loaded = reload(found.path, options, host);
+  if (found.path === null) throw new Refusal("invalid", found.skipped ?? found.why);
+  const loaded = loadAt(found.path, options, host);
   const { state, control } = loaded.config;
   const chosen = chosenPaths(host, options, { state, socket: control.socket });
   return { loaded, paths: resolvePaths(host, chosen), why: found.why };
@@ -59,8 +56,8 @@ export function openOwnParts(options: Omit<FindOptions, "listen">, host: Host): 
   return { own, paths: resolvePaths(host, chosen), socket: clientSocket(host, chosen), tagged };
 }
 
-/** Loads the same file again, with the same flags on top. */
-export function reload(path: string, options: FindOptions, host: Host = thisHost()): Loaded {
+/** Loads this file, with the flags and the environment on top. Throws ConfigError. */
+export function loadAt(path: string, options: FindOptions, host: Host = thisHost()): Loaded {
   return loadConfig(path, {
     ...loadingFrom(dirname(path), host.env),
     overrides: findOverrides(host.env, options),

@@ -5,10 +5,10 @@ import type { Logger } from "../core/log.ts";
 import type { Self } from "../core/self.ts";
 import { envelope } from "../mcp/message.ts";
 import { type HttpServer, serveHttp } from "../serve/http.ts";
-import { noteEnded } from "../serve/session-notes.ts";
+import { finishSession } from "../serve/session-notes.ts";
 import { Sessions } from "../session/sessions.ts";
 import type { Archive } from "./archive.ts";
-import { type FindOptions, reload } from "./configuration.ts";
+import { type FindOptions, loadAt } from "./configuration.ts";
 import type { Engine } from "./engine.ts";
 import { refuseFixedChange } from "./fixed-options.ts";
 import { createHandlers } from "./handlers/index.ts";
@@ -40,6 +40,7 @@ export class Daemon {
   /** Why the last reload failed; null once one has succeeded. */
   #rejected: string | null = null;
   readonly #sweep: Timer;
+  readonly #startedAt = Date.now();
 
   /** Opens both listeners; throws when one cannot be opened. */
   static async start(options: DaemonOptions): Promise<Daemon> {
@@ -55,9 +56,9 @@ export class Daemon {
     this.#sessions = new Sessions({
       clock: engine.stores.clock,
       traffic: engine.traffic,
-      onEnd: (session, reason) => noteEnded(engine.current(), session, reason),
+      onEnd: (session, reason) => finishSession(engine.current(), session, reason),
     });
-    engine.metrics.add(...gaugesOf(engine, Date.now()));
+    engine.metrics.add(...gaugesOf(engine, this.#startedAt));
     this.#tls = listen.tls ? new Tls(listen.tls) : null;
     this.#http = serveHttp({
       ...listen,
@@ -125,6 +126,7 @@ export class Daemon {
         archive,
         self,
         serving: {
+          startedAt: this.#startedAt,
           state: () => this.#state,
           listen: () => [`${this.#http.url}/mcp`],
           outdated: () => [this.#rejected, this.#tls?.outdated()].filter((one) => typeof one === "string"),
@@ -138,7 +140,7 @@ export class Daemon {
     const { engine, options, log } = this.#options;
     const before = engine.loaded();
     try {
-      const next = reload(before.file, options);
+      const next = loadAt(before.file, options);
       refuseFixedChange(before.config, next.config, next.file);
       await engine.replace(next, actor);
       this.#http.refresh();

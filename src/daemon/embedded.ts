@@ -33,7 +33,7 @@ type Served = Streams & {
 export async function serveEmbedded(
   flags: GlobalOptions,
   self: Self,
-  { key, patience, output, asked: told }: Served,
+  { key, patience, output, asked: stopped }: Served,
 ): Promise<number> {
   prepareProcess(self);
   const installation = openInstallation({ ...flags, local: false });
@@ -43,9 +43,9 @@ export async function serveEmbedded(
   // A client that reads nothing more has left, which is no failure. Its standard input may stay open in other hands.
   const left = new AbortController();
   output.onFailure((error) => (codeOf(error) === "EPIPE" ? left.abort() : unread.abort(error.message)));
-  const asked = AbortSignal.any([told, unread.signal]);
+  const over = AbortSignal.any([stopped, unread.signal]);
   const parent = (gateway: Gateway, { keyring }: Stores): Promise<Caller> =>
-    callerOf({ gateway, keyring, auth: installation.loaded.config.auth, key });
+    parentCaller({ gateway, keyring, auth: installation.loaded.config.auth, key });
   const booted = await boot({ installation, self, log, chains: embeddedChains, admit: parent });
   const { engine } = booted;
   let watch: Timer | undefined;
@@ -69,9 +69,9 @@ export async function serveEmbedded(
     // A line that is too long is refused under its id, like any other message that is refused.
     const receive = (line: string): void => void connection.receive(line);
     const takers = { onLine: receive, onTooLong: receive };
-    await readLines(engine.current().shape.body + envelope, takers, AbortSignal.any([asked, left.signal]));
+    await readLines(engine.current().shape.body + envelope, takers, AbortSignal.any([over, left.signal]));
     // A client that has closed its own end may still read the answers; a call that a signal cuts off is told so.
-    await (asked.aborted ? engine.running.end(0, patience) : engine.running.idle(patience));
+    await (over.aborted ? engine.running.end(0, patience) : engine.running.idle(patience));
     connection.close();
     await engine.finish(patience);
   } finally {
@@ -107,7 +107,7 @@ type Judged = {
 };
 
 /** Who the parent process is: the holder of the key it gave, else what `auth.stdio` says. Throws when it is nobody. */
-async function callerOf({ gateway, keyring, auth, key }: Judged): Promise<Caller> {
+async function parentCaller({ gateway, keyring, auth, key }: Judged): Promise<Caller> {
   const { stdio, type } = auth;
   const vouched = key === null && stdio ? stdioPrincipal(stdio, keyring) : null;
   const credentials = key === null ? [] : [{ scheme: "bearer", raw: key } as const];

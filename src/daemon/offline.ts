@@ -25,7 +25,7 @@ import { chainPath, openReader } from "../store/sqlite/reader.ts";
 import { readUsage } from "../store/sqlite/usage.ts";
 import { archiveOf } from "./archive.ts";
 import { openOwnParts } from "./configuration.ts";
-import { makeRoom } from "./process.ts";
+import { restartWithRoom } from "./process.ts";
 import { ChainsTaken, openStores, type Stores } from "./stores.ts";
 import { withUncounted } from "./uncounted.ts";
 import { auditHandlers, auditLog } from "./handlers/audit.ts";
@@ -162,9 +162,9 @@ const indented = (text: string): string => text.replace(/^.*$/gm, (line) => `  $
 async function openWith(known: Known, begin: boolean, self: Self): Promise<Stores> {
   const { paths, audit, keys } = known;
   // Each file of checkpoints that does not answer takes a thread away from all other files. Commands that only read do
-  // without: what they were given on standard input or as a descriptor would not outlive the new start. Whatever is
-  // said before that start would be said twice.
-  if (audit.checkpoints.length > 0) makeRoom(self);
+  // without: what they were given on standard input or as a descriptor would not outlive the restart. Whatever is said
+  // before the restart would be said twice.
+  if (audit.checkpoints.length > 0) restartWithRoom(self);
   sayOffline(known, begin);
   refuseUnknownChain(known);
   const run = crypto.randomUUID();
@@ -242,10 +242,10 @@ function archiveAt(known: Known) {
 function archiveIn({ paths: { state }, audit, metering }: Known) {
   const reader = openReader(state, audit.path);
   const reach = (chain: string): number => reader.last(chain)?.seq ?? 0;
-  return archiveOf(reader, (query) => {
-    const counted = readUsage(join(state, "mcpgw.db"), query);
-    return metering.metered ? withUncounted(reader, counted, query, reach) : { rows: counted.rows, cutShort: [] };
-  });
+  const uncounted = { metered: metering.metered, reach };
+  return archiveOf(reader, (query) =>
+    withUncounted(reader, readUsage(join(state, "mcpgw.db"), query), query, uncounted),
+  );
 }
 
 const nothingIn = (state: string): Refusal =>

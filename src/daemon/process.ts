@@ -23,11 +23,14 @@ export function prepareProcess(self: Self): void {
   for (const name of Object.keys(process.env)) {
     if (/^(https?|all|no)_proxy$/i.test(name)) delete process.env[name];
   }
-  makeRoom(self);
+  restartWithRoom(self);
 }
 
-/** Makes room for enough requests and files: the process replaces itself once, keeping its pid. */
-export function makeRoom(self: Self): void {
+/**
+ * Restarts the process once, under the same pid, with room for enough requests and files; does not return then. In a
+ * process that has the room it does nothing.
+ */
+export function restartWithRoom(self: Self): void {
   if (Object.keys(wanted).every((name) => process.env[name] !== undefined)) return;
   const env = { ...wanted, ...process.env };
   const command = self.command(...process.argv.slice(2));

@@ -6,7 +6,7 @@ import { createCounters } from "../usage/counters.ts";
 
 /** Where records are rolled up to; null: that rollup is switched off. */
 export type Rollups = { readonly usage: UsageCounts | null; readonly index: IndexWriter | null };
-export type UsageCounts = Pick<UsageStore, "applied" | "apply">;
+export type UsageCounts = Pick<UsageStore, "usageMark" | "apply">;
 
 const pageRows = 2000;
 
@@ -15,7 +15,7 @@ const pageRows = 2000;
  * Each rollup has a mark of its own, moved in its own transaction, so a crash repeats nothing and leaves out nothing.
  */
 export function rollUpPage(reader: AuditReader, chain: string, upto: number, { usage, index }: Rollups): boolean {
-  const counted = usage ? usage.applied(chain) : upto;
+  const counted = usage ? usage.usageMark(chain) : upto;
   const indexed = index ? indexMark(reader, chain, index) : upto;
   const from = Math.min(counted, indexed);
   if (from >= upto) return false;

@@ -1,5 +1,5 @@
 import { thisHost } from "../config/paths.ts";
-import { findSocket } from "../config/places.ts";
+import { findSocket } from "../config/client-socket.ts";
 import { attach, type ClientTunnel } from "../control/client.ts";
 import { Refusal, Unreachable } from "../control/refusal.ts";
 import { codeOf } from "../core/error-text.ts";

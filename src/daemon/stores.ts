@@ -12,15 +12,16 @@ import { type Clock, systemClock } from "../core/clock.ts";
 import { lockHolder } from "../core/libc.ts";
 import type { Logger } from "../core/log.ts";
 import type { Self } from "../core/self.ts";
-import { StoreFailed } from "../core/store.ts";
-import { locksOf, openFreeChain, type OpenedChain, needRoom, openState, prepareStateDir } from "../store/open.ts";
+import { type ListStore, StoreFailed } from "../core/store.ts";
+import { untilGiven } from "../core/wait.ts";
+import { locksOf, openFreeChain, needRoom, openState, prepareStateDir } from "../store/open.ts";
 import type { Sealer } from "../core/ports.ts";
-import { createSealer } from "../session/seal.ts";
+import { loadSealKeys } from "../seal/keys.ts";
+import { createSealer } from "../seal/seal.ts";
 import { chainNames, chainPath } from "../store/sqlite/reader.ts";
 import type { StateStore } from "../store/sqlite/state.ts";
 import { noteSettled, rebuildKeys } from "./rebuild.ts";
 import { layBallast } from "./ballast.ts";
-import { loadSealKeys } from "./seal-keys.ts";
 
 export type StoresOptions = {
   readonly paths: Paths;
@@ -48,22 +49,9 @@ export type Stores = {
   readonly audit: AuditBroker;
   readonly keyring: Keyring;
   readonly sealer: Sealer;
-  readonly lists: StateStore;
+  readonly lists: ListStore;
   close(): Promise<void>;
 };
-
-/** Ms between two looks at a lock. */
-const retry = 20;
-
-/** The first chain that is free, or becomes free in time; null when none does. */
-async function freeChain({ paths, chains, audit, patience = 0 }: StoresOptions): Promise<OpenedChain | null> {
-  const deadline = performance.now() + patience;
-  for (;;) {
-    const chain = openFreeChain(paths.state, chains, audit.path);
-    if (chain || performance.now() > deadline) return chain;
-    await Bun.sleep(retry);
-  }
-}
 
 /** Other processes write all chains that this one may write. */
 export class ChainsTaken extends StoreFailed {
@@ -95,12 +83,12 @@ function prepare({ paths: { state }, audit: { path }, chains }: StoresOptions): 
 
 /** Opens a state directory, creating it when it is missing. Throws StoreFailed with what to do. */
 export async function openStores(options: StoresOptions): Promise<Stores> {
-  const { paths, chains, self } = options;
+  const { paths, chains, self, patience = 0 } = options;
   const { state } = paths;
   prepare(options);
   const keyPair = await loadSigningKey(join(state, "signing.key"));
   const install = installOf(keyPair.publicKey);
-  const chain = await freeChain(options);
+  const chain = await untilGiven(() => openFreeChain(state, chains, options.audit.path), patience);
   if (!chain) throw new ChainsTaken(state, chains, options.audit.path);
   const clock = systemClock;
   const ballast = layBallast(state);
@@ -108,7 +96,7 @@ export async function openStores(options: StoresOptions): Promise<Stores> {
   const isMain = chain.chain === "main";
   const settled = isMain ? (chain.store.anchor()?.settled ?? 1) : null;
   const end = chain.store.last()?.seq ?? 0;
-  const countedBeyond = store.counted(chain.chain) > end;
+  const countedBeyond = store.usageMark(chain.chain) > end;
   let keyring: Keyring | null = null;
   const audit = await openAudit({
     ...options,
@@ -125,7 +113,7 @@ export async function openStores(options: StoresOptions): Promise<Stores> {
     behind: () => !keyring?.saved,
   });
   // The log is an older copy, from which it goes on: sequences that were counted come again, for other calls.
-  if (countedBeyond) store.setCounted(chain.chain, end);
+  if (countedBeyond) store.setUsageMark(chain.chain, end);
   if (isMain) await notePlace(installDir(paths.heads, install), "main", options.audit.path);
   await rebuildKeys({ store, stateDir: state, main: options.audit.path, audit, settled, log: options.log });
   keyring = new Keyring({ store, clock, makeRoom: ballast.give });

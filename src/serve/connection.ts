@@ -18,7 +18,7 @@ import type { Traffic } from "../session/traffic.ts";
 import { isStanding, receive, receiveBatch, type Received, takesBatches, unreadable } from "./receive.ts";
 import { answerText } from "./reply.ts";
 import type { Running } from "./running.ts";
-import { noteEnded, noteOpened } from "./session-notes.ts";
+import { finishSession, noteOpened } from "./session-notes.ts";
 import { walk } from "./walk.ts";
 
 export type ConnectionOptions = Presented & {
@@ -222,7 +222,7 @@ export class McpConnection {
     this.#leave();
     this.#leave = () => {};
     this.#session?.end(why);
-    if (this.#session) noteEnded(this.#options.current(), this.#session, reason);
+    if (this.#session) finishSession(this.#options.current(), this.#session, reason);
     this.#session = null;
   }
 

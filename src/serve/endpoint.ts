@@ -23,10 +23,11 @@ import { answer, answerText, refusal } from "./reply.ts";
 import type { Running } from "./running.ts";
 import { sessionOf } from "./session-endpoint.ts";
 import { noteOpened } from "./session-notes.ts";
-import { identify, isServed, nothingHere, type Pending, probe, type Visit } from "./visit.ts";
+import { callToRefuse, isServed, nothingHere, type Pending, tryIdentify, type Visit } from "./visit.ts";
 import { walk } from "./walk.ts";
 
-export type EndpointOptions = {
+/** What of the process the endpoints over HTTP work with; each takes what it needs. */
+export type HttpParts = {
   current: () => Gateway;
   sessions: Sessions;
   running: Running;
@@ -54,11 +55,11 @@ type Arrival = Presented & {
 
 /** The POSTs of streamable HTTP, in both eras. */
 export class Endpoint {
-  readonly #options: EndpointOptions;
+  readonly #options: HttpParts;
   /** Unauthenticated senders whose bodies are being read. */
   #strangers = 0;
 
-  constructor(options: EndpointOptions) {
+  constructor(options: HttpParts) {
     this.#options = options;
   }
 
@@ -68,8 +69,8 @@ export class Endpoint {
     const { headers } = req;
     const source = sourceOf(headers, ip);
     const credentials = credentialsOf(headers);
-    const who = identify(gw, { source, credentials, vouched: null });
-    if (who instanceof Failure) return this.#turnAway(gw, req, { source, credentials, vouched: null }, who);
+    const who = tryIdentify(gw, { source, credentials, vouched: null });
+    if (who instanceof Failure) return this.#refuseStranger(gw, req, { source, credentials, vouched: null }, who);
     const session = sessionOf(this.#options.sessions, headers, who, scope);
     if (!isServed(gw, scope, session)) return nothingHere();
     const from: Arrival = { gw, req, pending, started, source, credentials, vouched: who, scope, session };
@@ -83,8 +84,8 @@ export class Endpoint {
     return begins(from, [received]) ? nothingHere() : this.#exchange(from, received);
   }
 
-  async #turnAway(gw: Gateway, req: Request, presented: Presented, failure: Failure): Promise<Response> {
-    const call = probe(gw, req, presented, await this.#strangerText(req));
+  async #refuseStranger(gw: Gateway, req: Request, presented: Presented, failure: Failure): Promise<Response> {
+    const call = callToRefuse(gw, req, presented, await this.#strangerText(req));
     await refuse(gw, call, failure);
     return answer(call, gw.identity);
   }
@@ -218,7 +219,8 @@ export class Endpoint {
 }
 
 /**
- * Whether something is to begin at an endpoint that a reload took away; that takes only what is about calls that run.
+ * Whether a call is to begin at an endpoint that a reload took away. Such an endpoint still takes the answers, progress
+ * and cancellations of its running calls.
  */
 const begins = ({ gw, scope }: Arrival, all: readonly Received[]): boolean =>
   !isServed(gw, scope, null) && all.some(({ inbound }) => inbound.kind === "request");

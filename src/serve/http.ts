@@ -5,7 +5,7 @@ import type { Server } from "bun";
 import { BodyReader } from "./body.ts";
 import { cors } from "./cors.ts";
 import { shedIdleConnections } from "./idle-connections.ts";
-import { Endpoint, type EndpointOptions } from "./endpoint.ts";
+import { Endpoint, type HttpParts } from "./endpoint.ts";
 import { health, type HealthOptions, isLocal } from "./health.ts";
 import { originGuard, type OriginOptions } from "./origin.ts";
 import { refusal } from "./reply.ts";
@@ -15,7 +15,7 @@ import { SsePair } from "./sse-pair.ts";
 import { nothingHere, type Pending } from "./visit.ts";
 import { type SocketData, WebSockets } from "./web-socket.ts";
 
-export type HttpOptions = Omit<EndpointOptions, "bodies"> &
+export type HttpOptions = Omit<HttpParts, "bodies"> &
   HealthOptions &
   Omit<OriginOptions, "host"> & {
     address: { readonly host: string; readonly port: number };
@@ -133,7 +133,7 @@ function placeOf(server: Server<SocketData>, { address, tls }: HttpOptions): Pic
   return { url: `${tls ? "https" : "http"}://${host}:${port}`, port };
 }
 
-function routesOf(parts: EndpointOptions, pair: SsePair, ws: Methods, operators: Routes["exact"]): Routes {
+function routesOf(parts: HttpParts, pair: SsePair, ws: Methods, operators: Routes["exact"]): Routes {
   const endpoint = new Endpoint(parts);
   const session = new SessionEndpoint(parts);
   const mcp: Methods = {

@@ -10,8 +10,8 @@ export function noteOpened({ audit }: Gateway, session: Session, { client }: Inb
   return audit.recordEvent({ type: "session.open", actor: session.owner, consumer: session.consumer, facts });
 }
 
-/** Ends the instances that were started for a session, and records its end. */
-export function noteEnded({ audit, upstreams, log }: Gateway, session: Session, reason: SessionEnd): void {
+/** Stops the instances that were started for a session that has ended, and records the end. */
+export function finishSession({ audit, upstreams, log }: Gateway, session: Session, reason: SessionEnd): void {
   upstreams.endSession(session.id);
   const { owner: actor, consumer } = session;
   audit

@@ -5,11 +5,13 @@ import { encodeEvent } from "../mcp/sse.ts";
 import { secretId } from "../session/session.ts";
 import { needEventStream, unacceptable } from "./accept.ts";
 import { McpConnection } from "./connection.ts";
-import type { EndpointOptions } from "./endpoint.ts";
+import type { HttpParts } from "./endpoint.ts";
 import { ConnectionSlots } from "./connection-slots.ts";
 import { maxOwed } from "./queue-limits.ts";
 import { EventStream } from "./sse.ts";
-import { enter, presentedBy, refused, type Visit, whoAsks } from "./visit.ts";
+import { enter, presentedBy, refuseAndThrow, type Visit, whoAsks } from "./visit.ts";
+
+type PairOptions = Pick<HttpParts, "current" | "running" | "traffic" | "bodies">;
 
 type Open = {
   readonly connection: McpConnection;
@@ -24,11 +26,11 @@ type Open = {
  * come on it.
  */
 export class SsePair {
-  readonly #options: EndpointOptions;
+  readonly #options: PairOptions;
   readonly #open = new Map<string, Open>();
   readonly #slots = new ConnectionSlots();
 
-  constructor(options: EndpointOptions) {
+  constructor(options: PairOptions) {
     this.#options = options;
   }
 
@@ -69,9 +71,9 @@ export class SsePair {
     const id = new URL(req.url).searchParams.get("sessionId") ?? "";
     const open = this.#open.get(id);
     // One message for an ended, an unknown and another caller's session.
-    if (open?.owner !== who.id || open.scope !== scope) return refused(gw, visit, who, sessionNotFound());
+    if (open?.owner !== who.id || open.scope !== scope) return refuseAndThrow(gw, visit, who, sessionNotFound());
     const text = unacceptable(req.headers) ?? (await this.#options.bodies.read(req));
-    if (text instanceof Failure) return refused(gw, visit, who, text);
+    if (text instanceof Failure) return refuseAndThrow(gw, visit, who, text);
     void open.connection.receive(text, { ...presentedBy(visit), vouched: who });
     return new Response("Accepted", { status: 202 });
   }

@@ -33,8 +33,8 @@ export type Visit = {
 
 /** Identifies the sender of a request without a message. A refusal is recorded and thrown. */
 export async function whoAsks(gw: Gateway, visit: Visit): Promise<Principal> {
-  const who = identify(gw, presentedBy(visit));
-  return who instanceof Failure ? refused(gw, visit, null, who) : who;
+  const who = tryIdentify(gw, presentedBy(visit));
+  return who instanceof Failure ? refuseAndThrow(gw, visit, null, who) : who;
 }
 
 /**
@@ -53,7 +53,7 @@ export async function enter<T>(
   try {
     return answer(who, session);
   } catch (error) {
-    return refused(gw, visit, who, asFailure(error));
+    return refuseAndThrow(gw, visit, who, asFailure(error));
   }
 }
 
@@ -64,15 +64,20 @@ export function presentedBy({ req: { headers }, ip }: Visit): Presented {
 }
 
 /** Records a refusal, of the caller if it is known, and throws it. */
-export async function refused(gw: Gateway, visit: Visit, who: Principal | null, failure: Failure): Promise<never> {
-  const call = probe(gw, visit.req, { ...presentedBy(visit), vouched: who }, "");
+export async function refuseAndThrow(
+  gw: Gateway,
+  visit: Visit,
+  who: Principal | null,
+  failure: Failure,
+): Promise<never> {
+  const call = callToRefuse(gw, visit.req, { ...presentedBy(visit), vouched: who }, "");
   call.who = who;
   await refuse(gw, call, failure);
   throw failure;
 }
 
 /** The caller, or the failure of its authentication. */
-export function identify(gw: Gateway, presented: Presented): Principal | Failure {
+export function tryIdentify(gw: Gateway, presented: Presented): Principal | Failure {
   try {
     return gw.authn.identify(presented);
   } catch (error) {
@@ -81,7 +86,7 @@ export function identify(gw: Gateway, presented: Presented): Principal | Failure
 }
 
 /** A call of which only the sender and perhaps the id are known, to record its refusal. */
-export function probe(gw: Gateway, req: Request, presented: Presented, text: string): Call {
+export function callToRefuse(gw: Gateway, req: Request, presented: Presented, text: string): Call {
   const received = { inbound: unreadable(text, req.headers), fault: null };
   return callOf(gw, received, presented, { controller: new Cancel(), session: null, scope: null, emit: null });
 }

@@ -4,7 +4,7 @@ import type { Principal } from "../core/principal.ts";
 import { envelope } from "../mcp/message.ts";
 import { decodeUtf8 } from "../mcp/utf8.ts";
 import { McpConnection } from "./connection.ts";
-import type { EndpointOptions } from "./endpoint.ts";
+import type { HttpParts } from "./endpoint.ts";
 import { ConnectionSlots } from "./connection-slots.ts";
 import { sendWithin } from "./queue-limits.ts";
 import { enter, presentedBy, type Visit } from "./visit.ts";
@@ -18,6 +18,8 @@ export type SocketData = {
   leave: () => void;
   connection: McpConnection | null;
 };
+
+type SocketOptions = Pick<HttpParts, "current" | "running" | "traffic">;
 
 type Socket = ServerWebSocket<SocketData>;
 
@@ -43,11 +45,11 @@ const outletOf = (socket: Socket) => ({
 
 /** MCP over WebSocket: each message is one frame, in the subprotocol `mcp`; the gateway's own are text. */
 export class WebSockets {
-  readonly #options: EndpointOptions;
+  readonly #options: SocketOptions;
   readonly #open = new Set<Socket>();
   readonly #slots = new ConnectionSlots();
 
-  constructor(options: EndpointOptions) {
+  constructor(options: SocketOptions) {
     this.#options = options;
   }
 

@@ -3,21 +3,21 @@ import { List, type ListNode } from "../core/linked-list.ts";
 import { plainId } from "../mcp/message.ts";
 
 /** A running call and the raw text of its id. */
-type RunningCall = { readonly idText: string; readonly call: AbortControllerLike };
+type ClientCall = { readonly idText: string; readonly call: AbortControllerLike };
 
 /** The running calls of one client. */
 export class ClientCalls {
-  readonly #all = new List<RunningCall>();
+  readonly #all = new List<ClientCall>();
 
   get size(): number {
     return this.#all.size;
   }
 
-  began(idText: string, call: AbortControllerLike): ListNode<RunningCall> {
+  began(idText: string, call: AbortControllerLike): ListNode<ClientCall> {
     return this.#all.add({ idText, call });
   }
 
-  finished(place: ListNode<RunningCall>): void {
+  finished(place: ListNode<ClientCall>): void {
     this.#all.delete(place);
   }
 

@@ -79,7 +79,7 @@ export class Notifier implements Port {
   };
 
   served: Port["served"] = (to, group) => {
-    // Else whatever changes is compared with this very list.
+    // Without a pending announcement the next comparison already starts from this list.
     if (this.#timer) this.#served.set(readerKey(to, group), this.#catalog().shown(to, group));
   };
 

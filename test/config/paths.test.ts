@@ -80,7 +80,7 @@ test("R28 the file is named by flag, MCPGW_CONFIG, MCP_GATEWAY_CONFIG, in this o
   const env = { MCPGW_CONFIG: "/one", MCP_GATEWAY_CONFIG: "two" };
   const find = (flag: string | undefined, variables: Record<string, string>) =>
     findConfig(host({ env: variables }), { flag, local: true });
-  expect(find("f.yaml", env)).toEqual({ path: "/srv/f.yaml", why: "--config", skipped: null });
+  expect(find("f.yaml", env)).toEqual({ path: "/srv/f.yaml", why: "--config", byDefault: false, skipped: null });
   expect(find(undefined, env)).toMatchObject({ path: "/one", why: "MCPGW_CONFIG" });
   expect(find(undefined, { MCP_GATEWAY_CONFIG: "two" })).toMatchObject({
     path: "/srv/two",
@@ -107,7 +107,7 @@ test("./gateway.yaml of an ordinary user", () => {
   const owner = me === 0 ? 4242 : me;
   if (me === 0) Bun.spawnSync(["chown", String(owner), here]);
   const find = () => findConfig(host({ uid: owner, cwd: temp.path("mine"), home: dir }), { local: true });
-  expect(find()).toEqual({ path: here, why: "the current directory", skipped: null });
+  expect(find()).toEqual({ path: here, why: "the current directory", byDefault: false, skipped: null });
   chmodSync(here, 0o664);
   expect(find()).toMatchObject({ path: null, skipped: expect.stringContaining("may be written by others") });
 });
@@ -128,5 +128,5 @@ test("the default place is the last, and what was looked for is named", () => {
   const at = host({ home, cwd: home });
   expect(findConfig(at, { local: false }).why).toContain(".config/mcpgw/gateway.yaml; `mcpgw init` writes one");
   writeFileSync(join(home, ".config/mcpgw/gateway.yaml"), "{}");
-  expect(findConfig(at, { local: false })).toMatchObject({ path: defaultConfig(at), why: "the default place" });
+  expect(findConfig(at, { local: false })).toMatchObject({ path: defaultConfig(at), byDefault: true });
 });

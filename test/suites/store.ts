@@ -214,7 +214,7 @@ export function storeSuite(name: string, open: () => Backend): void {
     usage.apply("main", 10, 20, [use({ calls: 2, errors: 1 })]);
     expect(() => usage.apply("main", 10, 20, [use({})])).toThrow("another process");
     usage.apply("serve-1", 0, 5, [use({ denied: 1 })]);
-    expect([usage.applied("main"), usage.applied("serve-1"), usage.applied("serve-2")]).toEqual([20, 5, 0]);
+    expect([usage.usageMark("main"), usage.usageMark("serve-1"), usage.usageMark("serve-2")]).toEqual([20, 5, 0]);
     const counted = (query: UsageQuery) => usage.counted(query).rows;
     expect(counted({ consumer: "a" })).toEqual([
       use({ calls: 4, errors: 1, denied: 1, latencyUs: 15, bytesIn: 18, bytesOut: 21 }),

@@ -11,7 +11,7 @@ import type { ListName } from "../../src/core/lists.ts";
 import type { Principal, Source } from "../../src/core/principal.ts";
 import { policiesOptions } from "../../src/policy/options.ts";
 import { createPolicy } from "../../src/policy/policy.ts";
-import { createSealer } from "../../src/session/seal.ts";
+import { createSealer } from "../../src/seal/seal.ts";
 import { loopback, makeCall, makeTool } from "./call.ts";
 import { principal, stillClock } from "./principal.ts";
 

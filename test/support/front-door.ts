@@ -11,7 +11,7 @@ import { limitsOptions } from "../../src/limits/options.ts";
 import { McpConnection } from "../../src/serve/connection.ts";
 import { type HttpOptions, serveHttp } from "../../src/serve/http.ts";
 import { Running } from "../../src/serve/running.ts";
-import { noteEnded } from "../../src/serve/session-notes.ts";
+import { finishSession } from "../../src/serve/session-notes.ts";
 import { Notifier } from "../../src/session/notifier.ts";
 import { type SessionLimits, Sessions } from "../../src/session/sessions.ts";
 import { Traffic } from "../../src/session/traffic.ts";
@@ -72,7 +72,7 @@ export class Door implements AsyncDisposable {
       clock: systemClock,
       traffic: this.traffic,
       ...(options.sessionLimits && { limits: options.sessionLimits }),
-      onEnd: (session, reason) => noteEnded(this.gw, session, reason),
+      onEnd: (session, reason) => finishSession(this.gw, session, reason),
     });
     const http: HttpOptions = {
       address: { host: "127.0.0.1", port: 0 },

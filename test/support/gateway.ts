@@ -7,7 +7,7 @@ import type { Gateway } from "../../src/gateway/gateway.ts";
 import { Listeners } from "../../src/gateway/listeners.ts";
 import { Parking } from "../../src/gateway/parking.ts";
 import { limitsOptions } from "../../src/limits/options.ts";
-import { createSealer } from "../../src/session/seal.ts";
+import { createSealer } from "../../src/seal/seal.ts";
 import { createValidator } from "../../src/validate/validate.ts";
 import { asBegun } from "./call.ts";
 

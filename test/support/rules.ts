@@ -16,6 +16,7 @@ const levels: Readonly<Record<string, number>> = {
   secrets: 2,
   catalog: 2,
   session: 2,
+  seal: 2,
   upstream: 2,
   store: 2,
   config: 3,
@@ -36,7 +37,7 @@ const seams: Readonly<Record<string, readonly RegExp[]>> = {
   "src/gateway/build.ts": [/./],
   "src/serve/": [/^src\/session\//, /^src\/audit\/session-name/],
   "src/daemon/": [
-    /^src\/(authn|audit|limits|secrets|session|store|usage)\//,
+    /^src\/(authn|audit|limits|seal|secrets|session|store|usage)\//,
     /^src\/(upstream\/process\/previous-run|policy\/findings)/,
   ],
   "src/daemon/housekeeper.ts": [/^src\/(store|usage|audit)\//],

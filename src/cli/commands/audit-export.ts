@@ -32,7 +32,7 @@ export const exportRecords = command({
     if (path !== undefined && existsSync(path)) throw isThere(path);
     const client = await open({ offline: true });
     const records = client.stream("audit.export", { chain, ...range, payloads })[Symbol.asyncIterator]();
-    // To record the export, the first step may start the process anew, which must not find a file of its own.
+    // The first step records the export, which may restart the process: that must not find a file of its own.
     let next = await records.next();
     const file = path === undefined ? null : await create(path);
     let lines = 0;

@@ -2,6 +2,7 @@ import { existsSync, readdirSync, readFileSync, statSync } from "node:fs";
 import path from "node:path";
 import { messageOf } from "../../core/error-text.ts";
 import type { ChainVerdict, Verdict } from "../../control/schemas.ts";
+import { verdictExit, type VerdictExit } from "../../core/verdict.ts";
 import type { Cli } from "../cli.ts";
 import { command } from "../command.ts";
 import { Failed, UsageError } from "../errors.ts";
@@ -45,19 +46,22 @@ const keyForm = /^(?:\S+\+[0-9a-f]{8}\+)?[A-Za-z0-9+/]{43,}=*$/;
 /** The key itself, or what the file of that name holds. */
 function keyIn(pubkey: string | undefined): string | undefined {
   if (pubkey === undefined) return undefined;
-  if (existsSync(pubkey)) return readFileSync(pubkey, "utf8").trim();
-  if (keyForm.test(pubkey)) return pubkey;
-  throw new Error(`--pubkey: there is no file ${pubkey}, nor is that a public key; give one of them`);
+  if (!existsSync(pubkey)) {
+    if (keyForm.test(pubkey)) return pubkey;
+    throw new Error(`--pubkey: there is no file ${pubkey}, nor is that a public key; give one of them`);
+  }
+  try {
+    return readFileSync(pubkey, "utf8").trim();
+  } catch (error) {
+    throw new Error(`--pubkey: ${pubkey} cannot be read (${messageOf(error)})`, { cause: error });
+  }
 }
 
-/** The exit codes of `audit verify`, by what it found. */
-const exit = { proven: 0, tampered: 1, unreadable: 2, unproven: 3 } as const;
-
-const headline: Readonly<Record<Verdict["exit"], readonly [Color, string]>> = {
-  [exit.proven]: ["green", "VERIFIED: no record up to the checkpoint was changed, removed or inserted."],
-  [exit.tampered]: ["red", "TAMPERED: the log is not what was recorded."],
-  [exit.unreadable]: ["red", "UNREADABLE: the log could not be checked to its end."],
-  [exit.unproven]: [
+const headline: Readonly<Record<VerdictExit, readonly [Color, string]>> = {
+  [verdictExit.proven]: ["green", "VERIFIED: no record up to the checkpoint was changed, removed or inserted."],
+  [verdictExit.tampered]: ["red", "TAMPERED: the log is not what was recorded."],
+  [verdictExit.unreadable]: ["red", "UNREADABLE: the log could not be checked to its end."],
+  [verdictExit.unproven]: [
     "yellow",
     "INTACT BUT NOT PROVEN: the records fit together, but no checkpoint kept elsewhere proves that they are all there.",
   ],
@@ -108,11 +112,14 @@ export const verify = command({
     const { out } = cli;
     // Exit 1 says that somebody changed the log; a log that merely cannot be checked must not look like that.
     const verdict = await judge({ checkpoint, pubkey, jsonl }, cli).catch((error: unknown) => {
-      throw error instanceof UsageError ? error : new Failed(exit.unreadable, messageOf(error));
+      throw error instanceof UsageError ? error : new Failed(verdictExit.unreadable, messageOf(error));
     });
     const shown = out.json ? out.document(verdict) : show(verdict, checkpoint !== undefined, out);
     await untilReaderLeaves(shown).catch((error: unknown) => {
-      throw new Failed(verdict.exit === exit.tampered ? exit.tampered : exit.unreadable, messageOf(error));
+      throw new Failed(
+        verdict.exit === verdictExit.tampered ? verdictExit.tampered : verdictExit.unreadable,
+        messageOf(error),
+      );
     });
     return verdict.exit;
   },

@@ -1,6 +1,6 @@
 import { command, group } from "../command.ts";
 import { UsageError } from "../errors.ts";
-import { filters, known, unheard } from "../filters.ts";
+import { checked, filters, unheard } from "../filters.ts";
 import { type Cell, right } from "../output.ts";
 import { wrongStatus, wrongType } from "../../control/filters.ts";
 import { line, number } from "../../control/format.ts";
@@ -24,8 +24,8 @@ const log = command({
       consumer,
       server,
       tool,
-      type: known("--type", args.type, wrongType),
-      status: known("--status", args.status, wrongStatus),
+      type: checked("--type", args.type, wrongType),
+      status: checked("--status", args.status, wrongStatus),
       ...timeRange(args.since, args.until),
       limit: wholeNumber("--limit", args.limit, 1, 10_000),
     };

@@ -6,7 +6,7 @@ import { type Cell, type Color, type Output, right, toneColors, untilReaderLeave
 import { line, number } from "../../control/format.ts";
 import { downUntil, servedBy, serverFacts, stateTones } from "../../control/present.ts";
 import { wholeNumber } from "../when.ts";
-import { setEnabled } from "../server-file.ts";
+import { setEnabled } from "../server-switch.ts";
 import { toolRows } from "./tools.ts";
 
 const stateColor = ({ state }: ServerStatus): Color => toneColors[stateTones[state]];

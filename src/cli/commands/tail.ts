@@ -5,7 +5,7 @@ import { Refusal, Unreachable } from "../../control/refusal.ts";
 import type { AuditEntry } from "../../control/schemas.ts";
 import { stayConnected } from "../../control/stay-connected.ts";
 import { command } from "../command.ts";
-import { filters, known, unheard } from "../filters.ts";
+import { checked, filters, unheard } from "../filters.ts";
 import { aligned, type Output, widthsOf } from "../output.ts";
 import { number } from "../../control/format.ts";
 import { cells } from "../record-cells.ts";
@@ -68,7 +68,7 @@ export const tail = command({
       consumer,
       server,
       tool,
-      status: known("--status", status, wrongStatus),
+      status: checked("--status", status, wrongStatus),
       since: pastTime("--since", since),
     };
     const read = reader(selection, out);

@@ -4,13 +4,13 @@ import { encodeLine } from "../../mcp/lines.ts";
 import { McpConnection } from "../../serve/connection.ts";
 import { sendWithin } from "../../serve/queue-limits.ts";
 import type { Engine } from "../engine.ts";
-import { callerOf, whoIs } from "./viewer.ts";
+import { controlCaller, whoIs } from "./viewer.ts";
 
 /** Serves MCP to the holder of a key, or to an administrator (SEMANTICS §4). It ends when the key is revoked. */
 export function attachTo(engine: Engine): Handlers["attach"] {
   const { current, running, traffic, stores } = engine;
   return async (ctx, tunnel) => {
-    const caller = callerOf(ctx, stores.keyring);
+    const caller = controlCaller(ctx, stores.keyring);
     const { revoked } = await whoIs(current(), caller, "initialize");
     const connection: McpConnection = new McpConnection({
       current,

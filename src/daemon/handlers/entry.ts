@@ -12,7 +12,7 @@ export function entryOf(chain: string, seq: number, rec: string): AuditEntry {
     at: timeOf(record.t),
     type,
     call: call ?? null,
-    caller: callerOf(record),
+    caller: callerText(record),
     consumer: consumer ?? null,
     // It is empty where the message could not be read.
     method: method || null,
@@ -34,7 +34,7 @@ export function entryOf(chain: string, seq: number, rec: string): AuditEntry {
  * The principal who did it. Of a call that was made with a key, records that follow the first one name the key only; no
  * id of a key holds a colon, as those of all other principals do but `anonymous`, which no key may have.
  */
-function callerOf({ type, caller, subj }: Recorded): string | null {
+function callerText({ type, caller, subj }: Recorded): string | null {
   if (subj !== undefined || caller === undefined) return subj ?? null;
   const isKey = type.startsWith("call.") && !caller.includes(":") && caller !== "anonymous";
   return isKey ? `key:${caller}` : caller;

@@ -19,7 +19,7 @@ import { tail } from "./tail.ts";
 import { callTool, listTools } from "./tools.ts";
 import { meteringOf, usageBy } from "./usage.ts";
 import { evidenceOf, verifyChains } from "./verify.ts";
-import { callerOf, viewerOf } from "./viewer.ts";
+import { controlCaller, viewerOf } from "./viewer.ts";
 import { whyOf } from "./why.ts";
 
 export type HandlerDeps = {
@@ -36,7 +36,6 @@ export function createHandlers({ engine, archive, self, serving, reload }: Handl
   const { stores, current } = engine;
   const { keyring, audit } = stores;
   const recordAct = recordActWith(audit);
-  const startedAt = Date.now();
   return {
     ...keyHandlers({
       keyring,
@@ -48,7 +47,7 @@ export function createHandlers({ engine, archive, self, serving, reload }: Handl
     ...auditHandlers(archive),
     recordAct,
     attach: attachTo(engine),
-    status: () => statusOf(engine, self, serving, startedAt),
+    status: () => statusOf(engine, self, serving),
     consumers: async () => ({ consumers: await consumersOf(engine, archive) }),
     tail: (input, { signal }) => tail(audit, archive, input, signal),
     async "tools.list"({ server }, ctx) {
@@ -60,7 +59,7 @@ export function createHandlers({ engine, archive, self, serving, reload }: Handl
     async "tools.call"({ tool, arguments: args }, ctx) {
       const controller = engine.running.add();
       try {
-        return await callTool(current(), tool, args, callerOf(ctx, keyring, controller));
+        return await callTool(current(), tool, args, controlCaller(ctx, keyring, controller));
       } finally {
         engine.running.delete(controller);
       }

@@ -1,5 +1,6 @@
 import type { Answer } from "../../control/api.ts";
 import type { ConsumerView } from "../../control/schemas.ts";
+import { rateText } from "../../core/rate.ts";
 import type { Self } from "../../core/self.ts";
 import { nothing } from "../../usage/counters.ts";
 import { groupUsage } from "../../usage/query.ts";
@@ -9,6 +10,8 @@ import { authOf, awaitedBy, notReady, type State } from "../readiness.ts";
 
 /** What only the serving process knows. */
 export type Serving = {
+  /** Epoch ms. */
+  readonly startedAt: number;
   readonly state: () => State;
   readonly listen: () => readonly string[];
   /** What it serves with though the files say something else since. */
@@ -21,7 +24,7 @@ export function configWarnings(engine: Engine, serving: Serving): string[] {
 }
 
 /** The whole state of the gateway in one answer, with warnings for the operator. */
-export function statusOf(engine: Engine, self: Self, serving: Serving, startedAt: number): Answer<"status"> {
+export function statusOf(engine: Engine, self: Self, serving: Serving): Answer<"status"> {
   const { stores } = engine;
   const { file } = engine.loaded();
   const health = stores.audit.health();
@@ -31,7 +34,7 @@ export function statusOf(engine: Engine, self: Self, serving: Serving, startedAt
     state: serving.state(),
     notReady: notReady(engine, serving.state()),
     waitsFor: awaitedBy(engine, serving.state()),
-    startedAt,
+    startedAt: serving.startedAt,
     listen: serving.listen(),
     config: file,
     stateDir: stores.paths.state,
@@ -72,7 +75,7 @@ function limitsOf({ loaded, stores }: Engine): string[] {
   const { perMinute, perTool } = loaded().config.limits;
   const keys = stores.keyring.list().filter((key) => key.state === "active" && key.perMinute !== null).length;
   return [
-    ...(perMinute === undefined ? [] : [`${perMinute} calls per minute and consumer`]),
+    ...(perMinute === undefined ? [] : [`${rateText(perMinute)} per consumer`]),
     ...(perTool.length === 0 ? [] : [`${perTool.length} of perTool`]),
     ...(keys === 0 ? [] : [`rateLimit of ${keys} ${keys === 1 ? "key" : "keys"}`]),
   ];

@@ -6,6 +6,7 @@ import { installDir, publicKeyFile } from "../../audit/outside.ts";
 import { type ChainReport, Verifier, type VerifyOptions } from "../../audit/verify.ts";
 import type { Answer, Parsed } from "../../control/api.ts";
 import { Refusal } from "../../control/refusal.ts";
+import { verdictExit, type VerdictExit } from "../../core/verdict.ts";
 import type { Archive } from "../archive.ts";
 import type { Engine } from "../engine.ts";
 
@@ -25,11 +26,6 @@ export function evidenceOf({ stores, loaded }: Engine, archive: Archive): Eviden
   const checkpoints = loaded().config.audit.checkpoints.map(({ file }) => file);
   return { archive, publicKey: stores.publicKey, heads: stores.paths.heads, checkpoints };
 }
-
-type Exit = Answer<"audit.verify">["exit"];
-
-// From best to worst: proven, unproven, unreadable, tampered.
-const severity: readonly Exit[] = [0, 3, 2, 1];
 
 /**
  * Checks every chain against its hashes, its head note and all checkpoints that are known or given; a chain of which
@@ -66,7 +62,5 @@ function gone(options: VerifyOptions): ChainReport {
 }
 
 /** The worst of several exits; unproven when there are none. */
-export function worst(exits: readonly Exit[]): Exit {
-  if (exits.length === 0) return 3;
-  return exits.reduce((a, b) => (severity.indexOf(a) > severity.indexOf(b) ? a : b));
-}
+export const worst = (exits: readonly VerdictExit[]): VerdictExit =>
+  Object.values(verdictExit).findLast((exit) => exits.includes(exit)) ?? verdictExit.unproven;

@@ -21,7 +21,7 @@ import { meteringOf, usageBy } from "./usage.ts";
 import { evidenceOf, verifyChains } from "./verify.ts";
 
 /** The caller on a control connection: the holder of its key, else an administrator. Its end aborts `controller`. */
-export function callerOf(
+export function controlCaller(
   { peer, key, signal }: Context,
   keyring: Keyring,
   controller: AbortControllerLike = new Cancel(),
@@ -52,7 +52,7 @@ export async function whoIs(gw: Gateway, caller: Caller, method: string): Promis
 
 /** How a control connection sees tools; operators see everybody's records. */
 export async function viewerOf(ctx: Context, gw: Gateway, keyring: Keyring): Promise<Viewer> {
-  const caller = callerOf(ctx, keyring);
+  const caller = controlCaller(ctx, keyring);
   const { source, controller } = caller;
   return { who: await whoIs(gw, caller, "tools/list"), consumer: null, source, call: null, controller };
 }

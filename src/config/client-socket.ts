@@ -48,7 +48,7 @@ export async function findSocket(
     // A file that nobody named may be readable by the daemon only; a named state directory has a usual place for its
     // socket.
     const usual = clientSocket(host, given);
-    const likely = found.why === "the default place" || given.state !== undefined;
+    const likely = found.byDefault || given.state !== undefined;
     if (existsSync(usual) && (likely || (await runsWith?.(usual, file))))
       return { socket: usual, doubt: says(position ? `${file}:${position.line}:${position.column}` : file) };
     throw new ConfigError([{ file, line: null, column: null, ...position, path: "", message: says("it") }]);

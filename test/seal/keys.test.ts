@@ -1,8 +1,8 @@
 import { expect, test } from "bun:test";
 import { chmodSync, existsSync, readFileSync, statSync, utimesSync } from "node:fs";
 import { longestSeal } from "../../src/core/ports.ts";
-import { loadSealKeys } from "../../src/daemon/seal-keys.ts";
-import { createSealer } from "../../src/session/seal.ts";
+import { loadSealKeys } from "../../src/seal/keys.ts";
+import { createSealer } from "../../src/seal/seal.ts";
 import { reasonOf } from "../support/failure.ts";
 import { TempDir } from "../support/temp-dir.ts";
 

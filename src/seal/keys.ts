@@ -2,7 +2,7 @@ import { existsSync, readFileSync, statSync } from "node:fs";
 import { createFile, replaceFile } from "../core/files.ts";
 import { longestSeal } from "../core/ports.ts";
 import { StoreFailed } from "../core/store.ts";
-import { sealKeyBytes, type SealKeys } from "../session/seal.ts";
+import { sealKeyBytes, type SealKeys } from "./seal.ts";
 
 /** Age in ms from which a start makes the current key the previous one, which stays readable for as long again. */
 const generation = longestSeal;

@@ -1,6 +1,6 @@
 import { expect, test } from "bun:test";
 import fc from "fast-check";
-import { createSealer, type SealKeys } from "../../src/session/seal.ts";
+import { createSealer, type SealKeys } from "../../src/seal/seal.ts";
 
 const key = (fill: number): Uint8Array => new Uint8Array(32).fill(fill);
 
