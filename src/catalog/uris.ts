@@ -4,6 +4,9 @@ import { type Named, others } from "./names.ts";
 /** A resource or template that needs a URI on the wire. */
 export type UriCandidate = { readonly server: string; readonly name: string };
 
+/** The servers with a template that a URI may have been made from, each with its own URI for it. */
+export type Templates = (uri: string) => ReadonlyMap<string, string>;
+
 const apps = "ui://";
 /** Leaves room for the server that a URI may have to name. */
 const longestUri = longestName - 200;
@@ -38,14 +41,20 @@ export function splitExplicit(uri: string): { readonly server: string; readonly 
   return at < 0 ? null : { server: uri.slice(scheme.length, at), uri: uri.slice(at + 1) };
 }
 
-/** Gives each candidate its URI on the wire: its own URI if no other server has it, else one that names its server. */
-export function assignUris<T extends UriCandidate>(candidates: readonly T[]): Map<T, Named> {
+/**
+ * Gives each candidate its URI on the wire: its own URI if no other server has it or a template for it, else one that
+ * names its server.
+ */
+export function assignUris<T extends UriCandidate>(
+  candidates: readonly T[],
+  templates: Templates = () => new Map(),
+): Map<T, Named> {
   const named = new Map<T, Named>();
   const refuse = (each: T, reason: string, told = reason): void =>
     void named.set(each, { wire: null, why: { reason, told } });
   const open: { readonly candidate: T; readonly wire: string }[] = [];
-  for (const group of Map.groupBy(candidates, ({ name }) => name).values()) {
-    const servers = new Set(group.map(({ server }) => server));
+  for (const [uri, group] of Map.groupBy(candidates, ({ name }) => name)) {
+    const servers = new Set([...group.map(({ server }) => server), ...templates(uri).keys()]);
     for (const candidate of group) {
       const { server, name } = candidate;
       if (name === "") refuse(candidate, "it has no URI");

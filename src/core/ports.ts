@@ -118,7 +118,7 @@ export type Catalog = {
   find(canonical: string, list?: ListName): Route | null;
   /** The route to a server's resource by its own URI, listed or not, or to a method of its extensions. */
   routeTo(kind: "extension" | "resource", server: string, name: string): Route;
-  /** The equally good routes of a URI, whoever may use them; in no list, those given to these callers. For operators. */
+  /** The routes of a URI, whoever may use them, those given to these callers included. For operators. */
   locate(uri: string, callers: readonly Principal[]): readonly Route[];
   /**
    * The result of a list request as JSON text, in the wording of the caller's era: the page at the call's cursor.
