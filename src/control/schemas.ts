@@ -37,14 +37,14 @@ export const byId = z.strictObject({ id: z.string().min(1).max(64) });
 export const selection = {
   consumer: z.string().max(64).optional().describe("records of this consumer"),
   server: z.string().max(64).optional().describe("records of this server"),
-  tool: z.string().max(200).optional().describe("records of this tool, without its server"),
+  tool: z.string().max(300).optional().describe("records of this tool, by its own name or as server:tool"),
   status: z
     .string()
     .max(40)
     .superRefine(unless(wrongStatus))
     .optional()
     .describe(`a status, or one of ${groupNames.join(", ")}`),
-  since: since.optional().describe("from here on: 30m, 2h, 7d ago or an ISO time"),
+  since: since.optional().describe("from here on: 30m, 2h or 7d before now, or a date or time"),
 };
 export const recordType = z
   .string()
@@ -52,7 +52,7 @@ export const recordType = z
   .superRefine(unless(wrongType))
   .optional()
   .describe("a record type, e.g. call.end, or the beginning of one and *");
-export const until = since.optional().describe("up to here: 30m, 2h, 7d ago or an ISO time");
+export const until = since.optional().describe("up to here: 30m, 2h or 7d before now, or a date or time");
 
 /** One audit record as operators read it. */
 export const auditEntry = z.object({
@@ -241,7 +241,7 @@ const counters = {
   denied: count.describe("refused by the gateway: by policy, for a credential or by a rate limit"),
 };
 
-/** Usage of one group: a consumer, a server, a `server:tool`, a tag of servers, a day or an hour. */
+/** Usage of one group: a consumer, a server, a `server:tool`, a tag of servers, a day or an hour (UTC). */
 export const usageLine = z.object({
   name: z.string(),
   ...counters,

@@ -26,9 +26,8 @@ const listed: ReadonlySet<string> = new Set(["tools/call", "prompts/get", "tasks
 
 /** What a call is counted under; one name where callers choose it, as they do with URIs and methods of extensions. */
 function nameOf({ method = "tools/call", srv = "", tool }: Ended): string {
-  if (tool === undefined) return "";
-  if (srv === "") return unknownName;
-  if (listed.has(method)) return tool;
+  if (srv === "") return tool === undefined ? "" : unknownName;
+  if (listed.has(method)) return tool ?? "";
   if (method === "completion/complete") return "(completion)";
   return method.startsWith("resources/") ? "(resource)" : "(extension)";
 }

@@ -1,7 +1,7 @@
 import { expect, test } from "bun:test";
 import type { Cli } from "../../src/cli/cli.ts";
 import { usage } from "../../src/cli/commands/usage.ts";
-import { type Cell, createOutput } from "../../src/cli/output.ts";
+import { type Cell, createOutput, right, whole } from "../../src/cli/output.ts";
 
 /** A stream that keeps what is written to it. */
 function stream(isTTY: boolean, columns: number) {
@@ -53,6 +53,22 @@ test("T58: a fact is never cut, and of a time that has to be, the time of day st
   const time: Cell = { text: "2026-03-01 12:00:01.000", lastWord: true };
   await out.table(["TIME", "WHY"], [[time, "because ".repeat(20)]]);
   expect(written.join("").split("\n")[1]).toStartWith("…12:00:01.000 ");
+});
+
+test("T58: ids, times, numbers and reasons are whole on a narrow terminal, and only names give way to them", async () => {
+  const { fake, written } = stream(true, 40);
+  const out = createOutput({ out: fake, err: fake, json: false, color: false });
+  const [id, time, reason] = ["a-server-with-a-long-id", "2026-11-28 21:35:05", "its process exited with code 3"];
+  const rows: Cell[][] = [
+    [whole(id), whole(time), "x".repeat(30), right("1,234,567,890"), whole(reason)],
+    [whole("y".repeat(300)), whole(time), "short", right("1"), "z".repeat(300)],
+  ];
+  await out.table(["SERVER", "UNTIL", "NAME", "CALLS", "REASON"], rows);
+  const [, first = "", second = ""] = written.join("").split("\n");
+  expect(first).toBe(`${id.padEnd(64)}  ${time}  ${"x".repeat(11)}…  1,234,567,890  ${reason}`);
+  // No id is as long as a name that somebody made up to hide the other rows.
+  expect(second).toStartWith(`${"y".repeat(63)}…  ${time}  short `);
+  expect(second).toEndWith(`  ${"z".repeat(11)}…`);
 });
 
 test("T58: whatever is said shows no control character, and all warnings look the same", () => {

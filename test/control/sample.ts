@@ -304,7 +304,14 @@ export function sampleHandlers(over: Overrides = {}): Handlers {
       }),
       error: null,
     }),
-    "audit.log": ({ limit }) => ({ records: records.toReversed().slice(0, limit) }),
+    "audit.log": ({ limit, consumer, server, tool }) => {
+      const isMeant = (one: AuditEntry): boolean =>
+        [one.consumer, undefined].includes(consumer) &&
+        [one.server, undefined].includes(server) &&
+        [one.tool, undefined].includes(tool);
+      const found = records.filter(isMeant);
+      return { records: found.toReversed().slice(0, limit), more: found.length > limit };
+    },
     "audit.show": ({ seq, chain, payloads }) => ({
       facts: { seq, chain },
       run: () => ({
@@ -355,7 +362,7 @@ export function sampleHandlers(over: Overrides = {}): Handlers {
         yield '{"rec":"{}","leaf":"ab"}';
       },
     }),
-    usage: ({ by }) => ({
+    usage: ({ by, consumer }) => ({
       metered: true,
       ...(by === "tag" && { overlap: true }),
       rows: [
@@ -368,7 +375,7 @@ export function sampleHandlers(over: Overrides = {}): Handlers {
           bytesIn: 20_480,
           bytesOut: 1_048_576,
         },
-      ],
+      ].filter(({ name }) => consumer === undefined || consumer === name),
     }),
     why: ({ who, target, kind }) => (target.endsWith(":gone") ? absent(who, target) : granted(who, kind ?? "tool")),
     "config.show": () => ({

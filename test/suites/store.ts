@@ -134,6 +134,8 @@ export function storeSuite(name: string, open: () => Backend): void {
     expect(find({ consumer: "a" })).toEqual([3, 2]);
     expect(find({ server: "q" })).toEqual([8, 4]);
     expect(find({ tool: "t" })).toEqual([4, 2]);
+    expect(find({ tool: "s:t" })).toEqual([2]);
+    expect(find({ tool: "t:s" })).toEqual([]);
     expect(find({ call: "1", type: "*" })).toEqual([2, 1]);
     for (const [status, seqs] of Object.entries({
       success: [2],

@@ -17,6 +17,14 @@ function sample() {
   return counters;
 }
 
+test("calls of many resources in one record are counted as each of them is", () => {
+  const counters = createCounters();
+  const read = { type: "call.refused", consumer: "a", srv: "crm", method: "resources/read", st: "denied" };
+  counters.add({ ...read, tool: "f:a" }, base);
+  counters.add({ ...read, count: 3 }, base);
+  expect(counters.rows()).toMatchObject([{ server: "crm", tool: "(resource)", calls: 4 }]);
+});
+
 test("R13 R41 usage: calls, errors, denials, time and bytes per consumer, server, tool and hour", () => {
   const sums = sample().rows();
   const epochHour = base / hour;

@@ -1,6 +1,7 @@
 import type { Answer } from "../../control/api.ts";
 import { command } from "../command.ts";
 import { UsageError } from "../errors.ts";
+import { unheard } from "../filters.ts";
 import type { UsageLine } from "../../control/schemas.ts";
 import { bytes, latency, line, number } from "../../control/format.ts";
 import { right } from "../output.ts";
@@ -49,6 +50,7 @@ export const usage = command({
       out.say(
         "the calls of a server with several tags count in the row of each: the rows add up to more than was called",
       );
+    if (answer.rows.length === 0) out.say((await unheard(client, { consumer })) ?? "no call matches");
     if (out.json) return out.document(answer);
     // A file gets the names unchanged; a terminal would obey control characters in them.
     if (rest.csv) return out.print((out.terminal ? csv(answer.rows).map(line) : csv(answer.rows)).join("\n"));
@@ -61,6 +63,7 @@ export const usage = command({
       right(bytes(row.bytesIn)),
       right(bytes(row.bytesOut)),
     ]);
-    await out.table([(by ?? "consumer").toUpperCase(), "CALLS", "ERRORS", "DENIED", "MEAN", "IN", "OUT"], rows);
+    const heading = by === "day" ? "DAY (UTC)" : (by ?? "consumer").toUpperCase();
+    await out.table([heading, "CALLS", "ERRORS", "DENIED", "MEAN", "IN", "OUT"], rows);
   },
 });
