@@ -97,6 +97,10 @@ class CompiledCatalog implements Catalog {
     return this.#scope(id) !== null;
   }
 
+  hasScopeFor(id: string, who: Principal, source: Source): boolean {
+    return this.#scope(id)?.rights.some((route) => this.#init.policy.lists(who, route, source)) ?? false;
+  }
+
   offers(kind: Kind, name: unknown, scope: string | null, party: Party): boolean {
     const endpoint = this.#scope(scope);
     if (typeof name !== "string" || name.length > longestName || !endpoint) return false;

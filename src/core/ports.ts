@@ -105,6 +105,8 @@ export type Missing = {
 export type Catalog = {
   /** Whether this configuration has such a scope: a server or a toolset. */
   hasScope(scope: string): boolean;
+  /** Whether it has such a scope for this caller: one with a server on which the caller has any right. */
+  hasScopeFor(scope: string, who: Principal, source: Source): boolean;
   /** Whether the scope has something of this kind and wire name for such a client, whatever the caller's rights. */
   offers(kind: Kind, name: unknown, scope: string | null, party: Party): boolean;
   /**
