@@ -3,9 +3,10 @@ import { canonicalName } from "../core/name.ts";
 import { readTemplate } from "../core/uri-template.ts";
 import type { Rewrite } from "./definition.ts";
 import type { HandedOut } from "./handed-out.ts";
+import { byPrefix, type Templates } from "./templates.ts";
 import type { Thing, Things } from "./things.ts";
 import type { Unlisted } from "./unlisted.ts";
-import { splitExplicit, type Templates, wrapUri } from "./uris.ts";
+import { splitExplicit, wrapUri } from "./uris.ts";
 
 /** Finds the servers that a URI may be read from. */
 export type Resources = {
@@ -20,6 +21,8 @@ export type Resources = {
   route(server: string, name: string, wire: string): Route;
   /** The route of a template, by its text on the wire; used by completion. */
   template(text: string): Route | null;
+  /** How many characters are read, at most, to hold the URI against the templates that it may be made from. */
+  steps(uri: string): number;
   /** Rewrites a server's URIs to those on the wire; null if none of them changes. */
   rewrites(server: string): Rewrite | null;
 };
@@ -47,7 +50,7 @@ export function createResources({ servers, things, templates, handedOut, unliste
       if (meant) return [meant];
       const explicit = splitExplicit(uri);
       if (explicit && servers.has(explicit.server)) return [routeTo(explicit.server, explicit.uri, uri)];
-      const found = new Map(templates(uri));
+      const found = new Map(templates.servers(uri));
       const giver = who === null ? null : handedOut.server(who, uri);
       if (giver !== null && servers.has(giver) && !found.has(giver)) found.set(giver, uri);
       for (const { server } of listed.get(uri) ?? []) found.set(server, uri);
@@ -55,6 +58,7 @@ export function createResources({ servers, things, templates, handedOut, unliste
     },
     route: routeTo,
     template: (text) => resourceTemplates.find(({ route }) => route.wire === text)?.route ?? null,
+    steps: (uri) => templates.steps(uri),
     rewrites: rewriter(resources, resourceTemplates),
   };
 }
@@ -67,11 +71,12 @@ function rewriter(resources: readonly Thing[], templates: readonly Thing[]): Res
   const whole = new Set(resources.map(({ route }) => route.canonical));
   const made = new Map<string, Rewrite>();
   const rewriteOf = (server: string): Rewrite => {
-    const patterns = renamed.flatMap(({ route }) => (route.server === server ? [readTemplate(route.name)] : []));
+    const own = renamed.flatMap(({ route }) => (route.server === server ? [readTemplate(route.name)] : []));
+    const groupsOf = byPrefix(own);
     return (uri) => {
       const canonical = canonicalName(server, uri);
       if (whole.has(canonical)) return exact.get(canonical) ?? null;
-      return patterns.some((pattern) => pattern.matches(uri)) ? wrapUri(server, uri) : null;
+      return groupsOf(uri).some((group) => group.some((pattern) => pattern.matches(uri))) ? wrapUri(server, uri) : null;
     };
   };
   for (const { route } of [...resources.filter(isRenamed), ...renamed])

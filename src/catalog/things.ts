@@ -6,8 +6,8 @@ import type { Missing } from "../core/ports.ts";
 import type { Listing } from "../core/upstream.ts";
 import { assignNames, type Named, type Why } from "./names.ts";
 import type { NamesOptions } from "./options.ts";
-import { indexTemplates } from "./templates.ts";
-import { assignUris, type Templates } from "./uris.ts";
+import { indexTemplates, type Templates } from "./templates.ts";
+import { assignUris } from "./uris.ts";
 
 /** One offered thing: its route, and its definition as its server wrote it. */
 export type Thing = { readonly route: Route; readonly text: string };
@@ -50,7 +50,7 @@ export function gather(from: Gathering): Gathered {
   const [tools, prompts] = [named("tools", byName), named("prompts", byName)];
   const resourceTemplates = named("resourceTemplates", (candidates) => assignUris(candidates));
   const templates = indexTemplates(resourceTemplates.map(({ route }) => route));
-  const resources = named("resources", (candidates) => assignUris(candidates, templates));
+  const resources = named("resources", (candidates) => assignUris(candidates, templates.claims()));
   return { things: { tools, prompts, resources, resourceTemplates }, missing, templates };
 }
 

@@ -4,9 +4,6 @@ import { type Named, others } from "./names.ts";
 /** A resource or template that needs a URI on the wire. */
 export type UriCandidate = { readonly server: string; readonly name: string };
 
-/** The servers with a template that a URI may have been made from, each with its own URI for it. */
-export type Templates = (uri: string) => ReadonlyMap<string, string>;
-
 const apps = "ui://";
 /** Leaves room for the server that a URI may have to name. */
 const longestUri = longestName - 200;
@@ -42,19 +39,19 @@ export function splitExplicit(uri: string): { readonly server: string; readonly 
 }
 
 /**
- * Gives each candidate its URI on the wire: its own URI if no other server has it or a template for it, else one that
- * names its server.
+ * Gives each candidate its URI on the wire: its own URI if no other server has it or (`claims`) a template for it, else
+ * one that names its server.
  */
 export function assignUris<T extends UriCandidate>(
   candidates: readonly T[],
-  templates: Templates = () => new Map(),
+  claims: (uri: string) => Iterable<string> = () => [],
 ): Map<T, Named> {
   const named = new Map<T, Named>();
   const refuse = (each: T, reason: string, told = reason): void =>
     void named.set(each, { wire: null, why: { reason, told } });
   const open: { readonly candidate: T; readonly wire: string }[] = [];
   for (const [uri, group] of Map.groupBy(candidates, ({ name }) => name)) {
-    const servers = new Set([...group.map(({ server }) => server), ...templates(uri).keys()]);
+    const servers = new Set([...group.map(({ server }) => server), ...claims(uri)]);
     for (const candidate of group) {
       const { server, name } = candidate;
       if (name === "") refuse(candidate, "it has no URI");

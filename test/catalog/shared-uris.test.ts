@@ -42,6 +42,13 @@ describe("T13 no server draws to itself what callers read from another", () => {
     for (const name of ask(catalog, "resources").names) expect(lead(catalog, "resource", name).server).toBe("crm");
     expect(catalog.outgoing(catalog.find("crm:t")!, link, admin)).toContain(`"mcpgw+crm:${uri}"`);
   });
+  test("what cannot be held against all templates in bounded steps is listed so too", () => {
+    const templates = Array.from({ length: 500 }, (_, at) => `db://{+a}/${at}!`);
+    const own = Array.from({ length: 600 }, (_, at) => `db://${at}`.padEnd(100, "x"));
+    const { names } = ask(buildCatalog({ crm: { resources: [...own, "own://x"] }, hm: { templates } }), "resources");
+    const renamed = names.filter((name) => name.startsWith("mcpgw+crm:db://"));
+    expect([names.length, renamed.length, names.includes("own://x")]).toEqual([601, 200, true]);
+  });
   test("a server's own templates rename nothing", () => {
     const catalog = buildCatalog({ a: { resources: ["db://a"], templates: ["db://{x}", "{+x}"] } });
     expect(ask(catalog, "resources").names).toEqual(["db://a"]);
