@@ -1,7 +1,8 @@
 import { asFailure, Failure } from "../core/failure.ts";
 import { List } from "../core/linked-list.ts";
 import type { Logger } from "../core/log.ts";
-import type { Server } from "bun";
+import { Turn } from "../core/turns.ts";
+import type { Server, SocketAddress } from "bun";
 import { BodyReader } from "./body.ts";
 import { cors } from "./cors.ts";
 import { shedIdleConnections } from "./idle-connections.ts";
@@ -70,13 +71,13 @@ export function serveHttp(options: HttpOptions): HttpServer {
   const pending = new List<Pending>();
   const turnAway = createTurnAway(options);
 
-  const answer: Answer = async (req, server) => {
+  const answer: Answer = async (req, server, from) => {
     if (isCrowded(server, pending.size, max) && !isForOperators(req, server)) return stamp(req, refusal(turnAway()));
     const entry: Pending = { req, since: performance.now(), kept: false, onLong: null, call: null };
     const place = pending.add(entry);
     try {
       guard(req.headers);
-      const response = preflight(req) ?? (await dispatch(routes, entry, server.requestIP(req)?.address ?? null));
+      const response = preflight(req) ?? (await dispatch(routes, entry, from?.address ?? null));
       return response && stamp(req, response);
     } catch (error) {
       const failure = asFailure(error);
@@ -118,11 +119,32 @@ export function serveHttp(options: HttpOptions): HttpServer {
   };
 }
 
-type Answer = (req: Request, server: Server<SocketData>) => Promise<Response | undefined>;
+type Answer = (req: Request, server: Server<SocketData>, from: SocketAddress | null) => Promise<Response | undefined>;
+
+/**
+ * Gives others their turn when a client sends one request after the other without waiting for answers: Bun hands on all
+ * that it has read of one connection at once. It closes the connection if another comes while one waits.
+ */
+function inTurns(answer: Answer) {
+  let port = 0;
+  let turn = new Turn();
+  return (req: Request, server: Server<SocketData>) => {
+    const from = server.requestIP(req);
+    if (from?.port !== port) {
+      port = from?.port ?? 0;
+      turn = new Turn();
+    }
+    if (turn.spent) return turn.next().then(() => answer(req, server, from));
+    turn.begin();
+    const response = answer(req, server, from);
+    turn.over();
+    return response;
+  };
+}
 
 /** The callbacks of Bun's server. A WebSocket frame may be as long as limits.body allows now. */
 const handlersOf = ({ current }: HttpOptions, sockets: WebSockets, answer: Answer) => ({
-  fetch: answer,
+  fetch: inTurns(answer),
   websocket: sockets.handler(current().shape.body),
   error: () => refusal(new Failure("internal", "The gateway failed on this request.")),
 });

@@ -2,6 +2,9 @@ import { expect, test } from "bun:test";
 import { once } from "node:events";
 import { connect } from "node:net";
 import { Door, said } from "../support/front-door.ts";
+import { PerTurn, use } from "../support/turns.ts";
+import { until } from "../support/until.ts";
+import { toolCall } from "../support/wire.ts";
 
 // What clients of HTTP send that name no more than they must: health checks, load balancers, simple programs.
 
@@ -51,4 +54,24 @@ test("S01: names of containers and full names are hosts like others", async () =
   const foreign = await live("mcp_gw:7332");
   expect(foreign).toStartWith("HTTP/1.1 403 ");
   expect(foreign).toContain("listen.allowedHosts");
+});
+
+test("a client that waits for no answer before its next request leaves others their turn", async () => {
+  using turns = new PerTurn();
+  await using door = new Door(() => {
+    turns.count();
+    use(1);
+    return said("ok");
+  });
+  const text = JSON.stringify(toolCall("echo"));
+  const head = ["POST /mcp HTTP/1.1", "Host: 127.0.0.1", "Authorization: Bearer alice"];
+  const rest = ["Content-Type: application/json", "Accept: application/json, text/event-stream"];
+  const one = [...head, ...rest, `Content-Length: ${Buffer.byteLength(text)}`, "", text].join("\r\n");
+  const flood = connect(Number(new URL(door.url).port), "127.0.0.1");
+  const ended = new Promise((resolve) => flood.once("close", resolve));
+  flood.on("error", () => {}).resume();
+  flood.write(one.repeat(100));
+  await Promise.race([ended, until(() => door.ended.length === 100, "all calls")]);
+  expect(turns.most).toBeLessThanOrEqual(4);
+  flood.destroy();
 });
