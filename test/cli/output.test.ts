@@ -99,7 +99,7 @@ test.each([
   [false, "\u001b[2J"],
 ])("T58: usage --csv to a terminal (%p) shows no control character of a name", async (terminal, shown) => {
   const printed: string[] = [];
-  const row = { name: "\u001b[2J", calls: 1, errors: 0, denied: 0, latencyUs: 1, bytesIn: 1, bytesOut: 1 };
+  const row = { name: "\u001b[2J", calls: 1, errors: 0, denied: 0, latencySumUs: 1, bytesIn: 1, bytesOut: 1 };
   const out = { terminal, json: false, print: async (text: string) => void printed.push(text) };
   const client = { call: async () => ({ metered: true, rows: [row] }) };
   // As much of a command line as the command uses.

@@ -7,7 +7,7 @@ import { bytes, latency, line, number } from "../../control/format.ts";
 import { right } from "../output.ts";
 import { period, timeRange } from "../when.ts";
 
-const columns = ["name", "calls", "errors", "denied", "latencyUs", "bytesIn", "bytesOut"] as const;
+const columns = ["name", "calls", "errors", "denied", "latencySumUs", "bytesIn", "bytesOut"] as const;
 
 /** A cell after RFC 4180. A leading character that would make it a formula in a spreadsheet is defused. */
 function csvCell(value: string | number): string {
@@ -59,7 +59,7 @@ export const usage = command({
       right(number(row.calls)),
       right(number(row.errors)),
       right(number(row.denied)),
-      right(row.calls === 0 ? "-" : latency(Math.round(row.latencyUs / row.calls))),
+      right(row.calls === 0 ? "-" : latency(Math.round(row.latencySumUs / row.calls))),
       right(bytes(row.bytesIn)),
       right(bytes(row.bytesOut)),
     ]);
