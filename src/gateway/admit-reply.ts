@@ -7,6 +7,7 @@ import { rpcCodes } from "../core/rpc-code.ts";
 import { editObject } from "../mcp/edit.ts";
 import { readRound, roundText, urlQuestions } from "../mcp/input-round.ts";
 import { paramText } from "../mcp/message.ts";
+import { withoutOwnKeys } from "../mcp/meta.ts";
 import { sharedExtensions } from "./extensions.ts";
 import { asksOf } from "./input-answers.ts";
 import { admitAll, type Job } from "./questions.ts";
@@ -26,7 +27,16 @@ type Refusal = Extract<Reply, { kind: "error" }>;
 export function admitReply(job: Job, reply: Reply): Reply | Promise<Reply> {
   // What the gateway's own tools answer for a server has passed here before.
   if (job.route.server === ownServer) return reply;
-  if (reply.kind === "error") return admitError(job, reply);
+  return reply.kind === "error" ? admitError(job, reply) : admitResult(job, unforged(reply));
+}
+
+/** The result without what only the gateway may tell. */
+function unforged(reply: Result): Result {
+  const text = withoutOwnKeys(reply.text);
+  return text === reply.text ? reply : { ...reply, text };
+}
+
+function admitResult(job: Job, reply: Result): Reply | Promise<Reply> {
   if (reply.type === null) {
     const linked = withWireUris(job, reply);
     return job.call.inbound.method.startsWith("tasks/") ? taskState(job, linked) : linked;
@@ -79,7 +89,7 @@ async function admitTask(job: Job, reply: Result): Promise<Reply> {
 
 function admitError(job: Job, reply: Refusal): Reply | Promise<Reply> {
   if (reply.code === rpcCodes.missingCapability && reply.era === "modern") return capabilityMissing(job, reply);
-  if (reply.code === rpcCodes.urlElicitation && reply.era === "legacy") return visitFirst(job, reply);
+  if (reply.code === rpcCodes.urlElicitation) return visitFirst(job, reply);
   return reply;
 }
 
@@ -107,8 +117,8 @@ function missingOf(required: Record<string, unknown>, declared: Readonly<Record<
 }
 
 /**
- * A legacy server wants URLs visited, and then the same call again. This is a question like any other: a modern caller
- * is asked in a round, a legacy caller by the error itself.
+ * A server wants URLs visited, and then the same call again. This is a question like any other: a modern caller is asked
+ * in a round, a legacy caller by the error itself, also if the server is a modern one, in whose era that error is none.
  */
 async function visitFirst(job: Job, reply: Refusal): Promise<Reply> {
   const { call, route } = job;
@@ -118,7 +128,8 @@ async function visitFirst(job: Job, reply: Refusal): Promise<Reply> {
   const asked = urlQuestions(reply.text);
   if (typeof asked === "string") throw brokeProtocol(route.server, asked);
   await admitAll(job, asked);
-  if (!modern || asked.length === 0) return reply;
+  if (asked.length === 0) return reply;
+  if (!modern) return { ...reply, era: "legacy" };
   const state = sealState(job, { kind: "again", of: call.id, asks: asksOf(asked) });
   return { kind: "result", era: "modern", text: roundText(asked, state), isError: false, type: "input_required" };
 }

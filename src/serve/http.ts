@@ -49,11 +49,12 @@ const idleSeconds = 30;
 
 /**
  * A call may take long, so after `after` ms the connection of a request is no longer closed for silence, and its stream
- * is opened if its client reads one. `every` is the time between two checks, ms.
+ * is opened if its client reads one; after `resumable` ms if that client, cut off, could come back to the stream. `every`
+ * is the time between two checks, ms.
  */
-type Patience = { readonly after: number; readonly every: number };
+type Patience = { readonly after: number; readonly resumable: number; readonly every: number };
 
-const defaultPatience: Patience = { after: 5_000, every: 1_000 };
+const defaultPatience: Patience = { after: 5_000, resumable: 250, every: 250 };
 
 /** Shortest time between two lines of the log that say that all places are taken, ms. */
 const logEvery = 60_000;
@@ -73,7 +74,7 @@ export function serveHttp(options: HttpOptions): HttpServer {
 
   const answer: Answer = async (req, server, from) => {
     if (isCrowded(server, pending.size, max) && !isForOperators(req, server)) return stamp(req, refusal(turnAway()));
-    const entry: Pending = { req, since: performance.now(), kept: false, onLong: null, call: null };
+    const entry: Pending = { req, since: performance.now(), kept: false, resumable: false, onLong: null, call: null };
     const place = pending.add(entry);
     try {
       guard(req.headers);
@@ -100,7 +101,7 @@ export function serveHttp(options: HttpOptions): HttpServer {
     ...handlersOf(options, sockets, answer),
   });
   const shedding = shedIdleConnections(max, options.otherDescriptors, () => server.closeIdleConnections());
-  const keeper = setInterval(() => keepSilent(server, pending, patience.after), patience.every);
+  const keeper = setInterval(() => keepSilent(server, pending, patience), patience.every);
   keeper.unref();
   let stopped: Promise<void> | null = null;
   return {
@@ -175,11 +176,13 @@ function routesOf(parts: HttpParts, pair: SsePair, ws: Methods, operators: Route
  * Keeps the connections of long requests open, and opens their streams. Most requests are answered earlier and cost the
  * server nothing.
  */
-function keepSilent(server: Server<SocketData>, pending: List<Pending>, after: number): void {
-  const before = performance.now() - after;
+function keepSilent(server: Server<SocketData>, pending: List<Pending>, { after, resumable }: Patience): void {
+  const now = performance.now();
   for (const entry of pending.items) {
+    const silent = now - entry.since;
     // Oldest first.
-    if (entry.since > before) return;
+    if (silent < Math.min(after, resumable)) return;
+    if (silent < (entry.resumable ? resumable : after)) continue;
     if (!entry.kept) server.timeout(entry.req, 0);
     entry.kept = true;
     const { onLong } = entry;

@@ -67,6 +67,23 @@ test("S32, T22: the endpoint of one server shows and calls that server alone, wi
   expect(new Set(all.map((name) => name.split("__")[0]))).toEqual(new Set(["one", "two"]));
 });
 
+test("S32: a server of which a caller may use nothing has no endpoint for it, as one that does not exist", async () => {
+  const stranger = { authorization: `Bearer ${await daemon.place.key("eve", "nobody")}` };
+  const asked = async (server: string) => {
+    const upgrade = { ...stranger, connection: "upgrade", upgrade: "websocket" };
+    const answers = await Promise.all([
+      post(`/mcp/${server}`, request("tools/list"), stranger),
+      post(`/mcp/${server}`, initialize("2025-11-25"), stranger),
+      daemon.get(`/${server}/sse`, stranger),
+      daemon.get(`/ws/${server}`, upgrade),
+    ]);
+    return answers.map(({ status, text }) => [status, text]);
+  };
+  const missing = await asked("none");
+  expect(missing.map(([status]) => status)).toEqual([404, 404, 404, 404]);
+  expect(await asked("one")).toEqual(missing);
+});
+
 /** Opens the old pair below a path, with a list of its tools as the first request. */
 async function openPair(below: string) {
   const stream = await fetch(`${daemon.url}${below}/sse`, { headers: { ...auth(), accept: "text/event-stream" } });

@@ -31,7 +31,7 @@ type DoorOptions = {
   /** Where given, no descriptor counts as anything but a connection. */
   readonly maxConnections?: number;
   readonly allowedOrigins?: readonly string[];
-  /** Where given, a call that is silent for `after` ms gets its stream. */
+  /** Where given, how long a call is silent until it gets its stream. */
   readonly patience?: HttpOptions["patience"];
 };
 
@@ -209,6 +209,7 @@ const tools: readonly Tool[] = ["echo"].map((name) => ({
 function catalogOf(scopes: readonly string[], shown: () => string): Catalog {
   return {
     hasScope: (scope) => scopes.includes(scope),
+    hasScopeFor: (scope) => scopes.includes(scope),
     offers: () => true,
     resolve: (_call, _kind, name) => makeRoute("play", String(name)),
     admits: () => true,

@@ -6,17 +6,15 @@ import { isJson } from "../../core/json.ts";
 import { cut } from "../../core/text.ts";
 import { command, group } from "../command.ts";
 import { exit, UsageError } from "../errors.ts";
-import { type Cell, type Output, untilReaderLeaves } from "../output.ts";
+import { type Cell, type Output, untilReaderLeaves, whole } from "../output.ts";
 import { line } from "../../control/format.ts";
 
 /** One row per tool; a hidden one shows the reason instead of its description. */
 export function toolRows(tools: readonly ToolView[]): Cell[][] {
   return tools.map(({ name, wire, description, hidden }) => [
-    name,
-    { text: hidden === null ? wire : "-", color: "dim" },
-    hidden === null
-      ? cut((description ?? "").trim().split("\n")[0] ?? "", 80)
-      : { text: `hidden: ${hidden}`, color: "yellow" },
+    whole(name),
+    whole(hidden === null ? wire : "-", "dim"),
+    hidden === null ? cut((description ?? "").trim().split("\n")[0] ?? "", 80) : whole(`hidden: ${hidden}`, "yellow"),
   ]);
 }
 
@@ -109,7 +107,7 @@ const call = command({
     if (out.json) {
       const { result, ...rest } = answer;
       // Spliced into the text, so that every digit stays as it came.
-      await untilReaderLeaves(out.print(`${JSON.stringify(rest).slice(0, -1)},"result":${result ?? "null"}}`));
+      await untilReaderLeaves(out.printJson(`${JSON.stringify(rest).slice(0, -1)},"result":${result ?? "null"}}`));
       return failed;
     }
     for (const text of answer.error?.message.split("\n") ?? []) out.say(text);
