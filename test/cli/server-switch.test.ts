@@ -10,7 +10,7 @@ import { asNobody, isRoot, mayBecomeNobody } from "../support/processes.ts";
 import { bareEnv } from "../support/sample.ts";
 
 // Each command is a process; on a busy machine that takes its time.
-setDefaultTimeout(20_000);
+setDefaultTimeout(30_000);
 
 const ids = ["one", "two", "three", "four", "five", "six"];
 const text = `servers:\n${ids.map((id) => `  - { id: ${id}, command: x }\n`).join("")}`;

@@ -18,7 +18,7 @@ import { asNobody, mayBecomeNobody } from "../support/processes.ts";
 // What a refusal advises is done to the letter, once, and helps.
 
 // Each command is a process; on a busy machine that takes its time.
-setDefaultTimeout(20_000);
+setDefaultTimeout(30_000);
 
 /** Moves away every file of the place that a text names, each with its log; returns their names. */
 function moveAway(place: Place, text: string): string[] {

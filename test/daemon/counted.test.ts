@@ -3,7 +3,7 @@ import { everything, fake, start } from "../support/daemon.ts";
 import { pick } from "../support/wire.ts";
 
 // Each command is a process; on a busy machine that takes its time.
-setDefaultTimeout(20_000);
+setDefaultTimeout(30_000);
 
 test("R8 refusals that are counted say when they happened, not only when that was written down", async () => {
   await using daemon = await start({ servers: [fake("fake")], policies: [everything()] });

@@ -6,7 +6,7 @@ import { Place } from "../support/daemon.ts";
 // The file that `audit.path` names, to whoever would write it.
 
 // Each command is a process; on a busy machine that takes its time.
-setDefaultTimeout(20_000);
+setDefaultTimeout(30_000);
 
 test("T48 T62 a log that is named by a symbolic link is written by nobody, and the refusal says what to name", async () => {
   using place = new Place("");

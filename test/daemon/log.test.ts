@@ -6,7 +6,7 @@ import { linesOf } from "../support/seen.ts";
 import { TempDir } from "../support/temp-dir.ts";
 
 // Each daemon is a process; on a busy machine that takes its time.
-setDefaultTimeout(20_000);
+setDefaultTimeout(30_000);
 
 const times = 30;
 const each = Array.from({ length: times }, (_, index) => index);

@@ -12,7 +12,7 @@ import { StdioClient } from "../support/stdio-client.ts";
 // What commands do without a daemon, above all what they refuse to say.
 
 // Each command is a process; on a busy machine that takes its time.
-setDefaultTimeout(20_000);
+setDefaultTimeout(30_000);
 
 const config = { servers: [], policies: [] };
 const unusable = { ...config, auth: { keys: [{ id: "a", key: "${NOT_SET_HERE}", consumerId: "a", roles: ["user"] }] } };

@@ -8,7 +8,7 @@ import { pick } from "../support/wire.ts";
 // What `audit show` tells of one call, with a daemon and without.
 
 // Each command is a process; on a busy machine that takes its time.
-setDefaultTimeout(20_000);
+setDefaultTimeout(30_000);
 
 const config = { servers: [], policies: [] };
 

@@ -6,7 +6,7 @@ import { Place } from "../support/daemon.ts";
 // The key that signs checkpoints belongs to one log; a new one is made only where there is no log.
 
 // Each command is a process; on a busy machine that takes its time.
-setDefaultTimeout(20_000);
+setDefaultTimeout(30_000);
 
 test("R9 A03 A14 no signing key is made where a log, or a store that knows one, is left: the start is refused", async () => {
   using place = new Place({ servers: [], policies: [] });

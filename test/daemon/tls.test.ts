@@ -8,7 +8,7 @@ import { TempDir } from "../support/temp-dir.ts";
 import { pick } from "../support/wire.ts";
 
 // Each command is a process; on a busy machine that takes its time.
-setDefaultTimeout(20_000);
+setDefaultTimeout(30_000);
 
 test("R17 a directory is no certificate, for config check and for the start of a daemon", async () => {
   using place = new Place({ listen: { tls: { cert: "d", key: "d" } } });

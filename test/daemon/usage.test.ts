@@ -5,7 +5,7 @@ import { openUsageStore } from "../../src/store/sqlite/usage.ts";
 import { everything, fake, Place } from "../support/daemon.ts";
 
 // Each command is a process; on a busy machine that takes its time.
-setDefaultTimeout(20_000);
+setDefaultTimeout(30_000);
 
 test("R26 usage by tag is the same with a daemon and without, and needs what tells the tags", async () => {
   const own = fake("own", [], { tags: ["eu"], start: "on-demand", env: { SECRET: "${SECRET}" } });

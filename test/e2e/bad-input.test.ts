@@ -15,7 +15,7 @@ import {
 // What the gateway answers to what is wrong: exact status, code and id, no upstream call, and a record.
 
 // Processes are started and ended throughout; on a busy machine that takes its time.
-setDefaultTimeout(20_000);
+setDefaultTimeout(30_000);
 
 const config = {
   limits: { body: "4KiB", depth: 16 },

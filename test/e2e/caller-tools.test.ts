@@ -6,7 +6,7 @@ import { initialize, modern, request, v2025 } from "../support/wire.ts";
 // Tools that a server shows only to some: official clients whose call switches one on in their own instance of it, and a
 // client that can be asked something.
 
-setDefaultTimeout(20_000);
+setDefaultTimeout(30_000);
 
 let daemon: Daemon;
 beforeAll(async () => {

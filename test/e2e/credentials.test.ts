@@ -5,7 +5,7 @@ import { initialize, modern, pick, request, toolCall } from "../support/wire.ts"
 // Who may come in at all; every way of failing to is refused before anything else is looked at.
 
 // Processes are started and ended throughout; on a busy machine that takes its time.
-setDefaultTimeout(20_000);
+setDefaultTimeout(30_000);
 
 let daemon: Daemon;
 let key: string;

@@ -6,7 +6,7 @@ import { type Answer, modern, pick, request, resultOf, textOf, toolCall, v2025 }
 // One request and what belongs to it: its progress, its cancellation, its answer, and never anybody else's.
 
 // Processes are started and ended throughout; on a busy machine that takes its time.
-setDefaultTimeout(20_000);
+setDefaultTimeout(30_000);
 
 const config = {
   servers: [fake("fake", [], { isolation: "shared" })],

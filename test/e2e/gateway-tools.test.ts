@@ -7,7 +7,7 @@ import { answerOf, modern, pick, request, textOf, toolCall, v2025 } from "../sup
 // The gateway's own tools over MCP, and what lists and calls show to whom.
 
 // Processes are started and ended throughout; on a busy machine that takes its time.
-setDefaultTimeout(20_000);
+setDefaultTimeout(30_000);
 
 const own = [
   "audit_log",

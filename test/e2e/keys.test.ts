@@ -9,7 +9,7 @@ import { modern, pick, request } from "../support/wire.ts";
 // Keys as operators manage them: what they decide holds at once, for calls and for open streams.
 
 // Processes are started and ended throughout; on a busy machine that takes its time.
-setDefaultTimeout(20_000);
+setDefaultTimeout(30_000);
 
 const config = { servers: [fake("fake")], policies: [everything()] };
 

@@ -10,7 +10,7 @@ import { modern, pick, request, textOf, v2025 } from "../support/wire.ts";
 // A daemon's life: start, readiness, drain, signals, its lock, and what a configuration of others starts.
 
 // Processes are started and ended throughout; on a busy machine that takes its time.
-setDefaultTimeout(20_000);
+setDefaultTimeout(30_000);
 
 const config = { servers: [fake("fake", [], { isolation: "shared" })], policies: [everything()] };
 

@@ -8,7 +8,7 @@ import { pick, textOf } from "../support/wire.ts";
 // Calls through `mcpgw__call`: the caller hears of them what it would have heard without.
 
 // Processes are started and ended throughout; on a busy machine that takes its time.
-setDefaultTimeout(20_000);
+setDefaultTimeout(30_000);
 
 const config = {
   auth: { type: "api-key", stdio: { consumerId: "parent", roles: ["user"] } },

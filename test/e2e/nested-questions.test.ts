@@ -7,7 +7,7 @@ import { initialize, modern, pick, request, resultOf, textOf, v2025 } from "../s
 // What a server asks during a call through `mcpgw__call`. A guardrail lets only these servers ask: the gateway itself,
 // whose tool the outer call is of, may not.
 
-setDefaultTimeout(20_000);
+setDefaultTimeout(30_000);
 
 const visit = { mode: "url", message: "Sign in", url: "https://signs.example/", elicitationId: "e1" };
 const signs = serve(({ id, method }) => {

@@ -7,7 +7,7 @@ import { until } from "../support/until.ts";
 // A process of a server that hides whose it is: its own session, an empty environment, and a parent that has ended.
 // The tests run at the same time, as most of each is waiting for processes to end.
 
-setDefaultTimeout(20_000);
+setDefaultTimeout(30_000);
 
 const linux = process.platform === "linux";
 

@@ -7,7 +7,7 @@ import { until } from "../support/until.ts";
 
 // A server runs under the gateway's own uid, and yet must not administer the gateway that governs it.
 
-setDefaultTimeout(20_000);
+setDefaultTimeout(30_000);
 
 const linux = process.platform === "linux";
 

@@ -6,7 +6,7 @@ import { type Answer, modern, pick, textOf } from "../support/wire.ts";
 // What a caller is told when the gateway or a server refuses: the cases of the table of refusals, one by one.
 
 // Processes are started and ended throughout; on a busy machine that takes its time.
-setDefaultTimeout(20_000);
+setDefaultTimeout(30_000);
 
 const never = strongKey();
 

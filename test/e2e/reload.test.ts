@@ -10,7 +10,7 @@ import { eventsOf, pick, request, resultOf, v2025 } from "../support/wire.ts";
 // A new configuration: taken over as a whole, or refused as a whole with the reason.
 
 // Processes are started and ended throughout; on a busy machine that takes its time.
-setDefaultTimeout(20_000);
+setDefaultTimeout(30_000);
 
 const shared = (id: string, args: string[] = [], more: Record<string, unknown> = {}) =>
   fake(id, args, { isolation: "shared", ...more });

@@ -6,7 +6,7 @@ import { pick, request, toolCall } from "../support/wire.ts";
 
 // What a lost key ends, and what a wrong one leaves behind, on every way in.
 
-setDefaultTimeout(20_000);
+setDefaultTimeout(30_000);
 
 const config = { servers: [{ ...fake("fake"), isolation: "shared" }], policies: [everything()] };
 

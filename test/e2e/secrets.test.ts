@@ -10,7 +10,7 @@ import { resultOf } from "../support/wire.ts";
 // Secrets go to the one child or upstream they are for, and appear nowhere else.
 
 // Processes are started and ended throughout; on a busy machine that takes its time.
-setDefaultTimeout(20_000);
+setDefaultTimeout(30_000);
 
 const canary = (name: string): string => `canary-${name}-${strongKey().slice(0, 32)}`;
 const passed = ["FAKE_LOG", "HOME", "LANG", "MCPGW_INSTANCE", "MCPGW_RUN", "PATH", "TMPDIR", "TZ"];

@@ -11,7 +11,7 @@ import { modern, pick, request, resultOf, textOf } from "../support/wire.ts";
 // MCP on standard input and output: by a gateway inside the process, or by the daemon of the same state directory.
 
 // Processes are started and ended throughout; on a busy machine that takes its time.
-setDefaultTimeout(20_000);
+setDefaultTimeout(30_000);
 
 const parent = { type: "api-key", stdio: { consumerId: "parent", roles: ["user"] } };
 const config = { auth: parent, servers: [fake("fake")], policies: [everything()] };

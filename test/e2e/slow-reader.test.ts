@@ -8,7 +8,7 @@ import { modern, pick, request, textOf, toolCall } from "../support/wire.ts";
 // Clients on standard streams that read slowly, or not at all, or write more than is taken, alone and beside a daemon.
 
 // Processes are started and ended throughout; on a busy machine that takes its time.
-setDefaultTimeout(20_000);
+setDefaultTimeout(30_000);
 
 const config = {
   auth: { type: "api-key", stdio: { consumerId: "parent", roles: ["user"] } },

@@ -10,7 +10,7 @@ import { pick } from "../support/wire.ts";
 // Somebody with the rights of the gateway changes its log while it is stopped; `audit verify` names the first bad record.
 
 // Processes are started and ended throughout; on a busy machine that takes its time.
-setDefaultTimeout(20_000);
+setDefaultTimeout(30_000);
 
 const config = { servers: [fake("fake")], policies: [everything()] };
 const copies: Place[] = [];

@@ -18,7 +18,7 @@ import {
 // Every way into a running daemon beside a plain POST: scopes, the old pair, WebSockets, sessions and their ends.
 
 // Processes are started and ended throughout; on a busy machine that takes its time.
-setDefaultTimeout(20_000);
+setDefaultTimeout(30_000);
 
 const config = {
   servers: [fake("one"), fake("two", [], { isolation: "shared" })],

@@ -1,7 +1,7 @@
 import { expect, setDefaultTimeout, test } from "bun:test";
 import { fake, Place, start } from "../support/daemon.ts";
 
-setDefaultTimeout(20_000);
+setDefaultTimeout(30_000);
 
 test("why: through a running daemon, before and after the key is revoked; without one it is not answered", async () => {
   const policies = [{ id: "p", roles: ["user"], rules: [{ id: "counts", tool: "count", action: "allow" }] }];

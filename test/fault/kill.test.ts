@@ -9,7 +9,7 @@ import { type AuditRecord, pick, request, v2025, toolCall } from "../support/wir
 // kill -9 at any moment: nothing acknowledged is missing, the chain verifies, what ran shows as lost, no child survives.
 
 // Processes are started and ended throughout; on a busy machine that takes its time.
-setDefaultTimeout(20_000);
+setDefaultTimeout(30_000);
 
 const rounds = Number(process.env["MCPGW_FAULT_ROUNDS"] ?? 5);
 const callers = 16;

@@ -10,7 +10,7 @@ import { pick, request, toolCall } from "../support/wire.ts";
 // A log that cannot be written: calls are refused within 2 s, nothing passes unrecorded, and it recovers by itself.
 
 // Processes are started and ended throughout; on a busy machine that takes its time.
-setDefaultTimeout(20_000);
+setDefaultTimeout(30_000);
 
 const config = { servers: [fake("fake")], policies: [everything()], audit: { payloads: "full" } };
 
