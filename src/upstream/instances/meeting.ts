@@ -1,7 +1,7 @@
 import { Failure } from "../../core/failure.ts";
 import type { Era } from "../../core/inbound.ts";
 import { HttpFailure, unsent } from "../faults.ts";
-import { discover, greetModern, initialize } from "../link/handshake.ts";
+import { discover, type Discovered, greetModern, initialize } from "../link/handshake.ts";
 import type { Greeting, Link, LinkHost } from "../link/link.ts";
 import type { As } from "../transports/index.ts";
 
@@ -108,30 +108,31 @@ async function meetProbed(meeting: Meeting): Promise<Met> {
   }
 }
 
-function probe(meeting: Meeting): Promise<Speaks> {
-  const { host, times } = meeting;
-  return throwAway(meeting, async (link) => {
-    try {
-      const found = await discover(link, host, times.probe);
-      if (found.era === "legacy") return only.legacy;
-      return { ...only.modern, legacy: found.legacy || (await speaksLegacy(link, meeting)) };
-    } catch (error) {
-      // A process that ends or keeps silent is an old one; a server that was never reached has shown nothing.
-      if (link.pid === null && error instanceof Failure && error.code === "upstream-down") throw error;
-      return only.legacy;
-    }
-  });
+async function probe(meeting: Meeting): Promise<Speaks> {
+  const found = await throwAway(meeting, (link) => discoverOnce(link, meeting));
+  if (found?.era !== "modern") return only.legacy;
+  // Asked on another link: a server may keep to the era of the first request on each.
+  return { ...only.modern, legacy: found.legacy || (await shakesHands(meeting)) };
+}
+
+/** What a server says of its eras; null for an old one that does not say. */
+async function discoverOnce(link: Link, { host, times }: Meeting): Promise<Discovered | null> {
+  try {
+    return await discover(link, host, times.probe);
+  } catch (error) {
+    // A process that ends or keeps silent is an old one; a server that was never reached has shown nothing.
+    if (link.pid === null && error instanceof Failure && error.code === "upstream-down") throw error;
+    return null;
+  }
 }
 
 /** Whether a modern server does the legacy handshake too, found out on a link for this alone. */
 export function shakesHands(meeting: Meeting): Promise<boolean> {
-  return throwAway(meeting, (link) => speaksLegacy(link, meeting));
-}
-
-function speaksLegacy(link: Link, { host, times }: Meeting): Promise<boolean> {
-  return initialize(link, host, times.probe).then(
-    () => true,
-    () => false,
+  return throwAway(meeting, (link) =>
+    initialize(link, meeting.host, meeting.times.probe).then(
+      () => true,
+      () => false,
+    ),
   );
 }
 

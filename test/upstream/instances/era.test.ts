@@ -31,6 +31,17 @@ for (const mode of ["exit-on-probe", "silent-probe", "none"]) {
   });
 }
 
+test.each(["none", "one-era"])(
+  "auto: a program that names only its modern revision may speak both (%s)",
+  async (mode) => {
+    const lists = memoryLists();
+    await using set = upstreams([fake("a", ["--era", "both-unsaid", "--mode", mode], { protocol: "auto" })], { lists });
+    await set.settled();
+    expect(lists.verdicts.get("a")).toMatchObject({ speaks: "both" });
+    expect(jsonOf(await set.ask("a", "seen", {}, { era: "legacy" })).meta).toBeUndefined();
+  },
+);
+
 test("auto: a verdict is asked for again after a day", async () => {
   const lists = memoryLists();
   lists.verdicts.set("a", { speaks: "legacy", at: Date.now() - 25 * 3_600_000 });
