@@ -11,10 +11,15 @@ export function createAnonymous(keyring: Keyring, options: AuthOptions): Method 
   const roles = options.roles ?? [];
   return ({ source }) => {
     if (source.forwarded || (source.transport === "http" && !source.loopback)) return null;
-    const who = { id: "anonymous", method: "none", consumerId: "anonymous", name: "anonymous", roles } as const;
-    return { ...keyless(who, keyring), revoked: keyring.unlessChanged() };
+    return anonymousPrincipal(roles, keyring);
   };
 }
+
+/** Whoever calls a gateway that does not tell callers apart. */
+export const anonymousPrincipal = (roles: readonly string[], keyring: Keyring): Principal => ({
+  ...keyless({ id: "anonymous", method: "none", consumerId: "anonymous", name: "anonymous", roles }, keyring),
+  revoked: keyring.unlessChanged(),
+});
 
 /** The local administrator, `local:<uid>`: a peer whose uid the kernel vouches for. */
 export const localPrincipal = (uid: number, keyring: Keyring): Principal =>

@@ -181,7 +181,10 @@ export function createOutput({ out, err, json, color }: Streams): Output {
   const print = (text: string) => write(out, `${text}\n`);
   const table: Output["table"] = (headings, rows) => {
     const all = [headingRow(headings, rows), ...rows];
-    const lines = out.isTTY ? layout(fitted(all, out.columns), paint, Infinity) : layout(all, paint, widest);
+    // A terminal that does not tell its width says 0.
+    const lines = out.isTTY
+      ? layout(fitted(all, out.columns || Infinity), paint, Infinity)
+      : layout(all, paint, widest);
     return print(lines.join("\n"));
   };
   const say: Output["say"] = (text, color) => void err.write(`${color ? paint(color, line(text)) : line(text)}\n`);

@@ -7,8 +7,8 @@ import { whyUnreadable } from "../core/access.ts";
 import { codeOf } from "../core/error-text.ts";
 import { replaceFile } from "../core/files.ts";
 import { type FileLock, tryLockDirectory } from "../core/libc.ts";
+import { untilGiven } from "../core/wait.ts";
 import type { Cli } from "./cli.ts";
-import { UsageError } from "./errors.ts";
 
 /** Replaces a file, which keeps its owner and mode; refuses where it cannot, since the daemon might not read it any more. */
 async function replace(file: string, text: string): Promise<void> {
@@ -43,7 +43,7 @@ async function fileOf(cli: Cli, client: Client | null): Promise<string> {
   const running = client ? (await client.call("status", {})).config : null;
   const found = findConfig(thisHost(), { flag: cli.globals.config, local: false });
   const file = running ?? found.path;
-  if (file === null) throw new UsageError(found.why);
+  if (file === null) throw new Refusal("invalid", found.why);
   return file;
 }
 
@@ -64,7 +64,10 @@ export async function setEnabled(cli: Cli, id: string, on: boolean): Promise<{ f
       const edited = enableServer(text, id, on);
       if (edited !== null) return edited;
       if (!hasServer(data, id)) throw new Refusal("not-found", `${file} has no server "${id}"`);
-      throw new Refusal("denied", `${file}: server "${id}" is written with an alias (*name); edit it yourself`);
+      throw new Refusal(
+        "denied",
+        `${file}: server "${id}" is written with an alias (*name) or an empty "enabled"; edit it yourself`,
+      );
     },
     cli,
     client,
@@ -80,13 +83,9 @@ const patience = 5_000;
 
 /** The lock of a directory. Whoever can read the directory can hold it, a hostile server too: nobody waits for ever. */
 async function lockOf(directory: string): Promise<FileLock> {
-  const end = performance.now() + patience;
-  for (;;) {
-    const lock = tryLockDirectory(directory);
-    if (lock) return lock;
-    if (performance.now() >= end) throw new Refusal("conflict", `another process holds the lock of ${directory}`);
-    await Bun.sleep(20);
-  }
+  const lock = await untilGiven(() => tryLockDirectory(directory), patience);
+  if (lock) return lock;
+  throw new Refusal("conflict", `another process holds the lock of ${directory}`);
 }
 
 async function edit(file: string, change: (text: string) => string, { out }: Cli, client: Client | null) {

@@ -6,10 +6,11 @@ type Range = { readonly start: number; readonly end: number };
 const pairOf = (server: YAMLMap, name: string): Pair | undefined =>
   server.items.find(({ key }) => isScalar(key) && key.value === name);
 
+/** Where a value is written; null where it is empty or no plain value. */
 function valueRange(server: YAMLMap, name: string): Range | null {
   const pair = pairOf(server, name);
-  const range = isScalar(pair?.value) ? pair.value.range : null;
-  return range ? { start: range[0], end: range[1] } : null;
+  const [start, end] = (isScalar(pair?.value) && pair.value.range) || [0, 0];
+  return start < end ? { start, end } : null;
 }
 
 /** Whether the plain data of a configuration file has a server of this id, however it is written. */
@@ -29,7 +30,7 @@ export function enableServer(text: string, id: string, on: boolean): string | nu
   const server = servers.items.find((item): item is YAMLMap => isMap(item) && item.get("id") === id);
   if (!server) return null;
   const present = valueRange(server, "enabled");
-  // An alias may stand for more than this server.
+  // An alias may stand for more than this server, and after `enabled:` a value needs a blank.
   if (!present && pairOf(server, "enabled")) return null;
   if (present) return text.slice(0, present.start) + String(on) + text.slice(present.end);
   // An absent `enabled` means on.

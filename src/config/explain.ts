@@ -2,12 +2,14 @@ import { Document, isScalar, visit } from "yaml";
 import { maskPatterns } from "../core/credential-patterns.ts";
 import { formatDuration } from "../core/duration.ts";
 import type { Path } from "../core/finding.ts";
+import { formatRate, parseRate } from "../core/rate.ts";
 import { mark, maskValues, secretName } from "../core/secret.ts";
 import { pathOf } from "./document.ts";
 import type { Loaded, Origin } from "./load.ts";
 
 // The program counts in milliseconds, but a bare number in the file counts seconds.
 const durations = new Set(["timeout", "maxTimeout", "idleStop", "healthCheck", "refresh", "interval"]);
+const rates = new Set(["perMinute", "rateLimit"]);
 
 /** The configuration in force as plain data, spelt as in a file and without secret values. */
 export function shownConfig(loaded: Loaded): unknown {
@@ -36,7 +38,7 @@ function show(loaded: Loaded, value: unknown, path: Path): unknown {
   if (origin.from === "reference") return shownText(origin.text, path);
   const key = path.at(-1);
   if (typeof value === "string") return maskValues(shownText(value, path), loaded.secrets);
-  if (typeof value === "number" && typeof key === "string" && durations.has(key)) return formatDuration(value);
+  if (typeof value === "number" && typeof key === "string") return spelt(key, value);
   if (Array.isArray(value)) {
     return value.map((item, index) => (afterSecretFlag(value, index) ? mark : show(loaded, item, [...path, index])));
   }
@@ -47,6 +49,13 @@ function show(loaded: Loaded, value: unknown, path: Path): unknown {
       .filter(([, item]) => item !== undefined && item !== null)
       .map(([name, item]) => [name, show(loaded, item, [...path, name])]),
   );
+}
+
+function spelt(key: string, value: number): number | string {
+  if (durations.has(key)) return formatDuration(value);
+  const rate = rates.has(key) ? formatRate(value) : "";
+  // A rate that options cannot spell was written as a number.
+  return parseRate(rate) === null ? value : rate;
 }
 
 function shownText(text: string, path: Path): string {

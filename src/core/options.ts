@@ -1,6 +1,7 @@
 import { z } from "zod";
 import { compileCidr } from "./cidr.ts";
 import { parseDuration } from "./duration.ts";
+import { parseRate } from "./rate.ts";
 
 // The value types that several options share.
 
@@ -27,9 +28,8 @@ export const size = z.union([z.string(), z.number().int().positive()]).transform
 
 /** `120/m`, `2/s`, `1000/h`, or a number per minute. Yields calls per minute. */
 export const perMinute = z.union([z.string(), z.number().nonnegative()]).transform((value, ctx) => {
-  if (typeof value === "number") return value;
-  const match = /^(\d{1,9})\/([smh])$/.exec(value);
-  if (match) return Number(match[1]) * { s: 60, m: 1, h: 1 / 60 }[match[2] as "s" | "m" | "h"];
+  const rate = typeof value === "number" ? value : parseRate(value);
+  if (rate !== null) return rate;
   ctx.addIssue({ code: "custom", message: `"${value}" is no rate; write e.g. 120/m, 2/s or 1000/h` });
   return z.NEVER;
 });

@@ -29,6 +29,19 @@ export async function within<T, E>(
   }
 }
 
+/** Ms between two attempts. */
+const retry = 20;
+
+/** What an attempt gives, which is made again and again until it gives something or `ms` have passed; then null. */
+export async function untilGiven<T>(attempt: () => T | null, ms: number): Promise<T | null> {
+  const end = performance.now() + ms;
+  for (;;) {
+    const given = attempt();
+    if (given !== null || performance.now() >= end) return given;
+    await Bun.sleep(retry);
+  }
+}
+
 /** Resolves after `ms`, or at once when the signal ends. */
 export const sleep = (ms: number, signal: AbortSignalLike): Promise<void> =>
   within(new Promise<void>(() => {}), ms, signal, () => {});

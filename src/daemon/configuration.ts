@@ -11,7 +11,7 @@ import {
   type Host,
   type Paths,
 } from "../config/paths.ts";
-import { ConfigError } from "../config/problem.ts";
+import { Refusal } from "../control/refusal.ts";
 import type { GlobalOptions } from "../core/global-options.ts";
 import { loadingFrom } from "./loading.ts";
 
@@ -26,13 +26,10 @@ export type FindOptions = Pick<GlobalOptions, "config" | "state" | "socket"> & {
   readonly starts?: boolean;
 };
 
-/** Finds and loads the configuration. Throws ConfigError with everything that is wrong. */
+/** Finds and loads the configuration. Throws a Refusal where there is none, ConfigError with everything that is wrong. */
 export function openInstallation(options: FindOptions, host: Host = thisHost()): Installation {
   const found = findConfig(host, { flag: options.config, local: options.local });
-  if (found.path === null) {
-    const message = found.skipped ?? found.why;
-    throw new ConfigError([{ file: "configuration", line: null, column: null, path: "", message }]);
-  }
+  if (found.path === null) throw new Refusal("invalid", found.skipped ?? found.why);
   const loaded = loadAt(found.path, options, host);
   const { state, control } = loaded.config;
   const chosen = chosenPaths(host, options, { state, socket: control.socket });

@@ -72,11 +72,8 @@ class Housekeeper {
 
   #answers(): Answers {
     const reader = this.#reader;
-    const archive = archiveOf(reader, (query) => {
-      const counted = this.#usage.counted(query);
-      if (!this.#start.usage) return { rows: counted.rows, cutShort: [] };
-      return withUncounted(reader, counted, query, (chain) => this.#reach(chain));
-    });
+    const uncounted = { metered: this.#start.usage, reach: (chain: string) => this.#reach(chain) };
+    const archive = archiveOf(reader, (query) => withUncounted(reader, this.#usage.counted(query), query, uncounted));
     return {
       ...archive,
       find: async (query) => {

@@ -242,10 +242,10 @@ function archiveAt(known: Known) {
 function archiveIn({ paths: { state }, audit, metering }: Known) {
   const reader = openReader(state, audit.path);
   const reach = (chain: string): number => reader.last(chain)?.seq ?? 0;
-  return archiveOf(reader, (query) => {
-    const counted = readUsage(join(state, "mcpgw.db"), query);
-    return metering.metered ? withUncounted(reader, counted, query, reach) : { rows: counted.rows, cutShort: [] };
-  });
+  const uncounted = { metered: metering.metered, reach };
+  return archiveOf(reader, (query) =>
+    withUncounted(reader, readUsage(join(state, "mcpgw.db"), query), query, uncounted),
+  );
 }
 
 const nothingIn = (state: string): Refusal =>

@@ -13,7 +13,8 @@ import { lockHolder } from "../core/libc.ts";
 import type { Logger } from "../core/log.ts";
 import type { Self } from "../core/self.ts";
 import { type ListStore, StoreFailed } from "../core/store.ts";
-import { locksOf, openFreeChain, type OpenedChain, needRoom, openState, prepareStateDir } from "../store/open.ts";
+import { untilGiven } from "../core/wait.ts";
+import { locksOf, openFreeChain, needRoom, openState, prepareStateDir } from "../store/open.ts";
 import type { Sealer } from "../core/ports.ts";
 import { loadSealKeys } from "../seal/keys.ts";
 import { createSealer } from "../seal/seal.ts";
@@ -52,19 +53,6 @@ export type Stores = {
   close(): Promise<void>;
 };
 
-/** Ms between two looks at a lock. */
-const retry = 20;
-
-/** The first chain that is free, or becomes free in time; null when none does. */
-async function freeChain({ paths, chains, audit, patience = 0 }: StoresOptions): Promise<OpenedChain | null> {
-  const deadline = performance.now() + patience;
-  for (;;) {
-    const chain = openFreeChain(paths.state, chains, audit.path);
-    if (chain || performance.now() > deadline) return chain;
-    await Bun.sleep(retry);
-  }
-}
-
 /** Other processes write all chains that this one may write. */
 export class ChainsTaken extends StoreFailed {
   constructor(state: string, chains: readonly string[], main: string | null) {
@@ -95,12 +83,12 @@ function prepare({ paths: { state }, audit: { path }, chains }: StoresOptions): 
 
 /** Opens a state directory, creating it when it is missing. Throws StoreFailed with what to do. */
 export async function openStores(options: StoresOptions): Promise<Stores> {
-  const { paths, chains, self } = options;
+  const { paths, chains, self, patience = 0 } = options;
   const { state } = paths;
   prepare(options);
   const keyPair = await loadSigningKey(join(state, "signing.key"));
   const install = installOf(keyPair.publicKey);
-  const chain = await freeChain(options);
+  const chain = await untilGiven(() => openFreeChain(state, chains, options.audit.path), patience);
   if (!chain) throw new ChainsTaken(state, chains, options.audit.path);
   const clock = systemClock;
   const ballast = layBallast(state);

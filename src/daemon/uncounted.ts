@@ -7,16 +7,22 @@ export type Usage = {
   readonly cutShort: readonly { readonly chain: string; readonly upto: number }[];
 };
 
+type Uncounted = {
+  /** Whether calls are metered; else nothing is counted beyond what was. */
+  readonly metered: boolean;
+  /** The last record of a chain that may be counted. */
+  readonly reach: (chain: string) => number;
+};
+
 /**
  * Usage with what the log holds beyond what was counted: a gateway that was killed left it to the next start, and on a
- * full disk no count can be stored. Nothing is written. One damaged record does not take away all figures. `reach` tells
- * the last record of a chain that may be counted.
+ * full disk no count can be stored. Nothing is written. One damaged record does not take away all figures.
  */
 export function withUncounted(
   reader: AuditReader,
   { rows, marks }: Counted,
   query: UsageQuery,
-  reach: (chain: string) => number,
+  { metered, reach }: Uncounted,
 ): Usage {
   const reached = new Map(marks);
   const more: UsageRow[] = [];
@@ -28,7 +34,7 @@ export function withUncounted(
       more.push(...counted.filter((row) => isAskedFor(row, query)));
     },
   };
-  for (const chain of reader.chains()) {
+  for (const chain of metered ? reader.chains() : []) {
     try {
       const upto = reach(chain);
       while (rollUpPage(reader, chain, upto, { usage, index: null })) continue;

@@ -4,6 +4,7 @@ import { gatherEvidence } from "../audit/evidence.ts";
 import { verifyLines } from "../audit/export.ts";
 import type { Answer, Input } from "../control/api.ts";
 import { Refusal } from "../control/refusal.ts";
+import { messageOf } from "../core/error-text.ts";
 import { worst } from "./handlers/verify.ts";
 
 /** Checks an exported file alone, or against checkpoints that were kept elsewhere. */
@@ -15,7 +16,10 @@ export async function verifyFile(file: string, against: Input<"audit.verify">): 
   }
   const all = await gatherEvidence({ chain: "", dir: null, sources: [], texts, publicKey });
   const lines = createInterface({ input: createReadStream(file), crlfDelay: Infinity });
-  const chains = await verifyLines(lines, (chain) => ({ ...all, chain, origin: `${all.origin}${chain}` }));
+  const optionsOf = (chain: string) => ({ ...all, chain, origin: `${all.origin}${chain}` });
+  const chains = await verifyLines(lines, optionsOf).catch((error: unknown) => {
+    throw new Refusal("unavailable", `--jsonl: ${file} cannot be read (${messageOf(error)})`);
+  });
   if (chains.length === 0) throw new Refusal("not-found", `${file} holds no record`);
   return { exit: worst(chains.map(({ exit }) => exit)), chains, pubkey: null };
 }

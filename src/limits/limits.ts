@@ -7,6 +7,7 @@ import { compileGlob } from "../core/glob.ts";
 import { splitCanonical } from "../core/name.ts";
 import type { Limits } from "../core/ports.ts";
 import { type Principal, type Rate, toRate } from "../core/principal.ts";
+import { rateText } from "../core/rate.ts";
 import { type Bucket, fullBucket, refill, waitFor } from "./bucket.ts";
 import type { LimitsOptions } from "./options.ts";
 import { createFailures, createThrottle, type Failures } from "./throttle.ts";
@@ -127,9 +128,6 @@ function spend(spends: readonly Spent[], now: number): void {
 
 function limited(limit: string, { perMinute }: Rate, wait: number | null): Failure {
   if (wait === null) return new Failure("rate-limited", `Limit ${limit} allows no calls; ask the operator.`, { limit });
-  const rate = perMinute >= 1 ? `${round(perMinute)} calls a minute` : `${round(perMinute * 60)} calls an hour`;
-  const message = `Limit ${limit} of ${rate} reached; try again in ${Math.ceil(wait / 1000)} s.`;
+  const message = `Limit ${limit} of ${rateText(perMinute)} reached; try again in ${Math.ceil(wait / 1000)} s.`;
   return new Failure("rate-limited", message, { limit, retryAfterMs: wait });
 }
-
-const round = (value: number): number => Math.round(value * 100) / 100;

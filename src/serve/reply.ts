@@ -30,8 +30,8 @@ export function answer(call: Call, identity: Implementation, headers: Record<str
 }
 
 /** The HTTP answer to a request that is refused before there is a call. */
-export function refusal(failure: Failure, idText: string | null = null): Response {
-  return new Response(failureMessage(failure, null, idText), {
+export function refusal(failure: Failure): Response {
+  return new Response(failureMessage(failure, null, null), {
     status: failure.row.http,
     headers: { ...failureHeaders(failure), "content-type": "application/json" },
   });

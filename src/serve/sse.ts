@@ -36,7 +36,7 @@ export class EventStream implements Reader {
   #closed = false;
 
   /** Closes if more than `maxOwed` bytes are unread. `onClose` is called once, whichever side closes. */
-  constructor(traffic: Traffic, maxOwed: number, { revoked }: Principal, onClose: () => void = () => {}) {
+  constructor(traffic: Traffic, maxOwed: number, { revoked }: Principal, onClose: () => void) {
     this.#traffic = traffic;
     this.#maxOwed = maxOwed;
     this.#onClose = onClose;

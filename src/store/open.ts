@@ -60,7 +60,7 @@ export type OpenedChain = { readonly chain: string; readonly store: AuditStore; 
  * Opens the first chain whose lock is free, for writing; null when all are taken. The daemon names `main`, an embedded
  * gateway `embeddedChains`; `main` as for `chainPath`. Throws `StoreFailed` where the file is a link.
  */
-export function openFreeChain(dir: string, chains: readonly string[], main: string | null = null): OpenedChain | null {
+export function openFreeChain(dir: string, chains: readonly string[], main: string | null): OpenedChain | null {
   for (const chain of chains) {
     const path = chainPath(dir, chain, main);
     refuseLink(path);

@@ -1,12 +1,14 @@
-import { Box, Text, useApp, useInput, useWindowSize, type Key } from "ink";
-import { useReducer, useSyncExternalStore } from "react";
-import type { AuditEntry } from "../control/schemas.ts";
+import { Box, Text, useApp, useWindowSize } from "ink";
+import { useEffect, useReducer, useSyncExternalStore } from "react";
+import { clock } from "../control/format.ts";
 import { plain } from "../core/text.ts";
 import { callColumns, consumerColumns, serverColumns } from "./columns.ts";
 import type { Feed, View } from "./feed.ts";
 import { RecordScreen, ServerScreen } from "./details.tsx";
-import { keyOf, matching } from "./records.ts";
-import { act, begin, screens, type Screen, type State } from "./state.ts";
+import { useKeys } from "./keys.ts";
+import { keyOf } from "./records.ts";
+import { stoppable } from "./stop.ts";
+import { act, begin, callsOf, screens, type Screen, type State } from "./state.ts";
 import { Table } from "./table.tsx";
 
 const titles: Record<Screen, string> = { calls: "Calls", servers: "Servers", consumers: "Consumers" };
@@ -19,9 +21,11 @@ const keysOf = ({ screen, open, typing }: State): string => {
 };
 
 /** How the screen stands to the gateway, and whether that takes calls: in words, as colours may be off. */
-function markOf({ paused }: State, { link, gateway }: View): { color: string; text: string } {
-  if (link !== "live") return { color: "yellow", text: link };
-  if (gateway === null) return { color: "yellow", text: "connecting" };
+function markOf({ paused }: State, { link, heard, gateway }: View): { color: string; text: string } {
+  const since = heard === null ? "" : ` since ${clock(heard).slice(0, 8)}`;
+  if (link === "silent") return { color: "red", text: `NOT ANSWERING${since}` };
+  if (link === "lost") return { color: "yellow", text: `lost${since}` };
+  if (link === "connecting" || gateway === null) return { color: "yellow", text: "connecting" };
   const refusing = [gateway.frozen ? "FROZEN" : [], gateway.notReady === null ? [] : "NOT READY"].flat();
   const text = [...refusing, paused ? "paused" : []].flat().join(", ") || "live";
   return { color: refusing.length > 0 ? "red" : paused ? "yellow" : "green", text };
@@ -30,7 +34,7 @@ function markOf({ paused }: State, { link, gateway }: View): { color: string; te
 function Title({ state, view }: { readonly state: State; readonly view: View }) {
   const mark = markOf(state, view);
   return (
-    <Box height={1} justifyContent="space-between">
+    <Box height={1} flexShrink={0} justifyContent="space-between">
       <Text wrap="truncate">
         {screens.map((name, index) => (
           <Text key={name} bold={name === state.screen} dimColor={name !== state.screen}>
@@ -46,7 +50,25 @@ function Title({ state, view }: { readonly state: State; readonly view: View }) 
   );
 }
 
-function Banner({ state, view }: { readonly state: State; readonly view: View }) {
+/** What the operator has to know, next to the filter where that counts. */
+function Banner({ state, view, width }: Pick<BodyProps, "state" | "view" | "width">) {
+  const filtered = state.screen === "calls" && !state.open && (state.typing || state.filter);
+  return (
+    <Box height={1} flexShrink={0} gap={2}>
+      {filtered ? (
+        <Box flexShrink={0} maxWidth={Math.floor(width / 2)}>
+          <Text wrap="truncate-start">
+            / {plain(state.filter)}
+            {state.typing ? "▏" : ""}
+          </Text>
+        </Box>
+      ) : null}
+      <Notice view={view} />
+    </Box>
+  );
+}
+
+function Notice({ view }: { readonly view: View }) {
   if (view.trouble !== null)
     return (
       <Text color="black" backgroundColor="yellow" wrap="truncate">
@@ -54,18 +76,11 @@ function Banner({ state, view }: { readonly state: State; readonly view: View })
         {plain(view.trouble)} — trying again{" "}
       </Text>
     );
-  if (state.typing || state.filter)
-    return (
-      <Text wrap="truncate">
-        / {plain(state.filter)}
-        {state.typing ? "▏" : ""}
-      </Text>
-    );
   const refusal = refusalOf(view);
   const missed = view.missed > 0 ? `${view.missed} records were missed: this terminal is too slow` : null;
   return (
     <Text color={refusal === null ? "yellow" : "red"} wrap="truncate">
-      {[missed, refusal && plain(refusal)].filter(Boolean).join(" · ") || " "}
+      {[refusal && plain(refusal), missed].filter(Boolean).join(" · ")}
     </Text>
   );
 }
@@ -80,14 +95,12 @@ function refusalOf({ gateway }: View): string | null {
 type BodyProps = {
   readonly state: State;
   readonly view: View;
-  /** The records that the filter leaves. */
-  readonly calls: readonly AuditEntry[];
   readonly feed: Feed;
   readonly width: number;
   readonly height: number;
 };
 
-function Body({ state, view, calls, feed, width, height }: BodyProps) {
+function Body({ state, view, feed, width, height }: BodyProps) {
   const { open } = state;
   if (open?.kind === "record") return <RecordScreen feed={feed} entry={open.entry} width={width} height={height} />;
   if (open?.kind === "server") {
@@ -96,7 +109,15 @@ function Body({ state, view, calls, feed, width, height }: BodyProps) {
   }
   const place = { width, height, selected: state.selected };
   if (state.screen === "servers")
-    return <Table {...place} columns={serverColumns} rows={view.servers} keyOf={({ id }) => id} empty="no servers" />;
+    return (
+      <Table
+        {...place}
+        columns={serverColumns}
+        rows={view.servers}
+        keyOf={({ id }) => id}
+        empty={whyEmpty(view, "no servers")}
+      />
+    );
   if (state.screen === "consumers")
     return (
       <Table
@@ -104,59 +125,33 @@ function Body({ state, view, calls, feed, width, height }: BodyProps) {
         columns={consumerColumns}
         rows={view.consumers}
         keyOf={(row) => row.consumer}
-        empty="no consumers"
+        empty={whyEmpty(view, "no consumers")}
       />
     );
-  return <Table {...place} columns={callColumns} rows={calls} keyOf={keyOf} empty={whyNoCalls(view)} />;
+  const none = view.records.length > 0 ? "nothing matches the filter" : whyEmpty(view, "no calls yet");
+  return <Table {...place} columns={callColumns} rows={callsOf(state, view)} keyOf={keyOf} empty={none} />;
 }
 
-function whyNoCalls({ link, records }: View): string {
-  if (records.length > 0) return "nothing matches the filter";
-  return link === "live" ? "no calls yet" : "not connected";
-}
-
-/** The text of a key, or the name of one that ink reports as a flag; in angles, as its letters can be pasted too. */
-const nameOf = (input: string, key: Key): string => {
-  const flags: [boolean, string][] = [
-    [key.upArrow, "<up>"],
-    [key.downArrow, "<down>"],
-    [key.pageUp, "<pageup>"],
-    [key.pageDown, "<pagedown>"],
-    [key.return, "<enter>"],
-    [key.escape, "<escape>"],
-    [key.tab, "<tab>"],
-    [key.backspace || key.delete, "<backspace>"],
-  ];
-  return flags.find(([on]) => on)?.[1] ?? (key.ctrl || key.meta ? "" : input);
-};
-
-/**
- * The keys of one read. What is pasted, or comes over a slow line, has a text and its Enter in one; what follows them
- * was meant for the filter too, so it is not taken for keys.
- */
-function keysIn(input: string, key: Key): string[] {
-  const name = nameOf(input, key);
-  const end = name.search(/[\r\n]/);
-  return end < 0 ? [name] : [name.slice(0, end), "<enter>"].filter(Boolean);
-}
+/** Why a table is empty: the gateway says that there are none, or has not been heard. */
+const whyEmpty = ({ link, gateway }: View, none: string): string =>
+  link === "live" && gateway !== null ? none : "not connected";
 
 /** The whole console. */
 export function App({ feed }: { readonly feed: Feed }) {
   const view = useSyncExternalStore(feed.subscribe, feed.view);
   const [state, dispatch] = useReducer(act, begin);
-  const { exit } = useApp();
+  const { exit, suspendTerminal } = useApp();
   const { columns: width, rows } = useWindowSize();
-  const calls = matching(state.paused ?? view.records, state.filter);
-  useInput((input, key) => {
-    const keys = keysIn(input, key);
-    if (keys[0] === "q" && !state.typing) return exit();
-    for (const each of keys) dispatch({ ...view, calls, key: each });
-  });
+  useEffect(() => stoppable(suspendTerminal), [suspendTerminal]);
+  useKeys((key) => (key === "<stop>" ? process.kill(process.pid, "SIGTSTP") : dispatch({ ...view, key })));
+  useEffect(() => {
+    if (state.quit) exit();
+  }, [state.quit, exit]);
   return (
-    <Box flexDirection="column" width={width} height={rows}>
+    <Box flexDirection="column" width={width} height={rows} overflow="hidden">
       <Title state={state} view={view} />
-      <Banner state={state} view={view} />
-      <Body state={state} view={view} calls={calls} feed={feed} width={width} height={Math.max(2, rows - 3)} />
+      <Banner state={state} view={view} width={width} />
+      <Body state={state} view={view} feed={feed} width={width} height={Math.max(2, rows - 3)} />
       <Text dimColor wrap="truncate">
         {keysOf(state)}
       </Text>

@@ -18,7 +18,7 @@ export const serverColumns: readonly Column<ServerStatus>[] = [
   { title: "STATE", width: 12, text: ({ state }) => state, tone: ({ state }) => stateTones[state] },
   { title: "TRANSPORT", width: 9, from: 70, text: ({ transport }) => transport },
   { title: "PROTOCOL", width: 10, from: 90, text: ({ revision }) => revision ?? "-" },
-  { title: "TOOLS", width: 5, right: true, text: ({ tools }) => String(tools) },
+  { title: "TOOLS", width: 5, from: 36, right: true, text: ({ tools }) => String(tools) },
   { title: "NOW", width: 5, from: 60, right: true, text: ({ inFlight }) => String(inFlight) },
   { title: "RESTARTS", width: 8, from: 80, right: true, text: ({ restarts }) => String(restarts) },
   { title: "REASON", grow: 1, from: 56, text: ({ reason }) => reason ?? "" },
@@ -32,6 +32,7 @@ export const consumerColumns: readonly Column<ConsumerView>[] = [
   {
     title: "ERRORS",
     width: 8,
+    from: 43,
     right: true,
     text: ({ errors }) => counted(errors),
     tone: ({ errors }) => (errors ? "doubtful" : "quiet"),
@@ -39,6 +40,7 @@ export const consumerColumns: readonly Column<ConsumerView>[] = [
   {
     title: "DENIED",
     width: 8,
+    from: 34,
     right: true,
     text: ({ denied }) => counted(denied),
     tone: ({ denied }) => (denied ? "bad" : "quiet"),

@@ -1,4 +1,4 @@
-import { Box, Text, useInput } from "ink";
+import { Box, Text } from "ink";
 import { useEffect, useState } from "react";
 import { messageOf } from "../core/error-text.ts";
 import { plain } from "../core/text.ts";
@@ -6,6 +6,8 @@ import { downUntil, factRows, factsIn, servedBy, serverFacts } from "../control/
 import type { AuditEntry } from "../control/schemas.ts";
 import type { ServerStatus } from "../core/upstream.ts";
 import type { Feed } from "./feed.ts";
+import { useKeys } from "./keys.ts";
+import { steps } from "./state.ts";
 
 type Row = readonly [name: string, value: string];
 
@@ -35,19 +37,22 @@ const linesOf = (rows: readonly Row[], width: number): Row[] =>
     folded(value, Math.max(8, width)).map((line, index): Row => [index === 0 ? plain(name) : "", line]),
   );
 
+/** The members of a record that tell what happened; all others follow in the order in which they were hashed. */
+const leading = ["t", "type", "consumer", "srv", "tool", "st", "code", "rule", "reason"];
+
 /** What is known of a record. Throws where the log does not have it any more. */
-export async function load(feed: Pick<Feed, "client">, { chain, seq, at }: AuditEntry): Promise<Row[]> {
-  const client = feed.client;
-  if (!client) throw new Error("the daemon is not reachable");
-  const { entry, rec, leaf } = await client.call("audit.show", { chain, seq });
+export async function load(feed: Pick<Feed, "ask">, { chain, seq, at }: AuditEntry): Promise<Row[]> {
+  const { entry, rec, leaf } = await feed.ask("audit.show", { chain, seq });
   if (entry.at !== at) throw new Error(`the log was replaced or moved back: it has another record ${seq}`);
-  return factRows({ ...factsIn(rec), leaf });
+  const facts = factsIn(rec);
+  const first = leading.filter((name) => Object.hasOwn(facts, name)).map((name) => [name, facts[name]]);
+  return factRows({ ...Object.fromEntries(first), ...facts, leaf });
 }
 
 type Place = { readonly width: number; readonly height: number };
 type Props = Place & { readonly feed: Feed; readonly entry: AuditEntry };
 
-/** One record in full, as it was hashed. */
+/** One record in full, each member as it was hashed. */
 export function RecordScreen({ feed, entry, ...place }: Props) {
   const [rows, setRows] = useState<readonly Row[]>([]);
   const [trouble, setTrouble] = useState<string | null>(null);
@@ -80,15 +85,14 @@ function Details({ title, trouble, rows, width, height }: Shown) {
   const indent = indentOf(rows);
   const lines = linesOf(rows, width - indent);
   const last = Math.max(0, lines.length - (height - 1));
-  const at = Math.min(offset, last);
-  useInput((input, key) => {
-    if (key.downArrow || input === "j") setOffset((now) => Math.min(now + 1, last));
-    if (key.upArrow || input === "k") setOffset((now) => Math.max(Math.min(now, last) - 1, 0));
-  });
+  const within = (line: number) => Math.max(0, Math.min(line, last));
+  const at = within(offset);
+  useKeys((key) => setOffset((now) => within(within(now) + (steps.get(key) ?? 0))));
   return (
     <Box flexDirection="column" height={height}>
       <Text bold>{plain(title)}</Text>
       {trouble === null ? null : <Text color="red">{plain(trouble)}</Text>}
+      {trouble === null && rows.length === 0 ? <Text dimColor>asking the daemon…</Text> : null}
       {lines.slice(at, at + height - 1).map(([name, value], index) => (
         <Box key={at + index} height={1}>
           <Box width={indent} flexShrink={0}>

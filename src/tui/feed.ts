@@ -1,16 +1,20 @@
+import type { Answer, CallName, Input } from "../control/api.ts";
 import type { Client } from "../control/contract.ts";
+import { Unanswered } from "../control/refusal.ts";
 import type { AuditEntry, ConsumerView, StatusView } from "../control/schemas.ts";
 import { stayConnected } from "../control/stay-connected.ts";
 import { messageOf } from "../core/error-text.ts";
 import type { ServerStatus } from "../core/upstream.ts";
-import { sleep } from "../core/wait.ts";
+import { sleep, within } from "../core/wait.ts";
 import { merge } from "./records.ts";
 
 /** What the screens show. */
 export type View = {
-  readonly link: "connecting" | "live" | "lost";
+  readonly link: "connecting" | "live" | "lost" | "silent";
   /** Why there is no link; null while there is one. */
   readonly trouble: string | null;
+  /** When the gateway answered last, epoch ms; null if it never has. */
+  readonly heard: number | null;
   /** Whether the gateway takes calls; null until it has said so over this link. */
   readonly gateway: Pick<StatusView, "frozen" | "notReady"> | null;
   readonly records: readonly AuditEntry[];
@@ -30,12 +34,15 @@ export type FeedOptions = {
 
 const maxRecords = 1_000;
 const history = 200;
+/** An answer that takes longer, ms, is not waited for: the daemon hangs. */
+const patience = 5_000;
 /** Events within this time, ms, are drawn together. */
 const frame = 50;
 
 const first: View = {
   link: "connecting",
   trouble: null,
+  heard: null,
   gateway: null,
   records: [],
   missed: 0,
@@ -57,7 +64,7 @@ export class Feed {
     void stayConnected({
       open,
       use: (client, live) => this.#use(client, live),
-      lost: (error) => this.#set({ link: "lost", trouble: messageOf(error) }),
+      lost: (error) => this.#set({ link: error instanceof Unanswered ? "silent" : "lost", trouble: messageOf(error) }),
       signal: this.#ended.signal,
       retry,
     });
@@ -71,9 +78,12 @@ export class Feed {
     return () => this.#listeners.delete(listener);
   };
 
-  /** The connection to ask for one thing; null while there is none. */
-  get client(): Client | null {
-    return this.#client;
+  /** Asks for one thing. Throws if nobody is there to answer, or takes too long. */
+  async ask<N extends CallName>(name: N, input: Input<N>): Promise<Answer<N>> {
+    if (!this.#client) throw new Error("the daemon is not reachable");
+    return within(this.#client.call(name, input), patience, this.#ended.signal, () => {
+      throw new Unanswered("the daemon does not answer");
+    });
   }
 
   close(): void {
@@ -101,18 +111,18 @@ export class Feed {
     this.#client = client;
     this.#set({ gateway: null });
     try {
-      await Promise.race([this.#look(client, signal), this.#follow(client, live, signal)]);
+      await Promise.race([this.#look(signal), this.#follow(client, live, signal)]);
     } finally {
       over.abort();
       this.#client = null;
     }
   }
 
-  async #look(client: Client, signal: AbortSignal): Promise<void> {
+  async #look(signal: AbortSignal): Promise<void> {
     while (!signal.aborted) {
-      const { servers, frozen, notReady } = await client.call("status", {});
-      this.#set({ servers, gateway: { frozen, notReady } });
-      this.#set(await client.call("consumers", {}));
+      const { servers, frozen, notReady } = await this.ask("status", {});
+      this.#set({ servers, gateway: { frozen, notReady }, heard: Date.now() });
+      this.#set(await this.ask("consumers", {}));
       await sleep(this.#every, signal);
     }
   }
@@ -122,7 +132,7 @@ export class Feed {
     // Asked for after the stream began, so that no record is lost in between; a record in both counts once.
     const next = stream.next();
     next.catch(() => {});
-    const { records } = await client.call("audit.log", { limit: history });
+    const { records } = await this.ask("audit.log", { limit: history });
     live();
     this.#set({ link: "live", trouble: null });
     this.#add(records);

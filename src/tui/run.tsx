@@ -8,6 +8,8 @@ import { Feed } from "./feed.ts";
 export async function runConsole(open: () => Promise<Client>): Promise<number> {
   // Without this, ink would load its developer tools, which the executable does not contain.
   delete process.env["DEV"];
+  // ink's colours obey this one only, and read it as they load.
+  if (process.env["NO_COLOR"]) process.env["FORCE_COLOR"] = "0";
   const { render } = await import("ink");
   const { App } = await import("./app.tsx");
   const feed = new Feed({ open });

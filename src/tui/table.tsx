@@ -1,6 +1,7 @@
 import { Box, Text } from "ink";
 import { plain } from "../core/text.ts";
 import type { Tone } from "../control/present.ts";
+import { placeIn } from "./state.ts";
 
 /**
  * A column of fixed `width`, or one that shares the remaining width (`grow`); shown on terminals with at least `from`
@@ -25,7 +26,8 @@ type Props<T> = {
   readonly columns: readonly Column<T>[];
   readonly rows: readonly T[];
   readonly keyOf: (row: T) => string;
-  readonly selected: number;
+  /** As in `State`. */
+  readonly selected: string | null;
   /** Size of the area for the table, headings included. */
   readonly width: number;
   readonly height: number;
@@ -38,15 +40,15 @@ function firstShown(selected: number, count: number, room: number): number {
 }
 
 /**
- * Whole widths that fill `width` with a gap after each. ink would divide it into fractions and cut texts without a
- * sign.
+ * Whole widths that fill `width` with a gap after each; where that is too little, the first one gives way. ink would
+ * divide it into fractions and cut texts without a sign.
  */
 function widthsOf<T>(columns: readonly Column<T>[], width: number): number[] {
   const fixed = columns.reduce((sum, { width: own = 0 }) => sum + own + 1, 0);
   let shares = columns.reduce((sum, { width: own, grow = 1 }) => sum + (own === undefined ? grow : 0), 0);
   let left = Math.max(0, width - fixed);
-  return columns.map(({ width: own, grow = 1 }) => {
-    if (own !== undefined) return own;
+  return columns.map(({ width: own, grow = 1 }, index) => {
+    if (own !== undefined) return index === 0 ? Math.max(0, own - Math.max(0, fixed - width)) : own;
     const share = Math.floor((left * grow) / shares);
     shares -= grow;
     left -= share;
@@ -82,7 +84,8 @@ function Cells<T>({ columns, row, width }: Row<T>) {
 export function Table<T>({ columns, rows, keyOf, selected, width, height, empty }: Props<T>) {
   const shown = columns.filter(({ from = 0 }) => width >= from);
   const room = Math.max(1, height - 1);
-  const at = firstShown(selected, rows.length, room);
+  const place = placeIn(rows.map(keyOf), selected);
+  const at = firstShown(place, rows.length, room);
   return (
     <Box flexDirection="column" height={height}>
       <Box height={1} paddingLeft={mark}>
@@ -91,7 +94,7 @@ export function Table<T>({ columns, rows, keyOf, selected, width, height, empty 
       {rows.length === 0 ? <Text dimColor> {empty}</Text> : null}
       {rows.slice(at, at + room).map((row, index) => (
         <Box key={keyOf(row)} height={1}>
-          <Text color="cyan">{at + index === selected ? "▸ " : "  "}</Text>
+          <Text color="cyan">{at + index === place ? "▸ " : "  "}</Text>
           <Cells columns={shown} row={row} width={width - mark} />
         </Box>
       ))}

@@ -10,7 +10,7 @@ import { principal } from "../support/principal.ts";
 import { answered, callOf, failed, faultyStore, handClock, openBroker, tempState, type TempState } from "./support.ts";
 
 function pages(at: TempState, types = "call.") {
-  const reader = openReader(at.state);
+  const reader = openReader(at.state, null);
   const rows = reader.page("main", 1, 100).map(({ rec }) => readRecord(rec));
   const bodies = rows.map(({ seq }) => reader.payloads("main", seq).map(({ part, body }) => `${part} ${body}`));
   reader.close();

@@ -244,7 +244,7 @@ test("A16 verify: the search index is no evidence", async () => {
   using at = copy();
   writeFileSync(join(at.state, "index.db"), "rubbish");
   expect(await verifyAt(at)).toMatchObject({ exit: 0 });
-  const reader = openReader(at.state);
+  const reader = openReader(at.state, null);
   expect(reader.find({ consumer: "b" })).toHaveLength(4);
   reader.close();
 });
@@ -295,7 +295,7 @@ test("verify: a head note that is damaged is named with its file", async () => {
 });
 
 function exported(at: TempState, payloads = false): string[] {
-  const reader = openReader(at.state);
+  const reader = openReader(at.state, null);
   const rows = reader.page("main", 1, 1000);
   const lines = rows.map((row) => exportLine("main", row, payloads ? reader.payloads("main", row.seq) : null));
   reader.close();

@@ -75,12 +75,16 @@ test("each reason why a file cannot be edited has its own words", async () => {
   );
   expect(await refused("")).toContain("the file is empty");
   expect(await refused("servers: [{ id: two, command: x }]")).toContain(`${file} has no server "one"`);
-  for (const aliased of [
+  for (const unclear of [
     "metrics: &on true\nservers: [{ id: one, command: x, enabled: *on }]",
     "a: &a { id: one, command: x }\nservers: [*a]",
     "a: &a [{ id: one, command: x }]\nservers: *a",
+    "servers:\n  - id: one\n    enabled:\n    command: x\n",
+    "servers:\n  - id: one\n    command: x\n    enabled: # true\n",
+    "servers: [{ id: one, enabled, command: x }]",
+    "servers: [{ id: one, enabled: , command: x }]",
   ])
-    expect(await refused(aliased)).toContain('server "one" is written with an alias (*name); edit it yourself');
+    expect(await refused(unclear)).toContain('written with an alias (*name) or an empty "enabled"; edit it yourself');
 });
 
 test("a file with the line ends of Windows keeps them, also where the edited line is its last", async () => {

@@ -15,6 +15,24 @@ test("what is shown can be read again and means the same", () => {
   expect(loadText(showConfig(loaded), { env, file }).config).toEqual(loaded.config);
 });
 
+test("a rate is shown as options spell it, and one that they cannot spell as the number that it is", () => {
+  for (const [written, shown] of [
+    ["5/h", "5/h"],
+    ["7/h", "7/h"],
+    ["1000/h", "1000/h"],
+    ["2/s", "120/m"],
+    [60, "60/m"],
+    [1.5, "90/h"],
+    [0.01, 0.01],
+  ]) {
+    const text = `limits: { perMinute: ${written}, perTool: [{ tool: "*", perMinute: ${written} }] }`;
+    expect(parse(showConfig(loadText(text))).limits).toMatchObject({
+      perMinute: shown,
+      perTool: [{ perMinute: shown }],
+    });
+  }
+});
+
 test("R17 nothing secret is shown, wherever it stands", () => {
   const secrets = [
     "s3cret-env",

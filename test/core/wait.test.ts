@@ -1,6 +1,6 @@
 import { expect, test } from "bun:test";
 import { Cancel } from "../../src/core/cancel.ts";
-import { sleep, within } from "../../src/core/wait.ts";
+import { sleep, untilGiven, within } from "../../src/core/wait.ts";
 
 const never = (): Promise<string> => new Promise(() => {});
 
@@ -27,6 +27,14 @@ test("what does not come is replaced by what the end of the wait says, or throws
     throw late;
   });
   expect(await failing.catch((error: unknown) => error)).toBe(late);
+});
+
+test("an attempt is made until it gives something, at least once, and not for ever", async () => {
+  let attempts = 0;
+  expect(await untilGiven(() => (++attempts < 3 ? null : 0), 60_000)).toBe(0);
+  expect(attempts).toBe(3);
+  expect(await untilGiven(() => (++attempts, null), 0)).toBeNull();
+  expect(attempts).toBe(4);
 });
 
 test("a rest ends with its time or its signal", async () => {

@@ -155,7 +155,7 @@ test("rollup: pages, two marks of different age, and an index of another chain a
   using at = tempState();
   const opened = await openBroker(at);
   await Promise.all(Array.from({ length: 1500 }, () => runCall(opened.broker)));
-  const reader = openReader(at.state);
+  const reader = openReader(at.state, null);
   const usage = openUsageStore(join(at.state, "mcpgw.db"));
   const index = openIndexWriter(join(at.state, "index.db"));
   expect(rollUpPage(reader, "main", 3000, { usage, index: null })).toBe(true);

@@ -1,5 +1,5 @@
 import { expect, setDefaultTimeout, test } from "bun:test";
-import { existsSync, readFileSync, writeFileSync } from "node:fs";
+import { chmodSync, existsSync, mkdirSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { alive, commandOf, pidsWith } from "../support/processes.ts";
 import { Daemon, everything, fake, Place, start } from "../support/daemon.ts";
@@ -325,6 +325,27 @@ test("T40: what is wrong at the start is exit 2 with its place, a file that is n
     expect(ran.stderr).toMatch(/gateway.yaml:\d+:\d+: audit.path: its directory does not exist/);
   }
   expect(existsSync(place.state)).toBe(false);
+});
+
+test("T40: where no configuration is found, each command says so in the same words", async () => {
+  using place = new Place({});
+  const [empty, foreign] = [place.path("empty"), place.path("foreign")];
+  for (const dir of [empty, foreign]) mkdirSync(dir);
+  writeFileSync(join(foreign, "gateway.yaml"), "");
+  chmodSync(join(foreign, "gateway.yaml"), 0o666);
+  const nothing = /^mcpgw: no configuration in --config, .*; `mcpgw init` writes one\n$/;
+  const passedOver = /^mcpgw: \S+\/gateway\.yaml .* name it with --config\n$/;
+  for (const [command, cwd, says] of [
+    ["daemon", empty, nothing],
+    ["config check", empty, nothing],
+    ["serve", empty, nothing],
+    ["servers disable one", empty, nothing],
+    ["daemon", foreign, passedOver],
+    ["config check", foreign, passedOver],
+  ] as const) {
+    const { code, stderr } = await place.bare([...command.split(" "), "--socket", place.path("none.sock")], cwd);
+    expect([command, code, stderr]).toEqual([command, 2, expect.stringMatching(says)]);
+  }
 });
 
 test("R16, R28, R49: the example of the first document starts as it stands, its placeholder key inert", async () => {

@@ -223,10 +223,11 @@ test("R29, R36: status names every kind of limit, and warns only where there is 
   const limits = async () => pick(await place.json("status"), "limits");
   const warned = async () => JSON.stringify(pick(await place.json("status"), "warnings")).includes("not limited");
   expect([await limits(), await warned()]).toEqual(["1 of perTool", false]);
-  await place.json("keys", "create", "A", "agent", "user", "--rate", "5/m");
-  place.configure({ limits: { perMinute: 60 } });
+  await place.json("keys", "create", "A", "agent", "user", "--rate", "7/h");
+  expect((await place.cli(["keys", "list"])).stdout).toContain(" 7/h ");
+  place.configure({ limits: { perMinute: "5/h" } });
   await place.json("config", "reload");
-  expect([await limits(), await warned()]).toEqual(["60 calls per minute and consumer, rateLimit of 1 key", false]);
+  expect([await limits(), await warned()]).toEqual(["5 calls an hour per consumer, rateLimit of 1 key", false]);
   const { keys } = (await place.json("keys", "list")) as { keys: { id: string }[] };
   await place.json("keys", "revoke", String(keys[0]?.id));
   place.configure({});

@@ -208,6 +208,10 @@ test("exit 2 where nothing can be checked, 1 where a chain is gone that was note
   expect(await code("--jsonl", "/nowhere")).toEqual([2, expect.stringContaining("/nowhere")]);
   expect(await code("--checkpoint", "http://127.0.0.1:1/")).toEqual([2, expect.stringContaining("127.0.0.1:1")]);
   expect(await code("--pubkey", "keys/none.pub")).toEqual([2, expect.stringContaining("no file keys/none.pub")]);
+  for (const flag of ["--jsonl", "--pubkey"]) {
+    const directory = `${flag}: ${place.dir} cannot be read (EISDIR`;
+    expect(await code(flag, place.dir)).toEqual([2, expect.stringContaining(directory)]);
+  }
   writeFileSync(join(place.dir, "garbage.pub"), "nonsense");
   expect(await code("--pubkey", "garbage.pub")).toEqual([2, expect.stringContaining("neither 32 bytes in base64 nor")]);
   expect(await code("--pubkey", "A".repeat(47))).toEqual([2, expect.stringContaining("the public key is neither")]);

@@ -91,6 +91,7 @@ test("0 means none allowed, a rate below one a minute still admits one", () => {
   expect(failureOf(() => none.limits.take(principal(), route)).detail.retryAfterMs).toBeUndefined();
   const slow = setUp({ perMinute: "6/h" });
   expect(slow.pass(5)).toBe(1);
+  expect(failureOf(() => slow.limits.take(principal(), route)).message).toContain("6 calls an hour");
   slow.clock.advance(600_000);
   expect(slow.pass(5)).toBe(1);
 });

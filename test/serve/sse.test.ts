@@ -13,7 +13,7 @@ const who = principal();
 
 test("T44: a silent stream says something every 15 seconds, which no timeout on its way outruns", async () => {
   const traffic = new Traffic();
-  const stream = new EventStream(traffic, 8 * 1024 ** 2, who);
+  const stream = new EventStream(traffic, 8 * 1024 ** 2, who, () => {});
   const reader = stream.response.body!.getReader();
   const said: string[] = [];
   for (let n = 0; n < 3; n++) {
@@ -58,7 +58,7 @@ test("however small limits.result is, a reader of nothing but notifications lose
 test("T42: a reader who has lost its key gets nothing of what it has not read, only the last words", async () => {
   const traffic = new Traffic();
   const caller = principal();
-  const stream = new EventStream(traffic, 8 * 1024 ** 2, caller);
+  const stream = new EventStream(traffic, 8 * 1024 ** 2, caller, () => {});
   for (let n = 0; n < 64; n++) stream.write("x".repeat(16 * 1024), false);
   caller.revoke();
   stream.write("the key was lost", true);

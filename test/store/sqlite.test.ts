@@ -25,10 +25,10 @@ function temporary() {
 }
 
 function openBackend(dir: string, drop: () => void): Backend {
-  const chain = openChain(chainPath(dir, "main"));
+  const chain = openChain(chainPath(dir, "main", null));
   const state = openState(dir);
   const usage = openUsageStore(join(dir, "mcpgw.db"));
-  const reader = openReader(dir);
+  const reader = openReader(dir, null);
   let open = true;
   const close = (): void => {
     if (open) for (const part of [reader, usage, state, chain]) part.close();
@@ -75,7 +75,7 @@ test("T62 store: what it creates is for its owner only, and a directory that oth
 test("store: a lock that cannot be taken for another reason than missing rights says that reason", () => {
   using at = temporary();
   mkdirSync(join(at.dir, "audit/main.lock"));
-  expect(() => openFreeChain(at.dir, ["main"])).toThrow(/EISDIR/);
+  expect(() => openFreeChain(at.dir, ["main"], null)).toThrow(/EISDIR/);
 });
 
 test("store: closing leaves one file, no log", () => {
@@ -91,7 +91,7 @@ test.each(["salt", "value"])("store: what a name stood for is gone once its %s w
   using at = temporary();
   const backend = openBackend(at.dir, () => {});
   backend.chain.append(rowsOf([{}]), [{ id: "~x", salt: new Uint8Array(32), value: "192.0.2.1" }]);
-  const other = new Database(chainPath(at.dir, "main"));
+  const other = new Database(chainPath(at.dir, "main", null));
   other.run(`UPDATE subject SET ${column} = NULL`);
   other.close(true);
   expect(backend.reader.subject("main", "~x")).toBeNull();
@@ -122,8 +122,8 @@ test("P5 store: a failed sync stays one when the file is named, so that the proc
 
 test("T06 store: a database that is locked is busy at once, not after a wait", () => {
   using at = temporary();
-  const chain = openChain(chainPath(at.dir, "main"));
-  const other = new Database(chainPath(at.dir, "main"));
+  const chain = openChain(chainPath(at.dir, "main", null));
+  const other = new Database(chainPath(at.dir, "main", null));
   other.run("BEGIN IMMEDIATE");
   const append = () => expect(() => chain.append(rowsOf([{}]))).toThrow(StoreBusy);
   expect(fastest(append)).toBeLessThan(20);
@@ -135,10 +135,10 @@ test("T06 store: a database that is locked is busy at once, not after a wait", (
 
 test("D15 T48 store: one writer per chain; embedded gateways take the first that is free", () => {
   using at = temporary();
-  const main = openFreeChain(at.dir, ["main"]);
+  const main = openFreeChain(at.dir, ["main"], null);
   expect(main?.chain).toBe("main");
-  expect(openFreeChain(at.dir, ["main"])).toBeNull();
-  const taken = embeddedChains.map(() => openFreeChain(at.dir, embeddedChains));
+  expect(openFreeChain(at.dir, ["main"], null)).toBeNull();
+  const taken = embeddedChains.map(() => openFreeChain(at.dir, embeddedChains, null));
   expect(taken.map((opened) => opened?.chain)).toEqual([
     "serve-1",
     "serve-2",
@@ -149,12 +149,12 @@ test("D15 T48 store: one writer per chain; embedded gateways take the first that
     "serve-7",
     "serve-8",
   ]);
-  expect(openFreeChain(at.dir, embeddedChains)).toBeNull();
+  expect(openFreeChain(at.dir, embeddedChains, null)).toBeNull();
   taken[2]?.close();
-  const again = openFreeChain(at.dir, embeddedChains);
+  const again = openFreeChain(at.dir, embeddedChains, null);
   expect(again?.chain).toBe("serve-3");
   for (const opened of [main, again, ...taken.toSpliced(2, 1)]) opened?.close();
-  const reader = openReader(at.dir);
+  const reader = openReader(at.dir, null);
   expect(reader.chains()).toHaveLength(9);
   reader.close();
 });
@@ -177,7 +177,7 @@ test("T48 store: a log outside has one writer too, whatever the state directory,
 
 test("T07 store: a reader answers from the files that are there, and touches none that a writer has", () => {
   using at = temporary();
-  const [path, copy] = [chainPath(at.dir, "serve-1"), join(at.dir, "copy.db")];
+  const [path, copy] = [chainPath(at.dir, "serve-1", null), join(at.dir, "copy.db")];
   const closed = (records: number) => {
     const chain = openChain(path);
     chain.append(rowsOf(Array.from({ length: records }, () => ({}))));
@@ -189,7 +189,7 @@ test("T07 store: a reader answers from the files that are there, and touches non
   closed(2);
   renameSync(path, copy);
   closed(5);
-  const reader = openReader(at.dir);
+  const reader = openReader(at.dir, null);
   expect(reader.last("serve-1")?.seq).toBe(5);
   lose();
   renameSync(copy, path);
@@ -217,10 +217,10 @@ test("T07 store: a reader answers from the files that are there, and touches non
 test("R11 store: what several chains hold is merged by time", () => {
   using at = temporary();
   const early = 1_795_248_000_000_000;
-  const [one, two] = ["main", "serve-1"].map((name) => openChain(chainPath(at.dir, name)));
+  const [one, two] = ["main", "serve-1"].map((name) => openChain(chainPath(at.dir, name, null)));
   one?.append(rowsOf([{ at: early }, { at: early + 3_000_000 }, { at: early + 1 }]));
   two?.append(rowsOf([{ at: early + 2_000_000 }]));
-  const reader = openReader(at.dir);
+  const reader = openReader(at.dir, null);
   const order = (limit?: number) => reader.find({ limit }).map(({ chain, row }) => `${chain}:${row.seq}`);
   // The clock stepped back before main's third record: within a chain the sequence decides.
   expect(order()).toEqual(["serve-1:1", "main:3", "main:2", "main:1"]);
@@ -257,7 +257,7 @@ function fillIndex(path: string, rows: ReturnType<typeof rowsOf>, upto: number):
 
 test("R11 A16 store: the index changes how fast records are found, never which", () => {
   using at = temporary();
-  const chain = openChain(chainPath(at.dir, "main"));
+  const chain = openChain(chainPath(at.dir, "main", null));
   const statuses = ["ok", "ok", "ok", "denied", "timeout"];
   const rows = rowsOf(
     Array.from({ length: 300 }, (_, i) => ({
@@ -271,7 +271,7 @@ test("R11 A16 store: the index changes how fast records are found, never which",
   );
   chain.append(rows);
   const answers = () => {
-    const reader = openReader(at.dir);
+    const reader = openReader(at.dir, null);
     const found = queries.map((query) => reader.find(query).map(({ row }) => row.seq));
     reader.close();
     return found;
@@ -315,7 +315,7 @@ test("A16 store: an index that is deleted after a kill begins anew instead of wi
 
 test("D8 store: the log is copied and started over while the writer goes on, and is cut at the end", () => {
   using at = temporary();
-  const path = chainPath(at.dir, "main");
+  const path = chainPath(at.dir, "main", null);
   const chain = openChain(path);
   const checkpointer = openCheckpointer(path, { copy: 64 << 10, restart: 256 << 10, truncate: 8 << 20 });
   const reason = "x".repeat(4000);
@@ -329,7 +329,7 @@ test("D8 store: the log is copied and started over while the writer goes on, and
   expect(longest).toBeLessThan(1 << 20);
   checkpointer.finish();
   expect(bytes(`${path}-wal`)).toBe(0);
-  const reader = openReader(at.dir);
+  const reader = openReader(at.dir, null);
   expect(reader.last("main")?.seq).toBe(2000);
   expect(reader.integrity("main")).toBeNull();
   for (const part of [reader, checkpointer, chain]) part.close();

@@ -43,9 +43,11 @@ export class Newcomer extends TempDir {
 
   /** All commands of this machine but Bun's, and an npx that needs no network. */
   #tools(bin: string): void {
+    const taken = new Set(["bun", "bunx", "npx"]);
     for (const directory of (process.env["PATH"] ?? "").split(delimiter).filter(existsSync)) {
-      for (const name of readdirSync(directory).filter((file) => !/^(bunx?|npx)$/.test(file))) {
-        if (!existsSync(join(bin, name))) symlinkSync(join(directory, name), join(bin, name));
+      for (const name of readdirSync(directory)) {
+        if (!taken.has(name)) symlinkSync(join(directory, name), join(bin, name));
+        taken.add(name);
       }
     }
     writeFileSync(join(bin, "npx"), `#!/bin/sh\nexec ${words(everythingCommand("stdio"))}\n`);

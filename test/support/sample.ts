@@ -20,6 +20,8 @@ export type Sample = {
    * frozen; or such a one that cannot record.
    */
   start(mode?: "ends" | "stays" | "full"): Promise<void>;
+  /** Lets the server hang, and go on. */
+  hang(on: boolean): void;
   close(): Promise<void>;
 };
 
@@ -39,6 +41,7 @@ export function sample(): Sample {
   let running: Bun.Subprocess<"ignore", "pipe", "inherit"> | null = null;
   const stop = async (): Promise<void> => {
     running?.kill("SIGTERM");
+    running?.kill("SIGCONT");
     await running?.exited;
     running = null;
   };
@@ -51,6 +54,7 @@ export function sample(): Sample {
       running = Bun.spawn(command, { stdin: "ignore", stdout: "pipe", env: { ...bareEnv(directory) } });
       await running.stdout.getReader().read();
     },
+    hang: (on) => running?.kill(on ? "SIGSTOP" : "SIGCONT"),
     async run(args, { env = {}, stdin = "" } = {}) {
       const child = Bun.spawn([...mcpgw, ...args], {
         cwd: directory,

@@ -1,7 +1,7 @@
 import { expect, test } from "bun:test";
-import type { Client } from "../../src/control/contract.ts";
 import { folded, load } from "../../src/tui/details.tsx";
-import { matching, merge } from "../../src/tui/records.ts";
+import type { Feed } from "../../src/tui/feed.ts";
+import { keyOf, matching, merge } from "../../src/tui/records.ts";
 import { act, begin, type Press, type State } from "../../src/tui/state.ts";
 import { entry, records } from "../control/sample.ts";
 import { reasonOf } from "../support/failure.ts";
@@ -32,36 +32,62 @@ test("a value is folded by columns, wide characters included, and made safe", ()
   expect(folded("\u001b[2J", 20)).toEqual(["\\u{1b}[2J"]);
 });
 
+const answering = (record: unknown) => ({ ask: async () => record }) as unknown as Feed;
+
 test("a record is shown from the log that it was listed from, not from one that took its place", async () => {
   const shown = entry({ seq: 7 });
   const from = (now: typeof shown) => {
-    const call = async () => ({ entry: now, rec: JSON.stringify({ v: 1, ...now }), leaf: "ab" });
-    return load({ client: { call } as unknown as Client }, shown);
+    return load(answering({ entry: now, rec: JSON.stringify({ v: 1, ...now }), leaf: "ab" }), shown);
   };
   expect(await from(shown)).toContainEqual(["leaf", "ab"]);
   const reason = await reasonOf(from(entry({ seq: 7, at: shown.at + 1 })));
   expect(String(reason)).toContain("the log was replaced or moved back: it has another record 7");
 });
 
-const screens: Omit<Press, "key"> = {
-  calls: records.slice(0, 3),
+test("a record begins with what happened, and has the rest as it was hashed", async () => {
+  const of = entry();
+  const rec = JSON.stringify({
+    caller: "key:a",
+    mono: 5,
+    reason: "no",
+    seq: 1,
+    st: "denied",
+    tool: "b",
+    type: "c",
+    us: 2,
+  });
+  const rows = await load(answering({ entry: of, rec, leaf: "ab" }), of);
+  expect(rows.map(([name]) => name).join(" ")).toBe("type tool st reason caller mono seq us leaf");
+});
+
+const shown: Omit<Press, "key"> = {
   servers: [{ id: "a" }, { id: "b" }],
-  consumers: [],
-  records,
+  consumers: [{ consumer: "x" }, { consumer: "y" }],
+  records: records.slice(0, 3),
 };
 
-const press = (state: State, keys: readonly string[]): State =>
-  keys.reduce((now, key) => act(now, { ...screens, key }), state);
+const press = (state: State, keys: readonly string[], more: Partial<Press> = {}): State =>
+  keys.reduce((now, key) => act(now, { ...shown, ...more, key }), state);
+
+const [first, second, third] = shown.records.map(keyOf);
 
 test.each([
-  [["<down>", "<down>"], { selected: 2 }],
-  [["<down>", "<down>", "<down>", "<down>"], { selected: 2 }],
-  [["<up>"], { selected: 0 }],
-  [["<down>", "2"], { screen: "servers", selected: 0 }],
+  [["<down>", "<down>"], { selected: third }],
+  [["<down>", "<down>", "<down>", "<down>"], { selected: third }],
+  [["<pagedown>", "k"], { selected: second }],
+  [["<up>"], { selected: null }],
+  [["<down>", "<up>"], { selected: null }],
+  [["<down>", "2"], { screen: "servers", selected: null }],
+  [["3", "j"], { screen: "consumers", selected: "y" }],
   [["<tab>", "<tab>", "<tab>"], { screen: "calls" }],
   [["2", "p", "/"], { paused: null, typing: false }],
-  [["p"], { paused: records }],
+  [["p"], { paused: shown.records }],
   [["p", "p"], { paused: null }],
+  [["<down>", "p"], { selected: second }],
+  [["<down>", "p", "p"], { selected: second }],
+  [["q"], { quit: true }],
+  [["/", "q"], { quit: false }],
+  [["/", "key-2", "<enter>", "<enter>"], { open: { kind: "record", entry: records[2] } }],
   [["/", "p", "2", "<backspace>", "q"], { filter: "pq", screen: "calls", typing: true }],
   [["/", "a", "<enter>"], { filter: "a", typing: false }],
   [["/", "a", "<escape>"], { filter: "", typing: false }],
@@ -76,4 +102,14 @@ test.each([
   ]),
 ])("keys %p", (keys, expected) => {
   expect(press(begin, keys)).toMatchObject(expected);
+});
+
+test("the selection stays with its record and opens no other one", () => {
+  const newer = { records: [entry({ seq: 8 }), entry({ seq: 9 }), ...shown.records] };
+  const selected = press(begin, ["<down>"]);
+  expect(press(selected, ["<enter>"], newer)).toMatchObject({ open: { entry: records[1] } });
+  expect(press(selected, ["<up>"], newer)).toMatchObject({ selected: first });
+  expect(press(selected, ["<enter>"], { records: records.slice(2) })).toMatchObject({ open: null });
+  // The first row is whichever came last.
+  expect(press(begin, ["<enter>"], newer)).toMatchObject({ open: { entry: newer.records[0] } });
 });

@@ -6,6 +6,10 @@ export type Screen = {
   text(): string;
   /** Whether the program is on the alternate screen. */
   readonly alternate: boolean;
+  /** Whether the cursor is shown. */
+  readonly cursor: boolean;
+  /** Whether the program has ever set a colour. */
+  readonly colored: boolean;
 };
 
 // CSI with parameters and final byte, any other escape of two characters, a line end, or one character.
@@ -17,6 +21,8 @@ export function createScreen(cols: number, rows: number): Screen {
   let at = { x: 0, y: 0 };
   let rest = "";
   let alternate = false;
+  let cursor = true;
+  let colored = false;
 
   const line = (y: number): string[] => (cells[y] ??= []);
   const down = (): void => {
@@ -52,9 +58,10 @@ export function createScreen(cols: number, rows: number): Screen {
       }
     },
     K: ([n = 0]) => (line(at.y).length = n === 2 ? 0 : Math.min(line(at.y).length, at.x)),
-    m() {},
+    m: (numbers) => (colored ||= numbers.some((n) => n >= 30 && n !== 39 && n !== 49)),
   };
   const mode = (numbers: number[], final: string): void => {
+    if (numbers.includes(25)) cursor = final === "h";
     if (!numbers.includes(1049)) return;
     alternate = final === "h";
     cells = [];
@@ -93,6 +100,12 @@ export function createScreen(cols: number, rows: number): Screen {
     },
     get alternate() {
       return alternate;
+    },
+    get cursor() {
+      return cursor;
+    },
+    get colored() {
+      return colored;
     },
   };
 }

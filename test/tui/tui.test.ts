@@ -1,7 +1,7 @@
 import { afterAll, afterEach, beforeAll, expect, setDefaultTimeout, test } from "bun:test";
 import path from "node:path";
 import { start as startDaemon } from "../support/daemon.ts";
-import { mcpgw } from "../support/mcpgw.ts";
+import { mcpgw, mcpgwLine } from "../support/mcpgw.ts";
 import { bareEnv, sample, type Sample } from "../support/sample.ts";
 import { expectGolden } from "../support/golden.ts";
 import { until } from "../support/until.ts";
@@ -27,26 +27,40 @@ afterEach(async () => {
 type Console = {
   readonly child: Bun.Subprocess;
   readonly screen: Screen;
-  shows(text: string): Promise<unknown>;
+  shows(text: string | RegExp): Promise<unknown>;
   press(keys: string): void;
 };
 
+type Options = {
+  readonly cols?: number;
+  readonly rows?: number;
+  readonly socket?: string;
+  readonly env?: Record<string, string>;
+  readonly command?: readonly string[];
+};
+
 /** The real program in a pseudo-terminal. */
-function start(cols = 100, rows = 16, socket = program.socket): Console {
+function start(options: Options = {}): Console {
+  const { cols = 100, rows = 16, socket = program.socket, env = {}, command = [...mcpgw, "tui"] } = options;
   const screen = createScreen(cols, rows);
   const decoder = new TextDecoder();
-  const child = Bun.spawn([...mcpgw, "tui"], {
-    env: { ...bareEnv(program.directory), MCPGW_SOCKET: socket, TERM: "xterm-256color" },
+  const child = Bun.spawn([...command], {
+    env: { ...bareEnv(program.directory), MCPGW_SOCKET: socket, TERM: "xterm-256color", ...env },
     terminal: { cols, rows, data: (_terminal, data) => screen.write(decoder.decode(data, { stream: true })) },
   });
-  const shows = (text: string): Promise<unknown> =>
-    until(() => screen.text().includes(text), `the screen shows ${JSON.stringify(text)}`, 10_000);
+  const has = (text: string | RegExp): boolean =>
+    typeof text === "string" ? screen.text().includes(text) : text.test(screen.text());
+  const shows = (text: string | RegExp): Promise<unknown> =>
+    until(() => has(text), `the screen shows ${String(text)}`, 10_000);
   const press = (keys: string): void => void child.terminal?.write(keys);
   running = { child, screen, shows, press };
   return running;
 }
 
 const down = "\u001b[B";
+
+/** The beginning of the selected row of this tool. */
+const selected = (tool: string): RegExp => new RegExp(`▸ \\S+ +agent +${tool} `);
 
 test("R125: calls, servers, consumers and a record in full, each as it was", async () => {
   const { screen, shows, press, child } = start();
@@ -68,8 +82,10 @@ test("R125: calls, servers, consumers and a record in full, each as it was", asy
   await shows("Record main/3");
   await shows("delete_file");
   expectGolden("tui/record.txt", screen.text());
-  for (let row = 0; row < 5; row++) press(down);
+  press("\u001b[6~");
   await shows("leaf");
+  press("\u001b[5~");
+  await shows("type      call.refused");
   press("q");
   expect(await child.exited).toBe(0);
   expect(screen.alternate).toBe(false);
@@ -80,15 +96,46 @@ test("where calls are not counted the console shows no number of them", async ()
   const { place } = daemon;
   const key = await place.key("agent");
   await daemon.call("none__such", {}, key);
-  const { shows, press } = start(100, 16, path.join(place.state, "control.sock"));
+  const { shows, press } = start({ socket: path.join(place.state, "control.sock") });
   await shows("● live");
   press("3");
   await shows("CALLS 24h");
   await shows("▸ agent                        -        -        -     0     1 user");
 });
 
+test("the selected row stays selected while newer ones come, and Enter opens that one", async () => {
+  await using daemon = await startDaemon({ servers: [], policies: [] });
+  const { place } = daemon;
+  const key = await place.key("agent");
+  for (const name of ["one", "two"]) await daemon.call(name, {}, key);
+  const { shows, press } = start({ socket: path.join(place.state, "control.sock") });
+  await shows("Unknown tool: two");
+  press(down);
+  await shows(selected("one"));
+  for (const name of ["three", "four"]) await daemon.call(name, {}, key);
+  await shows("Unknown tool: four");
+  await shows(selected("one"));
+  press("p");
+  await shows("● paused");
+  await shows(selected("one"));
+  press("\r");
+  await shows("Unknown tool: one");
+});
+
+test("keys that come in one read are all taken", async () => {
+  const { screen, shows, press } = start();
+  await shows("● live");
+  press("jjj");
+  await shows("▸ 12:00:03.000");
+  press("kjk/files denied\r");
+  await shows("/ files denied\n");
+  await until(() => !screen.text().includes("read_file"), "other rows are gone");
+  press("22");
+  await shows("RESTARTS");
+});
+
 test("R125: Enter shows a server in full, also where its row is too narrow for the reason", async () => {
-  const { screen, shows, press } = start(80);
+  const { screen, shows, press } = start({ cols: 80 });
   await shows("● live");
   press("2");
   await shows("exited");
@@ -113,10 +160,15 @@ test("a filter and its Enter that come in one read are both taken, even if it na
   expect(screen.text()).not.toContain("no calls yet");
 });
 
-test("the console says that it is not connected instead of that there are no calls", async () => {
-  const { screen, shows } = start(100, 16, path.join(program.directory, "none.sock"));
+test("the console says that it is not connected instead of that there is nothing", async () => {
+  const { screen, shows, press } = start({ socket: path.join(program.directory, "none.sock") });
   await shows("not connected");
   expect(screen.text()).not.toContain("no calls yet");
+  for (const [key, title] of screens.slice(1)) {
+    press(key);
+    await shows(title);
+    await shows("not connected");
+  }
 });
 
 test("a filter shows what has all its words, and Esc ends it", async () => {
@@ -143,9 +195,17 @@ test("p pauses", async () => {
 });
 
 test("a narrow terminal keeps what matters, and a resize is followed", async () => {
-  const { screen, shows, child } = start(46, 10);
+  const { screen, shows, press, child } = start({ cols: 40, rows: 10 });
   await shows("● live");
   expectGolden("tui/narrow.txt", screen.text());
+  press("2");
+  await shows("backoff");
+  expectGolden("tui/narrow-servers.txt", screen.text());
+  press("3");
+  await shows("intern-bot");
+  expectGolden("tui/narrow-consumers.txt", screen.text());
+  press("1");
+  await shows("TOOL");
   screen.resize(120, 12);
   child.terminal?.resize(120, 12);
   await shows("no-delete: files are never deleted");
@@ -162,6 +222,18 @@ test("survives a restart of the daemon: says so, keeps what it has, and goes on 
   await program.start("stays");
   await shows("● live");
   expect(screen.text()).not.toContain("trying again");
+});
+
+test("a daemon that hangs is not shown as live, and its records say that it is waited for", async () => {
+  const { shows, press } = start();
+  await shows("● live");
+  program.hang(true);
+  press("\r");
+  await shows("asking the daemon…");
+  await shows(/● NOT ANSWERING since \d\d:\d\d:\d\d\n the daemon does not answer — trying again/);
+  await shows("Record main/6\nthe daemon does not answer");
+  program.hang(false);
+  await shows("● live");
 });
 
 const screens = ["1", "2", "3"].map((key, index) => [key, ["TOOK", "RESTARTS", "KEYS"][index] ?? ""] as const);
@@ -188,7 +260,7 @@ test("a gateway that refuses everything is not shown as live on any screen, and 
 });
 
 test("a gateway that is not ready says so, also after a restart, until it is over", async () => {
-  const { screen, shows, press } = start(100, 10);
+  const { screen, shows, press } = start({ cols: 80, rows: 10 });
   await shows("● live");
   await program.run(["keys", "freeze"]);
   await shows("● FROZEN");
@@ -201,10 +273,46 @@ test("a gateway that is not ready says so, also after a restart, until it is ove
   press("/");
   await shows("type to filter");
   press("denied\r");
-  await shows("/ denied");
+  await shows("/ denied  not ready: the audit log");
+  press("2");
+  await shows("RESTARTS");
+  expect(screen.text()).toContain("\nnot ready: the audit log");
   await program.stop();
   await program.start("stays");
   await shows("● live");
+});
+
+test("Ctrl-Z gives the terminal back to the shell until the console goes on", async () => {
+  const shell = `set -m; ${mcpgwLine("tui")}; stty -a | grep -o '.icanon'; read -r line; fg`;
+  const { screen, shows, press, child } = start({ command: ["sh", "-c", shell] });
+  await shows("● live");
+  press("\u001a");
+  await shows(/^ icanon$/m);
+  expect(screen).toMatchObject({ alternate: false, cursor: true });
+  press("go on\r");
+  await shows("● live");
+  press("2");
+  await shows("RESTARTS");
+  expect(screen).toMatchObject({ alternate: true, cursor: false });
+  press("q");
+  expect(await child.exited).toBe(0);
+});
+
+test("R125: colours appear unless NO_COLOR asks for none", async () => {
+  const { screen, shows } = start();
+  await shows("● live");
+  expect(screen.colored).toBe(true);
+  running?.child.kill("SIGKILL");
+  const plain = start({ env: { NO_COLOR: "1" } });
+  await plain.shows("● live");
+  expect(plain.screen.colored).toBe(false);
+});
+
+test("a terminal that cannot be drawn on is left as it is", async () => {
+  const { screen, child, shows } = start({ env: { TERM: "dumb" } });
+  await shows("tui needs a terminal that it can draw on");
+  expect(await child.exited).toBe(2);
+  expect(screen).toMatchObject({ alternate: false, cursor: true });
 });
 
 test("starts without a daemon and finds it when it comes", async () => {

@@ -46,9 +46,15 @@ const keyForm = /^(?:\S+\+[0-9a-f]{8}\+)?[A-Za-z0-9+/]{43,}=*$/;
 /** The key itself, or what the file of that name holds. */
 function keyIn(pubkey: string | undefined): string | undefined {
   if (pubkey === undefined) return undefined;
-  if (existsSync(pubkey)) return readFileSync(pubkey, "utf8").trim();
-  if (keyForm.test(pubkey)) return pubkey;
-  throw new Error(`--pubkey: there is no file ${pubkey}, nor is that a public key; give one of them`);
+  if (!existsSync(pubkey)) {
+    if (keyForm.test(pubkey)) return pubkey;
+    throw new Error(`--pubkey: there is no file ${pubkey}, nor is that a public key; give one of them`);
+  }
+  try {
+    return readFileSync(pubkey, "utf8").trim();
+  } catch (error) {
+    throw new Error(`--pubkey: ${pubkey} cannot be read (${messageOf(error)})`, { cause: error });
+  }
 }
 
 const headline: Readonly<Record<VerdictExit, readonly [Color, string]>> = {

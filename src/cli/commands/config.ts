@@ -3,8 +3,8 @@ import { findConfig, thisHost } from "../../config/paths.ts";
 import type { Loaded, LoadOptions } from "../../config/load.ts";
 import type { Cli } from "../cli.ts";
 import { command, group } from "../command.ts";
-import { UsageError } from "../errors.ts";
 import { line } from "../../control/format.ts";
+import { Refusal } from "../../control/refusal.ts";
 
 /** Loads the chosen file and tells which it was; throws a `ConfigError` with everything that is wrong with it. */
 async function load({ globals, deps, out }: Cli, also: Pick<LoadOptions, "unusable"> = {}): Promise<Loaded> {
@@ -12,8 +12,8 @@ async function load({ globals, deps, out }: Cli, also: Pick<LoadOptions, "unusab
   const { findOverrides } = await import("../../config/overrides.ts");
   const { formatProblem } = await import("../../config/problem.ts");
   const found = findConfig(thisHost(), { flag: globals.config, local: true });
+  if (found.path === null) throw new Refusal("invalid", found.skipped ?? found.why);
   if (found.skipped) out.say(found.skipped);
-  if (found.path === null) throw new UsageError(found.why);
   const loaded = loadConfig(found.path, {
     ...(await deps.loading(path.dirname(found.path))),
     overrides: findOverrides(process.env),

@@ -1,5 +1,6 @@
 import { messageOf } from "../../core/error-text.ts";
 import { network, perMinute, plainId } from "../../core/options.ts";
+import { formatRate } from "../../core/rate.ts";
 import type { Answer } from "../../control/api.ts";
 import type { Client } from "../../control/contract.ts";
 import type { KeyView } from "../../control/schemas.ts";
@@ -114,7 +115,7 @@ const listKeys = command({
       key.consumerId,
       key.roles.join(","),
       key.expiresAt === null ? "never" : expiry(key.expiresAt),
-      key.perMinute === null ? "-" : `${key.perMinute}/m`,
+      key.perMinute === null ? "-" : formatRate(key.perMinute),
       key.cidrs.join(",") || "any",
       key.source,
       key.name,

@@ -5,8 +5,8 @@ export const tui = command({
   summary: "Interactive console: live calls, servers, consumers",
   args: {},
   run(_args, { deps, open }) {
-    if (!process.stdin.isTTY || !process.stdout.isTTY)
-      throw new UsageError("tui needs a terminal; use `mcpgw tail` in scripts");
+    if (!process.stdin.isTTY || !process.stdout.isTTY || process.env["TERM"] === "dumb")
+      throw new UsageError("tui needs a terminal that it can draw on; use `mcpgw tail` elsewhere");
     return deps.console(open);
   },
 });

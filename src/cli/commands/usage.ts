@@ -42,9 +42,7 @@ export const usage = command({
     const range = timeRange(since, until);
     const client = await open({ offline: true });
     const answer = await client.call("usage", { consumer, by, ...range });
-    // A daemon of another version may not say.
-    if (answer.metered === false)
-      out.say("metering is off (usage.enabled): calls are not counted, and these were before");
+    if (!answer.metered) out.say("metering is off (usage.enabled): calls are not counted, and these were before");
     if (answer.hours) out.say(counted(answer.hours));
     for (const chain of answer.cutShort ?? []) out.warn(cut(chain));
     if (answer.overlap)

@@ -8,14 +8,6 @@ import { type Cell, type Color, type Output, untilReaderLeaves } from "../output
 type Why = Answer<"why">;
 type Caller = Why["callers"][number];
 
-const kinds = ["tool", "prompt", "resource"] as const;
-
-function kindOf(text: string | undefined): (typeof kinds)[number] | undefined {
-  const kind = kinds.find((each) => each === text);
-  if (text === undefined || kind) return kind;
-  throw new UsageError(`--kind: "${text}" is none of ${kinds.join(", ")}`);
-}
-
 function argumentsOf(text: string | undefined): Record<string, unknown> | undefined {
   if (text === undefined) return undefined;
   try {
@@ -81,14 +73,14 @@ export const why = command({
       description: "SERVER:TOOL, SERVER:PROMPT, a URI or a name in a toolset",
     },
     kind: {
-      type: "string",
-      valueHint: "KIND",
-      description: "tool, prompt or resource, if the name could be more than one",
+      type: "enum",
+      options: ["tool", "prompt", "resource"],
+      description: "what it is, if the name could be more than one",
     },
     args: { type: "string", valueHint: "JSON", description: "the arguments of the call; none by default" },
   },
   async run({ who, target, kind, args }, { out, open }) {
-    const input = { who, target, kind: kindOf(kind), arguments: argumentsOf(args) };
+    const input = { who, target, kind, arguments: argumentsOf(args) };
     const client = await open();
     const answer = await client.call("why", input);
     await untilReaderLeaves(out.json ? out.document(answer) : show(answer, out));

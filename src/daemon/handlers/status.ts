@@ -1,5 +1,6 @@
 import type { Answer } from "../../control/api.ts";
 import type { ConsumerView } from "../../control/schemas.ts";
+import { rateText } from "../../core/rate.ts";
 import type { Self } from "../../core/self.ts";
 import { nothing } from "../../usage/counters.ts";
 import { groupUsage } from "../../usage/query.ts";
@@ -74,7 +75,7 @@ function limitsOf({ loaded, stores }: Engine): string[] {
   const { perMinute, perTool } = loaded().config.limits;
   const keys = stores.keyring.list().filter((key) => key.state === "active" && key.perMinute !== null).length;
   return [
-    ...(perMinute === undefined ? [] : [`${perMinute} calls per minute and consumer`]),
+    ...(perMinute === undefined ? [] : [`${rateText(perMinute)} per consumer`]),
     ...(perTool.length === 0 ? [] : [`${perTool.length} of perTool`]),
     ...(keys === 0 ? [] : [`rateLimit of ${keys} ${keys === 1 ? "key" : "keys"}`]),
   ];

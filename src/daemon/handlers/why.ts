@@ -1,4 +1,4 @@
-import { localPrincipal, stdioPrincipal } from "../../authn/keyless.ts";
+import { anonymousPrincipal, localPrincipal, stdioPrincipal } from "../../authn/keyless.ts";
 import type { KeyInfo, Keyring } from "../../authn/keyring.ts";
 import type { Answer, Parsed } from "../../control/api.ts";
 import { Refusal } from "../../control/refusal.ts";
@@ -153,7 +153,7 @@ function callersOf(name: string, keyring: Keyring, auth: Config["auth"]): Caller
   const others: Principal[] = [];
   if (auth.stdio && [auth.stdio.consumerId, `stdio:${auth.stdio.consumerId}`].includes(name))
     others.push(stdioPrincipal(auth.stdio, keyring));
-  if (auth.type === "none" && name === "anonymous") others.push(anonymous(auth.roles ?? [], keyring));
+  if (auth.type === "none" && name === "anonymous") others.push(anonymousPrincipal(auth.roles ?? [], keyring));
   const uid = /^local:(\d{1,10})$/.exec(name)?.[1];
   if (uid) others.push(localPrincipal(Number(uid), keyring));
   const all = [...callers, ...others.map((who) => ({ who, refused: frozen }))];
@@ -165,15 +165,6 @@ function principalOf({ id, consumerId, name, roles }: KeyInfo): Principal {
   const revoked = new AbortController().signal;
   return { id: `key:${id}`, method: "api-key", keyId: id, consumerId, name, roles, rate: null, revoked };
 }
-
-const anonymous = (roles: readonly string[], keyring: Keyring): Principal => ({
-  ...localPrincipal(0, keyring),
-  id: "anonymous",
-  method: "none",
-  consumerId: "anonymous",
-  name: "anonymous",
-  roles,
-});
 
 /** Why a key is not accepted; null when it is. */
 function refusalOf({ state, reason, expiresAt }: KeyInfo): string | null {

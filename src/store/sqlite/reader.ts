@@ -14,7 +14,7 @@ const wait = 250;
  * Opens all chains of a state directory for reading, also those that appear later. Each read is one short snapshot, of
  * the files that are there by then, whatever was open before. `main` as for `chainPath`.
  */
-export function openReader(stateDir: string, main: string | null = null): AuditReader {
+export function openReader(stateDir: string, main: string | null): AuditReader {
   const open = new Map<string, Chain>();
   const chain = (name: string): Chain => {
     const path = chainPath(stateDir, name, main);
@@ -48,12 +48,12 @@ export function openReader(stateDir: string, main: string | null = null): AuditR
 }
 
 /** File of a chain; `main` is where the chain of that name lies instead of in the state directory. */
-export function chainPath(stateDir: string, chain: string, main: string | null = null): string {
+export function chainPath(stateDir: string, chain: string, main: string | null): string {
   return chain === "main" && main !== null ? main : join(stateDir, "audit", `${chain}.db`);
 }
 
 /** Chains of a state directory, sorted; `main` as for `chainPath`. */
-export function chainNames(stateDir: string, main: string | null = null): string[] {
+export function chainNames(stateDir: string, main: string | null): string[] {
   const dir = join(stateDir, "audit");
   const files = existsSync(dir) ? readdirSync(dir) : [];
   const names = files.filter((file) => /^[a-z0-9-]+\.db$/.test(file)).map((file) => file.slice(0, -".db".length));

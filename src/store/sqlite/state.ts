@@ -1,7 +1,6 @@
 import type { Database } from "bun:sqlite";
 import type { Era } from "../../core/inbound.ts";
 import type { EraVerdict, KeyStore, ListStore, Remembered, StoredKey } from "../../core/store.ts";
-import { guarded } from "./database.ts";
 import { openMigrated } from "./migrate.ts";
 import { stateSchema } from "./schema.ts";
 import { openOnState } from "./state-file.ts";
@@ -30,7 +29,6 @@ function open(path: string): StateStore {
   return {
     ...keyStore(db),
     ...listStore(db),
-    // Where the name was only a yes, that was a 1: the log is read from its beginning.
     settled: () => valueOf(db, "knows-log"),
     setSettled: (seq) => setValue(db, "knows-log", seq),
     usageMark: (chain) => usageMark(db, chain),
@@ -48,22 +46,23 @@ function keyStore(db: Database): KeyStore {
   const version = versionOf(db);
   return {
     version,
-    keys: () =>
-      guarded(() => {
-        const rows = db.query<KeyRow, []>("SELECT body, revoked_at FROM api_key ORDER BY id").all();
-        return rows.map(({ body, revoked_at }) => ({ ...stored<StoredKey>(body), revokedAt: revoked_at }));
-      }),
+    keys() {
+      const rows = db.query<KeyRow, []>("SELECT body, revoked_at FROM api_key ORDER BY id").all();
+      return rows.map(({ body, revoked_at }) => ({ ...stored<StoredKey>(body), revokedAt: revoked_at }));
+    },
     addKey(key) {
       const insert = "INSERT INTO api_key(id, hash, body, revoked_at) VALUES (?, ?, ?, ?)";
-      guarded(() => db.run(insert, [key.id, key.hash, JSON.stringify(key), key.revokedAt]));
+      db.run(insert, [key.id, key.hash, JSON.stringify(key), key.revokedAt]);
     },
     revokeKey(id, at) {
-      guarded(() => db.run("UPDATE api_key SET revoked_at = coalesce(revoked_at, ?) WHERE id = ?", [at, id]));
+      db.run("UPDATE api_key SET revoked_at = coalesce(revoked_at, ?) WHERE id = ?", [at, id]);
     },
-    tombstones: () =>
-      guarded(() => db.query<{ id: string }, []>("SELECT id FROM tombstone ORDER BY id").all()).map(({ id }) => id),
+    tombstones() {
+      const rows = db.query<{ id: string }, []>("SELECT id FROM tombstone ORDER BY id").all();
+      return rows.map(({ id }) => id);
+    },
     addTombstone(id, at) {
-      guarded(() => db.run("INSERT OR IGNORE INTO tombstone VALUES (?, ?)", [id, at]));
+      db.run("INSERT OR IGNORE INTO tombstone VALUES (?, ?)", [id, at]);
     },
     frozen: () => valueOf(db, "frozen") === 1,
     setFrozen: (on) => setValue(db, "frozen", on ? 1 : 0),
@@ -72,11 +71,11 @@ function keyStore(db: Database): KeyStore {
 
 function valueOf(db: Database, name: string): number {
   const select = "SELECT value FROM flag WHERE name = ?";
-  return guarded(() => db.query<{ value: number }, [string]>(select).get(name))?.value ?? 0;
+  return db.query<{ value: number }, [string]>(select).get(name)?.value ?? 0;
 }
 
 function setValue(db: Database, name: string, value: number): void {
-  guarded(() => db.run("INSERT OR REPLACE INTO flag VALUES (?, ?)", [name, value]));
+  db.run("INSERT OR REPLACE INTO flag VALUES (?, ?)", [name, value]);
 }
 
 // A change of the file says little, since usage is counted into it all the time. Counting the rows is enough: keys are
@@ -86,43 +85,41 @@ function versionOf(db: Database): () => string {
   let version = "";
   const counts = `SELECT (SELECT count(*) || ':' || count(revoked_at) FROM api_key) || ':' ||
     (SELECT count(*) FROM tombstone) || ':' || coalesce((SELECT value FROM flag WHERE name = 'frozen'), 0) AS version`;
-  return () =>
-    guarded(() => {
-      const at = db.query<{ data_version: number }, []>("PRAGMA data_version").get()?.data_version ?? null;
-      if (at !== seen) version = db.query<{ version: string }, []>(counts).get()?.version ?? "";
-      seen = at;
-      return version;
-    });
+  return () => {
+    const at = db.query<{ data_version: number }, []>("PRAGMA data_version").get()?.data_version ?? null;
+    if (at !== seen) version = db.query<{ version: string }, []>(counts).get()?.version ?? "";
+    seen = at;
+    return version;
+  };
 }
 
+type ListRow = { readonly era: Era; readonly tools: string; readonly rest: string };
 type Rest = Omit<Remembered, "era" | "tools">;
 
 function listStore(db: Database): ListStore {
   return {
     recall(server, optionsHash) {
       const select = "SELECT era, tools, rest FROM listing WHERE server = ? AND options = ?";
-      const row = guarded(() =>
-        db.query<{ era: Era; tools: string; rest: string }, [string, string]>(select).get(server, optionsHash),
-      );
+      const row = db.query<ListRow, [string, string]>(select).get(server, optionsHash);
       if (!row) return null;
       return { ...stored<Rest>(row.rest), era: row.era, tools: stored<string[]>(row.tools) };
     },
     remember(server, optionsHash, { era, tools, ...rest }) {
       const replace = "INSERT OR REPLACE INTO listing(server, options, era, tools, rest) VALUES (?, ?, ?, ?, ?)";
-      guarded(() => db.run(replace, [server, optionsHash, era, JSON.stringify(tools), JSON.stringify(rest)]));
+      db.run(replace, [server, optionsHash, era, JSON.stringify(tools), JSON.stringify(rest)]);
     },
     verdict(server, optionsHash) {
       const select = "SELECT speaks, at FROM era WHERE server = ? AND options = ?";
-      return guarded(() => db.query<EraVerdict, [string, string]>(select).get(server, optionsHash));
+      return db.query<EraVerdict, [string, string]>(select).get(server, optionsHash);
     },
     saveVerdict(server, optionsHash, verdict) {
-      if (!verdict) return void guarded(() => db.run("DELETE FROM era WHERE server = ?", [server]));
+      if (!verdict) return void db.run("DELETE FROM era WHERE server = ?", [server]);
       const replace = "INSERT OR REPLACE INTO era(server, options, speaks, at) VALUES (?, ?, ?, ?)";
-      guarded(() => db.run(replace, [server, optionsHash, verdict.speaks, Math.trunc(verdict.at)]));
+      db.run(replace, [server, optionsHash, verdict.speaks, Math.trunc(verdict.at)]);
     },
     forget(server, optionsHash) {
       for (const table of ["listing", "era"]) {
-        guarded(() => db.run(`DELETE FROM ${table} WHERE server = ? AND options = ?`, [server, optionsHash]));
+        db.run(`DELETE FROM ${table} WHERE server = ? AND options = ?`, [server, optionsHash]);
       }
     },
   };

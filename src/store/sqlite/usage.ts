@@ -2,7 +2,7 @@ import type { Database } from "bun:sqlite";
 import { existsSync } from "node:fs";
 import type { Counted, UsageQuery, UsageRow, UsageStore } from "../../core/store.ts";
 import { hoursOf, StoreBusy } from "../../core/store.ts";
-import { guarded, openReadable, transaction } from "./database.ts";
+import { openReadable, transaction } from "./database.ts";
 import { openMigrated, version } from "./migrate.ts";
 import { stateSchema } from "./schema.ts";
 import { onState, openOnState } from "./state-file.ts";
@@ -43,11 +43,11 @@ function open(path: string): Usage {
 
 /** The last record of a chain that was counted, 0 before the first. */
 export const usageMark = (db: Database, chain: string): number =>
-  guarded(() => db.query<{ seq: number }, [string]>("SELECT seq FROM usage_mark WHERE chain = ?").get(chain))?.seq ?? 0;
+  db.query<{ seq: number }, [string]>("SELECT seq FROM usage_mark WHERE chain = ?").get(chain)?.seq ?? 0;
 
 /** Says up to which record a chain is counted. */
 export const setUsageMark = (db: Database, chain: string, seq: number): void =>
-  void guarded(() => db.run("INSERT OR REPLACE INTO usage_mark VALUES (?, ?)", [chain, seq]));
+  void db.run("INSERT OR REPLACE INTO usage_mark VALUES (?, ?)", [chain, seq]);
 
 /** Usage as it was counted last, without opening `mcpgw.db` for writing; none where there is no such file. */
 export function readUsage(path: string, query: UsageQuery): Counted {
@@ -65,12 +65,11 @@ function countedIn(db: Database, query: UsageQuery): Counted {
 }
 
 function marksIn(db: Database): Map<string, number> {
-  const rows = guarded(() => db.query<{ chain: string; seq: number }, []>("SELECT chain, seq FROM usage_mark").all());
+  const rows = db.query<{ chain: string; seq: number }, []>("SELECT chain, seq FROM usage_mark").all();
   return new Map(rows.map(({ chain, seq }) => [chain, seq]));
 }
 
 function usageIn(db: Database, query: UsageQuery): UsageRow[] {
-  return guarded(() =>
-    db.query<UsageRow, [string | null, number, number]>(select).all(query.consumer ?? null, ...hoursOf(query)),
-  );
+  const rows = db.query<UsageRow, [string | null, number, number]>(select);
+  return rows.all(query.consumer ?? null, ...hoursOf(query));
 }
