@@ -222,7 +222,9 @@ export class Drafts {
     const code = reply?.kind === "error" ? String(reply.code) : reply?.type;
     if (!failure) return code ? { ...fields, code } : fields;
     const { code: of, message, detail } = failure;
-    return { ...fields, code: of, reason: this.#shown(message), cause: this.#shown(detail.internal) };
+    // The caller of something hidden is told, as the code says, that it does not exist; the record says why.
+    const why = of.startsWith("unknown-") ? fields.reason : undefined;
+    return { ...fields, code: of, reason: why ?? this.#shown(message), cause: this.#shown(detail.internal) };
   }
 
   #shown(text: string | undefined): string | undefined {

@@ -16,8 +16,9 @@ export type FloodOptions = {
   readonly offer: (draft: Draft) => void;
 };
 
-/** What a record of many occurrences still tells: who, from where and how it ended, where that is the same of all. */
-type Told = Pick<Fields, "type" | "caller" | "subj" | "consumer" | "roles" | "src" | "st" | "code">;
+type About = Pick<Fields, "method" | "srv" | "tool" | "rule">;
+/** What a record of many occurrences still tells: who, from where, what and how it ended, where that is the same of all. */
+type Told = About & Pick<Fields, "type" | "caller" | "subj" | "consumer" | "roles" | "src" | "st" | "code">;
 type Refusal = Told & { readonly us: number; readonly al: number };
 
 const freeRefusals = 60;
@@ -45,8 +46,11 @@ export class FloodControl {
       this.#failedToIdentify(call);
       return null;
     }
-    const passes = this.#refusals.take(who.id, failure?.code ?? status, () => this.#refusal(call, who));
-    return passes ? this.#options.drafts.refused(call) : null;
+    const about = aboutOf(call);
+    const told = () => this.#refusal(call, who, about);
+    if (!this.#refusals.take(who.id, failure?.code ?? status, told, groupOf(about))) return null;
+    const draft = this.#options.drafts.refused(call);
+    return this.#refusals.counts(who.id) ? endingList(draft) : draft;
   }
 
   /** Whether a session's event gets a record of its own; if not, it is counted. */
@@ -84,8 +88,9 @@ export class FloodControl {
   }
 
   /** Little, since each of a flood costs it. */
-  #refusal({ source, status, failure, took, argumentsText }: Call, who: Principal): Refusal {
+  #refusal({ source, status, failure, took, argumentsText }: Call, who: Principal, about: About): Refusal {
     return {
+      ...about,
       type: "call.refused",
       caller: who.keyId ?? who.id,
       subj: who.id,
@@ -103,6 +108,23 @@ export class FloodControl {
     const { clock, offer } = this.#options;
     offer({ fields: { ...told, at: clock.now(), mono: clock.mono(), facts }, payload: null });
   }
+}
+
+/** What a call was about, in names of which there are only so many: callers choose those of everything else. */
+function aboutOf({ route, knownMethod, verdict, failure }: Call): About {
+  const isListed = route?.kind === "tool" || route?.kind === "prompt";
+  const method = route || knownMethod !== "other" ? knownMethod : undefined;
+  const rule = verdict?.rule ?? failure?.detail.rule;
+  return { method, srv: route?.server, tool: isListed ? route.name : undefined, rule };
+}
+
+/** Calls of one group are counted as usage of the same server and tool. */
+const groupOf = ({ method, srv, tool = "" }: About): string => (srv === undefined ? "" : `${method} ${srv} ${tool}`);
+
+/** The last record before counting begins; without a word about it, a flood would seem to end here. */
+function endingList({ fields, payload }: Draft): Draft {
+  const next = "(further refusals of this caller are counted, and recorded once a minute)";
+  return { fields: { ...fields, reason: [fields.reason, next].filter(Boolean).join(" ") }, payload };
 }
 
 function join(a: Told, b: Told): Told {

@@ -1,5 +1,6 @@
 import type { Prefix } from "../core/options.ts";
 import { canonicalName, ownServer, separator } from "../core/name.ts";
+import { invisible } from "../core/text.ts";
 
 /** A tool or prompt that needs a name on the wire. */
 export type Candidate = { readonly server: string; readonly prefix: Prefix; readonly name: string };
@@ -18,9 +19,6 @@ const lookAlikes = new Map(
     .split(" ")
     .map(([from = "", to = ""]) => [from, to]),
 );
-
-// Characters that are not visible: soft hyphen, zero-width characters, bidi controls, variation selectors, tags.
-const invisible = /\p{Default_Ignorable_Code_Point}|\p{Cf}/gu;
 
 /** What a name looks like. Neither people nor models can tell apart two names with the same skeleton. */
 export function skeleton(name: string): string {

@@ -10,6 +10,8 @@ import { explicitUri } from "./uris.ts";
 // Most links that are rewritten in one result. Later ones stay unchanged; they can be read by a URI that names their
 // server.
 const mostLinks = 10_000;
+// Most characters of one result's links that are held against templates. Links beyond that stay unchanged too.
+const mostSteps = 5_000_000;
 // Most links of one result that are remembered, so that one call cannot push out links from others.
 const mostNoted = 100;
 
@@ -29,9 +31,13 @@ export function outgoingText(route: Route, text: string, to: Receiver): string {
   const wireOf: Rewrite = (uri) => wireUri(route, uri, to, note);
   const pieces: string[] = [];
   let from = 0;
+  let left = mostSteps;
   for (const [start, end] of links(text, 0).slice(0, mostLinks)) {
     const uri = stringAt(text, [start, end]);
-    const wire = uri === null ? null : wireOf(uri);
+    if (uri === null) continue;
+    left -= to.resources.steps(uri);
+    if (left < 0) break;
+    const wire = wireOf(uri);
     if (wire === null) continue;
     pieces.push(text.slice(from, start), JSON.stringify(wire));
     from = end;

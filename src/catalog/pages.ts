@@ -26,7 +26,7 @@ export function createCursors(sealer: Sealer): Cursors {
     after: (who, list, scope, { route }) =>
       sealer.seal("cursor", who, JSON.stringify({ list, scope, after: route.wire }), lifeMs),
     start(who, list, scope, things, cursor) {
-      if (cursor === undefined) return 0;
+      if (cursor === undefined || cursor === null) return 0;
       const text = typeof cursor === "string" ? sealer.open("cursor", who, cursor) : null;
       const value: unknown = text === null ? null : JSON.parse(text);
       if (!isObject(value) || value.list !== list || value.scope !== scope || typeof value.after !== "string")

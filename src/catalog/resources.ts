@@ -19,6 +19,8 @@ export type Resources = {
   route(server: string, name: string, wire: string): Route;
   /** The route of a template, by its text on the wire; used by completion. */
   template(text: string): Route | null;
+  /** How many characters are read, at most, to hold the URI against the templates that it may be made from. */
+  steps(uri: string): number;
   /** Rewrites a server's URIs to those on the wire; null if none of them changes. */
   rewrites(server: string): Rewrite | null;
 };
@@ -41,7 +43,7 @@ export function createResources({ servers, resources, templates, handedOut, unli
     ({ name }) => name,
   );
   const own = new Map(resources.map(({ route }) => [route.canonical, route]));
-  const patterns = patternsOf(templates);
+  const groupsOf = byPrefix(patternsOf(templates));
   const routeTo = (server: string, name: string, wire: string): Route =>
     own.get(canonicalName(server, name)) ?? unlisted("resource", server, name, wire);
   return {
@@ -52,7 +54,7 @@ export function createResources({ servers, resources, templates, handedOut, unli
         listed.get(uri) ?? [],
         conflicts.get(uri) ?? [],
         explicit && servers.has(explicit.server) ? [routeTo(explicit.server, explicit.uri, uri)] : [],
-        ...ranks(patterns, uri).map((rank) => {
+        ...ranks(groupsOf(uri), uri).map((rank) => {
           const names = new Map(rank.map(({ server, renamed }) => [server, renamed ? unwrapUri(server, uri) : uri]));
           return [...names].map(([server, name]) => routeTo(server, name ?? uri, uri));
         }),
@@ -61,26 +63,36 @@ export function createResources({ servers, resources, templates, handedOut, unli
     },
     route: routeTo,
     template: (text) => templates.find(({ route }) => route.wire === text)?.route ?? null,
+    steps: (uri) => groupsOf(uri).reduce((sum, group) => sum + group.length * uri.length, 0),
     rewrites: rewriter(resources, templates),
   };
 }
 
-/** Templates, longest literal beginning first. A renamed template also appears under its original text. */
+/** The templates; a renamed one also appears under its original text. */
 function patternsOf(templates: readonly Thing[]): readonly Pattern[] {
-  return templates
-    .flatMap(({ route: { server, name, wire } }) => [
-      { ...readTemplate(wire), server, renamed: name !== wire },
-      ...(name === wire ? [] : [{ ...readTemplate(name), server, renamed: false }]),
-    ])
-    .toSorted((a, b) => b.prefix.length - a.prefix.length);
+  return templates.flatMap(({ route: { server, name, wire } }) => [
+    { ...readTemplate(wire), server, renamed: name !== wire },
+    ...(name === wire ? [] : [{ ...readTemplate(name), server, renamed: false }]),
+  ]);
+}
+
+/** Finds the templates with whose literal beginning a URI begins, in groups, that with the longest beginning first. */
+function byPrefix<T extends UriTemplate>(templates: readonly T[]): (uri: string) => readonly (readonly T[])[] {
+  const groups = Map.groupBy(templates, ({ prefix }) => prefix);
+  const lengths = [...new Set(groups.keys().map((prefix) => prefix.length))].toSorted((a, b) => b - a);
+  return (uri) =>
+    lengths.flatMap((length) => {
+      const group = length > uri.length ? undefined : groups.get(uri.slice(0, length));
+      return group ? [group] : [];
+    });
 }
 
 /** The templates that match, in groups that are equally good. */
-function ranks(patterns: readonly Pattern[], uri: string): readonly (readonly Pattern[])[] {
-  const fitting = patterns.filter((pattern) => uri.startsWith(pattern.prefix) && pattern.matches(uri));
-  return [...Map.groupBy(fitting, ({ prefix }) => prefix).values()].flatMap((group) => {
-    const exact = group.filter((pattern) => pattern.matchesExactly(uri));
-    return [exact, group.filter((pattern) => !exact.includes(pattern))];
+function ranks(groups: readonly (readonly Pattern[])[], uri: string): readonly (readonly Pattern[])[] {
+  return groups.flatMap((group) => {
+    const fitting = group.filter((pattern) => pattern.matches(uri));
+    const exact = new Set(fitting.filter((pattern) => pattern.matchesExactly(uri)));
+    return [[...exact], fitting.filter((pattern) => !exact.has(pattern))];
   });
 }
 
@@ -92,11 +104,12 @@ function rewriter(resources: readonly Thing[], templates: readonly Thing[]): Res
   const whole = new Set(resources.map(({ route }) => route.canonical));
   const made = new Map<string, Rewrite>();
   const rewriteOf = (server: string): Rewrite => {
-    const patterns = renamed.flatMap(({ route }) => (route.server === server ? [readTemplate(route.name)] : []));
+    const own = renamed.flatMap(({ route }) => (route.server === server ? [readTemplate(route.name)] : []));
+    const groupsOf = byPrefix(own);
     return (uri) => {
       const canonical = canonicalName(server, uri);
       if (whole.has(canonical)) return exact.get(canonical) ?? null;
-      return patterns.some((pattern) => pattern.matches(uri)) ? wrapUri(server, uri) : null;
+      return groupsOf(uri).some((group) => group.some((pattern) => pattern.matches(uri))) ? wrapUri(server, uri) : null;
     };
   };
   for (const { route } of [...resources.filter(isRenamed), ...renamed])

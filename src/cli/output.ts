@@ -19,10 +19,19 @@ type Paint = (color: Color, text: string) => string;
 /** One cell: untrusted text, and how it looks. Where it has to be cut, its beginning stays, or else its last word. */
 export type Cell =
   | string
-  | { readonly text: string; readonly color?: Color; readonly right?: true; readonly lastWord?: true };
+  | {
+      readonly text: string;
+      readonly color?: Color;
+      readonly right?: true;
+      readonly lastWord?: true;
+      readonly whole?: true;
+    };
 
 /** A cell of a column of numbers. */
 export const right = (text: string): Cell => ({ text, right: true });
+
+/** A cell that is of no use when it is cut: an id, a time, a reason. Its row sticks out of a narrow terminal instead. */
+export const whole = (text: string, color?: Color): Cell => ({ text, whole: true, ...(color && { color }) });
 
 /** Where a command prints to: data to standard output, everything else to standard error. */
 export type Output = {
@@ -60,6 +69,9 @@ const textOf = (cell: Cell): string => line(typeof cell === "string" ? cell : ce
 /** Room for a time of day. */
 const narrowest = 12;
 
+/** Room for any id. If nothing is cut, a longer text sticks out of its own row instead of widening all others. */
+const widest = 64;
+
 /** The width of each column. */
 export function widthsOf(rows: readonly (readonly Cell[])[]): number[] {
   const widths: number[] = [];
@@ -68,20 +80,26 @@ export function widthsOf(rows: readonly (readonly Cell[])[]): number[] {
   return widths;
 }
 
-/** Cuts the widest columns until the rows fit: names that others chose can have any length. */
+/**
+ * Cuts the widest columns until the rows fit: names that others chose can have any length. Columns of whole cells are
+ * cut to the longest id only, and such cells of the last column not at all.
+ */
 function fitted(rows: readonly (readonly Cell[])[], columns: number): Cell[][] {
   const widths = widthsOf(rows);
-  const total = (): number => widths.reduce((sum, width) => sum + width, 2 * (widths.length - 1));
+  const last = widths.length - 1;
+  const kept = widths.map((_, at) => at < last && rows.some((row) => isWhole(row[at])));
+  for (const [at, width] of widths.entries()) if (kept[at]) widths[at] = Math.min(width, widest);
+  const total = (): number => widths.reduce((sum, width) => sum + width, 2 * last);
   while (total() > columns) {
-    const at = widths.indexOf(Math.max(...widths));
-    const width = widths[at] ?? 0;
+    const width = Math.max(...widths.filter((_, at) => !kept[at]));
+    const at = widths.findIndex((each, index) => !kept[index] && each === width);
     const least = rows.some((row) => keepsLastWord(row[at])) ? narrowest + 1 : narrowest;
     if (width <= least) break;
     widths[at] = Math.max(least, width - (total() - columns), Math.floor(width / 2));
   }
   return rows.map((row) =>
     row.map((cell, index): Cell => {
-      const text = cutCell(cell, widths[index] ?? 0);
+      const text = index === last && isWhole(cell) ? textOf(cell) : cutCell(cell, widths[index] ?? 0);
       return typeof cell === "string" ? text : { ...cell, text };
     }),
   );
@@ -98,6 +116,10 @@ function cutTo(text: string, width: number): string {
   return `${shown}…`;
 }
 
+/** Numbers are whole too: a part of one would be another. */
+const isWhole = (cell: Cell | undefined): boolean =>
+  typeof cell === "object" && (cell.whole === true || cell.right === true);
+
 const keepsLastWord = (cell: Cell | undefined): boolean => typeof cell === "object" && cell.lastWord === true;
 
 function cutCell(cell: Cell, width: number): string {
@@ -105,9 +127,6 @@ function cutCell(cell: Cell, width: number): string {
   if (!keepsLastWord(cell) || Bun.stringWidth(text) <= width) return cutTo(text, width);
   return `…${cutTo(text.slice(text.lastIndexOf(" ") + 1), width - 1)}`;
 }
-
-/** If nothing is cut, a text beyond this many columns sticks out of its own row instead of widening all others. */
-const widest = 64;
 
 /** Lays out rows in columns that are at most `most` wide. */
 function layout(rows: readonly (readonly Cell[])[], paint: Paint, most: number): string[] {

@@ -1,7 +1,7 @@
 import { clock, date, latency } from "../control/format.ts";
 import { because, ending, subject, toneOf } from "../control/present.ts";
 import type { AuditEntry } from "../control/schemas.ts";
-import { type Cell, right, toneColors } from "./output.ts";
+import { type Cell, right, toneColors, whole } from "./output.ts";
 
 /** Cells of one record; `dated` for lists that span days. */
 export function cells(entry: AuditEntry, dated: boolean): Cell[] {
@@ -9,10 +9,10 @@ export function cells(entry: AuditEntry, dated: boolean): Cell[] {
   const status = ending(entry);
   return [
     { text: dated ? `${date(ms)} ${clock(ms)}` : clock(ms), color: "dim", lastWord: true },
-    entry.consumer ?? entry.caller ?? "-",
+    whole(entry.consumer ?? entry.caller ?? "-"),
     { text: subject(entry), color: "cyan" },
     { text: status, color: toneColors[toneOf(status)] },
     right(latency(entry.us)),
-    because(entry),
+    whole(because(entry)),
   ];
 }

@@ -5,7 +5,11 @@ import { UsageError } from "./errors.ts";
 
 /** Flags of a command about a stretch of time. */
 export const period = {
-  since: { type: "string", valueHint: "TIME", description: "from here on: 30m, 2h, 7d ago or an ISO time" },
+  since: {
+    type: "string",
+    valueHint: "TIME",
+    description: "from here on: 30m, 2h or 7d before now, or a date or time",
+  },
   until: { type: "string", valueHint: "TIME", description: "up to here" },
 } as const;
 

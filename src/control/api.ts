@@ -207,7 +207,10 @@ export const operations = {
       type: recordType,
       limit: z.number().int().min(1).max(10_000).default(50),
     }),
-    output: z.object({ records: z.array(auditEntry).readonly() }),
+    output: z.object({
+      records: z.array(auditEntry).readonly(),
+      more: z.boolean().describe("whether older records match too"),
+    }),
   },
   "audit.show": {
     access: "read",

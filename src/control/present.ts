@@ -74,7 +74,7 @@ export const factRows = (facts: Facts): (readonly [name: string, value: string])
 const short = (value: string): string => (/^[0-9a-f]{64}$/.test(value) ? `${value.slice(0, 12)}…` : value);
 
 /** The earliest time at which an instance may start again. */
-export const downUntil = ({ until, open }: Down): string => `${moment(until / 1_000)}${open ? ", circuit open" : ""}`;
+export const downUntil = ({ until, open }: Down): string => `${moment(until)}${open ? ", circuit open" : ""}`;
 
 /** Whom an instance serves. */
 export const servedBy = ({ owner }: Down): string => owner ?? "all callers";
@@ -95,6 +95,6 @@ export const serverFacts = (server: ServerStatus): readonly (readonly [name: str
   ["calls in flight", String(server.inFlight)],
   ["restarts", String(server.restarts)],
   ["tools", String(server.tools)],
-  ["listed", server.listedAt === null ? "never" : moment(server.listedAt / 1_000)],
+  ["listed", server.listedAt === null ? "never" : moment(server.listedAt)],
   ["sandbox", server.sandbox],
 ];

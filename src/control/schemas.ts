@@ -8,8 +8,7 @@ import { parseSince } from "./since.ts";
 
 // The values that operations exchange. Inputs are strict: an unknown member is an error, never ignored.
 
-const epochMs = z.number().int();
-const epochUs = z.number().int();
+const epochMs = z.number().int().describe("epoch ms");
 const count = z.number().int().nonnegative();
 const facts = z.record(z.string(), z.union([z.string(), z.number(), z.boolean(), z.null()]));
 
@@ -37,14 +36,14 @@ export const byId = z.strictObject({ id: z.string().min(1).max(64) });
 export const selection = {
   consumer: z.string().max(64).optional().describe("records of this consumer"),
   server: z.string().max(64).optional().describe("records of this server"),
-  tool: z.string().max(200).optional().describe("records of this tool, without its server"),
+  tool: z.string().max(300).optional().describe("records of this tool, by its own name or as server:tool"),
   status: z
     .string()
     .max(40)
     .superRefine(unless(wrongStatus))
     .optional()
     .describe(`a status, or one of ${groupNames.join(", ")}`),
-  since: since.optional().describe("from here on: 30m, 2h, 7d ago or an ISO time"),
+  since: since.optional().describe("from here on: 30m, 2h or 7d before now, or a date or time"),
 };
 export const recordType = z
   .string()
@@ -52,14 +51,13 @@ export const recordType = z
   .superRefine(unless(wrongType))
   .optional()
   .describe("a record type, e.g. call.end, or the beginning of one and *");
-export const until = since.optional().describe("up to here: 30m, 2h, 7d ago or an ISO time");
+export const until = since.optional().describe("up to here: 30m, 2h or 7d before now, or a date or time");
 
 /** One audit record as operators read it. */
 export const auditEntry = z.object({
   chain: z.string(),
   seq: count,
-  /** Epoch µs. */
-  at: epochUs,
+  at: z.number().int().describe("epoch µs, as in the record"),
   type: z.string(),
   call: z.string().nullable(),
   /** Principal id, `system` for the gateway itself. */
@@ -70,8 +68,7 @@ export const auditEntry = z.object({
   server: z.string().nullable(),
   tool: z.string().nullable(),
   status: z.string().nullable(),
-  /** Duration in µs. */
-  us: count.nullable(),
+  us: count.nullable().describe("duration, µs"),
   rule: z.string().nullable(),
   reason: z.string().nullable(),
   /** Flat details of records that are not about calls. */
@@ -105,10 +102,10 @@ export const serverStatus = z.object({
       "why it is not ready, which instances of a ready one are down, or which of its lists are not known in full",
     ),
   down: z
-    .array(z.object({ owner: z.string().nullable(), reason: z.string(), until: epochUs, open: z.boolean() }))
+    .array(z.object({ owner: z.string().nullable(), reason: z.string(), until: epochMs, open: z.boolean() }))
     .readonly()
     .describe("instances of callers that ended unexpectedly and do not run again"),
-  listedAt: epochUs.nullable(),
+  listedAt: epochMs.nullable(),
   sandbox: z.literal("none"),
   dropped: count.describe("messages that belonged to nothing: late, foreign or unsolicited"),
   streams: count.describe("streams that are open besides calls"),
@@ -241,12 +238,11 @@ const counters = {
   denied: count.describe("refused by the gateway: by policy, for a credential or by a rate limit"),
 };
 
-/** Usage of one group: a consumer, a server, a `server:tool`, a tag of servers, a day or an hour. */
+/** Usage of one group: a consumer, a server, a `server:tool`, a tag of servers, a day or an hour (UTC). */
 export const usageLine = z.object({
   name: z.string(),
   ...counters,
-  /** Sum of durations, µs. */
-  latencyUs: count,
+  latencySumUs: count.describe("sum of the durations of all calls, µs"),
   bytesIn: count,
   bytesOut: count,
 });
@@ -278,7 +274,7 @@ const chainVerdict = z.object({
       /** File or URL it came from. */
       source: z.string(),
       size: count,
-      /** Epoch ms when it was signed; null if unknown. */
+      /** When it was signed; null if unknown. */
       at: epochMs.nullable(),
       /** Records after the checkpoint, which it does not prove. */
       after: count,

@@ -3,6 +3,7 @@ import { messageOf } from "../core/error-text.ts";
 import { within } from "../core/wait.ts";
 import { peerCredentials, type Credentials } from "../core/libc.ts";
 import type { Logger } from "../core/log.ts";
+import { Intake, piecesOf } from "../core/turns.ts";
 import type { Handlers } from "./contract.ts";
 import { ControlConnection } from "./connection.ts";
 import { refusal } from "./messages.ts";
@@ -37,7 +38,13 @@ const reserved = 32;
 /** Bytes that may wait for one peer: two of the longest answers. */
 const maxQueued = 64 << 20;
 
-type State = { connection: ControlConnection | null; outbox: SocketWriter; timer: Timer | null };
+type State = {
+  connection: ControlConnection | null;
+  /** Where the bytes of the connection come in. */
+  intake: Intake<Uint8Array> | null;
+  outbox: SocketWriter;
+  timer: Timer | null;
+};
 type Socket = Bun.Socket<State>;
 
 // The descriptor exists at run time, although Bun's types omit it.
@@ -83,7 +90,7 @@ function opener(options: ControlOptions, open: Set<Socket>) {
   const rights = rightsOf(options);
   return (socket: Socket): void => {
     const outbox = new SocketWriter(socket, maxQueued);
-    socket.data = { connection: null, outbox, timer: null };
+    socket.data = { connection: null, intake: null, outbox, timer: null };
     const who = credentialsOf(socket, options.log);
     if (!who) return turnAway(socket, new Refusal("denied", "the calling process cannot be identified"));
     const peer = { ...who, access: accessOf(who, rights) };
@@ -102,6 +109,11 @@ function opener(options: ControlOptions, open: Set<Socket>) {
       (patience) => void endWhenDrained(socket, patience),
     );
     socket.data.connection = connection;
+    socket.data.intake = new Intake({
+      take: (bytes) => connection.push(bytes),
+      pause: () => socket.pause(),
+      resume: () => socket.resume(),
+    });
     socket.data.timer = setTimeout(() => {
       if (!connection.active) socket.terminate();
     }, silence);
@@ -115,7 +127,7 @@ export async function listen(options: ControlOptions): Promise<ControlServer> {
   const gone = (socket: Socket) => {
     open.delete(socket);
     if (socket.data?.timer) clearTimeout(socket.data.timer);
-    socket.data?.connection?.closed();
+    socket.data?.intake?.end(() => socket.data.connection?.closed());
   };
   // Set before bind: with a chmod afterwards, everybody could connect for a moment.
   const umask = process.umask(0o117);
@@ -125,7 +137,9 @@ export async function listen(options: ControlOptions): Promise<ControlServer> {
       unix: options.path,
       socket: {
         open: opener(options, open),
-        data: (socket, chunk) => socket.data.connection?.push(chunk),
+        data: ({ data: { intake } }, chunk) => {
+          if (intake) for (const piece of piecesOf(chunk)) intake.push(piece);
+        },
         drain: (socket) => socket.data.outbox.flush(),
         close: gone,
         error: gone,

@@ -1,15 +1,17 @@
 import { parseDuration } from "../core/duration.ts";
 
-const instant = /^\d{4}-\d\d-\d\d(T\d\d:\d\d(:\d\d(\.\d+)?)?(Z|[+-]\d\d:\d\d)?)?$/;
+const instant = /^\d{4}-\d\d-\d\d([T ]\d\d:\d\d(:\d\d(\.\d+)?)?(Z|[+-]\d\d:\d\d)?)?$/;
 
 /**
  * The epoch µs of a past time as operators write it: a duration before `now` (`90s`, `2h`, `7d`), or an ISO 8601 date
- * or time (local without an offset). Null if the text is neither.
+ * or time (local without an offset, and with a space for its T, as commands print times). Null if the text is neither.
  */
 export function parseSince(text: string, now: number): number | null {
   const ago = parseDuration(text);
   if (ago !== null) return (now - ago) * 1000;
-  const at = instant.test(text) && isDay(text.slice(0, 10)) ? Date.parse(text) : Number.NaN;
+  const [day, time = "00:00"] = text.split(/[T ]/);
+  // JavaScript would take a date without a time for one of UTC.
+  const at = instant.test(text) && isDay(day ?? "") ? Date.parse(`${day}T${time}`) : Number.NaN;
   return Number.isNaN(at) ? null : at * 1000;
 }
 

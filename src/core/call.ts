@@ -231,7 +231,7 @@ export class Call {
     return this.inbound.capabilities ?? this.session?.capabilities ?? noCapabilities;
   }
 
-  /** The call's `arguments` exactly as received, `{}` when absent. */
+  /** The call's `arguments` exactly as received, `{}` when absent or null. */
   get argumentsText(): string {
     const span = this.inbound.spans.arguments;
     return span ? this.inbound.text.slice(span[0], span[1]) : "{}";

@@ -11,8 +11,13 @@ export type Counted<T> = {
 
 /** Lets the first occurrences of a minute through and counts the rest, per key and kind. */
 export type Coalescer<T> = {
-  /** True: record it now. False: it is counted, and comes out of `due` at the end of its window. */
-  take(key: string, kind: string, what: () => T): boolean;
+  /**
+   * True: record it now. False: it is counted, and comes out of `due` at the end of its window. The groups of a kind are
+   * counted apart from each other, as long as they are few.
+   */
+  take(key: string, kind: string, what: () => T, group?: string): boolean;
+  /** Whether further occurrences of a key are only counted. */
+  counts(key: string): boolean;
   /** What was counted in windows that have ended; `all` also ends those that have not. */
   due(all?: boolean): Counted<T>[];
 };
@@ -21,6 +26,8 @@ type Window<T> = { start: number; used: number; readonly counts: Map<string, Cou
 
 const windowUs = 60_000_000;
 const maxKeys = 10_000;
+/** Of one key, what is counted apart. */
+const maxGroups = 64;
 
 /** The members that have the same value in both. */
 export function common<T extends object>(a: T, b: T): Partial<T> {
@@ -33,26 +40,31 @@ export function createCoalescer<T>(free: number, clock: Clock, join: (a: T, b: T
   const windows = new Map<string, Window<T>>();
 
   /** Beyond the cap all new keys share one window. */
+  const nameOf = (key: string): string => (windows.size < maxKeys || windows.has(key) ? key : "");
+
   function windowOf(key: string): Window<T> {
-    const name = windows.size < maxKeys || windows.has(key) ? key : "";
+    const name = nameOf(key);
     const found = windows.get(name) ?? { start: clock.mono(), used: 0, counts: new Map() };
     windows.set(name, found);
     return found;
   }
 
   return {
-    take(key, kind, what) {
+    take(key, kind, what, group = "") {
       const window = windowOf(key);
       if (window.used < free) {
         window.used += 1;
         return true;
       }
       const last = clock.now();
-      const earlier = window.counts.get(kind);
+      const apart = `${kind} ${group}`;
+      const name = window.counts.has(apart) || window.counts.size < maxGroups ? apart : kind;
+      const earlier = window.counts.get(name);
       const all = earlier ? join(earlier.all, what()) : what();
-      window.counts.set(kind, { all, count: (earlier?.count ?? 0) + 1, first: earlier?.first ?? last, last });
+      window.counts.set(name, { all, count: (earlier?.count ?? 0) + 1, first: earlier?.first ?? last, last });
       return false;
     },
+    counts: (key) => (windows.get(nameOf(key))?.used ?? 0) >= free,
     due(all = false) {
       const now = clock.mono();
       const counted: Counted<T>[] = [];

@@ -62,6 +62,7 @@ export const failures = {
   "unknown-method": { http: 404, legacyHttp: 200, rpc: rpcCodes.methodNotFound, status: "invalid", as: "error" },
   "body-too-large": { http: 413, rpc: rpcCodes.invalidRequest, status: "invalid", as: "error" },
   "body-timeout": { http: 408, rpc: rpcCodes.invalidRequest, status: "invalid", as: "error" },
+  "unknown-expectation": { http: 417, rpc: rpcCodes.invalidRequest, status: "invalid", as: "error" },
   "unsupported-media": { http: 415, rpc: rpcCodes.invalidRequest, status: "invalid", as: "error" },
   "not-acceptable": { http: 406, rpc: rpcCodes.invalidRequest, status: "invalid", as: "error" },
   "bad-origin": { http: 403, rpc: rpcCodes.invalidRequest, status: "invalid", as: "error" },

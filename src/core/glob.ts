@@ -57,6 +57,13 @@ const mostSteps = 1_000_000;
 /** Whether some text is matched by both; true if it would take too long to tell. */
 export function overlap(a: GlobTokens, b: GlobTokens): boolean {
   if (!b.some(isWildcard)) return covers(a, b);
+  let same = 0;
+  while (same < a.length && same < b.length && !isWildcard(a[same] ?? "") && !isWildcard(b[same] ?? "")) {
+    if (a[same] !== b[same]) return false;
+    same++;
+  }
+  // After the beginning that both have, one of them takes anything.
+  if ([a, b].some((each) => same === each.length - 1 && each[same] === anyRun)) return true;
   if (a.length * b.length > mostSteps) return true;
   // meets[j]: whether the rest of a, from the row's token on, and the rest of b, from j on, match a common text.
   let meets = row(b.length, (j, after) => j === b.length || (b[j] === anyRun && after));

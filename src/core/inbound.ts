@@ -63,8 +63,9 @@ export type Inbound = {
   readonly idText: string | null;
   /** Empty for a response. */
   readonly method: string;
-  /** Parsed `params`; an empty object when absent. */
+  /** Parsed `params`; an empty object when absent or null. */
   readonly params: Readonly<Record<string, unknown>>;
+  /** Null also for what is written as null. */
   readonly spans: {
     readonly params: Span | null;
     readonly arguments: Span | null;

@@ -1,6 +1,6 @@
 import { type Clock, systemClock } from "./clock.ts";
 import { common, createCoalescer } from "./coalesce.ts";
-import { plain } from "./text.ts";
+import { plain, plainJson } from "./text.ts";
 
 export const levels = ["debug", "info", "warn", "error"] as const;
 type Level = (typeof levels)[number];
@@ -70,7 +70,7 @@ export function createLogger(options: LogOptions): Logger & { flush(): void } {
 
 function spell({ level, msg, ...facts }: Line, format: LogOptions["format"]): string {
   const t = new Date().toISOString();
-  if (format === "json") return `${plain(JSON.stringify({ t, level, msg, ...facts }))}\n`;
+  if (format === "json") return `${plainJson(JSON.stringify({ t, level, msg, ...facts }))}\n`;
   const tail = Object.entries(facts).map(([key, value]) => ` ${key}=${JSON.stringify(value)}`);
   return `${plain(`${t} ${level.padEnd(5)} ${msg}${tail.join("")}`)}\n`;
 }

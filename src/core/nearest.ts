@@ -1,16 +1,19 @@
-/** The name closest to a misspelt one, or the only one that it begins; null if none can be meant. */
+/**
+ * The name closest to a misspelt one, of equally close ones one that it begins, or else the only one that it begins; null
+ * if none can be meant.
+ */
 export function nearest(text: string, names: readonly string[]): string | null {
   const wanted = fold(text);
+  const begun = names.filter((name) => fold(name).startsWith(wanted));
   let best: string | null = null;
   let least = Math.max(1, Math.floor(wanted.length / 3)) + 1;
-  for (const name of names) {
+  for (const name of [...begun, ...names]) {
     const far = distance(wanted, fold(name), least);
     if (far >= least) continue;
     least = far;
     best = name;
   }
   if (best !== null || wanted === "") return best;
-  const begun = names.filter((name) => fold(name).startsWith(wanted));
   return begun.length === 1 ? (begun[0] ?? null) : null;
 }
 

@@ -37,7 +37,10 @@ export const perMinute = z.union([z.string(), z.number().nonnegative()]).transfo
 /** Identifies a server: what policy, wire names and file names are built from. */
 export const serverId = z
   .string()
-  .regex(/^[a-z0-9][a-z0-9-]{0,49}$/, "a server id is lower-case letters, digits and hyphens, e.g. github-prod");
+  .regex(
+    /^[a-z0-9][a-z0-9-]{0,49}$/,
+    "a server id is lower-case letters, digits and hyphens, 50 at most, e.g. github-prod",
+  );
 
 /** Identifies a key, or a consumer: whom a key belongs to. */
 export const plainId = z

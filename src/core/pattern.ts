@@ -1,6 +1,6 @@
 import { RE2JS } from "re2js";
 
-// Matching takes up to program × text steps of about 25 ns each, so this bounds one match to half a second.
+// A step takes about 25 ns, so this bounds one match to half a second.
 const maxProgram = 1000;
 const maxSteps = 20_000_000;
 const maxSource = 1000;
@@ -9,6 +9,8 @@ const maxSource = 1000;
 export type Pattern = {
   /** Whether the text is short enough to be matched within the bound; `test` is false for a longer one. */
   fits(text: string): boolean;
+  /** The most steps that a match of the text takes. */
+  steps(text: string): number;
   /** Whether the pattern occurs anywhere in the text. */
   test(text: string): boolean;
 };
@@ -18,9 +20,10 @@ export function compilePattern(source: string): Pattern | null {
   if (source.length > maxSource) return null;
   const compiled = compile(source);
   if (!compiled) return null;
-  const longest = maxSteps / Math.max(compiled.programSize(), 1);
-  const fits = (text: string): boolean => text.length <= longest;
-  return { fits, test: (text) => fits(text) && compiled.test(text) };
+  const size = Math.max(compiled.programSize(), 1);
+  const steps = (text: string): number => size * (text.length + 1);
+  const fits = (text: string): boolean => steps(text) <= maxSteps;
+  return { fits, steps, test: (text) => fits(text) && compiled.test(text) };
 }
 
 function compile(source: string): RE2JS | null {

@@ -169,7 +169,7 @@ export type UsageRow = {
   readonly errors: number;
   readonly denied: number;
   /** Sum of durations, µs. */
-  readonly latencyUs: number;
+  readonly latencySumUs: number;
   readonly bytesIn: number;
   readonly bytesOut: number;
 };

@@ -1,11 +1,27 @@
-// Characters that can forge a line of output or hide in one: C0 but tab, DEL, C1, bidi controls, zero-width characters,
-// line separators and Unicode tags.
-const unsafe =
-  /[\u0000-\u0008\u000a-\u001f\u007f-\u009f\u061c\u200b-\u200f\u2028-\u202e\u2060-\u2069\ufeff]|[\u{e0000}-\u{e007f}]/gu;
+/**
+ * Characters that are not seen, or only as a space: soft hyphen, zero-width characters, bidi controls, fillers, variation
+ * selectors, tags.
+ */
+export const invisible = /[\p{Default_Ignorable_Code_Point}\p{Cf}\u2800\ufffc]/gu;
+
+/**
+ * Characters that can forge a line of output or hide in one: C0 but tab, DEL, C1, line separators and what is invisible,
+ * but for the selector that gives an emoji its colours.
+ */
+const unsafe = new RegExp(
+  `[\\u0000-\\u0008\\u000a-\\u001f\\u007f-\\u009f\\u2028\\u2029]|(?!(?<=\\p{Extended_Pictographic})\\ufe0f)${invisible.source}`,
+  "gu",
+);
 
 /** Makes untrusted text safe for a terminal or a log line: each dangerous character becomes a visible `\u{…}`. */
 export function plain(text: string): string {
   return text.replace(unsafe, (char) => `\\u{${char.codePointAt(0)?.toString(16)}}`);
+}
+
+/** The same of JSON text, which stays JSON of the same value. */
+export function plainJson(json: string): string {
+  const unit = (char: string, at: number): string => `\\u${char.charCodeAt(at).toString(16).padStart(4, "0")}`;
+  return json.replace(unsafe, (char) => unit(char, 0) + (char.length > 1 ? unit(char, 1) : ""));
 }
 
 /** The first `max` characters, with an ellipsis if something was cut off. */

@@ -23,7 +23,7 @@ export type Down = {
   readonly owner: string | null;
   /** Why it ended. */
   readonly reason: string;
-  /** From this time on (epoch µs) a call may start it again. */
+  /** From this time on (epoch ms) a call may start it again. */
   readonly until: number;
   /** True if it ended so often that its circuit is open. */
   readonly open: boolean;
@@ -51,7 +51,7 @@ export type ServerStatus = {
    */
   readonly reason: string | null;
   readonly down: readonly Down[];
-  /** Epoch µs of the last successful listing; null before the first. */
+  /** Epoch ms of the last successful listing; null before the first. */
   readonly listedAt: number | null;
   readonly sandbox: "none";
   /** Messages that fit no exchange: late, foreign or unsolicited ones. */

@@ -167,6 +167,10 @@ export function compileUriGlob(glob: string): UriTest {
   };
 }
 
+/** Each URI that the glob matches has a reading that begins with one of these texts. */
+export const beginningsOf = (glob: string): readonly string[] =>
+  formsOfGlob(glob, (form) => form.replace(/[*?].*$/s, ""));
+
 /** The scheme of every URI that a template makes; null if a filled-in value could bring a `://` of its own. */
 function schemeOf(template: string): string | null {
   const { simple, prefix } = readTemplate(template);

@@ -79,7 +79,7 @@ async function admitTask(job: Job, reply: Result): Promise<Reply> {
 
 function admitError(job: Job, reply: Refusal): Reply | Promise<Reply> {
   if (reply.code === rpcCodes.missingCapability && reply.era === "modern") return capabilityMissing(job, reply);
-  if (reply.code === rpcCodes.urlElicitation && reply.era === "legacy") return visitFirst(job, reply);
+  if (reply.code === rpcCodes.urlElicitation) return visitFirst(job, reply);
   return reply;
 }
 
@@ -107,8 +107,8 @@ function missingOf(required: Record<string, unknown>, declared: Readonly<Record<
 }
 
 /**
- * A legacy server wants URLs visited, and then the same call again. This is a question like any other: a modern caller
- * is asked in a round, a legacy caller by the error itself.
+ * A server wants URLs visited, and then the same call again. This is a question like any other: a modern caller is asked
+ * in a round, a legacy caller by the error itself, also if the server is a modern one, in whose era that error is none.
  */
 async function visitFirst(job: Job, reply: Refusal): Promise<Reply> {
   const { call, route } = job;
@@ -118,7 +118,8 @@ async function visitFirst(job: Job, reply: Refusal): Promise<Reply> {
   const asked = urlQuestions(reply.text);
   if (typeof asked === "string") throw brokeProtocol(route.server, asked);
   await admitAll(job, asked);
-  if (!modern || asked.length === 0) return reply;
+  if (asked.length === 0) return reply;
+  if (!modern) return { ...reply, era: "legacy" };
   const state = sealState(job, { kind: "again", of: call.id, asks: asksOf(asked) });
   return { kind: "result", era: "modern", text: roundText(asked, state), isError: false, type: "input_required" };
 }

@@ -11,7 +11,7 @@ export type ListenLimits = {
   readonly characters: number;
 };
 
-const usual: ListenLimits = { total: 10_000, perOwner: 64, uris: 1_000, characters: 8 * 1024 ** 2 };
+export const usual: ListenLimits = { total: 10_000, perOwner: 64, uris: 1_000, characters: 8 * 1024 ** 2 };
 
 /** One open `subscriptions/listen`. */
 export type OpenListen = {

@@ -13,7 +13,7 @@ import { answeredStep, type Job } from "./questions.ts";
 type Parked = { readonly kind: "parked"; readonly id: string };
 /** The state of a modern server, null where it gave none. */
 type Stated = { readonly kind: "state"; readonly state: string | null };
-/** A call that is to be made again unchanged: a legacy server wants URLs to be visited first. */
+/** A call that is to be made again unchanged: its server wants URLs to be visited first. */
 type Again = { readonly kind: "again" };
 /** The content of a sealed `requestState`; `asks` are the questions of the call `of`. */
 type Kept = Parked | ((Stated | Again) & { readonly asks: Asks; readonly of: string });

@@ -6,7 +6,7 @@ import { cut, plain } from "../core/text.ts";
 import { checkStandardHeaders, checkVersionHeader, legacyRevision, versionHeader } from "./header-rules.ts";
 import { readParamHeaders } from "./headers.ts";
 import { type Envelope, isId, longestId, parseMessage } from "./message.ts";
-import { locate } from "./json-text.ts";
+import { locate, rawValue } from "./json-text.ts";
 import { clientCapabilitiesKey, clientInfoKey, type Implementation, logLevelKey, protocolVersionKey } from "./meta.ts";
 import { isModern, modernRevision } from "./revisions.ts";
 import type { ScanLimits } from "./scan.ts";
@@ -51,8 +51,7 @@ export function readInbound(text: string, limits: ScanLimits, ctx: WireContext):
 }
 
 function metaOf({ params }: Envelope): Meta {
-  const meta = params._meta;
-  if (meta === undefined) return noMeta;
+  const meta = params._meta ?? noMeta;
   if (isObject(meta)) return meta;
   throw new Failure("invalid-params", '"params._meta" is not an object.');
 }
@@ -102,7 +101,8 @@ function checkCall(params: Envelope["params"]): void {
   if (typeof params.name !== "string") {
     throw new Failure("invalid-params", '"params.name" is not a string; it names the tool to call.');
   }
-  if (params.arguments !== undefined && !isObject(params.arguments)) {
+  // Clients in Go write null for a map without entries.
+  if (!isObject(params.arguments ?? {})) {
     throw new Failure("invalid-params", '"params.arguments" is not an object; leave it out when there are none.');
   }
 }
@@ -157,9 +157,10 @@ function levelOf(meta: Meta): string | null {
 
 /** The result or error of a response, as it was written. */
 function answerOf(text: string): ClientAnswer {
-  const result = locate(text, 0, "result");
-  const span = result ?? locate(text, 0, "error");
-  return { kind: result ? "result" : "error", text: span ? text.slice(span[0], span[1]) : "" };
+  const result = rawValue(text, 0, "result");
+  // Only one of the two is an object; a client may write the other as null.
+  if (result?.startsWith("{")) return { kind: "result", text: result };
+  return { kind: "error", text: rawValue(text, 0, "error") ?? "" };
 }
 
 /** A progress token as it was written: a string or an integer. Older revisions allow any number. */

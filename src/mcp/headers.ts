@@ -8,6 +8,8 @@ const sentinelEnd = "?=";
 const base64 = /^(?:[A-Za-z0-9+/]{4})*(?:[A-Za-z0-9+/]{2}==|[A-Za-z0-9+/]{3}=)?$/;
 /** Visible ASCII, with spaces and tabs only inside. */
 const plainValue = /^[\x21-\x7e](?:[\t\x20-\x7e]*[\x21-\x7e])?$/;
+/** The same with bytes that are not ASCII, each of which Bun reads as one character. */
+const rawValue = /^[\x21-\x7e\x80-\xff](?:[\t\x20-\x7e\x80-\xff]*[\x21-\x7e\x80-\xff])?$/;
 const decimal = /^-?\d+(?:\.\d+)?$/;
 const strictUtf8 = new TextDecoder("utf-8", { fatal: true, ignoreBOM: true });
 
@@ -20,16 +22,23 @@ export function encodeHeader(value: string): string {
   return `${sentinelStart}${Buffer.from(value).toString("base64")}${sentinelEnd}`;
 }
 
-/** Reads the value of an HTTP field; null if it is not a valid sentinel or has characters that are not allowed. */
+/**
+ * Reads the value of an HTTP field; null if it is not a valid sentinel or has characters that are not allowed. Clients in
+ * Go write UTF-8 without a sentinel.
+ */
 export function decodeHeader(field: string): string | null {
   const value = field.replace(/^[ \t]+|[ \t]+$/g, "");
   if (!value.startsWith(sentinelStart) || !value.endsWith(sentinelEnd)) {
-    return value === "" || plainValue.test(value) ? value : null;
+    if (value === "" || plainValue.test(value)) return value;
+    return rawValue.test(value) ? utf8(Buffer.from(value, "latin1")) : null;
   }
   const payload = value.slice(sentinelStart.length, -sentinelEnd.length);
-  if (!base64.test(payload)) return null;
+  return base64.test(payload) ? utf8(Buffer.from(payload, "base64")) : null;
+}
+
+function utf8(bytes: Uint8Array): string | null {
   try {
-    return strictUtf8.decode(Buffer.from(payload, "base64"));
+    return strictUtf8.decode(bytes);
   } catch {
     return null;
   }

@@ -151,7 +151,7 @@ export function forLegacyClient(request: InputRequest, revision: Revision | null
 }
 
 /**
- * The URLs that a legacy server wants visited before it is called again (its error `urlElicitation`), as questions.
+ * The URLs that a server wants visited before it is called again (its error `urlElicitation`), as questions.
  * Empty if the server uses that code in its own way. Returns a sentence if they are wrong.
  */
 export function urlQuestions(error: string): readonly Asked[] | string {

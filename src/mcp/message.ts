@@ -84,7 +84,7 @@ export function parseMessage(text: string, limits: ScanLimits): Envelope {
   if (message.result !== undefined || message.error !== undefined) {
     throw invalid('The message has a "method" and a "result" or "error"; it is a request or a response, not both.');
   }
-  const params = message.params === undefined ? noParams : message.params;
+  const params = message.params ?? noParams;
   if (!isObject(params)) throw invalid('"params" is not an object; MCP passes parameters by name.');
   return {
     kind: idText === null ? "notification" : "request",

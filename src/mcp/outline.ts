@@ -2,7 +2,10 @@ import type { Span } from "../core/inbound.ts";
 import { closeObject, type Cursor, cursorAt, endOf, isKey, next, openObject, skipSpace } from "./json-text.ts";
 import { clientCapabilitiesKey } from "./meta.ts";
 
-/** The positions of those parts of a message that are passed on or compared as they were written. */
+/**
+ * The positions of those parts of a message that are passed on or compared as they were written. One that is null is
+ * absent, but for an id.
+ */
 export type Outline = {
   id: Span | null;
   params: Span | null;
@@ -17,7 +20,7 @@ export function outline(text: string): Outline {
   const found: Outline = { id: null, params: null, arguments: null, progressToken: null, capabilities: null };
   const root = cursorAt(skipSpace(text, 0));
   while (next(text, root)) {
-    if (isKey(text, root, "id")) found.id = span(text, root);
+    if (isKey(text, root, "id")) found.id = [root.value, endOf(text, root)];
     else if (isKey(text, root, "params")) {
       if (text.charCodeAt(root.value) === openObject) root.end = params(text, root.value, found);
       found.params = span(text, root);
@@ -46,7 +49,8 @@ function meta(text: string, at: number, found: Outline): number {
   return objectEnd(text, cursor);
 }
 
-const span = (text: string, cursor: Cursor): Span => [cursor.value, endOf(text, cursor)];
+const span = (text: string, cursor: Cursor): Span | null =>
+  text.startsWith("null", cursor.value) ? null : [cursor.value, endOf(text, cursor)];
 
 /** The index after the object whose last member is at the cursor. */
 function objectEnd(text: string, cursor: Cursor): number {

@@ -9,18 +9,22 @@ const inner = new Set(
 /** Keywords whose value is an object of schemas. */
 const named = new Set(["properties", "patternProperties", "dependentSchemas", "dependencies", "$defs", "definitions"]);
 
-/** A schema directly in another; `property` is its name under `properties`, null if it stands elsewhere. */
-type Subschema = { readonly schema: Record<string, unknown>; readonly property: string | null };
+/** A schema directly in another, and its keyword there; `property` is its name under `properties`, else null. */
+type Subschema = {
+  readonly schema: Record<string, unknown>;
+  readonly keyword: string;
+  readonly property: string | null;
+};
 
 /** The subschemas of a JSON Schema that are objects, not theirs in turn. */
 export function* subschemas(schema: Record<string, unknown>): Generator<Subschema> {
   for (const [keyword, value] of Object.entries(schema)) {
     if (inner.has(keyword)) {
       for (const each of Array.isArray(value) ? value : [value])
-        if (isObject(each)) yield { schema: each, property: null };
+        if (isObject(each)) yield { schema: each, keyword, property: null };
     } else if (named.has(keyword) && isObject(value)) {
       for (const [name, each] of Object.entries(value)) {
-        if (isObject(each)) yield { schema: each, property: keyword === "properties" ? name : null };
+        if (isObject(each)) yield { schema: each, keyword, property: keyword === "properties" ? name : null };
       }
     }
   }

@@ -40,7 +40,10 @@ export type UpstreamMessage =
       readonly limit: string | null;
     };
 
-/** Reads one message from an upstream. The upstream is not trusted to follow the protocol; never throws. */
+/**
+ * Reads one message from an upstream. The upstream is not trusted to follow the protocol; never throws. A member that is
+ * null counts as absent, since there are servers that write each one they know.
+ */
 export function readUpstream(text: string, limits: ScanLimits): UpstreamMessage {
   let message: unknown;
   try {
@@ -52,14 +55,16 @@ export function readUpstream(text: string, limits: ScanLimits): UpstreamMessage 
   }
   if (!isObject(message)) return invalid("no JSON object");
   if (message.jsonrpc !== "2.0") return invalid('no "jsonrpc": "2.0"');
-  const { id = null, method } = message;
-  const own = method === undefined ? ownId(id) : null;
+  const { id = null, method = null, result = null, error = null } = message;
+  const own = method === null ? ownId(id) : null;
   const idText = own ?? (id === null ? null : rawValue(text, 0, "id"));
   if (idText !== null && !isId(idText)) return invalid("an id that is neither a string nor an integer");
-  if (method !== undefined) return readMethod(text, message, idText);
-  if (message.result !== undefined && message.error !== undefined) return invalid("both a result and an error");
-  if (message.error !== undefined) return readError(text, message.error, idText);
-  return readResult(text, message.result, idText);
+  if (method !== null) {
+    if (result !== null || error !== null) return invalid("a method and a result or error");
+    return readMethod(text, message, idText);
+  }
+  if (result !== null && error !== null) return invalid("both a result and an error");
+  return error === null ? readResult(text, result, idText) : readError(text, error, idText);
 }
 
 const digits = /^\d{1,15}$/;
@@ -74,14 +79,15 @@ export function ownId(id: unknown): string | null {
 }
 
 function readMethod(text: string, message: Record<string, unknown>, idText: string | null): UpstreamMessage {
-  const { method, params } = message;
+  const { method } = message;
+  const params = message.params ?? {};
   if (typeof method !== "string") return invalid("a method that is no string");
-  if (message.result !== undefined || message.error !== undefined) return invalid("a method and a result or error");
-  if (message.id === null) return invalid("a request whose id is null");
-  if (params !== undefined && !isObject(params)) return invalid("params that are no object");
-  const paramsText = rawValue(text, 0, "params") ?? "{}";
+  if (!isObject(params)) return invalid("params that are no object");
+  const paramsText = message.params ? (rawValue(text, 0, "params") ?? "{}") : "{}";
   if (idText !== null) return { kind: "request", idText, method, paramsText };
-  return { kind: "notification", method, params: params ?? {}, paramsText };
+  // Nobody waits for an answer to a notification, but the sender of this may.
+  if (message.id === null && !method.startsWith("notifications/")) return invalid("a request whose id is null");
+  return { kind: "notification", method, params, paramsText };
 }
 
 function readError(text: string, error: unknown, idText: string | null): UpstreamMessage {
@@ -93,7 +99,7 @@ function readError(text: string, error: unknown, idText: string | null): Upstrea
 }
 
 function readResult(text: string, result: unknown, idText: string | null): UpstreamMessage {
-  if (result === undefined) return invalid("neither a method nor a result nor an error");
+  if (result === null) return invalid("neither a method nor a result nor an error");
   if (idText === null) return invalid("a result without an id");
   if (!isObject(result)) return invalid("a result that is no object");
   const { isError, resultType = null } = result;

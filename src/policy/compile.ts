@@ -3,9 +3,10 @@ import { type Finding, formatPath, type Path } from "../core/finding.ts";
 import { compileGlob } from "../core/glob.ts";
 import type { InputMethod } from "../core/inbound.ts";
 import { ownServer, splitCanonical } from "../core/name.ts";
-import { compileUriGlob, type Readings } from "../core/uri-readings.ts";
+import { beginningsOf, compileUriGlob, type Readings } from "../core/uri-readings.ts";
 import { type Condition, compileConditions } from "./condition.ts";
 import { RuleError, type Truth } from "./operators.ts";
+import { type About, indexRules } from "./rule-index.ts";
 import type { GuardrailOptions, PolicyOptions, RuleOptions } from "./options.ts";
 
 const selectable = ["tool", "prompt", "resource", "input"] as const;
@@ -34,10 +35,17 @@ export type Rule = {
   readonly conditions: readonly Condition[];
   /** Whether the rule is about this target, its conditions aside; null if it is about some of the target's URIs. */
   readonly selects: (target: Target) => Truth;
+  /** The literal beginnings of the URIs that the rule is about; none if it is about no resource. */
+  readonly beginnings: readonly string[];
   readonly options: Options;
 };
 
-type RolePolicy = { readonly id: string; readonly roles: readonly string[]; readonly rules: readonly Rule[] };
+type RolePolicy = {
+  readonly id: string;
+  readonly roles: readonly string[];
+  readonly rules: readonly Rule[];
+  readonly about: About<Rule>;
+};
 
 /** A guardrail over the questions of servers to callers. */
 export type InputRule = Rule & { readonly asks: (server: string, method: InputMethod) => boolean };
@@ -45,6 +53,7 @@ export type InputRule = Rule & { readonly asks: (server: string, method: InputMe
 /** All rules: guardrails in the order of decision, the policies, and the guardrails over input. */
 export type Bundle = {
   readonly guardrails: readonly Rule[];
+  readonly guardrailsAbout: About<Rule>;
   readonly inputs: readonly InputRule[];
   readonly policies: readonly RolePolicy[];
 };
@@ -92,7 +101,10 @@ function compileInput(rule: Rule, { input, server }: Options & { readonly input:
 function compileRule(id: string, options: Options, place: Path): Rule | InputRule {
   const { action, reason = null, input } = options;
   const selects = compileSelector(options);
-  const rule = { id, place, action, reason, conditions: compileConditions(options.when), selects, options };
+  const conditions = compileConditions(options.when);
+  const isForResources = (kindOf(options) ?? "resource") === "resource";
+  const beginnings = isForResources ? beginningsOf(selectorOf(options).name ?? "*") : [];
+  const rule = { id, place, action, reason, conditions, selects, beginnings, options };
   return input === undefined ? rule : compileInput(rule, { ...options, input });
 }
 
@@ -125,16 +137,17 @@ export function compileBundle(
     }
   };
   const above = inOrder(rules).flatMap(([rule, index]) => compile(guardrailName(rule, index), rule, ["rules", index]));
+  const guardrails = above.filter((rule) => !isInput(rule));
   const bundle = {
-    guardrails: above.filter((rule) => !isInput(rule)),
+    guardrails,
+    guardrailsAbout: indexRules(guardrails),
     inputs: above.filter(isInput),
-    policies: policies.map((policy, at) => ({
-      id: policy.id,
-      roles: policy.roles,
-      rules: policy.rules.flatMap((rule, index) =>
+    policies: policies.map((policy, at) => {
+      const compiled = policy.rules.flatMap((rule, index) =>
         compile(ruleName(policy, rule, index), rule, ["policies", at, "rules", index]),
-      ),
-    })),
+      );
+      return { id: policy.id, roles: policy.roles, rules: compiled, about: indexRules(compiled) };
+    }),
   };
   return { bundle, faults };
 }

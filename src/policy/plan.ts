@@ -46,10 +46,10 @@ function reachable(rules: readonly Rule[], target: Target): Rule[] {
 /** Picks the rules of a bundle about the target for callers with these roles. */
 export function planFor(bundle: Bundle, roles: ReadonlySet<string>, target: Target): Plan {
   return {
-    guardrails: reachable(bundle.guardrails, target),
+    guardrails: reachable(bundle.guardrailsAbout(target.readings), target),
     policies: bundle.policies
       .filter((policy) => policy.roles.some((role) => roles.has(role)))
-      .map((policy) => reachable(policy.rules, target))
+      .map((policy) => reachable(policy.about(target.readings), target))
       .filter((rules) => rules.length > 0),
     readings: target.readings,
   };

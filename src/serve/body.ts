@@ -17,10 +17,14 @@ export class BodyReader {
     this.#deadline = deadline;
   }
 
-  /** The body as text (see `decodeUtf8`), or the failure: `body-too-large`, `body-timeout`, `cancelled`. */
+  /**
+   * The body as text (see `decodeUtf8`), or the failure: `body-too-large`, `unknown-expectation`, `body-timeout`,
+   * `cancelled`.
+   */
   read(req: Request, max = this.#max()): Promise<string | Failure> {
     const length = req.headers.get("content-length");
     if (length !== null && Number(length) > max) return Promise.resolve(tooLarge(max));
+    if (waitsForever(req.headers.get("expect"))) return Promise.resolve(unmet());
     return new Promise((resolve) => {
       const entry = { until: performance.now() + this.#deadline, resolve };
       const place = this.#waiting.add(entry);
@@ -62,6 +66,16 @@ async function readCapped(req: Request, max: number): Promise<Uint8Array> {
   }
   return Buffer.concat(chunks);
 }
+
+/**
+ * Whether the body comes only after a "100 Continue" that Bun does not send: it knows that wish in small letters only,
+ * but their size has no meaning (RFC 9110, 10.1.1).
+ */
+const waitsForever = (expect: string | null): boolean =>
+  expect !== null && expect !== "100-continue" && expect.toLowerCase() === "100-continue";
+
+const unmet = (): Failure =>
+  new Failure("unknown-expectation", "Send the message without Expect, or with 100-continue in small letters.");
 
 function tooLarge(max: number): Failure {
   return new Failure("body-too-large", `The request body is larger than the ${max} bytes that limits.body allows.`);

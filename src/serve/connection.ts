@@ -60,8 +60,12 @@ export class McpConnection {
     this.#era = options.era ?? null;
   }
 
-  /** Handles one message; resolves when that is done and never throws. `presented` is what came with this message. */
+  /**
+   * Handles one message, unless the connection is closed; resolves when that is done and never throws. `presented` is
+   * what came with this message.
+   */
   async receive(text: string, presented: Presented = this.#options): Promise<void> {
+    if (this.#closed) return;
     const gw = this.#options.current();
     this.#busy++;
     const answer = await this.#answer(gw, text, presented);

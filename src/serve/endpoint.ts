@@ -16,7 +16,7 @@ import type { Traffic } from "../session/traffic.ts";
 import { namesEvents, prefersEvents, takesEvents, unacceptable } from "./accept.ts";
 import type { BodyReader } from "./body.ts";
 import { credentialsOf, sourceOf } from "./credentials.ts";
-import { PostStream } from "./post-stream.ts";
+import { PostStream, takesPriming } from "./post-stream.ts";
 import { maxOwed } from "./queue-limits.ts";
 import { isStanding, receive, receiveBatch, type Received, takesBatches, unreadable } from "./receive.ts";
 import { answer, answerText, refusal } from "./reply.ts";
@@ -123,6 +123,7 @@ export class Endpoint {
     if (!stream) return ended;
     ended.catch(() => {});
     if (waits) openLater(from.pending, stream, ended);
+    from.pending.resumable = session !== null && takesPriming(session);
     if (session && prefersEvents(headers)) stream.open();
     return stream.response;
   }

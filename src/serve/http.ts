@@ -1,7 +1,8 @@
 import { asFailure, Failure } from "../core/failure.ts";
 import { List } from "../core/linked-list.ts";
 import type { Logger } from "../core/log.ts";
-import type { Server } from "bun";
+import { Turn } from "../core/turns.ts";
+import type { Server, SocketAddress } from "bun";
 import { BodyReader } from "./body.ts";
 import { cors } from "./cors.ts";
 import { shedIdleConnections } from "./idle-connections.ts";
@@ -48,11 +49,12 @@ const idleSeconds = 30;
 
 /**
  * A call may take long, so after `after` ms the connection of a request is no longer closed for silence, and its stream
- * is opened if its client reads one. `every` is the time between two checks, ms.
+ * is opened if its client reads one; after `resumable` ms if that client, cut off, could come back to the stream. `every`
+ * is the time between two checks, ms.
  */
-type Patience = { readonly after: number; readonly every: number };
+type Patience = { readonly after: number; readonly resumable: number; readonly every: number };
 
-const defaultPatience: Patience = { after: 5_000, every: 1_000 };
+const defaultPatience: Patience = { after: 5_000, resumable: 250, every: 250 };
 
 /** Shortest time between two lines of the log that say that all places are taken, ms. */
 const logEvery = 60_000;
@@ -70,13 +72,13 @@ export function serveHttp(options: HttpOptions): HttpServer {
   const pending = new List<Pending>();
   const turnAway = createTurnAway(options);
 
-  const answer: Answer = async (req, server) => {
+  const answer: Answer = async (req, server, from) => {
     if (isCrowded(server, pending.size, max) && !isForOperators(req, server)) return stamp(req, refusal(turnAway()));
-    const entry: Pending = { req, since: performance.now(), kept: false, onLong: null, call: null };
+    const entry: Pending = { req, since: performance.now(), kept: false, resumable: false, onLong: null, call: null };
     const place = pending.add(entry);
     try {
       guard(req.headers);
-      const response = preflight(req) ?? (await dispatch(routes, entry, server.requestIP(req)?.address ?? null));
+      const response = preflight(req) ?? (await dispatch(routes, entry, from?.address ?? null));
       return response && stamp(req, response);
     } catch (error) {
       const failure = asFailure(error);
@@ -99,7 +101,7 @@ export function serveHttp(options: HttpOptions): HttpServer {
     ...handlersOf(options, sockets, answer),
   });
   const shedding = shedIdleConnections(max, options.otherDescriptors, () => server.closeIdleConnections());
-  const keeper = setInterval(() => keepSilent(server, pending, patience.after), patience.every);
+  const keeper = setInterval(() => keepSilent(server, pending, patience), patience.every);
   keeper.unref();
   let stopped: Promise<void> | null = null;
   return {
@@ -118,11 +120,32 @@ export function serveHttp(options: HttpOptions): HttpServer {
   };
 }
 
-type Answer = (req: Request, server: Server<SocketData>) => Promise<Response | undefined>;
+type Answer = (req: Request, server: Server<SocketData>, from: SocketAddress | null) => Promise<Response | undefined>;
+
+/**
+ * Gives others their turn when a client sends one request after the other without waiting for answers: Bun hands on all
+ * that it has read of one connection at once. It closes the connection if another comes while one waits.
+ */
+function inTurns(answer: Answer) {
+  let port = 0;
+  let turn = new Turn();
+  return (req: Request, server: Server<SocketData>) => {
+    const from = server.requestIP(req);
+    if (from?.port !== port) {
+      port = from?.port ?? 0;
+      turn = new Turn();
+    }
+    if (turn.spent) return turn.next().then(() => answer(req, server, from));
+    turn.begin();
+    const response = answer(req, server, from);
+    turn.over();
+    return response;
+  };
+}
 
 /** The callbacks of Bun's server. A WebSocket frame may be as long as limits.body allows now. */
 const handlersOf = ({ current }: HttpOptions, sockets: WebSockets, answer: Answer) => ({
-  fetch: answer,
+  fetch: inTurns(answer),
   websocket: sockets.handler(current().shape.body),
   error: () => refusal(new Failure("internal", "The gateway failed on this request.")),
 });
@@ -153,11 +176,13 @@ function routesOf(parts: HttpParts, pair: SsePair, ws: Methods, operators: Route
  * Keeps the connections of long requests open, and opens their streams. Most requests are answered earlier and cost the
  * server nothing.
  */
-function keepSilent(server: Server<SocketData>, pending: List<Pending>, after: number): void {
-  const before = performance.now() - after;
+function keepSilent(server: Server<SocketData>, pending: List<Pending>, { after, resumable }: Patience): void {
+  const now = performance.now();
   for (const entry of pending.items) {
+    const silent = now - entry.since;
     // Oldest first.
-    if (entry.since > before) return;
+    if (silent < Math.min(after, resumable)) return;
+    if (silent < (entry.resumable ? resumable : after)) continue;
     if (!entry.kept) server.timeout(entry.req, 0);
     entry.kept = true;
     const { onLong } = entry;

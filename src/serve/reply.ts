@@ -45,7 +45,7 @@ function httpStatus(failure: Failure, inbound: Inbound): number {
 // The rest of such a body is not waited for, and a connection too many is not worth keeping. That of a body that is too
 // large stays open: closed while its client still sends, it would be reset before the client has read the refusal. Bun
 // discards what comes.
-const closing: ReadonlySet<string> = new Set(["body-timeout", "crowded"]);
+const closing: ReadonlySet<string> = new Set(["body-timeout", "unknown-expectation", "crowded"]);
 
 function failureHeaders({ code, detail }: Failure): Record<string, string> {
   const headers: Record<string, string> = {};

@@ -53,6 +53,8 @@ export class SessionEndpoint {
     const { traffic, current } = this.#options;
     const stream: EventStream = new EventStream(traffic, maxOwed(current()), own.who, () => log.leave(stream));
     log.readBy(stream, found.after);
+    // There are clients that come back again only with an id that they had from the stream which was cut off last.
+    if (takesPriming(session)) log.prime();
     return stream.response;
   }
 

@@ -17,6 +17,8 @@ export type Pending = {
   readonly since: number;
   /** Whether its connection is no longer closed for silence. */
   kept: boolean;
+  /** Whether its client, cut off, could come back for the answer, if it had been sent an event id. */
+  resumable: boolean;
   /** Called once if the answer is long in coming. */
   onLong: (() => void) | null;
   /** The call that runs on after the response has begun. */

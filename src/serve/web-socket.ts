@@ -1,6 +1,7 @@
 import type { Server, ServerWebSocket, WebSocketHandler } from "bun";
 import type { Presented } from "../core/ports.ts";
 import type { Principal } from "../core/principal.ts";
+import { Intake } from "../core/turns.ts";
 import { envelope } from "../mcp/message.ts";
 import { decodeUtf8 } from "../mcp/utf8.ts";
 import { McpConnection } from "./connection.ts";
@@ -17,6 +18,8 @@ export type SocketData = {
   /** Gives the client's place back. */
   leave: () => void;
   connection: McpConnection | null;
+  /** Where its messages come in; null before the socket opens. */
+  intake: Intake<string> | null;
 };
 
 type SocketOptions = Pick<HttpParts, "current" | "running" | "traffic">;
@@ -64,7 +67,7 @@ export class WebSockets {
     const fits = offered === null || offered.split(",").some((one) => one.trim() === subprotocol);
     if (!fits) return new Response("The subprotocol of this WebSocket is mcp.\n", { status: 400 });
     const leave = this.#slots.take(who.id);
-    const data: SocketData = { who, presented: presentedBy(visit), scope, leave, connection: null };
+    const data: SocketData = { who, presented: presentedBy(visit), scope, leave, connection: null, intake: null };
     const headers = offered === null ? {} : { "sec-websocket-protocol": subprotocol };
     if (server.upgrade(req, { data, headers })) return undefined;
     leave();
@@ -81,10 +84,11 @@ export class WebSockets {
       // Bun must not drop a large result. `sendWithin` closes the socket of a client with too much unread.
       backpressureLimit: 2 ** 30,
       open: (socket) => this.#opened(socket),
-      message: ({ data: { connection } }, message) =>
-        void connection?.receive(typeof message === "string" ? message : decodeUtf8(message)),
+      message: ({ data: { intake } }, message) =>
+        intake?.push(typeof message === "string" ? message : decodeUtf8(message)),
       // The reason of a close frame is the client's text, but none can carry this code.
-      close: (socket, closed, reason) => this.#closed(socket, closed === code.abnormal ? reason : ""),
+      close: (socket, closed, reason) =>
+        socket.data.intake?.end(() => this.#closed(socket, closed === code.abnormal ? reason : "")),
     };
   }
 
@@ -102,6 +106,11 @@ export class WebSockets {
       scope,
       send: sendWithin(outletOf(socket), this.#options),
     }));
+    socket.data.intake = new Intake({
+      take: (message) => void connection.receive(message),
+      pause: () => socket.pause(),
+      resume: () => socket.resume(),
+    });
     // The key may have been lost since the request for the upgrade.
     const unwatch = connection.closeOnLoss(who.revoked, () => {
       // Of a socket that is only closed, Bun goes on sending what its client has not read.

@@ -229,7 +229,7 @@ export class CallerInstances {
   #crashed({ owner: principal, reason, until, open }: Down): void {
     const { record, log, clock, changed } = this.#terms.host;
     const facts = { server: this.#terms.options.id, principal, reason };
-    log.warn("an instance of a server ended", { ...facts, retryMs: Math.round((until - clock.now()) / 1000) });
+    log.warn("an instance of a server ended", { ...facts, retryMs: Math.round(until - clock.now() / 1000) });
     record({ type: "server.crashed", actor: "system", facts });
     if (open) record({ type: "server.circuit-open", actor: "system", facts });
     changed();

@@ -44,7 +44,7 @@ const common = {
     .positive()
     .default(16)
     .describe(
-      "Most instances at once. If one more is needed, an idle one is stopped: first of a caller who has left (none of its sessions that called is open, and it has not called without one for a minute, or for `idleStop` once that gave it a task or a question), then of a caller with more than a fair share, else of the caller who needs it. Its state is lost. If there is no such instance, the call is refused (503).",
+      "Most instances at once. If one more is needed, an idle one is stopped: first of a caller who has left (none of its sessions that called is open, and it has not called without one for a minute, or for `idleStop` once that gave it a task or a question), then of a caller with more than a fair share, else of the caller who needs it. Its state is lost. One caller has at most three quarters of them, rounded up. If there is no such instance, the call is refused (503).",
     ),
   idleStop: duration
     .default(600_000)

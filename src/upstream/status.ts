@@ -15,7 +15,7 @@ type Parts = {
   readonly subscriptions: Subscriptions;
   readonly following: Following;
   readonly dropped: number;
-  /** Epoch µs. */
+  /** Epoch ms. */
   readonly now: number;
 };
 
@@ -41,7 +41,7 @@ export function statusOf({ options, discovery, pool, subscriptions, following, d
     inFlight: pool.inFlight,
     reason: reason ?? downText(down, now) ?? unknownText(inventory),
     down,
-    listedAt: inventory.listedAt,
+    listedAt: inventory.listedAt === null ? null : Math.floor(inventory.listedAt / 1000),
     sandbox: "none",
     dropped,
     streams: streams + hubs + subscriptions.streams + following.streams,

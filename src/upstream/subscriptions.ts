@@ -9,8 +9,8 @@ import type { Instance } from "./link/link.ts";
 import { beginListen, type Begun, type Listening, type ListenRequest } from "./link/listen.ts";
 import { query } from "./link/query.ts";
 
-/** Most resources subscribed to at one server: each costs the server something. */
-const mostSubscriptions = 1_024;
+/** Most resources subscribed to at one server, each of which costs it something: four times what one principal may have. */
+export const mostSubscriptions = 4_096;
 /** How long a server may take to begin or end a subscription, ms. */
 const askMs = 30_000;
 

@@ -194,7 +194,7 @@ export class Supervisor {
       subscriptions: this.subscriptions,
       following: this.#following,
       dropped: this.#starter.dropped,
-      now: this.#terms.host.clock.now(),
+      now: this.#terms.host.clock.now() / 1000,
     });
   }
 }

@@ -26,9 +26,8 @@ const listed: ReadonlySet<string> = new Set(["tools/call", "prompts/get", "tasks
 
 /** What a call is counted under; one name where callers choose it, as they do with URIs and methods of extensions. */
 function nameOf({ method = "tools/call", srv = "", tool }: Ended): string {
-  if (tool === undefined) return "";
-  if (srv === "") return unknownName;
-  if (listed.has(method)) return tool;
+  if (srv === "") return tool === undefined ? "" : unknownName;
+  if (listed.has(method)) return tool ?? "";
   if (method === "completion/complete") return "(completion)";
   return method.startsWith("resources/") ? "(resource)" : "(extension)";
 }
@@ -57,7 +56,7 @@ export function createCounters(): Counters {
         calls: count,
         errors: errors.has(st) ? count : 0,
         denied: denials.has(st) ? count : 0,
-        latencyUs: (record.us ?? 0) * count,
+        latencySumUs: (record.us ?? 0) * count,
         bytesIn: (record.al ?? 0) * count,
         bytesOut: (record.rl ?? 0) * count,
       };
@@ -68,17 +67,17 @@ export function createCounters(): Counters {
 }
 
 /** What is counted of calls. */
-export type Sums = Pick<UsageRow, "calls" | "errors" | "denied" | "latencyUs" | "bytesIn" | "bytesOut">;
+export type Sums = Pick<UsageRow, "calls" | "errors" | "denied" | "latencySumUs" | "bytesIn" | "bytesOut">;
 
 /** Sums of no calls. */
-export const nothing: Sums = { calls: 0, errors: 0, denied: 0, latencyUs: 0, bytesIn: 0, bytesOut: 0 };
+export const nothing: Sums = { calls: 0, errors: 0, denied: 0, latencySumUs: 0, bytesIn: 0, bytesOut: 0 };
 
 /** What is counted of two groups of calls together. */
 export const sumOf = (a: Sums, b: Sums): Sums => ({
   calls: a.calls + b.calls,
   errors: a.errors + b.errors,
   denied: a.denied + b.denied,
-  latencyUs: a.latencyUs + b.latencyUs,
+  latencySumUs: a.latencySumUs + b.latencySumUs,
   bytesIn: a.bytesIn + b.bytesIn,
   bytesOut: a.bytesOut + b.bytesOut,
 });

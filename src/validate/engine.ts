@@ -1,49 +1,64 @@
-import { Ajv, type ErrorObject, type Options, str } from "ajv";
+import { _, Ajv, type Code, type ErrorObject, type KeywordCxt, type Name, type Options, str } from "ajv";
 import { Ajv2019 } from "ajv/dist/2019.js";
 import { Ajv2020 } from "ajv/dist/2020.js";
 import { sortKeys } from "../core/sort-keys.ts";
+import { perPart } from "./costs.ts";
 import { compileSchemaPattern } from "./pattern.ts";
-import { type Json, type PreparedSchema, tick } from "./schema.ts";
+import type { Json, PreparedSchema } from "./schema.ts";
+import { spend, TooComplex } from "./work.ts";
 
-// References that one check may follow: a few nested choices of a recursive schema multiply without end.
-const maxTicks = 200_000;
+/** A compiled schema: returns what is wrong with a value, nothing if it is right. Throws TooComplex. */
+type Find = (value: unknown) => readonly ErrorObject[];
 
-/** The arguments are too big or too nested for their schema to be checked in bounded time. */
-export class TooComplex extends Error {}
-
-/** A compiled schema: returns what is wrong with the arguments, nothing if they are right. Throws TooComplex. */
-export type Check = (args: unknown) => readonly ErrorObject[];
+/** How arguments are held against a schema. */
+export type Check = {
+  /** Ends at the first fault. */
+  readonly first: Find;
+  /** Goes on to all of them, which takes longer and more memory, so only to explain what `first` found. */
+  readonly all: Find;
+};
 
 // Ajv keeps one matcher per pattern, under its string form. A check that cannot be made is not made: a text too long to
 // be matched within the bound passes.
 const matcher = (source: string): { test(text: string): boolean; toString(): string } => {
   const pattern = compileSchemaPattern(source);
   if (!pattern) throw new Error("has a pattern that should have been dropped");
-  return { test: (text) => !pattern.fits(text) || pattern.test(text), toString: () => source };
+  const test = (text: string): boolean => {
+    if (!pattern.fits(text)) return true;
+    spend(pattern.steps(text));
+    return pattern.test(text);
+  };
+  return { test, toString: () => source };
 };
 
 const options: Options = {
   strict: false,
-  allErrors: true,
   // Names that every object inherits (`constructor`) were not sent by a caller.
   ownProperties: true,
+  // A copy of the target in place of each reference: 1,000 references to a schema of 1,000 parts would be a million.
+  inlineRefs: false,
   validateFormats: false,
   // The schemas are checked already.
   meta: false,
   validateSchema: false,
   logger: false,
+  // Paths of errors that are made without reading the names in them, which a caller can make long.
+  jsPropertySyntax: true,
+  // The costs that prepareSchema wrote there.
+  $comment: (cost: unknown) => spend(Number(cost)),
   code: { regExp: Object.assign(matcher, { code: "linear" }) },
 };
 
-/** A validator of one dialect; its tick counter spans one check. */
+/** A validator of one dialect. */
 class Engine {
   readonly #ajv: Ajv;
-  #ticks = 0;
   compiled = 0;
 
   constructor(ajv: Ajv) {
     this.#ajv = ajv;
-    ajv.addKeyword({ keyword: tick, validate: () => this.#count() });
+    addCounter(ajv, "string", "maxLength", (text) => _`${text}.length`);
+    addCounter(ajv, "array", "maxItems", (items) => _`${items}.length`);
+    addCounter(ajv, "object", "maxProperties", (members) => _`Object.keys(${members}).length`);
     // Of older drafts, and an annotation since; Ajv throws at it.
     ajv.removeKeyword("id");
     // Ajv compares every pair of elements, which for 100,000 objects takes minutes.
@@ -66,13 +81,12 @@ class Engine {
     });
   }
 
-  compile(schema: Json): Check {
+  compile(schema: Json): Find {
     this.compiled++;
     const validate = this.#ajv.compile(schema);
-    return (args) => {
-      this.#ticks = 0;
+    return (value) => {
       try {
-        if (validate(args) === true) return [];
+        if (validate(value) === true) return [];
         return validate.errors ?? [];
       } catch (error) {
         // A reference to itself recurses until the stack is full.
@@ -80,14 +94,23 @@ class Engine {
       }
     };
   }
-
-  #count(): true {
-    if (++this.#ticks > maxTicks) throw new TooComplex();
-    return true;
-  }
 }
 
-const canonical = (value: unknown): string => JSON.stringify(value, sortKeys);
+/** Has a validator count the steps for the parts of a value before the first keyword that goes through them. */
+function addCounter(ajv: Ajv, type: "string" | "array" | "object", before: string, sizeOf: (data: Name) => Code): void {
+  const code = ({ gen, data, schema }: KeywordCxt): void => {
+    gen.code(_`${gen.scopeValue("keyword", { ref: spend })}(${schema} * ${sizeOf(data)})`);
+  };
+  ajv.addKeyword({ keyword: perPart(type), type, before, code });
+}
+
+/** One text for all equal values. */
+function canonical(value: unknown): string {
+  const isDeep = typeof value === "object" && value !== null;
+  const text = isDeep ? JSON.stringify(value, sortKeys) : JSON.stringify(value);
+  spend(isDeep ? 40 + 4 * text.length : 5 + text.length / 16);
+  return text;
+}
 
 /** Most that a quotient may be off a whole number. */
 const mostOff = 1e-6;
@@ -102,26 +125,30 @@ function isMultiple(divisor: number, value: number): boolean {
 }
 
 const makers = {
-  "2020-12": () => new Ajv2020(options),
-  "2019-09": () => new Ajv2019(options),
-  "draft-07": () => new Ajv(options),
-} satisfies Record<PreparedSchema["dialect"], () => Ajv>;
+  "2020-12": Ajv2020,
+  "2019-09": Ajv2019,
+  "draft-07": Ajv,
+} satisfies Record<PreparedSchema["dialect"], new (options: Options) => Ajv>;
 
 // Ajv never forgets a schema: after this many, a new engine is started and the old one is left to its users.
 const maxCompiled = 500;
 
-const engines = new Map<PreparedSchema["dialect"], Engine>();
+const engines = new Map<string, Engine>();
 
-function engineOf(dialect: PreparedSchema["dialect"]): Engine {
-  const known = engines.get(dialect);
+function engineOf(dialect: PreparedSchema["dialect"], allErrors: boolean): Engine {
+  const key = `${dialect} ${allErrors}`;
+  const known = engines.get(key);
   if (known && known.compiled < maxCompiled) return known;
-  const engine = new Engine(makers[dialect]());
-  engines.set(dialect, engine);
+  const engine = new Engine(new makers[dialect]({ ...options, allErrors }));
+  engines.set(key, engine);
   return engine;
 }
 
-/** The check of a schema, which is compiled when first needed. */
+/** The check of a schema, each half of which is compiled when first needed. */
 export function createCheck({ schema, dialect }: PreparedSchema): Check {
-  let check: Check | null = null;
-  return (args) => (check ??= engineOf(dialect).compile(schema))(args);
+  const compiled = (allErrors: boolean): Find => {
+    let find: Find | null = null;
+    return (value) => (find ??= engineOf(dialect, allErrors).compile(schema))(value);
+  };
+  return { first: compiled(false), all: compiled(true) };
 }

@@ -1,5 +1,6 @@
 import { isObject } from "../core/json.ts";
 import { subschemas } from "../mcp/subschemas.ts";
+import { addCosts } from "./costs.ts";
 import { type Dialect, schemaFault } from "./metaschema.ts";
 import { compileSchemaPattern } from "./pattern.ts";
 
@@ -7,9 +8,6 @@ import { compileSchemaPattern } from "./pattern.ts";
 const maxDepth = 64;
 const maxSubschemas = 1000;
 const maxBytes = 256 * 1024;
-
-/** Added beside each `$ref`, so that a validator can count how often references are followed. */
-export const tick = "mcpgw-tick";
 
 /** A schema that cannot be used; the message completes "its inputSchema …". */
 export class SchemaError extends Error {}
@@ -86,18 +84,18 @@ function decode(part: string): string {
 
 // Only references to subschemas of the schema itself: nothing is ever loaded, data stays data, and no nested `$id`
 // changes the meaning of `#`.
-function checkReferences(root: Json, all: ReadonlySet<unknown>, schema: Json, anchors: ReadonlySet<unknown>): void {
+function* targetsOf(root: Json, all: ReadonlySet<unknown>, schema: Json, anchors: ReadonlyMap<unknown, Json>) {
   for (const keyword of ["$ref", "$dynamicRef", "$recursiveRef"]) {
     const ref = schema[keyword];
     if (ref === undefined) continue;
     if (typeof ref !== "string" || !ref.startsWith("#") || (keyword === "$recursiveRef" && ref !== "#")) {
       throw new SchemaError(`refers to ${JSON.stringify(ref)}; only references within the schema are followed`);
     }
-    const target = ref === "#" || ref.startsWith("#/") ? follow(root, ref) : undefined;
-    if (!all.has(target) && typeof target !== "boolean" && !anchors.has(ref.slice(1))) {
+    const target = ref === "#" || ref.startsWith("#/") ? follow(root, ref) : anchors.get(ref.slice(1));
+    if (!all.has(target) && typeof target !== "boolean") {
       throw new SchemaError(`refers to ${JSON.stringify(ref)}, which is no schema in it`);
     }
-    schema[tick] = true;
+    yield target;
   }
 }
 
@@ -192,13 +190,16 @@ export function prepareSchema(input: unknown): PreparedSchema {
   delete schema["$id"];
   delete schema["$schema"];
   const all = new Set(withSubschemas(schema));
-  const anchorList = [...all].flatMap((each) => [each["$anchor"], each["$dynamicAnchor"]]).filter(Boolean);
-  const anchors = new Set(anchorList);
-  if (anchors.size < anchorList.length) throw new SchemaError("has an $anchor twice");
+  const anchored = [...all].flatMap((each) =>
+    [each["$anchor"], each["$dynamicAnchor"]].filter(Boolean).map((anchor) => [anchor, each] as const),
+  );
+  const anchors = new Map(anchored);
+  if (anchors.size < anchored.length) throw new SchemaError("has an $anchor twice");
   const ignored = new Set<string>();
+  const targets = new Set<unknown>();
   for (const each of all) {
     checkKeywords(each);
-    checkReferences(schema, all, each, anchors);
+    for (const target of targetsOf(schema, all, each, anchors)) targets.add(target);
     dropPatterns(each, ignored);
   }
   const dialect = named ?? likelyDialect(schema, all);
@@ -206,5 +207,6 @@ export function prepareSchema(input: unknown): PreparedSchema {
   if (fault !== null) throw new SchemaError(`is no valid schema:${fault.startsWith("/") ? " " : " it"}${fault}`);
   all.forEach(replaceEmptyEnum);
   markRoot(schema, all);
+  addCosts(all, targets);
   return { schema, dialect, ignoredPatterns: [...ignored] };
 }

@@ -7,10 +7,17 @@ import { Failure } from "../core/failure.ts";
 import { isObject } from "../core/json.ts";
 import type { Validator } from "../core/ports.ts";
 import { cut } from "../core/text.ts";
-import { type Check, createCheck, TooComplex } from "./engine.ts";
+import { type Check, createCheck } from "./engine.ts";
 import { asIsFault, prepareSchema, SchemaError } from "./schema.ts";
+import { allowSteps, TooComplex } from "./work.ts";
+
+// About half a second, and what may be spent to explain what is wrong.
+const maxSteps = 20_000_000;
+const maxExplaining = 50_000;
 
 const maxErrors = 5;
+// Some say the same.
+const maxRead = 20;
 const maxErrorLength = 200;
 const maxSchemas = 5000;
 const age = 86_400_000_000;
@@ -75,18 +82,24 @@ function compileSchema(schema: unknown): Compiled {
 }
 
 /**
- * Agents often send null for members that they mean to omit; if the schema does not require the member, that is no
- * fault.
+ * The arguments without their members that are null; null if there are none. Agents often send null for members that
+ * they mean to omit; if the schema does not require the member, that is no fault.
  */
 function withoutNulls(args: unknown): unknown {
-  if (!isObject(args)) return args;
-  return Object.fromEntries(Object.entries(args).filter(([, value]) => value !== null));
+  if (!isObject(args)) return null;
+  const entries = Object.entries(args).filter(([, value]) => value !== null);
+  return entries.length < Object.keys(args).length ? Object.fromEntries(entries) : null;
 }
 
 function run(check: Check, args: unknown, wire: string): readonly ErrorObject[] {
   try {
-    const errors = check(args);
-    return errors.length === 0 ? errors : check(withoutNulls(args));
+    allowSteps(maxSteps);
+    const faults = check.first(args);
+    if (faults.length === 0) return faults;
+    const fewer = withoutNulls(args);
+    if (fewer === null) return explained(check, args, faults);
+    const left = check.first(fewer);
+    return left.length === 0 ? left : explained(check, fewer, left);
   } catch (error) {
     if (error instanceof TooComplex) throw invalid(`The arguments of ${wire} are too complex to be checked.`);
     // Nothing passes unchecked: a schema that breaks its validator cannot be used.
@@ -96,11 +109,27 @@ function run(check: Check, args: unknown, wire: string): readonly ErrorObject[] 
   }
 }
 
+/** All faults, unless they are too many: then the first ones. */
+function explained(check: Check, args: unknown, first: readonly ErrorObject[]): readonly ErrorObject[] {
+  try {
+    allowSteps(maxExplaining);
+    return check.all(args);
+  } catch (error) {
+    if (error instanceof TooComplex) return first;
+    throw error;
+  }
+}
+
 function explain(wire: string, errors: readonly ErrorObject[]): string {
-  const lines = new Set(errors.map(describe));
-  const shown = [...lines].slice(0, maxErrors).map((line) => `\n- ${cut(line, maxErrorLength)}`);
-  const more = lines.size > maxErrors ? `\n- and ${lines.size - maxErrors} more` : "";
-  return `The arguments of ${wire} do not fit its schema:${shown.join("")}${more}`;
+  const lines = new Set<string>();
+  let read = 0;
+  for (const error of errors.slice(0, maxRead)) {
+    if (lines.size === maxErrors) break;
+    lines.add(`\n- ${cut(describe(error), maxErrorLength)}`);
+    read++;
+  }
+  const more = errors.length > read ? `\n- and ${errors.length - read} more` : "";
+  return `The arguments of ${wire} do not fit its schema:${[...lines].join("")}${more}`;
 }
 
 // The parameter has the name or value that Ajv's sentence omits.
@@ -111,7 +140,17 @@ const details: Record<string, (params: Readonly<Record<string, unknown>>) => unk
   const: (params) => params["allowedValue"],
 };
 
+// A step as Ajv writes it: `.name` and `["a name"]` of the schema, `['a name']` as the caller wrote it, `[0]`.
+const step = /\.([\w$]+)|\[("(?:[^"\\]|\\.)*")\]|\['(.*?)(?:'\]|$)|\[(\d+)\]/gs;
+
+function pointerOf(path: string): string {
+  return path.replaceAll(step, (_, plain?: string, quoted?: string, asCame?: string, index?: string) => {
+    const name = plain ?? (quoted === undefined ? (asCame ?? index) : String(JSON.parse(quoted)));
+    return `/${(name ?? "").replaceAll("~", "~0").replaceAll("/", "~1")}`;
+  });
+}
+
 function describe({ instancePath, keyword, params, message }: ErrorObject): string {
   const detail = details[keyword]?.(params);
-  return `arguments${instancePath} ${message ?? "is not allowed"}${detail === undefined ? "" : `: ${JSON.stringify(detail)}`}`;
+  return `arguments${pointerOf(instancePath.slice(0, maxErrorLength))} ${message ?? "is not allowed"}${detail === undefined ? "" : `: ${JSON.stringify(detail)}`}`;
 }

@@ -2,9 +2,10 @@ import { expect, test } from "bun:test";
 import { Drafts } from "../../src/audit/draft.ts";
 import { auditOptions } from "../../src/audit/options.ts";
 import { createSubject, valueOf } from "../../src/audit/subject.ts";
-import type { Route } from "../../src/core/call.ts";
+import type { Route, Verdict } from "../../src/core/call.ts";
 import { systemClock } from "../../src/core/clock.ts";
-import { longestName } from "../../src/core/name.ts";
+import { Failure } from "../../src/core/failure.ts";
+import { longestName, notFound } from "../../src/core/name.ts";
 import { makeCall, makeRoute } from "../support/call.ts";
 
 const newDrafts = () => new Drafts(auditOptions.parse({}), () => [], systemClock);
@@ -60,4 +61,24 @@ test("R17 the name of what was called holds no credential, where the caller chos
 test("R17 the name of an extension's method is recorded no longer than its method is", () => {
   const method = `com.acme/${"x".repeat(longestName)}`;
   expect(toolOf(method, "extension", method)).toHaveLength(200);
+});
+
+test("R8 the record of something hidden has the policy's reason, not the words that hide it from the caller", () => {
+  const refused = (failure: Failure, verdict: Verdict | null) => {
+    const call = makeCall();
+    call.verdict = verdict;
+    call.failure = failure;
+    const { rule, reason, code } = newDrafts().refused(call).fields;
+    return [rule, reason, code];
+  };
+  const hidden = notFound("tool", "crm__get");
+  const [none, guardrail] = [
+    { rule: null, reason: "no rule allows it" },
+    { rule: "no-crm", reason: "it is sold" },
+  ];
+  expect(refused(hidden, none)).toEqual([undefined, "no rule allows it", "unknown-tool"]);
+  expect(refused(hidden, guardrail)).toEqual(["no-crm", "it is sold", "unknown-tool"]);
+  expect(refused(hidden, null)).toEqual([undefined, "Unknown tool: crm__get", "unknown-tool"]);
+  const denied = new Failure("denied", "Denied by rule no-crm. Use another.", { rule: "no-crm" });
+  expect(refused(denied, guardrail)).toEqual(["no-crm", "Denied by rule no-crm. Use another.", "denied"]);
 });

@@ -1,8 +1,12 @@
 import { expect, test } from "bun:test";
 import { subjectIn, valueOf } from "../../src/audit/subject.ts";
 import { Failure } from "../../src/core/failure.ts";
+import { notFound } from "../../src/core/name.ts";
 import { timeText } from "../../src/core/time-text.ts";
 import { openReader } from "../../src/store/sqlite/reader.ts";
+import { createCounters } from "../../src/usage/counters.ts";
+import { groupUsage } from "../../src/usage/query.ts";
+import { makeRoute } from "../support/call.ts";
 import { until } from "../support/until.ts";
 import { arriving, callOf, failed, handClock, openBroker, recordsOf, tempState, type TempState } from "./support.ts";
 
@@ -52,6 +56,75 @@ test("more than 60 refusals of one principal a minute coalesce, and the counts a
     expect(times).toEqual([...new Set(times)].toSorted());
   }
   expect(calls(at).filter(({ consumer }) => consumer === "calm")).toHaveLength(1);
+});
+
+test("R8 R26 counted refusals are booked on server and tool, a few dozen of them apart, and none is left out", async () => {
+  using at = tempState();
+  const opened = await openBroker(at);
+  const refuse = (tool: string, failure: Failure) => opened.broker.end(failed(callOf({ tool }), failure));
+  const calls = { drop: 150, list: 5, query: 40 };
+  for (const [tool, times] of Object.entries(calls)) {
+    for (let i = 0; i < times; i += 1) await refuse(tool, notFound("tool", `crm__${tool}`));
+  }
+  await opened.close();
+  const records = recordsOf(at).filter(({ type }) => type === "call.refused");
+  const about = { method: "tools/call", srv: "crm", rule: "reader-policy#1", st: "denied" };
+  expect(records.filter(({ count }) => count !== undefined)).toMatchObject([
+    { ...about, tool: "drop", count: 90 },
+    { ...about, tool: "list", count: 5 },
+    { ...about, tool: "query", count: 40 },
+  ]);
+  const counters = createCounters();
+  for (const record of records) counters.add(record, 0);
+  const usage = groupUsage(counters.rows(), "tool");
+  expect(usage.map(({ name, denied }) => [name, denied])).toEqual([
+    ["crm:drop", 150],
+    ["crm:query", 40],
+    ["crm:list", 5],
+  ]);
+});
+
+test("T20 of a caller that storms a thousand tools a few dozen are told of, and the others counted together", async () => {
+  using at = tempState();
+  const opened = await openBroker(at);
+  for (let i = 0; i < 1060; i += 1) {
+    await opened.broker.end(failed(callOf({ tool: `t${i}` }), new Failure("denied", "no")));
+  }
+  await opened.close();
+  const counted = recordsOf(at).filter(({ count }) => count !== undefined);
+  expect(counted.map(({ tool, count }) => [tool !== undefined, count])).toEqual([
+    ...Array.from({ length: 64 }, () => [true, 1]),
+    [false, 936],
+  ]);
+  expect(counted.at(-1)).toMatchObject({ srv: "crm", st: "denied", code: "denied" });
+});
+
+test("names that callers choose are not what refusals are counted by", async () => {
+  using at = tempState();
+  const opened = await openBroker(at);
+  const read = (uri: string, resolved: boolean) => {
+    const call = callOf();
+    call.route = resolved ? { ...makeRoute("crm", uri), kind: "resource", tool: null } : null;
+    call.target = uri;
+    return opened.broker.end(failed(call, notFound("resource", uri)));
+  };
+  for (let i = 0; i < 62; i += 1) await read(`f:${i}`, true);
+  for (let i = 0; i < 3; i += 1) await read(`f:${i}`, false);
+  await opened.close();
+  const [resolved, unresolved] = recordsOf(at).filter(({ count }) => count !== undefined);
+  expect([resolved?.srv, resolved?.tool, resolved?.count]).toEqual(["crm", undefined, 2]);
+  expect([unresolved?.srv, unresolved?.tool, unresolved?.count]).toEqual([undefined, undefined, 3]);
+});
+
+test("the last refusal that has a record of its own says that further ones are counted", async () => {
+  using at = tempState();
+  await using opened = await openBroker(at);
+  for (let i = 0; i < 100; i += 1) await opened.broker.end(failed(callOf(), new Failure("denied", "Denied.")));
+  const reasons = calls(at).map(({ reason }) => reason);
+  expect(reasons).toEqual([
+    ...Array.from({ length: 59 }, () => "Denied."),
+    "Denied. (further refusals of this caller are counted, and recorded once a minute)",
+  ]);
 });
 
 test("failed credentials leave one record a minute and source, counted, without the address", async () => {

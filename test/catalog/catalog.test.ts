@@ -67,6 +67,8 @@ describe("names on the wire", () => {
       ["crm:read_file", "crm:read_f\u0456le"],
     ],
     ["S41 a zero-width look-alike", { crm: ["get", "g\u200bet"] }, [], ["crm:get", "crm:g\u200bet"]],
+    ["S41 a look-alike with a filler", { crm: ["get", "get\u3164"] }, [], ["crm:get", "crm:get\u3164"]],
+    ["S41 a look-alike with an empty pattern", { crm: ["get", "get\u2800"] }, [], ["crm:get", "crm:get\u2800"]],
     ["S41 a full-width look-alike", { crm: ["get", "\uff47et"] }, [], ["crm:get", "crm:\uff47et"]],
     ["one name twice in a list", { crm: ["get", "get", "put"] }, ["crm__put"], ["crm:get", "crm:get"]],
     [

@@ -254,6 +254,21 @@ describe("URIs in results", () => {
     expect(outgoing(catalog, tool!, text("db://x"))).toBe(text("mcpgw+a:db://x"));
     expect(outgoing(catalog, tool!, text("own://x"))).toBe(text("own://x"));
   });
+  test("no more links than can be held against the templates in bounded steps", () => {
+    const templates = Array.from({ length: 500 }, (_, i) => `db://{+a}/${i}/{+b}!`);
+    const many = buildCatalog({ ...twins, many: { tools: ["t"], templates } });
+    const uris = ["db://x", ...Array.from({ length: 200 }, (_, i) => `db://${i}`.padEnd(100, "x")), "db://x"];
+    const answer = outgoing(many, many.find("many:t")!, `{"content":[${uris.map(link).join()}]}`);
+    expect(answer.split("mcpgw+many:")).toHaveLength(2);
+    expect(answer).toStartWith(`{"content":[${link("mcpgw+many:db://x")}`);
+  });
+  test("templates of other beginnings count for no link", () => {
+    const templates = Array.from({ length: 500 }, (_, i) => `db${i}://{+a}/{+b}!`);
+    const many = buildCatalog({ ...twins, many: { tools: ["t"], templates } });
+    const uris = Array.from({ length: 300 }, () => "db://x".padEnd(100, "x"));
+    const text = `{"content":[${[...uris, "db://x"].map(link).join()}]}`;
+    expect(outgoing(many, many.find("many:t")!, text)).toContain("mcpgw+many:db://x");
+  });
   test("prompts, resources and finished tasks too", () => {
     const prompt = (x: string) =>
       `{"messages":[{"role":"user","content":{"type":"resource","resource":{"uri":"${x}"}}}]}`;

@@ -155,6 +155,7 @@ describe("a wrong line does nothing, exits 2 and names the nearest", () => {
   test.each([
     ["statsu", 'unknown command "statsu"; did you mean status?'],
     ["keys lst", 'unknown command "keys lst"; did you mean list?'],
+    ["server list", 'unknown command "server"; did you mean servers?'],
     ["keys", ""],
     ["tail --sicne 5m", "unknown flag --sicne; did you mean --since?"],
     ["tail --since", "--since needs a value"],

@@ -1,7 +1,7 @@
 import { expect, test } from "bun:test";
 import type { Cli } from "../../src/cli/cli.ts";
 import { usage } from "../../src/cli/commands/usage.ts";
-import { type Cell, createOutput } from "../../src/cli/output.ts";
+import { type Cell, createOutput, right, whole } from "../../src/cli/output.ts";
 
 /** A stream that keeps what is written to it. */
 function stream(isTTY: boolean, columns: number) {
@@ -55,6 +55,22 @@ test("T58: a fact is never cut, and of a time that has to be, the time of day st
   expect(written.join("").split("\n")[1]).toStartWith("…12:00:01.000 ");
 });
 
+test("T58: ids, times, numbers and reasons are whole on a narrow terminal, and only names give way to them", async () => {
+  const { fake, written } = stream(true, 40);
+  const out = createOutput({ out: fake, err: fake, json: false, color: false });
+  const [id, time, reason] = ["a-server-with-a-long-id", "2026-11-28 21:35:05", "its process exited with code 3"];
+  const rows: Cell[][] = [
+    [whole(id), whole(time), "x".repeat(30), right("1,234,567,890"), whole(reason)],
+    [whole("y".repeat(300)), whole(time), "short", right("1"), "z".repeat(300)],
+  ];
+  await out.table(["SERVER", "UNTIL", "NAME", "CALLS", "REASON"], rows);
+  const [, first = "", second = ""] = written.join("").split("\n");
+  expect(first).toBe(`${id.padEnd(64)}  ${time}  ${"x".repeat(11)}…  1,234,567,890  ${reason}`);
+  // No id is as long as a name that somebody made up to hide the other rows.
+  expect(second).toStartWith(`${"y".repeat(63)}…  ${time}  short `);
+  expect(second).toEndWith(`  ${"z".repeat(11)}…`);
+});
+
 test("T58: whatever is said shows no control character, and all warnings look the same", () => {
   const { fake, written } = stream(true, 80);
   const out = createOutput({ out: fake, err: fake, json: false, color: false });
@@ -68,7 +84,7 @@ test.each([
   [false, "\u001b[2J"],
 ])("T58: usage --csv to a terminal (%p) shows no control character of a name", async (terminal, shown) => {
   const printed: string[] = [];
-  const row = { name: "\u001b[2J", calls: 1, errors: 0, denied: 0, latencyUs: 1, bytesIn: 1, bytesOut: 1 };
+  const row = { name: "\u001b[2J", calls: 1, errors: 0, denied: 0, latencySumUs: 1, bytesIn: 1, bytesOut: 1 };
   const out = { terminal, json: false, print: async (text: string) => void printed.push(text) };
   const client = { call: async () => ({ metered: true, rows: [row] }) };
   // As much of a command line as the command uses.

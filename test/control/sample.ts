@@ -95,7 +95,7 @@ const server = (over: Partial<ServerStatus> = {}): ServerStatus => ({
   inFlight: 0,
   reason: null,
   down: [],
-  listedAt: noon * 1_000,
+  listedAt: noon,
   sandbox: "none",
   dropped: 0,
   streams: 0,
@@ -117,7 +117,7 @@ const servers: ServerStatus[] = [
     restarts: 7,
     inFlight: 2,
     reason: "one caller's instance is down until 2026-03-01T12:01:00.000Z: exited with 1",
-    down: [{ owner: "key:key-2", reason: "exited with 1", until: (noon + 60_000) * 1_000, open: true }],
+    down: [{ owner: "key:key-2", reason: "exited with 1", until: noon + 60_000, open: true }],
   }),
   server({
     id: "broken",
@@ -304,7 +304,14 @@ export function sampleHandlers(over: Overrides = {}): Handlers {
       }),
       error: null,
     }),
-    "audit.log": ({ limit }) => ({ records: records.toReversed().slice(0, limit) }),
+    "audit.log": ({ limit, consumer, server, tool }) => {
+      const isMeant = (one: AuditEntry): boolean =>
+        [one.consumer, undefined].includes(consumer) &&
+        [one.server, undefined].includes(server) &&
+        [one.tool, undefined].includes(tool);
+      const found = records.filter(isMeant);
+      return { records: found.toReversed().slice(0, limit), more: found.length > limit };
+    },
     "audit.show": ({ seq, chain, payloads }) => ({
       facts: { seq, chain },
       run: () => ({
@@ -355,7 +362,7 @@ export function sampleHandlers(over: Overrides = {}): Handlers {
         yield '{"rec":"{}","leaf":"ab"}';
       },
     }),
-    usage: ({ by }) => ({
+    usage: ({ by, consumer }) => ({
       metered: true,
       ...(by === "tag" && { overlap: true }),
       rows: [
@@ -364,11 +371,11 @@ export function sampleHandlers(over: Overrides = {}): Handlers {
           calls: 1_204,
           errors: 3,
           denied: 9,
-          latencyUs: 9_000_000,
+          latencySumUs: 9_000_000,
           bytesIn: 20_480,
           bytesOut: 1_048_576,
         },
-      ],
+      ].filter(({ name }) => consumer === undefined || consumer === name),
     }),
     why: ({ who, target, kind }) => (target.endsWith(":gone") ? absent(who, target) : granted(who, kind ?? "tool")),
     "config.show": () => ({

@@ -80,7 +80,7 @@ describe("calls", () => {
 
   test("input is checked by the table: defaults are filled in, anything unknown is refused with its place", async () => {
     const seen: unknown[] = [];
-    await start({ "audit.log": (input) => (seen.push(input), { records: [] }) });
+    await start({ "audit.log": (input) => (seen.push(input), { records: [], more: false }) });
     const client = await connect(socket, { version: "1.2.3" });
     await client.call("audit.log", { since: "2026-01-31T08:00:00Z" });
     expect(seen).toEqual([{ since: Date.parse("2026-01-31T08:00:00Z") * 1000, limit: 50 }]);

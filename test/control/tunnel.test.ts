@@ -2,6 +2,7 @@ import { expect, test } from "bun:test";
 import { attach } from "../../src/control/client.ts";
 import type { ServedTunnel } from "../../src/control/contract.ts";
 import { TempDir } from "../support/temp-dir.ts";
+import { PerTurn, use } from "../support/turns.ts";
 import { until } from "../support/until.ts";
 import { listenWith } from "./served.ts";
 
@@ -61,6 +62,23 @@ test("D15: what a server has not taken yet waits at its client, which is told on
   await drained;
   await until(() => seen.length === 7, "all lines");
   expect(seen).toEqual([1, 2, 3, 4, 5, 6, 7].map((i) => `${i}:`));
+});
+
+test("a client that floods its tunnel leaves others their turn, and its lines stay in order", async () => {
+  using ends = await tunnelled();
+  const { client, served } = ends;
+  using turns = new PerTurn();
+  const seen: number[] = [];
+  served.onLine((line) => {
+    turns.count();
+    use(1);
+    seen.push(Number(line.trim()));
+  });
+  const lines = Array.from({ length: 200 }, (_, at) => at);
+  for (const at of lines) client.send(String(at).padEnd(2_000));
+  await until(() => seen.length === lines.length, "all lines");
+  expect(seen).toEqual(lines);
+  expect(turns.most).toBeLessThanOrEqual(10);
 });
 
 test("T42, D15: whoever is cut off gets no more of what it left unread than a line, and is gone within a second, also while it was given time to read", async () => {

@@ -66,3 +66,12 @@ test("R118 lines that could not be written are counted in the next that can", ()
     ["read", undefined],
   ]);
 });
+
+test("R118 T58 a JSON line stays JSON whatever a name holds, and shows no control or invisible character", () => {
+  const written: string[] = [];
+  const log = createLogger({ level: "warn", format: "json", write: (line) => written.push(line) > 0 });
+  const name = "a\u0007\u009b\u200b\u2028\ufeff\u{e0041}";
+  log.warn("odd", { name });
+  expect(written[0]).toMatch(/^[\u0020-\u007e]*\n$/);
+  expect(JSON.parse(written[0] ?? "")).toMatchObject({ msg: "odd", name });
+});

@@ -1,12 +1,13 @@
 import { expect, test } from "bun:test";
 import { nearest } from "../../src/core/nearest.ts";
 
-const names = ["listen", "limits", "servers", "allowedHosts", "id", "audit"];
+const names = ["listen", "limits", "serve", "servers", "allowedHosts", "id", "audit"];
 
 test.each([
   ["lisen", "listen"],
   ["lsiten", "listen"],
   ["Server", "servers"],
+  ["serv", "serve"],
   ["allowed_hosts", "allowedHosts"],
   ["di", "id"],
   ["frobnicate", null],

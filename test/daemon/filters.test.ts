@@ -12,7 +12,7 @@ import { archiveAt } from "./support.ts";
 
 // What records of other things than calls are selected by.
 
-type Selection = { readonly consumer?: string; readonly server?: string };
+type Selection = { readonly consumer?: string; readonly server?: string; readonly tool?: string };
 
 /** The types of records that both commands tell of a selection, oldest first; they must agree. */
 async function typesOf(at: { readonly state: string }, broker: AuditBroker, selection: Selection): Promise<string[]> {
@@ -42,6 +42,17 @@ test("R8 R11 the sessions of a consumer are told of with its calls", async () =>
     await runCall(opened.broker, { consumer });
   }
   expect(await typesOf(at, opened.broker, { consumer: "a" })).toEqual(["session.open", "call.end"]);
+});
+
+test("R8 R11 a tool is selected by its own name, and with its server as it is shown", async () => {
+  using at = tempState();
+  await using opened = await openBroker(at);
+  for (const server of ["a", "b"]) await runCall(opened.broker, { server, tool: "q" });
+  await runCall(opened.broker, { server: "a", tool: "a:q" });
+  expect(await typesOf(at, opened.broker, { tool: "q" })).toHaveLength(2);
+  expect(await typesOf(at, opened.broker, { tool: "b:q" })).toHaveLength(1);
+  expect(await typesOf(at, opened.broker, { tool: "a:q" })).toHaveLength(2);
+  expect(await typesOf(at, opened.broker, { tool: "a:a:q" })).toHaveLength(1);
 });
 
 test("R8 R11 what happens to a server is told of with its calls, found with and without the index", async () => {

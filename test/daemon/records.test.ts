@@ -1,4 +1,5 @@
 import { expect, test } from "bun:test";
+import { auditLog } from "../../src/daemon/handlers/audit.ts";
 import { pages, records } from "../../src/daemon/handlers/records.ts";
 import { openChain } from "../../src/store/sqlite/chain.ts";
 import { tempState } from "../audit/support.ts";
@@ -28,4 +29,18 @@ test("R8 a log longer than a page is read whole, each record once, with what is 
   }
   expect(later).toEqual(seqs(3_000, 4_102));
   store.close();
+});
+
+test("R8 R25 an answer that holds the newest records only says that there are older ones", async () => {
+  using at = tempState();
+  const store = openChain(at.db());
+  store.append(rowsOf(Array.from({ length: 5 }, () => ({}))));
+  store.close();
+  using archive = archiveAt(at);
+  const answer = async (limit: number) => {
+    const { records: found, more } = await auditLog(archive, { limit });
+    return [found.map(({ seq }) => seq), more];
+  };
+  expect(await answer(3)).toEqual([[5, 4, 3], true]);
+  expect(await answer(5)).toEqual([[5, 4, 3, 2, 1], false]);
 });

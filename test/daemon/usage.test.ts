@@ -13,7 +13,7 @@ test("R26 R44 usage by tag is the same with a daemon and without, and needs what
   using place = new Place({ servers: [own, both, fake("plain", [], { start: "on-demand" })] });
   await place.newKey("agent");
   const store = openUsageStore(join(place.state, "mcpgw.db"));
-  const row = { consumer: "a", tool: "t", hour: 1, errors: 0, denied: 0, latencyUs: 0, bytesIn: 0, bytesOut: 0 };
+  const row = { consumer: "a", tool: "t", hour: 1, errors: 0, denied: 0, latencySumUs: 0, bytesIn: 0, bytesOut: 0 };
   const servers = ["own", "both", "plain", "removed", "mcpgw", ""];
   const rows = servers.map((server, at) => ({ ...row, server, calls: 10 ** at }));
   store.apply("gone", 0, 1, rows);

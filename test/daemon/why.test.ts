@@ -70,7 +70,7 @@ const upstreams = {
     status("files", { state: "idle" }),
     status("long"),
     status("odd"),
-    status("third", { state: "backoff", reason: "exited with 1", listedAt: 1_700_000_000_000_000 }),
+    status("third", { state: "backoff", reason: "exited with 1", listedAt: 1_700_000_000_000 }),
     status("down", { state: "backoff", reason: "no such command" }),
     status("off", { state: "disabled" }),
   ],

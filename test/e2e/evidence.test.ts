@@ -73,7 +73,7 @@ test("R13, R26, R127: usage per consumer, server and tool is what was done: call
   expect(await usage("--since", "1m")).not.toEqual([]);
   expect(await usage("--until", "2000-01-01")).toEqual([]);
   expect((await daemon.place.cli(["usage", "--csv"])).stdout).toStartWith(
-    "name,calls,errors,denied,latencyUs,bytesIn,bytesOut\nalice,12,3,3,",
+    "name,calls,errors,denied,latencySumUs,bytesIn,bytesOut\nalice,12,3,3,",
   );
 });
 

@@ -90,6 +90,11 @@ describe.each(cells)("a %s client and the server %s", (client, server) => {
     expect(headers.get("mcp-name")).toBe(servers[server] === "modern" ? "rich" : null);
   });
 
+  test("null for the arguments is no arguments, and reaches the server as null", async () => {
+    await ask(client, "tools/call", `"name":"${server}__rich","arguments":null`, `${server}__rich`);
+    expect(upstream().sent("tools/call").params).toContain('"arguments":null');
+  });
+
   test("results pass as they were written, but for what only one era has", async () => {
     const called = await ask(client, "tools/call", `"name":"${server}__rich","arguments":{}`, `${server}__rich`);
     // Both servers have a resource of this URI, so a link to one says which.

@@ -82,29 +82,32 @@ describe("what a server asks that is no question", () => {
 });
 
 describe("errors that ask for something", () => {
-  const visit = refused(
-    '{"code":-32042,"message":"x","data":{"elicitations":[{"mode":"url","message":"m","url":"https://x/","elicitationId":"e1"}]}}',
-  );
+  const visitText =
+    '{"code":-32042,"message":"x","data":{"elicitations":[{"mode":"url","message":"m","url":"https://x/","elicitationId":"e1"}]}}';
+  const visit = refused(visitText);
   const url = { elicitation: { url: {} } };
 
-  test("-32042 of a legacy server becomes a round, and its retry the plain call again", async () => {
-    let sends = 0;
-    const h = harness({ script: () => (++sends === 1 ? visit : ok()) });
-    const first = await send(h.gw, "tools/call", call, { capabilities: url });
-    const { inputRequests } = first.result as unknown as Round;
-    expect(Object.values(inputRequests)).toEqual([
-      {
-        method: "elicitation/create",
-        params: { mode: "url", message: "m", url: "https://x/", elicitationId: "e1" },
-      },
-    ] as never);
-    const { result } = await retry(h, first.result, '{"action":"accept"}', { capabilities: url });
-    expect(result).toMatchObject({ resultType: "complete" });
-    for (const era of ["legacy", "modern"] as const) {
-      expect(received(h.sent[1] ?? (never as never), era)).toMatchObject({ name: "get", arguments: { a: 1 } });
-      expect(received(h.sent[1] ?? (never as never), era)).not.toHaveProperty("inputResponses");
-    }
-  });
+  test.each(["legacy", "modern"] as const)(
+    "-32042 of a %s server becomes a round, and its retry the plain call again",
+    async (server) => {
+      let sends = 0;
+      const h = harness({ script: () => (++sends === 1 ? refused(visitText, server) : ok("{}", server)) });
+      const first = await send(h.gw, "tools/call", call, { capabilities: url });
+      const { inputRequests } = first.result as unknown as Round;
+      expect(Object.values(inputRequests)).toEqual([
+        {
+          method: "elicitation/create",
+          params: { mode: "url", message: "m", url: "https://x/", elicitationId: "e1" },
+        },
+      ] as never);
+      const { result } = await retry(h, first.result, '{"action":"accept"}', { capabilities: url });
+      expect(result).toMatchObject({ resultType: "complete" });
+      for (const era of ["legacy", "modern"] as const) {
+        expect(received(h.sent[1] ?? (never as never), era)).toMatchObject({ name: "get", arguments: { a: 1 } });
+        expect(received(h.sent[1] ?? (never as never), era)).not.toHaveProperty("inputResponses");
+      }
+    },
+  );
 
   const everything = {
     crm: {
@@ -119,26 +122,32 @@ describe("errors that ask for something", () => {
     ["resources/read", { uri: "crm://1" }],
     ["completion/complete", { ref: { type: "ref/prompt", name: "crm__p" }, argument: {} }],
   ];
-  test.each(asked)("-32042 in answer to %s is a question to a legacy client too", async (method, params) => {
-    const ask = async (declares: object, denies: string[] = []) => {
-      const h = harness({ servers: everything, script: () => visit, denies });
-      const told = await send(h.gw, method, params, { era: "legacy", session: session(alice, { ...declares }) });
-      return { ...told, steps: steps(h.records) };
-    };
-    const allowed = await ask(url);
-    expect(allowed.call.reply).toEqual(visit);
-    expect(allowed.steps).toEqual(["asked elicitation/create"]);
-    const refusals = [await ask({}), await ask({ elicitation: {} }), await ask(url, ["crm elicitation/create"])];
-    expect(refusals.map(({ call: { failure } }) => failure?.code)).toEqual([
-      "input-undeclared",
-      "input-undeclared",
-      "denied",
-    ]);
-    for (const { result, error, steps: recorded } of refusals) {
-      expect(recorded).toEqual(["refused elicitation/create"]);
-      expect(JSON.stringify(result ?? error)).not.toContain("https://x/");
-    }
-  });
+  const toLegacy = asked.flatMap(([method, params]) =>
+    (["legacy", "modern"] as const).map((server) => [method, server, params] as const),
+  );
+  test.each(toLegacy)(
+    "-32042 in answer to %s of a %s server is a question to a legacy client too",
+    async (method, server, params) => {
+      const ask = async (declares: object, denies: string[] = []) => {
+        const h = harness({ servers: everything, script: () => refused(visitText, server), denies });
+        const told = await send(h.gw, method, params, { era: "legacy", session: session(alice, { ...declares }) });
+        return { ...told, steps: steps(h.records) };
+      };
+      const allowed = await ask(url);
+      expect(allowed.error).toEqual(JSON.parse(visitText));
+      expect(allowed.steps).toEqual(["asked elicitation/create"]);
+      const refusals = [await ask({}), await ask({ elicitation: {} }), await ask(url, ["crm elicitation/create"])];
+      expect(refusals.map(({ call: { failure } }) => failure?.code)).toEqual([
+        "input-undeclared",
+        "input-undeclared",
+        "denied",
+      ]);
+      for (const { result, error, steps: recorded } of refusals) {
+        expect(recorded).toEqual(["refused elicitation/create"]);
+        expect(JSON.stringify(result ?? error)).not.toContain("https://x/");
+      }
+    },
+  );
 
   test("-32042 with what are no questions fails the call, and without any means what the server likes", async () => {
     const ask = (data: string, era: Era) =>
@@ -160,7 +169,7 @@ describe("errors that ask for something", () => {
     const { error } = await send(h.gw, "completion/complete", params, { capabilities: url });
     expect(error).toEqual({ code: -32603, message: "x" });
     expect(steps(h.records)).toEqual([]);
-    const like = refused(visit.text.replace("-32042", "-32000"));
+    const like = refused(visitText.replace("-32042", "-32000"));
     for (const asking of [{ era: "legacy" }, { capabilities: url }] as const) {
       const other = harness({ script: () => like });
       expect((await send(other.gw, "tools/call", call, asking)).call.failure).toBeNull();

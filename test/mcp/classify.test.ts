@@ -252,8 +252,8 @@ describe("S02: the ladder, each step before the ones below it", () => {
     ["legacy: nonsense for a revision", body({}), http({ "MCP-Protocol-Version": "latest" }), "invalid-request"],
     ["legacy: no name", body({ method: "tools/call" }), http(), "invalid-params"],
     [
-      "legacy: null arguments",
-      body({ method: "tools/call", params: { name: "x", arguments: null } }),
+      "legacy: arguments that are false",
+      body({ method: "tools/call", params: { name: "x", arguments: false } }),
       stdio("legacy"),
       "invalid-params",
     ],
@@ -359,6 +359,11 @@ describe("what is read", () => {
   test("S20: what a response answers with, as written", () => {
     const answer = (text: string) => read(text, http({}, "2025-11-25")).answer;
     expect(answer('{"result": {"n":1.10} ,"id":"a","jsonrpc":"2.0"}')).toEqual({ kind: "result", text: '{"n":1.10}' });
+    expect(answer('{"jsonrpc":"2.0","id":1,"result":{},"error": null}')).toEqual({ kind: "result", text: "{}" });
+    expect(answer('{"jsonrpc":"2.0","id":1,"result":null,"error":{"code":-1,"message":"x"}}')).toEqual({
+      kind: "error",
+      text: '{"code":-1,"message":"x"}',
+    });
     expect(answer('{"jsonrpc":"2.0","id":1,"error":{"code":-1,"message":"result"}}')).toEqual({
       kind: "error",
       text: '{"code":-1,"message":"result"}',

@@ -33,9 +33,15 @@ describe("the codec", () => {
     "=?base64?SGVsbG8=-?=",
     "=?base64?/w==?=",
     "é",
+    "\u00c3\u00a9\u0000",
+    "\u0100",
     "a\u0000b",
   ];
   test.each(bad)("S02: %j stands for nothing", (field) => expect(decodeHeader(field)).toBeNull());
+
+  test("T20: UTF-8 without a sentinel, each byte of which comes as one character, is read as that", () => {
+    expect(decodeHeader(Buffer.from("file:///ü 世").toString("latin1"))).toBe("file:///ü 世");
+  });
 
   test("the sentinel's case counts", () => expect(decodeHeader("=?BASE64?SGVsbG8=?=")).toBe("=?BASE64?SGVsbG8=?="));
 

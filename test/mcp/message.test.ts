@@ -57,7 +57,6 @@ describe("T20 S27: what is no message", () => {
     ['{"jsonrpc":"2.0","id":1,"Method":"ping"}', "invalid-request"],
     ['{"jsonrpc":"2.0","ID":1,"METHOD":"ping"}', "invalid-request"],
     ['{"jsonrpc":"2.0","id":1,"method":"ping","params":[]}', "invalid-request"],
-    ['{"jsonrpc":"2.0","id":1,"method":"ping","params":null}', "invalid-request"],
     ['{"jsonrpc":"2.0","id":1,"method":"ping","result":{}}', "invalid-request"],
     ['{"jsonrpc":"2.0","id":1,"result":{},"error":{"code":1,"message":""}}', "invalid-request"],
     ['{"jsonrpc":"2.0","id":1,"result":1}', "invalid-request"],
@@ -78,6 +77,15 @@ test("S27: keys that differ in case are other keys, and __proto__ is one like an
   expect(Object.keys(params)).toEqual(["__proto__"]);
   expect(params.x).toBeUndefined();
   expect(({} as Record<string, unknown>).x).toBeUndefined();
+});
+
+test("T20: null params and arguments are none, as clients in Go write them; a null id is no id", () => {
+  const { params, outline } = parse('{"jsonrpc":"2.0","id":1,"method":"ping","params": null}');
+  expect([params, outline.params]).toEqual([{}, null]);
+  const call =
+    '{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"arguments": null,"_meta":{"progressToken":null}}}';
+  expect(parse(call).outline).toMatchObject({ params: [55, 105], arguments: null, progressToken: null });
+  expectFailure(() => parse('{"jsonrpc":"2.0","id":null,"method":"ping"}'), "invalid-request");
 });
 
 test("the outline points at what was written", () => {

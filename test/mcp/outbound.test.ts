@@ -42,6 +42,12 @@ describe("parameters of a call", () => {
       `{"name":"search","_meta":{"traceparent":"00-a","com.acme/x":1.10,${stamped}}}`,
     ],
     [
+      "null arguments as they came, and a null _meta for none",
+      '{"name":"x","arguments": null,"_meta":null}',
+      '{"name":"search","arguments": null}',
+      `{"name":"search","arguments": null,"_meta":{${stamped}}}`,
+    ],
+    [
       "a _meta of which nothing is left goes",
       '{"name":"x","_meta":{"progressToken":1}}',
       '{"name":"search"}',

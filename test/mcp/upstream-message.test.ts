@@ -44,6 +44,22 @@ const cases: [text: string, message: UpstreamMessage][] = [
   ],
   ['{"jsonrpc":"2.0","method":"n"}', { kind: "notification", method: "n", params: {}, paramsText: "{}" }],
   [
+    '{"jsonrpc":"2.0","id":1,"method":null,"params":null,"result":{},"error":null}',
+    { kind: "result", idText: "1", result: "{}", isError: false, resultType: null },
+  ],
+  [
+    '{"jsonrpc":"2.0","id":1,"result":null,"error":{"code":1,"message":"x"}}',
+    { kind: "error", idText: "1", error: '{"code":1,"message":"x"}', code: 1, message: "x", data: undefined },
+  ],
+  [
+    '{"jsonrpc":"2.0","id":null,"method":"notifications/x","params":null,"result":null,"error":null}',
+    { kind: "notification", method: "notifications/x", params: {}, paramsText: "{}" },
+  ],
+  [
+    '{"jsonrpc":"2.0","id":3,"method":"roots/list","params":null}',
+    { kind: "request", idText: "3", method: "roots/list", paramsText: "{}" },
+  ],
+  [
     '{"jsonrpc":"2.0","id":3,"method":"sampling/createMessage","params":{}}',
     { kind: "request", idText: "3", method: "sampling/createMessage", paramsText: "{}" },
   ],
@@ -80,7 +96,7 @@ describe("T14: invalid", () => {
     '{"id":1,"result":{}}',
     '{"jsonrpc":"2.0","id":1}',
     '{"jsonrpc":"2.0","id":1,"result":{},"error":{"code":1,"message":"x"}}',
-    '{"jsonrpc":"2.0","id":1,"result":null,"error":{"code":1,"message":"x"}}',
+    '{"jsonrpc":"2.0","id":1,"result":null,"error":null}',
     '{"jsonrpc":"2.0","id":null,"result":{}}',
     '{"jsonrpc":"2.0","result":{}}',
     '{"jsonrpc":"2.0","id":1.5,"result":{}}',

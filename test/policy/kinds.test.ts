@@ -235,3 +235,9 @@ test("globs: what two have in common, and what one holds of another", () => {
       expect([one, two, overlap(globTokens(one), globTokens(two))]).toEqual([one, two, common]);
     }
 });
+
+test("globs whose beginnings differ do not overlap, however long they are", () => {
+  const long = "x?".repeat(1000);
+  expect(overlap(globTokens(`a${long}`), globTokens(`b${long}`))).toBe(false);
+  expect(overlap(globTokens(`a${long}`), globTokens(`a${long}`))).toBe(true);
+});

@@ -1,6 +1,8 @@
 import { expect, test } from "bun:test";
 import fc from "fast-check";
 import { type GuardrailOptions, policiesOptions, type RuleOptions, rulesOptions } from "../../src/policy/options.ts";
+import { readingsOf } from "../../src/core/uri-readings.ts";
+import { compileBundle } from "../../src/policy/compile.ts";
 import { createPolicy } from "../../src/policy/policy.ts";
 import { loopback, makeCall, makeRoute } from "../support/call.ts";
 import { principal } from "../support/principal.ts";
@@ -106,6 +108,31 @@ test("R2 S33: listed ⇔ some arguments are allowed, where each condition has an
     }),
     { numRuns: 300 },
   );
+});
+
+test("the rules about a URI are the same whether or not they are looked for by their beginnings", () => {
+  const part = fc.constantFrom("a", "B", "/", "//", "..", "*", "?", "%2e", ":", ":80", "file:", "db:", "@");
+  const text = fc.array(part, { minLength: 1, maxLength: 6 }).map((parts) => parts.join(""));
+  fc.assert(
+    fc.property(fc.array(text, { maxLength: 6 }), text, (globs, uri) => {
+      const rules = globs.map((resource) => ({ resource, action: "deny" }));
+      const given = policiesOptions.parse([{ id: "p", roles: ["reader"], rules: [...rules, { action: "allow" }] }]);
+      const { bundle } = compileBundle([], given);
+      const target = { kind: "resource", server: "s", name: uri, readings: readingsOf(uri), template: false } as const;
+      const [policy] = bundle.policies;
+      const selected = policy?.rules.filter((rule) => rule.selects(target) !== false);
+      expect(policy?.about(target.readings).filter((rule) => rule.selects(target) !== false)).toEqual(selected ?? []);
+    }),
+    { numRuns: 2000 },
+  );
+});
+
+test("a URI in no list is held against those rules only that may be about it", () => {
+  const rules = Array.from({ length: 10_000 }, (_, i) => ({ resource: `file:///dept${i}/*`, action: "allow" }));
+  const { bundle } = compileBundle([], policiesOptions.parse([{ id: "p", roles: ["reader"], rules }]));
+  const about = (uri: string) => bundle.policies[0]?.about(readingsOf(uri));
+  expect(about("file:///dept77/x")?.map(({ id }) => id)).toEqual(["p[77]"]);
+  expect(about(`file:///other/${"x/".repeat(1000)}`)).toEqual([]);
 });
 
 test("deciding costs the same among 10 and 10,000 rules", () => {

@@ -113,3 +113,24 @@ test("T20: a request that announces trailers is told that none are read, and doe
   expect(door.ended.map(({ failure }) => failure?.code)).toEqual(["invalid-request"]);
   socket.destroy();
 });
+
+test.each(["100-Continue", "100-continue"])(
+  "T20: a client that waits for the go-ahead for %s is answered at once",
+  async (expected) => {
+    await using door = new Door(() => said("ran"));
+    const { socket, heard } = dial(door);
+    const answer = heard(/HTTP\/1\.1 \d+/g, 1);
+    socket.write(post(`Content-Length: ${ping.length}`, `Expect: ${expected}`));
+    const small = expected === "100-continue";
+    expect(await answer).toStartWith(small ? "HTTP/1.1 100 " : "HTTP/1.1 417 ");
+    if (small) {
+      const rest = heard(/"result"/g, 1);
+      socket.write(ping);
+      expect(await rest).toContain("HTTP/1.1 200 ");
+    } else {
+      expect((await answer).toLowerCase()).toContain("connection: close");
+      expect(door.ended.map(({ failure }) => failure?.code)).toEqual(["unknown-expectation"]);
+    }
+    socket.destroy();
+  },
+);

@@ -1,9 +1,11 @@
 import { describe, expect, test } from "bun:test";
 import { connect } from "node:net";
+import type { Reply } from "../../src/core/call.ts";
 import { ConnectionSlots } from "../../src/serve/connection-slots.ts";
 import { Running } from "../../src/serve/running.ts";
 import { Door, hang, said } from "../support/front-door.ts";
 import { heldPair, heldSocket } from "../support/held.ts";
+import { PerTurn, use } from "../support/turns.ts";
 import { until } from "../support/until.ts";
 import { initialize, pick, request, toolCall } from "../support/wire.ts";
 
@@ -134,6 +136,9 @@ function rawSocket(door: Door) {
 /** One text frame of a client, of less than 126 bytes, masked with zeros. */
 const frame = (payload: Buffer): Buffer =>
   Buffer.concat([Buffer.from([0x81, 0x80 | payload.length, 0, 0, 0, 0]), payload]);
+
+/** A call of few bytes. */
+const bareCall = (id: number): string => `{"jsonrpc":"2.0","id":${id},"method":"tools/call","params":{"name":"echo"}}`;
 
 describe("R98: WebSockets", () => {
   const play = (behave = (text: string) => text) =>
@@ -288,6 +293,41 @@ describe("R98: WebSockets", () => {
     ws.resume();
     await new Promise((resolve) => ws.once("close", resolve));
     expect(read).toBeLessThan(size);
+  });
+
+  test("a client that floods its socket leaves others their turn, and its messages stay in order", async () => {
+    using turns = new PerTurn();
+    const work = (): Reply => {
+      turns.count();
+      use(1);
+      return said("ok");
+    };
+    await using door = new Door(work);
+    const { ws, opened } = rawSocket(door);
+    await opened;
+    const ids = Array.from({ length: 200 }, (_, at) => at);
+    ws.write(Buffer.concat(ids.map((id) => frame(Buffer.from(bareCall(id))))));
+    await until(() => door.ended.length === ids.length, "all calls");
+    expect(door.ended.map(({ inbound }) => Number(inbound.idText))).toEqual(ids);
+    expect(turns.most).toBeLessThanOrEqual(4);
+    ws.destroy();
+    await until(() => door.traffic.streams === 0, "the gateway to notice");
+  });
+
+  test("what a client said before it left is taken before its calls end", async () => {
+    await using door = new Door((call) => {
+      use(1);
+      return hang(call);
+    });
+    const { ws, opened } = rawSocket(door);
+    await opened;
+    const ids = Array.from({ length: 20 }, (_, at) => at);
+    ws.end(
+      Buffer.concat([...ids.map((id) => frame(Buffer.from(bareCall(id)))), Buffer.from([0x88, 0x80, 0, 0, 0, 0])]),
+    );
+    await until(() => door.ended.length === ids.length, "all calls to end");
+    expect(new Set(door.ended.map(({ failure }) => failure?.code))).toEqual(new Set(["cancelled"]));
+    expect([door.running.size, door.traffic.streams]).toEqual([0, 0]);
   });
 
   test("when the gateway stops, every socket is told", async () => {

@@ -2,6 +2,9 @@ import { expect, test } from "bun:test";
 import { once } from "node:events";
 import { connect } from "node:net";
 import { Door, said } from "../support/front-door.ts";
+import { PerTurn, use } from "../support/turns.ts";
+import { until } from "../support/until.ts";
+import { modern, toolCall } from "../support/wire.ts";
 
 // What clients of HTTP send that name no more than they must: health checks, load balancers, simple programs.
 
@@ -51,4 +54,39 @@ test("S01: names of containers and full names are hosts like others", async () =
   const foreign = await live("mcp_gw:7332");
   expect(foreign).toStartWith("HTTP/1.1 403 ");
   expect(foreign).toContain("listen.allowedHosts");
+});
+
+test.each([
+  ["file:///ü", "200"],
+  ["file:///ö", "400"],
+])("T20: Mcp-Name in plain UTF-8, as clients in Go write it, is compared with the body: %s", async (name, status) => {
+  await using door = new Door(() => said(""));
+  const { body, headers } = modern("resources/read", { uri: "file:///ü" });
+  const text = JSON.stringify(body);
+  const lines = Object.entries({ ...headers, "mcp-name": name, "content-type": "application/json" }).map((pair) =>
+    pair.join(": "),
+  );
+  const length = `Content-Length: ${Buffer.byteLength(text)}`;
+  const answer = await raw(door, ["POST /mcp HTTP/1.1", "Host: localhost", key, ...lines, length, "", text]);
+  expect(answer).toStartWith(`HTTP/1.1 ${status} `);
+});
+
+test("a client that waits for no answer before its next request leaves others their turn", async () => {
+  using turns = new PerTurn();
+  await using door = new Door(() => {
+    turns.count();
+    use(1);
+    return said("ok");
+  });
+  const text = JSON.stringify(toolCall("echo"));
+  const head = ["POST /mcp HTTP/1.1", "Host: 127.0.0.1", "Authorization: Bearer alice"];
+  const rest = ["Content-Type: application/json", "Accept: application/json, text/event-stream"];
+  const one = [...head, ...rest, `Content-Length: ${Buffer.byteLength(text)}`, "", text].join("\r\n");
+  const flood = connect(Number(new URL(door.url).port), "127.0.0.1");
+  const ended = new Promise((resolve) => flood.once("close", resolve));
+  flood.on("error", () => {}).resume();
+  flood.write(one.repeat(100));
+  await Promise.race([ended, until(() => door.ended.length === 100, "all calls")]);
+  expect(turns.most).toBeLessThanOrEqual(4);
+  flood.destroy();
 });

@@ -8,10 +8,10 @@ import { type Event, initialize, modern, numberedOf, pick, toolCall, v2025 } fro
 
 // Calls that say nothing for long: proxies cut a connection on which no byte comes, and the answer would be lost.
 
-const patience = { after: 20, every: 5 };
+const soon = { after: 20, resumable: 20, every: 5 };
 
 /** A door whose tools run until `end`. */
-function waiting(maxConnections?: number) {
+function waiting(maxConnections?: number, patience = soon) {
   const { promise, resolve } = Promise.withResolvers<void>();
   const options = { patience, ...(maxConnections !== undefined && { maxConnections }) };
   return { door: new Door(() => promise.then(() => said("done")), options), end: resolve };
@@ -42,6 +42,31 @@ test("T44: a call gets its stream before it has an answer, in both eras, with a 
   const events = await Promise.all(sent.map(all));
   expect(events.map((each) => each.map(({ id }) => id))).toEqual([["1-0", "1-1"], [null], [null], [null]]);
   for (const each of events) expect(pick(each.at(-1)?.data, "result.content.0.text")).toBe("done");
+});
+
+test("T43: a call that was cut off before its server said anything is resumed, where the client knows bare event ids", async () => {
+  const { door, end } = waiting(undefined, { ...soon, after: 600_000 });
+  await using _ = door;
+  const [older, session] = [await door.session("2025-06-18"), await door.session()];
+  const other = door.send(toolCall("echo"), { headers: older });
+  await until(() => door.running.size === 1, "the older client's call runs");
+  /** The id with which a stream begins, read before it is cut off. */
+  const cutOff = async (open: (signal: AbortSignal) => Promise<Response>): Promise<string> => {
+    const abort = new AbortController();
+    const { value: first } = await numberedOf(await open(abort.signal)).next();
+    abort.abort();
+    await until(() => door.traffic.streams === 0, "the gateway to notice");
+    return first?.id ?? "";
+  };
+  const resume = (id: string, signal?: AbortSignal) =>
+    door.request("GET", { headers: { ...session, "last-event-id": id }, ...(signal && { signal }) });
+  const first = await cutOff((signal) => door.send(toolCall("echo"), { headers: session, signal }));
+  // A client may go by the id of the last stream only.
+  const second = await cutOff((signal) => resume(first, signal));
+  end();
+  const back = await resume(second);
+  expect((await all(back)).map(({ data }) => pick(data, "result.content.0.text"))).toEqual(["done"]);
+  expect(isStream(await other)).toBe(false);
 });
 
 test("who does not name event streams gets JSON, however long it takes", async () => {

@@ -295,6 +295,7 @@ describe("a client that was cut off", () => {
     second.emit?.(note(99));
     const back = numberedOf(await door.request("GET", { headers: { ...headers, "last-event-id": "1-1" } }));
     expect(await next(back)).toMatchObject({ id: "1-2", data: { params: { data: 2 } } });
+    expect(await next(back)).toMatchObject({ id: "1-2", data: null });
     call.emit?.(note(3));
     expect(await next(back)).toMatchObject({ id: "1-3", data: { params: { data: 3 } } });
     ends[0]?.("the answer");
@@ -327,7 +328,9 @@ describe("a client that was cut off", () => {
     await until(() => door.traffic.asked === 1, "the question");
     const back = numberedOf(await door.request("GET", { headers: { ...headers, "last-event-id": "1-0" } }));
     await next(back);
-    await door.post(accept(pick((await next(back)).data, "id"), "late"), { headers });
+    const question = await next(back);
+    expect(await next(back)).toMatchObject({ id: "1-2", data: null });
+    await door.post(accept(pick(question.data, "id"), "late"), { headers });
     expect(pick((await next(back)).data, "result.content.0.text")).toContain("late");
   });
 

@@ -42,7 +42,7 @@ const use = (some: Partial<UsageRow>): UsageRow => ({
   calls: 1,
   errors: 0,
   denied: 0,
-  latencyUs: 5,
+  latencySumUs: 5,
   bytesIn: 6,
   bytesOut: 7,
   ...some,
@@ -134,6 +134,8 @@ export function storeSuite(name: string, open: () => Backend): void {
     expect(find({ consumer: "a" })).toEqual([3, 2]);
     expect(find({ server: "q" })).toEqual([8, 4]);
     expect(find({ tool: "t" })).toEqual([4, 2]);
+    expect(find({ tool: "s:t" })).toEqual([2]);
+    expect(find({ tool: "t:s" })).toEqual([]);
     expect(find({ call: "1", type: "*" })).toEqual([2, 1]);
     for (const [status, seqs] of Object.entries({
       success: [2],
@@ -215,7 +217,7 @@ export function storeSuite(name: string, open: () => Backend): void {
     expect([usage.usageMark("main"), usage.usageMark("serve-1"), usage.usageMark("serve-2")]).toEqual([20, 5, 0]);
     const counted = (query: UsageQuery) => usage.counted(query).rows;
     expect(counted({ consumer: "a" })).toEqual([
-      use({ calls: 4, errors: 1, denied: 1, latencyUs: 15, bytesIn: 18, bytesOut: 21 }),
+      use({ calls: 4, errors: 1, denied: 1, latencySumUs: 15, bytesIn: 18, bytesOut: 21 }),
     ]);
     expect(counted({ since: 11 * 3_600_000_000 }).map(({ consumer }) => consumer)).toEqual(["b"]);
     expect(counted({ until: 10 * 3_600_000_000 + 1 }).map(({ consumer }) => consumer)).toEqual(["a"]);

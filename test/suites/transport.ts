@@ -6,6 +6,7 @@ import type { Failure } from "../../src/core/failure.ts";
 import type { ClientAnswer, Era, InputRequest } from "../../src/core/inbound.ts";
 import type { ServerOptions } from "../../src/upstream/options.ts";
 import { TempDir } from "../support/temp-dir.ts";
+import { PerTurn, use } from "../support/turns.ts";
 import { type AskOptions, jsonOf, paramsOf, textOf, upstreams } from "../support/upstream.ts";
 import { until } from "../support/until.ts";
 
@@ -256,6 +257,25 @@ export function transportSuite(name: string, transport: TransportCase): void {
     expect(textOf(reply)).toBe("done");
     const expected = [1, 2, 3].map((progress) => ({ progressToken: "mine", progress, total: 3 }));
     expect(seen.map(paramsOf)).toEqual(expected);
+  });
+
+  test(`${name}: a server that floods leaves others their turn, and nothing it says is lost or out of order`, async () => {
+    await using set = await start(transport);
+    await warm(transport, set, {});
+    using turns = new PerTurn();
+    const seen: unknown[] = [];
+    const emit = (text: string): void => {
+      turns.count();
+      use(1);
+      seen.push(paramsOf(text).progress);
+    };
+    const total = 200;
+    const message = "x".repeat(2_000);
+    const more = { token: "1", emit };
+    const reply = await askUntil(set, "progress", { total, message }, more, () => seen.length >= total);
+    expect(textOf(reply)).toBe("done");
+    expect(seen).toEqual(Array.from({ length: total }, (_, at) => at + 1));
+    expect(turns.most).toBeLessThanOrEqual(10);
   });
 
   test(`${name}: a cancelled call ends at once and the server is told`, async () => {

@@ -31,7 +31,7 @@ type DoorOptions = {
   /** Where given, no descriptor counts as anything but a connection. */
   readonly maxConnections?: number;
   readonly allowedOrigins?: readonly string[];
-  /** Where given, a call that is silent for `after` ms gets its stream. */
+  /** Where given, how long a call is silent until it gets its stream. */
   readonly patience?: HttpOptions["patience"];
 };
 

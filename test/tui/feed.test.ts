@@ -14,7 +14,7 @@ test("a feed that looks again and again leaves no listener of a look behind", as
   const answers = {
     status: { servers: [], frozen: false, notReady: null },
     consumers: { consumers: [] },
-    "audit.log": { records: [] },
+    "audit.log": { records: [], more: false },
   };
   const client = {
     call: async (name: keyof typeof answers) => ((looks += Number(name === "consumers")), answers[name]),
@@ -50,7 +50,7 @@ test("R123: each time that a console misses records it is told how many", async 
   using archive = archiveAt(at);
   using server = await served({
     tail: (input, { signal }) => tail(opened.broker, archive, input, signal),
-    "audit.log": () => ({ records: [] }),
+    "audit.log": () => ({ records: [], more: false }),
   });
   const feed = new Feed({ open: server.open });
   await until(() => feed.view().link === "live", "the console follows");

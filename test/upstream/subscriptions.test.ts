@@ -1,6 +1,12 @@
 import { expect, test } from "bun:test";
+import { usual } from "../../src/gateway/listeners.ts";
+import { mostSubscriptions } from "../../src/upstream/subscriptions.ts";
 import { fake, resourceRoute, toolCall, upstreams } from "../support/upstream.ts";
 import { until } from "../support/until.ts";
+
+test("no principal may have more than a quarter of the subscriptions of a server", () => {
+  expect(usual.uris * 4).toBeLessThanOrEqual(mostSubscriptions);
+});
 
 test.each(["legacy", "modern"] as const)("a %s subscription does not hold the request that made it", async (era) => {
   await using set = upstreams([fake("a", era === "modern" ? ["--era", "modern"] : [])]);

@@ -57,6 +57,10 @@ test("T10: crashes of callers' instances count, are shown with their reason, log
   const down = { owner: "alice", open: true, reason: expect.stringContaining("code 7") };
   expect(state(set)).toMatchObject({ state: "ready", instances: 1, down: [down] });
   expect(state(set)?.reason).toMatch(/^one caller's instance is down until 20\d\d-.*: .*code 7/);
+  // Both are epoch ms: the server was listed a moment ago, and the circuit rests for a minute and a bit.
+  const sinceListed = Date.now() - (state(set)?.listedAt ?? 0);
+  const rests = (state(set)?.down[0]?.until ?? 0) - Date.now();
+  expect([sinceListed >= 0 && sinceListed < 60_000, rests > 0 && rests <= 72_000]).toEqual([true, true]);
   expect(set.warnings.filter((line) => line.includes('"principal":"alice"'))).toHaveLength(3);
   const noted = (type: string) => set.events.filter((event) => event.type === type).map(({ facts }) => facts);
   const facts = { server: "a", principal: "alice", reason: expect.stringContaining("code 7") };

@@ -17,10 +17,18 @@ function sample() {
   return counters;
 }
 
+test("calls of many resources in one record are counted as each of them is", () => {
+  const counters = createCounters();
+  const read = { type: "call.refused", consumer: "a", srv: "crm", method: "resources/read", st: "denied" };
+  counters.add({ ...read, tool: "f:a" }, base);
+  counters.add({ ...read, count: 3 }, base);
+  expect(counters.rows()).toMatchObject([{ server: "crm", tool: "(resource)", calls: 4 }]);
+});
+
 test("R13 R41 usage: calls, errors, denials, time and bytes per consumer, server, tool and hour", () => {
   const sums = sample().rows();
   const epochHour = base / hour;
-  const none = { calls: 0, errors: 0, denied: 0, latencyUs: 0, bytesIn: 0, bytesOut: 0 };
+  const none = { calls: 0, errors: 0, denied: 0, latencySumUs: 0, bytesIn: 0, bytesOut: 0 };
   expect(sums).toEqual([
     {
       ...none,
@@ -30,7 +38,7 @@ test("R13 R41 usage: calls, errors, denials, time and bytes per consumer, server
       hour: epochHour,
       calls: 2,
       errors: 1,
-      latencyUs: 20,
+      latencySumUs: 20,
       bytesIn: 6,
       bytesOut: 10,
     },
@@ -41,7 +49,7 @@ test("R13 R41 usage: calls, errors, denials, time and bytes per consumer, server
       tool: "q",
       hour: epochHour + 1,
       calls: 1,
-      latencyUs: 10,
+      latencySumUs: 10,
       bytesIn: 3,
       bytesOut: 5,
     },
@@ -54,7 +62,7 @@ test("R13 R41 usage: calls, errors, denials, time and bytes per consumer, server
       hour: epochHour,
       calls: 40,
       denied: 40,
-      latencyUs: 120,
+      latencySumUs: 120,
       bytesIn: 80,
     },
     { ...none, consumer: "b", server: "x", tool: "q", hour: epochHour, calls: 1, errors: 1, bytesIn: 2 },

@@ -1,27 +1,7 @@
 import { describe, expect, test } from "bun:test";
-import type { Route } from "../../src/core/call.ts";
-import { createValidator } from "../../src/validate/validate.ts";
 import { makeCall, makeRoute, makeTool } from "../support/call.ts";
 import { failureOf } from "../support/failure.ts";
-import { stillClock } from "../support/principal.ts";
-
-function setUp() {
-  const warnings: string[] = [];
-  const validator = createValidator({ clock: stillClock(), warn: (_tool, message) => void warnings.push(message) });
-  const check = (schema: unknown, args: unknown, route: Route = makeRoute("crm", "get", schema)) =>
-    validator.check(makeCall({ args }), route);
-  const wrong = (schema: unknown, args: unknown) => failureOf(() => check(schema, args));
-  return {
-    validator,
-    warnings,
-    check,
-    wrong,
-    refuses: (schema: unknown) => validator.refuses(makeTool("get", schema)),
-  };
-}
-
-const object = (more: Record<string, unknown>) => ({ type: "object", ...more });
-const prop = (schema: unknown) => object({ properties: { a: schema } });
+import { object, prop, setUp } from "../support/validator.ts";
 
 const rows: [what: string, schema: unknown, good: unknown, bad: unknown, path: string][] = [
   ["type", prop({ type: "string" }), { a: "x" }, { a: 1 }, "arguments/a must be string"],
@@ -338,25 +318,6 @@ describe("patterns", () => {
   });
 });
 
-describe("what would take for ever is refused", () => {
-  const loop = object({ allOf: [{ $ref: "#" }] });
-  const doubling = object({
-    properties: { a: { anyOf: [{ $ref: "#" }, { $ref: "#" }] } },
-  });
-  const nested = (levels: number): unknown => (levels === 0 ? 1 : { a: nested(levels - 1) });
-  test.each([
-    ["a schema that is itself", loop, {}],
-    ["choices that double with each level", doubling, nested(60)],
-  ])("%s", (_what, schema, args) => {
-    const { wrong } = setUp();
-    expect(wrong(schema, args).message).toContain("too complex");
-  });
-  test("uniqueItems over 50,000 objects", () => {
-    const { check } = setUp();
-    check(prop({ type: "array", uniqueItems: true }), { a: Array.from({ length: 50_000 }, (_, i) => ({ i })) });
-  });
-});
-
 test("the error names at most five paths, each cut", () => {
   const { wrong } = setUp();
   const schema = object({ required: Array.from({ length: 9 }, (_, i) => `${i}${"x".repeat(500)}`) });
@@ -381,6 +342,15 @@ test("schemas that name their parts alike stay apart", () => {
     check(schema(type), { a: good, b: good, c: { a: good } });
     for (const args of [{ a: bad }, { b: bad }, { c: { a: bad } }])
       expect(wrong(schema(type), args).message).toContain(type);
+  }
+});
+
+test.each(["a/b~c", "it's", 'a "quote"', "a.b", "naïve", "['x", "0"])("a path is a JSON pointer: %s", (name) => {
+  const { wrong } = setUp();
+  const part = { items: object({ properties: { b: { type: "string" } } }) };
+  for (const schema of [{ properties: { [name]: part } }, { additionalProperties: part }]) {
+    const path = `arguments/a/${name.replaceAll("~", "~0").replaceAll("/", "~1")}/0/b must be string`;
+    expect(wrong(prop(schema), { a: { [name]: [{ b: 1 }] } }).message).toContain(path);
   }
 });
 

@@ -1,6 +1,6 @@
 import { command, group } from "../command.ts";
 import { UsageError } from "../errors.ts";
-import { checked, filters } from "../filters.ts";
+import { checked, filters, unheard } from "../filters.ts";
 import { type Cell, right } from "../output.ts";
 import { wrongStatus, wrongType } from "../../control/filters.ts";
 import { line, number } from "../../control/format.ts";
@@ -30,9 +30,11 @@ const log = command({
       limit: wholeNumber("--limit", args.limit, 1, 10_000),
     };
     const client = await open({ offline: true });
-    const { records } = await client.call("audit.log", input);
+    const { records, more } = await client.call("audit.log", input);
     const oldestFirst = records.toReversed();
-    if (out.json) return out.document({ records: oldestFirst });
+    if (records.length === 0) out.say((await unheard(client, input)) ?? "no record matches");
+    if (more) out.say(`only the newest ${number(records.length)} are shown; --limit or --until shows older ones`);
+    if (out.json) return out.document({ records: oldestFirst, more });
     const rows = oldestFirst.map((entry) => [right(`${entry.chain}/${entry.seq}`), ...cells(entry, true)]);
     await out.table(["RECORD", "TIME", "CONSUMER", "TOOL", "STATUS", "TOOK", "WHY"], rows);
     if (input.type === undefined && records.some(({ type }) => type === "call.end")) {

@@ -7,7 +7,7 @@ import type { KeyView } from "../../control/schemas.ts";
 import type { Cli } from "../cli.ts";
 import { command, group } from "../command.ts";
 import { exit, Failed, UsageError } from "../errors.ts";
-import type { Color, Output } from "../output.ts";
+import { type Color, type Output, whole } from "../output.ts";
 import { date, line, moment } from "../../control/format.ts";
 import { futureTime } from "../when.ts";
 
@@ -110,11 +110,11 @@ const listKeys = command({
     const answer = await client.call("keys.list", {});
     if (out.json) return out.document(answer);
     const rows = answer.keys.map((key) => [
-      key.id,
+      whole(key.id),
       { text: key.state, color: stateColor[key.state] },
-      key.consumerId,
+      whole(key.consumerId),
       key.roles.join(","),
-      key.expiresAt === null ? "never" : expiry(key.expiresAt),
+      whole(key.expiresAt === null ? "never" : expiry(key.expiresAt)),
       key.perMinute === null ? "-" : formatRate(key.perMinute),
       key.cidrs.join(",") || "any",
       key.source,

@@ -2,7 +2,7 @@ import type { Reasons, ServerTool } from "../../control/schemas.ts";
 import type { ServerStatus } from "../../core/upstream.ts";
 import { command, group } from "../command.ts";
 import { exit, Failed } from "../errors.ts";
-import { type Cell, type Color, type Output, right, toneColors, untilReaderLeaves } from "../output.ts";
+import { type Cell, type Color, type Output, right, toneColors, untilReaderLeaves, whole } from "../output.ts";
 import { line, number } from "../../control/format.ts";
 import { downUntil, servedBy, serverFacts, stateTones } from "../../control/present.ts";
 import { wholeNumber } from "../when.ts";
@@ -14,14 +14,14 @@ const stateColor = ({ state }: ServerStatus): Color => toneColors[stateTones[sta
 /** Prints one row per server. */
 export async function serverTable(out: Output, servers: readonly ServerStatus[]): Promise<void> {
   const rows = servers.map((server): Cell[] => [
-    server.id,
+    whole(server.id),
     { text: server.state, color: stateColor(server) },
     server.transport,
     server.revision ?? "-",
     right(String(server.tools)),
     right(String(server.inFlight)),
     right(String(server.restarts)),
-    server.reason ?? "",
+    whole(server.reason ?? ""),
   ]);
   await out.table(["SERVER", "STATE", "TRANSPORT", "PROTOCOL", "TOOLS", "NOW", "RESTARTS", "REASON"], rows);
 }
@@ -40,15 +40,15 @@ const list = command({
 });
 
 const reasonRows = (things: Reasons): Cell[][] =>
-  things.map(({ kind, name, reason }) => [kind, name, { text: reason, color: "yellow" }]);
+  things.map(({ kind, name, reason }) => [kind, name, whole(reason, "yellow")]);
 
 /** Patterns of schemas that cannot be matched in linear time. */
 const uncheckedRows = (tools: readonly ServerTool[]): Cell[][] =>
-  tools.flatMap(({ name, unchecked }) => unchecked.map((text): Cell[] => [name, { text, color: "yellow" }]));
+  tools.flatMap(({ name, unchecked }) => unchecked.map((text): Cell[] => [name, whole(text, "yellow")]));
 
 /** Instances of callers that ended unexpectedly. */
 const downRows = (down: ServerStatus["down"]): Cell[][] =>
-  down.map((one) => [servedBy(one), downUntil(one), { text: one.reason, color: "red" }]);
+  down.map((one) => [whole(servedBy(one)), whole(downUntil(one)), whole(one.reason, "red")]);
 
 const show = command({
   summary: "Show one server, its tools, and what else it offers",

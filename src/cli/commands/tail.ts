@@ -5,7 +5,7 @@ import { Refusal, Unreachable } from "../../control/refusal.ts";
 import type { AuditEntry } from "../../control/schemas.ts";
 import { stayConnected } from "../../control/stay-connected.ts";
 import { command } from "../command.ts";
-import { checked, filters } from "../filters.ts";
+import { checked, filters, unheard } from "../filters.ts";
 import { aligned, type Output, widthsOf } from "../output.ts";
 import { number } from "../../control/format.ts";
 import { cells } from "../record-cells.ts";
@@ -72,6 +72,11 @@ export const tail = command({
       since: pastTime("--since", since),
     };
     const read = reader(selection, out);
+    const hint = async (client: Client): Promise<void> => {
+      // What keeps this from being known ends the stream too, which reports it.
+      const text = await unheard(client, selection).catch(() => null);
+      if (text !== null) out.say(text);
+    };
     /** Null before the first connection. */
     let connected: boolean | null = null;
     /** What was said last since the connection was lost. */
@@ -79,10 +84,13 @@ export const tail = command({
     await stayConnected({
       open,
       async use(client, live) {
+        // Beside the stream, so that no record waits for it.
+        const hinted = connected === null ? hint(client) : null;
         connected = true;
         told = "";
         live();
         await read(client);
+        await hinted;
       },
       lost(error) {
         // What the daemon refuses, or what cannot be printed, is no better over another connection.

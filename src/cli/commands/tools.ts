@@ -7,17 +7,15 @@ import { isJson } from "../../core/json.ts";
 import { cut } from "../../core/text.ts";
 import { command, group } from "../command.ts";
 import { exit, UsageError } from "../errors.ts";
-import { type Cell, type Output, untilReaderLeaves } from "../output.ts";
+import { type Cell, type Output, untilReaderLeaves, whole } from "../output.ts";
 import { line } from "../../control/format.ts";
 
 /** One row per tool; a hidden one shows the reason instead of its description. */
 export function toolRows(tools: readonly ToolView[]): Cell[][] {
   return tools.map(({ name, wire, description, hidden }) => [
-    name,
-    { text: hidden === null ? wire : "-", color: "dim" },
-    hidden === null
-      ? cut((description ?? "").trim().split("\n")[0] ?? "", 80)
-      : { text: `hidden: ${hidden}`, color: "yellow" },
+    whole(name),
+    whole(hidden === null ? wire : "-", "dim"),
+    hidden === null ? cut((description ?? "").trim().split("\n")[0] ?? "", 80) : whole(`hidden: ${hidden}`, "yellow"),
   ]);
 }
 

@@ -1,12 +1,13 @@
 import type { Answer } from "../../control/api.ts";
 import { command } from "../command.ts";
 import { UsageError } from "../errors.ts";
+import { unheard } from "../filters.ts";
 import type { UsageLine } from "../../control/schemas.ts";
 import { bytes, latency, line, number } from "../../control/format.ts";
 import { right } from "../output.ts";
 import { period, timeRange } from "../when.ts";
 
-const columns = ["name", "calls", "errors", "denied", "latencyUs", "bytesIn", "bytesOut"] as const;
+const columns = ["name", "calls", "errors", "denied", "latencySumUs", "bytesIn", "bytesOut"] as const;
 
 /** A cell after RFC 4180. A leading character that would make it a formula in a spreadsheet is defused. */
 function csvCell(value: string | number): string {
@@ -49,6 +50,7 @@ export const usage = command({
       out.say(
         "the calls of a server with several tags count in the row of each: the rows add up to more than was called",
       );
+    if (answer.rows.length === 0) out.say((await unheard(client, { consumer })) ?? "no call matches");
     if (out.json) return out.document(answer);
     // A file gets the names unchanged; a terminal would obey control characters in them.
     if (rest.csv) return out.print((out.terminal ? csv(answer.rows).map(line) : csv(answer.rows)).join("\n"));
@@ -57,10 +59,11 @@ export const usage = command({
       right(number(row.calls)),
       right(number(row.errors)),
       right(number(row.denied)),
-      right(row.calls === 0 ? "-" : latency(Math.round(row.latencyUs / row.calls))),
+      right(row.calls === 0 ? "-" : latency(Math.round(row.latencySumUs / row.calls))),
       right(bytes(row.bytesIn)),
       right(bytes(row.bytesOut)),
     ]);
-    await out.table([(by ?? "consumer").toUpperCase(), "CALLS", "ERRORS", "DENIED", "MEAN", "IN", "OUT"], rows);
+    const heading = by === "day" ? "DAY (UTC)" : (by ?? "consumer").toUpperCase();
+    await out.table([heading, "CALLS", "ERRORS", "DENIED", "MEAN", "IN", "OUT"], rows);
   },
 });

@@ -3,7 +3,7 @@ import { line } from "../../control/format.ts";
 import { isObject } from "../../core/json.ts";
 import { command } from "../command.ts";
 import { exit, UsageError } from "../errors.ts";
-import { type Cell, type Color, type Output, untilReaderLeaves } from "../output.ts";
+import { type Cell, type Color, type Output, untilReaderLeaves, whole } from "../output.ts";
 
 type Why = Answer<"why">;
 type Caller = Why["callers"][number];
@@ -24,12 +24,12 @@ function row({ id, consumer, roles, refused, listed, allowed, rule, reason }: Ca
   const [text, color]: [string, Color] = allowed ? ["may call it", "green"] : ["may not call it", "red"];
   const decided = missing ? reason : `${rule === null ? "" : `rule ${rule}: `}${reason}`;
   return [
-    id,
-    consumer,
+    whole(id),
+    whole(consumer),
     roles.join(","),
     { text: listed ? "listed" : "hidden", color: listed ? "green" : "yellow" },
     { text, color },
-    refused ?? decided,
+    whole(refused ?? decided),
   ];
 }
 

@@ -64,10 +64,12 @@ async function sourceOf(
   return { src, address: valueOf(await archive.subject(chain, id)) };
 }
 
-/** Audit records newest first. */
+/** Audit records newest first. One more than is asked for is looked up, to tell whether that is all. */
 export async function auditLog(archive: Archive, input: Parsed<"audit.log">): Promise<Answer<"audit.log">> {
-  const found = await archive.find(input);
-  return { records: found.map(({ chain, row }) => entryOf(chain, row.seq, row.rec)) };
+  const { limit } = input;
+  const found = await archive.find({ ...input, limit: limit + 1 });
+  const records = found.slice(0, limit).map(({ chain, row }) => entryOf(chain, row.seq, row.rec));
+  return { records, more: found.length > limit };
 }
 
 async function rowOf(archive: Archive, chain: string, seq: number): Promise<AuditRow> {

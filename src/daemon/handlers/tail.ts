@@ -2,6 +2,7 @@ import type { Answer, Parsed } from "../../control/api.ts";
 import type { Gap } from "../../control/contract.ts";
 import type { AuditBroker } from "../../audit/broker.ts";
 import { statusesOf } from "../../core/failure.ts";
+import { canonicalName } from "../../core/name.ts";
 import { within } from "../../core/wait.ts";
 import type { Archive } from "../archive.ts";
 import { entryOf } from "./entry.ts";
@@ -58,6 +59,9 @@ function selects({ consumer, server, tool, status }: Selection, entry: Entry): b
   if (entry.type === "call.begin" || entry.type === "checkpoint") return false;
   if (consumer !== undefined && entry.consumer !== consumer) return false;
   if (server !== undefined && entry.server !== server) return false;
-  if (tool !== undefined && entry.tool !== tool) return false;
+  if (tool !== undefined && entry.tool !== tool && nameOf(entry) !== tool) return false;
   return status === undefined || (entry.status !== null && statusesOf(status).includes(entry.status));
 }
+
+const nameOf = ({ server, tool }: Entry): string | null =>
+  server === null || tool === null ? null : canonicalName(server, tool);

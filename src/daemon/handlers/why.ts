@@ -138,8 +138,7 @@ function downOf(gw: WhyDeps["gw"], server: string): string | null {
 /** Why a server cannot be used now; null when it can, or will be started when it is called. */
 function stateOf({ id, state, reason, listedAt }: ServerStatus): string | null {
   if (state === "ready" || state === "idle") return null;
-  const last =
-    listedAt === null ? "it was never listed" : `it was listed last at ${new Date(listedAt / 1000).toISOString()}`;
+  const last = listedAt === null ? "it was never listed" : `it was listed last at ${new Date(listedAt).toISOString()}`;
   return `server ${id} is ${state}${reason === null ? "" : `: ${reason}`}${state === "disabled" ? "" : `; ${last}`}`;
 }
 

@@ -1,6 +1,7 @@
 import type { Database, SQLQueryBindings } from "bun:sqlite";
 import { existsSync } from "node:fs";
 import { statusesOf } from "../../core/failure.ts";
+import { splitCanonical } from "../../core/name.ts";
 import type { AuditQuery, AuditRow, FoundRow } from "../../core/store.ts";
 import { timeText } from "../../core/time-text.ts";
 import { guarded, openReadable } from "./database.ts";
@@ -122,8 +123,12 @@ const allOf = (terms: readonly Term[]): Where => ({
 function termsOf(query: AuditQuery, time: string, spell: (us: number) => string | number): Term[] {
   const { consumer, server, tool, call, since, until, status } = query;
   const terms: Term[] = [];
-  for (const [column, value] of Object.entries({ consumer, srv: server, tool, call })) {
+  for (const [column, value] of Object.entries({ consumer, srv: server, call })) {
     if (value !== undefined) terms.push([`${column} = ?`, value]);
+  }
+  if (tool !== undefined) {
+    const of = splitCanonical(tool);
+    terms.push(of ? ["(tool = ? OR (srv = ? AND tool = ?))", tool, of.server, of.tool] : ["tool = ?", tool]);
   }
   if (since !== undefined) terms.push([`${time} >= ?`, spell(since)]);
   if (until !== undefined) terms.push([`${time} <= ?`, spell(until)]);

@@ -7,10 +7,10 @@ import { openMigrated, version } from "./migrate.ts";
 import { stateSchema } from "./schema.ts";
 import { onState, openOnState } from "./state-file.ts";
 
-const add = `INSERT INTO usage VALUES ($consumer, $server, $tool, $hour, $calls, $errors, $denied, $latencyUs, $bytesIn, $bytesOut)
+const add = `INSERT INTO usage VALUES ($consumer, $server, $tool, $hour, $calls, $errors, $denied, $latencySumUs, $bytesIn, $bytesOut)
   ON CONFLICT DO UPDATE SET calls = calls + $calls, errors = errors + $errors, denied = denied + $denied,
-    latency_us = latency_us + $latencyUs, bytes_in = bytes_in + $bytesIn, bytes_out = bytes_out + $bytesOut`;
-const select = `SELECT consumer, server, tool, hour, calls, errors, denied, latency_us AS latencyUs,
+    latency_us = latency_us + $latencySumUs, bytes_in = bytes_in + $bytesIn, bytes_out = bytes_out + $bytesOut`;
+const select = `SELECT consumer, server, tool, hour, calls, errors, denied, latency_us AS latencySumUs,
     bytes_in AS bytesIn, bytes_out AS bytesOut FROM usage
   WHERE (?1 IS NULL OR consumer = ?1) AND hour >= ?2 AND hour < ?3
   ORDER BY hour, consumer, server, tool`;

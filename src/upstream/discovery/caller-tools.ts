@@ -1,13 +1,17 @@
 import type { Tool } from "../../core/call.ts";
+import { inTurns, Turn } from "../../core/turns.ts";
 import { within } from "../../core/wait.ts";
 import { reasonOf } from "../faults.ts";
 import type { Terms } from "../host.ts";
 import type { Slot } from "../instances/pool.ts";
 import type { Instance, QueryHost } from "../link/link.ts";
 import { drainList, readTools } from "./listing.ts";
+import { pauseAfter } from "./relisting.ts";
 
 /** Most tools, and characters of them, that are kept of one instance, and the longest that it is asked for them, ms. */
 const most = { tools: 500, characters: 256 * 1024, ms: 10_000 };
+/** The longest that a caller waits until the next reading may begin, ms. */
+const longestPause = 1_000;
 
 /** What an instance offers that the gateway's own does not. */
 type Offer = {
@@ -16,8 +20,8 @@ type Offer = {
   due: boolean;
   /** The last reading, once it has ended. */
   reading: Promise<void>;
-  /** When it began (`performance.now`). */
-  readAt: number;
+  /** When the next may begin (`performance.now`). */
+  next: number;
   /** Whether the last reading failed. */
   deaf: boolean;
   /** Why the last reading brought less than the instance offers; null if it brought all. */
@@ -64,10 +68,14 @@ export class CallerTools {
     for (const [slot, { deaf }] of this.#offers) if (deaf) this.changed(slot);
   }
 
-  /** Resolves once it is known what the instance offers; null for one that did not answer the last time. */
+  /**
+   * Resolves once it is known what the instance offers; null for one that did not answer the last time, or must not be
+   * asked soon.
+   */
   learn(slot: Slot): Promise<void> | null {
     const offer = this.#offers.get(slot);
-    return offer && !offer.deaf ? offer.reading : null;
+    const soon = performance.now() + longestPause;
+    return offer && !offer.deaf && offer.next <= soon ? offer.reading : null;
   }
 
   /** The instance of this slot has ended, or has lost what it had. */
@@ -85,7 +93,7 @@ export class CallerTools {
       tools: [],
       due: false,
       reading: Promise.resolve(),
-      readAt: -Infinity,
+      next: 0,
       deaf: false,
       incomplete: null,
     };
@@ -96,16 +104,17 @@ export class CallerTools {
   async #readWhenDue(slot: Slot, offer: Offer): Promise<void> {
     const instance = await slot.starting.catch(() => null);
     if (!instance) return this.forget(slot);
-    const pause = offer.readAt + this.#terms.host.tuning.debounce - performance.now();
+    const pause = offer.next - performance.now();
     if (pause > 0) await within(instance.link.ended, pause, null, () => {});
     offer.due = false;
-    offer.readAt = performance.now();
     if (this.#offers.get(slot) !== offer) return;
+    const turn = new Turn();
     let deaf = false;
-    const incomplete = await this.#read(offer, instance).catch((error: unknown) => {
+    const incomplete = await this.#read(offer, instance, turn).catch((error: unknown) => {
       deaf = true;
       return reasonOf(error);
     });
+    offer.next = performance.now() + pauseAfter(turn.total, this.#terms);
     // The end of the instance is told elsewhere.
     if (this.#offers.get(slot) !== offer) return;
     if (incomplete !== null && incomplete !== offer.incomplete)
@@ -117,11 +126,11 @@ export class CallerTools {
   }
 
   /** Reads the tools. Returns why some are not offered; null if all are. */
-  async #read(offer: Offer, { link, peer }: Instance): Promise<string | null> {
+  async #read(offer: Offer, { link, peer }: Instance, turn: Turn): Promise<string | null> {
     const { host } = this.#terms;
     const { texts, warning } = await drainList(link, this.#queryHost, peer, "tools", most.ms);
     const common = new Set(this.#common().map(({ name }) => name));
-    const { items, missing } = readTools(texts, host);
+    const { items, missing } = await inTurns(readTools(texts, host), turn);
     const known = new Map(offer.tools.map((tool) => [tool.text, tool]));
     let room = most.characters;
     const more = items.filter(({ name }) => !common.has(name));

@@ -1,5 +1,6 @@
 import type { Tool } from "../../core/call.ts";
 import { type ClientCapabilities, inputKey } from "../../core/inbound.ts";
+import { inTurns } from "../../core/turns.ts";
 import { editObject } from "../../mcp/edit.ts";
 import { type Breaker, createBreaker } from "../breaker.ts";
 import { reasonOf } from "../faults.ts";
@@ -91,7 +92,8 @@ export class ConditionalTools {
         const { texts } = await drainList(link, linkHost, peer, "tools");
         const names = new Set(commonTools().map(({ name }) => name));
         this.#breaker.reset();
-        return readTools(texts, host).items.filter(({ name }) => !names.has(name));
+        const { items } = await inTurns(readTools(texts, host));
+        return items.filter(({ name }) => !names.has(name));
       } finally {
         this.#gone = link.close();
       }

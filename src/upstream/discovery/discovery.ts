@@ -1,6 +1,7 @@
 import { isDeepStrictEqual } from "node:util";
 import type { ClientCapabilities, Era } from "../../core/inbound.ts";
 import { changedMethod, type ListName, listNames, lists } from "../../core/lists.ts";
+import { Turn } from "../../core/turns.ts";
 import type { ServerState } from "../../core/upstream.ts";
 import { type Breaker, createBreaker } from "../breaker.ts";
 import { NoRevision, reasonOf } from "../faults.ts";
@@ -258,11 +259,15 @@ export class Discovery {
   async #list(found: Found, which: readonly ListName[]): Promise<void> {
     const before = this.#inventory;
     const { queryHost } = this.#starter;
-    const of = { instance: found, greeting: found.greeting, queryHost, ...this.#terms };
+    const turn = new Turn();
+    const of = { instance: found, greeting: found.greeting, queryHost, turn, ...this.#terms };
     const taken = await takeInventory(of, before, which);
+    turn.begin();
     // Conditional tools may have been learnt meanwhile.
     this.#inventory = { ...taken, conditional: this.#inventory.conditional };
     if (differs(this.#inventory, before)) this.#terms.host.changed();
+    turn.over();
+    this.#relisting.took(turn.total);
     if (this.#inventory.tools !== before.tools) found.conditional.forget();
   }
 

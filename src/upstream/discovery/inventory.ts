@@ -1,5 +1,6 @@
 import type { Item, Tool } from "../../core/call.ts";
 import type { Era } from "../../core/inbound.ts";
+import { atOnce, inTurns, type Turn } from "../../core/turns.ts";
 import { isObject } from "../../core/json.ts";
 import { changedKey, type ListName, listNames, lists, mapLists } from "../../core/lists.ts";
 import type { Listing, Offers } from "../../core/upstream.ts";
@@ -44,8 +45,8 @@ export function recall(options: ServerOptions, host: SetHost): Inventory {
   const remembered = host.lists.recall(options.id, listIdentityOf(options));
   if (!remembered) return nothing;
   const { era, instructions } = remembered;
-  const tools = readTools(remembered.tools, host);
-  const read = mapLists((list) => (list === "tools" ? tools : readItems(remembered[list], list, host)));
+  const tools = atOnce(readTools(remembered.tools, host));
+  const read = mapLists((list) => (list === "tools" ? tools : atOnce(readItems(remembered[list], list, host))));
   const capabilities: unknown = JSON.parse(remembered.capabilities);
   return {
     ...nothing,
@@ -82,6 +83,8 @@ export type Stocktaking = Terms & {
   readonly instance: Instance;
   readonly greeting: Greeting;
   readonly queryHost: QueryHost;
+  /** In which the lists are read, and by which it is known what that cost. */
+  readonly turn: Turn;
 };
 
 /**
@@ -114,7 +117,9 @@ export async function takeInventory(of: Stocktaking, old: Inventory, which: read
       ...failures.map(({ list }) => list),
     ],
   };
+  of.turn.begin();
   if (differs(next, old)) remember(options, host, next);
+  of.turn.over();
   return next;
 }
 
@@ -143,14 +148,14 @@ type One = {
 };
 
 async function listOne(of: Stocktaking, old: Inventory, list: ListName): Promise<One> {
-  const { instance, queryHost, options, host, greeting } = of;
+  const { instance, queryHost, options, host, greeting, turn } = of;
   const { log } = host;
   const server = options.id;
   try {
     const { texts, warning, late } = await drainList(instance.link, queryHost, instance.peer, list);
     if (warning !== null) log.warn(warning, { server });
     const rest = warning === null ? [] : [{ name: null, reason: warning }];
-    const read = list === "tools" ? readTools(texts, host) : readItems(texts, list, host);
+    const read = await inTurns(list === "tools" ? readTools(texts, host) : readItems(texts, list, host), turn);
     warnOf({ items: old[list], missing: old.missing[list] }, read, (what, name, reason) =>
       log.warn(`a ${lists[list].noun} is ${what}`, { server, name, reason }),
     );

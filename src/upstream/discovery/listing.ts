@@ -99,11 +99,14 @@ export type ItemRules = Pick<SetHost, "refuses" | "refusesOutput"> & { readonly 
 
 type Read<T> = { readonly items: readonly T[]; readonly missing: readonly MissingItem[] };
 
+/** The work of reading definitions, one after the other. */
+type Reading<T> = Generator<undefined, Read<T>>;
+
 /**
  * Reads tools as a server sent them, or as they were stored. A bad definition is left out, never the whole list. Nothing
  * judges again what passes here.
  */
-export function readTools(texts: readonly string[], rules: ItemRules): Read<Tool> {
+export function readTools(texts: readonly string[], rules: ItemRules): Reading<Tool> {
   return read(texts, "tools", rules, (item, { inputSchema, outputSchema }) => {
     if (!isObject(inputSchema)) return "its inputSchema is no object";
     const tool = withOutput({ ...item, inputSchema }, outputSchema, rules);
@@ -123,7 +126,7 @@ function withOutput(tool: Tool, schema: unknown, rules: ItemRules): Tool {
 }
 
 /** The same for prompts, resources and templates. */
-export function readItems(texts: readonly string[], list: ListName, rules: ItemRules): Read<Item> {
+export function readItems(texts: readonly string[], list: ListName, rules: ItemRules): Reading<Item> {
   return read(texts, list, rules, (item) => item);
 }
 
@@ -138,19 +141,24 @@ export function unread(before: readonly Item[], { items, missing }: Read<Item>):
   return rest.slice(0, most.items);
 }
 
-function read<T extends Item>(
+function* read<T extends Item>(
   texts: readonly string[],
   list: ListName,
   rules: ItemRules,
   make: (item: Item, definition: Record<string, unknown>) => T | string,
-): Read<T> {
+): Reading<T> {
   const { key, noun } = lists[list];
   const items: T[] = [];
   const missing: MissingItem[] = [];
   // A definition that came twice to the letter is one: pages overlap, and some servers know but the first.
-  const definitions = [...new Set(texts)].map((text) => readDefinition(text, key));
+  const definitions: ReturnType<typeof readDefinition>[] = [];
+  for (const text of new Set(texts)) {
+    definitions.push(readDefinition(text, key));
+    yield;
+  }
   const times = Map.groupBy(definitions, ({ name }) => name);
   for (const { name, text, definition } of definitions) {
+    yield;
     if (name === "") {
       missing.push({ name: "?", reason: `a ${noun} without a ${key}` });
       continue;

@@ -2,6 +2,12 @@ import { type ListName, listNames } from "../../core/lists.ts";
 import { longestTimer } from "../../core/wait.ts";
 import type { Terms } from "../host.ts";
 
+/** A reading that took the gateway so long is followed by a pause that is so many times as long. */
+const pauses = 20;
+
+/** How long after a reading that took the gateway `took` ms lists may be read again, ms. */
+export const pauseAfter = (took: number, { host }: Terms): number => Math.max(host.tuning.debounce, took * pauses);
+
 /** When the lists of a server are read again: soon after they changed, and regularly while the server runs. */
 export class Relisting {
   readonly #terms: Terms;
@@ -10,6 +16,8 @@ export class Relisting {
   #changed = new Set<ListName>();
   #soon: Timer | null = null;
   #regular: Timer | null = null;
+  /** When lists may be read again (`performance.now`). */
+  #next = 0;
 
   /** `busy`: something else is done with the instance, so that reading has to wait. */
   constructor(terms: Terms, busy: () => boolean, read: (which: readonly ListName[]) => void) {
@@ -24,14 +32,23 @@ export class Relisting {
     if (this.#changed.size > 0) this.#readSoon();
   }
 
+  /** The gateway was busy for so long with a reading that has ended, ms: lists that change all the time must not keep it busy. */
+  took(ms: number): void {
+    this.#next = performance.now() + pauseAfter(ms, this.#terms);
+  }
+
   #readSoon(): void {
-    this.#soon ??= setTimeout(() => {
-      this.#soon = null;
-      if (this.#busy()) return this.#readSoon();
-      const which = [...this.#changed];
-      this.#changed.clear();
-      this.#read(which);
-    }, this.#terms.host.tuning.debounce).unref();
+    const wait = this.#next - performance.now();
+    this.#soon ??= setTimeout(
+      () => {
+        this.#soon = null;
+        if (this.#busy() || performance.now() < this.#next) return this.#readSoon();
+        const which = [...this.#changed];
+        this.#changed.clear();
+        this.#read(which);
+      },
+      Math.max(wait, this.#terms.host.tuning.debounce),
+    ).unref();
   }
 
   /** Reads all lists at the configured interval from here on. */

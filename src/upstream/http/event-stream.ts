@@ -1,4 +1,5 @@
 import { Failure } from "../../core/failure.ts";
+import { Turn } from "../../core/turns.ts";
 import { createSseParser, type Resumption } from "../../mcp/sse.ts";
 import { isType } from "./answer.ts";
 
@@ -31,6 +32,7 @@ export async function readEvents(response: Response, reading: Reading): Promise<
     // An event without data only marks where the stream can be resumed.
     onEvent: ({ data, event }) => void (data !== "" && received(data, event)),
   });
+  const turn = new Turn();
   let broken: unknown = null;
   const reader = response.body?.getReader();
   const end = (): void => void reader?.cancel().catch(() => {});
@@ -43,7 +45,7 @@ export async function readEvents(response: Response, reading: Reading): Promise<
     if (!chunk || chunk.done) break;
     timer?.refresh();
     try {
-      parser.push(chunk.value);
+      await turn.feed(chunk.value, parser.push);
     } catch (error) {
       // Bytes that nobody reads any more would pile up.
       end();

@@ -3,7 +3,7 @@ import { sleep } from "../../core/wait.ts";
 import { faults } from "../faults.ts";
 import { type Inbox, receive } from "../link/inbox.ts";
 import type { Answer } from "../link/link.ts";
-import { createUnasked, flood } from "../link/strays.ts";
+import { createTally, flood } from "../link/strays.ts";
 import { bounded, discard, faultOfError } from "./answer.ts";
 import { isEventStream, isTooLarge, readEvents, silentMs } from "./event-stream.ts";
 import { SessionLost } from "./lost-session.ts";
@@ -89,7 +89,7 @@ function createInbox(
   const { ask, exchange, controller } = sent;
   const id = String(sent.id);
   // A flood fails only the request in whose stream it came, not the server's other requests.
-  const { stray, aside } = createUnasked(host.dropped, () => {
+  const { stray, aside, told } = createTally(host.dropped, () => {
     reject(faults.protocol(host.server, flood));
     controller.abort();
   });
@@ -115,6 +115,7 @@ function createInbox(
     issued,
     stray,
     aside,
+    told,
     open: () => [exchange],
     outside: null,
     unclear: null,

@@ -2,7 +2,7 @@ import type { List } from "../../core/linked-list.ts";
 import { type Inbox, receive } from "../link/inbox.ts";
 import type { Peer } from "../link/link.ts";
 import { Outside } from "../link/outside.ts";
-import { createUnasked, flood } from "../link/strays.ts";
+import { createTally, flood } from "../link/strays.ts";
 import { holdGetStream } from "./get-stream.ts";
 import type { Sent, StreamContext } from "./sent.ts";
 
@@ -63,7 +63,7 @@ export class SessionStream {
 
   #createInbox(peer: Peer): Inbox {
     const { host, open, issued, fail, reply } = this.#context;
-    const { stray, aside } = createUnasked(host.dropped, () => fail(flood));
+    const { stray, aside, told } = createTally(host.dropped, () => fail(flood));
     const answer = (): void => stray("an answer on the stream that carries none");
     return {
       answer,
@@ -73,6 +73,7 @@ export class SessionStream {
       issued,
       stray,
       aside,
+      told,
       open: () => open.items.map(({ exchange }) => exchange),
       outside: this.#outside,
       unclear: null,

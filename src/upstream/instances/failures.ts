@@ -33,14 +33,14 @@ export class Failures {
     this.#failing.delete(key);
     const [oldest] = this.#failing.keys();
     if (oldest !== undefined && this.#failing.size >= most) this.#failing.delete(oldest);
-    const failing = { owner, reason, until: this.#clock.now() + Math.round(wait) * 1000, open, breaker };
+    const failing = { owner, reason, until: this.#now() + Math.round(wait), open, breaker };
     this.#failing.set(key, failing);
     return failing;
   }
 
   /** The instances that failed lately and do not run again. */
   down(runs: (key: string) => boolean): Down[] {
-    const since = this.#clock.now() - this.#options.window * 1000;
+    const since = this.#now() - this.#options.window;
     return [...this.#failing]
       .filter(([key, { until }]) => until > since && !runs(key))
       .map(([, { owner, reason, until, open }]) => ({ owner, reason, until, open }));
@@ -49,13 +49,18 @@ export class Failures {
   clear(): void {
     this.#failing.clear();
   }
+
+  /** Epoch ms. */
+  #now(): number {
+    return Math.floor(this.#clock.now() / 1000);
+  }
 }
 
-/** These instances in one line that names no caller; null when there are none. */
+/** These instances in one line that names no caller; null when there are none. `now` is epoch ms. */
 export function downText(down: readonly Down[], now: number): string | null {
   const last = down.toSorted((a, b) => a.until - b.until).at(-1);
   if (!last) return null;
   const one = last.owner === null ? "the instance that callers share is" : "one caller's instance is";
-  const until = last.until > now ? new Date(last.until / 1000).toISOString() : "its next call";
+  const until = last.until > now ? new Date(last.until).toISOString() : "its next call";
   return `${down.length > 1 ? `${down.length} callers' instances are` : one} down until ${until}: ${last.reason}`;
 }

@@ -7,7 +7,7 @@ import type { BreakerOptions } from "../breaker.ts";
 import { faults, reasonOf } from "../faults.ts";
 import type { Instance } from "../link/link.ts";
 import { Failures } from "./failures.ts";
-import { endable } from "./share.ts";
+import { endable, holdsMost, mostOfOne } from "./share.ts";
 import type { Spec } from "./spec.ts";
 
 /** The instance of one key, started or starting. */
@@ -124,7 +124,9 @@ export class Pool {
     if (until?.aborted) throw faults.cancelled();
     const wait = this.wait(key);
     if (wait > 0) throw faults.down(server, "it ended unexpectedly and is about to be restarted", wait);
-    if (this.#slots.size >= room.maxInstances) this.#makeRoom(spec, room);
+    const { maxInstances } = room;
+    const crowds = holdsMost(this.#slots.values(), spec.owner, maxInstances);
+    if (crowds || this.#slots.size >= maxInstances) this.#makeRoom(spec, room, crowds);
     const place = this.size < room.maxInstances ? null : Promise.withResolvers<void>();
     const slot: Slot = {
       spec,
@@ -153,13 +155,20 @@ export class Pool {
     return this.#host.start(spec, slot);
   }
 
-  /** Ends an idle instance, so that neither callers who have left nor the idle sessions of one keep another out. */
-  #makeRoom({ owner }: Spec, { maxInstances, idleStop }: Room): void {
+  /**
+   * Ends an idle instance, so that neither callers who have left nor the idle sessions of one keep another out.
+   * `crowds`: the owner holds as many as one may.
+   */
+  #makeRoom({ owner }: Spec, { maxInstances, idleStop }: Room, crowds: boolean): void {
     const now = this.#host.clock.mono();
     const isLeft = (slot: Slot): boolean => isIdle(slot) && slot.usedAt + keptFor(slot, idleStop) * 1000 <= now;
     const givers = endable(this.#slots.values(), owner, maxInstances, isLeft);
     const idle = givers.find((slot) => slot.instance && isIdle(slot));
     if (idle) return void this.stop(idle);
+    if (crowds) {
+      const reason = `all ${mostOfOne(maxInstances)} of its ${maxInstances} instances that one caller may have are in use (maxInstances)`;
+      throw faults.full(this.#host.server, reason, 1_000);
+    }
     const left = [...this.#slots.values()].map(
       (slot) => (isIdle(slot) ? (slot.usedAt - now) / 1000 : 0) + keptFor(slot, idleStop),
     );

@@ -12,11 +12,11 @@ import { askClient, type Asking, isInput, type Question, refusal, type SendReply
 import type { Exchange } from "./exchange.ts";
 import type { Answer, LinkHost } from "./link.ts";
 import type { Outside } from "./outside.ts";
-import type { Unasked } from "./strays.ts";
+import type { Tally } from "./strays.ts";
 import type { Unclear } from "./unclear.ts";
 
-/** Where the messages of one stream of a server go; a flood of those that nobody asked for ends the request or the link. */
-export type Inbox = Unasked & {
+/** Where the messages of one stream of a server go; a flood of those that are no answers ends the request or the link. */
+export type Inbox = Tally & {
   /** Takes an answer, possibly to a request that was never sent. */
   answer(idText: string, answer: Answer): void;
   /** Takes an error without an id. */
@@ -89,15 +89,15 @@ function notification({ method, params, paramsText }: Notification, host: LinkHo
   if (method === "notifications/progress") {
     const id = String(params.progressToken);
     const exchange = inbox.find(id);
-    if (exchange?.progress(paramsText)) return;
+    if (exchange?.progress(paramsText)) return inbox.told();
     if (!exchange && !inbox.issued(id)) return inbox.stray("progress that nobody asked for");
     inbox.aside();
     return host.dropped("progress that nobody waits for");
   }
-  if (isAboutCalls(method) && passToCalls(method, paramsText, inbox)) return;
+  if (isAboutCalls(method) && passToCalls(method, paramsText, inbox)) return inbox.told();
   if (method === "notifications/cancelled") return withdraw(paramsText, params, inbox);
   const listener = listenerOf(params, inbox);
-  if (listener?.notified(method, paramsText)) return;
+  if (listener?.notified(method, paramsText)) return inbox.told();
   inbox.aside();
   if (host.notified(method, paramsText)) return;
   // A server may log unasked, so this does not count as a stray message.

@@ -6,7 +6,7 @@ import { faults } from "../faults.ts";
 import { type Inbox, receive } from "./inbox.ts";
 import type { Answer, Ask, End, Link, LinkHost } from "./link.ts";
 import { Outside } from "./outside.ts";
-import { createUnasked, flood, isIssued } from "./strays.ts";
+import { createTally, flood, isIssued } from "./strays.ts";
 import { Unclear } from "./unclear.ts";
 
 /**
@@ -138,7 +138,7 @@ class PipeLink implements Link, RequestSender {
 
   #createInbox(): Inbox {
     const { server, limits, dropped } = this.#host;
-    const { stray, aside } = createUnasked(dropped, () => this.fail(flood));
+    const { stray, aside, told } = createTally(dropped, () => this.fail(flood));
     const issued = (id: string): boolean => isIssued(id, this.#last);
     return {
       answer: (idText, answer) => {
@@ -157,6 +157,7 @@ class PipeLink implements Link, RequestSender {
       issued,
       stray,
       aside,
+      told,
       open: () => this.#waiting.values().map(({ exchange }) => exchange),
       outside: this.#outside,
       unclear: this.#unclear,

@@ -226,6 +226,7 @@ class HttpLink implements Link {
       issued: () => false,
       stray: this.#host.dropped,
       aside: () => {},
+      told: () => {},
       open: () => [],
       outside: null,
       unclear: null,

@@ -1,4 +1,5 @@
 import { existsSync } from "node:fs";
+import { Turn } from "../../core/turns.ts";
 import { within } from "../../core/wait.ts";
 import { createLineReader, encodeLine } from "../../mcp/lines.ts";
 import { instanceVariable } from "../process/child-env.ts";
@@ -27,8 +28,10 @@ export type ChildSpec = {
   readonly patience: Patience;
 };
 
-/** How long the rest of the output of an ended child is read; a grandchild may keep the pipes open for ever. */
+/** How long the next of what an ended child wrote is waited for; a grandchild may keep the pipes open for ever. */
 const lastWordsMs = 100;
+/** Most such waits: a grandchild may go on writing too. */
+const mostWaits = 50;
 
 /** Starts a child and returns the link to it; throws `upstream-down` when it cannot be started. */
 export function openStdio(spec: ChildSpec, host: LinkHost): Link {
@@ -59,6 +62,8 @@ class ChildPipe implements Pipe {
   readonly #child: ReturnType<typeof spawn>;
   readonly #stdin: StdinQueue;
   readonly #exit: Promise<void>;
+  /** Pieces of its output that were read. */
+  #read = 0;
   #closed = false;
 
   constructor(spec: ChildSpec, server: string, events: PipeEvents) {
@@ -108,14 +113,25 @@ class ChildPipe implements Pipe {
       onOverflow: () => events.ended(`it wrote a line of more than ${events.longest()} bytes`),
     });
     await drain(this.#child.stdout, (chunk) => {
+      this.#read++;
       if (!this.#closed) lines.push(chunk);
     });
+  }
+
+  /** Waits for what is left of the output, for as long as some comes: a long rest is read in turns with other sources. */
+  async #lastWords(read: Promise<unknown>): Promise<void> {
+    let over = false;
+    const all = read.then(() => (over = true));
+    for (let waits = 0, before = -1; waits < mostWaits && !over && this.#read > before; waits++) {
+      before = this.#read;
+      await within(all, lastWordsMs, null, () => {});
+    }
   }
 
   async #watchExit(read: Promise<unknown>, log: StderrWriter, { ended }: PipeEvents): Promise<void> {
     const child = this.#child;
     await child.exited;
-    await within(read, lastWordsMs, null, () => {});
+    await this.#lastWords(read);
     log.end();
     ended(exitReason(child));
   }
@@ -126,8 +142,9 @@ function exitReason({ exitCode, signalCode }: ReturnType<typeof spawn>): string 
 }
 
 async function drain(stream: ReadableStream<Uint8Array>, take: (chunk: Uint8Array) => void): Promise<void> {
+  const turn = new Turn();
   try {
-    for await (const chunk of stream) take(chunk);
+    for await (const chunk of stream) await turn.feed(chunk, take);
   } catch {
     // A broken pipe is one that has ended.
   }

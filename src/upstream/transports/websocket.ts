@@ -1,3 +1,4 @@
+import { Intake } from "../../core/turns.ts";
 import { within } from "../../core/wait.ts";
 import { isLonger } from "../../mcp/utf8.ts";
 import type { EndpointSpec } from "../http/wire.ts";
@@ -33,15 +34,21 @@ class SocketPipe implements Pipe {
     socket.addEventListener("open", () => {
       for (const [, text] of this.#outbox.drain()) socket.send(text);
     });
-    socket.addEventListener("message", ({ data }: MessageEvent<unknown>) => {
+    const intake = new Intake<unknown>({
+      take: (data) => take(data),
+      pause: () => socket.pause(),
+      resume: () => socket.resume(),
+    });
+    const take = (data: unknown): void => {
       if (typeof data !== "string") return ended("it sent a frame that is no text");
       const longest = events.longest();
       if (isLonger(data, longest)) return ended(`it sent a message of more than ${longest} bytes`);
       received(data);
-    });
+    };
+    socket.addEventListener("message", ({ data }: MessageEvent<unknown>) => intake.push(data));
     socket.addEventListener("close", ({ code }) => {
       this.#closed.resolve();
-      ended(`its connection ended with code ${code}`);
+      intake.end(() => ended(`its connection ended with code ${code}`));
     });
   }
 

@@ -1,11 +1,14 @@
 import { expect, test } from "bun:test";
 import { systemClock } from "../../../src/core/clock.ts";
+import { atOnce } from "../../../src/core/turns.ts";
 import { subscriptionIdKey } from "../../../src/mcp/meta.ts";
 import { drainList, readTools } from "../../../src/upstream/discovery/listing.ts";
 import { openHttp } from "../../../src/upstream/transports/http.ts";
 import { createValidator } from "../../../src/validate/validate.ts";
 import { linkHost } from "../../support/link-host.ts";
 import { listening, refusal, reply, serve, type Stream, told } from "../../support/mcp-server.ts";
+import { TempDir } from "../../support/temp-dir.ts";
+import { PerTurn, use } from "../../support/turns.ts";
 import { until } from "../../support/until.ts";
 import { fake, http, memoryLists, upstreams } from "../../support/upstream.ts";
 
@@ -93,6 +96,25 @@ test("S41: a bad definition is left out with its reason, as are different ones o
   ]);
 });
 
+test("a list that takes long to read leaves others their turn, and is left alone for many times as long", async () => {
+  using at = new TempDir();
+  using turns = new PerTurn();
+  const refuses = (): null => {
+    turns.count();
+    use(2);
+    return null;
+  };
+  await using set = upstreams([fake("a", [], { env: { FAKE_TOOLS: at.path("tools") } })], { refuses });
+  const log: string[] = [];
+  set.onChange(() => names(set).includes("new") && log.push("read again"));
+  await set.settled();
+  expect(turns.most).toBeLessThanOrEqual(3);
+  await set.ask("a", "grow", { name: "new" });
+  setTimeout(() => log.push("ten times as long"), 10 * 2 * names(set).length);
+  await until(() => log.length === 2, "both", 20_000);
+  expect(log).toEqual(["ten times as long", "read again"]);
+}, 30_000);
+
 test("a schema that the validator refuses hides its tool", async () => {
   await using set = upstreams([fake("a")], { refuses: ({ name }) => (name === "echo" ? "no good" : null) });
   await set.settled();
@@ -102,7 +124,7 @@ test("a schema that the validator refuses hides its tool", async () => {
 
 test("definitions keep their text to the last digit", () => {
   const text = '{"name":"t","inputSchema":{"type":"object","maximum":12345678901234567890,"x":1.10}, "icons":[]}';
-  expect(readTools([text], rules).items).toEqual([{ name: "t", text, inputSchema: expect.anything() }]);
+  expect(atOnce(readTools([text], rules)).items).toEqual([{ name: "t", text, inputSchema: expect.anything() }]);
 });
 
 test("S05 S09: tools whose schema or x-mcp-header is unusable are left out, with a reason, whoever offers them", () => {
@@ -111,7 +133,7 @@ test("S05 S09: tools whose schema or x-mcp-header is unusable are left out, with
     JSON.stringify({ name: `t${at}`, inputSchema: { type: "object", ...schema } }),
   );
   const { refuses } = createValidator({ clock: systemClock, warn() {} });
-  const { items, missing } = readTools(texts, { ...rules, refuses });
+  const { items, missing } = atOnce(readTools(texts, { ...rules, refuses }));
   expect(items.map(({ name }) => name)).toEqual(["t2"]);
   expect(missing.map(({ name }) => name)).toEqual(["t0", "t1"]);
   expect(missing.map(({ reason }) => reason)).toEqual([
@@ -122,7 +144,7 @@ test("S05 S09: tools whose schema or x-mcp-header is unusable are left out, with
 
 test("S05: a definition that nests too deep is left out", () => {
   const text = `{"name":"t","inputSchema":{"a":${"[".repeat(30)}${"]".repeat(30)}}}`;
-  expect(readTools([text], rules).missing[0]?.reason).toContain("nested deeper");
+  expect(atOnce(readTools([text], rules)).missing[0]?.reason).toContain("nested deeper");
 });
 
 test("a list that cannot be remembered is offered nevertheless, with a warning", async () => {

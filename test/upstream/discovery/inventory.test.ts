@@ -1,6 +1,7 @@
 import { expect, test } from "bun:test";
 import { systemClock } from "../../../src/core/clock.ts";
 import { silent } from "../../../src/core/log.ts";
+import { Turn } from "../../../src/core/turns.ts";
 import { recall, takeInventory } from "../../../src/upstream/discovery/inventory.ts";
 import { faults } from "../../../src/upstream/faults.ts";
 import type { SetHost } from "../../../src/upstream/host.ts";
@@ -170,6 +171,7 @@ test("a list that takes too long takes away nothing that was known, and brings w
     queryHost: { ...linkHost, timeout: () => 120_000 },
     options: http("a", "http://127.0.0.1:9/"),
     host: host as unknown as SetHost,
+    turn: new Turn(),
   };
   const whole = await takeInventory(of, recall(of.options, of.host), ["tools"]);
   expect(whole.tools.map(({ name }) => name)).toEqual(["a", "b", "c", "d"]);

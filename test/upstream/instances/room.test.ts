@@ -1,4 +1,5 @@
 import { expect, test } from "bun:test";
+import { mostOfOne } from "../../../src/upstream/instances/share.ts";
 import { failureOf } from "../../suites/transport.ts";
 import { principal, stillClock } from "../../support/principal.ts";
 import { until } from "../../support/until.ts";
@@ -99,6 +100,37 @@ test("beyond maxInstances nobody loses an instance that is in use, not even to i
   await Promise.all(hung);
   await set.ask("a", "echo", {}, { who: principal("bob") });
   expect(state(set)?.instances).toBe(2);
+});
+
+test("a quarter of maxInstances is left to others, however many sessions of one caller are in use", async () => {
+  await using set = upstreams([fake("a", [], { maxInstances: 4 })]);
+  const controller = new AbortController();
+  const own = ["s1", "s2", "s3"].map((session) => ({ session, declares: { roots: {} } }));
+  for (const more of own) await set.ask("a", "echo", {}, more);
+  const hung = own.map((more) => failureOf(set.ask("a", "hang", {}, { ...more, controller })));
+  await until(() => state(set)?.inFlight === 3, "all to be in use");
+  const more = { session: "s4", declares: { roots: {} } };
+  const failure = await failureOf(set.ask("a", "echo", {}, more));
+  expect([failure.code, failure.detail.retryAfterMs]).toEqual(["overloaded", 1_000]);
+  expect(failure.message).toContain("all 3 of its 4 instances that one caller may have are in use");
+  const bob = async () => jsonOf(await set.ask("a", "count", {}, { who: principal("bob") })).calls;
+  expect(await bob()).toBe(1);
+  // Where one of its own is idle, that one gives way, and never another's that is.
+  controller.abort();
+  await Promise.all(hung);
+  await set.ask("a", "echo", {}, more);
+  expect(await bob()).toBe(2);
+  expect(state(set)?.instances).toBe(4);
+});
+
+test.each([
+  [1, 1],
+  [2, 2],
+  [3, 3],
+  [4, 3],
+  [16, 12],
+])("of %i instances one caller may have %i", (max, most) => {
+  expect(mostOfOne(max)).toBe(most);
 });
 
 test("an instance that takes its time to end counts towards maxInstances: the next one starts after it", async () => {

@@ -1,5 +1,6 @@
 import { expect, test } from "bun:test";
 import type { ClientAnswer, InputRequest } from "../../../src/core/inbound.ts";
+import { subscriptionIdKey } from "../../../src/mcp/meta.ts";
 import { Exchange } from "../../../src/upstream/link/exchange.ts";
 import { receive } from "../../../src/upstream/link/inbox.ts";
 import { Outside } from "../../../src/upstream/link/outside.ts";
@@ -38,21 +39,27 @@ function server(kinds: Purpose["kind"][], of: "one client" | "several" = "severa
     const hear = (what: string): boolean => (heard.push(`${at} ${what}`), true);
     const message = (params: string): boolean => !params.includes(`not for ${at}`) && hear("message");
     const other = (method: string, params: string): boolean => !params.includes(`not for ${at}`) && hear(method);
-    return { kind, client, handlers: { progress: null, message, other, request } };
+    return {
+      kind,
+      client,
+      handlers: { progress: (params) => void hear(`progress ${params}`), message, other, request },
+    };
   };
   const handlers = purposeOf("call", "outside", null);
   const asked = of === "one client" && handlers.kind === "call" ? handlers.handlers.request : null;
   const open = kinds.map(
     (kind, id) => new Exchange(id, ask(purposeOf(kind, `${kind}-${id}`, clients[id] ?? null)), { giveUp() {} }),
   );
+  const tally = { aside: 0, told: 0 };
   const inbox = {
     answer: () => {},
     anonymous: () => {},
     broken: () => {},
-    find: () => undefined,
+    find: (id: string) => open.find((one) => String(one.id) === id),
     issued: () => false,
     stray: () => {},
-    aside: () => {},
+    aside: () => void tally.aside++,
+    told: () => void tally.told++,
     open: () => open,
     outside: asked && new Outside(asked),
     unclear: null,
@@ -62,7 +69,7 @@ function server(kinds: Purpose["kind"][], of: "one client" | "several" = "severa
   const question = (id: number, method = "roots/list"): void =>
     say(`{"jsonrpc":"2.0","id":${id},"method":"${method}","params":{"q":${id}}}`);
   const accept = (id: number): void => answers.get(`{"q":${id}}`)?.();
-  return { heard, replies, open, outside: inbox.outside, say, question, accept };
+  return { heard, replies, open, tally, outside: inbox.outside, say, question, accept };
 }
 
 const message = '{"jsonrpc":"2.0","method":"notifications/message","params":{"level":"info"}}';
@@ -124,6 +131,19 @@ for (const method of [log, extension, "notifications/elicitation/complete"]) {
     expect(heard).toEqual([askedOf("call-0", 1), ...["call-0", "call-1", "call-0"].map(told)]);
   });
 }
+
+const about = (method: string, params: object): string => JSON.stringify({ jsonrpc: "2.0", method, params });
+test.each<[Purpose["kind"], string, "told" | "aside"]>([
+  ["call", about("notifications/progress", { progressToken: 0, progress: 1 }), "told"],
+  ["call", message, "told"],
+  ["call", about("notifications/elicitation/complete", { elicitationId: "1" }), "told"],
+  ["listen", about("notifications/tools/list_changed", { _meta: { [subscriptionIdKey]: 0 } }), "told"],
+  ["own", about("notifications/progress", { progressToken: 0, progress: 1 }), "aside"],
+])("what a request (%s) takes is counted apart from what nobody takes: %s", (kind, said, as) => {
+  const { tally, say } = server([kind]);
+  for (let times = 0; times < 3; times++) say(said);
+  expect(tally).toEqual({ told: 0, aside: 0, [as]: 3 });
+});
 
 test("several calls of one client ask it in their order, each as often as the others", async () => {
   const { heard, replies, question, accept } = server(["call", "own", "call"], "one client");

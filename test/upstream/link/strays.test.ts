@@ -1,6 +1,6 @@
 import { expect, test } from "bun:test";
 import { writeFileSync } from "node:fs";
-import { isIssued } from "../../../src/upstream/link/strays.ts";
+import { createTally, isIssued } from "../../../src/upstream/link/strays.ts";
 import { failureOf } from "../../suites/transport.ts";
 import { event, events, isCall, reply, serve, text } from "../../support/mcp-server.ts";
 import { principal } from "../../support/principal.ts";
@@ -63,6 +63,22 @@ for (const said of [{ jsonrpc: "2.0", id: 1, method: "ping" }, unread]) {
     expect(await outcome).toMatchObject({ code: "lost", message: expect.stringContaining("floods the gateway") });
   }, 20_000);
 }
+
+test.each([
+  ["stray", 10_000],
+  ["aside", 60_000],
+  ["told", 600_000],
+] as const)("T12: so many messages of one kind a minute are a flood: %s, %i", (kind, most) => {
+  let floods = 0;
+  const tally = createTally(
+    () => {},
+    () => floods++,
+  );
+  for (let times = 0; times < most; times++) tally[kind]("");
+  expect(floods).toBe(0);
+  tally[kind]("");
+  expect(floods).toBe(1);
+});
 
 test("a server that pings without taking the answers gets only some at once, and its calls go on", async () => {
   let open = 0;

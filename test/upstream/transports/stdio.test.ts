@@ -4,6 +4,7 @@ import { readdirSync, readFileSync } from "node:fs";
 import type { Failure } from "../../../src/core/failure.ts";
 import { failureOf } from "../../suites/transport.ts";
 import { fake, jsonOf, textOf, upstreams } from "../../support/upstream.ts";
+import { use } from "../../support/turns.ts";
 import { until } from "../../support/until.ts";
 import { stdioOptions } from "../../../src/upstream/options.ts";
 
@@ -104,6 +105,13 @@ test("T12: a late answer is dropped, never taken for another call's", async () =
   const slow = await failureOf(set.ask("a", "hang"));
   expect(slow.code).toBe("timeout");
   await until(() => set.status()[0]?.dropped === 1, "the late answer to be dropped");
+});
+
+test("a result that a program leaves behind is delivered, however much it says before and however long that takes", async () => {
+  await using set = upstreams([fake("a")]);
+  const emit = (): void => use(10);
+  const said = { total: 30, message: "x".repeat(1_000), exit: true };
+  expect(textOf(await set.ask("a", "progress", said, { token: "1", emit }))).toBe("done");
 });
 
 test("T15: a flood of stderr blocks nothing; the log is bounded, printable and without secrets", async () => {

@@ -1,0 +1,22 @@
+import { expect, test } from "bun:test";
+import { cut, plain, plainJson } from "../../src/core/text.ts";
+
+const hidden =
+  "\u0000 \n \u001b \u007f \u009b \u00ad \u034f \u061c \u115f \u1160 \u180e \u200b \u200d \u202e \u2028 \u2029 " +
+  "\u2060 \u2066 \u2800 \u3164 \ufe0f \ufeff \uffa0 \ufff9 \ufffc \u{e0041} \u{e0101}";
+
+test.each(hidden.split(" "))("T58: %j is shown as what it is, also where it hides in a name", (char) => {
+  const code = char.codePointAt(0)?.toString(16) ?? "";
+  expect(plain(`get${char}all`)).toBe(`get\\u{${code}}all`);
+  expect(JSON.parse(plainJson(JSON.stringify(`get${char}all`)))).toBe(`get${char}all`);
+  expect(plainJson(JSON.stringify(char))).toMatch(/^[ -~]*$/);
+});
+
+test("T58: text of any script stays as it is, and so does an emoji, whose selector hides nothing", () => {
+  const text = "Überprüfe\tdas: 世界, мир, שלום, العالم, नमस्ते, e\u0301, ⚠\ufe0f 🗑\ufe0f 👍";
+  expect(plain(text)).toBe(text);
+});
+
+test("a text is cut to so many characters, the ellipsis among them", () => {
+  expect([cut("four", 4), cut("fours", 4)]).toEqual(["four", "fou…"]);
+});

@@ -1,0 +1,26 @@
+import type { Route } from "../../src/core/call.ts";
+import { createValidator } from "../../src/validate/validate.ts";
+import { makeCall, makeRoute, makeTool } from "./call.ts";
+import { failureOf } from "./failure.ts";
+import { stillClock } from "./principal.ts";
+
+/** A validator, and ways to hold arguments against a schema. */
+export function setUp() {
+  const warnings: string[] = [];
+  const validator = createValidator({ clock: stillClock(), warn: (_tool, message) => void warnings.push(message) });
+  const check = (schema: unknown, args: unknown, route: Route = makeRoute("crm", "get", schema)) =>
+    validator.check(makeCall({ args }), route);
+  const wrong = (schema: unknown, args: unknown) => failureOf(() => check(schema, args));
+  return {
+    validator,
+    warnings,
+    check,
+    wrong,
+    refuses: (schema: unknown) => validator.refuses(makeTool("get", schema)),
+  };
+}
+
+/** A schema of objects. */
+export const object = (more: Record<string, unknown>) => ({ type: "object", ...more });
+/** A schema of objects with a member `a`. */
+export const prop = (schema: unknown) => object({ properties: { a: schema } });

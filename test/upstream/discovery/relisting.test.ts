@@ -1,0 +1,49 @@
+import { expect, test } from "bun:test";
+import type { Terms } from "../../../src/upstream/host.ts";
+import { Relisting } from "../../../src/upstream/discovery/relisting.ts";
+import { fake } from "../../support/upstream.ts";
+import { until } from "../../support/until.ts";
+
+/** When lists are read, in the order of what else happens; nothing else is done with the instance unless `busy`. */
+function relisting(log: string[]) {
+  const at = { busy: false };
+  const terms = { options: fake("a"), host: { tuning: { debounce: 5 } } } as unknown as Terms;
+  const read = (which: readonly string[]): void => void log.push(`read ${which.join(" ")}`);
+  return Object.assign(new Relisting(terms, () => at.busy, read), { at });
+}
+const after = (ms: number): Promise<void> => new Promise((resolve) => setTimeout(resolve, ms));
+
+test("lists that change are read soon, those that change together at once", async () => {
+  const log: string[] = [];
+  const lists = relisting(log);
+  lists.changed(["tools"]);
+  lists.changed(["prompts", "tools"]);
+  await until(() => log.length > 0, "a reading");
+  expect(log).toEqual(["read tools prompts"]);
+});
+
+test("after a reading that took long, lists are left alone for many times as long", async () => {
+  const log: string[] = [];
+  const lists = relisting(log);
+  lists.took(20);
+  lists.changed(["tools"]);
+  await after(200);
+  log.push("ten times as long");
+  await until(() => log.length > 1, "a reading");
+  expect(log).toEqual(["ten times as long", "read tools"]);
+});
+
+test("what changes during a reading waits as long after it", async () => {
+  const log: string[] = [];
+  const lists = relisting(log);
+  lists.at.busy = true;
+  lists.changed(["tools"]);
+  // The change is due before the reading ends.
+  await after(20);
+  lists.took(20);
+  lists.at.busy = false;
+  await after(200);
+  log.push("ten times as long");
+  await until(() => log.length > 1, "a reading");
+  expect(log).toEqual(["ten times as long", "read tools"]);
+});

@@ -1,0 +1,105 @@
+import { describe, expect, test } from "bun:test";
+import { object, prop, setUp } from "../support/validator.ts";
+
+describe("what would take for ever is refused", () => {
+  const loop = object({ allOf: [{ $ref: "#" }] });
+  const doubling = object({
+    properties: { a: { anyOf: [{ $ref: "#" }, { $ref: "#" }] } },
+  });
+  const nested = (levels: number): unknown => (levels === 0 ? 1 : { a: nested(levels - 1) });
+  test.each([
+    ["a schema that is itself", loop, {}],
+    ["choices that double with each level", doubling, nested(60)],
+  ])("%s", (_what, schema, args) => {
+    const { wrong } = setUp();
+    expect(wrong(schema, args).message).toContain("too complex");
+  });
+  const times = <T>(count: number, make: (i: number) => T): T[] => Array.from({ length: count }, (_, i) => make(i));
+  const enumOf = (count: number) => prop({ items: { enum: times(count, (i) => `k${i}`) } });
+  const anyOf = (count: number, make: (i: number) => unknown) => ({ anyOf: [...times(count, make), true] });
+  const random = (length: number, seed: number) => times(length, (i) => ((i * i * seed) % 7 < 4 ? "a" : "b")).join("");
+  const text = "x".repeat(1_000_000);
+  const members = Object.fromEntries(times(10_000, (i) => [`p${i}`, 1]));
+  test.each<[string, unknown, unknown]>([
+    ["a long choice for many values", enumOf(30_000), times(1000, () => "k29999")],
+    ["many schemas for many values", prop({ items: anyOf(500, () => ({ type: "string" })) }), times(5000, () => 1)],
+    ["a pattern for many texts", prop({ items: { pattern: "[ab]*a[ab]{400}$" } }), times(8, (i) => random(40_000, i))],
+    ["many bounds for a long text", prop(anyOf(900, () => ({ minLength: 999_999, maxLength: 1 }))), text],
+    ["many bounds for many names", prop(anyOf(900, () => ({ minProperties: 20_000 }))), members],
+    ["many searches in a list", prop(anyOf(400, () => ({ contains: { type: "string" } }))), times(1000, () => 1)],
+    [
+      "many comparisons of the same items",
+      prop({ allOf: times(400, () => ({ uniqueItems: true })) }),
+      times(9000, (i) => [i]),
+    ],
+    ["many schemas for each member", prop({ additionalProperties: anyOf(400, () => ({ type: "string" })) }), members],
+    [
+      "a reference for many items",
+      { ...prop({ items: { $ref: "#/$defs/n" } }), $defs: { n: { not: { type: "string" } } } },
+      times(300_000, () => 1),
+    ],
+  ])("%s", (_what, schema, a) => {
+    expect(setUp().wrong(schema, { a }).message).toContain("too complex");
+  });
+  test.each<[string, unknown, unknown]>([
+    ["numbers", prop({ items: { type: "integer", minimum: 0 } }), times(1_000_000, (i) => i)],
+    ["a choice for many values", enumOf(100), times(50_000, (i) => `k${i % 100}`)],
+    [
+      "rows of optional fields",
+      prop({
+        items: object({
+          properties: { x: { anyOf: [{ type: "string" }, { type: "null" }] }, y: { $ref: "#/$defs/n" } },
+        }),
+      }),
+      times(50_000, () => ({ x: "x", z: 1 })),
+    ],
+    ["a long text of a bounded length", prop({ type: "string", maxLength: 4_000_000 }), "x".repeat(3_000_000)],
+  ])("but much that is alike is checked: %s", (_what, schema, a) => {
+    setUp().check({ ...(schema as object), $defs: { n: { type: "number" } } }, { a });
+  });
+  test("what is wrong is looked at once more only without members that are null", () => {
+    const { wrong } = setUp();
+    const a = [...times(12_000, () => "k999"), "z"];
+    expect(wrong(enumOf(1000), { a }).message).toContain("arguments/a/12000 must be equal to one of");
+    expect(wrong(enumOf(1000), { a, b: null }).message).toContain("too complex");
+  });
+  test("of very many faults only the first is named", () => {
+    const { message } = setUp().wrong(enumOf(1000), { a: times(90_000, () => "z") });
+    expect(message.split("\n")).toHaveLength(2);
+    expect(message).toContain("arguments/a/0 must be equal to one of");
+  });
+  test("paths with long names of the caller's are not written for each fault", () => {
+    const { wrong } = setUp();
+    const schema = prop({ additionalProperties: { allOf: times(100, () => ({ type: "string" })) } });
+    const refused = (name: string): number => {
+      const start = performance.now();
+      expect(wrong(schema, { a: { [name]: 1 } }).message).toContain(
+        `arguments/a/${name.slice(0, 2).replace("/", "~1")}`,
+      );
+      return performance.now() - start;
+    };
+    refused("name");
+    expect(refused("x/".repeat(100_000))).toBeLessThan(20 * refused("xy".repeat(100_000)));
+  });
+  test("uniqueItems over 50,000 objects", () => {
+    const { check } = setUp();
+    check(prop({ type: "array", uniqueItems: true }), { a: Array.from({ length: 50_000 }, (_, i) => ({ i })) });
+  });
+});
+
+test("a schema of many references to a large part is compiled in about the time that as many small parts take", () => {
+  const { check } = setUp();
+  const size = 200;
+  const properties = Object.fromEntries(Array.from({ length: size }, (_, i) => [`p${i}`, { type: "string" }]));
+  const compile = (each: unknown, title: string): number => {
+    const start = performance.now();
+    check(
+      object({ title, allOf: Array.from({ length: size }, () => each), $defs: { a: { properties } }, properties }),
+      {},
+    );
+    return performance.now() - start;
+  };
+  compile({ minProperties: 0 }, "first");
+  const alone = compile({ minProperties: 0 }, "alone");
+  expect(compile({ $ref: "#/$defs/a" }, "refs")).toBeLessThan(10 * alone);
+});
