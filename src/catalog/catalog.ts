@@ -17,10 +17,11 @@ import type { Catalog, Missing, Policy, Sealer } from "../core/ports.ts";
 import type { Listing } from "../core/upstream.ts";
 import type { Principal, Source } from "../core/principal.ts";
 import { cut, plain } from "../core/text.ts";
+import { omittedKey } from "../mcp/meta.ts";
 import { type CallerThings, type CallerThingsInit, createCallerThings, noThings } from "./caller-things.ts";
 import type { HandedOut } from "./handed-out.ts";
 import { instructionsOf } from "./instructions.ts";
-import { omittedKey, omittedText, reaches } from "./omitted.ts";
+import { omittedText, reaches } from "./omitted.ts";
 import type { NamesOptions, ToolsetOptions } from "./options.ts";
 import { outgoingText, type Receiver, routeBelow } from "./outgoing.ts";
 import { createCursors, type Cursors } from "./pages.ts";
@@ -74,7 +75,7 @@ class CompiledCatalog implements Catalog {
     const before = previous instanceof CompiledCatalog ? previous : null;
     const known = (list: ListName, name: string): Thing | null =>
       before === null ? null : (before.#byCanonical[list].get(name) ?? null);
-    const { things, missing } = gather({ ...init, listings, known });
+    const { things, missing, templates } = gather({ ...init, listings, known });
     this.#byCanonical = mapLists(
       (list) => new Map(things[list].map((thing) => [thing.route.canonical, thing] as const)),
     );
@@ -85,9 +86,8 @@ class CompiledCatalog implements Catalog {
     this.#toolsets = new Map(
       init.toolsets.map((each) => [each.id, toolsetScope(whole, each, toolsets.get(each.id) ?? null)]),
     );
-    const { resources, resourceTemplates: templates } = things;
     this.#unlisted = createUnlisted(init.clock);
-    const offered = { servers: whole.servers, resources, templates };
+    const offered = { servers: whole.servers, things, templates };
     this.#resources = createResources({ ...offered, handedOut: init.handedOut, unlisted: this.#unlisted });
     this.#cursors = createCursors(init.sealer);
     this.#texts = createTexts(this.#resources.rewrites);
@@ -97,12 +97,16 @@ class CompiledCatalog implements Catalog {
     return this.#scope(id) !== null;
   }
 
+  hasScopeFor(id: string, who: Principal, source: Source): boolean {
+    return this.#scope(id)?.rights.some((route) => this.#init.policy.lists(who, route, source)) ?? false;
+  }
+
   offers(kind: Kind, name: unknown, scope: string | null, party: Party): boolean {
     const endpoint = this.#scope(scope);
     if (typeof name !== "string" || name.length > longestName || !endpoint) return false;
     if (kind === "tool") return this.#toolNamed(endpoint, name, party) !== null;
     if (kind === "prompt") return endpoint.named("prompts", name) !== null;
-    return kind === "resource" && this.#inScope(endpoint, name, party.who).some((rank) => rank.length > 0);
+    return kind === "resource" && this.#inScope(endpoint, name, party.who).length > 0;
   }
 
   reaches(who: Principal, source: Source, server: string): boolean {
@@ -140,9 +144,8 @@ class CompiledCatalog implements Catalog {
   }
 
   locate(uri: string, callers: readonly Principal[]): readonly Route[] {
-    for (const rank of this.#resources.routes(uri, null)) if (rank.length > 0) return rank;
-    const given = callers.flatMap(({ id }) => this.#resources.routes(uri, id).flat());
-    return [...new Map(given.map((route) => [route.canonical, route] as const)).values()];
+    const all = [null, ...callers.map(({ id }) => id)].flatMap((who) => this.#resources.routes(uri, who));
+    return [...new Map(all.map((route) => [route.canonical, route] as const)).values()];
   }
 
   list(call: IdentifiedCall, list: ListName): string {
@@ -241,13 +244,13 @@ class CompiledCatalog implements Catalog {
     );
   }
 
-  /** The routes of a URI in a scope, best first; each inner array holds equally good ones. */
-  #inScope(scope: Scope, uri: string, who: Principal): readonly (readonly Route[])[] {
-    return this.#resources.routes(uri, who.id).map((rank) => rank.filter((route) => scope.admits(route)));
+  /** The routes of a URI in a scope. */
+  #inScope(scope: Scope, uri: string, who: Principal): readonly Route[] {
+    return this.#resources.routes(uri, who.id).filter((route) => scope.admits(route));
   }
 
   /**
-   * The best route that the caller may know of. If there is none, one that policy then refuses as if it were missing.
+   * The only route that the caller may know of. If there is none, one that policy then refuses as if it were missing.
    * Null if there is no route at all.
    */
   #choose(call: IdentifiedCall, kind: Kind, name: string): Route | null {
@@ -258,16 +261,14 @@ class CompiledCatalog implements Catalog {
     if (kind === "prompt") return scope.named("prompts", name);
     const template = call.inbound.method === "completion/complete" ? this.#resources.template(name) : null;
     if (template) return scope.admitsAll(template) ? template : null;
-    let first: Route | null = null;
-    for (const rank of this.#inScope(scope, name, who)) {
-      first ??= rank[0] ?? null;
-      const [seen, ...more] = rank.filter((route) => this.#init.policy.lists(who, route, call.source));
-      if (seen && more.length === 0) return seen;
-      if (!seen) continue;
+    const routes = this.#inScope(scope, name, who);
+    const seen = routes.filter((route) => this.#init.policy.lists(who, route, call.source));
+    if (seen.length > 1) {
       call.verdict = { rule: null, reason: "several servers offer it" };
-      throw ambiguous(name, [seen, ...more]);
+      throw ambiguous(name, seen);
     }
-    return first ?? (call.inbound.method === "completion/complete" ? null : this.#unnamed(scope, name, who));
+    const route = seen[0] ?? routes[0];
+    return route ?? (call.inbound.method === "completion/complete" ? null : this.#unnamed(scope, name, who));
   }
 
   #toolNamed(scope: Scope, wire: string, party: Party): Route | null {
@@ -286,7 +287,7 @@ class CompiledCatalog implements Catalog {
   #unnamed(scope: Scope, uri: string, who: Principal): Route | null {
     const { listings, handedOut } = this.#init;
     if (uri === "" || uri.startsWith(explicitScheme) || handedOut.server(who.id, uri) !== null) return null;
-    if (this.#resources.routes(uri, who.id).some((rank) => rank.length > 0)) return null;
+    if (this.#resources.routes(uri, who.id).length > 0) return null;
     const [only, ...more] = listings.filter((each) => scope.servers.has(each.server) && mayHaveResources(each));
     if (!only || more.length > 0 || only.capabilities === null) return null;
     const route = this.#resources.route(only.server, uri, uri);

@@ -9,9 +9,6 @@ import { wellFormed } from "../mcp/json-text.ts";
 import type { MissingThing } from "./things.ts";
 import type { Scope } from "./scopes.ts";
 
-/** The `_meta` key under which a list says what is missing from it. */
-export const omittedKey = "mcpgw.dev/omitted";
-
 const most = { entries: 20, characters: 2000, reason: 300 };
 
 /** Why a server's list is empty although the server may have things; null if the list is known to be complete. */

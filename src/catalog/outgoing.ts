@@ -78,12 +78,9 @@ function ownWire(
 ): string | null {
   const renamed = resources.rewrites(server)?.(uri) ?? null;
   if (renamed !== null) return renamed;
-  for (const rank of resources.routes(uri, who)) {
-    if (rank.length === 0) continue;
-    return rank.every((each) => each.server === server) ? null : explicitUri(server, uri);
-  }
-  note(uri);
-  return null;
+  const routes = resources.routes(uri, who);
+  if (routes.length === 0) note(uri);
+  return routes.every((each) => each.server === server) ? null : explicitUri(server, uri);
 }
 
 /** The positions of URIs in a result, in the order of the text: those in members that the protocol defines as links. */

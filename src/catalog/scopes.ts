@@ -1,6 +1,6 @@
-import type { Route } from "../core/call.ts";
+import { kinds, type Route } from "../core/call.ts";
 import { compileGlob } from "../core/glob.ts";
-import { ownServer, splitCanonical } from "../core/name.ts";
+import { anyOf, ownServer, splitCanonical } from "../core/name.ts";
 import { type ListName, mapLists } from "../core/lists.ts";
 import { compileUriGlob, readingsOf, readingsOfTemplate } from "../core/uri-readings.ts";
 import { others, skeleton } from "./names.ts";
@@ -12,6 +12,8 @@ export type Scope = {
   /** Id of the server or toolset; empty for the scope of everything. */
   readonly id: string;
   readonly servers: ReadonlySet<string>;
+  /** Who may use one of these may use something of the scope's servers. Made once, since policy keeps plans by route. */
+  readonly rights: readonly Route[];
   readonly things: Things;
   readonly missing: readonly MissingThing[];
   /** Those of `missing` that are missing only in this scope, because their new names cannot be told apart. */
@@ -29,10 +31,11 @@ export type Scope = {
 };
 
 /** Completes a scope with its indexes by name. */
-function scopeOf(part: Omit<Scope, "named">): Scope {
+function scopeOf(part: Omit<Scope, "named" | "rights">): Scope {
   const index = (things: readonly Thing[]) => new Map(things.map(({ route }) => [route.wire, route] as const));
   const names = { tools: index(part.things.tools), prompts: index(part.things.prompts) };
-  return { ...part, named: (list, wire) => names[list].get(wire) ?? null };
+  const rights = [...part.servers].flatMap((server) => kinds.map((kind) => anyOf(kind, server)));
+  return { ...part, rights, named: (list, wire) => names[list].get(wire) ?? null };
 }
 
 type Offered = {

@@ -1,11 +1,12 @@
 import type { Item, Route, Tool } from "../core/call.ts";
-import { type ListName, lists, mapLists } from "../core/lists.ts";
+import { type ListName, lists } from "../core/lists.ts";
 import { canonicalName } from "../core/name.ts";
 import type { Prefix } from "../core/options.ts";
 import type { Missing } from "../core/ports.ts";
 import type { Listing } from "../core/upstream.ts";
 import { assignNames, type Named, type Why } from "./names.ts";
 import type { NamesOptions } from "./options.ts";
+import { indexTemplates, type Templates } from "./templates.ts";
 import { assignUris } from "./uris.ts";
 
 /** One offered thing: its route, and its definition as its server wrote it. */
@@ -32,15 +33,25 @@ type Candidate = { readonly server: string; readonly prefix: Prefix; readonly na
 export const byWire = (a: Thing, b: Thing): number =>
   a.route.wire < b.route.wire ? -1 : a.route.wire > b.route.wire ? 1 : 0;
 
+export type Gathered = {
+  readonly things: Things;
+  readonly missing: readonly MissingThing[];
+  readonly templates: Templates;
+};
+
 /** Gives a wire name or URI to everything that servers list. Things that cannot have one are in `missing`. */
-export function gather(from: Gathering): { readonly things: Things; readonly missing: MissingThing[] } {
+export function gather(from: Gathering): Gathered {
   const missing: MissingThing[] = [];
-  const named = (list: ListName): Thing[] => {
+  const named = (list: ListName, assign: (candidates: readonly Candidate[]) => ReadonlyMap<object, Named>): Thing[] => {
     const candidates = candidatesOf(from, list, missing);
-    const names = list === "tools" || list === "prompts" ? assignNames(candidates, from.names.max) : null;
-    return settle(from, list, candidates, names ?? assignUris(candidates), missing);
+    return settle(from, list, candidates, assign(candidates), missing);
   };
-  return { things: mapLists(named), missing };
+  const byName = (candidates: readonly Candidate[]) => assignNames(candidates, from.names.max);
+  const [tools, prompts] = [named("tools", byName), named("prompts", byName)];
+  const resourceTemplates = named("resourceTemplates", (candidates) => assignUris(candidates));
+  const templates = indexTemplates(resourceTemplates.map(({ route }) => route));
+  const resources = named("resources", (candidates) => assignUris(candidates, templates.claims()));
+  return { things: { tools, prompts, resources, resourceTemplates }, missing, templates };
 }
 
 function candidatesOf(from: Gathering, list: ListName, missing: MissingThing[]): Candidate[] {

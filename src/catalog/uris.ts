@@ -38,14 +38,20 @@ export function splitExplicit(uri: string): { readonly server: string; readonly 
   return at < 0 ? null : { server: uri.slice(scheme.length, at), uri: uri.slice(at + 1) };
 }
 
-/** Gives each candidate its URI on the wire: its own URI if no other server has it, else one that names its server. */
-export function assignUris<T extends UriCandidate>(candidates: readonly T[]): Map<T, Named> {
+/**
+ * Gives each candidate its URI on the wire: its own URI if no other server has it or (`claims`) a template for it, else
+ * one that names its server.
+ */
+export function assignUris<T extends UriCandidate>(
+  candidates: readonly T[],
+  claims: (uri: string) => Iterable<string> = () => [],
+): Map<T, Named> {
   const named = new Map<T, Named>();
   const refuse = (each: T, reason: string, told = reason): void =>
     void named.set(each, { wire: null, why: { reason, told } });
   const open: { readonly candidate: T; readonly wire: string }[] = [];
-  for (const group of Map.groupBy(candidates, ({ name }) => name).values()) {
-    const servers = new Set(group.map(({ server }) => server));
+  for (const [uri, group] of Map.groupBy(candidates, ({ name }) => name)) {
+    const servers = new Set([...group.map(({ server }) => server), ...claims(uri)]);
     for (const candidate of group) {
       const { server, name } = candidate;
       if (name === "") refuse(candidate, "it has no URI");

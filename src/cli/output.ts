@@ -2,6 +2,7 @@ import { line } from "../control/format.ts";
 import type { Tone } from "../control/present.ts";
 import { wasClosed } from "../core/descriptor.ts";
 import { codeOf } from "../core/error-text.ts";
+import { plainJson } from "../core/text.ts";
 
 const codes = { bold: 1, dim: 2, red: 31, green: 32, yellow: 33, cyan: 36 } as const;
 export type Color = keyof typeof codes;
@@ -41,6 +42,8 @@ export type Output = {
   readonly terminal: boolean;
   /** Prints a line of data; resolves once the reader took it. */
   print(text: string): Promise<void>;
+  /** Prints JSON text, made safe for the terminal. */
+  printJson(json: string): Promise<void>;
   /** Prints a JSON document. */
   document(value: unknown): Promise<void>;
   /** Prints one object of a stream, on one line. */
@@ -198,6 +201,7 @@ export function write(stream: NodeJS.WriteStream, text: string): Promise<void> {
 export function createOutput({ out, err, json, color }: Streams): Output {
   const paint = painter(color && out.isTTY && !process.env["NO_COLOR"] && process.env["TERM"] !== "dumb");
   const print = (text: string) => write(out, `${text}\n`);
+  const printJson = (json: string) => print(plainJson(json));
   const table: Output["table"] = (headings, rows) => {
     const all = [headingRow(headings, rows), ...rows];
     // A terminal that does not tell its width says 0.
@@ -212,8 +216,9 @@ export function createOutput({ out, err, json, color }: Streams): Output {
     terminal: out.isTTY,
     paint,
     print,
-    document: (value) => print(JSON.stringify(value, null, 2)),
-    object: (value) => print(JSON.stringify(value)),
+    document: (value) => printJson(JSON.stringify(value, null, 2)),
+    object: (value) => printJson(JSON.stringify(value)),
+    printJson,
     table,
     section: async (...of) => {
       await print("");

@@ -105,6 +105,8 @@ export type Missing = {
 export type Catalog = {
   /** Whether this configuration has such a scope: a server or a toolset. */
   hasScope(scope: string): boolean;
+  /** Whether it has such a scope for this caller: one with a server on which the caller has any right. */
+  hasScopeFor(scope: string, who: Principal, source: Source): boolean;
   /** Whether the scope has something of this kind and wire name for such a client, whatever the caller's rights. */
   offers(kind: Kind, name: unknown, scope: string | null, party: Party): boolean;
   /**
@@ -118,7 +120,7 @@ export type Catalog = {
   find(canonical: string, list?: ListName): Route | null;
   /** The route to a server's resource by its own URI, listed or not, or to a method of its extensions. */
   routeTo(kind: "extension" | "resource", server: string, name: string): Route;
-  /** The equally good routes of a URI, whoever may use them; in no list, those given to these callers. For operators. */
+  /** The routes of a URI, whoever may use them, those given to these callers included. For operators. */
   locate(uri: string, callers: readonly Principal[]): readonly Route[];
   /**
    * The result of a list request as JSON text, in the wording of the caller's era: the page at the call's cursor.

@@ -18,10 +18,12 @@ export function plain(text: string): string {
   return text.replace(unsafe, (char) => `\\u{${char.codePointAt(0)?.toString(16)}}`);
 }
 
-/** The same of JSON text, which stays JSON of the same value. */
+/** The same of JSON text, which stays JSON of the same value. JSON has line breaks and returns only between values. */
 export function plainJson(json: string): string {
   const unit = (char: string, at: number): string => `\\u${char.charCodeAt(at).toString(16).padStart(4, "0")}`;
-  return json.replace(unsafe, (char) => unit(char, 0) + (char.length > 1 ? unit(char, 1) : ""));
+  return json.replace(unsafe, (char) =>
+    char === "\n" || char === "\r" ? "\n" : unit(char, 0) + (char.length > 1 ? unit(char, 1) : ""),
+  );
 }
 
 /** The first `max` characters, with an ellipsis if something was cut off. */

@@ -10,28 +10,20 @@ export type UriTemplate = {
   readonly tokens: GlobTokens;
   /** Whether it can have made the URI, if each expression may become any text. */
   matches(uri: string): boolean;
-  /** Whether it can have made the URI, if a plain `{variable}` becomes a text without a slash. */
-  matchesExactly(uri: string): boolean;
 };
 
 // No real URI is longer, and each would cost time with every template.
 const longestUri = 8192;
 
-const slashes = (text: string): number => text.split("/").length;
-
 /** Reads a template; braces that do not pair are literal. */
 export function readTemplate(text: string): UriTemplate {
   const pieces = text.split(/\{[^{}]*\}/);
   const [prefix = ""] = pieces;
-  const simple = !/\{[+#./;?&]/.test(text);
-  const literal = pieces.join("");
-  const matches = (uri: string): boolean => uri.length <= longestUri && fits(pieces, uri);
   return {
-    simple,
+    simple: !/\{[+#./;?&]/.test(text),
     prefix,
     tokens: pieces.flatMap((piece, at) => [...(at > 0 ? globTokens("*") : []), ...literalTokens(piece)]),
-    matches,
-    matchesExactly: (uri) => matches(uri) && (!simple || slashes(uri) === slashes(literal)),
+    matches: (uri) => uri.length <= longestUri && fits(pieces, uri),
   };
 }
 

@@ -7,6 +7,7 @@ import { rpcCodes } from "../core/rpc-code.ts";
 import { editObject } from "../mcp/edit.ts";
 import { readRound, roundText, urlQuestions } from "../mcp/input-round.ts";
 import { paramText } from "../mcp/message.ts";
+import { withoutOwnKeys } from "../mcp/meta.ts";
 import { sharedExtensions } from "./extensions.ts";
 import { asksOf } from "./input-answers.ts";
 import { admitAll, type Job } from "./questions.ts";
@@ -26,7 +27,16 @@ type Refusal = Extract<Reply, { kind: "error" }>;
 export function admitReply(job: Job, reply: Reply): Reply | Promise<Reply> {
   // What the gateway's own tools answer for a server has passed here before.
   if (job.route.server === ownServer) return reply;
-  if (reply.kind === "error") return admitError(job, reply);
+  return reply.kind === "error" ? admitError(job, reply) : admitResult(job, unforged(reply));
+}
+
+/** The result without what only the gateway may tell. */
+function unforged(reply: Result): Result {
+  const text = withoutOwnKeys(reply.text);
+  return text === reply.text ? reply : { ...reply, text };
+}
+
+function admitResult(job: Job, reply: Result): Reply | Promise<Reply> {
   if (reply.type === null) {
     const linked = withWireUris(job, reply);
     return job.call.inbound.method.startsWith("tasks/") ? taskState(job, linked) : linked;

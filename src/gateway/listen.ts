@@ -5,6 +5,7 @@ import { isObject } from "../core/json.ts";
 import { changedKey, listGroups } from "../core/lists.ts";
 import type { Wants } from "../core/ports.ts";
 import { stringValue } from "../mcp/json-text.ts";
+import { withoutOwnKeys } from "../mcp/meta.ts";
 import { subscribed, subscriptionMeta } from "../mcp/subscription.ts";
 import { result } from "./answers.ts";
 import { type Gateway, whenSettled } from "./gateway.ts";
@@ -226,7 +227,7 @@ class Listener {
       if (!handle || !route || this.#left) return;
       if (!judgeTask(this.#gw.inForce(), this.#call, route).allowed) return;
       const job = { gw: this.#gw, call: this.#call, route };
-      this.#tell("notifications/tasks", await underHandle(job, task, JSON.stringify(handle)));
+      this.#tell("notifications/tasks", await underHandle(job, withoutOwnKeys(task), JSON.stringify(handle)));
     } catch (error) {
       this.#gw.log.warn("the state of a task was not passed on", { server, cause: asFailure(error).message });
     }

@@ -1,6 +1,7 @@
 import type { Call, Route } from "../core/call.ts";
 import type { Status } from "../core/failure.ts";
 import type { Metrics } from "../core/ports.ts";
+import { plain } from "../core/text.ts";
 
 /** Upper bounds of the duration histogram, ms. */
 const buckets = [1, 2, 5, 10, 25, 50, 100, 250, 500, 1_000, 2_500, 5_000, 10_000, 30_000, 60_000] as const;
@@ -71,7 +72,8 @@ export class CallMetrics implements Metrics {
     this.#durationSum += ms;
   }
 
-  #toolCounts(proxy: string, tool: string): ToolCounts {
+  #toolCounts(proxy: string, name: string): ToolCounts {
+    const tool = plain(name);
     const full = this.#byName.size >= maxTools;
     const key = full ? "other" : `${proxy}:${tool}`;
     let counts = this.#byName.get(key);

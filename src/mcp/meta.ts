@@ -1,8 +1,11 @@
 import type { Span } from "../core/inbound.ts";
-import { members } from "./json-text.ts";
+import { editObject } from "./edit.ts";
+import { locate, mayHold, members, openObject } from "./json-text.ts";
 
 /** Prefix of `_meta` keys that belong to one hop: they are removed and set anew on each hop. */
 const reserved = "io.modelcontextprotocol/";
+/** Prefix of the `_meta` keys by which the gateway itself tells clients something. */
+const own = "mcpgw.dev/";
 export const protocolVersionKey = `${reserved}protocolVersion`;
 export const clientCapabilitiesKey = `${reserved}clientCapabilities`;
 export const clientInfoKey = `${reserved}clientInfo`;
@@ -10,6 +13,11 @@ export const logLevelKey = `${reserved}logLevel`;
 export const serverInfoKey = `${reserved}serverInfo`;
 /** On messages that follow from a `subscriptions/listen`: the id of that request. */
 export const subscriptionIdKey = `${reserved}subscriptionId`;
+
+/** In the result of a call that a limit refused: which, and when to come again. */
+export const limitKey = `${own}limit`;
+/** In a list: what is missing from it, and why. */
+export const omittedKey = `${own}omitted`;
 
 export type Implementation = { readonly name: string; readonly version: string };
 
@@ -33,4 +41,18 @@ export function hopMeta(
     if (!key.startsWith(reserved) && key !== drop) kept.push(text.slice(start, value[1]));
   }
   return kept.length + stamps.length === 0 ? null : `{${[...kept, ...stamps].join(",")}}`;
+}
+
+/** A server's result, or the task that holds it, without `_meta` keys that only the gateway sets. */
+export function withoutOwnKeys(result: string): string {
+  if (!mayHold(result, own)) return result;
+  const meta = locate(result, 0, "_meta");
+  const inner = locate(result, 0, "result");
+  const forged = meta ? members(result, meta[0]).filter(({ key }) => key.startsWith(own)) : [];
+  const gone = Object.fromEntries(forged.map(({ key }) => [key, null]));
+  const edits = {
+    ...(meta && forged.length > 0 && { _meta: editObject(result.slice(...meta), gone) }),
+    ...(inner && result.charCodeAt(inner[0]) === openObject && { result: withoutOwnKeys(result.slice(...inner)) }),
+  };
+  return Object.keys(edits).length > 0 ? editObject(result, edits) : result;
 }

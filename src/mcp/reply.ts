@@ -5,7 +5,7 @@ import { isExtensionNotification, isRequestMethod, type RequestMethod } from "..
 import { editMembers, editObject } from "./edit.ts";
 import { errorBetween } from "./error-code.ts";
 import { closeArray, locate, mayHold, members, openObject, skipSpace, stringValue } from "./json-text.ts";
-import { hopMeta, type Implementation, implementationText, serverInfoKey } from "./meta.ts";
+import { hopMeta, type Implementation, implementationText, limitKey, serverInfoKey } from "./meta.ts";
 import { notificationText } from "./outbound.ts";
 
 /** A JSON-RPC response; both arguments are raw JSON. */
@@ -61,7 +61,7 @@ export function toolFailure(failure: Failure, era: Era, server: Implementation |
   const limited = failure.code === "rate-limited" && { code: failure.code, limit, retryAfterMs };
   const meta = {
     ...(era === "modern" && server && { [serverInfoKey]: server }),
-    ...(limited && { "mcpgw.dev/limit": limited }),
+    ...(limited && { [limitKey]: limited }),
   };
   return JSON.stringify({
     ...(era === "modern" && { resultType: "complete" }),

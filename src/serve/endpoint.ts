@@ -72,8 +72,8 @@ export class Endpoint {
     const who = tryIdentify(gw, { source, credentials, vouched: null });
     if (who instanceof Failure) return this.#refuseStranger(gw, req, { source, credentials, vouched: null }, who);
     const session = sessionOf(this.#options.sessions, headers, who, scope);
-    if (!isServed(gw, scope, session)) return nothingHere();
     const from: Arrival = { gw, req, pending, started, source, credentials, vouched: who, scope, session };
+    if (!isServed(gw, scope, session, from)) return nothingHere();
     const text = unacceptable(headers) ?? (await this.#options.bodies.read(req));
     if (text instanceof Failure) return this.#exchange(from, { inbound: unreadable("", headers), fault: text });
     const context = { headers, pinned: null, revision: session?.revision ?? null } as const;
@@ -223,8 +223,8 @@ export class Endpoint {
  * Whether a call is to begin at an endpoint that a reload took away. Such an endpoint still takes the answers, progress
  * and cancellations of its running calls.
  */
-const begins = ({ gw, scope }: Arrival, all: readonly Received[]): boolean =>
-  !isServed(gw, scope, null) && all.some(({ inbound }) => inbound.kind === "request");
+const begins = (from: Arrival, all: readonly Received[]): boolean =>
+  !isServed(from.gw, from.scope, null, from) && all.some(({ inbound }) => inbound.kind === "request");
 
 /** Whether the request names a session that has ended, be it while its body was read: the client must open another. */
 function isStale({ req, session }: Arrival, inbound: Inbound | null): boolean {

@@ -2,7 +2,7 @@ import { Cancel } from "../core/cancel.ts";
 import type { Call } from "../core/call.ts";
 import { asFailure, Failure } from "../core/failure.ts";
 import type { Presented } from "../core/ports.ts";
-import type { Principal } from "../core/principal.ts";
+import type { Principal, Source } from "../core/principal.ts";
 import { callOf } from "../gateway/call.ts";
 import type { Gateway } from "../gateway/gateway.ts";
 import { refuse } from "../gateway/handle.ts";
@@ -51,7 +51,7 @@ export async function enter<T>(
 ): Promise<T | Response> {
   const who = await whoAsks(gw, visit);
   const session = find(who);
-  if (!isServed(gw, visit.scope, session)) return nothingHere();
+  if (!isServed(gw, visit.scope, session, { vouched: who, source: presentedBy(visit).source })) return nothingHere();
   try {
     return answer(who, session);
   } catch (error) {
@@ -94,11 +94,17 @@ export function callToRefuse(gw: Gateway, req: Request, presented: Presented, te
 }
 
 /**
- * Whether there is such an endpoint. One that a reload took away is still there for the sessions that it opened: their
- * running calls can be answered, cancelled and resumed, but they begin no more.
+ * Whether there is such an endpoint for a caller: one of servers that are hidden from it is as one that does not exist.
+ * One that a reload took away is still there for the sessions that it opened: their running calls can be answered,
+ * cancelled and resumed, but they begin no more.
  */
-export function isServed({ catalog }: Gateway, scope: string | null, session: Session | null): boolean {
-  return session !== null || scope === null || catalog.hasScope(scope);
+export function isServed(
+  { catalog }: Gateway,
+  scope: string | null,
+  session: Session | null,
+  { vouched, source }: { readonly vouched: Principal; readonly source: Source },
+): boolean {
+  return session !== null || scope === null || catalog.hasScopeFor(scope, vouched, source);
 }
 
 /** The answer for a path that is not served, or whose scope does not exist. */

@@ -1,8 +1,11 @@
 import { describe, expect, test } from "bun:test";
+import { loopback, remote } from "../support/call.ts";
 import { ask, buildCatalog, lead } from "../support/catalog.ts";
 import { failureOf } from "../support/failure.ts";
+import { policyOf } from "../support/policy.ts";
+import { principal } from "../support/principal.ts";
 
-// Things that a toolset leads to although they are in none of its lists.
+// Things that a toolset leads to although they are in none of its lists, and for whom there is one.
 
 describe("S32: a toolset is no wider than what it includes", () => {
   const served = {
@@ -55,4 +58,26 @@ describe("S32: a toolset is no wider than what it includes", () => {
     for (const name of ["m://secret/{id}", "m://{+any}"])
       expect(failureOf(() => complete(name)).code).toBe("unknown-resource");
   });
+});
+
+test("S32: neither server nor toolset is a scope for a caller who may use nothing of its servers, of whatever kind", () => {
+  const policy = policyOf([], {
+    reader: [{ server: "files", resource: "file:///*", action: "allow" }],
+    near: [{ server: "crm", when: { "source.loopback": { eq: true } }, action: "allow" }],
+    caller: [{ server: "mcpgw", tool: "call", action: "allow" }],
+  });
+  const toolsets = [
+    { id: "desk", include: ["crm:*"] },
+    { id: "both", include: ["crm:*", "files:*"] },
+    { id: "own", include: ["mcpgw:*"] },
+  ];
+  const served = { crm: { tools: ["get"] }, files: {}, off: { enabled: false }, mcpgw: { tools: ["call"] } };
+  const catalog = buildCatalog(served, { toolsets, policy, unconfigured: ["mcpgw"] });
+  const seen = (role: string, from = loopback) =>
+    ["crm", "files", "off", "mcpgw", "gone", "desk", "both", "own"].filter((id) =>
+      catalog.hasScopeFor(id, principal("key:x", [role]), from),
+    );
+  expect(seen("reader")).toEqual(["files", "both"]);
+  expect([seen("near"), seen("near", remote)]).toEqual([["crm", "desk", "both"], []]);
+  expect([seen("caller"), seen("nobody")]).toEqual([["own"], []]);
 });

@@ -98,8 +98,6 @@ describe("where a URI leads", () => {
     ["mcpgw+files:db://a", "files:db://a"],
     ["mcpgw+files:file:///elsewhere", "files:file:///elsewhere"],
     ["file:///etc/hosts", "files:file:///etc/hosts"],
-    // Templates of two servers: an exact match of a plain variable is better than one that needs a slash in it.
-    ["crm://two/deep/a/b", "other:crm://two/deep/a/b"],
     ["mcpgw+other:file:///srv/{+path}", "other:file:///srv/{+path}"],
   ];
   test.each(rows)("%s → %s", (uri, to) => {
@@ -109,8 +107,8 @@ describe("where a URI leads", () => {
     expect(catalog.offers("resource", uri, null, partyOf(admin))).toBe(true);
   });
 
-  test("several servers that are equally good: an error that names both and the way on", () => {
-    for (const uri of ["db://a", "any://z"]) {
+  test("several servers: an error that names both and the way on", () => {
+    for (const uri of ["db://a", "any://z", "crm://two/deep/a/b"]) {
       const failure = failureOf(() => lead(catalog, "resource", uri));
       expect(failure.code).toBe("invalid-params");
       const { servers, uris: ways } = failure.detail.data as { servers: string[]; uris: string[] };
@@ -233,8 +231,6 @@ test("templates: what a template makes, it matches", () => {
       },
     ),
   );
-  expect(readTemplate("a://{x}").matchesExactly("a://b/c")).toBe(false);
-  expect(readTemplate("a://{+x}").matchesExactly("a://b/c")).toBe(true);
   expect(readTemplate("a://{x").matches("a://{x")).toBe(true);
   expect(readTemplate("{x}").matches("x".repeat(9000))).toBe(false);
 });

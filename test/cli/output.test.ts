@@ -79,6 +79,21 @@ test("T58: whatever is said shows no control character, and all warnings look th
   expect(written).toEqual(["mcpgw: warning: a\\u{a}b\\u{1b}[2J\n", "c\\u{7f}\n"]);
 });
 
+test("T58: JSON shows no control or invisible character, and has the same value", async () => {
+  const { fake, written } = stream(true, 80);
+  const out = createOutput({ out: fake, err: fake, json: true, color: false });
+  const value = { name: "a\u009b2J\u202e\u200b\n\u{e0041}b", n: [1] };
+  await out.document(value);
+  await out.object(value);
+  // As a server wrote it, and a terminal would let a return overwrite the line.
+  await out.printJson('{"n":1.10,\r"c":"\u202e"}');
+  expect(written.join("")).toMatch(/^[\n -~]*$/);
+  expect(JSON.parse(written[0] ?? "")).toEqual(value);
+  expect(written[0]).toContain('\n  "n": [\n');
+  expect(JSON.parse(written[1] ?? "")).toEqual(value);
+  expect(written[2]).toBe('{"n":1.10,\n"c":"\\u202e"}\n');
+});
+
 test.each([
   [true, "\\u{1b}[2J"],
   [false, "\u001b[2J"],

@@ -37,6 +37,17 @@ test("S24: servers and tools are shown to those who have rights on them where th
   }
 });
 
+test("S24: of a server's tools those are counted that the caller may use", async () => {
+  const { h, handlers, viewer } = setting(loopback);
+  Object.assign(h.gw.upstreams, { status: () => [{ id: "crm", pids: [], down: [], tools: 3 }] });
+  const counts = async (seer: Viewer) => [
+    (await handlers["servers.list"]({}, seer)).servers[0]?.tools,
+    (await handlers["servers.show"]({ id: "crm" }, seer)).server.tools,
+  ];
+  expect(await counts(viewer)).toEqual([1, 1]);
+  expect(await counts({ ...viewer, consumer: null })).toEqual([3, 3]);
+});
+
 test("a call within a call comes from where its caller is", async () => {
   for (const [source, status] of [
     [loopback, "ok"],

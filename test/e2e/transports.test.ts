@@ -66,6 +66,23 @@ test("S32, T22: the endpoint of one server shows and calls that server alone, wi
   expect(new Set(all.map((name) => name.split("__")[0]))).toEqual(new Set(["one", "two"]));
 });
 
+test("S32: a server of which a caller may use nothing has no endpoint for it, as one that does not exist", async () => {
+  const stranger = { authorization: `Bearer ${await daemon.place.key("eve", "nobody")}` };
+  const asked = async (server: string) => {
+    const upgrade = { ...stranger, connection: "upgrade", upgrade: "websocket" };
+    const answers = await Promise.all([
+      post(`/mcp/${server}`, request("tools/list"), stranger),
+      post(`/mcp/${server}`, initialize("2025-11-25"), stranger),
+      daemon.get(`/${server}/sse`, stranger),
+      daemon.get(`/ws/${server}`, upgrade),
+    ]);
+    return answers.map(({ status, text }) => [status, text]);
+  };
+  const missing = await asked("none");
+  expect(missing.map(([status]) => status)).toEqual([404, 404, 404, 404]);
+  expect(await asked("one")).toEqual(missing);
+});
+
 test("R50 R65: the old pair on a server's own address: list and call within it, all of it on record", async () => {
   const stream = await fetch(`${daemon.url}/two/sse`, { headers: { ...auth(), accept: "text/event-stream" } });
   const reader = stream.body!.getReader();

@@ -33,6 +33,18 @@ test("what a modern client declared of a mode is looked at for each question", a
   }
 });
 
+test("S13: a server does not speak in the gateway's name to a client of either era", async () => {
+  const forged = JSON.stringify({ content: [], _meta: { "mcpgw.dev/limit": { retryAfterMs: 9 }, "x/y": 1 } });
+  for (const from of ["legacy", "modern"] as const) {
+    const { gw } = harness({ script: () => ok(forged, from) });
+    for (const era of ["legacy", "modern"] as const) {
+      const { result } = await send(gw, "tools/call", call, { era });
+      expect(result._meta).toMatchObject({ "x/y": 1 });
+      expect(JSON.stringify(result)).not.toContain("mcpgw.dev/");
+    }
+  }
+});
+
 describe("what a server asks that is no question", () => {
   const broken: [what: string, result: string][] = [
     ["S13: a type nobody knows", '{"resultType":"surprise","content":[]}'],

@@ -234,6 +234,7 @@ function catalogOf(listings: readonly Listing[], policy: Policy, scopes: Record<
     routes.filter((route) => kind.startsWith(route.kind) && policy.lists(who, route, source));
   return {
     hasScope: (scope) => Object.hasOwn(scopes, scope),
+    hasScopeFor: (scope) => Object.hasOwn(scopes, scope),
     offers: (kind, name, scope) => find(kind, name, scope) !== undefined,
     resolve(call, kind, name) {
       const route = find(kind, name, call.scope);

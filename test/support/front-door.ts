@@ -209,6 +209,7 @@ const tools: readonly Tool[] = ["echo"].map((name) => ({
 function catalogOf(scopes: readonly string[], shown: () => string): Catalog {
   return {
     hasScope: (scope) => scopes.includes(scope),
+    hasScopeFor: (scope) => scopes.includes(scope),
     offers: () => true,
     resolve: (_call, _kind, name) => makeRoute("play", String(name)),
     admits: () => true,

@@ -40,7 +40,7 @@ export const exportRecords = command({
       for (; !next.done; next = await records.next()) {
         if (typeof next.value !== "string") continue;
         if (file) await file.write(`${next.value}\n`);
-        else await out.print(next.value);
+        else await (out.terminal ? out.printJson(next.value) : out.print(next.value));
         lines++;
       }
       await file?.sync();

@@ -106,7 +106,7 @@ const call = command({
     if (out.json) {
       const { result, ...rest } = answer;
       // Spliced into the text, so that every digit stays as it came.
-      await untilReaderLeaves(out.print(`${JSON.stringify(rest).slice(0, -1)},"result":${result ?? "null"}}`));
+      await untilReaderLeaves(out.printJson(`${JSON.stringify(rest).slice(0, -1)},"result":${result ?? "null"}}`));
       return failed;
     }
     for (const text of answer.error?.message.split("\n") ?? []) out.say(text);

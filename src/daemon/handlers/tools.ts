@@ -1,7 +1,7 @@
 import type { Answer, Parsed } from "../../control/api.ts";
 import { Refusal } from "../../control/refusal.ts";
 import type { ServerTool, ToolView } from "../../control/schemas.ts";
-import type { Call, Route } from "../../core/call.ts";
+import type { Call, Route, Viewpoint } from "../../core/call.ts";
 import { Failure } from "../../core/failure.ts";
 import { noCapabilities } from "../../core/inbound.ts";
 import { isObject } from "../../core/json.ts";
@@ -39,11 +39,19 @@ export async function listTools(
 
 /** The routes of these tools. */
 export async function toolsFor(gw: Gateway, server: string | undefined, viewer: Viewer): Promise<Route[]> {
-  const { who, source, call, controller } = viewer;
-  const alone = { who, source, scope: null, session: null, capabilities: noCapabilities } as const;
-  const from = call ?? { ...alone, inbound: { era: "legacy" }, controller };
+  const from = viewpointOf(viewer);
   const { catalog } = await learnTools(gw, from);
   return catalog.tools(from).filter((route) => server === undefined || route.server === server);
+}
+
+/** How many of a server's tools a viewer may use, as far as they are known. */
+export function countTools({ catalog }: Gateway, server: string, viewer: Viewer): number {
+  return catalog.tools(viewpointOf(viewer)).filter((route) => route.server === server).length;
+}
+
+function viewpointOf({ who, source, call, controller }: Viewer): Viewpoint & Pick<Call, "controller"> {
+  const alone = { who, source, scope: null, session: null, capabilities: noCapabilities } as const;
+  return call ?? { ...alone, inbound: { era: "legacy" }, controller };
 }
 
 /** Runs a tool through the whole path and says how it ended. */

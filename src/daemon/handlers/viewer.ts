@@ -16,7 +16,7 @@ import type { Engine } from "../engine.ts";
 import { auditLog } from "./audit.ts";
 import { counts, findServer, noServer } from "./servers.ts";
 import { statsOf } from "./stats.ts";
-import { listTools, nestedCall, serverTool, toolsFor } from "./tools.ts";
+import { countTools, listTools, nestedCall, serverTool, toolsFor } from "./tools.ts";
 import { meteringOf, usageBy } from "./usage.ts";
 import { evidenceOf, verifyChains } from "./verify.ts";
 
@@ -66,7 +66,7 @@ export function viewerHandlers(engine: () => Engine, archive: Archive): ViewerHa
         servers: gw.upstreams
           .status()
           .filter(({ id }) => sees(gw, viewer, id))
-          .map((server) => shownTo(viewer, server)),
+          .map((server) => shownTo(gw, viewer, server)),
       };
     },
     "servers.show": async ({ id }, viewer) => {
@@ -76,7 +76,7 @@ export function viewerHandlers(engine: () => Engine, archive: Archive): ViewerHa
       const { who, source } = viewer;
       const others = counts(gw, id, (route) => gw.policy.lists(who, route, source));
       const tools = (await toolsFor(gw, id, viewer)).map((route) => serverTool(gw, route));
-      const server = shownTo(viewer, findServer(gw, id));
+      const server = shownTo(gw, viewer, findServer(gw, id));
       return { server, tools, others: { ...others, hidden: [] }, leftOut: { first: [], more: 0 } };
     },
     "tools.list": ({ server }, viewer) => listTools(engine().current(), server, viewer),
@@ -104,10 +104,17 @@ function sees({ policy }: Gateway, { who, consumer, source }: Viewer, server: st
   return kinds.some((kind) => policy.lists(who, anyOf(kind, server), source));
 }
 
-/** Processes of the gateway's host mean nothing to a caller, and other callers are none of its business. */
-const shownTo = ({ who, consumer }: Viewer, server: ServerStatus): ServerStatus => ({
-  ...server,
-  pids: [],
-  ownPid: null,
-  down: server.down.filter(({ owner }) => consumer === null || owner === null || owner === who.id),
-});
+/**
+ * Processes of the gateway's host mean nothing to a caller, and neither other callers nor tools that it may not use are
+ * any of its business.
+ */
+function shownTo(gw: Gateway, viewer: Viewer, server: ServerStatus): ServerStatus {
+  const { who, consumer } = viewer;
+  return {
+    ...server,
+    tools: consumer === null ? server.tools : countTools(gw, server.id, viewer),
+    pids: [],
+    ownPid: null,
+    down: server.down.filter(({ owner }) => consumer === null || owner === null || owner === who.id),
+  };
+}

@@ -1,0 +1,65 @@
+import { describe, expect, test } from "bun:test";
+import { createHandedOut } from "../../src/catalog/handed-out.ts";
+import { admin, ask, buildCatalog, lead, type Served } from "../support/catalog.ts";
+import { failureOf } from "../support/failure.ts";
+import { policyOf } from "../support/policy.ts";
+import { principal, stillClock } from "../support/principal.ts";
+
+describe("T13 no server draws to itself what callers read from another", () => {
+  const uri = "file:///files/payroll/jan";
+  const link = JSON.stringify({ content: [{ type: "resource_link", name: "x", uri }] });
+  const honest: Record<string, Served> = { hl: { tools: ["t"], templates: ["file:///files/{+path}"] } };
+  const ways: [how: string, forger: Served][] = [
+    ["a narrower template", { templates: ["file:///files/payroll/{x}"] }],
+    ["a wider template", { templates: ["{+x}"] }],
+    ["the URI itself", { resources: [uri] }],
+  ];
+  test.each(ways)("by %s", (_how, forger) => {
+    const catalog = buildCatalog({ ...honest, hm: { tools: ["t"], ...forger } });
+    expect(failureOf(() => lead(catalog, "resource", uri)).detail.data).toMatchObject({
+      uris: expect.arrayContaining([`mcpgw+hl:${uri}`, `mcpgw+hm:${uri}`]),
+    });
+    expect(lead(catalog, "resource", `mcpgw+hl:${uri}`).server).toBe("hl");
+    expect(lead(catalog, "resource", uri, { scope: "hl" }).server).toBe("hl");
+    for (const server of ["hl", "hm"])
+      expect(catalog.outgoing(catalog.find(`${server}:t`)!, link, admin)).toContain(`"mcpgw+${server}:${uri}"`);
+    expect(
+      catalog
+        .locate(uri, [])
+        .map(({ server }) => server)
+        .toSorted(),
+    ).toEqual(["hl", "hm"]);
+    const narrow = buildCatalog(
+      { ...honest, hm: forger },
+      { policy: policyOf([], { reader: [{ server: "hl", action: "allow" }] }) },
+    );
+    expect(lead(narrow, "resource", uri, { who: principal() }).server).toBe("hl");
+  });
+  test("what is listed is listed so that it can be read, an app as an app", () => {
+    const crm = { tools: ["t"], resources: [uri, "ui://main", "db://own"] };
+    const catalog = buildCatalog({ crm, hm: { templates: ["file:///{+path}", "ui://{+page}"] } });
+    expect(ask(catalog, "resources").names).toEqual(["db://own", `mcpgw+crm:${uri}`, "ui://crm/main"]);
+    for (const name of ask(catalog, "resources").names) expect(lead(catalog, "resource", name).server).toBe("crm");
+    expect(catalog.outgoing(catalog.find("crm:t")!, link, admin)).toContain(`"mcpgw+crm:${uri}"`);
+  });
+  test("what cannot be held against all templates in bounded steps is listed so too", () => {
+    const templates = Array.from({ length: 500 }, (_, at) => `db://{+a}/${at}!`);
+    const own = Array.from({ length: 600 }, (_, at) => `db://${at}`.padEnd(100, "x"));
+    const { names } = ask(buildCatalog({ crm: { resources: [...own, "own://x"] }, hm: { templates } }), "resources");
+    const renamed = names.filter((name) => name.startsWith("mcpgw+crm:db://"));
+    expect([names.length, renamed.length, names.includes("own://x")]).toEqual([601, 200, true]);
+  });
+  test("a server's own templates rename nothing", () => {
+    const catalog = buildCatalog({ a: { resources: ["db://a"], templates: ["db://{x}", "{+x}"] } });
+    expect(ask(catalog, "resources").names).toEqual(["db://a"]);
+    expect(lead(catalog, "resource", "db://a")).toBe(catalog.find("a:db://a", "resources")!);
+  });
+  test("by listing what another handed out", () => {
+    const handedOut = createHandedOut(stillClock());
+    const before = buildCatalog({ a: { tools: ["t"] } }, { handedOut });
+    expect(before.outgoing(before.find("a:t")!, link, admin)).toBe(link);
+    const after = buildCatalog({ a: {}, hm: { resources: [uri] } }, { handedOut });
+    expect(failureOf(() => lead(after, "resource", uri)).code).toBe("invalid-params");
+    expect(lead(after, "resource", uri, { who: principal("key:other", ["admin"]) }).server).toBe("hm");
+  });
+});

@@ -1,0 +1,18 @@
+import { expect, test } from "bun:test";
+import { CallMetrics } from "../../src/gateway/metrics.ts";
+import { makeCall, makeRoute } from "../support/call.ts";
+
+test("T58: a tool's name forges no line of the metrics and hides nothing in one", () => {
+  const metrics = new CallMetrics();
+  const names = ['a"} 1\nb 2', "\u001b[2J\r\u009b", "get\u202e\u200ball", "back\\slash"];
+  for (const name of names) metrics.count(Object.assign(makeCall(), { route: makeRoute("crm", name) }));
+  const text = metrics.render();
+  expect(text).toMatch(/^[\n -~]*$/);
+  const called = text.match(/^mcp_gateway_tools_called\{.*$/gm);
+  expect(called?.map((line) => /tool="(.*)",proxy="crm"\} 1$/.exec(line)?.[1])).toEqual([
+    'a\\"} 1\\\\u{a}b 2',
+    "\\\\u{1b}[2J\\\\u{d}\\\\u{9b}",
+    "get\\\\u{202e}\\\\u{200b}all",
+    "back\\\\slash",
+  ]);
+});

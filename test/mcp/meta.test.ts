@@ -1,0 +1,19 @@
+import { expect, test } from "bun:test";
+import { withoutOwnKeys } from "../../src/mcp/meta.ts";
+
+test.each([
+  ['{"content":[],"_meta":{"mcpgw.dev/limit":{"code":"x"},"n":1.10}}', '{"content":[],"_meta":{"n":1.10}}'],
+  ['{"_meta":{"mcpgw\\u002edev/x":1}, "content":[ ]}', '{"_meta":{}, "content":[ ]}'],
+  [
+    '{"taskId":"1","result":{"content":[],"_meta":{"a":1,"mcpgw.dev/omitted":[1]}},"_meta":{"mcpgw.dev/limit":1}}',
+    '{"taskId":"1","result":{"content":[],"_meta":{"a":1}},"_meta":{}}',
+  ],
+])("a server's result says nothing in the gateway's name: %s", (given, left) =>
+  expect(withoutOwnKeys(given)).toBe(left),
+);
+
+test.each([
+  '{"content":[{"type":"text","text":"mcpgw.dev/limit \\u00e9"}],"_meta":{"x":"mcpgw.dev/"}}',
+  '{"_meta":"mcpgw.dev/","result":"mcpgw.dev/"}',
+  '{ "content":[], "_meta":{"io.example/mcpgw.dev/x":1.0} }',
+])("any other is the text itself: %s", (text) => expect(withoutOwnKeys(text)).toBe(text));
