@@ -16,6 +16,9 @@ export type ConnectOptions = {
   readonly patience?: number | undefined;
 };
 
+/** Tells a person without a key whose rights count. */
+export const keylessText = "without MCPGW_API_KEY the caller is the local administrator, of role admin";
+
 /** The daemon's description of itself. */
 export type Hello = { readonly version: string; readonly pid: number; readonly access: "admin" | "read" | "attach" };
 

@@ -1,6 +1,6 @@
 import { thisHost } from "../config/paths.ts";
 import { findSocket } from "../config/client-socket.ts";
-import { attach, type ClientTunnel } from "../control/client.ts";
+import { attach, type ClientTunnel, keylessText } from "../control/client.ts";
 import { Refusal, Unreachable } from "../control/refusal.ts";
 import { codeOf } from "../core/error-text.ts";
 import type { GlobalOptions } from "../core/global-options.ts";
@@ -40,6 +40,8 @@ export async function runServe(flags: GlobalOptions, self: Self): Promise<number
   const last = { output: new LineWriter(), asked: untilAsked() };
   try {
     const tunnel = await attach(socket, { version: self.version, key });
+    // Some clients pass only a part of their environment on, and nobody would see why all tools are missing.
+    if (key === null) process.stderr.write(`mcpgw: ${keylessText}\n`);
     return await endProcess(await relay(tunnel, last), last);
   } catch (error) {
     // No socket, or one that nobody listens on since its daemon died; any refusal is final.

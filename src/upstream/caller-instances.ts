@@ -7,13 +7,15 @@ import { within } from "../core/wait.ts";
 import { CallerTools } from "./discovery/caller-tools.ts";
 import type { Discovery } from "./discovery/discovery.ts";
 import { eraFor } from "./discovery/eras.ts";
+import { listenFilter } from "./discovery/inventory.ts";
 import { faults } from "./faults.ts";
 import type { Terms } from "./host.ts";
 import { FirstQuestions } from "./instances/first-questions.ts";
 import { Pool, type Slot } from "./instances/pool.ts";
 import { type Spec, specOf } from "./instances/spec.ts";
-import type { Starter } from "./instances/starter.ts";
+import type { Started, Starter } from "./instances/starter.ts";
 import type { AskClient, Instance } from "./link/link.ts";
+import { holdListen } from "./link/listen.ts";
 import { Subscriptions } from "./subscriptions.ts";
 
 /** The instances of one server that serve callers: decides which one a call gets, and where their notifications go. */
@@ -37,7 +39,7 @@ export class CallerInstances {
       server: options.id,
       clock: host.clock,
       breaker: host.tuning.breaker,
-      start: (spec, slot) => this.#start(spec, slot),
+      start: async (spec, slot) => this.#listenTo(await this.#start(spec, slot), slot()),
       crashed: (down) => this.#crashed(down),
       ended: (slot) => {
         this.subscriptions.ended(slot);
@@ -152,7 +154,7 @@ export class CallerInstances {
     return faults.down(this.#terms.options.id, reason ?? `it is ${state}`, wait > 0 ? wait : undefined);
   }
 
-  async #start(spec: Spec, slot: () => Slot): Promise<Instance> {
+  async #start(spec: Spec, slot: () => Slot): Promise<Started> {
     const events = {
       notified: (method: string, params: string) => this.#heard(slot(), method, params),
       renewed: () => {
@@ -176,6 +178,26 @@ export class CallerInstances {
       if (!this.#discovery.doubtLegacy(error)) throw error;
       return this.#starter.start("modern", host, speaks);
     }
+  }
+
+  /** Hears of changed lists from a modern instance, which announces them only to a request that listens. */
+  #listenTo({ link, peer, greeting }: Started, slot: Slot): Instance {
+    const instance = { link, peer };
+    const filter = peer.era === "modern" && greeting ? listenFilter(greeting) : null;
+    if (!filter) return instance;
+    const listen = new AbortController();
+    void link.ended.then(() => listen.abort());
+    void holdListen({
+      instance,
+      terms: this.#terms,
+      filter,
+      signal: listen.signal,
+      acknowledged: (_, again) => {
+        if (again) this.#tools.changed(slot);
+      },
+      heard: (method, params) => void this.#heard(slot, method, params),
+    });
+    return instance;
   }
 
   /** The way to ask the client of an instance that is one session's own; null for every other instance. */

@@ -18,7 +18,7 @@ export type Tuning = {
   readonly patience: Patience;
   /** From the start of an instance to the end of its handshake; npx may have to download first. */
   readonly start: number;
-  /** How long a process or a socket may take to say which era it speaks. */
+  /** How long a server may be silent when it is asked which era it speaks, before it is asked for the legacy handshake too. */
   readonly probe: number;
   /** Between the notice that a list has changed and reading it anew. */
   readonly debounce: number;

@@ -1,5 +1,6 @@
 import { isUtf8 } from "node:buffer";
 import { readFileSync } from "node:fs";
+import { keylessText } from "../../control/client.ts";
 import type { ToolView } from "../../control/schemas.ts";
 import { messageOf } from "../../core/error-text.ts";
 import { isJson } from "../../core/json.ts";
@@ -18,10 +19,8 @@ export function toolRows(tools: readonly ToolView[]): Cell[][] {
   ]);
 }
 
-/** Reminds a person without a key whose rights count. */
 function sayWhoAsks(out: Output): void {
-  if (process.env["MCPGW_API_KEY"] === undefined)
-    out.say("without MCPGW_API_KEY the caller is the local administrator, of role admin");
+  if (process.env["MCPGW_API_KEY"] === undefined) out.say(keylessText);
 }
 
 const paragraph = (text: string): string => text.split("\n").map(line).join("\n");

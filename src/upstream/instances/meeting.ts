@@ -1,7 +1,8 @@
 import { Failure } from "../../core/failure.ts";
 import type { Era } from "../../core/inbound.ts";
+import { within } from "../../core/wait.ts";
 import { HttpFailure, unsent } from "../faults.ts";
-import { discover, greetModern, initialize } from "../link/handshake.ts";
+import { discover, type Discovered, greetModern, initialize } from "../link/handshake.ts";
 import type { Greeting, Link, LinkHost } from "../link/link.ts";
 import type { As } from "../transports/index.ts";
 
@@ -21,7 +22,7 @@ export type Meeting = {
   readonly http: boolean;
   /** Opens a new link. */
   open(as: As): Link;
-  /** Most milliseconds for a handshake, and for an answer that shows what a server speaks. */
+  /** Most milliseconds for a start with its handshake, and for an answer of a server that has started. */
   readonly times: { readonly start: number; readonly probe: number };
   /** What an earlier probe found out; only for servers that cannot be asked on the link that is used afterwards. */
   readonly verdict: { recall(): Speaks | null; save(speaks: Speaks | null): void };
@@ -98,7 +99,7 @@ async function meetProbed(meeting: Meeting): Promise<Met> {
   const speaks = known ?? (await probe(meeting));
   try {
     const met = await greetAs(meeting, speaks);
-    // Not before: a server that is down is silent like one that knows nothing of the probe.
+    // Not before: a program that cannot run ends like one that knows nothing of the probe.
     if (!known) verdict.save(speaks);
     return met;
   } catch (error) {
@@ -108,30 +109,38 @@ async function meetProbed(meeting: Meeting): Promise<Met> {
   }
 }
 
-function probe(meeting: Meeting): Promise<Speaks> {
-  const { host, times } = meeting;
-  return throwAway(meeting, async (link) => {
-    try {
-      const found = await discover(link, host, times.probe);
-      if (found.era === "legacy") return only.legacy;
-      return { ...only.modern, legacy: found.legacy || (await speaksLegacy(link, meeting)) };
-    } catch (error) {
-      // A process that ends or keeps silent is an old one; a server that was never reached has shown nothing.
-      if (link.pid === null && error instanceof Failure && error.code === "upstream-down") throw error;
-      return only.legacy;
-    }
+async function probe(meeting: Meeting): Promise<Speaks> {
+  const found = await throwAway(meeting, (link) => discoverStarting(link, meeting));
+  if (found?.era !== "modern") return only.legacy;
+  // Asked on another link: a server may keep to the era of the first request on each.
+  return { ...only.modern, legacy: found.legacy || (await shakesHands(meeting)) };
+}
+
+/** What a server that may have to start first says of its eras; null for an old one. */
+async function discoverStarting(link: Link, { host, times }: Meeting): Promise<Discovered | null> {
+  const asked = discover(link, host, times.start).catch((error: unknown) => {
+    // A process that ends is an old one; a server that was never reached, or never says anything, has shown nothing.
+    const code = error instanceof Failure ? error.code : null;
+    if (code === "timeout" || (code === "upstream-down" && link.pid === null)) throw error;
+    return null;
   });
+  const shaken = () =>
+    initialize(link, host, times.start).then(
+      () => null,
+      () => asked,
+    );
+  // A server is silent because it is old or because it is still starting; which, its first answer shows.
+  return within(asked, times.probe, null, () => Promise.race([asked, shaken()]));
 }
 
 /** Whether a modern server does the legacy handshake too, found out on a link for this alone. */
 export function shakesHands(meeting: Meeting): Promise<boolean> {
-  return throwAway(meeting, (link) => speaksLegacy(link, meeting));
-}
-
-function speaksLegacy(link: Link, { host, times }: Meeting): Promise<boolean> {
-  return initialize(link, host, times.probe).then(
-    () => true,
-    () => false,
+  const { host, http, times } = meeting;
+  return throwAway(meeting, (link) =>
+    initialize(link, host, http ? times.probe : times.start).then(
+      () => true,
+      () => false,
+    ),
   );
 }
 

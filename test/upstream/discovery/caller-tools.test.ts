@@ -108,6 +108,21 @@ describe("R2 R112: a tool that a call switches on in its caller's instance", () 
   });
 });
 
+test.each([
+  ["a process of her own", {}],
+  ["a process that all share", { isolation: "shared" }],
+])("a modern server is listened to for the tools of %s", async (_, more) => {
+  const modern = { ...alice, era: "modern" } as const;
+  await using set = upstreams([fake("a", ["--era", "modern"], more)]);
+  await set.settled();
+  const changed = Promise.withResolvers<void>();
+  set.onCallerChange(changed.resolve);
+  await switchOn(set, modern, [define("extra")]);
+  await changed.promise;
+  expect(own(set, modern)).toEqual(["extra"]);
+  expect(jsonOf(await set.ask("a", "seen", {}, modern))).toMatchObject({ filters: [{ toolsListChanged: true }] });
+});
+
 test("a caller who may have nothing of the server waits for none of its instances", async () => {
   await using set = upstreams([fake("a")]);
   await set.settled();

@@ -31,6 +31,43 @@ for (const mode of ["exit-on-probe", "silent-probe", "none"]) {
   });
 }
 
+test.each(["none", "one-era"])(
+  "auto: a program that names only its modern revision may speak both (%s)",
+  async (mode) => {
+    const lists = memoryLists();
+    await using set = upstreams([fake("a", ["--era", "both-unsaid", "--mode", mode], { protocol: "auto" })], { lists });
+    await set.settled();
+    expect(lists.verdicts.get("a")).toMatchObject({ speaks: "both" });
+    expect(jsonOf(await set.ask("a", "seen", {}, { era: "legacy" })).meta).toBeUndefined();
+  },
+);
+
+test.each([
+  ["legacy", "legacy", "none"],
+  ["legacy", "legacy", "silent-probe"],
+  ["legacy", "legacy", "exit-on-probe"],
+  ["modern", "modern", "none"],
+  ["both", "both", "none"],
+  ["both", "both-unsaid", "one-era"],
+])("auto: a program that speaks %s (%s, %s) and starts slowly is known for it", async (speaks, era, mode) => {
+  const lists = memoryLists();
+  const options = fake("a", ["--era", era, "--mode", mode], { protocol: "auto" });
+  // No process starts within this time.
+  await using set = upstreams([options], { lists, tuning: { probe: 1 } });
+  await set.settled();
+  expect(set.status()[0]).toMatchObject({ state: "ready", era: speaks === "legacy" ? "legacy" : "modern" });
+  expect(lists.verdicts.get("a")).toMatchObject({ speaks });
+});
+
+test("auto: a program that says nothing at all leaves no verdict", async () => {
+  const lists = memoryLists();
+  const tuning = { start: 300, probe: 100 };
+  await using set = upstreams([fake("a", ["--mode", "hang"], { protocol: "auto" })], { lists, tuning });
+  await set.settled();
+  expect(set.status()[0]).toMatchObject({ state: "backoff", reason: expect.stringContaining("did not answer") });
+  expect([lists.verdicts.size, set.events.filter(({ type }) => type === "server.started").length]).toEqual([0, 0]);
+});
+
 test("auto: a verdict is asked for again after a day", async () => {
   const lists = memoryLists();
   lists.verdicts.set("a", { speaks: "legacy", at: Date.now() - 25 * 3_600_000 });

@@ -184,10 +184,8 @@ test.skipIf(!linux)("T17 T31: nothing of a stubborn process tree survives its en
 test.skipIf(!linux)("T31: a child that exits takes the processes it left behind with it (needs Linux)", async () => {
   const run = `run-${crypto.randomUUID()}`;
   const script = `(env -i sleep 63 &) ; setsid sleep 64 & sleep 0.3; exit 0`;
-  await using set = upstreams([stdioOptions.parse({ id: "a", command: "sh", args: ["-c", script] })], {
-    run,
-    tuning: { start: 200 },
-  });
+  const options = stdioOptions.parse({ id: "a", command: "sh", args: ["-c", script], protocol: "legacy" });
+  await using set = upstreams([options], { run });
   await until(() => marked(run).length > 0, "the children to start");
   const pids = marked(run);
   await until(() => set.events.some(({ type }) => type === "server.stopped"), "the tree to be gone");
