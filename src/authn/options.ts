@@ -29,7 +29,7 @@ export const keyOptions = z
       .datetime({ offset: true })
       .or(z.iso.date())
       .optional()
-      .describe("Date or time from which it is refused."),
+      .describe("Date (midnight, UTC) or time from which it is refused."),
     rateLimit: perMinute.optional().describe("Replaces the consumer's limit for this key, e.g. 120/m."),
     cidrs: z.array(network).default([]).describe("Networks from which it may be used; empty: any."),
   })

@@ -7,11 +7,10 @@ import type { HandedOut } from "./handed-out.ts";
 import type { Resources } from "./resources.ts";
 import { explicitUri } from "./uris.ts";
 
-// Most links that are rewritten in one result. Later ones stay unchanged; they can be read by a URI that names their
-// server.
-const mostLinks = 10_000;
-// Most characters of one result's links that are held against templates. Links beyond that stay unchanged too.
+// Most characters of one result's links that are held against templates, and the least that one link counts as. Links beyond
+// that name their server: where else they might lead is not looked up.
 const mostSteps = 5_000_000;
+const leastSteps = 500;
 // Most links of one result that are remembered, so that one call cannot push out links from others.
 const mostNoted = 100;
 
@@ -32,12 +31,11 @@ export function outgoingText(route: Route, text: string, to: Receiver): string {
   const pieces: string[] = [];
   let from = 0;
   let left = mostSteps;
-  for (const [start, end] of links(text, 0).slice(0, mostLinks)) {
+  for (const [start, end] of links(text, 0)) {
     const uri = stringAt(text, [start, end]);
     if (uri === null) continue;
-    left -= to.resources.steps(uri);
-    if (left < 0) break;
-    const wire = wireOf(uri);
+    left -= Math.max(leastSteps, to.resources.steps(uri));
+    const wire = left < 0 ? namedUri(route, uri) : wireOf(uri);
     if (wire === null) continue;
     pieces.push(text.slice(from, start), JSON.stringify(wire));
     from = end;
@@ -66,9 +64,17 @@ function withApp(text: string, wireOf: Rewrite): string {
  * its own.
  */
 function wireUri(route: Route, uri: string, to: Receiver, note: (uri: string) => void): string | null {
-  if (route.kind === "resource" && uri === route.name) return uri === route.wire ? null : route.wire;
+  const own = ownUri(route, uri);
+  if (own !== null) return own === uri ? null : own;
   return ownWire(route.server, uri, to, note);
 }
+
+/** The wire URI that leads to the server of a result whatever others offer. */
+const namedUri = (route: Route, uri: string): string => ownUri(route, uri) ?? explicitUri(route.server, uri);
+
+/** The wire URI of the resource that was read; null for another URI. */
+const ownUri = ({ kind, name, wire }: Route, uri: string): string | null =>
+  kind === "resource" && uri === name ? wire : null;
 
 function ownWire(
   server: string,

@@ -14,6 +14,8 @@ export function pairFaults(pem: KeyPair, files: KeyPair): { readonly option: Opt
   // As listening does it: the further certificates of a chain are looked at too.
   const error = thrownBy(() => createSecureContext({ ...pem }));
   if (error === null) return [];
+  // Bun leaves what went wrong where the next HMAC of the thread takes it for its own, which would fail a call.
+  thrownBy(() => new Bun.CryptoHasher("sha256", "key"));
   const isOther = ["KEY_VALUES_MISMATCH", "KEY_TYPE_MISMATCH"].includes(reasonOf(error));
   return isOther
     ? fault("key", `is not the private key of the certificate that comes first in ${files.cert}`)

@@ -59,6 +59,7 @@ export const failures = {
   "header-mismatch": { http: 400, rpc: rpcCodes.headerMismatch, status: "invalid", as: "error" },
   "missing-capability": { http: 400, rpc: rpcCodes.missingCapability, status: "invalid", as: "error" },
   "unsupported-version": { http: 400, rpc: rpcCodes.unsupportedVersion, status: "invalid", as: "error" },
+  "unknown-endpoint": { http: 404, rpc: rpcCodes.invalidRequest, status: "denied", as: "error" },
   "unknown-method": { http: 404, legacyHttp: 200, rpc: rpcCodes.methodNotFound, status: "invalid", as: "error" },
   "body-too-large": { http: 413, rpc: rpcCodes.invalidRequest, status: "invalid", as: "error" },
   "body-timeout": { http: 408, rpc: rpcCodes.invalidRequest, status: "invalid", as: "error" },

@@ -1,10 +1,10 @@
 import { createReadStream, existsSync } from "node:fs";
-import { createInterface } from "node:readline";
 import { gatherEvidence } from "../audit/evidence.ts";
 import { verifyLines } from "../audit/export.ts";
 import type { Answer, Input } from "../control/api.ts";
 import { Refusal } from "../control/refusal.ts";
 import { messageOf } from "../core/error-text.ts";
+import { createLineReader } from "../mcp/lines.ts";
 import { worst } from "./handlers/verify.ts";
 
 /** Checks an exported file alone, or against checkpoints that were kept elsewhere. */
@@ -15,11 +15,26 @@ export async function verifyFile(file: string, against: Input<"audit.verify">): 
     throw new Refusal("invalid", "a file says not whose it is: give --pubkey with --checkpoint, to tell who signed");
   }
   const all = await gatherEvidence({ chain: "", dir: null, sources: [], texts, publicKey });
-  const lines = createInterface({ input: createReadStream(file), crlfDelay: Infinity });
   const optionsOf = (chain: string) => ({ ...all, chain, origin: `${all.origin}${chain}` });
-  const chains = await verifyLines(lines, optionsOf).catch((error: unknown) => {
+  const chains = await verifyLines(linesOf(file), optionsOf).catch((error: unknown) => {
     throw new Refusal("unavailable", `--jsonl: ${file} cannot be read (${messageOf(error)})`);
   });
   if (chains.length === 0) throw new Refusal("not-found", `${file} holds no record`);
   return { exit: worst(chains.map(({ exit }) => exit)), chains, pubkey: null };
+}
+
+/** The lines of a file. A text in JSON may hold the line breaks of Unicode, which end none. */
+async function* linesOf(file: string): AsyncGenerator<string> {
+  const ready: string[] = [];
+  const reader = createLineReader({
+    max: Number.MAX_SAFE_INTEGER,
+    onLine: (line) => void ready.push(line),
+    onOverflow: () => {},
+  });
+  for await (const chunk of createReadStream(file)) {
+    reader.push(chunk);
+    yield* ready.splice(0);
+  }
+  reader.end();
+  yield* ready;
 }

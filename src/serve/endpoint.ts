@@ -23,7 +23,7 @@ import { answer, answerText, refusal } from "./reply.ts";
 import type { Running } from "./running.ts";
 import { sessionOf } from "./session-endpoint.ts";
 import { noteOpened } from "./session-notes.ts";
-import { callToRefuse, isServed, nothingHere, type Pending, tryIdentify, type Visit } from "./visit.ts";
+import { callToRefuse, isServed, notServed, type Pending, tryIdentify, type Visit } from "./visit.ts";
 import { walk } from "./walk.ts";
 
 /** What of the process the endpoints over HTTP work with; each takes what it needs. */
@@ -56,7 +56,7 @@ type Arrival = Presented & {
 /** The POSTs of streamable HTTP, in both eras. */
 export class Endpoint {
   readonly #options: HttpParts;
-  /** Unauthenticated senders whose bodies are being read. */
+  /** Senders who have no business here, and whose bodies are being read. */
   #strangers = 0;
 
   constructor(options: HttpParts) {
@@ -73,7 +73,7 @@ export class Endpoint {
     if (who instanceof Failure) return this.#refuseStranger(gw, req, { source, credentials, vouched: null }, who);
     const session = sessionOf(this.#options.sessions, headers, who, scope);
     const from: Arrival = { gw, req, pending, started, source, credentials, vouched: who, scope, session };
-    if (!isServed(gw, scope, session, from)) return nothingHere();
+    if (!isServed(gw, scope, session, from)) return notServed(gw, from, from, await this.#strangerText(req));
     const text = unacceptable(headers) ?? (await this.#options.bodies.read(req));
     if (text instanceof Failure) return this.#exchange(from, { inbound: unreadable("", headers), fault: text });
     const context = { headers, pinned: null, revision: session?.revision ?? null } as const;
@@ -81,7 +81,7 @@ export class Endpoint {
       return this.#batch(from, text, context);
     }
     const received = receive(text, gw, context);
-    return begins(from, [received]) ? nothingHere() : this.#exchange(from, received);
+    return begins(from, [received]) ? notServed(gw, from, from, text) : this.#exchange(from, received);
   }
 
   async #refuseStranger(gw: Gateway, req: Request, presented: Presented, failure: Failure): Promise<Response> {
@@ -91,8 +91,8 @@ export class Endpoint {
   }
 
   /**
-   * For an unauthenticated sender, reads only enough to find the request id, and nothing once such bodies hold a
-   * quarter of all places.
+   * For a sender who has no business here, reads only enough to find the request id, and nothing once such bodies hold
+   * a quarter of all places.
    */
   async #strangerText(req: Request): Promise<string> {
     const { bodies, maxConnections } = this.#options;
@@ -142,7 +142,7 @@ export class Endpoint {
     } catch (error) {
       return this.#exchange(from, { inbound: unreadable("", req.headers), fault: asFailure(error) });
     }
-    if (begins(from, all)) return nothingHere();
+    if (begins(from, all)) return notServed(gw, from, from, "");
     const stream = this.#streamOf(from, session);
     const answers: string[] = [];
     const run = async (received: Received): Promise<void> => {
@@ -223,8 +223,8 @@ export class Endpoint {
  * Whether a call is to begin at an endpoint that a reload took away. Such an endpoint still takes the answers, progress
  * and cancellations of its running calls.
  */
-const begins = (from: Arrival, all: readonly Received[]): boolean =>
-  !isServed(from.gw, from.scope, null, from) && all.some(({ inbound }) => inbound.kind === "request");
+const begins = ({ gw, scope }: Arrival, all: readonly Received[]): boolean =>
+  scope !== null && !gw.catalog.hasScope(scope) && all.some(({ inbound }) => inbound.kind === "request");
 
 /** Whether the request names a session that has ended, be it while its body was read: the client must open another. */
 function isStale({ req, session }: Arrival, inbound: Inbound | null): boolean {

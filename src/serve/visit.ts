@@ -51,7 +51,8 @@ export async function enter<T>(
 ): Promise<T | Response> {
   const who = await whoAsks(gw, visit);
   const session = find(who);
-  if (!isServed(gw, visit.scope, session, { vouched: who, source: presentedBy(visit).source })) return nothingHere();
+  const presented = { ...presentedBy(visit), vouched: who };
+  if (!isServed(gw, visit.scope, session, presented)) return notServed(gw, visit, presented, "");
   try {
     return answer(who, session);
   } catch (error) {
@@ -107,7 +108,23 @@ export function isServed(
   return session !== null || scope === null || catalog.hasScopeFor(scope, vouched, source);
 }
 
-/** The answer for a path that is not served, or whose scope does not exist. */
+/**
+ * The answer for a scope that does not exist, or is hidden from the caller, which must not differ in anything; that it was
+ * tried is on record.
+ */
+export async function notServed(
+  gw: Gateway,
+  { req, scope }: Pick<Visit, "req" | "scope">,
+  presented: Presented & { readonly vouched: Principal },
+  text: string,
+): Promise<Response> {
+  const call = callToRefuse(gw, req, presented, text);
+  call.who = presented.vouched;
+  await refuse(gw, call, new Failure("unknown-endpoint", `Nothing is served to this caller at /mcp/${scope}.`));
+  return nothingHere();
+}
+
+/** The answer for a path that is not served. */
 export function nothingHere(): Response {
   return new Response("Nothing is served at this path; MCP is at /mcp.\n", { status: 404 });
 }

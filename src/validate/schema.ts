@@ -19,6 +19,8 @@ export type PreparedSchema = {
   readonly schema: Json;
   readonly dialect: Dialect;
   readonly ignoredPatterns: readonly string[];
+  /** How many schemas it consists of. */
+  readonly size: number;
 };
 
 // Without the scheme. Whatever draft-06 demands, draft-07 does.
@@ -208,5 +210,5 @@ export function prepareSchema(input: unknown): PreparedSchema {
   all.forEach(replaceEmptyEnum);
   markRoot(schema, all);
   addCosts(all, targets);
-  return { schema, dialect, ignoredPatterns: [...ignored] };
+  return { schema, dialect, ignoredPatterns: [...ignored], size: all.size };
 }

@@ -98,6 +98,7 @@ function run(check: Check, args: unknown, wire: string): readonly ErrorObject[] 
     if (faults.length === 0) return faults;
     const fewer = withoutNulls(args);
     if (fewer === null) return explained(check, args, faults);
+    allowSteps(maxSteps);
     const left = check.first(fewer);
     return left.length === 0 ? left : explained(check, fewer, left);
   } catch (error) {
@@ -143,9 +144,18 @@ const details: Record<string, (params: Readonly<Record<string, unknown>>) => unk
 // A step as Ajv writes it: `.name` and `["a name"]` of the schema, `['a name']` as the caller wrote it, `[0]`.
 const step = /\.([\w$]+)|\[("(?:[^"\\]|\\.)*")\]|\['(.*?)(?:'\]|$)|\[(\d+)\]/gs;
 
+/** The name in quotes; a name of the caller's may look like one in quotes, and be none. */
+function unquoted(quoted: string): string {
+  try {
+    return String(JSON.parse(quoted));
+  } catch {
+    return quoted.slice(1, -1);
+  }
+}
+
 function pointerOf(path: string): string {
   return path.replaceAll(step, (_, plain?: string, quoted?: string, asCame?: string, index?: string) => {
-    const name = plain ?? (quoted === undefined ? (asCame ?? index) : String(JSON.parse(quoted)));
+    const name = plain ?? (quoted === undefined ? (asCame ?? index) : unquoted(quoted));
     return `/${(name ?? "").replaceAll("~", "~0").replaceAll("/", "~1")}`;
   });
 }

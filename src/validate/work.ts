@@ -1,11 +1,18 @@
 /** The arguments are too big or too nested for their schema to be checked in bounded time. */
 export class TooComplex extends Error {}
 
+const stepsPerMs = 40_000;
+
 let left = 0;
 
-/** Begins a piece of work that may take this many steps, each of at most about 25 ns. Nothing else works meanwhile. */
+/** Begins a piece of work that may take this many steps, each of at most about 25 ns (`stepsPerMs`). Nothing else works meanwhile. */
 export function allowSteps(steps: number): void {
   left = steps;
+}
+
+/** Counts the time that something took, ms: where the most that it may take says little of what it takes. */
+export function spendTime(ms: number): void {
+  spend(ms * stepsPerMs);
 }
 
 /** Counts steps before they are taken. Throws TooComplex if they are too many. */

@@ -43,10 +43,11 @@ test("servers switched off at the same time are all off", async () => {
     Bun.spawn([...mcpgw, "servers", "disable", id, ...flags], {
       env: bareEnv(at.dir),
       stdout: "ignore",
-      stderr: "ignore",
+      stderr: "pipe",
     }),
   );
-  expect(await Promise.all(children.map(({ exited }) => exited))).toEqual(ids.map(() => 0));
+  const ends = children.map(async ({ exited, stderr }) => [await new Response(stderr).text(), await exited]);
+  expect(await Promise.all(ends)).toEqual(ids.map(() => [expect.stringContaining("no daemon runs"), 0]));
   expect(disabledIn(readFileSync(file, "utf8"))).toEqual(ids);
 });
 

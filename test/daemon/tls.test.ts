@@ -1,5 +1,6 @@
 import { expect, setDefaultTimeout, test } from "bun:test";
 import { chmodSync, chownSync, mkdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { commitmentTo } from "../../src/audit/chain.ts";
 import { pairFaults } from "../../src/config/key-pair.ts";
 import { Tls } from "../../src/daemon/tls.ts";
 import { Place } from "../support/daemon.ts";
@@ -117,7 +118,7 @@ test.skipIf(!hasOpenssl)("the pairs that are refused are those that cannot be li
   pairs(at);
   const listens = (pem: { cert: string; key: string }): boolean => {
     try {
-      Bun.listen({ hostname: "127.0.0.1", port: 0, tls: pem, socket: { data() {} } }).stop(true);
+      void Bun.serve({ hostname: "127.0.0.1", port: 0, tls: pem, fetch: () => new Response() }).stop(true);
       return true;
     } catch {
       return false;
@@ -129,6 +130,8 @@ test.skipIf(!hasOpenssl)("the pairs that are refused are those that cannot be li
     const faults = pairFaults(pem, files);
     const told = expected === null ? [] : [{ option: expected, message: expect.stringContaining(files[expected]) }];
     expect([certName, keyName, listens(pem), faults]).toEqual([certName, keyName, expected === null, told]);
+    // The next call is recorded whatever was found.
+    expect(commitmentTo(new Uint8Array(32), "a call")).toHaveLength(43);
     if (keyName.startsWith("encrypted")) expect(faults[0]?.message).toContain("openssl pkey -in FILE -out NEW");
   }
 });

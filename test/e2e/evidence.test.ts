@@ -187,6 +187,8 @@ test("R123: tail shows calls as they end, and with --since those before; filters
 test("R9, R39: an export verifies without the gateway; a changed line is named; checkpoints kept elsewhere prove it", async () => {
   await using own = await busy();
   const { place } = own;
+  // A line break of Unicode ends no line of JSON.
+  await own.call("fake__a\u2028b", {}, own.keys.alice);
   const file = join(place.dir, "export.jsonl");
   expect((await place.cli(["audit", "export", "--jsonl", "--out", file])).code).toBe(0);
   const verify = async (path: string, ...args: string[]) => {

@@ -67,6 +67,10 @@ test("S32, T22: the endpoint of one server shows and calls that server alone, wi
   expect(new Set(all.map((name) => name.split("__")[0]))).toEqual(new Set(["one", "two"]));
 });
 
+/** How often a consumer has asked for an endpoint that is not served to it. */
+const tried = async (who: string): Promise<number> =>
+  (await daemon.place.records()).filter(({ consumer, code }) => consumer === who && code === "unknown-endpoint").length;
+
 test("S32: a server of which a caller may use nothing has no endpoint for it, as one that does not exist", async () => {
   const stranger = { authorization: `Bearer ${await daemon.place.key("eve", "nobody")}` };
   const asked = async (server: string) => {
@@ -82,6 +86,8 @@ test("S32: a server of which a caller may use nothing has no endpoint for it, as
   const missing = await asked("none");
   expect(missing.map(([status]) => status)).toEqual([404, 404, 404, 404]);
   expect(await asked("one")).toEqual(missing);
+  // Nothing is told, but it is on record.
+  await until(async () => (await tried("eve")) === 2 * missing.length, "a record of each");
 });
 
 /** Opens the old pair below a path, with a list of its tools as the first request. */

@@ -354,6 +354,14 @@ test.each(["a/b~c", "it's", 'a "quote"', "a.b", "naïve", "['x", "0"])("a path i
   }
 });
 
+test.each([`x']["\\q"]`, `x']["\n"]`, `a']['b`])(
+  "a name that looks like a path is refused as any other: %p",
+  (name) => {
+    const { code, message } = setUp().wrong(object({ additionalProperties: { type: "string" } }), { [name]: 1 });
+    expect([code, message]).toEqual(["invalid-arguments", expect.stringContaining("must be string")]);
+  },
+);
+
 test("the arguments are left as they came", () => {
   const { check } = setUp();
   const args = {};

@@ -1,7 +1,9 @@
 import { localPrincipal } from "../../authn/keyless.ts";
 import type { Keyring } from "../../authn/keyring.ts";
+import type { Input } from "../../control/api.ts";
 import type { Context } from "../../control/contract.ts";
 import { Refusal } from "../../control/refusal.ts";
+import type { AuditEntry } from "../../control/schemas.ts";
 import { kinds } from "../../core/call.ts";
 import { Cancel, type AbortControllerLike } from "../../core/cancel.ts";
 import { asFailure } from "../../core/failure.ts";
@@ -81,7 +83,10 @@ export function viewerHandlers(engine: () => Engine, archive: Archive): ViewerHa
     },
     "tools.list": ({ server }, viewer) => listTools(engine().current(), server, viewer),
     "tools.call": (input, viewer) => nestedCall(engine().current(), input, viewer),
-    "audit.log": (input, { consumer }) => auditLog(archive, own(input, consumer)),
+    "audit.log": async (input, { consumer }) => {
+      const { records, more } = await auditLog(archive, own(input, consumer));
+      return { records: consumer === null ? records : records.flatMap((entry) => told(entry, input)), more };
+    },
     "audit.stats": (input, { consumer }) => statsOf(archive, input, consumer),
     "audit.verify": (input) => verifyChains(evidenceOf(engine(), archive), input),
     usage: (input, { consumer }) => usageBy(archive, own(input, consumer), meteringOf(engine().loaded().config)),
@@ -96,6 +101,12 @@ function own<T extends { consumer?: string | undefined }>(input: T, consumer: st
     "denied",
     `you are shown what consumer ${consumer} did, nobody else's; a rule that allows mcpgw:audit_all shows all`,
   );
+}
+
+/** A record as its caller may read it, who must not learn that what it named is there, but hidden. */
+function told(entry: AuditEntry, { server, tool }: Pick<Input<"audit.log">, "server" | "tool">): AuditEntry[] {
+  if (!String(entry.facts["code"]).startsWith("unknown-")) return [entry];
+  return (server ?? tool) ? [] : [{ ...entry, server: null, tool: null, rule: null, reason: null }];
 }
 
 /** Whether a caller has any right on a server, or may see what everybody does. */

@@ -4,15 +4,14 @@ import type { Migrations } from "./migrate.ts";
  * One chain. What queries look at is a view of the hashed text, so it cannot differ from it. Not generated columns: in a
  * strict table SQLite computes even virtual ones for each insert and each integrity check. No secondary index: five of
  * them would cost three quarters of the write rate. A record's payload lies in its row, outside of what is hashed: a row
- * of its own would cost as much again, and it can be forgotten just as well. The server of a record is what `serverOf`
- * finds.
+ * of its own would cost as much again, and it can be forgotten just as well.
  */
 export const auditSchema: Migrations = [
   `CREATE TABLE audit(seq INTEGER PRIMARY KEY, rec TEXT NOT NULL, leaf BLOB NOT NULL,
      part TEXT, salt BLOB, body TEXT) STRICT;
    CREATE VIEW record AS SELECT seq, rec, leaf, rec->>'$.type' AS type, rec->>'$.caller' AS caller,
-     rec->>'$.consumer' AS consumer, coalesce(rec->>'$.srv', rec->>'$.facts.server') AS srv,
-     rec->>'$.tool' AS tool, rec->>'$.st' AS st, rec->>'$.t' AS t, rec->>'$.call' AS call FROM audit;
+     rec->>'$.consumer' AS consumer, rec->>'$.srv' AS srv, rec->>'$.tool' AS tool, rec->>'$.st' AS st,
+     rec->>'$.t' AS t, rec->>'$.call' AS call FROM audit;
    CREATE VIEW payload AS SELECT seq, part, salt, body FROM audit WHERE part IS NOT NULL;
    CREATE TABLE subject(id TEXT PRIMARY KEY, salt BLOB, value TEXT) STRICT;
    CREATE TABLE anchor(size INTEGER PRIMARY KEY, note TEXT NOT NULL, frontier BLOB NOT NULL,
@@ -42,4 +41,6 @@ export const indexSchema: Migrations = [
    CREATE INDEX entry_st ON entry(chain, st, seq) WHERE st <> 'ok';
    CREATE INDEX entry_call ON entry(call);
    CREATE TABLE mark(chain TEXT PRIMARY KEY, seq INTEGER NOT NULL, leaf BLOB NOT NULL) STRICT;`,
+  // Built anew: `srv` of an event is the server that it tells of.
+  "DELETE FROM entry; DELETE FROM mark",
 ];

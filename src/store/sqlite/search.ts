@@ -16,6 +16,11 @@ const defaultLimit = 100;
 /** Records that one snapshot covers, so that a long scan holds no snapshot for long. */
 const pageSize = 20_000;
 const hit = "SELECT seq, rec, leaf FROM record WHERE";
+/**
+ * The server of a record, as `serverOf` finds it. Not a column of the view: a chain keeps the one
+ * that it was made with.
+ */
+const told = "coalesce(srv, rec->>'$.facts.server')";
 
 /** Finds records of chains, newest first: by the index as far as it reaches, and beyond it by a look at each record. */
 export type Search = { find(chains: readonly string[], query: AuditQuery): FoundRow[]; close(): void };
@@ -55,7 +60,7 @@ function findInChain(
   query: AuditQuery,
   limit: number,
 ): AuditRow[] {
-  const where = allOf([typeTerm(query.type), ...termsOf(query, "t", timeText)]);
+  const where = allOf([typeTerm(query.type), ...termsOf(query, { srv: told, t: "t" }, timeText)]);
   const indexed = index && usable(query) ? markOf(db, index, chain) : 0;
   const rows = scan(db, where, indexed, limit);
   if (!index || indexed === 0 || rows.length >= limit) return rows;
@@ -105,7 +110,10 @@ function markOf(db: Database, index: Database, chain: string): number {
 }
 
 function lookUp(index: Database, chain: string, query: AuditQuery, upto: number, limit: number): number[] {
-  const terms: Term[] = [["chain = ? AND seq <= ?", chain, upto], ...termsOf(query, "at", (us) => us)];
+  const terms: Term[] = [
+    ["chain = ? AND seq <= ?", chain, upto],
+    ...termsOf(query, { srv: "srv", t: "at" }, (us) => us),
+  ];
   if (query.type !== undefined) terms.push(["type = ?", query.type]);
   const { sql, values } = allOf(terms);
   return index
@@ -119,16 +127,20 @@ const allOf = (terms: readonly Term[]): Where => ({
   values: terms.flatMap(([, ...values]) => values),
 });
 
-/** What a query asks but the type. `time` names the column of times, `spell` says how one is written there. */
-function termsOf(query: AuditQuery, time: string, spell: (us: number) => string | number): Term[] {
+/** What a query asks but the type. `srv` and `t` say where server and time are, `spell` how a time is written there. */
+function termsOf(
+  query: AuditQuery,
+  { srv, t: time }: { readonly srv: string; readonly t: string },
+  spell: (us: number) => string | number,
+): Term[] {
   const { consumer, server, tool, call, since, until, status } = query;
   const terms: Term[] = [];
-  for (const [column, value] of Object.entries({ consumer, srv: server, call })) {
+  for (const [column, value] of Object.entries({ consumer, [srv]: server, call })) {
     if (value !== undefined) terms.push([`${column} = ?`, value]);
   }
   if (tool !== undefined) {
     const of = splitCanonical(tool);
-    terms.push(of ? ["(tool = ? OR (srv = ? AND tool = ?))", tool, of.server, of.tool] : ["tool = ?", tool]);
+    terms.push(of ? [`(tool = ? OR (${srv} = ? AND tool = ?))`, tool, of.server, of.tool] : ["tool = ?", tool]);
   }
   if (since !== undefined) terms.push([`${time} >= ?`, spell(since)]);
   if (until !== undefined) terms.push([`${time} <= ?`, spell(until)]);

@@ -55,7 +55,7 @@ export class Discovery {
     this.#inventory = recall(options, host);
     this.#breaker = createBreaker(host.tuning.breaker, host.clock.mono);
     this.#eras = new Eras(options);
-    const busy = (): boolean => this.#work !== null;
+    const busy = (): boolean => this.#work !== null || this.#state === "starting";
     this.#relisting = new Relisting(terms, busy, (which) => void this.#relist(which));
     if (!options.enabled) this.#state = "disabled";
   }

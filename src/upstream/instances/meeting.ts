@@ -110,34 +110,42 @@ async function meetProbed(meeting: Meeting): Promise<Met> {
 }
 
 async function probe(meeting: Meeting): Promise<Speaks> {
+  const { start, probe } = meeting.times;
+  const begun = performance.now();
   const found = await throwAway(meeting, (link) => discoverStarting(link, meeting));
   if (found?.era !== "modern") return only.legacy;
-  // Asked on another link: a server may keep to the era of the first request on each.
-  return { ...only.modern, legacy: found.legacy || (await shakesHands(meeting)) };
+  // It will take about as long to start again.
+  const limit = Math.min(start, probe + 2 * (performance.now() - begun));
+  return { ...only.modern, legacy: found.legacy || (await shakesHands(meeting, limit)) };
 }
 
 /** What a server that may have to start first says of its eras; null for an old one. */
-async function discoverStarting(link: Link, { host, times }: Meeting): Promise<Discovered | null> {
+async function discoverStarting(link: Link, meeting: Meeting): Promise<Discovered | null> {
+  const { host, times } = meeting;
+  let shook = false;
   const asked = discover(link, host, times.start).catch((error: unknown) => {
     // A process that ends is an old one; a server that was never reached, or never says anything, has shown nothing.
     const code = error instanceof Failure ? error.code : null;
-    if (code === "timeout" || (code === "upstream-down" && link.pid === null)) throw error;
+    if ((code === "timeout" && !shook) || (code === "upstream-down" && link.pid === null)) throw error;
     return null;
   });
-  const shaken = () =>
-    initialize(link, host, times.start).then(
-      () => null,
-      () => asked,
-    );
-  // A server is silent because it is old or because it is still starting; which, its first answer shows.
+  // A server is silent because it is old or because it is still starting. One that shakes hands has started.
+  const shaken = async () => {
+    const begun = performance.now();
+    shook = await shakesHands(meeting, times.start);
+    if (!shook) return asked;
+    return within(asked, times.probe + performance.now() - begun, null, () => null);
+  };
   return within(asked, times.probe, null, () => Promise.race([asked, shaken()]));
 }
 
-/** Whether a modern server does the legacy handshake too, found out on a link for this alone. */
-export function shakesHands(meeting: Meeting): Promise<boolean> {
-  const { host, http, times } = meeting;
+/**
+ * Whether a server does the legacy handshake within `limit` ms, found out on a link for this alone: a server may keep to
+ * the era of the first request on each, or fall silent at one that it does not know.
+ */
+export function shakesHands(meeting: Meeting, limit: number): Promise<boolean> {
   return throwAway(meeting, (link) =>
-    initialize(link, host, http ? times.probe : times.start).then(
+    initialize(link, meeting.host, limit).then(
       () => true,
       () => false,
     ),

@@ -30,7 +30,10 @@ export function endable<T extends Held>(
   const share = Math.max(1, Math.floor(maxInstances / holdings.size));
   const rich = (of: Owner): boolean => of !== owner && held(of) > share && held(owner) < share;
   const left = new Set(all.filter(isLeft));
-  if (holdsMost(all, owner, maxInstances)) return all.filter(({ spec }) => spec.owner === owner).toSorted(byUse);
+  if (holdsMost(all, owner, maxInstances)) {
+    const own = all.filter(({ spec }) => spec.owner === owner);
+    return own.toSorted((a, b) => Number(left.has(b)) - Number(left.has(a)) || byUse(a, b));
+  }
   return all
     .filter((slot) => left.has(slot) || slot.spec.owner === owner || rich(slot.spec.owner))
     .toSorted(

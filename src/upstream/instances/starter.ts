@@ -85,7 +85,8 @@ export class Starter {
 
   /** Whether a modern server speaks legacy too. */
   shakesHands(host: LinkHost): Promise<boolean> {
-    return shakesHands(this.#meeting(host));
+    const meeting = this.#meeting(host);
+    return shakesHands(meeting, meeting.times.probe);
   }
 
   /** Forgets what an earlier probe found out. */

@@ -13,7 +13,7 @@ const probes = (set: Set): number => set.events.filter(({ type }) => type === "s
 const legacy = { protocolVersion: "2025-11-25", capabilities: {} };
 const modernKey = "io.modelcontextprotocol/protocolVersion";
 
-for (const mode of ["exit-on-probe", "silent-probe", "none"]) {
+for (const mode of ["exit-on-probe", "silent-probe", "mute", "none"]) {
   test(`auto: a program that knows nothing of the probe (${mode}) is a legacy one, and is not asked again that day`, async () => {
     const lists = memoryLists();
     const options = fake("a", ["--mode", mode], { protocol: "auto" });
@@ -21,7 +21,7 @@ for (const mode of ["exit-on-probe", "silent-probe", "none"]) {
       await using set = upstreams([options], { lists, tuning: { probe: 500 } });
       await set.settled();
       expect(set.status()[0]).toMatchObject({ state: "ready", era: "legacy", revision: "2025-11-25" });
-      expect(probes(set)).toBe(1);
+      expect(probes(set)).toBe(mode === "silent-probe" || mode === "mute" ? 2 : 1);
       expect(lists.verdicts.get("a")).toMatchObject({ speaks: "legacy" });
     }
     await using again = upstreams([options], { lists });
@@ -81,7 +81,7 @@ for (const mode of ["none", "exit-on-probe", "silent-probe"]) {
   test(`auto: a modern verdict that is out of date (${mode}) is forgotten, and the server is back after the next attempt`, async () => {
     const lists = memoryLists();
     lists.verdicts.set("a", { speaks: "modern", at: Date.now() });
-    const tuning = { start: 800, probe: 500 };
+    const tuning = { start: 1_500, probe: 200 };
     await using set = upstreams([fake("a", ["--mode", mode], { protocol: "auto" })], { lists, tuning });
     await until(() => set.status()[0]?.state === "ready", "the second attempt");
     expect(set.status()[0]).toMatchObject({ era: "legacy", restarts: 1 });

@@ -1,5 +1,5 @@
 import { expect, test } from "bun:test";
-import { mostOfOne } from "../../../src/upstream/instances/share.ts";
+import { endable, mostOfOne } from "../../../src/upstream/instances/share.ts";
 import { failureOf } from "../../suites/transport.ts";
 import { principal, stillClock } from "../../support/principal.ts";
 import { until } from "../../support/until.ts";
@@ -121,6 +121,14 @@ test("a quarter of maxInstances is left to others, however many sessions of one 
   await set.ask("a", "echo", {}, more);
   expect(await bob()).toBe(2);
   expect(state(set)?.instances).toBe(4);
+});
+
+test("of the instances of one caller those that are left give way before those of open sessions", () => {
+  const slots = ["open", "left", "new"].map((name, usedAt) => ({ name, usedAt, spec: { owner: "alice" } }));
+  for (const max of [3, 4, 8]) {
+    const order = endable(slots, "alice", max, ({ usedAt }) => usedAt === 1).map(({ name }) => name);
+    expect(order).toEqual(["left", "open", "new"]);
+  }
 });
 
 test.each([
