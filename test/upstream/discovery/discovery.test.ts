@@ -4,6 +4,7 @@ import { atOnce } from "../../../src/core/turns.ts";
 import { subscriptionIdKey } from "../../../src/mcp/meta.ts";
 import { drainList, readTools } from "../../../src/upstream/discovery/listing.ts";
 import { openHttp } from "../../../src/upstream/transports/http.ts";
+import { stdioOptions } from "../../../src/upstream/options.ts";
 import { createValidator } from "../../../src/validate/validate.ts";
 import { linkHost } from "../../support/link-host.ts";
 import { listening, refusal, reply, serve, type Stream, told } from "../../support/mcp-server.ts";
@@ -249,4 +250,26 @@ test("a modern server whose instructions hold the time is not listed anew for th
   streams[0]?.enqueue(told("notifications/tools/list_changed", { _meta }));
   await until(() => set.listings()[0]?.instructions !== first, "the instructions of a later check");
   expect([server.of("tools/list").length, server.of("subscriptions/listen").length]).toEqual([2, 1]);
+});
+
+test("a list that changes while the others are read for the first time is read again", async () => {
+  const script = `
+    let asked = 0;
+    const say = (message) => console.log(JSON.stringify({ jsonrpc: "2.0", ...message }));
+    const tool = (name) => ({ name, inputSchema: { type: "object" } });
+    for await (const line of console) {
+      const { id, method } = JSON.parse(line);
+      const answer = (result) => say({ id, result });
+      const capabilities = { tools: { listChanged: true }, prompts: {} };
+      if (method === "initialize")
+        answer({ protocolVersion: "2025-11-25", capabilities, serverInfo: { name: "x", version: "1" } });
+      else if (method === "tools/list") {
+        answer({ tools: [tool("old"), ...(asked++ ? [tool("new")] : [])] });
+        if (asked === 1) say({ method: "notifications/tools/list_changed" });
+      } else if (method === "prompts/list") setTimeout(answer, 300, { prompts: [] });
+    }`;
+  const options = stdioOptions.parse({ id: "a", command: process.execPath, args: ["-e", script], protocol: "legacy" });
+  await using set = upstreams([options], { tuning: { debounce: 10 } });
+  await set.settled();
+  await until(() => names(set).length === 2, "the new tool");
 });
