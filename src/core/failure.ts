@@ -104,6 +104,14 @@ export const failures = {
 
 export type FailureCode = keyof typeof failures;
 
+/** The failures in which what is hidden from a caller is as what does not exist. */
+export const unknownThings: ReadonlySet<string | undefined> = new Set([
+  "unknown-tool",
+  "unknown-prompt",
+  "unknown-resource",
+  "unknown-task",
+] satisfies FailureCode[]);
+
 /** What a failure may carry besides its sentence; each field is optional and safe to show to the caller. */
 export type FailureDetail = {
   /** The rule that denied, as the configuration names it. */

@@ -1,4 +1,4 @@
-import { denials, statusesOf } from "../core/failure.ts";
+import { denials, statusesOf, unknownThings } from "../core/failure.ts";
 import { hourUs, type UsageRow } from "../core/store.ts";
 
 /** What metering reads of a record that ends a call. */
@@ -9,6 +9,7 @@ type Ended = {
   readonly srv?: string | undefined;
   readonly tool?: string | undefined;
   readonly st?: string | undefined;
+  readonly code?: string | undefined;
   /** Duration, µs; the mean of those it stands for. */
   readonly us?: number | undefined;
   /** Bytes of arguments and result; the mean likewise. */
@@ -25,8 +26,9 @@ const unknownName = "(unknown)";
 const listed: ReadonlySet<string> = new Set(["tools/call", "prompts/get", "tasks/get", "tasks/update", "tasks/cancel"]);
 
 /** What a call is counted under; one name where callers choose it, as they do with URIs and methods of extensions. */
-function nameOf({ method = "tools/call", srv = "", tool }: Ended): string {
-  if (srv === "") return tool === undefined ? "" : unknownName;
+function nameOf({ method = "tools/call", srv = "", tool, code }: Ended): string {
+  // Of those that were only counted, the name is not kept.
+  if (srv === "") return tool === undefined && !unknownThings.has(code) ? "" : unknownName;
   if (listed.has(method)) return tool ?? "";
   if (method === "completion/complete") return "(completion)";
   return method.startsWith("resources/") ? "(resource)" : "(extension)";

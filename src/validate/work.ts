@@ -12,7 +12,7 @@ export function allowSteps(steps: number): void {
 
 /** Counts the time that something took, ms: where the most that it may take says little of what it takes. */
 export function spendTime(ms: number): void {
-  spend(ms * stepsPerMs);
+  spend(Math.ceil(ms * stepsPerMs));
 }
 
 /** Counts steps before they are taken. Throws TooComplex if they are too many. */

@@ -74,7 +74,9 @@ test("R13 usage: names that no server offers are counted together", () => {
   for (let i = 0; i < 100; i++) {
     counters.add({ type: "call.refused", consumer: "a", tool: `made-up-${i}`, st: "denied" }, base);
   }
-  expect(groupUsage(counters.rows(), "tool")).toMatchObject([{ name: "(unknown)", calls: 100, denied: 100 }]);
+  // The record of many keeps no name.
+  counters.add({ type: "call.refused", consumer: "a", code: "unknown-tool", st: "denied", count: 50 }, base);
+  expect(groupUsage(counters.rows(), "tool")).toMatchObject([{ name: "(unknown)", calls: 150, denied: 150 }]);
   expect(counters.rows()).toHaveLength(1);
 });
 

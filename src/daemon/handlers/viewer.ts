@@ -6,7 +6,7 @@ import { Refusal } from "../../control/refusal.ts";
 import type { AuditEntry } from "../../control/schemas.ts";
 import { kinds } from "../../core/call.ts";
 import { Cancel, type AbortControllerLike } from "../../core/cancel.ts";
-import { asFailure } from "../../core/failure.ts";
+import { asFailure, unknownThings } from "../../core/failure.ts";
 import { anyOf } from "../../core/name.ts";
 import { localSource, type Principal } from "../../core/principal.ts";
 import type { ServerStatus } from "../../core/upstream.ts";
@@ -105,7 +105,7 @@ function own<T extends { consumer?: string | undefined }>(input: T, consumer: st
 
 /** A record as its caller may read it, who must not learn that what it named is there, but hidden. */
 function told(entry: AuditEntry, { server, tool }: Pick<Input<"audit.log">, "server" | "tool">): AuditEntry[] {
-  if (!String(entry.facts["code"]).startsWith("unknown-")) return [entry];
+  if (!unknownThings.has(String(entry.facts["code"]))) return [entry];
   return (server ?? tool) ? [] : [{ ...entry, server: null, tool: null, rule: null, reason: null }];
 }
 
