@@ -13,12 +13,12 @@ import { alice, harness } from "../gateway/support.ts";
 const remote = { ...loopback, ip: "192.0.2.7", loopback: false };
 
 /** The gateway's own tools of a caller who has rights on this machine only. */
-function setting(source: Viewer["source"]) {
+function setting(source: Viewer["source"], archive: Partial<Archive> = {}) {
   const h = harness({ rules: { reader: [{ when: { "source.loopback": { eq: true } }, action: "allow" }] } });
   const status = { id: "crm", pids: [], down: [] };
   Object.assign(h.gw.upstreams, { status: () => [status] });
   const engine = { current: () => h.gw } as unknown as Engine; // all that these operations use of it
-  const handlers = viewerHandlers(() => engine, {} as Archive);
+  const handlers = viewerHandlers(() => engine, archive as Archive);
   const viewer: Viewer = { who: alice, consumer: "alice", source, call: null, controller: new Cancel() };
   return { h, handlers, viewer };
 }
@@ -57,4 +57,29 @@ test("a call within a call comes from where its caller is", async () => {
     const call = await handlers["tools.call"]({ tool: "crm:get", arguments: {} }, viewer);
     expect([call.status, call.source, h.sent.length]).toEqual([status, source, status === "ok" ? 1 : 0]);
   }
+});
+
+test("S33: the records of a caller do not tell a hidden tool from none", async () => {
+  const { handlers, viewer } = setting(loopback, {
+    find: async () =>
+      [{ srv: "crm", tool: "get", rule: "secret-plan", reason: "not for alice" }, { tool: "none" }].map((of, seq) => {
+        const record = { v: 1, seq, t: "2026-01-01T00:00:00.000000Z", type: "call.refused", consumer: "alice", ...of };
+        return {
+          chain: "main",
+          row: { seq, rec: JSON.stringify({ ...record, code: "unknown-tool" }), leaf: new Uint8Array(32) },
+        };
+      }),
+  });
+  const found = async (of: Viewer, asked = {}) =>
+    (await handlers["audit.log"]({ limit: 50, ...asked }, of)).records.map(({ server, tool, rule, reason }) => [
+      server,
+      tool,
+      rule,
+      reason,
+    ]);
+  const nothing = [null, null, null, null];
+  expect(await found(viewer)).toEqual([nothing, nothing]);
+  for (const asked of [{ server: "crm" }, { tool: "get" }, { tool: "none" }])
+    expect(await found(viewer, asked)).toEqual([]);
+  expect((await found({ ...viewer, consumer: null }))[0]).toEqual(["crm", "get", "secret-plan", "not for alice"]);
 });
