@@ -2,6 +2,7 @@ import { type BoundedMap, createBoundedMap } from "../core/bounded-map.ts";
 import type { Call } from "../core/call.ts";
 import type { Clock } from "../core/clock.ts";
 import type { AuditEvent, Facts, RecordType, SessionEvent } from "../core/event.ts";
+import { unknownThings } from "../core/failure.ts";
 import type { InputStep, Reached } from "../core/ports.ts";
 import type { Source } from "../core/principal.ts";
 import type { Payload, SubjectRow } from "../core/store.ts";
@@ -223,7 +224,7 @@ export class Drafts {
     if (!failure) return code ? { ...fields, code } : fields;
     const { code: of, message, detail } = failure;
     // The caller of something hidden is told, as the code says, that it does not exist; the record says why.
-    const why = of.startsWith("unknown-") ? fields.reason : undefined;
+    const why = unknownThings.has(of) ? fields.reason : undefined;
     return { ...fields, code: of, reason: why ?? this.#shown(message), cause: this.#shown(detail.internal) };
   }
 

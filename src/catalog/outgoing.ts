@@ -7,8 +7,8 @@ import type { HandedOut } from "./handed-out.ts";
 import type { Resources } from "./resources.ts";
 import { explicitUri } from "./uris.ts";
 
-// Most characters of one result's links that are held against templates, and the least that one link counts as. Links beyond
-// that name their server: where else they might lead is not looked up.
+// Most characters of one result's links that are held against templates, and the least that one link counts as. Links
+// beyond that name their server: where else they might lead is not looked up.
 const mostSteps = 5_000_000;
 const leastSteps = 500;
 // Most links of one result that are remembered, so that one call cannot push out links from others.

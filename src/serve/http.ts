@@ -1,8 +1,8 @@
+import type { Server, SocketAddress } from "bun";
 import { asFailure, Failure } from "../core/failure.ts";
 import { List } from "../core/linked-list.ts";
 import type { Logger } from "../core/log.ts";
 import { Turn } from "../core/turns.ts";
-import type { Server, SocketAddress } from "bun";
 import { BodyReader } from "./body.ts";
 import { cors } from "./cors.ts";
 import { shedIdleConnections } from "./idle-connections.ts";

@@ -73,9 +73,7 @@ export async function refuseAndThrow(
   who: Principal | null,
   failure: Failure,
 ): Promise<never> {
-  const call = callToRefuse(gw, visit.req, { ...presentedBy(visit), vouched: who }, "");
-  call.who = who;
-  await refuse(gw, call, failure);
+  await refuse(gw, callToRefuse(gw, visit.req, { ...presentedBy(visit), vouched: who }, ""), failure);
   throw failure;
 }
 
@@ -88,10 +86,12 @@ export function tryIdentify(gw: Gateway, presented: Presented): Principal | Fail
   }
 }
 
-/** A call of which only the sender and perhaps the id are known, to record its refusal. */
+/** A call of which only the sender, if it is known at all, and perhaps the id are known, to record its refusal. */
 export function callToRefuse(gw: Gateway, req: Request, presented: Presented, text: string): Call {
   const received = { inbound: unreadable(text, req.headers), fault: null };
-  return callOf(gw, received, presented, { controller: new Cancel(), session: null, scope: null, emit: null });
+  const call = callOf(gw, received, presented, { controller: new Cancel(), session: null, scope: null, emit: null });
+  call.who = presented.vouched;
+  return call;
 }
 
 /**
@@ -109,8 +109,8 @@ export function isServed(
 }
 
 /**
- * The answer for a scope that does not exist, or is hidden from the caller, which must not differ in anything; that it was
- * tried is on record.
+ * The answer for a scope that does not exist, or is hidden from the caller, which must not differ in anything; that it
+ * was tried is on record.
  */
 export async function notServed(
   gw: Gateway,
@@ -118,9 +118,8 @@ export async function notServed(
   presented: Presented & { readonly vouched: Principal },
   text: string,
 ): Promise<Response> {
-  const call = callToRefuse(gw, req, presented, text);
-  call.who = presented.vouched;
-  await refuse(gw, call, new Failure("unknown-endpoint", `Nothing is served to this caller at /mcp/${scope}.`));
+  const failure = new Failure("unknown-endpoint", `Nothing is served to this caller at /mcp/${scope}.`);
+  await refuse(gw, callToRefuse(gw, req, presented, text), failure);
   return nothingHere();
 }
 
