@@ -48,7 +48,8 @@ const options: Options = {
   jsPropertySyntax: true,
   // The costs that prepareSchema wrote there.
   $comment: (cost: unknown) => spend(Number(cost)),
-  code: { regExp: Object.assign(matcher, { code: "linear" }) },
+  // Left as it is written, the code compiles in half the time and runs as fast.
+  code: { optimize: false, regExp: Object.assign(matcher, { code: "linear" }) },
 };
 
 /** A validator of one dialect. */
