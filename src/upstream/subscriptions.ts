@@ -1,6 +1,7 @@
 import type { Call } from "../core/call.ts";
 import { Failure } from "../core/failure.ts";
 import { isObject } from "../core/json.ts";
+import { longestName } from "../core/name.ts";
 import type { Updated } from "../core/ports.ts";
 import { pauseBefore } from "./backoff.ts";
 import { faults, quoted } from "./faults.ts";
@@ -146,7 +147,8 @@ export class Subscriptions {
     const parsed: unknown = JSON.parse(params);
     const uri = isObject(parsed) ? parsed.uri : undefined;
     const wanted = this.#groups.get(slot.spec.key)?.wanted;
-    if (typeof uri !== "string" || !wanted) return false;
+    // A longer URI nobody may read, and rules would be held against every character of it.
+    if (typeof uri !== "string" || uri.length > longestName || !wanted) return false;
     const about = [...wanted].filter(([one]) => one === uri || isBelow(uri, one));
     for (const [, wish] of about) tell(wish, params);
     return about.length > 0;
