@@ -1,5 +1,5 @@
-import { type Call, isAsSevere, type Reply, type Route } from "../core/call.ts";
-import { hasExtensions } from "../core/inbound.ts";
+import type { Call, Reply, Route } from "../core/call.ts";
+import { hasExtensions, isAsSevere } from "../core/inbound.ts";
 import { isExtensionNotification } from "../core/methods.ts";
 import type { UpstreamRequest } from "../core/upstream.ts";
 import { editObject } from "../mcp/edit.ts";
