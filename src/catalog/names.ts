@@ -19,12 +19,16 @@ const lookAlikes = new Map(
     .split(" ")
     .map(([from = "", to = ""]) => [from, to]),
 );
+const lookAlike = new RegExp(`[${[...lookAlikes.keys()].join("")}]`, "gu");
+/** Characters of a name that are compared by their look: more than anybody is shown of it. */
+const looked = 128;
 
 /** What a name looks like. Neither people nor models can tell apart two names with the same skeleton. */
 export function skeleton(name: string): string {
   if (/^[ -~]*$/.test(name)) return name.toLowerCase();
-  const visible = name.normalize("NFKC").replace(invisible, "").toLowerCase();
-  return Array.from(visible, (char) => lookAlikes.get(char) ?? char).join("");
+  const visible = name.replace(invisible, "");
+  const start = visible.slice(0, looked).normalize("NFKC").toLowerCase();
+  return start.replace(lookAlike, (char) => lookAlikes.get(char) ?? char) + visible.slice(looked);
 }
 
 /**

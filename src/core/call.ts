@@ -1,7 +1,7 @@
 import type { Failure, Status } from "./failure.ts";
 import type { AbortControllerLike, AbortSignalLike } from "./cancel.ts";
 import { inputKey, noCapabilities } from "./inbound.ts";
-import type { ClientAnswer, ClientCapabilities, Era, Inbound, InputRequest, Revision } from "./inbound.ts";
+import type { ClientAnswer, ClientCapabilities, Era, Inbound, InputRequest, LogLevel, Revision } from "./inbound.ts";
 import type { ListNode } from "./linked-list.ts";
 import { methodLabel } from "./methods.ts";
 import type { Credential, Principal, Source } from "./principal.ts";
@@ -68,14 +68,6 @@ export type Reply =
       readonly text: string;
       readonly code: number;
     };
-
-/** The least severe level of log messages that a client wants (RFC 5424 names); null: none were asked for. */
-export type LogLevel = (typeof logLevels)[number];
-export const logLevels = ["debug", "info", "notice", "warning", "error", "critical", "alert", "emergency"] as const;
-
-/** Whether a level is at least as severe as the least one wanted; false for an unknown level. */
-export const isAsSevere = (level: unknown, least: LogLevel): boolean =>
-  logLevels.findIndex((one) => one === level) >= logLevels.indexOf(least);
 
 /** One legacy client after `initialize`, over any transport, and the principal it belongs to. */
 export type ClientSession = {

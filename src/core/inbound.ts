@@ -11,6 +11,14 @@ export type ClientCapabilities = { readonly text: string; readonly value: Readon
 
 export const noCapabilities: ClientCapabilities = { text: "{}", value: {} };
 
+/** The least severe level of log messages that a client wants (RFC 5424 names). */
+export type LogLevel = (typeof logLevels)[number];
+export const logLevels = ["debug", "info", "notice", "warning", "error", "critical", "alert", "emergency"] as const;
+
+/** Whether a level is at least as severe as the least one wanted; false for an unknown level. */
+export const isAsSevere = (level: unknown, least: LogLevel): boolean =>
+  logLevels.findIndex((one) => one === level) >= logLevels.indexOf(least);
+
 /** Whether a client declared any extension (2026-07-28), which allows further types of results and further notifications. */
 export function hasExtensions({ value: { extensions } }: ClientCapabilities): boolean {
   return typeof extensions === "object" && extensions !== null && Object.keys(extensions).length > 0;
@@ -81,8 +89,8 @@ export type Inbound = {
   readonly client: { readonly name: string; readonly version: string } | null;
   /** What the client declares, with a modern request or with `initialize`; null on every other legacy message. */
   readonly capabilities: ClientCapabilities | null;
-  /** The `_meta` log level of a modern request, as written; null if it wants no log messages. */
-  readonly logLevel: string | null;
+  /** The `_meta` log level of a modern request; null if it wants no log messages. */
+  readonly logLevel: LogLevel | null;
   /** The answer that a message of kind "response" carries. */
   readonly answer: ClientAnswer | null;
 };

@@ -26,7 +26,9 @@ export function plainJson(json: string): string {
   );
 }
 
-/** The first `max` characters, with an ellipsis if something was cut off. */
+/** The first `max` characters, with an ellipsis if something was cut off; never half of a surrogate pair. */
 export function cut(text: string, max: number): string {
-  return text.length <= max ? text : `${text.slice(0, max - 1)}…`;
+  if (text.length <= max) return text;
+  const end = /[\ud800-\udbff]/.test(text.charAt(max - 2)) ? max - 2 : max - 1;
+  return `${text.slice(0, end)}…`;
 }

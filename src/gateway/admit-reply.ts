@@ -1,7 +1,7 @@
 import type { Reply } from "../core/call.ts";
 import { brokeProtocol, Failure } from "../core/failure.ts";
 import { tasksExtension } from "../core/inbound.ts";
-import { isObject } from "../core/json.ts";
+import { isObject, objectIn } from "../core/json.ts";
 import { ownServer } from "../core/name.ts";
 import { rpcCodes } from "../core/rpc-code.ts";
 import { editObject } from "../mcp/edit.ts";
@@ -98,9 +98,8 @@ function admitError(job: Job, reply: Refusal): Reply | Promise<Reply> {
  * capability.
  */
 function capabilityMissing({ call, route }: Job, reply: Refusal): Reply {
-  const error: unknown = JSON.parse(reply.text);
-  const data = isObject(error) && isObject(error.data) ? error.data : {};
-  const required = isObject(data.requiredCapabilities) ? data.requiredCapabilities : {};
+  const { data } = objectIn(reply.text);
+  const required = isObject(data) && isObject(data.requiredCapabilities) ? data.requiredCapabilities : {};
   const missing = missingOf(required, call.capabilities.value);
   if (missing.length === 0) return reply;
   const message = `The server "${route.server}" needs what the client did not declare: ${missing.join(", ")}.`;

@@ -1,6 +1,6 @@
-import { type Call, type IdentifiedCall, logLevels, type Reply, type Viewpoint } from "../core/call.ts";
+import type { Call, IdentifiedCall, Reply, Viewpoint } from "../core/call.ts";
 import { Failure } from "../core/failure.ts";
-import type { Era } from "../core/inbound.ts";
+import { type Era, logLevels } from "../core/inbound.ts";
 import { type ListName, lists } from "../core/lists.ts";
 import { within } from "../core/wait.ts";
 import { discoverResult, initializeResult, type Introduction, negotiate } from "../mcp/handshake.ts";

@@ -118,6 +118,8 @@ class Listener {
   readonly #end = Promise.withResolvers<void>();
   /** Notifications that came before the acknowledgement, which must be sent first; null afterwards. */
   #early: [method: string, params: string | null][] | null = [];
+  /** The news of tasks, which go out in the order in which they came: to record a question takes time. */
+  #news = Promise.resolve();
   #left = false;
 
   constructor(gw: Gateway, call: IdentifiedCall, send: Tell) {
@@ -170,7 +172,9 @@ class Listener {
       const { taskIds, end } = await this.#gw.upstreams.followTasks(this.#call, {
         server,
         taskIds: [...watched.keys()],
-        told: (task) => void this.#noticed(server, task, watched),
+        told: (task) => {
+          this.#news = this.#news.then(() => this.#noticed(server, task, watched));
+        },
         lost: () => this.#end.resolve(),
       });
       this.#entered(end);

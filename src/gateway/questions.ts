@@ -8,7 +8,7 @@ import {
   type InputRequest,
   type Revision,
 } from "../core/inbound.ts";
-import { isObject } from "../core/json.ts";
+import { objectIn } from "../core/json.ts";
 import type { InputStep, Reached } from "../core/ports.ts";
 import type { SessionQuestion } from "../core/upstream.ts";
 import { rpcCodes } from "../core/rpc-code.ts";
@@ -182,7 +182,7 @@ const answerCodes: Partial<Record<FailureCode, number>> = { "input-undeclared": 
 
 /** The failure of a call whose client answered a server's question with an error. */
 export function refusedByClient({ method }: InputRequest, { text }: ClientAnswer): Failure {
-  const error: unknown = JSON.parse(text);
-  const said = isObject(error) && typeof error.message === "string" ? `: ${cut(error.message, 300)}` : "";
+  const { message } = objectIn(text);
+  const said = typeof message === "string" ? `: ${cut(message, 300)}` : "";
   return new Failure("input-unavailable", `The client did not answer ${method}${said}.`);
 }

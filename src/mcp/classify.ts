@@ -1,6 +1,14 @@
 import { Failure } from "../core/failure.ts";
-import { logLevels } from "../core/call.ts";
-import type { ClientAnswer, ClientCapabilities, Era, Inbound, Revision, Span } from "../core/inbound.ts";
+import {
+  type ClientAnswer,
+  type ClientCapabilities,
+  type Era,
+  type Inbound,
+  type LogLevel,
+  logLevels,
+  type Revision,
+  type Span,
+} from "../core/inbound.ts";
 import { isObject } from "../core/json.ts";
 import { cut, plain } from "../core/text.ts";
 import { checkStandardHeaders, checkVersionHeader, legacyRevision, versionHeader } from "./header-rules.ts";
@@ -147,7 +155,7 @@ function declared(text: string, span: Span | null, value: unknown): ClientCapabi
 }
 
 /** The log level that a modern request asks for; null if it wants no log messages. */
-function levelOf(meta: Meta): string | null {
+function levelOf(meta: Meta): LogLevel | null {
   const level = meta[logLevelKey];
   if (level === undefined) return null;
   const known = logLevels.find((one) => one === level);

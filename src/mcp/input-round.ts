@@ -6,7 +6,7 @@ import {
   type InputRequest,
   type Revision,
 } from "../core/inbound.ts";
-import { isObject } from "../core/json.ts";
+import { isObject, objectIn } from "../core/json.ts";
 import { cut, plain } from "../core/text.ts";
 import { editObject } from "./edit.ts";
 import { locate, members, openObject, rawValue } from "./json-text.ts";
@@ -85,13 +85,13 @@ export function responsesText(answers: Iterable<readonly [key: string, answer: s
 /** How a client reacted to a question. */
 export function outcomeOf({ kind, text }: ClientAnswer): "accept" | "decline" | "cancel" | "error" {
   if (kind === "error") return "error";
-  const action = objectOf(text).action;
+  const action = objectIn(text).action;
   return action === "decline" || action === "cancel" ? action : "accept";
 }
 
 /** Whether an answer has the shape that its question asks for. */
 export function answers(method: InputMethod, answer: string): boolean {
-  const value = objectOf(answer);
+  const value = objectIn(answer);
   if (method === "roots/list") return Array.isArray(value.roots);
   if (method === "sampling/createMessage") return value.role !== undefined && value.content !== undefined;
   return value.action === "accept" || value.action === "decline" || value.action === "cancel";
@@ -105,7 +105,7 @@ export function undeclared(
   { method, params }: InputRequest,
   revision: Revision | null,
 ): string | null {
-  const asked = objectOf(params);
+  const asked = objectIn(params);
   if (method === "roots/list") return isObject(capabilities.roots) ? null : "roots";
   if (method === "sampling/createMessage") return undeclaredSampling(capabilities.sampling, asked, revision);
   const { elicitation } = capabilities;
@@ -141,7 +141,7 @@ export function forLegacyClient(request: InputRequest, revision: Revision | null
   const { method, params } = request;
   const clean = forNextHop(params);
   if (method !== "elicitation/create") return { ...request, params: clean };
-  const { mode, elicitationId } = objectOf(params);
+  const { mode, elicitationId } = objectIn(params);
   const edits = {
     // Modes have names since 2025-11-25.
     ...(mode === "form" && (revision ?? "") < "2025-11-25" && { mode: null }),
@@ -155,7 +155,7 @@ export function forLegacyClient(request: InputRequest, revision: Revision | null
  * Empty if the server uses that code in its own way. Returns a sentence if they are wrong.
  */
 export function urlQuestions(error: string): readonly Asked[] | string {
-  const { data } = objectOf(error);
+  const { data } = objectIn(error);
   const list: unknown = isObject(data) ? (data.elicitations ?? []) : [];
   if (!Array.isArray(list) || !list.every((each) => isObject(each))) return "its elicitations are no list of objects";
   if (list.length > mostQuestions) return tooMany;
@@ -163,9 +163,4 @@ export function urlQuestions(error: string): readonly Asked[] | string {
     key: `url-${index + 1}`,
     request: { method: "elicitation/create", params: forNextHop(JSON.stringify({ ...each, mode: "url" })) },
   }));
-}
-
-function objectOf(text: string): Values {
-  const value: unknown = JSON.parse(text);
-  return isObject(value) ? value : {};
 }

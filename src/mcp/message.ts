@@ -1,6 +1,6 @@
 import { Failure } from "../core/failure.ts";
 import type { Inbound } from "../core/inbound.ts";
-import { isObject } from "../core/json.ts";
+import { isJson, isObject } from "../core/json.ts";
 import {
   elements,
   literalEnd,
@@ -138,15 +138,6 @@ export function idOf(text: string): string | null {
 /** The one spelling by which ids are compared: an id that is a text may have been written with escapes. */
 export const plainId = (idText: string): string =>
   idText.includes("\\") ? JSON.stringify(JSON.parse(idText)) : idText;
-
-function isJson(raw: string): boolean {
-  try {
-    JSON.parse(raw);
-    return true;
-  } catch {
-    return false;
-  }
-}
 
 /** The raw text of a member of `params`, null if absent; for values that are compared by their text, such as ids. */
 export function paramText(inbound: Inbound, key: string): string | null {

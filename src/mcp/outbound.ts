@@ -1,5 +1,5 @@
 import { Withdrawn } from "../core/cancel.ts";
-import type { Era, Inbound, Revision, Span } from "../core/inbound.ts";
+import type { Era, Inbound, LogLevel, Revision, Span } from "../core/inbound.ts";
 import { cursorAt, decodeKey, endOf, next, skipSpace } from "./json-text.ts";
 import {
   clientCapabilitiesKey,
@@ -24,7 +24,7 @@ export type CallTarget = {
   /** The capabilities that the gateway declares to the server, as raw JSON. */
   readonly capabilities: string;
   /** The least severe log messages that the caller wants, null for none. */
-  readonly logLevel: string | null;
+  readonly logLevel: LogLevel | null;
 };
 
 /** The text of a request to an upstream; `params` is raw JSON. */

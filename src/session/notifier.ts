@@ -1,6 +1,6 @@
-import { type ClientSession, isAsSevere, type Viewpoint } from "../core/call.ts";
+import type { ClientSession, Viewpoint } from "../core/call.ts";
 import { Failure } from "../core/failure.ts";
-import { hasExtensions, inputKey } from "../core/inbound.ts";
+import { hasExtensions, inputKey, isAsSevere } from "../core/inbound.ts";
 import { changedMethod, type ListGroup, listGroups } from "../core/lists.ts";
 import { isExtensionNotification } from "../core/methods.ts";
 import type { Catalog, Notifier as Port, Reached, Wants } from "../core/ports.ts";

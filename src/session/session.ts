@@ -1,6 +1,6 @@
 import type { AbortSignalLike } from "../core/cancel.ts";
-import type { ClientSession, LogLevel } from "../core/call.ts";
-import type { ClientAnswer, ClientCapabilities, InputRequest, Revision } from "../core/inbound.ts";
+import type { ClientSession } from "../core/call.ts";
+import type { ClientAnswer, ClientCapabilities, InputRequest, LogLevel, Revision } from "../core/inbound.ts";
 import { ClientCalls } from "./calls.ts";
 import { Questions } from "./questions.ts";
 import { type Backlog, type Reader, Streams } from "./streams.ts";

@@ -1,6 +1,6 @@
 import type { Call, IdentifiedCall, Party, Tool } from "../core/call.ts";
 import type { Failure } from "../core/failure.ts";
-import { isObject } from "../core/json.ts";
+import { isObject, objectIn } from "../core/json.ts";
 import { changedMethod } from "../core/lists.ts";
 import type { Down } from "../core/upstream.ts";
 import { within } from "../core/wait.ts";
@@ -210,8 +210,7 @@ export class CallerInstances {
   /** Whether the client of an instance that is one session's own has roots that can be asked for before its first call. */
   #hasRoots({ declares, owner, session }: Spec): boolean {
     if (owner === null || session === null || !this.#terms.host.listens(session, owner)) return false;
-    const { roots } = JSON.parse(declares) as { roots?: unknown };
-    return isObject(roots);
+    return isObject(objectIn(declares).roots);
   }
 
   /** Takes a notification of an instance that belongs to no request; false when nobody wants it. */

@@ -1,5 +1,5 @@
-import { type Call, isAsSevere, type Reply, type Route } from "../core/call.ts";
-import { hasExtensions } from "../core/inbound.ts";
+import type { Call, Reply, Route } from "../core/call.ts";
+import { hasExtensions, isAsSevere } from "../core/inbound.ts";
 import { isExtensionNotification } from "../core/methods.ts";
 import type { UpstreamRequest } from "../core/upstream.ts";
 import { editObject } from "../mcp/edit.ts";
@@ -101,8 +101,7 @@ function ownNotification(method: string, params: string): string {
 /** The headers that repeat parameters of the request, for proxies that route by headers (2026-07-28, HTTP). */
 function mirror({ inbound }: Call, { tool }: Route, { method, edits }: UpstreamRequest): Record<string, string> {
   const source = Object.hasOwn(nameSource, method) ? nameSource[method] : undefined;
-  const edit = source === undefined ? undefined : edits[source];
-  const name: unknown = edit ? JSON.parse(edit) : inbound.params[source ?? ""];
+  const name: unknown = source && (edits[source] ? JSON.parse(edits[source]) : inbound.params[source]);
   return {
     ...(typeof name === "string" && { "Mcp-Name": encodeHeader(name) }),
     ...(tool && method === "tools/call" && paramHeaders(tool.inputSchema, inbound.params.arguments)),

@@ -1,5 +1,6 @@
-import { type Call, type IdentifiedCall, isAsSevere, type LogLevel, type Reply, type Route } from "../core/call.ts";
+import type { Call, IdentifiedCall, Reply, Route } from "../core/call.ts";
 import { Failure } from "../core/failure.ts";
+import { isAsSevere, type LogLevel } from "../core/inbound.ts";
 import type { UpstreamRequest } from "../core/upstream.ts";
 import { rpcCodes } from "../core/rpc-code.ts";
 import { sleep } from "../core/wait.ts";

@@ -1,6 +1,7 @@
 import type { Call } from "../core/call.ts";
-import { Failure } from "../core/failure.ts";
-import { isObject } from "../core/json.ts";
+import { asFailure, Failure } from "../core/failure.ts";
+import { objectIn } from "../core/json.ts";
+import { longestName } from "../core/name.ts";
 import type { Updated } from "../core/ports.ts";
 import { pauseBefore } from "./backoff.ts";
 import { faults, quoted } from "./faults.ts";
@@ -143,10 +144,10 @@ export class Subscriptions {
    * above it.
    */
   updated(slot: Slot, params: string): boolean {
-    const parsed: unknown = JSON.parse(params);
-    const uri = isObject(parsed) ? parsed.uri : undefined;
+    const { uri } = objectIn(params);
     const wanted = this.#groups.get(slot.spec.key)?.wanted;
-    if (typeof uri !== "string" || !wanted) return false;
+    // A longer URI nobody may read, and rules would be held against every character of it.
+    if (typeof uri !== "string" || uri.length > longestName || !wanted) return false;
     const about = [...wanted].filter(([one]) => one === uri || isBelow(uri, one));
     for (const [, wish] of about) tell(wish, params);
     return about.length > 0;
@@ -296,14 +297,14 @@ export class Subscriptions {
   }
 
   /** Resolves to the reason why the server refuses; null when it does not refuse. */
-  async #request({ instance: { link, peer } }: Grant, method: string, uri: string): Promise<Error | null> {
+  async #request({ instance: { link, peer } }: Grant, method: string, uri: string): Promise<Failure | null> {
     try {
       const answer = await query(link, this.#host.terms.host, { method, peer, timeout: askMs, params: { uri } });
       if (answer.kind === "result") return null;
       const said = `The server "${this.#host.server}" refuses it: ${quoted(answer.message)}`;
       return new Failure("invalid-params", said, { refusal: answer.error });
     } catch (error) {
-      return error instanceof Error ? error : new Error(String(error));
+      return asFailure(error);
     }
   }
 

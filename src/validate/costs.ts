@@ -29,8 +29,12 @@ const readers = {
   unevaluatedProperties`.split(/\s+/),
 };
 
-/** The keyword that holds the steps for each character, item or member of a value of this type. */
-export const perPart = (type: "string" | "array" | "object"): string => `mcpgw-${type}`;
+/** Types whose values have parts: characters, items or members. */
+const partTypes = ["string", "array", "object"] as const;
+export type PartType = (typeof partTypes)[number];
+
+/** The keyword that holds the steps for each part of a value of this type. */
+export const perPart = (type: PartType): string => `mcpgw-${type}`;
 
 /** The steps to compare a value with this one. */
 function sizeOf(value: unknown): number {
@@ -65,6 +69,8 @@ export function addCosts(all: ReadonlySet<Json>, targets: ReadonlySet<unknown>):
       else steps += ofPart;
     }
     schema["$comment"] = steps;
+    // Those that a server wrote itself would lift the bound.
+    for (const type of partTypes) delete schema[perPart(type)];
     if (perItem > 0) schema[perPart("array")] = perItem;
     if (has(schema, readers.string)) schema[perPart("string")] = ofCharacter;
     if (has(schema, readers.object)) schema[perPart("object")] = ofName;

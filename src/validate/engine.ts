@@ -2,7 +2,7 @@ import { _, Ajv, type Code, type ErrorObject, type KeywordCxt, type Name, type O
 import { Ajv2019 } from "ajv/dist/2019.js";
 import { Ajv2020 } from "ajv/dist/2020.js";
 import { sortKeys } from "../core/sort-keys.ts";
-import { perPart } from "./costs.ts";
+import { type PartType, perPart } from "./costs.ts";
 import { compileSchemaPattern } from "./pattern.ts";
 import type { Json, PreparedSchema } from "./schema.ts";
 import { spend, spendTime, TooComplex } from "./work.ts";
@@ -100,7 +100,7 @@ class Engine {
 }
 
 /** Has a validator count the steps for the parts of a value before the first keyword that goes through them. */
-function addCounter(ajv: Ajv, type: "string" | "array" | "object", before: string, sizeOf: (data: Name) => Code): void {
+function addCounter(ajv: Ajv, type: PartType, before: string, sizeOf: (data: Name) => Code): void {
   const code = ({ gen, data, schema }: KeywordCxt): void => {
     gen.code(_`${gen.scopeValue("keyword", { ref: spend })}(${schema} * ${sizeOf(data)})`);
   };

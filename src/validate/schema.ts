@@ -24,12 +24,12 @@ export type PreparedSchema = {
 };
 
 // Without the scheme. Whatever draft-06 demands, draft-07 does.
-const dialects: Record<string, Dialect> = {
-  "json-schema.org/draft/2020-12/schema": "2020-12",
-  "json-schema.org/draft/2019-09/schema": "2019-09",
-  "json-schema.org/draft-07/schema": "draft-07",
-  "json-schema.org/draft-06/schema": "draft-07",
-};
+const dialects = new Map<string, Dialect>([
+  ["json-schema.org/draft/2020-12/schema", "2020-12"],
+  ["json-schema.org/draft/2019-09/schema", "2019-09"],
+  ["json-schema.org/draft-07/schema", "draft-07"],
+  ["json-schema.org/draft-06/schema", "draft-07"],
+]);
 
 function refuseDeep(value: unknown, left: number): void {
   if (left < 0) throw new SchemaError(`is nested deeper than ${maxDepth}`);
@@ -50,7 +50,7 @@ function withSubschemas(root: Json): Json[] {
 /** The dialect that a schema names; null if it names none. */
 function namedDialect({ $schema }: Json): Dialect | null {
   if ($schema === undefined) return null;
-  const dialect = typeof $schema === "string" ? dialects[$schema.replace(/^https?:\/\/|#$/g, "")] : undefined;
+  const dialect = typeof $schema === "string" ? dialects.get($schema.replace(/^https?:\/\/|#$/g, "")) : undefined;
   if (dialect) return dialect;
   const known = "2020-12, 2019-09, draft-07 and draft-06";
   throw new SchemaError(`names the dialect ${JSON.stringify($schema)}; known are ${known}`);

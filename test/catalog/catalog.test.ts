@@ -1,6 +1,6 @@
 import { describe, expect, test } from "bun:test";
 import fc from "fast-check";
-import { assignNames, fitName } from "../../src/catalog/names.ts";
+import { assignNames, fitName, skeleton } from "../../src/catalog/names.ts";
 import type { Tool } from "../../src/core/call.ts";
 import type { Failure } from "../../src/core/failure.ts";
 import type { Era } from "../../src/core/inbound.ts";
@@ -67,6 +67,12 @@ describe("names on the wire", () => {
       ["crm:read_file", "crm:read_f\u0456le"],
     ],
     ["S41 a zero-width look-alike", { crm: ["get", "g\u200bet"] }, [], ["crm:get", "crm:g\u200bet"]],
+    [
+      "S41 a look-alike behind many characters that are not seen",
+      { crm: ["get", `${"\u200b".repeat(200)}g\uff45t`] },
+      [],
+      ["crm:get", `crm:${"\u200b".repeat(200)}g\uff45t`],
+    ],
     ["S41 a look-alike with a filler", { crm: ["get", "get\u3164"] }, [], ["crm:get", "crm:get\u3164"]],
     ["S41 a look-alike with an empty pattern", { crm: ["get", "get\u2800"] }, [], ["crm:get", "crm:get\u2800"]],
     ["S41 a full-width look-alike", { crm: ["get", "\uff47et"] }, [], ["crm:get", "crm:\uff47et"]],
@@ -93,6 +99,12 @@ describe("names on the wire", () => {
   test.each(rows)("%s", (_what, offered, names, gone) => {
     expect(wires(offered)).toEqual(names);
     expect(missing(offered)).toEqual(gone.toSorted());
+  });
+
+  test("of a long name only the beginning is compared by its looks, for that takes time", () => {
+    const look = (at: number, name: string): string => skeleton("\uff47".repeat(at) + name);
+    expect(look(127, "\u00c9")).toBe(look(127, "\u00e9"));
+    expect(look(128, "\u00c9")).not.toBe(look(128, "\u00e9"));
   });
 
   test("a prefix is advised only where it tells names apart: not for two of one server", () => {

@@ -1,5 +1,4 @@
 import { expect, test } from "bun:test";
-import { isAsSevere, logLevels } from "../../src/core/call.ts";
 import { makeCall, makeRoute } from "../support/call.ts";
 import { principal } from "../support/principal.ts";
 
@@ -24,19 +23,3 @@ test("a request is ok only with a result; what is no request has none", () => {
   expect(call.status).toBe("ok");
   expect(makeCall({ inbound: { ...call.inbound, kind: "notification", idText: null } }).status).toBe("ok");
 });
-test.each([
-  ["debug", "debug", true],
-  ["info", "debug", true],
-  ["info", "notice", false],
-  ["emergency", "alert", true],
-  ["alert", "emergency", false],
-] as const)("a log message of level %s passes where %s is wanted: %p", (level, least, passes) => {
-  expect(isAsSevere(level, least)).toBe(passes);
-});
-
-test.each(["", "shouting", "ERROR", 5, null, undefined])(
-  "what is no level (%p) is severe enough for nobody",
-  (level) => {
-    expect(logLevels.filter((least) => isAsSevere(level, least))).toEqual([]);
-  },
-);

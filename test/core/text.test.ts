@@ -20,3 +20,7 @@ test("T58: text of any script stays as it is, and so does an emoji, whose select
 test("a text is cut to so many characters, the ellipsis among them", () => {
   expect([cut("four", 4), cut("fours", 4)]).toEqual(["four", "fou…"]);
 });
+
+test("a text is cut between characters, for many parsers refuse half of a surrogate pair", () => {
+  expect([cut("abcd", 4), cut("abcde", 4), cut("ab😀e", 4), cut("a😀de", 4)]).toEqual(["abcd", "abc…", "ab…", "a😀…"]);
+});

@@ -1,7 +1,15 @@
 import type { AbortSignalLike } from "../../src/core/cancel.ts";
 import type { Call, ClientSession, IdentifiedCall, Kind, Reply, Route } from "../../src/core/call.ts";
 import { Failure } from "../../src/core/failure.ts";
-import type { ClientAnswer, ClientCapabilities, Era, Inbound, InputRequest, Revision } from "../../src/core/inbound.ts";
+import type {
+  ClientAnswer,
+  ClientCapabilities,
+  Era,
+  Inbound,
+  InputRequest,
+  LogLevel,
+  Revision,
+} from "../../src/core/inbound.ts";
 import { canonicalName, splitCanonical } from "../../src/core/name.ts";
 import type { Audit, Catalog, InputStep, Policy, TaskWatch, Upstreams, Wants, Updated } from "../../src/core/ports.ts";
 import { emptyListing, type UpstreamRequest, type Listing, type Notice } from "../../src/core/upstream.ts";
@@ -275,7 +283,7 @@ export type Asking = {
   readonly era?: Era;
   readonly id?: string;
   readonly capabilities?: Record<string, unknown>;
-  readonly logLevel?: string;
+  readonly logLevel?: LogLevel;
   readonly session?: ClientSession | null;
   readonly scope?: string | null;
   readonly revision?: Revision;

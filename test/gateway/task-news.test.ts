@@ -2,7 +2,7 @@ import { describe, expect, test } from "bun:test";
 import { handle } from "../../src/gateway/handle.ts";
 import { until } from "../support/until.ts";
 import { alice, allowsNothing, type Asking, bob, harness, type Harness, request, send, steps } from "./support.ts";
-import { knows, script, servers, start, working } from "./task.ts";
+import { declared, knows, script, servers, start, working } from "./task.ts";
 
 describe("news of tasks", () => {
   type Said = { method: string; params: Record<string, unknown> };
@@ -71,7 +71,10 @@ describe("news of tasks", () => {
       h.inForce.policy = policy;
       tell(h, `{"taskId":"t-1","status":"${status}"}`);
     };
-    news("failed", allowsNothing);
+    const judged = Promise.withResolvers<void>();
+    const judge: typeof allowsNothing.judge = (...asked) => (judged.resolve(), allowsNothing.judge(...asked));
+    news("failed", { ...allowsNothing, judge });
+    await judged.promise;
     news("completed", h.gw.policy);
     await until(() => own.said.length > 2, "the next news");
     expect(own.said[2]?.params).toMatchObject({ status: "completed" });
@@ -101,6 +104,24 @@ describe("news of tasks", () => {
     tell(h);
     await until(() => own.said.length > 1, "the news");
     expect(own.said[1]).toMatchObject({ method: "notifications/tasks", params: { taskId: result.taskId } });
+    own.controller.abort();
+    await own.ended;
+  });
+
+  test("come in the order in which their server told them, also where the record of a question takes longer", async () => {
+    const h = harness({ servers, script });
+    const recorded = Promise.withResolvers<void>();
+    const gw = { ...h.gw, audit: { ...h.gw.audit, input: () => recorded.promise } };
+    const asking = { capabilities: { ...declared, elicitation: {} } };
+    const own = listen({ ...h, gw }, [await start(h, asking)], asking);
+    await until(() => own.said.length > 0, "it is acknowledged");
+    const params = { message: "?", requestedSchema: { type: "object" } };
+    const inputRequests = { k: { method: "elicitation/create", params } };
+    tell(h, JSON.stringify({ taskId: "t-1", status: "input_required", inputRequests }));
+    tell(h, '{"taskId":"t-1","status":"completed"}');
+    recorded.resolve();
+    await until(() => own.said.length > 2, "both");
+    expect(own.said.slice(1).map((each) => each.params.status)).toEqual(["input_required", "completed"]);
     own.controller.abort();
     await own.ended;
   });

@@ -1,6 +1,6 @@
 import { afterEach, beforeEach, describe, expect, jest, test } from "bun:test";
-import type { ClientSession, LogLevel, Party, Tool } from "../../src/core/call.ts";
-import { noCapabilities } from "../../src/core/inbound.ts";
+import type { ClientSession, Party, Tool } from "../../src/core/call.ts";
+import { type LogLevel, noCapabilities } from "../../src/core/inbound.ts";
 import type { Policy, Wants } from "../../src/core/ports.ts";
 import type { Notice } from "../../src/core/upstream.ts";
 import { Notifier, type Shown } from "../../src/session/notifier.ts";

@@ -215,13 +215,15 @@ function subResources(name: string, transport: TransportCase): void {
     await using set = await start(transport);
     await warm(transport, set, { era });
     const said: unknown[] = [];
+    // Longer than what callers may read.
+    const long = `test://a/${"b".repeat(8192)}`;
     await set.follow(
       "fake",
       "test://a",
       (params) => void said.push(params && (JSON.parse(params) as { uri: unknown }).uri),
       era,
     );
-    for (const uri of ["test://ab", "test://a/b", "test://a#b", "test://a?b", "test://a"]) {
+    for (const uri of ["test://ab", "test://a/b", "test://a#b", "test://a?b", long, "test://a"]) {
       const touch = { method: "notifications/resources/updated", params: { uri } };
       await set.ask("fake", "announce", touch, { era });
     }

@@ -1,15 +1,7 @@
 import { join } from "node:path";
-import {
-  type Call,
-  type IdentifiedCall,
-  type LogLevel,
-  type Reply,
-  type Route,
-  setCaller,
-  type Tool,
-} from "../../src/core/call.ts";
+import { type Call, type IdentifiedCall, type Reply, type Route, setCaller, type Tool } from "../../src/core/call.ts";
 import { type Clock, systemClock } from "../../src/core/clock.ts";
-import type { Era } from "../../src/core/inbound.ts";
+import type { Era, LogLevel } from "../../src/core/inbound.ts";
 import { type Logger, silent } from "../../src/core/log.ts";
 import type { AuditEvent } from "../../src/core/event.ts";
 import type { LocalServer, Updated } from "../../src/core/ports.ts";

@@ -1,6 +1,7 @@
 import { expect, test } from "bun:test";
 import { clientInfoKey, subscriptionIdKey } from "../../src/mcp/meta.ts";
 import type { ManagedUpstreams } from "../../src/upstream/upstreams.ts";
+import { reasonOf } from "../support/failure.ts";
 import { listening, openStream, reply, type Seen, serve, type Stream, told } from "../support/mcp-server.ts";
 import type { ServerOptions } from "../../src/upstream/options.ts";
 import { fake, http, memoryLists, serveFake, textOf, toolCall, upstreams } from "../support/upstream.ts";
@@ -58,6 +59,20 @@ test("a call that waits until it is known what its server speaks finishes there,
   expect(textOf(await running)).toContain("echo");
   await drained;
   expect(old.status()[0]).toMatchObject({ state: "stopping", inFlight: 0, pids: [] });
+});
+
+test("a call that comes after its server was removed and stopped starts it no more", async () => {
+  const lists = memoryLists();
+  const options = fake("a", [], { protocol: "auto", start: "on-demand" });
+  await using first = upstreams([options], { lists });
+  await first.settled();
+  await using old = upstreams([options], { lists });
+  await old.settled();
+  await using next = upstreams([], { previous: old });
+  await next.drainPrevious(0);
+  expect(await reasonOf(old.ask("a", "echo"))).toMatchObject({ code: "upstream-down", detail: { ran: "no" } });
+  expect(old.status()[0]).toMatchObject({ state: "stopping", pids: [] });
+  expect(old.events.map(({ type }) => type)).toEqual([]);
 });
 
 test("a server that a reload removes serves on for a call that keeps it, and stops once the call lets it go", async () => {

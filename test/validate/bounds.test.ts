@@ -10,6 +10,8 @@ describe("what would take for ever is refused", () => {
   test.each([
     ["a schema that is itself", loop, {}],
     ["choices that double with each level", doubling, nested(60)],
+    ["a schema that writes its own costs", { ...doubling, "mcpgw-object": -1e15 }, nested(60)],
+    ["a schema whose own costs are no numbers", { ...doubling, "mcpgw-object": "x" }, nested(60)],
   ])("%s", (_what, schema, args) => {
     const { wrong } = setUp();
     expect(wrong(schema, args).message).toContain("too complex");

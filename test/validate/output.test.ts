@@ -54,6 +54,10 @@ describe("an outputSchema is refused where a legacy client fails to compile it",
     expect(refusesOutput({ type: "object", ...schema })).toBeNull();
   });
 
+  test("one of a dialect with the name of what every object inherits is refused", () => {
+    expect(refusesOutput({ type: "object", $schema: "constructor" })).toStartWith('names the dialect "constructor"');
+  });
+
   // An empty id is the base of the references of all schemas that are compiled later.
   test("an id that is empty or has a fragment is refused", () => {
     for (const $id of ["", "#", "#/$defs/x"]) expect(refusesOutput({ type: "object", $id })).toContain("$id");

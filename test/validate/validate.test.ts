@@ -263,6 +263,7 @@ const unusable: [what: string, schema: unknown, reason: string][] = [
   ],
   ["an asynchronous schema", { ...object({}), $async: true }, "$async"],
   ["another dialect", { $schema: "http://json-schema.org/draft-04/schema#", type: "object" }, "draft-04"],
+  ["a dialect with the name of what every object inherits", object({ $schema: "constructor" }), '"constructor"'],
   ["no schema", prop({ type: "strnig" }), "is no valid schema"],
   [
     "lists of items beside what their dialect does not have",

@@ -9,9 +9,6 @@ import { drainList, readTools } from "./listing.ts";
 import type { Speaks } from "../instances/meeting.ts";
 import type { Starter } from "../instances/starter.ts";
 
-/** Most kinds of clients that are distinguished; there are not many ways to declare three capabilities. */
-const mostKinds = 16;
-
 export type ConditionalToolsOptions = {
   readonly terms: Terms;
   readonly speaks: Speaks;
@@ -30,7 +27,7 @@ export type ConditionalToolsOptions = {
 export class ConditionalTools {
   readonly #init: ConditionalToolsOptions;
   readonly #breaker: Breaker;
-  /** By kind of client, the tools that not every client is shown; a promise while they are being listed. */
+  /** By kind of client (eleven, see `inputKey`), the tools that not every client is shown; a promise while they are listed. */
   readonly #kinds = new Map<string, readonly Tool[] | Promise<void>>();
   #turn: Promise<unknown> = Promise.resolve();
   /** Settles once the instance of the last listing is gone; who waits for its tools does not wait for that. */
@@ -52,7 +49,7 @@ export class ConditionalTools {
     if (kind === "") return null;
     const known = this.#kinds.get(kind);
     if (known instanceof Promise) return mayUse() ? known : null;
-    const can = !this.#over && this.#kinds.size < mostKinds && this.#breaker.wait() === 0;
+    const can = !this.#over && this.#breaker.wait() === 0;
     if (known || !can || !mayUse()) return null;
     const listed = this.#turn.then(() => this.#list(capabilities));
     const learning = listed.then((tools) => {

@@ -84,7 +84,7 @@ export class Discovery {
 
   /** Finds out which eras the server speaks, as far as callers of this era need it; null when that is known. */
   learn(era: Era): Promise<void> | null {
-    const unmet = !this.#eras.known && this.#found === null && this.#retry === null && this.#state !== "disabled";
+    const unmet = !this.#eras.known && this.#found === null && this.#retry === null;
     if (unmet) return this.connect().then(() => this.#learnLegacy(era) ?? undefined);
     return this.#learnLegacy(era);
   }
@@ -183,7 +183,8 @@ export class Discovery {
 
   /** One attempt to start an instance and read its lists; never rejects. */
   connect(): Promise<void> {
-    if (this.#found || this.#state === "disabled" || this.#terms.host.retired()) return Promise.resolve();
+    const over = this.#state === "disabled" || this.#state === "stopping" || this.#terms.host.retired();
+    if (this.#found || over) return Promise.resolve();
     return (this.#attempt ??= this.#tryConnect().finally(() => (this.#attempt = null)));
   }
 

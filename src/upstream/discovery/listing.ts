@@ -1,9 +1,11 @@
 import type { Item, Tool } from "../../core/call.ts";
 import { messageOf } from "../../core/error-text.ts";
 import { Failure } from "../../core/failure.ts";
-import { isObject } from "../../core/json.ts";
+import { isObject, objectIn } from "../../core/json.ts";
 import { type ListName, lists } from "../../core/lists.ts";
+import { longestName } from "../../core/name.ts";
 import { rpcCodes } from "../../core/rpc-code.ts";
+import { cut } from "../../core/text.ts";
 import { headerNames } from "../../mcp/headers.ts";
 import { readable } from "../../mcp/definition.ts";
 import { elements, locate } from "../../mcp/json-text.ts";
@@ -40,7 +42,7 @@ export async function drainList(
   const deadline = performance.now() + ms;
   const cursors = new Set<string>();
   const texts: string[] = [];
-  const cut = (why: string, late = false): Drained => ({
+  const ended = (why: string, late = false): Drained => ({
     texts: texts.slice(0, most.items),
     warning: `its ${method} was cut: ${why}`,
     late,
@@ -58,7 +60,7 @@ export async function drainList(
         return null;
       },
     );
-    if (answer === null) return cut(`more than ${ms / 1_000} s`, true);
+    if (answer === null) return ended(`more than ${ms / 1_000} s`, true);
     if (answer.kind === "error") {
       // Many servers with resources have never heard of templates.
       if (list === "resourceTemplates" && answer.code === rpcCodes.methodNotFound)
@@ -70,7 +72,7 @@ export async function drainList(
     characters += answer.result.length;
     if (next === null) return { texts, warning: null, late: false };
     const why = stop({ page, items: texts.length, characters, repeated: cursors.has(next) });
-    if (why) return cut(why);
+    if (why) return ended(why);
     cursors.add(next);
     cursor = next;
   }
@@ -159,8 +161,9 @@ function* read<T extends Item>(
   const times = Map.groupBy(definitions, ({ name }) => name);
   for (const { name, text, definition } of definitions) {
     yield;
-    if (name === "") {
-      missing.push({ name: "?", reason: `a ${noun} without a ${key}` });
+    if (name === "" || name.length > longestName) {
+      const what = name === "" ? "without a" : `with more than ${longestName} characters in its`;
+      missing.push({ name: cut(name, 100) || "?", reason: `a ${noun} ${what} ${key}` });
       continue;
     }
     // The first definition of a name must not win: it is unknown which one a caller would mean.
@@ -183,8 +186,7 @@ function itemOf(name: string, definition: string, list: ListName): Item | string
 
 /** A definition, as text and parsed; the name is empty where it has none. */
 function readDefinition(text: string, key: string) {
-  const parsed: unknown = JSON.parse(text);
-  const definition = isObject(parsed) ? parsed : {};
+  const definition = objectIn(text);
   const name = definition[key];
   return { name: typeof name === "string" ? name : "", text, definition };
 }

@@ -37,22 +37,21 @@ export async function readEvents(response: Response, reading: Reading): Promise<
   const reader = response.body?.getReader();
   const end = (): void => void reader?.cancel().catch(() => {});
   const timer = silence === null ? null : setTimeout(end, silence).unref();
-  for (;;) {
-    const chunk = await reader?.read().catch((error: unknown) => {
-      broken = error;
-      return null;
-    });
-    if (!chunk || chunk.done) break;
-    timer?.refresh();
-    try {
+  try {
+    for (;;) {
+      const chunk = await reader?.read().catch((error: unknown) => {
+        broken = error;
+        return null;
+      });
+      if (!chunk || chunk.done) break;
+      timer?.refresh();
       await turn.feed(chunk.value, parser.push);
-    } catch (error) {
-      // Bytes that nobody reads any more would pile up.
-      end();
-      throw error;
     }
+  } finally {
+    if (timer) clearTimeout(timer);
+    // Bytes that nobody reads any more would pile up.
+    end();
   }
-  if (timer) clearTimeout(timer);
   const { lastId, retry } = parser.resumption;
   return { lastId: lastId !== null && sendable.test(lastId) ? lastId : null, retry, broken };
 }

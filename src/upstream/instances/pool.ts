@@ -1,6 +1,6 @@
-import type { LogLevel } from "../../core/call.ts";
 import { onAbort } from "../../core/cancel.ts";
 import type { Clock } from "../../core/clock.ts";
+import type { LogLevel } from "../../core/inbound.ts";
 import type { Down } from "../../core/upstream.ts";
 import { within } from "../../core/wait.ts";
 import type { BreakerOptions } from "../breaker.ts";

@@ -73,8 +73,9 @@ export abstract class Asking {
     const { idText, method, params } = question;
     const id = plainId(idText);
     const open = (this.#inputs ??= new Map());
-    const ask = isInput(method) && open.size < mostOpen ? this.take(method) : null;
-    if (!ask || !isInput(method)) return false;
+    if (!isInput(method) || open.size >= mostOpen) return false;
+    const ask = this.take(method);
+    if (!ask) return false;
     const controller = new AbortController();
     open.set(id, controller);
     for (const one of among) one.hold();

@@ -1,4 +1,4 @@
-import { isObject } from "../../core/json.ts";
+import { isObject, objectIn } from "../../core/json.ts";
 import { rpcCodes } from "../../core/rpc-code.ts";
 import { cut } from "../../core/text.ts";
 import { isLegacyRevision, latestLegacy, modernRevision } from "../../mcp/revisions.ts";
@@ -33,7 +33,7 @@ export async function initialize(link: Link, host: LinkHost, timeout: number): P
     const why = `initialize: ${answer.code} ${quoted(answer.message)}`;
     throw isAboutEra(answer) ? new NoRevision(host.server, why) : faults.down(host.server, why);
   }
-  const result = resultOf(answer.result);
+  const result = objectIn(answer.result);
   const revision = result.protocolVersion;
   if (!isLegacyRevision(revision)) {
     throw new NoRevision(host.server, `it speaks the unknown revision ${quoted(String(revision))}`);
@@ -60,7 +60,7 @@ export async function discover(link: Link, host: LinkHost, timeout: number): Pro
     throw error;
   }
   if (answer.kind === "error") return readRefusal(answer, host.server);
-  const result = resultOf(answer.result);
+  const result = objectIn(answer.result);
   return read(result.supportedVersions, host.server, greeting(modernPeer, result));
 }
 
@@ -119,11 +119,6 @@ function read(supported: unknown, server: string, greeting: Greeting): Discovere
   throw faults.down(server, `no common protocol revision (it speaks ${quoted(versions.join(", "))})`);
 }
 
-function resultOf(text: string): Record<string, unknown> {
-  const result: unknown = JSON.parse(text);
-  return isObject(result) ? result : {};
-}
-
 function greeting(peer: Peer, { capabilities, instructions }: Record<string, unknown>): Greeting {
   return {
     peer,
@@ -148,5 +143,5 @@ export async function checkHealth(link: Link, host: QueryHost, peer: Peer, timeo
   const modern = peer.era === "modern";
   const method = modern ? "server/discover" : "ping";
   const answer = await askTwice(() => query(link, host, { method, peer, timeout }));
-  return modern && answer.kind === "result" ? greeting(peer, resultOf(answer.result)) : null;
+  return modern && answer.kind === "result" ? greeting(peer, objectIn(answer.result)) : null;
 }

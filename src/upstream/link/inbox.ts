@@ -87,7 +87,7 @@ type Notification = Extract<UpstreamMessage, { kind: "notification" }>;
 
 function notification({ method, params, paramsText }: Notification, host: LinkHost, inbox: Inbox): void {
   if (method === "notifications/progress") {
-    const id = String(params.progressToken);
+    const id = keyOf(params.progressToken);
     const exchange = inbox.find(id);
     if (exchange?.progress(paramsText)) return inbox.told();
     if (!exchange && !inbox.issued(id)) return inbox.stray("progress that nobody asked for");
@@ -129,9 +129,11 @@ function passToCalls(method: string, params: string, inbox: Inbox): boolean {
 
 /** The request that listens for this notification (2026-07-28). */
 function listenerOf({ _meta: meta }: Notification["params"], inbox: Inbox): Exchange | undefined {
-  const id = isObject(meta) ? meta[subscriptionIdKey] : undefined;
-  return typeof id === "string" || typeof id === "number" ? inbox.find(String(id)) : undefined;
+  return isObject(meta) ? inbox.find(keyOf(meta[subscriptionIdKey])) : undefined;
 }
+
+/** The id of an exchange as a server repeats it; empty, which is none, for what can be no id: not everything has a text. */
+const keyOf = (id: unknown): string => (typeof id === "string" || typeof id === "number" ? String(id) : "");
 
 /** The server does not want an answer any more; `text` is its params as they came, for an id may be no exact number. */
 function withdraw(text: string, { requestId: id, reason }: Notification["params"], inbox: Inbox): void {
@@ -140,7 +142,7 @@ function withdraw(text: string, { requestId: id, reason }: Notification["params"
   for (const exchange of inbox.open()) if (exchange.withdraw(idText, why)) return;
   if (inbox.unclear?.withdraw(idText) || inbox.outside?.withdraw(idText, why)) return;
   // With the same notification a server ends a listening request (2026-07-28, stdio).
-  const exchange = inbox.find(String(id));
+  const exchange = inbox.find(keyOf(id));
   if (!exchange?.notified("notifications/cancelled", "{}")) inbox.stray("the end of nothing that was asked");
 }
 

@@ -81,7 +81,7 @@ export type Link = {
   readonly over: boolean;
   /** Resolves once the server can say something outside of requests, or never will; absent where it always can. */
   listening?(): Promise<void>;
-  /** Throws `timeout`, `cancelled`, `lost`, `upstream-down`, `overloaded`, `upstream-overloaded`, `upstream-protocol`, `result-too-large`. */
+  /** Rejects with `timeout`, `cancelled`, `lost`, `upstream-down`, `overloaded`, `upstream-overloaded`, `upstream-protocol`, `result-too-large`. */
   ask(ask: Ask): Promise<Answer>;
   /** Sends a notification; best effort. */
   tell(method: string, params: string | null, peer: Peer): Promise<void>;

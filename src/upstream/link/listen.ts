@@ -1,5 +1,5 @@
 import type { Failure } from "../../core/failure.ts";
-import { isObject } from "../../core/json.ts";
+import { isObject, objectIn } from "../../core/json.ts";
 import { sleep, within } from "../../core/wait.ts";
 import { Backoff } from "../backoff.ts";
 import type { Instance, LinkHost } from "./link.ts";
@@ -111,7 +111,6 @@ const covers = (filter: Begun["honoured"], before: Begun["honoured"]): boolean =
   });
 
 function honoured(params: string): Record<string, unknown> {
-  const parsed: unknown = JSON.parse(params);
-  const filter = isObject(parsed) ? parsed.notifications : null;
-  return isObject(filter) ? filter : {};
+  const { notifications } = objectIn(params);
+  return isObject(notifications) ? notifications : {};
 }

@@ -87,12 +87,12 @@ class PipeLink implements Link, RequestSender {
 
   ask(ask: Ask): Promise<Answer> {
     const { server } = this.#host;
-    if (this.#over) throw faults.down(server, this.#over.reason);
-    if (ask.signal.aborted) throw faults.cancelled();
+    if (this.#over) return Promise.reject(faults.down(server, this.#over.reason));
+    if (ask.signal.aborted) return Promise.reject(faults.cancelled());
     const id = ++this.#last;
     const key = String(id);
     if (!this.#pipe.write(key, requestText(id, ask.method, ask.params(id)))) {
-      throw faults.full(server, "it does not read its input");
+      return Promise.reject(faults.full(server, "it does not read its input"));
     }
     const { promise, resolve, reject } = Promise.withResolvers<Answer>();
     const exchange = new Exchange(id, ask, this);

@@ -143,6 +143,17 @@ test("S05 S09: tools whose schema or x-mcp-header is unusable are left out, with
   ]);
 });
 
+test("S05: a tool that is too long to be called by its name is left out", () => {
+  const [text = "", long = ""] = [8192, 8193].map((length) =>
+    JSON.stringify({ name: "x".repeat(length), inputSchema: { type: "object" } }),
+  );
+  const { items, missing } = atOnce(readTools([text, long], rules));
+  expect(items.map((tool) => tool.text)).toEqual([text]);
+  expect(missing).toEqual([
+    { name: `${"x".repeat(99)}…`, reason: "a tool with more than 8192 characters in its name" },
+  ]);
+});
+
 test("S05: a definition that nests too deep is left out", () => {
   const text = `{"name":"t","inputSchema":{"a":${"[".repeat(30)}${"]".repeat(30)}}}`;
   expect(atOnce(readTools([text], rules)).missing[0]?.reason).toContain("nested deeper");

@@ -317,3 +317,14 @@ test("a batch in a batch is none", () => {
   say(`[${message},[${message}]]`);
   expect(heard).toEqual(["call-0 message"]);
 });
+
+test("what can be no id is that of nothing, also where it has no text", () => {
+  const { heard, say } = server(["call", "listen"]);
+  for (const [name, key] of [
+    ["progress", "progressToken"],
+    ["cancelled", "requestId"],
+  ])
+    for (const id of ['{"toString":1,"valueOf":1}', "[0]", "[1]", "null"])
+      say(`{"jsonrpc":"2.0","method":"notifications/${name}","params":{"${key}":${id}}}`);
+  expect(heard).toEqual([]);
+});

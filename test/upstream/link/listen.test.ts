@@ -5,6 +5,8 @@ import { readEvents } from "../../../src/upstream/http/event-stream.ts";
 import { holdGetStream } from "../../../src/upstream/http/get-stream.ts";
 import type { Link } from "../../../src/upstream/link/link.ts";
 import { holdListen } from "../../../src/upstream/link/listen.ts";
+import { openPipe } from "../../../src/upstream/link/pipe-link.ts";
+import { linkHost } from "../../support/link-host.ts";
 import { listening, refusal, reply, serve, type Stream, told } from "../../support/mcp-server.ts";
 import { http, upstreams } from "../../support/upstream.ts";
 import { until } from "../../support/until.ts";
@@ -76,6 +78,22 @@ test("a server that honours less after an interruption is asked anew, and the li
   const before = updated;
   server.streams[2]?.enqueue(told("notifications/resources/updated", { uri: "test://a" }));
   await until(() => updated === before + 1, "an update");
+});
+
+test("listening to a server that reads nothing goes on until it is given up", async () => {
+  const link = openPipe(linkHost, () => ({ pid: null, write: () => false, take: () => false, close: async () => {} }));
+  const controller = new AbortController();
+  const listening = holdListen({
+    instance: { link, peer: { era: "modern", revision: "2026-07-28" } },
+    terms: { host: { client: { name: "t", version: "0" } } },
+    filter: {},
+    signal: controller.signal,
+    acknowledged: () => {},
+    heard: () => {},
+  });
+  expect(Bun.peek.status(listening)).toBe("pending");
+  controller.abort();
+  await listening;
 });
 
 test("listening takes no hold of its link, however often it is begun", async () => {
