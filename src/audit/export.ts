@@ -1,5 +1,6 @@
 import { canonical, type Json } from "../core/canonical.ts";
 import type { AuditRow, PayloadRow } from "../core/store.ts";
+import { scan, type ScanLimits } from "../mcp/scan.ts";
 import { hashText } from "./chain.ts";
 import { type ChainReport, payloadFault, Verifier, type VerifyOptions } from "./verify.ts";
 
@@ -36,10 +37,14 @@ export async function verifyLines(
   return [...verifiers.values()].map((verifier) => verifier.report());
 }
 
+const anySize: ScanLimits = { depth: Infinity, nodes: Infinity };
+
 type Line = { readonly chain: string; readonly row: AuditRow; readonly payloads: PayloadRow[] | null };
 
 function parseLine(line: string): Line | null {
   try {
+    // Of a member that stands there twice, other readers may see the other one.
+    scan(line, anySize);
     const value = JSON.parse(line) as ExportedLine; // whatever is wrong in it fails the hash or throws here
     const rec = canonical(value.rec);
     const seq = Number(value.seq);

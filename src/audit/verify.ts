@@ -256,26 +256,19 @@ function checkPayloads(reader: AuditReader, chain: string, rows: readonly Row[],
   }
 }
 
-/** Why the payloads do not belong to their record; null when they do. */
+/** Why the payloads do not belong to their record, which has one at most; null when they do. */
 export function payloadFault(rec: string, payloads: readonly PayloadRow[]): string | null {
-  const committed = { args: rec.includes('"ad":"'), result: rec.includes('"rd":"') };
-  if (!committed.args && !committed.result) return payloads.length === 0 ? null : "it has a payload but no commitment";
+  const [row, another] = payloads;
+  if (!rec.includes('"ad":"') && !rec.includes('"rd":"')) return row ? "it has a payload but no commitment" : null;
   const { ad, rd, pay } = readRecord(rec);
-  for (const [part, commitment] of [
-    ["args", ad],
-    ["result", rd],
-  ] as const) {
-    const row = payloads.find((payload) => payload.part === part);
-    if (commitment === undefined) {
-      if (row) return `its ${part} have no commitment`;
-    } else if (!row) return `its ${part} are gone`;
-    else if (row.salt.length !== saltBytes || !fits(row, commitment, pay === "digest"))
-      return `its ${part} are not what was recorded`;
-  }
-  return null;
+  const part = ad === undefined ? "result" : "args";
+  if (!row) return `its ${part} are gone`;
+  if (another) return "it has a second payload";
+  const isOwn = row.part === part && row.salt.length === saltBytes && fits(row, ad ?? rd, pay === "digest");
+  return isOwn ? null : `its ${part} are not what was recorded`;
 }
 
 /** A digest is all that is kept: anything beside it was put there. */
-function fits({ salt, body }: PayloadRow, commitment: string, isDigest: boolean): boolean {
+function fits({ salt, body }: PayloadRow, commitment: string | undefined, isDigest: boolean): boolean {
   return isDigest ? body === "" : commitmentTo(salt, body) === commitment;
 }

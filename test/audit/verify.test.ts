@@ -334,6 +334,18 @@ const lineEdits: Record<string, [(lines: string[]) => string[], object]> = {
     (all) => all.slice(5).toSpliced(3, 1),
     { exit: 1, bad: { seq: 9, kind: "missing" } },
   ],
+  "a payload added to the true one": [
+    (all) =>
+      all.with(
+        0,
+        (all[0] ?? "").replace(/"payloads":\[(.*?)\]/, '"payloads":[$1,{"body":"{}","part":"args","salt":""}]'),
+      ),
+    { exit: 1, bad: { seq: 1, kind: "payload" } },
+  ],
+  "a member written twice, of which readers that take the first would see the other": [
+    (all) => all.with(6, (all[6] ?? "").replace('"rec":{', '"rec":{"tool":"other",')),
+    { exit: 2, bad: { kind: "unreadable" } },
+  ],
   "text that is no record": [(all) => ["hello", ...all], { exit: 2, bad: { kind: "unreadable" } }],
   "keys in another order": [(all) => all.map((line) => JSON.stringify(reorder(JSON.parse(line)))), { exit: 0 }],
 };
