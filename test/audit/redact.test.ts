@@ -136,6 +136,11 @@ const hidden: Record<string, string> = {
     text: JSON.stringify({ body: JSON.stringify({ api_key: 'hun"ter\\', token: 'x"hunter2\\"hunter2' }, null, 1) }),
   }),
   "a known secret with a quote in JSON inside a string": JSON.stringify({ text: JSON.stringify('quo"ted-secret') }),
+  "a password labelled in camel case": '{"dbPassword":"hunter2","secretKey":"hunter2","refreshToken":"hunter2"}',
+  "a labelled header in a list": '{"headers":{"authorization":["Token hunter2"]}}',
+  "a token in the query of a URL": '{"u":"https://example.org/?a=b&access_token=hunter2hunter2&c=d"}',
+  "a password in a connection string": '{"u":"Server=db;Password=hunter2hunter2;"}',
+  "a secret in a command": '{"cmd":"AWS_SECRET_ACCESS_KEY=hunter2hunter2 aws s3 ls"}',
   "a private key": '{"k":"-----BEGIN RSA PRIVATE KEY-----\\nMIIabc\\n-----END RSA PRIVATE KEY-----"}',
   "a configured path": '{"pin":1234}',
 };
@@ -183,7 +188,8 @@ test("R17 redact: a secret that begins another one leaves no rest of it, an empt
 });
 
 test("redact: harmless arguments stay character for character", () => {
-  const text = '{"id":12345678901234567890,"text":"the token ring, a basic idea\\n\\u00e9","list":[1.10]}';
+  const said = "the token ring, a basic idea\\n\\u00e9; if (token==='x') secret=>y; tokens=1000&c=d";
+  const text = `{"id":12345678901234567890,"text":"${said}","tokens":"many","list":[1.10]}`;
   expect(bodyOf(text)).toBe(text);
 });
 
