@@ -1,6 +1,7 @@
 import type { Answer, Parsed } from "../../control/api.ts";
 import type { Handlers } from "../../control/contract.ts";
 import { Refusal } from "../../control/refusal.ts";
+import type { AuditEntry } from "../../control/schemas.ts";
 import { exportLine } from "../../audit/export.ts";
 import { readRecord, type Recorded } from "../../audit/record.ts";
 import { subjectIn, valueOf } from "../../audit/subject.ts";
@@ -64,12 +65,25 @@ async function sourceOf(
   return { src, address: valueOf(await archive.subject(chain, id)) };
 }
 
-/** Audit records newest first. One more than is asked for is looked up, to tell whether that is all. */
-export async function auditLog(archive: Archive, input: Parsed<"audit.log">): Promise<Answer<"audit.log">> {
+/** Most records that are looked at for one answer. */
+const mostFound = 100_000;
+
+/**
+ * Audit records newest first, as they are `told`. One more than is asked for is looked up, to tell whether that is all:
+ * those that are not told count for nothing.
+ */
+export async function auditLog(
+  archive: Archive,
+  input: Parsed<"audit.log">,
+  told: (entry: AuditEntry) => AuditEntry[] = (entry) => [entry],
+): Promise<Answer<"audit.log">> {
   const { limit } = input;
-  const found = await archive.find({ ...input, limit: limit + 1 });
-  const records = found.slice(0, limit).map(({ chain, row }) => entryOf(chain, row.seq, row.rec));
-  return { records, more: found.length > limit };
+  for (let asked = limit + 1; ; asked *= 4) {
+    const found = await archive.find({ ...input, limit: asked });
+    const records = found.flatMap(({ chain, row }) => told(entryOf(chain, row.seq, row.rec)));
+    if (records.length > limit || found.length < asked || asked > mostFound)
+      return { records: records.slice(0, limit), more: records.length > limit };
+  }
 }
 
 async function rowOf(archive: Archive, chain: string, seq: number): Promise<AuditRow> {
