@@ -4,6 +4,7 @@ import { Refusal } from "../../control/refusal.ts";
 import type { AuditEntry } from "../../control/schemas.ts";
 import { exportLine } from "../../audit/export.ts";
 import { readRecord, type Recorded } from "../../audit/record.ts";
+import { faultIn } from "../../audit/verify.ts";
 import { subjectIn, valueOf } from "../../audit/subject.ts";
 import type { AuditRow } from "../../core/store.ts";
 import type { Archive } from "../archive.ts";
@@ -19,14 +20,16 @@ export function auditHandlers(archive: Archive): Pick<Handlers, Names> {
       const row = await rowOf(archive, chain, seq);
       const record = readRecord(row.rec);
       const begin = await beginOf(archive, chain, record);
-      const parts = async (of: number) =>
-        payloads ? (await archive.payloads(chain, of)).map(({ part, body }) => ({ part, body })) : null;
+      const whole = async (of: AuditRow) => {
+        const stored = payloads ? await archive.payloads(chain, of.seq) : null;
+        const parts = stored && stored.map(({ part, body }) => ({ part, body }));
+        return { rec: of.rec, payloads: parts, fault: faultIn(of, stored) };
+      };
       const run = async () => ({
         entry: entryOf(chain, seq, row.rec),
-        rec: row.rec,
         leaf: Buffer.from(row.leaf).toString("base64url"),
-        payloads: await parts(seq),
-        begin: begin && { seq: begin.seq, rec: begin.rec, payloads: await parts(begin.seq) },
+        ...(await whole(row)),
+        begin: begin && { seq: begin.seq, ...(await whole(begin)) },
         source: payloads ? await sourceOf(archive, chain, record.src ?? begin?.src) : null,
       });
       return { facts: { chain, seq, ...(begin && { begin: begin.seq }) }, run };
@@ -44,14 +47,14 @@ export function auditHandlers(archive: Archive): Pick<Handlers, Names> {
   };
 }
 
-type Begin = { readonly seq: number; readonly rec: string; readonly src: string | undefined };
+type Begin = AuditRow & { readonly src: string | undefined };
 
 /** The record with which a call began; null for the records of anything else. */
 async function beginOf(archive: Archive, chain: string, { ref, call }: Recorded): Promise<Begin | null> {
   if (ref === undefined) return null;
   const [row] = await archive.page(chain, ref, 1);
   const begun = row?.seq === ref ? readRecord(row.rec) : null;
-  return row && begun && begun.call === call ? { seq: row.seq, rec: row.rec, src: begun.src } : null;
+  return row && begun && begun.call === call ? { ...row, src: begun.src } : null;
 }
 
 /** Where a record came from, by its true name; null where that stands in the record itself. */
