@@ -261,10 +261,13 @@ export function faultIn({ rec, leaf }: AuditRow, payloads: readonly PayloadRow[]
   return sameHash(leafOf(rec), leaf) ? payloads && payloadFault(rec, payloads) : unhashed;
 }
 
+/** Whether a record has a payload beside it. */
+export const commits = (rec: string): boolean => rec.includes('"ad":"') || rec.includes('"rd":"');
+
 /** Why the payloads do not belong to their record, which has one at most; null when they do. */
 export function payloadFault(rec: string, payloads: readonly PayloadRow[]): string | null {
   const [row, another] = payloads;
-  if (!rec.includes('"ad":"') && !rec.includes('"rd":"')) return row ? "it has a payload but no commitment" : null;
+  if (!commits(rec)) return row ? "it has a payload but no commitment" : null;
   const { ad, rd, pay } = readRecord(rec);
   const [part, its] = ad === undefined ? ["result", "its result is"] : ["args", "its args are"];
   if (!row) return `${its} gone`;

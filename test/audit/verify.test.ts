@@ -361,6 +361,15 @@ for (const [name, [change, wanted]] of Object.entries(lineEdits)) {
     expect(await verifyExport(change(exported(original, true)))).toMatchObject(wanted));
 }
 
+test("A13 export: where some payloads were left out of it, it is said of which records", async () => {
+  const lines = exported(original, true);
+  const stripped = lines.map((line, at) => (at === 2 || at === 3 ? line.replace(/,"payloads":.*/, "}") : line));
+  expect((await verifyExport(stripped)).notes).toEqual([
+    "payloads of 2 records are not in it, the first of record 3, though those of others are",
+  ]);
+  for (const payloads of [true, false]) expect((await verifyExport(exported(original, payloads))).notes).toEqual([]);
+});
+
 test("A01–A09 verify: any single mutation of an exported chain is found", async () => {
   const lines = exported(original);
   const index = fc.integer({ min: 0, max: lines.length - 1 });
