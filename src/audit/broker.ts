@@ -177,6 +177,7 @@ export class AuditBroker implements Audit {
       return;
     }
     const wanted = isAct(event.type) ? waits[this.#options.durability].act : "commit";
+    if (isAct(event.type)) this.#owed.record(true);
     await this.#writer.record(this.#drafts.event(event), wanted).catch((error: unknown) => {
       // What is in the chain has to happen: refused and undone now, it would be a record of what never was.
       if (error instanceof Unrecorded && error.committed) return;
@@ -187,6 +188,7 @@ export class AuditBroker implements Audit {
   /** Records an act that has already happened. False: not possible now; the act is owed, unless too many acts are. */
   async recordDone(event: AuditEvent): Promise<boolean> {
     const draft = this.#drafts.event(event);
+    this.#owed.record(true);
     try {
       await this.#writer.record(draft, waits[this.#options.durability].act);
       return true;

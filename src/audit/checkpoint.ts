@@ -70,9 +70,12 @@ export function signCheckpoint(origin: string, size: number, root: Hash, at: num
   return `${text}\n— ${origin} ${blob.toString("base64")}\n`;
 }
 
-/** A note whose last line was cut short by a failed write does not match: no signature is that short. */
+/**
+ * A note whose last line was cut short by a failed write does not match: no signature is that short. Extensions and
+ * signatures are few, or a text that repeats the beginning of a note would take minutes to look through.
+ */
 const note =
-  /^([^\n]+)\n(\d{1,16})\n([A-Za-z0-9+/]{43}=)\n((?:[^\n]+\n)*)\n((?:— \S+ [A-Za-z0-9+/]{91,}=*(?:\n|$))+)/gmu;
+  /^([^\n]+)\n(\d{1,16})\n([A-Za-z0-9+/]{43}=)\n((?:[^\n]+\n){0,16})\n((?:— \S+ [A-Za-z0-9+/]{91,}=*(?:\n|$)){1,16})/gmu;
 
 /** What each checkpoint in a text says it is of, signed or not. */
 export function originsIn(text: string): Iterable<string> {

@@ -220,7 +220,7 @@ export class Drafts {
 
   /** Adds why the call failed, or the code of an answer that is an error or not complete. */
   #withFault(fields: Fields, { failure, reply }: Call): Fields {
-    const code = reply?.kind === "error" ? String(reply.code) : reply?.type;
+    const code = reply?.kind === "error" ? String(reply.code) : this.#shown(reply?.type ?? undefined);
     if (!failure) return code ? { ...fields, code } : fields;
     const { code: of, message, detail } = failure;
     // The caller of something hidden is told, as the code says, that it does not exist; the record says why.

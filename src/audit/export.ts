@@ -1,7 +1,8 @@
 import { canonical, type Json } from "../core/canonical.ts";
 import type { AuditRow, PayloadRow } from "../core/store.ts";
+import { scan, type ScanLimits } from "../mcp/scan.ts";
 import { hashText } from "./chain.ts";
-import { type ChainReport, payloadFault, Verifier, type VerifyOptions } from "./verify.ts";
+import { type ChainReport, commits, payloadFault, Verifier, type VerifyOptions } from "./verify.ts";
 
 /** One line of an export. It can be verified alone, and together with the lines around it. */
 export function exportLine(chain: string, row: AuditRow, payloads: readonly PayloadRow[] | null): string {
@@ -18,28 +19,63 @@ export async function verifyLines(
   lines: AsyncIterable<string> | Iterable<string>,
   optionsOf: (chain: string) => VerifyOptions,
 ): Promise<ChainReport[]> {
-  const verifiers = new Map<string, Verifier>();
+  const parts = new Map<string, Part>();
   let number = 0;
   for await (const line of lines) {
     number += 1;
     if (line.trim() === "") continue;
     const parsed = parseLine(line);
-    const chain = parsed?.chain ?? verifiers.keys().next().value ?? "main";
-    const verifier = verifiers.get(chain) ?? new Verifier({ ...optionsOf(chain), partial: true });
-    verifiers.set(chain, verifier);
-    if (!parsed) verifier.fail({ seq: null, kind: "unreadable", detail: `line ${number} is no exported record` });
-    else if (verifier.push(parsed.row)) {
-      const fault = parsed.payloads && payloadFault(parsed.row.rec, parsed.payloads);
-      if (fault) verifier.fail({ seq: parsed.row.seq, kind: "payload", detail: fault });
-    }
+    const chain = parsed?.chain ?? parts.keys().next().value ?? "main";
+    const part = parts.get(chain) ?? partOf({ ...optionsOf(chain), partial: true });
+    parts.set(chain, part);
+    if (!parsed) part.verifier.fail({ seq: null, kind: "unreadable", detail: `line ${number} is no exported record` });
+    else take(part, parsed);
   }
-  return [...verifiers.values()].map((verifier) => verifier.report());
+  return [...parts.values()].map(report);
 }
+
+/** What of a chain was exported. */
+type Part = {
+  readonly verifier: Verifier;
+  /** Whether there are any payloads, and how many records lack theirs. */
+  payloads: boolean;
+  lacking: number;
+  firstLacking: number;
+};
+
+const partOf = (options: VerifyOptions): Part => ({
+  verifier: new Verifier(options),
+  payloads: false,
+  lacking: 0,
+  firstLacking: 0,
+});
+
+function take(part: Part, { row, payloads }: Line): void {
+  const { verifier } = part;
+  if (!verifier.push(row)) return;
+  if (payloads) {
+    part.payloads = true;
+    const fault = payloadFault(row.rec, payloads);
+    if (fault) verifier.fail({ seq: row.seq, kind: "payload", detail: fault });
+  } else if (commits(row.rec) && part.lacking++ === 0) part.firstLacking = row.seq;
+}
+
+/** An export is made with all payloads or with none; two that were put together may have some. */
+function report({ verifier, payloads, lacking, firstLacking }: Part): ChainReport {
+  const found = verifier.report();
+  if (!payloads || lacking === 0) return found;
+  const those = `payloads of ${lacking} records are not in it, the first of record ${firstLacking}`;
+  return { ...found, notes: [...found.notes, `${those}, though those of others are`] };
+}
+
+const anySize: ScanLimits = { depth: Infinity, nodes: Infinity };
 
 type Line = { readonly chain: string; readonly row: AuditRow; readonly payloads: PayloadRow[] | null };
 
 function parseLine(line: string): Line | null {
   try {
+    // Of a member that stands there twice, other readers may see the other one.
+    scan(line, anySize);
     const value = JSON.parse(line) as ExportedLine; // whatever is wrong in it fails the hash or throws here
     const rec = canonical(value.rec);
     const seq = Number(value.seq);

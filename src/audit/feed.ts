@@ -1,3 +1,5 @@
+import { Failure } from "../core/failure.ts";
+
 /** A durable record, or how many were left out because the reader was too slow. */
 type FeedItem = { readonly seq: number; readonly rec: string } | { readonly gap: number };
 
@@ -9,7 +11,7 @@ export type Feed = {
   /** Whether anybody follows: if not, records need not be kept until they are durable. */
   readonly followed: boolean;
   publish(seq: number, rec: string): void;
-  /** Records from now on, until `signal` aborts or this is disposed of. Throws if there are too many readers. */
+  /** Records from now on, until `signal` aborts or this is disposed of. Throws `overloaded` if there are too many readers. */
   follow(signal: AbortSignal): FeedReader;
   close(): void;
 };
@@ -25,7 +27,8 @@ export function createFeed(): Feed {
 
   // Refuses and begins at once, since a generator does neither before its first item is asked for.
   function follow(signal: AbortSignal): FeedReader {
-    if (followers.size >= maxFollowers) throw new Error(`${maxFollowers} readers follow the audit log already`);
+    if (followers.size >= maxFollowers)
+      throw new Failure("overloaded", `${maxFollowers} readers follow the audit log already; close one of them.`);
     const follower: Follower = { queue: [], missed: 0, ended: signal.aborted, wake: () => {} };
     // At once: the loop may stand at a record that its reader does not ask for any more.
     const end = (): void => {

@@ -69,6 +69,7 @@ export async function openAudit(given: OpenAuditOptions): Promise<AuditBroker> {
   warnOfForeign(given, tails);
   const anchor = store.anchor();
   const saved = anchor && trusted(anchor, origin, keyPair, last);
+  const covered = saved?.size() ?? 0;
   const frontier = await extended(saved ?? createFrontier(), store);
   await publishKey(dir, given.install, keyPair);
 
@@ -79,7 +80,7 @@ export async function openAudit(given: OpenAuditOptions): Promise<AuditBroker> {
     stamp: { chain, boot: given.boot, node: given.node, ver: given.version },
     start: {
       ...(last ?? { seq: 0, leaf: genesis(chain, keyPair.publicKey) }),
-      uncovered: uncovered(last, anchor),
+      uncovered: uncovered(last, covered),
       kept,
       settled: anchor?.settled ?? 1,
     },
@@ -93,9 +94,9 @@ export async function openAudit(given: OpenAuditOptions): Promise<AuditBroker> {
 }
 
 /** How many records no checkpoint covers; not counting the newest checkpoint's own record, which follows it. */
-function uncovered(last: AuditRow | null, anchor: Anchor | null): number {
+function uncovered(last: AuditRow | null, covered: number): number {
   if (!last) return 0;
-  const since = last.seq - (anchor?.size ?? 0);
+  const since = last.seq - covered;
   return since === 1 && last.rec.includes('"type":"checkpoint"') ? 0 : since;
 }
 

@@ -56,10 +56,13 @@ export class OwedRecords {
     this.#options.log.error("an act is not recorded: too many wait to be", { type: draft.fields.type });
   }
 
-  /** Tries to record everything; `last`: also while the log takes no records, since there is no later. */
-  record(last = false): void {
+  /**
+   * Tries to record everything; `now`: also while the log seems to take no records, before an act that must not seem to
+   * have come first, and at the end, since there is no later.
+   */
+  record(now = false): void {
     const { writer, open } = this.#options;
-    if (writer.failing !== null && !last) return;
+    if (writer.failing !== null && !now) return;
     for (const draft of this.#acts.splice(0)) {
       writer.add(draft, "commit", { done: () => {}, failed: () => this.oweAct(draft) });
     }

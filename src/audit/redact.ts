@@ -1,6 +1,5 @@
-import { canonicalString } from "../core/canonical.ts";
 import { maskPatterns } from "../core/credential-patterns.ts";
-import { maskable, maskValues } from "../core/secret.ts";
+import { maskable, maskSpelled, spellings } from "../core/secret.ts";
 import type { Payload } from "../core/store.ts";
 import { commitmentTo, saltBytes } from "./chain.ts";
 import { maskPaths, type MaskPath } from "./mask-paths.ts";
@@ -49,7 +48,7 @@ export function createRedactor(
       const length = Buffer.byteLength(text);
       if (mode === "none") return { length, cut: false, sealed: null };
       const window = text.length > partBytes + slack ? text.slice(0, partBytes + slack) : text;
-      const plain = maskKnown(maskPaths(window, paths[nested ? "nested" : kind]), known());
+      const plain = maskSpelled(maskPaths(window, paths[nested ? "nested" : kind]), known());
       const all = mode === "full" ? plain : maskPatterns(plain);
       // Half a secret at the end of the window matches nothing. If masks shortened the rest, that half would be stored.
       const masked = window.length < text.length ? all.slice(0, -slack) : all;
@@ -59,7 +58,7 @@ export function createRedactor(
       const body = mode === "digest" ? "" : stored;
       return { length, cut, sealed: { part: kind, salt: key, body, commitment: commitmentTo(key, stored) } };
     },
-    text: (text) => maskPatterns(maskKnown(text, known())),
+    text: (text) => maskPatterns(maskSpelled(text, known())),
   };
 }
 
@@ -97,23 +96,4 @@ function createKnown(secrets: () => readonly string[]): () => readonly string[] 
     if (now !== of) [of, known] = [now, maskable(now.flatMap(spellings))];
     return known;
   };
-}
-
-/** A text as in JSON inside a JSON string, in JSON, and plain. The longest comes first, so that no escape is left. */
-function spellings(text: string): string[] {
-  const once = canonicalString(text).slice(1, -1);
-  return [canonicalString(once).slice(1, -1), once, text];
-}
-
-function maskKnown(text: string, known: readonly string[]): string {
-  return maskValues(text.includes("\\u00") || text.includes("\\/") ? unescapeAscii(text) : text, known);
-}
-
-// Otherwise \u0067hp_… would hide a token from the patterns; quote and backslash keep their escape.
-function unescapeAscii(text: string): string {
-  return text.replace(/\\(?:u00([2-7][0-9a-fA-F])|.)/gs, (whole, hex?: string) => {
-    if (whole === "\\/") return "/";
-    const char = hex === undefined ? whole : String.fromCharCode(Number.parseInt(hex, 16));
-    return char === '"' || char === "\\" || char === "\x7f" ? whole : char;
-  });
 }

@@ -1,8 +1,8 @@
 import { setImmediate } from "node:timers/promises";
 import { messageOf } from "../core/error-text.ts";
-import { type AuditReader, type PayloadRow, StoreBusy } from "../core/store.ts";
+import { type AuditReader, type AuditRow, type PayloadRow, StoreBusy } from "../core/store.ts";
 import { verdictExit, type VerdictExit } from "../core/verdict.ts";
-import { commitmentTo, genesis, type Hash, hashText, leafOf, saltBytes, sameHash } from "./chain.ts";
+import { commitmentTo, genesis, hashText, leafOf, saltBytes, sameHash } from "./chain.ts";
 import type { FoundCheckpoint } from "./checkpoint.ts";
 import { createFrontier } from "./merkle.ts";
 import type { Head } from "./outside.ts";
@@ -74,8 +74,6 @@ export type VerifyOptions = {
   readonly head: Head | null;
 };
 
-type Row = { readonly seq: number; readonly rec: string; readonly leaf: Hash };
-
 /** Checks records one after the other, in one pass and in constant memory. */
 export class Verifier {
   readonly #options: VerifyOptions;
@@ -106,7 +104,7 @@ export class Verifier {
   }
 
   /** False once something is wrong: what follows need not be read. */
-  push(row: Row): boolean {
+  push(row: AuditRow): boolean {
     if (this.#options.partial && this.size === 0 && row.seq > 1) {
       this.#skipped = row.seq - 1;
       this.#prev = null;
@@ -147,13 +145,13 @@ export class Verifier {
     return passed.findLast(({ given }) => given || !this.#options.onlyGiven) ?? null;
   }
 
-  #check({ seq, rec, leaf }: Row): Bad | null {
+  #check({ seq, rec, leaf }: AuditRow): Bad | null {
     const { chain, head } = this.#options;
     const expected = this.size + 1;
     if (seq < 1) return { seq: null, kind: "misplaced", detail: `a record ${seq} stands before the first one` };
     const detail = `record ${expected} is missing, ${seq} follows`;
     if (seq !== expected) return { seq: expected, kind: "missing", detail };
-    if (!sameHash(leafOf(rec), leaf)) return { seq, kind: "changed", detail: "its hash does not belong to its text" };
+    if (!sameHash(leafOf(rec), leaf)) return { seq, kind: "changed", detail: unhashed };
     if (this.#prev !== null && prevOf(rec) !== this.#prev) {
       return { seq, kind: "unlinked", detail: "it does not continue the record before it" };
     }
@@ -245,7 +243,7 @@ async function patiently<T>(read: () => T): Promise<T> {
   }
 }
 
-function checkPayloads(reader: AuditReader, chain: string, rows: readonly Row[], verifier: Verifier): void {
+function checkPayloads(reader: AuditReader, chain: string, rows: readonly AuditRow[], verifier: Verifier): void {
   const first = rows[0]?.seq ?? 0;
   const last = Math.min(rows.at(-1)?.seq ?? 0, verifier.size);
   const stored = Map.groupBy(reader.payloads(chain, first, last), ({ seq }) => seq);
@@ -256,26 +254,29 @@ function checkPayloads(reader: AuditReader, chain: string, rows: readonly Row[],
   }
 }
 
-/** Why the payloads do not belong to their record; null when they do. */
+const unhashed = "its hash does not belong to its text";
+
+/** What shows by a record alone that it, or what was stored beside it, was changed; null where nothing does. */
+export function faultIn({ rec, leaf }: AuditRow, payloads: readonly PayloadRow[] | null): string | null {
+  return sameHash(leafOf(rec), leaf) ? payloads && payloadFault(rec, payloads) : unhashed;
+}
+
+/** Whether a record has a payload beside it. */
+export const commits = (rec: string): boolean => rec.includes('"ad":"') || rec.includes('"rd":"');
+
+/** Why the payloads do not belong to their record, which has one at most; null when they do. */
 export function payloadFault(rec: string, payloads: readonly PayloadRow[]): string | null {
-  const committed = { args: rec.includes('"ad":"'), result: rec.includes('"rd":"') };
-  if (!committed.args && !committed.result) return payloads.length === 0 ? null : "it has a payload but no commitment";
+  const [row, another] = payloads;
+  if (!commits(rec)) return row ? "it has a payload but no commitment" : null;
   const { ad, rd, pay } = readRecord(rec);
-  for (const [part, commitment] of [
-    ["args", ad],
-    ["result", rd],
-  ] as const) {
-    const row = payloads.find((payload) => payload.part === part);
-    if (commitment === undefined) {
-      if (row) return `its ${part} have no commitment`;
-    } else if (!row) return `its ${part} are gone`;
-    else if (row.salt.length !== saltBytes || !fits(row, commitment, pay === "digest"))
-      return `its ${part} are not what was recorded`;
-  }
-  return null;
+  const [part, its] = ad === undefined ? ["result", "its result is"] : ["args", "its args are"];
+  if (!row) return `${its} gone`;
+  if (another) return "it has a second payload";
+  const isOwn = row.part === part && row.salt.length === saltBytes && fits(row, ad ?? rd, pay === "digest");
+  return isOwn ? null : `${its} not what was recorded`;
 }
 
 /** A digest is all that is kept: anything beside it was put there. */
-function fits({ salt, body }: PayloadRow, commitment: string, isDigest: boolean): boolean {
+function fits({ salt, body }: PayloadRow, commitment: string | undefined, isDigest: boolean): boolean {
   return isDigest ? body === "" : commitmentTo(salt, body) === commitment;
 }

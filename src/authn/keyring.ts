@@ -29,8 +29,6 @@ export type NewKeyRequest = {
   readonly expiresAt?: number | null;
   readonly perMinute?: number | null;
   readonly cidrs?: readonly string[];
-  /** The second part of the key's text, e.g. `live` or `test`. */
-  readonly env?: string;
 };
 
 /** A key that was just made; its text is known only now. */
@@ -141,8 +139,8 @@ export class Keyring implements Disposable {
 
   /** Stores a new key; only this answer holds its text. Throws KeyError. */
   create(request: NewKeyRequest): CreatedKey {
-    let made = newKey(request.env);
-    while (this.#byId.has(made.id)) made = newKey(request.env);
+    let made = newKey();
+    while (this.#byId.has(made.id)) made = newKey();
     const key: StoredKey = {
       id: made.id,
       hash: made.hash,

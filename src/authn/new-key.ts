@@ -20,9 +20,9 @@ function randomText(length: number): string {
 }
 
 /** Makes a key of 238 random bits; its full text is known only now. */
-export function newKey(env = "live"): NewKey {
+export function newKey(): NewKey {
   const id = randomText(8);
-  const body = `mgw_${env}_${id}${randomText(40)}`;
+  const body = `mgw_live_${id}${randomText(40)}`;
   const key = `${body}_${checksum(body)}`;
   return { id, key, hash: hashKey(key) };
 }

@@ -6,6 +6,7 @@ import {
   auditStats,
   byId,
   consumer,
+  fault,
   keyView,
   leftOut,
   newKey,
@@ -231,8 +232,9 @@ export const operations = {
       /** URL-safe base64 (RFC 4648 §5) without padding, as in an export. */
       leaf: z.string(),
       payloads,
+      fault,
       /** The record with which the call began; null for a record that has none before it. */
-      begin: z.object({ seq: z.number().int(), rec: z.string(), payloads }).nullable(),
+      begin: z.object({ seq: z.number().int(), rec: z.string(), payloads, fault }).nullable(),
       /** What the name in `src` stands for, with the payloads only; `address` is null once it is erased. */
       source: z.object({ src: z.string(), address: z.string().nullable() }).nullable(),
     }),

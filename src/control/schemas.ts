@@ -76,6 +76,9 @@ export const auditEntry = z.object({
 });
 export type AuditEntry = z.output<typeof auditEntry>;
 
+/** What shows by a record alone that it, or the payload shown with it, was changed; null where nothing does. */
+export const fault = z.string().nullable();
+
 /** The stored payload of one record; null unless it was asked for. */
 export const payloads = z.array(z.object({ part: z.enum(["args", "result"]), body: z.string() })).nullable();
 

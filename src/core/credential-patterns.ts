@@ -2,7 +2,7 @@ import { mark, secretWords } from "./secret.ts";
 
 /** A text with the mark in place of whatever looks like a credential: a token of a known form, what follows a label that announces a secret. */
 export function maskPatterns(text: string): string {
-  return maskLabelled(text.replace(credentials, mark));
+  return maskLabelled(text.replace(credentials, mark).replace(assignment, `=${mark}`));
 }
 
 /** Masks the string after a label that announces a secret, however deep both are in JSON inside JSON strings. */
@@ -53,7 +53,8 @@ const credentials = new RegExp(
   "g",
 );
 // "key" alone can be anything in JSON, so only longer names such as "api_key" count.
-const label = new RegExp(
-  String.raw`"(?:[\w-]{0,40}[_-])?(?:${secretWords}|(?:api|private|access)[_-]?key)\\{0,63}"\s{0,8}:\s{0,8}(\\{0,63})"`,
-  "gi",
-);
+const announcing = `(?:${secretWords}|(?:api|private|access|secret)[_-]?key)`;
+// Both look back from a character that is there seldom, so that a text with no secrets costs next to nothing.
+const label = new RegExp(String.raw`"(?<=${announcing}\\{0,63}"\s{0,8}:\s{0,8}(?:\[\s{0,8})?(\\{0,63})")`, "gi");
+/** As in the query of a URL, a connection string or a command. */
+const assignment = new RegExp(String.raw`=(?<=${announcing}=)[^\s&#;,"'\\<>()]{4,}`, "gi");

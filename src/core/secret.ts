@@ -1,3 +1,5 @@
+import { canonicalString } from "./canonical.ts";
+
 /** Stands in place of a secret. */
 export const mark = "[redacted]";
 
@@ -32,4 +34,37 @@ export function maskValues(text: string, values: readonly string[]): string {
   let out = text;
   for (const value of values) if (out.includes(value)) out = out.replaceAll(value, mark);
   return out;
+}
+
+/** A text as in JSON inside a JSON string, in JSON, plain, and in a URL. */
+export function spellings(text: string): string[] {
+  const once = canonicalString(text).slice(1, -1);
+  return [canonicalString(once).slice(1, -1), once, text, encodeURIComponent(text.toWellFormed())];
+}
+
+/** `maskValues` with spellings as values, which also sees a value that was written with other escapes than it needs. */
+export function maskSpelled(text: string, known: readonly string[]): string {
+  const shown = text.includes("\\u00") || text.includes("\\/") ? unescapeAscii(text) : text;
+  if (!shown.includes("\\u") && !shown.includes("\\/")) return maskValues(shown, known);
+  // Most texts have escapes that hide nothing, and are stored with them.
+  const read = unescapeAll(shown);
+  return maskValues(known.some((value) => read.includes(value)) ? read : shown, known);
+}
+
+// Otherwise \u0067hp_… would hide a token from the patterns; quote and backslash keep their escape.
+function unescapeAscii(text: string): string {
+  return text.replace(/\\(?:u00([2-7][0-9a-fA-F])|.)/gs, (whole, hex?: string) => {
+    if (whole === "\\/") return "/";
+    const char = hex === undefined ? whole : String.fromCharCode(Number.parseInt(hex, 16));
+    return char === '"' || char === "\\" || char === "\x7f" ? whole : char;
+  });
+}
+
+/** The same of all characters, and in JSON inside JSON strings; quote and backslash get the escape that they need. */
+function unescapeAll(text: string): string {
+  return text.replace(/(?<!\\)\\+(?:u([0-9a-fA-F]{4})|\/)/g, (whole, hex?: string) => {
+    const char = hex === undefined ? "/" : String.fromCharCode(Number.parseInt(hex, 16));
+    if (char === '"' || char === "\\") return "\\".repeat(2 * whole.indexOf("u") - 1) + char;
+    return char < " " ? whole : char;
+  });
 }

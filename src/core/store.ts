@@ -86,7 +86,7 @@ export type NewAuditRow = Omit<AuditRow, "rec"> & {
 /** The point a chain can be continued or verified from. */
 export type Anchor = {
   readonly size: number;
-  /** The signed note, empty when only the frontier was saved. */
+  /** The signed note. */
   readonly note: string;
   /** Merkle frontier, concatenated hashes. */
   readonly frontier: Uint8Array;

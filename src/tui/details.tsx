@@ -42,11 +42,11 @@ const leading = ["t", "type", "consumer", "srv", "tool", "st", "code", "rule", "
 
 /** What is known of a record. Throws where the log does not have it any more. */
 export async function load(feed: Pick<Feed, "ask">, { chain, seq, at }: AuditEntry): Promise<Row[]> {
-  const { entry, rec, leaf } = await feed.ask("audit.show", { chain, seq });
+  const { entry, rec, leaf, fault } = await feed.ask("audit.show", { chain, seq });
   if (entry.at !== at) throw new Error(`the log was replaced or moved back: it has another record ${seq}`);
   const facts = factsIn(rec);
   const first = leading.filter((name) => Object.hasOwn(facts, name)).map((name) => [name, facts[name]]);
-  return factRows({ ...Object.fromEntries(first), ...facts, leaf });
+  return factRows({ ...(fault ? { changed: fault } : {}), ...Object.fromEntries(first), ...facts, leaf });
 }
 
 type Place = { readonly width: number; readonly height: number };

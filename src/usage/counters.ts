@@ -34,6 +34,10 @@ function nameOf({ method = "tools/call", srv = "", tool, code }: Ended): string 
   return method.startsWith("resources/") ? "(resource)" : "(extension)";
 }
 
+/** Usage as its consumer may read it, who must not learn by refusals alone that what it named is there, but hidden. */
+export const toldToConsumer = (row: UsageRow): UsageRow =>
+  row.server !== "" && row.denied === row.calls ? { ...row, server: "", tool: unknownName } : row;
+
 /** Adds up usage per consumer, server, tool and hour. */
 export type Counters = {
   /** `at` is epoch µs. */

@@ -6,6 +6,7 @@ import {
   generateSigningKey,
   installOf,
   originOf,
+  originsIn,
   parseCheckpoints,
   parsePublicKey,
   publicKeyText,
@@ -13,6 +14,7 @@ import {
   signCheckpoint,
 } from "../../src/audit/checkpoint.ts";
 import { gatherEvidence } from "../../src/audit/evidence.ts";
+import { fastest } from "../support/fastest.ts";
 import { tempState } from "./support.ts";
 
 const key = readSigningKey(generateSigningKey());
@@ -92,4 +94,17 @@ test("checkpoint: other work of the thread runs while many signatures are checke
   clearInterval(again);
   expect(found.checkpoints).toHaveLength(2000);
   expect(turns).toBeGreaterThan(5);
+});
+
+test("S23 checkpoint: a text made to be slow to look through is not", () => {
+  const root = `${"A".repeat(43)}=`;
+  const headers = `a\n1\n${root}\n`.repeat(4_000);
+  const signatures = `— ${"x".repeat(100)} ${"A".repeat(200)}!\n`.repeat(600);
+  for (const text of [
+    headers,
+    `${headers}\n${signatures}`,
+    `a\n1\n${root}\n${"x".repeat(200_000)}`,
+    "1\n".repeat(100_000),
+  ])
+    expect(fastest(() => [...originsIn(text)])).toBeLessThan(250);
 });

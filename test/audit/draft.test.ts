@@ -82,3 +82,11 @@ test("R8 the record of something hidden has the policy's reason, not the words t
   const denied = new Failure("denied", "Denied by rule no-crm. Use another.", { rule: "no-crm" });
   expect(refused(denied, guardrail)).toEqual(["no-crm", "Denied by rule no-crm. Use another.", "denied"]);
 });
+
+test("R17 the type of a result that an extension has made up is shortened and holds no credential", () => {
+  const call = makeCall();
+  call.reply = { kind: "result", era: "modern", text: "{}", isError: false, type: `${token} ${"x".repeat(1000)}` };
+  const { code } = newDrafts().end(call, 1).fields;
+  expect(code).toStartWith("[redacted] xxx");
+  expect(code).toHaveLength(500);
+});

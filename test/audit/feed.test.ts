@@ -1,4 +1,5 @@
 import { expect, test } from "bun:test";
+import { createFeed } from "../../src/audit/feed.ts";
 import { until } from "../support/until.ts";
 import { openBroker, runCall, tempState } from "./support.ts";
 
@@ -31,4 +32,15 @@ test("R123 tail: durable records only, and a slow reader is told what it missed"
   await reading;
   expect(await slow.next()).toMatchObject({ done: true });
   await opened.close();
+});
+
+test("tail: one reader too many is told so in words that reach it", () => {
+  const feed = createFeed();
+  const { signal } = new AbortController();
+  const readers = Array.from({ length: 64 }, () => feed.follow(signal));
+  expect(() => feed.follow(signal)).toThrow(
+    expect.objectContaining({ code: "overloaded", message: expect.stringContaining("64 readers follow") }),
+  );
+  readers[0]?.[Symbol.dispose]();
+  feed.follow(signal);
 });

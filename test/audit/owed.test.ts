@@ -29,6 +29,23 @@ test("P5: an act that waits to be recorded is recorded at the end, though the lo
   expect(recordsOf(at)[0]?.type).toBe("key.revoked");
 });
 
+test.each(["recordEvent", "recordDone"] as const)(
+  "P5: an act that waits to be recorded comes before one that happened later, recorded by %s",
+  async (record) => {
+    using at = tempState();
+    const faulty = faultyStore(at);
+    await using opened = await openBroker(at, {}, { store: faulty.store, tick: 60_000 });
+    const by = { actor: "local:0", facts: { uid: 0, pid: 1 } } as const;
+    faulty.full = new StoreFailed("disk full");
+    expect(await opened.broker.recordDone({ ...by, type: "key.frozen" })).toBe(false);
+    faulty.full = null;
+    await opened.broker[record]({ ...by, type: "key.unfrozen" });
+    await opened.close();
+    const acts = recordsOf(at).filter(({ type }) => type.startsWith("key."));
+    expect(acts.map(({ type }) => type)).toEqual(["key.frozen", "key.unfrozen"]);
+  },
+);
+
 test("P3: an ending that cannot be recorded is tried until it is, and then its call is over", async () => {
   using at = tempState();
   const faulty = faultyStore(at);

@@ -136,6 +136,11 @@ const hidden: Record<string, string> = {
     text: JSON.stringify({ body: JSON.stringify({ api_key: 'hun"ter\\', token: 'x"hunter2\\"hunter2' }, null, 1) }),
   }),
   "a known secret with a quote in JSON inside a string": JSON.stringify({ text: JSON.stringify('quo"ted-secret') }),
+  "a password labelled in camel case": '{"dbPassword":"hunter2","secretKey":"hunter2","refreshToken":"hunter2"}',
+  "a labelled header in a list": '{"headers":{"authorization":["Token hunter2"]}}',
+  "a token in the query of a URL": '{"u":"https://example.org/?a=b&access_token=hunter2hunter2&c=d"}',
+  "a password in a connection string": '{"u":"Server=db;Password=hunter2hunter2;"}',
+  "a secret in a command": '{"cmd":"AWS_SECRET_ACCESS_KEY=hunter2hunter2 aws s3 ls"}',
   "a private key": '{"k":"-----BEGIN RSA PRIVATE KEY-----\\nMIIabc\\n-----END RSA PRIVATE KEY-----"}',
   "a configured path": '{"pin":1234}',
 };
@@ -147,13 +152,44 @@ for (const [name, text] of Object.entries(hidden)) {
   });
 }
 
+/** As encoders of JSON write them that keep to ASCII, or that make their output fit for HTML. */
+const inAscii = (text: string) => text.replace(/[\u007f-\uffff]/g, escapeOf);
+const forHtml = (text: string) => text.replace(/[<>&'=+]/g, (char) => escapeOf(char).toUpperCase().replace("U", "u"));
+const escapeOf = (char: string) => `\\u${char.charCodeAt(0).toString(16).padStart(4, "0")}`;
+
+const secretsOfAllKinds = [
+  "pässwort-für-🔑",
+  "postgres://u/db?a=b&c=<d>'e'",
+  "YWJj/ZGVm+Z2hp==",
+  'a"b\\c&d',
+  "schlüssel\nzwei",
+];
+test.each(secretsOfAllKinds)("R17 redact: the secret %p is not stored, however a program spells it", (value) => {
+  const { part, text } = createRedactor({ payloads: "full", redact: [] }, () => [value]);
+  const spelled = [
+    JSON.stringify,
+    (of: unknown) => inAscii(JSON.stringify(of)),
+    (of: unknown) => forHtml(JSON.stringify(of)),
+  ];
+  const payloads = spelled.flatMap((inner) =>
+    spelled.flatMap((outer) => [outer({ a: value }), outer({ text: inner({ a: value, b: "é" }) })]),
+  );
+  payloads.push(JSON.stringify({ url: `https://x/?q=${encodeURIComponent(value)}` }));
+  for (const payload of payloads) {
+    const body = part("result", payload).sealed?.body ?? "";
+    expect(body.replaceAll("\\", "")).toMatch(/\{"a":"\[redacted\]"|\?q=\[redacted\]"/);
+    expect(text(payload)).toBe(body);
+  }
+});
+
 test("R17 redact: a secret that begins another one leaves no rest of it, an empty one is none", () => {
   const { text } = createRedactor({ payloads: "full", redact: [] }, () => ["", "abcdefgh", "abcdefgh-more"]);
   expect(text("x abcdefgh-more y abcdefgh")).toBe("x [redacted] y [redacted]");
 });
 
 test("redact: harmless arguments stay character for character", () => {
-  const text = '{"id":12345678901234567890,"text":"the token ring, a basic idea\\n\\u00e9","list":[1.10]}';
+  const said = "the token ring, a basic idea\\n\\u00e9; if (token==='x') secret=>y; tokens=1000&c=d";
+  const text = `{"id":12345678901234567890,"text":"${said}","tokens":"many","list":[1.10]}`;
   expect(bodyOf(text)).toBe(text);
 });
 
@@ -233,7 +269,9 @@ test("redact: texts made to be slow are not", () => {
     '"token":"',
     '\\"token\\":\\"\\\\',
     '"token":\\',
+    "\\u00",
   ].map((unit) => unit.repeat(Math.ceil(70_000 / unit.length)));
+  evil.push(`${"\\".repeat(70_000)}u`, `${"\\".repeat(69_999)}u`);
   const both = createRedactor({ payloads: "redacted", redact: ["args.*.x"] }, () => [secret]);
   for (const text of evil) expect(fastest(() => both.part("args", text))).toBeLessThan(250);
 });

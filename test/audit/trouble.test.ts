@@ -294,6 +294,22 @@ test("D6 a frontier continues from its anchor, and from nothing where the anchor
   }
 });
 
+test("R9 an anchor that was changed keeps no checkpoint from being made", async () => {
+  using at = tempState();
+  for (const spoil of ["size = 1000000", "note = ''", "frontier = zeroblob(length(frontier))"]) {
+    const first = await openBroker(at);
+    await runCall(first.broker);
+    await first.close();
+    const db = new Database(at.db());
+    db.run(`UPDATE anchor SET ${spoil}`);
+    db.close(true);
+    await using opened = await openBroker(at, {}, { tick: 60_000 });
+    await runCall(opened.broker);
+    await opened.broker.checkpoint();
+    expect(opened.broker.health()).toMatchObject({ checkpoint: { size: opened.broker.health().records - 1 } });
+  }
+});
+
 test("P3 a call left open is lost once, however often the gateway starts again", async () => {
   using at = tempState();
   const opened = await openBroker(at);

@@ -105,7 +105,7 @@ test("A12, A13: a payload is the one that its record commits to, and there is no
     null,
     "its args are not what was recorded",
     "its args are not what was recorded",
-    "its result have no commitment",
+    "it has a second payload",
     "its args are not what was recorded",
     "it has a payload but no commitment",
     "its args are gone",

@@ -334,6 +334,18 @@ const lineEdits: Record<string, [(lines: string[]) => string[], object]> = {
     (all) => all.slice(5).toSpliced(3, 1),
     { exit: 1, bad: { seq: 9, kind: "missing" } },
   ],
+  "a payload added to the true one": [
+    (all) =>
+      all.with(
+        0,
+        (all[0] ?? "").replace(/"payloads":\[(.*?)\]/, '"payloads":[$1,{"body":"{}","part":"args","salt":""}]'),
+      ),
+    { exit: 1, bad: { seq: 1, kind: "payload" } },
+  ],
+  "a member written twice, of which readers that take the first would see the other": [
+    (all) => all.with(6, (all[6] ?? "").replace('"rec":{', '"rec":{"tool":"other",')),
+    { exit: 2, bad: { kind: "unreadable" } },
+  ],
   "text that is no record": [(all) => ["hello", ...all], { exit: 2, bad: { kind: "unreadable" } }],
   "keys in another order": [(all) => all.map((line) => JSON.stringify(reorder(JSON.parse(line)))), { exit: 0 }],
 };
@@ -348,6 +360,15 @@ for (const [name, [change, wanted]] of Object.entries(lineEdits)) {
   test(`export: ${name}`, async () =>
     expect(await verifyExport(change(exported(original, true)))).toMatchObject(wanted));
 }
+
+test("A13 export: where some payloads were left out of it, it is said of which records", async () => {
+  const lines = exported(original, true);
+  const stripped = lines.map((line, at) => (at === 2 || at === 3 ? line.replace(/,"payloads":.*/, "}") : line));
+  expect((await verifyExport(stripped)).notes).toEqual([
+    "payloads of 2 records are not in it, the first of record 3, though those of others are",
+  ]);
+  for (const payloads of [true, false]) expect((await verifyExport(exported(original, payloads))).notes).toEqual([]);
+});
 
 test("A01–A09 verify: any single mutation of an exported chain is found", async () => {
   const lines = exported(original);

@@ -319,6 +319,7 @@ export function sampleHandlers(over: Overrides = {}): Handlers {
         rec: JSON.stringify({ v: 1, ...(records.find((one) => one.seq === seq) ?? entry({ seq })) }),
         leaf: "ab".repeat(32),
         payloads: payloads ? [{ part: "args", body: '{"path":"/etc/hosts"}' }] : null,
+        fault: null,
         begin: null,
         source: payloads ? { src: "http:~q1w2e3", address: "192.0.2.7" } : null,
       }),

@@ -1,7 +1,11 @@
 import { Database } from "bun:sqlite";
 import { expect, setDefaultTimeout, test } from "bun:test";
 import { join } from "node:path";
-import { openBroker, runCall } from "../audit/support.ts";
+import type { Context } from "../../src/control/contract.ts";
+import { archiveOf } from "../../src/daemon/archive.ts";
+import { auditHandlers } from "../../src/daemon/handlers/audit.ts";
+import { openReader } from "../../src/store/sqlite/reader.ts";
+import { openBroker, runCall, tempState } from "../audit/support.ts";
 import { everything, fake, Place, start } from "../support/daemon.ts";
 import { pick } from "../support/wire.ts";
 
@@ -103,4 +107,34 @@ test("R8 R25 the record that audit log lists shows the whole call: who, from whe
   expect(whole.stdout).toMatch(/\nargs\n\{"word":"question"\}\n\nresult\n\{.*question/);
   const [act] = (await place.records()).filter(({ type }) => type === "admin.payloads-shown");
   expect(act?.facts).toMatchObject({ seq: await end, begin: await begin });
+});
+
+test("R25 A01 A12 A13 a record or payload that was changed is shown with the word that it was", async () => {
+  using at = tempState();
+  const opened = await openBroker(at);
+  await runCall(opened.broker);
+  await opened.close();
+  const reader = openReader(at.state, null);
+  const show = auditHandlers(archiveOf(reader, () => ({ rows: [], cutShort: [] })))["audit.show"];
+  const faults = async (payloads: boolean) => {
+    const plan = await show({ seq: 2, chain: "main", payloads }, {} as Context); // nothing of it is looked at
+    const { fault, begin } = await plan.run();
+    return [fault, begin?.fault];
+  };
+  const change = (statement: string): void => {
+    using db = new Database(at.db());
+    db.run(statement);
+  };
+  expect([await faults(false), await faults(true)]).toEqual([
+    [null, null],
+    [null, null],
+  ]);
+  change("UPDATE audit SET body = '{}' WHERE seq = 1");
+  change("UPDATE audit SET part = NULL WHERE seq = 2");
+  expect(await faults(true)).toEqual(["its result is gone", "its args are not what was recorded"]);
+  expect(await faults(false)).toEqual([null, null]);
+  change("UPDATE audit SET rec = replace(rec, 'agent', 'other')");
+  const changed = "its hash does not belong to its text";
+  expect(await faults(false)).toEqual([changed, changed]);
+  reader.close();
 });

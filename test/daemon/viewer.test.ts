@@ -17,7 +17,8 @@ function setting(source: Viewer["source"], archive: Partial<Archive> = {}) {
   const h = harness({ rules: { reader: [{ when: { "source.loopback": { eq: true } }, action: "allow" }] } });
   const status = { id: "crm", pids: [], down: [] };
   Object.assign(h.gw.upstreams, { status: () => [status] });
-  const engine = { current: () => h.gw } as unknown as Engine; // all that these operations use of it
+  const config = { usage: { enabled: true }, servers: [] };
+  const engine = { current: () => h.gw, loaded: () => ({ config }) } as unknown as Engine; // all that these operations use of it
   const handlers = viewerHandlers(() => engine, archive as Archive);
   const viewer: Viewer = { who: alice, consumer: "alice", source, call: null, controller: new Cancel() };
   return { h, handlers, viewer };
@@ -59,27 +60,61 @@ test("a call within a call comes from where its caller is", async () => {
   }
 });
 
+const refusals = [{ srv: "crm", tool: "get", rule: "secret-plan", reason: "not for alice" }, { tool: "none" }].map(
+  (of, seq) => {
+    const at = { v: 1, seq, t: "2026-01-01T00:00:00.000000Z" };
+    const record = { ...at, type: "call.refused", consumer: "alice", st: "denied", code: "unknown-tool", ...of };
+    return { seq, rec: JSON.stringify(record), leaf: new Uint8Array(32) };
+  },
+);
+
 test("S33: the records of a caller do not tell a hidden tool from none", async () => {
-  const { handlers, viewer } = setting(loopback, {
-    find: async () =>
-      [{ srv: "crm", tool: "get", rule: "secret-plan", reason: "not for alice" }, { tool: "none" }].map((of, seq) => {
-        const record = { v: 1, seq, t: "2026-01-01T00:00:00.000000Z", type: "call.refused", consumer: "alice", ...of };
-        return {
-          chain: "main",
-          row: { seq, rec: JSON.stringify({ ...record, code: "unknown-tool" }), leaf: new Uint8Array(32) },
-        };
-      }),
-  });
-  const found = async (of: Viewer, asked = {}) =>
-    (await handlers["audit.log"]({ limit: 50, ...asked }, of)).records.map(({ server, tool, rule, reason }) => [
-      server,
-      tool,
-      rule,
-      reason,
-    ]);
+  const rows = Array.from({ length: 20 }, () => refusals.map((row) => ({ chain: "main", row }))).flat();
+  const find: Archive["find"] = async ({ limit }) => rows.slice(0, limit);
+  const { handlers, viewer } = setting(loopback, { find });
+  const found = async (of: Viewer, asked = {}) => {
+    const { records, more } = await handlers["audit.log"]({ limit: 2, ...asked }, of);
+    return [more, ...records.map(({ server, tool, rule, reason }) => [server, tool, rule, reason])];
+  };
   const nothing = [null, null, null, null];
-  expect(await found(viewer)).toEqual([nothing, nothing]);
+  expect(await found(viewer)).toEqual([true, nothing, nothing]);
   for (const asked of [{ server: "crm" }, { tool: "get" }, { tool: "none" }])
-    expect(await found(viewer, asked)).toEqual([]);
-  expect((await found({ ...viewer, consumer: null }))[0]).toEqual(["crm", "get", "secret-plan", "not for alice"]);
+    expect(await found(viewer, asked)).toEqual([false]);
+  expect((await found({ ...viewer, consumer: null }))[1]).toEqual(["crm", "get", "secret-plan", "not for alice"]);
+});
+
+test("S33: the figures of a caller do not tell a hidden tool from none", async () => {
+  const counts = {
+    calls: 1,
+    errors: 0,
+    denied: 1,
+    latencySumUs: 0,
+    bytesIn: 2,
+    bytesOut: 0,
+    hour: 1,
+    consumer: "alice",
+  };
+  const { handlers, viewer } = setting(loopback, {
+    chains: () => ["main"],
+    page: async (_chain, from) => (from === 1 ? refusals : []),
+    usage: async () => ({
+      cutShort: [],
+      rows: [
+        { ...counts, server: "crm", tool: "get" },
+        { ...counts, server: "", tool: "(unknown)" },
+        { ...counts, server: "crm", tool: "put", denied: 0 },
+      ],
+    }),
+  });
+  const named = async (of: Viewer) => {
+    const { rows } = await handlers.usage({ by: "tool" }, of);
+    const { tools, servers } = await handlers["audit.stats"]({}, of);
+    return [rows, tools, servers].map((some) => some.map(({ name, calls }) => `${name} ${calls}`));
+  };
+  expect(await named(viewer)).toEqual([["(unknown) 2", "crm:put 1"], ["(unknown) 2"], ["(none) 2"]]);
+  expect(await named({ ...viewer, consumer: null })).toEqual([
+    ["(unknown) 1", "crm:get 1", "crm:put 1"],
+    ["(unknown) 1", "crm:get 1"],
+    ["(none) 1", "crm 1"],
+  ]);
 });

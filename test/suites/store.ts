@@ -106,6 +106,12 @@ export function storeSuite(name: string, open: () => Backend): void {
     const lost = { type: "call.lost", call: "b" } as const;
     chain.append(rowsOf([begin("a"), begin("b"), { call: "a" }, begin("c"), lost, asked]));
     expect(chain.unfinished().map(({ call, seq }) => [call, seq])).toEqual([["c", 4]]);
+    chain.saveAnchor({
+      size: 9,
+      note: "of a size that the chain does not have",
+      frontier: new Uint8Array(64),
+      settled: 9,
+    });
     chain.saveAnchor({ size: 4, note: "n", frontier: new Uint8Array(32), settled: 5 });
     chain.saveAnchor({ size: 5, note: "m", frontier: new Uint8Array(64), settled: 5 });
     expect(chain.anchor()).toEqual({ size: 5, note: "m", frontier: new Uint8Array(64), settled: 5 });

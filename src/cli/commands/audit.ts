@@ -62,6 +62,8 @@ const show = command({
     const answer = await client.call("audit.show", input);
     const facts = factsIn(answer.rec);
     const begin = answer.begin && { ...answer.begin, rec: factsIn(answer.begin.rec) };
+    for (const { seq, fault } of [{ seq: answer.entry.seq, fault: answer.fault }, ...(begin ? [begin] : [])])
+      if (fault) out.warn(`record ${seq} is not as it was recorded: ${fault}; \`mcpgw audit verify\` checks all`);
     if (out.json) return out.document({ ...answer, rec: facts, begin });
     const address = answer.source && { address: answer.source.address ?? forgotten };
     await out.facts(factRows({ ...facts, leaf: answer.leaf, ...(begin ? {} : address) }));

@@ -1,8 +1,10 @@
 import type { Answer, Parsed } from "../../control/api.ts";
 import type { Handlers } from "../../control/contract.ts";
 import { Refusal } from "../../control/refusal.ts";
+import type { AuditEntry } from "../../control/schemas.ts";
 import { exportLine } from "../../audit/export.ts";
 import { readRecord, type Recorded } from "../../audit/record.ts";
+import { faultIn } from "../../audit/verify.ts";
 import { subjectIn, valueOf } from "../../audit/subject.ts";
 import type { AuditRow } from "../../core/store.ts";
 import type { Archive } from "../archive.ts";
@@ -18,14 +20,16 @@ export function auditHandlers(archive: Archive): Pick<Handlers, Names> {
       const row = await rowOf(archive, chain, seq);
       const record = readRecord(row.rec);
       const begin = await beginOf(archive, chain, record);
-      const parts = async (of: number) =>
-        payloads ? (await archive.payloads(chain, of)).map(({ part, body }) => ({ part, body })) : null;
+      const whole = async (of: AuditRow) => {
+        const stored = payloads ? await archive.payloads(chain, of.seq) : null;
+        const parts = stored && stored.map(({ part, body }) => ({ part, body }));
+        return { rec: of.rec, payloads: parts, fault: faultIn(of, stored) };
+      };
       const run = async () => ({
         entry: entryOf(chain, seq, row.rec),
-        rec: row.rec,
         leaf: Buffer.from(row.leaf).toString("base64url"),
-        payloads: await parts(seq),
-        begin: begin && { seq: begin.seq, rec: begin.rec, payloads: await parts(begin.seq) },
+        ...(await whole(row)),
+        begin: begin && { seq: begin.seq, ...(await whole(begin)) },
         source: payloads ? await sourceOf(archive, chain, record.src ?? begin?.src) : null,
       });
       return { facts: { chain, seq, ...(begin && { begin: begin.seq }) }, run };
@@ -43,14 +47,14 @@ export function auditHandlers(archive: Archive): Pick<Handlers, Names> {
   };
 }
 
-type Begin = { readonly seq: number; readonly rec: string; readonly src: string | undefined };
+type Begin = AuditRow & { readonly src: string | undefined };
 
 /** The record with which a call began; null for the records of anything else. */
 async function beginOf(archive: Archive, chain: string, { ref, call }: Recorded): Promise<Begin | null> {
   if (ref === undefined) return null;
   const [row] = await archive.page(chain, ref, 1);
   const begun = row?.seq === ref ? readRecord(row.rec) : null;
-  return row && begun && begun.call === call ? { seq: row.seq, rec: row.rec, src: begun.src } : null;
+  return row && begun && begun.call === call ? { ...row, src: begun.src } : null;
 }
 
 /** Where a record came from, by its true name; null where that stands in the record itself. */
@@ -64,12 +68,25 @@ async function sourceOf(
   return { src, address: valueOf(await archive.subject(chain, id)) };
 }
 
-/** Audit records newest first. One more than is asked for is looked up, to tell whether that is all. */
-export async function auditLog(archive: Archive, input: Parsed<"audit.log">): Promise<Answer<"audit.log">> {
+/** Most records that are looked at for one answer. */
+const mostFound = 100_000;
+
+/**
+ * Audit records newest first, as they are `told`. One more than is asked for is looked up, to tell whether that is all:
+ * those that are not told count for nothing.
+ */
+export async function auditLog(
+  archive: Archive,
+  input: Parsed<"audit.log">,
+  told: (entry: AuditEntry) => AuditEntry[] = (entry) => [entry],
+): Promise<Answer<"audit.log">> {
   const { limit } = input;
-  const found = await archive.find({ ...input, limit: limit + 1 });
-  const records = found.slice(0, limit).map(({ chain, row }) => entryOf(chain, row.seq, row.rec));
-  return { records, more: found.length > limit };
+  for (let asked = limit + 1; ; asked *= 4) {
+    const found = await archive.find({ ...input, limit: asked });
+    const records = found.flatMap(({ chain, row }) => told(entryOf(chain, row.seq, row.rec)));
+    if (records.length > limit || found.length < asked || asked > mostFound)
+      return { records: records.slice(0, limit), more: records.length > limit };
+  }
 }
 
 async function rowOf(archive: Archive, chain: string, seq: number): Promise<AuditRow> {

@@ -1,10 +1,10 @@
 import type { AuditStats } from "../../control/schemas.ts";
-import { createCounters } from "../../usage/counters.ts";
+import { createCounters, toldToConsumer } from "../../usage/counters.ts";
 import { groupUsage } from "../../usage/query.ts";
 import type { Archive } from "../archive.ts";
 import { type Period, records } from "./records.ts";
 
-/** Counts the records of all chains by what they say; `consumer` narrows it to one consumer's. */
+/** Counts the records of all chains by what they say; `consumer` narrows it to one consumer's, for its own eyes. */
 export async function statsOf(archive: Archive, period: Period, consumer: string | null): Promise<AuditStats> {
   const chains = new Map(archive.chains().map((chain) => [chain, 0]));
   const byType: Record<string, number> = {};
@@ -18,7 +18,7 @@ export async function statsOf(archive: Archive, period: Period, consumer: string
     if (record.st !== undefined) byStatus[record.st] = (byStatus[record.st] ?? 0) + (record.count ?? 1);
     counters.add(record, 0);
   }
-  const rows = counters.rows();
+  const rows = consumer === null ? counters.rows() : counters.rows().map(toldToConsumer);
   const by = (what: "consumer" | "server" | "tool"): AuditStats["consumers"] =>
     groupUsage(rows, what).map(({ name, calls, errors, denied }) => ({ name, calls, errors, denied }));
   return {

@@ -26,7 +26,7 @@ export const tagsOf = (servers: readonly Pick<Config["servers"][number], "id" | 
 
 /** Metering, summed per consumer, server, tool, tag, day or hour. */
 export async function usageBy(
-  archive: Archive,
+  archive: Pick<Archive, "usage">,
   input: Parsed<"usage">,
   { metered, tags }: Metering,
 ): Promise<Answer<"usage">> {

@@ -13,6 +13,7 @@ import type { ServerStatus } from "../../core/upstream.ts";
 import { identify, type Caller } from "../../gateway/call-by-name.ts";
 import type { Gateway } from "../../gateway/gateway.ts";
 import type { Viewer, ViewerHandlers } from "../../serve/gateway-tools.ts";
+import { toldToConsumer } from "../../usage/counters.ts";
 import type { Archive } from "../archive.ts";
 import type { Engine } from "../engine.ts";
 import { auditLog } from "./audit.ts";
@@ -83,13 +84,14 @@ export function viewerHandlers(engine: () => Engine, archive: Archive): ViewerHa
     },
     "tools.list": ({ server }, viewer) => listTools(engine().current(), server, viewer),
     "tools.call": (input, viewer) => nestedCall(engine().current(), input, viewer),
-    "audit.log": async (input, { consumer }) => {
-      const { records, more } = await auditLog(archive, own(input, consumer));
-      return { records: consumer === null ? records : records.flatMap((entry) => told(entry, input)), more };
-    },
+    "audit.log": (input, { consumer }) =>
+      consumer === null
+        ? auditLog(archive, input)
+        : auditLog(archive, own(input, consumer), (entry) => told(entry, input)),
     "audit.stats": (input, { consumer }) => statsOf(archive, input, consumer),
     "audit.verify": (input) => verifyChains(evidenceOf(engine(), archive), input),
-    usage: (input, { consumer }) => usageBy(archive, own(input, consumer), meteringOf(engine().loaded().config)),
+    usage: (input, { consumer }) =>
+      usageBy(toldUsage(archive, consumer), own(input, consumer), meteringOf(engine().loaded().config)),
   };
 }
 
@@ -108,6 +110,17 @@ function told(entry: AuditEntry, { server, tool }: Pick<Input<"audit.log">, "ser
   if (!unknownThings.has(String(entry.facts["code"]))) return [entry];
   return (server ?? tool) ? [] : [{ ...entry, server: null, tool: null, rule: null, reason: null }];
 }
+
+/** The usage of an archive as a consumer may read it; of null, everybody's, as it is. */
+const toldUsage = (archive: Archive, consumer: string | null): Pick<Archive, "usage"> =>
+  consumer === null
+    ? archive
+    : {
+        async usage(query) {
+          const { rows, ...rest } = await archive.usage(query);
+          return { ...rest, rows: rows.map(toldToConsumer) };
+        },
+      };
 
 /** Whether a caller has any right on a server, or may see what everybody does. */
 function sees({ policy }: Gateway, { who, consumer, source }: Viewer, server: string): boolean {

@@ -98,7 +98,7 @@ function prepare(db: Database) {
     saveAnchor: db.prepare<never, [number, string, Uint8Array, number]>(
       "INSERT OR REPLACE INTO anchor VALUES (?, ?, ?, ?)",
     ),
-    forgetAnchors: db.prepare<never, [number]>("DELETE FROM anchor WHERE size < ?"),
+    forgetAnchors: db.prepare<never, [number]>("DELETE FROM anchor WHERE size <> ?"),
     calls: db.prepare<CallRow, [number]>(
       "SELECT call, type, seq, rec FROM record WHERE seq >= ? AND call IS NOT NULL ORDER BY seq",
     ),

@@ -1,6 +1,6 @@
 import type { Clock } from "../../core/clock.ts";
 import { createRing } from "../../core/ring.ts";
-import { leastSecret, maskable, maskValues } from "../../core/secret.ts";
+import { leastSecret, maskable, maskSpelled, spellings } from "../../core/secret.ts";
 import { plain } from "../../core/text.ts";
 import { createWindow } from "../window.ts";
 
@@ -36,7 +36,7 @@ export function createStderrLog(own: readonly string[], secrets: () => readonly 
 
   const keep = (pid: number, line: string, whole: boolean): void => {
     const { values, longestSecret, longest } = hidden();
-    const text = maskValues(line, values);
+    const text = maskSpelled(line, values);
     // The end of a line that was cut may be the beginning of a secret.
     const unsafe = line.length >= longest ? longestSecret : whole ? 0 : begunAtEnd(text, values);
     const shown = text.slice(0, Math.min(longestLine, Math.max(0, text.length - unsafe)));
@@ -118,7 +118,7 @@ function begunAtEnd(text: string, values: readonly string[]): number {
 function createHidden(own: readonly string[], secrets: () => readonly string[]) {
   const work = (known: readonly string[]) => {
     const lines = [...own, ...known].flatMap((secret) => [secret, ...secret.split(/\r?\n/)]);
-    const values = maskable(lines.filter((secret) => secret.length >= leastSecret));
+    const values = maskable(lines.filter((secret) => secret.length >= leastSecret).flatMap(spellings));
     const longestSecret = values[0]?.length ?? 0;
     return { known, values, longestSecret, longest: longestLine + longestSecret + 1 };
   };

@@ -49,6 +49,12 @@ test("R17: values of the environment are hidden, also those of several lines; sh
   expect(text()).toEqual(["token=[redacted] on", "[redacted]"]);
 });
 
+test("R17: a secret is hidden however a server that logs in JSON spells it", () => {
+  const { write, text } = log(['pässwort"22']);
+  write('{"a":"pässwort\\"22"}\n{"a":"p\\u00e4sswort\\u002222"}\n{"a":"p\\u00e4sswort\\"22"}\n');
+  expect(text()).toEqual(Array(3).fill('{"a":"[redacted]"}'));
+});
+
 test("R17: secrets of the whole configuration are hidden, as they are when a line is written", () => {
   let secrets = ["first-of-all"];
   const { write, text } = log(["hunter22"], () => secrets);
