@@ -105,6 +105,8 @@ export class AuditBroker implements Audit {
   #options: AuditOptions;
   /** Calls of which something passed without a record: all, those that a record tells of, and why the last lacks it. */
   #passed = { calls: 0, told: 0, cause: "" };
+  /** Why the log took no records, until a record tells of it. */
+  #outage: string | null = null;
   #resuming = false;
   #settled: number;
 
@@ -281,12 +283,14 @@ export class AuditBroker implements Audit {
   /** Records that the log takes records again, which only an attempt can find out, and how many calls it lacks. */
   async #resume(): Promise<void> {
     const { calls, told, cause } = this.#passed;
-    const after = this.#writer.failing ?? (calls > told ? cause : null);
+    // A disk that answers again ends an outage without an attempt.
+    this.#outage = this.#writer.failing ?? this.#outage;
+    const after = this.#outage ?? (calls > told ? cause : null);
     if (after === null || this.#resuming) return;
     this.#resuming = true;
     const facts = { after, unrecorded: calls - told };
     const recorded = await this.#change({ type: "audit.resumed", actor: "system", facts });
-    if (recorded) this.#passed.told = calls;
+    if (recorded) [this.#passed.told, this.#outage] = [calls, null];
     this.#resuming = false;
   }
 

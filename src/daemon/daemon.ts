@@ -58,7 +58,7 @@ export class Daemon {
       traffic: engine.traffic,
       onEnd: (session, reason) => finishSession(engine.current(), session, reason),
     });
-    engine.metrics.add(...gaugesOf(engine, this.#startedAt));
+    engine.metrics.add(...gaugesOf(engine));
     this.#tls = listen.tls ? new Tls(listen.tls) : null;
     this.#http = serveHttp({
       ...listen,

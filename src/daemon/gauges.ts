@@ -2,15 +2,23 @@ import { counter, type Gauge, gauge } from "../gateway/metrics.ts";
 import type { Engine } from "./engine.ts";
 
 /** Metrics of everything but the calls themselves. */
-export function gaugesOf(engine: Engine, startedAt: number): Gauge[] {
+export function gaugesOf(engine: Engine): Gauge[] {
   return [
     ...waitingGauges(engine),
-    gauge("mcp_gateway_uptime_seconds", "Seconds since the start.", () => Math.floor((Date.now() - startedAt) / 1000)),
+    uptimeGauge(),
     ...serverGauges(engine),
     ...trafficGauges(engine),
     ...auditGauges(engine),
     gauge("process_resident_memory_bytes", "Resident memory.", () => process.memoryUsage.rss()),
   ];
+}
+
+/** Not by the wall clock, which may be set back. */
+export function uptimeGauge(): Gauge {
+  const since = performance.now();
+  return gauge("mcp_gateway_uptime_seconds", "Seconds since the start.", () =>
+    Math.floor((performance.now() - since) / 1000),
+  );
 }
 
 function waitingGauges({ waiting: { parking, listeners } }: Engine): Gauge[] {

@@ -265,7 +265,7 @@ test("a failed commit leaves the chain where it was, and an outcome that could n
   expect(recordsOf(at).map(({ type }) => type)).toContain("audit.resumed");
 });
 
-test("D6 relaxed: a sync that hangs is noticed though no call waits for it, and calls are refused until it ends", async () => {
+test("D6 relaxed: a sync that hangs is noticed though no call waits for it, calls are refused until it ends, and the log tells of it", async () => {
   using at = tempState();
   const clock = handClock();
   const faulty = faultyStore(at);
@@ -285,6 +285,9 @@ test("D6 relaxed: a sync that hangs is noticed though no call waits for it, and 
   held.resolve();
   await until(() => opened.broker.health().ok, "recovery");
   await runCall(opened.broker);
+  const resumed = () => recordsOf(at).find(({ type }) => type === "audit.resumed");
+  const told = await until(resumed, "the outage is on record");
+  expect(told).toMatchObject({ facts: { after: "the disk does not answer", unrecorded: 0 } });
 });
 
 test("D6 relaxed: what waits for a slow disk is bounded", async () => {

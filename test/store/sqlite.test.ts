@@ -15,6 +15,7 @@ import { chainPath, openReader } from "../../src/store/sqlite/reader.ts";
 import { openUsageStore } from "../../src/store/sqlite/usage.ts";
 import { type Backend, rowsOf, storeSuite } from "../suites/store.ts";
 import { fastest } from "../support/fastest.ts";
+import { storedKey } from "../support/key-store.ts";
 import { TempDir } from "../support/temp-dir.ts";
 
 function temporary() {
@@ -131,6 +132,25 @@ test("T06 store: a database that is locked is busy at once, not after a wait", (
   chain.append(rowsOf([{}]));
   other.close(true);
   chain.close();
+});
+
+test("T07 store: a key, a revocation or a freeze that a restart would not find is refused as such", () => {
+  using at = temporary();
+  const file = join(at.dir, "mcpgw.db");
+  const { state, dispose } = openBackend(at.dir, () => {});
+  const acts = [
+    () => state.addKey(storedKey({ id: "k-1", hash: "00" })),
+    () => state.revokeKey("k-1", 1),
+    () => state.addTombstone("k-2", 1),
+    () => state.setFrozen(true),
+  ];
+  renameSync(file, `${file}.old`);
+  for (const act of acts) expect(act).toThrow(`${file}: deleted while in use`);
+  copyFileSync(`${file}.old`, file);
+  for (const act of acts) expect(act).toThrow(`${file} was replaced while in use`);
+  renameSync(`${file}.old`, file);
+  for (const act of acts) act();
+  dispose();
 });
 
 test("D15 T48 store: one writer per chain; embedded gateways take the first that is free", () => {

@@ -1,10 +1,19 @@
-import type { Database } from "bun:sqlite";
+import type { Database, SQLQueryBindings } from "bun:sqlite";
+import { statSync } from "node:fs";
 import type { Era } from "../../core/inbound.ts";
-import type { EraVerdict, KeyStore, ListStore, Remembered, StoredKey } from "../../core/store.ts";
+import {
+  type EraVerdict,
+  type KeyStore,
+  type ListStore,
+  type Remembered,
+  type StoredKey,
+  StoreFailed,
+} from "../../core/store.ts";
 import { openMigrated } from "./migrate.ts";
 import { stateSchema } from "./schema.ts";
 import { openOnState } from "./state-file.ts";
 import { setUsageMark, usageMark } from "./usage.ts";
+import { lost } from "./wal.ts";
 
 /** `mcpgw.db`: keys, tombstones, the freeze and remembered lists. Each write is synced before it returns. */
 export type StateStore = KeyStore &
@@ -27,13 +36,25 @@ export const openStateStore = (path: string): StateStore => openOnState(path, ()
 function open(path: string): StateStore {
   const db = openMigrated(path, stateSchema, { wait, synchronous: "full" });
   return {
-    ...keyStore(db),
+    ...keyStore(db, writerOf(db, path)),
     ...listStore(db),
     settled: () => valueOf(db, "knows-log"),
-    setSettled: (seq) => setValue(db, "knows-log", seq),
+    setSettled: (seq) => void db.run(setValue, ["knows-log", seq]),
     usageMark: (chain) => usageMark(db, chain),
     setUsageMark: (chain, seq) => setUsageMark(db, chain, seq),
     close: () => db.close(true),
+  };
+}
+
+type Write = (sql: string, values: SQLQueryBindings[]) => void;
+
+/** Writes into the database as long as its file is the one at `path`: nobody would find what goes into another. */
+function writerOf(db: Database, path: string): Write {
+  const opened = statSync(path);
+  return (sql, values) => {
+    const fault = lost(path, opened);
+    if (fault) throw new StoreFailed(fault);
+    db.run(sql, values);
   };
 }
 
@@ -42,7 +63,7 @@ const stored = <T>(json: string): T => JSON.parse(json) as T; // only the functi
 
 type KeyRow = { readonly body: string; readonly revoked_at: number | null };
 
-function keyStore(db: Database): KeyStore {
+function keyStore(db: Database, write: Write): KeyStore {
   const version = versionOf(db);
   return {
     version,
@@ -52,20 +73,20 @@ function keyStore(db: Database): KeyStore {
     },
     addKey(key) {
       const insert = "INSERT INTO api_key(id, hash, body, revoked_at) VALUES (?, ?, ?, ?)";
-      db.run(insert, [key.id, key.hash, JSON.stringify(key), key.revokedAt]);
+      write(insert, [key.id, key.hash, JSON.stringify(key), key.revokedAt]);
     },
     revokeKey(id, at) {
-      db.run("UPDATE api_key SET revoked_at = coalesce(revoked_at, ?) WHERE id = ?", [at, id]);
+      write("UPDATE api_key SET revoked_at = coalesce(revoked_at, ?) WHERE id = ?", [at, id]);
     },
     tombstones() {
       const rows = db.query<{ id: string }, []>("SELECT id FROM tombstone ORDER BY id").all();
       return rows.map(({ id }) => id);
     },
     addTombstone(id, at) {
-      db.run("INSERT OR IGNORE INTO tombstone VALUES (?, ?)", [id, at]);
+      write("INSERT OR IGNORE INTO tombstone VALUES (?, ?)", [id, at]);
     },
     frozen: () => valueOf(db, "frozen") === 1,
-    setFrozen: (on) => setValue(db, "frozen", on ? 1 : 0),
+    setFrozen: (on) => write(setValue, ["frozen", on ? 1 : 0]),
   };
 }
 
@@ -74,9 +95,7 @@ function valueOf(db: Database, name: string): number {
   return db.query<{ value: number }, [string]>(select).get(name)?.value ?? 0;
 }
 
-function setValue(db: Database, name: string, value: number): void {
-  db.run("INSERT OR REPLACE INTO flag VALUES (?, ?)", [name, value]);
-}
+const setValue = "INSERT OR REPLACE INTO flag VALUES (?, ?)";
 
 // A change of the file says little, since usage is counted into it all the time. Counting the rows is enough: keys are
 // only ever added and revoked.

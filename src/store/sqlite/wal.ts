@@ -35,7 +35,8 @@ export function openWal(path: string): Wal {
   };
 }
 
-function lost(path: string, opened: Stats): string | null {
+/** What happened to a file since it was opened; null when nothing did. */
+export function lost(path: string, opened: Stats): string | null {
   const found = stat(path);
   if (typeof found === "string") return `${path}: ${found}`;
   if (!sameFile(found, opened)) return `${path} was replaced while in use`;

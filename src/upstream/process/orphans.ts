@@ -1,6 +1,6 @@
 import { readdir, readFile } from "node:fs/promises";
 import { isSubreaper, reap } from "../../core/libc.ts";
-import { carries, listProcesses, type Process, readProcess } from "./process-table.ts";
+import { hasMarker, listProcesses, type Process, readEnvironment, readProcess } from "./process-table.ts";
 
 /** A child that leads a process session of its own: its mark, and when it started (clock ticks since boot). */
 type Leader = { readonly marker: string | null; readonly started: number };
@@ -53,13 +53,18 @@ export async function findOrphans(): Promise<Process[]> {
   for (const one of await listChildren()) {
     if (one.session === own?.session || leaders.has(one.pid)) continue;
     if (one.zombie) reap(one.pid);
-    else if (!leaders.has(one.session) && !(await isMarked(one.pid))) orphans.push(one);
+    else if (!leaders.has(one.session) && (await isUnmarked(one))) orphans.push(one);
   }
   // Checked at the end, since a child may have been enrolled while the processes were read.
   return orphans.filter(({ pid, session }) => !leaders.has(pid) && !leaders.has(session));
 }
 
-async function isMarked(pid: number): Promise<boolean> {
-  for (const { marker } of leaders.values()) if (marker !== null && (await carries(pid, marker))) return true;
-  return false;
+/** Whether a process shows an environment without the mark of any child, or hides its own. */
+async function isUnmarked(one: Process): Promise<boolean> {
+  const environment = await readEnvironment(one.pid);
+  for (const { marker } of leaders.values()) if (marker !== null && hasMarker(environment, marker)) return false;
+  const now = await readProcess(String(one.pid));
+  if (environment !== "") return now?.zombie === false;
+  // What starts a program or ends shows none for a moment, whatever it has.
+  return one.environmentAt !== "0" && one.environmentAt === now?.environmentAt;
 }

@@ -1,4 +1,5 @@
 import { readdir, readFile } from "node:fs/promises";
+import { codeOf } from "../../core/error-text.ts";
 
 /** One process, with the fields that are needed to end it. */
 export type Process = {
@@ -9,6 +10,8 @@ export type Process = {
   readonly started: number;
   /** Ended, but not yet collected by its parent. */
   readonly zombie: boolean;
+  /** Where its environment ends in its memory; "0" while it starts a program, once it ends, and if it hides that. */
+  readonly environmentAt: string;
 };
 
 /**
@@ -30,21 +33,30 @@ export async function readProcess(pid: string): Promise<Process | null> {
     // The name in parentheses may hold spaces and parentheses itself.
     const fields = stat.slice(stat.lastIndexOf(")") + 2).split(" ");
     const [state, parent, , session] = fields;
-    const started = Number(fields[19]);
-    return { pid: Number(pid), parent: Number(parent), session: Number(session), started, zombie: state === "Z" };
+    return {
+      pid: Number(pid),
+      parent: Number(parent),
+      session: Number(session),
+      started: Number(fields[19]),
+      zombie: state === "Z",
+      environmentAt: fields[48] ?? "0",
+    };
   } catch {
     return null;
   }
 }
 
-/** Whether a process was started with `marker` in its environment. */
-export async function carries(pid: number, marker: string): Promise<boolean> {
+/** The environment that a process was started with; null where the process hides it, empty where it is gone. */
+export async function readEnvironment(pid: number): Promise<string | null> {
   try {
-    return `\0${await readFile(`/proc/${pid}/environ`, "latin1")}`.includes(`\0${marker}\0`);
-  } catch {
-    return false;
+    return await readFile(`/proc/${pid}/environ`, "latin1");
+  } catch (error) {
+    return codeOf(error) === "EACCES" ? null : "";
   }
 }
+
+export const hasMarker = (environment: string | null, marker: string): boolean =>
+  `\0${environment ?? ""}`.includes(`\0${marker}\0`);
 
 async function inBatches<T, R>(items: readonly T[], work: (item: T) => Promise<R>): Promise<R[]> {
   const results: R[] = [];
@@ -71,7 +83,8 @@ export async function listProcesses(): Promise<Process[]> {
  */
 export async function findFamily({ leaders, marker }: Family): Promise<Process[]> {
   const others = (await listProcesses()).filter(({ pid, session }) => pid !== process.pid && session !== 0);
-  const isMarked = async ({ pid, zombie }: Process) => marker !== null && !zombie && carries(pid, marker);
+  const isMarked = async ({ pid, zombie }: Process) =>
+    marker !== null && !zombie && hasMarker(await readEnvironment(pid), marker);
   const marked = await inBatches(others, isMarked);
   const members = new Set(others.filter((one, index) => marked[index] || leaders.has(one.session)));
   const sessions = new Set(leaders);
