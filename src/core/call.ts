@@ -3,7 +3,7 @@ import type { AbortControllerLike, AbortSignalLike } from "./cancel.ts";
 import { inputKey, noCapabilities } from "./inbound.ts";
 import type { ClientAnswer, ClientCapabilities, Era, Inbound, InputRequest, LogLevel, Revision } from "./inbound.ts";
 import type { ListNode } from "./linked-list.ts";
-import { methodLabel } from "./methods.ts";
+import { isRequestMethod, methodLabel } from "./methods.ts";
 import type { Credential, Principal, Source } from "./principal.ts";
 
 /**
@@ -223,10 +223,14 @@ export class Call {
     return this.inbound.capabilities ?? this.session?.capabilities ?? noCapabilities;
   }
 
-  /** The call's `arguments` exactly as received, `{}` when absent or null. */
+  /**
+   * What is asked of the thing that the call names, exactly as received: its `arguments`, or all `params` of a method that
+   * has no such member. `{}` when absent or null.
+   */
   get argumentsText(): string {
-    const span = this.inbound.spans.arguments;
-    return span ? this.inbound.text.slice(span[0], span[1]) : "{}";
+    const { method, spans, text } = this.inbound;
+    const span = method === "completion/complete" || !isRequestMethod(method) ? spans.params : spans.arguments;
+    return span ? text.slice(span[0], span[1]) : "{}";
   }
 }
 

@@ -6,7 +6,7 @@ import type { UpstreamRequest } from "../core/upstream.ts";
 import type { Principal } from "../core/principal.ts";
 import { readResponses } from "../mcp/input-round.ts";
 import type { Gateway } from "./gateway.ts";
-import { answersTo, type Asks, type Given, givenText, unasked } from "./input-answers.ts";
+import { answerName, answersTo, type Asks, type Given, givenText, unasked } from "./input-answers.ts";
 import { answeredStep, type Job } from "./questions.ts";
 
 /** A call that waits in this process, by its id there. */
@@ -47,6 +47,7 @@ export type Retry =
 export function retryOf(gw: Gateway, call: IdentifiedCall, route: Route): Retry | null {
   const { era, method, params } = call.inbound;
   const { requestState, inputResponses } = params;
+  if (method === "tasks/update") return taskAnswers(gw, call, route);
   if (era === "legacy" || !methodsInRounds.has(method)) return null;
   if (requestState === undefined && inputResponses === undefined) return null;
   if (inputResponses !== undefined && !isObject(inputResponses)) {
@@ -61,6 +62,16 @@ export function retryOf(gw: Gateway, call: IdentifiedCall, route: Route): Retry 
   if (kept.kind === "parked") return { ...kept, responses: readResponses(call.inbound) };
   const { asks, ...round } = kept;
   return { ...round, given: answersTo(gw, call, route.server, asks) };
+}
+
+/** The answers to a task's questions, which no state goes with: they are those of a round whose state is unknown. */
+function taskAnswers(gw: Gateway, call: IdentifiedCall, { server }: Route): Retry | null {
+  const { inputResponses } = call.inbound.params;
+  if (inputResponses === undefined) return null;
+  if (!isObject(inputResponses)) throw new Failure("invalid-params", '"params.inputResponses" is not an object.');
+  const [odd] = Object.entries(inputResponses).find(([, answer]) => !isObject(answer)) ?? [];
+  if (odd !== undefined) throw new Failure("invalid-params", `${answerName(odd)} is not an object.`);
+  return { kind: "state", state: null, of: null, given: unasked(gw, call, server) };
 }
 
 /** One message, whatever is wrong with the state. */

@@ -1,14 +1,12 @@
 import type { Call, IdentifiedCall, Route } from "../core/call.ts";
 import { brokeProtocol, Failure } from "../core/failure.ts";
 import { tasksExtension } from "../core/inbound.ts";
-import { isObject } from "../core/json.ts";
 import { longestSeal } from "../core/ports.ts";
 import { editObject } from "../mcp/edit.ts";
 import { readInputRequests } from "../mcp/input-round.ts";
 import { locate, rawValue, stringValue } from "../mcp/json-text.ts";
 import { declaredExtensions } from "./extensions.ts";
 import type { Gateway } from "./gateway.ts";
-import { answerName, givenText, unasked } from "./input-answers.ts";
 import { admitAll, type Job } from "./questions.ts";
 import type { Resolved } from "./resolved.ts";
 import { inScope } from "./scope.ts";
@@ -74,7 +72,7 @@ export function resolveTask(gw: Gateway, call: IdentifiedCall): Resolved {
   return {
     route,
     decide: () => decideTask(gw, call, route),
-    request: () => ({ method, edits: { taskId, ...(method === "tasks/update" && answersOf(gw, call, route)) } }),
+    request: () => ({ method, edits: { taskId } }),
   };
 }
 
@@ -84,16 +82,6 @@ export function needTasks({ capabilities }: Call): void {
   throw new Failure("missing-capability", `The client did not declare the extension ${tasksExtension}.`, {
     data: { requiredCapabilities: { extensions: { [tasksExtension]: {} } } },
   });
-}
-
-/** The caller's answers to its task's questions; each has to be allowed. */
-function answersOf(gw: Gateway, call: IdentifiedCall, { server }: Route): { inputResponses?: string } {
-  const { inputResponses } = call.inbound.params;
-  if (inputResponses === undefined) return {};
-  if (!isObject(inputResponses)) throw new Failure("invalid-params", '"params.inputResponses" is not an object.');
-  const [odd] = Object.entries(inputResponses).find(([, answer]) => !isObject(answer)) ?? [];
-  if (odd !== undefined) throw new Failure("invalid-params", `${answerName(odd)} is not an object.`);
-  return { inputResponses: givenText(unasked(gw, call, server)) };
 }
 
 /**

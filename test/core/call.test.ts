@@ -1,4 +1,5 @@
 import { expect, test } from "bun:test";
+import { readInbound } from "../../src/mcp/classify.ts";
 import { makeCall, makeRoute } from "../support/call.ts";
 import { principal } from "../support/principal.ts";
 
@@ -22,4 +23,16 @@ test("a request is ok only with a result; what is no request has none", () => {
   call.reply = { kind: "result", era: "legacy", text: "{}", isError: false, type: null };
   expect(call.status).toBe("ok");
   expect(makeCall({ inbound: { ...call.inbound, kind: "notification", idText: null } }).status).toBe("ok");
+});
+
+const whole = '{ "ref":{}, "argument":{"value":1.10}, "arguments":{} }';
+test.each([
+  ["tools/call", '{"name":"t","arguments":{ "n":1.10}}', '{ "n":1.10}'],
+  ["prompts/get", '{"name":"p"}', "{}"],
+  ["completion/complete", whole, whole],
+  ["com.acme/deploy", whole, whole],
+])("what %s asks is known as it was written", (method, params, asked) => {
+  const text = `{"jsonrpc":"2.0","id":1,"method":"${method}","params":${params}}`;
+  const inbound = readInbound(text, { depth: 9, nodes: 99 }, { headers: null, pinned: "legacy", revision: null });
+  expect(makeCall({ inbound }).argumentsText).toBe(asked);
 });

@@ -61,8 +61,8 @@ const sentences: ReadonlySet<string> = new Set([
 const opening = /^(bad request|not found|invalid request) /;
 const lostWords =
   /session.{0,40}(not found|expired|invalid|unknown|terminated|closed|does not exist)|(no valid|invalid|unknown|expired|missing) session/i;
-/** Statuses that mean it without any words: the one of the protocol, and one of the same meaning. */
-const gone = new Set([404, 410]);
+/** Whether a status means it without any words: the one of the protocol, and one of the same meaning. */
+export const isGone = (status: number): boolean => status === 404 || status === 410;
 /** A 400 may be about anything, so its words must name the session, or the handshake that opens one. */
 const ofSession = /session|initiali[sz]e/i;
 const longestWords = 2_000;
@@ -79,12 +79,13 @@ export function isSessionLost(status: number, said: Answer | string, session: st
   if (status === 400 && isOther(said)) return true;
   const refused = status >= 400;
   if (typeof said === "string") {
-    return gone.has(status) || (status === 400 ? speaksOfSession(said) : isSentence(said, session));
+    return isGone(status) || (status === 400 ? speaksOfSession(said) : isSentence(said, session));
   }
   if (said.kind !== "error") return false;
   const { code, message, idText } = said;
   if (refused && isSentence(message, session)) return true;
-  // An error without an id says that the server read nothing of the request.
+  // An error without an id says that the server read nothing of the request, one under its id that it did.
+  if (isGone(status)) return idText === null || lostWords.test(message);
   if (refused) return idText === null && (status === 400 ? speaksOfSession(message) : lostWords.test(message));
   const known = codes.has(code) || (code === rpcCodes.serverError && opening.test(wordsOf(message, session)));
   return known && isSentence(message, session);
@@ -92,7 +93,7 @@ export function isSessionLost(status: number, said: Answer | string, session: st
 
 /** Whether such a refusal says that the server did not look at the request, so that one that acts has not run. */
 export function isUnseen(status: number, said: Answer | string, session: string | null): boolean {
-  if (gone.has(status)) return true;
+  if (isGone(status)) return true;
   if (status === 400) return session !== null || isOther(said) || asksForSession(said);
   // How servers say it with a status that says nothing.
   if (status >= 300 || typeof said === "string" || said.kind !== "error") return false;

@@ -8,7 +8,7 @@ import { faults, reasonOf, unsent } from "../faults.ts";
 import { bounded, discard, faultOfError, faultOfStatus, isPlainJson, isType, readText } from "../http/answer.ts";
 import { cancelled, Courtesies } from "../http/courtesies.ts";
 import { isEventStream } from "../http/event-stream.ts";
-import { SessionLost } from "../http/lost-session.ts";
+import { isGone, SessionLost } from "../http/lost-session.ts";
 import { readRequestStream } from "../http/request-stream.ts";
 import { Sent, type StreamContext } from "../http/sent.ts";
 import { SessionStream } from "../http/session-stream.ts";
@@ -183,10 +183,8 @@ class HttpLink implements Link {
     const { status, headers } = response;
     if (ask.method === "initialize" && status < 300) this.#wire.openSession(headers.get("mcp-session-id"));
     if (isEventStream(response)) return readRequestStream(response, sent, this.#context);
-    const loss = status === 404 || status === 410 ? sent.lossIn(status, "") : null;
-    if (loss !== null || status === 401 || status === 403 || (status >= 300 && status < 400)) {
+    if (status === 401 || status === 403 || (status >= 300 && status < 400)) {
       discard(response);
-      if (loss !== null) throw new SessionLost(faults.down(server, "it refuses a session it just opened"), loss);
       throw faultOfStatus(server, status, "");
     }
     return this.#answer(await readText(response, this.#host.limits.result, server), response, sent);
@@ -194,18 +192,19 @@ class HttpLink implements Link {
 
   #answer(text: string, { status, headers }: Response, sent: Sent): Answer {
     const { ask, id } = sent;
-    const answer = isType(headers, "application/json") ? this.#answerIn(text, id) : null;
+    const { server } = this.#host;
+    const answer = isType(headers, "application/json") ? this.#answerIn(text, id, status) : null;
     const loss = sent.lossIn(status, answer ?? text);
-    if (loss !== null) throw new SessionLost(answer ?? faultOfStatus(this.#host.server, status, text), loss);
+    if (loss !== null && isGone(status))
+      throw new SessionLost(faults.down(server, "it refuses a session it just opened"), loss);
+    if (loss !== null) throw new SessionLost(answer ?? faultOfStatus(server, status, text), loss);
     // The error of a broken server says nothing about what it speaks.
-    if (answer === null || (status >= 500 && handshakes.has(ask.method))) {
-      throw faultOfStatus(this.#host.server, status, text);
-    }
+    if (answer === null || (status >= 500 && handshakes.has(ask.method))) throw faultOfStatus(server, status, text);
     return answer;
   }
 
   /** The answer in a JSON body; null when the body does not answer this request. */
-  #answerIn(text: string, id: number): Answer | null {
+  #answerIn(text: string, id: number, status: number): Answer | null {
     const message = readUpstream(text, this.#host.limits);
     // Nearly every body is the result itself; the rest is for servers that answer otherwise.
     if (message.kind === "result" && message.idText === String(id)) return bounded(message, this.#host);
@@ -232,7 +231,8 @@ class HttpLink implements Link {
       unclear: null,
       reply: () => {},
     });
-    if (heard.fault !== null) throw heard.fault;
+    // A server may say in any words that it does not know the session.
+    if (heard.fault !== null && !isGone(status)) throw heard.fault;
     return heard.answer && bounded(heard.answer, this.#host);
   }
 

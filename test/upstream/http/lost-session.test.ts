@@ -41,6 +41,12 @@ const refusals: [string, Shape][] = [
   ["400 text", () => new Response("Invalid or missing session ID", { status: 400 })],
   ["400 with other JSON", () => Response.json({ error: "session_expired" }, { status: 400 })],
   ["410 without a body", () => new Response(null, { status: 410 })],
+  ["404 without an id", () => refusal(null, -32000, "Not Found", 404)],
+  ["404 as no error", ({ id }) => Response.json({ jsonrpc: "2.0", id, error: "gone" }, { status: 404 })],
+  [
+    "404 by its id that names it",
+    ({ id }, session) => refusal(id, -32000, `No session ${session}: unknown session`, 404),
+  ],
 ];
 test.each(refusals)("T45: a session lost as %s is opened again, and the call runs once", async (_, shape) => {
   using lost = sessions(shape, (session) => session === 2);
@@ -138,11 +144,12 @@ const errors: [string, number, string, number][] = [
   ["200 -32600", -32600, "Session not found in your calendar", 200],
   ["200 -32603", -32603, "Session not found", 200],
   ["400 -32602", -32602, "Checkout session 42 is invalid", 400],
+  ["404 -32602", -32602, "No such customer", 404],
   ["500 -32603", -32603, "no valid session in that browser", 500],
 ];
 for (const stream of [false, true]) {
   test.each(errors.filter((one) => !stream || one[3] === 200))(
-    `T45: a tool's own error about a session is handed on, ${stream ? "as a stream" : "plain"}: %s`,
+    `T45: a tool's own error is handed on and costs no session, ${stream ? "as a stream" : "plain"}: %s`,
     async (_, code, words, status) => {
       const own: Shape = ({ id }) =>
         stream ? events(event(failed(id, code, words))) : refusal(id, code, words, status);
