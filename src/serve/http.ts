@@ -13,7 +13,7 @@ import { refusal } from "./reply.ts";
 import { find, type Handler, type Methods, type Routes } from "./routes.ts";
 import { SessionEndpoint } from "./session-endpoint.ts";
 import { SsePair } from "./sse-pair.ts";
-import { nothingHere, type Pending } from "./visit.ts";
+import { noRegistration, nothingHere, type Pending } from "./visit.ts";
 import { type SocketData, WebSockets } from "./web-socket.ts";
 
 export type HttpOptions = Omit<HttpParts, "bodies"> &
@@ -166,8 +166,9 @@ function routesOf(parts: HttpParts, pair: SsePair, ws: Methods, operators: Route
   };
   const sse: Methods = { GET: (visit) => pair.get(visit) };
   const messages: Methods = { POST: (visit) => pair.post(visit) };
+  const register: Methods = { POST: noRegistration };
   return {
-    exact: { "/mcp": mcp, "/sse": sse, "/messages": messages, "/ws": ws, ...operators },
+    exact: { "/mcp": mcp, "/sse": sse, "/messages": messages, "/ws": ws, "/register": register, ...operators },
     scoped: { "/mcp/*": mcp, "/ws/*": ws, "/*/sse": sse, "/*/messages": messages },
   };
 }
