@@ -82,7 +82,10 @@ export function serveHttp(options: HttpOptions): HttpServer {
       return response && stamp(req, response);
     } catch (error) {
       const failure = asFailure(error);
-      if (failure.detail.internal) log.error("request failed", { cause: failure.detail.internal }, failure.code);
+      const { code, row, detail } = failure;
+      // Whose credential is refused may be anybody: the audit logs that once per source.
+      if (detail.internal && row.status !== "auth-failed")
+        log.error("request failed", { cause: detail.internal }, code);
       return stamp(req, refusal(failure));
     } finally {
       if (entry.call) void entry.call.catch(() => {}).then(() => pending.delete(place));
