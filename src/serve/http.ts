@@ -13,7 +13,7 @@ import { refusal } from "./reply.ts";
 import { find, type Handler, type Methods, type Routes } from "./routes.ts";
 import { SessionEndpoint } from "./session-endpoint.ts";
 import { SsePair } from "./sse-pair.ts";
-import { nothingHere, type Pending } from "./visit.ts";
+import { noRegistration, nothingHere, type Pending } from "./visit.ts";
 import { type SocketData, WebSockets } from "./web-socket.ts";
 
 export type HttpOptions = Omit<HttpParts, "bodies"> &
@@ -82,7 +82,10 @@ export function serveHttp(options: HttpOptions): HttpServer {
       return response && stamp(req, response);
     } catch (error) {
       const failure = asFailure(error);
-      if (failure.detail.internal) log.error("request failed", { cause: failure.detail.internal }, failure.code);
+      const { code, row, detail } = failure;
+      // Whose credential is refused may be anybody: the audit logs that once per source.
+      if (detail.internal && row.status !== "auth-failed")
+        log.error("request failed", { cause: detail.internal }, code);
       return stamp(req, refusal(failure));
     } finally {
       if (entry.call) void entry.call.catch(() => {}).then(() => pending.delete(place));
@@ -166,8 +169,9 @@ function routesOf(parts: HttpParts, pair: SsePair, ws: Methods, operators: Route
   };
   const sse: Methods = { GET: (visit) => pair.get(visit) };
   const messages: Methods = { POST: (visit) => pair.post(visit) };
+  const register: Methods = { POST: noRegistration };
   return {
-    exact: { "/mcp": mcp, "/sse": sse, "/messages": messages, "/ws": ws, ...operators },
+    exact: { "/mcp": mcp, "/sse": sse, "/messages": messages, "/ws": ws, "/register": register, ...operators },
     scoped: { "/mcp/*": mcp, "/ws/*": ws, "/*/sse": sse, "/*/messages": messages },
   };
 }

@@ -127,3 +127,13 @@ export async function notServed(
 export function nothingHere(): Response {
   return new Response("Nothing is served at this path; MCP is at /mcp.\n", { status: 404 });
 }
+
+/**
+ * The answer to a client that takes a 401 for a call to register with OAuth, as the protocol tells it to where no
+ * metadata names an authorization server: it shows a person this text instead of the 401, in the form of RFC 7591.
+ */
+export function noRegistration(): Response {
+  const text =
+    "There is no OAuth here: the API key is missing or not valid. Send Authorization: Bearer … or X-API-Key: …";
+  return Response.json({ error: "invalid_request", error_description: text }, { status: 404 });
+}

@@ -207,3 +207,21 @@ describe.each(Object.keys(transports))("%s", (name) => {
     await Promise.all(peers.map(({ peer }) => peer.close()));
   }, 20_000);
 });
+
+test("a client that tries OAuth after a 401 shows its user that the API key is what was wrong", async () => {
+  await using door = play();
+  const authProvider = {
+    redirectUrl: "http://127.0.0.1/callback",
+    clientMetadata: { redirect_uris: ["http://127.0.0.1/callback"] },
+    clientInformation: () => undefined,
+    saveClientInformation: () => {},
+    tokens: () => undefined,
+    saveTokens: () => {},
+    redirectToAuthorization: () => {},
+    saveCodeVerifier: () => {},
+    codeVerifier: () => "",
+  };
+  const transport = new HttpV1(new URL(`${door.url}/mcp`), { ...requestInit(""), authProvider });
+  const shown = await v1(transport).catch(String);
+  expect(shown).toContain("the API key is missing or not valid");
+});
