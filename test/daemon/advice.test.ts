@@ -159,7 +159,8 @@ test.skipIf(process.getuid?.() !== 0)(
       1,
       expect.stringContaining(`${place.state} belongs to uid 993, and this is uid 0`),
     ]);
-    expect(stderr).toContain("sudo -u '#993' mcpgw");
+    // The other user's default would be another state directory.
+    expect(stderr).toContain(`sudo -u '#993' mcpgw --state ${place.state} …`);
     expect(stderr).not.toContain("chown");
   },
 );
