@@ -230,3 +230,17 @@ test("R17 config check outside of the unit says what stands in for systemd's cre
   const env = { CREDENTIALS_DIRECTORY: place.dir };
   expect(await place.cli(["config", "check"], { env })).toMatchObject({ code: 0 });
 });
+
+test("a start at an address that cannot be listened at says why", async () => {
+  // Of a network for documentation (RFC 5737): no machine has it.
+  using place = new Place({ listen: { http: "192.0.2.1:27399", behindTlsProxy: true } });
+  const { code, stderr } = await place.cli(["daemon"]);
+  expect([code, stderr]).toEqual([1, expect.stringContaining("192.0.2.1:27399: this machine has no such address")]);
+});
+
+test.skipIf(!mayBecomeNobody)("a start at a port for root alone says what to do (needs setpriv as root)", async () => {
+  using place = new Place({ listen: { http: "127.0.0.1:443" } });
+  place.becomeNobody();
+  const { code, stderr } = await place.cli(["daemon"]);
+  expect([code, stderr]).toEqual([1, expect.stringContaining("127.0.0.1:443: this user may not take the port; ")]);
+});
