@@ -244,3 +244,18 @@ test.skipIf(!mayBecomeNobody)("a start at a port for root alone says what to do 
   const { code, stderr } = await place.cli(["daemon"]);
   expect([code, stderr]).toEqual([1, expect.stringContaining("127.0.0.1:443: this user may not take the port; ")]);
 });
+
+test.skipIf(!mayBecomeNobody)(
+  "a home in which heads cannot be kept is named, with what to do (needs setpriv as root)",
+  async () => {
+    using place = new Place({ servers: [], policies: [] });
+    place.becomeNobody();
+    const home = place.path("home");
+    mkdirSync(home, { mode: 0o755 });
+    const env = { STATE_DIRECTORY: "", HOME: home };
+    const { code, stderr } = await place.cli(["keys", "create", "A", "agent", "user"], { env });
+    const wanted = `uid 65534 may not make ${home}/.local/state/mcpgw-heads, for what is kept outside the state directory`;
+    expect([code, stderr]).toEqual([1, expect.stringContaining(wanted)]);
+    expect(stderr).toContain("or set XDG_STATE_HOME to");
+  },
+);
