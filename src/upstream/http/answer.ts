@@ -35,10 +35,13 @@ const neverSent =
 
 /** The failure that a failed fetch means, which depends on whether the server may have seen the request. */
 export function faultOfError(server: string, error: unknown): Failure {
-  const code = codeOf(error) ?? "";
-  const reason = quoted(code || messageOf(error));
-  return neverSent.test(code) ? faults.down(server, reason) : faults.lost(server, reason);
+  return neverSent.test(codeOf(error) ?? "") ? faults.down(server, reasonIn(error)) : brokenOff(server, error);
 }
+
+/** The failure of a request that the server has seen, for an error that came later. */
+export const brokenOff = (server: string, error: unknown): Failure => faults.lost(server, reasonIn(error));
+
+const reasonIn = (error: unknown): string => quoted(codeOf(error) || messageOf(error));
 
 /**
  * Whether a response declares the length of its body, at most `max` bytes, and no encoding that changes that length.
