@@ -31,7 +31,7 @@ function readStatus(server: string, status: number, body: string): Failure {
 
 /** The codes of fetch for a request that never left this host. */
 const neverSent =
-  /^(ECONNREFUSED|ENOTFOUND|EAI_AGAIN|EHOSTUNREACH|ENETUNREACH|ConnectionRefused|FailedToOpenSocket|.*CERT.*|ERR_TLS.*|UNABLE_TO.*|SELF_SIGNED.*)$/;
+  /^(ECONNREFUSED|ENOTFOUND|EAI_AGAIN|EHOSTUNREACH|ENETUNREACH|ConnectionRefused|FailedToOpenSocket|ERR_PROXY_TUNNEL|.*CERT.*|ERR_TLS.*|UNABLE_TO.*|SELF_SIGNED.*)$/;
 
 /** The failure that a failed fetch means, which depends on whether the server may have seen the request. */
 export function faultOfError(server: string, error: unknown): Failure {
