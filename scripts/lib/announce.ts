@@ -15,12 +15,8 @@ function isAlive(pid: number): boolean {
   }
 }
 
-async function isReady(): Promise<boolean> {
-  return fetch(`${origin}/ready`, { signal: AbortSignal.timeout(1000) }).then(
-    (response) => response.ok,
-    () => false,
-  );
-}
+/** Waits for a second at most. Not over HTTP, where a proxy of the environment might be asked. */
+const isReady = async (): Promise<boolean> => (await capture([binary, "status", "--wait", "1"])).code === 0;
 
 const request = {
   jsonrpc: "2.0",
@@ -58,7 +54,6 @@ async function announce(): Promise<void> {
   while (!(await isReady())) {
     if (!isAlive(Number(daemon))) return;
     if (performance.now() > deadline) return console.log(`not ready after 120 s; see ${origin}/ready`);
-    await Bun.sleep(100);
   }
   const key = (await Bun.file(paths.key).text()).trim();
   const client = { mcpServers: { mcpgw: { type: "http", url, headers: { Authorization: `Bearer ${key}` } } } };

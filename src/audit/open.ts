@@ -1,8 +1,9 @@
 import { setImmediate } from "node:timers/promises";
 import { existsSync, readFileSync } from "node:fs";
+import { mkdir } from "node:fs/promises";
 import { createFile, replaceFile } from "../core/files.ts";
 import { type Anchor, type AuditRow, type AuditStore, StoreFailed } from "../core/store.ts";
-import { messageOf } from "../core/error-text.ts";
+import { codeOf, messageOf } from "../core/error-text.ts";
 import type { Logger } from "../core/log.ts";
 import { answered, FileUnanswered } from "./answered.ts";
 import { AuditBroker, type BrokerOptions } from "./broker.ts";
@@ -55,6 +56,7 @@ export function signingKeyIn(path: string): SigningKey {
  */
 export async function openAudit(given: OpenAuditOptions): Promise<AuditBroker> {
   const { store, chain, clock, keyPair, log } = given;
+  await makeHeadsHome(given.headsDir);
   const dir = installDir(given.headsDir, given.install);
   const origin = originOf(given.install, chain);
   // What the last process committed may not be on the disk yet.
@@ -91,6 +93,22 @@ export async function openAudit(given: OpenAuditOptions): Promise<AuditBroker> {
   });
   log.info("audit chain open", { chain, records: broker.health().records, install: given.install });
   return broker;
+}
+
+/** Makes the directory in which each installation has its own; throws `StoreFailed` with what helps. */
+async function makeHeadsHome(path: string): Promise<void> {
+  try {
+    await mkdir(path, { recursive: true, mode: 0o700 });
+  } catch (error) {
+    const [code, uid] = [codeOf(error), process.getuid?.()];
+    if (code !== "EACCES" && code !== "EROFS") throw error;
+    // Nothing of root's goes by this variable.
+    const other = uid === 0 ? "" : ", or set XDG_STATE_HOME to a directory of its own";
+    throw new StoreFailed(
+      `uid ${uid} may not make ${path}, for what is kept outside the state directory (${code}); make it for that user${other}`,
+      { cause: error },
+    );
+  }
 }
 
 /** How many records no checkpoint covers; not counting the newest checkpoint's own record, which follows it. */

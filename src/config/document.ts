@@ -54,13 +54,13 @@ export function readSource(text: string, resolve: Resolve): Source {
   if (doc.contents === null) throw new SourceError([fault(place(0), "the file is empty; `mcpgw init` writes a start")]);
 
   const { written, secrets, failed } = substitute(doc, resolve, place);
-  expand(doc);
+  expand(doc, place);
   const found = (path: Path): Scalar | null => {
     const node = nodeAt(doc, path);
     return isScalar(node) && written.has(node) ? node : null;
   };
   return {
-    value: () => expand(doc),
+    value: () => expand(doc, place),
     at: (path, key) => place(offsetOf(doc, path, key ?? false)),
     written: (path) => {
       const node = found(path);
@@ -77,6 +77,7 @@ type SyntaxFault = { readonly offset: number; readonly code: string; readonly me
 const reworded: Readonly<Record<string, string>> = {
   DUPLICATE_KEY: "this key is already set above; keep one of them",
   MULTIPLE_DOCS: "a second document (---) begins here; keep one",
+  BAD_ALIAS: 'a text that begins with * or & needs quotes: "*"',
 };
 
 // After one mistake the parser complains about everything that follows, so only its first message is useful.
@@ -102,12 +103,26 @@ function parse(text: string, lines: LineCounter): Document {
   }
 }
 
-function expand(doc: Document): unknown {
+function expand(doc: Document, place: Place): unknown {
   try {
     return doc.toJS({ maxAliasCount });
   } catch {
+    const bare = bareGlobs(doc, place);
+    if (bare.length > 0) throw new SourceError(bare);
     throw new SourceError([fault({ line: 1, column: 1 }, "its aliases (*name) expand to too much; write values out")]);
   }
+}
+
+/** The aliases of nothing: to YAML a glob without quotes is an alias if it begins with an asterisk. */
+function bareGlobs(doc: Document, place: Place): Broken[] {
+  const found: Broken[] = [];
+  visit(doc, {
+    Alias(_key, node) {
+      if (node.resolve(doc)) return;
+      found.push(fault(place(node.range?.[0] ?? 0), `a text that begins with * needs quotes: "*${node.source}"`));
+    },
+  });
+  return found;
 }
 
 type Substituted = { written: Map<Scalar, string>; secrets: Set<string>; failed: Broken[] };

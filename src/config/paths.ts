@@ -10,9 +10,21 @@ export type Host = {
   readonly cwd: string;
 };
 
+/** The variables that `hideVariables` took. */
+const hidden: Record<string, string> = {};
+
+/** Takes variables away from what runs in this process; the configuration can still refer to them. */
+export function hideVariables(names: RegExp): void {
+  for (const [name, value] of Object.entries(process.env)) {
+    if (value === undefined || !names.test(name)) continue;
+    hidden[name] = value;
+    delete process.env[name];
+  }
+}
+
 /** The machine and user this process runs as. */
 export function thisHost(): Host {
-  return { env: process.env, uid: process.getuid?.() ?? -1, home: ownHome(), cwd: process.cwd() };
+  return { env: { ...process.env, ...hidden }, uid: process.getuid?.() ?? -1, home: ownHome(), cwd: process.cwd() };
 }
 
 function ownHome(): string {

@@ -75,10 +75,20 @@ async function refuseTaken({ host, port }: { host: string; port: number }, socke
   try {
     Bun.listen({ hostname: host, port, socket: { data() {} } }).stop(true);
   } catch (error) {
-    const inUse = codeOf(error) === "EADDRINUSE";
-    throw new Error(`${host}:${port}: ${inUse ? "the address is in use" : messageOf(error)}`, { cause: error });
+    throw new Error(`${host}:${port}: ${whyUnusable.get(codeOf(error)) ?? messageOf(error)}`, { cause: error });
   }
 }
+
+/** Why an address cannot be listened at, by the code of the error, whose own words do not tell. */
+const whyUnusable: ReadonlyMap<string | null, string> = new Map([
+  ["EADDRINUSE", "the address is in use"],
+  ["EADDRNOTAVAIL", "this machine has no such address"],
+  [
+    "EACCES",
+    "this user may not take the port; take one from 1024 on, or under systemd add CAP_NET_BIND_SERVICE to " +
+      "AmbientCapabilities and CapabilityBoundingSet of the unit",
+  ],
+]);
 
 type Signals = {
   /** Resolves to the exit code once everything has ended that `stop` ends. */

@@ -1,3 +1,4 @@
+import { hideVariables } from "../config/paths.ts";
 import { execve, setNonDumpable, setSubreaper } from "../core/libc.ts";
 import { onAbort } from "../core/cancel.ts";
 import type { Self } from "../core/self.ts";
@@ -13,17 +14,15 @@ const wanted = {
 };
 
 /**
- * Brings the process into the shape that the gateway needs before anything else runs: no proxy variables (they would
- * reroute upstream requests), TLS checked, room for enough requests and files.
+ * Brings the process into the shape that the gateway needs before anything else runs: TLS checked, room for enough
+ * requests and files, no proxy variables (they would reroute upstream requests).
  */
 export function prepareProcess(self: Self): void {
   if (process.env["NODE_TLS_REJECT_UNAUTHORIZED"] === "0") {
     throw new Error("NODE_TLS_REJECT_UNAUTHORIZED=0 would accept any certificate of an upstream; unset it");
   }
-  for (const name of Object.keys(process.env)) {
-    if (/^(https?|all|no)_proxy$/i.test(name)) delete process.env[name];
-  }
   restartWithRoom(self);
+  hideVariables(/^(https?|all|no)_proxy$/i);
 }
 
 /**

@@ -25,7 +25,7 @@ export function prepareStateDir(dir: string): void {
     // Another owner would help this command and lock the daemon out of its own state.
     throw new StoreFailed(
       `${dir} belongs to uid ${stat.uid}, and this is uid ${process.getuid?.()}; run it as that user, as with ` +
-        `sudo -u '#${stat.uid}' mcpgw …`,
+        `sudo -u '#${stat.uid}' mcpgw --state ${dir} …`,
     );
   }
   if ((stat.mode & 0o077) !== 0) throw new StoreFailed(`${dir} is open to others; run: chmod 0700 ${dir}`);

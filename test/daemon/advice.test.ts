@@ -159,7 +159,8 @@ test.skipIf(process.getuid?.() !== 0)(
       1,
       expect.stringContaining(`${place.state} belongs to uid 993, and this is uid 0`),
     ]);
-    expect(stderr).toContain("sudo -u '#993' mcpgw");
+    // The other user's default would be another state directory.
+    expect(stderr).toContain(`sudo -u '#993' mcpgw --state ${place.state} …`);
     expect(stderr).not.toContain("chown");
   },
 );
@@ -229,3 +230,32 @@ test("R17 config check outside of the unit says what stands in for systemd's cre
   const env = { CREDENTIALS_DIRECTORY: place.dir };
   expect(await place.cli(["config", "check"], { env })).toMatchObject({ code: 0 });
 });
+
+test("a start at an address that cannot be listened at says why", async () => {
+  // Of a network for documentation (RFC 5737): no machine has it.
+  using place = new Place({ listen: { http: "192.0.2.1:27399", behindTlsProxy: true } });
+  const { code, stderr } = await place.cli(["daemon"]);
+  expect([code, stderr]).toEqual([1, expect.stringContaining("192.0.2.1:27399: this machine has no such address")]);
+});
+
+test.skipIf(!mayBecomeNobody)("a start at a port for root alone says what to do (needs setpriv as root)", async () => {
+  using place = new Place({ listen: { http: "127.0.0.1:443" } });
+  place.becomeNobody();
+  const { code, stderr } = await place.cli(["daemon"]);
+  expect([code, stderr]).toEqual([1, expect.stringContaining("127.0.0.1:443: this user may not take the port; ")]);
+});
+
+test.skipIf(!mayBecomeNobody)(
+  "a home in which heads cannot be kept is named, with what to do (needs setpriv as root)",
+  async () => {
+    using place = new Place({ servers: [], policies: [] });
+    place.becomeNobody();
+    const home = place.path("home");
+    mkdirSync(home, { mode: 0o755 });
+    const env = { STATE_DIRECTORY: "", HOME: home };
+    const { code, stderr } = await place.cli(["keys", "create", "A", "agent", "user"], { env });
+    const wanted = `uid 65534 may not make ${home}/.local/state/mcpgw-heads, for what is kept outside the state directory`;
+    expect([code, stderr]).toEqual([1, expect.stringContaining(wanted)]);
+    expect(stderr).toContain("or set XDG_STATE_HOME to");
+  },
+);

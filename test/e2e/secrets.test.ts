@@ -173,3 +173,14 @@ test("S03, R109: an upstream gets the configured header and nothing of the calle
     expect(JSON.stringify([...headers])).not.toContain(key);
   }
 });
+
+test("proxy variables reroute no upstream, and reach a server whose configuration names them", async () => {
+  await using upstream = httpUpstream();
+  const proxies = { HTTP_PROXY: "http://127.0.0.1:1", https_proxy: "http://127.0.0.1:1", NO_PROXY: "intranet" };
+  const own = { HTTP_PROXY: "${HTTP_PROXY}", https_proxy: "${https_proxy}", NO_PROXY: "${NO_PROXY}" };
+  const servers = [fake("a", [], { env: own }), { id: "web", url: upstream.url }];
+  await using daemon = await start({ servers, policies: [everything()] }, { env: proxies });
+  const key = await daemon.place.key("alice");
+  expect(envOf((await daemon.call("a__env", {}, key)).json)).toMatchObject(proxies);
+  expect(resultOf((await daemon.call("web__echo", { n: 1 }, key)).json)).toEqual({ n: 1 });
+});

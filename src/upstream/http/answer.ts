@@ -31,14 +31,17 @@ function readStatus(server: string, status: number, body: string): Failure {
 
 /** The codes of fetch for a request that never left this host. */
 const neverSent =
-  /^(ECONNREFUSED|ENOTFOUND|EAI_AGAIN|EHOSTUNREACH|ENETUNREACH|ConnectionRefused|FailedToOpenSocket|.*CERT.*|ERR_TLS.*|UNABLE_TO.*|SELF_SIGNED.*)$/;
+  /^(ECONNREFUSED|ENOTFOUND|EAI_AGAIN|EHOSTUNREACH|ENETUNREACH|ConnectionRefused|FailedToOpenSocket|ERR_PROXY_TUNNEL|.*CERT.*|ERR_TLS.*|UNABLE_TO.*|SELF_SIGNED.*)$/;
 
 /** The failure that a failed fetch means, which depends on whether the server may have seen the request. */
 export function faultOfError(server: string, error: unknown): Failure {
-  const code = codeOf(error) ?? "";
-  const reason = quoted(code || messageOf(error));
-  return neverSent.test(code) ? faults.down(server, reason) : faults.lost(server, reason);
+  return neverSent.test(codeOf(error) ?? "") ? faults.down(server, reasonIn(error)) : brokenOff(server, error);
 }
+
+/** The failure of a request that the server has seen, for an error that came later. */
+export const brokenOff = (server: string, error: unknown): Failure => faults.lost(server, reasonIn(error));
+
+const reasonIn = (error: unknown): string => quoted(codeOf(error) || messageOf(error));
 
 /**
  * Whether a response declares the length of its body, at most `max` bytes, and no encoding that changes that length.

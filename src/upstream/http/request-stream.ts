@@ -4,7 +4,7 @@ import { faults } from "../faults.ts";
 import { type Inbox, receive } from "../link/inbox.ts";
 import type { Answer } from "../link/link.ts";
 import { createTally, flood } from "../link/strays.ts";
-import { bounded, discard, faultOfError } from "./answer.ts";
+import { bounded, brokenOff, discard } from "./answer.ts";
 import { isEventStream, isTooLarge, readEvents, silentMs } from "./event-stream.ts";
 import { SessionLost } from "./lost-session.ts";
 import { Resumptions } from "./resumptions.ts";
@@ -77,7 +77,7 @@ async function follow(response: Response, { ask, controller }: Sent, { context, 
     stream = null;
   }
   if (cause === null) return faults.lost(host.server, "its stream ended without an answer");
-  return cause instanceof Failure ? cause : faultOfError(host.server, cause);
+  return cause instanceof Failure ? cause : brokenOff(host.server, cause);
 }
 
 function createInbox(

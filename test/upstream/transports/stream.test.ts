@@ -68,6 +68,17 @@ test("a stream that never brings its answer is resumed five times, one without e
   expect(server.gets().length).toBe(5);
 });
 
+test("a call may have run whose server cannot be reached any more when its stream is resumed", async () => {
+  using server = serve((message, request) => {
+    // From now on it refuses connections.
+    if (request.headers.has("last-event-id")) server[Symbol.dispose]();
+    return isCall(message) ? events("id: e1\nretry: 1\ndata:\n\n") : withSession(message);
+  });
+  await using set = upstreams([http("a", server.url, { getStream: "off" })]);
+  const { code, message } = await failureOf(set.ask("a", "t"));
+  expect([code, message]).toEqual(["lost", expect.stringContaining("The call may have run")]);
+});
+
 test("a server that names no pause and always a new event is asked ten times a second, not as fast as it can", async () => {
   let last = 0;
   const next = (): Response => events(`id: e${++last}\nretry: 0\ndata:\n\n`);
