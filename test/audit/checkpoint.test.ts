@@ -13,7 +13,7 @@ import {
   signCheckpoint,
 } from "../../src/audit/checkpoint.ts";
 import { gatherEvidence } from "../../src/audit/evidence.ts";
-import { tempState } from "./support.ts";
+import { tempState } from "../support/audit.ts";
 
 const key = readSigningKey(generateSigningKey());
 const other = readSigningKey(generateSigningKey());

@@ -5,7 +5,7 @@ import type { Client, Gap } from "../../src/control/contract.ts";
 import { Refusal, Unreachable } from "../../src/control/refusal.ts";
 import type { AuditEntry } from "../../src/control/schemas.ts";
 import { timeText } from "../../src/core/time-text.ts";
-import { entry } from "../control/sample.ts";
+import { entry } from "../support/control-answers.ts";
 import { reasonOf } from "../support/failure.ts";
 
 const given = (flags: Record<string, string>) => ({ words: [], flags: new Map(Object.entries(flags)) });

@@ -6,8 +6,8 @@ import { Refusal, Unreachable } from "../../src/control/refusal.ts";
 import type { ControlOptions, ControlServer } from "../../src/control/server.ts";
 import { TempDir } from "../support/temp-dir.ts";
 import { until } from "../support/until.ts";
-import type { Overrides } from "./sample.ts";
-import { listenWith } from "./served.ts";
+import type { Overrides } from "../support/control-answers.ts";
+import { listenWith } from "../support/control-server.ts";
 
 let at: TempDir;
 let socket: string;

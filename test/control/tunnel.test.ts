@@ -4,7 +4,7 @@ import type { ServedTunnel } from "../../src/control/contract.ts";
 import { TempDir } from "../support/temp-dir.ts";
 import { PerTurn, use } from "../support/turns.ts";
 import { until } from "../support/until.ts";
-import { listenWith } from "./served.ts";
+import { listenWith } from "../support/control-server.ts";
 
 /** Both ends of a tunnel through a control socket. */
 async function tunnelled(more: Parameters<typeof listenWith>[2] = {}) {

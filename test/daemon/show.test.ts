@@ -1,7 +1,7 @@
 import { Database } from "bun:sqlite";
 import { expect, setDefaultTimeout, test } from "bun:test";
 import { join } from "node:path";
-import { openBroker, runCall } from "../audit/support.ts";
+import { openBroker, runCall } from "../support/audit.ts";
 import { everything, fake, Place, start } from "../support/daemon.ts";
 import { pick } from "../support/wire.ts";
 

@@ -7,7 +7,7 @@ import { pidsWith } from "../support/processes.ts";
 import { connect } from "../support/sdk.ts";
 import { until } from "../support/until.ts";
 import { textOf } from "../support/wire.ts";
-import { createScreen } from "../tui/screen.ts";
+import { createScreen } from "../support/screen.ts";
 
 // The executable as people get it: no Bun to be found, and a current directory that means harm.
 

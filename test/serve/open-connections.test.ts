@@ -7,7 +7,7 @@ import { Door, hang, said } from "../support/front-door.ts";
 import { heldPair, heldSocket } from "../support/held.ts";
 import { PerTurn, use } from "../support/turns.ts";
 import { until } from "../support/until.ts";
-import { initialize, pick, request, toolCall } from "../support/wire.ts";
+import { initialize, openSocket, pick, request, toolCall } from "../support/wire.ts";
 
 // Clients with a long-lived connection: their limits and their rights.
 
@@ -106,11 +106,8 @@ describe("the old HTTP+SSE pair", () => {
   });
 });
 
-/** A WebSocket of Bun, which can send headers. */
 function socket(door: Door, path: string, { key = "alice", protocol = "mcp" as string | null } = {}) {
-  const headers = { authorization: `Bearer ${key}` };
-  const options = protocol === null ? { headers } : { headers, protocols: [protocol] };
-  const ws = new WebSocket(`${door.url.replace("http", "ws")}${path}`, options as never); // Bun's own second parameter
+  const ws = openSocket(door.url, path, key, protocol === null ? [] : [protocol]);
   const got: unknown[] = [];
   const opened = Promise.withResolvers<boolean>();
   const closed = Promise.withResolvers<number>();

@@ -1,6 +1,6 @@
 import { expect, test } from "bun:test";
 import { writeFileSync } from "node:fs";
-import { reply, serve } from "../../support/mcp-server.ts";
+import { opens, reply, serve } from "../../support/mcp-server.ts";
 import { TempDir } from "../../support/temp-dir.ts";
 import { fake, type Harness, http, toolCall, upstreams } from "../../support/upstream.ts";
 import { until } from "../../support/until.ts";
@@ -133,7 +133,7 @@ test("who waits for it does not wait for the end of the instance, but the next l
     if (method === "initialize") {
       const kind = Object.keys(Object(params?.["capabilities"])).join();
       opened.push(kind);
-      return reply(id, { protocolVersion: "2025-11-25", capabilities: {} }, { "mcp-session-id": `s-${kind}` });
+      return opens(id, `s-${kind}`);
     }
     return method === "tools/list" ? reply(id, { tools: [{ name: "t", inputSchema: { type: "object" } }] }) : null;
   });
