@@ -97,10 +97,11 @@ test("a server that stops meanwhile leaves nothing", async () => {
   expect(learn(set, roots, all)).toBeNull();
 });
 
-test("what was learnt while the common tools were listed anew is kept", async () => {
+test("what was learnt while the common tools were listed anew is kept, and learnt again once those have changed", async () => {
   const list = (...tools: string[]) => ({ tools: tools.map((name) => ({ name, inputSchema: { type: "object" } })) });
   const held = Promise.withResolvers<void>();
   let listed = 0;
+  let common = "t";
   using server = serve(async ({ method, id, params }, request) => {
     const asked = Object.hasOwn(Object(params?.["capabilities"]), "roots");
     const session = { "mcp-session-id": asked ? "asked" : "own" };
@@ -108,7 +109,7 @@ test("what was learnt while the common tools were listed anew is kept", async ()
     if (method !== "tools/list") return null;
     if (request.headers.get("mcp-session-id") === "asked") return reply(id, list("t", "with-roots"));
     if (++listed === 2) await held.promise;
-    return reply(id, list("t"));
+    return reply(id, list(common));
   });
   const options = http("a", server.url, { protocol: "legacy", getStream: "off" });
   await using set = upstreams([{ ...options, refresh: 50 }]);
@@ -119,6 +120,10 @@ test("what was learnt while the common tools were listed anew is kept", async ()
   held.resolve();
   await until(() => listed === 3, "the end of the second listing");
   expect(names(set)).toEqual(["t", "with-roots"]);
+  expect(learn(set, roots, all)).toBeNull();
+  common = "u";
+  await until(() => names(set).includes("u"), "another tool");
+  expect(learn(set, roots, all)).not.toBeNull();
 });
 
 test("who waits for it does not wait for the end of the instance, but the next listing does", async () => {
