@@ -192,6 +192,8 @@ describe("T50: what a bad peer sends", () => {
     expect(await Promise.race(pending)).toMatchObject({ code: "busy" });
     client.close();
     await Promise.all(pending);
+    // A connection that has ended leaves no call waiting, however late it is made.
+    expect(await failure(client.call("status", {}))).toBeInstanceOf(Unreachable);
   });
 });
 

@@ -114,7 +114,7 @@ test("T12: hung calls of one server do not slow another", async () => {
   expect(state(set)?.inFlight).toBe(0);
 });
 
-test("R20: a server that stops answering pings is restarted", async () => {
+test("R20, FIELD T30: a server that stops answering pings is restarted", async () => {
   await using set = upstreams([fake("a", ["--mode", "no-ping"], { healthCheck: 60 })]);
   await set.settled();
   expect(state(set)?.state).toBe("ready");

@@ -33,11 +33,10 @@ test("it is listed once for each kind of client, and nothing is left running", a
 test("kinds that come together are listed for one after the other", async () => {
   await using set = upstreams([fake("a", ["--mode", "roots"])]);
   await set.settled();
-  const kinds = [roots, { sampling: {} }, { elicitation: {} }];
+  const kinds = [roots, { sampling: {} }, { elicitation: {} }, { elicitation: { url: {} } }];
   await Promise.all(kinds.flatMap((kind) => learn(set, kind, all) ?? []));
-  await stopped(set, 3);
-  const one = ["started", "stopped"];
-  expect(processes(set)).toEqual(["started", ...one, ...one, ...one]);
+  await stopped(set, 4);
+  expect(processes(set)).toEqual(["started", ...kinds.flatMap(() => ["started", "stopped"])]);
 });
 
 test("nothing is started for a caller that may have nothing of the server, and it does not wait for others", async () => {
