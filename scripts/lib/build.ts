@@ -100,24 +100,28 @@ async function sha256(path: string): Promise<string> {
   return hash.digest("hex");
 }
 
-async function buildAll(): Promise<boolean> {
+/**
+ * Builds the binaries of every target and their SHA256SUMS; false if one that must run on this machine does not.
+ * `build` makes one.
+ */
+export async function buildAll(into = dist, build = compile): Promise<boolean> {
   const sums: string[] = [];
   const untested: string[] = [];
   let broken = false;
   for (const { name, bun } of targets) {
     const file = `mcpgw-${name}`;
-    await compile(join(dist, file), bun);
-    const tried = await tryVersion(join(dist, file));
+    await build(join(into, file), bun);
+    const tried = await tryVersion(join(into, file));
     if ("version" in tried) console.log(`${file}: runs, version ${tried.version}`);
     else if (isNative(name)) broken = true;
     if ("why" in tried) {
       untested.push(file);
       console.log(`${file}: built, not run here (${tried.why})`);
     }
-    sums.push(`${await sha256(join(dist, file))}  ${file}\n`);
+    sums.push(`${await sha256(join(into, file))}  ${file}\n`);
   }
-  await Bun.write(join(dist, "SHA256SUMS"), sums.join(""));
-  console.log(`dist/SHA256SUMS: ${sums.length} binaries; untested: ${untested.join(", ") || "none"}`);
+  await Bun.write(join(into, "SHA256SUMS"), sums.join(""));
+  console.log(`SHA256SUMS: ${sums.length} binaries; untested: ${untested.join(", ") || "none"}`);
   return !broken;
 }
 

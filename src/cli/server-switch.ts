@@ -56,7 +56,7 @@ export async function setEnabled(
   cli: Cli,
   id: string,
   on: boolean,
-  patience = 5_000,
+  patience = 30_000,
 ): Promise<{ file: string; reloaded: boolean }> {
   const { enableServer, hasServer } = await import("../config/edit.ts");
   const { plainData } = await import("../config/load.ts");

@@ -4,17 +4,18 @@ import { decodeUtf8 } from "../mcp/utf8.ts";
 
 type Waiting = { readonly until: number; readonly resolve: (failure: Failure) => void };
 
+/** The time from the headers to the last byte, ms. */
+const deadline = 30_000;
+
 /** Reads request bodies, limited in size and time. One timer watches all of them. */
 export class BodyReader {
   readonly #max: () => number;
-  readonly #deadline: number;
   readonly #waiting = new List<Waiting>();
   #timer: ReturnType<typeof setInterval> | null = null;
 
-  /** `max` in bytes, asked anew for each request; `deadline` is the time from the headers to the last byte, ms. */
-  constructor(max: () => number, deadline = 30_000) {
+  /** `max` in bytes, asked anew for each request. */
+  constructor(max: () => number) {
     this.#max = max;
-    this.#deadline = deadline;
   }
 
   /**
@@ -26,7 +27,7 @@ export class BodyReader {
     if (length !== null && Number(length) > max) return Promise.resolve(tooLarge(max));
     if (waitsForever(req.headers.get("expect"))) return Promise.resolve(unmet());
     return new Promise((resolve) => {
-      const entry = { until: performance.now() + this.#deadline, resolve };
+      const entry = { until: performance.now() + deadline, resolve };
       const place = this.#waiting.add(entry);
       this.#watch();
       const settle = (outcome: string | Failure): void => {
@@ -45,7 +46,7 @@ export class BodyReader {
       for (const { until, resolve } of this.#waiting.items) {
         // Oldest first.
         if (until > now) break;
-        resolve(new Failure("body-timeout", `The request body did not arrive within ${this.#deadline / 1000} s.`));
+        resolve(new Failure("body-timeout", `The request body did not arrive within ${deadline / 1000} s.`));
       }
       if (this.#waiting.size > 0 || !this.#timer) return;
       clearInterval(this.#timer);

@@ -3,7 +3,7 @@ import type { AuditBroker } from "../../src/audit/broker.ts";
 import type { AuditEvent } from "../../src/core/event.ts";
 import type { Reached } from "../../src/core/ports.ts";
 import { until } from "../support/until.ts";
-import { callOf, faultyStore, handClock, openBroker, tempState } from "./support.ts";
+import { callOf, faultyStore, handClock, openBroker, tempState } from "../support/audit.ts";
 
 const by = { actor: "local:0" } as const;
 const key: AuditEvent = { ...by, type: "key.revoked", facts: { key: "k", uid: 0, pid: 1 } };

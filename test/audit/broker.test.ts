@@ -20,7 +20,7 @@ import {
   runCall,
   tempState,
   type TempState,
-} from "./support.ts";
+} from "../support/audit.ts";
 
 const calls = (at: TempState) => recordsOf(at).filter(({ type }) => type.startsWith("call."));
 

@@ -14,8 +14,8 @@ import {
   signCheckpoint,
 } from "../../src/audit/checkpoint.ts";
 import { gatherEvidence } from "../../src/audit/evidence.ts";
+import { tempState } from "../support/audit.ts";
 import { fastest } from "../support/fastest.ts";
-import { tempState } from "./support.ts";
 
 const key = readSigningKey(generateSigningKey());
 const other = readSigningKey(generateSigningKey());

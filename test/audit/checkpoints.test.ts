@@ -5,7 +5,7 @@ import { gatherEvidence } from "../../src/audit/evidence.ts";
 import { systemClock } from "../../src/core/clock.ts";
 import { silent } from "../../src/core/log.ts";
 import { until } from "../support/until.ts";
-import { openBroker, outsideOf, recordsOf, runCall, tempState, type TempState, verifyAt } from "./support.ts";
+import { openBroker, outsideOf, recordsOf, runCall, tempState, type TempState, verifyAt } from "../support/audit.ts";
 
 test("R9 a checkpoint covers what was recorded just before it, also on a fresh start", async () => {
   using at = tempState();

@@ -8,8 +8,8 @@ import { installDir } from "../../src/audit/outside.ts";
 import { type ChainReport, verifyChain } from "../../src/audit/verify.ts";
 import { silent } from "../../src/core/log.ts";
 import { openReader } from "../../src/store/sqlite/reader.ts";
-import { free, hang } from "../support/hang.ts";
-import { openBroker, runCall, tempState, type TempState, verifyAt } from "./support.ts";
+import { free, stall } from "../support/unanswering.ts";
+import { openBroker, runCall, tempState, type TempState, verifyAt } from "../support/audit.ts";
 
 // What checkpoints of this installation and of others prove, by the file they are in.
 
@@ -105,7 +105,7 @@ test("R25 of equal checkpoints the configured one is named before the default; a
 
 test("R9 T46 a configured file that does not answer leaves a doubt: 3, and all other evidence counts, however often it is asked", async () => {
   const silent = join(place.root, "silent.cp");
-  hang(silent);
+  stall(silent);
   const configured = join(place.root, "one.cp");
   // More often than there are threads for files: a file that does not answer must hold one of them only.
   for (let i = 0; i < 20; i += 1) {

@@ -1,7 +1,7 @@
 import { expect, test } from "bun:test";
 import { createFeed } from "../../src/audit/feed.ts";
 import { until } from "../support/until.ts";
-import { openBroker, runCall, tempState } from "./support.ts";
+import { openBroker, runCall, tempState } from "../support/audit.ts";
 
 test("R123 tail: durable records only, and a slow reader is told what it missed", async () => {
   using at = tempState();

@@ -8,7 +8,16 @@ import { createCounters } from "../../src/usage/counters.ts";
 import { groupUsage } from "../../src/usage/query.ts";
 import { makeRoute } from "../support/call.ts";
 import { until } from "../support/until.ts";
-import { arriving, callOf, failed, handClock, openBroker, recordsOf, tempState, type TempState } from "./support.ts";
+import {
+  arriving,
+  callOf,
+  failed,
+  handClock,
+  openBroker,
+  recordsOf,
+  tempState,
+  type TempState,
+} from "../support/audit.ts";
 
 const calls = (at: TempState) => recordsOf(at).filter(({ type }) => type.startsWith("call."));
 

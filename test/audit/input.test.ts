@@ -7,7 +7,16 @@ import type { InputStep } from "../../src/core/ports.ts";
 import { StoreFailed } from "../../src/core/store.ts";
 import { openReader } from "../../src/store/sqlite/reader.ts";
 import { principal } from "../support/principal.ts";
-import { answered, callOf, failed, faultyStore, handClock, openBroker, tempState, type TempState } from "./support.ts";
+import {
+  answered,
+  callOf,
+  failed,
+  faultyStore,
+  handClock,
+  openBroker,
+  tempState,
+  type TempState,
+} from "../support/audit.ts";
 
 function pages(at: TempState, types = "call.") {
   const reader = openReader(at.state, null);

@@ -2,7 +2,7 @@ import { expect, test } from "bun:test";
 import { StoreFailed } from "../../src/core/store.ts";
 import { until } from "../support/until.ts";
 import { reasonOf } from "../support/failure.ts";
-import { answered, callOf, faultyStore, openBroker, recordsOf, tempState } from "./support.ts";
+import { answered, callOf, faultyStore, openBroker, recordsOf, tempState } from "../support/audit.ts";
 
 test("T20: acts that wait to be recorded are bounded; those past the bound are counted", async () => {
   using at = tempState();

@@ -3,10 +3,10 @@ import fc from "fast-check";
 import { canonical } from "../../src/core/canonical.ts";
 import { createEncoder, type Fields, members, prevOf, readRecord } from "../../src/audit/record.ts";
 import { timeOf, timeText } from "../../src/core/time-text.ts";
+import { anyText as text } from "../support/any-text.ts";
 
 const stamp = { chain: "main", boot: "B", node: "n", ver: "1" };
 const encoder = createEncoder(stamp);
-const text = fc.string({ unit: "binary" });
 const count = fc.nat();
 
 const values: { readonly [K in keyof Fields]-?: fc.Arbitrary<NonNullable<Fields[K]>> } = {

@@ -1,6 +1,6 @@
 import { expect, test } from "bun:test";
 import { sessionName } from "../../src/audit/session-name.ts";
-import { openBroker, recordsOf, tempState } from "./support.ts";
+import { openBroker, recordsOf, tempState } from "../support/audit.ts";
 
 test("R17 a session has one name, which does not give its id away, and an event can carry it", async () => {
   using at = tempState();

@@ -2,7 +2,7 @@ import { expect, test } from "bun:test";
 import { Failure } from "../../src/core/failure.ts";
 import { StoreFailed } from "../../src/core/store.ts";
 import { reasonOf } from "../support/failure.ts";
-import { callOf, failed, faultyStore, openBroker, recordsOf, tempState } from "./support.ts";
+import { callOf, failed, faultyStore, openBroker, recordsOf, tempState } from "../support/audit.ts";
 
 test("S25: more than 60 sessions of one principal a minute coalesce, opened and closed apart", async () => {
   using at = tempState();

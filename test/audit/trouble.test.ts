@@ -21,7 +21,7 @@ import {
   tempState,
   type TempState,
   verifyAt,
-} from "./support.ts";
+} from "../support/audit.ts";
 
 const writer = join(import.meta.dir, "../fixtures/audit-writer.ts");
 

@@ -12,7 +12,7 @@ import { payloadFault, Verifier, verifyChain } from "../../src/audit/verify.ts";
 import type { AuditEvent } from "../../src/core/event.ts";
 import { openReader } from "../../src/store/sqlite/reader.ts";
 import { reasonOf } from "../support/failure.ts";
-import { openBroker, outsideOf, tempState, verifyAt } from "./support.ts";
+import { openBroker, outsideOf, tempState, verifyAt } from "../support/audit.ts";
 
 // What somebody may write who can change the whole chain and all of its hashes, but no checkpoint.
 

@@ -4,7 +4,7 @@ import { cpSync, rmSync } from "node:fs";
 import type { AuditOptions } from "../../src/audit/options.ts";
 import type { ChainReport } from "../../src/audit/verify.ts";
 import { auditSchema } from "../../src/store/sqlite/schema.ts";
-import { openBroker, runCall, tempState, verifyAt } from "./support.ts";
+import { openBroker, runCall, tempState, verifyAt } from "../support/audit.ts";
 
 // What verification finds beside the hashed records: payloads, numbers and tables that nobody recorded.
 

@@ -21,7 +21,7 @@ import { checkpointFile, installDir } from "../../src/audit/outside.ts";
 import type { ChainReport } from "../../src/audit/verify.ts";
 import { openReader } from "../../src/store/sqlite/reader.ts";
 import { reasonOf } from "../support/failure.ts";
-import { openBroker, runCall, tempState, type TempState, verifyAt } from "./support.ts";
+import { openBroker, runCall, tempState, type TempState, verifyAt } from "../support/audit.ts";
 
 type Outside = TempState & { readonly dir: string; readonly publicKey: Uint8Array };
 

@@ -8,7 +8,16 @@ import { longestName } from "../../src/core/name.ts";
 import { StoreFailed, StoreUnsynced, type SubjectRow } from "../../src/core/store.ts";
 import { openChain } from "../../src/store/sqlite/chain.ts";
 import { until } from "../support/until.ts";
-import { answered, callOf, faultyStore, openBroker, outsideOf, runCall, tempState, verifyAt } from "./support.ts";
+import {
+  answered,
+  callOf,
+  faultyStore,
+  openBroker,
+  outsideOf,
+  runCall,
+  tempState,
+  verifyAt,
+} from "../support/audit.ts";
 
 const note: AuditEvent = { type: "server.stopped", actor: "system", facts: { server: "s", pid: 1 } };
 

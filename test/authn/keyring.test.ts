@@ -1,4 +1,4 @@
-import { afterEach, expect, test } from "bun:test";
+import { afterEach, expect, jest, test } from "bun:test";
 import { systemClock } from "../../src/core/clock.ts";
 import { KeyError, whyInert } from "../../src/authn/entry.ts";
 import { Keyring } from "../../src/authn/keyring.ts";
@@ -12,7 +12,10 @@ import { stillClock } from "../support/principal.ts";
 import { until } from "../support/until.ts";
 
 const open: Keyring[] = [];
-afterEach(() => open.splice(0).forEach((keyring) => keyring[Symbol.dispose]()));
+afterEach(() => {
+  open.splice(0).forEach((keyring) => keyring[Symbol.dispose]());
+  jest.useRealTimers();
+});
 
 function keyring(store = memoryKeyStore(), clock = systemClock): Keyring {
   const made = new Keyring({ store, clock });
@@ -343,11 +346,14 @@ test("a refresh leaves alone what another process did not change, and what it do
   expect(states).toEqual(["active", "active", "active", "revoked"]);
 });
 
-test("R23: what a store cannot take is in force at once and stored as soon as it can be; unfreeze undoes a freeze that waits", async () => {
+test("R23: what a store cannot take is in force at once and stored as soon as it can be; unfreeze undoes a freeze that waits", () => {
+  jest.useFakeTimers();
   const store = memoryKeyStore();
   let full = true;
+  let tries = 0;
   const refusing = <A extends unknown[]>(act: (...given: A) => void) => {
     return (...given: A): void => {
+      tries++;
       if (full) throw new StoreFailed("disk full");
       act(...given);
     };
@@ -361,9 +367,14 @@ test("R23: what a store cannot take is in force at once and stored as soon as it
   ring.refresh();
   expect(ring.frozen).toBe(true);
   expect(() => ring.unfreeze()).toThrow("disk full");
+  const before = tries;
+  jest.advanceTimersByTime(1_000);
+  expect(tries).toBeGreaterThan(before + 5);
   full = false;
   ring.unfreeze();
-  await until(() => ring.saved, "it is stored");
+  expect(ring.saved).toBe(false);
+  jest.advanceTimersByTime(1_000);
+  expect([ring.saved, jest.getTimerCount()]).toEqual([true, 0]);
   expect([store.frozen(), store.keys()[0]?.revokedAt === null]).toEqual([false, false]);
 });
 

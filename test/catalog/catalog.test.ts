@@ -144,7 +144,7 @@ describe("names on the wire", () => {
     );
   });
 
-  test("no two tools ever share a name, in any case", () => {
+  test("FIELD T29: no two tools ever share a name, in any case", () => {
     const candidate = fc.record({
       server: fc.constantFrom("a", "b", "a-b"),
       prefix: fc.constantFrom<Prefix>("always", "none", "on-conflict"),

@@ -5,7 +5,7 @@ import type { Client, Gap } from "../../src/control/contract.ts";
 import { Refusal, Unreachable } from "../../src/control/refusal.ts";
 import type { AuditEntry } from "../../src/control/schemas.ts";
 import { timeText } from "../../src/core/time-text.ts";
-import { entry } from "../control/sample.ts";
+import { entry } from "../support/control-answers.ts";
 import { reasonOf } from "../support/failure.ts";
 
 const given = (flags: Record<string, string>) => ({ words: [], flags: new Map(Object.entries(flags)) });
@@ -19,6 +19,7 @@ async function run(
   const asked: Record<string, unknown>[] = [];
   const printed: unknown[] = [];
   const said: string[] = [];
+  let closed = 0;
   const client = {
     call: async () => ({ entry: show() }),
     async *stream(_name: string, input: Record<string, unknown>) {
@@ -26,7 +27,7 @@ async function run(
       yield* connections[asked.length - 1] ?? [];
       if (asked.length < connections.length) throw new Unreachable("the daemon closed the connection");
     },
-    close() {},
+    close: () => void closed++,
   };
   const out = {
     json: true,
@@ -35,6 +36,7 @@ async function run(
   };
   const cli = { out, open: async () => client as unknown as Client } as unknown as Cli;
   expect(await tail.run(given(flags), cli)).toBe(0);
+  expect(closed).toBe(connections.length);
   return { asked, printed, said };
 }
 

@@ -3,7 +3,7 @@ import { attach } from "../../src/control/client.ts";
 import { mcpgw } from "../support/mcpgw.ts";
 import { bareEnv } from "../support/sample.ts";
 import { TempDir } from "../support/temp-dir.ts";
-import { listenWith } from "./served.ts";
+import { listenWith } from "../support/control-server.ts";
 
 test.skipIf(process.platform !== "linux")(
   "D15: a daemon whose queue of connections is full is busy, not absent, and --wait waits for it (needs Linux, where that can be told)",

@@ -5,7 +5,7 @@ import { parseInput } from "../../src/control/dispatch.ts";
 import { localClient } from "../../src/control/local.ts";
 import type { Access } from "../../src/control/peer.ts";
 import { Refusal } from "../../src/control/refusal.ts";
-import { sampleHandlers } from "./sample.ts";
+import { sampleHandlers } from "../support/control-answers.ts";
 
 const context = (access: Access): Context => ({
   peer: { uid: 1000, gid: 1000, pid: 1, groups: [], access },

@@ -6,8 +6,8 @@ import { Refusal, Unreachable } from "../../src/control/refusal.ts";
 import type { ControlOptions, ControlServer } from "../../src/control/server.ts";
 import { TempDir } from "../support/temp-dir.ts";
 import { until } from "../support/until.ts";
-import type { Overrides } from "./sample.ts";
-import { listenWith } from "./served.ts";
+import type { Overrides } from "../support/control-answers.ts";
+import { listenWith } from "../support/control-server.ts";
 
 let at: TempDir;
 let socket: string;
@@ -162,9 +162,11 @@ describe("T50: what a bad peer sends", () => {
   });
 
   test("a line without end is cut off at 1 MiB, and others are still served", async () => {
-    await start();
+    await start({}, { silence: 60_000 });
     const peer = await raw();
-    peer.send("x".repeat(3 << 20));
+    peer.send(`${"x".repeat((1 << 20) - 1)}\n`);
+    await until(() => peer.lines().length === 1, "an answer to the longest line");
+    peer.send("x".repeat((1 << 20) + 1));
     await until(() => peer.closed(), "the connection closed");
     const client = await connect(socket, { version: "1" });
     expect((await client.call("status", {})).state).toBe("ready");
@@ -190,6 +192,8 @@ describe("T50: what a bad peer sends", () => {
     expect(await Promise.race(pending)).toMatchObject({ code: "busy" });
     client.close();
     await Promise.all(pending);
+    // A connection that has ended leaves no call waiting, however late it is made.
+    expect(await failure(client.call("status", {}))).toBeInstanceOf(Unreachable);
   });
 });
 

@@ -2,8 +2,8 @@ import { expect, test } from "bun:test";
 import { setImmediate } from "node:timers/promises";
 import { createFeed } from "../../src/audit/feed.ts";
 import { until } from "../support/until.ts";
-import { entry } from "./sample.ts";
-import { served } from "./served.ts";
+import { entry } from "../support/control-answers.ts";
+import { served } from "../support/control-server.ts";
 
 const records = (count: number) => Array.from({ length: count }, (_, index) => entry({ seq: index + 1 }));
 

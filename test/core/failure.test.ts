@@ -12,7 +12,7 @@ test.each([
   expect(failure.said).toBe("It failed.");
 });
 
-test("whatever is thrown, operators are told what it was", () => {
+test("FIELD T28: whatever is thrown, operators are told what it was, and callers nothing of it", () => {
   const bare = Object.assign(new Error("gone"), { stack: "" });
   const internal = (error: unknown) => asFailure(error).detail.internal;
   expect([internal(bare), internal(new DOMException("", "AbortError")), internal("a text")]).toEqual([
@@ -21,4 +21,5 @@ test("whatever is thrown, operators are told what it was", () => {
     "a text",
   ]);
   expect(internal(new Error("broken"))).toContain("failure.test.ts");
+  expect(asFailure(new Error("broken")).message).not.toContain("broken");
 });

@@ -4,9 +4,9 @@ import { Failure } from "../../src/core/failure.ts";
 import { subject } from "../../src/control/present.ts";
 import { auditLog } from "../../src/daemon/handlers/audit.ts";
 import { entryOf } from "../../src/daemon/handlers/entry.ts";
-import { answered, callOf, failed, openBroker, tempState } from "../audit/support.ts";
+import { answered, callOf, failed, openBroker, tempState } from "../support/audit.ts";
 import { principal } from "../support/principal.ts";
-import { archiveAt } from "./support.ts";
+import { archiveAt } from "../support/archive.ts";
 
 test.each(["key:k-1", "local:0", "stdio:desk", "anonymous"])(
   "R8 every record of a caller names it alike, whichever of its names the record holds (%s)",

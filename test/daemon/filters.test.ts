@@ -7,8 +7,8 @@ import type { AuditBroker } from "../../src/audit/broker.ts";
 import { rollUpPage } from "../../src/daemon/rollup.ts";
 import { openIndexWriter } from "../../src/store/sqlite/index-writer.ts";
 import { openReader } from "../../src/store/sqlite/reader.ts";
-import { openBroker, runCall, tempState } from "../audit/support.ts";
-import { archiveAt } from "./support.ts";
+import { openBroker, runCall, tempState } from "../support/audit.ts";
+import { archiveAt } from "../support/archive.ts";
 
 // What records of other things than calls are selected by.
 

@@ -12,7 +12,7 @@ import { openState } from "../../src/store/open.ts";
 import { openIndexWriter } from "../../src/store/sqlite/index-writer.ts";
 import { openReader } from "../../src/store/sqlite/reader.ts";
 import { openUsageStore } from "../../src/store/sqlite/usage.ts";
-import { callOf, failed, openBroker, outsideOf, runCall, tempState, type TempState } from "../audit/support.ts";
+import { callOf, failed, openBroker, outsideOf, runCall, tempState, type TempState } from "../support/audit.ts";
 import { until } from "../support/until.ts";
 
 const url = new URL("../../src/daemon/housekeeper.ts", import.meta.url);

@@ -2,9 +2,9 @@ import { expect, test } from "bun:test";
 import { auditLog } from "../../src/daemon/handlers/audit.ts";
 import { pages, records } from "../../src/daemon/handlers/records.ts";
 import { openChain } from "../../src/store/sqlite/chain.ts";
-import { tempState } from "../audit/support.ts";
+import { tempState } from "../support/audit.ts";
 import { rowsOf } from "../suites/store.ts";
-import { archiveAt } from "./support.ts";
+import { archiveAt } from "../support/archive.ts";
 
 test("R8 a log longer than a page is read whole, each record once, with what is added meanwhile", async () => {
   using at = tempState();

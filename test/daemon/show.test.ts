@@ -5,7 +5,7 @@ import type { Context } from "../../src/control/contract.ts";
 import { archiveOf } from "../../src/daemon/archive.ts";
 import { auditHandlers } from "../../src/daemon/handlers/audit.ts";
 import { openReader } from "../../src/store/sqlite/reader.ts";
-import { openBroker, runCall, tempState } from "../audit/support.ts";
+import { openBroker, runCall, tempState } from "../support/audit.ts";
 import { everything, fake, Place, start } from "../support/daemon.ts";
 import { pick } from "../support/wire.ts";
 

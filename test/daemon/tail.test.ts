@@ -2,8 +2,8 @@ import { expect, test } from "bun:test";
 import { setImmediate } from "node:timers/promises";
 import { tail } from "../../src/daemon/handlers/tail.ts";
 import { reasonOf } from "../support/failure.ts";
-import { faultyStore, openBroker, runCall, tempState } from "../audit/support.ts";
-import { archiveAt } from "./support.ts";
+import { faultyStore, openBroker, runCall, tempState } from "../support/audit.ts";
+import { archiveAt } from "../support/archive.ts";
 
 for (const since of [undefined, 0]) {
   test(`R123 tail${since === undefined ? "" : " --since"} shows what is not durable yet when it begins`, async () => {

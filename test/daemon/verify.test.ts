@@ -3,9 +3,9 @@ import { copyFileSync, readdirSync, readFileSync, rmSync, writeFileSync } from "
 import { join } from "node:path";
 import { loadSigningKey } from "../../src/audit/open.ts";
 import { verifyChains } from "../../src/daemon/handlers/verify.ts";
-import { openBroker, outsideOf, runCall, tempState } from "../audit/support.ts";
-import { free, hang } from "../support/hang.ts";
-import { archiveAt } from "./support.ts";
+import { openBroker, outsideOf, runCall, tempState } from "../support/audit.ts";
+import { free, stall } from "../support/unanswering.ts";
+import { archiveAt } from "../support/archive.ts";
 
 // All chains of an installation, also those of which only the evidence is left.
 
@@ -91,7 +91,7 @@ test("R9 T46 a file beside the evidence that does not answer leaves every chain 
   const silent = (name: string, what: string): unknown =>
     expect.stringContaining(`${join(at.outside, name)} does not answer: ${what}`);
   const old = join(at.outside, "old.checkpoints");
-  hang(old);
+  stall(old);
   const unsearched = [silent("old.checkpoints", "which chains")];
   // More often than there are threads for files: a file that does not answer must hold one of them only.
   for (let i = 0; i < 20; i += 1) {
@@ -99,7 +99,7 @@ test("R9 T46 a file beside the evidence that does not answer leaves every chain 
   }
   free(old);
   const own = join(at.outside, "main.checkpoints");
-  hang(own);
+  stall(own);
   const compared = [silent("main.checkpoints", "nothing was compared")];
   expect(await at.verify([at.file])).toMatchObject({
     exit: 3,

@@ -3,7 +3,7 @@ import { readdirSync, readFileSync, statSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { environOf, isRoot, mayBecomeNobody, pidsWith } from "../support/processes.ts";
 import { everything, fake, Place, start, strongKey } from "../support/daemon.ts";
-import { httpUpstream } from "../support/http-upstream.ts";
+import { isCall, reply, serve, text } from "../support/mcp-server.ts";
 import { until } from "../support/until.ts";
 import { resultOf } from "../support/wire.ts";
 
@@ -72,6 +72,14 @@ test.skipIf(isRoot && !mayBecomeNobody)(
   },
 );
 
+/** A server with one tool, which returns its arguments. */
+const echoing = () =>
+  serve((message) => {
+    if (isCall(message)) return reply(message.id, text(JSON.stringify(message.params?.["arguments"])));
+    const tools = [{ name: "echo", inputSchema: { type: "object" } }];
+    return message.method === "tools/list" ? reply(message.id, { tools }) : null;
+  });
+
 /** Every file below a directory that holds one of the texts. */
 function filesWith(dir: string, texts: readonly string[]): string[] {
   return readdirSync(dir, { recursive: true, encoding: "utf8" })
@@ -81,7 +89,7 @@ function filesWith(dir: string, texts: readonly string[]): string[] {
 }
 
 test("S34, T60: no secret is in the state directory, logs, metrics, status, config, audit log or exports", async () => {
-  await using upstream = httpUpstream();
+  using upstream = echoing();
   const secrets = { TOKEN: canary("token"), HEADER: canary("header"), KEY: strongKey() };
   const web = { id: "web", url: upstream.url, headers: { "X-Key": "${HEADER}" } };
   using place = new Place({
@@ -148,7 +156,7 @@ test("S34, T60: a secret that a reload replaced is still hidden: what was called
 });
 
 test("S03, R109: an upstream gets the configured header and nothing of the caller's credentials", async () => {
-  await using upstream = httpUpstream();
+  using upstream = echoing();
   const header = canary("header");
   const web = { id: "web", url: upstream.url, headers: { "X-Key": "${HEADER}", Authorization: "Bearer ${HEADER}" } };
   await using daemon = await start({ servers: [web], policies: [everything()] }, { env: { HEADER: header } });
@@ -175,7 +183,7 @@ test("S03, R109: an upstream gets the configured header and nothing of the calle
 });
 
 test("proxy variables reroute no upstream, and reach a server whose configuration names them", async () => {
-  await using upstream = httpUpstream();
+  using upstream = echoing();
   const proxies = { HTTP_PROXY: "http://127.0.0.1:1", https_proxy: "http://127.0.0.1:1", NO_PROXY: "intranet" };
   const own = { HTTP_PROXY: "${HTTP_PROXY}", https_proxy: "${https_proxy}", NO_PROXY: "${NO_PROXY}" };
   const servers = [fake("a", [], { env: own }), { id: "web", url: upstream.url }];

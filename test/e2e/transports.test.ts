@@ -9,6 +9,7 @@ import {
   initialize,
   modern,
   numberedOf,
+  openSocket,
   pick,
   request,
   textOf,
@@ -140,10 +141,7 @@ test("R50 R65: the old pair on a server's own address: list and call within it, 
 });
 
 test("R98: a WebSocket: handshake, list, call, and the end of its session on record", async () => {
-  const ws = new WebSocket(`${daemon.url.replace("http", "ws")}/ws/one`, {
-    headers: auth(),
-    protocols: ["mcp"],
-  } as never); // Bun's own second parameter
+  const ws = openSocket(daemon.url, "/ws/one", key, ["mcp"]);
   const got: unknown[] = [];
   ws.onmessage = ({ data }) => void got.push(JSON.parse(String(data)));
   await new Promise<void>((resolve) => (ws.onopen = () => resolve()));

@@ -2,7 +2,7 @@ import { expect, setDefaultTimeout, test } from "bun:test";
 import { existsSync, readdirSync, readFileSync } from "node:fs";
 import { join } from "node:path";
 import { everything, Place } from "../support/daemon.ts";
-import { free, hang } from "../support/hang.ts";
+import { free, stall } from "../support/unanswering.ts";
 import { StdioClient } from "../support/stdio-client.ts";
 import { until } from "../support/until.ts";
 import { pick } from "../support/wire.ts";
@@ -43,7 +43,7 @@ test.concurrent("R9 T46: files for checkpoints that never answer hold up neither
     const sum = { operator: "add", operands: ["1", "2"] };
     expect((await daemon.call("calculator__exact_calculate", sum, key)).status).toBe(200);
   };
-  place.files.forEach(hang);
+  place.files.forEach(stall);
   await call();
   const told = await daemon.logged(({ msg }) => msg === "audit checkpoint not kept");
   expect(told["cause"]).toBe(`${first} does not answer`);
@@ -62,7 +62,7 @@ test.concurrent("R9 T46: files for checkpoints that never answer hold up neither
 test.concurrent("R9 T46: files for checkpoints that never answer hold up no start, which says that it does not compare with them", async () => {
   using place = new CheckpointPlace(2);
   await place.key("alice");
-  place.files.forEach(hang);
+  place.files.forEach(stall);
   // The command finds no daemon yet, since the start compares the log with the files first.
   const [starting, verified] = await Promise.all([place.start(), place.cli(["audit", "verify"])]);
   await using daemon = starting;
@@ -76,7 +76,7 @@ test.concurrent("R9 T46: without a daemon a freeze does not wait for files for c
   // As an operator calls it: the program sees to the threads itself.
   place.prefix = ["env", "-u", "UV_THREADPOOL_SIZE"];
   await place.key("alice");
-  place.files.forEach(hang);
+  place.files.forEach(stall);
   expect(await place.cli(["keys", "freeze"])).toMatchObject({ code: 0, stdout: expect.stringContaining("frozen") });
   expect(await place.json("keys", "list")).toMatchObject({ frozen: true });
 });

@@ -214,18 +214,23 @@ describe("a legacy caller on a modern server", () => {
     expect(JSON.parse(asked[1] ?? "{}")).toEqual({ mode: "url", url: "https://x/", elicitationId: expect.any(String) });
   });
 
-  test.each(["upstream-down", "overloaded", "upstream-overloaded"] as const)(
+  test.each([
+    ["upstream-down", "no", "lost"],
+    ["overloaded", "no", "lost"],
+    ["upstream-overloaded", "no", "lost"],
+    ["timeout", "maybe", "timeout"],
+  ] as const)(
     "whose answers find the server %s is told that the call may have run: it did, up to its question",
-    async (code) => {
+    async (code, ran, status) => {
       const script: Options["script"] = (running, request) => {
         if (request.edits.inputResponses)
-          throw new Failure(code, "It takes no more.", { ran: "no", advice: "Try again." });
+          throw new Failure(code, "It takes no more.", { ran, ...(ran === "no" && { advice: "Try again." }) });
         return asksByResult(form)(running, request);
       };
       const { gw, records } = harness({ script });
       const { result } = await send(gw, "tools/call", call, legacy(accept));
       expect(textOf(result)).toBe("It takes no more. The call may have run: check before you repeat it.");
-      expect(records.at(-1)?.call.status).toBe("lost");
+      expect(records.at(-1)?.call.status).toBe(status);
     },
   );
 

@@ -1,4 +1,5 @@
 import { describe, expect, test } from "bun:test";
+import { formatPath } from "../../src/core/finding.ts";
 import { examine } from "../../src/policy/findings.ts";
 import { policiesOptions } from "../../src/policy/options.ts";
 import type { Capability } from "../../src/core/ports.ts";
@@ -312,6 +313,17 @@ test("what loads without effect is a warning where it stands", () => {
       },
     ],
   });
+});
+
+test("a rule for every server takes nothing from one for the gateway's own, and all from one for another", () => {
+  const rules = (server: string): string[] => {
+    const [first, second] = [{ server: "*", action: "allow" } as const, { server, action: "deny" } as const];
+    const policies = policiesOptions.parse([{ id: "p", roles: ["r"], rules: [first, second] }]);
+    return examine({ rules: [], policies, servers: ["crm"], carriers: [] }).warnings.map(({ path }) =>
+      formatPath(path),
+    );
+  };
+  expect([rules("crm"), rules("mcpgw")]).toEqual([["policies[0].rules[1]"], []]);
 });
 
 test("what stored keys change is told when asked for; the roles that the file gives are not said again", () => {

@@ -29,6 +29,8 @@ test("seal.key: what is sealed for the longest there is can be opened for as lon
   }
   now += 2;
   expect((await start()).open("task", "key:a", sealed)).toBeNull();
+  const anew = (await start()).seal("task", "key:a", "y", longestSeal);
+  expect((await start()).open("task", "key:a", anew)).toBe("y");
 });
 
 test("seal.key: others than its owner may not read it", async () => {

@@ -1,9 +1,12 @@
-import { expect, test } from "bun:test";
+import { afterEach, expect, jest, test } from "bun:test";
+import { once } from "node:events";
 import { connect, type Socket } from "node:net";
 import { Failure } from "../../src/core/failure.ts";
 import { BodyReader } from "../../src/serve/body.ts";
 import { Door, said } from "../support/front-door.ts";
 import { until } from "../support/until.ts";
+
+afterEach(() => void jest.useRealTimers());
 
 /** A request whose body comes in these pieces and ends when `ended` resolves. */
 function slow(pieces: readonly string[], ended: Promise<void> = Promise.resolve()): Request {
@@ -39,13 +42,17 @@ test("T22: a body may have as many bytes as the limit says, whether it tells its
 });
 
 test("T26: a body that does not end in time is given up, one that has time left is waited for", async () => {
+  jest.useFakeTimers();
   const end = Promise.withResolvers<void>();
-  const patient = new BodyReader(() => 10, 60_000);
-  const [early, late] = [patient.read(slow(["done"])), patient.read(slow(["later"], end.promise))];
-  // The patient reader began to watch before this one, so it has looked at what waits by the time this one gives up.
-  expect(await outcome(new BodyReader(() => 10, 1).read(slow(["1"], new Promise(() => {}))))).toBe("body-timeout");
+  const reader = new BodyReader(() => 10);
+  expect(await reader.read(slow(["done"]))).toBe("done");
+  const given = reader.read(slow(["1"], new Promise(() => {})));
+  jest.advanceTimersByTime(20_000);
+  const late = reader.read(slow(["later"], end.promise));
+  jest.advanceTimersByTime(29_000);
+  expect(await outcome(given)).toBe("body-timeout");
   end.resolve();
-  expect([await early, await late]).toEqual(["done", "later"]);
+  expect(await late).toBe("later");
 });
 
 /** A connection of alice's to the door, and the way to read it until it has said something so many times. */
@@ -102,6 +109,24 @@ test.each([
   expect(door.ended.map(({ status, who, failure }) => [status, who?.id, failure?.message])).toEqual([
     ["cancelled", "key:alice", "The client left before the whole of its message had arrived."],
   ]);
+});
+
+test("SECURITY T23: a body that has not arrived within 30 s is refused with 408, and its connection closed", async () => {
+  jest.useFakeTimers();
+  await using door = new Door(() => said("ran"));
+  const { socket, heard } = dial(door);
+  const answer = heard(/did not arrive/g, 1);
+  const closed = once(socket, "close");
+  const timers = jest.getTimerCount();
+  socket.write(`${post("Content-Length: 100")}{"json`);
+  while (jest.getTimerCount() === timers) await new Promise(setImmediate);
+  jest.advanceTimersByTime(29_000);
+  await new Promise(setImmediate);
+  expect(door.ended).toEqual([]);
+  jest.advanceTimersByTime(2_000);
+  expect(await answer).toStartWith("HTTP/1.1 408 ");
+  await closed;
+  expect(door.ended.map(({ failure }) => failure?.code)).toEqual(["body-timeout"]);
 });
 
 test("T20: a request that announces trailers is told that none are read, and does not run", async () => {

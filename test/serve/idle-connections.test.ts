@@ -4,7 +4,7 @@ import { connect, type Socket } from "node:net";
 import type { Call } from "../../src/core/call.ts";
 import { Door, hang, said } from "../support/front-door.ts";
 import { until } from "../support/until.ts";
-import { modern, toolCall } from "../support/wire.ts";
+import { modern, openSocket, toolCall } from "../support/wire.ts";
 
 // The limit listen.maxConnections, and how far strangers with open connections can keep others out.
 
@@ -61,9 +61,7 @@ test("T26: a call takes its place until it has ended, also when its client has g
 
 test("T26: an open WebSocket takes a place", async () => {
   await using door = play(1);
-  const ws = new WebSocket(`${door.url.replace("http", "ws")}/ws`, {
-    headers: { authorization: "Bearer alice" },
-  } as never); // Bun's own second parameter
+  const ws = openSocket(door.url, "/ws", "alice");
   await once(ws, "open");
   expect((await door.post(toolCall("echo"))).status).toBe(503);
   ws.close();
@@ -106,7 +104,7 @@ test("T26: a connection that has ended, or never became one, gives its caller's 
     const cut = new AbortController();
     expect((await door.request("GET", { path: "/sse", signal: cut.signal })).status).toBe(200);
     cut.abort();
-    const ws = new WebSocket(`${door.url.replace("http", "ws")}/ws`, { headers: { authorization: "Bearer alice" } });
+    const ws = openSocket(door.url, "/ws", "alice");
     await once(ws, "open");
     ws.close();
   }

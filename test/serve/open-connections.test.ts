@@ -7,7 +7,7 @@ import { Door, hang, said } from "../support/front-door.ts";
 import { heldPair, heldSocket } from "../support/held.ts";
 import { PerTurn, use } from "../support/turns.ts";
 import { until } from "../support/until.ts";
-import { initialize, pick, request, toolCall } from "../support/wire.ts";
+import { initialize, openSocket, pick, request, toolCall } from "../support/wire.ts";
 
 // Clients with a long-lived connection: their limits and their rights.
 
@@ -110,11 +110,8 @@ describe("the old HTTP+SSE pair", () => {
   });
 });
 
-/** A WebSocket of Bun, which can send headers. */
 function socket(door: Door, path: string, { key = "alice", protocol = "mcp" as string | null } = {}) {
-  const headers = { authorization: `Bearer ${key}` };
-  const options = protocol === null ? { headers } : { headers, protocols: [protocol] };
-  const ws = new WebSocket(`${door.url.replace("http", "ws")}${path}`, options as never); // Bun's own second parameter
+  const ws = openSocket(door.url, path, key, protocol === null ? [] : [protocol]);
   const got: unknown[] = [];
   const opened = Promise.withResolvers<boolean>();
   const closed = Promise.withResolvers<number>();
@@ -376,6 +373,7 @@ test("T27: places are bounded for one principal and in all, and come back", () =
 describe("what runs", () => {
   test("a call without an end of its own keeps nobody waiting, and is ended first when the gateway stops", async () => {
     const running = new Running();
+    running.delete(running.add(true));
     const standing = running.add(true);
     await running.idle(60_000);
     const call = running.add();

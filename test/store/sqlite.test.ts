@@ -14,7 +14,6 @@ import { openIndexWriter } from "../../src/store/sqlite/index-writer.ts";
 import { chainPath, openReader } from "../../src/store/sqlite/reader.ts";
 import { openUsageStore } from "../../src/store/sqlite/usage.ts";
 import { type Backend, rowsOf, storeSuite } from "../suites/store.ts";
-import { fastest } from "../support/fastest.ts";
 import { storedKey } from "../support/key-store.ts";
 import { TempDir } from "../support/temp-dir.ts";
 
@@ -127,7 +126,12 @@ test("T06 store: a database that is locked is busy at once, not after a wait", (
   const other = new Database(chainPath(at.dir, "main", null));
   other.run("BEGIN IMMEDIATE");
   const append = () => expect(() => chain.append(rowsOf([{}]))).toThrow(StoreBusy);
-  expect(fastest(append)).toBeLessThan(20);
+  const waits = Array.from({ length: 5 }, () => {
+    const from = performance.now();
+    append();
+    return performance.now() - from;
+  });
+  expect(Math.min(...waits)).toBeLessThan(20);
   other.run("COMMIT");
   chain.append(rowsOf([{}]));
   other.close(true);

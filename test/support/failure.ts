@@ -11,6 +11,13 @@ export function failureOf(run: () => unknown): Failure {
   throw new Error("nothing was refused");
 }
 
+/** What a promise rejects with; it rejects itself when that resolves. */
+export const rejectionOf = (promise: Promise<unknown>): Promise<Failure> =>
+  promise.then(
+    () => Promise.reject(new Error("it did not fail")),
+    (error: Failure) => error,
+  );
+
 /** What a promise rejects with; null when it resolves. */
 export const reasonOf = (promise: Promise<unknown>): Promise<unknown> =>
   promise.then(

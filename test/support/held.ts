@@ -1,5 +1,6 @@
 import type { Door } from "./front-door.ts";
 import { linesOf } from "./seen.ts";
+import { openSocket } from "./wire.ts";
 
 /** A client of a transport that holds a connection: how it sends, what it got, and when its connection has ended. */
 export type Held = { send(message: unknown): void; readonly got: unknown[]; readonly ended: Promise<unknown> };
@@ -20,8 +21,7 @@ export async function heldPair(door: Door): Promise<Held> {
 }
 
 export async function heldSocket(door: Door): Promise<Held> {
-  const headers = { authorization: "Bearer alice" };
-  const ws = new WebSocket(`${door.url.replace("http", "ws")}/ws`, { headers } as never); // Bun's own second parameter
+  const ws = openSocket(door.url, "/ws", "alice");
   const got: unknown[] = [];
   ws.onmessage = ({ data }) => void got.push(JSON.parse(String(data)));
   const ended = new Promise((resolve) => (ws.onclose = resolve));

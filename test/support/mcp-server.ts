@@ -15,6 +15,12 @@ export const reply = (id: unknown, result: unknown, headers: Record<string, stri
 export const text = (value: string): Record<string, unknown> => ({ content: [{ type: "text", text: value }] });
 export const refusal = (id: unknown, code: number, message: string, status = 200, data?: unknown): Response =>
   Response.json({ jsonrpc: "2.0", id, error: { code, message, data } }, { status });
+/** The answer to `initialize`, which opens this session. */
+export const opens = (id: unknown, session: string): Response =>
+  reply(id, { protocolVersion: "2025-11-25", capabilities: {} }, { "mcp-session-id": session });
+/** The answer to `server/discover`. */
+export const discovers = (id: unknown, capabilities: unknown = {}): Response =>
+  reply(id, { supportedVersions: ["2026-07-28"], capabilities });
 export const isCall = (message: Message): boolean => message.method === "tools/call";
 
 const eventStream = { headers: { "content-type": "text/event-stream" } };

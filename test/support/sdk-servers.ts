@@ -1,7 +1,7 @@
 import { fileURLToPath } from "node:url";
 import { createMcpHandler, McpServer } from "@modelcontextprotocol/server";
 import { z } from "zod";
-import { until } from "./until.ts";
+import { linesOf } from "./seen.ts";
 
 /** The protocol's own test server, as a command line. */
 export const everythingCommand = (transport: "stdio" | "streamableHttp"): string[] => [
@@ -12,31 +12,35 @@ export const everythingCommand = (transport: "stdio" | "streamableHttp"): string
 
 export type HttpServer = AsyncDisposable & { readonly url: string };
 
-/** The protocol's own test server over streamable HTTP, ready. */
-export async function everythingHttp(): Promise<HttpServer> {
-  const free = Bun.serve({ hostname: "127.0.0.1", port: 0, fetch: () => new Response() });
-  const { port } = free;
-  const url = `http://127.0.0.1:${port}/mcp`;
-  await free.stop(true);
-  const child = Bun.spawn(everythingCommand("streamableHttp"), {
-    env: { PATH: process.env["PATH"] ?? "", PORT: String(port) },
-    stdin: "ignore",
-    stdout: "ignore",
-    stderr: "ignore",
-  });
-  const answers = () =>
-    fetch(url).then(
-      () => true,
-      () => false,
-    );
-  await until(answers, "server-everything to listen", 20_000);
-  return {
-    url,
-    async [Symbol.asyncDispose]() {
+/** The protocol's own test server over streamable HTTP, ready; without a port on one that is free. */
+export async function everythingHttp(port?: number): Promise<HttpServer & { readonly port: number }> {
+  for (let attempt = 0; attempt < 5; attempt++) {
+    const own = port ?? (await freePort());
+    const child = Bun.spawn(everythingCommand("streamableHttp"), {
+      env: { PATH: process.env["PATH"] ?? "", PORT: String(own) },
+      stdin: "ignore",
+      stdout: "ignore",
+      stderr: "pipe",
+    });
+    const lines = linesOf(child.stderr);
+    let { value: line } = await lines.next();
+    while (line !== undefined && !line.includes("listening on port")) ({ value: line } = await lines.next());
+    const end = async (): Promise<void> => {
       child.kill("SIGKILL");
       await child.exited;
-    },
-  };
+    };
+    if (line !== undefined) return { url: `http://127.0.0.1:${own}/mcp`, port: own, [Symbol.asyncDispose]: end };
+    // Somebody else took the port meanwhile.
+    await end();
+  }
+  throw new Error("server-everything did not listen");
+}
+
+async function freePort(): Promise<number> {
+  const free = Bun.serve({ port: 0, fetch: () => new Response() });
+  const port = Number(free.port);
+  await free.stop(true);
+  return port;
 }
 
 export type ModernServer = HttpServer & {

@@ -1,5 +1,5 @@
 /** Resolves as soon as `condition` is truthy; rejects with `what` after `ms`. Polls, so keep it for what has no event. */
-export async function until<T>(condition: () => T | Promise<T>, what: string, ms = 5_000): Promise<NonNullable<T>> {
+export async function until<T>(condition: () => T | Promise<T>, what: string, ms = 20_000): Promise<NonNullable<T>> {
   const deadline = performance.now() + ms;
   for (;;) {
     const value = await condition();

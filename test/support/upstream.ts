@@ -76,7 +76,7 @@ export const builtin = (id: string): ServerOptions => builtinOptions.parse({ id,
 export const quick: Tuning = {
   breaker: { first: 20, most: 200, failures: 5, window: 5_000, rest: 300 },
   patience: { close: 150, term: 150 },
-  start: 5_000,
+  start: 20_000,
   probe: 1_000,
   debounce: 20,
 };

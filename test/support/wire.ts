@@ -105,6 +105,12 @@ const modernMeta = {
   "io.modelcontextprotocol/clientCapabilities": {},
 };
 
+/** A WebSocket to a gateway's address, in which one of Bun sends headers too. */
+export function openSocket(url: string, path: string, key: string, protocols: readonly string[] = []): WebSocket {
+  const options = { headers: { authorization: `Bearer ${key}` }, protocols: [...protocols] };
+  return new WebSocket(`${url.replace("http", "ws")}${path}`, options);
+}
+
 /** A request of 2026-07-28: its body and the headers that go with it. */
 export function modern(
   method: string,

@@ -3,9 +3,9 @@ import { expect, test } from "bun:test";
 import type { Client } from "../../src/control/contract.ts";
 import { tail } from "../../src/daemon/handlers/tail.ts";
 import { Feed } from "../../src/tui/feed.ts";
-import { openBroker, runCall, tempState } from "../audit/support.ts";
-import { archiveAt } from "../daemon/support.ts";
-import { served } from "../control/served.ts";
+import { openBroker, runCall, tempState } from "../support/audit.ts";
+import { archiveAt } from "../support/archive.ts";
+import { served } from "../support/control-server.ts";
 import { until } from "../support/until.ts";
 
 test("a feed that looks again and again leaves no listener of a look behind", async () => {

@@ -3,7 +3,7 @@ import { folded, load } from "../../src/tui/details.tsx";
 import type { Feed } from "../../src/tui/feed.ts";
 import { keyOf, matching, merge } from "../../src/tui/records.ts";
 import { act, begin, type Press, type State } from "../../src/tui/state.ts";
-import { entry, records } from "../control/sample.ts";
+import { entry, records } from "../support/control-answers.ts";
 import { reasonOf } from "../support/failure.ts";
 
 test("records stand newest first, each once, and no more than the cap", () => {

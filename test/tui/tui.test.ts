@@ -5,7 +5,7 @@ import { mcpgw, mcpgwLine } from "../support/mcpgw.ts";
 import { bareEnv, sample, type Sample } from "../support/sample.ts";
 import { expectGolden } from "../support/golden.ts";
 import { until } from "../support/until.ts";
-import { createScreen, type Screen } from "./screen.ts";
+import { createScreen, type Screen } from "../support/screen.ts";
 
 // Each console is a process, and looks at the gateway every two seconds; on a busy machine that takes its time.
 setDefaultTimeout(30_000);

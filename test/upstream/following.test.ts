@@ -1,6 +1,6 @@
 import { expect, test } from "bun:test";
 import type { TaskWatch } from "../../src/core/ports.ts";
-import { failureOf } from "../suites/transport.ts";
+import { rejectionOf } from "../support/failure.ts";
 import { until } from "../support/until.ts";
 import { fake, jsonOf, serveFake, toolCall, upstreams } from "../support/upstream.ts";
 
@@ -54,7 +54,7 @@ test("nothing is promised of a server that tells of no task, or is of the legacy
   ] as const;
   for (const [server, taskId] of asked) {
     const { followed, lost } = follow(set, server, taskId);
-    expect(await failureOf(followed)).toMatchObject({ code: "upstream-down" });
+    expect(await rejectionOf(followed)).toMatchObject({ code: "upstream-down" });
     expect(await Promise.race([lost, alive])).toBe("not lost");
   }
 });

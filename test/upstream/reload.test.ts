@@ -2,7 +2,17 @@ import { expect, test } from "bun:test";
 import { clientInfoKey, subscriptionIdKey } from "../../src/mcp/meta.ts";
 import type { ManagedUpstreams } from "../../src/upstream/upstreams.ts";
 import { reasonOf } from "../support/failure.ts";
-import { listening, openStream, reply, type Seen, serve, type Stream, told } from "../support/mcp-server.ts";
+import {
+  discovers,
+  listening,
+  opens,
+  openStream,
+  reply,
+  type Seen,
+  serve,
+  type Stream,
+  told,
+} from "../support/mcp-server.ts";
 import type { ServerOptions } from "../../src/upstream/options.ts";
 import { fake, http, memoryLists, serveFake, textOf, toolCall, upstreams } from "../support/upstream.ts";
 import { until } from "../support/until.ts";
@@ -122,13 +132,13 @@ test("a limits.result that was made larger holds for what already runs", async (
 test("a limits.result that was made larger holds for what comes on streams that are open", async () => {
   const open: Stream[] = [];
   using modern = serve(({ method, id, params }) => {
-    if (method === "server/discover") return reply(id, { supportedVersions: ["2026-07-28"], capabilities: {} });
+    if (method === "server/discover") return discovers(id);
     if (method !== "subscriptions/listen") return null;
     return listening(id, params?.["notifications"], (one) => open.push(one));
   });
   using legacy = serve(({ method, id }, request) => {
     if (request.method === "GET") return openStream({ start: (one) => void open.push(one) });
-    return method === "initialize" ? reply(id, { protocolVersion: "2025-11-25" }, { "mcp-session-id": "s" }) : null;
+    return method === "initialize" ? opens(id, "s") : null;
   });
   const servers = [http("a", modern.url), http("b", legacy.url)];
   const first = upstreams(servers, { result: mib });
@@ -157,8 +167,7 @@ function nameIn({ message: { params } }: Seen): string | undefined {
 test("whatever a modern server that runs on is asked after gateway.name has changed names the new one", async () => {
   const streams: Stream[] = [];
   using server = serve(({ method, id, params }) => {
-    if (method === "server/discover")
-      return reply(id, { supportedVersions: ["2026-07-28"], capabilities: { tools: { listChanged: true } } });
+    if (method === "server/discover") return discovers(id, { tools: { listChanged: true } });
     if (method !== "subscriptions/listen") return null;
     return listening(id, params?.["notifications"], (stream) => streams.push(stream));
   });

@@ -1,6 +1,6 @@
 import { expect, spyOn, test } from "bun:test";
-import { failureOf } from "../suites/transport.ts";
-import { reply, serve } from "../support/mcp-server.ts";
+import { rejectionOf } from "../support/failure.ts";
+import { opens, serve } from "../support/mcp-server.ts";
 import { fake, http, upstreams } from "../support/upstream.ts";
 import { until } from "../support/until.ts";
 
@@ -22,7 +22,7 @@ function slowToEnd({ silent = 0 } = {}) {
   const server = serve(async ({ method, id }, { method: verb }) => {
     const hangs = method === "initialize" && server.of(method).length === silent;
     if (verb === "DELETE" || hangs) await promise;
-    return method === "initialize" ? reply(id, { protocolVersion: "2025-11-25" }, { "mcp-session-id": "s" }) : null;
+    return method === "initialize" ? opens(id, "s") : null;
   });
   const ending = () => until(() => server.seen.some(({ verb }) => verb === "DELETE"), "the end to begin");
   return { server, ending, release };
@@ -49,7 +49,7 @@ test("an instance whose start is cut off by a restart has not crashed", async ()
   using _ = server;
   await using set = upstreams([http("a", server.url, { protocol: "legacy" })]);
   await set.settled();
-  const failed = failureOf(set.ask("a", "echo"));
+  const failed = rejectionOf(set.ask("a", "echo"));
   await until(() => server.of("initialize").length === 2, "the start of the caller's instance");
   const restarted = set.restart("a");
   await ending();

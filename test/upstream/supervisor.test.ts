@@ -4,7 +4,7 @@ import type { Failure } from "../../src/core/failure.ts";
 import type { LocalServer } from "../../src/core/ports.ts";
 import { emptyListing } from "../../src/core/upstream.ts";
 import { stdioOptions } from "../../src/upstream/options.ts";
-import { failureOf } from "../suites/transport.ts";
+import { rejectionOf } from "../support/failure.ts";
 import { builtin, requestTo, fake, jsonOf, memoryLists, textOf, toolCall, upstreams } from "../support/upstream.ts";
 import { makeRoute, makeTool, asBegun } from "../support/call.ts";
 import { principal } from "../support/principal.ts";
@@ -34,8 +34,8 @@ test("T10: a caller whose instance crashed waits out a pause, other callers do n
   });
   const [alice, bob] = [principal("alice"), principal("bob")];
   await set.ask("a", "echo", {}, { who: bob });
-  expect((await failureOf(set.ask("a", "crash", {}, { who: alice }))).code).toBe("lost");
-  const failure = await failureOf(set.ask("a", "echo", {}, { who: alice }));
+  expect((await rejectionOf(set.ask("a", "crash", {}, { who: alice }))).code).toBe("lost");
+  const failure = await rejectionOf(set.ask("a", "echo", {}, { who: alice }));
   expect(failure.code).toBe("upstream-down");
   expect(failure.detail.retryAfterMs).toBeGreaterThan(0);
   await set.ask("a", "echo", {}, { who: bob });
@@ -53,7 +53,7 @@ test("T10: crashes of callers' instances count, are shown with their reason, log
     await until(failed, `crash ${crash}`);
     await until(() => state(set)?.restarts === crash, "it to be counted");
   }
-  expect((await failureOf(set.ask("a", "echo", {}, { who }))).code).toBe("upstream-down");
+  expect((await rejectionOf(set.ask("a", "echo", {}, { who }))).code).toBe("upstream-down");
   await until(() => state(set)?.instances === 1, "what the third one left behind to end");
   const down = { owner: "alice", open: true, reason: expect.stringContaining("code 7") };
   expect(state(set)).toMatchObject({ state: "ready", instances: 1, down: [down] });
@@ -71,7 +71,7 @@ test("T10: crashes of callers' instances count, are shown with their reason, log
 
 test("T10: an instance that runs again is down no longer", async () => {
   await using set = upstreams([fake("a", [], { isolation: "shared" })]);
-  await failureOf(set.ask("a", "crash"));
+  await rejectionOf(set.ask("a", "crash"));
   await until(() => state(set)?.reason?.startsWith("the instance that callers share is down"), "the reason");
   await until(() => set.ask("a", "echo").catch(() => null), "its restart");
   expect(state(set)).toMatchObject({ reason: null, down: [], restarts: 1 });
@@ -84,7 +84,7 @@ test("T11: a crash loop opens the circuit, which lets one attempt through at a t
   expect(state(set)?.reason).toContain("code 3");
   const starts = () => set.events.filter(({ type }) => type === "server.started").length;
   expect(starts()).toBe(5);
-  const failure = await failureOf(set.ask("a", "echo"));
+  const failure = await rejectionOf(set.ask("a", "echo"));
   expect(failure.code).toBe("upstream-down");
   expect(failure.detail.retryAfterMs).toBeGreaterThan(0);
   expect(starts()).toBe(5);
@@ -97,7 +97,7 @@ test("T12: an instance that was stopped is found out after a time-out and replac
   await set.settled();
   const pid = Number(jsonOf(await set.ask("a", "count")).pid);
   process.kill(pid, "SIGSTOP");
-  expect((await failureOf(set.ask("a", "echo"))).code).toBe("timeout");
+  expect((await rejectionOf(set.ask("a", "echo"))).code).toBe("timeout");
   const next = await until(() => set.ask("a", "count").catch(() => null), "a new instance");
   expect(jsonOf(next).pid).not.toBe(pid);
 });
@@ -106,7 +106,7 @@ test("T12: hung calls of one server do not slow another", async () => {
   await using set = upstreams([fake("a"), fake("b")]);
   await Promise.all([set.ask("a", "echo"), set.ask("b", "echo")]);
   const controller = new AbortController();
-  const hung = Array.from({ length: 1_000 }, () => failureOf(set.ask("a", "hang", {}, { controller })));
+  const hung = Array.from({ length: 1_000 }, () => rejectionOf(set.ask("a", "hang", {}, { controller })));
   await set.ask("b", "echo");
   expect(state(set)?.inFlight).toBe(1_000);
   controller.abort();
@@ -114,7 +114,7 @@ test("T12: hung calls of one server do not slow another", async () => {
   expect(state(set)?.inFlight).toBe(0);
 });
 
-test("R20: a server that stops answering pings is restarted", async () => {
+test("R20, FIELD T30: a server that stops answering pings is restarted", async () => {
   await using set = upstreams([fake("a", ["--mode", "no-ping"], { healthCheck: 60 })]);
   await set.settled();
   expect(state(set)?.state).toBe("ready");
@@ -232,7 +232,7 @@ test("a reload keeps the processes of unchanged servers, drains the others, and 
   await drained;
   expect(state(old, "remove")?.pids).toEqual([]);
   await next.ask("keep", "echo");
-  expect((await failureOf(next.ask("remove", "echo"))).code).toBe("upstream-down");
+  expect((await rejectionOf(next.ask("remove", "echo"))).code).toBe("upstream-down");
   await next.close(0);
 });
 
@@ -241,7 +241,7 @@ test("a server disabled in the configuration is not started, not listed, and rev
   await set.settled();
   expect(state(set)).toMatchObject({ state: "disabled", pids: [] });
   expect(set.listings()).toEqual([]);
-  expect((await failureOf(set.ask("a", "echo"))).message).toContain("it is disabled");
+  expect((await rejectionOf(set.ask("a", "echo"))).message).toContain("it is disabled");
   expect(set.restart("a")).rejects.toThrow("enable it first");
   expect(state(set)).toMatchObject({ state: "disabled", pids: [] });
 });
@@ -315,7 +315,7 @@ test("a built-in server is run as a child by this very program", async () => {
 test("a cancelled call that waits for a start ends at once", async () => {
   await using set = upstreams([stdioOptions.parse({ id: "a", command: "sleep", args: ["60"] })]);
   const controller = new AbortController();
-  const failed = failureOf(set.ask("a", "echo", {}, { controller }));
+  const failed = rejectionOf(set.ask("a", "echo", {}, { controller }));
   controller.abort();
   expect((await failed).code).toBe("cancelled");
 });

@@ -1,6 +1,6 @@
 import { expect, test } from "bun:test";
 import { writeFileSync } from "node:fs";
-import { reply, serve } from "../../support/mcp-server.ts";
+import { opens, reply, serve } from "../../support/mcp-server.ts";
 import { TempDir } from "../../support/temp-dir.ts";
 import { fake, type Harness, http, toolCall, upstreams } from "../../support/upstream.ts";
 import { until } from "../../support/until.ts";
@@ -33,11 +33,10 @@ test("it is listed once for each kind of client, and nothing is left running", a
 test("kinds that come together are listed for one after the other", async () => {
   await using set = upstreams([fake("a", ["--mode", "roots"])]);
   await set.settled();
-  const kinds = [roots, { sampling: {} }, { elicitation: {} }];
+  const kinds = [roots, { sampling: {} }, { elicitation: {} }, { elicitation: { url: {} } }];
   await Promise.all(kinds.flatMap((kind) => learn(set, kind, all) ?? []));
-  await stopped(set, 3);
-  const one = ["started", "stopped"];
-  expect(processes(set)).toEqual(["started", ...one, ...one, ...one]);
+  await stopped(set, 4);
+  expect(processes(set)).toEqual(["started", ...kinds.flatMap(() => ["started", "stopped"])]);
 });
 
 test("nothing is started for a caller that may have nothing of the server, and it does not wait for others", async () => {
@@ -97,10 +96,11 @@ test("a server that stops meanwhile leaves nothing", async () => {
   expect(learn(set, roots, all)).toBeNull();
 });
 
-test("what was learnt while the common tools were listed anew is kept", async () => {
+test("what was learnt while the common tools were listed anew is kept, and learnt again once those have changed", async () => {
   const list = (...tools: string[]) => ({ tools: tools.map((name) => ({ name, inputSchema: { type: "object" } })) });
   const held = Promise.withResolvers<void>();
   let listed = 0;
+  let common = "t";
   using server = serve(async ({ method, id, params }, request) => {
     const asked = Object.hasOwn(Object(params?.["capabilities"]), "roots");
     const session = { "mcp-session-id": asked ? "asked" : "own" };
@@ -108,7 +108,7 @@ test("what was learnt while the common tools were listed anew is kept", async ()
     if (method !== "tools/list") return null;
     if (request.headers.get("mcp-session-id") === "asked") return reply(id, list("t", "with-roots"));
     if (++listed === 2) await held.promise;
-    return reply(id, list("t"));
+    return reply(id, list(common));
   });
   const options = http("a", server.url, { protocol: "legacy", getStream: "off" });
   await using set = upstreams([{ ...options, refresh: 50 }]);
@@ -119,6 +119,10 @@ test("what was learnt while the common tools were listed anew is kept", async ()
   held.resolve();
   await until(() => listed === 3, "the end of the second listing");
   expect(names(set)).toEqual(["t", "with-roots"]);
+  expect(learn(set, roots, all)).toBeNull();
+  common = "u";
+  await until(() => names(set).includes("u"), "another tool");
+  expect(learn(set, roots, all)).not.toBeNull();
 });
 
 test("who waits for it does not wait for the end of the instance, but the next listing does", async () => {
@@ -133,7 +137,7 @@ test("who waits for it does not wait for the end of the instance, but the next l
     if (method === "initialize") {
       const kind = Object.keys(Object(params?.["capabilities"])).join();
       opened.push(kind);
-      return reply(id, { protocolVersion: "2025-11-25", capabilities: {} }, { "mcp-session-id": `s-${kind}` });
+      return opens(id, `s-${kind}`);
     }
     return method === "tools/list" ? reply(id, { tools: [{ name: "t", inputSchema: { type: "object" } }] }) : null;
   });

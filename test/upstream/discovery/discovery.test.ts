@@ -7,7 +7,7 @@ import { openHttp } from "../../../src/upstream/transports/http.ts";
 import { stdioOptions } from "../../../src/upstream/options.ts";
 import { createValidator } from "../../../src/validate/validate.ts";
 import { linkHost } from "../../support/link-host.ts";
-import { listening, refusal, reply, serve, type Stream, told } from "../../support/mcp-server.ts";
+import { discovers, listening, refusal, reply, serve, type Stream, told } from "../../support/mcp-server.ts";
 import { TempDir } from "../../support/temp-dir.ts";
 import { PerTurn, use } from "../../support/turns.ts";
 import { until } from "../../support/until.ts";
@@ -222,7 +222,7 @@ test("a modern server that was deployed anew is listed anew, and listened to for
   let capabilities: unknown = { tools: {} };
   let tools = ["old"];
   using server = serve(({ method, id }) => {
-    if (method === "server/discover") return reply(id, { supportedVersions: ["2026-07-28"], capabilities });
+    if (method === "server/discover") return discovers(id, capabilities);
     if (method === "initialize") return new Response(null, { status: 404 });
     if (method === "tools/list") return reply(id, { tools: list(tools) });
     if (method === "subscriptions/listen") return new Promise<Response>(() => {});

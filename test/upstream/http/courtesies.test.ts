@@ -1,7 +1,7 @@
 import { expect, test } from "bun:test";
 import type { ClientAnswer, InputRequest } from "../../../src/core/inbound.ts";
 import { openHttp } from "../../../src/upstream/transports/http.ts";
-import { failureOf } from "../../suites/transport.ts";
+import { rejectionOf } from "../../support/failure.ts";
 import { linkHost } from "../../support/link-host.ts";
 import { event, isCall, type Message, openStream, serve } from "../../support/mcp-server.ts";
 import { http, toolCall, upstreams } from "../../support/upstream.ts";
@@ -43,7 +43,7 @@ test("T12: of roots that change again and again one notification is under way, a
 async function withdraw(set: ReturnType<typeof upstreams>, server: ReturnType<typeof serve>, count: number) {
   await set.settled();
   const controller = new AbortController();
-  const calls = Array.from({ length: count }, () => failureOf(set.ask("a", "t", {}, { controller })));
+  const calls = Array.from({ length: count }, () => rejectionOf(set.ask("a", "t", {}, { controller })));
   await until(() => server.of("tools/call").length === count, "all calls");
   controller.abort();
   for (const { code } of await Promise.all(calls)) expect(code).toBe("cancelled");
@@ -120,7 +120,7 @@ test("over HTTP a call whose caller gives up and ends its link with that is canc
   using _ = server;
   const link = openHttp({ url: server.url, headers: {}, proxy: null, getStream: false }, linkHost, 1_000);
   const controller = new AbortController();
-  const failed = failureOf(
+  const failed = rejectionOf(
     link.ask({
       method: "tools/call",
       params: () => null,

@@ -1,6 +1,6 @@
 import { expect, test } from "bun:test";
-import { failureOf } from "../../suites/transport.ts";
-import { event, events, isCall, type Message, refusal, reply, serve, text } from "../../support/mcp-server.ts";
+import { rejectionOf } from "../../support/failure.ts";
+import { event, events, isCall, type Message, opens, refusal, reply, serve, text } from "../../support/mcp-server.ts";
 import { http, textOf, upstreams } from "../../support/upstream.ts";
 
 type Shape = (message: Message, session: string) => Response;
@@ -92,7 +92,7 @@ test.each(doubtful)(
     using server = serve((message, request) => {
       if (message.method === "server/discover" || request.method === "DELETE") return null;
       if (message.method === "initialize") {
-        return reply(message.id, { protocolVersion: "2025-11-25" }, { "mcp-session-id": `s${++opened}` });
+        return opens(message.id, `s${++opened}`);
       }
       const session = request.headers.get("mcp-session-id") ?? "";
       if (isCall(message)) asked.push(Number(session.slice(1)));
@@ -195,7 +195,9 @@ test("T45: a refusal that a new session does not mend is handed on as it is", as
   const answer = await set.ask("a", "t");
   expect(answer).toMatchObject({ kind: "error", code: -32600 });
   expect(answer.text).toContain("Session not found");
-  expect((await failureOf(set.ask("b", "t"))).message).toContain("HTTP 400: Invalid session ID. The call may have run");
+  expect((await rejectionOf(set.ask("b", "t"))).message).toContain(
+    "HTTP 400: Invalid session ID. The call may have run",
+  );
   expect([server, bare].map(({ server }) => server.of("tools/call").length)).toEqual([2, 2]);
 });
 

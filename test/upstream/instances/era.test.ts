@@ -1,8 +1,8 @@
 import { expect, test } from "bun:test";
 import { writeFileSync } from "node:fs";
 import { stdioOptions } from "../../../src/upstream/options.ts";
-import { failureOf } from "../../suites/transport.ts";
-import { isCall, refusal, reply, serve, text } from "../../support/mcp-server.ts";
+import { rejectionOf } from "../../support/failure.ts";
+import { discovers, isCall, refusal, reply, serve, text } from "../../support/mcp-server.ts";
 import { principal } from "../../support/principal.ts";
 import { TempDir } from "../../support/temp-dir.ts";
 import { fake, fakeArgs, http, jsonOf, memoryLists, serveFake, textOf, upstreams } from "../../support/upstream.ts";
@@ -145,7 +145,7 @@ test("auto: a program of both eras that is replaced by a modern one serves its l
   const told: (string | null)[] = [];
   await set.follow("a", "test://a", (params) => void told.push(params));
   writeFileSync(mark, "");
-  expect((await failureOf(set.ask("a", "crash"))).code).toBe("lost");
+  expect((await rejectionOf(set.ask("a", "crash"))).code).toBe("lost");
   await until(() => told.length > 0, "the subscription to go on");
   expect(told).toEqual([null]);
   expect(jsonOf(await set.ask("a", "seen")).meta).toMatchObject({ [modernKey]: "2026-07-28" });
@@ -158,7 +158,7 @@ function replaceable(refuse: (id: unknown) => Response, headers: Record<string, 
     const { id, method, params } = message;
     const modern = params?.["_meta"] !== undefined;
     if (!modern && replaced && method !== undefined) return refuse(id);
-    if (method === "server/discover") return reply(id, { supportedVersions: ["2026-07-28"], capabilities: {} });
+    if (method === "server/discover") return discovers(id);
     if (method === "initialize") return reply(id, legacy, headers);
     return isCall(message) ? reply(id, { ...text(modern ? "modern" : "legacy"), resultType: "complete" }) : null;
   });
@@ -209,7 +209,7 @@ test("legacy: a server that refuses the revision is not asked in the era that it
   await using set = upstreams([http("a", server.url, { protocol: "legacy" })]);
   await set.settled();
   replaced = true;
-  const { code, message } = await failureOf(set.ask("a", "t"));
+  const { code, message } = await rejectionOf(set.ask("a", "t"));
   expect([code, message]).toEqual(["upstream-down", expect.stringContaining("no common protocol revision")]);
   expect([server.of("server/discover").length, server.of("tools/call").length]).toEqual([0, 0]);
 });
@@ -217,7 +217,7 @@ test("legacy: a server that refuses the revision is not asked in the era that it
 test("auto: a session that a server of both eras has no room for says nothing about its eras, and costs only its caller", async () => {
   let sessions = 0;
   using server = serve(({ id, method, params }, request) => {
-    if (method === "server/discover") return reply(id, { supportedVersions: ["2026-07-28"], capabilities: {} });
+    if (method === "server/discover") return discovers(id);
     if (method === "initialize") {
       if (sessions === 3) return refusal(id, -32000, "Too many sessions", 429);
       return reply(id, legacy, { "mcp-session-id": `s${++sessions}` });
@@ -231,7 +231,7 @@ test("auto: a session that a server of both eras has no room for says nothing ab
   const call = async (who: string) => set.ask("a", "t", {}, { who: principal(who) });
   // The first session is the gateway's own look at what the server speaks.
   expect([textOf(await call("alice")), textOf(await call("bob"))]).toEqual(["s2", "s3"]);
-  expect(await failureOf(call("carol"))).toMatchObject({
+  expect(await rejectionOf(call("carol"))).toMatchObject({
     code: "upstream-down",
     detail: { internal: expect.stringContaining("Too many sessions") },
   });
@@ -335,7 +335,7 @@ function serveMirrored(discovered: () => Promise<void> = async () => {}) {
   const server = serve(async (message, request) => {
     if (message.method === "server/discover") {
       await discovered();
-      return reply(message.id, { supportedVersions: ["2026-07-28"] });
+      return discovers(message.id);
     }
     if (message.method === "initialize") return refusal(message.id, -32601, "no", 404);
     const properties = { region: { type: "string", "x-mcp-header": wanted.header } };
@@ -383,5 +383,5 @@ test("calls whose headers are refused during a health check all wait for the lis
 
 test("a server that is down is not met before a call is refused", async () => {
   await using set = upstreams([http("a", "http://127.0.0.1:9/", { start: "on-demand" })]);
-  expect((await failureOf(set.ask("a", "t"))).code).toBe("upstream-down");
+  expect((await rejectionOf(set.ask("a", "t"))).code).toBe("upstream-down");
 });

@@ -3,7 +3,7 @@ import { writeFileSync } from "node:fs";
 import type { AbortSignalLike } from "../../../src/core/cancel.ts";
 import type { ClientAnswer, InputRequest } from "../../../src/core/inbound.ts";
 import type { Notice, SessionQuestion } from "../../../src/core/upstream.ts";
-import { failureOf } from "../../suites/transport.ts";
+import { rejectionOf } from "../../support/failure.ts";
 import {
   fake,
   type HarnessOptions,
@@ -68,7 +68,7 @@ test("T17: no instance is started for a session that has ended, and one that is 
   await using set = upstreams([fake("a", [], { isolation: "per-session" })]);
   await set.settled();
   const controller = new AbortController();
-  const ask = () => failureOf(set.ask("a", "echo", {}, { session: "s1", controller }));
+  const ask = () => rejectionOf(set.ask("a", "echo", {}, { session: "s1", controller }));
   const waiting = ask();
   expect(set.status()[0]?.instances).toBe(1);
   controller.abort();
@@ -91,7 +91,7 @@ test("S20: what a shared legacy server says in an extension's words reaches nobo
   const said: string[] = [];
   const emit = (text: string): void => void said.push(text);
   const more = { session: "s", declares: { extensions: { "com.acme/acme": {} } }, emit };
-  expect((await failureOf(set.ask("a", "work", { steps: 20, ms: 50, method: "acme/beat" }, more))).code).toBe(
+  expect((await rejectionOf(set.ask("a", "work", { steps: 20, ms: 50, method: "acme/beat" }, more))).code).toBe(
     "timeout",
   );
   expect(said).toEqual([]);
@@ -146,7 +146,7 @@ test("several calls of one caller: a question that stays unclear is asked of nob
   set.onNotice((notice) => void notices.push(notice));
   const seen: string[] = [];
   const more = { era: "modern" as const, declares, input: accept, logLevel: "debug" as const };
-  const hung = failureOf(set.ask("a", "hang", {}, more));
+  const hung = rejectionOf(set.ask("a", "hang", {}, more));
   await until(() => set.status()[0]?.inFlight === 1, "the first call");
   const refused = await set.ask("a", "ask", { method: "roots/list" }, more);
   expect(jsonOf(refused)).toMatchObject({ error: { code: -32601 } });
@@ -193,12 +193,12 @@ test("a session's calls on its own child may all ask, and the time of none runs 
     await all.promise;
     // A call of another session shows that the time passes.
     if (params.includes('"q":1'))
-      expect((await failureOf(set.ask("a", "hang", {}, { session: "s2" }))).code).toBe("timeout");
+      expect((await rejectionOf(set.ask("a", "hang", {}, { session: "s2" }))).code).toBe("timeout");
     return { kind: "result", text: params };
   };
   const ask = async (q: number) =>
     jsonOf(await set.ask("a", "ask", { method: "roots/list", params: { q } }, { ...more, input })).result;
-  const running = failureOf(set.ask("a", "hang", {}, { ...more, input }));
+  const running = rejectionOf(set.ask("a", "hang", {}, { ...more, input }));
   await until(() => set.status()[0]?.inFlight === 1, "the first call");
   expect(await Promise.all([1, 2, 3].map(ask))).toEqual([{ q: 1 }, { q: 2 }, { q: 3 }]);
   expect((await running).code).toBe("timeout");
@@ -248,7 +248,7 @@ test("while the client is asked the call's time stands still; when it is given u
   await set.ask("a", "echo", {}, { session: "s", declares });
   // A call that begins with the question runs out of its time before the answer to it comes.
   const slow = async (): Promise<ClientAnswer> => {
-    expect((await failureOf(set.ask("a", "hang"))).code).toBe("timeout");
+    expect((await rejectionOf(set.ask("a", "hang"))).code).toBe("timeout");
     return { kind: "error", text: '{"code":-1,"message":"the user declined"}' };
   };
   const reply = await set.ask("a", "ask", { method: "roots/list" }, { session: "s", declares, input: slow });
@@ -259,7 +259,7 @@ test("while the client is asked the call's time stands still; when it is given u
     asked.resolve(signal);
     return new Promise(() => {});
   };
-  const failed = failureOf(
+  const failed = rejectionOf(
     set.ask("a", "ask", { method: "roots/list" }, { session: "s", declares, input, controller }),
   );
   const signal = await asked.promise;
@@ -291,8 +291,8 @@ test("T66: progress refreshes the idle time-out but not the cap", async () => {
   const more = { token: '"p"', emit: (text: string) => void seen.push(text) };
   expect(textOf(await set.ask("a", "work", { steps: 8, ms: 100 }, more))).toBe("worked");
   const before = performance.now();
-  const failure = await failureOf(set.ask("a", "work", { steps: 60, ms: 100 }, more));
+  const failure = await rejectionOf(set.ask("a", "work", { steps: 60, ms: 100 }, more));
   expect([failure.code, failure.message]).toEqual(["timeout", expect.stringContaining("within 1500ms")]);
   expect(performance.now() - before).toBeGreaterThan(1_450);
-  expect((await failureOf(set.ask("a", "hang", {}, more))).code).toBe("timeout");
+  expect((await rejectionOf(set.ask("a", "hang", {}, more))).code).toBe("timeout");
 });

@@ -1,6 +1,6 @@
 import { expect, test } from "bun:test";
 import { endable, mostOfOne } from "../../../src/upstream/instances/share.ts";
-import { failureOf } from "../../suites/transport.ts";
+import { rejectionOf } from "../../support/failure.ts";
 import { principal, stillClock } from "../../support/principal.ts";
 import { until } from "../../support/until.ts";
 import { fake, jsonOf, upstreams } from "../../support/upstream.ts";
@@ -10,7 +10,7 @@ const state = (set: ReturnType<typeof upstreams>) => set.status().find(({ id }) 
 test("beyond maxInstances a new principal is refused, those with open sessions keep theirs", async () => {
   await using set = upstreams([fake("a", [], { maxInstances: 2 })]);
   for (const who of ["alice", "bob"]) await set.ask("a", "echo", {}, { who: principal(who), session: who });
-  const failure = await failureOf(set.ask("a", "echo", {}, { who: principal("carol") }));
+  const failure = await rejectionOf(set.ask("a", "echo", {}, { who: principal("carol") }));
   expect(failure.code).toBe("overloaded");
   expect(failure.message).toContain("all of its 2 instances are in use or kept for callers who have not left");
   // The first is free again once it was unused for as long as idleStop says.
@@ -23,13 +23,13 @@ test("beyond maxInstances the instance of a caller who has ended all its session
   await using set = upstreams([fake("a", [], { maxInstances: 2 })]);
   const calls = async (who: string, session: string) =>
     jsonOf(await set.ask("a", "count", {}, { who: principal(who), session })).calls;
-  const refused = async () => (await failureOf(calls("carol", "c1"))).code;
+  const refused = async () => (await rejectionOf(calls("carol", "c1"))).code;
   expect([await calls("alice", "a1"), await calls("bob", "b1"), await calls("bob", "b2")]).toEqual([1, 1, 2]);
   set.endSession("b1");
   expect(await refused()).toBe("overloaded");
   // Its caller has left, but has a call that still runs.
   const controller = new AbortController();
-  const hung = failureOf(set.ask("a", "hang", {}, { who: principal("bob"), session: "b2", controller }));
+  const hung = rejectionOf(set.ask("a", "hang", {}, { who: principal("bob"), session: "b2", controller }));
   await until(() => state(set)?.inFlight === 1, "the call to run");
   set.endSession("b2");
   expect(await refused()).toBe("overloaded");
@@ -46,11 +46,11 @@ test("beyond maxInstances the instance of a caller without sessions is kept for 
   expect([await calls("alice"), await calls("bob")]).toEqual([1, 1]);
   clock.advance(40_000);
   expect(await calls("alice")).toBe(2);
-  const failure = await failureOf(calls("carol"));
+  const failure = await rejectionOf(calls("carol"));
   expect([failure.code, failure.detail.retryAfterMs]).toEqual(["overloaded", 20_000]);
   clock.advance(20_000);
   expect([await calls("carol"), await calls("alice")]).toEqual([1, 3]);
-  expect((await failureOf(calls("bob"))).detail.retryAfterMs).toBe(60_000);
+  expect((await rejectionOf(calls("bob"))).detail.retryAfterMs).toBe(60_000);
 });
 
 test.each(["task", "input_required"])(
@@ -62,7 +62,7 @@ test.each(["task", "input_required"])(
       set.ask("a", tool, args, { who: principal(who), era: "modern", declares: { extensions: { "com.acme/x": {} } } });
     await ask("alice", "spell", { as: "#", result: { resultType, taskId: "1" } });
     clock.advance(60_000);
-    const failure = await failureOf(ask("carol", "count", {}));
+    const failure = await rejectionOf(ask("carol", "count", {}));
     expect([failure.code, failure.detail.retryAfterMs]).toEqual(["overloaded", 540_000]);
     clock.advance(540_000);
     expect(jsonOf(await ask("carol", "count", {})).calls).toBe(1);
@@ -90,10 +90,10 @@ test("beyond maxInstances nobody loses an instance that is in use, not even to i
   const controller = new AbortController();
   const own = ["s1", "s2"].map((session) => ({ session, declares: { roots: {} } }));
   for (const more of own) await set.ask("a", "echo", {}, more);
-  const hung = own.map((more) => failureOf(set.ask("a", "hang", {}, { ...more, controller })));
+  const hung = own.map((more) => rejectionOf(set.ask("a", "hang", {}, { ...more, controller })));
   await until(() => state(set)?.inFlight === 2, "both to be in use");
   for (const who of ["alice", "bob"]) {
-    const failure = await failureOf(set.ask("a", "echo", {}, { who: principal(who) }));
+    const failure = await rejectionOf(set.ask("a", "echo", {}, { who: principal(who) }));
     expect([failure.code, failure.detail.retryAfterMs]).toEqual(["overloaded", 1_000]);
   }
   controller.abort();
@@ -107,10 +107,10 @@ test("a quarter of maxInstances is left to others, however many sessions of one 
   const controller = new AbortController();
   const own = ["s1", "s2", "s3"].map((session) => ({ session, declares: { roots: {} } }));
   for (const more of own) await set.ask("a", "echo", {}, more);
-  const hung = own.map((more) => failureOf(set.ask("a", "hang", {}, { ...more, controller })));
+  const hung = own.map((more) => rejectionOf(set.ask("a", "hang", {}, { ...more, controller })));
   await until(() => state(set)?.inFlight === 3, "all to be in use");
   const more = { session: "s4", declares: { roots: {} } };
-  const failure = await failureOf(set.ask("a", "echo", {}, more));
+  const failure = await rejectionOf(set.ask("a", "echo", {}, more));
   expect([failure.code, failure.detail.retryAfterMs]).toEqual(["overloaded", 1_000]);
   expect(failure.message).toContain("all 3 of its 4 instances that one caller may have are in use");
   const bob = async () => jsonOf(await set.ask("a", "count", {}, { who: principal("bob") })).calls;
@@ -150,7 +150,7 @@ test("an instance that takes its time to end counts towards maxInstances: the ne
     expect(state(set)?.instances).toBe(1);
     set.endSession(session);
   }
-  const given = failureOf(set.ask("a", "echo", {}, own("s4")));
+  const given = rejectionOf(set.ask("a", "echo", {}, own("s4")));
   set.endSession("s4");
   expect((await given).message).toContain("it was stopped");
   await set.ask("a", "echo", {}, own("s5"));

@@ -1,7 +1,7 @@
 import { expect, test } from "bun:test";
 import type { Failure } from "../../../src/core/failure.ts";
 import { type ServerOptions, stdioOptions } from "../../../src/upstream/options.ts";
-import { failureOf } from "../../suites/transport.ts";
+import { rejectionOf } from "../../support/failure.ts";
 import { events, refusal, reply, serve, serveDying } from "../../support/mcp-server.ts";
 import { principal } from "../../support/principal.ts";
 import { TempDir } from "../../support/temp-dir.ts";
@@ -13,7 +13,7 @@ async function failedStart(options: ServerOptions): Promise<Failure> {
   await using set = upstreams([options]);
   await set.settled();
   expect(set.status()[0]?.state).toBe("ready");
-  return await failureOf(set.ask("a", "echo"));
+  return await rejectionOf(set.ask("a", "echo"));
 }
 
 function expectUnsent({ code, message }: Failure): void {
@@ -63,7 +63,7 @@ test("a reading whose connection is cut in its handshake is asked again, a call 
   const request = { method: "prompts/get", edits: { name: '"p"' } };
   expect((await set.ask("a", "p", {}, { request })).kind).toBe("result");
   expect(handshakes).toBe(3);
-  expectUnsent(await failureOf(set.ask("a", "echo", {}, { who: principal("bob") })));
+  expectUnsent(await rejectionOf(set.ask("a", "echo", {}, { who: principal("bob") })));
   expect(handshakes).toBe(4);
 });
 
@@ -73,7 +73,7 @@ test("a reading whose connection is cut each time is asked twice", async () => {
   await using set = upstreams([http("a", server.url, { protocol: "legacy" })]);
   await set.settled();
   const request = { method: "prompts/get", edits: { name: '"p"' } };
-  expect((await failureOf(set.ask("a", "p", {}, { request }))).code).toBe("lost");
+  expect((await rejectionOf(set.ask("a", "p", {}, { request }))).code).toBe("lost");
   expect(asked).toBe(2);
 });
 
@@ -85,7 +85,7 @@ test("a call whose instance is still starting when the server is restarted did n
   });
   await using set = upstreams([http("a", server.url, { protocol: "legacy" })]);
   await set.settled();
-  const failed = failureOf(set.ask("a", "echo"));
+  const failed = rejectionOf(set.ask("a", "echo"));
   await until(() => server.of("initialize").length === 2, "the start of the caller's instance");
   await set.restart("a");
   expectUnsent(await failed);

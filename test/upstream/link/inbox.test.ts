@@ -7,7 +7,7 @@ import { Outside } from "../../../src/upstream/link/outside.ts";
 import type { Ask, Purpose } from "../../../src/upstream/link/link.ts";
 import { fake, serveFake, textOf, upstreams } from "../../support/upstream.ts";
 import { until } from "../../support/until.ts";
-import { failureOf } from "../../suites/transport.ts";
+import { rejectionOf } from "../../support/failure.ts";
 import { linkHost } from "../../support/link-host.ts";
 
 const ask = (purpose: Purpose): Ask => ({
@@ -305,7 +305,7 @@ for (const flags of [[], ["--http"], ["--http", "--sse"]]) {
     expect(heard.length).toBe(remote && flags.length === 1 ? 0 : 2);
     const before = set.status()[0]?.dropped ?? 0;
     const controller = new AbortController();
-    const failed = failureOf(set.ask("fake", "batch", { logs: 100 }, { controller }));
+    const failed = rejectionOf(set.ask("fake", "batch", { logs: 100 }, { controller }));
     await until(() => set.status()[0]?.dropped === before + 1, "the batch that is too long");
     controller.abort();
     await failed;

@@ -7,7 +7,7 @@ import type { Link } from "../../../src/upstream/link/link.ts";
 import { holdListen } from "../../../src/upstream/link/listen.ts";
 import { openPipe } from "../../../src/upstream/link/pipe-link.ts";
 import { linkHost } from "../../support/link-host.ts";
-import { listening, refusal, reply, serve, type Stream, told } from "../../support/mcp-server.ts";
+import { discovers, listening, refusal, serve, type Stream, told } from "../../support/mcp-server.ts";
 import { http, upstreams } from "../../support/upstream.ts";
 import { until } from "../../support/until.ts";
 
@@ -16,8 +16,7 @@ afterEach(() => void jest.useRealTimers());
 test("a server that refuses to listen on after it had begun is asked again, and its listeners are told", async () => {
   const streams: Stream[] = [];
   using server = serve(({ method, id, params }) => {
-    if (method === "server/discover")
-      return reply(id, { supportedVersions: ["2026-07-28"], capabilities: { tools: {} } });
+    if (method === "server/discover") return discovers(id, { tools: {} });
     if (method !== "subscriptions/listen") return null;
     if (server.of(method).length === 2) return refusal(id, -32603, "not now");
     return listening(id, params?.["notifications"], (stream) => streams.push(stream));
@@ -35,7 +34,7 @@ test("a server that refuses to listen on after it had begun is asked again, and 
 function serveListening(honour: (uris: string[]) => string[] | Promise<string[]>) {
   const streams: Stream[] = [];
   const server = serve(async ({ method, id, params }) => {
-    if (method === "server/discover") return reply(id, { supportedVersions: ["2026-07-28"], capabilities: {} });
+    if (method === "server/discover") return discovers(id);
     if (method !== "subscriptions/listen") return null;
     const { notifications } = params as { notifications: { resourceSubscriptions: string[] } };
     const resourceSubscriptions = await honour(notifications.resourceSubscriptions);

@@ -1,7 +1,7 @@
 import { expect, test } from "bun:test";
 import { writeFileSync } from "node:fs";
 import { createTally, isIssued } from "../../../src/upstream/link/strays.ts";
-import { failureOf } from "../../suites/transport.ts";
+import { rejectionOf } from "../../support/failure.ts";
 import { event, events, isCall, reply, serve, text } from "../../support/mcp-server.ts";
 import { principal } from "../../support/principal.ts";
 import { TempDir } from "../../support/temp-dir.ts";
@@ -21,7 +21,7 @@ for (const token of [undefined, "foreign"]) {
     await using set = upstreams([fake("a", [], { isolation: "shared" })]);
     await set.settled();
     const other = set.ask("a", "slow", { ms: 1, file }, { who: principal("bob") });
-    const outcome = ends ? failureOf(other) : other.then(textOf);
+    const outcome = ends ? rejectionOf(other) : other.then(textOf);
     expect(textOf(await set.ask("a", "pester", { times: flood, token }, { token: "1", emit: () => {} }))).toBe("done");
     if (!ends) await until(() => set.status()[0]?.dropped === flood, "all of it");
     else await outcome;
@@ -43,7 +43,7 @@ test("T12: over HTTP a flood of foreign progress ends the one request in whose s
   await set.settled();
   const other = set.ask("a", "waits", {}, { who: principal("bob") });
   await until(() => server.of("tools/call").length === 1, "the other call");
-  const failure = await failureOf(set.ask("a", "floods"));
+  const failure = await rejectionOf(set.ask("a", "floods"));
   expect(failure).toMatchObject({ code: "upstream-protocol", message: expect.stringContaining("floods the gateway") });
   release();
   expect(textOf(await other)).toBe("ok");
@@ -58,7 +58,7 @@ for (const said of [{ jsonrpc: "2.0", id: 1, method: "ping" }, unread]) {
     // What a listener takes is counted too.
     set.onNotice(() => {});
     // Two, so that a log message is about none of them.
-    const [outcome] = [failureOf(set.ask("a", "hang")), failureOf(set.ask("a", "hang"))];
+    const [outcome] = [rejectionOf(set.ask("a", "hang")), rejectionOf(set.ask("a", "hang"))];
     await set.ask("a", "repeat", { times: 61_000, said }).catch(() => {});
     expect(await outcome).toMatchObject({ code: "lost", message: expect.stringContaining("floods the gateway") });
   }, 20_000);

@@ -166,6 +166,20 @@ test("a question is a sign of life from all calls that it can be about", async (
   unclear.close();
 });
 
+test("T66: a notification of an extension is a sign of life from a call whose client takes it, and from no other", () => {
+  jest.useFakeTimers();
+  for (const taken of [true, false]) {
+    const handlers = { progress: null, message: null, other: () => taken, request: null };
+    const ends: string[] = [];
+    const one = ask({ kind: "call", handlers, client: null }, 40, new AbortController().signal);
+    const exchange = new Exchange(1, one, { giveUp: (_, why) => void ends.push(why) });
+    jest.advanceTimersByTime(30);
+    exchange.other("acme/said", "{}");
+    jest.advanceTimersByTime(30);
+    expect(ends).toEqual(taken ? [] : ["timeout"]);
+  }
+});
+
 test("where two calls ask at once the first question is refused, and the other is asked once the call of that has ended", () => {
   jest.useFakeTimers();
   const { said, call, question } = open();

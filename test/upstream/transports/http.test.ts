@@ -1,13 +1,15 @@
 import { expect, test } from "bun:test";
 import { query } from "../../../src/upstream/link/query.ts";
 import { openHttp } from "../../../src/upstream/transports/http.ts";
-import { failureOf } from "../../suites/transport.ts";
+import { rejectionOf } from "../../support/failure.ts";
 import { linkHost } from "../../support/link-host.ts";
 import {
+  discovers,
   event,
   events,
   isCall,
   type Message,
+  opens,
   openStream,
   refusal,
   reply,
@@ -28,7 +30,7 @@ for (const status of [301, 302, 303, 307, 308]) {
     );
     await using set = upstreams([http("a", server.url, { headers: { "X-Api-Key": "secret" } })]);
     await set.settled();
-    const failure = await failureOf(set.ask("a", "t"));
+    const failure = await rejectionOf(set.ask("a", "t"));
     expect(failure.code).toBe(status === 303 ? "upstream-protocol" : "upstream-down");
     expect(failure.message).toContain("redirects");
     expect(failure.message).toContain(status === 303 ? "may have run" : "did not run");
@@ -76,7 +78,7 @@ test.each(statuses)("R61: HTTP %i is %s", async (status, code, words) => {
   );
   await using set = upstreams([http("a", server.url)]);
   await set.settled();
-  const failure = await failureOf(set.ask("a", "t"));
+  const failure = await rejectionOf(set.ask("a", "t"));
   expect(failure.code).toBe(code as typeof failure.code);
   expect(failure.message).toContain(words);
   expect(failure.message.length).toBeLessThan(500);
@@ -91,7 +93,7 @@ test("an answer that is no JSON, is of another request or has a wrong type is a 
   using server = serve((message) => (isCall(message) ? (bodies.pop() ?? null) : null));
   await using set = upstreams([http("a", server.url)]);
   await set.settled();
-  for (let i = 0; i < 3; i++) expect((await failureOf(set.ask("a", "t"))).code).toBe("upstream-protocol");
+  for (let i = 0; i < 3; i++) expect((await rejectionOf(set.ask("a", "t"))).code).toBe("upstream-protocol");
   expect(set.status()[0]?.dropped).toBeGreaterThan(0);
 });
 
@@ -99,7 +101,7 @@ test("a server that is not there: nothing was executed", async () => {
   await using set = upstreams([http("a", "http://127.0.0.1:9/")]);
   await set.settled();
   expect(set.status()[0]).toMatchObject({ state: "backoff", reason: "ECONNREFUSED" });
-  expect((await failureOf(set.ask("a", "t"))).message).toContain("did not run");
+  expect((await rejectionOf(set.ask("a", "t"))).message).toContain("did not run");
 });
 
 test("each principal has a session of its own, which is ended with it", async () => {
@@ -123,46 +125,20 @@ test("each principal has a session of its own, which is ended with it", async ()
   expect(new Set(ended)).toEqual(new Set(["s1", "s2", "s3"]));
 });
 
-const lost: [string, (id: unknown) => Response][] = [
-  ["404", () => new Response("gone", { status: 404 })],
-  ["400 -32000", (id) => refusal(id, -32000, "Bad Request: No valid session ID provided", 400)],
-  ["200 -32600", (id) => refusal(id, -32600, "Session not found")],
-  ["404 -32001", (id) => refusal(id, -32001, "Session not found", 404)],
-];
-test.each(lost)("T45: a session lost as %s is opened again and the call retried once", async (_, shape) => {
-  let opened = 0;
-  let executed = 0;
-  using server = serve((message, request) => {
-    if (message.method === "initialize")
-      return reply(message.id, { protocolVersion: "2025-11-25" }, { "mcp-session-id": `s${++opened}` });
-    if (!isCall(message)) return null;
-    if (request.headers.get("mcp-session-id") === "s2") return shape(message.id);
-    executed++;
-    return reply(message.id, text("ok"));
-  });
-  await using set = upstreams([http("a", server.url)]);
-  await set.settled();
-  const replies = await Promise.all(Array.from({ length: 8 }, () => set.ask("a", "t")));
-  expect(replies.map(textOf)).toEqual(Array.from({ length: 8 }, () => "ok"));
-  expect({ opened, executed }).toEqual({ opened: 3, executed: 8 });
-});
-
 test("T45: a server that loses every session is not asked for ever", async () => {
   using server = serve((message) => {
-    if (message.method === "initialize")
-      return reply(message.id, { protocolVersion: "2025-11-25" }, { "mcp-session-id": "s" });
+    if (message.method === "initialize") return opens(message.id, "s");
     return isCall(message) ? new Response(null, { status: 404 }) : null;
   });
   await using set = upstreams([http("a", server.url)]);
   await set.settled();
-  expect((await failureOf(set.ask("a", "t"))).code).toBe("upstream-down");
+  expect((await rejectionOf(set.ask("a", "t"))).code).toBe("upstream-down");
   expect(server.of("tools/call").length).toBe(2);
 });
 
 test("a tool's own error about a session is no lost session", async () => {
   using server = serve((message) => {
-    if (message.method === "initialize")
-      return reply(message.id, { protocolVersion: "2025-11-25" }, { "mcp-session-id": "s" });
+    if (message.method === "initialize") return opens(message.id, "s");
     return isCall(message) ? refusal(message.id, -32603, "browser session not found") : null;
   });
   await using set = upstreams([http("a", server.url)]);
@@ -187,7 +163,7 @@ test("a call on a connection that dies is not sent twice", async () => {
   using server = serveDying((request) => request.includes("tools/call") && ++calls > 1);
   await using set = upstreams([http("a", server.url)]);
   await set.ask("a", "t");
-  expect((await failureOf(set.ask("a", "t"))).code).toBe("lost");
+  expect((await rejectionOf(set.ask("a", "t"))).code).toBe("lost");
   expect(calls).toBe(2);
 });
 
@@ -205,7 +181,7 @@ test("T13: a compressed answer is cut at its size after decompression", async ()
   using server = serve((message) => (isCall(message) ? new Response(bomb, { headers }) : null));
   await using set = upstreams([http("a", server.url)], { result: 1024 ** 2 });
   await set.settled();
-  expect((await failureOf(set.ask("a", "t"))).code).toBe("result-too-large");
+  expect((await rejectionOf(set.ask("a", "t"))).code).toBe("result-too-large");
 });
 
 test("T13: an answer that says it is too long is not waited for, and a result is measured without its message", async () => {
@@ -214,7 +190,7 @@ test("T13: an answer that says it is too long is not waited for, and a result is
   for (const { url } of [endless, slightly]) {
     await using set = upstreams([http("a", url)], { result: 1024 ** 2 });
     await set.settled();
-    expect((await failureOf(set.ask("a", "t"))).code).toBe("result-too-large");
+    expect((await rejectionOf(set.ask("a", "t"))).code).toBe("result-too-large");
   }
 });
 
@@ -223,7 +199,7 @@ test("T13: a stream without an event's end is cut", async () => {
   using server = serve((message) => (isCall(message) ? openStream({ pull: (stream) => stream.enqueue(chunk) }) : null));
   await using set = upstreams([http("a", server.url)], { result: 1024 ** 2 });
   await set.settled();
-  expect((await failureOf(set.ask("a", "t"))).code).toBe("result-too-large");
+  expect((await rejectionOf(set.ask("a", "t"))).code).toBe("result-too-large");
 });
 
 test("what a proxy does not let through did not run", async () => {
@@ -235,7 +211,7 @@ test("what a proxy does not let through did not run", async () => {
     peer: { era: "legacy", revision: "2025-11-25" },
     timeout: 5_000,
   });
-  expect((await failureOf(asked)).code).toBe("upstream-down");
+  expect((await rejectionOf(asked)).code).toBe("upstream-down");
   await link.close();
 });
 
@@ -243,7 +219,7 @@ test("a stream that ends without an answer leaves the outcome open", async () =>
   using server = serve((message) => (isCall(message) ? events(": bye\n\n") : null));
   await using set = upstreams([http("a", server.url)]);
   await set.settled();
-  expect((await failureOf(set.ask("a", "t"))).code).toBe("lost");
+  expect((await rejectionOf(set.ask("a", "t"))).code).toBe("lost");
 });
 
 test("a server's ping on a stream is answered, its other requests are refused", async () => {
@@ -321,9 +297,7 @@ test("a modern server gets the mirrored headers, one connection for all callers,
 });
 
 test("a modern server is told what a caller's client knows, but to a legacy one it is to give no task", async () => {
-  using server = serve(({ id, method }) =>
-    method === "server/discover" ? reply(id, { supportedVersions: ["2026-07-28"] }) : null,
-  );
+  using server = serve(({ id, method }) => (method === "server/discover" ? discovers(id) : null));
   await using set = upstreams([http("a", server.url, { protocol: "modern" })]);
   await set.settled();
   const more = { "com.acme/x": { n: 1 } };
@@ -339,16 +313,16 @@ test("S13: a result of a type that was not asked for is refused, one of a declar
   let type = "task";
   using server = serve((message) => {
     if (message.method === "initialize") return refusal(message.id, -32601, "no", 404);
-    if (message.method === "server/discover") return reply(message.id, { supportedVersions: ["2026-07-28"] });
+    if (message.method === "server/discover") return discovers(message.id);
     return isCall(message) ? reply(message.id, { resultType: type, requestState: "x" }) : null;
   });
   await using set = upstreams([http("a", server.url)]);
   await set.settled();
-  expect((await failureOf(set.ask("a", "t"))).code).toBe("upstream-protocol");
+  expect((await rejectionOf(set.ask("a", "t"))).code).toBe("upstream-protocol");
   expect(
     await set.ask("a", "t", {}, { declares: { extensions: { "io.modelcontextprotocol/tasks": {} } } }),
   ).toMatchObject({ kind: "result", type: "task" });
-  expect((await failureOf(set.ask("a", "t", {}, { declares: { extensions: {} } }))).code).toBe("upstream-protocol");
+  expect((await rejectionOf(set.ask("a", "t", {}, { declares: { extensions: {} } }))).code).toBe("upstream-protocol");
   type = "input_required";
   expect(await set.ask("a", "t")).toMatchObject({ kind: "result", type: "input_required" });
   type = "complete";
@@ -387,7 +361,7 @@ test("what is wrong with an answer is said in whole sentences, and of a list wit
     return isCall(message) ? new Response(body, { headers: { "content-type": "application/json" } }) : null;
   });
   await using more = upstreams([http("b", other.url)]);
-  const says = async (): Promise<string> => (await failureOf(more.ask("b", "t"))).message;
+  const says = async (): Promise<string> => (await rejectionOf(more.ask("b", "t"))).message;
   const words = (what: string): string =>
     `The server "b" broke the protocol: its answer${what}. The call may have run: check before you repeat it.`;
   const much = (what: string): string => `The result of the server "b" is too much to be read: ${what}.`;
@@ -406,7 +380,7 @@ test.each(["resources/read", "prompts/get", "tools/call"])(
     using server = serve((message) => (message.method === method ? new Response("oh no", { status: 500 }) : null));
     await using set = upstreams([http("a", server.url)]);
     await set.settled();
-    const { message } = await failureOf(set.ask("a", "x", {}, { request: { method, edits: {} } }));
+    const { message } = await rejectionOf(set.ask("a", "x", {}, { request: { method, edits: {} } }));
     const acts = method === "tools/call" ? " The call may have run: check before you repeat it." : "";
     expect(message).toBe(`The server "a" broke the protocol: HTTP 500: oh no.${acts}`);
   },

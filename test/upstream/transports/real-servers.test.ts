@@ -2,17 +2,15 @@ import { expect, test } from "bun:test";
 import { createMcpHandler, McpServer } from "@modelcontextprotocol/server";
 import { z } from "zod";
 import { stdioOptions } from "../../../src/upstream/options.ts";
+import { everythingCommand, everythingHttp } from "../../support/sdk-servers.ts";
 import { fake, http, paramsOf, textOf, upstreams } from "../../support/upstream.ts";
 import { until } from "../../support/until.ts";
-
-const everything = Bun.resolveSync("@modelcontextprotocol/server-everything/dist/index.js", import.meta.dir);
 
 const names = (set: ReturnType<typeof upstreams>): string[] => set.listings()[0]?.tools.map(({ name }) => name) ?? [];
 
 test("server-everything over stdio: list, call, progress", async () => {
-  await using set = upstreams([
-    stdioOptions.parse({ id: "e", command: process.execPath, args: [everything, "stdio"] }),
-  ]);
+  const [command, ...args] = everythingCommand("stdio");
+  await using set = upstreams([stdioOptions.parse({ id: "e", command, args })]);
   await set.settled();
   expect(names(set)).toContain("echo");
   expect(textOf(await set.ask("e", "echo", { message: "hello" }))).toBe("Echo: hello");
@@ -27,29 +25,17 @@ test("server-everything over stdio: list, call, progress", async () => {
 });
 
 test("server-everything over streamable HTTP: sessions, streams, restart", async () => {
-  const free = Bun.serve({ port: 0, fetch: () => new Response() });
-  const { port } = free;
-  await free.stop(true);
-  const start = () =>
-    Bun.spawn([process.execPath, everything, "streamableHttp"], {
-      env: { ...process.env, PORT: String(port) },
-      stderr: "ignore",
-      stdout: "ignore",
-    });
-  let child = start();
-  await using set = upstreams([http("e", `http://127.0.0.1:${port}/mcp`)]);
-  await until(() => set.status()[0]?.state === "ready", "the server to be up");
+  await using first = await everythingHttp();
+  await using set = upstreams([http("e", first.url)]);
+  await set.settled();
   expect(textOf(await set.ask("e", "echo", { message: "hello" }))).toBe("Echo: hello");
-  child.kill("SIGKILL");
-  await child.exited;
-  child = start();
+  await first[Symbol.asyncDispose]();
+  await using _second = await everythingHttp(first.port);
   const again = await until(
     () => set.ask("e", "echo", { message: "again" }).catch(() => null),
     "the session to be renewed",
   );
   expect(textOf(again)).toBe("Echo: again");
-  child.kill("SIGKILL");
-  await child.exited;
 });
 
 for (const legacy of ["reject", "stateless"] as const) {

@@ -6,7 +6,7 @@ import { openSse } from "../../../src/upstream/transports/sse.ts";
 import { mostCourtesies } from "../../../src/upstream/http/wire.ts";
 import { http, textOf, upstreams } from "../../support/upstream.ts";
 import { type Message, openStream, type Stream, text } from "../../support/mcp-server.ts";
-import { failureOf } from "../../suites/transport.ts";
+import { rejectionOf } from "../../support/failure.ts";
 import { until } from "../../support/until.ts";
 
 const peer: Peer = { era: "legacy", revision: "2024-11-05" };
@@ -69,7 +69,7 @@ test("a notification that the server never takes holds up what follows for as lo
   void link.tell("notifications/initialized", null, peer);
   await until(() => server.posted.length === 2, "the notification");
   // What was held back has not run, and says so.
-  expect(await failureOf(link.ask(ask("tools/call", 50)))).toMatchObject({ code: "overloaded" });
+  expect(await rejectionOf(link.ask(ask("tools/call", 50)))).toMatchObject({ code: "overloaded" });
   expect(await link.ask(ask("tools/list", 2_000))).toMatchObject({ kind: "result" });
   expect(server.posted).toEqual(["initialize", "notifications/initialized", "tools/list"]);
   await link.close();

@@ -2,7 +2,7 @@ import { heapStats } from "bun:jsc";
 import { expect, test } from "bun:test";
 import { readdirSync, readFileSync } from "node:fs";
 import type { Failure } from "../../../src/core/failure.ts";
-import { failureOf } from "../../suites/transport.ts";
+import { rejectionOf } from "../../support/failure.ts";
 import { fake, jsonOf, textOf, upstreams } from "../../support/upstream.ts";
 import { use } from "../../support/turns.ts";
 import { until } from "../../support/until.ts";
@@ -50,7 +50,7 @@ test("R17: a child's environment is built, never inherited", async () => {
 
 test("a working directory that does not exist is named, not the program", async () => {
   await using set = upstreams([fake("a", [], { cwd: "/nowhere/at-all" })]);
-  await failureOf(set.ask("a", "echo"));
+  await rejectionOf(set.ask("a", "echo"));
   expect(set.status()[0]?.reason).toContain("its cwd /nowhere/at-all does not exist");
 });
 
@@ -72,7 +72,7 @@ test("a command that does not exist is an unavailable server with a reason", asy
   await using set = upstreams([stdioOptions.parse({ id: "a", command: "/no/such/program" })]);
   await set.settled();
   expect(set.status()[0]).toMatchObject({ state: "backoff", reason: expect.stringContaining("cannot be started") });
-  const failure = await failureOf(set.ask("a", "echo"));
+  const failure = await rejectionOf(set.ask("a", "echo"));
   expect(failure.code).toBe("upstream-down");
   expect(failure.message).toContain("did not run");
 });
@@ -88,10 +88,10 @@ test("T13: a flood without a line end ends the child, and memory stays bounded",
 test("S10 T14: wrong, repeated and unsolicited answers reach nobody and are counted", async () => {
   await using set = upstreams([fake("a", [], { timeout: "300ms", isolation: "shared" })]);
   await set.settled();
-  expect((await failureOf(set.ask("a", "wrong-id"))).code).toBe("timeout");
+  expect((await rejectionOf(set.ask("a", "wrong-id"))).code).toBe("timeout");
   expect(textOf(await set.ask("a", "twice"))).toBe("first");
-  expect((await failureOf(set.ask("a", "both"))).code).toBe("upstream-protocol");
-  expect((await failureOf(set.ask("a", "null-id"))).code).toBe("timeout");
+  expect((await rejectionOf(set.ask("a", "both"))).code).toBe("upstream-protocol");
+  expect((await rejectionOf(set.ask("a", "null-id"))).code).toBe("timeout");
   expect(textOf(await set.ask("a", "slow", { ms: 1 }))).toBe('{"ms":1}');
   // Two foreign answers, a request, a notification, a second answer, both, and one without an id.
   expect(set.status()[0]?.dropped).toBe(7);
@@ -100,9 +100,9 @@ test("S10 T14: wrong, repeated and unsolicited answers reach nobody and are coun
 test("T12: a late answer is dropped, never taken for another call's", async () => {
   await using set = upstreams([fake("a", [], { timeout: "150ms", isolation: "shared" })]);
   await set.settled();
-  await set.ask("a", "echo");
-  expect((await failureOf(set.ask("a", "slow", { ms: 250, late: true }))).code).toBe("timeout");
-  const slow = await failureOf(set.ask("a", "hang"));
+  await until(() => set.ask("a", "echo").catch(() => null), "an answer in time");
+  expect((await rejectionOf(set.ask("a", "slow", { ms: 250, late: true }))).code).toBe("timeout");
+  const slow = await rejectionOf(set.ask("a", "hang"));
   expect(slow.code).toBe("timeout");
   await until(() => set.status()[0]?.dropped === 1, "the late answer to be dropped");
 });
@@ -154,7 +154,7 @@ test("T16: a child that does not read its input fills its queue, not our memory"
   const payload = { data: "x".repeat(mib) };
   const failing: Promise<Failure>[] = [];
   for (let i = 0; i < 300; i++) {
-    failing.push(failureOf(stopped.ask("b", "echo", payload, { controller })));
+    failing.push(rejectionOf(stopped.ask("b", "echo", payload, { controller })));
     // As calls come from sockets: one after the other, what is refused at once is let go.
     await new Promise(setImmediate);
   }

@@ -3,8 +3,9 @@ import { type AbortSignalLike, Withdrawn } from "../../../src/core/cancel.ts";
 import type { ClientAnswer } from "../../../src/core/inbound.ts";
 import type { Notice } from "../../../src/core/upstream.ts";
 import { subscriptionIdKey } from "../../../src/mcp/meta.ts";
-import { failureOf } from "../../suites/transport.ts";
+import { rejectionOf } from "../../support/failure.ts";
 import {
+  discovers,
   event,
   events,
   isCall,
@@ -62,9 +63,9 @@ test("a stream that never brings its answer is resumed five times, one without e
     return events(message.params?.["name"] === "ids" ? "id: e1\nretry: 1\ndata:\n\n" : ": nothing\n\n");
   });
   await using set = upstreams([http("a", server.url, { getStream: "off" })]);
-  expect((await failureOf(set.ask("a", "ids"))).code).toBe("lost");
+  expect((await rejectionOf(set.ask("a", "ids"))).code).toBe("lost");
   expect(server.gets().length).toBe(5);
-  expect((await failureOf(set.ask("a", "none"))).code).toBe("lost");
+  expect((await rejectionOf(set.ask("a", "none"))).code).toBe("lost");
   expect(server.gets().length).toBe(5);
 });
 
@@ -75,7 +76,7 @@ test("a call may have run whose server cannot be reached any more when its strea
     return isCall(message) ? events("id: e1\nretry: 1\ndata:\n\n") : withSession(message);
   });
   await using set = upstreams([http("a", server.url, { getStream: "off" })]);
-  const { code, message } = await failureOf(set.ask("a", "t"));
+  const { code, message } = await rejectionOf(set.ask("a", "t"));
   expect([code, message]).toEqual(["lost", expect.stringContaining("The call may have run")]);
 });
 
@@ -86,7 +87,7 @@ test("a server that names no pause and always a new event is asked ten times a s
     request.headers.has("last-event-id") || isCall(message) ? next() : withSession(message),
   );
   await using set = upstreams([http("a", server.url, { getStream: "off", timeout: "500ms" })]);
-  expect((await failureOf(set.ask("a", "t"))).code).toBe("timeout");
+  expect((await rejectionOf(set.ask("a", "t"))).code).toBe("timeout");
   expect(server.gets().length).toBeLessThan(6);
 });
 
@@ -97,7 +98,7 @@ test("a call that is cancelled while its stream is resumed ends at once", async 
   });
   await using set = upstreams([http("a", server.url, { getStream: "off" })]);
   const controller = new AbortController();
-  const failed = failureOf(set.ask("a", "t", {}, { controller }));
+  const failed = rejectionOf(set.ask("a", "t", {}, { controller }));
   await until(() => server.of("tools/call").length === 1, "the call");
   controller.abort();
   expect((await failed).code).toBe("cancelled");
@@ -211,8 +212,7 @@ test("T54: a modern server's listening stream that ends is opened again, and the
   const open: { id: unknown; stream: Stream }[] = [];
   using server = serve((message) => {
     const { method, id, params } = message;
-    if (method === "server/discover")
-      return reply(id, { supportedVersions: ["2026-07-28"], capabilities: { tools: { listChanged: true } } });
+    if (method === "server/discover") return discovers(id, { tools: { listChanged: true } });
     if (method === "tools/list")
       return reply(id, { tools: tools.map((name) => ({ name, inputSchema: { type: "object" } })) });
     if (method !== "subscriptions/listen") return method === "initialize" ? new Response(null, { status: 404 }) : null;
@@ -249,7 +249,7 @@ test("a modern server listens for all resources of an instance at once, and refu
   await until(() => told.includes("a"), "the first");
   stops[1]?.();
   expect(set.status()[0]).toMatchObject({ subscriptions: 1 });
-  expect(await failureOf(set.follow("fake", "test://refused", () => {}, "modern"))).toMatchObject({
+  expect(await rejectionOf(set.follow("fake", "test://refused", () => {}, "modern"))).toMatchObject({
     code: "upstream-down",
     message: expect.stringContaining("does not tell of changes"),
   });
@@ -295,7 +295,7 @@ test("who waits for a subscription to a server that is removed is refused", asyn
   using server = serve(({ method }) => (method === "resources/subscribe" ? new Promise(() => {}) : null));
   const old = upstreams([http("a", server.url)]);
   await old.settled();
-  const refused = failureOf(old.follow("a", "test://a", () => {}));
+  const refused = rejectionOf(old.follow("a", "test://a", () => {}));
   await until(() => server.of("resources/subscribe").length === 1, "the request");
   await using next = upstreams([], { previous: old });
   const drained = next.drainPrevious(0);
@@ -374,5 +374,5 @@ test("a call is not kept alive beyond its longest time by progress", async () =>
   await using set = upstreams([http("a", server.url, { getStream: "off", timeout: "500ms", maxTimeout: "600ms" })]);
   await set.settled();
   await set.ask("a", "warm");
-  expect((await failureOf(set.ask("a", "t", {}, { token: "1", emit: () => {} }))).code).toBe("timeout");
+  expect((await rejectionOf(set.ask("a", "t", {}, { token: "1", emit: () => {} }))).code).toBe("timeout");
 });

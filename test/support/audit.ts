@@ -15,9 +15,9 @@ import type { AuditStore } from "../../src/core/store.ts";
 import { createUlid } from "../../src/core/ulid.ts";
 import { openChain } from "../../src/store/sqlite/chain.ts";
 import { openReader } from "../../src/store/sqlite/reader.ts";
-import { loopback, makeCall, makeInbound, makeRoute } from "../support/call.ts";
-import { principal } from "../support/principal.ts";
-import { TempDir } from "../support/temp-dir.ts";
+import { loopback, makeCall, makeInbound, makeRoute } from "./call.ts";
+import { principal } from "./principal.ts";
+import { TempDir } from "./temp-dir.ts";
 
 const nextId = createUlid(Date.now);
 

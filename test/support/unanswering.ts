@@ -5,7 +5,7 @@ import { closeSync, constants, openSync, rmSync } from "node:fs";
 // has opened at its other end: opening it waits for ever, in a thread of the disk.
 
 /** Puts a file in a state where it does not answer. */
-export function hang(file: string): void {
+export function stall(file: string): void {
   rmSync(file, { force: true });
   expect(Bun.spawnSync(["mkfifo", file]).exitCode).toBe(0);
 }

@@ -1,8 +1,8 @@
 import { connect } from "../../src/control/client.ts";
 import { type ControlOptions, listen } from "../../src/control/server.ts";
 import { silent } from "../../src/core/log.ts";
-import { TempDir } from "../support/temp-dir.ts";
-import { type Overrides, sampleHandlers } from "./sample.ts";
+import { TempDir } from "./temp-dir.ts";
+import { type Overrides, sampleHandlers } from "./control-answers.ts";
 
 /** Listens on a control socket with fixed answers, but for these handlers and options. */
 export const listenWith = (path: string, handlers: Overrides = {}, more: Partial<ControlOptions> = {}) =>
