@@ -4,7 +4,7 @@ import { basename, dirname } from "node:path";
 import { buildAll, stale } from "../../scripts/lib/build.ts";
 import { TempDir } from "../support/temp-dir.ts";
 
-afterEach(() => void mock.restore());
+afterEach(() => mock.restore());
 
 test("a binary is stale once a source was changed, added or deleted after it was built", () => {
   using checkout = new TempDir();
