@@ -56,5 +56,5 @@ const credentials = new RegExp(
 const announcing = `(?:${secretWords}|(?:api|private|access|secret)[_-]?key)`;
 // Both look back from a character that is there seldom, so that a text with no secrets costs next to nothing.
 const label = new RegExp(String.raw`"(?<=${announcing}\\{0,63}"\s{0,8}:\s{0,8}(?:\[\s{0,8})?(\\{0,63})")`, "gi");
-/** As in the query of a URL, a connection string or a command. */
-const assignment = new RegExp(String.raw`=(?<=${announcing}=)[^\s&#;,"'\\<>()]{4,}`, "gi");
+/** As in the query of a URL, a connection string or a command; a reference is no value. */
+const assignment = new RegExp(String.raw`=(?<=${announcing}=)(?!\$\{)[^\s&#;,"'\\<>()]{4,}`, "gi");
