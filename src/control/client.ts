@@ -4,7 +4,7 @@ import { createLineReader } from "../mcp/lines.ts";
 import type { CallName, Input, Answer, StreamName } from "./api.ts";
 import type { Client, Gap, Tunnel } from "./contract.ts";
 import { cancel, maxAnswer, readLastWord, request, type FromServer } from "./messages.ts";
-import { isListened } from "./socket-path.ts";
+import { isListened, mistrust } from "./socket-path.ts";
 import { SocketWriter } from "./socket-writer.ts";
 import { Refusal, Unanswered, Unreachable } from "./refusal.ts";
 
@@ -215,6 +215,8 @@ const patienceMs = 10_000;
 async function open(path: string, options: ConnectOptions): Promise<{ wire: Wire; hello: Hello }> {
   const { version, key = null, patience = patienceMs } = options;
   const wire = new Wire();
+  const doubt = mistrust(path);
+  if (doubt !== null) throw new Refusal("denied", `control socket ${path}: ${doubt}; name another with --socket`);
   const greet = async () => {
     await wire.open(path);
     return (await wire.call("hello", { version, key })) as Hello; // as above

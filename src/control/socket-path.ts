@@ -2,13 +2,30 @@ import { lstatSync, mkdirSync, readFileSync, statSync, unlinkSync } from "node:f
 import path from "node:path";
 import { codeOf } from "../core/error-text.ts";
 
+const isOpen = ({ mode }: { readonly mode: number }): boolean => (mode & 0o022) !== 0;
+
 function problem(socket: string): string | null {
   const directory = statSync(path.dirname(socket));
-  if ((directory.mode & 0o022) !== 0) return "its directory is writable by others; chmod go-w it or choose another";
+  if (isOpen(directory)) return "its directory is writable by others; chmod go-w it or choose another";
   const uid = process.getuid?.();
   if (directory.uid !== 0 && directory.uid !== uid)
     return `its directory belongs to uid ${directory.uid}, not to ${uid}`;
   return null;
+}
+
+/**
+ * Why a client must not speak to who listens on a socket, whom it would tell its key: another user may have put it
+ * there, as into a directory of `/tmp`. Null if there is no such doubt.
+ */
+export function mistrust(socket: string): string | null {
+  const directory = path.dirname(socket);
+  const there = statSync(directory, { throwIfNoEntry: false });
+  if (!there) return null;
+  if (isOpen(there)) return "its directory is writable by others";
+  // Of a link it counts who made it.
+  const { uid } = lstatSync(directory);
+  if (uid === 0 || uid === process.getuid?.() || !isOpen(statSync(path.dirname(directory)))) return null;
+  return `its directory was made by uid ${uid} where others may write`;
 }
 
 /**

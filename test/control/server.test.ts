@@ -1,5 +1,5 @@
 import { afterEach, beforeEach, describe, expect, test } from "bun:test";
-import { chmodSync, existsSync, mkdirSync, rmSync, statSync, symlinkSync, writeFileSync } from "node:fs";
+import { chmodSync, chownSync, existsSync, mkdirSync, rmSync, statSync, symlinkSync, writeFileSync } from "node:fs";
 import { attach, connect } from "../../src/control/client.ts";
 import type { Input } from "../../src/control/api.ts";
 import { Refusal, Unreachable } from "../../src/control/refusal.ts";
@@ -285,6 +285,28 @@ describe("the socket file", () => {
   test("a directory that others may write to is refused", async () => {
     chmodSync(at.dir, 0o777);
     expect(await failure(start())).toMatchObject({ message: expect.stringContaining("writable by others") });
+  });
+});
+
+describe("a client tells nobody its key on a socket that another user may have put there:", () => {
+  const heard: string[] = [];
+  const refused = async (): Promise<unknown> => {
+    const listener = Bun.listen({ unix: socket, socket: { data: (_socket, chunk) => void heard.push(String(chunk)) } });
+    const error = await failure(connect(socket, { version: "1", key: "secret", patience: 1_000 }));
+    listener.stop(true);
+    return error;
+  };
+
+  test("a directory that others may write to", async () => {
+    chmodSync(at.dir, 0o777);
+    const message = expect.stringContaining("its directory is writable by others");
+    expect([await refused(), heard]).toMatchObject([{ code: "denied", message }, []]);
+  });
+
+  test.skipIf(process.getuid?.() !== 0)("another user's directory in such a one (needs root)", async () => {
+    chownSync(at.dir, 65534, 65534);
+    const message = expect.stringContaining("its directory was made by uid 65534 where others may write");
+    expect([await refused(), heard]).toMatchObject([{ code: "denied", message }, []]);
   });
 });
 
