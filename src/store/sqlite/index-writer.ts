@@ -1,6 +1,6 @@
 import { rmSync } from "node:fs";
 import { type AuditRow, StoreBusy } from "../../core/store.ts";
-import { guarded, transaction } from "./database.ts";
+import { guarded, isDamage, named, transaction } from "./database.ts";
 import { openMigrated } from "./migrate.ts";
 import { indexSchema } from "./schema.ts";
 
@@ -28,15 +28,44 @@ export type IndexWriter = {
   close(): void;
 };
 
-/** Opens `index.db`, creating it anew where it is missing or cannot be used. Throws `StoreBusy`. */
+/**
+ * Opens `index.db`, creating it anew where it is missing or cannot be used. What finds it damaged later fails, and leaves
+ * an empty one behind. Throws `StoreBusy`.
+ */
 export function openIndexWriter(path: string): IndexWriter {
+  let index = openUsable(path);
+  const run = <T>(work: () => T): T =>
+    named(path, () => {
+      try {
+        return guarded(work);
+      } catch (error) {
+        if (isDamage(error)) {
+          index.close();
+          index = openNew(path);
+        }
+        throw error;
+      }
+    });
+  return {
+    mark: (chain) => run(() => index.mark(chain)),
+    add: (...given) => run(() => index.add(...given)),
+    forget: (chain) => run(() => index.forget(chain)),
+    close: () => index.close(),
+  };
+}
+
+function openUsable(path: string): IndexWriter {
   try {
     return open(path);
   } catch (error) {
     if (error instanceof StoreBusy) throw error;
-    for (const suffix of ["", "-wal", "-shm"]) rmSync(path + suffix, { force: true });
-    return open(path);
+    return openNew(path);
   }
+}
+
+function openNew(path: string): IndexWriter {
+  for (const suffix of ["", "-wal", "-shm"]) rmSync(path + suffix, { force: true });
+  return open(path);
 }
 
 function open(path: string): IndexWriter {
@@ -49,9 +78,7 @@ function open(path: string): IndexWriter {
 
   return {
     mark: (chain) =>
-      guarded(() =>
-        db.query<{ seq: number; leaf: Uint8Array }, [string]>("SELECT seq, leaf FROM mark WHERE chain = ?").get(chain),
-      ),
+      db.query<{ seq: number; leaf: Uint8Array }, [string]>("SELECT seq, leaf FROM mark WHERE chain = ?").get(chain),
     add(chain, upto, entries) {
       transaction(db, () => {
         for (const { seq, consumer, srv, tool, st, type, call, at } of entries) {

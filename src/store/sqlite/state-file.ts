@@ -1,6 +1,5 @@
-import { codeOf } from "../../core/error-text.ts";
 import { StoreFailed } from "../../core/store.ts";
-import { guarded, named } from "./database.ts";
+import { guarded, isDamage, named } from "./database.ts";
 
 const remedy =
   "stop the gateway, then restore a backup of the file or move the file away, its -wal and -shm away in either case: " +
@@ -12,13 +11,11 @@ export function onState<T>(path: string, work: () => T): T {
     try {
       return guarded(work);
     } catch (error) {
-      if (!(error instanceof StoreFailed) || !isDamage(codeOf(error.cause))) throw error;
+      if (!isDamage(error)) throw error;
       throw new StoreFailed(`${error.message}; ${remedy}`, { cause: error });
     }
   });
 }
-
-const isDamage = (code: string | null): boolean => /^SQLITE_(CORRUPT|NOTADB)/.test(code ?? "");
 
 /** Opens a store in `mcpgw.db`, each of whose operations runs `onState`. */
 export function openOnState<Store extends object>(path: string, open: () => Store): Store {
