@@ -14,7 +14,11 @@ const each = Array.from({ length: times }, (_, index) => index);
 test("R63 neither who guesses keys nor who calls a broken server on and on fills the log", async () => {
   await using daemon = await start({ servers: [fake("fake")], policies: [everything()] });
   const key = await daemon.place.key("alice");
-  for (const id of each) expect((await daemon.call("fake__echo", {}, strongKey(), id)).status).toBeGreaterThan(400);
+  const stream = { headers: { accept: "text/event-stream", authorization: `Bearer ${strongKey()}` } };
+  expect((await fetch(`${daemon.url}/sse`, stream)).status).toBe(401);
+  for (const id of each.slice(1)) {
+    expect((await daemon.call("fake__echo", {}, strongKey(), id)).status).toBeGreaterThan(400);
+  }
   for (const id of each) await daemon.call("fake__both", {}, key, id);
   await daemon.stop();
 
