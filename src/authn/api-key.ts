@@ -23,6 +23,8 @@ export function createApiKey(keyring: Keyring): Method {
   return ({ credentials, source }) => {
     const raw = credentials[0]?.raw;
     if (raw === undefined) return null;
+    if (raw === "")
+      throw refuse("No API key was read: send Authorization: Bearer … or X-API-Key: …", "no key in the header");
     if (raw.length > maxLength) throw refuse("The API key is not valid.", "longer than any key");
     const hash = hashKey(raw);
     const entry = keyring.find(hash);

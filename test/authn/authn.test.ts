@@ -10,6 +10,7 @@ import { systemClock } from "../../src/core/clock.ts";
 import type { FailureCode } from "../../src/core/failure.ts";
 import type { Authn, Throttle } from "../../src/core/ports.ts";
 import type { Credential, Source } from "../../src/core/principal.ts";
+import { credentialsOf } from "../../src/serve/credentials.ts";
 import { type CallParts, loopback, makeCall, remote } from "../support/call.ts";
 import { failureOf } from "../support/failure.ts";
 import { memoryKeyStore, storedKey } from "../support/key-store.ts";
@@ -93,6 +94,15 @@ test.each(refused)("S30: %s is refused for every method, and nobody comes out of
     if (http === 401) expect(failure.detail.challenge).toStartWith('Bearer realm="mcpgw"');
     expect(slow.failures).toBe(raw.length === 0 ? 0 : 1);
     for (const text of raw) if (text !== "") expect(failure.message).not.toContain(text);
+  }
+});
+
+test("R3: a good key in a header of another form than is read is not called invalid", () => {
+  const { authn } = setUp();
+  for (const headers of [{ authorization: good }, { authorization: `Token ${good}` }, { "x-api-key": "" }]) {
+    const credentials = credentialsOf(new Headers(headers));
+    const { message } = failureOf(() => authn.identify(makeCall({ credentials })));
+    expect(message).toBe("No API key was read: send Authorization: Bearer … or X-API-Key: …");
   }
 });
 
