@@ -1,7 +1,7 @@
 import { thisHost } from "../config/paths.ts";
 import { findSocket } from "../config/client-socket.ts";
 import { ConfigError } from "../config/problem.ts";
-import { connect, type ConnectOptions } from "../control/client.ts";
+import { connect, type ConnectOptions, givenKey } from "../control/client.ts";
 import { Refusal, Unanswered, Unreachable } from "../control/refusal.ts";
 import type { Client } from "../control/contract.ts";
 import { messageOf } from "../core/error-text.ts";
@@ -23,7 +23,7 @@ function createCli(line: Line, deps: Deps, version: string): Cli {
     told.add(text);
   };
   const online = async ({ local = false, patience }: OpenOptions): Promise<Client> => {
-    const key = process.env["MCPGW_API_KEY"] ?? null;
+    const key = givenKey();
     const resolving = async (directory: string) => (await deps.loading(directory)).resolve;
     const runsWith = (at: string, file: string) => isDaemonOf(at, file, { version, patience });
     const { socket, doubt } = await findSocket(thisHost(), { ...globals, local }, { resolving, runsWith });

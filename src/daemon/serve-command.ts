@@ -1,6 +1,6 @@
 import { thisHost } from "../config/paths.ts";
 import { findSocket } from "../config/client-socket.ts";
-import { attach, type ClientTunnel, keylessText } from "../control/client.ts";
+import { attach, type ClientTunnel, givenKey, keylessText } from "../control/client.ts";
 import { Refusal, Unreachable } from "../control/refusal.ts";
 import { codeOf } from "../core/error-text.ts";
 import type { GlobalOptions } from "../core/global-options.ts";
@@ -29,7 +29,7 @@ const unanswered = (why: string | null): string =>
 
 /** `mcpgw serve`: MCP on standard input and output, by the daemon of the state directory or by a gateway inside. */
 export async function runServe(flags: GlobalOptions, self: Self): Promise<number> {
-  const key = process.env["MCPGW_API_KEY"] ?? null;
+  const key = givenKey();
   // Whoever sets it wants to be served by a key, and by nothing else.
   if (key === "") throw new Refusal("denied", "MCPGW_API_KEY is set, but empty: give a key, or unset it");
   const host = thisHost();

@@ -214,7 +214,8 @@ test("who the parent is: the key it gives, else auth.stdio, else nobody; a wrong
   using place = new Place(config);
   const key = await place.key("agent");
   {
-    await using client = new StdioClient(place, { MCPGW_API_KEY: key });
+    // As read from a file that a Windows editor wrote.
+    await using client = new StdioClient(place, { MCPGW_API_KEY: `${key}\r\n` });
     await client.open();
     const env = resultOf(await client.call("fake__env")) as Record<string, string>;
     expect(env["MCPGW_API_KEY"]).toBeUndefined();
