@@ -129,8 +129,8 @@ function refuseFaults(call: IdentifiedCall): void {
 }
 
 /** One message for an ended, an unknown and another caller's session: the caller cannot tell them apart. */
-export function sessionNotFound(): Failure {
-  return new Failure("session-not-found", "This session is unknown or has ended; send initialize to open a new one.");
+export function sessionNotFound(remedy = "send initialize to open a new one"): Failure {
+  return new Failure("session-not-found", `This session is unknown or has ended; ${remedy}.`);
 }
 
 /** Counts every ending. The ending of a governed call, and every refusal, is recorded before the reply may leave. */

@@ -71,7 +71,9 @@ export class SsePair {
     const id = new URL(req.url).searchParams.get("sessionId") ?? "";
     const open = this.#open.get(id);
     // One message for an ended, an unknown and another caller's session.
-    if (open?.owner !== who.id || open.scope !== scope) return refuseAndThrow(gw, visit, who, sessionNotFound());
+    if (open?.owner !== who.id || open.scope !== scope) {
+      return refuseAndThrow(gw, visit, who, sessionNotFound("open its event stream again"));
+    }
     const text = unacceptable(req.headers) ?? (await this.#options.bodies.read(req));
     if (text instanceof Failure) return refuseAndThrow(gw, visit, who, text);
     void open.connection.receive(text, { ...presentedBy(visit), vouched: who });

@@ -50,7 +50,11 @@ describe("the old HTTP+SSE pair", () => {
     expect(await post("/messages")).toBe(404);
     cut();
     await until(() => door.traffic.streams === 0, "the gateway to notice");
-    expect(await post(address)).toBe(404);
+    const late = await door.post(initialize("2024-11-05"), { path: address });
+    expect([late.status, pick(late.json, "error.message")]).toEqual([
+      404,
+      "This session is unknown or has ended; open its event stream again.",
+    ]);
   });
 
   test("R65: what is called there is called within its scope", async () => {
