@@ -82,10 +82,7 @@ export function serveHttp(options: HttpOptions): HttpServer {
       return response && stamp(req, response);
     } catch (error) {
       const failure = asFailure(error);
-      const { code, row, detail } = failure;
-      // Whose credential is refused may be anybody: the audit logs that once per source.
-      if (detail.internal && row.status !== "auth-failed")
-        log.error("request failed", { cause: detail.internal }, code);
+      logFault(log, failure);
       return stamp(req, refusal(failure));
     } finally {
       if (entry.call) void entry.call.catch(() => {}).then(() => pending.delete(place));
@@ -121,6 +118,11 @@ export function serveHttp(options: HttpOptions): HttpServer {
       await server.stop(true);
     },
   };
+}
+
+/** Whose credential is refused may be anybody: the audit logs that once per source. */
+function logFault(log: Logger, { code, row, detail: { internal } }: Failure): void {
+  if (internal && row.status !== "auth-failed") log.error("request failed", { cause: internal }, code);
 }
 
 type Answer = (req: Request, server: Server<SocketData>, from: SocketAddress | null) => Promise<Response | undefined>;
