@@ -1,15 +1,6 @@
 import { Database } from "bun:sqlite";
 import { expect, test } from "bun:test";
-import {
-  copyFileSync,
-  mkdirSync,
-  readdirSync,
-  readFileSync,
-  renameSync,
-  rmSync,
-  statSync,
-  writeFileSync,
-} from "node:fs";
+import { copyFileSync, mkdirSync, readdirSync, renameSync, rmSync, statSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { readRecord } from "../../src/audit/record.ts";
 import { timeOf } from "../../src/core/time-text.ts";
@@ -326,24 +317,6 @@ test("R11 A16 store: the index changes how fast records are found, never which",
   fillIndex(path, rows, 300);
   expect(answers()).toEqual(scanned);
   chain.close();
-});
-
-test("store: an index that is found damaged inside says so once, and begins anew", () => {
-  using at = temporary();
-  const path = join(at.dir, "index.db");
-  const rows = rowsOf(Array.from({ length: 300 }, () => ({ consumer: "c" })));
-  fillIndex(path, rows, 300);
-  // Its first page, which is looked at when it is opened, is whole.
-  const bytesNow = readFileSync(path);
-  writeFileSync(path, bytesNow.fill(0xa5, 4096));
-  const index = openIndexWriter(path);
-  expect(() => index.mark("main")).toThrow(`${path}: database disk image is malformed`);
-  expect(index.mark("main")).toBeNull();
-  index.close();
-  fillIndex(path, rows, 300);
-  const anew = openIndexWriter(path);
-  expect(anew.mark("main")?.seq).toBe(300);
-  anew.close();
 });
 
 test("A16 store: an index that is deleted after a kill begins anew instead of with the log that the kill left", () => {

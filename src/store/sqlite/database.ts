@@ -7,8 +7,8 @@ import { StoreBusy, StoreFailed, StoreUnsynced } from "../../core/store.ts";
 export type OpenOptions = {
   /** Milliseconds that a statement may wait for another process, blocking its thread; 0 on the path. */
   readonly wait: number;
-  /** `full` syncs each commit, `normal` leaves that to the caller, `off` is for what can be rebuilt. */
-  readonly synchronous: "full" | "normal" | "off";
+  /** `full` syncs each commit; `normal` leaves that to the caller, and keeps what a power cut leaves in order. */
+  readonly synchronous: "full" | "normal";
 };
 
 /**

@@ -55,6 +55,7 @@ export async function readEnvironment(pid: number): Promise<string | null> {
   }
 }
 
+/** Whether an environment, as `readEnvironment` returns it, has this entry. */
 export const hasMarker = (environment: string | null, marker: string): boolean =>
   `\0${environment ?? ""}`.includes(`\0${marker}\0`);
 
