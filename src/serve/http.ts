@@ -121,8 +121,10 @@ export function serveHttp(options: HttpOptions): HttpServer {
 }
 
 /** Whose credential is refused may be anybody: the audit logs that once per source. */
-function logFault(log: Logger, { code, row, detail: { internal } }: Failure): void {
-  if (internal && row.status !== "auth-failed") log.error("request failed", { cause: internal }, code);
+function logFault(log: Logger, { code, message, row, detail: { internal } }: Failure): void {
+  // Browsers show the answer to nobody.
+  if (code === "bad-origin") log.warn("request refused", { cause: internal ?? message }, code);
+  else if (internal && row.status !== "auth-failed") log.error("request failed", { cause: internal }, code);
 }
 
 type Answer = (req: Request, server: Server<SocketData>, from: SocketAddress | null) => Promise<Response | undefined>;

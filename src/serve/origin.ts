@@ -1,6 +1,7 @@
 import { isLoopback } from "../core/cidr.ts";
 import { Failure } from "../core/failure.ts";
 import { hostName, plainHost } from "../core/host-name.ts";
+import { cut } from "../core/text.ts";
 
 export type OriginOptions = {
   /** Host the server listens on, without brackets. */
@@ -49,10 +50,10 @@ export function originGuard({ host, allowedHosts, allowedOrigins }: OriginOption
       );
     }
     if (origin !== null && !knownOrigin(origin.toLowerCase(), value.toLowerCase(), origins)) {
-      throw new Failure(
-        "bad-origin",
-        "This Origin may not use the gateway; add it to listen.allowedOrigins if it should.",
-      );
+      const remedy = "add it to listen.allowedOrigins if it should";
+      throw new Failure("bad-origin", `This Origin may not use the gateway; ${remedy}.`, {
+        internal: `Origin ${cut(origin, 100)} may not use the gateway; ${remedy}`,
+      });
     }
     last = value;
   };

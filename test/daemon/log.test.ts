@@ -38,6 +38,20 @@ test("R63 neither who guesses keys nor who calls a broken server on and on fills
   expect(total(failed)).toBe(times);
 });
 
+test("R63 the log names the pages that may not use the gateway, whose browsers do not say so, and is not filled by them", async () => {
+  await using daemon = await start({ servers: [], policies: [everything()] });
+  for (const id of each) {
+    const headers = { origin: `http://page-${id}.test` };
+    expect((await fetch(`${daemon.url}/mcp`, { method: "POST", headers, body: "{}" })).status).toBe(403);
+  }
+  await daemon.stop();
+  const refused = daemon.log.filter(({ msg }) => msg === "request refused");
+  expect(refused).toMatchObject([
+    { level: "warn", cause: expect.stringContaining("Origin http://page-0.test may not") },
+    { level: "warn", count: times - 1 },
+  ]);
+});
+
 test("the log of a process whose standard error nobody reads is bounded, and says how many lines are lost", async () => {
   const module = join(import.meta.dir, "../../src/daemon/open-log.ts");
   const program = `
