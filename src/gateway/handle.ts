@@ -84,10 +84,9 @@ async function govern(gw: Gateway, call: IdentifiedCall, method: Governed): Prom
   gw.limits.take(call.who, route);
   if (method.checksArguments) checkArguments(gw, call, route);
   if (method.opens) return method.opens(gw, call, route);
-  const rounds = answersInRounds(call) ? new Rounds(gw, call, route, (whole) => conclude(gw, whole)) : null;
-  const begun = await gw.audit.begin(rounds?.whole ?? call);
-  if (rounds) return rounds.start(call, () => forward(gw, begun, route, request, retry));
-  return forward(gw, begun, route, request, retry);
+  if (!answersInRounds(call)) return forward(gw, await gw.audit.begin(call), route, request, retry);
+  const rounds = new Rounds(gw, call, route, (whole) => conclude(gw, whole));
+  return rounds.start(call, async () => forward(gw, await gw.audit.begin(rounds.whole), route, request, retry));
 }
 
 /** Sends a call that has begun to its server, and turns the server's answer into the caller's. */

@@ -78,11 +78,11 @@ export class Rounds implements ParkedCall {
     return sum;
   }
 
-  /** Starts the recorded call by `forward`. Resolves with the reply to its first request. */
-  start(call: IdentifiedCall, forward: () => Promise<Reply>): Promise<Reply> {
+  /** Records and makes the call by `make`. Resolves with the reply to its first request. */
+  start(call: IdentifiedCall, make: () => Promise<Reply>): Promise<Reply> {
     this.whole.input = (request, signal) => this.#ask(request, signal);
     const told = this.#attach(call);
-    void this.#run(forward);
+    void this.#run(make);
     return told;
   }
 
@@ -113,11 +113,11 @@ export class Rounds implements ParkedCall {
     return this.#end.promise;
   }
 
-  async #run(forward: () => Promise<Reply>): Promise<void> {
+  async #run(make: () => Promise<Reply>): Promise<void> {
     const { whole } = this;
     const unwatch = endOnLoss(whole.who.revoked, whole.controller);
     try {
-      whole.reply = await forward();
+      whole.reply = await make();
     } catch (error) {
       whole.failure = failureOf(whole, this.#expired ?? error);
     }

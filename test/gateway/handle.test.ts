@@ -39,6 +39,19 @@ describe.each([
     expect([ended.reply, h.sent.length]).toEqual([null, 1]);
   });
 
+  test("is on record where its begin is, though that is not on the disk in time", async () => {
+    const h = harness();
+    const { begin } = h.gw.audit;
+    const late = async (each: Parameters<typeof begin>[0]) => {
+      await begin(each);
+      throw new Failure("audit-unavailable", "The disk does not answer.");
+    };
+    Object.assign(h.gw.audit, { begin: late });
+    expect((await called(h, asking)).error).toMatchObject({ code: -32603, data: { retryable: true } });
+    expect(types(h.records)).toEqual(["call.begin", "call.end"]);
+    expect(h.sent).toEqual([]);
+  });
+
   test("leaves nothing that ends with its key", async () => {
     const who = principal("key:carol", ["reader"]);
     const h = harness();
