@@ -349,8 +349,7 @@ test("a refresh leaves alone what another process did not change, and what it do
 test("R23: what a store cannot take is in force at once and stored as soon as it can be; unfreeze undoes a freeze that waits", () => {
   jest.useFakeTimers();
   const store = memoryKeyStore();
-  let full = true;
-  let tries = 0;
+  let [full, tries] = [true, 0];
   const refusing = <A extends unknown[]>(act: (...given: A) => void) => {
     return (...given: A): void => {
       tries++;
