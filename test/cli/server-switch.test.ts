@@ -121,7 +121,7 @@ test.skipIf(!isRoot)("R1 the file keeps its owner, group and mode (needs root)",
 /** Switches a server off as uid and gid 65534, which is in no other group. */
 async function disableAsNobody(mode = 0o777): Promise<{ err: string; code: number }> {
   chmodSync(at.dir, mode);
-  const flags = ["--config", file, "--socket", at.path("none.sock")];
+  const flags = ["--config", file, "--socket", "/none.sock"];
   const child = Bun.spawn([...asNobody, ...mcpgw, "servers", "disable", "one", ...flags], {
     env: { ...bareEnv(at.dir), BUN_RUNTIME_TRANSPILER_CACHE_PATH: "0" },
     stdout: "ignore",
