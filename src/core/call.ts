@@ -2,6 +2,7 @@ import type { Failure, Status } from "./failure.ts";
 import type { AbortControllerLike, AbortSignalLike } from "./cancel.ts";
 import { inputKey, noCapabilities } from "./inbound.ts";
 import type { ClientAnswer, ClientCapabilities, Era, Inbound, InputRequest, LogLevel, Revision } from "./inbound.ts";
+import { isObject } from "./json.ts";
 import type { ListNode } from "./linked-list.ts";
 import { isRequestMethod, methodLabel } from "./methods.ts";
 import type { Credential, Principal, Source } from "./principal.ts";
@@ -224,14 +225,22 @@ export class Call {
   }
 
   /**
-   * What is asked of the thing that the call names, exactly as received: its `arguments`, or all `params` of a method that
-   * has no such member. `{}` when absent or null.
+   * What is asked of the thing that the call names: its `arguments` exactly as received, or all `params` of an extension's
+   * method. `{}` when absent or null.
    */
   get argumentsText(): string {
-    const { method, spans, text } = this.inbound;
-    const span = method === "completion/complete" || !isRequestMethod(method) ? spans.params : spans.arguments;
+    const { method, params, spans, text } = this.inbound;
+    if (method === "completion/complete") return completed(params);
+    const span = isRequestMethod(method) ? spans.arguments : spans.params;
     return span ? text.slice(span[0], span[1]) : "{}";
   }
+}
+
+/** The arguments of a completion by their names, as those of the call that it is for: what hides them there does here. */
+function completed({ argument, context }: Inbound["params"]): string {
+  const known = isObject(context) && isObject(context.arguments) ? context.arguments : {};
+  const asked = isObject(argument) && typeof argument.name === "string" ? { [argument.name]: argument.value } : {};
+  return JSON.stringify({ ...known, ...asked });
 }
 
 /** A call whose caller is known: whatever is done for it is done for that principal. */

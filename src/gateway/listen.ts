@@ -109,6 +109,9 @@ function ackOf(wanted: Wants["lists"], uris: readonly string[], taskIds: readonl
 
 type Watched = { readonly handle: string; readonly route: Route };
 
+/** Most states of tasks that wait to be told in their order; a server that tells more at once ends the listening. */
+const mostUntold = 1_000;
+
 /** One listening client, with everything that has to be undone when it leaves. */
 class Listener {
   readonly #gw: Gateway;
@@ -120,6 +123,7 @@ class Listener {
   #early: [method: string, params: string | null][] | null = [];
   /** The news of tasks, which go out in the order in which they came: to record a question takes time. */
   #news = Promise.resolve();
+  #untold = 0;
   #left = false;
 
   constructor(gw: Gateway, call: IdentifiedCall, send: Tell) {
@@ -173,7 +177,9 @@ class Listener {
         server,
         taskIds: [...watched.keys()],
         told: (task) => {
-          this.#news = this.#news.then(() => this.#noticed(server, task, watched));
+          if (this.#untold === mostUntold) return this.#end.resolve();
+          this.#untold++;
+          this.#news = this.#news.then(() => this.#noticed(server, task, watched)).finally(() => this.#untold--);
         },
         lost: () => this.#end.resolve(),
       });

@@ -29,9 +29,15 @@ const whole = '{ "ref":{}, "argument":{"value":1.10}, "arguments":{} }';
 test.each([
   ["tools/call", '{"name":"t","arguments":{ "n":1.10}}', '{ "n":1.10}'],
   ["prompts/get", '{"name":"p"}', "{}"],
-  ["completion/complete", whole, whole],
+  [
+    "completion/complete",
+    '{"argument":{"name":"pin","value":"47"},"context":{"arguments":{"user":"a"}}}',
+    '{"user":"a","pin":"47"}',
+  ],
+  ["completion/complete", '{"argument":{"name":"__proto__","value":"x"}}', '{"__proto__":"x"}'],
+  ["completion/complete", '{"argument":["name"],"context":{"arguments":[1]}}', "{}"],
   ["com.acme/deploy", whole, whole],
-])("what %s asks is known as it was written", (method, params, asked) => {
+])("what %s asks is known: %s", (method, params, asked) => {
   const text = `{"jsonrpc":"2.0","id":1,"method":"${method}","params":${params}}`;
   const inbound = readInbound(text, { depth: 9, nodes: 99 }, { headers: null, pinned: "legacy", revision: null });
   expect(makeCall({ inbound }).argumentsText).toBe(asked);

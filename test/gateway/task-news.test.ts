@@ -108,6 +108,21 @@ describe("news of tasks", () => {
     await own.ended;
   });
 
+  test("end where their server tells more than can be recorded", async () => {
+    const h = harness({ servers, script });
+    const gw = { ...h.gw, audit: { ...h.gw.audit, input: () => new Promise<void>(() => {}) } };
+    const asking = { capabilities: { ...declared, elicitation: {} } };
+    const own = listen({ ...h, gw }, [await start(h, asking)], asking);
+    await until(() => own.said.length > 0, "it is acknowledged");
+    const params = { message: "?", requestedSchema: { type: "object" } };
+    const inputRequests = { k: { method: "elicitation/create", params } };
+    for (let told = 0; told <= 1_000; told++)
+      tell(h, JSON.stringify({ taskId: "t-1", status: "input_required", inputRequests }));
+    await own.ended;
+    expect(own.call.reply?.text).toContain('"resultType":"complete"');
+    expect(h.followed.size).toBe(0);
+  });
+
   test("come in the order in which their server told them, also where the record of a question takes longer", async () => {
     const h = harness({ servers, script });
     const recorded = Promise.withResolvers<void>();

@@ -84,8 +84,10 @@ export function isSessionLost(status: number, said: Answer | string, session: st
   if (said.kind !== "error") return false;
   const { code, message, idText } = said;
   if (refused && isSentence(message, session)) return true;
-  // An error without an id says that the server read nothing of the request, one under its id that it did.
-  if (isGone(status)) return idText === null || lostWords.test(message);
+  // An error without an id says that the server read nothing of the request, one under its id that it did: a tool may
+  // speak of sessions of its own.
+  if (isGone(status))
+    return idText === null || (session !== null && message.includes(session) && lostWords.test(message));
   if (refused) return idText === null && (status === 400 ? speaksOfSession(message) : lostWords.test(message));
   const known = codes.has(code) || (code === rpcCodes.serverError && opening.test(wordsOf(message, session)));
   return known && isSentence(message, session);

@@ -24,6 +24,7 @@ const handshakeMs = 30_000;
 const pingMs = 5_000;
 /** Most controllers that are kept: about as many as a busy link has requests in flight. */
 const mostUnused = 256;
+const refusesNew = "it refuses a session it just opened";
 const rootsChanged = "notifications/roots/list_changed";
 /** The methods that are sent while a session is being opened. */
 const handshakes = new Set(["initialize", "server/discover"]);
@@ -183,6 +184,12 @@ class HttpLink implements Link {
     const { status, headers } = response;
     if (ask.method === "initialize" && status < 300) this.#wire.openSession(headers.get("mcp-session-id"));
     if (isEventStream(response)) return readRequestStream(response, sent, this.#context);
+    // Only JSON can hold an error of the request's own; anything else need not be read to its end.
+    const loss = isGone(status) && !isType(headers, "application/json") ? sent.lossIn(status, "") : null;
+    if (loss !== null) {
+      discard(response);
+      throw new SessionLost(faults.down(server, refusesNew), loss);
+    }
     if (status === 401 || status === 403 || (status >= 300 && status < 400)) {
       discard(response);
       throw faultOfStatus(server, status, "");
@@ -191,20 +198,23 @@ class HttpLink implements Link {
   }
 
   #answer(text: string, { status, headers }: Response, sent: Sent): Answer {
-    const { ask, id } = sent;
+    const { ask } = sent;
     const { server } = this.#host;
-    const answer = isType(headers, "application/json") ? this.#answerIn(text, id, status) : null;
+    const answer = isType(headers, "application/json") ? this.#answerIn(text, sent, status) : null;
     const loss = sent.lossIn(status, answer ?? text);
-    if (loss !== null && isGone(status))
-      throw new SessionLost(faults.down(server, "it refuses a session it just opened"), loss);
-    if (loss !== null) throw new SessionLost(answer ?? faultOfStatus(server, status, text), loss);
+    if (loss !== null) {
+      const isOwn = answer?.kind === "error" && answer.idText !== null;
+      const said =
+        isGone(status) && !isOwn ? faults.down(server, refusesNew) : (answer ?? faultOfStatus(server, status, text));
+      throw new SessionLost(said, loss);
+    }
     // The error of a broken server says nothing about what it speaks.
     if (answer === null || (status >= 500 && handshakes.has(ask.method))) throw faultOfStatus(server, status, text);
     return answer;
   }
 
   /** The answer in a JSON body; null when the body does not answer this request. */
-  #answerIn(text: string, id: number, status: number): Answer | null {
+  #answerIn(text: string, { id, session }: Sent, status: number): Answer | null {
     const message = readUpstream(text, this.#host.limits);
     // Nearly every body is the result itself; the rest is for servers that answer otherwise.
     if (message.kind === "result" && message.idText === String(id)) return bounded(message, this.#host);
@@ -231,8 +241,8 @@ class HttpLink implements Link {
       unclear: null,
       reply: () => {},
     });
-    // A server may say in any words that it does not know the session.
-    if (heard.fault !== null && !isGone(status)) throw heard.fault;
+    // A server may say in any form that it does not know the session.
+    if (heard.fault !== null && !(isGone(status) && session !== null)) throw heard.fault;
     return heard.answer && bounded(heard.answer, this.#host);
   }
 

@@ -41,6 +41,10 @@ const refusals: [string, Shape][] = [
   ["400 text", () => new Response("Invalid or missing session ID", { status: 400 })],
   ["400 with other JSON", () => Response.json({ error: "session_expired" }, { status: 400 })],
   ["410 without a body", () => new Response(null, { status: 410 })],
+  [
+    "404 with a body without end",
+    () => new Response(new ReadableStream({ start: (body) => body.enqueue("gone") }), { status: 404 }),
+  ],
   ["404 without an id", () => refusal(null, -32000, "Not Found", 404)],
   ["404 as no error", ({ id }) => Response.json({ jsonrpc: "2.0", id, error: "gone" }, { status: 404 })],
   [
@@ -145,6 +149,8 @@ const errors: [string, number, string, number][] = [
   ["200 -32603", -32603, "Session not found", 200],
   ["400 -32602", -32602, "Checkout session 42 is invalid", 400],
   ["404 -32602", -32602, "No such customer", 404],
+  ["404 -32602 about a session", -32602, "Checkout session 42 is invalid: it was charged already", 404],
+  ["404 -32000 about a session", -32000, "Browser session b-7 not found", 404],
   ["500 -32603", -32603, "no valid session in that browser", 500],
 ];
 for (const stream of [false, true]) {
@@ -216,3 +222,21 @@ test.each(others)("T45: a 400 that says nothing of a session costs none: %s", as
   await set.ask("a", "t").catch(() => {});
   expect([server.server.of("tools/call").length, server.counts.opened]).toEqual([2, 2]);
 });
+
+const unreadable = {
+  "a code that is none": { error: { code: "E_CHARGED", message: "charged, but the mail failed" } },
+  "no message": { error: { code: -32602 } },
+  "a result too": { error: { code: -32602, message: "no" }, result: {} },
+};
+test.each(Object.entries(unreadable))(
+  "a call that a server without sessions answered by 404 and an error with %s may have run",
+  async (_, answer) => {
+    using server = serve((message) =>
+      isCall(message) ? Response.json({ jsonrpc: "2.0", id: message.id, ...answer }, { status: 404 }) : null,
+    );
+    await using set = upstreams([http("a", server.url, { getStream: "off" })]);
+    await set.settled();
+    expect((await rejectionOf(set.ask("a", "t"))).detail.ran).toBe("maybe");
+    expect(server.of("tools/call").length).toBe(1);
+  },
+);
