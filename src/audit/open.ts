@@ -102,8 +102,9 @@ async function makeHeadsHome(path: string): Promise<void> {
   } catch (error) {
     const [code, uid] = [codeOf(error), process.getuid?.()];
     if (code !== "EACCES" && code !== "EROFS") throw error;
-    // Nothing of root's goes by this variable.
-    const other = uid === 0 ? "" : ", or set XDG_STATE_HOME to a directory of its own";
+    // Neither of root nor under systemd anything goes by XDG_STATE_HOME.
+    const own = uid === 0 ? "" : ", or set XDG_STATE_HOME to a directory of its own";
+    const other = process.env["STATE_DIRECTORY"] ? ", or add mcpgw-heads to StateDirectory= of the unit" : own;
     throw new StoreFailed(
       `uid ${uid} may not make ${path}, for what is kept outside the state directory (${code}); make it for that user${other}`,
       { cause: error },

@@ -18,14 +18,23 @@ function problem(socket: string): string | null {
  * there, as into a directory of `/tmp`. Null if there is no such doubt.
  */
 export function mistrust(socket: string): string | null {
-  const directory = path.dirname(socket);
-  const there = statSync(directory, { throwIfNoEntry: false });
-  if (!there) return null;
-  if (isOpen(there)) return "its directory is writable by others";
+  const directory = path.dirname(path.resolve(socket));
+  try {
+    return isOpen(statSync(directory)) ? "its directory is writable by others" : madeByOther(directory);
+  } catch {
+    // What cannot be looked at cannot be connected to either, which says why.
+    return null;
+  }
+}
+
+/** Whether a directory, or one that it lies in, was made by another user where everybody may make some. */
+function madeByOther(directory: string): string | null {
+  const parent = path.dirname(directory);
+  if (parent === directory) return null;
   // Of a link it counts who made it.
   const { uid } = lstatSync(directory);
-  if (uid === 0 || uid === process.getuid?.() || !isOpen(statSync(path.dirname(directory)))) return null;
-  return `its directory was made by uid ${uid} where others may write`;
+  if (uid === 0 || uid === process.getuid?.() || !isOpen(statSync(parent))) return madeByOther(parent);
+  return `${directory} was made by uid ${uid} where others may write`;
 }
 
 /**

@@ -2,24 +2,35 @@ import { mark, secretWords } from "./secret.ts";
 
 /** A text with the mark in place of whatever looks like a credential: a token of a known form, what follows a label that announces a secret. */
 export function maskPatterns(text: string): string {
-  return maskLabelled(text.replace(credentials, mark).replace(assignment, `=${mark}`));
+  return maskLabelled(text.replace(credentials, mark).replace(assignment, `=$1${mark}`));
 }
 
-/** Masks the string after a label that announces a secret, however deep both are in JSON inside JSON strings. */
+/**
+ * Masks the string after a label that announces a secret, or the strings of a list there, however deep all are in JSON
+ * inside JSON strings.
+ */
 function maskLabelled(text: string): string {
   let out = "";
   let at = 0;
   label.lastIndex = 0;
   for (let found = label.exec(text); found; found = label.exec(text)) {
-    const [, escapes = ""] = found;
-    const start = label.lastIndex;
-    const end = endOfString(text, start, escapes.length);
-    out += `${text.slice(at, start)}${mark}`;
-    if (end === -1) return `${out}${escapes}"`;
-    at = end;
-    label.lastIndex = text.indexOf('"', end) + 1;
+    const [, list, escapes = ""] = found;
+    for (let start = label.lastIndex; start !== -1; start = list ? nextInList(text, at, escapes) : -1) {
+      const end = endOfString(text, start, escapes.length);
+      out += `${text.slice(at, start)}${mark}`;
+      if (end === -1) return `${out}${escapes}"`;
+      at = end;
+    }
+    label.lastIndex = text.indexOf('"', at) + 1;
   }
   return out + text.slice(at);
+}
+
+/** Where the string begins that follows in a list the one that ends at `end`; -1: none does. */
+function nextInList(text: string, end: number, escapes: string): number {
+  comma.lastIndex = end + escapes.length + 1;
+  const opening = `${escapes}"`;
+  return comma.test(text) && text.startsWith(opening, comma.lastIndex) ? comma.lastIndex + opening.length : -1;
 }
 
 /**
@@ -55,6 +66,7 @@ const credentials = new RegExp(
 // "key" alone can be anything in JSON, so only longer names such as "api_key" count.
 const announcing = `(?:${secretWords}|(?:api|private|access|secret)[_-]?key)`;
 // Both look back from a character that is there seldom, so that a text with no secrets costs next to nothing.
-const label = new RegExp(String.raw`"(?<=${announcing}\\{0,63}"\s{0,8}:\s{0,8}(?:\[\s{0,8})?(\\{0,63})")`, "gi");
+const label = new RegExp(String.raw`"(?<=${announcing}\\{0,63}"\s{0,8}:\s{0,8}(\[\s{0,8})?(\\{0,63})")`, "gi");
+const comma = /\s{0,8},\s{0,8}/y;
 /** As in the query of a URL, a connection string or a command; a reference is no value. */
-const assignment = new RegExp(String.raw`=(?<=${announcing}=)(?!\$\{)[^\s&#;,"'\\<>()]{4,}`, "gi");
+const assignment = new RegExp(String.raw`=(?<=${announcing}=)(?!\$\{)('?)[^\s&#;,"'\\<>()]{4,}`, "gi");

@@ -34,9 +34,8 @@ function nameOf({ method = "tools/call", srv = "", tool, code }: Ended): string 
   return method.startsWith("resources/") ? "(resource)" : "(extension)";
 }
 
-/** Usage as its consumer may read it, who must not learn by refusals alone that what it named is there, but hidden. */
-export const toldToConsumer = (row: UsageRow): UsageRow =>
-  row.server !== "" && row.denied === row.calls ? { ...row, server: "", tool: unknownName } : row;
+/** A row without the names of what is there, but hidden from who reads it. */
+export const unnamed = (row: UsageRow): UsageRow => ({ ...row, server: "", tool: unknownName });
 
 /** Adds up usage per consumer, server, tool and hour. */
 export type Counters = {

@@ -290,9 +290,9 @@ describe("the socket file", () => {
 
 describe("a client tells nobody its key on a socket that another user may have put there:", () => {
   const heard: string[] = [];
-  const refused = async (): Promise<unknown> => {
-    const listener = Bun.listen({ unix: socket, socket: { data: (_socket, chunk) => void heard.push(String(chunk)) } });
-    const error = await failure(connect(socket, { version: "1", key: "secret", patience: 1_000 }));
+  const refused = async (path = socket): Promise<unknown> => {
+    const listener = Bun.listen({ unix: path, socket: { data: (_socket, chunk) => void heard.push(String(chunk)) } });
+    const error = await failure(connect(path, { version: "1", key: "secret", patience: 1_000 }));
     listener.stop(true);
     return error;
   };
@@ -305,8 +305,12 @@ describe("a client tells nobody its key on a socket that another user may have p
 
   test.skipIf(process.getuid?.() !== 0)("another user's directory in such a one (needs root)", async () => {
     chownSync(at.dir, 65534, 65534);
-    const message = expect.stringContaining("its directory was made by uid 65534 where others may write");
-    expect([await refused(), heard]).toMatchObject([{ code: "denied", message }, []]);
+    const below = at.path("state");
+    mkdirSync(below);
+    chownSync(below, 65534, 65534);
+    const message = expect.stringContaining(`${at.dir} was made by uid 65534 where others may write`);
+    for (const each of [socket, `${below}/control.sock`])
+      expect([await refused(each), heard]).toMatchObject([{ code: "denied", message }, []]);
   });
 });
 

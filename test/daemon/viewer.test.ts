@@ -83,6 +83,18 @@ test("S33: the records of a caller do not tell a hidden tool from none", async (
   expect((await found({ ...viewer, consumer: null }))[1]).toEqual(["crm", "get", "secret-plan", "not for alice"]);
 });
 
+test("of records that are not told only so many are looked at for one answer", async () => {
+  let most = 0;
+  const [row] = refusals;
+  const find: Archive["find"] = async ({ limit = 0 }) => {
+    most = Math.max(most, limit);
+    return row ? Array.from({ length: limit }, () => ({ chain: "main", row })) : [];
+  };
+  const { handlers, viewer } = setting(loopback, { find });
+  expect(await handlers["audit.log"]({ limit: 2, server: "crm" }, viewer)).toEqual({ records: [], more: false });
+  expect(most).toBe(5_000);
+});
+
 test("S33: the figures of a caller do not tell a hidden tool from none", async () => {
   const counts = {
     calls: 1,
@@ -94,7 +106,7 @@ test("S33: the figures of a caller do not tell a hidden tool from none", async (
     hour: 1,
     consumer: "alice",
   };
-  const { handlers, viewer } = setting(loopback, {
+  const { handlers, viewer } = setting(remote, {
     chains: () => ["main"],
     page: async (_chain, from) => (from === 1 ? refusals : []),
     usage: async () => ({
@@ -112,6 +124,8 @@ test("S33: the figures of a caller do not tell a hidden tool from none", async (
     return [rows, tools, servers].map((some) => some.map(({ name, calls }) => `${name} ${calls}`));
   };
   expect(await named(viewer)).toEqual([["(unknown) 2", "crm:put 1"], ["(unknown) 2"], ["(none) 2"]]);
+  // Here the tool is none that is hidden: it was refused for another reason.
+  expect((await named({ ...viewer, source: loopback }))[0]).toEqual(["(unknown) 1", "crm:get 1", "crm:put 1"]);
   expect(await named({ ...viewer, consumer: null })).toEqual([
     ["(unknown) 1", "crm:get 1", "crm:put 1"],
     ["(unknown) 1", "crm:get 1"],

@@ -314,7 +314,17 @@ test("R11 A16 store: the index changes how fast records are found, never which",
   expect(misled.flat()).toEqual([]);
   writeFileSync(path, "rubbish");
   expect(answers()).toEqual(scanned);
+  rmSync(path);
+  const empty = openIndexWriter(path);
+  if (rows[299]) empty.add("main", rows[299], []);
+  empty.close();
+  const reader = openReader(at.dir, null);
+  const found = () => reader.find({ consumer: "c1" }).length;
+  expect(found()).toBe(0);
+  rmSync(path);
   fillIndex(path, rows, 300);
+  expect(found()).toBe(50);
+  reader.close();
   expect(answers()).toEqual(scanned);
   chain.close();
 });

@@ -68,8 +68,8 @@ async function sourceOf(
   return { src, address: valueOf(await archive.subject(chain, id)) };
 }
 
-/** Most records that are looked at for one answer. */
-const mostFound = 100_000;
+/** Most records that are looked at for one answer of a few: what lies beyond is not told. */
+const mostFound = 5_000;
 
 /**
  * Audit records newest first, as they are `told`. One more than is asked for is looked up, to tell whether that is all:
@@ -81,10 +81,11 @@ export async function auditLog(
   told: (entry: AuditEntry) => AuditEntry[] = (entry) => [entry],
 ): Promise<Answer<"audit.log">> {
   const { limit } = input;
-  for (let asked = limit + 1; ; asked *= 4) {
+  const most = Math.max(limit + 1, mostFound);
+  for (let asked = limit + 1; ; asked = Math.min(4 * asked, most)) {
     const found = await archive.find({ ...input, limit: asked });
     const records = found.flatMap(({ chain, row }) => told(entryOf(chain, row.seq, row.rec)));
-    if (records.length > limit || found.length < asked || asked > mostFound)
+    if (records.length > limit || found.length < asked || asked === most)
       return { records: records.slice(0, limit), more: records.length > limit };
   }
 }

@@ -1,5 +1,6 @@
 import type { AuditStats } from "../../control/schemas.ts";
-import { createCounters, toldToConsumer } from "../../usage/counters.ts";
+import { unknownThings } from "../../core/failure.ts";
+import { createCounters } from "../../usage/counters.ts";
 import { groupUsage } from "../../usage/query.ts";
 import type { Archive } from "../archive.ts";
 import { type Period, records } from "./records.ts";
@@ -16,9 +17,11 @@ export async function statsOf(archive: Archive, period: Period, consumer: string
     byType[record.type] = (byType[record.type] ?? 0) + 1;
     // Only the record that ends a call has a status.
     if (record.st !== undefined) byStatus[record.st] = (byStatus[record.st] ?? 0) + (record.count ?? 1);
-    counters.add(record, 0);
+    // Its own consumer must not learn that what it named is there, but hidden.
+    const hidden = consumer !== null && unknownThings.has(record.code);
+    counters.add(hidden ? { ...record, srv: "" } : record, 0);
   }
-  const rows = consumer === null ? counters.rows() : counters.rows().map(toldToConsumer);
+  const rows = counters.rows();
   const by = (what: "consumer" | "server" | "tool"): AuditStats["consumers"] =>
     groupUsage(rows, what).map(({ name, calls, errors, denied }) => ({ name, calls, errors, denied }));
   return {

@@ -4,16 +4,17 @@ import type { Input } from "../../control/api.ts";
 import type { Context } from "../../control/contract.ts";
 import { Refusal } from "../../control/refusal.ts";
 import type { AuditEntry } from "../../control/schemas.ts";
-import { kinds } from "../../core/call.ts";
+import { type Kind, kinds, type Route } from "../../core/call.ts";
 import { Cancel, type AbortControllerLike } from "../../core/cancel.ts";
 import { asFailure, unknownThings } from "../../core/failure.ts";
-import { anyOf } from "../../core/name.ts";
+import { anyOf, canonicalName } from "../../core/name.ts";
 import { localSource, type Principal } from "../../core/principal.ts";
+import type { UsageRow } from "../../core/store.ts";
 import type { ServerStatus } from "../../core/upstream.ts";
 import { identify, type Caller } from "../../gateway/call-by-name.ts";
 import type { Gateway } from "../../gateway/gateway.ts";
 import type { Viewer, ViewerHandlers } from "../../serve/gateway-tools.ts";
-import { toldToConsumer } from "../../usage/counters.ts";
+import { unnamed } from "../../usage/counters.ts";
 import type { Archive } from "../archive.ts";
 import type { Engine } from "../engine.ts";
 import { auditLog } from "./audit.ts";
@@ -90,8 +91,12 @@ export function viewerHandlers(engine: () => Engine, archive: Archive): ViewerHa
         : auditLog(archive, own(input, consumer), (entry) => told(entry, input)),
     "audit.stats": (input, { consumer }) => statsOf(archive, input, consumer),
     "audit.verify": (input) => verifyChains(evidenceOf(engine(), archive), input),
-    usage: (input, { consumer }) =>
-      usageBy(toldUsage(archive, consumer), own(input, consumer), meteringOf(engine().loaded().config)),
+    usage: (input, viewer) =>
+      usageBy(
+        toldUsage(archive, engine().current(), viewer),
+        own(input, viewer.consumer),
+        meteringOf(engine().loaded().config),
+      ),
   };
 }
 
@@ -111,16 +116,26 @@ function told(entry: AuditEntry, { server, tool }: Pick<Input<"audit.log">, "ser
   return (server ?? tool) ? [] : [{ ...entry, server: null, tool: null, rule: null, reason: null }];
 }
 
-/** The usage of an archive as a consumer may read it; of null, everybody's, as it is. */
-const toldUsage = (archive: Archive, consumer: string | null): Pick<Archive, "usage"> =>
-  consumer === null
-    ? archive
-    : {
-        async usage(query) {
-          const { rows, ...rest } = await archive.usage(query);
-          return { ...rest, rows: rows.map(toldToConsumer) };
-        },
-      };
+/** The usage of an archive as its consumer may read it, who must not learn that what it named is there, but hidden. */
+const toldUsage = (archive: Archive, gw: Gateway, viewer: Viewer): Pick<Archive, "usage"> => ({
+  async usage(query) {
+    const { rows, ...rest } = await archive.usage(query);
+    return { ...rest, rows: rows.map((row) => (isHidden(gw, viewer, row) ? unnamed(row) : row)) };
+  },
+});
+
+/** Whether what was refused at all times is nothing that the viewer has a right on. */
+function isHidden(gw: Gateway, viewer: Viewer, { server, tool, calls, denied }: UsageRow): boolean {
+  if (viewer.consumer === null || server === "" || denied < calls) return false;
+  const { who, source } = viewer;
+  const routeOf = (kind: Kind): Route => {
+    const any = anyOf(kind, server);
+    // Names that stand for many are in parentheses.
+    if (tool.startsWith("(")) return any;
+    return { kind, server, name: tool, canonical: canonicalName(server, tool), tool: null, wire: "" };
+  };
+  return !kinds.some((kind) => gw.policy.lists(who, routeOf(kind), source));
+}
 
 /** Whether a caller has any right on a server, or may see what everybody does. */
 function sees({ policy }: Gateway, { who, consumer, source }: Viewer, server: string): boolean {

@@ -1,5 +1,5 @@
 import type { Database, SQLQueryBindings } from "bun:sqlite";
-import { existsSync } from "node:fs";
+import { statSync } from "node:fs";
 import { statusesOf } from "../../core/failure.ts";
 import { splitCanonical } from "../../core/name.ts";
 import type { AuditQuery, AuditRow, FoundRow } from "../../core/store.ts";
@@ -28,8 +28,16 @@ export type Search = { find(chains: readonly string[], query: AuditQuery): Found
 /** `database` returns the open chain. Where the index is missing, behind or wrong, each record is looked at. */
 export function createSearch(indexPath: string, database: (chain: string) => Database): Search {
   let index: Database | null = null;
+  let opened = 0;
   const openIndex = (): Database | null => {
-    if (!index && existsSync(indexPath)) index = tolerant(() => openCurrent(indexPath));
+    const inode = statSync(indexPath, { throwIfNoEntry: false })?.ino ?? 0;
+    // A damaged one is thrown away and made anew.
+    if (inode !== opened) {
+      index?.close();
+      index = null;
+    }
+    if (!index && inode !== 0) index = tolerant(() => openCurrent(indexPath));
+    opened = inode;
     return index;
   };
 
