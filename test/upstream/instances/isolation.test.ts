@@ -243,7 +243,7 @@ test("that a URL's matter is settled is told on the stream of the call that it i
 });
 
 test("while the client is asked the call's time stands still; when it is given up the question is too", async () => {
-  await using served = await serveFake(["--http", "--sse"], { id: "a", timeout: "200ms" });
+  await using served = await serveFake(["--http", "--sse"], { id: "a", timeout: "1s" });
   await using set = upstreams([served.options]);
   await set.ask("a", "echo", {}, { session: "s", declares });
   // A call that begins with the question runs out of its time before the answer to it comes.
