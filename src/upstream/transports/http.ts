@@ -24,7 +24,7 @@ const handshakeMs = 30_000;
 const pingMs = 5_000;
 /** Most controllers that are kept: about as many as a busy link has requests in flight. */
 const mostUnused = 256;
-const refusesNew = "it refuses a session it just opened";
+const refusesAnew = (server: string): Failure => faults.down(server, "it refuses a session it just opened");
 const rootsChanged = "notifications/roots/list_changed";
 /** The methods that are sent while a session is being opened. */
 const handshakes = new Set(["initialize", "server/discover"]);
@@ -188,7 +188,7 @@ class HttpLink implements Link {
     const loss = isGone(status) && !isType(headers, "application/json") ? sent.lossIn(status, "") : null;
     if (loss !== null) {
       discard(response);
-      throw new SessionLost(faults.down(server, refusesNew), loss);
+      throw new SessionLost(refusesAnew(server), loss);
     }
     if (status === 401 || status === 403 || (status >= 300 && status < 400)) {
       discard(response);
@@ -204,8 +204,7 @@ class HttpLink implements Link {
     const loss = sent.lossIn(status, answer ?? text);
     if (loss !== null) {
       const isOwn = answer?.kind === "error" && answer.idText !== null;
-      const said =
-        isGone(status) && !isOwn ? faults.down(server, refusesNew) : (answer ?? faultOfStatus(server, status, text));
+      const said = isGone(status) && !isOwn ? refusesAnew(server) : (answer ?? faultOfStatus(server, status, text));
       throw new SessionLost(said, loss);
     }
     // The error of a broken server says nothing about what it speaks.

@@ -79,17 +79,20 @@ test("a server that honours less after an interruption is asked anew, and the li
   await until(() => updated === before + 1, "an update");
 });
 
-test("listening to a server that reads nothing goes on until it is given up", async () => {
-  const link = openPipe(linkHost, () => ({ pid: null, write: () => false, take: () => false, close: async () => {} }));
-  const controller = new AbortController();
-  const listening = holdListen({
+const listenOn = (link: Link, signal: AbortSignal): Promise<void> =>
+  holdListen({
     instance: { link, peer: { era: "modern", revision: "2026-07-28" } },
     terms: { host: { client: { name: "t", version: "0" } } },
     filter: {},
-    signal: controller.signal,
+    signal,
     acknowledged: () => {},
     heard: () => {},
   });
+
+test("listening to a server that reads nothing goes on until it is given up", async () => {
+  const link = openPipe(linkHost, () => ({ pid: null, write: () => false, take: () => false, close: async () => {} }));
+  const controller = new AbortController();
+  const listening = listenOn(link, controller.signal);
   expect(Bun.peek.status(listening)).toBe("pending");
   controller.abort();
   await listening;
@@ -101,14 +104,7 @@ test("listening takes no hold of its link, however often it is begun", async () 
     get: (target, key, self): unknown => (held.push(String(key)), Reflect.get(target, key, self)),
   });
   const controller = new AbortController();
-  const listening = holdListen({
-    instance: { link, peer: { era: "modern", revision: "2026-07-28" } },
-    terms: { host: { client: { name: "t", version: "0" } } },
-    filter: {},
-    signal: controller.signal,
-    acknowledged: () => {},
-    heard: () => {},
-  });
+  const listening = listenOn(link, controller.signal);
   await until(() => held.includes("ask"), "the request");
   controller.abort();
   await listening;
