@@ -81,7 +81,7 @@ describe.each(lines)("client %s", (line) => {
   );
 
   test.each(eras)(
-    "T66: progress of a %s server arrives in order",
+    "FIELD T66: progress of a %s server arrives in order",
     async (era) => {
       await using through = await connectAnswering(line, `${daemon.url}/mcp`, key);
       const seen: unknown[] = [];

@@ -103,7 +103,7 @@ describe.each(each)("client %s over %s", (line, route) => {
     });
   }, 20_000);
 
-  test("T66: what the caller cancels is cancelled at the server, and recorded", async () => {
+  test("FIELD T66: what the caller cancels is cancelled at the server, and recorded", async () => {
     const place = placeOf(route);
     await using peer = await connect(line, target(route));
     // Before it began there may be no log.

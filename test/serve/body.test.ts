@@ -111,7 +111,7 @@ test.each([
   ]);
 });
 
-test("SECURITY T23: a body that has not arrived within 30 s is refused with 408, and its connection closed", async () => {
+test("T23: a body that has not arrived within 30 s is refused with 408, and its connection closed", async () => {
   jest.useFakeTimers();
   await using door = new Door(() => said("ran"));
   const { socket, heard } = dial(door);

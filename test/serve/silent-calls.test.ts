@@ -23,7 +23,7 @@ async function all(response: Response): Promise<Event[]> {
   return found;
 }
 
-test("T44: a call gets its stream before it has an answer, in both eras, with a session and without", async () => {
+test("FIELD T44: a call gets its stream before it has an answer, in both eras, with a session and without", async () => {
   const { door, end } = waiting();
   await using _ = door;
   const session = await door.session();
@@ -42,7 +42,7 @@ test("T44: a call gets its stream before it has an answer, in both eras, with a 
   for (const each of events) expect(pick(each.at(-1)?.data, "result.content.0.text")).toBe("done");
 });
 
-test("T43: a call that was cut off before its server said anything is resumed, where the client knows bare event ids", async () => {
+test("FIELD T43: a call that was cut off before its server said anything is resumed, where the client knows bare event ids", async () => {
   const { door, end } = waiting(undefined, { ...soon, after: 600_000 });
   await using _ = door;
   const [older, session] = [await door.session("2025-06-18"), await door.session()];

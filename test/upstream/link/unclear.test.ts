@@ -166,7 +166,7 @@ test("a question is a sign of life from all calls that it can be about", async (
   unclear.close();
 });
 
-test("T66: a notification of an extension is a sign of life from a call whose client takes it, and from no other", () => {
+test("FIELD T66: a notification of an extension is a sign of life from a call whose client takes it, and from no other", () => {
   jest.useFakeTimers();
   for (const taken of [true, false]) {
     const handlers = { progress: null, message: null, other: () => taken, request: null };
