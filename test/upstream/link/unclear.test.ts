@@ -152,6 +152,8 @@ test("T12: a question waits for half the time for which each call may be silent"
   expect(await refusal.promise).toMatchObject(refused(7));
   expect([first.asked, second.asked]).toEqual([[], []]);
   expect(await second.over).toBe("timeout");
+  first.answer();
+  expect(await first.over).toBe("answered");
 });
 
 test("a question is a sign of life from all calls that it can be about", async () => {
@@ -177,6 +179,9 @@ test("FIELD T66: a notification of an extension is a sign of life from a call wh
     exchange.other("acme/said", "{}");
     jest.advanceTimersByTime(30);
     expect(ends).toEqual(taken ? [] : ["timeout"]);
+    // All deadlines share a timer, and one of this clock would never fire for the next.
+    jest.advanceTimersByTime(40);
+    expect(ends).toEqual(["timeout"]);
   }
 });
 
