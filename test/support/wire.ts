@@ -123,8 +123,8 @@ export function modern(
 }
 
 /** `initialize` as a client of `revision` sends it. */
-export const initialize = (revision = "2025-11-25", id: unknown = 0) =>
-  request("initialize", { protocolVersion: revision, capabilities: {}, clientInfo: { name: "e2e", version: "1" } }, id);
+export const initialize = (revision = "2025-11-25", id: unknown = 0, capabilities: Members = {}) =>
+  request("initialize", { protocolVersion: revision, capabilities, clientInfo: { name: "e2e", version: "1" } }, id);
 
 type Texts = "call" | "rpc" | "consumer" | "subj" | "srv" | "tool" | "st";
 
