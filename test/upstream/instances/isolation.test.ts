@@ -279,6 +279,8 @@ test("a client that fails is an error to the server, not a hung call", async () 
 test("FIELD T66: a log message of the call refreshes its idle time-out too, though nobody reads it", async () => {
   await using served = await serveFake(["--http", "--sse"], { id: "a", timeout: "600ms" });
   await using set = upstreams([served.options]);
+  // A call's time counts from before its server has started.
+  await set.settled();
   await set.ask("a", "echo");
   expect(textOf(await set.ask("a", "work", { steps: 8, ms: 100, log: true }))).toBe("worked");
 });
@@ -286,6 +288,8 @@ test("FIELD T66: a log message of the call refreshes its idle time-out too, thou
 test("FIELD T66: progress refreshes the idle time-out but not the cap", async () => {
   await using served = await serveFake(["--http", "--sse"], { id: "a", timeout: "600ms", maxTimeout: "1500ms" });
   await using set = upstreams([served.options]);
+  // A call's time counts from before its server has started.
+  await set.settled();
   await set.ask("a", "echo");
   const seen: string[] = [];
   const more = { token: '"p"', emit: (text: string) => void seen.push(text) };
