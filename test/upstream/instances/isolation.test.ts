@@ -88,6 +88,7 @@ test("isolation: shared on a legacy server declares nothing and has it ask nobod
 
 test("S20: what a shared legacy server says in an extension's words reaches nobody, and keeps no call alive", async () => {
   await using set = upstreams([fake("a", [], { isolation: "shared", timeout: "300ms" })]);
+  await until(() => set.ask("a", "echo").catch(() => null), "an answer in time");
   const said: string[] = [];
   const emit = (text: string): void => void said.push(text);
   const more = { session: "s", declares: { extensions: { "com.acme/acme": {} } }, emit };
