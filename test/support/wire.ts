@@ -79,8 +79,11 @@ export function pick(json: unknown, path: string): unknown {
   return value;
 }
 
-/** The first text of a tool's result. */
-export const textOf = (json: unknown): string => String(pick(json, "result.content.0.text"));
+/** The first text of what a tool returned. */
+export const textIn = (result: unknown): string => String(pick(result, "content.0.text") ?? "");
+
+/** The same of an answer. */
+export const textOf = (json: unknown): string => textIn(pick(json, "result"));
 
 /** The same, parsed. */
 export const resultOf = (json: unknown): unknown => JSON.parse(textOf(json));

@@ -5,7 +5,7 @@ import type { LocalServer } from "../../src/core/ports.ts";
 import { emptyListing } from "../../src/core/upstream.ts";
 import { stdioOptions } from "../../src/upstream/options.ts";
 import { rejectionOf } from "../support/failure.ts";
-import { builtin, requestTo, fake, jsonOf, memoryLists, textOf, toolCall, upstreams } from "../support/upstream.ts";
+import { builtin, requestTo, fake, jsonOf, memoryLists, textOf, callTo, upstreams } from "../support/upstream.ts";
 import { makeRoute, makeTool, asBegun } from "../support/call.ts";
 import { principal } from "../support/principal.ts";
 import { TempDir } from "../support/temp-dir.ts";
@@ -301,7 +301,7 @@ test("a local server answers without a process", async () => {
   await using set = upstreams([], { local: [local] });
   expect(set.listings()).toEqual([{ ...emptyListing, server: "mcpgw", tools: [tool] }]);
   const reply = await set.send(
-    asBegun(toolCall("list_servers", { a: 1 })),
+    asBegun(callTo("list_servers", { a: 1 })),
     makeRoute("mcpgw", "list_servers"),
     requestTo("list_servers"),
   );
