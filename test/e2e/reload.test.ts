@@ -286,7 +286,12 @@ test("T41: under load every call is decided by one whole configuration, and none
       statuses.push(pick(answer.json, "result.isError") ?? pick(answer.json, "error.code") ?? answer.status);
     }
   });
-  for (let i = 0; i < 6; i++) await restore(variants[i % 2]);
+  for (let i = 0; i < 6; i++) {
+    await restore(variants[i % 2]);
+    // One more than run at once, so that this configuration has decided one of them.
+    const enough = statuses.length + load.length + 1;
+    await until(() => statuses.length >= enough, "calls under this configuration");
+  }
   reloading = false;
   await Promise.all(load);
   expect(new Set(statuses)).toEqual(new Set([200]));
