@@ -53,20 +53,19 @@ function fill(params: unknown): { action: "accept"; content: Record<string, stri
 
 const sampled = { model: "none", role: "assistant", content: { type: "text", text: "Paris" } } as const;
 const rootsAt = (uri: string) => ({ roots: [{ uri, name: "root" }] });
-const firstRoot = "file:///srv/root";
+const usualRoot = "file:///srv/root";
 
 const bearer = (key: string | undefined) =>
   key ? { requestInit: { headers: { Authorization: `Bearer ${key}` } } } : {};
 
 /** Connects an official client that answers every question, over HTTP. */
-export function connectAnswering(line: Line, url: string, key?: string): Promise<Answering> {
-  return line === "1.x" ? answeringV1(url, key) : answeringV2(line, url, key);
+export function connectAnswering(line: Line, url: string, key?: string, root = usualRoot): Promise<Answering> {
+  return line === "1.x" ? answeringV1(url, key, root) : answeringV2(line, url, key, root);
 }
 
-async function answeringV1(url: string, key: string | undefined): Promise<Answering> {
+async function answeringV1(url: string, key: string | undefined, root: string): Promise<Answering> {
   const asked: Asked[] = [];
   const logged: unknown[] = [];
-  let root = firstRoot;
   const client = new ClientV1(self, { capabilities });
   const heard = ({ method, params }: { method: string; params?: unknown }) => asked.push({ method, params });
   client.setRequestHandler(ElicitRequestSchema, (request) => {
@@ -100,10 +99,9 @@ async function answeringV1(url: string, key: string | undefined): Promise<Answer
   };
 }
 
-async function answeringV2(line: Line, url: string, key: string | undefined): Promise<Answering> {
+async function answeringV2(line: Line, url: string, key: string | undefined, root: string): Promise<Answering> {
   const asked: Asked[] = [];
   const logged: unknown[] = [];
-  let root = firstRoot;
   const mode = line === "2.x modern" ? "auto" : "legacy";
   const client = new ClientV2(self, { capabilities, versionNegotiation: { mode } });
   const heard = ({ method, params }: { method: string; params?: unknown }) => asked.push({ method, params });

@@ -69,7 +69,7 @@ export class Starter {
       ...this.queryHost,
       limits: lists ? this.#limits.lists : this.#limits.usual,
       declares,
-      asked: null,
+      asked: () => null,
       log,
       dropped: (reason) => {
         this.dropped++;

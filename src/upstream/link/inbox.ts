@@ -70,7 +70,7 @@ function deliverOne(message: UpstreamMessage, text: string, host: LinkHost, inbo
     return inbox.anonymous(message);
   }
   if (message.kind === "notification") return notification(message, host, inbox);
-  if (message.kind === "request") return question(message, host, inbox);
+  if (message.kind === "request") return question(message, inbox);
   inbox.stray(message.reason);
   const idText = idOf(text);
   if (idText === null) return;
@@ -147,7 +147,7 @@ function withdraw(text: string, { requestId: id, reason }: Notification["params"
 }
 
 /** No question names its call. So it goes to a client only if it cannot be about another client's call. */
-function question(message: Extract<UpstreamMessage, { kind: "request" }>, host: LinkHost, inbox: Inbox): void {
+function question(message: Extract<UpstreamMessage, { kind: "request" }>, inbox: Inbox): void {
   const { idText, method, paramsText: params } = message;
   if (method === "ping") {
     inbox.aside();
@@ -155,7 +155,7 @@ function question(message: Extract<UpstreamMessage, { kind: "request" }>, host: 
   }
   const asked: Question = { idText, method, params };
   const calls = callsOf(inbox);
-  if (host.asked !== null || calls.length < 2) return put(asked, calls, inbox);
+  if (inbox.outside?.able || calls.length < 2) return put(asked, calls, inbox);
   const waits = isInput(method) && inbox.unclear?.add(asked, calls, (call) => put(asked, call && [call], inbox));
   if (!waits) return put(asked, null, inbox);
   // The server may withdraw it before anybody is asked, and ask again.
@@ -166,7 +166,7 @@ function question(message: Extract<UpstreamMessage, { kind: "request" }>, host: 
 function put(question: Question, calls: readonly Exchange[] | null, inbox: Inbox): void {
   for (const call of calls ?? []) call.hear();
   const among: Asking[] = [...(calls ?? [])];
-  if (inbox.outside) among.push(inbox.outside);
+  if (inbox.outside?.able) among.push(inbox.outside);
   if (askClient(among, question, inbox.reply)) return;
   inbox.stray("a request of the server");
   void inbox.reply(refusal(question.idText, whyNot(question.method, calls)));

@@ -115,10 +115,10 @@ export type LinkHost = LinkEvents & {
   /** The capabilities that a legacy handshake declares, raw JSON. */
   readonly declares: string;
   /**
-   * Asks the client outside of any call. Null unless all calls on the link are of one session, so that every question
-   * is for the client of that session.
+   * The present way to ask the client outside of any call. Null unless all calls on the link are of one session, so that
+   * every question is for the client of that session, or the link is being opened for one call.
    */
-  readonly asked: AskClient | null;
+  readonly asked: () => AskClient | null;
   readonly log: Logger;
   /** Counts a message that belongs to no request. */
   dropped(reason: string): void;

@@ -61,11 +61,11 @@ function server(kinds: Purpose["kind"][], of: "one client" | "several" = "severa
     aside: () => void tally.aside++,
     told: () => void tally.told++,
     open: () => open,
-    outside: asked && new Outside(asked),
+    outside: new Outside(() => asked),
     unclear: null,
     reply: (text: string) => void replies.push(text),
   };
-  const say = (text: string): void => receive(text, { ...linkHost, asked }, inbox);
+  const say = (text: string): void => receive(text, linkHost, inbox);
   const question = (id: number, method = "roots/list"): void =>
     say(`{"jsonrpc":"2.0","id":${id},"method":"${method}","params":{"q":${id}}}`);
   const accept = (id: number): void => answers.get(`{"q":${id}}`)?.();
