@@ -151,10 +151,22 @@ export class Starter {
   }
 
   #recall(): Speaks | null {
-    const { options, host } = this.#terms;
-    const known = host.lists.verdict(options.id, listIdentityOf(options));
-    if (!known || host.clock.now() / 1000 - known.at > verdictMs) return null;
+    const known = this.#stored();
+    if (!known) return null;
+    const age = this.#terms.host.clock.now() / 1000 - known.at;
+    if (age > verdictMs) return null;
     return { modern: known.speaks !== "legacy", legacy: known.speaks !== "modern", sse: false };
+  }
+
+  #stored(): EraVerdict | null {
+    const { options, host } = this.#terms;
+    try {
+      return host.lists.verdict(options.id, listIdentityOf(options));
+    } catch (error) {
+      const facts = { server: options.id, cause: String(error) };
+      host.log.warn("what a server speaks cannot be read; it is asked again", facts);
+      return null;
+    }
   }
 
   #save(speaks: Speaks | null): void {
