@@ -154,7 +154,8 @@ export class Starter {
     const known = this.#stored();
     if (!known) return null;
     const age = this.#terms.host.clock.now() / 1000 - known.at;
-    if (age > verdictMs) return null;
+    // One that a clock which was ahead wrote would hold for as long as that was.
+    if (age < 0 || age > verdictMs) return null;
     return { modern: known.speaks !== "legacy", legacy: known.speaks !== "modern", sse: false };
   }
 
