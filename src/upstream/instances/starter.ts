@@ -1,6 +1,6 @@
 import type { Era } from "../../core/inbound.ts";
 import type { EraVerdict } from "../../core/store.ts";
-import { faults } from "../faults.ts";
+import { faults, reasonOf } from "../faults.ts";
 import { modernPeer } from "../link/handshake.ts";
 import type { Terms } from "../host.ts";
 import { digest, listIdentityOf } from "../identity.ts";
@@ -138,6 +138,7 @@ export class Starter {
       // Unique in the whole run, also after reloads, since processes are found and ended by this mark.
       instance: `${run}-${host.server}-${crypto.randomUUID()}`,
       stderr: (pid) => this.log.writer(pid),
+      prepare: () => this.#needReaper(),
       spawned: (pid, argv) => this.#spawned(pid, argv, probe),
       gone: (pid, survivors) => this.#gone(pid, survivors, probe),
       patience: tuning.patience,
@@ -186,6 +187,15 @@ export class Starter {
   async close(): Promise<void> {
     this.#round++;
     await Promise.all([...this.#links].map((link) => link.close()));
+  }
+
+  #needReaper(): void {
+    const { options, host } = this.#terms;
+    try {
+      host.reaper();
+    } catch (error) {
+      throw faults.down(options.id, `the process that ends it with the gateway cannot be started (${reasonOf(error)})`);
+    }
   }
 
   #spawned(pid: number, argv: readonly string[], probe: boolean): void {
