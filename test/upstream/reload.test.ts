@@ -98,6 +98,40 @@ test("a server that a reload removes serves on for a call that keeps it, and sto
   expect(old.status()[0]).toMatchObject({ state: "stopping", inFlight: 0, pids: [] });
 });
 
+for (const reloads of [1, 2]) {
+  test(`a server that drains after ${reloads} reloads gets the time of a stop, and ends with it in order`, async () => {
+    const old = upstreams([fake("a")]);
+    await old.settled();
+    await old.ask("a", "echo");
+    const running = old.ask("a", "slow", { ms: 500 }).then(textOf, String);
+    let set = old;
+    const drained: Promise<void>[] = [];
+    for (let reload = 0; reload < reloads; reload++) {
+      set = upstreams([], { previous: set });
+      drained.push(set.drainPrevious(60_000));
+    }
+    await set.close(10_000);
+    expect(await running).toContain("500");
+    expect(old.status()[0]).toMatchObject({ state: "stopping", pids: [] });
+    expect(old.events.filter(({ type }) => type === "server.stopped")).toHaveLength(2);
+    await Promise.all(drained);
+    expect(old.events.filter(({ type }) => type === "server.stopped")).toHaveLength(2);
+  });
+}
+
+test("a server that drains holds up no stop beyond its time", async () => {
+  const old = upstreams([fake("a")]);
+  await old.settled();
+  const running = reasonOf(old.ask("a", "hang"));
+  await until(() => old.status()[0]?.pids.length === 2, "the call");
+  const set = upstreams([], { previous: old });
+  const drained = set.drainPrevious(60_000);
+  await set.close(0);
+  expect(await running).toMatchObject({ code: "lost", detail: { ran: "maybe" } });
+  expect(old.status()[0]?.pids).toEqual([]);
+  await drained;
+});
+
 /** Calls that bring `size` bytes, as a set that takes over with another limit sees them. */
 async function outcomes(flags: string[][], results: { before: number; after: number }, size: number) {
   await using remote = new AsyncDisposableStack();

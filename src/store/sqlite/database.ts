@@ -84,7 +84,7 @@ export function guarded<T>(work: () => T): T {
 
 /** Whether the failure of a store is that its file is damaged. */
 export const isDamage = (error: unknown): error is StoreFailed =>
-  error instanceof StoreFailed && /^SQLITE_(CORRUPT|NOTADB)/.test(codeOf(error.cause) ?? "");
+  error instanceof StoreFailed && (/^SQLITE_(CORRUPT|NOTADB)/.test(codeOf(error.cause) ?? "") || isDamage(error.cause));
 
 /** Adds the path of the file to a failure of the store, which stays of its kind. */
 export function named<T>(path: string, work: () => T): T {

@@ -213,11 +213,12 @@ class HttpLink implements Link {
   }
 
   /** The answer in a JSON body; null when the body does not answer this request. */
-  #answerIn(text: string, { id, session }: Sent, status: number): Answer | null {
+  #answerIn(text: string, { id, session, doubt }: Sent, status: number): Answer | null {
     const message = readUpstream(text, this.#host.limits);
     // Nearly every body is the result itself; the rest is for servers that answer otherwise.
     if (message.kind === "result" && message.idText === String(id)) return bounded(message, this.#host);
-    const heard: { answer: Answer | null; fault: Failure | null } = { answer: null, fault: null };
+    type Heard = { answer: Answer | null; fault: Failure | null; own: boolean };
+    const heard: Heard = { answer: null, fault: null, own: false };
     deliver(message, text, this.#host, {
       answer: (idText, answer) => {
         if (idText === String(id)) heard.answer = answer;
@@ -227,8 +228,9 @@ class HttpLink implements Link {
       anonymous: (answer) => {
         heard.answer = answer;
       },
-      broken: (_, why) => {
+      broken: (idText, why) => {
         heard.fault = why;
+        heard.own = idText === String(id);
       },
       find: () => undefined,
       issued: () => false,
@@ -240,8 +242,11 @@ class HttpLink implements Link {
       unclear: null,
       reply: () => {},
     });
-    // A server may say in any form that it does not know the session.
-    if (heard.fault !== null && !(isGone(status) && session !== null)) throw heard.fault;
+    if (heard.fault !== null) {
+      if (!isGone(status) || session === null) throw heard.fault;
+      // A server may say in any form that it does not know the session, but under the request's id it may say anything.
+      if (heard.own) throw new SessionLost(heard.fault, doubt);
+    }
     return heard.answer && bounded(heard.answer, this.#host);
   }
 
