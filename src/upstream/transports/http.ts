@@ -44,6 +44,7 @@ class HttpLink implements Link {
   readonly pid = null;
   readonly ended: Promise<End>;
   readonly #host: LinkHost;
+  readonly #proxy: string | null;
   readonly #wire: HttpWire;
   readonly #sessionStream: SessionStream;
   readonly #context: StreamContext;
@@ -62,6 +63,7 @@ class HttpLink implements Link {
 
   constructor(spec: HttpSpec, host: LinkHost, courtesy: number) {
     this.#host = host;
+    this.#proxy = spec.proxy;
     this.#wire = new HttpWire(spec, host, courtesy);
     this.#courtesies = new Courtesies(this.#wire, host);
     this.#context = {
@@ -175,7 +177,7 @@ class HttpLink implements Link {
       return late ? faults.timeout(server, exchange.limit) : faults.cancelled();
     }
     if (this.#over) return faults.lost(server, this.#over.reason);
-    return error instanceof Failure || error instanceof SessionLost ? error : faultOfError(server, error);
+    return error instanceof Failure || error instanceof SessionLost ? error : faultOfError(server, error, this.#proxy);
   }
 
   async #read(response: Response, sent: Sent): Promise<Answer> {

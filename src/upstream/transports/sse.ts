@@ -83,7 +83,7 @@ class SsePipe implements Pipe {
       ended("its stream ended");
     } catch (error) {
       if (isTooLarge(error)) return ended(`it sent an event of more than ${longest()} bytes`);
-      ended(reasonOf(faultOfError(this.#server, error)));
+      ended(reasonOf(faultOfError(this.#server, error, this.#spec.proxy)));
     }
   }
 
@@ -139,7 +139,7 @@ class SsePipe implements Pipe {
       this.#events.failed(key, faults.down(this.#server, reason));
       this.#events.ended(reason);
     } catch (error) {
-      this.#events.failed(key, faultOfError(this.#server, error));
+      this.#events.failed(key, faultOfError(this.#server, error, this.#spec.proxy));
     }
   }
 
