@@ -6,11 +6,13 @@ import { faults, HttpFailure, quoted } from "../faults.ts";
 import type { Answer, LinkHost } from "../link/link.ts";
 
 /** What an HTTP status without a usable JSON-RPC answer means. */
-export function faultOfStatus(server: string, status: number, body: string): HttpFailure {
-  return new HttpFailure(readStatus(server, status, body), status);
+export function faultOfStatus(server: string, answer: Head, body: string): HttpFailure {
+  return new HttpFailure(readStatus(server, answer, body), answer.status);
 }
 
-function readStatus(server: string, status: number, body: string): Failure {
+type Head = Pick<Response, "status" | "headers">;
+
+function readStatus(server: string, { status, headers }: Head, body: string): Failure {
   const detail = body === "" ? "" : `: ${quoted(body)}`;
   if (status === 401 || status === 403) {
     return faults.down(
@@ -26,9 +28,21 @@ function readStatus(server: string, status: number, body: string): Failure {
   if (status === 407)
     return faults.down(server, "its proxy wants credentials (HTTP 407); they go into the proxy's URL");
   if (status === 404 || status === 405) return faults.down(server, `nothing speaks MCP at its URL (HTTP ${status})`);
-  if (status === 429 || status === 503) return faults.overloaded(server, `HTTP ${status}${detail}`);
+  if (status === 429 || status === 503)
+    return faults.overloaded(server, `HTTP ${status}${detail}`, retryAfter(headers));
   if (status === 431) return faults.longHeaders(server);
   return faults.protocol(server, status < 300 ? `no JSON-RPC answer (HTTP ${status})` : `HTTP ${status}${detail}`);
+}
+
+/** The longest wait that a caller is told of, ms: no agent waits longer. */
+const longestWait = 3_600_000;
+
+/** How long a server asks to wait (RFC 9110, 10.2.3), ms; undefined where it does not say. */
+function retryAfter(headers: Headers): number | undefined {
+  const said = headers.get("retry-after") ?? "";
+  if (!/^\d+$| GMT$/.test(said)) return undefined;
+  const ms = said.endsWith("GMT") ? Date.parse(said) - Date.now() : Number(said) * 1000;
+  return Number.isNaN(ms) ? undefined : Math.min(Math.max(ms, 1_000), longestWait);
 }
 
 /** The codes where nobody took the connection, which is the proxy's where there is one. */

@@ -3,6 +3,7 @@ import { query } from "../../../src/upstream/link/query.ts";
 import { openHttp } from "../../../src/upstream/transports/http.ts";
 import { rejectionOf } from "../../support/failure.ts";
 import { linkHost } from "../../support/link-host.ts";
+import { isCall, serve } from "../../support/mcp-server.ts";
 import { http, upstreams } from "../../support/upstream.ts";
 
 test("what a proxy does not let through did not run, and its refusal is told as its own", async () => {
@@ -54,4 +55,24 @@ test("a server that refuses a WebSocket is quoted, without its address", async (
   await using set = upstreams([http("a", `ws://127.0.0.1:${server.port}/?key=secret`, { transport: "websocket" })]);
   await set.settled();
   expect(set.status()[0]?.reason).toBe("its connection failed (Expected 101 status code: 401)");
+});
+
+const waits: [string, string, number | undefined][] = [
+  ["seconds", "7", 7_000],
+  ["none", "0", 1_000],
+  ["a week", "604800", 3_600_000],
+  ["a time that is over", "Fri, 31 Dec 1999 23:59:59 GMT", 1_000],
+  ["a time far ahead", "Fri, 31 Dec 2999 23:59:59 GMT", 3_600_000],
+  ["nothing that can be read", "soon", undefined],
+  ["no time", "-5", undefined],
+];
+test.each(waits)("R61 the caller is told how long a busy server asks to wait: %s", async (_, said, wait) => {
+  using server = serve((message) =>
+    isCall(message) ? new Response("busy", { status: 503, headers: { "retry-after": said } }) : null,
+  );
+  await using set = upstreams([http("a", server.url)]);
+  await set.settled();
+  const { code, message, detail } = await rejectionOf(set.ask("a", "t"));
+  expect([code, detail.retryAfterMs]).toEqual(["upstream-overloaded", wait]);
+  expect(message).toEndWith(wait === undefined ? "Try again later." : `Try again in ${wait / 1000} s.`);
 });
