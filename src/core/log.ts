@@ -3,7 +3,7 @@ import { common, createCoalescer } from "./coalesce.ts";
 import { plain, plainJson } from "./text.ts";
 
 export const levels = ["debug", "info", "warn", "error"] as const;
-type Level = (typeof levels)[number];
+export type Level = (typeof levels)[number];
 type Facts = Readonly<Record<string, string | number | boolean | null | undefined>>;
 type Line = Facts & { readonly level: Level; readonly msg: string };
 
@@ -20,7 +20,7 @@ export type LogOptions = {
   readonly level: Level;
   readonly format: "json" | "text";
   /** False: the line cannot be taken now; it is lost, and counted. */
-  readonly write: (line: string) => boolean;
+  readonly write: (line: string, level: Level) => boolean;
   readonly clock?: Clock;
 };
 
@@ -40,8 +40,8 @@ export function createLogger(options: LogOptions): Logger & { flush(): void } {
 
   function put(line: Line): void {
     const gap: Line = { level: "warn", msg: "lines of the log are lost, as nobody read it", lines: lost };
-    if (lost > 0 && write(spell(gap, format))) lost = 0;
-    if (!write(spell(line, format))) lost += 1;
+    if (lost > 0 && write(spell(gap, format), gap.level)) lost = 0;
+    if (!write(spell(line, format), line.level)) lost += 1;
   }
 
   function putCounted(all: boolean): void {

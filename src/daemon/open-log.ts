@@ -1,3 +1,4 @@
+import { priorityMarks } from "../core/journal.ts";
 import { createLogger, type LogOptions } from "../core/log.ts";
 import { LineWriter } from "./lines.ts";
 
@@ -7,11 +8,12 @@ const maxUnread = 1 << 20;
 /** The log of this process, on standard error. */
 export function openLog(options: Pick<LogOptions, "level" | "format">): ReturnType<typeof createLogger> {
   const output = new LineWriter(process.stderr);
+  const mark = priorityMarks();
   return createLogger({
     ...options,
-    write(line) {
+    write(line, level) {
       if (output.queued >= maxUnread) return false;
-      output.write(line);
+      output.write(mark(level) + line);
       return true;
     },
   });

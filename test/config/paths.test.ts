@@ -76,6 +76,28 @@ test("a client uses the socket of its own installation when that is chosen", () 
   expect(clientSocket(host(), { socket: "/x.sock" })).toBe("/x.sock");
 });
 
+/** Runs a command on a machine whose directories for state and run time are empty but for what the shell line makes. */
+const elsewhere = (make: string, command: readonly string[]) => {
+  const line = `mount -t tmpfs none /var/lib && mount -t tmpfs none /run && { ${make}; } && exec "$@"`;
+  return Bun.spawnSync(["unshare", "-m", "sh", "-c", line, "sh", ...command]);
+};
+const mayMount = elsewhere("true", ["true"]).success;
+
+test.skipIf(!mayMount)("outside of the unit its user finds what the unit has written, and no other user does", () => {
+  const module = join(import.meta.dir, "../../src/config/paths.ts");
+  const program = `
+    const { clientSocket, resolvePaths } = await import(${JSON.stringify(module)});
+    const at = (state) => [resolvePaths(${JSON.stringify(host())}, { state }).heads, clientSocket(${JSON.stringify(host())}, { state })];
+    console.log(JSON.stringify([at("/var/lib/mcpgw"), at("/srv/s")]));`;
+  const found = (make: string): unknown =>
+    JSON.parse(elsewhere(make, [process.execPath, "-e", program]).stdout.toString());
+  const own = "/home/u/.local/state/mcpgw-heads";
+  const others = [own, "/srv/s/control.sock"];
+  const unit = "mkdir -p /var/lib/mcpgw-heads /run/mcpgw && touch /run/mcpgw/control.sock";
+  expect(found(unit)).toEqual([["/var/lib/mcpgw-heads", "/run/mcpgw/control.sock"], others]);
+  expect(found("true")).toEqual([[own, "/var/lib/mcpgw/control.sock"], others]);
+});
+
 test("R28 the file is named by flag, MCPGW_CONFIG, MCP_GATEWAY_CONFIG, in this order", () => {
   const env = { MCPGW_CONFIG: "/one", MCP_GATEWAY_CONFIG: "two" };
   const find = (flag: string | undefined, variables: Record<string, string>) =>

@@ -1,8 +1,5 @@
 import { expect, test } from "bun:test";
-import { query } from "../../../src/upstream/link/query.ts";
-import { openHttp } from "../../../src/upstream/transports/http.ts";
 import { rejectionOf } from "../../support/failure.ts";
-import { linkHost } from "../../support/link-host.ts";
 import {
   discovers,
   event,
@@ -200,19 +197,6 @@ test("T13: a stream without an event's end is cut", async () => {
   await using set = upstreams([http("a", server.url)], { result: 1024 ** 2 });
   await set.settled();
   expect((await rejectionOf(set.ask("a", "t"))).code).toBe("result-too-large");
-});
-
-test("what a proxy does not let through did not run", async () => {
-  using proxy = Bun.serve({ hostname: "127.0.0.1", port: 0, fetch: () => new Response(null, { status: 403 }) });
-  const spec = { url: "https://upstream.test/mcp", headers: {}, proxy: proxy.url.href, getStream: false };
-  const link = openHttp(spec, linkHost);
-  const asked = query(link, linkHost, {
-    method: "ping",
-    peer: { era: "legacy", revision: "2025-11-25" },
-    timeout: 5_000,
-  });
-  expect((await rejectionOf(asked)).code).toBe("upstream-down");
-  await link.close();
 });
 
 test("a stream that ends without an answer leaves the outcome open", async () => {
