@@ -74,7 +74,7 @@ export class SsePair {
     if (open?.owner !== who.id || open.scope !== scope) {
       return refuseAndThrow(gw, visit, who, sessionNotFound("open its event stream again"));
     }
-    const text = unacceptable(req.headers) ?? (await this.#options.bodies.read(req));
+    const text = unacceptable(req.headers) ?? (await this.#options.bodies.read(req, who.id));
     if (text instanceof Failure) return refuseAndThrow(gw, visit, who, text);
     void open.connection.receive(text, { ...presentedBy(visit), vouched: who });
     return new Response("Accepted", { status: 202 });
