@@ -11,6 +11,8 @@ const deadline = 30_000;
 /** Most bytes of bodies that are on their way at once, of one sender and of all; but room for two of the largest. */
 const mostOfOne = 64 * 1024 ** 2;
 const mostOfAll = 512 * 1024 ** 2;
+/** What a body counts as besides, for its connection takes a place: one sender cannot have all of these. */
+const ofEach = 64 * 1024;
 
 /** Reads request bodies, limited in size, number of bytes and time. One timer watches all of them. */
 export class BodyReader {
@@ -33,7 +35,8 @@ export class BodyReader {
     const length = req.headers.get("content-length");
     if (length !== null && Number(length) > max) return Promise.resolve(tooLarge(max));
     if (waitsForever(req.headers.get("expect"))) return Promise.resolve(unmet());
-    if (!this.#hasRoom(sender, Number(length))) return Promise.resolve(tooMuch());
+    const announced = ofEach + Number(length);
+    if (!this.#hasRoom(sender, announced)) return Promise.resolve(tooMuch());
     return new Promise((resolve) => {
       let held = 0;
       const hold = (bytes: number): void => {
@@ -47,7 +50,7 @@ export class BodyReader {
       };
       const place = this.#waiting.add({ until: performance.now() + deadline, settle });
       this.#watch();
-      hold(Number(length));
+      hold(announced);
       const came = (bytes: number): void => {
         if (!this.#hasRoom(sender, bytes)) throw tooMuch();
         hold(bytes);
@@ -59,7 +62,7 @@ export class BodyReader {
   }
 
   #hasRoom(sender: string, bytes: number): boolean {
-    const least = 2 * this.#max();
+    const least = 2 * (ofEach + this.#max());
     return (
       this.#arriving.of(sender) + bytes <= Math.max(mostOfOne, least) &&
       this.#arriving.total + bytes <= Math.max(mostOfAll, least)
@@ -110,8 +113,12 @@ function tooLarge(max: number): Failure {
 }
 
 const tooMuch = (): Failure =>
-  new Failure("overloaded", "Too many bytes of requests are on their way at once; send fewer large ones.", {
-    retryAfterMs: 1_000,
-  });
+  new Failure(
+    "overloaded",
+    "Too many or too large requests are on their way at once; send fewer before these have arrived.",
+    {
+      retryAfterMs: 1_000,
+    },
+  );
 
 const left = (): Failure => new Failure("cancelled", "The client left before the whole of its message had arrived.");

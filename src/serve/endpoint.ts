@@ -15,6 +15,7 @@ import type { Sessions } from "../session/sessions.ts";
 import type { Traffic } from "../session/traffic.ts";
 import { namesEvents, prefersEvents, takesEvents, unacceptable } from "./accept.ts";
 import type { BodyReader } from "./body.ts";
+import type { ConnectionSlots } from "./connection-slots.ts";
 import { credentialsOf, sourceOf } from "./credentials.ts";
 import { PostStream, takesPriming } from "./post-stream.ts";
 import { maxOwed } from "./queue-limits.ts";
@@ -33,6 +34,7 @@ export type HttpParts = {
   running: Running;
   traffic: Traffic;
   bodies: BodyReader;
+  slots: ConnectionSlots;
   /** Most requests, streams and WebSockets at once. */
   maxConnections: number;
 };
