@@ -4,7 +4,10 @@ import { Failure } from "../core/failure.ts";
 const most = 4_096;
 const mostOfOne = 1_000;
 
-/** The places for clients with a long-lived connection, limited per principal and in total. */
+/**
+ * The places for clients with a long-lived connection of any kind, limited per principal and in total. One principal's,
+ * its requests that arrive and those that run leave room for others in `listen.maxConnections`.
+ */
 export class ConnectionSlots {
   readonly #taken = new Counts();
 

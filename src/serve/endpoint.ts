@@ -15,6 +15,7 @@ import type { Sessions } from "../session/sessions.ts";
 import type { Traffic } from "../session/traffic.ts";
 import { namesEvents, prefersEvents, takesEvents, unacceptable } from "./accept.ts";
 import type { BodyReader } from "./body.ts";
+import type { ConnectionSlots } from "./connection-slots.ts";
 import { credentialsOf, sourceOf } from "./credentials.ts";
 import { PostStream, takesPriming } from "./post-stream.ts";
 import { maxOwed } from "./queue-limits.ts";
@@ -33,12 +34,15 @@ export type HttpParts = {
   running: Running;
   traffic: Traffic;
   bodies: BodyReader;
+  slots: ConnectionSlots;
   /** Most requests, streams and WebSockets at once. */
   maxConnections: number;
 };
 
 /** Most bytes read of a body whose sender is refused anyway. */
 const strangerBody = 64 * 1024;
+/** The sender of all such bodies; no principal has this id. */
+const nobody = "";
 
 /** One POST of an authenticated caller. */
 type Arrival = Presented & {
@@ -74,7 +78,7 @@ export class Endpoint {
     const session = sessionOf(this.#options.sessions, headers, who, scope);
     const from: Arrival = { gw, req, pending, started, source, credentials, vouched: who, scope, session };
     if (!isServed(gw, scope, session, from)) return notServed(gw, from, from, await this.#strangerText(req));
-    const text = unacceptable(headers) ?? (await this.#options.bodies.read(req));
+    const text = unacceptable(headers) ?? (await this.#options.bodies.read(req, who.id));
     if (text instanceof Failure) return this.#exchange(from, { inbound: unreadable("", headers), fault: text });
     const context = { headers, pinned: null, revision: session?.revision ?? null } as const;
     if (isBatch(text) && takesBatches(session?.revision ?? versionHeader(headers) ?? assumedLegacy)) {
@@ -99,7 +103,7 @@ export class Endpoint {
     if (this.#strangers >= maxConnections / 4) return "";
     this.#strangers++;
     try {
-      const text = await bodies.read(req, strangerBody);
+      const text = await bodies.read(req, nobody, strangerBody);
       return text instanceof Failure ? "" : text;
     } finally {
       this.#strangers--;

@@ -6,7 +6,6 @@ import { envelope } from "../mcp/message.ts";
 import { decodeUtf8 } from "../mcp/utf8.ts";
 import { McpConnection } from "./connection.ts";
 import type { HttpParts } from "./endpoint.ts";
-import { ConnectionSlots } from "./connection-slots.ts";
 import { sendWithin } from "./queue-limits.ts";
 import { enter, presentedBy, type Visit } from "./visit.ts";
 
@@ -22,7 +21,7 @@ export type SocketData = {
   intake: Intake<string> | null;
 };
 
-type SocketOptions = Pick<HttpParts, "current" | "running" | "traffic">;
+type SocketOptions = Pick<HttpParts, "current" | "running" | "traffic" | "slots">;
 
 type Socket = ServerWebSocket<SocketData>;
 
@@ -50,7 +49,6 @@ const outletOf = (socket: Socket) => ({
 export class WebSockets {
   readonly #options: SocketOptions;
   readonly #open = new Set<Socket>();
-  readonly #slots = new ConnectionSlots();
 
   constructor(options: SocketOptions) {
     this.#options = options;
@@ -66,7 +64,7 @@ export class WebSockets {
     const offered = req.headers.get("sec-websocket-protocol");
     const fits = offered === null || offered.split(",").some((one) => one.trim() === subprotocol);
     if (!fits) return new Response("The subprotocol of this WebSocket is mcp.\n", { status: 400 });
-    const leave = this.#slots.take(who.id);
+    const leave = this.#options.slots.take(who.id);
     const data: SocketData = { who, presented: presentedBy(visit), scope, leave, connection: null, intake: null };
     const headers = offered === null ? {} : { "sec-websocket-protocol": subprotocol };
     if (server.upgrade(req, { data, headers })) return undefined;
