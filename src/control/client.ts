@@ -53,12 +53,9 @@ class Wire {
   #lost: Error | null = null;
 
   async open(path: string): Promise<void> {
-    // In a tunnel the daemon's own limits bound a message.
-    const max = () => (this.#lines ? Infinity : maxAnswer);
     const reader = createLineReader({
-      get max() {
-        return max();
-      },
+      // In a tunnel the daemon's own limits bound a message.
+      max: () => (this.#lines ? Infinity : maxAnswer),
       onLine: (line) => (this.#lines ? this.#lines(line) : this.#message(line)),
       onOverflow: () => this.#end(new Refusal("internal", "the daemon's answer is too long")),
     });

@@ -71,9 +71,7 @@ export class ControlConnection {
 
   #lines(max: () => number) {
     return createLineReader({
-      get max() {
-        return max();
-      },
+      max,
       onLine: (line) => (this.#mode === "control" ? this.#control(line) : this.#onLine?.(line)),
       onOverflow: (head) => {
         // The end that serves the tunnel refuses the line, under the id of its message.
