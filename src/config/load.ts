@@ -11,7 +11,7 @@ import { explain } from "./issues.ts";
 import { findOlder } from "./older.ts";
 import { applyOverrides, overrideOf } from "./overrides.ts";
 import type { Override } from "./overrides.ts";
-import { ConfigError, type Problem } from "./problem.ts";
+import { ConfigError, type Problem, unplaced } from "./problem.ts";
 import { readConfigFile } from "./read.ts";
 import { salvage } from "./salvage.ts";
 import { configSchema } from "./schema.ts";
@@ -162,9 +162,7 @@ function open(bytes: Uint8Array, file: string, substitute: Resolve): Source {
     const text = new TextDecoder("utf-8", { fatal: true }).decode(bytes);
     return readSource(text, substitute);
   } catch (error) {
-    if (error instanceof TypeError) {
-      throw new ConfigError([{ file, line: null, column: null, path: "", message: "is not UTF-8 text" }]);
-    }
+    if (error instanceof TypeError) throw new ConfigError([unplaced(file, "is not UTF-8 text")]);
     if (!(error instanceof SourceError)) throw error;
     throw new ConfigError(error.problems.map((fault) => problemIn(file, fault)));
   }
@@ -195,10 +193,9 @@ function shape(source: Source, prepare: (value: unknown) => unknown): Shaped {
 function locator(source: Source, file: string, overrides: readonly Override[]): (finding: Finding) => Problem {
   const secrets = maskable(source.secrets);
   return ({ path, key, message }) => {
-    const at = { path: formatPath(path), message: maskValues(message, secrets) };
     const override = overrideOf(overrides, path);
-    if (override) return { file: override.origin, line: null, column: null, ...at };
-    return { file, ...source.at(path, key), ...at };
+    const problem = unplaced(override?.origin ?? file, maskValues(message, secrets), formatPath(path));
+    return override ? problem : { ...problem, ...source.at(path, key) };
   };
 }
 

@@ -2,7 +2,7 @@ import { codeOf, messageOf } from "../core/error-text.ts";
 import { within } from "../core/wait.ts";
 import { createLineReader } from "../mcp/lines.ts";
 import type { CallName, Input, Answer, StreamName } from "./api.ts";
-import type { Client, Gap, Tunnel } from "./contract.ts";
+import type { Client, Gap, Hello, Tunnel } from "./contract.ts";
 import { cancel, maxAnswer, readLastWord, request, type FromServer } from "./messages.ts";
 import { isListened, mistrust } from "./socket-path.ts";
 import { SocketWriter } from "./socket-writer.ts";
@@ -21,9 +21,6 @@ export const keylessText = "without MCPGW_API_KEY the caller is the local admini
 
 /** The key that this process was given; null without one. What it was read from may have ended it with a line's end. */
 export const givenKey = (): string | null => process.env["MCPGW_API_KEY"]?.trim() ?? null;
-
-/** The daemon's description of itself. */
-export type Hello = { readonly version: string; readonly pid: number; readonly access: "admin" | "read" | "attach" };
 
 type Waiting = { onMessage(message: FromServer): void; onClose(error: Error): void };
 type Lines = (line: string) => void;
@@ -53,12 +50,9 @@ class Wire {
   #lost: Error | null = null;
 
   async open(path: string): Promise<void> {
-    // In a tunnel the daemon's own limits bound a message.
-    const max = () => (this.#lines ? Infinity : maxAnswer);
     const reader = createLineReader({
-      get max() {
-        return max();
-      },
+      // In a tunnel the daemon's own limits bound a message.
+      max: () => (this.#lines ? Infinity : maxAnswer),
       onLine: (line) => (this.#lines ? this.#lines(line) : this.#message(line)),
       onOverflow: () => this.#end(new Refusal("internal", "the daemon's answer is too long")),
     });

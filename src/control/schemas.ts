@@ -3,8 +3,8 @@ import { groupNames } from "../core/failure.ts";
 import { revisions } from "../core/inbound.ts";
 import { type ServerStatus, serverStates, transports } from "../core/upstream.ts";
 import { verdictExit } from "../core/verdict.ts";
-import { wrongStatus, wrongType } from "./filters.ts";
-import { parseSince } from "./since.ts";
+import { namedKinds, wrongStatus, wrongType } from "./filters.ts";
+import { parseSince, sinceHelp, wrongTime } from "./since.ts";
 
 // The values that operations exchange. Inputs are strict: an unknown member is an error, never ignored.
 
@@ -16,7 +16,7 @@ const facts = z.record(z.string(), z.union([z.string(), z.number(), z.boolean(),
 const since = z.string().transform((text, ctx) => {
   const at = parseSince(text, Date.now());
   if (at !== null) return at;
-  ctx.addIssue({ code: "custom", message: `"${text}" is no time; write e.g. 30m, 2h, 7d or 2026-01-31T08:00` });
+  ctx.addIssue({ code: "custom", message: wrongTime(text) });
   return z.NEVER;
 });
 
@@ -43,7 +43,7 @@ export const selection = {
     .superRefine(unless(wrongStatus))
     .optional()
     .describe(`a status, or one of ${groupNames.join(", ")}`),
-  since: since.optional().describe("from here on: 30m, 2h or 7d before now, or a date or time"),
+  since: since.optional().describe(sinceHelp),
 };
 export const recordType = z
   .string()
@@ -153,13 +153,13 @@ export type LeftOut = z.output<typeof leftOut>;
 export const whyInput = z.strictObject({
   who: z.string().min(1).max(200).describe("a key's id or a consumer"),
   target: z.string().min(1).max(2000).describe("server:tool, server:prompt, a name on the wire or a URI"),
-  kind: z.enum(["tool", "prompt", "resource"]).optional(),
+  kind: z.enum(namedKinds).optional(),
   arguments: z.record(z.string(), z.unknown()).default({}),
 });
 
 /** Whether callers may use one thing, and why. */
 export const why = z.object({
-  kind: z.enum(["tool", "prompt", "resource"]).nullable(),
+  kind: z.enum(namedKinds).nullable(),
   /** `server:name`, or the name asked for if there is no such thing. */
   name: z.string(),
   /** The name or URI that MCP clients see. */

@@ -2,7 +2,7 @@ import type { Principal, Source } from "../core/principal.ts";
 import type { Readings } from "../core/uri-readings.ts";
 import type { ConditionOptions, RuleOptions } from "./options.ts";
 import { foldCase } from "../core/text.ts";
-import { type Fill, operators, RuleError, template, type Truth, underPart } from "./operators.ts";
+import { type Fill, operators, RuleError, type Table, template, type Truth, underPart } from "./operators.ts";
 import type { Written } from "./written.ts";
 import { uriOperators } from "./uri-operators.ts";
 
@@ -62,7 +62,8 @@ const roots: Record<string, (path: string) => Read | null> = {
   server: (path) => (path === "id" ? ({ server }) => server : null),
 };
 
-const known = "args.…, principal.id|consumerId|keyId|name|method, source.ip|transport|loopback|forwarded, server.id";
+const names = (facts: object): string => Object.keys(facts).join("|");
+const known = `args.…, principal.${names(principalFacts)}, source.${names(sourceFacts)}, server.id`;
 
 /** Stands for a value of which nobody knows which the server will read. */
 const unclear = Symbol("unclear");
@@ -113,8 +114,6 @@ function checkTemplates(options: ConditionOptions): void {
   }
   if (text.replace(template, "").includes("${principal.")) throw new RuleError("${principal.…} is malformed");
 }
-
-type Table<Test> = { readonly [K in keyof ConditionOptions]-?: (operand: NonNullable<ConditionOptions[K]>) => Test };
 
 /** Each operand fits its operator by the type of the options; the table keeps the two in step. */
 function compileTests<Test>(table: Table<Test>, options: ConditionOptions): Test[] {

@@ -109,9 +109,7 @@ class ChildPipe implements Pipe {
 
   async #readStdout(events: PipeEvents): Promise<void> {
     const lines = createLineReader({
-      get max() {
-        return events.longest();
-      },
+      max: () => events.longest(),
       onLine: events.received,
       onOverflow: () => events.ended(`it wrote a line of more than ${events.longest()} bytes`),
     });
