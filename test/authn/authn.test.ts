@@ -113,7 +113,7 @@ test("R3: a key of the configuration that is never accepted is refused for the r
   }
 });
 
-test("T41: a key that differs in its last character only is refused", () => {
+test("FIELD T41: a key that differs in its last character only is refused", () => {
   const strong = "aB3dE5gH7jK9mN2pQ4sT6vW8yZ1cF0";
   const { authn } = setUp({ keys: [{ id: "k", key: `${strong}x`, consumerId: "a", roles: ["r"] }] });
   expect(authn.identify(call([`${strong}x`])).keyId).toBe("k");
@@ -140,7 +140,7 @@ test("a source whose credentials keep failing is throttled, while a good key fro
   expect(failureOf(() => authn.identify(call([]))).code).toBe("unauthenticated");
 });
 
-test("T42: authentication looks at the key on each request of a session", () => {
+test("FIELD T42: authentication looks at the key on each request of a session", () => {
   const { authn, keyring } = setUp();
   const who = authn.identify(call([good]));
   expect(authn.identify(makeCall({ vouched: who }))).toBe(who);

@@ -135,7 +135,7 @@ test("the same id or secret in the file and in the store is a configuration erro
   expect(() => ring.prepare([configured({ key })])).toThrow(`stored key ${id}`);
 });
 
-test("T8 T42: revoking a key ends its streams at once and outlives a restart", () => {
+test("T42, FIELD T8: revoking a key ends its streams at once and outlives a restart", () => {
   const store = memoryKeyStore();
   const ring = keyring(store);
   const { id, key } = ring.create(request);

@@ -59,7 +59,7 @@ describe("names on the wire", () => {
       ["crm__get", "files__Get"],
       [],
     ],
-    ["T56 S41 case pairs: both missing", { crm: ["get", "Get", "put"] }, ["crm__put"], ["crm:Get", "crm:get"]],
+    ["FIELD T56 S41 case pairs: both missing", { crm: ["get", "Get", "put"] }, ["crm__put"], ["crm:Get", "crm:get"]],
     [
       "S41 a Cyrillic look-alike: both missing",
       { crm: ["read_file", "read_f\u0456le"] },
@@ -122,7 +122,7 @@ describe("names on the wire", () => {
     ]);
   });
 
-  test("T55: every name fits every client, and a changed one carries the hash of its canonical name", () => {
+  test("FIELD T55: every name fits every client, and a changed one carries the hash of its canonical name", () => {
     const odd = ["with.dot", "a/b", "sp ace", "crm:get", "né", "😀", "x".repeat(200), "ok-1_A"];
     const names = wires({ crm: odd });
     expect(names).toHaveLength(odd.length);
@@ -168,7 +168,7 @@ describe("resolve", () => {
     Object.assign(call.inbound.params, { name });
     return { call, route: () => catalog.resolve(call, "tool", name) };
   };
-  test("T57: an exact map back to the server's own name", () => {
+  test("FIELD T57: an exact map back to the server's own name", () => {
     const [route] = catalog.routes("tools", null);
     expect(resolve(route?.wire).route()).toMatchObject({
       server: "crm",
@@ -273,7 +273,7 @@ describe("list", () => {
     expect(decided).toBe(places);
     expect(listed(catalog, admin, loopback)).toContain("crm__get");
   });
-  test("T61: what is missing is missing under its own kind", () => {
+  test("FIELD T61: what is missing is missing under its own kind", () => {
     const missing = [
       { list: "prompts", name: "prompts/list", reason: "broken" },
       { list: "resourceTemplates", name: "?", reason: "a resource template without a uriTemplate" },

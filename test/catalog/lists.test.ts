@@ -14,7 +14,7 @@ describe("prompts", () => {
     files: { prompts: ["greet", "Read", "read"] },
   };
   const catalog = buildCatalog(served);
-  test("T57 are named like tools, in a space of their own, each with an exact way back", () => {
+  test("FIELD T57 are named like tools, in a space of their own, each with an exact way back", () => {
     const { names } = ask(catalog, "prompts");
     expect(names).toHaveLength(4);
     expect(names).toContain("crm__greet");
@@ -27,7 +27,7 @@ describe("prompts", () => {
     }
     expect(names.some((name) => /^crm__n__[0-9a-f]{8}$/.test(name))).toBe(true);
   });
-  test("T56 case pairs: both missing, with a reason", () => {
+  test("FIELD T56 case pairs: both missing, with a reason", () => {
     expect(catalog.missing(null).map(({ kind, canonical }) => `${kind} ${canonical}`)).toEqual([
       "prompt files:Read",
       "prompt files:read",
@@ -274,7 +274,7 @@ describe("scopes", () => {
   });
 });
 
-describe("T61 what a list lacks, it says", () => {
+describe("FIELD T61 what a list lacks, it says", () => {
   const served: Record<string, Served> = {
     crm: {
       tools: ["get", "Get", "put"],

@@ -5,7 +5,7 @@ import { failureOf } from "../support/failure.ts";
 import { policyOf } from "../support/policy.ts";
 import { principal, stillClock } from "../support/principal.ts";
 
-describe("T13 no server draws to itself what callers read from another", () => {
+describe("FIELD T13 no server draws to itself what callers read from another", () => {
   const uri = "file:///files/payroll/jan";
   const link = JSON.stringify({ content: [{ type: "resource_link", name: "x", uri }] });
   const honest: Record<string, Served> = { hl: { tools: ["t"], templates: ["file:///files/{+path}"] } };

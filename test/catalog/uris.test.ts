@@ -22,7 +22,7 @@ const gone = (served: Record<string, Served>) =>
 describe("URIs on the wire", () => {
   const rows: [what: string, served: Record<string, Served>, names: string[], gone: string[]][] = [
     [
-      "T13 unique URIs stay as they are, opaque ones too",
+      "FIELD T13 unique URIs stay as they are, opaque ones too",
       { crm: { resources: ["ui://app/main", "x:opaque%2F?a=b#c"] }, files: { resources: ["file:///a"] } },
       ["file:///a", "ui://app/main", "x:opaque%2F?a=b#c"],
       [],
@@ -34,7 +34,7 @@ describe("URIs on the wire", () => {
       [],
     ],
     [
-      "T13 an app stays an app",
+      "FIELD T13 an app stays an app",
       { crm: { resources: ["ui://main.html"] }, files: { resources: ["ui://main.html"] } },
       ["ui://crm/main.html", "ui://files/main.html"],
       [],

@@ -21,7 +21,7 @@ function report(text: string): string {
 }
 
 for (const name of readdirSync(directory)) {
-  test(`T2 golden: ${name}`, () => {
+  test(`FIELD T2 golden: ${name}`, () => {
     const text = readFileSync(join(directory, name), "utf8");
     const at = text.indexOf(line);
     expect(report(text.slice(0, at))).toBe(text.slice(at + line.length));

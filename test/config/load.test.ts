@@ -54,7 +54,7 @@ test("R29 rateLimit: bucket is perMinute × burstMultiplier, zero allows nothing
   expect(limits("{ enabled: false, defaultPerMinute: 60 }")).toEqual({ perMinute: undefined, burst: undefined });
 });
 
-test("R85 T7 without policies nothing is allowed, and nothing else is assumed", () => {
+test("R85 FIELD T7 without policies nothing is allowed, and nothing else is assumed", () => {
   const { config } = loadText("{}");
   expect(config).toMatchObject({ policies: [], rules: [], auth: { type: "api-key", keys: [] } });
   expect(config.limits.perMinute).toBeUndefined();

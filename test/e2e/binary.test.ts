@@ -155,7 +155,7 @@ test("R125: the console starts and ends in a terminal", async () => {
   expect(existsSync(place.harm)).toBe(false);
 }, 20_000);
 
-test("R128, SECURITY T01, FIELD T51: kill -9 of the daemon leaves no child and loses no record", async () => {
+test("R128, T01, FIELD T51: kill -9 of the daemon leaves no child and loses no record", async () => {
   const run = place.run();
   const calls = (await place.records()).length;
   expect(pidsWith(run).length).toBeGreaterThanOrEqual(2);

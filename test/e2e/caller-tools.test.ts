@@ -1,6 +1,6 @@
 import { afterAll, beforeAll, expect, setDefaultTimeout, test } from "bun:test";
 import { type Daemon, fake, start } from "../support/daemon.ts";
-import { connect, type Line } from "../support/sdk.ts";
+import { connect, lines } from "../support/sdk.ts";
 import { initialize, modern, request, v2025 } from "../support/wire.ts";
 
 // Tools that a server shows only to some: official clients whose call switches one on in their own instance of it, and a
@@ -24,8 +24,6 @@ afterAll(() => daemon[Symbol.asyncDispose]());
 
 const extra = { name: "pester", inputSchema: { type: "object" } };
 
-const lines: readonly Line[] = ["1.x", "2.x legacy", "2.x modern"];
-
 test.each(lines)("R2: client %s is told of the tool, finds it and calls it, and nobody else does", async (line) => {
   const at = lines.indexOf(line);
   const url = `${daemon.url}/mcp`;
@@ -35,8 +33,8 @@ test.each(lines)("R2: client %s is told of the tool, finds it and calls it, and 
   const names = async (of: typeof client) => (await of.tools()).map(({ name }) => name);
   const told = Promise.withResolvers<void>();
   const othersTold: string[] = [];
-  client.onToolsChanged(told.resolve);
-  other.onToolsChanged(() => void othersTold.push("changed"));
+  client.on("notifications/tools/list_changed", () => told.resolve());
+  other.on("notifications/tools/list_changed", () => void othersTold.push("changed"));
   expect(await names(client)).not.toContain("fake__pester");
   await client.call("fake__switch", { tools: [extra] });
   expect(await names(client)).toContain("fake__pester");

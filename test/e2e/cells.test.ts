@@ -2,7 +2,7 @@ import { afterAll, beforeAll, describe, expect, test } from "bun:test";
 import { type Fixture, startFixture } from "../support/conformance.ts";
 import { type Daemon, everything, Place } from "../support/daemon.ts";
 import { type Answering, connectAnswering } from "../support/sdk-answers.ts";
-import { unstamped } from "../support/sdk.ts";
+import { type Line, lines, unstamped } from "../support/sdk.ts";
 
 // The four cells of client era × server era: an official client sees through the gateway what it would see of a server
 // of its own era directly, and the server is told what the client said.
@@ -41,10 +41,9 @@ afterAll(async () => {
   daemon.place[Symbol.dispose]();
 }, 30_000);
 
-const lines = ["1.x", "2.x legacy", "2.x modern"] as const;
 const eras = ["legacy", "modern"] as const;
 
-const directly = (line: (typeof lines)[number]): Promise<Answering> =>
+const directly = (line: Line): Promise<Answering> =>
   connectAnswering(line, line === "2.x modern" ? fixtures.modern.url : fixtures.legacy.url);
 
 describe.each(lines)("client %s", (line) => {
@@ -74,16 +73,19 @@ describe.each(lines)("client %s", (line) => {
       const simple = await through.prompt(`${era}__test_prompt_with_arguments`, { arg1: "a", arg2: "b" });
       const there = await direct.prompt("test_prompt_with_arguments", { arg1: "a", arg2: "b" });
       expect(unstamped(simple)).toEqual(unstamped(there));
+      const uri = "test://static-text";
+      const [read, plain] = [await through.read(`mcpgw+${era}:${uri}`), await direct.read(uri)];
+      expect(JSON.stringify(unstamped(read)).replace(`mcpgw+${era}:`, "")).toBe(JSON.stringify(unstamped(plain)));
     },
     60_000,
   );
 
   test.each(eras)(
-    "T66: progress of a %s server arrives in order",
+    "FIELD T66: progress of a %s server arrives in order",
     async (era) => {
       await using through = await connectAnswering(line, `${daemon.url}/mcp`, key);
       const seen: unknown[] = [];
-      await through.call(`${era}__test_tool_with_progress`, {}, (one) => seen.push(one));
+      await through.call(`${era}__test_tool_with_progress`, {}, { onprogress: (one) => seen.push(one) });
       expect(seen).toEqual([0, 50, 100].map((progress) => expect.objectContaining({ progress, total: 100 })));
     },
     60_000,

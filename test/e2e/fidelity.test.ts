@@ -76,7 +76,7 @@ describe.each(cells)("a %s client and the server %s", (client, server) => {
     expect(await ask(client, "prompts/list", "")).toContain(rich.prompt.replace('"ask"', `"${server}__ask"`));
   });
 
-  test("R117 T4 T67: arguments, vendor members and the trace reach the server as they were written", async () => {
+  test("R117 FIELD T4 T67: arguments, vendor members and the trace reach the server as they were written", async () => {
     const args = '{ "n":12345678901234567890, "d":1.10,"s":"\\u00e9\\/" ,"a":[ ] }';
     await ask(client, "tools/call", `"name":"${server}__rich","arguments":${args},"x-more":1.10`, `${server}__rich`);
     const { params, headers } = upstream().sent("tools/call");
@@ -113,7 +113,7 @@ describe.each(cells)("a %s client and the server %s", (client, server) => {
 });
 
 describe.each(eras)("a %s client and what two servers call the same", (client) => {
-  test("T13: each resource has an address of its own, and is read where it was listed", async () => {
+  test("FIELD T13: each resource has an address of its own, and is read where it was listed", async () => {
     const listed = JSON.parse(await ask(client, "resources/list", "")) as { resources: { uri: string }[] };
     const uris = listed.resources.map(({ uri }) => uri);
     expect(new Set(uris).size).toBe(2);

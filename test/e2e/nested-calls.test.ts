@@ -76,7 +76,7 @@ test("R27, SEMANTICS 2: a stop of the gateway loses both", async () => {
   ]);
 });
 
-test("R27, T13: links and what is said of a limit are as in a direct call", async () => {
+test("R27, FIELD T13: links and what is said of a limit are as in a direct call", async () => {
   const link = { type: "resource_link", name: "listed", uri: "file:///listed" };
   using server = serve(({ id, method }) => {
     if (method === "initialize")

@@ -170,7 +170,7 @@ async function converse(seed: number): Promise<void> {
   expect(membersOf(heard.get(name) ?? "{}").get(named)).toBe(JSON.stringify(own(server)));
 }
 
-test("R117 T4: odd conversations pass as they were written, and each leaves one begin and one end", async () => {
+test("R117 FIELD T4: odd conversations pass as they were written, and each leaves one begin and one end", async () => {
   const seeds = Array.from({ length: 100 }, (_, at) => at + 1);
   const lane = async (first: number): Promise<void> => {
     for (const seed of seeds.slice(first).filter((_, at) => at % 8 === 0))

@@ -2,7 +2,7 @@ import { afterAll, beforeAll, expect, test } from "bun:test";
 import type { LeftOut } from "../../src/control/schemas.ts";
 import { type Daemon, everything, Place } from "../support/daemon.ts";
 import { reply, serve } from "../support/mcp-server.ts";
-import { connect, type Line } from "../support/sdk.ts";
+import { connect, lines } from "../support/sdk.ts";
 
 // A server defines its things as official clients do not read them: directly, each of these definitions takes a whole
 // list from some client.
@@ -93,19 +93,16 @@ afterAll(async () => {
 const names = (things: readonly Readonly<Record<string, unknown>>[], key: string): string[] =>
   things.map((thing) => String(thing[key])).toSorted();
 
-test.each(["1.x", "2.x legacy", "2.x modern"] satisfies Line[])(
-  "a client of %s reads the lists in which a server has odd definitions",
-  async (line) => {
-    await using peer = await connect(line, { url: `${daemon.url}/mcp`, key });
-    const tools = names(await peer.tools(), "name").filter((name) => name.startsWith("odd__"));
-    expect(tools).toEqual(names(odd.tools, "name").map((name) => `odd__${name}`));
-    const { prompts, resources, resourceTemplates } = await peer.others();
-    expect(names(prompts, "name")).toEqual(["odd__arguments", "odd__null"]);
-    expect(prompts.map((prompt) => prompt["arguments"])).toEqual([[{ name: "a" }], undefined]);
-    expect(names(resources, "uri")).toEqual(["odd://notes", "odd://null"]);
-    expect(names(resourceTemplates, "uriTemplate")).toEqual(["odd://null/{x}"]);
-  },
-);
+test.each(lines)("a client of %s reads the lists in which a server has odd definitions", async (line) => {
+  await using peer = await connect(line, { url: `${daemon.url}/mcp`, key });
+  const tools = names(await peer.tools(), "name").filter((name) => name.startsWith("odd__"));
+  expect(tools).toEqual(names(odd.tools, "name").map((name) => `odd__${name}`));
+  const prompts = await peer.prompts();
+  expect(names(prompts, "name")).toEqual(["odd__arguments", "odd__null"]);
+  expect(prompts.map((prompt) => prompt["arguments"])).toEqual([[{ name: "a" }], undefined]);
+  expect(names(await peer.resources(), "uri")).toEqual(["odd://notes", "odd://null"]);
+  expect(names(await peer.resourceTemplates(), "uriTemplate")).toEqual(["odd://null/{x}"]);
+});
 
 test("operators are shown which definitions are not offered as they were, and why", async () => {
   const { leftOut } = (await daemon.place.json("servers", "show", "odd")) as { leftOut: LeftOut };

@@ -33,7 +33,7 @@ const ends = {
 };
 
 test.concurrent.skipIf(!linux).each(Object.entries(ends))(
-  "T31: it does not survive %s (needs Linux)",
+  "FIELD T31: it does not survive %s (needs Linux)",
   async (_name, end) => {
     const mark = `9${Math.floor(Math.random() * 1e9)}`;
     await using daemon = await start({ servers: [leaving("a", mark), fake("b")], policies: [everything()] });
@@ -46,7 +46,7 @@ test.concurrent.skipIf(!linux).each(Object.entries(ends))(
 );
 
 test.concurrent.skipIf(!linux)(
-  "T31: a restart of its server ends it, and the server serves again (needs Linux)",
+  "FIELD T31: a restart of its server ends it, and the server serves again (needs Linux)",
   async () => {
     const mark = `9${Math.floor(Math.random() * 1e9)}`;
     await using daemon = await start({ servers: [leaving("a", mark), fake("b")], policies: [everything()] });

@@ -89,7 +89,7 @@ function expectToolError(answer: Answer, ...words: string[]): void {
   for (const word of words) expect(textOf(answer.json)).toContain(word);
 }
 
-test("T6 R6, R35: arguments that are denied: an isError result with the rule and what to change", async () => {
+test("FIELD T6 R6, R35: arguments that are denied: an isError result with the rule and what to change", async () => {
   const denied = await daemon.call("fake__echo", { customer: "bob" }, guest, "r6");
   expectToolError(denied, "no rule allows it", "args.customer", '"guest"');
   expect(await recordOf("r6")).toMatchObject({

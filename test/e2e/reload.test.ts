@@ -196,7 +196,7 @@ test("R17: a reload that takes in another secret is no reload of nothing, though
   expect((await reload()).stdout).toContain("nothing in it has changed");
 });
 
-test("SECURITY T41, FIELD T3: an unchanged child keeps its pid, a changed one is replaced, a removed one ends, a new one is there", async () => {
+test("T41, FIELD T3: an unchanged child keeps its pid, a changed one is replaced, a removed one ends, a new one is there", async () => {
   await restore();
   const [one, two] = [await pidOf("one"), await pidOf("two")];
   await restore({ ...config, servers: [shared("one"), shared("two", [], { env: { NEW: "1" } }), shared("three")] });

@@ -2,7 +2,7 @@ import { afterAll, beforeAll, describe, expect, test } from "bun:test";
 import { existsSync, rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { type Daemon, Place } from "../support/daemon.ts";
-import { connect, type Line, serveCommand, type Target, unstamped } from "../support/sdk.ts";
+import { connect, lines, serveCommand, type Target, unstamped } from "../support/sdk.ts";
 import { type ModernServer, modernServer } from "../support/sdk-servers.ts";
 import { until } from "../support/until.ts";
 import { request, v2025 } from "../support/wire.ts";
@@ -10,7 +10,6 @@ import { request, v2025 } from "../support/wire.ts";
 // What official clients do beside plain calls: pages, changes of the list, cancelling, errors, the end of a session.
 
 const fixture = join(import.meta.dir, "../fixtures/sdk-tools.ts");
-const lines: readonly Line[] = ["1.x", "2.x legacy", "2.x modern"];
 const routes = ["HTTP", "stdio beside a daemon", "stdio alone"] as const;
 type Route = (typeof routes)[number];
 
@@ -104,7 +103,7 @@ describe.each(each)("client %s over %s", (line, route) => {
     });
   }, 20_000);
 
-  test("T66: what the caller cancels is cancelled at the server, and recorded", async () => {
+  test("FIELD T66: what the caller cancels is cancelled at the server, and recorded", async () => {
     const place = placeOf(route);
     await using peer = await connect(line, target(route));
     // Before it began there may be no log.
@@ -127,7 +126,7 @@ describe.each(each)("client %s over %s", (line, route) => {
     const place = placeOf(route);
     await using peer = await connect(line, target(route));
     const changed = Promise.withResolvers<void>();
-    peer.onToolsChanged(() => changed.resolve());
+    peer.on("notifications/tools/list_changed", () => changed.resolve());
     const has = async (name: string) => (await peer.tools()).some((tool) => tool.name === name);
     expect(await has("own__five")).toBe(false);
     writeFileSync(toolsOf(place), [...tools, "five"].join("\n"));

@@ -1,6 +1,15 @@
 import { afterAll, beforeAll, describe, expect, test } from "bun:test";
 import { type Daemon, everything, Place } from "../support/daemon.ts";
-import { connect, type Line, type Listed, type Peer, serveCommand, type Target, unstamped } from "../support/sdk.ts";
+import {
+  connect,
+  type Line,
+  lines,
+  type Listed,
+  type Peer,
+  serveCommand,
+  type Target,
+  unstamped,
+} from "../support/sdk.ts";
 import {
   everythingCommand,
   everythingHttp,
@@ -113,7 +122,7 @@ afterAll(async () => {
   alone[Symbol.dispose]();
 }, 30_000);
 
-describe.each(["1.x", "2.x legacy", "2.x modern"] as const)("client %s", (line) => {
+describe.each(lines)("client %s", (line) => {
   test.each(Object.keys(routes) as (keyof typeof routes)[])(
     "R22 R126: over %s it sees what it would see directly",
     async (route) => {

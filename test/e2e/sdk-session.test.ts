@@ -46,7 +46,7 @@ describe.each(["1.x", "2.x legacy"] as const)("client %s", (line) => {
   test("D16: a server that is told of changed roots asks for them, no call being open, and that is on record", async () => {
     const before = (await daemon.place.records()).length;
     await using client = await connectAnswering(line, `${daemon.url}/mcp`, key);
-    await client.list();
+    await client.tools();
     const roots = async () => JSON.stringify(await client.call("every__get-roots-list"));
     expect(await roots()).toContain("file:///srv/root");
     const asked = client.asked.length;

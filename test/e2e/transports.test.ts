@@ -54,7 +54,7 @@ const namesIn = (answer: Answer): string[] =>
 const recordsOf = async (id: string) =>
   (await daemon.place.records()).filter(({ rpc }) => rpc === JSON.stringify(id)).map(({ type }) => type);
 
-test("S32, T22: the endpoint of one server shows and calls that server alone, with a slash at the end and without", async () => {
+test("S32, FIELD T22: the endpoint of one server shows and calls that server alone, with a slash at the end and without", async () => {
   const before = daemon.place.calls("two");
   for (const path of ["/mcp/one", "/mcp/one/"]) {
     const names = namesIn(await post(path, request("tools/list")));
@@ -278,7 +278,7 @@ test("an endpoint that a reload takes away takes batches about running calls, an
   expect((await hangs).text).toBe("");
 });
 
-test("T34: stray requests, second streams and halves of the old transport end nothing", async () => {
+test("FIELD T34: stray requests, second streams and halves of the old transport end nothing", async () => {
   const session = await daemon.session(key);
   const streams = await Promise.all(
     [
@@ -301,7 +301,7 @@ test("T34: stray requests, second streams and halves of the old transport end no
   for (const stream of streams) await stream.body?.cancel();
 });
 
-test("T48: open sessions, streams and questions are counted", async () => {
+test("FIELD T48: open sessions, streams and questions are counted", async () => {
   const session = await daemon.session(key);
   const stream = await daemon.stream(key, session);
   const { text } = await daemon.get("/metrics");
@@ -327,7 +327,7 @@ test("T26: requests that find all places taken are counted, which /metrics shows
   await stream.body?.cancel();
 });
 
-test("T46: a gateway that was restarted knows no session of before, and its open streams did not hold it up", async () => {
+test("FIELD T46: a gateway that was restarted knows no session of before, and its open streams did not hold it up", async () => {
   await using first = await start(config);
   const own = await first.place.key("alice");
   const session = await first.session(own);

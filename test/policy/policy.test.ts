@@ -87,7 +87,7 @@ const rows: [law: string, rules: Rule[], policies: Record<string, Rule[]>, asked
     "hidden rules[1]",
   ],
   [
-    "T7 a deny-only guardrail set denies only what it matches",
+    "FIELD T7 a deny-only guardrail set denies only what it matches",
     [{ tool: "*drop*", action: "deny" }],
     { reader: [allowAll] },
     {},

@@ -1,5 +1,5 @@
 import { expect, test } from "bun:test";
-import { chmodSync, existsSync, readFileSync, statSync, utimesSync } from "node:fs";
+import { chmodSync, existsSync, readFileSync, statSync, utimesSync, writeFileSync } from "node:fs";
 import { longestSeal } from "../../src/core/ports.ts";
 import { loadSealKeys } from "../../src/seal/keys.ts";
 import { createSealer } from "../../src/seal/seal.ts";
@@ -44,4 +44,16 @@ test("seal.key: others than its owner may not read it", async () => {
   chmodSync(file, 0o600);
   await loadSealKeys(file, Date.now());
   expect(readFileSync(file, "utf8")).toBe(before);
+});
+
+test("S07: seal.key with anything but two keys of full length is refused, and left as it is", async () => {
+  using at = new TempDir();
+  const file = at.path("seal.key");
+  await loadSealKeys(file, Date.now());
+  const [one = "", two = ""] = readFileSync(file, "utf8").split("\n");
+  for (const text of ["", one, `\n${two}`, `${one}\n${two.slice(4)}`, `${one.slice(4)}\n${two}`]) {
+    writeFileSync(file, text);
+    expect(String(await reasonOf(loadSealKeys(file, Date.now())))).toContain("holds no two keys; delete it");
+    expect(readFileSync(file, "utf8")).toBe(text);
+  }
 });

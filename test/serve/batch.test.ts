@@ -141,7 +141,7 @@ test("when one of its calls has something to say, all answers come on one stream
   expect(names).toHaveLength(4);
 });
 
-test("T5: a call of a batch can ask, and its answer may come in a batch", async () => {
+test("FIELD T5: a call of a batch can ask, and its answer may come in a batch", async () => {
   await using door = new Door(async (call) =>
     said((await call.ask?.({ method: "roots/list", params: "{}" }, call.controller.signal))?.text ?? ""),
   );
@@ -158,7 +158,7 @@ test("T5: a call of a batch can ask, and its answer may come in a batch", async 
   expect(text).toContain('{\\"roots\\":[]}');
 });
 
-test("S08, T46: under a session that has ended the whole batch is 404", async () => {
+test("S08, FIELD T46: under a session that has ended the whole batch is 404", async () => {
   await using door = echo();
   const headers = { ...(await door.session("2025-03-26")), "mcp-session-id": "A".repeat(43) };
   const answer = await door.post([toolCall("echo", {}, 1)], { headers });

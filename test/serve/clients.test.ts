@@ -1,83 +1,29 @@
 import { afterEach, describe, expect, test } from "bun:test";
-import { Client as ClientV1 } from "@modelcontextprotocol/sdk/client/index.js";
 import { SSEClientTransport } from "@modelcontextprotocol/sdk/client/sse.js";
 import { StreamableHTTPClientTransport as HttpV1 } from "@modelcontextprotocol/sdk/client/streamableHttp.js";
 import { WebSocketClientTransport } from "@modelcontextprotocol/sdk/client/websocket.js";
-import type { Transport as TransportV1 } from "@modelcontextprotocol/sdk/shared/transport.js";
-import {
-  CreateMessageRequestSchema,
-  ElicitRequestSchema,
-  ListRootsRequestSchema,
-  LoggingMessageNotificationSchema,
-  ToolListChangedNotificationSchema,
-} from "@modelcontextprotocol/sdk/types.js";
-import { Client as ClientV2, StreamableHTTPClientTransport as HttpV2 } from "@modelcontextprotocol/client";
 import type { Call, Reply } from "../../src/core/call.ts";
 import { Door, said } from "../support/front-door.ts";
+import { connect as connectHttp, connectV1, type Part, type Peer } from "../support/sdk.ts";
 import { textOf } from "../support/upstream.ts";
 import { until } from "../support/until.ts";
 
 // The official clients, unchanged, on all their transports: they call, are asked, are told of changes, are cut off.
 
-const self = { name: "sdk-test", version: "1" };
-const capabilities = { elicitation: {}, sampling: {}, roots: { listChanged: true } };
 const requestInit = (key: string) => ({ requestInit: { headers: { Authorization: `Bearer ${key}` } } });
 
-/** The tests for all of them. */
-type Peer = { call(name: string): Promise<string>; readonly told: string[]; close(): Promise<void> };
-type Connect = (door: Door, key: string) => Promise<Peer>;
+const part: Part = {
+  capabilities: { elicitation: {}, sampling: {}, roots: { listChanged: true } },
+  async answer(method, { message, maxTokens }, progress) {
+    if (method === "elicitation/create") return { action: "accept", content: { said: message } };
+    if (method === "roots/list") return { roots: [{ uri: "file:///r" }] };
+    await progress(1);
+    return { model: "m", role: "assistant", content: { type: "text", text: String(maxTokens) } };
+  },
+};
 
-const textIn = (result: unknown): string => textOf({ text: JSON.stringify(result) } as Reply); // of a reply it reads the text
-
-async function v1(transport: unknown): Promise<Peer> {
-  const client = new ClientV1(self, { capabilities });
-  const told: string[] = [];
-  client.setRequestHandler(ElicitRequestSchema, ({ params }) => ({
-    action: "accept",
-    content: { said: params.message },
-  }));
-  client.setRequestHandler(CreateMessageRequestSchema, async ({ params }, { _meta: meta, sendNotification }) => {
-    if (meta?.progressToken !== undefined) {
-      const { progressToken } = meta;
-      await sendNotification({ method: "notifications/progress", params: { progressToken, progress: 1 } });
-    }
-    return { model: "m", role: "assistant", content: { type: "text", text: String(params.maxTokens) } };
-  });
-  client.setRequestHandler(ListRootsRequestSchema, () => ({ roots: [{ uri: "file:///r" }] }));
-  client.setNotificationHandler(LoggingMessageNotificationSchema, ({ params }) => void told.push(String(params.data)));
-  client.setNotificationHandler(ToolListChangedNotificationSchema, () => void told.push("tools"));
-  // The library's transports do not match its own interface under exactOptionalPropertyTypes.
-  await client.connect(transport as TransportV1);
-  return {
-    told,
-    call: async (name) => textIn(await client.callTool({ name })),
-    close: () => client.close(),
-  };
-}
-
-async function v2(door: Door, key: string): Promise<Peer> {
-  const client = new ClientV2(self, { capabilities, versionNegotiation: { mode: "legacy" } });
-  const told: string[] = [];
-  client.setRequestHandler("elicitation/create", ({ params }) => ({
-    action: "accept",
-    content: { said: params.message },
-  }));
-  client.setRequestHandler("sampling/createMessage", async ({ params }, { mcpReq }) => {
-    const progressToken = mcpReq._meta?.progressToken;
-    if (progressToken !== undefined)
-      await mcpReq.notify({ method: "notifications/progress", params: { progressToken, progress: 1 } });
-    return { model: "m", role: "assistant", content: { type: "text", text: String(params.maxTokens) } };
-  });
-  client.setRequestHandler("roots/list", () => ({ roots: [{ uri: "file:///r" }] }));
-  client.setNotificationHandler("notifications/message", ({ params }) => void told.push(String(params.data)));
-  client.setNotificationHandler("notifications/tools/list_changed", () => void told.push("tools"));
-  await client.connect(new HttpV2(new URL(`${door.url}/mcp`), requestInit(key)));
-  return {
-    told,
-    call: async (name) => textIn(await client.callTool({ name })),
-    close: () => client.close(),
-  };
-}
+const call = async (peer: Peer, name: string): Promise<string> =>
+  textOf({ text: JSON.stringify(await peer.call(name)) } as Reply); // of a reply it reads the text
 
 const realWebSocket = globalThis.WebSocket;
 afterEach(() => void (globalThis.WebSocket = realWebSocket));
@@ -91,22 +37,22 @@ function withKey(key: string): void {
   } as typeof WebSocket; // a subclass is one
 }
 
-const transports: Record<string, Connect> = {
-  "1.x over streamable HTTP": (door, key) => v1(new HttpV1(new URL(`${door.url}/mcp`), requestInit(key))),
-  "2.x over streamable HTTP": v2,
+const transports: Record<string, (door: Door, key: string) => Promise<Peer>> = {
+  "1.x over streamable HTTP": (door, key) => connectHttp("1.x", { url: `${door.url}/mcp`, key }, part),
+  "2.x over streamable HTTP": (door, key) => connectHttp("2.x legacy", { url: `${door.url}/mcp`, key }, part),
   "R65: 1.x over the old HTTP+SSE pair": (door, key) =>
-    v1(new SSEClientTransport(new URL(`${door.url}/sse`), requestInit(key))),
+    connectV1(new SSEClientTransport(new URL(`${door.url}/sse`), requestInit(key)), part),
   "R98: 1.x over a WebSocket": (door, key) => {
     withKey(key);
-    return v1(new WebSocketClientTransport(new URL(`${door.url.replace("http", "ws")}/ws`)));
+    return connectV1(new WebSocketClientTransport(new URL(`${door.url.replace("http", "ws")}/ws`)), part);
   },
 };
 
 const elicitation = (message: string) =>
   `{"message":${JSON.stringify(message)},"requestedSchema":{"type":"object","properties":{"said":{"type":"string"}}}}`;
 
-const tools: Record<string, (call: Call) => Promise<Reply>> = {
-  async ask(call) {
+const tools: Record<string, (asked: Call) => Promise<Reply>> = {
+  async ask({ ask, controller }) {
     const kinds = [
       ["elicitation/create", elicitation("name?")],
       ["sampling/createMessage", '{"messages":[],"maxTokens":7}'],
@@ -115,39 +61,41 @@ const tools: Record<string, (call: Call) => Promise<Reply>> = {
     const answers: string[] = [];
     for (const [method, params] of kinds) {
       const progress = (text: string): void => void answers.push(`progress ${JSON.parse(text).progress}`);
-      const answer = await call.ask?.({ method, params, progress }, call.controller.signal);
+      const answer = await ask?.({ method, params, progress }, controller.signal);
       answers.push(`${answer?.kind} ${answer?.text}`);
     }
     return said(answers.join("\n"));
   },
-  async log(call) {
-    call.emit?.('{"jsonrpc":"2.0","method":"notifications/message","params":{"level":"info","data":"working"}}');
+  async log({ emit }) {
+    emit?.('{"jsonrpc":"2.0","method":"notifications/message","params":{"level":"info","data":"working"}}');
     return said("logged");
   },
-  async whoami(call) {
-    const id = String(call.who?.id);
-    const answer = await call.ask?.({ method: "elicitation/create", params: elicitation(id) }, call.controller.signal);
+  async whoami({ ask, controller, who }) {
+    const id = String(who?.id);
+    const answer = await ask?.({ method: "elicitation/create", params: elicitation(id) }, controller.signal);
     return said(`${id} ${answer?.text}`);
   },
 };
 
-const play = () => new Door((call) => tools[call.route?.name ?? ""]?.(call) ?? said("hello"));
+const play = () => new Door((asked) => tools[asked.route?.name ?? ""]?.(asked) ?? said("hello"));
 
 describe.each(Object.keys(transports))("%s", (name) => {
-  const connect = transports[name] as Connect;
+  const connect = transports[name] as (typeof transports)[string];
 
   test("is served, asked for everything it declared, and its answers come back", async () => {
     await using door = play();
     const peer = await connect(door, "alice");
-    expect(await peer.call("plain")).toBe("hello");
-    expect((await peer.call("ask")).split("\n")).toEqual([
+    expect(await call(peer, "plain")).toBe("hello");
+    expect((await call(peer, "ask")).split("\n")).toEqual([
       'result {"action":"accept","content":{"said":"name?"}}',
       "progress 1",
       'result {"model":"m","role":"assistant","content":{"type":"text","text":"7"}}',
       'result {"roots":[{"uri":"file:///r"}]}',
     ]);
-    expect(await peer.call("log")).toBe("logged");
-    await until(() => peer.told.includes("working"), "the log message");
+    const told: unknown[] = [];
+    peer.on("notifications/message", ({ data }) => void told.push(data));
+    expect(await call(peer, "log")).toBe("logged");
+    await until(() => told.includes("working"), "the log message");
     await peer.close();
   });
 
@@ -155,9 +103,11 @@ describe.each(Object.keys(transports))("%s", (name) => {
     await using door = play();
     const peer = await connect(door, "alice");
     await until(() => door.notifier.size === 1, "it to listen");
+    const told = Promise.withResolvers<void>();
+    peer.on("notifications/tools/list_changed", () => told.resolve());
     door.shown = "2";
     door.notifier.changed();
-    await until(() => peer.told.includes("tools"), "the change");
+    await told.promise;
     await peer.close();
     await until(() => door.traffic.streams === 0, "its streams to end");
     door.sessions.endAll("shutdown");
@@ -177,7 +127,7 @@ describe.each(Object.keys(transports))("%s", (name) => {
     door.who("bob").revoke();
     await until(() => door.traffic.streams === 0, "its streams to end");
     expect(
-      await peer.call("plain").then(
+      await call(peer, "plain").then(
         () => "served",
         () => "refused",
       ),
@@ -197,7 +147,7 @@ describe.each(Object.keys(transports))("%s", (name) => {
     await Promise.all(
       peers.map(async ({ key, peer }) => {
         for (let round = 0; round < 5; round++) {
-          const got = await peer.call("whoami");
+          const got = await call(peer, "whoami");
           if (got !== `key:${key} {"action":"accept","content":{"said":"key:${key}"}}`) wrong.push(got);
         }
       }),
@@ -222,6 +172,6 @@ test("a client that tries OAuth after a 401 shows its user that the API key is w
     codeVerifier: () => "",
   };
   const transport = new HttpV1(new URL(`${door.url}/mcp`), { ...requestInit(""), authProvider });
-  const shown = await v1(transport).catch(String);
+  const shown = await connectV1(transport).catch(String);
   expect(shown).toContain("the API key is missing or not valid");
 });

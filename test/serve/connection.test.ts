@@ -210,7 +210,7 @@ describe("notifications/cancelled", () => {
 });
 
 describe("requests to the client", () => {
-  test("T5: it is asked under an id of ours, and its answer goes to the call that asked", async () => {
+  test("FIELD T5: it is asked under an id of ours, and its answer goes to the call that asked", async () => {
     await using client = pipe(answered);
     await client.open();
     const calls = [1, 2].map((id) => client.receive(toolCall("echo", {}, id)));

@@ -93,7 +93,7 @@ test("S25: a session that was ended for a newer one while its opening was record
   expect((await door.post(request("ping"), { headers: newer })).status).toBe(200);
 });
 
-test("T46: a message whose session ends before the whole of it has arrived finds that session no longer", async () => {
+test("FIELD T46: a message whose session ends before the whole of it has arrived finds that session no longer", async () => {
   await using door = new Door(() => said("ran"));
   const { sessions } = door;
   const session = await door.session();
@@ -169,7 +169,7 @@ describe.each([
   });
 });
 
-test("T48: a session whose stream has closed is idle from then on, however long it was open", async () => {
+test("FIELD T48: a session whose stream has closed is idle from then on, however long it was open", async () => {
   await using door = new Door(() => said("done"));
   const headers = await door.session();
   const session = door.sessions.find(headers["mcp-session-id"] ?? "", door.who("alice").id, null);

@@ -74,7 +74,7 @@ describe("the old HTTP+SSE pair", () => {
     expect(door.ended.map(({ failure }) => failure?.code)).toEqual(["body-too-large", "unsupported-media"]);
   });
 
-  test("T10: a message is accepted with 202, its answer and what is wrong with it come on the stream", async () => {
+  test("FIELD T10: a message is accepted with 202, its answer and what is wrong with it come on the stream", async () => {
     await using door = play();
     const response = await door.request("GET", { path: "/sse" });
     const reader = response.body!.getReader();
@@ -95,7 +95,7 @@ describe("the old HTTP+SSE pair", () => {
     expect(text).toContain("event: message\n");
   });
 
-  test("T22: an Accept that allows no stream is refused", async () => {
+  test("an Accept that allows no stream is refused", async () => {
     await using door = play();
     expect((await door.request("GET", { path: "/sse", headers: { accept: "application/json" } })).status).toBe(400);
     for (const accept of ["text/event-stream; q=0.0, */*", "Text/*;Q=0", "application/json, */*;q=0"]) {
@@ -344,7 +344,7 @@ describe("R98: WebSockets", () => {
 test.each([
   ["the old pair", heldPair],
   ["WebSocket", heldSocket],
-] as const)("T10: large answers that are ready at the same moment all arrive: %s", async (_name, connect) => {
+] as const)("large answers that are ready at the same moment all arrive: %s", async (_name, connect) => {
   const together = Promise.withResolvers<void>();
   let waiting = 0;
   await using door = new Door(async () => {

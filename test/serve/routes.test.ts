@@ -24,7 +24,7 @@ describe("paths", () => {
     ["/ws/git", "ws", "git"],
     ["/live", "live", null],
     ["/mcp/%67it", "mcp", "%67it"],
-  ] as const)("T22, R65: %s is %s of the scope %p", (path, name, scope) => {
+  ] as const)("FIELD T22, R65: %s is %s of the scope %p", (path, name, scope) => {
     const found = find(routes, path);
     expect([Object.keys(found?.methods ?? {}), found?.scope]).toEqual([[name], scope]);
   });
@@ -118,7 +118,7 @@ test("S25: a session whose opening cannot be recorded is none, and its initializ
 });
 
 describe("GET and DELETE", () => {
-  test("T24: without a session they are not allowed, which is no error of a client", async () => {
+  test("FIELD T24: without a session they are not allowed, which is no error of a client", async () => {
     await using door = new Door(() => said(""));
     for (const method of ["GET", "DELETE"]) {
       const answer = await door.request(method);
@@ -128,7 +128,7 @@ describe("GET and DELETE", () => {
     expect((await door.request("PUT")).headers.get("allow")).toBe("POST, GET, DELETE");
   });
 
-  test("T14, T46: only Mcp-Session-Id names a session; one that is unknown is 404 on every method", async () => {
+  test("FIELD T14, T46: only Mcp-Session-Id names a session; one that is unknown is 404 on every method", async () => {
     await using door = new Door(() => said(""));
     const { "mcp-session-id": id = "" } = await door.session();
     const wrong = await post(door, "/mcp", request("ping"), { "x-session-id": id, "mcp-session": id });
@@ -169,7 +169,7 @@ describe("GET and DELETE", () => {
     expect(door.sessions.size).toBe(1);
   });
 
-  test("T24: a version that is not served is refused on GET and DELETE as on POST, and ends nothing", async () => {
+  test("FIELD T24: a version that is not served is refused on GET and DELETE as on POST, and ends nothing", async () => {
     await using door = new Door(() => said(""));
     const session = await door.session("2025-06-18");
     for (const version of ["2099-01-01", "2026-07-28", "bad"]) {
@@ -183,14 +183,14 @@ describe("GET and DELETE", () => {
     expect((await door.request("DELETE", { headers: without })).status).toBe(204);
   });
 
-  test("T47: a client that never sends its session back is served without one", async () => {
+  test("FIELD T47: a client that never sends its session back is served without one", async () => {
     await using door = new Door((call) => said(String(call.session?.id ?? "none")));
     await door.session();
     const answer = await post(door, "/mcp", toolCall("echo"), { "mcp-protocol-version": "2025-11-25" });
     expect(pick(answer.json, "result.content.0.text")).toBe("none");
   });
 
-  test("T8, T42: the key is looked at on every request of a session", async () => {
+  test("FIELD T8, T42: the key is looked at on every request of a session", async () => {
     await using door = new Door(() => said(""));
     const headers = await door.session();
     expect(door.traffic.sessions).toBe(1);
@@ -279,7 +279,7 @@ describe("the stream outside any call", () => {
     expect(door.notifier.size).toBe(0);
   });
 
-  test("T43: what it would have said is kept for minutes, not for as long as the session lasts", async () => {
+  test("FIELD T43: what it would have said is kept for minutes, not for as long as the session lasts", async () => {
     await using door = new Door(() => said(""));
     let skipped = 0;
     Object.assign(door.gw, { clock: { ...systemClock, mono: () => systemClock.mono() + skipped } });
@@ -305,7 +305,7 @@ describe("the stream outside any call", () => {
   });
 });
 
-test("R119 T11: a page of an allowed origin may send and read every header of the protocol", async () => {
+test("R119 FIELD T11: a page of an allowed origin may send and read every header of the protocol", async () => {
   await using door = new Door(() => said(""), { allowedOrigins: ["https://app.example"] });
   const headers = { origin: "https://app.example" };
   const names = ["mcp-session-id", "mcp-protocol-version", "mcp-method", "mcp-name", "last-event-id"];

@@ -1,8 +1,6 @@
 import { expect, test } from "bun:test";
-import { Client } from "@modelcontextprotocol/sdk/client/index.js";
-import { StreamableHTTPClientTransport } from "@modelcontextprotocol/sdk/client/streamableHttp.js";
-import type { Transport } from "@modelcontextprotocol/sdk/shared/transport.js";
 import { Door, said } from "../support/front-door.ts";
+import { connect } from "../support/sdk.ts";
 import { until } from "../support/until.ts";
 import { type Event, initialize, modern, numberedOf, pick, toolCall, v2025 } from "../support/wire.ts";
 
@@ -25,7 +23,7 @@ async function all(response: Response): Promise<Event[]> {
   return found;
 }
 
-test("T44: a call gets its stream before it has an answer, in both eras, with a session and without", async () => {
+test("FIELD T44: a call gets its stream before it has an answer, in both eras, with a session and without", async () => {
   const { door, end } = waiting();
   await using _ = door;
   const session = await door.session();
@@ -44,7 +42,7 @@ test("T44: a call gets its stream before it has an answer, in both eras, with a 
   for (const each of events) expect(pick(each.at(-1)?.data, "result.content.0.text")).toBe("done");
 });
 
-test("T43: a call that was cut off before its server said anything is resumed, where the client knows bare event ids", async () => {
+test("FIELD T43: a call that was cut off before its server said anything is resumed, where the client knows bare event ids", async () => {
   const { door, end } = waiting(undefined, { ...soon, after: 600_000 });
   await using _ = door;
   const [older, session] = [await door.session("2025-06-18"), await door.session()];
@@ -119,15 +117,10 @@ test("T26: a call whose client left its stream takes its place until it has ende
 test("the official client of 1.x takes the answer from there", async () => {
   const { door, end } = waiting();
   await using _ = door;
-  const client = new Client({ name: "t", version: "1" });
-  const requestInit = { headers: { authorization: "Bearer alice" } };
-  const transport = new StreamableHTTPClientTransport(new URL(`${door.url}/mcp`), { requestInit });
-  // The library's transports do not match its own interface under exactOptionalPropertyTypes.
-  await client.connect(transport as Transport);
+  await using client = await connect("1.x", { url: `${door.url}/mcp`, key: "alice" });
   await until(() => door.traffic.streams === 1, "the client listens");
-  const answer = client.callTool({ name: "echo" });
+  const answer = client.call("echo");
   await until(() => door.traffic.streams === 2, "the call has its stream");
   end();
   expect(pick(await answer, "content.0.text")).toBe("done");
-  await client.close();
 });

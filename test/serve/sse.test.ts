@@ -11,7 +11,7 @@ afterEach(() => void jest.useRealTimers());
 const decoder = new TextDecoder();
 const who = principal();
 
-test("T44: a silent stream says something every 15 seconds, which no timeout on its way outruns", async () => {
+test("FIELD T44: a silent stream says something every 15 seconds, which no timeout on its way outruns", async () => {
   const traffic = new Traffic();
   const stream = new EventStream(traffic, 8 * 1024 ** 2, who, () => {});
   const reader = stream.response.body!.getReader();

@@ -186,7 +186,7 @@ describe("requests to the client", () => {
       return said(answers.join());
     });
 
-  test("T5: a request comes on the stream of its call, its answer goes back to who asked", async () => {
+  test("FIELD T5: a request comes on the stream of its call, its answer goes back to who asked", async () => {
     await using door = asking(2);
     const headers = await door.session("2025-06-18");
     const events = numberedOf(await door.send(toolCall("echo", {}, "mine"), { headers }));
@@ -277,7 +277,7 @@ describe("requests to the client", () => {
 });
 
 describe("a client that was cut off", () => {
-  test("T43, T46: legacy: its call goes on; with Last-Event-ID it gets the rest of that stream, the answer and the end", async () => {
+  test("FIELD T43, T46: legacy: its call goes on; with Last-Event-ID it gets the rest of that stream, the answer and the end", async () => {
     const { door, ends, started } = stepwise();
     await using _ = door;
     const headers = await door.session();

@@ -11,6 +11,19 @@ test.each([
   const calls = new ClientCalls();
   const call = new AbortController();
   calls.began(began, call);
-  calls.cancel(cancelled, new Withdrawn(null));
+  expect(calls.cancel(cancelled, new Withdrawn(null))).toBe(ends);
   expect(call.signal.aborted).toBe(ends);
+});
+
+test("S20: of two calls with one id the newer is cancelled, and one that has ended no more", () => {
+  const calls = new ClientCalls();
+  const [older, newer] = [new AbortController(), new AbortController()];
+  calls.began("1", older);
+  const place = calls.began("1", newer);
+  expect(calls.cancel("1", new Withdrawn(null))).toBe(true);
+  expect([older.signal.aborted, newer.signal.aborted]).toEqual([false, true]);
+  calls.finished(place);
+  expect(calls.size).toBe(1);
+  expect(calls.cancel("1", new Withdrawn(null))).toBe(true);
+  expect(older.signal.aborted).toBe(true);
 });

@@ -227,7 +227,7 @@ describe("what servers say outside any exchange", () => {
     expect(told.map((one) => one.split(" ")[0])).toEqual(["git", "kit", "git", "kit"]);
   });
 
-  test("T46: what is told while a session is away is kept for it; it is asked nothing, and hears of lists when it is back", () => {
+  test("FIELD T46: what is told while a session is away is kept for it; it is asked nothing, and hears of lists when it is back", () => {
     const { notifier, lists, told, join, away } = fixture();
     const session = sessionOf("key:a", "a1");
     const leave = join("key:a", {}, session);

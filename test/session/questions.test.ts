@@ -21,7 +21,7 @@ function fixture() {
 const idIn = (message: string | undefined): string =>
   JSON.stringify((JSON.parse(message ?? "{}") as { id: string }).id);
 
-test("T5: a request goes out as it is under an id of ours, and its answer comes back to who asked", async () => {
+test("FIELD T5: a request goes out as it is under an id of ours, and its answer comes back to who asked", async () => {
   const { questions, sent, ask, traffic } = fixture();
   const [first, second] = [ask(), ask()];
   expect(sent[0]).toBe(

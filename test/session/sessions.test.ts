@@ -113,7 +113,7 @@ describe("sessions", () => {
     expect(ended.map(([id]) => id)).not.toContain(calling.id);
   });
 
-  test("S25, T48: when all places are taken by others, opening is refused as overloaded", () => {
+  test("S25, FIELD T48: when all places are taken by others, opening is refused as overloaded", () => {
     const { sessions } = fixture({ total: 3, perOwner: 2, idle: 1_000 });
     for (const id of ["key:a", "key:b", "key:c"]) sessions.open(principal(id), opening);
     expect(() => sessions.open(principal("key:d"), opening)).toThrow("All 3 sessions are in use");
@@ -129,7 +129,7 @@ describe("sessions", () => {
     expect(ended).toEqual([[idle.id, "idle"]]);
   });
 
-  test("T48: idle sessions expire, used ones, open streams and running calls stay", () => {
+  test("FIELD T48: idle sessions expire, used ones, open streams and running calls stay", () => {
     const { sessions, clock, ended } = fixture();
     const who = principal();
     const idle = sessions.open(who, opening);
@@ -150,7 +150,7 @@ describe("sessions", () => {
     expect(sessions.size).toBe(2);
   });
 
-  test("T43: a reader whose place another has taken ends nothing when it leaves; the stream ends while nobody reads it", () => {
+  test("FIELD T43: a reader whose place another has taken ends nothing when it leaves; the stream ends while nobody reads it", () => {
     const { sessions, clock } = fixture({ total: 100, perOwner: 2, idle: 3_600_000 });
     const session = sessions.open(principal(), opening);
     const { outside } = session.streams;
@@ -206,7 +206,7 @@ describe("sessions", () => {
     expect([sessions.size, new Set(ended.map(([, why]) => why))]).toEqual([2, new Set(["deleted"])]);
   });
 
-  test("T48: one that is used does not keep a newer one that is idle, nor is it the first to be replaced", () => {
+  test("FIELD T48: one that is used does not keep a newer one that is idle, nor is it the first to be replaced", () => {
     const { sessions, clock, ended } = fixture({ total: 100, perOwner: 2, idle: 1_000 });
     const who = principal();
     const [used, idle] = [sessions.open(who, opening), sessions.open(who, opening)];
@@ -222,7 +222,7 @@ describe("sessions", () => {
     expect(ended[1]).toEqual([newer.id, "replaced"]);
   });
 
-  test("T48: a sweep forgets what is kept of streams that nobody came back to", () => {
+  test("FIELD T48: a sweep forgets what is kept of streams that nobody came back to", () => {
     const { sessions, clock } = fixture({ total: 100, perOwner: 2, idle: 3_600_000 });
     const { streams } = sessions.open(principal(), opening);
     streams.open().end("the answer", clock.mono());

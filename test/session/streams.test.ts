@@ -68,7 +68,7 @@ test("priming gives an id and no message", () => {
   expect(one.got).toEqual(["id: 1-0\nretry: 1000\ndata: \n\n"]);
 });
 
-test("T43: 256 events and 1 MiB of a stream are kept, the newest; what the client waits for stays", () => {
+test("FIELD T43: 256 events and 1 MiB of a stream are kept, the newest; what the client waits for stays", () => {
   const streams = new Streams(new Backlog());
   const many = streams.open();
   many.write("a question", true);
@@ -90,7 +90,7 @@ const keptOf = (streams: Streams, logs: readonly StreamLog[]): number[] =>
   logs.flatMap(({ id }) => (streams.find(`${id}-1`) ? [id] : []));
 const from = (first: number, last: number): number[] => Array.from({ length: last - first + 1 }, (_, at) => first + at);
 
-test("T43: a session keeps the streams of all calls that run, and of the ended ones 16 that were read, 256 that were not", () => {
+test("FIELD T43: a session keeps the streams of all calls that run, and of the ended ones 16 that were read, 256 that were not", () => {
   const streams = new Streams(new Backlog());
   const logs = Array.from({ length: 300 }, () => streams.open());
   for (const log of logs) note(log, 1);
@@ -118,7 +118,7 @@ test("a stream whose reader was cut off while its end was written was not read t
   expect(log.read).toBe(false);
 });
 
-test("T43: all sessions together keep 64 MiB; the oldest are forgotten", () => {
+test("FIELD T43: all sessions together keep 64 MiB; the oldest are forgotten", () => {
   const backlog = new Backlog();
   const sessions = Array.from({ length: 100 }, () => new Streams(backlog));
   for (const streams of sessions) {
@@ -133,7 +133,7 @@ test("T43: all sessions together keep 64 MiB; the oldest are forgotten", () => {
   expect(backlog.size).toBe(0);
 });
 
-test("T43: what was read goes before what was missed, and a call that runs loses no answer to come", () => {
+test("FIELD T43: what was read goes before what was missed, and a call that runs loses no answer to come", () => {
   const streams = new Streams(new Backlog());
   const [running, missed, read] = [streams.open(), streams.open(), streams.open()];
   running.write("x".repeat(1_000), true);
@@ -152,7 +152,7 @@ test("T43: what was read goes before what was missed, and a call that runs loses
   expect(back.got).toEqual([expect.stringContaining("data: the answer")]);
 });
 
-test("T43: what ended five minutes ago is forgotten, what runs is not", () => {
+test("FIELD T43: what ended five minutes ago is forgotten, what runs is not", () => {
   const backlog = new Backlog();
   const streams = new Streams(backlog);
   const [ended, running] = [streams.open(), streams.open()];

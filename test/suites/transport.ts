@@ -72,7 +72,7 @@ function exchanges(name: string, transport: TransportCase): void {
     era === "legacy"
       ? "what the server asks reaches the client of its call, and the answer the server"
       : "what the server asks is refused, as its revision asks in rounds";
-  test(`T5 ${name}: ${asks}`, async () => {
+  test(`FIELD T5 ${name}: ${asks}`, async () => {
     await using set = await start(transport);
     const asked: InputRequest[] = [];
     const input = async (request: InputRequest): Promise<ClientAnswer> => {
@@ -169,7 +169,7 @@ function exchanges(name: string, transport: TransportCase): void {
     }
   });
 
-  test(`T54 ${name}: a changed list is listed anew`, async () => {
+  test(`FIELD T54 ${name}: a changed list is listed anew`, async () => {
     using at = new TempDir();
     await using set = await start(transport, {}, undefined, { FAKE_TOOLS: at.path("tools") });
     const tools = (): string[] => set.listings()[0]?.tools.map((tool) => tool.name) ?? [];

@@ -2,62 +2,160 @@ import { Client as ClientV1 } from "@modelcontextprotocol/sdk/client/index.js";
 import { StdioClientTransport as StdioV1 } from "@modelcontextprotocol/sdk/client/stdio.js";
 import { StreamableHTTPClientTransport as HttpV1 } from "@modelcontextprotocol/sdk/client/streamableHttp.js";
 import type { Transport as TransportV1 } from "@modelcontextprotocol/sdk/shared/transport.js";
-import { ToolListChangedNotificationSchema } from "@modelcontextprotocol/sdk/types.js";
-import { Client as ClientV2, StreamableHTTPClientTransport as HttpV2 } from "@modelcontextprotocol/client";
+import {
+  CreateMessageRequestSchema,
+  ElicitRequestSchema,
+  ListRootsRequestSchema,
+  LoggingMessageNotificationSchema,
+  ToolListChangedNotificationSchema,
+} from "@modelcontextprotocol/sdk/types.js";
+import {
+  Client as ClientV2,
+  type ClientCapabilities,
+  StreamableHTTPClientTransport as HttpV2,
+} from "@modelcontextprotocol/client";
 import { StdioClientTransport as StdioV2 } from "@modelcontextprotocol/client/stdio";
 import type { Place } from "./daemon.ts";
 import { mcpgw } from "./mcpgw.ts";
 
 /** An official client library and the era that it is told to speak; modern probes and falls back. */
-export type Line = "1.x" | "2.x legacy" | "2.x modern";
+export const lines = ["1.x", "2.x legacy", "2.x modern"] as const;
+export type Line = (typeof lines)[number];
 
 /** Where a client connects: an address with an optional key, or a command that it starts itself. */
 export type Target =
   | { readonly url: string; readonly key?: string }
   | { readonly command: readonly string[]; readonly env: Readonly<Record<string, string>>; readonly cwd?: string };
 
-export type Listed = { readonly name: string } & Readonly<Record<string, unknown>>;
+export type Members = Readonly<Record<string, unknown>>;
+export type Listed = { readonly name: string } & Members;
 type CallOptions = { readonly onprogress?: (progress: unknown) => void; readonly signal?: AbortSignal };
+
+const questions = {
+  "elicitation/create": ElicitRequestSchema,
+  "sampling/createMessage": CreateMessageRequestSchema,
+  "roots/list": ListRootsRequestSchema,
+};
+type Question = keyof typeof questions;
+const asks = Object.keys(questions) as Question[];
+
+const news = {
+  "notifications/message": LoggingMessageNotificationSchema,
+  "notifications/tools/list_changed": ToolListChangedNotificationSchema,
+};
+type News = keyof typeof news;
+
+/** What a client declares, and how it answers; `progress` reports on the way there, where that was asked for. */
+export type Part = {
+  readonly capabilities: ClientCapabilities;
+  answer(method: Question, params: Members, progress: (progress: number) => Promise<void>): unknown;
+};
 
 /** What all official clients can do, said once. */
 export type Peer = AsyncDisposable & {
   /** What the server calls itself. */
   readonly server: { readonly name: string } | undefined;
+  /** What the server declares. */
+  readonly offered: Members;
   /** All pages. */
   tools(): Promise<Listed[]>;
-  /** The first page of every other list. */
-  others(): Promise<Record<"prompts" | "resources" | "resourceTemplates", Listed[]>>;
+  /** The first page of each other list. */
+  prompts(): Promise<Listed[]>;
+  resources(): Promise<Listed[]>;
+  resourceTemplates(): Promise<Listed[]>;
   call(name: string, args?: Record<string, unknown>, options?: CallOptions): Promise<unknown>;
+  prompt(name: string, args?: Record<string, string>): Promise<unknown>;
+  read(uri: string): Promise<unknown>;
   ping(): Promise<unknown>;
-  onToolsChanged(listener: () => void): void;
+  on(news: News, listener: (params: Members) => void): void;
+  /** Says that it has other roots. */
+  rootsChanged(): Promise<void>;
   /** The id of the session, over HTTP where there is one. */
   session(): string | undefined;
   /** Ends the session on the server, where there is one. */
   terminate(): Promise<void>;
+  close(): Promise<void>;
 };
 
 const self = { name: "sdk-test", version: "1" };
 
-/** Connects an official client, unchanged, as its documentation says. */
-export function connect(line: Line, target: Target): Promise<Peer> {
-  return line === "1.x" ? connectV1(target) : connectV2(line, target);
-}
-
-const bearer = (key: string | undefined) =>
-  key ? { requestInit: { headers: { Authorization: `Bearer ${key}` } } } : {};
+const http = (key: string | undefined) => (key ? { requestInit: { headers: { Authorization: `Bearer ${key}` } } } : {});
 
 function spawned({ command: [command = "", ...args], env, cwd }: Extract<Target, { command: readonly string[] }>) {
   return { command, args, env: { ...env }, stderr: "ignore", ...(cwd !== undefined && { cwd }) } as const;
 }
 
-async function connectV1(target: Target): Promise<Peer> {
-  const client = new ClientV1(self);
-  const transport =
-    "url" in target ? new HttpV1(new URL(target.url), bearer(target.key)) : new StdioV1(spawned(target));
-  // The library's own transports miss its interface under exactOptionalPropertyTypes.
+/** Connects an official client, unchanged, as its documentation says. */
+export function connect(line: Line, target: Target, part?: Part): Promise<Peer> {
+  if (line !== "1.x") return connectV2(line, target, part);
+  return connectV1(
+    "url" in target ? new HttpV1(new URL(target.url), http(target.key)) : new StdioV1(spawned(target)),
+    part,
+  );
+}
+
+/** One of 1.x over any transport of its library; those miss its own interface under exactOptionalPropertyTypes. */
+export async function connectV1(transport: unknown, part?: Part): Promise<Peer> {
+  const client = new ClientV1(self, { capabilities: part?.capabilities ?? {} });
+  for (const method of part ? asks : []) {
+    client.setRequestHandler(questions[method] as typeof ElicitRequestSchema, ({ params }, { _meta: meta, ...rest }) =>
+      answerOf(part, method, params, meta?.progressToken, rest.sendNotification),
+    );
+  }
   await client.connect(transport as TransportV1);
+  return peerOf(client, transport, {
+    call: (name, args = {}, options = {}) => client.callTool({ name, arguments: args }, undefined, { ...options }),
+    on: (kind, listener) =>
+      client.setNotificationHandler(news[kind] as typeof LoggingMessageNotificationSchema, ({ params }) =>
+        listener(params),
+      ),
+  });
+}
+
+async function connectV2(line: Line, target: Target, part?: Part): Promise<Peer> {
+  const mode = line === "2.x modern" ? "auto" : "legacy";
+  const client = new ClientV2(self, { capabilities: part?.capabilities ?? {}, versionNegotiation: { mode } });
+  for (const method of part ? asks : []) {
+    client.setRequestHandler(method as "elicitation/create", ({ params }, { mcpReq }) =>
+      answerOf(part, method, params, mcpReq._meta?.progressToken, mcpReq.notify),
+    );
+  }
+  const transport = "url" in target ? new HttpV2(new URL(target.url), http(target.key)) : new StdioV2(spawned(target));
+  await client.connect(transport);
+  return peerOf(client, transport, {
+    call: (name, args = {}, options = {}) => client.callTool({ name, arguments: args }, options),
+    on: (kind, listener) =>
+      client.setNotificationHandler(kind as "notifications/message", ({ params }) => listener(params)),
+  });
+}
+
+type Notify = (notification: {
+  method: "notifications/progress";
+  params: { progressToken: string | number; progress: number };
+}) => Promise<void>;
+
+/** An answer is whatever a test wants it to be; the libraries look at it. */
+function answerOf(
+  part: Part | undefined,
+  method: Question,
+  params: unknown,
+  progressToken: string | number | undefined,
+  notify: Notify,
+) {
+  const progress = async (at: number): Promise<void> => {
+    if (progressToken !== undefined)
+      await notify({ method: "notifications/progress", params: { progressToken, progress: at } });
+  };
+  return part?.answer(method, (params ?? {}) as Members, progress) as never;
+}
+
+/** What both libraries say alike, with what they do not. */
+function peerOf(client: ClientV1 | ClientV2, transport: unknown, own: Pick<Peer, "call" | "on">): Peer {
+  const pipe = transport as Partial<HttpV1>; // what a session needs is there only over HTTP
   return {
+    ...own,
     server: client.getServerVersion(),
+    offered: client.getServerCapabilities() ?? {},
     async tools() {
       const all: Listed[] = [];
       let cursor: string | undefined;
@@ -68,42 +166,16 @@ async function connectV1(target: Target): Promise<Peer> {
       } while (cursor !== undefined);
       return all;
     },
-    others: async () => ({
-      prompts: (await client.listPrompts()).prompts,
-      resources: (await client.listResources()).resources,
-      resourceTemplates: (await client.listResourceTemplates()).resourceTemplates,
-    }),
-    call: (name, args = {}, options = {}) => client.callTool({ name, arguments: args }, undefined, { ...options }),
+    prompts: async () => (await client.listPrompts()).prompts,
+    resources: async () => (await client.listResources()).resources,
+    resourceTemplates: async () => (await client.listResourceTemplates()).resourceTemplates,
+    prompt: (name, args = {}) => client.getPrompt({ name, arguments: args }),
+    read: (uri) => client.readResource({ uri }),
     ping: () => client.ping(),
-    onToolsChanged: (listener) => client.setNotificationHandler(ToolListChangedNotificationSchema, listener),
-    session: () => ("sessionId" in transport ? transport.sessionId : undefined),
-    async terminate() {
-      if ("terminateSession" in transport) await transport.terminateSession();
-    },
-    [Symbol.asyncDispose]: () => client.close(),
-  };
-}
-
-async function connectV2(line: Line, target: Target): Promise<Peer> {
-  const client = new ClientV2(self, { versionNegotiation: { mode: line === "2.x modern" ? "auto" : "legacy" } });
-  const transport =
-    "url" in target ? new HttpV2(new URL(target.url), bearer(target.key)) : new StdioV2(spawned(target));
-  await client.connect(transport);
-  return {
-    server: client.getServerVersion(),
-    tools: async () => (await client.listTools()).tools,
-    others: async () => ({
-      prompts: (await client.listPrompts()).prompts,
-      resources: (await client.listResources()).resources,
-      resourceTemplates: (await client.listResourceTemplates()).resourceTemplates,
-    }),
-    call: (name, args = {}, options = {}) => client.callTool({ name, arguments: args }, options),
-    ping: () => client.ping(),
-    onToolsChanged: (listener) => client.setNotificationHandler("notifications/tools/list_changed", listener),
-    session: () => ("sessionId" in transport ? transport.sessionId : undefined),
-    async terminate() {
-      if ("terminateSession" in transport) await transport.terminateSession();
-    },
+    rootsChanged: () => client.sendRootsListChanged(),
+    session: () => pipe.sessionId,
+    terminate: async () => pipe.terminateSession?.(),
+    close: () => client.close(),
     [Symbol.asyncDispose]: () => client.close(),
   };
 }

@@ -121,7 +121,7 @@ test("R20, FIELD T30: a server that stops answering pings is restarted", async (
   await until(() => set.events.some(({ type }) => type === "server.crashed"), "the failed ping");
 });
 
-test("T17: each principal has an instance of its own, so state is never shared", async () => {
+test("FIELD T17: each principal has an instance of its own, so state is never shared", async () => {
   await using set = upstreams([fake("a")]);
   const count = async (who: string) => jsonOf(await set.ask("a", "count", {}, { who: principal(who) }));
   expect((await count("alice")).calls).toBe(1);
@@ -179,7 +179,7 @@ test("R19: a server on demand that is called while it is listed keeps running", 
   expect(state(set)).toMatchObject({ state: "ready", instances: 1 });
 });
 
-test("T53: a server whose first list fails is tried again, and its list arrives", async () => {
+test("FIELD T53: a server whose first list fails is tried again, and its list arrives", async () => {
   using at = new TempDir();
   await using set = upstreams([fake("a", [], { env: { FIRST_LIST: at.path("mark") } })]);
   await set.settled();

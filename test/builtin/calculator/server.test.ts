@@ -1,24 +1,25 @@
 import { afterAll, beforeAll, expect, test } from "bun:test";
 import { join } from "node:path";
-import { Client } from "@modelcontextprotocol/sdk/client/index.js";
-import { StdioClientTransport } from "@modelcontextprotocol/sdk/client/stdio.js";
+import { connect, type Peer } from "../../support/sdk.ts";
 
 const entry = join(import.meta.dir, "../../fixtures/calculator.ts");
-const client = new Client({ name: "test", version: "0" });
+let client: Peer;
 
-beforeAll(() =>
-  client.connect(new StdioClientTransport({ command: process.execPath, args: [entry], stderr: "inherit" })),
-);
+beforeAll(async () => {
+  client = await connect("1.x", { command: [process.execPath, entry], env: {} });
+});
 afterAll(() => client.close());
 
 test("R129 the tools are listed with schemas for input and output", async () => {
-  const { tools } = await client.listTools();
+  const tools = await client.tools();
   expect(tools.map(({ name }) => name)).toEqual(["exact_calculate", "statistics", "convert_units"]);
   for (const tool of tools) {
-    expect(tool.annotations).toMatchObject({ readOnlyHint: true, openWorldHint: false });
-    expect(tool.outputSchema?.type).toBe("object");
+    expect(tool).toMatchObject({
+      annotations: { readOnlyHint: true, openWorldHint: false },
+      outputSchema: { type: "object" },
+    });
   }
-  expect(tools[0]?.inputSchema.properties).toHaveProperty("operator.enum", expect.arrayContaining(["add", "sqrt"]));
+  expect(tools[0]).toHaveProperty("inputSchema.properties.operator.enum", expect.arrayContaining(["add", "sqrt"]));
 });
 
 test.each([
@@ -31,12 +32,12 @@ test.each([
   ["statistics", { values: [1, 2] }, { mean: "1.5", count: 2 }, '"median":"1.5"'],
   ["convert_units", { value: "1", from: "km", to: "m" }, { result: "1000", dimension: "length" }, "1000"],
 ])("R129 %s answers with text and structure", async (name, args, structured, text) => {
-  const result = await client.callTool({ name, arguments: args });
+  const result = await client.call(name, args);
   expect(result).toMatchObject({
     structuredContent: structured,
     content: [{ type: "text", text: expect.stringContaining(text) }],
   });
-  expect(result.isError).toBeUndefined();
+  expect(result).not.toHaveProperty("isError");
 });
 
 test.each([
@@ -48,7 +49,7 @@ test.each([
   ["statistics", { values: Array(1001).fill("1") }, "values"],
   ["convert_units", { value: "1", from: "km", to: "parsec" }, "unknown unit"],
 ])("R129 %s refuses what it cannot do and says why", async (name, args, why) => {
-  const result = await client.callTool({ name, arguments: args });
+  const result = await client.call(name, args);
   expect(result).toMatchObject({ isError: true, content: [{ type: "text", text: expect.stringContaining(why) }] });
 });
 

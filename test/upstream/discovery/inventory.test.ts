@@ -129,7 +129,7 @@ test("a broken list that a server deployed anew has no more is not asked for, no
   await until(() => server.of("ping").length > 0, "a plain health check");
 });
 
-test("T52 T53: what a server says while it is down is kept, with the reason", async () => {
+test("FIELD T52 T53: what a server says while it is down is kept, with the reason", async () => {
   await using set = upstreams([fake("a", ["--rich"])], {
     tuning: { breaker: { first: 5_000, most: 5_000, failures: 9, window: 9_000, rest: 1 } },
   });

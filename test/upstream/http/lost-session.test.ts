@@ -52,7 +52,7 @@ const refusals: [string, Shape][] = [
     ({ id }, session) => refusal(id, -32000, `No session ${session}: unknown session`, 404),
   ],
 ];
-test.each(refusals)("T45: a session lost as %s is opened again, and the call runs once", async (_, shape) => {
+test.each(refusals)("FIELD T45: a session lost as %s is opened again, and the call runs once", async (_, shape) => {
   using lost = sessions(shape, (session) => session === 2);
   await using set = upstreams([http("a", lost.server.url, { getStream: "off" })]);
   await set.settled();
@@ -69,7 +69,7 @@ const ambiguous: [string, number, Shape][] = [
   ["500 -32603", -32603, ({ id }) => refusal(id, -32603, "Unknown session", 500)],
 ];
 test.each(ambiguous)(
-  "T1 T45: what a tool may have said itself repeats no call, but a reading: %s",
+  "FIELD T1 T45: what a tool may have said itself repeats no call, but a reading: %s",
   async (_, code, shape) => {
     using lost = sessions(shape, (session) => session === 2);
     await using set = upstreams([http("a", lost.server.url, { getStream: "off" })]);
@@ -90,7 +90,7 @@ const doubtful: [string, Shape][] = [
   ["404 as no error by its id", ({ id }) => Response.json({ jsonrpc: "2.0", id, error: "gone" }, { status: 404 })],
 ];
 test.each(doubtful)(
-  "T1 T45: a call refused in such words is not repeated, but its lost session is renewed: %s",
+  "FIELD T1 T45: a call refused in such words is not repeated, but its lost session is renewed: %s",
   async (_, shape) => {
     let [opened, lost] = [0, 0];
     const asked: number[] = [];
@@ -129,7 +129,7 @@ const unasked: [string, number, (message: Message) => Response][] = [
   ["the error of the official Python SDK", 2, inJson("Bad Request: Missing session ID", "server-error")],
 ];
 test.each(unasked)(
-  "T1 T45: a server without sessions that refuses a call with 400 and %s gets it %i time(s)",
+  "FIELD T1 T45: a server without sessions that refuses a call with 400 and %s gets it %i time(s)",
   async (_, times, shape) => {
     let refuse = false;
     using server = serve((message) => (refuse && isCall(message) ? shape(message) : null));
@@ -156,7 +156,7 @@ const errors: [string, number, string, number][] = [
 ];
 for (const stream of [false, true]) {
   test.each(errors.filter((one) => !stream || one[3] === 200))(
-    `T45: a tool's own error is handed on and costs no session, ${stream ? "as a stream" : "plain"}: %s`,
+    `FIELD T45: a tool's own error is handed on and costs no session, ${stream ? "as a stream" : "plain"}: %s`,
     async (_, code, words, status) => {
       const own: Shape = ({ id }) =>
         stream ? events(event(failed(id, code, words))) : refusal(id, code, words, status);
@@ -173,22 +173,25 @@ for (const stream of [false, true]) {
 }
 
 const passed = { "notifications/progress": 1, "notifications/elicitation/complete": 0, "notifications/acme/did": 0 };
-test.each(Object.entries(passed))("T1: a call of which %s was heard is never run again", async (method, count) => {
-  const said = (id: unknown) => ({ jsonrpc: "2.0", method, params: { progressToken: id, progress: 1 } });
-  using server = sessions(
-    ({ id }) => events(event(said(id)), event(failed(id, -32600, "Session not found"))),
-    () => true,
-  );
-  await using set = upstreams([http("a", server.server.url, { getStream: "off" })]);
-  await set.settled();
-  const heard: string[] = [];
-  const answer = await set.ask("a", "t", {}, { era: "modern", token: "1", emit: (one) => void heard.push(one) });
-  expect(heard.length).toBe(count);
-  expect(answer).toMatchObject({ kind: "error", code: -32600 });
-  expect(server.server.of("tools/call").length).toBe(1);
-});
+test.each(Object.entries(passed))(
+  "FIELD T1: a call of which %s was heard is never run again",
+  async (method, count) => {
+    const said = (id: unknown) => ({ jsonrpc: "2.0", method, params: { progressToken: id, progress: 1 } });
+    using server = sessions(
+      ({ id }) => events(event(said(id)), event(failed(id, -32600, "Session not found"))),
+      () => true,
+    );
+    await using set = upstreams([http("a", server.server.url, { getStream: "off" })]);
+    await set.settled();
+    const heard: string[] = [];
+    const answer = await set.ask("a", "t", {}, { era: "modern", token: "1", emit: (one) => void heard.push(one) });
+    expect(heard.length).toBe(count);
+    expect(answer).toMatchObject({ kind: "error", code: -32600 });
+    expect(server.server.of("tools/call").length).toBe(1);
+  },
+);
 
-test("T45: a refusal that a new session does not mend is handed on as it is", async () => {
+test("FIELD T45: a refusal that a new session does not mend is handed on as it is", async () => {
   using server = sessions(
     ({ id }) => refusal(id, -32600, "Session not found"),
     () => true,
@@ -215,7 +218,7 @@ const others: [string, () => Response][] = [
   ["JSON", () => Response.json({ error: "unit must be C or F" }, { status: 400 })],
   ["an error without an id", () => refusal(null, -32600, "Bad Request: unsupported protocol version", 400)],
 ];
-test.each(others)("T45: a 400 that says nothing of a session costs none: %s", async (_, shape) => {
+test.each(others)("FIELD T45: a 400 that says nothing of a session costs none: %s", async (_, shape) => {
   using server = sessions(shape, () => true);
   await using set = upstreams([http("a", server.server.url, { getStream: "off" })]);
   await set.settled();

@@ -367,8 +367,11 @@ test("headers that the server refuses are made anew after listing its tools, onc
 test("calls whose headers are refused during a health check all wait for the listing after it, which they share", async () => {
   let checked = Promise.resolve();
   using server = serveMirrored(() => checked);
-  await using set = upstreams([{ ...http("a", server.url), healthCheck: 200 }]);
+  const options = { ...http("a", server.url), healthCheck: 200 };
+  await using set = upstreams([options]);
   await set.settled();
+  // A check may take as long as the pause between two; only this one is to come soon, and to last.
+  options.healthCheck = 10_000;
   const inputSchema = set.listings()[0]?.tools[0]?.inputSchema;
   const { promise, resolve } = Promise.withResolvers<void>();
   checked = promise;

@@ -35,7 +35,7 @@ test("a legacy server is told what its caller's client declared, without tasks",
   expect(await declared(set, { who: principal("bob") })).toEqual({});
 });
 
-test("T17: a session that offers sampling, elicitation or roots has an instance of its own, others share their principal's", async () => {
+test("FIELD T17: a session that offers sampling, elicitation or roots has an instance of its own, others share their principal's", async () => {
   await using set = upstreams([fake("a")]);
   const calls = async (session: string, offers: Record<string, unknown>) =>
     jsonOf(await set.ask("a", "count", {}, { session, declares: offers })).calls;
@@ -64,7 +64,7 @@ test("isolation: per-session gives each session an instance, callers without one
   expect([await calls(), await calls()]).toEqual([1, 2]);
 });
 
-test("T17: no instance is started for a session that has ended, and one that is still starting ends with it", async () => {
+test("FIELD T17: no instance is started for a session that has ended, and one that is still starting ends with it", async () => {
   await using set = upstreams([fake("a", [], { isolation: "per-session" })]);
   await set.settled();
   const controller = new AbortController();
@@ -117,7 +117,7 @@ test.each([
   ["HTTP", ["--http", "--sse"]],
   ["a WebSocket", ["--websocket"]],
 ] as [string, string[]][])(
-  "T17: what a server asks outside of calls is for the session whose instance it is: %s",
+  "FIELD T17: what a server asks outside of calls is for the session whose instance it is: %s",
   async (_over, args) => {
     const follow = ["--mode", "follow-roots", ...args];
     await using served = args.length > 0 ? await serveFake(follow, { id: "a" }) : null;
@@ -276,14 +276,14 @@ test("a client that fails is an error to the server, not a hung call", async () 
   expect(jsonOf(reply)).toMatchObject({ error: { code: -32603 } });
 });
 
-test("T66: a log message of the call refreshes its idle time-out too, though nobody reads it", async () => {
+test("FIELD T66: a log message of the call refreshes its idle time-out too, though nobody reads it", async () => {
   await using served = await serveFake(["--http", "--sse"], { id: "a", timeout: "600ms" });
   await using set = upstreams([served.options]);
   await set.ask("a", "echo");
   expect(textOf(await set.ask("a", "work", { steps: 8, ms: 100, log: true }))).toBe("worked");
 });
 
-test("T66: progress refreshes the idle time-out but not the cap", async () => {
+test("FIELD T66: progress refreshes the idle time-out but not the cap", async () => {
   await using served = await serveFake(["--http", "--sse"], { id: "a", timeout: "600ms", maxTimeout: "1500ms" });
   await using set = upstreams([served.options]);
   await set.ask("a", "echo");

@@ -13,7 +13,7 @@ const expiry = (idle: number, most: number) => {
 // Timers count whole milliseconds, so that a deadline may end one early.
 const early = 2;
 
-test("T66: signs of life put off the end, but not beyond the cap", () => {
+test("FIELD T66: signs of life put off the end, but not beyond the cap", () => {
   const { deadline, expired } = expiry(40, 120);
   for (let ms = 0; ms < 115; ms += 5) {
     jest.advanceTimersByTime(5);
@@ -25,7 +25,7 @@ test("T66: signs of life put off the end, but not beyond the cap", () => {
   expect(expired()).toBe(true);
 });
 
-test("T66: silence ends it before the cap", () => {
+test("FIELD T66: silence ends it before the cap", () => {
   const { deadline, expired } = expiry(40, 120);
   jest.advanceTimersByTime(20);
   deadline.touch();

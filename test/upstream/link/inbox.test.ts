@@ -252,7 +252,7 @@ function questioned(timeout: number | null) {
   return { gaveUp: gaveUp.promise, asked: asked.promise, accept, replies };
 }
 
-test("T66: the time of a call runs on once its client has answered", async () => {
+test("FIELD T66: the time of a call runs on once its client has answered", async () => {
   const { gaveUp, accept } = questioned(5);
   accept();
   expect(await gaveUp).toBe("timeout");

@@ -152,6 +152,8 @@ test("T12: a question waits for half the time for which each call may be silent"
   expect(await refusal.promise).toMatchObject(refused(7));
   expect([first.asked, second.asked]).toEqual([[], []]);
   expect(await second.over).toBe("timeout");
+  first.answer();
+  expect(await first.over).toBe("answered");
 });
 
 test("a question is a sign of life from all calls that it can be about", async () => {
@@ -166,7 +168,7 @@ test("a question is a sign of life from all calls that it can be about", async (
   unclear.close();
 });
 
-test("T66: a notification of an extension is a sign of life from a call whose client takes it, and from no other", () => {
+test("FIELD T66: a notification of an extension is a sign of life from a call whose client takes it, and from no other", () => {
   jest.useFakeTimers();
   for (const taken of [true, false]) {
     const handlers = { progress: null, message: null, other: () => taken, request: null };
@@ -177,6 +179,9 @@ test("T66: a notification of an extension is a sign of life from a call whose cl
     exchange.other("acme/said", "{}");
     jest.advanceTimersByTime(30);
     expect(ends).toEqual(taken ? [] : ["timeout"]);
+    // All deadlines share a timer, and one of this clock would never fire for the next.
+    jest.advanceTimersByTime(40);
+    expect(ends).toEqual(["timeout"]);
   }
 });
 

@@ -122,7 +122,7 @@ test("each principal has a session of its own, which is ended with it", async ()
   expect(new Set(ended)).toEqual(new Set(["s1", "s2", "s3"]));
 });
 
-test("T45: a server that loses every session is not asked for ever", async () => {
+test("FIELD T45: a server that loses every session is not asked for ever", async () => {
   using server = serve((message) => {
     if (message.method === "initialize") return opens(message.id, "s");
     return isCall(message) ? new Response(null, { status: 404 }) : null;

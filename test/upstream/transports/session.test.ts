@@ -38,29 +38,32 @@ const lost: [string, (id: unknown) => Response][] = [
   ],
 ];
 
-test.each(lost)("T1 T45: a session lost as %s is opened again, its siblings are not touched", async (_, shape) => {
-  let opened = 0;
-  const executed: string[] = [];
-  using server = serve((message, request) => {
-    if (message.method === "initialize") return opens(message.id, `s${++opened}`);
-    if (!isCall(message)) return null;
-    const session = request.headers.get("mcp-session-id") ?? "";
-    // Alice's is the second; the first is the gateway's own.
-    if (session === "s2" && executed.includes("s2")) return shape(message.id);
-    executed.push(session);
-    return reply(message.id, text(session));
-  });
-  await using set = upstreams([http("a", server.url, { getStream: "off" })]);
-  await set.settled();
-  const call = async (who: string) => textOf(await set.ask("a", "t", {}, { who: principal(who) }));
-  expect([await call("alice"), await call("bob")]).toEqual(["s2", "s3"]);
-  const eight = Array.from({ length: 8 }, () => "s4");
-  expect(await Promise.all([...eight.map(() => call("alice")), call("bob")])).toEqual([...eight, "s3"]);
-  expect(opened).toBe(4);
-  expect(executed.toSorted()).toEqual(["s2", "s3", "s3", ...eight]);
-});
+test.each(lost)(
+  "FIELD T1 T45: a session lost as %s is opened again, its siblings are not touched",
+  async (_, shape) => {
+    let opened = 0;
+    const executed: string[] = [];
+    using server = serve((message, request) => {
+      if (message.method === "initialize") return opens(message.id, `s${++opened}`);
+      if (!isCall(message)) return null;
+      const session = request.headers.get("mcp-session-id") ?? "";
+      // Alice's is the second; the first is the gateway's own.
+      if (session === "s2" && executed.includes("s2")) return shape(message.id);
+      executed.push(session);
+      return reply(message.id, text(session));
+    });
+    await using set = upstreams([http("a", server.url, { getStream: "off" })]);
+    await set.settled();
+    const call = async (who: string) => textOf(await set.ask("a", "t", {}, { who: principal(who) }));
+    expect([await call("alice"), await call("bob")]).toEqual(["s2", "s3"]);
+    const eight = Array.from({ length: 8 }, () => "s4");
+    expect(await Promise.all([...eight.map(() => call("alice")), call("bob")])).toEqual([...eight, "s3"]);
+    expect(opened).toBe(4);
+    expect(executed.toSorted()).toEqual(["s2", "s3", "s3", ...eight]);
+  },
+);
 
-test("R111 T45: a renewal that fails ends the instance, and the next one opens a session", async () => {
+test("R111 FIELD T45: a renewal that fails ends the instance, and the next one opens a session", async () => {
   let opened = 0;
   let busy = false;
   using server = serve((message, request) => {
@@ -83,7 +86,7 @@ test("R111 T45: a renewal that fails ends the instance, and the next one opens a
   expect(set.status()[0]?.restarts).toBe(1);
 });
 
-test("R111 T45: a renewal that is never answered is a server that is down, for calls that only waited for it", async () => {
+test("R111 FIELD T45: a renewal that is never answered is a server that is down, for calls that only waited for it", async () => {
   const renewing = Promise.withResolvers<void>();
   let opened = 0;
   using server = serve((message, request) => {
@@ -105,7 +108,7 @@ test("R111 T45: a renewal that is never answered is a server that is down, for c
   expect(server.of("tools/call").length).toBe(1);
 });
 
-test("T45: a caller who gives up while its lost session is renewed does not end the renewal for the others", async () => {
+test("FIELD T45: a caller who gives up while its lost session is renewed does not end the renewal for the others", async () => {
   const renewing = Promise.withResolvers<void>();
   const renewed = Promise.withResolvers<void>();
   let opened = 0;
@@ -133,7 +136,7 @@ test("T45: a caller who gives up while its lost session is renewed does not end 
   expect(set.events.filter(({ type }) => type === "server.crashed")).toEqual([]);
 });
 
-test("T45: a server that gave no session and wants one now is given one", async () => {
+test("FIELD T45: a server that gave no session and wants one now is given one", async () => {
   let opened = 0;
   let wants = false;
   using server = serve((message, request) => {
@@ -152,7 +155,7 @@ test("T45: a server that gave no session and wants one now is given one", async 
   expect(opened).toBe(1);
 });
 
-test("T4: no session id of a caller is ever sent on", async () => {
+test("FIELD T4: no session id of a caller is ever sent on", async () => {
   using server = serve(() => null);
   await using set = upstreams([http("a", server.url)]);
   await set.ask("a", "t", {}, { session: "the-callers-own" });
@@ -160,7 +163,7 @@ test("T4: no session id of a caller is ever sent on", async () => {
   expect(sent.join()).not.toContain("the-callers-own");
 });
 
-test("T18: health checks open no sessions, and all that were opened are ended", async () => {
+test("FIELD T18: health checks open no sessions, and all that were opened are ended", async () => {
   let opened = 0;
   using server = serve(({ method, id }) => (method === "initialize" ? opens(id, `s${++opened}`) : null));
   const set = upstreams([{ ...http("a", server.url), healthCheck: 200 }]);
@@ -174,7 +177,7 @@ test("T18: health checks open no sessions, and all that were opened are ended", 
   await until(() => server.seen.filter(({ verb }) => verb === "DELETE").length === opened, "their ends");
 });
 
-test("T19: callers without a session share their principal's upstream session", async () => {
+test("FIELD T19: callers without a session share their principal's upstream session", async () => {
   let opened = 0;
   using server = serve(({ method, id }) => (method === "initialize" ? opens(id, `s${++opened}`) : null));
   await using set = upstreams([http("a", server.url)]);
@@ -183,7 +186,7 @@ test("T19: callers without a session share their principal's upstream session", 
   expect(opened).toBe(2);
 });
 
-test("T39 T50: a server that restarts is found again by callers, and by the next health check", async () => {
+test("FIELD T39 T50: a server that restarts is found again by callers, and by the next health check", async () => {
   let up = true;
   let opened = 0;
   using server = serve((message) => {
@@ -240,7 +243,7 @@ test("what was subscribed in a lost session is subscribed in the next one, and i
   expect(subscribed).toEqual(["s2 test://a", "s3 test://a"]);
 });
 
-test("R111 T45: a session that is lost while nobody calls is found lost by its stream, and subscriptions go on", async () => {
+test("R111 FIELD T45: a session that is lost while nobody calls is found lost by its stream, and subscriptions go on", async () => {
   const streams = new Map<string, Stream | null>();
   const subscribed: string[] = [];
   let opened = 0;

@@ -183,7 +183,7 @@ function forgetfulServer(status: number) {
 
 for (const transport of ["sse", "http"]) {
   test.each([404, 400, 202])(
-    `T45: a server that forgets its old stream (POST: %i) is connected anew (transport: ${transport})`,
+    `FIELD T45: a server that forgets its old stream (POST: %i) is connected anew (transport: ${transport})`,
     async (status) => {
       using server = forgetfulServer(status);
       const options = http("a", server.url, { transport, timeout: "300ms" });

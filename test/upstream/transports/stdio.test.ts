@@ -167,13 +167,13 @@ test("T16: a child that does not read its input fills its queue, not our memory"
   expect(failures.filter(({ code }) => code === "overloaded").length).toBeGreaterThan(280);
 }, 20_000);
 
-test("T37: lines that are no JSON are tolerated and counted", async () => {
+test("FIELD T37: lines that are no JSON are tolerated and counted", async () => {
   await using set = upstreams([fake("a", ["--mode", "noise"])]);
   await set.settled();
   expect(set.status()[0]).toMatchObject({ state: "ready", dropped: 1 });
 });
 
-test.skipIf(!linux)("T17 T31: nothing of a stubborn process tree survives its end (needs Linux)", async () => {
+test.skipIf(!linux)("T17, FIELD T31: nothing of a stubborn process tree survives its end (needs Linux)", async () => {
   const run = `run-${crypto.randomUUID()}`;
   const set = upstreams([fake("a", ["--mode", "stubborn"])], { run });
   await set.settled();
@@ -182,16 +182,19 @@ test.skipIf(!linux)("T17 T31: nothing of a stubborn process tree survives its en
   expect(marked(run)).toEqual([]);
 });
 
-test.skipIf(!linux)("T31: a child that exits takes the processes it left behind with it (needs Linux)", async () => {
-  const run = `run-${crypto.randomUUID()}`;
-  const script = `(env -i sleep 63 &) ; setsid sleep 64 & sleep 0.3; exit 0`;
-  const options = stdioOptions.parse({ id: "a", command: "sh", args: ["-c", script], protocol: "legacy" });
-  await using set = upstreams([options], { run });
-  await until(() => marked(run).length > 0, "the children to start");
-  const pids = marked(run);
-  await until(() => set.events.some(({ type }) => type === "server.stopped"), "the tree to be gone");
-  expect(pids.filter(runs)).toEqual([]);
-});
+test.skipIf(!linux)(
+  "FIELD T31: a child that exits takes the processes it left behind with it (needs Linux)",
+  async () => {
+    const run = `run-${crypto.randomUUID()}`;
+    const script = `(env -i sleep 63 &) ; setsid sleep 64 & sleep 0.3; exit 0`;
+    const options = stdioOptions.parse({ id: "a", command: "sh", args: ["-c", script], protocol: "legacy" });
+    await using set = upstreams([options], { run });
+    await until(() => marked(run).length > 0, "the children to start");
+    const pids = marked(run);
+    await until(() => set.events.some(({ type }) => type === "server.stopped"), "the tree to be gone");
+    expect(pids.filter(runs)).toEqual([]);
+  },
+);
 
 test.skipIf(!linux)("the reaper ends all children of a daemon that was killed (needs Linux)", async () => {
   const run = `run-${crypto.randomUUID()}`;

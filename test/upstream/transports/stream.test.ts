@@ -111,7 +111,7 @@ const refused: [string, () => Response | Promise<Response>, number][] = [
   ["an answer that never comes", () => new Promise<Response>(() => {}), 1],
 ];
 test.each(refused)(
-  "T24: a server that answers GET with %s is connected and called all the same",
+  "FIELD T24: a server that answers GET with %s is connected and called all the same",
   async (_, get, times) => {
     using server = serve((message, request) => (request.method === "GET" ? get() : withSession(message)));
     await using set = upstreams([http("a", server.url, { isolation: "shared" })]);
@@ -207,7 +207,7 @@ test("a server's question that it withdraws is not answered", async () => {
   expect(posted).toEqual([]);
 });
 
-test("T54: a modern server's listening stream that ends is opened again, and the lists are read anew", async () => {
+test("FIELD T54: a modern server's listening stream that ends is opened again, and the lists are read anew", async () => {
   let tools = ["one"];
   const open: { id: unknown; stream: Stream }[] = [];
   using server = serve((message) => {
