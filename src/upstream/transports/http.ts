@@ -192,23 +192,24 @@ class HttpLink implements Link {
     }
     if (status === 401 || status === 403 || (status >= 300 && status < 400)) {
       discard(response);
-      throw faultOfStatus(server, status, "");
+      throw faultOfStatus(server, response, "");
     }
     return this.#answer(await readText(response, this.#host.limits.result, server), response, sent);
   }
 
-  #answer(text: string, { status, headers }: Response, sent: Sent): Answer {
+  #answer(text: string, response: Response, sent: Sent): Answer {
     const { ask } = sent;
+    const { status, headers } = response;
     const { server } = this.#host;
     const answer = isType(headers, "application/json") ? this.#answerIn(text, sent, status) : null;
     const loss = sent.lossIn(status, answer ?? text);
     if (loss !== null) {
       const isOwn = answer?.kind === "error" && answer.idText !== null;
-      const said = isGone(status) && !isOwn ? refusesAnew(server) : (answer ?? faultOfStatus(server, status, text));
+      const said = isGone(status) && !isOwn ? refusesAnew(server) : (answer ?? faultOfStatus(server, response, text));
       throw new SessionLost(said, loss);
     }
     // The error of a broken server says nothing about what it speaks.
-    if (answer === null || (status >= 500 && handshakes.has(ask.method))) throw faultOfStatus(server, status, text);
+    if (answer === null || (status >= 500 && handshakes.has(ask.method))) throw faultOfStatus(server, response, text);
     return answer;
   }
 

@@ -77,7 +77,7 @@ class SsePipe implements Pipe {
       });
       if (!isEventStream(response)) {
         discard(response);
-        return ended(reasonOf(faultOfStatus(this.#server, response.status, "")));
+        return ended(reasonOf(faultOfStatus(this.#server, response, "")));
       }
       await readEvents(response, { longest, silence: null, received: take });
       ended("its stream ended");
@@ -133,7 +133,7 @@ class SsePipe implements Pipe {
       const said = await readText(response, longestRefusal, this.#server).catch(() => "");
       // Servers refuse notifications and answers that they do not expect in the same words, and know the stream.
       if (isReply(key) || isTold(key) || !isSessionLost(status, said, "")) {
-        return this.#events.failed(key, faultOfStatus(this.#server, status, said));
+        return this.#events.failed(key, faultOfStatus(this.#server, response, said));
       }
       const reason = `it knows nothing of its own stream any more (HTTP ${status})`;
       this.#events.failed(key, faults.down(this.#server, reason));
