@@ -7,13 +7,14 @@ import type { Answer, LinkHost } from "../link/link.ts";
 
 /** What an HTTP status without a usable JSON-RPC answer means. */
 export function faultOfStatus(server: string, answer: Head, body: string): HttpFailure {
-  return new HttpFailure(readStatus(server, answer, body), answer.status);
+  return new HttpFailure(readStatus(server, answer, isCompressed(answer.headers) ? null : body), answer.status);
 }
 
 type Head = Pick<Response, "status" | "headers">;
 
-function readStatus(server: string, { status, headers }: Head, body: string): Failure {
-  const detail = body === "" ? "" : `: ${quoted(body)}`;
+/** `body`: null for a compressed one. */
+function readStatus(server: string, { status, headers }: Head, body: string | null): Failure {
+  const detail = body ? `: ${quoted(body)}` : "";
   if (status === 401 || status === 403) {
     return faults.down(
       server,
@@ -31,7 +32,9 @@ function readStatus(server: string, { status, headers }: Head, body: string): Fa
   if (status === 429 || status === 503)
     return faults.overloaded(server, `HTTP ${status}${detail}`, retryAfter(headers));
   if (status === 431) return faults.longHeaders(server);
-  return faults.protocol(server, status < 300 ? `no JSON-RPC answer (HTTP ${status})` : `HTTP ${status}${detail}`);
+  if (status >= 300) return faults.protocol(server, `HTTP ${status}${detail}`);
+  const what = body === null ? "its answer is compressed, which it was asked not to do" : "no JSON-RPC answer";
+  return faults.protocol(server, `${what} (HTTP ${status})`);
 }
 
 /** The longest wait that a caller is told of, ms: no agent waits longer. */
@@ -72,19 +75,22 @@ export const brokenOff = (server: string, error: unknown): Failure => faults.los
 
 const reasonIn = (error: unknown): string => quoted(codeOf(error) || messageOf(error));
 
-/**
- * Whether a response declares the length of its body, at most `max` bytes, and no encoding that changes that length.
- */
+/** Whether a response declares the length of its body, at most `max` bytes. */
 function isBounded(headers: Headers, max: number): boolean {
   const length = headers.get("content-length");
-  if (length === null || !(Number(length) <= max)) return false;
-  return headers.get("content-encoding") === null && headers.get("transfer-encoding") === null;
+  return length !== null && Number(length) <= max && headers.get("transfer-encoding") === null;
 }
 
-/** Whether a response says that it is of this type. */
+/** Not every value means compression: there are servers that name the charset here. */
+const compressions = /gzip|deflate|br|zstd|compress/i;
+
+/** Whether a response is compressed, though servers are asked for none that is. */
+const isCompressed = (headers: Headers): boolean => compressions.test(headers.get("content-encoding") ?? "");
+
+/** Whether a response says that it is of this type, and can be read. */
 export function isType(headers: Headers, type: string): boolean {
   const said = headers.get("content-type") ?? "";
-  return said.startsWith(type) || said.toLowerCase().startsWith(type);
+  return (said.startsWith(type) || said.toLowerCase().startsWith(type)) && !isCompressed(headers);
 }
 
 /** Whether a response is the usual one: JSON of at most `max` bytes that can be read at once. */
@@ -95,7 +101,7 @@ export function isPlainJson({ status, headers }: Response, max: number): boolean
 /** Ends a response whose body is of no interest. */
 export const discard = ({ body }: Response): void => void body?.cancel().catch(() => {});
 
-/** The body as text, a result of `limit` bytes and its envelope after decompression; throws `result-too-large`. */
+/** The body as text, a result of `limit` bytes and its envelope; throws `result-too-large`. */
 export async function readText(response: Response, limit: number, server: string): Promise<string> {
   const max = limit + envelope;
   if (isBounded(response.headers, max)) return decodeUtf8(await response.arrayBuffer());

@@ -2,10 +2,11 @@ import { Withdrawn } from "../../core/cancel.ts";
 import type { Failure } from "../../core/failure.ts";
 import { isObject } from "../../core/json.ts";
 import { isExtensionNotification } from "../../core/methods.ts";
+import { rpcCodes } from "../../core/rpc-code.ts";
 import { rawValue } from "../../mcp/json-text.ts";
 import { idOf, isBatch, splitBatch } from "../../mcp/message.ts";
 import { subscriptionIdKey } from "../../mcp/meta.ts";
-import { resultMessage } from "../../mcp/reply.ts";
+import { errorMessage, resultMessage } from "../../mcp/reply.ts";
 import { ownId, readUpstream, type UpstreamMessage } from "../../mcp/upstream-message.ts";
 import { faults } from "../faults.ts";
 import { askClient, type Asking, isInput, type Question, refusal, type SendReply } from "./asking.ts";
@@ -75,10 +76,20 @@ function deliverOne(message: UpstreamMessage, text: string, host: LinkHost, inbo
   const idText = idOf(text);
   if (idText === null) return;
   const { reason, limit, ofAnswer } = message;
+  // Its id is the server's own, which waits for an answer.
+  if (isRequest(text)) {
+    return void inbox.reply(errorMessage(idText, rpcCodes.invalidRequest, `The request cannot be read: ${reason}`));
+  }
   inbox.broken(
     ownId(JSON.parse(idText)) ?? idText,
     limit === null ? faults.protocol(host.server, ofAnswer) : faults.tooMuch(host.server, `${reason} (${limit})`),
   );
+}
+
+/** Whether a text with an id is a request rather than an answer. */
+function isRequest(text: string): boolean {
+  const has = (key: string): boolean => (rawValue(text, 0, key) ?? "null") !== "null";
+  return has("method") && !has("result") && !has("error");
 }
 
 const callsOf = (inbox: Inbox): Exchange[] => [...inbox.open()].filter(({ isCall }) => isCall);

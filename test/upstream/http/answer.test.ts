@@ -3,7 +3,7 @@ import { query } from "../../../src/upstream/link/query.ts";
 import { openHttp } from "../../../src/upstream/transports/http.ts";
 import { rejectionOf } from "../../support/failure.ts";
 import { linkHost } from "../../support/link-host.ts";
-import { isCall, serve } from "../../support/mcp-server.ts";
+import { isCall, reply, serve } from "../../support/mcp-server.ts";
 import { http, upstreams } from "../../support/upstream.ts";
 
 test("what a proxy does not let through did not run, and its refusal is told as its own", async () => {
@@ -75,4 +75,27 @@ test.each(waits)("R61 the caller is told how long a busy server asks to wait: %s
   const { code, message, detail } = await rejectionOf(set.ask("a", "t"));
   expect([code, detail.retryAfterMs]).toEqual(["upstream-overloaded", wait]);
   expect(message).toEndWith(wait === undefined ? "Try again later." : `Try again in ${wait / 1000} s.`);
+});
+
+test("T13: a compressed answer is not read, for a kilobyte of it can be a gigabyte", async () => {
+  for (const type of ["application/json", "text/event-stream"]) {
+    const answer = (id: unknown) => `data: ${JSON.stringify({ jsonrpc: "2.0", id, result: {} })}\n\n`;
+    const headers = { "content-type": type, "content-encoding": "gzip" };
+    using server = serve((message) =>
+      isCall(message) ? new Response(Bun.gzipSync(answer(message.id)), { headers }) : null,
+    );
+    await using set = upstreams([http("a", server.url)]);
+    await set.settled();
+    const failure = await rejectionOf(set.ask("a", "t"));
+    expect(failure.code).toBe("upstream-protocol");
+    expect(failure.message).toContain("compressed");
+  }
+});
+
+test("an answer whose Content-Encoding names a charset is read", async () => {
+  const headers = { "content-encoding": "utf-8" };
+  using server = serve((message) => (isCall(message) ? reply(message.id, { content: [] }, headers) : null));
+  await using set = upstreams([http("a", server.url)]);
+  await set.settled();
+  expect(JSON.parse((await set.ask("a", "t")).text)).toEqual({ content: [] });
 });
