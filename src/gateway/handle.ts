@@ -142,6 +142,8 @@ async function conclude(gw: Gateway, call: Call): Promise<void> {
     // time.
     if (call.failure?.code === "audit-unavailable" && !call.begun) recorded.catch(() => {});
     else await recorded;
+    // Recording takes its time, in which the caller may lose its rights.
+    if (call.reply) withRights(call, call.reply);
   } catch (error) {
     call.reply = null;
     call.failure = asFailure(error);

@@ -96,6 +96,16 @@ describe.each([
     expect([failure?.code, failure?.detail.ran]).toEqual(["rights-lost", "maybe"]);
     expect(failure?.message).toContain("while the call ran");
   });
+
+  test("by the loss of its key while it is recorded is told to its caller instead of the answer", async () => {
+    const h = harness();
+    const who = principal("key:carol", ["reader"]);
+    const { end } = h.gw.audit;
+    Object.assign(h.gw.audit, { end: (each: Parameters<typeof end>[0]) => (who.revoke(), end(each)) });
+    const { failure, reply } = (await called(h, { ...asking, who })).call;
+    expect([failure?.code, failure?.detail.ran, reply]).toEqual(["rights-lost", "maybe", null]);
+    expect(types(h.records)).toEqual(["call.begin", "call.end"]);
+  });
 });
 
 test("a refusal is on record before it is answered", async () => {
