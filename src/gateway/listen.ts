@@ -111,6 +111,8 @@ type Watched = { readonly handle: string; readonly route: Route };
 
 /** Most states of tasks that wait to be told in their order; a server that tells more at once ends the listening. */
 const mostUntold = 1_000;
+/** Most characters kept until all is granted that is listened to, and the least that a notification counts as. */
+const mostEarly = { all: 8 * 1024 ** 2, each: 4 * 1024 };
 
 /** One listening client, with everything that has to be undone when it leaves. */
 class Listener {
@@ -121,6 +123,7 @@ class Listener {
   readonly #end = Promise.withResolvers<void>();
   /** Notifications that came before the acknowledgement, which must be sent first; null afterwards. */
   #early: [method: string, params: string | null][] | null = [];
+  #earlyLength = 0;
   /** The news of tasks, which go out in the order in which they came: to record a question takes time. */
   #news = Promise.resolve();
   #untold = 0;
@@ -217,8 +220,11 @@ class Listener {
 
   #tell(method: string, params: string | null): void {
     if (this.#left) return;
-    if (!this.#early) this.#send(method, params);
-    else if (!this.#early.some(([said, of]) => said === method && of === params)) this.#early.push([method, params]);
+    if (!this.#early) return this.#send(method, params);
+    if (this.#early.some(([said, of]) => said === method && of === params)) return;
+    this.#earlyLength += Math.max(mostEarly.each, params?.length ?? 0);
+    if (this.#earlyLength > mostEarly.all) this.#end.resolve();
+    else this.#early.push([method, params]);
   }
 
   #updated(uri: string, route: Route, params: string | null): void {

@@ -68,7 +68,7 @@ export class Endpoint {
   }
 
   async post({ req, ip, scope, pending }: Visit): Promise<Response> {
-    const gw = this.#options.current();
+    let gw = this.#options.current();
     const started = gw.clock.mono();
     const { headers } = req;
     const source = sourceOf(headers, ip);
@@ -76,9 +76,13 @@ export class Endpoint {
     const who = tryIdentify(gw, { source, credentials, vouched: null });
     if (who instanceof Failure) return this.#refuseStranger(gw, req, { source, credentials, vouched: null }, who);
     const session = sessionOf(this.#options.sessions, headers, who, scope);
-    const from: Arrival = { gw, req, pending, started, source, credentials, vouched: who, scope, session };
-    if (!isServed(gw, scope, session, from)) return notServed(gw, from, from, await this.#strangerText(req));
+    const presented = { source, credentials, vouched: who };
+    if (!isServed(gw, scope, session, presented))
+      return notServed(gw, { req, scope }, presented, await this.#strangerText(req));
     const text = unacceptable(headers) ?? (await this.#options.bodies.read(req, who.id));
+    // What a reload has put into force meanwhile holds for the message.
+    gw = this.#options.current();
+    const from: Arrival = { ...presented, gw, req, pending, started, scope, session };
     if (text instanceof Failure) return this.#exchange(from, { inbound: unreadable("", headers), fault: text });
     const context = { headers, pinned: null, revision: session?.revision ?? null } as const;
     if (isBatch(text) && takesBatches(session?.revision ?? versionHeader(headers) ?? assumedLegacy)) {

@@ -4,6 +4,8 @@ import { connect, type Socket } from "node:net";
 import { Failure } from "../../src/core/failure.ts";
 import { BodyReader } from "../../src/serve/body.ts";
 import { Door, said } from "../support/front-door.ts";
+import { quietUpstreams } from "../support/gateway.ts";
+import { policyOf } from "../support/policy.ts";
 import { until } from "../support/until.ts";
 
 afterEach(() => void jest.useRealTimers());
@@ -132,6 +134,29 @@ test.each([
   expect(door.ended.map(({ failure }) => failure?.code)).toEqual(["body-too-large", undefined]);
   socket.destroy();
 });
+
+test.each([
+  ["rules", { policy: policyOf([{ tool: "*", action: "deny" }], {}) }, "Unknown tool"],
+  ["servers", { upstreams: { ...quietUpstreams, send: async () => said("new") } }, '"text":"new"'],
+])(
+  "R18: a call whose body is complete only after a reload is held against the %s that are in force then",
+  async (_what, parts, answer) => {
+    const body = '{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"name":"echo"}}';
+    await using door = new Door(() => said("old"));
+    const arrived = Promise.withResolvers<void>();
+    const { identify } = door.gw.authn;
+    const authn = { identify: (call: Parameters<typeof identify>[0]) => (arrived.resolve(), identify(call)) };
+    Object.assign(door.gw, { authn });
+    const { socket, heard } = dial(door);
+    const whole = heard(/\{"jsonrpc.*\}/g, 1);
+    socket.write(post(`Content-Length: ${body.length}`) + body.slice(0, 20));
+    await arrived.promise;
+    Object.assign(door, { gw: { ...door.gw, ...parts } });
+    socket.write(body.slice(20));
+    expect(await whole).toContain(answer);
+    socket.destroy();
+  },
+);
 
 test.each([
   ["tells its length", `${post("Content-Length: 100")}{"json`],

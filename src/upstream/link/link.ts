@@ -4,8 +4,8 @@ import type { Logger } from "../../core/log.ts";
 import type { ScanLimits } from "../../mcp/scan.ts";
 import type { UpstreamMessage } from "../../mcp/upstream-message.ts";
 
-/** A server's answer to a request. */
-export type Answer = Extract<UpstreamMessage, { kind: "result" | "error" }>;
+/** A server's answer to a request; `begun`: the server said something about the request before, which so has begun to run. */
+export type Answer = Extract<UpstreamMessage, { kind: "result" | "error" }> & { readonly begun?: true };
 
 /** The era and the revision that the handshake agreed on. */
 export type Peer = { readonly era: Era; readonly revision: Revision };

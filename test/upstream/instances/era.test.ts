@@ -332,61 +332,6 @@ test("an old stream that names an endpoint elsewhere gets nothing", async () => 
   expect(elsewhere.seen).toEqual([]);
 });
 
-/** A modern server that wants the parameter `region` of its tool in a header, whose name can change. */
-function serveMirrored(discovered: () => Promise<void> = async () => {}) {
-  const wanted = { header: "Region" };
-  const server = serve(async (message, request) => {
-    if (message.method === "server/discover") {
-      await discovered();
-      return discovers(message.id);
-    }
-    if (message.method === "initialize") return refusal(message.id, -32601, "no", 404);
-    const properties = { region: { type: "string", "x-mcp-header": wanted.header } };
-    if (message.method === "tools/list")
-      return reply(message.id, { tools: [{ name: "t", inputSchema: { type: "object", properties } }] });
-    if (!isCall(message)) return null;
-    const right = request.headers.get(`mcp-param-${wanted.header.toLowerCase()}`) === "eu";
-    return right ? reply(message.id, text("ok")) : refusal(message.id, -32020, "header mismatch", 400);
-  });
-  return Object.assign(server, { wanted });
-}
-
-test("headers that the server refuses are made anew after listing its tools, once", async () => {
-  using server = serveMirrored();
-  await using set = upstreams([http("a", server.url)]);
-  await set.settled();
-  const inputSchema = set.listings()[0]?.tools[0]?.inputSchema;
-  expect(textOf(await set.ask("a", "t", { region: "eu" }, { inputSchema }))).toBe("ok");
-  server.wanted.header = "Zone";
-  expect(textOf(await set.ask("a", "t", { region: "eu" }, { inputSchema }))).toBe("ok");
-  server.wanted.header = "Nowhere";
-  expect(await set.ask("a", "t", { region: "us" }, { inputSchema })).toMatchObject({ kind: "error", code: -32020 });
-  expect(server.of("tools/call").length).toBe(5);
-});
-
-test("calls whose headers are refused during a health check all wait for the listing after it, which they share", async () => {
-  let checked = Promise.resolve();
-  using server = serveMirrored(() => checked);
-  const options = { ...http("a", server.url), healthCheck: 200 };
-  await using set = upstreams([options]);
-  await set.settled();
-  // A check may take as long as the pause between two; only this one is to come soon, and to last.
-  options.healthCheck = 10_000;
-  const inputSchema = set.listings()[0]?.tools[0]?.inputSchema;
-  const { promise, resolve } = Promise.withResolvers<void>();
-  checked = promise;
-  const before = server.of("server/discover").length;
-  await until(() => server.of("server/discover").length > before, "a health check");
-  server.wanted.header = "Zone";
-  const calls = Array.from({ length: 3 }, () => set.ask("a", "t", { region: "eu" }, { inputSchema }));
-  await until(() => server.of("tools/call").length === 3, "all of them");
-  // By the time that a later request has its answer, so have they.
-  await set.ask("a", "p", {}, { request: { method: "prompts/get", edits: {} } });
-  resolve();
-  expect((await Promise.all(calls)).map(textOf)).toEqual(["ok", "ok", "ok"]);
-  expect(server.of("tools/list").length).toBe(2);
-});
-
 test("a server that is down is not met before a call is refused", async () => {
   await using set = upstreams([http("a", "http://127.0.0.1:9/", { start: "on-demand" })]);
   expect((await rejectionOf(set.ask("a", "t"))).code).toBe("upstream-down");
