@@ -259,3 +259,23 @@ test.skipIf(!mayBecomeNobody)(
     expect(stderr).toContain("or set XDG_STATE_HOME to");
   },
 );
+
+test.skipIf(!mayBecomeNobody)(
+  "T62 a database that is another user's, or what SQLite keeps beside it, is named with whose it is (needs setpriv as root)",
+  async () => {
+    using place = new Place({ servers: [], policies: [] });
+    place.becomeNobody();
+    await place.newKey("agent");
+    const log = join(place.state, "audit/main.db");
+    for (const file of [`${log}-wal`, log]) {
+      if (!existsSync(file)) writeFileSync(file, "");
+      chownSync(file, 0, 0);
+      chmodSync(file, 0o600);
+      for (const words of ["keys freeze", "audit verify", "daemon"]) {
+        const { code, stdout, stderr } = await place.cli(words.split(" "));
+        expect(code).not.toBe(0);
+        expect(stdout + stderr).toContain(`${file}: uid 65534 may not use it: it belongs to uid 0, gid 0, mode 0600`);
+      }
+    }
+  },
+);
