@@ -162,6 +162,10 @@ test.skipIf(process.getuid?.() !== 0)(
     // The other user's default would be another state directory.
     expect(stderr).toContain(`sudo -u '#993' mcpgw --state ${place.state} …`);
     expect(stderr).not.toContain("chown");
+    // Nor is anything left there that its owner could not use.
+    rmSync(join(place.state, "audit"), { recursive: true });
+    expect(await place.cli(["keys", "create", "B", "agent", "user"])).toMatchObject({ code: 1 });
+    expect(existsSync(join(place.state, "audit"))).toBe(false);
   },
 );
 
