@@ -1,6 +1,7 @@
 import { existsSync, lstatSync, statSync } from "node:fs";
 import { homedir } from "node:os";
 import { basename, dirname, isAbsolute, join, resolve } from "node:path";
+import { codeOf } from "../core/error-text.ts";
 
 /** The facts about machine and user that the defaults depend on. */
 export type Host = {
@@ -115,6 +116,16 @@ export function clientSocket(host: Host, chosen: Chosen = {}): string {
   const { state, socket } = resolvePaths(host, chosen);
   const free = (!chosen.state || state === system.state) && !chosen.socket && !existsSync(socket);
   return free && existsSync(system.socket) ? system.socket : socket;
+}
+
+/** The directory of the system's own gateway, if it is there and lets this user not in; else null. */
+export function closedSystem(): string | null {
+  try {
+    statSync(system.socket);
+    return null;
+  } catch (error) {
+    return codeOf(error) === "EACCES" ? dirname(system.socket) : null;
+  }
 }
 
 /** State directory and socket by flag, else by environment; the values of the file rank below both. */

@@ -1,3 +1,4 @@
+import { closedSystem } from "../config/paths.ts";
 import { codeOf, messageOf } from "../core/error-text.ts";
 import { within } from "../core/wait.ts";
 import { createLineReader } from "../mcp/lines.ts";
@@ -34,9 +35,15 @@ function unreachable(path: string, error: unknown): Error {
     return new Refusal("denied", `no permission to use ${path}: join the group that owns it, or use sudo`);
   if (code === "ECONNREFUSED" && isListened(path))
     return new Refusal("busy", `the daemon at ${path} takes no more connections now; try again in a few seconds`);
-  if (code === "ENOENT" || code === "ECONNREFUSED" || code === "FailedToOpenSocket")
-    return new Unreachable(`no daemon answers at ${path}; start one with \`mcpgw daemon\` (or name its --socket)`);
+  if (code === "ENOENT" || code === "ECONNREFUSED" || code === "FailedToOpenSocket") return nobody(path);
   return new Unreachable(`${path}: ${messageOf(error)}`);
+}
+
+function nobody(path: string): Unreachable {
+  const closed = closedSystem();
+  const start = "start one with `mcpgw daemon` (or name its --socket)";
+  const instead = closed === null ? start : `${start}; that of the system is in ${closed}, for members of its group`;
+  return new Unreachable(`no daemon answers at ${path}; ${instead}`);
 }
 
 /** One connection: requests by id or, after `attach`, bare lines. */

@@ -3,6 +3,7 @@ import { chmodSync, mkdirSync, symlinkSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { chosenPaths, clientSocket, defaultConfig, findConfig, resolvePaths } from "../../src/config/paths.ts";
 import type { Host } from "../../src/config/paths.ts";
+import { asNobody, mayBecomeNobody } from "../support/processes.ts";
 import { TempDir } from "../support/temp-dir.ts";
 
 const temp = new TempDir();
@@ -97,6 +98,19 @@ test.skipIf(!mayMount)("outside of the unit its user finds what the unit has wri
   expect(found(unit)).toEqual([["/var/lib/mcpgw-heads", "/run/mcpgw/control.sock"], others]);
   expect(found("true")).toEqual([[own, "/var/lib/mcpgw/control.sock"], others]);
 });
+
+test.skipIf(!mayMount || !mayBecomeNobody)(
+  "who may not look where the system's gateway is hears that it is there",
+  () => {
+    const program = `
+    const { closedSystem } = await import(${JSON.stringify(join(import.meta.dir, "../../src/config/paths.ts"))});
+    console.log(closedSystem());`;
+    const found = (make: string) => elsewhere(make, [...asNobody, process.execPath, "-e", program]).stdout.toString();
+    expect(found("mkdir -m 750 /run/mcpgw")).toBe("/run/mcpgw\n");
+    expect(found("mkdir -m 755 /run/mcpgw")).toBe("null\n");
+    expect(found("true")).toBe("null\n");
+  },
+);
 
 test("R28 the file is named by flag, MCPGW_CONFIG, MCP_GATEWAY_CONFIG, in this order", () => {
   const env = { MCPGW_CONFIG: "/one", MCP_GATEWAY_CONFIG: "two" };
