@@ -5,6 +5,7 @@ import { Refusal, Unreachable } from "../control/refusal.ts";
 import { codeOf } from "../core/error-text.ts";
 import type { GlobalOptions } from "../core/global-options.ts";
 import { rpcCodes } from "../core/rpc-code.ts";
+import { setNonDumpable } from "../core/libc.ts";
 import type { Self } from "../core/self.ts";
 import { plain } from "../core/text.ts";
 import { within } from "../core/wait.ts";
@@ -32,6 +33,8 @@ export async function runServe(flags: GlobalOptions, self: Self): Promise<number
   const key = givenKey();
   // Whoever sets it wants to be served by a key, and by nothing else.
   if (key === "") throw new Refusal("denied", "MCPGW_API_KEY is set, but empty: give a key, or unset it");
+  // The servers of a daemon may run as the same user, and this process is there as long as its client.
+  if (key !== null) setNonDumpable();
   const host = thisHost();
   const { socket, doubt } = await findSocket(host, flags, {
     resolving: async (directory) => loadingFrom(directory, host.env).resolve,

@@ -1,4 +1,5 @@
 import type { Server, SocketAddress } from "bun";
+import { plainAddress } from "../core/cidr.ts";
 import { asFailure, Failure } from "../core/failure.ts";
 import { List } from "../core/linked-list.ts";
 import type { Logger } from "../core/log.ts";
@@ -80,7 +81,7 @@ export function serveHttp(options: HttpOptions): HttpServer {
     const place = pending.add(entry);
     try {
       guard(req.headers);
-      const response = preflight(req) ?? (await dispatch(routes, entry, from?.address ?? null));
+      const response = preflight(req) ?? (await dispatch(routes, entry, from && plainAddress(from.address)));
       return response && stamp(req, response);
     } catch (error) {
       const failure = asFailure(error);

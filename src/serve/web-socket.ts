@@ -6,7 +6,7 @@ import { envelope } from "../mcp/message.ts";
 import { decodeUtf8 } from "../mcp/utf8.ts";
 import { McpConnection } from "./connection.ts";
 import type { HttpParts } from "./endpoint.ts";
-import { sendWithin } from "./queue-limits.ts";
+import { leftUnread, sendWithin } from "./queue-limits.ts";
 import { enter, presentedBy, type Visit } from "./visit.ts";
 
 /** A socket's client, known before the socket opens. */
@@ -37,6 +37,7 @@ const tooBig = "Received too big message";
 const badFrame = /^Received /;
 
 const outletOf = (socket: Socket) => ({
+  owner: socket.data.who.id,
   queued: () => socket.getBufferedAmount(),
   write: (message: string) => void socket.sendText(message),
   end(why: string) {
@@ -97,7 +98,8 @@ export class WebSockets {
   #opened(socket: Socket): void {
     const { presented, scope, who, leave } = socket.data;
     this.#open.add(socket);
-    this.#options.traffic.streams++;
+    const { traffic } = this.#options;
+    traffic.streams++;
     const connection = (socket.data.connection = new McpConnection({
       ...this.#options,
       ...presented,
@@ -115,9 +117,17 @@ export class WebSockets {
       if (socket.getBufferedAmount() > 0) socket.terminate();
       else socket.close(code.policy, "the key was lost");
     });
+    const uncount = traffic.unread.add(who.id, {
+      queued: () => socket.getBufferedAmount(),
+      drop() {
+        connection.close(leftUnread);
+        socket.terminate();
+      },
+    });
     socket.data.leave = () => {
       leave();
       unwatch();
+      uncount();
     };
   }
 

@@ -4,6 +4,7 @@ import { join } from "node:path";
 import { environOf, isRoot, mayBecomeNobody, pidsWith } from "../support/processes.ts";
 import { everything, fake, Place, start, strongKey } from "../support/daemon.ts";
 import { isCall, reply, serve, text } from "../support/mcp-server.ts";
+import { StdioClient } from "../support/stdio-client.ts";
 import { until } from "../support/until.ts";
 import { resultOf } from "../support/wire.ts";
 
@@ -69,6 +70,22 @@ test.skipIf(isRoot && !mayBecomeNobody)(
     const children = pidsWith("FAKE_LOG=a.log");
     expect(spied.found.filter((pid) => !children.includes(pid))).toEqual([]);
     expect(await place.json("status")).toMatchObject({ sandbox: "none" });
+  },
+);
+
+test.skipIf(isRoot && !mayBecomeNobody)(
+  "R17: a server cannot read the key of a client that is served by the same daemon (needs setpriv as root)",
+  async () => {
+    using place = new Place(config);
+    // Root may look into every process.
+    place.becomeNobody();
+    await using _daemon = await place.start({ env: { TOKEN: canary("token") } });
+    const key = await place.key("alice");
+    await using client = new StdioClient(place, { MCPGW_API_KEY: key });
+    await client.open();
+    const spied = resultOf(await client.call("b__spy", { needle: key })) as { found: number[]; closed: number[] };
+    expect(spied.found).toEqual([]);
+    expect(spied.closed).toContain(client.child.pid);
   },
 );
 

@@ -1,6 +1,8 @@
 import { describe, expect, test } from "bun:test";
 import { Failure } from "../../src/core/failure.ts";
+import type { Gateway } from "../../src/gateway/gateway.ts";
 import { handle } from "../../src/gateway/handle.ts";
+import { policyOf } from "../support/policy.ts";
 import { principal } from "../support/principal.ts";
 import { until } from "../support/until.ts";
 import { Client, everything, scopes, servers } from "./listener.ts";
@@ -252,6 +254,43 @@ describe("limits", () => {
     expect(await listen({})).toBeUndefined();
     for (const client of open) client.controller.abort();
   });
+});
+
+test.each(["resourceSubscriptions", "taskIds"])(
+  "T20: a filter that names more than 1,000 %s is refused",
+  async (name) => {
+    const client = new Client(harness({ servers }), { [name]: Array(1_001).fill("file:///a") });
+    await client.ended;
+    expect(client.call.failure?.message).toContain("names more than 1000");
+  },
+);
+
+/** Keeps the event loop busy, as rules over many long URIs do. */
+function busy(ms: number): void {
+  const until = performance.now() + ms;
+  while (performance.now() < until);
+}
+
+test("T20: who names many resources keeps nobody waiting meanwhile, and what a reload takes away is not granted", async () => {
+  const h = harness({ servers });
+  const { resolve } = h.gw.catalog;
+  const slow: typeof resolve = (...of) => (busy(3), resolve(...of));
+  const inForce = (): Gateway => now;
+  const before: Gateway = { ...h.gw, inForce, catalog: { ...h.gw.catalog, resolve: slow } };
+  const after: Gateway = { ...h.gw, inForce, policy: policyOf([]) };
+  let now = before;
+  const uris = Array.from({ length: 40 }, (_, n) => `nowhere:${n}`);
+  let turns = 0;
+  const count = setInterval(() => turns++, 0);
+  const client = new Client({ ...h, gw: before as Harness["gw"] }, { resourceSubscriptions: [...uris, "file:///a"] });
+  await until(() => turns >= 5, "others to get their turn");
+  expect(client.said).toEqual([]);
+  now = after;
+  await client.acknowledged();
+  clearInterval(count);
+  expect(client.granted).toEqual({});
+  client.controller.abort();
+  await client.ended;
 });
 
 test("a client waits for the servers before what it names counts as unknown", async () => {

@@ -159,3 +159,21 @@ test("T26: a WebSocket whose client reads nothing is closed once too much waits 
     status === "lost" && failure?.message.includes("left too much unread") === true;
   await until(() => door.ended.some(told), "the running call to end");
 });
+
+test("T26: WebSockets of one caller that read nothing are dropped where they hold too much together", async () => {
+  await using door = new Door(() => said("x".repeat(4 * 1024 ** 2)));
+  Object.assign(door.gw, { shape: { ...door.gw.shape, result: 1 } });
+  const upgrade = ["Authorization: Bearer alice", "Connection: Upgrade", "Upgrade: websocket"];
+  const key = ["Sec-WebSocket-Version: 13", `Sec-WebSocket-Key: ${btoa("0123456789abcdef")}`];
+  using clients = await hold(door, 24, `${head("GET /ws")}${[...upgrade, ...key].join("\r\n")}\r\n\r\n`);
+  await until(() => door.traffic.streams === 24, "they are open");
+  const text = Buffer.from(JSON.stringify(modern("tools/call", { name: "echo" }).body));
+  const frame = Buffer.concat([Buffer.of(0x81, 0xfe, text.length >> 8, text.length & 255, 0, 0, 0, 0), text]);
+  // Each alone may hold the answers to two.
+  for (const client of clients) for (let call = 0; call < 2; call++) client.write(frame);
+  await until(() => door.traffic.streams < 24, "one to be dropped");
+  const theirs = openSocket(door.url, "/ws", "bob");
+  await once(theirs, "open");
+  expect(door.traffic.streams).toBeGreaterThan(1);
+  theirs.close();
+}, 20_000);

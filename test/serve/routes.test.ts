@@ -386,3 +386,13 @@ test("a request of 2026-07-28 belongs to no session, though it names one", async
   expect((await door.post(toolCall("echo"), { headers: session })).status).toBe(200);
   expect(seen).toEqual([null, null, session["mcp-session-id"] ?? ""]);
 });
+
+test("R6: a caller over IPv4 has its IPv4 address for rules and records, also where the gateway listens for IPv6", async () => {
+  await using door = new Door(() => said("ran"), { host: "::ffff:127.0.0.1" });
+  await fetch(`http://127.0.0.1:${new URL(door.url).port}/mcp`, {
+    method: "POST",
+    headers: { authorization: "Bearer alice", "content-type": "application/json" },
+    body: JSON.stringify(toolCall("echo")),
+  });
+  expect(door.ended.map(({ source: { ip, loopback } }) => [ip, loopback])).toEqual([["127.0.0.1", true]]);
+});
