@@ -144,7 +144,6 @@ export const otherThings = z.object({
   templates: count,
   hidden: reasons,
 });
-export type OtherThings = z.output<typeof otherThings>;
 
 /** Things that are not offered just as their server defined them: why, for the first ones, and how many there are more. */
 export const leftOut = z.object({ first: reasons, more: count });
@@ -204,7 +203,6 @@ export const why = z.object({
     )
     .readonly(),
 });
-export type Why = z.output<typeof why>;
 
 export const keyView = z.object({
   id: z.string(),
@@ -233,7 +231,6 @@ export const newKey = z.object({
   /** Its roles that no policy names. */
   idleRoles: z.array(z.string()).readonly(),
 });
-export type NewKey = z.output<typeof newKey>;
 
 const counters = {
   calls: count,
@@ -261,7 +258,6 @@ export const auditStats = z.object({
   servers: z.array(tally),
   tools: z.array(tally),
 });
-export type AuditStats = z.output<typeof auditStats>;
 
 const chainVerdict = z.object({
   chain: z.string(),
@@ -327,7 +323,6 @@ export const status = z.object({
   /** What an operator should know: a looser mode, a placeholder key, a file that was not reloaded. */
   warnings: z.array(z.string()).readonly(),
 });
-export type StatusView = z.output<typeof status>;
 
 export const consumer = z.object({
   consumer: z.string(),
