@@ -10,8 +10,6 @@ import { checkRequirements } from "./requirements.ts";
 type Gate = { readonly name: string; readonly run: () => Promise<boolean> };
 
 const report = join(root, "dist/junit.xml");
-// How long each file took, so that the next run starts the longest ones first and none of them alone at the end.
-const timings = join(root, "dist/test-timings.json");
 // Most tests wait for processes of their own; more of them at once than this would only slow each other down.
 const workers = Math.min(4, availableParallelism());
 const counts = { passed: 0, failed: 0, skipped: 0 };
@@ -83,21 +81,13 @@ function slowest(cases: readonly Case[]): void {
 /** Runs all tests. Returns the cases in the report of this very run, or nothing if the runner wrote none. */
 async function runTests(): Promise<readonly Case[]> {
   await rm(report, { force: true });
-  // Bun runs nothing with one that is cut off.
-  const usable = await Bun.file(timings)
-    .json()
-    .then(
-      () => true,
-      () => false,
-    );
-  if (!usable) await rm(timings, { force: true });
   const ok = await bun(
     "test",
     // Longer than tests wait for anything: what did not happen is then said by whoever waited for it.
     "--timeout=30000",
     `--parallel=${workers}`,
-    `--timings=${timings}`,
-    "--update-timings",
+    // So that no test comes to need another. The runner says last which --seed makes the same order again.
+    "--randomize",
     "--reporter=junit",
     `--reporter-outfile=${report}`,
   );

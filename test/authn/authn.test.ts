@@ -22,7 +22,7 @@ const good = newKey().key;
 const keys = {
   expired: { key: newKey().key, expiresAt: "2020-01-01" },
   disabled: { key: newKey().key, enabled: false },
-  fenced: { key: newKey().key, cidrs: ["10.0.0.0/8"] },
+  fenced: { key: newKey().key, cidrs: ["10.0.0.0/8", "192.0.2.7"] },
   inert: { key: "gw_your_key_here" },
 };
 
@@ -113,6 +113,12 @@ test("R3: a key of the configuration that is never accepted is refused for the r
   }
 });
 
+test("S30: what is longer than any key is not even looked up", () => {
+  const { authn } = setUp();
+  const long = (length: number) => failureOf(() => authn.identify(call(["x".repeat(length)]))).detail.internal;
+  expect([long(512), long(513)]).toEqual([expect.not.stringContaining("longer"), "longer than any key"]);
+});
+
 test("FIELD T41: a key that differs in its last character only is refused", () => {
   const strong = "aB3dE5gH7jK9mN2pQ4sT6vW8yZ1cF0";
   const { authn } = setUp({ keys: [{ id: "k", key: `${strong}x`, consumerId: "a", roles: ["r"] }] });
@@ -120,11 +126,13 @@ test("FIELD T41: a key that differs in its last character only is refused", () =
   expect(failureOf(() => authn.identify(call([`${strong}y`]))).code).toBe("unauthenticated");
 });
 
-test("R37: a fenced key works from its network only; without a network the caller is on this host", () => {
+test("R37: a fenced key works from its networks only; without a network the caller is on this host", () => {
   const { authn } = setUp();
   const from = (source: Source) => () => authn.identify(call([keys.fenced.key], { source }));
   expect(from({ ...remote, ip: "10.9.9.9" })().keyId).toBe("fenced");
   expect(from({ ...remote, ip: "::ffff:10.9.9.9" })().keyId).toBe("fenced");
+  expect(from({ ...remote, ip: "192.0.2.7" })().keyId).toBe("fenced");
+  expect(failureOf(from({ ...remote, ip: "192.0.2.8" })).code).toBe("unauthenticated");
   expect(failureOf(from(loopback)).code).toBe("unauthenticated");
   expect(failureOf(from({ transport: "stdio", ip: null, loopback: false, forwarded: false })).code).toBe(
     "unauthenticated",

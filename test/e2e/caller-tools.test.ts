@@ -1,7 +1,7 @@
 import { afterAll, beforeAll, expect, setDefaultTimeout, test } from "bun:test";
 import { type Daemon, fake, start } from "../support/daemon.ts";
 import { connect, lines } from "../support/sdk.ts";
-import { initialize, modern, request, v2025 } from "../support/wire.ts";
+import { modern, request } from "../support/wire.ts";
 
 // Tools that a server shows only to some: official clients whose call switches one on in their own instance of it, and a
 // client that can be asked something.
@@ -75,10 +75,7 @@ async function sender(era: "legacy" | "modern", key: string) {
       });
       return daemon.post(body, { key, headers });
     };
-  const opening = initialize();
-  Object.assign(opening.params, { capabilities: declares });
-  const id = (await daemon.post(opening, { key })).headers.get("mcp-session-id") ?? "";
-  const headers = { "mcp-session-id": id, ...v2025 };
+  const headers = await daemon.session(key, "2025-11-25", { capabilities: declares });
   return (method: string, params: Record<string, unknown>) => daemon.post(request(method, params), { key, headers });
 }
 

@@ -1,6 +1,6 @@
 import { afterAll, beforeAll, describe, expect, test } from "bun:test";
 import { type Fixture, startFixture } from "../support/conformance.ts";
-import { type Daemon, everything, Place } from "../support/daemon.ts";
+import { type Daemon, everything, start } from "../support/daemon.ts";
 import { type Answering, connectAnswering } from "../support/sdk-answers.ts";
 import { type Line, lines, unstamped } from "../support/sdk.ts";
 
@@ -23,22 +23,19 @@ let key = "";
 beforeAll(async () => {
   const [legacy, modern] = await Promise.all([startFixture("legacy"), startFixture("modern")]);
   fixtures = { legacy, modern };
-  const place = new Place({
-    auth: { type: "api-key" },
+  daemon = await start({
     servers: [
       { id: "legacy", url: legacy.url },
       { id: "modern", url: modern.url },
     ],
     policies: [everything()],
   });
-  daemon = await place.start();
-  key = await place.key("agent");
+  key = await daemon.place.key("agent");
 }, 60_000);
 
 afterAll(async () => {
   await daemon[Symbol.asyncDispose]();
   await Promise.all([fixtures.legacy[Symbol.asyncDispose](), fixtures.modern[Symbol.asyncDispose]()]);
-  daemon.place[Symbol.dispose]();
 }, 30_000);
 
 const eras = ["legacy", "modern"] as const;

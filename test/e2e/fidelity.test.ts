@@ -1,7 +1,6 @@
 import { afterAll, beforeAll, describe, expect, test } from "bun:test";
-import { type Daemon, everything, Place } from "../support/daemon.ts";
+import { type Daemon, everything, start } from "../support/daemon.ts";
 import * as rich from "../support/rich-upstream.ts";
-import { initialize } from "../support/wire.ts";
 
 // What passes through the gateway is the same text on the other side, but for what PROTOCOL says changes: names,
 // reserved `_meta`, and the members that one era has and the other has not. Compared as text: a parser would hide what a
@@ -16,24 +15,20 @@ let session: Record<string, string> = {};
 
 beforeAll(async () => {
   upstreams = { legacy: rich.richUpstream("legacy"), modern: rich.richUpstream("modern") };
-  const place = new Place({
-    auth: { type: "api-key" },
+  daemon = await start({
     servers: [
       { id: "old", url: upstreams.legacy.url },
       { id: "neo", url: upstreams.modern.url },
     ],
     policies: [everything()],
   });
-  daemon = await place.start();
-  key = await place.key("agent");
-  const opened = await daemon.post(initialize("2025-11-25"), { key });
-  session = { "mcp-session-id": opened.headers.get("mcp-session-id") ?? "", "mcp-protocol-version": "2025-11-25" };
+  key = await daemon.place.key("agent");
+  session = await daemon.session(key);
 }, 30_000);
 
 afterAll(async () => {
   await daemon[Symbol.asyncDispose]();
   await Promise.all(Object.values(upstreams).map((one) => one[Symbol.asyncDispose]()));
-  daemon.place[Symbol.dispose]();
 }, 30_000);
 
 const modernMeta =

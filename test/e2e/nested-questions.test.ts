@@ -2,7 +2,7 @@ import { afterAll, beforeAll, expect, setDefaultTimeout, test } from "bun:test";
 import { type Daemon, fake, start } from "../support/daemon.ts";
 import { refusal, reply, serve } from "../support/mcp-server.ts";
 import { connectAnswering } from "../support/sdk-answers.ts";
-import { initialize, modern, pick, request, resultOf, textOf, v2025 } from "../support/wire.ts";
+import { modern, pick, request, resultOf, textOf } from "../support/wire.ts";
 
 // What a server asks during a call through `mcpgw__call`. A guardrail lets only these servers ask: the gateway itself,
 // whose tool the outer call is of, may not.
@@ -46,10 +46,7 @@ const steps = async (consumer: string) =>
 
 /** Sends calls as a client with a session does that reads streams of events, or only single answers. */
 async function sender(key: string, accept: object) {
-  const opening = initialize();
-  Object.assign(opening.params, { capabilities });
-  const session = (await daemon.post(opening, { key })).headers.get("mcp-session-id") ?? "";
-  const headers = { ...v2025, "mcp-session-id": session, ...accept };
+  const headers = { ...(await daemon.session(key, "2025-11-25", { capabilities })), ...accept };
   return (params: object) => daemon.post(request("tools/call", { ...params }), { key, headers });
 }
 

@@ -1,7 +1,6 @@
 import { afterAll, beforeAll, expect, test } from "bun:test";
-import { type Daemon, everything, Place } from "../support/daemon.ts";
+import { type Daemon, everything, start } from "../support/daemon.ts";
 import { membersOf, OddJson } from "../support/odd-json.ts";
-import { initialize } from "../support/wire.ts";
 
 // Conversations drawn from seeds, between raw clients and raw servers of both eras: what one side writes is what the
 // other side reads, but for what is documented.
@@ -81,22 +80,18 @@ let session: Record<string, string> = {};
 beforeAll(async () => {
   servers = { legacy: serve("legacy"), modern: serve("modern") };
   const all = eras.map((id) => ({ id, url: `${servers[id].url.href}mcp`, protocol: id, getStream: "off" }));
-  const place = new Place({
-    auth: { type: "api-key" },
+  daemon = await start({
     audit: { durability: "relaxed" },
     servers: all,
     policies: [everything()],
   });
-  daemon = await place.start();
-  key = await place.key("agent");
-  const opened = await daemon.post(initialize("2025-11-25"), { key });
-  session = { "mcp-session-id": opened.headers.get("mcp-session-id") ?? "", "mcp-protocol-version": "2025-11-25" };
+  key = await daemon.place.key("agent");
+  session = await daemon.session(key);
 }, 30_000);
 
 afterAll(async () => {
   await daemon[Symbol.asyncDispose]();
   await Promise.all(eras.map((era) => servers[era].stop(true)));
-  daemon.place[Symbol.dispose]();
 }, 30_000);
 
 /** An object's members without white space between tokens, which streams may add, and without the reserved `_meta`. */

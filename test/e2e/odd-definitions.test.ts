@@ -1,6 +1,6 @@
 import { afterAll, beforeAll, expect, test } from "bun:test";
 import type { LeftOut } from "../../src/control/schemas.ts";
-import { type Daemon, everything, Place } from "../support/daemon.ts";
+import { type Daemon, everything, start } from "../support/daemon.ts";
 import { reply, serve } from "../support/mcp-server.ts";
 import { connect, lines } from "../support/sdk.ts";
 
@@ -71,23 +71,20 @@ beforeAll(async () => {
     if (method === "initialize") return reply(id, { protocolVersion: "2025-11-25", capabilities: { tools: {} } });
     return method === "tools/list" ? reply(id, { tools: many }) : null;
   });
-  const place = new Place({
-    auth: { type: "api-key" },
+  daemon = await start({
     servers: [
       { id: "odd", url: server.url },
       { id: "many", url: large.url },
     ],
     policies: [everything()],
   });
-  daemon = await place.start();
-  key = await place.key("agent");
+  key = await daemon.place.key("agent");
 }, 30_000);
 
 afterAll(async () => {
   await daemon[Symbol.asyncDispose]();
   server[Symbol.dispose]();
   large[Symbol.dispose]();
-  daemon.place[Symbol.dispose]();
 }, 30_000);
 
 const names = (things: readonly Readonly<Record<string, unknown>>[], key: string): string[] =>

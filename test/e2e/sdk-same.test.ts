@@ -1,5 +1,5 @@
 import { afterAll, beforeAll, describe, expect, test } from "bun:test";
-import { type Daemon, everything, Place } from "../support/daemon.ts";
+import { type Daemon, everything, Place, start } from "../support/daemon.ts";
 import {
   connect,
   type Line,
@@ -109,16 +109,14 @@ beforeAll(async () => {
     policies: [everything()],
   };
   alone = new Place(config);
-  const place = new Place(config);
-  daemon = await place.start();
-  key = await place.key("agent");
+  daemon = await start(config);
+  key = await daemon.place.key("agent");
 }, 30_000);
 
 afterAll(async () => {
   await Promise.all(Array.from(direct.values(), async (peer) => (await peer)[Symbol.asyncDispose]()));
   await daemon[Symbol.asyncDispose]();
   await Promise.all([web[Symbol.asyncDispose](), neo[Symbol.asyncDispose]()]);
-  daemon.place[Symbol.dispose]();
   alone[Symbol.dispose]();
 }, 30_000);
 

@@ -3,6 +3,7 @@ import { type Daemon, everything, fake, start } from "../support/daemon.ts";
 import { until } from "../support/until.ts";
 import { everythingCommand } from "../support/sdk-servers.ts";
 import { connectAnswering } from "../support/sdk-answers.ts";
+import { textIn } from "../support/wire.ts";
 
 // What is a legacy session's, not one call's: official clients that are asked during several calls at once, or none.
 
@@ -17,9 +18,6 @@ beforeAll(async () => {
 
 afterAll(() => daemon[Symbol.asyncDispose](), 20_000);
 
-const textOf = (result: unknown): unknown =>
-  JSON.parse((result as { content: readonly { text: string }[] }).content[0]?.text ?? "null");
-
 describe.each(["1.x", "2.x legacy"] as const)("client %s", (line) => {
   test("D16: four calls at once may all ask it, and every question is on record", async () => {
     const before = (await daemon.place.records()).length;
@@ -31,7 +29,7 @@ describe.each(["1.x", "2.x legacy"] as const)("client %s", (line) => {
     const names = ["username", "email", "name", "color"];
     const results = await Promise.all(names.map((name) => client.call("old__ask", question(name))));
     const filled = ["ada", "ada@example.org", "Ada", "green"];
-    expect(results.map(textOf)).toEqual(
+    expect(results.map((result) => JSON.parse(textIn(result)))).toEqual(
       names.map((name, at) => ({ result: { action: "accept", content: { [name]: filled[at] } } })),
     );
     expect(client.asked.length).toBe(4);

@@ -4,7 +4,7 @@ import { type Daemon, everything, fake, start } from "../support/daemon.ts";
 import { type Answer, event, reply, serve } from "../support/mcp-server.ts";
 import { serveFake } from "../support/upstream.ts";
 import { until } from "../support/until.ts";
-import { eventsOf, modern, pick, request, resultOf, v2025 } from "../support/wire.ts";
+import { eventsOf, modern, pick, request, resultOf } from "../support/wire.ts";
 
 // What outlives one request of a modern client: calls that wait for its answers, and streams that it listens to.
 
@@ -18,7 +18,6 @@ const declares = {
   meta: { "io.modelcontextprotocol/clientCapabilities": { elicitation: { form: {} } } },
 };
 const question = { method: "elicitation/create", params: { message: "Which one?", requestedSchema: {} } };
-const clientInfo = { name: "e2e", version: "1" };
 const call = { name: "old__ask", arguments: question };
 const accept = { action: "accept", content: { which: "this" } };
 
@@ -136,11 +135,7 @@ test("R6: a guardrail that a reload adds binds the answers to what was asked bef
   await using daemon = await start(config);
   const key = await daemon.place.key("agent");
   const parked = await ask(daemon, key);
-  const first = await daemon.post(
-    request("initialize", { protocolVersion: "2025-11-25", capabilities: { elicitation: {} }, clientInfo }),
-    { key },
-  );
-  const headers = { "mcp-session-id": first.headers.get("mcp-session-id") ?? "", ...v2025 };
+  const headers = await daemon.session(key, "2025-11-25", { capabilities: { elicitation: {} } });
   const stream = eventsOf(await daemon.send(request("tools/call", call, 7), { key, headers }));
   const asked = (await stream.next()).value;
   expect(pick(asked, "method")).toBe("elicitation/create");
@@ -174,11 +169,7 @@ test("a reload that removes a modern server lets a call finish whose legacy call
     servers: [...config.servers, { id: "new", url: server.url, protocol: "modern" }],
   });
   const key = await daemon.place.key("agent");
-  const first = await daemon.post(
-    request("initialize", { protocolVersion: "2025-11-25", capabilities: { elicitation: {} }, clientInfo }),
-    { key },
-  );
-  const headers = { "mcp-session-id": first.headers.get("mcp-session-id") ?? "", ...v2025 };
+  const headers = await daemon.session(key, "2025-11-25", { capabilities: { elicitation: {} } });
   const asks = request("tools/call", { name: "new__ask", arguments: {} }, 7);
   const stream = eventsOf(await daemon.send(asks, { key, headers }));
   const asked = (await stream.next()).value;

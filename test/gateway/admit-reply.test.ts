@@ -1,7 +1,8 @@
 import { describe, expect, test } from "bun:test";
 import type { Era, InputRequest } from "../../src/core/inbound.ts";
 import { makeTool } from "../support/call.ts";
-import { asksByResult, call, form, kinds, never, retry, type Round, textOf } from "./ask.ts";
+import { textIn } from "../support/wire.ts";
+import { asksByResult, call, form, kinds, never, retry, type Round } from "./ask.ts";
 import { alice, type Asking, harness, ok, received, refused, send, session, steps } from "./support.ts";
 
 test("what a modern client declared of a mode is looked at for each question", async () => {
@@ -207,7 +208,7 @@ describe("errors that ask for something", () => {
     expect(modern.error).toMatchObject({ code: -32021, data: { requiredCapabilities: { elicitation: { url: {} } } } });
     expect(JSON.stringify(modern.error)).not.toContain("secret");
     const legacy = await ask({ era: "legacy" });
-    expect(textOf(legacy.result)).toContain("elicitation");
+    expect(textIn(legacy.result)).toContain("elicitation");
     // The caller did declare it, so the error concerns only the server and the gateway.
     expect((await ask({ capabilities: url })).error).toEqual({ code: -32603, message: "x" });
   });

@@ -90,10 +90,6 @@ export const asksByResult =
     );
   };
 
-/** The text of the first content of a result. */
-export const textOf = (result: Record<string, unknown>): string =>
-  (result.content as { text: string }[] | undefined)?.[0]?.text ?? "";
-
 /** The parameters of a call. */
 export const call = { name: "crm__get", arguments: { a: 1 } };
 /** A result that asks for input. */

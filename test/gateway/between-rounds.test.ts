@@ -1,7 +1,8 @@
 import { expect, test } from "bun:test";
 import { mostQuestions } from "../../src/mcp/input-round.ts";
 import { until } from "../support/until.ts";
-import { asksMeanwhile, call, form, kinds, never, retry, type Round, textOf } from "./ask.ts";
+import { textIn } from "../support/wire.ts";
+import { asksMeanwhile, call, form, kinds, never, retry, type Round } from "./ask.ts";
 import { type Asking, harness, type Harness, ok, type Options, send, steps } from "./support.ts";
 
 // What becomes of a call in rounds, of its place and of its questions, from one round to the next.
@@ -22,7 +23,7 @@ test("a caller that waits gets a result of any size, also after a round", async 
     },
   });
   const { result } = await retry(h, await first(h), accept, declares);
-  expect(textOf(result)).toBe(text);
+  expect(textIn(result)).toBe(text);
 });
 
 test("what is asked while the caller is away takes no second place, and is asked in the next round", async () => {
@@ -91,7 +92,7 @@ test("a question beyond what one call may ask at once is refused, and that is on
   const round = await first(h);
   expect(Object.keys(round.inputRequests)).toHaveLength(mostQuestions);
   expect([records, h.gw.parking.refused]).toEqual([[1], 1]);
-  expect(textOf((await retry(h, round, accept, declares)).result)).toContain("can wait for one call");
+  expect(textIn((await retry(h, round, accept, declares)).result)).toContain("can wait for one call");
 });
 
 test("a question whose refusal cannot be recorded is still refused", async () => {
@@ -100,7 +101,7 @@ test("a question whose refusal cannot be recorded is still refused", async () =>
     const h = harness({ script: asksMeanwhile(asked), denies: ["crm sampling/createMessage"] });
     h.failing.on = "refused";
     const { result } = await send(h.gw, "tools/call", call, declares);
-    expect([result.resultType, textOf(result)]).toEqual(["complete", expect.stringContaining("No log.")]);
+    expect([result.resultType, textIn(result)]).toEqual(["complete", expect.stringContaining("No log.")]);
     expect(steps(h.records)).toEqual([]);
   }
 });
@@ -162,7 +163,7 @@ test("a question that is taken back while it is recorded is not asked", async ()
     },
   });
   const { result } = await send(h.gw, "tools/call", call, declares);
-  expect([result.resultType, textOf(result)]).toEqual(["complete", "error"]);
+  expect([result.resultType, textIn(result)]).toEqual(["complete", "error"]);
   expect(h.gw.parking.size).toBe(0);
 });
 
@@ -175,6 +176,6 @@ test("a method that knows no rounds is not answered by one", async () => {
   const params = { ref, argument: { name: "n", value: "" } };
   const { result } = await send(h.gw, "completion/complete", params, declares);
   expect(result.resultType).not.toBe("input_required");
-  expect(JSON.parse(textOf(result))).toMatchObject({ code: -32603 });
+  expect(JSON.parse(textIn(result))).toMatchObject({ code: -32603 });
   expect(h.gw.parking.size).toBe(0);
 });

@@ -3,7 +3,8 @@ import type { Reply } from "../../src/core/call.ts";
 import { Failure } from "../../src/core/failure.ts";
 import type { InputRequest } from "../../src/core/inbound.ts";
 import { makeTool } from "../support/call.ts";
-import { asksByResult, asksMeanwhile, call, form, kinds, never, outcomes, retry, type Round, textOf } from "./ask.ts";
+import { textIn } from "../support/wire.ts";
+import { asksByResult, asksMeanwhile, call, form, kinds, never, outcomes, retry, type Round } from "./ask.ts";
 import { alice, type Asking, harness, ok, type Options, received, send, session, steps, types } from "./support.ts";
 
 // The four cells of PROTOCOL 5.5: each kind of question between each pair of eras.
@@ -25,7 +26,7 @@ describe("R6: a guardrail that a reload adds while a legacy caller is asked bind
     };
     const asking: Asking = { era: "legacy", session: session(alice, { elicitation: {} }), ask };
     const { result } = await send(h.gw, "tools/call", call, asking);
-    expect(textOf(result)).toContain("no-forms");
+    expect(textIn(result)).toContain("no-forms");
     expect(asked).toEqual([form.method]);
     const answered = h.records.filter(({ step }) => step?.answer !== undefined && step.answer !== null);
     expect([answered, JSON.stringify(h.sent.map((one) => one.request.edits)).includes("secret")]).toEqual([[], false]);
@@ -61,7 +62,7 @@ describe.each(Object.entries(kinds))("%s", (name, { request: question, declares,
     asked.length = 0;
     const { gw, records } = harness({ script: asksMeanwhile(question) });
     const { result } = await send(gw, "tools/call", call, legacy());
-    expect(textOf(result)).toBe(answer);
+    expect(textIn(result)).toBe(answer);
     expect(asked.map(({ params }) => params)).toEqual([question.params]);
     expect(steps(records)).toEqual(expected);
     expect(types(records)).toEqual(["call.begin", "call.input", "call.input", "call.end"]);
@@ -124,7 +125,7 @@ describe.each(Object.entries(kinds))("%s", (name, { request: question, declares,
       const { gw, records } = harness({ ...options, script: asksMeanwhile(question) });
       const asking = era === "legacy" ? legacy({ session: session(alice, declared) }) : { capabilities: declared };
       const { result } = await send(gw, "tools/call", call, asking);
-      const error = JSON.parse(textOf(result)) as { code: number; message: string };
+      const error = JSON.parse(textIn(result)) as { code: number; message: string };
       expect(error.code).toBe(word === "no-questions" ? -1 : -32601);
       expect(error.message).toContain(word);
       expect(asked).toEqual([]);
@@ -137,7 +138,7 @@ describe.each(Object.entries(kinds))("%s", (name, { request: question, declares,
       const asking = era === "legacy" ? legacy({ session: session(alice, declared) }) : { capabilities: declared };
       const { result } = await send(h.gw, "tools/call", call, asking);
       expect(result.isError).toBe(true);
-      expect(textOf(result)).toContain(word);
+      expect(textIn(result)).toContain(word);
       expect(result.requestState).toBeUndefined();
       expect(asked).toEqual([]);
       expect(steps(h.records)).toEqual([`refused ${question.method}`]);
@@ -160,7 +161,7 @@ describe("a legacy caller on a modern server", () => {
     const { gw, sent } = harness({ script });
     const { result } = await send(gw, "tools/call", call, legacy(accept));
     expect(result.isError).toBe(true);
-    expect(textOf(result)).toContain("8 times");
+    expect(textIn(result)).toContain("8 times");
     expect(sent).toHaveLength(9);
   });
 
@@ -176,7 +177,7 @@ describe("a legacy caller on a modern server", () => {
       const { gw } = harness({ servers, script: asksByResult(form) });
       const names = { "tools/call": { name: "crm__get" }, "prompts/get": { name: "crm__p" } } as Record<string, object>;
       const { result, error } = await send(gw, method, names[method] ?? { uri: "f:a" }, legacy(null));
-      if (method === "tools/call") expect(textOf(result)).toContain("that takes a session");
+      if (method === "tools/call") expect(textIn(result)).toContain("that takes a session");
       else expect(error).toMatchObject({ code: -32603, message: expect.stringContaining("that takes a session") });
     }
   });
@@ -190,7 +191,7 @@ describe("a legacy caller on a modern server", () => {
       legacy(() => Promise.resolve({ kind: "error", text: '{"code":-1,"message":"User rejected"}' })),
     );
     expect(result.isError).toBe(true);
-    expect(textOf(result)).toContain("User rejected");
+    expect(textIn(result)).toContain("User rejected");
     expect(steps(records)).toEqual(["asked elicitation/create", "error elicitation/create"]);
   });
 
@@ -229,7 +230,7 @@ describe("a legacy caller on a modern server", () => {
       };
       const { gw, records } = harness({ script });
       const { result } = await send(gw, "tools/call", call, legacy(accept));
-      expect(textOf(result)).toBe("It takes no more. The call may have run: check before you repeat it.");
+      expect(textIn(result)).toBe("It takes no more. The call may have run: check before you repeat it.");
       expect(records.at(-1)?.call.status).toBe(status);
     },
   );

@@ -1,9 +1,8 @@
 import { describe, expect, test } from "bun:test";
 import { principal } from "../support/principal.ts";
-import { alice, harness, type Options, send, types } from "./support.ts";
+import { alice, harness, item, type Options, send, types } from "./support.ts";
 
 const skills = "io.modelcontextprotocol/skills";
-const item = (name: string) => ({ name, text: JSON.stringify({ name }) });
 
 describe("methods of extensions", () => {
   const declares = (id: string, more: object = {}) => ({

@@ -3,9 +3,8 @@ import { handle } from "../../src/gateway/handle.ts";
 import { answerMessage } from "../../src/mcp/reply.ts";
 import { makeTool } from "../support/call.ts";
 import { until } from "../support/until.ts";
-import { type Asking, type Harness, type Options, request } from "./support.ts";
+import { type Asking, type Harness, item, type Options, request } from "./support.ts";
 
-const item = (name: string) => ({ name, text: JSON.stringify({ name }) });
 export const servers: NonNullable<Options["servers"]> = {
   crm: { tools: [makeTool("get")], resources: [item("file:///a"), item("twin:b"), item("file:///unavailable")] },
   erp: { resources: [item("erp:c")] },

@@ -4,11 +4,10 @@ import type { Era } from "../../src/core/inbound.ts";
 import { methodLabel, requestMethods } from "../../src/core/methods.ts";
 import { makeTool } from "../support/call.ts";
 import { principal } from "../support/principal.ts";
-import { alice, harness, type Options, received, request, send, session, types } from "./support.ts";
+import { alice, harness, item, type Options, received, request, send, session, types } from "./support.ts";
 
 const skills = "io.modelcontextprotocol/skills";
 const tasks = "io.modelcontextprotocol/tasks";
-const item = (name: string) => ({ name, text: JSON.stringify({ name }) });
 const servers: NonNullable<Options["servers"]> = {
   crm: {
     tools: [makeTool("get"), makeTool("drop")],

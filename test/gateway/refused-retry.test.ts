@@ -2,7 +2,8 @@ import { describe, expect, test } from "bun:test";
 import type { Call, Reply } from "../../src/core/call.ts";
 import type { Gateway } from "../../src/gateway/gateway.ts";
 import { makeTool } from "../support/call.ts";
-import { asksAndWorks, asksMeanwhile, call, form, never, retry, type Round, textOf } from "./ask.ts";
+import { textIn } from "../support/wire.ts";
+import { asksAndWorks, asksMeanwhile, call, form, never, retry, type Round } from "./ask.ts";
 import { allowsNothing, type Asking, bob, harness, type Harness, type Options, send, types } from "./support.ts";
 
 // A waiting call whose caller may not make it any more: nobody can come back to it.
@@ -99,7 +100,7 @@ test("a rule over its arguments ends a call with its retry, and is named", async
   const round = (await send(h.gw, "tools/call", call, declares)).result;
   const gw = { ...h.gw, policy: harness({ rules }).gw.policy };
   const refused = await retry({ ...h, gw }, round, accept, declares);
-  expect(textOf(refused.result)).toMatch(/no-ones.*The call was ended while .* may have run: check/);
+  expect(textIn(refused.result)).toMatch(/no-ones.*The call was ended while .* may have run: check/);
   expect([types(h.records).at(-2), h.gw.parking.size]).toEqual(["call.end", 0]);
 });
 

@@ -4,7 +4,8 @@ import { Failure } from "../../src/core/failure.ts";
 import type { Era } from "../../src/core/inbound.ts";
 import { progressNotification } from "../../src/mcp/reply.ts";
 import { until } from "../support/until.ts";
-import { asksByResult, asksMeanwhile, call, form, never, retry, textOf } from "./ask.ts";
+import { textIn } from "../support/wire.ts";
+import { asksByResult, asksMeanwhile, call, form, never, retry } from "./ask.ts";
 import { alice, type Asking, bob, harness, ok, request, send, session, steps, types } from "./support.ts";
 
 describe("related messages and the end of a call", () => {
@@ -105,8 +106,8 @@ describe("what cannot be recorded does not happen", () => {
     };
     const { result } = await send(gw, "tools/call", call, { era: "legacy", session: session(alice, declares), ask });
     expect(asked).toBe(times);
-    expect(textOf(result)).not.toContain("secret");
-    expect(JSON.parse(textOf(result))).toMatchObject({ code: -32603 });
+    expect(textIn(result)).not.toContain("secret");
+    expect(JSON.parse(textIn(result))).toMatchObject({ code: -32603 });
   });
 
   test("modern caller, legacy server", async () => {
@@ -119,8 +120,8 @@ describe("what cannot be recorded does not happen", () => {
         on === "asked"
           ? first
           : await retry(h, first.result, '{"action":"accept","content":{"secret":1}}', { capabilities: declares });
-      expect(textOf(last.result)).not.toContain("secret");
-      expect(JSON.parse(textOf(last.result))).toMatchObject({ code: -32603 });
+      expect(textIn(last.result)).not.toContain("secret");
+      expect(JSON.parse(textIn(last.result))).toMatchObject({ code: -32603 });
     }
   });
 
@@ -209,7 +210,7 @@ test("a legacy client that does not answer is waited for ten minutes, then asked
     jest.advanceTimersByTime(10 * 60_000 - 1);
     expect(signal.aborted).toBe(false);
     jest.advanceTimersByTime(1);
-    expect(textOf((await answered).result)).toContain("did not answer within 10 minutes");
+    expect(textIn((await answered).result)).toContain("did not answer within 10 minutes");
     expect(signal.aborted).toBe(true);
     expect(steps(records)).toEqual(["asked elicitation/create"]);
   } finally {

@@ -1,7 +1,8 @@
 import { describe, expect, test } from "bun:test";
 import fc from "fast-check";
 import { makeTool } from "../support/call.ts";
-import { asksByResult, asksMeanwhile, form, retry, type Round, textOf } from "./ask.ts";
+import { textIn } from "../support/wire.ts";
+import { asksByResult, asksMeanwhile, form, retry, type Round } from "./ask.ts";
 import { alice, type Asking, bob, harness, type Harness, type Options, received, send, steps } from "./support.ts";
 
 // S07: a caller may forge the requestState that it sends back.
@@ -176,7 +177,7 @@ describe("answers", () => {
     const later = { ...h, gw: { ...h.gw, policy: { ...h.gw.policy, admitsInput } } };
     const { call, result } = await retry(later, asked, JSON.stringify(accept), declares, params);
     expect([call.failure?.code, call.verdict?.rule, h.gw.parking.size]).toEqual(["denied", "no-forms", 1]);
-    expect(textOf(result)).toContain("by rule no-forms: not any more");
+    expect(textIn(result)).toContain("by rule no-forms: not any more");
     expect(steps(h.records)).toEqual(["asked elicitation/create"]);
     expect(h.records.at(-1)?.type).toBe("call.refused");
     const { result: allowed } = await retry(h, asked, JSON.stringify(accept), declares, params);

@@ -4,18 +4,8 @@ import { Failure } from "../../src/core/failure.ts";
 import type { ClientAnswer, InputRequest } from "../../src/core/inbound.ts";
 import { principal } from "../support/principal.ts";
 import { until } from "../support/until.ts";
-import {
-  asksAndWorks,
-  asksMeanwhile,
-  call,
-  form,
-  kinds,
-  never,
-  retry,
-  type Round,
-  textOf,
-  untilCancelled,
-} from "./ask.ts";
+import { textIn } from "../support/wire.ts";
+import { asksAndWorks, asksMeanwhile, call, form, kinds, never, retry, type Round, untilCancelled } from "./ask.ts";
 import { alice, type Asking, bob, harness, type Harness, ok, send, steps, types } from "./support.ts";
 
 const declares: Asking = { capabilities: { elicitation: { form: {}, url: {} }, sampling: {}, roots: {} } };
@@ -51,7 +41,7 @@ describe("a call that waits for its caller", () => {
       ]);
       ({ result } = await retry(h, result, kinds[kind]?.answer ?? "", declares));
     }
-    expect(textOf(result)).toBe(kinds.roots?.answer ?? "");
+    expect(textIn(result)).toBe(kinds.roots?.answer ?? "");
     expect(types(h.records)).toEqual(["call.begin", ...Array.from({ length: 6 }, () => "call.input"), "call.end"]);
     expect(new Set(h.records.map((each) => each.call)).size).toBe(1);
     expect(h.sent).toHaveLength(1);
@@ -109,7 +99,7 @@ describe("a call that waits for its caller", () => {
     expect((await retry(h, a?.result, accept, declares)).result).toMatchObject({ resultType: "complete" });
     const used = await retry(h, a?.result, accept, declares);
     expect(used.call.failure?.code).toBe("lost");
-    expect(textOf(used.result)).toContain("may have run");
+    expect(textIn(used.result)).toContain("may have run");
     expect(h.sent).toHaveLength(1);
   });
 
@@ -163,7 +153,7 @@ describe("a call that waits for its caller", () => {
     expect(Object.keys(round.inputRequests)).toHaveLength(2);
     withdrawn.abort();
     const { result } = await retry(h, round, '{"roots":[]}', declares, call).then((each) => each);
-    expect(textOf(result)).toBe('{"roots":[]}');
+    expect(textIn(result)).toBe('{"roots":[]}');
     expect(steps(h.records)).toEqual(["asked elicitation/create", "asked roots/list", "accept roots/list"]);
   });
 
@@ -189,7 +179,7 @@ describe("a call ends while its caller is away", () => {
     const { h, round } = await endedAway(({ resolve }) =>
       resolve(ok('{"content":[{"type":"text","text":"gave up asking"}]}')),
     );
-    expect(textOf((await retry(h, round, accept, declares)).result)).toBe("gave up asking");
+    expect(textIn((await retry(h, round, accept, declares)).result)).toBe("gave up asking");
     expect(types(h.records).filter((type) => type === "call.end")).toHaveLength(1);
     expect(h.gw.parking.size).toBe(0);
   });
@@ -198,7 +188,7 @@ describe("a call ends while its caller is away", () => {
     const { h, round } = await endedAway(({ resolve }) => resolve(ok(`{"content":[],"x":"${"y".repeat(300_000)}"}`)));
     const { result } = await retry(h, round, accept, declares);
     expect(result.isError).toBe(true);
-    expect(textOf(result)).toContain("did run");
+    expect(textIn(result)).toContain("did run");
   });
 
   test("with its server: the retry is told that it may have run", async () => {
@@ -206,7 +196,7 @@ describe("a call ends while its caller is away", () => {
       reject(new Failure("lost", "The server went away. The call may have run.")),
     );
     const { result } = await retry(h, round, accept, declares);
-    expect(textOf(result)).toContain("may have run");
+    expect(textIn(result)).toContain("may have run");
   });
 
   test("when nobody comes back in time: cancelled at the server, lost on record", async () => {
@@ -218,7 +208,7 @@ describe("a call ends while its caller is away", () => {
     expect(h.gw.parking.size).toBe(0);
     const { result } = await retry(h, round, accept, declares);
     expect(result.isError).toBe(true);
-    expect(textOf(result)).toContain("may have run");
+    expect(textIn(result)).toContain("may have run");
   });
 
   test("with its process: the retry is told that it may have run, and nobody else is told anything", async () => {
@@ -227,7 +217,7 @@ describe("a call ends while its caller is away", () => {
     const next = harness({ script: asksMeanwhile(form) });
     const { result } = await retry(next, round, accept, declares);
     expect(result).toMatchObject({ isError: true, resultType: "complete" });
-    expect(textOf(result)).toContain("lost when the gateway stopped. It may have run: check before");
+    expect(textIn(result)).toContain("lost when the gateway stopped. It may have run: check before");
     expect((await retry(next, round, accept, { ...declares, who: bob })).call.failure?.code).toBe("bad-state");
     expect(next.sent).toEqual([]);
     expect(next.records.map(({ type, call: each }) => [type, each.status])).toEqual([
@@ -317,7 +307,7 @@ describe("places to wait", () => {
     await first(h);
     const { result } = await send(h.gw, "tools/call", call, declares);
     expect(result.resultType).toBe("complete");
-    expect(JSON.parse(textOf(result))).toMatchObject({
+    expect(JSON.parse(textIn(result))).toMatchObject({
       code: -32603,
       message: expect.stringContaining("Too many calls are waiting"),
     });
@@ -346,7 +336,7 @@ test("S20: callers with equal ids, tokens and questions at the same time get the
     ] as never);
     const given = JSON.stringify({ action: "accept", content: { from: who.id } });
     const { result } = await retry(h, round, given, asking, mine);
-    expect(JSON.parse(textOf(result))).toEqual([who.id, mine.arguments, given]);
+    expect(JSON.parse(textIn(result))).toEqual([who.id, mine.arguments, given]);
   };
   await Promise.all(Array.from({ length: 64 }, (_, index) => one(index)));
   expect(h.gw.parking.size).toBe(0);

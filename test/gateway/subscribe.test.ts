@@ -1,9 +1,8 @@
 import { describe, expect, test } from "bun:test";
 import type { Gateway } from "../../src/gateway/gateway.ts";
 import { until } from "../support/until.ts";
-import { alice, allowsNothing, bob, harness, type Options, send, session, types } from "./support.ts";
+import { alice, allowsNothing, bob, harness, item, type Options, send, session, types } from "./support.ts";
 
-const item = (name: string) => ({ name, text: JSON.stringify({ name }) });
 const servers: NonNullable<Options["servers"]> = { crm: { resources: [item("file:///a"), item("twin:b")] } };
 
 describe("resources/subscribe", () => {

@@ -76,6 +76,9 @@ function typeOf(text: string): string | null {
 /** A policy without rules, which so denies everything. */
 export const allowsNothing: Policy = createPolicy({ rules: [], policies: [] });
 
+/** What a server offers besides tools, by its name. */
+export const item = (name: string) => ({ name, text: JSON.stringify({ name }) });
+
 const offered = { tools: [makeTool("get")], capabilities: { tools: {} } };
 
 export function harness(options: Options = {}) {

@@ -19,7 +19,8 @@ function setUp(options: Record<string, unknown> = {}) {
     for (let passed = 0; passed < most; passed++) {
       try {
         using.take(who, to);
-      } catch {
+      } catch (error) {
+        expect(error).toMatchObject({ code: "rate-limited" });
         return passed;
       }
     }

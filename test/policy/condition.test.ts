@@ -229,3 +229,26 @@ test.each(operatorRows)("R6 operator %j on %j: %p; %j never helps", (condition, 
   expect(allows(wrong)).toBe(false);
   if (!("exists" in condition)) expect(passes(wrong)).toBe(false);
 });
+
+const proxied = { transport: "http", ip: "192.0.2.1", loopback: false, forwarded: true } as const;
+
+test.each<[fact: string, value: unknown]>([
+  ["principal.id", "key:k1"],
+  ["principal.consumerId", "consumer-k1"],
+  ["principal.keyId", "k1"],
+  ["principal.name", "key:k1"],
+  ["principal.method", "api-key"],
+  ["source.ip", "192.0.2.1"],
+  ["source.transport", "http"],
+  ["source.loopback", false],
+  ["source.forwarded", true],
+  ["server.id", "crm"],
+])("R6: %s is compared with what it is: %p", (fact, value) => {
+  const other = typeof value === "boolean" ? !value : "another";
+  const allows = (eq: unknown) => ask(policyOf([], { reader: [{ when: { [fact]: { eq } }, action: "allow" }] }), asked);
+  const denies = (eq: unknown) =>
+    ask(policyOf([{ when: { [fact]: { eq } }, action: "deny" }], { reader: [allowAll] }), asked);
+  const asked = { who: me, source: proxied };
+  expect([allows(value), denies(other)]).toEqual(["allow reader-policy[0]", "allow reader-policy[0]"]);
+  expect([allows(other), denies(value)]).toEqual(["hidden null", "hidden rules[0]"]);
+});

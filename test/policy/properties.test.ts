@@ -1,6 +1,7 @@
 import { expect, test } from "bun:test";
 import fc from "fast-check";
 import { type GuardrailOptions, policiesOptions, type RuleOptions, rulesOptions } from "../../src/policy/options.ts";
+import { Failure } from "../../src/core/failure.ts";
 import { readingsOf } from "../../src/core/uri-readings.ts";
 import { compileBundle } from "../../src/policy/compile.ts";
 import { createPolicy } from "../../src/policy/policy.ts";
@@ -54,8 +55,9 @@ function allows(
   try {
     policy.decide(makeCall({ args }), principal("key:k", roles), route);
     return true;
-  } catch {
-    return false;
+  } catch (error) {
+    if (error instanceof Failure) return false;
+    throw error;
   }
 }
 

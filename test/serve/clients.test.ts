@@ -5,8 +5,8 @@ import { WebSocketClientTransport } from "@modelcontextprotocol/sdk/client/webso
 import type { Call, Reply } from "../../src/core/call.ts";
 import { Door, said } from "../support/front-door.ts";
 import { connect as connectHttp, connectV1, type Part, type Peer } from "../support/sdk.ts";
-import { textOf } from "../support/upstream.ts";
 import { until } from "../support/until.ts";
+import { textIn } from "../support/wire.ts";
 
 // The official clients, unchanged, on all their transports: they call, are asked, are told of changes, are cut off.
 
@@ -22,8 +22,7 @@ const part: Part = {
   },
 };
 
-const call = async (peer: Peer, name: string): Promise<string> =>
-  textOf({ text: JSON.stringify(await peer.call(name)) } as Reply); // of a reply it reads the text
+const call = async (peer: Peer, name: string): Promise<string> => textIn(await peer.call(name));
 
 const realWebSocket = globalThis.WebSocket;
 afterEach(() => void (globalThis.WebSocket = realWebSocket));

@@ -240,8 +240,12 @@ export class Daemon implements AsyncDisposable {
   }
 
   /** Opens a legacy session; its headers go with every further request. */
-  async session(key: string, revision = "2025-11-25"): Promise<Record<string, string>> {
-    const answer = await this.post(initialize(revision), { key });
+  async session(
+    key: string,
+    revision = "2025-11-25",
+    { capabilities, path = "/mcp" }: { capabilities?: Readonly<Record<string, unknown>>; path?: string } = {},
+  ): Promise<Record<string, string>> {
+    const answer = await this.post(initialize(revision, 0, capabilities), { key, path });
     const id = answer.headers.get("mcp-session-id");
     if (answer.status !== 200 || id === null) throw new Error(`initialize: ${answer.status} ${answer.text}`);
     return { "mcp-session-id": id, "mcp-protocol-version": revision };

@@ -137,9 +137,7 @@ export class Door implements AsyncDisposable {
     revision = "2025-11-25",
     { capabilities = {}, ...sending }: Sending & { capabilities?: Record<string, unknown> } = {},
   ): Promise<Record<string, string>> {
-    const message = initialize(revision);
-    const body = { ...message, params: { ...message.params, capabilities } };
-    const answer = await this.post(body, sending);
+    const answer = await this.post(initialize(revision, 0, capabilities), sending);
     const id = answer.headers.get("mcp-session-id");
     if (id === null) throw new Error(`initialize: ${answer.status} ${answer.text}`);
     return { "mcp-session-id": id, "mcp-protocol-version": revision };

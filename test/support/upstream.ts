@@ -191,13 +191,13 @@ export function upstreams(servers: ServerOptions[], options: HarnessOptions = {}
   });
   set.activate();
   const ask: Harness["ask"] = (server, tool, args = {}, more = {}) => {
-    const call = asBegun(toolCall(tool, args, more));
+    const call = asBegun(callTo(tool, args, more));
     const route = makeRoute(server, tool, more.inputSchema);
     const request = more.request ?? requestTo(tool);
     return set.send(call, more.request ? { ...route, tool: null } : route, request);
   };
   const follow: Harness["follow"] = (server, uri, updated, era = "legacy") =>
-    set.subscribe(toolCall("x", {}, { era }), resourceRoute(server, uri), updated);
+    set.subscribe(callTo("x", {}, { era }), resourceRoute(server, uri), updated);
   const dispose = (): Promise<void> => set.close(0);
   return Object.assign(set, { events, warnings, ask, follow, [Symbol.asyncDispose]: dispose });
 }
@@ -218,7 +218,7 @@ export const requestTo = (name: string): UpstreamRequest => ({
 
 let serial = 0;
 
-export function toolCall(name: string, args: unknown, more: AskOptions = {}): IdentifiedCall {
+export function callTo(name: string, args: unknown, more: AskOptions = {}): IdentifiedCall {
   const { controller, token, emit, era = "legacy", logLevel = null, declares = {} } = more;
   const meta = token === undefined ? "" : `,"_meta":{"progressToken":${token}}`;
   const params = `{"name":"wire__${name}","arguments":${typeof args === "string" ? args : JSON.stringify(args)}${meta}}`;

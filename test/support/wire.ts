@@ -79,8 +79,11 @@ export function pick(json: unknown, path: string): unknown {
   return value;
 }
 
-/** The first text of a tool's result. */
-export const textOf = (json: unknown): string => String(pick(json, "result.content.0.text"));
+/** The first text of what a tool returned. */
+export const textIn = (result: unknown): string => String(pick(result, "content.0.text") ?? "");
+
+/** The same of an answer. */
+export const textOf = (json: unknown): string => textIn(pick(json, "result"));
 
 /** The same, parsed. */
 export const resultOf = (json: unknown): unknown => JSON.parse(textOf(json));
@@ -123,8 +126,8 @@ export function modern(
 }
 
 /** `initialize` as a client of `revision` sends it. */
-export const initialize = (revision = "2025-11-25", id: unknown = 0) =>
-  request("initialize", { protocolVersion: revision, capabilities: {}, clientInfo: { name: "e2e", version: "1" } }, id);
+export const initialize = (revision = "2025-11-25", id: unknown = 0, capabilities: Members = {}) =>
+  request("initialize", { protocolVersion: revision, capabilities, clientInfo: { name: "e2e", version: "1" } }, id);
 
 type Texts = "call" | "rpc" | "consumer" | "subj" | "srv" | "tool" | "st";
 

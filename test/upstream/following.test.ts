@@ -2,7 +2,7 @@ import { expect, test } from "bun:test";
 import type { TaskWatch } from "../../src/core/ports.ts";
 import { rejectionOf } from "../support/failure.ts";
 import { until } from "../support/until.ts";
-import { fake, jsonOf, serveFake, toolCall, upstreams } from "../support/upstream.ts";
+import { fake, jsonOf, serveFake, callTo, upstreams } from "../support/upstream.ts";
 
 const modern = ["--rich", "--era", "modern"];
 const declares = { extensions: { "io.modelcontextprotocol/tasks": {} } };
@@ -14,7 +14,7 @@ function follow(set: Set, server: string, ...taskIds: string[]) {
   const told: string[] = [];
   const { promise: lost, resolve } = Promise.withResolvers<void>();
   const watch: TaskWatch = { server, taskIds, told: (task) => void told.push(task), lost: resolve };
-  const call = toolCall("x", {}, { era: "modern", declares });
+  const call = callTo("x", {}, { era: "modern", declares });
   return { told, lost, followed: set.followTasks(call, watch) };
 }
 

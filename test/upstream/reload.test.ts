@@ -15,7 +15,7 @@ import {
   told,
 } from "../support/mcp-server.ts";
 import type { ServerOptions } from "../../src/upstream/options.ts";
-import { fake, http, memoryLists, serveFake, textOf, toolCall, upstreams } from "../support/upstream.ts";
+import { fake, http, memoryLists, serveFake, textOf, callTo, upstreams } from "../support/upstream.ts";
 import { until } from "../support/until.ts";
 
 test("a set that was taken over from is forgotten, however many follow", async () => {
@@ -228,7 +228,7 @@ test("whatever a modern server that runs on is asked after gateway.name has chan
     return listening(id, params?.["notifications"], (stream) => streams.push(stream));
   });
   const follow = (set: ManagedUpstreams, taskId: string) => {
-    const call = toolCall("x", {}, { era: "modern" });
+    const call = callTo("x", {}, { era: "modern" });
     const watch = { server: "a", taskIds: [taskId], told: () => {}, lost: () => {} };
     return set.followTasks(call, watch);
   };

@@ -9,10 +9,12 @@ const state = (set: ReturnType<typeof upstreams>) => set.status()[0];
 test("an operator's restart replaces the process", async () => {
   await using set = upstreams([fake("a")]);
   await set.settled();
-  const before = state(set)?.pids;
+  const before = state(set)?.pids ?? [];
+  expect(before).toHaveLength(1);
   await set.restart("a");
   expect(state(set)).toMatchObject({ state: "ready", restarts: 1 });
-  expect(state(set)?.pids).not.toEqual(before ?? []);
+  expect(state(set)?.pids).toEqual([expect.any(Number)]);
+  expect(state(set)?.pids).not.toEqual(before);
   expect(() => set.restart("nobody")).toThrow('no server "nobody"');
 });
 

@@ -1,7 +1,7 @@
 import { expect, test } from "bun:test";
 import { usual } from "../../src/gateway/listeners.ts";
 import { mostSubscriptions } from "../../src/upstream/subscriptions.ts";
-import { fake, resourceRoute, toolCall, upstreams } from "../support/upstream.ts";
+import { fake, resourceRoute, callTo, upstreams } from "../support/upstream.ts";
 import { until } from "../support/until.ts";
 
 test("no principal may have more than a quarter of the subscriptions of a server", () => {
@@ -13,7 +13,7 @@ test.each(["legacy", "modern"] as const)("a %s subscription does not hold the re
   await set.settled();
   const held: WeakRef<object>[] = [];
   const subscribe = async (uri: string): Promise<() => void> => {
-    const call = toolCall("x", {}, { era });
+    const call = callTo("x", {}, { era });
     held.push(new WeakRef(call));
     return set.subscribe(call, resourceRoute("a", uri), () => {});
   };

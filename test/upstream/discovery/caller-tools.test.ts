@@ -2,7 +2,7 @@ import { describe, expect, test } from "bun:test";
 import { rmSync, writeFileSync } from "node:fs";
 import { event, events, reply, serve, text, told } from "../../support/mcp-server.ts";
 import { principal } from "../../support/principal.ts";
-import { fake, http, type AskOptions, type Harness, jsonOf, toolCall, upstreams } from "../../support/upstream.ts";
+import { fake, http, type AskOptions, type Harness, jsonOf, callTo, upstreams } from "../../support/upstream.ts";
 import { TempDir } from "../../support/temp-dir.ts";
 import { until } from "../../support/until.ts";
 
@@ -14,9 +14,9 @@ const define = (name: string, description = "") => ({ name, description, inputSc
 
 const switchOn = (set: Harness, who: AskOptions, tools: readonly object[], times = 1) =>
   set.ask("a", "switch", { tools, times }, who);
-const learnt = (set: Harness, who: AskOptions, mayUse = true) => set.learnTools(toolCall("x", {}, who), () => mayUse);
+const learnt = (set: Harness, who: AskOptions, mayUse = true) => set.learnTools(callTo("x", {}, who), () => mayUse);
 const own = (set: Harness, who: AskOptions): string[] =>
-  (set.callerTools(toolCall("x", {}, who)).get("a") ?? []).map(({ name }) => name);
+  (set.callerTools(callTo("x", {}, who)).get("a") ?? []).map(({ name }) => name);
 
 describe("R2 R112: a tool that a call switches on in its caller's instance", () => {
   test("is offered to that caller alone, as its own instance defines it", async () => {
@@ -29,7 +29,7 @@ describe("R2 R112: a tool that a call switches on in its caller's instance", () 
     await switchOn(set, bob, [define("extra", "his"), define("echo", "another")]);
     await learnt(set, bob);
     expect([own(set, alice), own(set, bob)]).toEqual([["extra"], ["extra"]]);
-    const text = (who: AskOptions) => set.callerTools(toolCall("x", {}, who)).get("a")?.[0]?.text;
+    const text = (who: AskOptions) => set.callerTools(callTo("x", {}, who)).get("a")?.[0]?.text;
     expect([text(alice), text(bob)].map((each) => each?.includes("hers"))).toEqual([true, false]);
     expect(set.listings()[0]?.tools.map(({ name }) => name)).not.toContain("extra");
   });

@@ -2,7 +2,7 @@ import { expect, test } from "bun:test";
 import { writeFileSync } from "node:fs";
 import { opens, reply, serve } from "../../support/mcp-server.ts";
 import { TempDir } from "../../support/temp-dir.ts";
-import { fake, type Harness, http, toolCall, upstreams } from "../../support/upstream.ts";
+import { fake, type Harness, http, callTo, upstreams } from "../../support/upstream.ts";
 import { until } from "../../support/until.ts";
 
 // What a legacy server shows only to clients that can be asked something.
@@ -10,7 +10,7 @@ import { until } from "../../support/until.ts";
 const roots = { roots: {} };
 const all = (): boolean => true;
 const learn = (set: Harness, declares: Record<string, unknown>, mayUse: (server: string) => boolean) =>
-  set.learnTools(toolCall("x", {}, { declares }), mayUse);
+  set.learnTools(callTo("x", {}, { declares }), mayUse);
 const names = (set: Harness): string[] => set.listings()[0]?.tools.map(({ name }) => name) ?? [];
 const processes = (set: Harness): string[] =>
   set.events.flatMap(({ type }) => (type === "server.started" || type === "server.stopped" ? [type.slice(7)] : []));

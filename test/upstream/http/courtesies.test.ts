@@ -4,7 +4,7 @@ import { openHttp } from "../../../src/upstream/transports/http.ts";
 import { rejectionOf } from "../../support/failure.ts";
 import { linkHost } from "../../support/link-host.ts";
 import { event, isCall, type Message, openStream, serve } from "../../support/mcp-server.ts";
-import { http, toolCall, upstreams } from "../../support/upstream.ts";
+import { http, callTo, upstreams } from "../../support/upstream.ts";
 import { until } from "../../support/until.ts";
 
 // Messages that need no answer, to an HTTP server that takes its time to accept them.
@@ -29,7 +29,7 @@ test("T12: of roots that change again and again one notification is under way, a
   await using set = upstreams([http("a", server.url)]);
   const own = { session: "s", declares: { roots: { listChanged: true } } };
   await set.ask("a", "t", {}, own);
-  for (let i = 0; i < 100; i++) set.tell(toolCall("x", {}, own), rootsChanged);
+  for (let i = 0; i < 100; i++) set.tell(callTo("x", {}, own), rootsChanged);
   await set.ask("a", "t", {}, own);
   expect(server.of(rootsChanged)).toHaveLength(1);
   take();

@@ -11,7 +11,7 @@ import {
   paramsOf,
   serveFake,
   textOf,
-  toolCall,
+  callTo,
   upstreams,
 } from "../../support/upstream.ts";
 import { principal } from "../../support/principal.ts";
@@ -88,6 +88,7 @@ test("isolation: shared on a legacy server declares nothing and has it ask nobod
 
 test("S20: what a shared legacy server says in an extension's words reaches nobody, and keeps no call alive", async () => {
   await using set = upstreams([fake("a", [], { isolation: "shared", timeout: "300ms" })]);
+  await until(() => set.ask("a", "echo").catch(() => null), "an answer in time");
   const said: string[] = [];
   const emit = (text: string): void => void said.push(text);
   const more = { session: "s", declares: { extensions: { "com.acme/acme": {} } }, emit };
@@ -103,7 +104,7 @@ test("roots/list_changed reaches the session's own legacy instances", async () =
   await set.ask("a", "echo", {}, { session: "s2", declares });
   const own = { session: "s1", declares };
   for (const who of ["alice", "mallory"].map((id) => principal(id)))
-    set.tell(toolCall("x", {}, { ...own, who }), "notifications/roots/list_changed");
+    set.tell(callTo("x", {}, { ...own, who }), "notifications/roots/list_changed");
   const heard = async (session: string) =>
     (jsonOf(await set.ask("a", "seen", {}, { session, declares })).notified as string[]).filter((one) =>
       one.includes("roots"),
@@ -130,7 +131,7 @@ test.each([
     const seen = async (session: string) => jsonOf(await set.ask("a", "seen", {}, { session, declares })).roots;
     for (const session of ["s1", "s2"]) expect(await seen(session)).toBeUndefined();
     if (args.includes("--sse")) await until(() => (set.status()[0]?.streams ?? 0) >= 3, "each session's stream");
-    set.tell(toolCall("x", {}, { session: "s1", declares }), "notifications/roots/list_changed");
+    set.tell(callTo("x", {}, { session: "s1", declares }), "notifications/roots/list_changed");
     await until(async () => (await seen("s1")) !== undefined, "the answer to be with the server");
     expect(await seen("s1")).toMatchObject({ result: { roots: [{ uri: "file:///s1" }] } });
     expect(questions).toEqual([
@@ -279,6 +280,8 @@ test("a client that fails is an error to the server, not a hung call", async () 
 test("FIELD T66: a log message of the call refreshes its idle time-out too, though nobody reads it", async () => {
   await using served = await serveFake(["--http", "--sse"], { id: "a", timeout: "600ms" });
   await using set = upstreams([served.options]);
+  // A call's time counts from before its server has started.
+  await set.settled();
   await set.ask("a", "echo");
   expect(textOf(await set.ask("a", "work", { steps: 8, ms: 100, log: true }))).toBe("worked");
 });
@@ -286,6 +289,8 @@ test("FIELD T66: a log message of the call refreshes its idle time-out too, thou
 test("FIELD T66: progress refreshes the idle time-out but not the cap", async () => {
   await using served = await serveFake(["--http", "--sse"], { id: "a", timeout: "600ms", maxTimeout: "1500ms" });
   await using set = upstreams([served.options]);
+  // A call's time counts from before its server has started.
+  await set.settled();
   await set.ask("a", "echo");
   const seen: string[] = [];
   const more = { token: '"p"', emit: (text: string) => void seen.push(text) };

@@ -1,0 +1,34 @@
+import { expect, test } from "bun:test";
+import { credentialsOf, sourceOf } from "../../src/serve/credentials.ts";
+
+test.each([
+  [{}, []],
+  [{ authorization: "Bearer  one" }, ["bearer one"]],
+  [{ authorization: "bEARER one two" }, ["bearer one two"]],
+  [{ authorization: "Basic b25lOg==" }, ["bearer "]],
+  [{ authorization: "Bearer" }, ["bearer "]],
+  [{ "x-api-key": "one" }, ["api-key one"]],
+  [{ "x-api-key": "" }, ["api-key "]],
+  [{ authorization: "Bearer one", "x-api-key": "two" }, ["bearer one", "api-key two"]],
+])("S30: what is presented by %j, also what is no key, is left to authentication", (headers, expected) => {
+  const found = credentialsOf(new Headers(headers));
+  expect(found.map(({ scheme, raw }) => `${scheme} ${raw}`)).toEqual(expected);
+});
+
+test.each(["via", "Forwarded", "X-Forwarded-For", "x-forwarded-port", "X-Real-IP"])(
+  "S31: one %s among the headers marks a request as forwarded, and changes no address",
+  (name) => {
+    const source = sourceOf(new Headers({ accept: "*/*", [name]: "203.0.113.9", "x-z": "1" }), "127.0.0.1");
+    expect([source.forwarded, source.ip, source.loopback]).toEqual([true, "127.0.0.1", true]);
+  },
+);
+
+test.each([
+  ["127.0.0.1", true],
+  ["::1", true],
+  ["192.0.2.1", false],
+  [null, false],
+])("S31: a request from %p is from this machine: %p", (ip, loopback) => {
+  const source = sourceOf(new Headers({ "x-real": "1", "not-via": "1" }), ip);
+  expect([source.forwarded, source.ip, source.loopback]).toEqual([false, ip, loopback]);
+});
