@@ -149,7 +149,7 @@ test("results that wait for their callers count: for one that finds no room it i
     await until(() => h.records.filter(({ type }) => type === "call.end").length === rounds.length, "its end");
   }
   const told: unknown[] = [];
-  for (const round of rounds) told.push(textOf((await retry(h, round, accept, declares)).result));
+  for (const round of rounds) told.push(textIn((await retry(h, round, accept, declares)).result));
   expect(told).toEqual([text, text, expect.stringContaining("The call did run.")]);
 });
 
