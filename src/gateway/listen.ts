@@ -185,7 +185,9 @@ class Listener {
   /** Subscribes to the resources; resolves with the URIs that their servers granted. */
   async subscribe(routes: ReadonlyMap<string, Route>): Promise<string[]> {
     const one = async ([uri, route]: [string, Route]): Promise<string[]> => {
-      const end = await this.#gw.upstreams.subscribe(this.#call, route, (params) => this.#updated(uri, route, params));
+      // A reload may have come between: the servers of before it stop.
+      const { upstreams } = this.#gw.inForce();
+      const end = await upstreams.subscribe(this.#call, route, (params) => this.#updated(uri, route, params));
       this.#entered(end);
       return [uri];
     };

@@ -41,15 +41,12 @@ describe("subscriptions/listen", () => {
     const h = harness({ servers });
     const gate = Promise.withResolvers<void>();
     const { subscribe } = h.gw.upstreams;
-    const slow = {
-      ...h.gw.upstreams,
-      subscribe: async (...args: Parameters<typeof subscribe>) => {
-        const end = await subscribe(...args);
-        await gate.promise;
-        return end;
-      },
+    h.gw.upstreams.subscribe = async (...args: Parameters<typeof subscribe>) => {
+      const end = await subscribe(...args);
+      await gate.promise;
+      return end;
     };
-    const client = new Client({ ...h, gw: { ...h.gw, upstreams: slow } }, everything);
+    const client = new Client(h, everything);
     await until(() => h.subscribed.size === 3, "it is being subscribed");
     h.subscribed.get("key:alice file:///a")?.(null);
     h.subscribed.get("key:alice file:///a")?.(null);
