@@ -80,7 +80,10 @@ export function pick(json: unknown, path: string): unknown {
 }
 
 /** The first text of what a tool returned. */
-export const textIn = (result: unknown): string => String(pick(result, "content.0.text") ?? "");
+export function textIn(result: unknown): string {
+  const text = pick(result, "content.0.text");
+  return typeof text === "string" ? text : "";
+}
 
 /** The same of an answer. */
 export const textOf = (json: unknown): string => textIn(pick(json, "result"));
