@@ -18,6 +18,8 @@ const askMs = 30_000;
 export type SubscriptionsHost = {
   readonly server: string;
   readonly terms: ListenRequest["terms"];
+  /** Waits until it is known what the server speaks; null when that is known. */
+  learn(slot: Slot): Promise<void> | null;
   /** The slot of the same key, opened anew if the instance has ended; throws if no instance can be started. */
   reopen(slot: Slot): Slot;
   /** Milliseconds until a new instance may be started; Infinity: it never may. */
@@ -276,6 +278,8 @@ export class Subscriptions {
 
   /** One attempt; false when a resource that was granted before is not granted now. */
   async #step(group: Group): Promise<boolean> {
+    if (group.wanted.size > 0) await this.#host.learn(group.slot);
+    if (group.home !== this) return group.home.#step(group);
     if (group.wanted.size === 0 && !group.grant) return true;
     if (group.wanted.size > 0) group.slot = this.#host.reopen(group.slot);
     group.slot.subscriptions = group.wanted.size;

@@ -152,7 +152,8 @@ class UpstreamSet implements ManagedUpstreams {
     const reopen = (): never => {
       throw removed(id);
     };
-    const parked = new Subscriptions({ server: id, terms: { host: this.#host }, reopen, wait: () => Infinity });
+    const [learn, wait] = [() => null, () => Infinity];
+    const parked = new Subscriptions({ server: id, terms: { host: this.#host }, learn, reopen, wait });
     parked.inherit(subscriptions);
     this.#parked.set(id, parked);
   }
