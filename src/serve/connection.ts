@@ -3,6 +3,7 @@ import { type AbortSignalLike, onAbort } from "../core/cancel.ts";
 import { asFailure, Failure } from "../core/failure.ts";
 import { type Era, noCapabilities, type Revision } from "../core/inbound.ts";
 import type { Presented } from "../core/ports.ts";
+import { eachInTurns } from "../core/turns.ts";
 import { within } from "../core/wait.ts";
 import { callOf } from "../gateway/call.ts";
 import type { Gateway } from "../gateway/gateway.ts";
@@ -125,7 +126,10 @@ export class McpConnection {
     } catch (error) {
       return this.#exchange(gw, { inbound: unreadable("", null), fault: asFailure(error) }, presented);
     }
-    const answers = await Promise.all(all.map((one) => this.#exchange(gw, one, presented)));
+    const answers = await eachInTurns(all, async (one) =>
+      // A reload may have come since the message before.
+      this.#closed ? null : this.#exchange(this.#options.current(), one, presented),
+    );
     const given = answers.filter((answer) => answer !== null);
     return given.length > 0 ? `[${given.join(",")}]` : null;
   }

@@ -3,6 +3,7 @@ import { asFailure, Failure } from "../core/failure.ts";
 import type { Inbound, Revision } from "../core/inbound.ts";
 import type { Presented } from "../core/ports.ts";
 import type { Principal } from "../core/principal.ts";
+import { eachInTurns } from "../core/turns.ts";
 import { callOf } from "../gateway/call.ts";
 import type { Gateway } from "../gateway/gateway.ts";
 import { refuse, sessionNotFound } from "../gateway/handle.ts";
@@ -155,14 +156,16 @@ export class Endpoint {
     const answers: string[] = [];
     const run = async (received: Received): Promise<void> => {
       const tells = mayTell(received.inbound, session, req.headers);
-      const call = this.#callOf(from, received, session, tells ? stream : null);
-      await walk(gw, call, session, this.#options);
+      // A reload may have come since the message before.
+      const now = this.#options.current();
+      const call = this.#callOf({ ...from, gw: now }, received, session, tells ? stream : null);
+      await walk(now, call, session, this.#options);
       const text = call.inbound.kind === "request" ? answerText(call, gw.identity) : null;
       if (text === null) return;
       if (stream.opened) stream.deliver(text);
       else answers.push(text);
     };
-    const ended = Promise.all(all.map(run));
+    const ended = eachInTurns(all, run);
     if (all.some(({ inbound }) => mayWait(inbound, req.headers))) openLater(from.pending, stream, ended);
     ended.then(
       () => {
