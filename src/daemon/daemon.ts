@@ -1,7 +1,7 @@
 import { Refusal } from "../control/refusal.ts";
 import { type ControlServer, listen as listenControl } from "../control/server.ts";
 import { messageOf } from "../core/error-text.ts";
-import type { Logger } from "../core/log.ts";
+import type { OwnLog } from "../core/log.ts";
 import type { Self } from "../core/self.ts";
 import { envelope } from "../mcp/message.ts";
 import { type HttpServer, serveHttp } from "../serve/http.ts";
@@ -23,7 +23,7 @@ export type DaemonOptions = {
   /** Flags of the command line, which stay in force over every reload. */
   readonly options: FindOptions;
   readonly self: Self;
-  readonly log: Logger;
+  readonly log: OwnLog;
 };
 
 const sessionSweep = 60_000;
@@ -144,6 +144,7 @@ export class Daemon {
       refuseFixedChange(before.config, next.config, next.file);
       await engine.replace(next, actor);
       this.#http.refresh();
+      log.configure(next.config.log);
       this.#rejected = null;
       log.info("configuration loaded", { file: next.file, digest: next.digest });
       const outdated = this.#tls?.outdated();

@@ -2,7 +2,7 @@ import { isDeepStrictEqual } from "node:util";
 import { ConfigError, unplaced } from "../config/problem.ts";
 import type { Config } from "../config/schema.ts";
 
-const fixed = ["listen", "state", "control", "log"] as const;
+const fixed = ["listen", "state", "control"] as const;
 
 /** Throws for a change that a running daemon cannot make: what it listens on and where it keeps things. */
 export function refuseFixedChange(before: Config, next: Config, file: string): void {
