@@ -30,7 +30,7 @@ const subprotocol = "mcp";
 const idle = 60;
 
 /** RFC 6455 §7.4.1. */
-const code = { policy: 1008, tryLater: 1013, goingAway: 1001, abnormal: 1006 } as const;
+const code = { policy: 1008, goingAway: 1001, abnormal: 1006 } as const;
 
 /** How Bun says that it closed a socket over a frame: one beyond `maxPayloadLength`, or any against the rules. */
 const tooBig = "Received too big message";
@@ -40,11 +40,14 @@ const outletOf = (socket: Socket) => ({
   owner: socket.data.who.id,
   queued: () => socket.getBufferedAmount(),
   write: (message: string) => void socket.sendText(message),
-  end(why: string) {
-    socket.data.connection?.close(why);
-    socket.close(code.tryLater, why);
-  },
+  end: (why: string) => drop(socket, why),
 });
+
+/** Ends a socket whose client does not read. Of one that is only closed, Bun keeps what is unread, and counts it no more. */
+function drop(socket: Socket, why: string): void {
+  socket.data.connection?.close(why);
+  socket.terminate();
+}
 
 /** MCP over WebSocket: each message is one frame, in the subprotocol `mcp`; the gateway's own are text. */
 export class WebSockets {
@@ -119,10 +122,7 @@ export class WebSockets {
     });
     const uncount = traffic.unread.add(who.id, {
       queued: () => socket.getBufferedAmount(),
-      drop() {
-        connection.close(leftUnread);
-        socket.terminate();
-      },
+      drop: () => drop(socket, leftUnread),
     });
     socket.data.leave = () => {
       leave();
