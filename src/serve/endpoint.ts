@@ -117,7 +117,7 @@ export class Endpoint {
 
   #exchange(from: Arrival, given: Received): Promise<Response> {
     const { inbound } = given;
-    const received = given.fault || !isStale(from, inbound) ? given : { inbound, fault: sessionNotFound() };
+    const received = unlessStale(from, given);
     // A modern request has no session, even if it names one.
     const session = inbound.era === "legacy" ? from.session : null;
     const { headers } = from.req;
@@ -154,10 +154,11 @@ export class Endpoint {
     if (begins(from, all)) return notServed(gw, from, from, "");
     const stream = this.#streamOf(from, session);
     const answers: string[] = [];
-    const run = async (received: Received): Promise<void> => {
-      const tells = mayTell(received.inbound, session, req.headers);
-      // A reload may have come since the message before.
+    const run = async (one: Received): Promise<void> => {
+      // The session may have ended since the message before, or a reload may have come.
+      const received = unlessStale(from, one);
       const now = this.#options.current();
+      const tells = received.fault === null && mayTell(received.inbound, session, req.headers);
       const call = this.#callOf({ ...from, gw: now }, received, session, tells ? stream : null);
       await walk(now, call, session, this.#options);
       const text = call.inbound.kind === "request" ? answerText(call, gw.identity) : null;
@@ -243,6 +244,10 @@ function isStale({ req, session }: Arrival, inbound: Inbound | null): boolean {
     return false;
   return req.headers.has("mcp-session-id");
 }
+
+/** The message, or its refusal if it names a session that has ended. */
+const unlessStale = (from: Arrival, given: Received): Received =>
+  given.fault || !isStale(from, given.inbound) ? given : { ...given, fault: sessionNotFound() };
 
 /** Whether messages may come before the answer, to a client that can read them. */
 function mayTell(inbound: Inbound, session: Session | null, headers: Headers): boolean {

@@ -181,6 +181,25 @@ test("cancelled in a batch: the call of the session ends", async () => {
   expect((await hanging).status).toBe(200);
 });
 
+test("a session that ends between the messages of a batch: those that have not begun are refused", async () => {
+  await using door = echo();
+  const headers = await door.session("2025-03-26");
+  const { resolve } = door.gw.catalog;
+  const slow: typeof resolve = (...of) => {
+    setImmediate(() => door.sessions.endAll("closed"));
+    const until = performance.now() + 3;
+    while (performance.now() < until);
+    return resolve(...of);
+  };
+  Object.assign(door.gw.catalog, { resolve: slow });
+  const answer = await door.post([toolCall("echo", {}, 1), toolCall("echo", {}, 2)], { headers });
+  expect([ids(answer.json), codes(answer.json)]).toEqual([
+    [1, 2],
+    [undefined, -32001],
+  ]);
+  expect(door.ended.at(-1)?.failure?.code).toBe("session-not-found");
+});
+
 test.each(["a POST", "a connection"])("T20: others get their turn between the messages of %s", async (way) => {
   let turns = 0;
   const seenAt = new Set<number>();
