@@ -2,7 +2,7 @@ import type { IdentifiedCall, Reply, Route } from "../core/call.ts";
 import { onAbort } from "../core/cancel.ts";
 import { asFailure, Failure } from "../core/failure.ts";
 import { isObject } from "../core/json.ts";
-import { changedKey, listGroups } from "../core/lists.ts";
+import { changedKey, listGroups, mustBeHeard } from "../core/lists.ts";
 import type { Wants } from "../core/ports.ts";
 import { stringValue } from "../mcp/json-text.ts";
 import { withoutOwnKeys } from "../mcp/meta.ts";
@@ -14,6 +14,7 @@ import { updateFor } from "./updates.ts";
 
 /** The changes that a client asks to be told of. */
 type Filter = { readonly lists: Wants["lists"]; readonly uris: readonly string[]; readonly taskIds: readonly string[] };
+const acknowledged = "notifications/subscriptions/acknowledged";
 type Tell = (method: string, params: string | null) => void;
 
 /**
@@ -31,7 +32,9 @@ export async function listen(gw: Gateway, call: IdentifiedCall): Promise<Reply> 
   const routes = routesOf(gw, call, filter.uris);
   const tasks = tasksOf(gw, call, filter.taskIds);
   const id = inbound.idText ?? "null";
-  const listener = new Listener(gw, call, (method, params) => emit(subscribed(method, params, id)));
+  const listener = new Listener(gw, call, (method, params) =>
+    emit(subscribed(method, params, id), method === acknowledged || mustBeHeard(method)),
+  );
   const servers = new Set([...routes.values(), ...tasks.values()].map(({ server }) => server));
   try {
     listener.enter(servers, tasks.size > 0, routes.size);
@@ -206,7 +209,7 @@ class Listener {
   acknowledge(params: string): void {
     const early = this.#early ?? [];
     this.#early = null;
-    this.#send("notifications/subscriptions/acknowledged", params);
+    this.#send(acknowledged, params);
     for (const [method, said] of early) this.#send(method, said);
   }
 
