@@ -72,14 +72,16 @@ test("T22: what one sender has on its way is limited in bytes, which others do n
       body: slow(["x"], end.promise).body,
       headers: { "content-length": String(bytes) },
     });
-  const held = [16, 16, 16, 15].map((size) => outcome(reader.read(announced(size * mib), "key:alice")));
-  const chunks = outcome(reader.read(slow(["y".repeat(650 * 1024)], end.promise), "key:alice"));
+  const held = [...Array<number>(7).fill(16), 14].map((size) =>
+    outcome(reader.read(announced(size * mib), "key:alice")),
+  );
+  const chunks = outcome(reader.read(slow(["y".repeat(850 * 1024)], end.promise), "key:alice"));
   await until(async () => (await outcome(reader.read(told("x"), "key:alice"))) === "overloaded", "the last chunk");
-  expect(await reader.read(slow(["z"]), "key:alice")).toMatchObject(crowded("Your requests", 64 * mib));
+  expect(await reader.read(slow(["z"]), "key:alice")).toMatchObject(crowded("Your requests", 128 * mib));
   expect(await outcome(reader.read(slow(["z"]), "key:bob"))).toBe("z");
   end.resolve();
-  expect(await Promise.all(held)).toEqual(["x", "x", "x", "x"]);
-  expect(await chunks).toHaveLength(650 * 1024);
+  expect(await Promise.all(held)).toEqual(Array(8).fill("x"));
+  expect(await chunks).toHaveLength(850 * 1024);
   expect(await outcome(reader.read(slow(["z"]), "key:alice"))).toBe("z");
 });
 
@@ -87,7 +89,7 @@ test("T22: all that is on its way is limited too, and what timed out counts no m
   jest.useFakeTimers();
   const mib = 1024 ** 2;
   const reader = new BodyReader(() => 64 * mib);
-  const headers = { "content-length": String(64 * mib - 64 * 1024) };
+  const headers = { "content-length": String(64 * mib - 128 * 1024) };
   const stuck = (): Request =>
     new Request("http://127.0.0.1/", { method: "POST", body: slow(["x"], new Promise(() => {})).body, headers });
   const held = Array.from({ length: 8 }, (_, n) => outcome(reader.read(stuck(), `key:${n}`)));
