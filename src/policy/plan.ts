@@ -123,7 +123,7 @@ export function remedy(plan: Plan, { rule }: Decision, who: Principal): string |
       .join(" and ");
   const allows = plan.policies.flat().filter((each) => each.action === "allow" && onArgs(each) !== "");
   if (rule && onArgs(rule) !== "")
-    return `It denies calls where ${onArgs(rule)} (or where that is missing or unclear).`;
+    return `It denies calls where ${onArgs(rule)} (or where that is missing, unclear or of another type).`;
   if (allows.length > 0) return `Allowed are calls where ${allows.slice(0, 3).map(onArgs).join(", or where ")}.`;
   return null;
 }

@@ -26,7 +26,7 @@ const rows: [what: string, rules: Rule[], policy: Rule[], args: Record<string, s
     [all],
     {},
     {
-      remedy: 'It denies calls where args.of eq "consumer-k1" (or where that is missing or unclear).',
+      remedy: 'It denies calls where args.of eq "consumer-k1" (or where that is missing, unclear or of another type).',
       elsewhere: false,
     },
   ],
