@@ -87,4 +87,4 @@ function spell({ level, msg, ...facts }: Line, format: LogStyle["format"]): stri
 }
 
 /** A logger that discards everything. */
-export const silent: Logger = { debug() {}, info() {}, warn() {}, error() {} };
+export const silent: OwnLog = { debug() {}, info() {}, warn() {}, error() {}, configure() {}, flush() {} };

@@ -2,7 +2,7 @@ import type { IdentifiedCall, Reply, Route } from "../core/call.ts";
 import { onAbort } from "../core/cancel.ts";
 import { asFailure, Failure } from "../core/failure.ts";
 import { isObject } from "../core/json.ts";
-import { changedKey, listGroups } from "../core/lists.ts";
+import { changedKey, listGroups, mustBeHeard } from "../core/lists.ts";
 import type { Wants } from "../core/ports.ts";
 import { inTurns } from "../core/turns.ts";
 import { stringValue } from "../mcp/json-text.ts";
@@ -18,6 +18,7 @@ import { updateFor } from "./updates.ts";
 type Filter = { readonly lists: Wants["lists"]; readonly uris: readonly string[]; readonly taskIds: readonly string[] };
 /** Most resources, and most tasks, that one request may name: no principal may listen to more. */
 const mostNamed = usual.uris;
+const acknowledged = "notifications/subscriptions/acknowledged";
 type Tell = (method: string, params: string | null) => void;
 
 /**
@@ -36,7 +37,9 @@ export async function listen(gw: Gateway, call: IdentifiedCall): Promise<Reply> 
   const { routes, tasks } = chosen;
   gw = chosen.gw;
   const id = inbound.idText ?? "null";
-  const listener = new Listener(gw, call, (method, params) => emit(subscribed(method, params, id)));
+  const listener = new Listener(gw, call, (method, params) =>
+    emit(subscribed(method, params, id), method === acknowledged || mustBeHeard(method)),
+  );
   const servers = new Set([...routes.values(), ...tasks.values()].map(({ server }) => server));
   try {
     listener.enter(servers, tasks.size > 0, routes.size);
@@ -235,7 +238,7 @@ class Listener {
   acknowledge(params: string): void {
     const early = this.#early ?? [];
     this.#early = null;
-    this.#send("notifications/subscriptions/acknowledged", params);
+    this.#send(acknowledged, params);
     for (const [method, said] of early) this.#send(method, said);
   }
 

@@ -88,7 +88,10 @@ function isPosed(object: object, key: string): boolean {
   let known = spellings.get(object);
   if (!known) {
     known = new Map();
-    for (const each of Object.keys(object)) known.set(foldCase(each), known.has(foldCase(each)) ? null : each);
+    for (const each of Object.keys(object)) {
+      const folded = foldCase(each);
+      known.set(folded, known.has(folded) ? null : each);
+    }
     spellings.set(object, known);
   }
   const only = known.get(foldCase(key));

@@ -122,7 +122,8 @@ export function remedy(plan: Plan, { rule }: Decision, who: Principal): string |
       .map((condition) => condition.describe(who))
       .join(" and ");
   const allows = plan.policies.flat().filter((each) => each.action === "allow" && onArgs(each) !== "");
-  if (rule && onArgs(rule) !== "") return `It denies calls where ${onArgs(rule)} (or where that is missing).`;
+  if (rule && onArgs(rule) !== "")
+    return `It denies calls where ${onArgs(rule)} (or where that is missing, unclear or of another type).`;
   if (allows.length > 0) return `Allowed are calls where ${allows.slice(0, 3).map(onArgs).join(", or where ")}.`;
   return null;
 }

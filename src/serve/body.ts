@@ -9,10 +9,10 @@ type Waiting = { readonly until: number; readonly settle: (failure: Failure) => 
 const deadline = 30_000;
 
 /** Most bytes of bodies that are on their way at once, of one sender and of all; but room for two of the largest. */
-const mostOfOne = 64 * 1024 ** 2;
+const mostOfOne = 128 * 1024 ** 2;
 const mostOfAll = 512 * 1024 ** 2;
 /** What a body counts as besides, for its connection takes a place: one sender cannot have all of these. */
-const ofEach = 64 * 1024;
+const ofEach = 128 * 1024;
 
 /** Reads request bodies, limited in size, number of bytes and time. One timer watches all of them. */
 export class BodyReader {
@@ -36,7 +36,8 @@ export class BodyReader {
     if (length !== null && Number(length) > max) return Promise.resolve(tooLarge(max));
     if (waitsForever(req.headers.get("expect"))) return Promise.resolve(unmet());
     const announced = ofEach + Number(length);
-    if (!this.#hasRoom(sender, announced)) return Promise.resolve(tooMuch());
+    const crowded = this.#whyNoRoom(sender, announced);
+    if (crowded) return Promise.resolve(crowded);
     return new Promise((resolve) => {
       let held = 0;
       const hold = (bytes: number): void => {
@@ -52,7 +53,8 @@ export class BodyReader {
       this.#watch();
       hold(announced);
       const came = (bytes: number): void => {
-        if (!this.#hasRoom(sender, bytes)) throw tooMuch();
+        const why = this.#whyNoRoom(sender, bytes);
+        if (why) throw why;
         hold(bytes);
       };
       const fail = (error: unknown): void => settle(req.signal.aborted ? left() : asFailure(error));
@@ -61,12 +63,13 @@ export class BodyReader {
     });
   }
 
-  #hasRoom(sender: string, bytes: number): boolean {
+  /** Null where so many bytes more find room. */
+  #whyNoRoom(sender: string, bytes: number): Failure | null {
     const least = 2 * (ofEach + this.#max());
-    return (
-      this.#arriving.of(sender) + bytes <= Math.max(mostOfOne, least) &&
-      this.#arriving.total + bytes <= Math.max(mostOfAll, least)
-    );
+    const ofOne = Math.max(mostOfOne, least);
+    if (this.#arriving.of(sender) + bytes > ofOne) return tooMuch("Your requests", ofOne);
+    const ofAll = Math.max(mostOfAll, least);
+    return this.#arriving.total + bytes > ofAll ? tooMuch("The requests of all callers", ofAll) : null;
   }
 
   #watch(): void {
@@ -112,13 +115,11 @@ function tooLarge(max: number): Failure {
   return new Failure("body-too-large", `The request body is larger than the ${max} bytes that limits.body allows.`);
 }
 
-const tooMuch = (): Failure =>
-  new Failure(
-    "overloaded",
-    "Too many or too large requests are on their way at once; send fewer before these have arrived.",
-    {
-      retryAfterMs: 1_000,
-    },
-  );
+function tooMuch(whose: string, most: number): Failure {
+  const bytes = `no more than ${most} bytes, where each counts ${ofEach} besides its length`;
+  return new Failure("overloaded", `${whose} on the way here may have ${bytes}; try again later.`, {
+    retryAfterMs: 1_000,
+  });
+}
 
 const left = (): Failure => new Failure("cancelled", "The client left before the whole of its message had arrived.");

@@ -2,6 +2,7 @@ import type { Call, ClientSession, IdentifiedCall } from "../core/call.ts";
 import { type AbortSignalLike, onAbort } from "../core/cancel.ts";
 import { asFailure, Failure } from "../core/failure.ts";
 import { type Era, noCapabilities, type Revision } from "../core/inbound.ts";
+import { mustBeHeard } from "../core/lists.ts";
 import type { Presented } from "../core/ports.ts";
 import { eachInTurns } from "../core/turns.ts";
 import { within } from "../core/wait.ts";
@@ -157,7 +158,7 @@ export class McpConnection {
       controller: running.add(standing),
       session,
       scope,
-      emit: speaks ? (message) => this.#send(message, false) : null,
+      emit: speaks ? (message, must = false) => this.#send(message, must) : null,
       ask: session && this.#asks(session),
       open: opens ? (call, revision) => this.#open(gw, call, revision) : null,
     });
@@ -199,7 +200,8 @@ export class McpConnection {
     });
     this.#session = session;
     this.#revision = revision;
-    const tell = (method: string, params: string | null) => this.#send(notificationText(method, params), false);
+    const tell = (method: string, params: string | null) =>
+      this.#send(notificationText(method, params), mustBeHeard(method));
     try {
       // The client may have gone while the session was being recorded.
       if (this.#closed) throw new Failure("cancelled", "The client has gone.");

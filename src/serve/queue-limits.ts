@@ -1,7 +1,10 @@
 import type { Gateway } from "../gateway/gateway.ts";
 import type { Traffic } from "../session/traffic.ts";
 
-/** Bytes that may wait until a client reads them; a slower one loses notifications, never a result. */
+/**
+ * Bytes that may wait until a client reads them; a slower one loses notifications, but no result, and not that its lists
+ * have changed.
+ */
 export const maxQueued = 1024 ** 2;
 
 /** Lists and other answers of the gateway itself are not bound by limits.result. */

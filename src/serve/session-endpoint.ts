@@ -1,4 +1,5 @@
 import { Failure } from "../core/failure.ts";
+import { mustBeHeard } from "../core/lists.ts";
 import type { Reached } from "../core/ports.ts";
 import type { Principal } from "../core/principal.ts";
 import type { Gateway } from "../gateway/gateway.ts";
@@ -75,7 +76,7 @@ export class SessionEndpoint {
     session.leave?.();
     const tell = (method: string, params: string | null): void => {
       if (log.isOver(clock.mono())) session.leave?.();
-      else log.write(notificationText(method, params), false);
+      else log.write(notificationText(method, params), mustBeHeard(method));
     };
     const wants = { lists: allLists, scope: session.scope, capabilities: session.capabilities };
     const ask: Reached["ask"] = (request, signal) =>

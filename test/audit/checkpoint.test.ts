@@ -1,4 +1,5 @@
 import { expect, test } from "bun:test";
+import { generateKeyPairSync } from "node:crypto";
 import { writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { sha256 } from "../../src/audit/chain.ts";
@@ -38,7 +39,19 @@ test("checkpoint: a file of many notes yields each in order, and text around the
   ]);
 });
 
+/** The note with one byte of what its signature line holds changed; the first four are the key id. */
+function changed(at: number): string {
+  const blob = note.trimEnd().split(" ").at(-1) ?? "";
+  const bytes = Buffer.from(blob, "base64");
+  bytes[at] = (bytes[at] ?? 0) ^ 1;
+  return note.replace(blob, bytes.toString("base64"));
+}
+
 const forgeries: Record<string, string> = {
+  "another signer": note.replace(`— ${origin}`, `— ${originOf("0123", "serve-1")}`),
+  "the start of another key id": changed(0),
+  "the end of another key id": changed(3),
+  "another signature": changed(4),
   "another size": note.replace("\n42\n", "\n43\n"),
   "another time": note.replace("2026", "2027"),
   "another origin": note.replaceAll(origin, originOf("0123", "serve-1")),
@@ -68,7 +81,16 @@ test("checkpoint: the public key is read as verifier key text and as base64", ()
     expect(parsePublicKey(publicKeyText("mcpgw/x", publicKey))).toEqual(publicKey);
     expect(parsePublicKey(` ${publicKey.toBase64()}\n`)).toEqual(publicKey);
   }
-  for (const bad of ["", "x", "mcpgw+1+zz", key.publicKey.toHex()]) expect(parsePublicKey(bad)).toBeNull();
+  const ofKind = (kind: number, ...more: number[]) => Uint8Array.of(kind, ...key.publicKey, ...more).toBase64();
+  for (const bad of ["", "x", "mcpgw+1+zz", key.publicKey.toHex(), ofKind(2), ofKind(1, 0)]) {
+    expect(parsePublicKey(bad)).toBeNull();
+  }
+});
+
+test("checkpoint: a signing key is of Ed25519 and no other kind", () => {
+  const { privateKey } = generateKeyPairSync("ec", { namedCurve: "P-256" });
+  const pem = privateKey.export({ type: "pkcs8", format: "pem" }).toString();
+  expect(() => readSigningKey(pem)).toThrow("the signing key is no Ed25519 key");
 });
 
 test("checkpoint: those of other chains are left out, signed or not", () => {

@@ -5,6 +5,7 @@ import { handle } from "../../src/gateway/handle.ts";
 import { policyOf } from "../support/policy.ts";
 import { principal } from "../support/principal.ts";
 import { until } from "../support/until.ts";
+import { pick } from "../support/wire.ts";
 import { Client, everything, scopes, servers } from "./listener.ts";
 import { alice, type Asking, bob, harness, type Harness, request, types } from "./support.ts";
 
@@ -35,6 +36,24 @@ describe("subscriptions/listen", () => {
       client.controller.abort();
       await client.ended;
     }
+  });
+
+  test("only the acknowledgement and changed lists reach even a client that reads slowly", async () => {
+    const h = harness({ servers });
+    const said: [method: string, must: boolean | undefined][] = [];
+    const emit = (text: string, must?: boolean): void =>
+      void said.push([String(pick(JSON.parse(text), "method")), must]);
+    const client = new Client(h, everything, { emit });
+    await until(() => said.length > 0, "an acknowledgement");
+    h.notifier.changed("tools");
+    h.subscribed.get("key:alice file:///a")?.(null);
+    expect(said).toEqual([
+      ["notifications/subscriptions/acknowledged", true],
+      ["notifications/tools/list_changed", true],
+      ["notifications/resources/updated", false],
+    ]);
+    client.controller.abort();
+    await client.ended;
   });
 
   test("what changes before the acknowledgement comes after it, once", async () => {

@@ -34,7 +34,9 @@ async function endedAway(end: (ending: PromiseWithResolvers<Reply>) => void) {
 describe("a call that waits for its caller", () => {
   test("questions one after the other are as many rounds of one call", async () => {
     const h = harness({ script: asksMeanwhile(form, sampling, roots) });
-    let { result } = await send(h.gw, "tools/call", call, declares);
+    const opening = await send(h.gw, "tools/call", call, declares);
+    expect(opening.call.reply).toMatchObject({ isError: false, type: "input_required" });
+    let { result } = opening;
     for (const kind of ["form", "sampling", "roots"]) {
       expect(Object.values((result as unknown as Round).inputRequests).map(({ method }) => method)).toEqual([
         kinds[kind]?.request.method as never,

@@ -5,7 +5,17 @@ import { mcpgw } from "./mcpgw.ts";
 import { asNobody, ended, isRoot, type Ran } from "./processes.ts";
 import { linesOf, Seen } from "./seen.ts";
 import { TempDir } from "./temp-dir.ts";
-import { type Answer, answerOf, type AuditRecord, initialize, toolCall, v2025 } from "./wire.ts";
+import {
+  type Answer,
+  answerOf,
+  type AuditRecord,
+  initialize,
+  send,
+  type Sending,
+  sessionOf,
+  toolCall,
+  v2025,
+} from "./wire.ts";
 
 const fakemcp = join(import.meta.dir, "../fixtures/fakemcp.ts");
 
@@ -172,7 +182,6 @@ export async function start(config: unknown, options: { env?: Env } = {}): Promi
 }
 
 type LogLine = { msg: string } & Record<string, unknown>;
-type Post = { key?: string | undefined; headers?: Record<string, string>; signal?: AbortSignal; path?: string };
 
 /** A running daemon; disposing it ends it. */
 export class Daemon implements AsyncDisposable {
@@ -216,22 +225,12 @@ export class Daemon implements AsyncDisposable {
   }
 
   /** Sends a message and leaves the answer to be read. */
-  send(body: unknown, { key, headers = {}, signal, path = "/mcp" }: Post = {}): Promise<Response> {
-    return fetch(`${this.url}${path}`, {
-      method: "POST",
-      headers: {
-        "content-type": "application/json",
-        accept: "application/json, text/event-stream",
-        ...(key && { authorization: `Bearer ${key}` }),
-        ...headers,
-      },
-      body: typeof body === "string" || body instanceof Uint8Array ? body : JSON.stringify(body),
-      ...(signal && { signal }),
-    });
+  send(body: unknown, sending: Sending = {}): Promise<Response> {
+    return send(this.url, body, sending);
   }
 
-  async post(body: unknown, options: Post = {}): Promise<Answer> {
-    return answerOf(await this.send(body, options));
+  async post(body: unknown, sending: Sending = {}): Promise<Answer> {
+    return answerOf(await this.send(body, sending));
   }
 
   /** A tools/call of 2025-11-25 without a session. */
@@ -245,10 +244,7 @@ export class Daemon implements AsyncDisposable {
     revision = "2025-11-25",
     { capabilities, path = "/mcp" }: { capabilities?: Readonly<Record<string, unknown>>; path?: string } = {},
   ): Promise<Record<string, string>> {
-    const answer = await this.post(initialize(revision, 0, capabilities), { key, path });
-    const id = answer.headers.get("mcp-session-id");
-    if (answer.status !== 200 || id === null) throw new Error(`initialize: ${answer.status} ${answer.text}`);
-    return { "mcp-session-id": id, "mcp-protocol-version": revision };
+    return sessionOf(await this.post(initialize(revision, 0, capabilities), { key, path }), revision);
   }
 
   /** The GET stream of a session. */

@@ -19,7 +19,7 @@ import { makeRoute } from "./call.ts";
 import { plainGateway, quietAudit, quietUpstreams } from "./gateway.ts";
 import { policyOf } from "./policy.ts";
 import { principal } from "./principal.ts";
-import { type Answer, answerOf, initialize } from "./wire.ts";
+import { type Answer, answerOf, initialize, send, type Sending, sessionOf } from "./wire.ts";
 
 /** What the one upstream behind the door does with a call. */
 export type Behaviour = (call: IdentifiedCall) => Promise<Reply> | Reply;
@@ -109,18 +109,8 @@ export class Door implements AsyncDisposable {
   }
 
   /** Sends a message to a path and leaves the answer to be read. */
-  send(body: unknown, { key = "alice", headers = {}, path = "/mcp", signal }: Sending = {}): Promise<Response> {
-    return fetch(`${this.url}${path}`, {
-      method: "POST",
-      headers: {
-        "content-type": "application/json",
-        accept: "application/json, text/event-stream",
-        authorization: `Bearer ${key}`,
-        ...headers,
-      },
-      body: typeof body === "string" ? body : JSON.stringify(body),
-      ...(signal && { signal }),
-    });
+  send(body: unknown, sending: Sending = {}): Promise<Response> {
+    return send(this.url, body, { key: "alice", ...sending });
   }
 
   async post(body: unknown, sending: Sending = {}): Promise<Answer> {
@@ -137,10 +127,7 @@ export class Door implements AsyncDisposable {
     revision = "2025-11-25",
     { capabilities = {}, ...sending }: Sending & { capabilities?: Record<string, unknown> } = {},
   ): Promise<Record<string, string>> {
-    const answer = await this.post(initialize(revision, 0, capabilities), sending);
-    const id = answer.headers.get("mcp-session-id");
-    if (id === null) throw new Error(`initialize: ${answer.status} ${answer.text}`);
-    return { "mcp-session-id": id, "mcp-protocol-version": revision };
+    return sessionOf(await this.post(initialize(revision, 0, capabilities), sending), revision);
   }
 
   /** A connection of alice's own, as over a pipe; `send` is given each message that comes. */
@@ -191,13 +178,6 @@ export class Door implements AsyncDisposable {
     });
   }
 }
-
-type Sending = {
-  readonly key?: string;
-  readonly headers?: Readonly<Record<string, string>>;
-  readonly path?: string;
-  readonly signal?: AbortSignal;
-};
 
 const tools: readonly Tool[] = ["echo"].map((name) => ({
   name,

@@ -3,6 +3,36 @@ import { linesOf } from "./seen.ts";
 
 type Members = Readonly<Record<string, unknown>>;
 
+/** How a message is sent. */
+export type Sending = {
+  readonly key?: string | undefined;
+  readonly headers?: Readonly<Record<string, string>>;
+  readonly path?: string;
+  readonly signal?: AbortSignal;
+};
+
+/** Sends a message to a gateway and leaves the answer to be read. */
+export function send(url: string, body: unknown, { key, headers, path = "/mcp", signal }: Sending): Promise<Response> {
+  return fetch(`${url}${path}`, {
+    method: "POST",
+    headers: {
+      "content-type": "application/json",
+      accept: "application/json, text/event-stream",
+      ...(key !== undefined && { authorization: `Bearer ${key}` }),
+      ...headers,
+    },
+    body: typeof body === "string" || body instanceof Uint8Array ? body : JSON.stringify(body),
+    ...(signal && { signal }),
+  });
+}
+
+/** The headers of the session that `initialize` opened; they go with every further request. */
+export function sessionOf({ status, headers, text }: Answer, revision: string): Record<string, string> {
+  const id = headers.get("mcp-session-id");
+  if (status !== 200 || id === null) throw new Error(`initialize: ${status} ${text}`);
+  return { "mcp-session-id": id, "mcp-protocol-version": revision };
+}
+
 /** An HTTP response with its body read; of an event stream, `json` is the last event and `events` has them all. */
 export type Answer = {
   readonly status: number;

@@ -20,7 +20,8 @@ const sessionId = /^[\x21-\x7e]{1,1024}$/;
 /**
  * No redirect is followed: it would carry headers and body to wherever the server points. Bun's own time-out is off: it
  * ends a response that is silent for five minutes, but a stream may be silent for days, and a call has a deadline of
- * its own. Nothing is decompressed: Bun would do so with all that has arrived at once, and a kilobyte can be a gigabyte.
+ * its own. Nothing is decompressed: a few hundred bytes would take all the memory that a result may take, for every call
+ * that waits.
  */
 export const fetchRules = { redirect: "manual", timeout: false, decompress: false } as const;
 
