@@ -59,15 +59,13 @@ async function serve(flags: GlobalOptions, self: Self, last: Streams): Promise<n
   const key = givenKey();
   // Whoever sets it wants to be served by a key, and by nothing else.
   if (key === "") throw new Refusal("denied", "MCPGW_API_KEY is set, but empty: give a key, or unset it");
-  // The servers of a daemon may run as the same user, and this process is there as long as its client.
-  if (key !== null) setNonDumpable();
   const host = thisHost();
   const { socket, doubt } = await findSocket(host, flags, {
     resolving: async (directory) => loadingFrom(directory, host.env).resolve,
   });
   if (doubt !== null) process.stderr.write(`mcpgw: warning: ${plain(doubt)}\n`);
   try {
-    const tunnel = await attach(socket, { version: self.version, key });
+    const tunnel = await attach(socket, { version: self.version, key }).finally(() => hide(key));
     // Some clients pass only a part of their environment on, and nobody would see why all tools are missing.
     if (key === null) process.stderr.write(`mcpgw: ${keylessText}\n`);
     return await relay(tunnel, last);
@@ -76,6 +74,14 @@ async function serve(flags: GlobalOptions, self: Self, last: Streams): Promise<n
     if (!(error instanceof Unreachable)) throw error;
   }
   return serveEmbedded(flags, self, { key, patience, ...last });
+}
+
+/**
+ * Hides the key from the servers of a daemon, which may run as the same user. Only once the daemon has seen who calls:
+ * where `/proc` shows just what one may look into (hidepid), it could not tell.
+ */
+function hide(key: string | null): void {
+  if (key !== null) setNonDumpable();
 }
 
 /** Ends the process, which the daemon takes for its client's end: there is nothing to write to. */

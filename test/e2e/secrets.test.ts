@@ -1,5 +1,5 @@
 import { expect, setDefaultTimeout, test } from "bun:test";
-import { readdirSync, readFileSync, statSync, writeFileSync } from "node:fs";
+import { chmodSync, readdirSync, readFileSync, statSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { environOf, isRoot, mayBecomeNobody, pidsWith } from "../support/processes.ts";
 import { everything, fake, Place, start, strongKey } from "../support/daemon.ts";
@@ -86,6 +86,26 @@ test.skipIf(isRoot && !mayBecomeNobody)(
     const spied = resultOf(await client.call("b__spy", { needle: key })) as { found: number[]; closed: number[] };
     expect(spied.found).toEqual([]);
     expect(spied.closed).toContain(client.child.pid);
+  },
+);
+
+test.skipIf(process.platform !== "linux" || (isRoot && !mayBecomeNobody))(
+  "R17: a client hides its key only once the daemon could see who calls, wherever /proc hides processes (needs setpriv as root)",
+  async () => {
+    using place = new Place(config);
+    place.becomeNobody();
+    const path = place.path("control.sock");
+    const called = Promise.withResolvers<void>();
+    const daemon = Bun.listen({ unix: path, socket: { data: () => called.resolve() } });
+    chmodSync(path, 0o666);
+    const client = place.spawn(["serve", "--socket", path], { MCPGW_API_KEY: strongKey() });
+    await called.promise;
+    // The files of a process that hides belong to root.
+    const { uid } = statSync(`/proc/${client.pid}/environ`);
+    daemon.stop(true);
+    client.kill("SIGKILL");
+    await client.exited;
+    expect(uid).toBe(statSync(place.dir).uid);
   },
 );
 
