@@ -22,14 +22,8 @@ export type KeyInfo = Pick<
   readonly reason: string | null;
 };
 
-export type NewKeyRequest = {
-  readonly name: string;
-  readonly consumerId: string;
-  readonly roles: readonly string[];
-  readonly expiresAt?: number | null;
-  readonly perMinute?: number | null;
-  readonly cidrs?: readonly string[];
-};
+/** What a new key is asked to be; all else about it is made with it. */
+export type NewKeyRequest = Pick<StoredKey, "name" | "consumerId" | "roles" | "expiresAt" | "perMinute" | "cidrs">;
 
 /** A key that was just made; its text is known only now. */
 export type CreatedKey = { readonly id: string; readonly key: string };
@@ -138,19 +132,19 @@ export class Keyring implements Disposable {
   }
 
   /** Stores a new key; only this answer holds its text. Throws KeyError. */
-  create(request: NewKeyRequest): CreatedKey {
+  create({ name, consumerId, roles, expiresAt, perMinute, cidrs }: NewKeyRequest): CreatedKey {
     let made = newKey();
     while (this.#byId.has(made.id)) made = newKey();
     const key: StoredKey = {
       id: made.id,
       hash: made.hash,
-      name: request.name,
-      consumerId: request.consumerId,
-      roles: [...request.roles],
+      name,
+      consumerId,
+      roles,
       enabled: true,
-      expiresAt: request.expiresAt ?? null,
-      perMinute: request.perMinute ?? null,
-      cidrs: [...(request.cidrs ?? [])],
+      expiresAt,
+      perMinute,
+      cidrs,
       createdAt: Math.floor(this.#now()),
       revokedAt: null,
     };

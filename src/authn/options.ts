@@ -1,6 +1,6 @@
 import { z } from "zod";
 import { keyHashForm } from "../core/key-hash.ts";
-import { network, perMinute, plainId as id } from "../core/options.ts";
+import { displayName, network, perMinute, plainId as id } from "../core/options.ts";
 
 const roles = z.array(z.string().min(1)).min(1);
 
@@ -21,7 +21,7 @@ export const keyOptions = z
       .regex(keyHashForm, "write sha256: and 64 hexadecimal digits")
       .optional()
       .describe("SHA-256 of the key instead of the key."),
-    name: z.string().max(200).optional().describe("A name for people."),
+    name: displayName,
     consumerId,
     roles: roles.describe("Its roles; policies grant rights to roles."),
     enabled: z.boolean().default(true).describe("Whether the key is accepted."),

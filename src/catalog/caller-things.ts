@@ -1,8 +1,7 @@
 import { isShown, type Party, type Tool } from "../core/call.ts";
 import { inputKey } from "../core/inbound.ts";
 import { canonicalName, ownServer } from "../core/name.ts";
-import type { Prefix } from "../core/options.ts";
-import { fitName, fullName, impersonated, skeleton } from "./names.ts";
+import { fitName, fullName, impersonated, type NamedServer, skeleton } from "./names.ts";
 import type { NamesOptions } from "./options.ts";
 import type { Scope } from "./scopes.ts";
 import { routeOf, type Thing } from "./things.ts";
@@ -14,7 +13,7 @@ import { routeOf, type Thing } from "./things.ts";
 export type CallerThings = (scope: Scope, party: Party) => readonly Thing[];
 
 export type CallerThingsInit = {
-  readonly servers: readonly { readonly id: string; readonly prefix: Prefix }[];
+  readonly servers: readonly NamedServer[];
   readonly names: NamesOptions;
   /** The tools that only the party's own instances offer now, by server. */
   readonly callerTools: (party: Party) => ReadonlyMap<string, readonly Tool[]>;

@@ -12,7 +12,6 @@ import { Failure } from "../core/failure.ts";
 import { inputKey, noCapabilities } from "../core/inbound.ts";
 import { type ListGroup, type ListName, listNames, lists, mapLists } from "../core/lists.ts";
 import { checkLength, explicitScheme, longestName, notFound, ownServer } from "../core/name.ts";
-import type { Prefix } from "../core/options.ts";
 import type { Catalog, Missing, Policy, Sealer } from "../core/ports.ts";
 import type { Listing } from "../core/upstream.ts";
 import type { Principal, Source } from "../core/principal.ts";
@@ -21,6 +20,7 @@ import { omittedKey } from "../mcp/meta.ts";
 import { type CallerThings, type CallerThingsInit, createCallerThings, noThings } from "./caller-things.ts";
 import type { HandedOut } from "./handed-out.ts";
 import { instructionsOf } from "./instructions.ts";
+import type { NamedServer } from "./names.ts";
 import { omittedText, reaches } from "./omitted.ts";
 import type { NamesOptions, ToolsetOptions } from "./options.ts";
 import { outgoingText, type Receiver, routeBelow } from "./outgoing.ts";
@@ -34,7 +34,7 @@ import { explicitUri } from "./uris.ts";
 import { createViews, type View } from "./views.ts";
 
 export type CatalogInit = Pick<CallerThingsInit, "callerTools"> & {
-  readonly servers: readonly { readonly id: string; readonly prefix: Prefix; readonly enabled: boolean }[];
+  readonly servers: readonly (NamedServer & { readonly enabled: boolean })[];
   readonly toolsets: readonly ToolsetOptions[];
   readonly listings: readonly Listing[];
   readonly names: NamesOptions;

@@ -2,6 +2,9 @@ import type { Prefix } from "../core/options.ts";
 import { canonicalName, ownServer, separator } from "../core/name.ts";
 import { invisible } from "../core/text.ts";
 
+/** A server, and whether its names carry its id. */
+export type NamedServer = { readonly id: string; readonly prefix: Prefix };
+
 /** A tool or prompt that needs a name on the wire. */
 export type Candidate = { readonly server: string; readonly prefix: Prefix; readonly name: string };
 

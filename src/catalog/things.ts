@@ -1,10 +1,9 @@
 import type { Item, Route, Tool } from "../core/call.ts";
 import { type ListName, lists } from "../core/lists.ts";
 import { canonicalName } from "../core/name.ts";
-import type { Prefix } from "../core/options.ts";
 import type { Missing } from "../core/ports.ts";
 import type { Listing } from "../core/upstream.ts";
-import { assignNames, type Named, type Why } from "./names.ts";
+import { assignNames, type Candidate, type Named, type NamedServer, type Why } from "./names.ts";
 import type { NamesOptions } from "./options.ts";
 import { indexTemplates, type Templates } from "./templates.ts";
 import { assignUris } from "./uris.ts";
@@ -19,7 +18,7 @@ export type MissingThing = Missing & Why & { readonly list: ListName; readonly r
 export type Things = Readonly<Record<ListName, readonly Thing[]>>;
 
 export type Gathering = {
-  readonly servers: readonly { readonly id: string; readonly prefix: Prefix }[];
+  readonly servers: readonly NamedServer[];
   /** Listings of these servers and of the gateway's own, no others. */
   readonly listings: readonly Listing[];
   readonly names: NamesOptions;
@@ -27,7 +26,8 @@ export type Gathering = {
   readonly known: (list: ListName, canonical: string) => Thing | null;
 };
 
-type Candidate = { readonly server: string; readonly prefix: Prefix; readonly name: string; readonly item: Item };
+/** What a server lists, with what naming it depends on. */
+type Listed = Candidate & { readonly item: Item };
 
 /** The order of every list: by wire name, code unit by code unit. */
 export const byWire = (a: Thing, b: Thing): number =>
@@ -42,11 +42,11 @@ export type Gathered = {
 /** Gives a wire name or URI to everything that servers list. Things that cannot have one are in `missing`. */
 export function gather(from: Gathering): Gathered {
   const missing: MissingThing[] = [];
-  const named = (list: ListName, assign: (candidates: readonly Candidate[]) => ReadonlyMap<object, Named>): Thing[] => {
+  const named = (list: ListName, assign: (candidates: readonly Listed[]) => ReadonlyMap<object, Named>): Thing[] => {
     const candidates = candidatesOf(from, list, missing);
     return settle(from, list, candidates, assign(candidates), missing);
   };
-  const byName = (candidates: readonly Candidate[]) => assignNames(candidates, from.names.max);
+  const byName = (candidates: readonly Listed[]) => assignNames(candidates, from.names.max);
   const [tools, prompts] = [named("tools", byName), named("prompts", byName)];
   const resourceTemplates = named("resourceTemplates", (candidates) => assignUris(candidates));
   const templates = indexTemplates(resourceTemplates.map(({ route }) => route));
@@ -54,9 +54,9 @@ export function gather(from: Gathering): Gathered {
   return { things: { tools, prompts, resources, resourceTemplates }, missing, templates };
 }
 
-function candidatesOf(from: Gathering, list: ListName, missing: MissingThing[]): Candidate[] {
-  const prefixes = new Map<string, Prefix>(from.servers.map(({ id, prefix }) => [id, prefix]));
-  const found: Candidate[] = [];
+function candidatesOf(from: Gathering, list: ListName, missing: MissingThing[]): Listed[] {
+  const prefixes = new Map(from.servers.map(({ id, prefix }) => [id, prefix]));
+  const found: Listed[] = [];
   for (const listing of from.listings) {
     const { server } = listing;
     const prefix = prefixes.get(server) ?? "always";
@@ -74,7 +74,7 @@ const isTool = (item: Item): item is Tool => "inputSchema" in item;
 function settle(
   from: Gathering,
   list: ListName,
-  candidates: readonly Candidate[],
+  candidates: readonly Listed[],
   names: ReadonlyMap<object, Named>,
   missing: MissingThing[],
 ): Thing[] {

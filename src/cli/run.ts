@@ -5,6 +5,7 @@ import { connect, type ConnectOptions, givenKey } from "../control/client.ts";
 import { Refusal, Unanswered, Unreachable } from "../control/refusal.ts";
 import type { Client } from "../control/contract.ts";
 import { messageOf } from "../core/error-text.ts";
+import { priorityMarks } from "../core/journal.ts";
 import { plain } from "../core/text.ts";
 import type { Cli, Deps, OpenOptions } from "./cli.ts";
 import type { Group } from "./command.ts";
@@ -68,7 +69,9 @@ function report(error: unknown): number {
   // The reader of the output has seen enough.
   if (error instanceof ReaderLeft) return exit.done;
   const message = messageOf(error);
-  process.stderr.write(`mcpgw: ${message.split("\n").map(plain).join("\n")}\n`);
+  const mark = priorityMarks()("error");
+  const lines = `mcpgw: ${message}`.split("\n").map((line) => mark + plain(line));
+  process.stderr.write(`${lines.join("\n")}\n`);
   if (error instanceof Failed) return error.exit;
   if (error instanceof Unreachable || error instanceof Unanswered) return exit.unreachable;
   if (error instanceof Refusal) return error.code === "invalid" ? exit.usage : exit.failed;

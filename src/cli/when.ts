@@ -1,15 +1,11 @@
-import { parseSince } from "../control/since.ts";
+import { parseSince, sinceHelp, wrongTime } from "../control/since.ts";
 import { parseDuration } from "../core/duration.ts";
 import { timeText } from "../core/time-text.ts";
 import { UsageError } from "./errors.ts";
 
 /** Flags of a command about a stretch of time. */
 export const period = {
-  since: {
-    type: "string",
-    valueHint: "TIME",
-    description: "from here on: 30m, 2h or 7d before now, or a date or time",
-  },
+  since: { type: "string", valueHint: "TIME", description: sinceHelp },
   until: { type: "string", valueHint: "TIME", description: "up to here" },
 } as const;
 
@@ -19,7 +15,7 @@ export function pastTime(flag: string, text: string | undefined): string | undef
   const at = parseSince(text, Date.now());
   // Nothing was recorded before 1970, and not every time before it has such a text.
   if (at !== null) return timeText(Math.max(at, 0));
-  throw new UsageError(`${flag}: "${text}" is no time; write e.g. 30m, 2h, 7d or 2026-01-31T08:00`);
+  throw new UsageError(`${flag}: ${wrongTime(text)}`);
 }
 
 /** `--since` and `--until` as ISO text; a text that is no time, or an end before its beginning, is a usage error. */

@@ -101,6 +101,10 @@ function transports({ servers }: Config, report: Report): void {
 const ownHeaders =
   /^(accept|accept-encoding|content-type|content-length|last-event-id|mcp-(protocol-version|session-id|method|name|param-.*))$/;
 
+const headerName = /^[\w!#$%&'*+.^`|~-]+$/;
+/** What HTTP carries of a value; line ends around it are left out. */
+const headerValue = /^[\t\x20-\x7e\x80-\xff]*$/;
+
 function headers({ servers }: Config, report: Report): void {
   for (const [index, server] of servers.entries()) {
     if (!("url" in server)) continue;
@@ -109,6 +113,11 @@ function headers({ servers }: Config, report: Report): void {
     const lower = names.map((name) => name.toLowerCase());
     for (const [which, name] of lower.entries()) {
       if (ownHeaders.test(name)) report.problem(at(names[which]), "is set by the gateway itself; remove it");
+    }
+    for (const [name, value] of Object.entries(server.headers)) {
+      if (!headerName.test(name)) report.problem(at(name), "is no name of an HTTP header");
+      else if (!headerValue.test(value.replace(/^[\r\n]+|[\r\n]+$/g, "")))
+        report.problem(at(name), "has characters that no HTTP header may carry, such as a line break in a secret");
     }
     for (const [which, first] of repeated(lower)) {
       report.problem(at(names[which]), `is the same header as ${names[first]}`);

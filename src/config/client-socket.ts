@@ -3,7 +3,7 @@ import { dirname, resolve as absolute } from "node:path";
 import { messageOf } from "../core/error-text.ts";
 import type { Broken, Resolve } from "./document.ts";
 import { type Chosen, chosenPaths, clientSocket, findConfig, type Host } from "./paths.ts";
-import { ConfigError } from "./problem.ts";
+import { ConfigError, unplaced } from "./problem.ts";
 import { readConfigFile } from "./read.ts";
 
 /** Where a client finds the daemon. */
@@ -51,7 +51,7 @@ export async function findSocket(
     const likely = found.byDefault || given.state !== undefined;
     if (existsSync(usual) && (likely || (await runsWith?.(usual, file))))
       return { socket: usual, doubt: says(position ? `${file}:${position.line}:${position.column}` : file) };
-    throw new ConfigError([{ file, line: null, column: null, ...position, path: "", message: says("it") }]);
+    throw new ConfigError([{ ...unplaced(file, says("it")), ...position }]);
   }
 }
 

@@ -1,4 +1,5 @@
-import type { Path } from "../core/finding.ts";
+import { resolve } from "node:path";
+import type { Finding, Path } from "../core/finding.ts";
 import type { Report } from "./problem.ts";
 import type { Config } from "./schema.ts";
 
@@ -24,4 +25,22 @@ export function commandLines({ servers }: Config, report: Report, written: Writt
     const doubtful = found.find(({ text }) => !secret.test(text) && variable.test(text));
     if (doubtful) report.warn(doubtful.path, `the value of a variable here ${seen}; give it in env if it is a secret`);
   }
+}
+
+/** Programs that are named together with their arguments, which no shell takes apart: no file has such a name. */
+export function programsWithArguments({ servers }: Config, directory: string): Finding[] {
+  return servers.flatMap((server, index): Finding[] => {
+    if (!("command" in server)) return [];
+    const { command, env } = server;
+    const [program = "", ...args] = command.trim().split(/\s+/);
+    const place = {
+      cwd: resolve(directory, server.cwd ?? "."),
+      ...(env["PATH"] !== undefined && { PATH: env["PATH"] }),
+    };
+    if (args.length === 0 || Bun.which(command, place) !== null) return [];
+    // What begins as a path may be the name of a file that this machine lacks, which only its program would disprove.
+    if (program.includes("/") && Bun.which(program, place) === null) return [];
+    const message = `there is no such program; its arguments are given apart: command: ${program}, args: [...]`;
+    return [{ path: ["servers", index, "command"], message }];
+  });
 }

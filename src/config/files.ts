@@ -3,6 +3,7 @@ import { dirname, resolve } from "node:path";
 import { whyUnreadable } from "../core/access.ts";
 import { codeOf } from "../core/error-text.ts";
 import type { Finding, Path } from "../core/finding.ts";
+import { programsWithArguments } from "./command-lines.ts";
 import { pairFaults } from "./key-pair.ts";
 import type { Config } from "./schema.ts";
 
@@ -27,14 +28,17 @@ export function unusableFiles(config: Config, directory: string): Finding[] {
 
 type Why = (path: string) => string | null;
 
-function faults({ listen: { tls }, audit }: Config, directory: string, why: Why): Finding[] {
+function faults(config: Config, directory: string, why: Why): Finding[] {
+  const { listen, audit } = config;
+  const { tls } = listen;
   const finding = (path: Path, message: string | null): Finding[] => (message === null ? [] : [{ path, message }]);
   const read = (option: "cert" | "key"): Finding[] =>
     tls ? finding(["listen", "tls", option], why(resolve(directory, tls[option]))) : [];
   // Making it could begin a new log where the disk of the old one is only not mounted.
   const noDirectory = "its directory does not exist; make it first";
   const isGone = audit.path !== null && whyMissing(resolve(directory, dirname(audit.path))) !== null;
-  return [...read("cert"), ...read("key"), ...finding(["audit", "path"], isGone ? noDirectory : null)];
+  const gone = finding(["audit", "path"], isGone ? noDirectory : null);
+  return [...read("cert"), ...read("key"), ...gone, ...programsWithArguments(config, directory)];
 }
 
 function whyMissing(path: string): string | null {

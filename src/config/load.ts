@@ -11,7 +11,7 @@ import { explain } from "./issues.ts";
 import { findOlder } from "./older.ts";
 import { applyOverrides, overrideOf } from "./overrides.ts";
 import type { Override } from "./overrides.ts";
-import { ConfigError, type Problem } from "./problem.ts";
+import { ConfigError, type Problem, unplaced } from "./problem.ts";
 import { readConfigFile } from "./read.ts";
 import { salvage } from "./salvage.ts";
 import { configSchema } from "./schema.ts";
@@ -162,9 +162,7 @@ function open(bytes: Uint8Array, file: string, substitute: Resolve): Source {
     const text = new TextDecoder("utf-8", { fatal: true }).decode(bytes);
     return readSource(text, substitute);
   } catch (error) {
-    if (error instanceof TypeError) {
-      throw new ConfigError([{ file, line: null, column: null, path: "", message: "is not UTF-8 text" }]);
-    }
+    if (error instanceof TypeError) throw new ConfigError([unplaced(file, "is not UTF-8 text")]);
     if (!(error instanceof SourceError)) throw error;
     throw new ConfigError(error.problems.map((fault) => problemIn(file, fault)));
   }
@@ -195,10 +193,9 @@ function shape(source: Source, prepare: (value: unknown) => unknown): Shaped {
 function locator(source: Source, file: string, overrides: readonly Override[]): (finding: Finding) => Problem {
   const secrets = maskable(source.secrets);
   return ({ path, key, message }) => {
-    const at = { path: formatPath(path), message: maskValues(message, secrets) };
     const override = overrideOf(overrides, path);
-    if (override) return { file: override.origin, line: null, column: null, ...at };
-    return { file, ...source.at(path, key), ...at };
+    const problem = unplaced(override?.origin ?? file, maskValues(message, secrets), formatPath(path));
+    return override ? problem : { ...problem, ...source.at(path, key) };
   };
 }
 
@@ -212,6 +209,16 @@ function originIn(source: Source, value: unknown, overrides: readonly Override[]
   };
 }
 
+/** The URLs of a server, and what to write instead of a password in each. */
+function addresses(server: Config["servers"][number]) {
+  if (!("url" in server)) return [];
+  const { url, proxy } = server;
+  return [
+    { option: "url", url, instead: 'headers: { Authorization: "Basic ${VAR}" }' },
+    ...(proxy === undefined ? [] : [{ option: "proxy", url: proxy, instead: "http://NAME:${VAR}@HOST:PORT" }]),
+  ];
+}
+
 /**
  * Secrets written into the file itself: keys, passwords in URLs, and values in environments or headers whose names
  * suggest a secret.
@@ -220,7 +227,7 @@ function literalSecrets({ auth, servers }: Config): string[] {
   const named = servers.flatMap((server) => [
     ...Object.entries("env" in server ? server.env : {}),
     ...Object.entries("headers" in server ? server.headers : {}),
-    ...("url" in server ? [["password", new URL(server.url).password] as const] : []),
+    ...addresses(server).map(({ url }) => ["password", new URL(url).password] as const),
   ]);
   const values = named.filter(([name, value]) => secretName.test(name) && value.length >= leastSecret);
   return [...auth.keys.flatMap(({ key }) => key ?? []), ...values.map(([, value]) => value)];
@@ -237,12 +244,13 @@ function secretWarnings({ auth, servers }: Config, source: Source, inert: LoadOp
     const instead = `write keyHash: ${keyHash(hashKey(key))}`;
     return [{ path, message: `a key in plain text: whoever reads the file can use it; ${instead}` }];
   });
-  const logins = servers.flatMap((server, index): Finding[] => {
-    const path = ["servers", index, "url"];
-    if (!("url" in server) || !new URL(server.url).password || source.written(path) !== null) return [];
-    const instead = 'write headers: { Authorization: "Basic ${VAR}" }';
-    return [{ path, message: `a password in plain text: whoever reads the file can use it; ${instead}` }];
-  });
+  const logins = servers.flatMap((server, index) =>
+    addresses(server).flatMap(({ option, url, instead }): Finding[] => {
+      const path = ["servers", index, option];
+      if (!new URL(url).password || source.written(path) !== null) return [];
+      return [{ path, message: `a password in plain text: whoever reads the file can use it; write ${instead}` }];
+    }),
+  );
   return [...keys, ...logins];
 }
 

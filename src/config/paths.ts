@@ -1,6 +1,7 @@
 import { existsSync, lstatSync, statSync } from "node:fs";
 import { homedir } from "node:os";
 import { basename, dirname, isAbsolute, join, resolve } from "node:path";
+import { codeOf } from "../core/error-text.ts";
 
 /** The facts about machine and user that the defaults depend on. */
 export type Host = {
@@ -51,7 +52,12 @@ export type Chosen = { readonly state?: string | undefined; readonly socket?: st
 // Linux allows 108 bytes with the final NUL, macOS 104.
 const maxSocketPath = 103;
 
-const systemSocket = "/run/mcpgw/control.sock";
+/** The places of the system's own installation, root's or that of the unit. */
+const system = {
+  state: "/var/lib/mcpgw",
+  heads: "/var/lib/mcpgw-heads",
+  socket: "/run/mcpgw/control.sock",
+} as const;
 
 // systemd passes several directories of one kind separated by colons.
 function fromSystemd(host: Host, name: string): string[] {
@@ -69,20 +75,22 @@ function isSystem(host: Host): boolean {
 }
 
 function defaultState(host: Host): string {
-  const home = isSystem(host) ? "/var/lib" : xdg(host, "XDG_STATE_HOME", ".local/state");
-  return fromSystemd(host, "STATE_DIRECTORY")[0] ?? join(home, "mcpgw");
+  const own = isSystem(host) ? system.state : join(xdg(host, "XDG_STATE_HOME", ".local/state"), "mcpgw");
+  return fromSystemd(host, "STATE_DIRECTORY")[0] ?? own;
 }
 
 function defaultSocket(host: Host, state: string): string {
   const [runtime] = fromSystemd(host, "RUNTIME_DIRECTORY");
   if (runtime) return join(runtime, "control.sock");
-  if (isSystem(host)) return systemSocket;
+  if (isSystem(host)) return system.socket;
   const user = host.env["XDG_RUNTIME_DIR"];
   return user && isAbsolute(user) ? join(user, "mcpgw", "control.sock") : join(state, "control.sock");
 }
 
-function headsHome(host: Host): string {
+function headsHome(host: Host, state: string): string {
   const given = fromSystemd(host, "STATE_DIRECTORY");
+  // The user of the unit, outside of it, means what the unit has written.
+  if (given.length === 0 && state === system.state && existsSync(system.heads)) return system.heads;
   return given.find((path) => basename(path) === "mcpgw-heads") ?? join(dirname(defaultState(host)), "mcpgw-heads");
 }
 
@@ -100,17 +108,24 @@ export function resolvePaths(host: Host, chosen: Chosen = {}): Paths {
       `the path of the control socket is over ${maxSocketPath} bytes long: ${socket}; set control.socket`,
     );
   }
-  return { state, socket, heads: headsHome(host) };
+  return { state, socket, heads: headsHome(host, state) };
 }
 
-/**
- * The socket that a client tries: that of its own installation, or the system's if only that exists and nothing was
- * chosen.
- */
+/** The socket that a client tries: that of its own installation, or the system's if only that exists and no other was chosen. */
 export function clientSocket(host: Host, chosen: Chosen = {}): string {
-  const { socket } = resolvePaths(host, chosen);
-  const free = !chosen.state && !chosen.socket && !existsSync(socket);
-  return free && existsSync(systemSocket) ? systemSocket : socket;
+  const { state, socket } = resolvePaths(host, chosen);
+  const free = (!chosen.state || state === system.state) && !chosen.socket && !existsSync(socket);
+  return free && existsSync(system.socket) ? system.socket : socket;
+}
+
+/** The directory of the system's own gateway, if it is there and lets this user not in; else null. */
+export function closedSystem(): string | null {
+  try {
+    statSync(system.socket);
+    return null;
+  } catch (error) {
+    return codeOf(error) === "EACCES" ? dirname(system.socket) : null;
+  }
 }
 
 /** State directory and socket by flag, else by environment; the values of the file rank below both. */

@@ -13,6 +13,15 @@ export type Problem = {
   readonly message: string;
 };
 
+/** A problem that has no place in its file; `path` as for `Problem`. */
+export const unplaced = (file: string, message: string, path = ""): Problem => ({
+  file,
+  line: null,
+  column: null,
+  path,
+  message,
+});
+
 /** Receives the findings of a check. */
 export type Report = {
   problem(path: Path, message: string): void;

@@ -1,14 +1,14 @@
 import { closeSync, constants, fstatSync, openSync, readFileSync } from "node:fs";
 import { whyUnreadable } from "../core/access.ts";
 import { codeOf } from "../core/error-text.ts";
-import { ConfigError } from "./problem.ts";
+import { ConfigError, unplaced } from "./problem.ts";
 
 const maxBytes = 4 * 1024 ** 2;
 
 /** The bytes of a configuration file, at most 4 MiB; throws ConfigError for anything that is no such file. */
 export function readConfigFile(path: string): Uint8Array {
   const fail = (message: string): never => {
-    throw new ConfigError([{ file: path, line: null, column: null, path: "", message }]);
+    throw new ConfigError([unplaced(path, message)]);
   };
   let fd: number;
   try {

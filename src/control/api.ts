@@ -1,6 +1,7 @@
 import { z } from "zod";
 import type { ActType } from "../core/event.ts";
 import { network, plainId } from "../core/options.ts";
+import { usageGroupings } from "./filters.ts";
 import {
   auditEntry,
   auditStats,
@@ -284,7 +285,7 @@ export const operations = {
     mcp: "usage",
     input: z.strictObject({
       consumer: z.string().max(64).optional(),
-      by: z.enum(["consumer", "server", "tool", "tag", "day", "hour"]).default("consumer"),
+      by: z.enum(usageGroupings).default("consumer"),
       since: selection.since,
       until,
     }),

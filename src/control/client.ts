@@ -1,8 +1,9 @@
+import { closedSystem } from "../config/paths.ts";
 import { codeOf, messageOf } from "../core/error-text.ts";
 import { within } from "../core/wait.ts";
 import { createLineReader } from "../mcp/lines.ts";
 import type { CallName, Input, Answer, StreamName } from "./api.ts";
-import type { Client, Gap, Tunnel } from "./contract.ts";
+import type { Client, Gap, Hello, Tunnel } from "./contract.ts";
 import { cancel, maxAnswer, readLastWord, request, type FromServer } from "./messages.ts";
 import { isListened, mistrust } from "./socket-path.ts";
 import { SocketWriter } from "./socket-writer.ts";
@@ -22,9 +23,6 @@ export const keylessText = "without MCPGW_API_KEY the caller is the local admini
 /** The key that this process was given; null without one. What it was read from may have ended it with a line's end. */
 export const givenKey = (): string | null => process.env["MCPGW_API_KEY"]?.trim() ?? null;
 
-/** The daemon's description of itself. */
-export type Hello = { readonly version: string; readonly pid: number; readonly access: "admin" | "read" | "attach" };
-
 type Waiting = { onMessage(message: FromServer): void; onClose(error: Error): void };
 type Lines = (line: string) => void;
 
@@ -37,9 +35,15 @@ function unreachable(path: string, error: unknown): Error {
     return new Refusal("denied", `no permission to use ${path}: join the group that owns it, or use sudo`);
   if (code === "ECONNREFUSED" && isListened(path))
     return new Refusal("busy", `the daemon at ${path} takes no more connections now; try again in a few seconds`);
-  if (code === "ENOENT" || code === "ECONNREFUSED" || code === "FailedToOpenSocket")
-    return new Unreachable(`no daemon answers at ${path}; start one with \`mcpgw daemon\` (or name its --socket)`);
+  if (code === "ENOENT" || code === "ECONNREFUSED" || code === "FailedToOpenSocket") return nobody(path);
   return new Unreachable(`${path}: ${messageOf(error)}`);
+}
+
+function nobody(path: string): Unreachable {
+  const closed = closedSystem();
+  const start = "start one with `mcpgw daemon` (or name its --socket)";
+  const instead = closed === null ? start : `${start}; that of the system is in ${closed}, for members of its group`;
+  return new Unreachable(`no daemon answers at ${path}; ${instead}`);
 }
 
 /** One connection: requests by id or, after `attach`, bare lines. */
@@ -53,12 +57,9 @@ class Wire {
   #lost: Error | null = null;
 
   async open(path: string): Promise<void> {
-    // In a tunnel the daemon's own limits bound a message.
-    const max = () => (this.#lines ? Infinity : maxAnswer);
     const reader = createLineReader({
-      get max() {
-        return max();
-      },
+      // In a tunnel the daemon's own limits bound a message.
+      max: () => (this.#lines ? Infinity : maxAnswer),
       onLine: (line) => (this.#lines ? this.#lines(line) : this.#message(line)),
       onOverflow: () => this.#end(new Refusal("internal", "the daemon's answer is too long")),
     });

@@ -2,7 +2,7 @@ import { asFailure, type Failure } from "../core/failure.ts";
 import { isObject } from "../core/json.ts";
 import type { Logger } from "../core/log.ts";
 import { createLineReader } from "../mcp/lines.ts";
-import type { Context, Handlers, ServedTunnel } from "./contract.ts";
+import type { Context, Handlers, Hello, ServedTunnel } from "./contract.ts";
 import { dispatch } from "./dispatch.ts";
 import { answer, event, lastWord, maxAnswer, maxLine, parseRequest, refusal, type Request } from "./messages.ts";
 import type { SocketWriter } from "./socket-writer.ts";
@@ -71,9 +71,7 @@ export class ControlConnection {
 
   #lines(max: () => number) {
     return createLineReader({
-      get max() {
-        return max();
-      },
+      max,
       onLine: (line) => (this.#mode === "control" ? this.#control(line) : this.#onLine?.(line)),
       onOverflow: (head) => {
         // The end that serves the tunnel refuses the line, under the id of its message.
@@ -121,7 +119,7 @@ export class ControlConnection {
     const key = isObject(params) ? params["key"] : null;
     this.#key = typeof key === "string" ? key : null;
     const { version, peer } = this.#options;
-    this.#outbox.send(answer(id, { version, pid: process.pid, access: peer.access }));
+    this.#outbox.send(answer(id, { version, pid: process.pid, access: peer.access } satisfies Hello));
   }
 
   #cancel(params: unknown): void {

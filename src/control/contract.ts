@@ -1,8 +1,11 @@
 import type { Acts, ActType } from "../core/event.ts";
 import type { Answer, CallName, Input, Name, Operations, Parsed, StreamName } from "./api.ts";
-import type { ControlPeer } from "./peer.ts";
+import type { Access, ControlPeer } from "./peer.ts";
 
 // What client, server and daemon owe each other for the operations of api.ts.
+
+/** The daemon's description of itself, with which it greets a client. */
+export type Hello = { readonly version: string; readonly pid: number; readonly access: Access };
 
 /** The caller, as the kernel reports it, and how long it waits for the answer. */
 export type Context = {

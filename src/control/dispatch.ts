@@ -34,7 +34,7 @@ function permit(name: Name, acts: boolean, { peer }: Context): void {
   if (peer.access === "attach")
     throw new Refusal(
       "denied",
-      `uid ${peer.uid} may only attach with an API key; ask to be added to the administrators' or the readers' group`,
+      `uid ${peer.uid} may only attach with an API key; more is for the groups of control.adminGroup and control.readGroup`,
     );
   if (acts && peer.access !== "admin")
     throw new Refusal("denied", `${name} takes an administrator; uid ${peer.uid} may only read`);

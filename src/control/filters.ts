@@ -1,8 +1,14 @@
 import { recordTypes } from "../core/event.ts";
 import { groupNames, statuses } from "../core/failure.ts";
 
-// Values that records can be selected by. One that no record can have is refused: an answer without records would say
-// that nothing happened.
+// Values that records, usage and things can be selected by. One that no record can have is refused: an answer without
+// records would say that nothing happened.
+
+/** What usage can be summed up by. */
+export const usageGroupings = ["consumer", "server", "tool", "tag", "day", "hour"] as const;
+
+/** The kinds of things that servers list and callers name. */
+export const namedKinds = ["tool", "prompt", "resource"] as const;
 
 /** Why no record has this status or belongs to this group; null when some may. */
 export function wrongStatus(text: string): string | null {

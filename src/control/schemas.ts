@@ -3,8 +3,8 @@ import { groupNames } from "../core/failure.ts";
 import { revisions } from "../core/inbound.ts";
 import { type ServerStatus, serverStates, transports } from "../core/upstream.ts";
 import { verdictExit } from "../core/verdict.ts";
-import { wrongStatus, wrongType } from "./filters.ts";
-import { parseSince } from "./since.ts";
+import { namedKinds, wrongStatus, wrongType } from "./filters.ts";
+import { parseSince, sinceHelp, wrongTime } from "./since.ts";
 
 // The values that operations exchange. Inputs are strict: an unknown member is an error, never ignored.
 
@@ -16,7 +16,7 @@ const facts = z.record(z.string(), z.union([z.string(), z.number(), z.boolean(),
 const since = z.string().transform((text, ctx) => {
   const at = parseSince(text, Date.now());
   if (at !== null) return at;
-  ctx.addIssue({ code: "custom", message: `"${text}" is no time; write e.g. 30m, 2h, 7d or 2026-01-31T08:00` });
+  ctx.addIssue({ code: "custom", message: wrongTime(text) });
   return z.NEVER;
 });
 
@@ -43,7 +43,7 @@ export const selection = {
     .superRefine(unless(wrongStatus))
     .optional()
     .describe(`a status, or one of ${groupNames.join(", ")}`),
-  since: since.optional().describe("from here on: 30m, 2h or 7d before now, or a date or time"),
+  since: since.optional().describe(sinceHelp),
 };
 export const recordType = z
   .string()
@@ -144,7 +144,6 @@ export const otherThings = z.object({
   templates: count,
   hidden: reasons,
 });
-export type OtherThings = z.output<typeof otherThings>;
 
 /** Things that are not offered just as their server defined them: why, for the first ones, and how many there are more. */
 export const leftOut = z.object({ first: reasons, more: count });
@@ -153,13 +152,13 @@ export type LeftOut = z.output<typeof leftOut>;
 export const whyInput = z.strictObject({
   who: z.string().min(1).max(200).describe("a key's id or a consumer"),
   target: z.string().min(1).max(2000).describe("server:tool, server:prompt, a name on the wire or a URI"),
-  kind: z.enum(["tool", "prompt", "resource"]).optional(),
+  kind: z.enum(namedKinds).optional(),
   arguments: z.record(z.string(), z.unknown()).default({}),
 });
 
 /** Whether callers may use one thing, and why. */
 export const why = z.object({
-  kind: z.enum(["tool", "prompt", "resource"]).nullable(),
+  kind: z.enum(namedKinds).nullable(),
   /** `server:name`, or the name asked for if there is no such thing. */
   name: z.string(),
   /** The name or URI that MCP clients see. */
@@ -204,7 +203,6 @@ export const why = z.object({
     )
     .readonly(),
 });
-export type Why = z.output<typeof why>;
 
 export const keyView = z.object({
   id: z.string(),
@@ -233,7 +231,6 @@ export const newKey = z.object({
   /** Its roles that no policy names. */
   idleRoles: z.array(z.string()).readonly(),
 });
-export type NewKey = z.output<typeof newKey>;
 
 const counters = {
   calls: count,
@@ -261,7 +258,6 @@ export const auditStats = z.object({
   servers: z.array(tally),
   tools: z.array(tally),
 });
-export type AuditStats = z.output<typeof auditStats>;
 
 const chainVerdict = z.object({
   chain: z.string(),
@@ -327,7 +323,6 @@ export const status = z.object({
   /** What an operator should know: a looser mode, a placeholder key, a file that was not reloaded. */
   warnings: z.array(z.string()).readonly(),
 });
-export type StatusView = z.output<typeof status>;
 
 export const consumer = z.object({
   consumer: z.string(),

@@ -2,6 +2,12 @@ import { parseDuration } from "../core/duration.ts";
 
 const instant = /^\d{4}-\d\d-\d\d([T ]\d\d:\d\d(:\d\d(\.\d+)?)?(Z|[+-]\d\d:\d\d)?)?$/;
 
+/** What operators are told of the beginning of a stretch of time. */
+export const sinceHelp = "from here on: 30m, 2h or 7d before now, or a date or time";
+
+/** What is wrong with a text that `parseSince` does not take. */
+export const wrongTime = (text: string): string => `"${text}" is no time; write e.g. 30m, 2h, 7d or 2026-01-31T08:00`;
+
 /**
  * The epoch µs of a past time as operators write it: a duration before `now` (`90s`, `2h`, `7d`), or an ISO 8601 date
  * or time (local without an offset, and with a space for its T, as commands print times). Null if the text is neither.

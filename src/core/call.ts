@@ -123,8 +123,11 @@ export class Call {
    * Aborts when the call has to end: the caller cancels or disconnects (modern), its time is up, or the gateway stops.
    */
   readonly controller: AbortControllerLike;
-  /** Sends the caller a notification about this call; null if the transport cannot. */
-  readonly emit: ((notification: string) => void) | null;
+  /**
+   * Sends the caller a notification about this call; without `must` one that reads slowly may miss it. Null if the
+   * transport cannot.
+   */
+  readonly emit: ((notification: string, must?: boolean) => void) | null;
   /**
    * Sends the caller a request while its call runs and resolves with the answer; null if transport or era cannot.
    * Throws `cancelled` when the caller is gone.

@@ -46,6 +46,13 @@ function parseAddress(text: string): Address | null {
   return v6 >> 32n === 0xffffn ? { bits: 32, value: v6 & 0xffff_ffffn } : { bits: 128, value: v6 };
 }
 
+/** An address in the form that rules name: a listener for both families sees an IPv4 address as an IPv4-mapped one. */
+export function plainAddress(ip: string): string {
+  const address = ip.includes(":") ? parseAddress(ip) : null;
+  if (address?.bits !== 32) return ip;
+  return [24n, 16n, 8n, 0n].map((shift) => (address.value >> shift) & 255n).join(".");
+}
+
 /**
  * Returns a test of addresses against one network (`10.0.0.0/8`, `2001:db8::/32`, a single address); null if the text
  * is none.

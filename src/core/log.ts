@@ -3,7 +3,7 @@ import { common, createCoalescer } from "./coalesce.ts";
 import { plain, plainJson } from "./text.ts";
 
 export const levels = ["debug", "info", "warn", "error"] as const;
-type Level = (typeof levels)[number];
+export type Level = (typeof levels)[number];
 type Facts = Readonly<Record<string, string | number | boolean | null | undefined>>;
 type Line = Facts & { readonly level: Level; readonly msg: string };
 
@@ -16,32 +16,39 @@ export type Logger = {
   readonly [L in Level]: (message: string, facts?: Facts, kind?: string) => void;
 };
 
-export type LogOptions = {
-  readonly level: Level;
-  readonly format: "json" | "text";
+/** Which lines are written, and how. */
+export type LogStyle = { readonly level: Level; readonly format: "json" | "text" };
+
+export type LogOptions = LogStyle & {
   /** False: the line cannot be taken now; it is lost, and counted. */
-  readonly write: (line: string) => boolean;
+  readonly write: (line: string, level: Level) => boolean;
   readonly clock?: Clock;
 };
 
 /** Milliseconds between two looks at what was counted. */
 const look = 1_000;
 
-/**
- * A logger whose lines are JSON objects (`t`, `level`, `msg`, facts) or text; untrusted values cannot forge a line.
- * `flush` writes what was only counted so far.
- */
-export function createLogger(options: LogOptions): Logger & { flush(): void } {
-  const { level, format, write, clock = systemClock } = options;
-  const least = levels.indexOf(level);
+/** The log of a process. */
+export type OwnLog = Logger & {
+  /** What a reload has put into force. */
+  configure(style: LogStyle): void;
+  /** Writes what was only counted so far. */
+  flush(): void;
+};
+
+/** A logger whose lines are JSON objects (`t`, `level`, `msg`, facts) or text; untrusted values cannot forge a line. */
+export function createLogger(options: LogOptions): OwnLog {
+  const { write, clock = systemClock } = options;
+  let { format } = options;
+  let least = levels.indexOf(options.level);
   const repeated = createCoalescer<Line>(1, clock, (a, b) => ({ ...common(a, b), level: a.level, msg: a.msg }));
   let timer: ReturnType<typeof setInterval> | null = null;
   let lost = 0;
 
   function put(line: Line): void {
     const gap: Line = { level: "warn", msg: "lines of the log are lost, as nobody read it", lines: lost };
-    if (lost > 0 && write(spell(gap, format))) lost = 0;
-    if (!write(spell(line, format))) lost += 1;
+    if (lost > 0 && write(spell(gap, format), gap.level)) lost = 0;
+    if (!write(spell(line, format), line.level)) lost += 1;
   }
 
   function putCounted(all: boolean): void {
@@ -64,11 +71,15 @@ export function createLogger(options: LogOptions): Logger & { flush(): void } {
     info: at("info"),
     warn: at("warn"),
     error: at("error"),
+    configure(style) {
+      ({ format } = style);
+      least = levels.indexOf(style.level);
+    },
     flush: () => putCounted(true),
   };
 }
 
-function spell({ level, msg, ...facts }: Line, format: LogOptions["format"]): string {
+function spell({ level, msg, ...facts }: Line, format: LogStyle["format"]): string {
   const t = new Date().toISOString();
   if (format === "json") return `${plainJson(JSON.stringify({ t, level, msg, ...facts }))}\n`;
   const tail = Object.entries(facts).map(([key, value]) => ` ${key}=${JSON.stringify(value)}`);
@@ -76,4 +87,4 @@ function spell({ level, msg, ...facts }: Line, format: LogOptions["format"]): st
 }
 
 /** A logger that discards everything. */
-export const silent: Logger = { debug() {}, info() {}, warn() {}, error() {} };
+export const silent: OwnLog = { debug() {}, info() {}, warn() {}, error() {}, configure() {}, flush() {} };

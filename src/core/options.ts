@@ -47,6 +47,9 @@ export const plainId = z
   .string()
   .regex(/^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$/, "an id is letters, digits, dot, underscore and hyphen, 64 at most");
 
+/** How people call a key, a server or a policy. */
+export const displayName = z.string().max(200).optional().describe("A name for people.");
+
 /** A network, or an address alone. */
 export const network = z
   .string()

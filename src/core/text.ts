@@ -26,6 +26,12 @@ export function plainJson(json: string): string {
   );
 }
 
+/**
+ * One spelling for all that differ only in case, also for those letters beyond ASCII that are another case of one in it
+ * (\u017f of s, \u212a of k): servers in Go and .NET take such keys for the same.
+ */
+export const foldCase = (text: string): string => text.toLowerCase().toUpperCase();
+
 /** The first `max` characters, with an ellipsis if something was cut off; never half of a surrogate pair. */
 export function cut(text: string, max: number): string {
   if (text.length <= max) return text;

@@ -107,6 +107,21 @@ export async function inTurns<T>(steps: Generator<unknown, T>, turn = new Turn()
   }
 }
 
+/** Begins a piece of work with each of many, and gives others their turn between; resolves once all of it has ended. */
+export async function eachInTurns<T, R>(all: readonly T[], begin: (one: T) => Promise<R>): Promise<R[]> {
+  const turn = new Turn();
+  const begun: Promise<R>[] = [];
+  for (const one of all) {
+    turn.begin();
+    const work = begin(one);
+    // Until all have begun nobody waits for it.
+    work.catch(() => {});
+    begun.push(work);
+    if (turn.over()) await turn.next();
+  }
+  return Promise.all(begun);
+}
+
 /** Does all of such work at once, where there is nobody else yet. */
 export function atOnce<T>(steps: Generator<unknown, T>): T {
   for (;;) {

@@ -1,8 +1,9 @@
 import { Refusal } from "../control/refusal.ts";
 import { type ControlServer, listen as listenControl } from "../control/server.ts";
 import { messageOf } from "../core/error-text.ts";
-import type { Logger } from "../core/log.ts";
+import type { OwnLog } from "../core/log.ts";
 import type { Self } from "../core/self.ts";
+import { within } from "../core/wait.ts";
 import { envelope } from "../mcp/message.ts";
 import { type HttpServer, serveHttp } from "../serve/http.ts";
 import { finishSession } from "../serve/session-notes.ts";
@@ -23,7 +24,7 @@ export type DaemonOptions = {
   /** Flags of the command line, which stay in force over every reload. */
   readonly options: FindOptions;
   readonly self: Self;
-  readonly log: Logger;
+  readonly log: OwnLog;
 };
 
 const sessionSweep = 60_000;
@@ -92,7 +93,6 @@ export class Daemon {
    * `actor` is who asked for it.
    */
   reload(actor: string): Promise<void> {
-    if (this.#state === "draining") return Promise.reject(new Refusal("unavailable", "the daemon is stopping"));
     const run = this.#reloading.catch(() => {}).then(() => this.#reload(actor));
     this.#reloading = run;
     return run;
@@ -100,12 +100,18 @@ export class Daemon {
 
   /** Stops accepting, lets calls finish for `ms`, cancels the rest and closes the listeners. */
   async stop(ms: number): Promise<void> {
+    const { engine } = this.#options;
     this.#state = "draining";
     // A service manager signals the children too: servers that end because of it must not be started again.
-    this.#options.engine.upstreams().retire();
+    engine.upstreams().retire();
     this.#http.stop();
     clearInterval(this.#sweep);
-    await this.#options.engine.finish(ms);
+    const since = performance.now();
+    // A reload that is under way would start servers behind the stop.
+    const reloaded = this.#reloading.catch(() => {});
+    await within(reloaded, ms, null, () => {});
+    engine.upstreams().retire();
+    await engine.finish(Math.max(0, ms - (performance.now() - since)));
     this.#sessions.endAll("shutdown");
     this.#control?.close();
     await this.#http.close();
@@ -137,6 +143,7 @@ export class Daemon {
   }
 
   async #reload(actor: string): Promise<void> {
+    if (this.#state === "draining") throw new Refusal("unavailable", "the daemon is stopping");
     const { engine, options, log } = this.#options;
     const before = engine.loaded();
     try {
@@ -144,6 +151,7 @@ export class Daemon {
       refuseFixedChange(before.config, next.config, next.file);
       await engine.replace(next, actor);
       this.#http.refresh();
+      log.configure(next.config.log);
       this.#rejected = null;
       log.info("configuration loaded", { file: next.file, digest: next.digest });
       const outdated = this.#tls?.outdated();

@@ -58,6 +58,8 @@ export async function serveEmbedded(
       scope: null,
       send: sendWithin(
         {
+          // The one client: nobody else's memory is at stake, and nothing is counted.
+          owner: "",
           queued: () => output.queued,
           write: (message) => output.write(encodeLine(message)),
           end: (why) => unread.abort(why),

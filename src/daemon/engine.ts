@@ -1,6 +1,6 @@
 import { KeyError } from "../authn/entry.ts";
 import type { Loaded } from "../config/load.ts";
-import { ConfigError } from "../config/problem.ts";
+import { ConfigError, unplaced } from "../config/problem.ts";
 import type { AuditEvent } from "../core/event.ts";
 import type { Logger } from "../core/log.ts";
 import type { LocalServer } from "../core/ports.ts";
@@ -152,7 +152,7 @@ function placed(file: string, make: () => Built): Built {
   } catch (error) {
     if (!(error instanceof KeyError)) throw error;
     const { message, path } = error;
-    throw new ConfigError([{ file, line: null, column: null, path: path ?? "auth.keys", message }]);
+    throw new ConfigError([unplaced(file, message, path ?? "auth.keys")]);
   }
 }
 

@@ -1,8 +1,8 @@
 import { isDeepStrictEqual } from "node:util";
-import { ConfigError } from "../config/problem.ts";
+import { ConfigError, unplaced } from "../config/problem.ts";
 import type { Config } from "../config/schema.ts";
 
-const fixed = ["listen", "state", "control", "log"] as const;
+const fixed = ["listen", "state", "control"] as const;
 
 /** Throws for a change that a running daemon cannot make: what it listens on and where it keeps things. */
 export function refuseFixedChange(before: Config, next: Config, file: string): void {
@@ -10,13 +10,6 @@ export function refuseFixedChange(before: Config, next: Config, file: string): v
   if (before.audit.path !== next.audit.path) changed.push("audit.path");
   if (before.usage.enabled !== next.usage.enabled) changed.push("usage.enabled");
   if (changed.length === 0) return;
-  throw new ConfigError(
-    changed.map((key) => ({
-      file,
-      line: null,
-      column: null,
-      path: key,
-      message: "needs restart: the daemon cannot change it while it runs",
-    })),
-  );
+  const message = "needs restart: the daemon cannot change it while it runs";
+  throw new ConfigError(changed.map((key) => unplaced(file, message, key)));
 }

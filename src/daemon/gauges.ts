@@ -55,7 +55,11 @@ function serverGauges({ current }: Engine): Gauge[] {
     gauge("mcpgw_server_instances", "Instances of a server that callers use.", perServer("instances")),
     gauge("mcpgw_server_streams", "Streams held open to a server besides calls.", perServer("streams")),
     gauge("mcpgw_server_subscriptions", "Resources of a server that are subscribed to.", perServer("subscriptions")),
-    counter("mcpgw_server_messages_dropped", "Messages of a server that belonged to nothing.", perServer("dropped")),
+    counter(
+      "mcpgw_server_messages_dropped_total",
+      "Messages of a server that belonged to nothing.",
+      perServer("dropped"),
+    ),
   ];
 }
 
@@ -65,8 +69,8 @@ function trafficGauges({ running, traffic }: Engine): Gauge[] {
     gauge("mcpgw_sessions", "Open legacy sessions.", () => traffic.sessions),
     gauge("mcpgw_streams", "Open event streams and WebSockets.", () => traffic.streams),
     gauge("mcpgw_client_requests", "Requests to clients that wait for an answer.", () => traffic.asked),
-    counter("mcpgw_notifications_lost", "Notifications that a client was too slow for.", () => traffic.lost),
-    counter("mcpgw_client_answers_stray", "Answers of clients to nothing they were asked.", () => traffic.stray),
+    counter("mcpgw_notifications_lost_total", "Notifications that a client was too slow for.", () => traffic.lost),
+    counter("mcpgw_client_answers_stray_total", "Answers of clients to nothing they were asked.", () => traffic.stray),
     counter(
       "mcpgw_connections_refused_total",
       "Requests refused because all places were taken (listen.maxConnections).",

@@ -35,7 +35,7 @@ class Housekeeper {
   constructor(start: Start) {
     const { stateDir, main, chain } = start;
     this.#start = start;
-    this.#reader = openReader(stateDir, main);
+    this.#reader = openReader(stateDir, main, (error) => this.#renewIndex(error));
     const state = join(stateDir, "mcpgw.db");
     this.#usage = openUsageStore(state);
     this.#logs = [chainPath(stateDir, chain, main), state].map((path) => openCheckpointer(path));
@@ -86,6 +86,12 @@ class Housekeeper {
         return archive.usage(query);
       },
     };
+  }
+
+  /** A query has found the index damaged: the next rollup fills a new one. */
+  #renewIndex(error: unknown): void {
+    complain(error);
+    attempt(() => this.#rollups.index?.renew());
   }
 
   #copyLogs(): void {

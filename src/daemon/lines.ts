@@ -12,11 +12,7 @@ export type LineTakers = {
 /** Reads standard input line by line until it ends or `signal` aborts. */
 export async function readLines(max: number, takers: LineTakers, signal: AbortSignal): Promise<void> {
   const { onLine, onTooLong, taken } = takers;
-  const reader = createLineReader({
-    max,
-    onLine: (line) => line.trim() !== "" && onLine(line),
-    onOverflow: onTooLong,
-  });
+  const reader = createLineReader({ max: () => max, onLine, onOverflow: onTooLong });
   const unhook = onAbort(signal, () => void process.stdin.destroy());
   try {
     for await (const chunk of process.stdin) {

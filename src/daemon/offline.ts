@@ -145,10 +145,12 @@ function unknownTags(fault: ConfigError | null): never {
 /** Says which state directory is meant, since no daemon was asked; throws a `Refusal` where nothing is in it. */
 function sayOffline({ paths: { state }, socket, audit, roles }: Known, begin: boolean): void {
   const lost = `no daemon answers at ${socket}`;
-  if (!begin && !existsSync(join(state, "mcpgw.db")) && !existsSync(chainPath(state, "main", audit.path))) {
+  const isEmpty = !existsSync(join(state, "mcpgw.db")) && !existsSync(chainPath(state, "main", audit.path));
+  if (isEmpty && !begin) {
     throw new Refusal("invalid", `${lost}, and nothing is in ${state}: ${whatToGive(roles !== null)}`);
   }
-  process.stderr.write(`mcpgw: ${plain(`${lost}; going by what is in ${state}`)}\n`);
+  const doing = isEmpty ? "nothing is there yet, so this begins" : "going by what is in";
+  process.stderr.write(`mcpgw: ${plain(`${lost}; ${doing} ${state}`)}\n`);
 }
 
 function whatToGive(configured: boolean): string {
@@ -167,6 +169,7 @@ async function openWith(known: Known, begin: boolean, self: Self): Promise<Store
   if (audit.checkpoints.length > 0) restartWithRoom(self);
   sayOffline(known, begin);
   refuseUnknownChain(known);
+  refuseSecondChain(known);
   const run = crypto.randomUUID();
   const fatal = (reason: string) => {
     process.stderr.write(`mcpgw: the disk failed under the audit log: ${reason}\n`);
@@ -219,6 +222,15 @@ function placeOfMain({ state, heads }: Paths): string | null {
 /** Throws where the configuration cannot be read and the chain is not found: `audit.path` may name another place. */
 function refuseUnknownChain({ paths, audit, fault }: Known): void {
   if (fault && !existsSync(chainPath(paths.state, "main", audit.path))) throw fault;
+}
+
+/** Throws where a second chain would be begun beside the one that nothing here leads to. */
+function refuseSecondChain({ paths: { state }, audit, roles }: Known): void {
+  if (roles !== null || existsSync(chainPath(state, "main", audit.path))) return;
+  // Its writer leaves one of its locks there, wherever the chain lies.
+  if (!existsSync(join(state, "audit", "main.lock"))) return;
+  const elsewhere = `the audit log of ${state} is not in it: if it lies elsewhere, name its configuration with --config`;
+  throw new Refusal("invalid", elsewhere);
 }
 
 function publicKeyIn(stateDir: string): Uint8Array {

@@ -2,9 +2,10 @@ import { thisHost } from "../config/paths.ts";
 import { findSocket } from "../config/client-socket.ts";
 import { attach, type ClientTunnel, givenKey, keylessText } from "../control/client.ts";
 import { Refusal, Unreachable } from "../control/refusal.ts";
-import { codeOf } from "../core/error-text.ts";
+import { codeOf, messageOf } from "../core/error-text.ts";
 import type { GlobalOptions } from "../core/global-options.ts";
 import { rpcCodes } from "../core/rpc-code.ts";
+import { setNonDumpable } from "../core/libc.ts";
 import type { Self } from "../core/self.ts";
 import { plain } from "../core/text.ts";
 import { within } from "../core/wait.ts";
@@ -21,6 +22,8 @@ const maxLine = 128 * 1024 ** 2;
 
 /** How long to wait for answers after standard input has ended, ms. */
 const patience = 2_000;
+/** How long a client that cannot be served may take to ask, so that it is told why, ms. */
+const partingPatience = 1_000;
 /** How long the daemon may take to read what the client said, ms. Meanwhile nobody sees whether the client has gone. */
 const takingPatience = 10_000;
 
@@ -29,6 +32,30 @@ const unanswered = (why: string | null): string =>
 
 /** `mcpgw serve`: MCP on standard input and output, by the daemon of the state directory or by a gateway inside. */
 export async function runServe(flags: GlobalOptions, self: Self): Promise<number> {
+  const last = { output: new LineWriter(), asked: untilAsked() };
+  try {
+    return await endProcess(await serve(flags, self, last), last);
+  } catch (error) {
+    await turnAway(messageOf(error), last);
+    throw error;
+  }
+}
+
+/**
+ * Tells the client why it is not served, as the answer to what it asks: many show nothing of standard error, and their
+ * users would read no more than that the connection was closed.
+ */
+async function turnAway(why: string, { output, asked }: Streams): Promise<void> {
+  const over = AbortSignal.any([asked, AbortSignal.timeout(partingPatience)]);
+  const refuse = (line: string): void => {
+    for (const id of idsIn(line, "requests")) output.write(`${errorMessage(id, rpcCodes.internalError, why)}\n`);
+  };
+  const asking = readLines(maxLine, { onLine: refuse, onTooLong: () => {} }, over).catch(() => {});
+  await within(asking, null, over, () => {});
+  await within(output.drained(), partingPatience, asked, () => {});
+}
+
+async function serve(flags: GlobalOptions, self: Self, last: Streams): Promise<number> {
   const key = givenKey();
   // Whoever sets it wants to be served by a key, and by nothing else.
   if (key === "") throw new Refusal("denied", "MCPGW_API_KEY is set, but empty: give a key, or unset it");
@@ -37,17 +64,24 @@ export async function runServe(flags: GlobalOptions, self: Self): Promise<number
     resolving: async (directory) => loadingFrom(directory, host.env).resolve,
   });
   if (doubt !== null) process.stderr.write(`mcpgw: warning: ${plain(doubt)}\n`);
-  const last = { output: new LineWriter(), asked: untilAsked() };
   try {
-    const tunnel = await attach(socket, { version: self.version, key });
+    const tunnel = await attach(socket, { version: self.version, key }).finally(() => hide(key));
     // Some clients pass only a part of their environment on, and nobody would see why all tools are missing.
     if (key === null) process.stderr.write(`mcpgw: ${keylessText}\n`);
-    return await endProcess(await relay(tunnel, last), last);
+    return await relay(tunnel, last);
   } catch (error) {
     // No socket, or one that nobody listens on since its daemon died; any refusal is final.
     if (!(error instanceof Unreachable)) throw error;
   }
-  return endProcess(await serveEmbedded(flags, self, { key, patience, ...last }), last);
+  return serveEmbedded(flags, self, { key, patience, ...last });
+}
+
+/**
+ * Hides the key from the servers of a daemon, which may run as the same user. Only once the daemon has seen who calls:
+ * where `/proc` shows just what one may look into (hidepid), it could not tell.
+ */
+function hide(key: string | null): void {
+  if (key !== null) setNonDumpable();
 }
 
 /** Ends the process, which the daemon takes for its client's end: there is nothing to write to. */

@@ -27,7 +27,7 @@ export async function verifyFile(file: string, against: Input<"audit.verify">): 
 async function* linesOf(file: string): AsyncGenerator<string> {
   const ready: string[] = [];
   const reader = createLineReader({
-    max: Number.MAX_SAFE_INTEGER,
+    max: () => Infinity,
     onLine: (line) => void ready.push(line),
     onOverflow: () => {},
   });

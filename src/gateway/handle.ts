@@ -1,4 +1,4 @@
-import { type Call, type IdentifiedCall, type BegunCall, type Reply, type Route, setCaller } from "../core/call.ts";
+import { type Call, type IdentifiedCall, type Reply, type Route, setCaller } from "../core/call.ts";
 import { asFailure, Failure } from "../core/failure.ts";
 import type { UpstreamRequest } from "../core/upstream.ts";
 import { checkParamHeaders } from "../mcp/headers.ts";
@@ -84,35 +84,35 @@ async function govern(gw: Gateway, call: IdentifiedCall, method: Governed): Prom
   gw.limits.take(call.who, route);
   if (method.checksArguments) checkArguments(gw, call, route);
   if (method.opens) return method.opens(gw, call, route);
-  if (!answersInRounds(call)) return forward(gw, await gw.audit.begin(call), route, request, retry);
+  if (!answersInRounds(call)) return forward(gw, call, route, request, retry);
   const rounds = new Rounds(gw, call, route, (whole) => conclude(gw, whole));
-  return rounds.start(call, async () => forward(gw, await gw.audit.begin(rounds.whole), route, request, retry));
+  return rounds.start(call, () => forward(gw, rounds.whole, route, request, retry));
 }
 
-/** Sends a call that has begun to its server, and turns the server's answer into the caller's. */
+/** Records that a call begins, sends it to its server, and turns the server's answer into the caller's. */
 async function forward(
   gw: Gateway,
-  call: BegunCall,
+  identified: IdentifiedCall,
   route: Route,
   request: UpstreamRequest,
   retry: Retry | null,
 ): Promise<Reply> {
-  const job: Job = { gw, call, route };
-  // A call that is answered in rounds has its own way of asking.
-  call.input ??= (question, signal) => askCaller(job, question, signal).catch(refusalAnswer);
-  if (retry) await recordRetry(gw, call, retry);
-  const again = (answers: UpstreamRequest["edits"]): Promise<Reply> =>
-    gw.upstreams.send(call, route, { ...request, edits: { ...request.edits, ...answers } });
-  // From before the first request on, so that no reload finds the server idle while a legacy caller is asked.
-  const leave = call.inbound.era === "legacy" ? gw.upstreams.hold(route.server) : null;
-  let reply: Reply;
+  // No reload finds the server idle while the record is written, or while a legacy caller is asked.
+  const leave = gw.upstreams.hold(route.server);
   try {
-    reply = await gw.upstreams.send(call, route, request);
+    const call = await gw.audit.begin(identified);
+    const job: Job = { gw, call, route };
+    // A call that is answered in rounds has its own way of asking.
+    call.input ??= (question, signal) => askCaller(job, question, signal).catch(refusalAnswer);
+    if (retry) await recordRetry(gw, call, retry);
+    const again = (answers: UpstreamRequest["edits"]): Promise<Reply> =>
+      gw.upstreams.send(call, route, { ...request, edits: { ...request.edits, ...answers } });
+    let reply = await gw.upstreams.send(call, route, request);
     if (asksLegacy(call, reply)) reply = await complete(job, reply, again);
+    return await admitReply(job, reply);
   } finally {
-    leave?.();
+    leave();
   }
-  return admitReply(job, reply);
 }
 
 function checkArguments(gw: Gateway, call: Call, route: Route): void {
@@ -142,6 +142,8 @@ async function conclude(gw: Gateway, call: Call): Promise<void> {
     // time.
     if (call.failure?.code === "audit-unavailable" && !call.begun) recorded.catch(() => {});
     else await recorded;
+    // Recording takes its time, in which the caller may lose its rights.
+    if (call.reply) withRights(call, call.reply);
   } catch (error) {
     call.reply = null;
     call.failure = asFailure(error);

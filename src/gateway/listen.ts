@@ -2,18 +2,23 @@ import type { IdentifiedCall, Reply, Route } from "../core/call.ts";
 import { onAbort } from "../core/cancel.ts";
 import { asFailure, Failure } from "../core/failure.ts";
 import { isObject } from "../core/json.ts";
-import { changedKey, listGroups } from "../core/lists.ts";
+import { changedKey, listGroups, mustBeHeard } from "../core/lists.ts";
 import type { Wants } from "../core/ports.ts";
+import { inTurns } from "../core/turns.ts";
 import { stringValue } from "../mcp/json-text.ts";
 import { withoutOwnKeys } from "../mcp/meta.ts";
 import { subscribed, subscriptionMeta } from "../mcp/subscription.ts";
 import { result } from "./answers.ts";
+import { usual } from "./listeners.ts";
 import { type Gateway, whenSettled } from "./gateway.ts";
 import { judgeTask, needTasks, openTask, routeOf, type Task, underHandle } from "./tasks.ts";
 import { updateFor } from "./updates.ts";
 
 /** The changes that a client asks to be told of. */
 type Filter = { readonly lists: Wants["lists"]; readonly uris: readonly string[]; readonly taskIds: readonly string[] };
+/** Most resources, and most tasks, that one request may name: no principal may listen to more. */
+const mostNamed = usual.uris;
+const acknowledged = "notifications/subscriptions/acknowledged";
 type Tell = (method: string, params: string | null) => void;
 
 /**
@@ -28,10 +33,13 @@ export async function listen(gw: Gateway, call: IdentifiedCall): Promise<Reply> 
   gw.limits.take(who, null);
   if (filter.uris.some((uri) => !gw.catalog.offers("resource", uri, call.scope, call)))
     gw = await whenSettled(gw, call);
-  const routes = routesOf(gw, call, filter.uris);
-  const tasks = tasksOf(gw, call, filter.taskIds);
+  const chosen = await choose(gw, call, filter);
+  const { routes, tasks } = chosen;
+  gw = chosen.gw;
   const id = inbound.idText ?? "null";
-  const listener = new Listener(gw, call, (method, params) => emit(subscribed(method, params, id)));
+  const listener = new Listener(gw, call, (method, params) =>
+    emit(subscribed(method, params, id), method === acknowledged || mustBeHeard(method)),
+  );
   const servers = new Set([...routes.values(), ...tasks.values()].map(({ server }) => server));
   try {
     listener.enter(servers, tasks.size > 0, routes.size);
@@ -50,7 +58,13 @@ function readFilter(notifications: unknown): Filter {
   if (!isObject(notifications)) throw new Failure("invalid-params", '"params.notifications" is not an object.');
   const strings = (name: string): string[] => {
     const value = notifications[name] ?? [];
-    if (Array.isArray(value) && value.every((each) => typeof each === "string")) return [...new Set<string>(value)];
+    if (Array.isArray(value) && value.every((each) => typeof each === "string")) {
+      if (value.length <= mostNamed) return [...new Set<string>(value)];
+      throw new Failure(
+        "invalid-params",
+        `"params.notifications.${name}" names more than ${mostNamed}; ask for fewer.`,
+      );
+    }
     throw new Failure("invalid-params", `"params.notifications.${name}" is not a list of strings.`);
   };
   return {
@@ -60,11 +74,22 @@ function readFilter(notifications: unknown): Filter {
   };
 }
 
+/** What the caller may listen to of what it names, by the gateway that is in force when all of it is decided. */
+async function choose(gw: Gateway, call: IdentifiedCall, { uris, taskIds }: Filter) {
+  for (let inForce = gw.inForce(); ;) {
+    const routes = await inTurns(routesOf(gw, call, uris));
+    const tasks = await inTurns(tasksOf(gw, call, taskIds));
+    // A reload may have come between.
+    if (gw.inForce() === inForce) return { gw, routes, tasks };
+    gw = inForce = gw.inForce();
+  }
+}
+
 /**
  * The resources that the caller may read, by URI on the wire. Each subscription is a request to a server and takes a
  * token. Other URIs are skipped; the acknowledgement names what is granted.
  */
-function routesOf(gw: Gateway, call: IdentifiedCall, uris: readonly string[]): Map<string, Route> {
+function* routesOf(gw: Gateway, call: IdentifiedCall, uris: readonly string[]): Generator<void, Map<string, Route>> {
   const { who } = call;
   const routes = new Map<string, Route>();
   for (const uri of uris) {
@@ -76,6 +101,7 @@ function routesOf(gw: Gateway, call: IdentifiedCall, uris: readonly string[]): M
     } catch (error) {
       if (!(error instanceof Failure)) throw error;
     }
+    yield;
   }
   // The record of the request must not name one of several resources.
   call.target = call.verdict = null;
@@ -83,11 +109,12 @@ function routesOf(gw: Gateway, call: IdentifiedCall, uris: readonly string[]): M
 }
 
 /** The tasks of the caller among these handles, by handle; other handles are skipped. */
-function tasksOf(gw: Gateway, call: IdentifiedCall, handles: readonly string[]): Map<string, Task> {
+function* tasksOf(gw: Gateway, call: IdentifiedCall, handles: readonly string[]): Generator<void, Map<string, Task>> {
   const tasks = new Map<string, Task>();
   for (const handle of handles) {
     const task = openTask(gw, call, handle);
     if (task) tasks.set(handle, task);
+    yield;
   }
   return tasks;
 }
@@ -111,6 +138,8 @@ type Watched = { readonly handle: string; readonly route: Route };
 
 /** Most states of tasks that wait to be told in their order; a server that tells more at once ends the listening. */
 const mostUntold = 1_000;
+/** Most characters kept until all is granted that is listened to, and the least that a notification counts as. */
+const mostEarly = { all: 8 * 1024 ** 2, each: 4 * 1024 };
 
 /** One listening client, with everything that has to be undone when it leaves. */
 class Listener {
@@ -121,6 +150,7 @@ class Listener {
   readonly #end = Promise.withResolvers<void>();
   /** Notifications that came before the acknowledgement, which must be sent first; null afterwards. */
   #early: [method: string, params: string | null][] | null = [];
+  #earlyLength = 0;
   /** The news of tasks, which go out in the order in which they came: to record a question takes time. */
   #news = Promise.resolve();
   #untold = 0;
@@ -158,7 +188,9 @@ class Listener {
   /** Subscribes to the resources; resolves with the URIs that their servers granted. */
   async subscribe(routes: ReadonlyMap<string, Route>): Promise<string[]> {
     const one = async ([uri, route]: [string, Route]): Promise<string[]> => {
-      const end = await this.#gw.upstreams.subscribe(this.#call, route, (params) => this.#updated(uri, route, params));
+      // A reload may have come between: the servers of before it stop.
+      const { upstreams } = this.#gw.inForce();
+      const end = await upstreams.subscribe(this.#call, route, (params) => this.#updated(uri, route, params));
       this.#entered(end);
       return [uri];
     };
@@ -206,7 +238,7 @@ class Listener {
   acknowledge(params: string): void {
     const early = this.#early ?? [];
     this.#early = null;
-    this.#send("notifications/subscriptions/acknowledged", params);
+    this.#send(acknowledged, params);
     for (const [method, said] of early) this.#send(method, said);
   }
 
@@ -217,8 +249,11 @@ class Listener {
 
   #tell(method: string, params: string | null): void {
     if (this.#left) return;
-    if (!this.#early) this.#send(method, params);
-    else if (!this.#early.some(([said, of]) => said === method && of === params)) this.#early.push([method, params]);
+    if (!this.#early) return this.#send(method, params);
+    if (this.#early.some(([said, of]) => said === method && of === params)) return;
+    this.#earlyLength += Math.max(mostEarly.each, params?.length ?? 0);
+    if (this.#earlyLength > mostEarly.all) this.#end.resolve();
+    else this.#early.push([method, params]);
   }
 
   #updated(uri: string, route: Route, params: string | null): void {

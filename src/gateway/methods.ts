@@ -5,7 +5,7 @@ import { isObject } from "../core/json.ts";
 import { isRequestMethod, type RequestMethod } from "../core/methods.ts";
 import type { UpstreamRequest } from "../core/upstream.ts";
 import { cut, plain } from "../core/text.ts";
-import { editObject } from "../mcp/edit.ts";
+import { overrideMembers } from "../mcp/edit.ts";
 import { paramText } from "../mcp/message.ts";
 import { discover, initialize, learnTools, list, ping, setLevel } from "./answers.ts";
 import { isExtensionMethod, resolveExtension } from "./extensions.ts";
@@ -116,13 +116,14 @@ function completion(): Governed {
     },
     resolve({ catalog, policy }, call) {
       const { inbound, who } = call;
-      const { kind, name, parameter } = referenceOf(call);
+      const { type, kind, name, parameter } = referenceOf(call);
       const route = catalog.resolve(call, kind, name);
       return {
         route,
         decide: () => policy.decide(call, who, route),
         request() {
-          const ref = editObject(paramText(inbound, "ref") ?? "{}", { [parameter]: JSON.stringify(route.name) });
+          const edits = { type: JSON.stringify(type), [parameter]: JSON.stringify(route.name) };
+          const ref = overrideMembers(paramText(inbound, "ref") ?? "{}", edits);
           return { method: inbound.method, edits: { ref } };
         },
       };
@@ -130,9 +131,12 @@ function completion(): Governed {
   };
 }
 
-function referenceOf({ inbound: { params } }: Call): { kind: Kind; name: unknown; parameter: "name" | "uri" } {
+type Reference = { type: string; kind: Kind; name: unknown; parameter: "name" | "uri" };
+
+function referenceOf({ inbound: { params } }: Call): Reference {
   const ref = isObject(params.ref) ? params.ref : {};
-  if (ref.type === "ref/prompt") return { kind: "prompt", name: ref.name, parameter: "name" };
-  if (ref.type === "ref/resource") return { kind: "resource", name: ref.uri, parameter: "uri" };
+  const { type } = ref;
+  if (type === "ref/prompt") return { type, kind: "prompt", name: ref.name, parameter: "name" };
+  if (type === "ref/resource") return { type, kind: "resource", name: ref.uri, parameter: "uri" };
   throw new Failure("invalid-params", '"params.ref" is neither a "ref/prompt" nor a "ref/resource".');
 }

@@ -1,4 +1,4 @@
-import type { Call, IdentifiedCall, Reply } from "../core/call.ts";
+import type { Call, Reply } from "../core/call.ts";
 import { type AbortControllerLike, endingWith } from "../core/cancel.ts";
 import { asFailure, Failure } from "../core/failure.ts";
 import { lossOf, type Loss } from "../core/principal.ts";
@@ -33,8 +33,8 @@ export function failureOf(call: Call, error: unknown): Failure {
  * The reply, if its caller still has its rights. What the gateway answers itself may wait, and nothing else ends it
  * when a key is lost meanwhile. Throws `rights-lost`.
  */
-export function withRights(call: IdentifiedCall, reply: Reply): Reply {
-  if (call.who.revoked.aborted) throw rightsLost(call, call.who.revoked);
+export function withRights(call: Call, reply: Reply): Reply {
+  if (call.who?.revoked.aborted) throw rightsLost(call, call.who.revoked);
   return reply;
 }
 

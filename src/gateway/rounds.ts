@@ -138,17 +138,23 @@ export class Rounds implements ParkedCall {
   }
 
   /**
-   * A result for an absent caller is kept until the caller comes back, unless it is too large or the caller lost its
-   * rights.
+   * A result for an absent caller is kept until the caller comes back, unless it is too large, there is no room for it,
+   * or the caller lost its rights.
    */
   #forgetWhileAway(parkedId: string): void {
     const { whole } = this;
-    if (whole.who.revoked.aborted) this.#gw.parking.release(parkedId);
-    if ((whole.reply?.text.length ?? 0) <= longestKept) return;
+    const { parking } = this.#gw;
+    if (whole.who.revoked.aborted) parking.release(parkedId);
+    const length = whole.reply?.text.length ?? 0;
+    try {
+      if (length <= longestKept) return parking.grow(parkedId, length);
+    } catch {
+      // There is no room.
+    }
     whole.reply = null;
     whole.failure = new Failure(
       "result-too-large",
-      "The call ended while its caller was away, with a result too large to be kept. The call did run.",
+      "The call ended while its caller was away, with a result that is too large to be kept, or for which there was no room. The call did run.",
     );
   }
 

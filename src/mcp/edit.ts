@@ -1,3 +1,4 @@
+import { foldCase } from "../core/text.ts";
 import { comma, type Member, members, skipSpace } from "./json-text.ts";
 
 /** Raw JSON value text by key; null removes the member. */
@@ -9,6 +10,17 @@ export type Edits = Readonly<Record<string, string | null>>;
  */
 export function editObject(text: string, edits: Edits): string {
   return editMembers(text, members(text), edits);
+}
+
+/**
+ * `editObject` for what a caller wrote: it also removes the members that a server which ignores case would take for an
+ * edited one.
+ */
+export function overrideMembers(text: string, edits: Edits): string {
+  const found = members(text);
+  const edited = new Set(Object.keys(edits).map(foldCase));
+  const posing = found.filter(({ key }) => !Object.hasOwn(edits, key) && edited.has(foldCase(key)));
+  return editMembers(text, found, { ...Object.fromEntries(posing.map(({ key }) => [key, null])), ...edits });
 }
 
 /** `editObject` for a text whose members are already known. */

@@ -1,8 +1,8 @@
 import { createByteLine } from "./byte-line.ts";
 
 export type LineReaderOptions = {
-  /** Most bytes of a line, its end not counted; read anew for each. */
-  readonly max: number;
+  /** Most bytes of a line, its end not counted; asked anew for each. */
+  readonly max: () => number;
   readonly onLine: (line: string) => void;
   /**
    * Called once for each line that is too long, with its first `max` bytes as text. The rest of the line is dropped.
@@ -23,16 +23,15 @@ const nothing = new Uint8Array(0);
 /**
  * Splits a byte stream into lines (MCP stdio: one message per line). LF or CRLF ends a line; blank lines are skipped.
  */
-export function createLineReader(options: LineReaderOptions): LineReader {
-  const { onLine, onOverflow } = options;
+export function createLineReader({ max, onLine, onOverflow }: LineReaderOptions): LineReader {
   const line = createByteLine();
   let dropping = false;
 
   const fits = (more: Uint8Array): boolean => {
-    const { max } = options;
-    if (!dropping && line.size() + more.length > max) {
+    const most = max();
+    if (!dropping && line.size() + more.length > most) {
       dropping = true;
-      onOverflow(line.take(more.subarray(0, max - line.size())));
+      onOverflow(line.take(more.subarray(0, most - line.size())));
     }
     return !dropping;
   };

@@ -1,9 +1,11 @@
 import type { Span } from "../core/inbound.ts";
+import { foldCase } from "../core/text.ts";
 import { editObject } from "./edit.ts";
 import { locate, mayHold, members, openObject } from "./json-text.ts";
 
 /** Prefix of `_meta` keys that belong to one hop: they are removed and set anew on each hop. */
 const reserved = "io.modelcontextprotocol/";
+const reservedFolded = foldCase(reserved);
 /** Prefix of the `_meta` keys by which the gateway itself tells clients something. */
 const own = "mcpgw.dev/";
 export const protocolVersionKey = `${reserved}protocolVersion`;
@@ -28,7 +30,7 @@ export function implementationText({ name, version }: Implementation): string {
 
 /**
  * A `_meta` for the next hop: the members of the one at `span` as they were written, without the reserved keys and the
- * key `drop`, then `stamps` (raw members such as `"key":value`). Null if nothing is left.
+ * key `drop`, in any case, then `stamps` (raw members such as `"key":value`). Null if nothing is left.
  */
 export function hopMeta(
   text: string,
@@ -37,8 +39,10 @@ export function hopMeta(
   stamps: readonly string[],
 ): string | null {
   const kept: string[] = [];
+  const dropped = drop && foldCase(drop);
   for (const { key, start, value } of span ? members(text, span[0]) : []) {
-    if (!key.startsWith(reserved) && key !== drop) kept.push(text.slice(start, value[1]));
+    const folded = foldCase(key);
+    if (!folded.startsWith(reservedFolded) && folded !== dropped) kept.push(text.slice(start, value[1]));
   }
   return kept.length + stamps.length === 0 ? null : `{${[...kept, ...stamps].join(",")}}`;
 }

@@ -1,4 +1,5 @@
 import { Withdrawn } from "../core/cancel.ts";
+import { foldCase } from "../core/text.ts";
 import type { Era, Inbound, LogLevel, Revision, Span } from "../core/inbound.ts";
 import { cursorAt, decodeKey, endOf, next, skipSpace } from "./json-text.ts";
 import {
@@ -49,12 +50,12 @@ export function cancelledParams(idText: string, reason: unknown, own: string): s
 const paramsMember = (params: string | null): string => (params === null ? "" : `,"params":${params}`);
 
 /** Members that the gateway reads or writes itself. */
-const understood = ["arguments", "_meta"];
+const understood = ["arguments", "_meta"].map(foldCase);
 /**
  * Members never copied from the caller: that of tasks before 2026-07-28, which are not offered, and those of input
  * rounds, which only an edit sends, to modern servers.
  */
-const neverCopied = ["task", "inputresponses", "requeststate"];
+const neverCopied = ["task", "inputResponses", "requestState"].map(foldCase);
 
 /**
  * The parameters of a call for its upstream: names as the server knows them, and `_meta` with the gateway's reserved
@@ -65,8 +66,7 @@ export function callParams(inbound: Inbound, to: CallTarget): string {
   let parts = "";
   for (const key in to.edits) {
     const value = to.edits[key] ?? null;
-    if (value !== null && (to.era === "modern" || !neverCopied.includes(key.toLowerCase())))
-      parts += `,"${key}":${value}`;
+    if (value !== null && (to.era === "modern" || !neverCopied.includes(foldCase(key)))) parts += `,"${key}":${value}`;
   }
   let meta: Span | null = null;
   const cursor = cursorAt(spans.params ? skipSpace(text, spans.params[0]) : text.length);
@@ -85,9 +85,9 @@ export function callParams(inbound: Inbound, to: CallTarget): string {
 
 /** Ignores case: a server that does so would take `Name` or `ARGUMENTS` for the members that were decided on. */
 function isOurs(key: string, edits: CallTarget["edits"]): boolean {
-  const plain = key.toLowerCase();
-  if (understood.includes(plain) || neverCopied.includes(plain)) return true;
-  for (const each in edits) if (each.length === key.length && each.toLowerCase() === plain) return true;
+  const folded = foldCase(key);
+  if (understood.includes(folded) || neverCopied.includes(folded)) return true;
+  for (const each in edits) if (each.length === key.length && foldCase(each) === folded) return true;
   return false;
 }
 

@@ -5,8 +5,8 @@ import { createByteLine } from "./byte-line.ts";
 export type SseEvent = { readonly event: string; readonly data: string; readonly id: string | null };
 
 export type SseParserOptions = {
-  /** Most bytes of one event; read anew for each. */
-  readonly maxEvent: number;
+  /** Most bytes of one event; asked anew for each. */
+  readonly maxEvent: () => number;
   readonly onEvent: (event: SseEvent) => void;
 };
 
@@ -33,19 +33,19 @@ export function encodeEvent(text: string, id?: string): string {
 }
 
 /** Splits a byte stream into events. An incomplete event at the end of the stream is dropped, as the standard says. */
-export function createSseParser(options: SseParserOptions): SseParser {
+export function createSseParser({ maxEvent, onEvent }: SseParserOptions): SseParser {
   const resumption = { lastId: null, retry: null };
-  const builder = createEventBuilder(options.onEvent, resumption);
+  const builder = createEventBuilder(onEvent, resumption);
   const line = createByteLine();
   let size = 0;
   let afterCarriageReturn = false;
 
   const grow = (bytes: number): void => {
-    const { maxEvent } = options;
+    const most = maxEvent();
     size += bytes;
-    if (size <= maxEvent) return;
+    if (size <= most) return;
     line.clear();
-    throw new Failure("result-too-large", `The server's answer is larger than ${maxEvent} bytes.`);
+    throw new Failure("result-too-large", `The server's answer is larger than ${most} bytes.`);
   };
   return {
     resumption,

@@ -1,7 +1,8 @@
 import type { Principal, Source } from "../core/principal.ts";
 import type { Readings } from "../core/uri-readings.ts";
 import type { ConditionOptions, RuleOptions } from "./options.ts";
-import { type Fill, operators, RuleError, template, type Truth, underPart } from "./operators.ts";
+import { foldCase } from "../core/text.ts";
+import { type Fill, operators, RuleError, type Table, template, type Truth, underPart } from "./operators.ts";
 import type { Written } from "./written.ts";
 import { uriOperators } from "./uri-operators.ts";
 
@@ -61,16 +62,40 @@ const roots: Record<string, (path: string) => Read | null> = {
   server: (path) => (path === "id" ? ({ server }) => server : null),
 };
 
-const known = "args.…, principal.id|consumerId|keyId|name|method, source.ip|transport|loopback|forwarded, server.id";
+const names = (facts: object): string => Object.keys(facts).join("|");
+const known = `args.…, principal.${names(principalFacts)}, source.${names(sourceFacts)}, server.id`;
+
+/** Stands for a value of which nobody knows which the server will read. */
+const unclear = Symbol("unclear");
 
 // Own properties only: a caller sends no `constructor`, and no length of an array.
 function walk(value: unknown, keys: readonly string[]): unknown {
   for (const key of keys) {
-    if (typeof value !== "object" || value === null || !Object.hasOwn(value, key)) return undefined;
+    if (typeof value !== "object" || value === null) return undefined;
     if (Array.isArray(value) && !/^\d+$/.test(key)) return undefined;
+    if (!Array.isArray(value) && isPosed(value, key)) return unclear;
+    if (!Object.hasOwn(value, key)) return undefined;
     value = Reflect.get(value, key);
   }
   return value;
+}
+
+/** The keys of arguments by their folded spelling, null for several; made once, since many rules may test an object. */
+const spellings = new WeakMap<object, Map<string, string | null>>();
+
+/** Whether an object has a key that a server which ignores case, as many in Go and .NET do, takes for this one. */
+function isPosed(object: object, key: string): boolean {
+  let known = spellings.get(object);
+  if (!known) {
+    known = new Map();
+    for (const each of Object.keys(object)) {
+      const folded = foldCase(each);
+      known.set(folded, known.has(folded) ? null : each);
+    }
+    spellings.set(object, known);
+  }
+  const only = known.get(foldCase(key));
+  return only !== undefined && only !== key;
 }
 
 function fillFor(who: Principal): Fill {
@@ -92,8 +117,6 @@ function checkTemplates(options: ConditionOptions): void {
   }
   if (text.replace(template, "").includes("${principal.")) throw new RuleError("${principal.…} is malformed");
 }
-
-type Table<Test> = { readonly [K in keyof ConditionOptions]-?: (operand: NonNullable<ConditionOptions[K]>) => Test };
 
 /** Each operand fits its operator by the type of the options; the table keeps the two in step. */
 function compileTests<Test>(table: Table<Test>, options: ConditionOptions): Test[] {
@@ -127,6 +150,7 @@ function compileOne(path: string, options: ConditionOptions): Condition {
       if (root === "source" && facts.source === null) return null;
       const fill = fillFor(facts.who);
       let value = read(facts);
+      if (value === unclear) return null;
       // The server may read another number, so this one cannot be compared.
       if (typeof value === "number" && onArgs && written && !written.means(value, inner)) value = Number.NaN;
       if (uriTests && readings && value !== undefined) return every(uriTests.map((test) => test(readings, fill)));

@@ -33,7 +33,11 @@ export function underPart<T>(part: string, compile: () => T): T {
 }
 
 export type Scalar = string | number | boolean | null;
-type Compile<Operand> = (operand: Operand) => Test;
+
+/** For each operator, what makes a test of its operand. */
+export type Table<Test> = {
+  readonly [K in keyof ConditionOptions]-?: (operand: NonNullable<ConditionOptions[K]>) => Test;
+};
 
 // Longer texts are not scanned during a call; a condition on one cannot be evaluated.
 const maxText = 65_536;
@@ -41,7 +45,7 @@ const maxText = 65_536;
 export const template = /\$\{principal\.([A-Za-z]+)\}/g;
 
 /** One entry per operator of a condition. */
-export const operators: { readonly [K in keyof ConditionOptions]-?: Compile<NonNullable<ConditionOptions[K]>> } = {
+export const operators: Table<Test> = {
   eq: (operand) => equals([operand]),
   neq: (operand) => not(equals([operand])),
   in: (operands) => equals(operands),
@@ -72,9 +76,10 @@ export function compileTokens(text: string, tokensOf: (part: string) => GlobToke
   };
 }
 
-const not =
-  (test: Test): Test =>
-  (value, fill) => {
+/** The test that passes where the given one fails. */
+export const not =
+  <Value>(test: (value: Value, fill: Fill) => Truth) =>
+  (value: Value, fill: Fill): Truth => {
     const truth = test(value, fill);
     return truth === null ? null : !truth;
   };

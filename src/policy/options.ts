@@ -1,4 +1,5 @@
 import { z } from "zod";
+import { displayName } from "../core/options.ts";
 
 const glob = z.string().min(1).max(500);
 const scalar = z.union([z.string(), z.number(), z.boolean(), z.null()]);
@@ -55,7 +56,7 @@ const guardrailOptions = z.strictObject({
 
 const policyOptions = z.strictObject({
   id: z.string().min(1).max(100).describe("Named in refusals and in the audit log."),
-  name: z.string().max(200).optional().describe("A name for people."),
+  name: displayName,
   roles: z.array(z.string().min(1)).min(1).describe("The roles to which it applies."),
   rules: z.array(ruleOptions).describe("Its rules, in order; the first that matches decides for this policy."),
 });

@@ -57,53 +57,41 @@ export function planFor(bundle: Bundle, roles: ReadonlySet<string>, target: Targ
 
 /** The first guardrail over input that is about this question and matches. */
 export function inputRule(rules: readonly InputRule[], method: InputMethod, facts: Facts): InputRule | null {
-  return rules.find((rule) => rule.asks(facts.server, method) && matches(rule, holds(rule, facts))) ?? null;
+  return rules.find((rule) => rule.asks(facts.server, method) && matches(rule, holds(rule.conditions, facts))) ?? null;
 }
 
 // A condition that cannot be evaluated never helps the caller: an allow does not match, a denial does.
 const matches = (rule: Rule, truth: Truth): boolean => truth ?? rule.action === "deny";
 
-const holds = (rule: Rule, facts: Facts): Truth => every(rule.conditions.map((condition) => condition.evaluate(facts)));
+const holds = (conditions: readonly Condition[], facts: Facts): Truth =>
+  every(conditions.map((condition) => condition.evaluate(facts)));
 
-/** Decides a call: guardrails first, then each policy; an allow of any policy grants the call. */
-export function decide(plan: Plan, facts: Facts): Decision {
-  const first = (rules: readonly Rule[]): Rule | undefined => rules.find((rule) => matches(rule, holds(rule, facts)));
-  const guardrail = first(plan.guardrails);
+/** Guardrails first, then each policy; an allow of any policy grants the call. */
+function decideBy({ guardrails, policies }: Plan, isMet: (rule: Rule) => boolean): Decision {
+  const guardrail = guardrails.find(isMet);
   if (guardrail?.action === "deny") return { allowed: false, rule: guardrail };
   let denial: Rule | null = null;
-  for (const rules of plan.policies) {
-    const rule = first(rules);
+  for (const rules of policies) {
+    const rule = rules.find(isMet);
     if (rule?.action === "allow") return { allowed: true, rule };
     denial ??= rule ?? null;
   }
   return { allowed: false, rule: denial };
 }
 
-/** Whether a rule matches for all arguments (true), for none (false) or for some (null). */
-function matchesSome(rule: Rule, facts: Facts): Truth {
-  const onArgs = rule.conditions.some((condition) => condition.onArgs);
-  const fixed = rule.conditions.filter((condition) => !condition.onArgs);
-  const truth = every(fixed.map((condition) => condition.evaluate(facts)));
-  if (!onArgs) return matches(rule, truth);
-  // A denial that also depends on arguments can be escaped by some. An allow needs all other conditions to hold.
-  return truth === false || (truth === null && rule.action === "allow") ? false : null;
-}
+/** Decides a call. */
+export const decide = (plan: Plan, facts: Facts): Decision =>
+  decideBy(plan, (rule) => matches(rule, holds(rule.conditions, facts)));
 
 /** Decides a list entry: whether some arguments would be allowed. Conditions on arguments are unknown here. */
-export function decideSome(plan: Plan, facts: Facts): Decision {
-  for (const rule of plan.guardrails) {
-    const match = matchesSome(rule, facts);
-    if (match === false || (match === null && rule.action === "deny")) continue;
-    if (rule.action === "deny") return { allowed: false, rule };
-    break;
-  }
-  let denial: Rule | null = null;
-  for (const rules of plan.policies) {
-    const rule = rules.find((each) => matchesSome(each, facts) ?? each.action === "allow");
-    if (rule?.action === "allow") return { allowed: true, rule };
-    denial ??= rule ?? null;
-  }
-  return { allowed: false, rule: denial };
+export const decideSome = (plan: Plan, facts: Facts): Decision => decideBy(plan, (rule) => matchesSome(rule, facts));
+
+function matchesSome(rule: Rule, facts: Facts): boolean {
+  const fixed = rule.conditions.filter((condition) => !condition.onArgs);
+  const truth = holds(fixed, facts);
+  if (fixed.length === rule.conditions.length) return matches(rule, truth);
+  // Some arguments escape a denial that also depends on them. An allow needs all other conditions to hold.
+  return rule.action === "allow" && truth === true;
 }
 
 /** What other arguments, or another source, may change about a decision that was made without a source. */
@@ -134,7 +122,8 @@ export function remedy(plan: Plan, { rule }: Decision, who: Principal): string |
       .map((condition) => condition.describe(who))
       .join(" and ");
   const allows = plan.policies.flat().filter((each) => each.action === "allow" && onArgs(each) !== "");
-  if (rule && onArgs(rule) !== "") return `It denies calls where ${onArgs(rule)} (or where that is missing).`;
+  if (rule && onArgs(rule) !== "")
+    return `It denies calls where ${onArgs(rule)} (or where that is missing, unclear or of another type).`;
   if (allows.length > 0) return `Allowed are calls where ${allows.slice(0, 3).map(onArgs).join(", or where ")}.`;
   return null;
 }

@@ -1,17 +1,23 @@
 import { type GlobTokens, globTokens, literalTokens, onlyText } from "../core/glob.ts";
 import { formsOfGlob, matchReadings, type Readings } from "../core/uri-readings.ts";
-import { compileTokens, type Fill, operators, type Scalar, type Test, type Truth } from "./operators.ts";
-import type { ConditionOptions } from "./options.ts";
+import {
+  compileTokens,
+  type Fill,
+  not,
+  operators,
+  type Scalar,
+  type Table,
+  type Test,
+  type Truth,
+} from "./operators.ts";
 
 /** Tests all readings of a resource's URI; null also if only some of them pass. */
 type UriTest = (readings: Readings, fill: Fill) => Truth;
 
-type Compile<Operand> = (operand: Operand) => UriTest;
-
 const incomparable = (): UriTest => () => null;
 
 /** The entries of `operators` as tests of a resource's URI. */
-export const uriOperators: { readonly [K in keyof typeof operators]: Compile<NonNullable<ConditionOptions[K]>> } = {
+export const uriOperators: Table<UriTest> = {
   eq: (operand) => isOneOf([operand]),
   neq: (operand) => not(isOneOf([operand])),
   in: isOneOf,
@@ -24,13 +30,6 @@ export const uriOperators: { readonly [K in keyof typeof operators]: Compile<Non
   gte: incomparable,
   exists: (operand) => () => operand,
 };
-
-const not =
-  (test: UriTest): UriTest =>
-  (readings, fill) => {
-    const truth = test(readings, fill);
-    return truth === null ? null : !truth;
-  };
 
 function matches(text: string, tokensOf: (part: string) => GlobTokens): UriTest {
   const forms = formsOfGlob(text, (form) => compileTokens(form, tokensOf));

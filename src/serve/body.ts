@@ -1,16 +1,25 @@
+import { Counts } from "../core/counts.ts";
 import { asFailure, Failure } from "../core/failure.ts";
 import { List } from "../core/linked-list.ts";
 import { decodeUtf8 } from "../mcp/utf8.ts";
 
-type Waiting = { readonly until: number; readonly resolve: (failure: Failure) => void };
+type Waiting = { readonly until: number; readonly settle: (failure: Failure) => void };
 
 /** The time from the headers to the last byte, ms. */
 const deadline = 30_000;
 
-/** Reads request bodies, limited in size and time. One timer watches all of them. */
+/** Most bytes of bodies that are on their way at once, of one sender and of all; but room for two of the largest. */
+const mostOfOne = 128 * 1024 ** 2;
+const mostOfAll = 512 * 1024 ** 2;
+/** What a body counts as besides, for its connection takes a place: one sender cannot have all of these. */
+const ofEach = 128 * 1024;
+
+/** Reads request bodies, limited in size, number of bytes and time. One timer watches all of them. */
 export class BodyReader {
   readonly #max: () => number;
   readonly #waiting = new List<Waiting>();
+  /** Bytes that are on their way, by sender: all that a body has announced, or what has come of it. */
+  readonly #arriving = new Counts();
   #timer: ReturnType<typeof setInterval> | null = null;
 
   /** `max` in bytes, asked anew for each request. */
@@ -19,34 +28,57 @@ export class BodyReader {
   }
 
   /**
-   * The body as text (see `decodeUtf8`), or the failure: `body-too-large`, `unknown-expectation`, `body-timeout`,
-   * `cancelled`.
+   * The body as text (see `decodeUtf8`), or the failure: `body-too-large`, `unknown-expectation`, `overloaded`,
+   * `body-timeout`, `cancelled`. `sender` is a principal's id.
    */
-  read(req: Request, max = this.#max()): Promise<string | Failure> {
+  read(req: Request, sender: string, max = this.#max()): Promise<string | Failure> {
     const length = req.headers.get("content-length");
     if (length !== null && Number(length) > max) return Promise.resolve(tooLarge(max));
     if (waitsForever(req.headers.get("expect"))) return Promise.resolve(unmet());
+    const announced = ofEach + Number(length);
+    const crowded = this.#whyNoRoom(sender, announced);
+    if (crowded) return Promise.resolve(crowded);
     return new Promise((resolve) => {
-      const entry = { until: performance.now() + deadline, resolve };
-      const place = this.#waiting.add(entry);
-      this.#watch();
+      let held = 0;
+      const hold = (bytes: number): void => {
+        held += bytes;
+        this.#arriving.add(sender, bytes);
+      };
       const settle = (outcome: string | Failure): void => {
         this.#waiting.delete(place);
+        hold(-held);
         resolve(outcome);
+      };
+      const place = this.#waiting.add({ until: performance.now() + deadline, settle });
+      this.#watch();
+      hold(announced);
+      const came = (bytes: number): void => {
+        const why = this.#whyNoRoom(sender, bytes);
+        if (why) throw why;
+        hold(bytes);
       };
       const fail = (error: unknown): void => settle(req.signal.aborted ? left() : asFailure(error));
       // Not `req.text()`: it replaces bytes that are not UTF-8, and nobody would notice.
-      (length === null ? readCapped(req, max) : req.arrayBuffer()).then((body) => settle(decodeUtf8(body)), fail);
+      (length === null ? readCapped(req, max, came) : req.arrayBuffer()).then((body) => settle(decodeUtf8(body)), fail);
     });
+  }
+
+  /** Null where so many bytes more find room. */
+  #whyNoRoom(sender: string, bytes: number): Failure | null {
+    const least = 2 * (ofEach + this.#max());
+    const ofOne = Math.max(mostOfOne, least);
+    if (this.#arriving.of(sender) + bytes > ofOne) return tooMuch("Your requests", ofOne);
+    const ofAll = Math.max(mostOfAll, least);
+    return this.#arriving.total + bytes > ofAll ? tooMuch("The requests of all callers", ofAll) : null;
   }
 
   #watch(): void {
     this.#timer ??= setInterval(() => {
       const now = performance.now();
-      for (const { until, resolve } of this.#waiting.items) {
+      for (const { until, settle } of this.#waiting.items) {
         // Oldest first.
         if (until > now) break;
-        resolve(new Failure("body-timeout", `The request body did not arrive within ${deadline / 1000} s.`));
+        settle(new Failure("body-timeout", `The request body did not arrive within ${deadline / 1000} s.`));
       }
       if (this.#waiting.size > 0 || !this.#timer) return;
       clearInterval(this.#timer);
@@ -55,14 +87,15 @@ export class BodyReader {
   }
 }
 
-/** Reads a body without Content-Length and counts its bytes as they arrive. */
-async function readCapped(req: Request, max: number): Promise<Uint8Array> {
+/** Reads a body without Content-Length; `came` is told of its bytes as they arrive, and may throw. */
+async function readCapped(req: Request, max: number, came: (bytes: number) => void): Promise<Uint8Array> {
   if (!req.body) return new Uint8Array();
   const chunks: Uint8Array[] = [];
   let size = 0;
   for await (const chunk of req.body) {
     size += chunk.byteLength;
     if (size > max) throw tooLarge(max);
+    came(chunk.byteLength);
     chunks.push(chunk);
   }
   return Buffer.concat(chunks);
@@ -80,6 +113,13 @@ const unmet = (): Failure =>
 
 function tooLarge(max: number): Failure {
   return new Failure("body-too-large", `The request body is larger than the ${max} bytes that limits.body allows.`);
+}
+
+function tooMuch(whose: string, most: number): Failure {
+  const bytes = `no more than ${most} bytes, where each counts ${ofEach} besides its length`;
+  return new Failure("overloaded", `${whose} on the way here may have ${bytes}; try again later.`, {
+    retryAfterMs: 1_000,
+  });
 }
 
 const left = (): Failure => new Failure("cancelled", "The client left before the whole of its message had arrived.");

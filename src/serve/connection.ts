@@ -2,7 +2,9 @@ import type { Call, ClientSession, IdentifiedCall } from "../core/call.ts";
 import { type AbortSignalLike, onAbort } from "../core/cancel.ts";
 import { asFailure, Failure } from "../core/failure.ts";
 import { type Era, noCapabilities, type Revision } from "../core/inbound.ts";
+import { mustBeHeard } from "../core/lists.ts";
 import type { Presented } from "../core/ports.ts";
+import { eachInTurns } from "../core/turns.ts";
 import { within } from "../core/wait.ts";
 import { callOf } from "../gateway/call.ts";
 import type { Gateway } from "../gateway/gateway.ts";
@@ -125,7 +127,10 @@ export class McpConnection {
     } catch (error) {
       return this.#exchange(gw, { inbound: unreadable("", null), fault: asFailure(error) }, presented);
     }
-    const answers = await Promise.all(all.map((one) => this.#exchange(gw, one, presented)));
+    const answers = await eachInTurns(all, async (one) =>
+      // A reload may have come since the message before.
+      this.#closed ? null : this.#exchange(this.#options.current(), one, presented),
+    );
     const given = answers.filter((answer) => answer !== null);
     return given.length > 0 ? `[${given.join(",")}]` : null;
   }
@@ -153,7 +158,7 @@ export class McpConnection {
       controller: running.add(standing),
       session,
       scope,
-      emit: speaks ? (message) => this.#send(message, false) : null,
+      emit: speaks ? (message, must = false) => this.#send(message, must) : null,
       ask: session && this.#asks(session),
       open: opens ? (call, revision) => this.#open(gw, call, revision) : null,
     });
@@ -195,7 +200,8 @@ export class McpConnection {
     });
     this.#session = session;
     this.#revision = revision;
-    const tell = (method: string, params: string | null) => this.#send(notificationText(method, params), false);
+    const tell = (method: string, params: string | null) =>
+      this.#send(notificationText(method, params), mustBeHeard(method));
     try {
       // The client may have gone while the session was being recorded.
       if (this.#closed) throw new Failure("cancelled", "The client has gone.");

@@ -3,6 +3,7 @@ import { asFailure, Failure } from "../core/failure.ts";
 import type { Inbound, Revision } from "../core/inbound.ts";
 import type { Presented } from "../core/ports.ts";
 import type { Principal } from "../core/principal.ts";
+import { eachInTurns } from "../core/turns.ts";
 import { callOf } from "../gateway/call.ts";
 import type { Gateway } from "../gateway/gateway.ts";
 import { refuse, sessionNotFound } from "../gateway/handle.ts";
@@ -15,6 +16,7 @@ import type { Sessions } from "../session/sessions.ts";
 import type { Traffic } from "../session/traffic.ts";
 import { namesEvents, prefersEvents, takesEvents, unacceptable } from "./accept.ts";
 import type { BodyReader } from "./body.ts";
+import type { ConnectionSlots } from "./connection-slots.ts";
 import { credentialsOf, sourceOf } from "./credentials.ts";
 import { PostStream, takesPriming } from "./post-stream.ts";
 import { maxOwed } from "./queue-limits.ts";
@@ -33,12 +35,15 @@ export type HttpParts = {
   running: Running;
   traffic: Traffic;
   bodies: BodyReader;
+  slots: ConnectionSlots;
   /** Most requests, streams and WebSockets at once. */
   maxConnections: number;
 };
 
 /** Most bytes read of a body whose sender is refused anyway. */
 const strangerBody = 64 * 1024;
+/** The sender of all such bodies; no principal has this id. */
+const nobody = "";
 
 /** One POST of an authenticated caller. */
 type Arrival = Presented & {
@@ -64,7 +69,7 @@ export class Endpoint {
   }
 
   async post({ req, ip, scope, pending }: Visit): Promise<Response> {
-    const gw = this.#options.current();
+    let gw = this.#options.current();
     const started = gw.clock.mono();
     const { headers } = req;
     const source = sourceOf(headers, ip);
@@ -72,9 +77,13 @@ export class Endpoint {
     const who = tryIdentify(gw, { source, credentials, vouched: null });
     if (who instanceof Failure) return this.#refuseStranger(gw, req, { source, credentials, vouched: null }, who);
     const session = sessionOf(this.#options.sessions, headers, who, scope);
-    const from: Arrival = { gw, req, pending, started, source, credentials, vouched: who, scope, session };
-    if (!isServed(gw, scope, session, from)) return notServed(gw, from, from, await this.#strangerText(req));
-    const text = unacceptable(headers) ?? (await this.#options.bodies.read(req));
+    const presented = { source, credentials, vouched: who };
+    if (!isServed(gw, scope, session, presented))
+      return notServed(gw, { req, scope }, presented, await this.#strangerText(req));
+    const text = unacceptable(headers) ?? (await this.#options.bodies.read(req, who.id));
+    // What a reload has put into force meanwhile holds for the message.
+    gw = this.#options.current();
+    const from: Arrival = { ...presented, gw, req, pending, started, scope, session };
     if (text instanceof Failure) return this.#exchange(from, { inbound: unreadable("", headers), fault: text });
     const context = { headers, pinned: null, revision: session?.revision ?? null } as const;
     if (isBatch(text) && takesBatches(session?.revision ?? versionHeader(headers) ?? assumedLegacy)) {
@@ -99,7 +108,7 @@ export class Endpoint {
     if (this.#strangers >= maxConnections / 4) return "";
     this.#strangers++;
     try {
-      const text = await bodies.read(req, strangerBody);
+      const text = await bodies.read(req, nobody, strangerBody);
       return text instanceof Failure ? "" : text;
     } finally {
       this.#strangers--;
@@ -108,7 +117,7 @@ export class Endpoint {
 
   #exchange(from: Arrival, given: Received): Promise<Response> {
     const { inbound } = given;
-    const received = given.fault || !isStale(from, inbound) ? given : { inbound, fault: sessionNotFound() };
+    const received = unlessStale(from, given);
     // A modern request has no session, even if it names one.
     const session = inbound.era === "legacy" ? from.session : null;
     const { headers } = from.req;
@@ -145,16 +154,19 @@ export class Endpoint {
     if (begins(from, all)) return notServed(gw, from, from, "");
     const stream = this.#streamOf(from, session);
     const answers: string[] = [];
-    const run = async (received: Received): Promise<void> => {
-      const tells = mayTell(received.inbound, session, req.headers);
-      const call = this.#callOf(from, received, session, tells ? stream : null);
-      await walk(gw, call, session, this.#options);
+    const run = async (one: Received): Promise<void> => {
+      // The session may have ended since the message before, or a reload may have come.
+      const received = unlessStale(from, one);
+      const now = this.#options.current();
+      const tells = received.fault === null && mayTell(received.inbound, session, req.headers);
+      const call = this.#callOf({ ...from, gw: now }, received, session, tells ? stream : null);
+      await walk(now, call, session, this.#options);
       const text = call.inbound.kind === "request" ? answerText(call, gw.identity) : null;
       if (text === null) return;
       if (stream.opened) stream.deliver(text);
       else answers.push(text);
     };
-    const ended = Promise.all(all.map(run));
+    const ended = eachInTurns(all, run);
     if (all.some(({ inbound }) => mayWait(inbound, req.headers))) openLater(from.pending, stream, ended);
     ended.then(
       () => {
@@ -232,6 +244,10 @@ function isStale({ req, session }: Arrival, inbound: Inbound | null): boolean {
     return false;
   return req.headers.has("mcp-session-id");
 }
+
+/** The message, or its refusal if it names a session that has ended. */
+const unlessStale = (from: Arrival, given: Received): Received =>
+  given.fault || !isStale(from, given.inbound) ? given : { ...given, fault: sessionNotFound() };
 
 /** Whether messages may come before the answer, to a client that can read them. */
 function mayTell(inbound: Inbound, session: Session | null, headers: Headers): boolean {

@@ -1,3 +1,4 @@
+import { plainHost } from "../core/host-name.ts";
 import type { Capability } from "../core/ports.ts";
 import type { Gateway } from "../gateway/gateway.ts";
 import { credentialsOf, sourceOf } from "./credentials.ts";
@@ -40,8 +41,18 @@ export function health({ current, readiness, metrics }: HealthOptions): Record<s
   return { "/live": read(() => new Response("live\n")), "/ready": read(ready), "/metrics": read(expose) };
 }
 
-/** Whether the request comes from a process on this machine, not through a proxy. */
+/** Whether the request comes from a process on this machine, not through a proxy or from a page of another host. */
 export function isLocal({ req, ip }: Pick<Visit, "req" | "ip">): boolean {
   const source = sourceOf(req.headers, ip);
-  return source.loopback && !source.forwarded;
+  return source.loopback && !source.forwarded && !isPublicName(req.headers.get("host") ?? "");
+}
+
+/**
+ * Whether a Host is a name that anybody can register, and let lead a browser on this machine to this machine (DNS
+ * rebinding): neither an address nor a name of one label.
+ */
+function isPublicName(host: string): boolean {
+  const name = plainHost(host.replace(/:\d*$/, ""));
+  const label = name.lastIndexOf(".");
+  return label !== -1 && /[a-z]/.test(name.slice(label));
 }

@@ -1,9 +1,11 @@
 import type { Server, SocketAddress } from "bun";
+import { plainAddress } from "../core/cidr.ts";
 import { asFailure, Failure } from "../core/failure.ts";
 import { List } from "../core/linked-list.ts";
 import type { Logger } from "../core/log.ts";
 import { Turn } from "../core/turns.ts";
 import { BodyReader } from "./body.ts";
+import { ConnectionSlots } from "./connection-slots.ts";
 import { cors } from "./cors.ts";
 import { shedIdleConnections } from "./idle-connections.ts";
 import { Endpoint, type HttpParts } from "./endpoint.ts";
@@ -16,7 +18,7 @@ import { SsePair } from "./sse-pair.ts";
 import { noRegistration, nothingHere, type Pending } from "./visit.ts";
 import { type SocketData, WebSockets } from "./web-socket.ts";
 
-export type HttpOptions = Omit<HttpParts, "bodies"> &
+export type HttpOptions = Omit<HttpParts, "bodies" | "slots"> &
   HealthOptions &
   Omit<OriginOptions, "host"> & {
     address: { readonly host: string; readonly port: number };
@@ -62,7 +64,8 @@ const logEvery = 60_000;
 /** Starts the HTTP server; throws if the address cannot be bound. */
 export function serveHttp(options: HttpOptions): HttpServer {
   const { address, log, maxConnections: max, patience = defaultPatience } = options;
-  const parts = { ...options, bodies: new BodyReader(() => options.current().shape.body) };
+  const bodies = new BodyReader(() => options.current().shape.body);
+  const parts = { ...options, bodies, slots: new ConnectionSlots() };
   const pair = new SsePair(parts);
   const sockets = new WebSockets(parts);
   const guard = originGuard({ ...options, host: address.host });
@@ -78,7 +81,7 @@ export function serveHttp(options: HttpOptions): HttpServer {
     const place = pending.add(entry);
     try {
       guard(req.headers);
-      const response = preflight(req) ?? (await dispatch(routes, entry, from?.address ?? null));
+      const response = preflight(req) ?? (await dispatch(routes, entry, from && plainAddress(from.address)));
       return response && stamp(req, response);
     } catch (error) {
       const failure = asFailure(error);

@@ -52,8 +52,8 @@ export class PostStream {
     this.#stream ??= this.#opened();
   }
 
-  /** Sends a notification; it is dropped if the client is too slow. */
-  readonly emit = (message: string): void => this.#write(message, false);
+  /** Sends a notification; without `must` it is dropped if the client is too slow. */
+  readonly emit = (message: string, must = false): void => this.#write(message, must);
 
   /** Sends a request to the session's client; see `Session.ask`. */
   ask(session: Session, request: InputRequest, signal: AbortSignalLike): Promise<ClientAnswer> {

@@ -1,7 +1,10 @@
 import type { Gateway } from "../gateway/gateway.ts";
 import type { Traffic } from "../session/traffic.ts";
 
-/** Bytes that may wait until a client reads them; a slower one loses notifications, never a result. */
+/**
+ * Bytes that may wait until a client reads them; a slower one loses notifications, but no result, and not that its lists
+ * have changed.
+ */
 export const maxQueued = 1024 ** 2;
 
 /** Lists and other answers of the gateway itself are not bound by limits.result. */
@@ -13,8 +16,23 @@ const leastOwed = 8 * 1024 ** 2;
  */
 export const maxOwed = ({ shape }: Gateway): number => maxQueued + Math.max(4 * shape.result, leastOwed);
 
+/** Bytes that a connection may hold before it is asked what all connections of its principal hold. */
+const mostUnasked = 256 * 1024;
+/** How often what one connection may hold all those of a principal may hold together. */
+const shares = 8;
+
+/**
+ * Keeps what the connections of one principal hold together within a limit; those that hold the most are dropped.
+ * `queued` are the bytes that the one holds which was just written to.
+ */
+export function boundUnread(traffic: Traffic, owner: string, queued: number, maxOwed: number): void {
+  if (queued > mostUnasked) traffic.unread.bound(owner, shares * maxOwed);
+}
+
 /** The way to a client on a connection of its own. */
 type Outlet = {
+  /** Id of the principal. */
+  readonly owner: string;
   /** Bytes that the client has not taken yet. */
   queued(): number;
   write(message: string): void;
@@ -22,15 +40,20 @@ type Outlet = {
   end(why: string): void;
 };
 
+/** Why a connection is ended whose client does not read. */
+export const leftUnread = "The client left too much unread.";
+
 /** Sends what the client takes in time, as `ConnectionOptions.send`. */
 export function sendWithin(
-  { queued, write, end }: Outlet,
+  { owner, queued, write, end }: Outlet,
   { current, traffic }: { readonly current: () => Gateway; readonly traffic: Traffic },
 ): (message: string, must: boolean) => void {
   return (message, must) => {
     const bytes = queued();
-    if (bytes > maxOwed(current())) end("The client left too much unread.");
-    else if (must || bytes < maxQueued) write(message);
-    else traffic.lost++;
+    const owed = maxOwed(current());
+    if (bytes > owed) return end(leftUnread);
+    if (!must && bytes >= maxQueued) return void traffic.lost++;
+    write(message);
+    boundUnread(traffic, owner, queued(), owed);
   };
 }

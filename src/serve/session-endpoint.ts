@@ -1,4 +1,5 @@
 import { Failure } from "../core/failure.ts";
+import { mustBeHeard } from "../core/lists.ts";
 import type { Reached } from "../core/ports.ts";
 import type { Principal } from "../core/principal.ts";
 import type { Gateway } from "../gateway/gateway.ts";
@@ -10,6 +11,7 @@ import type { Session } from "../session/session.ts";
 import type { Sessions } from "../session/sessions.ts";
 import type { Traffic } from "../session/traffic.ts";
 import { needEventStream } from "./accept.ts";
+import type { ConnectionSlots } from "./connection-slots.ts";
 import { takesPriming } from "./post-stream.ts";
 import { maxOwed } from "./queue-limits.ts";
 import { EventStream } from "./sse.ts";
@@ -19,6 +21,7 @@ type SessionEndpointOptions = {
   readonly current: () => Gateway;
   readonly sessions: Sessions;
   readonly traffic: Traffic;
+  readonly slots: ConnectionSlots;
 };
 
 type Own = { readonly who: Principal; readonly session: Session };
@@ -50,8 +53,12 @@ export class SessionEndpoint {
     }
     if (!found || found.log === session.streams.outside) return this.#listen(visit, own, found?.after);
     const { log } = found;
-    const { traffic, current } = this.#options;
-    const stream: EventStream = new EventStream(traffic, maxOwed(current()), own.who, () => log.leave(stream));
+    const { traffic, current, slots } = this.#options;
+    const leave = slots.take(own.who.id);
+    const stream: EventStream = new EventStream(traffic, maxOwed(current()), own.who, () => {
+      leave();
+      log.leave(stream);
+    });
     log.readBy(stream, found.after);
     // There are clients that come back again only with an id that they had from the stream which was cut off last.
     if (takesPriming(session)) log.prime();
@@ -59,23 +66,30 @@ export class SessionEndpoint {
   }
 
   #listen(visit: Visit, { who, session }: Own, after?: number): Response {
-    const { traffic, sessions, current } = this.#options;
+    const { traffic, sessions, current, slots } = this.#options;
     const gw = current();
     const { clock, notifier } = gw;
     const log = session.streams.outside;
     // A client that reconnects has lost its old stream, even if the network has not noticed yet.
     log.reader?.close();
+    const leave = slots.take(who.id);
     session.leave?.();
     const tell = (method: string, params: string | null): void => {
       if (log.isOver(clock.mono())) session.leave?.();
-      else log.write(notificationText(method, params), false);
+      else log.write(notificationText(method, params), mustBeHeard(method));
     };
     const wants = { lists: allLists, scope: session.scope, capabilities: session.capabilities };
     const ask: Reached["ask"] = (request, signal) =>
       session.ask(request, signal, (message) => log.write(message, true));
     const here = (): boolean => log.reader !== null;
-    session.leave = notifier.join(who, presentedBy(visit).source, wants, tell, { session, ask, here });
+    try {
+      session.leave = notifier.join(who, presentedBy(visit).source, wants, tell, { session, ask, here });
+    } catch (error) {
+      leave();
+      throw error;
+    }
     const stream: EventStream = new EventStream(traffic, maxOwed(gw), who, () => {
+      leave();
       log.leave(stream, clock.mono());
       sessions.touch(session);
     });

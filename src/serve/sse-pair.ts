@@ -6,12 +6,11 @@ import { secretId } from "../session/session.ts";
 import { needEventStream, unacceptable } from "./accept.ts";
 import { McpConnection } from "./connection.ts";
 import type { HttpParts } from "./endpoint.ts";
-import { ConnectionSlots } from "./connection-slots.ts";
 import { maxOwed } from "./queue-limits.ts";
 import { EventStream } from "./sse.ts";
 import { enter, presentedBy, refuseAndThrow, type Visit, whoAsks } from "./visit.ts";
 
-type PairOptions = Pick<HttpParts, "current" | "running" | "traffic" | "bodies">;
+type PairOptions = Pick<HttpParts, "current" | "running" | "traffic" | "bodies" | "slots">;
 
 type Open = {
   readonly connection: McpConnection;
@@ -28,7 +27,6 @@ type Open = {
 export class SsePair {
   readonly #options: PairOptions;
   readonly #open = new Map<string, Open>();
-  readonly #slots = new ConnectionSlots();
 
   constructor(options: PairOptions) {
     this.#options = options;
@@ -41,9 +39,9 @@ export class SsePair {
   #opened(visit: Visit, who: Principal): Response {
     const { req, scope } = visit;
     needEventStream(req.headers);
-    const leave = this.#slots.take(who.id);
+    const { traffic, current, slots } = this.#options;
+    const leave = slots.take(who.id);
     const id = secretId();
-    const { traffic, current } = this.#options;
     const stream: EventStream = new EventStream(traffic, maxOwed(current()), who, () => {
       leave();
       this.#open.delete(id);
@@ -74,7 +72,7 @@ export class SsePair {
     if (open?.owner !== who.id || open.scope !== scope) {
       return refuseAndThrow(gw, visit, who, sessionNotFound("open its event stream again"));
     }
-    const text = unacceptable(req.headers) ?? (await this.#options.bodies.read(req));
+    const text = unacceptable(req.headers) ?? (await this.#options.bodies.read(req, who.id));
     if (text instanceof Failure) return refuseAndThrow(gw, visit, who, text);
     void open.connection.receive(text, { ...presentedBy(visit), vouched: who });
     return new Response("Accepted", { status: 202 });

@@ -3,7 +3,7 @@ import type { Principal } from "../core/principal.ts";
 import { keepAlive } from "../mcp/sse.ts";
 import type { Reader } from "../session/streams.ts";
 import type { Traffic } from "../session/traffic.ts";
-import { maxQueued } from "./queue-limits.ts";
+import { boundUnread, maxQueued } from "./queue-limits.ts";
 
 const headers = {
   "content-type": "text/event-stream",
@@ -27,7 +27,9 @@ export class EventStream implements Reader {
   readonly #maxOwed: number;
   readonly #timer: ReturnType<typeof setInterval>;
   readonly #onClose: () => void;
-  readonly #unwatch: () => void;
+  readonly #owner: string;
+  /** Called once nothing is unread any more. */
+  readonly #release: () => void;
   #controller: ReadableStreamDefaultController<Uint8Array> | null = null;
   #unread: Uint8Array[] = [];
   /** How much of the first of these has been handed on. */
@@ -36,7 +38,7 @@ export class EventStream implements Reader {
   #closed = false;
 
   /** Closes if more than `maxOwed` bytes are unread. `onClose` is called once, whichever side closes. */
-  constructor(traffic: Traffic, maxOwed: number, { revoked }: Principal, onClose: () => void) {
+  constructor(traffic: Traffic, maxOwed: number, { id, revoked }: Principal, onClose: () => void) {
     this.#traffic = traffic;
     this.#maxOwed = maxOwed;
     this.#onClose = onClose;
@@ -50,7 +52,14 @@ export class EventStream implements Reader {
     );
     this.response = new Response(stream, { headers });
     traffic.streams++;
-    this.#unwatch = forgetOnLoss(revoked, this);
+    this.#owner = id;
+    const unwatch = forgetOnLoss(revoked, this);
+    const drop = (): void => (this.#controller?.error(), this.#left());
+    const uncount = traffic.unread.add(id, { queued: () => this.#owed, drop });
+    this.#release = () => {
+      unwatch();
+      uncount();
+    };
     // Bun sends the headers only with the first bytes, and a client waits for them.
     this.#write(keepAliveBytes);
     this.#timer = setInterval(() => this.#write(keepAliveBytes), keepAliveEvery).unref();
@@ -88,7 +97,7 @@ export class EventStream implements Reader {
   #left(): void {
     this.#controller = null;
     this.#unread = [];
-    this.#unwatch();
+    this.#release();
     this.close();
   }
 
@@ -96,6 +105,7 @@ export class EventStream implements Reader {
     this.#unread.push(bytes);
     this.#owed += bytes.length;
     this.#flow();
+    boundUnread(this.#traffic, this.#owner, this.#owed, this.#maxOwed);
   }
 
   /** Hands on what the reader has room for. */
@@ -114,7 +124,7 @@ export class EventStream implements Reader {
     }
     if (!this.#closed || this.#owed > 0) return;
     this.#controller = null;
-    this.#unwatch();
+    this.#release();
     controller.close();
   }
 }

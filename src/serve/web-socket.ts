@@ -6,8 +6,7 @@ import { envelope } from "../mcp/message.ts";
 import { decodeUtf8 } from "../mcp/utf8.ts";
 import { McpConnection } from "./connection.ts";
 import type { HttpParts } from "./endpoint.ts";
-import { ConnectionSlots } from "./connection-slots.ts";
-import { sendWithin } from "./queue-limits.ts";
+import { leftUnread, sendWithin } from "./queue-limits.ts";
 import { enter, presentedBy, type Visit } from "./visit.ts";
 
 /** A socket's client, known before the socket opens. */
@@ -22,7 +21,7 @@ export type SocketData = {
   intake: Intake<string> | null;
 };
 
-type SocketOptions = Pick<HttpParts, "current" | "running" | "traffic">;
+type SocketOptions = Pick<HttpParts, "current" | "running" | "traffic" | "slots">;
 
 type Socket = ServerWebSocket<SocketData>;
 
@@ -31,26 +30,29 @@ const subprotocol = "mcp";
 const idle = 60;
 
 /** RFC 6455 §7.4.1. */
-const code = { policy: 1008, tryLater: 1013, goingAway: 1001, abnormal: 1006 } as const;
+const code = { policy: 1008, goingAway: 1001, abnormal: 1006 } as const;
 
 /** How Bun says that it closed a socket over a frame: one beyond `maxPayloadLength`, or any against the rules. */
 const tooBig = "Received too big message";
 const badFrame = /^Received /;
 
 const outletOf = (socket: Socket) => ({
+  owner: socket.data.who.id,
   queued: () => socket.getBufferedAmount(),
   write: (message: string) => void socket.sendText(message),
-  end(why: string) {
-    socket.data.connection?.close(why);
-    socket.close(code.tryLater, why);
-  },
+  end: (why: string) => drop(socket, why),
 });
+
+/** Ends a socket whose client does not read. Of one that is only closed, Bun keeps what is unread, and counts it no more. */
+function drop(socket: Socket, why: string): void {
+  socket.data.connection?.close(why);
+  socket.terminate();
+}
 
 /** MCP over WebSocket: each message is one frame, in the subprotocol `mcp`; the gateway's own are text. */
 export class WebSockets {
   readonly #options: SocketOptions;
   readonly #open = new Set<Socket>();
-  readonly #slots = new ConnectionSlots();
 
   constructor(options: SocketOptions) {
     this.#options = options;
@@ -66,7 +68,7 @@ export class WebSockets {
     const offered = req.headers.get("sec-websocket-protocol");
     const fits = offered === null || offered.split(",").some((one) => one.trim() === subprotocol);
     if (!fits) return new Response("The subprotocol of this WebSocket is mcp.\n", { status: 400 });
-    const leave = this.#slots.take(who.id);
+    const leave = this.#options.slots.take(who.id);
     const data: SocketData = { who, presented: presentedBy(visit), scope, leave, connection: null, intake: null };
     const headers = offered === null ? {} : { "sec-websocket-protocol": subprotocol };
     if (server.upgrade(req, { data, headers })) return undefined;
@@ -99,7 +101,8 @@ export class WebSockets {
   #opened(socket: Socket): void {
     const { presented, scope, who, leave } = socket.data;
     this.#open.add(socket);
-    this.#options.traffic.streams++;
+    const { traffic } = this.#options;
+    traffic.streams++;
     const connection = (socket.data.connection = new McpConnection({
       ...this.#options,
       ...presented,
@@ -117,9 +120,14 @@ export class WebSockets {
       if (socket.getBufferedAmount() > 0) socket.terminate();
       else socket.close(code.policy, "the key was lost");
     });
+    const uncount = traffic.unread.add(who.id, {
+      queued: () => socket.getBufferedAmount(),
+      drop: () => drop(socket, leftUnread),
+    });
     socket.data.leave = () => {
       leave();
       unwatch();
+      uncount();
     };
   }
 

@@ -1,4 +1,6 @@
-/** Counters of traffic between the gateway and its clients besides calls. One per process, for metrics only. */
+import { Unread } from "./unread.ts";
+
+/** The traffic between the gateway and its clients besides calls, one per process: counters, for metrics only. */
 export class Traffic {
   /** Legacy sessions that have not ended. */
   sessions = 0;
@@ -12,4 +14,6 @@ export class Traffic {
   stray = 0;
   /** Requests that were refused because all places for them were taken. */
   refused = 0;
+  /** No counter: what clients have not read, which is limited for each principal. */
+  readonly unread = new Unread();
 }

@@ -16,9 +16,11 @@ export const embeddedChains = Array.from({ length: 8 }, (_, index) => `serve-${i
 /** Creates the state directory for its owner only; throws `StoreFailed` with the remedy when others may enter it. */
 export function prepareStateDir(dir: string): void {
   const fresh = !existsSync(dir);
-  mkdirSync(join(dir, "audit"), { recursive: true, mode: 0o700 });
-  // The umask may have taken rights from the owner too.
-  if (fresh) chmodSync(dir, 0o700);
+  if (fresh) {
+    mkdirSync(dir, { recursive: true, mode: 0o700 });
+    // The umask may have taken rights from the owner too.
+    chmodSync(dir, 0o700);
+  }
   const stat = lstatSync(dir);
   if (!stat.isDirectory()) throw new StoreFailed(`${dir} is no directory; name the real one instead of a link`);
   if (stat.uid !== process.getuid?.()) {
@@ -29,6 +31,8 @@ export function prepareStateDir(dir: string): void {
     );
   }
   if ((stat.mode & 0o077) !== 0) throw new StoreFailed(`${dir} is open to others; run: chmod 0700 ${dir}`);
+  // Not before: as root it would shut the owner of the state directory out.
+  mkdirSync(join(dir, "audit"), { recursive: true, mode: 0o700 });
   if (fresh) syncDirectory(dir);
 }
 

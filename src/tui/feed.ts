@@ -1,7 +1,7 @@
 import type { Answer, CallName, Input } from "../control/api.ts";
 import type { Client } from "../control/contract.ts";
 import { Unanswered } from "../control/refusal.ts";
-import type { AuditEntry, ConsumerView, StatusView } from "../control/schemas.ts";
+import type { AuditEntry, ConsumerView } from "../control/schemas.ts";
 import { stayConnected } from "../control/stay-connected.ts";
 import { messageOf } from "../core/error-text.ts";
 import type { ServerStatus } from "../core/upstream.ts";
@@ -16,7 +16,7 @@ export type View = {
   /** When the gateway answered last, epoch ms; null if it never has. */
   readonly heard: number | null;
   /** Whether the gateway takes calls; null until it has said so over this link. */
-  readonly gateway: Pick<StatusView, "frozen" | "notReady"> | null;
+  readonly gateway: Pick<Answer<"status">, "frozen" | "notReady"> | null;
   readonly records: readonly AuditEntry[];
   /** Records missed because this console was too slow. */
   readonly missed: number;

@@ -11,7 +11,7 @@ import { listenFilter } from "./discovery/inventory.ts";
 import { faults } from "./faults.ts";
 import type { Terms } from "./host.ts";
 import { FirstQuestions } from "./instances/first-questions.ts";
-import { Pool, type Slot } from "./instances/pool.ts";
+import { type Opener, Pool, type Slot } from "./instances/pool.ts";
 import { type Spec, specOf } from "./instances/spec.ts";
 import type { Started, Starter } from "./instances/starter.ts";
 import type { AskClient, Instance } from "./link/link.ts";
@@ -39,7 +39,7 @@ export class CallerInstances {
       server: options.id,
       clock: host.clock,
       breaker: host.tuning.breaker,
-      start: async (spec, slot) => this.#listenTo(await this.#start(spec, slot), slot()),
+      start: async (spec, slot, ask) => this.#listenTo(await this.#start(spec, slot, ask), slot()),
       crashed: (down) => this.#crashed(down),
       ended: (slot) => {
         this.subscriptions.ended(slot);
@@ -50,7 +50,8 @@ export class CallerInstances {
     this.subscriptions = new Subscriptions({
       server: options.id,
       terms,
-      reopen: ({ spec, until }) => this.#open(spec, until),
+      learn: ({ spec }) => this.#discovery.learn(spec.era),
+      reopen: ({ spec, until }) => this.#open(spec, { until, ask: null }),
       wait: ({ spec }) => this.pool.wait(spec.key),
     });
   }
@@ -97,7 +98,8 @@ export class CallerInstances {
   slotFor(call: IdentifiedCall): Slot {
     if (call.controller.signal.aborted) throw faults.cancelled();
     const spec = this.#specFor(call);
-    const slot = this.#open(spec, spec.owner === null ? null : call.who.revoked);
+    const until = spec.owner === null ? null : call.who.revoked;
+    const slot = this.#open(spec, { until, ask: spec.asks ? call.input : null });
     if (spec.owner !== null) slot.users.add(call.session?.id ?? null);
     return slot;
   }
@@ -139,13 +141,13 @@ export class CallerInstances {
     }
   }
 
-  #open(spec: Spec, until: AbortSignal | null): Slot {
+  #open(spec: Spec, opener: Opener): Slot {
     const found = this.pool.find(spec.key);
     if (found) return found;
     const { state } = this.#discovery;
     if (state === "idle") void this.#discovery.connect();
     else if (state !== "ready" && state !== "starting") throw this.#unavailable();
-    return this.pool.open(spec, this.#terms.options, until);
+    return this.pool.open(spec, this.#terms.options, opener);
   }
 
   #unavailable(): Failure {
@@ -154,7 +156,7 @@ export class CallerInstances {
     return faults.down(this.#terms.options.id, reason ?? `it is ${state}`, wait > 0 ? wait : undefined);
   }
 
-  async #start(spec: Spec, slot: () => Slot): Promise<Started> {
+  async #start(spec: Spec, slot: () => Slot, ask: AskClient | null): Promise<Started> {
     const events = {
       notified: (method: string, params: string) => this.#heard(slot(), method, params),
       renewed: () => {
@@ -165,13 +167,16 @@ export class CallerInstances {
         void this.#discovery.look();
       },
     };
-    const asked = this.#askerOf(spec);
-    const first = asked && this.#hasRoots(spec) ? new FirstQuestions(asked) : null;
-    const host = { ...this.#starter.linkHost(events, { declares: spec.declares }), asked: first?.ask ?? asked };
+    const usual = this.#askerOf(spec);
+    const first = this.#firstQuestions(spec, usual, ask);
+    let asked = first?.ask ?? usual;
+    const host = { ...this.#starter.linkHost(events, { declares: spec.declares }), asked: () => asked };
     const { speaks } = this.#discovery;
     try {
       const instance = await this.#starter.start(eraFor(spec.era, speaks), host, speaks);
       await first?.settled(instance, host);
+      // From now on the call has a request of its own that questions can be about.
+      asked = usual;
       return instance;
     } catch (error) {
       // The server was replaced by one that speaks the newer era only.
@@ -207,10 +212,18 @@ export class CallerInstances {
     return (request, signal) => this.#terms.host.asked({ server, owner, session, request }, signal);
   }
 
-  /** Whether the client of an instance that is one session's own has roots that can be asked for before its first call. */
-  #hasRoots({ declares, owner, session }: Spec): boolean {
-    if (owner === null || session === null || !this.#terms.host.listens(session, owner)) return false;
-    return isObject(objectIn(declares).roots);
+  /**
+   * Asks the client for its roots before the first call: its session, if it listens outside of calls, else by way of the
+   * call that the instance is started for. Null where it has no roots or cannot be asked.
+   */
+  #firstQuestions(
+    { declares, owner, session }: Spec,
+    usual: AskClient | null,
+    ask: AskClient | null,
+  ): FirstQuestions | null {
+    const listens = owner !== null && session !== null && this.#terms.host.listens(session, owner);
+    const asker = listens ? usual : ask;
+    return asker && isObject(objectIn(declares).roots) ? new FirstQuestions(asker) : null;
   }
 
   /** Takes a notification of an instance that belongs to no request; false when nobody wants it. */

@@ -35,10 +35,11 @@ export const faults = {
   full: (server: string, reason: string, retryAfterMs = 1_000): Failure =>
     new Failure("overloaded", `The server "${server}" is overloaded: ${reason}.`, { ran: "no", retryAfterMs }),
   /** The server itself says that it is overloaded. */
-  overloaded: (server: string, reason: string): Failure =>
+  overloaded: (server: string, reason: string, retryAfterMs?: number): Failure =>
     new Failure("upstream-overloaded", `The server "${server}" is overloaded: ${reason}.`, {
       ran: "no",
-      advice: "Try again later.",
+      ...(retryAfterMs !== undefined && { retryAfterMs }),
+      advice: `Try again ${retryAfterMs === undefined ? "later" : `in ${Math.ceil(retryAfterMs / 1000)} s`}.`,
     }),
   /** Of the headers that a server is sent, a caller can make long only those that mirror the call. */
   longHeaders: (server: string): Failure =>

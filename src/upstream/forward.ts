@@ -26,6 +26,8 @@ export type Way = {
   readonly asks: boolean;
   /** Whether what the server says during the call can only be meant for its caller. */
   readonly own: boolean;
+  /** Whether it is sent headers that mirror the call. */
+  readonly mirrors: boolean;
 };
 
 /**
@@ -34,7 +36,7 @@ export type Way = {
  */
 export function askOf(call: Call, route: Route, request: UpstreamRequest, way: Way): Ask {
   const { method, edits } = request;
-  const { peer, client, timeout, told, most } = way;
+  const { peer, client, timeout, told, most, mirrors } = way;
   const { inbound, emit, controller } = call;
   const modern = peer.era === "modern";
   const level = wantedLevel(call);
@@ -60,7 +62,7 @@ export function askOf(call: Call, route: Route, request: UpstreamRequest, way: W
       handlers: handlersOf(call, token, way),
       client: way.own ? (call.session?.id ?? "") : null,
     },
-    headers: modern ? mirror(call, route, request) : null,
+    headers: mirrors ? mirror(call, route, request) : null,
   };
 }
 

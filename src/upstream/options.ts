@@ -1,5 +1,5 @@
 import { z } from "zod";
-import { duration, prefix, serverId } from "../core/options.ts";
+import { displayName, duration, prefix, serverId } from "../core/options.ts";
 import { builtinNames, urlTransports } from "../core/upstream.ts";
 
 /** A shorter interval would load servers and bring nothing. */
@@ -11,7 +11,7 @@ const secret = z.string().describe("A text; write secrets as ${VAR}, ${file:PATH
 
 const common = {
   id: serverId.describe("Lower-case letters, digits and hyphens; the first part of its tools' names."),
-  name: z.string().max(200).optional().describe("A name for people."),
+  name: displayName,
   enabled: z.boolean().default(true).describe("Whether the server is used."),
   timeout: timeout
     .default(30_000)

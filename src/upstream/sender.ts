@@ -11,7 +11,7 @@ import { reasonOf } from "./faults.ts";
 import { askOf, replyOf, type Way } from "./forward.ts";
 import type { Terms } from "./host.ts";
 import type { Slot } from "./instances/pool.ts";
-import type { Instance } from "./link/link.ts";
+import type { Answer, Instance } from "./link/link.ts";
 import { query } from "./link/query.ts";
 import { mostTime } from "./options.ts";
 import { factsOf } from "./transports/index.ts";
@@ -27,6 +27,10 @@ const isLost = (error: unknown): boolean => error instanceof Failure && (error.c
 function mayRepeat(error: unknown, { controller }: Call, { method }: UpstreamRequest): boolean {
   return isLost(error) && repeatable.has(method) && !controller.signal.aborted;
 }
+
+/** Whether a server refuses a request for its headers, before it has begun to run it. */
+const refusesHeaders = (answer: Answer): boolean =>
+  answer.kind === "error" && answer.code === rpcCodes.headerMismatch && !answer.begun;
 
 /** The failure of a request that changes nothing: the caller need not know whether it has run. */
 function ofReading(error: unknown): unknown {
@@ -65,10 +69,9 @@ export class Sender {
           const instance = slot.instance ?? (await this.#instances.within(call, deadline, slot.starting));
           const level = this.#levelFor(slot, instance, call);
           if (level) await this.#setLevel(slot, instance, level);
-          const answer = await instance.link.ask(askOf(call, to, request, this.#wayTo(instance, slot, deadline)));
-          const mismatch =
-            answer.kind === "error" && answer.code === rpcCodes.headerMismatch && instance.peer.era === "modern";
-          if (!mismatch || again) {
+          const ask = askOf(call, to, request, this.#wayTo(instance, slot, deadline));
+          const answer = await instance.link.ask(ask);
+          if (again || ask.headers === null || !refusesHeaders(answer)) {
             const reply = replyOf(answer, instance.peer, this.#terms.options.id, call);
             if (reply.kind === "result" && reply.type !== null) slot.owes = true;
             return reply;
@@ -94,9 +97,11 @@ export class Sender {
   #wayTo({ peer }: Instance, { spec }: Slot, deadline: number): Way {
     const timeout = Math.max(1, Math.ceil(deadline - performance.now()));
     const { options, host } = this.#terms;
+    const mirrors = factsOf(options).perRequest && peer.era === "modern";
     // A shared legacy instance may speak of a caller whose call has ended.
-    const own = spec.owner !== null || (factsOf(options).perRequest && peer.era === "modern");
-    return { peer, client: host.client, timeout, told: options.timeout, most: mostTime(options), asks: spec.asks, own };
+    const own = spec.owner !== null || mirrors;
+    const most = mostTime(options);
+    return { peer, client: host.client, timeout, told: options.timeout, most, asks: spec.asks, own, mirrors };
   }
 
   /**

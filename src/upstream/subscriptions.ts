@@ -18,6 +18,8 @@ const askMs = 30_000;
 export type SubscriptionsHost = {
   readonly server: string;
   readonly terms: ListenRequest["terms"];
+  /** Waits until it is known what the server speaks; null when that is known. */
+  learn(slot: Slot): Promise<void> | null;
   /** The slot of the same key, opened anew if the instance has ended; throws if no instance can be started. */
   reopen(slot: Slot): Slot;
   /** Milliseconds until a new instance may be started; Infinity: it never may. */
@@ -104,6 +106,9 @@ function lose(group: Group): void {
 export class Subscriptions {
   readonly #host: SubscriptionsHost;
   readonly #groups = new Map<string, Group>();
+  /** Where they go on since a reload changed the server. */
+  #heir: Subscriptions | null = null;
+  #closed = false;
 
   constructor(host: SubscriptionsHost) {
     this.#host = host;
@@ -124,6 +129,9 @@ export class Subscriptions {
    * Subscribes; returns a function that ends the subscription. Throws when the server refuses, and as `Link.ask` does.
    */
   async add(call: Call, slot: Slot, uri: string, updated: Updated): Promise<() => void> {
+    // A reload may have come between while the instance was started.
+    if (this.#heir) return this.#heir.add(call, slot, uri, updated);
+    if (this.#closed) throw faults.down(this.#host.server, "it was stopped");
     const known = this.#groups.get(slot.spec.key)?.wanted.get(uri);
     if (!known && this.size >= mostSubscriptions) {
       throw faults.full(this.#host.server, `${mostSubscriptions} resources are subscribed to`);
@@ -182,6 +190,7 @@ export class Subscriptions {
 
   /** Takes over the subscriptions of the server that had this id before, on instances of its own. */
   inherit(old: Subscriptions): void {
+    old.#heir = this;
     for (const [key, group] of old.#groups) {
       old.#groups.delete(key);
       lose(group);
@@ -194,7 +203,9 @@ export class Subscriptions {
     }
   }
 
+  /** Forgets all; no more are taken. */
   close(): void {
+    this.#closed = true;
     for (const key of this.#groups.keys()) this.drop(key);
   }
 
@@ -267,6 +278,8 @@ export class Subscriptions {
 
   /** One attempt; false when a resource that was granted before is not granted now. */
   async #step(group: Group): Promise<boolean> {
+    if (group.wanted.size > 0) await this.#host.learn(group.slot);
+    if (group.home !== this) return group.home.#step(group);
     if (group.wanted.size === 0 && !group.grant) return true;
     if (group.wanted.size > 0) group.slot = this.#host.reopen(group.slot);
     group.slot.subscriptions = group.wanted.size;

@@ -7,7 +7,7 @@ import { Discovery } from "./discovery/discovery.ts";
 import { listingOf } from "./discovery/inventory.ts";
 import { Following } from "./following.ts";
 import type { SetHost } from "./host.ts";
-import { identityOf, listIdentityOf } from "./identity.ts";
+import { identityOf } from "./identity.ts";
 import { Starter } from "./instances/starter.ts";
 import type { ServerOptions } from "./options.ts";
 import { Sender } from "./sender.ts";
@@ -57,14 +57,13 @@ export class Supervisor {
 
   /** Starts as its options say. If the server has to be listed, resolves once that has succeeded or failed. */
   async activate(): Promise<void> {
-    const { options, host } = this.#terms;
-    if (!options.enabled) return;
+    if (!this.#terms.options.enabled) return;
     this.#pulse ??= this.#startPulse();
     // A server that was taken over while it starts is waited for too.
     const begins = this.#state === "idle" || this.#state === "starting";
     if (!begins) return;
     if (this.boots) await this.#discovery.connect();
-    else if (host.lists.recall(this.id, listIdentityOf(options)) === null) await this.#listOnce();
+    else if (!this.#discovery.listed) await this.#listOnce();
   }
 
   /**

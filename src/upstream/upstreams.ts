@@ -73,7 +73,8 @@ class UpstreamSet implements ManagedUpstreams {
   readonly #callerListeners = new Set<() => void>();
   /** Shared by all sets, so that a listener also hears the sets that follow. */
   readonly #hearers: Set<(notice: Notice) => void>;
-  readonly #left: Supervisor[] = [];
+  /** Servers that reloads have removed or changed and that may still run; shared by all sets, the last of which stops them. */
+  readonly #left: Set<Supervisor>;
   /** The subscriptions of removed servers, by id; they go on once there is a server of that id again. */
   readonly #parked = new Map<string, Subscriptions>();
   /** Null once this set has taken over; else each set would keep all earlier ones in memory. */
@@ -89,6 +90,7 @@ class UpstreamSet implements ManagedUpstreams {
     this.#servers = servers;
     this.#previous = previous instanceof UpstreamSet ? previous : null;
     this.#hearers = this.#previous ? this.#previous.#hearers : new Set();
+    this.#left = this.#previous ? this.#previous.#left : new Set();
     this.#local = new Map(local.map((server) => [server.id, server]));
     this.#host = {
       ...host,
@@ -119,7 +121,7 @@ class UpstreamSet implements ManagedUpstreams {
     }
     for (const old of running.values()) {
       if (adopted.has(old)) continue;
-      this.#left.push(old);
+      this.#left.add(old);
       this.#park(old.id, old.subscriptions);
     }
     if (previous) for (const [id, parked] of previous.#parked) this.#park(id, parked);
@@ -150,7 +152,8 @@ class UpstreamSet implements ManagedUpstreams {
     const reopen = (): never => {
       throw removed(id);
     };
-    const parked = new Subscriptions({ server: id, terms: { host: this.#host }, reopen, wait: () => Infinity });
+    const [learn, wait] = [() => null, () => Infinity];
+    const parked = new Subscriptions({ server: id, terms: { host: this.#host }, learn, reopen, wait });
     parked.inherit(subscriptions);
     this.#parked.set(id, parked);
   }
@@ -167,7 +170,12 @@ class UpstreamSet implements ManagedUpstreams {
   }
 
   async drainPrevious(ms: number): Promise<void> {
-    await Promise.all(this.#left.splice(0).map((supervisor) => supervisor.drain(ms)));
+    await Promise.all([...this.#left].map((supervisor) => this.#drain(supervisor, ms)));
+  }
+
+  async #drain(supervisor: Supervisor, ms: number): Promise<void> {
+    await supervisor.drain(ms);
+    this.#left.delete(supervisor);
   }
 
   #startReaper(): Reaper {
@@ -279,8 +287,8 @@ class UpstreamSet implements ManagedUpstreams {
 
   async close(graceMs: number): Promise<void> {
     this.retire();
-    const all = [...this.#supervisors.values(), ...this.#left.splice(0)];
-    await Promise.all(all.map((supervisor) => supervisor.drain(graceMs)));
+    const all = [...this.#supervisors.values(), ...this.#left];
+    await Promise.all(all.map((supervisor) => this.#drain(supervisor, graceMs)));
     await endOrphans(0);
     await this.#reaper?.close();
     this.#reaper = null;

@@ -13,7 +13,7 @@ import type { Credential, Source } from "../../src/core/principal.ts";
 import { credentialsOf } from "../../src/serve/credentials.ts";
 import { type CallParts, loopback, makeCall, remote } from "../support/call.ts";
 import { failureOf } from "../support/failure.ts";
-import { memoryKeyStore, storedKey } from "../support/key-store.ts";
+import { keyRequest, memoryKeyStore, storedKey } from "../support/key-store.ts";
 
 const open: Keyring[] = [];
 afterEach(() => open.splice(0).forEach((keyring) => keyring[Symbol.dispose]()));
@@ -223,7 +223,7 @@ test("identifying costs the same among 10 and 100,000 keys", () => {
     }
     const keyring = new Keyring({ store, clock: systemClock });
     open.push(keyring);
-    const { key } = keyring.create({ name: "n", consumerId: "c", roles: ["r"] });
+    const { key } = keyring.create(keyRequest());
     const authn = createAuthn({ options: authOptions.parse({}), keyring, throttle: throttle() });
     return { authn, request: call([key]), best: Infinity };
   });

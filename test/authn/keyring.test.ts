@@ -7,7 +7,7 @@ import { type KeyOptions, keyOptions } from "../../src/authn/options.ts";
 import { hashKey } from "../../src/core/key-hash.ts";
 import { lossOf } from "../../src/core/principal.ts";
 import { StoreFailed } from "../../src/core/store.ts";
-import { memoryKeyStore } from "../support/key-store.ts";
+import { keyRequest, memoryKeyStore } from "../support/key-store.ts";
 import { stillClock } from "../support/principal.ts";
 import { until } from "../support/until.ts";
 
@@ -50,7 +50,7 @@ test("a key's rate below one a minute has room for one call, 0 for none", () => 
   ]);
 });
 
-const request = { name: "Agent", consumerId: "agent", roles: ["reader"] };
+const request = keyRequest();
 
 test("R23: a new key has its form, is found by its hash and never stored in plain text", () => {
   const store = memoryKeyStore();
@@ -359,7 +359,7 @@ test("R23: what a store cannot take is in force at once and stored as soon as it
   };
   const flaky = { ...store, revokeKey: refusing(store.revokeKey), setFrozen: refusing(store.setFrozen) };
   using ring = keyring(flaky);
-  const { id } = ring.create({ name: "A", consumerId: "a", roles: ["user"] });
+  const { id } = ring.create(request);
   ring.revoke(id);
   ring.freeze();
   expect([ring.saved, ring.frozen, ring.list()[0]?.state]).toEqual([false, true, "revoked"]);

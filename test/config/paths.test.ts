@@ -3,6 +3,7 @@ import { chmodSync, mkdirSync, symlinkSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { chosenPaths, clientSocket, defaultConfig, findConfig, resolvePaths } from "../../src/config/paths.ts";
 import type { Host } from "../../src/config/paths.ts";
+import { asNobody, mayBecomeNobody } from "../support/processes.ts";
 import { TempDir } from "../support/temp-dir.ts";
 
 const temp = new TempDir();
@@ -75,6 +76,41 @@ test("a client uses the socket of its own installation when that is chosen", () 
   expect(clientSocket(host(), { state: "/s" })).toBe("/s/control.sock");
   expect(clientSocket(host(), { socket: "/x.sock" })).toBe("/x.sock");
 });
+
+/** Runs a command on a machine whose directories for state and run time are empty but for what the shell line makes. */
+const elsewhere = (make: string, command: readonly string[]) => {
+  const line = `mount -t tmpfs none /var/lib && mount -t tmpfs none /run && { ${make}; } && exec "$@"`;
+  return Bun.spawnSync(["unshare", "-m", "sh", "-c", line, "sh", ...command]);
+};
+const mayMount = elsewhere("true", ["true"]).success;
+
+test.skipIf(!mayMount)("outside of the unit its user finds what the unit has written, and no other user does", () => {
+  const module = join(import.meta.dir, "../../src/config/paths.ts");
+  const program = `
+    const { clientSocket, resolvePaths } = await import(${JSON.stringify(module)});
+    const at = (state) => [resolvePaths(${JSON.stringify(host())}, { state }).heads, clientSocket(${JSON.stringify(host())}, { state })];
+    console.log(JSON.stringify([at("/var/lib/mcpgw"), at("/srv/s")]));`;
+  const found = (make: string): unknown =>
+    JSON.parse(elsewhere(make, [process.execPath, "-e", program]).stdout.toString());
+  const own = "/home/u/.local/state/mcpgw-heads";
+  const others = [own, "/srv/s/control.sock"];
+  const unit = "mkdir -p /var/lib/mcpgw-heads /run/mcpgw && touch /run/mcpgw/control.sock";
+  expect(found(unit)).toEqual([["/var/lib/mcpgw-heads", "/run/mcpgw/control.sock"], others]);
+  expect(found("true")).toEqual([[own, "/var/lib/mcpgw/control.sock"], others]);
+});
+
+test.skipIf(!mayMount || !mayBecomeNobody)(
+  "who may not look where the system's gateway is hears that it is there",
+  () => {
+    const program = `
+    const { closedSystem } = await import(${JSON.stringify(join(import.meta.dir, "../../src/config/paths.ts"))});
+    console.log(closedSystem());`;
+    const found = (make: string) => elsewhere(make, [...asNobody, process.execPath, "-e", program]).stdout.toString();
+    expect(found("mkdir -m 750 /run/mcpgw")).toBe("/run/mcpgw\n");
+    expect(found("mkdir -m 755 /run/mcpgw")).toBe("null\n");
+    expect(found("true")).toBe("null\n");
+  },
+);
 
 test("R28 the file is named by flag, MCPGW_CONFIG, MCP_GATEWAY_CONFIG, in this order", () => {
   const env = { MCPGW_CONFIG: "/one", MCP_GATEWAY_CONFIG: "two" };

@@ -6,6 +6,7 @@ import { localClient } from "../../src/control/local.ts";
 import type { Access } from "../../src/control/peer.ts";
 import { Refusal } from "../../src/control/refusal.ts";
 import { sampleHandlers } from "../support/control-answers.ts";
+import { rejectionOf } from "../support/failure.ts";
 
 const context = (access: Access): Context => ({
   peer: { uid: 1000, gid: 1000, pid: 1, groups: [], access },
@@ -53,6 +54,11 @@ test.each([
 ] as const)("payloads of %s are for administrators only", async (name, input) => {
   expect(await outcome("admin", name, input)).toBe("done");
   expect(await outcome("read", name, input)).toBe("denied");
+});
+
+test("who has no right but to attach is told which options name the groups that have more", async () => {
+  const client = localClient(sampleHandlers(), context("attach"), () => {});
+  expect((await rejectionOf(client.call("status", {}))).message).toContain("control.adminGroup and control.readGroup");
 });
 
 const recordedFirst = names.filter((name) => (operations[name] as Row).recorded === "before");

@@ -1,5 +1,5 @@
 import { expect, test } from "bun:test";
-import { compileCidr, isLoopback, peerKey } from "../../src/core/cidr.ts";
+import { compileCidr, isLoopback, plainAddress, peerKey } from "../../src/core/cidr.ts";
 
 const rows: [cidr: string, ip: string, inside: boolean][] = [
   ["10.0.0.0/8", "10.255.0.1", true],
@@ -27,6 +27,16 @@ test.each(["10.0.0.0/33", "10.0.0/8", "::1/129", "1:2:3:4:5:6:7:8:9", "1::2::3",
   "R37: %p is no network",
   (text) => expect(compileCidr(text)).toBeNull(),
 );
+
+test.each([
+  ["::ffff:127.0.0.1", "127.0.0.1"],
+  ["::FFFF:a01:203", "10.1.2.3"],
+  ["10.1.2.3", "10.1.2.3"],
+  ["::1", "::1"],
+  ["2001:db8::1", "2001:db8::1"],
+  ["fe80::1%eth0", "fe80::1%eth0"],
+  ["nowhere", "nowhere"],
+])("the address %p is named %p", (ip, plain) => expect(plainAddress(ip)).toBe(plain));
 
 test("one IPv6 host is one peer, whatever address of its /64 it takes", () => {
   expect(peerKey("2001:db8::1")).toBe(peerKey("2001:db8::ffff:1"));

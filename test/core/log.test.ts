@@ -75,3 +75,15 @@ test("R118 T58 a JSON line stays JSON whatever a name holds, and shows no contro
   expect(written[0]).toMatch(/^[\u0020-\u007e]*\n$/);
   expect(JSON.parse(written[0] ?? "")).toMatchObject({ msg: "odd", name });
 });
+
+test("R118 level and format can change while the process runs", () => {
+  const written: string[] = [];
+  const log = createLogger({ level: "warn", format: "json", write: (line) => written.push(line) > 0 });
+  log.info("before");
+  log.configure({ level: "info", format: "text" });
+  log.info("after");
+  log.configure({ level: "error", format: "json" });
+  log.warn("beneath");
+  log.error("last");
+  expect(written).toEqual([expect.stringContaining(" info  after\n"), expect.stringContaining('"msg":"last"')]);
+});

@@ -1,5 +1,5 @@
 import { expect, test } from "bun:test";
-import { cut, plain, plainJson } from "../../src/core/text.ts";
+import { cut, foldCase, plain, plainJson } from "../../src/core/text.ts";
 
 const hidden =
   "\u0000 \n \u001b \u007f \u009b \u00ad \u034f \u061c \u115f \u1160 \u180e \u200b \u200d \u202e \u2028 \u2029 " +
@@ -23,4 +23,12 @@ test("a text is cut to so many characters, the ellipsis among them", () => {
 
 test("a text is cut between characters, for many parsers refuse half of a surrogate pair", () => {
   expect([cut("abcd", 4), cut("abcde", 4), cut("ab😀e", 4), cut("a😀de", 4)]).toEqual(["abcd", "abc…", "ab…", "a😀…"]);
+});
+
+test("S27: keys that servers take for the same are spelt the same, also beyond ASCII", () => {
+  for (const key of ["arguments", "ARGUMENTS", "argument\u017f", "Argument\u017f"])
+    expect(foldCase(key)).toBe(foldCase("Arguments"));
+  for (const key of ["stra\u00dfe", "STRA\u1e9eE"]) expect(foldCase(key)).toBe(foldCase("Stra\u00dfe"));
+  expect([foldCase("tas\u212a"), foldCase("\u2126\u03c2")]).toEqual([foldCase("task"), foldCase("\u03c9\u03c3")]);
+  expect(foldCase("argument")).not.toBe(foldCase("arguments"));
 });

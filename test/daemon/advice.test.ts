@@ -162,6 +162,10 @@ test.skipIf(process.getuid?.() !== 0)(
     // The other user's default would be another state directory.
     expect(stderr).toContain(`sudo -u '#993' mcpgw --state ${place.state} …`);
     expect(stderr).not.toContain("chown");
+    // Nor is anything left there that its owner could not use.
+    rmSync(join(place.state, "audit"), { recursive: true });
+    expect(await place.cli(["keys", "create", "B", "agent", "user"])).toMatchObject({ code: 1 });
+    expect(existsSync(join(place.state, "audit"))).toBe(false);
   },
 );
 
@@ -257,5 +261,25 @@ test.skipIf(!mayBecomeNobody)(
     const wanted = `uid 65534 may not make ${home}/.local/state/mcpgw-heads, for what is kept outside the state directory`;
     expect([code, stderr]).toEqual([1, expect.stringContaining(wanted)]);
     expect(stderr).toContain("or set XDG_STATE_HOME to");
+  },
+);
+
+test.skipIf(!mayBecomeNobody)(
+  "T62 a database that is another user's, or what SQLite keeps beside it, is named with whose it is (needs setpriv as root)",
+  async () => {
+    using place = new Place({ servers: [], policies: [] });
+    place.becomeNobody();
+    await place.newKey("agent");
+    const log = join(place.state, "audit/main.db");
+    for (const file of [`${log}-wal`, log]) {
+      if (!existsSync(file)) writeFileSync(file, "");
+      chownSync(file, 0, 0);
+      chmodSync(file, 0o600);
+      for (const words of ["keys freeze", "audit verify", "daemon"]) {
+        const { code, stdout, stderr } = await place.cli(words.split(" "));
+        expect(code).not.toBe(0);
+        expect(stdout + stderr).toContain(`${file}: uid 65534 may not use it: it belongs to uid 0, gid 0, mode 0600`);
+      }
+    }
   },
 );

@@ -1,6 +1,6 @@
 import { Database } from "bun:sqlite";
 import { expect, test } from "bun:test";
-import { statSync } from "node:fs";
+import { readFileSync, statSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { gatherEvidence } from "../../src/audit/evidence.ts";
 import { Failure } from "../../src/core/failure.ts";
@@ -127,6 +127,38 @@ test("R13 T04 housekeeper: where nothing can be stored it finds and counts all t
   );
   await opened.close();
 });
+
+test("R8 housekeeper: an index that a query finds damaged is named, begun anew and filled again", async () => {
+  using at = tempState();
+  const opened = await openBroker(at);
+  for (let i = 0; i < 20; i += 1) await runCall(opened.broker, { consumer: i % 2 ? "a" : "b" });
+  await until(() => opened.broker.durable() === 40, "all calls");
+  const complaints: string[] = [];
+  const log = { ...silent, warn: (_message: string, facts?: object) => void complaints.push(JSON.stringify(facts)) };
+  const filling = start(at);
+  filling.wake(40);
+  await filling.close();
+  const path = join(at.state, "index.db");
+  const page = pageOf(path, "entry_consumer");
+  writeFileSync(path, readFileSync(path).fill(0xa5, 4096 * (page - 1), 4096 * page));
+  const keeper = start(at, { log });
+  keeper.wake(40);
+  expect(await keeper.ask("find", { server: "crm" })).toHaveLength(20);
+  expect(complaints).toEqual([]);
+  for (let round = 0; round < 2; round++) expect(await keeper.ask("find", { consumer: "a" })).toHaveLength(10);
+  expect(complaints).toEqual([expect.stringContaining(`${path}: database disk image is malformed`)]);
+  await keeper.close();
+  using index = new Database(path, { readonly: true });
+  expect(index.query("SELECT count(*) AS rows FROM entry INDEXED BY entry_consumer").get()).toEqual({ rows: 20 });
+  await opened.close();
+});
+
+/** The page on which a table or an index begins. */
+function pageOf(path: string, name: string): number {
+  using db = new Database(path, { readonly: true });
+  const row = db.query<{ rootpage: number }, [string]>("SELECT rootpage FROM sqlite_schema WHERE name = ?").get(name);
+  return row?.rootpage ?? 0;
+}
 
 test("housekeeper: one that dies is said to have died and started again, and its questions fail", async () => {
   using at = tempState();

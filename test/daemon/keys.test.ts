@@ -3,14 +3,14 @@ import { Keyring } from "../../src/authn/keyring.ts";
 import type { Context } from "../../src/control/contract.ts";
 import { systemClock } from "../../src/core/clock.ts";
 import { keyHandlers } from "../../src/daemon/handlers/keys.ts";
-import { memoryKeyStore } from "../support/key-store.ts";
+import { keyRequest, memoryKeyStore } from "../support/key-store.ts";
 
 const peer = { uid: 0, gid: 0, pid: 1, groups: [], access: "admin" } as const;
 const ctx: Context = { peer, key: null, signal: new AbortController().signal };
 
 test("R23: a rotation that cannot be recorded leaves the old key as it was, and no other", async () => {
   using keyring = new Keyring({ store: memoryKeyStore(), clock: systemClock });
-  const { id } = keyring.create({ name: "A", consumerId: "agent", roles: ["user"] });
+  const { id } = keyring.create(keyRequest({ name: "A", roles: ["user"] }));
   const states = () => Object.fromEntries(keyring.list().map((key) => [key.id, key.state]));
   let full = true;
   const recordAct = async () => {
@@ -61,7 +61,7 @@ test.each([
 
 test("R23: of two rotations of one key at once the second is refused, so that there is one successor", async () => {
   using at = withSlowDisk();
-  const { id } = at.keyring.create({ name: "A", consumerId: "agent", roles: ["user"] });
+  const { id } = at.keyring.create(keyRequest({ name: "A", roles: ["user"] }));
   const rotate = () => Promise.resolve(at.handlers["keys.rotate"]({ id }, ctx));
   const outcomes = Promise.allSettled([rotate(), rotate()]);
   at.flush();
@@ -80,7 +80,7 @@ test.each([
   "R23: %s and %s of one key at once: it is revoked, and only a rotation that came first counts",
   async (first, second, states) => {
     using at = withSlowDisk();
-    const { id } = at.keyring.create({ name: "A", consumerId: "agent", roles: ["user"] });
+    const { id } = at.keyring.create(keyRequest({ name: "A", roles: ["user"] }));
     const outcomes = Promise.allSettled([at.handlers[first]({ id }, ctx), at.handlers[second]({ id }, ctx)]);
     at.flush();
     await outcomes;

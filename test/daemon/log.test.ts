@@ -1,12 +1,14 @@
 import { expect, setDefaultTimeout, test } from "bun:test";
 import { closeSync, constants, openSync } from "node:fs";
 import { join } from "node:path";
-import { everything, fake, start, strongKey } from "../support/daemon.ts";
+import { everything, fake, Place, start, strongKey } from "../support/daemon.ts";
 import { linesOf } from "../support/seen.ts";
 import { TempDir } from "../support/temp-dir.ts";
 
 // Each daemon is a process; on a busy machine that takes its time.
 setDefaultTimeout(30_000);
+
+type Line = Readonly<Record<string, unknown>>;
 
 const times = 30;
 const each = Array.from({ length: times }, (_, index) => index);
@@ -74,7 +76,7 @@ test("the log of a process whose standard error nobody reads is bounded, and say
   let read = 0;
   let lost: unknown;
   for await (const text of linesOf(reader.stdout)) {
-    const { msg, lines } = JSON.parse(text) as Record<string, unknown>;
+    const { msg, lines } = JSON.parse(text) as Line;
     if (msg === "filler") read += 1;
     lost ??= lines;
     if (lost === undefined) void child.stdin.write("\n");
@@ -83,4 +85,35 @@ test("the log of a process whose standard error nobody reads is bounded, and say
   closeSync(unread);
   expect(read * 1_000).toBeLessThan(2 << 20);
   expect(Number(lost) + read).toBeGreaterThanOrEqual(10_000);
+});
+
+/** Goes before a command whose JOURNAL_STREAM shall name its own standard error, as under systemd. */
+const underJournal = ["sh", "-c", 'export JOURNAL_STREAM=$(stat -L -c %d:%i /proc/self/fd/2); exec "$@"', "sh"];
+
+/** The lines of a daemon until it is ready. */
+async function firstLines(place: Place, env: Record<string, string> = {}): Promise<string[]> {
+  const child = place.spawn(["daemon", "--listen", "127.0.0.1:0"], env);
+  const lines: string[] = [];
+  for await (const line of linesOf(child.stderr)) {
+    lines.push(line);
+    if (line.includes('"ready"')) child.kill();
+  }
+  return lines;
+}
+
+test("R118 each line tells the journal its priority, and nothing else is told one", async () => {
+  using place = new Place({ servers: [], policies: [] });
+  for (const line of await firstLines(place, { JOURNAL_STREAM: "1:1" })) expect(line).toStartWith("{");
+  place.prefix = underJournal;
+  const lines = await firstLines(place);
+  const levels = lines.map((line) => `${line.slice(0, 3)} ${String((JSON.parse(line.slice(3)) as Line).level)}`);
+  expect(new Set(levels)).toEqual(new Set(["<4> warn", "<6> info"]));
+});
+
+test("R118 the journal is told that a start which the configuration prevents is an error", async () => {
+  using place = new Place({ serverz: [], policiez: [] });
+  place.prefix = underJournal;
+  const { stderr, code } = await place.cli(["daemon"]);
+  expect(code).toBe(2);
+  expect(stderr).toMatch(/^(<3>.*\n){2,}$/);
 });

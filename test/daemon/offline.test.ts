@@ -34,7 +34,8 @@ test("R23 only a first key begins a state directory; what changes keys where not
   const unnamed = await place.bare(["keys", "list", "--state", place.state]);
   expect(unnamed.stderr).toMatch(/give --config, .* does not look for gateway\.yaml/);
   expect(existsSync(place.state)).toBe(false);
-  await place.newKey("agent");
+  const begun = await place.cli(["keys", "create", "A", "agent", "user"]);
+  expect(begun).toMatchObject({ code: 0, stderr: expect.stringContaining(`so this begins ${place.state}`) });
   const frozen = await place.cli(["keys", "freeze"]);
   expect(frozen).toMatchObject({ code: 0, stderr: goingBy(place) });
   expect(frozen.stdout).not.toContain("every caller is refused");
@@ -240,6 +241,21 @@ test("a log outside the state directory is found there without the configuration
   expect(gone.stdout).toContain("TAMPERED");
   place.configure({ ...config, audit: { path: join(place.dir, "moved.db") } });
   expect(await place.cli(["audit", "verify"])).toMatchObject({ code: 0 });
+});
+
+test("a log outside the state directory that nothing leads to is not begun a second time", async () => {
+  using place = new Place("");
+  place.configure({ ...config, audit: { path: join(place.dir, "elsewhere.db") } });
+  const { id } = await place.newKey("agent");
+  // As with another home, where the note of its place is not found.
+  rmSync(place.heads, { recursive: true });
+  for (const words of ["keys create A agent user", `keys revoke ${id}`, "keys freeze"]) {
+    const ran = await place.bare([...words.split(" "), "--state", place.state], place.state);
+    expect(ran).toMatchObject({ code: 2, stdout: "" });
+    expect(ran.stderr).toContain("name its configuration with --config");
+  }
+  expect(existsSync(join(place.state, "audit/main.db"))).toBe(false);
+  expect(await place.cli(["keys", "revoke", id])).toMatchObject({ code: 0 });
 });
 
 test("a command that reads writes nothing: no database appears where there is none", async () => {

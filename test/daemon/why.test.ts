@@ -5,7 +5,7 @@ import { Refusal } from "../../src/control/refusal.ts";
 import type { ServerStatus } from "../../src/core/upstream.ts";
 import { whyOf, type WhyDeps } from "../../src/daemon/handlers/why.ts";
 import { buildCatalog } from "../support/catalog.ts";
-import { memoryKeyStore } from "../support/key-store.ts";
+import { keyRequest, memoryKeyStore } from "../support/key-store.ts";
 import { policyOf } from "../support/policy.ts";
 import { stillClock } from "../support/principal.ts";
 
@@ -79,8 +79,8 @@ const upstreams = {
 function setting(auth: Record<string, unknown> = {}, toolsets: readonly string[] = ["desk", "pair", "twins"]) {
   const clock = stillClock();
   const keyring = new Keyring({ store: memoryKeyStore(), clock });
-  const make = (consumerId: string, roles: string[], expiresAt?: number) =>
-    keyring.create({ name: consumerId, consumerId, roles, ...(expiresAt !== undefined && { expiresAt }) }).id;
+  const make = (consumerId: string, roles: string[], expiresAt: number | null = null) =>
+    keyring.create(keyRequest({ name: consumerId, consumerId, roles, expiresAt })).id;
   const deps: WhyDeps = { gw: { catalog, policy, upstreams }, keyring, toolsets, auth: authOptions.parse(auth) };
   const ask = (
     who: string,

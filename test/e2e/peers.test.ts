@@ -4,6 +4,7 @@ import { join } from "node:path";
 import { type Daemon, everything, Place } from "../support/daemon.ts";
 import { peerCommand } from "../support/peers.ts";
 import { ended } from "../support/processes.ts";
+import { connectAnswering } from "../support/sdk-answers.ts";
 import { connect, type Peer, unstamped } from "../support/sdk.ts";
 import { everythingCommand } from "../support/sdk-servers.ts";
 
@@ -16,7 +17,7 @@ const servers = {
 
 let daemon: Daemon;
 let key = "";
-let commands: Record<"files" | "memory" | "all", string[]>;
+let commands: Record<"files" | "rooted" | "memory" | "all", string[]>;
 
 beforeAll(async () => {
   const place = new Place({});
@@ -25,6 +26,7 @@ beforeAll(async () => {
   writeFileSync(join(root, "note.txt"), "a note of 1.10 and 12345678901234567890\n");
   commands = {
     files: [...(await peerCommand(...servers.files)), root],
+    rooted: await peerCommand(...servers.files),
     memory: await peerCommand(...servers.memory),
     all: everythingCommand("stdio"),
   };
@@ -67,6 +69,17 @@ describe("servers of the field", () => {
       expect({ tool, result: through }).toEqual({ tool, result: straight });
     }
   }, 30_000);
+
+  test.each(["1.x", "2.x legacy", "2.x modern"] as const)(
+    "server-filesystem without arguments knows the roots of a client %s in the first call",
+    async (line) => {
+      const root = join(realpathSync(daemon.place.dir), "root");
+      await using client = await connectAnswering(line, `${daemon.url}/mcp`, key, `file://${root}`);
+      expect(JSON.stringify(await client.call("rooted__list_allowed_directories"))).toContain(root);
+      expect(client.asked.map(({ method }) => method)).toEqual(["roots/list"]);
+    },
+    30_000,
+  );
 
   test("server-memory keeps what it is told, across calls of one caller", async () => {
     await using gateway = await connect("2.x modern", { url: `${daemon.url}/mcp`, key });

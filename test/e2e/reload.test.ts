@@ -144,6 +144,16 @@ test("T40: by SIGHUP the same; the log, the audit log and status say why, and a 
   expect(records.filter(({ type }) => type === "config.loaded").length).toBeGreaterThanOrEqual(2);
 });
 
+test("R118 a reload changes what the log tells", async () => {
+  const loaded = () => daemon.log.filter(({ msg }) => msg === "configuration loaded").length;
+  const before = loaded();
+  daemon.place.configure({ ...config, log: { level: "error" } });
+  expect(await reload()).toMatchObject({ code: 0 });
+  await restore();
+  await daemon.logged(() => loaded() > before);
+  expect(loaded()).toBe(before + 1);
+});
+
 test("T40: the daemon of a file that cannot be read is still reached, and says what is wrong with it", async () => {
   using place = new Place(config);
   // Where the daemon is, nothing but its usual place says.

@@ -1,9 +1,10 @@
 import { expect, setDefaultTimeout, test } from "bun:test";
-import { readdirSync, readFileSync, statSync, writeFileSync } from "node:fs";
+import { chmodSync, readdirSync, readFileSync, statSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { environOf, isRoot, mayBecomeNobody, pidsWith } from "../support/processes.ts";
 import { everything, fake, Place, start, strongKey } from "../support/daemon.ts";
 import { isCall, reply, serve, text } from "../support/mcp-server.ts";
+import { StdioClient } from "../support/stdio-client.ts";
 import { until } from "../support/until.ts";
 import { resultOf } from "../support/wire.ts";
 
@@ -69,6 +70,42 @@ test.skipIf(isRoot && !mayBecomeNobody)(
     const children = pidsWith("FAKE_LOG=a.log");
     expect(spied.found.filter((pid) => !children.includes(pid))).toEqual([]);
     expect(await place.json("status")).toMatchObject({ sandbox: "none" });
+  },
+);
+
+test.skipIf(isRoot && !mayBecomeNobody)(
+  "R17: a server cannot read the key of a client that is served by the same daemon (needs setpriv as root)",
+  async () => {
+    using place = new Place(config);
+    // Root may look into every process.
+    place.becomeNobody();
+    await using _daemon = await place.start({ env: { TOKEN: canary("token") } });
+    const key = await place.key("alice");
+    await using client = new StdioClient(place, { MCPGW_API_KEY: key });
+    await client.open();
+    const spied = resultOf(await client.call("b__spy", { needle: key })) as { found: number[]; closed: number[] };
+    expect(spied.found).toEqual([]);
+    expect(spied.closed).toContain(client.child.pid);
+  },
+);
+
+test.skipIf(process.platform !== "linux" || (isRoot && !mayBecomeNobody))(
+  "R17: a client hides its key only once the daemon could see who calls, wherever /proc hides processes (needs setpriv as root)",
+  async () => {
+    using place = new Place(config);
+    place.becomeNobody();
+    const path = place.path("control.sock");
+    const called = Promise.withResolvers<void>();
+    const daemon = Bun.listen({ unix: path, socket: { data: () => called.resolve() } });
+    chmodSync(path, 0o666);
+    const client = place.spawn(["serve", "--socket", path], { MCPGW_API_KEY: strongKey() });
+    await called.promise;
+    // The files of a process that hides belong to root.
+    const { uid } = statSync(`/proc/${client.pid}/environ`);
+    daemon.stop(true);
+    client.kill("SIGKILL");
+    await client.exited;
+    expect(uid).toBe(statSync(place.dir).uid);
   },
 );
 

@@ -242,8 +242,8 @@ test("who the parent is: the key it gives, else auth.stdio, else nobody; a wrong
   ]);
   place.configure(keyOnly);
   const nobody = await place.cli(["serve"], { stdin: `${JSON.stringify(request("ping"))}\n` });
-  expect(nobody).toMatchObject({ code: 1, stdout: "" });
-  expect(nobody.stderr).toContain("auth.stdio");
+  expect(nobody).toMatchObject({ code: 1, stderr: expect.stringContaining("auth.stdio") });
+  expect(pick(JSON.parse(nobody.stdout), "error.message")).toContain("auth.stdio");
   // Whoever may not be served starts nothing.
   expect(place.heard("fake")).toHaveLength(before);
 });
@@ -354,7 +354,8 @@ test.skipIf(!mayBecomeNobody)(
     place.becomeNobody();
     const ran = await place.cli(["serve"], { stdin: `${JSON.stringify(request("ping"))}\n` });
     place.prefix = [];
-    expect(ran).toMatchObject({ code: 1, stdout: "", stderr: expect.stringContaining("no permission to use") });
+    expect(ran).toMatchObject({ code: 1, stderr: expect.stringContaining("no permission to use") });
+    expect(pick(JSON.parse(ran.stdout), "error.message")).toStartWith("no permission to use");
     expect(new Set((await place.records()).map(({ chain }) => chain))).toEqual(new Set(["main"]));
   },
 );

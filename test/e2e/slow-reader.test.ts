@@ -73,7 +73,7 @@ describe.each([false, true])("a client that does not read (daemon: %p)", (daemon
     const args = { total, message: "m".repeat(2_000) };
     client.send(request("tools/call", { name: "fake__progress", arguments: args, _meta: { progressToken: 1 } }, "p"));
     await until(async () => (await place.records()).some(({ type }) => type === "call.end"), "the call ends", 15_000);
-    if (beside) expect((await beside.get("/metrics")).text).toMatch(/^mcpgw_notifications_lost [1-9]/m);
+    if (beside) expect((await beside.get("/metrics")).text).toMatch(/^mcpgw_notifications_lost_total [1-9]/m);
     reading.resolve();
     expect(textOf(await client.answer("p"))).toBe("done");
     const progress = client.lines.filter((line) => line.includes("notifications/progress"));

@@ -309,9 +309,11 @@ test("FIELD T48: open sessions, streams and questions are counted", async () => 
   const value = (name: string) => Number(new RegExp(`^${name} (\\d+)$`, "m").exec(text)?.[1]);
   expect(value("mcpgw_sessions")).toBeGreaterThan(0);
   expect(value("mcpgw_streams")).toBeGreaterThan(0);
-  for (const name of ["mcpgw_client_requests", "mcpgw_client_answers_stray", "mcpgw_notifications_lost"]) {
+  for (const name of ["mcpgw_client_requests", "mcpgw_client_answers_stray_total", "mcpgw_notifications_lost_total"]) {
     expect([name, value(name)]).toEqual([name, expect.any(Number)]);
   }
+  // The names of a requirement are as they were asked for; all others follow the rules of Prometheus.
+  for (const [, name] of text.matchAll(/^# TYPE (mcpgw_\S+) counter$/gm)) expect(name).toEndWith("_total");
   await stream.body?.cancel();
 });
 

@@ -133,6 +133,26 @@ test("a question that is taken back gives back its room", async () => {
   expect((await retry(h, round, accept, declares)).result).toMatchObject({ resultType: "complete" });
 });
 
+test("results that wait for their callers count: for one that finds no room it is only told that the call did run", async () => {
+  const text = "y".repeat(10_000);
+  const h = harness({
+    parking: { total: 9, perOwner: 9, weight: 25_000, ageMs: 60_000 },
+    async script(running) {
+      void running.input?.(form, never);
+      await until(() => h.gw.parking.size === Number(running.inbound.idText), "its place");
+      return ok(JSON.stringify({ content: [{ type: "text", text }] }));
+    },
+  });
+  const rounds: Round[] = [];
+  for (const id of ["1", "2", "3"]) {
+    rounds.push((await send(h.gw, "tools/call", call, { ...declares, id })).result as unknown as Round);
+    await until(() => h.records.filter(({ type }) => type === "call.end").length === rounds.length, "its end");
+  }
+  const told: unknown[] = [];
+  for (const round of rounds) told.push(textIn((await retry(h, round, accept, declares)).result));
+  expect(told).toEqual([text, text, expect.stringContaining("The call did run.")]);
+});
+
 test("a question that is taken back while it is recorded is not asked", async () => {
   const h = harness({
     async script(running) {

@@ -4,7 +4,9 @@ import { Failure } from "../../src/core/failure.ts";
 import { refuse } from "../../src/gateway/handle.ts";
 import { createLimits, createLimitsState } from "../../src/limits/limits.ts";
 import { limitsOptions } from "../../src/limits/options.ts";
+import { makeTool } from "../support/call.ts";
 import { principal } from "../support/principal.ts";
+import { fake, upstreams } from "../support/upstream.ts";
 import { call } from "./ask.ts";
 import { alice, type Asking, bob, harness, type Harness, ok, request, send, session, types } from "./support.ts";
 
@@ -96,7 +98,40 @@ describe.each([
     expect([failure?.code, failure?.detail.ran]).toEqual(["rights-lost", "maybe"]);
     expect(failure?.message).toContain("while the call ran");
   });
+
+  test("by the loss of its key while it is recorded is told to its caller instead of the answer", async () => {
+    const h = harness();
+    const who = principal("key:carol", ["reader"]);
+    const { end } = h.gw.audit;
+    Object.assign(h.gw.audit, { end: (each: Parameters<typeof end>[0]) => (who.revoke(), end(each)) });
+    const { failure, reply } = (await called(h, { ...asking, who })).call;
+    expect([failure?.code, failure?.detail.ran, reply]).toEqual(["rights-lost", "maybe", null]);
+    expect(types(h.records)).toEqual(["call.begin", "call.end"]);
+  });
 });
+
+test.each([{}, { capabilities: { elicitation: {} } }, { era: "legacy" }] as Asking[])(
+  "a call whose server a reload removes while its begin is recorded is made there (%j)",
+  async (asking) => {
+    const old = upstreams([fake("crm")]);
+    await old.settled();
+    const h = harness({ servers: { crm: { tools: [makeTool("echo")], capabilities: { tools: {} } } } });
+    const reloaded: ReturnType<typeof upstreams>[] = [];
+    const begin: typeof h.gw.audit.begin = async (each) => {
+      const next = upstreams([], { previous: old });
+      reloaded.push(next);
+      void next.drainPrevious(60_000);
+      await new Promise(setImmediate);
+      return h.gw.audit.begin(each);
+    };
+    const gw = { ...h.gw, upstreams: old, audit: { ...h.gw.audit, begin } };
+    const { result } = await send(gw, "tools/call", { name: "crm__echo", arguments: { n: 1 } }, asking);
+    expect(JSON.stringify(result)).toContain("args");
+    expect(result).not.toHaveProperty("isError");
+    for (const each of reloaded) await each.close(0);
+    expect(old.status()[0]?.pids).toEqual([]);
+  },
+);
 
 test("a refusal is on record before it is answered", async () => {
   const h = harness();

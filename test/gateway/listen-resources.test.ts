@@ -1,4 +1,5 @@
 import { expect, test } from "bun:test";
+import { Failure } from "../../src/core/failure.ts";
 import { Client, everything, scopes, servers } from "./listener.ts";
 import { allowsNothing, harness, type Harness } from "./support.ts";
 
@@ -64,4 +65,20 @@ test("what is granted after a wait for the servers is decided by the policy in f
   expect([client.granted, h.subscribed.size]).toEqual([{}, 0]);
   client.controller.abort();
   await client.ended;
+});
+
+test("a resource is subscribed to at the servers in force, though a reload replaced them while that was recorded", async () => {
+  const h = harness({ servers });
+  const { upstreams, audit } = h.gw;
+  const stopped: typeof upstreams.subscribe = () => Promise.reject(new Failure("upstream-down", "It is stopping."));
+  const once: typeof audit.once = (...of) => {
+    h.inForce.upstreams = upstreams;
+    return audit.once(...of);
+  };
+  const gw = { ...h.gw, upstreams: { ...upstreams, subscribe: stopped }, audit: { ...audit, once } };
+  const client = await new Client({ ...h, gw }, { resourceSubscriptions: ["file:///a"] }).acknowledged();
+  expect(client.granted).toEqual({ resourceSubscriptions: ["file:///a"] });
+  client.controller.abort();
+  await client.ended;
+  expect(h.subscribed.size).toBe(0);
 });

@@ -1,8 +1,11 @@
 import { describe, expect, test } from "bun:test";
 import { Failure } from "../../src/core/failure.ts";
+import type { Gateway } from "../../src/gateway/gateway.ts";
 import { handle } from "../../src/gateway/handle.ts";
+import { policyOf } from "../support/policy.ts";
 import { principal } from "../support/principal.ts";
 import { until } from "../support/until.ts";
+import { pick } from "../support/wire.ts";
 import { Client, everything, scopes, servers } from "./listener.ts";
 import { alice, type Asking, bob, harness, type Harness, request, types } from "./support.ts";
 
@@ -35,19 +38,34 @@ describe("subscriptions/listen", () => {
     }
   });
 
+  test("only the acknowledgement and changed lists reach even a client that reads slowly", async () => {
+    const h = harness({ servers });
+    const said: [method: string, must: boolean | undefined][] = [];
+    const emit = (text: string, must?: boolean): void =>
+      void said.push([String(pick(JSON.parse(text), "method")), must]);
+    const client = new Client(h, everything, { emit });
+    await until(() => said.length > 0, "an acknowledgement");
+    h.notifier.changed("tools");
+    h.subscribed.get("key:alice file:///a")?.(null);
+    expect(said).toEqual([
+      ["notifications/subscriptions/acknowledged", true],
+      ["notifications/tools/list_changed", true],
+      ["notifications/resources/updated", false],
+    ]);
+    client.controller.abort();
+    await client.ended;
+  });
+
   test("what changes before the acknowledgement comes after it, once", async () => {
     const h = harness({ servers });
     const gate = Promise.withResolvers<void>();
     const { subscribe } = h.gw.upstreams;
-    const slow = {
-      ...h.gw.upstreams,
-      subscribe: async (...args: Parameters<typeof subscribe>) => {
-        const end = await subscribe(...args);
-        await gate.promise;
-        return end;
-      },
+    h.gw.upstreams.subscribe = async (...args: Parameters<typeof subscribe>) => {
+      const end = await subscribe(...args);
+      await gate.promise;
+      return end;
     };
-    const client = new Client({ ...h, gw: { ...h.gw, upstreams: slow } }, everything);
+    const client = new Client(h, everything);
     await until(() => h.subscribed.size === 3, "it is being subscribed");
     h.subscribed.get("key:alice file:///a")?.(null);
     h.subscribed.get("key:alice file:///a")?.(null);
@@ -252,6 +270,43 @@ describe("limits", () => {
     expect(await listen({})).toBeUndefined();
     for (const client of open) client.controller.abort();
   });
+});
+
+test.each(["resourceSubscriptions", "taskIds"])(
+  "T20: a filter that names more than 1,000 %s is refused",
+  async (name) => {
+    const client = new Client(harness({ servers }), { [name]: Array(1_001).fill("file:///a") });
+    await client.ended;
+    expect(client.call.failure?.message).toContain("names more than 1000");
+  },
+);
+
+/** Keeps the event loop busy, as rules over many long URIs do. */
+function busy(ms: number): void {
+  const until = performance.now() + ms;
+  while (performance.now() < until);
+}
+
+test("T20: who names many resources keeps nobody waiting meanwhile, and what a reload takes away is not granted", async () => {
+  const h = harness({ servers });
+  const { resolve } = h.gw.catalog;
+  const slow: typeof resolve = (...of) => (busy(3), resolve(...of));
+  const inForce = (): Gateway => now;
+  const before: Gateway = { ...h.gw, inForce, catalog: { ...h.gw.catalog, resolve: slow } };
+  const after: Gateway = { ...h.gw, inForce, policy: policyOf([]) };
+  let now = before;
+  const uris = Array.from({ length: 40 }, (_, n) => `nowhere:${n}`);
+  let turns = 0;
+  const count = setInterval(() => turns++, 0);
+  const client = new Client({ ...h, gw: before as Harness["gw"] }, { resourceSubscriptions: [...uris, "file:///a"] });
+  await until(() => turns >= 5, "others to get their turn");
+  expect(client.said).toEqual([]);
+  now = after;
+  await client.acknowledged();
+  clearInterval(count);
+  expect(client.granted).toEqual({});
+  client.controller.abort();
+  await client.ended;
 });
 
 test("a client waits for the servers before what it names counts as unknown", async () => {

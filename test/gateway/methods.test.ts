@@ -134,6 +134,11 @@ describe("what reaches a server", () => {
     ["resources/read", '{"uri":"gw+crm:twin:b","x":1}', { uri: "twin:b", x: 1 }],
     [
       "completion/complete",
+      '{"ref":{"Type":"ref/resource","type":"ref/prompt","name":"crm__greet","Name":"root"},"argument":{"name":"n","value":"v"}}',
+      { ref: { type: "ref/prompt", name: "greet" }, argument: { name: "n", value: "v" } },
+    ],
+    [
+      "completion/complete",
       '{"ref":{"type":"ref/prompt","name":"crm__greet","t":1},"argument":{"name":"n","value":"v"},"context":{"arguments":{}}}',
       {
         ref: { type: "ref/prompt", name: "greet", t: 1 },

@@ -6,11 +6,16 @@ import { declared, knows, script, servers, start, working } from "./task.ts";
 
 describe("news of tasks", () => {
   type Said = { method: string; params: Record<string, unknown> };
-  const listen = (h: Harness, taskIds: string[], asking: Asking = knows) => {
+  const listen = (h: Harness, taskIds: string[], asking: Asking = knows, resourceSubscriptions: string[] = []) => {
     const said: Said[] = [];
     const controller = new AbortController();
     const emit = (text: string): void => void said.push(JSON.parse(text) as Said);
-    const call = request(h.gw, "subscriptions/listen", { notifications: { taskIds } }, { ...asking, controller, emit });
+    const call = request(
+      h.gw,
+      "subscriptions/listen",
+      { notifications: { taskIds, resourceSubscriptions } },
+      { ...asking, controller, emit },
+    );
     return { said, controller, call, ended: handle(h.gw, call) };
   };
   const tell = (h: Harness, task: string = working): void => {
@@ -121,6 +126,26 @@ describe("news of tasks", () => {
     await own.ended;
     expect(own.call.reply?.text).toContain('"resultType":"complete"');
     expect(h.followed.size).toBe(0);
+  });
+
+  test("end where a server tells more than is kept while another thing that is listened to is not granted yet", async () => {
+    const resources = [{ name: "file:///a", text: '{"name":"file:///a"}' }];
+    const h = harness({ servers: { ...servers, erp: { resources } }, script });
+    const granted = Promise.withResolvers<() => void>();
+    h.gw.upstreams.subscribe = () => granted.promise;
+    const own = listen(h, [await start(h)], knows, ["file:///a"]);
+    await until(() => h.followed.size > 0, "it is followed");
+    const padding = "x".repeat(100_000);
+    for (let n = 0; n < 500; n++) {
+      tell(h, JSON.stringify({ taskId: "t-1", status: "working", n, padding }));
+      // What was told goes through.
+      await new Promise(setImmediate);
+    }
+    granted.resolve(() => {});
+    await own.ended;
+    expect(own.call.reply?.text).toContain('"resultType":"complete"');
+    expect(own.said.length).toBeLessThan(100);
+    expect(own.said[0]?.params.notifications).toMatchObject({ resourceSubscriptions: ["file:///a"] });
   });
 
   test("come in the order in which their server told them, also where the record of a question takes longer", async () => {

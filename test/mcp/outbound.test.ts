@@ -72,6 +72,18 @@ describe("parameters of a call", () => {
       `{"name":"search","extra":[1],"_meta":{${stamped}}}`,
     ],
     [
+      "S27: nor in letters that are another case of those of ASCII",
+      '{"name":"x","argument\u017f":{"a":1},"taſK":{},"requeſtState":"s","extra":[1]}',
+      '{"name":"search","extra":[1]}',
+      `{"name":"search","extra":[1],"_meta":{${stamped}}}`,
+    ],
+    [
+      "S27: what another server might take for a progress token or a reserved key stays behind",
+      '{"name":"x","_meta":{"ProgressToken":7,"progre\u017f\u017ftoken":8,"IO.modelcontextprotocol/logLevel":"debug","a":1}}',
+      '{"name":"search","_meta":{"a":1}}',
+      `{"name":"search","_meta":{"a":1,${stamped}}}`,
+    ],
+    [
       "what is never offered stays behind",
       '{"name":"x","task":{"ttl":1},"inputResponses":{},"requestState":"s"}',
       '{"name":"search"}',

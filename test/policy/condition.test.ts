@@ -52,6 +52,18 @@ const conditional: [law: string, rule: Rule, asked: Asked, outcome: string][] = 
     "allow",
   ],
   [
+    "S27: what a server that ignores case may read otherwise cannot be evaluated",
+    { when: { "args.n": { eq: 1 } }, action: "allow" },
+    { args: { n: 1, N: 2 } },
+    "deny",
+  ],
+  [
+    "S27: nor whether it is there",
+    { when: { "args.n": { exists: false } }, action: "allow" },
+    { args: { N: 2 } },
+    "deny",
+  ],
+  [
     "an unsafe integer cannot be evaluated",
     { when: { "args.n": { gt: 1 } }, action: "allow" },
     { args: { n: unsafe } },
@@ -159,6 +171,17 @@ const guarded: [law: string, when: Rule, args: unknown, outcome: string][] = [
     { mode: "r" },
     "allow",
   ],
+  [
+    "S27: a deny matches beside a key that may be read for its own",
+    { "args.t": { eq: "u" } },
+    { t: "x", T: "u" },
+    "deny",
+  ],
+  ["S27: whichever comes first", { "args.t": { eq: "u" } }, { T: "u", t: "x" }, "deny"],
+  ["S27: and where only the other is there", { "args.force": { exists: true } }, { Force: true }, "deny"],
+  ["S27: in letters beyond ASCII too", { "args.task": { exists: true } }, { "ta\u017f\u212a": 1 }, "deny"],
+  ["S27: and within what a path leads through", { "args.a.b": { exists: true } }, { a: {}, A: { b: 1 } }, "deny"],
+  ["a key in another case that no condition is about", { "args.t": { eq: "u" } }, { t: "x", Q: 1, q: 2 }, "allow"],
   ["exists narrows a deny to what is there", { "args.table": { exists: true, eq: "users" } }, {}, "allow"],
 ];
 

@@ -25,7 +25,10 @@ const rows: [what: string, rules: Rule[], policy: Rule[], args: Record<string, s
     [{ ...none, when: mine }],
     [all],
     {},
-    { remedy: 'It denies calls where args.of eq "consumer-k1" (or where that is missing).', elsewhere: false },
+    {
+      remedy: 'It denies calls where args.of eq "consumer-k1" (or where that is missing, unclear or of another type).',
+      elsewhere: false,
+    },
   ],
   [
     "nothing of a call that is allowed",

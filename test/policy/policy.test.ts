@@ -189,7 +189,7 @@ test("a denied caller is told the rule, the reason and what to change", () => {
   const byRule = refusal({ env: "prod", customerId: "consumer-k1" });
   expect([byRule.code, byRule.detail.rule]).toEqual(["denied", "no-prod"]);
   expect(byRule.message).toBe(
-    'Denied by rule no-prod: production is closed. It denies calls where args.env eq "prod" (or where that is missing).',
+    'Denied by rule no-prod: production is closed. It denies calls where args.env eq "prod" (or where that is missing, unclear or of another type).',
   );
   expect(refusal({ env: "test", customerId: "other" }).message).toBe(
     'Denied: no rule allows it. Allowed are calls where args.customerId eq "consumer-k1".',

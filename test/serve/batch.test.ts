@@ -180,3 +180,51 @@ test("cancelled in a batch: the call of the session ends", async () => {
   expect((await door.post([cancel], { headers })).status).toBe(202);
   expect((await hanging).status).toBe(200);
 });
+
+test("a session that ends between the messages of a batch: those that have not begun are refused", async () => {
+  await using door = echo();
+  const headers = await door.session("2025-03-26");
+  const { resolve } = door.gw.catalog;
+  const slow: typeof resolve = (...of) => {
+    setImmediate(() => door.sessions.endAll("closed"));
+    const until = performance.now() + 3;
+    while (performance.now() < until);
+    return resolve(...of);
+  };
+  Object.assign(door.gw.catalog, { resolve: slow });
+  const answer = await door.post([toolCall("echo", {}, 1), toolCall("echo", {}, 2)], { headers });
+  expect([ids(answer.json), codes(answer.json)]).toEqual([
+    [1, 2],
+    [undefined, -32001],
+  ]);
+  expect(door.ended.at(-1)?.failure?.code).toBe("session-not-found");
+});
+
+test.each(["a POST", "a connection"])("T20: others get their turn between the messages of %s", async (way) => {
+  let turns = 0;
+  const seenAt = new Set<number>();
+  await using door = echo();
+  const { resolve } = door.gw.catalog;
+  // As rules over long URIs do.
+  const slow: typeof resolve = (...of) => {
+    seenAt.add(turns);
+    const until = performance.now() + 3;
+    while (performance.now() < until);
+    return resolve(...of);
+  };
+  Object.assign(door.gw.catalog, { resolve: slow });
+  const turned = (): unknown => (turns++, (next = setImmediate(turned)));
+  let next = setImmediate(turned);
+  const batch = Array.from({ length: 5 }, (_, id) => toolCall("echo", {}, id));
+  if (way === "a POST") expect(ids((await door.post(batch, { headers: v2025 })).json)).toHaveLength(5);
+  else {
+    const got: unknown[] = [];
+    const connection = door.connection((message) => got.push(message));
+    await connection.receive(JSON.stringify(initialize("2025-03-26")));
+    await connection.receive(JSON.stringify(batch));
+    expect(ids(got.at(-1))).toHaveLength(5);
+    connection.close();
+  }
+  clearImmediate(next);
+  expect(seenAt.size).toBe(5);
+});

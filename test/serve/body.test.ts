@@ -4,6 +4,8 @@ import { connect, type Socket } from "node:net";
 import { Failure } from "../../src/core/failure.ts";
 import { BodyReader } from "../../src/serve/body.ts";
 import { Door, said } from "../support/front-door.ts";
+import { quietUpstreams } from "../support/gateway.ts";
+import { policyOf } from "../support/policy.ts";
 import { until } from "../support/until.ts";
 
 afterEach(() => void jest.useRealTimers());
@@ -32,27 +34,70 @@ const outcome = async (read: Promise<string | Failure>): Promise<string> => {
   return said instanceof Failure ? said.code : said;
 };
 
+const crowded = (whose: string, most: number) => ({
+  code: "overloaded",
+  message: expect.stringContaining(`${whose} on the way here may have no more than ${most} bytes`),
+});
+
 test("T22: a body may have as many bytes as the limit says, whether it tells its length or not", async () => {
   const reader = new BodyReader(() => 10);
   const reads = ["1234567890", "12345678901", "äöüäö", "äöüäöü"].flatMap((text) => [told(text), slow([text])]);
-  const outcomes = await Promise.all(reads.map((req) => outcome(reader.read(req))));
+  const outcomes = await Promise.all(reads.map((req) => outcome(reader.read(req, "key:alice"))));
   const [large, words] = ["body-too-large", "äöüäö"];
   expect(outcomes).toEqual(["1234567890", "1234567890", large, large, words, words, large, large]);
-  expect(await outcome(reader.read(slow(["12", "34"]), 3))).toBe(large);
+  expect(await outcome(reader.read(slow(["12", "34"]), "key:alice", 3))).toBe(large);
 });
 
 test("T26: a body that does not end in time is given up, one that has time left is waited for", async () => {
   jest.useFakeTimers();
   const end = Promise.withResolvers<void>();
   const reader = new BodyReader(() => 10);
-  expect(await reader.read(slow(["done"]))).toBe("done");
-  const given = reader.read(slow(["1"], new Promise(() => {})));
+  expect(await reader.read(slow(["done"]), "key:alice")).toBe("done");
+  const given = reader.read(slow(["1"], new Promise(() => {})), "key:alice");
   jest.advanceTimersByTime(20_000);
-  const late = reader.read(slow(["later"], end.promise));
+  const late = reader.read(slow(["later"], end.promise), "key:alice");
   jest.advanceTimersByTime(29_000);
   expect(await outcome(given)).toBe("body-timeout");
   end.resolve();
   expect(await late).toBe("later");
+});
+
+test("T22: what one sender has on its way is limited in bytes, which others do not feel, until it has come", async () => {
+  const mib = 1024 ** 2;
+  const end = Promise.withResolvers<void>();
+  const reader = new BodyReader(() => 16 * mib);
+  const announced = (bytes: number): Request =>
+    new Request("http://127.0.0.1/", {
+      method: "POST",
+      body: slow(["x"], end.promise).body,
+      headers: { "content-length": String(bytes) },
+    });
+  const held = [...Array<number>(7).fill(16), 14].map((size) =>
+    outcome(reader.read(announced(size * mib), "key:alice")),
+  );
+  const chunks = outcome(reader.read(slow(["y".repeat(850 * 1024)], end.promise), "key:alice"));
+  await until(async () => (await outcome(reader.read(told("x"), "key:alice"))) === "overloaded", "the last chunk");
+  expect(await reader.read(slow(["z"]), "key:alice")).toMatchObject(crowded("Your requests", 128 * mib));
+  expect(await outcome(reader.read(slow(["z"]), "key:bob"))).toBe("z");
+  end.resolve();
+  expect(await Promise.all(held)).toEqual(Array(8).fill("x"));
+  expect(await chunks).toHaveLength(850 * 1024);
+  expect(await outcome(reader.read(slow(["z"]), "key:alice"))).toBe("z");
+});
+
+test("T22: all that is on its way is limited too, and what timed out counts no more", async () => {
+  jest.useFakeTimers();
+  const mib = 1024 ** 2;
+  const reader = new BodyReader(() => 64 * mib);
+  const headers = { "content-length": String(64 * mib - 128 * 1024) };
+  const stuck = (): Request =>
+    new Request("http://127.0.0.1/", { method: "POST", body: slow(["x"], new Promise(() => {})).body, headers });
+  const held = Array.from({ length: 8 }, (_, n) => outcome(reader.read(stuck(), `key:${n}`)));
+  const ofAll = crowded("The requests of all callers", 512 * mib);
+  expect(await reader.read(told("x"), "key:9")).toMatchObject(ofAll);
+  jest.advanceTimersByTime(31_000);
+  expect(new Set(await Promise.all(held))).toEqual(new Set(["body-timeout"]));
+  expect(await outcome(reader.read(told("x"), "key:9"))).toBe("x");
 });
 
 /** A connection of alice's to the door, and the way to read it until it has said something so many times. */
@@ -97,6 +142,29 @@ test.each([
   expect(door.ended.map(({ failure }) => failure?.code)).toEqual(["body-too-large", undefined]);
   socket.destroy();
 });
+
+test.each([
+  ["rules", { policy: policyOf([{ tool: "*", action: "deny" }], {}) }, "Unknown tool"],
+  ["servers", { upstreams: { ...quietUpstreams, send: async () => said("new") } }, '"text":"new"'],
+])(
+  "R18: a call whose body is complete only after a reload is held against the %s that are in force then",
+  async (_what, parts, answer) => {
+    const body = '{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"name":"echo"}}';
+    await using door = new Door(() => said("old"));
+    const arrived = Promise.withResolvers<void>();
+    const { identify } = door.gw.authn;
+    const authn = { identify: (call: Parameters<typeof identify>[0]) => (arrived.resolve(), identify(call)) };
+    Object.assign(door.gw, { authn });
+    const { socket, heard } = dial(door);
+    const whole = heard(/\{"jsonrpc.*\}/g, 1);
+    socket.write(post(`Content-Length: ${body.length}`) + body.slice(0, 20));
+    await arrived.promise;
+    Object.assign(door, { gw: { ...door.gw, ...parts } });
+    socket.write(body.slice(20));
+    expect(await whole).toContain(answer);
+    socket.destroy();
+  },
+);
 
 test.each([
   ["tells its length", `${post("Content-Length: 100")}{"json`],

@@ -88,6 +88,38 @@ test("T26: strangers who send slowly hold a quarter of the places, the others ar
   expect((await door.post(toolCall("echo"))).status).toBe(200);
 });
 
+test("T26: one caller's slow bodies hold a quarter of the places, further ones are refused, and others served", async () => {
+  await using door = new Door(() => said("ran"));
+  const body = "Authorization: Bearer alice\r\nContent-Type: application/json\r\nContent-Length: 50\r\n\r\n{";
+  using slow = await hold(door, 1_100, head("POST /mcp") + body);
+  const refused = new Set<Socket>();
+  for (const socket of slow) socket.on("data", (bytes) => void (/ 503 /.test(String(bytes)) && refused.add(socket)));
+  await until(() => refused.size >= 1_100 - 1_024, "those beyond a quarter to be refused");
+  expect(refused.size).toBeLessThan(100);
+  expect((await door.post(toolCall("echo"), { key: "bob" })).status).toBe(200);
+});
+
+test("T26: one caller's open connections of all kinds are counted together, and give their places back", async () => {
+  await using door = new Door(() => said("ran"));
+  const [mine, theirs] = [await door.session(), await door.session("2025-11-25", { key: "bob" })];
+  const listen = async (headers: Record<string, string>, key: string): Promise<number> => {
+    const cut = new AbortController();
+    const { status } = await door.request("GET", { headers, key, signal: cut.signal });
+    cut.abort();
+    return status;
+  };
+  const wanted = "Authorization: Bearer alice\r\nAccept: text/event-stream\r\n\r\n";
+  using held = await hold(door, 1_000, head("GET /sse") + wanted);
+  await until(() => door.traffic.streams === 1_000, "all streams");
+  expect([await listen(mine, "alice"), await listen(theirs, "bob")]).toEqual([503, 200]);
+  held[0]?.destroy();
+  await until(() => door.traffic.streams === 999, "one to end");
+  for (let round = 0; round < 2; round++) {
+    expect(await listen(mine, "alice")).toBe(200);
+    await until(() => door.traffic.streams === 999, "it to end");
+  }
+});
+
 test("T26: a stranger who has been answered gives its place back", async () => {
   await using door = play(8);
   for (let round = 0; round < 5; round++) {
@@ -126,4 +158,27 @@ test("T26: a WebSocket whose client reads nothing is closed once too much waits 
   const told = ({ status, failure }: Call): boolean =>
     status === "lost" && failure?.message.includes("left too much unread") === true;
   await until(() => door.ended.some(told), "the running call to end");
+  // What waited is given up: of memory that nobody counts any more, one could fill all there is.
+  let read = 0;
+  clients[0]?.on("data", (bytes) => (read += bytes.length));
+  await until(() => clients[0]?.closed === true, "the connection to end");
+  expect(read).toBeLessThan(9 * 1024 ** 2);
 });
+
+test("T26: WebSockets of one caller that read nothing are dropped where they hold too much together", async () => {
+  await using door = new Door(() => said("x".repeat(4 * 1024 ** 2)));
+  Object.assign(door.gw, { shape: { ...door.gw.shape, result: 1 } });
+  const upgrade = ["Authorization: Bearer alice", "Connection: Upgrade", "Upgrade: websocket"];
+  const key = ["Sec-WebSocket-Version: 13", `Sec-WebSocket-Key: ${btoa("0123456789abcdef")}`];
+  using clients = await hold(door, 24, `${head("GET /ws")}${[...upgrade, ...key].join("\r\n")}\r\n\r\n`);
+  await until(() => door.traffic.streams === 24, "they are open");
+  const text = Buffer.from(JSON.stringify(modern("tools/call", { name: "echo" }).body));
+  const frame = Buffer.concat([Buffer.of(0x81, 0xfe, text.length >> 8, text.length & 255, 0, 0, 0, 0), text]);
+  // Each alone may hold the answers to two.
+  for (const client of clients) for (let call = 0; call < 2; call++) client.write(frame);
+  await until(() => door.traffic.streams < 24, "one to be dropped");
+  const theirs = openSocket(door.url, "/ws", "bob");
+  await once(theirs, "open");
+  expect(door.traffic.streams).toBeGreaterThan(1);
+  theirs.close();
+}, 20_000);

@@ -359,15 +359,13 @@ test.each([
   expect(client.got.map((answer) => Number(pick(answer, "id"))).toSorted((a, b) => a - b)).toEqual(ids);
 });
 
-test("T27: places are bounded for one principal and in all, and come back", () => {
+test("T27: places are bounded for one principal, and come back", () => {
   const places = new ConnectionSlots();
   const mine = Array.from({ length: 1_000 }, () => places.take("key:a"));
-  expect(() => places.take("key:a")).toThrow("your 1000");
-  for (const other of ["b", "c", "d"]) for (let n = 0; n < 1_000; n++) places.take(other);
-  for (let n = 0; n < 96; n++) places.take("e");
-  expect(() => places.take("f")).toThrow("all 4096");
+  expect(() => places.take("key:a")).toThrow("Your 1000");
+  expect(() => places.take("key:b")).not.toThrow();
   mine[0]?.();
-  expect(() => places.take("f")).not.toThrow();
+  expect(() => places.take("key:a")).not.toThrow();
 });
 
 describe("what runs", () => {

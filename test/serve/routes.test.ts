@@ -305,59 +305,6 @@ describe("the stream outside any call", () => {
   });
 });
 
-test("R119 FIELD T11: a page of an allowed origin may send and read every header of the protocol", async () => {
-  await using door = new Door(() => said(""), { allowedOrigins: ["https://app.example"] });
-  const headers = { origin: "https://app.example" };
-  const names = ["mcp-session-id", "mcp-protocol-version", "mcp-method", "mcp-name", "last-event-id"];
-  const asked = { ...headers, "access-control-request-method": "POST" };
-  for (const path of ["/mcp", "/mcp/git", "/sse", "/messages"]) {
-    const preflight = await door.request("OPTIONS", { headers: asked, path });
-    expect(preflight.status).toBe(204);
-    const allowed = preflight.headers.get("access-control-allow-headers")?.split(", ");
-    for (const name of names) expect(allowed).toContain(name);
-  }
-  const wanted = {
-    ...asked,
-    "access-control-request-headers": "mcp-param-region, Mcp-Param-Max-Rows,x-other, mcp-param-",
-  };
-  const preflight = await door.request("OPTIONS", { headers: wanted });
-  const more = preflight.headers.get("access-control-allow-headers")?.split(", ").slice(-3);
-  expect(more).toEqual(["x-api-key", "mcp-param-region", "Mcp-Param-Max-Rows"]);
-  // Only what asks before another request is answered so, and only for an origin that may send that one.
-  const method = { "access-control-request-method": "POST" };
-  for (const other of [headers, method, { ...method, origin: door.url }]) {
-    const plain = await door.request("OPTIONS", { headers: other });
-    expect([plain.status, plain.headers.get("access-control-allow-methods")]).toEqual([405, null]);
-  }
-  const answer = await post(door, "/mcp", initialize(), asked);
-  expect(answer.status).toBe(200);
-  expect(answer.headers.get("access-control-expose-headers")?.split(", ")).toEqual([
-    ...names,
-    "retry-after",
-    "www-authenticate",
-  ]);
-});
-
-test("R119: such a page may read what is wrong with its request too", async () => {
-  await using door = new Door(() => said(""), { allowedOrigins: ["https://app.example"], maxConnections: 1 });
-  const origin = "https://app.example";
-  const unknown = { origin, "mcp-session-id": "A".repeat(43) };
-  for (const [method, headers, key, expected] of [
-    ["GET", unknown, "alice", 404],
-    ["DELETE", unknown, "alice", 404],
-    ["GET", { origin }, "", 401],
-  ] as const) {
-    const answer = await door.request(method, { headers, key });
-    expect([answer.status, answer.headers.get("access-control-allow-origin")]).toEqual([expected, origin]);
-  }
-  const stream = await door.request("GET", { headers: await door.session() });
-  const crowded = await door.request("GET", { headers: { origin } });
-  expect([crowded.status, crowded.headers.get("access-control-allow-origin")]).toEqual([503, origin]);
-  const foreign = await door.request("GET", { headers: { origin: "https://evil.test" } });
-  expect(foreign.headers.get("access-control-allow-origin")).toBeNull();
-  await stream.body?.cancel();
-});
-
 test("S01: a foreign Host or Origin is 403 on every route", async () => {
   await using door = new Door(() => said(""), { scopes: ["git"] });
   for (const path of ["/mcp", "/mcp/git", "/sse", "/git/sse", "/messages", "/ws", "/ws/git", "/nothing"]) {
@@ -392,4 +339,14 @@ test("a request of 2026-07-28 belongs to no session, though it names one", async
   }
   expect((await door.post(toolCall("echo"), { headers: session })).status).toBe(200);
   expect(seen).toEqual([null, null, session["mcp-session-id"] ?? ""]);
+});
+
+test("R6: a caller over IPv4 has its IPv4 address for rules and records, also where the gateway listens for IPv6", async () => {
+  await using door = new Door(() => said("ran"), { host: "::ffff:127.0.0.1" });
+  await fetch(`http://127.0.0.1:${new URL(door.url).port}/mcp`, {
+    method: "POST",
+    headers: { authorization: "Bearer alice", "content-type": "application/json" },
+    body: JSON.stringify(toolCall("echo")),
+  });
+  expect(door.ended.map(({ source: { ip, loopback } }) => [ip, loopback])).toEqual([["127.0.0.1", true]]);
 });

@@ -1,8 +1,11 @@
 import { describe, expect, test } from "bun:test";
 import { connect } from "node:net";
+import { noCapabilities } from "../../src/core/inbound.ts";
+import { localSource } from "../../src/core/principal.ts";
+import { allLists } from "../../src/session/notifier.ts";
 import { Door, said } from "../support/front-door.ts";
 import { until } from "../support/until.ts";
-import { toolCall } from "../support/wire.ts";
+import { initialize, toolCall } from "../support/wire.ts";
 
 // Event streams over real sockets whose readers are slow.
 
@@ -32,8 +35,54 @@ function slowReader(door: Door) {
     await new Promise((resolve) => client.once("close", resolve));
     return length;
   };
-  return { firstOf, rest };
+  /** Reads on until this text comes. */
+  const until = async (text: string): Promise<void> => {
+    let got = "";
+    for await (const chunk of client.iterator({ destroyOnReturn: false })) {
+      got = got.slice(-text.length) + chunk;
+      if (got.includes(text)) return;
+    }
+    throw new Error(`The stream ended without ${text}.`);
+  };
+  return { firstOf, rest, until };
 }
+
+describe("a client that does not read for a while hears all the same that its lists changed", () => {
+  /** Changes the lists at a moment when no more may wait for alice's client, and lets that read on. */
+  async function change(door: Door, reader: ReturnType<typeof slowReader>, join: () => Promise<unknown>) {
+    const full = Promise.withResolvers<void>();
+    const notice = { server: "git", method: "notifications/message", owner: door.who("alice").id, session: null };
+    const params = JSON.stringify({ level: "error", data: "x".repeat(64 * 1024) });
+    const wants = { lists: allLists, scope: null, capabilities: noCapabilities };
+    // Told before the client is, since it joins before.
+    door.notifier.join(door.who("bob"), localSource("stdio"), wants, () => {
+      while (door.traffic.lost === 0) door.notifier.notice({ ...notice, params });
+      full.resolve();
+    });
+    await join();
+    door.shown = "2";
+    door.notifier.changed();
+    await full.promise;
+    await reader.until("notifications/tools/list_changed");
+  }
+
+  test("the stream of a session", async () => {
+    await using door = new Door(() => said(""));
+    const reader = slowReader(door);
+    const session = Object.entries(await door.session()).map(([name, value]) => `${name}: ${value}`);
+    await change(door, reader, () => reader.firstOf(forEvents("/mcp", session)));
+  });
+
+  test("the older pair", async () => {
+    await using door = new Door(() => said(""));
+    const reader = slowReader(door);
+    const path = /data: (\S+)/.exec(await reader.firstOf(forEvents("/sse")))?.[1];
+    await change(door, reader, async () => {
+      await door.post(initialize("2024-11-05"), { path: path ?? "" });
+      await until(() => door.notifier.size === 2, "the session to be told of changes");
+    });
+  });
+});
 
 describe("T42: who has lost its key gets nothing any more of what it had not read", () => {
   const size = 16_000_000;

@@ -55,6 +55,22 @@ test("however small limits.result is, a reader of nothing but notifications lose
   stream.close();
 });
 
+test("T27: all streams of one principal hold only so much together: the one that holds most goes, and what it holds", async () => {
+  const traffic = new Traffic();
+  const mib = 1024 ** 2;
+  const closed: number[] = [];
+  const streams = Array.from({ length: 9 }, (_, n) => new EventStream(traffic, mib, who, () => closed.push(n)));
+  const theirs = new EventStream(traffic, mib, principal("key:other"), () => closed.push(9));
+  for (const stream of [...streams, theirs]) stream.write("x".repeat(900 * 1024), true);
+  expect(closed).toEqual([]);
+  streams[3]?.write("y".repeat(mib), true);
+  expect([closed, traffic.streams]).toEqual([[3], 9]);
+  expect(streams[3]?.response.text()).rejects.toThrow();
+  streams[4]?.write("z", true);
+  for (const stream of [...streams, theirs]) stream.close();
+  expect((await streams[4]?.response.text())?.endsWith("z")).toBe(true);
+});
+
 test("T42: a reader who has lost its key gets nothing of what it has not read, only the last words", async () => {
   const traffic = new Traffic();
   const caller = principal();

@@ -1,17 +1,16 @@
+import type { Answer } from "../../src/control/api.ts";
 import {
   type AuditEntry,
   type ConsumerView,
   type KeyView,
-  type NewKey,
   type LeftOut,
-  type OtherThings,
   type ServerTool,
-  type StatusView,
   toolView,
-  type Why,
 } from "../../src/control/schemas.ts";
 import type { Handlers } from "../../src/control/contract.ts";
 import type { ServerStatus } from "../../src/core/upstream.ts";
+
+type Why = Answer<"why">;
 
 export type Overrides = Partial<Handlers>;
 
@@ -135,7 +134,7 @@ const servers: ServerStatus[] = [
   }),
 ];
 
-const status: StatusView = {
+const status: Answer<"status"> = {
   version: "1.2.3",
   pid: 4242,
   state: "ready",
@@ -175,7 +174,7 @@ const key: KeyView = {
   createdAt: noon,
 };
 
-const made: NewKey = {
+const made: Answer<"keys.create"> = {
   id: "key-3",
   key: "mcpgw_0123456789abcdef",
   name: "Dev",
@@ -210,7 +209,7 @@ const consumers: ConsumerView[] = [
   { consumer: "intern-bot", roles: ["reader", "intern"], keys: 2, inFlight: 0, calls: 17, errors: 0, denied: 9 },
 ];
 
-const others: OtherThings = {
+const others: Answer<"servers.show">["others"] = {
   prompts: 2,
   resources: 14,
   templates: 1,

@@ -25,6 +25,7 @@ import { type Answer, answerOf, initialize, send, type Sending, sessionOf } from
 export type Behaviour = (call: IdentifiedCall) => Promise<Reply> | Reply;
 
 type DoorOptions = {
+  readonly host?: string;
   readonly scopes?: readonly string[];
   readonly sessionLimits?: Partial<SessionLimits>;
   readonly body?: number;
@@ -75,7 +76,7 @@ export class Door implements AsyncDisposable {
       onEnd: (session, reason) => finishSession(this.gw, session, reason),
     });
     const http: HttpOptions = {
-      address: { host: "127.0.0.1", port: 0 },
+      address: { host: options.host ?? "127.0.0.1", port: 0 },
       allowedHosts: [],
       allowedOrigins: options.allowedOrigins ?? [],
       tls: null,

@@ -1,4 +1,16 @@
+import type { NewKeyRequest } from "../../src/authn/keyring.ts";
 import type { KeyStore, StoredKey } from "../../src/core/store.ts";
+
+/** A request for a key that one consumer may use without limits but those in `over`. */
+export const keyRequest = (over: Partial<NewKeyRequest> = {}): NewKeyRequest => ({
+  name: "Agent",
+  consumerId: "agent",
+  roles: ["reader"],
+  expiresAt: null,
+  perMinute: null,
+  cidrs: [],
+  ...over,
+});
 
 /** A key as it is stored, with no limits but those in `over`. */
 export const storedKey = (over: Pick<StoredKey, "id" | "hash"> & Partial<StoredKey>): StoredKey => ({

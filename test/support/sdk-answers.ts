@@ -34,10 +34,14 @@ function fill({ requestedSchema }: { readonly requestedSchema?: { properties?: R
 const sampled = { model: "none", role: "assistant", content: { type: "text", text: "Paris" } };
 
 /** Connects an official client that answers every question, over HTTP. */
-export async function connectAnswering(line: Line, url: string, key = ""): Promise<Answering> {
+export async function connectAnswering(
+  line: Line,
+  url: string,
+  key = "",
+  root = "file:///srv/root",
+): Promise<Answering> {
   const asked: Answering["asked"] = [];
   const logged: unknown[] = [];
-  let root = "file:///srv/root";
   const answers = {
     "elicitation/create": fill,
     "sampling/createMessage": () => sampled,

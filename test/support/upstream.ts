@@ -144,6 +144,8 @@ export type HarnessOptions = {
   run?: string;
   /** What the gateway calls itself. */
   name?: string;
+  /** The program that the gateway itself is. */
+  program?: string;
   refuses?: (tool: Tool) => string | null;
   refusesOutput?: (schema: Record<string, unknown>) => string | null;
   /** Answers what servers ask outside of any call. */
@@ -162,6 +164,7 @@ export function upstreams(servers: ServerOptions[], options: HarnessOptions = {}
     ...silent,
     warn: (message, facts) => void warnings.push(`${message} ${JSON.stringify(facts)}`),
   };
+  const { program = process.execPath } = options;
   const main = join(import.meta.dir, "../fixtures/upstream-main.ts");
   const set = createUpstreams({
     servers,
@@ -171,7 +174,7 @@ export function upstreams(servers: ServerOptions[], options: HarnessOptions = {}
     log,
     lists: options.lists ?? memoryLists(),
     self: {
-      command: (...args) => [process.execPath, main, ...args],
+      command: (...args) => [program, main, ...args],
       housekeeper: new URL(import.meta.url),
       version: "0",
     },

@@ -4,7 +4,7 @@ import { modernPeer } from "../../src/upstream/link/handshake.ts";
 import { makeCall, makeInbound, makeRoute } from "../support/call.ts";
 
 const client = { name: "t", version: "0" };
-const way: Way = { peer: modernPeer, client, timeout: 1, told: 1, most: 1, asks: false, own: true };
+const way: Way = { peer: modernPeer, client, timeout: 1, told: 1, most: 1, asks: false, own: true, mirrors: true };
 
 test.each([
   ["prompts/get", { name: "p", "": "x" }, {}, "p"],

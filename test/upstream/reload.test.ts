@@ -2,6 +2,7 @@ import { expect, test } from "bun:test";
 import { clientInfoKey, subscriptionIdKey } from "../../src/mcp/meta.ts";
 import type { ManagedUpstreams } from "../../src/upstream/upstreams.ts";
 import { reasonOf } from "../support/failure.ts";
+import { principal } from "../support/principal.ts";
 import {
   discovers,
   listening,
@@ -96,6 +97,61 @@ test("a server that a reload removes serves on for a call that keeps it, and sto
   leave();
   await drained;
   expect(old.status()[0]).toMatchObject({ state: "stopping", inFlight: 0, pids: [] });
+});
+
+for (const reloads of [1, 2]) {
+  test(`a server that drains after ${reloads} reloads gets the time of a stop, and ends with it in order`, async () => {
+    const old = upstreams([fake("a")]);
+    await old.settled();
+    await old.ask("a", "echo");
+    const running = old.ask("a", "slow", { ms: 500 }).then(textOf, String);
+    let set = old;
+    const drained: Promise<void>[] = [];
+    for (let reload = 0; reload < reloads; reload++) {
+      set = upstreams([], { previous: set });
+      drained.push(set.drainPrevious(60_000));
+    }
+    await set.close(10_000);
+    expect(await running).toContain("500");
+    expect(old.status()[0]).toMatchObject({ state: "stopping", pids: [] });
+    expect(old.events.filter(({ type }) => type === "server.stopped")).toHaveLength(2);
+    await Promise.all(drained);
+    expect(old.events.filter(({ type }) => type === "server.stopped")).toHaveLength(2);
+  });
+}
+
+test("a server that drains holds up no stop beyond its time", async () => {
+  const old = upstreams([fake("a")]);
+  await old.settled();
+  const running = reasonOf(old.ask("a", "hang"));
+  await until(() => old.status()[0]?.pids.length === 2, "the call");
+  const set = upstreams([], { previous: old });
+  const drained = set.drainPrevious(60_000);
+  await set.close(0);
+  expect(await running).toMatchObject({ code: "lost", detail: { ran: "maybe" } });
+  expect(old.status()[0]?.pids).toEqual([]);
+  await drained;
+});
+
+test("a subscription that is made while a reload changes its server goes on there, and is refused where it is removed", async () => {
+  const old = upstreams([fake("a", ["--rich"]), fake("b", ["--rich"])]);
+  await old.settled();
+  const who = principal("bob");
+  // For as long as these run, the servers do.
+  const running = ["a", "b"].map((id) => old.ask(id, "hang", {}, { who }).catch(() => {}));
+  const told: (string | null)[] = [];
+  const made = old.follow("a", "test://a", (params) => void told.push(params));
+  const refused = reasonOf(old.follow("b", "test://a", () => {}));
+  const next = upstreams([fake("a", ["--rich", "--changed"])], { previous: old });
+  const drained = next.drainPrevious(60_000);
+  await made;
+  expect(await refused).toMatchObject({ code: "upstream-down", detail: { ran: "no" } });
+  expect(next.status()[0]).toMatchObject({ id: "a", subscriptions: 1 });
+  const update = { method: "notifications/resources/updated", params: { uri: "test://a" } };
+  await next.ask("a", "announce", update);
+  await until(() => told.length > 0, "the update");
+  await next.close(0);
+  await Promise.all([drained, ...running]);
 });
 
 /** Calls that bring `size` bytes, as a set that takes over with another limit sees them. */

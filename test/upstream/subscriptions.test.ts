@@ -28,3 +28,15 @@ test.each(["legacy", "modern"] as const)("a %s subscription does not hold the re
   for (const end of ends) end();
   await until(() => set.status()[0]?.subscriptions === 0, "their end");
 });
+
+test("a subscription that a reload hands on waits until it is known what the new server speaks", async () => {
+  const options = fake("a", ["--era", "modern"], { protocol: "auto" });
+  const old = upstreams([options]);
+  await old.settled();
+  const missed = Promise.withResolvers<string | null>();
+  await old.follow("a", "test://1", missed.resolve);
+  await using next = upstreams([{ ...options, env: { CHANGED: "1" } }], { previous: old });
+  await next.drainPrevious(0);
+  expect(await missed.promise).toBeNull();
+  expect(next.events.map(({ type }) => type)).not.toContain("server.crashed");
+});

@@ -1,6 +1,6 @@
 import { isUtf8 } from "node:buffer";
 import { readFileSync } from "node:fs";
-import { keylessText } from "../../control/client.ts";
+import { givenKey, keylessText } from "../../control/client.ts";
 import type { ToolView } from "../../control/schemas.ts";
 import { messageOf } from "../../core/error-text.ts";
 import { isJson } from "../../core/json.ts";
@@ -20,7 +20,7 @@ export function toolRows(tools: readonly ToolView[]): Cell[][] {
 }
 
 function sayWhoAsks(out: Output): void {
-  if (process.env["MCPGW_API_KEY"] === undefined) out.say(keylessText);
+  if (givenKey() === null) out.say(keylessText);
 }
 
 const paragraph = (text: string): string => text.split("\n").map(line).join("\n");

@@ -3,6 +3,7 @@ import { command } from "../command.ts";
 import { UsageError } from "../errors.ts";
 import { unheard } from "../filters.ts";
 import type { UsageLine } from "../../control/schemas.ts";
+import { usageGroupings } from "../../control/filters.ts";
 import { bytes, latency, line, number } from "../../control/format.ts";
 import { right } from "../output.ts";
 import { period, timeRange } from "../when.ts";
@@ -32,7 +33,7 @@ export const usage = command({
     consumer: { type: "positional", required: false, description: "only this consumer" },
     by: {
       type: "enum",
-      options: ["consumer", "server", "tool", "tag", "day", "hour"],
+      options: [...usageGroupings],
       description: "what to group by; a tag counts the servers that have it now",
     },
     ...period,

@@ -1,4 +1,5 @@
 import type { Answer } from "../../control/api.ts";
+import { namedKinds } from "../../control/filters.ts";
 import { line } from "../../control/format.ts";
 import { isObject } from "../../core/json.ts";
 import { command } from "../command.ts";
@@ -74,7 +75,7 @@ export const why = command({
     },
     kind: {
       type: "enum",
-      options: ["tool", "prompt", "resource"],
+      options: [...namedKinds],
       description: "what it is, if the name could be more than one",
     },
     args: { type: "string", valueHint: "JSON", description: "the arguments of the call; none by default" },

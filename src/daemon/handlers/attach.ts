@@ -2,7 +2,7 @@ import type { Handlers } from "../../control/contract.ts";
 import { lossText } from "../../gateway/revocation.ts";
 import { encodeLine } from "../../mcp/lines.ts";
 import { McpConnection } from "../../serve/connection.ts";
-import { sendWithin } from "../../serve/queue-limits.ts";
+import { leftUnread, sendWithin } from "../../serve/queue-limits.ts";
 import type { Engine } from "../engine.ts";
 import { controlCaller, whoIs } from "./viewer.ts";
 
@@ -11,7 +11,7 @@ export function attachTo(engine: Engine): Handlers["attach"] {
   const { current, running, traffic, stores } = engine;
   return async (ctx, tunnel) => {
     const caller = controlCaller(ctx, stores.keyring);
-    const { revoked } = await whoIs(current(), caller, "initialize");
+    const { id: owner, revoked } = await whoIs(current(), caller, "initialize");
     const connection: McpConnection = new McpConnection({
       current,
       running,
@@ -20,6 +20,7 @@ export function attachTo(engine: Engine): Handlers["attach"] {
       scope: null,
       send: sendWithin(
         {
+          owner,
           queued: () => tunnel.queued,
           write: (message) => void tunnel.send(encodeLine(message).slice(0, -1)),
           end(why) {
@@ -32,8 +33,14 @@ export function attachTo(engine: Engine): Handlers["attach"] {
     });
     tunnel.onLine((line) => void connection.receive(line));
     const unwatch = connection.closeOnLoss(revoked, () => tunnel.cutOff(lossText(revoked)));
+    const drop = (): void => {
+      connection.close(leftUnread);
+      tunnel.cutOff(leftUnread);
+    };
+    const uncount = traffic.unread.add(owner, { queued: () => tunnel.queued, drop });
     tunnel.onClose(() => {
       unwatch();
+      uncount();
       connection.close();
     });
   };

@@ -1,12 +1,14 @@
-import type { AuditStats } from "../../control/schemas.ts";
+import type { Answer } from "../../control/api.ts";
 import { unknownThings } from "../../core/failure.ts";
 import { createCounters } from "../../usage/counters.ts";
 import { groupUsage } from "../../usage/query.ts";
 import type { Archive } from "../archive.ts";
 import { type Period, records } from "./records.ts";
 
+type Stats = Answer<"audit.stats">;
+
 /** Counts the records of all chains by what they say; `consumer` narrows it to one consumer's, for its own eyes. */
-export async function statsOf(archive: Archive, period: Period, consumer: string | null): Promise<AuditStats> {
+export async function statsOf(archive: Archive, period: Period, consumer: string | null): Promise<Stats> {
   const chains = new Map(archive.chains().map((chain) => [chain, 0]));
   const byType: Record<string, number> = {};
   const byStatus: Record<string, number> = {};
@@ -22,7 +24,7 @@ export async function statsOf(archive: Archive, period: Period, consumer: string
     counters.add(hidden ? { ...record, srv: "" } : record, 0);
   }
   const rows = counters.rows();
-  const by = (what: "consumer" | "server" | "tool"): AuditStats["consumers"] =>
+  const by = (what: "consumer" | "server" | "tool"): Stats["consumers"] =>
     groupUsage(rows, what).map(({ name, calls, errors, denied }) => ({ name, calls, errors, denied }));
   return {
     chains: [...chains].map(([chain, count]) => ({ chain, records: count })),

@@ -1,5 +1,6 @@
-import type { Answer, Parsed } from "../../control/api.ts";
+import type { Parsed } from "../../control/api.ts";
 import type { Gap } from "../../control/contract.ts";
+import type { AuditEntry } from "../../control/schemas.ts";
 import type { AuditBroker } from "../../audit/broker.ts";
 import { statusesOf } from "../../core/failure.ts";
 import { canonicalName } from "../../core/name.ts";
@@ -9,7 +10,6 @@ import { entryOf } from "./entry.ts";
 import { pages, records } from "./records.ts";
 
 type Selection = Parsed<"tail">;
-type Entry = Answer<"tail">;
 
 /**
  * Records since `since` or after record `after`, then further ones as they become durable, and how many of these came
@@ -20,7 +20,7 @@ export async function* tail(
   archive: Archive,
   selection: Selection,
   signal: AbortSignal,
-): AsyncGenerator<Entry | Gap> {
+): AsyncGenerator<AuditEntry | Gap> {
   // Begins before the past is read, so that no record falls between the two.
   using live = audit.follow(signal);
   const { after } = selection;
@@ -55,7 +55,7 @@ async function* past(chain: string, archive: Archive, since: number | undefined,
   else for await (const { row } of records(archive, [chain], { since })) yield row;
 }
 
-function selects({ consumer, server, tool, status }: Selection, entry: Entry): boolean {
+function selects({ consumer, server, tool, status }: Selection, entry: AuditEntry): boolean {
   if (entry.type === "call.begin" || entry.type === "checkpoint") return false;
   if (consumer !== undefined && entry.consumer !== consumer) return false;
   if (server !== undefined && entry.server !== server) return false;
@@ -63,5 +63,5 @@ function selects({ consumer, server, tool, status }: Selection, entry: Entry): b
   return status === undefined || (entry.status !== null && statusesOf(status).includes(entry.status));
 }
 
-const nameOf = ({ server, tool }: Entry): string | null =>
+const nameOf = ({ server, tool }: AuditEntry): string | null =>
   server === null || tool === null ? null : canonicalName(server, tool);

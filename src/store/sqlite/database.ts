@@ -1,6 +1,7 @@
 import { constants as sqlite, Database, SQLiteError } from "bun:sqlite";
 import { accessSync, closeSync, constants, existsSync, openSync } from "node:fs";
 import { pathToFileURL } from "node:url";
+import { ownership } from "../../core/access.ts";
 import { codeOf } from "../../core/error-text.ts";
 import { StoreBusy, StoreFailed, StoreUnsynced } from "../../core/store.ts";
 
@@ -84,17 +85,31 @@ export function guarded<T>(work: () => T): T {
 
 /** Whether the failure of a store is that its file is damaged. */
 export const isDamage = (error: unknown): error is StoreFailed =>
-  error instanceof StoreFailed && /^SQLITE_(CORRUPT|NOTADB)/.test(codeOf(error.cause) ?? "");
+  error instanceof StoreFailed && (/^SQLITE_(CORRUPT|NOTADB)/.test(codeOf(error.cause) ?? "") || isDamage(error.cause));
 
-/** Adds the path of the file to a failure of the store, which stays of its kind. */
+/** Adds the path of the file to a failure of the store, which stays of its kind, and whose the file is if that is why. */
 export function named<T>(path: string, work: () => T): T {
   try {
     return work();
   } catch (error) {
     if (!(error instanceof StoreFailed) || error.message.includes(path)) throw error;
     const Kind = error instanceof StoreUnsynced ? StoreUnsynced : StoreFailed;
-    throw new Kind(`${path}: ${error.message}`, { cause: error });
+    throw new Kind(whyDenied(path, error) ?? `${path}: ${error.message}`, { cause: error });
   }
+}
+
+/** SQLite names neither the file that it may not use, which may be one beside the database, nor the reason. */
+function whyDenied(path: string, { cause, message }: StoreFailed): string | null {
+  if (!/^SQLITE_(CANTOPEN|READONLY|PERM)/.test(codeOf(cause) ?? "")) return null;
+  for (const file of [path, `${path}-wal`, `${path}-shm`]) {
+    try {
+      accessSync(file, constants.R_OK | constants.W_OK);
+    } catch (error) {
+      if (codeOf(error) === "EACCES")
+        return `${file}: uid ${process.getuid?.()} may not use it: ${ownership(file)}; ${message}`;
+    }
+  }
+  return null;
 }
 
 // SQLite would create the file for everybody whom the umask lets in, and give -wal and -shm the same mode. Only a file

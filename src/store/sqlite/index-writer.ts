@@ -25,6 +25,8 @@ export type IndexWriter = {
   add(chain: string, upto: Pick<AuditRow, "seq" | "leaf">, entries: readonly IndexEntry[]): void;
   /** Forgets a chain, to index it from its start. */
   forget(chain: string): void;
+  /** Begins anew, empty: it was found damaged. */
+  renew(): void;
   close(): void;
 };
 
@@ -34,15 +36,16 @@ export type IndexWriter = {
  */
 export function openIndexWriter(path: string): IndexWriter {
   let index = openUsable(path);
+  const renew = (): void => {
+    index.close();
+    index = openNew(path);
+  };
   const run = <T>(work: () => T): T =>
     named(path, () => {
       try {
         return guarded(work);
       } catch (error) {
-        if (isDamage(error)) {
-          index.close();
-          index = openNew(path);
-        }
+        if (isDamage(error)) renew();
         throw error;
       }
     });
@@ -50,11 +53,14 @@ export function openIndexWriter(path: string): IndexWriter {
     mark: (chain) => run(() => index.mark(chain)),
     add: (...given) => run(() => index.add(...given)),
     forget: (chain) => run(() => index.forget(chain)),
+    renew,
     close: () => index.close(),
   };
 }
 
-function openUsable(path: string): IndexWriter {
+type Index = Omit<IndexWriter, "renew">;
+
+function openUsable(path: string): Index {
   try {
     return open(path);
   } catch (error) {
@@ -63,12 +69,12 @@ function openUsable(path: string): IndexWriter {
   }
 }
 
-function openNew(path: string): IndexWriter {
+function openNew(path: string): Index {
   for (const suffix of ["", "-wal", "-shm"]) rmSync(path + suffix, { force: true });
   return open(path);
 }
 
-function open(path: string): IndexWriter {
+function open(path: string): Index {
   // Synced, though it can be rebuilt: after a power cut a mark without its entries would hide records from every query.
   const db = openMigrated(path, indexSchema, { wait: 1000, synchronous: "normal" });
   db.run("PRAGMA wal_autocheckpoint = 1000");

@@ -5,16 +5,17 @@ import type { AuditReader, AuditRow, PayloadRow, SubjectRow } from "../../core/s
 import { guarded, named, openReadable } from "./database.ts";
 import { version } from "./migrate.ts";
 import { auditSchema } from "./schema.ts";
-import { createSearch } from "./search.ts";
+import { createSearch, type Damaged } from "./search.ts";
 
 /** Milliseconds that a reader may wait for a writer; in WAL mode it does so only while a log is being recovered. */
 const wait = 250;
 
 /**
  * Opens all chains of a state directory for reading, also those that appear later. Each read is one short snapshot, of
- * the files that are there by then, whatever was open before. `main` as for `chainPath`.
+ * the files that are there by then, whatever was open before. `main` as for `chainPath`; `damaged` is told of an index
+ * that is damaged.
  */
-export function openReader(stateDir: string, main: string | null): AuditReader {
+export function openReader(stateDir: string, main: string | null, damaged?: Damaged): AuditReader {
   const open = new Map<string, Chain>();
   const chain = (name: string): Chain => {
     const path = chainPath(stateDir, name, main);
@@ -29,7 +30,7 @@ export function openReader(stateDir: string, main: string | null): AuditReader {
   };
   const names = (): string[] => chainNames(stateDir, main);
   const read = <T>(name: string, work: () => T): T => named(chainPath(stateDir, name, main), () => guarded(work));
-  const search = createSearch(join(stateDir, "index.db"), (name) => chain(name).db);
+  const search = createSearch(join(stateDir, "index.db"), (name) => chain(name).db, damaged);
 
   return {
     chains: names,

@@ -2,9 +2,9 @@ import type { Database, SQLQueryBindings } from "bun:sqlite";
 import { statSync } from "node:fs";
 import { statusesOf } from "../../core/failure.ts";
 import { splitCanonical } from "../../core/name.ts";
-import type { AuditQuery, AuditRow, FoundRow } from "../../core/store.ts";
+import type { AuditQuery, AuditRow, FoundRow, StoreFailed } from "../../core/store.ts";
 import { timeText } from "../../core/time-text.ts";
-import { guarded, openReadable } from "./database.ts";
+import { guarded, isDamage, named, openReadable } from "./database.ts";
 import { version } from "./migrate.ts";
 import { indexSchema } from "./schema.ts";
 
@@ -25,18 +25,28 @@ const told = "coalesce(srv, rec->>'$.facts.server')";
 /** Finds records of chains, newest first: by the index as far as it reaches, and beyond it by a look at each record. */
 export type Search = { find(chains: readonly string[], query: AuditQuery): FoundRow[]; close(): void };
 
+/** Whom it is told that the index is damaged, which costs every query that it would be of use to. */
+export type Damaged = (error: StoreFailed) => void;
+
+/** The open index. What is wrong with it makes an answer null. */
+type Index = { ask<T>(work: (index: Database) => T): T | null; close(): void };
+
 /** `database` returns the open chain. Where the index is missing, behind or wrong, each record is looked at. */
-export function createSearch(indexPath: string, database: (chain: string) => Database): Search {
-  let index: Database | null = null;
+export function createSearch(
+  indexPath: string,
+  database: (chain: string) => Database,
+  damaged: Damaged = () => {},
+): Search {
+  let index: Index | null = null;
   let opened = 0;
-  const openIndex = (): Database | null => {
+  const openIndex = (): Index | null => {
     const inode = statSync(indexPath, { throwIfNoEntry: false })?.ino ?? 0;
     // A damaged one is thrown away and made anew.
     if (inode !== opened) {
       index?.close();
       index = null;
     }
-    if (!index && inode !== 0) index = tolerant(() => openCurrent(indexPath));
+    if (!index && inode !== 0) index = indexAt(indexPath, damaged);
     opened = inode;
     return index;
   };
@@ -49,8 +59,23 @@ export function createSearch(indexPath: string, database: (chain: string) => Dat
       );
       return chains.length === 1 ? found : mergeByTime(found).slice(0, limit);
     },
-    close: () => index?.close(true),
+    close: () => index?.close(),
   };
+}
+
+/** Null where it cannot be used. */
+function indexAt(path: string, damaged: Damaged): Index | null {
+  const db = tolerant(() => openCurrent(path));
+  if (!db) return null;
+  const ask: Index["ask"] = (work) => {
+    try {
+      return named(path, () => guarded(() => work(db)));
+    } catch (error) {
+      if (isDamage(error)) damaged(error);
+      return null;
+    }
+  };
+  return { ask, close: () => db.close() };
 }
 
 /** Null where it is of another version, which tells something else of records. */
@@ -61,18 +86,12 @@ function openCurrent(path: string): Database | null {
   return null;
 }
 
-function findInChain(
-  db: Database,
-  index: Database | null,
-  chain: string,
-  query: AuditQuery,
-  limit: number,
-): AuditRow[] {
+function findInChain(db: Database, index: Index | null, chain: string, query: AuditQuery, limit: number): AuditRow[] {
   const where = allOf([typeTerm(query.type), ...termsOf(query, { srv: told, t: "t" }, timeText)]);
   const indexed = index && usable(query) ? markOf(db, index, chain) : 0;
   const rows = scan(db, where, indexed, limit);
   if (!index || indexed === 0 || rows.length >= limit) return rows;
-  const seqs = tolerant(() => lookUp(index, chain, query, indexed, limit - rows.length));
+  const seqs = index.ask((entries) => lookUp(entries, chain, query, indexed, limit - rows.length));
   if (!seqs) return scan(db, where, 0, limit);
   const one = db.query<AuditRow, SQLQueryBindings[]>(`${hit} seq = ? AND ${where.sql}`);
   for (const seq of seqs) {
@@ -104,17 +123,15 @@ function usable({ type }: AuditQuery): boolean {
 }
 
 /** How far the index covers this very chain; 0 when it was built from another. */
-function markOf(db: Database, index: Database, chain: string): number {
-  return (
-    tolerant(() => {
-      const mark = index
-        .query<{ seq: number; leaf: Uint8Array }, [string]>("SELECT seq, leaf FROM mark WHERE chain = ?")
-        .get(chain);
-      if (!mark) return 0;
-      const row = db.query<{ leaf: Uint8Array }, [number]>("SELECT leaf FROM audit WHERE seq = ?").get(mark.seq);
-      return row && Buffer.compare(row.leaf, mark.leaf) === 0 ? mark.seq : 0;
-    }) ?? 0
+function markOf(db: Database, index: Index, chain: string): number {
+  type Mark = { seq: number; leaf: Uint8Array };
+  const mark = index.ask((marks) =>
+    marks.query<Mark, [string]>("SELECT seq, leaf FROM mark WHERE chain = ?").get(chain),
   );
+  if (!mark) return 0;
+  const select = "SELECT leaf FROM audit WHERE seq = ?";
+  const row = tolerant(() => db.query<{ leaf: Uint8Array }, [number]>(select).get(mark.seq));
+  return row && Buffer.compare(row.leaf, mark.leaf) === 0 ? mark.seq : 0;
 }
 
 function lookUp(index: Database, chain: string, query: AuditQuery, upto: number, limit: number): number[] {

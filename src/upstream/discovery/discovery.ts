@@ -47,12 +47,15 @@ export class Discovery {
   /** The next reading of all lists, until it begins. */
   #refresh: Promise<void> | null = null;
   restarts = 0;
+  /** Whether the server was ever listed, by this process or an earlier one. */
+  listed: boolean;
 
   constructor(terms: Terms, starter: Starter) {
     const { options, host } = terms;
     this.#terms = terms;
     this.#starter = starter;
     this.#inventory = recall(options, host);
+    this.listed = this.#inventory.era !== null;
     this.#breaker = createBreaker(host.tuning.breaker, host.clock.mono);
     this.#eras = new Eras(options);
     const busy = (): boolean => this.#work !== null || this.#state === "starting";
@@ -264,6 +267,7 @@ export class Discovery {
     const of = { instance: found, greeting: found.greeting, queryHost, turn, ...this.#terms };
     const taken = await takeInventory(of, before, which);
     turn.begin();
+    this.listed = true;
     // Conditional tools may have been learnt meanwhile.
     this.#inventory = { ...taken, conditional: this.#inventory.conditional };
     if (differs(this.#inventory, before)) this.#terms.host.changed();

@@ -40,8 +40,18 @@ const nothing: Inventory = {
   failed: [],
 };
 
-/** The inventory that was stored for a server; empty if none was. */
+/** The inventory that was stored for a server; empty if none was, or if it cannot be read, which is logged. */
 export function recall(options: ServerOptions, host: SetHost): Inventory {
+  try {
+    return recalled(options, host);
+  } catch (error) {
+    const facts = { server: options.id, cause: String(error) };
+    host.log.warn("what a server offered before cannot be read; it is asked again", facts);
+    return nothing;
+  }
+}
+
+function recalled(options: ServerOptions, host: SetHost): Inventory {
   const remembered = host.lists.recall(options.id, listIdentityOf(options));
   if (!remembered) return nothing;
   const { era, instructions } = remembered;

@@ -8,7 +8,7 @@ import { rpcCodes } from "../../core/rpc-code.ts";
 import { cut } from "../../core/text.ts";
 import { headerNames } from "../../mcp/headers.ts";
 import { readable } from "../../mcp/definition.ts";
-import { elements, locate } from "../../mcp/json-text.ts";
+import { elements, locate, openArray, stringValue } from "../../mcp/json-text.ts";
 import { type ScanLimits, scan } from "../../mcp/scan.ts";
 import { faults, quoted } from "../faults.ts";
 import type { SetHost } from "../host.ts";
@@ -86,13 +86,12 @@ function stop(at: { page: number; items: number; characters: number; repeated: b
 }
 
 function readPage(result: string, server: string, list: ListName): { items: string[]; next: string | null } {
-  const parsed: unknown = JSON.parse(result);
   const span = locate(result, 0, list);
-  if (!isObject(parsed) || !Array.isArray(parsed[list]) || !span) {
+  if (!span || result.charCodeAt(span[0]) !== openArray) {
     throw faults.protocol(server, `${lists[list].method} has no list of ${list}`);
   }
   // The empty string is a cursor too; only a missing cursor ends the list.
-  const next = typeof parsed.nextCursor === "string" ? parsed.nextCursor : null;
+  const next = stringValue(result, 0, "nextCursor");
   return { items: elements(result, span[0]).map(([start, end]) => result.slice(start, end)), next };
 }
 

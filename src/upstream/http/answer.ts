@@ -6,12 +6,15 @@ import { faults, HttpFailure, quoted } from "../faults.ts";
 import type { Answer, LinkHost } from "../link/link.ts";
 
 /** What an HTTP status without a usable JSON-RPC answer means. */
-export function faultOfStatus(server: string, status: number, body: string): HttpFailure {
-  return new HttpFailure(readStatus(server, status, body), status);
+export function faultOfStatus(server: string, answer: Head, body: string): HttpFailure {
+  return new HttpFailure(readStatus(server, answer, isCompressed(answer.headers) ? null : body), answer.status);
 }
 
-function readStatus(server: string, status: number, body: string): Failure {
-  const detail = body === "" ? "" : `: ${quoted(body)}`;
+type Head = Pick<Response, "status" | "headers">;
+
+/** `body`: null for a compressed one. */
+function readStatus(server: string, { status, headers }: Head, body: string | null): Failure {
+  const detail = body ? `: ${quoted(body)}` : "";
   if (status === 401 || status === 403) {
     return faults.down(
       server,
@@ -23,19 +26,48 @@ function readStatus(server: string, status: number, body: string): Failure {
   if (status >= 300 && status < 400) {
     return faults.down(server, `it redirects (HTTP ${status}), which is never followed; configure the final URL`);
   }
+  if (status === 407)
+    return faults.down(server, "its proxy wants credentials (HTTP 407); they go into the proxy's URL");
   if (status === 404 || status === 405) return faults.down(server, `nothing speaks MCP at its URL (HTTP ${status})`);
-  if (status === 429 || status === 503) return faults.overloaded(server, `HTTP ${status}${detail}`);
+  if (status === 429 || status === 503)
+    return faults.overloaded(server, `HTTP ${status}${detail}`, retryAfter(headers));
   if (status === 431) return faults.longHeaders(server);
-  return faults.protocol(server, status < 300 ? `no JSON-RPC answer (HTTP ${status})` : `HTTP ${status}${detail}`);
+  if (status >= 300) return faults.protocol(server, `HTTP ${status}${detail}`);
+  const what = body === null ? "its answer is compressed, which it was asked not to do" : "no JSON-RPC answer";
+  return faults.protocol(server, `${what} (HTTP ${status})`);
 }
 
-/** The codes of fetch for a request that never left this host. */
-const neverSent =
-  /^(ECONNREFUSED|ENOTFOUND|EAI_AGAIN|EHOSTUNREACH|ENETUNREACH|ConnectionRefused|FailedToOpenSocket|ERR_PROXY_TUNNEL|.*CERT.*|ERR_TLS.*|UNABLE_TO.*|SELF_SIGNED.*)$/;
+/** The longest wait that a caller is told of, ms: no agent waits longer. */
+const longestWait = 3_600_000;
+
+/** How long a server asks to wait (RFC 9110, 10.2.3), ms; undefined where it does not say. */
+function retryAfter(headers: Headers): number | undefined {
+  const said = headers.get("retry-after") ?? "";
+  if (!/^\d+$| GMT$/.test(said)) return undefined;
+  const ms = said.endsWith("GMT") ? Date.parse(said) - Date.now() : Number(said) * 1000;
+  return Number.isNaN(ms) ? undefined : Math.min(Math.max(ms, 1_000), longestWait);
+}
+
+/** The codes where nobody took the connection, which is the proxy's where there is one. */
+const unreached = /^(ECONNREFUSED|ENOTFOUND|EAI_AGAIN|EHOSTUNREACH|ENETUNREACH|ConnectionRefused|FailedToOpenSocket)$/;
+/** Its code where a proxy let nothing through, and why stands in the message. */
+const noTunnel = "ERR_PROXY_TUNNEL";
+/** The codes of fetch for other requests that never left this host. */
+const neverSent = /^(.*CERT.*|ERR_TLS.*|UNABLE_TO.*|SELF_SIGNED.*)$/;
+
+/** Why nobody took a connection; null where the error says something else. */
+export function whyUnreached(error: unknown, proxy: string | null): string | null {
+  const code = codeOf(error) ?? "";
+  if (!unreached.test(code)) return null;
+  return proxy === null ? code : `its proxy cannot be reached (${code})`;
+}
 
 /** The failure that a failed fetch means, which depends on whether the server may have seen the request. */
-export function faultOfError(server: string, error: unknown): Failure {
-  return neverSent.test(codeOf(error) ?? "") ? faults.down(server, reasonIn(error)) : brokenOff(server, error);
+export function faultOfError(server: string, error: unknown, proxy: string | null): Failure {
+  const code = codeOf(error) ?? "";
+  const why = code === noTunnel ? quoted(messageOf(error)) : whyUnreached(error, proxy);
+  if (why !== null) return faults.down(server, why);
+  return neverSent.test(code) ? faults.down(server, code) : brokenOff(server, error);
 }
 
 /** The failure of a request that the server has seen, for an error that came later. */
@@ -43,19 +75,22 @@ export const brokenOff = (server: string, error: unknown): Failure => faults.los
 
 const reasonIn = (error: unknown): string => quoted(codeOf(error) || messageOf(error));
 
-/**
- * Whether a response declares the length of its body, at most `max` bytes, and no encoding that changes that length.
- */
+/** Whether a response declares the length of its body, at most `max` bytes. */
 function isBounded(headers: Headers, max: number): boolean {
   const length = headers.get("content-length");
-  if (length === null || !(Number(length) <= max)) return false;
-  return headers.get("content-encoding") === null && headers.get("transfer-encoding") === null;
+  return length !== null && Number(length) <= max && headers.get("transfer-encoding") === null;
 }
 
-/** Whether a response says that it is of this type. */
+/** Not every value means compression: there are servers that name the charset here. */
+const compressions = /gzip|deflate|br|zstd|compress/i;
+
+/** Whether a response is compressed, though servers are asked for none that is. */
+const isCompressed = (headers: Headers): boolean => compressions.test(headers.get("content-encoding") ?? "");
+
+/** Whether a response says that it is of this type, and can be read. */
 export function isType(headers: Headers, type: string): boolean {
   const said = headers.get("content-type") ?? "";
-  return said.startsWith(type) || said.toLowerCase().startsWith(type);
+  return (said.startsWith(type) || said.toLowerCase().startsWith(type)) && !isCompressed(headers);
 }
 
 /** Whether a response is the usual one: JSON of at most `max` bytes that can be read at once. */
@@ -66,7 +101,7 @@ export function isPlainJson({ status, headers }: Response, max: number): boolean
 /** Ends a response whose body is of no interest. */
 export const discard = ({ body }: Response): void => void body?.cancel().catch(() => {});
 
-/** The body as text, a result of `limit` bytes and its envelope after decompression; throws `result-too-large`. */
+/** The body as text, a result of `limit` bytes and its envelope; throws `result-too-large`. */
 export async function readText(response: Response, limit: number, server: string): Promise<string> {
   const max = limit + envelope;
   if (isBounded(response.headers, max)) return decodeUtf8(await response.arrayBuffer());

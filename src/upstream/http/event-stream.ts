@@ -26,9 +26,7 @@ export function isEventStream({ status, headers }: Response): boolean {
 export async function readEvents(response: Response, reading: Reading): Promise<Resumption & { broken: unknown }> {
   const { longest, silence, received } = reading;
   const parser = createSseParser({
-    get maxEvent() {
-      return longest();
-    },
+    maxEvent: longest,
     // An event without data only marks where the stream can be resumed.
     onEvent: ({ data, event }) => void (data !== "" && received(data, event)),
   });

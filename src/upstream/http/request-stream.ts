@@ -97,7 +97,7 @@ function createInbox(
     const loss = sent.lossIn(200, answer);
     if (loss !== null) return reject(new SessionLost(answer, loss));
     try {
-      resolve(bounded(answer, host));
+      resolve(bounded(exchange.heard ? { ...answer, begun: true } : answer, host));
     } catch (error) {
       if (error instanceof Error) reject(error);
     }

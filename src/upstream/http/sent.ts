@@ -39,7 +39,12 @@ export class Sent implements RequestSender {
     const { ask, session, exchange } = this;
     if (exchange.heard || ask.peer.era === "modern" || ask.method === "initialize") return null;
     if (!isSessionLost(status, said, session)) return null;
-    return ask.method !== "tools/call" || isUnseen(status, said, session) ? "repeatable" : "perhaps ran";
+    return isUnseen(status, said, session) ? "repeatable" : this.doubt;
+  }
+
+  /** What it means for the request if the server may have lost the session, and may have looked at the request before. */
+  get doubt(): SessionLoss {
+    return this.ask.method === "tools/call" ? "perhaps ran" : "repeatable";
   }
 }
 

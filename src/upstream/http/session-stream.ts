@@ -40,7 +40,7 @@ export class SessionStream {
     const { host, wire, longest, lookAfterSession } = this.#context;
     if (!this.#wanted || wire.session === null) return;
     this.#reading = new AbortController();
-    this.#outside = host.asked && new Outside(host.asked);
+    this.#outside = new Outside(host.asked);
     const inbox = this.#createInbox(peer);
     const received = (text: string): void => receive(text, host, inbox);
     const open = (lastId: string | null, signal: AbortSignal) => wire.get(peer, lastId, signal);

@@ -20,9 +20,10 @@ const sessionId = /^[\x21-\x7e]{1,1024}$/;
 /**
  * No redirect is followed: it would carry headers and body to wherever the server points. Bun's own time-out is off: it
  * ends a response that is silent for five minutes, but a stream may be silent for days, and a call has a deadline of
- * its own.
+ * its own. Nothing is decompressed: a few hundred bytes would take all the memory that a result may take, for every call
+ * that waits.
  */
-export const fetchRules = { redirect: "manual", timeout: false } as const;
+export const fetchRules = { redirect: "manual", timeout: false, decompress: false } as const;
 
 type Sendable = Headers | Record<string, string>;
 
@@ -47,7 +48,7 @@ export class HttpWire {
       ...spec.headers,
       "Content-Type": "application/json",
       Accept: "application/json, text/event-stream",
-      // A compressed answer could be a bomb, and compression would gain little on the way to the gateway.
+      // A compressed answer could be a bomb, so none is read.
       "Accept-Encoding": "identity",
     };
   }
@@ -67,7 +68,15 @@ export class HttpWire {
     const headers = envelope.peer.era === "modern" ? this.#modern(envelope) : this.#legacy(envelope);
     const { url, proxy } = this.#spec;
     // Spelled out, since every call does this: a spread of `fetchRules` would cost as much as all the rest.
-    const init = { method: "POST", headers, body, signal, redirect: "manual", timeout: false } as const;
+    const init = {
+      method: "POST",
+      headers,
+      body,
+      signal,
+      redirect: "manual",
+      timeout: false,
+      decompress: false,
+    } as const;
     return fetch(url, proxy === null ? init : { ...init, proxy });
   }
 

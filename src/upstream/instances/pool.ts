@@ -5,7 +5,7 @@ import type { Down } from "../../core/upstream.ts";
 import { within } from "../../core/wait.ts";
 import type { BreakerOptions } from "../breaker.ts";
 import { faults, reasonOf } from "../faults.ts";
-import type { Instance } from "../link/link.ts";
+import type { AskClient, Instance } from "../link/link.ts";
 import { Failures } from "./failures.ts";
 import { endable, holdsMost, mostOfOne } from "./share.ts";
 import type { Spec } from "./spec.ts";
@@ -34,11 +34,17 @@ export type Slot = {
   usedAt: number;
 };
 
+/** For whom an instance is started. */
+export type Opener = Pick<Slot, "until"> & {
+  /** The way to ask the client of the call that needs it; null where nobody can be asked. */
+  readonly ask: AskClient | null;
+};
+
 export type PoolHost = {
   readonly server: string;
   readonly clock: Clock;
   readonly breaker: BreakerOptions;
-  start(spec: Spec, slot: () => Slot): Promise<Instance>;
+  start(spec: Spec, slot: () => Slot, ask: Opener["ask"]): Promise<Instance>;
   /** An instance has ended, for whatever reason. */
   ended(slot: Slot): void;
   /** An instance ended without being asked to. */
@@ -118,7 +124,7 @@ export class Pool {
    * Starts the instance of a key; throws `overloaded` beyond `maxInstances`, `upstream-down` soon after a crash. While as
    * many run as there may be, because some take their time to end, the start waits for one of these.
    */
-  open(spec: Spec, room: Room, until: AbortSignal | null): Slot {
+  open(spec: Spec, room: Room, { until, ask }: Opener): Slot {
     const { server, clock } = this.#host;
     const { key } = spec;
     if (until?.aborted) throw faults.cancelled();
@@ -131,7 +137,7 @@ export class Pool {
     const slot: Slot = {
       spec,
       until,
-      starting: this.#begin(spec, place, () => slot),
+      starting: this.#begin(place, () => this.#host.start(spec, () => slot, ask)),
       instance: null,
       inFlight: 0,
       subscriptions: 0,
@@ -150,9 +156,9 @@ export class Pool {
     return slot;
   }
 
-  async #begin(spec: Spec, place: PromiseWithResolvers<void> | null, slot: () => Slot): Promise<Instance> {
+  async #begin(place: PromiseWithResolvers<void> | null, start: () => Promise<Instance>): Promise<Instance> {
     if (place) await place.promise;
-    return this.#host.start(spec, slot);
+    return start();
   }
 
   /**

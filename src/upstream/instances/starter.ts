@@ -1,6 +1,6 @@
 import type { Era } from "../../core/inbound.ts";
 import type { EraVerdict } from "../../core/store.ts";
-import { faults } from "../faults.ts";
+import { faults, reasonOf } from "../faults.ts";
 import { modernPeer } from "../link/handshake.ts";
 import type { Terms } from "../host.ts";
 import { digest, listIdentityOf } from "../identity.ts";
@@ -69,7 +69,7 @@ export class Starter {
       ...this.queryHost,
       limits: lists ? this.#limits.lists : this.#limits.usual,
       declares,
-      asked: null,
+      asked: () => null,
       log,
       dropped: (reason) => {
         this.dropped++;
@@ -138,6 +138,7 @@ export class Starter {
       // Unique in the whole run, also after reloads, since processes are found and ended by this mark.
       instance: `${run}-${host.server}-${crypto.randomUUID()}`,
       stderr: (pid) => this.log.writer(pid),
+      prepare: () => this.#needReaper(),
       spawned: (pid, argv) => this.#spawned(pid, argv, probe),
       gone: (pid, survivors) => this.#gone(pid, survivors, probe),
       patience: tuning.patience,
@@ -151,10 +152,23 @@ export class Starter {
   }
 
   #recall(): Speaks | null {
-    const { options, host } = this.#terms;
-    const known = host.lists.verdict(options.id, listIdentityOf(options));
-    if (!known || host.clock.now() / 1000 - known.at > verdictMs) return null;
+    const known = this.#stored();
+    if (!known) return null;
+    const age = this.#terms.host.clock.now() / 1000 - known.at;
+    // One that a clock which was ahead wrote would hold for as long as that was.
+    if (age < 0 || age > verdictMs) return null;
     return { modern: known.speaks !== "legacy", legacy: known.speaks !== "modern", sse: false };
+  }
+
+  #stored(): EraVerdict | null {
+    const { options, host } = this.#terms;
+    try {
+      return host.lists.verdict(options.id, listIdentityOf(options));
+    } catch (error) {
+      const facts = { server: options.id, cause: String(error) };
+      host.log.warn("what a server speaks cannot be read; it is asked again", facts);
+      return null;
+    }
   }
 
   #save(speaks: Speaks | null): void {
@@ -173,6 +187,15 @@ export class Starter {
   async close(): Promise<void> {
     this.#round++;
     await Promise.all([...this.#links].map((link) => link.close()));
+  }
+
+  #needReaper(): void {
+    const { options, host } = this.#terms;
+    try {
+      host.reaper();
+    } catch (error) {
+      throw faults.down(options.id, `the process that ends it with the gateway cannot be started (${reasonOf(error)})`);
+    }
   }
 
   #spawned(pid: number, argv: readonly string[], probe: boolean): void {

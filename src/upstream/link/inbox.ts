@@ -2,10 +2,11 @@ import { Withdrawn } from "../../core/cancel.ts";
 import type { Failure } from "../../core/failure.ts";
 import { isObject } from "../../core/json.ts";
 import { isExtensionNotification } from "../../core/methods.ts";
+import { rpcCodes } from "../../core/rpc-code.ts";
 import { rawValue } from "../../mcp/json-text.ts";
 import { idOf, isBatch, splitBatch } from "../../mcp/message.ts";
 import { subscriptionIdKey } from "../../mcp/meta.ts";
-import { resultMessage } from "../../mcp/reply.ts";
+import { errorMessage, resultMessage } from "../../mcp/reply.ts";
 import { ownId, readUpstream, type UpstreamMessage } from "../../mcp/upstream-message.ts";
 import { faults } from "../faults.ts";
 import { askClient, type Asking, isInput, type Question, refusal, type SendReply } from "./asking.ts";
@@ -70,15 +71,25 @@ function deliverOne(message: UpstreamMessage, text: string, host: LinkHost, inbo
     return inbox.anonymous(message);
   }
   if (message.kind === "notification") return notification(message, host, inbox);
-  if (message.kind === "request") return question(message, host, inbox);
+  if (message.kind === "request") return question(message, inbox);
   inbox.stray(message.reason);
   const idText = idOf(text);
   if (idText === null) return;
   const { reason, limit, ofAnswer } = message;
+  // Its id is the server's own, which waits for an answer.
+  if (isRequest(text)) {
+    return void inbox.reply(errorMessage(idText, rpcCodes.invalidRequest, `The request cannot be read: ${reason}`));
+  }
   inbox.broken(
     ownId(JSON.parse(idText)) ?? idText,
     limit === null ? faults.protocol(host.server, ofAnswer) : faults.tooMuch(host.server, `${reason} (${limit})`),
   );
+}
+
+/** Whether a text with an id is a request rather than an answer. */
+function isRequest(text: string): boolean {
+  const has = (key: string): boolean => (rawValue(text, 0, key) ?? "null") !== "null";
+  return has("method") && !has("result") && !has("error");
 }
 
 const callsOf = (inbox: Inbox): Exchange[] => [...inbox.open()].filter(({ isCall }) => isCall);
@@ -147,7 +158,7 @@ function withdraw(text: string, { requestId: id, reason }: Notification["params"
 }
 
 /** No question names its call. So it goes to a client only if it cannot be about another client's call. */
-function question(message: Extract<UpstreamMessage, { kind: "request" }>, host: LinkHost, inbox: Inbox): void {
+function question(message: Extract<UpstreamMessage, { kind: "request" }>, inbox: Inbox): void {
   const { idText, method, paramsText: params } = message;
   if (method === "ping") {
     inbox.aside();
@@ -155,7 +166,7 @@ function question(message: Extract<UpstreamMessage, { kind: "request" }>, host: 
   }
   const asked: Question = { idText, method, params };
   const calls = callsOf(inbox);
-  if (host.asked !== null || calls.length < 2) return put(asked, calls, inbox);
+  if (inbox.outside?.able || calls.length < 2) return put(asked, calls, inbox);
   const waits = isInput(method) && inbox.unclear?.add(asked, calls, (call) => put(asked, call && [call], inbox));
   if (!waits) return put(asked, null, inbox);
   // The server may withdraw it before anybody is asked, and ask again.
@@ -166,7 +177,7 @@ function question(message: Extract<UpstreamMessage, { kind: "request" }>, host: 
 function put(question: Question, calls: readonly Exchange[] | null, inbox: Inbox): void {
   for (const call of calls ?? []) call.hear();
   const among: Asking[] = [...(calls ?? [])];
-  if (inbox.outside) among.push(inbox.outside);
+  if (inbox.outside?.able) among.push(inbox.outside);
   if (askClient(among, question, inbox.reply)) return;
   inbox.stray("a request of the server");
   void inbox.reply(refusal(question.idText, whyNot(question.method, calls)));

@@ -4,8 +4,8 @@ import type { Logger } from "../../core/log.ts";
 import type { ScanLimits } from "../../mcp/scan.ts";
 import type { UpstreamMessage } from "../../mcp/upstream-message.ts";
 
-/** A server's answer to a request. */
-export type Answer = Extract<UpstreamMessage, { kind: "result" | "error" }>;
+/** A server's answer to a request; `begun`: the server said something about the request before, which so has begun to run. */
+export type Answer = Extract<UpstreamMessage, { kind: "result" | "error" }> & { readonly begun?: true };
 
 /** The era and the revision that the handshake agreed on. */
 export type Peer = { readonly era: Era; readonly revision: Revision };
@@ -115,10 +115,10 @@ export type LinkHost = LinkEvents & {
   /** The capabilities that a legacy handshake declares, raw JSON. */
   readonly declares: string;
   /**
-   * Asks the client outside of any call. Null unless all calls on the link are of one session, so that every question
-   * is for the client of that session.
+   * The present way to ask the client outside of any call. Null unless all calls on the link are of one session, so that
+   * every question is for the client of that session, or the link is being opened for one call.
    */
-  readonly asked: AskClient | null;
+  readonly asked: () => AskClient | null;
   readonly log: Logger;
   /** Counts a message that belongs to no request. */
   dropped(reason: string): void;

@@ -8,17 +8,22 @@ const most = 16;
 const minuteMs = 60_000;
 
 /**
- * The questions of an instance that is one session's own, outside of any call. Only the client's roots may be asked
- * for, as a server does once it was told that they changed. Questions that keep a person busy or cost money may only be
- * asked during a call.
+ * The questions of an instance outside of any call, while it is opened for a call or if it is one session's own. Only the
+ * client's roots may be asked for, as a server does at its start and once it was told that they changed. Questions that
+ * keep a person busy or cost money may only be asked during a call.
  */
 export class Outside extends Asking {
-  readonly #ask: AskClient;
+  readonly #asked: () => AskClient | null;
   readonly #inMinute = createWindow(minuteMs, () => performance.now());
 
-  constructor(ask: AskClient) {
+  constructor(asked: () => AskClient | null) {
     super();
-    this.#ask = ask;
+    this.#asked = asked;
+  }
+
+  /** Whether the client can be asked now. */
+  get able(): boolean {
+    return this.#asked() !== null;
   }
 
   /** Infinite, so that a question goes through a running call if there is one. */
@@ -27,7 +32,7 @@ export class Outside extends Asking {
   }
 
   protected take(method: InputMethod): AskClient | null {
-    return method === "roots/list" && this.#inMinute() <= most ? this.#ask : null;
+    return method === "roots/list" && this.#inMinute() <= most ? this.#asked() : null;
   }
 
   protected hold(): void {}

@@ -51,7 +51,7 @@ class PipeLink implements Link, RequestSender {
   readonly #host: LinkHost;
   readonly #pipe: Pipe;
   readonly #inbox: Inbox;
-  readonly #outside: Outside | null;
+  readonly #outside: Outside;
   readonly #unclear = new Unclear();
   readonly #waiting = new Map<string, Waiting>();
   readonly #end: (end: End) => void;
@@ -64,7 +64,7 @@ class PipeLink implements Link, RequestSender {
     const ended = Promise.withResolvers<End>();
     this.ended = ended.promise;
     this.#end = ended.resolve;
-    this.#outside = host.asked && new Outside(host.asked);
+    this.#outside = new Outside(host.asked);
     this.#inbox = this.#createInbox();
     this.#pipe = open({
       longest: () => Math.max(shortestCap, host.limits.result) + envelope,
@@ -172,7 +172,7 @@ class PipeLink implements Link, RequestSender {
   #finish(end: End): void {
     if (this.#over) return;
     this.#over = end;
-    this.#outside?.close();
+    this.#outside.close();
     this.#unclear.close();
     for (const [key, { settle }] of this.#waiting) {
       const { server } = this.#host;

@@ -44,6 +44,7 @@ class HttpLink implements Link {
   readonly pid = null;
   readonly ended: Promise<End>;
   readonly #host: LinkHost;
+  readonly #proxy: string | null;
   readonly #wire: HttpWire;
   readonly #sessionStream: SessionStream;
   readonly #context: StreamContext;
@@ -62,6 +63,7 @@ class HttpLink implements Link {
 
   constructor(spec: HttpSpec, host: LinkHost, courtesy: number) {
     this.#host = host;
+    this.#proxy = spec.proxy;
     this.#wire = new HttpWire(spec, host, courtesy);
     this.#courtesies = new Courtesies(this.#wire, host);
     this.#context = {
@@ -175,7 +177,7 @@ class HttpLink implements Link {
       return late ? faults.timeout(server, exchange.limit) : faults.cancelled();
     }
     if (this.#over) return faults.lost(server, this.#over.reason);
-    return error instanceof Failure || error instanceof SessionLost ? error : faultOfError(server, error);
+    return error instanceof Failure || error instanceof SessionLost ? error : faultOfError(server, error, this.#proxy);
   }
 
   async #read(response: Response, sent: Sent): Promise<Answer> {
@@ -192,32 +194,34 @@ class HttpLink implements Link {
     }
     if (status === 401 || status === 403 || (status >= 300 && status < 400)) {
       discard(response);
-      throw faultOfStatus(server, status, "");
+      throw faultOfStatus(server, response, "");
     }
     return this.#answer(await readText(response, this.#host.limits.result, server), response, sent);
   }
 
-  #answer(text: string, { status, headers }: Response, sent: Sent): Answer {
+  #answer(text: string, response: Response, sent: Sent): Answer {
+    const { status, headers } = response;
     const { ask } = sent;
     const { server } = this.#host;
     const answer = isType(headers, "application/json") ? this.#answerIn(text, sent, status) : null;
     const loss = sent.lossIn(status, answer ?? text);
     if (loss !== null) {
       const isOwn = answer?.kind === "error" && answer.idText !== null;
-      const said = isGone(status) && !isOwn ? refusesAnew(server) : (answer ?? faultOfStatus(server, status, text));
+      const said = isGone(status) && !isOwn ? refusesAnew(server) : (answer ?? faultOfStatus(server, response, text));
       throw new SessionLost(said, loss);
     }
     // The error of a broken server says nothing about what it speaks.
-    if (answer === null || (status >= 500 && handshakes.has(ask.method))) throw faultOfStatus(server, status, text);
+    if (answer === null || (status >= 500 && handshakes.has(ask.method))) throw faultOfStatus(server, response, text);
     return answer;
   }
 
   /** The answer in a JSON body; null when the body does not answer this request. */
-  #answerIn(text: string, { id, session }: Sent, status: number): Answer | null {
+  #answerIn(text: string, { id, session, doubt }: Sent, status: number): Answer | null {
     const message = readUpstream(text, this.#host.limits);
     // Nearly every body is the result itself; the rest is for servers that answer otherwise.
     if (message.kind === "result" && message.idText === String(id)) return bounded(message, this.#host);
-    const heard: { answer: Answer | null; fault: Failure | null } = { answer: null, fault: null };
+    type Heard = { answer: Answer | null; fault: Failure | null; own: boolean };
+    const heard: Heard = { answer: null, fault: null, own: false };
     deliver(message, text, this.#host, {
       answer: (idText, answer) => {
         if (idText === String(id)) heard.answer = answer;
@@ -227,8 +231,9 @@ class HttpLink implements Link {
       anonymous: (answer) => {
         heard.answer = answer;
       },
-      broken: (_, why) => {
+      broken: (idText, why) => {
         heard.fault = why;
+        heard.own = idText === String(id);
       },
       find: () => undefined,
       issued: () => false,
@@ -240,8 +245,11 @@ class HttpLink implements Link {
       unclear: null,
       reply: () => {},
     });
-    // A server may say in any form that it does not know the session.
-    if (heard.fault !== null && !(isGone(status) && session !== null)) throw heard.fault;
+    if (heard.fault !== null) {
+      if (!isGone(status) || session === null) throw heard.fault;
+      // A server may say in any form that it does not know the session, but under the request's id it may say anything.
+      if (heard.own) throw new SessionLost(heard.fault, doubt);
+    }
     return heard.answer && bounded(heard.answer, this.#host);
   }
 

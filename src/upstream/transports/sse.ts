@@ -77,13 +77,13 @@ class SsePipe implements Pipe {
       });
       if (!isEventStream(response)) {
         discard(response);
-        return ended(reasonOf(faultOfStatus(this.#server, response.status, "")));
+        return ended(reasonOf(faultOfStatus(this.#server, response, "")));
       }
       await readEvents(response, { longest, silence: null, received: take });
       ended("its stream ended");
     } catch (error) {
       if (isTooLarge(error)) return ended(`it sent an event of more than ${longest()} bytes`);
-      ended(reasonOf(faultOfError(this.#server, error)));
+      ended(reasonOf(faultOfError(this.#server, error, this.#spec.proxy)));
     }
   }
 
@@ -133,13 +133,13 @@ class SsePipe implements Pipe {
       const said = await readText(response, longestRefusal, this.#server).catch(() => "");
       // Servers refuse notifications and answers that they do not expect in the same words, and know the stream.
       if (isReply(key) || isTold(key) || !isSessionLost(status, said, "")) {
-        return this.#events.failed(key, faultOfStatus(this.#server, status, said));
+        return this.#events.failed(key, faultOfStatus(this.#server, response, said));
       }
       const reason = `it knows nothing of its own stream any more (HTTP ${status})`;
       this.#events.failed(key, faults.down(this.#server, reason));
       this.#events.ended(reason);
     } catch (error) {
-      this.#events.failed(key, faultOfError(this.#server, error));
+      this.#events.failed(key, faultOfError(this.#server, error, this.#spec.proxy));
     }
   }
 

@@ -1,6 +1,8 @@
 import { Intake } from "../../core/turns.ts";
 import { within } from "../../core/wait.ts";
 import { isLonger } from "../../mcp/utf8.ts";
+import { quoted } from "../faults.ts";
+import { whyUnreached } from "../http/answer.ts";
 import type { EndpointSpec } from "../http/wire.ts";
 import type { Link, LinkHost } from "../link/link.ts";
 import { createOutbox } from "../link/outbox.ts";
@@ -14,6 +16,12 @@ const goodbyeMs = 1_000;
 /** Opens a WebSocket with the subprotocol `mcp`, where each text frame is one message. */
 export function openWebSocket(spec: EndpointSpec, host: LinkHost): Link {
   return openPipe(host, (events) => new SocketPipe(spec, events));
+}
+
+/** Why a connection failed. Before that its message names the address, which may hold a secret. */
+function whyFailed({ message, error }: ErrorEvent, proxy: string | null): string {
+  const [, said = message] = message.split(" failed: ", 2);
+  return whyUnreached(error, proxy) ?? `its connection failed (${quoted(said)})`;
 }
 
 class SocketPipe implements Pipe {
@@ -46,9 +54,13 @@ class SocketPipe implements Pipe {
       received(data);
     };
     socket.addEventListener("message", ({ data }: MessageEvent<unknown>) => intake.push(data));
+    let why: string | null = null;
+    socket.addEventListener("error", (event) => {
+      if (event instanceof ErrorEvent) why = whyFailed(event, proxy);
+    });
     socket.addEventListener("close", ({ code }) => {
       this.#closed.resolve();
-      intake.end(() => ended(`its connection ended with code ${code}`));
+      intake.end(() => ended(why ?? `its connection ended with code ${code}`));
     });
   }
 

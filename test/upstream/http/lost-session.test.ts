@@ -46,7 +46,7 @@ const refusals: [string, Shape][] = [
     () => new Response(new ReadableStream({ start: (body) => body.enqueue("gone") }), { status: 404 }),
   ],
   ["404 without an id", () => refusal(null, -32000, "Not Found", 404)],
-  ["404 as no error", ({ id }) => Response.json({ jsonrpc: "2.0", id, error: "gone" }, { status: 404 })],
+  ["404 as no error", () => Response.json({ jsonrpc: "2.0", id: "x", error: "gone" }, { status: 404 })],
   [
     "404 by its id that names it",
     ({ id }, session) => refusal(id, -32000, `No session ${session}: unknown session`, 404),
@@ -87,6 +87,7 @@ const doubtful: [string, Shape][] = [
   ["422 text", () => new Response("Session has expired", { status: 422 })],
   ["500 text", () => new Response("Session not found.", { status: 500 })],
   ["500 -32603 without an id", () => refusal(null, -32603, "Session not found", 500)],
+  ["404 as no error by its id", ({ id }) => Response.json({ jsonrpc: "2.0", id, error: "gone" }, { status: 404 })],
 ];
 test.each(doubtful)(
   "FIELD T1 T45: a call refused in such words is not repeated, but its lost session is renewed: %s",
@@ -231,6 +232,17 @@ const unreadable = {
   "no message": { error: { code: -32602 } },
   "a result too": { error: { code: -32602, message: "no" }, result: {} },
 };
+test.each(Object.entries(unreadable))(
+  "T1 T45: a call in a session that was answered by 404 and an error with %s may have run, and costs no session",
+  async (_, answer) => {
+    const own: Shape = ({ id }) => Response.json({ jsonrpc: "2.0", id, ...answer }, { status: 404 });
+    using server = sessions(own, () => true);
+    await using set = upstreams([http("a", server.server.url, { getStream: "off" })]);
+    await set.settled();
+    expect((await rejectionOf(set.ask("a", "t"))).detail.ran).toBe("maybe");
+    expect([server.server.of("tools/call").length, server.counts.opened]).toEqual([1, 2]);
+  },
+);
 test.each(Object.entries(unreadable))(
   "a call that a server without sessions answered by 404 and an error with %s may have run",
   async (_, answer) => {

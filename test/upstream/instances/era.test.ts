@@ -68,9 +68,12 @@ test("auto: a program that says nothing at all leaves no verdict", async () => {
   expect([lists.verdicts.size, set.events.filter(({ type }) => type === "server.started").length]).toEqual([0, 0]);
 });
 
-test("auto: a verdict is asked for again after a day", async () => {
+test.each([
+  ["after a day", -25],
+  ["if the clock was ahead when it was written", 1],
+])("auto: a verdict is asked for again %s", async (_when, hours) => {
   const lists = memoryLists();
-  lists.verdicts.set("a", { speaks: "legacy", at: Date.now() - 25 * 3_600_000 });
+  lists.verdicts.set("a", { speaks: "legacy", at: Date.now() + hours * 3_600_000 });
   await using set = upstreams([fake("a", ["--era", "both"], { protocol: "auto" })], { lists });
   await set.settled();
   expect(set.status()[0]).toMatchObject({ era: "modern", revision: "2026-07-28" });
@@ -327,61 +330,6 @@ test("an old stream that names an endpoint elsewhere gets nothing", async () => 
   await set.settled();
   expect(set.status()[0]).toMatchObject({ state: "backoff", reason: expect.stringContaining("another origin") });
   expect(elsewhere.seen).toEqual([]);
-});
-
-/** A modern server that wants the parameter `region` of its tool in a header, whose name can change. */
-function serveMirrored(discovered: () => Promise<void> = async () => {}) {
-  const wanted = { header: "Region" };
-  const server = serve(async (message, request) => {
-    if (message.method === "server/discover") {
-      await discovered();
-      return discovers(message.id);
-    }
-    if (message.method === "initialize") return refusal(message.id, -32601, "no", 404);
-    const properties = { region: { type: "string", "x-mcp-header": wanted.header } };
-    if (message.method === "tools/list")
-      return reply(message.id, { tools: [{ name: "t", inputSchema: { type: "object", properties } }] });
-    if (!isCall(message)) return null;
-    const right = request.headers.get(`mcp-param-${wanted.header.toLowerCase()}`) === "eu";
-    return right ? reply(message.id, text("ok")) : refusal(message.id, -32020, "header mismatch", 400);
-  });
-  return Object.assign(server, { wanted });
-}
-
-test("headers that the server refuses are made anew after listing its tools, once", async () => {
-  using server = serveMirrored();
-  await using set = upstreams([http("a", server.url)]);
-  await set.settled();
-  const inputSchema = set.listings()[0]?.tools[0]?.inputSchema;
-  expect(textOf(await set.ask("a", "t", { region: "eu" }, { inputSchema }))).toBe("ok");
-  server.wanted.header = "Zone";
-  expect(textOf(await set.ask("a", "t", { region: "eu" }, { inputSchema }))).toBe("ok");
-  server.wanted.header = "Nowhere";
-  expect(await set.ask("a", "t", { region: "us" }, { inputSchema })).toMatchObject({ kind: "error", code: -32020 });
-  expect(server.of("tools/call").length).toBe(5);
-});
-
-test("calls whose headers are refused during a health check all wait for the listing after it, which they share", async () => {
-  let checked = Promise.resolve();
-  using server = serveMirrored(() => checked);
-  const options = { ...http("a", server.url), healthCheck: 200 };
-  await using set = upstreams([options]);
-  await set.settled();
-  // A check may take as long as the pause between two; only this one is to come soon, and to last.
-  options.healthCheck = 10_000;
-  const inputSchema = set.listings()[0]?.tools[0]?.inputSchema;
-  const { promise, resolve } = Promise.withResolvers<void>();
-  checked = promise;
-  const before = server.of("server/discover").length;
-  await until(() => server.of("server/discover").length > before, "a health check");
-  server.wanted.header = "Zone";
-  const calls = Array.from({ length: 3 }, () => set.ask("a", "t", { region: "eu" }, { inputSchema }));
-  await until(() => server.of("tools/call").length === 3, "all of them");
-  // By the time that a later request has its answer, so have they.
-  await set.ask("a", "p", {}, { request: { method: "prompts/get", edits: {} } });
-  resolve();
-  expect((await Promise.all(calls)).map(textOf)).toEqual(["ok", "ok", "ok"]);
-  expect(server.of("tools/list").length).toBe(2);
 });
 
 test("a server that is down is not met before a call is refused", async () => {

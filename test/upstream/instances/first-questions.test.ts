@@ -1,8 +1,8 @@
 import { expect, test } from "bun:test";
-import type { ClientAnswer } from "../../../src/core/inbound.ts";
+import type { ClientAnswer, InputRequest } from "../../../src/core/inbound.ts";
 import type { SessionQuestion } from "../../../src/core/upstream.ts";
 import { reply, serve } from "../../support/mcp-server.ts";
-import { fake, http, jsonOf, serveFake, textOf, upstreams } from "../../support/upstream.ts";
+import { type AskOptions, fake, http, jsonOf, serveFake, textOf, upstreams } from "../../support/upstream.ts";
 
 const own = { session: "s1", declares: { roots: { listChanged: true } } };
 const rootsOf = async ({ session }: SessionQuestion): Promise<ClientAnswer> => ({
@@ -29,6 +29,34 @@ test.each(transports)(
       const seen = jsonOf(await set.ask("a", "seen", {}, { ...own, session }));
       expect(seen.roots).toMatchObject({ result: { roots: [{ uri: `file:///${session}` }] } });
     }
+  },
+);
+
+/** Where the client does not listen outside of its calls. */
+const unheard: [client: string, more: AskOptions][] = [
+  ["of 2026-07-28", { era: "modern", declares: own.declares }],
+  ["without a GET stream", own],
+];
+
+test.each(transports.flatMap(([over, args]) => unheard.map(([client, more]) => [over, client, args, more] as const)))(
+  "the call that a server is started for is asked for the roots: %s, client %s",
+  async (_over, _client, args, more) => {
+    const first = ["--mode", "first-roots", ...args];
+    const transport = args.includes("--pair") ? { transport: "sse" } : {};
+    await using served = args.length > 0 ? await serveFake(first, { id: "a", ...transport }) : null;
+    const options = served?.options ?? fake("a", first);
+    await using set = upstreams([options], { asked: rootsOf, listens: false });
+    const asked: string[] = [];
+    const input =
+      (caller: string) =>
+      async ({ method }: InputRequest): Promise<ClientAnswer> => {
+        asked.push(`${caller} ${method}`);
+        return { kind: "result", text: '{"roots":[{"uri":"file:///mine"}]}' };
+      };
+    const seen = jsonOf(await set.ask("a", "seen", {}, { ...more, input: input("first") }));
+    expect(seen.roots).toMatchObject({ result: { roots: [{ uri: "file:///mine" }] } });
+    await set.ask("a", "seen", {}, { ...more, input: input("second") });
+    expect(asked).toEqual(["first roots/list"]);
   },
 );
 

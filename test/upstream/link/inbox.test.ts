@@ -25,6 +25,7 @@ const ask = (purpose: Purpose): Ask => ({
 function server(kinds: Purpose["kind"][], of: "one client" | "several" = "several", clients: string[] = []) {
   const heard: string[] = [];
   const replies: string[] = [];
+  const broken: string[] = [];
   const answers = new Map<string, () => void>();
   const purposeOf = (kind: Purpose["kind"], at: string, client: string | null): Purpose => {
     if (kind === "own") return { kind };
@@ -54,22 +55,22 @@ function server(kinds: Purpose["kind"][], of: "one client" | "several" = "severa
   const inbox = {
     answer: () => {},
     anonymous: () => {},
-    broken: () => {},
+    broken: (id: string) => void broken.push(id),
     find: (id: string) => open.find((one) => String(one.id) === id),
     issued: () => false,
     stray: () => {},
     aside: () => void tally.aside++,
     told: () => void tally.told++,
     open: () => open,
-    outside: asked && new Outside(asked),
+    outside: new Outside(() => asked),
     unclear: null,
     reply: (text: string) => void replies.push(text),
   };
-  const say = (text: string): void => receive(text, { ...linkHost, asked }, inbox);
+  const say = (text: string): void => receive(text, linkHost, inbox);
   const question = (id: number, method = "roots/list"): void =>
     say(`{"jsonrpc":"2.0","id":${id},"method":"${method}","params":{"q":${id}}}`);
   const accept = (id: number): void => answers.get(`{"q":${id}}`)?.();
-  return { heard, replies, open, tally, outside: inbox.outside, say, question, accept };
+  return { heard, replies, broken, open, tally, outside: inbox.outside, say, question, accept };
 }
 
 const message = '{"jsonrpc":"2.0","method":"notifications/message","params":{"level":"info"}}';
@@ -327,4 +328,23 @@ test("what can be no id is that of nothing, also where it has no text", () => {
     for (const id of ['{"toString":1,"valueOf":1}', "[0]", "[1]", "null"])
       say(`{"jsonrpc":"2.0","method":"notifications/${name}","params":{"${key}":${id}}}`);
   expect(heard).toEqual([]);
+});
+
+test.each([
+  '"params":[1]',
+  '"params":{"a":1,"a":2}',
+  `"params":${'{"a":'.repeat(100)}1${"}".repeat(100)}`,
+  '"params":[],"result":null',
+])("a request of the server that cannot be read is answered, and breaks no request of the same id: %p", (params) => {
+  const { replies, broken, say } = server(["call"]);
+  say(`{"jsonrpc":"2.0","id":0,"method":"roots/list",${params}}`);
+  expect(replies.map((reply) => JSON.parse(reply))).toMatchObject([{ id: 0, error: { code: -32600 } }]);
+  expect(broken).toEqual([]);
+});
+
+test("an answer that has a method too breaks its request", () => {
+  const { replies, broken, say } = server(["call"]);
+  say('{"jsonrpc":"2.0","id":0,"method":"tools/call","result":{}}');
+  expect(replies).toEqual([]);
+  expect(broken).toEqual(["0"]);
 });

@@ -1,9 +1,10 @@
 import { heapStats } from "bun:jsc";
 import { expect, test } from "bun:test";
-import { readdirSync, readFileSync } from "node:fs";
+import { existsSync, readdirSync, readFileSync, symlinkSync } from "node:fs";
 import type { Failure } from "../../../src/core/failure.ts";
 import { rejectionOf } from "../../support/failure.ts";
-import { fake, jsonOf, textOf, upstreams } from "../../support/upstream.ts";
+import { fake, fakeArgs, jsonOf, textOf, upstreams } from "../../support/upstream.ts";
+import { TempDir } from "../../support/temp-dir.ts";
 import { use } from "../../support/turns.ts";
 import { until } from "../../support/until.ts";
 import { stdioOptions } from "../../../src/upstream/options.ts";
@@ -209,6 +210,22 @@ test.skipIf(!linux)("the reaper ends all children of a daemon that was killed (n
   await until(() => marked(run).length >= 5, "the children to run");
   daemon.kill("SIGKILL");
   await until(() => marked(run).length === 0, "the reaper to have done its work");
+});
+
+test.skipIf(!linux)("no child is started where its reaper cannot be (needs Linux)", async () => {
+  using at = new TempDir();
+  const program = at.path("gateway");
+  const trace = at.path("started");
+  const run = `run-${crypto.randomUUID()}`;
+  const args = ["-c", `echo >> "${trace}"; exec "$@"`, "sh", process.execPath, ...fakeArgs()];
+  const options = stdioOptions.parse({ id: "a", command: "sh", args, protocol: "legacy" });
+  await using set = upstreams([options], { run, program });
+  await set.settled();
+  expect(set.status()[0]).toMatchObject({ state: "backoff", pids: [], reason: expect.stringContaining("ENOENT") });
+  expect(await rejectionOf(set.ask("a", "echo"))).toMatchObject({ code: "upstream-down", detail: { ran: "no" } });
+  expect([existsSync(trace), marked(run)]).toEqual([false, []]);
+  symlinkSync(process.execPath, program);
+  expect(textOf(await until(() => set.ask("a", "echo").catch(() => null), "the reaper"))).toContain("echo");
 });
 
 test.skipIf(!linux)("a subreaper collects the orphans that end while their server runs on (needs Linux)", async () => {

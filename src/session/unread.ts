@@ -1,0 +1,35 @@
+/** A connection of a client that may hold what its client has not read. */
+export type Holder = {
+  /** Bytes that the client has not taken yet. */
+  queued(): number;
+  /** Ends the connection and forgets them. */
+  drop(): void;
+};
+
+/** What clients have not read, on all connections of a principal together. */
+export class Unread {
+  readonly #byOwner = new Map<string, Set<Holder>>();
+
+  /** Counts a connection of a principal; returns the way to count it no more. */
+  add(owner: string, holder: Holder): () => void {
+    const all = this.#byOwner.get(owner) ?? new Set();
+    this.#byOwner.set(owner, all.add(holder));
+    return () => {
+      all.delete(holder);
+      if (all.size === 0 && this.#byOwner.get(owner) === all) this.#byOwner.delete(owner);
+    };
+  }
+
+  /** Drops those connections of a principal that hold the most, until the others hold no more than `most` bytes. */
+  bound(owner: string, most: number): void {
+    const held = [...(this.#byOwner.get(owner) ?? [])].map((holder) => ({ holder, bytes: holder.queued() }));
+    let sum = 0;
+    for (const { bytes } of held) sum += bytes;
+    if (sum <= most) return;
+    for (const { holder, bytes } of held.toSorted((a, b) => b.bytes - a.bytes)) {
+      if (sum <= most) return;
+      sum -= bytes;
+      holder.drop();
+    }
+  }
+}

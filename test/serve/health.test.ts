@@ -1,0 +1,18 @@
+import { expect, test } from "bun:test";
+import { isLocal } from "../../src/serve/health.ts";
+
+test.each([
+  ["127.0.0.1:7332", true],
+  ["[::1]:7332", true],
+  ["localhost", true],
+  ["localhost.:7332", true],
+  ["my-host:7332", true],
+  ["[::ffff:127.0.0.1]:7332", true],
+  ["evil.example:7332", false],
+  ["evil.example.", false],
+  ["127.0.0.1.evil-host", false],
+  ["a.xn--p1ai:80", false],
+])("S01: a page whose name leads to this machine is not on it: %s", (host, local) => {
+  const req = new Request("http://127.0.0.1/metrics", { headers: { host } });
+  expect(isLocal({ req, ip: "127.0.0.1" })).toBe(local);
+});

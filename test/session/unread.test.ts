@@ -1,0 +1,19 @@
+import { expect, test } from "bun:test";
+import { Unread } from "../../src/session/unread.ts";
+
+test("T27: of what one principal has not read the largest goes first, until the rest is within the limit", () => {
+  const unread = new Unread();
+  const dropped: number[] = [];
+  const leave = [5, 30, 20, 1, 40].map((bytes) =>
+    unread.add("key:a", { queued: () => bytes, drop: () => void dropped.push(bytes) }),
+  );
+  unread.add("key:b", { queued: () => 1_000, drop: () => void dropped.push(1_000) });
+  unread.bound("key:a", 96);
+  expect(dropped).toEqual([]);
+  unread.bound("key:a", 30);
+  expect(dropped).toEqual([40, 30]);
+  for (const gone of [1, 4]) leave[gone]?.();
+  unread.bound("key:a", 26);
+  unread.bound("key:c", 0);
+  expect(dropped).toEqual([40, 30]);
+});

@@ -1,0 +1,101 @@
+import { expect, test } from "bun:test";
+import { query } from "../../../src/upstream/link/query.ts";
+import { openHttp } from "../../../src/upstream/transports/http.ts";
+import { rejectionOf } from "../../support/failure.ts";
+import { linkHost } from "../../support/link-host.ts";
+import { isCall, reply, serve } from "../../support/mcp-server.ts";
+import { http, upstreams } from "../../support/upstream.ts";
+
+test("what a proxy does not let through did not run, and its refusal is told as its own", async () => {
+  using proxy = Bun.serve({ hostname: "127.0.0.1", port: 0, fetch: () => new Response(null, { status: 403 }) });
+  const spec = { url: "https://upstream.test/mcp", headers: {}, proxy: proxy.url.href, getStream: false };
+  const link = openHttp(spec, linkHost);
+  const asked = query(link, linkHost, {
+    method: "ping",
+    peer: { era: "legacy", revision: "2025-11-25" },
+    timeout: 5_000,
+  });
+  const { code, message } = await rejectionOf(asked);
+  expect([code, message]).toEqual(["upstream-down", expect.stringContaining("Proxy refused to open a tunnel: 403")]);
+  await link.close();
+});
+
+/** A port at which nobody listens. */
+function freePort(): number {
+  using listener = Bun.serve({ hostname: "127.0.0.1", port: 0, fetch: () => new Response() });
+  return Number(listener.port);
+}
+
+const places = { http: "http:", sse: "http:", websocket: "ws:" };
+test.each(Object.entries(places))(
+  "over %s it is said whether nobody listens at the server or at its proxy",
+  async (transport, scheme) => {
+    const port = freePort();
+    const url = `${scheme}//127.0.0.1:${port}/`;
+    const options = [
+      http("direct", url, { transport }),
+      http("proxied", url, { transport, proxy: `http://127.0.0.1:${port}` }),
+    ];
+    await using set = upstreams(options);
+    await set.settled();
+    const reasons = set.status().map(({ reason }) => reason);
+    expect(reasons).toEqual(["ECONNREFUSED", "its proxy cannot be reached (ECONNREFUSED)"]);
+  },
+);
+
+test("a proxy that wants credentials is told from the server that may want some", async () => {
+  using proxy = Bun.serve({ hostname: "127.0.0.1", port: 0, fetch: () => new Response(null, { status: 407 }) });
+  await using set = upstreams([http("a", "http://upstream.test/", { proxy: proxy.url.href })]);
+  await set.settled();
+  expect(set.status()[0]?.reason).toContain("its proxy wants credentials (HTTP 407)");
+});
+
+test("a server that refuses a WebSocket is quoted, without its address", async () => {
+  using server = Bun.serve({ hostname: "127.0.0.1", port: 0, fetch: () => new Response(null, { status: 401 }) });
+  await using set = upstreams([http("a", `ws://127.0.0.1:${server.port}/?key=secret`, { transport: "websocket" })]);
+  await set.settled();
+  expect(set.status()[0]?.reason).toBe("its connection failed (Expected 101 status code: 401)");
+});
+
+const waits: [string, string, number | undefined][] = [
+  ["seconds", "7", 7_000],
+  ["none", "0", 1_000],
+  ["a week", "604800", 3_600_000],
+  ["a time that is over", "Fri, 31 Dec 1999 23:59:59 GMT", 1_000],
+  ["a time far ahead", "Fri, 31 Dec 2999 23:59:59 GMT", 3_600_000],
+  ["nothing that can be read", "soon", undefined],
+  ["no time", "-5", undefined],
+];
+test.each(waits)("R61 the caller is told how long a busy server asks to wait: %s", async (_, said, wait) => {
+  using server = serve((message) =>
+    isCall(message) ? new Response("busy", { status: 503, headers: { "retry-after": said } }) : null,
+  );
+  await using set = upstreams([http("a", server.url)]);
+  await set.settled();
+  const { code, message, detail } = await rejectionOf(set.ask("a", "t"));
+  expect([code, detail.retryAfterMs]).toEqual(["upstream-overloaded", wait]);
+  expect(message).toEndWith(wait === undefined ? "Try again later." : `Try again in ${wait / 1000} s.`);
+});
+
+test("T13: a compressed answer is not read, for a kilobyte of it can be a gigabyte", async () => {
+  for (const type of ["application/json", "text/event-stream"]) {
+    const answer = (id: unknown) => `data: ${JSON.stringify({ jsonrpc: "2.0", id, result: {} })}\n\n`;
+    const headers = { "content-type": type, "content-encoding": "gzip" };
+    using server = serve((message) =>
+      isCall(message) ? new Response(Bun.gzipSync(answer(message.id)), { headers }) : null,
+    );
+    await using set = upstreams([http("a", server.url)]);
+    await set.settled();
+    const failure = await rejectionOf(set.ask("a", "t"));
+    expect(failure.code).toBe("upstream-protocol");
+    expect(failure.message).toContain("compressed");
+  }
+});
+
+test("an answer whose Content-Encoding names a charset is read", async () => {
+  const headers = { "content-encoding": "utf-8" };
+  using server = serve((message) => (isCall(message) ? reply(message.id, { content: [] }, headers) : null));
+  await using set = upstreams([http("a", server.url)]);
+  await set.settled();
+  expect(JSON.parse((await set.ask("a", "t")).text)).toEqual({ content: [] });
+});

@@ -1,0 +1,51 @@
+import { Database } from "bun:sqlite";
+import { expect, test } from "bun:test";
+import { readFileSync, writeFileSync } from "node:fs";
+import { openStateStore } from "../../src/store/sqlite/state.ts";
+import { TempDir } from "../support/temp-dir.ts";
+import { fake, textOf, upstreams } from "../support/upstream.ts";
+
+/** What becomes of a stored row of each table. */
+const damages: [string, (path: string) => void][] = [
+  ["is on damaged pages", overwritten],
+  ["is no JSON any more", (path) => rewritten(path, "UPDATE listing SET tools = '[', rest = '{'")],
+  ["holds definitions that are none", (path) => rewritten(path, `UPDATE listing SET tools = '["{"]'`)],
+];
+
+function rewritten(path: string, sql: string): void {
+  using db = new Database(path);
+  db.run(sql);
+}
+
+/** Overwrites the pages that the two tables begin with. */
+function overwritten(path: string): void {
+  const file = readFileSync(path);
+  using db = new Database(path, { readonly: true });
+  const pages = db.query<{ rootpage: number }, []>(
+    "SELECT rootpage FROM sqlite_schema WHERE name IN ('listing', 'era')",
+  );
+  for (const { rootpage } of pages.all()) file.fill(0xff, (rootpage - 1) * 4096, rootpage * 4096);
+  writeFileSync(path, file);
+}
+
+for (const start of ["boot", "on-demand"]) {
+  test.each(damages)(`what was stored of a server (${start}) and %s is asked of it again`, async (_what, damage) => {
+    using at = new TempDir();
+    const path = at.path("mcpgw.db");
+    const options = fake("a", [], { protocol: "auto", start });
+    const store = openStateStore(path);
+    {
+      await using set = upstreams([options], { lists: store });
+      await set.settled();
+    }
+    store.close();
+    damage(path);
+    const lists = openStateStore(path);
+    await using set = upstreams([options], { lists });
+    await set.settled();
+    expect(set.listings()[0]?.tools).not.toEqual([]);
+    expect(textOf(await set.ask("a", "echo"))).toContain("echo");
+    expect(set.warnings.filter((line) => line.includes("is asked again"))).not.toEqual([]);
+    lists.close();
+  });
+}

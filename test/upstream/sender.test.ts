@@ -1,0 +1,87 @@
+import { expect, test } from "bun:test";
+import { readFileSync } from "node:fs";
+import { discovers, event, events, isCall, refusal, reply, serve, text, told } from "../support/mcp-server.ts";
+import { TempDir } from "../support/temp-dir.ts";
+import { fake, http, textOf, upstreams } from "../support/upstream.ts";
+import { until } from "../support/until.ts";
+
+/** A modern server that wants the parameter `region` of its tool in a header, whose name can change. */
+function serveMirrored(discovered: () => Promise<void> = async () => {}) {
+  const wanted = { header: "Region" };
+  const server = serve(async (message, request) => {
+    if (message.method === "server/discover") {
+      await discovered();
+      return discovers(message.id);
+    }
+    if (message.method === "initialize") return refusal(message.id, -32601, "no", 404);
+    const properties = { region: { type: "string", "x-mcp-header": wanted.header } };
+    if (message.method === "tools/list")
+      return reply(message.id, { tools: [{ name: "t", inputSchema: { type: "object", properties } }] });
+    if (!isCall(message)) return null;
+    const right = request.headers.get(`mcp-param-${wanted.header.toLowerCase()}`) === "eu";
+    return right ? reply(message.id, text("ok")) : refusal(message.id, -32020, "header mismatch", 400);
+  });
+  return Object.assign(server, { wanted });
+}
+
+test("headers that the server refuses are made anew after listing its tools, once", async () => {
+  using server = serveMirrored();
+  await using set = upstreams([http("a", server.url)]);
+  await set.settled();
+  const inputSchema = set.listings()[0]?.tools[0]?.inputSchema;
+  expect(textOf(await set.ask("a", "t", { region: "eu" }, { inputSchema }))).toBe("ok");
+  server.wanted.header = "Zone";
+  expect(textOf(await set.ask("a", "t", { region: "eu" }, { inputSchema }))).toBe("ok");
+  server.wanted.header = "Nowhere";
+  expect(await set.ask("a", "t", { region: "us" }, { inputSchema })).toMatchObject({ kind: "error", code: -32020 });
+  expect(server.of("tools/call").length).toBe(5);
+});
+
+test("where no headers are sent, an error about them is no reason to make a call again", async () => {
+  using at = new TempDir();
+  const FAKE_LOG = at.path("log");
+  await using set = upstreams([fake("a", ["--era", "modern"], { env: { FAKE_LOG } })]);
+  await set.settled();
+  expect(await set.ask("a", "fail", { code: -32020 }, { era: "modern" })).toMatchObject({ code: -32020 });
+  expect(readFileSync(FAKE_LOG, "utf8").split("tools/call")).toHaveLength(2);
+});
+
+test("a call of which progress was heard is not made again, though its headers are refused", async () => {
+  using server = serve((message) => {
+    const { id, method, params } = message;
+    if (method === "server/discover") return discovers(id);
+    if (!isCall(message)) return null;
+    const { progressToken } = (params?.["_meta"] ?? {}) as { progressToken?: unknown };
+    const error = { code: -32020, message: "header mismatch" };
+    const said = told("notifications/progress", { progressToken, progress: 1 });
+    return events(said, event({ jsonrpc: "2.0", id, error }));
+  });
+  await using set = upstreams([http("a", server.url)]);
+  await set.settled();
+  const emit = (): void => {};
+  expect(await set.ask("a", "t", {}, { era: "modern", token: "1", emit })).toMatchObject({ code: -32020 });
+  expect(server.of("tools/call")).toHaveLength(1);
+});
+
+test("calls whose headers are refused during a health check all wait for the listing after it, which they share", async () => {
+  let checked = Promise.resolve();
+  using server = serveMirrored(() => checked);
+  const options = { ...http("a", server.url), healthCheck: 200 };
+  await using set = upstreams([options]);
+  await set.settled();
+  // A check may take as long as the pause between two; only this one is to come soon, and to last.
+  options.healthCheck = 10_000;
+  const inputSchema = set.listings()[0]?.tools[0]?.inputSchema;
+  const { promise, resolve } = Promise.withResolvers<void>();
+  checked = promise;
+  const before = server.of("server/discover").length;
+  await until(() => server.of("server/discover").length > before, "a health check");
+  server.wanted.header = "Zone";
+  const calls = Array.from({ length: 3 }, () => set.ask("a", "t", { region: "eu" }, { inputSchema }));
+  await until(() => server.of("tools/call").length === 3, "all of them");
+  // By the time that a later request has its answer, so have they.
+  await set.ask("a", "p", {}, { request: { method: "prompts/get", edits: {} } });
+  resolve();
+  expect((await Promise.all(calls)).map(textOf)).toEqual(["ok", "ok", "ok"]);
+  expect(server.of("tools/list").length).toBe(2);
+});
