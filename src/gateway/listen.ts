@@ -16,7 +16,7 @@ import { updateFor } from "./updates.ts";
 
 /** The changes that a client asks to be told of. */
 type Filter = { readonly lists: Wants["lists"]; readonly uris: readonly string[]; readonly taskIds: readonly string[] };
-/** Most resources, and most tasks, that one request may name: no principal may listen to more. */
+/** Most resources that one request may name, since no principal may listen to more; and most tasks. */
 const mostNamed = usual.uris;
 const acknowledged = "notifications/subscriptions/acknowledged";
 type Tell = (method: string, params: string | null) => void;
