@@ -11,9 +11,12 @@ setDefaultTimeout(30_000);
 
 const linux = process.platform === "linux";
 
+// What a server speaks is not asked in a process of its own, for whose end such a process could be ended too.
+const plain = (id: string) => fake(id, [], { protocol: "legacy", isolation: "shared" });
+
 /** A server that leaves such a process behind before it serves; each start leaves another. */
 function leaving(id: string, mark: string) {
-  const { command, args, ...rest } = fake(id, [], { isolation: "shared" });
+  const { command, args, ...rest } = plain(id);
   const script = `(setsid env -i sleep ${mark} &) ; exec "$@"`;
   return { ...rest, command: "sh", args: ["-c", script, "sh", command, ...args] };
 }
@@ -25,7 +28,7 @@ const left = (mark: string): number[] =>
 
 const ends = {
   "a reload without its server": async ({ place }: Awaited<ReturnType<typeof start>>) => {
-    place.configure({ servers: [fake("b")], policies: [everything()] });
+    place.configure({ servers: [plain("b")], policies: [everything()] });
     await place.cli(["config", "reload"]);
   },
   SIGTERM: (daemon: Awaited<ReturnType<typeof start>>) => daemon.stop("SIGTERM"),
@@ -36,7 +39,7 @@ test.concurrent.skipIf(!linux).each(Object.entries(ends))(
   "FIELD T31: it does not survive %s (needs Linux)",
   async (_name, end) => {
     const mark = `9${Math.floor(Math.random() * 1e9)}`;
-    await using daemon = await start({ servers: [leaving("a", mark), fake("b")], policies: [everything()] });
+    await using daemon = await start({ servers: [leaving("a", mark), plain("b")], policies: [everything()] });
     await daemon.logged(({ msg }) => msg.startsWith("a server left processes behind"));
     const pids = left(mark);
     expect(pids.length).toBeGreaterThan(0);
@@ -49,7 +52,7 @@ test.concurrent.skipIf(!linux)(
   "FIELD T31: a restart of its server ends it, and the server serves again (needs Linux)",
   async () => {
     const mark = `9${Math.floor(Math.random() * 1e9)}`;
-    await using daemon = await start({ servers: [leaving("a", mark), fake("b")], policies: [everything()] });
+    await using daemon = await start({ servers: [leaving("a", mark), plain("b")], policies: [everything()] });
     const { place } = daemon;
     const key = await place.key("alice");
     await until(() => left(mark).length > 0, "it is left behind");
