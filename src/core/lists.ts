@@ -37,7 +37,8 @@ export const listGroups: readonly ListGroup[] = ["tools", "prompts", "resources"
 
 /** The notification of a change. */
 export const changedMethod = (group: ListGroup): string => `notifications/${group}/list_changed`;
+const changes: ReadonlySet<string> = new Set(listGroups.map(changedMethod));
 /** Whether a notification must reach even a client that reads slowly: nothing would make up for a change it missed. */
-export const mustBeHeard = (method: string): boolean => listGroups.some((group) => changedMethod(group) === method);
+export const mustBeHeard = (method: string): boolean => changes.has(method);
 /** The key by which a listening client asks for it (2026-07-28, subscriptions). */
 export const changedKey = (group: ListGroup): string => `${group}ListChanged`;

@@ -175,13 +175,14 @@ export class CallerInstances {
     try {
       const instance = await this.#starter.start(eraFor(spec.era, speaks), host, speaks);
       await first?.settled(instance, host);
-      // From now on the call has a request of its own that questions can be about.
-      asked = usual;
       return instance;
     } catch (error) {
       // The server was replaced by one that speaks the newer era only.
       if (!this.#discovery.doubtLegacy(error)) throw error;
       return this.#starter.start("modern", host, speaks);
+    } finally {
+      // From now on the call has a request of its own that questions can be about.
+      asked = usual;
     }
   }
 
