@@ -2,12 +2,12 @@ import { expect, test } from "bun:test";
 import { Keyring } from "../../src/authn/keyring.ts";
 import { authOptions } from "../../src/authn/options.ts";
 import { Refusal } from "../../src/control/refusal.ts";
-import type { ServerStatus } from "../../src/core/upstream.ts";
 import { whyOf, type WhyDeps } from "../../src/daemon/handlers/why.ts";
 import { buildCatalog } from "../support/catalog.ts";
 import { keyRequest, memoryKeyStore } from "../support/key-store.ts";
 import { policyOf } from "../support/policy.ts";
 import { stillClock } from "../support/principal.ts";
+import { serverStatus } from "../support/server-status.ts";
 
 const policy = policyOf([{ id: "no-drop", tool: "drop", action: "deny" }], {
   reader: [
@@ -42,37 +42,15 @@ const catalog = buildCatalog(
     ],
   },
 );
-const status = (id: string, more: Partial<ServerStatus> = {}): ServerStatus => ({
-  id,
-  name: id,
-  transport: "stdio",
-  state: "ready",
-  era: null,
-  revision: null,
-  instances: 0,
-  pids: [],
-  ownPid: null,
-  tools: 0,
-  restarts: 0,
-  inFlight: 0,
-  reason: null,
-  down: [],
-  listedAt: null,
-  sandbox: "none",
-  dropped: 0,
-  streams: 0,
-  subscriptions: 0,
-  ...more,
-});
 const upstreams = {
   status: () => [
-    status("crm"),
-    status("files", { state: "idle" }),
-    status("long"),
-    status("odd"),
-    status("third", { state: "backoff", reason: "exited with 1", listedAt: 1_700_000_000_000 }),
-    status("down", { state: "backoff", reason: "no such command" }),
-    status("off", { state: "disabled" }),
+    serverStatus("crm"),
+    serverStatus("files", { state: "idle" }),
+    serverStatus("long"),
+    serverStatus("odd"),
+    serverStatus("third", { state: "backoff", reason: "exited with 1", listedAt: 1_700_000_000_000 }),
+    serverStatus("down", { state: "backoff", reason: "no such command" }),
+    serverStatus("off", { state: "disabled" }),
   ],
 };
 

@@ -9,6 +9,7 @@ import {
 } from "../../src/control/schemas.ts";
 import type { Handlers } from "../../src/control/contract.ts";
 import type { ServerStatus } from "../../src/core/upstream.ts";
+import { serverStatus } from "./server-status.ts";
 
 type Why = Answer<"why">;
 
@@ -79,28 +80,18 @@ export const records: AuditEntry[] = [
   }),
 ];
 
-const server = (over: Partial<ServerStatus> = {}): ServerStatus => ({
-  id: "files",
-  name: "Files",
-  transport: "stdio",
-  state: "ready",
-  era: "legacy",
-  revision: "2025-11-25",
-  instances: 1,
-  pids: [4711, 4720],
-  ownPid: 4711,
-  tools: 11,
-  restarts: 0,
-  inFlight: 0,
-  reason: null,
-  down: [],
-  listedAt: noon,
-  sandbox: "none",
-  dropped: 0,
-  streams: 0,
-  subscriptions: 0,
-  ...over,
-});
+const server = (over: Partial<ServerStatus> = {}): ServerStatus =>
+  serverStatus("files", {
+    name: "Files",
+    era: "legacy",
+    revision: "2025-11-25",
+    instances: 1,
+    pids: [4711, 4720],
+    ownPid: 4711,
+    tools: 11,
+    listedAt: noon,
+    ...over,
+  });
 
 const servers: ServerStatus[] = [
   server(),

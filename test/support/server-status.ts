@@ -1,0 +1,25 @@
+import type { ServerStatus } from "../../src/core/upstream.ts";
+
+/** The status of a server of which nothing is known but that it is ready. */
+export const serverStatus = (id: string, more: Partial<ServerStatus> = {}): ServerStatus => ({
+  id,
+  name: id,
+  transport: "stdio",
+  state: "ready",
+  era: null,
+  revision: null,
+  instances: 0,
+  pids: [],
+  ownPid: null,
+  tools: 0,
+  restarts: 0,
+  inFlight: 0,
+  reason: null,
+  down: [],
+  listedAt: null,
+  sandbox: "none",
+  dropped: 0,
+  streams: 0,
+  subscriptions: 0,
+  ...more,
+});
