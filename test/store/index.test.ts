@@ -1,5 +1,5 @@
 import { expect, test } from "bun:test";
-import { readFileSync, writeFileSync } from "node:fs";
+import { mkdirSync, readFileSync, renameSync, writeFileSync } from "node:fs";
 import { type IndexEntry, openIndexWriter } from "../../src/store/sqlite/index-writer.ts";
 import { TempDir } from "../support/temp-dir.ts";
 
@@ -33,6 +33,20 @@ test("store: an index that is found damaged inside says so once, and begins anew
   const anew = openIndexWriter(path);
   expect(anew.mark("main")?.seq).toBe(300);
   anew.close();
+});
+
+test("T04 store: an index that could not be begun anew is tried again with its next use", () => {
+  using at = new TempDir();
+  mkdirSync(at.path("state"));
+  const path = at.path("state/index.db");
+  const index = openIndexWriter(path);
+  renameSync(at.path("state"), at.path("away"));
+  for (let round = 0; round < 2; round++) expect(() => index.renew()).toThrow("ENOENT");
+  expect(() => index.mark("main")).toThrow("ENOENT");
+  renameSync(at.path("away"), at.path("state"));
+  index.add("main", { seq: 7, leaf: new Uint8Array(32) }, []);
+  expect(index.mark("main")?.seq).toBe(7);
+  index.close();
 });
 
 const strace = Bun.which("strace") ?? "strace";

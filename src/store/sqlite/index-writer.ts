@@ -35,26 +35,28 @@ export type IndexWriter = {
  * an empty one behind. Throws `StoreBusy`.
  */
 export function openIndexWriter(path: string): IndexWriter {
-  let index = openUsable(path);
+  /** Null where it could not be made anew, as on a full disk: each further use tries again. */
+  let index: Index | null = openUsable(path);
   const renew = (): void => {
-    index.close();
+    index?.close();
+    index = null;
     index = openNew(path);
   };
-  const run = <T>(work: () => T): T =>
+  const run = <T>(work: (index: Index) => T): T =>
     named(path, () => {
       try {
-        return guarded(work);
+        return guarded(() => work((index ??= openUsable(path))));
       } catch (error) {
         if (isDamage(error)) renew();
         throw error;
       }
     });
   return {
-    mark: (chain) => run(() => index.mark(chain)),
-    add: (...given) => run(() => index.add(...given)),
-    forget: (chain) => run(() => index.forget(chain)),
+    mark: (chain) => run((open) => open.mark(chain)),
+    add: (...given) => run((open) => open.add(...given)),
+    forget: (chain) => run((open) => open.forget(chain)),
     renew,
-    close: () => index.close(),
+    close: () => index?.close(),
   };
 }
 
