@@ -1,4 +1,4 @@
-import { lstatSync, readFileSync, unlinkSync } from "node:fs";
+import { lstatSync, readFileSync } from "node:fs";
 import { messageOf } from "../core/error-text.ts";
 import { within } from "../core/wait.ts";
 import { peerCredentials, type Credentials } from "../core/libc.ts";
@@ -35,6 +35,8 @@ export type ControlServer = {
 
 /** Connections reserved for administrators, so that others cannot lock them out. */
 const reserved = 32;
+/** Milliseconds between two looks at whether the socket is still there. */
+const lookEvery = 1_000;
 /** Bytes that may wait for one peer: two of the longest answers. */
 const maxQueued = 64 << 20;
 
@@ -120,10 +122,40 @@ function opener(options: ControlOptions, open: Set<Socket>) {
   };
 }
 
-/** Opens the control socket; throws with the reason if its place is unsafe or taken. */
+/** Opens the control socket; throws with the reason if its place is unsafe or taken. One that is deleted is opened anew. */
 export async function listen(options: ControlOptions): Promise<ControlServer> {
-  await prepareSocket(options.path);
+  const { path, log } = options;
+  await prepareSocket(path);
   const open = new Set<Socket>();
+  let bound = bind(options, open);
+  // Its connections stay. Where another file has taken the place, it may be the socket of another daemon.
+  const look = async (): Promise<void> => {
+    if (fileAt(path)) return;
+    bound.listener.stop();
+    await prepareSocket(path);
+    bound = bind(options, open);
+    log.warn("the control socket was deleted; listening on a new one", { socket: path });
+  };
+  const timer = setInterval(() => {
+    look().catch((error: unknown) => log.warn("no control socket", { cause: messageOf(error) }, path));
+  }, lookEvery);
+  timer.unref();
+  return {
+    close() {
+      clearInterval(timer);
+      const { listener, ino } = bound;
+      // Stopping it deletes whatever file stands there, also what another daemon has put in its place.
+      if ([ino, undefined].includes(fileAt(path)?.ino)) listener.stop();
+      else listener.unref();
+      for (const socket of open) socket.terminate();
+    },
+  };
+}
+
+const fileAt = (path: string) => lstatSync(path, { throwIfNoEntry: false });
+
+/** Listens at a path where nothing is. */
+function bind(options: ControlOptions, open: Set<Socket>) {
   const gone = (socket: Socket) => {
     open.delete(socket);
     if (socket.data?.timer) clearTimeout(socket.data.timer);
@@ -131,9 +163,8 @@ export async function listen(options: ControlOptions): Promise<ControlServer> {
   };
   // Set before bind: with a chmod afterwards, everybody could connect for a moment.
   const umask = process.umask(0o117);
-  let listener: Bun.UnixSocketListener<State>;
   try {
-    listener = Bun.listen<State>({
+    const listener = Bun.listen<State>({
       unix: options.path,
       socket: {
         open: opener(options, open),
@@ -145,16 +176,8 @@ export async function listen(options: ControlOptions): Promise<ControlServer> {
         error: gone,
       },
     });
+    return { listener, ino: lstatSync(options.path).ino };
   } finally {
     process.umask(umask);
   }
-  const { ino } = lstatSync(options.path);
-  return {
-    close() {
-      listener.stop();
-      for (const socket of open) socket.terminate();
-      // Removes the socket only if it is still this daemon's own: another may have taken the place.
-      if (lstatSync(options.path, { throwIfNoEntry: false })?.ino === ino) unlinkSync(options.path);
-    },
-  };
 }

@@ -282,6 +282,37 @@ describe("the socket file", () => {
     }
   });
 
+  test("one that is deleted, or its directory, comes back, and nobody who is connected is cut off", async () => {
+    socket = at.path("run", "control.sock");
+    await start();
+    const client = await connect(socket, { version: "1" });
+    for (const gone of [socket, at.path("run")]) {
+      rmSync(gone, { recursive: true });
+      await until(() => existsSync(socket), "the socket");
+      expect(statSync(socket).mode & 0o777).toBe(0o660);
+      const again = await connect(socket, { version: "1" });
+      expect(await again.call("keys.list", {})).toEqual(await client.call("keys.list", {}));
+      again.close();
+    }
+    client.close();
+    stop();
+    expect(existsSync(socket)).toBe(false);
+  });
+
+  test("one of another daemon in its place is left alone, and its own follows when that is gone", async () => {
+    await start();
+    rmSync(socket);
+    const passing = Bun.listen({ unix: socket, socket: { data() {} } });
+    passing.stop();
+    await until(() => existsSync(socket), "the socket");
+    rmSync(socket);
+    const other = Bun.listen({ unix: socket, socket: { data() {} } });
+    const { ino } = statSync(socket);
+    stop();
+    expect(statSync(socket).ino).toBe(ino);
+    other.stop();
+  });
+
   test("a directory that others may write to is refused", async () => {
     chmodSync(at.dir, 0o777);
     expect(await failure(start())).toMatchObject({ message: expect.stringContaining("writable by others") });
