@@ -21,7 +21,7 @@ import { isStanding, receive, receiveBatch, type Received, takesBatches, unreada
 import { answerText } from "./reply.ts";
 import type { Running } from "./running.ts";
 import { finishSession, noteOpened } from "./session-notes.ts";
-import { walk } from "./walk.ts";
+import { announce, walk } from "./walk.ts";
 
 export type ConnectionOptions = Presented & {
   current: () => Gateway;
@@ -127,6 +127,7 @@ export class McpConnection {
     } catch (error) {
       return this.#exchange(gw, { inbound: unreadable("", null), fault: asFailure(error) }, presented);
     }
+    announce(all, this.#session);
     const answers = await eachInTurns(all, async (one) =>
       // A reload may have come since the message before.
       this.#closed ? null : this.#exchange(this.#options.current(), one, presented),

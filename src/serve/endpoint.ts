@@ -26,7 +26,7 @@ import type { Running } from "./running.ts";
 import { sessionOf } from "./session-endpoint.ts";
 import { noteOpened } from "./session-notes.ts";
 import { callToRefuse, isServed, notServed, type Pending, tryIdentify, type Visit } from "./visit.ts";
-import { walk } from "./walk.ts";
+import { announce, walk } from "./walk.ts";
 
 /** What of the process the endpoints over HTTP work with; each takes what it needs. */
 export type HttpParts = {
@@ -152,6 +152,7 @@ export class Endpoint {
       return this.#exchange(from, { inbound: unreadable("", req.headers), fault: asFailure(error) });
     }
     if (begins(from, all)) return notServed(gw, from, from, "");
+    announce(all, session);
     const stream = this.#streamOf(from, session);
     const answers: string[] = [];
     const run = async (one: Received): Promise<void> => {

@@ -7,6 +7,7 @@ import { cancelledIn, paramText } from "../mcp/message.ts";
 import type { ClientCalls } from "../session/calls.ts";
 import type { Session } from "../session/session.ts";
 import type { Traffic } from "../session/traffic.ts";
+import type { Received } from "./receive.ts";
 import type { Running } from "./running.ts";
 
 /** The shared parts of the process that a call touches. */
@@ -41,6 +42,13 @@ export async function walk(
     const why = new Withdrawn(inbound.params.reason);
     // A call may have begun before its client opened the session.
     if (!session?.calls.cancel(id, why)) outside?.cancel(id, why);
+  }
+}
+
+/** Lets the client cancel each request of its batch at once, also those that begin later. */
+export function announce(batch: readonly Received[], session: Session | null): void {
+  for (const { inbound } of batch) {
+    if (inbound.kind === "request" && inbound.idText !== null) session?.calls.expect(inbound.idText);
   }
 }
 

@@ -8,12 +8,25 @@ type ClientCall = { readonly idText: string; readonly call: AbortControllerLike 
 /** The running calls of one client. */
 export class ClientCalls {
   readonly #all = new List<ClientCall>();
+  /** The ids of calls that are to begin, with what each was cancelled with meanwhile. */
+  readonly #expected = new Map<string, Withdrawn | null>();
 
   get size(): number {
     return this.#all.size;
   }
 
+  /** From now on a call can be cancelled that has yet to begin. */
+  expect(idText: string): void {
+    this.#expected.set(plainId(idText), null);
+  }
+
   began(idText: string, call: AbortControllerLike): ListNode<ClientCall> {
+    if (this.#expected.size > 0) {
+      const id = plainId(idText);
+      const why = this.#expected.get(id);
+      this.#expected.delete(id);
+      if (why) call.abort(why);
+    }
     return this.#all.add({ idText, call });
   }
 
@@ -24,6 +37,10 @@ export class ClientCalls {
   /** Cancels the call with this id; the newest one, if a client uses an id twice. False if there is none. */
   cancel(idText: string, why: Withdrawn): boolean {
     const id = plainId(idText);
+    if (this.#expected.has(id)) {
+      this.#expected.set(id, why);
+      return true;
+    }
     const found = this.#all.items.findLast((one) => plainId(one.idText) === id);
     found?.call.abort(why);
     return found !== undefined;

@@ -181,6 +181,35 @@ test("cancelled in a batch: the call of the session ends", async () => {
   expect((await hanging).status).toBe(200);
 });
 
+test.each(["a POST", "a connection"])(
+  "cancelled in a batch, of %s: a call that has not begun never begins",
+  async (way) => {
+    await using door = echo();
+    const { resolve } = door.gw.catalog;
+    const slow: typeof resolve = (...of) => {
+      const until = performance.now() + 3;
+      while (performance.now() < until);
+      return resolve(...of);
+    };
+    Object.assign(door.gw.catalog, { resolve: slow });
+    const cancel = { jsonrpc: "2.0", method: "notifications/cancelled", params: { requestId: 2 } };
+    const batch = [cancel, toolCall("echo", {}, 1), toolCall("echo", {}, 2), toolCall("echo", {}, 3)];
+    let got: unknown[] = [];
+    if (way === "a POST") {
+      const headers = await door.session("2025-03-26");
+      got = ids((await door.post(batch, { headers })).json);
+    } else {
+      const connection = door.connection((message) => (got = ids(message)));
+      await connection.receive(JSON.stringify(initialize("2025-03-26")));
+      await connection.receive(JSON.stringify(batch));
+      connection.close();
+    }
+    expect(got).toEqual([1, 3]);
+    const cancelled = door.ended.find(({ inbound }) => inbound.idText === "2");
+    expect([cancelled?.failure?.code, cancelled?.begun]).toEqual(["cancelled", false]);
+  },
+);
+
 test("a session that ends between the messages of a batch: those that have not begun are refused", async () => {
   await using door = echo();
   const headers = await door.session("2025-03-26");
