@@ -30,7 +30,7 @@ const usualTuning: Tuning = {
 
 const removed = (server: string): Failure => faults.down(server, "it was removed from the configuration");
 
-function notifyAll(listeners: ReadonlySet<() => void>): void {
+function notifyAll(listeners: readonly (() => void)[]): void {
   for (const listener of listeners) listener();
 }
 
@@ -40,10 +40,9 @@ export class ManagedUpstreams implements Upstreams {
   readonly #host: SetHost;
   readonly #local: ReadonlyMap<string, LocalServer>;
   readonly #supervisors = new Map<string, Supervisor>();
-  readonly #listeners = new Set<() => void>();
-  readonly #callerListeners = new Set<() => void>();
-  /** Shared by all sets, so that a listener also hears the sets that follow. */
-  readonly #hearers: Set<(notice: Notice) => void>;
+  readonly #listeners: (() => void)[] = [];
+  readonly #callerListeners: (() => void)[] = [];
+  readonly #hearers: ((notice: Notice) => void)[];
   /** Servers that reloads have removed or changed and that may still run; shared by all sets, the last of which stops them. */
   readonly #left: Set<Supervisor>;
   /** The subscriptions of removed servers, by id; they go on once there is a server of that id again. */
@@ -59,7 +58,7 @@ export class ManagedUpstreams implements Upstreams {
   constructor({ servers, local, previous, tuning, ...host }: Init) {
     this.#servers = servers;
     this.#previous = previous;
-    this.#hearers = previous ? previous.#hearers : new Set();
+    this.#hearers = previous ? previous.#hearers : [];
     this.#left = previous ? previous.#left : new Set();
     this.#local = new Map(local.map((server) => [server.id, server]));
     this.#host = {
@@ -204,14 +203,14 @@ export class ManagedUpstreams implements Upstreams {
     return unknown.length > 0 ? Promise.all(unknown) : null;
   };
 
-  onNotice(listener: (notice: Notice) => void): () => void {
-    this.#hearers.add(listener);
-    return () => this.#hearers.delete(listener);
+  /** Calls `listener` with what servers say outside of any exchange, those of the sets that follow too. */
+  onNotice(listener: (notice: Notice) => void): void {
+    this.#hearers.push(listener);
   }
 
   #notice(notice: Notice): boolean {
     for (const listener of this.#hearers) listener(notice);
-    return this.#hearers.size > 0;
+    return this.#hearers.length > 0;
   }
 
   tell: Upstreams["tell"] = (call, method) => {
@@ -228,14 +227,14 @@ export class ManagedUpstreams implements Upstreams {
     return [...managed.filter((listing) => listing !== null), ...local];
   }
 
-  onChange(listener: () => void): () => void {
-    this.#listeners.add(listener);
-    return () => this.#listeners.delete(listener);
+  /** Calls `listener` after any server's tools or state changed. */
+  onChange(listener: () => void): void {
+    this.#listeners.push(listener);
   }
 
   /** Calls `listener` when what only some callers' instances offer has changed. */
   onCallerChange(listener: () => void): void {
-    this.#callerListeners.add(listener);
+    this.#callerListeners.push(listener);
   }
 
   status(): ServerStatus[] {
