@@ -18,20 +18,21 @@ import type { Principal, Source } from "../core/principal.ts";
 import { cut, plain } from "../core/text.ts";
 import { omittedKey } from "../mcp/meta.ts";
 import { type CallerThings, type CallerThingsInit, createCallerThings, noThings } from "./caller-things.ts";
+import type { Rewrite } from "./definition.ts";
 import type { HandedOut } from "./handed-out.ts";
 import { instructionsOf } from "./instructions.ts";
 import type { NamedServer } from "./names.ts";
 import { omittedText, reaches } from "./omitted.ts";
 import type { NamesOptions, ToolsetOptions } from "./options.ts";
 import { outgoingText, type Receiver, routeBelow } from "./outgoing.ts";
-import { createCursors, type Cursors } from "./pages.ts";
+import { cursorAt, startOf } from "./pages.ts";
 import { createResources, type Resources } from "./resources.ts";
 import { type Scope, serverScope, toolsetScope, wholeScope } from "./scopes.ts";
-import { createTexts, type Texts } from "./texts.ts";
+import { printOf, textOf } from "./texts.ts";
 import { byWire, gather, type Thing } from "./things.ts";
 import { createUnlisted, type Unlisted } from "./unlisted.ts";
 import { explicitUri } from "./uris.ts";
-import { createViews, type View } from "./views.ts";
+import { type View, Views } from "./views.ts";
 
 export type CatalogInit = Pick<CallerThingsInit, "callerTools"> & {
   readonly servers: readonly (NamedServer & { readonly enabled: boolean })[];
@@ -62,10 +63,8 @@ class CompiledCatalog implements Catalog {
   readonly #byCanonical: ByCanonical;
   readonly #unlisted: Unlisted;
   readonly #resources: Resources;
-  readonly #cursors: Cursors;
-  readonly #texts: Texts;
   readonly #callerThings: CallerThings;
-  readonly #views = createViews();
+  readonly #views = new Views();
 
   constructor({ previous, ...init }: CatalogInit) {
     const configured = new Set([ownServer, ...init.servers.map(({ id }) => id)]);
@@ -89,8 +88,6 @@ class CompiledCatalog implements Catalog {
     this.#unlisted = createUnlisted(init.clock);
     const offered = { servers: whole.servers, things, templates };
     this.#resources = createResources({ ...offered, handedOut: init.handedOut, unlisted: this.#unlisted });
-    this.#cursors = createCursors(init.sealer);
-    this.#texts = createTexts(this.#resources.rewrites);
   }
 
   hasScope(id: string): boolean {
@@ -150,24 +147,22 @@ class CompiledCatalog implements Catalog {
 
   list(call: IdentifiedCall, list: ListName): string {
     const { who, source, inbound } = call;
+    const { page, policy, sealer, listings } = this.#init;
     const scope = this.#scope(call.scope);
     const view = this.#view(call, list);
     const { things } = view;
-    const start = this.#cursors.start(who.id, list, scope?.id ?? "", things, inbound.params.cursor);
-    const end = start + this.#init.page;
+    const paged = { who: who.id, list, scope: scope?.id ?? "", things };
+    const start = startOf(sealer, paged, inbound.params.cursor);
+    const end = start + page;
     const items = view.text(`${inbound.era} ${start}`, () =>
       things
         .slice(start, end)
-        .map((thing) => this.#texts.of(thing, inbound.era))
+        .map((thing) => textOf(thing, inbound.era, this.#rewriteOf(thing)))
         .join(","),
     );
-    const last = end < things.length ? things[end - 1] : undefined;
-    const next = last
-      ? `,"nextCursor":${JSON.stringify(this.#cursors.after(who.id, list, scope?.id ?? "", last))}`
-      : "";
-    const asked = { policy: this.#init.policy, who, source, list };
-    const omitted =
-      start === 0 && scope ? view.text("omitted", () => omittedText(scope, this.#init.listings, asked)) : "";
+    const next = end < things.length ? `,"nextCursor":${JSON.stringify(cursorAt(sealer, paged, end))}` : "";
+    const asked = { policy, who, source, list };
+    const omitted = start === 0 && scope ? view.text("omitted", () => omittedText(scope, listings, asked)) : "";
     return `{"${list}":[${items}]${next}${omitted && `,"_meta":{"${omittedKey}":${omitted}}`}}`;
   }
 
@@ -226,8 +221,12 @@ class CompiledCatalog implements Catalog {
 
   #print(view: View): string {
     return view.text("print", () =>
-      Bun.hash(view.things.map((thing) => this.#texts.print(thing)).join(" ")).toString(36),
+      Bun.hash(view.things.map((thing) => printOf(thing, this.#rewriteOf(thing))).join(" ")).toString(36),
     );
+  }
+
+  #rewriteOf({ route }: Thing): Rewrite | null {
+    return this.#resources.rewrites(route.server);
   }
 
   /** The caller's view of a list. */

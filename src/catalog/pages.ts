@@ -7,36 +7,27 @@ import type { Thing } from "./things.ts";
 // As long as other sealed texts of callers. A client that reads pages asks for the next one at once.
 const lifeMs = 600_000;
 
-/**
- * Cursors over lists: sealed texts that say where a caller's list continues. Each works for one caller and one list.
- */
-export type Cursors = {
-  /** The cursor of the page after a thing. */
-  after(who: string, list: ListName, scope: string, thing: Thing): string;
-  /**
-   * The index at which a cursor's page starts. Throws `invalid-params` if the cursor is not this caller's for this
-   * list.
-   */
-  start(who: string, list: ListName, scope: string, things: readonly Thing[], cursor: unknown): number;
+/** The caller's list that a page is of, and the things in it. */
+type Paged = {
+  readonly who: string;
+  readonly list: ListName;
+  readonly scope: string;
+  readonly things: readonly Thing[];
 };
 
-/** Creates cursors; the sealer makes and opens them, nothing is stored. */
-export function createCursors(sealer: Sealer): Cursors {
-  return {
-    after: (who, list, scope, { route }) =>
-      sealer.seal("cursor", who, JSON.stringify({ list, scope, after: route.wire }), lifeMs),
-    start(who, list, scope, things, cursor) {
-      if (cursor === undefined || cursor === null) return 0;
-      const text = typeof cursor === "string" ? sealer.open("cursor", who, cursor) : null;
-      const value: unknown = text === null ? null : JSON.parse(text);
-      if (!isObject(value) || value.list !== list || value.scope !== scope || typeof value.after !== "string")
-        throw new Failure(
-          "invalid-params",
-          "Unknown cursor: it has expired, or is of another list; list anew without.",
-        );
-      return firstAfter(things, value.after);
-    },
-  };
+/** The cursor of the page that begins at this index: a sealed text, which works for this caller and this list. */
+export function cursorAt(sealer: Sealer, { who, list, scope, things }: Paged, index: number): string {
+  return sealer.seal("cursor", who, JSON.stringify({ list, scope, after: things[index - 1]?.route.wire }), lifeMs);
+}
+
+/** The index at which a cursor's page starts. Throws `invalid-params` if the cursor is not this caller's for this list. */
+export function startOf(sealer: Sealer, { who, list, scope, things }: Paged, cursor: unknown): number {
+  if (cursor === undefined || cursor === null) return 0;
+  const text = typeof cursor === "string" ? sealer.open("cursor", who, cursor) : null;
+  const value: unknown = text === null ? null : JSON.parse(text);
+  if (!isObject(value) || value.list !== list || value.scope !== scope || typeof value.after !== "string")
+    throw new Failure("invalid-params", "Unknown cursor: it has expired, or is of another list; list anew without.");
+  return firstAfter(things, value.after);
 }
 
 /**

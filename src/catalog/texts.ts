@@ -9,34 +9,20 @@ type Made = { readonly app: string | null; legacy?: string; modern?: string; pri
 const made = new WeakMap<Thing, Made>();
 const asIs: Rewrite = () => null;
 
-/** The texts of definitions; each is made once. */
-export type Texts = {
-  of(thing: Thing, era: Era): string;
-  /** A fingerprint of the definition. */
-  print(thing: Thing): string;
-};
-
-/** Creates the texts; `rewrites` is that of `Resources`. */
-export function createTexts(rewrites: (server: string) => Rewrite | null): Texts {
-  const entry = (thing: Thing, rewrite: Rewrite | null): Made => {
-    const known = made.get(thing);
-    const uri = rewrite && appUri(thing.text);
-    const app = uri && rewrite ? rewrite(uri) : null;
-    if (known && known.app === app) return known;
-    const fresh: Made = { app };
-    made.set(thing, fresh);
-    return fresh;
-  };
-  const of = (thing: Thing, era: Era): string => {
-    const rewrite = rewrites(thing.route.server);
-    const texts = entry(thing, rewrite);
-    return (texts[era] ??= definitionText(thing, era, rewrite ?? asIs));
-  };
-  return {
-    of,
-    print(thing) {
-      const texts = entry(thing, rewrites(thing.route.server));
-      return (texts.print ??= Bun.hash(of(thing, "modern")).toString(36));
-    },
-  };
+function entryOf(thing: Thing, rewrite: Rewrite | null): Made {
+  const known = made.get(thing);
+  const uri = rewrite && appUri(thing.text);
+  const app = uri && rewrite ? rewrite(uri) : null;
+  if (known && known.app === app) return known;
+  const fresh: Made = { app };
+  made.set(thing, fresh);
+  return fresh;
 }
+
+/** The text of a definition, made once; `rewrite` is that of its server. */
+export const textOf = (thing: Thing, era: Era, rewrite: Rewrite | null): string =>
+  (entryOf(thing, rewrite)[era] ??= definitionText(thing, era, rewrite ?? asIs));
+
+/** A fingerprint of that definition. */
+export const printOf = (thing: Thing, rewrite: Rewrite | null): string =>
+  (entryOf(thing, rewrite).print ??= Bun.hash(textOf(thing, "modern", rewrite)).toString(36));

@@ -8,21 +8,7 @@ export type View = {
   text(id: string, make: () => string): string;
 };
 
-/** The views of one catalog, by caller and list. Limited: the oldest are dropped first. */
-export type Views = {
-  /**
-   * `place` is the part of the caller's source that rules test (see `Policy.placeOf`), `callers` what only its own
-   * instances offer: a view is made anew once that is another array.
-   */
-  get(who: Principal, place: string, list: string, callers: readonly Thing[], make: () => readonly Thing[]): View;
-};
-
-type Entry = {
-  readonly who: Principal;
-  readonly callers: readonly Thing[];
-  readonly view: View;
-  readonly weight: () => number;
-};
+type Kept = View & { readonly who: Principal; readonly callers: readonly Thing[]; weight: number };
 
 // Not a BoundedMap: a view grows while it is kept, and the limit is on the weight of all views together. Weight is in
 // characters of text; each thing in a view counts as eight.
@@ -30,49 +16,55 @@ const mostWeight = 32 * 1024 ** 2;
 const perThing = 8;
 const mostEntries = 20_000;
 
-/** Creates the views of one catalog; each is made when it is first asked for. */
-export function createViews(): Views {
-  const entries = new Map<string, Entry>();
-  let weight = 0;
-  const drop = (id: string): void => {
-    weight -= entries.get(id)?.weight() ?? 0;
-    entries.delete(id);
-  };
-  const shrink = (keep: string): void => {
-    for (const oldest of entries.keys()) {
-      if (weight <= mostWeight && entries.size <= mostEntries) return;
-      if (oldest !== keep) drop(oldest);
+/** The views of one catalog, by caller and list. Limited: the oldest are dropped first. */
+export class Views {
+  readonly #kept = new Map<string, Kept>();
+  #weight = 0;
+
+  /**
+   * `place` is the part of the caller's source that rules test (see `Policy.placeOf`), `callers` what only its own
+   * instances offer: a view is made anew once that is another array.
+   */
+  get(who: Principal, place: string, list: string, callers: readonly Thing[], make: () => readonly Thing[]): View {
+    const id = `${list} ${who.id} ${place}`;
+    const known = this.#kept.get(id);
+    if (known?.who === who && known.callers === callers) return known;
+    const things = make();
+    const texts = new Map<string, string>();
+    const view: Kept = {
+      who,
+      callers,
+      things,
+      weight: 0,
+      text: (name, write) => {
+        const written = texts.get(name);
+        if (written !== undefined) return written;
+        const text = write();
+        // Only a kept view counts. One that was dropped while in use disappears with its last reference.
+        if (this.#kept.get(id) === view) {
+          texts.set(name, text);
+          this.#grow(id, view, text.length);
+        }
+        return text;
+      },
+    };
+    this.#drop(id);
+    this.#kept.set(id, view);
+    this.#grow(id, view, things.length * perThing);
+    return view;
+  }
+
+  #grow(id: string, view: Kept, by: number): void {
+    view.weight += by;
+    this.#weight += by;
+    for (const oldest of this.#kept.keys()) {
+      if (this.#weight <= mostWeight && this.#kept.size <= mostEntries) return;
+      if (oldest !== id) this.#drop(oldest);
     }
-  };
-  return {
-    get(who, place, list, callers, make) {
-      const id = `${list} ${who.id} ${place}`;
-      const known = entries.get(id);
-      if (known?.who === who && known.callers === callers) return known.view;
-      const things = make();
-      drop(id);
-      let own = things.length * perThing;
-      weight += own;
-      const texts = new Map<string, string>();
-      const view: View = {
-        things,
-        text(name, write) {
-          const written = texts.get(name);
-          if (written !== undefined) return written;
-          const text = write();
-          // Only a kept view counts. One that was dropped while in use disappears with its last reference.
-          if (entries.get(id)?.view === view) {
-            own += text.length;
-            weight += text.length;
-            texts.set(name, text);
-            shrink(id);
-          }
-          return text;
-        },
-      };
-      entries.set(id, { who, callers, view, weight: () => own });
-      shrink(id);
-      return view;
-    },
-  };
+  }
+
+  #drop(id: string): void {
+    this.#weight -= this.#kept.get(id)?.weight ?? 0;
+    this.#kept.delete(id);
+  }
 }

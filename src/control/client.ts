@@ -1,7 +1,7 @@
 import { closedSystem } from "../config/paths.ts";
 import { codeOf, messageOf } from "../core/error-text.ts";
 import { within } from "../core/wait.ts";
-import { createLineReader } from "../mcp/lines.ts";
+import { LineReader } from "../mcp/lines.ts";
 import type { CallName, Input, Answer, StreamName } from "./api.ts";
 import type { Client, Gap, Hello, Tunnel } from "./contract.ts";
 import { cancel, maxAnswer, readLastWord, request, type FromServer } from "./messages.ts";
@@ -57,7 +57,7 @@ class Wire {
   #lost: Error | null = null;
 
   async open(path: string): Promise<void> {
-    const reader = createLineReader({
+    const reader = new LineReader({
       // In a tunnel the daemon's own limits bound a message.
       max: () => (this.#lines ? Infinity : maxAnswer),
       onLine: (line) => (this.#lines ? this.#lines(line) : this.#message(line)),

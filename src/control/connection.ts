@@ -1,7 +1,7 @@
 import { asFailure, type Failure } from "../core/failure.ts";
 import { isObject } from "../core/json.ts";
 import type { Logger } from "../core/log.ts";
-import { createLineReader } from "../mcp/lines.ts";
+import { LineReader } from "../mcp/lines.ts";
 import type { Context, Handlers, Hello, ServedTunnel } from "./contract.ts";
 import { dispatch } from "./dispatch.ts";
 import { answer, event, lastWord, maxAnswer, maxLine, parseRequest, refusal, type Request } from "./messages.ts";
@@ -38,7 +38,7 @@ export class ControlConnection {
   readonly #running = new Map<number | string, AbortController>();
   #onLine: ((line: string) => void) | null = null;
   #onClose: ((why: null) => void) | null = null;
-  #reader: ReturnType<typeof createLineReader>;
+  #reader: LineReader;
   #mode: Mode = "control";
   #key: string | null = null;
   #closed = false;
@@ -70,7 +70,7 @@ export class ControlConnection {
   }
 
   #lines(max: () => number) {
-    return createLineReader({
+    return new LineReader({
       max,
       onLine: (line) => (this.#mode === "control" ? this.#control(line) : this.#onLine?.(line)),
       onOverflow: (head) => {

@@ -15,7 +15,7 @@ import type { AuditEvent, Facts } from "./event.ts";
 import type { ClientCapabilities, InputMethod, InputRequest } from "./inbound.ts";
 import type { ListGroup, ListName } from "./lists.ts";
 import type { Principal, Source } from "./principal.ts";
-import type { Listing, Notice, ServerStatus, UpstreamRequest } from "./upstream.ts";
+import type { Listing, ServerStatus, UpstreamRequest } from "./upstream.ts";
 
 // What the stages of the path need from each other. Modules of one level never import each other: they meet here.
 
@@ -250,15 +250,11 @@ export type Upstreams = {
   learnTools(party: Party, mayUse: (server: string) => boolean): Promise<unknown> | null;
   /** The tools that only the instances which this party's calls need offer, by server. */
   callerTools(party: Party): ReadonlyMap<string, readonly Tool[]>;
-  /** Calls `listener` with what servers say outside of any exchange. Returns a function that stops it. */
-  onNotice(listener: (notice: Notice) => void): () => void;
   /** Passes a notification of a legacy caller on to the instances that were started for its session. */
   tell(call: IdentifiedCall, method: string): void;
   /** Ends the instances that were started for one legacy session alone. */
   endSession(id: string): void;
   listings(): readonly Listing[];
-  /** Calls `listener` after any server's tools or state changed. Returns a function that stops it. */
-  onChange(listener: () => void): () => void;
   status(): readonly ServerStatus[];
   /**
    * Resolves once every server that starts at boot, or was never listed, has been listed or has failed; servers that

@@ -1,5 +1,5 @@
 import { onAbort } from "../core/cancel.ts";
-import { createLineReader } from "../mcp/lines.ts";
+import { LineReader } from "../mcp/lines.ts";
 
 export type LineTakers = {
   readonly onLine: (line: string) => void;
@@ -12,7 +12,7 @@ export type LineTakers = {
 /** Reads standard input line by line until it ends or `signal` aborts. */
 export async function readLines(max: number, takers: LineTakers, signal: AbortSignal): Promise<void> {
   const { onLine, onTooLong, taken } = takers;
-  const reader = createLineReader({ max: () => max, onLine, onOverflow: onTooLong });
+  const reader = new LineReader({ max: () => max, onLine, onOverflow: onTooLong });
   const unhook = onAbort(signal, () => void process.stdin.destroy());
   try {
     for await (const chunk of process.stdin) {

@@ -4,7 +4,7 @@ import { verifyLines } from "../audit/export.ts";
 import type { Answer, Input } from "../control/api.ts";
 import { Refusal } from "../control/refusal.ts";
 import { messageOf } from "../core/error-text.ts";
-import { createLineReader } from "../mcp/lines.ts";
+import { LineReader } from "../mcp/lines.ts";
 import { worst } from "./handlers/verify.ts";
 
 /** Checks an exported file alone, or against checkpoints that were kept elsewhere. */
@@ -26,7 +26,7 @@ export async function verifyFile(file: string, against: Input<"audit.verify">): 
 /** The lines of a file. A text in JSON may hold the line breaks of Unicode, which end none. */
 async function* linesOf(file: string): AsyncGenerator<string> {
   const ready: string[] = [];
-  const reader = createLineReader({
+  const reader = new LineReader({
     max: () => Infinity,
     onLine: (line) => void ready.push(line),
     onOverflow: () => {},

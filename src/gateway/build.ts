@@ -13,7 +13,7 @@ import { createUlid } from "../core/ulid.ts";
 import { within } from "../core/wait.ts";
 import { createLimits, type LimitsState } from "../limits/limits.ts";
 import { createPolicy } from "../policy/policy.ts";
-import { createUpstreams, type ManagedUpstreams } from "../upstream/upstreams.ts";
+import { ManagedUpstreams } from "../upstream/upstreams.ts";
 import { createValidator } from "../validate/validate.ts";
 import type { Gateway } from "./gateway.ts";
 import type { Listeners } from "./listeners.ts";
@@ -137,7 +137,7 @@ function assemble({ config, foundations, previous }: BuildOptions, parts: Parts)
 
 function openUpstreams({ config, foundations, local, previous }: BuildOptions, validator: Validator): ManagedUpstreams {
   const { audit, log, self } = foundations;
-  return createUpstreams({
+  return new ManagedUpstreams({
     ...foundations,
     servers: config.servers,
     local: config.gateway.tools ? local : [],

@@ -1,6 +1,6 @@
-import { createByteLine } from "./byte-line.ts";
+import { ByteLine } from "./byte-line.ts";
 
-export type LineReaderOptions = {
+type LineReaderOptions = {
   /** Most bytes of a line, its end not counted; asked anew for each. */
   readonly max: () => number;
   readonly onLine: (line: string) => void;
@@ -10,50 +10,53 @@ export type LineReaderOptions = {
   readonly onOverflow: (head: string) => void;
 };
 
-export type LineReader = {
-  /** Takes the next bytes of the stream; the caller may reuse the chunk afterwards. */
-  push(chunk: Uint8Array): void;
-  /** The stream has ended; an unterminated last line counts too. */
-  end(): void;
-};
-
 const lineFeed = 10;
 const nothing = new Uint8Array(0);
 
 /**
  * Splits a byte stream into lines (MCP stdio: one message per line). LF or CRLF ends a line; blank lines are skipped.
  */
-export function createLineReader({ max, onLine, onOverflow }: LineReaderOptions): LineReader {
-  const line = createByteLine();
-  let dropping = false;
+export class LineReader {
+  readonly #options: LineReaderOptions;
+  readonly #line = new ByteLine();
+  #dropping = false;
 
-  const fits = (more: Uint8Array): boolean => {
-    const most = max();
-    if (!dropping && line.size() + more.length > most) {
-      dropping = true;
-      onOverflow(line.take(more.subarray(0, most - line.size())));
+  constructor(options: LineReaderOptions) {
+    this.#options = options;
+  }
+
+  /** Takes the next bytes of the stream; the caller may reuse the chunk afterwards. */
+  push(chunk: Uint8Array): void {
+    let from = 0;
+    for (let at = chunk.indexOf(lineFeed); at >= 0; at = chunk.indexOf(lineFeed, from)) {
+      this.#finish(chunk.subarray(from, at));
+      from = at + 1;
     }
-    return !dropping;
-  };
-  const finish = (last: Uint8Array): void => {
-    const text = fits(last) ? line.take(last) : "";
-    dropping = false;
-    const whole = text.endsWith("\r") ? text.slice(0, -1) : text;
-    if (whole.trim() !== "") onLine(whole);
-  };
+    const rest = chunk.subarray(from);
+    if (rest.length > 0 && this.#fits(rest)) this.#line.append(rest);
+  }
 
-  return {
-    push(chunk) {
-      let from = 0;
-      for (let at = chunk.indexOf(lineFeed); at >= 0; at = chunk.indexOf(lineFeed, from)) {
-        finish(chunk.subarray(from, at));
-        from = at + 1;
-      }
-      const rest = chunk.subarray(from);
-      if (rest.length > 0 && fits(rest)) line.append(rest);
-    },
-    end: () => finish(nothing),
-  };
+  /** The stream has ended; an unterminated last line counts too. */
+  end(): void {
+    this.#finish(nothing);
+  }
+
+  #fits(more: Uint8Array): boolean {
+    const { max, onOverflow } = this.#options;
+    const room = max() - this.#line.size;
+    if (!this.#dropping && more.length > room) {
+      this.#dropping = true;
+      onOverflow(this.#line.take(more.subarray(0, room)));
+    }
+    return !this.#dropping;
+  }
+
+  #finish(last: Uint8Array): void {
+    const text = this.#fits(last) ? this.#line.take(last) : "";
+    this.#dropping = false;
+    const whole = text.endsWith("\r") ? text.slice(0, -1) : text;
+    if (whole.trim() !== "") this.#options.onLine(whole);
+  }
 }
 
 /** Writes one message as a line. Line breaks in JSON stand only between tokens, so a space may replace them. */

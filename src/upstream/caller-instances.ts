@@ -193,16 +193,9 @@ export class CallerInstances {
     if (!filter) return instance;
     const listen = new AbortController();
     void link.ended.then(() => listen.abort());
-    void holdListen({
-      instance,
-      terms: this.#terms,
-      filter,
-      signal: listen.signal,
-      acknowledged: (_, again) => {
-        if (again) this.#tools.changed(slot);
-      },
-      heard: (method, params) => void this.#heard(slot, method, params),
-    });
+    const heard = (method: string, params: string): void => void this.#heard(slot, method, params);
+    const missed = (): void => this.#tools.changed(slot);
+    void holdListen({ instance, terms: this.#terms, filter, heard, missed }, listen.signal);
     return instance;
   }
 

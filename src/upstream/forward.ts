@@ -11,34 +11,33 @@ import { callParams, notificationText } from "../mcp/outbound.ts";
 import { progressNotification } from "../mcp/reply.ts";
 import { mirroredInRequest, wantedLevel } from "./capabilities.ts";
 import { faults, quoted } from "./faults.ts";
+import type { Spec } from "./instances/spec.ts";
 import type { Answer, Ask, Handlers, LinkHost, Peer } from "./link/link.ts";
+import { mostTime, type ServerOptions } from "./options.ts";
+import { factsOf } from "./transports/index.ts";
 
-/** How a call is sent to its instance. */
-export type Way = {
+/** The instance that a call is sent to. */
+export type Target = {
   readonly peer: Peer;
+  readonly spec: Pick<Spec, "owner" | "asks">;
+  readonly options: ServerOptions;
   readonly client: LinkHost["client"];
   /** Milliseconds that the call has left. */
   readonly timeout: number;
-  /** The configured timeout, to name in the error, ms. */
-  readonly told: number;
-  readonly most: number;
-  /** Whether the server was told the capabilities of the caller's client, so that it may ask that client. */
-  readonly asks: boolean;
-  /** Whether what the server says during the call can only be meant for its caller. */
-  readonly own: boolean;
-  /** Whether it is sent headers that mirror the call. */
-  readonly mirrors: boolean;
 };
 
 /**
  * A caller's call as a request to its server. Id and progress token are the gateway's own; nothing of the caller's
  * envelope goes along.
  */
-export function askOf(call: Call, route: Route, request: UpstreamRequest, way: Way): Ask {
+export function askOf(call: Call, route: Route, request: UpstreamRequest, target: Target): Ask {
   const { method, edits } = request;
-  const { peer, client, timeout, told, most, mirrors } = way;
+  const { peer, spec, options, client, timeout } = target;
   const { inbound, emit, controller } = call;
   const modern = peer.era === "modern";
+  const mirrors = modern && factsOf(options).perRequest;
+  // A shared legacy instance may speak of a caller whose call has ended.
+  const own = spec.owner !== null || mirrors;
   const level = wantedLevel(call);
   const token = emit === null ? null : inbound.progressToken;
   return {
@@ -54,19 +53,20 @@ export function askOf(call: Call, route: Route, request: UpstreamRequest, way: W
       }),
     peer,
     timeout,
-    told,
-    most,
+    told: options.timeout,
+    most: mostTime(options),
     signal: controller.signal,
     purpose: {
       kind: "call",
-      handlers: handlersOf(call, token, way),
-      client: way.own ? (call.session?.id ?? "") : null,
+      handlers: handlersOf(call, token, spec.asks, own),
+      client: own ? (call.session?.id ?? "") : null,
     },
     headers: mirrors ? mirror(call, route, request) : null,
   };
 }
 
-function handlersOf(call: Call, token: string | null, { asks, own }: Way): Handlers {
+/** `own`: whether what the server says during the call can only be meant for its caller. */
+function handlersOf(call: Call, token: string | null, asks: boolean, own: boolean): Handlers {
   const { emit } = call;
   const level = wantedLevel(call);
   return {

@@ -8,12 +8,11 @@ import type { CallerInstances } from "./caller-instances.ts";
 import { wantedLevel } from "./capabilities.ts";
 import type { Discovery } from "./discovery/discovery.ts";
 import { reasonOf } from "./faults.ts";
-import { askOf, replyOf, type Way } from "./forward.ts";
+import { askOf, replyOf } from "./forward.ts";
 import type { Terms } from "./host.ts";
 import type { Slot } from "./instances/pool.ts";
 import type { Answer, Instance } from "./link/link.ts";
 import { query } from "./link/query.ts";
-import { mostTime } from "./options.ts";
 import { factsOf } from "./transports/index.ts";
 
 /** Methods that change nothing, so that they may be asked again when the connection died before the answer. */
@@ -69,10 +68,13 @@ export class Sender {
           const instance = slot.instance ?? (await this.#instances.within(call, deadline, slot.starting));
           const level = this.#levelFor(slot, instance, call);
           if (level) await this.#setLevel(slot, instance, level);
-          const ask = askOf(call, to, request, this.#wayTo(instance, slot, deadline));
+          const { options, host } = this.#terms;
+          const timeout = Math.max(1, Math.ceil(deadline - performance.now()));
+          const target = { peer: instance.peer, spec: slot.spec, options, client: host.client, timeout };
+          const ask = askOf(call, to, request, target);
           const answer = await instance.link.ask(ask);
           if (again || ask.headers === null || !refusesHeaders(answer)) {
-            const reply = replyOf(answer, instance.peer, this.#terms.options.id, call);
+            const reply = replyOf(answer, instance.peer, options.id, call);
             if (reply.kind === "result" && reply.type !== null) slot.owes = true;
             return reply;
           }
@@ -92,16 +94,6 @@ export class Sender {
     } finally {
       pool.leave();
     }
-  }
-
-  #wayTo({ peer }: Instance, { spec }: Slot, deadline: number): Way {
-    const timeout = Math.max(1, Math.ceil(deadline - performance.now()));
-    const { options, host } = this.#terms;
-    const mirrors = factsOf(options).perRequest && peer.era === "modern";
-    // A shared legacy instance may speak of a caller whose call has ended.
-    const own = spec.owner !== null || mirrors;
-    const most = mostTime(options);
-    return { peer, client: host.client, timeout, told: options.timeout, most, asks: spec.asks, own, mirrors };
   }
 
   /**

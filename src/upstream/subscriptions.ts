@@ -7,7 +7,7 @@ import { pauseBefore } from "./backoff.ts";
 import { faults, quoted } from "./faults.ts";
 import type { Slot } from "./instances/pool.ts";
 import type { Instance } from "./link/link.ts";
-import { beginListen, type Begun, type Listening, type ListenRequest } from "./link/listen.ts";
+import { beginListen, type Begun, type Listening } from "./link/listen.ts";
 import { query } from "./link/query.ts";
 
 /** Most resources subscribed to at one server, each of which costs it something: four times what one principal may have. */
@@ -17,7 +17,7 @@ const askMs = 30_000;
 
 export type SubscriptionsHost = {
   readonly server: string;
-  readonly terms: ListenRequest["terms"];
+  readonly terms: Listening["terms"];
   /** Waits until it is known what the server speaks; null when that is known. */
   learn(slot: Slot): Promise<void> | null;
   /** The slot of the same key, opened anew if the instance has ended; throws if no instance can be started. */

@@ -4,15 +4,16 @@ import type { Listing, ServerState, ServerStatus, UpstreamRequest } from "../cor
 import { longestTimer } from "../core/wait.ts";
 import { CallerInstances } from "./caller-instances.ts";
 import { Discovery } from "./discovery/discovery.ts";
-import { listingOf } from "./discovery/inventory.ts";
+import { listingOf, unknownText } from "./discovery/inventory.ts";
 import { Following } from "./following.ts";
 import type { SetHost } from "./host.ts";
 import { identityOf } from "./identity.ts";
+import { downText } from "./instances/failures.ts";
 import { Starter } from "./instances/starter.ts";
 import type { ServerOptions } from "./options.ts";
 import { Sender } from "./sender.ts";
-import { statusOf } from "./status.ts";
 import type { Subscriptions } from "./subscriptions.ts";
+import { transportOf } from "./transports/index.ts";
 
 /** Keeps one server running: starts, stops and restarts it, and reports what it offers and how it is. */
 export class Supervisor {
@@ -185,15 +186,34 @@ export class Supervisor {
     return this.#starter.log.last(lines);
   }
 
+  /** The server as operators see it: the gateway's own instance and those of the callers together. */
   status(): ServerStatus {
-    return statusOf({
-      options: this.#terms.options,
-      discovery: this.#discovery,
-      pool: this.#instances.pool,
-      subscriptions: this.subscriptions,
-      following: this.#following,
+    const { options, host } = this.#terms;
+    const { state, reason, inventory, instance, restarts, streams } = this.#discovery;
+    const { pool, subscriptions } = this.#instances;
+    const { down } = pool;
+    const ownPid = instance?.link.pid ?? null;
+    const hubs = [...pool].reduce((sum, { instance: one }) => sum + (one?.link.streams ?? 0), 0);
+    return {
+      id: options.id,
+      name: options.name ?? options.id,
+      transport: transportOf(options),
+      state,
+      era: inventory.era,
+      revision: instance?.peer.revision ?? null,
+      instances: pool.size,
+      pids: [...(ownPid === null ? [] : [ownPid]), ...pool.pids],
+      ownPid,
+      tools: inventory.tools.length,
+      restarts: restarts + pool.crashes,
+      inFlight: pool.inFlight,
+      reason: reason ?? downText(down, host.clock.now() / 1000) ?? unknownText(inventory),
+      down,
+      listedAt: inventory.listedAt === null ? null : Math.floor(inventory.listedAt / 1000),
+      sandbox: "none",
       dropped: this.#starter.dropped,
-      now: this.#terms.host.clock.now() / 1000,
-    });
+      streams: streams + hubs + subscriptions.streams + this.#following.streams,
+      subscriptions: subscriptions.size,
+    };
   }
 }

@@ -13,32 +13,7 @@ import { Subscriptions } from "./subscriptions.ts";
 import { Supervisor } from "./supervisor.ts";
 import { endOrphans, usualPatience } from "./process/tree.ts";
 
-/** The managed servers, with the operator's ways to control them. */
-export type ManagedUpstreams = Upstreams & {
-  /**
-   * Starts the servers of this set. Those that have not changed are taken over from the previous set; their ids are
-   * returned.
-   */
-  activate(): ReadonlySet<string>;
-  /** Lets the previous set's removed and changed servers finish their calls, at most `ms`, then stops them. */
-  drainPrevious(ms: number): Promise<void>;
-  /** Resolves once each server that starts at boot was listed once or failed. */
-  booted(): Promise<void>;
-  /** The ids of the servers that `booted` still waits for. */
-  awaited(): string[];
-  /** Calls `listener` when what only some callers' instances offer has changed. */
-  onCallerChange(listener: () => void): void;
-  /** Throws on a disabled server, and on an unknown id. */
-  restart(id: string): Promise<void>;
-  /** The newest lines of the server's stderr, oldest first; throws on an unknown id. */
-  logs(id: string, lines: number): string[];
-  /** The gateway is about to stop: from here on a server that ends is not started again. */
-  retire(): void;
-  /** Waits for running calls, at most `graceMs`, then stops everything and verifies that no child is left. */
-  close(graceMs: number): Promise<void>;
-};
-
-export type UpstreamsInit = Omit<SetHost, "changed" | "callerChanged" | "retired" | "notice" | "reaper" | "tuning"> & {
+type Init = Omit<SetHost, "changed" | "callerChanged" | "retired" | "notice" | "reaper" | "tuning"> & {
   readonly servers: readonly ServerOptions[];
   readonly local: readonly LocalServer[];
   readonly previous: ManagedUpstreams | null;
@@ -55,42 +30,36 @@ const usualTuning: Tuning = {
 
 const removed = (server: string): Failure => faults.down(server, "it was removed from the configuration");
 
-/** Builds a set of servers without starting anything. */
-export function createUpstreams(init: UpstreamsInit): ManagedUpstreams {
-  return new UpstreamSet(init);
-}
-
-function notifyAll(listeners: ReadonlySet<() => void>): void {
+function notifyAll(listeners: readonly (() => void)[]): void {
   for (const listener of listeners) listener();
 }
 
-class UpstreamSet implements ManagedUpstreams {
+/** A set of managed servers, with the operator's ways to control them. Nothing is started before `activate`. */
+export class ManagedUpstreams implements Upstreams {
   readonly #servers: readonly ServerOptions[];
   readonly #host: SetHost;
   readonly #local: ReadonlyMap<string, LocalServer>;
   readonly #supervisors = new Map<string, Supervisor>();
-  readonly #listeners = new Set<() => void>();
-  readonly #callerListeners = new Set<() => void>();
-  /** Shared by all sets, so that a listener also hears the sets that follow. */
-  readonly #hearers: Set<(notice: Notice) => void>;
+  readonly #listeners: (() => void)[] = [];
+  readonly #callerListeners: (() => void)[] = [];
+  readonly #hearers: ((notice: Notice) => void)[];
   /** Servers that reloads have removed or changed and that may still run; shared by all sets, the last of which stops them. */
   readonly #left: Set<Supervisor>;
   /** The subscriptions of removed servers, by id; they go on once there is a server of that id again. */
   readonly #parked = new Map<string, Subscriptions>();
   /** Null once this set has taken over; else each set would keep all earlier ones in memory. */
-  #previous: UpstreamSet | null;
+  #previous: ManagedUpstreams | null;
   #settled: Promise<unknown> = Promise.resolve();
   #booted: Promise<unknown> = Promise.resolve();
   readonly #awaited = new Set<string>();
   #reaper: Reaper | null = null;
   #retired = false;
 
-  constructor(init: UpstreamsInit) {
-    const { servers, local, previous, tuning, ...host } = init;
+  constructor({ servers, local, previous, tuning, ...host }: Init) {
     this.#servers = servers;
-    this.#previous = previous instanceof UpstreamSet ? previous : null;
-    this.#hearers = this.#previous ? this.#previous.#hearers : new Set();
-    this.#left = this.#previous ? this.#previous.#left : new Set();
+    this.#previous = previous;
+    this.#hearers = previous ? previous.#hearers : [];
+    this.#left = previous ? previous.#left : new Set();
     this.#local = new Map(local.map((server) => [server.id, server]));
     this.#host = {
       ...host,
@@ -103,6 +72,10 @@ class UpstreamSet implements ManagedUpstreams {
     };
   }
 
+  /**
+   * Starts the servers of this set. Those that have not changed are taken over from the previous set; their ids are
+   * returned.
+   */
   activate(): ReadonlySet<string> {
     const previous = this.#previous;
     this.#previous = null;
@@ -169,6 +142,7 @@ class UpstreamSet implements ManagedUpstreams {
     this.#settled = Promise.all(begun.filter(({ isNew }) => isNew).map(({ listed }) => listed));
   }
 
+  /** Lets the previous set's removed and changed servers finish their calls, at most `ms`, then stops them. */
   async drainPrevious(ms: number): Promise<void> {
     await Promise.all([...this.#left].map((supervisor) => this.#drain(supervisor, ms)));
   }
@@ -229,14 +203,14 @@ class UpstreamSet implements ManagedUpstreams {
     return unknown.length > 0 ? Promise.all(unknown) : null;
   };
 
-  onNotice(listener: (notice: Notice) => void): () => void {
-    this.#hearers.add(listener);
-    return () => this.#hearers.delete(listener);
+  /** Calls `listener` with what servers say outside of any exchange, those of the sets that follow too. */
+  onNotice(listener: (notice: Notice) => void): void {
+    this.#hearers.push(listener);
   }
 
   #notice(notice: Notice): boolean {
     for (const listener of this.#hearers) listener(notice);
-    return this.#hearers.size > 0;
+    return this.#hearers.length > 0;
   }
 
   tell: Upstreams["tell"] = (call, method) => {
@@ -253,13 +227,14 @@ class UpstreamSet implements ManagedUpstreams {
     return [...managed.filter((listing) => listing !== null), ...local];
   }
 
-  onChange(listener: () => void): () => void {
-    this.#listeners.add(listener);
-    return () => this.#listeners.delete(listener);
+  /** Calls `listener` after any server's tools or state changed. */
+  onChange(listener: () => void): void {
+    this.#listeners.push(listener);
   }
 
+  /** Calls `listener` when what only some callers' instances offer has changed. */
   onCallerChange(listener: () => void): void {
-    this.#callerListeners.add(listener);
+    this.#callerListeners.push(listener);
   }
 
   status(): ServerStatus[] {
@@ -270,21 +245,27 @@ class UpstreamSet implements ManagedUpstreams {
     await this.#settled;
   }
 
+  /** Resolves once each server that starts at boot was listed once or failed. */
   async booted(): Promise<void> {
     await this.#booted;
   }
 
+  /** The ids of the servers that `booted` still waits for. */
   awaited(): string[] {
     return [...this.#awaited];
   }
 
+  /** Throws on a disabled server, and on an unknown id. */
   restart = (id: string): Promise<void> => this.#find(id).restart();
+  /** The newest lines of the server's stderr, oldest first; throws on an unknown id. */
   logs = (id: string, lines: number): string[] => this.#find(id).logs(lines);
 
+  /** The gateway is about to stop: from here on a server that ends is not started again. */
   retire(): void {
     this.#retired = true;
   }
 
+  /** Waits for running calls, at most `graceMs`, then stops everything and verifies that no child is left. */
   async close(graceMs: number): Promise<void> {
     this.retire();
     const all = [...this.#supervisors.values(), ...this.#left];

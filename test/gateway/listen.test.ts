@@ -197,9 +197,7 @@ describe("a stream ends", () => {
     await client.ended;
     expect(client.call.failure?.code).toBe(code as never);
     expect(types(h.records)).toEqual(["call.end"]);
-    expect([h.subscribed.size, h.notices.size, h.notifier.size, h.gw.listeners.size, h.gw.listeners.uris]).toEqual([
-      0, 0, 0, 0, 0,
-    ]);
+    expect([h.subscribed.size, h.notifier.size, h.gw.listeners.size, h.gw.listeners.uris]).toEqual([0, 0, 0, 0]);
     const before = client.said.length;
     h.notifier.changed("tools");
     expect(client.said).toHaveLength(before);

@@ -12,7 +12,7 @@ import type {
 } from "../../src/core/inbound.ts";
 import { canonicalName, splitCanonical } from "../../src/core/name.ts";
 import type { Audit, Catalog, InputStep, Policy, TaskWatch, Upstreams, Wants, Updated } from "../../src/core/ports.ts";
-import { emptyListing, type UpstreamRequest, type Listing, type Notice } from "../../src/core/upstream.ts";
+import { emptyListing, type UpstreamRequest, type Listing } from "../../src/core/upstream.ts";
 import type { Principal, Source } from "../../src/core/principal.ts";
 import { callOf } from "../../src/gateway/call.ts";
 import type { Gateway } from "../../src/gateway/gateway.ts";
@@ -94,7 +94,6 @@ export function harness(options: Options = {}) {
   }));
   const policy = policyOf(options);
   const catalog = catalogOf(listings, policy, options.scopes ?? {});
-  const notices = new Set<(notice: Notice) => void>();
   const subscribed = new Map<string, Updated>();
   const followed = new Set<TaskWatch>();
   const notifier = notifierOf();
@@ -116,10 +115,6 @@ export function harness(options: Options = {}) {
       return Promise.resolve({ taskIds: new Set(watch.taskIds), end: () => void followed.delete(watch) });
     },
     tell: ({ who }, method) => void told.push(`${who.id} ${method}`),
-    onNotice(listener) {
-      notices.add(listener);
-      return () => void notices.delete(listener);
-    },
     listings: () => listings,
   };
   let serial = 0;
@@ -147,7 +142,7 @@ export function harness(options: Options = {}) {
   const inForce: { -readonly [K in keyof Gateway]: Gateway[K] } = Object.create(gw);
   const taken = { count: 0 };
   const counted: string[] = [];
-  return { gw, inForce, clock, records, sent, told, failing, notices, subscribed, followed, notifier, taken, counted };
+  return { gw, inForce, clock, records, sent, told, failing, subscribed, followed, notifier, taken, counted };
 }
 
 export type Sent = {

@@ -1,6 +1,6 @@
 import { describe, expect, test } from "bun:test";
 import fc from "fast-check";
-import { createLineReader, encodeLine } from "../../src/mcp/lines.ts";
+import { LineReader, encodeLine } from "../../src/mcp/lines.ts";
 import { idOf, parseMessage } from "../../src/mcp/message.ts";
 import { readUpstream } from "../../src/mcp/upstream-message.ts";
 import { fastest } from "../support/fastest.ts";
@@ -10,7 +10,7 @@ function readAll(chunks: readonly Uint8Array[], max = 1_000_000) {
   const lines: string[] = [];
   const heads: string[] = [];
   const onOverflow = (head: string) => void heads.push(head);
-  const reader = createLineReader({ max: () => max, onLine: (line) => void lines.push(line), onOverflow });
+  const reader = new LineReader({ max: () => max, onLine: (line) => void lines.push(line), onOverflow });
   for (const chunk of chunks) {
     const reused = Uint8Array.from(chunk);
     reader.push(reused);
@@ -76,7 +76,7 @@ describe("T13: the cap", () => {
     const chunk = bytes("x".repeat(16));
     const run = (chunks: number): number =>
       fastest(() => {
-        const reader = createLineReader({ max: () => 1e9, onLine: () => {}, onOverflow: () => {} });
+        const reader = new LineReader({ max: () => 1e9, onLine: () => {}, onOverflow: () => {} });
         for (let i = 0; i < chunks; i++) reader.push(chunk);
         reader.end();
       });

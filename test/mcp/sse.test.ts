@@ -1,11 +1,11 @@
 import { describe, expect, test } from "bun:test";
 import fc from "fast-check";
-import { createSseParser, encodeEvent, keepAlive, type SseEvent } from "../../src/mcp/sse.ts";
+import { SseParser, encodeEvent, keepAlive, type SseEvent } from "../../src/mcp/sse.ts";
 import { cuts, expectFailure, spacedJson } from "./support.ts";
 
 function parse(chunks: readonly Uint8Array[], maxEvent = 1_000_000): SseEvent[] {
   const events: SseEvent[] = [];
-  const parser = createSseParser({ maxEvent: () => maxEvent, onEvent: (event) => void events.push(event) });
+  const parser = new SseParser({ maxEvent: () => maxEvent, onEvent: (event) => void events.push(event) });
   for (const chunk of chunks) parser.push(chunk);
   return events;
 }
@@ -33,7 +33,7 @@ test.each([
 ] as [string, SseEvent[]][])("%j", (text, events) => expect(parse([bytes(text)])).toEqual(events));
 
 test("a stream can be gone on with after the last event that came whole, after the time its server named", () => {
-  const parser = createSseParser({ maxEvent: () => 1_000, onEvent: () => {} });
+  const parser = new SseParser({ maxEvent: () => 1_000, onEvent: () => {} });
   expect(parser.resumption).toEqual({ lastId: null, retry: null });
   parser.push(bytes("id: a\nretry: 250\ndata:\n\nid: b\n\nretry: soon\nid: c\ndata: cut off"));
   expect(parser.resumption).toEqual({ lastId: "b", retry: 250 });

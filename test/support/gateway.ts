@@ -21,11 +21,9 @@ export const quietUpstreams: Upstreams = {
   followTasks: unavailable,
   learnTools: () => null,
   callerTools: () => new Map(),
-  onNotice: () => () => {},
   tell() {},
   endSession() {},
   listings: () => [],
-  onChange: () => () => {},
   status: () => [],
   settled: () => Promise.resolve(),
 };

@@ -11,7 +11,7 @@ import type { EraVerdict, ListStore, Remembered } from "../../src/core/store.ts"
 import { locate } from "../../src/mcp/json-text.ts";
 import { builtinOptions, httpOptions, type ServerOptions, stdioOptions } from "../../src/upstream/options.ts";
 import type { SetHost, Tuning } from "../../src/upstream/host.ts";
-import { createUpstreams, type ManagedUpstreams } from "../../src/upstream/upstreams.ts";
+import { ManagedUpstreams } from "../../src/upstream/upstreams.ts";
 import { makeCall, makeInbound, makeRoute, asBegun } from "./call.ts";
 import { principal } from "./principal.ts";
 import { linesOf } from "./seen.ts";
@@ -166,7 +166,7 @@ export function upstreams(servers: ServerOptions[], options: HarnessOptions = {}
   };
   const { program = process.execPath } = options;
   const main = join(import.meta.dir, "../fixtures/upstream-main.ts");
-  const set = createUpstreams({
+  const set = new ManagedUpstreams({
     servers,
     local: options.local ?? [],
     limits: { result: options.result ?? 16 * 1024 ** 2, depth: 64, nodes: 100_000, batch: 100 },

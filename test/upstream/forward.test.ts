@@ -1,10 +1,16 @@
 import { expect, test } from "bun:test";
-import { askOf, type Way } from "../../src/upstream/forward.ts";
+import { askOf } from "../../src/upstream/forward.ts";
 import { modernPeer } from "../../src/upstream/link/handshake.ts";
 import { makeCall, makeInbound, makeRoute } from "../support/call.ts";
+import { http } from "../support/upstream.ts";
 
-const client = { name: "t", version: "0" };
-const way: Way = { peer: modernPeer, client, timeout: 1, told: 1, most: 1, asks: false, own: true, mirrors: true };
+const target = {
+  peer: modernPeer,
+  spec: { owner: null, asks: false },
+  options: http("a", "http://localhost/"),
+  client: { name: "t", version: "0" },
+  timeout: 1,
+};
 
 test.each([
   ["prompts/get", { name: "p", "": "x" }, {}, "p"],
@@ -12,6 +18,6 @@ test.each([
   ["completion/complete", { "": "x" }, {}, undefined],
 ])("a modern server is told the name of a %s with %j in a header", (method, params, edits, name) => {
   const call = makeCall({ inbound: makeInbound(params, method) });
-  const { headers } = askOf(call, makeRoute("a", "t"), { method, edits }, way);
+  const { headers } = askOf(call, makeRoute("a", "t"), { method, edits }, target);
   expect(headers?.["Mcp-Name"]).toBe(name);
 });

@@ -320,16 +320,9 @@ export class Discovery {
     const filter = listenFilter(found.greeting);
     if (!filter) return;
     const listen = (this.#listen = new AbortController());
-    void holdListen({
-      instance: found,
-      terms: this.#terms,
-      filter,
-      signal: listen.signal,
-      acknowledged: (_, again) => {
-        if (again) this.#missed(found);
-      },
-      heard: (method) => void this.heard(method),
-    }).then(() => {
+    const heard = (method: string): void => void this.heard(method);
+    const missed = (): void => this.#missed(found);
+    void holdListen({ instance: found, terms: this.#terms, filter, heard, missed }, listen.signal).then(() => {
       if (this.#listen === listen) this.#listen = null;
     });
   }

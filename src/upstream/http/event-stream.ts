@@ -1,6 +1,6 @@
 import { Failure } from "../../core/failure.ts";
 import { Turn } from "../../core/turns.ts";
-import { createSseParser, type Resumption } from "../../mcp/sse.ts";
+import { type Resumption, SseParser } from "../../mcp/sse.ts";
 import { isType } from "./answer.ts";
 
 /** An event id that a header may carry: visible ASCII and spaces. */
@@ -25,11 +25,12 @@ export function isEventStream({ status, headers }: Response): boolean {
 /** Reads events until the stream ends or breaks; returns where it can be resumed. Throws only `result-too-large`. */
 export async function readEvents(response: Response, reading: Reading): Promise<Resumption & { broken: unknown }> {
   const { longest, silence, received } = reading;
-  const parser = createSseParser({
+  const parser = new SseParser({
     maxEvent: longest,
     // An event without data only marks where the stream can be resumed.
     onEvent: ({ data, event }) => void (data !== "" && received(data, event)),
   });
+  const take = (piece: Uint8Array): void => parser.push(piece);
   const turn = new Turn();
   let broken: unknown = null;
   const reader = response.body?.getReader();
@@ -43,7 +44,7 @@ export async function readEvents(response: Response, reading: Reading): Promise<
       });
       if (!chunk || chunk.done) break;
       timer?.refresh();
-      await turn.feed(chunk.value, parser.push);
+      await turn.feed(chunk.value, take);
     }
   } finally {
     if (timer) clearTimeout(timer);

@@ -89,7 +89,7 @@ function createInbox(
   const { ask, exchange, controller } = sent;
   const id = String(sent.id);
   // A flood fails only the request in whose stream it came, not the server's other requests.
-  const { stray, aside, told } = createTally(host.dropped, () => {
+  const tally = createTally(host.dropped, () => {
     reject(faults.protocol(host.server, flood));
     controller.abort();
   });
@@ -103,22 +103,18 @@ function createInbox(
     }
   };
   return {
+    ...tally,
+    // An error without an id can only be about the one request that the stream answers.
     answer: (idText, answer) => {
-      if (idText === id) settle(answer);
-      else stray("an answer to nothing that was asked");
+      if (idText === null || idText === id) settle(answer);
+      else tally.stray("an answer to nothing that was asked");
     },
-    anonymous: settle,
     broken: (idText, why) => {
       if (idText === id) reject(why);
     },
     find: (token) => (token === id ? exchange : undefined),
     issued,
-    stray,
-    aside,
-    told,
     open: () => [exchange],
-    outside: null,
-    unclear: null,
     reply: (text) => reply(text, ask.peer),
   };
 }

@@ -63,20 +63,15 @@ export class SessionStream {
 
   #createInbox(peer: Peer): Inbox {
     const { host, open, issued, fail, reply } = this.#context;
-    const { stray, aside, told } = createTally(host.dropped, () => fail(flood));
-    const answer = (): void => stray("an answer on the stream that carries none");
+    const tally = createTally(host.dropped, () => fail(flood));
     return {
-      answer,
-      anonymous: answer,
+      ...tally,
+      answer: () => tally.stray("an answer on the stream that carries none"),
       broken: () => {},
       find: (token) => open.items.find(({ id }) => String(id) === token)?.exchange,
       issued,
-      stray,
-      aside,
-      told,
       open: () => open.items.map(({ exchange }) => exchange),
       outside: this.#outside,
-      unclear: null,
       reply: (text) => reply(text, peer),
     };
   }

@@ -18,10 +18,8 @@ import type { Unclear } from "./unclear.ts";
 
 /** Where the messages of one stream of a server go; a flood of those that are no answers ends the request or the link. */
 export type Inbox = Tally & {
-  /** Takes an answer, possibly to a request that was never sent. */
-  answer(idText: string, answer: Answer): void;
-  /** Takes an error without an id. */
-  anonymous(answer: Answer): void;
+  /** Takes an answer, possibly to a request that was never sent; the id of an error may be missing (null). */
+  answer(idText: string | null, answer: Answer): void;
   /** Takes the id of an answer that cannot be used, and why; the id may be wrong. */
   broken(idText: string, why: Failure): void;
   /** The exchange of this id, which may also come as a progress token or a subscription id. */
@@ -32,10 +30,10 @@ export type Inbox = Tally & {
   issued(id: string): boolean;
   /** The exchanges that a message without an id can be about. */
   open(): Iterable<Exchange>;
-  /** What a question can be about besides a call; null where it can only be about a call. */
-  readonly outside: Outside | null;
-  /** Where questions wait until it is known which call they are about; null where none can wait for that. */
-  readonly unclear: Unclear | null;
+  /** What a question can be about besides a call; left out where it can only be about a call. */
+  readonly outside?: Outside | null;
+  /** Where questions wait until it is known which call they are about; left out where none can wait for that. */
+  readonly unclear?: Unclear;
   /** Sends our answer to a request of the server, or the progress with it. */
   readonly reply: SendReply;
 };
@@ -65,11 +63,7 @@ function membersOf(text: string, limits: LinkHost["limits"]): string[] | null {
 }
 
 function deliverOne(message: UpstreamMessage, text: string, host: LinkHost, inbox: Inbox): void {
-  if (message.kind === "result") return inbox.answer(message.idText, message);
-  if (message.kind === "error") {
-    if (message.idText !== null) return inbox.answer(message.idText, message);
-    return inbox.anonymous(message);
-  }
+  if (message.kind === "result" || message.kind === "error") return inbox.answer(message.idText, message);
   if (message.kind === "notification") return notification(message, host, inbox);
   if (message.kind === "request") return question(message, inbox);
   inbox.stray(message.reason);

@@ -138,26 +138,24 @@ class PipeLink implements Link, RequestSender {
 
   #createInbox(): Inbox {
     const { server, limits, dropped } = this.#host;
-    const { stray, aside, told } = createTally(dropped, () => this.fail(flood));
+    const tally = createTally(dropped, () => this.fail(flood));
     const issued = (id: string): boolean => isIssued(id, this.#last);
     return {
+      ...tally,
       answer: (idText, answer) => {
+        if (idText === null) return tally.stray("an error without an id");
         const waiting = this.#waiting.get(idText);
-        if (!waiting && !issued(idText)) return stray("an answer to nothing that was asked");
+        if (!waiting && !issued(idText)) return tally.stray("an answer to nothing that was asked");
         if (!waiting) {
-          aside();
+          tally.aside();
           return dropped("a late answer");
         }
         const large = answer.kind === "result" && isLonger(answer.result, limits.result);
         waiting.settle(large ? faults.tooLarge(server, limits.result) : answer);
       },
-      anonymous: () => stray("an error without an id"),
       broken: (idText, why) => this.#waiting.get(idText)?.settle(why),
       find: (id) => this.#waiting.get(id)?.exchange,
       issued,
-      stray,
-      aside,
-      told,
       open: () => this.#waiting.values().map(({ exchange }) => exchange),
       outside: this.#outside,
       unclear: this.#unclear,

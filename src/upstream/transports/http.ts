@@ -223,13 +223,10 @@ class HttpLink implements Link {
     type Heard = { answer: Answer | null; fault: Failure | null; own: boolean };
     const heard: Heard = { answer: null, fault: null, own: false };
     deliver(message, text, this.#host, {
-      answer: (idText, answer) => {
-        if (idText === String(id)) heard.answer = answer;
-        else this.#host.dropped("an answer to nothing that was asked");
-      },
       // An error without an id can only be about the one request that this body answers.
-      anonymous: (answer) => {
-        heard.answer = answer;
+      answer: (idText, answer) => {
+        if (idText === null || idText === String(id)) heard.answer = answer;
+        else this.#host.dropped("an answer to nothing that was asked");
       },
       broken: (idText, why) => {
         heard.fault = why;
@@ -241,8 +238,6 @@ class HttpLink implements Link {
       aside: () => {},
       told: () => {},
       open: () => [],
-      outside: null,
-      unclear: null,
       reply: () => {},
     });
     if (heard.fault !== null) {

@@ -1,7 +1,7 @@
 import { existsSync } from "node:fs";
 import { Turn } from "../../core/turns.ts";
 import { within } from "../../core/wait.ts";
-import { createLineReader, encodeLine } from "../../mcp/lines.ts";
+import { LineReader, encodeLine } from "../../mcp/lines.ts";
 import { instanceVariable } from "../process/child-env.ts";
 import { faults, reasonOf } from "../faults.ts";
 import type { End, Link, LinkHost } from "../link/link.ts";
@@ -108,7 +108,7 @@ class ChildPipe implements Pipe {
   }
 
   async #readStdout(events: PipeEvents): Promise<void> {
-    const lines = createLineReader({
+    const lines = new LineReader({
       max: () => events.longest(),
       onLine: events.received,
       onOverflow: () => events.ended(`it wrote a line of more than ${events.longest()} bytes`),

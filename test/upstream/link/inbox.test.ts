@@ -54,7 +54,6 @@ function server(kinds: Purpose["kind"][], of: "one client" | "several" = "severa
   const tally = { aside: 0, told: 0 };
   const inbox = {
     answer: () => {},
-    anonymous: () => {},
     broken: (id: string) => void broken.push(id),
     find: (id: string) => open.find((one) => String(one.id) === id),
     issued: () => false,
@@ -63,7 +62,6 @@ function server(kinds: Purpose["kind"][], of: "one client" | "several" = "severa
     told: () => void tally.told++,
     open: () => open,
     outside: new Outside(() => asked),
-    unclear: null,
     reply: (text: string) => void replies.push(text),
   };
   const say = (text: string): void => receive(text, linkHost, inbox);

@@ -80,14 +80,16 @@ test("a server that honours less after an interruption is asked anew, and the li
 });
 
 const listenOn = (link: Link, signal: AbortSignal): Promise<void> =>
-  holdListen({
-    instance: { link, peer: { era: "modern", revision: "2026-07-28" } },
-    terms: { host: { client: { name: "t", version: "0" } } },
-    filter: {},
+  holdListen(
+    {
+      instance: { link, peer: { era: "modern", revision: "2026-07-28" } },
+      terms: { host: { client: { name: "t", version: "0" } } },
+      filter: {},
+      heard: () => {},
+      missed: () => {},
+    },
     signal,
-    acknowledged: () => {},
-    heard: () => {},
-  });
+  );
 
 test("listening to a server that reads nothing goes on until it is given up", async () => {
   const link = openPipe(linkHost, () => ({ pid: null, write: () => false, take: () => false, close: async () => {} }));
