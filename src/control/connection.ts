@@ -3,7 +3,7 @@ import { isObject } from "../core/json.ts";
 import type { Logger } from "../core/log.ts";
 import { createLineReader } from "../mcp/lines.ts";
 import type { Context, Handlers, Hello, ServedTunnel } from "./contract.ts";
-import { dispatch } from "./dispatch.ts";
+import { areEvents, dispatch } from "./dispatch.ts";
 import { answer, event, lastWord, maxAnswer, maxLine, parseRequest, refusal, type Request } from "./messages.ts";
 import type { SocketWriter } from "./socket-writer.ts";
 import type { ControlPeer } from "./peer.ts";
@@ -128,9 +128,9 @@ export class ControlConnection {
   }
 
   async #run({ id, method, params }: Request, ctx: Context): Promise<void> {
-    const outcome = dispatch(this.#options.handlers, method, params, ctx);
-    if (outcome.kind === "call") return this.#answer(id, await outcome.answer);
-    for await (const value of outcome.events) {
+    const outcome = await dispatch(this.#options.handlers, method, params, ctx);
+    if (!areEvents(outcome)) return this.#answer(id, outcome);
+    for await (const value of outcome) {
       // A slow reader holds up the source, which loses nothing or bounds what waits and counts the rest.
       await this.#outbox.drained();
       if (ctx.signal.aborted) return;
