@@ -9,7 +9,7 @@ import type { AuditStore } from "../core/store.ts";
 import type { SigningKey } from "./checkpoint.ts";
 import { type CheckpointLag, Checkpoints, type CheckpointsOptions, type LastCheckpoint } from "./checkpoints.ts";
 import { createClockWatch } from "./clock-watch.ts";
-import { type Change, type Draft, Drafts } from "./draft.ts";
+import { type Draft, Drafts } from "./draft.ts";
 import { createFeed, type FeedReader } from "./feed.ts";
 import { FloodControl } from "./flood.ts";
 import type { Frontier } from "./merkle.ts";
@@ -136,7 +136,7 @@ export class AuditBroker implements Audit {
       chain: stamp.chain,
       options: () => this.#options,
       settled: () => this.#settle(),
-      record: (change) => void this.#change(change),
+      record: (event) => void this.#note(event),
     });
     this.#timer = setInterval(() => this.#tick(), given.tick ?? defaultTick);
     this.#timer.unref();
@@ -275,7 +275,7 @@ export class AuditBroker implements Audit {
     this.#flood.recordCounted(false);
     this.#owed.record();
     const step = this.#clockWatch.step();
-    if (step !== null) void this.#change({ type: "clock.step", actor: "system", facts: { us: step } });
+    if (step !== null) void this.#note({ type: "clock.step", actor: "system", facts: { us: step } });
     void this.#resume();
     this.#checkpoints.tick();
   }
@@ -289,7 +289,7 @@ export class AuditBroker implements Audit {
     if (after === null || this.#resuming) return;
     this.#resuming = true;
     const facts = { after, unrecorded: calls - told };
-    const recorded = await this.#change({ type: "audit.resumed", actor: "system", facts });
+    const recorded = await this.#note({ type: "audit.resumed", actor: "system", facts });
     if (recorded) [this.#passed.told, this.#outage] = [calls, null];
     this.#resuming = false;
   }
@@ -345,8 +345,9 @@ export class AuditBroker implements Audit {
     return null;
   }
 
-  #change(change: Change): Promise<boolean> {
-    return this.#offer(this.#drafts.event(change));
+  /** Records an event of the log itself. */
+  #note(event: AuditEvent): Promise<boolean> {
+    return this.#offer(this.#drafts.event(event));
   }
 
   /** Resolves to whether it could be recorded. */

@@ -1,11 +1,11 @@
 import type { Clock } from "../core/clock.ts";
 import { messageOf } from "../core/error-text.ts";
+import type { AuditEvent } from "../core/event.ts";
 import type { Logger } from "../core/log.ts";
 import { type Anchor, type AuditStore, StoreBusy } from "../core/store.ts";
 import { answered } from "./answered.ts";
 import { hashBytes, hashText } from "./chain.ts";
 import { keyId, originOf, signCheckpoint, type SigningKey } from "./checkpoint.ts";
-import type { Change } from "./draft.ts";
 import type { Frontier } from "./merkle.ts";
 import type { AuditOptions } from "./options.ts";
 import { appendCheckpoint, checkpointFile, writeHead } from "./outside.ts";
@@ -41,7 +41,7 @@ export type CheckpointsOptions = {
   /** Sequence below which every call has ended. */
   readonly settled: () => number;
   /** Appends the checkpoint's own record. */
-  readonly record: (change: Change) => void;
+  readonly record: (event: AuditEvent) => void;
 };
 
 /** What a file has taken; `since` on the monotonic clock. */
