@@ -5,7 +5,7 @@ import type { Logger } from "../core/log.ts";
 import { type Anchor, type AuditStore, StoreBusy } from "../core/store.ts";
 import { answered } from "./answered.ts";
 import { hashBytes, hashText } from "./chain.ts";
-import { keyId, originOf, signCheckpoint, type SigningKey } from "./checkpoint.ts";
+import { installOf, keyId, originOf, signCheckpoint, type SigningKey } from "./checkpoint.ts";
 import type { Frontier } from "./merkle.ts";
 import type { AuditOptions } from "./options.ts";
 import { appendCheckpoint, checkpointFile, writeHead } from "./outside.ts";
@@ -27,7 +27,6 @@ export type CheckpointLag = { readonly records: number; readonly us: number };
 
 export type CheckpointsOptions = {
   readonly store: AuditStore;
-  readonly install: string;
   readonly chain: string;
   readonly keyPair: SigningKey;
   /** Directory of this installation outside the state directory. */
@@ -69,9 +68,9 @@ export class Checkpoints {
   #running: Promise<void> | null = null;
 
   constructor(given: CheckpointsOptions) {
-    const { start, frontier, clock, install, chain } = given;
+    const { start, frontier, clock, keyPair, chain } = given;
     this.#given = given;
-    this.#origin = originOf(install, chain);
+    this.#origin = originOf(installOf(keyPair.publicKey), chain);
     this.#newest = { seq: start.seq, leaf: hashText(start.leaf) };
     this.#signed = frontier.size() - start.uncovered;
     this.#signedAt = clock.mono();
