@@ -1,22 +1,16 @@
 import type { Call, IdentifiedCall, BegunCall } from "../core/call.ts";
-import type { Clock } from "../core/clock.ts";
 import type { AuditEvent, Facts } from "../core/event.ts";
 import { Failure } from "../core/failure.ts";
 import { List } from "../core/linked-list.ts";
-import type { Logger } from "../core/log.ts";
 import type { Audit, InputStep, Reached } from "../core/ports.ts";
-import type { AuditStore } from "../core/store.ts";
-import type { SigningKey } from "./checkpoint.ts";
 import { type CheckpointLag, Checkpoints, type CheckpointsOptions, type LastCheckpoint } from "./checkpoints.ts";
 import { createClockWatch } from "./clock-watch.ts";
-import { type Change, type Draft, Drafts } from "./draft.ts";
+import { type Draft, Drafts } from "./draft.ts";
 import { createFeed, type FeedReader } from "./feed.ts";
 import { FloodControl } from "./flood.ts";
-import type { Frontier } from "./merkle.ts";
 import type { AuditOptions } from "./options.ts";
-import { type Owed, OwedRecords } from "./owed.ts";
-import type { Stamp } from "./record.ts";
-import { type Durable, Unrecorded, type Wanted, Writer } from "./writer.ts";
+import { type OwedOptions, OwedRecords } from "./owed.ts";
+import { type Durable, Unrecorded, type Wanted, Writer, type WriterOptions } from "./writer.ts";
 
 export type AuditHealth = {
   readonly chain: string;
@@ -39,25 +33,16 @@ export type AuditHealth = {
   readonly owed: number;
 };
 
-export type BrokerOptions = {
-  readonly store: AuditStore;
+/** What the parts of the log need besides each other. */
+type PartOptions = Pick<CheckpointsOptions, "store" | "keyPair" | "dir" | "clock" | "log" | "frontier"> &
+  Pick<WriterOptions, "stamp" | "fatal"> &
+  Pick<OwedOptions, "lost">;
+
+export type BrokerOptions = PartOptions & {
   readonly options: AuditOptions;
-  readonly clock: Clock;
-  readonly log: Logger;
-  /** Names this installation in checkpoints and outside directories; see `installOf`. */
-  readonly install: string;
-  readonly keyPair: SigningKey;
-  /** Directory of this installation outside the state directory. */
-  readonly dir: string;
-  readonly stamp: Stamp;
   readonly start: CheckpointsOptions["start"] & { readonly settled: number };
-  readonly frontier: Frontier;
-  /** Endings of calls that an earlier process left open. */
-  readonly lost: readonly Owed[];
   /** Values that no payload may show, as they are now. */
   readonly secrets: () => readonly string[];
-  /** A sync failed: the process must end at once and not try again. */
-  readonly fatal: (reason: string) => void;
   /** Whether the store still lacks a change that is on record. While it does, no further record counts as settled. */
   readonly behind?: (() => boolean) | undefined;
   /** Milliseconds between the rounds that sync, sign and count; default: 1000. */
@@ -136,7 +121,7 @@ export class AuditBroker implements Audit {
       chain: stamp.chain,
       options: () => this.#options,
       settled: () => this.#settle(),
-      record: (change) => void this.#change(change),
+      record: (event) => void this.#note(event),
     });
     this.#timer = setInterval(() => this.#tick(), given.tick ?? defaultTick);
     this.#timer.unref();
@@ -275,7 +260,7 @@ export class AuditBroker implements Audit {
     this.#flood.recordCounted(false);
     this.#owed.record();
     const step = this.#clockWatch.step();
-    if (step !== null) void this.#change({ type: "clock.step", actor: "system", facts: { us: step } });
+    if (step !== null) void this.#note({ type: "clock.step", actor: "system", facts: { us: step } });
     void this.#resume();
     this.#checkpoints.tick();
   }
@@ -289,7 +274,7 @@ export class AuditBroker implements Audit {
     if (after === null || this.#resuming) return;
     this.#resuming = true;
     const facts = { after, unrecorded: calls - told };
-    const recorded = await this.#change({ type: "audit.resumed", actor: "system", facts });
+    const recorded = await this.#note({ type: "audit.resumed", actor: "system", facts });
     if (recorded) [this.#passed.told, this.#outage] = [calls, null];
     this.#resuming = false;
   }
@@ -345,8 +330,9 @@ export class AuditBroker implements Audit {
     return null;
   }
 
-  #change(change: Change): Promise<boolean> {
-    return this.#offer(this.#drafts.event(change));
+  /** Records an event of the log itself. */
+  #note(event: AuditEvent): Promise<boolean> {
+    return this.#offer(this.#drafts.event(event));
   }
 
   /** Resolves to whether it could be recorded. */

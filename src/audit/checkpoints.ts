@@ -1,11 +1,11 @@
 import type { Clock } from "../core/clock.ts";
 import { messageOf } from "../core/error-text.ts";
+import type { AuditEvent } from "../core/event.ts";
 import type { Logger } from "../core/log.ts";
 import { type Anchor, type AuditStore, StoreBusy } from "../core/store.ts";
 import { answered } from "./answered.ts";
 import { hashBytes, hashText } from "./chain.ts";
-import { keyId, originOf, signCheckpoint, type SigningKey } from "./checkpoint.ts";
-import type { Change } from "./draft.ts";
+import { installOf, keyId, originOf, signCheckpoint, type SigningKey } from "./checkpoint.ts";
 import type { Frontier } from "./merkle.ts";
 import type { AuditOptions } from "./options.ts";
 import { appendCheckpoint, checkpointFile, writeHead } from "./outside.ts";
@@ -27,7 +27,6 @@ export type CheckpointLag = { readonly records: number; readonly us: number };
 
 export type CheckpointsOptions = {
   readonly store: AuditStore;
-  readonly install: string;
   readonly chain: string;
   readonly keyPair: SigningKey;
   /** Directory of this installation outside the state directory. */
@@ -41,7 +40,7 @@ export type CheckpointsOptions = {
   /** Sequence below which every call has ended. */
   readonly settled: () => number;
   /** Appends the checkpoint's own record. */
-  readonly record: (change: Change) => void;
+  readonly record: (event: AuditEvent) => void;
 };
 
 /** What a file has taken; `since` on the monotonic clock. */
@@ -69,9 +68,9 @@ export class Checkpoints {
   #running: Promise<void> | null = null;
 
   constructor(given: CheckpointsOptions) {
-    const { start, frontier, clock, install, chain } = given;
+    const { start, frontier, clock, keyPair, chain } = given;
     this.#given = given;
-    this.#origin = originOf(install, chain);
+    this.#origin = originOf(installOf(keyPair.publicKey), chain);
     this.#newest = { seq: start.seq, leaf: hashText(start.leaf) };
     this.#signed = frontier.size() - start.uncovered;
     this.#signedAt = clock.mono();

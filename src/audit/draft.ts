@@ -1,7 +1,7 @@
 import { type BoundedMap, createBoundedMap } from "../core/bounded-map.ts";
 import type { Call } from "../core/call.ts";
 import type { Clock } from "../core/clock.ts";
-import type { AuditEvent, Facts, RecordType, SessionEvent } from "../core/event.ts";
+import type { AuditEvent, Facts, RecordType } from "../core/event.ts";
 import { unknownThings } from "../core/failure.ts";
 import type { InputStep, Reached } from "../core/ports.ts";
 import type { Source } from "../core/principal.ts";
@@ -15,14 +15,6 @@ import { createSubject } from "./subject.ts";
 
 /** A record without its place in the chain, and the payload that is stored beside it. */
 export type Draft = { readonly fields: Fields; readonly payload: Payload | null };
-
-/** Events that the audit itself records; about sessions, only how many were opened or closed. */
-export type Change = {
-  readonly type: "checkpoint" | "checkpoint.torn" | "clock.step" | "audit.resumed" | SessionEvent["type"];
-  readonly actor: string;
-  readonly consumer?: string;
-  readonly facts: Facts;
-};
 
 type RedactOptions = Pick<AuditOptions, "payloads" | "redact">;
 
@@ -142,7 +134,7 @@ export class Drafts {
     return { call: id, caller, consumer, method, srv, tool, trace, ref };
   }
 
-  event({ type, actor, consumer, facts }: AuditEvent | Change): Draft {
+  event({ type, actor, consumer, facts }: AuditEvent): Draft {
     const caller = cut(actor, maxName);
     return { fields: { type, ...this.#stamp(), caller, consumer, facts: safe(facts, this.#redactor) }, payload: null };
   }

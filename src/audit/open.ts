@@ -11,6 +11,7 @@ import { genesis, type Hash, hashText, leafOf, sameHash } from "./chain.ts";
 import {
   type FoundCheckpoint,
   generateSigningKey,
+  installOf,
   originOf,
   originsIn,
   parseCheckpoints,
@@ -23,14 +24,9 @@ import { createFrontier, type Frontier } from "./merkle.ts";
 import { checkpointFile, headFile, installDir, publicKeyFile, readHead, tailOf, textOf } from "./outside.ts";
 import { prevOf } from "./record.ts";
 
-export type OpenAuditOptions = Omit<BrokerOptions, "dir" | "stamp" | "start" | "frontier" | "lost"> & {
-  readonly chain: string;
+export type OpenAuditOptions = Omit<BrokerOptions, "dir" | "start" | "frontier" | "lost"> & {
   /** `<state home>/mcpgw-heads`. */
   readonly headsDir: string;
-  /** Id of this run. */
-  readonly boot: string;
-  readonly node: string;
-  readonly version: string;
 };
 
 /** Reads the signing key of a state directory, making it (0600) on the first start. */
@@ -55,10 +51,12 @@ export function signingKeyIn(path: string): SigningKey {
  * process left open, and returns the broker. Throws `StoreFailed` when the chain is not the one that is noted outside.
  */
 export async function openAudit(given: OpenAuditOptions): Promise<AuditBroker> {
-  const { store, chain, clock, keyPair, log } = given;
-  await makeHeadsHome(given.headsDir);
-  const dir = installDir(given.headsDir, given.install);
-  const origin = originOf(given.install, chain);
+  const { store, clock, keyPair, log, headsDir } = given;
+  const { chain } = given.stamp;
+  await makeHeadsHome(headsDir);
+  const install = installOf(keyPair.publicKey);
+  const dir = installDir(headsDir, install);
+  const origin = originOf(install, chain);
   // What the last process committed may not be on the disk yet.
   await store.sync();
   const last = store.last();
@@ -68,18 +66,17 @@ export async function openAudit(given: OpenAuditOptions): Promise<AuditBroker> {
   const kept = newestIn(tails, origin, keyPair);
   const head = await headAgainst(dir, chain, store, last);
   refuseOther(chain, last, [...head.against, ...checkpointsAgainst(kept, head.replaced ? -1 : (last?.seq ?? 0))]);
-  warnOfForeign(given, tails);
+  warnOfForeign(given, install, tails);
   const anchor = store.anchor();
   const saved = anchor && trusted(anchor, origin, keyPair, last);
   const covered = saved?.size() ?? 0;
   const frontier = await extended(saved ?? createFrontier(), store);
-  await publishKey(dir, given.install, keyPair);
+  await publishKey(dir, install, keyPair);
 
   const broker = new AuditBroker({
     ...given,
     dir,
     frontier,
-    stamp: { chain, boot: given.boot, node: given.node, ver: given.version },
     start: {
       ...(last ?? { seq: 0, leaf: genesis(chain, keyPair.publicKey) }),
       uncovered: uncovered(last, covered),
@@ -91,7 +88,7 @@ export async function openAudit(given: OpenAuditOptions): Promise<AuditBroker> {
       draft: lostDraft(begin, { at: clock.now(), mono: clock.mono() }),
     })),
   });
-  log.info("audit chain open", { chain, records: broker.health().records, install: given.install });
+  log.info("audit chain open", { chain, records: broker.health().records, install });
   return broker;
 }
 
@@ -181,7 +178,7 @@ function checkpointsAgainst(kept: ReadonlyMap<string, FoundCheckpoint>, known: n
 }
 
 /** A log that begins where another one was recorded may be told from it by nothing else. */
-function warnOfForeign({ options, install, log }: OpenAuditOptions, tails: ReadonlyMap<string, string>): void {
+function warnOfForeign({ options, log }: OpenAuditOptions, install: string, tails: ReadonlyMap<string, string>): void {
   for (const { file } of options.checkpoints) {
     const origins = [...originsIn(tails.get(file) ?? "")];
     const isOwn = (origin: string): boolean => origin.startsWith(originOf(install, ""));

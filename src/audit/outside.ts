@@ -3,6 +3,7 @@ import { appendFile, mkdir, open, readdir, readFile, stat, unlink } from "node:f
 import { dirname, join } from "node:path";
 import { codeOf } from "../core/error-text.ts";
 import { replaceOwnFile } from "../core/files.ts";
+import { objectIn } from "../core/json.ts";
 
 // What is kept outside the state directory: being able to change the chain is not enough to change this.
 
@@ -54,21 +55,12 @@ export async function writeHead(dir: string, head: Head): Promise<void> {
 export async function readHead(dir: string, chain: string): Promise<Head | null> {
   const text = await textOf(headFile(dir, chain));
   if (text === null) return null;
-  const head = parsedHead(text);
-  if (typeof head.seq !== "number" || typeof head.leaf !== "string") {
+  const { seq, leaf } = objectIn(text);
+  if (typeof seq !== "number" || typeof leaf !== "string") {
     const file = headFile(dir, chain);
     throw new Error(`the head note ${file} is damaged; restore it, or move it away and keep it as evidence`);
   }
-  return { chain, seq: head.seq, leaf: head.leaf };
-}
-
-function parsedHead(text: string): Partial<Head> {
-  try {
-    const value: unknown = JSON.parse(text);
-    return typeof value === "object" && value !== null ? value : {};
-  } catch {
-    return {};
-  }
+  return { chain, seq, leaf };
 }
 
 /** Chains that a head note is kept of. */

@@ -5,7 +5,7 @@ import type { Draft, Drafts } from "./draft.ts";
 import type { Writer } from "./writer.ts";
 
 /** The ending of a call that is still to be recorded; `seq` is its begin record. */
-export type Owed = { readonly seq: number; readonly draft: Draft };
+type Owed = { readonly seq: number; readonly draft: Draft };
 
 export type OwedOptions = {
   readonly writer: Writer;

@@ -60,7 +60,7 @@ export type Fields = {
   readonly facts?: Facts | undefined;
 };
 
-/** What is the same for every record of one run of one chain. */
+/** What is the same for every record of one run, whose id `boot` is, of one chain. */
 export type Stamp = { readonly chain: string; readonly boot: string; readonly node: string; readonly ver: string };
 
 /** What the writer of a chain adds to each record; `t` is UTC, of which `timeOf` yields µs. */

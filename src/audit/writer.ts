@@ -51,7 +51,7 @@ export type WriterOptions = {
   /** Whether `onDurable` wants the text of a record. */
   readonly keepText: () => boolean;
   readonly onDurable: (durable: Durable) => void;
-  /** A sync failed: the process must end. */
+  /** A sync failed: the process must end at once and not try again. */
   readonly fatal: (reason: string) => void;
 };
 

@@ -59,7 +59,7 @@ export async function setEnabled(
   patience = 30_000,
 ): Promise<{ file: string; reloaded: boolean }> {
   const { enableServer, hasServer } = await import("../config/edit.ts");
-  const { plainData } = await import("../config/load.ts");
+  const { plainData } = await import("../config/document.ts");
   const client = await daemon(cli);
   const file = await fileOf(cli, client);
   await edit(

@@ -1,7 +1,7 @@
 import { existsSync } from "node:fs";
 import { dirname, resolve as absolute } from "node:path";
 import { messageOf } from "../core/error-text.ts";
-import type { Broken, Resolve } from "./document.ts";
+import type { Resolve } from "./document.ts";
 import { type Chosen, chosenPaths, clientSocket, findConfig, type Host } from "./paths.ts";
 import { ConfigError, unplaced } from "./problem.ts";
 import { readConfigFile } from "./read.ts";
@@ -42,7 +42,8 @@ export async function findSocket(
     const places = await placesIn(file, await resolving(dirname(file)));
     return { socket: clientSocket(host, chosenPaths(host, flags, places)), doubt: null };
   } catch (error) {
-    const { position, cause } = await faultOf(error);
+    const [problem] = error instanceof ConfigError ? error.problems : [];
+    const { line = null, column = null, message: cause = messageOf(error) } = problem ?? {};
     const says = (place: string) =>
       `could not read the socket from ${place}: ${cause}; or name the socket with --socket`;
     // A file that nobody named may be readable by the daemon only; a named state directory has a usual place for its
@@ -50,24 +51,18 @@ export async function findSocket(
     const usual = clientSocket(host, given);
     const likely = found.byDefault || given.state !== undefined;
     if (existsSync(usual) && (likely || (await runsWith?.(usual, file))))
-      return { socket: usual, doubt: says(position ? `${file}:${position.line}:${position.column}` : file) };
-    throw new ConfigError([{ ...unplaced(file, says("it")), ...position }]);
+      return { socket: usual, doubt: says(line === null ? file : `${file}:${line}:${column}`) };
+    throw new ConfigError([{ ...unplaced(file, says("it")), line, column }]);
   }
 }
 
 async function placesIn(file: string, resolve: Resolve): Promise<Chosen> {
-  const { readSource } = await import("./document.ts");
-  const source = readSource(new TextDecoder().decode(readConfigFile(file)), (value) => ({ value, secrets: [] }));
-  const value = source.value() as { state?: unknown; control?: { socket?: unknown } | null }; // unchecked data
+  const { plainData } = await import("./document.ts");
+  const value = plainData(new TextDecoder().decode(readConfigFile(file)), file) as {
+    state?: unknown;
+    control?: { socket?: unknown } | null;
+  }; // unchecked data
   const at = (text: unknown): string | undefined =>
     typeof text === "string" ? absolute(dirname(file), resolve(text).value) : undefined;
   return { state: at(value.state), socket: at(value.control?.socket) };
-}
-
-/** What is wrong with the file, and where if that is known. */
-async function faultOf(error: unknown): Promise<{ position: Broken["position"] | null; cause: string }> {
-  if (error instanceof ConfigError) return { position: null, cause: error.problems[0]?.message ?? error.message };
-  const { SourceError } = await import("./document.ts");
-  const position = error instanceof SourceError ? (error.problems[0]?.position ?? null) : null;
-  return { position, cause: messageOf(error) };
 }

@@ -1,13 +1,15 @@
 import { LineCounter, Pair, Scalar, isAlias, isMap, isNode, isPair, isScalar, isSeq, parseDocument, visit } from "yaml";
 import type { Document, Node } from "yaml";
 import { messageOf } from "../core/error-text.ts";
-import type { Path } from "../core/finding.ts";
+import type { Finding, Path } from "../core/finding.ts";
+import { ConfigError, type Problem, unplaced } from "./problem.ts";
 
 /** Replaces `${…}` in a text; throws an error that names the reference that cannot be resolved. */
 export type Resolve = (text: string) => { readonly value: string; readonly secrets: readonly string[] };
 
 type Position = { readonly line: number; readonly column: number };
-type Place = (offset: number) => Position;
+/** Makes a problem of what is wrong at an offset of the text. */
+type Fault = (offset: number, message: string) => Problem;
 
 /** A parsed file that knows the position and the original text of each value. */
 export type Source = {
@@ -22,45 +24,33 @@ export type Source = {
   /** Values that must not be shown. */
   readonly secrets: readonly string[];
   /** References that cannot be resolved; `value()` has them as written. */
-  readonly unresolved: readonly Broken[];
+  readonly unresolved: readonly Finding[];
 };
-
-/** An error at one place of a text. */
-export type Broken = { readonly position: Position; readonly path: Path; readonly message: string };
-
-/** The errors that keep a text from being read. */
-export class SourceError extends Error {
-  readonly problems: readonly Broken[];
-
-  constructor(problems: readonly Broken[]) {
-    super(problems[0]?.message ?? "");
-    this.problems = problems;
-  }
-}
 
 // An alias may stand for much: this bounds the size to which a small file can grow.
 const maxAliasCount = 100;
 
-/** Parses YAML 1.2 or JSON and substitutes `${…}` in its scalars, never in its keys. Throws SourceError. */
-export function readSource(text: string, resolve: Resolve): Source {
+/** Parses YAML 1.2 or JSON and substitutes `${…}` in its scalars, never in its keys. Throws ConfigError. */
+export function readSource(text: string, file: string, resolve: Resolve): Source {
   const lines = new LineCounter();
-  const doc = parse(text, lines);
-  const place: Place = (offset) => {
+  const place = (offset: number): Position => {
     const { line, col } = lines.linePos(offset);
     return { line: Math.max(1, line), column: Math.max(1, col) };
   };
+  const fault: Fault = (offset, message) => ({ ...unplaced(file, message), ...place(offset) });
+  const doc = parse(text, lines, fault);
   const broken = [...doc.errors, ...doc.warnings].map(({ pos, code, message }) => ({ offset: pos[0], code, message }));
-  if (broken.length > 0) throw new SourceError(syntaxErrors(text, broken, place));
-  if (doc.contents === null) throw new SourceError([fault(place(0), "the file is empty; `mcpgw init` writes a start")]);
+  if (broken.length > 0) throw new ConfigError(syntaxErrors(text, broken, fault));
+  if (doc.contents === null) throw new ConfigError([fault(0, "the file is empty; `mcpgw init` writes a start")]);
 
-  const { written, secrets, failed } = substitute(doc, resolve, place);
-  expand(doc, place);
+  const { written, secrets, failed } = substitute(doc, resolve);
+  expand(doc, fault);
   const found = (path: Path): Scalar | null => {
     const node = nodeAt(doc, path);
     return isScalar(node) && written.has(node) ? node : null;
   };
   return {
-    value: () => expand(doc, place),
+    value: () => expand(doc, fault),
     at: (path, key) => place(offsetOf(doc, path, key ?? false)),
     written: (path) => {
       const node = found(path);
@@ -72,6 +62,10 @@ export function readSource(text: string, resolve: Resolve): Source {
   };
 }
 
+/** The plain data of a file's text, with its references as written. Throws ConfigError if it cannot be read. */
+export const plainData = (text: string, file: string): unknown =>
+  readSource(text, file, (value) => ({ value, secrets: [] })).value();
+
 type SyntaxFault = { readonly offset: number; readonly code: string; readonly message: string };
 
 const reworded: Readonly<Record<string, string>> = {
@@ -81,53 +75,49 @@ const reworded: Readonly<Record<string, string>> = {
 };
 
 // After one mistake the parser complains about everything that follows, so only its first message is useful.
-function syntaxErrors(text: string, errors: readonly SyntaxFault[], place: Place): Broken[] {
-  if (errors.some(({ message }) => /call stack/.test(message))) return [tooDeep];
+function syntaxErrors(text: string, errors: readonly SyntaxFault[], fault: Fault): Problem[] {
+  if (errors.some(({ message }) => /call stack/.test(message))) return [fault(0, tooDeep)];
   const reference = errors.find(({ offset }) => text.startsWith("${", offset - 1));
-  if (reference) return [fault(place(reference.offset - 1), 'inside { } and [ ] a reference needs quotes: "${VAR}"')];
-  return errors.slice(0, 5).map(({ offset, code, message }) => fault(place(offset), reworded[code] ?? message));
+  if (reference) return [fault(reference.offset - 1, 'inside { } and [ ] a reference needs quotes: "${VAR}"')];
+  return errors.slice(0, 5).map(({ offset, code, message }) => fault(offset, reworded[code] ?? message));
 }
 
 // The parser is recursive: thousands of nested brackets would exhaust its stack.
-const tooDeep: Broken = fault({ line: 1, column: 1 }, "nested too deeply to be a configuration");
+const tooDeep = "nested too deeply to be a configuration";
 
-function fault(position: Position, message: string): Broken {
-  return { position, path: [], message };
-}
-
-function parse(text: string, lines: LineCounter): Document {
+function parse(text: string, lines: LineCounter, fault: Fault): Document {
   try {
     return parseDocument(text, { lineCounter: lines, prettyErrors: false, version: "1.2", logLevel: "error" });
   } catch {
-    throw new SourceError([tooDeep]);
+    throw new ConfigError([fault(0, tooDeep)]);
   }
 }
 
-function expand(doc: Document, place: Place): unknown {
+function expand(doc: Document, fault: Fault): unknown {
   try {
     return doc.toJS({ maxAliasCount });
   } catch {
-    const bare = bareGlobs(doc, place);
-    if (bare.length > 0) throw new SourceError(bare);
-    throw new SourceError([fault({ line: 1, column: 1 }, "its aliases (*name) expand to too much; write values out")]);
+    const bare = bareGlobs(doc, fault);
+    if (bare.length > 0) throw new ConfigError(bare);
+    throw new ConfigError([fault(0, "its aliases (*name) expand to too much; write values out")]);
   }
 }
 
 /** The aliases of nothing: to YAML a glob without quotes is an alias if it begins with an asterisk. */
-function bareGlobs(doc: Document, place: Place): Broken[] {
-  const found: Broken[] = [];
+function bareGlobs(doc: Document, fault: Fault): Problem[] {
+  const found: Problem[] = [];
   visit(doc, {
     Alias(_key, node) {
       if (node.resolve(doc)) return;
-      found.push(fault(place(node.range?.[0] ?? 0), `a text that begins with * needs quotes: "*${node.source}"`));
+      found.push(fault(node.range?.[0] ?? 0, `a text that begins with * needs quotes: "*${node.source}"`));
     },
   });
   return found;
 }
 
-type Substituted = { written: Map<Scalar, string>; secrets: Set<string>; failed: Broken[] };
+type Substituted = { written: Map<Scalar, string>; secrets: Set<string>; failed: Finding[] };
 
-function substitute(doc: Document, resolve: Resolve, place: Place): Substituted {
+function substitute(doc: Document, resolve: Resolve): Substituted {
   const result: Substituted = { written: new Map(), secrets: new Set(), failed: [] };
   visit(doc, {
     Scalar(key, node, ancestors) {
@@ -143,8 +133,7 @@ function substitute(doc: Document, resolve: Resolve, place: Place): Substituted 
         result.written.set(node, source);
         for (const secret of resolved.secrets) result.secrets.add(secret);
       } catch (error) {
-        const message = messageOf(error);
-        result.failed.push({ position: place(node.range?.[0] ?? 0), path: pathOf(ancestors, node), message });
+        result.failed.push({ path: pathOf(ancestors, node), message: messageOf(error) });
       }
     },
   });

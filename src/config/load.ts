@@ -4,8 +4,7 @@ import { isObject } from "../core/json.ts";
 import { hashKey, keyHash } from "../core/key-hash.ts";
 import { leastSecret, maskable, maskValues, secretName } from "../core/secret.ts";
 import { check, type ExaminePolicy } from "./checks.ts";
-import { SourceError, readSource } from "./document.ts";
-import type { Broken, Resolve, Source } from "./document.ts";
+import { readSource, type Resolve, type Source } from "./document.ts";
 import { missingFiles } from "./files.ts";
 import { explain } from "./issues.ts";
 import { findOlder } from "./older.ts";
@@ -110,10 +109,11 @@ function loadPart(
 ): Config {
   const path = resolve(file);
   const source = open(readConfigFile(path), path, substitute);
+  const locate = locator(source, path, []);
   const unresolved = source.unresolved.filter((fault) => isTaken(fault.path));
-  if (unresolved.length > 0) throw new ConfigError(unresolved.map((fault) => problemIn(path, fault)));
+  if (unresolved.length > 0) throw new ConfigError(unresolved.map(locate));
   const { config, problems } = shape(source, take);
-  if (!config) throw new ConfigError(inOrder(problems.map(locator(source, path, []))));
+  if (!config) throw new ConfigError(inOrder(problems.map(locate)));
   return config;
 }
 
@@ -138,7 +138,7 @@ export function parseConfig(bytes: Uint8Array, file: string, options: LoadOption
   if (!config || unresolved.length > 0 || faults.length > 0) {
     // An error in the text of a reference says nothing about its value.
     const sure = faults.filter(({ path }) => !unresolved.some((fault) => isWithin(path, fault.path)));
-    const wrong = [...unresolved.map((fault) => problemIn(file, fault)), ...sure.map(locate)];
+    const wrong = [...unresolved.map(locator(source, file, [])), ...sure.map(locate)];
     throw new ConfigError(inOrder(wrong), unresolved.length > 0 ? [] : warnings);
   }
   return {
@@ -151,29 +151,17 @@ export function parseConfig(bytes: Uint8Array, file: string, options: LoadOption
   };
 }
 
-/** The plain data of a file's text, with its references as written. Throws ConfigError if it cannot be read. */
-export const plainData = (text: string, file: string): unknown =>
-  open(new TextEncoder().encode(text), file, (value) => ({ value, secrets: [] })).value();
-
 const isWithin = (path: Path, outer: Path): boolean => outer.every((key, index) => path[index] === key);
 
 function open(bytes: Uint8Array, file: string, substitute: Resolve): Source {
+  let text: string;
   try {
-    const text = new TextDecoder("utf-8", { fatal: true }).decode(bytes);
-    return readSource(text, substitute);
-  } catch (error) {
-    if (error instanceof TypeError) throw new ConfigError([unplaced(file, "is not UTF-8 text")]);
-    if (!(error instanceof SourceError)) throw error;
-    throw new ConfigError(error.problems.map((fault) => problemIn(file, fault)));
+    text = new TextDecoder("utf-8", { fatal: true }).decode(bytes);
+  } catch {
+    throw new ConfigError([unplaced(file, "is not UTF-8 text")]);
   }
+  return readSource(text, file, substitute);
 }
-
-const problemIn = (file: string, { position, path, message }: Broken): Problem => ({
-  file,
-  ...position,
-  path: formatPath(path),
-  message,
-});
 
 type Shaped = { readonly value: unknown; readonly config: Config | null; readonly problems: Finding[] };
 

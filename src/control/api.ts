@@ -47,8 +47,8 @@ type Access =
 
 export type Row = Access & {
   summary: string;
-  /** One answer, or events until the end. */
-  kind: "call" | "stream";
+  /** Set if it answers with events until the end, and not once. */
+  stream?: true;
   /** Its name among the gateway's own MCP tools. */
   mcp?: string;
   input: z.ZodType;
@@ -63,14 +63,13 @@ export const operations = {
   status: {
     access: "read",
     summary: "State of the gateway and of its servers",
-    kind: "call",
     input: nothing,
     output: status,
   },
   tail: {
     access: "read",
     summary: "Audit records as they become durable",
-    kind: "stream",
+    stream: true,
     input: z.strictObject({
       ...selection,
       after: z.number().int().nonnegative().optional().describe("records after this one, whatever since says"),
@@ -82,7 +81,6 @@ export const operations = {
     recorded: "by-handler",
     act: "key.created",
     summary: "Make an API key; the answer is the only place where it is shown",
-    kind: "call",
     input: z.strictObject({
       name: z.string().min(1).max(200),
       consumerId: plainId,
@@ -96,7 +94,6 @@ export const operations = {
   "keys.list": {
     access: "read",
     summary: "API keys, never their secrets",
-    kind: "call",
     input: nothing,
     output: z.object({ frozen: z.boolean(), keys: z.array(keyView).readonly() }),
   },
@@ -105,7 +102,6 @@ export const operations = {
     recorded: "by-handler",
     act: "key.revoked",
     summary: "Revoke a key and end its streams at once",
-    kind: "call",
     input: byId,
     output: z.object({ id: z.string(), recorded }),
   },
@@ -114,7 +110,6 @@ export const operations = {
     recorded: "by-handler",
     act: "key.rotated",
     summary: "Revoke a key and make a new one with the same rights",
-    kind: "call",
     input: byId,
     output: newKey,
   },
@@ -123,7 +118,6 @@ export const operations = {
     recorded: "by-handler",
     act: "key.frozen",
     summary: "Refuse every caller at once",
-    kind: "call",
     input: nothing,
     output: z.object({ frozen: z.boolean(), recorded }),
   },
@@ -132,14 +126,12 @@ export const operations = {
     recorded: "by-handler",
     act: "key.unfrozen",
     summary: "End a freeze",
-    kind: "call",
     input: nothing,
     output: z.object({ frozen: z.boolean(), recorded }),
   },
   "servers.list": {
     access: "read",
     summary: "The managed MCP servers and their state",
-    kind: "call",
     mcp: "list_servers",
     input: nothing,
     output: z.object({ servers: z.array(serverStatus).readonly() }),
@@ -147,7 +139,6 @@ export const operations = {
   "servers.show": {
     access: "read",
     summary: "State and tools of one server, and how many prompts, resources and templates it has",
-    kind: "call",
     mcp: "server_status",
     input: byId,
     output: z.object({ server: serverStatus, tools: z.array(serverTool).readonly(), others: otherThings, leftOut }),
@@ -157,21 +148,18 @@ export const operations = {
     recorded: "before",
     act: "admin.server-restart",
     summary: "Stop a server's processes or sessions and start it again",
-    kind: "call",
     input: byId,
     output: z.object({ server: serverStatus }),
   },
   "servers.logs": {
     access: "read",
     summary: "The last lines a server wrote to its standard error",
-    kind: "call",
     input: byId.extend({ lines: z.number().int().min(1).max(10_000).default(200) }),
     output: z.object({ lines: z.array(z.string()).readonly() }),
   },
   "tools.list": {
     access: "read",
     summary: "The tools a caller may use",
-    kind: "call",
     mcp: "list_tools",
     input: z.strictObject({ server: z.string().max(64).optional() }),
     output: z.object({ tools: z.array(toolView).readonly() }),
@@ -181,7 +169,6 @@ export const operations = {
     recorded: "by-handler",
     act: "call.begin",
     summary: "Call a tool through the whole path: decided, limited and recorded",
-    kind: "call",
     mcp: "call",
     input: z.strictObject({
       tool: z.string().min(1).max(300).describe("server:tool"),
@@ -201,7 +188,6 @@ export const operations = {
   "audit.log": {
     access: "read",
     summary: "Audit records, newest first",
-    kind: "call",
     mcp: "audit_log",
     input: z.strictObject({
       ...selection,
@@ -220,7 +206,6 @@ export const operations = {
     recorded: "before",
     act: "admin.payloads-shown",
     summary: "One audit record in full",
-    kind: "call",
     input: z.strictObject({
       seq: z.number().int().positive(),
       chain: z.string().max(40).default("main"),
@@ -243,7 +228,6 @@ export const operations = {
   "audit.stats": {
     access: "read",
     summary: "Audit records counted by type, and calls by status, consumer, server and tool",
-    kind: "call",
     mcp: "audit_stats",
     input: z.strictObject({ since: selection.since, until }),
     output: auditStats,
@@ -251,7 +235,6 @@ export const operations = {
   "audit.verify": {
     access: "read",
     summary: "Check the audit chains against their hashes and checkpoints",
-    kind: "call",
     mcp: "audit_verify",
     input: z.strictObject({
       checkpoints: z
@@ -269,7 +252,7 @@ export const operations = {
     recorded: "before",
     act: "admin.payloads-exported",
     summary: "Audit records as JSON lines that can be verified without the gateway",
-    kind: "stream",
+    stream: true,
     input: z.strictObject({
       chain: z.string().max(40).optional(),
       since: selection.since,
@@ -281,7 +264,6 @@ export const operations = {
   usage: {
     access: "read",
     summary: "Calls, errors, denials, latency and bytes",
-    kind: "call",
     mcp: "usage",
     input: z.strictObject({
       consumer: z.string().max(64).optional(),
@@ -307,7 +289,6 @@ export const operations = {
   "config.show": {
     access: "read",
     summary: "The running configuration, secrets masked",
-    kind: "call",
     input: nothing,
     output: z.object({ file: z.string().nullable(), loadedAt: z.number().int(), config: z.unknown() }),
   },
@@ -316,21 +297,18 @@ export const operations = {
     recorded: "before",
     act: "admin.reload",
     summary: "Load the configuration file again; a bad file changes nothing",
-    kind: "call",
     input: nothing,
     output: z.object({ file: z.string(), changed: z.boolean(), warnings: z.array(z.string()).readonly() }),
   },
   why: {
     access: "read",
     summary: "Whether a key or consumer sees something and may call it, and why",
-    kind: "call",
     input: whyInput,
     output: why,
   },
   consumers: {
     access: "read",
     summary: "Who calls, with which roles and how much",
-    kind: "call",
     input: nothing,
     output: z.object({ consumers: z.array(consumer).readonly() }),
   },
@@ -338,8 +316,8 @@ export const operations = {
 
 export type Operations = typeof operations;
 export type Name = keyof Operations;
-export type CallName = { [N in Name]: Operations[N]["kind"] extends "call" ? N : never }[Name];
-export type StreamName = Exclude<Name, CallName>;
+export type StreamName = { [N in Name]: Operations[N] extends { stream: true } ? N : never }[Name];
+export type CallName = Exclude<Name, StreamName>;
 
 /** What a client sends. */
 export type Input<N extends Name> = z.input<Operations[N]["input"]>;

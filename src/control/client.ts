@@ -24,7 +24,6 @@ export const keylessText = "without MCPGW_API_KEY the caller is the local admini
 export const givenKey = (): string | null => process.env["MCPGW_API_KEY"]?.trim() ?? null;
 
 type Waiting = { onMessage(message: FromServer): void; onClose(error: Error): void };
-type Lines = (line: string) => void;
 
 /** Events that may wait for a stream's consumer before the socket is no longer read. */
 const maxWaiting = 1_000;
@@ -46,21 +45,26 @@ function nobody(path: string): Unreachable {
   return new Unreachable(`no daemon answers at ${path}; ${instead}`);
 }
 
-/** One connection: requests by id or, after `attach`, bare lines. */
+/** One connection: requests by id or, after `attach`, a tunnel. */
 class Wire {
   readonly #waiting = new Map<number, Waiting>();
-  readonly #onClose: (() => void)[] = [];
   #socket: Bun.Socket | null = null;
   #outbox: SocketWriter | null = null;
-  #lines: Lines | null = null;
+  /** Takes the lines of the tunnel; null before it is one. */
+  #onLine: ((line: string) => void) | null = null;
+  /** Lines that nobody listened to yet. */
+  readonly #early: string[] = [];
+  #onClose: ((why: string | null) => void) | null = null;
+  /** Why the daemon closes the tunnel, in its words. */
+  #why: string | null = null;
   #next = 1;
   #lost: Error | null = null;
 
   async open(path: string): Promise<void> {
     const reader = new LineReader({
       // In a tunnel the daemon's own limits bound a message.
-      max: () => (this.#lines ? Infinity : maxAnswer),
-      onLine: (line) => (this.#lines ? this.#lines(line) : this.#message(line)),
+      max: () => (this.#onLine ? Infinity : maxAnswer),
+      onLine: (line) => (this.#onLine ? this.#tunnelled(line, this.#onLine) : this.#message(line)),
       onOverflow: () => this.#end(new Refusal("internal", "the daemon's answer is too long")),
     });
     const lost = () => this.#end(new Unreachable("the daemon closed the connection"));
@@ -120,8 +124,8 @@ class Wire {
     this.#socket?.resume();
   }
 
-  /** Asks for a tunnel. Once the daemon has agreed, lines belong to the caller. */
-  attach(lines: Lines): Promise<void> {
+  /** Asks for a tunnel; resolves once the daemon has agreed. */
+  attach(): Promise<void> {
     return new Promise((resolve, reject) => {
       this.request(
         "attach",
@@ -129,7 +133,7 @@ class Wire {
         {
           onMessage: ({ error }) => {
             if (error) return reject(Refusal.fromRpc(error.code, error.message));
-            this.#lines = lines;
+            this.#onLine = (line) => void this.#early.push(line);
             this.#outbox?.unbound();
             resolve();
           },
@@ -139,12 +143,22 @@ class Wire {
     });
   }
 
-  onClose(listener: () => void): void {
-    this.#onClose.push(listener);
+  onLine(listener: (line: string) => void): void {
+    this.#onLine = listener;
+    for (const line of this.#early.splice(0)) listener(line);
+  }
+
+  onClose(listener: (why: string | null) => void): void {
+    this.#onClose = listener;
   }
 
   close(): void {
     this.#end(new Unreachable("the connection was closed"));
+  }
+
+  #tunnelled(line: string, listener: (line: string) => void): void {
+    this.#why ??= readLastWord(line);
+    if (this.#why === null) listener(line);
   }
 
   #message(line: string): void {
@@ -162,7 +176,7 @@ class Wire {
     this.#waiting.clear();
     this.#outbox?.close();
     this.#socket?.end();
-    for (const listener of this.#onClose.splice(0)) listener();
+    this.#onClose?.(this.#why);
   }
 }
 
@@ -254,24 +268,6 @@ export type ClientTunnel = Tunnel & Pick<Wire, "pause" | "resume" | "drained">;
  */
 export async function attach(path: string, options: ConnectOptions): Promise<ClientTunnel> {
   const { wire } = await open(path, options);
-  const early: string[] = [];
-  let listener: Lines = (line) => void early.push(line);
-  let why: string | null = null;
-  const take = (line: string): void => {
-    why ??= readLastWord(line);
-    if (why === null) listener(line);
-  };
-  await wire.attach(take).catch(closing(wire));
-  return {
-    pause: () => wire.pause(),
-    resume: () => wire.resume(),
-    drained: () => wire.drained(),
-    send: (line) => wire.send(line),
-    onLine(next) {
-      listener = next;
-      for (const line of early.splice(0)) next(line);
-    },
-    onClose: (closed) => wire.onClose(() => closed(why)),
-    close: () => wire.close(),
-  };
+  await wire.attach().catch(closing(wire));
+  return wire;
 }

@@ -3,7 +3,7 @@ import { isObject } from "../core/json.ts";
 import type { Logger } from "../core/log.ts";
 import { LineReader } from "../mcp/lines.ts";
 import type { Context, Handlers, Hello, ServedTunnel } from "./contract.ts";
-import { dispatch } from "./dispatch.ts";
+import { areEvents, dispatch } from "./dispatch.ts";
 import { answer, event, lastWord, maxAnswer, maxLine, parseRequest, refusal, type Request } from "./messages.ts";
 import type { SocketWriter } from "./socket-writer.ts";
 import type { ControlPeer } from "./peer.ts";
@@ -28,8 +28,6 @@ export type ConnectionOptions = {
   readonly tunnelLine: () => number;
 };
 
-type Mode = "control" | "tunnel";
-
 /** One connection to the control socket: requests and streams, or, after `attach`, tunnelled MCP. */
 export class ControlConnection {
   readonly #options: ConnectionOptions;
@@ -38,8 +36,9 @@ export class ControlConnection {
   readonly #running = new Map<number | string, AbortController>();
   #onLine: ((line: string) => void) | null = null;
   #onClose: ((why: null) => void) | null = null;
-  #reader: LineReader;
-  #mode: Mode = "control";
+  readonly #reader: LineReader;
+  /** Whether its lines are tunnelled messages. */
+  #tunnelled = false;
   #key: string | null = null;
   #closed = false;
   /** Whether the peer has sent anything valid. */
@@ -50,7 +49,15 @@ export class ControlConnection {
     this.#options = options;
     this.#outbox = outbox;
     this.#end = end;
-    this.#reader = this.#lines(() => maxLine);
+    this.#reader = new LineReader({
+      max: () => (this.#tunnelled ? options.tunnelLine() : maxLine),
+      onLine: (line) => (this.#tunnelled ? this.#onLine?.(line) : this.#control(line)),
+      onOverflow: (head) => {
+        // The end that serves the tunnel refuses the line, under the id of its message.
+        if (this.#tunnelled) this.#onLine?.(head);
+        else this.#fail(new Refusal("invalid-request", `a line is longer than ${maxLine} bytes`));
+      },
+    });
   }
 
   /** Bytes from the socket. */
@@ -67,18 +74,6 @@ export class ControlConnection {
     this.#running.clear();
     this.#onLine = null;
     this.#onClose?.(null);
-  }
-
-  #lines(max: () => number) {
-    return new LineReader({
-      max,
-      onLine: (line) => (this.#mode === "control" ? this.#control(line) : this.#onLine?.(line)),
-      onOverflow: (head) => {
-        // The end that serves the tunnel refuses the line, under the id of its message.
-        if (this.#mode === "tunnel") this.#onLine?.(head);
-        else this.#fail(new Refusal("invalid-request", `a line is longer than ${max()} bytes`));
-      },
-    });
   }
 
   #fail(error: Refusal): void {
@@ -112,7 +107,7 @@ export class ControlConnection {
       // Nobody waits for the outcome of a cancelled request.
       .catch((error) => void (controller.signal.aborted || this.#refuse(request.id, error)))
       // A tunnel runs until the socket closes.
-      .finally(() => this.#mode === "control" && this.#running.delete(request.id));
+      .finally(() => this.#tunnelled || this.#running.delete(request.id));
   }
 
   #hello({ id, params }: Request): void {
@@ -128,9 +123,9 @@ export class ControlConnection {
   }
 
   async #run({ id, method, params }: Request, ctx: Context): Promise<void> {
-    const outcome = dispatch(this.#options.handlers, method, params, ctx);
-    if (outcome.kind === "call") return this.#answer(id, await outcome.answer);
-    for await (const value of outcome.events) {
+    const outcome = await dispatch(this.#options.handlers, method, params, ctx);
+    if (!areEvents(outcome)) return this.#answer(id, outcome);
+    for await (const value of outcome) {
       // A slow reader holds up the source, which loses nothing or bounds what waits and counts the rest.
       await this.#outbox.drained();
       if (ctx.signal.aborted) return;
@@ -162,9 +157,8 @@ export class ControlConnection {
       },
     };
     await this.#options.handlers.attach(ctx, tunnel);
-    this.#mode = "tunnel";
+    this.#tunnelled = true;
     outbox.unbound();
-    this.#reader = this.#lines(this.#options.tunnelLine);
     this.#answer(id, {});
   }
 

@@ -6,11 +6,6 @@ import { operations, type Name, type Row } from "./api.ts";
 import type { Context, Handlers, Plan } from "./contract.ts";
 import { Refusal } from "./refusal.ts";
 
-/** The outcome of an operation: one answer, or events. */
-export type Outcome =
-  | { readonly kind: "call"; readonly answer: Promise<unknown> }
-  | { readonly kind: "stream"; readonly events: AsyncIterable<unknown> };
-
 function describe(issue: z.core.$ZodIssue): string {
   const where = issue.path.join(".");
   const what = issue.code === "unrecognized_keys" ? `nothing here is called ${issue.keys.join(" or ")}` : issue.message;
@@ -41,10 +36,10 @@ function permit(name: Name, acts: boolean, { peer }: Context): void {
 }
 
 /**
- * Runs one operation for a peer: it is known and permitted, its input is checked, an act is recorded. Throws a
- * `Refusal`.
+ * Runs one operation for a peer: it is known and permitted, its input is checked, an act is recorded. Resolves with the
+ * answer, of a stream with its events. Throws a `Refusal`.
  */
-export function dispatch(handlers: Handlers, method: string, params: unknown, ctx: Context): Outcome {
+export async function dispatch(handlers: Handlers, method: string, params: unknown, ctx: Context): Promise<unknown> {
   if (!Object.hasOwn(operations, method)) {
     const near = nearest(method, Object.keys(operations));
     throw new Refusal("unknown-operation", `unknown operation "${method}"${near ? `; did you mean ${near}?` : ""}`);
@@ -56,16 +51,12 @@ export function dispatch(handlers: Handlers, method: string, params: unknown, ct
   permit(name, acts, ctx);
   // The table pairs each name with its input and handler; TypeScript loses that pairing in a lookup by name.
   const handler = handlers[name] as (input: unknown, ctx: Context) => unknown;
-  const run = async (): Promise<unknown> => {
-    if (row.recorded !== "before") return handler(input, ctx);
-    const plan = (await handler(input, ctx)) as Plan<ActType, unknown>; // as above
-    if (acts) await handlers.recordAct(ctx, row.act, plan.facts);
-    return plan.run();
-  };
-  if (row.kind === "call") return { kind: "call", answer: run() };
-  return { kind: "stream", events: eventsOf(run as () => Promise<AsyncIterable<unknown>>) };
+  if (row.recorded !== "before") return handler(input, ctx);
+  const plan = (await handler(input, ctx)) as Plan<ActType, unknown>; // as above
+  if (acts) await handlers.recordAct(ctx, row.act, plan.facts);
+  return plan.run();
 }
 
-async function* eventsOf(run: () => Promise<AsyncIterable<unknown>>): AsyncGenerator<unknown> {
-  yield* await run();
-}
+/** Whether what `dispatch` resolved with are the events of a stream. */
+export const areEvents = (outcome: unknown): outcome is AsyncIterable<unknown> =>
+  typeof outcome === "object" && outcome !== null && Symbol.asyncIterator in outcome;

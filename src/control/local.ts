@@ -6,15 +6,10 @@ import { dispatch } from "./dispatch.ts";
 export function localClient(handlers: Handlers, ctx: Context, close: () => void): Client {
   return {
     online: false,
-    async call<N extends CallName>(name: N, input: Input<N>) {
-      const outcome = dispatch(handlers, name, input, ctx);
-      if (outcome.kind !== "call") throw new Error(`${name} is a stream`);
-      return (await outcome.answer) as Answer<N>; // the table pairs name and answer
-    },
-    stream<N extends StreamName>(name: N, input: Input<N>, signal = ctx.signal) {
-      const outcome = dispatch(handlers, name, input, { ...ctx, signal });
-      if (outcome.kind !== "stream") throw new Error(`${name} is no stream`);
-      return outcome.events as AsyncIterable<Answer<N> | Gap>; // the table pairs name and events
+    // The table pairs each name with its answer or events.
+    call: <N extends CallName>(name: N, input: Input<N>) => dispatch(handlers, name, input, ctx) as Promise<Answer<N>>,
+    async *stream<N extends StreamName>(name: N, input: Input<N>, signal = ctx.signal) {
+      yield* (await dispatch(handlers, name, input, { ...ctx, signal })) as AsyncIterable<Answer<N> | Gap>;
     },
     close,
   };

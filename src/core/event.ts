@@ -78,6 +78,10 @@ type Happenings = {
   "server.crashed": Ended;
   "server.circuit-open": Ended;
   "key.rebuilt": { readonly revoked: number; readonly frozen: boolean; readonly lost: number };
+  "clock.step": { readonly us: number };
+  "audit.resumed": { readonly after: string; readonly unrecorded: number };
+  checkpoint: { readonly size: number; readonly root: string; readonly key: string; readonly from: number };
+  "checkpoint.torn": { readonly file: string };
 };
 
 /** The process that asked for it, as the kernel knows it. */

@@ -8,11 +8,18 @@ export function isJson(text: string): boolean {
   }
 }
 
-/** The object that a JSON text holds; empty if it holds anything else. */
-export function objectIn(text: string): Record<string, unknown> {
-  const value: unknown = JSON.parse(text);
-  return isObject(value) ? value : {};
+/** The object that a text holds as JSON; null for every other text. */
+export function parseObject(text: string): Record<string, unknown> | null {
+  try {
+    const value: unknown = JSON.parse(text);
+    return isObject(value) ? value : null;
+  } catch {
+    return null;
+  }
 }
+
+/** The same, but empty for every other text. */
+export const objectIn = (text: string): Record<string, unknown> => parseObject(text) ?? {};
 
 /** Narrows to a JSON object, as JSON.parse makes it. */
 export function isObject(value: unknown): value is Record<string, unknown> {

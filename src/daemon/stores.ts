@@ -87,7 +87,6 @@ export async function openStores(options: StoresOptions): Promise<Stores> {
   const { state } = paths;
   prepare(options);
   const keyPair = await loadSigningKey(join(state, "signing.key"));
-  const install = installOf(keyPair.publicKey);
   const chain = await untilGiven(() => openFreeChain(state, chains, options.audit.path), patience);
   if (!chain) throw new ChainsTaken(state, chains, options.audit.path);
   const clock = systemClock;
@@ -103,18 +102,14 @@ export async function openStores(options: StoresOptions): Promise<Stores> {
     store: chain.store,
     options: options.audit,
     clock,
-    install,
-    chain: chain.chain,
+    stamp: { chain: chain.chain, boot: options.run, node: hostname(), ver: self.version },
     keyPair,
     headsDir: paths.heads,
-    boot: options.run,
-    node: hostname(),
-    version: self.version,
     behind: () => !keyring?.saved,
   });
   // The log is an older copy, from which it goes on: sequences that were counted come again, for other calls.
   if (countedBeyond) store.setUsageMark(chain.chain, end);
-  if (isMain) await notePlace(installDir(paths.heads, install), "main", options.audit.path);
+  if (isMain) await notePlace(installDir(paths.heads, installOf(keyPair.publicKey)), "main", options.audit.path);
   await rebuildKeys({ store, stateDir: state, main: options.audit.path, audit, settled, log: options.log });
   keyring = new Keyring({ store, clock, makeRoom: ballast.give });
   if (isMain) followSettled(store, audit, keyring);

@@ -3,10 +3,8 @@ import type { Keyring } from "../authn/keyring.ts";
 import { createCatalog } from "../catalog/catalog.ts";
 import { createHandedOut, type HandedOut } from "../catalog/handed-out.ts";
 import type { Config } from "../config/schema.ts";
-import type { Clock } from "../core/clock.ts";
-import type { Logger } from "../core/log.ts";
 import { ownServer } from "../core/name.ts";
-import type { Notifier, Audit, Catalog, LocalServer, Metrics, Sealer, Validator } from "../core/ports.ts";
+import type { Catalog, LocalServer, Validator } from "../core/ports.ts";
 import type { Self } from "../core/self.ts";
 import type { ListStore } from "../core/store.ts";
 import { createUlid } from "../core/ulid.ts";
@@ -16,24 +14,13 @@ import { createPolicy } from "../policy/policy.ts";
 import { ManagedUpstreams } from "../upstream/upstreams.ts";
 import { createValidator } from "../validate/validate.ts";
 import type { Gateway } from "./gateway.ts";
-import type { Listeners } from "./listeners.ts";
-import type { Parking } from "./parking.ts";
 import { askSession } from "./questions.ts";
 
 /** What outlives a reload: every gateway of a process is built on these. */
-type Foundations = {
+type Foundations = Omit<Gateway, keyof Own> & {
   readonly keyring: Keyring;
   readonly limits: LimitsState;
-  readonly audit: Audit;
-  readonly metrics: Metrics;
-  readonly notifier: Notifier;
-  readonly sealer: Sealer;
-  readonly inForce: Gateway["inForce"];
-  readonly parking: Parking;
-  readonly listeners: Listeners;
   readonly lists: ListStore;
-  readonly clock: Clock;
-  readonly log: Logger;
   readonly self: Self;
   /** Marks the child processes of this run. */
   readonly run: string;
@@ -110,27 +97,21 @@ export function buildGateway(options: BuildOptions): Built {
 }
 
 type Parts = Pick<Gateway, "policy" | "validator" | "upstreams" | "catalog">;
+/** What each gateway has of its own. */
+type Own = Parts & Pick<Gateway, "identity" | "authn" | "limits" | "settled" | "nextId" | "shape">;
 
 function assemble({ config, foundations, previous }: BuildOptions, parts: Parts): Gateway {
-  const { keyring, clock, log, audit, metrics, notifier, sealer, inForce, parking, listeners, self } = foundations;
+  const { keyring, clock, self } = foundations;
   const limits = createLimits({ options: config.limits, clock, state: foundations.limits });
   return {
+    ...foundations,
     ...parts,
     identity: { name: config.gateway.name, version: self.version },
     authn: createAuthn({ options: config.auth, keyring, throttle: limits }),
     limits,
     // The servers that are taken over are waited for once, not anew with each reload.
     settled: previous?.gateway.settled ?? Promise.resolve(),
-    audit,
-    metrics,
-    notifier,
-    sealer,
-    inForce,
-    parking,
-    listeners,
-    clock,
     nextId: createUlid(() => clock.now() / 1000),
-    log,
     shape: config.limits,
   };
 }

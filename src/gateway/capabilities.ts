@@ -4,9 +4,8 @@ import { isObject } from "../core/json.ts";
 import { ownServer } from "../core/name.ts";
 import type { Listing } from "../core/upstream.ts";
 import { wellFormed } from "../mcp/json-text.ts";
-import type { Gateway } from "./gateway.ts";
+import { type Gateway, inScope } from "./gateway.ts";
 import { declaredExtensions } from "./extensions.ts";
-import { inScope } from "./scope.ts";
 
 const changes = { listChanged: true };
 const everything = { tools: changes, prompts: changes, resources: changes, completions: {}, logging: {} };

@@ -6,9 +6,8 @@ import { isRequestMethod } from "../core/methods.ts";
 import { checkLength, explicitScheme, longestName, notFound } from "../core/name.ts";
 import { cut, plain } from "../core/text.ts";
 import type { Listing } from "../core/upstream.ts";
-import type { Gateway } from "./gateway.ts";
+import { type Gateway, inScope } from "./gateway.ts";
 import type { Resolved } from "./resolved.ts";
-import { inScope } from "./scope.ts";
 
 /** Methods whose name does not contain their extension's. They read the resource named by `uri`. */
 const reads: Readonly<Record<string, string>> = { "resources/directory/read": "io.modelcontextprotocol/skills" };

@@ -14,6 +14,7 @@ import type {
   Upstreams,
   Validator,
 } from "../core/ports.ts";
+import type { Listing } from "../core/upstream.ts";
 import type { Implementation } from "../mcp/meta.ts";
 import type { ScanLimits } from "../mcp/scan.ts";
 import type { Listeners } from "./listeners.ts";
@@ -68,4 +69,12 @@ export async function whenSettled(gw: Gateway, { scope }: Pick<Call, "scope">): 
   } while (gw !== before);
   if (scope === null || gw.catalog.hasScope(scope)) return gw;
   throw new Failure("session-not-found", `There is no endpoint for "${scope}" any more; MCP is at /mcp.`);
+}
+
+/** The listings of all servers of a scope; null means all servers. */
+export function inScope({ upstreams, catalog }: Gateway, scope: string | null): readonly Listing[] {
+  const listings = upstreams.listings();
+  if (scope === null) return listings;
+  const servers = catalog.servers(scope);
+  return listings.filter(({ server }) => servers.has(server));
 }

@@ -6,10 +6,9 @@ import { editObject } from "../mcp/edit.ts";
 import { readInputRequests } from "../mcp/input-round.ts";
 import { locate, rawValue, stringValue } from "../mcp/json-text.ts";
 import { declaredExtensions } from "./extensions.ts";
-import type { Gateway } from "./gateway.ts";
+import { type Gateway, inScope } from "./gateway.ts";
 import { admitAll, type Job } from "./questions.ts";
 import type { Resolved } from "./resolved.ts";
-import { inScope } from "./scope.ts";
 
 // Tasks (`io.modelcontextprotocol/tasks`): instead of the server's own task id a caller gets a sealed handle. It is
 // useless to others, and the gateway need not remember it.

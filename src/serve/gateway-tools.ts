@@ -4,7 +4,7 @@ import { type McpName, type McpTool, mcpTools } from "../control/mcp-tools.ts";
 import { Refusal } from "../control/refusal.ts";
 import type { AbortControllerLike } from "../core/cancel.ts";
 import { Call, type IdentifiedCall, type Reply, type Tool } from "../core/call.ts";
-import { isObject } from "../core/json.ts";
+import { objectIn } from "../core/json.ts";
 import { canonicalName, notFound, ownServer } from "../core/name.ts";
 import type { LocalServer } from "../core/ports.ts";
 import type { Principal, Source } from "../core/principal.ts";
@@ -86,8 +86,8 @@ function forwarded({ reply, failure, status, controller }: Call): Reply {
 
 /** The message of a server's error. */
 export function errorTextOf(reply: Reply | null): string {
-  const error: unknown = JSON.parse(reply?.text ?? "null");
-  return isObject(error) && typeof error.message === "string" ? error.message : "the server answered with an error";
+  const { message } = objectIn(reply?.text ?? "");
+  return typeof message === "string" ? message : "the server answered with an error";
 }
 
 function textReply(text: string): Reply {

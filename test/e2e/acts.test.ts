@@ -28,8 +28,8 @@ test("R124 D9: whatever takes an administrator leaves a record that names the pr
   const client = await connect(join(place.state, "control.sock"), { version: "0" });
   for (const [name, input] of Object.entries(inputs((await place.newKey("a")).id))) {
     // Each name stands with its own input, which a union of them cannot say.
-    if (operations[name as Name].kind === "call") await client.call(name as CallName, input as never);
-    else for await (const _ of client.stream(name as StreamName, input as never));
+    if ("stream" in operations[name as Name]) for await (const _ of client.stream(name as StreamName, input as never));
+    else await client.call(name as CallName, input as never);
   }
   client.close();
   const noted = (await place.records()).filter(

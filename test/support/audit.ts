@@ -1,7 +1,6 @@
 import { mkdirSync, readdirSync } from "node:fs";
 import { join } from "node:path";
 import type { AuditBroker } from "../../src/audit/broker.ts";
-import { installOf } from "../../src/audit/checkpoint.ts";
 import { type EvidenceOptions, gatherEvidence } from "../../src/audit/evidence.ts";
 import { type OpenAuditOptions, loadSigningKey, openAudit } from "../../src/audit/open.ts";
 import { type AuditOptions, auditOptions } from "../../src/audit/options.ts";
@@ -47,9 +46,8 @@ export type Opened = {
 export async function openBroker(
   at: TempState,
   options: Partial<AuditOptions> = {},
-  more: Partial<OpenAuditOptions> = {},
+  { chain = "main", ...more }: Partial<OpenAuditOptions> & { readonly chain?: string } = {},
 ): Promise<Opened> {
-  const chain = more.chain ?? "main";
   const store = more.store ?? openChain(at.db(chain));
   const keyPair = await loadSigningKey(join(at.state, "signing.key"));
   let open = true;
@@ -59,13 +57,9 @@ export async function openBroker(
       options: { ...auditOptions.parse({ durability: "relaxed" }), ...options },
       clock: systemClock,
       log: silent,
-      install: installOf(keyPair.publicKey),
-      chain,
+      stamp: { chain, boot: nextId(), node: "test", ver: "0.0.0" },
       keyPair,
       headsDir: at.heads,
-      boot: nextId(),
-      node: "test",
-      version: "0.0.0",
       secrets: () => [],
       tick: 20,
       fatal: (reason) => {

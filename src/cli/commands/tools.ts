@@ -3,7 +3,7 @@ import { readFileSync } from "node:fs";
 import { givenKey, keylessText } from "../../control/client.ts";
 import type { ToolView } from "../../control/schemas.ts";
 import { messageOf } from "../../core/error-text.ts";
-import { isJson } from "../../core/json.ts";
+import { isJson, parseObject } from "../../core/json.ts";
 import { cut } from "../../core/text.ts";
 import { command, group } from "../command.ts";
 import { exit, UsageError } from "../errors.ts";
@@ -72,7 +72,7 @@ function argumentsText({ args, file, words }: Given): string {
   if ([args !== undefined, file !== undefined, words.length > 0].filter(Boolean).length > 1)
     throw new UsageError("give the arguments once: as --args, as --args-file or as KEY=VALUE");
   const text = file === undefined ? (args ?? pairs(words)) : textOf(file);
-  if (!isJson(text) || !text.trim().startsWith("{"))
+  if (!parseObject(text))
     throw new UsageError(`${file === undefined ? "--args" : file}: the arguments are one JSON object`);
   return text.trim();
 }

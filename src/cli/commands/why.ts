@@ -1,7 +1,7 @@
 import type { Answer } from "../../control/api.ts";
 import { namedKinds } from "../../control/filters.ts";
 import { line } from "../../control/format.ts";
-import { isObject } from "../../core/json.ts";
+import { parseObject } from "../../core/json.ts";
 import { command } from "../command.ts";
 import { exit, UsageError } from "../errors.ts";
 import { type Cell, type Color, type Output, untilReaderLeaves, whole } from "../output.ts";
@@ -11,12 +11,8 @@ type Caller = Why["callers"][number];
 
 function argumentsOf(text: string | undefined): Record<string, unknown> | undefined {
   if (text === undefined) return undefined;
-  try {
-    const value: unknown = JSON.parse(text);
-    if (isObject(value)) return value;
-  } catch {
-    // The error below reports it.
-  }
+  const value = parseObject(text);
+  if (value) return value;
   throw new UsageError("--args: the arguments are one JSON object");
 }
 

@@ -4,7 +4,7 @@ import type { ServerTool, ToolView } from "../../control/schemas.ts";
 import type { Call, Route, Viewpoint } from "../../core/call.ts";
 import { Failure } from "../../core/failure.ts";
 import { noCapabilities } from "../../core/inbound.ts";
-import { isObject } from "../../core/json.ts";
+import { objectIn, parseObject } from "../../core/json.ts";
 import { ownServer } from "../../core/name.ts";
 import { rpcCodes } from "../../core/rpc-code.ts";
 import { cut } from "../../core/text.ts";
@@ -16,10 +16,9 @@ import { errorTextOf, type Viewer } from "../../serve/gateway-tools.ts";
 
 /** A tool as operators and `list_tools` show it. */
 function toolView({ canonical, wire, server, tool }: Route): ToolView {
-  const definition: unknown = JSON.parse(tool?.text ?? "null");
-  const description =
-    isObject(definition) && typeof definition.description === "string" ? definition.description : null;
-  return { name: canonical, wire, server, description: description && cut(description, 500), hidden: null };
+  const { description } = objectIn(tool?.text ?? "");
+  const shown = typeof description === "string" ? cut(description, 500) : null;
+  return { name: canonical, wire, server, description: shown, hidden: null };
 }
 
 /** The same with what of its schema is not checked. */
@@ -70,11 +69,7 @@ async function run(gw: Gateway, tool: string, args: unknown, caller: Caller): Pr
 
 /** Returns a text that is one JSON object. It goes into a message as it is, so that every digit arrives as written. */
 function objectText(text: string): string {
-  try {
-    if (isObject(JSON.parse(text))) return text;
-  } catch {
-    // The refusal below says it.
-  }
+  if (parseObject(text)) return text;
   throw new Refusal("invalid", "the arguments are not one JSON object");
 }
 
