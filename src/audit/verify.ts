@@ -218,7 +218,7 @@ export async function verifyChain(reader: AuditReader, options: VerifyOptions): 
     for (let from = -Infinity; ; from = verifier.size + 1) {
       const rows = await patiently(() => reader.page(chain, from, pageRows));
       const intact = rows.every((row) => verifier.push(row));
-      checkPayloads(reader, chain, rows, verifier);
+      if (intact) checkPayloads(reader, chain, rows, verifier);
       if (!intact || rows.length < pageRows) break;
       await setImmediate();
     }
@@ -246,10 +246,9 @@ async function patiently<T>(read: () => T): Promise<T> {
 
 function checkPayloads(reader: AuditReader, chain: string, rows: readonly AuditRow[], verifier: Verifier): void {
   const first = rows[0]?.seq ?? 0;
-  const last = Math.min(rows.at(-1)?.seq ?? 0, verifier.size);
+  const last = rows.at(-1)?.seq ?? 0;
   const stored = Map.groupBy(reader.payloads(chain, first, last), ({ seq }) => seq);
   for (const { seq, rec } of rows) {
-    if (seq > last) return;
     const detail = payloadFault(rec, stored.get(seq) ?? []);
     if (detail) return verifier.fail({ seq, kind: "payload", detail });
   }

@@ -30,6 +30,10 @@ test("R9 checkpoint: a note is read back with its size, root and time, and its s
   expect(note.split("\n").slice(0, 3)).toEqual([origin, "42", sha256("root").toBase64()]);
 });
 
+test("R9: an installation keeps its id, by which what is outside its state directory is found", () => {
+  expect(installOf(new Uint8Array(32).fill(7))).toBe("4bb06f8e4e3a7715");
+});
+
 test("checkpoint: a file of many notes yields each in order, and text around them does not matter", () => {
   const second = signCheckpoint(origin, 43, sha256("x"), 0, key);
   const found = [...parseCheckpoints(`garbage\n\n${note}\n${second}\ntail`, key.publicKey)];

@@ -92,10 +92,10 @@ test("A03, A08: of checkpoints of one size that on another host is named, and on
   const two = row(2, hashText(one.leaf));
   const tree = createFrontier();
   const root = [one, two].map(({ leaf }) => (tree.append(leaf), tree.root()));
-  const signed = (size: number, source: string, of = root[size - 1]) => ({
-    ...{ origin, size, root: of ?? new Uint8Array(), at: 0, signed: true, source, given: false },
-    sameHost: source !== "far",
-  });
+  const signed = (size: number, source: string, of = root[size - 1] ?? new Uint8Array()) => {
+    const checkpoint = { origin, size, root: of, at: 0, signed: true, source, given: false };
+    return { ...checkpoint, sameHost: source !== "far" };
+  };
   const verified = (...checkpoints: ReturnType<typeof signed>[]) => {
     const verifier = new Verifier({ chain, origin, checkpoints, publicKey, head: null });
     for (const each of [one, two]) if (!verifier.push(each)) break;
