@@ -14,7 +14,7 @@ import {
   readSigningKey,
   signCheckpoint,
 } from "../../src/audit/checkpoint.ts";
-import { gatherEvidence } from "../../src/audit/evidence.ts";
+import { chainsOutside, gatherEvidence } from "../../src/audit/evidence.ts";
 import { tempState } from "../support/audit.ts";
 import { fastest } from "../support/fastest.ts";
 
@@ -120,6 +120,18 @@ test("checkpoint: other work of the thread runs while many signatures are checke
   clearInterval(again);
   expect(found.checkpoints).toHaveLength(2000);
   expect(turns).toBeGreaterThan(5);
+});
+
+test("R9: other work gets its turn while chains are looked for in many checkpoints", async () => {
+  const install = installOf(key.publicKey);
+  const text = `${signCheckpoint(originOf(install, "main"), 42, sha256("root"), 0, key)}\n`.repeat(5000);
+  let turns = 0;
+  const again = (): void => void ((turns += 1), (next = setImmediate(again)));
+  let next = setImmediate(again);
+  const found = await chainsOutside({ dir: "/nowhere", sources: [], texts: [{ source: "given", text }] }, install);
+  clearImmediate(next);
+  expect(found).toEqual({ chains: ["main"], silent: [] });
+  expect(turns).toBeGreaterThan(3);
 });
 
 test("S23 checkpoint: a text made to be slow to look through is not", () => {

@@ -156,7 +156,11 @@ test("A01: all of a long chain is read, also what was put before its beginning, 
   expect(await verified()).toBeNull();
   const reader = { ...openReader(at.state, null), integrity: () => "a page is damaged" };
   const evidence = await gatherEvidence({ chain: "main", dir, sources: [] });
+  let turned = false;
+  setImmediate(() => (turned = true));
   expect((await verifyChain(reader, evidence)).bad).toMatchObject({ kind: "damaged" });
+  // Other questions to the same thread are answered in between.
+  expect(turned).toBe(true);
   reader.close();
   change("INSERT INTO audit SELECT -5, rec, leaf, part, salt, body FROM audit WHERE seq = 1");
   expect(await verified()).toMatchObject({ kind: "misplaced", seq: null });
