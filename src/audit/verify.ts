@@ -94,7 +94,8 @@ export class Verifier {
     this.#forged = own.find(({ signed }) => !signed);
     this.#due = own
       .filter(({ signed, size }) => signed && size > 0)
-      .sort((a, b) => a.size - b.size || weightOf(a) - weightOf(b));
+      // Of one size, one that lies on another host proves more: the last one is named.
+      .sort((a, b) => a.size - b.size || Number(b.sameHost) - Number(a.sameHost));
     this.#prev = publicKey && hashText(genesis(chain, publicKey));
   }
 
@@ -167,12 +168,17 @@ export class Verifier {
     // A root covers every record from the first one on.
     if (this.#skipped > 0) return null;
     for (let found = this.#due[this.#passed]; found?.size === size; found = this.#due[this.#passed]) {
-      const from = this.#due[this.#passed - 1]?.size ?? 0;
-      const detail = `a record from ${from + 1} to ${size} is not what the checkpoint in ${found.source} signed`;
-      if (!sameHash(found.root, this.#frontier.root())) return { seq: from + 1, kind: "rewritten", detail };
+      if (!sameHash(found.root, this.#frontier.root())) return this.#rewritten(found);
       this.#passed += 1;
     }
     return null;
+  }
+
+  /** Where two histories were signed, there may be another checkpoint of the same size, which verified. */
+  #rewritten({ size, source }: OutsideCheckpoint): Bad {
+    const from = 1 + (this.#due.findLast((other) => other.size < size)?.size ?? 0);
+    const detail = `a record from ${from} to ${size} is not what the checkpoint in ${source} signed`;
+    return { seq: from, kind: "rewritten", detail };
   }
 
   #truncated(): Bad | null {
@@ -198,11 +204,6 @@ export class Verifier {
   }
 }
 
-/** Of checkpoints of one size, what weighs more is named: what was given, and what lies on another host. */
-function weightOf({ given, sameHost }: OutsideCheckpoint): number {
-  return (given ? 2 : 0) + (sameHost ? 0 : 1);
-}
-
 const pageRows = 2000;
 
 /**
@@ -217,7 +218,7 @@ export async function verifyChain(reader: AuditReader, options: VerifyOptions): 
     for (let from = -Infinity; ; from = verifier.size + 1) {
       const rows = await patiently(() => reader.page(chain, from, pageRows));
       const intact = rows.every((row) => verifier.push(row));
-      checkPayloads(reader, chain, rows, verifier);
+      if (intact) checkPayloads(reader, chain, rows, verifier);
       if (!intact || rows.length < pageRows) break;
       await setImmediate();
     }
@@ -245,10 +246,9 @@ async function patiently<T>(read: () => T): Promise<T> {
 
 function checkPayloads(reader: AuditReader, chain: string, rows: readonly AuditRow[], verifier: Verifier): void {
   const first = rows[0]?.seq ?? 0;
-  const last = Math.min(rows.at(-1)?.seq ?? 0, verifier.size);
+  const last = rows.at(-1)?.seq ?? 0;
   const stored = Map.groupBy(reader.payloads(chain, first, last), ({ seq }) => seq);
   for (const { seq, rec } of rows) {
-    if (seq > last) return;
     const detail = payloadFault(rec, stored.get(seq) ?? []);
     if (detail) return verifier.fail({ seq, kind: "payload", detail });
   }

@@ -14,7 +14,7 @@ import {
   readSigningKey,
   signCheckpoint,
 } from "../../src/audit/checkpoint.ts";
-import { gatherEvidence } from "../../src/audit/evidence.ts";
+import { chainsOutside, gatherEvidence } from "../../src/audit/evidence.ts";
 import { tempState } from "../support/audit.ts";
 import { fastest } from "../support/fastest.ts";
 
@@ -28,6 +28,10 @@ test("R9 checkpoint: a note is read back with its size, root and time, and its s
     { origin, size: 42, root: sha256("root"), at: Date.UTC(2026, 10, 21), signed: true },
   ]);
   expect(note.split("\n").slice(0, 3)).toEqual([origin, "42", sha256("root").toBase64()]);
+});
+
+test("R9: an installation keeps its id, by which what is outside its state directory is found", () => {
+  expect(installOf(new Uint8Array(32).fill(7))).toBe("4bb06f8e4e3a7715");
 });
 
 test("checkpoint: a file of many notes yields each in order, and text around them does not matter", () => {
@@ -116,6 +120,18 @@ test("checkpoint: other work of the thread runs while many signatures are checke
   clearInterval(again);
   expect(found.checkpoints).toHaveLength(2000);
   expect(turns).toBeGreaterThan(5);
+});
+
+test("R9: other work gets its turn while chains are looked for in many checkpoints", async () => {
+  const install = installOf(key.publicKey);
+  const text = `${signCheckpoint(originOf(install, "main"), 42, sha256("root"), 0, key)}\n`.repeat(5000);
+  let turns = 0;
+  const again = (): void => void ((turns += 1), (next = setImmediate(again)));
+  let next = setImmediate(again);
+  const found = await chainsOutside({ dir: "/nowhere", sources: [], texts: [{ source: "given", text }] }, install);
+  clearImmediate(next);
+  expect(found).toEqual({ chains: ["main"], silent: [] });
+  expect(turns).toBeGreaterThan(3);
 });
 
 test("S23 checkpoint: a text made to be slow to look through is not", () => {

@@ -6,6 +6,7 @@ import { join } from "node:path";
 import { commitmentTo, genesis, hashText, leafOf } from "../../src/audit/chain.ts";
 import { originOf, parsePublicKey, readSigningKey } from "../../src/audit/checkpoint.ts";
 import { gatherEvidence } from "../../src/audit/evidence.ts";
+import { createFrontier } from "../../src/audit/merkle.ts";
 import { readHead } from "../../src/audit/outside.ts";
 import { createEncoder } from "../../src/audit/record.ts";
 import { payloadFault, Verifier, verifyChain } from "../../src/audit/verify.ts";
@@ -84,6 +85,35 @@ test("A08, A10: an end that is missing shows by a checkpoint alone, and by a hea
   expect(bad(null, { seq: 2, leaf: other })).toBe("rewritten");
 });
 
+test("A03, A08: of checkpoints of one size that on another host is named, and one of another history contradicts", () => {
+  const chain = "main";
+  const origin = originOf("i", chain);
+  const one = row(1, first);
+  const two = row(2, hashText(one.leaf));
+  const tree = createFrontier();
+  const root = [one, two].map(({ leaf }) => (tree.append(leaf), tree.root()));
+  const signed = (size: number, source: string, of = root[size - 1] ?? new Uint8Array()) => {
+    const checkpoint = { origin, size, root: of, at: 0, signed: true, source, given: false };
+    return { ...checkpoint, sameHost: source !== "far" };
+  };
+  const verified = (...checkpoints: ReturnType<typeof signed>[]) => {
+    const verifier = new Verifier({ chain, origin, checkpoints, publicKey, head: null });
+    for (const each of [one, two]) if (!verifier.push(each)) break;
+    return verifier.report();
+  };
+  for (const order of [
+    ["near", "far"],
+    ["far", "near"],
+  ]) {
+    expect(verified(...order.map((source) => signed(2, source))).checkpoint).toMatchObject({ source: "far" });
+  }
+  const other = signed(2, "other", one.leaf);
+  const between = "a record from 2 to 2 is not what the checkpoint in other signed";
+  for (const checkpoints of [[other], [signed(2, "near"), other], [other, signed(2, "near")]]) {
+    expect(verified(signed(1, "near"), ...checkpoints).bad).toEqual({ seq: 2, kind: "rewritten", detail: between });
+  }
+});
+
 test("A12, A13: a payload is the one that its record commits to, and there is none beside", () => {
   const salt = new Uint8Array(32).fill(1);
   const payload = { seq: 1, part: "args", salt, body: "{}" } as const;
@@ -126,7 +156,11 @@ test("A01: all of a long chain is read, also what was put before its beginning, 
   expect(await verified()).toBeNull();
   const reader = { ...openReader(at.state, null), integrity: () => "a page is damaged" };
   const evidence = await gatherEvidence({ chain: "main", dir, sources: [] });
+  let turned = false;
+  setImmediate(() => (turned = true));
   expect((await verifyChain(reader, evidence)).bad).toMatchObject({ kind: "damaged" });
+  // Other questions to the same thread are answered in between.
+  expect(turned).toBe(true);
   reader.close();
   change("INSERT INTO audit SELECT -5, rec, leaf, part, salt, body FROM audit WHERE seq = 1");
   expect(await verified()).toMatchObject({ kind: "misplaced", seq: null });

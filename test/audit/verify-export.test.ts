@@ -37,6 +37,7 @@ test("export: lines are JSON objects that verify without the database", async ()
   }
 });
 
+const digits = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
 const lineEdits: Record<string, [(lines: string[]) => string[], object]> = {
   "an edited line": [
     (all) => all.with(6, (all[6] ?? "").replace("agent", "other")),
@@ -65,7 +66,20 @@ const lineEdits: Record<string, [(lines: string[]) => string[], object]> = {
     (all) => all.with(6, (all[6] ?? "").replace('"rec":{', '"rec":{"tool":"other",')),
     { exit: 2, bad: { kind: "unreadable" } },
   ],
-  "text that is no record": [(all) => ["hello", ...all], { exit: 2, bad: { kind: "unreadable" } }],
+  "text that is no record": [
+    (all) => all.toSpliced(4, 0, "hello"),
+    { exit: 2, bad: { kind: "unreadable", detail: "line 5 is no exported record" } },
+  ],
+  "another text for the same hash": [
+    // Of the last character two bits are unused.
+    (all) =>
+      all.with(
+        6,
+        (all[6] ?? "").replace(/(?<="leaf":".{42})./, (last) => digits[digits.indexOf(last) + 1] ?? ""),
+      ),
+    { exit: 2, bad: { kind: "unreadable", detail: "line 7 is no exported record" } },
+  ],
+  "blank lines": [(all) => ["", ...all, "  ", ""], { exit: 0, records: 22 }],
   "keys in another order": [(all) => all.map((line) => JSON.stringify(reorder(JSON.parse(line)))), { exit: 0 }],
 };
 function reorder(value: Record<string, unknown>): Record<string, unknown> {
