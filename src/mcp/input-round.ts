@@ -10,7 +10,7 @@ import { isObject, objectIn } from "../core/json.ts";
 import { cut, plain } from "../core/text.ts";
 import { editObject } from "./edit.ts";
 import { locate, members, openObject, rawValue } from "./json-text.ts";
-import { hopMeta } from "./meta.ts";
+import { forHop } from "./meta.ts";
 
 // Input rounds (2026-07-28, multi round-trip requests), and the older requests of servers to clients that they
 // replaced.
@@ -127,11 +127,8 @@ function undeclaredSampling(sampling: unknown, asked: Values, revision: Revision
   return context && named && !isObject(sampling.context) ? "sampling.context" : null;
 }
 
-/** Params or an answer for the next hop: removes the `_meta` keys that belong to this hop. Raw JSON in and out. */
-export function forNextHop(text: string): string {
-  const meta = locate(text, 0, "_meta");
-  return meta ? editObject(text, { _meta: hopMeta(text, meta, "progressToken", []) }) : text;
-}
+/** A question's params, or its answer, without the `_meta` keys that belong to this hop. Raw JSON in and out. */
+export const forNextHop = (text: string): string => forHop(text, "progressToken");
 
 /**
  * Translates a modern server's question for a legacy client's revision. `id` is for a URL question that has no id of

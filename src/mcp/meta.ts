@@ -1,6 +1,6 @@
 import type { Span } from "../core/inbound.ts";
 import { foldCase } from "../core/text.ts";
-import { editObject } from "./edit.ts";
+import { type Edits, editObject } from "./edit.ts";
 import { locate, mayHold, members, openObject } from "./json-text.ts";
 
 /** Prefix of `_meta` keys that belong to one hop: they are removed and set anew on each hop. */
@@ -45,6 +45,14 @@ export function hopMeta(
     if (!folded.startsWith(reservedFolded) && folded !== dropped) kept.push(text.slice(start, value[1]));
   }
   return kept.length + stamps.length === 0 ? null : `{${[...kept, ...stamps].join(",")}}`;
+}
+
+/** Params or an answer for the next hop: with the `_meta` that `hopMeta` makes of its own, and with `edits`. */
+export function forHop(text: string, drop: string | null, stamps: readonly string[] = [], edits: Edits = {}): string {
+  const meta = locate(text, 0, "_meta");
+  // Most have none, and may be long.
+  if (!meta && stamps.length === 0 && Object.keys(edits).length === 0) return text;
+  return editObject(text, { ...edits, _meta: hopMeta(text, meta, drop, stamps) });
 }
 
 /** A server's result, or the task that holds it, without `_meta` keys that only the gateway sets. */

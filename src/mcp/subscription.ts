@@ -1,13 +1,9 @@
-import { editObject } from "./edit.ts";
-import { locate } from "./json-text.ts";
-import { hopMeta, type Implementation, implementationText, serverInfoKey, subscriptionIdKey } from "./meta.ts";
+import { forHop, type Implementation, implementationText, serverInfoKey, subscriptionIdKey } from "./meta.ts";
 import { notificationText } from "./outbound.ts";
 
 /** A notification on the stream of a `subscriptions/listen`; `id` is the id of that request, as it was written. */
 export function subscribed(method: string, params: string | null, id: string): string {
-  const text = params ?? "{}";
-  const meta = hopMeta(text, locate(text, 0, "_meta"), null, [`"${subscriptionIdKey}":${id}`]);
-  return notificationText(method, editObject(text, { _meta: meta }));
+  return notificationText(method, forHop(params ?? "{}", null, [`"${subscriptionIdKey}":${id}`]));
 }
 
 /**
@@ -15,8 +11,7 @@ export function subscribed(method: string, params: string | null, id: string): s
  * knows.
  */
 export function updateParams(params: string | null, uri: string): string {
-  const text = params ?? "{}";
-  return editObject(text, { uri: JSON.stringify(uri), _meta: hopMeta(text, locate(text, 0, "_meta"), null, []) });
+  return forHop(params ?? "{}", null, [], { uri: JSON.stringify(uri) });
 }
 
 /** The `_meta` of the result that ends a `subscriptions/listen`. */

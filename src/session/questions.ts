@@ -1,10 +1,8 @@
 import type { AbortSignalLike } from "../core/cancel.ts";
 import { Failure } from "../core/failure.ts";
 import type { ClientAnswer, InputRequest } from "../core/inbound.ts";
-import { editObject } from "../mcp/edit.ts";
-import { locate } from "../mcp/json-text.ts";
 import { plainId } from "../mcp/message.ts";
-import { hopMeta } from "../mcp/meta.ts";
+import { forHop } from "../mcp/meta.ts";
 import { cancelledParams, notificationText, requestText } from "../mcp/outbound.ts";
 import type { Traffic } from "./traffic.ts";
 
@@ -56,7 +54,8 @@ export class Questions {
     this.#waiting.set(key, { progress, resolve, reject });
     this.#traffic.asked++;
     try {
-      send(requestText(id, method, progress ? withToken(params, key) : params));
+      const stamped = progress ? forHop(params, "progressToken", [`"progressToken":${key}`]) : params;
+      send(requestText(id, method, stamped));
       return await promise;
     } finally {
       this.#traffic.asked--;
@@ -86,11 +85,5 @@ export class Questions {
     for (const { reject } of this.#waiting.values()) reject(gone());
   }
 }
-
-/** The params of a question whose progress is to be reported under this token, raw JSON. */
-const withToken = (params: string, token: string): string =>
-  editObject(params, {
-    _meta: hopMeta(params, locate(params, 0, "_meta"), "progressToken", [`"progressToken":${token}`]),
-  });
 
 const gone = (): Failure => new Failure("cancelled", "The client is no longer there to be asked.");

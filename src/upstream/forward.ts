@@ -2,11 +2,10 @@ import type { Call, Reply, Route } from "../core/call.ts";
 import { hasExtensions, isAsSevere } from "../core/inbound.ts";
 import { isExtensionNotification } from "../core/methods.ts";
 import type { UpstreamRequest } from "../core/upstream.ts";
-import { editObject } from "../mcp/edit.ts";
 import { nameSource } from "../mcp/header-rules.ts";
 import { encodeHeader, paramHeaders } from "../mcp/headers.ts";
-import { locate, stringValue } from "../mcp/json-text.ts";
-import { hopMeta } from "../mcp/meta.ts";
+import { stringValue } from "../mcp/json-text.ts";
+import { forHop } from "../mcp/meta.ts";
 import { callParams, notificationText } from "../mcp/outbound.ts";
 import { progressNotification } from "../mcp/reply.ts";
 import { mirroredInRequest, wantedLevel } from "./capabilities.ts";
@@ -76,7 +75,7 @@ function handlersOf(call: Call, token: string | null, asks: boolean, own: boolea
         ? null
         : (params) => {
             const passes = level === "default" || isAsSevere(stringValue(params, 0, "level"), level);
-            if (passes) emit(ownNotification("notifications/message", params));
+            if (passes) emit(notificationText("notifications/message", forHop(params, null)));
             return passes;
           },
     other:
@@ -86,18 +85,11 @@ function handlersOf(call: Call, token: string | null, asks: boolean, own: boolea
             const passes = isExtensionNotification(method)
               ? own && hasExtensions(call.capabilities)
               : call.inbound.era === "legacy";
-            if (passes) emit(ownNotification(method, params));
+            if (passes) emit(notificationText(method, forHop(params, null)));
             return passes;
           },
     request: asks && call.input ? call.input : null,
   };
-}
-
-/** A notification as its server wrote it, without the metadata that concern only the hop to the gateway. */
-function ownNotification(method: string, params: string): string {
-  const meta = locate(params, 0, "_meta");
-  const own = meta ? editObject(params, { _meta: hopMeta(params, meta, null, []) }) : params;
-  return notificationText(method, own);
 }
 
 /** The headers that repeat parameters of the request, for proxies that route by headers (2026-07-28, HTTP). */
