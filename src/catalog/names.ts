@@ -62,8 +62,7 @@ function baseNames(candidates: readonly Candidate[], servers: readonly string[])
   const bare = candidates.filter((each) => each.prefix !== "always");
   for (const group of Map.groupBy(bare, (each) => skeleton(each.name)).values()) {
     const [only] = group;
-    if (group.length === 1 && only?.prefix === "on-conflict" && !impersonated(only, servers))
-      bases.set(only, only.name);
+    if (only && group.length === 1 && !impersonated(only, servers)) bases.set(only, only.name);
   }
   return bases;
 }

@@ -1,6 +1,6 @@
 import type { Route } from "../core/call.ts";
 import { readTemplate, type UriTemplate } from "../core/uri-template.ts";
-import { unwrapUri } from "./uris.ts";
+import { unwrapApp } from "./uris.ts";
 
 /** Finds the templates that a URI may have been made from. */
 export type Templates = {
@@ -72,5 +72,5 @@ function serversOf(groups: Groups<Form>, uri: string): ReadonlyMap<string, strin
   const fitting = groups.flatMap((group) => group.filter((form) => form.matches(uri)));
   // A URI that names its server means none of the others that have the same template.
   const kept = fitting.some(({ as }) => as === "renamed") ? fitting.filter(({ as }) => as !== "shared") : fitting;
-  return new Map(kept.map(({ server, as }) => [server, (as === "renamed" && unwrapUri(server, uri)) || uri]));
+  return new Map(kept.map(({ server, as }) => [server, (as === "renamed" && unwrapApp(server, uri)) || uri]));
 }

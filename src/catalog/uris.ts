@@ -21,10 +21,9 @@ const wrappers = (server: string): { readonly plain: string; readonly app: strin
 export const wrapUri = (server: string, uri: string): string =>
   uri.startsWith(apps) ? wrappers(server).app + uri.slice(apps.length) : wrappers(server).plain + uri;
 
-/** The server's own URI in a URI made by `wrapUri`; null for any other URI. */
-export function unwrapUri(server: string, uri: string): string | null {
-  const { plain, app } = wrappers(server);
-  if (uri.startsWith(plain)) return uri.slice(plain.length);
+/** The server's own URI in that of an app which names its server; null for any other, explicit ones too. */
+export function unwrapApp(server: string, uri: string): string | null {
+  const { app } = wrappers(server);
   return uri.startsWith(app) ? apps + uri.slice(app.length) : null;
 }
 

@@ -21,6 +21,18 @@ test("a bounded map drops the least recently used and what is too old", () => {
   expect(map.size).toBe(2);
 });
 
+test("a bounded map lets go of all that is too old when something is put in", () => {
+  const clock = stillClock();
+  const map = createBoundedMap<number>({ cap: 8, age: 2_000_000, clock });
+  map.set("a", 1);
+  map.set("b", 2);
+  clock.advance(1_500);
+  map.set("c", 3);
+  clock.advance(1_000);
+  map.set("d", 4);
+  expect(map.values()).toEqual([3, 4]);
+});
+
 test("a bounded map without an age forgets nothing but what exceeds its cap", () => {
   const clock = stillClock();
   const map = createBoundedMap<number>({ cap: 2, clock });

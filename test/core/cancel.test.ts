@@ -1,5 +1,5 @@
 import { expect, test } from "bun:test";
-import { Cancel, endingWith, onAbort } from "../../src/core/cancel.ts";
+import { abortSignalOf, Cancel, endingWith, onAbort } from "../../src/core/cancel.ts";
 
 /** A controller and whether what listens to its signal was called. */
 function listening(controller: AbortController | Cancel) {
@@ -37,6 +37,15 @@ for (const [name, make] of [
     controller.abort();
     await Promise.resolve();
     expect(calls).toEqual([]);
+  });
+
+  test(`${name}: the platform is told of an end before and after it asks`, () => {
+    const [before, after] = [make(), make()];
+    before.abort();
+    const signals = [abortSignalOf(before.signal), abortSignalOf(after.signal)];
+    expect(signals.map(({ aborted }) => aborted)).toEqual([true, false]);
+    after.abort();
+    expect(signals.map(({ aborted }) => aborted)).toEqual([true, true]);
   });
 }
 

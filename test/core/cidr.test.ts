@@ -12,6 +12,7 @@ const rows: [cidr: string, ip: string, inside: boolean][] = [
   ["10.0.0.0/8", "::ffff:a01:203", true],
   ["2001:db8::/32", "2001:db8:1::9", true],
   ["2001:db8::/32", "2001:db9::9", false],
+  ["1::3:4:5:6:7:8", "1:0:3:4:5:6:7:8", true],
   ["::1", "::1", true],
   ["fe80::/10", "fe80::1%eth0", true],
   ["10.0.0.0/8", "010.0.0.1", false],
@@ -23,10 +24,19 @@ test.each(rows)("R37: %p holds %p: %p", (cidr, ip, inside) => {
   expect(compileCidr(cidr)?.(ip)).toBe(inside);
 });
 
-test.each(["10.0.0.0/33", "10.0.0/8", "::1/129", "1:2:3:4:5:6:7:8:9", "1::2::3", "host", "10.0.0.0/", "*", ""])(
-  "R37: %p is no network",
-  (text) => expect(compileCidr(text)).toBeNull(),
-);
+test.each([
+  "10.0.0.0/33",
+  "10.0.0/8",
+  "::1/129",
+  "1:2:3:4:5:6:7:8:9",
+  "1::2::3",
+  "1:2:3:4::5:6:7:8::9",
+  "1:g::2",
+  "host",
+  "10.0.0.0/",
+  "*",
+  "",
+])("R37: %p is no network", (text) => expect(compileCidr(text)).toBeNull());
 
 test.each([
   ["::ffff:127.0.0.1", "127.0.0.1"],

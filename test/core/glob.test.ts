@@ -1,6 +1,6 @@
 import { expect, test } from "bun:test";
 import fc from "fast-check";
-import { compileGlob, globTokens, literalTokens, matchTokens } from "../../src/core/glob.ts";
+import { compileGlob, globTokens, literalTokens, matchTokens, overlap } from "../../src/core/glob.ts";
 
 const rows: [glob: string, text: string, matches: boolean][] = [
   ["*", "", true],
@@ -38,6 +38,19 @@ test("R4 globs agree with a naive reference", () => {
   fc.assert(
     fc.property(glob, text, (g, t) => compileGlob(g)(t) === reference(g, t)),
     { numRuns: 2000 },
+  );
+});
+
+test("S27: two globs overlap if some text is matched by both, and only then", () => {
+  const glob = fc.string({ unit: fc.constantFrom("a", "b", "*", "?"), maxLength: 5 });
+  const texts = [""];
+  for (const text of texts) if (text.length < 8) texts.push(`${text}a`, `${text}b`);
+  fc.assert(
+    fc.property(glob, glob, (a, b) => {
+      const both = texts.some((text) => compileGlob(a)(text) && compileGlob(b)(text));
+      return overlap(globTokens(a), globTokens(b)) === both;
+    }),
+    { numRuns: 1000 },
   );
 });
 

@@ -1,5 +1,5 @@
 import { afterAll, expect, test } from "bun:test";
-import { readFileSync } from "node:fs";
+import { readdirSync, readFileSync } from "node:fs";
 import { join } from "node:path";
 import { lockHolder, peerCredentials, reap, sdNotify, tryLock } from "../../src/core/libc.ts";
 import { asNobody, isRoot, mayBecomeNobody } from "../support/processes.ts";
@@ -99,8 +99,10 @@ test.skipIf(!linux || !Bun.which("python3")).each([temp.path("notify.sock"), `@m
   },
 );
 
-test.skipIf(!linux)("sdNotify says why it could not (needs Linux)", () => {
+test.skipIf(!linux)("sdNotify says why it could not, and leaves no socket open (needs Linux)", () => {
+  const open = readdirSync("/proc/self/fd").length;
   expect(() => sdNotify("READY=1", temp.path("nobody.sock"))).toThrow("ENOENT");
+  expect(readdirSync("/proc/self/fd").length).toBe(open);
 });
 
 test.skipIf(!linux)(

@@ -113,6 +113,7 @@ describe("S09: what a schema may ask for", () => {
     {},
     { properties: { "x-mcp-header": { type: "string" } } },
     { properties: { a: { type: "object", default: { "x-mcp-header": "A" }, enum: [{ "x-mcp-header": "B" }] } } },
+    { properties: { a: { type: "object", default: { b: prop("A") }, const: { b: prop("A") } } } },
   ];
   test.each(fine)("nothing in %j", (none) => expect(headerNames(none)).toEqual({ headers: [], invalid: null }));
 
@@ -120,6 +121,14 @@ describe("S09: what a schema may ask for", () => {
     const loop: Record<string, unknown> = { type: "object" };
     loop.properties = { loop };
     expect(headerNames(loop).invalid).toBeString();
+  });
+
+  test("a schema of more parts than are searched is refused", () => {
+    const wide = (parts: number) => ({
+      properties: Object.fromEntries(Array.from({ length: parts }, (_, i) => [i, {}])),
+    });
+    expect(headerNames(wide(9_999)).invalid).toBeNull();
+    expect(headerNames(wide(10_000)).invalid).toBe("the schema is too large to be checked");
   });
 });
 

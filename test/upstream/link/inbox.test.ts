@@ -51,13 +51,13 @@ function server(kinds: Purpose["kind"][], of: "one client" | "several" = "severa
   const open = kinds.map(
     (kind, id) => new Exchange(id, ask(purposeOf(kind, `${kind}-${id}`, clients[id] ?? null)), { giveUp() {} }),
   );
-  const tally = { aside: 0, told: 0 };
+  const tally = { aside: 0, told: 0, stray: 0 };
   const inbox = {
     answer: () => {},
     broken: (id: string) => void broken.push(id),
     find: (id: string) => open.find((one) => String(one.id) === id),
     issued: () => false,
-    stray: () => {},
+    stray: () => void tally.stray++,
     aside: () => void tally.aside++,
     told: () => void tally.told++,
     open: () => open,
@@ -141,7 +141,19 @@ test.each<[Purpose["kind"], string, "told" | "aside"]>([
 ])("what a request (%s) takes is counted apart from what nobody takes: %s", (kind, said, as) => {
   const { tally, say } = server([kind]);
   for (let times = 0; times < 3; times++) say(said);
-  expect(tally).toEqual({ told: 0, aside: 0, [as]: 3 });
+  expect(tally).toEqual({ told: 0, aside: 0, stray: 0, [as]: 3 });
+});
+
+test("T12: questions that are refused count as a flood does, what a server withdraws does not", async () => {
+  const { tally, question, say } = server(["call", "call"]);
+  for (const id of [1, 2, 3]) question(id);
+  expect(tally.stray).toBe(3);
+  const one = server(["call"]);
+  one.question(1);
+  one.say('{"jsonrpc":"2.0","method":"notifications/cancelled","params":{"requestId":1}}');
+  expect(one.tally.stray).toBe(0);
+  say('{"jsonrpc":"2.0","method":"notifications/cancelled","params":{"requestId":1}}');
+  expect(tally.stray).toBe(4);
 });
 
 test("several calls of one client ask it in their order, each as often as the others", async () => {
@@ -235,40 +247,6 @@ test("T12: so many questions about one call may wait at once, and no more", asyn
   expect(heard.at(-1)).toBe(askedOf("call-0", 18));
 });
 
-/** A call with a question of its server to its client. */
-function questioned(timeout: number | null) {
-  const gaveUp = Promise.withResolvers<string>();
-  const asked = Promise.withResolvers<InputRequest>();
-  const answer = Promise.withResolvers<ClientAnswer>();
-  const request = (one: InputRequest): Promise<ClientAnswer> => (asked.resolve(one), answer.promise);
-  const handlers = { progress: null, message: null, other: null, request };
-  const call = ask({ kind: "call", handlers, client: null });
-  const exchange = new Exchange(0, { ...call, timeout }, { giveUp: (_, why) => gaveUp.resolve(why) });
-  const replies: string[] = [];
-  const params = '{"_meta":{"progressToken":"theirs"}}';
-  exchange.question({ idText: "1", method: "roots/list", params }, [exchange], (text) => void replies.push(text));
-  const accept = (): void => answer.resolve({ kind: "result", text: "{}" });
-  return { gaveUp: gaveUp.promise, asked: asked.promise, accept, replies };
-}
-
-test("FIELD T66: the time of a call runs on once its client has answered", async () => {
-  const { gaveUp, accept } = questioned(5);
-  accept();
-  expect(await gaveUp).toBe("timeout");
-});
-
-test("what a client reports of its progress later reaches the server too, under its own token", async () => {
-  const { asked, replies } = questioned(null);
-  const { progress } = await asked;
-  for (const n of [1, 2]) {
-    progress?.(`{"progressToken":"ours","progress":${n}}`);
-    await settled();
-  }
-  expect(replies.map((text) => JSON.parse(text).params)).toEqual(
-    [1, 2].map((n) => ({ progressToken: "theirs", progress: n })),
-  );
-});
-
 test.each([
   ['"s-\\u00e9"', '"s-é"'],
   ['"s-é"', '"s-\\u00e9"'],
@@ -285,10 +263,12 @@ test("what is asked outside of calls ends when its server withdraws it, or is go
   const { heard, replies, outside, question, say } = server([], "one client");
   question(1);
   say('{"jsonrpc":"2.0","method":"notifications/cancelled","params":{"requestId":1}}');
+  const ended = (): string[] => heard.filter((each) => each.includes("ended"));
+  expect(ended()).toEqual(['outside ended {"q":1}']);
   question(2);
   outside?.close();
   await settled();
-  expect(heard.filter((each) => each.includes("ended"))).toEqual(['outside ended {"q":1}', 'outside ended {"q":2}']);
+  expect(ended()).toEqual(['outside ended {"q":1}', 'outside ended {"q":2}']);
   expect(replies).toEqual([]);
 });
 

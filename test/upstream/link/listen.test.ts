@@ -1,11 +1,13 @@
 import { afterEach, expect, jest, test } from "bun:test";
 import { createServer, type Socket } from "node:net";
 import { once } from "node:events";
+import { faults } from "../../../src/upstream/faults.ts";
 import { readEvents } from "../../../src/upstream/http/event-stream.ts";
 import { holdGetStream } from "../../../src/upstream/http/get-stream.ts";
-import type { Link } from "../../../src/upstream/link/link.ts";
-import { holdListen } from "../../../src/upstream/link/listen.ts";
+import type { Ask, Link } from "../../../src/upstream/link/link.ts";
+import { beginListen, holdListen } from "../../../src/upstream/link/listen.ts";
 import { openPipe } from "../../../src/upstream/link/pipe-link.ts";
+import { rejectionOf } from "../../support/failure.ts";
 import { linkHost } from "../../support/link-host.ts";
 import { discovers, listening, refusal, serve, type Stream, told } from "../../support/mcp-server.ts";
 import { http, upstreams } from "../../support/upstream.ts";
@@ -98,6 +100,40 @@ test("listening to a server that reads nothing goes on until it is given up", as
   expect(Bun.peek.status(listening)).toBe("pending");
   controller.abort();
   await listening;
+});
+
+test("listening goes on after an error that ends what its server had acknowledged", async () => {
+  jest.useFakeTimers();
+  let asked = 0;
+  const slept = Promise.withResolvers<void>();
+  const ask = async ({ purpose }: Ask): Promise<unknown> => {
+    if (asked++ === 0 && purpose.kind === "listen") purpose.notified("notifications/subscriptions/acknowledged", "{}");
+    setImmediate(slept.resolve);
+    return { kind: "error" };
+  };
+  const listening = listenOn({ over: false, ask } as unknown as Link, new AbortController().signal);
+  await slept.promise;
+  expect(asked).toBe(1);
+  jest.advanceTimersByTime(1_000);
+  await listening;
+  expect(asked).toBe(2);
+});
+
+test("a server that does not acknowledge a listening request in time is told that it is not wanted", async () => {
+  const asks: Ask[] = [];
+  const link = {
+    over: false,
+    ask: (ask: Ask) => (
+      asks.push(ask),
+      new Promise((resolve) => ask.signal.addEventListener("abort", () => resolve(null)))
+    ),
+  } as unknown as Link;
+  const terms = { host: { client: { name: "t", version: "0" } } };
+  const instance = { link, peer: { era: "modern", revision: "2026-07-28" } } as const;
+  const listening = { instance, terms, filter: {}, missed: () => {}, heard: () => {} };
+  const silent = faults.down("a", "it is silent");
+  expect(await rejectionOf(beginListen(listening, 5, silent))).toBe(silent);
+  expect(asks.map(({ signal }) => signal.aborted)).toEqual([true]);
 });
 
 test("listening takes no hold of its link, however often it is begun", async () => {

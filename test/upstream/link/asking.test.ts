@@ -1,0 +1,106 @@
+import { afterEach, expect, jest, test } from "bun:test";
+import { answerTime, type ClientAnswer, type InputRequest } from "../../../src/core/inbound.ts";
+import { askClient } from "../../../src/upstream/link/asking.ts";
+import { Exchange } from "../../../src/upstream/link/exchange.ts";
+import type { Handlers } from "../../../src/upstream/link/link.ts";
+
+afterEach(() => void jest.useRealTimers());
+
+/** A call whose client answers as `request` does; `gaveUp` is called when its time is up. */
+function callOf(request: Handlers["request"], timeout: number | null, gaveUp: (why: string) => void = () => {}) {
+  const handlers = { progress: null, message: null, other: null, request };
+  return new Exchange(
+    0,
+    {
+      method: "m",
+      params: () => null,
+      peer: { era: "legacy", revision: "2025-11-25" },
+      timeout,
+      most: Infinity,
+      signal: new AbortController().signal,
+      purpose: { kind: "call", handlers, client: "a" },
+      headers: null,
+    },
+    { giveUp: (_, why) => gaveUp(why) },
+  );
+}
+
+/** Until all that was answered has been passed on. */
+const settled = (): Promise<void> => new Promise((resolve) => setImmediate(resolve));
+
+/** A call with a question of its server to its client; the server has a message once `taken` resolves. */
+function questioned(timeout: number | null, taken?: Promise<void>) {
+  const gaveUp = Promise.withResolvers<string>();
+  const asked = Promise.withResolvers<InputRequest>();
+  const answer = Promise.withResolvers<ClientAnswer>();
+  let signal = new AbortController().signal;
+  const request = (one: InputRequest, end: AbortSignal): Promise<ClientAnswer> => {
+    signal = end;
+    asked.resolve(one);
+    return answer.promise;
+  };
+  const exchange = callOf(request, timeout, gaveUp.resolve);
+  const replies: string[] = [];
+  const params = '{"_meta":{"progressToken":"theirs"}}';
+  const reply = (text: string): Promise<void> | undefined => (replies.push(text), taken);
+  exchange.question({ idText: "1", method: "roots/list", params }, [exchange], reply);
+  const accept = (): void => answer.resolve({ kind: "result", text: "{}" });
+  return { gaveUp: gaveUp.promise, asked: asked.promise, accept, replies, signal: () => signal };
+}
+
+test("FIELD T66: the time of a call runs on once its client has answered", async () => {
+  const { gaveUp, accept } = questioned(5);
+  accept();
+  expect(await gaveUp).toBe("timeout");
+});
+
+test("what a client reports of its progress later reaches the server too, under its own token", async () => {
+  const { asked, replies } = questioned(null);
+  const { progress } = await asked;
+  for (const n of [1, 2]) {
+    progress?.(`{"progressToken":"ours","progress":${n}}`);
+    await settled();
+  }
+  expect(replies.map((text) => JSON.parse(text).params)).toEqual(
+    [1, 2].map((n) => ({ progressToken: "theirs", progress: n })),
+  );
+});
+
+test("a question that its client fails to answer is put to nobody again", async () => {
+  let asked = 0;
+  const request = (): Promise<ClientAnswer> => (asked++, Promise.reject(new Error("the client is gone")));
+  const calls = [callOf(request, null), callOf(request, null)];
+  const replies: string[] = [];
+  const question = { idText: "1", method: "roots/list", params: "{}" };
+  expect(askClient(calls, question, (text) => void replies.push(text))).toBe(true);
+  await settled();
+  expect(replies.map((text) => JSON.parse(text))).toMatchObject([{ id: 1, error: { code: -32603 } }]);
+  expect(asked).toBe(1);
+});
+
+test("a client that does not answer in time is told that its answer is not wanted any more", async () => {
+  jest.useFakeTimers();
+  const { asked, replies, signal } = questioned(null);
+  await asked;
+  jest.advanceTimersByTime(answerTime);
+  jest.useRealTimers();
+  await settled();
+  expect(signal().aborted).toBe(true);
+  expect(replies).toEqual([expect.stringContaining("-32603")]);
+});
+
+test("progress that its server is slow to take does not come after the answer", async () => {
+  jest.useFakeTimers();
+  const taken = Promise.withResolvers<void>();
+  const { asked, accept, replies } = questioned(null, taken.promise);
+  const { progress } = await asked;
+  for (const n of [1, 2]) progress?.(`{"progressToken":"ours","progress":${n}}`);
+  accept();
+  for (let turns = 0; turns < 20; turns++) await Promise.resolve();
+  jest.advanceTimersByTime(1_000);
+  jest.useRealTimers();
+  await settled();
+  taken.resolve();
+  await settled();
+  expect(replies.map((text) => JSON.parse(text))).toMatchObject([{ params: { progress: 1 } }, { id: 1, result: {} }]);
+});
