@@ -123,7 +123,6 @@ export class Checkpoints {
 
   #due(): boolean {
     const { interval, records } = this.#given.options().checkpointEvery;
-    if (this.#fresh <= 0) return false;
     return this.#fresh >= records || this.#given.clock.mono() - this.#signedAt >= interval * 1000;
   }
 

@@ -47,7 +47,8 @@ test("R9 how far a file for checkpoints is behind is known after a restart: by t
   using at = tempState();
   const [file, late] = [join(at.root, "elsewhere"), join(at.root, "late")];
   const clock = { ...systemClock };
-  for (const checkpoints of [[{ file }], []]) {
+  for (const [halfHours, checkpoints] of [[{ file }], []].entries()) {
+    clock.now = () => systemClock.now() + halfHours * 1_800_000_000;
     const opened = await openBroker(at, { checkpoints }, { clock });
     await runCall(opened.broker);
     await opened.close();
@@ -121,11 +122,24 @@ test("R9: a checkpoint is made after so many records, or after so much time with
   expect(size()).toBe(6);
   advance(60_000);
   await until(() => size() === 9, "one for its time");
-  // The record of a checkpoint calls for no other one.
+  // The record of a checkpoint calls for no other one, nor does what is noted already for another note.
   advance(60_000);
   await later();
   expect(size()).toBe(9);
+  const head = join(outsideOf(at), "main.head");
+  const { mtimeMs } = statSync(head);
+  await later();
+  expect(statSync(head).mtimeMs).toBe(mtimeMs);
   await opened.close();
+});
+
+test("R9 A08: once a log is closed its head note names the last record, that of the last checkpoint", async () => {
+  using at = tempState();
+  const opened = await openBroker(at, {}, { tick: 60_000 });
+  await runCall(opened.broker);
+  await opened.close();
+  const head: unknown = JSON.parse(readFileSync(join(outsideOf(at), "main.head"), "utf8"));
+  expect(head).toMatchObject({ seq: 3 });
 });
 
 test("R9: a checkpoint that is asked for covers what was recorded before, also while another is written", async () => {

@@ -1,0 +1,85 @@
+import { afterAll, beforeAll, describe, expect, test } from "bun:test";
+import { chmodSync, chownSync, mkdirSync, readFileSync } from "node:fs";
+import { type Daemon, Place } from "../support/daemon.ts";
+import { asNobody, mayBecomeNobody, type Ran } from "../support/processes.ts";
+import { linesOf } from "../support/seen.ts";
+
+/** Two groups of this machine, and their ids. */
+const [admins, readers] = readFileSync("/etc/group", "utf8")
+  .split("\n")
+  .map((line) => line.split(":"))
+  .map(([name = "", , gid]) => ({ name, gid: Number(gid) }))
+  .filter(({ gid }) => gid > 0 && gid < 65_534);
+
+describe.skipIf(!mayBecomeNobody || !admins || !readers)(
+  "another user on the control socket (needs setpriv as root)",
+  () => {
+    let place: Place;
+    let daemon: Daemon;
+    let socket: string;
+
+    beforeAll(async () => {
+      place = new Place({});
+      socket = place.path("run", "control.sock");
+      place.configure({ control: { socket, adminGroup: admins?.name, readGroup: readers?.name } });
+      chmodSync(place.dir, 0o711);
+      mkdirSync(place.path("run"));
+      // As the unit makes it: whoever is in the group may connect.
+      chownSync(place.path("run"), 0, 65_534);
+      chmodSync(place.path("run"), 0o2750);
+      daemon = await place.start();
+    });
+    afterAll(async () => {
+      await daemon.stop();
+      place[Symbol.dispose]();
+    });
+
+    /** A command that nobody runs, as a member of this group too. */
+    async function run(gid: number | undefined, ...args: string[]): Promise<Ran> {
+      place.prefix = gid === undefined ? asNobody : [...asNobody.slice(0, 3), `--groups=${gid}`];
+      try {
+        return await place.bare([...args, "--socket", socket]);
+      } finally {
+        place.prefix = [];
+      }
+    }
+
+    test("R124 T50: may do what the groups that the configuration names give", async () => {
+      const [status, freeze] = [
+        ["status", "--json"],
+        ["keys", "freeze"],
+      ];
+      const denied = (why: string) => ({ code: 1, stdout: "", stderr: expect.stringContaining(why) });
+      for (const args of [status, freeze])
+        expect(await run(undefined, ...args)).toMatchObject(denied("may only attach"));
+      expect(await run(readers?.gid, ...status)).toMatchObject({ code: 0 });
+      expect(await run(readers?.gid, ...freeze)).toMatchObject(denied("takes an administrator"));
+      for (const args of [status, freeze]) expect(await run(admins?.gid, ...args)).toMatchObject({ code: 0 });
+      const acts = (await place.records()).filter(({ type }) => type === "key.frozen");
+      expect(acts).toMatchObject([{ caller: "local:65534" }]);
+    });
+
+    test("T50: leaves administrators a place, however many connections it opens", async () => {
+      const crowd = `
+      const hello = '{"jsonrpc":"2.0","id":1,"method":"hello","params":{}}\\n';
+      const heard = () => new Promise((resolve) => Bun.connect({
+        unix: ${JSON.stringify(socket)},
+        socket: { open: (one) => void one.write(hello), data: (_one, line) => resolve(String(line).includes("too many")) },
+      }));
+      const refused = await Promise.all(Array.from({ length: 240 }, heard));
+      console.log(refused.filter(Boolean).length);
+      for await (const _ of Bun.stdin.stream());
+      process.exit();
+    `;
+      const child = Bun.spawn([...asNobody, process.execPath, "-e", crowd], { stdin: "pipe", stdout: "pipe" });
+      for await (const refused of linesOf(child.stdout)) {
+        expect(Number(refused)).toBe(240 - 224);
+        break;
+      }
+      expect(await run(undefined, "status")).toMatchObject({ code: 1, stderr: expect.stringContaining("too many") });
+      expect(await place.json("status", "--socket", socket)).toMatchObject({ state: "ready" });
+      void child.stdin.end();
+      await child.exited;
+    });
+  },
+);
