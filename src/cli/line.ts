@@ -6,9 +6,9 @@ import { UsageError } from "./errors.ts";
 
 /** Flags that every command takes, on either side of it. */
 export const globalFlags = {
-  config: { type: "string", valueHint: "FILE", description: "configuration file" },
-  state: { type: "string", valueHint: "DIR", description: "state directory" },
-  socket: { type: "string", valueHint: "PATH", description: "control socket" },
+  config: { type: "string", valueHint: "FILE", description: "configuration file (MCPGW_CONFIG)" },
+  state: { type: "string", valueHint: "DIR", description: "state directory (MCPGW_STATE)" },
+  socket: { type: "string", valueHint: "PATH", description: "control socket (MCPGW_SOCKET)" },
   json: { type: "boolean", description: "print JSON" },
   "no-color": { type: "boolean", description: "never colour the output" },
   help: { type: "boolean", alias: "h", description: "show this help" },

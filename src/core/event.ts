@@ -84,8 +84,8 @@ type Happenings = {
   "checkpoint.torn": { readonly file: string };
 };
 
-/** The process that asked for it, as the kernel knows it. */
-type Asker = { readonly uid: number; readonly pid: number };
+/** The process that asked for it, as the kernel knows it; `groups`, joined by commas, if it has more than `gid`. */
+type Asker = { readonly uid: number; readonly gid: number; readonly pid: number; readonly groups?: string };
 type Noted<Type, F> = {
   readonly type: Type;
   /** Who did it: a principal id, or `system`. */

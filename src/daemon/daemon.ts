@@ -158,7 +158,9 @@ export class Daemon {
       if (outdated) log.warn(outdated);
     } catch (error) {
       const cause = messageOf(error);
-      this.#rejected = `the configuration was not reloaded, the one before is in force: ${cause}`;
+      // A warning is one line, and a file may have many mistakes.
+      const mistakes = cause.replaceAll("\n", "; ");
+      this.#rejected = `the configuration was not reloaded, the one before is in force: ${mistakes}`;
       log.error("configuration rejected; the one before stays in force", { file: before.file, cause });
       const facts = { file: before.file, cause };
       await engine.stores.audit

@@ -269,7 +269,8 @@ const nothingIn = (state: string): Refusal =>
 /** The invoker, who may do what the files let it do. */
 function here(): Context {
   const uid = process.getuid?.() ?? 0;
-  const peer = { uid, gid: process.getgid?.() ?? 0, pid: process.pid, groups: [], access: "admin" } as const;
+  const [gid, groups] = [process.getgid?.() ?? 0, process.getgroups?.() ?? []];
+  const peer = { uid, gid, pid: process.pid, groups, access: "admin" } as const;
   return { peer, key: null, signal: new AbortController().signal };
 }
 

@@ -139,10 +139,13 @@ function nameAsked({ inbound: { method, params } }: Call, { kind, wire }: Route)
   return typeof asked === "string" && kind !== "extension" ? asked : wire;
 }
 
+/** An operator may have written a reason with or without its full stop. */
+const sentence = (text: string): string => (/[.!?]$/.test(text.trimEnd()) ? text.trimEnd() : `${text}.`);
+
 function denied(plan: Plan, decision: Decision, who: Principal): Failure {
   const { rule } = decision;
   const what = rule
-    ? `Denied by rule ${rule.id}${rule.reason ? `: ${rule.reason}` : ""}.`
+    ? sentence(`Denied by rule ${rule.id}${rule.reason ? `: ${rule.reason}` : ""}`)
     : "Denied: no rule allows it.";
   const advice = remedy(plan, decision, who) ?? "Ask the operator of the gateway for access.";
   return new Failure("denied", cut(`${what} ${advice}`, 1000), rule ? { rule: rule.id } : {});

@@ -6,8 +6,12 @@ import { until } from "../support/until.ts";
 import { callOf, faultyStore, handClock, openBroker, tempState } from "../support/audit.ts";
 
 const by = { actor: "local:0" } as const;
-const key: AuditEvent = { ...by, type: "key.revoked", facts: { key: "k", uid: 0, pid: 1 } };
-const admin: AuditEvent = { ...by, type: "admin.payloads-shown", facts: { seq: 1, chain: "main", uid: 0, pid: 1 } };
+const key: AuditEvent = { ...by, type: "key.revoked", facts: { key: "k", uid: 0, gid: 0, pid: 1 } };
+const admin: AuditEvent = {
+  ...by,
+  type: "admin.payloads-shown",
+  facts: { seq: 1, chain: "main", uid: 0, gid: 0, pid: 1 },
+};
 const server: AuditEvent = { actor: "system", type: "server.stopped", facts: { server: "s", pid: 1 } };
 
 function question(broker: AuditBroker): Promise<void> {

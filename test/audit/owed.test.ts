@@ -9,7 +9,7 @@ test("T20: acts that wait to be recorded are bounded; those past the bound are c
   const faulty = faultyStore(at);
   await using opened = await openBroker(at, {}, { store: faulty.store });
   faulty.full = new StoreFailed("disk full");
-  const act = { type: "key.revoked", actor: "local:0", facts: { key: "k", uid: 0, pid: 1 } } as const;
+  const act = { type: "key.revoked", actor: "local:0", facts: { key: "k", uid: 0, gid: 0, pid: 1 } } as const;
   await Promise.all(Array.from({ length: 10_003 }, () => opened.broker.recordDone(act)));
   expect(opened.broker.health()).toMatchObject({ owed: 10_000, unrecorded: 3 });
   faulty.full = null;
@@ -21,7 +21,7 @@ test("P5: an act that waits to be recorded is recorded at the end, though the lo
   const faulty = faultyStore(at);
   const opened = await openBroker(at, {}, { store: faulty.store, tick: 60_000 });
   faulty.full = new StoreFailed("disk full");
-  const act = { type: "key.revoked", actor: "local:0", facts: { key: "k", uid: 0, pid: 1 } } as const;
+  const act = { type: "key.revoked", actor: "local:0", facts: { key: "k", uid: 0, gid: 0, pid: 1 } } as const;
   expect(await opened.broker.recordDone(act)).toBe(false);
   expect(opened.broker.health()).toMatchObject({ ok: false, owed: 1, records: 0 });
   faulty.full = null;
@@ -35,7 +35,7 @@ test.each(["recordEvent", "recordDone"] as const)(
     using at = tempState();
     const faulty = faultyStore(at);
     await using opened = await openBroker(at, {}, { store: faulty.store, tick: 60_000 });
-    const by = { actor: "local:0", facts: { uid: 0, pid: 1 } } as const;
+    const by = { actor: "local:0", facts: { uid: 0, gid: 0, pid: 1 } } as const;
     faulty.full = new StoreFailed("disk full");
     expect(await opened.broker.recordDone({ ...by, type: "key.frozen" })).toBe(false);
     faulty.full = null;

@@ -2,7 +2,9 @@ import { expect, test } from "bun:test";
 import { Keyring } from "../../src/authn/keyring.ts";
 import type { Context } from "../../src/control/contract.ts";
 import { systemClock } from "../../src/core/clock.ts";
+import type { AuditEvent } from "../../src/core/event.ts";
 import { keyHandlers } from "../../src/daemon/handlers/keys.ts";
+import { recordActWith } from "../../src/daemon/handlers/record-act.ts";
 import { keyRequest, memoryKeyStore } from "../support/key-store.ts";
 
 const peer = { uid: 0, gid: 0, pid: 1, groups: [], access: "admin" } as const;
@@ -27,6 +29,18 @@ test("R23: a rotation that cannot be recorded leaves the old key as it was, and 
   full = false;
   const made = await rotate({ id }, ctx);
   expect(states()).toMatchObject({ [id]: "revoked", [made.id]: "active" });
+});
+
+test.each([
+  [[60, 50], { groups: "60,50" }],
+  [[], {}],
+] as const)("D9: an act is recorded with the process that asked for it; of groups %p", async (groups, recorded) => {
+  const events: AuditEvent[] = [];
+  const act = recordActWith({ recordEvent: async (event) => void events.push(event) });
+  await act({ ...ctx, peer: { uid: 7, gid: 8, pid: 9, groups, access: "admin" } }, "key.revoked", { key: "k" });
+  expect(events).toEqual([
+    { type: "key.revoked", actor: "local:7", facts: { key: "k", uid: 7, gid: 8, pid: 9, ...recorded } },
+  ]);
 });
 
 /** A keyring whose acts wait for the disk until `flush`; `log` holds the types of what was recorded, in order. */

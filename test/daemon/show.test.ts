@@ -109,6 +109,21 @@ test("R8 R25 the record that audit log lists shows the whole call: who, from whe
   expect(act?.facts).toMatchObject({ seq: await end, begin: await begin });
 });
 
+test("R8 audit show --payloads says of arguments and a result that were too long to be stored as a whole that they go on", async () => {
+  await using daemon = await start({ servers: [fake("fake")], policies: [everything()] });
+  const { place } = daemon;
+  const { key } = await place.newKey("alice");
+  const word = "x".repeat(70_000);
+  await daemon.call("fake__echo", { word }, key);
+  const { stdout } = await place.cli(["audit", "show", String(await newest(place, "call.end")), "--payloads"]);
+  const [, args = "", result = ""] = stdout.split(/^(?=args|result)/m);
+  expect(args).toStartWith('args, of 70,011 bytes only the first part was stored\n{"word":"xxx');
+  expect(result).toMatch(/^result, of 70,\d{3} bytes only the first part was stored\n/);
+  await daemon.call("fake__echo", { word: "short" }, key);
+  const short = await place.cli(["audit", "show", String(await newest(place, "call.end")), "--payloads"]);
+  expect(short.stdout).toContain('\nargs\n{"word":"short"}\n');
+});
+
 test("R25 A01 A12 A13 a record or payload that was changed is shown with the word that it was", async () => {
   using at = tempState();
   const opened = await openBroker(at);

@@ -47,7 +47,13 @@ test("R23, R124: a key made over the control socket works at once, is shown once
   const made = (await place.records()).find(({ type, facts }) => type === "key.created" && pick(facts, "key") === id);
   expect(made).toMatchObject({
     caller: `local:${process.getuid?.()}`,
-    facts: { consumer: "alice", roles: "user,reader", uid: process.getuid?.(), pid: expect.any(Number) },
+    facts: {
+      consumer: "alice",
+      roles: "user,reader",
+      uid: process.getuid?.(),
+      gid: process.getgid?.(),
+      pid: expect.any(Number),
+    },
   });
   const files = ["mcpgw.db", "mcpgw.db-wal"].map((name) => readFileSync(`${place.state}/${name}`));
   expect(Buffer.concat(files).includes(key)).toBe(false);

@@ -47,6 +47,33 @@ test("R17: a child's environment is built: its own secret, nothing of the gatewa
   }
 });
 
+test("R17 R124: under any umask nobody but the owner may open a file of the state, a head or an export, and the socket's group the socket", async () => {
+  using place = new Place(config);
+  place.prefix = ["sh", "-c", 'umask 0; exec "$@"', "sh"];
+  const open: string[] = [];
+  const look = (directory: string): void => {
+    for (const entry of readdirSync(directory, { withFileTypes: true, recursive: true })) {
+      const path = join(entry.parentPath, entry.name);
+      const allowed = entry.isDirectory() ? 0o700 : entry.isSocket() ? 0o660 : 0o600;
+      const mode = statSync(path).mode & 0o7777;
+      if (mode !== allowed) open.push(`${path}: ${mode.toString(8)}`);
+    }
+  };
+  const env = { TOKEN: canary("token") };
+  {
+    await using daemon = await place.start({ env });
+    await daemon.call("b__echo", {}, await place.key("alice"));
+    look(place.state);
+    expect(readdirSync(place.state)).toEqual(expect.arrayContaining(["mcpgw.db-wal", "control.sock", "audit"]));
+  }
+  await place.cli(["audit", "export", "--out", place.path("export")], { env });
+  look(place.state);
+  look(place.heads);
+  expect(open).toEqual([]);
+  for (const path of [place.state, place.heads]) expect(statSync(path).mode & 0o777).toBe(0o700);
+  expect(statSync(place.path("export")).mode & 0o777).toBe(0o600);
+});
+
 test.skipIf(isRoot && !mayBecomeNobody)(
   "R17: a server cannot read another's secret out of the gateway's own process (needs setpriv as root)",
   async () => {

@@ -208,6 +208,18 @@ test("a denied caller whom no rule tells what to change is sent to the operator"
   expect(refusal.message).toBe("Denied by rule closed. Ask the operator of the gateway for access.");
 });
 
+test.each([
+  ["Ask in #data", "Ask in #data."],
+  ["Ask in #data.", "Ask in #data."],
+  ["Really? ", "Really?"],
+  ["Stop!", "Stop!"],
+])("a reason %p gets a full stop if it has none", (reason, said) => {
+  const policy = policyOf([{ id: "closed", when: own, action: "deny", reason }], { reader: [allowAll] });
+  const args = { customerId: "consumer-k1" };
+  const { message } = failureOf(() => policy.decide(makeCall({ args }), me, makeRoute("crm", "get")));
+  expect(message).toStartWith(`Denied by rule closed: ${said} It denies calls where `);
+});
+
 test("a hidden tool is refused in the words of a missing one, while the record holds the rule", () => {
   const policy = policyOf([{ id: "secret", tool: "get_*", action: "deny" }], { reader: [allowAll] });
   const call = makeCall({ name: "crm__get_user" });

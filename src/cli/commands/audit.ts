@@ -73,10 +73,17 @@ const show = command({
       await out.print(`\n${out.paint("dim", `began with record ${begin.seq}`)}`);
       await out.facts(factRows({ ...Object.fromEntries(more), ...address }));
     }
-    const parts = [...(begin?.payloads ?? []), ...(answer.payloads ?? [])];
-    for (const { part, body } of parts) await out.print(`\n${out.paint("dim", part)}\n${line(body)}`);
+    for (const { rec, payloads: parts } of [...(begin ? [begin] : []), { ...answer, rec: facts }])
+      for (const { part, body } of parts ?? [])
+        await out.print(`\n${out.paint("dim", `${part}${lack(rec, part)}`)}\n${line(body)}`);
   },
 });
+
+/** What is to be said of a payload that was too long to be stored as a whole: its end looks like any other. */
+function lack(rec: Readonly<Record<string, unknown>>, part: "args" | "result"): string {
+  const [cut, length] = part === "args" ? ([rec["acut"], rec["al"]] as const) : ([rec["rcut"], rec["rl"]] as const);
+  return cut === true ? `, of ${number(Number(length))} bytes only the first part was stored` : "";
+}
 
 const forgotten = "not known: erased, changed since, or one of too many at once";
 

@@ -93,7 +93,7 @@ async function showResult(text: string, out: Output): Promise<void> {
 const call = command({
   summary: "Call a tool through the whole path, as MCPGW_API_KEY or as the local administrator",
   args: {
-    tool: { type: "positional", required: true, description: "SERVER:TOOL" },
+    tool: { type: "positional", required: true, description: "SERVER:TOOL; a VALUE behind it is JSON, or else text" },
     args: { type: "string", valueHint: "JSON", description: "the arguments, sent exactly as written" },
     "args-file": { type: "string", valueHint: "FILE", description: "a file with the arguments; - is standard input" },
   },

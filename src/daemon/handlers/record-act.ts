@@ -20,6 +20,8 @@ export function recordDoneWith(audit: Pick<AuditBroker, "recordDone">): RecordDo
 export const actorOf = ({ peer }: Context): string => `local:${peer.uid}`;
 
 function actOf<T extends ActType>(ctx: Context, type: T, facts: Acts[T]): Act {
-  const { uid, pid } = ctx.peer;
-  return { type, actor: actorOf(ctx), facts: { ...facts, uid, pid } } as Act; // the parameters pair them
+  const { uid, gid, pid, groups } = ctx.peer;
+  // A right to act may come from any of them.
+  const asker = { uid, gid, pid, ...(groups.length > 0 && { groups: groups.join() }) };
+  return { type, actor: actorOf(ctx), facts: { ...facts, ...asker } } as Act; // the parameters pair them
 }
