@@ -101,6 +101,13 @@ export function isPlainJson({ status, headers }: Response, max: number): boolean
 /** Ends a response whose body is of no interest. */
 export const discard = ({ body }: Response): void => void body?.cancel().catch(() => {});
 
+/** The body as text where it is declared to have at most `max` bytes; nothing of any other. */
+export async function shortText(response: Response, max: number): Promise<string> {
+  if (isBounded(response.headers, max)) return decodeUtf8(await response.arrayBuffer());
+  discard(response);
+  return "";
+}
+
 /** The body as text, a result of `limit` bytes and its envelope; throws `result-too-large`. */
 export async function readText(response: Response, limit: number, server: string): Promise<string> {
   const max = limit + envelope;

@@ -65,7 +65,10 @@ const lostWords =
 export const isGone = (status: number): boolean => status === 404 || status === 410;
 /** A 400 may be about anything, so its words must name the session, or the handshake that opens one. */
 const ofSession = /session|initiali[sz]e/i;
-const longestWords = 2_000;
+/** The official Rust SDK refused so up to 0.16; any other 401 is about credentials. */
+const unauthorized = "unauthorized session not found";
+/** Most characters of a text that can say that a session is lost. */
+export const longestWords = 2_000;
 /** The error codes of refusals whose HTTP status does not mark them as refusals. */
 const codes = new Set<number>([rpcCodes.invalidRequest, rpcCodes.sessionNotFound, rpcCodes.invalidParams]);
 
@@ -76,10 +79,13 @@ const codes = new Set<number>([rpcCodes.invalidRequest, rpcCodes.sessionNotFound
  */
 export function isSessionLost(status: number, said: Answer | string, session: string | null): boolean {
   if (session === null && status !== 400) return false;
+  if (status === 401) return typeof said === "string" && wordsOf(said, session) === unauthorized;
   if (status === 400 && isOther(said)) return true;
   const refused = status >= 400;
   if (typeof said === "string") {
-    return isGone(status) || (status === 400 ? speaksOfSession(said) : isSentence(said, session));
+    if (isGone(status)) return true;
+    if (status === 400) return speaksOfSession(said);
+    return isSentence(said, session) || isSentence(foreignMessage(said), session);
   }
   if (said.kind !== "error") return false;
   const { code, message, idText } = said;
@@ -95,7 +101,7 @@ export function isSessionLost(status: number, said: Answer | string, session: st
 
 /** Whether such a refusal says that the server did not look at the request, so that one that acts has not run. */
 export function isUnseen(status: number, said: Answer | string, session: string | null): boolean {
-  if (isGone(status)) return true;
+  if (isGone(status) || status === 401) return true;
   if (status === 400) return session !== null || isOther(said) || asksForSession(said);
   // How servers say it with a status that says nothing.
   if (status >= 300 || typeof said === "string" || said.kind !== "error") return false;

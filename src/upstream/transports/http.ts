@@ -5,10 +5,19 @@ import { cancelledParams, notificationText, requestText } from "../../mcp/outbou
 import { readUpstream } from "../../mcp/upstream-message.ts";
 import { decodeUtf8 } from "../../mcp/utf8.ts";
 import { faults, reasonOf, unsent } from "../faults.ts";
-import { bounded, discard, faultOfError, faultOfStatus, isPlainJson, isType, readText } from "../http/answer.ts";
+import {
+  bounded,
+  discard,
+  faultOfError,
+  faultOfStatus,
+  isPlainJson,
+  isType,
+  readText,
+  shortText,
+} from "../http/answer.ts";
 import { cancelled, Courtesies } from "../http/courtesies.ts";
 import { isEventStream } from "../http/event-stream.ts";
-import { isGone, SessionLost } from "../http/lost-session.ts";
+import { isGone, longestWords, SessionLost } from "../http/lost-session.ts";
 import { readRequestStream } from "../http/request-stream.ts";
 import { Sent, type StreamContext } from "../http/sent.ts";
 import { SessionStream } from "../http/session-stream.ts";
@@ -193,8 +202,9 @@ class HttpLink implements Link {
       throw new SessionLost(refusesAnew(server), loss);
     }
     if (status === 401 || status === 403 || (status >= 300 && status < 400)) {
-      discard(response);
-      throw faultOfStatus(server, response, "");
+      const refused = sent.lossIn(status, await shortText(response, longestWords));
+      const fault = faultOfStatus(server, response, "");
+      throw refused === null ? fault : new SessionLost(fault, refused);
     }
     return this.#answer(await readText(response, this.#host.limits.result, server), response, sent);
   }

@@ -40,6 +40,7 @@ const refusals: [string, Shape][] = [
   ["400 -32600 of another session", () => refusal(null, -32600, "Session ID mismatch", 400)],
   ["400 text", () => new Response("Invalid or missing session ID", { status: 400 })],
   ["400 with other JSON", () => Response.json({ error: "session_expired" }, { status: 400 })],
+  ["401 of older official Rust SDKs", () => new Response("Unauthorized: Session not found", { status: 401 })],
   ["410 without a body", () => new Response(null, { status: 410 })],
   [
     "404 with a body without end",
@@ -84,6 +85,8 @@ test.each(ambiguous)(
 const doubtful: [string, Shape][] = [
   ...ambiguous.map(([name, , shape]): [string, Shape] => [name, shape]),
   ["200 text", () => new Response("Session not found")],
+  ["200 -32600 with a foreign id", () => refusal("server-error", -32600, "Session not found")],
+  ["403 text", () => new Response("Session expired", { status: 403 })],
   ["422 text", () => new Response("Session has expired", { status: 422 })],
   ["500 text", () => new Response("Session not found.", { status: 500 })],
   ["500 -32603 without an id", () => refusal(null, -32603, "Session not found", 500)],
@@ -225,6 +228,23 @@ test.each(others)("FIELD T45: a 400 that says nothing of a session costs none: %
   await set.ask("a", "t").catch(() => {});
   await set.ask("a", "t").catch(() => {});
   expect([server.server.of("tools/call").length, server.counts.opened]).toEqual([2, 2]);
+});
+
+const credentials: [string, () => Response][] = [
+  ["no body", () => new Response(null, { status: 401 })],
+  [
+    "a body without end",
+    () => new Response(new ReadableStream({ start: (body) => body.enqueue("no") }), { status: 401 }),
+  ],
+  ["words about a session of its own", () => new Response("Session not found in your account", { status: 401 })],
+  ["JSON", () => refusal(null, -32600, "Unauthorized: Session not found", 401)],
+];
+test.each(credentials)("FIELD T45 T63: a 401 about credentials costs no session: %s", async (_, shape) => {
+  using server = sessions(shape, (session) => session === 2);
+  await using set = upstreams([http("a", server.server.url, { getStream: "off" })]);
+  await set.settled();
+  expect((await rejectionOf(set.ask("a", "t"))).message).toContain("refuses the gateway's credentials (HTTP 401)");
+  expect([server.server.of("tools/call").length, server.counts.opened]).toEqual([1, 2]);
 });
 
 const unreadable = {
