@@ -79,7 +79,7 @@ class CompiledCatalog implements Catalog {
       (list) => new Map(things[list].map((thing) => [thing.route.canonical, thing] as const)),
     );
     this.#callerThings = createCallerThings(init);
-    const whole = wholeScope({ servers: listings.map(({ server }) => server), things, missing });
+    const whole = wholeScope({ servers: new Set(listings.map(({ server }) => server)), things, missing });
     this.#whole = whole;
     const toolsets = before === null ? new Map<string, Scope>() : before.#toolsets;
     this.#toolsets = new Map(

@@ -38,38 +38,23 @@ function scopeOf(part: Omit<Scope, "named" | "rights">): Scope {
   return { ...part, rights, named: (list, wire) => names[list].get(wire) ?? null };
 }
 
-type Offered = {
-  readonly servers: readonly string[];
-  readonly things: Things;
-  readonly missing: readonly MissingThing[];
-};
+/** What only toolsets have. */
+const plain = { collided: [], description: null, rename: {} } as const;
 
 /** The scope of `/mcp`. */
-export function wholeScope({ servers, things, missing }: Offered): Scope {
-  return scopeOf({
-    id: "",
-    servers: new Set(servers),
-    things,
-    missing,
-    collided: [],
-    description: null,
-    rename: {},
-    admits: () => true,
-    admitsAll: () => true,
-  });
+export function wholeScope(offered: Pick<Scope, "servers" | "things" | "missing">): Scope {
+  return scopeOf({ ...plain, ...offered, id: "", admits: () => true, admitsAll: () => true });
 }
 
 /** The scope of one server; its things have the same names as at `/mcp`. */
 export function serverScope(whole: Scope, id: string): Scope {
   const isIts = ({ server }: Route): boolean => server === id;
   return scopeOf({
+    ...plain,
     id,
     servers: new Set([id]),
-    description: null,
     things: mapLists((list) => whole.things[list].filter(({ route }) => isIts(route))),
     missing: whole.missing.filter(({ route }) => isIts(route)),
-    collided: [],
-    rename: {},
     admits: isIts,
     admitsAll: isIts,
   });

@@ -193,7 +193,7 @@ export class McpConnection {
       scope,
       backlog: new Backlog(),
       traffic,
-      now: gw.clock.mono(),
+      seen: gw.clock.mono(),
     });
     await noteOpened(gw, session, inbound).catch((error: unknown) => {
       session.end();

@@ -6,16 +6,9 @@ import { Questions } from "./questions.ts";
 import { type Backlog, type Reader, Streams } from "./streams.ts";
 import type { Traffic } from "./traffic.ts";
 
-export type SessionInit = {
-  readonly owner: string;
-  readonly consumer: string;
-  readonly revision: Revision;
-  readonly capabilities: ClientCapabilities;
-  readonly scope: string | null;
+type SessionInit = Pick<Session, "owner" | "consumer" | "revision" | "capabilities" | "scope" | "seen"> & {
   readonly backlog: Backlog;
   readonly traffic: Traffic;
-  /** Monotonic µs. */
-  readonly now: number;
 };
 
 /** A name that nobody can guess: 256 random bits. */
@@ -50,13 +43,13 @@ export class Session implements ClientSession {
   #streams: Streams | null = null;
   #ended = false;
 
-  constructor({ owner, consumer, revision, capabilities, scope, backlog, traffic, now }: SessionInit) {
+  constructor({ owner, consumer, revision, capabilities, scope, seen, backlog, traffic }: SessionInit) {
     this.owner = owner;
     this.consumer = consumer;
     this.revision = revision;
     this.capabilities = capabilities;
     this.scope = scope;
-    this.seen = now;
+    this.seen = seen;
     this.#backlog = backlog;
     this.#traffic = traffic;
     traffic.sessions++;

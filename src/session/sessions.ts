@@ -91,7 +91,7 @@ export class Sessions {
       scope,
       backlog: this.#backlog,
       traffic: this.#traffic,
-      now: this.#clock.mono(),
+      seen: this.#clock.mono(),
     });
     this.#byId.set(session.id, session);
     this.#perOwner.add(who.id);

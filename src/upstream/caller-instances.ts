@@ -46,7 +46,7 @@ export class CallerInstances {
         this.#tools.forget(slot);
       },
     });
-    this.#tools = new CallerTools(terms, starter.queryHost, () => discovery.inventory.tools);
+    this.#tools = new CallerTools(terms, () => discovery.inventory.tools);
     this.subscriptions = new Subscriptions({
       server: options.id,
       terms,

@@ -370,6 +370,6 @@ export function session(owner: Principal, capabilities: Record<string, unknown> 
     scope: null,
     backlog: new Backlog(),
     traffic: new Traffic(),
-    now: 0,
+    seen: 0,
   });
 }

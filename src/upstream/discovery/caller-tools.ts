@@ -4,7 +4,7 @@ import { within } from "../../core/wait.ts";
 import { reasonOf } from "../faults.ts";
 import type { Terms } from "../host.ts";
 import type { Slot } from "../instances/pool.ts";
-import type { Instance, QueryHost } from "../link/link.ts";
+import type { Instance } from "../link/link.ts";
 import { drainList, readTools } from "./listing.ts";
 import { pauseAfter } from "./relisting.ts";
 
@@ -34,14 +34,12 @@ type Offer = {
  */
 export class CallerTools {
   readonly #terms: Terms;
-  readonly #queryHost: QueryHost;
   readonly #common: () => readonly Tool[];
   readonly #offers = new Map<Slot, Offer>();
 
   /** `common`: the tools that every caller is shown. */
-  constructor(terms: Terms, queryHost: QueryHost, common: () => readonly Tool[]) {
+  constructor(terms: Terms, common: () => readonly Tool[]) {
     this.#terms = terms;
-    this.#queryHost = queryHost;
     this.#common = common;
   }
 
@@ -128,7 +126,7 @@ export class CallerTools {
   /** Reads the tools. Returns why some are not offered; null if all are. */
   async #read(offer: Offer, { link, peer }: Instance, turn: Turn): Promise<string | null> {
     const { host } = this.#terms;
-    const { texts, warning } = await drainList(link, this.#queryHost, peer, "tools", most.ms);
+    const { texts, warning } = await drainList(link, this.#terms, peer, "tools", most.ms);
     const common = new Set(this.#common().map(({ name }) => name));
     const { items, missing } = await inTurns(readTools(texts, host), turn);
     const known = new Map(offer.tools.map((tool) => [tool.text, tool]));

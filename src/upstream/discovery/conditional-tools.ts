@@ -86,7 +86,7 @@ export class ConditionalTools {
     try {
       const { link, peer } = await starter.start("legacy", linkHost, speaks);
       try {
-        const { texts } = await drainList(link, linkHost, peer, "tools");
+        const { texts } = await drainList(link, terms, peer, "tools");
         const names = new Set(commonTools().map(({ name }) => name));
         this.#breaker.reset();
         const { items } = await inTurns(readTools(texts, host));

@@ -262,9 +262,8 @@ export class Discovery {
 
   async #list(found: Found, which: readonly ListName[]): Promise<void> {
     const before = this.#inventory;
-    const { queryHost } = this.#starter;
     const turn = new Turn();
-    const of = { instance: found, greeting: found.greeting, queryHost, turn, ...this.#terms };
+    const of = { instance: found, greeting: found.greeting, turn, ...this.#terms };
     const taken = await takeInventory(of, before, which);
     turn.begin();
     this.listed = true;
@@ -368,7 +367,7 @@ export class Discovery {
 
   /** Throws when an instance does not answer; what a modern one says of itself. */
   check({ link, peer }: Instance): Promise<Greeting | null> {
-    const { queryHost } = this.#starter;
-    return checkHealth(link, queryHost, peer, Math.min(this.#terms.options.healthCheck, mostHealthMs));
+    const { options, host } = this.#terms;
+    return checkHealth(link, host, peer, Math.min(options.healthCheck, mostHealthMs));
   }
 }

@@ -7,7 +7,7 @@ import type { Listing, Offers } from "../../core/upstream.ts";
 import { reasonOf } from "../faults.ts";
 import type { SetHost, Terms } from "../host.ts";
 import { listIdentityOf } from "../identity.ts";
-import type { Greeting, Instance, QueryHost } from "../link/link.ts";
+import type { Greeting, Instance } from "../link/link.ts";
 import type { ListenFilter } from "../link/listen.ts";
 import { drainList, type MissingItem, readItems, readTools, unread } from "./listing.ts";
 import type { ServerOptions } from "../options.ts";
@@ -92,7 +92,6 @@ export function listenFilter(greeting: Greeting): ListenFilter | null {
 export type Stocktaking = Terms & {
   readonly instance: Instance;
   readonly greeting: Greeting;
-  readonly queryHost: QueryHost;
   /** In which the lists are read, and by which it is known what that cost. */
   readonly turn: Turn;
 };
@@ -158,11 +157,11 @@ type One = {
 };
 
 async function listOne(of: Stocktaking, old: Inventory, list: ListName): Promise<One> {
-  const { instance, queryHost, options, host, greeting, turn } = of;
+  const { instance, options, host, greeting, turn } = of;
   const { log } = host;
   const server = options.id;
   try {
-    const { texts, warning, late } = await drainList(instance.link, queryHost, instance.peer, list);
+    const { texts, warning, late } = await drainList(instance.link, of, instance.peer, list);
     if (warning !== null) log.warn(warning, { server });
     const rest = warning === null ? [] : [{ name: null, reason: warning }];
     const read = await inTurns(list === "tools" ? readTools(texts, host) : readItems(texts, list, host), turn);

@@ -11,8 +11,8 @@ import { readable } from "../../mcp/definition.ts";
 import { elements, locate, openArray, stringValue } from "../../mcp/json-text.ts";
 import { type ScanLimits, scan } from "../../mcp/scan.ts";
 import { faults, quoted } from "../faults.ts";
-import type { SetHost } from "../host.ts";
-import type { Link, Peer, QueryHost } from "../link/link.ts";
+import type { SetHost, Terms } from "../host.ts";
+import type { Link, Peer } from "../link/link.ts";
 import { askTwice, query } from "../link/query.ts";
 
 /** Bounds of one listing, against a hostile or broken server. */
@@ -33,7 +33,7 @@ export type Drained = { readonly texts: readonly string[]; readonly warning: str
  */
 export async function drainList(
   link: Link,
-  host: QueryHost,
+  terms: Pick<Terms, "options"> & { readonly host: Pick<SetHost, "client"> },
   peer: Peer,
   list: ListName,
   ms = most.ms,
@@ -50,10 +50,10 @@ export async function drainList(
   let cursor: string | undefined;
   let characters = 0;
   for (let page = 1; ; page++) {
-    const usual = host.timeout();
+    const usual = terms.options.timeout;
     const timeout = Math.min(usual, Math.max(1, Math.ceil(deadline - performance.now())));
     const params = cursor === undefined ? {} : { cursor };
-    const answer = await askTwice(() => query(link, host, { method, peer, timeout, params })).catch(
+    const answer = await askTwice(() => query(link, terms.host, { method, peer, timeout, params })).catch(
       (error: unknown) => {
         const overtime = error instanceof Failure && error.code === "timeout" && timeout < usual;
         if (page === 1 || !overtime) throw error;
@@ -65,9 +65,9 @@ export async function drainList(
       // Many servers with resources have never heard of templates.
       if (list === "resourceTemplates" && answer.code === rpcCodes.methodNotFound)
         return { texts, warning: null, late: false };
-      throw faults.protocol(host.server, `${method}: ${quoted(answer.message)}`);
+      throw faults.protocol(terms.options.id, `${method}: ${quoted(answer.message)}`);
     }
-    const { items, next } = readPage(answer.result, host.server, list);
+    const { items, next } = readPage(answer.result, terms.options.id, list);
     for (const item of items) texts.push(item);
     characters += answer.result.length;
     if (next === null) return { texts, warning: null, late: false };

@@ -8,10 +8,11 @@ export type EndpointSpec = {
   /** Sent with every request. No header of a caller's request is ever sent. */
   readonly headers: Readonly<Record<string, string>>;
   readonly proxy: string | null;
+  /** How long the server may take to accept a message that needs no answer, ms. */
+  readonly courtesy?: number;
 };
 
-/** How long a message that needs no answer may take, ms. */
-export const courtesyMs = 5_000;
+const courtesyMs = 5_000;
 /** Messages of one kind that need no answer and are on their way to a server at once. */
 export const mostCourtesies = 64;
 /** Visible ASCII (2025-11-25, session management). */
@@ -23,9 +24,22 @@ const sessionId = /^[\x21-\x7e]{1,1024}$/;
  * its own. Nothing is decompressed: a few hundred bytes would take all the memory that a result may take, for every call
  * that waits.
  */
-export const fetchRules = { redirect: "manual", timeout: false, decompress: false } as const;
+const fetchRules = { redirect: "manual", timeout: false, decompress: false } as const;
 
-type Sendable = Headers | Record<string, string>;
+type Init = {
+  readonly method: string;
+  readonly headers: Headers | Record<string, string>;
+  readonly body?: string;
+  readonly signal: AbortSignal;
+};
+
+/** Sends a request to an endpoint, or to another URL of the same server. */
+export function sendTo({ url, proxy }: EndpointSpec, init: Init, to = url): Promise<Response> {
+  return fetch(to, { ...init, ...fetchRules, ...(proxy !== null && { proxy }) });
+}
+
+/** Ends a message that needs no answer. */
+export const courtesyOver = ({ courtesy = courtesyMs }: EndpointSpec): AbortSignal => AbortSignal.timeout(courtesy);
 
 /** What a request's headers depend on. */
 export type HeaderInput = Pick<Ask, "method" | "peer" | "headers">;
@@ -35,15 +49,12 @@ export class HttpWire {
   readonly #spec: EndpointSpec;
   readonly #host: LinkHost;
   readonly #base: Record<string, string>;
-  readonly #courtesyMs: number;
   #session: string | null = null;
   #legacyHeaders: Headers | null = null;
 
-  /** The server may take `courtesy` ms to accept a message that needs no answer. */
-  constructor(spec: EndpointSpec, host: LinkHost, courtesy: number) {
+  constructor(spec: EndpointSpec, host: LinkHost) {
     this.#spec = spec;
     this.#host = host;
-    this.#courtesyMs = courtesy;
     this.#base = {
       ...spec.headers,
       "Content-Type": "application/json",
@@ -86,7 +97,7 @@ export class HttpWire {
     headers.delete("Content-Type");
     headers.set("Accept", "text/event-stream");
     if (lastId !== null) headers.set("Last-Event-ID", lastId);
-    return this.#send({ method: "GET", headers, signal });
+    return sendTo(this.#spec, { method: "GET", headers, signal });
   }
 
   /** Sends a message that needs no answer. False if the server does not take it in time. */
@@ -101,21 +112,15 @@ export class HttpWire {
   }
 
   /** Sends a request whose outcome changes nothing for the gateway. False if it ran into its time-out. */
-  async #quietly(init: { method: string; headers: Headers; body?: string }): Promise<boolean> {
-    const signal = AbortSignal.timeout(this.#courtesyMs);
+  async #quietly(init: Omit<Init, "signal">): Promise<boolean> {
+    const signal = courtesyOver(this.#spec);
     try {
-      const response = await this.#send({ ...init, signal });
+      const response = await sendTo(this.#spec, { ...init, signal });
       await response.body?.cancel();
     } catch {
       this.#host.log.debug("a server did not take a message that needs no answer", { server: this.#host.server });
     }
     return !signal.aborted;
-  }
-
-  #send(init: { method: string; headers: Sendable; body?: string; signal: AbortSignal }) {
-    const { url, proxy } = this.#spec;
-    const request = { ...init, ...fetchRules } as const;
-    return fetch(url, proxy === null ? request : { ...request, proxy });
   }
 
   #modern({ method, peer, headers }: HeaderInput): Record<string, string> {

@@ -44,41 +44,41 @@ export function meet(meeting: Meeting): Promise<Met> {
   return meeting.http ? meetHttp(meeting) : meetProbed(meeting);
 }
 
-async function greetAs(meeting: Meeting, speaks: Speaks): Promise<Met> {
-  const { host, protocol, http, times } = meeting;
+/** Does a handshake on a new link. An endpoint that takes no POST may be the stream of the old transport. */
+async function greet(meeting: Meeting, shake: (link: Link) => Promise<Omit<Met, "link">>): Promise<Met> {
   const link = meeting.open("usual");
   try {
-    const greeting = speaks.modern
-      ? await greetModern(link, host, times.start, protocol !== "auto")
-      : await initialize(link, host, times.start);
-    return { link, greeting, speaks };
+    return { link, ...(await shake(link)) };
   } catch (error) {
     await link.close();
-    if (!speaks.modern && http && isOld(error)) return meetOld(meeting, error);
+    if (meeting.http && isOld(error)) return meetOld(meeting, error);
     throw error;
   }
 }
 
+function greetAs(meeting: Meeting, speaks: Speaks): Promise<Met> {
+  const { host, protocol, times } = meeting;
+  return greet(meeting, async (link) => ({
+    greeting: speaks.modern
+      ? await greetModern(link, host, times.start, protocol !== "auto")
+      : await initialize(link, host, times.start),
+    speaks,
+  }));
+}
+
 /** HTTP: requests are independent, so the link that asks for the era is used afterwards too. */
-async function meetHttp(meeting: Meeting): Promise<Met> {
+function meetHttp(meeting: Meeting): Promise<Met> {
   const { host, times } = meeting;
-  const link = meeting.open("usual");
-  try {
+  return greet(meeting, async (link) => {
     const found = await discover(link, host, times.start);
-    if (found.era === "modern") {
-      return { link, greeting: found.greeting, speaks: { ...only.modern, legacy: found.legacy || null } };
-    }
-    return { link, greeting: await initialize(link, host, times.start), speaks: only.legacy };
-  } catch (error) {
-    await link.close();
-    if (isOld(error)) return meetOld(meeting, error);
-    throw error;
-  }
+    if (found.era === "legacy") return { greeting: await initialize(link, host, times.start), speaks: only.legacy };
+    return { greeting: found.greeting, speaks: { ...only.modern, legacy: found.legacy || null } };
+  });
 }
 
 const isOld = (error: unknown): error is HttpFailure => error instanceof HttpFailure && oldStatuses.has(error.status);
 
-/** An endpoint that takes no POST may be the stream of the old transport. If it is not, the first failure says more. */
+/** The pair of endpoints of 2024-11-05. If a server has none, its first failure says more. */
 async function meetOld(meeting: Meeting, first: HttpFailure): Promise<Met> {
   const link = meeting.open("sse");
   try {

@@ -4,7 +4,7 @@ import { faults, reasonOf } from "../faults.ts";
 import { modernPeer } from "../link/handshake.ts";
 import type { Terms } from "../host.ts";
 import { digest, listIdentityOf } from "../identity.ts";
-import type { Greeting, Instance, Link, LinkEvents, LinkHost, QueryHost, UpstreamLimits } from "../link/link.ts";
+import type { Greeting, Instance, Link, LinkEvents, LinkHost, UpstreamLimits } from "../link/link.ts";
 import { greetAgain, meet, type Meeting, type Met, shakesHands, type Speaks } from "./meeting.ts";
 import { secretsOf } from "../options.ts";
 import { createStderrLog, type StderrLog } from "../process/stderr-log.ts";
@@ -29,10 +29,10 @@ export class Starter {
   readonly log: StderrLog;
   /** The number of messages that belonged to no request. */
   dropped = 0;
-  // Its `client` and each of the `#limits` are objects that all links share, so that a reload reaches those that are open.
-  readonly queryHost: QueryHost;
   readonly #terms: Terms;
   readonly #links = new Set<Link>();
+  // This and each of the limits are objects that all links share, so that a reload reaches those that are open.
+  readonly #client: LinkHost["client"];
   /** Caps for messages and for lists. */
   readonly #limits: { readonly usual: UpstreamLimits; readonly lists: UpstreamLimits };
   /** Grows when all instances are ended: a start that began before must not go on. */
@@ -43,18 +43,14 @@ export class Starter {
     this.#terms = terms;
     this.log = createStderrLog(Object.values(secretsOf(options)), () => this.#terms.host.secrets(), host.clock);
     this.#limits = { usual: { ...host.limits }, lists: { ...host.limits } };
-    this.queryHost = {
-      server: options.id,
-      client: { ...host.client },
-      timeout: () => this.#terms.options.timeout,
-    };
+    this.#client = { ...host.client };
     this.apply();
   }
 
   /** Tells the links that are open what a reload has changed. */
   apply(): void {
     const { limits, client } = this.#terms.host;
-    Object.assign(this.queryHost.client, client);
+    Object.assign(this.#client, client);
     const nodes = Math.max(limits.nodes, Math.floor(limits.result / bytesPerValue));
     Object.assign(this.#limits.usual, limits, { nodes });
     Object.assign(this.#limits.lists, limits, { nodes, depth: listDepth });
@@ -62,11 +58,14 @@ export class Starter {
 
   /** The host of a new link. */
   linkHost(events: LinkEvents, { declares, lists = false }: LinkUse): LinkHost {
-    const { log } = this.#terms.host;
-    const { server } = this.queryHost;
+    const { options, host } = this.#terms;
+    const { log } = host;
+    const server = options.id;
     return {
       ...events,
-      ...this.queryHost,
+      server,
+      client: this.#client,
+      timeout: () => this.#terms.options.timeout,
       limits: lists ? this.#limits.lists : this.#limits.usual,
       declares,
       asked: () => null,

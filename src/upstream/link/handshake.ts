@@ -3,7 +3,7 @@ import { rpcCodes } from "../../core/rpc-code.ts";
 import { cut } from "../../core/text.ts";
 import { isLegacyRevision, latestLegacy, modernRevision } from "../../mcp/revisions.ts";
 import { faults, HttpFailure, NoRevision, quoted } from "../faults.ts";
-import type { Answer, Greeting, Link, LinkHost, Peer, QueryHost } from "./link.ts";
+import type { Answer, Greeting, Link, LinkHost, Peer } from "./link.ts";
 import { askTwice, query } from "./query.ts";
 
 const legacyPeer: Peer = { era: "legacy", revision: latestLegacy };
@@ -139,7 +139,12 @@ function bounded(capabilities: Record<string, unknown>): Record<string, unknown>
  * Checks that the server still answers, an error included, and what it says about itself now: null where it does not
  * say. Throws as `Link.ask` does.
  */
-export async function checkHealth(link: Link, host: QueryHost, peer: Peer, timeout: number): Promise<Greeting | null> {
+export async function checkHealth(
+  link: Link,
+  host: Pick<LinkHost, "client">,
+  peer: Peer,
+  timeout: number,
+): Promise<Greeting | null> {
   const modern = peer.era === "modern";
   const method = modern ? "server/discover" : "ping";
   const answer = await askTwice(() => query(link, host, { method, peer, timeout }));

@@ -123,6 +123,3 @@ export type LinkHost = LinkEvents & {
   /** Counts a message that belongs to no request. */
   dropped(reason: string): void;
 };
-
-/** What the gateway needs to know to send a request for itself. */
-export type QueryHost = Pick<LinkHost, "server" | "client" | "timeout">;

@@ -21,7 +21,7 @@ import { isGone, longestWords, SessionLost } from "../http/lost-session.ts";
 import { readRequestStream } from "../http/request-stream.ts";
 import { Sent, type StreamContext } from "../http/sent.ts";
 import { SessionStream } from "../http/session-stream.ts";
-import { courtesyMs, type EndpointSpec, HttpWire } from "../http/wire.ts";
+import { type EndpointSpec, HttpWire } from "../http/wire.ts";
 import { initialize } from "../link/handshake.ts";
 import { deliver } from "../link/inbox.ts";
 import type { Answer, Ask, End, Link, LinkHost, Peer } from "../link/link.ts";
@@ -41,12 +41,9 @@ const handshakes = new Set(["initialize", "server/discover"]);
 /** `getStream`: whether the GET stream of a legacy session is opened. */
 type HttpSpec = EndpointSpec & { readonly getStream: boolean };
 
-/**
- * Opens an endpoint; connects with the first request. The server may take `courtesy` ms to accept a message that needs
- * no answer.
- */
-export function openHttp(spec: HttpSpec, host: LinkHost, courtesy = courtesyMs): Link {
-  return new HttpLink(spec, host, courtesy);
+/** Opens an endpoint; connects with the first request. */
+export function openHttp(spec: HttpSpec, host: LinkHost): Link {
+  return new HttpLink(spec, host);
 }
 
 class HttpLink implements Link {
@@ -70,10 +67,10 @@ class HttpLink implements Link {
   #renewal: Promise<void> | null = null;
   #over: End | null = null;
 
-  constructor(spec: HttpSpec, host: LinkHost, courtesy: number) {
+  constructor(spec: HttpSpec, host: LinkHost) {
     this.#host = host;
     this.#proxy = spec.proxy;
-    this.#wire = new HttpWire(spec, host, courtesy);
+    this.#wire = new HttpWire(spec, host);
     this.#courtesies = new Courtesies(this.#wire, host);
     this.#context = {
       host,

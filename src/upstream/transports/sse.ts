@@ -2,20 +2,18 @@ import { isEventStream, isTooLarge, readEvents } from "../http/event-stream.ts";
 import { faults, quoted, reasonOf } from "../faults.ts";
 import { discard, faultOfError, faultOfStatus, readText } from "../http/answer.ts";
 import { isSessionLost } from "../http/lost-session.ts";
-import { courtesyMs, type EndpointSpec, fetchRules, mostCourtesies } from "../http/wire.ts";
+import { courtesyOver, type EndpointSpec, mostCourtesies, sendTo } from "../http/wire.ts";
 import type { Link, LinkHost } from "../link/link.ts";
 import { createOutbox } from "../link/outbox.ts";
 import { openPipe, type Pipe, type PipeEvents } from "../link/pipe-link.ts";
 
 /**
  * Opens the pair of endpoints of 2024-11-05: a stream of the server's messages, and POSTs to the URL that the server
- * names on it. The server may take `courtesy` ms to accept a message that needs no answer.
+ * names on it.
  */
-export function openSse(spec: EndpointSpec, host: LinkHost, courtesy = courtesyMs): Link {
-  return openPipe(host, (events) => new SsePipe(spec, host.server, events, courtesy));
+export function openSse(spec: EndpointSpec, host: LinkHost): Link {
+  return openPipe(host, (events) => new SsePipe(spec, host.server, events));
 }
-
-type Init = { readonly method?: string; readonly headers: Record<string, string>; readonly body?: string };
 
 /** Bytes of a refusal that are read. */
 const longestRefusal = 4_096;
@@ -30,16 +28,14 @@ class SsePipe implements Pipe {
   readonly #events: PipeEvents;
   readonly #outbox = createOutbox();
   readonly #stop = new AbortController();
-  readonly #courtesy: number;
   #endpoint: string | null = null;
   /** A notification is being sent, which no later message may overtake. */
   #telling = false;
   /** Answers to requests of the server that it has not taken yet, by key. */
   readonly #replies = new Map<string, PromiseWithResolvers<void>>();
 
-  constructor(spec: EndpointSpec, server: string, events: PipeEvents, courtesy: number) {
+  constructor(spec: EndpointSpec, server: string, events: PipeEvents) {
     this.#spec = spec;
-    this.#courtesy = courtesy;
     this.#server = server;
     this.#events = events;
     void this.#listen();
@@ -72,9 +68,8 @@ class SsePipe implements Pipe {
       else if (event === "message") received(text);
     };
     try {
-      const response = await this.#fetch(this.#spec.url, this.#stop.signal, {
-        headers: { Accept: "text/event-stream" },
-      });
+      const headers = this.#headers({ Accept: "text/event-stream" });
+      const response = await sendTo(this.#spec, { method: "GET", headers, signal: this.#stop.signal });
       if (!isEventStream(response)) {
         discard(response);
         return ended(reasonOf(faultOfStatus(this.#server, response, "")));
@@ -101,7 +96,7 @@ class SsePipe implements Pipe {
     void this.#flush();
   }
 
-  /** Sends the messages that wait: in parallel, but each notification alone; only requests may take longer than `courtesy` ms. */
+  /** Sends the messages that wait: in parallel, but each notification alone; only requests may take their time. */
   async #flush(): Promise<void> {
     const endpoint = this.#endpoint;
     if (endpoint === null || this.#telling) return;
@@ -121,13 +116,13 @@ class SsePipe implements Pipe {
   }
 
   #courteous(): AbortSignal {
-    return AbortSignal.any([this.#stop.signal, AbortSignal.timeout(this.#courtesy)]);
+    return AbortSignal.any([this.#stop.signal, courtesyOver(this.#spec)]);
   }
 
   async #post(endpoint: string, key: string, body: string, signal: AbortSignal): Promise<void> {
     try {
-      const headers = { "Content-Type": "application/json" };
-      const response = await this.#fetch(endpoint, signal, { method: "POST", headers, body });
+      const headers = this.#headers({ "Content-Type": "application/json" });
+      const response = await sendTo(this.#spec, { method: "POST", headers, body, signal }, endpoint);
       const { status } = response;
       if (status >= 200 && status < 300) return discard(response);
       const said = await readText(response, longestRefusal, this.#server).catch(() => "");
@@ -143,14 +138,7 @@ class SsePipe implements Pipe {
     }
   }
 
-  #fetch(url: string, signal: AbortSignal, init: Init): Promise<Response> {
-    const { headers, proxy } = this.#spec;
-    return fetch(url, {
-      ...init,
-      headers: { ...headers, "Accept-Encoding": "identity", ...init.headers },
-      ...fetchRules,
-      signal,
-      ...(proxy !== null && { proxy }),
-    });
+  #headers(own: Record<string, string>): Record<string, string> {
+    return { ...this.#spec.headers, "Accept-Encoding": "identity", ...own };
   }
 }

@@ -168,8 +168,7 @@ test("a list that takes too long takes away nothing that was known, and brings w
     instance: { link: { ask } as unknown as Link, peer },
     greeting: { peer, capabilities: { tools: {} }, instructions: null },
     // Longer than a whole listing may take.
-    queryHost: { ...linkHost, timeout: () => 120_000 },
-    options: http("a", "http://127.0.0.1:9/"),
+    options: http("a", "http://127.0.0.1:9/", { timeout: "120s" }),
     host: host as unknown as SetHost,
     turn: new Turn(),
   };

@@ -64,7 +64,7 @@ function deafServer(pings = 0) {
 test("a notification that the server never takes holds up what follows for as long as courtesy asks, no longer", async () => {
   using server = deafServer();
   const spec = { url: server.url, headers: {}, proxy: null };
-  const link = openSse(spec, host, 300);
+  const link = openSse({ ...spec, courtesy: 300 }, host);
   expect(await link.ask(ask("initialize", 2_000))).toMatchObject({ kind: "result" });
   void link.tell("notifications/initialized", null, peer);
   await until(() => server.posted.length === 2, "the notification");
