@@ -8,14 +8,14 @@ import { BodyReader } from "./body.ts";
 import { ConnectionSlots } from "./connection-slots.ts";
 import { cors } from "./cors.ts";
 import { shedIdleConnections } from "./idle-connections.ts";
-import { Endpoint, type HttpParts } from "./endpoint.ts";
+import { Endpoint } from "./endpoint.ts";
 import { health, type HealthOptions, isLocal } from "./health.ts";
 import { originGuard, type OriginOptions } from "./origin.ts";
 import { refusal } from "./reply.ts";
 import { find, type Handler, type Methods, type Routes } from "./routes.ts";
 import { SessionEndpoint } from "./session-endpoint.ts";
 import { SsePair } from "./sse-pair.ts";
-import { noRegistration, nothingHere, type Pending } from "./visit.ts";
+import { type HttpParts, noRegistration, nothingHere, type Pending } from "./visit.ts";
 import { type SocketData, WebSockets } from "./web-socket.ts";
 
 export type HttpOptions = Omit<HttpParts, "bodies" | "slots"> &

@@ -2,35 +2,25 @@ import { Failure } from "../core/failure.ts";
 import { mustBeHeard } from "../core/lists.ts";
 import type { Reached } from "../core/ports.ts";
 import type { Principal } from "../core/principal.ts";
-import type { Gateway } from "../gateway/gateway.ts";
 import { sessionNotFound } from "../gateway/handle.ts";
 import { legacyRevision } from "../mcp/header-rules.ts";
 import { notificationText } from "../mcp/outbound.ts";
 import { allLists } from "../session/notifier.ts";
 import type { Session } from "../session/session.ts";
 import type { Sessions } from "../session/sessions.ts";
-import type { Traffic } from "../session/traffic.ts";
 import { needEventStream } from "./accept.ts";
-import type { ConnectionSlots } from "./connection-slots.ts";
 import { takesPriming } from "./post-stream.ts";
 import { maxOwed } from "./queue-limits.ts";
 import { EventStream } from "./sse.ts";
-import { enter, presentedBy, type Visit } from "./visit.ts";
-
-type SessionEndpointOptions = {
-  readonly current: () => Gateway;
-  readonly sessions: Sessions;
-  readonly traffic: Traffic;
-  readonly slots: ConnectionSlots;
-};
+import { enter, type HttpParts, presentedBy, type Visit } from "./visit.ts";
 
 type Own = { readonly who: Principal; readonly session: Session };
 
 /** The other methods of streamable HTTP, for legacy sessions: GET opens a session's stream, DELETE ends it. */
 export class SessionEndpoint {
-  readonly #options: SessionEndpointOptions;
+  readonly #options: HttpParts;
 
-  constructor(options: SessionEndpointOptions) {
+  constructor(options: HttpParts) {
     this.#options = options;
   }
 
