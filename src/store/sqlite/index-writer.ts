@@ -1,6 +1,6 @@
 import { rmSync } from "node:fs";
 import { type AuditRow, StoreBusy } from "../../core/store.ts";
-import { guarded, isDamage, named, transaction } from "./database.ts";
+import { isDamage, named, transaction } from "./database.ts";
 import { openMigrated } from "./migrate.ts";
 import { indexSchema } from "./schema.ts";
 
@@ -40,15 +40,14 @@ export function openIndexWriter(path: string): IndexWriter {
     index.close();
     index = openNew(path);
   };
-  const run = <T>(work: () => T): T =>
-    named(path, () => {
-      try {
-        return guarded(work);
-      } catch (error) {
-        if (isDamage(error)) renew();
-        throw error;
-      }
-    });
+  const run = <T>(work: () => T): T => {
+    try {
+      return named(path, work);
+    } catch (error) {
+      if (isDamage(error)) renew();
+      throw error;
+    }
+  };
   return {
     mark: (chain) => run(() => index.mark(chain)),
     add: (...given) => run(() => index.add(...given)),
