@@ -65,7 +65,8 @@ export async function openAudit(given: OpenAuditOptions): Promise<AuditBroker> {
   const tails = await readTails(files, log);
   const kept = newestIn(tails, origin, keyPair);
   const head = await headAgainst(dir, chain, store, last);
-  refuseOther(chain, last, [...head.against, ...checkpointsAgainst(kept, head.replaced ? -1 : (last?.seq ?? 0))]);
+  const ahead = checkpointsAgainst(kept, head?.replaced ? -1 : (last?.seq ?? 0));
+  refuseOther(chain, last, head ? [head.says, ...ahead] : ahead);
   warnOfForeign(given, install, tails);
   const anchor = store.anchor();
   const saved = anchor && trusted(anchor, origin, keyPair, last);
@@ -126,21 +127,25 @@ function checkFirst(store: AuditStore, chain: string, { publicKey }: SigningKey)
 
 type HeadAgainst = {
   /** What the note knows that the log does not, in words. */
-  readonly against: readonly string[];
+  readonly says: string;
   /** Whether the note is of another log, as the checkpoints that were made with it then are, too. */
   readonly replaced: boolean;
 };
 
-/** Compares the log with the head note. */
-async function headAgainst(dir: string, chain: string, store: AuditStore, last: AuditRow | null): Promise<HeadAgainst> {
+/** What the head note has against the log; null: nothing. */
+async function headAgainst(
+  dir: string,
+  chain: string,
+  store: AuditStore,
+  last: AuditRow | null,
+): Promise<HeadAgainst | null> {
   const head = await readHead(dir, chain);
+  if (!head) return null;
   const file = headFile(dir, chain);
-  if (head && head.seq > (last?.seq ?? 0)) return { against: [`${file} notes record ${head.seq}`], replaced: false };
-  const [row] = head ? store.page(head.seq, 1) : [];
-  const same = !head || (row?.seq === head.seq && hashText(row.leaf) === head.leaf);
-  return same
-    ? { against: [], replaced: false }
-    : { against: [`${file} notes another record ${head.seq}`], replaced: true };
+  if (head.seq > (last?.seq ?? 0)) return { says: `${file} notes record ${head.seq}`, replaced: false };
+  const [row] = store.page(head.seq, 1);
+  if (row?.seq === head.seq && hashText(row.leaf) === head.leaf) return null;
+  return { says: `${file} notes another record ${head.seq}`, replaced: true };
 }
 
 /** The newest checkpoints of a file are in here. */

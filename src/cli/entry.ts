@@ -1,4 +1,4 @@
-import { wasClosed } from "../core/descriptor.ts";
+import { wasClosed } from "./descriptor.ts";
 import type { Deps } from "./cli.ts";
 import type { Group } from "./command.ts";
 

@@ -1,6 +1,6 @@
 import { line } from "../control/format.ts";
 import type { Tone } from "../control/present.ts";
-import { wasClosed } from "../core/descriptor.ts";
+import { wasClosed } from "./descriptor.ts";
 import { codeOf } from "../core/error-text.ts";
 import { plainJson } from "../core/text.ts";
 

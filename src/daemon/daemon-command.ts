@@ -2,13 +2,13 @@ import { prepareSocket } from "../control/socket-path.ts";
 import { codeOf, messageOf } from "../core/error-text.ts";
 import type { GlobalOptions } from "../core/global-options.ts";
 import type { Self } from "../core/self.ts";
+import { lockState } from "../store/open.ts";
 import { boot } from "./boot.ts";
 import { openInstallation } from "./configuration.ts";
 import { Daemon } from "./daemon.ts";
 import { openLog } from "./open-log.ts";
 import { endProcess, guardProcess } from "./process.ts";
 import { createService } from "./service.ts";
-import { lockState } from "./state-dir.ts";
 
 /** How long running calls may take to end after SIGTERM, ms. */
 const drain = 30_000;

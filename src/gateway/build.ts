@@ -7,7 +7,7 @@ import { ownServer } from "../core/name.ts";
 import type { Catalog, LocalServer, Validator } from "../core/ports.ts";
 import type { Self } from "../core/self.ts";
 import type { ListStore } from "../core/store.ts";
-import { createUlid } from "../core/ulid.ts";
+import { createUlid } from "./ulid.ts";
 import { within } from "../core/wait.ts";
 import { createLimits, type LimitsState } from "../limits/limits.ts";
 import { createPolicy } from "../policy/policy.ts";

@@ -3,8 +3,8 @@ import { Failure } from "../core/failure.ts";
 import type { Era } from "../core/inbound.ts";
 import { isObject } from "../core/json.ts";
 import { isRequestMethod, type RequestMethod } from "../core/methods.ts";
+import { notFound } from "../core/name.ts";
 import type { UpstreamRequest } from "../core/upstream.ts";
-import { cut, plain } from "../core/text.ts";
 import { overrideMembers } from "../mcp/edit.ts";
 import { paramText } from "../mcp/message.ts";
 import { discover, initialize, learnTools, list, ping, setLevel } from "./answers.ts";
@@ -77,7 +77,7 @@ export function methodOf(call: Call): Method {
   const { method, era } = call.inbound;
   if (!isRequestMethod(method)) {
     if (isExtensionMethod(call)) return extension;
-    throw new Failure("unknown-method", `This gateway does not serve the method "${plain(cut(method, 100))}".`);
+    throw notFound("extension", method);
   }
   if (methods[method].eras.includes(era)) return methods[method];
   throw new Failure("unknown-method", `The method "${method}" is not part of this protocol revision.`);

@@ -47,12 +47,13 @@ export type Retry =
 export function retryOf(gw: Gateway, call: IdentifiedCall, route: Route): Retry | null {
   const { era, method, params } = call.inbound;
   const { requestState, inputResponses } = params;
-  if (method === "tasks/update") return taskAnswers(gw, call, route);
-  if (era === "legacy" || !methodsInRounds.has(method)) return null;
-  if (requestState === undefined && inputResponses === undefined) return null;
+  const isTask = method === "tasks/update";
+  if (!isTask && (era === "legacy" || !methodsInRounds.has(method))) return null;
   if (inputResponses !== undefined && !isObject(inputResponses)) {
     throw new Failure("invalid-params", '"params.inputResponses" is not an object.');
   }
+  if (isTask) return inputResponses ? taskAnswers(gw, call, route, inputResponses) : null;
+  if (requestState === undefined && inputResponses === undefined) return null;
   // The gateway gives a state with every question, so these answers belong to no question of ours.
   if (requestState === undefined) {
     return { kind: "state", state: null, of: null, given: unasked(gw, call, route.server) };
@@ -65,11 +66,8 @@ export function retryOf(gw: Gateway, call: IdentifiedCall, route: Route): Retry 
 }
 
 /** The answers to a task's questions, which no state goes with: they are those of a round whose state is unknown. */
-function taskAnswers(gw: Gateway, call: IdentifiedCall, { server }: Route): Retry | null {
-  const { inputResponses } = call.inbound.params;
-  if (inputResponses === undefined) return null;
-  if (!isObject(inputResponses)) throw new Failure("invalid-params", '"params.inputResponses" is not an object.');
-  const [odd] = Object.entries(inputResponses).find(([, answer]) => !isObject(answer)) ?? [];
+function taskAnswers(gw: Gateway, call: IdentifiedCall, { server }: Route, answers: Record<string, unknown>): Retry {
+  const [odd] = Object.entries(answers).find(([, answer]) => !isObject(answer)) ?? [];
   if (odd !== undefined) throw new Failure("invalid-params", `${answerName(odd)} is not an object.`);
   return { kind: "state", state: null, of: null, given: unasked(gw, call, server) };
 }

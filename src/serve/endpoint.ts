@@ -12,33 +12,16 @@ import { versionHeader } from "../mcp/header-rules.ts";
 import { isBatch } from "../mcp/message.ts";
 import { assumedLegacy } from "../mcp/revisions.ts";
 import type { Session } from "../session/session.ts";
-import type { Sessions } from "../session/sessions.ts";
-import type { Traffic } from "../session/traffic.ts";
 import { namesEvents, prefersEvents, takesEvents, unacceptable } from "./accept.ts";
-import type { BodyReader } from "./body.ts";
-import type { ConnectionSlots } from "./connection-slots.ts";
 import { credentialsOf, sourceOf } from "./credentials.ts";
 import { PostStream, takesPriming } from "./post-stream.ts";
 import { maxOwed } from "./queue-limits.ts";
 import { isStanding, receive, receiveBatch, type Received, takesBatches, unreadable } from "./receive.ts";
 import { answer, answerText, refusal } from "./reply.ts";
-import type { Running } from "./running.ts";
 import { sessionOf } from "./session-endpoint.ts";
 import { noteOpened } from "./session-notes.ts";
-import { callToRefuse, isServed, notServed, type Pending, tryIdentify, type Visit } from "./visit.ts";
+import { callToRefuse, type HttpParts, isServed, notServed, type Pending, tryIdentify, type Visit } from "./visit.ts";
 import { announce, walk } from "./walk.ts";
-
-/** What of the process the endpoints over HTTP work with; each takes what it needs. */
-export type HttpParts = {
-  current: () => Gateway;
-  sessions: Sessions;
-  running: Running;
-  traffic: Traffic;
-  bodies: BodyReader;
-  slots: ConnectionSlots;
-  /** Most requests, streams and WebSockets at once. */
-  maxConnections: number;
-};
 
 /** Most bytes read of a body whose sender is refused anyway. */
 const strangerBody = 64 * 1024;

@@ -8,14 +8,14 @@ import { BodyReader } from "./body.ts";
 import { ConnectionSlots } from "./connection-slots.ts";
 import { cors } from "./cors.ts";
 import { shedIdleConnections } from "./idle-connections.ts";
-import { Endpoint, type HttpParts } from "./endpoint.ts";
+import { Endpoint } from "./endpoint.ts";
 import { health, type HealthOptions, isLocal } from "./health.ts";
 import { originGuard, type OriginOptions } from "./origin.ts";
 import { refusal } from "./reply.ts";
 import { find, type Handler, type Methods, type Routes } from "./routes.ts";
-import { SessionEndpoint } from "./session-endpoint.ts";
+import { sessionMethods } from "./session-endpoint.ts";
 import { SsePair } from "./sse-pair.ts";
-import { noRegistration, nothingHere, type Pending } from "./visit.ts";
+import { type HttpParts, noRegistration, nothingHere, type Pending } from "./visit.ts";
 import { type SocketData, WebSockets } from "./web-socket.ts";
 
 export type HttpOptions = Omit<HttpParts, "bodies" | "slots"> &
@@ -34,7 +34,6 @@ export type HttpOptions = Omit<HttpParts, "bodies" | "slots"> &
 export type HttpServer = {
   /** `http://host:port`, with the port that was really bound. */
   readonly url: string;
-  readonly port: number;
   /** Applies limits that changed since the start. */
   refresh(): void;
   /** Accepts no more connections; running calls continue. */
@@ -108,7 +107,7 @@ export function serveHttp(options: HttpOptions): HttpServer {
   keeper.unref();
   let stopped: Promise<void> | null = null;
   return {
-    ...placeOf(server, options),
+    url: urlOf(server, options),
     refresh: () => void server.reload(handlersOf(options, sockets, answer)),
     stop: () => void (stopped ??= server.stop(false)),
     async close() {
@@ -160,20 +159,14 @@ const handlersOf = ({ current }: HttpOptions, sockets: WebSockets, answer: Answe
   error: () => refusal(new Failure("internal", "The gateway failed on this request.")),
 });
 
-function placeOf(server: Server<SocketData>, { address, tls }: HttpOptions): Pick<HttpServer, "url" | "port"> {
-  const port = server.port ?? address.port;
+function urlOf({ port }: Server<SocketData>, { address, tls }: HttpOptions): string {
   const host = address.host.includes(":") ? `[${address.host}]` : address.host;
-  return { url: `${tls ? "https" : "http"}://${host}:${port}`, port };
+  return `${tls ? "https" : "http"}://${host}:${port ?? address.port}`;
 }
 
 function routesOf(parts: HttpParts, pair: SsePair, ws: Methods, operators: Routes["exact"]): Routes {
   const endpoint = new Endpoint(parts);
-  const session = new SessionEndpoint(parts);
-  const mcp: Methods = {
-    POST: (visit) => endpoint.post(visit),
-    GET: (visit) => session.get(visit),
-    DELETE: (visit) => session.delete(visit),
-  };
+  const mcp: Methods = { POST: (visit) => endpoint.post(visit), ...sessionMethods(parts) };
   const sse: Methods = { GET: (visit) => pair.get(visit) };
   const messages: Methods = { POST: (visit) => pair.post(visit) };
   const register: Methods = { POST: noRegistration };

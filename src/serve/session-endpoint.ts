@@ -2,122 +2,103 @@ import { Failure } from "../core/failure.ts";
 import { mustBeHeard } from "../core/lists.ts";
 import type { Reached } from "../core/ports.ts";
 import type { Principal } from "../core/principal.ts";
-import type { Gateway } from "../gateway/gateway.ts";
 import { sessionNotFound } from "../gateway/handle.ts";
 import { legacyRevision } from "../mcp/header-rules.ts";
 import { notificationText } from "../mcp/outbound.ts";
 import { allLists } from "../session/notifier.ts";
 import type { Session } from "../session/session.ts";
 import type { Sessions } from "../session/sessions.ts";
-import type { Traffic } from "../session/traffic.ts";
 import { needEventStream } from "./accept.ts";
-import type { ConnectionSlots } from "./connection-slots.ts";
 import { takesPriming } from "./post-stream.ts";
 import { maxOwed } from "./queue-limits.ts";
+import type { Methods } from "./routes.ts";
 import { EventStream } from "./sse.ts";
-import { enter, presentedBy, type Visit } from "./visit.ts";
-
-type SessionEndpointOptions = {
-  readonly current: () => Gateway;
-  readonly sessions: Sessions;
-  readonly traffic: Traffic;
-  readonly slots: ConnectionSlots;
-};
+import { enter, type HttpParts, presentedBy, type Visit } from "./visit.ts";
 
 type Own = { readonly who: Principal; readonly session: Session };
 
 /** The other methods of streamable HTTP, for legacy sessions: GET opens a session's stream, DELETE ends it. */
-export class SessionEndpoint {
-  readonly #options: SessionEndpointOptions;
+export function sessionMethods(parts: HttpParts): Methods {
+  return {
+    GET: (visit) => withOwn(parts, visit, (own) => stream(parts, visit, own)),
+    DELETE: (visit) =>
+      withOwn(parts, visit, ({ session }) => {
+        parts.sessions.end(session, "deleted");
+        return new Response(null, { status: 204 });
+      }),
+  };
+}
 
-  constructor(options: SessionEndpointOptions) {
-    this.#options = options;
+/**
+ * Opens a stream of a legacy session: messages outside of calls, or with `Last-Event-ID` the rest of the stream that the
+ * event belongs to. Without a session there is none (2025-03-26 and later, transports).
+ */
+function stream(parts: HttpParts, visit: Visit, own: Own): Response {
+  const { headers } = visit.req;
+  const { session } = own;
+  needEventStream(headers);
+  const last = headers.get("last-event-id");
+  const found = last === null ? null : session.streams.find(last);
+  if (last !== null && !found) {
+    throw new Failure("invalid-request", "The stream of this Last-Event-ID is kept no longer, or never was.");
   }
+  if (!found || found.log === session.streams.outside) return listen(parts, visit, own, found?.after);
+  const { log } = found;
+  const { traffic, current, slots } = parts;
+  const leave = slots.take(own.who.id);
+  const stream: EventStream = new EventStream(traffic, maxOwed(current()), own.who, () => {
+    leave();
+    log.leave(stream);
+  });
+  log.readBy(stream, found.after);
+  // There are clients that come back again only with an id that they had from the stream which was cut off last.
+  if (takesPriming(session)) log.prime();
+  return stream.response;
+}
 
-  /**
-   * Opens a stream of a legacy session: messages outside of calls, or with `Last-Event-ID` the rest of the stream that
-   * the event belongs to. Without a session there is none (2025-03-26 and later, transports).
-   */
-  get(visit: Visit): Promise<Response> {
-    return this.#withOwn(visit, (own) => this.#stream(visit, own));
+function listen(parts: HttpParts, visit: Visit, { who, session }: Own, after?: number): Response {
+  const { traffic, sessions, current, slots } = parts;
+  const gw = current();
+  const { clock, notifier } = gw;
+  const log = session.streams.outside;
+  // A client that reconnects has lost its old stream, even if the network has not noticed yet.
+  log.reader?.close();
+  const leave = slots.take(who.id);
+  session.leave?.();
+  const tell = (method: string, params: string | null): void => {
+    if (log.isOver(clock.mono())) session.leave?.();
+    else log.write(notificationText(method, params), mustBeHeard(method));
+  };
+  const wants = { lists: allLists, scope: session.scope, capabilities: session.capabilities };
+  const ask: Reached["ask"] = (request, signal) => session.ask(request, signal, (message) => log.write(message, true));
+  const here = (): boolean => log.reader !== null;
+  try {
+    session.leave = notifier.join(who, presentedBy(visit).source, wants, tell, { session, ask, here });
+  } catch (error) {
+    leave();
+    throw error;
   }
+  const stream: EventStream = new EventStream(traffic, maxOwed(gw), who, () => {
+    leave();
+    log.leave(stream, clock.mono());
+    sessions.touch(session);
+  });
+  session.listen(stream, after);
+  if (takesPriming(session)) log.prime();
+  return stream.response;
+}
 
-  #stream(visit: Visit, own: Own): Response {
-    const { headers } = visit.req;
-    const { session } = own;
-    needEventStream(headers);
-    const last = headers.get("last-event-id");
-    const found = last === null ? null : session.streams.find(last);
-    if (last !== null && !found) {
-      throw new Failure("invalid-request", "The stream of this Last-Event-ID is kept no longer, or never was.");
-    }
-    if (!found || found.log === session.streams.outside) return this.#listen(visit, own, found?.after);
-    const { log } = found;
-    const { traffic, current, slots } = this.#options;
-    const leave = slots.take(own.who.id);
-    const stream: EventStream = new EventStream(traffic, maxOwed(current()), own.who, () => {
-      leave();
-      log.leave(stream);
-    });
-    log.readBy(stream, found.after);
-    // There are clients that come back again only with an id that they had from the stream which was cut off last.
-    if (takesPriming(session)) log.prime();
-    return stream.response;
-  }
-
-  #listen(visit: Visit, { who, session }: Own, after?: number): Response {
-    const { traffic, sessions, current, slots } = this.#options;
-    const gw = current();
-    const { clock, notifier } = gw;
-    const log = session.streams.outside;
-    // A client that reconnects has lost its old stream, even if the network has not noticed yet.
-    log.reader?.close();
-    const leave = slots.take(who.id);
-    session.leave?.();
-    const tell = (method: string, params: string | null): void => {
-      if (log.isOver(clock.mono())) session.leave?.();
-      else log.write(notificationText(method, params), mustBeHeard(method));
-    };
-    const wants = { lists: allLists, scope: session.scope, capabilities: session.capabilities };
-    const ask: Reached["ask"] = (request, signal) =>
-      session.ask(request, signal, (message) => log.write(message, true));
-    const here = (): boolean => log.reader !== null;
-    try {
-      session.leave = notifier.join(who, presentedBy(visit).source, wants, tell, { session, ask, here });
-    } catch (error) {
-      leave();
-      throw error;
-    }
-    const stream: EventStream = new EventStream(traffic, maxOwed(gw), who, () => {
-      leave();
-      log.leave(stream, clock.mono());
-      sessions.touch(session);
-    });
-    session.listen(stream, after);
-    if (takesPriming(session)) log.prime();
-    return stream.response;
-  }
-
-  delete(visit: Visit): Promise<Response> {
-    return this.#withOwn(visit, ({ session }) => {
-      this.#options.sessions.end(session, "deleted");
-      return new Response(null, { status: 204 });
-    });
-  }
-
-  /** What `answer` gives for the session that the request names, if the version it names is one that is served. */
-  #withOwn(visit: Visit, answer: (own: Own) => Response): Promise<Response> {
-    const { headers } = visit.req;
-    const { current, sessions } = this.#options;
-    const find = (who: Principal): Session | null => sessionOf(sessions, headers, who, visit.scope);
-    const own = (who: Principal, session: Session | null): Response => {
-      if (!headers.has("mcp-session-id")) return new Response(null, { status: 405, headers: { allow: "POST" } });
-      if (!session) throw sessionNotFound();
-      legacyRevision(headers, session.revision);
-      return answer({ who, session });
-    };
-    return enter(current(), visit, own, find);
-  }
+/** What `answer` gives for the session that the request names, if the version it names is one that is served. */
+function withOwn({ current, sessions }: HttpParts, visit: Visit, answer: (own: Own) => Response): Promise<Response> {
+  const { headers } = visit.req;
+  const find = (who: Principal): Session | null => sessionOf(sessions, headers, who, visit.scope);
+  const own = (who: Principal, session: Session | null): Response => {
+    if (!headers.has("mcp-session-id")) return new Response(null, { status: 405, headers: { allow: "POST" } });
+    if (!session) throw sessionNotFound();
+    legacyRevision(headers, session.revision);
+    return answer({ who, session });
+  };
+  return enter(current(), visit, own, find);
 }
 
 /** The session that a request names, if it is the caller's own. Another principal's session is not touched. */

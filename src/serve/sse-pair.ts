@@ -5,12 +5,9 @@ import { encodeEvent } from "../mcp/sse.ts";
 import { secretId } from "../session/session.ts";
 import { needEventStream, unacceptable } from "./accept.ts";
 import { McpConnection } from "./connection.ts";
-import type { HttpParts } from "./endpoint.ts";
 import { maxOwed } from "./queue-limits.ts";
 import { EventStream } from "./sse.ts";
-import { enter, presentedBy, refuseAndThrow, type Visit, whoAsks } from "./visit.ts";
-
-type PairOptions = Pick<HttpParts, "current" | "running" | "traffic" | "bodies" | "slots">;
+import { enter, type HttpParts, presentedBy, refuseAndThrow, type Visit, whoAsks } from "./visit.ts";
 
 type Open = {
   readonly connection: McpConnection;
@@ -25,10 +22,10 @@ type Open = {
  * come on it.
  */
 export class SsePair {
-  readonly #options: PairOptions;
+  readonly #options: HttpParts;
   readonly #open = new Map<string, Open>();
 
-  constructor(options: PairOptions) {
+  constructor(options: HttpParts) {
     this.#options = options;
   }
 

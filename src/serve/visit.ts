@@ -7,8 +7,25 @@ import { callOf } from "../gateway/call.ts";
 import type { Gateway } from "../gateway/gateway.ts";
 import { refuse } from "../gateway/handle.ts";
 import type { Session } from "../session/session.ts";
+import type { Sessions } from "../session/sessions.ts";
+import type { Traffic } from "../session/traffic.ts";
+import type { BodyReader } from "./body.ts";
+import type { ConnectionSlots } from "./connection-slots.ts";
 import { credentialsOf, sourceOf } from "./credentials.ts";
 import { unreadable } from "./receive.ts";
+import type { Running } from "./running.ts";
+
+/** What of the process the endpoints over HTTP work with; each takes what it needs. */
+export type HttpParts = {
+  current: () => Gateway;
+  sessions: Sessions;
+  running: Running;
+  traffic: Traffic;
+  bodies: BodyReader;
+  slots: ConnectionSlots;
+  /** Most requests, streams and WebSockets at once. */
+  maxConnections: number;
+};
 
 /** A request that is being answered. */
 export type Pending = {

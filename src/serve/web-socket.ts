@@ -5,9 +5,8 @@ import { Intake } from "../core/turns.ts";
 import { envelope } from "../mcp/message.ts";
 import { decodeUtf8 } from "../mcp/utf8.ts";
 import { McpConnection } from "./connection.ts";
-import type { HttpParts } from "./endpoint.ts";
 import { leftUnread, sendWithin } from "./queue-limits.ts";
-import { enter, presentedBy, type Visit } from "./visit.ts";
+import { enter, type HttpParts, presentedBy, type Visit } from "./visit.ts";
 
 /** A socket's client, known before the socket opens. */
 export type SocketData = {
@@ -20,8 +19,6 @@ export type SocketData = {
   /** Where its messages come in; null before the socket opens. */
   intake: Intake<string> | null;
 };
-
-type SocketOptions = Pick<HttpParts, "current" | "running" | "traffic" | "slots">;
 
 type Socket = ServerWebSocket<SocketData>;
 
@@ -51,10 +48,10 @@ function drop(socket: Socket, why: string): void {
 
 /** MCP over WebSocket: each message is one frame, in the subprotocol `mcp`; the gateway's own are text. */
 export class WebSockets {
-  readonly #options: SocketOptions;
+  readonly #options: HttpParts;
   readonly #open = new Set<Socket>();
 
-  constructor(options: SocketOptions) {
+  constructor(options: HttpParts) {
     this.#options = options;
   }
 

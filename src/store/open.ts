@@ -2,7 +2,7 @@ import { chmodSync, existsSync, lstatSync, mkdirSync, statfsSync } from "node:fs
 import { dirname, join } from "node:path";
 import { ownership } from "../core/access.ts";
 import { codeOf } from "../core/error-text.ts";
-import { type FileLock, tryLock } from "../core/libc.ts";
+import { type FileLock, lockHolder, tryLock } from "../core/libc.ts";
 import { type AuditStore, StoreFailed } from "../core/store.ts";
 import { openChain } from "./sqlite/chain.ts";
 import { named } from "./sqlite/database.ts";
@@ -34,6 +34,21 @@ export function prepareStateDir(dir: string): void {
   // Not before: as root it would shut the owner of the state directory out.
   mkdirSync(join(dir, "audit"), { recursive: true, mode: 0o700 });
   if (fresh) syncDirectory(dir);
+}
+
+/**
+ * Takes the lock that only one daemon of a state directory can hold, and makes the directory when it is missing. Throws
+ * with the pid of the daemon that holds the lock.
+ */
+export function lockState(dir: string): FileLock {
+  prepareStateDir(dir);
+  const file = join(dir, "lock");
+  const lock = locked(file);
+  if (lock) return lock;
+  const pid = lockHolder(file);
+  throw new StoreFailed(
+    `another mcpgw daemon uses ${dir}${pid === null ? "" : ` (pid ${pid})`}; stop it, or give this one another --state`,
+  );
 }
 
 /** Bytes that opening the databases takes, with room to spare. */
@@ -104,7 +119,7 @@ function lockAll(paths: readonly string[]): FileLock | null {
 }
 
 /** `tryLock`, with words for a file that cannot be made or written: throws `StoreFailed`. */
-export function locked(path: string): FileLock | null {
+function locked(path: string): FileLock | null {
   try {
     return tryLock(path);
   } catch (error) {

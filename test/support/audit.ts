@@ -11,7 +11,7 @@ import { systemClock } from "../../src/core/clock.ts";
 import type { Failure } from "../../src/core/failure.ts";
 import { silent } from "../../src/core/log.ts";
 import type { AuditStore } from "../../src/core/store.ts";
-import { createUlid } from "../../src/core/ulid.ts";
+import { createUlid } from "../../src/gateway/ulid.ts";
 import { openChain } from "../../src/store/sqlite/chain.ts";
 import { openReader } from "../../src/store/sqlite/reader.ts";
 import { loopback, makeCall, makeInbound, makeRoute } from "./call.ts";

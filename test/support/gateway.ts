@@ -2,7 +2,7 @@ import { systemClock } from "../../src/core/clock.ts";
 import { Failure } from "../../src/core/failure.ts";
 import { silent } from "../../src/core/log.ts";
 import type { Audit, Limits, Upstreams } from "../../src/core/ports.ts";
-import { createUlid } from "../../src/core/ulid.ts";
+import { createUlid } from "../../src/gateway/ulid.ts";
 import type { Gateway } from "../../src/gateway/gateway.ts";
 import { Listeners } from "../../src/gateway/listeners.ts";
 import { Parking } from "../../src/gateway/parking.ts";

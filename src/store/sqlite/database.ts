@@ -87,10 +87,10 @@ export function guarded<T>(work: () => T): T {
 export const isDamage = (error: unknown): error is StoreFailed =>
   error instanceof StoreFailed && (/^SQLITE_(CORRUPT|NOTADB)/.test(codeOf(error.cause) ?? "") || isDamage(error.cause));
 
-/** Adds the path of the file to a failure of the store, which stays of its kind, and whose the file is if that is why. */
+/** Like `guarded`, with the path of the file in a failure, which stays of its kind, and whose the file is if that is why. */
 export function named<T>(path: string, work: () => T): T {
   try {
-    return work();
+    return guarded(work);
   } catch (error) {
     if (!(error instanceof StoreFailed) || error.message.includes(path)) throw error;
     const Kind = error instanceof StoreUnsynced ? StoreUnsynced : StoreFailed;

@@ -1,6 +1,6 @@
 import { rmSync } from "node:fs";
 import { type AuditRow, StoreBusy } from "../../core/store.ts";
-import { guarded, isDamage, named, transaction } from "./database.ts";
+import { isDamage, named, transaction } from "./database.ts";
 import { openMigrated } from "./migrate.ts";
 import { indexSchema } from "./schema.ts";
 
@@ -42,15 +42,14 @@ export function openIndexWriter(path: string): IndexWriter {
     index = null;
     index = openNew(path);
   };
-  const run = <T>(work: (index: Index) => T): T =>
-    named(path, () => {
-      try {
-        return guarded(() => work((index ??= openUsable(path))));
-      } catch (error) {
-        if (isDamage(error)) renew();
-        throw error;
-      }
-    });
+  const run = <T>(work: (index: Index) => T): T => {
+    try {
+      return named(path, () => work((index ??= openUsable(path))));
+    } catch (error) {
+      if (isDamage(error)) renew();
+      throw error;
+    }
+  };
   return {
     mark: (chain) => run((open) => open.mark(chain)),
     add: (...given) => run((open) => open.add(...given)),

@@ -29,7 +29,7 @@ export function openReader(stateDir: string, main: string | null, damaged?: Dama
     return opened;
   };
   const names = (): string[] => chainNames(stateDir, main);
-  const read = <T>(name: string, work: () => T): T => named(chainPath(stateDir, name, main), () => guarded(work));
+  const read = <T>(name: string, work: () => T): T => named(chainPath(stateDir, name, main), work);
   const search = createSearch(join(stateDir, "index.db"), (name) => chain(name).db, damaged);
 
   return {

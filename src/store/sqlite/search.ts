@@ -69,7 +69,7 @@ function indexAt(path: string, damaged: Damaged): Index | null {
   if (!db) return null;
   const ask: Index["ask"] = (work) => {
     try {
-      return named(path, () => guarded(() => work(db)));
+      return named(path, () => work(db));
     } catch (error) {
       if (isDamage(error)) damaged(error);
       return null;

@@ -1,5 +1,5 @@
 import type { Clock } from "../../core/clock.ts";
-import { createRing } from "../../core/ring.ts";
+import { createRing } from "./ring.ts";
 import { leastSecret, maskable, maskSpelled, spellings } from "../../core/secret.ts";
 import { plain } from "../../core/text.ts";
 import { createWindow } from "../window.ts";

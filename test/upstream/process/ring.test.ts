@@ -1,6 +1,6 @@
 import { expect, test } from "bun:test";
 import fc from "fast-check";
-import { createRing } from "../../src/core/ring.ts";
+import { createRing } from "../../../src/upstream/process/ring.ts";
 
 test("the newest lines are kept, oldest first", () => {
   const ring = createRing(6);

@@ -1,5 +1,5 @@
 import { expect, test } from "bun:test";
-import { createUlid } from "../../src/core/ulid.ts";
+import { createUlid } from "../../src/gateway/ulid.ts";
 
 const form = /^[0-7][0-9A-HJKMNP-TV-Z]{25}$/;
 
