@@ -1,4 +1,5 @@
 import { compileCidr } from "../core/cidr.ts";
+import type { Path } from "../core/finding.ts";
 import { hashIn, hashKey } from "../core/key-hash.ts";
 import { type Loss, type Principal, type Rate, toRate } from "../core/principal.ts";
 import type { StoredKey } from "../core/store.ts";
@@ -13,9 +14,9 @@ import { weakness } from "./strength.ts";
 export class KeyError extends Error {
   override readonly name = "KeyError";
   /** The configured value that is wrong; null for an operator's request. */
-  readonly path: string | null;
+  readonly path: Path | null;
 
-  constructor(message: string, path: string | null = null) {
+  constructor(message: string, path: Path | null = null) {
     super(message);
     this.path = path;
   }

@@ -350,7 +350,7 @@ function refuseTwins(configured: readonly Entry[], stored: readonly Entry[]): vo
   const ids = new Map(stored.map((entry) => [entry.id, "the stored keys"]));
   const hashes = new Map(stored.map((entry) => [entry.hash, `stored key ${entry.id}`]));
   for (const [index, entry] of configured.entries()) {
-    const path = `auth.keys[${index}].id`;
+    const path = ["auth", "keys", index, "id"];
     const twinId = ids.get(entry.id);
     if (twinId) throw new KeyError(`id ${entry.id} occurs twice, also in ${twinId}; give it another id`, path);
     const twin = hashes.get(entry.hash);

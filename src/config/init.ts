@@ -1,4 +1,4 @@
-import { existsSync, mkdirSync, writeFileSync } from "node:fs";
+import { existsSync, mkdirSync, readFileSync, writeFileSync } from "node:fs";
 import { dirname, join } from "node:path";
 import { jsonSchema } from "./json-schema.ts";
 
@@ -120,12 +120,15 @@ export function initText(options: InitOptions["demo"]): string {
  */
 export function initConfig({ file, force, demo: demonstration }: InitOptions): { file: string; schema: string } {
   const schema = join(dirname(file), schemaFile);
-  const taken = [file, schema].find((path) => existsSync(path));
+  const schemaText = `${JSON.stringify(jsonSchema(), null, 2)}\n`;
+  // Several configurations of one directory share it.
+  const hasSchema = existsSync(schema) && readFileSync(schema, "utf8") === schemaText;
+  const taken = [file, ...(hasSchema ? [] : [schema])].find((path) => existsSync(path));
   if (taken && !force) throw new Error(`${taken} is there already; --force replaces it`);
   mkdirSync(dirname(file), { recursive: true });
   const flag = force ? "w" : "wx";
   // The group may read it, because the daemon's user is often not the owner.
   writeFileSync(file, initText(demonstration), { flag, mode: 0o640 });
-  writeFileSync(schema, `${JSON.stringify(jsonSchema(), null, 2)}\n`, { flag, mode: 0o644 });
+  if (!hasSchema) writeFileSync(schema, schemaText, { flag, mode: 0o644 });
   return { file, schema };
 }

@@ -44,6 +44,8 @@ export type Loaded = {
   readonly digest: string;
   /** Who set the value at a path. */
   readonly origin: (path: Path) => Origin;
+  /** Says where in the file something is that was found later. */
+  readonly locate: (finding: Finding) => Problem;
 };
 
 /** The origin of a value; a reference has its text instead of the value it stands for. */
@@ -148,6 +150,7 @@ export function parseConfig(bytes: Uint8Array, file: string, options: LoadOption
     file,
     digest: Bun.SHA256.hash(bytes, "hex"),
     origin: originIn(source, value, overrides),
+    locate,
   };
 }
 

@@ -1,5 +1,7 @@
+import { resolve } from "node:path";
 import { type Path, valueAt } from "../core/finding.ts";
 import { isObject } from "../core/json.ts";
+import type { Chosen, Host } from "./paths.ts";
 
 /** A value from outside the file that outranks it. */
 export type Override = {
@@ -11,12 +13,18 @@ export type Override = {
 
 /** The values that flags and environment set in place of the file, weakest first. */
 export function findOverrides(
-  env: Readonly<Record<string, string | undefined>>,
-  flags: { readonly listen?: string | undefined } = {},
+  { env, cwd }: Pick<Host, "env" | "cwd">,
+  flags: Chosen & { readonly listen?: string | undefined } = {},
 ): Override[] {
+  // In the file a relative path starts at the file's directory.
+  const from = (given: string | undefined) => given && resolve(cwd, given);
   const sources = [
     { path: ["log", "level"], value: env["MCPGW_LOG_LEVEL"], origin: "MCPGW_LOG_LEVEL" },
+    { path: ["state"], value: from(env["MCPGW_STATE"]), origin: "MCPGW_STATE" },
+    { path: ["control", "socket"], value: from(env["MCPGW_SOCKET"]), origin: "MCPGW_SOCKET" },
     { path: ["listen", "http"], value: flags.listen, origin: "--listen" },
+    { path: ["state"], value: from(flags.state), origin: "--state" },
+    { path: ["control", "socket"], value: from(flags.socket), origin: "--socket" },
   ];
   return sources.flatMap(({ path, value, origin }) => (value ? [{ path, value, origin }] : []));
 }

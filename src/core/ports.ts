@@ -273,6 +273,9 @@ export type LocalServer = {
 /** The longest time for which a text is sealed, ms. A key can still open for this long after it last sealed. */
 export const longestSeal = 366 * 86_400_000;
 
+/** The longest sealed text that can be opened, in characters. A longer one was not sealed here. */
+export const longestSealed = 256 * 1024;
+
 /** Seals texts that callers carry and bring back, so that they can neither read nor change them (AES-256-GCM). */
 export type Sealer = {
   /**

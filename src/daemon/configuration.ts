@@ -60,7 +60,7 @@ export function openOwnParts(options: Omit<FindOptions, "listen">, host: Host): 
 export function loadAt(path: string, options: FindOptions, host: Host = thisHost()): Loaded {
   return loadConfig(path, {
     ...loadingFrom(dirname(path), host.env),
-    overrides: findOverrides(host.env, options),
+    overrides: findOverrides(host, options),
     ...(options.starts ? { unusable: unusableFiles } : {}),
   });
 }

@@ -148,7 +148,7 @@ export class Daemon {
     const before = engine.loaded();
     try {
       const next = loadAt(before.file, options);
-      refuseFixedChange(before.config, next.config, next.file);
+      refuseFixedChange(before.config, next);
       await engine.replace(next, actor);
       this.#http.refresh();
       log.configure(next.config.log);

@@ -1,6 +1,6 @@
 import { KeyError } from "../authn/entry.ts";
 import type { Loaded } from "../config/load.ts";
-import { ConfigError, unplaced } from "../config/problem.ts";
+import { ConfigError } from "../config/problem.ts";
 import type { AuditEvent } from "../core/event.ts";
 import type { Logger } from "../core/log.ts";
 import type { LocalServer } from "../core/ports.ts";
@@ -78,8 +78,8 @@ export async function startEngine(options: EngineOptions): Promise<Engine> {
   const secrets = () => loaded.secrets;
   const foundations = { ...stores, limits, metrics, notifier, inForce, ...waiting, log, self, run, secrets };
   const onTools = () => notifier.changed();
-  const build = ({ config, file }: Loaded, previous: Built | null): Built =>
-    placed(file, () => buildGateway({ config, foundations, local, previous, onTools }));
+  const build = ({ config, locate }: Loaded, previous: Built | null): Built =>
+    placed(locate, () => buildGateway({ config, foundations, local, previous, onTools }));
   let loaded = first;
   let loadedAt = Date.now();
   let built = build(first, null);
@@ -145,14 +145,14 @@ function drainPrevious({ upstreams }: Built, log: Logger): void {
   });
 }
 
-/** Names the configuration file in an error about keys that clash with the stored ones. */
-function placed(file: string, make: () => Built): Built {
+/** Says where in the configuration a key stands that clashes with the stored ones. */
+function placed(locate: Loaded["locate"], make: () => Built): Built {
   try {
     return make();
   } catch (error) {
     if (!(error instanceof KeyError)) throw error;
     const { message, path } = error;
-    throw new ConfigError([unplaced(file, message, path ?? "auth.keys")]);
+    throw new ConfigError([locate({ path: path ?? ["auth", "keys"], message })]);
   }
 }
 

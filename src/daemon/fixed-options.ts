@@ -1,15 +1,15 @@
 import { isDeepStrictEqual } from "node:util";
-import { ConfigError, unplaced } from "../config/problem.ts";
+import type { Loaded } from "../config/load.ts";
+import { ConfigError } from "../config/problem.ts";
 import type { Config } from "../config/schema.ts";
+import { valueAt } from "../core/finding.ts";
 
-const fixed = ["listen", "state", "control"] as const;
+const fixed = [["listen"], ["state"], ["control"], ["audit", "path"], ["usage", "enabled"]] as const;
 
 /** Throws for a change that a running daemon cannot make: what it listens on and where it keeps things. */
-export function refuseFixedChange(before: Config, next: Config, file: string): void {
-  const changed: string[] = fixed.filter((key) => !isDeepStrictEqual(before[key], next[key]));
-  if (before.audit.path !== next.audit.path) changed.push("audit.path");
-  if (before.usage.enabled !== next.usage.enabled) changed.push("usage.enabled");
+export function refuseFixedChange(before: Config, next: Loaded): void {
+  const changed = fixed.filter((path) => !isDeepStrictEqual(valueAt(before, path), valueAt(next.config, path)));
   if (changed.length === 0) return;
   const message = "needs restart: the daemon cannot change it while it runs";
-  throw new ConfigError(changed.map((key) => unplaced(file, message, key)));
+  throw new ConfigError(changed.map((path) => next.locate({ path, key: true, message })));
 }

@@ -3,6 +3,7 @@ import { brokeProtocol, Failure } from "../core/failure.ts";
 import { tasksExtension } from "../core/inbound.ts";
 import { isObject, objectIn } from "../core/json.ts";
 import { ownServer } from "../core/name.ts";
+import { longestSealed } from "../core/ports.ts";
 import { rpcCodes } from "../core/rpc-code.ts";
 import { editObject } from "../mcp/edit.ts";
 import { readRound, roundText, urlQuestions } from "../mcp/input-round.ts";
@@ -13,9 +14,6 @@ import { asksOf } from "./input-answers.ts";
 import { admitAll, type Job } from "./questions.ts";
 import { methodsInRounds, sealState } from "./retry.ts";
 import { handOutTask, underHandle } from "./tasks.ts";
-
-/** Longest `requestState` of a server. A longer one could not come back, since sealing makes it longer still. */
-const longestState = 128 * 1024;
 
 type Result = Extract<Reply, { kind: "result" }>;
 type Refusal = Extract<Reply, { kind: "error" }>;
@@ -68,11 +66,12 @@ async function admitRound(job: Job, reply: Result): Promise<Reply> {
   if (typeof round === "string") throw brokeProtocol(server, round);
   await admitAll(job, round.asked);
   const { state } = round;
-  if (state !== null && state.length > longestState)
-    throw brokeProtocol(server, `its requestState is longer than ${longestState} characters`);
   // Sealed even if the server gave no state, because the seal lists the questions, and only those may be answered.
   const kept = { kind: "state", state, of: call.id, asks: asksOf(round.asked) } as const;
   const sealed = sealState(job, kept);
+  // It could not come back.
+  if (sealed.length > longestSealed)
+    throw brokeProtocol(server, `its requestState is too long: sealed it takes more than ${longestSealed} characters`);
   return { ...reply, text: editObject(reply.text, { requestState: JSON.stringify(sealed) }) };
 }
 

@@ -1,6 +1,6 @@
 import { createCipheriv, createDecipheriv, randomBytes } from "node:crypto";
 import type { Clock } from "../core/clock.ts";
-import type { Sealer } from "../core/ports.ts";
+import { longestSealed, type Sealer } from "../core/ports.ts";
 
 /** Two generations of 256-bit keys: the first seals, both can open. */
 export type SealKeys = readonly [current: Uint8Array, previous: Uint8Array];
@@ -10,8 +10,6 @@ export const sealKeyBytes = 32;
 const nonceBytes = 12;
 const tagBytes = 16;
 const expiryBytes = 8;
-/** Longest sealed text; a longer one was not sealed here and is not decrypted. */
-const maxSealed = 256 * 1024;
 
 /**
  * Seals with AES-256-GCM (NIST SP 800-38D). The result is base64url of a random 96-bit nonce, the expiry (ms since the
@@ -30,7 +28,7 @@ export function createSealer(keys: SealKeys, clock: Clock): Sealer {
       return Buffer.concat([nonce, expiry, text, cipher.getAuthTag()]).toString("base64url");
     },
     open(purpose, context, sealed) {
-      if (sealed.length > maxSealed) return null;
+      if (sealed.length > longestSealed) return null;
       const bytes = Buffer.from(sealed, "base64url");
       // Base64url decodes leniently, but only one spelling of a sealed text is valid.
       if (bytes.length < nonceBytes + expiryBytes + tagBytes || bytes.toString("base64url") !== sealed) return null;

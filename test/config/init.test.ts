@@ -1,5 +1,5 @@
 import { expect, test } from "bun:test";
-import { readFileSync, statSync, writeFileSync } from "node:fs";
+import { existsSync, readFileSync, statSync, writeFileSync } from "node:fs";
 import { initConfig, initText } from "../../src/config/init.ts";
 import { loadText } from "../support/config.ts";
 import { TempDir } from "../support/temp-dir.ts";
@@ -21,6 +21,15 @@ test("R21 init writes the file and its schema, and never replaces one unasked", 
   expect(readFileSync(file, "utf8")).toBe(initText(null));
   expect(statSync(file).mode & 0o027).toBe(0);
   expect(JSON.parse(readFileSync(written.schema, "utf8"))).toMatchObject({ properties: { servers: {} } });
+
+  const other = at.path("sub", "other.yaml");
+  expect(initConfig({ file: other, force: false, demo: null })).toEqual({ file: other, schema: written.schema });
+  writeFileSync(written.schema, "mine");
+  const third = at.path("sub", "third.yaml");
+  expect(() => initConfig({ file: third, force: false, demo: null })).toThrow("gateway.schema.json is there already");
+  expect([existsSync(third), readFileSync(written.schema, "utf8")]).toEqual([false, "mine"]);
+  initConfig({ file: third, force: true, demo: null });
+  expect(readFileSync(written.schema, "utf8")).not.toBe("mine");
 
   writeFileSync(file, "mine");
   expect(() => initConfig({ file, force: false, demo: null })).toThrow("--force");

@@ -123,13 +123,13 @@ test("aliases are expanded, and problems inside them are placed where they were 
 });
 
 test("R28 R118 R120 flags and environment outrank the file and are checked like it", () => {
-  const overrides = findOverrides({ MCPGW_LOG_LEVEL: "debug" }, { listen: "127.0.0.1:0" });
+  const overrides = findOverrides({ env: { MCPGW_LOG_LEVEL: "debug" }, cwd: "/" }, { listen: "127.0.0.1:0" });
   const { config, origin } = loadText("log: { level: warn, format: text }", { overrides });
   expect(config.log).toEqual({ level: "debug", format: "text" });
   expect(config.listen.http.port).toBe(0);
   expect(origin(["log", "level"])).toEqual({ from: "override", name: "MCPGW_LOG_LEVEL" });
   expect(origin(["log", "format"])).toEqual({ from: "file" });
-  const open = refusal("{}", { overrides: findOverrides({}, { listen: "0.0.0.0:80" }) });
+  const open = refusal("{}", { overrides: findOverrides({ env: {}, cwd: "/" }, { listen: "0.0.0.0:80" }) });
   expect(open.message).toStartWith("--listen: listen.http: off loopback");
 });
 

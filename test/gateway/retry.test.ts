@@ -99,6 +99,21 @@ test("a state of a modern server may be brought back again until it expires: an 
   expect((await again(h, state)).call.failure?.code).toBe("bad-state");
 });
 
+test.each([
+  ["ASCII", "x", 190 << 10],
+  ["other text", "\u20ac", 63 << 10],
+  ["what JSON escapes", "\u0001", 31 << 10],
+])(
+  "T20: a state of %s that the caller is given comes back, and a longer one fails the call",
+  async (_of, text, fits) => {
+    const state = text.repeat(fits);
+    const h = harness({ servers, script: asksByResult(form, state) });
+    expect((await again(h, await open(h))).result).toMatchObject({ state });
+    const longer = harness({ servers, script: asksByResult(form, text.repeat(fits + fits / 30)) });
+    expect((await send(longer.gw, "tools/call", params, declares)).call.failure?.code).toBe("upstream-protocol");
+  },
+);
+
 test("where the server gave no state, the caller is given one that says what was asked", async () => {
   const h = harness({ servers, script: asksByResult(form, null) });
   const requestState = await open(h);

@@ -11,12 +11,13 @@ async function load({ globals, deps, out }: Cli, also: Pick<LoadOptions, "unusab
   const { loadConfig } = await import("../../config/load.ts");
   const { findOverrides } = await import("../../config/overrides.ts");
   const { formatProblem } = await import("../../config/problem.ts");
-  const found = findConfig(thisHost(), { flag: globals.config, local: true });
+  const host = thisHost();
+  const found = findConfig(host, { flag: globals.config, local: true });
   if (found.path === null) throw new Refusal("invalid", found.skipped ?? found.why);
   if (found.skipped) out.say(found.skipped);
   const loaded = loadConfig(found.path, {
     ...(await deps.loading(path.dirname(found.path))),
-    overrides: findOverrides(process.env),
+    overrides: findOverrides(host, globals),
     ...also,
   });
   for (const warning of loaded.warnings) out.warn(formatProblem(warning, process.cwd()));

@@ -1,3 +1,4 @@
+import { within } from "../../core/wait.ts";
 import { dismiss, enroll, findOrphans } from "./orphans.ts";
 import { killFamily } from "./tree.ts";
 
@@ -23,6 +24,8 @@ export type Reaper = {
  * others.
  */
 const roundMs = 2_000;
+/** Most time that the reaper is given to end what is left, ms; the sweep at the next start does the rest. */
+const closeMs = 4_000;
 
 /**
  * Starts `argv` (which runs `runReaper`) in a session of its own, connected to this process by a pipe. Calls `found`
@@ -65,7 +68,9 @@ export function startReaper(
     async close() {
       clearInterval(rounds);
       await Promise.resolve(child.stdin.end()).catch(() => {});
-      await child.exited;
+      // Somebody may have stopped it.
+      child.kill("SIGCONT");
+      await within(child.exited, closeMs, null, () => child.kill("SIGKILL"));
       dismiss(child.pid);
     },
   };

@@ -1,0 +1,29 @@
+import { expect, test } from "bun:test";
+import { startReaper } from "../../../src/upstream/process/reaper.ts";
+import { alive, pidsWith } from "../../support/processes.ts";
+import { until } from "../../support/until.ts";
+
+const program = new URL("../../fixtures/upstream-main.ts", import.meta.url).pathname;
+
+const ways = [
+  ["that was stopped does its work all the same", [process.execPath, program, "__reaper", "any"]],
+  ["that does not end is killed", ["sleep", "1000"]],
+] as const;
+
+test.concurrent.skipIf(process.platform !== "linux").each(ways)(
+  "a reaper %s, so the stop of the gateway does not wait for it (needs Linux)",
+  async (_what, argv) => {
+    const mark = crypto.randomUUID();
+    const reaper = startReaper(argv, { PATH: process.env["PATH"] ?? "", MARK: mark }, () => {});
+    const pid = await until(() => pidsWith(mark)[0], "the reaper");
+    await using left = Bun.spawn(["sleep", "1000"], { detached: true });
+    process.kill(pid, "SIGSTOP");
+    reaper.add(left.pid);
+    await reaper.close();
+    await until(() => !alive(pid), "its end");
+    if (argv[0] !== process.execPath) return;
+    await left.exited;
+    expect(left.signalCode).toBe("SIGKILL");
+  },
+  10_000,
+);
