@@ -10,6 +10,7 @@ import type { SetHost } from "./host.ts";
 import { identityOf } from "./identity.ts";
 import { Starter } from "./instances/starter.ts";
 import type { ServerOptions } from "./options.ts";
+import type { StderrLog } from "./process/stderr-log.ts";
 import { Sender } from "./sender.ts";
 import { statusOf } from "./status.ts";
 import type { Subscriptions } from "./subscriptions.ts";
@@ -98,6 +99,7 @@ export class Supervisor {
     this.subscriptions.close();
     await this.#instances.pool.drained(ms);
     await this.#stop("stopping");
+    this.log.close();
   }
 
   async #stop(state: "stopping" | "idle"): Promise<void> {
@@ -181,8 +183,9 @@ export class Supervisor {
     return [conditional, asked && mayUse(this.id) ? asked : null].filter((each) => each !== null);
   }
 
-  logs(lines: number): string[] {
-    return this.#starter.log.last(lines);
+  /** What its processes write to their standard error. */
+  get log(): StderrLog {
+    return this.#starter.log;
   }
 
   status(): ServerStatus {

@@ -9,6 +9,7 @@ import type { SetHost, Tuning } from "./host.ts";
 import { identityOf, listIdentityOf } from "./identity.ts";
 import type { ServerOptions } from "./options.ts";
 import { type Reaper, startReaper } from "./process/reaper.ts";
+import type { StderrLog } from "./process/stderr-log.ts";
 import { Subscriptions } from "./subscriptions.ts";
 import { Supervisor } from "./supervisor.ts";
 import { endOrphans, usualPatience } from "./process/tree.ts";
@@ -30,8 +31,8 @@ export type ManagedUpstreams = Upstreams & {
   onCallerChange(listener: () => void): void;
   /** Throws on a disabled server, and on an unknown id. */
   restart(id: string): Promise<void>;
-  /** The newest lines of the server's stderr, oldest first; throws on an unknown id. */
-  logs(id: string, lines: number): string[];
+  /** What the server writes to its standard error, until it stops for good; throws on an unknown id. */
+  log(id: string): StderrLog;
   /** The gateway is about to stop: from here on a server that ends is not started again. */
   retire(): void;
   /** Waits for running calls, at most `graceMs`, then stops everything and verifies that no child is left. */
@@ -279,7 +280,7 @@ class UpstreamSet implements ManagedUpstreams {
   }
 
   restart = (id: string): Promise<void> => this.#find(id).restart();
-  logs = (id: string, lines: number): string[] => this.#find(id).logs(lines);
+  log = (id: string): StderrLog => this.#find(id).log;
 
   retire(): void {
     this.#retired = true;
