@@ -31,6 +31,9 @@ import {
 /** The last millisecond that a Date can hold. */
 const latest = 8_640_000_000_000_000;
 
+/** A server, and how many lines of its log. */
+const lastLines = byId.extend({ lines: z.number().int().min(1).max(10_000).default(200) });
+
 /** Acts of administrators are recorded with the process that asked. */
 type Recording =
   /** Recorded before it is done; not done if it cannot be recorded. */
@@ -154,8 +157,15 @@ export const operations = {
   "servers.logs": {
     access: "read",
     summary: "The last lines a server wrote to its standard error",
-    input: byId.extend({ lines: z.number().int().min(1).max(10_000).default(200) }),
+    input: lastLines,
     output: z.object({ lines: z.array(z.string()).readonly() }),
+  },
+  "servers.follow": {
+    access: "read",
+    summary: "The last lines a server wrote to its standard error, and further ones as it writes them",
+    stream: true,
+    input: lastLines,
+    output: z.object({ line: z.string() }),
   },
   "tools.list": {
     access: "read",

@@ -11,6 +11,7 @@ import { identityOf } from "./identity.ts";
 import { downText } from "./instances/failures.ts";
 import { Starter } from "./instances/starter.ts";
 import type { ServerOptions } from "./options.ts";
+import type { StderrLog } from "./process/stderr-log.ts";
 import { Sender } from "./sender.ts";
 import type { Subscriptions } from "./subscriptions.ts";
 import { transportOf } from "./transports/index.ts";
@@ -99,6 +100,7 @@ export class Supervisor {
     this.subscriptions.close();
     await this.#instances.pool.drained(ms);
     await this.#stop("stopping");
+    this.log.close();
   }
 
   async #stop(state: "stopping" | "idle"): Promise<void> {
@@ -182,8 +184,9 @@ export class Supervisor {
     return [conditional, asked && mayUse(this.id) ? asked : null].filter((each) => each !== null);
   }
 
-  logs(lines: number): string[] {
-    return this.#starter.log.last(lines);
+  /** What its processes write to their standard error. */
+  get log(): StderrLog {
+    return this.#starter.log;
   }
 
   /** The server as operators see it: the gateway's own instance and those of the callers together. */

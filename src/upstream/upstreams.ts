@@ -9,6 +9,7 @@ import type { SetHost, Tuning } from "./host.ts";
 import { identityOf, listIdentityOf } from "./identity.ts";
 import type { ServerOptions } from "./options.ts";
 import { type Reaper, startReaper } from "./process/reaper.ts";
+import type { StderrLog } from "./process/stderr-log.ts";
 import { Subscriptions } from "./subscriptions.ts";
 import { Supervisor } from "./supervisor.ts";
 import { endOrphans, usualPatience } from "./process/tree.ts";
@@ -257,8 +258,8 @@ export class ManagedUpstreams implements Upstreams {
 
   /** Throws on a disabled server, and on an unknown id. */
   restart = (id: string): Promise<void> => this.#find(id).restart();
-  /** The newest lines of the server's stderr, oldest first; throws on an unknown id. */
-  logs = (id: string, lines: number): string[] => this.#find(id).logs(lines);
+  /** What the server writes to its standard error, until it stops for good; throws on an unknown id. */
+  log = (id: string): StderrLog => this.#find(id).log;
 
   /** The gateway is about to stop: from here on a server that ends is not started again. */
   retire(): void {

@@ -83,6 +83,7 @@ const printing = [
   ["R26", "usage"],
   ["R26", "usage --by tag"],
   ["R24", "servers logs files"],
+  ["R24", "servers logs files -f"],
   ["R24", "servers restart files"],
   ["R23", "keys create Dev agent-dev reader,writer"],
   ["R23", "keys revoke key-1"],

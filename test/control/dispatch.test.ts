@@ -22,6 +22,7 @@ const inputs: Partial<Record<Name, unknown>> = {
   "servers.show": { id: "files" },
   "servers.restart": { id: "files" },
   "servers.logs": { id: "files" },
+  "servers.follow": { id: "files" },
   "tools.call": { tool: "a:b" },
   "audit.show": { seq: 1 },
   why: { who: "agent-prod", target: "files:read_file" },

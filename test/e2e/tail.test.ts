@@ -12,7 +12,7 @@ setDefaultTimeout(30_000);
 
 const config = { servers: [fake("fake")], policies: [everything()] };
 
-type Line = { readonly seq: number; readonly type: string; readonly tool: string | null };
+type Line = { readonly seq: number; readonly type: string; readonly tool: string | null; readonly line?: string };
 
 class Reader implements AsyncDisposable {
   readonly lines = new Seen<Line>();
@@ -131,4 +131,42 @@ test("R123: what is doubtful about the socket is told once, and a file that cann
   expect(loss).toContain("waiting for it to come back");
   // While the socket is gone, nothing but the file could tell where it is.
   expect(more.filter((line) => !line.startsWith(`mcpgw: ${torn}:2:1: could not read the socket`))).toEqual([]);
+});
+
+test("R24: servers logs --follow goes on over a restart, a reload and a new daemon, and ends with the server", async () => {
+  const { command, args, ...rest } = fake("fake");
+  /** Says its number on standard error whenever it starts. */
+  const telling = (number: number) => {
+    const script = `echo number ${number} >&2; exec "$@"`;
+    return {
+      servers: [{ ...rest, command: "sh", args: ["-c", script, "sh", command, ...args] }],
+      policies: [everything()],
+    };
+  };
+  using place = new Place(telling(1));
+  await using running = new AsyncDisposableStack();
+  const daemon = running.use(await place.start());
+  await using reader = new Reader(place.spawn(["--json", "servers", "logs", "fake", "-f"]));
+  const told = async (number: number, times: number) => {
+    const own = () => reader.lines.all.filter(({ line }) => line?.endsWith(` number ${number}`));
+    await until(() => own().length >= times, `${times} times ${number}`);
+    return own().map(({ line }) => line);
+  };
+  const [first = ""] = await told(1, 1);
+  const before = (await told(1, 1)).length;
+  expect((await place.cli(["servers", "restart", "fake"])).code).toBe(0);
+  await told(1, before + 1);
+  place.configure(telling(2));
+  expect((await place.cli(["config", "reload"])).code).toBe(0);
+  await told(2, 1);
+  await daemon.stop();
+  await until(() => reader.losses === 1, "the loss is told");
+  place.configure(telling(3));
+  running.use(await place.start());
+  await told(3, 1);
+  expect(reader.lines.all.filter(({ line }) => line === first)).toHaveLength(1);
+  place.configure({ servers: [], policies: [] });
+  expect((await place.cli(["config", "reload"])).code).toBe(0);
+  expect(await reader.child.exited).toBe(1);
+  await reader.said.first((line) => line.includes("there is no server fake"));
 });

@@ -285,6 +285,10 @@ export function sampleHandlers(over: Overrides = {}): Handlers {
     "servers.show": ({ id }) => ({ server: find(id), tools, others, leftOut }),
     "servers.restart": ({ id }) => ({ facts: { server: id }, run: () => ({ server: find(id) }) }),
     "servers.logs": ({ id }) => ({ lines: id === "crm" ? [] : ["started", "listening on \u001b[31mstdio"] }),
+    async *"servers.follow"() {
+      yield { line: "started" };
+      yield { line: "listening on \u001b[31mstdio" };
+    },
     "tools.list": () => ({ tools: tools.map((tool) => toolView.parse(tool)) }),
     "tools.call": ({ arguments: args }) => ({
       call: "01HX9",

@@ -1,6 +1,9 @@
 import type { Reasons, ServerTool } from "../../control/schemas.ts";
 import type { ServerStatus } from "../../core/upstream.ts";
+import type { Input } from "../../control/api.ts";
+import type { Cli } from "../cli.ts";
 import { command, group } from "../command.ts";
+import { keepFollowing, missed } from "../keep-following.ts";
 import { exit, Failed } from "../errors.ts";
 import { type Cell, type Color, type Output, right, toneColors, untilReaderLeaves, whole } from "../output.ts";
 import { line, number } from "../../control/format.ts";
@@ -91,11 +94,34 @@ const restart = command({
   },
 });
 
+/** Most lines of a log that can be asked for. */
+const mostLines = 10_000;
+
+async function follow(cli: Pick<Cli, "out" | "open">, { id, lines }: Input<"servers.follow">): Promise<void> {
+  const { out } = cli;
+  let from = lines;
+  await keepFollowing(cli, async (client) => {
+    const stream = client.stream("servers.follow", { id, lines: from });
+    // Another daemon has no line that was printed before.
+    from = mostLines;
+    for await (const value of stream) {
+      if (out.json) await out.object(value);
+      else if ("gap" in value) out.say(missed(value.gap, "lines"), "yellow");
+      else await out.print(line(value.line));
+    }
+  });
+}
+
 const logs = command({
   summary: "Show what a server wrote to its standard error",
-  args: { ...id, lines: { type: "string", valueHint: "N", description: "how many lines, 200 by default" } },
+  args: {
+    ...id,
+    lines: { type: "string", valueHint: "N", description: "how many lines, 200 by default" },
+    follow: { type: "boolean", alias: "f", description: "go on with further lines as they are written" },
+  },
   async run(args, { out, open }) {
-    const lines = wholeNumber("--lines", args.lines, 1, 10_000);
+    const lines = wholeNumber("--lines", args.lines, 1, mostLines);
+    if (args.follow) return follow({ out, open }, { id: args.id, lines });
     const client = await open();
     const answer = await client.call("servers.logs", { id: args.id, lines });
     if (out.json) return out.document(answer);

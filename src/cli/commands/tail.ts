@@ -1,16 +1,14 @@
 import type { Input } from "../../control/api.ts";
 import type { Client } from "../../control/contract.ts";
 import { wrongStatus } from "../../control/filters.ts";
-import { Refusal, Unreachable } from "../../control/refusal.ts";
+import { Refusal } from "../../control/refusal.ts";
 import type { AuditEntry } from "../../control/schemas.ts";
-import { stayConnected } from "../../control/stay-connected.ts";
 import { command } from "../command.ts";
 import { checked, filters, unheard } from "../filters.ts";
+import { keepFollowing, missed } from "../keep-following.ts";
 import { aligned, type Output, widthsOf } from "../output.ts";
-import { number } from "../../control/format.ts";
 import { cells } from "../record-cells.ts";
 import { pastTime } from "../when.ts";
-import { messageOf } from "../../core/error-text.ts";
 import { timeText } from "../../core/time-text.ts";
 
 // The widest cell of a stream is not known in advance: columns start at usual widths and grow.
@@ -42,7 +40,7 @@ function reader({ since, ...filter }: Input<"tail">, out: Output): (client: Clie
     since ??= began;
     for await (const value of client.stream("tail", { ...filter, ...from })) {
       if (out.json) await out.object(value);
-      else if ("gap" in value) out.say(`… ${number(value.gap)} records missed: this reader is too slow`, "yellow");
+      else if ("gap" in value) out.say(missed(value.gap, "records"), "yellow");
       else await show(value);
       if ("seq" in value) last = value;
     }
@@ -77,33 +75,12 @@ export const tail = command({
       const text = await unheard(client, selection).catch(() => null);
       if (text !== null) out.say(text);
     };
-    /** Null before the first connection. */
-    let connected: boolean | null = null;
-    /** What was said last since the connection was lost. */
-    let told = "";
-    await stayConnected({
-      open,
-      async use(client, live) {
-        // Beside the stream, so that no record waits for it.
-        const hinted = connected === null ? hint(client) : null;
-        connected = true;
-        told = "";
-        live();
-        await read(client);
-        await hinted;
-      },
-      lost(error) {
-        // What the daemon refuses, or what cannot be printed, is no better over another connection.
-        if (connected === null || (connected && !(error instanceof Unreachable))) throw error;
-        // That nobody answers is what it waits through; any other reason may need somebody to do something.
-        const text = `mcpgw: ${messageOf(error)}; waiting for it to come back`;
-        const matters = connected || !(error instanceof Unreachable);
-        connected = false;
-        if (!matters || text === told) return;
-        out.say(text, "yellow");
-        told = text;
-      },
-      signal: new AbortController().signal,
+    let hinted: Promise<void> | null = null;
+    await keepFollowing({ out, open }, async (client) => {
+      // Beside the stream, so that no record waits for it.
+      hinted ??= hint(client);
+      await read(client);
+      await hinted;
     });
   },
 });

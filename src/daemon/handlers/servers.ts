@@ -11,7 +11,7 @@ import type { Gateway } from "../../gateway/gateway.ts";
 import type { Engine } from "../engine.ts";
 import { serverTool } from "./tools.ts";
 
-type Names = `servers.${"list" | "show" | "restart" | "logs"}`;
+type Names = `servers.${"list" | "show" | "restart" | "logs" | "follow"}`;
 
 /** What operators may see of the servers, and do to them. */
 export function serverHandlers({ current, upstreams }: Engine): Pick<Handlers, Names> {
@@ -34,7 +34,17 @@ export function serverHandlers({ current, upstreams }: Engine): Pick<Handlers, N
       };
       return { facts: { server: id }, run };
     },
-    "servers.logs": ({ id, lines }) => ({ lines: upstreams().logs(find(id).id, lines) }),
+    "servers.logs": ({ id, lines }) => ({ lines: upstreams().log(find(id).id).last(lines) }),
+    async *"servers.follow"({ id, lines }, { signal }) {
+      let followed: unknown = null;
+      // A reload that changes the server gives it another log; all of that is new.
+      for (let count = lines; !signal.aborted; count = Infinity) {
+        const log = upstreams().log(find(id).id);
+        if (log === followed) return;
+        followed = log;
+        for await (const one of log.follow(count, signal)) yield typeof one === "string" ? { line: one } : one;
+      }
+    },
   };
 }
 

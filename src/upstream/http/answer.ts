@@ -26,8 +26,11 @@ function readStatus(server: string, { status, headers }: Head, body: string | nu
   if (status >= 300 && status < 400) {
     return faults.down(server, `it redirects (HTTP ${status}), which is never followed; configure the final URL`);
   }
-  if (status === 407)
-    return faults.down(server, "its proxy wants credentials (HTTP 407); they go into the proxy's URL");
+  if (status === 407) {
+    // It need not be the configured one, if there is any.
+    const where = "those for its `proxy` go into that URL";
+    return faults.down(server, `a proxy on the way to it wants credentials (HTTP 407); ${where}`);
+  }
   if (status === 404 || status === 405) return faults.down(server, `nothing speaks MCP at its URL (HTTP ${status})`);
   if (status === 429 || status === 503)
     return faults.overloaded(server, `HTTP ${status}${detail}`, retryAfter(headers));

@@ -2,6 +2,7 @@ import type { Clock } from "../../core/clock.ts";
 import { createRing } from "./ring.ts";
 import { leastSecret, maskable, maskSpelled, spellings } from "../../core/secret.ts";
 import { plain } from "../../core/text.ts";
+import { within } from "../../core/wait.ts";
 import { createWindow } from "../window.ts";
 
 const ringSize = 1024 ** 2;
@@ -18,6 +19,13 @@ const nothing = new Uint8Array();
 export type StderrLog = {
   writer(pid: number): StderrWriter;
   last(lines: number): string[];
+  /**
+   * The newest lines, then those that come, until `signal` aborts or the log is closed. A reader that is too slow is
+   * told how many left the log before it got them.
+   */
+  follow(lines: number, signal: AbortSignal): AsyncGenerator<string | { readonly gap: number }>;
+  /** Nothing is written any more. */
+  close(): void;
 };
 
 /** Takes the stderr of one process. */
@@ -33,6 +41,12 @@ export function createStderrLog(own: readonly string[], secrets: () => readonly 
   const ring = createRing(ringSize);
   const hidden = createHidden(own, secrets);
   const inSecond = createWindow(secondUs, clock.mono);
+  let closed = false;
+  let news: PromiseWithResolvers<void> | null = null;
+  const wake = (): void => {
+    news?.resolve();
+    news = null;
+  };
 
   const keep = (pid: number, line: string, whole: boolean): void => {
     const { values, longestSecret, longest } = hidden();
@@ -42,6 +56,7 @@ export function createStderrLog(own: readonly string[], secrets: () => readonly 
     const shown = text.slice(0, Math.min(longestLine, Math.max(0, text.length - unsafe)));
     const tail = shown.length < text.length ? "… (cut)" : "";
     ring.push(`${new Date(clock.now() / 1000).toISOString()} ${pid} ${plain(shown)}${tail}`);
+    wake();
   };
 
   return {
@@ -52,6 +67,22 @@ export function createStderrLog(own: readonly string[], secrets: () => readonly 
         exceeds: (bytes) => inSecond(bytes) - bytes >= perSecond,
       }),
     last: (lines) => ring.last(lines),
+    async *follow(lines, signal) {
+      let next = Math.max(ring.oldest, ring.pushed - lines);
+      while (!signal.aborted) {
+        const gap = ring.oldest - next;
+        if (gap > 0) {
+          next += gap;
+          yield { gap };
+        } else if (next < ring.pushed) yield ring.at(next++);
+        else if (closed) return;
+        else await within((news ??= Promise.withResolvers()).promise, null, signal, () => {});
+      }
+    },
+    close() {
+      closed = true;
+      wake();
+    },
   };
 }
 

@@ -43,11 +43,13 @@ test.each(Object.entries(places))(
   },
 );
 
-test("a proxy that wants credentials is told from the server that may want some", async () => {
+test("a proxy that wants credentials, configured or not, is told from the server that may want some", async () => {
   using proxy = Bun.serve({ hostname: "127.0.0.1", port: 0, fetch: () => new Response(null, { status: 407 }) });
-  await using set = upstreams([http("a", "http://upstream.test/", { proxy: proxy.url.href })]);
+  const { href } = proxy.url;
+  await using set = upstreams([http("a", "http://upstream.test/", { proxy: href }), http("b", href)]);
   await set.settled();
-  expect(set.status()[0]?.reason).toContain("its proxy wants credentials (HTTP 407)");
+  const reason = expect.stringContaining("a proxy on the way to it wants credentials (HTTP 407)");
+  expect(set.status()).toMatchObject([{ reason }, { reason }]);
 });
 
 test("a server that refuses a WebSocket is quoted, without its address", async () => {

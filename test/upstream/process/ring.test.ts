@@ -20,6 +20,9 @@ test("property: a ring holds the longest run of newest lines that fits", () => {
       const size = (some: readonly string[]): number => some.join("").length;
       expect(size(kept)).toBeLessThanOrEqual(max);
       expect(kept).toEqual(lines.slice(lines.length - kept.length));
+      const numbers = kept.map((_, index) => ring.oldest + index);
+      expect(numbers.map((number) => ring.at(number))).toEqual(kept);
+      expect([ring.pushed, ring.pushed - ring.oldest]).toEqual([lines.length, kept.length]);
       const more = lines.slice(lines.length - kept.length - 1);
       if (kept.length < lines.length) expect(size(more)).toBeGreaterThan(max);
     }),

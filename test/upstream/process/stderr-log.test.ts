@@ -115,3 +115,35 @@ test("R17: a last line without an end is hidden as far as it may be the beginnin
   end();
   expect(text()).toEqual(["it is [redacted] and … (cut)"]);
 });
+
+test("who follows gets the newest lines, those that come, and how many left the log before it asked; a close ends it", async () => {
+  const { it, write, pass } = log();
+  write("one\ntwo\nthree\n");
+  const reader = it.follow(2, new AbortController().signal);
+  const next = async () => {
+    const { value } = await reader.next();
+    return typeof value === "string" ? value.split(" ").at(-1) : value;
+  };
+  expect([await next(), await next()]).toEqual(["two", "three"]);
+  const waiting = next();
+  write("four\n");
+  expect(await waiting).toBe("four");
+  for (let second = 0; second < 8; second++) {
+    write(`${"x".repeat(2_000)}\n`.repeat(100));
+    pass(1_000);
+  }
+  const gap = 800 - it.last(800).length;
+  expect(gap).toBeGreaterThan(0);
+  expect(await next()).toEqual({ gap });
+  for (let left = 800 - gap; left > 0; left--) expect(await next()).toBe("x".repeat(2_000));
+  const end = reader.next();
+  it.close();
+  expect((await end).done).toBe(true);
+});
+
+test("who follows is let go when it leaves, though nothing is written", async () => {
+  const leaving = new AbortController();
+  const next = log().it.follow(1, leaving.signal).next();
+  leaving.abort();
+  expect((await next).done).toBe(true);
+});

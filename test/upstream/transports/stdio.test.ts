@@ -65,7 +65,14 @@ test("S36: arguments reach the program as they are, without a shell", async () =
     "*",
   ];
   await using set = upstreams([stdioOptions.parse({ id: "a", command: process.execPath, args })]);
-  const line = await until(() => set.logs("a", 10).find((text) => text.includes("id")), "the arguments");
+  const line = await until(
+    () =>
+      set
+        .log("a")
+        .last(10)
+        .find((text) => text.includes("id")),
+    "the arguments",
+  );
   expect(line).toContain('["$(id)","; ls","a b","*"]');
 });
 
@@ -119,7 +126,7 @@ test("T15: a flood of stderr blocks nothing; the log is bounded, printable and w
   await using set = upstreams([fake("a", ["--mode", "stderr-flood"], { env: { TOKEN: "canary-of-the-env" } })]);
   await set.settled();
   expect(set.status()[0]?.state).toBe("ready");
-  const log = set.logs("a", 10_000).join("\n");
+  const log = set.log("a").last(10_000).join("\n");
   expect(log.length).toBeLessThan(mib + 100_000);
   expect(log).toContain("[redacted]");
   expect(log).not.toContain("canary-of-the-env");
@@ -134,7 +141,7 @@ test("the last words of a program are in its log, without a line end and in the 
     stdioOptions.parse({ id: "a", command: "sh", args: ["-c", program], protocol: "legacy" }),
   ]);
   await set.settled();
-  const log = set.logs("a", 10_000);
+  const log = set.log("a").last(10_000);
   expect(log.at(-1)).toEndWith(" fatal: GITHUB_TOKEN is missing");
   expect(log.filter((line) => line.includes("faster than the log takes them"))).not.toEqual([]);
 });
