@@ -15,7 +15,11 @@ export const auditOptions = z.strictObject({
     ),
   payloads: z.enum(payloadModes).default("redacted").describe("How much is kept of arguments and results."),
   redact: z
-    .array(z.string().regex(/^(args|result)(\.[^.]+)+$/))
+    .array(
+      z
+        .string()
+        .regex(/^(args|result)(\.[^.]+)+$/, "write a path that begins with args. or result., e.g. args.password"),
+    )
     .default([])
     .describe("Paths that are masked before anything is stored, e.g. args.password."),
   checkpoints: z

@@ -44,7 +44,7 @@ function shapesOf(entry: unknown): Shape[] {
 
 function serverKeys(entry: unknown): string[] {
   const [shape] = shapesOf(entry);
-  return shape ? Object.keys(serverShapes[shape].shape) : [];
+  return shape ? Object.keys(serverShapes[shape].shape) : shapeNames;
 }
 
 function shapeWith(key: string): Shape | null {
@@ -56,7 +56,11 @@ function server(path: Path, issue: z.core.$ZodIssueInvalidUnion, value: unknown)
   if (typeof entry !== "object" || entry === null) return [{ path, message: wrongType(["object"], entry) }];
   const shapes = shapesOf(entry);
   const [shape] = shapes;
-  if (!shape) return [{ path, message: "give one of command, url or builtin: what kind of server it is" }];
+  if (!shape) {
+    const mistyped = Object.keys(entry).find((key) => !shapeWith(key) && nearest(key, shapeNames));
+    if (mistyped !== undefined) return [unknownKey(path, mistyped, value)];
+    return [{ path, message: "give one of command, url or builtin: what kind of server it is" }];
+  }
   if (shapes.length > 1) return [{ path, message: `${shapes.join(" and ")} exclude each other; keep one` }];
   return explain(issue.errors[shapeNames.indexOf(shape)] ?? [], value, path);
 }
