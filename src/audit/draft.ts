@@ -230,11 +230,11 @@ export function lostDraft(
   begin: { readonly rec: string; readonly seq: number },
   now: { at: number; mono: number },
 ): Draft {
-  const { call, caller, consumer, srv, tool, method, al } = readRecord(begin.rec);
+  const { call, caller, consumer, srv, tool, method, trace, al } = readRecord(begin.rec);
   const reason = "the gateway stopped before the outcome was recorded; the tool may have run";
   const outcome = { ref: begin.seq, st: "lost", reason };
   return {
-    fields: { type: "call.lost", ...now, call, caller, consumer, srv, tool, method, al, ...outcome },
+    fields: { type: "call.lost", ...now, call, caller, consumer, srv, tool, method, trace, al, ...outcome },
     payload: null,
   };
 }

@@ -166,7 +166,9 @@ export function shapeResult(result: string, from: Era, to: Era, shape: Shape, se
   const edits: Record<string, string | null> = {};
   if (meta || stamps.length > 0) edits._meta = hopMeta(result, meta, null, stamps);
   if (to === "modern") {
-    if (from === "legacy" || !found.has("resultType")) edits.resultType = '"complete"';
+    const type = found.get("resultType");
+    // Some servers write null for what they do not say.
+    if (from === "legacy" || !type || result.startsWith("null", type[0])) edits.resultType = '"complete"';
     Object.assign(edits, cacheHints(result, from, shape, found));
   } else if (from === "modern") {
     Object.assign(edits, shape === "extension" ? { resultType: null } : newMembers);

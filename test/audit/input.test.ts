@@ -1,4 +1,5 @@
 import { expect, test } from "bun:test";
+import { lostDraft } from "../../src/audit/draft.ts";
 import { readRecord } from "../../src/audit/record.ts";
 import { sessionName } from "../../src/audit/session-name.ts";
 import type { ClientSession } from "../../src/core/call.ts";
@@ -161,6 +162,9 @@ test("R117: the caller's trace is on every record of its call", async () => {
   await opened.broker.begin(call);
   await opened.broker.end(answered(call));
   expect(pages(at).map((record) => record.trace)).toEqual([trace, trace]);
+  const [begin] = pages(at);
+  const { fields } = lostDraft({ rec: JSON.stringify(begin), seq: 1 }, { at: 0, mono: 0 });
+  expect([fields.type, fields.trace]).toEqual(["call.lost", trace]);
 });
 
 test("D6 a question to a session outside of any call, and its answer, are on record with whose it is", async () => {

@@ -160,6 +160,7 @@ describe("results between eras", () => {
       '{"_meta":{"a":1,"io.modelcontextprotocol/serverInfo":{"name":"mcpgw","version":"9"}},"resultType":"x/y"}',
     ],
     ["modern", "modern", "call", '{"content":[]}', `{"content":[],${info},"resultType":"complete"}`],
+    ["modern", "modern", "call", '{"resultType":null,"content":[]}', `{"resultType":"complete","content":[],${info}}`],
     [
       "modern",
       "legacy",
