@@ -157,9 +157,21 @@ test("an instance nobody uses is stopped, as is that of a revoked key", async ()
   );
 });
 
+test("a server that cannot be reached when it is called is found to be down at once, not at the next health check", async () => {
+  using server = serve(() => null);
+  await using set = upstreams([http("a", server.url)]);
+  await set.ask("a", "t");
+  server[Symbol.dispose]();
+  expect((await rejectionOf(set.ask("a", "t"))).code).toBe("upstream-down");
+  await until(() => state(set)?.state === "backoff", "the server to be found down");
+});
+
 test("a server that starts at boot is never put to rest, however long nobody calls it", async () => {
   using server = serve(() => null);
-  await using set = upstreams([{ ...http("a", server.url, { idleStop: "10ms" }), healthCheck: 20 }]);
+  const options = { ...http("a", server.url, { idleStop: "10ms" }), healthCheck: 20 };
+  await using set = upstreams([options]);
+  // A check may take as long as the pause between two.
+  options.healthCheck = 10_000;
   await until(() => server.of("ping").length > 3, "some health checks");
   expect([state(set)?.state, server.of("initialize").length]).toEqual(["ready", 1]);
 });

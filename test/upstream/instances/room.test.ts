@@ -177,6 +177,8 @@ test.each([
     const clock = stillClock();
     const options = { ...fake("a", ["--rich", "--era", era]), healthCheck: 20 };
     await using set = upstreams([options], { clock });
+    // A health check may take as long as the pause between two.
+    options.healthCheck = 10_000;
     const calls = async (who: string) => jsonOf(await set.ask("a", "count", {}, { who: principal(who), era })).calls;
     expect([await calls("alice"), await calls("bob")]).toEqual([1, 1]);
     await follow(set);

@@ -26,21 +26,25 @@ function open(unsent: boolean) {
     return { pid: null, write, take: () => unsent, close: async () => {} };
   });
   const methods = (): unknown[] => written.map((text) => (JSON.parse(text) as { method: string }).method);
-  return { link, methods, end: () => events?.ended("it broke") };
+  const say = (message: object): void => events?.received(JSON.stringify({ jsonrpc: "2.0", ...message }));
+  return { link, methods, say, end: () => events?.ended("it broke") };
 }
 
 const cancelled = "notifications/cancelled";
 
-test.each<[sent: string, method: string, code: string, ran: string, told: string[]]>([
+test.each([
   ["sent", "tools/call", "timeout", "maybe", [cancelled]],
   ["sent", "initialize", "timeout", "maybe", []],
   ["never sent", "tools/call", "overloaded", "no", []],
-])("a request that was %s and runs out of time: %s ends as %s, ran: %s", async (sent, method, code, ran, told) => {
-  const { link, methods } = open(sent === "never sent");
-  const { detail, ...failure } = await rejectionOf(link.ask(ask({ method, timeout: 5 })));
-  expect([failure.code, detail.ran]).toEqual([code, ran]);
-  expect(methods()).toEqual([method, ...told]);
-});
+] as const)(
+  "a request that was %s and runs out of time: %s ends as %s, ran: %s",
+  async (sent, method, code, ran, told) => {
+    const { link, methods } = open(sent === "never sent");
+    const { detail, ...failure } = await rejectionOf(link.ask(ask({ method, timeout: 5 })));
+    expect([failure.code, detail.ran]).toEqual([code, ran]);
+    expect(methods()).toEqual([method, ...told]);
+  },
+);
 
 test.each([
   ["sent", [cancelled]],
@@ -57,19 +61,31 @@ test.each([
 test.each([
   ["sent", "lost"],
   ["never sent", "upstream-down"],
-])("a request that was %s when its pipe broke ends as %s, and nothing is sent after that", async (sent, code) => {
-  const { link, methods, end } = open(sent === "never sent");
-  const asked = rejectionOf(link.ask(ask()));
-  end();
-  expect((await asked).code).toBe(code);
-  expect((await rejectionOf(link.ask(ask()))).code).toBe("upstream-down");
-  await link.tell("notifications/roots/list_changed", null, ask().peer);
-  expect(await link.ended).toEqual({ asked: false, reason: "it broke" });
-  expect([methods(), link.over]).toEqual([["tools/call"], true]);
-});
+] as const)(
+  "a request that was %s when its pipe broke ends as %s, and nothing is sent after that",
+  async (sent, code) => {
+    const { link, methods, end } = open(sent === "never sent");
+    const asked = rejectionOf(link.ask(ask()));
+    end();
+    expect((await asked).code).toBe(code);
+    expect((await rejectionOf(link.ask(ask()))).code).toBe("upstream-down");
+    await link.tell("notifications/roots/list_changed", null, ask().peer);
+    expect(await link.ended).toEqual({ asked: false, reason: "it broke" });
+    expect([methods(), link.over]).toEqual([["tools/call"], true]);
+  },
+);
 
 test("a request that was given up before is not sent", async () => {
   const { link, methods } = open(false);
   expect((await rejectionOf(link.ask(ask({ signal: AbortSignal.abort() })))).code).toBe("cancelled");
   expect(methods()).toEqual([]);
+});
+
+test("a result of more bytes than a result may have is refused, one of as many is not", async () => {
+  const { link, say } = open(false);
+  const { result } = linkHost.limits;
+  const answers = [link.ask(ask()), rejectionOf(link.ask(ask()))];
+  for (const [at, bytes] of [result, result + 1].entries())
+    say({ id: at + 1, result: { a: "x".repeat(bytes - '{"a":""}'.length) } });
+  expect(await Promise.all(answers)).toMatchObject([{ kind: "result" }, { code: "result-too-large" }]);
 });

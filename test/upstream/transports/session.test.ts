@@ -84,7 +84,7 @@ test("FIELD T45: a session is opened again however often it is lost", async () =
 
 test("no initialize is cancelled, however long its server is silent", async () => {
   using server = serve(({ method }) => (method === "initialize" ? new Promise(() => {}) : null));
-  await using set = upstreams([http("a", server.url, { protocol: "legacy", timeout: "50ms" })]);
+  await using _set = upstreams([http("a", server.url, { protocol: "legacy", timeout: "50ms" })]);
   await until(() => server.of("initialize").length === 3, "the third attempt");
   expect(server.of("notifications/cancelled")).toEqual([]);
 });
