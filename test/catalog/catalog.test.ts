@@ -170,11 +170,13 @@ describe("resolve", () => {
   };
   test("FIELD T57: an exact map back to the server's own name", () => {
     const [route] = catalog.routes("tools", null);
-    expect(resolve(route?.wire).route()).toMatchObject({
+    const resolved = resolve(route?.wire);
+    expect(resolved.route()).toMatchObject({
       server: "crm",
       tool: { name: "get.all" },
       canonical: "crm:get.all",
     });
+    expect(resolved.call.target).toBe("crm:get.all");
     expect(catalog.find("crm:get.all")).toBe(route!);
   });
   test.each(["", "*", "crm", "crm__", "crm__*", "crm:put", "CRM__put", "crm__get.all", "put", "__proto__"])(

@@ -61,7 +61,7 @@ describe("one unreadable member would spoil the whole list", () => {
     ],
     [
       "resources",
-      '"annotations":{"audience":["robot"]}',
+      '"annotations":{"audience":["user","robot"]}',
       '"annotations":{}',
       "its annotations.audience is not a list of user and assistant",
     ],

@@ -252,6 +252,8 @@ describe("the answer to a request", () => {
     expect(say(read, text)).toMatchObject({ ttlMs: 900, cacheScope: "private" });
     const retry = { ...read, params: { uri: "a:b", inputResponses: {} } };
     expect(say(retry, text)).toMatchObject({ ttlMs: 0, cacheScope: "private" });
+    const called = { ...inbound("2026-07-28", "tools/call"), params: { name: "t", inputResponses: {} } };
+    expect(say(called, '{"resultType":"complete","content":[]}')).not.toHaveProperty("ttlMs");
     for (const list of ["tools/list", "prompts/list", "resources/list", "resources/templates/list"]) {
       expect(say(inbound("2026-07-28", list), text)).toMatchObject({ ttlMs: 0, cacheScope: "private" });
     }

@@ -15,7 +15,7 @@ import {
   told,
 } from "../support/mcp-server.ts";
 import type { ServerOptions } from "../../src/upstream/options.ts";
-import { fake, http, memoryLists, serveFake, textOf, callTo, upstreams } from "../support/upstream.ts";
+import { fake, http, memoryLists, quick, serveFake, textOf, callTo, upstreams } from "../support/upstream.ts";
 import { until } from "../support/until.ts";
 
 test("a set that was taken over from is forgotten, however many follow", async () => {
@@ -297,4 +297,15 @@ test("R18: a session that is lost after timeout has changed has that long to beg
   session = "two";
   expect(textOf(await set.ask("a", "echo"))).toBe("ok");
   expect(set.warnings).toEqual([]);
+});
+
+test("a reload starts no server that waits after a failure", async () => {
+  using server = serve(({ method }) => (method === "initialize" ? new Response("broken", { status: 500 }) : null));
+  const servers = [http("a", server.url, { protocol: "legacy" })];
+  const tuning = { breaker: { ...quick.breaker, first: 60_000, most: 60_000 } };
+  const first = upstreams(servers, { tuning });
+  await first.booted();
+  await using next = upstreams(servers, { tuning, previous: first });
+  await next.booted();
+  expect([next.status()[0]?.state, server.of("initialize").length]).toEqual(["backoff", 1]);
 });

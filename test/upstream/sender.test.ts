@@ -85,3 +85,19 @@ test("calls whose headers are refused during a health check all wait for the lis
   expect((await Promise.all(calls)).map(textOf)).toEqual(["ok", "ok", "ok"]);
   expect(server.of("tools/list").length).toBe(2);
 });
+
+test("a legacy server is asked for log messages once for all calls that want no more, and only if it has any", async () => {
+  const serveLogging = (capabilities: object) =>
+    serve(({ method, id }) =>
+      method === "initialize" ? reply(id, { protocolVersion: "2025-11-25", capabilities }) : null,
+    );
+  using having = serveLogging({ logging: {} });
+  using lacking = serveLogging({});
+  await using set = upstreams([http("a", having.url), http("b", lacking.url)]);
+  await set.settled();
+  const emit = (): void => {};
+  for (const logLevel of ["info", "error", "debug"] as const)
+    for (const server of ["a", "b"]) await set.ask(server, "t", {}, { session: "s", logLevel, emit });
+  const levels = having.of("logging/setLevel").map(({ message }) => message.params?.["level"]);
+  expect([levels, lacking.of("logging/setLevel")]).toEqual([["info", "debug"], []]);
+});

@@ -1,8 +1,68 @@
 import { expect, test } from "bun:test";
+import { longestName } from "../../src/core/name.ts";
 import { usual } from "../../src/gateway/listeners.ts";
-import { mostSubscriptions } from "../../src/upstream/subscriptions.ts";
-import { fake, resourceRoute, callTo, upstreams } from "../support/upstream.ts";
+import type { Slot } from "../../src/upstream/instances/pool.ts";
+import { mostSubscriptions, Subscriptions } from "../../src/upstream/subscriptions.ts";
+import { rejectionOf } from "../support/failure.ts";
+import { reply, serve } from "../support/mcp-server.ts";
+import { fake, http, resourceRoute, callTo, upstreams } from "../support/upstream.ts";
 import { until } from "../support/until.ts";
+
+test("so many resources may be subscribed to at one server; callers may still join those", async () => {
+  const unlearnt = new Promise<void>(() => {});
+  const terms = { host: { client: { name: "t", version: "0" } } };
+  const subscriptions = new Subscriptions({
+    server: "a",
+    terms,
+    learn: () => unlearnt,
+    reopen: (slot) => slot,
+    wait: () => 0,
+  });
+  const add = (at: number) => subscriptions.add(callTo("x", {}), slot, `test://${at}`, () => {});
+  const slot = { spec: { key: "k" } } as Slot;
+  for (let at = 0; at < mostSubscriptions; at++) void add(at);
+  const joined = add(0);
+  expect((await rejectionOf(add(mostSubscriptions))).code).toBe("overloaded");
+  expect([subscriptions.size, Bun.peek.status(joined)]).toEqual([mostSubscriptions, "pending"]);
+});
+
+test("a subscription whose caller is gone when it is granted is ended", async () => {
+  const asked = Promise.withResolvers<void>();
+  const grant = Promise.withResolvers<void>();
+  using server = serve(async ({ method, id }) => {
+    if (method !== "resources/subscribe") return null;
+    asked.resolve();
+    await grant.promise;
+    return reply(id, {});
+  });
+  await using set = upstreams([http("a", server.url)]);
+  await set.settled();
+  const controller = new AbortController();
+  const call = callTo("x", {}, { controller });
+  const given = rejectionOf(set.subscribe(call, resourceRoute("a", "test://1"), () => {}));
+  await asked.promise;
+  controller.abort();
+  grant.resolve();
+  expect((await given).code).toBe("cancelled");
+  await until(() => server.of("resources/unsubscribe").length === 1, "its end");
+  expect(set.status()[0]?.subscriptions).toBe(0);
+});
+
+test("who waits for a subscription when its session ends is told", async () => {
+  const asked = Promise.withResolvers<void>();
+  using server = serve(({ method }) => {
+    if (method !== "resources/subscribe") return null;
+    asked.resolve();
+    return new Promise(() => {});
+  });
+  await using set = upstreams([http("a", server.url)]);
+  await set.settled();
+  const call = callTo("x", {}, { session: "s", declares: { roots: {} } });
+  const given = rejectionOf(set.subscribe(call, resourceRoute("a", "test://1"), () => {}));
+  await asked.promise;
+  set.endSession("s");
+  expect(await given).toMatchObject({ code: "upstream-down", message: expect.stringContaining("it was stopped") });
+});
 
 test("no principal may have more than a quarter of the subscriptions of a server", () => {
   expect(usual.uris * 4).toBeLessThanOrEqual(mostSubscriptions);
@@ -27,6 +87,48 @@ test.each(["legacy", "modern"] as const)("a %s subscription does not hold the re
   expect(set.status()[0]?.subscriptions).toBe(20);
   for (const end of ends) end();
   await until(() => set.status()[0]?.subscriptions === 0, "their end");
+});
+
+const announce = (set: ReturnType<typeof upstreams>, uri: string, era: "legacy" | "modern") =>
+  set.ask("a", "announce", { method: "notifications/resources/updated", params: { uri } }, { era });
+
+test.each(["legacy", "modern"] as const)(
+  "callers share a %s subscription, which ends with the last of them",
+  async (era) => {
+    await using set = upstreams([fake("a", ["--rich", "--era", era])]);
+    await set.settled();
+    const told = [0, 0];
+    const ends = await Promise.all(told.map((_, at) => set.follow("a", "test://1", () => told[at]!++, era)));
+    await announce(set, "test://1", era);
+    await until(() => told.every((times) => times === 1), "both to be told");
+    ends[0]?.();
+    expect(set.status()[0]?.subscriptions).toBe(1);
+    await announce(set, "test://1", era);
+    await until(() => told[1] === 2, "the other to be told");
+    ends[1]?.();
+    expect([told, set.status()[0]?.subscriptions]).toEqual([[1, 2], 0]);
+  },
+);
+
+test("an update of a resource below the one that was subscribed to is told, unless its URI is too long to be one", async () => {
+  await using set = upstreams([fake("a", ["--rich"])]);
+  await set.settled();
+  const told: unknown[] = [];
+  await set.follow("a", "test://1", (params) => told.push(params));
+  for (const below of ["x".repeat(longestName), "2", "?q"]) await announce(set, `test://1/${below}`, "legacy");
+  await until(() => told.length === 2, "the updates");
+  expect(told).toEqual(["2", "?q"].map((below) => JSON.stringify({ uri: `test://1/${below}` })));
+});
+
+test("the subscriptions of an instance that is one session's own end with the session", async () => {
+  await using set = upstreams([fake("a")]);
+  await set.settled();
+  const call = callTo("x", {}, { session: "s", declares: { roots: {} } });
+  await set.subscribe(call, resourceRoute("a", "test://1"), () => {});
+  expect(set.status()[0]).toMatchObject({ instances: 1, subscriptions: 1 });
+  set.endSession("s");
+  expect(set.status()[0]?.subscriptions).toBe(0);
+  await until(() => set.status()[0]?.instances === 0, "its end");
 });
 
 test("a subscription that a reload hands on waits until it is known what the new server speaks", async () => {

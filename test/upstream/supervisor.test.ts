@@ -5,7 +5,8 @@ import type { LocalServer } from "../../src/core/ports.ts";
 import { emptyListing } from "../../src/core/upstream.ts";
 import { stdioOptions } from "../../src/upstream/options.ts";
 import { rejectionOf } from "../support/failure.ts";
-import { builtin, requestTo, fake, jsonOf, memoryLists, textOf, callTo, upstreams } from "../support/upstream.ts";
+import { serve } from "../support/mcp-server.ts";
+import { builtin, requestTo, fake, http, jsonOf, memoryLists, textOf, callTo, upstreams } from "../support/upstream.ts";
 import { makeRoute, makeTool, asBegun } from "../support/call.ts";
 import { principal } from "../support/principal.ts";
 import { TempDir } from "../support/temp-dir.ts";
@@ -154,6 +155,25 @@ test("an instance nobody uses is stopped, as is that of a revoked key", async ()
     () => state(other)?.instances === 0 && state(other)?.pids.length === 1,
     "the revoked key's instance to end",
   );
+});
+
+test("a server that cannot be reached when it is called is found to be down at once, not at the next health check", async () => {
+  using server = serve(() => null);
+  await using set = upstreams([http("a", server.url)]);
+  await set.ask("a", "t");
+  server[Symbol.dispose]();
+  expect((await rejectionOf(set.ask("a", "t"))).code).toBe("upstream-down");
+  await until(() => state(set)?.state === "backoff", "the server to be found down");
+});
+
+test("a server that starts at boot is never put to rest, however long nobody calls it", async () => {
+  using server = serve(() => null);
+  const options = { ...http("a", server.url, { idleStop: "10ms" }), healthCheck: 20 };
+  await using set = upstreams([options]);
+  // A check may take as long as the pause between two.
+  options.healthCheck = 10_000;
+  await until(() => server.of("ping").length > 3, "some health checks");
+  expect([state(set)?.state, server.of("initialize").length]).toEqual(["ready", 1]);
 });
 
 test("R19: on demand a server is started to be listed once, then at calls; the remembered list is there at once", async () => {

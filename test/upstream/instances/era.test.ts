@@ -123,6 +123,11 @@ for (const transport of ["stdio", "http", "websocket"]) {
       [modernKey]: "2026-07-28",
       "io.modelcontextprotocol/clientCapabilities": declares,
     });
+    // Also where the client declares nothing, so that nothing else tells its instances apart.
+    expect(jsonOf(await set.ask("fake", "seen", {}, { era: "legacy" })).meta).toBeUndefined();
+    expect(jsonOf(await set.ask("fake", "seen", {}, { era: "modern" })).meta).toMatchObject({
+      [modernKey]: "2026-07-28",
+    });
   });
 }
 

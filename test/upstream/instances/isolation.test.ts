@@ -35,6 +35,23 @@ test("a legacy server is told what its caller's client declared, without tasks",
   expect(await declared(set, { who: principal("bob") })).toEqual({});
 });
 
+test.each(["legacy", "modern"] as const)(
+  "a modern server learns with each request what its %s client can do: it needs no instance for that",
+  async (era) => {
+    await using set = upstreams([fake("a", ["--era", "modern"])]);
+    const seen: unknown[] = [];
+    for (const [session, offers] of [
+      ["s1", {}],
+      ["s2", declares],
+      ["s3", { elicitation: {} }],
+    ] as const) {
+      const more = { era, declares: offers, ...(era === "legacy" && { session }) };
+      seen.push(jsonOf(await set.ask("a", "count", {}, more)).calls);
+    }
+    expect(seen).toEqual([1, 2, 3]);
+  },
+);
+
 test("FIELD T17: a session that offers sampling, elicitation or roots has an instance of its own, others share their principal's", async () => {
   await using set = upstreams([fake("a")]);
   const calls = async (session: string, offers: Record<string, unknown>) =>

@@ -3,7 +3,7 @@ import { endable, mostOfOne } from "../../../src/upstream/instances/share.ts";
 import { rejectionOf } from "../../support/failure.ts";
 import { principal, stillClock } from "../../support/principal.ts";
 import { until } from "../../support/until.ts";
-import { fake, jsonOf, upstreams } from "../../support/upstream.ts";
+import { callTo, fake, jsonOf, upstreams } from "../../support/upstream.ts";
 
 const state = (set: ReturnType<typeof upstreams>) => set.status().find(({ id }) => id === "a");
 
@@ -164,3 +164,26 @@ test("an instance that takes its time to end counts towards maxInstances: the ne
   expect(most).toBe(2);
   expect(set.events.filter(({ type }) => type === "server.started")).toHaveLength(5);
 });
+
+const tasks = { extensions: { "io.modelcontextprotocol/tasks": {} } };
+const watch = { server: "a", taskIds: ["t-1"], told: () => {}, lost: () => {} };
+test.each([
+  ["a subscription", "legacy", (set) => set.follow("a", "test://1", () => {})],
+  ["a subscription", "modern", (set) => set.follow("a", "test://1", () => {}, "modern")],
+  ["a task", "modern", (set) => set.followTasks(callTo("x", {}, { era: "modern", declares: tasks }), watch)],
+] as [string, "legacy" | "modern", (set: ReturnType<typeof upstreams>) => Promise<unknown>][])(
+  "an instance whose caller follows %s is not idle (%s)",
+  async (_what, era, follow) => {
+    const clock = stillClock();
+    const options = { ...fake("a", ["--rich", "--era", era]), healthCheck: 20 };
+    await using set = upstreams([options], { clock });
+    // A health check may take as long as the pause between two.
+    options.healthCheck = 10_000;
+    const calls = async (who: string) => jsonOf(await set.ask("a", "count", {}, { who: principal(who), era })).calls;
+    expect([await calls("alice"), await calls("bob")]).toEqual([1, 1]);
+    await follow(set);
+    clock.advance(options.idleStop + 1);
+    await until(() => state(set)?.instances === 1, "the idle one to be stopped");
+    expect(await calls("alice")).toBe(2);
+  },
+);

@@ -91,3 +91,12 @@ test("a call whose instance is still starting when the server is restarted did n
   expectUnsent(await failed);
   silent.resolve(null);
 });
+
+test("a process that fails in its handshake is ended", async () => {
+  const refusal = '{"jsonrpc":"2.0","id":1,"error":{"code":-32603,"message":"no"}}';
+  const args = ["-c", `read -r line; echo '${refusal}'; cat`];
+  await using set = upstreams([stdioOptions.parse({ id: "a", command: "sh", args, protocol: "legacy" })]);
+  await set.settled();
+  expect(set.status()[0]?.reason).toContain("initialize: -32603 no");
+  await until(() => set.events.some(({ type }) => type === "server.stopped"), "its end");
+});

@@ -1,24 +1,32 @@
 import { expect, test } from "bun:test";
 import { NoRevision } from "../../../src/upstream/faults.ts";
-import { initialize } from "../../../src/upstream/link/handshake.ts";
+import { greetModern, initialize } from "../../../src/upstream/link/handshake.ts";
 import type { Answer, Link } from "../../../src/upstream/link/link.ts";
 import { reasonOf } from "../../support/failure.ts";
 import { linkHost } from "../../support/link-host.ts";
 
+/** A link to a server that answers all requests alike. */
+const answering = (answer: Answer): Link => ({
+  pid: null,
+  streams: 0,
+  over: false,
+  ended: new Promise(() => {}),
+  ask: () => Promise.resolve(answer),
+  tell: () => Promise.resolve(),
+  fail() {},
+  close: () => Promise.resolve(),
+});
+
+const resultOf = (result: object): Answer => ({
+  kind: "result",
+  idText: "1",
+  result: JSON.stringify(result),
+  isError: false,
+  resultType: null,
+});
+
 /** What a server's answer to `initialize` makes of it. */
-function refusedBy(answer: Answer): Promise<unknown> {
-  const link: Link = {
-    pid: null,
-    streams: 0,
-    over: false,
-    ended: new Promise(() => {}),
-    ask: () => Promise.resolve(answer),
-    tell: () => Promise.resolve(),
-    fail() {},
-    close: () => Promise.resolve(),
-  };
-  return reasonOf(initialize(link, linkHost, 1_000));
-}
+const refusedBy = (answer: Answer): Promise<unknown> => reasonOf(initialize(answering(answer), linkHost, 1_000));
 
 const refusals: [code: number, data: unknown, aboutEra: boolean][] = [
   [-32_601, undefined, true],
@@ -41,9 +49,26 @@ test.each(refusals)("a refusal of initialize with %p and %p is about revisions: 
 test.each(["1999-01-01", "2026-07-28", 7, undefined])(
   "a server that speaks %p does not speak legacy",
   async (revision) => {
-    const result = JSON.stringify({ protocolVersion: revision, capabilities: {} });
-    expect(await refusedBy({ kind: "result", idText: "1", result, isError: false, resultType: null })).toBeInstanceOf(
-      NoRevision,
-    );
+    expect(await refusedBy(resultOf({ protocolVersion: revision, capabilities: {} }))).toBeInstanceOf(NoRevision);
   },
 );
+
+test("of more capabilities than every client can be told only the standard ones are kept, empty", async () => {
+  const greet = async (capabilities: object) =>
+    (await initialize(answering(resultOf({ protocolVersion: "2025-11-25", capabilities })), linkHost, 1_000))
+      .capabilities;
+  const declared = { tools: { listChanged: true }, logging: true, experimental: { x: "y" } };
+  expect(await greet(declared)).toEqual(declared);
+  for (const long of [{ experimental: "x".repeat(64 * 1024) }, { tools: { x: "x".repeat(64 * 1024) } }])
+    expect(await greet({ ...declared, ...long })).toEqual({ tools: {} });
+});
+
+test("a server that is configured as modern and names other revisions only is not spoken to", async () => {
+  const named = answering(resultOf({ supportedVersions: ["2025-06-18"] }));
+  expect(await reasonOf(greetModern(named, linkHost, 1_000))).toMatchObject({
+    code: "upstream-down",
+    message: expect.stringContaining("it does not speak 2026-07-28 (it names no modern revision)"),
+  });
+  const silent = answering({ kind: "error", idText: "1", error: "{}", code: -32_601, message: "no", data: null });
+  expect((await greetModern(silent, linkHost, 1_000)).peer.era).toBe("modern");
+});

@@ -1,4 +1,5 @@
 import { expect, test } from "bun:test";
+import type { Failure } from "../../../src/core/failure.ts";
 import type { ClientAnswer, InputRequest } from "../../../src/core/inbound.ts";
 import { subscriptionIdKey } from "../../../src/mcp/meta.ts";
 import { Exchange } from "../../../src/upstream/link/exchange.ts";
@@ -54,7 +55,7 @@ function server(kinds: Purpose["kind"][], of: "one client" | "several" = "severa
   const tally = { aside: 0, told: 0, stray: 0 };
   const inbox = {
     answer: () => {},
-    broken: (id: string) => void broken.push(id),
+    broken: (id: string, why: Failure) => void broken.push(`${id} ${why.code}`),
     find: (id: string) => open.find((one) => String(one.id) === id),
     issued: () => false,
     stray: () => void tally.stray++,
@@ -324,5 +325,11 @@ test("an answer that has a method too breaks its request", () => {
   const { replies, broken, say } = server(["call"]);
   say('{"jsonrpc":"2.0","id":0,"method":"tools/call","result":{}}');
   expect(replies).toEqual([]);
-  expect(broken).toEqual(["0"]);
+  expect(broken).toEqual(["0 upstream-protocol"]);
+});
+
+test("an answer that is too much to be read is told as that, not as a fault of the protocol", () => {
+  const { broken, say } = server(["call"]);
+  say(`{"jsonrpc":"2.0","id":0,"result":${'{"a":'.repeat(100)}1${"}".repeat(100)}}`);
+  expect(broken).toEqual(["0 result-too-large"]);
 });

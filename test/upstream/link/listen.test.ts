@@ -136,6 +136,22 @@ test("a server that does not acknowledge a listening request in time is told tha
   expect(asks.map(({ signal }) => signal.aborted)).toEqual([true]);
 });
 
+test("nothing is asked of a link that has ended", async () => {
+  let over = false;
+  const ask = (): Promise<never> => ((over = true), Promise.reject(new Error("it has ended")));
+  const link = {
+    ask,
+    get over() {
+      return over;
+    },
+  } as unknown as Link;
+  jest.useFakeTimers();
+  const listening = listenOn(link, new AbortController().signal);
+  for (let turns = 0; turns < 20; turns++) await Promise.resolve();
+  jest.advanceTimersByTime(1_000);
+  await listening;
+});
+
 test("listening takes no hold of its link, however often it is begun", async () => {
   const held: string[] = [];
   const link = new Proxy({ over: false, ask: () => Promise.reject(new Error("broken")) } as unknown as Link, {
@@ -177,6 +193,16 @@ test("a stream that falls silent ends, and its connection with it", async () => 
   expect(await reading).toMatchObject({ lastId: "e1", broken: null });
   await until(() => peer.sockets[0]?.closed, "the connection to end");
 });
+
+test.each(["id: é\n", "id: \u007f\n", `id: ${"x".repeat(1_025)}\n`])(
+  "a stream is not resumed after an event whose id no header can carry: %j",
+  async (id) => {
+    const body = new Blob([`${id}data: {}\n\n`]);
+    const headers = { "content-type": "text/event-stream" };
+    const reading = { longest: () => 10_000, silence: null, received: () => {} };
+    expect(await readEvents(new Response(body, { headers }), reading)).toMatchObject({ lastId: null, broken: null });
+  },
+);
 
 test("a comment is a sign of life", async () => {
   jest.useFakeTimers();

@@ -85,6 +85,20 @@ const answered = (id: number) => ({ id, result: { q: id } });
 /** Until all that was answered has been passed on. */
 const settled = (): Promise<void> => new Promise((resolve) => setImmediate(resolve));
 
+test("a call that began after a question has no say in what it is about, however it ends", async () => {
+  const { call, question } = open();
+  const [first, second] = [call(), call()];
+  question(7);
+  const later = [call(), call()];
+  later[0]?.cancel();
+  later[1]?.answer();
+  await Promise.all(later.map(({ over }) => over));
+  expect(first?.asked).toEqual([]);
+  second?.answer();
+  await settled();
+  expect(first?.asked).toEqual([7]);
+});
+
 test("a question waits until one of the calls that ran when it came is left, and is asked about that one", async () => {
   const { said, call, question } = open();
   const [first, second, third] = [call(), call(), call()];

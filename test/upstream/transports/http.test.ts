@@ -46,17 +46,25 @@ test.each(["sse", "websocket"])("S21: nor is it followed by %s", async (transpor
   expect(collector.seen).toEqual([]);
 });
 
-test("S03: the server sees its configured headers and nothing of the caller", async () => {
-  using server = serve(() => null);
+test.each([
+  ["legacy", "2025-11-25", []],
+  ["modern", "2026-07-28", ["mcp-method", "mcp-name"]],
+] as const)("S03: a %s server sees its configured headers and nothing of the caller", async (era, revision, more) => {
+  using server = serve(({ method, id }) => (method === "server/discover" && era === "modern" ? discovers(id) : null));
   await using set = upstreams([http("a", server.url, { headers: { Authorization: "Bearer configured" } })]);
-  await set.ask("a", "t");
+  await set.ask("a", "t", {}, { era });
+  for (const { verb, headers } of server.seen) {
+    expect([verb, headers.get("authorization")]).toEqual([verb, "Bearer configured"]);
+    if (verb === "POST") expect(headers.get("accept")).toBe("application/json, text/event-stream");
+  }
   const { headers } = server.of("tools/call")[0] ?? {};
-  expect(headers?.get("authorization")).toBe("Bearer configured");
-  expect(headers?.get("mcp-protocol-version")).toBe("2025-11-25");
+  expect(headers?.get("mcp-protocol-version")).toBe(revision);
   expect(headers?.get("accept-encoding")).toBe("identity");
   const names = [...(headers?.keys() ?? [])].toSorted();
   const usual = ["accept", "accept-encoding", "connection", "content-length", "content-type", "host", "user-agent"];
-  expect(names.filter((name) => !usual.includes(name))).toEqual(["authorization", "mcp-protocol-version"]);
+  expect(names.filter((name) => !usual.includes(name))).toEqual(
+    ["authorization", "mcp-protocol-version", ...more].toSorted(),
+  );
 });
 
 const statuses: [number, string, string][] = [

@@ -63,6 +63,32 @@ test.each(lost)(
   },
 );
 
+test("FIELD T45: a session is opened again however often it is lost", async () => {
+  let opened = 0;
+  let known = "";
+  using server = serve((message, request) => {
+    if (message.method === "initialize") return opens(message.id, (known = `s${++opened}`));
+    if (!isCall(message)) return null;
+    const session = request.headers.get("mcp-session-id") ?? "";
+    return session === known ? reply(message.id, text(session)) : refusal(message.id, -32001, "Session not found", 404);
+  });
+  await using set = upstreams([http("a", server.url, { getStream: "off" })]);
+  await set.settled();
+  const sessions: string[] = [];
+  for (let times = 0; times < 3; times++) {
+    sessions.push(textOf(await set.ask("a", "t")));
+    known = "";
+  }
+  expect(sessions).toEqual(["s2", "s3", "s4"]);
+});
+
+test("no initialize is cancelled, however long its server is silent", async () => {
+  using server = serve(({ method }) => (method === "initialize" ? new Promise(() => {}) : null));
+  await using _set = upstreams([http("a", server.url, { protocol: "legacy", timeout: "50ms" })]);
+  await until(() => server.of("initialize").length === 3, "the third attempt");
+  expect(server.of("notifications/cancelled")).toEqual([]);
+});
+
 test("R111 FIELD T45: a renewal that fails ends the instance, and the next one opens a session", async () => {
   let opened = 0;
   let busy = false;
@@ -204,23 +230,27 @@ test("FIELD T39 T50: a server that restarts is found again by callers, and by th
 });
 
 test.each([
-  ["prompts/get", 2, "ok"],
-  ["resources/read", 2, "ok"],
-  ["tools/call", 1, "lost"],
-])("a connection that dies before the answer: %s is sent %i time(s)", async (method, times, outcome) => {
-  let asked = 0;
-  using server = serveDying((request) => request.includes(`"method":"${method}"`) && ++asked === 1);
-  await using set = upstreams([http("a", server.url, { protocol: "legacy" })]);
-  await set.settled();
-  const asking = set.ask("a", "x", {}, { request: { method, edits: {} } });
-  expect(
-    await asking.then(
-      () => "ok",
-      (error) => error.code,
-    ),
-  ).toBe(outcome);
-  expect(asked).toBe(times);
-});
+  ["prompts/get", 1, 2, "ok"],
+  ["resources/read", 1, 2, "ok"],
+  ["resources/read", 9, 2, "lost"],
+  ["tools/call", 1, 1, "lost"],
+])(
+  "a connection that dies before the answer: %s, %i time(s), is sent %i time(s)",
+  async (method, dies, times, outcome) => {
+    let asked = 0;
+    using server = serveDying((request) => request.includes(`"method":"${method}"`) && ++asked <= dies);
+    await using set = upstreams([http("a", server.url, { protocol: "legacy" })]);
+    await set.settled();
+    const asking = set.ask("a", "x", {}, { request: { method, edits: {} } });
+    expect(
+      await asking.then(
+        () => "ok",
+        (error) => error.code,
+      ),
+    ).toBe(outcome);
+    expect(asked).toBe(times);
+  },
+);
 
 test("what was subscribed in a lost session is subscribed in the next one, and its listeners are told", async () => {
   let opened = 0;

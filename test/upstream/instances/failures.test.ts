@@ -1,0 +1,29 @@
+import { expect, test } from "bun:test";
+import { usualBreaker } from "../../../src/upstream/breaker.ts";
+import { downText, Failures } from "../../../src/upstream/instances/failures.ts";
+import { stillClock } from "../../support/principal.ts";
+
+const runs = (): boolean => false;
+
+test("the failures of so many instances are remembered, of more only the latest", () => {
+  const failures = new Failures(usualBreaker, stillClock());
+  for (let key = 0; key < 1_024; key++) failures.add(`key-${key}`, null, "it crashed");
+  failures.add("key-0", null, "it crashed again");
+  failures.add("one more", null, "it crashed");
+  expect(failures.down(runs).length).toBe(1_024);
+  expect([failures.wait("key-0") > 0, failures.wait("key-1"), failures.wait("key-2") > 0]).toEqual([true, 0, true]);
+  expect(failures.count).toBe(1_026);
+});
+
+test("an instance that failed is told of until it runs again, or for as long as failures count", () => {
+  const clock = stillClock();
+  const failures = new Failures(usualBreaker, clock);
+  failures.add("a", "alice", "it crashed");
+  failures.add("b", null, "it crashed too");
+  expect(failures.down((key) => key === "a").map(({ reason }) => reason)).toEqual(["it crashed too"]);
+  const now = clock.now() / 1_000;
+  expect(downText(failures.down(runs), now)).toMatch(/^2 callers' instances are down until \d.*: it crashed/);
+  expect(downText(failures.down(runs), now + 10_000)).toMatch(/ down until its next call: it crashed/);
+  clock.advance(2 * usualBreaker.window);
+  expect(downText(failures.down(runs), now)).toBeNull();
+});

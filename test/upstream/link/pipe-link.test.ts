@@ -1,0 +1,91 @@
+import { expect, test } from "bun:test";
+import type { Ask } from "../../../src/upstream/link/link.ts";
+import { openPipe, type PipeEvents } from "../../../src/upstream/link/pipe-link.ts";
+import { rejectionOf } from "../../support/failure.ts";
+import { linkHost } from "../../support/link-host.ts";
+
+const ask = (more: Partial<Ask> = {}): Ask => ({
+  method: "tools/call",
+  params: () => null,
+  peer: { era: "legacy", revision: "2025-11-25" },
+  timeout: null,
+  most: Infinity,
+  signal: new AbortController().signal,
+  purpose: { kind: "own" },
+  headers: null,
+  ...more,
+});
+
+/** A link over a pipe that takes every message; `unsent`: none of them leaves it. */
+function open(unsent: boolean) {
+  const written: string[] = [];
+  let events: PipeEvents | null = null;
+  const link = openPipe(linkHost, (to) => {
+    events = to;
+    const write = (_: string, text: string): boolean => (written.push(text), true);
+    return { pid: null, write, take: () => unsent, close: async () => {} };
+  });
+  const methods = (): unknown[] => written.map((text) => (JSON.parse(text) as { method: string }).method);
+  const say = (message: object): void => events?.received(JSON.stringify({ jsonrpc: "2.0", ...message }));
+  return { link, methods, say, end: () => events?.ended("it broke") };
+}
+
+const cancelled = "notifications/cancelled";
+
+test.each([
+  ["sent", "tools/call", "timeout", "maybe", [cancelled]],
+  ["sent", "initialize", "timeout", "maybe", []],
+  ["never sent", "tools/call", "overloaded", "no", []],
+] as const)(
+  "a request that was %s and runs out of time: %s ends as %s, ran: %s",
+  async (sent, method, code, ran, told) => {
+    const { link, methods } = open(sent === "never sent");
+    const { detail, ...failure } = await rejectionOf(link.ask(ask({ method, timeout: 5 })));
+    expect([failure.code, detail.ran]).toEqual([code, ran]);
+    expect(methods()).toEqual([method, ...told]);
+  },
+);
+
+test.each([
+  ["sent", [cancelled]],
+  ["never sent", []],
+])("a request that was %s and is given up: its server is told %j", async (sent, told) => {
+  const { link, methods } = open(sent === "never sent");
+  const controller = new AbortController();
+  const asked = rejectionOf(link.ask(ask({ signal: controller.signal })));
+  controller.abort();
+  expect((await asked).code).toBe("cancelled");
+  expect(methods()).toEqual(["tools/call", ...told]);
+});
+
+test.each([
+  ["sent", "lost"],
+  ["never sent", "upstream-down"],
+] as const)(
+  "a request that was %s when its pipe broke ends as %s, and nothing is sent after that",
+  async (sent, code) => {
+    const { link, methods, end } = open(sent === "never sent");
+    const asked = rejectionOf(link.ask(ask()));
+    end();
+    expect((await asked).code).toBe(code);
+    expect((await rejectionOf(link.ask(ask()))).code).toBe("upstream-down");
+    await link.tell("notifications/roots/list_changed", null, ask().peer);
+    expect(await link.ended).toEqual({ asked: false, reason: "it broke" });
+    expect([methods(), link.over]).toEqual([["tools/call"], true]);
+  },
+);
+
+test("a request that was given up before is not sent", async () => {
+  const { link, methods } = open(false);
+  expect((await rejectionOf(link.ask(ask({ signal: AbortSignal.abort() })))).code).toBe("cancelled");
+  expect(methods()).toEqual([]);
+});
+
+test("a result of more bytes than a result may have is refused, one of as many is not", async () => {
+  const { link, say } = open(false);
+  const { result } = linkHost.limits;
+  const answers = [link.ask(ask()), rejectionOf(link.ask(ask()))];
+  for (const [at, bytes] of [result, result + 1].entries())
+    say({ id: at + 1, result: { a: "x".repeat(bytes - '{"a":""}'.length) } });
+  expect(await Promise.all(answers)).toMatchObject([{ kind: "result" }, { code: "result-too-large" }]);
+});

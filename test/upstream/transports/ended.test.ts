@@ -1,0 +1,34 @@
+import { expect, test } from "bun:test";
+import { query } from "../../../src/upstream/link/query.ts";
+import { openHttp } from "../../../src/upstream/transports/http.ts";
+import { rejectionOf } from "../../support/failure.ts";
+import { linkHost } from "../../support/link-host.ts";
+import { isCall, serve } from "../../support/mcp-server.ts";
+import { until } from "../../support/until.ts";
+
+const peer = { era: "legacy", revision: "2025-11-25" } as const;
+const open = (url: string) => openHttp({ url, headers: {}, proxy: null, getStream: false }, linkHost);
+
+test("what is under way when an HTTP link ends is lost, and nothing is sent after that", async () => {
+  using server = serve((message) => (isCall(message) ? new Promise(() => {}) : null));
+  const link = open(server.url);
+  const called = rejectionOf(query(link, linkHost, { method: "tools/call", peer, timeout: 60_000 }));
+  await until(() => server.of("tools/call").length === 1, "the call");
+  link.fail("it hangs");
+  expect(await called).toMatchObject({ code: "lost", message: expect.stringContaining("it hangs") });
+  expect((await rejectionOf(query(link, linkHost, { method: "ping", peer, timeout: 60_000 }))).code).toBe(
+    "upstream-down",
+  );
+  await link.tell("notifications/roots/list_changed", null, peer);
+  expect(server.seen.map(({ method }) => method)).toEqual(["tools/call"]);
+});
+
+test("a request that was given up before is not sent over HTTP", async () => {
+  using server = serve(() => null);
+  const link = open(server.url);
+  const signal = AbortSignal.abort();
+  const asked = query(link, linkHost, { method: "tools/call", peer, timeout: 60_000, signal });
+  expect((await rejectionOf(asked)).code).toBe("cancelled");
+  await link.close();
+  expect(server.seen).toEqual([]);
+});
