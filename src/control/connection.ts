@@ -170,7 +170,6 @@ export class ControlConnection {
   }
 
   #refuse(id: number | string | null, error: unknown): void {
-    if (this.#closed) return;
     if (error instanceof Refusal) return void this.#outbox.send(refusal(id, error));
     const failure = asFailure(error);
     this.#options.log.error("control operation failed", { why: failure.detail.internal ?? failure.message });

@@ -9,7 +9,7 @@ import { type Governed, methodOf } from "./methods.ts";
 import { askCaller, type Job, refusalAnswer } from "./questions.ts";
 import { endRefused } from "./refused-retry.ts";
 import type { Resolved } from "./resolved.ts";
-import { recordRetry, type Retry, retryOf, withAnswers } from "./retry.ts";
+import { type NewRequest, recordRetry, retryOf, withAnswers } from "./retry.ts";
 import { endOnLoss, failureOf, withRights } from "./revocation.ts";
 import { answersInRounds, resume, Rounds } from "./rounds.ts";
 
@@ -95,7 +95,7 @@ async function forward(
   identified: IdentifiedCall,
   route: Route,
   request: UpstreamRequest,
-  retry: Retry | null,
+  retry: NewRequest | null,
 ): Promise<Reply> {
   // No reload finds the server idle while the record is written, or while a legacy caller is asked.
   const leave = gw.upstreams.hold(route.server);

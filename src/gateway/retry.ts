@@ -35,8 +35,10 @@ export function sealState({ gw, call, route }: Job, kept: Kept): string {
 }
 
 /** A request that answers earlier questions: those of the call `of`, or of none that the gateway knows. */
-export type Retry =
-  | (Parked & { readonly responses: ReadonlyMap<string, string> })
+export type Retry = (Parked & { readonly responses: ReadonlyMap<string, string> }) | NewRequest;
+
+/** A retry that is a request of its own to the server. */
+export type NewRequest =
   | (Stated & { readonly given: readonly Given[]; readonly of: string | null })
   | (Again & { readonly given: readonly Given[]; readonly of: string });
 
@@ -80,7 +82,7 @@ const badState = (): Failure =>
   );
 
 /** Adds the server's own state and the caller's answers, as written, to the request of a retry. */
-export function withAnswers(request: UpstreamRequest, call: Call, retry: Retry | null): UpstreamRequest {
+export function withAnswers(request: UpstreamRequest, call: Call, retry: NewRequest | null): UpstreamRequest {
   if (retry?.kind !== "state") return request;
   const requestState = retry.state === null ? null : JSON.stringify(retry.state);
   const brings = call.inbound.params.inputResponses !== undefined;
@@ -89,8 +91,7 @@ export function withAnswers(request: UpstreamRequest, call: Call, retry: Retry |
 }
 
 /** Records the answers of a retry; called before they are passed on. */
-export async function recordRetry(gw: Gateway, call: Call, retry: Retry): Promise<void> {
-  if (retry.kind === "parked") return;
+export async function recordRetry(gw: Gateway, call: Call, retry: NewRequest): Promise<void> {
   const steps = retry.given.map(({ method, text }) =>
     gw.audit.input(call, { ...answeredStep({ method, params: "{}" }, { kind: "result", text }), of: retry.of }),
   );

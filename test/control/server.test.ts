@@ -4,6 +4,7 @@ import { attach, connect } from "../../src/control/client.ts";
 import type { Input } from "../../src/control/api.ts";
 import { Refusal, Unreachable } from "../../src/control/refusal.ts";
 import type { ControlOptions, ControlServer } from "../../src/control/server.ts";
+import { silent } from "../../src/core/log.ts";
 import { TempDir } from "../support/temp-dir.ts";
 import { until } from "../support/until.ts";
 import type { Overrides } from "../support/control-answers.ts";
@@ -32,7 +33,7 @@ async function start(handlers: Overrides = {}, more: Partial<ControlOptions> = {
 }
 
 /** A bare peer, for what the client would never send. */
-async function raw(): Promise<{ send(text: string): void; lines(): string[]; closed(): boolean; end(): void }> {
+async function raw() {
   let text = "";
   let closed = false;
   let waiting = Buffer.alloc(0);
@@ -46,12 +47,14 @@ async function raw(): Promise<{ send(text: string): void; lines(): string[]; clo
     },
   });
   return {
-    send(line) {
+    send(line: string) {
       waiting = Buffer.concat([waiting, Buffer.from(line)]);
       flush();
     },
     lines: () => text.split("\n").filter(Boolean),
     closed: () => closed,
+    pause: () => peer.pause(),
+    resume: () => peer.resume(),
     end: () => peer.end(),
   };
 }
@@ -127,6 +130,14 @@ describe("calls", () => {
     client.close();
   });
 
+  test("an answer that no client would accept is refused, and the connection goes on", async () => {
+    await start({ "servers.logs": () => ({ lines: ["x".repeat(33 << 20)] }) });
+    const client = await connect(socket, { version: "1.2.3" });
+    expect(await failure(client.call("servers.logs", { id: "a" }))).toMatchObject({ code: "unavailable" });
+    expect((await client.call("status", {})).state).toBe("ready");
+    client.close();
+  });
+
   test("without a daemon the client says so", async () => {
     expect(await failure(connect(socket, { version: "1" }))).toBeInstanceOf(Unreachable);
     writeFileSync(socket, "");
@@ -185,9 +196,24 @@ describe("T50: what a bad peer sends", () => {
     client.close();
   });
 
-  test("requests of one connection have a cap", async () => {
+  test("one that asks for much and reads nothing is cut off, so that little waits for it", async () => {
+    const lines = ["x".repeat(8 << 20)];
+    let asked = 0;
+    await start({ "servers.logs": () => ((asked += 1), { lines }) });
+    const peer = await raw();
+    peer.pause();
+    const ask = (id: number): string => `{"jsonrpc":"2.0","id":${id},"method":"servers.logs","params":{"id":"a"}}\n`;
+    peer.send(Array.from({ length: 20 }, (_, id) => ask(id)).join(""));
+    await until(() => asked === 20, "all is answered");
+    peer.resume();
+    await until(() => peer.closed(), "the connection closed");
+    expect(peer.lines().length).toBeLessThan(12);
+  });
+
+  test("requests of one connection have a cap, as long as they run", async () => {
     await start({ "keys.revoke": () => new Promise(() => {}) });
     const client = await connect(socket, { version: "1" });
+    for (let done = 0; done < 65; done++) await client.call("status", {});
     const pending = Array.from({ length: 65 }, () => failure(client.call("keys.revoke", { id: "k" })));
     expect(await Promise.race(pending)).toMatchObject({ code: "busy" });
     client.close();
@@ -345,8 +371,9 @@ describe("a client tells nobody its key on a socket that another user may have p
   });
 });
 
-test("a process that the daemon started is refused, whatever its uid", async () => {
-  await start();
+test("a process that the daemon started is refused, whatever its uid, and the log says so", async () => {
+  const warned: unknown[] = [];
+  await start({}, { log: { ...silent, warn: (_message, facts) => void warned.push(facts) } });
   const child = Bun.spawn(
     [
       process.execPath,
@@ -356,4 +383,5 @@ test("a process that the daemon started is refused, whatever its uid", async () 
     { stdout: "pipe" },
   );
   expect(await new Response(child.stdout).text()).toContain("processes started by the gateway");
+  expect(warned).toMatchObject([{ uid: process.getuid?.(), pid: child.pid }]);
 });

@@ -34,6 +34,8 @@ test("leaving the loop cancels at the source", async () => {
   const client = await server.open();
   for await (const _ of client.stream("tail", {})) break;
   await until(() => aborted, "the handler's signal");
+  // Only that: the connection goes on.
+  expect((await client.call("status", {})).state).toBe("ready");
   client.close();
 });
 

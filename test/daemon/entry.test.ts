@@ -58,3 +58,10 @@ test.each([
   const t = "2026-03-01T12:00:00.000000Z";
   expect(subject(entryOf("main", 1, JSON.stringify({ v: 1, chain: "main", seq: 1, t, ...record })))).toBe(shown);
 });
+
+test("R8 a record says with what code a call was refused, and how many calls it stands for if for more than one", () => {
+  const record = { v: 1, chain: "main", seq: 1, t: "2026-03-01T12:00:00.000000Z", type: "call.refused" };
+  const factsOf = (more: object) => entryOf("main", 1, JSON.stringify({ ...record, ...more })).facts;
+  expect(factsOf({ code: "denied", count: 60 })).toEqual({ code: "denied", count: 60 });
+  expect(factsOf({})).toEqual({});
+});

@@ -3,6 +3,7 @@ import { join } from "node:path";
 import { type CallName, type Input, type Name, operations, type StreamName } from "../../src/control/api.ts";
 import { connect } from "../../src/control/client.ts";
 import { everything, fake, start } from "../support/daemon.ts";
+import { until } from "../support/until.ts";
 import { pick } from "../support/wire.ts";
 
 type Table = typeof operations;
@@ -37,4 +38,16 @@ test("R124 D9: whatever takes an administrator leaves a record that names the pr
   );
   const acts = Object.values(operations).flatMap((row) => ("recorded" in row ? [row.act] : []));
   expect(noted.map(({ type }) => type).toSorted()).toEqual(acts.toSorted());
+});
+
+test("a call that is made over the control socket ends with its connection", async () => {
+  await using daemon = await start({ servers: [fake("fake")], policies: [everything("admin")] });
+  const { place } = daemon;
+  const client = await connect(join(place.state, "control.sock"), { version: "0" });
+  const call = client.call("tools.call", { tool: "fake:hang" }).catch(() => {});
+  await until(() => place.calls("fake").length === 1, "the server has the call");
+  client.close();
+  await call;
+  const ended = async () => (await place.records()).find(({ type }) => type === "call.end");
+  expect(await until(ended, "the call's end")).toMatchObject({ st: "cancelled" });
 });

@@ -54,10 +54,15 @@ describe.skipIf(!mayBecomeNobody || !admins || !readers)(
         expect(await run(undefined, ...args)).toMatchObject(denied("may only attach"));
       expect(await run(readers?.gid, ...status)).toMatchObject({ code: 0 });
       expect(await run(readers?.gid, ...freeze)).toMatchObject(denied("takes an administrator"));
+      // Without a key only administrators are callers.
+      const keyless = { code: 1, stderr: expect.stringContaining("is no administrator") };
+      expect(await run(readers?.gid, "tools", "list")).toMatchObject(keyless);
+      for (const gid of [undefined, readers?.gid]) expect(await run(gid, "serve")).toMatchObject(keyless);
+      expect(await run(admins?.gid, "serve")).toMatchObject({ code: 0 });
       for (const args of [status, freeze]) expect(await run(admins?.gid, ...args)).toMatchObject({ code: 0 });
       const acts = (await place.records()).filter(({ type }) => type === "key.frozen");
       expect(acts).toMatchObject([{ caller: "local:65534" }]);
-    });
+    }, 20_000);
 
     test("T50: leaves administrators a place, however many connections it opens", async () => {
       const crowd = `
@@ -80,6 +85,6 @@ describe.skipIf(!mayBecomeNobody || !admins || !readers)(
       expect(await place.json("status", "--socket", socket)).toMatchObject({ state: "ready" });
       void child.stdin.end();
       await child.exited;
-    });
+    }, 20_000);
   },
 );
