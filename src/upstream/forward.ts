@@ -43,7 +43,8 @@ export function askOf(call: Call, route: Route, request: UpstreamRequest, target
     method,
     params: (id) =>
       callParams(inbound, {
-        ...peer,
+        era: peer.era,
+        revision: peer.revision,
         edits,
         progressToken: token === null ? null : String(id),
         client,

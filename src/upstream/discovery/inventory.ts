@@ -91,7 +91,6 @@ export function listenFilter(greeting: Greeting): ListenFilter | null {
 
 export type Stocktaking = Terms & {
   readonly instance: Instance;
-  readonly greeting: Greeting;
   /** In which the lists are read, and by which it is known what that cost. */
   readonly turn: Turn;
 };
@@ -101,8 +100,9 @@ export type Stocktaking = Terms & {
  * stays the same object. Throws only when no list can be read.
  */
 export async function takeInventory(of: Stocktaking, old: Inventory, which: readonly ListName[]): Promise<Inventory> {
-  const { greeting, options, host } = of;
-  const has = offered(greeting);
+  const { instance, options, host } = of;
+  const { era, capabilities, instructions } = instance.peer;
+  const has = offered(instance.peer);
   const asked = which.filter((list) => has.includes(list));
   const results = await Promise.all(asked.map((list) => listOne(of, old, list)));
   const failures = results.filter(({ failure }) => failure !== null);
@@ -116,9 +116,9 @@ export async function takeInventory(of: Stocktaking, old: Inventory, which: read
       ...mapLists((list) => (has.includes(list) ? old.missing[list] : [])),
       ...Object.fromEntries(results.map(({ list, missing }) => [list, missing])),
     },
-    capabilities: greeting.capabilities,
-    instructions: greeting.instructions,
-    era: greeting.peer.era,
+    capabilities,
+    instructions,
+    era,
     listedAt: host.clock.now(),
     stale: false,
     failed: [
@@ -157,11 +157,12 @@ type One = {
 };
 
 async function listOne(of: Stocktaking, old: Inventory, list: ListName): Promise<One> {
-  const { instance, options, host, greeting, turn } = of;
+  const { options, host, turn } = of;
+  const { link, peer } = of.instance;
   const { log } = host;
   const server = options.id;
   try {
-    const { texts, warning, late } = await drainList(instance.link, of, instance.peer, list);
+    const { texts, warning, late } = await drainList(link, of, peer, list);
     if (warning !== null) log.warn(warning, { server });
     const rest = warning === null ? [] : [{ name: null, reason: warning }];
     const read = await inTurns(list === "tools" ? readTools(texts, host) : readItems(texts, list, host), turn);
@@ -174,7 +175,7 @@ async function listOne(of: Stocktaking, old: Inventory, list: ListName): Promise
     return { list, items: same ? before : items, missing: [...read.missing, ...rest], failure: null };
   } catch (error) {
     // A list that was never announced need not exist.
-    if (greeting.capabilities === null && list !== "tools") return { list, items: [], missing: [], failure: null };
+    if (peer.capabilities === null && list !== "tools") return { list, items: [], missing: [], failure: null };
     const reason = reasonOf(error);
     log.warn("a list of a server cannot be had", { server, list: lists[list].method, reason });
     const failure = error instanceof Error ? error : new Error(reason);

@@ -10,9 +10,8 @@ export type Answer = Extract<UpstreamMessage, { kind: "result" | "error" }> & { 
 /** The era and the revision that the handshake agreed on. */
 export type Peer = { readonly era: Era; readonly revision: Revision };
 
-/** What a server said about itself. */
-export type Greeting = {
-  readonly peer: Peer;
+/** A server with what it said about itself in the handshake. */
+export type Greeting = Peer & {
   /** The capabilities that the server declared, parsed; null when it was not asked. */
   readonly capabilities: Readonly<Record<string, unknown>> | null;
   readonly instructions: string | null;
@@ -92,7 +91,7 @@ export type Link = {
 };
 
 /** A link whose handshake is done. */
-export type Instance = { readonly link: Link; readonly peer: Peer };
+export type Instance = { readonly link: Link; readonly peer: Greeting };
 
 /** What the owner of a link is told. */
 export type LinkEvents = {

@@ -3,6 +3,7 @@ import { createServer, type Socket } from "node:net";
 import { once } from "node:events";
 import { readEvents } from "../../../src/upstream/http/event-stream.ts";
 import { holdGetStream } from "../../../src/upstream/http/get-stream.ts";
+import { ungreeted } from "../../../src/upstream/link/handshake.ts";
 import type { Link } from "../../../src/upstream/link/link.ts";
 import { holdListen } from "../../../src/upstream/link/listen.ts";
 import { openPipe } from "../../../src/upstream/link/pipe-link.ts";
@@ -82,7 +83,7 @@ test("a server that honours less after an interruption is asked anew, and the li
 const listenOn = (link: Link, signal: AbortSignal): Promise<void> =>
   holdListen(
     {
-      instance: { link, peer: { era: "modern", revision: "2026-07-28" } },
+      instance: { link, peer: ungreeted },
       terms: { host: { client: { name: "t", version: "0" } } },
       filter: {},
       heard: () => {},
