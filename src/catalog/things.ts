@@ -82,8 +82,8 @@ function settle(
   for (const candidate of candidates) {
     const named = names.get(candidate);
     const { server, name, item } = candidate;
-    if (named && named.why === null) things.push(thingOf(from, list, server, item, named.wire));
-    else missing.push(missingOf(list, server, name, named?.why ?? "it has no name"));
+    if (typeof named === "string") things.push(thingOf(from, list, server, item, named));
+    else missing.push(missingOf(list, server, name, named ?? "it has no name"));
   }
   return things.toSorted(byWire);
 }

@@ -47,8 +47,7 @@ export function assignUris<T extends UriCandidate>(
   claims: (uri: string) => Iterable<string> = () => [],
 ): Map<T, Named> {
   const named = new Map<T, Named>();
-  const refuse = (each: T, reason: string, told = reason): void =>
-    void named.set(each, { wire: null, why: { reason, told } });
+  const refuse = (each: T, reason: string, told = reason): void => void named.set(each, { reason, told });
   const open: { readonly candidate: T; readonly wire: string }[] = [];
   for (const [uri, group] of Map.groupBy(candidates, ({ name }) => name)) {
     const servers = new Set([...group.map(({ server }) => server), ...claims(uri)]);
@@ -65,7 +64,7 @@ export function assignUris<T extends UriCandidate>(
   for (const group of Map.groupBy(open, ({ wire }) => wire).values()) {
     const all = group.map(({ candidate: { server, name } }) => canonicalName(server, name));
     for (const [index, { candidate, wire }] of group.entries()) {
-      if (group.length === 1) named.set(candidate, { wire, why: null });
+      if (group.length === 1) named.set(candidate, wire);
       else refuse(candidate, `its URI would be that of ${others(all, index)}; change one`, "its URI is another's too");
     }
   }
