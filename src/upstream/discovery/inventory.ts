@@ -9,7 +9,7 @@ import type { SetHost, Terms } from "../host.ts";
 import { listIdentityOf } from "../identity.ts";
 import type { Greeting, Instance } from "../link/link.ts";
 import type { ListenFilter } from "../link/listen.ts";
-import { drainList, type MissingItem, readItems, readTools, unread } from "./listing.ts";
+import { type Definitions, drainList, type MissingItem, readItems, readTools, unread } from "./listing.ts";
 import type { ServerOptions } from "../options.ts";
 
 /** What one server offers, now or when it was last seen. */
@@ -149,12 +149,7 @@ export function differs(a: Inventory, b: Inventory): boolean {
   );
 }
 
-type One = {
-  readonly list: ListName;
-  readonly items: readonly Item[];
-  readonly missing: readonly MissingItem[];
-  readonly failure: Error | null;
-};
+type One = Definitions & { readonly list: ListName; readonly failure: Error | null };
 
 async function listOne(of: Stocktaking, old: Inventory, list: ListName): Promise<One> {
   const { options, host, turn } = of;
@@ -182,8 +177,6 @@ async function listOne(of: Stocktaking, old: Inventory, list: ListName): Promise
     return { list, items: old[list], missing: [{ name: null, reason }], failure };
   }
 }
-
-type Definitions = { readonly items: readonly Item[]; readonly missing: readonly MissingItem[] };
 
 /** Warns of definitions that are not offered, or not as they are, unless that is known from before. */
 function warnOf(

@@ -98,10 +98,11 @@ function readPage(result: string, server: string, list: ListName): { items: stri
 /** The checks that a definition must pass to be offered. */
 export type ItemRules = Pick<SetHost, "refuses" | "refusesOutput"> & { readonly limits: ScanLimits };
 
-type Read<T> = { readonly items: readonly T[]; readonly missing: readonly MissingItem[] };
+/** The definitions of a list: those that are offered, and those that are not. */
+export type Definitions<T = Item> = { readonly items: readonly T[]; readonly missing: readonly MissingItem[] };
 
 /** The work of reading definitions, one after the other. */
-type Reading<T> = Generator<undefined, Read<T>>;
+type Reading<T> = Generator<undefined, Definitions<T>>;
 
 /**
  * Reads tools as a server sent them, or as they were stored. A bad definition is left out, never the whole list. Nothing
@@ -135,7 +136,7 @@ export function readItems(texts: readonly string[], list: ListName, rules: ItemR
  * The entries known before that a reading that ended too early does not name, within the bounds of one listing: they
  * may be in the part that is missing.
  */
-export function unread(before: readonly Item[], { items, missing }: Read<Item>): readonly Item[] {
+export function unread(before: readonly Item[], { items, missing }: Definitions): readonly Item[] {
   const named = new Set([...items, ...missing].map(({ name }) => name));
   let room = most.characters;
   const rest = before.filter(({ name, text }) => !named.has(name) && (room -= text.length) >= 0);
