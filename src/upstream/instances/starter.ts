@@ -147,18 +147,13 @@ export class Starter {
   }
 
   #recall(): Speaks | null {
-    const known = this.#stored();
-    if (!known) return null;
-    const age = this.#terms.host.clock.now() / 1000 - known.at;
-    // One that a clock which was ahead wrote would hold for as long as that was.
-    if (age < 0 || age > verdictMs) return null;
-    return { modern: known.speaks !== "legacy", legacy: known.speaks !== "modern", sse: false };
-  }
-
-  #stored(): EraVerdict | null {
     const { options, host } = this.#terms;
     try {
-      return host.lists.verdict(options.id, listIdentityOf(options));
+      const { at = 0, speaks } = host.lists.verdict(options.id, listIdentityOf(options)) ?? {};
+      const age = host.clock.now() / 1000 - at;
+      // One that a clock which was ahead wrote would hold for as long as that was.
+      if (!speaks || age < 0 || age > verdictMs) return null;
+      return { modern: speaks !== "legacy", legacy: speaks !== "modern", sse: false };
     } catch (error) {
       const facts = { server: options.id, cause: String(error) };
       host.log.warn("what a server speaks cannot be read; it is asked again", facts);
