@@ -173,10 +173,10 @@ test("a session's stream that falls silent is opened again after its last event,
     if (asked.length === 2) return Promise.resolve(new Response(null, { status: 409 }));
     return fetch(peer.url, { signal });
   };
-  const reading = { longest: () => 1_000, received: () => {} };
+  const reading = { longest: () => 1_000, silence: 50, received: () => {} };
   const states: boolean[] = [];
   const holding = holdGetStream(
-    { open, reading, silence: 50, refused: () => Promise.resolve(), signal: controller.signal },
+    { open, reading, refused: () => Promise.resolve(), signal: controller.signal },
     (is) => void states.push(is),
   );
   await until(() => states.length >= 3, "the stream to be open again");
