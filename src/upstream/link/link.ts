@@ -76,8 +76,8 @@ export type Link = {
   /** The number of streams that stay open besides requests. */
   readonly streams: number;
   readonly ended: Promise<End>;
-  /** Whether the link has ended. */
-  readonly over: boolean;
+  /** How the link has ended; null while it has not. */
+  readonly over: End | null;
   /** Resolves once the server can say something outside of requests, or never will; absent where it always can. */
   listening?(): Promise<void>;
   /** Rejects with `timeout`, `cancelled`, `lost`, `upstream-down`, `overloaded`, `upstream-overloaded`, `upstream-protocol`, `result-too-large`. */

@@ -57,7 +57,7 @@ class PipeLink implements Link, RequestSender {
   readonly #end: (end: End) => void;
   readonly #gone: Promise<void>;
   #last = 0;
-  #over: End | null = null;
+  over: End | null = null;
 
   constructor(host: LinkHost, open: (events: PipeEvents) => Pipe) {
     this.#host = host;
@@ -69,7 +69,7 @@ class PipeLink implements Link, RequestSender {
     this.#pipe = open({
       longest: () => Math.max(shortestCap, host.limits.result) + envelope,
       received: (text) => {
-        if (!this.#over) receive(text, this.#host, this.#inbox);
+        if (!this.over) receive(text, this.#host, this.#inbox);
       },
       failed: (key, error) => this.#waiting.get(key)?.settle(error),
       ended: (reason) => this.#finish({ asked: false, reason }),
@@ -81,13 +81,9 @@ class PipeLink implements Link, RequestSender {
     return this.#pipe.pid;
   }
 
-  get over(): boolean {
-    return this.#over !== null;
-  }
-
   ask(ask: Ask): Promise<Answer> {
     const { server } = this.#host;
-    if (this.#over) return Promise.reject(faults.down(server, this.#over.reason));
+    if (this.over) return Promise.reject(faults.down(server, this.over.reason));
     if (ask.signal.aborted) return Promise.reject(faults.cancelled());
     const id = ++this.#last;
     const key = String(id);
@@ -108,7 +104,7 @@ class PipeLink implements Link, RequestSender {
   }
 
   async tell(method: string, params: string | null): Promise<void> {
-    if (!this.#over) this.#pipe.write(`tell-${++this.#last}`, notificationText(method, params));
+    if (!this.over) this.#pipe.write(`tell-${++this.#last}`, notificationText(method, params));
   }
 
   fail(reason: string): void {
@@ -168,8 +164,8 @@ class PipeLink implements Link, RequestSender {
   }
 
   #finish(end: End): void {
-    if (this.#over) return;
-    this.#over = end;
+    if (this.over) return;
+    this.over = end;
     this.#outside.close();
     this.#unclear.close();
     for (const [key, { settle }] of this.#waiting) {

@@ -10,7 +10,7 @@ function refusedBy(answer: Answer): Promise<unknown> {
   const link: Link = {
     pid: null,
     streams: 0,
-    over: false,
+    over: null,
     ended: new Promise(() => {}),
     ask: () => Promise.resolve(answer),
     tell: () => Promise.resolve(),
