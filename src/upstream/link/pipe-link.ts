@@ -41,11 +41,7 @@ const shortestCap = 16 * 1024 ** 2;
 type Waiting = { readonly exchange: Exchange; readonly settle: (result: Answer | Error) => void };
 
 /** Opens a pipe and assigns what comes out of it to requests by the link's own ids; throws what `open` throws. */
-export function openPipe(host: LinkHost, open: (events: PipeEvents) => Pipe): Link {
-  return new PipeLink(host, open);
-}
-
-class PipeLink implements Link, RequestSender {
+export class PipeLink implements Link, RequestSender {
   readonly ended: Promise<End>;
   readonly streams = 0;
   readonly #host: LinkHost;

@@ -6,7 +6,7 @@ import { holdGetStream } from "../../../src/upstream/http/get-stream.ts";
 import { ungreeted } from "../../../src/upstream/link/handshake.ts";
 import type { Link } from "../../../src/upstream/link/link.ts";
 import { holdListen } from "../../../src/upstream/link/listen.ts";
-import { openPipe } from "../../../src/upstream/link/pipe-link.ts";
+import { PipeLink } from "../../../src/upstream/link/pipe-link.ts";
 import { linkHost } from "../../support/link-host.ts";
 import { discovers, listening, refusal, serve, type Stream, told } from "../../support/mcp-server.ts";
 import { http, upstreams } from "../../support/upstream.ts";
@@ -93,7 +93,12 @@ const listenOn = (link: Link, signal: AbortSignal): Promise<void> =>
   );
 
 test("listening to a server that reads nothing goes on until it is given up", async () => {
-  const link = openPipe(linkHost, () => ({ pid: null, write: () => false, take: () => false, close: async () => {} }));
+  const link = new PipeLink(linkHost, () => ({
+    pid: null,
+    write: () => false,
+    take: () => false,
+    close: async () => {},
+  }));
   const controller = new AbortController();
   const listening = listenOn(link, controller.signal);
   expect(Bun.peek.status(listening)).toBe("pending");
