@@ -17,7 +17,7 @@ export type MissingThing = Missing & Why & { readonly list: ListName; readonly r
 /** Everything that is offered, each list sorted by wire name. */
 export type Things = Readonly<Record<ListName, readonly Thing[]>>;
 
-export type Gathering = {
+type Gathering = {
   readonly servers: readonly NamedServer[];
   /** Listings of these servers and of the gateway's own, no others. */
   readonly listings: readonly Listing[];
@@ -33,7 +33,7 @@ type Listed = Candidate & { readonly item: Item };
 export const byWire = (a: Thing, b: Thing): number =>
   a.route.wire < b.route.wire ? -1 : a.route.wire > b.route.wire ? 1 : 0;
 
-export type Gathered = {
+type Gathered = {
   readonly things: Things;
   readonly missing: readonly MissingThing[];
   readonly templates: Templates;

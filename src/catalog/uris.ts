@@ -2,7 +2,7 @@ import { canonicalName, explicitScheme as scheme, longestName } from "../core/na
 import { type Named, others } from "./names.ts";
 
 /** A resource or template that needs a URI on the wire. */
-export type UriCandidate = { readonly server: string; readonly name: string };
+type UriCandidate = { readonly server: string; readonly name: string };
 
 const apps = "ui://";
 /** Leaves room for the server that a URI may have to name. */

@@ -89,7 +89,7 @@ export function listenFilter(greeting: Greeting): ListenFilter | null {
   return Object.fromEntries(tells.map((list) => [changedKey(lists[list].capability), true] as const));
 }
 
-export type Stocktaking = Terms & {
+type Stocktaking = Terms & {
   readonly instance: Instance;
   /** In which the lists are read, and by which it is known what that cost. */
   readonly turn: Turn;

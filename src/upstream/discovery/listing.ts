@@ -25,7 +25,7 @@ export type MissingItem = { readonly name: string | null; readonly reason: strin
  * The entries of a list as the server wrote them; `warning` says why there may be more. `late`: the time ran out, so
  * that another reading may bring them.
  */
-export type Drained = { readonly texts: readonly string[]; readonly warning: string | null; readonly late: boolean };
+type Drained = { readonly texts: readonly string[]; readonly warning: string | null; readonly late: boolean };
 
 /**
  * Reads a whole list, page by page, for `ms` at most. Throws `upstream-protocol` when a page cannot be read, and as
@@ -96,7 +96,7 @@ function readPage(result: string, server: string, list: ListName): { items: stri
 }
 
 /** The checks that a definition must pass to be offered. */
-export type ItemRules = Pick<SetHost, "refuses" | "refusesOutput"> & { readonly limits: ScanLimits };
+type ItemRules = Pick<SetHost, "refuses" | "refusesOutput"> & { readonly limits: ScanLimits };
 
 /** The definitions of a list: those that are offered, and those that are not. */
 export type Definitions<T = Item> = { readonly items: readonly T[]; readonly missing: readonly MissingItem[] };

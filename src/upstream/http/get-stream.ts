@@ -4,7 +4,7 @@ import { Backoff } from "../backoff.ts";
 import { discard } from "./answer.ts";
 import { isEventStream, readEvents, type Reading } from "./event-stream.ts";
 
-export type GetStreamSpec = {
+type GetStreamSpec = {
   open(lastId: string | null, signal: AbortSignal): Promise<Response>;
   readonly reading: Reading;
   /** The server refused to open the stream again: it may have lost the session. */
