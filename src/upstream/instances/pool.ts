@@ -173,7 +173,7 @@ export class Pool {
     if (idle) return void this.stop(idle);
     if (crowds) {
       const reason = `all ${mostOfOne(maxInstances)} of its ${maxInstances} instances that one caller may have are in use (maxInstances)`;
-      throw faults.full(this.#host.server, reason, 1_000);
+      throw faults.full(this.#host.server, reason);
     }
     const left = [...this.#slots.values()].map(
       (slot) => (isIdle(slot) ? (slot.usedAt - now) / 1000 : 0) + keptFor(slot, idleStop),
