@@ -9,7 +9,7 @@ export type NamedServer = { readonly id: string; readonly prefix: Prefix };
 export type Candidate = { readonly server: string; readonly prefix: Prefix; readonly name: string };
 
 /** A name on the wire, or why there is none. */
-export type Named = { readonly wire: string; readonly why: null } | { readonly wire: null; readonly why: Why };
+export type Named = string | Why;
 
 /** Why something is not offered: `reason` for operators, `told` for callers, who must not learn of hidden things. */
 export type Why = { readonly reason: string; readonly told: string };
@@ -81,12 +81,11 @@ export function assignNames(candidates: readonly Candidate[], max: number): Map<
   const servers = [...new Set([ownServer, ...candidates.map((each) => each.server)])];
   const bases = baseNames(candidates, servers);
   const named = new Map<Candidate, Named>();
-  const refuse = (each: Candidate, why: Why): void => void named.set(each, { wire: null, why });
   const open: { readonly candidate: Candidate; readonly base: string; readonly wire: string }[] = [];
   for (const [candidate, base] of bases) {
     const other = base === candidate.name ? impersonated(candidate, servers) : null;
     if (other)
-      refuse(candidate, {
+      named.set(candidate, {
         reason: `its name looks like one of server ${other}; set prefix: always for ${candidate.server}`,
         told: "its name looks like one of another server",
       });
@@ -101,12 +100,12 @@ export function assignNames(candidates: readonly Candidate[], max: number): Map<
     const ofSeveral = new Set(group.map(({ candidate }) => candidate.server)).size > 1;
     const remedy = `${ofSeveral ? "set prefix: always, or " : ""}rename one at its server`;
     for (const [index, { candidate }] of group.entries()) {
-      refuse(candidate, {
+      named.set(candidate, {
         reason: `its name cannot be told from that of ${others(all, index)}; ${remedy}`,
         told: "its name cannot be told from another's",
       });
     }
   }
-  for (const { candidate, wire } of open) if (!named.has(candidate)) named.set(candidate, { wire, why: null });
+  for (const { candidate, wire } of open) if (!named.has(candidate)) named.set(candidate, wire);
   return named;
 }

@@ -27,7 +27,7 @@ export type Resources = {
   rewrites(server: string): Rewrite | null;
 };
 
-export type ResourcesInit = {
+type ResourcesInit = {
   readonly servers: ReadonlySet<string>;
   readonly things: Things;
   readonly templates: Templates;

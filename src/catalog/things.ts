@@ -17,7 +17,7 @@ export type MissingThing = Missing & Why & { readonly list: ListName; readonly r
 /** Everything that is offered, each list sorted by wire name. */
 export type Things = Readonly<Record<ListName, readonly Thing[]>>;
 
-export type Gathering = {
+type Gathering = {
   readonly servers: readonly NamedServer[];
   /** Listings of these servers and of the gateway's own, no others. */
   readonly listings: readonly Listing[];
@@ -33,7 +33,7 @@ type Listed = Candidate & { readonly item: Item };
 export const byWire = (a: Thing, b: Thing): number =>
   a.route.wire < b.route.wire ? -1 : a.route.wire > b.route.wire ? 1 : 0;
 
-export type Gathered = {
+type Gathered = {
   readonly things: Things;
   readonly missing: readonly MissingThing[];
   readonly templates: Templates;
@@ -82,8 +82,8 @@ function settle(
   for (const candidate of candidates) {
     const named = names.get(candidate);
     const { server, name, item } = candidate;
-    if (named && named.why === null) things.push(thingOf(from, list, server, item, named.wire));
-    else missing.push(missingOf(list, server, name, named?.why ?? "it has no name"));
+    if (typeof named === "string") things.push(thingOf(from, list, server, item, named));
+    else missing.push(missingOf(list, server, name, named ?? "it has no name"));
   }
   return things.toSorted(byWire);
 }

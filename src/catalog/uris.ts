@@ -2,7 +2,7 @@ import { canonicalName, explicitScheme as scheme, longestName } from "../core/na
 import { type Named, others } from "./names.ts";
 
 /** A resource or template that needs a URI on the wire. */
-export type UriCandidate = { readonly server: string; readonly name: string };
+type UriCandidate = { readonly server: string; readonly name: string };
 
 const apps = "ui://";
 /** Leaves room for the server that a URI may have to name. */
@@ -46,8 +46,7 @@ export function assignUris<T extends UriCandidate>(
   claims: (uri: string) => Iterable<string> = () => [],
 ): Map<T, Named> {
   const named = new Map<T, Named>();
-  const refuse = (each: T, reason: string, told = reason): void =>
-    void named.set(each, { wire: null, why: { reason, told } });
+  const refuse = (each: T, reason: string, told = reason): void => void named.set(each, { reason, told });
   const open: { readonly candidate: T; readonly wire: string }[] = [];
   for (const [uri, group] of Map.groupBy(candidates, ({ name }) => name)) {
     const servers = new Set([...group.map(({ server }) => server), ...claims(uri)]);
@@ -64,7 +63,7 @@ export function assignUris<T extends UriCandidate>(
   for (const group of Map.groupBy(open, ({ wire }) => wire).values()) {
     const all = group.map(({ candidate: { server, name } }) => canonicalName(server, name));
     for (const [index, { candidate, wire }] of group.entries()) {
-      if (group.length === 1) named.set(candidate, { wire, why: null });
+      if (group.length === 1) named.set(candidate, wire);
       else refuse(candidate, `its URI would be that of ${others(all, index)}; change one`, "its URI is another's too");
     }
   }

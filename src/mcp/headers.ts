@@ -117,7 +117,7 @@ function fieldText(value: unknown): string | null {
 type ParamHeader = { readonly path: readonly string[]; readonly name: string };
 
 /** The `x-mcp-header` entries of a tool's schema; if `invalid` is set, the tool must not be offered. */
-export type ParamHeaders = { readonly headers: readonly ParamHeader[]; readonly invalid: string | null };
+type ParamHeaders = { readonly headers: readonly ParamHeader[]; readonly invalid: string | null };
 
 const annotation = "x-mcp-header";
 /** RFC 9110 §5.6.2. */

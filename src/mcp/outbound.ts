@@ -13,7 +13,7 @@ import {
 } from "./meta.ts";
 
 /** The properties of an upstream and of the call to it that its parameters depend on. */
-export type CallTarget = {
+type CallTarget = {
   /** Members that replace those of the caller: raw JSON, or null to leave the member out. */
   readonly edits: Readonly<Record<string, string | null>>;
   readonly era: Era;

@@ -30,7 +30,7 @@ const settling = 0.1;
 /** Why a session ended, as the audit log names it. */
 export type SessionEnd = "deleted" | "idle" | Loss | "replaced" | "shutdown" | "closed";
 
-export type SessionsOptions = {
+type SessionsOptions = {
   clock: Clock;
   limits?: Partial<SessionLimits>;
   traffic?: Traffic;
@@ -38,7 +38,7 @@ export type SessionsOptions = {
 };
 
 /** The properties of a new session. */
-export type Opening = {
+type Opening = {
   readonly revision: Revision;
   readonly capabilities?: ClientCapabilities | null;
   readonly scope: string | null;

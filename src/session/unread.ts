@@ -1,5 +1,5 @@
 /** A connection of a client that may hold what its client has not read. */
-export type Holder = {
+type Holder = {
   /** Bytes that the client has not taken yet. */
   queued(): number;
   /** Ends the connection and forgets them. */

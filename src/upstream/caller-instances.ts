@@ -13,7 +13,7 @@ import type { Terms } from "./host.ts";
 import { FirstQuestions } from "./instances/first-questions.ts";
 import { type Opener, Pool, type Slot } from "./instances/pool.ts";
 import { type Spec, specOf } from "./instances/spec.ts";
-import type { Started, Starter } from "./instances/starter.ts";
+import type { Starter } from "./instances/starter.ts";
 import type { AskClient, Instance } from "./link/link.ts";
 import { holdListen } from "./link/listen.ts";
 import { Subscriptions } from "./subscriptions.ts";
@@ -156,7 +156,7 @@ export class CallerInstances {
     return faults.down(this.#terms.options.id, reason ?? `it is ${state}`, wait > 0 ? wait : undefined);
   }
 
-  async #start(spec: Spec, slot: () => Slot, ask: AskClient | null): Promise<Started> {
+  async #start(spec: Spec, slot: () => Slot, ask: AskClient | null): Promise<Instance> {
     const events = {
       notified: (method: string, params: string) => this.#heard(slot(), method, params),
       renewed: () => {
@@ -187,9 +187,9 @@ export class CallerInstances {
   }
 
   /** Hears of changed lists from a modern instance, which announces them only to a request that listens. */
-  #listenTo({ link, peer, greeting }: Started, slot: Slot): Instance {
-    const instance = { link, peer };
-    const filter = peer.era === "modern" && greeting ? listenFilter(greeting) : null;
+  #listenTo(instance: Instance, slot: Slot): Instance {
+    const { link, peer } = instance;
+    const filter = peer.era === "modern" ? listenFilter(peer) : null;
     if (!filter) return instance;
     const listen = new AbortController();
     void link.ended.then(() => listen.abort());

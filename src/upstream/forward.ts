@@ -43,7 +43,8 @@ export function askOf(call: Call, route: Route, request: UpstreamRequest, target
     method,
     params: (id) =>
       callParams(inbound, {
-        ...peer,
+        era: peer.era,
+        revision: peer.revision,
         edits,
         progressToken: token === null ? null : String(id),
         client,
@@ -66,29 +67,27 @@ export function askOf(call: Call, route: Route, request: UpstreamRequest, target
 
 /** `own`: whether what the server says during the call can only be meant for its caller. */
 function handlersOf(call: Call, token: string | null, asks: boolean, own: boolean): Handlers {
-  const { emit } = call;
+  const { emit, input } = call;
+  const request = asks ? input : null;
+  if (emit === null) return { progress: null, message: null, other: null, request };
   const level = wantedLevel(call);
   return {
-    progress: token === null || emit === null ? null : (params) => emit(progressNotification(token, params)),
+    progress: token === null ? null : (params) => emit(progressNotification(token, params)),
     message:
-      level === null || emit === null
+      level === null
         ? null
         : (params) => {
             const passes = level === "default" || isAsSevere(stringValue(params, 0, "level"), level);
             if (passes) emit(notificationText("notifications/message", forHop(params, null)));
             return passes;
           },
-    other:
-      emit === null
-        ? null
-        : (method, params) => {
-            const passes = isExtensionNotification(method)
-              ? own && hasExtensions(call.capabilities)
-              : call.inbound.era === "legacy";
-            if (passes) emit(notificationText(method, forHop(params, null)));
-            return passes;
-          },
-    request: asks && call.input ? call.input : null,
+    other(method, params) {
+      const extension = isExtensionNotification(method);
+      const passes = extension ? own && hasExtensions(call.capabilities) : call.inbound.era === "legacy";
+      if (passes) emit(notificationText(method, forHop(params, null)));
+      return passes;
+    },
+    request,
   };
 }
 

@@ -15,7 +15,7 @@ export const mostSubscriptions = 4_096;
 /** How long a server may take to begin or end a subscription, ms. */
 const askMs = 30_000;
 
-export type SubscriptionsHost = {
+type SubscriptionsHost = {
   readonly server: string;
   readonly terms: Listening["terms"];
   /** Waits until it is known what the server speaks; null when that is known. */

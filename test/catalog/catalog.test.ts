@@ -152,8 +152,8 @@ describe("names on the wire", () => {
     });
     fc.assert(
       fc.property(fc.array(candidate, { maxLength: 12 }), (candidates) => {
-        const names = [...assignNames(candidates, 20).values()].flatMap(({ wire }) =>
-          wire === null ? [] : [wire.toLowerCase()],
+        const names = [...assignNames(candidates, 20).values()].flatMap((named) =>
+          typeof named === "string" ? [named.toLowerCase()] : [],
         );
         expect(new Set(names).size).toBe(names.length);
       }),

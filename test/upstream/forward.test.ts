@@ -1,11 +1,11 @@
 import { expect, test } from "bun:test";
 import { askOf } from "../../src/upstream/forward.ts";
-import { modernPeer } from "../../src/upstream/link/handshake.ts";
+import { ungreeted } from "../../src/upstream/link/handshake.ts";
 import { makeCall, makeInbound, makeRoute } from "../support/call.ts";
 import { http } from "../support/upstream.ts";
 
 const target = {
-  peer: modernPeer,
+  peer: ungreeted,
   spec: { owner: null, asks: false },
   options: http("a", "http://localhost/"),
   client: { name: "t", version: "0" },

@@ -9,7 +9,7 @@ import { drainList, readTools } from "./listing.ts";
 import type { Speaks } from "../instances/meeting.ts";
 import type { Starter } from "../instances/starter.ts";
 
-export type ConditionalToolsOptions = {
+type ConditionalToolsOptions = {
   readonly terms: Terms;
   readonly speaks: Speaks;
   readonly starter: Starter;

@@ -21,7 +21,7 @@ const mostHealthMs = 10_000;
 
 /** The instance that only the gateway uses, after the handshake. */
 type Found = Instance & {
-  greeting: Greeting;
+  peer: Greeting;
   readonly host: LinkHost;
   readonly conditional: ConditionalTools;
 };
@@ -203,7 +203,7 @@ export class Discovery {
       };
       const host = this.#starter.linkHost(events, { declares: "{}", lists: true });
       const met = await this.#starter.meet(host);
-      found = { ...met, peer: met.greeting.peer, host, conditional: this.#conditional(met.speaks) };
+      found = { ...met, host, conditional: this.#conditional(met.speaks) };
       this.#eras.met(met.speaks);
       if (this.#state === "starting") await this.#list(found, listNames);
       this.#ready(found);
@@ -263,8 +263,7 @@ export class Discovery {
   async #list(found: Found, which: readonly ListName[]): Promise<void> {
     const before = this.#inventory;
     const turn = new Turn();
-    const of = { instance: found, greeting: found.greeting, turn, ...this.#terms };
-    const taken = await takeInventory(of, before, which);
+    const taken = await takeInventory({ instance: found, turn, ...this.#terms }, before, which);
     turn.begin();
     this.listed = true;
     // Conditional tools may have been learnt meanwhile.
@@ -316,7 +315,7 @@ export class Discovery {
 
   /** Keeps a stream open on which a modern server announces changes. */
   #listenTo(found: Found): void {
-    const filter = listenFilter(found.greeting);
+    const filter = listenFilter(found.peer);
     if (!filter) return;
     const listen = (this.#listen = new AbortController());
     const heard = (method: string): void => void this.heard(method);
@@ -327,15 +326,15 @@ export class Discovery {
   }
 
   /** While nobody listened anything may have changed. */
-  #missed({ greeting }: Found): void {
-    this.#relisting.changed(offered(greeting));
+  #missed({ peer }: Found): void {
+    this.#relisting.changed(offered(peer));
   }
 
   /** The server has greeted anew: another version of it may run at the same address. */
   #greeted(greeting: Greeting): void {
     const found = this.#found;
     if (!found) return;
-    found.greeting = greeting;
+    found.peer = greeting;
     found.conditional.forget();
     this.#missed(found);
     if (found.peer.era !== "modern") return;
@@ -360,7 +359,7 @@ export class Discovery {
       const greeting = await this.check(found);
       if (!greeting) return;
       // Other instructions wait for the next listing: they may hold the time, and so be others at each check.
-      if (isDeepStrictEqual(greeting.capabilities, found.greeting.capabilities)) found.greeting = greeting;
+      if (isDeepStrictEqual(greeting.capabilities, found.peer.capabilities)) found.peer = greeting;
       else this.#greeted(greeting);
     });
   }

@@ -9,7 +9,7 @@ import type { SetHost, Terms } from "../host.ts";
 import { listIdentityOf } from "../identity.ts";
 import type { Greeting, Instance } from "../link/link.ts";
 import type { ListenFilter } from "../link/listen.ts";
-import { drainList, type MissingItem, readItems, readTools, unread } from "./listing.ts";
+import { type Definitions, drainList, type MissingItem, readItems, readTools, unread } from "./listing.ts";
 import type { ServerOptions } from "../options.ts";
 
 /** What one server offers, now or when it was last seen. */
@@ -89,9 +89,8 @@ export function listenFilter(greeting: Greeting): ListenFilter | null {
   return Object.fromEntries(tells.map((list) => [changedKey(lists[list].capability), true] as const));
 }
 
-export type Stocktaking = Terms & {
+type Stocktaking = Terms & {
   readonly instance: Instance;
-  readonly greeting: Greeting;
   /** In which the lists are read, and by which it is known what that cost. */
   readonly turn: Turn;
 };
@@ -101,8 +100,9 @@ export type Stocktaking = Terms & {
  * stays the same object. Throws only when no list can be read.
  */
 export async function takeInventory(of: Stocktaking, old: Inventory, which: readonly ListName[]): Promise<Inventory> {
-  const { greeting, options, host } = of;
-  const has = offered(greeting);
+  const { instance, options, host } = of;
+  const { era, capabilities, instructions } = instance.peer;
+  const has = offered(instance.peer);
   const asked = which.filter((list) => has.includes(list));
   const results = await Promise.all(asked.map((list) => listOne(of, old, list)));
   const failures = results.filter(({ failure }) => failure !== null);
@@ -116,9 +116,9 @@ export async function takeInventory(of: Stocktaking, old: Inventory, which: read
       ...mapLists((list) => (has.includes(list) ? old.missing[list] : [])),
       ...Object.fromEntries(results.map(({ list, missing }) => [list, missing])),
     },
-    capabilities: greeting.capabilities,
-    instructions: greeting.instructions,
-    era: greeting.peer.era,
+    capabilities,
+    instructions,
+    era,
     listedAt: host.clock.now(),
     stale: false,
     failed: [
@@ -149,19 +149,15 @@ export function differs(a: Inventory, b: Inventory): boolean {
   );
 }
 
-type One = {
-  readonly list: ListName;
-  readonly items: readonly Item[];
-  readonly missing: readonly MissingItem[];
-  readonly failure: Error | null;
-};
+type One = Definitions & { readonly list: ListName; readonly failure: Error | null };
 
 async function listOne(of: Stocktaking, old: Inventory, list: ListName): Promise<One> {
-  const { instance, options, host, greeting, turn } = of;
+  const { options, host, turn } = of;
+  const { link, peer } = of.instance;
   const { log } = host;
   const server = options.id;
   try {
-    const { texts, warning, late } = await drainList(instance.link, of, instance.peer, list);
+    const { texts, warning, late } = await drainList(link, of, peer, list);
     if (warning !== null) log.warn(warning, { server });
     const rest = warning === null ? [] : [{ name: null, reason: warning }];
     const read = await inTurns(list === "tools" ? readTools(texts, host) : readItems(texts, list, host), turn);
@@ -174,15 +170,13 @@ async function listOne(of: Stocktaking, old: Inventory, list: ListName): Promise
     return { list, items: same ? before : items, missing: [...read.missing, ...rest], failure: null };
   } catch (error) {
     // A list that was never announced need not exist.
-    if (greeting.capabilities === null && list !== "tools") return { list, items: [], missing: [], failure: null };
+    if (peer.capabilities === null && list !== "tools") return { list, items: [], missing: [], failure: null };
     const reason = reasonOf(error);
     log.warn("a list of a server cannot be had", { server, list: lists[list].method, reason });
     const failure = error instanceof Error ? error : new Error(reason);
     return { list, items: old[list], missing: [{ name: null, reason }], failure };
   }
 }
-
-type Definitions = { readonly items: readonly Item[]; readonly missing: readonly MissingItem[] };
 
 /** Warns of definitions that are not offered, or not as they are, unless that is known from before. */
 function warnOf(

@@ -7,7 +7,7 @@ import { longestName } from "../../core/name.ts";
 import { rpcCodes } from "../../core/rpc-code.ts";
 import { cut } from "../../core/text.ts";
 import { headerNames } from "../../mcp/headers.ts";
-import { readable } from "../../mcp/definition.ts";
+import { readable } from "../../mcp/readable.ts";
 import { elements, locate, openArray, stringValue } from "../../mcp/json-text.ts";
 import { type ScanLimits, scan } from "../../mcp/scan.ts";
 import { faults, quoted } from "../faults.ts";
@@ -25,7 +25,7 @@ export type MissingItem = { readonly name: string | null; readonly reason: strin
  * The entries of a list as the server wrote them; `warning` says why there may be more. `late`: the time ran out, so
  * that another reading may bring them.
  */
-export type Drained = { readonly texts: readonly string[]; readonly warning: string | null; readonly late: boolean };
+type Drained = { readonly texts: readonly string[]; readonly warning: string | null; readonly late: boolean };
 
 /**
  * Reads a whole list, page by page, for `ms` at most. Throws `upstream-protocol` when a page cannot be read, and as
@@ -96,12 +96,13 @@ function readPage(result: string, server: string, list: ListName): { items: stri
 }
 
 /** The checks that a definition must pass to be offered. */
-export type ItemRules = Pick<SetHost, "refuses" | "refusesOutput"> & { readonly limits: ScanLimits };
+type ItemRules = Pick<SetHost, "refuses" | "refusesOutput"> & { readonly limits: ScanLimits };
 
-type Read<T> = { readonly items: readonly T[]; readonly missing: readonly MissingItem[] };
+/** The definitions of a list: those that are offered, and those that are not. */
+export type Definitions<T = Item> = { readonly items: readonly T[]; readonly missing: readonly MissingItem[] };
 
 /** The work of reading definitions, one after the other. */
-type Reading<T> = Generator<undefined, Read<T>>;
+type Reading<T> = Generator<undefined, Definitions<T>>;
 
 /**
  * Reads tools as a server sent them, or as they were stored. A bad definition is left out, never the whole list. Nothing
@@ -135,7 +136,7 @@ export function readItems(texts: readonly string[], list: ListName, rules: ItemR
  * The entries known before that a reading that ended too early does not name, within the bounds of one listing: they
  * may be in the part that is missing.
  */
-export function unread(before: readonly Item[], { items, missing }: Read<Item>): readonly Item[] {
+export function unread(before: readonly Item[], { items, missing }: Definitions): readonly Item[] {
   const named = new Set([...items, ...missing].map(({ name }) => name));
   let room = most.characters;
   const rest = before.filter(({ name, text }) => !named.has(name) && (room -= text.length) >= 0);

@@ -2,13 +2,11 @@ import type { Resumption } from "../../mcp/sse.ts";
 import { sleep } from "../../core/wait.ts";
 import { Backoff } from "../backoff.ts";
 import { discard } from "./answer.ts";
-import { isEventStream, readEvents, type Reading, silentMs } from "./event-stream.ts";
+import { isEventStream, readEvents, type Reading } from "./event-stream.ts";
 
-export type GetStreamSpec = {
+type GetStreamSpec = {
   open(lastId: string | null, signal: AbortSignal): Promise<Response>;
-  readonly reading: Omit<Reading, "silence">;
-  /** How long the stream may be silent before it is opened anew, ms. */
-  readonly silence?: number;
+  readonly reading: Reading;
   /** The server refused to open the stream again: it may have lost the session. */
   refused(): Promise<void>;
   /** Ends the stream for good. */
@@ -26,7 +24,7 @@ const notServed = 405;
  * each change.
  */
 export async function holdGetStream(spec: GetStreamSpec, isOpen: (open: boolean) => void): Promise<void> {
-  const { open, reading, silence = silentMs, refused, signal } = spec;
+  const { open, reading, refused, signal } = spec;
   const backoff = new Backoff();
   let opened = false;
   let lastId: string | null = null;
@@ -37,7 +35,7 @@ export async function holdGetStream(spec: GetStreamSpec, isOpen: (open: boolean)
     if (response && isEventStream(response)) {
       opened = true;
       isOpen(true);
-      const end: Resumption | null = await readEvents(response, { ...reading, silence }).catch(() => null);
+      const end: Resumption | null = await readEvents(response, reading).catch(() => null);
       isOpen(false);
       lastId = end?.lastId ?? lastId;
       retry = end?.retry ?? retry;

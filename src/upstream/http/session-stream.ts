@@ -3,6 +3,7 @@ import { type Inbox, receive } from "../link/inbox.ts";
 import type { Peer } from "../link/link.ts";
 import { Outside } from "../link/outside.ts";
 import { createTally, flood } from "../link/strays.ts";
+import { silentMs } from "./event-stream.ts";
 import { holdGetStream } from "./get-stream.ts";
 import type { Sent, StreamContext } from "./sent.ts";
 
@@ -45,7 +46,8 @@ export class SessionStream {
     const received = (text: string): void => receive(text, host, inbox);
     const open = (lastId: string | null, signal: AbortSignal) => wire.get(peer, lastId, signal);
     const refused = (): Promise<void> => lookAfterSession(peer);
-    const spec = { open, reading: { longest, received }, refused, signal: this.#reading.signal };
+    const reading = { longest, silence: silentMs, received };
+    const spec = { open, reading, refused, signal: this.#reading.signal };
     const { promise, resolve } = Promise.withResolvers<void>();
     this.settled = promise;
     const changed = (isOpen: boolean): void => {

@@ -42,7 +42,7 @@ export function sendTo({ url, proxy }: EndpointSpec, init: Init, to = url): Prom
 export const courtesyOver = ({ courtesy = courtesyMs }: EndpointSpec): AbortSignal => AbortSignal.timeout(courtesy);
 
 /** What a request's headers depend on. */
-export type HeaderInput = Pick<Ask, "method" | "peer" | "headers">;
+type HeaderInput = Pick<Ask, "method" | "peer" | "headers">;
 
 /** Sends HTTP requests with the headers of the protocol, and holds the session that they belong to. */
 export class HttpWire {

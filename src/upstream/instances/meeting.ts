@@ -3,7 +3,7 @@ import type { Era } from "../../core/inbound.ts";
 import { within } from "../../core/wait.ts";
 import { HttpFailure, unsent } from "../faults.ts";
 import { discover, type Discovered, greetModern, initialize } from "../link/handshake.ts";
-import type { Greeting, Link, LinkHost } from "../link/link.ts";
+import type { Greeting, Instance, Link, LinkHost } from "../link/link.ts";
 import type { As } from "../transports/index.ts";
 
 /**
@@ -12,8 +12,8 @@ import type { As } from "../transports/index.ts";
  */
 export type Speaks = { readonly modern: boolean; readonly legacy: boolean | null; readonly sse: boolean };
 
-/** A server after the handshake, on a link that is ready for use. */
-export type Met = { readonly link: Link; readonly greeting: Greeting; readonly speaks: Speaks };
+/** A server after the first handshake. */
+export type Met = Instance & { readonly speaks: Speaks };
 
 /** What the first contact with a server needs. */
 export type Meeting = {
@@ -59,7 +59,7 @@ async function greet(meeting: Meeting, shake: (link: Link) => Promise<Omit<Met, 
 function greetAs(meeting: Meeting, speaks: Speaks): Promise<Met> {
   const { host, protocol, times } = meeting;
   return greet(meeting, async (link) => ({
-    greeting: speaks.modern
+    peer: speaks.modern
       ? await greetModern(link, host, times.start, protocol !== "auto")
       : await initialize(link, host, times.start),
     speaks,
@@ -71,8 +71,8 @@ function meetHttp(meeting: Meeting): Promise<Met> {
   const { host, times } = meeting;
   return greet(meeting, async (link) => {
     const found = await discover(link, host, times.start);
-    if (found.era === "legacy") return { greeting: await initialize(link, host, times.start), speaks: only.legacy };
-    return { greeting: found.greeting, speaks: { ...only.modern, legacy: found.legacy || null } };
+    if (found.era === "legacy") return { peer: await initialize(link, host, times.start), speaks: only.legacy };
+    return { peer: found.greeting, speaks: { ...only.modern, legacy: found.legacy || null } };
   });
 }
 
@@ -82,7 +82,7 @@ const isOld = (error: unknown): error is HttpFailure => error instanceof HttpFai
 async function meetOld(meeting: Meeting, first: HttpFailure): Promise<Met> {
   const link = meeting.open("sse");
   try {
-    return { link, greeting: await initialize(link, meeting.host, meeting.times.start), speaks: only.sse };
+    return { link, peer: await initialize(link, meeting.host, meeting.times.start), speaks: only.sse };
   } catch {
     await link.close();
     throw first;

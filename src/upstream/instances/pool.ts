@@ -40,7 +40,7 @@ export type Opener = Pick<Slot, "until"> & {
   readonly ask: AskClient | null;
 };
 
-export type PoolHost = {
+type PoolHost = {
   readonly server: string;
   readonly clock: Clock;
   readonly breaker: BreakerOptions;
@@ -60,7 +60,7 @@ const mostInFlight = 1024;
 const sessionlessMs = 60_000;
 
 /** How many instances there may be, and how long an unused one is kept, ms. */
-export type Room = { readonly maxInstances: number; readonly idleStop: number };
+type Room = { readonly maxInstances: number; readonly idleStop: number };
 
 const isIdle = ({ inFlight, subscriptions, followers }: Slot): boolean =>
   inFlight === 0 && subscriptions === 0 && followers === 0;
@@ -173,7 +173,7 @@ export class Pool {
     if (idle) return void this.stop(idle);
     if (crowds) {
       const reason = `all ${mostOfOne(maxInstances)} of its ${maxInstances} instances that one caller may have are in use (maxInstances)`;
-      throw faults.full(this.#host.server, reason, 1_000);
+      throw faults.full(this.#host.server, reason);
     }
     const left = [...this.#slots.values()].map(
       (slot) => (isIdle(slot) ? (slot.usedAt - now) / 1000 : 0) + keptFor(slot, idleStop),

@@ -1,10 +1,10 @@
 import type { Era } from "../../core/inbound.ts";
 import type { EraVerdict } from "../../core/store.ts";
 import { faults, reasonOf } from "../faults.ts";
-import { modernPeer } from "../link/handshake.ts";
+import { ungreeted } from "../link/handshake.ts";
 import type { Terms } from "../host.ts";
 import { digest, listIdentityOf } from "../identity.ts";
-import type { Greeting, Instance, Link, LinkEvents, LinkHost, UpstreamLimits } from "../link/link.ts";
+import type { Instance, Link, LinkEvents, LinkHost, UpstreamLimits } from "../link/link.ts";
 import { greetAgain, meet, type Meeting, type Met, shakesHands, type Speaks } from "./meeting.ts";
 import { secretsOf } from "../options.ts";
 import { createStderrLog, type StderrLog } from "../process/stderr-log.ts";
@@ -17,9 +17,6 @@ const bytesPerValue = 8;
 
 /** How long a stored verdict about a server's era holds, ms: servers are upgraded. */
 const verdictMs = 24 * 3_600_000;
-
-/** An instance with what its server said of itself; null where there was no handshake. */
-export type Started = Instance & { readonly greeting: Greeting | null };
 
 /** What a link declares, raw JSON, and whether it is to read `lists`, which may nest deeper than other answers. */
 type LinkUse = { readonly declares: string; readonly lists?: boolean };
@@ -111,11 +108,10 @@ export class Starter {
   }
 
   /** Opens an instance for callers; modern HTTP needs no handshake, since every request is complete in itself. */
-  async start(era: Era, host: LinkHost, { sse }: Speaks): Promise<Started> {
+  async start(era: Era, host: LinkHost, { sse }: Speaks): Promise<Instance> {
     const link = this.#open(host, sse ? "sse" : "usual");
-    if (era === "modern" && factsOf(this.#terms.options).perRequest) return { link, peer: modernPeer, greeting: null };
-    const greeting = await greetAgain(link, host, era, this.#startMs);
-    return { link, peer: greeting.peer, greeting };
+    const silent = era === "modern" && factsOf(this.#terms.options).perRequest;
+    return { link, peer: silent ? ungreeted : await greetAgain(link, host, era, this.#startMs) };
   }
 
   /**
@@ -151,18 +147,13 @@ export class Starter {
   }
 
   #recall(): Speaks | null {
-    const known = this.#stored();
-    if (!known) return null;
-    const age = this.#terms.host.clock.now() / 1000 - known.at;
-    // One that a clock which was ahead wrote would hold for as long as that was.
-    if (age < 0 || age > verdictMs) return null;
-    return { modern: known.speaks !== "legacy", legacy: known.speaks !== "modern", sse: false };
-  }
-
-  #stored(): EraVerdict | null {
     const { options, host } = this.#terms;
     try {
-      return host.lists.verdict(options.id, listIdentityOf(options));
+      const { at = 0, speaks } = host.lists.verdict(options.id, listIdentityOf(options)) ?? {};
+      const age = host.clock.now() / 1000 - at;
+      // One that a clock which was ahead wrote would hold for as long as that was.
+      if (!speaks || age < 0 || age > verdictMs) return null;
+      return { modern: speaks !== "legacy", legacy: speaks !== "modern", sse: false };
     } catch (error) {
       const facts = { server: options.id, cause: String(error) };
       host.log.warn("what a server speaks cannot be read; it is asked again", facts);

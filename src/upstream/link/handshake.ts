@@ -7,7 +7,7 @@ import type { Answer, Greeting, Link, LinkHost, Peer } from "./link.ts";
 import { askTwice, query } from "./query.ts";
 
 const legacyPeer: Peer = { era: "legacy", revision: latestLegacy };
-export const modernPeer: Peer = { era: "modern", revision: modernRevision };
+const modernPeer: Peer = { era: "modern", revision: modernRevision };
 
 /** Most characters of a server's capabilities, extensions included. */
 const longestCapabilities = 64 * 1024;
@@ -71,12 +71,12 @@ export async function discover(link: Link, host: LinkHost, timeout: number): Pro
 export async function greetModern(link: Link, host: LinkHost, timeout: number, sure = true): Promise<Greeting> {
   const found = await discover(link, host, timeout);
   if (found.era === "modern") return found.greeting;
-  if (sure && !found.named) return unknown;
+  if (sure && !found.named) return ungreeted;
   throw faults.down(host.server, `it does not speak ${modernRevision} (${found.why})`);
 }
 
-/** The greeting of a modern server that did not say what it has. */
-const unknown: Greeting = { peer: modernPeer, capabilities: null, instructions: null };
+/** A modern server that did not say what it has. */
+export const ungreeted: Greeting = { ...modernPeer, capabilities: null, instructions: null };
 
 /** The codes by which a server without the legacy era refuses `initialize`, which it may only miss its `_meta` in. */
 const eraCodes: ReadonlySet<number> = new Set([
@@ -102,9 +102,9 @@ function namesModern(answer: Answer): boolean {
 
 function readRefusal(answer: Extract<Answer, { kind: "error" }>, server: string): Discovered {
   const { code, message, data } = answer;
-  if (code === rpcCodes.unsupportedVersion && isObject(data)) return read(data.supported, server, unknown);
+  if (code === rpcCodes.unsupportedVersion && isObject(data)) return read(data.supported, server, ungreeted);
   if (code === rpcCodes.headerMismatch || code === rpcCodes.missingCapability) {
-    return { era: "modern", greeting: unknown, legacy: false };
+    return { era: "modern", greeting: ungreeted, legacy: false };
   }
   return refused(`server/discover: ${code} ${quoted(message)}`);
 }
@@ -121,7 +121,7 @@ function read(supported: unknown, server: string, greeting: Greeting): Discovere
 
 function greeting(peer: Peer, { capabilities, instructions }: Record<string, unknown>): Greeting {
   return {
-    peer,
+    ...peer,
     capabilities: isObject(capabilities) ? bounded(capabilities) : {},
     instructions: typeof instructions === "string" ? cut(instructions, longestInstructions) : null,
   };

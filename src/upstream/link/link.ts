@@ -10,9 +10,8 @@ export type Answer = Extract<UpstreamMessage, { kind: "result" | "error" }> & { 
 /** The era and the revision that the handshake agreed on. */
 export type Peer = { readonly era: Era; readonly revision: Revision };
 
-/** What a server said about itself. */
-export type Greeting = {
-  readonly peer: Peer;
+/** A server with what it said about itself in the handshake. */
+export type Greeting = Peer & {
   /** The capabilities that the server declared, parsed; null when it was not asked. */
   readonly capabilities: Readonly<Record<string, unknown>> | null;
   readonly instructions: string | null;
@@ -77,8 +76,8 @@ export type Link = {
   /** The number of streams that stay open besides requests. */
   readonly streams: number;
   readonly ended: Promise<End>;
-  /** Whether the link has ended. */
-  readonly over: boolean;
+  /** How the link has ended; null while it has not. */
+  readonly over: End | null;
   /** Resolves once the server can say something outside of requests, or never will; absent where it always can. */
   listening?(): Promise<void>;
   /** Rejects with `timeout`, `cancelled`, `lost`, `upstream-down`, `overloaded`, `upstream-overloaded`, `upstream-protocol`, `result-too-large`. */
@@ -92,7 +91,7 @@ export type Link = {
 };
 
 /** A link whose handshake is done. */
-export type Instance = { readonly link: Link; readonly peer: Peer };
+export type Instance = { readonly link: Link; readonly peer: Greeting };
 
 /** What the owner of a link is told. */
 export type LinkEvents = {

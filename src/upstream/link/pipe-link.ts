@@ -41,11 +41,7 @@ const shortestCap = 16 * 1024 ** 2;
 type Waiting = { readonly exchange: Exchange; readonly settle: (result: Answer | Error) => void };
 
 /** Opens a pipe and assigns what comes out of it to requests by the link's own ids; throws what `open` throws. */
-export function openPipe(host: LinkHost, open: (events: PipeEvents) => Pipe): Link {
-  return new PipeLink(host, open);
-}
-
-class PipeLink implements Link, RequestSender {
+export class PipeLink implements Link, RequestSender {
   readonly ended: Promise<End>;
   readonly streams = 0;
   readonly #host: LinkHost;
@@ -57,7 +53,7 @@ class PipeLink implements Link, RequestSender {
   readonly #end: (end: End) => void;
   readonly #gone: Promise<void>;
   #last = 0;
-  #over: End | null = null;
+  over: End | null = null;
 
   constructor(host: LinkHost, open: (events: PipeEvents) => Pipe) {
     this.#host = host;
@@ -69,7 +65,7 @@ class PipeLink implements Link, RequestSender {
     this.#pipe = open({
       longest: () => Math.max(shortestCap, host.limits.result) + envelope,
       received: (text) => {
-        if (!this.#over) receive(text, this.#host, this.#inbox);
+        if (!this.over) receive(text, this.#host, this.#inbox);
       },
       failed: (key, error) => this.#waiting.get(key)?.settle(error),
       ended: (reason) => this.#finish({ asked: false, reason }),
@@ -81,13 +77,9 @@ class PipeLink implements Link, RequestSender {
     return this.#pipe.pid;
   }
 
-  get over(): boolean {
-    return this.#over !== null;
-  }
-
   ask(ask: Ask): Promise<Answer> {
     const { server } = this.#host;
-    if (this.#over) return Promise.reject(faults.down(server, this.#over.reason));
+    if (this.over) return Promise.reject(faults.down(server, this.over.reason));
     if (ask.signal.aborted) return Promise.reject(faults.cancelled());
     const id = ++this.#last;
     const key = String(id);
@@ -108,7 +100,7 @@ class PipeLink implements Link, RequestSender {
   }
 
   async tell(method: string, params: string | null): Promise<void> {
-    if (!this.#over) this.#pipe.write(`tell-${++this.#last}`, notificationText(method, params));
+    if (!this.over) this.#pipe.write(`tell-${++this.#last}`, notificationText(method, params));
   }
 
   fail(reason: string): void {
@@ -168,8 +160,8 @@ class PipeLink implements Link, RequestSender {
   }
 
   #finish(end: End): void {
-    if (this.#over) return;
-    this.#over = end;
+    if (this.over) return;
+    this.over = end;
     this.#outside.close();
     this.#unclear.close();
     for (const [key, { settle }] of this.#waiting) {

@@ -9,7 +9,7 @@ export type StdinQueue = {
 };
 
 /** The part of Bun's FileSink that is used. */
-export type Sink = { write(text: string): number | Promise<number>; flush(): number | Promise<number> };
+type Sink = { write(text: string): number | Promise<number>; flush(): number | Promise<number> };
 
 /** Lines that the pipe does not take at once wait in `outbox`. */
 export function createStdinQueue(sink: Sink, outbox: Outbox = createOutbox()): StdinQueue {

@@ -58,7 +58,7 @@ export async function killFamily(family: Family): Promise<number[]> {
 }
 
 /** The way to ask the leader to end by itself, and the promise that it has ended. */
-export type Farewell = { ask(): void; readonly ended: Promise<unknown> };
+type Farewell = { ask(): void; readonly ended: Promise<unknown> };
 
 /**
  * Ends a family the way the specification asks (2026-07-28, stdio, shutdown): the leader is asked to end by itself, then

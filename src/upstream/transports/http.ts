@@ -65,7 +65,7 @@ class HttpLink implements Link {
   /** The roots have changed since the server was last told so. */
   #rootsChanged = false;
   #renewal: Promise<void> | null = null;
-  #over: End | null = null;
+  over: End | null = null;
 
   constructor(spec: HttpSpec, host: LinkHost) {
     this.#host = host;
@@ -95,10 +95,6 @@ class HttpLink implements Link {
 
   get streams(): number {
     return this.#sessionStream.streams;
-  }
-
-  get over(): boolean {
-    return this.#over !== null;
   }
 
   listening(): Promise<void> {
@@ -145,7 +141,7 @@ class HttpLink implements Link {
     const text = notificationText(method, params);
     if (method === rootsChanged) return this.#tellOfRoots(text, peer);
     await this.#courtesy(method, text, peer);
-    if (method === "notifications/initialized" && !this.#over) this.#sessionStream.listen(peer);
+    if (method === "notifications/initialized" && !this.over) this.#sessionStream.listen(peer);
   }
 
   fail(reason: string): void {
@@ -157,8 +153,8 @@ class HttpLink implements Link {
   }
 
   async #finish(end: End): Promise<void> {
-    if (this.#over) return;
-    this.#over = end;
+    if (this.over) return;
+    this.over = end;
     this.#sessionStream.close();
     this.#courtesies.close();
     for (const { controller } of this.#open.items) controller.abort();
@@ -168,7 +164,7 @@ class HttpLink implements Link {
   }
 
   #prepare(ask: Ask): Sent {
-    if (this.#over) throw faults.down(this.#host.server, this.#over.reason);
+    if (this.over) throw faults.down(this.#host.server, this.over.reason);
     if (ask.signal.aborted) throw faults.cancelled();
     const id = ++this.#last;
     const session = ask.peer.era === "legacy" && ask.method !== "initialize" ? this.#wire.session : null;
@@ -185,7 +181,7 @@ class HttpLink implements Link {
       if (ask.method !== "initialize") void this.tell(cancelled, params, ask.peer);
       return late ? faults.timeout(server, exchange.limit) : faults.cancelled();
     }
-    if (this.#over) return faults.lost(server, this.#over.reason);
+    if (this.over) return faults.lost(server, this.over.reason);
     return error instanceof Failure || error instanceof SessionLost ? error : faultOfError(server, error, this.#proxy);
   }
 
@@ -297,6 +293,6 @@ class HttpLink implements Link {
 
   /** Sends a message that needs no answer. */
   async #courtesy(kind: string, text: string, peer: Peer): Promise<void> {
-    if (!this.#over) await this.#courtesies.send(kind, text, peer);
+    if (!this.over) await this.#courtesies.send(kind, text, peer);
   }
 }

@@ -5,14 +5,14 @@ import { isSessionLost } from "../http/lost-session.ts";
 import { courtesyOver, type EndpointSpec, mostCourtesies, sendTo } from "../http/wire.ts";
 import type { Link, LinkHost } from "../link/link.ts";
 import { createOutbox } from "../link/outbox.ts";
-import { openPipe, type Pipe, type PipeEvents } from "../link/pipe-link.ts";
+import { type Pipe, type PipeEvents, PipeLink } from "../link/pipe-link.ts";
 
 /**
  * Opens the pair of endpoints of 2024-11-05: a stream of the server's messages, and POSTs to the URL that the server
  * names on it.
  */
 export function openSse(spec: EndpointSpec, host: LinkHost): Link {
-  return openPipe(host, (events) => new SsePipe(spec, host.server, events));
+  return new PipeLink(host, (events) => new SsePipe(spec, host.server, events));
 }
 
 /** Bytes of a refusal that are read. */

@@ -5,7 +5,7 @@ import { LineReader, encodeLine } from "../../mcp/lines.ts";
 import { instanceVariable } from "../process/child-env.ts";
 import { faults, reasonOf } from "../faults.ts";
 import type { End, Link, LinkHost } from "../link/link.ts";
-import { openPipe, type Pipe, type PipeEvents } from "../link/pipe-link.ts";
+import { type Pipe, type PipeEvents, PipeLink } from "../link/pipe-link.ts";
 import type { StderrWriter } from "../process/stderr-log.ts";
 import { createStdinQueue, type StdinQueue } from "../process/stdin-queue.ts";
 import { dismiss, enroll } from "../process/orphans.ts";
@@ -37,7 +37,7 @@ const mostWaits = 50;
 
 /** Starts a child and returns the link to it; throws `upstream-down` when it cannot be started. */
 export function openStdio(spec: ChildSpec, host: LinkHost): Link {
-  return openPipe(host, (events) => new ChildPipe(spec, host.server, events));
+  return new PipeLink(host, (events) => new ChildPipe(spec, host.server, events));
 }
 
 function spawn({ argv, env, cwd }: ChildSpec, server: string) {

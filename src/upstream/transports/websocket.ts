@@ -6,7 +6,7 @@ import { whyUnreached } from "../http/answer.ts";
 import type { EndpointSpec } from "../http/wire.ts";
 import type { Link, LinkHost } from "../link/link.ts";
 import { createOutbox } from "../link/outbox.ts";
-import { openPipe, type Pipe, type PipeEvents } from "../link/pipe-link.ts";
+import { type Pipe, type PipeEvents, PipeLink } from "../link/pipe-link.ts";
 
 /** Most bytes that may wait for a server that does not read. */
 const mostWaiting = 8 * 1024 ** 2;
@@ -15,7 +15,7 @@ const goodbyeMs = 1_000;
 
 /** Opens a WebSocket with the subprotocol `mcp`, where each text frame is one message. */
 export function openWebSocket(spec: EndpointSpec, host: LinkHost): Link {
-  return openPipe(host, (events) => new SocketPipe(spec, events));
+  return new PipeLink(host, (events) => new SocketPipe(spec, events));
 }
 
 /** Why a connection failed. Before that its message names the address, which may hold a secret. */

@@ -155,7 +155,7 @@ test("a list that takes too long takes away nothing that was known, and brings w
     const result = JSON.stringify({ tools, ...(page === 0 && { nextCursor: "2" }) });
     return Promise.resolve({ kind: "result", idText: "1", result });
   };
-  const peer = { era: "legacy", revision: "2025-11-25" } as const;
+  const peer = { era: "legacy", revision: "2025-11-25", capabilities: { tools: {} }, instructions: null } as const;
   const host = {
     lists: memoryLists(),
     limits: linkHost.limits,
@@ -166,7 +166,6 @@ test("a list that takes too long takes away nothing that was known, and brings w
   };
   const of = {
     instance: { link: { ask } as unknown as Link, peer },
-    greeting: { peer, capabilities: { tools: {} }, instructions: null },
     // Longer than a whole listing may take.
     options: http("a", "http://127.0.0.1:9/", { timeout: "120s" }),
     host: host as unknown as SetHost,

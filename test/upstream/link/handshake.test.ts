@@ -9,7 +9,7 @@ import { linkHost } from "../../support/link-host.ts";
 const answering = (answer: Answer): Link => ({
   pid: null,
   streams: 0,
-  over: false,
+  over: null,
   ended: new Promise(() => {}),
   ask: () => Promise.resolve(answer),
   tell: () => Promise.resolve(),
@@ -70,5 +70,5 @@ test("a server that is configured as modern and names other revisions only is no
     message: expect.stringContaining("it does not speak 2026-07-28 (it names no modern revision)"),
   });
   const silent = answering({ kind: "error", idText: "1", error: "{}", code: -32_601, message: "no", data: null });
-  expect((await greetModern(silent, linkHost, 1_000)).peer.era).toBe("modern");
+  expect((await greetModern(silent, linkHost, 1_000)).era).toBe("modern");
 });

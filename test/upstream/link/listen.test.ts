@@ -4,9 +4,10 @@ import { once } from "node:events";
 import { faults } from "../../../src/upstream/faults.ts";
 import { readEvents } from "../../../src/upstream/http/event-stream.ts";
 import { holdGetStream } from "../../../src/upstream/http/get-stream.ts";
+import { ungreeted } from "../../../src/upstream/link/handshake.ts";
 import type { Ask, Link } from "../../../src/upstream/link/link.ts";
 import { beginListen, holdListen } from "../../../src/upstream/link/listen.ts";
-import { openPipe } from "../../../src/upstream/link/pipe-link.ts";
+import { PipeLink } from "../../../src/upstream/link/pipe-link.ts";
 import { rejectionOf } from "../../support/failure.ts";
 import { linkHost } from "../../support/link-host.ts";
 import { discovers, listening, refusal, serve, type Stream, told } from "../../support/mcp-server.ts";
@@ -84,7 +85,7 @@ test("a server that honours less after an interruption is asked anew, and the li
 const listenOn = (link: Link, signal: AbortSignal): Promise<void> =>
   holdListen(
     {
-      instance: { link, peer: { era: "modern", revision: "2026-07-28" } },
+      instance: { link, peer: ungreeted },
       terms: { host: { client: { name: "t", version: "0" } } },
       filter: {},
       heard: () => {},
@@ -94,7 +95,12 @@ const listenOn = (link: Link, signal: AbortSignal): Promise<void> =>
   );
 
 test("listening to a server that reads nothing goes on until it is given up", async () => {
-  const link = openPipe(linkHost, () => ({ pid: null, write: () => false, take: () => false, close: async () => {} }));
+  const link = new PipeLink(linkHost, () => ({
+    pid: null,
+    write: () => false,
+    take: () => false,
+    close: async () => {},
+  }));
   const controller = new AbortController();
   const listening = listenOn(link, controller.signal);
   expect(Bun.peek.status(listening)).toBe("pending");
@@ -111,7 +117,7 @@ test("listening goes on after an error that ends what its server had acknowledge
     setImmediate(slept.resolve);
     return { kind: "error" };
   };
-  const listening = listenOn({ over: false, ask } as unknown as Link, new AbortController().signal);
+  const listening = listenOn({ over: null, ask } as unknown as Link, new AbortController().signal);
   await slept.promise;
   expect(asked).toBe(1);
   jest.advanceTimersByTime(1_000);
@@ -122,15 +128,14 @@ test("listening goes on after an error that ends what its server had acknowledge
 test("a server that does not acknowledge a listening request in time is told that it is not wanted", async () => {
   const asks: Ask[] = [];
   const link = {
-    over: false,
+    over: null,
     ask: (ask: Ask) => (
       asks.push(ask),
       new Promise((resolve) => ask.signal.addEventListener("abort", () => resolve(null)))
     ),
   } as unknown as Link;
   const terms = { host: { client: { name: "t", version: "0" } } };
-  const instance = { link, peer: { era: "modern", revision: "2026-07-28" } } as const;
-  const listening = { instance, terms, filter: {}, missed: () => {}, heard: () => {} };
+  const listening = { instance: { link, peer: ungreeted }, terms, filter: {}, missed: () => {}, heard: () => {} };
   const silent = faults.down("a", "it is silent");
   expect(await rejectionOf(beginListen(listening, 5, silent))).toBe(silent);
   expect(asks.map(({ signal }) => signal.aborted)).toEqual([true]);
@@ -142,7 +147,7 @@ test("nothing is asked of a link that has ended", async () => {
   const link = {
     ask,
     get over() {
-      return over;
+      return over ? { reason: "it has ended" } : null;
     },
   } as unknown as Link;
   jest.useFakeTimers();
@@ -154,7 +159,7 @@ test("nothing is asked of a link that has ended", async () => {
 
 test("listening takes no hold of its link, however often it is begun", async () => {
   const held: string[] = [];
-  const link = new Proxy({ over: false, ask: () => Promise.reject(new Error("broken")) } as unknown as Link, {
+  const link = new Proxy({ over: null, ask: () => Promise.reject(new Error("broken")) } as unknown as Link, {
     get: (target, key, self): unknown => (held.push(String(key)), Reflect.get(target, key, self)),
   });
   const controller = new AbortController();
@@ -234,10 +239,10 @@ test("a session's stream that falls silent is opened again after its last event,
     if (asked.length === 2) return Promise.resolve(new Response(null, { status: 409 }));
     return fetch(peer.url, { signal });
   };
-  const reading = { longest: () => 1_000, received: () => {} };
+  const reading = { longest: () => 1_000, silence: 50, received: () => {} };
   const states: boolean[] = [];
   const holding = holdGetStream(
-    { open, reading, silence: 50, refused: () => Promise.resolve(), signal: controller.signal },
+    { open, reading, refused: () => Promise.resolve(), signal: controller.signal },
     (is) => void states.push(is),
   );
   await until(() => states.length >= 3, "the stream to be open again");

@@ -1,6 +1,6 @@
 import { expect, test } from "bun:test";
 import type { Ask } from "../../../src/upstream/link/link.ts";
-import { openPipe, type PipeEvents } from "../../../src/upstream/link/pipe-link.ts";
+import { PipeLink, type PipeEvents } from "../../../src/upstream/link/pipe-link.ts";
 import { rejectionOf } from "../../support/failure.ts";
 import { linkHost } from "../../support/link-host.ts";
 
@@ -20,7 +20,7 @@ const ask = (more: Partial<Ask> = {}): Ask => ({
 function open(unsent: boolean) {
   const written: string[] = [];
   let events: PipeEvents | null = null;
-  const link = openPipe(linkHost, (to) => {
+  const link = new PipeLink(linkHost, (to) => {
     events = to;
     const write = (_: string, text: string): boolean => (written.push(text), true);
     return { pid: null, write, take: () => unsent, close: async () => {} };
@@ -69,9 +69,9 @@ test.each([
     end();
     expect((await asked).code).toBe(code);
     expect((await rejectionOf(link.ask(ask()))).code).toBe("upstream-down");
-    await link.tell("notifications/roots/list_changed", null, ask().peer);
+    await link.tell("notifications/roots/list_changed", null);
     expect(await link.ended).toEqual({ asked: false, reason: "it broke" });
-    expect([methods(), link.over]).toEqual([["tools/call"], true]);
+    expect([methods(), link.over]).toEqual([["tools/call"], await link.ended]);
   },
 );
 

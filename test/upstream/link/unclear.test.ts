@@ -2,7 +2,7 @@ import { afterEach, expect, jest, test } from "bun:test";
 import type { ClientAnswer, InputRequest } from "../../../src/core/inbound.ts";
 import type { Ask, Purpose } from "../../../src/upstream/link/link.ts";
 import { Exchange } from "../../../src/upstream/link/exchange.ts";
-import { openPipe } from "../../../src/upstream/link/pipe-link.ts";
+import { PipeLink } from "../../../src/upstream/link/pipe-link.ts";
 import { Unclear } from "../../../src/upstream/link/unclear.ts";
 import { linkHost } from "../../support/link-host.ts";
 
@@ -43,7 +43,7 @@ function open(wrote: (message: Written) => void = () => {}) {
     wrote(message);
     return true;
   };
-  const link = openPipe(linkHost, (to) => {
+  const link = new PipeLink(linkHost, (to) => {
     receive = (text) => to.received(text);
     return { pid: null, write, take: () => false, close: async () => {} };
   });

@@ -1,6 +1,6 @@
 import { describe, expect, test } from "bun:test";
 import type { ListName } from "../../src/core/lists.ts";
-import { readable } from "../../src/mcp/definition.ts";
+import { readable } from "../../src/mcp/readable.ts";
 import { wellFormed } from "../../src/mcp/json-text.ts";
 
 type Row = readonly [list: ListName, odd: string, kept: string, fault: string];

@@ -108,7 +108,7 @@ const shapes: Readonly<Record<ListName, Shape>> = {
 };
 
 /** What of a definition clients can read, null if they cannot read it at all, and what is wrong with the rest. */
-export type Readable = { readonly text: string | null; readonly faults: readonly string[] };
+type Readable = { readonly text: string | null; readonly faults: readonly string[] };
 
 /**
  * Leaves out of a definition what the official clients could not read: for one odd member of one definition they refuse
