@@ -61,6 +61,48 @@ test("R85 FIELD T7 without policies nothing is allowed, and nothing else is assu
   expect(config.listen.http).toEqual({ host: "127.0.0.1", port: 7332 });
 });
 
+test("R120 what a file leaves out has the default that is promised", () => {
+  const text =
+    "servers: [{ id: a, command: node }, { id: b, url: https://b.example/mcp }, { id: c, builtin: calculator }]";
+  const common = { enabled: true, timeout: 30_000, protocol: "auto", prefix: "always", tags: [], maxInstances: 16 };
+  const each = { ...common, idleStop: 600_000, start: "boot", healthCheck: 30_000, refresh: 300_000 };
+  const { config } = loadText(text);
+  expect(config).toMatchObject({
+    listen: { behindTlsProxy: false, allowedHosts: [], allowedOrigins: [], maxConnections: 4096 },
+    control: { adminGroup: "mcpgw-admin", readGroup: "mcpgw-audit" },
+    log: { level: "info", format: "json" },
+    gateway: { tools: true, name: "mcpgw" },
+    names: { max: 50 },
+    servers: [
+      { ...each, args: [], env: {} },
+      { ...each, transport: "http", getStream: "on", headers: {} },
+      { ...each, builtin: "calculator" },
+    ],
+    limits: {
+      inFlight: { perPrincipal: 256, total: 4096 },
+      perTool: [],
+      body: 4 * 1024 ** 2,
+      result: 16 * 1024 ** 2,
+      depth: 64,
+      nodes: 100_000,
+      page: 1000,
+      batch: 100,
+    },
+    audit: {
+      storage: "sqlite",
+      durability: "strict",
+      payloads: "redacted",
+      redact: [],
+      checkpoints: [],
+      checkpointEvery: { interval: 10_000, records: 1000 },
+      onFailure: "deny",
+    },
+    usage: { enabled: true },
+  });
+  // Which isolation fits is known only once the server has said what it speaks.
+  expect(config.servers.map(({ isolation }) => isolation)).toEqual([undefined, undefined, undefined]);
+});
+
 test.each([
   ["on", true],
   ["off", false],
