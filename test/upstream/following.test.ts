@@ -46,6 +46,8 @@ test("nothing is promised of a server that tells of no task, or is of the legacy
   await using set = upstreams([fake("new", modern), fake("old", ["--rich", "--era", "legacy"])]);
   await set.settled();
   const alive = Promise.resolve("not lost");
+  const streams = (): number[] => set.status().map((one) => one.streams);
+  const before = streams();
   const asked = [
     ["new", "refused"],
     ["new", "unheard-of"],
@@ -57,6 +59,7 @@ test("nothing is promised of a server that tells of no task, or is of the legacy
     expect(await rejectionOf(followed)).toMatchObject({ code: "upstream-down" });
     expect(await Promise.race([lost, alive])).toBe("not lost");
   }
+  await until(() => Bun.deepEquals(streams(), before), "nothing to be left of it");
 });
 
 test("who follows a task is told when its server is gone", async () => {

@@ -48,6 +48,20 @@ test("a subscription whose caller is gone when it is granted is ended", async ()
   expect(set.status()[0]?.subscriptions).toBe(0);
 });
 
+test("a resource that is subscribed to again after its end is asked for again, others are left alone", async () => {
+  using server = serve(({ method, id }) => (method?.startsWith("resources/") ? reply(id, {}) : null));
+  await using set = upstreams([http("a", server.url)]);
+  await set.settled();
+  const end = await set.follow("a", "test://1", () => {});
+  await set.follow("a", "test://2", () => {});
+  end();
+  await until(() => server.of("resources/unsubscribe").length === 1, "the end of the first");
+  await set.follow("a", "test://1", () => {});
+  const uris = (method: string): unknown[] => server.of(method).map(({ message }) => message.params?.["uri"]);
+  expect(uris("resources/subscribe")).toEqual(["test://1", "test://2", "test://1"]);
+  expect(uris("resources/unsubscribe")).toEqual(["test://1"]);
+});
+
 test("who waits for a subscription when its session ends is told", async () => {
   const asked = Promise.withResolvers<void>();
   using server = serve(({ method }) => {

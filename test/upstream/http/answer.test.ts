@@ -1,4 +1,5 @@
 import { expect, test } from "bun:test";
+import { faultOfError } from "../../../src/upstream/http/answer.ts";
 import { query } from "../../../src/upstream/link/query.ts";
 import { openHttp } from "../../../src/upstream/transports/http.ts";
 import { rejectionOf } from "../../support/failure.ts";
@@ -57,6 +58,20 @@ test("a server that refuses a WebSocket is quoted, without its address", async (
   await using set = upstreams([http("a", `ws://127.0.0.1:${server.port}/?key=secret`, { transport: "websocket" })]);
   await set.settled();
   expect(set.status()[0]?.reason).toBe("its connection failed (Expected 101 status code: 401)");
+});
+
+test.each([
+  ["ECONNREFUSED", "upstream-down"],
+  ["DEPTH_ZERO_SELF_SIGNED_CERT", "upstream-down"],
+  ["CERT_HAS_EXPIRED", "upstream-down"],
+  ["ERR_TLS_CERT_ALTNAME_INVALID", "upstream-down"],
+  ["UNABLE_TO_VERIFY_LEAF_SIGNATURE", "upstream-down"],
+  ["ECONNRESET", "lost"],
+])("what a request met that failed with %s: %s", (code, means) => {
+  expect(faultOfError("a", Object.assign(new Error("no"), { code }), null)).toMatchObject({
+    code: means,
+    detail: { ran: means === "lost" ? "maybe" : "no" },
+  });
 });
 
 const waits: [string, string, number | undefined][] = [

@@ -68,6 +68,7 @@ const ambiguous: [string, number, Shape][] = [
   ["200 -32602 as a stream", -32602, ({ id }) => events(event(failed(id, -32602, "session expired")))],
   ["200 -32000", -32000, ({ id }) => refusal(id, -32000, "Bad Request: No valid session ID provided")],
   ["500 -32603", -32603, ({ id }) => refusal(id, -32603, "Unknown session", 500)],
+  ["500 -32600", -32600, ({ id }) => refusal(id, -32600, "Session not found", 500)],
 ];
 test.each(ambiguous)(
   "FIELD T1 T45: what a tool may have said itself repeats no call, but a reading: %s",

@@ -32,6 +32,14 @@ test.each(transports)(
   },
 );
 
+test("the first call waits for a client that takes its time to answer", async () => {
+  const slow = (question: SessionQuestion): Promise<ClientAnswer> =>
+    new Promise((resolve) => setTimeout(() => resolve(rootsOf(question)), 250));
+  await using set = upstreams([fake("a", ["--mode", "first-roots"])], { asked: slow });
+  const seen = jsonOf(await set.ask("a", "seen", {}, own));
+  expect(seen.roots).toMatchObject({ result: { roots: [{ uri: "file:///s1" }] } });
+});
+
 /** Where the client does not listen outside of its calls. */
 const unheard: [client: string, more: AskOptions][] = [
   ["of 2026-07-28", { era: "modern", declares: own.declares }],

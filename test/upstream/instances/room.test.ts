@@ -131,6 +131,13 @@ test("of the instances of one caller those that are left give way before those o
   }
 });
 
+test("of callers who hold more than their share, who holds most makes room first, whoever used theirs last", () => {
+  const owners = ["carol", "carol", "carol", "alice", "alice", "alice", "alice", "alice"];
+  const slots = owners.map((owner, usedAt) => ({ usedAt, spec: { owner } }));
+  const order = endable(slots, "bob", slots.length, () => false).map(({ usedAt }) => usedAt);
+  expect(order).toEqual([3, 4, 5, 6, 7, 0, 1, 2]);
+});
+
 test.each([
   [1, 1],
   [2, 2],
