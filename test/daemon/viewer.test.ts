@@ -49,6 +49,31 @@ test("S24: of a server's tools those are counted that the caller may use", async
   expect(await counts({ ...viewer, consumer: null })).toEqual([3, 3]);
 });
 
+test("S24: of the instances that are down a caller is shown its own and those that callers share", async () => {
+  const { h, handlers, viewer } = setting(loopback);
+  const down = [alice.id, "key:bob", null].map((owner) => ({ owner, reason: "crashed", until: 0, open: false }));
+  Object.assign(h.gw.upstreams, { status: () => [{ id: "crm", pids: [7], ownPid: 7, down }] });
+  const owners = async (seer: Viewer) => {
+    const [listed] = (await handlers["servers.list"]({}, seer)).servers;
+    const { server } = await handlers["servers.show"]({ id: "crm" }, seer);
+    expect([listed, server]).toMatchObject([{ pids: [], ownPid: null }, listed ?? {}]);
+    return listed?.down.map(({ owner }) => owner);
+  };
+  expect(await owners(viewer)).toEqual([alice.id, null]);
+  expect(await owners({ ...viewer, consumer: null })).toEqual([alice.id, "key:bob", null]);
+});
+
+test("S33: a caller may ask for its own figures only, whoever may see all for those of each", async () => {
+  const asked: unknown[] = [];
+  const usage: Archive["usage"] = async ({ consumer }) => (asked.push(consumer), { cutShort: [], rows: [] });
+  const { handlers, viewer } = setting(loopback, { usage });
+  const ask = async (of: Viewer, consumer?: string) => handlers.usage({ by: "tool", consumer }, of);
+  for (const consumer of [undefined, "alice"]) await ask(viewer, consumer);
+  for (const consumer of [undefined, "bob"]) await ask({ ...viewer, consumer: null }, consumer);
+  expect(asked).toEqual(["alice", "alice", undefined, "bob"]);
+  expect(String(await reasonOf(ask(viewer, "bob")))).toContain("nobody else's");
+});
+
 test("a call within a call comes from where its caller is", async () => {
   for (const [source, status] of [
     [loopback, "ok"],
@@ -81,6 +106,15 @@ test("S33: the records of a caller do not tell a hidden tool from none", async (
   for (const asked of [{ server: "crm" }, { tool: "get" }, { tool: "none" }])
     expect(await found(viewer, asked)).toEqual([false]);
   expect((await found({ ...viewer, consumer: null }))[1]).toEqual(["crm", "get", "secret-plan", "not for alice"]);
+});
+
+test("R8: what a caller did is told as it was recorded, also why it was refused", async () => {
+  const facts = { srv: "crm", tool: "get", rule: "reader#1", reason: "too late", st: "denied", code: "denied" };
+  const record = { v: 1, seq: 1, t: "2026-01-01T00:00:00.000000Z", type: "call.refused", consumer: "alice", ...facts };
+  const row = { seq: 1, rec: JSON.stringify(record), leaf: new Uint8Array(32) };
+  const { handlers, viewer } = setting(loopback, { find: async () => [{ chain: "main", row }] });
+  const { records } = await handlers["audit.log"]({ limit: 2, server: "crm" }, viewer);
+  expect(records).toMatchObject([{ server: "crm", tool: "get", rule: "reader#1", reason: "too late" }]);
 });
 
 test("of records that are not told only so many are looked at for one answer", async () => {

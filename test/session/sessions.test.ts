@@ -77,6 +77,8 @@ describe("sessions", () => {
 
   test("S25: past its share an owner loses idle sessions first, one with a running call or an open stream last", () => {
     const { sessions, ended, clock } = fixture({ total: 100, perOwner: 3, idle: 60_000 });
+    // Nobody else loses one, however long it has been idle.
+    sessions.open(principal("key:other"), opening);
     const who = principal();
     const [calling, streaming, idle] = [1, 2, 3].map(() => sessions.open(who, opening));
     calling?.calls.began("1", new AbortController());

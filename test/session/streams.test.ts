@@ -69,7 +69,8 @@ test("priming gives an id and no message", () => {
 });
 
 test("FIELD T43: 256 events and 1 MiB of a stream are kept, the newest; what the client waits for stays", () => {
-  const streams = new Streams(new Backlog());
+  const backlog = new Backlog();
+  const streams = new Streams(backlog);
   const many = streams.open();
   many.write("a question", true);
   note(many, 1_000);
@@ -83,6 +84,10 @@ test("FIELD T43: 256 events and 1 MiB of a stream are kept, the newest; what the
   const two = reader();
   large.readBy(two, 0);
   expect(two.got).toHaveLength(1);
+  // What was dropped counts for nothing.
+  expect(backlog.size).toBeWithin(3_000_000, 3_500_000);
+  streams.forget();
+  expect(backlog.size).toBe(0);
 });
 
 /** The ids of those streams of `logs` that are kept. */
