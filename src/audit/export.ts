@@ -34,7 +34,6 @@ export async function verifyLines(
   return [...parts.values()].map(report);
 }
 
-/** What of a chain was exported. */
 type Part = {
   readonly verifier: Verifier;
   /** Whether there are any payloads, and how many records lack theirs. */

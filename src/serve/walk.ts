@@ -9,7 +9,6 @@ import type { Session } from "../session/session.ts";
 import type { Traffic } from "../session/traffic.ts";
 import type { Running } from "./running.ts";
 
-/** The shared parts of the process that a call touches. */
 type Surroundings = { readonly running: Running; readonly traffic: Traffic };
 
 /**

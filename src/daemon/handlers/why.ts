@@ -14,7 +14,6 @@ import type { Gateway } from "../../gateway/gateway.ts";
 export type WhyDeps = {
   readonly gw: Pick<Gateway, "catalog" | "policy"> & { readonly upstreams: Pick<Gateway["upstreams"], "status"> };
   readonly keyring: Keyring;
-  /** Ids of the toolsets. */
   readonly toolsets: readonly string[];
   readonly auth: Config["auth"];
 };
