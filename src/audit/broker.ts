@@ -330,7 +330,6 @@ export class AuditBroker implements Audit {
     return null;
   }
 
-  /** Records an event of the log itself. */
   #note(event: AuditEvent): Promise<boolean> {
     return this.#offer(this.#drafts.event(event));
   }

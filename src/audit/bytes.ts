@@ -31,7 +31,6 @@ export class Bytes {
     this.#bytes[this.#end++] = first;
   }
 
-  /** The text since `begin`. */
   taken(): Buffer {
     return this.#bytes.subarray(this.#start, this.#end);
   }

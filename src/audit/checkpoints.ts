@@ -115,7 +115,6 @@ export class Checkpoints {
     await this.#run(true);
   }
 
-  /** Writes the head note. */
   async note(): Promise<void> {
     await this.#running;
     await this.#run(false);

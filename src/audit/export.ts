@@ -26,46 +26,36 @@ export async function verifyLines(
     if (line.trim() === "") continue;
     const parsed = parseLine(line);
     const chain = parsed?.chain ?? parts.keys().next().value ?? "main";
-    const part = parts.get(chain) ?? partOf({ ...optionsOf(chain), partial: true });
+    const part = parts.get(chain) ?? new Part({ ...optionsOf(chain), partial: true });
     parts.set(chain, part);
-    if (!parsed) part.verifier.fail({ seq: null, kind: "unreadable", detail: `line ${number} is no exported record` });
-    else take(part, parsed);
+    if (!parsed) part.fail({ seq: null, kind: "unreadable", detail: `line ${number} is no exported record` });
+    else part.take(parsed);
   }
-  return [...parts.values()].map(report);
+  return [...parts.values()].map((part) => part.report());
 }
 
-/** What of a chain was exported. */
-type Part = {
-  readonly verifier: Verifier;
-  /** Whether there are any payloads, and how many records lack theirs. */
-  payloads: boolean;
-  lacking: number;
-  firstLacking: number;
-};
+/** What of a chain was exported: with all payloads or with none. Two exports that were put together may have some. */
+class Part extends Verifier {
+  #hasPayloads = false;
+  /** Records that lack their payloads. */
+  #lacking = 0;
+  #firstLacking = 0;
 
-const partOf = (options: VerifyOptions): Part => ({
-  verifier: new Verifier(options),
-  payloads: false,
-  lacking: 0,
-  firstLacking: 0,
-});
+  take({ row, payloads }: Line): void {
+    if (!this.push(row)) return;
+    if (payloads) {
+      this.#hasPayloads = true;
+      const fault = payloadFault(row.rec, payloads);
+      if (fault) this.fail({ seq: row.seq, kind: "payload", detail: fault });
+    } else if (commits(row.rec) && this.#lacking++ === 0) this.#firstLacking = row.seq;
+  }
 
-function take(part: Part, { row, payloads }: Line): void {
-  const { verifier } = part;
-  if (!verifier.push(row)) return;
-  if (payloads) {
-    part.payloads = true;
-    const fault = payloadFault(row.rec, payloads);
-    if (fault) verifier.fail({ seq: row.seq, kind: "payload", detail: fault });
-  } else if (commits(row.rec) && part.lacking++ === 0) part.firstLacking = row.seq;
-}
-
-/** An export is made with all payloads or with none; two that were put together may have some. */
-function report({ verifier, payloads, lacking, firstLacking }: Part): ChainReport {
-  const found = verifier.report();
-  if (!payloads || lacking === 0) return found;
-  const those = `payloads of ${lacking} records are not in it, the first of record ${firstLacking}`;
-  return { ...found, notes: [...found.notes, `${those}, though those of others are`] };
+  override report(): ChainReport {
+    const found = super.report();
+    if (!this.#hasPayloads || this.#lacking === 0) return found;
+    const those = `payloads of ${this.#lacking} records are not in it, the first of record ${this.#firstLacking}`;
+    return { ...found, notes: [...found.notes, `${those}, though those of others are`] };
+  }
 }
 
 const anySize: ScanLimits = { depth: Infinity, nodes: Infinity };

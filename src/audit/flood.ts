@@ -12,7 +12,6 @@ export type FloodOptions = {
   readonly drafts: Drafts;
   readonly clock: Clock;
   readonly log: Logger;
-  /** Records a draft that no call waits for. */
   readonly offer: (draft: Draft) => void;
 };
 

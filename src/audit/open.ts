@@ -165,7 +165,6 @@ async function readTails(files: readonly string[], log: Logger): Promise<Readonl
   return new Map((await Promise.all(files.map(read))).flat());
 }
 
-/** The newest checkpoint in each file. */
 function newestIn(tails: ReadonlyMap<string, string>, origin: string, key: SigningKey): Map<string, FoundCheckpoint> {
   const kept = new Map<string, FoundCheckpoint>();
   for (const [file, tail] of tails) {

@@ -32,7 +32,6 @@ export class OwedRecords {
     this.#endings = options.lost.map(({ seq, draft }) => ({ place: options.open.add(seq), draft }));
   }
 
-  /** Acts that wait. */
   get acts(): number {
     return this.#acts.length;
   }

@@ -70,7 +70,6 @@ export type VerifyOptions = {
   readonly partial?: boolean;
   /** The key to which the first record must be bound; null: its `prev` is not checked. */
   readonly publicKey: Uint8Array | null;
-  /** Head note from outside. */
   readonly head: Head | null;
 };
 
@@ -99,7 +98,6 @@ export class Verifier {
     this.#prev = publicKey && hashText(genesis(chain, publicKey));
   }
 
-  /** How far the records were read. */
   get size(): number {
     return this.#skipped + this.#frontier.size();
   }
@@ -140,7 +138,6 @@ export class Verifier {
     return { chain, records, first: this.#skipped + 1, exit, bad, checkpoint, notes: [...doubts, ...notes] };
   }
 
-  /** The newest checkpoint that verified and counts. */
   get #proven(): OutsideCheckpoint | null {
     const passed = this.#due.slice(0, this.#passed);
     return passed.findLast(({ given }) => given || !this.#options.onlyGiven) ?? null;

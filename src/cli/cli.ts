@@ -42,6 +42,5 @@ export type Cli = {
    * is closed when the command ends.
    */
   open(options?: OpenOptions): Promise<Client>;
-  /** Closes what the command left open. */
   close(): void;
 };

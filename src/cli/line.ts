@@ -18,7 +18,6 @@ export const globalFlags = {
 /** A command line that was read and found correct. */
 export type Line = {
   readonly command: Command | Group;
-  /** Words that lead to the command. */
   readonly path: readonly string[];
   readonly given: Given;
   readonly globals: GlobalOptions;

@@ -44,13 +44,11 @@ export type Output = {
   print(text: string): Promise<void>;
   /** Prints JSON text, made safe for the terminal. */
   printJson(json: string): Promise<void>;
-  /** Prints a JSON document. */
   document(value: unknown): Promise<void>;
   /** Prints one object of a stream, on one line. */
   object(value: unknown): Promise<void>;
   /** Prints aligned columns under headings; cells are made safe for the terminal. */
   table(headings: readonly string[], rows: readonly (readonly Cell[])[]): Promise<void>;
-  /** Prints a table after a blank line. */
   section: Output["table"];
   /** Prints names and their values, which are never cut. */
   facts(rows: readonly (readonly [name: string, value: Cell])[]): Promise<void>;
@@ -131,7 +129,6 @@ function cutCell(cell: Cell, width: number): string {
   return `…${cutTo(text.slice(text.lastIndexOf(" ") + 1), width - 1)}`;
 }
 
-/** Lays out rows in columns that are at most `most` wide. */
 function layout(rows: readonly (readonly Cell[])[], paint: Paint, most: number): string[] {
   const widths = widthsOf(rows).map((width) => Math.min(width, most));
   return rows.map((row) => aligned(row, widths, paint));
@@ -159,7 +156,6 @@ function headingRow(headings: readonly string[], rows: readonly (readonly Cell[]
   });
 }
 
-/** Colours when asked to. */
 const painter =
   (on: boolean): Paint =>
   (color, text) =>

@@ -18,6 +18,8 @@ export type ExaminePolicy = (
 ) => Findings;
 
 type Check = (config: Config, report: Report, written: Written) => void;
+type Server = Config["servers"][number];
+type ServerCheck = (server: Server, at: Path, report: Report) => void;
 
 /** Finds everything that a single key of the file cannot show: duplicates, contradictions, references to nothing. */
 export function check(config: Config, examinePolicy: ExaminePolicy, written: Written): Findings {
@@ -34,24 +36,24 @@ export function check(config: Config, examinePolicy: ExaminePolicy, written: Wri
     warn: (path, message) => void findings.warnings.push({ path, message }),
   };
   for (const run of checks) run(config, report, written);
+  for (const [index, server] of servers.entries()) {
+    for (const run of serverChecks) run(server, ["servers", index], report);
+  }
   return findings;
 }
 
 const checks: readonly Check[] = [
   someServer,
   serverIds,
-  times,
-  transports,
-  headers,
   toolsets,
   commandLines,
-  plainHttp,
   keys,
   exposure,
   toolLimits,
   nobody,
   neighbours,
 ];
+const serverChecks: readonly ServerCheck[] = [times, transports, headers, plainHttp];
 
 /** The index of each value that occurred before, and where it did first. */
 function* repeated(values: readonly (string | undefined)[]): Generator<[index: number, first: number]> {
@@ -69,31 +71,27 @@ function someServer({ servers }: Config, report: Report): void {
   report.warn(["servers"], "no server is in use: callers get the gateway's own tools at most");
 }
 
-function times({ servers }: Config, report: Report): void {
-  for (const [index, { timeout, maxTimeout, idleStop }] of servers.entries()) {
-    if (maxTimeout !== undefined && maxTimeout < timeout) {
-      const message = `is below timeout (${formatDuration(timeout)}), which progress can only extend`;
-      report.problem(["servers", index, "maxTimeout"], message);
-    }
-    if (idleStop > 0) continue;
-    const message =
-      "0s stops an instance as soon as it is unused, so that most calls start one; for never write e.g. 365d";
-    report.warn(["servers", index, "idleStop"], message);
+function times({ timeout, maxTimeout, idleStop }: Server, at: Path, report: Report): void {
+  if (maxTimeout !== undefined && maxTimeout < timeout) {
+    const message = `is below timeout (${formatDuration(timeout)}), which progress can only extend`;
+    report.problem([...at, "maxTimeout"], message);
   }
+  if (idleStop > 0) return;
+  const message =
+    "0s stops an instance as soon as it is unused, so that most calls start one; for never write e.g. 365d";
+  report.warn([...at, "idleStop"], message);
 }
 
 /** Options of a server that its transport cannot honour. */
-function transports({ servers }: Config, report: Report): void {
-  for (const [index, server] of servers.entries()) {
-    const transport = "url" in server ? server.transport : null;
-    if (server.protocol === "modern" && (transport === "sse" || "builtin" in server)) {
-      const what = transport === "sse" ? "over the older pair of endpoints" : "by a builtin server";
-      report.problem(["servers", index, "protocol"], `modern is not spoken ${what}; write auto or leave it out`);
-    }
-    if ("url" in server && transport !== "http" && server.getStream === "off") {
-      const message = `has a meaning only with transport: http; over ${transport} the one stream is always open`;
-      report.problem(["servers", index, "getStream"], message);
-    }
+function transports(server: Server, at: Path, report: Report): void {
+  const transport = "url" in server ? server.transport : null;
+  if (server.protocol === "modern" && (transport === "sse" || "builtin" in server)) {
+    const what = transport === "sse" ? "over the older pair of endpoints" : "by a builtin server";
+    report.problem([...at, "protocol"], `modern is not spoken ${what}; write auto or leave it out`);
+  }
+  if ("url" in server && transport !== "http" && server.getStream === "off") {
+    const message = `has a meaning only with transport: http; over ${transport} the one stream is always open`;
+    report.problem([...at, "getStream"], message);
   }
 }
 
@@ -105,24 +103,21 @@ const headerName = /^[\w!#$%&'*+.^`|~-]+$/;
 /** What HTTP carries of a value; line ends around it are left out. */
 const headerValue = /^[\t\x20-\x7e\x80-\xff]*$/;
 
-function headers({ servers }: Config, report: Report): void {
-  for (const [index, server] of servers.entries()) {
-    if (!("url" in server)) continue;
-    const names = Object.keys(server.headers);
-    const at = (name: string | undefined) => ["servers", index, "headers", name ?? ""];
-    const lower = names.map((name) => name.toLowerCase());
-    for (const [which, name] of lower.entries()) {
-      if (ownHeaders.test(name)) report.problem(at(names[which]), "is set by the gateway itself; remove it");
-    }
-    for (const [name, value] of Object.entries(server.headers)) {
-      if (!headerName.test(name)) report.problem(at(name), "is no name of an HTTP header");
-      else if (!headerValue.test(value.replace(/^[\r\n]+|[\r\n]+$/g, "")))
-        report.problem(at(name), "has characters that no HTTP header may carry, such as a line break in a secret");
-    }
-    for (const [which, first] of repeated(lower)) {
-      report.problem(at(names[which]), `is the same header as ${names[first]}`);
-    }
+function headers(server: Server, at: Path, report: Report): void {
+  if (!("url" in server)) return;
+  const names = Object.keys(server.headers);
+  const lower = names.map((name) => name.toLowerCase());
+  const problem = (name: string | undefined, message: string): void =>
+    report.problem([...at, "headers", name ?? ""], message);
+  for (const [which, name] of lower.entries()) {
+    if (ownHeaders.test(name)) problem(names[which], "is set by the gateway itself; remove it");
   }
+  for (const [name, value] of Object.entries(server.headers)) {
+    if (!headerName.test(name)) problem(name, "is no name of an HTTP header");
+    else if (!headerValue.test(value.replace(/^[\r\n]+|[\r\n]+$/g, "")))
+      problem(name, "has characters that no HTTP header may carry, such as a line break in a secret");
+  }
+  for (const [which, first] of repeated(lower)) problem(names[which], `is the same header as ${names[first]}`);
 }
 
 function serverIds({ servers }: Config, report: Report): void {
@@ -148,23 +143,15 @@ function neighbours({ servers }: Config, report: Report): void {
   }
 }
 
-function plainHttp({ servers }: Config, report: Report): void {
-  for (const [index, server] of servers.entries()) {
-    if (!("url" in server)) continue;
-    const { protocol, hostname } = new URL(server.url);
-    const socket = protocol === "ws:" || protocol === "wss:";
-    if (socket !== (server.transport === "websocket")) {
-      report.problem(
-        ["servers", index, "transport"],
-        "ws:// and wss:// go with transport: websocket, and only with it",
-      );
-    }
-    if (protocol === "https:" || protocol === "wss:" || isLoopback(hostname.replace(/^\[|\]$/g, ""))) continue;
-    report.warn(
-      ["servers", index, "url"],
-      `plain ${protocol}// off this machine: anyone on the way reads calls and headers`,
-    );
+function plainHttp(server: Server, at: Path, report: Report): void {
+  if (!("url" in server)) return;
+  const { protocol, hostname } = new URL(server.url);
+  const socket = protocol === "ws:" || protocol === "wss:";
+  if (socket !== (server.transport === "websocket")) {
+    report.problem([...at, "transport"], "ws:// and wss:// go with transport: websocket, and only with it");
   }
+  if (protocol === "https:" || protocol === "wss:" || isLoopback(hostname.replace(/^\[|\]$/g, ""))) return;
+  report.warn([...at, "url"], `plain ${protocol}// off this machine: anyone on the way reads calls and headers`);
 }
 
 function keys({ auth }: Config, report: Report): void {

@@ -37,7 +37,6 @@ export class ControlConnection {
   #onLine: ((line: string) => void) | null = null;
   #onClose: ((why: null) => void) | null = null;
   readonly #reader: LineReader;
-  /** Whether its lines are tunnelled messages. */
   #tunnelled = false;
   #key: string | null = null;
   #closed = false;
@@ -60,7 +59,6 @@ export class ControlConnection {
     });
   }
 
-  /** Bytes from the socket. */
   push(chunk: Uint8Array): void {
     this.#reader.push(chunk);
   }

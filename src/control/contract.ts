@@ -63,7 +63,6 @@ export type Handlers = {
 
 /** The one interface of clients: over the socket or, without a daemon, over the state directory itself. */
 export type Client = {
-  /** Whether a daemon answers. */
   readonly online: boolean;
   call<N extends CallName>(name: N, input: Input<N>): Promise<Answer<N>>;
   /**

@@ -4,24 +4,18 @@ import { within } from "../core/wait.ts";
 import { peerCredentials, type Credentials } from "../core/libc.ts";
 import type { Logger } from "../core/log.ts";
 import { Intake, piecesOf } from "../core/turns.ts";
-import type { Handlers } from "./contract.ts";
-import { ControlConnection } from "./connection.ts";
+import { type ConnectionOptions, ControlConnection } from "./connection.ts";
 import { refusal } from "./messages.ts";
 import { SocketWriter } from "./socket-writer.ts";
 import { accessOf, groupId, refusePeer, type Rights } from "./peer.ts";
 import { Refusal } from "./refusal.ts";
 import { prepareSocket } from "./socket-path.ts";
 
-export type ControlOptions = {
+export type ControlOptions = Omit<ConnectionOptions, "peer"> & {
   /** Path of the socket; its directory is made if it is missing. */
   readonly path: string;
-  readonly version: string;
-  readonly handlers: Handlers;
   readonly adminGroup: string;
   readonly readGroup: string;
-  readonly log: Logger;
-  /** Longest line of a tunnelled MCP message, in bytes. */
-  readonly tunnelLine: () => number;
   readonly maxConnections?: number;
   /** How soon a new connection has to say something, ms. */
   readonly silence?: number;
@@ -29,7 +23,6 @@ export type ControlOptions = {
 
 /** A listening control socket. */
 export type ControlServer = {
-  /** Ends all connections and removes the socket. */
   close(): void;
 };
 
@@ -42,7 +35,6 @@ const maxQueued = 64 << 20;
 
 type State = {
   connection: ControlConnection | null;
-  /** Where the bytes of the connection come in. */
   intake: Intake<Uint8Array> | null;
   outbox: SocketWriter;
   timer: Timer | null;

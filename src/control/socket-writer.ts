@@ -1,4 +1,3 @@
-/** The part of a Bun socket that an outbox needs. */
 type Writable = { write(data: Uint8Array): number };
 
 /** Lines on their way out of one socket: keeps what the kernel does not take yet, in order and up to a cap. */
@@ -16,7 +15,6 @@ export class SocketWriter {
     this.#max = max;
   }
 
-  /** Bytes that the kernel has not taken yet. */
   get queued(): number {
     return this.#bytes;
   }

@@ -14,7 +14,6 @@ export class List<T> {
     return this.#size;
   }
 
-  /** The oldest item. */
   get first(): T | undefined {
     return this.#first?.item;
   }

@@ -63,19 +63,14 @@ export type Policy = {
    * The decision on these arguments, without a call; `args` null asks whether some arguments would be allowed. Without a
    * source, conditions on the source count against the caller.
    */
-  judge(who: Principal, source: Source | null, route: Route, args: unknown): Verdict & { readonly allowed: boolean };
+  judge(who: Principal, source: Source | null, route: Route, args: unknown): Judged;
   /** The decision on these arguments, for an operator who does not know where the call comes from. */
   explain(who: Principal, route: Route, args: unknown): Explained;
   /**
    * Whether a server may ask this of the caller. The call is allowed already, so only a guardrail can forbid the
    * question.
    */
-  admitsInput(
-    who: Principal,
-    source: Source,
-    server: string,
-    method: InputMethod,
-  ): Verdict & { readonly allowed: boolean };
+  admitsInput(who: Principal, source: Source, server: string, method: InputMethod): Judged;
   /** Whether the caller may use a capability of the gateway. */
   permits(who: Principal, capability: Capability, source: Source): boolean;
 };
@@ -83,10 +78,11 @@ export type Policy = {
 /** What a rule can allow of the gateway besides its tools, as if it were a tool of server `mcpgw`. */
 export type Capability = "metrics" | "status" | "audit_all";
 
+type Judged = Verdict & { readonly allowed: boolean };
+
 /** A decision without a source: conditions on the source count against the caller. */
-export type Explained = Verdict & {
+export type Explained = Judged & {
   readonly listed: boolean;
-  readonly allowed: boolean;
   /** What the refusal tells the caller to change; null if nothing. */
   readonly remedy: string | null;
   /** Whether the source may change what is listed or allowed. */

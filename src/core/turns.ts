@@ -34,7 +34,6 @@ export class Turn {
   /** All that the pieces of work took, ms. */
   total = 0;
 
-  /** A piece of work begins. */
   begin(): void {
     this.#begun = this.#now();
     if (!this.#watched) this.#since = this.#begun - this.#used;

@@ -13,9 +13,7 @@ export type Start = {
   readonly stateDir: string;
   /** Where chain `main` lies instead of in the state directory. */
   readonly main: string | null;
-  /** The chain that this process writes. */
   readonly chain: string;
-  /** Whether calls are metered. */
   readonly usage: boolean;
 };
 
@@ -32,7 +30,6 @@ export type FromWorker =
   | { readonly kind: "closed" };
 
 export type HousekeeperOptions = Omit<Start, "kind"> & {
-  /** The Worker's entry file. */
   readonly url: URL;
   readonly log: Logger;
 };

@@ -91,14 +91,12 @@ function exitWith(error: Error): never {
   process.exit(left ? 0 : 1);
 }
 
-/** An AbortSignal that fires when the process is asked to end. */
 function untilAsked(): AbortSignal {
   const controller = new AbortController();
   for (const name of ["SIGTERM", "SIGINT", "SIGHUP"] as const) process.once(name, () => controller.abort());
   return controller.signal;
 }
 
-/** Carries lines between this process's standard streams and the daemon. */
 async function relay(tunnel: ClientTunnel, { output, asked }: Streams): Promise<number> {
   output.onFailure(exitWith);
   // The ids that the daemon owes an answer, as they were written, by what they mean.

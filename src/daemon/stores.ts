@@ -32,7 +32,6 @@ export type StoresOptions = {
   readonly chains: readonly string[];
   /** How long to wait for another process that holds all chains, ms. */
   readonly patience?: number;
-  /** Id of this run. */
   readonly run: string;
   /** Values that no payload may show, as they are now. */
   readonly secrets: () => readonly string[];

@@ -34,7 +34,6 @@ export type BuildOptions = {
   readonly local: readonly LocalServer[];
   /** The gateway that this one replaces; unchanged servers are taken over. */
   readonly previous: Pick<Built, "gateway" | "upstreams" | "handedOut"> | null;
-  /** Called after the tools of some server changed. */
   readonly onTools: () => void;
 };
 

@@ -48,7 +48,6 @@ export type Gateway = {
   readonly parking: Parking;
   readonly listeners: Listeners;
   readonly clock: Clock;
-  /** ULIDs for calls. */
   readonly nextId: () => string;
   readonly log: Logger;
   /** Caps on a message from a caller: bytes, nesting, number of values, messages in a batch; and on a result: bytes. */

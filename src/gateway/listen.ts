@@ -14,7 +14,6 @@ import { type Gateway, whenSettled } from "./gateway.ts";
 import { judgeTask, needTasks, openTask, routeOf, type Task, underHandle } from "./tasks.ts";
 import { updateFor } from "./updates.ts";
 
-/** The changes that a client asks to be told of. */
 type Filter = { readonly lists: Wants["lists"]; readonly uris: readonly string[]; readonly taskIds: readonly string[] };
 /** Most resources that one request may name, since no principal may listen to more; and most tasks. */
 const mostNamed = usual.uris;

@@ -50,7 +50,6 @@ export class Listeners {
     return this.#open.size;
   }
 
-  /** How many resources all clients together are subscribed to. */
   get uris(): number {
     return this.#uris.total;
   }

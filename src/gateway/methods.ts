@@ -33,7 +33,6 @@ export type Governed = {
   readonly learn?: (gw: Gateway, call: IdentifiedCall) => Promise<Gateway>;
   /** Resolves the request; throws the same failure for a missing thing and a hidden one. */
   readonly resolve: (gw: Gateway, call: IdentifiedCall) => Resolved;
-  /** Set if the arguments have to fit a tool's schema. */
   readonly checksArguments?: true;
   /** Answers a subscription. It outlives its request, so one record takes the place of begin and end. */
   readonly opens?: (gw: Gateway, call: IdentifiedCall, route: Route) => Promise<Reply>;
@@ -48,7 +47,6 @@ const both: readonly Era[] = ["legacy", "modern"];
 /** The caller names its task by the handle that the gateway gave it. */
 const task: Governed = { offered: () => true, resolve: resolveTask };
 
-/** Every method of both eras and how it is answered. */
 const methods: Readonly<Record<RequestMethod, Method>> = {
   initialize: { eras: legacy, own: initialize },
   "server/discover": { eras: modern, own: discover },

@@ -16,7 +16,6 @@ import type { Resolved } from "./resolved.ts";
 /** The content of a sealed handle. */
 export type Task = {
   readonly server: string;
-  /** The server's own id. */
   readonly taskId: string;
   /** The canonical name of the tool that made it. */
   readonly tool: string;

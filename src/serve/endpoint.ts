@@ -28,7 +28,6 @@ const strangerBody = 64 * 1024;
 /** The sender of all such bodies; no principal has this id. */
 const nobody = "";
 
-/** One POST of an authenticated caller. */
 type Arrival = Presented & {
   readonly vouched: Principal;
   readonly gw: Gateway;
@@ -198,7 +197,6 @@ export class Endpoint {
     }
   }
 
-  /** Opens the session of a client that initializes. */
   async #open(gw: Gateway, call: IdentifiedCall, revision: Revision): Promise<ClientSession> {
     const { sessions } = this.#options;
     const { inbound, scope, who } = call;

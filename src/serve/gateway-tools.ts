@@ -16,10 +16,8 @@ export type Viewer = {
   readonly who: Principal;
   /** Only this consumer's records are shown; null: all records. */
   readonly consumer: string | null;
-  /** Where the viewer looks from. */
   readonly source: Source;
   readonly call: IdentifiedCall | null;
-  /** Ends everything that is done for the viewer. */
   readonly controller: AbortControllerLike;
 };
 

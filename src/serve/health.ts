@@ -11,7 +11,6 @@ export type Readiness = { readonly ready: boolean; readonly detail: Readonly<Rec
 export type HealthOptions = {
   current: () => Gateway;
   readiness: () => Readiness;
-  /** Prometheus text. */
   metrics: () => string;
 };
 

@@ -38,7 +38,6 @@ export type HttpServer = {
   refresh(): void;
   /** Accepts no more connections; running calls continue. */
   stop(): void;
-  /** Closes all remaining connections. */
   close(): Promise<void>;
 };
 

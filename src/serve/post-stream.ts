@@ -30,7 +30,6 @@ export class PostStream {
   /** Withdraws the open questions of calls that have ended. */
   #asking: AbortController | null = null;
 
-  /** `maxOwed` as for `EventStream`. */
   constructor(who: Principal, session: Session | null, traffic: Traffic, maxOwed: number) {
     this.#who = who;
     this.#session = session;
@@ -47,7 +46,6 @@ export class PostStream {
     return this.#stream !== null;
   }
 
-  /** Opens the stream now. */
   open(): void {
     this.#stream ??= this.#opened();
   }

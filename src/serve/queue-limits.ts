@@ -29,7 +29,6 @@ export function boundUnread(traffic: Traffic, owner: string, queued: number, max
   if (queued > mostUnasked) traffic.unread.bound(owner, shares * maxOwed);
 }
 
-/** The way to a client on a connection of its own. */
 type Outlet = {
   /** Id of the principal. */
   readonly owner: string;

@@ -18,7 +18,6 @@ export function receive(text: string, gw: Gateway, context: WireContext): Receiv
   }
 }
 
-/** The last revision with batches. */
 const lastBatches: Revision = "2025-03-26";
 
 /** Whether a client of that revision may send several messages as one array. */

@@ -6,7 +6,6 @@ export type Handler = (visit: Visit) => Response | undefined | Promise<Response 
 export type Methods = Readonly<Record<string, Handler>>;
 
 export type Routes = {
-  /** By exact path. */
   readonly exact: Readonly<Record<string, Methods>>;
   /** By path with `*` in place of the last or first segment, which is the scope. */
   readonly scoped: Readonly<Record<string, Methods>>;

@@ -2,7 +2,6 @@ import { Cancel, type AbortControllerLike } from "../core/cancel.ts";
 import { List, type ListNode } from "../core/linked-list.ts";
 import { within } from "../core/wait.ts";
 
-/** The controller of one running call. */
 class RunningCall extends Cancel {
   readonly place: ListNode<AbortControllerLike>;
 

@@ -108,7 +108,6 @@ export class EventStream implements Reader {
     boundUnread(this.#traffic, this.#owner, this.#owed, this.#maxOwed);
   }
 
-  /** Hands on what the reader has room for. */
   #flow(): void {
     const controller = this.#controller;
     if (!controller) return;

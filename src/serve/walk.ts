@@ -10,7 +10,6 @@ import type { Traffic } from "../session/traffic.ts";
 import type { Received } from "./receive.ts";
 import type { Running } from "./running.ts";
 
-/** The shared parts of the process that a call touches. */
 type Surroundings = { readonly running: Running; readonly traffic: Traffic };
 
 /**

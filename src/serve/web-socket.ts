@@ -13,7 +13,6 @@ export type SocketData = {
   readonly who: Principal;
   readonly presented: Presented;
   readonly scope: string | null;
-  /** Gives the client's place back. */
   leave: () => void;
   connection: McpConnection | null;
   /** Where its messages come in; null before the socket opens. */

@@ -32,8 +32,7 @@ export async function* tail(
   for await (const row of past(audit.chain, archive, since, seen)) {
     if (signal.aborted || row.seq > audit.durable()) break;
     seen = row.seq;
-    const entry = entryOf(audit.chain, row.seq, row.rec);
-    if (selects(selection, entry)) yield entry;
+    yield* selected(selection, entryOf(audit.chain, row.seq, row.rec));
   }
   // The newest record that the feed has sent or left out.
   let reached = 0;
@@ -42,10 +41,7 @@ export async function* tail(
     if (reached <= seen) continue;
     // Some of those that the feed left out may have been read from disk.
     if ("gap" in value) yield { gap: Math.min(value.gap, reached - seen) };
-    else {
-      const entry = entryOf(audit.chain, value.seq, value.rec);
-      if (selects(selection, entry)) yield entry;
-    }
+    else yield* selected(selection, entryOf(audit.chain, value.seq, value.rec));
   }
 }
 
@@ -55,12 +51,12 @@ async function* past(chain: string, archive: Archive, since: number | undefined,
   else for await (const { row } of records(archive, [chain], { since })) yield row;
 }
 
-function selects({ consumer, server, tool, status }: Selection, entry: AuditEntry): boolean {
-  if (entry.type === "call.begin" || entry.type === "checkpoint") return false;
-  if (consumer !== undefined && entry.consumer !== consumer) return false;
-  if (server !== undefined && entry.server !== server) return false;
-  if (tool !== undefined && entry.tool !== tool && nameOf(entry) !== tool) return false;
-  return status === undefined || (entry.status !== null && statusesOf(status).includes(entry.status));
+function selected({ consumer, server, tool, status }: Selection, entry: AuditEntry): AuditEntry[] {
+  if (entry.type === "call.begin" || entry.type === "checkpoint") return [];
+  if (consumer !== undefined && entry.consumer !== consumer) return [];
+  if (server !== undefined && entry.server !== server) return [];
+  if (tool !== undefined && entry.tool !== tool && nameOf(entry) !== tool) return [];
+  return status === undefined || (entry.status !== null && statusesOf(status).includes(entry.status)) ? [entry] : [];
 }
 
 const nameOf = ({ server, tool }: AuditEntry): string | null =>

@@ -8,7 +8,6 @@ import type { Archive } from "../archive.ts";
 
 /** What usage takes from the configuration. */
 export type Metering = {
-  /** Whether calls are counted. */
   readonly metered: boolean;
   /** The tags of the servers; throws where they are not known. */
   readonly tags: () => Tags;

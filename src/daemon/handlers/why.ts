@@ -14,7 +14,6 @@ import type { Gateway } from "../../gateway/gateway.ts";
 export type WhyDeps = {
   readonly gw: Pick<Gateway, "catalog" | "policy"> & { readonly upstreams: Pick<Gateway["upstreams"], "status"> };
   readonly keyring: Keyring;
-  /** Ids of the toolsets. */
   readonly toolsets: readonly string[];
   readonly auth: Config["auth"];
 };
@@ -34,12 +33,12 @@ export function whyOf({ gw, keyring, toolsets, auth }: WhyDeps, input: Parsed<"w
   const { target, kind } = input;
   const known = locate(catalog, target, kind, callers);
   const found = known.length > 0 ? known : renamed(catalog, target, kind, toolsets);
-  const { route, missing } = found.length === 1 ? { route: found[0], missing: null } : absent(gw, input, found);
+  const route = found.length === 1 ? found[0] : undefined;
   return {
     kind: route && route.kind !== "extension" ? route.kind : (input.kind ?? null),
     name: route?.canonical ?? input.target,
     wire: route?.wire ?? null,
-    missing,
+    missing: route ? null : whyAbsent(gw, input, found),
     down: route ? downOf(gw, route.server) : null,
     toolsets: route ? toolsets.map((id) => inToolset(catalog, route, id)) : [],
     callers: callers.map(({ who, refused }) => {
@@ -109,25 +108,19 @@ function unlisted(gw: WhyDeps["gw"], server: string, kind: Parsed<"why">["kind"]
   return list ? `what server ${server} offers is not known in full: ${list.reason}` : null;
 }
 
-type Absence = { readonly route: undefined; readonly missing: string };
-
-function absent(gw: WhyDeps["gw"], { target, kind }: Parsed<"why">, found: readonly Route[]): Absence {
-  const because = (missing: string): Absence => ({ route: undefined, missing });
-  if (found.length > 1)
-    return because(`several servers offer it: ${found.map(({ canonical }) => canonical).join(", ")}`);
+function whyAbsent(gw: WhyDeps["gw"], { target, kind }: Parsed<"why">, found: readonly Route[]): string {
+  if (found.length > 1) return `several servers offer it: ${found.map(({ canonical }) => canonical).join(", ")}`;
   const entry = gw.catalog.missing(null).find((each) => each.canonical === target && (kind ?? each.kind) === each.kind);
-  if (entry) return because(entry.reason);
+  if (entry) return entry.reason;
   const server = splitCanonical(target)?.server ?? "";
   const status = gw.upstreams.status().find(({ id }) => id === server);
   const what = kind ?? "thing";
-  if (status)
-    return because(stateOf(status) ?? unlisted(gw, server, kind) ?? `server ${server} offers no such ${what}`);
-  if (server === ownServer) return because(`the gateway itself offers no such ${what}`);
+  if (status) return stateOf(status) ?? unlisted(gw, server, kind) ?? `server ${server} offers no such ${what}`;
+  if (server === ownServer) return `the gateway itself offers no such ${what}`;
   if (kind === "resource" || target.includes("://"))
-    return because("no server lists this URI, has a template for it, or gave it to a caller");
-  return because(
-    server === "" ? `no server offers such a ${what}` : `there is no server ${server}; "mcpgw servers list" shows all`,
-  );
+    return "no server lists this URI, has a template for it, or gave it to a caller";
+  if (server === "") return `no server offers such a ${what}`;
+  return `there is no server ${server}; "mcpgw servers list" shows all`;
 }
 
 function downOf(gw: WhyDeps["gw"], server: string): string | null {
