@@ -111,7 +111,7 @@ async function relay(tunnel: ClientTunnel, { output, asked }: Streams): Promise<
       tunnel.pause();
       void output.drained().then(() => tunnel.resume());
     }
-    for (const id of idsIn(line, "all")) waiting.delete(plainId(id));
+    for (const id of idsIn(line, "responses")) waiting.delete(plainId(id));
     if (ended && waiting.size === 0) tunnel.close();
   });
   const forward = (line: string) => {

@@ -57,14 +57,11 @@ export function splitBatch(text: string, limits: ScanLimits, most: number): stri
 const membersOf = (text: string): string[] =>
   elements(text, skipSpace(text, 0)).map(([start, end]) => text.slice(start, end));
 
-/**
- * The ids in a text, as written: of all messages or of requests only. The text may be anything: a message, a batch, or
- * neither.
- */
-export function idsIn(text: string, of: "all" | "requests"): string[] {
+/** The ids of the requests or of the responses in a text, as written; it may be a message, a batch, or neither. */
+export function idsIn(text: string, of: "requests" | "responses"): string[] {
   return (isBatch(text) ? membersOf(text) : [text]).flatMap((one) => {
     const id = idOf(one);
-    return id === null || (of === "requests" && locate(one, 0, "method") === null) ? [] : [id];
+    return id === null || (locate(one, 0, "method") === null) !== (of === "responses") ? [] : [id];
   });
 }
 

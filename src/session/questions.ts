@@ -1,7 +1,6 @@
 import type { AbortSignalLike } from "../core/cancel.ts";
 import { Failure } from "../core/failure.ts";
 import type { ClientAnswer, InputRequest } from "../core/inbound.ts";
-import { plainId } from "../mcp/message.ts";
 import { forHop } from "../mcp/meta.ts";
 import { cancelledParams, notificationText, requestText } from "../mcp/outbound.ts";
 import type { Traffic } from "./traffic.ts";
@@ -43,8 +42,9 @@ export class Questions {
     if (this.#waiting.size >= mostWaiting) {
       throw new Failure("overloaded", `The client has ${mostWaiting} unanswered questions already.`);
     }
-    const id = `mcpgw-${++this.#last}`;
-    const key = JSON.stringify(id);
+    // A number, since there are clients (langchain4j) that read any id as one and answer a text under 0.
+    const id = ++this.#last;
+    const key = String(id);
     const { promise, resolve, reject } = Promise.withResolvers<ClientAnswer>();
     const abort = (): void => {
       send(notificationText("notifications/cancelled", cancelledParams(key, signal.reason, "no longer needed")));
@@ -66,17 +66,16 @@ export class Questions {
 
   /** Passes an answer to its question; false if no open question has this id. */
   answer(idText: string, answer: ClientAnswer): boolean {
-    const key = plainId(idText);
-    const waiting = this.#waiting.get(key);
+    const waiting = this.#waiting.get(idText);
     if (!waiting) return false;
-    this.#waiting.delete(key);
+    this.#waiting.delete(idText);
     waiting.resolve(answer);
     return true;
   }
 
   /** Passes on the progress of a client with a question; `token` is the raw text of the question's id. */
   progress(token: string, params: string): void {
-    this.#waiting.get(plainId(token))?.progress?.(params);
+    this.#waiting.get(token)?.progress?.(params);
   }
 
   /** The client has gone: rejects all open questions. */

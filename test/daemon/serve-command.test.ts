@@ -1,6 +1,7 @@
 import { expect, setDefaultTimeout, test } from "bun:test";
 import { everything, fake, Place, start } from "../support/daemon.ts";
 import { StdioClient } from "../support/stdio-client.ts";
+import { initialize, pick, request } from "../support/wire.ts";
 
 // Processes are started and ended throughout; on a busy machine that takes its time.
 setDefaultTimeout(30_000);
@@ -28,4 +29,17 @@ test("a client that is not served is told why as the answer to what it asks, att
     ]);
     expect(await client.stderr).toEndWith(`mcpgw: ${why}\n`);
   }
+});
+
+test("a call is owed its answer though its server asked under the same id, as both sides count from 1", async () => {
+  await using daemon = await start(config);
+  await using client = new StdioClient(daemon.place, { MCPGW_API_KEY: await daemon.place.key("agent") });
+  client.send(initialize("2025-11-25", "open", { roots: {} }));
+  await client.answer("open");
+  client.send({ jsonrpc: "2.0", method: "notifications/initialized" });
+  client.send(request("tools/call", { name: "fake__ask", arguments: { method: "roots/list" } }, 1));
+  expect(await client.got((message) => pick(message, "method") === "roots/list")).toMatchObject({ id: 1 });
+  daemon.child.kill("SIGKILL");
+  const ended = await client.got((message) => pick(message, "error") !== undefined);
+  expect(ended).toMatchObject({ id: 1, error: { message: expect.stringContaining("The call may have run") } });
 });

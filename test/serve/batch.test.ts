@@ -9,7 +9,7 @@ import { type Answer, initialize, modern, pick, request, toolCall } from "../sup
 const v2025 = { "mcp-protocol-version": "2025-03-26" };
 const note = '{"jsonrpc":"2.0","method":"notifications/message","params":{"level":"info","data":1}}';
 const notification = { jsonrpc: "2.0", method: "notifications/initialized" };
-const response = { jsonrpc: "2.0", id: "mcpgw-9", result: {} };
+const response = { jsonrpc: "2.0", id: 9, result: {} };
 
 const echo = () => new Door((call) => said(call.argumentsText));
 
@@ -152,10 +152,9 @@ test("FIELD T5: a call of a batch can ask, and its answer may come in a batch", 
   let text = "";
   const more = async () => (text += decoder.decode((await reader.read()).value));
   while (!text.includes("roots/list")) await more();
-  const id = /"id":"(mcpgw-\d+)"/.exec(text)?.[1];
+  const id = Number(/"id":(\d+),"method":"roots\/list"/.exec(text)?.[1]);
   await door.post([{ jsonrpc: "2.0", id, result: { roots: [] } }, notification], { headers });
-  while (!text.includes('"id":1,')) await more();
-  expect(text).toContain('{\\"roots\\":[]}');
+  while (!text.includes('{\\"roots\\":[]}')) await more();
 });
 
 test("S08, FIELD T46: under a session that has ended the whole batch is 404", async () => {
