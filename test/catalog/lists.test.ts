@@ -3,7 +3,7 @@ import fc from "fast-check";
 import type { Tool } from "../../src/core/call.ts";
 import type { Era } from "../../src/core/inbound.ts";
 import { loopback, makeTool } from "../support/call.ts";
-import { admin, ask, buildCatalog, lead, type Served, partyOf } from "../support/catalog.ts";
+import { admin, ask, buildCatalog, clock, lead, type Served, partyOf } from "../support/catalog.ts";
 import { failureOf } from "../support/failure.ts";
 import { policyOf } from "../support/policy.ts";
 import { principal } from "../support/principal.ts";
@@ -133,6 +133,13 @@ describe("pages", () => {
       const failure = failureOf(() => ask(catalog, list, more));
       expect([failure.code, failure.row.rpc]).toEqual(["invalid-params", -32602]);
     }
+  });
+  test("a cursor is good for ten minutes", () => {
+    const { nextCursor: cursor = "" } = ask(catalog, "tools");
+    clock.advance(600_000);
+    expect(ask(catalog, "tools", { cursor }).names).toHaveLength(10);
+    clock.advance(1);
+    expect(failureOf(() => ask(catalog, "tools", { cursor })).code).toBe("invalid-params");
   });
   test("a cursor outlives a change of the list: the next page starts after the last name that was seen", () => {
     const { nextCursor = "" } = ask(catalog, "tools");

@@ -15,7 +15,7 @@ import { createSealer } from "../../src/seal/seal.ts";
 import { loopback, makeCall, makeTool } from "./call.ts";
 import { principal, stillClock } from "./principal.ts";
 
-const clock = stillClock();
+export const clock = stillClock();
 const keys = [new Uint8Array(32).fill(1), new Uint8Array(32).fill(2)] as const;
 const sealer = createSealer(keys, clock);
 
