@@ -189,7 +189,7 @@ test.each(silent)("a server that never answers %s is waited for no longer than i
 for (const wanted of [false, true]) {
   test(`a legacy server that was deployed anew is listed anew, with what it did not have before${wanted ? ", at the first call" : ""}`, async () => {
     let session = 0;
-    let capabilities: unknown = { tools: {} };
+    let capabilities: unknown = { tools: { listChanged: true } };
     let tools = ["old"];
     using server = serve(({ method, id }, request) => {
       const own = request.headers.get("mcp-session-id");
@@ -215,18 +215,22 @@ for (const wanted of [false, true]) {
     if (wanted) await set.ask("a", "new");
     await until(() => names(set)[0] === "new" && set.listings()[0]?.prompts.length === 1, "the new version's lists");
     expect(set.listings()[0]).toMatchObject({ capabilities, instructions: "new", missing: [] });
-    expect(set.status()[0]?.restarts).toBe(0);
+    expect([set.status()[0]?.restarts, server.of("subscriptions/listen")]).toEqual([0, []]);
   });
 }
 
 test("a modern server that was deployed anew is listed anew, and listened to for what it tells now", async () => {
   let capabilities: unknown = { tools: {} };
   let tools = ["old"];
-  using server = serve(({ method, id }) => {
+  let ended = 0;
+  using server = serve(({ method, id }, request) => {
     if (method === "server/discover") return discovers(id, capabilities);
     if (method === "initialize") return new Response(null, { status: 404 });
     if (method === "tools/list") return reply(id, { tools: list(tools) });
-    if (method === "subscriptions/listen") return new Promise<Response>(() => {});
+    if (method === "subscriptions/listen") {
+      request.signal.addEventListener("abort", () => ended++);
+      return new Promise<Response>(() => {});
+    }
     return method === "prompts/list" ? reply(id, { prompts: [{ name: "p" }] }) : null;
   });
   await using set = upstreams([{ ...http("a", server.url), healthCheck: 200 }]);
@@ -238,6 +242,8 @@ test("a modern server that was deployed anew is listed anew, and listened to for
   await until(() => names(set)[0] === "new" && set.listings()[0]?.prompts.length === 1, "the new version's lists");
   await until(() => server.of("subscriptions/listen").length === 1, "the listening request");
   expect(server.of("subscriptions/listen")[0]?.message.params?.["notifications"]).toEqual({ promptsListChanged: true });
+  capabilities = { tools: { listChanged: true }, prompts: { listChanged: true } };
+  await until(() => server.of("subscriptions/listen").length === 2 && ended === 1, "a request in place of that one");
   expect(set.status()[0]?.restarts).toBe(0);
 });
 

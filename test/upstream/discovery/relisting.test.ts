@@ -13,13 +13,15 @@ function relisting(log: string[]) {
 }
 const after = (ms: number): Promise<void> => new Promise((resolve) => setTimeout(resolve, ms));
 
-test("lists that change are read soon, those that change together at once", async () => {
+test("lists that change are read soon, those that change together at once, no others", async () => {
   const log: string[] = [];
   const lists = relisting(log);
   lists.changed(["tools"]);
   lists.changed(["prompts", "tools"]);
   await until(() => log.length > 0, "a reading");
-  expect(log).toEqual(["read tools prompts"]);
+  lists.changed(["resources"]);
+  await until(() => log.length > 1, "another reading");
+  expect(log).toEqual(["read tools prompts", "read resources"]);
 });
 
 test("after a reading that took long, lists are left alone for many times as long", async () => {

@@ -1,6 +1,7 @@
 import { expect, test } from "bun:test";
 import type { Ask } from "../../../src/upstream/link/link.ts";
 import { PipeLink, type PipeEvents } from "../../../src/upstream/link/pipe-link.ts";
+import { query } from "../../../src/upstream/link/query.ts";
 import { rejectionOf } from "../../support/failure.ts";
 import { linkHost } from "../../support/link-host.ts";
 
@@ -88,4 +89,12 @@ test("a result of more bytes than a result may have is refused, one of as many i
   for (const [at, bytes] of [result, result + 1].entries())
     say({ id: at + 1, result: { a: "x".repeat(bytes - '{"a":""}'.length) } });
   expect(await Promise.all(answers)).toMatchObject([{ kind: "result" }, { code: "result-too-large" }]);
+});
+
+test("progress buys a request of the gateway's own no time beyond its limit", async () => {
+  const { link, say } = open(false);
+  const chatter = setInterval(() => say({ method: "notifications/progress", params: { progressToken: 1 } }), 2);
+  const { peer } = ask();
+  expect((await rejectionOf(query(link, linkHost, { method: "ping", peer, timeout: 20 }))).code).toBe("timeout");
+  clearInterval(chatter);
 });
