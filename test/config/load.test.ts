@@ -31,6 +31,27 @@ test("R1 R3 R4 the example of the first document loads as written, its placehold
   expect(secrets).toContain("sk_live_0123456789");
 });
 
+test("R17 what is hidden is what is secret by its name or its reference, and nothing else that the file says", () => {
+  const { secrets } = loadText(
+    JSON.stringify({
+      servers: [
+        {
+          id: "a",
+          command: "x",
+          env: { API_TOKEN: "tok-123456", PIN_SECRET: "short", LOG_LEVEL: "verbose", X: "${REF}" },
+        },
+        {
+          id: "b",
+          url: "https://u:pw-123456@b.example/mcp",
+          headers: { Authorization: "Bearer 1", "Accept-Language": "en-GB" },
+        },
+      ],
+    }),
+    { env: { REF: "ref-123456" } },
+  );
+  expect([...secrets].toSorted()).toEqual(["Bearer 1", "pw-123456", "ref-123456", "tok-123456"]);
+});
+
 test("R120 a reference without value and default is an error with its place", () => {
   const [problem] = refusal(firstDocument).problems;
   expect(problem).toMatchObject({ line: 23, column: 26, path: "servers[1].env.STRIPE_SECRET_KEY" });

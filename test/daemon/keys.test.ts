@@ -43,6 +43,20 @@ test.each([
   ]);
 });
 
+test.each([true, false])(
+  "R23 T42: what takes rights away is in force, and its answer says whether it is on record (%p)",
+  async (recorded) => {
+    using keyring = new Keyring({ store: memoryKeyStore(), clock: systemClock });
+    const { id } = keyring.create(keyRequest({ name: "A", roles: ["user"] }));
+    const deps = { keyring, recordAct: async () => {}, recordDone: async () => recorded, namedRoles: () => null };
+    const handlers = keyHandlers(deps);
+    expect(await handlers["keys.revoke"]({ id }, ctx)).toEqual({ id, recorded });
+    expect(keyring.list().map(({ state }) => state)).toEqual(["revoked"]);
+    expect(await handlers["keys.freeze"]({}, ctx)).toEqual({ frozen: true, recorded });
+    expect(keyring.frozen).toBe(true);
+  },
+);
+
 /** A keyring whose acts wait for the disk until `flush`; `log` holds the types of what was recorded, in order. */
 function withSlowDisk() {
   const keyring = new Keyring({ store: memoryKeyStore(), clock: systemClock });
