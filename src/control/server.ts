@@ -136,8 +136,9 @@ export async function listen(options: ControlOptions): Promise<ControlServer> {
     close() {
       clearInterval(timer);
       const { listener, ino } = bound;
+      const there = fileAt(path);
       // Stopping it deletes whatever file stands there, also what another daemon has put in its place.
-      if ([ino, undefined].includes(fileAt(path)?.ino)) listener.stop();
+      if (!there || there.ino === ino) listener.stop();
       else listener.unref();
       for (const socket of open) socket.terminate();
     },
