@@ -103,6 +103,19 @@ describe("a call that becomes a task", () => {
     h.clock.advance(2 * 86_400_000);
     expect((await get(h, taskId)).error.message).toBe("Task not found.");
   });
+
+  test("a handle lasts as long as its server says that it keeps the task, where that is longer", async () => {
+    const days = 45 * 86_400_000;
+    const kept = working.replace('"ttlMs":60000', `"ttlMs":${days}`);
+    const keeps: typeof script = (...asked) =>
+      asked[1].method === "tools/call" ? ok(`{"resultType":"task",${kept.slice(1)}`, "modern") : script(...asked);
+    const h = harness({ servers, script: keeps });
+    const taskId = await start(h);
+    h.clock.advance(days - 1);
+    expect((await get(h, taskId)).error).toBeUndefined();
+    h.clock.advance(2);
+    expect((await get(h, taskId)).error.message).toBe("Task not found.");
+  });
 });
 
 describe("S24: tasks of others", () => {
