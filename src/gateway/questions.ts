@@ -14,7 +14,8 @@ import type { SessionQuestion } from "../core/upstream.ts";
 import { rpcCodes } from "../core/rpc-code.ts";
 import { cut } from "../core/text.ts";
 import { within } from "../core/wait.ts";
-import { type Asked, forLegacyClient, forNextHop, outcomeOf, undeclared } from "../mcp/input-round.ts";
+import { type Asked, forLegacyClient, outcomeOf, undeclared } from "../mcp/input-round.ts";
+import { forNextHop } from "../mcp/meta.ts";
 import type { Gateway } from "./gateway.ts";
 import { inputDenied } from "./input-answers.ts";
 
@@ -142,7 +143,7 @@ async function put(
   // The guardrails may have changed while the user thought about it.
   if (answer.kind === "result") await admit(client, request);
   await client.record(answeredStep(request, answer));
-  return answer.kind === "result" ? { kind: "result", text: forNextHop(answer.text) } : answer;
+  return answer.kind === "result" ? { kind: "result", text: forNextHop(answer.text, "progressToken") } : answer;
 }
 
 /**

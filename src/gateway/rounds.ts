@@ -4,7 +4,8 @@ import { asFailure, Failure } from "../core/failure.ts";
 import { type ClientAnswer, type InputRequest, longestQuestion } from "../core/inbound.ts";
 import type { Policy } from "../core/ports.ts";
 import { rpcCodes } from "../core/rpc-code.ts";
-import { type Asked, forNextHop, mostQuestions, roundText } from "../mcp/input-round.ts";
+import { type Asked, mostQuestions, roundText } from "../mcp/input-round.ts";
+import { forNextHop } from "../mcp/meta.ts";
 import { underToken } from "../mcp/reply.ts";
 import type { Gateway } from "./gateway.ts";
 import { checkAnswer } from "./input-answers.ts";
@@ -246,7 +247,7 @@ export class Rounds implements ParkedCall {
     if (this.#ended || signal.aborted) return gone;
     const { promise, resolve } = Promise.withResolvers<ClientAnswer | Failure>();
     const key = `${method}-${++this.#serial}`;
-    const question = { key, request: { method, params: forNextHop(params) }, answered: resolve };
+    const question = { key, request: { method, params: forNextHop(params, "progressToken") }, answered: resolve };
     const weight = question.request.params.length;
     if (this.#parkedId !== null) this.#gw.parking.grow(this.#parkedId, weight);
     // A question that the server withdraws is dropped.

@@ -10,7 +10,7 @@ import { isObject, objectIn } from "../core/json.ts";
 import { cut, plain } from "../core/text.ts";
 import { editObject } from "./edit.ts";
 import { locate, members, openObject, rawValue } from "./json-text.ts";
-import { forHop } from "./meta.ts";
+import { forNextHop } from "./meta.ts";
 
 // Input rounds (2026-07-28, multi round-trip requests), and the older requests of servers to clients that they
 // replaced.
@@ -127,16 +127,13 @@ function undeclaredSampling(sampling: unknown, asked: Values, revision: Revision
   return context && named && !isObject(sampling.context) ? "sampling.context" : null;
 }
 
-/** A question's params, or its answer, without the `_meta` keys that belong to this hop. Raw JSON in and out. */
-export const forNextHop = (text: string): string => forHop(text, "progressToken");
-
 /**
  * Translates a modern server's question for a legacy client's revision. `id` is for a URL question that has no id of
  * its own.
  */
 export function forLegacyClient(request: InputRequest, revision: Revision | null, id: string): InputRequest {
   const { method, params } = request;
-  const clean = forNextHop(params);
+  const clean = forNextHop(params, "progressToken");
   if (method !== "elicitation/create") return { ...request, params: clean };
   const { mode, elicitationId } = objectIn(params);
   const edits = {
@@ -158,6 +155,9 @@ export function urlQuestions(error: string): readonly Asked[] | string {
   if (list.length > mostQuestions) return tooMany;
   return list.map((each, index) => ({
     key: `url-${index + 1}`,
-    request: { method: "elicitation/create", params: forNextHop(JSON.stringify({ ...each, mode: "url" })) },
+    request: {
+      method: "elicitation/create",
+      params: forNextHop(JSON.stringify({ ...each, mode: "url" }), "progressToken"),
+    },
   }));
 }

@@ -48,7 +48,12 @@ export function hopMeta(
 }
 
 /** Params or an answer for the next hop: with the `_meta` that `hopMeta` makes of its own, and with `edits`. */
-export function forHop(text: string, drop: string | null, stamps: readonly string[] = [], edits: Edits = {}): string {
+export function forNextHop(
+  text: string,
+  drop: string | null,
+  stamps: readonly string[] = [],
+  edits: Edits = {},
+): string {
   const meta = locate(text, 0, "_meta");
   // Most have none, and may be long.
   if (!meta && stamps.length === 0 && Object.keys(edits).length === 0) return text;

@@ -5,7 +5,7 @@ import { isExtensionNotification, isRequestMethod, type RequestMethod } from "..
 import { editMembers, editObject } from "./edit.ts";
 import { errorBetween } from "./error-code.ts";
 import { closeArray, locate, mayHold, members, openObject, skipSpace, stringValue } from "./json-text.ts";
-import { forHop, hopMeta, type Implementation, implementationText, limitKey, serverInfoKey } from "./meta.ts";
+import { forNextHop, hopMeta, type Implementation, implementationText, limitKey, serverInfoKey } from "./meta.ts";
 import { notificationText } from "./outbound.ts";
 
 /** A JSON-RPC response; both arguments are raw JSON. */
@@ -78,7 +78,7 @@ function sentence({ message, detail }: Failure): string {
 
 /** A progress notification for the caller, under the caller's token; token and params are raw JSON. */
 export function progressNotification(token: string, params: string): string {
-  return notificationText("notifications/progress", forHop(params, null, [], { progressToken: token }));
+  return notificationText("notifications/progress", forNextHop(params, null, [], { progressToken: token }));
 }
 
 /**

@@ -1,9 +1,9 @@
-import { forHop, type Implementation, implementationText, serverInfoKey, subscriptionIdKey } from "./meta.ts";
+import { forNextHop, type Implementation, implementationText, serverInfoKey, subscriptionIdKey } from "./meta.ts";
 import { notificationText } from "./outbound.ts";
 
 /** A notification on the stream of a `subscriptions/listen`; `id` is the id of that request, as it was written. */
 export function subscribed(method: string, params: string | null, id: string): string {
-  return notificationText(method, forHop(params ?? "{}", null, [`"${subscriptionIdKey}":${id}`]));
+  return notificationText(method, forNextHop(params ?? "{}", null, [`"${subscriptionIdKey}":${id}`]));
 }
 
 /**
@@ -11,7 +11,7 @@ export function subscribed(method: string, params: string | null, id: string): s
  * knows.
  */
 export function updateParams(params: string | null, uri: string): string {
-  return forHop(params ?? "{}", null, [], { uri: JSON.stringify(uri) });
+  return forNextHop(params ?? "{}", null, [], { uri: JSON.stringify(uri) });
 }
 
 /** The `_meta` of the result that ends a `subscriptions/listen`. */

@@ -1,7 +1,7 @@
 import type { AbortSignalLike } from "../core/cancel.ts";
 import { Failure } from "../core/failure.ts";
 import type { ClientAnswer, InputRequest } from "../core/inbound.ts";
-import { forHop } from "../mcp/meta.ts";
+import { forNextHop } from "../mcp/meta.ts";
 import { cancelledParams, notificationText, requestText } from "../mcp/outbound.ts";
 import type { Traffic } from "./traffic.ts";
 
@@ -54,7 +54,7 @@ export class Questions {
     this.#waiting.set(key, { progress, resolve, reject });
     this.#traffic.asked++;
     try {
-      const stamped = progress ? forHop(params, "progressToken", [`"progressToken":${key}`]) : params;
+      const stamped = progress ? forNextHop(params, "progressToken", [`"progressToken":${key}`]) : params;
       send(requestText(id, method, stamped));
       return await promise;
     } finally {

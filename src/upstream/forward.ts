@@ -5,7 +5,7 @@ import type { UpstreamRequest } from "../core/upstream.ts";
 import { nameSource } from "../mcp/header-rules.ts";
 import { encodeHeader, paramHeaders } from "../mcp/headers.ts";
 import { stringValue } from "../mcp/json-text.ts";
-import { forHop } from "../mcp/meta.ts";
+import { forNextHop } from "../mcp/meta.ts";
 import { callParams, notificationText } from "../mcp/outbound.ts";
 import { progressNotification } from "../mcp/reply.ts";
 import { mirroredInRequest, wantedLevel } from "./capabilities.ts";
@@ -78,13 +78,13 @@ function handlersOf(call: Call, token: string | null, asks: boolean, own: boolea
         ? null
         : (params) => {
             const passes = level === "default" || isAsSevere(stringValue(params, 0, "level"), level);
-            if (passes) emit(notificationText("notifications/message", forHop(params, null)));
+            if (passes) emit(notificationText("notifications/message", forNextHop(params, null)));
             return passes;
           },
     other(method, params) {
       const extension = isExtensionNotification(method);
       const passes = extension ? own && hasExtensions(call.capabilities) : call.inbound.era === "legacy";
-      if (passes) emit(notificationText(method, forHop(params, null)));
+      if (passes) emit(notificationText(method, forNextHop(params, null)));
       return passes;
     },
     request,

@@ -5,7 +5,6 @@ import { readInbound } from "../../src/mcp/classify.ts";
 import {
   answers,
   forLegacyClient,
-  forNextHop,
   outcomeOf,
   readResponses,
   readRound,
@@ -13,6 +12,7 @@ import {
   roundText,
   urlQuestions,
 } from "../../src/mcp/input-round.ts";
+import { forNextHop } from "../../src/mcp/meta.ts";
 import { limits, spaced } from "./support.ts";
 
 const object = fc.dictionary(fc.string({ maxLength: 5 }), fc.jsonValue({ maxDepth: 3 }), { maxKeys: 5 });
@@ -87,11 +87,11 @@ test("what an answer says and what it answers", () => {
 });
 
 test("what belongs to a hop stays on it", () => {
-  expect(forNextHop('{"a":1.10,"_meta":{"progressToken":1,"io.modelcontextprotocol/x":2,"com.acme/y":3}}')).toBe(
-    '{"a":1.10,"_meta":{"com.acme/y":3}}',
-  );
-  expect(forNextHop('{"a":1.10 ,"_meta":{"progressToken":1}}')).toBe('{"a":1.10 }');
-  expect(forNextHop('{ "a":1.10 }')).toBe('{ "a":1.10 }');
+  expect(
+    forNextHop('{"a":1.10,"_meta":{"progressToken":1,"io.modelcontextprotocol/x":2,"com.acme/y":3}}', "progressToken"),
+  ).toBe('{"a":1.10,"_meta":{"com.acme/y":3}}');
+  expect(forNextHop('{"a":1.10 ,"_meta":{"progressToken":1}}', "progressToken")).toBe('{"a":1.10 }');
+  expect(forNextHop('{ "a":1.10 }', "progressToken")).toBe('{ "a":1.10 }');
 });
 
 test("a question in the words of older revisions", () => {

@@ -108,14 +108,17 @@ export async function takeInventory(of: Stocktaking, old: Inventory, which: read
   const failures = results.filter(({ failure }) => failure !== null);
   const first = failures[0]?.failure;
   if (first && failures.length === has.length) throw first;
+  const now = mapLists((list): Definitions => {
+    const read = results.find((one) => one.list === list);
+    if (read) return read;
+    const keeps = has.includes(list);
+    // An empty list stays the object that it is.
+    return { items: keeps || old[list].length === 0 ? old[list] : [], missing: keeps ? old.missing[list] : [] };
+  });
   const next: Inventory = {
     ...old,
-    ...gone(old, has),
-    ...Object.fromEntries(results.map(({ list, items }) => [list, items])),
-    missing: {
-      ...mapLists((list) => (has.includes(list) ? old.missing[list] : [])),
-      ...Object.fromEntries(results.map(({ list, missing }) => [list, missing])),
-    },
+    ...Object.fromEntries(listNames.map((list) => [list, now[list].items])),
+    missing: mapLists((list) => now[list].missing),
     capabilities,
     instructions,
     era,
@@ -130,12 +133,6 @@ export async function takeInventory(of: Stocktaking, old: Inventory, which: read
   if (differs(next, old)) remember(options, host, next);
   of.turn.over();
   return next;
-}
-
-/** The lists that the server no longer has, as empty ones. */
-function gone(old: Inventory, has: readonly ListName[]): Partial<Inventory> {
-  const lost = listNames.filter((list) => !has.includes(list) && old[list].length > 0);
-  return Object.fromEntries(lost.map((list) => [list, []]));
 }
 
 /** Whether anything has changed that is visible outside of this folder. */
