@@ -1,0 +1,45 @@
+import { expect, test } from "bun:test";
+import { writeFileSync } from "node:fs";
+import { Daemon, everything, fake, Place } from "../support/daemon.ts";
+import { until } from "../support/until.ts";
+import { eventsOf, pick, request } from "../support/wire.ts";
+
+// What a client gets while servers are still starting.
+
+/** A server that begins only once `file` is there. */
+function late(id: string, file: string) {
+  const { command, args, ...rest } = fake(id, [], { protocol: "legacy", timeout: "60s" });
+  return {
+    ...rest,
+    command: "sh",
+    args: ["-c", 'until [ -e "$0" ]; do sleep 0.05; done; exec "$@"', file, command, ...args],
+  };
+}
+
+test("a client waits ten seconds for servers that start, gets what is there by then, and is told of the rest", async () => {
+  using place = new Place(null);
+  const file = place.path("begin");
+  place.configure({ servers: [fake("quick"), late("late", file)], policies: [everything()] });
+  const began = performance.now();
+  await using daemon = new Daemon(place, place.spawn(["daemon", "--listen", "127.0.0.1:0"]));
+  // It says where it listens in its log only once it is ready.
+  const address = async () => /http:[^"]+(?=\/mcp")/.exec((await place.cli(["status", "--json"])).stdout)?.[0];
+  daemon.url = await until(address, "an address");
+  const asked = performance.now();
+  const key = await place.key("alice");
+  const session = await daemon.session(key);
+  const names = async (): Promise<string[]> => {
+    const { json } = await daemon.post(request("tools/list"), { key, headers: session });
+    return (pick(json, "result.tools") as { name: string }[]).map(({ name }) => name);
+  };
+  const first = await names();
+  const answered = performance.now();
+  expect([first.includes("quick__echo"), first.includes("late__echo")]).toEqual([true, false]);
+  expect(answered - began).toBeGreaterThan(10_000);
+  expect(answered - asked).toBeLessThan(19_000);
+
+  const news = eventsOf(await daemon.stream(key, session));
+  writeFileSync(file, "");
+  expect((await news.next()).value).toMatchObject({ method: "notifications/tools/list_changed" });
+  await until(async () => (await names()).includes("late__echo"), "the late server");
+}, 60_000);
