@@ -30,11 +30,13 @@ test("headers that the server refuses are made anew after listing its tools, onc
   await set.settled();
   const inputSchema = set.listings()[0]?.tools[0]?.inputSchema;
   expect(textOf(await set.ask("a", "t", { region: "eu" }, { inputSchema }))).toBe("ok");
-  server.wanted.header = "Zone";
-  expect(textOf(await set.ask("a", "t", { region: "eu" }, { inputSchema }))).toBe("ok");
+  for (const header of ["Zone", "Area"]) {
+    server.wanted.header = header;
+    expect(textOf(await set.ask("a", "t", { region: "eu" }, { inputSchema }))).toBe("ok");
+  }
   server.wanted.header = "Nowhere";
   expect(await set.ask("a", "t", { region: "us" }, { inputSchema })).toMatchObject({ kind: "error", code: -32020 });
-  expect(server.of("tools/call").length).toBe(5);
+  expect(server.of("tools/call").length).toBe(7);
 });
 
 test("where no headers are sent, an error about them is no reason to make a call again", async () => {

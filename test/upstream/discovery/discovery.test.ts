@@ -270,6 +270,39 @@ test("a modern server whose instructions hold the time is not listed anew for th
   expect([server.of("tools/list").length, server.of("subscriptions/listen").length]).toEqual([2, 1]);
 });
 
+test("a list that could not be read is read again with the next health check, those that could are not", async () => {
+  using server = serve(({ method, id }) => {
+    const capabilities = { tools: {}, prompts: {} };
+    if (method === "initialize") return reply(id, { protocolVersion: "2025-11-25", capabilities });
+    if (method !== "prompts/list") return null;
+    if (server.of("prompts/list").length === 1) return refusal(id, -32603, "not now");
+    return reply(id, { prompts: [{ name: "p" }] });
+  });
+  const options = { ...http("a", server.url, { getStream: "off" }), healthCheck: 20 };
+  await using set = upstreams([options]);
+  options.healthCheck = 10_000;
+  await until(() => set.listings()[0]?.prompts.length === 1, "the prompts");
+  await until(() => server.of("ping").length > 1, "checks after that");
+  expect([server.of("prompts/list").length, set.listings()[0]?.missing]).toEqual([2, []]);
+});
+
+test("what may have changed while a modern server was not listened to is read again", async () => {
+  const streams: Stream[] = [];
+  let tools = ["old"];
+  using server = serve(({ method, id, params }) => {
+    if (method === "server/discover") return discovers(id, { tools: { listChanged: true } });
+    if (method === "tools/list") return reply(id, { tools: list(tools) });
+    if (method !== "subscriptions/listen") return null;
+    return listening(id, params?.["notifications"], (stream) => streams.push(stream));
+  });
+  await using set = upstreams([http("a", server.url)]);
+  await until(() => streams.length === 1, "the listening request");
+  await set.settled();
+  tools = ["new"];
+  streams[0]?.close();
+  await until(() => names(set)[0] === "new", "the list to be read again");
+});
+
 test("a list that changes while the others are read for the first time is read again", async () => {
   const script = `
     let asked = 0;

@@ -49,3 +49,13 @@ test("what changes during a reading waits as long after it", async () => {
   await until(() => log.length > 1, "a reading");
   expect(log).toEqual(["ten times as long", "read tools"]);
 });
+
+test("what changed before a stop is forgotten, what changes after it is read", async () => {
+  const log: string[] = [];
+  const lists = relisting(log);
+  lists.changed(["tools"]);
+  lists.stop();
+  lists.changed(["prompts"]);
+  await until(() => log.length > 0, "a reading");
+  expect(log).toEqual(["read prompts"]);
+});

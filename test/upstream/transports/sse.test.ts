@@ -197,3 +197,13 @@ for (const transport of ["sse", "http"]) {
     },
   );
 }
+
+test.each([
+  [401, "it refuses the gateway's credentials (HTTP 401)"],
+  [503, "HTTP 503"],
+])("an old stream that is answered with %i is told as what that means", async (status, reason) => {
+  using server = Bun.serve({ hostname: "127.0.0.1", port: 0, fetch: () => new Response("no", { status }) });
+  await using set = upstreams([http("a", server.url.href, { transport: "sse" })]);
+  await set.settled();
+  expect(set.status()[0]?.reason).toContain(reason);
+});
