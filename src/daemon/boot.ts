@@ -1,7 +1,6 @@
 import type { Logger } from "../core/log.ts";
 import type { Self } from "../core/self.ts";
 import { gatewayTools } from "../serve/gateway-tools.ts";
-import type { Archive } from "./archive.ts";
 import { endPreviousRun } from "../upstream/process/previous-run.ts";
 import type { Installation } from "./configuration.ts";
 import { type Engine, type EngineOptions, startEngine } from "./engine.ts";
@@ -18,10 +17,8 @@ export type BootOptions = {
   readonly chains: readonly string[];
 } & Pick<EngineOptions, "admit">;
 
-export type Booted = { readonly engine: Engine; readonly archive: Archive; close(): Promise<void> };
-
 /** Starts everything below the listeners: state directory, audit, housekeeper, engine. Ends children of a dead run. */
-export async function boot({ installation, self, log, chains, admit }: BootOptions): Promise<Booted> {
+export async function boot({ installation, self, log, chains, admit }: BootOptions) {
   const { loaded, paths } = installation;
   const run = crypto.randomUUID();
   let engine: Engine | null = null;

@@ -70,7 +70,7 @@ export async function serveEmbedded(
     watch = watchKeys(engine, log);
     // A line that is too long is refused under its id, like any other message that is refused.
     const receive = (line: string): void => void connection.receive(line);
-    const takers = { onLine: receive, onTooLong: receive };
+    const takers = { onLine: receive, onOverflow: receive };
     await readLines(engine.current().shape.body + envelope, takers, AbortSignal.any([over, left.signal]));
     // A client that has closed its own end may still read the answers; a call that a signal cuts off is told so.
     await (over.aborted ? engine.running.end(0, patience) : engine.running.idle(patience));

@@ -1,18 +1,14 @@
 import { onAbort } from "../core/cancel.ts";
-import { LineReader } from "../mcp/lines.ts";
+import { LineReader, type LineReaderOptions } from "../mcp/lines.ts";
 
-export type LineTakers = {
-  readonly onLine: (line: string) => void;
-  /** Gets the first `max` bytes of a line that is longer than that. */
-  readonly onTooLong: (head: string) => void;
+export type LineTakers = Pick<LineReaderOptions, "onLine" | "onOverflow"> & {
   /** Nothing more is read until this has resolved; without it, everything is read as it comes. */
   readonly taken?: () => Promise<unknown>;
 };
 
 /** Reads standard input line by line until it ends or `signal` aborts. */
-export async function readLines(max: number, takers: LineTakers, signal: AbortSignal): Promise<void> {
-  const { onLine, onTooLong, taken } = takers;
-  const reader = new LineReader({ max: () => max, onLine, onOverflow: onTooLong });
+export async function readLines(max: number, { taken, ...takers }: LineTakers, signal: AbortSignal): Promise<void> {
+  const reader = new LineReader({ max: () => max, ...takers });
   const unhook = onAbort(signal, () => void process.stdin.destroy());
   try {
     for await (const chunk of process.stdin) {

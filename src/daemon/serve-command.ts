@@ -50,7 +50,7 @@ async function turnAway(why: string, { output, asked }: Streams): Promise<void> 
   const refuse = (line: string): void => {
     for (const id of idsIn(line, "requests")) output.write(`${errorMessage(id, rpcCodes.internalError, why)}\n`);
   };
-  const asking = readLines(maxLine, { onLine: refuse, onTooLong: () => {} }, over).catch(() => {});
+  const asking = readLines(maxLine, { onLine: refuse, onOverflow: () => {} }, over).catch(() => {});
   await within(asking, null, over, () => {});
   await within(output.drained(), partingPatience, asked, () => {});
 }
@@ -136,7 +136,7 @@ async function relay(tunnel: ClientTunnel, { output, asked }: Streams): Promise<
     within(tunnel.drained(), takingPatience, asked, (over) => {
       if (over === "late") end("The daemon reads nothing any more.");
     });
-  const input = readLines(maxLine, { onLine: forward, onTooLong: endless, taken }, asked).then(() => {
+  const input = readLines(maxLine, { onLine: forward, onOverflow: endless, taken }, asked).then(() => {
     ended = true;
     if (waiting.size === 0) tunnel.close();
     else giveUpLater();

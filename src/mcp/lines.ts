@@ -1,6 +1,6 @@
 import { ByteLine } from "./byte-line.ts";
 
-type LineReaderOptions = {
+export type LineReaderOptions = {
   /** Most bytes of a line, its end not counted; asked anew for each. */
   readonly max: () => number;
   readonly onLine: (line: string) => void;

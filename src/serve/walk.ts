@@ -10,8 +10,6 @@ import type { Traffic } from "../session/traffic.ts";
 import type { Received } from "./receive.ts";
 import type { Running } from "./running.ts";
 
-type Surroundings = { readonly running: Running; readonly traffic: Traffic };
-
 /**
  * Takes a call through `handle`. Afterwards matches a client's answer, or its progress, to the question, or cancels the
  * call that the client cancelled. The call is registered in its session, or in `outside`: those of its client's calls that belong to
@@ -21,7 +19,7 @@ export async function walk(
   gw: Gateway,
   call: Call,
   session: Session | null,
-  { running, traffic }: Surroundings,
+  { running, traffic }: { readonly running: Running; readonly traffic: Traffic },
   outside: ClientCalls | null = null,
 ): Promise<void> {
   const { inbound, controller } = call;

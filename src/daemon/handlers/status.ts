@@ -27,7 +27,7 @@ export function configWarnings(engine: Engine, serving: Serving): string[] {
 export function statusOf(engine: Engine, self: Self, serving: Serving): Answer<"status"> {
   const { stores } = engine;
   const { file } = engine.loaded();
-  const health = stores.audit.health();
+  const { chain, records, durable, durability, payloads, onFailure, checkpoint } = stores.audit.health();
   return {
     version: self.version,
     pid: process.pid,
@@ -41,15 +41,7 @@ export function statusOf(engine: Engine, self: Self, serving: Serving): Answer<"
     auth: authOf(engine),
     frozen: stores.keyring.frozen,
     limits: limitsOf(engine).join(", ") || "none",
-    audit: {
-      chain: health.chain,
-      records: health.records,
-      durable: health.durable,
-      durability: health.durability,
-      payloads: health.payloads,
-      onFailure: health.onFailure,
-      checkpoint: health.checkpoint,
-    },
+    audit: { chain, records, durable, durability, payloads, onFailure, checkpoint },
     servers: engine.current().upstreams.status(),
     sandbox: "none",
     warnings: [...configWarnings(engine, serving), ...warningsOf(engine)],
