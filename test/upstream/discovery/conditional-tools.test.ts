@@ -154,3 +154,11 @@ test("who waits for it does not wait for the end of the instance, but the next l
   await second;
   expect(opened).toEqual(["", "roots", "sampling"]);
 });
+
+test("the server is told what such a client declares, but for the tasks that only 2025-11-25 had", async () => {
+  using server = serve(() => null);
+  await using set = upstreams([http("a", server.url)]);
+  await set.settled();
+  await learn(set, { ...roots, tasks: { list: {} } }, all);
+  expect(server.of("initialize").map(({ message }) => message.params?.["capabilities"])).toEqual([{}, roots]);
+});
