@@ -45,7 +45,8 @@ test("R9 a checkpoint that a file did not take is tried again until it does, and
 
 test("R9 how far a file for checkpoints is behind is known after a restart: by the newest that is in it", async () => {
   using at = tempState();
-  const [file, late] = [join(at.root, "elsewhere"), join(at.root, "late")];
+  // Its directory is made with it.
+  const [file, late] = [join(at.root, "else", "where"), join(at.root, "late")];
   const clock = { ...systemClock };
   for (const [halfHours, checkpoints] of [[{ file }], []].entries()) {
     clock.now = () => systemClock.now() + halfHours * 1_800_000_000;

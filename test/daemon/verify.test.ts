@@ -1,8 +1,11 @@
 import { expect, test } from "bun:test";
 import { copyFileSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
+import { exportLine } from "../../src/audit/export.ts";
 import { loadSigningKey } from "../../src/audit/open.ts";
 import { verifyChains } from "../../src/daemon/handlers/verify.ts";
+import { verifyFile } from "../../src/daemon/verify-file.ts";
+import { openReader } from "../../src/store/sqlite/reader.ts";
 import { openBroker, outsideOf, runCall, tempState } from "../support/audit.ts";
 import { free, stall } from "../support/unanswering.ts";
 import { archiveAt } from "../support/archive.ts";
@@ -26,6 +29,24 @@ async function twoChains() {
       for (const name of readdirSync(dir)) if (names.some((form) => form.test(name))) rmSync(join(dir, name));
     },
     audit: join(at.state, "audit"),
+    /** Writes an export of both chains, line by line in turn, which may be changed. */
+    exported(change = (line: string): string => line): string {
+      const reader = openReader(at.state, null);
+      const lines = ["main", "serve-1"].map((chain) =>
+        reader.page(chain, 1, 100).map((row) => exportLine(chain, row, null)),
+      );
+      reader.close();
+      const path = join(at.root, "export.jsonl");
+      const [one = [], other = []] = lines;
+      writeFileSync(
+        path,
+        one
+          .flatMap((line, index) => [line, other[index] ?? ""])
+          .map((line) => `${change(line)}\n`)
+          .join(""),
+      );
+      return path;
+    },
     async verify(checkpoints: string[], texts: { source: string; text: string }[] = [], key?: string) {
       using archive = archiveAt(at);
       const against = { checkpoints: texts, pubkey: key };
@@ -116,4 +137,18 @@ test("R9 A14 without the key beside the evidence, that of the installation decid
   expect(await at.verify([], [{ source: "kept", text }])).toMatchObject({ exit: 0 });
   const foreign = text.replace(/^mcpgw\/[0-9a-f]+\//gm, "mcpgw/0000000000000000/");
   expect(await at.verify([], [{ source: "kept", text: foreign }])).toMatchObject({ exit: 1 });
+});
+
+test("R9 A15 of an export of several chains each is proven by the checkpoints of its own", async () => {
+  using at = await twoChains();
+  const pubkey = readFileSync(join(at.outside, "signing.pub"), "utf8");
+  const checkpoints = [{ source: "kept", text: readFileSync(at.file, "utf8") }];
+  const verdict = async (path: string) => {
+    const { exit, chains } = await verifyFile(path, { checkpoints, pubkey });
+    return [exit, ...chains.map((of) => [of.chain, of.exit, of.checkpoint?.size, of.bad?.kind])];
+  };
+  const proven = (chain: string) => [chain, 0, 2, undefined];
+  expect(await verdict(at.exported())).toEqual([0, proven("main"), proven("serve-1")]);
+  const edited = at.exported((line) => (line.includes('"chain":"serve-1"') ? line.replace("agent", "other") : line));
+  expect(await verdict(edited)).toEqual([1, proven("main"), ["serve-1", 1, undefined, "changed"]]);
 });

@@ -85,6 +85,22 @@ test("a reload that renames its tool ends a call with its retry under the name o
   expect(h.records.at(-2)?.call.failure?.message).toContain("under a name that leads to nothing");
 });
 
+/** A reload after which nothing has the name that it had. */
+const renamingAll = (h: Harness): Gateway => {
+  const gw: Gateway = { ...h.gw, catalog: { ...h.gw.catalog, offers: () => false }, inForce: () => gw };
+  return gw;
+};
+
+test("under any other name a retry ends its call only where no name leads to its tool any more", async () => {
+  const h = harness({ servers: { crm: { tools: [makeTool("get")] } }, script: asksAndWorks });
+  const { requestState } = (await send(h.gw, "tools/call", call, declares)).result as unknown as Round;
+  const mistaken = { ...call, name: "crm__nothing", requestState };
+  for (const gw of [h.gw, renamingAll(h)]) await send(gw, "tools/call", mistaken, declares);
+  expect(h.gw.parking.size).toBe(1);
+  expect((await send(without(h), "tools/call", mistaken, declares)).error.message).toContain("The call was ended");
+  expect(h.gw.parking.size).toBe(0);
+});
+
 test("a reload that renames its tool ends a call with its retry under the old name", async () => {
   const h = harness({ script: asksAndWorks });
   const round = (await send(h.gw, "tools/call", call, declares)).result;

@@ -2,6 +2,7 @@ import { describe, expect, test } from "bun:test";
 import { Cancel } from "../../src/core/cancel.ts";
 import { Sessions, type SessionEnd, type SessionLimits } from "../../src/session/sessions.ts";
 import type { Reader } from "../../src/session/streams.ts";
+import { Traffic } from "../../src/session/traffic.ts";
 import { failureOf, reasonOf } from "../support/failure.ts";
 import { principal, stillClock } from "../support/principal.ts";
 import { until } from "../support/until.ts";
@@ -12,17 +13,19 @@ const reader = (close = (): void => {}): Reader => ({ write: () => {}, close });
 
 function fixture(limits: Partial<SessionLimits> = { total: 100, perOwner: 10, idle: 1_000, perMinute: Infinity }) {
   const clock = stillClock();
+  const traffic = new Traffic();
   const ended: [string, SessionEnd][] = [];
-  const sessions = new Sessions({ clock, limits, onEnd: (session, why) => ended.push([session.id, why]) });
-  return { clock, ended, sessions };
+  const sessions = new Sessions({ clock, limits, traffic, onEnd: (session, why) => ended.push([session.id, why]) });
+  return { clock, ended, sessions, traffic };
 }
 
 describe("sessions", () => {
   test("S08: an id carries 256 random bits and belongs to its principal and its endpoint", () => {
     const { sessions } = fixture();
-    const session = sessions.open(principal("key:a"), { ...opening, scope: "git" });
+    const who = { ...principal("key:a"), consumerId: "agent-a" };
+    const session = sessions.open(who, { ...opening, scope: "git" });
     expect(Buffer.from(session.id, "base64url").length).toBe(32);
-    expect(session.owner).toBe("key:a");
+    expect([session.owner, session.consumer]).toEqual(["key:a", "agent-a"]);
     expect(sessions.find(session.id, "key:a", "git")).toBe(session);
     expect(sessions.find("unknown", "key:a", "git")).toBeNull();
     expect(sessions.find(session.id, "key:b", "git")).toBeNull();
@@ -33,7 +36,12 @@ describe("sessions", () => {
   test("S25: nothing of one that has ended is kept for as long as its key lives", async () => {
     const { sessions } = fixture();
     const who = principal();
-    const held = Array.from({ length: 20 }, () => new WeakRef(sessions.open(who, opening)));
+    const held = Array.from({ length: 20 }, () => {
+      const session = sessions.open(who, opening);
+      const { outside } = session.streams;
+      outside.write("news", false);
+      return [new WeakRef(session), new WeakRef(outside)];
+    }).flat();
     sessions.endAll("idle");
     await until(() => {
       Bun.gc(true);
@@ -41,6 +49,19 @@ describe("sessions", () => {
       return held.filter((one) => one.deref() !== undefined).length < 5;
     }, "what nobody needs to go");
     who.revoke();
+  });
+
+  test("once it has ended it counts no more, and its client is asked nothing", async () => {
+    const { sessions, traffic } = fixture();
+    const session = sessions.open(principal(), opening);
+    expect(traffic.sessions).toBe(1);
+    sessions.end(session, "deleted");
+    expect(traffic.sessions).toBe(0);
+    const sent: string[] = [];
+    const question = { method: "roots/list", params: "{}" } as const;
+    const asked = session.ask(question, new AbortController().signal, (message) => void sent.push(message));
+    expect(await reasonOf(asked)).toMatchObject({ code: "cancelled" });
+    expect(sent).toEqual([]);
   });
 
   test("it keeps what initialize declared, and the level of log messages that was set", () => {

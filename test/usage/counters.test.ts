@@ -106,6 +106,15 @@ test("R13 usage: tools, prompts and tasks are counted by name", () => {
   expect(counters.rows().map(({ tool }) => tool)).toEqual(["tools/call", "prompts/get", "tasks/get"]);
 });
 
+test("R26 usage: hours and days stand in the order of time, whatever was called in them", () => {
+  const counters = createCounters();
+  const call = { type: "call.end", consumer: "a", srv: "crm", tool: "q", st: "ok" };
+  counters.add({ ...call, count: 9 }, base + hour);
+  counters.add(call, base);
+  expect(groupUsage(counters.rows(), "hour").map(({ calls }) => calls)).toEqual([1, 9]);
+  expect(groupUsage(counters.rows(), "day").map(({ calls }) => calls)).toEqual([1, 9]);
+});
+
 test("usage: a begin, a checkpoint and an event count nothing", () => {
   const counters = createCounters();
   for (const type of ["call.begin", "checkpoint", "key.created"]) counters.add({ type, consumer: "a", st: "ok" }, base);
