@@ -1,6 +1,6 @@
-import type { IdentifiedCall, Party, Reply, Route, Tool } from "../core/call.ts";
+import type { IdentifiedCall, Party, Route } from "../core/call.ts";
 import type { Followed, TaskWatch, Updated } from "../core/ports.ts";
-import type { Listing, ServerState, ServerStatus, UpstreamRequest } from "../core/upstream.ts";
+import type { Listing, ServerState, ServerStatus } from "../core/upstream.ts";
 import { longestTimer } from "../core/wait.ts";
 import { CallerInstances } from "./caller-instances.ts";
 import { Discovery } from "./discovery/discovery.ts";
@@ -13,17 +13,16 @@ import { Starter } from "./instances/starter.ts";
 import type { ServerOptions } from "./options.ts";
 import type { StderrLog } from "./process/stderr-log.ts";
 import { Sender } from "./sender.ts";
-import type { Subscriptions } from "./subscriptions.ts";
 import { transportOf } from "./transports/index.ts";
 
 /** Keeps one server running: starts, stops and restarts it, and reports what it offers and how it is. */
 export class Supervisor {
   readonly identity: string;
+  readonly instances: CallerInstances;
+  readonly sender: Sender;
   readonly #terms: { options: ServerOptions; host: SetHost };
   readonly #starter: Starter;
   readonly #discovery: Discovery;
-  readonly #instances: CallerInstances;
-  readonly #sender: Sender;
   readonly #following: Following;
   #pulse: Timer | null = null;
 
@@ -32,17 +31,13 @@ export class Supervisor {
     this.#terms = { options, host };
     this.#starter = new Starter(this.#terms);
     this.#discovery = new Discovery(this.#terms, this.#starter);
-    this.#instances = new CallerInstances(this.#terms, this.#starter, this.#discovery);
-    this.#sender = new Sender(this.#terms, this.#discovery, this.#instances);
+    this.instances = new CallerInstances(this.#terms, this.#starter, this.#discovery);
+    this.sender = new Sender(this.#terms, this.#discovery, this.instances);
     this.#following = new Following(this.#terms);
   }
 
   get id(): string {
     return this.#terms.options.id;
-  }
-
-  get subscriptions(): Subscriptions {
-    return this.#instances.subscriptions;
   }
 
   get #state(): ServerState {
@@ -75,7 +70,7 @@ export class Supervisor {
   async #listOnce(): Promise<void> {
     const before = this.#terms.host.clock.mono();
     await this.#discovery.connect();
-    if (this.#state === "ready" && this.#instances.unusedSince(before)) await this.#discovery.rest();
+    if (this.#state === "ready" && this.instances.unusedSince(before)) await this.#discovery.rest();
   }
 
   /** Shows what the server offered that had this id before, until this one has been listed itself. */
@@ -97,8 +92,8 @@ export class Supervisor {
 
   /** Waits for running calls, at most `ms`, then stops for good. */
   async drain(ms: number): Promise<void> {
-    this.subscriptions.close();
-    await this.#instances.pool.drained(ms);
+    this.instances.subscriptions.close();
+    await this.instances.pool.drained(ms);
     await this.#stop("stopping");
     this.log.close();
   }
@@ -108,7 +103,7 @@ export class Supervisor {
     if (this.#pulse) clearInterval(this.#pulse);
     this.#pulse = null;
     // First, so that no handshake which is cut off below counts as a crash.
-    const stopped = [this.#discovery.stop(), this.#instances.pool.close()];
+    const stopped = [this.#discovery.stop(), this.instances.pool.close()];
     // Closing a link ends its handshake too, so nothing that is still starting is waited for.
     await this.#starter.close();
     await Promise.all(stopped);
@@ -132,37 +127,21 @@ export class Supervisor {
 
   async #beat(): Promise<void> {
     const { idleStop, start } = this.#terms.options;
-    this.#instances.beat(idleStop);
-    const unused = this.#instances.unusedSince(this.#terms.host.clock.mono() - idleStop * 1000);
+    this.instances.beat(idleStop);
+    const unused = this.instances.unusedSince(this.#terms.host.clock.mono() - idleStop * 1000);
     if (start === "on-demand" && unused && this.#discovery.instance) await this.#discovery.rest();
     else await this.#discovery.beat();
   }
 
   // ── what the set asks of it ─────────────────────────────────────────────────────────────────────────────────
 
-  send(call: IdentifiedCall, route: Route, request: UpstreamRequest): Promise<Reply> {
-    return this.#sender.send(call, route, request);
-  }
-
-  hold(): () => void {
-    return this.#instances.pool.hold();
-  }
-
   async subscribe(call: IdentifiedCall, route: Route, updated: Updated): Promise<() => void> {
-    return this.subscriptions.add(call, await this.#instances.started(call), route.name, updated);
+    return this.instances.subscriptions.add(call, await this.instances.started(call), route.name, updated);
   }
 
   async followTasks(call: IdentifiedCall, watch: TaskWatch): Promise<Followed> {
-    const slot = await this.#instances.started(call);
+    const slot = await this.instances.started(call);
     return this.#following.begin(call, slot, watch);
-  }
-
-  tell(call: IdentifiedCall, method: string): void {
-    this.#instances.tell(call, method);
-  }
-
-  endSession(id: string): void {
-    this.#instances.endSession(id);
   }
 
   /** The lists that the server offers; null while it is disabled. */
@@ -173,14 +152,10 @@ export class Supervisor {
     return listingOf(this.id, inventory, ready ? null : (reason ?? `it is ${state}`));
   }
 
-  callerTools(party: Party): readonly Tool[] {
-    return this.#instances.callerTools(party);
-  }
-
   /** What is being learnt of the tools that only some callers are shown, this one among them. */
   learnTools(party: Party, mayUse: (server: string) => boolean): Promise<unknown>[] {
     const conditional = this.#discovery.listConditional(party.capabilities, () => mayUse(this.id));
-    const asked = this.#instances.learnTools(party);
+    const asked = this.instances.learnTools(party);
     return [conditional, asked && mayUse(this.id) ? asked : null].filter((each) => each !== null);
   }
 
@@ -193,7 +168,7 @@ export class Supervisor {
   status(): ServerStatus {
     const { options, host } = this.#terms;
     const { state, reason, inventory, instance, restarts, streams } = this.#discovery;
-    const { pool, subscriptions } = this.#instances;
+    const { pool, subscriptions } = this.instances;
     const { down } = pool;
     const ownPid = instance?.link.pid ?? null;
     const hubs = [...pool].reduce((sum, { instance: one }) => sum + (one?.link.streams ?? 0), 0);

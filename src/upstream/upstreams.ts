@@ -96,7 +96,7 @@ export class ManagedUpstreams implements Upstreams {
     for (const old of running.values()) {
       if (adopted.has(old)) continue;
       this.#left.add(old);
-      this.#park(old.id, old.subscriptions);
+      this.#park(old.id, old.instances.subscriptions);
     }
     if (previous) for (const [id, parked] of previous.#parked) this.#park(id, parked);
     if (previous) this.#forgetRemoved(previous.#servers);
@@ -121,7 +121,7 @@ export class ManagedUpstreams implements Upstreams {
   /** Hands the subscriptions of a removed server on to the new server of that id, or keeps them until there is one. */
   #park(id: string, subscriptions: Subscriptions): void {
     const successor = this.#supervisors.get(id);
-    if (successor) return successor.subscriptions.inherit(subscriptions);
+    if (successor) return successor.instances.subscriptions.inherit(subscriptions);
     if (subscriptions.size === 0) return;
     const reopen = (): never => {
       throw removed(id);
@@ -170,13 +170,13 @@ export class ManagedUpstreams implements Upstreams {
 
   send: Upstreams["send"] = (call, route, request) => {
     const supervisor = this.#supervisors.get(route.server);
-    if (supervisor) return supervisor.send(call, route, request);
+    if (supervisor) return supervisor.sender.send(call, route, request);
     const local = this.#local.get(route.server);
     if (local) return local.call(call, route.name, call.inbound.params.arguments ?? {});
     return Promise.reject(removed(route.server));
   };
 
-  hold: Upstreams["hold"] = (server) => this.#supervisors.get(server)?.hold() ?? (() => {});
+  hold: Upstreams["hold"] = (server) => this.#supervisors.get(server)?.instances.pool.hold() ?? (() => {});
 
   subscribe: Upstreams["subscribe"] = (call, route, updated) => {
     const supervisor = this.#supervisors.get(route.server);
@@ -193,7 +193,7 @@ export class ManagedUpstreams implements Upstreams {
   callerTools: Upstreams["callerTools"] = (party) => {
     const found = new Map<string, readonly Tool[]>();
     for (const supervisor of this.#supervisors.values()) {
-      const tools = supervisor.callerTools(party);
+      const tools = supervisor.instances.callerTools(party);
       if (tools.length > 0) found.set(supervisor.id, tools);
     }
     return found;
@@ -215,11 +215,11 @@ export class ManagedUpstreams implements Upstreams {
   }
 
   tell: Upstreams["tell"] = (call, method) => {
-    for (const supervisor of this.#supervisors.values()) supervisor.tell(call, method);
+    for (const supervisor of this.#supervisors.values()) supervisor.instances.tell(call, method);
   };
 
   endSession(id: string): void {
-    for (const supervisor of this.#supervisors.values()) supervisor.endSession(id);
+    for (const supervisor of this.#supervisors.values()) supervisor.instances.endSession(id);
   }
 
   listings(): Listing[] {
