@@ -1,0 +1,61 @@
+import { expect, setDefaultTimeout, test } from "bun:test";
+import { everything, fake, start } from "../support/daemon.ts";
+import { until } from "../support/until.ts";
+import { initialize, modern, pick, request, textOf } from "../support/wire.ts";
+
+// A server that cannot serve, or one that a reload adds, leaves what the others offer as it is.
+
+// Processes are started and ended throughout; on a busy machine that takes its time.
+setDefaultTimeout(30_000);
+
+const policies = [everything()];
+
+const omitted = (json: unknown): unknown =>
+  (pick(json, "result._meta") as Record<string, unknown>)["mcpgw.dev/omitted"];
+const serversIn = (json: unknown): string[] => {
+  const names = (pick(json, "result.tools") as { name: string }[]).map(({ name }) => name.split("__")[0] ?? "");
+  return [...new Set(names)];
+};
+
+test("FIELD T2: servers that cannot be started or reached fail no handshake, no list and no other call", async () => {
+  const missing = { id: "missing", command: "/nowhere/no-such-program" };
+  const unreachable = { id: "unreachable", url: "http://127.0.0.1:9/mcp" };
+  await using daemon = await start({ servers: [missing, fake("good"), unreachable], policies });
+  const key = await daemon.place.key("alice");
+  const opened = await daemon.post(initialize(), { key });
+  expect([opened.status, pick(opened.json, "result.protocolVersion")]).toEqual([200, "2025-11-25"]);
+  const discover = modern("server/discover");
+  expect((await daemon.post(discover.body, { key, headers: discover.headers })).status).toBe(200);
+  const list = await daemon.post(request("tools/list"), { key });
+  expect(serversIn(list.json)).toEqual(["good"]);
+  expect(omitted(list.json)).toEqual([
+    { server: "missing", reason: expect.stringContaining("ENOENT") },
+    { server: "unreachable", reason: expect.stringContaining("ECONNREFUSED") },
+  ]);
+  expect(textOf((await daemon.call("good__echo", { n: 1 }, key)).json)).toContain('"n":1');
+});
+
+test("FIELD T3: a second server is listed beside the first, whose names stay as they were", async () => {
+  await using daemon = await start({ servers: [fake("one")], policies });
+  const key = await daemon.place.key("alice");
+  const list = async () => (await daemon.post(request("tools/list"), { key })).json;
+  const before = pick(await list(), "result.tools") as unknown[];
+  daemon.place.configure({ servers: [fake("one"), fake("two")], policies });
+  expect((await daemon.place.cli(["config", "reload"])).code).toBe(0);
+  const after = await until(async () => {
+    const json = await list();
+    return serversIn(json).length > 1 && json;
+  }, "the second server is listed");
+  expect(serversIn(after)).toEqual(["one", "two"]);
+  expect(pick(after, "result.tools")).toEqual(expect.arrayContaining(before));
+});
+
+test("FIELD T23: the length of an answer is that of its bytes, also where the gateway adds to it", async () => {
+  await using daemon = await start({ servers: [fake("good")], policies });
+  const key = await daemon.place.key("alice");
+  const call = modern("tools/call", { name: "good__echo", arguments: { text: "ü€😀" } });
+  const { headers, text } = await daemon.post(call.body, { key, headers: call.headers });
+  expect(text).toContain("ü€😀");
+  expect(text).toContain("io.modelcontextprotocol/serverInfo");
+  expect(headers.get("content-length")).toBe(String(Buffer.byteLength(text)));
+});
