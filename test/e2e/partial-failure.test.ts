@@ -1,7 +1,9 @@
 import { expect, setDefaultTimeout, test } from "bun:test";
-import { everything, fake, start } from "../support/daemon.ts";
+import { existsSync, writeFileSync } from "node:fs";
+import { join } from "node:path";
+import { everything, fake, Place, start } from "../support/daemon.ts";
 import { until } from "../support/until.ts";
-import { initialize, modern, pick, request, textOf } from "../support/wire.ts";
+import { answerOf, eventsOf, initialize, modern, pick, request, send, textOf } from "../support/wire.ts";
 
 // A server that cannot serve, or one that a reload adds, leaves what the others offer as it is.
 
@@ -11,7 +13,7 @@ setDefaultTimeout(30_000);
 const policies = [everything()];
 
 const omitted = (json: unknown): unknown =>
-  (pick(json, "result._meta") as Record<string, unknown>)["mcpgw.dev/omitted"];
+  (pick(json, "result._meta") as Record<string, unknown> | undefined)?.["mcpgw.dev/omitted"];
 const serversIn = (json: unknown): string[] => {
   const names = (pick(json, "result.tools") as { name: string }[]).map(({ name }) => name.split("__")[0] ?? "");
   return [...new Set(names)];
@@ -59,3 +61,36 @@ test("FIELD T23: the length of an answer is that of its bytes, also where the ga
   expect(text).toContain("io.modelcontextprotocol/serverInfo");
   expect(headers.get("content-length")).toBe(String(Buffer.byteLength(text)));
 });
+
+/** A server that starts once there is a file of this name. */
+function late(mark: string) {
+  const { command, args, ...rest } = fake("late", [], { protocol: "legacy" });
+  const wait = ["-c", 'until test -e "$0"; do sleep 0.02; done; exec "$@"', mark];
+  return { ...rest, command: "sh", args: [...wait, command, ...args] };
+}
+
+test("FIELD T52: a list asked for while a server starts is answered after a while with the rest, and told of once it is there", async () => {
+  using place = new Place({ servers: [fake("good"), late("go")], policies });
+  const child = place.spawn(["daemon", "--listen", "127.0.0.1:0"]);
+  try {
+    await until(() => existsSync(join(place.state, "control.sock")), "it listens");
+    const url = new URL(String(pick(await place.json("status"), "listen.0"))).origin;
+    const key = await place.key("alice");
+    const filter = { notifications: { toolsListChanged: true } };
+    const { body, headers } = modern("subscriptions/listen", filter);
+    const heard = eventsOf(await send(url, body, { key, headers }));
+    const list = async () => (await answerOf(await send(url, request("tools/list"), { key }))).json;
+    const first = await list();
+    expect(serversIn(first)).toEqual(["good"]);
+    expect(omitted(first)).toEqual([{ server: "late", reason: "it is starting" }]);
+    writeFileSync(join(place.dir, "go"), "");
+    for await (const event of heard) {
+      if (pick(event, "method") !== "notifications/tools/list_changed") continue;
+      if (serversIn(await list()).includes("late")) break;
+    }
+    expect(omitted(await list())).toBeUndefined();
+  } finally {
+    child.kill("SIGTERM");
+    await child.exited;
+  }
+}, 60_000);

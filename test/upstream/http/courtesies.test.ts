@@ -4,7 +4,7 @@ import { openHttp } from "../../../src/upstream/transports/http.ts";
 import { rejectionOf } from "../../support/failure.ts";
 import { linkHost } from "../../support/link-host.ts";
 import { event, isCall, type Message, openStream, serve } from "../../support/mcp-server.ts";
-import { http, callTo, upstreams } from "../../support/upstream.ts";
+import { http, callTo, textOf, upstreams } from "../../support/upstream.ts";
 import { until } from "../../support/until.ts";
 
 // Messages that need no answer, to an HTTP server that takes its time to accept them.
@@ -137,3 +137,19 @@ test("over HTTP a call whose caller gives up and ends its link with that is canc
   void link.close();
   expect((await failed).code).toBe("cancelled");
 });
+
+test.each([
+  ["204", () => new Response(null, { status: 204 })],
+  ["200 and JSON", () => Response.json({})],
+  ["200 and text", () => new Response("Accepted")],
+  ["400", () => new Response("no", { status: 400 })],
+])(
+  "FIELD T10: a server may answer a notification with %s; it is connected and called all the same",
+  async (_, taken) => {
+    using server = serve(({ method }) => (method?.startsWith("notifications/") ? taken() : null));
+    await using set = upstreams([http("a", server.url)]);
+    await set.settled();
+    expect(textOf(await set.ask("a", "t"))).toBe("ok");
+    expect(server.of("notifications/initialized").length).toBe(2);
+  },
+);
