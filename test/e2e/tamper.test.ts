@@ -169,6 +169,10 @@ test("A03, A08, A14, A15: --checkpoint proves by what was given, or says why it 
   const kept = join(original.dir, "kept");
   cpSync(file, kept);
   expect(await given(kept)).toMatchObject({ code: 0, source: kept });
+  const shelf = join(original.dir, "shelf");
+  mkdirSync(join(shelf, "older"), { recursive: true });
+  cpSync(kept, join(shelf, "kept"));
+  expect(await given(shelf)).toMatchObject({ code: 0, source: join(shelf, "kept") });
   const garbage = join(original.dir, "garbage");
   writeFileSync(garbage, "nothing signed\n");
   const empty = join(original.dir, "empty");
