@@ -13,7 +13,7 @@ import { type ScanLimits, scan } from "../../mcp/scan.ts";
 import { faults, quoted } from "../faults.ts";
 import type { SetHost } from "../host.ts";
 import type { Link, Peer, QueryHost } from "../link/link.ts";
-import { askTwice, query } from "../link/query.ts";
+import { askTwice, type Query, query } from "../link/query.ts";
 
 /** Bounds of one listing, against a hostile or broken server. */
 const most = { pages: 100, items: 10_000, characters: 32 * 1024 ** 2, ms: 60_000 };
@@ -28,15 +28,15 @@ export type MissingItem = { readonly name: string | null; readonly reason: strin
 export type Drained = { readonly texts: readonly string[]; readonly warning: string | null; readonly late: boolean };
 
 /**
- * Reads a whole list, page by page, for `ms` at most. Throws `upstream-protocol` when a page cannot be read, and as
- * `Link.ask` does.
+ * Reads a whole list, page by page, for `ms` at most, as a client that declares these capabilities to a modern server.
+ * Throws `upstream-protocol` when a page cannot be read, and as `Link.ask` does.
  */
 export async function drainList(
   link: Link,
   host: QueryHost,
   peer: Peer,
   list: ListName,
-  ms = most.ms,
+  { ms = most.ms, declares }: { ms?: number } & Pick<Query, "declares"> = {},
 ): Promise<Drained> {
   const { method } = lists[list];
   const deadline = performance.now() + ms;
@@ -53,7 +53,7 @@ export async function drainList(
     const usual = host.timeout();
     const timeout = Math.min(usual, Math.max(1, Math.ceil(deadline - performance.now())));
     const params = cursor === undefined ? {} : { cursor };
-    const answer = await askTwice(() => query(link, host, { method, peer, timeout, params })).catch(
+    const answer = await askTwice(() => query(link, host, { method, peer, timeout, params, declares })).catch(
       (error: unknown) => {
         const overtime = error instanceof Failure && error.code === "timeout" && timeout < usual;
         if (page === 1 || !overtime) throw error;
