@@ -126,7 +126,7 @@ export class CallerTools {
   /** Reads the tools. Returns why some are not offered; null if all are. */
   async #read(offer: Offer, { link, peer }: Instance, turn: Turn): Promise<string | null> {
     const { host } = this.#terms;
-    const { texts, warning } = await drainList(link, this.#terms, peer, "tools", most.ms);
+    const { texts, warning } = await drainList(link, this.#terms, peer, "tools", { ms: most.ms });
     const common = new Set(this.#common().map(({ name }) => name));
     const { items, missing } = await inTurns(readTools(texts, host), turn);
     const known = new Map(offer.tools.map((tool) => [tool.text, tool]));

@@ -5,14 +5,17 @@ import { editObject } from "../../mcp/edit.ts";
 import { type Breaker, createBreaker } from "../breaker.ts";
 import { reasonOf } from "../faults.ts";
 import type { Terms } from "../host.ts";
-import { drainList, readTools } from "./listing.ts";
+import { type Drained, drainList, readTools } from "./listing.ts";
 import type { Speaks } from "../instances/meeting.ts";
+import type { Instance } from "../link/link.ts";
 import type { Starter } from "../instances/starter.ts";
 
 type ConditionalToolsOptions = {
   readonly terms: Terms;
   readonly speaks: Speaks;
   readonly starter: Starter;
+  /** The one by which the gateway lists for itself. */
+  readonly instance: Instance;
   /** The tools that every client is shown. */
   commonTools(): readonly Tool[];
   /** Called after each listing, with all conditional tools known so far. */
@@ -20,9 +23,8 @@ type ConditionalToolsOptions = {
 };
 
 /**
- * The tools that a legacy server shows only to clients that can be asked something. Such a server decides when a client
- * connects. So, for each kind of client that comes, the gateway connects once, lists the tools and disconnects, for one
- * kind after the other. Questions that the server asks meanwhile are refused, since no call runs.
+ * The tools that a server shows only to clients that can be asked something, listed once for each kind of client that
+ * comes, for one kind after the other. Questions that the server asks meanwhile are refused, since no call runs.
  */
 export class ConditionalTools {
   readonly #init: ConditionalToolsOptions;
@@ -78,22 +80,14 @@ export class ConditionalTools {
   async #list({ text }: ClientCapabilities): Promise<readonly Tool[] | null> {
     await this.#gone;
     if (this.#over || this.#breaker.wait() > 0) return null;
-    const { starter, speaks, terms, commonTools } = this.#init;
+    const { terms, commonTools } = this.#init;
     const { host, options } = terms;
-    const declares = editObject(text, { tasks: null });
-    const deaf = { notified: () => true, renewed: () => {} };
-    const linkHost = starter.linkHost(deaf, { declares, lists: true });
     try {
-      const { link, peer } = await starter.start("legacy", linkHost, speaks);
-      try {
-        const { texts } = await drainList(link, terms, peer, "tools");
-        const names = new Set(commonTools().map(({ name }) => name));
-        this.#breaker.reset();
-        const { items } = await inTurns(readTools(texts, host));
-        return items.filter(({ name }) => !names.has(name));
-      } finally {
-        this.#gone = link.close();
-      }
+      const { texts } = await this.#drain(editObject(text, { tasks: null }));
+      const names = new Set(commonTools().map(({ name }) => name));
+      this.#breaker.reset();
+      const { items } = await inTurns(readTools(texts, host));
+      return items.filter(({ name }) => !names.has(name));
     } catch (error) {
       this.#breaker.failed();
       host.log.warn("what a server offers to clients that can be asked is not known", {
@@ -101,6 +95,23 @@ export class ConditionalTools {
         reason: reasonOf(error),
       });
       return null;
+    }
+  }
+
+  /** A modern server reads with each request what its client can; a legacy one decides when a client connects. */
+  async #drain(declares: string): Promise<Drained> {
+    const { starter, speaks, terms, instance } = this.#init;
+    if (instance.peer.era === "modern") {
+      const { link, peer } = instance;
+      return drainList(link, terms, peer, "tools", { declares: JSON.parse(declares) });
+    }
+    const deaf = { notified: () => true, renewed: () => {} };
+    const linkHost = starter.linkHost(deaf, { declares, lists: true });
+    const { link, peer } = await starter.start("legacy", linkHost, speaks);
+    try {
+      return await drainList(link, terms, peer, "tools");
+    } finally {
+      this.#gone = link.close();
     }
   }
 

@@ -10,7 +10,7 @@ import type { Terms } from "../host.ts";
 import { differs, type Inventory, listenFilter, offered, recall, takeInventory } from "./inventory.ts";
 import type { Greeting, Instance, LinkHost } from "../link/link.ts";
 import { holdListen } from "../link/listen.ts";
-import type { Speaks } from "../instances/meeting.ts";
+import type { Met, Speaks } from "../instances/meeting.ts";
 import { ConditionalTools } from "./conditional-tools.ts";
 import { Eras } from "./eras.ts";
 import { Relisting } from "./relisting.ts";
@@ -117,9 +117,7 @@ export class Discovery {
    * Null if they are known, or cannot be listed now: a server that does not run is not started for this.
    */
   listConditional(capabilities: ClientCapabilities, mayUse: () => boolean): Promise<void> | null {
-    const found = this.#found;
-    if (!found || found.peer.era === "modern") return null;
-    return found.conditional.learn(capabilities, mayUse);
+    return this.#found?.conditional.learn(capabilities, mayUse) ?? null;
   }
 
   /** Streams that are held open to hear of changes. */
@@ -203,7 +201,7 @@ export class Discovery {
       };
       const host = this.#starter.linkHost(events, { declares: "{}", lists: true });
       const met = await this.#starter.meet(host);
-      found = { ...met, host, conditional: this.#conditional(met.speaks) };
+      found = { ...met, host, conditional: this.#conditional(met) };
       this.#eras.met(met.speaks);
       if (this.#state === "starting") await this.#list(found, listNames);
       this.#ready(found);
@@ -213,10 +211,11 @@ export class Discovery {
     }
   }
 
-  #conditional(speaks: Speaks): ConditionalTools {
+  #conditional(met: Met): ConditionalTools {
     return new ConditionalTools({
       terms: this.#terms,
-      speaks,
+      speaks: met.speaks,
+      instance: met,
       starter: this.#starter,
       commonTools: () => this.#inventory.tools,
       learnt: (tools) => {

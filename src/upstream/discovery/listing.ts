@@ -13,7 +13,7 @@ import { type ScanLimits, scan } from "../../mcp/scan.ts";
 import { faults, quoted } from "../faults.ts";
 import type { SetHost, Terms } from "../host.ts";
 import type { Link, Peer } from "../link/link.ts";
-import { askTwice, query } from "../link/query.ts";
+import { askTwice, type Query, query } from "../link/query.ts";
 
 /** Bounds of one listing, against a hostile or broken server. */
 const most = { pages: 100, items: 10_000, characters: 32 * 1024 ** 2, ms: 60_000 };
@@ -25,18 +25,18 @@ export type MissingItem = { readonly name: string | null; readonly reason: strin
  * The entries of a list as the server wrote them; `warning` says why there may be more. `late`: the time ran out, so
  * that another reading may bring them.
  */
-type Drained = { readonly texts: readonly string[]; readonly warning: string | null; readonly late: boolean };
+export type Drained = { readonly texts: readonly string[]; readonly warning: string | null; readonly late: boolean };
 
 /**
- * Reads a whole list, page by page, for `ms` at most. Throws `upstream-protocol` when a page cannot be read, and as
- * `Link.ask` does.
+ * Reads a whole list, page by page, for `ms` at most, as a client that declares these capabilities to a modern server.
+ * Throws `upstream-protocol` when a page cannot be read, and as `Link.ask` does.
  */
 export async function drainList(
   link: Link,
   terms: Pick<Terms, "options"> & { readonly host: Pick<SetHost, "client"> },
   peer: Peer,
   list: ListName,
-  ms = most.ms,
+  { ms = most.ms, declares }: { ms?: number } & Pick<Query, "declares"> = {},
 ): Promise<Drained> {
   const { method } = lists[list];
   const deadline = performance.now() + ms;
@@ -53,7 +53,7 @@ export async function drainList(
     const usual = terms.options.timeout;
     const timeout = Math.min(usual, Math.max(1, Math.ceil(deadline - performance.now())));
     const params = cursor === undefined ? {} : { cursor };
-    const answer = await askTwice(() => query(link, terms.host, { method, peer, timeout, params })).catch(
+    const answer = await askTwice(() => query(link, terms.host, { method, peer, timeout, params, declares })).catch(
       (error: unknown) => {
         const overtime = error instanceof Failure && error.code === "timeout" && timeout < usual;
         if (page === 1 || !overtime) throw error;

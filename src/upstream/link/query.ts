@@ -3,7 +3,7 @@ import { clientCapabilitiesKey, clientInfoKey, protocolVersionKey } from "../../
 import type { Answer, Ask, Link, LinkHost, Peer, Purpose } from "./link.ts";
 
 /** A request that the gateway sends for itself. */
-type Query = {
+export type Query = {
   readonly method: string;
   readonly peer: Peer;
   /** Milliseconds; null for a request that listens for ever. */

@@ -1,11 +1,12 @@
 import { expect, test } from "bun:test";
 import { writeFileSync } from "node:fs";
-import { opens, reply, serve } from "../../support/mcp-server.ts";
+import { clientCapabilitiesKey } from "../../../src/mcp/meta.ts";
+import { discovers, opens, reply, serve } from "../../support/mcp-server.ts";
 import { TempDir } from "../../support/temp-dir.ts";
 import { fake, type Harness, http, callTo, upstreams } from "../../support/upstream.ts";
 import { until } from "../../support/until.ts";
 
-// What a legacy server shows only to clients that can be asked something.
+// What a server shows only to clients that can be asked something.
 
 const roots = { roots: {} };
 const all = (): boolean => true;
@@ -161,4 +162,32 @@ test("the server is told what such a client declares, but for the tasks that onl
   await set.settled();
   await learn(set, { ...roots, tasks: { list: {} } }, all);
   expect(server.of("initialize").map(({ message }) => message.params?.["capabilities"])).toEqual([{}, roots]);
+});
+
+test("a modern server reads what a client can with each list, as another mcpgw does: nothing is opened for it", async () => {
+  const tools = (...of: string[]) => ({ tools: of.map((name) => ({ name, inputSchema: { type: "object" } })) });
+  let common = "t";
+  using server = serve(({ method, id, params }) => {
+    if (method === "server/discover") return discovers(id, { tools: {} });
+    if (method !== "tools/list") return null;
+    const declared: object = Object(params?.["_meta"])[clientCapabilitiesKey];
+    return reply(id, tools(common, ...Object.keys(declared).map((kind) => `with-${kind}`)));
+  });
+  await using set = upstreams([{ ...http("a", server.url, { protocol: "modern" }), refresh: 50 }]);
+  await set.settled();
+  expect(names(set)).toEqual(["t"]);
+  await learn(set, { sampling: {}, tasks: {} }, all);
+  await learn(set, roots, all);
+  expect(names(set)).toEqual(["t", "with-sampling", "with-roots"]);
+  expect(set.listings()[0]?.tools.map(({ shownTo }) => shownTo)).toEqual([
+    undefined,
+    new Set(["sampling"]),
+    new Set(["roots"]),
+  ]);
+  expect(learn(set, roots, all)).toBeNull();
+  common = "u";
+  await until(() => names(set).includes("u"), "another tool");
+  await learn(set, roots, all);
+  expect(names(set)).toContain("with-roots");
+  expect(server.seen.filter(({ method }) => method === "server/discover")).toHaveLength(1);
 });
