@@ -77,10 +77,7 @@ class HttpLink implements Link {
       wire: this.#wire,
       longest: () => host.limits.result + envelope,
       issued: (id) => isIssued(id, this.#last),
-      // A modern server may ask nothing so, and is sent no answers (2026-07-28, messages).
-      reply: async (text, peer) => {
-        if (peer.era === "legacy") await this.#courtesy("answers to its requests", text, peer);
-      },
+      reply: (text, peer) => this.#courtesy("answers to its requests", text, peer),
     };
     this.#sessionStream = new SessionStream(spec.getStream, {
       ...this.#context,

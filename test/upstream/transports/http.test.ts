@@ -292,22 +292,6 @@ test("a modern server is told what a caller's client knows, but to a legacy one 
   expect(JSON.stringify(told[1])).not.toContain("tasks");
 });
 
-test("S10: a modern server that sends requests gets no answers to them", async () => {
-  const asked = ["ping", "sampling/createMessage", "acme/ask"].map((method) =>
-    event({ jsonrpc: "2.0", id: `of ${method}`, method, params: {} }),
-  );
-  using server = serve(({ id, method }) => {
-    if (method === "server/discover") return discovers(id);
-    return method === "tools/call" ? events(...asked, event({ jsonrpc: "2.0", id, result: text("ok") })) : null;
-  });
-  await using set = upstreams([http("a", server.url, { protocol: "modern" })]);
-  await set.settled();
-  for (const era of ["modern", "legacy"] as const) expect(textOf(await set.ask("a", "t", {}, { era }))).toBe("ok");
-  // Answers to the requests of the first call would have come before.
-  await set.ask("a", "t", {}, { era: "modern" });
-  expect(server.seen.filter(({ message }) => message.id !== undefined && message.method === undefined)).toEqual([]);
-});
-
 test("S13: a result of a type that was not asked for is refused, one of a declared extension travels", async () => {
   let type = "task";
   using server = serve((message) => {
