@@ -1,5 +1,5 @@
 # Sourced by the scripts: goes to the project's root and installs exactly what the lockfile says.
-cd -- "$(dirname -- "$0")/.."
+CDPATH= cd -- "$(dirname -- "$0")/.."
 # Both say themselves what kept them from their work.
 ./scripts/bun --version > /dev/null || exit 1
 ./scripts/bun install --frozen-lockfile --silent || {
