@@ -32,7 +32,8 @@ test("R23: a rotation that cannot be recorded leaves the old key as it was, and 
 });
 
 test.each([
-  [[60, 50], { groups: "60,50" }],
+  [[60, 8, 50], { groups: "60,50" }],
+  [[8], {}],
   [[], {}],
 ] as const)("D9: an act is recorded with the process that asked for it; of groups %p", async (groups, recorded) => {
   const events: AuditEvent[] = [];

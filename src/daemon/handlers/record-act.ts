@@ -21,7 +21,8 @@ export const actorOf = ({ peer }: Context): string => `local:${peer.uid}`;
 
 function actOf<T extends ActType>(ctx: Context, type: T, facts: Acts[T]): Act {
   const { uid, gid, pid, groups } = ctx.peer;
-  // A right to act may come from any of them.
-  const asker = { uid, gid, pid, ...(groups.length > 0 && { groups: groups.join() }) };
+  // A right to act may come from any of them. Most processes have their own group among them.
+  const more = groups.filter((group) => group !== gid);
+  const asker = { uid, gid, pid, ...(more.length > 0 && { groups: more.join() }) };
   return { type, actor: actorOf(ctx), facts: { ...facts, ...asker } } as Act; // the parameters pair them
 }
