@@ -221,7 +221,7 @@ describe("requests to the client", () => {
     await client.receive({ jsonrpc: "2.0", id: "made up", error: { code: 1, message: "" } });
     await Promise.all(calls);
     for (const [n, id] of questions.entries()) {
-      const answer = client.sent.find((message) => pick(message, "id") === n + 1);
+      const answer = client.sent.find((message) => !isRequest(message) && pick(message, "id") === n + 1);
       expect(pick(answer, "result.content.0.text")).toBe(JSON.stringify({ for: id }));
     }
     expect(client.door.traffic).toMatchObject({ stray: 2, asked: 0 });
