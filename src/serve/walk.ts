@@ -42,10 +42,10 @@ export async function walk(
   }
 }
 
-/** Lets the client cancel each request of its batch at once, also those that begin later. */
+/** Lets the client cancel each request of its batch at once, also those that begin later; what is refused never begins. */
 export function announce(batch: readonly Received[], session: Session | null): void {
-  for (const { inbound } of batch) {
-    if (inbound.kind === "request" && inbound.idText !== null) session?.calls.expect(inbound.idText);
+  for (const { inbound, fault } of batch) {
+    if (!fault && inbound.kind === "request" && inbound.idText !== null) session?.calls.expect(inbound.idText);
   }
 }
 

@@ -95,7 +95,6 @@ export class Supervisor {
     this.instances.subscriptions.close();
     await this.instances.pool.drained(ms);
     await this.#stop("stopping");
-    this.log.close();
   }
 
   async #stop(state: "stopping" | "idle"): Promise<void> {

@@ -96,6 +96,8 @@ export class ManagedUpstreams implements Upstreams {
     for (const old of running.values()) {
       if (adopted.has(old)) continue;
       this.#left.add(old);
+      // Who follows it wants to see the new server, though the old one may have calls to finish.
+      old.log.close();
       this.#park(old.id, old.instances.subscriptions);
     }
     if (previous) for (const [id, parked] of previous.#parked) this.#park(id, parked);
@@ -258,7 +260,7 @@ export class ManagedUpstreams implements Upstreams {
 
   /** Throws on a disabled server, and on an unknown id. */
   restart = (id: string): Promise<void> => this.#find(id).restart();
-  /** What the server writes to its standard error, until it stops for good; throws on an unknown id. */
+  /** What the server writes to its standard error, until a reload removes or changes it; throws on an unknown id. */
   log = (id: string): StderrLog => this.#find(id).log;
 
   /** The gateway is about to stop: from here on a server that ends is not started again. */

@@ -4,6 +4,7 @@ import { type Daemon, everything, fake, Place } from "../support/daemon.ts";
 import { mcpgw } from "../support/mcpgw.ts";
 import { linesOf, Seen } from "../support/seen.ts";
 import { until } from "../support/until.ts";
+import { modern } from "../support/wire.ts";
 
 // A reader of the live log outlives the daemon.
 
@@ -156,9 +157,15 @@ test("R24: servers logs --follow goes on over a restart, a reload and a new daem
   const before = (await told(1, 1)).length;
   expect((await place.cli(["servers", "restart", "fake"])).code).toBe(0);
   await told(1, before + 1);
+  const gone = new AbortController();
+  const { body, headers } = modern("tools/call", { name: "fake__hang", arguments: {} });
+  const hung = daemon.send(body, { key: await place.key("alice"), headers, signal: gone.signal }).catch(() => null);
+  await until(() => place.calls("fake").includes("hang"), "a call that keeps the old server");
   place.configure(telling(2));
   expect((await place.cli(["config", "reload"])).code).toBe(0);
   await told(2, 1);
+  gone.abort();
+  await hung;
   await daemon.stop();
   await until(() => reader.losses === 1, "the loss is told");
   place.configure(telling(3));

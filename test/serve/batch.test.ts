@@ -209,6 +209,23 @@ test.each(["a POST", "a connection"])(
   },
 );
 
+test("cancelled after a batch, of a connection: what it refused cancels no later call of that id", async () => {
+  await using door = echo();
+  const got: unknown[] = [];
+  const connection = door.connection((message) => void got.push(message));
+  const cancel = { jsonrpc: "2.0", method: "notifications/cancelled", params: { requestId: 2 } };
+  const batch = [request("ping", {}, 1), { ...initialize("2025-03-26"), id: 2 }];
+  for (const message of [initialize("2025-03-26"), batch, cancel, toolCall("echo", {}, 2)]) {
+    await connection.receive(JSON.stringify(message));
+  }
+  connection.close();
+  expect(got.map((answer) => (Array.isArray(answer) ? codes(answer) : pick(answer, "id")))).toEqual([
+    0,
+    [undefined, -32600],
+    2,
+  ]);
+});
+
 test("a session that ends between the messages of a batch: those that have not begun are refused", async () => {
   await using door = echo();
   const headers = await door.session("2025-03-26");

@@ -1,7 +1,7 @@
 import type { Item, Tool } from "../../core/call.ts";
 import { messageOf } from "../../core/error-text.ts";
 import { Failure } from "../../core/failure.ts";
-import { isObject, objectIn } from "../../core/json.ts";
+import { isObject } from "../../core/json.ts";
 import { type ListName, lists } from "../../core/lists.ts";
 import { longestName } from "../../core/name.ts";
 import { rpcCodes } from "../../core/rpc-code.ts";
@@ -185,8 +185,10 @@ function itemOf(name: string, definition: string, list: ListName): Item | string
 }
 
 /** A definition, as text and parsed; the name is empty where it has none. */
+/** Throws where the text is no JSON, as it can be in a store that is damaged. */
 function readDefinition(text: string, key: string) {
-  const definition = objectIn(text);
+  const value: unknown = JSON.parse(text);
+  const definition = isObject(value) ? value : {};
   const name = definition[key];
   return { name: typeof name === "string" ? name : "", text, definition };
 }

@@ -104,9 +104,9 @@ export function isPlainJson({ status, headers }: Response, max: number): boolean
 /** Ends a response whose body is of no interest. */
 export const discard = ({ body }: Response): void => void body?.cancel().catch(() => {});
 
-/** The body as text where it is declared to have at most `max` bytes; nothing of any other. */
+/** The body as text where it is declared to have at most `max` bytes; nothing of any other, or of one that breaks off. */
 export async function shortText(response: Response, max: number): Promise<string> {
-  if (isBounded(response.headers, max)) return decodeUtf8(await response.arrayBuffer());
+  if (isBounded(response.headers, max)) return response.arrayBuffer().then(decodeUtf8, () => "");
   discard(response);
   return "";
 }

@@ -24,7 +24,7 @@ export type StderrLog = {
    * told how many left the log before it got them.
    */
   follow(lines: number, signal: AbortSignal): AsyncGenerator<string | { readonly gap: number }>;
-  /** Nothing is written any more. */
+  /** Ends all following, once what was written has been read. */
   close(): void;
 };
 

@@ -4,7 +4,7 @@ import { query } from "../../../src/upstream/link/query.ts";
 import { openHttp } from "../../../src/upstream/transports/http.ts";
 import { rejectionOf } from "../../support/failure.ts";
 import { linkHost } from "../../support/link-host.ts";
-import { isCall, reply, serve } from "../../support/mcp-server.ts";
+import { isCall, reply, serve, serveDying } from "../../support/mcp-server.ts";
 import { http, upstreams } from "../../support/upstream.ts";
 
 test("what a proxy does not let through did not run, and its refusal is told as its own", async () => {
@@ -51,6 +51,13 @@ test("a proxy that wants credentials, configured or not, is told from the server
   await set.settled();
   const reason = expect.stringContaining("a proxy on the way to it wants credentials (HTTP 407)");
   expect(set.status()).toMatchObject([{ reason }, { reason }]);
+});
+
+test("refused credentials are told also where the server closes the connection before the body is whole", async () => {
+  using server = serveDying(() => ({ said: "HTTP/1.1 401 Unauthorized\r\nContent-Length: 20\r\n\r\nno" }));
+  await using set = upstreams([http("a", server.url)]);
+  await set.settled();
+  expect(set.status()[0]?.reason).toContain("refuses the gateway's credentials (HTTP 401)");
 });
 
 test("a server that refuses a WebSocket is quoted, without its address", async () => {
