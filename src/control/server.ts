@@ -136,16 +136,25 @@ export async function listen(options: ControlOptions): Promise<ControlServer> {
     close() {
       clearInterval(timer);
       const { listener, ino } = bound;
-      const there = fileAt(path);
       // Stopping it deletes whatever file stands there, also what another daemon has put in its place.
-      if (!there || there.ino === ino) listener.stop();
-      else listener.unref();
+      if (isAnother(path, ino)) listener.unref();
+      else listener.stop();
       for (const socket of open) socket.terminate();
     },
   };
 }
 
 const fileAt = (path: string) => lstatSync(path, { throwIfNoEntry: false });
+
+/** Whether another file than the one with this inode stands at the path, or may do so. */
+function isAnother(path: string, ino: number): boolean {
+  try {
+    const there = fileAt(path);
+    return there !== undefined && there.ino !== ino;
+  } catch {
+    return true;
+  }
+}
 
 /** Listens at a path where nothing is. */
 function bind(options: ControlOptions, open: Set<Socket>) {

@@ -339,6 +339,14 @@ describe("the socket file", () => {
     other.stop();
   });
 
+  test("it ends also where a file has taken the place of its directory", async () => {
+    socket = at.path("run", "control.sock");
+    await start();
+    rmSync(at.path("run"), { recursive: true });
+    writeFileSync(at.path("run"), "");
+    expect(stop).not.toThrow();
+  });
+
   test("a directory that others may write to is refused", async () => {
     chmodSync(at.dir, 0o777);
     expect(await failure(start())).toMatchObject({ message: expect.stringContaining("writable by others") });

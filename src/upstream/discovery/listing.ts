@@ -184,8 +184,10 @@ function itemOf(name: string, definition: string, list: ListName): Item | string
   return faults.length === 0 ? { name, text } : { name, text, faults };
 }
 
-/** A definition, as text and parsed; the name is empty where it has none. */
-/** Throws where the text is no JSON, as it can be in a store that is damaged. */
+/**
+ * A definition, as text and parsed; the name is empty where it has none. Throws where the text is no JSON, as it can be
+ * in a store that is damaged.
+ */
 function readDefinition(text: string, key: string) {
   const value: unknown = JSON.parse(text);
   const definition = isObject(value) ? value : {};
