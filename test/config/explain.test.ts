@@ -171,11 +171,11 @@ rules:
 
 test("each value tells where it came from", () => {
   const env = { MCPGW_LOG_LEVEL: "debug", MCPGW_STATE: "/env", MCPGW_SOCKET: "env.sock" };
-  const overrides = findOverrides({ env, cwd: "/work" }, { state: "flag" });
+  const overrides = findOverrides({ env, cwd: "/here" }, { state: "flag" });
   const shown = showConfig(loadText("{ names: { max: 40 }, state: file, control: { socket: file } }", { overrides }));
   expect(shown).toContain("level: debug # MCPGW_LOG_LEVEL\n");
   expect(shown).toContain("format: json # default\n");
   expect(shown).toContain("max: 40\n");
-  expect(shown).toContain("state: /work/flag # --state\n");
-  expect(shown).toContain("socket: /work/env.sock # MCPGW_SOCKET\n");
+  expect(shown).toContain("state: /here/flag # --state\n");
+  expect(shown).toContain("socket: /here/env.sock # MCPGW_SOCKET\n");
 });

@@ -1,5 +1,5 @@
 import { silent } from "../../src/core/log.ts";
-import type { LinkHost } from "../../src/upstream/link/link.ts";
+import type { Ask, LinkHost } from "../../src/upstream/link/link.ts";
 
 /** The owner of a link, which cares for nothing that is about no request. */
 export const linkHost: LinkHost = {
@@ -14,3 +14,16 @@ export const linkHost: LinkHost = {
   renewed: () => {},
   dropped: () => {},
 };
+
+/** A request of the gateway's own, on which nothing else hangs. */
+export const ask = (more: Partial<Ask> = {}): Ask => ({
+  method: "tools/call",
+  params: () => null,
+  peer: { era: "legacy", revision: "2025-11-25" },
+  timeout: null,
+  most: Infinity,
+  signal: new AbortController().signal,
+  purpose: { kind: "own" },
+  headers: null,
+  ...more,
+});

@@ -3,26 +3,16 @@ import { answerTime, type ClientAnswer, type InputRequest } from "../../../src/c
 import { askClient } from "../../../src/upstream/link/asking.ts";
 import { Exchange } from "../../../src/upstream/link/exchange.ts";
 import type { Handlers } from "../../../src/upstream/link/link.ts";
+import { ask } from "../../support/link-host.ts";
 
 afterEach(() => void jest.useRealTimers());
 
 /** A call whose client answers as `request` does; `gaveUp` is called when its time is up. */
 function callOf(request: Handlers["request"], timeout: number | null, gaveUp: (why: string) => void = () => {}) {
   const handlers = { progress: null, message: null, other: null, request };
-  return new Exchange(
-    0,
-    {
-      method: "m",
-      params: () => null,
-      peer: { era: "legacy", revision: "2025-11-25" },
-      timeout,
-      most: Infinity,
-      signal: new AbortController().signal,
-      purpose: { kind: "call", handlers, client: "a" },
-      headers: null,
-    },
-    { giveUp: (_, why) => gaveUp(why) },
-  );
+  return new Exchange(0, ask({ timeout, purpose: { kind: "call", handlers, client: "a" } }), {
+    giveUp: (_, why) => gaveUp(why),
+  });
 }
 
 /** Until all that was answered has been passed on. */

@@ -5,22 +5,11 @@ import { subscriptionIdKey } from "../../../src/mcp/meta.ts";
 import { Exchange } from "../../../src/upstream/link/exchange.ts";
 import { receive } from "../../../src/upstream/link/inbox.ts";
 import { Outside } from "../../../src/upstream/link/outside.ts";
-import type { Ask, Purpose } from "../../../src/upstream/link/link.ts";
+import type { Purpose } from "../../../src/upstream/link/link.ts";
 import { fake, serveFake, textOf, upstreams } from "../../support/upstream.ts";
 import { until } from "../../support/until.ts";
 import { rejectionOf } from "../../support/failure.ts";
-import { linkHost } from "../../support/link-host.ts";
-
-const ask = (purpose: Purpose): Ask => ({
-  method: "m",
-  params: () => null,
-  peer: { era: "legacy", revision: "2025-11-25" },
-  timeout: null,
-  most: Infinity,
-  signal: new AbortController().signal,
-  purpose,
-  headers: null,
-});
+import { ask, linkHost } from "../../support/link-host.ts";
 
 /** Some requests in flight, to which the server says what names none of them; what each hears, and our answers. */
 function server(kinds: Purpose["kind"][], of: "one client" | "several" = "several", clients: string[] = []) {
@@ -50,7 +39,8 @@ function server(kinds: Purpose["kind"][], of: "one client" | "several" = "severa
   const handlers = purposeOf("call", "outside", null);
   const asked = of === "one client" && handlers.kind === "call" ? handlers.handlers.request : null;
   const open = kinds.map(
-    (kind, id) => new Exchange(id, ask(purposeOf(kind, `${kind}-${id}`, clients[id] ?? null)), { giveUp() {} }),
+    (kind, id) =>
+      new Exchange(id, ask({ purpose: purposeOf(kind, `${kind}-${id}`, clients[id] ?? null) }), { giveUp() {} }),
   );
   const tally = { aside: 0, told: 0, stray: 0 };
   const inbox = {

@@ -1,21 +1,8 @@
 import { expect, test } from "bun:test";
-import type { Ask } from "../../../src/upstream/link/link.ts";
 import { PipeLink, type PipeEvents } from "../../../src/upstream/link/pipe-link.ts";
 import { query } from "../../../src/upstream/link/query.ts";
 import { rejectionOf } from "../../support/failure.ts";
-import { linkHost } from "../../support/link-host.ts";
-
-const ask = (more: Partial<Ask> = {}): Ask => ({
-  method: "tools/call",
-  params: () => null,
-  peer: { era: "legacy", revision: "2025-11-25" },
-  timeout: null,
-  most: Infinity,
-  signal: new AbortController().signal,
-  purpose: { kind: "own" },
-  headers: null,
-  ...more,
-});
+import { ask, linkHost } from "../../support/link-host.ts";
 
 /** A link over a pipe that takes every message; `unsent`: none of them leaves it. */
 function open(unsent: boolean) {

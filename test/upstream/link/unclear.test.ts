@@ -1,10 +1,9 @@
 import { afterEach, expect, jest, test } from "bun:test";
 import type { ClientAnswer, InputRequest } from "../../../src/core/inbound.ts";
-import type { Ask, Purpose } from "../../../src/upstream/link/link.ts";
 import { Exchange } from "../../../src/upstream/link/exchange.ts";
 import { PipeLink } from "../../../src/upstream/link/pipe-link.ts";
 import { Unclear } from "../../../src/upstream/link/unclear.ts";
-import { linkHost } from "../../support/link-host.ts";
+import { ask, linkHost } from "../../support/link-host.ts";
 
 // A question that names no call and comes while several run, on the link of a program or a socket.
 
@@ -21,24 +20,13 @@ type Running = {
   cancel(): void;
 };
 
-const ask = (purpose: Purpose, timeout: number | null, signal: AbortSignal): Ask => ({
-  method: "call",
-  params: () => null,
-  peer: { era: "legacy", revision: "2025-11-25" },
-  timeout,
-  most: Infinity,
-  signal,
-  purpose,
-  headers: null,
-});
-
 /** A link to a server whose part the test plays; `wrote` is told what the server is sent besides calls. */
 function open(wrote: (message: Written) => void = () => {}) {
   const said: Written[] = [];
   let receive: (text: string) => void = () => {};
   const write = (_: string, text: string): boolean => {
     const message = JSON.parse(text) as Written;
-    if (message.method === "call") return true;
+    if (message.method === "tools/call") return true;
     said.push(message);
     wrote(message);
     return true;
@@ -63,7 +51,7 @@ function open(wrote: (message: Written) => void = () => {}) {
     };
     const handlers = { progress: null, message: null, other: null, request: client === "none" ? null : request };
     const signal = controller.signal;
-    const over = link.ask(ask({ kind: "call", handlers, client: null }, timeout, signal)).then(
+    const over = link.ask(ask({ purpose: { kind: "call", handlers, client: null }, timeout, signal })).then(
       () => "answered",
       ({ code }: { code: string }) => code,
     );
@@ -173,7 +161,7 @@ test("T12: a question waits for half the time for which each call may be silent"
 test("a question is a sign of life from all calls that it can be about", async () => {
   const handlers = { progress: null, message: null, other: null, request: async () => answer };
   const calls = [0, 1].map((id) => {
-    const one = ask({ kind: "call", handlers, client: null }, null, new AbortController().signal);
+    const one = ask({ purpose: { kind: "call", handlers, client: null } });
     return new Exchange(id, one, { giveUp() {} });
   });
   const unclear = new Unclear();
@@ -187,7 +175,7 @@ test("FIELD T66: a notification of an extension is a sign of life from a call wh
   for (const taken of [true, false]) {
     const handlers = { progress: null, message: null, other: () => taken, request: null };
     const ends: string[] = [];
-    const one = ask({ kind: "call", handlers, client: null }, 40, new AbortController().signal);
+    const one = ask({ purpose: { kind: "call", handlers, client: null }, timeout: 40 });
     const exchange = new Exchange(1, one, { giveUp: (_, why) => void ends.push(why) });
     jest.advanceTimersByTime(30);
     exchange.other("acme/said", "{}");

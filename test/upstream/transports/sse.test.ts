@@ -1,7 +1,7 @@
 import { expect, test } from "bun:test";
 import type { ClientAnswer, InputRequest } from "../../../src/core/inbound.ts";
 import type { Ask, LinkHost, Peer } from "../../../src/upstream/link/link.ts";
-import { linkHost } from "../../support/link-host.ts";
+import { ask as anyAsk, linkHost } from "../../support/link-host.ts";
 import { openSse } from "../../../src/upstream/transports/sse.ts";
 import { mostCourtesies } from "../../../src/upstream/http/wire.ts";
 import { http, textOf, upstreams } from "../../support/upstream.ts";
@@ -11,16 +11,7 @@ import { until } from "../../support/until.ts";
 
 const peer: Peer = { era: "legacy", revision: "2024-11-05" };
 const host: LinkHost = { ...linkHost, notified: () => true };
-const ask = (method: string, timeout: number): Ask => ({
-  method,
-  params: () => null,
-  peer,
-  timeout,
-  most: timeout,
-  signal: new AbortController().signal,
-  purpose: { kind: "own" },
-  headers: null,
-});
+const ask = (method: string, timeout: number): Ask => anyAsk({ method, peer, timeout, most: timeout });
 
 type Say = (message: Record<string, unknown>) => void;
 
