@@ -1,7 +1,7 @@
 import { z } from "zod";
 import type { ActType } from "../core/event.ts";
 import { network, plainId } from "../core/options.ts";
-import { usageGroupings } from "./filters.ts";
+import { mostAsked, usageGroupings } from "./filters.ts";
 import {
   auditEntry,
   auditStats,
@@ -32,7 +32,7 @@ import {
 const latest = 8_640_000_000_000_000;
 
 /** A server, and how many lines of its log. */
-const lastLines = byId.extend({ lines: z.number().int().min(1).max(10_000).default(200) });
+const lastLines = byId.extend({ lines: z.number().int().min(1).max(mostAsked).default(200) });
 
 /** Acts of administrators are recorded with the process that asked. */
 type Recording =
@@ -203,7 +203,7 @@ export const operations = {
       ...selection,
       until,
       type: recordType,
-      limit: z.number().int().min(1).max(10_000).default(50),
+      limit: z.number().int().min(1).max(mostAsked).default(50),
     }),
     output: z.object({
       records: z.array(auditEntry).readonly(),

@@ -4,6 +4,9 @@ import { groupNames, statuses } from "../core/failure.ts";
 // Values that records, usage and things can be selected by. One that no record can have is refused: an answer without
 // records would say that nothing happened.
 
+/** Most records, or lines of a log, that one operation answers with. */
+export const mostAsked = 10_000;
+
 /** What usage can be summed up by. */
 export const usageGroupings = ["consumer", "server", "tool", "tag", "day", "hour"] as const;
 

@@ -15,6 +15,7 @@ export class SocketWriter {
     this.#max = max;
   }
 
+  /** Bytes that the kernel has not taken yet. */
   get queued(): number {
     return this.#bytes;
   }

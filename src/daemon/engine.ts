@@ -59,6 +59,7 @@ export type Engine = {
   close(): Promise<void>;
 };
 
+/** Milliseconds that servers get to stop. */
 const stopGrace = 5_000;
 
 /** Milliseconds that calls to a removed server may go on after a reload. */

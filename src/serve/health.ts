@@ -11,6 +11,7 @@ export type Readiness = { readonly ready: boolean; readonly detail: Readonly<Rec
 export type HealthOptions = {
   current: () => Gateway;
   readiness: () => Readiness;
+  /** Prometheus text. */
   metrics: () => string;
 };
 

@@ -109,19 +109,11 @@ const servers: ServerStatus[] = [
     reason: "one caller's instance is down until 2026-03-01T12:01:00.000Z: exited with 1",
     down: [{ owner: "key:key-2", reason: "exited with 1", until: noon + 60_000, open: true }],
   }),
-  server({
-    id: "broken",
+  serverStatus("broken", {
     name: "Broken",
     state: "backoff",
-    era: null,
-    revision: null,
-    instances: 0,
-    pids: [],
-    ownPid: null,
-    tools: 0,
     restarts: 3,
     reason: "exited with 1: cannot find module \u001b[31mx",
-    listedAt: null,
   }),
 ];
 

@@ -2,7 +2,7 @@ import { command, group } from "../command.ts";
 import { UsageError } from "../errors.ts";
 import { checked, filters, unheard } from "../filters.ts";
 import { type Cell, right } from "../output.ts";
-import { wrongStatus, wrongType } from "../../control/filters.ts";
+import { mostAsked, wrongStatus, wrongType } from "../../control/filters.ts";
 import { line, number } from "../../control/format.ts";
 import { factRows, factsIn } from "../../control/present.ts";
 import { cells } from "../record-cells.ts";
@@ -27,7 +27,7 @@ const log = command({
       type: checked("--type", args.type, wrongType),
       status: checked("--status", args.status, wrongStatus),
       ...timeRange(args.since, args.until),
-      limit: wholeNumber("--limit", args.limit, 1, 10_000),
+      limit: wholeNumber("--limit", args.limit, 1, mostAsked),
     };
     const client = await open({ offline: true });
     const { records, more } = await client.call("audit.log", input);

@@ -1,3 +1,4 @@
+import { mostAsked } from "../../control/filters.ts";
 import type { Reasons, ServerTool } from "../../control/schemas.ts";
 import type { ServerStatus } from "../../core/upstream.ts";
 import type { Input } from "../../control/api.ts";
@@ -94,16 +95,13 @@ const restart = command({
   },
 });
 
-/** Most lines of a log that can be asked for. */
-const mostLines = 10_000;
-
 async function follow(cli: Pick<Cli, "out" | "open">, { id, lines }: Input<"servers.follow">): Promise<void> {
   const { out } = cli;
   let from = lines;
   await keepFollowing(cli, async (client) => {
     const stream = client.stream("servers.follow", { id, lines: from });
     // Another daemon has no line that was printed before.
-    from = mostLines;
+    from = mostAsked;
     for await (const value of stream) {
       if (out.json) await out.object(value);
       else if ("gap" in value) out.say(missed(value.gap, "lines"), "yellow");
@@ -120,7 +118,7 @@ const logs = command({
     follow: { type: "boolean", alias: "f", description: "go on with further lines as they are written" },
   },
   async run(args, { out, open }) {
-    const lines = wholeNumber("--lines", args.lines, 1, mostLines);
+    const lines = wholeNumber("--lines", args.lines, 1, mostAsked);
     if (args.follow) return follow({ out, open }, { id: args.id, lines });
     const client = await open();
     const answer = await client.call("servers.logs", { id: args.id, lines });
