@@ -35,7 +35,7 @@ export class Drafts {
   readonly subjects: SubjectRow[] = [];
   readonly #clock: Clock;
   readonly #secrets: () => readonly string[];
-  /** The pseudonyms of addresses. */
+  /** What stands for addresses in records; whether one is a person's is not computed for each call. */
   readonly #names: BoundedMap<string>;
   #redactor: Redactor;
   #mode: string;
@@ -140,18 +140,22 @@ export class Drafts {
   }
 
   /** Where a request came from, without a personal address in it. */
-  source({ transport, ip, loopback }: Source): string {
+  source(source: Source): string {
+    const { transport, ip } = source;
     if (ip === null) return transport;
-    return `${transport}:${loopback ? ip : this.#pseudonym(ip)}`;
+    return `${transport}:${this.#names.get(ip) ?? this.#newName(ip, source.loopback)}`;
   }
 
-  #pseudonym(ip: string): string {
-    const known = this.#names.get(ip);
-    if (known !== undefined) return known;
+  #newName(ip: string, loopback: boolean): string {
+    const name = loopback ? ip : this.#newPseudonym(ip);
+    if (name !== unnamed) this.#names.set(ip, name);
+    return name;
+  }
+
+  #newPseudonym(ip: string): string {
     if (this.subjects.length >= maxWaiting) return unnamed;
     const subject = createSubject(ip);
     this.subjects.push(subject);
-    this.#names.set(ip, subject.id);
     return subject.id;
   }
 
