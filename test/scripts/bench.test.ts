@@ -51,6 +51,13 @@ test("a call is checked before it is measured", async () => {
   await refusing.stop(true);
 });
 
+test("the bare relay passes calls on", async () => {
+  const program = join(import.meta.dir, "../../scripts/lib/bench/relay.ts");
+  const relay = start({ command: [process.execPath, program, url], stdout: "pipe" });
+  await check(callOf(`http://127.0.0.1:${await relay.firstLine}/mcp`, "echo"));
+  await relay.stop();
+});
+
 test("the stdio upstream answers every caller", async () => {
   const { rate, errors } = await measurePipe(8, 0.1);
   expect(rate).toBeGreaterThan(0);

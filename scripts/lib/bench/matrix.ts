@@ -11,7 +11,7 @@ export type Effort = { readonly callers: readonly number[]; readonly rounds: num
 /** The medians of one way to an upstream with this many callers. */
 export type Row = Sample & {
   readonly upstream: "HTTP" | "stdio";
-  readonly way: "direct" | "nginx" | Durability;
+  readonly way: "direct" | "nginx" | "bare relay" | Durability;
   readonly callers: number;
 };
 
@@ -47,13 +47,17 @@ export async function measureMatrix(dir: string, load: Load, effort: Effort): Pr
     stack.defer(() => one.stop());
     return one;
   };
-  const program = join(import.meta.dir, "upstream-http.ts");
-  const upstream = keep(start({ command: [process.execPath, program], stdout: "pipe" }));
-  const port = Number(await upstream.firstLine);
+  const run = async (program: string, ...args: readonly string[]): Promise<number> => {
+    const command = [process.execPath, join(import.meta.dir, program), ...args];
+    return Number(await keep(start({ command, stdout: "pipe" })).firstLine);
+  };
+  const port = await run("upstream-http.ts");
   const direct = callOf(`http://127.0.0.1:${port}/mcp`, "echo");
   const ways: Way[] = [overHttp(load, "HTTP", "direct", direct)];
   const nginx = await startNginx(join(dir, "nginx"), port);
   if (nginx) ways.push(overHttp(load, "HTTP", "nginx", callOf(`http://127.0.0.1:${keep(nginx).port}/mcp`, "echo")));
+  const relay = await run("relay.ts", direct.url);
+  ways.push(overHttp(load, "HTTP", "bare relay", callOf(`http://127.0.0.1:${relay}/mcp`, "echo")));
   ways.push({ upstream: "stdio", way: "direct", run: measurePipe });
   const memory: (() => Promise<Memory>)[] = [];
   for (const way of ["strict", "relaxed"] as const) {
