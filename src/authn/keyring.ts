@@ -8,6 +8,7 @@ import { KeyPrincipal } from "./key-principal.ts";
 import { newKey } from "./new-key.ts";
 import type { KeyOptions } from "./options.ts";
 import { Unsaved } from "./unsaved.ts";
+import { Uses } from "./uses.ts";
 
 export type KeyState = "active" | "disabled" | "expired" | "revoked" | "inert";
 
@@ -18,6 +19,8 @@ export type KeyInfo = Pick<
 > & {
   readonly state: KeyState;
   readonly perMinute: number | null;
+  /** Epoch ms, sampled; null if no use is known. */
+  readonly lastUsedAt: number | null;
   /** Why the key is inert; null if it is not. */
   readonly reason: string | null;
 };
@@ -66,9 +69,11 @@ export class Keyring implements Disposable {
   /** When the next key expires, epoch ms. */
   #nextExpiry = Infinity;
   readonly #unsaved: Unsaved;
+  readonly #uses: Uses;
 
   constructor({ store, clock, makeRoom }: KeyringOptions) {
     this.#unsaved = new Unsaved(makeRoom);
+    this.#uses = new Uses(store);
     this.#store = store;
     this.#clock = clock;
     // Taken before anything is read, so that no later change is missed.
@@ -124,8 +129,9 @@ export class Keyring implements Disposable {
     return entry.expiresAt !== null && entry.expiresAt <= this.#now() ? "expired" : "active";
   }
 
-  /** The principal of a usable key, the same object until the key changes. */
+  /** The principal of a usable key, which is used by that; the same object until the key changes. */
   principal(entry: Entry): Principal {
+    this.#uses.note(entry.id, Math.floor(this.#now()));
     // It had expired before, by a clock that was set back since.
     if (entry.expiresAt !== null && entry.expiresAt < this.#nextExpiry) this.#awaitExpiry(entry.expiresAt);
     return (entry.principal ??= new KeyPrincipal(entry));
@@ -192,7 +198,8 @@ export class Keyring implements Disposable {
   }
 
   list(): KeyInfo[] {
-    return [...this.#byId.values()].map((entry) => describe(entry, this.state(entry)));
+    const uses = this.#uses.all();
+    return [...this.#byId.values()].map((entry) => describe(entry, this.state(entry), uses.get(entry.id) ?? null));
   }
 
   get frozen(): boolean {
@@ -213,6 +220,7 @@ export class Keyring implements Disposable {
   /** Tries to store what is not stored yet; returns what still is not. */
   saveRest(): { readonly freeze: boolean; readonly revocations: number } {
     this.#unsaved.again();
+    this.#uses.save();
     const freeze = this.#unsaved.has(freezeMark);
     return { freeze, revocations: this.#unsaved.size - Number(freeze) };
   }
@@ -252,6 +260,7 @@ export class Keyring implements Disposable {
   [Symbol.dispose](): void {
     if (this.#timer) clearTimeout(this.#timer);
     this.#unsaved[Symbol.dispose]();
+    this.#uses[Symbol.dispose]();
   }
 
   #takeAnonymous(roles: readonly string[] | null): void {
@@ -360,7 +369,7 @@ function refuseTwins(configured: readonly Entry[], stored: readonly Entry[]): vo
   }
 }
 
-function describe(entry: Entry, state: KeyState): KeyInfo {
+function describe(entry: Entry, state: KeyState, lastUsedAt: number | null): KeyInfo {
   const { id, name, consumerId, roles, source, createdAt, expiresAt, cidrs, inert } = entry;
   return {
     id,
@@ -373,6 +382,7 @@ function describe(entry: Entry, state: KeyState): KeyInfo {
     expiresAt,
     perMinute: entry.rate?.perMinute ?? null,
     cidrs,
+    lastUsedAt,
     reason: inert,
   };
 }

@@ -1,4 +1,4 @@
-import { existsSync, mkdirSync, readFileSync, writeFileSync } from "node:fs";
+import { existsSync, mkdirSync, readFileSync, statSync, writeFileSync } from "node:fs";
 import { dirname, join } from "node:path";
 import { jsonSchema } from "./json-schema.ts";
 
@@ -121,6 +121,8 @@ export function initText(options: InitOptions["demo"]): string {
 export function initConfig({ file, force, demo: demonstration }: InitOptions): { file: string; schema: string } {
   const schema = join(dirname(file), schemaFile);
   const schemaText = `${JSON.stringify(jsonSchema(), null, 2)}\n`;
+  const odd = [file, schema].find((path) => !(statSync(path, { throwIfNoEntry: false })?.isFile() ?? true));
+  if (odd) throw new Error(`${odd} is there already and is no regular file; name another place with --config`);
   // Several configurations of one directory share it.
   const hasSchema = existsSync(schema) && readFileSync(schema, "utf8") === schemaText;
   const taken = [file, ...(hasSchema ? [] : [schema])].find((path) => existsSync(path));

@@ -44,8 +44,12 @@ function renames({ rename, include }: Toolset, path: Path, { ids, max }: Names, 
     if (name.length > max) report.problem(at, `is longer than names.max allows (${max} characters)`);
     else if (twin) report.problem(at, `cannot be told from the name of ${twin}; give each its own`);
     else if (posing) report.problem(at, `looks like a name of server ${posing}; choose another`);
+    else if (server !== ownServer && !ids.includes(server))
+      report.warn(at, `there is no server ${JSON.stringify(server)}: this does nothing`);
     else if (!include.some((text) => selects(text, canonical)))
       report.warn(at, "include does not select it: this does nothing");
+    else if (/[*?]/.test(canonical))
+      report.warn(at, "is read as one name, not as a glob; name each in a line of its own");
     seen.set(name.toLowerCase(), canonical);
   }
 }

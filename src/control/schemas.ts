@@ -215,6 +215,8 @@ export const keyView = z.object({
   perMinute: z.number().nullable(),
   cidrs: z.array(z.string()).readonly(),
   createdAt: epochMs.nullable(),
+  /** Sampled: after a restart of the gateway up to an hour early; null if no use is known. */
+  lastUsedAt: epochMs.nullable(),
 });
 export type KeyView = z.output<typeof keyView>;
 

@@ -85,7 +85,7 @@ type Happenings = {
 };
 
 /** The process that asked for it, as the kernel knows it; `groups`, joined by commas, if it has more than `gid`. */
-type Asker = { readonly uid: number; readonly gid: number; readonly pid: number; readonly groups?: string };
+export type Asker = { readonly uid: number; readonly gid: number; readonly pid: number; readonly groups?: string };
 type Noted<Type, F> = {
   readonly type: Type;
   /** Who did it: a principal id, or `system`. */

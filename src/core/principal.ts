@@ -1,3 +1,5 @@
+import type { Asker } from "./event.ts";
+
 /** Requests per minute and the size of the bucket they are taken from. */
 export type Rate = { readonly perMinute: number; readonly burst: number };
 
@@ -43,8 +45,8 @@ export type Source = {
   readonly loopback: boolean;
   /** The request carried `Forwarded` or `X-Forwarded-*`. */
   readonly forwarded: boolean;
-  /** The process that asks over the control socket, as the kernel reports it. */
-  readonly peer?: { readonly uid: number; readonly pid: number };
+  /** The process that asks over the control socket. */
+  readonly peer?: Asker;
 };
 
 /** A source on this machine without a network, whose process is not known. */

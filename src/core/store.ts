@@ -32,6 +32,10 @@ export type KeyStore = {
   version(): string;
   frozen(): boolean;
   setFrozen(on: boolean): void;
+  /** When keys were used last, epoch ms by key id. */
+  uses(): ReadonlyMap<string, number>;
+  /** An earlier use than the stored one changes nothing. */
+  saveUses(uses: ReadonlyMap<string, number>): void;
 };
 
 /** What a server offered when it was last listed: definitions as it wrote them. */

@@ -71,7 +71,9 @@ export async function serveEmbedded(
     // A line that is too long is refused under its id, like any other message that is refused.
     const receive = (line: string): void => void connection.receive(line);
     const takers = { onLine: receive, onOverflow: receive };
-    await readLines(engine.current().shape.body + envelope, takers, AbortSignal.any([over, left.signal]));
+    const most = engine.current().shape.body + envelope;
+    const endless = await readLines(most, takers, AbortSignal.any([over, left.signal]));
+    if (endless !== null) unread.abort(endless);
     // A client that has closed its own end may still read the answers; a call that a signal cuts off is told so.
     await (over.aborted ? engine.running.end(0, patience) : engine.running.idle(patience));
     connection.close();

@@ -6,12 +6,30 @@ export type LineTakers = Pick<LineReaderOptions, "onLine" | "onOverflow"> & {
   readonly taken?: () => Promise<unknown>;
 };
 
-/** Reads standard input line by line until it ends or `signal` aborts. */
-export async function readLines(max: number, { taken, ...takers }: LineTakers, signal: AbortSignal): Promise<void> {
+/** Most bytes of a line: more is no message, and waiting for its end would take a processor and never let go of it. */
+export const maxLine = 128 * 1024 ** 2;
+
+const lineFeed = 10;
+
+/**
+ * Reads standard input line by line until it ends or `signal` aborts, and resolves to null; or until a line is
+ * longer than both `max` and `maxLine`, and resolves to a sentence that says so.
+ */
+export async function readLines(
+  max: number,
+  { taken, ...takers }: LineTakers,
+  signal: AbortSignal,
+): Promise<string | null> {
   const reader = new LineReader({ max: () => max, ...takers });
   const unhook = onAbort(signal, () => void process.stdin.destroy());
+  const most = Math.max(max, maxLine);
+  let unended = 0;
   try {
-    for await (const chunk of process.stdin) {
+    for await (const chunk of process.stdin as AsyncIterable<Uint8Array>) {
+      const end = chunk.indexOf(lineFeed);
+      if (unended + (end < 0 ? chunk.length : end) > most)
+        return `The client sent a line of more than ${Math.floor(most / 1024 ** 2)} MiB.`;
+      unended = end < 0 ? unended + chunk.length : chunk.length - 1 - chunk.lastIndexOf(lineFeed);
       reader.push(chunk);
       await taken?.();
     }
@@ -21,6 +39,7 @@ export async function readLines(max: number, { taken, ...takers }: LineTakers, s
     unhook();
   }
   reader.end();
+  return null;
 }
 
 /** Standard output or standard error, one line at a time. */

@@ -13,12 +13,9 @@ import { cancelledIn, idsIn, plainId } from "../mcp/message.ts";
 import { errorMessage } from "../mcp/reply.ts";
 import { maxQueued } from "../serve/queue-limits.ts";
 import { serveEmbedded } from "./embedded.ts";
-import { LineWriter, readLines, type Streams } from "./lines.ts";
+import { LineWriter, maxLine, readLines, type Streams } from "./lines.ts";
 import { loadingFrom } from "./loading.ts";
 import { endProcess } from "./process.ts";
-
-/** Most bytes of a line. It is passed on whole, for a part might pass for all of it; how much it takes, the daemon says. */
-const maxLine = 128 * 1024 ** 2;
 
 /** How long to wait for answers after standard input has ended, ms. */
 const patience = 2_000;
@@ -124,7 +121,6 @@ async function relay(tunnel: ClientTunnel, { output, asked }: Streams): Promise<
     closed.resolve(why);
     tunnel.close();
   };
-  const endless = (): void => end("The client sent a line of more than 128 MiB.");
   // What waits for a client that reads slowly is no reason to give up.
   const giveUp = (): void => {
     if (output.queued === 0 || asked.aborted) tunnel.close();
@@ -136,7 +132,9 @@ async function relay(tunnel: ClientTunnel, { output, asked }: Streams): Promise<
     within(tunnel.drained(), takingPatience, asked, (over) => {
       if (over === "late") end("The daemon reads nothing any more.");
     });
-  const input = readLines(maxLine, { onLine: forward, onOverflow: endless, taken }, asked).then(() => {
+  // A line is passed on whole, for a part might pass for all of it; how much it takes, the daemon says.
+  const input = readLines(maxLine, { onLine: forward, onOverflow: () => {}, taken }, asked).then((endless) => {
+    if (endless !== null) return end(endless);
     ended = true;
     if (waiting.size === 0) tunnel.close();
     else giveUpLater();

@@ -96,8 +96,8 @@ export class ManagedUpstreams implements Upstreams {
     for (const old of running.values()) {
       if (adopted.has(old)) continue;
       this.#left.add(old);
-      // Who follows it wants to see the new server, though the old one may have calls to finish.
-      old.log.close();
+      // Who follows it wants to see the new server, and what the old one says while it finishes its calls.
+      old.log.close(this.#supervisors.get(old.id)?.log ?? null);
       this.#park(old.id, old.instances.subscriptions);
     }
     if (previous) for (const [id, parked] of previous.#parked) this.#park(id, parked);

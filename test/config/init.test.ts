@@ -1,5 +1,5 @@
 import { expect, test } from "bun:test";
-import { existsSync, readFileSync, statSync, writeFileSync } from "node:fs";
+import { existsSync, mkdirSync, readdirSync, readFileSync, statSync, writeFileSync } from "node:fs";
 import { initConfig, initText } from "../../src/config/init.ts";
 import { loadText } from "../support/config.ts";
 import { TempDir } from "../support/temp-dir.ts";
@@ -36,4 +36,15 @@ test("R21 init writes the file and its schema, and never replaces one unasked", 
   expect(readFileSync(file, "utf8")).toBe("mine");
   initConfig({ file, force: true, demo: { npx: false } });
   expect(readFileSync(file, "utf8")).toBe(initText({ npx: false }));
+});
+
+test.each([false, true])("what is no file is never said to be replaced (force: %p)", (force) => {
+  using at = new TempDir();
+  for (const name of ["gateway.yaml", "gateway.schema.json"]) {
+    const place = at.path(name.replace(".", "-"));
+    mkdirSync(`${place}/${name}`, { recursive: true });
+    const init = () => initConfig({ file: `${place}/gateway.yaml`, force, demo: null });
+    expect(init).toThrow(`${name} is there already and is no regular file; name another place with --config`);
+    expect(readdirSync(place)).toEqual([name]);
+  }
 });

@@ -35,7 +35,12 @@ test.each([
   [[60, 8, 50], { groups: "60,50" }],
   [[8], {}],
   [[], {}],
-] as const)("D9: an act is recorded with the process that asked for it; of groups %p", async (groups, recorded) => {
+  // More than a record keeps: no group is told in part, and how many there are is.
+  [
+    [8, ...Array.from({ length: 100 }, (_, index) => 100_000 + index)],
+    { groups: `${Array.from({ length: 68 }, (_, index) => 100_000 + index).join()},… of 100` },
+  ],
+])("D9: an act is recorded with the process that asked for it; of groups %p", async (groups, recorded) => {
   const events: AuditEvent[] = [];
   const act = recordActWith({ recordEvent: async (event) => void events.push(event) });
   await act({ ...ctx, peer: { uid: 7, gid: 8, pid: 9, groups, access: "admin" } }, "key.revoked", { key: "k" });

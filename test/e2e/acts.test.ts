@@ -4,7 +4,6 @@ import { type CallName, type Input, type Name, operations, type StreamName } fro
 import { connect } from "../../src/control/client.ts";
 import { everything, fake, start } from "../support/daemon.ts";
 import { until } from "../support/until.ts";
-import { pick } from "../support/wire.ts";
 
 type Table = typeof operations;
 type ActName = { [N in Name]: Table[N] extends { recorded: string } ? N : never }[Name];
@@ -33,9 +32,10 @@ test("R124 D9: whatever takes an administrator leaves a record that names the pr
     else await client.call(name as CallName, input as never);
   }
   client.close();
-  const noted = (await place.records()).filter(
-    ({ facts }) => pick(facts, "uid") === process.getuid?.() && pick(facts, "pid") === process.pid,
-  );
+  const [uid, gid] = [process.getuid?.(), process.getgid?.()];
+  const more = (process.getgroups?.() ?? []).filter((group) => group !== gid);
+  const asker = { uid, gid, pid: process.pid, ...(more.length > 0 && { groups: more.join() }) };
+  const noted = (await place.records()).filter(({ facts }) => Bun.deepMatch(asker, facts ?? {}));
   const acts = Object.values(operations).flatMap((row) => ("recorded" in row ? [row.act] : []));
   expect(noted.map(({ type }) => type).toSorted()).toEqual(acts.toSorted());
 });

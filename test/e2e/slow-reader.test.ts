@@ -1,9 +1,9 @@
 import { describe, expect, setDefaultTimeout, test } from "bun:test";
 import { everything, fake, Place } from "../support/daemon.ts";
-import { mcpgwLine } from "../support/mcpgw.ts";
+import { mcpgw, mcpgwLine } from "../support/mcpgw.ts";
 import { StdioClient } from "../support/stdio-client.ts";
 import { until } from "../support/until.ts";
-import { modern, pick, request, textOf, toolCall } from "../support/wire.ts";
+import { modern, request, textOf, toolCall } from "../support/wire.ts";
 
 // Clients on standard streams that read slowly, or not at all, or write more than is taken, alone and beside a daemon.
 
@@ -144,13 +144,30 @@ test("R22: alone, a client that reads nothing more has left, though standard inp
   expect(ends).toMatchObject([{ tool: "hang", st: "cancelled" }]);
 });
 
-test("T20: a line that does not end ends `serve` beside a daemon, which says so", async () => {
+test.each([true, false])("T20: a line that does not end ends `serve`, which says so (daemon: %p)", async (daemon) => {
   using place = new Place(config);
-  await using _beside = await place.start();
+  await using _beside = daemon ? await place.start() : null;
   await using client = new StdioClient(place);
   const hung = client.call("fake__hang");
+  await until(() => place.calls("fake").includes("hang"), "the call runs");
   client.send("y".repeat(128 * 2 ** 20 + 1));
-  expect(pick(await hung, "error.message")).toContain("a line of more than 128 MiB. The call may have run");
+  expect(JSON.stringify(await hung)).toContain("may have run");
   expect(await client.child.exited).toBe(1);
   expect(await client.stderr).toContain("The client sent a line of more than 128 MiB.");
+});
+
+test.each(["alone", "unconfigured"])("T20: what never ends and has no lines ends `serve` (%s)", async (how) => {
+  using place = new Place(how === "alone" ? config : { listen: 1 });
+  const child = Bun.spawn([...mcpgw, "serve", ...place.flags()], {
+    env: place.env(),
+    stdin: Bun.file("/dev/zero"),
+    stdout: "ignore",
+    stderr: "pipe",
+    // Not one signal but this one would end it: it would never come to hear of another.
+    timeout: 20_000,
+    killSignal: "SIGKILL",
+  });
+  const told = await child.stderr.text();
+  expect(await child.exited).toBe(how === "alone" ? 1 : 2);
+  expect(told).toContain(how === "alone" ? "The client sent a line of more than 128 MiB." : "listen");
 });

@@ -136,9 +136,9 @@ test("R123: what is doubtful about the socket is told once, and a file that cann
 
 test("R24: servers logs --follow goes on over a restart, a reload and a new daemon, and ends with the server", async () => {
   const { command, args, ...rest } = fake("fake");
-  /** Says its number on standard error whenever it starts. */
+  /** Says its number on standard error whenever it starts, and whenever it ends. */
   const telling = (number: number) => {
-    const script = `echo number ${number} >&2; exec "$@"`;
+    const script = `echo number ${number} >&2; "$@"; echo end of number ${number} >&2`;
     return {
       servers: [{ ...rest, command: "sh", args: ["-c", script, "sh", command, ...args] }],
       policies: [everything()],
@@ -148,8 +148,10 @@ test("R24: servers logs --follow goes on over a restart, a reload and a new daem
   await using running = new AsyncDisposableStack();
   const daemon = running.use(await place.start());
   await using reader = new Reader(place.spawn(["--json", "servers", "logs", "fake", "-f"]));
+  const ends = () => reader.lines.all.filter(({ line }) => line?.endsWith(" end of number 1")).length;
   const told = async (number: number, times: number) => {
-    const own = () => reader.lines.all.filter(({ line }) => line?.endsWith(` number ${number}`));
+    const own = () =>
+      reader.lines.all.filter(({ line }) => line?.endsWith(` number ${number}`) && !line.includes("end"));
     await until(() => own().length >= times, `${times} times ${number}`);
     return own().map(({ line }) => line);
   };
@@ -166,6 +168,8 @@ test("R24: servers logs --follow goes on over a restart, a reload and a new daem
   await told(2, 1);
   gone.abort();
   await hung;
+  const started = (await told(1, before + 1)).length;
+  await until(() => ends() === started, "the old server's last word");
   await daemon.stop();
   await until(() => reader.losses === 1, "the loss is told");
   place.configure(telling(3));

@@ -167,9 +167,11 @@ export function storeSuite(name: string, open: () => Backend): void {
     first.state.addTombstone("from-yaml", 3);
     first.state.addTombstone("from-yaml", 4);
     first.state.setFrozen(true);
+    for (const at of [9, 7]) first.state.saveUses(new Map([["k1", at]]));
     const { state } = first.reopen();
     expect(state.keys()).toEqual([{ ...key, revokedAt: 77 }]);
     expect(state.tombstones()).toEqual(["from-yaml"]);
+    expect(state.uses()).toEqual(new Map([["k1", 9]]));
     expect(state.frozen()).toBe(true);
     state.setFrozen(false);
     expect(state.frozen()).toBe(false);

@@ -155,6 +155,7 @@ const key: KeyView = {
   perMinute: 120,
   cidrs: [],
   createdAt: noon,
+  lastUsedAt: noon,
 };
 
 const made: Answer<"keys.create"> = {
@@ -267,7 +268,18 @@ export function sampleHandlers(over: Overrides = {}): Handlers {
     "keys.create": () => made,
     "keys.list": () => ({
       frozen: false,
-      keys: [key, { ...key, id: "yaml-1", source: "config", state: "expired", perMinute: null, createdAt: null }],
+      keys: [
+        key,
+        {
+          ...key,
+          id: "yaml-1",
+          source: "config",
+          state: "expired",
+          perMinute: null,
+          createdAt: null,
+          lastUsedAt: null,
+        },
+      ],
     }),
     "keys.revoke": ({ id }) => ({ id, recorded: true }),
     "keys.rotate": () => made,

@@ -30,6 +30,7 @@ export const storedKey = (over: Pick<StoredKey, "id" | "hash"> & Partial<StoredK
 export function memoryKeyStore(): KeyStore {
   const keys = new Map<string, StoredKey>();
   const tombstones = new Set<string>();
+  const uses = new Map<string, number>();
   let frozen = false;
   let version = 0;
   return {
@@ -53,6 +54,10 @@ export function memoryKeyStore(): KeyStore {
     setFrozen(on) {
       version++;
       frozen = on;
+    },
+    uses: () => uses,
+    saveUses(later) {
+      for (const [id, at] of later) uses.set(id, Math.max(at, uses.get(id) ?? 0));
     },
   };
 }

@@ -96,7 +96,10 @@ const stats = command({
     const range = timeRange(args.since, args.until);
     const client = await open({ offline: true });
     const answer = await client.call("audit.stats", range);
+    const none = answer.chains.every(({ records }) => records === 0);
+    if (none) out.say((range.since ?? range.until) ? "no record lies in that time" : "no record so far");
     if (out.json) return out.document(answer);
+    if (none) return;
     await out.table(
       ["CHAIN", "RECORDS"],
       answer.chains.map(({ chain, records }) => [chain, count(records)]),

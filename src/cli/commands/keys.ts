@@ -115,12 +115,16 @@ const listKeys = command({
       whole(key.consumerId),
       key.roles.join(","),
       whole(key.expiresAt === null ? "never" : expiry(key.expiresAt)),
+      whole(key.lastUsedAt ? date(key.lastUsedAt) : "-"),
       key.perMinute === null ? "-" : formatRate(key.perMinute),
       key.cidrs.join(",") || "any",
       key.source,
       key.name,
     ]);
-    await out.table(["ID", "STATE", "CONSUMER", "ROLES", "EXPIRES", "RATE", "FROM", "SOURCE", "NAME"], rows);
+    await out.table(
+      ["ID", "STATE", "CONSUMER", "ROLES", "EXPIRES", "LAST USED", "RATE", "FROM", "SOURCE", "NAME"],
+      rows,
+    );
     if (answer.frozen) out.say("all keys are frozen; `mcpgw keys unfreeze` ends it", "red");
   },
 });

@@ -18,6 +18,7 @@ import { unnamed } from "../../usage/counters.ts";
 import type { Archive } from "../archive.ts";
 import type { Engine } from "../engine.ts";
 import { auditLog } from "./audit.ts";
+import { askerOf } from "./record-act.ts";
 import { counts, findServer, noServer } from "./servers.ts";
 import { statsOf } from "./stats.ts";
 import { countTools, listTools, nestedCall, serverTool, toolsFor } from "./tools.ts";
@@ -25,13 +26,10 @@ import { meteringOf, usageBy } from "./usage.ts";
 import { evidenceOf, verifyChains } from "./verify.ts";
 
 /** The caller on a control connection: the holder of its key, else an administrator. Its end aborts `controller`. */
-export function controlCaller(
-  { peer, key, signal }: Context,
-  keyring: Keyring,
-  controller: AbortControllerLike = new Cancel(),
-): Caller {
+export function controlCaller(ctx: Context, keyring: Keyring, controller: AbortControllerLike = new Cancel()): Caller {
+  const { peer, key, signal } = ctx;
   endBy(signal, controller);
-  const source = { ...localSource("control"), peer: { uid: peer.uid, pid: peer.pid } };
+  const source = { ...localSource("control"), peer: askerOf(ctx) };
   const place = { source, controller };
   if (key !== null) return { ...place, credentials: [{ scheme: "bearer", raw: key }], vouched: null };
   if (peer.access !== "admin") {

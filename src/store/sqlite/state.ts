@@ -9,6 +9,7 @@ import {
   type StoredKey,
   StoreFailed,
 } from "../../core/store.ts";
+import { transaction } from "./database.ts";
 import { openMigrated } from "./migrate.ts";
 import { stateSchema } from "./schema.ts";
 import { openOnState } from "./state-file.ts";
@@ -87,6 +88,17 @@ function keyStore(db: Database, write: Write): KeyStore {
     },
     frozen: () => valueOf(db, "frozen") === 1,
     setFrozen: (on) => write(setValue, ["frozen", on ? 1 : 0]),
+    uses() {
+      const select = "SELECT substr(name, 6) AS id, value FROM flag WHERE name GLOB 'used:*'";
+      const rows = db.query<{ id: string; value: number }, []>(select).all();
+      return new Map(rows.map(({ id, value }) => [id, value]));
+    },
+    saveUses(uses) {
+      const later = "INSERT INTO flag VALUES (?, ?) ON CONFLICT DO UPDATE SET value = max(value, excluded.value)";
+      transaction(db, () => {
+        for (const [id, at] of uses) write(later, [`used:${id}`, at]);
+      });
+    },
   };
 }
 

@@ -1,5 +1,6 @@
 import { codeOf, messageOf } from "../../core/error-text.ts";
 import { Failure } from "../../core/failure.ts";
+import { within } from "../../core/wait.ts";
 import { envelope } from "../../mcp/message.ts";
 import { decodeUtf8, isLonger } from "../../mcp/utf8.ts";
 import { faults, HttpFailure, quoted } from "../faults.ts";
@@ -104,9 +105,21 @@ export function isPlainJson({ status, headers }: Response, max: number): boolean
 /** Ends a response whose body is of no interest. */
 export const discard = ({ body }: Response): void => void body?.cancel().catch(() => {});
 
-/** The body as text where it is declared to have at most `max` bytes; nothing of any other, or of one that breaks off. */
-export async function shortText(response: Response, max: number): Promise<string> {
-  if (isBounded(response.headers, max)) return response.arrayBuffer().then(decodeUtf8, () => "");
+/** How long a server may take to send a short body after its head, ms. */
+const patience = 1_000;
+
+/**
+ * The body as text where it is declared to have at most `max` bytes; nothing of any other, of one that breaks off, or of
+ * one that does not come: then its request is ended.
+ */
+export async function shortText(response: Response, max: number, request: AbortController): Promise<string> {
+  if (isBounded(response.headers, max)) {
+    const text = response.arrayBuffer().then(decodeUtf8, () => "");
+    return within(text, patience, null, () => {
+      request.abort();
+      return "";
+    });
+  }
   discard(response);
   return "";
 }

@@ -24,8 +24,10 @@ export type StderrLog = {
    * told how many left the log before it got them.
    */
   follow(lines: number, signal: AbortSignal): AsyncGenerator<string | { readonly gap: number }>;
-  /** Ends all following, once what was written has been read. */
-  close(): void;
+  /** Takes a finished line of an earlier log. */
+  add(line: string): void;
+  /** Ends all following, once what was written has been read. What processes still write goes to `successor`. */
+  close(successor: StderrLog | null): void;
 };
 
 /** Takes the stderr of one process. */
@@ -42,10 +44,17 @@ export function createStderrLog(own: readonly string[], secrets: () => readonly 
   const hidden = createHidden(own, secrets);
   const inSecond = createWindow(secondUs, clock.mono);
   let closed = false;
+  let heir: StderrLog | null = null;
   let news: PromiseWithResolvers<void> | null = null;
   const wake = (): void => {
     news?.resolve();
     news = null;
+  };
+
+  const add = (line: string): void => {
+    if (heir) return heir.add(line);
+    ring.push(line);
+    wake();
   };
 
   const keep = (pid: number, line: string, whole: boolean): void => {
@@ -55,8 +64,7 @@ export function createStderrLog(own: readonly string[], secrets: () => readonly 
     const unsafe = line.length >= longest ? longestSecret : whole ? 0 : begunAtEnd(text, values);
     const shown = text.slice(0, Math.min(longestLine, Math.max(0, text.length - unsafe)));
     const tail = shown.length < text.length ? "… (cut)" : "";
-    ring.push(`${new Date(clock.now() / 1000).toISOString()} ${pid} ${plain(shown)}${tail}`);
-    wake();
+    add(`${new Date(clock.now() / 1000).toISOString()} ${pid} ${plain(shown)}${tail}`);
   };
 
   return {
@@ -67,6 +75,7 @@ export function createStderrLog(own: readonly string[], secrets: () => readonly 
         exceeds: (bytes) => inSecond(bytes) - bytes >= perSecond,
       }),
     last: (lines) => ring.last(lines),
+    add,
     async *follow(lines, signal) {
       let next = Math.max(ring.oldest, ring.pushed - lines);
       while (!signal.aborted) {
@@ -79,8 +88,9 @@ export function createStderrLog(own: readonly string[], secrets: () => readonly 
         else await within((news ??= Promise.withResolvers()).promise, null, signal, () => {});
       }
     },
-    close() {
+    close(successor) {
       closed = true;
+      heir = successor;
       wake();
     },
   };

@@ -195,7 +195,7 @@ class HttpLink implements Link {
       throw new SessionLost(refusesAnew(server), loss);
     }
     if (status === 401 || status === 403 || (status >= 300 && status < 400)) {
-      const refused = sent.lossIn(status, await shortText(response, longestWords));
+      const refused = sent.lossIn(status, await shortText(response, longestWords, sent.controller));
       const fault = faultOfStatus(server, response, "");
       throw refused === null ? fault : new SessionLost(fault, refused);
     }

@@ -60,6 +60,25 @@ test("refused credentials are told also where the server closes the connection b
   expect(set.status()[0]?.reason).toContain("refuses the gateway's credentials (HTTP 401)");
 });
 
+test("refused credentials are told long before the time-out where the announced body never comes", async () => {
+  const closed = Promise.withResolvers<void>();
+  using silent = Bun.listen({
+    hostname: "127.0.0.1",
+    port: 0,
+    socket: {
+      data: (socket) => void socket.write("HTTP/1.1 401 Unauthorized\r\nContent-Length: 20\r\n\r\nno"),
+      close: () => closed.resolve(),
+    },
+  });
+  const spec = { url: `http://127.0.0.1:${silent.port}/`, headers: {}, proxy: null, getStream: false };
+  const link = openHttp(spec, linkHost);
+  const peer = { era: "legacy", revision: "2025-11-25" } as const;
+  const { message } = await rejectionOf(query(link, linkHost, { method: "ping", peer, timeout: 60_000 }));
+  expect(message).toContain("refuses the gateway's credentials (HTTP 401)");
+  await closed.promise;
+  await link.close();
+});
+
 test("a server that refuses a WebSocket is quoted, without its address", async () => {
   using server = Bun.serve({ hostname: "127.0.0.1", port: 0, fetch: () => new Response(null, { status: 401 }) });
   await using set = upstreams([http("a", `ws://127.0.0.1:${server.port}/?key=secret`, { transport: "websocket" })]);

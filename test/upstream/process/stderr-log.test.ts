@@ -137,8 +137,19 @@ test("who follows gets the newest lines, those that come, and how many left the 
   expect(await next()).toEqual({ gap });
   for (let left = 800 - gap; left > 0; left--) expect(await next()).toBe("x".repeat(2_000));
   const end = reader.next();
-  it.close();
+  it.close(null);
   expect((await end).done).toBe(true);
+});
+
+test("what is written after a close goes to the log that came after, and on to the one after that", () => {
+  const [old, next, last] = [log(), log(), log()];
+  old.write("before\n");
+  old.it.close(next.it);
+  old.write("while it drains\n");
+  next.it.close(last.it);
+  old.write("its last word\n");
+  const words = ({ it }: typeof old) => it.last(9).map((line) => line.split(" ").slice(2).join(" "));
+  expect([words(old), words(next), words(last)]).toEqual([["before"], ["while it drains"], ["its last word"]]);
 });
 
 test("who follows is let go when it leaves, though nothing is written", async () => {

@@ -1,0 +1,57 @@
+import type { KeyStore } from "../core/store.ts";
+
+/** A use of a key is stored only if it is that much later than the stored one, ms. */
+const apart = 3_600_000;
+/** How long a use waits to be stored with others, ms. */
+const delay = 60_000;
+
+/**
+ * When each key was used last. No call waits for a write: uses are stored together, and each key's once an hour at most,
+ * so after a restart the time may lie up to an hour back. Disposing it stops its timer.
+ */
+export class Uses implements Disposable {
+  readonly #store: Pick<KeyStore, "uses" | "saveUses">;
+  /** Epoch ms by the id of the key. */
+  readonly #used = new Map<string, number>();
+  readonly #saved = new Map<string, number>();
+  #timer: Timer | null = null;
+
+  constructor(store: Pick<KeyStore, "uses" | "saveUses">) {
+    this.#store = store;
+  }
+
+  note(id: string, at: number): void {
+    this.#used.set(id, at);
+    if (this.#isDue(id, at)) this.#timer ??= setTimeout(() => this.save(), delay).unref();
+  }
+
+  /** Stores what is due. */
+  save(): void {
+    this[Symbol.dispose]();
+    const due = new Map([...this.#used].filter(([id, at]) => this.#isDue(id, at)));
+    if (due.size === 0) return;
+    try {
+      this.#store.saveUses(due);
+    } catch {
+      // A full disk, say, of which others tell; nothing hangs on this, and the next use tries again.
+      return;
+    }
+    for (const [id, at] of due) this.#saved.set(id, at);
+  }
+
+  /** The last use of each key that has one. */
+  all(): ReadonlyMap<string, number> {
+    const all = new Map(this.#store.uses());
+    for (const [id, at] of this.#used) all.set(id, Math.max(at, all.get(id) ?? 0));
+    return all;
+  }
+
+  [Symbol.dispose](): void {
+    if (this.#timer) clearTimeout(this.#timer);
+    this.#timer = null;
+  }
+
+  #isDue(id: string, at: number): boolean {
+    return at - (this.#saved.get(id) ?? 0) >= apart;
+  }
+}
