@@ -255,12 +255,13 @@ test("what cannot be read says why", () => {
 });
 
 test("R86 an HTTP server: address, time-out and switch", () => {
-  const { config } = loadText(
+  const { config, warnings } = loadText(
     "servers: [{ id: a, url: 'https://a.example/mcp', transport: http, timeout: 60, enabled: false }]",
   );
   expect(config.servers).toMatchObject([
     { url: "https://a.example/mcp", transport: "http", timeout: 60_000, enabled: false },
   ]);
+  expect(warnings.map(({ message }) => message)).toEqual([expect.stringContaining("no server is in use")]);
 });
 
 test.each([
@@ -326,6 +327,11 @@ test("R17: where programs can read each other's environment, the first that hold
   expect(warned(secret)).toEqual([]);
   expect(warned(secret, "{ id: c, command: z, enabled: false }", "{ id: d, builtin: calculator }")).toEqual([]);
   expect(warned(plain, "{ id: e, command: z }")).toEqual([]);
+});
+
+test.each(["behindTlsProxy: true", "tls: { cert: c, key: k }"])("R3: off loopback keys may travel with %s", (by) => {
+  const { config } = loadText(`listen: { http: "0.0.0.0:8080", ${by} }`);
+  expect(config.listen.http.host).toBe("0.0.0.0");
 });
 
 test("R3: without keys, what everybody may do is enough on loopback", () => {
