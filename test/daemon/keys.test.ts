@@ -1,10 +1,13 @@
+import { Database } from "bun:sqlite";
 import { expect, test } from "bun:test";
+import { join } from "node:path";
 import { Keyring } from "../../src/authn/keyring.ts";
 import type { Context } from "../../src/control/contract.ts";
 import { systemClock } from "../../src/core/clock.ts";
 import type { AuditEvent } from "../../src/core/event.ts";
 import { keyHandlers } from "../../src/daemon/handlers/keys.ts";
 import { recordActWith } from "../../src/daemon/handlers/record-act.ts";
+import { Place } from "../support/daemon.ts";
 import { keyRequest, memoryKeyStore } from "../support/key-store.ts";
 
 const peer = { uid: 0, gid: 0, pid: 1, groups: [], access: "admin" } as const;
@@ -116,3 +119,15 @@ test.each([
     expect(at.keyring.list().map(({ state }) => state)).toEqual([...states]);
   },
 );
+
+test("R23 T04 without a daemon a revocation that cannot be stored is refused and recorded as little as done", async () => {
+  using place = new Place({ servers: [] });
+  const { id } = await place.newKey("agent");
+  using db = new Database(join(place.state, "mcpgw.db"));
+  db.run("CREATE TRIGGER full BEFORE UPDATE ON api_key BEGIN SELECT raise(ABORT, 'disk full'); END");
+  const stderr: unknown = expect.stringContaining("the keys cannot be stored now, so nothing was changed");
+  expect(await place.cli(["keys", "revoke", id])).toMatchObject({ code: 1, stdout: "", stderr });
+  db.run("DROP TRIGGER full");
+  expect((await place.records()).map(({ type }) => type)).not.toContain("key.revoked");
+  expect(await place.json("keys", "list")).toMatchObject({ keys: [{ id, state: "active" }] });
+});

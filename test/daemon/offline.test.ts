@@ -295,6 +295,7 @@ test("R26 usage counts what gateways that were killed left uncounted, and writes
   for (let i = 0; i < 2; i += 1) expect(await place.json("usage")).toMatchObject(usage);
   expect(await place.json("usage", "nobody")).toMatchObject({ rows: [] });
   expect(await place.json("usage", "--until", "1h")).toMatchObject({ rows: [] });
+  expect(await place.json("usage", "--since", "1m")).toMatchObject(usage);
   await using daemon = await place.start();
   expect(await place.json("usage")).toMatchObject(usage);
   expect(await daemon.stop()).toBe(0);
