@@ -131,3 +131,10 @@ test("R23 T04 without a daemon a revocation that cannot be stored is refused and
   expect((await place.records()).map(({ type }) => type)).not.toContain("key.revoked");
   expect(await place.json("keys", "list")).toMatchObject({ keys: [{ id, state: "active" }] });
 });
+
+test("R23 without a daemon commands that change keys at the same time wait for each other", async () => {
+  using place = new Place({ servers: [] });
+  await place.newKey("agent");
+  const ran = await Promise.all(Array.from({ length: 4 }, () => place.cli(["keys", "freeze"])));
+  expect(ran.map(({ code }) => code)).toEqual([0, 0, 0, 0]);
+});
