@@ -102,14 +102,17 @@ test("T42, D15: whoever is cut off gets no more of what it left unread than a li
     client.onLine((line) => seen.push(line.slice(0, 2)));
     client.pause();
     for (let i = 1; i <= 6; i++) expect(served.send(`${i}:`.padEnd(14 << 20, "x"))).toBe(true);
+    const heard: string[] = [];
+    served.onLine((line) => heard.push(line));
     const gone = new Promise((resolve) => served.onClose(resolve));
     if (late) served.close("The client left too much unread.");
     const from = performance.now();
     served.cutOff("The key was revoked.");
+    client.send("said too late");
     expect(served.queued).toBeLessThan(15 << 20);
     await gone;
     expect(performance.now() - from).toBeLessThan(1_000);
-    expect(seen).toEqual([]);
+    expect([seen, heard]).toEqual([[], []]);
   }
 });
 
