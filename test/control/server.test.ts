@@ -314,6 +314,7 @@ describe("the socket file", () => {
   test("one that is deleted, or its directory, comes back, and nobody who is connected is cut off", async () => {
     socket = at.path("run", "control.sock");
     await start();
+    expect(statSync(at.path("run")).mode & 0o777).toBe(0o700);
     const client = await connect(socket, { version: "1" });
     for (const gone of [socket, at.path("run")]) {
       rmSync(gone, { recursive: true });
@@ -350,8 +351,8 @@ describe("the socket file", () => {
     expect(stop).not.toThrow();
   });
 
-  test("a directory that others may write to is refused", async () => {
-    chmodSync(at.dir, 0o777);
+  test.each([0o720, 0o702])("a directory that others may write to is refused", async (mode) => {
+    chmodSync(at.dir, mode);
     expect(await failure(start())).toMatchObject({ message: expect.stringContaining("writable by others") });
   });
 });
