@@ -138,3 +138,12 @@ test("R23 without a daemon commands that change keys at the same time wait for e
   const ran = await Promise.all(Array.from({ length: 4 }, () => place.cli(["keys", "freeze"])));
   expect(ran.map(({ code }) => code)).toEqual([0, 0, 0, 0]);
 });
+
+test("R23 without a daemon nobody guesses which state directory a broken configuration means", async () => {
+  using place = new Place({ servers: [], state: 7 });
+  expect(await place.bare(["keys", "create", "A", "agent", "user"])).toMatchObject({ code: 0 });
+  const stderr: unknown = expect.stringMatching(/^mcpgw: .*gateway\.yaml:3:11: state: /);
+  const freeze = ["keys", "freeze", "--config", place.config];
+  expect(await place.bare(freeze)).toMatchObject({ code: 2, stdout: "", stderr });
+  expect((await place.bare(["keys", "list"])).stderr).not.toContain("frozen");
+});
