@@ -322,15 +322,17 @@ test("T41: under load every call is decided by one whole configuration, and none
   expect<unknown>(decided.at(-1)).toBe(loaded.at(-1));
 });
 
-test("R118 what is kept of payloads is what the reloaded configuration says", async () => {
-  const kept = async (payloads: string): Promise<unknown> => {
-    await restore({ ...config, audit: { payloads } });
-    await daemon.call("one__echo", { text: "kept" }, key);
+test("R118 R17 what is kept of payloads, and which secrets are not, is what the reloaded configuration says", async () => {
+  const late = { id: "late", command: "x", enabled: false, env: { API_TOKEN: "s3cret-kept" } };
+  const kept = async (payloads: string, servers = config.servers as readonly object[]): Promise<string> => {
+    await restore({ ...config, audit: { payloads }, servers });
+    await daemon.call("one__echo", { text: "s3cret-kept" }, key);
     const seq = String((await daemon.place.records()).findLast(({ type }) => type === "call.begin")?.seq);
-    return daemon.place.json("audit", "show", seq, "--payloads");
+    return (await daemon.place.cli(["audit", "show", seq, "--payloads", "--json"])).stdout;
   };
-  expect(JSON.stringify(await kept("full"))).toContain("kept");
-  expect(JSON.stringify(await kept("none"))).not.toContain("kept");
+  expect(await kept("full")).toContain("s3cret-kept");
+  expect(await kept("none")).not.toContain("s3cret-kept");
+  expect(await kept("full", [...config.servers, late])).not.toContain("s3cret-kept");
 });
 
 test("R1, R86: a server is switched off and on by the command line, which edits the file and reloads", async () => {
