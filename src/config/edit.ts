@@ -20,13 +20,13 @@ export function hasServer(data: unknown, id: string): boolean {
 }
 
 /**
- * The text of a configuration file with one server switched on or off and every other character unchanged; null if no
- * entry of the server can be edited in place.
+ * The text of a configuration file, which can be read as one, with one server switched on or off and every other
+ * character unchanged; null if no entry of the server can be edited in place.
  */
 export function enableServer(text: string, id: string, on: boolean): string | null {
   const doc = parseDocument(text);
   const servers = doc.get("servers");
-  if (doc.errors.length > 0 || !isSeq(servers)) return null;
+  if (!isSeq(servers)) return null;
   const server = servers.items.find((item): item is YAMLMap => isMap(item) && item.get("id") === id);
   if (!server) return null;
   const present = valueRange(server, "enabled");
@@ -43,6 +43,6 @@ export function enableServer(text: string, id: string, on: boolean): string | nu
   if (server.flow) return `${text.slice(0, named.end)}, ${entry}${text.slice(named.end)}`;
   const at = named.end + text.slice(named.end).search(/\r?\n|$/);
   const newline = text.includes("\r\n") ? "\r\n" : "\n";
-  const column = key.range[0] - (text.lastIndexOf("\n", key.range[0] - 1) + 1);
+  const column = key.range[0] - (text.lastIndexOf("\n", key.range[0]) + 1);
   return `${text.slice(0, at)}${newline}${" ".repeat(column)}${entry}${text.slice(at)}`;
 }

@@ -96,6 +96,16 @@ test("a file with the line ends of Windows keeps them, also where the edited lin
   }
 });
 
+test("a server that is on already leaves the file as it is, and JSON stays JSON", async () => {
+  await setEnabled(cliWith(null), "one", true);
+  expect(readFileSync(file, "utf8")).toBe(text);
+  writeFileSync(file, '{"servers":[{"id":"one","command":"x"}]}');
+  for (const enabled of [false, true]) {
+    await setEnabled(cliWith(null), "one", enabled);
+    expect(JSON.parse(readFileSync(file, "utf8"))).toEqual({ servers: [{ id: "one", enabled, command: "x" }] });
+  }
+});
+
 test("what the daemon refuses is undone, but no edit that somebody made meanwhile", async () => {
   const refuse = () => Promise.reject(new Refusal("invalid", "not so"));
   expect(await setEnabled(cliWith(refuse), "one", false).catch(String)).toContain("not so");

@@ -15,6 +15,10 @@ test("what is shown can be read again and means the same", () => {
   expect(loadText(showConfig(loaded), { env, file }).config).toEqual(loaded.config);
 });
 
+test("an address of IPv6 is shown as it is written", () => {
+  expect(parse(showConfig(loadText('listen: { http: "[::1]:8080" }'))).listen.http).toBe("[::1]:8080");
+});
+
 test("a rate is shown as options spell it, and one that they cannot spell as the number that it is", () => {
   for (const [written, shown] of [
     ["5/h", "5/h"],
@@ -25,22 +29,25 @@ test("a rate is shown as options spell it, and one that they cannot spell as the
     [1.5, "90/h"],
     [0.01, 0.01],
   ]) {
-    const text = `limits: { perMinute: ${written}, perTool: [{ tool: "*", perMinute: ${written} }] }`;
-    expect(parse(showConfig(loadText(text))).limits).toMatchObject({
-      perMinute: shown,
-      perTool: [{ perMinute: shown }],
+    const key = `{ id: a, key: "\${AGENT_KEY}", consumerId: a, roles: [r], rateLimit: ${written} }`;
+    const text = `{ auth: { keys: [${key}] }, limits: { perMinute: ${written}, perTool: [{ tool: "*", perMinute: ${written} }] } }`;
+    expect(parse(showConfig(loadText(text, { env })))).toMatchObject({
+      auth: { keys: [{ rateLimit: shown }] },
+      limits: { perMinute: shown, perTool: [{ perMinute: shown }] },
     });
   }
 });
 
 test("R17 nothing secret is shown, wherever it stands", () => {
   const secrets = [
+    "hunter2",
     "s3cret-env",
     "s3cret-head",
     "s3cret-key-0123456789abcdefXYZ",
     "s3cret-arg",
     "s3cret-inline",
     "s3cret-login",
+    "pr0xy",
     "s3cret-ref",
     "s3cret-query",
     "s3cret-fragment",
@@ -49,12 +56,15 @@ test("R17 nothing secret is shown, wherever it stands", () => {
   const shown = showConfig(
     loadText(
       `
-auth: { keys: [{ id: a, key: s3cret-key-0123456789abcdefXYZ, consumerId: c, roles: [r] }] }
+auth:
+  keys:
+    - { id: a, key: s3cret-key-0123456789abcdefXYZ, consumerId: c, roles: [r] }
+    - { id: b, key: "\${UNSET:-hunter2}", consumerId: c, roles: [r] }
 servers:
-  - { id: a, command: x, args: [--api-key, s3cret-arg, --token=s3cret-inline, --verbose, plain], env: { A: s3cret-env } }
+  - { id: a, name: s3cret-ref, command: x, args: [--api-key, s3cret-arg, --token=s3cret-inline, --verbose, plain], env: { A: s3cret-env } }
   - { id: c, url: "https://example.com/mcp?key=s3cret-query&s3cret-flag&ref=\${REF}#s3cret-fragment&at=s3cret-fragment" }
   - { id: d, command: x, args: ["--from=http://example.com/?a=s3cret-query"] }
-  - { id: b, url: "https://u:s3cret-login@example.com/", headers: { A: s3cret-head, B: "Bearer \${REF}" } }
+  - { id: b, url: "https://u:s3cret-login@example.com/", proxy: "http://u:pr0xy@example.com:80", headers: { A: s3cret-head, B: "Bearer \${REF}" } }
 `,
       { env: { REF: "s3cret-ref" } },
     ),
@@ -75,6 +85,7 @@ servers:
   - { id: d, command: x, args: [run, -e, "GITHUB_TOKEN=s3cret-env", "ghp_0123456789abcdefghij0123", MODE=fast] }
   - { id: e, command: x, args: ["postgresql://u:s3cret-db@db/x", "--at=\${REF}", "--api-key=\${REF:-s3cret-dflt}"] }
   - { id: f, url: "https://h/", headers: { A: "Bearer \${TOK:-s3cret-dflt}", B: "Basic s3cret-head\${E:-}", C: "\${REF}" } }
+  - { id: g, command: x, env: { PEM: "\${TOK:-first\\ns3cret-dflt}" } }
 `;
   const shown = showConfig(loadText(text, { env: { REF: "s3cret-ref" } }));
   for (const secret of [...secrets, "s3cret-ref", "ghp_"]) expect(shown).not.toContain(secret);
@@ -110,18 +121,21 @@ describe("R17 what follows a telling name within an argument is hidden", () => {
   const table: [string, string][] = [
     ["mysql --password hunter22 -h db", "mysql --password [redacted]"],
     ["--token hunter22", "--token [redacted]"],
+    ["-token hunter22", "-token [redacted]"],
     ["password = hunter22", "password = [redacted]"],
     ["password : hunter22", "password : [redacted]"],
     ["{'api_key': 'hunter22'}", "{'api_key': [redacted]"],
     ["curl -u bob:hunter22 h", "curl -u bob:[redacted]"],
     ["curl --user=bob:hunter22 --token x", "curl --user=bob:[redacted]"],
     ["https://h/x#access=hunter22", "https://h/x#access=[redacted]"],
+    ["curl --proxy-user bob:hunter22 h", "curl --proxy-user bob:[redacted]"],
     ["curl -ubob:hunter22 h", "curl -ubob:[redacted]"],
     ["curl -Ubob:hunter22 h", "curl -Ubob:[redacted]"],
     ["--token -hunter22", "--token [redacted]"],
     ["https://h?user=a@b.example&token=hunter22", "https://[redacted]"],
     ["https://h:80#a@b.example&token=hunter22/x", "https://[redacted]"],
     ["https://bob:hun?ter22@h/x", "https://[redacted]"],
+    ["https://a:hunter22@h https://b:hunter22@h", "https://[redacted]@h https://[redacted]@h"],
     ["docker run -u 1000:1000 x", "docker run -u 1000:1000 x"],
     ["docker run -u=1000:1000 x", "docker run -u=1000:1000 x"],
     ["docker run -u1000:1000 x", "docker run -u1000:1000 x"],

@@ -11,6 +11,7 @@ import { loadText, refusal } from "../support/config.ts";
 import { TempDir } from "../support/temp-dir.ts";
 
 const firstDocument = readFileSync(join(import.meta.dir, "../fixtures/config/first-document.yaml"), "utf8");
+const strong = "pQ7xT2mK9vL4wN8zR3cF6hJ1bD5gS0yA";
 const env = { STRIPE_SECRET_KEY: "sk_live_0123456789" };
 
 test("R1 R3 R4 the example of the first document loads as written, its placeholder key with a warning", () => {
@@ -32,24 +33,33 @@ test("R1 R3 R4 the example of the first document loads as written, its placehold
 });
 
 test("R17 what is hidden is what is secret by its name or its reference, and nothing else that the file says", () => {
-  const { secrets } = loadText(
+  const { secrets, warnings } = loadText(
     JSON.stringify({
+      auth: {
+        keys: [
+          { id: "a", key: "vK3nW8sL2qX6tB9yD4mR7pZ1cH5fJ0gE", consumerId: "a", roles: ["r"] },
+          { id: "b", key: "${REF}", consumerId: "b", roles: ["r"] },
+        ],
+      },
       servers: [
         {
           id: "a",
           command: "x",
-          env: { API_TOKEN: "tok-123456", PIN_SECRET: "short", LOG_LEVEL: "verbose", X: "${REF}" },
+          env: { API_TOKEN: "tok-123456", PIN_SECRET: "short", LOG_LEVEL: "verbose", X: "${REF}", Y: "${NONE}" },
         },
         {
           id: "b",
-          url: "https://u:pw-123456@b.example/mcp",
+          url: "https://u:pw-123@b.example/mcp",
           headers: { Authorization: "Bearer 1", "Accept-Language": "en-GB" },
         },
       ],
     }),
-    { env: { REF: "ref-123456" } },
+    { env: { REF: strong, NONE: "" } },
   );
-  expect([...secrets].toSorted()).toEqual(["Bearer 1", "pw-123456", "ref-123456", "tok-123456"]);
+  // The longer ones first, of which a shorter one may be a part.
+  expect(secrets).toEqual([strong, "vK3nW8sL2qX6tB9yD4mR7pZ1cH5fJ0gE", "tok-123456", "Bearer 1", "pw-123"]);
+  const inPlain = warnings.filter(({ message }) => message.startsWith("a key in plain text"));
+  expect(inPlain.map(({ path }) => path)).toEqual(["auth.keys[0].key"]);
 });
 
 test("R120 a reference without value and default is an error with its place", () => {
@@ -245,12 +255,13 @@ test("what cannot be read says why", () => {
 });
 
 test("R86 an HTTP server: address, time-out and switch", () => {
-  const { config } = loadText(
+  const { config, warnings } = loadText(
     "servers: [{ id: a, url: 'https://a.example/mcp', transport: http, timeout: 60, enabled: false }]",
   );
   expect(config.servers).toMatchObject([
     { url: "https://a.example/mcp", transport: "http", timeout: 60_000, enabled: false },
   ]);
+  expect(warnings.map(({ message }) => message)).toEqual([expect.stringContaining("no server is in use")]);
 });
 
 test.each([
@@ -316,6 +327,11 @@ test("R17: where programs can read each other's environment, the first that hold
   expect(warned(secret)).toEqual([]);
   expect(warned(secret, "{ id: c, command: z, enabled: false }", "{ id: d, builtin: calculator }")).toEqual([]);
   expect(warned(plain, "{ id: e, command: z }")).toEqual([]);
+});
+
+test.each(["behindTlsProxy: true", "tls: { cert: c, key: k }"])("R3: off loopback keys may travel with %s", (by) => {
+  const { config } = loadText(`listen: { http: "0.0.0.0:8080", ${by} }`);
+  expect(config.listen.http.host).toBe("0.0.0.0");
 });
 
 test("R3: without keys, what everybody may do is enough on loopback", () => {

@@ -130,3 +130,9 @@ test("an address alone is a network", () => {
   const key = { name: "n", consumerId: "c", roles: ["r"], cidrs: ["127.0.0.1", "::1", "10.0.0.0/8"] };
   expect(parseInput("keys.create", key)).toMatchObject({ cidrs: key.cidrs });
 });
+
+test.each(["constructor", "keys.lst"])("there is no operation %s", async (name) => {
+  const client = localClient(sampleHandlers(), context("admin"), () => {});
+  const refused = client.call(name as "status", {}).catch((error: Refusal) => error.code);
+  expect(await refused).toBe("unknown-operation");
+});

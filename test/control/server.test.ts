@@ -179,6 +179,7 @@ describe("T50: what a bad peer sends", () => {
     await until(() => peer.lines().length === 1, "an answer to the longest line");
     peer.send("x".repeat((1 << 20) + 1));
     await until(() => peer.closed(), "the connection closed");
+    expect(peer.lines()[1]).toContain("a line is longer than 1048576 bytes");
     const client = await connect(socket, { version: "1" });
     expect((await client.call("status", {})).state).toBe("ready");
     client.close();
@@ -186,14 +187,16 @@ describe("T50: what a bad peer sends", () => {
 
   test("connections have a cap, and a silent one does not count for ever", async () => {
     await start({}, { maxConnections: 8, silence: 50 });
-    const peers = await Promise.all(Array.from({ length: 8 }, raw));
+    const talking = await connect(socket, { version: "1" });
+    const peers = await Promise.all(Array.from({ length: 7 }, raw));
     const late = await raw();
     await until(() => late.closed(), "the ninth is turned away");
     expect(late.lines()[0]).toContain("too many");
     await until(() => peers.every((peer) => peer.closed()), "the silent ones closed");
     const client = await connect(socket, { version: "1" });
     expect((await client.call("status", {})).pid).toBeGreaterThan(0);
-    client.close();
+    expect((await talking.call("status", {})).pid).toBeGreaterThan(0);
+    for (const one of [client, talking]) one.close();
   });
 
   test("one that asks for much and reads nothing is cut off, so that little waits for it", async () => {
@@ -311,6 +314,7 @@ describe("the socket file", () => {
   test("one that is deleted, or its directory, comes back, and nobody who is connected is cut off", async () => {
     socket = at.path("run", "control.sock");
     await start();
+    expect(statSync(at.path("run")).mode & 0o777).toBe(0o700);
     const client = await connect(socket, { version: "1" });
     for (const gone of [socket, at.path("run")]) {
       rmSync(gone, { recursive: true });
@@ -347,8 +351,8 @@ describe("the socket file", () => {
     expect(stop).not.toThrow();
   });
 
-  test("a directory that others may write to is refused", async () => {
-    chmodSync(at.dir, 0o777);
+  test.each([0o720, 0o702])("a directory that others may write to is refused", async (mode) => {
+    chmodSync(at.dir, mode);
     expect(await failure(start())).toMatchObject({ message: expect.stringContaining("writable by others") });
   });
 });

@@ -1,6 +1,9 @@
 import { expect, test } from "bun:test";
+import { once } from "node:events";
 import { setImmediate } from "node:timers/promises";
 import { createFeed } from "../../src/audit/feed.ts";
+import { Refusal } from "../../src/control/refusal.ts";
+import { isObject } from "../../src/core/json.ts";
 import { until } from "../support/until.ts";
 import { entry } from "../support/control-answers.ts";
 import { served } from "../support/control-server.ts";
@@ -37,6 +40,51 @@ test("leaving the loop cancels at the source", async () => {
   // Only that: the connection goes on.
   expect((await client.call("status", {})).state).toBe("ready");
   client.close();
+});
+
+test("a stream that is aborted, before or meanwhile, ends and is cancelled at its source", async () => {
+  let ended = 0;
+  using server = await served({
+    async *tail(_input, { signal }) {
+      try {
+        yield entry({ seq: 1 });
+        if (!signal.aborted) await once(signal, "abort");
+      } finally {
+        ended += 1;
+      }
+    },
+  });
+  const client = await server.open();
+  const controller = new AbortController();
+  const seen: unknown[] = [];
+  for (let round = 1; round <= 2; round++) {
+    for await (const value of client.stream("tail", {}, controller.signal)) {
+      seen.push(value);
+      queueMicrotask(() => controller.abort());
+    }
+    await until(() => ended === round, "the end of the source");
+  }
+  expect(seen).toHaveLength(1);
+  client.close();
+});
+
+test("R123: a stream whose source fails or whose server goes ends with why, never as if that were all", async () => {
+  const server = await served({
+    async *tail(_input, { signal }) {
+      yield entry({ seq: 1 });
+      await once(signal, "abort");
+    },
+    async *"servers.follow"() {
+      yield { line: "one" };
+      throw new Refusal("unavailable", "no more lines");
+    },
+  });
+  const client = await server.open();
+  const read = async (stream: AsyncIterable<unknown>): Promise<void> => {
+    for await (const value of stream) if (isObject(value) && "seq" in value) server[Symbol.dispose]();
+  };
+  expect(await read(client.stream("servers.follow", { id: "a" })).catch(String)).toContain("no more lines");
+  expect(await read(client.stream("tail", {})).catch(String)).toContain("the daemon closed the connection");
 });
 
 test("T50: a reader that stops is told what it missed, and until then waits in bounded memory", async () => {

@@ -14,6 +14,7 @@ async function tunnelled(more: Parameters<typeof listenWith>[2] = {}) {
   const server = await listenWith(socket, { attach: (_ctx, tunnel) => served.resolve(tunnel) }, more);
   const client = await attach(socket, { version: "1", key: "k" });
   return {
+    socket,
     client,
     served: await served.promise,
     [Symbol.dispose]() {
@@ -38,6 +39,18 @@ test("D15: what a client leaves unread waits, however much its server lets it be
   await until(() => seen.length === 6, "all lines");
   expect(seen).toEqual([1, 2, 3, 4, 5, 6].map((i) => `${i}:${size}`));
   expect(served.queued).toBe(0);
+});
+
+test("D15: what a server says before its client listens is kept for it", async () => {
+  using ends = await tunnelled();
+  ends.served.send("early");
+  // By then it has come.
+  (await attach(ends.socket, { version: "1" })).close();
+  const seen: string[] = [];
+  ends.client.onLine((line) => seen.push(line));
+  ends.served.send("late");
+  await until(() => seen.includes("late"), "both lines");
+  expect(seen).toEqual(["early", "late"]);
 });
 
 test("D15: a message may be longer than any answer of the control protocol", async () => {
@@ -89,14 +102,17 @@ test("T42, D15: whoever is cut off gets no more of what it left unread than a li
     client.onLine((line) => seen.push(line.slice(0, 2)));
     client.pause();
     for (let i = 1; i <= 6; i++) expect(served.send(`${i}:`.padEnd(14 << 20, "x"))).toBe(true);
+    const heard: string[] = [];
+    served.onLine((line) => heard.push(line));
     const gone = new Promise((resolve) => served.onClose(resolve));
     if (late) served.close("The client left too much unread.");
     const from = performance.now();
     served.cutOff("The key was revoked.");
+    client.send("said too late");
     expect(served.queued).toBeLessThan(15 << 20);
     await gone;
     expect(performance.now() - from).toBeLessThan(1_000);
-    expect(seen).toEqual([]);
+    expect([seen, heard]).toEqual([[], []]);
   }
 });
 

@@ -1,10 +1,13 @@
+import { Database } from "bun:sqlite";
 import { expect, test } from "bun:test";
+import { join } from "node:path";
 import { Keyring } from "../../src/authn/keyring.ts";
 import type { Context } from "../../src/control/contract.ts";
 import { systemClock } from "../../src/core/clock.ts";
 import type { AuditEvent } from "../../src/core/event.ts";
 import { keyHandlers } from "../../src/daemon/handlers/keys.ts";
 import { recordActWith } from "../../src/daemon/handlers/record-act.ts";
+import { Place } from "../support/daemon.ts";
 import { keyRequest, memoryKeyStore } from "../support/key-store.ts";
 
 const peer = { uid: 0, gid: 0, pid: 1, groups: [], access: "admin" } as const;
@@ -121,3 +124,31 @@ test.each([
     expect(at.keyring.list().map(({ state }) => state)).toEqual([...states]);
   },
 );
+
+test("R23 T04 without a daemon a revocation that cannot be stored is refused and recorded as little as done", async () => {
+  using place = new Place({ servers: [] });
+  const { id } = await place.newKey("agent");
+  using db = new Database(join(place.state, "mcpgw.db"));
+  db.run("CREATE TRIGGER full BEFORE UPDATE ON api_key BEGIN SELECT raise(ABORT, 'disk full'); END");
+  const stderr: unknown = expect.stringContaining("the keys cannot be stored now, so nothing was changed");
+  expect(await place.cli(["keys", "revoke", id])).toMatchObject({ code: 1, stdout: "", stderr });
+  db.run("DROP TRIGGER full");
+  expect((await place.records()).map(({ type }) => type)).not.toContain("key.revoked");
+  expect(await place.json("keys", "list")).toMatchObject({ keys: [{ id, state: "active" }] });
+});
+
+test("R23 without a daemon commands that change keys at the same time wait for each other", async () => {
+  using place = new Place({ servers: [] });
+  await place.newKey("agent");
+  const ran = await Promise.all(Array.from({ length: 4 }, () => place.cli(["keys", "freeze"])));
+  expect(ran.map(({ code }) => code)).toEqual([0, 0, 0, 0]);
+});
+
+test("R23 without a daemon nobody guesses which state directory a broken configuration means", async () => {
+  using place = new Place({ servers: [], state: 7 });
+  expect(await place.bare(["keys", "create", "A", "agent", "user"])).toMatchObject({ code: 0 });
+  const stderr: unknown = expect.stringMatching(/^mcpgw: .*gateway\.yaml:3:11: state: /);
+  const freeze = ["keys", "freeze", "--config", place.config];
+  expect(await place.bare(freeze)).toMatchObject({ code: 2, stdout: "", stderr });
+  expect((await place.bare(["keys", "list"])).stderr).not.toContain("frozen");
+});

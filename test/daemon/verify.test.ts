@@ -7,6 +7,7 @@ import { verifyChains } from "../../src/daemon/handlers/verify.ts";
 import { verifyFile } from "../../src/daemon/verify-file.ts";
 import { openReader } from "../../src/store/sqlite/reader.ts";
 import { openBroker, outsideOf, runCall, tempState } from "../support/audit.ts";
+import { Place } from "../support/daemon.ts";
 import { free, stall } from "../support/unanswering.ts";
 import { archiveAt } from "../support/archive.ts";
 
@@ -83,6 +84,14 @@ test("R9 A08 a chain whose file and head note are gone is missed by the checkpoi
   at.lose(at.audit, /./);
   at.lose(at.outside, /\.head$/);
   expect(await at.verify([])).toMatchObject({ exit: 1, bad: [["main", "truncated"]] });
+});
+
+test("R9 without a daemon too, the files of checkpoints that the configuration names prove a log", async () => {
+  using place = new Place("");
+  place.configure({ servers: [], audit: { checkpoints: [{ file: place.path("elsewhere.cp") }] } });
+  await place.newKey("agent");
+  rmSync(place.heads, { recursive: true });
+  expect(await place.cli(["audit", "verify"])).toMatchObject({ code: 0 });
 });
 
 test("R9 the file of the public key is named, for whoever verifies elsewhere, but not where another was given or it is gone", async () => {

@@ -184,7 +184,8 @@ test("R23: keys work without a daemon and are recorded in the same chain", async
 test("R23: whoever deletes the store revives no revoked key of the configuration and ends no freeze", async () => {
   const secret = strongKey();
   const entry = { id: "yaml", key: secret, consumerId: "alice", roles: ["user"] };
-  using place = new Place({ servers: [], policies: [everything()], auth: { keys: [entry] } });
+  const outside = { servers: [], policies: [everything()], audit: { path: "log.db" } };
+  using place = new Place({ ...outside, auth: { keys: [entry] } });
   const forget = () => {
     for (const file of readdirSync(place.state)) if (file.startsWith("mcpgw.db")) rmSync(join(place.state, file));
   };
@@ -198,7 +199,7 @@ test("R23: whoever deletes the store revives no revoked key of the configuration
   await place.json("keys", "unfreeze");
   forget();
   expect(await status(secret)).toBe(401);
-  place.configure({ servers: [], policies: [everything()], auth: { keys: [{ ...entry, id: "renamed" }] } });
+  place.configure({ ...outside, auth: { keys: [{ ...entry, id: "renamed" }] } });
   expect(await status(secret)).toBe(401);
   const other = await place.newKey("bob");
   await place.json("keys", "freeze");

@@ -312,13 +312,27 @@ test("T41: under load every call is decided by one whole configuration, and none
   reloading = false;
   await Promise.all(load);
   expect(new Set(statuses)).toEqual(new Set([200]));
+  await restore();
+  await daemon.call("one__echo", {}, key);
   const records = await daemon.place.records();
-  const loaded = new Set(
-    records.filter(({ type }) => type === "config.loaded").map(({ facts }) => pick(facts, "policy")),
-  );
-  const decided = new Set(records.filter(({ type }) => type === "call.begin").map(({ pol }) => pol));
-  expect([...decided].filter((digest) => !loaded.has(digest))).toEqual([]);
-  expect(decided.size).toBeGreaterThan(1);
+  const loaded = records.filter(({ type }) => type === "config.loaded").map(({ facts }) => pick(facts, "policy"));
+  const decided = records.filter(({ type }) => type === "call.begin").map(({ pol }) => pol);
+  expect(decided.filter((digest) => !loaded.includes(digest))).toEqual([]);
+  expect(new Set(decided).size).toBeGreaterThan(1);
+  expect<unknown>(decided.at(-1)).toBe(loaded.at(-1));
+});
+
+test("R118 R17 what is kept of payloads, and which secrets are not, is what the reloaded configuration says", async () => {
+  const late = { id: "late", command: "x", enabled: false, env: { API_TOKEN: "s3cret-kept" } };
+  const kept = async (payloads: string, servers = config.servers as readonly object[]): Promise<string> => {
+    await restore({ ...config, audit: { payloads }, servers });
+    await daemon.call("one__echo", { text: "s3cret-kept" }, key);
+    const seq = String((await daemon.place.records()).findLast(({ type }) => type === "call.begin")?.seq);
+    return (await daemon.place.cli(["audit", "show", seq, "--payloads", "--json"])).stdout;
+  };
+  expect(await kept("full")).toContain("s3cret-kept");
+  expect(await kept("none")).not.toContain("s3cret-kept");
+  expect(await kept("full", [...config.servers, late])).not.toContain("s3cret-kept");
 });
 
 test("R1, R86: a server is switched off and on by the command line, which edits the file and reloads", async () => {

@@ -276,7 +276,8 @@ test("T08, A10: an old backup put back is refused at the start: the head has mov
 });
 
 test("T07, A08: the chain of another gateway is checked as it lies there, also where the daemon had it open before", async () => {
-  using place = new Place({ ...config, auth: { stdio: { consumerId: "local", roles: ["user"] } } });
+  const auth = { stdio: { consumerId: "local", roles: ["user"] } };
+  using place = new Place({ ...config, auth, audit: { path: "own.db" } });
   {
     await using client = new StdioClient(place);
     await client.open();
@@ -297,6 +298,12 @@ test("T07, A08: the chain of another gateway is checked as it lies there, also w
   const log = async () => (await place.cli(["audit", "log"])).stdout;
   expect(await serve1()).toMatchObject({ code: 0, bad: null });
   expect(await log()).toContain("echo");
+  // That the gateway's own chain was replaced says nothing of it.
+  const main = place.path("own.db");
+  renameSync(main, `${main}.away`);
+  cpSync(`${main}.away`, main);
+  expect(await serve1()).toMatchObject({ code: 2, bad: null });
+  renameSync(`${main}.away`, main);
   renameSync(copy, file);
   for (const suffix of ["-wal", "-shm"]) rmSync(file + suffix, { force: true });
   expect(await serve1()).toMatchObject({ code: 1, bad: { kind: "truncated" }, records: 12 });
