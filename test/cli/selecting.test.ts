@@ -1,14 +1,6 @@
 import { afterAll, beforeAll, expect, test } from "bun:test";
-import type { Cli, OpenOptions } from "../../src/cli/cli.ts";
-import { audit } from "../../src/cli/commands/audit.ts";
-import { keys } from "../../src/cli/commands/keys.ts";
-import { servers } from "../../src/cli/commands/servers.ts";
-import { tail } from "../../src/cli/commands/tail.ts";
-import { tools } from "../../src/cli/commands/tools.ts";
-import { usage } from "../../src/cli/commands/usage.ts";
-import { why } from "../../src/cli/commands/why.ts";
-import { readLine } from "../../src/cli/line.ts";
-import { reasonOf } from "../support/failure.ts";
+import type { OpenOptions } from "../../src/cli/cli.ts";
+import { run } from "../support/command-line.ts";
 import { sample, type Sample } from "../support/sample.ts";
 
 // What commands ask the daemon for, and what they say of the records that they are asked for.
@@ -52,12 +44,6 @@ test("R26 usage by day says that its days are those of UTC", async () => {
   expect(out).toMatch(/^DAY \(UTC\) .*\n2026-03-01 /);
 });
 
-const parts = { audit, keys, servers, tail, tools, usage, why };
-const all = {
-  summary: "",
-  commands: Object.fromEntries(Object.entries(parts).map(([name, part]) => [name, async () => part])),
-};
-
 const selection = "--consumer a --server s --tool t --status denied";
 const selected = { consumer: "a", server: "s", tool: "t", status: "denied" };
 const period = "--since 2026-01-01T00:00Z --until 2026-01-02T00:00Z";
@@ -80,26 +66,20 @@ test.each<[line: string, how: OpenOptions | undefined, asked: object]>([
   [`usage a --by tool ${period}`, offline, { consumer: "a", by: "tool", since, until }],
   ["servers logs s --lines 7", undefined, { id: "s", lines: 7 }],
   ["servers logs s --lines 7 -f", undefined, { id: "s", lines: 7 }],
-  ["tools list --server s", undefined, { server: "s" }],
+  ["tools list --server=--s", undefined, { server: "--s" }],
   ["tools call s:t a=1 b=x", undefined, { tool: "s:t", arguments: '{"a":1,"b":"x"}' }],
   ['why a s:t --kind tool --args {"b":1}', undefined, { who: "a", target: "s:t", kind: "tool", arguments: { b: 1 } }],
-  ["keys create A agent user,,admin,", offline, { ...key, expiresAt: null, perMinute: null, cidrs: [] }],
+  ["keys create - agent user,,admin,", offline, { ...key, name: "-", expiresAt: null, perMinute: null, cidrs: [] }],
   [
     "keys create A agent user,admin --expires 2099-01-01T00:00Z --rate 90 --cidr 10.0.0.0/8,::1/128",
     offline,
     { ...key, expiresAt: Date.UTC(2099, 0, 1), perMinute: 90, cidrs: ["10.0.0.0/8", "::1/128"] },
   ],
 ])("every flag of it counts: %s", async (text, how, asked) => {
-  const { command, given } = await readLine(all, text.split(" "));
-  const seen: unknown[] = [];
-  const ask = (_name: string, input: unknown): never => {
-    seen.push(input);
-    throw new Error("asked");
-  };
-  const open = async (options: unknown) => (seen.push(options), { call: ask, stream: ask, close() {} });
-  const cli = { out: { json: true }, open } as unknown as Cli;
-  if ("commands" in command) throw new Error(`${text} names no command`);
-  expect(String(await reasonOf(command.run(given, cli)))).toContain("asked");
-  expect(seen[0]).toEqual(how);
-  expect(seen.at(-1)).toEqual(asked);
+  let last: unknown;
+  const { opened } = await run(text, (_name, input) => {
+    last = input;
+    throw new Error("this daemon has no answers");
+  });
+  expect([opened[0], last]).toEqual([how, asked]);
 });

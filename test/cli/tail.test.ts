@@ -77,12 +77,12 @@ test("R123 a tail that waits for its daemon says once why it cannot connect, unl
   const nobody = new Unreachable("no daemon answers at d.sock");
   const denied = new Refusal("denied", "no permission to use d.sock");
   const bad = new Error("g.yaml:1:1: unreadable");
-  const attempts = [null, nobody, denied, nobody, denied, bad, null, denied, null];
+  const attempts = [null, null, nobody, denied, nobody, denied, bad, null, denied, null];
   let streams = 0;
   const client = {
     async *stream() {
       yield* [];
-      if (++streams < 3) throw new Unreachable("the daemon closed the connection");
+      if (++streams < 4) throw new Unreachable("the daemon closed the connection");
     },
     close() {},
   };
@@ -93,12 +93,17 @@ test("R123 a tail that waits for its daemon says once why it cannot connect, unl
     return client as unknown as Client;
   };
   const cli = { out: { json: true, say: (text: string) => void said.push(text) }, open } as unknown as Cli;
+  const waited: number[] = [];
   // No wait takes any time.
-  using _waits = spyOn(globalThis, "setTimeout").mockImplementation(((run: () => void, _ms: number, value: string) =>
-    setImmediate(run, value)) as unknown as typeof setTimeout);
+  using _waits = spyOn(globalThis, "setTimeout").mockImplementation(((run: () => void, ms: number, value: string) => {
+    waited.push(ms);
+    return setImmediate(run, value);
+  }) as unknown as typeof setTimeout);
   expect(await tail.run(given({}), cli)).toBe(0);
   const why = (text: string) => `mcpgw: ${text}; waiting for it to come back`;
-  expect(said).toEqual([waits, why(denied.message), why(bad.message), waits, why(denied.message)]);
+  expect(said).toEqual([waits, waits, why(denied.message), why(bad.message), waits, why(denied.message)]);
+  // A connection that was made is lost for a new reason: it need not wait as long as after many attempts.
+  expect(waited).toEqual([250, 250, 500, 1000, 2000, 2000, 2000, 250, 500]);
 });
 
 test("R123 what the daemon refuses ends a tail", async () => {
