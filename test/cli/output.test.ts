@@ -1,6 +1,7 @@
 import { expect, test } from "bun:test";
 import { type Cell, createOutput, right, whole } from "../../src/cli/output.ts";
 import { run, stream } from "../support/command-line.ts";
+import { serverStatus } from "../support/server-status.ts";
 
 async function tableOn(isTTY: boolean, columns: number): Promise<string[]> {
   const { fake, written } = stream(isTTY, columns);
@@ -55,6 +56,21 @@ test("T58: ids, times, numbers and reasons are whole on a narrow terminal, and o
   // No id is as long as a name that somebody made up to hide the other rows.
   expect(second).toStartWith(`${"y".repeat(63)}…  ${time}  short `);
   expect(second).toEndWith(`  ${"z".repeat(11)}…`);
+});
+
+test.each([
+  ["", {}, true, true],
+  [" --no-color", {}, true, false],
+  ["", { NO_COLOR: "1" }, true, false],
+  ["", { TERM: "dumb" }, true, false],
+  ["", {}, false, false],
+])("servers list%s is coloured only on a terminal that wants it, with %o (%p): %p", async (flag, env, terminal, on) => {
+  const before = { NO_COLOR: "", TERM: "", ...process.env };
+  Object.assign(process.env, { NO_COLOR: "", TERM: "xterm", ...env });
+  const { out } = await run(`servers list${flag}`, () => ({ servers: [serverStatus("s")] }), { terminal });
+  Object.assign(process.env, before);
+  expect(out.includes("  \u001b[32mready\u001b[0m  ")).toBe(on);
+  expect(out.includes("\u001b")).toBe(on);
 });
 
 test("T58: whatever is said shows no control character, and all warnings look the same", () => {

@@ -49,7 +49,7 @@ export async function run(text: string, ask: Ask, { terminal = false, online = t
   };
   const cli = {
     globals,
-    out: createOutput({ out: out.fake, err: err.fake, json: globals.json, color: false }),
+    out: createOutput({ out: out.fake, err: err.fake, json: globals.json, color: globals.color }),
     open: async (options: unknown) => (opened.push(options), client),
   };
   // As much of a command line as commands without a daemon of their own use.
