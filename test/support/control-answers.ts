@@ -267,7 +267,18 @@ export function sampleHandlers(over: Overrides = {}): Handlers {
     "keys.create": () => made,
     "keys.list": () => ({
       frozen: false,
-      keys: [key, { ...key, id: "yaml-1", source: "config", state: "expired", perMinute: null, createdAt: null }],
+      keys: [
+        key,
+        {
+          ...key,
+          id: "yaml-1",
+          source: "config",
+          state: "expired",
+          perMinute: null,
+          cidrs: ["10.0.0.0/8", "::1/128"],
+          createdAt: null,
+        },
+      ],
     }),
     "keys.revoke": ({ id }) => ({ id, recorded: true }),
     "keys.rotate": () => made,
