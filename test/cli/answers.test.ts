@@ -1,5 +1,7 @@
 import { describe, expect, test } from "bun:test";
 import { existsSync, readFileSync, symlinkSync, writeFileSync } from "node:fs";
+import { mostAsked } from "../../src/control/filters.ts";
+import { Refusal, Unreachable } from "../../src/control/refusal.ts";
 import { StoreFailed } from "../../src/core/store.ts";
 import { run } from "../support/command-line.ts";
 import { entry, sampleHandlers } from "../support/control-answers.ts";
@@ -217,11 +219,40 @@ describe("R24 servers", () => {
   });
 });
 
+test("R24 logs -f goes on with all that a further daemon has, none of which it has shown", async () => {
+  const asked: unknown[] = [];
+  const lines = async function* () {
+    yield* [];
+    if (asked.length < 2) throw new Unreachable("the daemon closed the connection");
+  };
+  const { code } = await run("servers logs s -f --lines 1", (_name, input) => (asked.push(input), lines()));
+  expect([code, asked]).toEqual([
+    0,
+    [
+      { id: "s", lines: 1 },
+      { id: "s", lines: mostAsked },
+    ],
+  ]);
+});
+
 test("R20 status says that every caller is refused while keys are frozen", async () => {
   const answer = { ...(await sampleHandlers().status({}, {} as never)), frozen: true };
   expect((await run("status", () => answer)).out).toMatch(
     /^authentication +api-key, frozen: every caller is refused$/m,
   );
+});
+
+test("R20 status --wait waits for a place at a busy daemon, but not for what no time will change", async () => {
+  const answer = await sampleHandlers().status({}, {} as never);
+  let asked = 0;
+  const ask = (code: "busy" | "denied") =>
+    run("status --wait 60", () => {
+      if (asked++ === 0) throw new Refusal(code, "not now");
+      return answer;
+    });
+  expect(await ask("busy")).toMatchObject({ code: 0, out: expect.stringContaining("ready") });
+  asked = 0;
+  expect(await ask("denied")).toMatchObject({ code: 1, err: expect.stringContaining("not now") });
 });
 
 test("R120 config reload passes on what the daemon warns of", async () => {

@@ -196,6 +196,7 @@ describe("a wrong line does nothing, exits 2 and names the nearest", () => {
     ["usage --csv --json", "--csv and --json exclude each other"],
     ["tail --status bogus", "success, error, denied, rate-limited, ok, tool_error"],
     ["audit show last", '"last" is no record'],
+    ["audit show 12x", '"12x" is no record'],
     ["audit verify --checkpoint nowhere", "there is no nowhere"],
     ["tools call files:read_file path", '"path" is no KEY=VALUE'],
     ["tools call files:read_file --args [1]", "one JSON object"],
