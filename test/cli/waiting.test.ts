@@ -14,6 +14,7 @@ test.concurrent("status --wait waits for a daemon that starts later, and gives u
   listener.stop(true);
   await late.start();
   expect((await waiting).code).toBe(0);
+  expect((await late.run(["status", "--wait", "0"])).code).toBe(0);
   await late.stop();
   expect((await late.run(["status", "--wait", "0"])).code).toBe(4);
   await late.close();

@@ -158,11 +158,14 @@ test("a filter and its Enter that come in one read are both taken, even if it na
   await shows("p pause");
   expect(screen.text()).not.toContain("u{d}");
   expect(screen.text()).not.toContain("no calls yet");
+  press("/\u0085\r");
+  await shows("/ backspace\\u{85}\n");
 });
 
 test("the console says that it is not connected instead of that there is nothing", async () => {
-  const { screen, shows, press } = start({ socket: path.join(program.directory, "none.sock") });
+  const { screen, shows, press } = start({ socket: path.join(program.directory, "\u001b[2J.sock") });
   await shows("not connected");
+  await shows("\\u{1b}[2J.sock");
   expect(screen.text()).not.toContain("no calls yet");
   for (const [key, title] of screens.slice(1)) {
     press(key);
