@@ -262,13 +262,14 @@ test("R120 config reload passes on what the daemon warns of", async () => {
   expect(err).toBe(`mcpgw: warning: w${shown}\n`);
 });
 
-test("R123 tail says how many records it missed, and shows those after them", async () => {
+test("R123 tail says how many records it missed, and one long name does not widen what comes after it", async () => {
   const news = async function* () {
     yield { gap: 3 };
+    yield entry({ seq: 8, consumer: "x".repeat(500) });
     yield entry({ seq: 9 });
   };
   const { out, err } = await run("tail", (name) => (name === "tail" ? news() : { records: [] }));
-  expect(out).toContain("files:read_file");
+  expect(out.split("\n")[1]).toContain(`  ${"agent-prod".padEnd(48)}  files:read_file `);
   expect(err).toBe("… 3 records missed: this reader is too slow\n");
 });
 

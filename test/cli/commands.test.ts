@@ -199,6 +199,7 @@ describe("a wrong line does nothing, exits 2 and names the nearest", () => {
     ["audit show 12x", '"12x" is no record'],
     ["audit verify --checkpoint nowhere", "there is no nowhere"],
     ["tools call files:read_file path", '"path" is no KEY=VALUE'],
+    ["tools call files:read_file =path", '"=path" is no KEY=VALUE'],
     ["tools call files:read_file --args [1]", "one JSON object"],
     ["tools call files:read_file --args {} a=1", "give the arguments once"],
     ["tools call files:read_file --args-file nowhere", "--args-file: ENOENT"],
@@ -279,8 +280,8 @@ test("arguments of a call travel as they were written", async () => {
   expect(called.out).toBe(`${digits}\n`);
   const piped = await program.run(["tools", "call", "a:b", "--args-file", "-"], { stdin: digits });
   expect(piped.out).toBe(called.out);
-  const pairs = await program.run(["tools", "call", "a:b", "n=12345678901234567890", "s=two words", "x=a=b", 'q="5"']);
-  expect(pairs.out).toBe('{"n":12345678901234567890,"s":"two words","x":"a=b","q":"5"}\n');
+  const pairs = await program.run(["tools", "call", "a:b", "n=12345678901234567890", "s=two words", "x=a=b", 'q"="5"']);
+  expect(pairs.out).toBe('{"n":12345678901234567890,"s":"two words","x":"a=b","q\\"":"5"}\n');
 });
 
 test("arguments from a file that is not UTF-8 are refused instead of changed", async () => {

@@ -143,6 +143,10 @@ test("R125: Enter shows a server in full, also where its row is too narrow for t
   press("\r");
   await shows("Server crm");
   expectGolden("tui/server.txt", screen.text());
+  for (let page = 0; page < 3; page++) press("\u001b[6~");
+  await shows(/^down +key:key-2, until 2026-03-01 12:01:00, circuit open: exited/m);
+  press("\u001b[5~");
+  await shows(/^state +ready$/m);
   press("\u001b");
   await shows("REASON");
 });
