@@ -315,8 +315,12 @@ test("R125: colours appear unless NO_COLOR asks for none", async () => {
   expect(plain.screen.colored).toBe(false);
 });
 
-test("a terminal that cannot be drawn on is left as it is", async () => {
-  const { screen, child, shows } = start({ env: { TERM: "dumb" } });
+test.each([
+  ["", { TERM: "dumb" }],
+  ["< /dev/null", {}],
+  ["> /dev/null", {}],
+])("a terminal that cannot be drawn on is left as it is: tui %s with %o", async (redirected, env) => {
+  const { screen, child, shows } = start({ env, command: ["sh", "-c", `${mcpgwLine("tui")} ${redirected}`] });
   await shows("tui needs a terminal that it can draw on");
   expect(await child.exited).toBe(2);
   expect(screen).toMatchObject({ alternate: false, cursor: true });
