@@ -192,9 +192,10 @@ test("a filter shows what has all its words, and Esc ends it", async () => {
   await shows("read_file");
 });
 
-test("p pauses", async () => {
+test("p pauses, and Ctrl-P is another key", async () => {
   const { shows, press } = start();
   await shows("● live");
+  press("\u0010");
   press("p");
   await shows("● paused");
   press("p");
