@@ -183,6 +183,10 @@ test("a filter shows what has all its words, and Esc ends it", async () => {
   await shows("● live");
   press("/");
   await shows("type to filter");
+  press("zz");
+  await shows("/ zz▏");
+  press("\u007f\u007f");
+  await shows("/ ▏");
   for (const key of "files denied") press(key);
   await until(() => !screen.text().includes("read_file"), "other rows are gone");
   expectGolden("tui/filter.txt", screen.text());
