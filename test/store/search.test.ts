@@ -10,18 +10,39 @@ import { chainPath, openReader } from "../../src/store/sqlite/reader.ts";
 import { rowsOf } from "../suites/store.ts";
 import { tempState } from "../support/audit.ts";
 
+function fillIndex(path: string, rows: ReturnType<typeof rowsOf>, upto: number, chain = "main"): void {
+  const index = openIndexWriter(path);
+  const entries = rows.slice(0, upto).flatMap(({ seq, rec }) => {
+    const { type, consumer = null, srv = null, tool = null, st = null, call = null, t } = readRecord(rec);
+    return type === "call.begin" || type === "checkpoint"
+      ? []
+      : [{ seq, type, consumer, srv, tool, st, call, at: timeOf(t) }];
+  });
+  const last = rows[upto - 1];
+  if (last) index.add(chain, last, entries);
+  index.close();
+}
+
 test("R11 store: what several chains hold is merged by time", () => {
   using at = tempState();
   const early = 1_795_248_000_000_000;
   const [one, two] = ["main", "serve-1"].map((name) => openChain(chainPath(at.state, name, null)));
-  one?.append(rowsOf([{ at: early }, { at: early + 3_000_000 }, { at: early + 1 }]));
+  const rows = rowsOf([{ at: early }, { at: early + 3_000_000 }, { at: early + 1 }]);
+  one?.append(rows);
   // The fact is of another time than the record.
-  two?.append(rowsOf([{ at: early + 2_000_000, facts: { t: "" } }]));
+  const other = rowsOf([{ at: early + 2_000_000, facts: { t: "" } }]);
+  two?.append(other);
   const reader = openReader(at.state, null);
   const order = (limit?: number) => reader.find({ limit }).map(({ chain, row }) => `${chain}:${row.seq}`);
   // The clock stepped back before main's third record: within a chain the sequence decides.
-  expect(order()).toEqual(["serve-1:1", "main:3", "main:2", "main:1"]);
-  expect(order(2)).toEqual(["serve-1:1", "main:3"]);
+  const expectOrder = (): void => {
+    expect(order()).toEqual(["serve-1:1", "main:3", "main:2", "main:1"]);
+    expect(order(2)).toEqual(["serve-1:1", "main:3"]);
+  };
+  expectOrder();
+  fillIndex(join(at.state, "index.db"), rows, 3);
+  fillIndex(join(at.state, "index.db"), other, 1, "serve-1");
+  expectOrder();
   for (const part of [reader, one, two]) part?.close();
 });
 
@@ -43,19 +64,6 @@ const queries = [
   { since: 1_795_248_000_000_100, until: 1_795_248_000_000_150 },
   { consumer: "c2", status: "ok", limit: 7 },
 ];
-
-function fillIndex(path: string, rows: ReturnType<typeof rowsOf>, upto: number): void {
-  const index = openIndexWriter(path);
-  const entries = rows.slice(0, upto).flatMap(({ seq, rec }) => {
-    const { type, consumer = null, srv = null, tool = null, st = null, call = null, t } = readRecord(rec);
-    return type === "call.begin" || type === "checkpoint"
-      ? []
-      : [{ seq, type, consumer, srv, tool, st, call, at: timeOf(t) }];
-  });
-  const last = rows[upto - 1];
-  if (last) index.add("main", last, entries);
-  index.close();
-}
 
 test("R11 A16 store: the index changes how fast records are found, never which", () => {
   using at = tempState();
