@@ -294,15 +294,18 @@ test("a gateway that is not ready says so, also after a restart, until it is ove
   await shows("● live");
 });
 
-test("Ctrl-Z gives the terminal back to the shell until the console goes on", async () => {
-  const shell = `set -m; ${mcpgwLine("tui")}; stty -a | grep -o '.icanon'; read -r line; fg`;
+test("Ctrl-Z gives the terminal back to the shell until the console goes on, each time", async () => {
+  const stopped = (time: number) => `stty -a | grep -o '.icanon' | sed s/^/${time}/; read -r line; fg`;
+  const shell = `set -m; ${mcpgwLine("tui")}; ${stopped(1)}; ${stopped(2)}`;
   const { screen, shows, press, child } = start({ command: ["sh", "-c", shell] });
   await shows("● live");
-  press("\u001a");
-  await shows(/^ icanon$/m);
-  expect(screen).toMatchObject({ alternate: false, cursor: true });
-  press("go on\r");
-  await shows("● live");
+  for (const time of [1, 2]) {
+    press("\u001a");
+    await shows(`${time} icanon`);
+    expect(screen).toMatchObject({ alternate: false, cursor: true });
+    press("go on\r");
+    await shows("● live");
+  }
   press("2");
   await shows("RESTARTS");
   expect(screen).toMatchObject({ alternate: true, cursor: false });
