@@ -34,7 +34,7 @@ const hint = (text: string, names: readonly string[]): string => {
 
 /** Reads one flag; throws if the definitions have no such flag or its value is wrong. */
 function readFlag(token: string, next: string | undefined, defs: ArgsDef): Flag {
-  const equals = token.startsWith("--") ? token.indexOf("=") : -1;
+  const equals = token.indexOf("=");
   const written = equals < 0 ? token : token.slice(0, equals);
   const flags = Object.entries(defs).filter(([, { type }]) => type !== "positional");
   const found = flags.find(

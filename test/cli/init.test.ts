@@ -20,6 +20,12 @@ test("R21 R120: init writes a configuration that config check accepts and show p
   const check = await program.run(["config", "check", "--config", file], { env });
   expect(check).toMatchObject({ code: 0, out: `${file} is in order\n` });
   expect((await program.run(["config", "show", "--config", file], { env })).out).toContain("listen:");
+  const placed = await program.run(["config", "show", "--config", file, "--state", "/st"], { env });
+  expect(placed.out).toContain("state: /st # --state\n");
+  writeFileSync(file, "metering: {enabled: true}\n");
+  const old = await program.run(["config", "check", "--config", file], { env });
+  expect(old.code).toBe(0);
+  expect(old.err).toContain("mcpgw: warning: gateway.yaml:1:1: metering: older spelling");
   writeFileSync(file, "listen: {htpp: 127.0.0.1:1}\n");
   const broken = await program.run(["config", "check", "--config", file], { env });
   expect(broken.code).toBe(2);

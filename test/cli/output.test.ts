@@ -1,20 +1,7 @@
 import { expect, test } from "bun:test";
-import type { Cli } from "../../src/cli/cli.ts";
-import { usage } from "../../src/cli/commands/usage.ts";
 import { type Cell, createOutput, right, whole } from "../../src/cli/output.ts";
-
-/** A stream that keeps what is written to it. */
-function stream(isTTY: boolean, columns: number) {
-  const written: string[] = [];
-  const write = (text: string, done?: () => void): boolean => {
-    written.push(text);
-    done?.();
-    return true;
-  };
-  // As much of a stream as the output uses.
-  const fake = { isTTY, columns, write, on: () => fake, listeners: () => [] } as unknown as NodeJS.WriteStream;
-  return { fake, written };
-}
+import { run, stream } from "../support/command-line.ts";
+import { serverStatus } from "../support/server-status.ts";
 
 async function tableOn(isTTY: boolean, columns: number): Promise<string[]> {
   const { fake, written } = stream(isTTY, columns);
@@ -71,6 +58,21 @@ test("T58: ids, times, numbers and reasons are whole on a narrow terminal, and o
   expect(second).toEndWith(`  ${"z".repeat(11)}…`);
 });
 
+test.each([
+  ["", {}, true, true],
+  [" --no-color", {}, true, false],
+  ["", { NO_COLOR: "1" }, true, false],
+  ["", { TERM: "dumb" }, true, false],
+  ["", {}, false, false],
+])("servers list%s is coloured only on a terminal that wants it, with %o (%p): %p", async (flag, env, terminal, on) => {
+  const before = { NO_COLOR: "", TERM: "", ...process.env };
+  Object.assign(process.env, { NO_COLOR: "", TERM: "xterm", ...env });
+  const { out } = await run(`servers list${flag}`, () => ({ servers: [serverStatus("s")] }), { terminal });
+  Object.assign(process.env, before);
+  expect(out.includes("  \u001b[32mready\u001b[0m  ")).toBe(on);
+  expect(out.includes("\u001b")).toBe(on);
+});
+
 test("T58: whatever is said shows no control character, and all warnings look the same", () => {
   const { fake, written } = stream(true, 80);
   const out = createOutput({ out: fake, err: fake, json: false, color: false });
@@ -97,13 +99,20 @@ test("T58: JSON shows no control or invisible character, and has the same value"
 test.each([
   [true, "\\u{1b}[2J"],
   [false, "\u001b[2J"],
-])("T58: usage --csv to a terminal (%p) shows no control character of a name", async (terminal, shown) => {
-  const printed: string[] = [];
-  const row = { name: "\u001b[2J", calls: 1, errors: 0, denied: 0, latencySumUs: 1, bytesIn: 1, bytesOut: 1 };
-  const out = { terminal, json: false, print: async (text: string) => void printed.push(text) };
-  const client = { call: async () => ({ metered: true, rows: [row] }) };
-  // As much of a command line as the command uses.
-  const cli = { out, open: async () => client } as unknown as Cli;
-  await usage.run({ words: [], flags: new Map([["csv", null]]) }, cli);
-  expect(printed.join("\n").split("\n")[1]).toStartWith(`${shown},1,0`);
-});
+])(
+  "T58: usage --csv to a terminal (%p) shows no control character of a name, and each name is one cell",
+  async (terminal, shown) => {
+    const numbers = { calls: 1, errors: 2, denied: 3, latencySumUs: 4, bytesIn: 5, bytesOut: 6 };
+    const names = ["\u001b[2J", "=1+1", "+1", "-1", "@x", 'a"b', "a,b", "a\nb"];
+    const answer = { metered: true, rows: names.map((name) => ({ ...numbers, name })) };
+    const { out } = await run("usage --csv", () => answer, { terminal });
+    const cells = [shown, "'=1+1", "'+1", "'-1", "'@x", '"a""b"', '"a,b"', terminal ? '"a\\u{a}b"' : '"a\nb"'];
+    expect(out).toBe(
+      [
+        "name,calls,errors,denied,latencySumUs,bytesIn,bytesOut",
+        ...cells.map((cell) => `${cell},1,2,3,4,5,6`),
+        "",
+      ].join("\n"),
+    );
+  },
+);

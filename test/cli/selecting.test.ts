@@ -1,7 +1,9 @@
 import { afterAll, beforeAll, expect, test } from "bun:test";
+import type { OpenOptions } from "../../src/cli/cli.ts";
+import { run } from "../support/command-line.ts";
 import { sample, type Sample } from "../support/sample.ts";
 
-// What commands say of the records that they are asked for.
+// What commands ask the daemon for, and what they say of the records that they are asked for.
 
 let program: Sample;
 
@@ -40,4 +42,44 @@ test("R25: audit log says if older records match too, and nothing of the kind if
 test("R26 usage by day says that its days are those of UTC", async () => {
   const { out } = await program.run(["usage", "--by", "day"], { env: { TZ: "Pacific/Kiritimati" } });
   expect(out).toMatch(/^DAY \(UTC\) .*\n2026-03-01 /);
+});
+
+const selection = "--consumer a --server s --tool t --status denied";
+const selected = { consumer: "a", server: "s", tool: "t", status: "denied" };
+const period = "--since 2026-01-01T00:00Z --until 2026-01-02T00:00Z";
+const [since, until] = ["2026-01-01T00:00:00.000000Z", "2026-01-02T00:00:00.000000Z"];
+const offline = { offline: true };
+const key = { name: "A", consumerId: "agent", roles: ["user", "admin"] };
+
+test.each<[line: string, how: OpenOptions | undefined, asked: object]>([
+  [`tail ${selection} --since 2026-01-01T00:00Z`, undefined, { ...selected, since }],
+  [
+    `audit log ${selection} ${period} --type key.* --limit 7`,
+    offline,
+    { ...selected, type: "key.*", since, until, limit: 7 },
+  ],
+  ["audit show 12", offline, { chain: undefined, seq: 12, payloads: false }],
+  ["audit show serve-1/12 --payloads", offline, { chain: "serve-1", seq: 12, payloads: true }],
+  [`audit stats ${period}`, offline, { since, until }],
+  ["audit verify", offline, { checkpoints: [], pubkey: undefined }],
+  [`audit export --chain serve-1 ${period} --payloads`, offline, { chain: "serve-1", since, until, payloads: true }],
+  [`usage a --by tool ${period}`, offline, { consumer: "a", by: "tool", since, until }],
+  ["servers logs s --lines 7", undefined, { id: "s", lines: 7 }],
+  ["servers logs s --lines 7 -f", undefined, { id: "s", lines: 7 }],
+  ["tools list --server=--s", undefined, { server: "--s" }],
+  ["tools call s:t a=1 b=x", undefined, { tool: "s:t", arguments: '{"a":1,"b":"x"}' }],
+  ['why a s:t --kind tool --args {"b":1}', undefined, { who: "a", target: "s:t", kind: "tool", arguments: { b: 1 } }],
+  ["keys create - agent user,,admin,", offline, { ...key, name: "-", expiresAt: null, perMinute: null, cidrs: [] }],
+  [
+    "keys create A agent user,admin --expires 2099-01-01T00:00Z --rate 90 --cidr 10.0.0.0/8,::1/128",
+    offline,
+    { ...key, expiresAt: Date.UTC(2099, 0, 1), perMinute: 90, cidrs: ["10.0.0.0/8", "::1/128"] },
+  ],
+])("every flag of it counts: %s", async (text, how, asked) => {
+  let last: unknown;
+  const { opened } = await run(text, (_name, input) => {
+    last = input;
+    throw new Error("this daemon has no answers");
+  });
+  expect([opened[0], last]).toEqual([how, asked]);
 });

@@ -4,7 +4,7 @@ import type { Cli } from "../../src/cli/cli.ts";
 import type { Client, Gap } from "../../src/control/contract.ts";
 import { Refusal, Unreachable } from "../../src/control/refusal.ts";
 import type { AuditEntry } from "../../src/control/schemas.ts";
-import { timeText } from "../../src/core/time-text.ts";
+import { timeOf, timeText } from "../../src/core/time-text.ts";
 import { entry } from "../support/control-answers.ts";
 import { reasonOf } from "../support/failure.ts";
 
@@ -19,9 +19,10 @@ async function run(
   const asked: Record<string, unknown>[] = [];
   const printed: unknown[] = [];
   const said: string[] = [];
+  const looked: unknown[] = [];
   let closed = 0;
   const client = {
-    call: async () => ({ entry: show() }),
+    call: async (_name: string, input: unknown) => (looked.push(input), { entry: show() }),
     async *stream(_name: string, input: Record<string, unknown>) {
       asked.push(input);
       yield* connections[asked.length - 1] ?? [];
@@ -37,7 +38,7 @@ async function run(
   const cli = { out, open: async () => client as unknown as Client } as unknown as Cli;
   expect(await tail.run(given(flags), cli)).toBe(0);
   expect(closed).toBe(connections.length);
-  return { asked, printed, said };
+  return { asked, printed, said, looked };
 }
 
 const waits = "mcpgw: the daemon closed the connection; waiting for it to come back";
@@ -54,8 +55,9 @@ test.each([
 ] as const)(
   "R123 tail goes on in a log whose record of the number printed last is %s",
   async (_which, show, from, said) => {
-    const ran = await run({}, [[seventh, { gap: 3 }], [entry({ seq: 8 })]], show);
-    expect(ran.printed).toEqual([seventh, { gap: 3 }, entry({ seq: 8 })]);
+    const ran = await run({}, [[entry({ seq: 6 }), seventh, { gap: 3 }], [entry({ seq: 8 })]], show);
+    expect(ran.printed).toEqual([entry({ seq: 6 }), seventh, { gap: 3 }, entry({ seq: 8 })]);
+    expect(ran.looked).toEqual([{ chain: "main", seq: 7 }]);
     expect(ran.asked[1]).toEqual({ ...ran.asked[0], ...from });
     expect(ran.said).toEqual([...said]);
   },
@@ -65,7 +67,7 @@ test("R123 a tail that has printed nothing yet goes on from when it began, or fr
   const before = timeText(Date.now() * 1_000);
   const live = await run({}, [[], []], gone);
   expect(live.asked[0]?.["since"]).toBeUndefined();
-  expect(String(live.asked[1]?.["since"]) >= before).toBe(true);
+  expect(timeOf(String(live.asked[1]?.["since"]))).toBeGreaterThanOrEqual(timeOf(before));
   const past = await run({ since: "2h" }, [[], []], gone);
   expect(past.asked[1]).toEqual(past.asked[0] ?? {});
   expect(String(past.asked[0]?.["since"]) < before).toBe(true);
@@ -77,12 +79,12 @@ test("R123 a tail that waits for its daemon says once why it cannot connect, unl
   const nobody = new Unreachable("no daemon answers at d.sock");
   const denied = new Refusal("denied", "no permission to use d.sock");
   const bad = new Error("g.yaml:1:1: unreadable");
-  const attempts = [null, nobody, denied, nobody, denied, bad, null, denied, null];
+  const attempts = [null, null, nobody, denied, nobody, denied, bad, null, denied, null];
   let streams = 0;
   const client = {
     async *stream() {
       yield* [];
-      if (++streams < 3) throw new Unreachable("the daemon closed the connection");
+      if (++streams < 4) throw new Unreachable("the daemon closed the connection");
     },
     close() {},
   };
@@ -93,12 +95,17 @@ test("R123 a tail that waits for its daemon says once why it cannot connect, unl
     return client as unknown as Client;
   };
   const cli = { out: { json: true, say: (text: string) => void said.push(text) }, open } as unknown as Cli;
+  const waited: number[] = [];
   // No wait takes any time.
-  using _waits = spyOn(globalThis, "setTimeout").mockImplementation(((run: () => void, _ms: number, value: string) =>
-    setImmediate(run, value)) as unknown as typeof setTimeout);
+  using _waits = spyOn(globalThis, "setTimeout").mockImplementation(((run: () => void, ms: number, value: string) => {
+    waited.push(ms);
+    return setImmediate(run, value);
+  }) as unknown as typeof setTimeout);
   expect(await tail.run(given({}), cli)).toBe(0);
   const why = (text: string) => `mcpgw: ${text}; waiting for it to come back`;
-  expect(said).toEqual([waits, why(denied.message), why(bad.message), waits, why(denied.message)]);
+  expect(said).toEqual([waits, waits, why(denied.message), why(bad.message), waits, why(denied.message)]);
+  // A connection that was made is lost for a new reason: it need not wait as long as after many attempts.
+  expect(waited).toEqual([250, 250, 500, 1000, 2000, 2000, 2000, 250, 500]);
 });
 
 test("R123 what the daemon refuses ends a tail", async () => {

@@ -14,6 +14,7 @@ test.concurrent("status --wait waits for a daemon that starts later, and gives u
   listener.stop(true);
   await late.start();
   expect((await waiting).code).toBe(0);
+  expect((await late.run(["status", "--wait", "0"])).code).toBe(0);
   await late.stop();
   expect((await late.run(["status", "--wait", "0"])).code).toBe(4);
   await late.close();
@@ -30,3 +31,16 @@ test.concurrent("a daemon that does not answer is given up: --wait keeps its bou
   for (const ran of await Promise.all(lines)) expect(ran).toEqual(given);
   await silent.close();
 }, 60_000);
+
+test.concurrent("status --wait gives up on a gateway that is not ready, and says once that it is of another version", async () => {
+  const older = sample();
+  await older.start("older");
+  const { code, out, err } = await older.run(["status", "--wait", "1"]);
+  expect({ code, out }).toEqual({ code: 1, out: "" });
+  expect(err.split("\n")).toEqual([
+    expect.stringMatching(/^mcpgw: this is [0-9.]+, the daemon is 0\.0\.9: restart it, or use its own mcpgw$/),
+    expect.stringContaining("mcpgw: the daemon is not ready after 1 s: the audit log cannot record"),
+    "",
+  ]);
+  await older.close();
+});

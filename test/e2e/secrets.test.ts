@@ -194,9 +194,11 @@ test("S34, T60: no secret is in the state directory, logs, metrics, status, conf
       expect([command, ran.code]).toEqual([command, 0]);
       shown.push(ran.stdout, ran.stderr);
     }
-    const offline = await place.cli(["config", "show"], { env: secrets });
-    expect(offline.code).toBe(0);
-    shown.push(offline.stdout);
+    for (const flags of [[], ["--json"]]) {
+      const offline = await place.cli(["config", "show", ...flags], { env: secrets });
+      expect(offline.code).toBe(0);
+      shown.push(offline.stdout);
+    }
     await daemon.stop();
     shown.push(JSON.stringify(daemon.log));
   }

@@ -1,18 +1,21 @@
+import { Database } from "bun:sqlite";
 import { expect, test } from "bun:test";
-import { mkdirSync, readFileSync, renameSync, writeFileSync } from "node:fs";
+import { mkdirSync, readFileSync, renameSync, statSync, writeFileSync } from "node:fs";
+import { StoreBusy } from "../../src/core/store.ts";
 import { type IndexEntry, openIndexWriter } from "../../src/store/sqlite/index-writer.ts";
 import { TempDir } from "../support/temp-dir.ts";
 
+const entry: Omit<IndexEntry, "seq"> = {
+  consumer: "c",
+  srv: "s",
+  tool: "t",
+  st: "ok",
+  type: "call.end",
+  call: "x",
+  at: 1,
+};
+
 function fill(path: string, rows: number): void {
-  const entry: Omit<IndexEntry, "seq"> = {
-    consumer: "c",
-    srv: "s",
-    tool: "t",
-    st: "ok",
-    type: "call.end",
-    call: "x",
-    at: 1,
-  };
   const index = openIndexWriter(path);
   const entries = Array.from({ length: rows }, (_, seq) => ({ ...entry, seq }));
   index.add("main", { seq: rows, leaf: new Uint8Array(32) }, entries);
@@ -33,6 +36,34 @@ test("store: an index that is found damaged inside says so once, and begins anew
   const anew = openIndexWriter(path);
   expect(anew.mark("main")?.seq).toBe(300);
   anew.close();
+});
+
+test("A16 store: an index goes on from its mark, and forgets one chain without the others", () => {
+  using at = new TempDir();
+  const path = at.path("index.db");
+  fill(path, 2);
+  fill(path, 3);
+  const index = openIndexWriter(path);
+  index.add("serve-1", { seq: 9, leaf: new Uint8Array(32) }, [{ ...entry, seq: 8 }]);
+  const marks = () => ["main", "serve-1"].map((chain) => index.mark(chain)?.seq);
+  expect(marks()).toEqual([3, 9]);
+  index.forget("main");
+  expect(marks()).toEqual([undefined, 9]);
+  using db = new Database(path, { readonly: true });
+  expect(db.query("SELECT chain, seq FROM entry").all()).toEqual([{ chain: "serve-1", seq: 8 }]);
+  index.close();
+});
+
+test("A16 store: an index that another process has to itself is busy, and stays", () => {
+  using at = new TempDir();
+  const path = at.path("index.db");
+  fill(path, 3);
+  const { ino } = statSync(path);
+  using other = new Database(path);
+  other.run("PRAGMA locking_mode = EXCLUSIVE");
+  other.run("DELETE FROM entry WHERE seq = 0");
+  expect(() => openIndexWriter(path)).toThrow(StoreBusy);
+  expect(statSync(path).ino).toBe(ino);
 });
 
 test("T04 store: an index that could not be begun anew is tried again with its next use", () => {

@@ -276,6 +276,7 @@ export function sampleHandlers(over: Overrides = {}): Handlers {
           source: "config",
           state: "expired",
           perMinute: null,
+          cidrs: ["10.0.0.0/8", "::1/128"],
           createdAt: null,
           lastUsedAt: null,
         },

@@ -17,9 +17,9 @@ export type Sample = {
   stop(): Promise<void>;
   /**
    * Starts a server: one whose tail ends, so that each answer is always the same; one whose tail stays, and that can be
-   * frozen; or such a one that cannot record.
+   * frozen; or such a one that cannot record, of this version or of an older one.
    */
-  start(mode?: "ends" | "stays" | "full"): Promise<void>;
+  start(mode?: "ends" | "stays" | "full" | "older"): Promise<void>;
   /** Lets the server hang, and go on. */
   hang(on: boolean): void;
   close(): Promise<void>;

@@ -26,9 +26,26 @@ test("a feed that looks again and again leaves no listener of a look behind", as
   };
   const feed = new Feed({ open: async () => client as unknown as Client, every: 1 });
   await until(() => looks > 10, "several looks");
+  const heard = feed.view().heard ?? Infinity;
+  await until(() => (feed.view().heard ?? 0) > heard, "a later answer");
   expect(signal.aborted).toBe(false);
   // The rest between two looks has one.
   expect(getEventListeners(signal, "abort").length).toBeLessThan(2);
+  feed.close();
+});
+
+test("a feed whose stream the daemon ends goes on over another connection", async () => {
+  let opened = 0;
+  const client = {
+    call: async () => ({ servers: [], consumers: [], records: [], frozen: false, notReady: null }),
+    stream: () => ({
+      [Symbol.asyncIterator]: () => ({ next: async () => (opened < 2 ? { done: true } : await new Promise(() => {})) }),
+    }),
+    close() {},
+  };
+  const open = async () => (opened++, client as unknown as Client);
+  const feed = new Feed({ open, retry: 1 });
+  await until(() => opened === 2 && feed.view().link === "live", "another connection");
   feed.close();
 });
 

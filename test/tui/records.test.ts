@@ -2,7 +2,7 @@ import { expect, test } from "bun:test";
 import { folded, load } from "../../src/tui/details.tsx";
 import type { Feed } from "../../src/tui/feed.ts";
 import { keyOf, matching, merge } from "../../src/tui/records.ts";
-import { act, begin, type Press, type State } from "../../src/tui/state.ts";
+import { act, begin, callsOf, type Press, type State } from "../../src/tui/state.ts";
 import { entry, records } from "../support/control-answers.ts";
 import { reasonOf } from "../support/failure.ts";
 
@@ -12,6 +12,8 @@ test("records stand newest first, each once, and no more than the cap", () => {
   expect(both.map(({ seq }) => seq)).toEqual([4, 3, 2]);
   expect(merge(both, [entry({ seq: 4 })], 3)).toBe(both);
   expect(merge(both, [entry({ chain: "serve-1", seq: 4 })], 9)).toHaveLength(4);
+  const at = entry().at;
+  expect(merge([], [entry({ seq: 1, at }), entry({ seq: 2, at })], 3).map(({ seq }) => seq)).toEqual([2, 1]);
   // Of a log that took the place of the one before.
   expect(merge(both, [entry({ seq: 4, at: entry({ seq: 9 }).at })], 9)).toHaveLength(4);
 });
@@ -21,9 +23,14 @@ test.each([
   ["files", 4],
   ["FILES denied", 1],
   ["key-3", 1],
+  ["never", 1],
   ["nothing", 0],
 ])("filter %p leaves %p", (filter, count) => {
   expect(matching(records, filter)).toHaveLength(count);
+});
+
+test("a filter finds words that are written large", () => {
+  expect(matching([entry({ tool: "ReadFile" })], "readfile")).toHaveLength(1);
 });
 
 test("a value is folded by columns, wide characters included, and made safe", () => {
@@ -56,8 +63,10 @@ test("a record begins with what happened, and has the rest as it was hashed", as
     type: "c",
     us: 2,
   });
-  const rows = await load(answering({ entry: of, rec, leaf: "ab" }), of);
-  expect(rows.map(([name]) => name).join(" ")).toBe("type tool st reason caller mono seq us leaf");
+  const names = async (more: object): Promise<string> =>
+    (await load(answering({ entry: of, rec, leaf: "ab", ...more }), of)).map(([name]) => name).join(" ");
+  expect(await names({})).toBe("type tool st reason caller mono seq us leaf");
+  expect(await names({ fault: "its hash is wrong" })).toStartWith("changed type tool ");
 });
 
 const shown: Omit<Press, "key"> = {
@@ -95,6 +104,15 @@ test.each([
   [["2", "<down>", "<enter>"], { open: { kind: "server", id: "b" } }],
   [["3", "<enter>"], { open: null }],
   [["<enter>", "<escape>"], { open: null }],
+  [["<enter>", "2"], { screen: "servers", open: null }],
+  // What lies behind a record that is shown in full stays as it is.
+  [["<enter>", "<down>", "p", "/"], { selected: null, paused: null, typing: false }],
+  [["<down>", "<down>", "<pageup>"], { selected: null }],
+  [["<down>", "/", "f"], { selected: null }],
+  [["/", "a", "<down>", "<tab>"], { filter: "a", screen: "calls" }],
+  [["/", "a", "<enter>", "<escape>"], { filter: "" }],
+  [["/", "files", "<enter>", "<enter>", "<escape>"], { filter: "files", open: null }],
+  [["/", "intern", "<enter>", "p"], { paused: shown.records }],
   [["constructor"], begin],
   ...["constructor", "down", "enter", "backspace"].map((text): [string[], Partial<State>] => [
     ["/", text],
@@ -104,12 +122,18 @@ test.each([
   expect(press(begin, keys)).toMatchObject(expected);
 });
 
+test("a filter takes no more than a line", () => {
+  expect(press(begin, ["/", ...Array<string>(101).fill("x")]).filter).toBe("x".repeat(100));
+});
+
 test("the selection stays with its record and opens no other one", () => {
   const newer = { records: [entry({ seq: 8 }), entry({ seq: 9 }), ...shown.records] };
   const selected = press(begin, ["<down>"]);
   expect(press(selected, ["<enter>"], newer)).toMatchObject({ open: { entry: records[1] } });
   expect(press(selected, ["<up>"], newer)).toMatchObject({ selected: first });
   expect(press(selected, ["<enter>"], { records: records.slice(2) })).toMatchObject({ open: null });
+  expect(press(press(begin, ["<enter>"]), ["<enter>"], newer)).toMatchObject({ open: { entry: records[0] } });
+  expect(callsOf(press(begin, ["p"]), newer)).toEqual(shown.records);
   // The first row is whichever came last.
   expect(press(begin, ["<enter>"], newer)).toMatchObject({ open: { entry: newer.records[0] } });
 });

@@ -143,6 +143,10 @@ test("R125: Enter shows a server in full, also where its row is too narrow for t
   press("\r");
   await shows("Server crm");
   expectGolden("tui/server.txt", screen.text());
+  for (let page = 0; page < 3; page++) press("\u001b[6~");
+  await shows(/^down +key:key-2, until 2026-03-01 12:01:00, circuit open: exited/m);
+  press("\u001b[5~");
+  await shows(/^state +ready$/m);
   press("\u001b");
   await shows("REASON");
 });
@@ -158,11 +162,14 @@ test("a filter and its Enter that come in one read are both taken, even if it na
   await shows("p pause");
   expect(screen.text()).not.toContain("u{d}");
   expect(screen.text()).not.toContain("no calls yet");
+  press("/\u0085\r");
+  await shows("/ backspace\\u{85}\n");
 });
 
 test("the console says that it is not connected instead of that there is nothing", async () => {
-  const { screen, shows, press } = start({ socket: path.join(program.directory, "none.sock") });
+  const { screen, shows, press } = start({ socket: path.join(program.directory, "\u001b[2J.sock") });
   await shows("not connected");
+  await shows("\\u{1b}[2J.sock");
   expect(screen.text()).not.toContain("no calls yet");
   for (const [key, title] of screens.slice(1)) {
     press(key);
@@ -176,6 +183,10 @@ test("a filter shows what has all its words, and Esc ends it", async () => {
   await shows("● live");
   press("/");
   await shows("type to filter");
+  press("zz");
+  await shows("/ zz▏");
+  press("\u007f\u007f");
+  await shows("/ ▏");
   for (const key of "files denied") press(key);
   await until(() => !screen.text().includes("read_file"), "other rows are gone");
   expectGolden("tui/filter.txt", screen.text());
@@ -185,9 +196,10 @@ test("a filter shows what has all its words, and Esc ends it", async () => {
   await shows("read_file");
 });
 
-test("p pauses", async () => {
+test("p pauses, and Ctrl-P is another key", async () => {
   const { shows, press } = start();
   await shows("● live");
+  press("\u0010");
   press("p");
   await shows("● paused");
   press("p");
@@ -282,15 +294,18 @@ test("a gateway that is not ready says so, also after a restart, until it is ove
   await shows("● live");
 });
 
-test("Ctrl-Z gives the terminal back to the shell until the console goes on", async () => {
-  const shell = `set -m; ${mcpgwLine("tui")}; stty -a | grep -o '.icanon'; read -r line; fg`;
+test("Ctrl-Z gives the terminal back to the shell until the console goes on, each time", async () => {
+  const stopped = (time: number) => `stty -a | grep -o '.icanon' | sed s/^/${time}/; read -r line; fg`;
+  const shell = `set -m; ${mcpgwLine("tui")}; ${stopped(1)}; ${stopped(2)}`;
   const { screen, shows, press, child } = start({ command: ["sh", "-c", shell] });
   await shows("● live");
-  press("\u001a");
-  await shows(/^ icanon$/m);
-  expect(screen).toMatchObject({ alternate: false, cursor: true });
-  press("go on\r");
-  await shows("● live");
+  for (const time of [1, 2]) {
+    press("\u001a");
+    await shows(`${time} icanon`);
+    expect(screen).toMatchObject({ alternate: false, cursor: true });
+    press("go on\r");
+    await shows("● live");
+  }
   press("2");
   await shows("RESTARTS");
   expect(screen).toMatchObject({ alternate: true, cursor: false });
@@ -308,8 +323,12 @@ test("R125: colours appear unless NO_COLOR asks for none", async () => {
   expect(plain.screen.colored).toBe(false);
 });
 
-test("a terminal that cannot be drawn on is left as it is", async () => {
-  const { screen, child, shows } = start({ env: { TERM: "dumb" } });
+test.each([
+  ["", { TERM: "dumb" }],
+  ["< /dev/null", {}],
+  ["> /dev/null", {}],
+])("a terminal that cannot be drawn on is left as it is: tui %s with %o", async (redirected, env) => {
+  const { screen, child, shows } = start({ env, command: ["sh", "-c", `${mcpgwLine("tui")} ${redirected}`] });
   await shows("tui needs a terminal that it can draw on");
   expect(await child.exited).toBe(2);
   expect(screen).toMatchObject({ alternate: false, cursor: true });

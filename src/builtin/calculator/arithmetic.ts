@@ -1,5 +1,5 @@
 import { Decimal } from "decimal.js";
-import { CalculatorError, context, exactProduct, exactSum, format, maxOperands, readNumbers } from "./number.ts";
+import { CalculatorError, context, exactProduct, exactSum, maxOperands, readNumbers } from "./number.ts";
 
 type Context = typeof Decimal;
 type Operator = {
@@ -129,13 +129,9 @@ export function calculate(name: OperatorName, operands: readonly (string | numbe
   const numbers = readNumbers(operands);
   const run = (rounding: Decimal.Rounding): Decimal => {
     const D = context(precision, rounding);
-    const result = operator.apply(
-      D,
-      numbers.map((number) => new D(number)),
-    );
-    return new D(result).toSignificantDigits(precision, rounding);
+    return new D(operator.apply(D, numbers)).toSignificantDigits(precision);
   };
   const result = run(Decimal.ROUND_HALF_EVEN);
   const exact = operator.isExact?.(result, numbers) ?? run(Decimal.ROUND_DOWN).eq(run(Decimal.ROUND_UP));
-  return { result: format(result), exact };
+  return { result: result.toString(), exact };
 }

@@ -51,10 +51,5 @@ export function exactSum(numbers: readonly Decimal[]): Decimal {
 
 /** Multiplies two numbers without any rounding. */
 export function exactProduct(a: Decimal, b: Decimal): Decimal {
-  return context(a.precision(true) + b.precision(true) + 2).mul(a, b);
-}
-
-/** Text of a number: no exponent for usual sizes, never a negative zero. */
-export function format(number: Decimal): string {
-  return number.isZero() ? "0" : number.toString();
+  return context(a.precision() + b.precision()).mul(a, b);
 }

@@ -1,20 +1,20 @@
 import { Decimal } from "decimal.js";
-import { context, exactProduct, exactSum, format, readNumbers } from "./number.ts";
+import { context, exactProduct, exactSum, readNumbers } from "./number.ts";
 import type { Statistics } from "./options.ts";
 
-/** Describes a list of at least one number; sums are exact, and each figure is rounded once, half to even. */
+/** Describes a list of at least one number; sums are exact, and each figure but the deviations is rounded once, half to even. */
 export function describe(values: readonly (string | number)[], precision: number): Statistics {
   const D = context(precision);
   const guarded = context(precision + 10);
-  const show = (number: Decimal): string => format(new D(number).toSignificantDigits(precision));
+  const show = (number: Decimal): string => new D(number).toSignificantDigits(precision).toString();
   const numbers = readNumbers(values).toSorted((a, b) => a.cmp(b));
   const n = numbers.length;
   const sum = exactSum(numbers);
   // n·Σx² − (Σx)², the sum of squared deviations times n: exact, where the difference of two roundings would not be.
   const squares = exactSum(numbers.map((number) => exactProduct(number, number)));
   const spread = exactSum([exactProduct(squares, new Decimal(n)), exactProduct(sum, sum).neg()]);
-  const variance = (divisor: number): Decimal => guarded.div(spread, n * divisor);
-  const sample = n > 1 ? variance(n - 1) : null;
+  const variance = (divisor: number): string => show(D.div(spread, n * divisor));
+  const deviation = (divisor: number): string => show(guarded.sqrt(guarded.div(spread, n * divisor)));
   return {
     count: n,
     sum: show(sum),
@@ -23,10 +23,10 @@ export function describe(values: readonly (string | number)[], precision: number
     mode: modes(numbers).map(show),
     min: show(D.min(...numbers)),
     max: show(D.max(...numbers)),
-    variance: sample && show(sample),
-    stdev: sample && show(guarded.sqrt(sample)),
-    populationVariance: show(variance(n)),
-    populationStdev: show(guarded.sqrt(variance(n))),
+    variance: n > 1 ? variance(n - 1) : null,
+    stdev: n > 1 ? deviation(n - 1) : null,
+    populationVariance: variance(n),
+    populationStdev: deviation(n),
   };
 }
 

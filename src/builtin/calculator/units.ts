@@ -1,6 +1,6 @@
 import { Decimal } from "decimal.js";
 import { nearest } from "../../core/nearest.ts";
-import { CalculatorError, context, exactProduct, exactSum, format, readNumber } from "./number.ts";
+import { CalculatorError, context, exactProduct, exactSum, readNumber } from "./number.ts";
 import type { Conversion } from "./options.ts";
 
 /** Base value = (value + offset) × numerator ÷ denominator; each number is exact by definition of the unit. */
@@ -131,7 +131,7 @@ export function convert(value: string | number, from: string, to: string, precis
   const dividend = exactSum([shifted, exactProduct(o2, divisor).neg()]);
   const divide = (rounding: Decimal.Rounding): Decimal => context(precision, rounding).div(dividend, divisor);
   const exact = divide(Decimal.ROUND_DOWN).eq(divide(Decimal.ROUND_UP));
-  return { result: format(divide(Decimal.ROUND_HALF_EVEN)), exact, from, to, dimension };
+  return { result: divide(Decimal.ROUND_HALF_EVEN).toString(), exact, from, to, dimension };
 }
 
 function dimensionOf(unit: string): string {

@@ -30,9 +30,9 @@ async function ask(cli: Cli, deadline: number | null = null): Promise<Status> {
   }
 }
 
-/** Whether the daemon may answer later: it is not there, hangs, or has no place for one more connection. */
+/** Whether a daemon may answer later: it is not there, or has no place for one more. One that hangs took all the time. */
 const mayPass = (error: unknown): error is Error =>
-  error instanceof Unreachable || error instanceof Unanswered || (error instanceof Refusal && error.code === "busy");
+  error instanceof Unreachable || (error instanceof Refusal && error.code === "busy");
 
 /** Asks until the daemon is ready; throws the last reason when the time is over. */
 async function waitReady(cli: Cli, seconds: number): Promise<Status> {

@@ -24,13 +24,17 @@ export function openReader(stateDir: string, main: string | null, damaged?: Dama
     open.delete(name);
     // SQLite leaves a log alone that took the place of the one it had open, as it has one that a writer uses.
     known?.db.close(true);
-    const opened = named(path, () => openOne(path));
+    const opened = openOne(path);
     open.set(name, opened);
     return opened;
   };
   const names = (): string[] => chainNames(stateDir, main);
   const read = <T>(name: string, work: () => T): T => named(chainPath(stateDir, name, main), work);
-  const search = createSearch(join(stateDir, "index.db"), (name) => chain(name).db, damaged);
+  const search = createSearch(
+    join(stateDir, "index.db"),
+    (name, work) => read(name, () => work(chain(name).db)),
+    damaged,
+  );
 
   return {
     chains: names,

@@ -31,10 +31,10 @@ export type Damaged = (error: StoreFailed) => void;
 /** The open index. What is wrong with it makes an answer null. */
 type Index = { ask<T>(work: (index: Database) => T): T | null; close(): void };
 
-/** `database` returns the open chain. Where the index is missing, behind or wrong, each record is looked at. */
+/** `within` works on the open chain. Where the index is missing, behind or wrong, each record is looked at. */
 export function createSearch(
   indexPath: string,
-  database: (chain: string) => Database,
+  within: <T>(chain: string, work: (db: Database) => T) => T,
   damaged: Damaged = () => {},
 ): Search {
   let index: Index | null = null;
@@ -55,7 +55,7 @@ export function createSearch(
     find(chains, query) {
       const limit = query.limit ?? defaultLimit;
       const found = chains.flatMap((chain) =>
-        findInChain(database(chain), openIndex(), chain, query, limit).map((row) => ({ chain, row })),
+        within(chain, (db) => findInChain(db, openIndex(), chain, query, limit)).map((row) => ({ chain, row })),
       );
       return chains.length === 1 ? found : mergeByTime(found).slice(0, limit);
     },

@@ -29,13 +29,14 @@ test.each([
     { result: "3.5", exact: true },
     "3.5",
   ],
+  ["exact_calculate", { operator: "divide", operands: [1, 3] }, { exact: false }, /^0\.3{28}$/],
   ["statistics", { values: [1, 2] }, { mean: "1.5", count: 2 }, '"median":"1.5"'],
   ["convert_units", { value: "1", from: "km", to: "m" }, { result: "1000", dimension: "length" }, "1000"],
 ])("R129 %s answers with text and structure", async (name, args, structured, text) => {
   const result = await client.call(name, args);
   expect(result).toMatchObject({
     structuredContent: structured,
-    content: [{ type: "text", text: expect.stringContaining(text) }],
+    content: [{ type: "text", text: expect.stringMatching(text) }],
   });
   expect(result).not.toHaveProperty("isError");
 });

@@ -31,6 +31,14 @@ test("R129 no digit is lost to cancellation", () => {
   });
 });
 
+test("R129 what lies just below the middle of two figures is rounded down, and a deviation is not that of a rounded variance", () => {
+  expect(describe(["3.4999999999999999"], 1)).toMatchObject({ sum: "3", mean: "3", median: "3" });
+  // The square of their difference is a little less than 7.
+  expect(describe(["0", "2.6457513110645905"], 1)).toMatchObject({ variance: "3" });
+  expect(describe(["0", "5.2915026221291810"], 1)).toMatchObject({ populationVariance: "7" });
+  expect(describe(["0", "1", "4"], 1)).toMatchObject({ variance: "4", stdev: "2" });
+});
+
 test("R129 the most values and digits that are taken end soon", () => {
   // The runner's time-out of 5 s is the bound.
   const { count } = describe(

@@ -1,0 +1,292 @@
+import { describe, expect, test } from "bun:test";
+import { existsSync, readFileSync, symlinkSync, writeFileSync } from "node:fs";
+import { mostAsked } from "../../src/control/filters.ts";
+import { Refusal, Unreachable } from "../../src/control/refusal.ts";
+import { StoreFailed } from "../../src/core/store.ts";
+import { run } from "../support/command-line.ts";
+import { entry, sampleHandlers } from "../support/control-answers.ts";
+import { serverStatus } from "../support/server-status.ts";
+import { TempDir } from "../support/temp-dir.ts";
+
+// What commands make of answers that a daemon seldom gives.
+
+const escape = "\u001b[2J";
+const shown = "\\u{1b}[2J";
+
+describe("R25 audit verify", () => {
+  const intact = { chain: "main", records: 12, first: 1, exit: 3, bad: null, checkpoint: null, notes: [] } as const;
+  const checkpoint = { source: "kept", size: 10, at: null, after: 2, sameHost: false };
+  const tampered = { ...intact, exit: 1, bad: { seq: null, kind: "missing", detail: `a${escape}` } } as const;
+  const ask = (text: string, of: object, exit: number) => run(text, () => ({ exit, chains: [of], pubkey: null }));
+
+  test.each([
+    ["audit verify", intact, 3, "  no checkpoint; name one with --checkpoint\n"],
+    ["audit verify --checkpoint /dev/null", intact, 3, "  no checkpoint that was given is of it\n"],
+    ["audit verify", { ...intact, first: 2 }, 3, "  begins at record 2: what came before is not in it\n"],
+    ["audit verify", tampered, 1, `chain main: 12 records checked\n  missing: a${shown}\n`],
+    ["audit verify", { ...intact, notes: [`n${escape}`] }, 3, `  n${shown}\n`],
+    [
+      "audit verify",
+      { ...intact, exit: 0, checkpoint },
+      0,
+      "  checkpoint over 10 records, from kept\n  newer records, chained but not yet covered by it: 2\n",
+    ],
+  ] as const)("%s of %o exits %p", async (text, of, exit, says) => {
+    const { code, out } = await ask(text, of, exit);
+    expect(code).toBe(exit);
+    expect(out.slice(out.indexOf("\n"))).toEndWith(says);
+  });
+
+  test("asks with what it was given: the newest of a checkpoint file that grew, and the key in a file", async () => {
+    using at = new TempDir();
+    writeFileSync(at.path("grown"), `${"old\n".repeat(1 << 18)}newest\n`);
+    writeFileSync(at.path("signing.pub"), "the-key\n");
+    let asked: unknown;
+    const against = `--checkpoint ${at.path("grown")} --pubkey ${at.path("signing.pub")}`;
+    await run(`audit verify ${against}`, (_name, input) => ((asked = input), { exit: 3, chains: [], pubkey: null }));
+    const text: unknown = expect.stringMatching(/^(?=.{1048576}$).*old\nnewest\n$/s);
+    expect(asked).toEqual({ checkpoints: [{ source: at.path("grown"), text }], pubkey: "the-key" });
+  });
+
+  test.each([
+    ["--pubkey no-key", "there is no file no-key, nor is that a public key"],
+    ["--checkpoint URL", "URL answers 404"],
+  ])("exits 2 where it cannot be asked: %s", async (flag, says) => {
+    using web = Bun.serve({ port: 0, hostname: "127.0.0.1", fetch: () => new Response("", { status: 404 }) });
+    const at = (text: string) => text.replace("URL", web.url.href);
+    const { code, out, err } = await run(`audit verify ${at(flag)}`, () => ({ exit: 0, chains: [], pubkey: null }));
+    expect({ code, out }).toEqual({ code: 2, out: "" });
+    expect(err).toContain(at(says));
+  });
+});
+
+describe("R9 audit export", () => {
+  const record = '{"rec":"\u202e"}';
+  const records = async function* () {
+    yield record;
+  };
+
+  test("each byte of it stays, but for a terminal, which obeys some", async () => {
+    expect((await run("audit export", records)).out).toBe(`${record}\n`);
+    expect((await run("audit export", records, { terminal: true })).out).toBe('{"rec":"\\u202e"}\n');
+  });
+
+  test("nothing is left of a file that did not get all, and what is there, if only a link, is not touched", async () => {
+    using at = new TempDir();
+    const file = at.path("audit.jsonl");
+    let asked = 0;
+    const ask = (text: string) =>
+      run(text, async function* () {
+        asked++;
+        yield* records();
+        if (asked === 1) throw new StoreFailed("the disk is gone");
+      });
+    expect(await ask(`audit export --out ${file}`)).toMatchObject({ code: 1, err: expect.stringContaining("disk") });
+    expect(existsSync(file)).toBe(false);
+    expect(await ask(`audit export --out ${file}`)).toMatchObject({ code: 0, err: `1 records in ${file}\n` });
+    expect(await ask(`audit export --out ${file}`)).toMatchObject({ code: 2, opened: [] });
+    expect(readFileSync(file, "utf8")).toBe(`${record}\n`);
+    symlinkSync(at.path("target"), at.path("link"));
+    const linked = await ask(`audit export --out ${at.path("link")}`);
+    expect(linked).toMatchObject({ code: 2, err: expect.stringContaining("is there already") });
+    expect(existsSync(at.path("target"))).toBe(false);
+  });
+});
+
+test("R25 audit show warns of each record that was changed, and shows no control character of a payload", async () => {
+  const rec = JSON.stringify({ seq: 2, consumer: "a", acut: true, al: 70_000 });
+  const payloads = [{ part: "args", body: escape }];
+  const begin = { seq: 1, rec, payloads, fault: "its args are gone" };
+  const answer = {
+    entry: entry({ seq: 2 }),
+    rec,
+    leaf: "ab",
+    payloads: null,
+    fault: "its hash is wrong",
+    begin,
+    source: null,
+  };
+  const { code, out, err } = await run("audit show 2 --payloads", () => answer);
+  expect(code).toBe(0);
+  expect(out).toEndWith(`args, of 70,000 bytes only the first part was stored\n${shown}\n`);
+  expect(err.split("\n")).toEqual([
+    expect.stringContaining("record 2 is not as it was recorded: its hash is wrong; `mcpgw audit verify`"),
+    expect.stringContaining("record 1 is not as it was recorded: its args are gone; `mcpgw audit verify`"),
+    "",
+  ]);
+});
+
+test("R26 usage says what its numbers leave out, and has no mean of no calls", async () => {
+  const row = { name: "a", calls: 0, errors: 0, denied: 3, latencySumUs: 0, bytesIn: 0, bytesOut: 0 };
+  const hours = { since: "2026-01-01T00:00:00Z", until: null };
+  const answer = { metered: false, hours, cutShort: [{ chain: "main", upto: 7 }], rows: [row] };
+  const { out, err } = await run("usage", () => answer);
+  expect(out).toMatch(/\na +0 +0 +3 +- +0 B +0 B\n$/);
+  expect(err.split("\n")).toEqual([
+    "metering is off (usage.enabled): calls are not counted, and these were before",
+    "usage is counted by the hour; this is from 2026-01-01T00:00:00Z",
+    expect.stringContaining("warning: chain main cannot be read beyond record 7: what comes after is not counted"),
+    "",
+  ]);
+});
+
+describe("R88 tools call", () => {
+  const ask = (status: string, result: object | null, error: { code: number; message: string } | null, flag = "") =>
+    run(`tools call a:b${flag}`, () => ({ call: "c", status, result: result && JSON.stringify(result), error }));
+
+  test("exits 1 unless the call went well, and says why not", async () => {
+    const denied = await ask("denied", null, { code: -1, message: `no${escape}\nnever` });
+    expect(denied).toMatchObject({ code: 1, out: "" });
+    expect(denied.err).toStartWith(`no${shown}\nnever\n`);
+    expect(denied.err).toContain("MCPGW_API_KEY");
+    const failed = await ask("tool_error", { content: [{ type: "text", text: "bad" }], isError: true }, null);
+    expect(failed).toMatchObject({ code: 1, out: "bad\n", err: "" });
+    expect(await ask("tool_error", null, null, " --json")).toMatchObject({ code: 1 });
+  });
+
+  test("shows what a result has, line by line, without a control character", async () => {
+    const content = [{ type: "text", text: `a${escape}\nb` }, { type: `image${escape}` }];
+    expect((await ask("ok", { content }, null)).out).toBe(`a${shown}\nb\n[image${shown}]\n`);
+    expect((await ask("ok", { content: [], structuredContent: { n: "\u009b" } }, null)).out).toBe(
+      '{"content":[],"structuredContent":{"n":"\\u{9b}"}}\n',
+    );
+  });
+
+  test("hands a result on for JSON with every digit", async () => {
+    const answer = { call: "c", status: "ok", result: '{"n":1.10}', error: null };
+    const { out } = await run("tools call a:b --json", () => answer);
+    expect(out).toBe('{"call":"c","status":"ok","error":null,"result":{"n":1.10}}\n');
+  });
+});
+
+test("R88 tools list says if the caller has none, and whose they would be without a key", async () => {
+  const { out, err } = await run("tools list", () => ({ tools: [] }));
+  expect(out).toBe("");
+  expect(err).toMatch(/^no tool is there for this caller\n.*MCPGW_API_KEY/);
+});
+
+describe("R23 keys", () => {
+  test("a key that could not be shown is revoked again", async () => {
+    const asked: unknown[] = [];
+    const made = {
+      id: "k-2",
+      key: "x",
+      name: "A",
+      consumerId: "a",
+      roles: [],
+      expiresAt: null,
+      cidrs: [],
+      idleRoles: [],
+    };
+    const { code, err } = await run("keys rotate k-1", (...one) => (asked.push(one), made), { full: true });
+    expect(code).toBe(1);
+    expect(err).toContain("the key could not be shown, so it was revoked again: no space left");
+    expect(asked).toEqual([
+      ["keys.rotate", { id: "k-1" }],
+      ["keys.revoke", { id: "k-2" }],
+    ]);
+  });
+
+  test.each([
+    [true, "the gateway records it as soon as the disk allows"],
+    [false, "the audit log cannot be written"],
+  ])("what is not on record is said, with a daemon (%p) and without", async (online, why) => {
+    for (const text of ["keys revoke k", "keys freeze", "keys unfreeze"]) {
+      const { code, err } = await run(text, () => ({ id: "k", recorded: false }), { online });
+      expect([code, err]).toEqual([0, expect.stringContaining(`warning: done, but not yet recorded: ${why}`)]);
+    }
+  });
+});
+
+describe("R24 servers", () => {
+  test.each([
+    ["ready", 0],
+    ["starting", 0],
+    ["idle", 0],
+    ["backoff", 1],
+    ["disabled", 1],
+  ] as const)("restart to %s exits %p", async (state, code) => {
+    expect(await run("servers restart s", () => ({ server: serverStatus("s", { state }) }))).toMatchObject({ code });
+  });
+
+  test("logs -f says how many lines it missed", async () => {
+    const lines = async function* () {
+      yield { gap: 1_200 };
+      yield { line: escape };
+    };
+    const { out, err } = await run("servers logs s -f", lines);
+    expect([out, err]).toEqual([`${shown}\n`, "… 1,200 lines missed: this reader is too slow\n"]);
+  });
+});
+
+test("R24 logs -f goes on with all that a further daemon has, none of which it has shown", async () => {
+  const asked: unknown[] = [];
+  const lines = async function* () {
+    yield* [];
+    if (asked.length < 2) throw new Unreachable("the daemon closed the connection");
+  };
+  const { code } = await run("servers logs s -f --lines 1", (_name, input) => (asked.push(input), lines()));
+  expect([code, asked]).toEqual([
+    0,
+    [
+      { id: "s", lines: 1 },
+      { id: "s", lines: mostAsked },
+    ],
+  ]);
+});
+
+test("R20 status says that every caller is refused while keys are frozen", async () => {
+  const answer = { ...(await sampleHandlers().status({}, {} as never)), frozen: true };
+  expect((await run("status", () => answer)).out).toMatch(
+    /^authentication +api-key, frozen: every caller is refused$/m,
+  );
+});
+
+test("R20 status --wait waits for a place at a busy daemon, but not for what no time will change", async () => {
+  const answer = await sampleHandlers().status({}, {} as never);
+  let asked = 0;
+  const ask = (code: "busy" | "denied") =>
+    run("status --wait 60", () => {
+      if (asked++ === 0) throw new Refusal(code, "not now");
+      return answer;
+    });
+  expect(await ask("busy")).toMatchObject({ code: 0, out: expect.stringContaining("ready") });
+  asked = 0;
+  expect(await ask("denied")).toMatchObject({ code: 1, err: expect.stringContaining("not now") });
+});
+
+test("R120 config reload passes on what the daemon warns of", async () => {
+  const answer = { file: `g${escape}`, changed: false, warnings: [`w${escape}`] };
+  const { out, err } = await run("config reload", () => answer);
+  expect(out).toBe(`loaded g${shown}: nothing in it has changed\n`);
+  expect(err).toBe(`mcpgw: warning: w${shown}\n`);
+});
+
+test("R123 tail says how many records it missed, and one long name does not widen what comes after it", async () => {
+  const news = async function* () {
+    yield { gap: 3 };
+    yield entry({ seq: 8, consumer: "x".repeat(500) });
+    yield entry({ seq: 9 });
+  };
+  const { out, err } = await run("tail", (name) => (name === "tail" ? news() : { records: [] }));
+  expect(out.split("\n")[1]).toContain(`  ${"agent-prod".padEnd(48)}  files:read_file `);
+  expect(err).toBe("… 3 records missed: this reader is too slow\n");
+});
+
+test("why says what it could not know of a call", async () => {
+  const caller = { id: "k", consumer: "a", roles: [], refused: null, listed: true, allowed: false, rule: null };
+  const rest = { reason: "no", remedy: `r${escape}`, elsewhere: true };
+  const answer = {
+    kind: "resource",
+    name: "x",
+    wire: null,
+    missing: null,
+    down: null,
+    toolsets: [],
+    callers: [{ ...caller, ...rest }],
+  };
+  const { code, out, err } = await run("why a x", () => answer);
+  expect(code).toBe(1);
+  expect(out).toEndWith(`\nk: r${shown}\n`);
+  expect(err).toBe("where a call comes from is not known here: conditions on it count against the caller\n");
+});

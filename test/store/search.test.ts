@@ -1,0 +1,137 @@
+import { Database } from "bun:sqlite";
+import { expect, test } from "bun:test";
+import { rmSync, writeFileSync } from "node:fs";
+import { join } from "node:path";
+import { readRecord } from "../../src/audit/record.ts";
+import { timeOf } from "../../src/core/time-text.ts";
+import { openChain } from "../../src/store/sqlite/chain.ts";
+import { openIndexWriter } from "../../src/store/sqlite/index-writer.ts";
+import { chainPath, openReader } from "../../src/store/sqlite/reader.ts";
+import { rowsOf } from "../suites/store.ts";
+import { tempState } from "../support/audit.ts";
+
+function fillIndex(path: string, rows: ReturnType<typeof rowsOf>, upto: number, chain = "main"): void {
+  const index = openIndexWriter(path);
+  const entries = rows.slice(0, upto).flatMap(({ seq, rec }) => {
+    const { type, consumer = null, srv = null, tool = null, st = null, call = null, t } = readRecord(rec);
+    return type === "call.begin" || type === "checkpoint"
+      ? []
+      : [{ seq, type, consumer, srv, tool, st, call, at: timeOf(t) }];
+  });
+  const last = rows[upto - 1];
+  if (last) index.add(chain, last, entries);
+  index.close();
+}
+
+test("R11 store: what several chains hold is merged by time", () => {
+  using at = tempState();
+  const early = 1_795_248_000_000_000;
+  const [one, two] = ["main", "serve-1"].map((name) => openChain(chainPath(at.state, name, null)));
+  const rows = rowsOf([{ at: early }, { at: early + 3_000_000 }, { at: early + 1 }]);
+  one?.append(rows);
+  // The fact is of another time than the record.
+  const other = rowsOf([{ at: early + 2_000_000, facts: { t: "" } }]);
+  two?.append(other);
+  const reader = openReader(at.state, null);
+  const order = (limit?: number) => reader.find({ limit }).map(({ chain, row }) => `${chain}:${row.seq}`);
+  // The clock stepped back before main's third record: within a chain the sequence decides.
+  const expectOrder = (): void => {
+    expect(order()).toEqual(["serve-1:1", "main:3", "main:2", "main:1"]);
+    expect(order(2)).toEqual(["serve-1:1", "main:3"]);
+  };
+  expectOrder();
+  fillIndex(join(at.state, "index.db"), rows, 3);
+  fillIndex(join(at.state, "index.db"), other, 1, "serve-1");
+  expectOrder();
+  for (const part of [reader, one, two]) part?.close();
+});
+
+const queries = [
+  {},
+  { consumer: "c1" },
+  { server: "s3" },
+  { server: "s1", tool: "t3" },
+  { tool: "t2" },
+  { status: "denied" },
+  { status: "success" },
+  { status: "error" },
+  { call: "call-17" },
+  { type: "call.refused" },
+  { type: "call.*", limit: 500 },
+  { type: "call.begin", limit: 500 },
+  { type: "checkpoint" },
+  { consumer: "c1", limit: 40 },
+  { since: 1_795_248_000_000_100, until: 1_795_248_000_000_150 },
+  { consumer: "c2", status: "ok", limit: 7 },
+];
+
+test("R11 A16 store: the index changes how fast records are found, never which", () => {
+  using at = tempState();
+  const chain = openChain(chainPath(at.state, "main", null));
+  const statuses = ["ok", "ok", "ok", "denied", "timeout"];
+  const rows = rowsOf(
+    Array.from({ length: 300 }, (_, i) => ({
+      type: i % 100 === 0 ? "checkpoint" : i % 2 === 0 ? "call.begin" : i % 7 === 0 ? "call.refused" : "call.end",
+      call: `call-${i >> 1}`,
+      consumer: `c${i % 3}`,
+      srv: `s${i % 4}`,
+      tool: `t${i % 5}`,
+      ...(i % 2 === 0 ? {} : { st: statuses[i % 5] }),
+    })),
+  );
+  chain.append(rows);
+  const answers = () => {
+    const reader = openReader(at.state, null);
+    const found = queries.map((query) => reader.find(query).map(({ row }) => row.seq));
+    reader.close();
+    return found;
+  };
+  const scanned = answers();
+  expect(scanned.every((found) => found.length > 0)).toBe(true);
+  const path = join(at.state, "index.db");
+  for (const upto of [100, 300]) {
+    fillIndex(path, rows, upto);
+    expect(answers()).toEqual(scanned);
+  }
+  const index = new Database(path);
+  index.run("UPDATE entry SET consumer = 'c1', st = 'denied', tool = 't3' WHERE seq % 3 = 0");
+  index.close(true);
+  const misled = answers().map((found, at) => found.filter((seq) => !scanned[at]?.includes(seq)));
+  expect(misled.flat()).toEqual([]);
+  const broken = new Database(path);
+  broken.run("DROP TABLE entry");
+  broken.close(true);
+  expect(answers()).toEqual(scanned);
+  writeFileSync(path, "rubbish");
+  expect(answers()).toEqual(scanned);
+  rmSync(path);
+  const foreign = openIndexWriter(path);
+  if (rows[299]) foreign.add("main", { ...rows[299], leaf: new Uint8Array(32) }, []);
+  foreign.close();
+  expect(answers()).toEqual(scanned);
+  rmSync(path);
+  const empty = openIndexWriter(path);
+  if (rows[299]) empty.add("main", rows[299], []);
+  empty.close();
+  const reader = openReader(at.state, null);
+  const found = () => reader.find({ consumer: "c1" }).length;
+  expect(found()).toBe(0);
+  rmSync(path);
+  fillIndex(path, rows, 300);
+  expect(found()).toBe(50);
+  reader.close();
+  expect(answers()).toEqual(scanned);
+  chain.close();
+});
+
+test("R11 store: no record between two pages of a long chain is lost or found beyond the limit", () => {
+  using at = tempState();
+  const chain = openChain(chainPath(at.state, "main", null));
+  const st = (at: number) => (at < 3 || at === 20_002 ? "denied" : "ok");
+  chain.append(rowsOf(Array.from({ length: 20_003 }, (_, at) => ({ st: st(at) }))));
+  const reader = openReader(at.state, null);
+  const denied = (limit?: number) => reader.find({ status: "denied", limit }).map(({ row }) => row.seq);
+  expect(denied()).toEqual([20_003, 3, 2, 1]);
+  expect(denied(2)).toEqual([20_003, 3]);
+  for (const part of [reader, chain]) part.close();
+});

@@ -1,0 +1,61 @@
+import type { Cli } from "../../src/cli/cli.ts";
+import type { Command, Group } from "../../src/cli/command.ts";
+import { audit } from "../../src/cli/commands/audit.ts";
+import { config } from "../../src/cli/commands/config.ts";
+import { keys } from "../../src/cli/commands/keys.ts";
+import { servers } from "../../src/cli/commands/servers.ts";
+import { status } from "../../src/cli/commands/status.ts";
+import { tail } from "../../src/cli/commands/tail.ts";
+import { tools } from "../../src/cli/commands/tools.ts";
+import { usage } from "../../src/cli/commands/usage.ts";
+import { why } from "../../src/cli/commands/why.ts";
+import { Failed } from "../../src/cli/errors.ts";
+import { readLine } from "../../src/cli/line.ts";
+import { createOutput } from "../../src/cli/output.ts";
+
+const commands: Record<string, Command | Group> = { audit, config, keys, servers, status, tail, tools, usage, why };
+const program: Group = {
+  summary: "",
+  commands: Object.fromEntries(Object.entries(commands).map(([name, one]) => [name, async () => one])),
+};
+
+/** A stream that keeps what is written to it, or is full. */
+export function stream(isTTY: boolean, columns: number, full = false) {
+  const written: string[] = [];
+  const write = (text: string, done?: (error?: Error) => void): boolean => {
+    if (!full) written.push(text);
+    done?.(full ? new Error("no space left") : undefined);
+    return true;
+  };
+  // As much of a stream as the output uses.
+  const fake = { isTTY, columns, write, on: () => fake, listeners: () => [] } as unknown as NodeJS.WriteStream;
+  return { fake, written };
+}
+
+/** What a daemon is asked for, and how it answers. */
+type Ask = (name: string, input: unknown) => unknown;
+
+/** Runs a command in this process, on a daemon that answers so; what it left behind, and how it looked for the daemon. */
+export async function run(text: string, ask: Ask, { terminal = false, online = true, full = false } = {}) {
+  const { command, given, globals } = await readLine(program, text.split(" "));
+  if ("commands" in command) throw new Error(`${text} names no command`);
+  const [out, err] = [stream(terminal, 200, full), stream(terminal, 200)];
+  const opened: unknown[] = [];
+  const client = {
+    online,
+    call: async (name: string, input: unknown) => ask(name, input),
+    stream: (name: string, input: unknown) => ask(name, input),
+    close() {},
+  };
+  const cli = {
+    globals,
+    out: createOutput({ out: out.fake, err: err.fake, json: globals.json, color: globals.color }),
+    open: async (options: unknown) => (opened.push(options), client),
+  };
+  // As much of a command line as commands without a daemon of their own use.
+  const code = await command.run(given, cli as unknown as Cli).catch((error: unknown) => {
+    err.written.push(`${String(error)}\n`);
+    return error instanceof Failed ? error.exit : 1;
+  });
+  return { code, out: out.written.join(""), err: err.written.join(""), opened };
+}
