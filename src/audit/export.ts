@@ -52,9 +52,15 @@ class Part extends Verifier {
 
   override report(): ChainReport {
     const found = super.report();
-    if (!this.#hasPayloads || this.#lacking === 0) return found;
-    const those = `payloads of ${this.#lacking} records are not in it, the first of record ${this.#firstLacking}`;
-    return { ...found, notes: [...found.notes, `${those}, though those of others are`] };
+    const notes = [...found.notes];
+    // The gateway goes on signing while the file and the checkpoints are fetched.
+    if (found.bad?.kind === "truncated")
+      notes.push("an export that is older than the checkpoint ends early too: export again, then verify that");
+    if (this.#hasPayloads && this.#lacking > 0) {
+      const those = `payloads of ${this.#lacking} records are not in it, the first of record ${this.#firstLacking}`;
+      notes.push(`${those}, though those of others are`);
+    }
+    return { ...found, notes };
   }
 }
 

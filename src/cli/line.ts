@@ -98,6 +98,21 @@ function checkWords(command: Command, words: readonly string[], path: string): v
     throw new UsageError(`${path} takes no further argument: "${surplus}"`);
 }
 
+const below = ({ commands }: Group, word: string) => (Object.hasOwn(commands, word) ? commands[word] : undefined);
+
+/** The words of the command that a line with mistakes means, as far as it names one. */
+export async function meant(from: Group, argv: readonly string[]): Promise<string[]> {
+  const path: string[] = [];
+  let command: Command | Group = from;
+  for (const word of argv) {
+    const next: ReturnType<typeof below> = "commands" in command ? below(command, word) : undefined;
+    if (!next) continue;
+    command = await next();
+    path.push(word);
+  }
+  return path;
+}
+
 async function descend(from: Group, argv: readonly string[], flags: Flags) {
   const path: string[] = [];
   let command: Command | Group = from;
@@ -107,9 +122,7 @@ async function descend(from: Group, argv: readonly string[], flags: Flags) {
     at = first.at;
     const [word] = first.words;
     if (word === undefined) break;
-    const next: (() => Promise<Command | Group>) | undefined = Object.hasOwn(command.commands, word)
-      ? command.commands[word]
-      : undefined;
+    const next = below(command, word);
     if (!next)
       throw new UsageError(
         `unknown command "${[...path, word].join(" ")}"${hint(word, Object.keys(command.commands))}`,

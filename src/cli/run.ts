@@ -1,4 +1,4 @@
-import { thisHost } from "../config/paths.ts";
+import { chosenPaths, namedConfig, passedOver, thisHost } from "../config/paths.ts";
 import { findSocket } from "../config/client-socket.ts";
 import { ConfigError } from "../config/problem.ts";
 import { connect, type ConnectOptions, givenKey } from "../control/client.ts";
@@ -10,7 +10,7 @@ import { plain } from "../core/text.ts";
 import type { Cli, Deps, OpenOptions } from "./cli.ts";
 import type { Group } from "./command.ts";
 import { exit, Failed, UsageError } from "./errors.ts";
-import { readLine, type Line } from "./line.ts";
+import { meant, readLine, type Line } from "./line.ts";
 import { createOutput, ReaderLeft, write } from "./output.ts";
 
 function createCli(line: Line, deps: Deps, version: string): Cli {
@@ -45,13 +45,22 @@ function createCli(line: Line, deps: Deps, version: string): Cli {
       try {
         last = await online(options);
       } catch (error) {
-        if (!options.offline || !(error instanceof Unreachable)) throw error;
+        if (!(error instanceof Unreachable)) throw error;
+        if (!options.offline) throw new Unreachable(error.message + overlooked(globals, options));
         last = await deps.offline(globals);
       }
       return last;
     },
     close: () => last?.close(),
   };
+}
+
+/** Says that a `gateway.yaml` is there which may name another socket, where nothing has named one. */
+function overlooked(globals: Line["globals"], { local = false }: OpenOptions): string {
+  const host = thisHost();
+  const { state, socket } = chosenPaths(host, globals);
+  const isNamed = state !== undefined || socket !== undefined || namedConfig(host, globals.config) !== null;
+  return local || isNamed ? "" : passedOver(host.cwd);
 }
 
 async function isDaemonOf(socket: string, file: string, options: ConnectOptions): Promise<boolean> {
@@ -102,7 +111,10 @@ export async function runLine(program: Group, argv: readonly string[], deps: Dep
     }
   } catch (error) {
     const code = report(error);
-    if (error instanceof UsageError) process.stderr.write("see `mcpgw --help`, or --help after a command\n");
+    if (error instanceof UsageError) {
+      const command = ["mcpgw", ...(await meant(program, argv)), "--help"].join(" ");
+      process.stderr.write(`see \`${command}\`\n`);
+    }
     return code;
   }
 }

@@ -3,7 +3,7 @@ import { formatDuration } from "../core/duration.ts";
 import type { Carrier, Findings, Path } from "../core/finding.ts";
 import { compileGlob } from "../core/glob.ts";
 import { hashKey, keyHash } from "../core/key-hash.ts";
-import { ownServer, reservedServers, splitCanonical } from "../core/name.ts";
+import { ownServer, reservedServers, splitCanonical, wireFault } from "../core/name.ts";
 import { commandLines, type Written } from "./command-lines.ts";
 import type { Report } from "./problem.ts";
 import type { Config } from "./schema.ts";
@@ -171,8 +171,11 @@ function toolLimits({ limits, servers }: Config, report: Report): void {
   }
   const known = [ownServer, ...servers.map(({ id }) => id)];
   for (const [index, { tool, server = splitCanonical(tool)?.server }] of limits.perTool.entries()) {
+    const at = ["limits", "perTool", index];
+    const wired = wireFault(tool, "tool", known);
+    if (wired !== null) report.warn([...at, "tool"], wired);
     if (server === undefined || known.some(compileGlob(server))) continue;
-    report.warn(["limits", "perTool", index], `there is no server "${server}": this limit never counts`);
+    report.warn(at, `there is no server "${server}": this limit never counts`);
   }
 }
 

@@ -68,18 +68,31 @@ export const plainData = (text: string, file: string): unknown =>
 
 type SyntaxFault = { readonly offset: number; readonly code: string; readonly message: string };
 
+/** Plainer words for the parser's codes, and for messages of codes that stand for several mistakes. */
 const reworded: Readonly<Record<string, string>> = {
   DUPLICATE_KEY: "this key is already set above; keep one of them",
   MULTIPLE_DOCS: "a second document (---) begins here; keep one",
   BAD_ALIAS: 'a text that begins with * or & needs quotes: "*"',
+  TAB_AS_INDENT: "tabs are not allowed as indentation; use spaces",
+  BLOCK_IN_FLOW: 'inside { } and [ ] entries need a comma between them, and a text with ": " in it needs quotes',
+  BLOCK_AS_IMPLICIT_KEY: 'is indented too far, or is a text with ": " in it that needs quotes',
+  MULTILINE_IMPLICIT_KEY: "a key needs a colon and a space behind it: key: value",
+  "Sequence item without - indicator": "is indented less than the entry above, or lacks the - of an entry of its own",
 };
 
-// After one mistake the parser complains about everything that follows, so only its first message is useful.
+/** Mistakes that hide nothing of what follows. */
+const harmless: ReadonlySet<string> = new Set(["DUPLICATE_KEY", "BAD_ALIAS"]);
+
+// After one mistake in the structure the parser complains about everything that follows: only the first is told.
 function syntaxErrors(text: string, errors: readonly SyntaxFault[], fault: Fault): Problem[] {
   if (errors.some(({ message }) => /call stack/.test(message))) return [fault(0, tooDeep)];
   const reference = errors.find(({ offset }) => text.startsWith("${", offset - 1));
   if (reference) return [fault(reference.offset - 1, 'inside { } and [ ] a reference needs quotes: "${VAR}"')];
-  return errors.slice(0, 5).map(({ offset, code, message }) => fault(offset, reworded[code] ?? message));
+  const [first] = errors;
+  return errors
+    .filter((error) => error === first || harmless.has(error.code))
+    .slice(0, 5)
+    .map(({ offset, code, message }) => fault(offset, reworded[code] ?? reworded[message] ?? message));
 }
 
 // The parser is recursive: thousands of nested brackets would exhaust its stack.

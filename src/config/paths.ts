@@ -152,6 +152,12 @@ export type FindConfig = {
   readonly local: boolean;
 };
 
+/** Says that a `gateway.yaml` is in the current directory, for commands that do not look there; empty if none is. */
+export const passedOver = (cwd: string): string =>
+  existsSync(join(cwd, "gateway.yaml"))
+    ? "; this command does not look for gateway.yaml by itself: name it with --config"
+    : "";
+
 /** The file that a flag or the environment names, and which of them; null if none does. */
 export function namedConfig({ env, cwd }: Pick<Host, "env" | "cwd">, flag: string | undefined) {
   const given = [

@@ -12,14 +12,17 @@ import { usageOptions } from "../usage/options.ts";
 // The host comes without brackets; port 0 takes any free port.
 type Address = { readonly host: string; readonly port: number };
 
-const address = z.string().transform((text, ctx): Address => {
+const noAddress = (text: string | number): string =>
+  `"${text}" is no address; write HOST:PORT, e.g. 127.0.0.1:7332 or [::1]:7332`;
+
+// A port alone is a number to YAML.
+const addressText = z.string({ error: ({ input }) => (typeof input === "number" ? noAddress(input) : undefined) });
+
+const address = addressText.transform((text, ctx): Address => {
   const match = /^(?:\[([0-9a-fA-F:.]+)\]|([^\s:[\]]+)):(\d{1,5})$/.exec(text);
   const port = Number(match?.[3]);
   if (match && port <= 65535) return { host: match[1] ?? match[2] ?? "", port };
-  ctx.addIssue({
-    code: "custom",
-    message: `"${text}" is no address; write HOST:PORT, e.g. 127.0.0.1:7332 or [::1]:7332`,
-  });
+  ctx.addIssue({ code: "custom", message: noAddress(text) });
   return z.NEVER;
 });
 

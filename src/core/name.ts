@@ -23,6 +23,14 @@ export function splitCanonical(text: string): { readonly server: string; readonl
   return at < 1 ? null : { server: text.slice(0, at), tool: text.slice(at + 1) };
 }
 
+/** What is wrong with a glob of tools or prompts that begins as names do on the wire only; null: it does not. */
+export function wireFault(glob: string, kind: "tool" | "prompt", servers: readonly string[]): string | null {
+  const server = [ownServer, ...servers].find((id) => glob.startsWith(id + separator));
+  if (server === undefined) return null;
+  const name = JSON.stringify(glob.slice(server.length + separator.length));
+  return `begins as names do on the wire, not here: write server: ${server}, ${kind}: ${name}`;
+}
+
 const unknowns: Readonly<Record<Kind, (name: string) => Failure>> = {
   tool: (name) => new Failure("unknown-tool", `Unknown tool: ${cut(name, 200)}`),
   prompt: (name) => new Failure("unknown-prompt", `Unknown prompt: ${cut(name, 200)}`),

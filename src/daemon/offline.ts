@@ -8,7 +8,7 @@ import { installDir, notedPlace } from "../audit/outside.ts";
 import { Keyring } from "../authn/keyring.ts";
 import type { KeyOptions } from "../authn/options.ts";
 import { ConfigError } from "../config/problem.ts";
-import { chosenPaths, clientSocket, type Paths, resolvePaths, thisHost } from "../config/paths.ts";
+import { chosenPaths, clientSocket, type Paths, resolvePaths, thisHost, passedOver } from "../config/paths.ts";
 import { operations, type Answer } from "../control/api.ts";
 import type { Client, Context, Handlers } from "../control/contract.ts";
 import { localClient } from "../control/local.ts";
@@ -150,13 +150,13 @@ function sayOffline({ paths: { state }, socket, audit, roles }: Known, begin: bo
     throw new Refusal("invalid", `${lost}, and nothing is in ${state}: ${whatToGive(roles !== null)}`);
   }
   const doing = isEmpty ? "nothing is there yet, so this begins" : "going by what is in";
-  process.stderr.write(`mcpgw: ${plain(`${lost}; ${doing} ${state}`)}\n`);
+  const near = roles === null ? passedOver(process.cwd()) : "";
+  process.stderr.write(`mcpgw: ${plain(`${lost}; ${doing} ${state}${near}`)}\n`);
 }
 
 function whatToGive(configured: boolean): string {
   if (configured) return "start a gateway with this configuration first, or give --state or --socket";
-  const near = existsSync("gateway.yaml") ? "; this command does not look for gateway.yaml by itself" : "";
-  return `give --config, --state or --socket${near}`;
+  return `give --config, --state or --socket${passedOver(process.cwd())}`;
 }
 
 const indented = (text: string): string => text.replace(/^.*$/gm, (line) => `  ${plain(line)}`);

@@ -1,7 +1,7 @@
 import type { Carrier, Finding, Findings } from "../core/finding.ts";
 import { compileGlob } from "../core/glob.ts";
 import { inputMethods } from "../core/inbound.ts";
-import { ownServer } from "../core/name.ts";
+import { wireFault, ownServer } from "../core/name.ts";
 import { type Bundle, compileBundle, type InputRule, kindOf, type Rule, selectorOf } from "./compile.ts";
 import type { GuardrailOptions, PolicyOptions } from "./options.ts";
 
@@ -23,6 +23,7 @@ export function examine({ rules, policies, servers, carriers }: Examined): Findi
     ...bundle.inputs.flatMap(methodless),
     ...groups.flatMap(shadowed),
     ...groups.flat().flatMap((rule) => serverless(rule, servers)),
+    ...groups.flat().flatMap((rule) => wired(rule, servers)),
   ];
   return { problems: faults, warnings };
 }
@@ -76,6 +77,15 @@ function serverless({ place, options }: Rule, servers: readonly string[]): Findi
   if (server === null || [ownServer, ...servers].some(compileGlob(server))) return [];
   const key = options.server === undefined ? (options.tool === undefined ? "prompt" : "tool") : "server";
   return [{ path: [...place, key], message: `there is no server ${JSON.stringify(server)}: this rule never matches` }];
+}
+
+// A guardrail that is meant to deny would let everything pass.
+function wired({ place, options }: Rule, servers: readonly string[]): Finding[] {
+  const { name } = selectorOf(options);
+  if (name === null || options.resource !== undefined) return [];
+  const kind = options.tool === undefined ? "prompt" : "tool";
+  const message = wireFault(name, kind, servers);
+  return message === null ? [] : [{ path: [...place, kind], message }];
 }
 
 function methodless({ place, options }: InputRule): Finding[] {

@@ -4,8 +4,8 @@ import { displayName } from "../core/options.ts";
 const glob = z.string().min(1).max(500);
 const scalar = z.union([z.string(), z.number(), z.boolean(), z.null()]);
 
-/** Operators of one condition; all given must hold. Each has an entry in `operators.ts`. */
-const conditionOptions = z.strictObject({
+/** All that are given must hold. Each has an entry in `operators.ts`. */
+const operators = {
   eq: scalar.optional().describe("Equal to."),
   neq: scalar.optional().describe("Not equal to."),
   in: z.array(scalar).optional().describe("One of."),
@@ -17,6 +17,10 @@ const conditionOptions = z.strictObject({
   gt: z.number().optional().describe("More than."),
   gte: z.number().optional().describe("At least."),
   exists: z.boolean().optional().describe("Whether the value is present."),
+};
+const conditionOptions = z.strictObject(operators, {
+  error: ({ code }) =>
+    code === "invalid_type" ? "expected operators, e.g. { eq: VALUE } or { in: [VALUE] }" : undefined,
 });
 
 const subject = z

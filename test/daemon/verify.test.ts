@@ -161,3 +161,18 @@ test("R9 A15 of an export of several chains each is proven by the checkpoints of
   const edited = at.exported((line) => (line.includes('"chain":"serve-1"') ? line.replace("agent", "other") : line));
   expect(await verdict(edited)).toEqual([1, proven("main"), ["serve-1", 1, undefined, "changed"]]);
 });
+
+test("R9 an export that is older than a checkpoint counts as cut short, and it is said how to tell the two apart", async () => {
+  using at = await twoChains();
+  const pubkey = readFileSync(join(at.outside, "signing.pub"), "utf8");
+  const older = at.exported((line) => (line.includes('"chain":"main"') && !line.includes('"seq":1,') ? "" : line));
+  const checkpoints = [{ source: "kept", text: readFileSync(at.file, "utf8") }];
+  const { exit, chains } = await verifyFile(older, { checkpoints, pubkey });
+  expect([exit, chains.map(({ bad, notes }) => [bad?.kind, notes])]).toEqual([
+    1,
+    [
+      ["truncated", [expect.stringContaining("export again")]],
+      [undefined, []],
+    ],
+  ]);
+});

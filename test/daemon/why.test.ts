@@ -174,7 +174,8 @@ test("why: what is missing, and because of what", () => {
   expect(missing("off:get")).toBe("server off is disabled");
   expect(missing("nowhere:get")).toBe('there is no server nowhere; "mcpgw servers list" shows all');
   expect(missing("mcpgw:get")).toBe("the gateway itself offers no such thing");
-  expect(missing("get")).toBe("no server offers such a thing");
+  expect(missing("get")).toMatch(/^no server offers such a thing; did you mean (.* or )?crm:get\b.*\?$/);
+  expect(missing("nothing")).toBe("no server offers such a thing");
   expect(ask("agent", "crm:gone").verdict).toBe("false false null");
   expect(ask("agent", "third:get")).toMatchObject({
     missing: null,

@@ -236,6 +236,12 @@ test("R9, R39: an export verifies without the gateway; a changed line is named; 
   expect((await verify(join(place.dir, "cut"))).code).toBe(3);
   expect((await verify(join(place.dir, "cut"), ...kept)).code).toBe(1);
   expect((await verify(rest, ...kept.slice(0, 2))).code).toBe(2);
+  const unreadable = join(place.dir, "kept.sock");
+  Bun.listen({ unix: unreadable, socket: { data() {} } }).unref();
+  expect(await place.cli(["audit", "verify", "--checkpoint", unreadable])).toMatchObject({
+    code: 2,
+    stderr: expect.stringContaining(`--checkpoint: ${unreadable}: cannot be read (ENXIO`),
+  });
 });
 
 test("R9: an export of a later time verifies as a part: 3, and where it begins", async () => {

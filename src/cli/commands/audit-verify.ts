@@ -1,5 +1,6 @@
 import { existsSync, readdirSync, readFileSync, statSync } from "node:fs";
 import path from "node:path";
+import { whyUnreadable } from "../../core/access.ts";
 import { messageOf } from "../../core/error-text.ts";
 import type { ChainVerdict, Verdict } from "../../control/schemas.ts";
 import { verdictExit, type VerdictExit } from "../../core/verdict.ts";
@@ -37,7 +38,7 @@ async function readCheckpoints(from: string): Promise<Note[]> {
       `--checkpoint: ${from} holds ${files.length} files, ${maxFiles} at most are read at once; name one of them`,
     );
   }
-  return files.map((file) => ({ source: file, text: tailOf(readFileSync(file, "utf8")) }));
+  return files.map((file) => ({ source: file, text: tailOf(readGiven("checkpoint", file)) }));
 }
 
 /** What a public key looks like: 32 bytes in base64, or a verifier key that ends in such. */
@@ -50,10 +51,15 @@ function keyIn(pubkey: string | undefined): string | undefined {
     if (keyForm.test(pubkey)) return pubkey;
     throw new Error(`--pubkey: there is no file ${pubkey}, nor is that a public key; give one of them`);
   }
+  return readGiven("pubkey", pubkey).trim();
+}
+
+function readGiven(flag: string, file: string): string {
   try {
-    return readFileSync(pubkey, "utf8").trim();
+    return readFileSync(file, "utf8");
   } catch (error) {
-    throw new Error(`--pubkey: ${pubkey} cannot be read (${messageOf(error)})`, { cause: error });
+    const why = whyUnreadable(error, file) ?? `cannot be read (${messageOf(error)})`;
+    throw new Error(`--${flag}: ${file}: ${why}`, { cause: error });
   }
 }
 

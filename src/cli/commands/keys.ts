@@ -154,6 +154,7 @@ const rotate = command({
   async run({ id }, cli) {
     const client = await cli.open({ offline: true });
     await handOut(await client.call("keys.rotate", { id }), client, cli);
+    if (!cli.out.json) cli.out.say(`key ${id} is revoked`);
   },
 });
 

@@ -119,8 +119,17 @@ function whyAbsent(gw: WhyDeps["gw"], { target, kind }: Parsed<"why">, found: re
   if (server === ownServer) return `the gateway itself offers no such ${what}`;
   if (kind === "resource" || target.includes("://"))
     return "no server lists this URI, has a template for it, or gave it to a caller";
-  if (server === "") return `no server offers such a ${what}`;
+  if (server === "") return `no server offers such a ${what}${namesakes(gw.catalog, target, kind)}`;
   return `there is no server ${server}; "mcpgw servers list" shows all`;
+}
+
+/** The names of the things that a target without a server may mean, as advice; empty if there are none. */
+function namesakes(catalog: Catalog, target: string, kind: Kind | undefined): string {
+  const found = listNames
+    .filter((list) => kind === undefined || kind === lists[list].kind)
+    .flatMap((list) => catalog.routes(list, null))
+    .flatMap(({ canonical }) => (splitCanonical(canonical)?.tool === target ? [canonical] : []));
+  return found.length === 0 ? "" : `; did you mean ${found.slice(0, 5).join(" or ")}?`;
 }
 
 function downOf(gw: WhyDeps["gw"], server: string): string | null {
