@@ -52,6 +52,7 @@ const checks: readonly Check[] = [
   toolLimits,
   nobody,
   neighbours,
+  shellVariables,
 ];
 const serverChecks: readonly ServerCheck[] = [times, transports, headers, plainHttp];
 
@@ -140,6 +141,19 @@ function neighbours({ servers }: Config, report: Report): void {
     const message =
       "the other servers that are programs can read these values through /proc: they run as the same user, without a sandbox";
     return report.warn(["servers", index, "env"], message);
+  }
+}
+
+/** What a shell would replace: a server would get it as it is written. An argument may well be meant for a shell. */
+function shellVariables({ servers }: Config, report: Report, written: Written): void {
+  for (const [index, server] of servers.entries()) {
+    const option = "env" in server ? "env" : "headers";
+    const values = "env" in server ? server.env : "headers" in server ? server.headers : {};
+    for (const [key, value] of Object.entries(values)) {
+      const path = ["servers", index, option, key];
+      const name = written(path) === null ? /\$([A-Z_][A-Z0-9_]*)/.exec(value)?.[1] : undefined;
+      if (name !== undefined) report.warn(path, `$${name} is not replaced; write \${${name}}`);
+    }
   }
 }
 
