@@ -58,7 +58,7 @@ export function askOf(call: Call, route: Route, request: UpstreamRequest, target
     signal: controller.signal,
     purpose: {
       kind: "call",
-      handlers: handlersOf(call, token, spec.asks, own),
+      handlers: handlersOf(call, token, target, own),
       client: own ? (call.session?.id ?? "") : null,
     },
     headers: mirrors ? mirror(call, route, request) : null,
@@ -66,10 +66,12 @@ export function askOf(call: Call, route: Route, request: UpstreamRequest, target
 }
 
 /** `own`: whether what the server says during the call can only be meant for its caller. */
-function handlersOf(call: Call, token: string | null, asks: boolean, own: boolean): Handlers {
+function handlersOf(call: Call, token: string | null, { peer, spec }: Target, own: boolean): Handlers {
   const { emit, input } = call;
-  const request = asks ? input : null;
-  if (emit === null) return { progress: null, message: null, other: null, request };
+  // What a client is asked that declared nothing is refused on the path, where that is recorded.
+  const request = peer.era === "legacy" && spec.owner !== null ? input : null;
+  const asking = { request, askable: spec.asks };
+  if (emit === null) return { progress: null, message: null, other: null, ...asking };
   const level = wantedLevel(call);
   return {
     progress: token === null ? null : (params) => emit(progressNotification(token, params)),
@@ -87,7 +89,7 @@ function handlersOf(call: Call, token: string | null, asks: boolean, own: boolea
       if (passes) emit(notificationText(method, forNextHop(params, null)));
       return passes;
     },
-    request,
+    ...asking,
   };
 }
 

@@ -4,7 +4,7 @@ import { refusal, reply, serve } from "../support/mcp-server.ts";
 import { connectAnswering } from "../support/sdk-answers.ts";
 import { modern, pick, request, resultOf, textOf } from "../support/wire.ts";
 
-// What a server asks during a call through `mcpgw__call`. A guardrail lets only these servers ask: the gateway itself,
+// What a server asks during a call through `mcpgw__call`, and of who declared nothing. A guardrail lets only these servers ask: the gateway itself,
 // whose tool the outer call is of, may not.
 
 setDefaultTimeout(30_000);
@@ -85,3 +85,19 @@ test("R27: a client of 2026-07-28 is not asked but told to call the tool directl
   expect(await steps("rounds")).toEqual(["old refused", "signs refused"]);
   expect((await daemon.get("/metrics")).text).toContain("mcp_gateway_parked_calls 0");
 });
+
+test.each(["2025-11-25", "2026-07-28"] as const)(
+  "what a client of %s is asked that declared nothing is refused, and that is on record",
+  async (revision) => {
+    const consumer = `nothing-${revision}`;
+    const key = await daemon.place.key(consumer);
+    const params = { name: "old__ask", arguments: question };
+    const { body, headers } =
+      revision === "2026-07-28"
+        ? modern("tools/call", params)
+        : { body: request("tools/call", params), headers: await daemon.session(key) };
+    const { json } = await daemon.post(body, { key, headers });
+    expect(textOf(json)).toContain("asks for elicitation/create, but the client did not declare elicitation.");
+    expect(await steps(consumer)).toEqual(["old refused"]);
+  },
+);

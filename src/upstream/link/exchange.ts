@@ -116,7 +116,7 @@ export class Exchange extends Asking {
 
   /** Whether the client of this request can be asked anything at all. */
   get askable(): boolean {
-    return Boolean(this.#handlers?.request);
+    return this.#handlers?.askable ?? false;
   }
 
   protected take(): AskClient | null {

@@ -30,6 +30,8 @@ export type Handlers = {
   /** Any other notification about the call; returns false if it is not for this caller. */
   readonly other: ((method: string, params: string) => boolean) | null;
   readonly request: AskClient | null;
+  /** Whether the client can be asked anything at all; what `request` is given else, it only refuses. */
+  readonly askable: boolean;
 };
 
 /** What a request is sent for. */

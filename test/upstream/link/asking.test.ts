@@ -9,7 +9,7 @@ afterEach(() => void jest.useRealTimers());
 
 /** A call whose client answers as `request` does; `gaveUp` is called when its time is up. */
 function callOf(request: Handlers["request"], timeout: number | null, gaveUp: (why: string) => void = () => {}) {
-  const handlers = { progress: null, message: null, other: null, request };
+  const handlers = { progress: null, message: null, other: null, request, askable: request !== null };
   return new Exchange(0, ask({ timeout, purpose: { kind: "call", handlers, client: "a" } }), {
     giveUp: (_, why) => gaveUp(why),
   });

@@ -33,7 +33,13 @@ function server(kinds: Purpose["kind"][], of: "one client" | "several" = "severa
     return {
       kind,
       client,
-      handlers: { progress: (params) => void hear(`progress ${params}`), message, other, request },
+      handlers: {
+        progress: (params) => void hear(`progress ${params}`),
+        message,
+        other,
+        request,
+        askable: request !== null,
+      },
     };
   };
   const handlers = purposeOf("call", "outside", null);

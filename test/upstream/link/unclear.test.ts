@@ -49,7 +49,7 @@ function open(wrote: (message: Written) => void = () => {}) {
       waiting.push(() => resolve({ kind: "result", text: params }));
       return promise;
     };
-    const handlers = { progress: null, message: null, other: null, request: client === "none" ? null : request };
+    const handlers = { progress: null, message: null, other: null, request, askable: client !== "none" };
     const signal = controller.signal;
     const over = link.ask(ask({ purpose: { kind: "call", handlers, client: null }, timeout, signal })).then(
       () => "answered",
@@ -159,7 +159,7 @@ test("T12: a question waits for half the time for which each call may be silent"
 });
 
 test("a question is a sign of life from all calls that it can be about", async () => {
-  const handlers = { progress: null, message: null, other: null, request: async () => answer };
+  const handlers = { progress: null, message: null, other: null, request: async () => answer, askable: true };
   const calls = [0, 1].map((id) => {
     const one = ask({ purpose: { kind: "call", handlers, client: null } });
     return new Exchange(id, one, { giveUp() {} });
@@ -173,7 +173,7 @@ test("a question is a sign of life from all calls that it can be about", async (
 test("FIELD T66: a notification of an extension is a sign of life from a call whose client takes it, and from no other", () => {
   jest.useFakeTimers();
   for (const taken of [true, false]) {
-    const handlers = { progress: null, message: null, other: () => taken, request: null };
+    const handlers = { progress: null, message: null, other: () => taken, request: null, askable: false };
     const ends: string[] = [];
     const one = ask({ purpose: { kind: "call", handlers, client: null }, timeout: 40 });
     const exchange = new Exchange(1, one, { giveUp: (_, why) => void ends.push(why) });

@@ -101,7 +101,7 @@ test.each(["late", "never"] as const)(
       for (let n = 1; n <= 100; n++) progress?.(`{"progressToken":"ours","progress":${n}}`);
       return { kind: "result", text: "{}" };
     };
-    const handlers = { progress: null, message: null, other: null, request };
+    const handlers = { progress: null, message: null, other: null, request, askable: true };
     const call = { ...ask("tools/call", 4_000), purpose: { kind: "call", handlers, client: null } as const };
     expect(await link.ask(call)).toMatchObject({ kind: "result" });
     expect(heard).toEqual(taken === "late" ? [1, 100, "answer"] : [1, "answer"]);
