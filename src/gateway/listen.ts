@@ -45,7 +45,8 @@ export async function listen(gw: Gateway, call: IdentifiedCall): Promise<Reply> 
     listener.join(filter.lists);
     await gw.audit.once(call, factsOf(filter, routes.size, tasks.size));
     const [uris, handles] = await Promise.all([listener.subscribe(routes), listener.follow(tasks)]);
-    listener.acknowledge(ackOf(filter.lists, uris, handles));
+    // Who has lost its rights is not told what came meanwhile.
+    if (!who.revoked.aborted) listener.acknowledge(ackOf(filter.lists, uris, handles));
     await listener.ended;
   } finally {
     listener.leave();
@@ -230,6 +231,7 @@ class Listener {
   }
 
   #refused(server: string, error: unknown): string[] {
+    if (this.#call.controller.signal.aborted) return [];
     this.#gw.log.warn("a client cannot listen to what it asks for", { server, cause: asFailure(error).message });
     return [];
   }

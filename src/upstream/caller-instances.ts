@@ -50,6 +50,7 @@ export class CallerInstances {
     this.subscriptions = new Subscriptions({
       server: options.id,
       terms,
+      timeout: () => terms.options.timeout,
       learn: ({ spec }) => this.#discovery.learn(spec.era),
       reopen: ({ spec, until }) => this.#open(spec, { until, ask: null }),
       wait: ({ spec }) => this.pool.wait(spec.key),

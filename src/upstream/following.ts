@@ -27,9 +27,9 @@ export class Following {
 
   /**
    * Asks the server of a slot to announce changes of tasks, and waits until it agrees. Throws `upstream-down` if it does
-   * not, for any of the tasks.
+   * not, for any of the tasks, or not before the caller leaves.
    */
-  async begin({ capabilities }: Call, slot: Slot, watch: TaskWatch): Promise<Followed> {
+  async begin({ capabilities, controller: { signal } }: Call, slot: Slot, watch: TaskWatch): Promise<Followed> {
     const { id: server, timeout } = this.#terms.options;
     const instance = await slot.starting;
     const silent = faults.down(server, "it does not tell of tasks");
@@ -51,7 +51,8 @@ export class Following {
         if (method === "notifications/tasks") watch.told(params);
       },
     };
-    const { honoured, listen, ended } = await beginListen(listening, timeout, silent).catch((error: unknown) => {
+    const begun = beginListen(listening, timeout, silent, signal);
+    const { honoured, listen, ended } = await begun.catch((error: unknown) => {
       release();
       throw error;
     });

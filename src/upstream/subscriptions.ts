@@ -3,6 +3,7 @@ import { asFailure, Failure } from "../core/failure.ts";
 import { objectIn } from "../core/json.ts";
 import { longestName } from "../core/name.ts";
 import type { Updated } from "../core/ports.ts";
+import { within } from "../core/wait.ts";
 import { pauseBefore } from "./backoff.ts";
 import { faults, quoted } from "./faults.ts";
 import type { Slot } from "./instances/pool.ts";
@@ -12,12 +13,12 @@ import { query } from "./link/query.ts";
 
 /** Most resources subscribed to at one server, each of which costs it something: four times what one principal may have. */
 export const mostSubscriptions = 4_096;
-/** How long a server may take to begin or end a subscription, ms. */
-const askMs = 30_000;
 
 type SubscriptionsHost = {
   readonly server: string;
   readonly terms: Listening["terms"];
+  /** How long the server may take to begin or end a subscription, ms, as things are now. */
+  timeout(): number;
   /** Waits until it is known what the server speaks; null when that is known. */
   learn(slot: Slot): Promise<void> | null;
   /** The slot of the same key, opened anew if the instance has ended; throws if no instance can be started. */
@@ -141,10 +142,12 @@ export class Subscriptions {
     group.wanted.set(uri, wish);
     const remove = this.#enlist(group, uri, wish, updated);
     this.#agree(group);
-    await wish.answer.promise;
-    if (!call.controller.signal.aborted) return remove;
+    const { signal } = call.controller;
+    const ms = this.#host.timeout();
+    const answered = wish.answer.promise.then(() => true);
+    if ((await within(answered, ms, signal, () => false)) && !signal.aborted) return remove;
     remove();
-    throw faults.cancelled();
+    throw signal.aborted ? faults.cancelled() : faults.timeout(this.#host.server, ms);
   }
 
   /**
@@ -312,7 +315,12 @@ export class Subscriptions {
   /** Resolves to the reason why the server refuses; null when it does not refuse. */
   async #request({ instance: { link, peer } }: Grant, method: string, uri: string): Promise<Failure | null> {
     try {
-      const answer = await query(link, this.#host.terms.host, { method, peer, timeout: askMs, params: { uri } });
+      const answer = await query(link, this.#host.terms.host, {
+        method,
+        peer,
+        timeout: this.#host.timeout(),
+        params: { uri },
+      });
       if (answer.kind === "result") return null;
       const said = `The server "${this.#host.server}" refuses it: ${quoted(answer.message)}`;
       return new Failure("invalid-params", said, { refusal: answer.error });
@@ -358,7 +366,7 @@ export class Subscriptions {
         if (method === "notifications/resources/updated") group.home.updated(group.slot, params);
       },
     };
-    return beginListen(listening, askMs, this.#silent());
+    return beginListen(listening, this.#host.timeout(), this.#silent());
   }
 
   /** Listens anew when the listening request of the grant has ended. */

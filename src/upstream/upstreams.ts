@@ -128,8 +128,9 @@ export class ManagedUpstreams implements Upstreams {
     const reopen = (): never => {
       throw removed(id);
     };
-    const [learn, wait] = [() => null, () => Infinity];
-    const parked = new Subscriptions({ server: id, terms: { host: this.#host }, learn, reopen, wait });
+    const [learn, forEver] = [() => null, () => Infinity];
+    const terms = { host: this.#host };
+    const parked = new Subscriptions({ server: id, terms, timeout: forEver, learn, reopen, wait: forEver });
     parked.inherit(subscriptions);
     this.#parked.set(id, parked);
   }

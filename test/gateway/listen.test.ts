@@ -82,6 +82,25 @@ describe("subscriptions/listen", () => {
     await client.ended;
   });
 
+  test("T42: who loses its key before all is granted is not told what changed until then", async () => {
+    const h = harness({ servers });
+    const gate = Promise.withResolvers<void>();
+    const { subscribe } = h.gw.upstreams;
+    h.gw.upstreams.subscribe = async (...args: Parameters<typeof subscribe>) => {
+      const end = await subscribe(...args);
+      await gate.promise;
+      return end;
+    };
+    const who = principal("key:alice", ["reader"]);
+    const client = new Client(h, everything, { who });
+    await until(() => h.subscribed.size === 3, "it is being subscribed");
+    h.subscribed.get("key:alice file:///a")?.(null);
+    who.revoke();
+    gate.resolve();
+    await client.ended;
+    expect([client.said, client.call.failure?.code]).toEqual([[], "rights-lost"]);
+  });
+
   test("S16: it takes a token itself and one for each resource; what there is none left for is not granted", async () => {
     const h = harness({ servers });
     const taken: (string | null)[] = [];

@@ -1,8 +1,9 @@
 import { expect, test } from "bun:test";
 import type { TaskWatch } from "../../src/core/ports.ts";
 import { rejectionOf } from "../support/failure.ts";
+import { discovers, serve } from "../support/mcp-server.ts";
 import { until } from "../support/until.ts";
-import { fake, jsonOf, serveFake, callTo, upstreams } from "../support/upstream.ts";
+import { fake, http, jsonOf, serveFake, callTo, upstreams } from "../support/upstream.ts";
 
 const modern = ["--rich", "--era", "modern"];
 const declares = { extensions: { "io.modelcontextprotocol/tasks": {} } };
@@ -60,6 +61,22 @@ test("nothing is promised of a server that tells of no task, or is of the legacy
     expect(await Promise.race([lost, alive])).toBe("not lost");
   }
   await until(() => Bun.deepEquals(streams(), before), "nothing to be left of it");
+});
+
+test("who leaves while the server has not agreed yet waits no longer", async () => {
+  using server = serve(({ method, id }) => {
+    if (method === "subscriptions/listen") return new Promise(() => {});
+    return method === "server/discover" ? discovers(id) : null;
+  });
+  await using set = upstreams([http("a", server.url)]);
+  await set.settled();
+  const controller = new AbortController();
+  const watch: TaskWatch = { server: "a", taskIds: ["t-1"], told: () => {}, lost: () => {} };
+  const followed = rejectionOf(set.followTasks(callTo("x", {}, { era: "modern", declares, controller }), watch));
+  await until(() => server.of("subscriptions/listen").length === 1, "it is asked");
+  controller.abort();
+  await followed;
+  await until(() => set.status()[0]?.streams === 0, "nothing to be left of it");
 });
 
 test("who follows a task is told when its server is gone", async () => {

@@ -14,6 +14,7 @@ test("so many resources may be subscribed to at one server; callers may still jo
   const subscriptions = new Subscriptions({
     server: "a",
     terms,
+    timeout: () => Infinity,
     learn: () => unlearnt,
     reopen: (slot) => slot,
     wait: () => 0,
@@ -46,6 +47,29 @@ test("a subscription whose caller is gone when it is granted is ended", async ()
   expect((await given).code).toBe("cancelled");
   await until(() => server.of("resources/unsubscribe").length === 1, "its end");
   expect(set.status()[0]?.subscriptions).toBe(0);
+});
+
+test("who waits for a subscription waits no longer than for a call, and not once it has given up", async () => {
+  const grant = Promise.withResolvers<void>();
+  using server = serve(async ({ method, id, params }) => {
+    if (method !== "resources/subscribe") return null;
+    if (params?.["uri"] === "test://hangs") await grant.promise;
+    return reply(id, {});
+  });
+  await using set = upstreams([http("a", server.url, { timeout: "1s" })]);
+  await set.settled();
+  const controller = new AbortController();
+  const given = [controller, new AbortController()].map((one) =>
+    rejectionOf(set.subscribe(callTo("x", {}, { controller: one }), resourceRoute("a", "test://hangs"), () => {})),
+  );
+  await until(() => server.of("resources/subscribe").length === 1, "it hangs");
+  controller.abort();
+  expect((await given[0])?.code).toBe("cancelled");
+  expect((await given[1])?.code).toBe("timeout");
+  expect(set.status()[0]?.subscriptions).toBe(0);
+  // The next one does not wait for it either.
+  await set.follow("a", "test://1", () => {});
+  grant.resolve();
 });
 
 test("a resource that is subscribed to again after its end is asked for again, others are left alone", async () => {

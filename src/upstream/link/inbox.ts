@@ -86,7 +86,8 @@ function isRequest(text: string): boolean {
   return has("method") && !has("result") && !has("error");
 }
 
-const callsOf = (inbox: Inbox): Exchange[] => [...inbox.open()].filter(({ isCall }) => isCall);
+/** The calls that run. One whose answer was of no use may be kept a little longer, but nothing is about it any more. */
+const callsOf = (inbox: Inbox): Exchange[] => [...inbox.open()].filter(({ isCall, closed }) => isCall && !closed);
 
 type Notification = Extract<UpstreamMessage, { kind: "notification" }>;
 

@@ -1,3 +1,4 @@
+import type { AbortSignalLike } from "../../core/cancel.ts";
 import type { Failure } from "../../core/failure.ts";
 import { isObject, objectIn } from "../../core/json.ts";
 import { sleep, within } from "../../core/wait.ts";
@@ -76,9 +77,15 @@ export type Begun = {
 };
 
 /**
- * Begins to listen; throws `refusal` when the server refuses, or does not acknowledge the request within `timeout` ms.
+ * Begins to listen; throws `refusal` when the server refuses, or has not acknowledged the request within `timeout` ms or
+ * before `signal` fires.
  */
-export async function beginListen(listening: Listening, timeout: number, refusal: Failure): Promise<Begun> {
+export async function beginListen(
+  listening: Listening,
+  timeout: number,
+  refusal: Failure,
+  signal: AbortSignalLike | null = null,
+): Promise<Begun> {
   const listen = new AbortController();
   const { promise, resolve, reject } = Promise.withResolvers<Honoured>();
   let first: Honoured | null = null;
@@ -90,7 +97,7 @@ export async function beginListen(listening: Listening, timeout: number, refusal
   });
   void ended.then(() => reject(refusal));
   try {
-    const honoured = await within(promise, timeout, null, () => Promise.reject(refusal));
+    const honoured = await within(promise, timeout, signal, () => Promise.reject(refusal));
     return { honoured, listen, ended };
   } catch (error) {
     listen.abort();
