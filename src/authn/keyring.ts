@@ -19,8 +19,6 @@ export type KeyInfo = Pick<
 > & {
   readonly state: KeyState;
   readonly perMinute: number | null;
-  /** Epoch ms, sampled; null if no use is known. */
-  readonly lastUsedAt: number | null;
   /** Why the key is inert; null if it is not. */
   readonly reason: string | null;
 };
@@ -198,8 +196,12 @@ export class Keyring implements Disposable {
   }
 
   list(): KeyInfo[] {
-    const uses = this.#uses.all();
-    return [...this.#byId.values()].map((entry) => describe(entry, this.state(entry), uses.get(entry.id) ?? null));
+    return [...this.#byId.values()].map((entry) => describe(entry, this.state(entry)));
+  }
+
+  /** When each key was used last, as far as that is known: epoch ms by its id, sampled. */
+  lastUses(): ReadonlyMap<string, number> {
+    return this.#uses.all();
   }
 
   get frozen(): boolean {
@@ -369,7 +371,7 @@ function refuseTwins(configured: readonly Entry[], stored: readonly Entry[]): vo
   }
 }
 
-function describe(entry: Entry, state: KeyState, lastUsedAt: number | null): KeyInfo {
+function describe(entry: Entry, state: KeyState): KeyInfo {
   const { id, name, consumerId, roles, source, createdAt, expiresAt, cidrs, inert } = entry;
   return {
     id,
@@ -382,7 +384,6 @@ function describe(entry: Entry, state: KeyState, lastUsedAt: number | null): Key
     expiresAt,
     perMinute: entry.rate?.perMinute ?? null,
     cidrs,
-    lastUsedAt,
     reason: inert,
   };
 }

@@ -39,9 +39,9 @@ export class Uses implements Disposable {
     for (const [id, at] of due) this.#saved.set(id, at);
   }
 
-  /** The last use of each key that has one. */
+  /** The last use of each key that has one; where the store cannot be read, those of this process. */
   all(): ReadonlyMap<string, number> {
-    const all = new Map(this.#store.uses());
+    const all = new Map(this.#stored());
     for (const [id, at] of this.#used) all.set(id, Math.max(at, all.get(id) ?? 0));
     return all;
   }
@@ -49,6 +49,15 @@ export class Uses implements Disposable {
   [Symbol.dispose](): void {
     if (this.#timer) clearTimeout(this.#timer);
     this.#timer = null;
+  }
+
+  #stored(): ReadonlyMap<string, number> {
+    try {
+      return this.#store.uses();
+    } catch {
+      // Whoever answers an incident needs the list of keys most then.
+      return this.#saved;
+    }
   }
 
   #isDue(id: string, at: number): boolean {

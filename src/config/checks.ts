@@ -186,7 +186,8 @@ function toolLimits({ limits, servers }: Config, report: Report): void {
   const known = [ownServer, ...servers.map(({ id }) => id)];
   for (const [index, { tool, server = splitCanonical(tool)?.server }] of limits.perTool.entries()) {
     const at = ["limits", "perTool", index];
-    const wired = wireFault(tool, "tool", known);
+    // A server that is a gateway itself has such names.
+    const wired = wireFault(tool, "tool", known.filter(compileGlob(server ?? "*")));
     if (wired !== null) report.warn([...at, "tool"], wired);
     if (server === undefined || known.some(compileGlob(server))) continue;
     report.warn(at, `there is no server "${server}": this limit never counts`);

@@ -25,7 +25,7 @@ export function splitCanonical(text: string): { readonly server: string; readonl
 
 /** What is wrong with a glob of tools or prompts that begins as names do on the wire only; null: it does not. */
 export function wireFault(glob: string, kind: "tool" | "prompt", servers: readonly string[]): string | null {
-  const server = [ownServer, ...servers].find((id) => glob.startsWith(id + separator));
+  const server = servers.find((id) => glob.startsWith(id + separator));
   if (server === undefined) return null;
   const name = JSON.stringify(glob.slice(server.length + separator.length));
   return `begins as names do on the wire, not here: write server: ${server}, ${kind}: ${name}`;

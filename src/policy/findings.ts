@@ -81,10 +81,12 @@ function serverless({ place, options }: Rule, servers: readonly string[]): Findi
 
 // A guardrail that is meant to deny would let everything pass.
 function wired({ place, options }: Rule, servers: readonly string[]): Finding[] {
-  const { name } = selectorOf(options);
+  const { server, name } = selectorOf(options);
   if (name === null || options.resource !== undefined) return [];
   const kind = options.tool === undefined ? "prompt" : "tool";
-  const message = wireFault(name, kind, servers);
+  // A server that is a gateway itself has such names.
+  const meant = [ownServer, ...servers].filter(compileGlob(server ?? "*"));
+  const message = wireFault(name, kind, meant);
   return message === null ? [] : [{ path: [...place, kind], message }];
 }
 

@@ -34,6 +34,25 @@ test("R23: a rotation that cannot be recorded leaves the old key as it was, and 
   expect(states()).toMatchObject({ [id]: "revoked", [made.id]: "active" });
 });
 
+test("keys are made, rotated and listed while the store cannot tell of their uses", async () => {
+  const store = memoryKeyStore();
+  store.uses = () => {
+    throw new Error("disk I/O error");
+  };
+  using keyring = new Keyring({ store, clock: systemClock });
+  const recorded: string[] = [];
+  const recordAct = async (_ctx: Context, type: string) => void recorded.push(type);
+  const handlers = keyHandlers({ keyring, recordAct, recordDone: async () => true, namedRoles: () => null });
+  const { id } = await handlers["keys.create"]({ ...keyRequest(), roles: ["user"], cidrs: [] }, ctx);
+  const next = await handlers["keys.rotate"]({ id }, ctx);
+  expect(recorded).toEqual(["key.created", "key.rotated"]);
+  const { keys } = await handlers["keys.list"]({}, ctx);
+  expect(keys).toMatchObject([
+    { id, state: "revoked", lastUsedAt: null },
+    { id: next.id, state: "active", lastUsedAt: null },
+  ]);
+});
+
 test.each([
   [[60, 8, 50], { groups: "60,50" }],
   [[8], {}],

@@ -94,10 +94,10 @@ function createRotations() {
 }
 
 /** What `keys list` answers. */
-export const listKeys = (keyring: Keyring): Answer<"keys.list"> => ({
-  frozen: keyring.frozen,
-  keys: keyring.list().map(view),
-});
+export function listKeys(keyring: Keyring): Answer<"keys.list"> {
+  const uses = keyring.lastUses();
+  return { frozen: keyring.frozen, keys: keyring.list().map((key) => view(key, uses.get(key.id) ?? null)) };
+}
 
 function attempt<T>(act: () => T): T {
   try {
@@ -109,6 +109,6 @@ function attempt<T>(act: () => T): T {
   }
 }
 
-function view({ reason: _reason, state, ...key }: KeyInfo): KeyView {
-  return { ...key, state: state === "inert" ? "disabled" : state };
+function view({ reason: _reason, state, ...key }: KeyInfo, lastUsedAt: number | null): KeyView {
+  return { ...key, lastUsedAt, state: state === "inert" ? "disabled" : state };
 }
