@@ -9,7 +9,6 @@ import {
   type StoredKey,
   StoreFailed,
 } from "../../core/store.ts";
-import { transaction } from "./database.ts";
 import { openMigrated } from "./migrate.ts";
 import { stateSchema } from "./schema.ts";
 import { openOnState } from "./state-file.ts";
@@ -94,10 +93,9 @@ function keyStore(db: Database, write: Write): KeyStore {
       return new Map(rows.map(({ id, value }) => [id, value]));
     },
     saveUses(uses) {
-      const later = "INSERT INTO flag VALUES (?, ?) ON CONFLICT DO UPDATE SET value = max(value, excluded.value)";
-      transaction(db, () => {
-        for (const [id, at] of uses) write(later, [`used:${id}`, at]);
-      });
+      const later = `INSERT INTO flag SELECT 'used:' || key, value FROM json_each(?) WHERE true
+        ON CONFLICT DO UPDATE SET value = max(value, excluded.value)`;
+      write(later, [JSON.stringify(Object.fromEntries(uses))]);
     },
   };
 }
