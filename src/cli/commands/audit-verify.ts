@@ -58,8 +58,9 @@ function readGiven(flag: string, file: string): string {
   try {
     return readFileSync(file, "utf8");
   } catch (error) {
-    const why = whyUnreadable(error, file) ?? `cannot be read (${messageOf(error)})`;
-    throw new Error(`--${flag}: ${file}: ${why}`, { cause: error });
+    const denied = whyUnreadable(error, file);
+    const why = denied === null ? ` cannot be read (${messageOf(error)})` : `: ${denied}`;
+    throw new Error(`--${flag}: ${file}${why}`, { cause: error });
   }
 }
 
