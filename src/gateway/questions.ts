@@ -52,7 +52,10 @@ const callerOf = ({ gw, call, route }: Job): Client => ({
  */
 async function admit(client: Client, request: InputRequest): Promise<void> {
   const refusal = refusalOf(client, request);
-  if (!refusal) return;
+  if (refusal) await refuse(client, request, refusal);
+}
+
+async function refuse(client: Client, request: InputRequest, refusal: Failure): Promise<never> {
   await client.record(refusedStep(request, refusal));
   throw refusal;
 }
@@ -114,10 +117,8 @@ export async function askCaller(job: Job, request: InputRequest, signal: AbortSi
   await admit(caller, request);
   const { ask } = call;
   if (!ask) {
-    throw new Failure(
-      "input-unavailable",
-      `The server "${route.server}" asks for ${request.method}, but this client cannot be asked: that takes a session, and an Accept header with text/event-stream.`,
-    );
+    const message = `The server "${route.server}" asks for ${request.method}, but this client cannot be asked: that takes a session, and an Accept header with text/event-stream.`;
+    return refuse(caller, request, new Failure("input-unavailable", message));
   }
   return put(caller, request, ask, `${call.id}-${gw.nextId()}`, signal);
 }

@@ -67,10 +67,10 @@ test("R27: a client with a session is sent to a URL by the error that a direct c
   expect(await steps("visits")).toEqual(["signs asked", "signs asked"]);
 });
 
-test("R27: a client that reads no stream is not asked, and nothing says that it was", async () => {
+test("R27: a client that reads no stream is not asked, and that is on record", async () => {
   const send = await sender(await daemon.place.key("single"), { accept: "application/json" });
   expect((await send(asks)).text).toContain("this client cannot be asked");
-  expect(await steps("single")).toEqual([]);
+  expect(await steps("single")).toEqual(["old refused"]);
 });
 
 test("R27: a client of 2026-07-28 is not asked but told to call the tool directly, and nothing waits for it", async () => {
