@@ -73,6 +73,7 @@ export class Place extends TempDir {
       // What the daemon would set and start anew for, and where Bun keeps what it has compiled.
       BUN_CONFIG_MAX_HTTP_REQUESTS: "16384",
       UV_THREADPOOL_SIZE: "16",
+      BUN_JSC_thresholdForJITAfterWarmUp: "2000",
       BUN_RUNTIME_TRANSPILER_CACHE_PATH: join(homedir(), ".bun/install/cache/@t@"),
       ...extra,
     };
