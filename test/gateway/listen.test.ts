@@ -58,20 +58,14 @@ describe("subscriptions/listen", () => {
 
   test("what changes before the acknowledgement comes after it, once", async () => {
     const h = harness({ servers });
-    const gate = Promise.withResolvers<void>();
-    const { subscribe } = h.gw.upstreams;
-    h.gw.upstreams.subscribe = async (...args: Parameters<typeof subscribe>) => {
-      const end = await subscribe(...args);
-      await gate.promise;
-      return end;
-    };
+    const grant = grantLater(h);
     const client = new Client(h, everything);
     await until(() => h.subscribed.size === 3, "it is being subscribed");
     h.subscribed.get("key:alice file:///a")?.(null);
     h.subscribed.get("key:alice file:///a")?.(null);
     h.notifier.changed("tools");
     expect(client.said).toEqual([]);
-    gate.resolve();
+    grant();
     await client.acknowledged();
     expect(client.methods).toEqual([
       "notifications/subscriptions/acknowledged",
@@ -84,19 +78,13 @@ describe("subscriptions/listen", () => {
 
   test("T42: who loses its key before all is granted is not told what changed until then", async () => {
     const h = harness({ servers });
-    const gate = Promise.withResolvers<void>();
-    const { subscribe } = h.gw.upstreams;
-    h.gw.upstreams.subscribe = async (...args: Parameters<typeof subscribe>) => {
-      const end = await subscribe(...args);
-      await gate.promise;
-      return end;
-    };
+    const grant = grantLater(h);
     const who = principal("key:alice", ["reader"]);
     const client = new Client(h, everything, { who });
     await until(() => h.subscribed.size === 3, "it is being subscribed");
     h.subscribed.get("key:alice file:///a")?.(null);
     who.revoke();
-    gate.resolve();
+    grant();
     await client.ended;
     expect([client.said, client.call.failure?.code]).toEqual([[], "rights-lost"]);
   });
@@ -297,6 +285,18 @@ test.each(["resourceSubscriptions", "taskIds"])(
     expect(client.call.failure?.message).toContain("names more than 1000");
   },
 );
+
+/** Has servers grant every subscription only once the function that is returned was called. */
+function grantLater({ gw }: Harness): () => void {
+  const gate = Promise.withResolvers<void>();
+  const { subscribe } = gw.upstreams;
+  gw.upstreams.subscribe = async (...args: Parameters<typeof subscribe>) => {
+    const end = await subscribe(...args);
+    await gate.promise;
+    return end;
+  };
+  return gate.resolve;
+}
 
 /** Keeps the event loop busy, as rules over many long URIs do. */
 function busy(ms: number): void {
