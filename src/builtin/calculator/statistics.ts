@@ -2,10 +2,9 @@ import { Decimal } from "decimal.js";
 import { context, exactProduct, exactSum, readNumbers } from "./number.ts";
 import type { Statistics } from "./options.ts";
 
-/** Describes a list of at least one number; sums are exact, and each figure but the deviations is rounded once, half to even. */
+/** Describes a list of at least one number; sums are exact, and each figure is rounded once, half to even. */
 export function describe(values: readonly (string | number)[], precision: number): Statistics {
   const D = context(precision);
-  const guarded = context(precision + 10);
   const show = (number: Decimal): string => new D(number).toSignificantDigits(precision).toString();
   const numbers = readNumbers(values).toSorted((a, b) => a.cmp(b));
   const n = numbers.length;
@@ -14,7 +13,7 @@ export function describe(values: readonly (string | number)[], precision: number
   const squares = exactSum(numbers.map((number) => exactProduct(number, number)));
   const spread = exactSum([exactProduct(squares, new Decimal(n)), exactProduct(sum, sum).neg()]);
   const variance = (divisor: number): string => show(D.div(spread, n * divisor));
-  const deviation = (divisor: number): string => show(guarded.sqrt(guarded.div(spread, n * divisor)));
+  const deviation = (divisor: number): string => show(rootOfQuotient(spread, n * divisor, precision + 2));
   return {
     count: n,
     sum: show(sum),
@@ -28,6 +27,18 @@ export function describe(values: readonly (string | number)[], precision: number
     populationVariance: variance(n),
     populationStdev: deviation(n),
   };
+}
+
+/**
+ * The square root of a quotient, cut off after so many digits, with a further 1 where anything was cut off: rounded to
+ * fewer digits it is the root itself rounded.
+ */
+function rootOfQuotient(dividend: Decimal, divisor: number, digits: number): Decimal {
+  // So many digits of the quotient decide those of its root.
+  const quotient = context(2 * digits, Decimal.ROUND_DOWN).div(dividend, divisor);
+  const root = context(digits, Decimal.ROUND_DOWN).sqrt(quotient);
+  if (exactProduct(exactProduct(root, root), new Decimal(divisor)).eq(dividend)) return root;
+  return exactSum([root, new Decimal(`1e${root.e - digits}`)]);
 }
 
 function median(sorted: readonly Decimal[], D: typeof Decimal): Decimal {

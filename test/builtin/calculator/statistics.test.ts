@@ -39,6 +39,17 @@ test("R129 what lies just below the middle of two figures is rounded down, and a
   expect(describe(["0", "1", "4"], 1)).toMatchObject({ variance: "4", stdev: "2" });
 });
 
+test("R129 a deviation just beside the middle of two figures is rounded once, and the middle itself to even", () => {
+  const deviation = (value: string): string => describe(["0", value], 1).populationStdev;
+  expect(deviation(`5.${"0".repeat(30)}1`)).toBe("3");
+  expect(deviation(`4.${"9".repeat(30)}`)).toBe("2");
+  expect([deviation("5"), deviation("7")]).toEqual(["2", "4"]);
+  // 7.5 divided by the root of 2 would be the middle itself.
+  const beside = (digits: string): string => describe(["0", "0", digits], 1).populationStdev;
+  expect(beside("5.3033008588991064330063327157863677946362")).toBe("2");
+  expect(beside("5.3033008588991064330063327157863677946363")).toBe("3");
+});
+
 test("R129 the most values and digits that are taken end soon", () => {
   // The runner's time-out of 5 s is the bound.
   const { count } = describe(
