@@ -144,6 +144,7 @@ export class Endpoint {
       const tells = received.fault === null && mayTell(received.inbound, session, req.headers);
       const call = this.#callOf({ ...from, gw: now }, received, session, tells ? stream : null);
       await walk(now, call, session, this.#options);
+      this.#used(session);
       const text = call.inbound.kind === "request" ? answerText(call, gw.identity) : null;
       if (text === null) return;
       if (stream.opened) stream.deliver(text);
@@ -179,6 +180,7 @@ export class Endpoint {
 
   async #run(gw: Gateway, call: Call, session: Session | null, stream: PostStream | null): Promise<Response> {
     await walk(gw, call, session, this.#options);
+    this.#used(session);
     try {
       if (stream?.opened) {
         stream.close(answerText(call, gw.identity), gw.clock.mono());
@@ -195,6 +197,11 @@ export class Endpoint {
       stream?.respond(refusal(asFailure(error)));
       throw error;
     }
+  }
+
+  /** A session is idle from the end of its last call on, which may have run longer than one may be idle. */
+  #used(session: Session | null): void {
+    if (session) this.#options.sessions.touch(session);
   }
 
   async #open(gw: Gateway, call: IdentifiedCall, revision: Revision): Promise<ClientSession> {

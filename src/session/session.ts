@@ -29,7 +29,7 @@ export class Session implements ClientSession {
   /** The server or toolset whose endpoint opened it; null for all servers. */
   readonly scope: string | null;
   logLevel: LogLevel | null = null;
-  /** Monotonic µs of the last request. */
+  /** Monotonic µs of the last request, or of the end of its call. */
   seen: number;
   /** Ends what it is told outside any call; that outlasts its stream, for a client that was cut off and comes back. */
   leave: (() => void) | null = null;

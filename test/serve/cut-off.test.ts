@@ -182,3 +182,24 @@ test("FIELD T48: a session whose stream has closed is idle from then on, however
   door.sessions.sweep();
   expect((await door.post(toolCall("echo"), { headers })).status).toBe(200);
 });
+
+test.each([
+  ["a call", "2025-11-25", toolCall("echo")],
+  ["a batch", "2025-03-26", [toolCall("echo")]],
+])(
+  "FIELD T48: a session is idle from the end of its last call on, however long that ran: %s",
+  async (_, revision, body) => {
+    const answer = Promise.withResolvers<Reply>();
+    await using door = new Door(() => answer.promise);
+    const headers = await door.session(revision);
+    const session = door.sessions.find(headers["mcp-session-id"] ?? "", door.who("alice").id, null);
+    if (!session) throw new Error("no session");
+    const called = door.post(body, { headers });
+    await until(() => session.busy, "the call runs");
+    session.seen = -1e15;
+    answer.resolve(said("done"));
+    await called;
+    door.sessions.sweep();
+    expect((await door.post(request("ping"), { headers })).status).toBe(200);
+  },
+);
