@@ -103,6 +103,7 @@ export class Keyring implements Disposable {
       else this.#drop(entry);
     }
     for (const entry of wanted.values()) this.#add(entry);
+    this.#uses.keep(this.#byId);
     this.#watchExpiry();
   }
 

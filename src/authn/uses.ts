@@ -25,6 +25,14 @@ export class Uses implements Disposable {
     if (this.#isDue(id, at)) this.#timer ??= setTimeout(() => this.save(), delay).unref();
   }
 
+  /** Forgets keys that are there no more. What is stored of them stays: they may come back, and others share the store. */
+  keep(keys: { has(id: string): boolean }): void {
+    this.save();
+    for (const uses of [this.#used, this.#saved]) {
+      for (const id of uses.keys()) if (!keys.has(id)) uses.delete(id);
+    }
+  }
+
   /** Stores what is due. */
   save(): void {
     this[Symbol.dispose]();

@@ -1,5 +1,7 @@
 import { afterEach, expect, jest, test } from "bun:test";
 import { Keyring } from "../../src/authn/keyring.ts";
+import { newKey } from "../../src/authn/new-key.ts";
+import { keyOptions } from "../../src/authn/options.ts";
 import { hashKey } from "../../src/core/key-hash.ts";
 import { keyRequest, memoryKeyStore } from "../support/key-store.ts";
 import { stillClock } from "../support/principal.ts";
@@ -48,4 +50,30 @@ test("a key's last use is listed at once, and stored apart from calls, once an h
   using next = new Keyring({ store, clock });
   expect(at(next)).toBe(fourth);
   expect(next.lastUses().has(unused.id)).toBe(false);
+});
+
+test("S25: nothing is held of keys that have left the configuration, and one that comes back has its last use", () => {
+  const store = memoryKeyStore();
+  const { uses } = store;
+  const clock = stillClock();
+  using ring = new Keyring({ store, clock });
+  const use = (id: string): number => {
+    const { key } = newKey();
+    ring.apply(ring.prepare([keyOptions.parse({ id, key, consumerId: "agent", roles: ["reader"] })]));
+    const entry = ring.find(hashKey(key));
+    if (entry) ring.principal(entry);
+    clock.advance(60_000);
+    return Math.floor(clock.now() / 1000) - 60_000;
+  };
+  const first = use("key-0");
+  for (let i = 1; i < 10; i++) use(`key-${i}`);
+  // What is held shows where the store cannot be read.
+  store.uses = () => {
+    throw new Error("the disk is broken");
+  };
+  expect([...ring.lastUses().keys()]).toEqual(["key-9"]);
+  store.uses = uses;
+  expect(ring.lastUses().get("key-0")).toBe(first);
+  const again = use("key-0");
+  expect(ring.lastUses().get("key-0")).toBe(again);
 });
