@@ -106,7 +106,7 @@ export function isPlainJson({ status, headers }: Response, max: number): boolean
 export const discard = ({ body }: Response): void => void body?.cancel().catch(() => {});
 
 /** How long a server may take to send a short body after its head, ms. */
-const patience = 1_000;
+export const patience = 1_000;
 
 /**
  * The body as text where it is declared to have at most `max` bytes; nothing of any other, of one that breaks off, or of

@@ -135,6 +135,19 @@ test.each([
   await link.close();
 });
 
+test("a call that is refused in words that do not end is over as soon as its status is known", async () => {
+  using server = serveOldPair(({ id, method }, say) => {
+    if (method !== "initialize")
+      return new Response(openStream({ start: (words) => words.enqueue("busy") }).body, { status: 503 });
+    say({ id, result: {} });
+    return accepted();
+  });
+  const link = openSse({ url: server.url, headers: {}, proxy: null }, host);
+  await link.ask(ask("initialize", 2_000));
+  expect(await rejectionOf(link.ask(ask("tools/call", 4_000)))).toMatchObject({ code: "upstream-overloaded" });
+  await link.close();
+});
+
 /** The old pair of endpoints; what is POSTed for a stream that it has forgotten is refused with `status`, or never answered on 202. */
 function forgetfulServer(status: number) {
   const streams: Stream[] = [];
