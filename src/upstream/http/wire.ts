@@ -105,10 +105,11 @@ export class HttpWire {
     return this.#quietly({ method: "POST", headers: this.#legacy({ method: "", peer }), body: text });
   }
 
-  /** Ends the session, if its handshake was completed. */
+  /** Ends the session. No revision is known of one whose handshake was not completed. */
   async endSession(): Promise<void> {
-    const headers = this.#legacyHeaders;
-    if (this.#session !== null && headers) await this.#quietly({ method: "DELETE", headers });
+    if (this.#session === null) return;
+    const headers = this.#legacyHeaders ?? { ...this.#base, "Mcp-Session-Id": this.#session };
+    await this.#quietly({ method: "DELETE", headers });
   }
 
   /** Sends a request whose outcome changes nothing for the gateway. False if it ran into its time-out. */

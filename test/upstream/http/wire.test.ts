@@ -1,6 +1,7 @@
 import { expect, test } from "bun:test";
-import { opens, serve } from "../../support/mcp-server.ts";
+import { openStream, opens, refusal, reply, serve } from "../../support/mcp-server.ts";
 import { http, serveFake, textOf, upstreams } from "../../support/upstream.ts";
+import { until } from "../../support/until.ts";
 
 test("everything that a server is sent goes through its proxy", async () => {
   // It answers for the server, which only a proxy can be asked for: nothing has its name.
@@ -22,4 +23,20 @@ test("so does everything that a server over the old pair of endpoints is sent", 
   await using set = upstreams([options]);
   await set.settled();
   expect(textOf(await set.ask("a", "echo", { a: 1 }))).toContain("1");
+});
+
+test.each([
+  ["is never answered", () => openStream({ start: (stream) => stream.enqueue(":\n\n") })],
+  ["is answered by an error", (id: unknown) => refusal(id, -32603, "no")],
+  ["agrees on no revision", (id: unknown) => reply(id, { protocolVersion: "1999-01-01", capabilities: {} })],
+])("FIELD T18: a session whose handshake %s is ended too", async (_, answer) => {
+  using server = serve(({ method, id }) => {
+    if (method !== "initialize") return null;
+    const response = answer(id);
+    response.headers.set("mcp-session-id", "s1");
+    return response;
+  });
+  await using _set = upstreams([http("a", server.url, { timeout: "200ms" })]);
+  const end = await until(() => server.seen.find(({ verb }) => verb === "DELETE"), "its end");
+  expect(end.headers.get("mcp-session-id")).toBe("s1");
 });
