@@ -5,10 +5,9 @@ import type { Path } from "../core/finding.ts";
 import { formatRate, parseRate } from "../core/rate.ts";
 import { mark, maskValues, secretName } from "../core/secret.ts";
 import { pathOf } from "./document.ts";
+import { durations } from "./durations.ts";
 import type { Loaded, Origin } from "./load.ts";
 
-// The program counts in milliseconds, but a bare number in the file counts seconds.
-const durations = new Set(["timeout", "maxTimeout", "idleStop", "healthCheck", "refresh", "interval"]);
 const rates = new Set(["perMinute", "rateLimit"]);
 
 /** The configuration in force as plain data, spelt as in a file and without secret values. */

@@ -5,6 +5,7 @@ import { hashKey, keyHash } from "../core/key-hash.ts";
 import { leastSecret, maskable, maskValues, secretName } from "../core/secret.ts";
 import { check, type ExaminePolicy } from "./checks.ts";
 import { readSource, type Resolve, type Source } from "./document.ts";
+import { bareDurations } from "./durations.ts";
 import { missingFiles } from "./files.ts";
 import { explain } from "./issues.ts";
 import { findOlder } from "./older.ts";
@@ -132,7 +133,9 @@ export function parseConfig(bytes: Uint8Array, file: string, options: LoadOption
   const found = readable ? check(readable, options.examinePolicy, source.written) : { problems: [], warnings: [] };
   const unusable = readable ? (options.unusable?.(readable, dirname(file)) ?? []) : [];
   // Doubts about a file that is read in part may be due to the parts that are left out.
-  const doubtful = config ? [...found.warnings, ...secretWarnings(config, source, options.inert)] : [];
+  const doubtful = config
+    ? [...found.warnings, ...bareDurations(config, value), ...secretWarnings(config, source, options.inert)]
+    : [];
   const locate = locator(source, file, overrides);
   const warnings = inOrder([...older.warnings, ...doubtful].map(locate));
   const { unresolved } = source;
