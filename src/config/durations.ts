@@ -21,8 +21,6 @@ export function bareDurations({ servers }: Pick<Config, "servers">, given: unkno
     const time = valueAt(given, path);
     if (typeof time !== "number" || time <= hour) return [];
     const hours = Math.floor(time / hour);
-    return [
-      { path, message: `is ${hours} h or more: without a unit it is in seconds; write ${time}ms or ${time}s` },
-    ];
+    return [{ path, message: `is ${hours} h or more: without a unit it is in seconds; write ${time}ms or ${time}s` }];
   });
 }

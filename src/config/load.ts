@@ -1,8 +1,10 @@
 import { dirname, resolve } from "node:path";
+import { isCredential } from "../core/credential-patterns.ts";
 import { type Finding, formatPath, type Path, valueAt } from "../core/finding.ts";
 import { isObject } from "../core/json.ts";
 import { hashKey, keyHash } from "../core/key-hash.ts";
 import { leastSecret, maskable, maskValues, secretName } from "../core/secret.ts";
+import { secretsOf } from "../upstream/options.ts";
 import { check, type ExaminePolicy } from "./checks.ts";
 import { readSource, type Resolve, type Source } from "./document.ts";
 import { bareDurations } from "./durations.ts";
@@ -219,8 +221,7 @@ function addresses(server: Config["servers"][number]) {
  */
 function literalSecrets({ auth, servers }: Config): string[] {
   const named = servers.flatMap((server) => [
-    ...Object.entries("env" in server ? server.env : {}),
-    ...Object.entries("headers" in server ? server.headers : {}),
+    ...Object.entries(secretsOf(server)),
     ...addresses(server).map(({ url }) => ["password", new URL(url).password] as const),
   ]);
   const values = named.filter(([name, value]) => secretName.test(name) && value.length >= leastSecret);
@@ -245,7 +246,15 @@ function secretWarnings({ auth, servers }: Config, source: Source, inert: LoadOp
       return [{ path, message: `a password in plain text: whoever reads the file can use it; write ${instead}` }];
     }),
   );
-  return [...keys, ...logins];
+  const given = servers.flatMap((server, index) =>
+    Object.entries(secretsOf(server)).flatMap(([name, value]): Finding[] => {
+      const path = ["servers", index, "headers" in server ? "headers" : "env", name];
+      if (source.written(path) !== null || !isCredential(name, value)) return [];
+      const instead = "${VAR}, ${file:PATH} or ${credential:NAME}";
+      return [{ path, message: `a secret in plain text: whoever reads the file can use it; write ${instead}` }];
+    }),
+  );
+  return [...keys, ...logins, ...given];
 }
 
 function inOrder(problems: Problem[]): Problem[] {

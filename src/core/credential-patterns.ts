@@ -1,9 +1,17 @@
-import { mark, secretWords } from "./secret.ts";
+import { mark, secretName, secretWords } from "./secret.ts";
 
 /** A text with the mark in place of whatever looks like a credential: a token of a known form, what follows a label that announces a secret. */
 export function maskPatterns(text: string): string {
   return maskLabelled(text.replace(credentials, mark).replace(assignment, `=$1${mark}`));
 }
+
+/** Whether a value looks like a credential, by its form, or as its name announces one and it reads like no word or path. */
+export function isCredential(name: string, value: string): boolean {
+  return maskPatterns(value) !== value || (secretName.test(name) && random.test(value));
+}
+
+/** Letters and digits together, perhaps after the scheme of a header; no path, and no variable of a shell. */
+const random = /^(?:\w+ )?(?![./~$])(?=\S*\d)(?=\S*[a-z])\S{8,}$/i;
 
 /**
  * Masks the string after a label that announces a secret, or the strings of a list there, however deep all are in JSON
