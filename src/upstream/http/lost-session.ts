@@ -63,6 +63,9 @@ const lostWords =
   /session.{0,40}(not found|expired|invalid|unknown|terminated|closed|does not exist)|(no valid|invalid|unknown|expired|missing) session/i;
 /** Whether a status means it without any words: the one of the protocol, and one of the same meaning. */
 export const isGone = (status: number): boolean => status === 404 || status === 410;
+/** Whether a status refuses a request for what it is; others say that its server is busy, or cannot be reached. */
+export const isRefusal = (status: number): boolean =>
+  status >= 400 && status <= 500 && status !== 408 && status !== 429;
 /** A 400 may be about anything, so its words must name the session, or the handshake that opens one. */
 const ofSession = /session|initiali[sz]e/i;
 /** The official Rust SDK refused so up to 0.16; any other 401 is about credentials. */

@@ -1,5 +1,6 @@
 import { Failure } from "../../core/failure.ts";
 import { List } from "../../core/linked-list.ts";
+import { rpcCodes } from "../../core/rpc-code.ts";
 import { envelope } from "../../mcp/message.ts";
 import { cancelledParams, notificationText, requestText } from "../../mcp/outbound.ts";
 import { readUpstream } from "../../mcp/upstream-message.ts";
@@ -17,7 +18,7 @@ import {
 } from "../http/answer.ts";
 import { cancelled, Courtesies } from "../http/courtesies.ts";
 import { isEventStream } from "../http/event-stream.ts";
-import { isGone, longestWords, SessionLost } from "../http/lost-session.ts";
+import { isGone, isRefusal, longestWords, SessionLost } from "../http/lost-session.ts";
 import { readRequestStream } from "../http/request-stream.ts";
 import { Sent, type StreamContext } from "../http/sent.ts";
 import { SessionStream } from "../http/session-stream.ts";
@@ -31,6 +32,8 @@ import { isIssued } from "../link/strays.ts";
 const handshakeMs = 30_000;
 /** How long a server may take to show whether it knows the session, ms. */
 const pingMs = 5_000;
+/** So many refusals in a row are a reason to ask whether it is the session that is refused. */
+const doubtful = 3;
 /** Most controllers that are kept: about as many as a busy link has requests in flight. */
 const mostUnused = 256;
 const refusesAnew = (server: string): Failure => faults.down(server, "it refuses a session it just opened");
@@ -65,6 +68,8 @@ class HttpLink implements Link {
   /** The roots have changed since the server was last told so. */
   #rootsChanged = false;
   #renewal: Promise<void> | null = null;
+  /** Requests of the session that were refused one after the other, in words that say nothing about it. */
+  #refusals = 0;
   over: End | null = null;
 
   constructor(spec: HttpSpec, host: LinkHost) {
@@ -187,7 +192,10 @@ class HttpLink implements Link {
     const { ask } = sent;
     const { status, headers } = response;
     if (ask.method === "initialize" && status < 300) this.#wire.openSession(headers.get("mcp-session-id"));
-    if (isEventStream(response)) return readRequestStream(response, sent, this.#context);
+    if (isEventStream(response)) {
+      this.#note(status, sent);
+      return readRequestStream(response, sent, this.#context);
+    }
     // Only JSON can hold an error of the request's own; anything else need not be read to its end.
     const loss = isGone(status) && !isType(headers, "application/json") ? sent.lossIn(status, "") : null;
     if (loss !== null) {
@@ -197,7 +205,9 @@ class HttpLink implements Link {
     if (status === 401 || status === 403 || (status >= 300 && status < 400)) {
       const refused = sent.lossIn(status, await shortText(response, longestWords, sent.controller));
       const fault = faultOfStatus(server, response, "");
-      throw refused === null ? fault : new SessionLost(fault, refused);
+      if (refused !== null) throw new SessionLost(fault, refused);
+      this.#note(status, sent);
+      throw fault;
     }
     return this.#answer(await readText(response, this.#host.limits.result, server), response, sent);
   }
@@ -213,6 +223,9 @@ class HttpLink implements Link {
       const said = isGone(status) && !isOwn ? refusesAnew(server) : (answer ?? faultOfStatus(server, response, text));
       throw new SessionLost(said, loss);
     }
+    // Whoever says that there is no such method has looked for it: there are servers without a ping.
+    const isRead = answer?.kind === "error" && answer.code === rpcCodes.methodNotFound;
+    this.#note(isRead ? 200 : status, sent);
     // The error of a broken server says nothing about what it speaks.
     if (answer === null || (status >= 500 && handshakes.has(ask.method))) throw faultOfStatus(server, response, text);
     return answer;
@@ -257,20 +270,40 @@ class HttpLink implements Link {
     await query(this, this.#host, { method: "ping", peer, timeout }).catch(() => {});
   }
 
-  /** Opens a new session in place of `lost`; all requests that lost the same session share the new one. */
-  async #renew(lost: string | null): Promise<void> {
+  /** Notes how a request was answered. A server may say in words of its own that it does not know the session. */
+  #note(status: number, { ask, session }: Sent): void {
+    if (session === null || session !== this.#wire.session) return;
+    if (status < 300) this.#refusals = 0;
+    else if (isRefusal(status) && ++this.#refusals === doubtful) void this.#doubt(session, ask.peer);
+  }
+
+  /** Renews a session in which a ping is refused too. Not again before it takes anything: it may not be the reason. */
+  async #doubt(session: string, peer: Peer): Promise<void> {
+    await this.#lookAfterSession(peer);
+    if (this.#refusals > doubtful) await this.#renew(session, false).catch(() => {});
+  }
+
+  /**
+   * Opens a new session in place of `lost`; all requests that lost the same session share the new one. Unless it is
+   * surely lost, it is kept where the server opens no other.
+   */
+  async #renew(lost: string | null, surely = true): Promise<void> {
     if (this.#wire.session === lost) {
-      this.#renewal ??= this.#handshakeAgain().finally(() => (this.#renewal = null));
+      this.#renewal ??= this.#handshakeAgain(surely).finally(() => (this.#renewal = null));
     }
     await this.#renewal;
   }
 
-  async #handshakeAgain(): Promise<void> {
-    this.#sessionStream.close();
-    this.#wire.openSession(null);
+  async #handshakeAgain(surely: boolean): Promise<void> {
+    if (surely) {
+      this.#sessionStream.close();
+      this.#wire.openSession(null);
+    }
+    const { session } = this.#wire;
     try {
       this.#host.renewed(await initialize(this, this.#host, Math.min(handshakeMs, this.#host.timeout())));
     } catch (error) {
+      if (!surely && this.#wire.session === session) return;
       // Without a session all that is still asked here would be refused; the next link opens one.
       const reason = `it opens no new session (${reasonOf(error)})`;
       this.fail(reason);

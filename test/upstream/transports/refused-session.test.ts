@@ -1,0 +1,114 @@
+import { expect, test } from "bun:test";
+import type { Failure } from "../../../src/core/failure.ts";
+import { isCall, type Message, opens, refusal, serve } from "../../support/mcp-server.ts";
+import { http, textOf, upstreams } from "../../support/upstream.ts";
+import { until } from "../../support/until.ts";
+
+/** A server that numbers its sessions; what it refuses in one, or of handshakes in session null, the test says. */
+function serveSessions(refuse: (message: Message, session: string | null) => Response | null) {
+  let opened = 0;
+  const server = serve((message, request) => {
+    if (message.method === "server/discover") return null;
+    const refused = message.id === undefined ? null : refuse(message, request.headers.get("mcp-session-id"));
+    return refused ?? (message.method === "initialize" ? opens(message.id, `s${++opened}`) : null);
+  });
+  // In the first the gateway asks on its own behalf.
+  const pings = (): number => server.of("ping").filter(({ headers }) => headers.get("mcp-session-id") !== "s1").length;
+  return { ...server, opened: () => opened, pings };
+}
+
+/** Calls of one caller, whose session is the second. */
+async function called(server: { url: string }) {
+  const set = upstreams([http("a", server.url, { getStream: "off", protocol: "legacy" })]);
+  await set.settled();
+  const call = (): Promise<string> => set.ask("a", "t").then(textOf, ({ code }: Failure) => code);
+  const calls = async (count: number): Promise<string[]> => {
+    const said: string[] = [];
+    for (let i = 0; i < count; i++) said.push(await call());
+    return said;
+  };
+  return { call, calls, status: () => set.status()[0], [Symbol.asyncDispose]: () => set[Symbol.asyncDispose]() };
+}
+
+const plain = (status: number) => (): Response => new Response("that id means nothing to this node", { status });
+
+test.each([
+  ["422 text", plain(422)],
+  ["422 JSON", ({ id }: Message) => refusal(id, -32099, "no such conversation", 422)],
+  ["403 text", plain(403)],
+  ["401 text", plain(401)],
+  ["400 text", plain(400)],
+  ["500 text", plain(500)],
+])(
+  "FIELD T45: a session lost in words that say nothing (%s) is opened again, no call is repeated",
+  async (_, words) => {
+    let lost = "";
+    using server = serveSessions((message, session) => (session === lost ? words(message) : null));
+    await using set = await called(server);
+    expect(await set.calls(1)).toEqual(["ok"]);
+    lost = "s2";
+    expect((await set.calls(3)).filter((said) => said === "ok")).toEqual([]);
+    await until(() => server.opened() === 3, "another session");
+    expect(await set.calls(3)).toEqual(["ok", "ok", "ok"]);
+    expect([server.of("tools/call").length, set.status()?.restarts]).toEqual([7, 0]);
+  },
+);
+
+test.each([401, 403])(
+  "credentials that are refused (%i) are asked for no session again and again, and are told as such",
+  async (status) => {
+    let revoked = false;
+    using server = serveSessions((_, session) => (revoked && session !== "s1" ? new Response("no", { status }) : null));
+    await using set = await called(server);
+    expect(await set.calls(1)).toEqual(["ok"]);
+    revoked = true;
+    await set.calls(3);
+    await until(() => server.of("initialize").length === 3, "the one attempt");
+    expect(new Set(await set.calls(20))).toEqual(new Set(["upstream-down"]));
+    expect([server.pings(), server.of("initialize").length, server.opened()]).toEqual([1, 3, 2]);
+    revoked = false;
+    expect(await set.calls(2)).toEqual(["ok", "ok"]);
+    expect([server.opened(), set.status()?.restarts]).toEqual([2, 0]);
+  },
+);
+
+test.each([
+  ["takes a ping", () => null],
+  ["has no ping", ({ id }: Message) => refusal(id, -32601, "unknown method", 400)],
+])("a session that %s is kept, whatever else is refused in it", async (_, ping) => {
+  using server = serveSessions((message, session) => {
+    if (isCall(message)) return plain(403)();
+    return message.method === "ping" && session !== "s1" ? ping(message) : null;
+  });
+  await using set = await called(server);
+  await until(async () => (await set.calls(3), server.pings() > 2), "some pings");
+  expect(server.opened()).toBe(2);
+});
+
+test("where a new session is refused alike, none is opened before one has taken something", async () => {
+  let broken = false;
+  using server = serveSessions((_, session) => (broken && session !== "s1" && session !== null ? plain(422)() : null));
+  await using set = await called(server);
+  expect(await set.calls(1)).toEqual(["ok"]);
+  for (const opened of [3, 4]) {
+    broken = true;
+    await set.calls(3);
+    await until(() => server.opened() === opened, "another session");
+    await set.calls(10);
+    expect(server.opened()).toBe(opened);
+    broken = false;
+    expect(await set.calls(1)).toEqual(["ok"]);
+  }
+});
+
+test.each([408, 429, 502, 503])("a server that is busy or away (%i) is asked for no other session", async (status) => {
+  let busy = false;
+  using server = serveSessions((_, session) => (busy && session !== "s1" ? new Response("later", { status }) : null));
+  await using set = await called(server);
+  expect(await set.calls(1)).toEqual(["ok"]);
+  busy = true;
+  await set.calls(10);
+  busy = false;
+  expect(await set.calls(1)).toEqual(["ok"]);
+  expect([server.pings(), server.opened()]).toEqual([0, 2]);
+});
