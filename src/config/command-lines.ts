@@ -1,4 +1,5 @@
 import { resolve } from "node:path";
+import { maskPatterns } from "../core/credential-patterns.ts";
 import type { Finding, Path } from "../core/finding.ts";
 import type { Report } from "./problem.ts";
 import type { Config } from "./schema.ts";
@@ -10,20 +11,22 @@ const seen = "stands in the list of processes, which everybody on this host can 
 /** The text as it stands in the file where something in it was substituted, else null. */
 export type Written = (path: Path) => string | null;
 
-/** References in what a process is started with, which is no place for secrets. */
+/** References and secrets in what a process is started with, which is no place for secrets. */
 export function commandLines({ servers }: Config, report: Report, written: Written): void {
   for (const [index, server] of servers.entries()) {
     if (!("command" in server)) continue;
-    const places: Path[] = [["command"], ...server.args.keys().map((at) => ["args", at])];
-    const found = places.map((place) => {
+    const args = server.args.map((value, at) => ({ place: ["args", at], value }));
+    const found = [{ place: ["command"], value: server.command }, ...args].map(({ place, value }) => {
       const path: Path = ["servers", index, ...place];
-      return { path, text: written(path) ?? "" };
+      return { path, value, text: written(path) ?? "" };
     });
     for (const { path, text } of found) {
       if (secret.test(text)) report.problem(path, `a secret here ${seen}; give it in env`);
     }
     const doubtful = found.find(({ text }) => !secret.test(text) && variable.test(text));
     if (doubtful) report.warn(doubtful.path, `the value of a variable here ${seen}; give it in env if it is a secret`);
+    const plain = found.find(({ value, text }) => text === "" && maskPatterns(value) !== value);
+    if (plain) report.warn(plain.path, `a secret in plain text here ${seen}; give it in env as \${VAR}`);
   }
 }
 

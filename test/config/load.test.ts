@@ -279,12 +279,15 @@ test.each([
   expect(warnings.map(({ path }) => path)).toEqual(warned ? ["servers[0].url"] : []);
 });
 
-test("R17 T60: a secret in a command line is refused, a variable there is warned of once", () => {
+test("R17 T60: a secret in a command line is refused, a variable or a plain one there is warned of once", () => {
   const load = (server: string) =>
     loadText(`servers:\n  - { id: a, ${server} }\n`, { env: { HOME: "/home/a", T: "t" } });
   const warned = (server: string): string[] => load(server).warnings.map(({ path }) => path);
   expect(warned('command: "${HOME}/x"')).toEqual(["servers[0].command"]);
   expect(warned('command: x, args: [a, "--in=${HOME}", "${T}"]')).toEqual(["servers[0].args[1]"]);
+  const token = "ghp_0123456789abcdefghijABCDEFGHIJ";
+  expect(warned(`command: x, args: [--key, ${token}, "sql://u:hunter2@h/db"]`)).toEqual(["servers[0].args[1]"]);
+  expect(warned('command: x, args: ["sql://u@h/db", "--token=${T}", sk-short]')).toEqual(["servers[0].args[1]"]);
   expect(warned('command: x, args: ["$${HOME}", "$${file:/x}"], env: { T: "${T}" }')).toEqual([]);
   const file = join(import.meta.dir, "../fixtures/config/first-document.yaml");
   expect(() => load(`command: x, args: [a, "--token=\${file:${file}}"]`)).toThrow(
