@@ -159,8 +159,8 @@ test("R23 T04 without a daemon a revocation that cannot be stored is refused and
 test("R23 without a daemon commands that change keys at the same time wait for each other", async () => {
   using place = new Place({ servers: [] });
   await place.newKey("agent");
-  const ran = await Promise.all(Array.from({ length: 4 }, () => place.cli(["keys", "freeze"])));
-  expect(ran.map(({ code }) => code)).toEqual([0, 0, 0, 0]);
+  const ran = await Promise.all(Array.from({ length: 2 }, () => place.cli(["keys", "freeze"])));
+  expect(ran.map(({ code }) => code)).toEqual([0, 0]);
 });
 
 test("R23 without a daemon nobody guesses which state directory a broken configuration means", async () => {
