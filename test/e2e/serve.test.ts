@@ -3,7 +3,6 @@ import { existsSync } from "node:fs";
 import { join } from "node:path";
 import { mayBecomeNobody, pidsWith } from "../support/processes.ts";
 import { everything, fake, Place, start } from "../support/daemon.ts";
-import { mcpgwLine } from "../support/mcpgw.ts";
 import { StdioClient } from "../support/stdio-client.ts";
 import { until } from "../support/until.ts";
 import { modern, pick, request, resultOf, textOf } from "../support/wire.ts";
@@ -53,7 +52,8 @@ test("R22, R126: alone: initialize, list, call, progress, cancel; one line an an
     roles: ["user"],
   });
   expect(records.find(({ type, tool }) => type === "call.end" && tool === "hang")).toMatchObject({ st: "cancelled" });
-  expect((await place.cli(["audit", "verify"])).code).toBe(0);
+  // What it signs at its end proves all but the record of that.
+  expect(await place.json("audit", "verify")).toMatchObject({ chains: [{ exit: 0, checkpoint: { after: 1 } }] });
 });
 
 test("R22: alone in the modern era: no handshake, and what was pinned stays", async () => {
@@ -128,7 +128,7 @@ test.each([true, false])(
     call("slow", `{"ms":200,"text":"${text}"}`, "last");
     // What was asked before the client closed its end is waited for.
     expect(await client.end()).toBe(0);
-    expect(pick(await client.answer("last"), "result.content")).toBeDefined();
+    expect(textOf(await client.answer("last"))).toContain(text);
   },
 );
 
@@ -313,21 +313,6 @@ test("R22, D15: beside a daemon it attaches: same chain, the key's rights, ended
   const failed = (await place.records()).filter(({ type }) => type === "auth.failed");
   expect(failed).toMatchObject([{ src: "control", st: "auth-failed", count: 1 }]);
   expect(await (await fetch(`${daemon.url}/metrics`)).text()).toContain("mcp_gateway_auth_failures_total 2");
-});
-
-test("D15: attached, a standard output that takes nothing more is said, and the exit code tells it", async () => {
-  await using daemon = await start(config);
-  const { place } = daemon;
-  const key = await place.key("alice");
-  const line = mcpgwLine("serve", ...place.flags());
-  const child = Bun.spawn(["bash", "-c", `${line} > /dev/full`], {
-    env: place.env({ MCPGW_API_KEY: key }),
-    stdin: Buffer.from(`${JSON.stringify(request("ping", {}, 1))}\n`),
-    stdout: "ignore",
-    stderr: "pipe",
-  });
-  expect(await child.stderr.text()).toMatch(/^mcpgw: ENOSPC.*\n$/);
-  expect(await child.exited).toBe(1);
 });
 
 test("D15: attached without a key the peer has to be an administrator, and is recorded as such", async () => {
