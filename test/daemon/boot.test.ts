@@ -63,6 +63,13 @@ test("D5: a reload that cannot be recorded puts nothing into force", async () =>
   await close();
 });
 
+test("R9: even the first verification has a checkpoint to prove the log by", async () => {
+  using place = new Place({ servers: [] });
+  const { engine, close } = await boot(bootsIn(place, undefined));
+  expect(engine.stores.audit.health().checkpoint).toMatchObject({ size: expect.any(Number) });
+  await close();
+});
+
 test("R86: every start records which servers are on and which are off, however many they are", async () => {
   const off = Array.from({ length: 61 }, (_, at) => ({ id: `server-number-${at}`, command: "none", enabled: false }));
   using place = new Place({ servers: [fake("fake"), ...off], auth: { type: "none", roles: ["user"] } });

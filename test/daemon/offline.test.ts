@@ -379,7 +379,9 @@ test("R26 where nothing is counted usage says so, with a daemon and without", as
   await using daemon = await place.start();
   expect(await place.cli(["usage"])).toMatchObject(says);
   expect(await place.json("usage")).toEqual({ metered: false, rows: [] });
-  expect(daemon.exited).toBe(false);
+  await daemon.stop();
+  using db = new Database(join(place.state, "mcpgw.db"), { readonly: true });
+  expect(db.query("SELECT count(*) AS chains FROM usage_mark").get()).toEqual({ chains: 0 });
 });
 
 test("a log that was deleted from the state directory is missed, whatever is asked", async () => {

@@ -306,6 +306,31 @@ test("D8 store: the log is copied and started over while the writer goes on, and
   for (const part of [reader, checkpointer, chain]) part.close();
 });
 
+test("D8 store: the writer copies nothing; a log that has become long is cut, but no reader is waited for", () => {
+  using at = temporary();
+  const path = chainPath(at.dir, "main", null);
+  const chain = openChain(path);
+  const checkpointer = openCheckpointer(path, { copy: 0, restart: 0, truncate: 1 << 20 });
+  for (let seq = 1; seq <= 1_200; seq++) chain.append(rowsOf([{ reason: "x".repeat(4000) }], seq));
+  expect(bytes(path)).toBeLessThan(1 << 20);
+  using snapshot = new Database(path, { readonly: true });
+  snapshot.run("BEGIN");
+  snapshot.query("SELECT count(*) FROM audit").get();
+  const from = performance.now();
+  checkpointer.run();
+  expect(performance.now() - from).toBeLessThan(900);
+  snapshot.run("COMMIT");
+  checkpointer.run();
+  expect(bytes(`${path}-wal`)).toBe(0);
+  for (const part of [checkpointer, chain]) part.close();
+});
+
+test("store: an `mcpgw.db` that is no database is refused with what helps", () => {
+  using at = temporary();
+  writeFileSync(join(at.dir, "mcpgw.db"), "no database".repeat(1_000));
+  expect(() => openState(at.dir)).toThrow(/mcpgw\.db: .*restore a backup of the file or move the file away/);
+});
+
 /** Has a database to itself until it is told to let go, as whoever opens it first or closes it last. */
 const holder = `
   const db = new (require("bun:sqlite").Database)(process.argv[1]);
