@@ -1,6 +1,6 @@
 import { Database } from "bun:sqlite";
 import { expect, setDefaultTimeout, test } from "bun:test";
-import { copyFileSync } from "node:fs";
+import { copyFileSync, rmSync } from "node:fs";
 import { join } from "node:path";
 import { Place, strongKey } from "../support/daemon.ts";
 
@@ -26,6 +26,14 @@ test("R23: after a kill that kept nothing from the store it is not said to have 
     db.run("UPDATE flag SET value = 1 WHERE name = 'knows-log'");
   }
   expect(await rebuilt(place)).toEqual([]);
+});
+
+test("R23: a store that is gone is made anew by the log", async () => {
+  using place = new Place({ servers: [], auth });
+  await place.newKey("agent");
+  expect(await place.cli(["keys", "revoke", "yaml"])).toMatchObject({ code: 0 });
+  rmSync(join(place.state, "mcpgw.db"));
+  expect(await rebuilt(place)).toMatchObject([{ revoked: 1, frozen: false, lost: 1 }]);
 });
 
 test.each([

@@ -101,6 +101,17 @@ test.skipIf(isRoot && !mayBecomeNobody)(
   },
 );
 
+test.skipIf(isRoot && !mayBecomeNobody)("R17: nor out of that of `serve` alone (needs setpriv as root)", async () => {
+  const token = canary("token");
+  using place = new Place({ ...config, auth: { stdio: { consumerId: "parent", roles: ["user"] } } });
+  place.becomeNobody();
+  await using client = new StdioClient(place, { TOKEN: token });
+  await client.open();
+  const spied = resultOf(await client.call("b__spy", { needle: token })) as Record<"found" | "closed", number[]>;
+  expect(spied.closed).toContain(client.child.pid);
+  expect(spied.found).not.toContain(client.child.pid);
+});
+
 test.skipIf(isRoot && !mayBecomeNobody)(
   "R17: a server cannot read the key of a client that is served by the same daemon (needs setpriv as root)",
   async () => {

@@ -1,7 +1,7 @@
 import { expect, setDefaultTimeout, test } from "bun:test";
 import { existsSync } from "node:fs";
 import { join } from "node:path";
-import { mayBecomeNobody, pidsWith } from "../support/processes.ts";
+import { isRoot, mayBecomeNobody, pidsWith } from "../support/processes.ts";
 import { everything, fake, Place, start } from "../support/daemon.ts";
 import { StdioClient } from "../support/stdio-client.ts";
 import { until } from "../support/until.ts";
@@ -342,6 +342,16 @@ test.skipIf(!mayBecomeNobody)(
     expect(ran).toMatchObject({ code: 1, stderr: expect.stringContaining("no permission to use") });
     expect(pick(JSON.parse(ran.stdout), "error.message")).toStartWith("no permission to use");
     expect(new Set((await place.records()).map(({ chain }) => chain))).toEqual(new Set(["main"]));
+  },
+);
+
+test.skipIf(isRoot && !mayBecomeNobody)(
+  "SEMANTICS 5: a gateway.yaml where it is started is nothing to `serve` (needs setpriv as root)",
+  async () => {
+    using place = new Place(config);
+    place.becomeNobody();
+    const ran = await place.bare(["serve", "--state", place.state]);
+    expect(ran).toMatchObject({ code: 2, stdout: "", stderr: expect.stringContaining("no configuration in") });
   },
 );
 

@@ -352,3 +352,20 @@ test("D8 store: a database that another connection opens or closes at this momen
   await child.stdin.end();
   expect(await child.exited).toBe(0);
 });
+
+test("R23 store: whatever changes the rights of keys changes the version that another process sees, and nothing else does", () => {
+  using at = temporary();
+  const [own, other] = [openState(at.dir), openState(at.dir)];
+  const changes = (act: () => void): boolean => {
+    const before = other.version();
+    act();
+    return other.version() !== before;
+  };
+  const key = storedKey({ id: "key-1", hash: "h" });
+  expect(changes(() => own.addKey(key))).toBe(true);
+  expect(changes(() => own.revokeKey(key.id, 1))).toBe(true);
+  expect(changes(() => own.addTombstone("yaml", 1))).toBe(true);
+  expect(changes(() => own.setFrozen(true))).toBe(true);
+  expect(changes(() => own.saveUses(new Map([[key.id, 1]])))).toBe(false);
+  for (const part of [own, other]) part.close();
+});
