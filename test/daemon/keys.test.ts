@@ -166,6 +166,10 @@ test("R23 without a daemon a command that changes keys waits for another that do
   expect(String(Buffer.from((await said.read()).value ?? []))).toContain("going by what is in");
   other?.close();
   expect(await child.exited).toBe(0);
+  const gid = process.getgid?.();
+  const groups = (process.getgroups?.() ?? []).filter((group) => group !== gid);
+  const asker = { uid: process.getuid?.(), gid, pid: child.pid, ...(groups.length > 0 && { groups: groups.join() }) };
+  expect<unknown>((await place.records()).find(({ type }) => type === "key.frozen")?.facts).toEqual(asker);
 });
 
 test("R23 without a daemon nobody guesses which state directory a broken configuration means", async () => {

@@ -1,6 +1,6 @@
 import { Database } from "bun:sqlite";
 import { expect, test } from "bun:test";
-import { copyFileSync, mkdirSync, readdirSync, renameSync, rmSync, statSync, writeFileSync } from "node:fs";
+import { chmodSync, copyFileSync, mkdirSync, readdirSync, renameSync, rmSync, statSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { tryLock } from "../../src/core/libc.ts";
 import { StoreBusy, StoreFailed, StoreUnsynced } from "../../src/core/store.ts";
@@ -251,6 +251,25 @@ test("T07 store: a reader answers from the files that are there, and touches non
   writeFileSync(path, "rubbish");
   expect(() => reader.find({})).toThrow(path);
   reader.close();
+});
+
+test("T07 store: a chain says what happened to its files, and when nothing of it can be synced", async () => {
+  using at = temporary();
+  const path = chainPath(at.dir, "main", null);
+  const [log, away] = [`${path}-wal`, `${path}-away`];
+  const chain = openChain(path);
+  expect(chain.fault()).toBeNull();
+  chmodSync(path, 0o400);
+  expect(chain.fault()).toBe(`${path}: its owner may no longer read and write it`);
+  chmodSync(path, 0o600);
+  renameSync(log, away);
+  expect(chain.fault()).toBe(`${log}: deleted while in use`);
+  copyFileSync(away, log);
+  expect(chain.fault()).toBe(`${log} was replaced while in use`);
+  renameSync(away, log);
+  expect(chain.fault()).toBeNull();
+  chain.close();
+  expect(await chain.sync().catch((error: unknown) => error)).toBeInstanceOf(StoreUnsynced);
 });
 
 test("T48 store: of a log outside the state directory the other chains are still those inside, and its own is not", () => {
