@@ -1,4 +1,6 @@
 import { afterAll, beforeAll, expect, setDefaultTimeout, test } from "bun:test";
+import { join } from "node:path";
+import { connect } from "../../src/control/client.ts";
 import { type Daemon, everything, fake, start } from "../support/daemon.ts";
 import { opens, openStream, reply, serve, type Stream, told as event } from "../support/mcp-server.ts";
 import { until } from "../support/until.ts";
@@ -102,6 +104,22 @@ test("a modern client that disconnects has cancelled; the server is told and the
   expect(await call).toBeNull();
   await until(() => told().length === before.told + 1, "the server was told");
   expect(await until(() => endOf("gone"), "it is on record")).toMatchObject({ st: "cancelled" });
+});
+
+test("how many requests of a consumer are worked on is told while they are", async () => {
+  const client = await connect(join(daemon.place.state, "control.sock"), { version: "0" });
+  const inFlight = async (): Promise<number | undefined> =>
+    (await client.call("consumers", {})).consumers.find(({ consumer }) => consumer === "dave")?.inFlight;
+  const before = ran("hang");
+  const abort = new AbortController();
+  const { body, headers } = modern("tools/call", { name: "fake__hang", arguments: {} });
+  const call = daemon.post(body, { key: keys[3] ?? "", headers, signal: abort.signal }).catch(() => null);
+  await until(() => ran("hang") === before + 1, "it runs");
+  expect(await inFlight()).toBe(1);
+  abort.abort();
+  await call;
+  await until(async () => (await inFlight()) === 0, "its end");
+  client.close();
 });
 
 test("a legacy client that disconnects has not: the call goes on to its end", async () => {
