@@ -110,15 +110,16 @@ test("how many requests of a consumer are worked on is told while they are", asy
   const client = await connect(join(daemon.place.state, "control.sock"), { version: "0" });
   const inFlight = async (): Promise<number | undefined> =>
     (await client.call("consumers", {})).consumers.find(({ consumer }) => consumer === "dave")?.inFlight;
-  const before = ran("hang");
+  const before = { hanging: ran("hang"), told: told().length };
   const abort = new AbortController();
   const { body, headers } = modern("tools/call", { name: "fake__hang", arguments: {} });
   const call = daemon.post(body, { key: keys[3] ?? "", headers, signal: abort.signal }).catch(() => null);
-  await until(() => ran("hang") === before + 1, "it runs");
+  await until(() => ran("hang") === before.hanging + 1, "it runs");
   expect(await inFlight()).toBe(1);
   abort.abort();
   await call;
   await until(async () => (await inFlight()) === 0, "its end");
+  await until(() => told().length === before.told + 1, "the server was told");
   client.close();
 });
 
