@@ -144,6 +144,9 @@ function neighbours({ servers }: Config, report: Report): void {
   }
 }
 
+/** A variable as a shell knows it, but none within a word: a password may have such a dollar, and nobody may see what follows. */
+const shellVariable = /(?<![\w$])\$([A-Z_][A-Z0-9_]*)(?!\w)/;
+
 /** What a shell would replace: a server would get it as it is written. An argument may well be meant for a shell. */
 function shellVariables({ servers }: Config, report: Report, written: Written): void {
   for (const [index, server] of servers.entries()) {
@@ -151,7 +154,7 @@ function shellVariables({ servers }: Config, report: Report, written: Written): 
     const values = "env" in server ? server.env : "headers" in server ? server.headers : {};
     for (const [key, value] of Object.entries(values)) {
       const path = ["servers", index, option, key];
-      const name = written(path) === null ? /\$([A-Z_][A-Z0-9_]*)/.exec(value)?.[1] : undefined;
+      const name = written(path) === null ? shellVariable.exec(value)?.[1] : undefined;
       if (name !== undefined) report.warn(path, `$${name} is not replaced; write \${${name}}`);
     }
   }

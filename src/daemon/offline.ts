@@ -143,20 +143,18 @@ function unknownTags(fault: ConfigError | null): never {
 }
 
 /** Says which state directory is meant, since no daemon was asked; throws a `Refusal` where nothing is in it. */
-function sayOffline({ paths: { state }, socket, audit, roles }: Known, begin: boolean): void {
+function sayOffline({ paths: { state }, socket, audit, roles, fault }: Known, begin: boolean): void {
   const lost = `no daemon answers at ${socket}`;
+  // One that was named and cannot be used was not passed over.
+  const near = roles === null && fault === null ? passedOver(process.cwd()) : "";
   const isEmpty = !existsSync(join(state, "mcpgw.db")) && !existsSync(chainPath(state, "main", audit.path));
   if (isEmpty && !begin) {
-    throw new Refusal("invalid", `${lost}, and nothing is in ${state}: ${whatToGive(roles !== null)}`);
+    const start = "start a gateway with this configuration first, or give --state or --socket";
+    const instead = roles === null ? `give --config, --state or --socket${near}` : start;
+    throw new Refusal("invalid", `${lost}, and nothing is in ${state}: ${instead}`);
   }
   const doing = isEmpty ? "nothing is there yet, so this begins" : "going by what is in";
-  const near = roles === null ? passedOver(process.cwd()) : "";
   process.stderr.write(`mcpgw: ${plain(`${lost}; ${doing} ${state}${near}`)}\n`);
-}
-
-function whatToGive(configured: boolean): string {
-  if (configured) return "start a gateway with this configuration first, or give --state or --socket";
-  return `give --config, --state or --socket${passedOver(process.cwd())}`;
 }
 
 const indented = (text: string): string => text.replace(/^.*$/gm, (line) => `  ${plain(line)}`);

@@ -5,7 +5,7 @@ import { silent } from "../../src/core/log.ts";
 import type { AuditEvent } from "../../src/core/event.ts";
 import { boot, type BootOptions } from "../../src/daemon/boot.ts";
 import { openInstallation } from "../../src/daemon/configuration.ts";
-import { fake, Place } from "../support/daemon.ts";
+import { fake, Place, strongKey } from "../support/daemon.ts";
 import { until } from "../support/until.ts";
 
 /** What boots in a place; `admit` sees the stores before anything is started. */
@@ -49,6 +49,26 @@ test("a configuration is on record before a server is started by it; one that ca
     await booted.close();
   }
 }, 20_000);
+
+test("D5: a reload that cannot be recorded puts nothing into force", async () => {
+  const auth = { keys: [{ id: "late", key: strongKey(), consumerId: "late", roles: ["user"] }] };
+  using place = new Place({ servers: [] });
+  const { engine, close } = await boot(bootsIn(place, undefined));
+  const before = engine.current();
+  place.configure({ servers: [], auth });
+  const { loaded } = bootsIn(place, undefined).installation;
+  engine.stores.audit.recordEvent = () => Promise.reject(new Failure("audit-unavailable", "No log."));
+  expect(await engine.replace(loaded, "system").catch((error: Failure) => error.code)).toBe("audit-unavailable");
+  expect([engine.current() === before, engine.stores.keyring.list()]).toEqual([true, []]);
+  await close();
+});
+
+test("R9: even the first verification has a checkpoint to prove the log by", async () => {
+  using place = new Place({ servers: [] });
+  const { engine, close } = await boot(bootsIn(place, undefined));
+  expect(engine.stores.audit.health().checkpoint).toMatchObject({ size: expect.any(Number) });
+  await close();
+});
 
 test("R86: every start records which servers are on and which are off, however many they are", async () => {
   const off = Array.from({ length: 61 }, (_, at) => ({ id: `server-number-${at}`, command: "none", enabled: false }));

@@ -209,6 +209,11 @@ test("rollup: pages, two marks of different age, and an index of another chain a
   expect(totals(usage.counted({}))).toEqual([1500, 0, 0]);
   expect(reader.find({ consumer: "agent", limit: 5000 })).toHaveLength(1500);
   expect(rollUpPage(reader, "main", 3001, { usage, index })).toBe(false);
+  // An index that begins anew counts nothing twice.
+  index.renew();
+  while (rollUpPage(reader, "main", 3001, { usage, index }));
+  expect([usage.usageMark("main"), index.mark("main")?.seq]).toEqual([3001, 3001]);
+  expect(totals(usage.counted({}))).toEqual([1500, 0, 0]);
   for (const part of [reader, usage, index]) part.close();
   await opened.close();
 });

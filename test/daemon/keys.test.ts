@@ -7,6 +7,7 @@ import { systemClock } from "../../src/core/clock.ts";
 import type { AuditEvent } from "../../src/core/event.ts";
 import { keyHandlers } from "../../src/daemon/handlers/keys.ts";
 import { recordActWith } from "../../src/daemon/handlers/record-act.ts";
+import { openFreeChain } from "../../src/store/open.ts";
 import { Place } from "../support/daemon.ts";
 import { keyRequest, memoryKeyStore } from "../support/key-store.ts";
 
@@ -156,11 +157,19 @@ test("R23 T04 without a daemon a revocation that cannot be stored is refused and
   expect(await place.json("keys", "list")).toMatchObject({ keys: [{ id, state: "active" }] });
 });
 
-test("R23 without a daemon commands that change keys at the same time wait for each other", async () => {
+test("R23 without a daemon a command that changes keys waits for another that does", async () => {
   using place = new Place({ servers: [] });
   await place.newKey("agent");
-  const ran = await Promise.all(Array.from({ length: 4 }, () => place.cli(["keys", "freeze"])));
-  expect(ran.map(({ code }) => code)).toEqual([0, 0, 0, 0]);
+  const other = openFreeChain(place.state, ["main"], null);
+  const child = place.spawn(["keys", "freeze"]);
+  const said = child.stderr.getReader();
+  expect(String(Buffer.from((await said.read()).value ?? []))).toContain("going by what is in");
+  other?.close();
+  expect(await child.exited).toBe(0);
+  const gid = process.getgid?.();
+  const groups = (process.getgroups?.() ?? []).filter((group) => group !== gid);
+  const asker = { uid: process.getuid?.(), gid, pid: child.pid, ...(groups.length > 0 && { groups: groups.join() }) };
+  expect<unknown>((await place.records()).find(({ type }) => type === "key.frozen")?.facts).toEqual(asker);
 });
 
 test("R23 without a daemon nobody guesses which state directory a broken configuration means", async () => {

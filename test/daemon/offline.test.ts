@@ -198,7 +198,9 @@ test("a configuration that cannot be used is said, and the chain in the state di
   expect(ran).toMatchObject({ code: 0 });
   expect(ran.stdout).toContain("key.created");
   expect(ran.stderr).toContain("NOT_SET_HERE");
-  expect((await place.cli(["keys", "revoke", id])).code).toBe(0);
+  // It lies where the command runs, but was not passed over.
+  const stderr: unknown = expect.not.stringContaining("--config");
+  expect(await place.cli(["keys", "revoke", id])).toMatchObject({ code: 0, stderr });
 });
 
 test("where audit.path cannot be read and is not known, nothing is verified, read or written at the default place", async () => {
@@ -209,6 +211,8 @@ test("where audit.path cannot be read and is not known, nothing is verified, rea
   place.configure({ ...unusable, audit });
   const [install = ""] = readdirSync(place.heads);
   rmSync(join(place.heads, install, "main.path"));
+  // Half of what is on record would pass for all of it.
+  openFreeChain(place.state, embeddedChains, null)?.close();
   const create = "keys create A agent user";
   for (const words of ["audit verify", "audit log", create]) {
     const ran = await place.cli(words.split(" "));
@@ -369,17 +373,6 @@ test("R26 usage counts whole hours, says which where the times are finer, and to
   });
   const finer = expect.stringContaining("this is from 2026-11-25T00:00Z until 2026-11-25T02:00Z");
   expect(await place.cli(times("00:30", "01:30"))).toMatchObject({ code: 0, stderr: finer });
-});
-
-test("R26 where nothing is counted usage says so, with a daemon and without", async () => {
-  using place = new Place({ ...config, metering: { enabled: false } });
-  await place.newKey("agent");
-  const says = { code: 0, stderr: expect.stringContaining("metering is off") };
-  expect(await place.cli(["usage"])).toMatchObject(says);
-  await using daemon = await place.start();
-  expect(await place.cli(["usage"])).toMatchObject(says);
-  expect(await place.json("usage")).toEqual({ metered: false, rows: [] });
-  expect(daemon.exited).toBe(false);
 });
 
 test("a log that was deleted from the state directory is missed, whatever is asked", async () => {

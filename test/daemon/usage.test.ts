@@ -1,3 +1,4 @@
+import { Database } from "bun:sqlite";
 import { expect, setDefaultTimeout, test } from "bun:test";
 import { cpSync, rmSync } from "node:fs";
 import { join } from "node:path";
@@ -70,4 +71,17 @@ test("R26 calls are counted from the first one on where the gateway goes on from
   rmSync(place.heads, { recursive: true });
   await callTimes(3, 24);
   await counted(24);
+});
+
+test("R26 where nothing is counted usage says so, with a daemon and without", async () => {
+  using place = new Place({ servers: [], metering: { enabled: false } });
+  await place.newKey("agent");
+  const says = { code: 0, stderr: expect.stringContaining("metering is off") };
+  expect(await place.cli(["usage"])).toMatchObject(says);
+  await using daemon = await place.start();
+  expect(await place.cli(["usage"])).toMatchObject(says);
+  expect(await place.json("usage")).toEqual({ metered: false, rows: [] });
+  await daemon.stop();
+  using db = new Database(join(place.state, "mcpgw.db"), { readonly: true });
+  expect(db.query("SELECT count(*) AS chains FROM usage_mark").get()).toEqual({ chains: 0 });
 });

@@ -1,7 +1,10 @@
 import { afterAll, beforeAll, expect, setDefaultTimeout, test } from "bun:test";
+import { join } from "node:path";
+import { connect } from "../../src/control/client.ts";
 import { type Daemon, everything, fake, start } from "../support/daemon.ts";
+import { opens, openStream, reply, serve, type Stream, told as event } from "../support/mcp-server.ts";
 import { until } from "../support/until.ts";
-import { type Answer, modern, pick, request, resultOf, textOf, toolCall, v2025 } from "../support/wire.ts";
+import { type Answer, eventsOf, modern, pick, request, resultOf, textOf, toolCall, v2025 } from "../support/wire.ts";
 
 // One request and what belongs to it: its progress, its cancellation, its answer, and never anybody else's.
 
@@ -103,6 +106,23 @@ test("a modern client that disconnects has cancelled; the server is told and the
   expect(await until(() => endOf("gone"), "it is on record")).toMatchObject({ st: "cancelled" });
 });
 
+test("how many requests of a consumer are worked on is told while they are", async () => {
+  const client = await connect(join(daemon.place.state, "control.sock"), { version: "0" });
+  const inFlight = async (): Promise<number | undefined> =>
+    (await client.call("consumers", {})).consumers.find(({ consumer }) => consumer === "dave")?.inFlight;
+  const before = { hanging: ran("hang"), told: told().length };
+  const abort = new AbortController();
+  const { body, headers } = modern("tools/call", { name: "fake__hang", arguments: {} });
+  const call = daemon.post(body, { key: keys[3] ?? "", headers, signal: abort.signal }).catch(() => null);
+  await until(() => ran("hang") === before.hanging + 1, "it runs");
+  expect(await inFlight()).toBe(1);
+  abort.abort();
+  await call;
+  await until(async () => (await inFlight()) === 0, "its end");
+  await until(() => told().length === before.told + 1, "the server was told");
+  client.close();
+});
+
 test("a legacy client that disconnects has not: the call goes on to its end", async () => {
   const before = { ran: ran("slow"), told: told().length };
   const abort = new AbortController();
@@ -188,4 +208,26 @@ test("S37: by default each principal has a process of its own", async () => {
   expect(pids[0]).toBe(pids[1]);
   expect(pids[2]).toBe(pids[3]);
   expect(pids[0]).not.toBe(pids[2]);
+});
+
+test("what a server says outside of calls reaches the session that it serves, also after a reload", async () => {
+  const streams: Stream[] = [];
+  using upstream = serve(({ method, id }, { method: verb }) => {
+    if (verb === "GET") return openStream({ start: (stream) => void streams.push(stream) });
+    if (method === "initialize") return opens(id, crypto.randomUUID());
+    return method === "tools/list" ? reply(id, { tools: [{ name: "echo", inputSchema: { type: "object" } }] }) : null;
+  });
+  const web = { id: "web", url: upstream.url };
+  await using own = await start({ servers: [web], policies: [everything()] });
+  const alice = await own.place.key("alice");
+  const session = await own.session(alice);
+  const events = eventsOf(await own.stream(alice, session));
+  await own.post(toolCall("web__echo"), { key: alice, headers: session });
+  await until(() => streams.length === 2, "its own stream, besides the one that hears of changed lists");
+  for (const data of ["first", "second"]) {
+    for (const stream of streams) stream.enqueue(event("notifications/message", { level: "error", data }));
+    expect((await events.next()).value).toMatchObject({ method: "notifications/message", params: { data } });
+    own.place.configure({ servers: [web], policies: [everything(), everything("admin")] });
+    expect(await own.place.cli(["config", "reload"])).toMatchObject({ code: 0 });
+  }
 });

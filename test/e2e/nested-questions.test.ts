@@ -4,8 +4,8 @@ import { refusal, reply, serve } from "../support/mcp-server.ts";
 import { connectAnswering } from "../support/sdk-answers.ts";
 import { modern, pick, request, resultOf, textOf } from "../support/wire.ts";
 
-// What a server asks during a call through `mcpgw__call`, and of who declared nothing. A guardrail lets only these servers ask: the gateway itself,
-// whose tool the outer call is of, may not.
+// What a server asks during a call through `mcpgw__call`, and of who declared nothing. A guardrail lets only these
+// servers ask: the gateway itself, whose tool the outer call is of, may not.
 
 setDefaultTimeout(30_000);
 

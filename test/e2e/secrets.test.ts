@@ -1,5 +1,6 @@
 import { expect, setDefaultTimeout, test } from "bun:test";
 import { chmodSync, readdirSync, readFileSync, statSync, writeFileSync } from "node:fs";
+import { writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { environOf, isRoot, mayBecomeNobody, pidsWith } from "../support/processes.ts";
 import { everything, fake, Place, start, strongKey } from "../support/daemon.ts";
@@ -99,6 +100,17 @@ test.skipIf(isRoot && !mayBecomeNobody)(
     expect(await place.json("status")).toMatchObject({ sandbox: "none" });
   },
 );
+
+test.skipIf(isRoot && !mayBecomeNobody)("R17: nor out of that of `serve` alone (needs setpriv as root)", async () => {
+  const token = canary("token");
+  using place = new Place({ ...config, auth: { stdio: { consumerId: "parent", roles: ["user"] } } });
+  place.becomeNobody();
+  await using client = new StdioClient(place, { TOKEN: token });
+  await client.open();
+  const spied = resultOf(await client.call("b__spy", { needle: token })) as Record<"found" | "closed", number[]>;
+  expect(spied.closed).toContain(client.child.pid);
+  expect(spied.found).not.toContain(client.child.pid);
+});
 
 test.skipIf(isRoot && !mayBecomeNobody)(
   "R17: a server cannot read the key of a client that is served by the same daemon (needs setpriv as root)",
@@ -209,7 +221,13 @@ test("S34, T60: no secret is in the state directory, logs, metrics, status, conf
 
 test("S34, T60: a secret that a reload replaced is still hidden: what was called with it may still answer", async () => {
   const [old, next] = [canary("old"), canary("next")];
-  using place = new Place({ servers: [fake("a", [], { env: { TOKEN: "${file:token}" } })], policies: [everything()] });
+  using place = new Place("");
+  // A server that the reload leaves alone, and that gives away what it reads.
+  const pipe = join(place.dir, "pipe");
+  expect(Bun.spawnSync(["mkfifo", pipe]).exitCode).toBe(0);
+  const { command, args, ...telltale } = fake("b");
+  const tell = { ...telltale, command: "sh", args: ["-c", 'cat "$0" >&2 & exec "$@"', pipe, command, ...args] };
+  place.configure({ servers: [fake("a", [], { env: { TOKEN: "${file:token}" } }), tell], policies: [everything()] });
   writeFileSync(join(place.dir, "token"), old);
   await using daemon = await place.start();
   const key = await place.key("alice");
@@ -219,6 +237,11 @@ test("S34, T60: a secret that a reload replaced is still hidden: what was called
   const { stdout } = await place.cli(["audit", "export", "--payloads"]);
   expect(stdout).toContain('\\"old\\":\\"[redacted]\\"');
   for (const secret of [old, next]) expect(stdout).not.toContain(secret);
+  await writeFile(pipe, `said ${old} and ${next}\n`);
+  await until(
+    async () => (await place.cli(["servers", "logs", "b"])).stdout.includes("said [redacted] and [redacted]"),
+    "the log",
+  );
 });
 
 test("S03, R109: an upstream gets the configured header and nothing of the caller's credentials", async () => {

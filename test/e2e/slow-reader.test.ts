@@ -144,6 +144,19 @@ test("R22: alone, a client that reads nothing more has left, though standard inp
   expect(ends).toMatchObject([{ tool: "hang", st: "cancelled" }]);
 });
 
+test.each([true, false])("R22: a standard output that takes nothing more is said (daemon: %p)", async (daemon) => {
+  using place = new Place(config);
+  await using _beside = daemon ? await place.start() : null;
+  const child = Bun.spawn(["bash", "-c", `${mcpgwLine("serve", ...place.flags())} > /dev/full`], {
+    env: place.env({ MCPGW_API_KEY: await place.key("alice") }),
+    stdin: Buffer.from(`${JSON.stringify(request("ping", {}, 1))}\n`),
+    stdout: "ignore",
+    stderr: "pipe",
+  });
+  expect(await child.stderr.text()).toMatch(/mcpgw: .*ENOSPC.*\n$/);
+  expect(await child.exited).toBe(1);
+});
+
 test.each([true, false])("T20: a line that does not end ends `serve`, which says so (daemon: %p)", async (daemon) => {
   using place = new Place(config);
   await using _beside = daemon ? await place.start() : null;

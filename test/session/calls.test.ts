@@ -15,6 +15,18 @@ test.each([
   expect(call.signal.aborted).toBe(ends);
 });
 
+test("S20: a call that was expected can be cancelled before it begins and while it runs", () => {
+  const calls = new ClientCalls();
+  const [early, late] = [new AbortController(), new AbortController()];
+  for (const id of ["1", "2"]) calls.expect(id);
+  expect(calls.cancel("1", new Withdrawn(null))).toBe(true);
+  calls.began("1", early);
+  calls.began("2", late);
+  expect([early.signal.aborted, late.signal.aborted]).toEqual([true, false]);
+  expect(calls.cancel("2", new Withdrawn(null))).toBe(true);
+  expect(late.signal.aborted).toBe(true);
+});
+
 test("S20: of two calls with one id the newer is cancelled, and one that has ended no more", () => {
   const calls = new ClientCalls();
   const [older, newer] = [new AbortController(), new AbortController()];

@@ -256,6 +256,9 @@ describe("what servers say outside any exchange", () => {
     join("key:a", {}, session);
     join("key:a", {}, sessionOf("key:a", "a2"));
     join("key:m", {}, undefined, who);
+    // Its other kinds of client, which have not.
+    join("key:m", { scope: "kit" }, undefined, who);
+    join("key:m", { capabilities: { text: '{"roots":{}}', value: { roots: {} } } }, undefined, who);
     join("key:n");
     lists["tools"] = "2";
     notifier.changed();
@@ -314,11 +317,18 @@ describe("what servers say outside any exchange", () => {
   test("one session can be told alone", () => {
     const { notifier, told, join } = fixture();
     const session = sessionOf("key:a", "a1");
-    const leave = join("key:a", {}, session);
+    const before = join("key:a", {}, session);
+    const who = principal("key:a");
+    const leave = join("key:a", {}, session, who);
+    // Its newer stream stays.
+    before();
     join("key:a", {}, sessionOf("key:a", "a2"));
-    notifier.tell(session, "notifications/resources/updated", '{"uri":"x"}');
+    const tell = (uri: string) => notifier.tell(session, "notifications/resources/updated", JSON.stringify({ uri }));
+    tell("x");
+    who.revoke();
+    tell("revoked");
     leave();
-    notifier.tell(session, "notifications/resources/updated", '{"uri":"y"}');
+    tell("y");
     expect(told).toEqual(['a1 notifications/resources/updated{"uri":"x"}']);
   });
 });

@@ -40,13 +40,16 @@ describe("sessions", () => {
       const session = sessions.open(who, opening);
       const { outside } = session.streams;
       outside.write("news", false);
-      return [new WeakRef(session), new WeakRef(outside)];
+      const read = session.streams.open();
+      read.readBy(reader());
+      read.end("the answer", 0);
+      return [session, outside, read].map((one) => new WeakRef<object>(one));
     }).flat();
     sessions.endAll("idle");
     await until(() => {
       Bun.gc(true);
       // The stack may still hold the last ones.
-      return held.filter((one) => one.deref() !== undefined).length < 5;
+      return held.filter((one) => one.deref() !== undefined).length < 8;
     }, "what nobody needs to go");
     who.revoke();
   });
@@ -273,11 +276,30 @@ describe("sessions", () => {
   });
 
   test("an ended session ends once", () => {
-    const { sessions, ended } = fixture();
+    const { sessions, ended, traffic } = fixture();
     const session = sessions.open(principal(), opening);
     sessions.end(session, "deleted");
     sessions.end(session, "idle");
     sessions.endAll("shutdown");
+    session.end();
     expect(ended).toEqual([[session.id, "deleted"]]);
+    expect(traffic.sessions).toBe(0);
+  });
+
+  test("a subscription ends once: with another to the same, when it is asked for, or with its session, also a late one", () => {
+    const { sessions } = fixture();
+    const session = sessions.open(principal(), opening);
+    const ends: string[] = [];
+    const keep = (uri: string, name: string) => session.keepSubscription(uri, () => void ends.push(name));
+    keep("a:", "first");
+    keep("a:", "second");
+    keep("b:", "other");
+    expect([ends.splice(0), session.subscribedTo("a:")]).toEqual([["first"], true]);
+    session.endSubscription("a:");
+    session.endSubscription("a:");
+    expect([ends.splice(0), session.subscribedTo("a:")]).toEqual([["second"], false]);
+    sessions.end(session, "idle");
+    keep("c:", "late");
+    expect(ends).toEqual(["other", "late"]);
   });
 });

@@ -3,12 +3,17 @@ import { Backlog, type Reader, type StreamLog, Streams } from "../../src/session
 
 const minute = 60_000_000;
 
-function reader(): Reader & { readonly got: string[]; closed: boolean } {
+function reader(): Reader & { readonly got: string[]; readonly needed: boolean[]; closed: boolean } {
   const got: string[] = [];
+  const needed: boolean[] = [];
   return {
     got,
+    needed,
     closed: false,
-    write: (event) => void got.push(event),
+    write(event, must) {
+      got.push(event);
+      needed.push(must);
+    },
     close() {
       this.closed = true;
     },
@@ -55,6 +60,7 @@ test("who comes back after the end gets the rest and the end at once; a second r
   note(log, 1);
   log.end("the answer", 0);
   expect(second.got).toHaveLength(2);
+  expect(second.needed).toEqual([false, true]);
   log.readBy(late, 1);
   expect(idsIn(late.got)).toEqual(["1-2"]);
   expect(late.closed).toBe(true);
@@ -168,6 +174,10 @@ test("FIELD T43: what ended five minutes ago is forgotten, what runs is not", ()
   expect(streams.find("1-1")).not.toBeNull();
   backlog.sweep(5 * minute + 1);
   expect([streams.find("1-1"), streams.find("2-1")?.log]).toEqual([null, running]);
+  // Of what a call still says once its session has ended nothing is kept.
+  streams.forget();
+  note(running, 1);
+  expect(backlog.size).toBe(0);
 });
 
 test.each(["", "1", "1-", "-1", "a-1", "1-1-1", "99-1", "1-1 ", "1e3-1", "0x1-1", "9999999999-1"])(

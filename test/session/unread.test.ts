@@ -17,3 +17,15 @@ test("T27: of what one principal has not read the largest goes first, until the 
   unread.bound("key:c", 0);
   expect(dropped).toEqual([40, 30]);
 });
+
+test("T27: a connection that leaves twice takes nobody who came after it along", () => {
+  const unread = new Unread();
+  const dropped: string[] = [];
+  const add = (name: string) => unread.add("key:a", { queued: () => 9, drop: () => void dropped.push(name) });
+  const leave = add("first");
+  leave();
+  add("second");
+  leave();
+  unread.bound("key:a", 1);
+  expect(dropped).toEqual(["second"]);
+});

@@ -135,3 +135,29 @@ test("R11 store: no record between two pages of a long chain is lost or found be
   expect(denied(2)).toEqual([20_003, 3]);
   for (const part of [reader, chain]) part.close();
 });
+
+test("R11 store: an index of an older version tells nothing", () => {
+  using at = tempState();
+  const path = join(at.state, "index.db");
+  const chain = openChain(chainPath(at.state, "main", null));
+  const rows = rowsOf([{ consumer: "agent" }]);
+  chain.append(rows);
+  fillIndex(path, rows, 1);
+  {
+    using db = new Database(path);
+    db.run("DELETE FROM entry");
+  }
+  const found = (): number => {
+    const reader = openReader(at.state, null);
+    const { length } = reader.find({ consumer: "agent" });
+    reader.close();
+    return length;
+  };
+  expect(found()).toBe(0);
+  {
+    using db = new Database(path);
+    db.run("PRAGMA user_version = 1");
+  }
+  expect(found()).toBe(1);
+  chain.close();
+});

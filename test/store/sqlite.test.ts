@@ -1,6 +1,6 @@
 import { Database } from "bun:sqlite";
 import { expect, test } from "bun:test";
-import { copyFileSync, mkdirSync, readdirSync, renameSync, rmSync, statSync, writeFileSync } from "node:fs";
+import { chmodSync, copyFileSync, mkdirSync, readdirSync, renameSync, rmSync, statSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { tryLock } from "../../src/core/libc.ts";
 import { StoreBusy, StoreFailed, StoreUnsynced } from "../../src/core/store.ts";
@@ -253,6 +253,25 @@ test("T07 store: a reader answers from the files that are there, and touches non
   reader.close();
 });
 
+test("T07 store: a chain says what happened to its files, and when nothing of it can be synced", async () => {
+  using at = temporary();
+  const path = chainPath(at.dir, "main", null);
+  const [log, away] = [`${path}-wal`, `${path}-away`];
+  const chain = openChain(path);
+  expect(chain.fault()).toBeNull();
+  chmodSync(path, 0o400);
+  expect(chain.fault()).toBe(`${path}: its owner may no longer read and write it`);
+  chmodSync(path, 0o600);
+  renameSync(log, away);
+  expect(chain.fault()).toBe(`${log}: deleted while in use`);
+  copyFileSync(away, log);
+  expect(chain.fault()).toBe(`${log} was replaced while in use`);
+  renameSync(away, log);
+  expect(chain.fault()).toBeNull();
+  chain.close();
+  expect(await chain.sync().catch((error: unknown) => error)).toBeInstanceOf(StoreUnsynced);
+});
+
 test("T48 store: of a log outside the state directory the other chains are still those inside, and its own is not", () => {
   using at = temporary();
   const outside = join(at.dir, "..", "outside.db");
@@ -306,6 +325,31 @@ test("D8 store: the log is copied and started over while the writer goes on, and
   for (const part of [reader, checkpointer, chain]) part.close();
 });
 
+test("D8 store: the writer copies nothing; a log that has become long is cut, but no reader is waited for", () => {
+  using at = temporary();
+  const path = chainPath(at.dir, "main", null);
+  const chain = openChain(path);
+  const checkpointer = openCheckpointer(path, { copy: 0, restart: 0, truncate: 1 << 20 });
+  for (let seq = 1; seq <= 1_200; seq++) chain.append(rowsOf([{ reason: "x".repeat(4000) }], seq));
+  expect(bytes(path)).toBeLessThan(1 << 20);
+  using snapshot = new Database(path, { readonly: true });
+  snapshot.run("BEGIN");
+  snapshot.query("SELECT count(*) FROM audit").get();
+  const from = performance.now();
+  checkpointer.run();
+  expect(performance.now() - from).toBeLessThan(900);
+  snapshot.run("COMMIT");
+  checkpointer.run();
+  expect(bytes(`${path}-wal`)).toBe(0);
+  for (const part of [checkpointer, chain]) part.close();
+});
+
+test("store: an `mcpgw.db` that is no database is refused with what helps", () => {
+  using at = temporary();
+  writeFileSync(join(at.dir, "mcpgw.db"), "no database".repeat(1_000));
+  expect(() => openState(at.dir)).toThrow(/mcpgw\.db: .*restore a backup of the file or move the file away/);
+});
+
 /** Has a database to itself until it is told to let go, as whoever opens it first or closes it last. */
 const holder = `
   const db = new (require("bun:sqlite").Database)(process.argv[1]);
@@ -326,4 +370,21 @@ test("D8 store: a database that another connection opens or closes at this momen
   openCheckpointer(path).close();
   await child.stdin.end();
   expect(await child.exited).toBe(0);
+});
+
+test("R23 store: whatever changes the rights of keys changes the version that another process sees, and nothing else does", () => {
+  using at = temporary();
+  const [own, other] = [openState(at.dir), openState(at.dir)];
+  const changes = (act: () => void): boolean => {
+    const before = other.version();
+    act();
+    return other.version() !== before;
+  };
+  const key = storedKey({ id: "key-1", hash: "h" });
+  expect(changes(() => own.addKey(key))).toBe(true);
+  expect(changes(() => own.revokeKey(key.id, 1))).toBe(true);
+  expect(changes(() => own.addTombstone("yaml", 1))).toBe(true);
+  expect(changes(() => own.setFrozen(true))).toBe(true);
+  expect(changes(() => own.saveUses(new Map([[key.id, 1]])))).toBe(false);
+  for (const part of [own, other]) part.close();
 });

@@ -218,14 +218,14 @@ export function storeSuite(name: string, open: () => Backend): void {
   });
 
   check("R13 usage adds up, and a stretch is counted once", ({ usage }) => {
-    usage.apply("main", 0, 10, [use({}), use({ consumer: "b", hour: 11 })]);
+    usage.apply("main", 0, 10, [use({ denied: 2 }), use({ consumer: "b", hour: 11 })]);
     usage.apply("main", 10, 20, [use({ calls: 2, errors: 1 })]);
     expect(() => usage.apply("main", 10, 20, [use({})])).toThrow("another process");
     usage.apply("serve-1", 0, 5, [use({ denied: 1 })]);
     expect([usage.usageMark("main"), usage.usageMark("serve-1"), usage.usageMark("serve-2")]).toEqual([20, 5, 0]);
     const counted = (query: UsageQuery) => usage.counted(query).rows;
     expect(counted({ consumer: "a" })).toEqual([
-      use({ calls: 4, errors: 1, denied: 1, latencySumUs: 15, bytesIn: 18, bytesOut: 21 }),
+      use({ calls: 4, errors: 1, denied: 3, latencySumUs: 15, bytesIn: 18, bytesOut: 21 }),
     ]);
     expect(counted({ since: 11 * 3_600_000_000 }).map(({ consumer }) => consumer)).toEqual(["b"]);
     expect(counted({ until: 10 * 3_600_000_000 + 1 }).map(({ consumer }) => consumer)).toEqual(["a"]);

@@ -153,6 +153,8 @@ test("an update of a resource below the one that was subscribed to is told, unle
   await set.settled();
   const told: unknown[] = [];
   await set.follow("a", "test://1", (params) => told.push(params));
+  // Not below it, though its URI begins as that does.
+  await announce(set, "test://10", "legacy");
   for (const below of ["x".repeat(longestName), "2", "?q"]) await announce(set, `test://1/${below}`, "legacy");
   await until(() => told.length === 2, "the updates");
   expect(told).toEqual(["2", "?q"].map((below) => JSON.stringify({ uri: `test://1/${below}` })));

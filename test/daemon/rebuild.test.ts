@@ -1,0 +1,59 @@
+import { Database } from "bun:sqlite";
+import { expect, setDefaultTimeout, test } from "bun:test";
+import { copyFileSync, rmSync } from "node:fs";
+import { join } from "node:path";
+import { Place, strongKey } from "../support/daemon.ts";
+
+setDefaultTimeout(30_000);
+
+const auth = { keys: [{ id: "yaml", key: strongKey(), consumerId: "yaml", roles: ["user"] }] };
+
+/** What was recorded of what the store lacked, once it was opened again. */
+async function rebuilt(place: Place): Promise<unknown> {
+  expect(await place.cli(["keys", "list"])).toMatchObject({ code: 0 });
+  return (await place.records()).flatMap(({ type, facts }) => (type === "key.rebuilt" ? [facts] : []));
+}
+
+test("R23: after a kill that kept nothing from the store it is not said to have lacked anything", async () => {
+  using place = new Place({ servers: [], auth });
+  const { id } = await place.newKey("agent");
+  for (const act of [["revoke", id], ["revoke", "yaml"], ["freeze"]]) {
+    expect(await place.cli(["keys", ...act])).toMatchObject({ code: 0 });
+  }
+  {
+    // Only an end in order says how far its keys are those of the log.
+    using db = new Database(join(place.state, "mcpgw.db"));
+    db.run("UPDATE flag SET value = 1 WHERE name = 'knows-log'");
+  }
+  expect(await rebuilt(place)).toEqual([]);
+});
+
+test("R23: a store that is gone is made anew by the log", async () => {
+  using place = new Place({ servers: [], auth });
+  await place.newKey("agent");
+  expect(await place.cli(["keys", "revoke", "yaml"])).toMatchObject({ code: 0 });
+  rmSync(join(place.state, "mcpgw.db"));
+  expect(await rebuilt(place)).toMatchObject([{ revoked: 1, frozen: false, lost: 1 }]);
+});
+
+test.each([
+  ["freeze", [{ revoked: 0, frozen: true, lost: 0 }]],
+  ["create", [{ revoked: 0, frozen: false, lost: 1 }]],
+  ["revoke", [{ revoked: 1, frozen: false, lost: 0 }]],
+  // The first heir is a key that is lost as well, but nobody misses it.
+  ["rotate rotate", [{ revoked: 2, frozen: false, lost: 1 }]],
+  ["freeze unfreeze", []],
+])("R23: what an older copy of the store lacks is on record (%s)", async (acts, facts) => {
+  using place = new Place({ servers: [], auth });
+  await place.newKey("agent");
+  const [file, copy] = [join(place.state, "mcpgw.db"), join(place.dir, "copy.db")];
+  copyFileSync(file, copy);
+  for (const act of acts.split(" ")) {
+    const { keys } = (await place.json("keys", "list")) as { keys: { id: string; state: string; source: string }[] };
+    const { id = "" } = keys.find(({ state, source }) => state === "active" && source === "store") ?? {};
+    const args = act === "create" ? ["B", "agent", "user"] : act.endsWith("freeze") ? [] : [id];
+    expect(await place.cli(["keys", act, ...args])).toMatchObject({ code: 0 });
+  }
+  copyFileSync(copy, file);
+  expect(await rebuilt(place)).toMatchObject(facts);
+});
