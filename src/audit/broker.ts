@@ -34,17 +34,14 @@ export type AuditHealth = {
 };
 
 /** What the parts of the log need besides each other. */
-type PartOptions = Pick<CheckpointsOptions, "store" | "keyPair" | "dir" | "clock" | "log" | "frontier"> &
+type PartOptions = Pick<CheckpointsOptions, "store" | "keyPair" | "dir" | "clock" | "log" | "frontier" | "start"> &
   Pick<WriterOptions, "stamp" | "fatal"> &
   Pick<OwedOptions, "lost">;
 
 export type BrokerOptions = PartOptions & {
   readonly options: AuditOptions;
-  readonly start: CheckpointsOptions["start"] & { readonly settled: number };
   /** Values that no payload may show, as they are now. */
   readonly secrets: () => readonly string[];
-  /** Whether the store still lacks a change that is on record. While it does, no further record counts as settled. */
-  readonly behind?: (() => boolean) | undefined;
   /** Milliseconds between the rounds that sync, sign and count; default: 1000. */
   readonly tick?: number | undefined;
 };
@@ -93,14 +90,12 @@ export class AuditBroker implements Audit {
   /** Why the log took no records, until a record tells of it. */
   #outage: string | null = null;
   #resuming = false;
-  #settled: number;
 
   constructor(given: BrokerOptions) {
     const { clock, stamp, secrets } = given;
     this.chain = stamp.chain;
     this.#given = given;
     this.#options = given.options;
-    this.#settled = given.start.settled;
     this.#drafts = new Drafts(given.options, secrets, clock);
     this.#clockWatch = createClockWatch(clock);
     this.#flood = new FloodControl({
@@ -120,7 +115,7 @@ export class AuditBroker implements Audit {
       ...given,
       chain: stamp.chain,
       options: () => this.#options,
-      settled: () => this.#settle(),
+      settled: () => this.#open.first ?? this.#writer.committed + 1,
       record: (event) => void this.#note(event),
     });
     this.#timer = setInterval(() => this.#tick(), given.tick ?? defaultTick);
@@ -277,12 +272,6 @@ export class AuditBroker implements Audit {
     const recorded = await this.#note({ type: "audit.resumed", actor: "system", facts });
     if (recorded) [this.#passed.told, this.#outage] = [calls, null];
     this.#resuming = false;
-  }
-
-  /** The sequence before which every call has ended and every change of keys is stored. */
-  #settle(): number {
-    if (!this.#given.behind?.()) this.#settled = this.#open.first ?? this.#writer.committed + 1;
-    return this.#settled;
   }
 
   #onDurable(durable: Durable): void {

@@ -94,7 +94,7 @@ export type Anchor = {
   readonly note: string;
   /** Merkle frontier, concatenated hashes. */
   readonly frontier: Uint8Array;
-  /** All calls that began before this sequence have ended, and all changes of keys recorded before it are stored. */
+  /** All calls that began before this sequence have ended. */
   readonly settled: number;
 };
 

@@ -92,10 +92,8 @@ export async function openStores(options: StoresOptions): Promise<Stores> {
   const ballast = layBallast(state);
   const store = openState(state);
   const isMain = chain.chain === "main";
-  const settled = isMain ? (chain.store.anchor()?.settled ?? 1) : null;
   const end = chain.store.last()?.seq ?? 0;
   const countedBeyond = store.usageMark(chain.chain) > end;
-  let keyring: Keyring | null = null;
   const audit = await openAudit({
     ...options,
     store: chain.store,
@@ -104,13 +102,12 @@ export async function openStores(options: StoresOptions): Promise<Stores> {
     stamp: { chain: chain.chain, boot: options.run, node: hostname(), ver: self.version },
     keyPair,
     headsDir: paths.heads,
-    behind: () => !keyring?.saved,
   });
   // The log is an older copy, from which it goes on: sequences that were counted come again, for other calls.
   if (countedBeyond) store.setUsageMark(chain.chain, end);
   if (isMain) await notePlace(installDir(paths.heads, installOf(keyPair.publicKey)), "main", options.audit.path);
-  await rebuildKeys({ store, stateDir: state, main: options.audit.path, audit, settled, log: options.log });
-  keyring = new Keyring({ store, clock, makeRoom: ballast.give });
+  await rebuildKeys({ store, stateDir: state, main: options.audit.path, audit, log: options.log });
+  const keyring = new Keyring({ store, clock, makeRoom: ballast.give });
   if (isMain) followSettled(store, audit, keyring);
   const sealKeys = await loadSealKeys(join(state, "seal.key"), Date.now());
   return {
