@@ -21,7 +21,7 @@ import type { Self } from "../core/self.ts";
 import { StoreFailed } from "../core/store.ts";
 import { plain } from "../core/text.ts";
 import { openState } from "../store/open.ts";
-import { chainPath, openReader } from "../store/sqlite/reader.ts";
+import { type ChainHome, chainPath, openReader } from "../store/sqlite/reader.ts";
 import { readUsage } from "../store/sqlite/usage.ts";
 import { archiveOf } from "./archive.ts";
 import { openOwnParts } from "./configuration.ts";
@@ -143,15 +143,16 @@ function unknownTags(fault: ConfigError | null): never {
 }
 
 /** Says which state directory is meant, since no daemon was asked; throws a `Refusal` where nothing is in it. */
-function sayOffline({ paths: { state }, socket, audit, roles }: Known, begin: boolean): void {
+function sayOffline(known: Known, begin: boolean): void {
+  const { socket, roles, paths } = known;
   const lost = `no daemon answers at ${socket}`;
-  const isEmpty = !existsSync(join(state, "mcpgw.db")) && !existsSync(chainPath(state, "main", audit.path));
+  const isEmpty = !existsSync(join(paths.state, "mcpgw.db")) && !hasMain(known);
   if (isEmpty && !begin) {
-    throw new Refusal("invalid", `${lost}, and nothing is in ${state}: ${whatToGive(roles !== null)}`);
+    throw new Refusal("invalid", `${lost}, and nothing is in ${paths.state}: ${whatToGive(roles !== null)}`);
   }
   const doing = isEmpty ? "nothing is there yet, so this begins" : "going by what is in";
   const near = roles === null ? passedOver(process.cwd()) : "";
-  process.stderr.write(`mcpgw: ${plain(`${lost}; ${doing} ${state}${near}`)}\n`);
+  process.stderr.write(`mcpgw: ${plain(`${lost}; ${doing} ${paths.state}${near}`)}\n`);
 }
 
 function whatToGive(configured: boolean): string {
@@ -219,14 +220,18 @@ function placeOfMain({ state, heads }: Paths): string | null {
   return notedPlace(installDir(heads, installOf(publicKeyIn(state))), "main");
 }
 
+const homeOf = ({ paths, audit }: Known): ChainHome => ({ state: paths.state, main: audit.path });
+const hasMain = (known: Known): boolean => existsSync(chainPath(homeOf(known), "main"));
+
 /** Throws where the configuration cannot be read and the chain is not found: `audit.path` may name another place. */
-function refuseUnknownChain({ paths, audit, fault }: Known): void {
-  if (fault && !existsSync(chainPath(paths.state, "main", audit.path))) throw fault;
+function refuseUnknownChain(known: Known): void {
+  if (known.fault && !hasMain(known)) throw known.fault;
 }
 
 /** Throws where a second chain would be begun beside the one that nothing here leads to. */
-function refuseSecondChain({ paths: { state }, audit, roles }: Known): void {
-  if (roles !== null || existsSync(chainPath(state, "main", audit.path))) return;
+function refuseSecondChain(known: Known): void {
+  const { state } = known.paths;
+  if (known.roles !== null || hasMain(known)) return;
   // Its writer leaves one of its locks there, wherever the chain lies.
   if (!existsSync(join(state, "audit", "main.lock"))) return;
   const elsewhere = `the audit log of ${state} is not in it: if it lies elsewhere, name its configuration with --config`;
@@ -251,13 +256,12 @@ function archiveAt(known: Known) {
   return archive;
 }
 
-function archiveIn({ paths: { state }, audit, metering }: Known) {
-  const reader = openReader(state, audit.path);
+function archiveIn(known: Known) {
+  const reader = openReader(homeOf(known));
   const reach = (chain: string): number => reader.last(chain)?.seq ?? 0;
-  const uncounted = { metered: metering.metered, reach };
-  return archiveOf(reader, (query) =>
-    withUncounted(reader, readUsage(join(state, "mcpgw.db"), query), query, uncounted),
-  );
+  const uncounted = { metered: known.metering.metered, reach };
+  const db = join(known.paths.state, "mcpgw.db");
+  return archiveOf(reader, (query) => withUncounted(reader, readUsage(db, query), query, uncounted));
 }
 
 const nothingIn = (state: string): Refusal =>

@@ -5,14 +5,12 @@ import type { KeyEvent, Read } from "../core/event.ts";
 import { keyHashForm } from "../core/key-hash.ts";
 import type { Logger } from "../core/log.ts";
 import { StoreBusy, StoreFailed } from "../core/store.ts";
-import { openReader } from "../store/sqlite/reader.ts";
+import { type ChainHome, openReader } from "../store/sqlite/reader.ts";
 import type { StateStore } from "../store/sqlite/state.ts";
 
 export type RebuildOptions = {
   readonly store: StateStore;
-  readonly stateDir: string;
-  /** As for `openReader`. */
-  readonly main: string | null;
+  readonly home: ChainHome;
   readonly audit: AuditBroker;
   readonly log: Logger;
 };
@@ -72,9 +70,9 @@ export function noteSettled(store: StateStore, seq: number): void {
 type Acts = { readonly revoked: Set<string>; frozen: boolean; readonly created: Set<string> };
 
 /** The acts recorded from `known` on; `end` is where the log goes on. */
-async function readActs({ stateDir, main }: RebuildOptions, known: number): Promise<Acts & { readonly end: number }> {
+async function readActs({ home }: RebuildOptions, known: number): Promise<Acts & { readonly end: number }> {
   const acts: Acts = { revoked: new Set(), frozen: false, created: new Set() };
-  const reader = openReader(stateDir, main);
+  const reader = openReader(home);
   try {
     const isThere = reader.chains().includes(chain);
     // A log that is an older copy than the store ends before that.

@@ -20,7 +20,7 @@ import {
 } from "../support/audit.ts";
 
 function pages(at: TempState, types = "call.") {
-  const reader = openReader(at.state, null);
+  const reader = openReader({ state: at.state, main: null });
   const rows = reader.page("main", 1, 100).map(({ rec }) => readRecord(rec));
   const bodies = rows.map(({ seq }) => reader.payloads("main", seq).map(({ part, body }) => `${part} ${body}`));
   reader.close();

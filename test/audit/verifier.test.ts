@@ -154,7 +154,7 @@ test("A01: all of a long chain is read, also what was put before its beginning, 
     db.run(sql);
   };
   expect(await verified()).toBeNull();
-  const reader = { ...openReader(at.state, null), integrity: () => "a page is damaged" };
+  const reader = { ...openReader({ state: at.state, main: null }), integrity: () => "a page is damaged" };
   const evidence = await gatherEvidence({ chain: "main", dir, sources: [] });
   let turned = false;
   setImmediate(() => (turned = true));

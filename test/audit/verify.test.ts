@@ -230,7 +230,7 @@ test("A16 verify: the search index is no evidence", async () => {
   using at = copy();
   writeFileSync(join(at.state, "index.db"), "rubbish");
   expect(await verifyAt(at)).toMatchObject({ exit: 0 });
-  const reader = openReader(at.state, null);
+  const reader = openReader({ state: at.state, main: null });
   expect(reader.find({ consumer: "b" })).toHaveLength(4);
   reader.close();
 });

@@ -69,7 +69,7 @@ test("R8 R11 what happens to a server is told of with its calls, found with and 
   await found();
   const path = join(at.state, "index.db");
   const index = openIndexWriter(path);
-  const reader = openReader(at.state, null);
+  const reader = openReader({ state: at.state, main: null });
   expect(rollUpPage(reader, "main", opened.broker.durable(), { usage: null, index })).toBe(false);
   for (const part of [reader, index]) part.close();
   await found();

@@ -18,7 +18,7 @@ import { until } from "../support/until.ts";
 
 const url = new URL("../../src/daemon/housekeeper.ts", import.meta.url);
 const start = (at: TempState, { usage = true, log = silent } = {}) =>
-  new HousekeeperClient({ url, stateDir: at.state, main: null, chain: "main", usage, log });
+  new HousekeeperClient({ url, home: { state: at.state, main: null }, chain: "main", usage, log });
 /** Calls, errors and denials of all rows. */
 function totals({ rows }: { readonly rows: readonly UsageRow[] }): [number, number, number] {
   const sum = (key: "calls" | "errors" | "denied") => rows.reduce((total, row) => total + row[key], 0);
@@ -189,7 +189,7 @@ test("rollup: pages, two marks of different age, and an index of another chain a
   const opened = await openBroker(at);
   await Promise.all(Array.from({ length: 1500 }, () => runCall(opened.broker)));
   await opened.broker.checkpoint();
-  const reader = openReader(at.state, null);
+  const reader = openReader({ state: at.state, main: null });
   const usage = openUsageStore(join(at.state, "mcpgw.db"));
   const index = openIndexWriter(join(at.state, "index.db"));
   const all = () => withUncounted(reader, usage.counted({}), {}, { metered: true, reach: () => 3000 });

@@ -67,7 +67,7 @@ test.concurrent("T48 a copy of a state directory does not get at the log outside
   await place.newKey("agent");
   using copy = new Place({ ...config, audit });
   cpSync(place.state, copy.state, { recursive: true });
-  const held = openFreeChain(place.state, ["main"], audit.path);
+  const held = openFreeChain({ state: place.state, main: audit.path }, ["main"]);
   try {
     const { code, stderr } = await copy.cli(["keys", "freeze"]);
     expect([code, stderr]).toEqual([1, expect.stringContaining(`another process (pid ${process.pid}) writes`)]);
@@ -79,7 +79,7 @@ test.concurrent("T48 a copy of a state directory does not get at the log outside
 test.concurrent("while another process has the log, as a daemon that is stopping, keys are listed as stored and a change says what to do", async () => {
   using place = new Place(config);
   const { id } = await place.newKey("agent");
-  const held = openFreeChain(place.state, ["main"], null);
+  const held = openFreeChain({ state: place.state, main: null }, ["main"]);
   try {
     const [listed, frozen] = await Promise.all([place.cli(["keys", "list"]), place.cli(["keys", "freeze"])]);
     expect(listed).toMatchObject({ code: 0, stdout: expect.stringContaining(id) });

@@ -129,7 +129,7 @@ test("R25 A01 A12 A13 a record or payload that was changed is shown with the wor
   const opened = await openBroker(at);
   await runCall(opened.broker);
   await opened.close();
-  const reader = openReader(at.state, null);
+  const reader = openReader({ state: at.state, main: null });
   const show = auditHandlers(archiveOf(reader, () => ({ rows: [], cutShort: [] })))["audit.show"];
   const faults = async (payloads: boolean) => {
     const plan = await show({ seq: 2, chain: "main", payloads }, {} as Context); // nothing of it is looked at

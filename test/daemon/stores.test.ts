@@ -48,7 +48,7 @@ test("R23 A14 mcpgw.db says how far its keys are those of the log: up to its end
   expect(settledIn(place)).toBeGreaterThan(records - 2 * step);
   expect(settledIn(place)).toBeLessThanOrEqual(running.audit.health().records - step);
   await running.close();
-  const log = openReader(place.state, null);
+  const log = openReader({ state: place.state, main: null });
   expect(settledIn(place)).toBe((log.last("main")?.seq ?? 0) + 1);
   log.close();
 }, 20_000);

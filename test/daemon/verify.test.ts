@@ -32,7 +32,7 @@ async function twoChains() {
     audit: join(at.state, "audit"),
     /** Writes an export of both chains, line by line in turn, which may be changed. */
     exported(change = (line: string): string => line): string {
-      const reader = openReader(at.state, null);
+      const reader = openReader({ state: at.state, main: null });
       const lines = ["main", "serve-1"].map((chain) =>
         reader.page(chain, 1, 100).map((row) => exportLine(chain, row, null)),
       );

@@ -26,13 +26,13 @@ function fillIndex(path: string, rows: ReturnType<typeof rowsOf>, upto: number, 
 test("R11 store: what several chains hold is merged by time", () => {
   using at = tempState();
   const early = 1_795_248_000_000_000;
-  const [one, two] = ["main", "serve-1"].map((name) => openChain(chainPath(at.state, name, null)));
+  const [one, two] = ["main", "serve-1"].map((name) => openChain(chainPath({ state: at.state, main: null }, name)));
   const rows = rowsOf([{ at: early }, { at: early + 3_000_000 }, { at: early + 1 }]);
   one?.append(rows);
   // The fact is of another time than the record.
   const other = rowsOf([{ at: early + 2_000_000, facts: { t: "" } }]);
   two?.append(other);
-  const reader = openReader(at.state, null);
+  const reader = openReader({ state: at.state, main: null });
   const order = (limit?: number) => reader.find({ limit }).map(({ chain, row }) => `${chain}:${row.seq}`);
   // The clock stepped back before main's third record: within a chain the sequence decides.
   const expectOrder = (): void => {
@@ -67,7 +67,7 @@ const queries = [
 
 test("R11 A16 store: the index changes how fast records are found, never which", () => {
   using at = tempState();
-  const chain = openChain(chainPath(at.state, "main", null));
+  const chain = openChain(chainPath({ state: at.state, main: null }, "main"));
   const statuses = ["ok", "ok", "ok", "denied", "timeout"];
   const rows = rowsOf(
     Array.from({ length: 300 }, (_, i) => ({
@@ -81,7 +81,7 @@ test("R11 A16 store: the index changes how fast records are found, never which",
   );
   chain.append(rows);
   const answers = () => {
-    const reader = openReader(at.state, null);
+    const reader = openReader({ state: at.state, main: null });
     const found = queries.map((query) => reader.find(query).map(({ row }) => row.seq));
     reader.close();
     return found;
@@ -113,7 +113,7 @@ test("R11 A16 store: the index changes how fast records are found, never which",
   const empty = openIndexWriter(path);
   if (rows[299]) empty.add("main", rows[299], []);
   empty.close();
-  const reader = openReader(at.state, null);
+  const reader = openReader({ state: at.state, main: null });
   const found = () => reader.find({ consumer: "c1" }).length;
   expect(found()).toBe(0);
   rmSync(path);
@@ -126,10 +126,10 @@ test("R11 A16 store: the index changes how fast records are found, never which",
 
 test("R11 store: no record between two pages of a long chain is lost or found beyond the limit", () => {
   using at = tempState();
-  const chain = openChain(chainPath(at.state, "main", null));
+  const chain = openChain(chainPath({ state: at.state, main: null }, "main"));
   const st = (at: number) => (at < 3 || at === 20_002 ? "denied" : "ok");
   chain.append(rowsOf(Array.from({ length: 20_003 }, (_, at) => ({ st: st(at) }))));
-  const reader = openReader(at.state, null);
+  const reader = openReader({ state: at.state, main: null });
   const denied = (limit?: number) => reader.find({ status: "denied", limit }).map(({ row }) => row.seq);
   expect(denied()).toEqual([20_003, 3, 2, 1]);
   expect(denied(2)).toEqual([20_003, 3]);

@@ -23,10 +23,10 @@ function temporary() {
 }
 
 function openBackend(dir: string, drop: () => void): Backend {
-  const chain = openChain(chainPath(dir, "main", null));
+  const chain = openChain(chainPath({ state: dir, main: null }, "main"));
   const state = openState(dir);
   const usage = openUsageStore(join(dir, "mcpgw.db"));
-  const reader = openReader(dir, null);
+  const reader = openReader({ state: dir, main: null });
   let open = true;
   const close = (): void => {
     if (open) for (const part of [reader, usage, state, chain]) part.close();
@@ -73,7 +73,7 @@ test("T62 store: what it creates is for its owner only, and a directory that oth
 test("store: a lock that cannot be taken for another reason than missing rights says that reason", () => {
   using at = temporary();
   mkdirSync(join(at.dir, "audit/main.lock"));
-  expect(() => openFreeChain(at.dir, ["main"], null)).toThrow(/EISDIR/);
+  expect(() => openFreeChain({ state: at.dir, main: null }, ["main"])).toThrow(/EISDIR/);
 });
 
 test("store: closing leaves one file, no log", () => {
@@ -89,7 +89,7 @@ test.each(["salt", "value"])("store: what a name stood for is gone once its %s w
   using at = temporary();
   const backend = openBackend(at.dir, () => {});
   backend.chain.append(rowsOf([{}]), [{ id: "~x", salt: new Uint8Array(32), value: "192.0.2.1" }]);
-  const other = new Database(chainPath(at.dir, "main", null));
+  const other = new Database(chainPath({ state: at.dir, main: null }, "main"));
   other.run(`UPDATE subject SET ${column} = NULL`);
   other.close(true);
   expect(backend.reader.subject("main", "~x")).toBeNull();
@@ -101,7 +101,7 @@ test.each(["salt", "body"])("store: a payload whose %s was erased is none", (col
   const backend = openBackend(at.dir, () => {});
   const payload = { part: "args", salt: new Uint8Array(32), body: "{}" } as const;
   backend.chain.append(rowsOf([{}, {}]).map((row) => ({ ...row, payload })));
-  using other = new Database(chainPath(at.dir, "main", null));
+  using other = new Database(chainPath({ state: at.dir, main: null }, "main"));
   other.run(`UPDATE audit SET ${column} = NULL WHERE seq = 1`);
   expect(backend.reader.payloads("main", 1, 2)).toEqual([{ seq: 2, ...payload }]);
   backend.dispose();
@@ -117,7 +117,7 @@ for (const name of ["audit/main.db", "mcpgw.db"]) {
     const open = () => (name === "mcpgw.db" ? openState(at.dir) : openChain(path));
     expect(open).toThrow(StoreFailed);
     expect(open).toThrow(/schema 99.*newer version/);
-    const reader = openReader(at.dir, null);
+    const reader = openReader({ state: at.dir, main: null });
     const read = () => (name === "mcpgw.db" ? readUsage(path, {}) : reader.last("main"));
     expect(read).toThrow(/schema 99.*newer version/);
     reader.close();
@@ -135,8 +135,8 @@ test("P5 store: a failed sync stays one when the file is named, so that the proc
 
 test("T06 store: a database that is locked is busy at once, not after a wait", () => {
   using at = temporary();
-  const chain = openChain(chainPath(at.dir, "main", null));
-  const other = new Database(chainPath(at.dir, "main", null));
+  const chain = openChain(chainPath({ state: at.dir, main: null }, "main"));
+  const other = new Database(chainPath({ state: at.dir, main: null }, "main"));
   other.run("BEGIN IMMEDIATE");
   const append = () => expect(() => chain.append(rowsOf([{}]))).toThrow(StoreBusy);
   const waits = Array.from({ length: 5 }, () => {
@@ -172,10 +172,10 @@ test("T07 store: a key, a revocation or a freeze that a restart would not find i
 
 test("D15 T48 store: one writer per chain; embedded gateways take the first that is free", () => {
   using at = temporary();
-  const main = openFreeChain(at.dir, ["main"], null);
+  const main = openFreeChain({ state: at.dir, main: null }, ["main"]);
   expect(main?.chain).toBe("main");
-  expect(openFreeChain(at.dir, ["main"], null)).toBeNull();
-  const taken = embeddedChains.map(() => openFreeChain(at.dir, embeddedChains, null));
+  expect(openFreeChain({ state: at.dir, main: null }, ["main"])).toBeNull();
+  const taken = embeddedChains.map(() => openFreeChain({ state: at.dir, main: null }, embeddedChains));
   expect(taken.map((opened) => opened?.chain)).toEqual([
     "serve-1",
     "serve-2",
@@ -186,12 +186,12 @@ test("D15 T48 store: one writer per chain; embedded gateways take the first that
     "serve-7",
     "serve-8",
   ]);
-  expect(openFreeChain(at.dir, embeddedChains, null)).toBeNull();
+  expect(openFreeChain({ state: at.dir, main: null }, embeddedChains)).toBeNull();
   taken[2]?.close();
-  const again = openFreeChain(at.dir, embeddedChains, null);
+  const again = openFreeChain({ state: at.dir, main: null }, embeddedChains);
   expect(again?.chain).toBe("serve-3");
   for (const opened of [main, again, ...taken.toSpliced(2, 1)]) opened?.close();
-  const reader = openReader(at.dir, null);
+  const reader = openReader({ state: at.dir, main: null });
   expect(reader.chains()).toHaveLength(9);
   reader.close();
 });
@@ -200,21 +200,21 @@ test("T48 store: a log outside has one writer too, whatever the state directory,
   using at = temporary();
   using copy = temporary();
   const main = join(at.dir, "..", "elsewhere.db");
-  const first = openFreeChain(at.dir, ["main"], main);
+  const first = openFreeChain({ state: at.dir, main }, ["main"]);
   expect(first?.chain).toBe("main");
-  expect(openFreeChain(copy.dir, ["main"], main)).toBeNull();
+  expect(openFreeChain({ state: copy.dir, main }, ["main"])).toBeNull();
   first?.close();
   const inState = tryLock(join(at.dir, "audit", "main.lock"));
-  expect(openFreeChain(at.dir, ["main"], main)).toBeNull();
+  expect(openFreeChain({ state: at.dir, main }, ["main"])).toBeNull();
   inState?.release();
-  const second = openFreeChain(copy.dir, ["main"], main);
+  const second = openFreeChain({ state: copy.dir, main }, ["main"]);
   expect(second?.chain).toBe("main");
   second?.close();
 });
 
 test("T07 store: a reader answers from the files that are there, and touches none that a writer has", () => {
   using at = temporary();
-  const [path, copy] = [chainPath(at.dir, "serve-1", null), join(at.dir, "copy.db")];
+  const [path, copy] = [chainPath({ state: at.dir, main: null }, "serve-1"), join(at.dir, "copy.db")];
   const closed = (records: number) => {
     const chain = openChain(path);
     chain.append(rowsOf(Array.from({ length: records }, () => ({}))));
@@ -226,7 +226,7 @@ test("T07 store: a reader answers from the files that are there, and touches non
   closed(2);
   renameSync(path, copy);
   closed(5);
-  const reader = openReader(at.dir, null);
+  const reader = openReader({ state: at.dir, main: null });
   expect(reader.last("serve-1")?.seq).toBe(5);
   lose();
   renameSync(copy, path);
@@ -256,10 +256,10 @@ test("T07 store: a reader answers from the files that are there, and touches non
 test("T48 store: of a log outside the state directory the other chains are still those inside, and its own is not", () => {
   using at = temporary();
   const outside = join(at.dir, "..", "outside.db");
-  for (const chain of ["main", "serve-1"]) openChain(chainPath(at.dir, chain, null)).close();
-  const reader = openReader(at.dir, outside);
+  for (const chain of ["main", "serve-1"]) openChain(chainPath({ state: at.dir, main: null }, chain)).close();
+  const reader = openReader({ state: at.dir, main: outside });
   expect(reader.chains()).toEqual(["serve-1"]);
-  const chain = openChain(chainPath(at.dir, "main", outside));
+  const chain = openChain(chainPath({ state: at.dir, main: outside }, "main"));
   chain.append(rowsOf([{}]));
   expect(reader.chains()).toEqual(["main", "serve-1"]);
   expect([reader.last("main")?.seq, reader.last("serve-1")]).toEqual([1, null]);
@@ -286,7 +286,7 @@ test("A16 store: an index that is deleted after a kill begins anew instead of wi
 
 test("D8 store: the log is copied and started over while the writer goes on, and is cut at the end", () => {
   using at = temporary();
-  const path = chainPath(at.dir, "main", null);
+  const path = chainPath({ state: at.dir, main: null }, "main");
   const chain = openChain(path);
   const checkpointer = openCheckpointer(path, { copy: 64 << 10, restart: 256 << 10, truncate: 8 << 20 });
   const reason = "x".repeat(4000);
@@ -300,7 +300,7 @@ test("D8 store: the log is copied and started over while the writer goes on, and
   expect(longest).toBeLessThan(1 << 20);
   checkpointer.finish();
   expect(bytes(`${path}-wal`)).toBe(0);
-  const reader = openReader(at.dir, null);
+  const reader = openReader({ state: at.dir, main: null });
   expect(reader.last("main")?.seq).toBe(2000);
   expect(reader.integrity("main")).toBeNull();
   for (const part of [reader, checkpointer, chain]) part.close();

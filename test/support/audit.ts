@@ -153,7 +153,7 @@ export async function runCall(broker: AuditBroker, like: CallLike = {}, result?:
 
 /** All records of the chain "main". */
 export function recordsOf({ state }: Pick<TempState, "state">): Recorded[] {
-  const reader = openReader(state, null);
+  const reader = openReader({ state, main: null });
   try {
     return reader.page("main", 1, 1e6).map(({ rec }) => readRecord(rec));
   } finally {
@@ -180,7 +180,7 @@ export async function verifyAt(
   given: Partial<EvidenceOptions> = {},
 ): Promise<ChainReport> {
   const evidence = await gatherEvidence({ chain: "main", dir: at.dir, sources: [], ...given });
-  const reader = openReader(at.state, null);
+  const reader = openReader({ state: at.state, main: null });
   try {
     return await verifyChain(reader, evidence);
   } finally {
