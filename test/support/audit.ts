@@ -151,6 +151,12 @@ export async function runCall(broker: AuditBroker, like: CallLike = {}, result?:
   return call;
 }
 
+/** Opens a chain as `openBroker` does, runs a call and closes it. */
+export async function recordCall(...given: Parameters<typeof openBroker>): Promise<void> {
+  await using opened = await openBroker(...given);
+  await runCall(opened.broker);
+}
+
 /** All records of the chain "main". */
 export function recordsOf({ state }: Pick<TempState, "state">): Recorded[] {
   const reader = openReader({ state, main: null });
