@@ -24,6 +24,7 @@ import {
   verifyAt,
   recordCall,
 } from "../support/audit.ts";
+import { noStrace, strace } from "../support/processes.ts";
 
 const writer = join(import.meta.dir, "../fixtures/audit-writer.ts");
 
@@ -78,9 +79,6 @@ test("T01 P3 kill -9 at any moment: nothing acknowledged is missing, what was in
   const shapes = new Set([...byCall.keys()].map(shape));
   expect([...shapes].sort()).toEqual(["call.begin call.end", "call.begin call.lost"]);
 }, 30_000);
-
-const strace = Bun.which("strace") ?? "strace";
-const noStrace = !Bun.which("strace") || !Bun.spawnSync([strace, "-e", "trace=none", "true"]).success;
 
 test.skipIf(noStrace)(
   "T03 P1 P2 strict: the disk has each record before its effect is seen (needs strace)",

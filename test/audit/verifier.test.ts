@@ -10,14 +10,12 @@ import { createFrontier } from "../../src/audit/merkle.ts";
 import { readHead } from "../../src/audit/outside.ts";
 import { createEncoder } from "../../src/audit/record.ts";
 import { payloadFault, Verifier, verifyChain } from "../../src/audit/verify.ts";
-import type { AuditEvent } from "../../src/core/event.ts";
 import { openReader } from "../../src/store/sqlite/reader.ts";
 import { reasonOf } from "../support/failure.ts";
-import { openBroker, outsideOf, tempState, verifyAt } from "../support/audit.ts";
+import { openBroker, outsideOf, tempState, verifyAt, note } from "../support/audit.ts";
 
 // What somebody may write who can change the whole chain and all of its hashes, but no checkpoint.
 
-const note: AuditEvent = { type: "server.stopped", actor: "system", facts: { server: "s", pid: 1 } };
 const publicKey = new Uint8Array(32).fill(7);
 const first = hashText(genesis("main", publicKey));
 

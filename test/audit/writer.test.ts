@@ -2,7 +2,6 @@ import { expect, test } from "bun:test";
 import type { Draft } from "../../src/audit/draft.ts";
 import { Writer } from "../../src/audit/writer.ts";
 import { systemClock } from "../../src/core/clock.ts";
-import type { AuditEvent } from "../../src/core/event.ts";
 import type { Failure } from "../../src/core/failure.ts";
 import { longestName } from "../../src/core/name.ts";
 import { StoreFailed, StoreUnsynced, type SubjectRow } from "../../src/core/store.ts";
@@ -17,9 +16,8 @@ import {
   runCall,
   tempState,
   verifyAt,
+  note,
 } from "../support/audit.ts";
-
-const note: AuditEvent = { type: "server.stopped", actor: "system", facts: { server: "s", pid: 1 } };
 
 const codeOf = (promise: Promise<unknown>): Promise<string> =>
   promise.then(

@@ -8,8 +8,7 @@ import { openStores, type Stores } from "../../src/daemon/stores.ts";
 import { openState } from "../../src/store/open.ts";
 import { openReader } from "../../src/store/sqlite/reader.ts";
 import { Place } from "../support/daemon.ts";
-
-const event = { type: "server.stopped", actor: "system", facts: { server: "s", pid: 1 } } as const;
+import { note } from "../support/audit.ts";
 
 function openIn(place: Place): Promise<Stores> {
   const host = { ...thisHost(), env: place.env() };
@@ -42,7 +41,7 @@ test("R23 A14 mcpgw.db says how far its keys are those of the log: up to its end
   const [step, records] = [20_000, 50_000];
   const running = await openIn(place);
   for (let done = 0; done < records; done += 1000) {
-    await Promise.all(Array.from({ length: 1000 }, () => running.audit.recordEvent(event)));
+    await Promise.all(Array.from({ length: 1000 }, () => running.audit.recordEvent(note)));
   }
   await running.audit.flush();
   expect(settledIn(place)).toBeGreaterThan(records - 2 * step);
@@ -60,7 +59,7 @@ test("R23 an older copy of the log takes back how far the keys of mcpgw.db are t
   cpSync(log, place.path("copy"), { recursive: true });
   const settled = settledIn(place);
   const later = await openIn(place);
-  await later.audit.recordEvent(event);
+  await later.audit.recordEvent(note);
   await later.close();
   for (const path of [log, place.heads]) rmSync(path, { recursive: true });
   cpSync(place.path("copy"), log, { recursive: true });

@@ -4,6 +4,7 @@ import { mkdirSync, readFileSync, renameSync, statSync, writeFileSync } from "no
 import { StoreBusy } from "../../src/core/store.ts";
 import { type IndexEntry, openIndexWriter } from "../../src/store/sqlite/index-writer.ts";
 import { TempDir } from "../support/temp-dir.ts";
+import { noStrace, strace } from "../support/processes.ts";
 
 const entry: Omit<IndexEntry, "seq"> = {
   consumer: "c",
@@ -79,9 +80,6 @@ test("T04 store: an index that could not be begun anew is tried again with its n
   expect(index.mark("main")?.seq).toBe(7);
   index.close();
 });
-
-const strace = Bun.which("strace") ?? "strace";
-const noStrace = !Bun.which("strace") || !Bun.spawnSync([strace, "-e", "trace=none", "true"]).success;
 
 test.skipIf(noStrace)(
   "T02 A16 store: a power cut leaves no mark in the index without its entries: its log is synced before it is copied (needs strace)",

@@ -8,6 +8,7 @@ import { readRecord, type Recorded } from "../../src/audit/record.ts";
 import { type ChainReport, verifyChain } from "../../src/audit/verify.ts";
 import { type Call, type IdentifiedCall, setCaller } from "../../src/core/call.ts";
 import { systemClock } from "../../src/core/clock.ts";
+import type { AuditEvent } from "../../src/core/event.ts";
 import type { Failure } from "../../src/core/failure.ts";
 import { silent } from "../../src/core/log.ts";
 import type { AuditStore } from "../../src/core/store.ts";
@@ -166,6 +167,13 @@ export function recordsOf({ state }: Pick<TempState, "state">): Recorded[] {
     reader.close();
   }
 }
+
+/** Those of calls. */
+export const callsIn = (at: Pick<TempState, "state">): Recorded[] =>
+  recordsOf(at).filter(({ type }) => type.startsWith("call."));
+
+/** An event that says nothing in particular. */
+export const note: AuditEvent = { type: "server.stopped", actor: "system", facts: { server: "s", pid: 1 } };
 
 /** Where the one installation of a state directory keeps what its chains are verified against. */
 export const outsideOf = ({ heads }: Pick<TempState, "heads">): string => join(heads, readdirSync(heads)[0] ?? "");

@@ -32,3 +32,6 @@ export const ask = (more: Partial<Ask> = {}): Ask => ({
 
 /** A request whose answer does not come. */
 export const sent = (id: number, one: Ask): Sent => new Sent(one, id, null, new AbortController(), new List());
+
+/** Until all that was answered has been passed on. */
+export const settled = (): Promise<void> => new Promise((resolve) => setImmediate(resolve));

@@ -2,7 +2,7 @@ import { afterEach, expect, jest, test } from "bun:test";
 import { answerTime, type ClientAnswer, type InputRequest } from "../../../src/core/inbound.ts";
 import { askClient } from "../../../src/upstream/link/asking.ts";
 import type { Handlers } from "../../../src/upstream/link/link.ts";
-import { ask, sent } from "../../support/link-host.ts";
+import { ask, sent, settled } from "../../support/link-host.ts";
 import { until } from "../../support/until.ts";
 
 afterEach(() => void jest.useRealTimers());
@@ -12,9 +12,6 @@ function callOf(request: Handlers["request"], timeout: number | null) {
   const handlers = { progress: null, message: null, other: null, request, askable: request !== null };
   return sent(0, ask({ timeout, purpose: { kind: "call", handlers, client: "a" } }));
 }
-
-/** Until all that was answered has been passed on. */
-const settled = (): Promise<void> => new Promise((resolve) => setImmediate(resolve));
 
 /** A call with a question of its server to its client; the server has a message once `taken` resolves. */
 function questioned(timeout: number | null, taken?: Promise<void>) {

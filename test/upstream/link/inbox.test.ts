@@ -8,7 +8,7 @@ import type { Purpose } from "../../../src/upstream/link/link.ts";
 import { fake, serveFake, textOf, upstreams } from "../../support/upstream.ts";
 import { until } from "../../support/until.ts";
 import { rejectionOf } from "../../support/failure.ts";
-import { ask, linkHost, sent } from "../../support/link-host.ts";
+import { ask, linkHost, sent, settled } from "../../support/link-host.ts";
 
 /** Some requests in flight, to which the server says what names none of them; what each hears, and our answers. */
 function server(kinds: Purpose["kind"][], of: "one client" | "several" = "several", clients: string[] = []) {
@@ -69,9 +69,6 @@ function server(kinds: Purpose["kind"][], of: "one client" | "several" = "severa
 const message = '{"jsonrpc":"2.0","method":"notifications/message","params":{"level":"info"}}';
 const askedOf = (at: string, id: number): string => `${at} question {"q":${id}}`;
 const reply = (id: number): string => `{"jsonrpc":"2.0","id":${id},"result":{"q":${id}}}`;
-/** Until all that was answered has been passed on. */
-const settled = (): Promise<void> => new Promise((resolve) => setImmediate(resolve));
-
 test.each([
   [["call"], ["call-0 message", askedOf("call-0", 7)]],
   [

@@ -2,7 +2,7 @@ import { afterEach, expect, jest, test } from "bun:test";
 import type { ClientAnswer, InputRequest } from "../../../src/core/inbound.ts";
 import { PipeLink } from "../../../src/upstream/link/pipe-link.ts";
 import { Unclear } from "../../../src/upstream/link/unclear.ts";
-import { ask, linkHost, sent } from "../../support/link-host.ts";
+import { ask, linkHost, sent, settled } from "../../support/link-host.ts";
 
 // A question that names no call and comes while several run, on the link of a program or a socket.
 
@@ -69,9 +69,6 @@ const refused = (id: number) => ({
   error: { code: -32601, message: expect.stringMatching(/^Several calls were/) },
 });
 const answered = (id: number) => ({ id, result: { q: id } });
-/** Until all that was answered has been passed on. */
-const settled = (): Promise<void> => new Promise((resolve) => setImmediate(resolve));
-
 test("a call that began after a question has no say in what it is about, however it ends", async () => {
   const { call, question } = open();
   const [first, second] = [call(), call()];
