@@ -79,7 +79,7 @@ export class AuditBroker implements Audit {
   readonly #feed = createFeed();
   readonly #flood: FloodControl;
   readonly #owed: OwedRecords;
-  readonly #clockWatch;
+  readonly #clockStep: () => number | null;
   readonly #timer: ReturnType<typeof setInterval>;
   readonly #listeners: ((seq: number) => void)[] = [];
   /** Begin records whose end is not committed yet, by sequence. */
@@ -97,7 +97,7 @@ export class AuditBroker implements Audit {
     this.#given = given;
     this.#options = given.options;
     this.#drafts = new Drafts(given.options, secrets, clock);
-    this.#clockWatch = createClockWatch(clock);
+    this.#clockStep = createClockWatch(clock);
     this.#flood = new FloodControl({
       drafts: this.#drafts,
       clock,
@@ -254,7 +254,7 @@ export class AuditBroker implements Audit {
     this.#writer.tick();
     this.#flood.recordCounted(false);
     this.#owed.record();
-    const step = this.#clockWatch.step();
+    const step = this.#clockStep();
     if (step !== null) void this.#note({ type: "clock.step", actor: "system", facts: { us: step } });
     void this.#resume();
     this.#checkpoints.tick();
