@@ -34,17 +34,14 @@ export type AuditHealth = {
 };
 
 /** What the parts of the log need besides each other. */
-type PartOptions = Pick<CheckpointsOptions, "store" | "keyPair" | "dir" | "clock" | "log" | "frontier"> &
+type PartOptions = Pick<CheckpointsOptions, "store" | "keyPair" | "dir" | "clock" | "log" | "frontier" | "start"> &
   Pick<WriterOptions, "stamp" | "fatal"> &
   Pick<OwedOptions, "lost">;
 
 export type BrokerOptions = PartOptions & {
   readonly options: AuditOptions;
-  readonly start: CheckpointsOptions["start"] & { readonly settled: number };
   /** Values that no payload may show, as they are now. */
   readonly secrets: () => readonly string[];
-  /** Whether the store still lacks a change that is on record. While it does, no further record counts as settled. */
-  readonly behind?: (() => boolean) | undefined;
   /** Milliseconds between the rounds that sync, sign and count; default: 1000. */
   readonly tick?: number | undefined;
 };
@@ -82,7 +79,7 @@ export class AuditBroker implements Audit {
   readonly #feed = createFeed();
   readonly #flood: FloodControl;
   readonly #owed: OwedRecords;
-  readonly #clockWatch;
+  readonly #clockStep: () => number | null;
   readonly #timer: ReturnType<typeof setInterval>;
   readonly #listeners: ((seq: number) => void)[] = [];
   /** Begin records whose end is not committed yet, by sequence. */
@@ -93,16 +90,14 @@ export class AuditBroker implements Audit {
   /** Why the log took no records, until a record tells of it. */
   #outage: string | null = null;
   #resuming = false;
-  #settled: number;
 
   constructor(given: BrokerOptions) {
     const { clock, stamp, secrets } = given;
     this.chain = stamp.chain;
     this.#given = given;
     this.#options = given.options;
-    this.#settled = given.start.settled;
     this.#drafts = new Drafts(given.options, secrets, clock);
-    this.#clockWatch = createClockWatch(clock);
+    this.#clockStep = createClockWatch(clock);
     this.#flood = new FloodControl({
       drafts: this.#drafts,
       clock,
@@ -120,7 +115,7 @@ export class AuditBroker implements Audit {
       ...given,
       chain: stamp.chain,
       options: () => this.#options,
-      settled: () => this.#settle(),
+      settled: () => this.#open.first ?? this.#writer.committed + 1,
       record: (event) => void this.#note(event),
     });
     this.#timer = setInterval(() => this.#tick(), given.tick ?? defaultTick);
@@ -259,7 +254,7 @@ export class AuditBroker implements Audit {
     this.#writer.tick();
     this.#flood.recordCounted(false);
     this.#owed.record();
-    const step = this.#clockWatch.step();
+    const step = this.#clockStep();
     if (step !== null) void this.#note({ type: "clock.step", actor: "system", facts: { us: step } });
     void this.#resume();
     this.#checkpoints.tick();
@@ -277,12 +272,6 @@ export class AuditBroker implements Audit {
     const recorded = await this.#note({ type: "audit.resumed", actor: "system", facts });
     if (recorded) [this.#passed.told, this.#outage] = [calls, null];
     this.#resuming = false;
-  }
-
-  /** The sequence before which every call has ended and every change of keys is stored. */
-  #settle(): number {
-    if (!this.#given.behind?.()) this.#settled = this.#open.first ?? this.#writer.committed + 1;
-    return this.#settled;
   }
 
   #onDurable(durable: Durable): void {

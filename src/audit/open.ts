@@ -82,7 +82,6 @@ export async function openAudit(given: OpenAuditOptions): Promise<AuditBroker> {
       ...(last ?? { seq: 0, leaf: genesis(chain, keyPair.publicKey) }),
       uncovered: uncovered(last, covered),
       kept,
-      settled: anchor?.settled ?? 1,
     },
     lost: store.unfinished().map((begin) => ({
       seq: begin.seq,

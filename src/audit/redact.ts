@@ -1,6 +1,7 @@
 import { maskPatterns } from "../core/credential-patterns.ts";
 import { maskable, maskSpelled, spellings } from "../core/secret.ts";
 import type { Payload } from "../core/store.ts";
+import { cutBytes } from "../core/text.ts";
 import { commitmentTo, saltBytes } from "./chain.ts";
 import { maskPaths, type MaskPath } from "./mask-paths.ts";
 import type { AuditOptions } from "./options.ts";
@@ -52,7 +53,7 @@ export function createRedactor(
       const all = mode === "full" ? plain : maskPatterns(plain);
       // Half a secret at the end of the window matches nothing. If masks shortened the rest, that half would be stored.
       const masked = window.length < text.length ? all.slice(0, -slack) : all;
-      const stored = cutBytes(masked.isWellFormed() ? masked : masked.toWellFormed());
+      const stored = cutBytes(masked.isWellFormed() ? masked : masked.toWellFormed(), partBytes);
       const cut = stored.length < masked.length || window.length < text.length;
       const key = salt();
       const body = mode === "digest" ? "" : stored;
@@ -78,13 +79,6 @@ function createSalts(): () => Uint8Array {
 
 function pathsOf(configured: readonly string[], part: string): MaskPath[] {
   return configured.map((path) => path.split(".")).flatMap(([first, ...rest]) => (first === part ? [rest] : []));
-}
-
-/** At most `partBytes` of UTF-8, no character torn. */
-function cutBytes(text: string): string {
-  if (text.length * 3 <= partBytes || Buffer.byteLength(text) <= partBytes) return text;
-  const { read } = new TextEncoder().encodeInto(text, new Uint8Array(partBytes));
-  return text.slice(0, read);
 }
 
 /** All spellings of the secrets that are known now; computed again only when the secrets change. */

@@ -1,3 +1,4 @@
+import { cutBytes } from "../core/text.ts";
 import type { Listing } from "../core/upstream.ts";
 import type { Scope } from "./scopes.ts";
 
@@ -13,14 +14,7 @@ export function instructionsOf({ id, servers, description }: Scope, listings: re
   const parts = said.map(({ server, instructions }) => (alone ? `${instructions}` : `# ${server}\n\n${instructions}`));
   const text = [...(description ? [description] : []), ...parts].join("\n\n");
   // Some parsers refuse a whole handshake in which half of a surrogate pair stands alone.
-  return text === "" ? null : bounded(text.toWellFormed());
-}
-
-/** The text cut to the limit, between characters. */
-function bounded(text: string): string {
-  const bytes = Buffer.from(text);
-  if (bytes.length <= mostBytes) return text;
-  let end = mostBytes - Buffer.byteLength("…");
-  while (((bytes[end] ?? 0) & 0xc0) === 0x80) end--;
-  return `${bytes.toString("utf8", 0, end)}…`;
+  if (text === "") return null;
+  const whole = text.toWellFormed();
+  return Buffer.byteLength(whole) <= mostBytes ? whole : `${cutBytes(whole, mostBytes - Buffer.byteLength("…"))}…`;
 }

@@ -33,16 +33,16 @@ export async function boot({ installation, self, log, chains, admit }: BootOptio
     fatal: (reason) => endNow(log, reason),
   });
   await endPreviousRun(paths.state, stores.audit.chain, run, log);
+  const home = { state: paths.state, main: loaded.config.audit.path };
   const keeper = new HousekeeperClient({
     url: self.housekeeper,
-    stateDir: paths.state,
-    main: loaded.config.audit.path,
+    home,
     chain: stores.audit.chain,
     usage: loaded.config.usage.enabled,
     log,
   });
   stores.audit.onDurable(keeper.wake);
-  const archive = archiveBy(keeper, stores.audit, paths.state, loaded.config.audit.path);
+  const archive = archiveBy(keeper, stores.audit, home);
   const started = (): Engine => {
     if (!engine) throw new Error("the engine is not started");
     return engine;

@@ -1,5 +1,6 @@
 import type { Logger } from "../core/log.ts";
 import { within } from "../core/wait.ts";
+import type { ChainHome } from "../store/sqlite/reader.ts";
 import type { Archive } from "./archive.ts";
 
 /** The questions that the Worker answers. */
@@ -10,9 +11,7 @@ export type Question = { readonly name: keyof Answers; readonly args: readonly u
 
 export type Start = {
   readonly kind: "start";
-  readonly stateDir: string;
-  /** Where chain `main` lies instead of in the state directory. */
-  readonly main: string | null;
+  readonly home: ChainHome;
   readonly chain: string;
   readonly usage: boolean;
 };
@@ -94,12 +93,12 @@ export class HousekeeperClient {
   }
 
   #spawn(): Worker {
-    const { url, stateDir, main, chain, usage } = this.#options;
+    const { url, home, chain, usage } = this.#options;
     const worker = new Worker(url, { type: "module", name: "housekeeper" });
     worker.onmessage = ({ data }: MessageEvent<FromWorker>) => this.#receive(data);
     worker.addEventListener("error", ({ message }) => this.#died(message));
     worker.unref();
-    worker.postMessage({ kind: "start", stateDir, main, chain, usage } satisfies ToWorker);
+    worker.postMessage({ kind: "start", home, chain, usage } satisfies ToWorker);
     return worker;
   }
 

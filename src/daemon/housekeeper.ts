@@ -33,13 +33,13 @@ class Housekeeper {
   readonly #copying = setInterval(() => attempt(() => this.#copyLogs()), copyEvery);
 
   constructor(start: Start) {
-    const { stateDir, main, chain } = start;
+    const { home, chain } = start;
     this.#start = start;
-    this.#reader = openReader(stateDir, main, (error) => this.#renewIndex(error));
-    const state = join(stateDir, "mcpgw.db");
+    this.#reader = openReader(home, (error) => this.#renewIndex(error));
+    const state = join(home.state, "mcpgw.db");
     this.#usage = openUsageStore(state);
-    this.#logs = [chainPath(stateDir, chain, main), state].map((path) => openCheckpointer(path));
-    this.#rollups = { usage: start.usage ? this.#usage : null, index: openIndexWriter(join(stateDir, "index.db")) };
+    this.#logs = [chainPath(home, chain), state].map((path) => openCheckpointer(path));
+    this.#rollups = { usage: start.usage ? this.#usage : null, index: openIndexWriter(join(home.state, "index.db")) };
     this.answers = this.#answers();
   }
 
@@ -63,11 +63,11 @@ class Housekeeper {
     await this.#rollUp().catch(complain);
     for (const log of this.#logs) {
       log.finish();
-      log.close();
+      log[Symbol.dispose]();
     }
-    this.#rollups.index?.close();
-    this.#usage.close();
-    this.#reader.close();
+    this.#rollups.index?.[Symbol.dispose]();
+    this.#usage[Symbol.dispose]();
+    this.#reader[Symbol.dispose]();
   }
 
   #answers(): Answers {

@@ -2,7 +2,7 @@ import { existsSync } from "node:fs";
 import type { AuditBroker } from "../audit/broker.ts";
 import { Verifier } from "../audit/verify.ts";
 import { Refusal } from "../control/refusal.ts";
-import { chainNames, chainPath } from "../store/sqlite/reader.ts";
+import { type ChainHome, chainNames, chainPath } from "../store/sqlite/reader.ts";
 import type { Archive } from "./archive.ts";
 import type { HousekeeperClient } from "./housekeeper-client.ts";
 
@@ -13,8 +13,7 @@ import type { HousekeeperClient } from "./housekeeper-client.ts";
 export function archiveBy(
   keeper: Pick<HousekeeperClient, "ask">,
   audit: Pick<AuditBroker, "chain" | "fault">,
-  stateDir: string,
-  main: string | null,
+  home: ChainHome,
 ): Archive {
   const ask: HousekeeperClient["ask"] = (name, ...args) => {
     const fault = audit.fault();
@@ -23,7 +22,7 @@ export function archiveBy(
   };
   return {
     // Its own chain is one of them, also where its file is gone.
-    chains: () => [...new Set([...chainNames(stateDir, main), audit.chain])].sort(),
+    chains: () => [...new Set([...chainNames(home), audit.chain])].sort(),
     find: (...args) => ask("find", ...args),
     page: (...args) => ask("page", ...args),
     payloads: (...args) => ask("payloads", ...args),
@@ -33,7 +32,7 @@ export function archiveBy(
       const fault = options.chain === audit.chain ? audit.fault() : null;
       if (fault === null) return keeper.ask("verify", options);
       // A log that is gone while it is in use is as much cut off as one that was gone before.
-      const isGone = !existsSync(chainPath(stateDir, audit.chain, main));
+      const isGone = !existsSync(chainPath(home, audit.chain));
       const verifier = new Verifier(options);
       verifier.fail({ seq: null, kind: isGone ? "truncated" : "unreadable", detail: fault });
       return verifier.report();

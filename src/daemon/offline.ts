@@ -21,7 +21,7 @@ import type { Self } from "../core/self.ts";
 import { StoreFailed } from "../core/store.ts";
 import { plain } from "../core/text.ts";
 import { openState } from "../store/open.ts";
-import { chainPath, openReader } from "../store/sqlite/reader.ts";
+import { type ChainHome, chainPath, openReader } from "../store/sqlite/reader.ts";
 import { readUsage } from "../store/sqlite/usage.ts";
 import { archiveOf } from "./archive.ts";
 import { openOwnParts } from "./configuration.ts";
@@ -143,11 +143,13 @@ function unknownTags(fault: ConfigError | null): never {
 }
 
 /** Says which state directory is meant, since no daemon was asked; throws a `Refusal` where nothing is in it. */
-function sayOffline({ paths: { state }, socket, audit, roles, fault }: Known, begin: boolean): void {
+function sayOffline(known: Known, begin: boolean): void {
+  const { socket, roles, fault } = known;
+  const { state } = known.paths;
   const lost = `no daemon answers at ${socket}`;
   // One that was named and cannot be used was not passed over.
   const near = roles === null && fault === null ? passedOver(process.cwd()) : "";
-  const isEmpty = !existsSync(join(state, "mcpgw.db")) && !existsSync(chainPath(state, "main", audit.path));
+  const isEmpty = !existsSync(join(state, "mcpgw.db")) && !hasMain(known);
   if (isEmpty && !begin) {
     const start = "start a gateway with this configuration first, or give --state or --socket";
     const instead = roles === null ? `give --config, --state or --socket${near}` : start;
@@ -201,14 +203,10 @@ function whyOnlyStored(error: unknown): string | null {
 function storedKeys({ paths, keys }: Known, why: string): Answer<"keys.list"> {
   const doubt = "a revocation or freeze that a kill kept from being stored is not among them";
   process.stderr.write(`mcpgw: warning: ${paths.state}: ${why}, so these are the keys as stored; ${doubt}\n`);
-  const store = openState(paths.state);
-  try {
-    using keyring = new Keyring({ store, clock: systemClock });
-    keyring.apply(keyring.prepare(keys));
-    return listKeys(keyring);
-  } finally {
-    store.close();
-  }
+  using store = openState(paths.state);
+  using keyring = new Keyring({ store, clock: systemClock });
+  keyring.apply(keyring.prepare(keys));
+  return listKeys(keyring);
 }
 
 /** Where the last writer of the daemon's chain noted that it lies; null: in the state directory. */
@@ -217,14 +215,18 @@ function placeOfMain({ state, heads }: Paths): string | null {
   return notedPlace(installDir(heads, installOf(publicKeyIn(state))), "main");
 }
 
+const homeOf = ({ paths, audit }: Known): ChainHome => ({ state: paths.state, main: audit.path });
+const hasMain = (known: Known): boolean => existsSync(chainPath(homeOf(known), "main"));
+
 /** Throws where the configuration cannot be read and the chain is not found: `audit.path` may name another place. */
-function refuseUnknownChain({ paths, audit, fault }: Known): void {
-  if (fault && !existsSync(chainPath(paths.state, "main", audit.path))) throw fault;
+function refuseUnknownChain(known: Known): void {
+  if (known.fault && !hasMain(known)) throw known.fault;
 }
 
 /** Throws where a second chain would be begun beside the one that nothing here leads to. */
-function refuseSecondChain({ paths: { state }, audit, roles }: Known): void {
-  if (roles !== null || existsSync(chainPath(state, "main", audit.path))) return;
+function refuseSecondChain(known: Known): void {
+  const { state } = known.paths;
+  if (known.roles !== null || hasMain(known)) return;
   // Its writer leaves one of its locks there, wherever the chain lies.
   if (!existsSync(join(state, "audit", "main.lock"))) return;
   const elsewhere = `the audit log of ${state} is not in it: if it lies elsewhere, name its configuration with --config`;
@@ -249,13 +251,12 @@ function archiveAt(known: Known) {
   return archive;
 }
 
-function archiveIn({ paths: { state }, audit, metering }: Known) {
-  const reader = openReader(state, audit.path);
+function archiveIn(known: Known) {
+  const reader = openReader(homeOf(known));
   const reach = (chain: string): number => reader.last(chain)?.seq ?? 0;
-  const uncounted = { metered: metering.metered, reach };
-  return archiveOf(reader, (query) =>
-    withUncounted(reader, readUsage(join(state, "mcpgw.db"), query), query, uncounted),
-  );
+  const uncounted = { metered: known.metering.metered, reach };
+  const db = join(known.paths.state, "mcpgw.db");
+  return archiveOf(reader, (query) => withUncounted(reader, readUsage(db, query), query, uncounted));
 }
 
 const nothingIn = (state: string): Refusal =>

@@ -5,17 +5,13 @@ import type { KeyEvent, Read } from "../core/event.ts";
 import { keyHashForm } from "../core/key-hash.ts";
 import type { Logger } from "../core/log.ts";
 import { StoreBusy, StoreFailed } from "../core/store.ts";
-import { openReader } from "../store/sqlite/reader.ts";
+import { type ChainHome, openReader } from "../store/sqlite/reader.ts";
 import type { StateStore } from "../store/sqlite/state.ts";
 
 export type RebuildOptions = {
   readonly store: StateStore;
-  readonly stateDir: string;
-  /** As for `openReader`. */
-  readonly main: string | null;
+  readonly home: ChainHome;
   readonly audit: AuditBroker;
-  /** What the anchor of chain `main` says, for the process that writes it; null for another. */
-  readonly settled: number | null;
   readonly log: Logger;
 };
 
@@ -25,16 +21,16 @@ const chain = "main";
 
 /**
  * Stores the revocations and the freeze that are on record but not in the store, which must not revive a revoked key or
- * end a freeze. The last process may have died after recording a change and before storing it; such records come after
- * the anchor's `settled`. Or the store is an older copy, and its own `settled` tells what it has missed. Or it is new,
- * since somebody has deleted it, and the whole log is read. The keys that it never knew are lost.
+ * end a freeze. The last process may have died after recording a change and before storing it, or the store is an older
+ * copy: its `settled` tells what it has missed. Or it is new, since somebody has deleted it, and the whole log is read.
+ * The keys that it never knew are lost.
  */
 export async function rebuildKeys(options: RebuildOptions): Promise<void> {
-  const { store, audit, settled, log } = options;
+  const { store, audit, log } = options;
   const known = store.settled();
   // Read before the log: a freeze that another process ends meanwhile is over.
   const wasFrozen = store.frozen();
-  const { revoked, frozen, created, end } = await readActs(options, Math.max(1, Math.min(known, settled ?? known)));
+  const { revoked, frozen, created, end } = await readActs(options, known);
   const stored = new Map(store.keys().map(({ id, revokedAt }) => [id, revokedAt !== null]));
   for (const id of store.tombstones()) stored.set(id, true);
   const missing = [...revoked].filter((id) => stored.get(id) !== true);
@@ -73,21 +69,20 @@ export function noteSettled(store: StateStore, seq: number): void {
 /** `revoked`: ids, and the hashes of configured keys. */
 type Acts = { readonly revoked: Set<string>; frozen: boolean; readonly created: Set<string> };
 
-/** The acts recorded since `from`; `end` is where the log goes on. */
-async function readActs({ stateDir, main }: RebuildOptions, from: number): Promise<Acts & { readonly end: number }> {
+/** The acts recorded from `known` on; `end` is where the log goes on. */
+async function readActs({ home }: RebuildOptions, known: number): Promise<Acts & { readonly end: number }> {
   const acts: Acts = { revoked: new Set(), frozen: false, created: new Set() };
-  const reader = openReader(stateDir, main);
-  try {
-    for (let end = from; ;) {
-      const rows = reader.chains().includes(chain) ? reader.page(chain, end, pageRows) : [];
-      for (const { rec } of rows) if (rec.includes('"type":"key.')) take(readRecord(rec), acts);
-      const last = rows.at(-1);
-      if (!last) return { ...acts, end };
-      end = last.seq + 1;
-      await setImmediate();
-    }
-  } finally {
-    reader.close();
+  using reader = openReader(home);
+  const isThere = reader.chains().includes(chain);
+  // A log that is an older copy than the store ends before that.
+  const newest = isThere ? (reader.last(chain)?.seq ?? 0) : Infinity;
+  for (let end = Math.max(1, Math.min(known, newest + 1)); ;) {
+    const rows = isThere ? reader.page(chain, end, pageRows) : [];
+    for (const { rec } of rows) if (rec.includes('"type":"key.')) take(readRecord(rec), acts);
+    const last = rows.at(-1);
+    if (!last) return { ...acts, end };
+    end = last.seq + 1;
+    await setImmediate();
   }
 }
 

@@ -18,7 +18,7 @@ import { locksOf, openFreeChain, needRoom, openState, prepareStateDir } from "..
 import type { Sealer } from "../core/ports.ts";
 import { loadSealKeys } from "../seal/keys.ts";
 import { createSealer } from "../seal/seal.ts";
-import { chainNames, chainPath } from "../store/sqlite/reader.ts";
+import { type ChainHome, chainNames, chainPath } from "../store/sqlite/reader.ts";
 import type { StateStore } from "../store/sqlite/state.ts";
 import { noteSettled, rebuildKeys } from "./rebuild.ts";
 import { layBallast } from "./ballast.ts";
@@ -54,17 +54,17 @@ export type Stores = {
 
 /** Other processes write all chains that this one may write. */
 export class ChainsTaken extends StoreFailed {
-  constructor(state: string, chains: readonly string[], main: string | null) {
-    super(chains.includes("main") ? mainTaken(state, main) : embeddedTaken(state, chains.length));
+  constructor(home: ChainHome, chains: readonly string[]) {
+    super(chains.includes("main") ? mainTaken(home) : embeddedTaken(home.state, chains.length));
     this.name = "ChainsTaken";
   }
 }
 
-function mainTaken(state: string, main: string | null): string {
+function mainTaken(home: ChainHome): string {
   // Of several locks this process may have taken one before it found another taken.
-  const pids = locksOf(state, "main", main).map(lockHolder);
+  const pids = locksOf(home, "main").map(lockHolder);
   const pid = pids.find((holder) => holder !== process.pid) ?? null;
-  const who = `another process${pid === null ? "" : ` (pid ${pid})`} writes the audit log of ${state}`;
+  const who = `another process${pid === null ? "" : ` (pid ${pid})`} writes the audit log of ${home.state}`;
   const passing = "one that is starting or stopping, or another command (try again in a few seconds)";
   return `${who}: a daemon on another socket (name it with --socket), ${passing}`;
 }
@@ -72,30 +72,24 @@ function mainTaken(state: string, main: string | null): string {
 const embeddedTaken = (state: string, count: number): string =>
   `${count} gateways without a daemon run on ${state} already, and no more can; end one, or run \`mcpgw daemon\``;
 
-/** Throws StoreFailed where nothing can be opened. */
-function prepare({ paths: { state }, audit: { path }, chains }: StoresOptions): void {
-  prepareStateDir(state);
-  needRoom(state);
-  if (path !== null && chains.includes("main")) needRoom(dirname(path));
-  refuseNewKey(state, path);
-}
-
 /** Opens a state directory, creating it when it is missing. Throws StoreFailed with what to do. */
 export async function openStores(options: StoresOptions): Promise<Stores> {
   const { paths, chains, self, patience = 0 } = options;
   const { state } = paths;
-  prepare(options);
+  const home = { state, main: options.audit.path };
+  prepareStateDir(state);
+  needRoom(state);
+  if (home.main !== null && chains.includes("main")) needRoom(dirname(home.main));
+  refuseNewKey(home);
   const keyPair = await loadSigningKey(join(state, "signing.key"));
-  const chain = await untilGiven(() => openFreeChain(state, chains, options.audit.path), patience);
-  if (!chain) throw new ChainsTaken(state, chains, options.audit.path);
+  const chain = await untilGiven(() => openFreeChain(home, chains), patience);
+  if (!chain) throw new ChainsTaken(home, chains);
   const clock = systemClock;
   const ballast = layBallast(state);
   const store = openState(state);
   const isMain = chain.chain === "main";
-  const settled = isMain ? (chain.store.anchor()?.settled ?? 1) : null;
   const end = chain.store.last()?.seq ?? 0;
   const countedBeyond = store.usageMark(chain.chain) > end;
-  let keyring: Keyring | null = null;
   const audit = await openAudit({
     ...options,
     store: chain.store,
@@ -104,13 +98,12 @@ export async function openStores(options: StoresOptions): Promise<Stores> {
     stamp: { chain: chain.chain, boot: options.run, node: hostname(), ver: self.version },
     keyPair,
     headsDir: paths.heads,
-    behind: () => !keyring?.saved,
   });
   // The log is an older copy, from which it goes on: sequences that were counted come again, for other calls.
   if (countedBeyond) store.setUsageMark(chain.chain, end);
-  if (isMain) await notePlace(installDir(paths.heads, installOf(keyPair.publicKey)), "main", options.audit.path);
-  await rebuildKeys({ store, stateDir: state, main: options.audit.path, audit, settled, log: options.log });
-  keyring = new Keyring({ store, clock, makeRoom: ballast.give });
+  if (isMain) await notePlace(installDir(paths.heads, installOf(keyPair.publicKey)), "main", home.main);
+  await rebuildKeys({ store, home, audit, log: options.log });
+  const keyring = new Keyring({ store, clock, makeRoom: ballast.give });
   if (isMain) followSettled(store, audit, keyring);
   const sealKeys = await loadSealKeys(join(state, "seal.key"), Date.now());
   return {
@@ -128,18 +121,18 @@ export async function openStores(options: StoresOptions): Promise<Stores> {
       if (isMain && keyring.saved) noteSettled(store, audit.health().records + 1);
       sayLost(options.log, unsaved, audit.health().owed);
       keyring[Symbol.dispose]();
-      store.close();
-      chain.close();
+      store[Symbol.dispose]();
+      chain[Symbol.dispose]();
     },
   };
 }
 
 /** Throws where a key would be made for a log that was begun with another one: what it signs could not be told from that. */
-function refuseNewKey(state: string, main: string | null): void {
-  const key = join(state, "signing.key");
+function refuseNewKey(home: ChainHome): void {
+  const key = join(home.state, "signing.key");
   if (existsSync(key)) return;
-  const begun = chainNames(state, main).map((chain) => chainPath(state, chain, main));
-  if (storeKnowsLog(state)) begun.push(join(state, "mcpgw.db"));
+  const begun = chainNames(home).map((chain) => chainPath(home, chain));
+  if (storeKnowsLog(home.state)) begun.push(join(home.state, "mcpgw.db"));
   // Looked for once more: a gateway that starts at the same time makes the key before all else.
   if (begun.length === 0 || existsSync(key)) return;
   throw new StoreFailed(
@@ -150,12 +143,8 @@ function refuseNewKey(state: string, main: string | null): void {
 
 function storeKnowsLog(state: string): boolean {
   if (!existsSync(join(state, "mcpgw.db"))) return false;
-  const store = openState(state);
-  try {
-    return store.settled() > 0;
-  } finally {
-    store.close();
-  }
+  using store = openState(state);
+  return store.settled() > 0;
 }
 
 /** Records after which the store's `settled` is moved on: few enough to read at a start, and the store is seldom synced. */

@@ -1,7 +1,7 @@
 import type { Call, ClientSession, IdentifiedCall } from "../core/call.ts";
 import { type AbortSignalLike, onAbort } from "../core/cancel.ts";
 import { asFailure, Failure } from "../core/failure.ts";
-import { type Era, noCapabilities, type Revision } from "../core/inbound.ts";
+import type { Era, Revision } from "../core/inbound.ts";
 import { mustBeHeard } from "../core/lists.ts";
 import type { Presented } from "../core/ports.ts";
 import { eachInTurns } from "../core/turns.ts";
@@ -185,16 +185,9 @@ export class McpConnection {
     const { scope, traffic } = this.#options;
     if (this.#closed) throw new Failure("cancelled", "The client has gone.");
     this.#end("replaced", "The session was ended by a newer initialize.");
-    const session = new Session({
-      owner: who.id,
-      consumer: who.consumerId,
-      revision,
-      capabilities: inbound.capabilities ?? noCapabilities,
-      scope,
-      backlog: new Backlog(),
-      traffic,
-      seen: gw.clock.mono(),
-    });
+    const { capabilities } = inbound;
+    const now = gw.clock.mono();
+    const session = new Session({ who, revision, capabilities, scope, backlog: new Backlog(), traffic, now });
     await noteOpened(gw, session, inbound).catch((error: unknown) => {
       session.end();
       throw error;

@@ -1,14 +1,28 @@
 import type { AbortSignalLike } from "../core/cancel.ts";
 import type { ClientSession } from "../core/call.ts";
-import type { ClientAnswer, ClientCapabilities, InputRequest, LogLevel, Revision } from "../core/inbound.ts";
+import {
+  type ClientAnswer,
+  type ClientCapabilities,
+  type InputRequest,
+  type LogLevel,
+  noCapabilities,
+  type Revision,
+} from "../core/inbound.ts";
+import type { Principal } from "../core/principal.ts";
 import { ClientCalls } from "./calls.ts";
 import { Questions } from "./questions.ts";
 import { type Backlog, type Reader, Streams } from "./streams.ts";
 import type { Traffic } from "./traffic.ts";
 
-type SessionInit = Pick<Session, "owner" | "consumer" | "revision" | "capabilities" | "scope" | "seen"> & {
+/** What `initialize` says of a new session, and the endpoint at which it was sent. */
+export type Opening = Pick<Session, "revision" | "scope"> & { readonly capabilities?: ClientCapabilities | null };
+
+type SessionInit = Opening & {
+  readonly who: Principal;
   readonly backlog: Backlog;
   readonly traffic: Traffic;
+  /** Monotonic µs. */
+  readonly now: number;
 };
 
 /** A name that nobody can guess: 256 random bits. */
@@ -43,13 +57,13 @@ export class Session implements ClientSession {
   #streams: Streams | null = null;
   #ended = false;
 
-  constructor({ owner, consumer, revision, capabilities, scope, seen, backlog, traffic }: SessionInit) {
-    this.owner = owner;
-    this.consumer = consumer;
+  constructor({ who, revision, capabilities, scope, now, backlog, traffic }: SessionInit) {
+    this.owner = who.id;
+    this.consumer = who.consumerId;
     this.revision = revision;
-    this.capabilities = capabilities;
+    this.capabilities = capabilities ?? noCapabilities;
     this.scope = scope;
-    this.seen = seen;
+    this.seen = now;
     this.#backlog = backlog;
     this.#traffic = traffic;
     traffic.sessions++;

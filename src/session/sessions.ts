@@ -2,9 +2,8 @@ import { endingWith } from "../core/cancel.ts";
 import type { Clock } from "../core/clock.ts";
 import { Counts } from "../core/counts.ts";
 import { Failure } from "../core/failure.ts";
-import { type ClientCapabilities, noCapabilities, type Revision } from "../core/inbound.ts";
 import { lossOf, type Loss, type Principal } from "../core/principal.ts";
-import { Session } from "./session.ts";
+import { type Opening, Session } from "./session.ts";
 import { Backlog } from "./streams.ts";
 import { Traffic } from "./traffic.ts";
 
@@ -37,13 +36,6 @@ type SessionsOptions = {
   onEnd: (session: Session, reason: SessionEnd) => void;
 };
 
-/** The properties of a new session. */
-type Opening = {
-  readonly revision: Revision;
-  readonly capabilities?: ClientCapabilities | null;
-  readonly scope: string | null;
-};
-
 /**
  * The legacy HTTP sessions of this process. Their number and idle time are limited, and each belongs to one principal.
  */
@@ -74,7 +66,7 @@ export class Sessions {
    * Opens a session. Throws `overloaded` if all places are taken or the owner opens too many per minute. An owner with
    * too many sessions loses one.
    */
-  open(who: Principal, { revision, capabilities, scope }: Opening): Session {
+  open(who: Principal, opening: Opening): Session {
     this.#count(who.id);
     if (this.#perOwner.of(who.id) >= this.#limits.perOwner) this.#replaceOneOf(who.id);
     if (this.#byId.size >= this.#limits.total) this.sweep();
@@ -83,16 +75,8 @@ export class Sessions {
         retryAfterMs: 5_000,
       });
     }
-    const session = new Session({
-      owner: who.id,
-      consumer: who.consumerId,
-      revision,
-      capabilities: capabilities ?? noCapabilities,
-      scope,
-      backlog: this.#backlog,
-      traffic: this.#traffic,
-      seen: this.#clock.mono(),
-    });
+    const now = this.#clock.mono();
+    const session = new Session({ ...opening, who, backlog: this.#backlog, traffic: this.#traffic, now });
     this.#byId.set(session.id, session);
     this.#perOwner.add(who.id);
     session.unwatch = this.#endOnLoss(who.revoked, session);

@@ -6,7 +6,7 @@ import { type FileLock, lockHolder, tryLock } from "../core/libc.ts";
 import { type AuditStore, StoreFailed } from "../core/store.ts";
 import { openChain } from "./sqlite/chain.ts";
 import { named } from "./sqlite/database.ts";
-import { chainPath } from "./sqlite/reader.ts";
+import { type ChainHome, chainPath } from "./sqlite/reader.ts";
 import { openStateStore, type StateStore } from "./sqlite/state.ts";
 import { syncDirectory } from "./sqlite/wal.ts";
 
@@ -73,17 +73,17 @@ export function openState(dir: string): StateStore {
 }
 
 /** A chain with the lock that makes this process its only writer. */
-export type OpenedChain = { readonly chain: string; readonly store: AuditStore; close(): void };
+export type OpenedChain = Disposable & { readonly chain: string; readonly store: AuditStore };
 
 /**
  * Opens the first chain whose lock is free, for writing; null when all are taken. The daemon names `main`, an embedded
- * gateway `embeddedChains`; `main` as for `chainPath`. Throws `StoreFailed` where the file is a link.
+ * gateway `embeddedChains`. Throws `StoreFailed` where the file is a link.
  */
-export function openFreeChain(dir: string, chains: readonly string[], main: string | null): OpenedChain | null {
+export function openFreeChain(home: ChainHome, chains: readonly string[]): OpenedChain | null {
   for (const chain of chains) {
-    const path = chainPath(dir, chain, main);
+    const path = chainPath(home, chain);
     refuseLink(path);
-    const lock = lockAll(locksOf(dir, chain, main));
+    const lock = lockAll(locksOf(home, chain));
     if (lock) return openLocked(path, chain, lock);
   }
   return null;
@@ -96,9 +96,9 @@ function refuseLink(path: string): void {
 }
 
 /** The locks that the writer of a chain holds. A file elsewhere may belong to a state directory and to a copy of it. */
-export function locksOf(dir: string, chain: string, main: string | null): string[] {
-  const path = chainPath(dir, chain, main);
-  return [...(path === main ? [`${path}.lock`] : []), join(dir, "audit", `${chain}.lock`)];
+export function locksOf(home: ChainHome, chain: string): string[] {
+  const path = chainPath(home, chain);
+  return [...(path === home.main ? [`${path}.lock`] : []), join(home.state, "audit", `${chain}.lock`)];
 }
 
 /** Takes all of these locks; null, and none is held, when another process holds one of them. */
@@ -146,8 +146,8 @@ function openLocked(path: string, chain: string, lock: FileLock): OpenedChain {
     return {
       chain,
       store,
-      close() {
-        store.close();
+      [Symbol.dispose]() {
+        store[Symbol.dispose]();
         lock.release();
       },
     };

@@ -19,17 +19,15 @@ import {
   recordsOf,
   runCall,
   tempState,
-  type TempState,
+  callsIn,
 } from "../support/audit.ts";
-
-const calls = (at: TempState) => recordsOf(at).filter(({ type }) => type.startsWith("call."));
 
 test("R8 R62 a call leaves its intent and its outcome, with everything the catalogue names", async () => {
   using at = tempState();
   await using opened = await openBroker(at);
   const call = await runCall(opened.broker, { args: '{"id":7}' }, '{"content":[1]}');
   expect(call.begun).toBe(true);
-  const [begin, end] = calls(at);
+  const [begin, end] = callsIn(at);
   const identity = {
     call: call.id,
     caller: "agent-1",
@@ -53,10 +51,9 @@ test("R8 R62 a call leaves its intent and its outcome, with everything the catal
     seq: 1,
   } satisfies Partial<Fields> & { seq: number });
   expect(end).toMatchObject({ ...identity, type: "call.end", st: "ok", us: 1500, al: 8, rl: 15, ref: 1, seq: 2 });
-  const reader = openReader(at.state, null);
+  using reader = openReader({ state: at.state, main: null });
   expect(reader.payloads("main", 1).map(({ body }) => body)).toEqual(['{"id":7}']);
   expect(reader.payloads("main", 2).map(({ body }) => body)).toEqual(['{"content":[1]}']);
-  reader.close();
 });
 
 const endings: [string, Failure | "tool_error" | "rpc_error", object][] = [
@@ -76,7 +73,7 @@ for (const [name, ending, wanted] of endings) {
       call.reply = { kind: "result", era: "modern", text: "{}", isError: true, type: null };
     else call.reply = { kind: "error", era: "modern", text: "{}", code: -32_000 };
     await opened.broker.end(call);
-    expect(calls(at)[1]).toMatchObject({ type: "call.end", ...wanted });
+    expect(callsIn(at)[1]).toMatchObject({ type: "call.end", ...wanted });
   });
 }
 
@@ -86,8 +83,8 @@ test("R7 R8 a refusal is one record that names the rule, with the arguments", as
   const call = failed(callOf({ args: '{"x":1}' }), new Failure("denied", "not yours", { rule: "no-drop" }));
   call.verdict = null;
   await opened.broker.end(call);
-  expect(calls(at)).toHaveLength(1);
-  expect(calls(at)[0]).toMatchObject({
+  expect(callsIn(at)).toHaveLength(1);
+  expect(callsIn(at)[0]).toMatchObject({
     type: "call.refused",
     st: "denied",
     rule: "no-drop",
@@ -132,7 +129,7 @@ test("what untrusted texts can be is cut", async () => {
   call.route = null;
   call.target = "x".repeat(100_000);
   await opened.broker.end(failed(call, new Failure("unknown-tool", "y".repeat(100_000))));
-  expect(JSON.stringify(calls(at)[0]).length).toBeLessThan(2000);
+  expect(JSON.stringify(callsIn(at)[0]).length).toBeLessThan(2000);
 });
 
 const waits: [durability: "strict" | "standard" | "relaxed", begin: boolean, end: boolean][] = [
@@ -207,7 +204,7 @@ test("D6 onFailure allow lets calls pass unrecorded, says so, and records again 
   expect(lines).toEqual([expect.stringContaining("unrecorded"), expect.stringContaining("count=4")]);
   faulty.full = null;
   await opened.broker.end(answered(call));
-  expect(calls(at)).toMatchObject([{ type: "call.end", call: call.id, st: "ok" }]);
+  expect(callsIn(at)).toMatchObject([{ type: "call.end", call: call.id, st: "ok" }]);
   expect(opened.broker.health().ok).toBe(true);
 });
 
@@ -257,7 +254,7 @@ test("a failed commit leaves the chain where it was, and an outcome that could n
   faulty.full = new StoreFailed("disk full");
   expect(await opened.broker.end(answered(call)).catch((error: Failure) => error.code)).toBe("audit-unavailable");
   faulty.full = null;
-  const lost = await until(() => calls(at).find(({ type }) => type === "call.lost"), "call.lost");
+  const lost = await until(() => callsIn(at).find(({ type }) => type === "call.lost"), "call.lost");
   expect(lost).toMatchObject({ call: call.id, ref: 1, st: "lost", consumer: "agent", srv: "crm" });
   await runCall(opened.broker);
   const seqs = recordsOf(at).map(({ seq }) => seq);
@@ -329,7 +326,7 @@ test("a reload changes what is stored from then on, and the chain goes on", asyn
   await runCall(opened.broker);
   opened.broker.configure(auditOptions.parse({ payloads: "none" }));
   await runCall(opened.broker);
-  const [, , begin] = calls(at);
+  const [, , begin] = callsIn(at);
   expect(begin).toMatchObject({ seq: 3, pay: "none", al: 8 });
   expect(begin?.ad).toBeUndefined();
   expect(opened.broker.health()).toMatchObject({ payloads: "none", durability: "strict" });

@@ -5,7 +5,16 @@ import { gatherEvidence } from "../../src/audit/evidence.ts";
 import { systemClock } from "../../src/core/clock.ts";
 import { silent } from "../../src/core/log.ts";
 import { until } from "../support/until.ts";
-import { openBroker, outsideOf, recordsOf, runCall, tempState, type TempState, verifyAt } from "../support/audit.ts";
+import {
+  openBroker,
+  outsideOf,
+  recordsOf,
+  runCall,
+  tempState,
+  type TempState,
+  verifyAt,
+  recordCall,
+} from "../support/audit.ts";
 
 test("R9 a checkpoint covers what was recorded just before it, also on a fresh start", async () => {
   using at = tempState();
@@ -81,9 +90,7 @@ test("R9 a checkpoint that a power cut tore is no forgery: it is told and record
     expect(evidence.checkpoints.map(({ source }) => source)).toContain(file);
     expect(evidence.checkpoints.filter(({ signed }) => !signed)).toEqual([]);
   }
-  await using opened = await openBroker(at, { checkpoints: [{ file }] }, { log });
-  await runCall(opened.broker);
-  await opened.close();
+  await recordCall(at, { checkpoints: [{ file }] }, { log });
   expect(warnings).toEqual(Array.from({ length: 3 }, () => ({ chain: "main", file })));
   const evidence = await gatherEvidence({ chain: "main", dir: outsideOf(at), sources: [file] });
   expect(await verifyAt({ ...at, dir: outsideOf(at) }, { sources: [file] })).toMatchObject({ exit: 0, bad: null });
@@ -136,9 +143,7 @@ test("R9: a checkpoint is made after so many records, or after so much time with
 
 test("R9 A08: once a log is closed its head note names the last record, that of the last checkpoint", async () => {
   using at = tempState();
-  const opened = await openBroker(at, {}, { tick: 60_000 });
-  await runCall(opened.broker);
-  await opened.close();
+  await recordCall(at, {}, { tick: 60_000 });
   const head: unknown = JSON.parse(readFileSync(join(outsideOf(at), "main.head"), "utf8"));
   expect(head).toMatchObject({ seq: 3 });
 });

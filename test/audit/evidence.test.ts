@@ -9,7 +9,7 @@ import { type ChainReport, verifyChain } from "../../src/audit/verify.ts";
 import { silent } from "../../src/core/log.ts";
 import { openReader } from "../../src/store/sqlite/reader.ts";
 import { free, stall } from "../support/unanswering.ts";
-import { openBroker, runCall, tempState, type TempState, verifyAt } from "../support/audit.ts";
+import { tempState, type TempState, verifyAt, recordCall } from "../support/audit.ts";
 
 // What checkpoints of this installation and of others prove, by the file they are in.
 
@@ -17,9 +17,7 @@ type Installation = TempState & { readonly dir: string; readonly publicKey: Uint
 
 async function install(at: TempState, file: string): Promise<Installation> {
   const { publicKey } = await loadSigningKey(join(at.state, "signing.key"));
-  const opened = await openBroker(at, { checkpoints: [{ file }] });
-  await runCall(opened.broker);
-  await opened.close();
+  await recordCall(at, { checkpoints: [{ file }] });
   const dir = installDir(at.heads, installOf(publicKey));
   return { ...at, dir, publicKey, notes: readFileSync(file, "utf8") };
 }
@@ -81,9 +79,7 @@ test("R9 A03 a start warns of a configured file that holds checkpoints of anothe
   const log = { ...silent, warn: (_message: string, facts: unknown) => void warned.push(facts) };
   const taken = file("taken.cp", other.notes);
   for (const checkpoints of [[{ file: taken }], [{ file: taken }], [{ file: join(place.root, "none.cp") }]]) {
-    const opened = await openBroker(at, { checkpoints }, { log });
-    await runCall(opened.broker);
-    await opened.close();
+    await recordCall(at, { checkpoints }, { log });
   }
   expect(warned).toMatchObject([{ file: taken, of: `mcpgw/${installOf(other.publicKey)}/main` }]);
 });
@@ -97,9 +93,8 @@ test("R25 of equal checkpoints the configured one is named before the default; a
   const evidence = await gatherEvidence({ chain: "main", dir: one.dir, sources: [configured] });
   const remote = (source: string) => evidence.checkpoints.filter((found) => found.source === source);
   const checkpoints = [...remote(configured).map((found) => ({ ...found, sameHost: false })), ...evidence.checkpoints];
-  const reader = openReader(one.state, null);
+  using reader = openReader({ state: one.state, main: null });
   const report = await verifyChain(reader, { ...evidence, checkpoints });
-  reader.close();
   expect(report.checkpoint).toMatchObject({ source: configured, sameHost: false });
 });
 

@@ -8,18 +8,7 @@ import { createCounters } from "../../src/usage/counters.ts";
 import { groupUsage } from "../../src/usage/query.ts";
 import { makeRoute } from "../support/call.ts";
 import { until } from "../support/until.ts";
-import {
-  arriving,
-  callOf,
-  failed,
-  handClock,
-  openBroker,
-  recordsOf,
-  tempState,
-  type TempState,
-} from "../support/audit.ts";
-
-const calls = (at: TempState) => recordsOf(at).filter(({ type }) => type.startsWith("call."));
+import { arriving, callOf, failed, handClock, openBroker, recordsOf, tempState, callsIn } from "../support/audit.ts";
 
 test("more than 60 refusals of one principal a minute coalesce, and the counts add up", async () => {
   using at = tempState();
@@ -42,11 +31,11 @@ test("more than 60 refusals of one principal a minute coalesce, and the counts a
   for (const code of ["parse-error", "invalid-arguments", "parse-error"] as const) await refuse("noisy", code);
   await refuse("noisy", "invalid-arguments", "192.0.2.7");
   await refuse("calm", "denied");
-  expect(calls(at).filter(({ consumer }) => consumer === "noisy")).toHaveLength(60);
+  expect(callsIn(at).filter(({ consumer }) => consumer === "noisy")).toHaveLength(60);
   const over = timeText(clock.now());
   clock.advance(61_000_000);
   const counted = await until(() => {
-    const found = calls(at).filter(({ count }) => count !== undefined);
+    const found = callsIn(at).filter(({ count }) => count !== undefined);
     return found.length === 4 ? found : null;
   }, "counted refusals");
   const noisy = { caller: "noisy-1", subj: "key:noisy-1", consumer: "noisy" };
@@ -59,12 +48,12 @@ test("more than 60 refusals of one principal a minute coalesce, and the counts a
   ]);
   // They came from two addresses.
   expect(counted[3]?.src).toBeUndefined();
-  const [denied, limited] = calls(at).filter(({ count }) => count !== undefined);
+  const [denied, limited] = callsIn(at).filter(({ count }) => count !== undefined);
   for (const facts of [denied?.facts, limited?.facts]) {
     const times = [begun, String(facts?.["first"]), String(facts?.["last"]), over];
     expect(times).toEqual([...new Set(times)].toSorted());
   }
-  expect(calls(at).filter(({ consumer }) => consumer === "calm")).toHaveLength(1);
+  expect(callsIn(at).filter(({ consumer }) => consumer === "calm")).toHaveLength(1);
 });
 
 test("R8 R26 counted refusals are booked on server and tool, a few dozen of them apart, and none is left out", async () => {
@@ -129,7 +118,7 @@ test("the last refusal that has a record of its own says that further ones are c
   using at = tempState();
   await using opened = await openBroker(at);
   for (let i = 0; i < 100; i += 1) await opened.broker.end(failed(callOf(), new Failure("denied", "Denied.")));
-  const reasons = calls(at).map(({ reason }) => reason);
+  const reasons = callsIn(at).map(({ reason }) => reason);
   expect(reasons).toEqual([
     ...Array.from({ length: 59 }, () => "Denied."),
     "Denied. (further refusals of this caller are counted, and recorded once a minute)",
@@ -150,8 +139,7 @@ test("failed credentials leave one record a minute and source, counted, without 
     [4, "auth-failed"],
   ]);
   expect(JSON.stringify(failures)).not.toContain("192.0.2");
-  const reader = openReader(at.state, null);
+  using reader = openReader({ state: at.state, main: null });
   const stood = failures.map(({ src }) => valueOf(reader.subject("main", subjectIn(src) ?? "")));
-  reader.close();
   expect(stood).toEqual(["192.0.2.7", "192.0.2.8", "192.0.2.7"]);
 });

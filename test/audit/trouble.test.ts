@@ -22,7 +22,9 @@ import {
   tempState,
   type TempState,
   verifyAt,
+  recordCall,
 } from "../support/audit.ts";
+import { noStrace, strace } from "../support/processes.ts";
 
 const writer = join(import.meta.dir, "../fixtures/audit-writer.ts");
 
@@ -77,9 +79,6 @@ test("T01 P3 kill -9 at any moment: nothing acknowledged is missing, what was in
   const shapes = new Set([...byCall.keys()].map(shape));
   expect([...shapes].sort()).toEqual(["call.begin call.end", "call.begin call.lost"]);
 }, 30_000);
-
-const strace = Bun.which("strace") ?? "strace";
-const noStrace = !Bun.which("strace") || !Bun.spawnSync([strace, "-e", "trace=none", "true"]).success;
 
 test.skipIf(noStrace)(
   "T03 P1 P2 strict: the disk has each record before its effect is seen (needs strace)",
@@ -182,22 +181,16 @@ for (const [name, lose] of Object.entries(losses)) {
 
 test("T07 T08 a chain that was deleted or put back from an old copy is not continued", async () => {
   using at = tempState();
-  const first = await openBroker(at);
-  await runCall(first.broker);
-  await first.close();
+  await recordCall(at);
   const old = join(at.root, "old.db");
   cpSync(at.db(), old);
-  const second = await openBroker(at);
-  await runCall(second.broker);
-  await second.close();
+  await recordCall(at);
   cpSync(old, at.db());
   expect(String(await reasonOf(openBroker(at)))).toMatch(/moved back or replaced: it ends at record 3, but .*record 6/);
   rmSync(at.db());
   expect(String(await reasonOf(openBroker(at)))).toMatch(/moved back or replaced: it ends at record 0/);
   rmSync(at.heads, { recursive: true });
-  const third = await openBroker(at);
-  await runCall(third.broker);
-  await third.close();
+  await recordCall(at);
   const db = new Database(at.db());
   db.run("UPDATE audit SET leaf = zeroblob(32) WHERE seq = (SELECT max(seq) FROM audit)");
   db.close();
@@ -209,9 +202,7 @@ test("T07 T08 a chain that was deleted or put back from an old copy is not conti
 test("T08 a checkpoint on another volume is enough to notice an old copy", async () => {
   using at = tempState();
   const checkpoints = [{ file: join(at.root, "other-volume") }];
-  const opened = await openBroker(at, { checkpoints });
-  await runCall(opened.broker);
-  await opened.close();
+  await recordCall(at, { checkpoints });
   rmSync(at.heads, { recursive: true });
   rmSync(at.db());
   expect(String(await reasonOf(openBroker(at, { checkpoints })))).toMatch(/other-volume has a checkpoint of 2 records/);
@@ -228,9 +219,7 @@ const foreseen: [what: string, notes: Note[], refused: RegExp | null][] = [
 ];
 test.each(foreseen)("T08 a log is compared with a checkpoint %s", async (_what, notes, refused) => {
   using at = tempState();
-  await using opened = await openBroker(at);
-  await runCall(opened.broker);
-  await opened.close();
+  await recordCall(at);
   const own = await loadSigningKey(join(at.state, "signing.key"));
   const other = readSigningKey(generateSigningKey());
   const file = join(at.root, "notes");
@@ -245,18 +234,14 @@ test.each(foreseen)("T08 a log is compared with a checkpoint %s", async (_what, 
 
 test("T08 a log that ends before its head note is not said to contradict checkpoints that it covers", async () => {
   using at = tempState();
-  await using opened = await openBroker(at);
-  await runCall(opened.broker);
-  await opened.close();
+  await recordCall(at);
   await writeHead(outsideOf(at), { chain: "main", seq: 9, leaf: "x" });
   expect(String(await reasonOf(openBroker(at)))).toMatch(/ends at record 3, but \S+main.head notes record 9\. Records/);
 });
 
 test("A01 a last record that was changed while the gateway was down is noticed at its start", async () => {
   using at = tempState();
-  const opened = await openBroker(at);
-  await runCall(opened.broker);
-  await opened.close();
+  await recordCall(at);
   const db = new Database(at.db());
   db.run("UPDATE audit SET rec = replace(rec, 'agent', 'other') WHERE seq = 3");
   db.run("UPDATE audit SET rec = replace(rec, 'checkpoint', 'check') WHERE seq = 3");
@@ -273,9 +258,7 @@ test("P5 a chain is not continued before what its last writer committed is on th
 
 test("a chain is not continued under another signing key", async () => {
   using at = tempState();
-  const opened = await openBroker(at);
-  await runCall(opened.broker);
-  await opened.close();
+  await recordCall(at);
   rmSync(join(at.state, "signing.key"));
   expect(String(await reasonOf(openBroker(at)))).toMatch(/another signing key/);
 });
@@ -310,9 +293,7 @@ test("R9 A08 where a log was cut behind its anchor, and nothing outside tells, w
   db.run("DELETE FROM audit WHERE seq > 4");
   db.close(true);
   rmSync(at.heads, { recursive: true });
-  const opened = await openBroker(at);
-  await runCall(opened.broker);
-  await opened.close();
+  await recordCall(at);
   expect(await verify(at)).toMatchObject({ exit: 0, bad: null, records: 7 });
 });
 
@@ -328,9 +309,7 @@ test("R9 A14 a public key outside that is not this installation's is named, and 
 test("R9 an anchor that was changed keeps no checkpoint from being made", async () => {
   using at = tempState();
   for (const spoil of ["size = 1000000", "note = ''", "frontier = zeroblob(length(frontier))"]) {
-    const first = await openBroker(at);
-    await runCall(first.broker);
-    await first.close();
+    await recordCall(at);
     const db = new Database(at.db());
     db.run(`UPDATE anchor SET ${spoil}`);
     db.close(true);

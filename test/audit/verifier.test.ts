@@ -10,14 +10,12 @@ import { createFrontier } from "../../src/audit/merkle.ts";
 import { readHead } from "../../src/audit/outside.ts";
 import { createEncoder } from "../../src/audit/record.ts";
 import { payloadFault, Verifier, verifyChain } from "../../src/audit/verify.ts";
-import type { AuditEvent } from "../../src/core/event.ts";
 import { openReader } from "../../src/store/sqlite/reader.ts";
 import { reasonOf } from "../support/failure.ts";
-import { openBroker, outsideOf, tempState, verifyAt } from "../support/audit.ts";
+import { openBroker, outsideOf, tempState, verifyAt, note } from "../support/audit.ts";
 
 // What somebody may write who can change the whole chain and all of its hashes, but no checkpoint.
 
-const note: AuditEvent = { type: "server.stopped", actor: "system", facts: { server: "s", pid: 1 } };
 const publicKey = new Uint8Array(32).fill(7);
 const first = hashText(genesis("main", publicKey));
 
@@ -154,14 +152,14 @@ test("A01: all of a long chain is read, also what was put before its beginning, 
     db.run(sql);
   };
   expect(await verified()).toBeNull();
-  const reader = { ...openReader(at.state, null), integrity: () => "a page is damaged" };
+  const reader = { ...openReader({ state: at.state, main: null }), integrity: () => "a page is damaged" };
   const evidence = await gatherEvidence({ chain: "main", dir, sources: [] });
   let turned = false;
   setImmediate(() => (turned = true));
   expect((await verifyChain(reader, evidence)).bad).toMatchObject({ kind: "damaged" });
   // Other questions to the same thread are answered in between.
   expect(turned).toBe(true);
-  reader.close();
+  reader[Symbol.dispose]();
   change("INSERT INTO audit SELECT -5, rec, leaf, part, salt, body FROM audit WHERE seq = 1");
   expect(await verified()).toMatchObject({ kind: "misplaced", seq: null });
   change("DELETE FROM audit WHERE seq = -5");

@@ -16,7 +16,7 @@ import { generateSigningKey, installOf, originOf, readSigningKey, signCheckpoint
 import { loadSigningKey } from "../../src/audit/open.ts";
 import { checkpointFile, installDir } from "../../src/audit/outside.ts";
 import { openReader } from "../../src/store/sqlite/reader.ts";
-import { openBroker, runCall, tempState, verifyAt } from "../support/audit.ts";
+import { openBroker, runCall, tempState, verifyAt, recordCall } from "../support/audit.ts";
 import { closedChain, type Outside } from "../support/closed-chain.ts";
 import { reasonOf } from "../support/failure.ts";
 
@@ -187,13 +187,9 @@ test("A03 verify: a whole chain hashed anew shows only against a checkpoint, and
 test("A10 verify: an old copy put back is found by the head note", async () => {
   using at = tempState();
   const { publicKey } = await loadSigningKey(join(at.state, "signing.key"));
-  const opened = await openBroker(at, { durability: "strict" });
-  await runCall(opened.broker);
-  await opened.close();
+  await recordCall(at, { durability: "strict" });
   cpSync(at.state, join(at.root, "old"), { recursive: true });
-  const later = await openBroker(at, { durability: "strict" });
-  await runCall(later.broker);
-  await later.close();
+  await recordCall(at, { durability: "strict" });
   rmSync(at.state, { recursive: true });
   cpSync(join(at.root, "old"), at.state, { recursive: true });
   rmSync(checkpointFile(installDir(at.heads, installOf(publicKey)), "main"));
@@ -230,9 +226,8 @@ test("A16 verify: the search index is no evidence", async () => {
   using at = copy();
   writeFileSync(join(at.state, "index.db"), "rubbish");
   expect(await verifyAt(at)).toMatchObject({ exit: 0 });
-  const reader = openReader(at.state, null);
+  using reader = openReader({ state: at.state, main: null });
   expect(reader.find({ consumer: "b" })).toHaveLength(4);
-  reader.close();
 });
 
 test("R25 verify: a file that is no database, or none at all, is unreadable: 2", async () => {

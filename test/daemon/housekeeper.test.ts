@@ -18,7 +18,7 @@ import { until } from "../support/until.ts";
 
 const url = new URL("../../src/daemon/housekeeper.ts", import.meta.url);
 const start = (at: TempState, { usage = true, log = silent } = {}) =>
-  new HousekeeperClient({ url, stateDir: at.state, main: null, chain: "main", usage, log });
+  new HousekeeperClient({ url, home: { state: at.state, main: null }, chain: "main", usage, log });
 /** Calls, errors and denials of all rows. */
 function totals({ rows }: { readonly rows: readonly UsageRow[] }): [number, number, number] {
   const sum = (key: "calls" | "errors" | "denied") => rows.reduce((total, row) => total + row[key], 0);
@@ -77,7 +77,7 @@ test("housekeeper: without metering nothing is counted, and search works", async
 test("D8 housekeeper: the log of mcpgw.db starts over while lists are stored, without metering and without calls", async () => {
   using at = tempState();
   const opened = await openBroker(at);
-  const state = openState(at.state);
+  using state = openState(at.state);
   const keeper = start(at, { usage: false });
   const log = () => statSync(join(at.state, "mcpgw.db-wal")).size;
   const offers = { prompts: [], resources: [], resourceTemplates: [], capabilities: "{}", instructions: null };
@@ -93,7 +93,6 @@ test("D8 housekeeper: the log of mcpgw.db starts over while lists are stored, wi
     25_000,
   );
   await keeper.close();
-  state.close();
   await opened.close();
 }, 30_000);
 
@@ -189,9 +188,9 @@ test("rollup: pages, two marks of different age, and an index of another chain a
   const opened = await openBroker(at);
   await Promise.all(Array.from({ length: 1500 }, () => runCall(opened.broker)));
   await opened.broker.checkpoint();
-  const reader = openReader(at.state, null);
-  const usage = openUsageStore(join(at.state, "mcpgw.db"));
-  const index = openIndexWriter(join(at.state, "index.db"));
+  using reader = openReader({ state: at.state, main: null });
+  using usage = openUsageStore(join(at.state, "mcpgw.db"));
+  using index = openIndexWriter(join(at.state, "index.db"));
   const all = () => withUncounted(reader, usage.counted({}), {}, { metered: true, reach: () => 3000 });
   expect(totals(all())).toEqual([1500, 0, 0]);
   // Without metering, no further than it may, and of the other chain nothing is left.
@@ -214,6 +213,5 @@ test("rollup: pages, two marks of different age, and an index of another chain a
   while (rollUpPage(reader, "main", 3001, { usage, index }));
   expect([usage.usageMark("main"), index.mark("main")?.seq]).toEqual([3001, 3001]);
   expect(totals(usage.counted({}))).toEqual([1500, 0, 0]);
-  for (const part of [reader, usage, index]) part.close();
   await opened.close();
 });

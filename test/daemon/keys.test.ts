@@ -160,11 +160,11 @@ test("R23 T04 without a daemon a revocation that cannot be stored is refused and
 test("R23 without a daemon a command that changes keys waits for another that does", async () => {
   using place = new Place({ servers: [] });
   await place.newKey("agent");
-  const other = openFreeChain(place.state, ["main"], null);
+  const other = openFreeChain({ state: place.state, main: null }, ["main"]);
   const child = place.spawn(["keys", "freeze"]);
   const said = child.stderr.getReader();
   expect(String(Buffer.from((await said.read()).value ?? []))).toContain("going by what is in");
-  other?.close();
+  other?.[Symbol.dispose]();
   expect(await child.exited).toBe(0);
   const gid = process.getgid?.();
   const groups = (process.getgroups?.() ?? []).filter((group) => group !== gid);

@@ -5,7 +5,7 @@ import type { Context } from "../../src/control/contract.ts";
 import { archiveOf } from "../../src/daemon/archive.ts";
 import { auditHandlers } from "../../src/daemon/handlers/audit.ts";
 import { openReader } from "../../src/store/sqlite/reader.ts";
-import { openBroker, runCall, tempState } from "../support/audit.ts";
+import { openBroker, runCall, tempState, recordCall } from "../support/audit.ts";
 import { everything, fake, Place, start } from "../support/daemon.ts";
 import { pick } from "../support/wire.ts";
 
@@ -126,10 +126,8 @@ test("R8 audit show --payloads says of arguments and a result that were too long
 
 test("R25 A01 A12 A13 a record or payload that was changed is shown with the word that it was", async () => {
   using at = tempState();
-  const opened = await openBroker(at);
-  await runCall(opened.broker);
-  await opened.close();
-  const reader = openReader(at.state, null);
+  await recordCall(at);
+  using reader = openReader({ state: at.state, main: null });
   const show = auditHandlers(archiveOf(reader, () => ({ rows: [], cutShort: [] })))["audit.show"];
   const faults = async (payloads: boolean) => {
     const plan = await show({ seq: 2, chain: "main", payloads }, {} as Context); // nothing of it is looked at
@@ -151,5 +149,4 @@ test("R25 A01 A12 A13 a record or payload that was changed is shown with the wor
   change("UPDATE audit SET rec = replace(rec, 'agent', 'other')");
   const changed = "its hash does not belong to its text";
   expect(await faults(false)).toEqual([changed, changed]);
-  reader.close();
 });

@@ -1,4 +1,6 @@
 import { expect, test } from "bun:test";
+import { cpSync, rmSync } from "node:fs";
+import { join } from "node:path";
 import { thisHost } from "../../src/config/paths.ts";
 import { silent } from "../../src/core/log.ts";
 import { openInstallation } from "../../src/daemon/configuration.ts";
@@ -6,6 +8,7 @@ import { openStores, type Stores } from "../../src/daemon/stores.ts";
 import { openState } from "../../src/store/open.ts";
 import { openReader } from "../../src/store/sqlite/reader.ts";
 import { Place } from "../support/daemon.ts";
+import { note } from "../support/audit.ts";
 
 function openIn(place: Place): Promise<Stores> {
   const host = { ...thisHost(), env: place.env() };
@@ -25,12 +28,8 @@ function openIn(place: Place): Promise<Stores> {
 }
 
 function settledIn(place: Place): number {
-  const store = openState(place.state);
-  try {
-    return store.settled();
-  } finally {
-    store.close();
-  }
+  using store = openState(place.state);
+  return store.settled();
 }
 
 test("R23 A14 mcpgw.db says how far its keys are those of the log: up to its end after a stop, not far behind before", async () => {
@@ -38,14 +37,28 @@ test("R23 A14 mcpgw.db says how far its keys are those of the log: up to its end
   const [step, records] = [20_000, 50_000];
   const running = await openIn(place);
   for (let done = 0; done < records; done += 1000) {
-    const event = { type: "server.stopped", actor: "system", facts: { server: "s", pid: 1 } } as const;
-    await Promise.all(Array.from({ length: 1000 }, () => running.audit.recordEvent(event)));
+    await Promise.all(Array.from({ length: 1000 }, () => running.audit.recordEvent(note)));
   }
   await running.audit.flush();
   expect(settledIn(place)).toBeGreaterThan(records - 2 * step);
   expect(settledIn(place)).toBeLessThanOrEqual(running.audit.health().records - step);
   await running.close();
-  const log = openReader(place.state, null);
+  using log = openReader({ state: place.state, main: null });
   expect(settledIn(place)).toBe((log.last("main")?.seq ?? 0) + 1);
-  log.close();
 }, 20_000);
+
+test("R23 an older copy of the log takes back how far the keys of mcpgw.db are those of the log", async () => {
+  using place = new Place({ servers: [] });
+  const log = join(place.state, "audit");
+  await (await openIn(place)).close();
+  cpSync(log, place.path("copy"), { recursive: true });
+  const settled = settledIn(place);
+  const later = await openIn(place);
+  await later.audit.recordEvent(note);
+  await later.close();
+  for (const path of [log, place.heads]) rmSync(path, { recursive: true });
+  cpSync(place.path("copy"), log, { recursive: true });
+  const resumed = await openIn(place);
+  expect(settledIn(place)).toBe(settled);
+  await resumed.close();
+});

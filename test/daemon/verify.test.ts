@@ -6,7 +6,7 @@ import { loadSigningKey } from "../../src/audit/open.ts";
 import { verifyChains } from "../../src/daemon/handlers/verify.ts";
 import { verifyFile } from "../../src/daemon/verify-file.ts";
 import { openReader } from "../../src/store/sqlite/reader.ts";
-import { openBroker, outsideOf, runCall, tempState } from "../support/audit.ts";
+import { outsideOf, tempState, recordCall } from "../support/audit.ts";
 import { Place } from "../support/daemon.ts";
 import { free, stall } from "../support/unanswering.ts";
 import { archiveAt } from "../support/archive.ts";
@@ -19,9 +19,7 @@ async function twoChains() {
   const { publicKey } = await loadSigningKey(join(at.state, "signing.key"));
   const file = join(at.root, "elsewhere.cp");
   for (const chain of ["main", "serve-1"]) {
-    const opened = await openBroker(at, { checkpoints: [{ file }] }, { chain });
-    await runCall(opened.broker);
-    await opened.close();
+    await recordCall(at, { checkpoints: [{ file }] }, { chain });
   }
   return {
     file,
@@ -32,11 +30,10 @@ async function twoChains() {
     audit: join(at.state, "audit"),
     /** Writes an export of both chains, line by line in turn, which may be changed. */
     exported(change = (line: string): string => line): string {
-      const reader = openReader(at.state, null);
+      using reader = openReader({ state: at.state, main: null });
       const lines = ["main", "serve-1"].map((chain) =>
         reader.page(chain, 1, 100).map((row) => exportLine(chain, row, null)),
       );
-      reader.close();
       const path = join(at.root, "export.jsonl");
       const [one = [], other = []] = lines;
       writeFileSync(

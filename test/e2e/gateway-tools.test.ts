@@ -1,4 +1,5 @@
 import { afterAll, beforeAll, expect, setDefaultTimeout, test } from "bun:test";
+import { mcpTools } from "../../src/control/mcp-tools.ts";
 import { type Daemon, everything, fake, start } from "../support/daemon.ts";
 import { type Answer, reply, serve } from "../support/mcp-server.ts";
 import { until } from "../support/until.ts";
@@ -9,16 +10,9 @@ import { answerOf, modern, pick, request, textOf, toolCall, v2025 } from "../sup
 // Processes are started and ended throughout; on a busy machine that takes its time.
 setDefaultTimeout(30_000);
 
-const own = [
-  "audit_log",
-  "audit_stats",
-  "audit_verify",
-  "call",
-  "list_servers",
-  "list_tools",
-  "server_status",
-  "usage",
-];
+const own = mcpTools()
+  .map(({ name }) => name)
+  .toSorted();
 const config = {
   audit: { redact: ["args.pin", "result.content.*.text.args.pin"] },
   servers: [fake("fake"), fake("other")],

@@ -7,21 +7,17 @@ import { allowsNothing, harness, type Harness } from "./support.ts";
 
 test("a resource below the one that is subscribed to is told of under its own URI", async () => {
   const h = harness({ servers });
-  const client = await new Client(h, everything).acknowledged();
+  await using client = await new Client(h, everything).acknowledged();
   h.subscribed.get("key:alice file:///a")?.('{"uri":"file:///a/b"}');
   expect(client.said.at(-1)).toContain('"uri":"file:///a/b"');
-  client.controller.abort();
-  await client.ended;
 });
 
 test("a resource that rules hide by now is told of no more", async () => {
   const h = harness({ servers });
-  const client = await new Client(h, everything).acknowledged();
+  await using client = await new Client(h, everything).acknowledged();
   h.inForce.policy = allowsNothing;
   h.subscribed.get("key:alice file:///a")?.(null);
   expect(client.methods).toEqual(["notifications/subscriptions/acknowledged"]);
-  client.controller.abort();
-  await client.ended;
 });
 
 test("a resource is told of only where the rules on its own URI allow it", async () => {
@@ -32,12 +28,10 @@ test("a resource is told of only where the rules on its own URI allow it", async
     ],
   };
   const h = harness({ servers, rules });
-  const client = await new Client(h, everything).acknowledged();
+  await using client = await new Client(h, everything).acknowledged();
   for (const uri of ["file:///a/open/x", "file:///a/b"])
     h.subscribed.get("key:alice file:///a")?.(JSON.stringify({ uri }));
   expect(client.messages.slice(1).map(({ params }) => params.uri)).toEqual(["file:///a/b"]);
-  client.controller.abort();
-  await client.ended;
 });
 
 test("S32: what is told of is what the endpoint in force contains", async () => {
@@ -46,25 +40,21 @@ test("S32: what is told of is what the endpoint in force contains", async () => 
   const joined: unknown[] = [];
   const join: Harness["notifier"]["join"] = (...of) => (joined.push(of[2].scope), h.notifier.join(...of));
   const gw = { ...h.gw, notifier: { ...h.notifier, join } };
-  const client = await new Client({ ...h, gw }, wanted, { scope: "crm" }).acknowledged();
+  await using client = await new Client({ ...h, gw }, wanted, { scope: "crm" }).acknowledged();
   h.inForce.catalog = { ...h.gw.catalog, admits: (_route, scope) => scope === null };
   h.subscribed.get("key:alice file:///a")?.(null);
   expect([client.methods.length, joined]).toEqual([1, ["crm"]]);
-  client.controller.abort();
-  await client.ended;
 });
 
 test("what is granted after a wait for the servers is decided by the policy in force by then", async () => {
   const h = harness({ servers });
   const settled = Promise.withResolvers<void>();
   const gw = { ...h.gw, settled: settled.promise, catalog: { ...h.gw.catalog, offers: () => false } };
-  const client = new Client({ ...h, gw }, { resourceSubscriptions: ["file:///a"] });
+  await using client = new Client({ ...h, gw }, { resourceSubscriptions: ["file:///a"] });
   h.inForce.policy = allowsNothing;
   settled.resolve();
   await client.acknowledged();
   expect([client.granted, h.subscribed.size]).toEqual([{}, 0]);
-  client.controller.abort();
-  await client.ended;
 });
 
 test("a resource is subscribed to at the servers in force, though a reload replaced them while that was recorded", async () => {

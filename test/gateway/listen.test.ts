@@ -13,7 +13,7 @@ describe("subscriptions/listen", () => {
   test("says first what is granted, then only what was asked for, each under its id as it was written", async () => {
     for (const id of ["7", '"7"', "9007199254740993", '"\\u00e9"']) {
       const h = harness({ servers });
-      const client = await new Client(
+      await using client = await new Client(
         h,
         { ...everything, promptsListChanged: false, futureListChanged: true },
         { id },
@@ -33,8 +33,6 @@ describe("subscriptions/listen", () => {
       ]);
       expect(client.messages[2]?.params.uri).toBe("gw+crm:twin:b");
       for (const text of client.said) expect(text).toContain(`"io.modelcontextprotocol/subscriptionId":${id}`);
-      client.controller.abort();
-      await client.ended;
     }
   });
 
@@ -43,7 +41,7 @@ describe("subscriptions/listen", () => {
     const said: [method: string, must: boolean | undefined][] = [];
     const emit = (text: string, must?: boolean): void =>
       void said.push([String(pick(JSON.parse(text), "method")), must]);
-    const client = new Client(h, everything, { emit });
+    await using _client = new Client(h, everything, { emit });
     await until(() => said.length > 0, "an acknowledgement");
     h.notifier.changed("tools");
     h.subscribed.get("key:alice file:///a")?.(null);
@@ -52,14 +50,12 @@ describe("subscriptions/listen", () => {
       ["notifications/tools/list_changed", true],
       ["notifications/resources/updated", false],
     ]);
-    client.controller.abort();
-    await client.ended;
   });
 
   test("what changes before the acknowledgement comes after it, once", async () => {
     const h = harness({ servers });
     const grant = grantLater(h);
-    const client = new Client(h, everything);
+    await using client = new Client(h, everything);
     await until(() => h.subscribed.size === 3, "it is being subscribed");
     h.subscribed.get("key:alice file:///a")?.(null);
     h.subscribed.get("key:alice file:///a")?.(null);
@@ -72,8 +68,6 @@ describe("subscriptions/listen", () => {
       "notifications/resources/updated",
       "notifications/tools/list_changed",
     ]);
-    client.controller.abort();
-    await client.ended;
   });
 
   test("T42: who loses its key before all is granted is not told what changed until then", async () => {
@@ -99,23 +93,19 @@ describe("subscriptions/listen", () => {
       };
       return { ...h, gw: { ...h.gw, limits: { ...h.gw.limits, take } } };
     };
-    const client = await new Client(limitedTo(3), everything).acknowledged();
+    await using client = await new Client(limitedTo(3), everything).acknowledged();
     expect(client.granted).toMatchObject({ resourceSubscriptions: ["file:///a", "gw+crm:twin:b"] });
     expect(taken).toEqual([null, "crm:file:///a", "crm:twin:b"]);
     const refused = new Client(limitedTo(3), everything);
     await refused.ended;
     expect([refused.call.failure?.code, h.subscribed.size, h.gw.listeners.size]).toEqual(["rate-limited", 2, 1]);
-    client.controller.abort();
-    await client.ended;
   });
 
   test("without anything to be told of it still listens", async () => {
     const h = harness({ servers });
-    const client = await new Client(h, {}).acknowledged();
+    await using client = await new Client(h, {}).acknowledged();
     expect(client.granted).toEqual({});
     expect(h.gw.listeners.size).toBe(1);
-    client.controller.abort();
-    await client.ended;
   });
 
   test("leaves out what is unknown, out of scope, forbidden, or refused by its server", async () => {
@@ -127,10 +117,8 @@ describe("subscriptions/listen", () => {
     };
     const h = harness({ servers, rules, scopes });
     const uris = ["file:///a", "gw+crm:twin:b", "erp:c", "nowhere:d", "file:///unavailable"];
-    const client = await new Client(h, { resourceSubscriptions: uris }, { scope: "crm" }).acknowledged();
+    await using client = await new Client(h, { resourceSubscriptions: uris }, { scope: "crm" }).acknowledged();
     expect(client.granted).toEqual({ resourceSubscriptions: ["file:///a"] });
-    client.controller.abort();
-    await client.ended;
   });
 
   const bad: unknown[] = [
@@ -315,15 +303,16 @@ test("T20: who names many resources keeps nobody waiting meanwhile, and what a r
   const uris = Array.from({ length: 40 }, (_, n) => `nowhere:${n}`);
   let turns = 0;
   const count = setInterval(() => turns++, 0);
-  const client = new Client({ ...h, gw: before as Harness["gw"] }, { resourceSubscriptions: [...uris, "file:///a"] });
+  await using client = new Client(
+    { ...h, gw: before as Harness["gw"] },
+    { resourceSubscriptions: [...uris, "file:///a"] },
+  );
   await until(() => turns >= 5, "others to get their turn");
   expect(client.said).toEqual([]);
   now = after;
   await client.acknowledged();
   clearInterval(count);
   expect(client.granted).toEqual({});
-  client.controller.abort();
-  await client.ended;
 });
 
 test("a client waits for the servers before what it names counts as unknown", async () => {

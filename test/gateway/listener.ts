@@ -13,8 +13,8 @@ export const scopes = { crm: ["crm"] };
 
 type Message = { method: string; params: Record<string, unknown> & { _meta: Record<string, unknown> } };
 
-/** A client that listens. */
-export class Client {
+/** A client that listens; disposing it makes it leave. */
+export class Client implements AsyncDisposable {
   readonly said: string[] = [];
   readonly controller = new AbortController();
   readonly call: Call;
@@ -51,6 +51,11 @@ export class Client {
   async acknowledged(): Promise<this> {
     await until(() => this.said.length > 0 || this.call.failure, "an acknowledgement");
     return this;
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    this.controller.abort();
+    await this.ended;
   }
 
   answer(): unknown {

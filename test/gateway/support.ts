@@ -363,13 +363,12 @@ export const types = (records: readonly Recorded[]): string[] => records.map(({ 
 /** A legacy session. */
 export function session(owner: Principal, capabilities: Record<string, unknown> = {}): Session {
   return new Session({
-    owner: owner.id,
-    consumer: owner.consumerId,
+    who: owner,
     revision: "2025-11-25",
     capabilities: { text: JSON.stringify(capabilities), value: capabilities },
     scope: null,
     backlog: new Backlog(),
     traffic: new Traffic(),
-    seen: 0,
+    now: 0,
   });
 }

@@ -23,13 +23,13 @@ function temporary() {
 }
 
 function openBackend(dir: string, drop: () => void): Backend {
-  const chain = openChain(chainPath(dir, "main", null));
+  const chain = openChain(chainPath({ state: dir, main: null }, "main"));
   const state = openState(dir);
   const usage = openUsageStore(join(dir, "mcpgw.db"));
-  const reader = openReader(dir, null);
+  const reader = openReader({ state: dir, main: null });
   let open = true;
   const close = (): void => {
-    if (open) for (const part of [reader, usage, state, chain]) part.close();
+    if (open) for (const part of [reader, usage, state, chain]) part[Symbol.dispose]();
     open = false;
   };
   let next: Backend | null = null;
@@ -73,7 +73,7 @@ test("T62 store: what it creates is for its owner only, and a directory that oth
 test("store: a lock that cannot be taken for another reason than missing rights says that reason", () => {
   using at = temporary();
   mkdirSync(join(at.dir, "audit/main.lock"));
-  expect(() => openFreeChain(at.dir, ["main"], null)).toThrow(/EISDIR/);
+  expect(() => openFreeChain({ state: at.dir, main: null }, ["main"])).toThrow(/EISDIR/);
 });
 
 test("store: closing leaves one file, no log", () => {
@@ -89,7 +89,7 @@ test.each(["salt", "value"])("store: what a name stood for is gone once its %s w
   using at = temporary();
   const backend = openBackend(at.dir, () => {});
   backend.chain.append(rowsOf([{}]), [{ id: "~x", salt: new Uint8Array(32), value: "192.0.2.1" }]);
-  const other = new Database(chainPath(at.dir, "main", null));
+  const other = new Database(chainPath({ state: at.dir, main: null }, "main"));
   other.run(`UPDATE subject SET ${column} = NULL`);
   other.close(true);
   expect(backend.reader.subject("main", "~x")).toBeNull();
@@ -101,7 +101,7 @@ test.each(["salt", "body"])("store: a payload whose %s was erased is none", (col
   const backend = openBackend(at.dir, () => {});
   const payload = { part: "args", salt: new Uint8Array(32), body: "{}" } as const;
   backend.chain.append(rowsOf([{}, {}]).map((row) => ({ ...row, payload })));
-  using other = new Database(chainPath(at.dir, "main", null));
+  using other = new Database(chainPath({ state: at.dir, main: null }, "main"));
   other.run(`UPDATE audit SET ${column} = NULL WHERE seq = 1`);
   expect(backend.reader.payloads("main", 1, 2)).toEqual([{ seq: 2, ...payload }]);
   backend.dispose();
@@ -117,10 +117,9 @@ for (const name of ["audit/main.db", "mcpgw.db"]) {
     const open = () => (name === "mcpgw.db" ? openState(at.dir) : openChain(path));
     expect(open).toThrow(StoreFailed);
     expect(open).toThrow(/schema 99.*newer version/);
-    const reader = openReader(at.dir, null);
+    using reader = openReader({ state: at.dir, main: null });
     const read = () => (name === "mcpgw.db" ? readUsage(path, {}) : reader.last("main"));
     expect(read).toThrow(/schema 99.*newer version/);
-    reader.close();
   });
 }
 
@@ -135,8 +134,8 @@ test("P5 store: a failed sync stays one when the file is named, so that the proc
 
 test("T06 store: a database that is locked is busy at once, not after a wait", () => {
   using at = temporary();
-  const chain = openChain(chainPath(at.dir, "main", null));
-  const other = new Database(chainPath(at.dir, "main", null));
+  using chain = openChain(chainPath({ state: at.dir, main: null }, "main"));
+  const other = new Database(chainPath({ state: at.dir, main: null }, "main"));
   other.run("BEGIN IMMEDIATE");
   const append = () => expect(() => chain.append(rowsOf([{}]))).toThrow(StoreBusy);
   const waits = Array.from({ length: 5 }, () => {
@@ -148,7 +147,6 @@ test("T06 store: a database that is locked is busy at once, not after a wait", (
   other.run("COMMIT");
   chain.append(rowsOf([{}]));
   other.close(true);
-  chain.close();
 });
 
 test("T07 store: a key, a revocation or a freeze that a restart would not find is refused as such", () => {
@@ -172,10 +170,10 @@ test("T07 store: a key, a revocation or a freeze that a restart would not find i
 
 test("D15 T48 store: one writer per chain; embedded gateways take the first that is free", () => {
   using at = temporary();
-  const main = openFreeChain(at.dir, ["main"], null);
+  const main = openFreeChain({ state: at.dir, main: null }, ["main"]);
   expect(main?.chain).toBe("main");
-  expect(openFreeChain(at.dir, ["main"], null)).toBeNull();
-  const taken = embeddedChains.map(() => openFreeChain(at.dir, embeddedChains, null));
+  expect(openFreeChain({ state: at.dir, main: null }, ["main"])).toBeNull();
+  const taken = embeddedChains.map(() => openFreeChain({ state: at.dir, main: null }, embeddedChains));
   expect(taken.map((opened) => opened?.chain)).toEqual([
     "serve-1",
     "serve-2",
@@ -186,39 +184,36 @@ test("D15 T48 store: one writer per chain; embedded gateways take the first that
     "serve-7",
     "serve-8",
   ]);
-  expect(openFreeChain(at.dir, embeddedChains, null)).toBeNull();
-  taken[2]?.close();
-  const again = openFreeChain(at.dir, embeddedChains, null);
+  expect(openFreeChain({ state: at.dir, main: null }, embeddedChains)).toBeNull();
+  taken[2]?.[Symbol.dispose]();
+  const again = openFreeChain({ state: at.dir, main: null }, embeddedChains);
   expect(again?.chain).toBe("serve-3");
-  for (const opened of [main, again, ...taken.toSpliced(2, 1)]) opened?.close();
-  const reader = openReader(at.dir, null);
+  for (const opened of [main, again, ...taken.toSpliced(2, 1)]) opened?.[Symbol.dispose]();
+  using reader = openReader({ state: at.dir, main: null });
   expect(reader.chains()).toHaveLength(9);
-  reader.close();
 });
 
 test("T48 store: a log outside has one writer too, whatever the state directory, and what is not taken is not held", () => {
   using at = temporary();
   using copy = temporary();
   const main = join(at.dir, "..", "elsewhere.db");
-  const first = openFreeChain(at.dir, ["main"], main);
+  const first = openFreeChain({ state: at.dir, main }, ["main"]);
   expect(first?.chain).toBe("main");
-  expect(openFreeChain(copy.dir, ["main"], main)).toBeNull();
-  first?.close();
+  expect(openFreeChain({ state: copy.dir, main }, ["main"])).toBeNull();
+  first?.[Symbol.dispose]();
   const inState = tryLock(join(at.dir, "audit", "main.lock"));
-  expect(openFreeChain(at.dir, ["main"], main)).toBeNull();
+  expect(openFreeChain({ state: at.dir, main }, ["main"])).toBeNull();
   inState?.release();
-  const second = openFreeChain(copy.dir, ["main"], main);
+  using second = openFreeChain({ state: copy.dir, main }, ["main"]);
   expect(second?.chain).toBe("main");
-  second?.close();
 });
 
 test("T07 store: a reader answers from the files that are there, and touches none that a writer has", () => {
   using at = temporary();
-  const [path, copy] = [chainPath(at.dir, "serve-1", null), join(at.dir, "copy.db")];
+  const [path, copy] = [chainPath({ state: at.dir, main: null }, "serve-1"), join(at.dir, "copy.db")];
   const closed = (records: number) => {
-    const chain = openChain(path);
+    using chain = openChain(path);
     chain.append(rowsOf(Array.from({ length: records }, () => ({}))));
-    chain.close();
   };
   const lose = () => {
     for (const end of ["", "-wal", "-shm"]) rmSync(path + end, { force: true });
@@ -226,7 +221,7 @@ test("T07 store: a reader answers from the files that are there, and touches non
   closed(2);
   renameSync(path, copy);
   closed(5);
-  const reader = openReader(at.dir, null);
+  using reader = openReader({ state: at.dir, main: null });
   expect(reader.last("serve-1")?.seq).toBe(5);
   lose();
   renameSync(copy, path);
@@ -235,7 +230,7 @@ test("T07 store: a reader answers from the files that are there, and touches non
   expect(reader.last("serve-1")?.seq).toBe(3);
   expect(reader.find({})).toHaveLength(3);
   expect(writer.fault()).toBeNull();
-  writer.close();
+  writer[Symbol.dispose]();
   lose();
   expect(reader.chains()).toEqual([]);
   expect(() => reader.last("serve-1")).toThrow(path);
@@ -244,18 +239,17 @@ test("T07 store: a reader answers from the files that are there, and touches non
   // As where the log alone is taken away, and with it what the database does not hold yet.
   const again = openChain(path);
   again.append(rowsOf([{}], 2));
-  again.close();
+  again[Symbol.dispose]();
   expect(reader.last("serve-1")?.seq).toBe(2);
   for (const end of ["-wal", "-shm"]) rmSync(path + end);
   expect(reader.last("serve-1")?.seq).toBe(1);
   writeFileSync(path, "rubbish");
   expect(() => reader.find({})).toThrow(path);
-  reader.close();
 });
 
 test("T07 store: a chain says what happened to its files, and when nothing of it can be synced", async () => {
   using at = temporary();
-  const path = chainPath(at.dir, "main", null);
+  const path = chainPath({ state: at.dir, main: null }, "main");
   const [log, away] = [`${path}-wal`, `${path}-away`];
   const chain = openChain(path);
   expect(chain.fault()).toBeNull();
@@ -268,21 +262,20 @@ test("T07 store: a chain says what happened to its files, and when nothing of it
   expect(chain.fault()).toBe(`${log} was replaced while in use`);
   renameSync(away, log);
   expect(chain.fault()).toBeNull();
-  chain.close();
+  chain[Symbol.dispose]();
   expect(await chain.sync().catch((error: unknown) => error)).toBeInstanceOf(StoreUnsynced);
 });
 
 test("T48 store: of a log outside the state directory the other chains are still those inside, and its own is not", () => {
   using at = temporary();
   const outside = join(at.dir, "..", "outside.db");
-  for (const chain of ["main", "serve-1"]) openChain(chainPath(at.dir, chain, null)).close();
-  const reader = openReader(at.dir, outside);
+  for (const chain of ["main", "serve-1"]) openChain(chainPath({ state: at.dir, main: null }, chain))[Symbol.dispose]();
+  using reader = openReader({ state: at.dir, main: outside });
   expect(reader.chains()).toEqual(["serve-1"]);
-  const chain = openChain(chainPath(at.dir, "main", outside));
+  using chain = openChain(chainPath({ state: at.dir, main: outside }, "main"));
   chain.append(rowsOf([{}]));
   expect(reader.chains()).toEqual(["main", "serve-1"]);
   expect([reader.last("main")?.seq, reader.last("serve-1")]).toEqual([1, null]);
-  for (const part of [reader, chain]) part.close();
 });
 
 test("A16 store: an index that is deleted after a kill begins anew instead of with the log that the kill left", () => {
@@ -293,21 +286,20 @@ test("A16 store: an index that is deleted after a kill begins anew instead of wi
   const index = openIndexWriter(path);
   index.add("main", first, []);
   copyFileSync(`${path}-wal`, `${path}-kept`);
-  index.close();
+  index[Symbol.dispose]();
   rmSync(path);
   renameSync(`${path}-kept`, `${path}-wal`);
-  const anew = openIndexWriter(path);
+  using anew = openIndexWriter(path);
   expect(anew.mark("main")).toBeNull();
   anew.add("main", last, []);
   expect(anew.mark("main")?.seq).toBe(last.seq);
-  anew.close();
 });
 
 test("D8 store: the log is copied and started over while the writer goes on, and is cut at the end", () => {
   using at = temporary();
-  const path = chainPath(at.dir, "main", null);
-  const chain = openChain(path);
-  const checkpointer = openCheckpointer(path, { copy: 64 << 10, restart: 256 << 10, truncate: 8 << 20 });
+  const path = chainPath({ state: at.dir, main: null }, "main");
+  using chain = openChain(path);
+  using checkpointer = openCheckpointer(path, { copy: 64 << 10, restart: 256 << 10, truncate: 8 << 20 });
   const reason = "x".repeat(4000);
   let longest = 0;
   for (let seq = 1; seq <= 2000; seq += 1) {
@@ -319,17 +311,16 @@ test("D8 store: the log is copied and started over while the writer goes on, and
   expect(longest).toBeLessThan(1 << 20);
   checkpointer.finish();
   expect(bytes(`${path}-wal`)).toBe(0);
-  const reader = openReader(at.dir, null);
+  using reader = openReader({ state: at.dir, main: null });
   expect(reader.last("main")?.seq).toBe(2000);
   expect(reader.integrity("main")).toBeNull();
-  for (const part of [reader, checkpointer, chain]) part.close();
 });
 
 test("D8 store: the writer copies nothing; a log that has become long is cut, but no reader is waited for", () => {
   using at = temporary();
-  const path = chainPath(at.dir, "main", null);
-  const chain = openChain(path);
-  const checkpointer = openCheckpointer(path, { copy: 0, restart: 0, truncate: 1 << 20 });
+  const path = chainPath({ state: at.dir, main: null }, "main");
+  using chain = openChain(path);
+  using checkpointer = openCheckpointer(path, { copy: 0, restart: 0, truncate: 1 << 20 });
   for (let seq = 1; seq <= 1_200; seq++) chain.append(rowsOf([{ reason: "x".repeat(4000) }], seq));
   expect(bytes(path)).toBeLessThan(1 << 20);
   using snapshot = new Database(path, { readonly: true });
@@ -341,7 +332,6 @@ test("D8 store: the writer copies nothing; a log that has become long is cut, bu
   snapshot.run("COMMIT");
   checkpointer.run();
   expect(bytes(`${path}-wal`)).toBe(0);
-  for (const part of [checkpointer, chain]) part.close();
 });
 
 test("store: an `mcpgw.db` that is no database is refused with what helps", () => {
@@ -367,14 +357,15 @@ test("D8 store: a database that another connection opens or closes at this momen
   expect((await child.stdout.getReader().read()).done).toBe(false);
   void child.stdin.write("let go");
   void child.stdin.flush();
-  openCheckpointer(path).close();
+  openCheckpointer(path)[Symbol.dispose]();
   await child.stdin.end();
   expect(await child.exited).toBe(0);
 });
 
 test("R23 store: whatever changes the rights of keys changes the version that another process sees, and nothing else does", () => {
   using at = temporary();
-  const [own, other] = [openState(at.dir), openState(at.dir)];
+  using own = openState(at.dir);
+  using other = openState(at.dir);
   const changes = (act: () => void): boolean => {
     const before = other.version();
     act();
@@ -386,5 +377,4 @@ test("R23 store: whatever changes the rights of keys changes the version that an
   expect(changes(() => own.addTombstone("yaml", 1))).toBe(true);
   expect(changes(() => own.setFrozen(true))).toBe(true);
   expect(changes(() => own.saveUses(new Map([[key.id, 1]])))).toBe(false);
-  for (const part of [own, other]) part.close();
 });

@@ -8,6 +8,7 @@ import { readRecord, type Recorded } from "../../src/audit/record.ts";
 import { type ChainReport, verifyChain } from "../../src/audit/verify.ts";
 import { type Call, type IdentifiedCall, setCaller } from "../../src/core/call.ts";
 import { systemClock } from "../../src/core/clock.ts";
+import type { AuditEvent } from "../../src/core/event.ts";
 import type { Failure } from "../../src/core/failure.ts";
 import { silent } from "../../src/core/log.ts";
 import type { AuditStore } from "../../src/core/store.ts";
@@ -71,11 +72,11 @@ export async function openBroker(
       if (!open) return;
       open = false;
       await broker.close();
-      store.close();
+      store[Symbol.dispose]();
     };
     return { broker, store, close, [Symbol.asyncDispose]: close };
   } catch (error) {
-    store.close();
+    store[Symbol.dispose]();
     throw error;
   }
 }
@@ -151,15 +152,24 @@ export async function runCall(broker: AuditBroker, like: CallLike = {}, result?:
   return call;
 }
 
+/** Opens a chain as `openBroker` does, runs a call and closes it. */
+export async function recordCall(...given: Parameters<typeof openBroker>): Promise<void> {
+  await using opened = await openBroker(...given);
+  await runCall(opened.broker);
+}
+
 /** All records of the chain "main". */
 export function recordsOf({ state }: Pick<TempState, "state">): Recorded[] {
-  const reader = openReader(state, null);
-  try {
-    return reader.page("main", 1, 1e6).map(({ rec }) => readRecord(rec));
-  } finally {
-    reader.close();
-  }
+  using reader = openReader({ state, main: null });
+  return reader.page("main", 1, 1e6).map(({ rec }) => readRecord(rec));
 }
+
+/** Those of calls. */
+export const callsIn = (at: Pick<TempState, "state">): Recorded[] =>
+  recordsOf(at).filter(({ type }) => type.startsWith("call."));
+
+/** An event that says nothing in particular. */
+export const note: AuditEvent = { type: "server.stopped", actor: "system", facts: { server: "s", pid: 1 } };
 
 /** Where the one installation of a state directory keeps what its chains are verified against. */
 export const outsideOf = ({ heads }: Pick<TempState, "heads">): string => join(heads, readdirSync(heads)[0] ?? "");
@@ -180,10 +190,6 @@ export async function verifyAt(
   given: Partial<EvidenceOptions> = {},
 ): Promise<ChainReport> {
   const evidence = await gatherEvidence({ chain: "main", dir: at.dir, sources: [], ...given });
-  const reader = openReader(at.state, null);
-  try {
-    return await verifyChain(reader, evidence);
-  } finally {
-    reader.close();
-  }
+  using reader = openReader({ state: at.state, main: null });
+  return await verifyChain(reader, evidence);
 }

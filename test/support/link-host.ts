@@ -1,4 +1,6 @@
+import { List } from "../../src/core/linked-list.ts";
 import { silent } from "../../src/core/log.ts";
+import { Sent } from "../../src/upstream/http/sent.ts";
 import type { Ask, LinkHost } from "../../src/upstream/link/link.ts";
 
 /** The owner of a link, which cares for nothing that is about no request. */
@@ -27,3 +29,9 @@ export const ask = (more: Partial<Ask> = {}): Ask => ({
   headers: null,
   ...more,
 });
+
+/** A request whose answer does not come. */
+export const sent = (id: number, one: Ask): Sent => new Sent(one, id, null, new AbortController(), new List());
+
+/** Until all that was answered has been passed on. */
+export const settled = (): Promise<void> => new Promise((resolve) => setImmediate(resolve));

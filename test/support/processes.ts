@@ -17,6 +17,9 @@ export const asNobody = ["setpriv", "--reuid=65534", "--regid=65534", "--clear-g
 /** Whether `asNobody` can be used. */
 export const mayBecomeNobody = isRoot && Bun.which("setpriv") !== null;
 
+export const strace = Bun.which("strace") ?? "strace";
+export const noStrace = !Bun.which("strace") || !Bun.spawnSync([strace, "-e", "trace=none", "true"]).success;
+
 export type Ran = { readonly code: number; readonly stdout: string; readonly stderr: string };
 
 /** Waits for a child's end: what it printed, and its exit code. */

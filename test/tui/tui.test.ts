@@ -29,6 +29,8 @@ type Console = {
   readonly screen: Screen;
   shows(text: string | RegExp): Promise<unknown>;
   press(keys: string): void;
+  /** Presses these keys and waits until the screen shows this. */
+  pressed(keys: string, text: string | RegExp): Promise<unknown>;
 };
 
 type Options = {
@@ -53,8 +55,16 @@ function start(options: Options = {}): Console {
   const shows = (text: string | RegExp): Promise<unknown> =>
     until(() => has(text), `the screen shows ${String(text)}`, 10_000);
   const press = (keys: string): void => void child.terminal?.write(keys);
-  running = { child, screen, shows, press };
+  const pressed: Console["pressed"] = (keys, text) => (press(keys), shows(text));
+  running = { child, screen, shows, press, pressed };
   return running;
+}
+
+/** The same, once it shows what a daemon tells. */
+async function live(options?: Options): Promise<Console> {
+  const console = start(options);
+  await console.shows("● live");
+  return console;
 }
 
 const down = "\u001b[B";
@@ -63,29 +73,22 @@ const down = "\u001b[B";
 const selected = (tool: string): RegExp => new RegExp(`▸ \\S+ +agent +${tool} `);
 
 test("R125: calls, servers, consumers and a record in full, each as it was", async () => {
-  const { screen, shows, press, child } = start();
-  await shows("● live");
+  const { screen, shows, press, pressed, child } = await live();
   expectGolden("tui/calls.txt", screen.text());
-  press("2");
-  await shows("REASON");
+  await pressed("2", "REASON");
   await shows("exited with 1");
   expectGolden("tui/servers.txt", screen.text());
-  press("3");
-  await shows("intern-bot");
+  await pressed("3", "intern-bot");
   await shows("ROLES");
   expectGolden("tui/consumers.txt", screen.text());
-  press("1");
-  await shows("TOOK");
+  await pressed("1", "TOOK");
   for (let row = 0; row < 3; row++) press(down);
   await shows("▸ 12:00:03.000");
-  press("\r");
-  await shows("Record main/3");
+  await pressed("\r", "Record main/3");
   await shows("delete_file");
   expectGolden("tui/record.txt", screen.text());
-  press("\u001b[6~");
-  await shows("leaf");
-  press("\u001b[5~");
-  await shows("type      call.refused");
+  await pressed("\u001b[6~", "leaf");
+  await pressed("\u001b[5~", "type      call.refused");
   press("q");
   expect(await child.exited).toBe(0);
   expect(screen.alternate).toBe(false);
@@ -96,10 +99,8 @@ test("where calls are not counted the console shows no number of them", async ()
   const { place } = daemon;
   const key = await place.key("agent");
   await daemon.call("none__such", {}, key);
-  const { shows, press } = start({ socket: path.join(place.state, "control.sock") });
-  await shows("● live");
-  press("3");
-  await shows("CALLS 24h");
+  const { shows, pressed } = await live({ socket: path.join(place.state, "control.sock") });
+  await pressed("3", "CALLS 24h");
   await shows("▸ agent                        -        -        -     0     1 user");
 });
 
@@ -108,116 +109,86 @@ test("the selected row stays selected while newer ones come, and Enter opens tha
   const { place } = daemon;
   const key = await place.key("agent");
   for (const name of ["one", "two"]) await daemon.call(name, {}, key);
-  const { shows, press } = start({ socket: path.join(place.state, "control.sock") });
+  const { shows, pressed } = start({ socket: path.join(place.state, "control.sock") });
   await shows(selected("two"));
-  press(down);
-  await shows(selected("one"));
+  await pressed(down, selected("one"));
   for (const name of ["three", "four"]) await daemon.call(name, {}, key);
   await shows(/ agent +four /);
   await shows(selected("one"));
-  press("p");
-  await shows("● paused");
+  await pressed("p", "● paused");
   await shows(selected("one"));
-  press("\r");
-  await shows(/tool +one\b/);
+  await pressed("\r", /tool +one\b/);
 });
 
 test("keys that come in one read are all taken", async () => {
-  const { screen, shows, press } = start();
-  await shows("● live");
-  press("jjj");
-  await shows("▸ 12:00:03.000");
-  press("kjk/files denied\r");
-  await shows("/ files denied\n");
+  const { screen, pressed } = await live();
+  await pressed("jjj", "▸ 12:00:03.000");
+  await pressed("kjk/files denied\r", "/ files denied\n");
   await until(() => !screen.text().includes("read_file"), "other rows are gone");
-  press("22");
-  await shows("RESTARTS");
+  await pressed("22", "RESTARTS");
 });
 
 test("R125: Enter shows a server in full, also where its row is too narrow for the reason", async () => {
-  const { screen, shows, press } = start({ cols: 80 });
-  await shows("● live");
-  press("2");
-  await shows("exited");
+  const { screen, shows, press, pressed } = await live({ cols: 80 });
+  await pressed("2", "exited");
   press(down);
-  press("\r");
-  await shows("Server crm");
+  await pressed("\r", "Server crm");
   expectGolden("tui/server.txt", screen.text());
   for (let page = 0; page < 3; page++) press("\u001b[6~");
   await shows(/^down +key:key-2, until 2026-03-01 12:01:00, circuit open: exited/m);
-  press("\u001b[5~");
-  await shows(/^state +ready$/m);
-  press("\u001b");
-  await shows("REASON");
+  await pressed("\u001b[5~", /^state +ready$/m);
+  await pressed("\u001b", "REASON");
 });
 
 test("a filter and its Enter that come in one read are both taken, even if it names a key, and one that nothing matches says so", async () => {
-  const { screen, shows, press } = start();
-  await shows("● live");
-  press("/");
-  await shows("type to filter");
-  press("backspace\r");
-  await shows("nothing matches the filter");
+  const { screen, shows, pressed } = await live();
+  await pressed("/", "type to filter");
+  await pressed("backspace\r", "nothing matches the filter");
   await shows("/ backspace\n");
   await shows("p pause");
   expect(screen.text()).not.toContain("u{d}");
   expect(screen.text()).not.toContain("no calls yet");
-  press("/\u0085\r");
-  await shows("/ backspace\\u{85}\n");
+  await pressed("/\u0085\r", "/ backspace\\u{85}\n");
 });
 
 test("the console says that it is not connected instead of that there is nothing", async () => {
-  const { screen, shows, press } = start({ socket: path.join(program.directory, "\u001b[2J.sock") });
+  const { screen, shows, pressed } = start({ socket: path.join(program.directory, "\u001b[2J.sock") });
   await shows("not connected");
   await shows("\\u{1b}[2J.sock");
   expect(screen.text()).not.toContain("no calls yet");
   for (const [key, title] of screens.slice(1)) {
-    press(key);
-    await shows(title);
+    await pressed(key, title);
     await shows("not connected");
   }
 });
 
 test("a filter shows what has all its words, and Esc ends it", async () => {
-  const { screen, shows, press } = start();
-  await shows("● live");
-  press("/");
-  await shows("type to filter");
-  press("zz");
-  await shows("/ zz▏");
-  press("\u007f\u007f");
-  await shows("/ ▏");
+  const { screen, press, pressed } = await live();
+  await pressed("/", "type to filter");
+  await pressed("zz", "/ zz▏");
+  await pressed("\u007f\u007f", "/ ▏");
   for (const key of "files denied") press(key);
   await until(() => !screen.text().includes("read_file"), "other rows are gone");
   expectGolden("tui/filter.txt", screen.text());
-  press("\r");
-  await shows("Enter record");
-  press("\u001b");
-  await shows("read_file");
+  await pressed("\r", "Enter record");
+  await pressed("\u001b", "read_file");
 });
 
 test("p pauses, and Ctrl-P is another key", async () => {
-  const { shows, press } = start();
-  await shows("● live");
+  const { press, pressed } = await live();
   press("\u0010");
-  press("p");
-  await shows("● paused");
-  press("p");
-  await shows("● live");
+  await pressed("p", "● paused");
+  await pressed("p", "● live");
 });
 
 test("a narrow terminal keeps what matters, and a resize is followed", async () => {
-  const { screen, shows, press, child } = start({ cols: 40, rows: 10 });
-  await shows("● live");
+  const { screen, shows, pressed, child } = await live({ cols: 40, rows: 10 });
   expectGolden("tui/narrow.txt", screen.text());
-  press("2");
-  await shows("backoff");
+  await pressed("2", "backoff");
   expectGolden("tui/narrow-servers.txt", screen.text());
-  press("3");
-  await shows("intern-bot");
+  await pressed("3", "intern-bot");
   expectGolden("tui/narrow-consumers.txt", screen.text());
-  press("1");
-  await shows("TOOL");
+  await pressed("1", "TOOL");
   screen.resize(120, 12);
   child.terminal?.resize(120, 12);
   await shows("no-delete: files are never deleted");
@@ -225,8 +196,7 @@ test("a narrow terminal keeps what matters, and a resize is followed", async () 
 });
 
 test("survives a restart of the daemon: says so, keeps what it has, and goes on by itself", async () => {
-  const { screen, shows } = start();
-  await shows("● live");
+  const { screen, shows } = await live();
   await program.stop();
   await shows("● lost");
   expect(screen.text()).toContain("trying again");
@@ -237,11 +207,9 @@ test("survives a restart of the daemon: says so, keeps what it has, and goes on 
 });
 
 test("a daemon that hangs is not shown as live, and its records say that it is waited for", async () => {
-  const { shows, press } = start();
-  await shows("● live");
+  const { shows, pressed } = await live();
   program.hang(true);
-  press("\r");
-  await shows("asking the daemon…");
+  await pressed("\r", "asking the daemon…");
   await shows(/● NOT ANSWERING since \d\d:\d\d:\d\d\n the daemon does not answer — trying again/);
   await shows("Record main/6\nthe daemon does not answer");
   program.hang(false);
@@ -251,20 +219,16 @@ test("a daemon that hangs is not shown as live, and its records say that it is w
 const screens = ["1", "2", "3"].map((key, index) => [key, ["TOOK", "RESTARTS", "KEYS"][index] ?? ""] as const);
 
 test("a gateway that refuses everything is not shown as live on any screen, and its recovery is seen", async () => {
-  const { screen, shows, press } = start();
-  await shows("● live");
+  const { screen, shows, press, pressed } = await live();
   expect(await program.run(["keys", "freeze"])).toMatchObject({ code: 0 });
   for (const [key, title] of screens) {
-    press(key);
-    await shows(title);
+    await pressed(key, title);
     await shows("● FROZEN");
     await shows("every caller is refused; `mcpgw keys unfreeze` ends it");
   }
-  press("1");
-  await shows("TOOK");
+  await pressed("1", "TOOK");
   expectGolden("tui/frozen.txt", screen.text());
-  press("p");
-  await shows("● FROZEN, paused");
+  await pressed("p", "● FROZEN, paused");
   press("p");
   await program.run(["keys", "unfreeze"]);
   await shows("● live");
@@ -272,8 +236,7 @@ test("a gateway that refuses everything is not shown as live on any screen, and 
 });
 
 test("a gateway that is not ready says so, also after a restart, until it is over", async () => {
-  const { screen, shows, press } = start({ cols: 80, rows: 10 });
-  await shows("● live");
+  const { screen, shows, pressed } = await live({ cols: 80, rows: 10 });
   await program.run(["keys", "freeze"]);
   await shows("● FROZEN");
   await program.stop();
@@ -282,12 +245,9 @@ test("a gateway that is not ready says so, also after a restart, until it is ove
   await shows("● NOT READY");
   expectGolden("tui/not-ready.txt", screen.text());
   expect(screen.text()).not.toContain("FROZEN");
-  press("/");
-  await shows("type to filter");
-  press("denied\r");
-  await shows("/ denied  not ready: the audit log");
-  press("2");
-  await shows("RESTARTS");
+  await pressed("/", "type to filter");
+  await pressed("denied\r", "/ denied  not ready: the audit log");
+  await pressed("2", "RESTARTS");
   expect(screen.text()).toContain("\nnot ready: the audit log");
   await program.stop();
   await program.start("stays");
@@ -297,25 +257,20 @@ test("a gateway that is not ready says so, also after a restart, until it is ove
 test("Ctrl-Z gives the terminal back to the shell until the console goes on, each time", async () => {
   const stopped = (time: number) => `stty -a | grep -o '.icanon' | sed s/^/${time}/; read -r line; fg`;
   const shell = `set -m; ${mcpgwLine("tui")}; ${stopped(1)}; ${stopped(2)}`;
-  const { screen, shows, press, child } = start({ command: ["sh", "-c", shell] });
-  await shows("● live");
+  const { screen, press, pressed, child } = await live({ command: ["sh", "-c", shell] });
   for (const time of [1, 2]) {
-    press("\u001a");
-    await shows(`${time} icanon`);
+    await pressed("\u001a", `${time} icanon`);
     expect(screen).toMatchObject({ alternate: false, cursor: true });
-    press("go on\r");
-    await shows("● live");
+    await pressed("go on\r", "● live");
   }
-  press("2");
-  await shows("RESTARTS");
+  await pressed("2", "RESTARTS");
   expect(screen).toMatchObject({ alternate: true, cursor: false });
   press("q");
   expect(await child.exited).toBe(0);
 });
 
 test("R125: colours appear unless NO_COLOR asks for none", async () => {
-  const { screen, shows } = start();
-  await shows("● live");
+  const { screen } = await live();
   expect(screen.colored).toBe(true);
   running?.child.kill("SIGKILL");
   const plain = start({ env: { NO_COLOR: "1" } });
@@ -328,7 +283,7 @@ test.each([
   ["< /dev/null", {}],
   ["> /dev/null", {}],
 ])("a terminal that cannot be drawn on is left as it is: tui %s with %o", async (redirected, env) => {
-  const { screen, child, shows } = start({ env, command: ["sh", "-c", `${mcpgwLine("tui")} ${redirected}`] });
+  const { screen, shows, child } = start({ env, command: ["sh", "-c", `${mcpgwLine("tui")} ${redirected}`] });
   await shows("tui needs a terminal that it can draw on");
   expect(await child.exited).toBe(2);
   expect(screen).toMatchObject({ alternate: false, cursor: true });

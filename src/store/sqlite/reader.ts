@@ -10,15 +10,17 @@ import { createSearch, type Damaged } from "./search.ts";
 /** Milliseconds that a reader may wait for a writer; in WAL mode it does so only while a log is being recovered. */
 const wait = 250;
 
+/** A state directory, and the file of its chain `main`; null: that lies in the directory, as all other chains do. */
+export type ChainHome = { readonly state: string; readonly main: string | null };
+
 /**
- * Opens all chains of a state directory for reading, also those that appear later. Each read is one short snapshot, of
- * the files that are there by then, whatever was open before. `main` as for `chainPath`; `damaged` is told of an index
- * that is damaged.
+ * Opens all chains for reading, also those that appear later. Each read is one short snapshot, of the files that are
+ * there by then, whatever was open before. `damaged` is told of an index that is damaged.
  */
-export function openReader(stateDir: string, main: string | null, damaged?: Damaged): AuditReader {
+export function openReader(home: ChainHome, damaged?: Damaged): AuditReader {
   const open = new Map<string, Chain>();
   const chain = (name: string): Chain => {
-    const path = chainPath(stateDir, name, main);
+    const path = chainPath(home, name);
     const known = open.get(name);
     if (known && known.files === filesAt(path)) return known;
     open.delete(name);
@@ -28,10 +30,10 @@ export function openReader(stateDir: string, main: string | null, damaged?: Dama
     open.set(name, opened);
     return opened;
   };
-  const names = (): string[] => chainNames(stateDir, main);
-  const read = <T>(name: string, work: () => T): T => named(chainPath(stateDir, name, main), work);
+  const names = (): string[] => chainNames(home);
+  const read = <T>(name: string, work: () => T): T => named(chainPath(home, name), work);
   const search = createSearch(
-    join(stateDir, "index.db"),
+    join(home.state, "index.db"),
     (name, work) => read(name, () => work(chain(name).db)),
     damaged,
   );
@@ -44,7 +46,7 @@ export function openReader(stateDir: string, main: string | null, damaged?: Dama
     payloads: (name, from, upto = from) => read(name, () => chain(name).payloads.all(from, upto)),
     subject: (name, id) => read(name, () => chain(name).subject.get(id)),
     integrity: (name) => read(name, () => integrity(chain(name).db)),
-    close() {
+    [Symbol.dispose]() {
       search.close();
       for (const { db } of open.values()) db.close(true);
       open.clear();
@@ -52,14 +54,14 @@ export function openReader(stateDir: string, main: string | null, damaged?: Dama
   };
 }
 
-/** File of a chain; `main` is where the chain of that name lies instead of in the state directory. */
-export function chainPath(stateDir: string, chain: string, main: string | null): string {
-  return chain === "main" && main !== null ? main : join(stateDir, "audit", `${chain}.db`);
+/** File of a chain. */
+export function chainPath({ state, main }: ChainHome, chain: string): string {
+  return chain === "main" && main !== null ? main : join(state, "audit", `${chain}.db`);
 }
 
-/** Chains of a state directory, sorted; `main` as for `chainPath`. */
-export function chainNames(stateDir: string, main: string | null): string[] {
-  const dir = join(stateDir, "audit");
+/** The chains that there are, sorted. */
+export function chainNames({ state, main }: ChainHome): string[] {
+  const dir = join(state, "audit");
   const files = existsSync(dir) ? readdirSync(dir) : [];
   const names = files.filter((file) => /^[a-z0-9-]+\.db$/.test(file)).map((file) => file.slice(0, -".db".length));
   const elsewhere = main !== null && existsSync(main) ? ["main"] : [];

@@ -86,7 +86,7 @@ function createInbox(
   resolve: (answer: Answer) => void,
   reject: (error: Error) => void,
 ): Inbox {
-  const { ask, exchange, controller } = sent;
+  const { ask, controller } = sent;
   const id = String(sent.id);
   // A flood fails only the request in whose stream it came, not the server's other requests.
   const tally = createTally(host.dropped, () => {
@@ -97,7 +97,7 @@ function createInbox(
     const loss = sent.lossIn(200, answer);
     if (loss !== null) return reject(new SessionLost(answer, loss));
     try {
-      resolve(bounded(exchange.heard ? { ...answer, begun: true } : answer, host));
+      resolve(bounded(sent.heard ? { ...answer, begun: true } : answer, host));
     } catch (error) {
       if (error instanceof Error) reject(error);
     }
@@ -112,9 +112,9 @@ function createInbox(
     broken: (idText, why) => {
       if (idText === id) reject(why);
     },
-    find: (token) => (token === id ? exchange : undefined),
+    find: (token) => (token === id ? sent : undefined),
     issued,
-    open: () => [exchange],
+    open: () => [sent],
     reply: (text) => reply(text, ask.peer),
   };
 }

@@ -1,16 +1,13 @@
 import type { List, ListNode } from "../../core/linked-list.ts";
-import { Exchange, type GaveUp, type RequestSender } from "../link/exchange.ts";
+import { Exchange, type GaveUp } from "../link/exchange.ts";
 import type { Answer, Ask, LinkHost, Peer } from "../link/link.ts";
 import { isSessionLost, isUnseen, type SessionLoss } from "./lost-session.ts";
 import type { HttpWire } from "./wire.ts";
 
 /** One request that was sent. */
-export class Sent implements RequestSender {
-  readonly ask: Ask;
-  readonly id: number;
+export class Sent extends Exchange {
   /** The session that the request belongs to; null where there is none. */
   readonly session: string | null;
-  readonly exchange: Exchange;
   /** Ends the connection of the request. */
   readonly controller: AbortController;
   readonly place: ListNode<Sent>;
@@ -18,15 +15,13 @@ export class Sent implements RequestSender {
   gaveUp: GaveUp | null = null;
 
   constructor(ask: Ask, id: number, session: string | null, controller: AbortController, open: List<Sent>) {
-    this.ask = ask;
-    this.id = id;
+    super(id, ask);
     this.session = session;
     this.controller = controller;
-    this.exchange = new Exchange(id, ask, this);
     this.place = open.add(this);
   }
 
-  giveUp(_: Exchange, why: GaveUp): void {
+  protected giveUp(why: GaveUp): void {
     this.gaveUp = why;
     this.controller.abort();
   }
@@ -36,8 +31,8 @@ export class Sent implements RequestSender {
    * then it has begun to run.
    */
   lossIn(status: number, said: Answer | string): SessionLoss | null {
-    const { ask, session, exchange } = this;
-    if (exchange.heard || ask.peer.era === "modern" || ask.method === "initialize") return null;
+    const { ask, session } = this;
+    if (this.heard || ask.peer.era === "modern" || ask.method === "initialize") return null;
     if (!isSessionLost(status, said, session)) return null;
     return isUnseen(status, said, session) ? "repeatable" : this.doubt;
   }

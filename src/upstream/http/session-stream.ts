@@ -70,9 +70,9 @@ export class SessionStream {
       ...tally,
       answer: () => tally.stray("an answer on the stream that carries none"),
       broken: () => {},
-      find: (token) => open.items.find(({ id }) => String(id) === token)?.exchange,
+      find: (token) => open.items.find(({ id }) => String(id) === token),
       issued,
-      open: () => open.items.map(({ exchange }) => exchange),
+      open: () => open.items,
       outside: this.#outside,
       reply: (text) => reply(text, peer),
     };

@@ -8,14 +8,8 @@ export type GaveUp = "timeout" | "cancelled";
 /** Most questions that a server may ask during one request. */
 const mostInputs = 256;
 
-/**
- * The sender of a request. It is told when the time is up or the caller gives up, unless the exchange was closed
- * before.
- */
-export type RequestSender = { giveUp(exchange: Exchange, why: GaveUp): void };
-
 /** One request until it is answered, with everything that the server says about it meanwhile. */
-export class Exchange extends Asking {
+export abstract class Exchange extends Asking {
   readonly id: number;
   readonly ask: Ask;
   readonly #deadline: Deadline | null;
@@ -25,15 +19,18 @@ export class Exchange extends Asking {
   #held = 0;
   #heard = false;
 
-  constructor(id: number, ask: Ask, sender: RequestSender) {
+  constructor(id: number, ask: Ask) {
     super();
     this.id = id;
     this.ask = ask;
     const { timeout, most, signal } = ask;
-    this.#deadline = timeout === null ? null : new Deadline(timeout, most, () => sender.giveUp(this, "timeout"));
-    this.#abort = () => sender.giveUp(this, "cancelled");
+    this.#deadline = timeout === null ? null : new Deadline(timeout, most, () => this.giveUp("timeout"));
+    this.#abort = () => this.giveUp("cancelled");
     signal.addEventListener("abort", this.#abort, { once: true });
   }
+
+  /** The time is up, or the caller gives up. Not called once the exchange is closed. */
+  protected abstract giveUp(why: GaveUp): void;
 
   get isCall(): boolean {
     return this.ask.purpose.kind === "call";

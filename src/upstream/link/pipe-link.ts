@@ -1,7 +1,7 @@
 import { envelope } from "../../mcp/message.ts";
 import { cancelledParams, notificationText, requestText } from "../../mcp/outbound.ts";
 import { isLonger } from "../../mcp/utf8.ts";
-import { Exchange, type GaveUp, type RequestSender } from "./exchange.ts";
+import { Exchange, type GaveUp } from "./exchange.ts";
 import { faults } from "../faults.ts";
 import { type Inbox, receive } from "./inbox.ts";
 import type { Answer, Ask, End, Link, LinkHost } from "./link.ts";
@@ -38,10 +38,23 @@ export type PipeEvents = {
 
 const shortestCap = 16 * 1024 ** 2;
 
-type Waiting = { readonly exchange: Exchange; readonly settle: (result: Answer | Error) => void };
+/** A request that waits for its answer. */
+class Waiting extends Exchange {
+  readonly answer = Promise.withResolvers<Answer>();
+  readonly #link: PipeLink;
+
+  constructor(id: number, ask: Ask, link: PipeLink) {
+    super(id, ask);
+    this.#link = link;
+  }
+
+  protected giveUp(why: GaveUp): void {
+    this.#link.giveUp(this, why);
+  }
+}
 
 /** Opens a pipe and assigns what comes out of it to requests by the link's own ids; throws what `open` throws. */
-export class PipeLink implements Link, RequestSender {
+export class PipeLink implements Link {
   readonly ended: Promise<End>;
   readonly streams = 0;
   readonly #host: LinkHost;
@@ -67,7 +80,7 @@ export class PipeLink implements Link, RequestSender {
       received: (text) => {
         if (!this.over) receive(text, this.#host, this.#inbox);
       },
-      failed: (key, error) => this.#waiting.get(key)?.settle(error),
+      failed: (key, error) => this.#settle(key, error),
       ended: (reason) => this.#finish({ asked: false, reason }),
     });
     this.#gone = this.ended.then((end) => this.#pipe.close(end));
@@ -86,17 +99,9 @@ export class PipeLink implements Link, RequestSender {
     if (!this.#pipe.write(key, requestText(id, ask.method, ask.params(id)))) {
       return Promise.reject(faults.full(server, "it does not read its input"));
     }
-    const { promise, resolve, reject } = Promise.withResolvers<Answer>();
-    const exchange = new Exchange(id, ask, this);
-    const settle = (result: Answer | Error): void => {
-      if (!this.#waiting.delete(key)) return;
-      exchange.close();
-      if (result instanceof Error) reject(result);
-      else resolve(result);
-      this.#unclear.ended(exchange, !(result instanceof Error));
-    };
-    this.#waiting.set(key, { exchange, settle });
-    return promise;
+    const waiting = new Waiting(id, ask, this);
+    this.#waiting.set(key, waiting);
+    return waiting.answer.promise;
   }
 
   async tell(method: string, params: string | null): Promise<void> {
@@ -112,20 +117,26 @@ export class PipeLink implements Link, RequestSender {
     return this.#gone;
   }
 
-  giveUp({ id }: Exchange, why: GaveUp): void {
+  giveUp({ id, ask, limit }: Exchange, why: GaveUp): void {
     const key = String(id);
+    const { server } = this.#host;
+    const unseen = this.#pipe.take(key);
+    if (!unseen && ask.method !== "initialize") {
+      const own = why === "timeout" ? "timed out" : "cancelled";
+      void this.tell("notifications/cancelled", cancelledParams(key, ask.signal.reason, own));
+    }
+    if (why === "cancelled") return this.#settle(key, faults.cancelled());
+    this.#settle(key, unseen ? faults.full(server, "it does not read its input") : faults.timeout(server, limit));
+  }
+
+  #settle(key: string, result: Answer | Error): void {
     const waiting = this.#waiting.get(key);
     if (!waiting) return;
-    const { server } = this.#host;
-    const { method, signal } = waiting.exchange.ask;
-    const unseen = this.#pipe.take(key);
-    if (!unseen && method !== "initialize") {
-      const own = why === "timeout" ? "timed out" : "cancelled";
-      void this.tell("notifications/cancelled", cancelledParams(key, signal.reason, own));
-    }
-    if (why === "cancelled") return waiting.settle(faults.cancelled());
-    if (unseen) return waiting.settle(faults.full(server, "it does not read its input"));
-    waiting.settle(faults.timeout(server, waiting.exchange.limit));
+    this.#waiting.delete(key);
+    waiting.close();
+    if (result instanceof Error) waiting.answer.reject(result);
+    else waiting.answer.resolve(result);
+    this.#unclear.ended(waiting, !(result instanceof Error));
   }
 
   #createInbox(): Inbox {
@@ -136,19 +147,18 @@ export class PipeLink implements Link, RequestSender {
       ...tally,
       answer: (idText, answer) => {
         if (idText === null) return tally.stray("an error without an id");
-        const waiting = this.#waiting.get(idText);
-        if (!waiting && !issued(idText)) return tally.stray("an answer to nothing that was asked");
-        if (!waiting) {
+        if (!this.#waiting.has(idText)) {
+          if (!issued(idText)) return tally.stray("an answer to nothing that was asked");
           tally.aside();
           return dropped("a late answer");
         }
         const large = answer.kind === "result" && isLonger(answer.result, limits.result);
-        waiting.settle(large ? faults.tooLarge(server, limits.result) : answer);
+        this.#settle(idText, large ? faults.tooLarge(server, limits.result) : answer);
       },
-      broken: (idText, why) => this.#waiting.get(idText)?.settle(why),
-      find: (id) => this.#waiting.get(id)?.exchange,
+      broken: (idText, why) => this.#settle(idText, why),
+      find: (id) => this.#waiting.get(id),
       issued,
-      open: () => this.#waiting.values().map(({ exchange }) => exchange),
+      open: () => this.#waiting.values(),
       outside: this.#outside,
       unclear: this.#unclear,
       reply: (text) => {
@@ -164,9 +174,9 @@ export class PipeLink implements Link, RequestSender {
     this.over = end;
     this.#outside.close();
     this.#unclear.close();
-    for (const [key, { settle }] of this.#waiting) {
-      const { server } = this.#host;
-      settle(this.#pipe.take(key) ? faults.down(server, end.reason) : faults.lost(server, end.reason));
+    const { server } = this.#host;
+    for (const key of this.#waiting.keys()) {
+      this.#settle(key, this.#pipe.take(key) ? faults.down(server, end.reason) : faults.lost(server, end.reason));
     }
     this.#end(end);
   }

@@ -126,12 +126,12 @@ class HttpLink implements Link {
       if (again) return fault.hand();
       if (fault.loss === "perhaps ran") {
         // Its caller must have no hold on a controller that the requests below may use, and others wait for.
-        sent.exchange.close();
+        sent.close();
         await this.#lookAfterSession(ask.peer);
         return fault.hand();
       }
     } finally {
-      sent.exchange.close();
+      sent.close();
       this.#open.delete(sent.place);
     }
     await this.#renew(sent.session);
@@ -174,14 +174,15 @@ class HttpLink implements Link {
   }
 
   /** The failure of a request that has no answer. If its caller gave up, the server is told so. */
-  #faultOf(error: unknown, { ask, id, gaveUp, exchange }: Sent): Error {
+  #faultOf(error: unknown, sent: Sent): Error {
     const { server } = this.#host;
+    const { ask, id, gaveUp } = sent;
     // First, since a caller that ends its session gives up and ends the link with it.
     if (gaveUp) {
       const late = gaveUp === "timeout";
       const params = cancelledParams(String(id), ask.signal.reason, late ? "timed out" : "cancelled");
       if (ask.method !== "initialize") void this.tell(cancelled, params, ask.peer);
-      return late ? faults.timeout(server, exchange.limit) : faults.cancelled();
+      return late ? faults.timeout(server, sent.limit) : faults.cancelled();
     }
     if (this.over) return faults.lost(server, this.over.reason);
     return error instanceof Failure || error instanceof SessionLost ? error : faultOfError(server, error, this.#proxy);

@@ -1,26 +1,20 @@
 import { afterEach, expect, jest, test } from "bun:test";
 import { answerTime, type ClientAnswer, type InputRequest } from "../../../src/core/inbound.ts";
 import { askClient } from "../../../src/upstream/link/asking.ts";
-import { Exchange } from "../../../src/upstream/link/exchange.ts";
 import type { Handlers } from "../../../src/upstream/link/link.ts";
-import { ask } from "../../support/link-host.ts";
+import { ask, sent, settled } from "../../support/link-host.ts";
+import { until } from "../../support/until.ts";
 
 afterEach(() => void jest.useRealTimers());
 
-/** A call whose client answers as `request` does; `gaveUp` is called when its time is up. */
-function callOf(request: Handlers["request"], timeout: number | null, gaveUp: (why: string) => void = () => {}) {
+/** A call whose client answers as `request` does. */
+function callOf(request: Handlers["request"], timeout: number | null) {
   const handlers = { progress: null, message: null, other: null, request, askable: request !== null };
-  return new Exchange(0, ask({ timeout, purpose: { kind: "call", handlers, client: "a" } }), {
-    giveUp: (_, why) => gaveUp(why),
-  });
+  return sent(0, ask({ timeout, purpose: { kind: "call", handlers, client: "a" } }));
 }
-
-/** Until all that was answered has been passed on. */
-const settled = (): Promise<void> => new Promise((resolve) => setImmediate(resolve));
 
 /** A call with a question of its server to its client; the server has a message once `taken` resolves. */
 function questioned(timeout: number | null, taken?: Promise<void>) {
-  const gaveUp = Promise.withResolvers<string>();
   const asked = Promise.withResolvers<InputRequest>();
   const answer = Promise.withResolvers<ClientAnswer>();
   let signal = new AbortController().signal;
@@ -29,19 +23,19 @@ function questioned(timeout: number | null, taken?: Promise<void>) {
     asked.resolve(one);
     return answer.promise;
   };
-  const exchange = callOf(request, timeout, gaveUp.resolve);
+  const exchange = callOf(request, timeout);
   const replies: string[] = [];
   const params = '{"_meta":{"progressToken":"theirs"}}';
   const reply = (text: string): Promise<void> | undefined => (replies.push(text), taken);
   exchange.question({ idText: "1", method: "roots/list", params }, [exchange], reply);
   const accept = (): void => answer.resolve({ kind: "result", text: "{}" });
-  return { gaveUp: gaveUp.promise, asked: asked.promise, accept, replies, signal: () => signal };
+  return { exchange, asked: asked.promise, accept, replies, signal: () => signal };
 }
 
 test("FIELD T66: the time of a call runs on once its client has answered", async () => {
-  const { gaveUp, accept } = questioned(5);
+  const { exchange, accept } = questioned(5);
   accept();
-  expect(await gaveUp).toBe("timeout");
+  await until(() => exchange.gaveUp === "timeout", "the time is up");
 });
 
 test("what a client reports of its progress later reaches the server too, under its own token", async () => {

@@ -10,41 +10,38 @@ const expiry = (idle: number, most: number) => {
   return { deadline, expired: () => expired };
 };
 
-// Timers count whole milliseconds, so that a deadline may end one early.
-const early = 2;
-
-test("FIELD T66: signs of life put off the end, but not beyond the cap", () => {
-  const { deadline, expired } = expiry(40, 120);
-  for (let ms = 0; ms < 115; ms += 5) {
-    jest.advanceTimersByTime(5);
-    deadline.touch();
-  }
-  jest.advanceTimersByTime(5 - early);
+/** It ends after so many ms; timers count whole milliseconds, so that it may end one early. */
+function endsAfter(ms: number, { expired }: ReturnType<typeof expiry>): void {
+  const early = 2;
+  jest.advanceTimersByTime(ms - early);
   expect(expired()).toBe(false);
   jest.advanceTimersByTime(early);
   expect(expired()).toBe(true);
+}
+
+test("FIELD T66: signs of life put off the end, but not beyond the cap", () => {
+  const it = expiry(40, 120);
+  for (let ms = 0; ms < 115; ms += 5) {
+    jest.advanceTimersByTime(5);
+    it.deadline.touch();
+  }
+  endsAfter(5, it);
 });
 
 test("FIELD T66: silence ends it before the cap", () => {
-  const { deadline, expired } = expiry(40, 120);
+  const it = expiry(40, 120);
   jest.advanceTimersByTime(20);
-  deadline.touch();
-  jest.advanceTimersByTime(40 - early);
-  expect(expired()).toBe(false);
-  jest.advanceTimersByTime(early);
-  expect(expired()).toBe(true);
+  it.deadline.touch();
+  endsAfter(40, it);
 });
 
 test("a pause counts neither as silence nor towards the cap", () => {
-  const { deadline, expired } = expiry(40, 60);
+  const it = expiry(40, 60);
   jest.advanceTimersByTime(10);
-  deadline.pause();
+  it.deadline.pause();
   jest.advanceTimersByTime(120);
-  deadline.resume();
-  jest.advanceTimersByTime(40 - early);
-  expect(expired()).toBe(false);
-  jest.advanceTimersByTime(early);
-  expect(expired()).toBe(true);
+  it.deadline.resume();
+  endsAfter(40, it);
 });
 
 test("what is stopped never ends, nor does what may take months end at once", () => {

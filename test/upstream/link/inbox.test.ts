@@ -2,14 +2,13 @@ import { expect, test } from "bun:test";
 import type { Failure } from "../../../src/core/failure.ts";
 import type { ClientAnswer, InputRequest } from "../../../src/core/inbound.ts";
 import { subscriptionIdKey } from "../../../src/mcp/meta.ts";
-import { Exchange } from "../../../src/upstream/link/exchange.ts";
 import { receive } from "../../../src/upstream/link/inbox.ts";
 import { Outside } from "../../../src/upstream/link/outside.ts";
 import type { Purpose } from "../../../src/upstream/link/link.ts";
 import { fake, serveFake, textOf, upstreams } from "../../support/upstream.ts";
 import { until } from "../../support/until.ts";
 import { rejectionOf } from "../../support/failure.ts";
-import { ask, linkHost } from "../../support/link-host.ts";
+import { ask, linkHost, sent, settled } from "../../support/link-host.ts";
 
 /** Some requests in flight, to which the server says what names none of them; what each hears, and our answers. */
 function server(kinds: Purpose["kind"][], of: "one client" | "several" = "several", clients: string[] = []) {
@@ -44,9 +43,8 @@ function server(kinds: Purpose["kind"][], of: "one client" | "several" = "severa
   };
   const handlers = purposeOf("call", "outside", null);
   const asked = of === "one client" && handlers.kind === "call" ? handlers.handlers.request : null;
-  const open = kinds.map(
-    (kind, id) =>
-      new Exchange(id, ask({ purpose: purposeOf(kind, `${kind}-${id}`, clients[id] ?? null) }), { giveUp() {} }),
+  const open = kinds.map((kind, id) =>
+    sent(id, ask({ purpose: purposeOf(kind, `${kind}-${id}`, clients[id] ?? null) })),
   );
   const tally = { aside: 0, told: 0, stray: 0 };
   const inbox = {
@@ -71,9 +69,6 @@ function server(kinds: Purpose["kind"][], of: "one client" | "several" = "severa
 const message = '{"jsonrpc":"2.0","method":"notifications/message","params":{"level":"info"}}';
 const askedOf = (at: string, id: number): string => `${at} question {"q":${id}}`;
 const reply = (id: number): string => `{"jsonrpc":"2.0","id":${id},"result":{"q":${id}}}`;
-/** Until all that was answered has been passed on. */
-const settled = (): Promise<void> => new Promise((resolve) => setImmediate(resolve));
-
 test.each([
   [["call"], ["call-0 message", askedOf("call-0", 7)]],
   [

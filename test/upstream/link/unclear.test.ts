@@ -1,9 +1,8 @@
 import { afterEach, expect, jest, test } from "bun:test";
 import type { ClientAnswer, InputRequest } from "../../../src/core/inbound.ts";
-import { Exchange } from "../../../src/upstream/link/exchange.ts";
 import { PipeLink } from "../../../src/upstream/link/pipe-link.ts";
 import { Unclear } from "../../../src/upstream/link/unclear.ts";
-import { ask, linkHost } from "../../support/link-host.ts";
+import { ask, linkHost, sent, settled } from "../../support/link-host.ts";
 
 // A question that names no call and comes while several run, on the link of a program or a socket.
 
@@ -70,9 +69,6 @@ const refused = (id: number) => ({
   error: { code: -32601, message: expect.stringMatching(/^Several calls were/) },
 });
 const answered = (id: number) => ({ id, result: { q: id } });
-/** Until all that was answered has been passed on. */
-const settled = (): Promise<void> => new Promise((resolve) => setImmediate(resolve));
-
 test("a call that began after a question has no say in what it is about, however it ends", async () => {
   const { call, question } = open();
   const [first, second] = [call(), call()];
@@ -161,8 +157,7 @@ test("T12: a question waits for half the time for which each call may be silent"
 test("a question is a sign of life from all calls that it can be about", async () => {
   const handlers = { progress: null, message: null, other: null, request: async () => answer, askable: true };
   const calls = [0, 1].map((id) => {
-    const one = ask({ purpose: { kind: "call", handlers, client: null } });
-    return new Exchange(id, one, { giveUp() {} });
+    return sent(id, ask({ purpose: { kind: "call", handlers, client: null } }));
   });
   const unclear = new Unclear();
   unclear.add({ idText: "7", method: "roots/list", params: "{}" }, calls, () => {});
@@ -174,16 +169,14 @@ test("FIELD T66: a notification of an extension is a sign of life from a call wh
   jest.useFakeTimers();
   for (const taken of [true, false]) {
     const handlers = { progress: null, message: null, other: () => taken, request: null, askable: false };
-    const ends: string[] = [];
-    const one = ask({ purpose: { kind: "call", handlers, client: null }, timeout: 40 });
-    const exchange = new Exchange(1, one, { giveUp: (_, why) => void ends.push(why) });
+    const exchange = sent(1, ask({ purpose: { kind: "call", handlers, client: null }, timeout: 40 }));
     jest.advanceTimersByTime(30);
     exchange.other("acme/said", "{}");
     jest.advanceTimersByTime(30);
-    expect(ends).toEqual(taken ? [] : ["timeout"]);
+    expect(exchange.gaveUp).toBe(taken ? null : "timeout");
     // All deadlines share a timer, and one of this clock would never fire for the next.
     jest.advanceTimersByTime(40);
-    expect(ends).toEqual(["timeout"]);
+    expect(exchange.gaveUp).toBe("timeout");
   }
 });
 
