@@ -30,8 +30,6 @@ export type StoresOptions = {
   readonly log: Logger;
   /** Chains to write, the first that is free: `main`, or those of embedded gateways. */
   readonly chains: readonly string[];
-  /** How long to wait for another process that holds all chains, ms. */
-  readonly patience?: number;
   readonly run: string;
   /** Values that no payload may show, as they are now. */
   readonly secrets: () => readonly string[];
@@ -80,18 +78,22 @@ function prepare({ paths: { state }, audit: { path }, chains }: StoresOptions): 
   refuseNewKey(state, path);
 }
 
+/** How long to wait for a command that works on the same state directory, ms. */
+const patience = 3_000;
+
 /** Opens a state directory, creating it when it is missing. Throws StoreFailed with what to do. */
 export async function openStores(options: StoresOptions): Promise<Stores> {
-  const { paths, chains, self, patience = 0 } = options;
+  const { paths, chains, self } = options;
   const { state } = paths;
   prepare(options);
   const keyPair = await loadSigningKey(join(state, "signing.key"));
-  const chain = await untilGiven(() => openFreeChain(state, chains, options.audit.path), patience);
+  // Commands write `main` only.
+  const isMain = chains.includes("main");
+  const chain = await untilGiven(() => openFreeChain(state, chains, options.audit.path), isMain ? patience : 0);
   if (!chain) throw new ChainsTaken(state, chains, options.audit.path);
   const clock = systemClock;
   const ballast = layBallast(state);
   const store = openState(state);
-  const isMain = chain.chain === "main";
   const settled = isMain ? (chain.store.anchor()?.settled ?? 1) : null;
   const end = chain.store.last()?.seq ?? 0;
   const countedBeyond = store.usageMark(chain.chain) > end;

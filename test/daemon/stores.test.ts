@@ -49,3 +49,15 @@ test("R23 A14 mcpgw.db says how far its keys are those of the log: up to its end
   expect(settledIn(place)).toBe((log.last("main")?.seq ?? 0) + 1);
   log.close();
 }, 20_000);
+
+test("a daemon waits for a command that works on its state directory just then", async () => {
+  using place = new Place({ servers: [] });
+  using other = new Place({ servers: [] });
+  const command = await openIn(place);
+  const starting = openIn(place);
+  starting.catch(() => {});
+  // It takes longer than the start takes to find the log in use.
+  await (await openIn(other)).close();
+  await command.close();
+  await (await starting).close();
+});
