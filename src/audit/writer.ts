@@ -74,6 +74,8 @@ const maxUnsynced = 8192;
 /** Rows that may wait for a sync at all; with more, records are refused until the disk has caught up. */
 const maxHeld = 65_536;
 const maxWaitUs = { lock: 2_000_000, sync: 5_000_000 };
+/** A tick that comes so long after the one before stood still with the whole process. */
+const stoodStillUs = 2_000_000;
 const retryMs = 2;
 
 /** The single writer of a chain: what arrives in one turn of the event loop becomes one commit. */
@@ -92,6 +94,8 @@ export class Writer {
   #syncing: Promise<void> | null = null;
   /** When the sync in flight began; monotonic, µs. */
   #syncingSince = 0;
+  /** Monotonic, µs. */
+  #ticked: number;
   #failing: string | null = null;
   /** The sync in flight takes longer than a caller may wait. */
   #stalled = false;
@@ -101,6 +105,7 @@ export class Writer {
     this.#options = options;
     this.#encoder = createEncoder(options.stamp);
     this.#head = this.#durable = options.start;
+    this.#ticked = options.clock.mono();
   }
 
   /** Newest committed sequence. */
@@ -144,7 +149,12 @@ export class Writer {
   /** Once a second: syncs records that nobody waits for, and gives up on waiters whose time is over. */
   tick(): void {
     this.#sync();
-    const limit = this.#options.clock.mono() - maxWaitUs.sync;
+    const now = this.#options.clock.mono();
+    const stoodStill = now - this.#ticked > stoodStillUs;
+    this.#ticked = now;
+    // What the disk answered meanwhile has not been heard yet.
+    if (stoodStill) return;
+    const limit = now - maxWaitUs.sync;
     // This holds also when nobody waits for the sync, as under `relaxed`.
     if (this.#syncing && this.#syncingSince < limit) this.#stalled = true;
     const late = this.#waiting.filter(({ since }) => since < limit);

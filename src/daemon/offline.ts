@@ -104,9 +104,6 @@ export async function openOffline(flags: GlobalOptions, self: Self): Promise<Cli
   return localClient(complete(handlers), here(), close);
 }
 
-/** How long to wait for another command that works on the same state directory, ms. */
-const patience = 3_000;
-
 function look(flags: GlobalOptions): Known {
   const host = thisHost();
   let fault: ConfigError | null = null;
@@ -181,7 +178,6 @@ async function openWith(known: Known, begin: boolean, self: Self): Promise<Store
     self,
     log: silent,
     chains: ["main"],
-    patience,
     run,
     secrets: () => [],
     fatal,

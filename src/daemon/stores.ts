@@ -30,8 +30,6 @@ export type StoresOptions = {
   readonly log: Logger;
   /** Chains to write, the first that is free: `main`, or those of embedded gateways. */
   readonly chains: readonly string[];
-  /** How long to wait for another process that holds all chains, ms. */
-  readonly patience?: number;
   readonly run: string;
   /** Values that no payload may show, as they are now. */
   readonly secrets: () => readonly string[];
@@ -72,9 +70,12 @@ function mainTaken(home: ChainHome): string {
 const embeddedTaken = (state: string, count: number): string =>
   `${count} gateways without a daemon run on ${state} already, and no more can; end one, or run \`mcpgw daemon\``;
 
+/** How long to wait for a command that works on the same state directory, ms. */
+const patience = 3_000;
+
 /** Opens a state directory, creating it when it is missing. Throws StoreFailed with what to do. */
 export async function openStores(options: StoresOptions): Promise<Stores> {
-  const { paths, chains, self, patience = 0 } = options;
+  const { paths, chains, self } = options;
   const { state } = paths;
   const home = { state, main: options.audit.path };
   prepareStateDir(state);
@@ -82,12 +83,13 @@ export async function openStores(options: StoresOptions): Promise<Stores> {
   if (home.main !== null && chains.includes("main")) needRoom(dirname(home.main));
   refuseNewKey(home);
   const keyPair = await loadSigningKey(join(state, "signing.key"));
-  const chain = await untilGiven(() => openFreeChain(home, chains), patience);
+  // Commands write `main` only.
+  const isMain = chains.includes("main");
+  const chain = await untilGiven(() => openFreeChain(home, chains), isMain ? patience : 0);
   if (!chain) throw new ChainsTaken(home, chains);
   const clock = systemClock;
   const ballast = layBallast(state);
   const store = openState(state);
-  const isMain = chain.chain === "main";
   const end = chain.store.last()?.seq ?? 0;
   const countedBeyond = store.usageMark(chain.chain) > end;
   const audit = await openAudit({

@@ -1,16 +1,17 @@
 import { expect, test } from "bun:test";
 import type { Draft } from "../../src/audit/draft.ts";
 import { Writer } from "../../src/audit/writer.ts";
-import { systemClock } from "../../src/core/clock.ts";
+import { type Clock, systemClock } from "../../src/core/clock.ts";
 import type { Failure } from "../../src/core/failure.ts";
 import { longestName } from "../../src/core/name.ts";
-import { StoreFailed, StoreUnsynced, type SubjectRow } from "../../src/core/store.ts";
+import { type AuditStore, StoreFailed, StoreUnsynced, type SubjectRow } from "../../src/core/store.ts";
 import { openChain } from "../../src/store/sqlite/chain.ts";
 import { until } from "../support/until.ts";
 import {
   answered,
   callOf,
   faultyStore,
+  handClock,
   openBroker,
   outsideOf,
   runCall,
@@ -35,6 +36,18 @@ function heldSyncs(faulty: ReturnType<typeof faultyStore>) {
   };
   return held;
 }
+
+const writerOn = (store: AuditStore, clock: Clock = systemClock) =>
+  new Writer({
+    store,
+    stamp: { chain: "main", boot: "b", node: "n", ver: "1" },
+    start: { seq: 0, leaf: new Uint8Array(32) },
+    clock,
+    subjects: [],
+    keepText: () => false,
+    onDurable: () => {},
+    fatal: (reason) => expect.unreachable(reason),
+  });
 
 test("D6 P1: what is committed while the disk syncs is not durable by that sync, only by the next", async () => {
   using at = tempState();
@@ -74,6 +87,32 @@ test("D6 a commit that may not be on the disk ends the process, and nothing is r
   await opened.close();
 });
 
+test("D6 a disk that does not answer is not blamed while the whole process stood still, but after that", async () => {
+  using at = tempState();
+  const clock = handClock();
+  const faulty = faultyStore(at);
+  const held = heldSyncs(faulty);
+  const writer = writerOn(faulty.store, clock);
+  const draft: Draft = { fields: { type: "call.refused", at: 0, mono: 0 }, payload: null };
+  const first = writer.record(draft, "sync");
+  await until(() => held.length === 1, "its sync");
+  clock.advance(40_000_000);
+  writer.tick();
+  expect(writer.failing).toBeNull();
+  held[0]?.resolve();
+  await first;
+  const second = writer.record(draft, "sync").catch(String);
+  await until(() => held.length === 2, "its sync");
+  for (let ticks = 0; ticks < 6; ticks++) {
+    clock.advance(1_000_000);
+    writer.tick();
+  }
+  expect([writer.failing, await second]).toEqual(["the disk does not answer", expect.stringContaining("Unrecorded")]);
+  held[1]?.resolve();
+  await until(() => writer.failing === null, "the end of the sync");
+  faulty.store[Symbol.dispose]();
+});
+
 test("P5: when a commit fails, every call that waits is told so, however many there are", async () => {
   using at = tempState();
   const faulty = faultyStore(at);
@@ -96,16 +135,7 @@ test("the queue is bounded: beyond its number records are refused at once", asyn
 test("R8 what waits for a commit is bounded in bytes, those of long URIs too", async () => {
   using at = tempState();
   using store = openChain(at.db());
-  const writer = new Writer({
-    store,
-    stamp: { chain: "main", boot: "b", node: "n", ver: "1" },
-    start: { seq: 0, leaf: new Uint8Array(32) },
-    clock: systemClock,
-    subjects: [],
-    keepText: () => false,
-    onDurable: () => {},
-    fatal: (reason) => expect.unreachable(reason),
-  });
+  const writer = writerOn(store);
   const tool = "x".repeat(longestName);
   const draft: Draft = { fields: { type: "call.refused", at: 0, mono: 0, tool }, payload: null };
   const refusals: string[] = [];

@@ -62,3 +62,15 @@ test("R23 an older copy of the log takes back how far the keys of mcpgw.db are t
   expect(settledIn(place)).toBe(settled);
   await resumed.close();
 });
+
+test("a daemon waits for a command that works on its state directory just then", async () => {
+  using place = new Place({ servers: [] });
+  using other = new Place({ servers: [] });
+  const command = await openIn(place);
+  const starting = openIn(place);
+  starting.catch(() => {});
+  // It takes longer than the start takes to find the log in use.
+  await (await openIn(other)).close();
+  await command.close();
+  await (await starting).close();
+});

@@ -344,23 +344,26 @@ test("store: an `mcpgw.db` that is no database is refused with what helps", () =
 const holder = `
   const db = new (require("bun:sqlite").Database)(process.argv[1]);
   db.run("PRAGMA locking_mode = EXCLUSIVE");
-  db.run("PRAGMA user_version = 9");
+  db.run("PRAGMA application_id = 9");
   process.stdout.write("held\\n");
   process.stdin.once("data", () => db.close(true));
 `;
 
-test("D8 store: a database that another connection opens or closes at this moment is waited for", async () => {
-  using at = temporary();
-  const path = join(at.dir, "any.db");
-  new Database(path).run("PRAGMA journal_mode = WAL");
-  const child = Bun.spawn([process.execPath, "-e", holder, path], { stdin: "pipe", stdout: "pipe" });
-  expect((await child.stdout.getReader().read()).done).toBe(false);
-  void child.stdin.write("let go");
-  void child.stdin.flush();
-  openCheckpointer(path)[Symbol.dispose]();
-  await child.stdin.end();
-  expect(await child.exited).toBe(0);
-});
+test.each([openCheckpointer, openChain])(
+  "D8 store: a database that another connection opens or closes at this moment is waited for: %p",
+  async (open) => {
+    using at = temporary();
+    const path = chainPath({ state: at.dir, main: null }, "main");
+    openChain(path)[Symbol.dispose]();
+    const child = Bun.spawn([process.execPath, "-e", holder, path], { stdin: "pipe", stdout: "pipe" });
+    expect((await child.stdout.getReader().read()).done).toBe(false);
+    void child.stdin.write("let go");
+    void child.stdin.flush();
+    open(path)[Symbol.dispose]();
+    await child.stdin.end();
+    expect(await child.exited).toBe(0);
+  },
+);
 
 test("R23 store: whatever changes the rights of keys changes the version that another process sees, and nothing else does", () => {
   using at = temporary();

@@ -8,15 +8,19 @@ import { openWal, type Wal } from "./wal.ts";
 /** Milliseconds after which an append looks again whether the files are still there. */
 const checkEvery = 1000;
 
+/** Milliseconds that opening waits: whoever reads first what a killed writer left has it locked while it recovers it. */
+const patience = 5_000;
+
 /**
- * Opens the one writer of a chain; the caller holds the chain's lock. Nothing here waits: a database that another
+ * Opens the one writer of a chain; the caller holds the chain's lock. Afterwards nothing waits: a database that another
  * process has locked is `StoreBusy` at once.
  */
 export function openChain(path: string): AuditStore {
-  const db = openMigrated(path, auditSchema, { wait: 0, synchronous: "normal" });
+  const db = openMigrated(path, auditSchema, { wait: patience, synchronous: "normal" });
   try {
     // A write, so that the log exists before it is opened.
     transaction(db, () => db.run(`PRAGMA user_version = ${auditSchema.length}`));
+    db.run("PRAGMA busy_timeout = 0");
     return chainStore(db, openWal(path));
   } catch (error) {
     db.close(true);
