@@ -105,7 +105,7 @@ export type SubjectRow = { readonly id: string; readonly salt: Uint8Array; reado
 export type UnendedCall = { readonly call: string; readonly seq: number; readonly rec: string };
 
 /** The single writer of one chain. */
-export type AuditStore = {
+export type AuditStore = Disposable & {
   /** Last record, null for an empty chain. */
   last(): AuditRow | null;
   /** Commits all or nothing. Throws `StoreBusy` if another process holds the database, else `StoreFailed`. */
@@ -123,7 +123,6 @@ export type AuditStore = {
    * can.
    */
   fault(): string | null;
-  close(): void;
 };
 
 export type AuditQuery = {
@@ -145,7 +144,7 @@ export type AuditQuery = {
 export type FoundRow = { readonly chain: string; readonly row: AuditRow };
 
 /** Read access to all chains of a state directory; never writes, pages in short snapshots. */
-export type AuditReader = {
+export type AuditReader = Disposable & {
   chains(): string[];
   /** Records of a chain from `from` on, oldest first, at most `limit`. */
   page(chain: string, from: number, limit: number): AuditRow[];
@@ -159,7 +158,6 @@ export type AuditReader = {
   subject(chain: string, id: string): SubjectRow | null;
   /** What SQLite finds wrong with the file, null when nothing. */
   integrity(chain: string): string | null;
-  close(): void;
 };
 
 /** Usage of one consumer, server, tool and hour. */

@@ -63,11 +63,11 @@ class Housekeeper {
     await this.#rollUp().catch(complain);
     for (const log of this.#logs) {
       log.finish();
-      log.close();
+      log[Symbol.dispose]();
     }
-    this.#rollups.index?.close();
-    this.#usage.close();
-    this.#reader.close();
+    this.#rollups.index?.[Symbol.dispose]();
+    this.#usage[Symbol.dispose]();
+    this.#reader[Symbol.dispose]();
   }
 
   #answers(): Answers {

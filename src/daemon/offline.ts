@@ -204,14 +204,10 @@ function whyOnlyStored(error: unknown): string | null {
 function storedKeys({ paths, keys }: Known, why: string): Answer<"keys.list"> {
   const doubt = "a revocation or freeze that a kill kept from being stored is not among them";
   process.stderr.write(`mcpgw: warning: ${paths.state}: ${why}, so these are the keys as stored; ${doubt}\n`);
-  const store = openState(paths.state);
-  try {
-    using keyring = new Keyring({ store, clock: systemClock });
-    keyring.apply(keyring.prepare(keys));
-    return listKeys(keyring);
-  } finally {
-    store.close();
-  }
+  using store = openState(paths.state);
+  using keyring = new Keyring({ store, clock: systemClock });
+  keyring.apply(keyring.prepare(keys));
+  return listKeys(keyring);
 }
 
 /** Where the last writer of the daemon's chain noted that it lies; null: in the state directory. */

@@ -72,21 +72,17 @@ type Acts = { readonly revoked: Set<string>; frozen: boolean; readonly created: 
 /** The acts recorded from `known` on; `end` is where the log goes on. */
 async function readActs({ home }: RebuildOptions, known: number): Promise<Acts & { readonly end: number }> {
   const acts: Acts = { revoked: new Set(), frozen: false, created: new Set() };
-  const reader = openReader(home);
-  try {
-    const isThere = reader.chains().includes(chain);
-    // A log that is an older copy than the store ends before that.
-    const newest = isThere ? (reader.last(chain)?.seq ?? 0) : Infinity;
-    for (let end = Math.max(1, Math.min(known, newest + 1)); ;) {
-      const rows = isThere ? reader.page(chain, end, pageRows) : [];
-      for (const { rec } of rows) if (rec.includes('"type":"key.')) take(readRecord(rec), acts);
-      const last = rows.at(-1);
-      if (!last) return { ...acts, end };
-      end = last.seq + 1;
-      await setImmediate();
-    }
-  } finally {
-    reader.close();
+  using reader = openReader(home);
+  const isThere = reader.chains().includes(chain);
+  // A log that is an older copy than the store ends before that.
+  const newest = isThere ? (reader.last(chain)?.seq ?? 0) : Infinity;
+  for (let end = Math.max(1, Math.min(known, newest + 1)); ;) {
+    const rows = isThere ? reader.page(chain, end, pageRows) : [];
+    for (const { rec } of rows) if (rec.includes('"type":"key.')) take(readRecord(rec), acts);
+    const last = rows.at(-1);
+    if (!last) return { ...acts, end };
+    end = last.seq + 1;
+    await setImmediate();
   }
 }
 

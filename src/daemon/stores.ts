@@ -121,8 +121,8 @@ export async function openStores(options: StoresOptions): Promise<Stores> {
       if (isMain && keyring.saved) noteSettled(store, audit.health().records + 1);
       sayLost(options.log, unsaved, audit.health().owed);
       keyring[Symbol.dispose]();
-      store.close();
-      chain.close();
+      store[Symbol.dispose]();
+      chain[Symbol.dispose]();
     },
   };
 }
@@ -143,12 +143,8 @@ function refuseNewKey(home: ChainHome): void {
 
 function storeKnowsLog(state: string): boolean {
   if (!existsSync(join(state, "mcpgw.db"))) return false;
-  const store = openState(state);
-  try {
-    return store.settled() > 0;
-  } finally {
-    store.close();
-  }
+  using store = openState(state);
+  return store.settled() > 0;
 }
 
 /** Records after which the store's `settled` is moved on: few enough to read at a start, and the store is seldom synced. */

@@ -73,7 +73,7 @@ export function openState(dir: string): StateStore {
 }
 
 /** A chain with the lock that makes this process its only writer. */
-export type OpenedChain = { readonly chain: string; readonly store: AuditStore; close(): void };
+export type OpenedChain = Disposable & { readonly chain: string; readonly store: AuditStore };
 
 /**
  * Opens the first chain whose lock is free, for writing; null when all are taken. The daemon names `main`, an embedded
@@ -146,8 +146,8 @@ function openLocked(path: string, chain: string, lock: FileLock): OpenedChain {
     return {
       chain,
       store,
-      close() {
-        store.close();
+      [Symbol.dispose]() {
+        store[Symbol.dispose]();
         lock.release();
       },
     };

@@ -51,10 +51,9 @@ test("R8 R62 a call leaves its intent and its outcome, with everything the catal
     seq: 1,
   } satisfies Partial<Fields> & { seq: number });
   expect(end).toMatchObject({ ...identity, type: "call.end", st: "ok", us: 1500, al: 8, rl: 15, ref: 1, seq: 2 });
-  const reader = openReader({ state: at.state, main: null });
+  using reader = openReader({ state: at.state, main: null });
   expect(reader.payloads("main", 1).map(({ body }) => body)).toEqual(['{"id":7}']);
   expect(reader.payloads("main", 2).map(({ body }) => body)).toEqual(['{"content":[1]}']);
-  reader.close();
 });
 
 const endings: [string, Failure | "tool_error" | "rpc_error", object][] = [

@@ -93,9 +93,8 @@ test("R25 of equal checkpoints the configured one is named before the default; a
   const evidence = await gatherEvidence({ chain: "main", dir: one.dir, sources: [configured] });
   const remote = (source: string) => evidence.checkpoints.filter((found) => found.source === source);
   const checkpoints = [...remote(configured).map((found) => ({ ...found, sameHost: false })), ...evidence.checkpoints];
-  const reader = openReader({ state: one.state, main: null });
+  using reader = openReader({ state: one.state, main: null });
   const report = await verifyChain(reader, { ...evidence, checkpoints });
-  reader.close();
   expect(report.checkpoint).toMatchObject({ source: configured, sameHost: false });
 });
 

@@ -139,8 +139,7 @@ test("failed credentials leave one record a minute and source, counted, without 
     [4, "auth-failed"],
   ]);
   expect(JSON.stringify(failures)).not.toContain("192.0.2");
-  const reader = openReader({ state: at.state, main: null });
+  using reader = openReader({ state: at.state, main: null });
   const stood = failures.map(({ src }) => valueOf(reader.subject("main", subjectIn(src) ?? "")));
-  reader.close();
   expect(stood).toEqual(["192.0.2.7", "192.0.2.8", "192.0.2.7"]);
 });

@@ -20,10 +20,9 @@ import {
 } from "../support/audit.ts";
 
 function pages(at: TempState, types = "call.") {
-  const reader = openReader({ state: at.state, main: null });
+  using reader = openReader({ state: at.state, main: null });
   const rows = reader.page("main", 1, 100).map(({ rec }) => readRecord(rec));
   const bodies = rows.map(({ seq }) => reader.payloads("main", seq).map(({ part, body }) => `${part} ${body}`));
-  reader.close();
   return rows
     .map((record, index) => ({ ...record, bodies: bodies[index] }))
     .filter(({ type }) => type.startsWith(types));

@@ -159,7 +159,7 @@ test("A01: all of a long chain is read, also what was put before its beginning, 
   expect((await verifyChain(reader, evidence)).bad).toMatchObject({ kind: "damaged" });
   // Other questions to the same thread are answered in between.
   expect(turned).toBe(true);
-  reader.close();
+  reader[Symbol.dispose]();
   change("INSERT INTO audit SELECT -5, rec, leaf, part, salt, body FROM audit WHERE seq = 1");
   expect(await verified()).toMatchObject({ kind: "misplaced", seq: null });
   change("DELETE FROM audit WHERE seq = -5");

@@ -14,11 +14,9 @@ beforeAll(async () => {
 afterAll(() => original[Symbol.dispose]());
 
 function exported(payloads = false): string[] {
-  const reader = openReader({ state: original.state, main: null });
+  using reader = openReader({ state: original.state, main: null });
   const rows = reader.page("main", 1, 1000);
-  const lines = rows.map((row) => exportLine("main", row, payloads ? reader.payloads("main", row.seq) : null));
-  reader.close();
-  return lines;
+  return rows.map((row) => exportLine("main", row, payloads ? reader.payloads("main", row.seq) : null));
 }
 
 async function verifyExport(lines: string[]): Promise<ChainReport> {

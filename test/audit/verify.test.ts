@@ -226,9 +226,8 @@ test("A16 verify: the search index is no evidence", async () => {
   using at = copy();
   writeFileSync(join(at.state, "index.db"), "rubbish");
   expect(await verifyAt(at)).toMatchObject({ exit: 0 });
-  const reader = openReader({ state: at.state, main: null });
+  using reader = openReader({ state: at.state, main: null });
   expect(reader.find({ consumer: "b" })).toHaveLength(4);
-  reader.close();
 });
 
 test("R25 verify: a file that is no database, or none at all, is unreadable: 2", async () => {

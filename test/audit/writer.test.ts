@@ -95,7 +95,7 @@ test("the queue is bounded: beyond its number records are refused at once", asyn
 
 test("R8 what waits for a commit is bounded in bytes, those of long URIs too", async () => {
   using at = tempState();
-  const store = openChain(at.db());
+  using store = openChain(at.db());
   const writer = new Writer({
     store,
     stamp: { chain: "main", boot: "b", node: "n", ver: "1" },
@@ -115,7 +115,6 @@ test("R8 what waits for a commit is bounded in bytes, those of long URIs too", a
   expect(new Set(refusals)).toEqual(new Set(["the audit queue is full"]));
   expect((3000 - refusals.length) * longestName).toBeLessThan(16 << 20);
   await writer.drain();
-  store.close();
 });
 
 test("who a pseudonym stands for is stored once, and again where that failed", async () => {

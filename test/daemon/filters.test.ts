@@ -68,17 +68,17 @@ test("R8 R11 what happens to a server is told of with its calls, found with and 
   };
   await found();
   const path = join(at.state, "index.db");
-  const index = openIndexWriter(path);
-  const reader = openReader({ state: at.state, main: null });
-  expect(rollUpPage(reader, "main", opened.broker.durable(), { usage: null, index })).toBe(false);
-  for (const part of [reader, index]) part.close();
+  {
+    using index = openIndexWriter(path);
+    using reader = openReader({ state: at.state, main: null });
+    expect(rollUpPage(reader, "main", opened.broker.durable(), { usage: null, index })).toBe(false);
+  }
   await found();
   // An index of an earlier version knows no server of events: it is of no use until it is built anew.
   using db = new Database(path);
   db.run("UPDATE entry SET srv = NULL WHERE type = 'server.crashed'");
   db.run("PRAGMA user_version = 1");
   await found();
-  const anew = openIndexWriter(path);
+  using anew = openIndexWriter(path);
   expect(anew.mark("main")).toBeNull();
-  anew.close();
 });

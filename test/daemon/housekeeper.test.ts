@@ -77,7 +77,7 @@ test("housekeeper: without metering nothing is counted, and search works", async
 test("D8 housekeeper: the log of mcpgw.db starts over while lists are stored, without metering and without calls", async () => {
   using at = tempState();
   const opened = await openBroker(at);
-  const state = openState(at.state);
+  using state = openState(at.state);
   const keeper = start(at, { usage: false });
   const log = () => statSync(join(at.state, "mcpgw.db-wal")).size;
   const offers = { prompts: [], resources: [], resourceTemplates: [], capabilities: "{}", instructions: null };
@@ -93,7 +93,6 @@ test("D8 housekeeper: the log of mcpgw.db starts over while lists are stored, wi
     25_000,
   );
   await keeper.close();
-  state.close();
   await opened.close();
 }, 30_000);
 
@@ -189,9 +188,9 @@ test("rollup: pages, two marks of different age, and an index of another chain a
   const opened = await openBroker(at);
   await Promise.all(Array.from({ length: 1500 }, () => runCall(opened.broker)));
   await opened.broker.checkpoint();
-  const reader = openReader({ state: at.state, main: null });
-  const usage = openUsageStore(join(at.state, "mcpgw.db"));
-  const index = openIndexWriter(join(at.state, "index.db"));
+  using reader = openReader({ state: at.state, main: null });
+  using usage = openUsageStore(join(at.state, "mcpgw.db"));
+  using index = openIndexWriter(join(at.state, "index.db"));
   const all = () => withUncounted(reader, usage.counted({}), {}, { metered: true, reach: () => 3000 });
   expect(totals(all())).toEqual([1500, 0, 0]);
   // Without metering, no further than it may, and of the other chain nothing is left.
@@ -209,6 +208,5 @@ test("rollup: pages, two marks of different age, and an index of another chain a
   expect(totals(usage.counted({}))).toEqual([1500, 0, 0]);
   expect(reader.find({ consumer: "agent", limit: 5000 })).toHaveLength(1500);
   expect(rollUpPage(reader, "main", 3001, { usage, index })).toBe(false);
-  for (const part of [reader, usage, index]) part.close();
   await opened.close();
 });

@@ -67,29 +67,21 @@ test.concurrent("T48 a copy of a state directory does not get at the log outside
   await place.newKey("agent");
   using copy = new Place({ ...config, audit });
   cpSync(place.state, copy.state, { recursive: true });
-  const held = openFreeChain({ state: place.state, main: audit.path }, ["main"]);
-  try {
-    const { code, stderr } = await copy.cli(["keys", "freeze"]);
-    expect([code, stderr]).toEqual([1, expect.stringContaining(`another process (pid ${process.pid}) writes`)]);
-  } finally {
-    held?.close();
-  }
+  using _held = openFreeChain({ state: place.state, main: audit.path }, ["main"]);
+  const { code, stderr } = await copy.cli(["keys", "freeze"]);
+  expect([code, stderr]).toEqual([1, expect.stringContaining(`another process (pid ${process.pid}) writes`)]);
 });
 
 test.concurrent("while another process has the log, as a daemon that is stopping, keys are listed as stored and a change says what to do", async () => {
   using place = new Place(config);
   const { id } = await place.newKey("agent");
-  const held = openFreeChain({ state: place.state, main: null }, ["main"]);
-  try {
-    const [listed, frozen] = await Promise.all([place.cli(["keys", "list"]), place.cli(["keys", "freeze"])]);
-    expect(listed).toMatchObject({ code: 0, stdout: expect.stringContaining(id) });
-    expect(listed.stderr).toContain("another process is writing its audit log");
-    expect(frozen).toMatchObject({ code: 1, stdout: "" });
-    expect(frozen.stderr).toContain(`another process (pid ${process.pid}) writes the audit log of ${place.state}`);
-    expect(frozen.stderr).toContain("try again in a few seconds");
-  } finally {
-    held?.close();
-  }
+  using _held = openFreeChain({ state: place.state, main: null }, ["main"]);
+  const [listed, frozen] = await Promise.all([place.cli(["keys", "list"]), place.cli(["keys", "freeze"])]);
+  expect(listed).toMatchObject({ code: 0, stdout: expect.stringContaining(id) });
+  expect(listed.stderr).toContain("another process is writing its audit log");
+  expect(frozen).toMatchObject({ code: 1, stdout: "" });
+  expect(frozen.stderr).toContain(`another process (pid ${process.pid}) writes the audit log of ${place.state}`);
+  expect(frozen.stderr).toContain("try again in a few seconds");
 });
 
 test.concurrent("beside a healthy daemon on another socket a change of keys names it and says how to reach it", async () => {
@@ -351,7 +343,7 @@ test("R26 usage counts whole hours, says which where the times are finer, and to
     1,
     [184, 5, 7].map((calls, at) => ({ ...row, calls, hour: hour + at })),
   );
-  store.close();
+  store[Symbol.dispose]();
   const times = (from: string, to: string) => [
     "usage",
     "--since",

@@ -8,7 +8,7 @@ import { archiveAt } from "../support/archive.ts";
 
 test("R8 a log longer than a page is read whole, each record once, with what is added meanwhile", async () => {
   using at = tempState();
-  const store = openChain(at.db());
+  using store = openChain(at.db());
   const add = (from: number, to: number) =>
     store.append(
       rowsOf(
@@ -28,14 +28,12 @@ test("R8 a log longer than a page is read whole, each record once, with what is 
     later.push(...page.map(({ seq }) => seq));
   }
   expect(later).toEqual(seqs(3_000, 4_102));
-  store.close();
 });
 
 test("R8 R25 an answer that holds the newest records only says that there are older ones", async () => {
   using at = tempState();
-  const store = openChain(at.db());
+  using store = openChain(at.db());
   store.append(rowsOf(Array.from({ length: 5 }, () => ({}))));
-  store.close();
   using archive = archiveAt(at);
   const answer = async (limit: number) => {
     const { records: found, more } = await auditLog(archive, { limit });

@@ -127,7 +127,7 @@ test("R8 audit show --payloads says of arguments and a result that were too long
 test("R25 A01 A12 A13 a record or payload that was changed is shown with the word that it was", async () => {
   using at = tempState();
   await recordCall(at);
-  const reader = openReader({ state: at.state, main: null });
+  using reader = openReader({ state: at.state, main: null });
   const show = auditHandlers(archiveOf(reader, () => ({ rows: [], cutShort: [] })))["audit.show"];
   const faults = async (payloads: boolean) => {
     const plan = await show({ seq: 2, chain: "main", payloads }, {} as Context); // nothing of it is looked at
@@ -149,5 +149,4 @@ test("R25 A01 A12 A13 a record or payload that was changed is shown with the wor
   change("UPDATE audit SET rec = replace(rec, 'agent', 'other')");
   const changed = "its hash does not belong to its text";
   expect(await faults(false)).toEqual([changed, changed]);
-  reader.close();
 });

@@ -28,12 +28,8 @@ function openIn(place: Place): Promise<Stores> {
 }
 
 function settledIn(place: Place): number {
-  const store = openState(place.state);
-  try {
-    return store.settled();
-  } finally {
-    store.close();
-  }
+  using store = openState(place.state);
+  return store.settled();
 }
 
 test("R23 A14 mcpgw.db says how far its keys are those of the log: up to its end after a stop, not far behind before", async () => {
@@ -47,9 +43,8 @@ test("R23 A14 mcpgw.db says how far its keys are those of the log: up to its end
   expect(settledIn(place)).toBeGreaterThan(records - 2 * step);
   expect(settledIn(place)).toBeLessThanOrEqual(running.audit.health().records - step);
   await running.close();
-  const log = openReader({ state: place.state, main: null });
+  using log = openReader({ state: place.state, main: null });
   expect(settledIn(place)).toBe((log.last("main")?.seq ?? 0) + 1);
-  log.close();
 }, 20_000);
 
 test("R23 an older copy of the log takes back how far the keys of mcpgw.db are those of the log", async () => {

@@ -17,7 +17,7 @@ test("R26 usage by tag is the same with a daemon and without, and needs what tel
   const servers = ["own", "both", "plain", "removed", "mcpgw", ""];
   const rows = servers.map((server, at) => ({ ...row, server, calls: 10 ** at }));
   store.apply("gone", 0, 1, rows);
-  store.close();
+  store[Symbol.dispose]();
   const usage = {
     metered: true,
     overlap: true,

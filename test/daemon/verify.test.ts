@@ -30,11 +30,10 @@ async function twoChains() {
     audit: join(at.state, "audit"),
     /** Writes an export of both chains, line by line in turn, which may be changed. */
     exported(change = (line: string): string => line): string {
-      const reader = openReader({ state: at.state, main: null });
+      using reader = openReader({ state: at.state, main: null });
       const lines = ["main", "serve-1"].map((chain) =>
         reader.page(chain, 1, 100).map((row) => exportLine(chain, row, null)),
       );
-      reader.close();
       const path = join(at.root, "export.jsonl");
       const [one = [], other = []] = lines;
       writeFileSync(

@@ -17,10 +17,9 @@ const entry: Omit<IndexEntry, "seq"> = {
 };
 
 function fill(path: string, rows: number): void {
-  const index = openIndexWriter(path);
+  using index = openIndexWriter(path);
   const entries = Array.from({ length: rows }, (_, seq) => ({ ...entry, seq }));
   index.add("main", { seq: rows, leaf: new Uint8Array(32) }, entries);
-  index.close();
 }
 
 test("store: an index that is found damaged inside says so once, and begins anew", () => {
@@ -32,11 +31,10 @@ test("store: an index that is found damaged inside says so once, and begins anew
   const index = openIndexWriter(path);
   expect(() => index.mark("main")).toThrow(`${path}: database disk image is malformed`);
   expect(index.mark("main")).toBeNull();
-  index.close();
+  index[Symbol.dispose]();
   fill(path, 300);
-  const anew = openIndexWriter(path);
+  using anew = openIndexWriter(path);
   expect(anew.mark("main")?.seq).toBe(300);
-  anew.close();
 });
 
 test("A16 store: an index goes on from its mark, and forgets one chain without the others", () => {
@@ -44,7 +42,7 @@ test("A16 store: an index goes on from its mark, and forgets one chain without t
   const path = at.path("index.db");
   fill(path, 2);
   fill(path, 3);
-  const index = openIndexWriter(path);
+  using index = openIndexWriter(path);
   index.add("serve-1", { seq: 9, leaf: new Uint8Array(32) }, [{ ...entry, seq: 8 }]);
   const marks = () => ["main", "serve-1"].map((chain) => index.mark(chain)?.seq);
   expect(marks()).toEqual([3, 9]);
@@ -52,7 +50,6 @@ test("A16 store: an index goes on from its mark, and forgets one chain without t
   expect(marks()).toEqual([undefined, 9]);
   using db = new Database(path, { readonly: true });
   expect(db.query("SELECT chain, seq FROM entry").all()).toEqual([{ chain: "serve-1", seq: 8 }]);
-  index.close();
 });
 
 test("A16 store: an index that another process has to itself is busy, and stays", () => {
@@ -71,14 +68,13 @@ test("T04 store: an index that could not be begun anew is tried again with its n
   using at = new TempDir();
   mkdirSync(at.path("state"));
   const path = at.path("state/index.db");
-  const index = openIndexWriter(path);
+  using index = openIndexWriter(path);
   renameSync(at.path("state"), at.path("away"));
   for (let round = 0; round < 2; round++) expect(() => index.renew()).toThrow("ENOENT");
   expect(() => index.mark("main")).toThrow("ENOENT");
   renameSync(at.path("away"), at.path("state"));
   index.add("main", { seq: 7, leaf: new Uint8Array(32) }, []);
   expect(index.mark("main")?.seq).toBe(7);
-  index.close();
 });
 
 test.skipIf(noStrace)(
@@ -95,7 +91,7 @@ test.skipIf(noStrace)(
         const entries = Array.from({ length: 500 }, (_, more) => ({ ...entry, seq: seq + more }));
         index.add("main", { seq: seq + 499, leaf: new Uint8Array(32) }, entries);
       }
-      index.close();`;
+      index[Symbol.dispose]();`;
     const traced = [strace, "-f", "-y", "-o", log, "-e", "trace=pwrite64,fdatasync,fsync", "-e", "signal=none"];
     expect(await Bun.spawn([...traced, process.execPath, "-e", code]).exited).toBe(0);
     const events = readFileSync(log, "utf8")

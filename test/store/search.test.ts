@@ -11,7 +11,7 @@ import { rowsOf } from "../suites/store.ts";
 import { tempState } from "../support/audit.ts";
 
 function fillIndex(path: string, rows: ReturnType<typeof rowsOf>, upto: number, chain = "main"): void {
-  const index = openIndexWriter(path);
+  using index = openIndexWriter(path);
   const entries = rows.slice(0, upto).flatMap(({ seq, rec }) => {
     const { type, consumer = null, srv = null, tool = null, st = null, call = null, t } = readRecord(rec);
     return type === "call.begin" || type === "checkpoint"
@@ -20,7 +20,6 @@ function fillIndex(path: string, rows: ReturnType<typeof rowsOf>, upto: number, 
   });
   const last = rows[upto - 1];
   if (last) index.add(chain, last, entries);
-  index.close();
 }
 
 test("R11 store: what several chains hold is merged by time", () => {
@@ -43,7 +42,7 @@ test("R11 store: what several chains hold is merged by time", () => {
   fillIndex(join(at.state, "index.db"), rows, 3);
   fillIndex(join(at.state, "index.db"), other, 1, "serve-1");
   expectOrder();
-  for (const part of [reader, one, two]) part?.close();
+  for (const part of [reader, one, two]) part?.[Symbol.dispose]();
 });
 
 const queries = [
@@ -67,7 +66,7 @@ const queries = [
 
 test("R11 A16 store: the index changes how fast records are found, never which", () => {
   using at = tempState();
-  const chain = openChain(chainPath({ state: at.state, main: null }, "main"));
+  using chain = openChain(chainPath({ state: at.state, main: null }, "main"));
   const statuses = ["ok", "ok", "ok", "denied", "timeout"];
   const rows = rowsOf(
     Array.from({ length: 300 }, (_, i) => ({
@@ -81,9 +80,8 @@ test("R11 A16 store: the index changes how fast records are found, never which",
   );
   chain.append(rows);
   const answers = () => {
-    const reader = openReader({ state: at.state, main: null });
+    using reader = openReader({ state: at.state, main: null });
     const found = queries.map((query) => reader.find(query).map(({ row }) => row.seq));
-    reader.close();
     return found;
   };
   const scanned = answers();
@@ -107,31 +105,28 @@ test("R11 A16 store: the index changes how fast records are found, never which",
   rmSync(path);
   const foreign = openIndexWriter(path);
   if (rows[299]) foreign.add("main", { ...rows[299], leaf: new Uint8Array(32) }, []);
-  foreign.close();
+  foreign[Symbol.dispose]();
   expect(answers()).toEqual(scanned);
   rmSync(path);
   const empty = openIndexWriter(path);
   if (rows[299]) empty.add("main", rows[299], []);
-  empty.close();
-  const reader = openReader({ state: at.state, main: null });
+  empty[Symbol.dispose]();
+  using reader = openReader({ state: at.state, main: null });
   const found = () => reader.find({ consumer: "c1" }).length;
   expect(found()).toBe(0);
   rmSync(path);
   fillIndex(path, rows, 300);
   expect(found()).toBe(50);
-  reader.close();
   expect(answers()).toEqual(scanned);
-  chain.close();
 });
 
 test("R11 store: no record between two pages of a long chain is lost or found beyond the limit", () => {
   using at = tempState();
-  const chain = openChain(chainPath({ state: at.state, main: null }, "main"));
+  using chain = openChain(chainPath({ state: at.state, main: null }, "main"));
   const st = (at: number) => (at < 3 || at === 20_002 ? "denied" : "ok");
   chain.append(rowsOf(Array.from({ length: 20_003 }, (_, at) => ({ st: st(at) }))));
-  const reader = openReader({ state: at.state, main: null });
+  using reader = openReader({ state: at.state, main: null });
   const denied = (limit?: number) => reader.find({ status: "denied", limit }).map(({ row }) => row.seq);
   expect(denied()).toEqual([20_003, 3, 2, 1]);
   expect(denied(2)).toEqual([20_003, 3]);
-  for (const part of [reader, chain]) part.close();
 });

@@ -29,7 +29,7 @@ function openBackend(dir: string, drop: () => void): Backend {
   const reader = openReader({ state: dir, main: null });
   let open = true;
   const close = (): void => {
-    if (open) for (const part of [reader, usage, state, chain]) part.close();
+    if (open) for (const part of [reader, usage, state, chain]) part[Symbol.dispose]();
     open = false;
   };
   let next: Backend | null = null;
@@ -117,10 +117,9 @@ for (const name of ["audit/main.db", "mcpgw.db"]) {
     const open = () => (name === "mcpgw.db" ? openState(at.dir) : openChain(path));
     expect(open).toThrow(StoreFailed);
     expect(open).toThrow(/schema 99.*newer version/);
-    const reader = openReader({ state: at.dir, main: null });
+    using reader = openReader({ state: at.dir, main: null });
     const read = () => (name === "mcpgw.db" ? readUsage(path, {}) : reader.last("main"));
     expect(read).toThrow(/schema 99.*newer version/);
-    reader.close();
   });
 }
 
@@ -135,7 +134,7 @@ test("P5 store: a failed sync stays one when the file is named, so that the proc
 
 test("T06 store: a database that is locked is busy at once, not after a wait", () => {
   using at = temporary();
-  const chain = openChain(chainPath({ state: at.dir, main: null }, "main"));
+  using chain = openChain(chainPath({ state: at.dir, main: null }, "main"));
   const other = new Database(chainPath({ state: at.dir, main: null }, "main"));
   other.run("BEGIN IMMEDIATE");
   const append = () => expect(() => chain.append(rowsOf([{}]))).toThrow(StoreBusy);
@@ -148,7 +147,6 @@ test("T06 store: a database that is locked is busy at once, not after a wait", (
   other.run("COMMIT");
   chain.append(rowsOf([{}]));
   other.close(true);
-  chain.close();
 });
 
 test("T07 store: a key, a revocation or a freeze that a restart would not find is refused as such", () => {
@@ -187,13 +185,12 @@ test("D15 T48 store: one writer per chain; embedded gateways take the first that
     "serve-8",
   ]);
   expect(openFreeChain({ state: at.dir, main: null }, embeddedChains)).toBeNull();
-  taken[2]?.close();
+  taken[2]?.[Symbol.dispose]();
   const again = openFreeChain({ state: at.dir, main: null }, embeddedChains);
   expect(again?.chain).toBe("serve-3");
-  for (const opened of [main, again, ...taken.toSpliced(2, 1)]) opened?.close();
-  const reader = openReader({ state: at.dir, main: null });
+  for (const opened of [main, again, ...taken.toSpliced(2, 1)]) opened?.[Symbol.dispose]();
+  using reader = openReader({ state: at.dir, main: null });
   expect(reader.chains()).toHaveLength(9);
-  reader.close();
 });
 
 test("T48 store: a log outside has one writer too, whatever the state directory, and what is not taken is not held", () => {
@@ -203,22 +200,20 @@ test("T48 store: a log outside has one writer too, whatever the state directory,
   const first = openFreeChain({ state: at.dir, main }, ["main"]);
   expect(first?.chain).toBe("main");
   expect(openFreeChain({ state: copy.dir, main }, ["main"])).toBeNull();
-  first?.close();
+  first?.[Symbol.dispose]();
   const inState = tryLock(join(at.dir, "audit", "main.lock"));
   expect(openFreeChain({ state: at.dir, main }, ["main"])).toBeNull();
   inState?.release();
-  const second = openFreeChain({ state: copy.dir, main }, ["main"]);
+  using second = openFreeChain({ state: copy.dir, main }, ["main"]);
   expect(second?.chain).toBe("main");
-  second?.close();
 });
 
 test("T07 store: a reader answers from the files that are there, and touches none that a writer has", () => {
   using at = temporary();
   const [path, copy] = [chainPath({ state: at.dir, main: null }, "serve-1"), join(at.dir, "copy.db")];
   const closed = (records: number) => {
-    const chain = openChain(path);
+    using chain = openChain(path);
     chain.append(rowsOf(Array.from({ length: records }, () => ({}))));
-    chain.close();
   };
   const lose = () => {
     for (const end of ["", "-wal", "-shm"]) rmSync(path + end, { force: true });
@@ -226,7 +221,7 @@ test("T07 store: a reader answers from the files that are there, and touches non
   closed(2);
   renameSync(path, copy);
   closed(5);
-  const reader = openReader({ state: at.dir, main: null });
+  using reader = openReader({ state: at.dir, main: null });
   expect(reader.last("serve-1")?.seq).toBe(5);
   lose();
   renameSync(copy, path);
@@ -235,7 +230,7 @@ test("T07 store: a reader answers from the files that are there, and touches non
   expect(reader.last("serve-1")?.seq).toBe(3);
   expect(reader.find({})).toHaveLength(3);
   expect(writer.fault()).toBeNull();
-  writer.close();
+  writer[Symbol.dispose]();
   lose();
   expect(reader.chains()).toEqual([]);
   expect(() => reader.last("serve-1")).toThrow(path);
@@ -244,26 +239,24 @@ test("T07 store: a reader answers from the files that are there, and touches non
   // As where the log alone is taken away, and with it what the database does not hold yet.
   const again = openChain(path);
   again.append(rowsOf([{}], 2));
-  again.close();
+  again[Symbol.dispose]();
   expect(reader.last("serve-1")?.seq).toBe(2);
   for (const end of ["-wal", "-shm"]) rmSync(path + end);
   expect(reader.last("serve-1")?.seq).toBe(1);
   writeFileSync(path, "rubbish");
   expect(() => reader.find({})).toThrow(path);
-  reader.close();
 });
 
 test("T48 store: of a log outside the state directory the other chains are still those inside, and its own is not", () => {
   using at = temporary();
   const outside = join(at.dir, "..", "outside.db");
-  for (const chain of ["main", "serve-1"]) openChain(chainPath({ state: at.dir, main: null }, chain)).close();
-  const reader = openReader({ state: at.dir, main: outside });
+  for (const chain of ["main", "serve-1"]) openChain(chainPath({ state: at.dir, main: null }, chain))[Symbol.dispose]();
+  using reader = openReader({ state: at.dir, main: outside });
   expect(reader.chains()).toEqual(["serve-1"]);
-  const chain = openChain(chainPath({ state: at.dir, main: outside }, "main"));
+  using chain = openChain(chainPath({ state: at.dir, main: outside }, "main"));
   chain.append(rowsOf([{}]));
   expect(reader.chains()).toEqual(["main", "serve-1"]);
   expect([reader.last("main")?.seq, reader.last("serve-1")]).toEqual([1, null]);
-  for (const part of [reader, chain]) part.close();
 });
 
 test("A16 store: an index that is deleted after a kill begins anew instead of with the log that the kill left", () => {
@@ -274,21 +267,20 @@ test("A16 store: an index that is deleted after a kill begins anew instead of wi
   const index = openIndexWriter(path);
   index.add("main", first, []);
   copyFileSync(`${path}-wal`, `${path}-kept`);
-  index.close();
+  index[Symbol.dispose]();
   rmSync(path);
   renameSync(`${path}-kept`, `${path}-wal`);
-  const anew = openIndexWriter(path);
+  using anew = openIndexWriter(path);
   expect(anew.mark("main")).toBeNull();
   anew.add("main", last, []);
   expect(anew.mark("main")?.seq).toBe(last.seq);
-  anew.close();
 });
 
 test("D8 store: the log is copied and started over while the writer goes on, and is cut at the end", () => {
   using at = temporary();
   const path = chainPath({ state: at.dir, main: null }, "main");
-  const chain = openChain(path);
-  const checkpointer = openCheckpointer(path, { copy: 64 << 10, restart: 256 << 10, truncate: 8 << 20 });
+  using chain = openChain(path);
+  using checkpointer = openCheckpointer(path, { copy: 64 << 10, restart: 256 << 10, truncate: 8 << 20 });
   const reason = "x".repeat(4000);
   let longest = 0;
   for (let seq = 1; seq <= 2000; seq += 1) {
@@ -300,10 +292,9 @@ test("D8 store: the log is copied and started over while the writer goes on, and
   expect(longest).toBeLessThan(1 << 20);
   checkpointer.finish();
   expect(bytes(`${path}-wal`)).toBe(0);
-  const reader = openReader({ state: at.dir, main: null });
+  using reader = openReader({ state: at.dir, main: null });
   expect(reader.last("main")?.seq).toBe(2000);
   expect(reader.integrity("main")).toBeNull();
-  for (const part of [reader, checkpointer, chain]) part.close();
 });
 
 /** Has a database to itself until it is told to let go, as whoever opens it first or closes it last. */
@@ -323,7 +314,7 @@ test("D8 store: a database that another connection opens or closes at this momen
   expect((await child.stdout.getReader().read()).done).toBe(false);
   void child.stdin.write("let go");
   void child.stdin.flush();
-  openCheckpointer(path).close();
+  openCheckpointer(path)[Symbol.dispose]();
   await child.stdin.end();
   expect(await child.exited).toBe(0);
 });

@@ -4,5 +4,5 @@ import { openReader } from "../../src/store/sqlite/reader.ts";
 /** The archive of a state directory as a command without a daemon reads it, with no usage. */
 export function archiveAt({ state }: { readonly state: string }): Archive & Disposable {
   const reader = openReader({ state, main: null });
-  return { ...archiveOf(reader, () => ({ rows: [], cutShort: [] })), [Symbol.dispose]: () => reader.close() };
+  return { ...archiveOf(reader, () => ({ rows: [], cutShort: [] })), [Symbol.dispose]: () => reader[Symbol.dispose]() };
 }

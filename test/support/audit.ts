@@ -72,11 +72,11 @@ export async function openBroker(
       if (!open) return;
       open = false;
       await broker.close();
-      store.close();
+      store[Symbol.dispose]();
     };
     return { broker, store, close, [Symbol.asyncDispose]: close };
   } catch (error) {
-    store.close();
+    store[Symbol.dispose]();
     throw error;
   }
 }
@@ -160,12 +160,8 @@ export async function recordCall(...given: Parameters<typeof openBroker>): Promi
 
 /** All records of the chain "main". */
 export function recordsOf({ state }: Pick<TempState, "state">): Recorded[] {
-  const reader = openReader({ state, main: null });
-  try {
-    return reader.page("main", 1, 1e6).map(({ rec }) => readRecord(rec));
-  } finally {
-    reader.close();
-  }
+  using reader = openReader({ state, main: null });
+  return reader.page("main", 1, 1e6).map(({ rec }) => readRecord(rec));
 }
 
 /** Those of calls. */
@@ -194,10 +190,6 @@ export async function verifyAt(
   given: Partial<EvidenceOptions> = {},
 ): Promise<ChainReport> {
   const evidence = await gatherEvidence({ chain: "main", dir: at.dir, sources: [], ...given });
-  const reader = openReader({ state: at.state, main: null });
-  try {
-    return await verifyChain(reader, evidence);
-  } finally {
-    reader.close();
-  }
+  using reader = openReader({ state: at.state, main: null });
+  return await verifyChain(reader, evidence);
 }

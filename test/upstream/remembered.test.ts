@@ -33,19 +33,17 @@ for (const start of ["boot", "on-demand"]) {
     using at = new TempDir();
     const path = at.path("mcpgw.db");
     const options = fake("a", [], { protocol: "auto", start });
-    const store = openStateStore(path);
     {
-      await using set = upstreams([options], { lists: store });
+      using lists = openStateStore(path);
+      await using set = upstreams([options], { lists });
       await set.settled();
     }
-    store.close();
     damage(path);
-    const lists = openStateStore(path);
+    using lists = openStateStore(path);
     await using set = upstreams([options], { lists });
     await set.settled();
     expect(set.listings()[0]?.tools).not.toEqual([]);
     expect(textOf(await set.ask("a", "echo"))).toContain("echo");
     expect(set.warnings.filter((line) => line.includes("is asked again"))).not.toEqual([]);
-    lists.close();
   });
 }

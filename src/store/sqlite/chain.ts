@@ -64,7 +64,7 @@ function chainStore(db: Database, wal: Wal): AuditStore {
         return unended(statements.calls.iterate(settled));
       }),
     fault: () => wal.fault(),
-    close() {
+    [Symbol.dispose]() {
       wal.close();
       db.close(true);
     },

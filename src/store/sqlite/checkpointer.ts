@@ -9,12 +9,11 @@ const pageBytes = 4096;
 const rest = 1 << 20;
 
 /** Copies a database's write-ahead log into it, from another thread than the writer's. */
-export type WalCheckpointer = {
+export type WalCheckpointer = Disposable & {
   /** Does what the length of the log asks for; never waits for the writer or a reader. */
   run(): void;
   /** Copies everything and starts the log over, whatever its length. */
   finish(): void;
-  close(): void;
 };
 
 type Progress = { readonly busy: number; readonly log: number; readonly checkpointed: number };
@@ -41,6 +40,6 @@ export function openCheckpointer(path: string, sizes: LogSizes = defaults): WalC
       checkpoint(progress.log * pageBytes < sizes.truncate ? "RESTART" : "TRUNCATE");
     },
     finish: () => void checkpoint("TRUNCATE"),
-    close: () => db.close(true),
+    [Symbol.dispose]: () => db.close(true),
   };
 }

@@ -18,7 +18,7 @@ export type IndexEntry = {
 };
 
 /** Fills `index.db`; one that is broken or of another version is thrown away. */
-export type IndexWriter = {
+export type IndexWriter = Disposable & {
   /** The last record covered, null when the chain is not indexed. */
   mark(chain: string): { readonly seq: number; readonly leaf: Uint8Array } | null;
   /** Adds entries and moves the mark to `upto`. */
@@ -27,7 +27,6 @@ export type IndexWriter = {
   forget(chain: string): void;
   /** Begins anew, empty: it was found damaged. */
   renew(): void;
-  close(): void;
 };
 
 /**
@@ -38,7 +37,7 @@ export function openIndexWriter(path: string): IndexWriter {
   /** Null where it could not be made anew, as on a full disk: each further use tries again. */
   let index: Index | null = openUsable(path);
   const renew = (): void => {
-    index?.close();
+    index?.[Symbol.dispose]();
     index = null;
     index = openNew(path);
   };
@@ -55,7 +54,7 @@ export function openIndexWriter(path: string): IndexWriter {
     add: (...given) => run((open) => open.add(...given)),
     forget: (chain) => run((open) => open.forget(chain)),
     renew,
-    close: () => index?.close(),
+    [Symbol.dispose]: () => index?.[Symbol.dispose](),
   };
 }
 
@@ -102,6 +101,6 @@ function open(path: string): Index {
         db.run("DELETE FROM mark WHERE chain = ?", [chain]);
       });
     },
-    close: () => db.close(true),
+    [Symbol.dispose]: () => db.close(true),
   };
 }

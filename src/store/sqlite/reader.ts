@@ -46,7 +46,7 @@ export function openReader(home: ChainHome, damaged?: Damaged): AuditReader {
     payloads: (name, from, upto = from) => read(name, () => chain(name).payloads.all(from, upto)),
     subject: (name, id) => read(name, () => chain(name).subject.get(id)),
     integrity: (name) => read(name, () => integrity(chain(name).db)),
-    close() {
+    [Symbol.dispose]() {
       search.close();
       for (const { db } of open.values()) db.close(true);
       open.clear();

@@ -18,10 +18,10 @@ export function onState<T>(path: string, work: () => T): T {
 /** Opens a store in `mcpgw.db`, each of whose operations runs `onState`. */
 export function openOnState<Store extends object>(path: string, open: () => Store): Store {
   type Operation = (...args: readonly unknown[]) => unknown;
-  const operations = Object.entries(onState(path, open)) as [string, Operation][]; // a store has nothing else
-  const run = ([name, operation]: [string, Operation]): [string, Operation] => [
-    name,
-    (...args) => onState(path, () => operation(...args)),
-  ];
-  return Object.fromEntries(operations.map(run)) as Store; // the names and operations that it had
+  const store = onState(path, open);
+  for (const name of Reflect.ownKeys(store)) {
+    const operation = Reflect.get(store, name) as Operation; // a store has nothing else
+    Reflect.set(store, name, (...args: readonly unknown[]) => onState(path, () => operation(...args)));
+  }
+  return store;
 }

@@ -16,7 +16,8 @@ import { setUsageMark, usageMark } from "./usage.ts";
 import { lost } from "./wal.ts";
 
 /** `mcpgw.db`: keys, tombstones, the freeze and remembered lists. Each write is synced before it returns. */
-export type StateStore = KeyStore &
+export type StateStore = Disposable &
+  KeyStore &
   ListStore & {
     /** Every change of keys that chain `main` recorded before this sequence is in the store; 0 for a new store. */
     settled(): number;
@@ -24,7 +25,6 @@ export type StateStore = KeyStore &
     /** The last record of a chain whose usage was counted, 0 before the first. */
     usageMark(chain: string): number;
     setUsageMark(chain: string, seq: number): void;
-    close(): void;
   };
 
 /** Milliseconds that a write, which is rare here, may wait for a short one of the Worker or another process. */
@@ -42,7 +42,7 @@ function open(path: string): StateStore {
     setSettled: (seq) => void db.run(setValue, ["knows-log", seq]),
     usageMark: (chain) => usageMark(db, chain),
     setUsageMark: (chain, seq) => setUsageMark(db, chain, seq),
-    close: () => db.close(true),
+    [Symbol.dispose]: () => db.close(true),
   };
 }
 

@@ -17,7 +17,7 @@ const select = `SELECT consumer, server, tool, hour, calls, errors, denied, late
 /** Milliseconds that a statement may wait for another process. */
 const wait = 2000;
 
-type Usage = UsageStore & { close(): void };
+type Usage = UsageStore & Disposable;
 
 /** Usage rollups in `mcpgw.db`; meant for the Worker, so a statement may wait for other processes. */
 export const openUsageStore = (path: string): Usage => openOnState(path, () => open(path));
@@ -37,7 +37,7 @@ function open(path: string): Usage {
       });
     },
     counted: (query) => countedIn(db, query),
-    close: () => db.close(true),
+    [Symbol.dispose]: () => db.close(true),
   };
 }
 
