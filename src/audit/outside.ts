@@ -98,12 +98,8 @@ export async function textOf(path: string): Promise<string | null> {
 export async function tailOf(path: string, bytes: number): Promise<string> {
   const info = await stat(path).catch(() => null);
   if (!info) return "";
-  const file = await open(path, "r");
-  try {
-    const start = Math.max(0, info.size - bytes);
-    const { buffer, bytesRead } = await file.read(Buffer.alloc(Math.min(bytes, info.size)), 0, null, start);
-    return buffer.toString("utf8", 0, bytesRead);
-  } finally {
-    await file.close();
-  }
+  await using file = await open(path, "r");
+  const start = Math.max(0, info.size - bytes);
+  const { buffer, bytesRead } = await file.read(Buffer.alloc(Math.min(bytes, info.size)), 0, null, start);
+  return buffer.toString("utf8", 0, bytesRead);
 }
