@@ -16,8 +16,7 @@ afterAll(() => original[Symbol.dispose]());
 function exported(payloads = false): string[] {
   using reader = openReader({ state: original.state, main: null });
   const rows = reader.page("main", 1, 1000);
-  const lines = rows.map((row) => exportLine("main", row, payloads ? reader.payloads("main", row.seq) : null));
-  return lines;
+  return rows.map((row) => exportLine("main", row, payloads ? reader.payloads("main", row.seq) : null));
 }
 
 async function verifyExport(lines: string[]): Promise<ChainReport> {

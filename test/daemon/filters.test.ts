@@ -68,9 +68,11 @@ test("R8 R11 what happens to a server is told of with its calls, found with and 
   };
   await found();
   const path = join(at.state, "index.db");
-  using index = openIndexWriter(path);
-  using reader = openReader({ state: at.state, main: null });
-  expect(rollUpPage(reader, "main", opened.broker.durable(), { usage: null, index })).toBe(false);
+  {
+    using index = openIndexWriter(path);
+    using reader = openReader({ state: at.state, main: null });
+    expect(rollUpPage(reader, "main", opened.broker.durable(), { usage: null, index })).toBe(false);
+  }
   await found();
   // An index of an earlier version knows no server of events: it is of no use until it is built anew.
   using db = new Database(path);

@@ -33,9 +33,9 @@ for (const start of ["boot", "on-demand"]) {
     using at = new TempDir();
     const path = at.path("mcpgw.db");
     const options = fake("a", [], { protocol: "auto", start });
-    using store = openStateStore(path);
     {
-      await using set = upstreams([options], { lists: store });
+      using lists = openStateStore(path);
+      await using set = upstreams([options], { lists });
       await set.settled();
     }
     damage(path);
