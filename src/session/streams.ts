@@ -122,6 +122,11 @@ export class StreamLog {
     this.endedAt ??= now;
   }
 
+  /** Whether it has ended, and with the event of this number or before it. */
+  endedBy(n: number): boolean {
+    return this.endedAt !== null && this.#last <= n;
+  }
+
   /** Whether it ended so long ago that its client will not come back. */
   isOver(now: number): boolean {
     return this.endedAt !== null && this.endedAt < now - ageUs;
