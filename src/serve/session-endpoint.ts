@@ -43,14 +43,17 @@ function stream(parts: HttpParts, visit: Visit, own: Own): Response {
     throw new Failure("invalid-request", "The stream of this Last-Event-ID is kept no longer, or never was.");
   }
   if (!found || found.log === session.streams.outside) return listen(parts, visit, own, found?.after);
-  const { log } = found;
+  const { log, after } = found;
+  // It says not to come back (HTML, server-sent events). Official clients take a stream without a result for one that
+  // was cut off: they would come back to an empty one for ever, and open it as another stream outside of calls.
+  if (log.endedBy(after)) return new Response(null, { status: 204 });
   const { traffic, current, slots } = parts;
   const leave = slots.take(own.who.id);
   const stream: EventStream = new EventStream(traffic, maxOwed(current()), own.who, () => {
     leave();
     log.leave(stream);
   });
-  log.readBy(stream, found.after);
+  log.readBy(stream, after);
   // There are clients that come back again only with an id that they had from the stream which was cut off last.
   if (takesPriming(session)) log.prime();
   return stream.response;

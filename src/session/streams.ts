@@ -16,8 +16,6 @@ const mostEnded = { read: 16, missed: 256 };
 const mostInAll = 64 * 1024 ** 2;
 /** How long a stream is kept after its end. */
 const ageUs = 5 * 60_000_000;
-/** How soon a client that was cut off should come back. */
-const retryMs = 1_000;
 
 /** The streams that clients may come back to; their number, age and size are limited across all sessions. */
 export class Backlog {
@@ -94,9 +92,12 @@ export class StreamLog {
     this.#reader?.write(event, must);
   }
 
-  /** Sends an event id before the first event, so that the client can come back (2025-11-25, transports). */
+  /**
+   * Sends an event id before the first event, so that the client can come back (2025-11-25, transports). No `retry`:
+   * the Java SDK before 2.1.0, and so Spring AI 2.0, gives the stream up over it.
+   */
   prime(): void {
-    this.#reader?.write(`id: ${this.id}-${this.#last}\nretry: ${retryMs}\ndata: \n\n`, true);
+    this.#reader?.write(`id: ${this.id}-${this.#last}\ndata: \n\n`, true);
   }
 
   /** Writes the last event and closes the reader. */
@@ -120,6 +121,11 @@ export class StreamLog {
     if (this.#reader !== reader) return;
     this.#reader = null;
     this.endedAt ??= now;
+  }
+
+  /** Whether it has ended, and with the event of this number or before it. */
+  endedBy(n: number): boolean {
+    return this.endedAt !== null && this.#last <= n;
   }
 
   /** Whether it ended so long ago that its client will not come back. */

@@ -3,7 +3,7 @@ import { SSEClientTransport } from "@modelcontextprotocol/sdk/client/sse.js";
 import { StreamableHTTPClientTransport as HttpV1 } from "@modelcontextprotocol/sdk/client/streamableHttp.js";
 import { WebSocketClientTransport } from "@modelcontextprotocol/sdk/client/websocket.js";
 import type { Call, Reply } from "../../src/core/call.ts";
-import { Door, said } from "../support/front-door.ts";
+import { Door, hang, said } from "../support/front-door.ts";
 import { connect as connectHttp, connectV1, type Part, type Peer } from "../support/sdk.ts";
 import { until } from "../support/until.ts";
 import { textIn } from "../support/wire.ts";
@@ -156,6 +156,34 @@ describe.each(Object.keys(transports))("%s", (name) => {
     await Promise.all(peers.map(({ peer }) => peer.close()));
   }, 20_000);
 });
+
+// Their library takes a stream that brought no result for one that was cut off.
+test.each(["refuse", "hang"])(
+  "FIELD T43: a client that comes back to a call without a result is told not to: %s",
+  async (name) => {
+    await using door = new Door(async (asked) => {
+      asked.emit?.('{"jsonrpc":"2.0","method":"notifications/message","params":{"level":"info","data":"working"}}');
+      if (name === "hang") return hang(asked);
+      return { kind: "error", era: "legacy", code: -32603, text: '{"code":-32603,"message":"refused"}' };
+    });
+    const back = Promise.withResolvers<number>();
+    const fetching = async (url: string | URL, init?: RequestInit): Promise<Response> => {
+      const response = await fetch(url, init);
+      if (new Headers(init?.headers).has("last-event-id")) back.resolve(response.status);
+      return response;
+    };
+    const peer = await connectV1(
+      new HttpV1(new URL(`${door.url}/mcp`), { ...requestInit("alice"), fetch: fetching }),
+      part,
+    );
+    const controller = new AbortController();
+    peer.on("notifications/message", () => void (name === "hang" && controller.abort("enough")));
+    const ended = peer.call(name, {}, { signal: controller.signal }).then(String, String);
+    expect(await ended).toContain(name === "hang" ? "enough" : "refused");
+    expect(await back.promise).toBe(204);
+    await peer.close();
+  },
+);
 
 test("a client that tries OAuth after a 401 shows its user that the API key is what was wrong", async () => {
   await using door = play();

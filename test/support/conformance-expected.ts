@@ -6,10 +6,16 @@ import type { Expected } from "./conformance.ts";
 const because = (reason: string, ...entries: readonly string[]): Expected =>
   Object.fromEntries(entries.map((entry) => [entry, reason]));
 
-const polling = because(
-  "the gateway keeps a caller's stream open although its server closed its own and was asked again",
-  "server-sse-polling:server-sse-disconnect-resume",
-);
+const polling = {
+  ...because(
+    "the gateway keeps a caller's stream open although its server closed its own and was asked again",
+    "server-sse-polling:server-sse-disconnect-resume",
+  ),
+  ...because(
+    "the Java SDK before 2.1.0 gives a stream up over a retry field",
+    "server-sse-polling:server-sse-retry-field",
+  ),
+};
 
 const unnamed = because(
   "the questions of an older server have no names that a newer client could look for",
