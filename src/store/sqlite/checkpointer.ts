@@ -1,3 +1,4 @@
+import { fdatasyncSync, openSync } from "node:fs";
 import { named, openWritable } from "./database.ts";
 
 /** Lengths of the log, in bytes, from which its pages are copied, it is started over, or its file is cut. */
@@ -26,6 +27,12 @@ export function openCheckpointer(path: string, sizes: LogSizes = defaults): WalC
     const read = () => db.query<Progress, []>(`PRAGMA wal_checkpoint(${mode})`).get();
     return named(path, read) ?? { busy: 1, log: 0, checkpointed: 0 };
   };
+  let file: number | null = null;
+  const sync = (): void => {
+    // Never closed: closing any descriptor of a file drops the locks that SQLite holds on it for this whole process.
+    file ??= openSync(path, "r");
+    fdatasyncSync(file);
+  };
   const left = ({ log, checkpointed }: Progress): number => (log - checkpointed) * pageBytes;
 
   return {
@@ -34,9 +41,12 @@ export function openCheckpointer(path: string, sizes: LogSizes = defaults): WalC
       if (left(progress) < sizes.copy) return;
       progress = checkpoint("PASSIVE");
       if (progress.log * pageBytes < sizes.restart) return;
-      // Starting the log over keeps the writer out until all is copied, so first copy what came in meanwhile.
-      if (left(progress) > 0) progress = checkpoint("PASSIVE");
+      // Starting the log over keeps the writer out until all is copied and synced. SQLite syncs nothing while the
+      // writer goes on, so that is done first, and what came meanwhile is little.
+      sync();
+      progress = checkpoint("PASSIVE");
       if (left(progress) > rest) return;
+      sync();
       checkpoint(progress.log * pageBytes < sizes.truncate ? "RESTART" : "TRUNCATE");
     },
     finish: () => void checkpoint("TRUNCATE"),
