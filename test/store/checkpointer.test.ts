@@ -7,7 +7,7 @@ const moduleAt = (name: string): string =>
   JSON.stringify(new URL(`../../src/store/sqlite/${name}`, import.meta.url).pathname);
 
 test.skipIf(noStrace)(
-  "D8 store: the database is synced before the log is started over, which keeps the writer out (needs strace)",
+  "D8 store: what is copied is synced at once, and not while the log is started over, which keeps the writer out (needs strace)",
   async () => {
     using at = new TempDir();
     const log = at.path("strace");

@@ -28,10 +28,14 @@ export function openCheckpointer(path: string, sizes: LogSizes = defaults): WalC
     return named(path, read) ?? { busy: 1, log: 0, checkpointed: 0 };
   };
   let file: number | null = null;
-  const sync = (): void => {
+  const copy = (): Progress => {
+    const progress = checkpoint("PASSIVE");
     // Never closed: closing any descriptor of a file drops the locks that SQLite holds on it for this whole process.
     file ??= openSync(path, "r");
+    // SQLite syncs what it copies only if the writer rests. Put off, that would be much at once: it would keep the
+    // writer out while the log is started over, and hold up the syncs of the log.
     fdatasyncSync(file);
+    return progress;
   };
   const left = ({ log, checkpointed }: Progress): number => (log - checkpointed) * pageBytes;
 
@@ -39,14 +43,11 @@ export function openCheckpointer(path: string, sizes: LogSizes = defaults): WalC
     run() {
       let progress = checkpoint("NOOP");
       if (left(progress) < sizes.copy) return;
-      progress = checkpoint("PASSIVE");
+      progress = copy();
       if (progress.log * pageBytes < sizes.restart) return;
-      // Starting the log over keeps the writer out until all is copied and synced. SQLite syncs nothing while the
-      // writer goes on, so that is done first, and what came meanwhile is little.
-      sync();
-      progress = checkpoint("PASSIVE");
+      // Starting the log over keeps the writer out until all is copied and synced, so first copy what came meanwhile.
+      progress = copy();
       if (left(progress) > rest) return;
-      sync();
       checkpoint(progress.log * pageBytes < sizes.truncate ? "RESTART" : "TRUNCATE");
     },
     finish: () => void checkpoint("TRUNCATE"),
