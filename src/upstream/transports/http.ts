@@ -304,7 +304,8 @@ class HttpLink implements Link {
     try {
       this.#host.renewed(await initialize(this, this.#host, Math.min(handshakeMs, this.#host.timeout())));
     } catch (error) {
-      if (!surely && this.#wire.session === session) return;
+      // A refusal that came with the status of a success named none.
+      if (!surely && (this.#wire.session ?? session) === session) return this.#wire.openSession(session);
       // Without a session all that is still asked here would be refused; the next link opens one.
       const reason = `it opens no new session (${reasonOf(error)})`;
       this.fail(reason);

@@ -72,6 +72,26 @@ test.each([401, 403])(
   },
 );
 
+test.each([200, 400])(
+  "a session that may not be the reason is kept where the server opens no other (%i)",
+  async (status) => {
+    let refuses = false;
+    using server = serveSessions(({ id, method }, session) => {
+      if (!refuses || session === "s1") return null;
+      return method === "initialize" ? refusal(id, -32000, "there is a session already", status) : plain(403)();
+    });
+    await using set = await called(server);
+    expect(await set.calls(1)).toEqual(["ok"]);
+    refuses = true;
+    await set.calls(3);
+    await until(() => server.of("initialize").length === 3, "the one attempt");
+    expect(new Set(await set.calls(3))).toEqual(new Set(["upstream-down"]));
+    refuses = false;
+    expect(await set.calls(2)).toEqual(["ok", "ok"]);
+    expect([server.opened(), set.status()?.restarts]).toEqual([2, 0]);
+  },
+);
+
 test.each([
   ["takes a ping", () => null],
   ["has no ping", ({ id }: Message) => refusal(id, -32601, "unknown method", 400)],
