@@ -132,3 +132,18 @@ test.each([408, 429, 502, 503])("a server that is busy or away (%i) is asked for
   expect(await set.calls(1)).toEqual(["ok"]);
   expect([server.pings(), server.opened()]).toEqual([0, 2]);
 });
+
+test("a server that refuses every ping under its id is asked for no other session over that", async () => {
+  let pings = 0;
+  const many = Promise.withResolvers<void>();
+  using server = serveSessions(({ id, method }) => {
+    if (method !== "ping") return null;
+    if (++pings === 12) many.resolve();
+    return refusal(id, -32600, "unsupported", 400);
+  });
+  const options = { ...http("a", server.url, { getStream: "off", protocol: "legacy" }), healthCheck: 20 };
+  await using set = upstreams([options]);
+  await set.settled();
+  await many.promise;
+  expect([server.opened(), set.status()[0]?.restarts]).toEqual([1, 0]);
+});
