@@ -96,6 +96,8 @@ export class Writer {
   #syncingSince = 0;
   /** Monotonic, µs. */
   #ticked: number;
+  /** Whether the last tick gave no verdict; where every one is late, waiters must be told all the same. */
+  #spared = false;
   #failing: string | null = null;
   /** The sync in flight takes longer than a caller may wait. */
   #stalled = false;
@@ -150,10 +152,10 @@ export class Writer {
   tick(): void {
     this.#sync();
     const now = this.#options.clock.mono();
-    const stoodStill = now - this.#ticked > stoodStillUs;
+    this.#spared = !this.#spared && now - this.#ticked > stoodStillUs;
     this.#ticked = now;
     // What the disk answered meanwhile has not been heard yet.
-    if (stoodStill) return;
+    if (this.#spared) return;
     const limit = now - maxWaitUs.sync;
     // This holds also when nobody waits for the sync, as under `relaxed`.
     if (this.#syncing && this.#syncingSince < limit) this.#stalled = true;

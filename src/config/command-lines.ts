@@ -1,5 +1,5 @@
 import { resolve } from "node:path";
-import { maskPatterns } from "../core/credential-patterns.ts";
+import { isCredential } from "../core/credential-patterns.ts";
 import type { Finding, Path } from "../core/finding.ts";
 import type { Report } from "./problem.ts";
 import type { Config } from "./schema.ts";
@@ -25,7 +25,7 @@ export function commandLines({ servers }: Config, report: Report, written: Writt
     }
     const doubtful = found.find(({ text }) => !secret.test(text) && variable.test(text));
     if (doubtful) report.warn(doubtful.path, `the value of a variable here ${seen}; give it in env if it is a secret`);
-    const plain = found.find(({ value, text }) => text === "" && maskPatterns(value) !== value);
+    const plain = found.find(({ value, text }) => text === "" && isCredential("", value));
     if (plain) report.warn(plain.path, `a secret in plain text here ${seen}; give it in env as \${VAR}`);
   }
 }

@@ -7,11 +7,15 @@ export function maskPatterns(text: string): string {
 
 /** Whether a value looks like a credential, by its form, or as its name announces one and it reads like no word or path. */
 export function isCredential(name: string, value: string): boolean {
-  return maskPatterns(value) !== value || (secretName.test(name) && random.test(value));
+  const given = value.replace(elsewhere, "");
+  return maskPatterns(given) !== given || (secretName.test(name) && random.test(value));
 }
 
-/** Letters and digits together, perhaps after the scheme of a header; no path, and no variable of a shell. */
-const random = /^(?:\w+ )?(?![./~$])(?=\S*\d)(?=\S*[a-z])\S{8,}$/i;
+/** What names the place of a value instead of giving it: a variable of a shell, a path that is assigned. */
+const elsewhere = /(?<![\w$])\$[A-Z_][A-Z0-9_]*(?!\w)|(?<==['"]?)[./~][^\s'"&;,]*/g;
+
+/** Letters and digits together, perhaps after the scheme of a header; no path or URL, and no variable of a shell. */
+const random = /^(?:\w+ )?(?![./~$]|\w+:\/\/)(?=\S*\d)(?=\S*[a-z])\S{8,}$/i;
 
 /**
  * Masks the string after a label that announces a secret, or the strings of a list there, however deep all are in JSON

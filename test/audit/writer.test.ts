@@ -113,6 +113,25 @@ test("D6 a disk that does not answer is not blamed while the whole process stood
   faulty.store[Symbol.dispose]();
 });
 
+test("D6 a disk that does not answer is blamed also where the process stands still again and again", async () => {
+  using at = tempState();
+  const clock = handClock();
+  const faulty = faultyStore(at);
+  const held = heldSyncs(faulty);
+  const writer = writerOn(faulty.store, clock);
+  const draft: Draft = { fields: { type: "call.refused", at: 0, mono: 0 }, payload: null };
+  const waiting = writer.record(draft, "sync").catch(String);
+  await until(() => held.length === 1, "its sync");
+  for (let ticks = 0; ticks < 2; ticks++) {
+    clock.advance(3_000_000);
+    writer.tick();
+  }
+  expect([writer.failing, await waiting]).toEqual(["the disk does not answer", expect.stringContaining("Unrecorded")]);
+  held[0]?.resolve();
+  await until(() => writer.failing === null, "the end of the sync");
+  faulty.store[Symbol.dispose]();
+});
+
 test("P5: when a commit fails, every call that waits is told so, however many there are", async () => {
   using at = tempState();
   const faulty = faultyStore(at);

@@ -275,7 +275,9 @@ class HttpLink implements Link {
   #note(status: number, { ask, session }: Sent): void {
     if (session === null || session !== this.#wire.session) return;
     if (status < 300) this.#refusals = 0;
-    else if (isRefusal(status) && ++this.#refusals === doubtful) void this.#doubt(session, ask.peer);
+    // There are servers that refuse every ping, and health checks send nothing else: that alone is no reason.
+    else if (!isRefusal(status) || (ask.method === "ping" && this.#refusals < doubtful)) return;
+    else if (++this.#refusals === doubtful) void this.#doubt(session, ask.peer);
   }
 
   /** Renews a session in which a ping is refused too. Not again before it takes anything: it may not be the reason. */
@@ -304,7 +306,8 @@ class HttpLink implements Link {
     try {
       this.#host.renewed(await initialize(this, this.#host, Math.min(handshakeMs, this.#host.timeout())));
     } catch (error) {
-      if (!surely && this.#wire.session === session) return;
+      // A refusal that came with the status of a success named none.
+      if (!surely && (this.#wire.session ?? session) === session) return this.#wire.openSession(session);
       // Without a session all that is still asked here would be refused; the next link opens one.
       const reason = `it opens no new session (${reasonOf(error)})`;
       this.fail(reason);

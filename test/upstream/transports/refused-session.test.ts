@@ -72,6 +72,26 @@ test.each([401, 403])(
   },
 );
 
+test.each([200, 400])(
+  "a session that may not be the reason is kept where the server opens no other (%i)",
+  async (status) => {
+    let refuses = false;
+    using server = serveSessions(({ id, method }, session) => {
+      if (!refuses || session === "s1") return null;
+      return method === "initialize" ? refusal(id, -32000, "there is a session already", status) : plain(403)();
+    });
+    await using set = await called(server);
+    expect(await set.calls(1)).toEqual(["ok"]);
+    refuses = true;
+    await set.calls(3);
+    await until(() => server.of("initialize").length === 3, "the one attempt");
+    expect(new Set(await set.calls(3))).toEqual(new Set(["upstream-down"]));
+    refuses = false;
+    expect(await set.calls(2)).toEqual(["ok", "ok"]);
+    expect([server.opened(), set.status()?.restarts]).toEqual([2, 0]);
+  },
+);
+
 test.each([
   ["takes a ping", () => null],
   ["has no ping", ({ id }: Message) => refusal(id, -32601, "unknown method", 400)],
@@ -111,4 +131,19 @@ test.each([408, 429, 502, 503])("a server that is busy or away (%i) is asked for
   busy = false;
   expect(await set.calls(1)).toEqual(["ok"]);
   expect([server.pings(), server.opened()]).toEqual([0, 2]);
+});
+
+test("a server that refuses every ping under its id is asked for no other session over that", async () => {
+  let pings = 0;
+  const many = Promise.withResolvers<void>();
+  using server = serveSessions(({ id, method }) => {
+    if (method !== "ping") return null;
+    if (++pings === 12) many.resolve();
+    return refusal(id, -32600, "unsupported", 400);
+  });
+  const options = { ...http("a", server.url, { getStream: "off", protocol: "legacy" }), healthCheck: 20 };
+  await using set = upstreams([options]);
+  await set.settled();
+  await many.promise;
+  expect([server.opened(), set.status()[0]?.restarts]).toEqual([1, 0]);
 });
