@@ -22,12 +22,12 @@ const chain = "main";
 /**
  * Stores the revocations and the freeze that are on record but not in the store, which must not revive a revoked key or
  * end a freeze. The last process may have died after recording a change and before storing it, or the store is an older
- * copy: its `settled` tells what it has missed. Or it is new, since somebody has deleted it, and the whole log is read.
+ * copy: its `keysAsOf` tells what it has missed. Or it is new, since somebody has deleted it, and the whole log is read.
  * The keys that it never knew are lost.
  */
 export async function rebuildKeys(options: RebuildOptions): Promise<void> {
   const { store, audit, log } = options;
-  const known = store.settled();
+  const known = store.keysAsOf();
   // Read before the log: a freeze that another process ends meanwhile is over.
   const wasFrozen = store.frozen();
   const { revoked, frozen, created, end } = await readActs(options, known);
@@ -47,7 +47,7 @@ export async function rebuildKeys(options: RebuildOptions): Promise<void> {
     await audit.recordEvent({ type: "key.rebuilt", actor: "system", facts });
     log.warn(found(known === 0, lost), facts);
   }
-  if (end !== known) noteSettled(store, end);
+  if (end !== known) noteKeysAsOf(store, end);
 }
 
 function found(isNew: boolean, lost: number): string {
@@ -57,10 +57,10 @@ function found(isNew: boolean, lost: number): string {
   return "mcpgw.db is older than the log: revocations and freeze are taken from it, keys created since are lost";
 }
 
-/** Moves the store's `settled`; where that fails, a next start reads more of the log. */
-export function noteSettled(store: StateStore, seq: number): void {
+/** Moves the store's `keysAsOf`; where that fails, a next start reads more of the log. */
+export function noteKeysAsOf(store: StateStore, seq: number): void {
   try {
-    store.setSettled(seq);
+    store.setKeysAsOf(seq);
   } catch (error) {
     if (!(error instanceof StoreBusy || error instanceof StoreFailed)) throw error;
   }

@@ -20,7 +20,7 @@ import { loadSealKeys } from "../seal/keys.ts";
 import { createSealer } from "../seal/seal.ts";
 import { type ChainHome, chainNames, chainPath } from "../store/sqlite/reader.ts";
 import type { StateStore } from "../store/sqlite/state.ts";
-import { noteSettled, rebuildKeys } from "./rebuild.ts";
+import { noteKeysAsOf, rebuildKeys } from "./rebuild.ts";
 import { layBallast } from "./ballast.ts";
 
 export type StoresOptions = {
@@ -106,7 +106,7 @@ export async function openStores(options: StoresOptions): Promise<Stores> {
   if (isMain) await notePlace(installDir(paths.heads, installOf(keyPair.publicKey)), "main", home.main);
   await rebuildKeys({ store, home, audit, log: options.log });
   const keyring = new Keyring({ store, clock, makeRoom: ballast.give });
-  if (isMain) followSettled(store, audit, keyring);
+  if (isMain) followLog(store, audit, keyring);
   const sealKeys = await loadSealKeys(join(state, "seal.key"), Date.now());
   return {
     paths,
@@ -120,7 +120,7 @@ export async function openStores(options: StoresOptions): Promise<Stores> {
       if (audit.health().owed > 0) ballast.giveAll();
       const unsaved = keyring.saveRest();
       await audit.close();
-      if (isMain && keyring.saved) noteSettled(store, audit.health().records + 1);
+      if (isMain && keyring.saved) noteKeysAsOf(store, audit.health().records + 1);
       sayLost(options.log, unsaved, audit.health().owed);
       keyring[Symbol.dispose]();
       store[Symbol.dispose]();
@@ -146,19 +146,19 @@ function refuseNewKey(home: ChainHome): void {
 function storeKnowsLog(state: string): boolean {
   if (!existsSync(join(state, "mcpgw.db"))) return false;
   using store = openState(state);
-  return store.settled() > 0;
+  return store.keysAsOf() > 0;
 }
 
-/** Records after which the store's `settled` is moved on: few enough to read at a start, and the store is seldom synced. */
-const settleEvery = 20_000;
+/** Records after which the store's `keysAsOf` is moved on: few enough to read at a start, and the store is seldom synced. */
+const noteEvery = 20_000;
 
 /** It stays well behind the newest record: a rotation is recorded before it revokes the old key. */
-function followSettled(store: StateStore, audit: AuditBroker, keyring: Keyring): void {
-  let settled = store.settled();
+function followLog(store: StateStore, audit: AuditBroker, keyring: Keyring): void {
+  let known = store.keysAsOf();
   audit.onDurable((seq) => {
-    if (seq < settled + 2 * settleEvery || !keyring.saved) return;
-    settled = seq - settleEvery;
-    noteSettled(store, settled);
+    if (seq < known + 2 * noteEvery || !keyring.saved) return;
+    known = seq - noteEvery;
+    noteKeysAsOf(store, known);
   });
 }
 

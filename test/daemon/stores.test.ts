@@ -27,9 +27,9 @@ function openIn(place: Place): Promise<Stores> {
   });
 }
 
-function settledIn(place: Place): number {
+function keysAsOfIn(place: Place): number {
   using store = openState(place.state);
-  return store.settled();
+  return store.keysAsOf();
 }
 
 test("R23 A14 mcpgw.db says how far its keys are those of the log: up to its end after a stop, not far behind before", async () => {
@@ -40,11 +40,11 @@ test("R23 A14 mcpgw.db says how far its keys are those of the log: up to its end
     await Promise.all(Array.from({ length: 1000 }, () => running.audit.recordEvent(note)));
   }
   await running.audit.flush();
-  expect(settledIn(place)).toBeGreaterThan(records - 2 * step);
-  expect(settledIn(place)).toBeLessThanOrEqual(running.audit.health().records - step);
+  expect(keysAsOfIn(place)).toBeGreaterThan(records - 2 * step);
+  expect(keysAsOfIn(place)).toBeLessThanOrEqual(running.audit.health().records - step);
   await running.close();
   using log = openReader({ state: place.state, main: null });
-  expect(settledIn(place)).toBe((log.last("main")?.seq ?? 0) + 1);
+  expect(keysAsOfIn(place)).toBe((log.last("main")?.seq ?? 0) + 1);
 }, 20_000);
 
 test("R23 an older copy of the log takes back how far the keys of mcpgw.db are those of the log", async () => {
@@ -52,14 +52,14 @@ test("R23 an older copy of the log takes back how far the keys of mcpgw.db are t
   const log = join(place.state, "audit");
   await (await openIn(place)).close();
   cpSync(log, place.path("copy"), { recursive: true });
-  const settled = settledIn(place);
+  const known = keysAsOfIn(place);
   const later = await openIn(place);
   await later.audit.recordEvent(note);
   await later.close();
   for (const path of [log, place.heads]) rmSync(path, { recursive: true });
   cpSync(place.path("copy"), log, { recursive: true });
   const resumed = await openIn(place);
-  expect(settledIn(place)).toBe(settled);
+  expect(keysAsOfIn(place)).toBe(known);
   await resumed.close();
 });
 

@@ -20,8 +20,8 @@ export type StateStore = Disposable &
   KeyStore &
   ListStore & {
     /** Every change of keys that chain `main` recorded before this sequence is in the store; 0 for a new store. */
-    settled(): number;
-    setSettled(seq: number): void;
+    keysAsOf(): number;
+    setKeysAsOf(seq: number): void;
     /** The last record of a chain whose usage was counted, 0 before the first. */
     usageMark(chain: string): number;
     setUsageMark(chain: string, seq: number): void;
@@ -38,8 +38,8 @@ function open(path: string): StateStore {
   return {
     ...keyStore(db, writerOf(db, path)),
     ...listStore(db),
-    settled: () => valueOf(db, "knows-log"),
-    setSettled: (seq) => void db.run(setValue, ["knows-log", seq]),
+    keysAsOf: () => valueOf(db, "knows-log"),
+    setKeysAsOf: (seq) => void db.run(setValue, ["knows-log", seq]),
     usageMark: (chain) => usageMark(db, chain),
     setUsageMark: (chain, seq) => setUsageMark(db, chain, seq),
     [Symbol.dispose]: () => db.close(true),
