@@ -1,4 +1,4 @@
-import type { Clock } from "../core/clock.ts";
+import { type Clock, heldUpBy } from "../core/clock.ts";
 import { messageOf } from "../core/error-text.ts";
 import {
   type AuditRow,
@@ -74,8 +74,8 @@ const maxUnsynced = 8192;
 /** Rows that may wait for a sync at all; with more, records are refused until the disk has caught up. */
 const maxHeld = 65_536;
 const maxWaitUs = { lock: 2_000_000, sync: 5_000_000 };
-/** A tick that comes so long after the one before stood still with the whole process. */
-const stoodStillUs = 2_000_000;
+/** Time between two ticks by which the process was held up. */
+const heldUpUs = 2_000_000;
 const retryMs = 2;
 
 /** The single writer of a chain: what arrives in one turn of the event loop becomes one commit. */
@@ -96,8 +96,7 @@ export class Writer {
   #syncingSince = 0;
   /** Monotonic, µs. */
   #ticked: number;
-  /** Whether the last tick gave no verdict; where every one is late, waiters must be told all the same. */
-  #spared = false;
+  readonly #isHeldUp = heldUpBy(heldUpUs);
   #failing: string | null = null;
   /** The sync in flight takes longer than a caller may wait. */
   #stalled = false;
@@ -152,10 +151,10 @@ export class Writer {
   tick(): void {
     this.#sync();
     const now = this.#options.clock.mono();
-    this.#spared = !this.#spared && now - this.#ticked > stoodStillUs;
+    const since = now - this.#ticked;
     this.#ticked = now;
     // What the disk answered meanwhile has not been heard yet.
-    if (this.#spared) return;
+    if (this.#isHeldUp(since)) return;
     const limit = now - maxWaitUs.sync;
     // This holds also when nobody waits for the sync, as under `relaxed`.
     if (this.#syncing && this.#syncingSince < limit) this.#stalled = true;

@@ -1,4 +1,5 @@
 import { isLoopback } from "../core/cidr.ts";
+import { shellVariable } from "../core/credential-patterns.ts";
 import { formatDuration } from "../core/duration.ts";
 import type { Carrier, Findings, Path } from "../core/finding.ts";
 import { compileGlob } from "../core/glob.ts";
@@ -143,9 +144,6 @@ function neighbours({ servers }: Config, report: Report): void {
     return report.warn(["servers", index, "env"], message);
   }
 }
-
-/** A variable as a shell knows it, but none within a word: a password may have such a dollar, and nobody may see what follows. */
-const shellVariable = /(?<![\w$])\$([A-Z_][A-Z0-9_]*)(?!\w)/;
 
 /** What a shell would replace: a server would get it as it is written. An argument may well be meant for a shell. */
 function shellVariables({ servers }: Config, report: Report, written: Written): void {

@@ -228,6 +228,11 @@ function literalSecrets({ auth, servers }: Config): string[] {
   return [...auth.keys.flatMap(({ key }) => key ?? []), ...values.map(([, value]) => value)];
 }
 
+const inPlainText = (path: Path, what: string, instead: string): Finding => ({
+  path,
+  message: `${what} in plain text: whoever reads the file can use it; write ${instead}`,
+});
+
 /** Warns of keys that do nothing, and of secrets written into the file itself. */
 function secretWarnings({ auth, servers }: Config, source: Source, inert: LoadOptions["inert"]): Finding[] {
   const keys = auth.keys.flatMap(({ key }, index): Finding[] => {
@@ -236,22 +241,20 @@ function secretWarnings({ auth, servers }: Config, source: Source, inert: LoadOp
     const reason = inert(key);
     if (reason !== null) return [{ path, message: reason }];
     if (source.written(path) !== null) return [];
-    const instead = `write keyHash: ${keyHash(hashKey(key))}`;
-    return [{ path, message: `a key in plain text: whoever reads the file can use it; ${instead}` }];
+    return [inPlainText(path, "a key", `keyHash: ${keyHash(hashKey(key))}`)];
   });
   const logins = servers.flatMap((server, index) =>
     addresses(server).flatMap(({ option, url, instead }): Finding[] => {
       const path = ["servers", index, option];
       if (!new URL(url).password || source.written(path) !== null) return [];
-      return [{ path, message: `a password in plain text: whoever reads the file can use it; write ${instead}` }];
+      return [inPlainText(path, "a password", instead)];
     }),
   );
   const given = servers.flatMap((server, index) =>
     Object.entries(secretsOf(server)).flatMap(([name, value]): Finding[] => {
       const path = ["servers", index, "headers" in server ? "headers" : "env", name];
       if (source.written(path) !== null || !isCredential(name, value)) return [];
-      const instead = "${VAR}, ${file:PATH} or ${credential:NAME}";
-      return [{ path, message: `a secret in plain text: whoever reads the file can use it; write ${instead}` }];
+      return [inPlainText(path, "a secret", "${VAR}, ${file:PATH} or ${credential:NAME}")];
     }),
   );
   return [...keys, ...logins, ...given];

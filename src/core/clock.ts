@@ -11,3 +11,12 @@ export const systemClock: Clock = {
   now: () => Date.now() * 1000,
   mono: () => Math.round(performance.now() * 1000),
 };
+
+/**
+ * Makes the function that tells by its lateness whether a timer was held up with the whole process, so that what came
+ * meanwhile has to be read first. Never twice in a row: where every timer is late, what waits must end all the same.
+ */
+export function heldUpBy(most: number): (late: number) => boolean {
+  let heldUp = false;
+  return (late) => (heldUp = !heldUp && late > most);
+}

@@ -11,8 +11,11 @@ export function isCredential(name: string, value: string): boolean {
   return maskPatterns(given) !== given || (secretName.test(name) && random.test(value));
 }
 
+/** A variable as a shell knows it, but none within a word: a password may have such a dollar, and nobody may see what follows. */
+export const shellVariable = /(?<![\w$])\$([A-Z_][A-Z0-9_]*)(?!\w)/;
+
 /** What names the place of a value instead of giving it: a variable of a shell, a path that is assigned. */
-const elsewhere = /(?<![\w$])\$[A-Z_][A-Z0-9_]*(?!\w)|(?<==['"]?)[./~][^\s'"&;,]*/g;
+const elsewhere = new RegExp(`${shellVariable.source}|(?<==['"]?)[./~][^\\s'"&;,]*`, "g");
 
 /** Letters and digits together, perhaps after the scheme of a header; no path or URL, and no variable of a shell. */
 const random = /^(?:\w+ )?(?![./~$]|\w+:\/\/)(?=\S*\d)(?=\S*[a-z])\S{8,}$/i;

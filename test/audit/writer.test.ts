@@ -87,49 +87,53 @@ test("D6 a commit that may not be on the disk ends the process, and nothing is r
   await opened.close();
 });
 
-test("D6 a disk that does not answer is not blamed while the whole process stood still, but after that", async () => {
-  using at = tempState();
+/** A writer on such a disk, and its clock: `wait` records what waits for the sync of this number. */
+function onHeldDisk(at: ReturnType<typeof tempState>) {
   const clock = handClock();
   const faulty = faultyStore(at);
   const held = heldSyncs(faulty);
   const writer = writerOn(faulty.store, clock);
   const draft: Draft = { fields: { type: "call.refused", at: 0, mono: 0 }, payload: null };
-  const first = writer.record(draft, "sync");
-  await until(() => held.length === 1, "its sync");
-  clock.advance(40_000_000);
-  writer.tick();
-  expect(writer.failing).toBeNull();
-  held[0]?.resolve();
-  await first;
-  const second = writer.record(draft, "sync").catch(String);
-  await until(() => held.length === 2, "its sync");
-  for (let ticks = 0; ticks < 6; ticks++) {
-    clock.advance(1_000_000);
+  const wait = async (sync: number) => {
+    const ended = writer.record(draft, "sync").then(() => "recorded", String);
+    await until(() => held.length === sync, "its sync");
+    return { ended, answer: () => held[sync - 1]?.resolve() };
+  };
+  const tick = (us: number): void => {
+    clock.advance(us);
     writer.tick();
-  }
-  expect([writer.failing, await second]).toEqual(["the disk does not answer", expect.stringContaining("Unrecorded")]);
-  held[1]?.resolve();
+  };
+  return { writer, wait, tick, [Symbol.dispose]: () => faulty.store[Symbol.dispose]() };
+}
+
+test("D6 a disk that does not answer is not blamed while the whole process stood still, but after that", async () => {
+  using at = tempState();
+  using disk = onHeldDisk(at);
+  const { writer, wait, tick } = disk;
+  const first = await wait(1);
+  tick(40_000_000);
+  expect(writer.failing).toBeNull();
+  first.answer();
+  expect(await first.ended).toBe("recorded");
+  const second = await wait(2);
+  for (let ticks = 0; ticks < 6; ticks++) tick(1_000_000);
+  expect([writer.failing, await second.ended]).toEqual([
+    "the disk does not answer",
+    expect.stringContaining("Unrecorded"),
+  ]);
+  second.answer();
   await until(() => writer.failing === null, "the end of the sync");
-  faulty.store[Symbol.dispose]();
 });
 
 test("D6 a disk that does not answer is blamed also where the process stands still again and again", async () => {
   using at = tempState();
-  const clock = handClock();
-  const faulty = faultyStore(at);
-  const held = heldSyncs(faulty);
-  const writer = writerOn(faulty.store, clock);
-  const draft: Draft = { fields: { type: "call.refused", at: 0, mono: 0 }, payload: null };
-  const waiting = writer.record(draft, "sync").catch(String);
-  await until(() => held.length === 1, "its sync");
-  for (let ticks = 0; ticks < 2; ticks++) {
-    clock.advance(3_000_000);
-    writer.tick();
-  }
-  expect([writer.failing, await waiting]).toEqual(["the disk does not answer", expect.stringContaining("Unrecorded")]);
-  held[0]?.resolve();
+  using disk = onHeldDisk(at);
+  const { writer, wait, tick } = disk;
+  const { ended, answer } = await wait(1);
+  for (let ticks = 0; ticks < 2; ticks++) tick(3_000_000);
+  expect([writer.failing, await ended]).toEqual(["the disk does not answer", expect.stringContaining("Unrecorded")]);
+  answer();
   await until(() => writer.failing === null, "the end of the sync");
-  faulty.store[Symbol.dispose]();
 });
 
 test("P5: when a commit fails, every call that waits is told so, however many there are", async () => {

@@ -1,3 +1,4 @@
+import { heldUpBy } from "../../core/clock.ts";
 import { List, type ListNode } from "../../core/linked-list.ts";
 import { longestTimer } from "../../core/wait.ts";
 
@@ -6,12 +7,10 @@ const running = new List<Deadline>();
 let timer: Timer | null = null;
 let timerDue = Infinity;
 
-/** A timer that fires so much too late was held up with the whole process, ms. */
-const heldUp = 250;
+/** By how much too late the timer then fires, ms. */
+const isHeldUp = heldUpBy(250);
 /** The time for reading what came meanwhile, answers among it: timers fire before that is read; ms. */
 const reading = 1_000;
-/** Whether that time has just been given; where everything is always late, requests must end all the same. */
-let catchingUp = false;
 
 function watch(deadline: Deadline): ListNode<Deadline> {
   if (deadline.due < timerDue) setTimer(deadline.due);
@@ -29,8 +28,7 @@ function setTimer(due: number): void {
 function checkAll(): void {
   // Timers count whole milliseconds, so that they may fire a little early.
   const now = performance.now() + 1;
-  catchingUp = !catchingUp && now - timerDue > heldUp;
-  if (catchingUp) return setTimer(now + reading);
+  if (isHeldUp(now - timerDue)) return setTimer(now + reading);
   timer = null;
   timerDue = Infinity;
   let next = Infinity;
