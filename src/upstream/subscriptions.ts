@@ -127,7 +127,7 @@ export class Subscriptions {
   }
 
   /**
-   * Subscribes; returns a function that ends the subscription. Throws when the server refuses, and as `Link.ask` does.
+   * Subscribes; returns a function that ends the subscription. Throws when the server refuses, and as `Link.request` does.
    */
   async add(call: Call, slot: Slot, uri: string, updated: Updated): Promise<() => void> {
     // A reload may have come between while the instance was started.

@@ -15,7 +15,7 @@ const lingerMs = 1_000;
 
 /**
  * Reads the stream that answers a request; resolves as soon as the answer comes. Throws `SessionLost`, and as
- * `Link.ask` does.
+ * `Link.request` does.
  */
 export function readRequestStream(response: Response, sent: Sent, context: StreamContext): Promise<Answer> {
   const { promise, resolve, reject } = Promise.withResolvers<Answer>();
@@ -39,7 +39,7 @@ type Following = { readonly context: StreamContext; readonly inbox: Inbox; done(
 /**
  * Reads a request's stream to its end, and resumes it if it breaks early; resolves to the reason why no answer came.
  */
-async function follow(response: Response, { ask, controller }: Sent, { context, inbox, done }: Following) {
+async function follow(response: Response, { request, controller }: Sent, { context, inbox, done }: Following) {
   const { host, wire, longest } = context;
   let messages = 0;
   const received = (text: string): void => {
@@ -47,7 +47,7 @@ async function follow(response: Response, { ask, controller }: Sent, { context, 
     receive(text, host, inbox);
   };
   const resumptions = new Resumptions();
-  const reading = { longest, silence: ask.timeout === null ? silentMs : null, received };
+  const reading = { longest, silence: request.timeout === null ? silentMs : null, received };
   let stream: Response | null = response;
   let lastId: string | null = null;
   let retry: number | null = null;
@@ -62,12 +62,12 @@ async function follow(response: Response, { ask, controller }: Sent, { context, 
       retry = end.retry ?? retry;
       cause = end.broken;
     }
-    const resumable = ask.peer.era === "legacy" && lastId !== null && !controller.signal.aborted;
+    const resumable = request.peer.era === "legacy" && lastId !== null && !controller.signal.aborted;
     const pause = done() || !resumable ? null : resumptions.next(retry);
     if (pause === null) break;
     await sleep(pause, controller.signal);
     if (done() || controller.signal.aborted) break;
-    stream = await wire.get(ask.peer, lastId, controller.signal).catch((error: unknown) => {
+    stream = await wire.get(request.peer, lastId, controller.signal).catch((error: unknown) => {
       cause = error;
       return null;
     });
@@ -86,7 +86,7 @@ function createInbox(
   resolve: (answer: Answer) => void,
   reject: (error: Error) => void,
 ): Inbox {
-  const { ask, controller } = sent;
+  const { request, controller } = sent;
   const id = String(sent.id);
   // A flood fails only the request in whose stream it came, not the server's other requests.
   const tally = createTally(host.dropped, () => {
@@ -115,6 +115,6 @@ function createInbox(
     find: (token) => (token === id ? sent : undefined),
     issued,
     open: () => [sent],
-    reply: (text) => reply(text, ask.peer),
+    reply: (text) => reply(text, request.peer),
   };
 }

@@ -1,6 +1,6 @@
 import type { List, ListNode } from "../../core/linked-list.ts";
 import { Exchange, type GaveUp } from "../link/exchange.ts";
-import type { Answer, Ask, LinkHost, Peer } from "../link/link.ts";
+import type { Answer, LinkHost, LinkRequest, Peer } from "../link/link.ts";
 import { isSessionLost, isUnseen, type SessionLoss } from "./lost-session.ts";
 import type { HttpWire } from "./wire.ts";
 
@@ -14,8 +14,8 @@ export class Sent extends Exchange {
   /** Why nobody waits for the answer any more; null while somebody does. */
   gaveUp: GaveUp | null = null;
 
-  constructor(ask: Ask, id: number, session: string | null, controller: AbortController, open: List<Sent>) {
-    super(id, ask);
+  constructor(request: LinkRequest, id: number, session: string | null, controller: AbortController, open: List<Sent>) {
+    super(id, request);
     this.session = session;
     this.controller = controller;
     this.place = open.add(this);
@@ -31,15 +31,15 @@ export class Sent extends Exchange {
    * then it has begun to run.
    */
   lossIn(status: number, said: Answer | string): SessionLoss | null {
-    const { ask, session } = this;
-    if (this.heard || ask.peer.era === "modern" || ask.method === "initialize") return null;
+    const { request, session } = this;
+    if (this.heard || request.peer.era === "modern" || request.method === "initialize") return null;
     if (!isSessionLost(status, said, session)) return null;
     return isUnseen(status, said, session) ? "repeatable" : this.doubt;
   }
 
   /** What it means for the request if the server may have lost the session, and may have looked at the request before. */
   get doubt(): SessionLoss {
-    return this.ask.method === "tools/call" ? "perhaps ran" : "repeatable";
+    return this.request.method === "tools/call" ? "perhaps ran" : "repeatable";
   }
 }
 

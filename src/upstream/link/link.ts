@@ -29,8 +29,8 @@ export type Handlers = {
   readonly message: ((params: string) => boolean) | null;
   /** Any other notification about the call; returns false if it is not for this caller. */
   readonly other: ((method: string, params: string) => boolean) | null;
-  readonly request: AskClient | null;
-  /** Whether the client can be asked anything at all; what `request` is given else, it only refuses. */
+  readonly ask: AskClient | null;
+  /** Whether the client can be asked anything at all; what `ask` is given else, it only refuses. */
   readonly askable: boolean;
 };
 
@@ -47,7 +47,7 @@ export type Purpose =
   | { readonly kind: "own" };
 
 /** One request to a server. */
-export type Ask = {
+export type LinkRequest = {
   readonly method: string;
   /** The parameters as raw JSON, null for none. `id` is chosen by the link, and is the progress token too. */
   readonly params: (id: number) => string | null;
@@ -55,7 +55,7 @@ export type Ask = {
   /** Most milliseconds without a sign of life from the server; null: the request may take for ever. */
   readonly timeout: number | null;
   /** The configured timeout to name in the error, when `timeout` is only the remainder, ms. */
-  readonly told?: number;
+  readonly statedTimeout?: number;
   /** Most milliseconds in all, without the time that the client takes to answer the server. */
   readonly most: number;
   /** Ends the request from outside. */
@@ -83,7 +83,7 @@ export type Link = {
   /** Resolves once the server can say something outside of requests, or never will; absent where it always can. */
   listening?(): Promise<void>;
   /** Rejects with `timeout`, `cancelled`, `lost`, `upstream-down`, `overloaded`, `upstream-overloaded`, `upstream-protocol`, `result-too-large`. */
-  ask(ask: Ask): Promise<Answer>;
+  request(request: LinkRequest): Promise<Answer>;
   /** Sends a notification; best effort. */
   tell(method: string, params: string | null, peer: Peer): Promise<void>;
   /** Ends the link as broken. */

@@ -4,7 +4,7 @@ import { isLonger } from "../../mcp/utf8.ts";
 import { Exchange, type GaveUp } from "./exchange.ts";
 import { faults } from "../faults.ts";
 import { type Inbox, receive } from "./inbox.ts";
-import type { Answer, Ask, End, Link, LinkHost } from "./link.ts";
+import type { Answer, End, Link, LinkHost, LinkRequest } from "./link.ts";
 import { Outside } from "./outside.ts";
 import { createTally, flood, isIssued } from "./strays.ts";
 import { Unclear } from "./unclear.ts";
@@ -43,8 +43,8 @@ class Waiting extends Exchange {
   readonly answer = Promise.withResolvers<Answer>();
   readonly #link: PipeLink;
 
-  constructor(id: number, ask: Ask, link: PipeLink) {
-    super(id, ask);
+  constructor(id: number, request: LinkRequest, link: PipeLink) {
+    super(id, request);
     this.#link = link;
   }
 
@@ -90,16 +90,16 @@ export class PipeLink implements Link {
     return this.#pipe.pid;
   }
 
-  ask(ask: Ask): Promise<Answer> {
+  request(request: LinkRequest): Promise<Answer> {
     const { server } = this.#host;
     if (this.over) return Promise.reject(faults.down(server, this.over.reason));
-    if (ask.signal.aborted) return Promise.reject(faults.cancelled());
+    if (request.signal.aborted) return Promise.reject(faults.cancelled());
     const id = ++this.#last;
     const key = String(id);
-    if (!this.#pipe.write(key, requestText(id, ask.method, ask.params(id)))) {
+    if (!this.#pipe.write(key, requestText(id, request.method, request.params(id)))) {
       return Promise.reject(faults.full(server, "it does not read its input"));
     }
-    const waiting = new Waiting(id, ask, this);
+    const waiting = new Waiting(id, request, this);
     this.#waiting.set(key, waiting);
     return waiting.answer.promise;
   }
@@ -117,13 +117,13 @@ export class PipeLink implements Link {
     return this.#gone;
   }
 
-  giveUp({ id, ask, limit }: Exchange, why: GaveUp): void {
+  giveUp({ id, request, limit }: Exchange, why: GaveUp): void {
     const key = String(id);
     const { server } = this.#host;
     const unseen = this.#pipe.take(key);
-    if (!unseen && ask.method !== "initialize") {
+    if (!unseen && request.method !== "initialize") {
       const own = why === "timeout" ? "timed out" : "cancelled";
-      void this.tell("notifications/cancelled", cancelledParams(key, ask.signal.reason, own));
+      void this.tell("notifications/cancelled", cancelledParams(key, request.signal.reason, own));
     }
     if (why === "cancelled") return this.#settle(key, faults.cancelled());
     this.#settle(key, unseen ? faults.full(server, "it does not read its input") : faults.timeout(server, limit));

@@ -31,7 +31,7 @@ export class Unclear {
     if (!calls.some(({ askable }) => askable) || size >= mostOpen || this.#questions.has(id)) return false;
     if (params.length > longestQuestion) return false;
     // No call may run out of time because its question waits.
-    const patience = Math.min(mostMs, ...calls.map(({ ask: { timeout } }) => (timeout ?? Infinity) / 2));
+    const patience = Math.min(mostMs, ...calls.map(({ request: { timeout } }) => (timeout ?? Infinity) / 2));
     for (const call of calls) call.hear();
     // Each waits a little longer than the one before it, whose call may end once it is refused, which leaves another.
     const timer = setTimeout(() => this.#end(id, null), patience * (1 + size / mostOpen));

@@ -25,7 +25,7 @@ import { SessionStream } from "../http/session-stream.ts";
 import { type EndpointSpec, HttpWire } from "../http/wire.ts";
 import { initialize } from "../link/handshake.ts";
 import { deliver } from "../link/inbox.ts";
-import type { Answer, Ask, End, Link, LinkHost, Peer } from "../link/link.ts";
+import type { Answer, End, Link, LinkHost, LinkRequest, Peer } from "../link/link.ts";
 import { query } from "../link/query.ts";
 import { isIssued } from "../link/strays.ts";
 
@@ -103,18 +103,22 @@ class HttpLink implements Link {
     return this.#sessionStream.settled;
   }
 
-  ask(ask: Ask): Promise<Answer> {
-    return this.#ask(ask, false);
+  request(request: LinkRequest): Promise<Answer> {
+    return this.#request(request, false);
   }
 
   // One function on purpose: each further asynchronous function would cost every call.
-  async #ask(ask: Ask, again: boolean): Promise<Answer> {
-    if (this.#renewal && !handshakes.has(ask.method)) await this.#renewal;
-    const sent = this.#prepare(ask);
+  async #request(request: LinkRequest, again: boolean): Promise<Answer> {
+    if (this.#renewal && !handshakes.has(request.method)) await this.#renewal;
+    const sent = this.#prepare(request);
     const { id, controller } = sent;
     try {
-      const response = await this.#wire.post(requestText(id, ask.method, ask.params(id)), ask, controller.signal);
-      if (ask.method === "initialize" || !isPlainJson(response, this.#context.longest()))
+      const response = await this.#wire.post(
+        requestText(id, request.method, request.params(id)),
+        request,
+        controller.signal,
+      );
+      if (request.method === "initialize" || !isPlainJson(response, this.#context.longest()))
         return await this.#read(response, sent);
       const text = decodeUtf8(await response.arrayBuffer());
       if (!controller.signal.aborted && this.#unused.length < mostUnused) this.#unused.push(controller);
@@ -127,7 +131,7 @@ class HttpLink implements Link {
       if (fault.loss === "perhaps ran") {
         // Its caller must have no hold on a controller that the requests below may use, and others wait for.
         sent.close();
-        await this.#lookAfterSession(ask.peer);
+        await this.#lookAfterSession(request.peer);
         return fault.hand();
       }
     } finally {
@@ -135,7 +139,7 @@ class HttpLink implements Link {
       this.#open.delete(sent.place);
     }
     await this.#renew(sent.session);
-    return this.#ask(ask, true);
+    return this.#request(request, true);
   }
 
   async tell(method: string, params: string | null, peer: Peer): Promise<void> {
@@ -165,23 +169,23 @@ class HttpLink implements Link {
     await this.#wire.endSession();
   }
 
-  #prepare(ask: Ask): Sent {
+  #prepare(request: LinkRequest): Sent {
     if (this.over) throw faults.down(this.#host.server, this.over.reason);
-    if (ask.signal.aborted) throw faults.cancelled();
+    if (request.signal.aborted) throw faults.cancelled();
     const id = ++this.#last;
-    const session = ask.peer.era === "legacy" && ask.method !== "initialize" ? this.#wire.session : null;
-    return new Sent(ask, id, session, this.#unused.pop() ?? new AbortController(), this.#open);
+    const session = request.peer.era === "legacy" && request.method !== "initialize" ? this.#wire.session : null;
+    return new Sent(request, id, session, this.#unused.pop() ?? new AbortController(), this.#open);
   }
 
   /** The failure of a request that has no answer. If its caller gave up, the server is told so. */
   #faultOf(error: unknown, sent: Sent): Error {
     const { server } = this.#host;
-    const { ask, id, gaveUp } = sent;
+    const { request, id, gaveUp } = sent;
     // First, since a caller that ends its session gives up and ends the link with it.
     if (gaveUp) {
       const late = gaveUp === "timeout";
-      const params = cancelledParams(String(id), ask.signal.reason, late ? "timed out" : "cancelled");
-      if (ask.method !== "initialize") void this.tell(cancelled, params, ask.peer);
+      const params = cancelledParams(String(id), request.signal.reason, late ? "timed out" : "cancelled");
+      if (request.method !== "initialize") void this.tell(cancelled, params, request.peer);
       return late ? faults.timeout(server, sent.limit) : faults.cancelled();
     }
     if (this.over) return faults.lost(server, this.over.reason);
@@ -190,9 +194,9 @@ class HttpLink implements Link {
 
   async #read(response: Response, sent: Sent): Promise<Answer> {
     const { server } = this.#host;
-    const { ask } = sent;
+    const { request } = sent;
     const { status, headers } = response;
-    if (ask.method === "initialize" && status < 300) this.#wire.openSession(headers.get("mcp-session-id"));
+    if (request.method === "initialize" && status < 300) this.#wire.openSession(headers.get("mcp-session-id"));
     if (isEventStream(response)) {
       this.#note(status, sent);
       return readRequestStream(response, sent, this.#context);
@@ -215,7 +219,7 @@ class HttpLink implements Link {
 
   #answer(text: string, response: Response, sent: Sent): Answer {
     const { status, headers } = response;
-    const { ask } = sent;
+    const { request } = sent;
     const { server } = this.#host;
     const answer = isType(headers, "application/json") ? this.#answerIn(text, sent, status) : null;
     const loss = sent.lossIn(status, answer ?? text);
@@ -228,7 +232,8 @@ class HttpLink implements Link {
     const isRead = answer?.kind === "error" && answer.code === rpcCodes.methodNotFound;
     this.#note(isRead ? 200 : status, sent);
     // The error of a broken server says nothing about what it speaks.
-    if (answer === null || (status >= 500 && handshakes.has(ask.method))) throw faultOfStatus(server, response, text);
+    if (answer === null || (status >= 500 && handshakes.has(request.method)))
+      throw faultOfStatus(server, response, text);
     return answer;
   }
 
@@ -272,12 +277,12 @@ class HttpLink implements Link {
   }
 
   /** Notes how a request was answered. A server may say in words of its own that it does not know the session. */
-  #note(status: number, { ask, session }: Sent): void {
+  #note(status: number, { request, session }: Sent): void {
     if (session === null || session !== this.#wire.session) return;
     if (status < 300) this.#refusals = 0;
     // There are servers that refuse every ping, and health checks send nothing else: that alone is no reason.
-    else if (!isRefusal(status) || (ask.method === "ping" && this.#refusals < doubtful)) return;
-    else if (++this.#refusals === doubtful) void this.#doubt(session, ask.peer);
+    else if (!isRefusal(status) || (request.method === "ping" && this.#refusals < doubtful)) return;
+    else if (++this.#refusals === doubtful) void this.#doubt(session, request.peer);
   }
 
   /** Renews a session in which a ping is refused too. Not again before it takes anything: it may not be the reason. */
