@@ -3,7 +3,7 @@ import { sleep } from "../../core/wait.ts";
 import { faults } from "../faults.ts";
 import { type Inbox, receive } from "../link/inbox.ts";
 import type { Answer } from "../link/link.ts";
-import { createTally, flood } from "../link/strays.ts";
+import { createFloodGuard, floodReason } from "../link/flood.ts";
 import { bounded, brokenOff, discard } from "./answer.ts";
 import { isEventStream, isTooLarge, readEvents, silentMs } from "./event-stream.ts";
 import { SessionLost } from "./lost-session.ts";
@@ -89,8 +89,8 @@ function createInbox(
   const { request, controller } = sent;
   const id = String(sent.id);
   // A flood fails only the request in whose stream it came, not the server's other requests.
-  const tally = createTally(host.dropped, () => {
-    reject(faults.protocol(host.server, flood));
+  const guard = createFloodGuard(host.dropped, () => {
+    reject(faults.protocol(host.server, floodReason));
     controller.abort();
   });
   const settle = (answer: Answer): void => {
@@ -103,11 +103,11 @@ function createInbox(
     }
   };
   return {
-    ...tally,
+    ...guard,
     // An error without an id can only be about the one request that the stream answers.
     answer: (idText, answer) => {
       if (idText === null || idText === id) settle(answer);
-      else tally.stray("an answer to nothing that was asked");
+      else guard.stray("an answer to nothing that was asked");
     },
     broken: (idText, why) => {
       if (idText === id) reject(why);

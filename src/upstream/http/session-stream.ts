@@ -2,7 +2,7 @@ import type { List } from "../../core/linked-list.ts";
 import { type Inbox, receive } from "../link/inbox.ts";
 import type { Peer } from "../link/link.ts";
 import { Outside } from "../link/outside.ts";
-import { createTally, flood } from "../link/strays.ts";
+import { createFloodGuard, floodReason } from "../link/flood.ts";
 import { silentMs } from "./event-stream.ts";
 import { holdGetStream } from "./get-stream.ts";
 import type { Sent, StreamContext } from "./sent.ts";
@@ -65,10 +65,10 @@ export class SessionStream {
 
   #createInbox(peer: Peer): Inbox {
     const { host, open, issued, fail, reply } = this.#context;
-    const tally = createTally(host.dropped, () => fail(flood));
+    const guard = createFloodGuard(host.dropped, () => fail(floodReason));
     return {
-      ...tally,
-      answer: () => tally.stray("an answer on the stream that carries none"),
+      ...guard,
+      answer: () => guard.stray("an answer on the stream that carries none"),
       broken: () => {},
       find: (token) => open.items.find(({ id }) => String(id) === token),
       issued,

@@ -8,6 +8,11 @@ export type GaveUp = "timeout" | "cancelled";
 /** Most questions that a server may ask during one request. */
 const mostInputs = 256;
 
+const issuedId = /^[1-9]\d{0,14}$/;
+
+/** Whether `id` is one that a link gave out, which are the numbers from 1 to `last`. */
+export const isIssued = (id: string, last: number): boolean => issuedId.test(id) && Number(id) <= last;
+
 /** One request until it is answered, with everything that the server says about it meanwhile. */
 export abstract class Exchange extends Asking {
   readonly id: number;

@@ -13,11 +13,11 @@ import { askClient, type Asking, isInput, type Question, refusal, type SendReply
 import type { Exchange } from "./exchange.ts";
 import type { Answer, LinkHost } from "./link.ts";
 import type { Outside } from "./outside.ts";
-import type { Tally } from "./strays.ts";
+import type { FloodGuard } from "./flood.ts";
 import type { Unclear } from "./unclear.ts";
 
 /** Where the messages of one stream of a server go; a flood of those that are no answers ends the request or the link. */
-export type Inbox = Tally & {
+export type Inbox = FloodGuard & {
   /** Takes an answer, possibly to a request that was never sent; the id of an error may be missing (null). */
   answer(idText: string | null, answer: Answer): void;
   /** Takes the id of an answer that cannot be used, and why; the id may be wrong. */
@@ -95,16 +95,16 @@ function notification({ method, params, paramsText }: Notification, host: LinkHo
   if (method === "notifications/progress") {
     const id = keyOf(params.progressToken);
     const exchange = inbox.find(id);
-    if (exchange?.progress(paramsText)) return inbox.told();
+    if (exchange?.progress(paramsText)) return inbox.delivered();
     if (!exchange && !inbox.issued(id)) return inbox.stray("progress that nobody asked for");
-    inbox.aside();
+    inbox.unrelated();
     return host.dropped("progress that nobody waits for");
   }
-  if (isAboutCalls(method) && passToCalls(method, paramsText, inbox)) return inbox.told();
+  if (isAboutCalls(method) && passToCalls(method, paramsText, inbox)) return inbox.delivered();
   if (method === "notifications/cancelled") return withdraw(paramsText, params, inbox);
   const listener = listenerOf(params, inbox);
-  if (listener?.notified(method, paramsText)) return inbox.told();
-  inbox.aside();
+  if (listener?.notified(method, paramsText)) return inbox.delivered();
+  inbox.unrelated();
   if (host.notified(method, paramsText)) return;
   // A server may log unasked, so this does not count as a stray message.
   if (method === "notifications/message") host.dropped("a log message that nobody reads");
@@ -156,7 +156,7 @@ function withdraw(text: string, { requestId: id, reason }: Notification["params"
 function question(message: Extract<UpstreamMessage, { kind: "request" }>, inbox: Inbox): void {
   const { idText, method, paramsText: params } = message;
   if (method === "ping") {
-    inbox.aside();
+    inbox.unrelated();
     return void inbox.reply(resultMessage(idText, "{}"));
   }
   const asked: Question = { idText, method, params };
@@ -165,7 +165,7 @@ function question(message: Extract<UpstreamMessage, { kind: "request" }>, inbox:
   const waits = isInput(method) && inbox.unclear?.add(asked, calls, (call) => put(asked, call && [call], inbox));
   if (!waits) return put(asked, null, inbox);
   // The server may withdraw it before anybody is asked, and ask again.
-  inbox.aside();
+  inbox.unrelated();
 }
 
 /** Asks the client of these calls, or refuses the question; null: it can be about the calls of several clients. */

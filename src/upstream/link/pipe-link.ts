@@ -1,12 +1,12 @@
 import { envelope } from "../../mcp/message.ts";
 import { cancelledParams, notificationText, requestText } from "../../mcp/outbound.ts";
 import { isLonger } from "../../mcp/utf8.ts";
-import { Exchange, type GaveUp } from "./exchange.ts";
+import { Exchange, type GaveUp, isIssued } from "./exchange.ts";
 import { faults } from "../faults.ts";
 import { type Inbox, receive } from "./inbox.ts";
 import type { Answer, End, Link, LinkHost, LinkRequest } from "./link.ts";
 import { Outside } from "./outside.ts";
-import { createTally, flood, isIssued } from "./strays.ts";
+import { createFloodGuard, floodReason } from "./flood.ts";
 import { Unclear } from "./unclear.ts";
 
 /**
@@ -141,15 +141,15 @@ export class PipeLink implements Link {
 
   #createInbox(): Inbox {
     const { server, limits, dropped } = this.#host;
-    const tally = createTally(dropped, () => this.fail(flood));
+    const guard = createFloodGuard(dropped, () => this.fail(floodReason));
     const issued = (id: string): boolean => isIssued(id, this.#last);
     return {
-      ...tally,
+      ...guard,
       answer: (idText, answer) => {
-        if (idText === null) return tally.stray("an error without an id");
+        if (idText === null) return guard.stray("an error without an id");
         if (!this.#waiting.has(idText)) {
-          if (!issued(idText)) return tally.stray("an answer to nothing that was asked");
-          tally.aside();
+          if (!issued(idText)) return guard.stray("an answer to nothing that was asked");
+          guard.unrelated();
           return dropped("a late answer");
         }
         const large = answer.kind === "result" && isLonger(answer.result, limits.result);

@@ -23,11 +23,11 @@ import { readRequestStream } from "../http/request-stream.ts";
 import { Sent, type StreamContext } from "../http/sent.ts";
 import { SessionStream } from "../http/session-stream.ts";
 import { type EndpointSpec, HttpWire } from "../http/wire.ts";
+import { isIssued } from "../link/exchange.ts";
 import { initialize } from "../link/handshake.ts";
 import { deliver } from "../link/inbox.ts";
 import type { Answer, End, Link, LinkHost, LinkRequest, Peer } from "../link/link.ts";
 import { query } from "../link/query.ts";
-import { isIssued } from "../link/strays.ts";
 
 const handshakeMs = 30_000;
 /** How long a server may take to show whether it knows the session, ms. */
@@ -257,8 +257,8 @@ class HttpLink implements Link {
       find: () => undefined,
       issued: () => false,
       stray: this.#host.dropped,
-      aside: () => {},
-      told: () => {},
+      unrelated: () => {},
+      delivered: () => {},
       open: () => [],
       reply: () => {},
     });
