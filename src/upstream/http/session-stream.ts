@@ -1,7 +1,7 @@
 import type { List } from "../../core/linked-list.ts";
 import { type Inbox, receive } from "../link/inbox.ts";
 import type { Peer } from "../link/link.ts";
-import { Outside } from "../link/outside.ts";
+import { OutsideCalls } from "../link/outside-calls.ts";
 import { createFloodGuard, floodReason } from "../link/flood.ts";
 import { silentMs } from "./event-stream.ts";
 import { holdGetStream } from "./get-stream.ts";
@@ -24,7 +24,7 @@ export class SessionStream {
   readonly #wanted: boolean;
   #reading: AbortController | null = null;
   /** The questions that the server asks in the present session outside of calls. */
-  #outside: Outside | null = null;
+  #outside: OutsideCalls | null = null;
   /** Streams that are open. */
   streams = 0;
   /** Resolves once the stream of the present session is open, or will not be. */
@@ -41,7 +41,7 @@ export class SessionStream {
     const { host, wire, longest, lookAfterSession } = this.#context;
     if (!this.#wanted || wire.session === null) return;
     this.#reading = new AbortController();
-    this.#outside = new Outside(host.asked);
+    this.#outside = new OutsideCalls(host.asked);
     const inbox = this.#createInbox(peer);
     const received = (text: string): void => receive(text, host, inbox);
     const open = (lastId: string | null, signal: AbortSignal) => wire.get(peer, lastId, signal);

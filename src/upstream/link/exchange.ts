@@ -1,12 +1,12 @@
-import { Asking } from "./asking.ts";
 import { Deadline } from "./deadline.ts";
 import type { AskClient, Handlers, LinkRequest } from "./link.ts";
+import { QuestionContext } from "./questions.ts";
 
 /** Why a request was given up without an answer. */
 export type GaveUp = "timeout" | "cancelled";
 
 /** Most questions that a server may ask during one request. */
-const mostInputs = 256;
+const mostQuestions = 256;
 
 const issuedId = /^[1-9]\d{0,14}$/;
 
@@ -14,12 +14,12 @@ const issuedId = /^[1-9]\d{0,14}$/;
 export const isIssued = (id: string, last: number): boolean => issuedId.test(id) && Number(id) <= last;
 
 /** One request until it is answered, with everything that the server says about it meanwhile. */
-export abstract class Exchange extends Asking {
+export abstract class Exchange extends QuestionContext {
   readonly id: number;
   readonly request: LinkRequest;
   readonly #deadline: Deadline | null;
   readonly #abort: () => void;
-  #asked = 0;
+  #timesAsked = 0;
   /** The number of questions that may be about this request and wait for their answers. */
   #held = 0;
   #heard = false;
@@ -112,8 +112,8 @@ export abstract class Exchange extends Asking {
     return purpose.kind === "call" && !this.closed ? purpose.handlers : null;
   }
 
-  get asked(): number {
-    return this.#asked;
+  get timesAsked(): number {
+    return this.#timesAsked;
   }
 
   /** Whether the client of this request can be asked anything at all. */
@@ -123,7 +123,7 @@ export abstract class Exchange extends Asking {
 
   protected take(): AskClient | null {
     const ask = this.#handlers?.ask;
-    return ask && this.#asked++ < mostInputs ? ask : null;
+    return ask && this.#timesAsked++ < mostQuestions ? ask : null;
   }
 
   /** Stops the clock while the client is waited for. */

@@ -4,6 +4,11 @@ import type { Logger } from "../../core/log.ts";
 import type { ScanLimits } from "../../mcp/scan.ts";
 import type { UpstreamMessage } from "../../mcp/upstream-message.ts";
 
+// The words of this folder. The gateway sends a server requests, for a caller's call or for itself (a query), and tells it
+// notifications. An exchange is one request until its answer, with all that the server says about it meanwhile. A question
+// is a request of the server that is for the client: the client is asked it by way of a context that it can be about, which
+// is the exchange of a call or what goes on outside of calls.
+
 /** A server's answer to a request; `begun`: the server said something about the request before, which so has begun to run. */
 export type Answer = Extract<UpstreamMessage, { kind: "result" | "error" }> & { readonly begun?: true };
 

@@ -1,13 +1,13 @@
 import { envelope } from "../../mcp/message.ts";
 import { cancelledParams, notificationText, requestText } from "../../mcp/outbound.ts";
 import { isLonger } from "../../mcp/utf8.ts";
-import { Exchange, type GaveUp, isIssued } from "./exchange.ts";
 import { faults } from "../faults.ts";
+import { AmbiguousQuestions } from "./ambiguous-questions.ts";
+import { Exchange, type GaveUp, isIssued } from "./exchange.ts";
+import { createFloodGuard, floodReason } from "./flood.ts";
 import { type Inbox, receive } from "./inbox.ts";
 import type { Answer, End, Link, LinkHost, LinkRequest } from "./link.ts";
-import { Outside } from "./outside.ts";
-import { createFloodGuard, floodReason } from "./flood.ts";
-import { Unclear } from "./unclear.ts";
+import { OutsideCalls } from "./outside-calls.ts";
 
 /**
  * A stream of messages in both directions, answers in any order: a child's pipes, a socket, an event stream with its
@@ -60,8 +60,8 @@ export class PipeLink implements Link {
   readonly #host: LinkHost;
   readonly #pipe: Pipe;
   readonly #inbox: Inbox;
-  readonly #outside: Outside;
-  readonly #unclear = new Unclear();
+  readonly #outside: OutsideCalls;
+  readonly #ambiguous = new AmbiguousQuestions();
   readonly #waiting = new Map<string, Waiting>();
   readonly #end: (end: End) => void;
   readonly #gone: Promise<void>;
@@ -73,7 +73,7 @@ export class PipeLink implements Link {
     const ended = Promise.withResolvers<End>();
     this.ended = ended.promise;
     this.#end = ended.resolve;
-    this.#outside = new Outside(host.asked);
+    this.#outside = new OutsideCalls(host.asked);
     this.#inbox = this.#createInbox();
     this.#pipe = open({
       longest: () => Math.max(shortestCap, host.limits.result) + envelope,
@@ -136,7 +136,7 @@ export class PipeLink implements Link {
     waiting.close();
     if (result instanceof Error) waiting.answer.reject(result);
     else waiting.answer.resolve(result);
-    this.#unclear.ended(waiting, !(result instanceof Error));
+    this.#ambiguous.ended(waiting, !(result instanceof Error));
   }
 
   #createInbox(): Inbox {
@@ -160,7 +160,7 @@ export class PipeLink implements Link {
       issued,
       open: () => this.#waiting.values(),
       outside: this.#outside,
-      unclear: this.#unclear,
+      ambiguous: this.#ambiguous,
       reply: (text) => {
         const key = `reply-${++this.#last}`;
         if (this.#pipe.write(key, text)) return this.#pipe.taken?.(key);
@@ -173,7 +173,7 @@ export class PipeLink implements Link {
     if (this.over) return;
     this.over = end;
     this.#outside.close();
-    this.#unclear.close();
+    this.#ambiguous.close();
     const { server } = this.#host;
     for (const key of this.#waiting.keys()) {
       this.#settle(key, this.#pipe.take(key) ? faults.down(server, end.reason) : faults.lost(server, end.reason));

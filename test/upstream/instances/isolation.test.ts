@@ -158,7 +158,7 @@ test.each([
   },
 );
 
-test("several calls of one caller: a question that stays unclear is asked of nobody, a log message is still passed on", async () => {
+test("several calls of one caller: a question that may be about any of them is asked of nobody, a log message is still passed on", async () => {
   await using set = upstreams([fake("a", [], { isolation: "per-principal", timeout: "3s" })]);
   const notices: Notice[] = [];
   set.onNotice((notice) => void notices.push(notice));

@@ -3,7 +3,7 @@ import type { Failure } from "../../../src/core/failure.ts";
 import type { ClientAnswer, InputRequest } from "../../../src/core/inbound.ts";
 import { subscriptionIdKey } from "../../../src/mcp/meta.ts";
 import { receive } from "../../../src/upstream/link/inbox.ts";
-import { Outside } from "../../../src/upstream/link/outside.ts";
+import { OutsideCalls } from "../../../src/upstream/link/outside-calls.ts";
 import type { Purpose } from "../../../src/upstream/link/link.ts";
 import { fake, serveFake, textOf, upstreams } from "../../support/upstream.ts";
 import { until } from "../../support/until.ts";
@@ -56,7 +56,7 @@ function server(kinds: Purpose["kind"][], of: "one client" | "several" = "severa
     unrelated: () => void counts.unrelated++,
     delivered: () => void counts.delivered++,
     open: () => open,
-    outside: new Outside(() => asked),
+    outside: new OutsideCalls(() => asked),
     reply: (text: string) => void replies.push(text),
   };
   const say = (text: string): void => receive(text, linkHost, inbox);

@@ -1,7 +1,7 @@
 import { afterEach, expect, jest, test } from "bun:test";
 import type { ClientAnswer, InputRequest } from "../../../src/core/inbound.ts";
 import { PipeLink } from "../../../src/upstream/link/pipe-link.ts";
-import { Unclear } from "../../../src/upstream/link/unclear.ts";
+import { AmbiguousQuestions } from "../../../src/upstream/link/ambiguous-questions.ts";
 import { linkHost, linkRequest, sent, settled } from "../../support/link-host.ts";
 
 // A question that names no call and comes while several run, on the link of a program or a socket.
@@ -159,10 +159,10 @@ test("a question is a sign of life from all calls that it can be about", async (
   const calls = [0, 1].map((id) => {
     return sent(id, linkRequest({ purpose: { kind: "call", handlers, client: null } }));
   });
-  const unclear = new Unclear();
-  unclear.add({ idText: "7", method: "roots/list", params: "{}" }, calls, () => {});
+  const ambiguous = new AmbiguousQuestions();
+  ambiguous.add({ idText: "7", method: "roots/list", params: "{}" }, calls, () => {});
   expect(calls.map(({ heard }) => heard)).toEqual([true, true]);
-  unclear.close();
+  ambiguous.close();
 });
 
 test("FIELD T66: a notification of an extension is a sign of life from a call whose client takes it, and from no other", () => {

@@ -1,6 +1,6 @@
 import { afterEach, expect, jest, test } from "bun:test";
 import { answerTime, type ClientAnswer, type InputRequest } from "../../../src/core/inbound.ts";
-import { askClient } from "../../../src/upstream/link/asking.ts";
+import { askClient } from "../../../src/upstream/link/questions.ts";
 import type { Handlers } from "../../../src/upstream/link/link.ts";
 import { linkRequest, sent, settled } from "../../support/link-host.ts";
 import { until } from "../../support/until.ts";
@@ -27,7 +27,7 @@ function questioned(timeout: number | null, taken?: Promise<void>) {
   const replies: string[] = [];
   const params = '{"_meta":{"progressToken":"theirs"}}';
   const reply = (text: string): Promise<void> | undefined => (replies.push(text), taken);
-  exchange.question({ idText: "1", method: "roots/list", params }, [exchange], reply);
+  exchange.ask({ idText: "1", method: "roots/list", params }, [exchange], reply);
   const accept = (): void => answer.resolve({ kind: "result", text: "{}" });
   return { exchange, asked: asked.promise, accept, replies, signal: () => signal };
 }
