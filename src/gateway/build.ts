@@ -127,7 +127,7 @@ function openUpstreams({ config, foundations, local, previous }: BuildOptions, v
     refusesOutput: validator.refusesOutput,
     record: (event) =>
       void audit.recordEvent(event).catch((error: unknown) => log.warn("event not recorded", { cause: String(error) })),
-    asked: (question, signal) => askSession(foundations, question, signal),
+    askSession: (question, signal) => askSession(foundations, question, signal),
     listens: (session, owner) => foundations.notifier.reach(session)?.who.id === owner,
     previous: previous?.upstreams ?? null,
   });

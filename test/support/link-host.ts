@@ -9,7 +9,7 @@ export const linkHost: LinkHost = {
   limits: { depth: 64, nodes: 1_000, result: 1_000_000, batch: 100 },
   client: { name: "t", version: "0" },
   declares: "{}",
-  asked: () => null,
+  asker: () => null,
   timeout: () => 1_000,
   log: silent,
   notified: () => false,

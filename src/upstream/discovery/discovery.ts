@@ -232,8 +232,8 @@ export class Discovery {
     this.set("ready", null);
     this.#relisting.every();
     if (found.peer.era === "modern") this.#listenTo(found);
-    void found.link.ended.then(({ asked, reason }) => {
-      if (this.#found !== found || asked) return;
+    void found.link.ended.then(({ expected, reason }) => {
+      if (this.#found !== found || expected) return;
       const { options, host } = this.#terms;
       this.#leave();
       host.record({ type: "server.crashed", actor: "system", facts: { server: options.id, reason } });

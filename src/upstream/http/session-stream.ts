@@ -41,7 +41,7 @@ export class SessionStream {
     const { host, wire, longest, lookAfterSession } = this.#context;
     if (!this.#wanted || wire.session === null) return;
     this.#reading = new AbortController();
-    this.#outside = new OutsideCalls(host.asked);
+    this.#outside = new OutsideCalls(host.asker);
     const inbox = this.#createInbox(peer);
     const received = (text: string): void => receive(text, host, inbox);
     const open = (lastId: string | null, signal: AbortSignal) => wire.get(peer, lastId, signal);

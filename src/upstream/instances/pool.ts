@@ -189,7 +189,7 @@ export class Pool {
       const instance = await slot.starting;
       slot.instance = instance;
       const end = await instance.link.ended;
-      if (this.#forget(slot) && !end.asked) this.#failed(slot.spec, end.reason);
+      if (this.#forget(slot) && !end.expected) this.#failed(slot.spec, end.reason);
     } catch (error) {
       if (this.#forget(slot)) this.#failed(slot.spec, reasonOf(error));
     }

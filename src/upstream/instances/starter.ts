@@ -65,7 +65,7 @@ export class Starter {
       timeout: () => this.#terms.options.timeout,
       limits: lists ? this.#limits.lists : this.#limits.usual,
       declares,
-      asked: () => null,
+      asker: () => null,
       log,
       dropped: (reason) => {
         this.dropped++;

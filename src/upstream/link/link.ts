@@ -70,8 +70,8 @@ export type LinkRequest = {
   readonly headers: Readonly<Record<string, string>> | null;
 };
 
-/** Why a link has ended; `asked`: its owner closed it. */
-export type End = { readonly asked: boolean; readonly reason: string };
+/** Why a link has ended; `expected`: its owner closed it. */
+export type End = { readonly expected: boolean; readonly reason: string };
 
 /**
  * A connection to one server: a child process, a socket, or an HTTP endpoint with at most one session. Each link has
@@ -124,7 +124,7 @@ export type LinkHost = LinkEvents & {
    * The present way to ask the client outside of any call. Null unless all calls on the link are of one session, so that
    * every question is for the client of that session, or the link is being opened for one call.
    */
-  readonly asked: () => AskClient | null;
+  readonly asker: () => AskClient | null;
   readonly log: Logger;
   /** Counts a message that belongs to no request. */
   dropped(reason: string): void;

@@ -73,7 +73,7 @@ export class PipeLink implements Link {
     const ended = Promise.withResolvers<End>();
     this.ended = ended.promise;
     this.#end = ended.resolve;
-    this.#outside = new OutsideCalls(host.asked);
+    this.#outside = new OutsideCalls(host.asker);
     this.#inbox = this.#createInbox();
     this.#pipe = open({
       longest: () => Math.max(shortestCap, host.limits.result) + envelope,
@@ -81,7 +81,7 @@ export class PipeLink implements Link {
         if (!this.over) receive(text, this.#host, this.#inbox);
       },
       failed: (key, error) => this.#settle(key, error),
-      ended: (reason) => this.#finish({ asked: false, reason }),
+      ended: (reason) => this.#finish({ expected: false, reason }),
     });
     this.#gone = this.ended.then((end) => this.#pipe.close(end));
   }
@@ -109,11 +109,11 @@ export class PipeLink implements Link {
   }
 
   fail(reason: string): void {
-    this.#finish({ asked: false, reason });
+    this.#finish({ expected: false, reason });
   }
 
   close(): Promise<void> {
-    this.#finish({ asked: true, reason: "it was stopped" });
+    this.#finish({ expected: true, reason: "it was stopped" });
     return this.#gone;
   }
 

@@ -151,11 +151,11 @@ class HttpLink implements Link {
   }
 
   fail(reason: string): void {
-    void this.#finish({ asked: false, reason });
+    void this.#finish({ expected: false, reason });
   }
 
   close(): Promise<void> {
-    return this.#finish({ asked: true, reason: "it was stopped" });
+    return this.#finish({ expected: true, reason: "it was stopped" });
   }
 
   async #finish(end: End): Promise<void> {

@@ -58,7 +58,7 @@ test.each([
     expect((await asked).code).toBe(code);
     expect((await rejectionOf(link.request(linkRequest()))).code).toBe("upstream-down");
     await link.tell("notifications/roots/list_changed", null);
-    expect(await link.ended).toEqual({ asked: false, reason: "it broke" });
+    expect(await link.ended).toEqual({ expected: false, reason: "it broke" });
     expect([methods(), link.over]).toEqual([["tools/call"], await link.ended]);
   },
 );
