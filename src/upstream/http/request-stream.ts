@@ -57,7 +57,7 @@ async function follow(response: Response, { request, controller }: Sent, { conte
       const before = messages;
       const end = await readEvents(stream, reading);
       const moved = end.lastId !== null && end.lastId !== lastId;
-      resumptions.brought(messages > before ? "message" : moved ? "place" : "nothing");
+      resumptions.brought(messages > before ? "message" : moved ? "position" : "nothing");
       lastId = end.lastId ?? lastId;
       retry = end.retry ?? retry;
       cause = end.broken;

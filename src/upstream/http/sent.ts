@@ -10,7 +10,7 @@ export class Sent extends Exchange {
   readonly session: string | null;
   /** Ends the connection of the request. */
   readonly controller: AbortController;
-  readonly place: ListNode<Sent>;
+  readonly node: ListNode<Sent>;
   /** Why nobody waits for the answer any more; null while somebody does. */
   gaveUp: GaveUp | null = null;
 
@@ -18,7 +18,7 @@ export class Sent extends Exchange {
     super(id, request);
     this.session = session;
     this.controller = controller;
-    this.place = open.add(this);
+    this.node = open.add(this);
   }
 
   protected giveUp(why: GaveUp): void {

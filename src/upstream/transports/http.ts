@@ -136,7 +136,7 @@ class HttpLink implements Link {
       }
     } finally {
       sent.close();
-      this.#open.delete(sent.place);
+      this.#open.delete(sent.node);
     }
     await this.#renew(sent.session);
     return this.#request(request, true);
