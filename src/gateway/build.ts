@@ -14,7 +14,7 @@ import { createPolicy } from "../policy/policy.ts";
 import { ManagedUpstreams } from "../upstream/upstreams.ts";
 import { createValidator } from "../validate/validate.ts";
 import type { Gateway } from "./gateway.ts";
-import { askSession } from "./questions.ts";
+import { askSession } from "./input/questions.ts";
 
 /** What outlives a reload: every gateway of a process is built on these. */
 type Foundations = Omit<Gateway, keyof Own> & {

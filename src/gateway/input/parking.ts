@@ -1,9 +1,9 @@
 import { randomBytes } from "node:crypto";
-import type { IdentifiedCall, Reply, Route } from "../core/call.ts";
-import { Counts } from "../core/counts.ts";
-import { Failure } from "../core/failure.ts";
-import { answerTime } from "../core/inbound.ts";
-import type { Policy } from "../core/ports.ts";
+import type { IdentifiedCall, Reply, Route } from "../../core/call.ts";
+import { Counts } from "../../core/counts.ts";
+import { Failure } from "../../core/failure.ts";
+import { answerTime } from "../../core/inbound.ts";
+import type { Policy } from "../../core/ports.ts";
 
 /** A call that waits for its caller's answers. */
 export type ParkedCall = {

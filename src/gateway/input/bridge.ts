@@ -1,7 +1,7 @@
-import type { Call, Reply } from "../core/call.ts";
-import { brokeProtocol, Failure } from "../core/failure.ts";
-import type { UpstreamRequest } from "../core/upstream.ts";
-import { readRound, responsesText } from "../mcp/input-round.ts";
+import type { Call, Reply } from "../../core/call.ts";
+import { brokeProtocol, Failure } from "../../core/failure.ts";
+import type { UpstreamRequest } from "../../core/upstream.ts";
+import { readRound, responsesText } from "../../mcp/input-round.ts";
 import { askCaller, type Job, refusedByClient } from "./questions.ts";
 
 /** How often a server may ask for input before it answers a call. */

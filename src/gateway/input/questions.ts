@@ -1,23 +1,31 @@
-import type { IdentifiedCall, Route } from "../core/call.ts";
-import type { AbortSignalLike } from "../core/cancel.ts";
-import { asFailure, Failure, type FailureCode } from "../core/failure.ts";
+import type { IdentifiedCall, Route } from "../../core/call.ts";
+import type { AbortSignalLike } from "../../core/cancel.ts";
+import { asFailure, Failure, type FailureCode } from "../../core/failure.ts";
 import {
   answerTime,
   type ClientAnswer,
   type ClientCapabilities,
   type InputRequest,
   type Revision,
-} from "../core/inbound.ts";
-import { objectIn } from "../core/json.ts";
-import type { InputStep, Reached } from "../core/ports.ts";
-import type { SessionQuestion } from "../core/upstream.ts";
-import { rpcCodes } from "../core/rpc-code.ts";
-import { cut } from "../core/text.ts";
-import { within } from "../core/wait.ts";
-import { type Asked, forLegacyClient, outcomeOf, undeclared } from "../mcp/input-round.ts";
-import { forNextHop } from "../mcp/meta.ts";
-import type { Gateway } from "./gateway.ts";
-import { inputDenied } from "./input-answers.ts";
+} from "../../core/inbound.ts";
+import { objectIn } from "../../core/json.ts";
+import type { InputStep, Reached } from "../../core/ports.ts";
+import type { SessionQuestion } from "../../core/upstream.ts";
+import { rpcCodes } from "../../core/rpc-code.ts";
+import { cut } from "../../core/text.ts";
+import { within } from "../../core/wait.ts";
+import { type Asked, forLegacyClient, outcomeOf, undeclared } from "../../mcp/input-round.ts";
+import { forNextHop } from "../../mcp/meta.ts";
+import type { Gateway } from "../gateway.ts";
+import { inputDenied } from "./client-answers.ts";
+
+// A server asks the client by a request of its own (legacy) or by a result that asks for input (modern), and a client can be
+// asked by a request (legacy) or by a result (modern). So there are four ways:
+// - legacy server, legacy client: the question goes over the stream of the call (`askCaller`);
+// - legacy server, modern client: the call to the server stays open while its client answers in rounds (`Rounds`), and
+//   between two of them it waits in `Parking`;
+// - modern server, legacy client: the questions go over the stream of the call, and it is sent again with the answers (`bridge`);
+// - modern server, modern client: the result is passed on (`admitReply`), its state sealed, and the client calls again (`retry`).
 
 /** A call that has begun, with what is needed to ask its caller something. */
 export type Job = { readonly gw: Gateway; readonly call: IdentifiedCall; readonly route: Route };
