@@ -3,7 +3,7 @@ import { asFailure, Failure } from "../core/failure.ts";
 import type { UpstreamRequest } from "../core/upstream.ts";
 import { checkParamHeaders } from "../mcp/headers.ts";
 import { admitReply } from "./admit-reply.ts";
-import { asksLegacy, complete } from "./input/bridge.ts";
+import { bridge, needsBridge } from "./input/bridge.ts";
 import { type Gateway, whenSettled } from "./gateway.ts";
 import { type Governed, methodOf } from "./methods.ts";
 import { askCaller, type Job, refusalAnswer } from "./input/questions.ts";
@@ -108,7 +108,7 @@ async function forward(
     const again = (answers: UpstreamRequest["edits"]): Promise<Reply> =>
       gw.upstreams.send(call, route, { ...request, edits: { ...request.edits, ...answers } });
     let reply = await gw.upstreams.send(call, route, request);
-    if (asksLegacy(call, reply)) reply = await complete(job, reply, again);
+    if (needsBridge(call, reply)) reply = await bridge(job, reply, again);
     return await admitReply(job, reply);
   } finally {
     leave();

@@ -36,7 +36,11 @@ type Client = Pick<Reached, "who" | "source"> & {
   readonly capabilities: ClientCapabilities;
   readonly revision: Revision | null;
   /** Whether there is no way to ask it during this call, whatever it declared. */
-  readonly deaf: boolean;
+  readonly unreachable: boolean;
+  /** The way to send it a request; null where there is none. */
+  readonly ask: Reached["ask"] | null;
+  /** An id for a URL question that has none of its own. */
+  questionId(): string;
   readonly inForce: Gateway["inForce"];
   record(step: InputStep): Promise<void>;
 };
@@ -49,7 +53,9 @@ const callerOf = ({ gw, call, route }: Job): Client => ({
   revision: call.inbound.revision ?? call.session?.revision ?? null,
   // A legacy client without a session has declared nothing. So this is a call that `mcpgw__call` makes for a client of
   // 2026-07-28, which is asked in rounds, and a call within another has none.
-  deaf: call.inbound.era === "legacy" && call.session === null,
+  unreachable: call.inbound.era === "legacy" && call.session === null,
+  ask: call.ask,
+  questionId: () => `${call.id}-${gw.nextId()}`,
   inForce: gw.inForce,
   record: (step) => gw.audit.input(call, step),
 });
@@ -69,14 +75,14 @@ async function refuse(client: Client, request: InputRequest, refusal: Failure): 
 }
 
 function refusalOf(client: Client, request: InputRequest): Failure | null {
-  const { who, source, server, capabilities, revision, deaf } = client;
+  const { who, source, server, capabilities, revision, unreachable } = client;
   const { method } = request;
   const asks = `The server "${server}" asks for ${method}`;
   const missing = undeclared(capabilities.value, request, revision);
   if (missing !== null) return new Failure("input-undeclared", `${asks}, but the client did not declare ${missing}.`);
   const { allowed, ...verdict } = client.inForce().policy.admitsInput(who, source, server, method);
   if (!allowed) return inputDenied(`The server "${server}" may not ask the client for ${method}`, verdict);
-  if (!deaf) return null;
+  if (!unreachable) return null;
   return new Failure("input-unavailable", `${asks}, for which call cannot ask this client: call the tool directly.`);
 }
 
@@ -119,26 +125,15 @@ export const answeredStep = (request: InputRequest, answer: ClientAnswer): Input
  * when the call ends or the question is withdrawn. Throws `input-undeclared`, `denied`, `input-unavailable` if the
  * caller cannot be asked or does not answer in time, `audit-unavailable`, `cancelled`.
  */
-export async function askCaller(job: Job, request: InputRequest, signal: AbortSignalLike): Promise<ClientAnswer> {
-  const { gw, call, route } = job;
-  const caller = callerOf(job);
-  await admit(caller, request);
-  const { ask } = call;
-  if (!ask) {
-    const message = `The server "${route.server}" asks for ${request.method}, but this client cannot be asked: that takes a session, and an Accept header with text/event-stream.`;
-    return refuse(caller, request, new Failure("input-unavailable", message));
-  }
-  return put(caller, request, ask, `${call.id}-${gw.nextId()}`, signal);
-}
+export const askCaller = (job: Job, request: InputRequest, signal: AbortSignalLike): Promise<ClientAnswer> =>
+  ask(callerOf(job), request, signal);
 
-/** Sends an admitted question to a client by `ask`. `id` is for a URL question that has no id of its own. */
-async function put(
-  client: Client,
-  request: InputRequest,
-  ask: Reached["ask"],
-  id: string,
-  signal: AbortSignalLike,
-): Promise<ClientAnswer> {
+async function ask(client: Client, request: InputRequest, signal: AbortSignalLike): Promise<ClientAnswer> {
+  await admit(client, request);
+  if (!client.ask) {
+    const message = `The server "${client.server}" asks for ${request.method}, but this client cannot be asked: that takes a session, and an Accept header with text/event-stream.`;
+    return refuse(client, request, new Failure("input-unavailable", message));
+  }
   await client.record(askedStep(request));
   const until = new AbortController();
   const giveUp = (why: "late" | "aborted"): never => {
@@ -147,8 +142,8 @@ async function put(
     throw new Failure("input-unavailable", `The client did not answer within ${answerTime / 60_000} minutes.`);
   };
   if (signal.aborted) giveUp("aborted");
-  const question = forLegacyClient(request, client.revision, id);
-  const answer = await within(ask(question, until.signal), answerTime, signal, giveUp);
+  const question = forLegacyClient(request, client.revision, client.questionId());
+  const answer = await within(client.ask(question, until.signal), answerTime, signal, giveUp);
   // The guardrails may have changed while the user thought about it.
   if (answer.kind === "result") await admit(client, request);
   await client.record(answeredStep(request, answer));
@@ -169,13 +164,19 @@ export async function askSession(
     const message = "No request is in flight that this could be about, and the client listens to nothing else";
     return { kind: "error", text: JSON.stringify({ code: rpcCodes.methodNotFound, message }) };
   }
-  const { who, source, session, ask } = to;
-  const { capabilities, revision } = session;
-  const record = (step: InputStep): Promise<void> => audit.inputOutside(to, server, step);
-  const client: Client = { who, source, server, capabilities, revision, deaf: false, inForce, record };
+  const { session, ...reached } = to;
+  const client: Client = {
+    ...reached,
+    server,
+    capabilities: session.capabilities,
+    revision: session.revision,
+    unreachable: false,
+    questionId: () => id,
+    inForce,
+    record: (step) => audit.inputOutside(to, server, step),
+  };
   try {
-    await admit(client, request);
-    return await put(client, request, ask, id, signal);
+    return await ask(client, request, signal);
   } catch (error) {
     return refusalAnswer(error);
   }
