@@ -364,8 +364,8 @@ export class Discovery {
   }
 
   /** Throws when an instance does not answer; what a modern one says of itself. */
-  check({ link, peer }: Instance): Promise<Greeting | null> {
+  check(instance: Instance): Promise<Greeting | null> {
     const { options, host } = this.#terms;
-    return checkHealth(link, host, peer, Math.min(options.healthCheck, mostHealthMs));
+    return checkHealth(instance, host, Math.min(options.healthCheck, mostHealthMs));
   }
 }

@@ -12,7 +12,7 @@ import { elements, locate, openArray, stringValue } from "../../mcp/json-text.ts
 import { type ScanLimits, scan } from "../../mcp/scan.ts";
 import { faults, quoted } from "../faults.ts";
 import type { SetHost, Terms } from "../host.ts";
-import type { Link, Peer } from "../link/link.ts";
+import type { Instance } from "../link/link.ts";
 import { repeatIfLost, type Query, query } from "../link/query.ts";
 
 /** Bounds of one listing, against a hostile or broken server. */
@@ -32,9 +32,8 @@ export type Drained = { readonly texts: readonly string[]; readonly warning: str
  * Throws `upstream-protocol` when a page cannot be read, and as `Link.request` does.
  */
 export async function drainList(
-  link: Link,
+  { link, peer }: Instance,
   terms: Pick<Terms, "options"> & { readonly host: Pick<SetHost, "client"> },
-  peer: Peer,
   list: ListName,
   { ms = most.ms, declares }: { ms?: number } & Pick<Query, "declares"> = {},
 ): Promise<Drained> {

@@ -3,7 +3,7 @@ import { rpcCodes } from "../../core/rpc-code.ts";
 import { cut } from "../../core/text.ts";
 import { isLegacyRevision, latestLegacy, modernRevision } from "../../mcp/revisions.ts";
 import { faults, HttpFailure, NoRevision, quoted } from "../faults.ts";
-import type { Answer, Greeting, Link, LinkHost, Peer } from "./link.ts";
+import type { Answer, Greeting, Instance, Link, LinkHost, Peer } from "./link.ts";
 import { repeatIfLost, query } from "./query.ts";
 
 const legacyPeer: Peer = { era: "legacy", revision: latestLegacy };
@@ -140,9 +140,8 @@ function bounded(capabilities: Record<string, unknown>): Record<string, unknown>
  * say. Throws as `Link.request` does.
  */
 export async function checkHealth(
-  link: Link,
+  { link, peer }: Instance,
   host: Pick<LinkHost, "client">,
-  peer: Peer,
   timeout: number,
 ): Promise<Greeting | null> {
   const modern = peer.era === "modern";
