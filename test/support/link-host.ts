@@ -1,6 +1,6 @@
 import { List } from "../../src/core/linked-list.ts";
 import { silent } from "../../src/core/log.ts";
-import { Sent } from "../../src/upstream/http/sent.ts";
+import { HttpExchange } from "../../src/upstream/http/http-exchange.ts";
 import type { LinkHost, LinkRequest } from "../../src/upstream/link/link.ts";
 
 /** The owner of a link, which cares for nothing that is about no request. */
@@ -31,7 +31,8 @@ export const linkRequest = (more: Partial<LinkRequest> = {}): LinkRequest => ({
 });
 
 /** A request whose answer does not come. */
-export const sent = (id: number, one: LinkRequest): Sent => new Sent(one, id, null, new AbortController(), new List());
+export const exchangeOf = (id: number, one: LinkRequest): HttpExchange =>
+  new HttpExchange(one, id, null, new AbortController(), new List());
 
 /** Until all that was answered has been passed on. */
 export const settled = (): Promise<void> => new Promise((resolve) => setImmediate(resolve));

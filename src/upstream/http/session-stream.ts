@@ -3,14 +3,14 @@ import { type Inbox, receive } from "../link/inbox.ts";
 import type { Peer } from "../link/link.ts";
 import { OutsideCalls } from "../link/outside-calls.ts";
 import { createFloodGuard, floodReason } from "../link/flood.ts";
-import { silentMs } from "./event-stream.ts";
+import { silentMs, type StreamContext } from "./event-stream.ts";
 import { holdGetStream } from "./get-stream.ts";
-import type { Sent, StreamContext } from "./sent.ts";
+import type { HttpExchange } from "./http-exchange.ts";
 
 /** What the session's stream needs besides. */
 type SessionContext = StreamContext & {
   /** The requests that a message on it can be about. */
-  readonly open: List<Sent>;
+  readonly open: List<HttpExchange>;
   /** Ends the link. */
   fail(reason: string): void;
   /** Renews the session if it is lost. */

@@ -39,7 +39,7 @@ export type PipeEvents = {
 const shortestCap = 16 * 1024 ** 2;
 
 /** A request that waits for its answer. */
-class Waiting extends Exchange {
+class PipeExchange extends Exchange {
   readonly answer = Promise.withResolvers<Answer>();
   readonly #link: PipeLink;
 
@@ -62,7 +62,7 @@ export class PipeLink implements Link {
   readonly #inbox: Inbox;
   readonly #outside: OutsideCalls;
   readonly #ambiguous = new AmbiguousQuestions();
-  readonly #waiting = new Map<string, Waiting>();
+  readonly #open = new Map<string, PipeExchange>();
   readonly #end: (end: End) => void;
   readonly #gone: Promise<void>;
   #last = 0;
@@ -99,9 +99,9 @@ export class PipeLink implements Link {
     if (!this.#pipe.write(key, requestText(id, request.method, request.params(id)))) {
       return Promise.reject(faults.full(server, "it does not read its input"));
     }
-    const waiting = new Waiting(id, request, this);
-    this.#waiting.set(key, waiting);
-    return waiting.answer.promise;
+    const exchange = new PipeExchange(id, request, this);
+    this.#open.set(key, exchange);
+    return exchange.answer.promise;
   }
 
   async tell(method: string, params: string | null): Promise<void> {
@@ -130,13 +130,13 @@ export class PipeLink implements Link {
   }
 
   #settle(key: string, result: Answer | Error): void {
-    const waiting = this.#waiting.get(key);
-    if (!waiting) return;
-    this.#waiting.delete(key);
-    waiting.close();
-    if (result instanceof Error) waiting.answer.reject(result);
-    else waiting.answer.resolve(result);
-    this.#ambiguous.ended(waiting, !(result instanceof Error));
+    const exchange = this.#open.get(key);
+    if (!exchange) return;
+    this.#open.delete(key);
+    exchange.close();
+    if (result instanceof Error) exchange.answer.reject(result);
+    else exchange.answer.resolve(result);
+    this.#ambiguous.ended(exchange, !(result instanceof Error));
   }
 
   #createInbox(): Inbox {
@@ -147,7 +147,7 @@ export class PipeLink implements Link {
       ...guard,
       answer: (idText, answer) => {
         if (idText === null) return guard.stray("an error without an id");
-        if (!this.#waiting.has(idText)) {
+        if (!this.#open.has(idText)) {
           if (!issued(idText)) return guard.stray("an answer to nothing that was asked");
           guard.unrelated();
           return dropped("a late answer");
@@ -156,9 +156,9 @@ export class PipeLink implements Link {
         this.#settle(idText, large ? faults.tooLarge(server, limits.result) : answer);
       },
       broken: (idText, why) => this.#settle(idText, why),
-      find: (id) => this.#waiting.get(id),
+      find: (id) => this.#open.get(id),
       issued,
-      open: () => this.#waiting.values(),
+      open: () => this.#open.values(),
       outside: this.#outside,
       ambiguous: this.#ambiguous,
       reply: (text) => {
@@ -175,7 +175,7 @@ export class PipeLink implements Link {
     this.#outside.close();
     this.#ambiguous.close();
     const { server } = this.#host;
-    for (const key of this.#waiting.keys()) {
+    for (const key of this.#open.keys()) {
       this.#settle(key, this.#pipe.take(key) ? faults.down(server, end.reason) : faults.lost(server, end.reason));
     }
     this.#end(end);

@@ -17,10 +17,10 @@ import {
   shortText,
 } from "../http/answer.ts";
 import { cancelled, Courtesies } from "../http/courtesies.ts";
-import { isEventStream } from "../http/event-stream.ts";
+import { isEventStream, type StreamContext } from "../http/event-stream.ts";
 import { isGone, isRefusal, longestWords, SessionLost } from "../http/lost-session.ts";
 import { readRequestStream } from "../http/request-stream.ts";
-import { Sent, type StreamContext } from "../http/sent.ts";
+import { HttpExchange } from "../http/http-exchange.ts";
 import { SessionStream } from "../http/session-stream.ts";
 import { type EndpointSpec, HttpWire } from "../http/wire.ts";
 import { isIssued } from "../link/exchange.ts";
@@ -57,7 +57,7 @@ class HttpLink implements Link {
   readonly #wire: HttpWire;
   readonly #sessionStream: SessionStream;
   readonly #context: StreamContext;
-  readonly #open = new List<Sent>();
+  readonly #open = new List<HttpExchange>();
   /**
    * Controllers of requests that ended well, for use by later requests: none has been aborted, and a new one is costly.
    */
@@ -110,8 +110,8 @@ class HttpLink implements Link {
   // One function on purpose: each further asynchronous function would cost every call.
   async #request(request: LinkRequest, again: boolean): Promise<Answer> {
     if (this.#renewal && !handshakes.has(request.method)) await this.#renewal;
-    const sent = this.#prepare(request);
-    const { id, controller } = sent;
+    const exchange = this.#prepare(request);
+    const { id, controller } = exchange;
     try {
       const response = await this.#wire.post(
         requestText(id, request.method, request.params(id)),
@@ -119,26 +119,26 @@ class HttpLink implements Link {
         controller.signal,
       );
       if (request.method === "initialize" || !isPlainJson(response, this.#context.longest()))
-        return await this.#read(response, sent);
+        return await this.#read(response, exchange);
       const text = decodeUtf8(await response.arrayBuffer());
       if (!controller.signal.aborted && this.#unused.length < mostUnused) this.#unused.push(controller);
-      return this.#answer(text, response, sent);
+      return this.#answer(text, response, exchange);
     } catch (error) {
-      const fault = this.#faultOf(error, sent);
+      const fault = this.#faultOf(error, exchange);
       if (!(fault instanceof SessionLost)) throw fault;
       // The request was refused again in a session that was just opened: the session is not the reason.
       if (again) return fault.hand();
       if (fault.loss === "perhaps ran") {
         // Its caller must have no hold on a controller that the requests below may use, and others wait for.
-        sent.close();
+        exchange.close();
         await this.#lookAfterSession(request.peer);
         return fault.hand();
       }
     } finally {
-      sent.close();
-      this.#open.delete(sent.node);
+      exchange.close();
+      this.#open.delete(exchange.node);
     }
-    await this.#renew(sent.session);
+    await this.#renew(exchange.session);
     return this.#request(request, true);
   }
 
@@ -169,60 +169,60 @@ class HttpLink implements Link {
     await this.#wire.endSession();
   }
 
-  #prepare(request: LinkRequest): Sent {
+  #prepare(request: LinkRequest): HttpExchange {
     if (this.over) throw faults.down(this.#host.server, this.over.reason);
     if (request.signal.aborted) throw faults.cancelled();
     const id = ++this.#last;
     const session = request.peer.era === "legacy" && request.method !== "initialize" ? this.#wire.session : null;
-    return new Sent(request, id, session, this.#unused.pop() ?? new AbortController(), this.#open);
+    return new HttpExchange(request, id, session, this.#unused.pop() ?? new AbortController(), this.#open);
   }
 
   /** The failure of a request that has no answer. If its caller gave up, the server is told so. */
-  #faultOf(error: unknown, sent: Sent): Error {
+  #faultOf(error: unknown, exchange: HttpExchange): Error {
     const { server } = this.#host;
-    const { request, id, gaveUp } = sent;
+    const { request, id, gaveUp } = exchange;
     // First, since a caller that ends its session gives up and ends the link with it.
     if (gaveUp) {
       const late = gaveUp === "timeout";
       const params = cancelledParams(String(id), request.signal.reason, late ? "timed out" : "cancelled");
       if (request.method !== "initialize") void this.tell(cancelled, params, request.peer);
-      return late ? faults.timeout(server, sent.limit) : faults.cancelled();
+      return late ? faults.timeout(server, exchange.limit) : faults.cancelled();
     }
     if (this.over) return faults.lost(server, this.over.reason);
     return error instanceof Failure || error instanceof SessionLost ? error : faultOfError(server, error, this.#proxy);
   }
 
-  async #read(response: Response, sent: Sent): Promise<Answer> {
+  async #read(response: Response, exchange: HttpExchange): Promise<Answer> {
     const { server } = this.#host;
-    const { request } = sent;
+    const { request } = exchange;
     const { status, headers } = response;
     if (request.method === "initialize" && status < 300) this.#wire.openSession(headers.get("mcp-session-id"));
     if (isEventStream(response)) {
-      this.#note(status, sent);
-      return readRequestStream(response, sent, this.#context);
+      this.#note(status, exchange);
+      return readRequestStream(response, exchange, this.#context);
     }
     // Only JSON can hold an error of the request's own; anything else need not be read to its end.
-    const loss = isGone(status) && !isType(headers, "application/json") ? sent.lossIn(status, "") : null;
+    const loss = isGone(status) && !isType(headers, "application/json") ? exchange.lossIn(status, "") : null;
     if (loss !== null) {
       discard(response);
       throw new SessionLost(refusesAnew(server), loss);
     }
     if (status === 401 || status === 403 || (status >= 300 && status < 400)) {
-      const refused = sent.lossIn(status, await shortText(response, longestWords, sent.controller));
+      const refused = exchange.lossIn(status, await shortText(response, longestWords, exchange.controller));
       const fault = faultOfStatus(server, response, "");
       if (refused !== null) throw new SessionLost(fault, refused);
-      this.#note(status, sent);
+      this.#note(status, exchange);
       throw fault;
     }
-    return this.#answer(await readText(response, this.#host.limits.result, server), response, sent);
+    return this.#answer(await readText(response, this.#host.limits.result, server), response, exchange);
   }
 
-  #answer(text: string, response: Response, sent: Sent): Answer {
+  #answer(text: string, response: Response, exchange: HttpExchange): Answer {
     const { status, headers } = response;
-    const { request } = sent;
+    const { request } = exchange;
     const { server } = this.#host;
-    const answer = isType(headers, "application/json") ? this.#answerIn(text, sent, status) : null;
-    const loss = sent.lossIn(status, answer ?? text);
+    const answer = isType(headers, "application/json") ? this.#answerIn(text, exchange, status) : null;
+    const loss = exchange.lossIn(status, answer ?? text);
     if (loss !== null) {
       const isOwn = answer?.kind === "error" && answer.idText !== null;
       const said = isGone(status) && !isOwn ? refusesAnew(server) : (answer ?? faultOfStatus(server, response, text));
@@ -230,7 +230,7 @@ class HttpLink implements Link {
     }
     // Whoever says that there is no such method has looked for it: there are servers without a ping.
     const isRead = answer?.kind === "error" && answer.code === rpcCodes.methodNotFound;
-    this.#note(isRead ? 200 : status, sent);
+    this.#note(isRead ? 200 : status, exchange);
     // The error of a broken server says nothing about what it speaks.
     if (answer === null || (status >= 500 && handshakes.has(request.method)))
       throw faultOfStatus(server, response, text);
@@ -238,7 +238,7 @@ class HttpLink implements Link {
   }
 
   /** The answer in a JSON body; null when the body does not answer this request. */
-  #answerIn(text: string, { id, session, doubt }: Sent, status: number): Answer | null {
+  #answerIn(text: string, { id, session, doubt }: HttpExchange, status: number): Answer | null {
     const message = readUpstream(text, this.#host.limits);
     // Nearly every body is the result itself; the rest is for servers that answer otherwise.
     if (message.kind === "result" && message.idText === String(id)) return bounded(message, this.#host);
@@ -277,7 +277,7 @@ class HttpLink implements Link {
   }
 
   /** Notes how a request was answered. A server may say in words of its own that it does not know the session. */
-  #note(status: number, { request, session }: Sent): void {
+  #note(status: number, { request, session }: HttpExchange): void {
     if (session === null || session !== this.#wire.session) return;
     if (status < 300) this.#refusals = 0;
     // There are servers that refuse every ping, and health checks send nothing else: that alone is no reason.

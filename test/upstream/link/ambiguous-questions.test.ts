@@ -2,7 +2,7 @@ import { afterEach, expect, jest, test } from "bun:test";
 import type { ClientAnswer, InputRequest } from "../../../src/core/inbound.ts";
 import { PipeLink } from "../../../src/upstream/link/pipe-link.ts";
 import { AmbiguousQuestions } from "../../../src/upstream/link/ambiguous-questions.ts";
-import { linkHost, linkRequest, sent, settled } from "../../support/link-host.ts";
+import { exchangeOf, linkHost, linkRequest, settled } from "../../support/link-host.ts";
 
 // A question that names no call and comes while several run, on the link of a program or a socket.
 
@@ -157,7 +157,7 @@ test("T12: a question waits for half the time for which each call may be silent"
 test("a question is a sign of life from all calls that it can be about", async () => {
   const handlers = { progress: null, message: null, other: null, ask: async () => answer, askable: true };
   const calls = [0, 1].map((id) => {
-    return sent(id, linkRequest({ purpose: { kind: "call", handlers, client: null } }));
+    return exchangeOf(id, linkRequest({ purpose: { kind: "call", handlers, client: null } }));
   });
   const ambiguous = new AmbiguousQuestions();
   ambiguous.add({ idText: "7", method: "roots/list", params: "{}" }, calls, () => {});
@@ -169,7 +169,7 @@ test("FIELD T66: a notification of an extension is a sign of life from a call wh
   jest.useFakeTimers();
   for (const taken of [true, false]) {
     const handlers = { progress: null, message: null, other: () => taken, ask: null, askable: false };
-    const exchange = sent(1, linkRequest({ purpose: { kind: "call", handlers, client: null }, timeout: 40 }));
+    const exchange = exchangeOf(1, linkRequest({ purpose: { kind: "call", handlers, client: null }, timeout: 40 }));
     jest.advanceTimersByTime(30);
     exchange.other("acme/said", "{}");
     jest.advanceTimersByTime(30);

@@ -8,7 +8,7 @@ import type { Purpose } from "../../../src/upstream/link/link.ts";
 import { fake, serveFake, textOf, upstreams } from "../../support/upstream.ts";
 import { until } from "../../support/until.ts";
 import { rejectionOf } from "../../support/failure.ts";
-import { linkHost, linkRequest, sent, settled } from "../../support/link-host.ts";
+import { exchangeOf, linkHost, linkRequest, settled } from "../../support/link-host.ts";
 
 /** Some requests in flight, to which the server says what names none of them; what each hears, and our answers. */
 function server(kinds: Purpose["kind"][], of: "one client" | "several" = "several", clients: string[] = []) {
@@ -44,7 +44,7 @@ function server(kinds: Purpose["kind"][], of: "one client" | "several" = "severa
   const handlers = purposeOf("call", "outside", null);
   const asked = of === "one client" && handlers.kind === "call" ? handlers.handlers.ask : null;
   const open = kinds.map((kind, id) =>
-    sent(id, linkRequest({ purpose: purposeOf(kind, `${kind}-${id}`, clients[id] ?? null) })),
+    exchangeOf(id, linkRequest({ purpose: purposeOf(kind, `${kind}-${id}`, clients[id] ?? null) })),
   );
   const counts = { unrelated: 0, delivered: 0, stray: 0 };
   const inbox = {

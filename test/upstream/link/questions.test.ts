@@ -2,7 +2,7 @@ import { afterEach, expect, jest, test } from "bun:test";
 import { answerTime, type ClientAnswer, type InputRequest } from "../../../src/core/inbound.ts";
 import { askClient } from "../../../src/upstream/link/questions.ts";
 import type { Handlers } from "../../../src/upstream/link/link.ts";
-import { linkRequest, sent, settled } from "../../support/link-host.ts";
+import { exchangeOf, linkRequest, settled } from "../../support/link-host.ts";
 import { until } from "../../support/until.ts";
 
 afterEach(() => void jest.useRealTimers());
@@ -10,7 +10,7 @@ afterEach(() => void jest.useRealTimers());
 /** A call whose client answers as `request` does. */
 function callOf(request: Handlers["ask"], timeout: number | null) {
   const handlers = { progress: null, message: null, other: null, ask: request, askable: request !== null };
-  return sent(0, linkRequest({ timeout, purpose: { kind: "call", handlers, client: "a" } }));
+  return exchangeOf(0, linkRequest({ timeout, purpose: { kind: "call", handlers, client: "a" } }));
 }
 
 /** A call with a question of its server to its client; the server has a message once `taken` resolves. */

@@ -1,20 +1,25 @@
 import type { List, ListNode } from "../../core/linked-list.ts";
 import { Exchange, type GaveUp } from "../link/exchange.ts";
-import type { Answer, LinkHost, LinkRequest, Peer } from "../link/link.ts";
+import type { Answer, LinkRequest } from "../link/link.ts";
 import { isSessionLost, isUnseen, type SessionLoss } from "./lost-session.ts";
-import type { HttpWire } from "./wire.ts";
 
-/** One request that was sent. */
-export class Sent extends Exchange {
+/** One request over HTTP. */
+export class HttpExchange extends Exchange {
   /** The session that the request belongs to; null where there is none. */
   readonly session: string | null;
   /** Ends the connection of the request. */
   readonly controller: AbortController;
-  readonly node: ListNode<Sent>;
+  readonly node: ListNode<HttpExchange>;
   /** Why nobody waits for the answer any more; null while somebody does. */
   gaveUp: GaveUp | null = null;
 
-  constructor(request: LinkRequest, id: number, session: string | null, controller: AbortController, open: List<Sent>) {
+  constructor(
+    request: LinkRequest,
+    id: number,
+    session: string | null,
+    controller: AbortController,
+    open: List<HttpExchange>,
+  ) {
     super(id, request);
     this.session = session;
     this.controller = controller;
@@ -42,15 +47,3 @@ export class Sent extends Exchange {
     return this.request.method === "tools/call" ? "perhaps ran" : "repeatable";
   }
 }
-
-/** What a link shares with the streams that it reads. */
-export type StreamContext = {
-  readonly host: LinkHost;
-  readonly wire: HttpWire;
-  /** Most bytes of a message, as things are now. */
-  longest(): number;
-  /** Whether the link gave out this id. */
-  issued(id: string): boolean;
-  /** Sends the answer to a request of the server, or the progress with it; resolves once the server has taken it. */
-  reply(text: string, peer: Peer): Promise<void>;
-};
