@@ -5,7 +5,7 @@ import { envelope } from "../../mcp/message.ts";
 import { cancelledParams, notificationText, requestText } from "../../mcp/outbound.ts";
 import { readUpstream } from "../../mcp/upstream-message.ts";
 import { decodeUtf8 } from "../../mcp/utf8.ts";
-import { faults, reasonOf, unsent } from "../faults.ts";
+import { faults } from "../faults.ts";
 import {
   bounded,
   discard,
@@ -18,22 +18,16 @@ import {
 } from "../http/answer.ts";
 import { cancelled, Courtesies } from "../http/courtesies.ts";
 import { isEventStream, type StreamContext } from "../http/event-stream.ts";
-import { isGone, isRefusal, longestWords, SessionLost } from "../http/lost-session.ts";
-import { readRequestStream } from "../http/request-stream.ts";
 import { HttpExchange } from "../http/http-exchange.ts";
+import { isGone, longestWords, SessionLost } from "../http/lost-session.ts";
+import { readRequestStream } from "../http/request-stream.ts";
+import { SessionRenewal } from "../http/session-renewal.ts";
 import { SessionStream } from "../http/session-stream.ts";
 import { type EndpointSpec, HttpWire } from "../http/wire.ts";
 import { isIssued } from "../link/exchange.ts";
-import { initialize } from "../link/handshake.ts";
 import { deliver } from "../link/inbox.ts";
 import type { Answer, End, Link, LinkHost, LinkRequest, Peer } from "../link/link.ts";
-import { query } from "../link/query.ts";
 
-const handshakeMs = 30_000;
-/** How long a server may take to show whether it knows the session, ms. */
-const pingMs = 5_000;
-/** So many refusals in a row are a reason to ask whether it is the session that is refused. */
-const doubtful = 3;
 /** Most controllers that are kept: about as many as a busy link has requests in flight. */
 const mostUnused = 256;
 const refusesAnew = (server: string): Failure => faults.down(server, "it refuses a session it just opened");
@@ -56,6 +50,7 @@ class HttpLink implements Link {
   readonly #proxy: string | null;
   readonly #wire: HttpWire;
   readonly #sessionStream: SessionStream;
+  readonly #renewal: SessionRenewal;
   readonly #context: StreamContext;
   readonly #open = new List<HttpExchange>();
   /**
@@ -67,9 +62,6 @@ class HttpLink implements Link {
   #last = 0;
   /** The roots have changed since the server was last told so. */
   #rootsChanged = false;
-  #renewal: Promise<void> | null = null;
-  /** Requests of the session that were refused one after the other, in words that say nothing about it. */
-  #refusals = 0;
   over: End | null = null;
 
   constructor(spec: HttpSpec, host: LinkHost) {
@@ -88,8 +80,9 @@ class HttpLink implements Link {
       ...this.#context,
       open: this.#open,
       fail: (reason) => this.fail(reason),
-      lookAfterSession: (peer) => this.#lookAfterSession(peer),
+      lookAfterSession: (peer) => this.#renewal.lookAfter(peer),
     });
+    this.#renewal = new SessionRenewal({ link: this, host, wire: this.#wire, stream: this.#sessionStream });
     const ended = Promise.withResolvers<End>();
     this.ended = ended.promise;
     this.#end = ended.resolve;
@@ -109,7 +102,7 @@ class HttpLink implements Link {
 
   // One function on purpose: each further asynchronous function would cost every call.
   async #request(request: LinkRequest, again: boolean): Promise<Answer> {
-    if (this.#renewal && !handshakes.has(request.method)) await this.#renewal;
+    if (this.#renewal.underWay && !handshakes.has(request.method)) await this.#renewal.underWay;
     const exchange = this.#prepare(request);
     const { id, controller } = exchange;
     try {
@@ -131,14 +124,14 @@ class HttpLink implements Link {
       if (fault.loss === "perhaps ran") {
         // Its caller must have no hold on a controller that the requests below may use, and others wait for.
         exchange.close();
-        await this.#lookAfterSession(request.peer);
+        await this.#renewal.lookAfter(request.peer);
         return fault.hand();
       }
     } finally {
       exchange.close();
       this.#open.delete(exchange.node);
     }
-    await this.#renew(exchange.session);
+    await this.#renewal.renew(exchange.session);
     return this.#request(request, true);
   }
 
@@ -198,7 +191,7 @@ class HttpLink implements Link {
     const { status, headers } = response;
     if (request.method === "initialize" && status < 300) this.#wire.openSession(headers.get("mcp-session-id"));
     if (isEventStream(response)) {
-      this.#note(status, exchange);
+      this.#renewal.note(status, exchange);
       return readRequestStream(response, exchange, this.#context);
     }
     // Only JSON can hold an error of the request's own; anything else need not be read to its end.
@@ -211,7 +204,7 @@ class HttpLink implements Link {
       const refused = exchange.lossIn(status, await shortText(response, longestWords, exchange.controller));
       const fault = faultOfStatus(server, response, "");
       if (refused !== null) throw new SessionLost(fault, refused);
-      this.#note(status, exchange);
+      this.#renewal.note(status, exchange);
       throw fault;
     }
     return this.#answer(await readText(response, this.#host.limits.result, server), response, exchange);
@@ -230,7 +223,7 @@ class HttpLink implements Link {
     }
     // Whoever says that there is no such method has looked for it: there are servers without a ping.
     const isRead = answer?.kind === "error" && answer.code === rpcCodes.methodNotFound;
-    this.#note(isRead ? 200 : status, exchange);
+    this.#renewal.note(isRead ? 200 : status, exchange);
     // The error of a broken server says nothing about what it speaks.
     if (answer === null || (status >= 500 && handshakes.has(request.method)))
       throw faultOfStatus(server, response, text);
@@ -268,56 +261,6 @@ class HttpLink implements Link {
       if (heard.own) throw new SessionLost(heard.fault, doubt);
     }
     return heard.answer && bounded(heard.answer, this.#host);
-  }
-
-  /** Sends a ping in the session, which renews a session that is lost. */
-  async #lookAfterSession(peer: Peer): Promise<void> {
-    const timeout = Math.min(pingMs, this.#host.timeout());
-    await query(this, this.#host, { method: "ping", peer, timeout }).catch(() => {});
-  }
-
-  /** Notes how a request was answered. A server may say in words of its own that it does not know the session. */
-  #note(status: number, { request, session }: HttpExchange): void {
-    if (session === null || session !== this.#wire.session) return;
-    if (status < 300) this.#refusals = 0;
-    // There are servers that refuse every ping, and health checks send nothing else: that alone is no reason.
-    else if (!isRefusal(status) || (request.method === "ping" && this.#refusals < doubtful)) return;
-    else if (++this.#refusals === doubtful) void this.#doubt(session, request.peer);
-  }
-
-  /** Renews a session in which a ping is refused too. Not again before it takes anything: it may not be the reason. */
-  async #doubt(session: string, peer: Peer): Promise<void> {
-    await this.#lookAfterSession(peer);
-    if (this.#refusals > doubtful) await this.#renew(session, false).catch(() => {});
-  }
-
-  /**
-   * Opens a new session in place of `lost`; all requests that lost the same session share the new one. Unless it is
-   * surely lost, it is kept where the server opens no other.
-   */
-  async #renew(lost: string | null, surely = true): Promise<void> {
-    if (this.#wire.session === lost) {
-      this.#renewal ??= this.#handshakeAgain(surely).finally(() => (this.#renewal = null));
-    }
-    await this.#renewal;
-  }
-
-  async #handshakeAgain(surely: boolean): Promise<void> {
-    if (surely) {
-      this.#sessionStream.close();
-      this.#wire.openSession(null);
-    }
-    const { session } = this.#wire;
-    try {
-      this.#host.renewed(await initialize(this, this.#host, Math.min(handshakeMs, this.#host.timeout())));
-    } catch (error) {
-      // A refusal that came with the status of a success named none.
-      if (!surely && (this.#wire.session ?? session) === session) return this.#wire.openSession(session);
-      // Without a session all that is still asked here would be refused; the next link opens one.
-      const reason = `it opens no new session (${reasonOf(error)})`;
-      this.fail(reason);
-      throw unsent(this.#host.server, error, reason);
-    }
   }
 
   /** Says once more that the roots have changed only where they did so while the server took it. */
