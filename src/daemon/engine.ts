@@ -10,7 +10,7 @@ import { type Built, buildGateway } from "../gateway/build.ts";
 import type { Gateway } from "../gateway/gateway.ts";
 import { Listeners } from "../gateway/listeners.ts";
 import { CallMetrics } from "../gateway/metrics.ts";
-import { Parking } from "../gateway/parking.ts";
+import { Parking } from "../gateway/input/parking.ts";
 import { createLimitsState } from "../limits/limits.ts";
 import { Running } from "../serve/running.ts";
 import { Notifier } from "../session/notifier.ts";

@@ -10,9 +10,9 @@ import { readRound, roundText, urlQuestions } from "../mcp/input-round.ts";
 import { paramText } from "../mcp/message.ts";
 import { withoutOwnKeys } from "../mcp/meta.ts";
 import { sharedExtensions } from "./extensions.ts";
-import { asksOf } from "./input-answers.ts";
-import { admitAll, type Job } from "./questions.ts";
-import { methodsInRounds, sealState } from "./retry.ts";
+import { asksOf } from "./input/client-answers.ts";
+import { admitAll, type Job } from "./input/questions.ts";
+import { methodsInRounds, sealState } from "./input/retry.ts";
 import { handOutTask, underHandle } from "./tasks.ts";
 
 type Result = Extract<Reply, { kind: "result" }>;

@@ -14,7 +14,7 @@ import { createPolicy } from "../policy/policy.ts";
 import { ManagedUpstreams } from "../upstream/upstreams.ts";
 import { createValidator } from "../validate/validate.ts";
 import type { Gateway } from "./gateway.ts";
-import { askSession } from "./questions.ts";
+import { askSession } from "./input/questions.ts";
 
 /** What outlives a reload: every gateway of a process is built on these. */
 type Foundations = Omit<Gateway, keyof Own> & {
@@ -127,7 +127,7 @@ function openUpstreams({ config, foundations, local, previous }: BuildOptions, v
     refusesOutput: validator.refusesOutput,
     record: (event) =>
       void audit.recordEvent(event).catch((error: unknown) => log.warn("event not recorded", { cause: String(error) })),
-    asked: (question, signal) => askSession(foundations, question, signal),
+    askSession: (question, signal) => askSession(foundations, question, signal),
     listens: (session, owner) => foundations.notifier.reach(session)?.who.id === owner,
     previous: previous?.upstreams ?? null,
   });

@@ -3,15 +3,15 @@ import { asFailure, Failure } from "../core/failure.ts";
 import type { UpstreamRequest } from "../core/upstream.ts";
 import { checkParamHeaders } from "../mcp/headers.ts";
 import { admitReply } from "./admit-reply.ts";
-import { asksLegacy, complete } from "./bridge.ts";
+import { bridge, needsBridge } from "./input/bridge.ts";
 import { type Gateway, whenSettled } from "./gateway.ts";
 import { type Governed, methodOf } from "./methods.ts";
-import { askCaller, type Job, refusalAnswer } from "./questions.ts";
-import { endRefused } from "./refused-retry.ts";
+import { askCaller, type Job, refusalAnswer } from "./input/questions.ts";
+import { endRefused } from "./input/refused-retry.ts";
 import type { Resolved } from "./resolved.ts";
-import { type NewRequest, recordRetry, retryOf, withAnswers } from "./retry.ts";
+import { type NewRequest, recordRetry, retryOf, withAnswers } from "./input/retry.ts";
 import { endOnLoss, failureOf, withRights } from "./revocation.ts";
-import { answersInRounds, resume, Rounds } from "./rounds.ts";
+import { answersInRounds, resume, Rounds } from "./input/rounds.ts";
 
 /** Notifications of a legacy client that are passed on to its servers. */
 const passedOn: ReadonlySet<string> = new Set(["notifications/roots/list_changed"]);
@@ -108,7 +108,7 @@ async function forward(
     const again = (answers: UpstreamRequest["edits"]): Promise<Reply> =>
       gw.upstreams.send(call, route, { ...request, edits: { ...request.edits, ...answers } });
     let reply = await gw.upstreams.send(call, route, request);
-    if (asksLegacy(call, reply)) reply = await complete(job, reply, again);
+    if (needsBridge(call, reply)) reply = await bridge(job, reply, again);
     return await admitReply(job, reply);
   } finally {
     leave();

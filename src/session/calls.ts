@@ -30,8 +30,8 @@ export class ClientCalls {
     return this.#all.add({ idText, call });
   }
 
-  finished(place: ListNode<ClientCall>): void {
-    this.#all.delete(place);
+  finished(node: ListNode<ClientCall>): void {
+    this.#all.delete(node);
   }
 
   /** Cancels the call with this id; the newest one, if a client uses an id twice. False if there is none. */

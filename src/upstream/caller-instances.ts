@@ -157,7 +157,7 @@ export class CallerInstances {
     return faults.down(this.#terms.options.id, reason ?? `it is ${state}`, wait > 0 ? wait : undefined);
   }
 
-  async #start(spec: Spec, slot: () => Slot, ask: AskClient | null): Promise<Instance> {
+  async #start(spec: Spec, slot: () => Slot, byCall: AskClient | null): Promise<Instance> {
     const events = {
       notified: (method: string, params: string) => this.#heard(slot(), method, params),
       renewed: () => {
@@ -168,10 +168,10 @@ export class CallerInstances {
         void this.#discovery.look();
       },
     };
-    const usual = this.#askerOf(spec);
-    const first = this.#firstQuestions(spec, usual, ask);
-    let asked = first?.ask ?? usual;
-    const host = { ...this.#starter.linkHost(events, { declares: spec.declares }), asked: () => asked };
+    const bySession = this.#askerOf(spec);
+    const first = this.#firstQuestions(spec, bySession, byCall);
+    let asker = first?.ask ?? bySession;
+    const host = { ...this.#starter.linkHost(events, { declares: spec.declares }), asker: () => asker };
     const { speaks } = this.#discovery;
     try {
       const instance = await this.#starter.start(eraFor(spec.era, speaks), host, speaks);
@@ -183,7 +183,7 @@ export class CallerInstances {
       return this.#starter.start("modern", host, speaks);
     } finally {
       // From now on the call has a request of its own that questions can be about.
-      asked = usual;
+      asker = bySession;
     }
   }
 
@@ -204,7 +204,7 @@ export class CallerInstances {
   #askerOf({ owner, session, asks }: Spec): AskClient | null {
     if (!asks || owner === null || session === null) return null;
     const server = this.#terms.options.id;
-    return (request, signal) => this.#terms.host.asked({ server, owner, session, request }, signal);
+    return (request, signal) => this.#terms.host.askSession({ server, owner, session, request }, signal);
   }
 
   /**
@@ -213,11 +213,11 @@ export class CallerInstances {
    */
   #firstQuestions(
     { declares, owner, session }: Spec,
-    usual: AskClient | null,
-    ask: AskClient | null,
+    bySession: AskClient | null,
+    byCall: AskClient | null,
   ): FirstQuestions | null {
     const listens = owner !== null && session !== null && this.#terms.host.listens(session, owner);
-    const asker = listens ? usual : ask;
+    const asker = listens ? bySession : byCall;
     return asker && isObject(objectIn(declares).roots) ? new FirstQuestions(asker) : null;
   }
 

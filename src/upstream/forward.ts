@@ -11,7 +11,7 @@ import { progressNotification } from "../mcp/reply.ts";
 import { mirroredInRequest, wantedLevel } from "./capabilities.ts";
 import { faults, quoted } from "./faults.ts";
 import type { Spec } from "./instances/spec.ts";
-import type { Answer, Ask, Handlers, LinkHost, Peer } from "./link/link.ts";
+import type { Answer, Handlers, LinkHost, LinkRequest, Peer } from "./link/link.ts";
 import { mostTime, type ServerOptions } from "./options.ts";
 import { factsOf } from "./transports/index.ts";
 
@@ -29,7 +29,7 @@ export type Target = {
  * A caller's call as a request to its server. Id and progress token are the gateway's own; nothing of the caller's
  * envelope goes along.
  */
-export function askOf(call: Call, route: Route, request: UpstreamRequest, target: Target): Ask {
+export function requestOf(call: Call, route: Route, request: UpstreamRequest, target: Target): LinkRequest {
   const { method, edits } = request;
   const { peer, spec, options, client, timeout } = target;
   const { inbound, emit, controller } = call;
@@ -53,7 +53,7 @@ export function askOf(call: Call, route: Route, request: UpstreamRequest, target
       }),
     peer,
     timeout,
-    told: options.timeout,
+    statedTimeout: options.timeout,
     most: mostTime(options),
     signal: controller.signal,
     purpose: {
@@ -69,8 +69,8 @@ export function askOf(call: Call, route: Route, request: UpstreamRequest, target
 function handlersOf(call: Call, token: string | null, { peer, spec }: Target, own: boolean): Handlers {
   const { emit, input } = call;
   // What a client is asked that declared nothing is refused on the path, where that is recorded.
-  const request = peer.era === "legacy" && spec.owner !== null ? input : null;
-  const asking = { request, askable: spec.asks };
+  const ask = peer.era === "legacy" && spec.owner !== null ? input : null;
+  const asking = { ask, askable: spec.asks };
   if (emit === null) return { progress: null, message: null, other: null, ...asking };
   const level = wantedLevel(call);
   return {

@@ -53,7 +53,7 @@ export type SetHost = {
    * Asks the client of a session a question that the session's instance asks outside of any call; the signal withdraws
    * it.
    */
-  readonly asked: (question: SessionQuestion, signal: AbortSignal) => Promise<ClientAnswer>;
+  readonly askSession: (question: SessionQuestion, signal: AbortSignal) => Promise<ClientAnswer>;
   /** Whether that client can be asked now. */
   readonly listens: (session: string, owner: string) => boolean;
   /** The reaper, which is started with the first child. */

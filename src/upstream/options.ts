@@ -108,7 +108,7 @@ export type TransportName = keyof OptionsOf;
 export type ServerOptions = OptionsOf[TransportName];
 
 /** The options that only servers of this transport have: they say where a server is and what it is given. */
-export const placeOf = (options: ServerOptions): Record<string, unknown> =>
+export const transportOptionsOf = (options: ServerOptions): Record<string, unknown> =>
   Object.fromEntries(Object.entries(options).filter(([name]) => !Object.hasOwn(common, name)));
 
 /** The values given to a server that must never be shown, by name. */

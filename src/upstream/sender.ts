@@ -8,7 +8,7 @@ import type { CallerInstances } from "./caller-instances.ts";
 import { wantedLevel } from "./capabilities.ts";
 import type { Discovery } from "./discovery/discovery.ts";
 import { reasonOf } from "./faults.ts";
-import { askOf, replyOf } from "./forward.ts";
+import { requestOf, replyOf } from "./forward.ts";
 import type { Terms } from "./host.ts";
 import type { Slot } from "./instances/pool.ts";
 import type { Answer, Instance } from "./link/link.ts";
@@ -71,9 +71,9 @@ export class Sender {
           const { options, host } = this.#terms;
           const timeout = Math.max(1, Math.ceil(deadline - performance.now()));
           const target = { peer: instance.peer, spec: slot.spec, options, client: host.client, timeout };
-          const ask = askOf(call, to, request, target);
-          const answer = await instance.link.ask(ask);
-          if (again || ask.headers === null || !refusesHeaders(answer)) {
+          const outbound = requestOf(call, to, request, target);
+          const answer = await instance.link.request(outbound);
+          if (again || outbound.headers === null || !refusesHeaders(answer)) {
             const reply = replyOf(answer, instance.peer, options.id, call);
             if (reply.kind === "result" && reply.type !== null) slot.owes = true;
             return reply;

@@ -18,7 +18,7 @@ import { callOf } from "../../src/gateway/call.ts";
 import type { Gateway } from "../../src/gateway/gateway.ts";
 import { handle } from "../../src/gateway/handle.ts";
 import { Listeners, type ListenLimits } from "../../src/gateway/listeners.ts";
-import { Parking, type ParkingLimits } from "../../src/gateway/parking.ts";
+import { Parking, type ParkingLimits } from "../../src/gateway/input/parking.ts";
 import { readInbound } from "../../src/mcp/classify.ts";
 import { callParams } from "../../src/mcp/outbound.ts";
 import { answerMessage, failureMessage } from "../../src/mcp/reply.ts";

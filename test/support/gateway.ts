@@ -5,7 +5,7 @@ import type { Audit, Limits, Upstreams } from "../../src/core/ports.ts";
 import { createUlid } from "../../src/gateway/ulid.ts";
 import type { Gateway } from "../../src/gateway/gateway.ts";
 import { Listeners } from "../../src/gateway/listeners.ts";
-import { Parking } from "../../src/gateway/parking.ts";
+import { Parking } from "../../src/gateway/input/parking.ts";
 import { limitsOptions } from "../../src/limits/options.ts";
 import { createSealer } from "../../src/seal/seal.ts";
 import { createValidator } from "../../src/validate/validate.ts";

@@ -1,7 +1,7 @@
 import { List } from "../../src/core/linked-list.ts";
 import { silent } from "../../src/core/log.ts";
-import { Sent } from "../../src/upstream/http/sent.ts";
-import type { Ask, LinkHost } from "../../src/upstream/link/link.ts";
+import { HttpExchange } from "../../src/upstream/http/http-exchange.ts";
+import type { LinkHost, LinkRequest } from "../../src/upstream/link/link.ts";
 
 /** The owner of a link, which cares for nothing that is about no request. */
 export const linkHost: LinkHost = {
@@ -9,7 +9,7 @@ export const linkHost: LinkHost = {
   limits: { depth: 64, nodes: 1_000, result: 1_000_000, batch: 100 },
   client: { name: "t", version: "0" },
   declares: "{}",
-  asked: () => null,
+  asker: () => null,
   timeout: () => 1_000,
   log: silent,
   notified: () => false,
@@ -18,7 +18,7 @@ export const linkHost: LinkHost = {
 };
 
 /** A request of the gateway's own, on which nothing else hangs. */
-export const ask = (more: Partial<Ask> = {}): Ask => ({
+export const linkRequest = (more: Partial<LinkRequest> = {}): LinkRequest => ({
   method: "tools/call",
   params: () => null,
   peer: { era: "legacy", revision: "2025-11-25" },
@@ -31,7 +31,8 @@ export const ask = (more: Partial<Ask> = {}): Ask => ({
 });
 
 /** A request whose answer does not come. */
-export const sent = (id: number, one: Ask): Sent => new Sent(one, id, null, new AbortController(), new List());
+export const exchangeOf = (id: number, one: LinkRequest): HttpExchange =>
+  new HttpExchange(one, id, null, new AbortController(), new List());
 
 /** Until all that was answered has been passed on. */
 export const settled = (): Promise<void> => new Promise((resolve) => setImmediate(resolve));

@@ -149,15 +149,15 @@ export type HarnessOptions = {
   refuses?: (tool: Tool) => string | null;
   refusesOutput?: (schema: Record<string, unknown>) => string | null;
   /** Answers what servers ask outside of any call. */
-  asked?: SetHost["asked"];
-  /** Whether clients can be asked outside of calls; absent: where there is `asked`. */
+  askSession?: SetHost["askSession"];
+  /** Whether clients can be asked outside of calls; absent: where there is `askSession`. */
   listens?: boolean;
 };
 
 /** A set of managed servers, started. */
 export function upstreams(servers: ServerOptions[], options: HarnessOptions = {}): Harness {
   // Of the options nothing else is kept, which would keep a previous set in memory.
-  const { listens = options.asked !== undefined } = options;
+  const { listens = options.askSession !== undefined } = options;
   const events: AuditEvent[] = [];
   const warnings: string[] = [];
   const log: Logger = {
@@ -184,7 +184,7 @@ export function upstreams(servers: ServerOptions[], options: HarnessOptions = {}
     refusesOutput: options.refusesOutput ?? (() => null),
     record: (event) => void events.push(event),
     secrets: () => [],
-    asked: options.asked ?? (() => Promise.reject(new Error("nobody is there"))),
+    askSession: options.askSession ?? (() => Promise.reject(new Error("nobody is there"))),
     listens: () => listens,
     previous: options.previous ?? null,
     tuning: { ...quick, ...options.tuning },

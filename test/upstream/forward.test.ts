@@ -1,5 +1,5 @@
 import { expect, test } from "bun:test";
-import { askOf } from "../../src/upstream/forward.ts";
+import { requestOf } from "../../src/upstream/forward.ts";
 import { ungreeted } from "../../src/upstream/link/handshake.ts";
 import { makeCall, makeInbound, makeRoute } from "../support/call.ts";
 import { http } from "../support/upstream.ts";
@@ -18,6 +18,6 @@ test.each([
   ["completion/complete", { "": "x" }, {}, undefined],
 ])("a modern server is told the name of a %s with %j in a header", (method, params, edits, name) => {
   const call = makeCall({ inbound: makeInbound(params, method) });
-  const { headers } = askOf(call, makeRoute("a", "t"), { method, edits }, target);
+  const { headers } = requestOf(call, makeRoute("a", "t"), { method, edits }, target);
   expect(headers?.["Mcp-Name"]).toBe(name);
 });

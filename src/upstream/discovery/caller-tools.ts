@@ -23,7 +23,7 @@ type Offer = {
   /** When the next may begin (`performance.now`). */
   next: number;
   /** Whether the last reading failed. */
-  deaf: boolean;
+  failed: boolean;
   /** Why the last reading brought less than the instance offers; null if it brought all. */
   incomplete: string | null;
 };
@@ -63,7 +63,7 @@ export class CallerTools {
 
   /** Asks the instances again that did not answer. */
   retry(): void {
-    for (const [slot, { deaf }] of this.#offers) if (deaf) this.changed(slot);
+    for (const [slot, { failed }] of this.#offers) if (failed) this.changed(slot);
   }
 
   /**
@@ -73,7 +73,7 @@ export class CallerTools {
   learn(slot: Slot): Promise<void> | null {
     const offer = this.#offers.get(slot);
     const soon = performance.now() + longestPause;
-    return offer && !offer.deaf && offer.next <= soon ? offer.reading : null;
+    return offer && !offer.failed && offer.next <= soon ? offer.reading : null;
   }
 
   /** The instance of this slot has ended, or has lost what it had. */
@@ -92,7 +92,7 @@ export class CallerTools {
       due: false,
       reading: Promise.resolve(),
       next: 0,
-      deaf: false,
+      failed: false,
       incomplete: null,
     };
     this.#offers.set(slot, offer);
@@ -107,9 +107,9 @@ export class CallerTools {
     offer.due = false;
     if (this.#offers.get(slot) !== offer) return;
     const turn = new Turn();
-    let deaf = false;
+    let failed = false;
     const incomplete = await this.#read(offer, instance, turn).catch((error: unknown) => {
-      deaf = true;
+      failed = true;
       return reasonOf(error);
     });
     offer.next = performance.now() + pauseAfter(turn.total, this.#terms);
@@ -120,13 +120,13 @@ export class CallerTools {
         server: this.#terms.options.id,
         reason: incomplete,
       });
-    Object.assign(offer, { deaf, incomplete });
+    Object.assign(offer, { failed, incomplete });
   }
 
   /** Reads the tools. Returns why some are not offered; null if all are. */
-  async #read(offer: Offer, { link, peer }: Instance, turn: Turn): Promise<string | null> {
+  async #read(offer: Offer, instance: Instance, turn: Turn): Promise<string | null> {
     const { host } = this.#terms;
-    const { texts, warning } = await drainList(link, this.#terms, peer, "tools", { ms: most.ms });
+    const { texts, warning } = await drainList(instance, this.#terms, "tools", { ms: most.ms });
     const common = new Set(this.#common().map(({ name }) => name));
     const { items, missing } = await inTurns(readTools(texts, host), turn);
     const known = new Map(offer.tools.map((tool) => [tool.text, tool]));

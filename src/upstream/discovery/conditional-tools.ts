@@ -102,16 +102,15 @@ export class ConditionalTools {
   async #drain(declares: string): Promise<Drained> {
     const { starter, speaks, terms, instance } = this.#init;
     if (instance.peer.era === "modern") {
-      const { link, peer } = instance;
-      return drainList(link, terms, peer, "tools", { declares: JSON.parse(declares) });
+      return drainList(instance, terms, "tools", { declares: JSON.parse(declares) });
     }
-    const deaf = { notified: () => true, renewed: () => {} };
-    const linkHost = starter.linkHost(deaf, { declares, lists: true });
-    const { link, peer } = await starter.start("legacy", linkHost, speaks);
+    const ignored = { notified: () => true, renewed: () => {} };
+    const linkHost = starter.linkHost(ignored, { declares, lists: true });
+    const started = await starter.start("legacy", linkHost, speaks);
     try {
-      return await drainList(link, terms, peer, "tools");
+      return await drainList(started, terms, "tools");
     } finally {
-      this.#gone = link.close();
+      this.#gone = started.link.close();
     }
   }
 

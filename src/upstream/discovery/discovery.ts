@@ -20,7 +20,7 @@ import type { Starter } from "../instances/starter.ts";
 const mostHealthMs = 10_000;
 
 /** The instance that only the gateway uses, after the handshake. */
-type Found = Instance & {
+type OwnInstance = Instance & {
   peer: Greeting;
   readonly host: LinkHost;
   readonly conditional: ConditionalTools;
@@ -38,7 +38,7 @@ export class Discovery {
   readonly #relisting: Relisting;
   #state: ServerState = "idle";
   #reason: string | null = null;
-  #found: Found | null = null;
+  #own: OwnInstance | null = null;
   #listen: AbortController | null = null;
   #attempt: Promise<void> | null = null;
   #inventory: Inventory;
@@ -78,7 +78,7 @@ export class Discovery {
 
   /** The gateway's own instance, null while there is none. */
   get instance(): Instance | null {
-    return this.#found;
+    return this.#own;
   }
 
   get speaks(): Speaks {
@@ -87,14 +87,14 @@ export class Discovery {
 
   /** Finds out which eras the server speaks, as far as callers of this era need it; null when that is known. */
   learn(era: Era): Promise<void> | null {
-    const unmet = !this.#eras.known && this.#found === null && this.#retry === null;
+    const unmet = !this.#eras.known && this.#own === null && this.#retry === null;
     if (unmet) return this.connect().then(() => this.#learnLegacy(era) ?? undefined);
     return this.#learnLegacy(era);
   }
 
   #learnLegacy(era: Era): Promise<void> | null {
-    if (era === "modern" || !this.#found) return null;
-    const { host } = this.#found;
+    if (era === "modern" || !this.#own) return null;
+    const { host } = this.#own;
     return this.#eras.learnLegacy(() => this.#starter.shakesHands(host));
   }
 
@@ -117,12 +117,12 @@ export class Discovery {
    * Null if they are known, or cannot be listed now: a server that does not run is not started for this.
    */
   listConditional(capabilities: ClientCapabilities, mayUse: () => boolean): Promise<void> | null {
-    return this.#found?.conditional.learn(capabilities, mayUse) ?? null;
+    return this.#own?.conditional.learn(capabilities, mayUse) ?? null;
   }
 
   /** Streams that are held open to hear of changes. */
   get streams(): number {
-    return (this.#found?.link.streams ?? 0) + (this.#listen ? 1 : 0);
+    return (this.#own?.link.streams ?? 0) + (this.#listen ? 1 : 0);
   }
 
   /** Milliseconds until the server may be started again. */
@@ -139,7 +139,7 @@ export class Discovery {
 
   /** Reads the lists at another interval from here on. */
   pace(): void {
-    if (this.#found) this.#relisting.every();
+    if (this.#own) this.#relisting.every();
   }
 
   set(state: ServerState, reason: string | null): void {
@@ -166,7 +166,7 @@ export class Discovery {
 
   /** Ends the instance of an on-demand server, until its next call. */
   async rest(): Promise<void> {
-    const link = this.#found?.link;
+    const link = this.#own?.link;
     this.#leave();
     this.set("idle", null);
     await link?.close();
@@ -176,8 +176,8 @@ export class Discovery {
     this.#listen?.abort();
     this.#listen = null;
     this.#relisting.rest();
-    this.#found?.conditional.close();
-    this.#found = null;
+    this.#own?.conditional.close();
+    this.#own = null;
   }
 
   // ── connecting ──────────────────────────────────────────────────────────────────────────────────────────────
@@ -185,7 +185,7 @@ export class Discovery {
   /** One attempt to start an instance and read its lists; never rejects. */
   connect(): Promise<void> {
     const over = this.#state === "disabled" || this.#state === "stopping" || this.#terms.host.retired();
-    if (this.#found || over) return Promise.resolve();
+    if (this.#own || over) return Promise.resolve();
     return (this.#attempt ??= this.#tryConnect().finally(() => (this.#attempt = null)));
   }
 
@@ -193,7 +193,7 @@ export class Discovery {
     if (this.#retry) clearTimeout(this.#retry);
     this.#retry = null;
     this.set("starting", null);
-    let found: Found | null = null;
+    let own: OwnInstance | null = null;
     try {
       const events = {
         notified: (method: string) => this.heard(method),
@@ -201,12 +201,12 @@ export class Discovery {
       };
       const host = this.#starter.linkHost(events, { declares: "{}", lists: true });
       const met = await this.#starter.meet(host);
-      found = { ...met, host, conditional: this.#conditional(met) };
+      own = { ...met, host, conditional: this.#conditional(met) };
       this.#eras.met(met.speaks);
-      if (this.#state === "starting") await this.#list(found, listNames);
-      this.#ready(found);
+      if (this.#state === "starting") await this.#list(own, listNames);
+      this.#ready(own);
     } catch (error) {
-      await found?.link.close();
+      await own?.link.close();
       this.#failed(reasonOf(error));
     }
   }
@@ -226,14 +226,14 @@ export class Discovery {
     });
   }
 
-  #ready(found: Found): void {
-    if (this.#state !== "starting") return void found.link.close();
-    this.#found = found;
+  #ready(own: OwnInstance): void {
+    if (this.#state !== "starting") return void own.link.close();
+    this.#own = own;
     this.set("ready", null);
     this.#relisting.every();
-    if (found.peer.era === "modern") this.#listenTo(found);
-    void found.link.ended.then(({ asked, reason }) => {
-      if (this.#found !== found || asked) return;
+    if (own.peer.era === "modern") this.#listenTo(own);
+    void own.link.ended.then(({ expected, reason }) => {
+      if (this.#own !== own || expected) return;
       const { options, host } = this.#terms;
       this.#leave();
       host.record({ type: "server.crashed", actor: "system", facts: { server: options.id, reason } });
@@ -259,10 +259,10 @@ export class Discovery {
 
   // ── lists ───────────────────────────────────────────────────────────────────────────────────────────────────
 
-  async #list(found: Found, which: readonly ListName[]): Promise<void> {
+  async #list(own: OwnInstance, which: readonly ListName[]): Promise<void> {
     const before = this.#inventory;
     const turn = new Turn();
-    const taken = await takeInventory({ instance: found, turn, ...this.#terms }, before, which);
+    const taken = await takeInventory({ instance: own, turn, ...this.#terms }, before, which);
     turn.begin();
     this.listed = true;
     // Conditional tools may have been learnt meanwhile.
@@ -270,7 +270,7 @@ export class Discovery {
     if (differs(this.#inventory, before)) this.#terms.host.changed();
     turn.over();
     this.#relisting.took(turn.total);
-    if (this.#inventory.tools !== before.tools) found.conditional.forget();
+    if (this.#inventory.tools !== before.tools) own.conditional.forget();
   }
 
   /** Takes a notification of any instance; false when it is not about the lists. */
@@ -281,7 +281,7 @@ export class Discovery {
   }
 
   #relist(which: readonly ListName[]): Promise<void> {
-    return this.#exclusively((found) => this.#list(found, which));
+    return this.#exclusively((own) => this.#list(own, which));
   }
 
   /**
@@ -304,42 +304,42 @@ export class Discovery {
   /**
    * Does a piece of work on the instance, unless there is none or it is busy with another; a failure ends the instance.
    */
-  async #exclusively(work: (found: Found) => Promise<void>): Promise<void> {
-    const found = this.#found;
-    if (!found || this.#work) return;
-    this.#work = work(found).catch((error: unknown) => found.link.fail(reasonOf(error)));
+  async #exclusively(work: (own: OwnInstance) => Promise<void>): Promise<void> {
+    const own = this.#own;
+    if (!own || this.#work) return;
+    this.#work = work(own).catch((error: unknown) => own.link.fail(reasonOf(error)));
     await this.#work;
     this.#work = null;
   }
 
   /** Keeps a stream open on which a modern server announces changes. */
-  #listenTo(found: Found): void {
-    const filter = listenFilter(found.peer);
+  #listenTo(own: OwnInstance): void {
+    const filter = listenFilter(own.peer);
     if (!filter) return;
     const listen = (this.#listen = new AbortController());
     const heard = (method: string): void => void this.heard(method);
-    const missed = (): void => this.#missed(found);
-    void holdListen({ instance: found, terms: this.#terms, filter, heard, missed }, listen.signal).then(() => {
+    const missed = (): void => this.#missed(own);
+    void holdListen({ instance: own, terms: this.#terms, filter, heard, missed }, listen.signal).then(() => {
       if (this.#listen === listen) this.#listen = null;
     });
   }
 
   /** While nobody listened anything may have changed. */
-  #missed({ peer }: Found): void {
+  #missed({ peer }: OwnInstance): void {
     this.#relisting.changed(offered(peer));
   }
 
   /** The server has greeted anew: another version of it may run at the same address. */
   #greeted(greeting: Greeting): void {
-    const found = this.#found;
-    if (!found) return;
-    found.peer = greeting;
-    found.conditional.forget();
-    this.#missed(found);
-    if (found.peer.era !== "modern") return;
+    const own = this.#own;
+    if (!own) return;
+    own.peer = greeting;
+    own.conditional.forget();
+    this.#missed(own);
+    if (own.peer.era !== "modern") return;
     this.#listen?.abort();
     this.#listen = null;
-    this.#listenTo(found);
+    this.#listenTo(own);
   }
 
   // ── health ──────────────────────────────────────────────────────────────────────────────────────────────────
@@ -354,18 +354,18 @@ export class Discovery {
 
   /** Checks whether the server still answers, after a call to it has failed. */
   look(): Promise<void> {
-    return this.#exclusively(async (found) => {
-      const greeting = await this.check(found);
+    return this.#exclusively(async (own) => {
+      const greeting = await this.check(own);
       if (!greeting) return;
       // Other instructions wait for the next listing: they may hold the time, and so be others at each check.
-      if (isDeepStrictEqual(greeting.capabilities, found.peer.capabilities)) found.peer = greeting;
+      if (isDeepStrictEqual(greeting.capabilities, own.peer.capabilities)) own.peer = greeting;
       else this.#greeted(greeting);
     });
   }
 
   /** Throws when an instance does not answer; what a modern one says of itself. */
-  check({ link, peer }: Instance): Promise<Greeting | null> {
+  check(instance: Instance): Promise<Greeting | null> {
     const { options, host } = this.#terms;
-    return checkHealth(link, host, peer, Math.min(options.healthCheck, mostHealthMs));
+    return checkHealth(instance, host, Math.min(options.healthCheck, mostHealthMs));
   }
 }

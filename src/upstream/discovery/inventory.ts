@@ -150,11 +150,10 @@ type One = Definitions & { readonly list: ListName; readonly failure: Error | nu
 
 async function listOne(of: Stocktaking, old: Inventory, list: ListName): Promise<One> {
   const { options, host, turn } = of;
-  const { link, peer } = of.instance;
   const { log } = host;
   const server = options.id;
   try {
-    const { texts, warning, late } = await drainList(link, of, peer, list);
+    const { texts, warning, late } = await drainList(of.instance, of, list);
     if (warning !== null) log.warn(warning, { server });
     const rest = warning === null ? [] : [{ name: null, reason: warning }];
     const read = await inTurns(list === "tools" ? readTools(texts, host) : readItems(texts, list, host), turn);
@@ -167,7 +166,8 @@ async function listOne(of: Stocktaking, old: Inventory, list: ListName): Promise
     return { list, items: same ? before : items, missing: [...read.missing, ...rest], failure: null };
   } catch (error) {
     // A list that was never announced need not exist.
-    if (peer.capabilities === null && list !== "tools") return { list, items: [], missing: [], failure: null };
+    if (of.instance.peer.capabilities === null && list !== "tools")
+      return { list, items: [], missing: [], failure: null };
     const reason = reasonOf(error);
     log.warn("a list of a server cannot be had", { server, list: lists[list].method, reason });
     const failure = error instanceof Error ? error : new Error(reason);

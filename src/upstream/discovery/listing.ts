@@ -12,8 +12,8 @@ import { elements, locate, openArray, stringValue } from "../../mcp/json-text.ts
 import { type ScanLimits, scan } from "../../mcp/scan.ts";
 import { faults, quoted } from "../faults.ts";
 import type { SetHost, Terms } from "../host.ts";
-import type { Link, Peer } from "../link/link.ts";
-import { askTwice, type Query, query } from "../link/query.ts";
+import type { Instance } from "../link/link.ts";
+import { repeatIfLost, type Query, query } from "../link/query.ts";
 
 /** Bounds of one listing, against a hostile or broken server. */
 const most = { pages: 100, items: 10_000, characters: 32 * 1024 ** 2, ms: 60_000 };
@@ -29,12 +29,11 @@ export type Drained = { readonly texts: readonly string[]; readonly warning: str
 
 /**
  * Reads a whole list, page by page, for `ms` at most, as a client that declares these capabilities to a modern server.
- * Throws `upstream-protocol` when a page cannot be read, and as `Link.ask` does.
+ * Throws `upstream-protocol` when a page cannot be read, and as `Link.request` does.
  */
 export async function drainList(
-  link: Link,
+  { link, peer }: Instance,
   terms: Pick<Terms, "options"> & { readonly host: Pick<SetHost, "client"> },
-  peer: Peer,
   list: ListName,
   { ms = most.ms, declares }: { ms?: number } & Pick<Query, "declares"> = {},
 ): Promise<Drained> {
@@ -53,7 +52,7 @@ export async function drainList(
     const usual = terms.options.timeout;
     const timeout = Math.min(usual, Math.max(1, Math.ceil(deadline - performance.now())));
     const params = cursor === undefined ? {} : { cursor };
-    const answer = await askTwice(() => query(link, terms.host, { method, peer, timeout, params, declares })).catch(
+    const answer = await repeatIfLost(() => query(link, terms.host, { method, peer, timeout, params, declares })).catch(
       (error: unknown) => {
         const overtime = error instanceof Failure && error.code === "timeout" && timeout < usual;
         if (page === 1 || !overtime) throw error;

@@ -106,7 +106,7 @@ export function isPlainJson({ status, headers }: Response, max: number): boolean
 export const discard = ({ body }: Response): void => void body?.cancel().catch(() => {});
 
 /** How long a server may take to send a short body after its head, ms. */
-export const patience = 1_000;
+export const shortBodyMs = 1_000;
 
 /**
  * The body as text where it is declared to have at most `max` bytes; nothing of any other, of one that breaks off, or of
@@ -115,7 +115,7 @@ export const patience = 1_000;
 export async function shortText(response: Response, max: number, request: AbortController): Promise<string> {
   if (isBounded(response.headers, max)) {
     const text = response.arrayBuffer().then(decodeUtf8, () => "");
-    return within(text, patience, null, () => {
+    return within(text, shortBodyMs, null, () => {
       request.abort();
       return "";
     });

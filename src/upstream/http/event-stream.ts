@@ -1,7 +1,9 @@
 import { Failure } from "../../core/failure.ts";
 import { Turn } from "../../core/turns.ts";
 import { type Resumption, SseParser } from "../../mcp/sse.ts";
+import type { LinkHost, Peer } from "../link/link.ts";
 import { isType } from "./answer.ts";
+import type { HttpWire } from "./wire.ts";
 
 /** An event id that a header may carry: visible ASCII and spaces. */
 const sendable = /^[\x20-\x7e]{1,1024}$/;
@@ -15,6 +17,18 @@ export type Reading = {
   /** Ends a stream that was silent for this long, ms; null where a stream may be silent for ever. */
   readonly silence: number | null;
   received(text: string, event: string): void;
+};
+
+/** What a link shares with the streams that it reads. */
+export type StreamContext = {
+  readonly host: LinkHost;
+  readonly wire: HttpWire;
+  /** Most bytes of a message, as things are now. */
+  longest(): number;
+  /** Whether the link gave out this id. */
+  issued(id: string): boolean;
+  /** Sends the answer to a request of the server, or the progress with it; resolves once the server has taken it. */
+  reply(text: string, peer: Peer): Promise<void>;
 };
 
 /** Whether the response is a stream of events, and no error. */

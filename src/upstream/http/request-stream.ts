@@ -3,27 +3,27 @@ import { sleep } from "../../core/wait.ts";
 import { faults } from "../faults.ts";
 import { type Inbox, receive } from "../link/inbox.ts";
 import type { Answer } from "../link/link.ts";
-import { createTally, flood } from "../link/strays.ts";
+import { createFloodGuard, floodReason } from "../link/flood.ts";
 import { bounded, brokenOff, discard } from "./answer.ts";
-import { isEventStream, isTooLarge, readEvents, silentMs } from "./event-stream.ts";
+import { isEventStream, isTooLarge, readEvents, silentMs, type StreamContext } from "./event-stream.ts";
 import { SessionLost } from "./lost-session.ts";
 import { Resumptions } from "./resumptions.ts";
-import type { Sent, StreamContext } from "./sent.ts";
+import type { HttpExchange } from "./http-exchange.ts";
 
 /** How long a stream may stay open after its answer, so that its connection can be used again. */
 const lingerMs = 1_000;
 
 /**
  * Reads the stream that answers a request; resolves as soon as the answer comes. Throws `SessionLost`, and as
- * `Link.ask` does.
+ * `Link.request` does.
  */
-export function readRequestStream(response: Response, sent: Sent, context: StreamContext): Promise<Answer> {
+export function readRequestStream(response: Response, exchange: HttpExchange, context: StreamContext): Promise<Answer> {
   const { promise, resolve, reject } = Promise.withResolvers<Answer>();
-  const inbox = createInbox(sent, context, resolve, reject);
+  const inbox = createInbox(exchange, context, resolve, reject);
   const { host } = context;
-  const end = (): void => sent.controller.abort();
+  const end = (): void => exchange.controller.abort();
   let answered = false;
-  const pumped = follow(response, sent, { context, inbox, done: () => answered }).then(reject, (error: Error) => {
+  const pumped = follow(response, exchange, { context, inbox, done: () => answered }).then(reject, (error: Error) => {
     reject(isTooLarge(error) ? faults.tooLarge(host.server, host.limits.result) : error);
     end();
   });
@@ -39,7 +39,7 @@ type Following = { readonly context: StreamContext; readonly inbox: Inbox; done(
 /**
  * Reads a request's stream to its end, and resumes it if it breaks early; resolves to the reason why no answer came.
  */
-async function follow(response: Response, { ask, controller }: Sent, { context, inbox, done }: Following) {
+async function follow(response: Response, { request, controller }: HttpExchange, { context, inbox, done }: Following) {
   const { host, wire, longest } = context;
   let messages = 0;
   const received = (text: string): void => {
@@ -47,7 +47,7 @@ async function follow(response: Response, { ask, controller }: Sent, { context, 
     receive(text, host, inbox);
   };
   const resumptions = new Resumptions();
-  const reading = { longest, silence: ask.timeout === null ? silentMs : null, received };
+  const reading = { longest, silence: request.timeout === null ? silentMs : null, received };
   let stream: Response | null = response;
   let lastId: string | null = null;
   let retry: number | null = null;
@@ -57,17 +57,17 @@ async function follow(response: Response, { ask, controller }: Sent, { context, 
       const before = messages;
       const end = await readEvents(stream, reading);
       const moved = end.lastId !== null && end.lastId !== lastId;
-      resumptions.brought(messages > before ? "message" : moved ? "place" : "nothing");
+      resumptions.brought(messages > before ? "message" : moved ? "position" : "nothing");
       lastId = end.lastId ?? lastId;
       retry = end.retry ?? retry;
       cause = end.broken;
     }
-    const resumable = ask.peer.era === "legacy" && lastId !== null && !controller.signal.aborted;
+    const resumable = request.peer.era === "legacy" && lastId !== null && !controller.signal.aborted;
     const pause = done() || !resumable ? null : resumptions.next(retry);
     if (pause === null) break;
     await sleep(pause, controller.signal);
     if (done() || controller.signal.aborted) break;
-    stream = await wire.get(ask.peer, lastId, controller.signal).catch((error: unknown) => {
+    stream = await wire.get(request.peer, lastId, controller.signal).catch((error: unknown) => {
       cause = error;
       return null;
     });
@@ -81,40 +81,40 @@ async function follow(response: Response, { ask, controller }: Sent, { context, 
 }
 
 function createInbox(
-  sent: Sent,
+  exchange: HttpExchange,
   { host, issued, reply }: StreamContext,
   resolve: (answer: Answer) => void,
   reject: (error: Error) => void,
 ): Inbox {
-  const { ask, controller } = sent;
-  const id = String(sent.id);
+  const { request, controller } = exchange;
+  const id = String(exchange.id);
   // A flood fails only the request in whose stream it came, not the server's other requests.
-  const tally = createTally(host.dropped, () => {
-    reject(faults.protocol(host.server, flood));
+  const guard = createFloodGuard(host.dropped, () => {
+    reject(faults.protocol(host.server, floodReason));
     controller.abort();
   });
   const settle = (answer: Answer): void => {
-    const loss = sent.lossIn(200, answer);
+    const loss = exchange.lossIn(200, answer);
     if (loss !== null) return reject(new SessionLost(answer, loss));
     try {
-      resolve(bounded(sent.heard ? { ...answer, begun: true } : answer, host));
+      resolve(bounded(exchange.heard ? { ...answer, begun: true } : answer, host));
     } catch (error) {
       if (error instanceof Error) reject(error);
     }
   };
   return {
-    ...tally,
+    ...guard,
     // An error without an id can only be about the one request that the stream answers.
     answer: (idText, answer) => {
       if (idText === null || idText === id) settle(answer);
-      else tally.stray("an answer to nothing that was asked");
+      else guard.stray("an answer to nothing that was asked");
     },
     broken: (idText, why) => {
       if (idText === id) reject(why);
     },
-    find: (token) => (token === id ? sent : undefined),
+    find: (token) => (token === id ? exchange : undefined),
     issued,
-    open: () => [sent],
-    reply: (text) => reply(text, ask.peer),
+    open: () => [exchange],
+    reply: (text) => reply(text, request.peer),
   };
 }

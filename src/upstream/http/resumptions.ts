@@ -10,8 +10,8 @@ export class Resumptions {
   #vain = 0;
   #idle = 0;
 
-  /** Notes what the stream brought before it ended: a message, or a new place to resume from. */
-  brought(what: "message" | "place" | "nothing"): void {
+  /** Notes what the stream brought before it ended: a message, or a new position to resume from. */
+  brought(what: "message" | "position" | "nothing"): void {
     if (what === "message") this.#idle = 0;
     if (what !== "nothing") this.#vain = 0;
   }

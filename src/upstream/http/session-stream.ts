@@ -1,16 +1,16 @@
 import type { List } from "../../core/linked-list.ts";
 import { type Inbox, receive } from "../link/inbox.ts";
 import type { Peer } from "../link/link.ts";
-import { Outside } from "../link/outside.ts";
-import { createTally, flood } from "../link/strays.ts";
-import { silentMs } from "./event-stream.ts";
+import { OutsideCalls } from "../link/outside-calls.ts";
+import { createFloodGuard, floodReason } from "../link/flood.ts";
+import { silentMs, type StreamContext } from "./event-stream.ts";
 import { holdGetStream } from "./get-stream.ts";
-import type { Sent, StreamContext } from "./sent.ts";
+import type { HttpExchange } from "./http-exchange.ts";
 
 /** What the session's stream needs besides. */
 type SessionContext = StreamContext & {
   /** The requests that a message on it can be about. */
-  readonly open: List<Sent>;
+  readonly open: List<HttpExchange>;
   /** Ends the link. */
   fail(reason: string): void;
   /** Renews the session if it is lost. */
@@ -24,7 +24,7 @@ export class SessionStream {
   readonly #wanted: boolean;
   #reading: AbortController | null = null;
   /** The questions that the server asks in the present session outside of calls. */
-  #outside: Outside | null = null;
+  #outside: OutsideCalls | null = null;
   /** Streams that are open. */
   streams = 0;
   /** Resolves once the stream of the present session is open, or will not be. */
@@ -41,7 +41,7 @@ export class SessionStream {
     const { host, wire, longest, lookAfterSession } = this.#context;
     if (!this.#wanted || wire.session === null) return;
     this.#reading = new AbortController();
-    this.#outside = new Outside(host.asked);
+    this.#outside = new OutsideCalls(host.asker);
     const inbox = this.#createInbox(peer);
     const received = (text: string): void => receive(text, host, inbox);
     const open = (lastId: string | null, signal: AbortSignal) => wire.get(peer, lastId, signal);
@@ -65,10 +65,10 @@ export class SessionStream {
 
   #createInbox(peer: Peer): Inbox {
     const { host, open, issued, fail, reply } = this.#context;
-    const tally = createTally(host.dropped, () => fail(flood));
+    const guard = createFloodGuard(host.dropped, () => fail(floodReason));
     return {
-      ...tally,
-      answer: () => tally.stray("an answer on the stream that carries none"),
+      ...guard,
+      answer: () => guard.stray("an answer on the stream that carries none"),
       broken: () => {},
       find: (token) => open.items.find(({ id }) => String(id) === token),
       issued,

@@ -1,6 +1,6 @@
 import { encodeHeader } from "../../mcp/headers.ts";
 import { faults } from "../faults.ts";
-import type { Ask, LinkHost, Peer } from "../link/link.ts";
+import type { LinkHost, LinkRequest, Peer } from "../link/link.ts";
 
 /** An HTTP endpoint to talk to. */
 export type EndpointSpec = {
@@ -42,7 +42,7 @@ export function sendTo({ url, proxy }: EndpointSpec, init: Init, to = url): Prom
 export const courtesyOver = ({ courtesy = courtesyMs }: EndpointSpec): AbortSignal => AbortSignal.timeout(courtesy);
 
 /** What a request's headers depend on. */
-type HeaderInput = Pick<Ask, "method" | "peer" | "headers">;
+type HeaderInput = Pick<LinkRequest, "method" | "peer" | "headers">;
 
 /** Sends HTTP requests with the headers of the protocol, and holds the session that they belong to. */
 export class HttpWire {
@@ -128,7 +128,7 @@ export class HttpWire {
     return { ...this.#base, "MCP-Protocol-Version": peer.revision, "Mcp-Method": encodeHeader(method), ...headers };
   }
 
-  #legacy({ method, peer }: Pick<Ask, "method" | "peer">): Headers {
+  #legacy({ method, peer }: Pick<LinkRequest, "method" | "peer">): Headers {
     if (method === "initialize") return new Headers(this.#base);
     return (this.#legacyHeaders ??= new Headers({
       ...this.#base,

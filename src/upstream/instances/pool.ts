@@ -133,11 +133,11 @@ export class Pool {
     const { maxInstances } = room;
     const crowds = holdsMost(this.#slots.values(), spec.owner, maxInstances);
     if (crowds || this.#slots.size >= maxInstances) this.#makeRoom(spec, room, crowds);
-    const place = this.size < room.maxInstances ? null : Promise.withResolvers<void>();
+    const turn = this.size < room.maxInstances ? null : Promise.withResolvers<void>();
     const slot: Slot = {
       spec,
       until,
-      starting: this.#begin(place, () => this.#host.start(spec, () => slot, ask)),
+      starting: this.#begin(turn, () => this.#host.start(spec, () => slot, ask)),
       instance: null,
       inFlight: 0,
       subscriptions: 0,
@@ -149,15 +149,15 @@ export class Pool {
       usedAt: clock.mono(),
     };
     this.#slots.set(key, slot);
-    if (place) this.#waiting.set(slot, place);
+    if (turn) this.#waiting.set(slot, turn);
     // When the owner's key is revoked, the instance that was started for it is stopped.
     const unwatch = until && onAbort(until, () => void this.stop(slot));
     void this.#follow(slot).finally(() => unwatch?.());
     return slot;
   }
 
-  async #begin(place: PromiseWithResolvers<void> | null, start: () => Promise<Instance>): Promise<Instance> {
-    if (place) await place.promise;
+  async #begin(turn: PromiseWithResolvers<void> | null, start: () => Promise<Instance>): Promise<Instance> {
+    if (turn) await turn.promise;
     return start();
   }
 
@@ -189,7 +189,7 @@ export class Pool {
       const instance = await slot.starting;
       slot.instance = instance;
       const end = await instance.link.ended;
-      if (this.#forget(slot) && !end.asked) this.#failed(slot.spec, end.reason);
+      if (this.#forget(slot) && !end.expected) this.#failed(slot.spec, end.reason);
     } catch (error) {
       if (this.#forget(slot)) this.#failed(slot.spec, reasonOf(error));
     }
@@ -200,9 +200,9 @@ export class Pool {
   #forget(slot: Slot): boolean {
     if (this.#slots.get(slot.spec.key) !== slot) return false;
     this.#slots.delete(slot.spec.key);
-    const place = this.#waiting.get(slot);
+    const turn = this.#waiting.get(slot);
     this.#waiting.delete(slot);
-    if (place) place.reject(faults.down(this.#host.server, "it was stopped"));
+    if (turn) turn.reject(faults.down(this.#host.server, "it was stopped"));
     else this.#leaving.set(slot, this.#leave(slot));
     return true;
   }

@@ -48,14 +48,14 @@ export class Deadline {
   #seen = this.#born;
   #paused = 0;
   #pausedAt: number | null = null;
-  #place: ListNode<Deadline>;
+  #node: ListNode<Deadline>;
 
   /** The time is up after `idle` ms without a sign of life, or `most` ms in all. Pauses do not count. */
   constructor(idle: number, most: number, expire: () => void) {
     this.#idle = idle;
     this.#most = most;
     this.#expire = expire;
-    this.#place = watch(this);
+    this.#node = watch(this);
   }
 
   /** Notes a sign of life from the server. */
@@ -65,7 +65,7 @@ export class Deadline {
 
   /** Stops the clock, while somebody else than the server is waited for. */
   pause(): void {
-    running.delete(this.#place);
+    running.delete(this.#node);
     this.#pausedAt ??= performance.now();
   }
 
@@ -74,19 +74,19 @@ export class Deadline {
     this.#paused += performance.now() - this.#pausedAt;
     this.#pausedAt = null;
     this.touch();
-    this.#place = watch(this);
+    this.#node = watch(this);
   }
 
   /** Stops the clock for good. */
   stop(): void {
-    running.delete(this.#place);
+    running.delete(this.#node);
     this.#pausedAt = null;
   }
 
   /** Calls `expire`, unless the clock was stopped. */
   end(): void {
     // A deadline that ended just before may have stopped this one.
-    if (running.delete(this.#place)) this.#expire();
+    if (running.delete(this.#node)) this.#expire();
   }
 
   /** Whether the time in all ends the request, not the server's silence. */

@@ -1,29 +1,34 @@
-import { Asking } from "./asking.ts";
 import { Deadline } from "./deadline.ts";
-import type { Ask, AskClient, Handlers } from "./link.ts";
+import type { AskClient, Handlers, LinkRequest } from "./link.ts";
+import { QuestionContext } from "./questions.ts";
 
 /** Why a request was given up without an answer. */
 export type GaveUp = "timeout" | "cancelled";
 
 /** Most questions that a server may ask during one request. */
-const mostInputs = 256;
+const mostQuestions = 256;
+
+const issuedId = /^[1-9]\d{0,14}$/;
+
+/** Whether `id` is one that a link gave out, which are the numbers from 1 to `last`. */
+export const isIssued = (id: string, last: number): boolean => issuedId.test(id) && Number(id) <= last;
 
 /** One request until it is answered, with everything that the server says about it meanwhile. */
-export abstract class Exchange extends Asking {
+export abstract class Exchange extends QuestionContext {
   readonly id: number;
-  readonly ask: Ask;
+  readonly request: LinkRequest;
   readonly #deadline: Deadline | null;
   readonly #abort: () => void;
-  #asked = 0;
+  #timesAsked = 0;
   /** The number of questions that may be about this request and wait for their answers. */
   #held = 0;
   #heard = false;
 
-  constructor(id: number, ask: Ask) {
+  constructor(id: number, request: LinkRequest) {
     super();
     this.id = id;
-    this.ask = ask;
-    const { timeout, most, signal } = ask;
+    this.request = request;
+    const { timeout, most, signal } = request;
     this.#deadline = timeout === null ? null : new Deadline(timeout, most, () => this.giveUp("timeout"));
     this.#abort = () => this.giveUp("cancelled");
     signal.addEventListener("abort", this.#abort, { once: true });
@@ -33,12 +38,12 @@ export abstract class Exchange extends Asking {
   protected abstract giveUp(why: GaveUp): void;
 
   get isCall(): boolean {
-    return this.ask.purpose.kind === "call";
+    return this.request.purpose.kind === "call";
   }
 
   /** The client that made the call; null where none is known, or it is no call. */
   get client(): string | null {
-    const { purpose } = this.ask;
+    const { purpose } = this.request;
     return purpose.kind === "call" ? purpose.client : null;
   }
 
@@ -60,14 +65,14 @@ export abstract class Exchange extends Asking {
 
   /** The time that was exceeded, as it is named to the caller, ms. */
   get limit(): number {
-    const { timeout, told, most } = this.ask;
-    return this.#deadline?.spent ? most : (told ?? timeout ?? 0);
+    const { timeout, statedTimeout, most } = this.request;
+    return this.#deadline?.spent ? most : (statedTimeout ?? timeout ?? 0);
   }
 
   /** The request has its answer, or needs none any more. */
   override close(): void {
     this.#deadline?.stop();
-    this.ask.signal.removeEventListener("abort", this.#abort);
+    this.request.signal.removeEventListener("abort", this.#abort);
     super.close();
   }
 
@@ -95,7 +100,7 @@ export abstract class Exchange extends Asking {
 
   /** Passes a notification to a request that listens; false for every other request. */
   notified(method: string, params: string): boolean {
-    const { purpose } = this.ask;
+    const { purpose } = this.request;
     if (purpose.kind !== "listen" || this.closed) return false;
     purpose.notified(method, params);
     return true;
@@ -103,12 +108,12 @@ export abstract class Exchange extends Asking {
 
   /** Null once the request is closed: messages that come after the answer reach nobody. */
   get #handlers(): Handlers | null {
-    const { purpose } = this.ask;
+    const { purpose } = this.request;
     return purpose.kind === "call" && !this.closed ? purpose.handlers : null;
   }
 
-  get asked(): number {
-    return this.#asked;
+  get timesAsked(): number {
+    return this.#timesAsked;
   }
 
   /** Whether the client of this request can be asked anything at all. */
@@ -117,8 +122,8 @@ export abstract class Exchange extends Asking {
   }
 
   protected take(): AskClient | null {
-    const request = this.#handlers?.request;
-    return request && this.#asked++ < mostInputs ? request : null;
+    const ask = this.#handlers?.ask;
+    return ask && this.#timesAsked++ < mostQuestions ? ask : null;
   }
 
   /** Stops the clock while the client is waited for. */

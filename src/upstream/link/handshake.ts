@@ -3,8 +3,8 @@ import { rpcCodes } from "../../core/rpc-code.ts";
 import { cut } from "../../core/text.ts";
 import { isLegacyRevision, latestLegacy, modernRevision } from "../../mcp/revisions.ts";
 import { faults, HttpFailure, NoRevision, quoted } from "../faults.ts";
-import type { Answer, Greeting, Link, LinkHost, Peer } from "./link.ts";
-import { askTwice, query } from "./query.ts";
+import type { Answer, Greeting, Instance, Link, LinkHost, Peer } from "./link.ts";
+import { repeatIfLost, query } from "./query.ts";
 
 const legacyPeer: Peer = { era: "legacy", revision: latestLegacy };
 const modernPeer: Peer = { era: "modern", revision: modernRevision };
@@ -22,7 +22,7 @@ export type Discovered =
 
 /**
  * The handshake of the legacy era, with the capabilities that the link's owner declares. Throws `NoRevision` when the
- * server and the gateway have no revision in common, and as `Link.ask` does. A server may refuse for other reasons, such
+ * server and the gateway have no revision in common, and as `Link.request` does. A server may refuse for other reasons, such
  * as too many sessions: these say nothing about what it speaks.
  */
 export async function initialize(link: Link, host: LinkHost, timeout: number): Promise<Greeting> {
@@ -66,7 +66,7 @@ export async function discover(link: Link, host: LinkHost, timeout: number): Pro
 
 /**
  * Greets a server that should be modern. If the operator says so (`sure`), it need not know `server/discover`. Throws
- * when the server is not modern, and as `Link.ask` does.
+ * when the server is not modern, and as `Link.request` does.
  */
 export async function greetModern(link: Link, host: LinkHost, timeout: number, sure = true): Promise<Greeting> {
   const found = await discover(link, host, timeout);
@@ -137,16 +137,15 @@ function bounded(capabilities: Record<string, unknown>): Record<string, unknown>
 
 /**
  * Checks that the server still answers, an error included, and what it says about itself now: null where it does not
- * say. Throws as `Link.ask` does.
+ * say. Throws as `Link.request` does.
  */
 export async function checkHealth(
-  link: Link,
+  { link, peer }: Instance,
   host: Pick<LinkHost, "client">,
-  peer: Peer,
   timeout: number,
 ): Promise<Greeting | null> {
   const modern = peer.era === "modern";
   const method = modern ? "server/discover" : "ping";
-  const answer = await askTwice(() => query(link, host, { method, peer, timeout }));
+  const answer = await repeatIfLost(() => query(link, host, { method, peer, timeout }));
   return modern && answer.kind === "result" ? greeting(peer, objectIn(answer.result)) : null;
 }

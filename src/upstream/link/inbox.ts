@@ -9,15 +9,15 @@ import { subscriptionIdKey } from "../../mcp/meta.ts";
 import { errorMessage, resultMessage } from "../../mcp/reply.ts";
 import { ownId, readUpstream, type UpstreamMessage } from "../../mcp/upstream-message.ts";
 import { faults } from "../faults.ts";
-import { askClient, type Asking, isInput, type Question, refusal, type SendReply } from "./asking.ts";
+import type { AmbiguousQuestions } from "./ambiguous-questions.ts";
 import type { Exchange } from "./exchange.ts";
+import type { FloodGuard } from "./flood.ts";
 import type { Answer, LinkHost } from "./link.ts";
-import type { Outside } from "./outside.ts";
-import type { Tally } from "./strays.ts";
-import type { Unclear } from "./unclear.ts";
+import type { OutsideCalls } from "./outside-calls.ts";
+import { askClient, isInput, type Question, type QuestionContext, type SendReply } from "./questions.ts";
 
 /** Where the messages of one stream of a server go; a flood of those that are no answers ends the request or the link. */
-export type Inbox = Tally & {
+export type Inbox = FloodGuard & {
   /** Takes an answer, possibly to a request that was never sent; the id of an error may be missing (null). */
   answer(idText: string | null, answer: Answer): void;
   /** Takes the id of an answer that cannot be used, and why; the id may be wrong. */
@@ -31,9 +31,9 @@ export type Inbox = Tally & {
   /** The exchanges that a message without an id can be about. */
   open(): Iterable<Exchange>;
   /** What a question can be about besides a call; left out where it can only be about a call. */
-  readonly outside?: Outside | null;
+  readonly outside?: OutsideCalls | null;
   /** Where questions wait until it is known which call they are about; left out where none can wait for that. */
-  readonly unclear?: Unclear;
+  readonly ambiguous?: AmbiguousQuestions;
   /** Sends our answer to a request of the server, or the progress with it. */
   readonly reply: SendReply;
 };
@@ -65,7 +65,7 @@ function membersOf(text: string, limits: LinkHost["limits"]): string[] | null {
 function deliverOne(message: UpstreamMessage, text: string, host: LinkHost, inbox: Inbox): void {
   if (message.kind === "result" || message.kind === "error") return inbox.answer(message.idText, message);
   if (message.kind === "notification") return notification(message, host, inbox);
-  if (message.kind === "request") return question(message, inbox);
+  if (message.kind === "request") return request(message, inbox);
   inbox.stray(message.reason);
   const idText = idOf(text);
   if (idText === null) return;
@@ -95,16 +95,16 @@ function notification({ method, params, paramsText }: Notification, host: LinkHo
   if (method === "notifications/progress") {
     const id = keyOf(params.progressToken);
     const exchange = inbox.find(id);
-    if (exchange?.progress(paramsText)) return inbox.told();
+    if (exchange?.progress(paramsText)) return inbox.delivered();
     if (!exchange && !inbox.issued(id)) return inbox.stray("progress that nobody asked for");
-    inbox.aside();
+    inbox.unrelated();
     return host.dropped("progress that nobody waits for");
   }
-  if (isAboutCalls(method) && passToCalls(method, paramsText, inbox)) return inbox.told();
+  if (isAboutCalls(method) && passToCalls(method, paramsText, inbox)) return inbox.delivered();
   if (method === "notifications/cancelled") return withdraw(paramsText, params, inbox);
   const listener = listenerOf(params, inbox);
-  if (listener?.notified(method, paramsText)) return inbox.told();
-  inbox.aside();
+  if (listener?.notified(method, paramsText)) return inbox.delivered();
+  inbox.unrelated();
   if (host.notified(method, paramsText)) return;
   // A server may log unasked, so this does not count as a stray message.
   if (method === "notifications/message") host.dropped("a log message that nobody reads");
@@ -146,36 +146,37 @@ function withdraw(text: string, { requestId: id, reason }: Notification["params"
   const idText = rawValue(text, 0, "requestId") ?? "";
   const why = new Withdrawn(reason);
   for (const exchange of inbox.open()) if (exchange.withdraw(idText, why)) return;
-  if (inbox.unclear?.withdraw(idText) || inbox.outside?.withdraw(idText, why)) return;
+  if (inbox.ambiguous?.withdraw(idText) || inbox.outside?.withdraw(idText, why)) return;
   // With the same notification a server ends a listening request (2026-07-28, stdio).
   const exchange = inbox.find(keyOf(id));
   if (!exchange?.notified("notifications/cancelled", "{}")) inbox.stray("the end of nothing that was asked");
 }
 
 /** No question names its call. So it goes to a client only if it cannot be about another client's call. */
-function question(message: Extract<UpstreamMessage, { kind: "request" }>, inbox: Inbox): void {
+function request(message: Extract<UpstreamMessage, { kind: "request" }>, inbox: Inbox): void {
   const { idText, method, paramsText: params } = message;
   if (method === "ping") {
-    inbox.aside();
+    inbox.unrelated();
     return void inbox.reply(resultMessage(idText, "{}"));
   }
-  const asked: Question = { idText, method, params };
+  const question: Question = { idText, method, params };
   const calls = callsOf(inbox);
-  if (inbox.outside?.able || calls.length < 2) return put(asked, calls, inbox);
-  const waits = isInput(method) && inbox.unclear?.add(asked, calls, (call) => put(asked, call && [call], inbox));
-  if (!waits) return put(asked, null, inbox);
+  if (inbox.outside?.askable || calls.length < 2) return askOrRefuse(question, calls, inbox);
+  const resolve = (call: Exchange | null): void => askOrRefuse(question, call && [call], inbox);
+  const waits = isInput(method) && inbox.ambiguous?.add(question, calls, resolve);
+  if (!waits) return askOrRefuse(question, null, inbox);
   // The server may withdraw it before anybody is asked, and ask again.
-  inbox.aside();
+  inbox.unrelated();
 }
 
 /** Asks the client of these calls, or refuses the question; null: it can be about the calls of several clients. */
-function put(question: Question, calls: readonly Exchange[] | null, inbox: Inbox): void {
+function askOrRefuse(question: Question, calls: readonly Exchange[] | null, inbox: Inbox): void {
   for (const call of calls ?? []) call.hear();
-  const among: Asking[] = [...(calls ?? [])];
-  if (inbox.outside?.able) among.push(inbox.outside);
+  const among: QuestionContext[] = [...(calls ?? [])];
+  if (inbox.outside?.askable) among.push(inbox.outside);
   if (askClient(among, question, inbox.reply)) return;
   inbox.stray("a request of the server");
-  void inbox.reply(refusal(question.idText, whyNot(question.method, calls)));
+  void inbox.reply(errorMessage(question.idText, rpcCodes.methodNotFound, whyNot(question.method, calls)));
 }
 
 function whyNot(method: string, calls: readonly Exchange[] | null): string {

@@ -4,6 +4,11 @@ import type { Logger } from "../../core/log.ts";
 import type { ScanLimits } from "../../mcp/scan.ts";
 import type { UpstreamMessage } from "../../mcp/upstream-message.ts";
 
+// The words of this folder. The gateway sends a server requests, for a caller's call or for itself (a query), and tells it
+// notifications. An exchange is one request until its answer, with all that the server says about it meanwhile. A question
+// is a request of the server that is for the client: the client is asked it by way of a context that it can be about, which
+// is the exchange of a call or what goes on outside of calls.
+
 /** A server's answer to a request; `begun`: the server said something about the request before, which so has begun to run. */
 export type Answer = Extract<UpstreamMessage, { kind: "result" | "error" }> & { readonly begun?: true };
 
@@ -29,8 +34,8 @@ export type Handlers = {
   readonly message: ((params: string) => boolean) | null;
   /** Any other notification about the call; returns false if it is not for this caller. */
   readonly other: ((method: string, params: string) => boolean) | null;
-  readonly request: AskClient | null;
-  /** Whether the client can be asked anything at all; what `request` is given else, it only refuses. */
+  readonly ask: AskClient | null;
+  /** Whether the client can be asked anything at all; what `ask` is given else, it only refuses. */
   readonly askable: boolean;
 };
 
@@ -47,7 +52,7 @@ export type Purpose =
   | { readonly kind: "own" };
 
 /** One request to a server. */
-export type Ask = {
+export type LinkRequest = {
   readonly method: string;
   /** The parameters as raw JSON, null for none. `id` is chosen by the link, and is the progress token too. */
   readonly params: (id: number) => string | null;
@@ -55,7 +60,7 @@ export type Ask = {
   /** Most milliseconds without a sign of life from the server; null: the request may take for ever. */
   readonly timeout: number | null;
   /** The configured timeout to name in the error, when `timeout` is only the remainder, ms. */
-  readonly told?: number;
+  readonly statedTimeout?: number;
   /** Most milliseconds in all, without the time that the client takes to answer the server. */
   readonly most: number;
   /** Ends the request from outside. */
@@ -65,8 +70,8 @@ export type Ask = {
   readonly headers: Readonly<Record<string, string>> | null;
 };
 
-/** Why a link has ended; `asked`: its owner closed it. */
-export type End = { readonly asked: boolean; readonly reason: string };
+/** Why a link has ended; `expected`: its owner closed it. */
+export type End = { readonly expected: boolean; readonly reason: string };
 
 /**
  * A connection to one server: a child process, a socket, or an HTTP endpoint with at most one session. Each link has
@@ -83,7 +88,7 @@ export type Link = {
   /** Resolves once the server can say something outside of requests, or never will; absent where it always can. */
   listening?(): Promise<void>;
   /** Rejects with `timeout`, `cancelled`, `lost`, `upstream-down`, `overloaded`, `upstream-overloaded`, `upstream-protocol`, `result-too-large`. */
-  ask(ask: Ask): Promise<Answer>;
+  request(request: LinkRequest): Promise<Answer>;
   /** Sends a notification; best effort. */
   tell(method: string, params: string | null, peer: Peer): Promise<void>;
   /** Ends the link as broken. */
@@ -119,7 +124,7 @@ export type LinkHost = LinkEvents & {
    * The present way to ask the client outside of any call. Null unless all calls on the link are of one session, so that
    * every question is for the client of that session, or the link is being opened for one call.
    */
-  readonly asked: () => AskClient | null;
+  readonly asker: () => AskClient | null;
   readonly log: Logger;
   /** Counts a message that belongs to no request. */
   dropped(reason: string): void;

@@ -1,13 +1,13 @@
 import { envelope } from "../../mcp/message.ts";
 import { cancelledParams, notificationText, requestText } from "../../mcp/outbound.ts";
 import { isLonger } from "../../mcp/utf8.ts";
-import { Exchange, type GaveUp } from "./exchange.ts";
 import { faults } from "../faults.ts";
+import { AmbiguousQuestions } from "./ambiguous-questions.ts";
+import { Exchange, type GaveUp, isIssued } from "./exchange.ts";
+import { createFloodGuard, floodReason } from "./flood.ts";
 import { type Inbox, receive } from "./inbox.ts";
-import type { Answer, Ask, End, Link, LinkHost } from "./link.ts";
-import { Outside } from "./outside.ts";
-import { createTally, flood, isIssued } from "./strays.ts";
-import { Unclear } from "./unclear.ts";
+import type { Answer, End, Link, LinkHost, LinkRequest } from "./link.ts";
+import { OutsideCalls } from "./outside-calls.ts";
 
 /**
  * A stream of messages in both directions, answers in any order: a child's pipes, a socket, an event stream with its
@@ -39,12 +39,12 @@ export type PipeEvents = {
 const shortestCap = 16 * 1024 ** 2;
 
 /** A request that waits for its answer. */
-class Waiting extends Exchange {
+class PipeExchange extends Exchange {
   readonly answer = Promise.withResolvers<Answer>();
   readonly #link: PipeLink;
 
-  constructor(id: number, ask: Ask, link: PipeLink) {
-    super(id, ask);
+  constructor(id: number, request: LinkRequest, link: PipeLink) {
+    super(id, request);
     this.#link = link;
   }
 
@@ -60,9 +60,9 @@ export class PipeLink implements Link {
   readonly #host: LinkHost;
   readonly #pipe: Pipe;
   readonly #inbox: Inbox;
-  readonly #outside: Outside;
-  readonly #unclear = new Unclear();
-  readonly #waiting = new Map<string, Waiting>();
+  readonly #outside: OutsideCalls;
+  readonly #ambiguous = new AmbiguousQuestions();
+  readonly #open = new Map<string, PipeExchange>();
   readonly #end: (end: End) => void;
   readonly #gone: Promise<void>;
   #last = 0;
@@ -73,7 +73,7 @@ export class PipeLink implements Link {
     const ended = Promise.withResolvers<End>();
     this.ended = ended.promise;
     this.#end = ended.resolve;
-    this.#outside = new Outside(host.asked);
+    this.#outside = new OutsideCalls(host.asker);
     this.#inbox = this.#createInbox();
     this.#pipe = open({
       longest: () => Math.max(shortestCap, host.limits.result) + envelope,
@@ -81,7 +81,7 @@ export class PipeLink implements Link {
         if (!this.over) receive(text, this.#host, this.#inbox);
       },
       failed: (key, error) => this.#settle(key, error),
-      ended: (reason) => this.#finish({ asked: false, reason }),
+      ended: (reason) => this.#finish({ expected: false, reason }),
     });
     this.#gone = this.ended.then((end) => this.#pipe.close(end));
   }
@@ -90,18 +90,18 @@ export class PipeLink implements Link {
     return this.#pipe.pid;
   }
 
-  ask(ask: Ask): Promise<Answer> {
+  request(request: LinkRequest): Promise<Answer> {
     const { server } = this.#host;
     if (this.over) return Promise.reject(faults.down(server, this.over.reason));
-    if (ask.signal.aborted) return Promise.reject(faults.cancelled());
+    if (request.signal.aborted) return Promise.reject(faults.cancelled());
     const id = ++this.#last;
     const key = String(id);
-    if (!this.#pipe.write(key, requestText(id, ask.method, ask.params(id)))) {
+    if (!this.#pipe.write(key, requestText(id, request.method, request.params(id)))) {
       return Promise.reject(faults.full(server, "it does not read its input"));
     }
-    const waiting = new Waiting(id, ask, this);
-    this.#waiting.set(key, waiting);
-    return waiting.answer.promise;
+    const exchange = new PipeExchange(id, request, this);
+    this.#open.set(key, exchange);
+    return exchange.answer.promise;
   }
 
   async tell(method: string, params: string | null): Promise<void> {
@@ -109,58 +109,58 @@ export class PipeLink implements Link {
   }
 
   fail(reason: string): void {
-    this.#finish({ asked: false, reason });
+    this.#finish({ expected: false, reason });
   }
 
   close(): Promise<void> {
-    this.#finish({ asked: true, reason: "it was stopped" });
+    this.#finish({ expected: true, reason: "it was stopped" });
     return this.#gone;
   }
 
-  giveUp({ id, ask, limit }: Exchange, why: GaveUp): void {
+  giveUp({ id, request, limit }: Exchange, why: GaveUp): void {
     const key = String(id);
     const { server } = this.#host;
     const unseen = this.#pipe.take(key);
-    if (!unseen && ask.method !== "initialize") {
+    if (!unseen && request.method !== "initialize") {
       const own = why === "timeout" ? "timed out" : "cancelled";
-      void this.tell("notifications/cancelled", cancelledParams(key, ask.signal.reason, own));
+      void this.tell("notifications/cancelled", cancelledParams(key, request.signal.reason, own));
     }
     if (why === "cancelled") return this.#settle(key, faults.cancelled());
     this.#settle(key, unseen ? faults.full(server, "it does not read its input") : faults.timeout(server, limit));
   }
 
   #settle(key: string, result: Answer | Error): void {
-    const waiting = this.#waiting.get(key);
-    if (!waiting) return;
-    this.#waiting.delete(key);
-    waiting.close();
-    if (result instanceof Error) waiting.answer.reject(result);
-    else waiting.answer.resolve(result);
-    this.#unclear.ended(waiting, !(result instanceof Error));
+    const exchange = this.#open.get(key);
+    if (!exchange) return;
+    this.#open.delete(key);
+    exchange.close();
+    if (result instanceof Error) exchange.answer.reject(result);
+    else exchange.answer.resolve(result);
+    this.#ambiguous.ended(exchange, !(result instanceof Error));
   }
 
   #createInbox(): Inbox {
     const { server, limits, dropped } = this.#host;
-    const tally = createTally(dropped, () => this.fail(flood));
+    const guard = createFloodGuard(dropped, () => this.fail(floodReason));
     const issued = (id: string): boolean => isIssued(id, this.#last);
     return {
-      ...tally,
+      ...guard,
       answer: (idText, answer) => {
-        if (idText === null) return tally.stray("an error without an id");
-        if (!this.#waiting.has(idText)) {
-          if (!issued(idText)) return tally.stray("an answer to nothing that was asked");
-          tally.aside();
+        if (idText === null) return guard.stray("an error without an id");
+        if (!this.#open.has(idText)) {
+          if (!issued(idText)) return guard.stray("an answer to nothing that was asked");
+          guard.unrelated();
           return dropped("a late answer");
         }
         const large = answer.kind === "result" && isLonger(answer.result, limits.result);
         this.#settle(idText, large ? faults.tooLarge(server, limits.result) : answer);
       },
       broken: (idText, why) => this.#settle(idText, why),
-      find: (id) => this.#waiting.get(id),
+      find: (id) => this.#open.get(id),
       issued,
-      open: () => this.#waiting.values(),
+      open: () => this.#open.values(),
       outside: this.#outside,
-      unclear: this.#unclear,
+      ambiguous: this.#ambiguous,
       reply: (text) => {
         const key = `reply-${++this.#last}`;
         if (this.#pipe.write(key, text)) return this.#pipe.taken?.(key);
@@ -173,9 +173,9 @@ export class PipeLink implements Link {
     if (this.over) return;
     this.over = end;
     this.#outside.close();
-    this.#unclear.close();
+    this.#ambiguous.close();
     const { server } = this.#host;
-    for (const key of this.#waiting.keys()) {
+    for (const key of this.#open.keys()) {
       this.#settle(key, this.#pipe.take(key) ? faults.down(server, end.reason) : faults.lost(server, end.reason));
     }
     this.#end(end);

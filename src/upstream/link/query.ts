@@ -1,6 +1,6 @@
 import { Failure } from "../../core/failure.ts";
 import { clientCapabilitiesKey, clientInfoKey, protocolVersionKey } from "../../mcp/meta.ts";
-import type { Answer, Ask, Link, LinkHost, Peer, Purpose } from "./link.ts";
+import type { Answer, Link, LinkHost, Peer, Purpose } from "./link.ts";
 
 /** A request that the gateway sends for itself. */
 export type Query = {
@@ -19,7 +19,7 @@ export type Query = {
 const own: Purpose = { kind: "own" };
 const never = new AbortController().signal;
 
-/** Asks on the gateway's own behalf; throws as `Link.ask` does. */
+/** Asks on the gateway's own behalf; throws as `Link.request` does. */
 export function query(link: Link, { client }: Pick<LinkHost, "client">, query: Query): Promise<Answer> {
   const { method, peer, timeout, params = {}, declares = {}, notified, signal = never } = query;
   const meta = {
@@ -28,7 +28,7 @@ export function query(link: Link, { client }: Pick<LinkHost, "client">, query: Q
     [clientCapabilitiesKey]: declares,
   };
   const text = JSON.stringify(peer.era === "modern" ? { ...params, _meta: meta } : params);
-  const ask: Ask = {
+  return link.request({
     method,
     params: () => text,
     peer,
@@ -37,16 +37,15 @@ export function query(link: Link, { client }: Pick<LinkHost, "client">, query: Q
     signal,
     purpose: notified ? { kind: "listen", notified } : own,
     headers: null,
-  };
-  return link.ask(ask);
+  });
 }
 
 /** Sends a request that changes nothing, and once more if its connection died. */
-export async function askTwice(ask: () => Promise<Answer>): Promise<Answer> {
+export async function repeatIfLost(send: () => Promise<Answer>): Promise<Answer> {
   try {
-    return await ask();
+    return await send();
   } catch (error) {
-    if (error instanceof Failure && error.code === "lost") return ask();
+    if (error instanceof Failure && error.code === "lost") return send();
     throw error;
   }
 }

@@ -90,9 +90,9 @@ class ChildPipe implements Pipe {
     return this.#stdin.take(key);
   }
 
-  async close({ asked }: End): Promise<void> {
+  async close({ expected }: End): Promise<void> {
     this.#closed = true;
-    const patience = asked ? this.#spec.patience : { ...this.#spec.patience, close: 0 };
+    const patience = expected ? this.#spec.patience : { ...this.#spec.patience, close: 0 };
     const ask = (): void => void Promise.resolve(this.#child.stdin.end()).catch(() => {});
     const family = { leaders: new Set([this.pid]), marker: this.#marker };
     const survivors = await endFamily(family, { ask, ended: this.#exit }, patience);

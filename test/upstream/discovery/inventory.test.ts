@@ -5,7 +5,7 @@ import { Turn } from "../../../src/core/turns.ts";
 import { recall, takeInventory } from "../../../src/upstream/discovery/inventory.ts";
 import { faults } from "../../../src/upstream/faults.ts";
 import type { SetHost } from "../../../src/upstream/host.ts";
-import type { Ask, Link } from "../../../src/upstream/link/link.ts";
+import type { Link, LinkRequest } from "../../../src/upstream/link/link.ts";
 import { linkHost } from "../../support/link-host.ts";
 import { refusal, reply, serve } from "../../support/mcp-server.ts";
 import { fake, http, memoryLists, upstreams } from "../../support/upstream.ts";
@@ -148,9 +148,9 @@ test("FIELD T52 T53: what a server says while it is down is kept, with the reaso
 test("a list that takes too long takes away nothing that was known, and brings what is new", async () => {
   const pages = [["a", "b", "c"], ["d"]];
   let slow = false;
-  const ask = (request: Ask): Promise<unknown> => {
-    const page = request.params(1)?.includes("cursor") ? 1 : 0;
-    if (page === 1 && slow) return Promise.reject(faults.timeout("a", request.timeout ?? 0));
+  const request = ({ params, timeout }: LinkRequest): Promise<unknown> => {
+    const page = params(1)?.includes("cursor") ? 1 : 0;
+    if (page === 1 && slow) return Promise.reject(faults.timeout("a", timeout ?? 0));
     const tools = pages[page]?.map((name) => ({ name, inputSchema: { type: "object" }, title: String(slow) }));
     const result = JSON.stringify({ tools, ...(page === 0 && { nextCursor: "2" }) });
     return Promise.resolve({ kind: "result", idText: "1", result });
@@ -165,7 +165,7 @@ test("a list that takes too long takes away nothing that was known, and brings w
     clock: systemClock,
   };
   const of = {
-    instance: { link: { ask } as unknown as Link, peer },
+    instance: { link: { request } as unknown as Link, peer },
     // Longer than a whole listing may take.
     options: http("a", "http://127.0.0.1:9/", { timeout: "120s" }),
     host: host as unknown as SetHost,

@@ -2,7 +2,7 @@ import { expect, test } from "bun:test";
 import type { ClientAnswer, InputRequest } from "../../../src/core/inbound.ts";
 import { openHttp } from "../../../src/upstream/transports/http.ts";
 import { rejectionOf } from "../../support/failure.ts";
-import { ask, linkHost } from "../../support/link-host.ts";
+import { linkHost, linkRequest } from "../../support/link-host.ts";
 import { event, isCall, type Message, openStream, serve } from "../../support/mcp-server.ts";
 import { http, callTo, textOf, upstreams } from "../../support/upstream.ts";
 import { until } from "../../support/until.ts";
@@ -120,7 +120,7 @@ test("over HTTP a call whose caller gives up and ends its link with that is canc
   using _ = server;
   const link = openHttp({ url: server.url, headers: {}, proxy: null, getStream: false, courtesy: 1_000 }, linkHost);
   const controller = new AbortController();
-  const failed = rejectionOf(link.ask(ask({ signal: controller.signal })));
+  const failed = rejectionOf(link.request(linkRequest({ signal: controller.signal })));
   await until(() => server.of("tools/call").length === 1, "the call");
   controller.abort();
   void link.close();

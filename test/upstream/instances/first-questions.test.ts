@@ -24,7 +24,7 @@ test.each(transports)(
     const transport = args.includes("--pair") ? { transport: "sse" } : {};
     await using served = args.length > 0 ? await serveFake(first, { id: "a", ...transport }) : null;
     const options = served?.options ?? fake("a", first);
-    await using set = upstreams([options], { asked: rootsOf });
+    await using set = upstreams([options], { askSession: rootsOf });
     for (const session of ["s1", "s2"]) {
       const seen = jsonOf(await set.ask("a", "seen", {}, { ...own, session }));
       expect(seen.roots).toMatchObject({ result: { roots: [{ uri: `file:///${session}` }] } });
@@ -35,7 +35,7 @@ test.each(transports)(
 test("the first call waits for a client that takes its time to answer", async () => {
   const slow = (question: SessionQuestion): Promise<ClientAnswer> =>
     new Promise((resolve) => setTimeout(() => resolve(rootsOf(question)), 250));
-  await using set = upstreams([fake("a", ["--mode", "first-roots"])], { asked: slow });
+  await using set = upstreams([fake("a", ["--mode", "first-roots"])], { askSession: slow });
   const seen = jsonOf(await set.ask("a", "seen", {}, own));
   expect(seen.roots).toMatchObject({ result: { roots: [{ uri: "file:///s1" }] } });
 });
@@ -53,7 +53,7 @@ test.each(transports.flatMap(([over, args]) => unheard.map(([client, more]) => [
     const transport = args.includes("--pair") ? { transport: "sse" } : {};
     await using served = args.length > 0 ? await serveFake(first, { id: "a", ...transport }) : null;
     const options = served?.options ?? fake("a", first);
-    await using set = upstreams([options], { asked: rootsOf, listens: false });
+    await using set = upstreams([options], { askSession: rootsOf, listens: false });
     const asked: string[] = [];
     const input =
       (caller: string) =>
@@ -74,7 +74,9 @@ const late: [what: string, mode: string][] = [
 ];
 
 test.each(late)("the first call waits only so long for a server that %s", async (_what, mode) => {
-  await using set = upstreams([fake("a", ["--mode", mode], { timeout: "1s" })], { asked: () => new Promise(() => {}) });
+  await using set = upstreams([fake("a", ["--mode", mode], { timeout: "1s" })], {
+    askSession: () => new Promise(() => {}),
+  });
   expect(jsonOf(await set.ask("a", "seen", {}, own)).roots).toBeUndefined();
 });
 
@@ -85,7 +87,7 @@ test("the first call waits for no client that has no roots, or cannot be asked",
   });
   const options = http("a", server.url, { protocol: "legacy" });
   const run = async (listens: boolean, declares: Record<string, unknown>): Promise<void> => {
-    await using set = upstreams([options], { asked: rootsOf, listens });
+    await using set = upstreams([options], { askSession: rootsOf, listens });
     expect(textOf(await set.ask("a", "echo", {}, { session: "s1", declares }))).toBe("ran");
   };
   await run(false, own.declares);

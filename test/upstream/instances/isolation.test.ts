@@ -140,11 +140,11 @@ test.each([
     const follow = ["--mode", "follow-roots", ...args];
     await using served = args.length > 0 ? await serveFake(follow, { id: "a" }) : null;
     const questions: SessionQuestion[] = [];
-    const asked: NonNullable<HarnessOptions["asked"]> = async (question) => {
+    const asked: NonNullable<HarnessOptions["askSession"]> = async (question) => {
       questions.push(question);
       return { kind: "result", text: `{"roots":[{"uri":"file:///${question.session}"}]}` };
     };
-    await using set = upstreams([served?.options ?? fake("a", follow)], { asked });
+    await using set = upstreams([served?.options ?? fake("a", follow)], { askSession: asked });
     const seen = async (session: string) => jsonOf(await set.ask("a", "seen", {}, { session, declares })).roots;
     for (const session of ["s1", "s2"]) expect(await seen(session)).toBeUndefined();
     if (args.includes("--sse")) await until(() => (set.status()[0]?.streams ?? 0) >= 3, "each session's stream");
@@ -158,7 +158,7 @@ test.each([
   },
 );
 
-test("several calls of one caller: a question that stays unclear is asked of nobody, a log message is still passed on", async () => {
+test("several calls of one caller: a question that may be about any of them is asked of nobody, a log message is still passed on", async () => {
   await using set = upstreams([fake("a", [], { isolation: "per-principal", timeout: "3s" })]);
   const notices: Notice[] = [];
   set.onNotice((notice) => void notices.push(notice));

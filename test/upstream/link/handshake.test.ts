@@ -11,7 +11,7 @@ const answering = (answer: Answer): Link => ({
   streams: 0,
   over: null,
   ended: new Promise(() => {}),
-  ask: () => Promise.resolve(answer),
+  request: () => Promise.resolve(answer),
   tell: () => Promise.resolve(),
   fail() {},
   close: () => Promise.resolve(),

@@ -3,12 +3,12 @@ import type { Failure } from "../../../src/core/failure.ts";
 import type { ClientAnswer, InputRequest } from "../../../src/core/inbound.ts";
 import { subscriptionIdKey } from "../../../src/mcp/meta.ts";
 import { receive } from "../../../src/upstream/link/inbox.ts";
-import { Outside } from "../../../src/upstream/link/outside.ts";
+import { OutsideCalls } from "../../../src/upstream/link/outside-calls.ts";
 import type { Purpose } from "../../../src/upstream/link/link.ts";
 import { fake, serveFake, textOf, upstreams } from "../../support/upstream.ts";
 import { until } from "../../support/until.ts";
 import { rejectionOf } from "../../support/failure.ts";
-import { ask, linkHost, sent, settled } from "../../support/link-host.ts";
+import { exchangeOf, linkHost, linkRequest, settled } from "../../support/link-host.ts";
 
 /** Some requests in flight, to which the server says what names none of them; what each hears, and our answers. */
 function server(kinds: Purpose["kind"][], of: "one client" | "several" = "several", clients: string[] = []) {
@@ -36,34 +36,34 @@ function server(kinds: Purpose["kind"][], of: "one client" | "several" = "severa
         progress: (params) => void hear(`progress ${params}`),
         message,
         other,
-        request,
+        ask: request,
         askable: request !== null,
       },
     };
   };
   const handlers = purposeOf("call", "outside", null);
-  const asked = of === "one client" && handlers.kind === "call" ? handlers.handlers.request : null;
+  const asked = of === "one client" && handlers.kind === "call" ? handlers.handlers.ask : null;
   const open = kinds.map((kind, id) =>
-    sent(id, ask({ purpose: purposeOf(kind, `${kind}-${id}`, clients[id] ?? null) })),
+    exchangeOf(id, linkRequest({ purpose: purposeOf(kind, `${kind}-${id}`, clients[id] ?? null) })),
   );
-  const tally = { aside: 0, told: 0, stray: 0 };
+  const counts = { unrelated: 0, delivered: 0, stray: 0 };
   const inbox = {
     answer: () => {},
     broken: (id: string, why: Failure) => void broken.push(`${id} ${why.code}`),
     find: (id: string) => open.find((one) => String(one.id) === id),
     issued: () => false,
-    stray: () => void tally.stray++,
-    aside: () => void tally.aside++,
-    told: () => void tally.told++,
+    stray: () => void counts.stray++,
+    unrelated: () => void counts.unrelated++,
+    delivered: () => void counts.delivered++,
     open: () => open,
-    outside: new Outside(() => asked),
+    outside: new OutsideCalls(() => asked),
     reply: (text: string) => void replies.push(text),
   };
   const say = (text: string): void => receive(text, linkHost, inbox);
   const question = (id: number, method = "roots/list"): void =>
     say(`{"jsonrpc":"2.0","id":${id},"method":"${method}","params":{"q":${id}}}`);
   const accept = (id: number): void => answers.get(`{"q":${id}}`)?.();
-  return { heard, replies, broken, open, tally, outside: inbox.outside, say, question, accept };
+  return { heard, replies, broken, open, counts, outside: inbox.outside, say, question, accept };
 }
 
 const message = '{"jsonrpc":"2.0","method":"notifications/message","params":{"level":"info"}}';
@@ -136,28 +136,28 @@ for (const method of [log, extension, "notifications/elicitation/complete"]) {
 }
 
 const about = (method: string, params: object): string => JSON.stringify({ jsonrpc: "2.0", method, params });
-test.each<[Purpose["kind"], string, "told" | "aside"]>([
-  ["call", about("notifications/progress", { progressToken: 0, progress: 1 }), "told"],
-  ["call", message, "told"],
-  ["call", about("notifications/elicitation/complete", { elicitationId: "1" }), "told"],
-  ["listen", about("notifications/tools/list_changed", { _meta: { [subscriptionIdKey]: 0 } }), "told"],
-  ["own", about("notifications/progress", { progressToken: 0, progress: 1 }), "aside"],
+test.each<[Purpose["kind"], string, "delivered" | "unrelated"]>([
+  ["call", about("notifications/progress", { progressToken: 0, progress: 1 }), "delivered"],
+  ["call", message, "delivered"],
+  ["call", about("notifications/elicitation/complete", { elicitationId: "1" }), "delivered"],
+  ["listen", about("notifications/tools/list_changed", { _meta: { [subscriptionIdKey]: 0 } }), "delivered"],
+  ["own", about("notifications/progress", { progressToken: 0, progress: 1 }), "unrelated"],
 ])("what a request (%s) takes is counted apart from what nobody takes: %s", (kind, said, as) => {
-  const { tally, say } = server([kind]);
+  const { counts, say } = server([kind]);
   for (let times = 0; times < 3; times++) say(said);
-  expect(tally).toEqual({ told: 0, aside: 0, stray: 0, [as]: 3 });
+  expect(counts).toEqual({ delivered: 0, unrelated: 0, stray: 0, [as]: 3 });
 });
 
 test("T12: questions that are refused count as a flood does, what a server withdraws does not", async () => {
-  const { tally, question, say } = server(["call", "call"]);
+  const { counts, question, say } = server(["call", "call"]);
   for (const id of [1, 2, 3]) question(id);
-  expect(tally.stray).toBe(3);
+  expect(counts.stray).toBe(3);
   const one = server(["call"]);
   one.question(1);
   one.say('{"jsonrpc":"2.0","method":"notifications/cancelled","params":{"requestId":1}}');
-  expect(one.tally.stray).toBe(0);
+  expect(one.counts.stray).toBe(0);
   say('{"jsonrpc":"2.0","method":"notifications/cancelled","params":{"requestId":1}}');
-  expect(tally.stray).toBe(4);
+  expect(counts.stray).toBe(4);
 });
 
 test("several calls of one client ask it in their order, each as often as the others", async () => {

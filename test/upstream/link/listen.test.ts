@@ -5,7 +5,7 @@ import { faults } from "../../../src/upstream/faults.ts";
 import { readEvents } from "../../../src/upstream/http/event-stream.ts";
 import { holdGetStream } from "../../../src/upstream/http/get-stream.ts";
 import { ungreeted } from "../../../src/upstream/link/handshake.ts";
-import type { Ask, Link } from "../../../src/upstream/link/link.ts";
+import type { Link, LinkRequest } from "../../../src/upstream/link/link.ts";
 import { beginListen, holdListen } from "../../../src/upstream/link/listen.ts";
 import { PipeLink } from "../../../src/upstream/link/pipe-link.ts";
 import { rejectionOf } from "../../support/failure.ts";
@@ -112,12 +112,12 @@ test("listening goes on after an error that ends what its server had acknowledge
   jest.useFakeTimers();
   let asked = 0;
   const slept = Promise.withResolvers<void>();
-  const ask = async ({ purpose }: Ask): Promise<unknown> => {
+  const request = async ({ purpose }: LinkRequest): Promise<unknown> => {
     if (asked++ === 0 && purpose.kind === "listen") purpose.notified("notifications/subscriptions/acknowledged", "{}");
     setImmediate(slept.resolve);
     return { kind: "error" };
   };
-  const listening = listenOn({ over: null, ask } as unknown as Link, new AbortController().signal);
+  const listening = listenOn({ over: null, request } as unknown as Link, new AbortController().signal);
   await slept.promise;
   expect(asked).toBe(1);
   jest.advanceTimersByTime(1_000);
@@ -126,26 +126,26 @@ test("listening goes on after an error that ends what its server had acknowledge
 });
 
 test("a server that does not acknowledge a listening request in time is told that it is not wanted", async () => {
-  const asks: Ask[] = [];
+  const requests: LinkRequest[] = [];
   const link = {
     over: null,
-    ask: (ask: Ask) => (
-      asks.push(ask),
-      new Promise((resolve) => ask.signal.addEventListener("abort", () => resolve(null)))
+    request: (request: LinkRequest) => (
+      requests.push(request),
+      new Promise((resolve) => request.signal.addEventListener("abort", () => resolve(null)))
     ),
   } as unknown as Link;
   const terms = { host: { client: { name: "t", version: "0" } } };
   const listening = { instance: { link, peer: ungreeted }, terms, filter: {}, missed: () => {}, heard: () => {} };
   const silent = faults.down("a", "it is silent");
   expect(await rejectionOf(beginListen(listening, 5, silent))).toBe(silent);
-  expect(asks.map(({ signal }) => signal.aborted)).toEqual([true]);
+  expect(requests.map(({ signal }) => signal.aborted)).toEqual([true]);
 });
 
 test("nothing is asked of a link that has ended", async () => {
   let over = false;
-  const ask = (): Promise<never> => ((over = true), Promise.reject(new Error("it has ended")));
+  const request = (): Promise<never> => ((over = true), Promise.reject(new Error("it has ended")));
   const link = {
-    ask,
+    request,
     get over() {
       return over ? { reason: "it has ended" } : null;
     },
@@ -159,12 +159,12 @@ test("nothing is asked of a link that has ended", async () => {
 
 test("listening takes no hold of its link, however often it is begun", async () => {
   const held: string[] = [];
-  const link = new Proxy({ over: null, ask: () => Promise.reject(new Error("broken")) } as unknown as Link, {
+  const link = new Proxy({ over: null, request: () => Promise.reject(new Error("broken")) } as unknown as Link, {
     get: (target, key, self): unknown => (held.push(String(key)), Reflect.get(target, key, self)),
   });
   const controller = new AbortController();
   const listening = listenOn(link, controller.signal);
-  await until(() => held.includes("ask"), "the request");
+  await until(() => held.includes("request"), "the request");
   controller.abort();
   await listening;
   expect(held).not.toContain("ended");

@@ -2,7 +2,7 @@ import { expect, test } from "bun:test";
 import { PipeLink, type PipeEvents } from "../../../src/upstream/link/pipe-link.ts";
 import { query } from "../../../src/upstream/link/query.ts";
 import { rejectionOf } from "../../support/failure.ts";
-import { ask, linkHost } from "../../support/link-host.ts";
+import { linkHost, linkRequest } from "../../support/link-host.ts";
 
 /** A link over a pipe that takes every message; `unsent`: none of them leaves it. */
 function open(unsent: boolean) {
@@ -28,7 +28,7 @@ test.each([
   "a request that was %s and runs out of time: %s ends as %s, ran: %s",
   async (sent, method, code, ran, told) => {
     const { link, methods } = open(sent === "never sent");
-    const { detail, ...failure } = await rejectionOf(link.ask(ask({ method, timeout: 5 })));
+    const { detail, ...failure } = await rejectionOf(link.request(linkRequest({ method, timeout: 5 })));
     expect([failure.code, detail.ran]).toEqual([code, ran]);
     expect(methods()).toEqual([method, ...told]);
   },
@@ -40,7 +40,7 @@ test.each([
 ])("a request that was %s and is given up: its server is told %j", async (sent, told) => {
   const { link, methods } = open(sent === "never sent");
   const controller = new AbortController();
-  const asked = rejectionOf(link.ask(ask({ signal: controller.signal })));
+  const asked = rejectionOf(link.request(linkRequest({ signal: controller.signal })));
   controller.abort();
   expect((await asked).code).toBe("cancelled");
   expect(methods()).toEqual(["tools/call", ...told]);
@@ -53,26 +53,26 @@ test.each([
   "a request that was %s when its pipe broke ends as %s, and nothing is sent after that",
   async (sent, code) => {
     const { link, methods, end } = open(sent === "never sent");
-    const asked = rejectionOf(link.ask(ask()));
+    const asked = rejectionOf(link.request(linkRequest()));
     end();
     expect((await asked).code).toBe(code);
-    expect((await rejectionOf(link.ask(ask()))).code).toBe("upstream-down");
+    expect((await rejectionOf(link.request(linkRequest()))).code).toBe("upstream-down");
     await link.tell("notifications/roots/list_changed", null);
-    expect(await link.ended).toEqual({ asked: false, reason: "it broke" });
+    expect(await link.ended).toEqual({ expected: false, reason: "it broke" });
     expect([methods(), link.over]).toEqual([["tools/call"], await link.ended]);
   },
 );
 
 test("a request that was given up before is not sent", async () => {
   const { link, methods } = open(false);
-  expect((await rejectionOf(link.ask(ask({ signal: AbortSignal.abort() })))).code).toBe("cancelled");
+  expect((await rejectionOf(link.request(linkRequest({ signal: AbortSignal.abort() })))).code).toBe("cancelled");
   expect(methods()).toEqual([]);
 });
 
 test("a result of more bytes than a result may have is refused, one of as many is not", async () => {
   const { link, say } = open(false);
   const { result } = linkHost.limits;
-  const answers = [link.ask(ask()), rejectionOf(link.ask(ask()))];
+  const answers = [link.request(linkRequest()), rejectionOf(link.request(linkRequest()))];
   for (const [at, bytes] of [result, result + 1].entries())
     say({ id: at + 1, result: { a: "x".repeat(bytes - '{"a":""}'.length) } });
   expect(await Promise.all(answers)).toMatchObject([{ kind: "result" }, { code: "result-too-large" }]);
@@ -81,7 +81,7 @@ test("a result of more bytes than a result may have is refused, one of as many i
 test("progress buys a request of the gateway's own no time beyond its limit", async () => {
   const { link, say } = open(false);
   const chatter = setInterval(() => say({ method: "notifications/progress", params: { progressToken: 1 } }), 2);
-  const { peer } = ask();
+  const { peer } = linkRequest();
   expect((await rejectionOf(query(link, linkHost, { method: "ping", peer, timeout: 20 }))).code).toBe("timeout");
   clearInterval(chatter);
 });

@@ -1,7 +1,7 @@
 import { expect, test } from "bun:test";
 import type { ClientAnswer, InputRequest } from "../../../src/core/inbound.ts";
-import type { Ask, LinkHost, Peer } from "../../../src/upstream/link/link.ts";
-import { ask as anyAsk, linkHost } from "../../support/link-host.ts";
+import type { LinkHost, LinkRequest, Peer } from "../../../src/upstream/link/link.ts";
+import { linkHost, linkRequest } from "../../support/link-host.ts";
 import { openSse } from "../../../src/upstream/transports/sse.ts";
 import { mostCourtesies } from "../../../src/upstream/http/wire.ts";
 import { http, textOf, upstreams } from "../../support/upstream.ts";
@@ -11,7 +11,8 @@ import { until } from "../../support/until.ts";
 
 const peer: Peer = { era: "legacy", revision: "2024-11-05" };
 const host: LinkHost = { ...linkHost, notified: () => true };
-const ask = (method: string, timeout: number): Ask => anyAsk({ method, peer, timeout, most: timeout });
+const requestFor = (method: string, timeout: number): LinkRequest =>
+  linkRequest({ method, peer, timeout, most: timeout });
 
 type Say = (message: Record<string, unknown>) => void;
 
@@ -56,12 +57,12 @@ test("a notification that the server never takes holds up what follows for as lo
   using server = deafServer();
   const spec = { url: server.url, headers: {}, proxy: null };
   const link = openSse({ ...spec, courtesy: 300 }, host);
-  expect(await link.ask(ask("initialize", 2_000))).toMatchObject({ kind: "result" });
+  expect(await link.request(requestFor("initialize", 2_000))).toMatchObject({ kind: "result" });
   void link.tell("notifications/initialized", null, peer);
   await until(() => server.posted.length === 2, "the notification");
   // What was held back has not run, and says so.
-  expect(await rejectionOf(link.ask(ask("tools/call", 50)))).toMatchObject({ code: "overloaded" });
-  expect(await link.ask(ask("tools/list", 2_000))).toMatchObject({ kind: "result" });
+  expect(await rejectionOf(link.request(requestFor("tools/call", 50)))).toMatchObject({ code: "overloaded" });
+  expect(await link.request(requestFor("tools/list", 2_000))).toMatchObject({ kind: "result" });
   expect(server.posted).toEqual(["initialize", "notifications/initialized", "tools/list"]);
   await link.close();
 });
@@ -69,9 +70,9 @@ test("a notification that the server never takes holds up what follows for as lo
 test("a server that pings without taking the answers gets only some at once", async () => {
   using server = deafServer(500);
   const link = openSse({ url: server.url, headers: {}, proxy: null }, host);
-  expect(await link.ask(ask("initialize", 2_000))).toMatchObject({ kind: "result" });
+  expect(await link.request(requestFor("initialize", 2_000))).toMatchObject({ kind: "result" });
   await until(() => server.posted.length === 1 + mostCourtesies, "the answers");
-  expect(await link.ask(ask("tools/list", 2_000))).toMatchObject({ kind: "result" });
+  expect(await link.request(requestFor("tools/list", 2_000))).toMatchObject({ kind: "result" });
   expect(server.posted.filter((method) => method === undefined).length).toBe(mostCourtesies);
   await link.close();
 });
@@ -96,14 +97,14 @@ test.each(["late", "never"] as const)(
       return accepted();
     });
     const link = openSse({ url: server.url, headers: {}, proxy: null }, host);
-    await link.ask(ask("initialize", 2_000));
+    await link.request(requestFor("initialize", 2_000));
     const request = async ({ progress }: InputRequest): Promise<ClientAnswer> => {
       for (let n = 1; n <= 100; n++) progress?.(`{"progressToken":"ours","progress":${n}}`);
       return { kind: "result", text: "{}" };
     };
-    const handlers = { progress: null, message: null, other: null, request, askable: true };
-    const call = { ...ask("tools/call", 4_000), purpose: { kind: "call", handlers, client: null } as const };
-    expect(await link.ask(call)).toMatchObject({ kind: "result" });
+    const handlers = { progress: null, message: null, other: null, ask: request, askable: true };
+    const call = { ...requestFor("tools/call", 4_000), purpose: { kind: "call", handlers, client: null } as const };
+    expect(await link.request(call)).toMatchObject({ kind: "result" });
     expect(heard).toEqual(taken === "late" ? [1, 100, "answer"] : [1, "answer"]);
     await link.close();
   },
@@ -128,8 +129,8 @@ test.each([
     return new Response(said, { status });
   });
   const link = openSse({ url: server.url, headers: {}, proxy: null }, host);
-  await link.ask(ask("initialize", 2_000));
-  const call = link.ask(ask("tools/call", 4_000));
+  await link.request(requestFor("initialize", 2_000));
+  const call = link.request(requestFor("tools/call", 4_000));
   for (let i = 0; i < 2; i++) void link.tell("notifications/cancelled", '{"requestId":1}', peer);
   expect(await call).toMatchObject({ kind: "result" });
   await link.close();
@@ -143,8 +144,10 @@ test("a call that is refused in words that do not end is over as soon as its sta
     return accepted();
   });
   const link = openSse({ url: server.url, headers: {}, proxy: null }, host);
-  await link.ask(ask("initialize", 2_000));
-  expect(await rejectionOf(link.ask(ask("tools/call", 4_000)))).toMatchObject({ code: "upstream-overloaded" });
+  await link.request(requestFor("initialize", 2_000));
+  expect(await rejectionOf(link.request(requestFor("tools/call", 4_000)))).toMatchObject({
+    code: "upstream-overloaded",
+  });
   await link.close();
 });
 

@@ -1,24 +1,29 @@
 import type { List, ListNode } from "../../core/linked-list.ts";
 import { Exchange, type GaveUp } from "../link/exchange.ts";
-import type { Answer, Ask, LinkHost, Peer } from "../link/link.ts";
+import type { Answer, LinkRequest } from "../link/link.ts";
 import { isSessionLost, isUnseen, type SessionLoss } from "./lost-session.ts";
-import type { HttpWire } from "./wire.ts";
 
-/** One request that was sent. */
-export class Sent extends Exchange {
+/** One request over HTTP. */
+export class HttpExchange extends Exchange {
   /** The session that the request belongs to; null where there is none. */
   readonly session: string | null;
   /** Ends the connection of the request. */
   readonly controller: AbortController;
-  readonly place: ListNode<Sent>;
+  readonly node: ListNode<HttpExchange>;
   /** Why nobody waits for the answer any more; null while somebody does. */
   gaveUp: GaveUp | null = null;
 
-  constructor(ask: Ask, id: number, session: string | null, controller: AbortController, open: List<Sent>) {
-    super(id, ask);
+  constructor(
+    request: LinkRequest,
+    id: number,
+    session: string | null,
+    controller: AbortController,
+    open: List<HttpExchange>,
+  ) {
+    super(id, request);
     this.session = session;
     this.controller = controller;
-    this.place = open.add(this);
+    this.node = open.add(this);
   }
 
   protected giveUp(why: GaveUp): void {
@@ -31,26 +36,14 @@ export class Sent extends Exchange {
    * then it has begun to run.
    */
   lossIn(status: number, said: Answer | string): SessionLoss | null {
-    const { ask, session } = this;
-    if (this.heard || ask.peer.era === "modern" || ask.method === "initialize") return null;
+    const { request, session } = this;
+    if (this.heard || request.peer.era === "modern" || request.method === "initialize") return null;
     if (!isSessionLost(status, said, session)) return null;
     return isUnseen(status, said, session) ? "repeatable" : this.doubt;
   }
 
   /** What it means for the request if the server may have lost the session, and may have looked at the request before. */
   get doubt(): SessionLoss {
-    return this.ask.method === "tools/call" ? "perhaps ran" : "repeatable";
+    return this.request.method === "tools/call" ? "perhaps ran" : "repeatable";
   }
 }
-
-/** What a link shares with the streams that it reads. */
-export type StreamContext = {
-  readonly host: LinkHost;
-  readonly wire: HttpWire;
-  /** Most bytes of a message, as things are now. */
-  longest(): number;
-  /** Whether the link gave out this id. */
-  issued(id: string): boolean;
-  /** Sends the answer to a request of the server, or the progress with it; resolves once the server has taken it. */
-  reply(text: string, peer: Peer): Promise<void>;
-};

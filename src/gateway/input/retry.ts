@@ -1,12 +1,12 @@
-import type { Call, IdentifiedCall, Route } from "../core/call.ts";
-import { Failure } from "../core/failure.ts";
-import { answerTime } from "../core/inbound.ts";
-import { isObject } from "../core/json.ts";
-import type { UpstreamRequest } from "../core/upstream.ts";
-import type { Principal } from "../core/principal.ts";
-import { readResponses } from "../mcp/input-round.ts";
-import type { Gateway } from "./gateway.ts";
-import { answerName, answersTo, type Asks, type Given, givenText, unasked } from "./input-answers.ts";
+import type { Call, IdentifiedCall, Route } from "../../core/call.ts";
+import { Failure } from "../../core/failure.ts";
+import { answerTime } from "../../core/inbound.ts";
+import { isObject } from "../../core/json.ts";
+import type { UpstreamRequest } from "../../core/upstream.ts";
+import type { Principal } from "../../core/principal.ts";
+import { readResponses } from "../../mcp/input-round.ts";
+import type { Gateway } from "../gateway.ts";
+import { answerName, answersTo, type Asks, type Given, givenText, unasked } from "./client-answers.ts";
 import { answeredStep, type Job } from "./questions.ts";
 
 /** A call that waits in this process, by its id there. */

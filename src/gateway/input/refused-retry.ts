@@ -1,6 +1,6 @@
-import type { IdentifiedCall } from "../core/call.ts";
-import { Failure } from "../core/failure.ts";
-import type { Gateway } from "./gateway.ts";
+import type { IdentifiedCall } from "../../core/call.ts";
+import { Failure } from "../../core/failure.ts";
+import type { Gateway } from "../gateway.ts";
 import type { ParkedCall } from "./parking.ts";
 import { parkedIdOf } from "./retry.ts";
 

@@ -1,7 +1,7 @@
 import { longestQuestion } from "../../core/inbound.ts";
 import { plainId } from "../../mcp/message.ts";
-import { mostOpen, type Question } from "./asking.ts";
 import type { Exchange } from "./exchange.ts";
+import { mostOpen, type Question } from "./questions.ts";
 
 /**
  * How long a question waits at most if no other waits before it, ms. The official SDKs give up requests after 60 s, a
@@ -10,8 +10,8 @@ import type { Exchange } from "./exchange.ts";
 const mostMs = 30_000;
 
 /** Takes the call that a question is about; null when that cannot be known. */
-type Known = (call: Exchange | null) => void;
-type Waiting = { readonly among: Set<Exchange>; readonly timer: Timer; readonly known: Known };
+type Resolve = (call: Exchange | null) => void;
+type Waiting = { readonly among: Set<Exchange>; readonly timer: Timer; readonly resolve: Resolve };
 
 /**
  * The questions of a server that name no call and came while several ran. Such a question is about one of the calls that
@@ -21,21 +21,21 @@ type Waiting = { readonly among: Set<Exchange>; readonly timer: Timer; readonly 
  * A call that has a question open already may be the one that asks again, as one that samples several texts at once
  * does. So it counts as any other.
  */
-export class Unclear {
+export class AmbiguousQuestions {
   readonly #questions = new Map<string, Waiting>();
 
   /** Lets a question wait that is about one of these calls. False when it need not wait, or there is no room for it. */
-  add({ idText, params }: Question, calls: readonly Exchange[], known: Known): boolean {
+  add({ idText, params }: Question, calls: readonly Exchange[], resolve: Resolve): boolean {
     const id = plainId(idText);
     const { size } = this.#questions;
     if (!calls.some(({ askable }) => askable) || size >= mostOpen || this.#questions.has(id)) return false;
     if (params.length > longestQuestion) return false;
     // No call may run out of time because its question waits.
-    const patience = Math.min(mostMs, ...calls.map(({ ask: { timeout } }) => (timeout ?? Infinity) / 2));
+    const patience = Math.min(mostMs, ...calls.map(({ request: { timeout } }) => (timeout ?? Infinity) / 2));
     for (const call of calls) call.hear();
     // Each waits a little longer than the one before it, whose call may end once it is refused, which leaves another.
     const timer = setTimeout(() => this.#end(id, null), patience * (1 + size / mostOpen));
-    this.#questions.set(id, { among: new Set(calls), timer, known });
+    this.#questions.set(id, { among: new Set(calls), timer, resolve });
     return true;
   }
 
@@ -63,7 +63,7 @@ export class Unclear {
   }
 
   #end(id: string, call: Exchange | null): void {
-    this.#take(id)?.known(call);
+    this.#take(id)?.resolve(call);
   }
 
   #take(id: string): Waiting | null {

@@ -1,9 +1,9 @@
 import { randomBytes } from "node:crypto";
-import type { IdentifiedCall, Reply, Route } from "../core/call.ts";
-import { Counts } from "../core/counts.ts";
-import { Failure } from "../core/failure.ts";
-import { answerTime } from "../core/inbound.ts";
-import type { Policy } from "../core/ports.ts";
+import type { IdentifiedCall, Reply, Route } from "../../core/call.ts";
+import { Counts } from "../../core/counts.ts";
+import { Failure } from "../../core/failure.ts";
+import { answerTime } from "../../core/inbound.ts";
+import type { Policy } from "../../core/ports.ts";
 
 /** A call that waits for its caller's answers. */
 export type ParkedCall = {
@@ -34,14 +34,14 @@ export type ParkingLimits = {
 
 const usual: ParkingLimits = { total: 1_000, perOwner: 16, weight: 64 * 1024 ** 2, ageMs: answerTime };
 
-type Slot = { readonly parked: ParkedCall; weight: number; readonly timer: Timer };
+type Place = { readonly parked: ParkedCall; weight: number; readonly timer: Timer };
 
 /**
  * The calls of this process that wait for their callers' answers. Their number, size and age are limited, and each
  * id works once.
  */
 export class Parking {
-  readonly #places = new Map<string, Slot>();
+  readonly #places = new Map<string, Place>();
   readonly #perOwner = new Counts();
   readonly #limits: ParkingLimits;
   /** Questions that were refused: there was no place for them, or they were too long or too many. */

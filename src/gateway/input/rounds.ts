@@ -1,18 +1,18 @@
-import { type AbortSignalLike, Cancel, Withdrawn } from "../core/cancel.ts";
-import type { Call, IdentifiedCall, Reply, Route } from "../core/call.ts";
-import { asFailure, Failure } from "../core/failure.ts";
-import { type ClientAnswer, type InputRequest, longestQuestion } from "../core/inbound.ts";
-import type { Policy } from "../core/ports.ts";
-import { rpcCodes } from "../core/rpc-code.ts";
-import { type Asked, mostQuestions, roundText } from "../mcp/input-round.ts";
-import { forNextHop } from "../mcp/meta.ts";
-import { underToken } from "../mcp/reply.ts";
-import type { Gateway } from "./gateway.ts";
-import { checkAnswer } from "./input-answers.ts";
+import { type AbortSignalLike, Cancel, Withdrawn } from "../../core/cancel.ts";
+import type { Call, IdentifiedCall, Reply, Route } from "../../core/call.ts";
+import { asFailure, Failure } from "../../core/failure.ts";
+import { type ClientAnswer, type InputRequest, longestQuestion } from "../../core/inbound.ts";
+import type { Policy } from "../../core/ports.ts";
+import { rpcCodes } from "../../core/rpc-code.ts";
+import { type Asked, mostQuestions, roundText } from "../../mcp/input-round.ts";
+import { forNextHop } from "../../mcp/meta.ts";
+import { underToken } from "../../mcp/reply.ts";
+import type { Gateway } from "../gateway.ts";
+import { checkAnswer } from "./client-answers.ts";
 import type { ParkedCall } from "./parking.ts";
 import { admitQuestion, answeredStep, askedStep, refusalAnswer, refusedStep } from "./questions.ts";
 import { methodsInRounds, type Retry, sealState } from "./retry.ts";
-import { endOnLoss, failureOf } from "./revocation.ts";
+import { endOnLoss, failureOf } from "../revocation.ts";
 
 /** A question that was sent to the caller, or is about to be. A failure in place of its answer: it cannot be sent. */
 type Question = Asked & { readonly answered: (answer: ClientAnswer | Failure) => void };

@@ -1,12 +1,12 @@
 import { describe, expect, test } from "bun:test";
-import type { Reply } from "../../src/core/call.ts";
-import { Failure } from "../../src/core/failure.ts";
-import type { ClientAnswer, InputRequest } from "../../src/core/inbound.ts";
-import { principal } from "../support/principal.ts";
-import { until } from "../support/until.ts";
-import { textIn } from "../support/wire.ts";
-import { asksAndWorks, asksMeanwhile, call, form, kinds, never, retry, type Round, untilCancelled } from "./ask.ts";
-import { alice, type Asking, bob, harness, type Harness, ok, send, steps, types } from "./support.ts";
+import type { Reply } from "../../../src/core/call.ts";
+import { Failure } from "../../../src/core/failure.ts";
+import type { ClientAnswer, InputRequest } from "../../../src/core/inbound.ts";
+import { principal } from "../../support/principal.ts";
+import { until } from "../../support/until.ts";
+import { textIn } from "../../support/wire.ts";
+import { asksAndWorks, asksMeanwhile, call, form, kinds, never, retry, type Round, untilCancelled } from "../ask.ts";
+import { alice, type Asking, bob, harness, type Harness, ok, send, steps, types } from "../support.ts";
 
 const declares: Asking = { capabilities: { elicitation: { form: {}, url: {} }, sampling: {}, roots: {} } };
 const accept = '{"action":"accept","content":{}}';

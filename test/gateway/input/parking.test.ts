@@ -1,6 +1,6 @@
 import { describe, expect, test } from "bun:test";
-import { Parking } from "../../src/gateway/parking.ts";
-import { makeRoute } from "../support/call.ts";
+import { Parking } from "../../../src/gateway/input/parking.ts";
+import { makeRoute } from "../../support/call.ts";
 
 describe("places to wait", () => {
   const parkedCall = (owner: string, weight = 1) => ({

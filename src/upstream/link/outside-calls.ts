@@ -1,7 +1,7 @@
 import type { InputMethod } from "../../core/inbound.ts";
 import { createWindow } from "../window.ts";
-import { Asking } from "./asking.ts";
 import type { AskClient } from "./link.ts";
+import { QuestionContext } from "./questions.ts";
 
 /** How often a server may ask outside of calls, per minute. The number of the client's calls does not bound that. */
 const most = 16;
@@ -12,27 +12,27 @@ const minuteMs = 60_000;
  * client's roots may be asked for, as a server does at its start and once it was told that they changed. Questions that
  * keep a person busy or cost money may only be asked during a call.
  */
-export class Outside extends Asking {
-  readonly #asked: () => AskClient | null;
+export class OutsideCalls extends QuestionContext {
+  readonly #asker: () => AskClient | null;
   readonly #inMinute = createWindow(minuteMs, () => performance.now());
 
-  constructor(asked: () => AskClient | null) {
+  constructor(asker: () => AskClient | null) {
     super();
-    this.#asked = asked;
+    this.#asker = asker;
   }
 
   /** Whether the client can be asked now. */
-  get able(): boolean {
-    return this.#asked() !== null;
+  get askable(): boolean {
+    return this.#asker() !== null;
   }
 
-  /** Infinite, so that a question goes through a running call if there is one. */
-  get asked(): number {
+  /** Infinite, so that a question goes by way of a running call if there is one. */
+  get timesAsked(): number {
     return Infinity;
   }
 
   protected take(method: InputMethod): AskClient | null {
-    return method === "roots/list" && this.#inMinute() <= most ? this.#asked() : null;
+    return method === "roots/list" && this.#inMinute() <= most ? this.#asker() : null;
   }
 
   protected hold(): void {}

@@ -7,12 +7,12 @@ import { plainId } from "../../mcp/message.ts";
 import { errorMessage, progressNotification } from "../../mcp/reply.ts";
 import type { AskClient } from "./link.ts";
 
-/** Most questions about one matter that a server may have open at once: each keeps a person busy. */
+/** Most questions of one context that a server may have open at once: each keeps a person busy. */
 export const mostOpen = 16;
 /** How long an answer waits for the reports of its progress that came before it, ms. */
 const lastReportMs = 1_000;
 
-/** A request of the server. */
+/** A request of the server, for its client. */
 export type Question = { readonly idText: string; readonly method: string; readonly params: string };
 
 /** Sends a message to the server; a promise resolves once the server has taken it. */
@@ -21,20 +21,18 @@ export type SendReply = (text: string) => void | Promise<void>;
 /** Whether a client may be asked questions of this method at all. */
 export const isInput = (method: string): method is InputMethod => inputMethods.some((one) => one === method);
 
-/** The error that refuses a question of a server. */
-export const refusal = (idText: string, why: string): string => errorMessage(idText, rpcCodes.methodNotFound, why);
-
 /**
- * A matter about which a server may ask the client: a call, or a session. It holds the questions that wait for answers.
+ * What a question of the server can be about: a call, or the session outside of calls. Holds the questions that wait for
+ * answers.
  */
-export abstract class Asking {
-  #inputs: Map<string, AbortController> | null = null;
+export abstract class QuestionContext {
+  #open: Map<string, AbortController> | null = null;
   #closed = false;
 
-  /** The way to ask one question of this method; null where it may not be asked. */
+  /** The way to ask one more question of this method; null where it may not be asked. */
   protected abstract take(method: InputMethod): AskClient | null;
 
-  /** A question that may be about this matter begins to wait for its answer. */
+  /** A question that may be about this context begins to wait for its answer. */
   protected abstract hold(): void;
 
   /** That question waits no more. */
@@ -44,51 +42,51 @@ export abstract class Asking {
     return this.#closed;
   }
 
-  /** How often the client was asked about this matter. */
-  abstract get asked(): number;
+  /** How often the client was asked by way of this context. */
+  abstract get timesAsked(): number;
 
   /** Whether a question of this id waits for its answer. */
-  asks(idText: string): boolean {
-    return this.#inputs?.has(plainId(idText)) ?? false;
+  hasOpen(idText: string): boolean {
+    return this.#open?.has(plainId(idText)) ?? false;
   }
 
-  /** The matter is over, and so are its questions. */
+  /** The context is over, and so are its questions. */
   close(): void {
     this.#closed = true;
-    for (const controller of this.#inputs?.values() ?? []) controller.abort();
-    this.#inputs = null;
+    for (const controller of this.#open?.values() ?? []) controller.abort();
+    this.#open = null;
   }
 
   /**
    * Ends the question of this id: the server does not want the answer any more. False when there is no such question.
    */
   withdraw(idText: string, why: Withdrawn): boolean {
-    const input = this.#inputs?.get(plainId(idText));
-    input?.abort(why);
-    return input !== undefined;
+    const controller = this.#open?.get(plainId(idText));
+    controller?.abort(why);
+    return controller !== undefined;
   }
 
-  /** Asks the client, through this matter, a question that is about one of `among`; see `askClient`. */
-  question(question: Question, among: readonly Asking[], reply: SendReply): boolean {
+  /** Asks the client, by way of this context, a question that is about one of `among`; see `askClient`. */
+  ask(question: Question, among: readonly QuestionContext[], reply: SendReply): boolean {
     const { idText, method, params } = question;
     const id = plainId(idText);
-    const open = (this.#inputs ??= new Map());
+    const open = (this.#open ??= new Map());
     if (!isInput(method) || open.size >= mostOpen) return false;
-    const ask = this.take(method);
-    if (!ask) return false;
+    const put = this.take(method);
+    if (!put) return false;
     const controller = new AbortController();
     open.set(id, controller);
     for (const one of among) one.hold();
     const token = progressToken(params);
     const progress = token === null ? null : new Progress(token, reply);
     const request = { method, params, ...(progress && { progress: (said: string) => progress.report(said) }) };
-    void answered(() => ask(request, controller.signal), controller).then(async (answer) => {
+    void answered(() => put(request, controller.signal), controller).then(async (answer) => {
       // Over HTTP the answer could overtake it.
       await progress?.settled();
       for (const one of among) one.release();
       open.delete(id);
       if (controller.signal.reason instanceof Withdrawn) return;
-      // Once all matters that the question can be about are over, the server waits for no answer.
+      // Once all that the question can be about is over, the server waits for no answer.
       const left = among.filter(({ closed }) => !closed);
       if (left.length === 0) return;
       if (answer) void reply(`{"jsonrpc":"2.0","id":${idText},"${answer.kind}":${answer.text}}`);
@@ -101,13 +99,13 @@ export abstract class Asking {
 }
 
 /**
- * The server's question is about one of these calls, but does not say which. Asks through the call asked least often,
- * oldest first; if it ends before the answer, asks through another. False when the client cannot be asked.
+ * The server's question is about one of these, but does not say which. Asks by way of the one asked least often, oldest
+ * first; if that ends before the answer, by way of another. False when the client cannot be asked.
  */
-export function askClient(calls: readonly Asking[], question: Question, reply: SendReply): boolean {
-  if (calls.some((call) => call.asks(question.idText))) return false;
-  const inTurn = calls.toSorted((a, b) => a.asked - b.asked);
-  return inTurn.some((call) => call.question(question, calls, reply));
+export function askClient(among: readonly QuestionContext[], question: Question, reply: SendReply): boolean {
+  if (among.some((one) => one.hasOpen(question.idText))) return false;
+  const inTurn = among.toSorted((a, b) => a.timesAsked - b.timesAsked);
+  return inTurn.some((one) => one.ask(question, among, reply));
 }
 
 /** The client's answer; null when none comes in time, for whatever reason. */

@@ -1,9 +1,9 @@
 import { describe, expect, test } from "bun:test";
 import fc from "fast-check";
-import { makeTool } from "../support/call.ts";
-import { textIn } from "../support/wire.ts";
-import { asksByResult, asksMeanwhile, form, retry, type Round } from "./ask.ts";
-import { alice, type Asking, bob, harness, type Harness, type Options, received, send, steps } from "./support.ts";
+import { makeTool } from "../../support/call.ts";
+import { textIn } from "../../support/wire.ts";
+import { asksByResult, asksMeanwhile, form, retry, type Round } from "../ask.ts";
+import { alice, type Asking, bob, harness, type Harness, type Options, received, send, steps } from "../support.ts";
 
 // S07: a caller may forge the requestState that it sends back.
 

@@ -1,16 +1,16 @@
 import { afterEach, expect, jest, test } from "bun:test";
 import { answerTime, type ClientAnswer, type InputRequest } from "../../../src/core/inbound.ts";
-import { askClient } from "../../../src/upstream/link/asking.ts";
+import { askClient } from "../../../src/upstream/link/questions.ts";
 import type { Handlers } from "../../../src/upstream/link/link.ts";
-import { ask, sent, settled } from "../../support/link-host.ts";
+import { exchangeOf, linkRequest, settled } from "../../support/link-host.ts";
 import { until } from "../../support/until.ts";
 
 afterEach(() => void jest.useRealTimers());
 
 /** A call whose client answers as `request` does. */
-function callOf(request: Handlers["request"], timeout: number | null) {
-  const handlers = { progress: null, message: null, other: null, request, askable: request !== null };
-  return sent(0, ask({ timeout, purpose: { kind: "call", handlers, client: "a" } }));
+function callOf(request: Handlers["ask"], timeout: number | null) {
+  const handlers = { progress: null, message: null, other: null, ask: request, askable: request !== null };
+  return exchangeOf(0, linkRequest({ timeout, purpose: { kind: "call", handlers, client: "a" } }));
 }
 
 /** A call with a question of its server to its client; the server has a message once `taken` resolves. */
@@ -27,7 +27,7 @@ function questioned(timeout: number | null, taken?: Promise<void>) {
   const replies: string[] = [];
   const params = '{"_meta":{"progressToken":"theirs"}}';
   const reply = (text: string): Promise<void> | undefined => (replies.push(text), taken);
-  exchange.question({ idText: "1", method: "roots/list", params }, [exchange], reply);
+  exchange.ask({ idText: "1", method: "roots/list", params }, [exchange], reply);
   const accept = (): void => answer.resolve({ kind: "result", text: "{}" });
   return { exchange, asked: asked.promise, accept, replies, signal: () => signal };
 }

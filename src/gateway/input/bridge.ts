@@ -1,7 +1,7 @@
-import type { Call, Reply } from "../core/call.ts";
-import { brokeProtocol, Failure } from "../core/failure.ts";
-import type { UpstreamRequest } from "../core/upstream.ts";
-import { readRound, responsesText } from "../mcp/input-round.ts";
+import type { Call, Reply } from "../../core/call.ts";
+import { brokeProtocol, Failure } from "../../core/failure.ts";
+import type { UpstreamRequest } from "../../core/upstream.ts";
+import { readRound, responsesText } from "../../mcp/input-round.ts";
 import { askCaller, type Job, refusedByClient } from "./questions.ts";
 
 /** How often a server may ask for input before it answers a call. */
@@ -11,20 +11,20 @@ const mostRounds = 8;
  * Whether a server's result asks for input, and the caller's era knows no such results. The caller is asked over its
  * stream instead.
  */
-export const asksLegacy = ({ inbound }: Call, reply: Reply): boolean =>
+export const needsBridge = ({ inbound }: Call, reply: Reply): boolean =>
   inbound.era === "legacy" && reply.kind === "result" && reply.type === "input_required";
 
 /**
  * Asks a legacy caller what a modern server's results ask for, until a result is complete. `again` sends the call once
  * more, with the answers.
  */
-export async function complete(
+export async function bridge(
   job: Job,
   first: Reply,
   again: (answers: UpstreamRequest["edits"]) => Promise<Reply>,
 ): Promise<Reply> {
   let reply = first;
-  for (let round = 1; asksLegacy(job.call, reply); round++) {
+  for (let round = 1; needsBridge(job.call, reply); round++) {
     if (round > mostRounds) throw tooOften(job.route.server);
     const answers = await fulfil(job, reply);
     reply = await again(answers).catch((error: unknown) => {

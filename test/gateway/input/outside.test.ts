@@ -1,12 +1,12 @@
 import { expect, test } from "bun:test";
-import { Failure } from "../../src/core/failure.ts";
-import type { ClientAnswer, InputMethod } from "../../src/core/inbound.ts";
-import type { InputStep, Reached } from "../../src/core/ports.ts";
-import { askSession } from "../../src/gateway/questions.ts";
-import { loopback } from "../support/call.ts";
-import { principal } from "../support/principal.ts";
-import { kinds } from "./ask.ts";
-import { harness, session } from "./support.ts";
+import { Failure } from "../../../src/core/failure.ts";
+import type { ClientAnswer, InputMethod } from "../../../src/core/inbound.ts";
+import type { InputStep, Reached } from "../../../src/core/ports.ts";
+import { askSession } from "../../../src/gateway/input/questions.ts";
+import { loopback } from "../../support/call.ts";
+import { principal } from "../../support/principal.ts";
+import { kinds } from "../ask.ts";
+import { harness, session } from "../support.ts";
 
 // Questions of a server outside of any call, to the one session that its instance belongs to.
 

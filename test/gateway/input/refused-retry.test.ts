@@ -1,10 +1,10 @@
 import { describe, expect, test } from "bun:test";
-import type { Call, Reply } from "../../src/core/call.ts";
-import type { Gateway } from "../../src/gateway/gateway.ts";
-import { makeTool } from "../support/call.ts";
-import { textIn } from "../support/wire.ts";
-import { asksAndWorks, asksMeanwhile, call, form, never, retry, type Round } from "./ask.ts";
-import { allowsNothing, type Asking, bob, harness, type Harness, type Options, send, types } from "./support.ts";
+import type { Call, Reply } from "../../../src/core/call.ts";
+import type { Gateway } from "../../../src/gateway/gateway.ts";
+import { makeTool } from "../../support/call.ts";
+import { textIn } from "../../support/wire.ts";
+import { asksAndWorks, asksMeanwhile, call, form, never, retry, type Round } from "../ask.ts";
+import { allowsNothing, type Asking, bob, harness, type Harness, type Options, send, types } from "../support.ts";
 
 // A waiting call whose caller may not make it any more: nobody can come back to it.
 

@@ -1,23 +1,31 @@
-import type { IdentifiedCall, Route } from "../core/call.ts";
-import type { AbortSignalLike } from "../core/cancel.ts";
-import { asFailure, Failure, type FailureCode } from "../core/failure.ts";
+import type { IdentifiedCall, Route } from "../../core/call.ts";
+import type { AbortSignalLike } from "../../core/cancel.ts";
+import { asFailure, Failure, type FailureCode } from "../../core/failure.ts";
 import {
   answerTime,
   type ClientAnswer,
   type ClientCapabilities,
   type InputRequest,
   type Revision,
-} from "../core/inbound.ts";
-import { objectIn } from "../core/json.ts";
-import type { InputStep, Reached } from "../core/ports.ts";
-import type { SessionQuestion } from "../core/upstream.ts";
-import { rpcCodes } from "../core/rpc-code.ts";
-import { cut } from "../core/text.ts";
-import { within } from "../core/wait.ts";
-import { type Asked, forLegacyClient, outcomeOf, undeclared } from "../mcp/input-round.ts";
-import { forNextHop } from "../mcp/meta.ts";
-import type { Gateway } from "./gateway.ts";
-import { inputDenied } from "./input-answers.ts";
+} from "../../core/inbound.ts";
+import { objectIn } from "../../core/json.ts";
+import type { InputStep, Reached } from "../../core/ports.ts";
+import type { SessionQuestion } from "../../core/upstream.ts";
+import { rpcCodes } from "../../core/rpc-code.ts";
+import { cut } from "../../core/text.ts";
+import { within } from "../../core/wait.ts";
+import { type Asked, forLegacyClient, outcomeOf, undeclared } from "../../mcp/input-round.ts";
+import { forNextHop } from "../../mcp/meta.ts";
+import type { Gateway } from "../gateway.ts";
+import { inputDenied } from "./client-answers.ts";
+
+// A server asks the client by a request of its own (legacy) or by a result that asks for input (modern), and a client can be
+// asked by a request (legacy) or by a result (modern). So there are four ways:
+// - legacy server, legacy client: the question goes over the stream of the call (`askCaller`);
+// - legacy server, modern client: the call to the server stays open while its client answers in rounds (`Rounds`), and
+//   between two of them it waits in `Parking`;
+// - modern server, legacy client: the questions go over the stream of the call, and it is sent again with the answers (`bridge`);
+// - modern server, modern client: the result is passed on (`admitReply`), its state sealed, and the client calls again (`retry`).
 
 /** A call that has begun, with what is needed to ask its caller something. */
 export type Job = { readonly gw: Gateway; readonly call: IdentifiedCall; readonly route: Route };
@@ -28,7 +36,11 @@ type Client = Pick<Reached, "who" | "source"> & {
   readonly capabilities: ClientCapabilities;
   readonly revision: Revision | null;
   /** Whether there is no way to ask it during this call, whatever it declared. */
-  readonly deaf: boolean;
+  readonly unreachable: boolean;
+  /** The way to send it a request; null where there is none. */
+  readonly ask: Reached["ask"] | null;
+  /** An id for a URL question that has none of its own. */
+  questionId(): string;
   readonly inForce: Gateway["inForce"];
   record(step: InputStep): Promise<void>;
 };
@@ -41,7 +53,9 @@ const callerOf = ({ gw, call, route }: Job): Client => ({
   revision: call.inbound.revision ?? call.session?.revision ?? null,
   // A legacy client without a session has declared nothing. So this is a call that `mcpgw__call` makes for a client of
   // 2026-07-28, which is asked in rounds, and a call within another has none.
-  deaf: call.inbound.era === "legacy" && call.session === null,
+  unreachable: call.inbound.era === "legacy" && call.session === null,
+  ask: call.ask,
+  questionId: () => `${call.id}-${gw.nextId()}`,
   inForce: gw.inForce,
   record: (step) => gw.audit.input(call, step),
 });
@@ -61,14 +75,14 @@ async function refuse(client: Client, request: InputRequest, refusal: Failure): 
 }
 
 function refusalOf(client: Client, request: InputRequest): Failure | null {
-  const { who, source, server, capabilities, revision, deaf } = client;
+  const { who, source, server, capabilities, revision, unreachable } = client;
   const { method } = request;
   const asks = `The server "${server}" asks for ${method}`;
   const missing = undeclared(capabilities.value, request, revision);
   if (missing !== null) return new Failure("input-undeclared", `${asks}, but the client did not declare ${missing}.`);
   const { allowed, ...verdict } = client.inForce().policy.admitsInput(who, source, server, method);
   if (!allowed) return inputDenied(`The server "${server}" may not ask the client for ${method}`, verdict);
-  if (!deaf) return null;
+  if (!unreachable) return null;
   return new Failure("input-unavailable", `${asks}, for which call cannot ask this client: call the tool directly.`);
 }
 
@@ -111,26 +125,15 @@ export const answeredStep = (request: InputRequest, answer: ClientAnswer): Input
  * when the call ends or the question is withdrawn. Throws `input-undeclared`, `denied`, `input-unavailable` if the
  * caller cannot be asked or does not answer in time, `audit-unavailable`, `cancelled`.
  */
-export async function askCaller(job: Job, request: InputRequest, signal: AbortSignalLike): Promise<ClientAnswer> {
-  const { gw, call, route } = job;
-  const caller = callerOf(job);
-  await admit(caller, request);
-  const { ask } = call;
-  if (!ask) {
-    const message = `The server "${route.server}" asks for ${request.method}, but this client cannot be asked: that takes a session, and an Accept header with text/event-stream.`;
-    return refuse(caller, request, new Failure("input-unavailable", message));
-  }
-  return put(caller, request, ask, `${call.id}-${gw.nextId()}`, signal);
-}
+export const askCaller = (job: Job, request: InputRequest, signal: AbortSignalLike): Promise<ClientAnswer> =>
+  ask(callerOf(job), request, signal);
 
-/** Sends an admitted question to a client by `ask`. `id` is for a URL question that has no id of its own. */
-async function put(
-  client: Client,
-  request: InputRequest,
-  ask: Reached["ask"],
-  id: string,
-  signal: AbortSignalLike,
-): Promise<ClientAnswer> {
+async function ask(client: Client, request: InputRequest, signal: AbortSignalLike): Promise<ClientAnswer> {
+  await admit(client, request);
+  if (!client.ask) {
+    const message = `The server "${client.server}" asks for ${request.method}, but this client cannot be asked: that takes a session, and an Accept header with text/event-stream.`;
+    return refuse(client, request, new Failure("input-unavailable", message));
+  }
   await client.record(askedStep(request));
   const until = new AbortController();
   const giveUp = (why: "late" | "aborted"): never => {
@@ -139,8 +142,8 @@ async function put(
     throw new Failure("input-unavailable", `The client did not answer within ${answerTime / 60_000} minutes.`);
   };
   if (signal.aborted) giveUp("aborted");
-  const question = forLegacyClient(request, client.revision, id);
-  const answer = await within(ask(question, until.signal), answerTime, signal, giveUp);
+  const question = forLegacyClient(request, client.revision, client.questionId());
+  const answer = await within(client.ask(question, until.signal), answerTime, signal, giveUp);
   // The guardrails may have changed while the user thought about it.
   if (answer.kind === "result") await admit(client, request);
   await client.record(answeredStep(request, answer));
@@ -161,13 +164,19 @@ export async function askSession(
     const message = "No request is in flight that this could be about, and the client listens to nothing else";
     return { kind: "error", text: JSON.stringify({ code: rpcCodes.methodNotFound, message }) };
   }
-  const { who, source, session, ask } = to;
-  const { capabilities, revision } = session;
-  const record = (step: InputStep): Promise<void> => audit.inputOutside(to, server, step);
-  const client: Client = { who, source, server, capabilities, revision, deaf: false, inForce, record };
+  const { session, ...reached } = to;
+  const client: Client = {
+    ...reached,
+    server,
+    capabilities: session.capabilities,
+    revision: session.revision,
+    unreachable: false,
+    questionId: () => id,
+    inForce,
+    record: (step) => audit.inputOutside(to, server, step),
+  };
   try {
-    await admit(client, request);
-    return await put(client, request, ask, id, signal);
+    return await ask(client, request, signal);
   } catch (error) {
     return refusalAnswer(error);
   }

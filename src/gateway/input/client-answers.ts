@@ -1,11 +1,11 @@
-import type { Call, IdentifiedCall, Verdict } from "../core/call.ts";
-import { Failure } from "../core/failure.ts";
-import { type InputMethod, inputMethods } from "../core/inbound.ts";
-import { isObject } from "../core/json.ts";
-import type { Policy } from "../core/ports.ts";
-import { cut, plain } from "../core/text.ts";
-import { type Asked, answers, readResponses, responsesText } from "../mcp/input-round.ts";
-import type { Gateway } from "./gateway.ts";
+import type { Call, IdentifiedCall, Verdict } from "../../core/call.ts";
+import { Failure } from "../../core/failure.ts";
+import { type InputMethod, inputMethods } from "../../core/inbound.ts";
+import { isObject } from "../../core/json.ts";
+import type { Policy } from "../../core/ports.ts";
+import { cut, plain } from "../../core/text.ts";
+import { type Asked, answers, readResponses, responsesText } from "../../mcp/input-round.ts";
+import type { Gateway } from "../gateway.ts";
 
 // The answers that callers send in `inputResponses`. Answers to no question are ignored and not passed on, as the
 // protocol demands (2026-07-28, MRTR).

@@ -1,11 +1,11 @@
 import { describe, expect, test } from "bun:test";
-import type { Reply } from "../../src/core/call.ts";
-import { Failure } from "../../src/core/failure.ts";
-import type { InputRequest } from "../../src/core/inbound.ts";
-import { makeTool } from "../support/call.ts";
-import { textIn } from "../support/wire.ts";
-import { asksByResult, asksMeanwhile, call, form, kinds, never, outcomes, retry, type Round } from "./ask.ts";
-import { alice, type Asking, harness, ok, type Options, received, send, session, steps, types } from "./support.ts";
+import type { Reply } from "../../../src/core/call.ts";
+import { Failure } from "../../../src/core/failure.ts";
+import type { InputRequest } from "../../../src/core/inbound.ts";
+import { makeTool } from "../../support/call.ts";
+import { textIn } from "../../support/wire.ts";
+import { asksByResult, asksMeanwhile, call, form, kinds, never, outcomes, retry, type Round } from "../ask.ts";
+import { alice, type Asking, harness, ok, type Options, received, send, session, steps, types } from "../support.ts";
 
 // The four cells of PROTOCOL 5.5: each kind of question between each pair of eras.
 

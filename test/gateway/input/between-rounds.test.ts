@@ -1,9 +1,9 @@
 import { expect, test } from "bun:test";
-import { mostQuestions } from "../../src/mcp/input-round.ts";
-import { until } from "../support/until.ts";
-import { textIn } from "../support/wire.ts";
-import { asksMeanwhile, call, form, kinds, never, retry, type Round } from "./ask.ts";
-import { type Asking, harness, type Harness, ok, type Options, send, steps } from "./support.ts";
+import { mostQuestions } from "../../../src/mcp/input-round.ts";
+import { until } from "../../support/until.ts";
+import { textIn } from "../../support/wire.ts";
+import { asksMeanwhile, call, form, kinds, never, retry, type Round } from "../ask.ts";
+import { type Asking, harness, type Harness, ok, type Options, send, steps } from "../support.ts";
 
 // What becomes of a call in rounds, of its place and of its questions, from one round to the next.
 

@@ -1,8 +1,8 @@
 import { afterEach, expect, jest, test } from "bun:test";
 import type { ClientAnswer, InputRequest } from "../../../src/core/inbound.ts";
 import { PipeLink } from "../../../src/upstream/link/pipe-link.ts";
-import { Unclear } from "../../../src/upstream/link/unclear.ts";
-import { ask, linkHost, sent, settled } from "../../support/link-host.ts";
+import { AmbiguousQuestions } from "../../../src/upstream/link/ambiguous-questions.ts";
+import { exchangeOf, linkHost, linkRequest, settled } from "../../support/link-host.ts";
 
 // A question that names no call and comes while several run, on the link of a program or a socket.
 
@@ -48,9 +48,9 @@ function open(wrote: (message: Written) => void = () => {}) {
       waiting.push(() => resolve({ kind: "result", text: params }));
       return promise;
     };
-    const handlers = { progress: null, message: null, other: null, request, askable: client !== "none" };
+    const handlers = { progress: null, message: null, other: null, ask: request, askable: client !== "none" };
     const signal = controller.signal;
-    const over = link.ask(ask({ purpose: { kind: "call", handlers, client: null }, timeout, signal })).then(
+    const over = link.request(linkRequest({ purpose: { kind: "call", handlers, client: null }, timeout, signal })).then(
       () => "answered",
       ({ code }: { code: string }) => code,
     );
@@ -155,21 +155,21 @@ test("T12: a question waits for half the time for which each call may be silent"
 });
 
 test("a question is a sign of life from all calls that it can be about", async () => {
-  const handlers = { progress: null, message: null, other: null, request: async () => answer, askable: true };
+  const handlers = { progress: null, message: null, other: null, ask: async () => answer, askable: true };
   const calls = [0, 1].map((id) => {
-    return sent(id, ask({ purpose: { kind: "call", handlers, client: null } }));
+    return exchangeOf(id, linkRequest({ purpose: { kind: "call", handlers, client: null } }));
   });
-  const unclear = new Unclear();
-  unclear.add({ idText: "7", method: "roots/list", params: "{}" }, calls, () => {});
+  const ambiguous = new AmbiguousQuestions();
+  ambiguous.add({ idText: "7", method: "roots/list", params: "{}" }, calls, () => {});
   expect(calls.map(({ heard }) => heard)).toEqual([true, true]);
-  unclear.close();
+  ambiguous.close();
 });
 
 test("FIELD T66: a notification of an extension is a sign of life from a call whose client takes it, and from no other", () => {
   jest.useFakeTimers();
   for (const taken of [true, false]) {
-    const handlers = { progress: null, message: null, other: () => taken, request: null, askable: false };
-    const exchange = sent(1, ask({ purpose: { kind: "call", handlers, client: null }, timeout: 40 }));
+    const handlers = { progress: null, message: null, other: () => taken, ask: null, askable: false };
+    const exchange = exchangeOf(1, linkRequest({ purpose: { kind: "call", handlers, client: null }, timeout: 40 }));
     jest.advanceTimersByTime(30);
     exchange.other("acme/said", "{}");
     jest.advanceTimersByTime(30);

@@ -1,0 +1,305 @@
+import { asFailure, Failure } from "../core/failure.ts";
+import { objectIn } from "../core/json.ts";
+import { longestName } from "../core/name.ts";
+import type { Updated } from "../core/ports.ts";
+import { pauseBefore } from "./backoff.ts";
+import { faults, quoted } from "./faults.ts";
+import type { Slot } from "./instances/pool.ts";
+import type { Instance } from "./link/link.ts";
+import { beginListen, type Begun, type Listening } from "./link/listen.ts";
+import { query } from "./link/query.ts";
+
+/** What subscriptions need of the server that they are at. */
+export type SubscriptionsHost = {
+  readonly server: string;
+  readonly terms: Listening["terms"];
+  /** How long the server may take to begin or end a subscription, ms, as things are now. */
+  timeout(): number;
+  /** Waits until it is known what the server speaks; null when that is known. */
+  learn(slot: Slot): Promise<void> | null;
+  /** The slot of the same key, opened anew if the instance has ended; throws if no instance can be started. */
+  reopen(slot: Slot): Slot;
+  /** Milliseconds until a new instance may be started; Infinity: it never may. */
+  wait(slot: Slot): number;
+};
+
+/** What a group needs: it reports when nothing is wanted of it any more. */
+export type GroupHost = SubscriptionsHost & { emptied(group: SubscriptionGroup): void };
+
+/** A resource that callers have subscribed to. */
+type Wish = {
+  readonly listeners: Set<Updated>;
+  /** The server's first answer to the subscription; callers that join wait for the same one. */
+  readonly answer: PromiseWithResolvers<void>;
+  /** The server has granted it once: from then on listeners are told if they may have missed updates. */
+  held: boolean;
+};
+
+/** The resources whose updates one instance sends, and the host as it was when the instance was asked for them. */
+type Grant = {
+  readonly instance: Instance;
+  readonly host: GroupHost;
+  uris: Set<string>;
+  /** Ends the listening request of a modern instance. */
+  listen: AbortController | null;
+};
+
+const tell = ({ listeners }: Wish, params: string | null): void => {
+  for (const listener of listeners) listener(params);
+};
+
+/** Whether `uri` names a sub-resource of `above`: it continues that URI, with a delimiter where the two meet. */
+const isBelow = (uri: string, above: string): boolean =>
+  uri.startsWith(above) && (/[/?#]$/.test(above) || /^[/?#]/.test(uri.slice(above.length)));
+
+/** The server grants a resource; listeners are told if they may have missed updates since an earlier grant. */
+function hold({ uris }: Grant, uri: string, wish: Wish): void {
+  const missed = wish.held && !uris.has(uri);
+  uris.add(uri);
+  wish.held = true;
+  wish.answer.resolve();
+  if (missed) tell(wish, null);
+}
+
+/** Resolves to the reason why the server refuses; null when it does not refuse. */
+async function request({ instance, host }: Grant, method: string, uri: string): Promise<Failure | null> {
+  const { link, peer } = instance;
+  try {
+    const timeout = host.timeout();
+    const answer = await query(link, host.terms.host, { method, peer, timeout, params: { uri } });
+    if (answer.kind === "result") return null;
+    const said = `The server "${host.server}" refuses it: ${quoted(answer.message)}`;
+    return new Failure("invalid-params", said, { refusal: answer.error });
+  } catch (error) {
+    return asFailure(error);
+  }
+}
+
+const silent = ({ server }: GroupHost): Failure => faults.down(server, "it does not tell of changes to this resource");
+
+/**
+ * The resources that the callers of one instance want, and those that it grants. Reconciles: whenever what is wanted or
+ * granted changes, sends requests until both match. A session or an instance that is lost grants nothing.
+ */
+export class SubscriptionGroup {
+  slot: Slot;
+  #host: GroupHost;
+  readonly #wanted = new Map<string, Wish>();
+  #grant: Grant | null = null;
+  /** An attempt is under way; the next begins only after it. */
+  #busy = false;
+  /** Something has changed since the last attempt began. */
+  #stale = false;
+  #retry: Timer | null = null;
+  /** Attempts in a row after which something wanted was not granted. */
+  #tries = 0;
+
+  constructor(host: GroupHost, slot: Slot) {
+    this.#host = host;
+    this.slot = slot;
+  }
+
+  get size(): number {
+    return this.#wanted.size;
+  }
+
+  /** Whether a listening request is open. */
+  get listens(): boolean {
+    return Boolean(this.#grant?.listen);
+  }
+
+  wants(uri: string): boolean {
+    return this.#wanted.has(uri);
+  }
+
+  /**
+   * Subscribes; `answer` is the server's first, and `end` ends the subscription. What is made here outlasts the caller's
+   * request: made where that is known, it would hold its message in memory.
+   */
+  add(uri: string, updated: Updated): { readonly answer: Promise<void>; readonly end: () => void } {
+    const known = this.#wanted.get(uri);
+    const wish = known ?? { listeners: new Set(), answer: Promise.withResolvers<void>(), held: false };
+    this.#wanted.set(uri, wish);
+    const listener: Updated = (params) => updated(params);
+    wish.listeners.add(listener);
+    this.reconcile();
+    return { answer: wish.answer.promise, end: () => this.#remove(uri, wish, listener) };
+  }
+
+  #remove(uri: string, wish: Wish, listener: Updated): void {
+    if (!wish.listeners.delete(listener) || wish.listeners.size > 0 || this.#wanted.get(uri) !== wish) return;
+    this.#wanted.delete(uri);
+    this.reconcile();
+  }
+
+  /** A resource has changed; false when no caller subscribed to it or one above it. */
+  updated(params: string): boolean {
+    const { uri } = objectIn(params);
+    // A longer URI nobody may read, and rules would be held against every character of it.
+    if (typeof uri !== "string" || uri.length > longestName) return false;
+    const about = [...this.#wanted].filter(([one]) => one === uri || isBelow(uri, one));
+    for (const [, wish] of about) tell(wish, params);
+    return about.length > 0;
+  }
+
+  /** The instance sends no updates any more. */
+  lose(): void {
+    this.#grant?.listen?.abort();
+    this.#grant = null;
+  }
+
+  /** Goes on at another server, which took the place of the one before. */
+  moveTo(host: GroupHost): void {
+    this.lose();
+    this.#host = host;
+    this.#tries = 0;
+    // If no instance may ever be started, the callers that wait for an answer get their error now.
+    if (host.wait(this.slot) === Infinity) this.reconcile();
+    else this.reconcileSoon();
+  }
+
+  /** Ends all subscriptions; those who wait for an answer get this failure. */
+  end(failure: Failure): void {
+    for (const { answer } of this.#wanted.values()) answer.reject(failure);
+    this.#wanted.clear();
+    this.lose();
+    this.#empty();
+  }
+
+  #empty(): void {
+    if (this.#retry) clearTimeout(this.#retry);
+    this.#retry = null;
+    this.#host.emptied(this);
+  }
+
+  reconcile(): void {
+    this.slot.subscriptions = this.#wanted.size;
+    this.#stale = true;
+    if (!this.#busy) void this.#work();
+  }
+
+  /** Reconciles once an instance may be started, and later the more often that was in vain. */
+  reconcileSoon(): void {
+    const wait = this.#host.wait(this.slot);
+    if (this.#wanted.size === 0 || this.#retry || wait === Infinity) return;
+    const pause = this.#tries === 0 ? 0 : pauseBefore(null, this.#tries);
+    this.#tries++;
+    const again = (): void => {
+      this.#retry = null;
+      this.reconcile();
+    };
+    this.#retry = setTimeout(again, Math.max(pause, wait)).unref();
+  }
+
+  async #work(): Promise<void> {
+    this.#busy = true;
+    while (this.#stale) {
+      this.#stale = false;
+      const whole = await this.#attempt().catch((error: unknown) => this.#refuseAll(this.#wanted, error));
+      if (whole) this.#tries = 0;
+      else this.reconcileSoon();
+    }
+    this.#busy = false;
+    if (this.#wanted.size === 0) this.#empty();
+  }
+
+  /** False when a resource that was granted before is not granted now. */
+  async #attempt(): Promise<boolean> {
+    const host = this.#host;
+    if (this.#wanted.size > 0) await host.learn(this.slot);
+    if (this.#host !== host) return this.#attempt();
+    if (this.#wanted.size === 0 && !this.#grant) return true;
+    if (this.#wanted.size > 0) this.slot = host.reopen(this.slot);
+    this.slot.subscriptions = this.#wanted.size;
+    const instance = await this.slot.starting;
+    if (this.#grant?.instance !== instance) {
+      this.lose();
+      this.#grant = { instance, host, uris: new Set(), listen: null };
+    }
+    return instance.peer.era === "modern" ? this.#listen(this.#grant) : this.#ask(this.#grant);
+  }
+
+  /** Legacy: a request for each change. */
+  async #ask(grant: Grant): Promise<boolean> {
+    for (const uri of [...grant.uris].filter((one) => !this.#wanted.has(one))) {
+      grant.uris.delete(uri);
+      await request(grant, "resources/unsubscribe", uri);
+    }
+    let whole = true;
+    for (const [uri, wish] of this.#wanted) {
+      const refused = grant.uris.has(uri) ? null : await request(grant, "resources/subscribe", uri);
+      // The grant was lost meanwhile: the next attempt begins with a new one.
+      if (this.#grant !== grant) return true;
+      if (refused) whole = this.#refuse(uri, wish, refused) && whole;
+      else hold(grant, uri, wish);
+    }
+    return whole;
+  }
+
+  /** Modern: one request that listens to all; the one before ends once the server has acknowledged this one. */
+  async #listen(grant: Grant): Promise<boolean> {
+    const wishes = [...this.#wanted];
+    const uris = new Set(this.#wanted.keys());
+    if (uris.symmetricDifference(grant.uris).size > 0) {
+      const begun = uris.size > 0 ? await this.#begin(grant, uris) : null;
+      if (this.#grant !== grant) {
+        begun?.listen.abort();
+        return true;
+      }
+      grant.listen?.abort();
+      grant.listen = begun && this.#watch(grant, begun);
+      const honoured = begun?.honoured.resourceSubscriptions;
+      // The server does not honour what it does not name.
+      const named = uris.intersection(new Set<unknown>(Array.isArray(honoured) ? honoured : []));
+      grant.uris = grant.uris.intersection(named);
+      for (const [uri, wish] of wishes) if (named.has(uri)) hold(grant, uri, wish);
+    } else {
+      // A wish may be new though its resource is granted: it was wanted again before the server was told that it was not.
+      for (const [uri, wish] of wishes) hold(grant, uri, wish);
+    }
+    const lacking = wishes.filter(([uri]) => !grant.uris.has(uri));
+    return this.#refuseAll(lacking, silent(grant.host));
+  }
+
+  #begin({ instance, host }: Grant, uris: ReadonlySet<string>): Promise<Begun> {
+    const listening: Listening = {
+      instance,
+      terms: host.terms,
+      filter: { resourceSubscriptions: [...uris] },
+      missed: () => {
+        for (const wish of this.#wanted.values()) tell(wish, null);
+      },
+      heard: (method, params) => {
+        if (method === "notifications/resources/updated") this.updated(params);
+      },
+    };
+    return beginListen(listening, host.timeout(), silent(host));
+  }
+
+  /** Listens anew when the listening request of the grant has ended. */
+  #watch(grant: Grant, { listen, ended }: Begun): AbortController {
+    void ended.then(() => {
+      if (this.#grant !== grant || grant.listen !== listen) return;
+      this.lose();
+      this.reconcileSoon();
+    });
+    return listen;
+  }
+
+  /**
+   * The server does not grant a resource. False if it did before: then no caller waits for the answer, and it is tried
+   * again.
+   */
+  #refuse(uri: string, wish: Wish, error: unknown): boolean {
+    if (wish.held) return false;
+    if (this.#wanted.get(uri) === wish) this.#wanted.delete(uri);
+    wish.answer.reject(error);
+    return true;
+  }
+
+  #refuseAll(wishes: Iterable<readonly [string, Wish]>, error: unknown): boolean {
+    let whole = true;
+    for (const [uri, wish] of wishes) whole = this.#refuse(uri, wish, error) && whole;
+    return whole;
+  }
+}
