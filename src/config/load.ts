@@ -9,7 +9,7 @@ import { check, type ExaminePolicy } from "./checks.ts";
 import { readSource, type Resolve, type Source } from "./document.ts";
 import { bareDurations } from "./durations.ts";
 import { missingFiles } from "./files.ts";
-import { explain } from "./issues.ts";
+import { issueText } from "./issue-text.ts";
 import { findOlder } from "./older.ts";
 import { applyOverrides, overrideOf } from "./overrides.ts";
 import type { Override } from "./overrides.ts";
@@ -18,7 +18,7 @@ import { readConfigFile } from "./read.ts";
 import { salvage } from "./salvage.ts";
 import { configSchema } from "./schema.ts";
 import type { Config } from "./schema.ts";
-import { wording } from "./wording.ts";
+import { schemaFindings } from "./schema-findings.ts";
 
 /** What loading a file needs from other parts of the program. */
 export type Loading = {
@@ -177,9 +177,9 @@ type Shaped = { readonly value: unknown; readonly config: Config | null; readonl
 function shape(source: Source, prepare: (value: unknown) => unknown): Shaped {
   const attempt = (): Shaped => {
     const value = prepare(source.value());
-    const parsed = configSchema.safeParse(value, { error: wording });
+    const parsed = configSchema.safeParse(value, { error: issueText });
     if (parsed.success) return { value, config: parsed.data, problems: [] };
-    return { value, config: null, problems: explain(parsed.error.issues, value) };
+    return { value, config: null, problems: schemaFindings(parsed.error.issues, value) };
   };
   const first = attempt();
   const retyped = first.problems.filter(({ path }) => source.retype(path));

@@ -11,13 +11,13 @@ import type { Loaded, Origin } from "./load.ts";
 const rates = new Set(["perMinute", "rateLimit"]);
 
 /** The configuration in force as plain data, spelt as in a file and without secret values. */
-export function shownConfig(loaded: Loaded): unknown {
+export function shownData(loaded: Loaded): unknown {
   return show(loaded, loaded.config, []);
 }
 
 /** The configuration in force as YAML, without secret values; comments mark defaults and overrides. */
-export function showConfig(loaded: Loaded): string {
-  const doc = new Document(shownConfig(loaded));
+export function shownYaml(loaded: Loaded): string {
+  const doc = new Document(shownData(loaded));
   visit(doc, {
     Pair(_, pair, ancestors) {
       const comment = originComment(loaded.origin(pathOf(ancestors, pair)));
