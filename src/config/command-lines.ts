@@ -1,15 +1,13 @@
 import { resolve } from "node:path";
 import { isCredential } from "../core/credential-patterns.ts";
 import type { Finding, Path } from "../core/finding.ts";
+import type { Written } from "./document.ts";
 import type { Report } from "./problem.ts";
 import type { Config } from "./schema.ts";
 
 const secret = /(?<!\$)\$\{(?:file|credential):/;
 const variable = /(?<!\$)\$\{[A-Za-z_]/;
 const seen = "stands in the list of processes, which everybody on this host can read";
-
-/** The text as it stands in the file where something in it was substituted, else null. */
-export type Written = (path: Path) => string | null;
 
 /** References and secrets in what a process is started with, which is no place for secrets. */
 export function commandLines({ servers }: Config, report: Report, written: Written): void {

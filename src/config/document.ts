@@ -11,14 +11,16 @@ type Position = { readonly line: number; readonly column: number };
 /** Makes a problem of what is wrong at an offset of the text. */
 type Fault = (offset: number, message: string) => Problem;
 
+/** The text at a path as it stands in the file where something in it was substituted, else null. */
+export type Written = (path: Path) => string | null;
+
 /** A parsed file that knows the position and the original text of each value. */
 export type Source = {
   /** The plain data, with references substituted. */
   value(): unknown;
   /** Position of the value at `path`, or of its key; if the file does not have it, of the nearest thing around it. */
   at(path: Path, key?: boolean): Position;
-  /** The text as written if something was substituted in it, else null. */
-  written(path: Path): string | null;
+  readonly written: Written;
   /** Reads a substituted scalar as the number or boolean that it looks like; false if it is neither. */
   retype(path: Path): boolean;
   /** Values that must not be shown. */
