@@ -85,11 +85,12 @@ export async function openStores(options: StoresOptions): Promise<Stores> {
   const keyPair = await loadSigningKey(join(state, "signing.key"));
   // Commands write `main` only.
   const isMain = chains.includes("main");
-  const chain = await untilGiven(() => openFreeChain(home, chains), isMain ? patience : 0);
+  const opened = new DisposableStack();
+  const chain = opened.use(await untilGiven(() => openFreeChain(home, chains), isMain ? patience : 0));
   if (!chain) throw new ChainsTaken(home, chains);
   const clock = systemClock;
   const ballast = layBallast(state);
-  const store = openState(state);
+  const store = opened.use(openState(state));
   const end = chain.store.last()?.seq ?? 0;
   const countedBeyond = store.usageMark(chain.chain) > end;
   const audit = await openAudit({
@@ -105,7 +106,7 @@ export async function openStores(options: StoresOptions): Promise<Stores> {
   if (countedBeyond) store.setUsageMark(chain.chain, end);
   if (isMain) await notePlace(installDir(paths.heads, installOf(keyPair.publicKey)), "main", home.main);
   await rebuildKeys({ store, home, audit, log: options.log });
-  const keyring = new Keyring({ store, clock, makeRoom: ballast.give });
+  const keyring = opened.use(new Keyring({ store, clock, makeRoom: ballast.give }));
   if (isMain) followLog(store, audit, keyring);
   const sealKeys = await loadSealKeys(join(state, "seal.key"), Date.now());
   return {
@@ -122,9 +123,7 @@ export async function openStores(options: StoresOptions): Promise<Stores> {
       await audit.close();
       if (isMain && keyring.saved) noteKeysAsOf(store, audit.health().records + 1);
       sayLost(options.log, unsaved, audit.health().owed);
-      keyring[Symbol.dispose]();
-      store[Symbol.dispose]();
-      chain[Symbol.dispose]();
+      opened.dispose();
     },
   };
 }
