@@ -31,18 +31,18 @@ export function publicKeyFile(dir: string): string {
 }
 
 /** File that says where a chain lies if it is not in its state directory. */
-const placeFile = (dir: string, chain: string): string => join(dir, `${chain}.path`);
+const chainPathFile = (dir: string, chain: string): string => join(dir, `${chain}.path`);
 
 /** Notes where a chain lies, for commands that know no configuration; null: in its state directory. */
-export async function notePlace(dir: string, chain: string, path: string | null): Promise<void> {
-  if (path === notedPlace(dir, chain)) return;
-  if (path === null) await unlink(placeFile(dir, chain));
-  else await replaceOwnFile(placeFile(dir, chain), `${path}\n`);
+export async function noteChainPath(dir: string, chain: string, path: string | null): Promise<void> {
+  if (path === notedChainPath(dir, chain)) return;
+  if (path === null) await unlink(chainPathFile(dir, chain));
+  else await replaceOwnFile(chainPathFile(dir, chain), `${path}\n`);
 }
 
 /** Where a chain was noted to lie; null: nothing was noted, so it should be in its state directory. */
-export function notedPlace(dir: string, chain: string): string | null {
-  const file = placeFile(dir, chain);
+export function notedChainPath(dir: string, chain: string): string | null {
+  const file = chainPathFile(dir, chain);
   return existsSync(file) ? readFileSync(file, "utf8").trimEnd() : null;
 }
 

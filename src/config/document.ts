@@ -35,11 +35,11 @@ const maxAliasCount = 100;
 /** Parses YAML 1.2 or JSON and substitutes `${…}` in its scalars, never in its keys. Throws ConfigError. */
 export function readSource(text: string, file: string, resolve: Resolve): Source {
   const lines = new LineCounter();
-  const place = (offset: number): Position => {
+  const positionAt = (offset: number): Position => {
     const { line, col } = lines.linePos(offset);
     return { line: Math.max(1, line), column: Math.max(1, col) };
   };
-  const fault: Fault = (offset, message) => ({ ...unplaced(file, message), ...place(offset) });
+  const fault: Fault = (offset, message) => ({ ...unplaced(file, message), ...positionAt(offset) });
   const doc = parse(text, lines, fault);
   const broken = [...doc.errors, ...doc.warnings].map(({ pos, code, message }) => ({ offset: pos[0], code, message }));
   if (broken.length > 0) throw new ConfigError(syntaxErrors(text, broken, fault));
@@ -53,7 +53,7 @@ export function readSource(text: string, file: string, resolve: Resolve): Source
   };
   return {
     value: () => expand(doc, fault),
-    at: (path, key) => place(offsetOf(doc, path, key ?? false)),
+    at: (path, key) => positionAt(offsetOf(doc, path, key ?? false)),
     written: (path) => {
       const node = found(path);
       return node && (written.get(node) ?? null);

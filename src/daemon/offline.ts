@@ -4,7 +4,7 @@ import { endUnanswered } from "../audit/answered.ts";
 import { installOf } from "../audit/checkpoint.ts";
 import { signingKeyIn } from "../audit/open.ts";
 import { auditOptions, type AuditOptions } from "../audit/options.ts";
-import { installDir, notedPlace } from "../audit/outside.ts";
+import { installDir, notedChainPath } from "../audit/outside.ts";
 import { Keyring } from "../authn/keyring.ts";
 import type { KeyOptions } from "../authn/options.ts";
 import { ConfigError } from "../config/problem.ts";
@@ -126,7 +126,7 @@ function look(flags: GlobalOptions): Known {
   return {
     paths,
     socket: clientSocket(host, chosen),
-    audit: { ...auditOptions.parse({}), path: placeOfMain(paths) },
+    audit: { ...auditOptions.parse({}), path: notedMainPath(paths) },
     keys: [],
     metering: { metered: true, tags: () => unknownTags(fault) },
     roles: null,
@@ -206,9 +206,9 @@ function storedKeys({ paths, keys }: Known, why: string): Answer<"keys.list"> {
 }
 
 /** Where the last writer of the daemon's chain noted that it lies; null: in the state directory. */
-function placeOfMain({ state, heads }: Paths): string | null {
+function notedMainPath({ state, heads }: Paths): string | null {
   if (!existsSync(join(state, "signing.key"))) return null;
-  return notedPlace(installDir(heads, installOf(publicKeyIn(state))), "main");
+  return notedChainPath(installDir(heads, installOf(publicKeyIn(state))), "main");
 }
 
 const homeOf = ({ paths, audit }: Known): ChainHome => ({ state: paths.state, main: audit.path });

@@ -63,7 +63,7 @@ export function createPolicy({ rules, policies }: PolicyInit): CompiledPolicy {
   });
   return {
     digest,
-    placeOf: placeIn(bundle),
+    sourceKey: sourceKeyIn(bundle),
     warnings: (given, stored) => roleWarnings(bundle.policies, given, stored),
     decide(call, who, route) {
       const plan = planOf(who, route);
@@ -105,7 +105,7 @@ export function createPolicy({ rules, policies }: PolicyInit): CompiledPolicy {
   };
 }
 
-function placeIn({ guardrails, policies }: Bundle): Policy["placeOf"] {
+function sourceKeyIn({ guardrails, policies }: Bundle): Policy["sourceKey"] {
   const rules = [...guardrails, ...policies.flatMap((policy) => policy.rules)];
   const paths = new Set(rules.flatMap(({ conditions }) => conditions.map(({ path }) => path)));
   const facts = Object.entries(sourceFacts).filter(([name]) => paths.has(`source.${name}`));
