@@ -76,7 +76,7 @@ export function serveHttp(options: HttpOptions): HttpServer {
   const answer: Answer = async (req, server, from) => {
     if (isCrowded(server, pending.size, max) && !isForOperators(req, server)) return stamp(req, refusal(turnAway()));
     const entry: Pending = { req, since: performance.now(), kept: false, resumable: false, onLong: null, call: null };
-    const place = pending.add(entry);
+    const node = pending.add(entry);
     try {
       guard(req.headers);
       const response = preflight(req) ?? (await dispatch(routes, entry, from && plainAddress(from.address)));
@@ -86,8 +86,8 @@ export function serveHttp(options: HttpOptions): HttpServer {
       logFault(log, failure);
       return stamp(req, refusal(failure));
     } finally {
-      if (entry.call) void entry.call.catch(() => {}).then(() => pending.delete(place));
-      else pending.delete(place);
+      if (entry.call) void entry.call.catch(() => {}).then(() => pending.delete(node));
+      else pending.delete(node);
       if (entry.kept) server.timeout(req, idleSeconds);
     }
   };

@@ -26,10 +26,10 @@ export async function walk(
   const { kind, idText, answer } = inbound;
   const isRequest = kind === "request" && idText !== null;
   const calls = isRequest ? (session?.calls ?? outside) : null;
-  const place = isRequest && calls?.began(idText, controller);
+  const node = isRequest && calls?.began(idText, controller);
   await handle(gw, call);
   running.delete(controller);
-  if (place) calls?.finished(place);
+  if (node) calls?.finished(node);
   if (kind === "request" || call.failure) return;
   if (answer && session) session.answered(idText, answer);
   else if (answer) traffic.stray++;

@@ -29,8 +29,8 @@ async function readCheckpoints(from: string): Promise<Note[]> {
     return [{ source: from, text: tailOf(await response.text()) }];
   }
   if (!existsSync(from)) throw new Error(`--checkpoint: there is no ${from}`);
-  const place = path.resolve(from);
-  const found = statSync(place).isDirectory() ? readdirSync(place).map((name) => path.join(place, name)) : [place];
+  const at = path.resolve(from);
+  const found = statSync(at).isDirectory() ? readdirSync(at).map((name) => path.join(at, name)) : [at];
   const files = found.filter((file) => !statSync(file).isDirectory());
   if (files.length === 0) throw new Error(`--checkpoint: no file is in ${from}`);
   if (files.length > maxFiles) {

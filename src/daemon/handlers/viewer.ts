@@ -30,12 +30,12 @@ export function controlCaller(ctx: Context, keyring: Keyring, controller: AbortC
   const { peer, key, signal } = ctx;
   endBy(signal, controller);
   const source = { ...localSource("control"), peer: askerOf(ctx) };
-  const place = { source, controller };
-  if (key !== null) return { ...place, credentials: [{ scheme: "bearer", raw: key }], vouched: null };
+  const from = { source, controller };
+  if (key !== null) return { ...from, credentials: [{ scheme: "bearer", raw: key }], vouched: null };
   if (peer.access !== "admin") {
     throw new Refusal("denied", `uid ${peer.uid} is no administrator; set MCPGW_API_KEY to act as the holder of a key`);
   }
-  return { ...place, credentials: [], vouched: localPrincipal(peer.uid, keyring) };
+  return { ...from, credentials: [], vouched: localPrincipal(peer.uid, keyring) };
 }
 
 function endBy(signal: AbortSignal, controller: AbortControllerLike): void {
