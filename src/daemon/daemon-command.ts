@@ -6,7 +6,7 @@ import { lockState } from "../store/open.ts";
 import { boot } from "./boot.ts";
 import { openInstallation } from "./configuration.ts";
 import { Daemon } from "./daemon.ts";
-import { openLog } from "./open-log.ts";
+import { openLog } from "./own-log.ts";
 import { endProcess, guardProcess } from "./process.ts";
 import { createService } from "./service.ts";
 

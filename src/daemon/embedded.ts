@@ -19,7 +19,7 @@ import { openInstallation } from "./configuration.ts";
 import type { Engine } from "./engine.ts";
 import type { Stores } from "./stores.ts";
 import { readLines, type Streams } from "./lines.ts";
-import { openLog } from "./open-log.ts";
+import { openLog } from "./own-log.ts";
 import { guardProcess, prepareProcess } from "./process.ts";
 
 type Served = Streams & {
