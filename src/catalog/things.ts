@@ -1,6 +1,6 @@
 import type { Item, Route, Tool } from "../core/call.ts";
 import { type ListName, lists } from "../core/lists.ts";
-import { canonicalName } from "../core/name.ts";
+import { canonicalName, plainRoute } from "../core/name.ts";
 import type { Missing } from "../core/ports.ts";
 import type { Listing } from "../core/upstream.ts";
 import { assignNames, type Candidate, type Named, type NamedServer, type Why } from "./names.ts";
@@ -96,7 +96,7 @@ function thingOf({ known }: Gathering, list: ListName, { server, item }: Listed,
 
 /** The route of a thing that is listed. */
 export function routeOf(list: ListName, server: string, name: string, wire: string): Route {
-  const route = { kind: lists[list].kind, server, name, tool: null, canonical: canonicalName(server, name), wire };
+  const route = plainRoute(lists[list].kind, server, name, wire);
   return list === "resourceTemplates" ? { ...route, template: true } : route;
 }
 

@@ -2,7 +2,7 @@ import { createBoundedMap } from "../core/bounded-map.ts";
 import type { Call, Route, Verdict } from "../core/call.ts";
 import { Failure } from "../core/failure.ts";
 import { formatPath } from "../core/finding.ts";
-import { canonicalName, notFound, ownServer } from "../core/name.ts";
+import { notFound, ownServer, plainRoute } from "../core/name.ts";
 import type { Capability, Policy } from "../core/ports.ts";
 import type { Principal, Source } from "../core/principal.ts";
 import { cut } from "../core/text.ts";
@@ -26,18 +26,10 @@ export type PolicyInit = {
 /** A policy that can also report which parts of it have no effect, as `roleWarnings` does. */
 export type CompiledPolicy = Policy & { warnings(given: readonly string[], stored: readonly string[]): string[] };
 
-const routeTo = (capability: Capability): Route => ({
-  kind: "tool",
-  server: ownServer,
-  name: capability,
-  tool: null,
-  canonical: canonicalName(ownServer, capability),
-  wire: "",
-});
 const capabilityRoutes: Readonly<Record<Capability, Route>> = {
-  metrics: routeTo("metrics"),
-  status: routeTo("status"),
-  audit_all: routeTo("audit_all"),
+  metrics: plainRoute("tool", ownServer, "metrics"),
+  status: plainRoute("tool", ownServer, "status"),
+  audit_all: plainRoute("tool", ownServer, "audit_all"),
 };
 
 /** Rules that cannot be compiled; `examine` finds the same errors, each with its place. */

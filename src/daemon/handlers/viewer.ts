@@ -7,7 +7,7 @@ import type { AuditEntry } from "../../control/schemas.ts";
 import { type Kind, kinds, type Route } from "../../core/call.ts";
 import { Cancel, type AbortControllerLike } from "../../core/cancel.ts";
 import { asFailure, unknownThings } from "../../core/failure.ts";
-import { anyOf, canonicalName } from "../../core/name.ts";
+import { anyOf, plainRoute } from "../../core/name.ts";
 import { localSource, type Principal } from "../../core/principal.ts";
 import type { UsageRow } from "../../core/store.ts";
 import type { ServerStatus } from "../../core/upstream.ts";
@@ -126,12 +126,8 @@ const toldUsage = (archive: Archive, gw: Gateway, viewer: Viewer): Pick<Archive,
 function isHidden(gw: Gateway, viewer: Viewer, { server, tool, calls, denied }: UsageRow): boolean {
   if (viewer.consumer === null || server === "" || denied < calls) return false;
   const { who, source } = viewer;
-  const routeOf = (kind: Kind): Route => {
-    const any = anyOf(kind, server);
-    // Names that stand for many are in parentheses.
-    if (tool.startsWith("(")) return any;
-    return { kind, server, name: tool, canonical: canonicalName(server, tool), tool: null, wire: "" };
-  };
+  // Names that stand for many are in parentheses.
+  const routeOf = (kind: Kind): Route => (tool.startsWith("(") ? anyOf(kind, server) : plainRoute(kind, server, tool));
   return !kinds.some((kind) => gw.policy.lists(who, routeOf(kind), source));
 }
 
