@@ -1,7 +1,7 @@
 import { readdir, stat } from "node:fs/promises";
 import { resolve } from "node:path";
 import { answered, FileUnanswered, readAnswered } from "./answered.ts";
-import { textOf } from "./outside.ts";
+import { fileText } from "./outside.ts";
 
 // Reading the files in which checkpoints are kept.
 
@@ -40,7 +40,7 @@ const remote = /^(nfs\d?|cifs|smb3?|9p|virtiofs|ceph|glusterfs|fuse\..+|afs|lust
 
 /** False only for a file on a network file system: whoever controls this host can change every other file. */
 export async function onThisHost(file: string): Promise<boolean> {
-  const mounts = await textOf("/proc/self/mounts").catch(() => null);
+  const mounts = await fileText("/proc/self/mounts").catch(() => null);
   let longest = "";
   let type = "";
   for (const line of (mounts ?? "").split("\n")) {

@@ -3,7 +3,7 @@ import { isAbsolute, resolve } from "node:path";
 import { setImmediate } from "node:timers/promises";
 import { installOf, originOf, originsIn, parseCheckpoints, parsePublicKey } from "./checkpoint.ts";
 import { onThisHost, textsIn } from "./evidence-files.ts";
-import { checkpointFile, notedChains, publicKeyFile, readHead, textOf } from "./outside.ts";
+import { checkpointFile, notedChains, publicKeyFile, readHead, fileText } from "./outside.ts";
 import type { OutsideCheckpoint, VerifyOptions } from "./verify.ts";
 
 /** Text that should hold checkpoints, and the file or URL it is from. */
@@ -80,7 +80,7 @@ export async function gatherEvidence(given: EvidenceOptions): Promise<VerifyOpti
 
 /** The key that must have signed the checkpoints; null: none is known. Throws for a text that is no key. */
 async function signerOf({ publicKey, dir, ownKey }: EvidenceOptions): Promise<Uint8Array | null> {
-  const text = publicKey ?? (dir === null ? null : await textOf(publicKeyFile(dir)));
+  const text = publicKey ?? (dir === null ? null : await fileText(publicKeyFile(dir)));
   if (text === null) return ownKey ?? null;
   const key = parsePublicKey(text);
   if (key) return key;

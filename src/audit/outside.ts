@@ -53,7 +53,7 @@ export async function writeHead(dir: string, head: Head): Promise<void> {
 
 /** The head note of a chain; null when there is none. Throws when it is unreadable. */
 export async function readHead(dir: string, chain: string): Promise<Head | null> {
-  const text = await textOf(headFile(dir, chain));
+  const text = await fileText(headFile(dir, chain));
   if (text === null) return null;
   const { seq, leaf } = objectIn(text);
   if (typeof seq !== "number" || typeof leaf !== "string") {
@@ -85,7 +85,7 @@ export async function appendCheckpoint(path: string, note: string): Promise<bool
 }
 
 /** A file's text, null when there is no such file. */
-export async function textOf(path: string): Promise<string | null> {
+export async function fileText(path: string): Promise<string | null> {
   try {
     return await readFile(path, "utf8");
   } catch (error) {

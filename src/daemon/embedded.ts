@@ -18,7 +18,7 @@ import { boot } from "./boot.ts";
 import { openInstallation } from "./configuration.ts";
 import type { Engine } from "./engine.ts";
 import type { Stores } from "./stores.ts";
-import { readLines, type Streams } from "./lines.ts";
+import { readLines, type Streams } from "./stdio.ts";
 import { openLog } from "./own-log.ts";
 import { guardProcess, prepareProcess } from "./process.ts";
 

@@ -3,7 +3,7 @@ import { common, createCoalescer } from "../core/coalesce.ts";
 import { priorityMarks } from "../core/journal.ts";
 import { type Level, levels, type LogFacts, type Logger } from "../core/log.ts";
 import { plain, plainJson } from "../core/text.ts";
-import { LineWriter } from "./lines.ts";
+import { LineWriter } from "./stdio.ts";
 
 type Line = LogFacts & { readonly level: Level; readonly msg: string };
 

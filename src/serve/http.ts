@@ -8,9 +8,9 @@ import { BodyReader } from "./body.ts";
 import { ConnectionSlots } from "./connection-slots.ts";
 import { cors } from "./cors.ts";
 import { shedIdleConnections } from "./idle-connections.ts";
-import { Endpoint } from "./endpoint.ts";
 import { health, type HealthOptions, isLocal } from "./health.ts";
 import { originGuard, type OriginOptions } from "./origin.ts";
+import { PostEndpoint } from "./post-endpoint.ts";
 import { refusal } from "./reply.ts";
 import { find, type Handler, type Methods, type Routes } from "./routes.ts";
 import { sessionMethods } from "./session-endpoint.ts";
@@ -164,7 +164,7 @@ function urlOf({ port }: Server<SocketData>, { address, tls }: HttpOptions): str
 }
 
 function routesOf(parts: HttpParts, pair: SsePair, ws: Methods, operators: Routes["exact"]): Routes {
-  const endpoint = new Endpoint(parts);
+  const endpoint = new PostEndpoint(parts);
   const mcp: Methods = { POST: (visit) => endpoint.post(visit), ...sessionMethods(parts) };
   const sse: Methods = { GET: (visit) => pair.get(visit) };
   const messages: Methods = { POST: (visit) => pair.post(visit) };

@@ -15,7 +15,7 @@ import type { Running } from "./running.ts";
  * call that the client cancelled. The call is registered in its session, or in `outside`: those of its client's calls that belong to
  * no session, where the client has its own connection. Never throws.
  */
-export async function walk(
+export async function runCall(
   gw: Gateway,
   call: Call,
   session: Session | null,
