@@ -21,7 +21,7 @@ import {
 } from "./checkpoint.ts";
 import { lostDraft } from "./draft.ts";
 import { createFrontier, type Frontier } from "./merkle.ts";
-import { checkpointFile, headFile, installDir, publicKeyFile, readHead, tailOf, textOf } from "./outside.ts";
+import { checkpointFile, headFile, installDir, publicKeyFile, readHead, tailOf, fileText } from "./outside.ts";
 import { prevOf } from "./record.ts";
 
 export type OpenAuditOptions = Omit<BrokerOptions, "dir" | "start" | "frontier" | "lost"> & {
@@ -241,7 +241,7 @@ function trusted(anchor: Anchor, origin: string, key: SigningKey, last: AuditRow
 async function publishKey(dir: string, install: string, { publicKey }: SigningKey): Promise<void> {
   const path = publicKeyFile(dir);
   const text = `${publicKeyText(`mcpgw/${install}`, publicKey)}\n`;
-  const found = await textOf(path);
+  const found = await fileText(path);
   if (found === text) return;
   if (found !== null) throw new StoreFailed(`${path} names another signing key than this state directory has`);
   await replaceFile(path, text);

@@ -31,18 +31,18 @@ export function publicKeyFile(dir: string): string {
 }
 
 /** File that says where a chain lies if it is not in its state directory. */
-const placeFile = (dir: string, chain: string): string => join(dir, `${chain}.path`);
+const chainPathFile = (dir: string, chain: string): string => join(dir, `${chain}.path`);
 
 /** Notes where a chain lies, for commands that know no configuration; null: in its state directory. */
-export async function notePlace(dir: string, chain: string, path: string | null): Promise<void> {
-  if (path === notedPlace(dir, chain)) return;
-  if (path === null) await unlink(placeFile(dir, chain));
-  else await replaceOwnFile(placeFile(dir, chain), `${path}\n`);
+export async function noteChainPath(dir: string, chain: string, path: string | null): Promise<void> {
+  if (path === notedChainPath(dir, chain)) return;
+  if (path === null) await unlink(chainPathFile(dir, chain));
+  else await replaceOwnFile(chainPathFile(dir, chain), `${path}\n`);
 }
 
 /** Where a chain was noted to lie; null: nothing was noted, so it should be in its state directory. */
-export function notedPlace(dir: string, chain: string): string | null {
-  const file = placeFile(dir, chain);
+export function notedChainPath(dir: string, chain: string): string | null {
+  const file = chainPathFile(dir, chain);
   return existsSync(file) ? readFileSync(file, "utf8").trimEnd() : null;
 }
 
@@ -53,7 +53,7 @@ export async function writeHead(dir: string, head: Head): Promise<void> {
 
 /** The head note of a chain; null when there is none. Throws when it is unreadable. */
 export async function readHead(dir: string, chain: string): Promise<Head | null> {
-  const text = await textOf(headFile(dir, chain));
+  const text = await fileText(headFile(dir, chain));
   if (text === null) return null;
   const { seq, leaf } = objectIn(text);
   if (typeof seq !== "number" || typeof leaf !== "string") {
@@ -85,7 +85,7 @@ export async function appendCheckpoint(path: string, note: string): Promise<bool
 }
 
 /** A file's text, null when there is no such file. */
-export async function textOf(path: string): Promise<string | null> {
+export async function fileText(path: string): Promise<string | null> {
   try {
     return await readFile(path, "utf8");
   } catch (error) {

@@ -22,14 +22,14 @@ const maxOwed = 10_000;
 /** What has happened and could not be recorded then: it is recorded once the log takes records again. */
 export class OwedRecords {
   readonly #options: OwedOptions;
-  readonly #endings: { readonly place: ListNode<number>; readonly draft: Draft }[];
+  readonly #endings: { readonly begin: ListNode<number>; readonly draft: Draft }[];
   /** Acts that took effect, oldest first. */
   readonly #acts: Draft[] = [];
   #dropped = 0;
 
   constructor(options: OwedOptions) {
     this.#options = options;
-    this.#endings = options.lost.map(({ seq, draft }) => ({ place: options.open.add(seq), draft }));
+    this.#endings = options.lost.map(({ seq, draft }) => ({ begin: options.open.add(seq), draft }));
   }
 
   get acts(): number {
@@ -43,9 +43,9 @@ export class OwedRecords {
 
   /** Owes the log that a call has ended; nothing where it has no begin record. */
   oweEnding(call: Call): void {
-    const place = call.beginning;
-    if (!place || this.#endings.length >= maxOwed) return;
-    this.#endings.push({ place, draft: this.#options.drafts.lost(call, place.item) });
+    const begin = call.beginning;
+    if (!begin || this.#endings.length >= maxOwed) return;
+    this.#endings.push({ begin, draft: this.#options.drafts.lost(call, begin.item) });
   }
 
   /** Past the cap an act is lost to the log; it is counted and logged, since it has happened and cannot be refused. */
@@ -67,7 +67,7 @@ export class OwedRecords {
     }
     for (const ending of this.#endings.splice(0)) {
       writer.add(ending.draft, "commit", {
-        done: () => void open.delete(ending.place),
+        done: () => void open.delete(ending.begin),
         failed: () => void this.#endings.push(ending),
       });
     }

@@ -64,8 +64,8 @@ export type Fields = {
 export type Stamp = { readonly chain: string; readonly boot: string; readonly node: string; readonly ver: string };
 
 /** What the writer of a chain adds to each record; `t` is UTC, of which `timeOf` yields µs. */
-type Place = { readonly seq: number; readonly prev: string; readonly t: string };
-type Member = Exclude<keyof Fields, "at"> | keyof Stamp | keyof Place | "v";
+type Position = { readonly seq: number; readonly prev: string; readonly t: string };
+type Member = Exclude<keyof Fields, "at"> | keyof Stamp | keyof Position | "v";
 
 /**
  * Every member of a record. `shared` values repeat and are part of a cached template; `unique` ones are filled in per
@@ -256,7 +256,7 @@ function compile(of: Fields, stamp: Stamp): Form {
 /** A record as read back; every field of `Fields` with the names it has on disk. */
 export type Recorded = Omit<Fields, "at" | "type"> &
   Stamp &
-  Place & {
+  Position & {
     /** A `RecordType`, or a type that another version of this program wrote. */
     readonly type: string;
     readonly v: number;

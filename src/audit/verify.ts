@@ -1,7 +1,7 @@
 import { setImmediate } from "node:timers/promises";
 import { messageOf } from "../core/error-text.ts";
 import { type AuditReader, type AuditRow, type PayloadRow, StoreBusy } from "../core/store.ts";
-import { verdictExit, type VerdictExit } from "../core/verdict.ts";
+import { verifyExit, type VerifyExit } from "../core/verify-exit.ts";
 import { commitmentTo, genesis, hashText, leafOf, saltBytes, sameHash } from "./chain.ts";
 import type { FoundCheckpoint } from "./checkpoint.ts";
 import { createFrontier } from "./merkle.ts";
@@ -38,7 +38,7 @@ export type ChainReport = {
   readonly records: number;
   /** Sequence of the first record: more than 1 where only a part of the chain was handed over. */
   readonly first: number;
-  readonly exit: VerdictExit;
+  readonly exit: VerifyExit;
   readonly bad: Bad | null;
   /** The newest checkpoint that verifies; `at` is epoch ms, `after` counts the records that it does not cover. */
   readonly checkpoint: {
@@ -133,7 +133,7 @@ export class Verifier {
       sameHost: proven.sameHost,
     };
     const fault = bad && (bad.kind === "unreadable" ? "unreadable" : "tampered");
-    const exit = verdictExit[fault ?? (proven && doubts.length === 0 ? "proven" : "unproven")];
+    const exit = verifyExit[fault ?? (proven && doubts.length === 0 ? "proven" : "unproven")];
     const records = this.#frontier.size();
     return { chain, records, first: this.#skipped + 1, exit, bad, checkpoint, notes: [...doubts, ...notes] };
   }

@@ -1,10 +1,11 @@
-import { isDeepStrictEqual } from "node:util";
 import type { Clock } from "../core/clock.ts";
 import { keyHash } from "../core/key-hash.ts";
 import type { Loss, Principal } from "../core/principal.ts";
 import type { KeyStore, StoredKey } from "../core/store.ts";
+import { Alarm } from "./alarm.ts";
 import { type Entry, KeyError, fromOptions, fromStored, sameKey } from "./entry.ts";
 import { KeyPrincipal } from "./key-principal.ts";
+import { KeylessRights } from "./keyless-rights.ts";
 import { newKey } from "./new-key.ts";
 import type { KeyOptions } from "./options.ts";
 import { Unsaved } from "./unsaved.ts";
@@ -42,8 +43,6 @@ export type KeyringOptions = {
   readonly makeRoom?: () => boolean;
 };
 
-/** Ms between two looks at the clock: a timer counts neither a step of it nor the time that the machine was asleep. */
-const longestWait = 1_000;
 /** No key has this id. */
 const freezeMark = "*";
 
@@ -59,13 +58,9 @@ export class Keyring implements Disposable {
   readonly #tombstones: Set<string>;
   #frozen: boolean;
   #version: string;
-  #freezing = new AbortController();
-  /** Roles of callers without a key, null where there are none; and what ends when these change. */
-  #anonymous: readonly string[] | null = null;
-  #changing = new AbortController();
-  #timer: Timer | null = null;
-  /** When the next key expires, epoch ms. */
-  #nextExpiry = Infinity;
+  readonly #keyless = new KeylessRights();
+  /** One serves the next expiry of all keys, which may be many: only when it has come are they looked at. */
+  readonly #nextExpiry: Alarm;
   readonly #unsaved: Unsaved;
   readonly #uses: Uses;
 
@@ -74,6 +69,7 @@ export class Keyring implements Disposable {
     this.#uses = new Uses(store);
     this.#store = store;
     this.#clock = clock;
+    this.#nextExpiry = new Alarm(clock, () => this.#watchExpiry());
     // Taken before anything is read, so that no later change is missed.
     this.#version = store.version();
     this.#tombstones = new Set(store.tombstones());
@@ -95,7 +91,7 @@ export class Keyring implements Disposable {
 
   /** Takes configured keys over; the streams of those that were dropped or changed end, and so do anonymous ones. */
   apply({ entries, anonymous }: PreparedKeys): void {
-    if (!isDeepStrictEqual(anonymous, this.#anonymous)) this.#takeAnonymous(anonymous);
+    this.#keyless.takeAnonymous(anonymous);
     const wanted = new Map(entries.map((entry) => [entry.id, entry]));
     for (const entry of this.#entries("config")) {
       const next = wanted.get(entry.id);
@@ -132,7 +128,7 @@ export class Keyring implements Disposable {
   principal(entry: Entry): Principal {
     this.#uses.note(entry.id, Math.floor(this.#now()));
     // It had expired before, by a clock that was set back since.
-    if (entry.expiresAt !== null && entry.expiresAt < this.#nextExpiry) this.#awaitExpiry(entry.expiresAt);
+    if (entry.expiresAt !== null && entry.expiresAt < this.#nextExpiry.at) this.#nextExpiry.set(entry.expiresAt);
     return (entry.principal ??= new KeyPrincipal(entry));
   }
 
@@ -252,37 +248,24 @@ export class Keyring implements Disposable {
 
   /** Aborts with the next freeze: the `revoked` signal of principals without a key. */
   unlessFrozen(): AbortSignal {
-    return this.#freezing.signal;
+    return this.#keyless.unlessFrozen;
   }
 
   /** The same, and ends when the rights of callers without a key change. */
   unlessChanged(): AbortSignal {
-    return this.#changing.signal;
+    return this.#keyless.unlessChanged;
   }
 
   [Symbol.dispose](): void {
-    if (this.#timer) clearTimeout(this.#timer);
+    this.#nextExpiry[Symbol.dispose]();
     this.#unsaved[Symbol.dispose]();
     this.#uses[Symbol.dispose]();
   }
 
-  #takeAnonymous(roles: readonly string[] | null): void {
-    this.#anonymous = roles;
-    this.#changing.abort("dropped" satisfies Loss);
-    if (!this.#frozen) this.#changing = new AbortController();
-  }
-
   #takeFreeze(on: boolean): void {
     this.#frozen = on;
-    if (!on) {
-      // Whoever holds a signal that has not ended must hear of the next freeze by it.
-      if (!this.#freezing.signal.aborted) return;
-      this.#freezing = new AbortController();
-      this.#changing = new AbortController();
-      return;
-    }
-    this.#freezing.abort("frozen" satisfies Loss);
-    this.#changing.abort("frozen" satisfies Loss);
+    if (!on) return this.#keyless.unfreeze();
+    this.#keyless.freeze();
     for (const entry of this.#byId.values()) cut(entry, "frozen");
   }
 
@@ -334,20 +317,7 @@ export class Keyring implements Disposable {
       if (entry.expiresAt > now) next = Math.min(next, entry.expiresAt);
       else if (entry.principal) cut(entry, "expired");
     }
-    this.#awaitExpiry(next);
-  }
-
-  // One timer serves the next expiry of all keys, which may be many: only when it has come are they looked at.
-  #awaitExpiry(next: number): void {
-    if (this.#timer) clearTimeout(this.#timer);
-    this.#timer = null;
-    this.#nextExpiry = next;
-    if (next === Infinity) return;
-    const wait = Math.min(Math.max(next - this.#now(), 1), longestWait);
-    this.#timer = setTimeout(() => {
-      if (next > this.#now()) this.#awaitExpiry(next);
-      else this.#watchExpiry();
-    }, wait).unref();
+    this.#nextExpiry.set(next);
   }
 }
 

@@ -46,10 +46,14 @@ export class Unsaved implements Disposable {
   /** Tries all of them now. */
   again(): void {
     for (const [about, write] of this.#writes) this.save(about, write);
-    if (this.size === 0) this[Symbol.dispose]();
+    if (this.size === 0) this.#stop();
   }
 
   [Symbol.dispose](): void {
+    this.#stop();
+  }
+
+  #stop(): void {
     if (this.#retry) clearInterval(this.#retry);
     this.#retry = null;
   }

@@ -35,7 +35,7 @@ export class Uses implements Disposable {
 
   /** Stores what is due. */
   save(): void {
-    this[Symbol.dispose]();
+    this.#stop();
     const due = new Map([...this.#used].filter(([id, at]) => this.#isDue(id, at)));
     if (due.size === 0) return;
     try {
@@ -55,6 +55,10 @@ export class Uses implements Disposable {
   }
 
   [Symbol.dispose](): void {
+    this.#stop();
+  }
+
+  #stop(): void {
     if (this.#timer) clearTimeout(this.#timer);
     this.#timer = null;
   }

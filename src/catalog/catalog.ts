@@ -236,7 +236,7 @@ class CompiledCatalog implements Catalog {
     const scope = this.#scope(from.scope);
     const callers = scope && list === "tools" ? this.#callerThings(scope, from) : noThings;
     const input = list === "tools" ? inputKey(from.capabilities) : "";
-    return this.#views.get(who, policy.placeOf(source), `${list} ${scope?.id ?? "?"} ${input}`, callers, () =>
+    return this.#views.get(who, policy.sourceKey(source), `${list} ${scope?.id ?? "?"} ${input}`, callers, () =>
       [...(scope?.things[list] ?? []), ...callers]
         .filter(({ route }) => isShown(route, from) && policy.lists(who, route, source))
         .toSorted(byWire),

@@ -29,8 +29,8 @@ export function definitionText(
 /** The URI of the app that shows a tool's results, as its server wrote it; null if there is none. */
 export function appUri(text: string): string | null {
   const meta = rawValue(text, 0, "_meta") ?? "";
-  const [place] = placesOf(meta);
-  return place ? stringAt(meta, place) : null;
+  const [span] = appSpans(meta);
+  return span ? stringAt(meta, span) : null;
 }
 
 /** Removes the members that clients of the era must not see. */
@@ -88,10 +88,10 @@ function withoutHeaders(schema: string): string {
 export function metaEdit(meta: string, rewrite: Rewrite): Edits {
   let edited = meta;
   // From last to first, so that the earlier positions stay valid.
-  for (const place of placesOf(meta).toReversed()) {
-    const uri = stringAt(meta, place);
+  for (const span of appSpans(meta).toReversed()) {
+    const uri = stringAt(meta, span);
     const wire = uri === null ? null : rewrite(uri);
-    if (wire !== null) edited = edited.slice(0, place[0]) + JSON.stringify(wire) + edited.slice(place[1]);
+    if (wire !== null) edited = edited.slice(0, span[0]) + JSON.stringify(wire) + edited.slice(span[1]);
   }
   return edited === meta ? {} : { _meta: edited };
 }
@@ -99,7 +99,7 @@ export function metaEdit(meta: string, rewrite: Rewrite): Edits {
 /**
  * The positions where a `_meta` names its app, in the order of the text: under the present key and under the older one.
  */
-function placesOf(meta: string): Span[] {
+function appSpans(meta: string): Span[] {
   if (!mayHold(meta, "resourceUri")) return [];
   const ui = locate(meta, 0, "ui");
   const inner = ui && locate(meta, ui[0], "resourceUri");

@@ -63,10 +63,19 @@ export function serverScope(whole: Scope, id: string): Scope {
 /** The scope of a toolset: what it includes and does not exclude, partly renamed. */
 export function toolsetScope(whole: Scope, options: ToolsetOptions, before: Scope | null): Scope {
   const { isServer, admits, admitsAll } = selector(options);
+  const renames = Object.keys(options.rename).length > 0;
   const collided: MissingThing[] = [];
   const things = mapLists((list) => {
     const chosen = whole.things[list].filter(({ route }) => admits(route));
-    return list === "tools" || list === "prompts" ? renamed(list, chosen, options, before, collided) : chosen;
+    if (!renames || (list !== "tools" && list !== "prompts")) return chosen;
+    const known = new Map(before?.things[list].map((thing) => [thing.route.canonical, thing]));
+    const { apart, alike } = tellApart(
+      list,
+      options.id,
+      chosen.map((thing) => renameOne(thing, options.rename, known)),
+    );
+    collided.push(...alike);
+    return apart;
   });
   return scopeOf({
     id: options.id,
@@ -81,19 +90,11 @@ export function toolsetScope(whole: Scope, options: ToolsetOptions, before: Scop
   });
 }
 
-/** Renames things. If new names cannot be told apart, all things with these names are left out. */
-function renamed(
-  list: ListName,
-  chosen: readonly Thing[],
-  { id, rename }: ToolsetOptions,
-  before: Scope | null,
-  collided: MissingThing[],
-): Thing[] {
-  if (Object.keys(rename).length === 0) return [...chosen];
-  const known = new Map(before?.things[list].map((thing) => [thing.route.canonical, thing]));
-  const named = chosen.map((thing) => renameOne(thing, rename, known));
-  const kept: Thing[] = [];
-  for (const group of Map.groupBy(named, ({ route }) => skeleton(route.wire)).values()) {
+/** The things of a toolset whose names can be told apart, and those that are left out since theirs cannot. */
+function tellApart(list: ListName, id: string, things: readonly Thing[]) {
+  const apart: Thing[] = [];
+  const alike: MissingThing[] = [];
+  for (const group of Map.groupBy(things, ({ route }) => skeleton(route.wire)).values()) {
     const all = group.map(({ route }) => route.canonical);
     for (const [index, thing] of group.entries()) {
       const { server, name } = thing.route;
@@ -101,11 +102,11 @@ function renamed(
         reason: `toolset ${id}: its name cannot be told from that of ${others(all, index)}; rename one`,
         told: "its name cannot be told from another's",
       };
-      if (group.length === 1) kept.push(thing);
-      else collided.push(missingOf(list, server, name, why));
+      if (group.length === 1) apart.push(thing);
+      else alike.push(missingOf(list, server, name, why));
     }
   }
-  return kept.toSorted(byWire);
+  return { apart: apart.toSorted(byWire), alike };
 }
 
 function renameOne(thing: Thing, rename: ToolsetOptions["rename"], known: ReadonlyMap<string, Thing>): Thing {

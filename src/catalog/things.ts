@@ -1,6 +1,6 @@
 import type { Item, Route, Tool } from "../core/call.ts";
 import { type ListName, lists } from "../core/lists.ts";
-import { canonicalName } from "../core/name.ts";
+import { canonicalName, plainRoute } from "../core/name.ts";
 import type { Missing } from "../core/ports.ts";
 import type { Listing } from "../core/upstream.ts";
 import { assignNames, type Candidate, type Named, type NamedServer, type Why } from "./names.ts";
@@ -43,8 +43,16 @@ type Gathered = {
 export function gather(from: Gathering): Gathered {
   const missing: MissingThing[] = [];
   const named = (list: ListName, assign: (candidates: readonly Listed[]) => ReadonlyMap<object, Named>): Thing[] => {
-    const candidates = candidatesOf(from, list, missing);
-    return settle(from, list, candidates, assign(candidates), missing);
+    missing.push(...leftOut(from, list));
+    const candidates = candidatesOf(from, list);
+    const names = assign(candidates);
+    const things: Thing[] = [];
+    for (const candidate of candidates) {
+      const name = names.get(candidate);
+      if (typeof name === "string") things.push(thingOf(from, list, candidate, name));
+      else missing.push(missingOf(list, candidate.server, candidate.name, name ?? "it has no name"));
+    }
+    return things.toSorted(byWire);
   };
   const byName = (candidates: readonly Listed[]) => assignNames(candidates, from.names.max);
   const [tools, prompts] = [named("tools", byName), named("prompts", byName)];
@@ -54,42 +62,31 @@ export function gather(from: Gathering): Gathered {
   return { things: { tools, prompts, resources, resourceTemplates }, missing, templates };
 }
 
-function candidatesOf(from: Gathering, list: ListName, missing: MissingThing[]): Listed[] {
-  const prefixes = new Map(from.servers.map(({ id, prefix }) => [id, prefix]));
-  const found: Listed[] = [];
-  for (const listing of from.listings) {
+/** What servers list, but not in a form in which it can be offered. */
+function leftOut({ listings }: Gathering, list: ListName): MissingThing[] {
+  return listings.flatMap(({ server, missing = [] }) =>
+    missing
+      .filter((one) => one.list === list)
+      .map(({ name, reason }) => {
+        const what = missingOf(list, server, name ?? lists[list].method, reason);
+        return name === null ? { ...what, cut: true } : what;
+      }),
+  );
+}
+
+function candidatesOf({ servers, listings }: Gathering, list: ListName): Listed[] {
+  const prefixes = new Map(servers.map(({ id, prefix }) => [id, prefix]));
+  return listings.flatMap((listing) => {
     const { server } = listing;
     const prefix = prefixes.get(server) ?? "always";
-    for (const { name, reason } of (listing.missing ?? []).filter((one) => one.list === list)) {
-      const what = missingOf(list, server, name ?? lists[list].method, reason);
-      missing.push(name === null ? { ...what, cut: true } : what);
-    }
-    for (const item of listing[list]) found.push({ server, prefix, name: item.name, item });
-  }
-  return found;
+    return listing[list].map((item: Item) => ({ server, prefix, name: item.name, item }));
+  });
 }
 
 const isTool = (item: Item): item is Tool => "inputSchema" in item;
 
-function settle(
-  from: Gathering,
-  list: ListName,
-  candidates: readonly Listed[],
-  names: ReadonlyMap<object, Named>,
-  missing: MissingThing[],
-): Thing[] {
-  const things: Thing[] = [];
-  for (const candidate of candidates) {
-    const named = names.get(candidate);
-    const { server, name, item } = candidate;
-    if (typeof named === "string") things.push(thingOf(from, list, server, item, named));
-    else missing.push(missingOf(list, server, name, named ?? "it has no name"));
-  }
-  return things.toSorted(byWire);
-}
-
 /** The thing of the previous catalog if nothing changed, since others compare things by identity. */
-function thingOf({ known }: Gathering, list: ListName, server: string, item: Item, wire: string): Thing {
+function thingOf({ known }: Gathering, list: ListName, { server, item }: Listed, wire: string): Thing {
   const before = known(list, canonicalName(server, item.name));
   const shownTo = isTool(item) ? item.shownTo : undefined;
   if (before?.route.wire === wire && before.text === item.text && before.route.tool?.shownTo === shownTo) return before;
@@ -99,7 +96,7 @@ function thingOf({ known }: Gathering, list: ListName, server: string, item: Ite
 
 /** The route of a thing that is listed. */
 export function routeOf(list: ListName, server: string, name: string, wire: string): Route {
-  const route = { kind: lists[list].kind, server, name, tool: null, canonical: canonicalName(server, name), wire };
+  const route = plainRoute(lists[list].kind, server, name, wire);
   return list === "resourceTemplates" ? { ...route, template: true } : route;
 }
 

@@ -1,7 +1,7 @@
 import { createBoundedMap } from "../core/bounded-map.ts";
 import type { Kind, Route } from "../core/call.ts";
 import type { Clock } from "../core/clock.ts";
-import { canonicalName } from "../core/name.ts";
+import { canonicalName, plainRoute } from "../core/name.ts";
 
 /** Makes the route of a thing that is in no list. */
 export type Unlisted = (kind: Kind, server: string, name: string, wire: string) => Route;
@@ -16,11 +16,10 @@ const ageUs = 86_400_000_000;
 export function createUnlisted(clock: Clock): Unlisted {
   const made = createBoundedMap<Route>({ cap: mostRoutes, age: ageUs, clock });
   return (kind, server, name, wire) => {
-    const canonical = canonicalName(server, name);
-    const key = `${kind} ${canonical}\n${wire}`;
+    const key = `${kind} ${canonicalName(server, name)}\n${wire}`;
     const known = made.get(key);
     if (known) return known;
-    const route: Route = { kind, server, name, tool: null, canonical, wire };
+    const route = plainRoute(kind, server, name, wire);
     if (key.length <= longestKey) made.set(key, route);
     return route;
   };

@@ -22,11 +22,11 @@ export class Views {
   #weight = 0;
 
   /**
-   * `place` is the part of the caller's source that rules test (see `Policy.placeOf`), `callers` what only its own
+   * `sourceKey` is the part of the caller's source that rules test (see `Policy.sourceKey`), `callers` what only its own
    * instances offer: a view is made anew once that is another array.
    */
-  get(who: Principal, place: string, list: string, callers: readonly Thing[], make: () => readonly Thing[]): View {
-    const id = `${list} ${who.id} ${place}`;
+  get(who: Principal, sourceKey: string, list: string, callers: readonly Thing[], make: () => readonly Thing[]): View {
+    const id = `${list} ${who.id} ${sourceKey}`;
     const known = this.#kept.get(id);
     if (known?.who === who && known.callers === callers) return known;
     const things = make();

@@ -89,11 +89,11 @@ function read(argv: readonly string[], from: number, defs: ArgsDef, flags: Flags
 }
 
 function checkWords(command: Command, words: readonly string[], path: string): void {
-  const places = Object.entries(command.args).filter(([, def]) => def.type === "positional");
-  const needed = places.filter(([, def]) => def.required !== false).map(([name]) => name.toUpperCase());
+  const positionals = Object.entries(command.args).filter(([, def]) => def.type === "positional");
+  const needed = positionals.filter(([, def]) => def.required !== false).map(([name]) => name.toUpperCase());
   const missing = needed.slice(words.length);
   if (missing.length > 0) throw new UsageError(`${path} needs ${missing.join(" ")}`);
-  const surplus = words[places.length];
+  const surplus = words[positionals.length];
   if (surplus !== undefined && command.rest === null)
     throw new UsageError(`${path} takes no further argument: "${surplus}"`);
 }

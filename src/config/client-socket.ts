@@ -39,13 +39,12 @@ export async function findSocket(
   if (!found?.path) return { socket: clientSocket(host, given), doubt: null };
   const file = found.path;
   try {
-    const places = await placesIn(file, await resolving(dirname(file)));
-    return { socket: clientSocket(host, chosenPaths(host, flags, places)), doubt: null };
+    const chosen = await chosenIn(file, await resolving(dirname(file)));
+    return { socket: clientSocket(host, chosenPaths(host, flags, chosen)), doubt: null };
   } catch (error) {
     const [problem] = error instanceof ConfigError ? error.problems : [];
     const { line = null, column = null, message: cause = messageOf(error) } = problem ?? {};
-    const says = (place: string) =>
-      `could not read the socket from ${place}: ${cause}; or name the socket with --socket`;
+    const says = (from: string) => `could not read the socket from ${from}: ${cause}; or name the socket with --socket`;
     // A file that nobody named may be readable by the daemon only; a named state directory has a usual place for its
     // socket.
     const usual = clientSocket(host, given);
@@ -56,7 +55,7 @@ export async function findSocket(
   }
 }
 
-async function placesIn(file: string, resolve: Resolve): Promise<Chosen> {
+async function chosenIn(file: string, resolve: Resolve): Promise<Chosen> {
   const { plainData } = await import("./document.ts");
   const value = plainData(new TextDecoder().decode(readConfigFile(file)), file) as {
     state?: unknown;

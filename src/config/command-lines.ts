@@ -1,6 +1,7 @@
 import { resolve } from "node:path";
 import { isCredential } from "../core/credential-patterns.ts";
 import type { Finding, Path } from "../core/finding.ts";
+import type { Written } from "./document.ts";
 import type { Report } from "./problem.ts";
 import type { Config } from "./schema.ts";
 
@@ -8,16 +9,13 @@ const secret = /(?<!\$)\$\{(?:file|credential):/;
 const variable = /(?<!\$)\$\{[A-Za-z_]/;
 const seen = "stands in the list of processes, which everybody on this host can read";
 
-/** The text as it stands in the file where something in it was substituted, else null. */
-export type Written = (path: Path) => string | null;
-
 /** References and secrets in what a process is started with, which is no place for secrets. */
 export function commandLines({ servers }: Config, report: Report, written: Written): void {
   for (const [index, server] of servers.entries()) {
     if (!("command" in server)) continue;
-    const args = server.args.map((value, at) => ({ place: ["args", at], value }));
-    const found = [{ place: ["command"], value: server.command }, ...args].map(({ place, value }) => {
-      const path: Path = ["servers", index, ...place];
+    const args = server.args.map((value, at) => ({ option: ["args", at], value }));
+    const found = [{ option: ["command"], value: server.command }, ...args].map(({ option, value }) => {
+      const path: Path = ["servers", index, ...option];
       return { path, value, text: written(path) ?? "" };
     });
     for (const { path, text } of found) {
@@ -36,13 +34,13 @@ export function programsWithArguments({ servers }: Config, directory: string): F
     if (!("command" in server)) return [];
     const { command, env } = server;
     const [program = "", ...args] = command.trim().split(/\s+/);
-    const place = {
+    const where = {
       cwd: resolve(directory, server.cwd ?? "."),
       ...(env["PATH"] !== undefined && { PATH: env["PATH"] }),
     };
-    if (args.length === 0 || Bun.which(command, place) !== null) return [];
+    if (args.length === 0 || Bun.which(command, where) !== null) return [];
     // What begins as a path may be the name of a file that this machine lacks, which only its program would disprove.
-    if (program.includes("/") && Bun.which(program, place) === null) return [];
+    if (program.includes("/") && Bun.which(program, where) === null) return [];
     const message = `there is no such program; its arguments are given apart: command: ${program}, args: [...]`;
     return [{ path: ["servers", index, "command"], message }];
   });

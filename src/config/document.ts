@@ -11,14 +11,16 @@ type Position = { readonly line: number; readonly column: number };
 /** Makes a problem of what is wrong at an offset of the text. */
 type Fault = (offset: number, message: string) => Problem;
 
+/** The text at a path as it stands in the file where something in it was substituted, else null. */
+export type Written = (path: Path) => string | null;
+
 /** A parsed file that knows the position and the original text of each value. */
 export type Source = {
   /** The plain data, with references substituted. */
   value(): unknown;
   /** Position of the value at `path`, or of its key; if the file does not have it, of the nearest thing around it. */
   at(path: Path, key?: boolean): Position;
-  /** The text as written if something was substituted in it, else null. */
-  written(path: Path): string | null;
+  readonly written: Written;
   /** Reads a substituted scalar as the number or boolean that it looks like; false if it is neither. */
   retype(path: Path): boolean;
   /** Values that must not be shown. */
@@ -33,11 +35,11 @@ const maxAliasCount = 100;
 /** Parses YAML 1.2 or JSON and substitutes `${…}` in its scalars, never in its keys. Throws ConfigError. */
 export function readSource(text: string, file: string, resolve: Resolve): Source {
   const lines = new LineCounter();
-  const place = (offset: number): Position => {
+  const positionAt = (offset: number): Position => {
     const { line, col } = lines.linePos(offset);
     return { line: Math.max(1, line), column: Math.max(1, col) };
   };
-  const fault: Fault = (offset, message) => ({ ...unplaced(file, message), ...place(offset) });
+  const fault: Fault = (offset, message) => ({ ...unplaced(file, message), ...positionAt(offset) });
   const doc = parse(text, lines, fault);
   const broken = [...doc.errors, ...doc.warnings].map(({ pos, code, message }) => ({ offset: pos[0], code, message }));
   if (broken.length > 0) throw new ConfigError(syntaxErrors(text, broken, fault));
@@ -51,7 +53,7 @@ export function readSource(text: string, file: string, resolve: Resolve): Source
   };
   return {
     value: () => expand(doc, fault),
-    at: (path, key) => place(offsetOf(doc, path, key ?? false)),
+    at: (path, key) => positionAt(offsetOf(doc, path, key ?? false)),
     written: (path) => {
       const node = found(path);
       return node && (written.get(node) ?? null);

@@ -16,8 +16,8 @@ const hour = 3_600;
 /** Doubts about long durations without a unit: in the files of many other programs that means milliseconds. */
 export function bareDurations({ servers }: Pick<Config, "servers">, given: unknown): Finding[] {
   const around: Path[] = [...servers.keys().map((index) => ["servers", index]), ["audit", "checkpointEvery"]];
-  const places = around.flatMap((at) => [...durations].map((option) => [...at, option]));
-  return places.flatMap((path): Finding[] => {
+  const paths = around.flatMap((at) => [...durations].map((option) => [...at, option]));
+  return paths.flatMap((path): Finding[] => {
     const time = valueAt(given, path);
     if (typeof time !== "number" || time <= hour) return [];
     const hours = Math.floor(time / hour);

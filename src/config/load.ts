@@ -1,15 +1,13 @@
 import { dirname, resolve } from "node:path";
-import { isCredential } from "../core/credential-patterns.ts";
 import { type Finding, formatPath, type Path, valueAt } from "../core/finding.ts";
 import { isObject } from "../core/json.ts";
-import { hashKey, keyHash } from "../core/key-hash.ts";
-import { leastSecret, maskable, maskValues, secretName } from "../core/secret.ts";
-import { secretsOf } from "../upstream/options.ts";
+import { maskable, maskValues } from "../core/secret.ts";
 import { check, type ExaminePolicy } from "./checks.ts";
 import { readSource, type Resolve, type Source } from "./document.ts";
 import { bareDurations } from "./durations.ts";
 import { missingFiles } from "./files.ts";
-import { explain } from "./issues.ts";
+import { issueText } from "./issue-text.ts";
+import { type Inert, literalSecrets, secretWarnings } from "./literal-secrets.ts";
 import { findOlder } from "./older.ts";
 import { applyOverrides, overrideOf } from "./overrides.ts";
 import type { Override } from "./overrides.ts";
@@ -18,14 +16,13 @@ import { readConfigFile } from "./read.ts";
 import { salvage } from "./salvage.ts";
 import { configSchema } from "./schema.ts";
 import type { Config } from "./schema.ts";
-import { wording } from "./wording.ts";
+import { schemaFindings } from "./schema-findings.ts";
 
 /** What loading a file needs from other parts of the program. */
 export type Loading = {
   /** `createResolver(…)`. */
   readonly resolve: Resolve;
-  /** Why authentication never accepts a key of the file (a placeholder, too weak), and what to do; else null. */
-  readonly inert: (key: string) => string | null;
+  readonly inert: Inert;
   readonly examinePolicy: ExaminePolicy;
 };
 
@@ -84,7 +81,7 @@ export function loadOwnParts(file: string, substitute: Resolve): OwnParts {
   const own = (top: unknown): boolean => top === "metering" || ownParts.some((part) => part === top);
   const take = (value: unknown): unknown =>
     isObject(value) ? Object.fromEntries(Object.entries(value).filter(([top]) => own(top))) : value;
-  return settle(
+  return withAbsolutePaths(
     loadPart(file, substitute, ([top]) => own(top), take),
     dirname(resolve(file)),
   );
@@ -113,11 +110,11 @@ function loadPart(
   take: (value: unknown) => unknown,
 ): Config {
   const path = resolve(file);
-  const source = open(readConfigFile(path), path, substitute);
+  const source = sourceFrom(readConfigFile(path), path, substitute);
   const locate = locator(source, path, []);
   const unresolved = source.unresolved.filter((fault) => isTaken(fault.path));
   if (unresolved.length > 0) throw new ConfigError(unresolved.map(locate));
-  const { config, problems } = shape(source, take);
+  const { config, problems } = checkShape(source, take);
   if (!config) throw new ConfigError(inOrder(problems.map(locate)));
   return config;
 }
@@ -127,16 +124,16 @@ function loadPart(
  * directory.
  */
 export function parseConfig(bytes: Uint8Array, file: string, options: LoadOptions): Loaded {
-  const source = open(bytes, file, options.resolve);
+  const source = sourceFrom(bytes, file, options.resolve);
   const overrides = options.overrides ?? [];
-  const { value, config, problems } = shape(source, (given) => applyOverrides(given, overrides));
+  const { value, config, problems } = checkShape(source, (given) => applyOverrides(given, overrides));
   const older = findOlder(value);
   const readable = config ?? salvage(value, problems);
   const found = readable ? check(readable, options.examinePolicy, source.written) : { problems: [], warnings: [] };
   const unusable = readable ? (options.unusable?.(readable, dirname(file)) ?? []) : [];
   // Doubts about a file that is read in part may be due to the parts that are left out.
   const doubtful = config
-    ? [...found.warnings, ...bareDurations(config, value), ...secretWarnings(config, source, options.inert)]
+    ? [...found.warnings, ...bareDurations(config, value), ...secretWarnings(config, source.written, options.inert)]
     : [];
   const locate = locator(source, file, overrides);
   const warnings = inOrder([...older.warnings, ...doubtful].map(locate));
@@ -149,7 +146,7 @@ export function parseConfig(bytes: Uint8Array, file: string, options: LoadOption
     throw new ConfigError(inOrder(wrong), unresolved.length > 0 ? [] : warnings);
   }
   return {
-    config: settle(config, dirname(file)),
+    config: withAbsolutePaths(config, dirname(file)),
     warnings,
     secrets: maskable([...source.secrets, ...literalSecrets(config)]),
     file,
@@ -161,7 +158,7 @@ export function parseConfig(bytes: Uint8Array, file: string, options: LoadOption
 
 const isWithin = (path: Path, outer: Path): boolean => outer.every((key, index) => path[index] === key);
 
-function open(bytes: Uint8Array, file: string, substitute: Resolve): Source {
+function sourceFrom(bytes: Uint8Array, file: string, substitute: Resolve): Source {
   let text: string;
   try {
     text = new TextDecoder("utf-8", { fatal: true }).decode(bytes);
@@ -171,15 +168,15 @@ function open(bytes: Uint8Array, file: string, substitute: Resolve): Source {
   return readSource(text, file, substitute);
 }
 
-type Shaped = { readonly value: unknown; readonly config: Config | null; readonly problems: Finding[] };
+type Parsed = { readonly value: unknown; readonly config: Config | null; readonly problems: Finding[] };
 
 // A reference yields text. If the schema wants a number or a boolean, a second attempt reads it as one.
-function shape(source: Source, prepare: (value: unknown) => unknown): Shaped {
-  const attempt = (): Shaped => {
+function checkShape(source: Source, prepare: (value: unknown) => unknown): Parsed {
+  const attempt = (): Parsed => {
     const value = prepare(source.value());
-    const parsed = configSchema.safeParse(value, { error: wording });
+    const parsed = configSchema.safeParse(value, { error: issueText });
     if (parsed.success) return { value, config: parsed.data, problems: [] };
-    return { value, config: null, problems: explain(parsed.error.issues, value) };
+    return { value, config: null, problems: schemaFindings(parsed.error.issues, value) };
   };
   const first = attempt();
   const retyped = first.problems.filter(({ path }) => source.retype(path));
@@ -205,67 +202,12 @@ function originIn(source: Source, value: unknown, overrides: readonly Override[]
   };
 }
 
-/** The URLs of a server, and what to write instead of a password in each. */
-function addresses(server: Config["servers"][number]) {
-  if (!("url" in server)) return [];
-  const { url, proxy } = server;
-  return [
-    { option: "url", url, instead: 'headers: { Authorization: "Basic ${VAR}" }' },
-    ...(proxy === undefined ? [] : [{ option: "proxy", url: proxy, instead: "http://NAME:${VAR}@HOST:PORT" }]),
-  ];
-}
-
-/**
- * Secrets written into the file itself: keys, passwords in URLs, and values in environments or headers whose names
- * suggest a secret.
- */
-function literalSecrets({ auth, servers }: Config): string[] {
-  const named = servers.flatMap((server) => [
-    ...Object.entries(secretsOf(server)),
-    ...addresses(server).map(({ url }) => ["password", new URL(url).password] as const),
-  ]);
-  const values = named.filter(([name, value]) => secretName.test(name) && value.length >= leastSecret);
-  return [...auth.keys.flatMap(({ key }) => key ?? []), ...values.map(([, value]) => value)];
-}
-
-const inPlainText = (path: Path, what: string, instead: string): Finding => ({
-  path,
-  message: `${what} in plain text: whoever reads the file can use it; write ${instead}`,
-});
-
-/** Warns of keys that do nothing, and of secrets written into the file itself. */
-function secretWarnings({ auth, servers }: Config, source: Source, inert: LoadOptions["inert"]): Finding[] {
-  const keys = auth.keys.flatMap(({ key }, index): Finding[] => {
-    const path = ["auth", "keys", index, "key"];
-    if (key === undefined) return [];
-    const reason = inert(key);
-    if (reason !== null) return [{ path, message: reason }];
-    if (source.written(path) !== null) return [];
-    return [inPlainText(path, "a key", `keyHash: ${keyHash(hashKey(key))}`)];
-  });
-  const logins = servers.flatMap((server, index) =>
-    addresses(server).flatMap(({ option, url, instead }): Finding[] => {
-      const path = ["servers", index, option];
-      if (!new URL(url).password || source.written(path) !== null) return [];
-      return [inPlainText(path, "a password", instead)];
-    }),
-  );
-  const given = servers.flatMap((server, index) =>
-    Object.entries(secretsOf(server)).flatMap(([name, value]): Finding[] => {
-      const path = ["servers", index, "headers" in server ? "headers" : "env", name];
-      if (source.written(path) !== null || !isCredential(name, value)) return [];
-      return [inPlainText(path, "a secret", "${VAR}, ${file:PATH} or ${credential:NAME}")];
-    }),
-  );
-  return [...keys, ...logins, ...given];
-}
-
 function inOrder(problems: Problem[]): Problem[] {
   return problems.toSorted((a, b) => (a.line ?? 0) - (b.line ?? 0) || (a.column ?? 0) - (b.column ?? 0));
 }
 
-// Makes paths absolute: in the file they start at its directory.
-function settle(config: Config, dir: string): Config {
+/** In the file, relative paths start at its directory. */
+function withAbsolutePaths(config: Config, dir: string): Config {
   const from = (path: string): string => resolve(dir, path);
   const { listen, control, audit, servers } = config;
   return {

@@ -24,7 +24,7 @@ export function findOlder(value: unknown): { problems: Finding[]; warnings: Find
     return given !== undefined && given !== false;
   });
   const problems = used.flatMap(({ path, excludes = [] }): Finding[] => {
-    const newer = excludes.find((place) => valueAt(value, place) !== undefined);
+    const newer = excludes.find((other) => valueAt(value, other) !== undefined);
     return newer ? [{ path, key: true, message: `${newer.join(".")} says the same; keep that one` }] : [];
   });
   const old = valueAt(value, ["rateLimit"]);

@@ -45,6 +45,6 @@ export class ConfigError extends Error {
 export function formatProblem(problem: Problem, from = ""): string {
   const { file, line, column, path, message } = problem;
   const near = from && isAbsolute(file) ? relative(from, file) : file;
-  const place = line === null ? "" : `:${line}:${column}`;
-  return `${near.startsWith("..") ? file : near}${place}: ${path && `${path}: `}${message}`;
+  const position = line === null ? "" : `:${line}:${column}`;
+  return `${near.startsWith("..") ? file : near}${position}: ${path && `${path}: `}${message}`;
 }

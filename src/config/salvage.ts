@@ -1,6 +1,6 @@
 import { type Finding, type Path, valueAt } from "../core/finding.ts";
 import { hashKey, keyHash } from "../core/key-hash.ts";
-import { explain } from "./issues.ts";
+import { schemaFindings } from "./schema-findings.ts";
 import { type Config, configSchema } from "./schema.ts";
 
 // Returns an id that no other entry has.
@@ -30,7 +30,7 @@ export function salvage(whole: unknown, problems: readonly Finding[]): Config | 
     for (const path of wrong) replace(value, path);
     const parsed = configSchema.safeParse(value);
     if (parsed.success) return parsed.data;
-    wrong = explain(parsed.error.issues, value).map(({ path }) => path);
+    wrong = schemaFindings(parsed.error.issues, value).map(({ path }) => path);
   }
   return null;
 }

@@ -23,7 +23,7 @@ import {
   toolView,
   until,
   usageLine,
-  verdict,
+  verifyReport,
   why,
   whyInput,
 } from "./schemas.ts";
@@ -254,7 +254,7 @@ export const operations = {
         .describe("signed checkpoints kept elsewhere, besides those that the gateway knows"),
       pubkey: z.string().max(200).optional().describe("the key that must have signed them"),
     }),
-    output: verdict,
+    output: verifyReport,
   },
   "audit.export": {
     access: "read",

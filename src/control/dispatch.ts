@@ -1,5 +1,5 @@
 import type { z } from "zod";
-import { wording } from "../config/wording.ts";
+import { issueText } from "../config/issue-text.ts";
 import type { ActType } from "../core/event.ts";
 import { nearest } from "../core/nearest.ts";
 import { operations, type Name, type Row } from "./api.ts";
@@ -14,7 +14,7 @@ function describe(issue: z.core.$ZodIssue): string {
 
 /** The input of an operation, checked and with its defaults. Throws a `Refusal` that names each wrong path. */
 export function parseInput(name: Name, input: unknown): Record<string, unknown> {
-  const parsed = operations[name].input.safeParse(input, { error: wording });
+  const parsed = operations[name].input.safeParse(input, { error: issueText });
   if (!parsed.success) throw new Refusal("invalid", `${name}: ${parsed.error.issues.map(describe).join("; ")}`);
   return parsed.data;
 }

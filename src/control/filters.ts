@@ -20,7 +20,7 @@ export function wrongStatus(text: string): string | null {
 }
 
 /** Why no record is of this type, or of one that begins so where it ends in `*`; null when some may be. */
-export function wrongType(text: string): string | null {
+export function wrongRecordType(text: string): string | null {
   const isMeant = text.endsWith("*")
     ? (type: string) => type.startsWith(text.slice(0, -1))
     : (type: string) => type === text;

@@ -1,17 +1,17 @@
 import { readFileSync } from "node:fs";
-import type { Credentials } from "../core/libc.ts";
+import type { PeerCredentials } from "../core/libc.ts";
 
 /** What a connection may do: everything, look, or only attach with an API key. */
 export type Access = "admin" | "read" | "attach";
 
 /** The process at the other end of the control socket, as the kernel reports it, and its rights. */
-export type ControlPeer = Credentials & { readonly access: Access };
+export type ControlPeer = PeerCredentials & { readonly access: Access };
 
 /** The owners of rights: the daemon's own uid, and two groups by id; null for a group that does not exist here. */
 export type Rights = { readonly uid: number; readonly adminGid: number | null; readonly readGid: number | null };
 
 /** What a process may do: the most that its uid and its groups give it. */
-export function accessOf(who: Credentials, rights: Rights): Access {
+export function accessOf(who: PeerCredentials, rights: Rights): Access {
   const member = (gid: number | null) => gid !== null && (who.gid === gid || who.groups.includes(gid));
   if (who.uid === 0 || who.uid === rights.uid || member(rights.adminGid)) return "admin";
   return member(rights.readGid) ? "read" : "attach";
@@ -63,7 +63,7 @@ function serviceCgroup(): string | null {
  * Why a peer is refused although its uid would be allowed; null if it may speak. MCP servers run under the daemon's
  * uid, and they must not administer the gateway that governs them.
  */
-export function refusePeer(who: Credentials): string | null {
+export function refusePeer(who: PeerCredentials): string | null {
   if (process.platform !== "linux" || who.pid === process.pid) return null;
   const child = descends(who.pid, process.pid);
   if (child === true) return "processes started by the gateway may not use its control socket";

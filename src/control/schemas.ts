@@ -2,8 +2,8 @@ import { z } from "zod";
 import { groupNames } from "../core/failure.ts";
 import { revisions } from "../core/inbound.ts";
 import { type ServerStatus, serverStates, transports } from "../core/upstream.ts";
-import { verdictExit } from "../core/verdict.ts";
-import { namedKinds, wrongStatus, wrongType } from "./filters.ts";
+import { verifyExit } from "../core/verify-exit.ts";
+import { namedKinds, wrongStatus, wrongRecordType } from "./filters.ts";
 import { parseSince, sinceHelp, wrongTime } from "./since.ts";
 
 // The values that operations exchange. Inputs are strict: an unknown member is an error, never ignored.
@@ -48,7 +48,7 @@ export const selection = {
 export const recordType = z
   .string()
   .max(40)
-  .superRefine(unless(wrongType))
+  .superRefine(unless(wrongRecordType))
   .optional()
   .describe("a record type, e.g. call.end, or the beginning of one and *");
 export const until = since.optional().describe("up to here: 30m, 2h or 7d before now, or a date or time");
@@ -261,13 +261,13 @@ export const auditStats = z.object({
   tools: z.array(tally),
 });
 
-const chainVerdict = z.object({
+const chainReport = z.object({
   chain: z.string(),
   /** Records that were checked; if something is wrong there may be more. */
   records: count,
   /** The first record checked; more than 1 if only a part of a chain was checked. */
   first: count,
-  exit: z.literal(Object.values(verdictExit)),
+  exit: z.literal(Object.values(verifyExit)),
   /** The first wrong record, and what is wrong with it. */
   bad: z.object({ seq: count.nullable(), kind: z.string(), detail: z.string() }).nullable(),
   checkpoint: z
@@ -286,15 +286,15 @@ const chainVerdict = z.object({
   /** Why the evidence leaves a doubt, and what in it proves nothing. */
   notes: z.array(z.string()).readonly(),
 });
-export type ChainVerdict = z.output<typeof chainVerdict>;
+export type ChainReport = z.output<typeof chainReport>;
 
-export const verdict = z.object({
-  exit: chainVerdict.shape.exit,
-  chains: z.array(chainVerdict),
+export const verifyReport = z.object({
+  exit: chainReport.shape.exit,
+  chains: z.array(chainReport),
   /** File of the public key that the checkpoints were held against; null if the key was given, or kept in no file. */
   pubkey: z.string().nullable(),
 });
-export type Verdict = z.output<typeof verdict>;
+export type VerifyReport = z.output<typeof verifyReport>;
 
 export const status = z.object({
   version: z.string(),

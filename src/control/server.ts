@@ -1,7 +1,7 @@
 import { lstatSync, readFileSync } from "node:fs";
 import { messageOf } from "../core/error-text.ts";
 import { within } from "../core/wait.ts";
-import { peerCredentials, type Credentials } from "../core/libc.ts";
+import { peerCredentials, type PeerCredentials } from "../core/libc.ts";
 import type { Logger } from "../core/log.ts";
 import { Intake, piecesOf } from "../core/turns.ts";
 import { type ConnectionOptions, ControlConnection } from "./connection.ts";
@@ -44,7 +44,7 @@ type Socket = Bun.Socket<State>;
 // The descriptor exists at run time, although Bun's types omit it.
 const descriptor = (socket: Socket): number => (socket as unknown as { readonly fd: number }).fd;
 
-function credentialsOf(socket: Socket, log: Logger): Credentials | null {
+function peerOf(socket: Socket, log: Logger): PeerCredentials | null {
   try {
     return peerCredentials(descriptor(socket));
   } catch (error) {
@@ -85,7 +85,7 @@ function opener(options: ControlOptions, open: Set<Socket>) {
   return (socket: Socket): void => {
     const outbox = new SocketWriter(socket, maxQueued);
     socket.data = { connection: null, intake: null, outbox, timer: null };
-    const who = credentialsOf(socket, options.log);
+    const who = peerOf(socket, options.log);
     if (!who) return turnAway(socket, new Refusal("denied", "the calling process cannot be identified"));
     const peer = { ...who, access: accessOf(who, rights) };
     const stranger = refusePeer(who);

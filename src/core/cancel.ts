@@ -98,8 +98,8 @@ export function endingWith<T>(end: (signal: AbortSignal, one: T) => void): (sign
       return () => {};
     }
     const all = waiting.get(signal) ?? listenTo(signal);
-    const place = all.add(one);
-    return () => void all.delete(place);
+    const node = all.add(one);
+    return () => void all.delete(node);
   };
 }
 

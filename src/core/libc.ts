@@ -155,7 +155,7 @@ export function lowerThreadPriority(): void {
 }
 
 /** The process at the other end of a Unix socket, as the kernel recorded it at the connect. */
-export type Credentials = {
+export type PeerCredentials = {
   readonly uid: number;
   readonly gid: number;
   readonly pid: number;
@@ -180,7 +180,7 @@ const integers = (bytes: Buffer): number[] =>
   Array.from({ length: bytes.length >> 2 }, (_, index) => bytes.readUInt32LE(index * 4));
 
 /** The peer of a connected Unix socket; throws if `fd` is no such socket. */
-export function peerCredentials(fd: number): Credentials {
+export function peerCredentials(fd: number): PeerCredentials {
   if (mac) {
     // struct xucred: version, uid, ngroups (short, padded), groups[16]; the first group is the effective one.
     const cred = socketOption(fd, 0 /* SOL_LOCAL */, 1 /* LOCAL_PEERCRED */, 76);

@@ -21,29 +21,29 @@ export class List<T> {
   /** All present items, oldest first. */
   get items(): T[] {
     const all: T[] = [];
-    for (let place = this.#first; place; place = place.after) all.push(place.item);
+    for (let node = this.#first; node; node = node.after) all.push(node.item);
     return all;
   }
 
   add(item: T): ListNode<T> {
-    const place: ListNode<T> = { item, before: this.#last, after: null };
-    if (this.#last) this.#last.after = place;
-    else this.#first = place;
-    this.#last = place;
+    const node: ListNode<T> = { item, before: this.#last, after: null };
+    if (this.#last) this.#last.after = node;
+    else this.#first = node;
+    this.#last = node;
     this.#size++;
-    return place;
+    return node;
   }
 
   /** False when it has left already. */
-  delete(place: ListNode<T>): boolean {
-    const { before, after } = place;
-    if (!before && this.#first !== place) return false;
+  delete(node: ListNode<T>): boolean {
+    const { before, after } = node;
+    if (!before && this.#first !== node) return false;
     if (before) before.after = after;
     else this.#first = after;
     if (after) after.before = before;
     else this.#last = before;
-    // Unlinks it from its neighbours: a removed place that is still held would keep them alive.
-    place.before = place.after = null;
+    // Unlinks it from its neighbours: a removed node that is still held would keep them alive.
+    node.before = node.after = null;
     this.#size--;
     return true;
   }

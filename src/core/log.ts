@@ -1,11 +1,6 @@
-import { type Clock, systemClock } from "./clock.ts";
-import { common, createCoalescer } from "./coalesce.ts";
-import { plain, plainJson } from "./text.ts";
-
 export const levels = ["debug", "info", "warn", "error"] as const;
 export type Level = (typeof levels)[number];
-type Facts = Readonly<Record<string, string | number | boolean | null | undefined>>;
-type Line = Facts & { readonly level: Level; readonly msg: string };
+export type LogFacts = Readonly<Record<string, string | number | boolean | null | undefined>>;
 
 /**
  * Writes one line per event; it must never be given a secret. What callers can cause as often as they like is given a
@@ -13,78 +8,8 @@ type Line = Facts & { readonly level: Level; readonly msg: string };
  * true of all of them.
  */
 export type Logger = {
-  readonly [L in Level]: (message: string, facts?: Facts, kind?: string) => void;
+  readonly [L in Level]: (message: string, facts?: LogFacts, kind?: string) => void;
 };
-
-/** Which lines are written, and how. */
-export type LogStyle = { readonly level: Level; readonly format: "json" | "text" };
-
-export type LogOptions = LogStyle & {
-  /** False: the line cannot be taken now; it is lost, and counted. */
-  readonly write: (line: string, level: Level) => boolean;
-  readonly clock?: Clock;
-};
-
-/** Milliseconds between two looks at what was counted. */
-const look = 1_000;
-
-/** The log of a process. */
-export type OwnLog = Logger & {
-  /** What a reload has put into force. */
-  configure(style: LogStyle): void;
-  /** Writes what was only counted so far. */
-  flush(): void;
-};
-
-/** A logger whose lines are JSON objects (`t`, `level`, `msg`, facts) or text; untrusted values cannot forge a line. */
-export function createLogger(options: LogOptions): OwnLog {
-  const { write, clock = systemClock } = options;
-  let { format } = options;
-  let least = levels.indexOf(options.level);
-  const repeated = createCoalescer<Line>(1, clock, (a, b) => ({ ...common(a, b), level: a.level, msg: a.msg }));
-  let timer: ReturnType<typeof setInterval> | null = null;
-  let lost = 0;
-
-  function put(line: Line): void {
-    const gap: Line = { level: "warn", msg: "lines of the log are lost, as nobody read it", lines: lost };
-    if (lost > 0 && write(spell(gap, format), gap.level)) lost = 0;
-    if (!write(spell(line, format), line.level)) lost += 1;
-  }
-
-  function putCounted(all: boolean): void {
-    for (const { all: line, count } of repeated.due(all)) put({ ...line, count });
-  }
-
-  const at =
-    (name: Level) =>
-    (msg: string, facts?: Facts, kind?: string): void => {
-      if (levels.indexOf(name) < least) return;
-      const line = { level: name, msg, ...facts };
-      if (kind !== undefined) {
-        timer ??= setInterval(putCounted, look, false).unref();
-        if (!repeated.take(`${msg} ${kind}`, "", () => line)) return;
-      }
-      put(line);
-    };
-  return {
-    debug: at("debug"),
-    info: at("info"),
-    warn: at("warn"),
-    error: at("error"),
-    configure(style) {
-      ({ format } = style);
-      least = levels.indexOf(style.level);
-    },
-    flush: () => putCounted(true),
-  };
-}
-
-function spell({ level, msg, ...facts }: Line, format: LogStyle["format"]): string {
-  const t = new Date().toISOString();
-  if (format === "json") return `${plainJson(JSON.stringify({ t, level, msg, ...facts }))}\n`;
-  const tail = Object.entries(facts).map(([key, value]) => ` ${key}=${JSON.stringify(value)}`);
-  return `${plain(`${t} ${level.padEnd(5)} ${msg}${tail.join("")}`)}\n`;
-}
 
 /** A logger that discards everything. */
-export const silent: OwnLog = { debug() {}, info() {}, warn() {}, error() {}, configure() {}, flush() {} };
+export const silent: Logger = { debug() {}, info() {}, warn() {}, error() {} };

@@ -60,6 +60,16 @@ export function checkLength(kind: Kind, name: string): void {
  */
 export const notFound = (kind: Kind, name: string): Failure => unknowns[kind](name);
 
+/** The route of a thing of which only the name is known; one that nobody asks for by it has none on the wire. */
+export const plainRoute = (kind: Kind, server: string, name: string, wire = ""): Route => ({
+  kind,
+  server,
+  name,
+  tool: null,
+  canonical: canonicalName(server, name),
+  wire,
+});
+
 /** A route that stands for all that a server may have of a kind, to ask whether a caller has any right on it. */
 export const anyOf = (kind: Kind, server: string): Route => ({
   kind,

@@ -48,7 +48,7 @@ export type Policy = {
   /** SHA-256 of the compiled rules, hex; recorded with every decision. */
   readonly digest: string;
   /** The source properties that some rule tests, as one string (a cache key); empty if no rule tests any. */
-  placeOf(source: Source): string;
+  sourceKey(source: Source): string;
   /**
    * Sets the call's `verdict` and `policy`, also where it throws: `denied` (with the rule and what to change), or what
    * `notFound` makes where the target is hidden from the caller.

@@ -192,14 +192,14 @@ export function hoursOf({ since = 0, until = Number.MAX_SAFE_INTEGER }: UsageQue
 }
 
 /** What was counted, and up to which record of each chain. */
-export type Counted = { readonly rows: readonly UsageRow[]; readonly marks: ReadonlyMap<string, number> };
+export type CountedUsage = { readonly rows: readonly UsageRow[]; readonly marks: ReadonlyMap<string, number> };
 
 export type UsageStore = {
   /** Last (chain, seq) that was counted, 0 before the first. */
   usageMark(chain: string): number;
   /** Adds the rows and moves the mark in one transaction. Throws `StoreBusy` if the mark is no longer at `from`. */
   apply(chain: string, from: number, upto: number, rows: readonly UsageRow[]): void;
-  counted(query: UsageQuery): Counted;
+  counted(query: UsageQuery): CountedUsage;
 };
 
 /** Another process holds the database; worth another try. */

@@ -130,7 +130,7 @@ export function atOnce<T>(steps: Generator<unknown, T>): T {
 }
 
 /** A source whose messages come by themselves. */
-export type Source<T> = {
+export type MessageSource<T> = {
   take(message: T): void;
   /** Nothing more is to be read, which holds up whoever writes. What was read already may still come. */
   pause(): void;
@@ -142,12 +142,12 @@ export type Source<T> = {
  * paused until all that came is taken.
  */
 export class Intake<T> {
-  readonly #source: Source<T>;
+  readonly #source: MessageSource<T>;
   readonly #turn: Turn;
   #waiting: T[] | null = null;
   #ended: (() => void) | null = null;
 
-  constructor(source: Source<T>, turn = new Turn()) {
+  constructor(source: MessageSource<T>, turn = new Turn()) {
     this.#source = source;
     this.#turn = turn;
   }

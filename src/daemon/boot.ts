@@ -7,7 +7,7 @@ import { type Engine, type EngineOptions, startEngine } from "./engine.ts";
 import { HousekeeperClient } from "./housekeeper-client.ts";
 import { openStores } from "./stores.ts";
 import { viewerHandlers } from "./handlers/viewer.ts";
-import { archiveBy } from "./live-archive.ts";
+import { liveArchive } from "./live-archive.ts";
 
 export type BootOptions = {
   readonly installation: Installation;
@@ -42,7 +42,7 @@ export async function boot({ installation, self, log, chains, admit }: BootOptio
     log,
   });
   stores.audit.onDurable(keeper.wake);
-  const archive = archiveBy(keeper, stores.audit, home);
+  const archive = liveArchive(keeper, stores.audit, home);
   const started = (): Engine => {
     if (!engine) throw new Error("the engine is not started");
     return engine;

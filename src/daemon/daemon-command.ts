@@ -6,7 +6,7 @@ import { lockState } from "../store/open.ts";
 import { boot } from "./boot.ts";
 import { openInstallation } from "./configuration.ts";
 import { Daemon } from "./daemon.ts";
-import { openLog } from "./open-log.ts";
+import { openLog } from "./own-log.ts";
 import { endProcess, guardProcess } from "./process.ts";
 import { createService } from "./service.ts";
 
@@ -24,12 +24,11 @@ export async function runDaemon(
   const { loaded, paths, why } = installation;
   const log = openLog(loaded.config.log);
   guardProcess();
-  const lock = lockState(paths.state);
+  lockState(paths.state);
   try {
     await refuseTaken(loaded.config.listen.http, paths.socket);
   } catch (error) {
     log.error("cannot listen", { cause: messageOf(error) });
-    lock.release();
     return endProcess(1);
   }
   const booted = await boot({ installation, self, log, chains: ["main"] });
@@ -37,7 +36,6 @@ export async function runDaemon(
   const daemon = await Daemon.start({ ...booted, options, self, log }).catch(async (error: unknown) => {
     log.error("cannot listen", { cause: messageOf(error) });
     await booted.close();
-    lock.release();
     return endProcess(1);
   });
   const service = createService(log);
@@ -47,7 +45,6 @@ export async function runDaemon(
     await daemon.stop(drain);
     await booted.close();
     service.close();
-    lock.release();
     log.flush();
     log.info("stopped");
   });

@@ -1,7 +1,6 @@
 import { Refusal } from "../control/refusal.ts";
 import { type ControlServer, listen as listenControl } from "../control/server.ts";
 import { messageOf } from "../core/error-text.ts";
-import type { OwnLog } from "../core/log.ts";
 import type { Self } from "../core/self.ts";
 import { within } from "../core/wait.ts";
 import { envelope } from "../mcp/message.ts";
@@ -15,6 +14,7 @@ import { refuseFixedChange } from "./fixed-options.ts";
 import { createHandlers } from "./handlers/index.ts";
 import { gaugesOf } from "./gauges.ts";
 import { descriptorsOf } from "./open-files.ts";
+import type { OwnLog } from "./own-log.ts";
 import { readinessOf, type State } from "./readiness.ts";
 import { Tls } from "./tls.ts";
 

@@ -18,8 +18,8 @@ import { boot } from "./boot.ts";
 import { openInstallation } from "./configuration.ts";
 import type { Engine } from "./engine.ts";
 import type { Stores } from "./stores.ts";
-import { readLines, type Streams } from "./lines.ts";
-import { openLog } from "./open-log.ts";
+import { readLines, type Streams } from "./stdio.ts";
+import { openLog } from "./own-log.ts";
 import { guardProcess, prepareProcess } from "./process.ts";
 
 type Served = Streams & {

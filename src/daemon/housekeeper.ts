@@ -27,6 +27,7 @@ class Housekeeper {
   readonly #usage: ReturnType<typeof openUsageStore>;
   readonly #rollups: Rollups;
   readonly #start: Start;
+  readonly #opened = new DisposableStack();
   #durable = 0;
   #rolling: Promise<void> | null = null;
   #timer: ReturnType<typeof setTimeout> | null = null;
@@ -35,11 +36,12 @@ class Housekeeper {
   constructor(start: Start) {
     const { home, chain } = start;
     this.#start = start;
-    this.#reader = openReader(home, (error) => this.#renewIndex(error));
+    this.#reader = this.#opened.use(openReader(home, (error) => this.#renewIndex(error)));
     const state = join(home.state, "mcpgw.db");
-    this.#usage = openUsageStore(state);
-    this.#logs = [chainPath(home, chain), state].map((path) => openCheckpointer(path));
-    this.#rollups = { usage: start.usage ? this.#usage : null, index: openIndexWriter(join(home.state, "index.db")) };
+    this.#usage = this.#opened.use(openUsageStore(state));
+    this.#logs = [chainPath(home, chain), state].map((path) => this.#opened.use(openCheckpointer(path)));
+    const index = this.#opened.use(openIndexWriter(join(home.state, "index.db")));
+    this.#rollups = { usage: start.usage ? this.#usage : null, index };
     this.answers = this.#answers();
   }
 
@@ -61,13 +63,8 @@ class Housekeeper {
     clearInterval(this.#copying);
     if (this.#timer) clearTimeout(this.#timer);
     await this.#rollUp().catch(complain);
-    for (const log of this.#logs) {
-      log.finish();
-      log[Symbol.dispose]();
-    }
-    this.#rollups.index?.[Symbol.dispose]();
-    this.#usage[Symbol.dispose]();
-    this.#reader[Symbol.dispose]();
+    for (const log of this.#logs) log.finish();
+    this.#opened.dispose();
   }
 
   #answers(): Answers {

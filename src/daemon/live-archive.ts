@@ -10,7 +10,7 @@ import type { HousekeeperClient } from "./housekeeper-client.ts";
  * Beside a running gateway: the housekeeper reads, in its own thread, from the files that are there. Once those of the
  * gateway's own log are gone or replaced, nothing is answered: what it still records is not in them.
  */
-export function archiveBy(
+export function liveArchive(
   keeper: Pick<HousekeeperClient, "ask">,
   audit: Pick<AuditBroker, "chain" | "fault">,
   home: ChainHome,

@@ -3,7 +3,7 @@ import { execve, setNonDumpable, setSubreaper } from "../core/libc.ts";
 import { onAbort } from "../core/cancel.ts";
 import type { Self } from "../core/self.ts";
 import { within } from "../core/wait.ts";
-import type { Streams } from "./lines.ts";
+import type { Streams } from "./stdio.ts";
 
 /** What Bun reads at its start only. */
 const wanted = {

@@ -13,7 +13,7 @@ import { cancelledIn, idsIn, plainId } from "../mcp/message.ts";
 import { errorMessage } from "../mcp/reply.ts";
 import { maxQueued } from "../serve/queue-limits.ts";
 import { serveEmbedded } from "./embedded.ts";
-import { LineWriter, maxLine, readLines, type Streams } from "./lines.ts";
+import { LineWriter, maxLine, readLines, type Streams } from "./stdio.ts";
 import { loadingFrom } from "./loading.ts";
 import { endProcess } from "./process.ts";
 

@@ -5,7 +5,7 @@ import type { AuditBroker } from "../audit/broker.ts";
 import { installOf } from "../audit/checkpoint.ts";
 import { loadSigningKey, openAudit } from "../audit/open.ts";
 import type { AuditOptions } from "../audit/options.ts";
-import { installDir, notePlace } from "../audit/outside.ts";
+import { installDir, noteChainPath } from "../audit/outside.ts";
 import { Keyring } from "../authn/keyring.ts";
 import type { Paths } from "../config/paths.ts";
 import { type Clock, systemClock } from "../core/clock.ts";
@@ -85,11 +85,12 @@ export async function openStores(options: StoresOptions): Promise<Stores> {
   const keyPair = await loadSigningKey(join(state, "signing.key"));
   // Commands write `main` only.
   const isMain = chains.includes("main");
-  const chain = await untilGiven(() => openFreeChain(home, chains), isMain ? patience : 0);
+  const opened = new DisposableStack();
+  const chain = opened.use(await untilGiven(() => openFreeChain(home, chains), isMain ? patience : 0));
   if (!chain) throw new ChainsTaken(home, chains);
   const clock = systemClock;
   const ballast = layBallast(state);
-  const store = openState(state);
+  const store = opened.use(openState(state));
   const end = chain.store.last()?.seq ?? 0;
   const countedBeyond = store.usageMark(chain.chain) > end;
   const audit = await openAudit({
@@ -103,9 +104,9 @@ export async function openStores(options: StoresOptions): Promise<Stores> {
   });
   // The log is an older copy, from which it goes on: sequences that were counted come again, for other calls.
   if (countedBeyond) store.setUsageMark(chain.chain, end);
-  if (isMain) await notePlace(installDir(paths.heads, installOf(keyPair.publicKey)), "main", home.main);
+  if (isMain) await noteChainPath(installDir(paths.heads, installOf(keyPair.publicKey)), "main", home.main);
   await rebuildKeys({ store, home, audit, log: options.log });
-  const keyring = new Keyring({ store, clock, makeRoom: ballast.give });
+  const keyring = opened.use(new Keyring({ store, clock, makeRoom: ballast.give }));
   if (isMain) followLog(store, audit, keyring);
   const sealKeys = await loadSealKeys(join(state, "seal.key"), Date.now());
   return {
@@ -122,9 +123,7 @@ export async function openStores(options: StoresOptions): Promise<Stores> {
       await audit.close();
       if (isMain && keyring.saved) noteKeysAsOf(store, audit.health().records + 1);
       sayLost(options.log, unsaved, audit.health().owed);
-      keyring[Symbol.dispose]();
-      store[Symbol.dispose]();
-      chain[Symbol.dispose]();
+      opened.dispose();
     },
   };
 }

@@ -6,11 +6,11 @@ import { messageOf } from "../core/error-text.ts";
 export class Tls {
   readonly cert: string;
   readonly key: string;
-  readonly #places: KeyPair;
+  readonly #files: KeyPair;
 
-  constructor(places: KeyPair) {
-    this.#places = places;
-    const { cert, key } = readPair(places);
+  constructor(files: KeyPair) {
+    this.#files = files;
+    const { cert, key } = readPair(files);
     this.cert = cert;
     this.key = key;
   }
@@ -19,7 +19,7 @@ export class Tls {
   outdated(): string | null {
     const changed = "listen.tls: the certificate or key has changed since the start; a restart";
     try {
-      const { cert, key } = readPair(this.#places);
+      const { cert, key } = readPair(this.#files);
       return cert === this.cert && key === this.key ? null : `${changed} takes it over, a reload does not`;
     } catch (error) {
       return `${changed} would fail: ${messageOf(error)}`;
@@ -28,9 +28,9 @@ export class Tls {
 }
 
 /** Throws where a daemon could not listen with what the files hold. */
-function readPair(places: KeyPair): KeyPair {
-  const pem = { cert: textOf("cert", places.cert), key: textOf("key", places.key) };
-  const faults = pairFaults(pem, places).map(({ option, message }) => `listen.tls.${option}: ${message}`);
+function readPair(files: KeyPair): KeyPair {
+  const pem = { cert: textOf("cert", files.cert), key: textOf("key", files.key) };
+  const faults = pairFaults(pem, files).map(({ option, message }) => `listen.tls.${option}: ${message}`);
   if (faults.length > 0) throw new Error(faults.join("; "));
   return pem;
 }

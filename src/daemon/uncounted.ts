@@ -1,4 +1,4 @@
-import { type AuditReader, type Counted, hoursOf, type UsageQuery, type UsageRow } from "../core/store.ts";
+import { type AuditReader, type CountedUsage, hoursOf, type UsageQuery, type UsageRow } from "../core/store.ts";
 import { rollUpPage, type UsageCounts } from "./rollup.ts";
 
 export type Usage = {
@@ -20,7 +20,7 @@ type Uncounted = {
  */
 export function withUncounted(
   reader: AuditReader,
-  { rows, marks }: Counted,
+  { rows, marks }: CountedUsage,
   query: UsageQuery,
   { metered, reach }: Uncounted,
 ): Usage {

@@ -13,7 +13,7 @@ import { isObject } from "../core/json.ts";
 import { cut, plain } from "../core/text.ts";
 import { checkStandardHeaders, checkVersionHeader, legacyRevision, versionHeader } from "./header-rules.ts";
 import { readParamHeaders } from "./headers.ts";
-import { type Envelope, isId, longestId, parseMessage } from "./message.ts";
+import { type RpcMessage, isId, longestId, parseMessage } from "./message.ts";
 import { locate, rawValue } from "./json-text.ts";
 import { clientCapabilitiesKey, clientInfoKey, type Implementation, logLevelKey, protocolVersionKey } from "./meta.ts";
 import { isModern, modernRevision } from "./revisions.ts";
@@ -58,7 +58,7 @@ export function readInbound(text: string, limits: ScanLimits, ctx: WireContext):
   return compose(message, era, revision, meta, ctx);
 }
 
-function metaOf({ params }: Envelope): Meta {
+function metaOf({ params }: RpcMessage): Meta {
   const meta = params._meta ?? noMeta;
   if (isObject(meta)) return meta;
   throw new Failure("invalid-params", '"params._meta" is not an object.');
@@ -68,7 +68,7 @@ function metaOf({ params }: Envelope): Meta {
  * The body decides the era; a header can only contradict it (2026-07-28, versioning). A stdio connection keeps its
  * first era.
  */
-function eraOf(message: Envelope, ctx: WireContext): Era {
+function eraOf(message: RpcMessage, ctx: WireContext): Era {
   const { kind, method, params } = message;
   const header = versionHeader(ctx.headers);
   const modernPeer = ctx.headers ? header !== null && isModern(header) : ctx.pinned === "modern";
@@ -85,19 +85,20 @@ function eraOf(message: Envelope, ctx: WireContext): Era {
   if (!modernPeer) return "legacy";
   // Only requests need the modern envelope.
   if (kind === "notification") return "modern";
-  throw envelope(`"${protocolVersionKey}" is missing`);
+  throw badEnvelope(`"${protocolVersionKey}" is missing`);
 }
 
 const isEnvelope = (meta: unknown): boolean =>
   isObject(meta) && typeof meta[protocolVersionKey] === "string" && isObject(meta[clientCapabilitiesKey]);
 
-function checkModern(message: Envelope, meta: Meta, headers: Headers | null): void {
+function checkModern(message: RpcMessage, meta: Meta, headers: Headers | null): void {
   const claimed = meta[protocolVersionKey];
-  if (typeof claimed !== "string") throw envelope(`"${protocolVersionKey}" is not a string`);
+  if (typeof claimed !== "string") throw badEnvelope(`"${protocolVersionKey}" is not a string`);
   if (headers) checkVersionHeader(headers, claimed);
-  if (!isObject(meta[clientCapabilitiesKey])) throw envelope(`"${clientCapabilitiesKey}" is missing or not an object`);
+  if (!isObject(meta[clientCapabilitiesKey]))
+    throw badEnvelope(`"${clientCapabilitiesKey}" is missing or not an object`);
   const client = meta[clientInfoKey];
-  if (client !== undefined && !isImplementation(client)) throw envelope(`"${clientInfoKey}" lacks name or version`);
+  if (client !== undefined && !isImplementation(client)) throw badEnvelope(`"${clientInfoKey}" lacks name or version`);
   if (claimed !== modernRevision) throw unsupported(claimed);
   if (headers) checkStandardHeaders(headers, message);
   if (removed.has(message.method)) {
@@ -105,7 +106,7 @@ function checkModern(message: Envelope, meta: Meta, headers: Headers | null): vo
   }
 }
 
-function checkCall(params: Envelope["params"]): void {
+function checkCall(params: RpcMessage["params"]): void {
   if (typeof params.name !== "string") {
     throw new Failure("invalid-params", '"params.name" is not a string; it names the tool to call.');
   }
@@ -115,7 +116,7 @@ function checkCall(params: Envelope["params"]): void {
   }
 }
 
-function compose(message: Envelope, era: Era, revision: Revision | null, meta: Meta, ctx: WireContext): Inbound {
+function compose(message: RpcMessage, era: Era, revision: Revision | null, meta: Meta, ctx: WireContext): Inbound {
   const { kind, text, idText, method, params, outline } = message;
   const client = method === "initialize" ? params.clientInfo : meta[clientInfoKey];
   return {
@@ -137,7 +138,7 @@ function compose(message: Envelope, era: Era, revision: Revision | null, meta: M
 }
 
 /** The capabilities that the client declares: with each request in the modern era, with `initialize` before. */
-function capabilitiesOf({ kind, method, text, params, outline }: Envelope, era: Era, meta: Meta) {
+function capabilitiesOf({ kind, method, text, params, outline }: RpcMessage, era: Era, meta: Meta) {
   if (kind !== "request") return null;
   if (era === "modern") return declared(text, outline.capabilities, meta[clientCapabilitiesKey]);
   if (method !== "initialize") return null;
@@ -176,7 +177,7 @@ function tokenOf(text: string, [start, end]: Span, era: Era): string {
   const raw = text.slice(start, end);
   if (isId(raw) || (era === "legacy" && raw.length <= longestId && /^-?\d/.test(raw))) return raw;
   const what = `"progressToken" is neither a string nor an integer of at most ${longestId} characters`;
-  throw era === "modern" ? envelope(what) : new Failure("invalid-params", `${what}.`);
+  throw era === "modern" ? badEnvelope(what) : new Failure("invalid-params", `${what}.`);
 }
 
 function isImplementation(value: unknown): value is Implementation {
@@ -188,7 +189,7 @@ const nameOf = ({ name, version }: Implementation): Implementation => ({
   version: cut(version, longestClientText),
 });
 
-const envelope = (what: string): Failure =>
+const badEnvelope = (what: string): Failure =>
   new Failure("bad-envelope", `The request's "_meta" is not as protocol ${modernRevision} asks: ${what}.`);
 
 const legacyHandshake = (header: string): Failure =>

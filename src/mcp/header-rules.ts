@@ -2,7 +2,7 @@ import { Failure } from "../core/failure.ts";
 import type { Revision } from "../core/inbound.ts";
 import { cut, plain } from "../core/text.ts";
 import { decodeHeader } from "./headers.ts";
-import type { Envelope } from "./message.ts";
+import type { RpcMessage } from "./message.ts";
 import { assumedLegacy, isLegacyRevision } from "./revisions.ts";
 
 // Headers repeat parts of the body. The body is the source of truth; a header that contradicts it ends the request
@@ -31,7 +31,7 @@ export function checkVersionHeader(headers: Headers, claimed: string): void {
 }
 
 /** Throws if a modern request lacks a standard header or the header contradicts the body. */
-export function checkStandardHeaders(headers: Headers, { method, params }: Envelope): void {
+export function checkStandardHeaders(headers: Headers, { method, params }: RpcMessage): void {
   if (versionHeader(headers) === null) throw missing("MCP-Protocol-Version");
   const methodHeader = headers.get("mcp-method");
   if (methodHeader === null) throw missing("Mcp-Method");

@@ -17,7 +17,9 @@ import { type ScanLimits, scan } from "./scan.ts";
 import { whyNoJson } from "./utf8.ts";
 
 /** One JSON-RPC message of correct shape, not yet checked against MCP. */
-export type Envelope = Pick<Inbound, "kind" | "text" | "idText" | "method" | "params"> & { readonly outline: Outline };
+export type RpcMessage = Pick<Inbound, "kind" | "text" | "idText" | "method" | "params"> & {
+  readonly outline: Outline;
+};
 
 /** Longest id or progress token, in characters; both are kept while a request runs. */
 export const longestId = 1024;
@@ -66,7 +68,7 @@ export function idsIn(text: string, of: "requests" | "responses"): string[] {
 }
 
 /** Checks depth, duplicate keys, JSON and JSON-RPC shape of one message; throws `parse-error` or `invalid-request`. */
-export function parseMessage(text: string, limits: ScanLimits): Envelope {
+export function parseMessage(text: string, limits: ScanLimits): RpcMessage {
   if (isBatch(text)) {
     throw invalid("The message is an array; send one JSON-RPC message per request, batches ended with 2025-03-26.");
   }
@@ -108,8 +110,8 @@ function readId(raw: string): string {
 
 function readResponse(
   message: Record<string, unknown>,
-  common: Pick<Envelope, "text" | "idText" | "outline">,
-): Envelope {
+  common: Pick<RpcMessage, "text" | "idText" | "outline">,
+): RpcMessage {
   const isResult = isObject(message.result);
   if (isResult === isObject(message.error)) {
     throw invalid('The message has neither a "method" nor exactly one of the objects "result" and "error".');

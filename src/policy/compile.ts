@@ -29,7 +29,7 @@ type Options = RuleOptions & { readonly input?: string | undefined };
 export type Rule = {
   /** The given id, else `<policy>[index]`. */
   readonly id: string;
-  readonly place: Path;
+  readonly path: Path;
   readonly action: "allow" | "deny";
   readonly reason: string | null;
   readonly conditions: readonly Condition[];
@@ -98,13 +98,13 @@ function compileInput(rule: Rule, { input, server }: Options & { readonly input:
 }
 
 /** Throws RuleError. */
-function compileRule(id: string, options: Options, place: Path): Rule | InputRule {
+function compileRule(id: string, options: Options, path: Path): Rule | InputRule {
   const { action, reason = null, input } = options;
   const selects = compileSelector(options);
   const conditions = compileConditions(options.when);
   const isForResources = (kindOf(options) ?? "resource") === "resource";
   const beginnings = isForResources ? beginningsOf(selectorOf(options).name ?? "*") : [];
-  const rule = { id, place, action, reason, conditions, selects, beginnings, options };
+  const rule = { id, path, action, reason, conditions, selects, beginnings, options };
   return input === undefined ? rule : compileInput(rule, { ...options, input });
 }
 
@@ -127,12 +127,12 @@ export function compileBundle(
   policies: readonly PolicyOptions[],
 ): { readonly bundle: Bundle; readonly faults: readonly Finding[] } {
   const faults = twins(rules, policies);
-  const compile = (id: string, options: Options, place: Path): (Rule | InputRule)[] => {
+  const compile = (id: string, options: Options, path: Path): (Rule | InputRule)[] => {
     try {
-      return [compileRule(id, options, place)];
+      return [compileRule(id, options, path)];
     } catch (error) {
       if (!(error instanceof RuleError)) throw error;
-      faults.push({ path: [...place, ...error.place], message: error.message });
+      faults.push({ path: [...path, ...error.path], message: error.message });
       return [];
     }
   };

@@ -72,29 +72,29 @@ function idle(policies: readonly PolicyOptions[]): Finding[] {
   });
 }
 
-function serverless({ place, options }: Rule, servers: readonly string[]): Finding[] {
+function serverless({ path, options }: Rule, servers: readonly string[]): Finding[] {
   const { server } = selectorOf(options);
   if (server === null || [ownServer, ...servers].some(compileGlob(server))) return [];
   const key = options.server === undefined ? (options.tool === undefined ? "prompt" : "tool") : "server";
-  return [{ path: [...place, key], message: `there is no server ${JSON.stringify(server)}: this rule never matches` }];
+  return [{ path: [...path, key], message: `there is no server ${JSON.stringify(server)}: this rule never matches` }];
 }
 
 // A guardrail that is meant to deny would let everything pass.
-function wired({ place, options }: Rule, servers: readonly string[]): Finding[] {
+function wired({ path, options }: Rule, servers: readonly string[]): Finding[] {
   const { server, name } = selectorOf(options);
   if (name === null || options.resource !== undefined) return [];
   const kind = options.tool === undefined ? "prompt" : "tool";
   // A server that is a gateway itself has such names.
   const meant = [ownServer, ...servers].filter(compileGlob(server ?? "*"));
   const message = wireFault(name, kind, meant);
-  return message === null ? [] : [{ path: [...place, kind], message }];
+  return message === null ? [] : [{ path: [...path, kind], message }];
 }
 
-function methodless({ place, options }: InputRule): Finding[] {
+function methodless({ path, options }: InputRule): Finding[] {
   const input = options.input ?? "*";
   if (inputMethods.some(compileGlob(input))) return [];
   const message = `never matches: what servers ask is ${inputMethods.join(", ")}, never ${input}`;
-  return [{ path: [...place, "input"], message }];
+  return [{ path: [...path, "input"], message }];
 }
 
 // Finds only the plain case: an earlier rule without conditions, whose globs are `*`, absent or the same.
@@ -115,7 +115,7 @@ function shadowed(rules: readonly Rule[]): Finding[] {
   for (const rule of rules) {
     const before = wide.find((each) => covers(each, rule));
     if (before)
-      found.push({ path: rule.place, message: `never matches: rule ${before.id} comes first and matches the same` });
+      found.push({ path: rule.path, message: `never matches: rule ${before.id} comes first and matches the same` });
     else if (rule.conditions.length === 0 && wide.length < 100) wide.push(rule);
   }
   return found;

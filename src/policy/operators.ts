@@ -14,11 +14,11 @@ export type Fill = (template: string) => string | null;
 
 /** An error in a rule: what is wrong, where, and what to do. */
 export class RuleError extends Error {
-  readonly place: string[];
+  readonly path: string[];
 
-  constructor(message: string, place: readonly string[] = []) {
+  constructor(message: string, path: readonly string[] = []) {
     super(message);
-    this.place = [...place];
+    this.path = [...path];
   }
 }
 
@@ -27,7 +27,7 @@ export function underPart<T>(part: string, compile: () => T): T {
   try {
     return compile();
   } catch (error) {
-    if (error instanceof RuleError) error.place.unshift(part);
+    if (error instanceof RuleError) error.path.unshift(part);
     throw error;
   }
 }

@@ -2,7 +2,7 @@ import { createBoundedMap } from "../core/bounded-map.ts";
 import type { Call, Route, Verdict } from "../core/call.ts";
 import { Failure } from "../core/failure.ts";
 import { formatPath } from "../core/finding.ts";
-import { canonicalName, notFound, ownServer } from "../core/name.ts";
+import { notFound, ownServer, plainRoute } from "../core/name.ts";
 import type { Capability, Policy } from "../core/ports.ts";
 import type { Principal, Source } from "../core/principal.ts";
 import { cut } from "../core/text.ts";
@@ -26,18 +26,10 @@ export type PolicyInit = {
 /** A policy that can also report which parts of it have no effect, as `roleWarnings` does. */
 export type CompiledPolicy = Policy & { warnings(given: readonly string[], stored: readonly string[]): string[] };
 
-const routeTo = (capability: Capability): Route => ({
-  kind: "tool",
-  server: ownServer,
-  name: capability,
-  tool: null,
-  canonical: canonicalName(ownServer, capability),
-  wire: "",
-});
 const capabilityRoutes: Readonly<Record<Capability, Route>> = {
-  metrics: routeTo("metrics"),
-  status: routeTo("status"),
-  audit_all: routeTo("audit_all"),
+  metrics: plainRoute("tool", ownServer, "metrics"),
+  status: plainRoute("tool", ownServer, "status"),
+  audit_all: plainRoute("tool", ownServer, "audit_all"),
 };
 
 /** Rules that cannot be compiled; `examine` finds the same errors, each with its place. */
@@ -63,7 +55,7 @@ export function createPolicy({ rules, policies }: PolicyInit): CompiledPolicy {
   });
   return {
     digest,
-    placeOf: placeIn(bundle),
+    sourceKey: sourceKeyIn(bundle),
     warnings: (given, stored) => roleWarnings(bundle.policies, given, stored),
     decide(call, who, route) {
       const plan = planOf(who, route);
@@ -105,7 +97,7 @@ export function createPolicy({ rules, policies }: PolicyInit): CompiledPolicy {
   };
 }
 
-function placeIn({ guardrails, policies }: Bundle): Policy["placeOf"] {
+function sourceKeyIn({ guardrails, policies }: Bundle): Policy["sourceKey"] {
   const rules = [...guardrails, ...policies.flatMap((policy) => policy.rules)];
   const paths = new Set(rules.flatMap(({ conditions }) => conditions.map(({ path }) => path)));
   const facts = Object.entries(sourceFacts).filter(([name]) => paths.has(`source.${name}`));

@@ -45,11 +45,11 @@ export class BodyReader {
         this.#arriving.add(sender, bytes);
       };
       const settle = (outcome: string | Failure): void => {
-        this.#waiting.delete(place);
+        this.#waiting.delete(node);
         hold(-held);
         resolve(outcome);
       };
-      const place = this.#waiting.add({ until: performance.now() + deadline, settle });
+      const node = this.#waiting.add({ until: performance.now() + deadline, settle });
       this.#watch();
       hold(announced);
       const came = (bytes: number): void => {

@@ -19,9 +19,9 @@ import { Backlog } from "../session/streams.ts";
 import type { Traffic } from "../session/traffic.ts";
 import { isStanding, receive, receiveBatch, type Received, takesBatches, unreadable } from "./receive.ts";
 import { answerText } from "./reply.ts";
+import { announce, runCall } from "./run-call.ts";
 import type { Running } from "./running.ts";
 import { finishSession, noteOpened } from "./session-notes.ts";
-import { announce, walk } from "./walk.ts";
 
 export type ConnectionOptions = Presented & {
   current: () => Gateway;
@@ -142,7 +142,7 @@ export class McpConnection {
     const call = this.#callOf(gw, received, presented);
     // `initialize` replaces the session, so it must not be registered in the old one: ending that would cancel it.
     const session = method === "initialize" ? null : this.#session;
-    await walk(gw, call, session, this.#options, this.#calls);
+    await runCall(gw, call, session, this.#options, this.#calls);
     if (kind !== "request") return null;
     if (!call.failure) this.#pin(call);
     return answerText(call, gw.identity);

@@ -8,9 +8,9 @@ import { BodyReader } from "./body.ts";
 import { ConnectionSlots } from "./connection-slots.ts";
 import { cors } from "./cors.ts";
 import { shedIdleConnections } from "./idle-connections.ts";
-import { Endpoint } from "./endpoint.ts";
 import { health, type HealthOptions, isLocal } from "./health.ts";
 import { originGuard, type OriginOptions } from "./origin.ts";
+import { PostEndpoint } from "./post-endpoint.ts";
 import { refusal } from "./reply.ts";
 import { find, type Handler, type Methods, type Routes } from "./routes.ts";
 import { sessionMethods } from "./session-endpoint.ts";
@@ -76,7 +76,7 @@ export function serveHttp(options: HttpOptions): HttpServer {
   const answer: Answer = async (req, server, from) => {
     if (isCrowded(server, pending.size, max) && !isForOperators(req, server)) return stamp(req, refusal(turnAway()));
     const entry: Pending = { req, since: performance.now(), kept: false, resumable: false, onLong: null, call: null };
-    const place = pending.add(entry);
+    const node = pending.add(entry);
     try {
       guard(req.headers);
       const response = preflight(req) ?? (await dispatch(routes, entry, from && plainAddress(from.address)));
@@ -86,8 +86,8 @@ export function serveHttp(options: HttpOptions): HttpServer {
       logFault(log, failure);
       return stamp(req, refusal(failure));
     } finally {
-      if (entry.call) void entry.call.catch(() => {}).then(() => pending.delete(place));
-      else pending.delete(place);
+      if (entry.call) void entry.call.catch(() => {}).then(() => pending.delete(node));
+      else pending.delete(node);
       if (entry.kept) server.timeout(req, idleSeconds);
     }
   };
@@ -164,7 +164,7 @@ function urlOf({ port }: Server<SocketData>, { address, tls }: HttpOptions): str
 }
 
 function routesOf(parts: HttpParts, pair: SsePair, ws: Methods, operators: Routes["exact"]): Routes {
-  const endpoint = new Endpoint(parts);
+  const endpoint = new PostEndpoint(parts);
   const mcp: Methods = { POST: (visit) => endpoint.post(visit), ...sessionMethods(parts) };
   const sse: Methods = { GET: (visit) => pair.get(visit) };
   const messages: Methods = { POST: (visit) => pair.post(visit) };

@@ -9,13 +9,13 @@ export const ownDescriptors = 64;
  * them. `others` are the descriptors that children and upstreams hold now.
  */
 export function shedIdleConnections(max: number, others: () => number, shed: () => void): { close(): void } {
-  const place = process.platform === "linux" ? "/proc/self/fd" : "/dev/fd";
+  const directory = process.platform === "linux" ? "/proc/self/fd" : "/dev/fd";
   let looking = false;
   const look = async () => {
     if (looking) return;
     looking = true;
     // If the directory cannot be read, descriptors have run out.
-    const open = await readdir(place).then(
+    const open = await readdir(directory).then(
       (names) => names.length,
       () => Infinity,
     );

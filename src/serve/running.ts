@@ -3,11 +3,11 @@ import { List, type ListNode } from "../core/linked-list.ts";
 import { within } from "../core/wait.ts";
 
 class RunningCall extends Cancel {
-  readonly place: ListNode<AbortControllerLike>;
+  readonly node: ListNode<AbortControllerLike>;
 
   constructor(all: List<AbortControllerLike>) {
     super();
-    this.place = all.add(this);
+    this.node = all.add(this);
   }
 }
 
@@ -30,7 +30,7 @@ export class Running {
   }
 
   delete(controller: AbortControllerLike): void {
-    if (controller instanceof RunningCall) this.#all.delete(controller.place);
+    if (controller instanceof RunningCall) this.#all.delete(controller.node);
     if (this.#standing.size > 0) this.#standing.delete(controller);
     if (this.#all.size === this.#standing.size) this.#idle?.();
   }

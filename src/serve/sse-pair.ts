@@ -54,8 +54,8 @@ export class SsePair {
     });
     const unwatch = connection.closeOnLoss(who.revoked, () => stream.close());
     this.#open.set(id, { connection, stream, owner: who.id, scope });
-    const place = scope === null ? "/messages" : `/${scope}/messages`;
-    stream.write(`event: endpoint\ndata: ${place}?sessionId=${id}\n\n`, true);
+    const path = scope === null ? "/messages" : `/${scope}/messages`;
+    stream.write(`event: endpoint\ndata: ${path}?sessionId=${id}\n\n`, true);
     return stream.response;
   }
 

@@ -37,14 +37,13 @@ export function prepareStateDir(dir: string): void {
 }
 
 /**
- * Takes the lock that only one daemon of a state directory can hold, and makes the directory when it is missing. Throws
- * with the pid of the daemon that holds the lock.
+ * Takes the lock that only one daemon of a state directory can hold, until the process ends, and makes the directory
+ * when it is missing. Throws with the pid of the daemon that holds the lock.
  */
-export function lockState(dir: string): FileLock {
+export function lockState(dir: string): void {
   prepareStateDir(dir);
   const file = join(dir, "lock");
-  const lock = locked(file);
-  if (lock) return lock;
+  if (locked(file)) return;
   const pid = lockHolder(file);
   throw new StoreFailed(
     `another mcpgw daemon uses ${dir}${pid === null ? "" : ` (pid ${pid})`}; stop it, or give this one another --state`,
@@ -103,19 +102,14 @@ export function locksOf(home: ChainHome, chain: string): string[] {
 
 /** Takes all of these locks; null, and none is held, when another process holds one of them. */
 function lockAll(paths: readonly string[]): FileLock | null {
-  const locks: FileLock[] = [];
-  const release = (): void => {
-    for (const lock of locks) lock.release();
-  };
+  using taken = new DisposableStack();
   for (const path of paths) {
     const lock = locked(path);
-    if (!lock) {
-      release();
-      return null;
-    }
-    locks.push(lock);
+    if (!lock) return null;
+    taken.defer(() => lock.release());
   }
-  return { release };
+  const held = taken.move();
+  return { release: () => held.dispose() };
 }
 
 /** `tryLock`, with words for a file that cannot be made or written: throws `StoreFailed`. */
@@ -141,18 +135,9 @@ function locked(path: string): FileLock | null {
 }
 
 function openLocked(path: string, chain: string, lock: FileLock): OpenedChain {
-  try {
-    const store = named(path, () => openChain(path));
-    return {
-      chain,
-      store,
-      [Symbol.dispose]() {
-        store[Symbol.dispose]();
-        lock.release();
-      },
-    };
-  } catch (error) {
-    lock.release();
-    throw error;
-  }
+  using opened = new DisposableStack();
+  opened.defer(() => lock.release());
+  const store = opened.use(named(path, () => openChain(path)));
+  const held = opened.move();
+  return { chain, store, [Symbol.dispose]: () => held.dispose() };
 }

@@ -107,11 +107,11 @@ function Body({ state, view, feed, width, height }: BodyProps) {
     const server = view.servers.find(({ id }) => id === open.id) ?? null;
     return <ServerScreen id={open.id} server={server} width={width} height={height} />;
   }
-  const place = { width, height, selected: state.selected };
+  const frame = { width, height, selected: state.selected };
   if (state.screen === "servers")
     return (
       <Table
-        {...place}
+        {...frame}
         columns={serverColumns}
         rows={view.servers}
         keyOf={({ id }) => id}
@@ -121,7 +121,7 @@ function Body({ state, view, feed, width, height }: BodyProps) {
   if (state.screen === "consumers")
     return (
       <Table
-        {...place}
+        {...frame}
         columns={consumerColumns}
         rows={view.consumers}
         keyOf={(row) => row.consumer}
@@ -129,7 +129,7 @@ function Body({ state, view, feed, width, height }: BodyProps) {
       />
     );
   const none = view.records.length > 0 ? "nothing matches the filter" : whyEmpty(view, "no calls yet");
-  return <Table {...place} columns={callColumns} rows={callsOf(state, view)} keyOf={keyOf} empty={none} />;
+  return <Table {...frame} columns={callColumns} rows={callsOf(state, view)} keyOf={keyOf} empty={none} />;
 }
 
 /** Why a table is empty: the gateway says that there are none, or has not been heard. */

@@ -49,11 +49,11 @@ export async function load(feed: Pick<Feed, "ask">, { chain, seq, at }: AuditEnt
   return factRows({ ...(fault ? { changed: fault } : {}), ...Object.fromEntries(first), ...facts, leaf });
 }
 
-type Place = { readonly width: number; readonly height: number };
-type Props = Place & { readonly feed: Feed; readonly entry: AuditEntry };
+type Size = { readonly width: number; readonly height: number };
+type Props = Size & { readonly feed: Feed; readonly entry: AuditEntry };
 
 /** One record in full, each member as it was hashed. */
-export function RecordScreen({ feed, entry, ...place }: Props) {
+export function RecordScreen({ feed, entry, ...size }: Props) {
   const [rows, setRows] = useState<readonly Row[]>([]);
   const [trouble, setTrouble] = useState<string | null>(null);
   useEffect(() => {
@@ -66,18 +66,18 @@ export function RecordScreen({ feed, entry, ...place }: Props) {
       current = false;
     };
   }, [feed, entry]);
-  return <Details {...place} title={`Record ${entry.chain}/${entry.seq}`} trouble={trouble} rows={rows} />;
+  return <Details {...size} title={`Record ${entry.chain}/${entry.seq}`} trouble={trouble} rows={rows} />;
 }
 
 /** One server in full, as it is now; null if it is no longer there. */
-export function ServerScreen({ id, server, ...place }: Place & { id: string; server: ServerStatus | null }) {
+export function ServerScreen({ id, server, ...size }: Size & { id: string; server: ServerStatus | null }) {
   const down = server?.down.map((one): Row => ["down", `${servedBy(one)}, until ${downUntil(one)}: ${one.reason}`]);
   const rows = server ? [...serverFacts(server), ...(down ?? [])] : [];
   const trouble = server ? null : "this server is not configured any more";
-  return <Details {...place} title={`Server ${id}`} trouble={trouble} rows={rows} />;
+  return <Details {...size} title={`Server ${id}`} trouble={trouble} rows={rows} />;
 }
 
-type Shown = Place & { readonly title: string; readonly trouble: string | null; readonly rows: readonly Row[] };
+type Shown = Size & { readonly title: string; readonly trouble: string | null; readonly rows: readonly Row[] };
 
 /** A scrollable list of names and values of any length. Untrusted text is made safe here. */
 function Details({ title, trouble, rows, width, height }: Shown) {

@@ -57,7 +57,7 @@ const rowsOf: Record<Screen, (state: State, press: Press) => readonly string[]> 
 };
 
 /** Where the selected row is among these keys; -1 if it is gone. */
-export const placeIn = (rows: readonly string[], selected: string | null): number =>
+export const indexIn = (rows: readonly string[], selected: string | null): number =>
   selected === null ? 0 : rows.indexOf(selected);
 
 type Act = (state: State, press: Press) => State;
@@ -67,7 +67,7 @@ const moveBy =
   (state, press) => {
     if (state.open) return state;
     const rows = rowsOf[state.screen](state, press);
-    const to = Math.min(placeIn(rows, state.selected) + step, rows.length - 1);
+    const to = Math.min(indexIn(rows, state.selected) + step, rows.length - 1);
     return { ...state, selected: to > 0 ? (rows[to] ?? null) : null };
   };
 
@@ -88,7 +88,7 @@ const onCalls =
 const open: Act = (state, press) => {
   if (state.open) return state;
   const { screen, selected } = state;
-  const at = placeIn(rowsOf[screen](state, press), selected);
+  const at = indexIn(rowsOf[screen](state, press), selected);
   const entry = callsOf(state, press)[at];
   const server = press.servers[at];
   if (screen === "calls" && entry) return { ...state, open: { kind: "record", entry } };

@@ -1,7 +1,7 @@
 import { Box, Text } from "ink";
 import { plain } from "../core/text.ts";
 import type { Tone } from "../control/present.ts";
-import { placeIn } from "./state.ts";
+import { indexIn } from "./state.ts";
 
 /**
  * A column of fixed `width`, or one that shares the remaining width (`grow`); shown on terminals with at least `from`
@@ -84,8 +84,8 @@ function Cells<T>({ columns, row, width }: Row<T>) {
 export function Table<T>({ columns, rows, keyOf, selected, width, height, empty }: Props<T>) {
   const shown = columns.filter(({ from = 0 }) => width >= from);
   const room = Math.max(1, height - 1);
-  const place = placeIn(rows.map(keyOf), selected);
-  const at = firstShown(place, rows.length, room);
+  const selectedAt = indexIn(rows.map(keyOf), selected);
+  const at = firstShown(selectedAt, rows.length, room);
   return (
     <Box flexDirection="column" height={height}>
       <Box height={1} paddingLeft={mark}>
@@ -94,7 +94,7 @@ export function Table<T>({ columns, rows, keyOf, selected, width, height, empty 
       {rows.length === 0 ? <Text dimColor> {empty}</Text> : null}
       {rows.slice(at, at + room).map((row, index) => (
         <Box key={keyOf(row)} height={1}>
-          <Text color="cyan">{at + index === place ? "▸ " : "  "}</Text>
+          <Text color="cyan">{at + index === selectedAt ? "▸ " : "  "}</Text>
           <Cells columns={shown} row={row} width={width - mark} />
         </Box>
       ))}

@@ -4,7 +4,7 @@ import { join } from "node:path";
 import { auditOptions } from "../../src/audit/options.ts";
 import type { Fields } from "../../src/audit/record.ts";
 import { Failure } from "../../src/core/failure.ts";
-import { createLogger } from "../../src/core/log.ts";
+import { createLogger } from "../../src/daemon/own-log.ts";
 import { StoreFailed } from "../../src/core/store.ts";
 import { openReader } from "../../src/store/sqlite/reader.ts";
 import { until } from "../support/until.ts";

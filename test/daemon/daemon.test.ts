@@ -18,7 +18,7 @@ test("R18: a reload that is under way when the daemon is stopped starts nothing 
   };
   const installation = openInstallation(options, host);
   const booted = await boot({ installation, self, log: silent, chains: ["main"] });
-  const daemon = await Daemon.start({ ...booted, options, self, log: silent });
+  const daemon = await Daemon.start({ ...booted, options, self, log: { ...silent, configure() {}, flush() {} } });
   const { audit } = booted.engine.stores;
   const note = audit.recordEvent.bind(audit);
   const recorded = Promise.withResolvers<void>();

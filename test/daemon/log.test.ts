@@ -55,7 +55,7 @@ test("R63 the log names the pages that may not use the gateway, whose browsers d
 });
 
 test("the log of a process whose standard error nobody reads is bounded, and says how many lines are lost", async () => {
-  const module = join(import.meta.dir, "../../src/daemon/open-log.ts");
+  const module = join(import.meta.dir, "../../src/daemon/own-log.ts");
   const program = `
     const { openLog } = await import(${JSON.stringify(module)});
     const log = openLog({ level: "info", format: "json" });

@@ -167,7 +167,8 @@ describe("source and server", () => {
   test("where a caller is matters to lists as far as rules test it", () => {
     const places = (when: Rule) => {
       const policy = policyOf([], { reader: [{ when, action: "allow" }] });
-      return new Set([remote, { ...remote, ip: "192.0.2.2" }, { ...remote, loopback: true }].map(policy.placeOf)).size;
+      return new Set([remote, { ...remote, ip: "192.0.2.2" }, { ...remote, loopback: true }].map(policy.sourceKey))
+        .size;
     };
     expect([{}, { "source.loopback": { eq: true } }, { "source.ip": { glob: "192.*" } }].map(places)).toEqual([
       1, 2, 2,

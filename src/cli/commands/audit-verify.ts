@@ -2,8 +2,8 @@ import { existsSync, readdirSync, readFileSync, statSync } from "node:fs";
 import path from "node:path";
 import { whyUnreadable } from "../../core/access.ts";
 import { messageOf } from "../../core/error-text.ts";
-import type { ChainVerdict, Verdict } from "../../control/schemas.ts";
-import { verdictExit, type VerdictExit } from "../../core/verdict.ts";
+import type { ChainReport, VerifyReport } from "../../control/schemas.ts";
+import { verifyExit, type VerifyExit } from "../../core/verify-exit.ts";
 import type { Cli } from "../cli.ts";
 import { command } from "../command.ts";
 import { Failed, UsageError } from "../errors.ts";
@@ -29,8 +29,8 @@ async function readCheckpoints(from: string): Promise<Note[]> {
     return [{ source: from, text: tailOf(await response.text()) }];
   }
   if (!existsSync(from)) throw new Error(`--checkpoint: there is no ${from}`);
-  const place = path.resolve(from);
-  const found = statSync(place).isDirectory() ? readdirSync(place).map((name) => path.join(place, name)) : [place];
+  const at = path.resolve(from);
+  const found = statSync(at).isDirectory() ? readdirSync(at).map((name) => path.join(at, name)) : [at];
   const files = found.filter((file) => !statSync(file).isDirectory());
   if (files.length === 0) throw new Error(`--checkpoint: no file is in ${from}`);
   if (files.length > maxFiles) {
@@ -64,11 +64,11 @@ function readGiven(flag: string, file: string): string {
   }
 }
 
-const headline: Readonly<Record<VerdictExit, readonly [Color, string]>> = {
-  [verdictExit.proven]: ["green", "VERIFIED: no record up to the checkpoint was changed, removed or inserted."],
-  [verdictExit.tampered]: ["red", "TAMPERED: the log is not what was recorded."],
-  [verdictExit.unreadable]: ["red", "UNREADABLE: the log could not be checked to its end."],
-  [verdictExit.unproven]: [
+const headline: Readonly<Record<VerifyExit, readonly [Color, string]>> = {
+  [verifyExit.proven]: ["green", "VERIFIED: no record up to the checkpoint was changed, removed or inserted."],
+  [verifyExit.tampered]: ["red", "TAMPERED: the log is not what was recorded."],
+  [verifyExit.unreadable]: ["red", "UNREADABLE: the log could not be checked to its end."],
+  [verifyExit.unproven]: [
     "yellow",
     "INTACT BUT NOT PROVEN: the records fit together, but no checkpoint kept elsewhere proves that they are all there.",
   ],
@@ -80,7 +80,7 @@ const besideLog = "it lies on this host: whoever could change the log could chan
 const fromElsewhere =
   "it proves as much as the place that it was kept in: on the log's own host, whoever could change the log could change it too";
 
-function proof({ checkpoint, first, records, bad }: ChainVerdict, given: boolean): string[] {
+function proof({ checkpoint, first, records, bad }: ChainReport, given: boolean): string[] {
   if (first > 1 && records > 0) return [`begins at record ${number(first)}: what came before is not in it`];
   // The fault has been shown already; another checkpoint would not help.
   if (!checkpoint && bad) return [];
@@ -94,9 +94,9 @@ function proof({ checkpoint, first, records, bad }: ChainVerdict, given: boolean
   return checkpoint.sameHost ? [...lines, given ? fromElsewhere : besideLog] : lines;
 }
 
-async function show(verdict: Verdict, given: boolean, out: Output): Promise<void> {
-  await out.print(out.paint(...headline[verdict.exit]));
-  for (const chain of verdict.chains) {
+async function show(report: VerifyReport, given: boolean, out: Output): Promise<void> {
+  await out.print(out.paint(...headline[report.exit]));
+  for (const chain of report.chains) {
     const checked = chain.bad ? " checked" : "";
     await out.print(line(`chain ${chain.chain}: ${number(chain.records)} records${checked}`));
     if (chain.bad) {
@@ -105,7 +105,7 @@ async function show(verdict: Verdict, given: boolean, out: Output): Promise<void
     }
     for (const text of [...proof(chain, given), ...chain.notes]) await out.print(line(`  ${text}`));
   }
-  if (verdict.pubkey !== null) await out.print(line(`public key of the checkpoints: ${verdict.pubkey}`));
+  if (report.pubkey !== null) await out.print(line(`public key of the checkpoints: ${report.pubkey}`));
 }
 
 export const verify = command({
@@ -118,23 +118,23 @@ export const verify = command({
   async run({ checkpoint, pubkey, jsonl }, cli) {
     const { out } = cli;
     // Exit 1 says that somebody changed the log; a log that merely cannot be checked must not look like that.
-    const verdict = await judge({ checkpoint, pubkey, jsonl }, cli).catch((error: unknown) => {
-      throw error instanceof UsageError ? error : new Failed(verdictExit.unreadable, messageOf(error));
+    const report = await judge({ checkpoint, pubkey, jsonl }, cli).catch((error: unknown) => {
+      throw error instanceof UsageError ? error : new Failed(verifyExit.unreadable, messageOf(error));
     });
-    const shown = out.json ? out.document(verdict) : show(verdict, checkpoint !== undefined, out);
+    const shown = out.json ? out.document(report) : show(report, checkpoint !== undefined, out);
     await untilReaderLeaves(shown).catch((error: unknown) => {
       throw new Failed(
-        verdict.exit === verdictExit.tampered ? verdictExit.tampered : verdictExit.unreadable,
+        report.exit === verifyExit.tampered ? verifyExit.tampered : verifyExit.unreadable,
         messageOf(error),
       );
     });
-    return verdict.exit;
+    return report.exit;
   },
 });
 
 type Asked = Readonly<Record<"checkpoint" | "pubkey" | "jsonl", string | undefined>>;
 
-async function judge({ checkpoint, pubkey, jsonl }: Asked, { deps, open }: Cli): Promise<Verdict> {
+async function judge({ checkpoint, pubkey, jsonl }: Asked, { deps, open }: Cli): Promise<VerifyReport> {
   const checkpoints = checkpoint === undefined ? [] : await readCheckpoints(checkpoint);
   const against = { checkpoints, pubkey: keyIn(pubkey) };
   if (jsonl !== undefined) return deps.verifyFile(jsonl, against);

@@ -2,7 +2,7 @@ import { command, group } from "../command.ts";
 import { UsageError } from "../errors.ts";
 import { checked, filters, unheard } from "../filters.ts";
 import { type Cell, right } from "../output.ts";
-import { mostAsked, wrongStatus, wrongType } from "../../control/filters.ts";
+import { mostAsked, wrongStatus, wrongRecordType } from "../../control/filters.ts";
 import { line, number } from "../../control/format.ts";
 import { factRows, factsIn } from "../../control/present.ts";
 import { cells } from "../record-cells.ts";
@@ -24,7 +24,7 @@ const log = command({
       consumer,
       server,
       tool,
-      type: checked("--type", args.type, wrongType),
+      type: checked("--type", args.type, wrongRecordType),
       status: checked("--status", args.status, wrongStatus),
       ...timeRange(args.since, args.until),
       limit: wholeNumber("--limit", args.limit, 1, mostAsked),

@@ -48,9 +48,9 @@ const show = command({
     }
     const loaded = await load(cli);
     out.say(`read from ${loaded.file}`);
-    const { shownConfig, showConfig } = await import("../../config/explain.ts");
-    if (out.json) return out.document(shownConfig(loaded));
-    await out.print(showConfig(loaded).trimEnd());
+    const { shownData, shownYaml } = await import("../../config/show.ts");
+    if (out.json) return out.document(shownData(loaded));
+    await out.print(shownYaml(loaded).trimEnd());
   },
 });
 

@@ -18,7 +18,7 @@ export const init = command({
     await out.print(`wrote ${written.file}`);
     if (demo && !npx) out.say("npx is not installed: the demo has the calculator only");
     const near = path.relative(process.cwd(), written.file);
-    const place = globals.state === undefined ? "" : ` --state ${globals.state}`;
-    out.say(`next: mcpgw daemon --config ${near.startsWith("..") ? written.file : near}${place}`);
+    const state = globals.state === undefined ? "" : ` --state ${globals.state}`;
+    out.say(`next: mcpgw daemon --config ${near.startsWith("..") ? written.file : near}${state}`);
   },
 });

@@ -3,7 +3,7 @@ import type { Answer } from "../../control/api.ts";
 import type { Handlers } from "../../control/contract.ts";
 import { Refusal } from "../../control/refusal.ts";
 import { ConfigError } from "../../config/problem.ts";
-import { shownConfig } from "../../config/explain.ts";
+import { shownData } from "../../config/show.ts";
 import { ownServer } from "../../core/name.ts";
 import type { Self } from "../../core/self.ts";
 import type { Archive } from "../archive.ts";
@@ -75,7 +75,7 @@ export function createHandlers({ engine, archive, self, serving, reload }: Handl
     "config.show": () => ({
       file: engine.loaded().file,
       loadedAt: engine.loadedAt(),
-      config: shownConfig(engine.loaded()),
+      config: shownData(engine.loaded()),
     }),
     "config.reload": (_input, ctx) => ({
       facts: {},

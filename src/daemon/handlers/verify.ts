@@ -6,7 +6,7 @@ import { installDir, publicKeyFile } from "../../audit/outside.ts";
 import { type ChainReport, Verifier, type VerifyOptions } from "../../audit/verify.ts";
 import type { Answer, Parsed } from "../../control/api.ts";
 import { Refusal } from "../../control/refusal.ts";
-import { verdictExit, type VerdictExit } from "../../core/verdict.ts";
+import { verifyExit, type VerifyExit } from "../../core/verify-exit.ts";
 import type { Archive } from "../archive.ts";
 import type { Engine } from "../engine.ts";
 
@@ -62,5 +62,5 @@ function gone(options: VerifyOptions): ChainReport {
 }
 
 /** The worst of several exits; unproven when there are none. */
-export const worst = (exits: readonly VerdictExit[]): VerdictExit =>
-  Object.values(verdictExit).findLast((exit) => exits.includes(exit)) ?? verdictExit.unproven;
+export const worst = (exits: readonly VerifyExit[]): VerifyExit =>
+  Object.values(verifyExit).findLast((exit) => exits.includes(exit)) ?? verifyExit.unproven;

@@ -7,7 +7,7 @@ import type { AuditEntry } from "../../control/schemas.ts";
 import { type Kind, kinds, type Route } from "../../core/call.ts";
 import { Cancel, type AbortControllerLike } from "../../core/cancel.ts";
 import { asFailure, unknownThings } from "../../core/failure.ts";
-import { anyOf, canonicalName } from "../../core/name.ts";
+import { anyOf, plainRoute } from "../../core/name.ts";
 import { localSource, type Principal } from "../../core/principal.ts";
 import type { UsageRow } from "../../core/store.ts";
 import type { ServerStatus } from "../../core/upstream.ts";
@@ -30,12 +30,12 @@ export function controlCaller(ctx: Context, keyring: Keyring, controller: AbortC
   const { peer, key, signal } = ctx;
   endBy(signal, controller);
   const source = { ...localSource("control"), peer: askerOf(ctx) };
-  const place = { source, controller };
-  if (key !== null) return { ...place, credentials: [{ scheme: "bearer", raw: key }], vouched: null };
+  const from = { source, controller };
+  if (key !== null) return { ...from, credentials: [{ scheme: "bearer", raw: key }], vouched: null };
   if (peer.access !== "admin") {
     throw new Refusal("denied", `uid ${peer.uid} is no administrator; set MCPGW_API_KEY to act as the holder of a key`);
   }
-  return { ...place, credentials: [], vouched: localPrincipal(peer.uid, keyring) };
+  return { ...from, credentials: [], vouched: localPrincipal(peer.uid, keyring) };
 }
 
 function endBy(signal: AbortSignal, controller: AbortControllerLike): void {
@@ -126,12 +126,8 @@ const toldUsage = (archive: Archive, gw: Gateway, viewer: Viewer): Pick<Archive,
 function isHidden(gw: Gateway, viewer: Viewer, { server, tool, calls, denied }: UsageRow): boolean {
   if (viewer.consumer === null || server === "" || denied < calls) return false;
   const { who, source } = viewer;
-  const routeOf = (kind: Kind): Route => {
-    const any = anyOf(kind, server);
-    // Names that stand for many are in parentheses.
-    if (tool.startsWith("(")) return any;
-    return { kind, server, name: tool, canonical: canonicalName(server, tool), tool: null, wire: "" };
-  };
+  // Names that stand for many are in parentheses.
+  const routeOf = (kind: Kind): Route => (tool.startsWith("(") ? anyOf(kind, server) : plainRoute(kind, server, tool));
   return !kinds.some((kind) => gw.policy.lists(who, routeOf(kind), source));
 }
 

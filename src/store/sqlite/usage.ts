@@ -1,6 +1,6 @@
 import type { Database } from "bun:sqlite";
 import { existsSync } from "node:fs";
-import type { Counted, UsageQuery, UsageRow, UsageStore } from "../../core/store.ts";
+import type { CountedUsage, UsageQuery, UsageRow, UsageStore } from "../../core/store.ts";
 import { hoursOf, StoreBusy } from "../../core/store.ts";
 import { openReadable, transaction } from "./database.ts";
 import { openMigrated, version } from "./migrate.ts";
@@ -50,7 +50,7 @@ export const setUsageMark = (db: Database, chain: string, seq: number): void =>
   void db.run("INSERT OR REPLACE INTO usage_mark VALUES (?, ?)", [chain, seq]);
 
 /** Usage as it was counted last, without opening `mcpgw.db` for writing; none where there is no such file. */
-export function readUsage(path: string, query: UsageQuery): Counted {
+export function readUsage(path: string, query: UsageQuery): CountedUsage {
   if (!existsSync(path)) return { rows: [], marks: new Map() };
   return onState(path, () => {
     using db = openReadable(path, wait);
@@ -60,7 +60,7 @@ export function readUsage(path: string, query: UsageQuery): Counted {
 }
 
 /** In one snapshot, for another process may be counting. */
-function countedIn(db: Database, query: UsageQuery): Counted {
+function countedIn(db: Database, query: UsageQuery): CountedUsage {
   return db.transaction(() => ({ rows: usageIn(db, query), marks: marksIn(db) }))();
 }
 

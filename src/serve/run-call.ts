@@ -15,7 +15,7 @@ import type { Running } from "./running.ts";
  * call that the client cancelled. The call is registered in its session, or in `outside`: those of its client's calls that belong to
  * no session, where the client has its own connection. Never throws.
  */
-export async function walk(
+export async function runCall(
   gw: Gateway,
   call: Call,
   session: Session | null,
@@ -26,10 +26,10 @@ export async function walk(
   const { kind, idText, answer } = inbound;
   const isRequest = kind === "request" && idText !== null;
   const calls = isRequest ? (session?.calls ?? outside) : null;
-  const place = isRequest && calls?.began(idText, controller);
+  const node = isRequest && calls?.began(idText, controller);
   await handle(gw, call);
   running.delete(controller);
-  if (place) calls?.finished(place);
+  if (node) calls?.finished(node);
   if (kind === "request" || call.failure) return;
   if (answer && session) session.answered(idText, answer);
   else if (answer) traffic.stray++;

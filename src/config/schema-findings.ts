@@ -4,13 +4,13 @@ import { nearest } from "../core/nearest.ts";
 import { cut, plain } from "../core/text.ts";
 import { jsonSchema, keysAt } from "./json-schema.ts";
 import { serverShapes } from "./schema.ts";
-import { wrongType } from "./wording.ts";
+import { wrongType } from "./issue-text.ts";
 
 type Issue = z.core.$ZodIssue;
 type Shape = keyof typeof serverShapes;
 
 /** One finding for each mistake, in words for the author of the file. */
-export function explain(issues: readonly Issue[], value: unknown, base: Path = []): Finding[] {
+export function schemaFindings(issues: readonly Issue[], value: unknown, base: Path = []): Finding[] {
   return issues.flatMap((issue): Finding[] => {
     const path = [...base, ...issue.path];
     if (issue.code === "unrecognized_keys") return issue.keys.map((key) => unknownKey(path, key, value));
@@ -62,14 +62,14 @@ function server(path: Path, issue: z.core.$ZodIssueInvalidUnion, value: unknown)
     return [{ path, message: "give one of command, url or builtin: what kind of server it is" }];
   }
   if (shapes.length > 1) return [{ path, message: `${shapes.join(" and ")} exclude each other; keep one` }];
-  return explain(issue.errors[shapeNames.indexOf(shape)] ?? [], value, path);
+  return schemaFindings(issue.errors[shapeNames.indexOf(shape)] ?? [], value, path);
 }
 
 // The branch with a fitting type has the best message; if none fits, every accepted type is named.
 function union(path: Path, issue: z.core.$ZodIssueInvalidUnion, value: unknown): Finding[] {
   const isTypeOnly = ([first]: Issue[]): boolean => first?.code === "invalid_type" && first.path.length === 0;
   const fitting = issue.errors.find((errors) => !isTypeOnly(errors));
-  if (fitting) return explain(fitting, value, path);
+  if (fitting) return schemaFindings(fitting, value, path);
   const wanted = issue.errors.flatMap(([first]) => (first?.code === "invalid_type" ? [first.expected] : []));
   return [{ path, message: wrongType(wanted, valueAt(value, path)) }];
 }

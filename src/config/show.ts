@@ -11,13 +11,13 @@ import type { Loaded, Origin } from "./load.ts";
 const rates = new Set(["perMinute", "rateLimit"]);
 
 /** The configuration in force as plain data, spelt as in a file and without secret values. */
-export function shownConfig(loaded: Loaded): unknown {
+export function shownData(loaded: Loaded): unknown {
   return show(loaded, loaded.config, []);
 }
 
 /** The configuration in force as YAML, without secret values; comments mark defaults and overrides. */
-export function showConfig(loaded: Loaded): string {
-  const doc = new Document(shownConfig(loaded));
+export function shownYaml(loaded: Loaded): string {
+  const doc = new Document(shownData(loaded));
   visit(doc, {
     Pair(_, pair, ancestors) {
       const comment = originComment(loaded.origin(pathOf(ancestors, pair)));
@@ -60,7 +60,7 @@ function spelt(key: string, value: number): number | string {
 function shownText(text: string, path: Path): string {
   if (isSecret(path)) return onlyReferences(text);
   // Rules and names are shown as they are: there, `sk_search_all*` is a tool and no credential.
-  if (!isPlace(path)) return text;
+  if (!isConnecting(path)) return text;
   const plain = maskPatterns(withoutSecrets(text));
   return path[2] === "args" ? withoutNamed(plain) : plain;
 }
@@ -76,10 +76,10 @@ function onlyReferences(text: string): string {
   return shown.every((part) => part === "") ? mark : shown.join("");
 }
 
-const places: ReadonlySet<unknown> = new Set(["command", "args", "url", "proxy"]);
+const connecting: ReadonlySet<unknown> = new Set(["command", "args", "url", "proxy"]);
 
 /** Whether a text says where a server is, or how it is started: only there can a credential be part of it. */
-const isPlace = ([section, , group]: Path): boolean => section === "servers" && places.has(group);
+const isConnecting = ([section, , group]: Path): boolean => section === "servers" && connecting.has(group);
 
 /** What is no value of the flag before it, but the next flag; other values may begin with `-`, as secrets do at random. */
 const nextFlag = String.raw`--|-\S?(?:\s|$)`;

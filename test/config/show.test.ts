@@ -2,7 +2,7 @@ import { describe, expect, test } from "bun:test";
 import { readFileSync } from "node:fs";
 import { join } from "node:path";
 import { parse } from "yaml";
-import { showConfig } from "../../src/config/explain.ts";
+import { shownYaml } from "../../src/config/show.ts";
 import { findOverrides } from "../../src/config/overrides.ts";
 import { loadText } from "../support/config.ts";
 
@@ -12,11 +12,11 @@ const env = { AGENT_KEY: "pQ7xT2mK9vL4wN8zR3cF6hJ1bD5gS0yA", FILES_TOKEN: "files
 test("what is shown can be read again and means the same", () => {
   const file = "/etc/mcpgw/gateway.yaml";
   const loaded = loadText(example, { env, file });
-  expect(loadText(showConfig(loaded), { env, file }).config).toEqual(loaded.config);
+  expect(loadText(shownYaml(loaded), { env, file }).config).toEqual(loaded.config);
 });
 
 test("an address of IPv6 is shown as it is written", () => {
-  expect(parse(showConfig(loadText('listen: { http: "[::1]:8080" }'))).listen.http).toBe("[::1]:8080");
+  expect(parse(shownYaml(loadText('listen: { http: "[::1]:8080" }'))).listen.http).toBe("[::1]:8080");
 });
 
 test("a rate is shown as options spell it, and one that they cannot spell as the number that it is", () => {
@@ -31,7 +31,7 @@ test("a rate is shown as options spell it, and one that they cannot spell as the
   ]) {
     const key = `{ id: a, key: "\${AGENT_KEY}", consumerId: a, roles: [r], rateLimit: ${written} }`;
     const text = `{ auth: { keys: [${key}] }, limits: { perMinute: ${written}, perTool: [{ tool: "*", perMinute: ${written} }] } }`;
-    expect(parse(showConfig(loadText(text, { env })))).toMatchObject({
+    expect(parse(shownYaml(loadText(text, { env })))).toMatchObject({
       auth: { keys: [{ rateLimit: shown }] },
       limits: { perMinute: shown, perTool: [{ perMinute: shown }] },
     });
@@ -53,7 +53,7 @@ test("R17 nothing secret is shown, wherever it stands", () => {
     "s3cret-fragment",
     "s3cret-flag",
   ];
-  const shown = showConfig(
+  const shown = shownYaml(
     loadText(
       `
 auth:
@@ -87,7 +87,7 @@ servers:
   - { id: f, url: "https://h/", headers: { A: "Bearer \${TOK:-s3cret-dflt}", B: "Basic s3cret-head\${E:-}", C: "\${REF}" } }
   - { id: g, command: x, env: { PEM: "\${TOK:-first\\ns3cret-dflt}" } }
 `;
-  const shown = showConfig(loadText(text, { env: { REF: "s3cret-ref" } }));
+  const shown = shownYaml(loadText(text, { env: { REF: "s3cret-ref" } }));
   for (const secret of [...secrets, "s3cret-ref", "ghp_"]) expect(shown).not.toContain(secret);
   for (const part of [
     "wss://[redacted]@h/mcp?token=[redacted]&u=[redacted]${E:-[redacted]}",
@@ -105,7 +105,7 @@ servers:
 });
 
 test("R17 nor is the rest of a password that holds an @, or text that an escape makes look like a reference", () => {
-  const shown = showConfig(
+  const shown = shownYaml(
     loadText(`
 servers:
   - { id: a, url: "https://bob:hun@ter22@h.example/mcp" }
@@ -164,11 +164,11 @@ describe("R17 what follows a telling name within an argument is hidden", () => {
 
 /** The arguments of the first server, as they are shown. */
 function argsOf(text: string): unknown {
-  return parse(showConfig(loadText(text))).servers[0].args;
+  return parse(shownYaml(loadText(text))).servers[0].args;
 }
 
 test("R17 what looks like a credential in a rule or a name is shown, as it decides what is allowed", () => {
-  const shown = showConfig(
+  const shown = shownYaml(
     loadText(`
 servers: [{ id: a, name: basic operations only, command: x }]
 toolsets: [{ id: t, include: ["a:sk_search_documents_all*"] }]
@@ -186,7 +186,7 @@ rules:
 test("each value tells where it came from", () => {
   const env = { MCPGW_LOG_LEVEL: "debug", MCPGW_STATE: "/env", MCPGW_SOCKET: "env.sock" };
   const overrides = findOverrides({ env, cwd: "/here" }, { state: "flag" });
-  const shown = showConfig(loadText("{ names: { max: 40 }, state: file, control: { socket: file } }", { overrides }));
+  const shown = shownYaml(loadText("{ names: { max: 40 }, state: file, control: { socket: file } }", { overrides }));
   expect(shown).toContain("level: debug # MCPGW_LOG_LEVEL\n");
   expect(shown).toContain("format: json # default\n");
   expect(shown).toContain("max: 40\n");

@@ -14,7 +14,7 @@ const kinds: Record<string, string> = {
 };
 
 /** The words for an issue for which its schema has none. */
-export function wording(issue: z.core.$ZodRawIssue): string | undefined {
+export function issueText(issue: z.core.$ZodRawIssue): string | undefined {
   switch (issue.code) {
     case "invalid_type":
       return wrongType([issue.expected], issue.input);

@@ -18,10 +18,10 @@ import { PostStream, takesPriming } from "./post-stream.ts";
 import { maxOwed } from "./queue-limits.ts";
 import { isStanding, receive, receiveBatch, type Received, takesBatches, unreadable } from "./receive.ts";
 import { answer, answerText, refusal } from "./reply.ts";
+import { announce, runCall } from "./run-call.ts";
 import { sessionOf } from "./session-endpoint.ts";
 import { noteOpened } from "./session-notes.ts";
 import { callToRefuse, type HttpParts, isServed, notServed, type Pending, tryIdentify, type Visit } from "./visit.ts";
-import { announce, walk } from "./walk.ts";
 
 /** Most bytes read of a body whose sender is refused anyway. */
 const strangerBody = 64 * 1024;
@@ -41,7 +41,7 @@ type Arrival = Presented & {
 };
 
 /** The POSTs of streamable HTTP, in both eras. */
-export class Endpoint {
+export class PostEndpoint {
   readonly #options: HttpParts;
   /** Senders who have no business here, and whose bodies are being read. */
   #strangers = 0;
@@ -143,7 +143,7 @@ export class Endpoint {
       const now = this.#options.current();
       const tells = received.fault === null && mayTell(received.inbound, session, req.headers);
       const call = this.#callOf({ ...from, gw: now }, received, session, tells ? stream : null);
-      await walk(now, call, session, this.#options);
+      await runCall(now, call, session, this.#options);
       this.#used(session);
       const text = call.inbound.kind === "request" ? answerText(call, gw.identity) : null;
       if (text === null) return;
@@ -179,7 +179,7 @@ export class Endpoint {
   }
 
   async #run(gw: Gateway, call: Call, session: Session | null, stream: PostStream | null): Promise<Response> {
-    await walk(gw, call, session, this.#options);
+    await runCall(gw, call, session, this.#options);
     this.#used(session);
     try {
       if (stream?.opened) {

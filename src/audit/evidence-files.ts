@@ -1,0 +1,53 @@
+import { readdir, stat } from "node:fs/promises";
+import { resolve } from "node:path";
+import { answered, FileUnanswered, readAnswered } from "./answered.ts";
+import { fileText } from "./outside.ts";
+
+// Reading the files in which checkpoints are kept.
+
+/** Each file of the sources once; `text` is null where it, or the directory that is the source, does not answer. */
+export async function* textsIn(sources: readonly string[]): AsyncGenerator<{ source: string; text: string | null }> {
+  const seen = new Set<string>();
+  for (const source of sources) {
+    const files = await ifAnswered(() => filesOf(source));
+    for (const file of files ?? [resolve(source)]) {
+      if (seen.has(file)) continue;
+      seen.add(file);
+      yield { source: file, text: files && (await ifAnswered(() => readAnswered(file))) };
+    }
+  }
+}
+
+async function filesOf(source: string): Promise<string[]> {
+  const info = await answered(source, () => stat(source).catch(() => null));
+  if (!info) throw new Error(`no checkpoint at ${source}`);
+  if (!info.isDirectory()) return [resolve(source)];
+  const names = await answered(source, () => readdir(source));
+  return names.filter((entry) => entry.endsWith(".checkpoints")).map((name) => resolve(source, name));
+}
+
+/** Null where a file does not answer: that keeps nothing else from being checked. */
+async function ifAnswered<T>(read: () => Promise<T>): Promise<T | null> {
+  try {
+    return await read();
+  } catch (error) {
+    if (error instanceof FileUnanswered) return null;
+    throw error;
+  }
+}
+
+const remote = /^(nfs\d?|cifs|smb3?|9p|virtiofs|ceph|glusterfs|fuse\..+|afs|lustre)$/;
+
+/** False only for a file on a network file system: whoever controls this host can change every other file. */
+export async function onThisHost(file: string): Promise<boolean> {
+  const mounts = await fileText("/proc/self/mounts").catch(() => null);
+  let longest = "";
+  let type = "";
+  for (const line of (mounts ?? "").split("\n")) {
+    const [, encoded = "", kind = ""] = line.split(" ");
+    const at = encoded.replaceAll("\\040", " ");
+    const covers = file === at || file.startsWith(at.endsWith("/") ? at : `${at}/`);
+    if (covers && at.length >= longest.length) [longest, type] = [at, kind];
+  }
+  return !remote.test(type);
+}

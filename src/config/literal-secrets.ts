@@ -1,0 +1,65 @@
+import { isCredential } from "../core/credential-patterns.ts";
+import type { Finding, Path } from "../core/finding.ts";
+import { hashKey, keyHash } from "../core/key-hash.ts";
+import { leastSecret, secretName } from "../core/secret.ts";
+import { secretsOf } from "../upstream/options.ts";
+import type { Written } from "./document.ts";
+import type { Config } from "./schema.ts";
+
+/** The URLs of a server, and what to write instead of a password in each. */
+function addresses(server: Config["servers"][number]) {
+  if (!("url" in server)) return [];
+  const { url, proxy } = server;
+  return [
+    { option: "url", url, instead: 'headers: { Authorization: "Basic ${VAR}" }' },
+    ...(proxy === undefined ? [] : [{ option: "proxy", url: proxy, instead: "http://NAME:${VAR}@HOST:PORT" }]),
+  ];
+}
+
+/**
+ * Secrets written into the file itself: keys, passwords in URLs, and values in environments or headers whose names
+ * suggest a secret.
+ */
+export function literalSecrets({ auth, servers }: Config): string[] {
+  const named = servers.flatMap((server) => [
+    ...Object.entries(secretsOf(server)),
+    ...addresses(server).map(({ url }) => ["password", new URL(url).password] as const),
+  ]);
+  const values = named.filter(([name, value]) => secretName.test(name) && value.length >= leastSecret);
+  return [...auth.keys.flatMap(({ key }) => key ?? []), ...values.map(([, value]) => value)];
+}
+
+const inPlainText = (path: Path, what: string, instead: string): Finding => ({
+  path,
+  message: `${what} in plain text: whoever reads the file can use it; write ${instead}`,
+});
+
+/** Why authentication never accepts a key of the file (a placeholder, too weak), and what to do; else null. */
+export type Inert = (key: string) => string | null;
+
+/** Warns of keys that do nothing, and of secrets written into the file itself. */
+export function secretWarnings({ auth, servers }: Config, written: Written, inert: Inert): Finding[] {
+  const keys = auth.keys.flatMap(({ key }, index): Finding[] => {
+    const path = ["auth", "keys", index, "key"];
+    if (key === undefined) return [];
+    const reason = inert(key);
+    if (reason !== null) return [{ path, message: reason }];
+    if (written(path) !== null) return [];
+    return [inPlainText(path, "a key", `keyHash: ${keyHash(hashKey(key))}`)];
+  });
+  const logins = servers.flatMap((server, index) =>
+    addresses(server).flatMap(({ option, url, instead }): Finding[] => {
+      const path = ["servers", index, option];
+      if (!new URL(url).password || written(path) !== null) return [];
+      return [inPlainText(path, "a password", instead)];
+    }),
+  );
+  const given = servers.flatMap((server, index) =>
+    Object.entries(secretsOf(server)).flatMap(([name, value]): Finding[] => {
+      const path = ["servers", index, "headers" in server ? "headers" : "env", name];
+      if (written(path) !== null || !isCredential(name, value)) return [];
+      return [inPlainText(path, "a secret", "${VAR}, ${file:PATH} or ${credential:NAME}")];
+    }),
+  );
+  return [...keys, ...logins, ...given];
+}

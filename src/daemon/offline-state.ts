@@ -1,0 +1,129 @@
+import { existsSync } from "node:fs";
+import { join } from "node:path";
+import { installOf } from "../audit/checkpoint.ts";
+import { signingKeyIn } from "../audit/open.ts";
+import { auditOptions, type AuditOptions } from "../audit/options.ts";
+import { installDir, notedChainPath } from "../audit/outside.ts";
+import type { KeyOptions } from "../authn/options.ts";
+import { chosenPaths, clientSocket, passedOver, type Paths, resolvePaths, thisHost } from "../config/paths.ts";
+import { ConfigError } from "../config/problem.ts";
+import { Refusal } from "../control/refusal.ts";
+import type { GlobalOptions } from "../core/global-options.ts";
+import { plain } from "../core/text.ts";
+import { type ChainHome, chainPath } from "../store/sqlite/reader.ts";
+import { openOwnParts } from "./configuration.ts";
+import { type Metering, tagsOf } from "./handlers/usage.ts";
+
+/** The state directory that a command without a daemon works on, and what the configuration says, where there is one. */
+export type OfflineState = {
+  readonly paths: Paths;
+  /** Where no daemon answered. */
+  readonly socket: string;
+  readonly audit: AuditOptions & { readonly path: string | null };
+  readonly keys: readonly KeyOptions[];
+  readonly metering: Metering;
+  /** The roles that policies name; null without a configuration. */
+  readonly roles: readonly string[] | null;
+  /** Whether there is a configuration that can be used. */
+  readonly isConfigured: boolean;
+  /** Why the one that was found cannot be used, so that what it says is unknown; else null. */
+  readonly fault: ConfigError | null;
+};
+
+/** Finds it. Throws `ConfigError` where the configuration cannot be used and nothing else says which directory is meant. */
+export function findState(flags: GlobalOptions): OfflineState {
+  const host = thisHost();
+  let fault: ConfigError | null = null;
+  try {
+    const found = openOwnParts({ ...flags, local: false }, host);
+    if (found) {
+      const { paths, socket, own } = found;
+      const metering = { metered: own.usage.enabled, tags: () => tagsOf(found.tagged()) };
+      const roles = own.policies.flatMap((policy) => policy.roles);
+      return { paths, socket, audit: own.audit, keys: own.auth.keys, metering, roles, isConfigured: true, fault };
+    }
+  } catch (error) {
+    // Keys and records can still be read as long as it is known which state directory is meant.
+    if (!(error instanceof ConfigError) || chosenPaths(host, flags).state === undefined) throw error;
+    fault = error;
+    process.stderr.write(`mcpgw: warning: going on without the configuration:\n${indented(error.message)}\n`);
+  }
+  const chosen = chosenPaths(host, flags);
+  const paths = resolvePaths(host, chosen);
+  return {
+    paths,
+    socket: clientSocket(host, chosen),
+    audit: { ...auditOptions.parse({}), path: notedMainPath(paths) },
+    keys: [],
+    metering: { metered: true, tags: () => unknownTags(fault) },
+    roles: null,
+    isConfigured: false,
+    fault,
+  };
+}
+
+const indented = (text: string): string => text.replace(/^.*$/gm, (line) => `  ${plain(line)}`);
+
+/** Where the last writer of the daemon's chain noted that it lies; null: in the state directory. */
+function notedMainPath({ state, heads }: Paths): string | null {
+  if (!existsSync(join(state, "signing.key"))) return null;
+  return notedChainPath(installDir(heads, installOf(publicKeyIn(state))), "main");
+}
+
+/** Without them, every server would seem to have none. */
+function unknownTags(fault: ConfigError | null): never {
+  throw fault ?? new Refusal("invalid", "the configuration says what servers are tagged with: name it with --config");
+}
+
+/** Where its chains lie. */
+export const homeOf = ({ paths, audit }: OfflineState): ChainHome => ({ state: paths.state, main: audit.path });
+const hasMain = (state: OfflineState): boolean => existsSync(chainPath(homeOf(state), "main"));
+
+/**
+ * Says which state directory is changed, since no daemon was asked. Throws where the change would reach no gateway, or
+ * begin a second log: only what may `begin` one is done where nothing is.
+ */
+export function checkChange(state: OfflineState, begin: boolean): void {
+  const { paths, socket, isConfigured, fault } = state;
+  const dir = paths.state;
+  const lost = `no daemon answers at ${socket}`;
+  // One that was named and cannot be used was not passed over.
+  const near = isConfigured || fault ? "" : passedOver(process.cwd());
+  const isEmpty = !existsSync(join(dir, "mcpgw.db")) && !hasMain(state);
+  if (isEmpty && !begin) {
+    const start = "start a gateway with this configuration first, or give --state or --socket";
+    const instead = isConfigured ? start : `give --config, --state or --socket${near}`;
+    throw new Refusal("invalid", `${lost}, and nothing is in ${dir}: ${instead}`);
+  }
+  const doing = isEmpty ? "nothing is there yet, so this begins" : "going by what is in";
+  process.stderr.write(`mcpgw: ${plain(`${lost}; ${doing} ${dir}${near}`)}\n`);
+  checkChainKnown(state);
+  // The writer of a chain leaves one of its locks there, wherever the chain lies.
+  if (isConfigured || hasMain(state) || !existsSync(join(dir, "audit", "main.lock"))) return;
+  const elsewhere = `the audit log of ${dir} is not in it: if it lies elsewhere, name its configuration with --config`;
+  throw new Refusal("invalid", elsewhere);
+}
+
+/** Throws where the configuration cannot be used and the chain is not found: `audit.path` may name another place. */
+export function checkChainKnown(state: OfflineState): void {
+  if (state.fault && !hasMain(state)) throw state.fault;
+}
+
+/** The key that signs the checkpoints of a state directory. Throws where it, or all else, is missing. */
+export function publicKeyIn(stateDir: string): Uint8Array {
+  const file = join(stateDir, "signing.key");
+  if (!existsSync(stateDir)) throw nothingIn(stateDir);
+  if (!existsSync(file)) {
+    const instead = "`mcpgw audit export --out FILE`, then `audit verify --jsonl FILE --pubkey KEY --checkpoint FILE`";
+    const lost = `${file} is missing: nothing says whose log this is`;
+    throw new Refusal("not-found", `${lost}; restore it, or check an export by what was kept elsewhere: ${instead}`);
+  }
+  return signingKeyIn(file).publicKey;
+}
+
+/** The refusal to read a log that is not there. */
+export const nothingIn = (stateDir: string): Refusal =>
+  new Refusal(
+    "invalid",
+    `nothing is recorded in ${stateDir}, or its log lies elsewhere: name its configuration with --config, or another state directory with --state`,
+  );
