@@ -20,15 +20,20 @@ export const matchTokens = (tokens: GlobTokens, text: string): boolean => covers
 
 /**
  * Whether `wide` matches all that `narrow`, a glob or the characters of a text, matches: as far as single tokens tell,
- * so false may be wrong. At most wide × narrow steps, since only the last `*` is ever retried.
+ * so false may be wrong. At most wide × narrow steps, since only the latest `*` is ever retried.
  */
 export function covers(wide: GlobTokens, narrow: ArrayLike<string>): boolean {
+  const last = wide.lastIndexOf(anyRun);
   let token = 0;
   let char = 0;
   let star = -1;
   let resume = 0;
   while (char < narrow.length) {
-    if (wide[token] === anyRun) {
+    if (token === last) {
+      // What follows the last one can only stand at the end.
+      char = Math.max(char, narrow.length - (wide.length - ++token));
+      star = -1;
+    } else if (wide[token] === anyRun) {
       star = token++;
       resume = char;
     } else if (token < wide.length && takes(wide[token], narrow[char])) {
@@ -46,6 +51,7 @@ export function covers(wide: GlobTokens, narrow: ArrayLike<string>): boolean {
 const takes = (token: string | undefined, char: string | undefined): boolean =>
   token === char || (token === anyOne && char !== anyRun);
 
+const hasWildcard = (tokens: GlobTokens): boolean => tokens.includes(anyRun) || tokens.includes(anyOne);
 const isWildcard = (token: string): boolean => token === anyRun || token === anyOne;
 
 /** The one text that the tokens match; null if they match more. */
@@ -56,14 +62,15 @@ const mostSteps = 1_000_000;
 
 /** Whether some text is matched by both; true if it would take too long to tell. */
 export function overlap(a: GlobTokens, b: GlobTokens): boolean {
-  if (!b.some(isWildcard)) return covers(a, b);
+  if (!hasWildcard(b)) return covers(a, b);
   let same = 0;
   while (same < a.length && same < b.length && !isWildcard(a[same] ?? "") && !isWildcard(b[same] ?? "")) {
     if (a[same] !== b[same]) return false;
     same++;
   }
-  // After the beginning that both have, one of them takes anything.
+  // After the beginning that both have, one of them takes anything, or one anything first and the other anything last.
   if ([a, b].some((each) => same === each.length - 1 && each[same] === anyRun)) return true;
+  if ((a[same] === anyRun && b.at(-1) === anyRun) || (b[same] === anyRun && a.at(-1) === anyRun)) return true;
   if (a.length * b.length > mostSteps) return true;
   // meets[j]: whether the rest of a, from the row's token on, and the rest of b, from j on, match a common text.
   let meets = row(b.length, (j, after) => j === b.length || (b[j] === anyRun && after));

@@ -47,12 +47,13 @@ export async function refuse(gw: Gateway, call: Call, failure: Failure): Promise
  */
 function enter(gw: Gateway, call: IdentifiedCall): () => void {
   const { who } = call;
-  const counted = call.inbound.kind === "request";
-  if (counted) gw.limits.admit(who);
+  const { kind, text } = call.inbound;
+  const counted = kind === "request";
+  if (counted) gw.limits.admit(who, text.length);
   const unwatch = endOnLoss(who.revoked, call.controller);
   return () => {
     unwatch();
-    if (counted) gw.limits.release(who);
+    if (counted) gw.limits.release(who, text.length);
   };
 }
 

@@ -16,6 +16,12 @@ import { createFailures, createThrottle, type Failures } from "./throttle.ts";
 const maxBuckets = 200_000;
 const ageUs = 7 * 86_400_000_000;
 
+/**
+ * Most characters of the requests in flight, of one principal and of all; but room for two of the longest. Each takes
+ * about five bytes for as long as its request runs.
+ */
+const mostCharacters = { ofOne: 64 * 1024 ** 2, ofAll: 256 * 1024 ** 2 };
+
 type Buckets = BoundedMap<Bucket>;
 type ToolLimit = {
   readonly name: string;
@@ -32,15 +38,17 @@ export type LimitsState = {
   readonly keys: Buckets;
   readonly tools: Buckets;
   readonly failures: Failures;
-  /** Requests in flight by principal. */
+  /** Requests in flight by principal, and their characters. */
   readonly inFlight: Counts;
+  readonly characters: Counts;
 };
 
 /** Creates the memory that each Limits of a process is built on. */
 export function createLimitsState(clock: Clock): LimitsState {
   const buckets = (): Buckets => createBoundedMap({ cap: maxBuckets, age: ageUs, clock });
   const failures = createFailures(clock);
-  return { consumers: buckets(), keys: buckets(), tools: buckets(), failures, inFlight: new Counts() };
+  const [inFlight, characters] = [new Counts(), new Counts()];
+  return { consumers: buckets(), keys: buckets(), tools: buckets(), failures, inFlight, characters };
 }
 
 export type LimitsInit = { readonly options: LimitsOptions; readonly clock: Clock; readonly state: LimitsState };
@@ -57,8 +65,11 @@ export function createLimits({ options, clock, state }: LimitsInit): Limits {
   };
   return {
     ...createThrottle(state.failures, clock),
-    admit: (who) => admit(state, options, who),
-    release: (who) => state.inFlight.add(who.id, -1),
+    admit: (who, length) => admit(state, options, who, length),
+    release(who, length) {
+      state.inFlight.add(who.id, -1);
+      state.characters.add(who.id, -length);
+    },
     take(who, route) {
       const now = clock.mono();
       const spends: Spent[] = [];
@@ -95,16 +106,24 @@ function compileToolLimits(perTool: LimitsOptions["perTool"]): ToolLimit[] {
   });
 }
 
-function admit(state: LimitsState, { inFlight }: LimitsOptions, who: Principal): void {
-  if (state.inFlight.total >= inFlight.total) throw overloaded("The gateway is", inFlight.total, "inFlight.total");
+function admit(state: LimitsState, { inFlight, body }: LimitsOptions, who: Principal, length: number): void {
+  const { ofOne, ofAll } = mostCharacters;
+  const room = (most: number): number => Math.max(most, 2 * body);
+  if (state.inFlight.total >= inFlight.total)
+    throw overloaded("The gateway is", `${inFlight.total} requests`, "inFlight.total");
   if (state.inFlight.of(who.id) >= inFlight.perPrincipal)
-    throw overloaded("You are", inFlight.perPrincipal, "inFlight.perPrincipal");
+    throw overloaded("You are", `${inFlight.perPrincipal} requests`, "inFlight.perPrincipal");
+  if (state.characters.total + length > room(ofAll))
+    throw overloaded("The gateway is", `${room(ofAll)} characters of requests`);
+  if (state.characters.of(who.id) + length > room(ofOne))
+    throw overloaded("You are", `${room(ofOne)} characters of requests`);
   state.inFlight.add(who.id);
+  state.characters.add(who.id, length);
 }
 
-const overloaded = (who: string, most: number, limit: string): Failure =>
-  new Failure("overloaded", `${who} at the limit of ${most} requests in flight; try again when some are answered.`, {
-    limit,
+const overloaded = (who: string, most: string, limit?: string): Failure =>
+  new Failure("overloaded", `${who} at the limit of ${most} in flight; try again when some are answered.`, {
+    ...(limit !== undefined && { limit }),
     retryAfterMs: 1000,
   });
 

@@ -13,6 +13,10 @@ const mostOfOne = 128 * 1024 ** 2;
 const mostOfAll = 512 * 1024 ** 2;
 /** What a body counts as besides, for its connection takes a place: one sender cannot have all of these. */
 const ofEach = 128 * 1024;
+/** What each chunk of a body counts as besides its bytes, however few these are. */
+const ofChunk = 256;
+/** Chunks that any body may have. Each takes others a microsecond, so a long body may have more only if they are larger. */
+const fewChunks = 16_384;
 
 /** Reads request bodies, limited in size, number of bytes and time. One timer watches all of them. */
 export class BodyReader {
@@ -91,12 +95,13 @@ export class BodyReader {
 async function readCapped(req: Request, max: number, came: (bytes: number) => void): Promise<Uint8Array> {
   if (!req.body) return new Uint8Array();
   const chunks: Uint8Array[] = [];
+  const most = Math.max(fewChunks, Math.ceil(max / ofChunk));
   let size = 0;
   for await (const chunk of req.body) {
     size += chunk.byteLength;
     if (size > max) throw tooLarge(max);
-    came(chunk.byteLength);
-    chunks.push(chunk);
+    came(chunk.byteLength + ofChunk);
+    if (chunks.push(chunk) > most) throw tooManyChunks(most);
   }
   return Buffer.concat(chunks);
 }
@@ -114,6 +119,9 @@ const unmet = (): Failure =>
 function tooLarge(max: number): Failure {
   return new Failure("body-too-large", `The request body is larger than the ${max} bytes that limits.body allows.`);
 }
+
+const tooManyChunks = (most: number): Failure =>
+  new Failure("body-too-large", `The request body comes in more than ${most} chunks; send larger ones.`);
 
 function tooMuch(whose: string, most: number): Failure {
   const bytes = `no more than ${most} bytes, where each counts ${ofEach} besides its length`;

@@ -170,16 +170,38 @@ test("buckets of many consumers stay bounded", () => {
 test("admission counts what is in flight, of one principal and of all", () => {
   const { limits, state } = setUp({ inFlight: { perPrincipal: 2, total: 3 } });
   const [a, b] = [principal("key:a"), principal("key:b")];
-  limits.admit(a);
-  limits.admit(a);
-  const mine = failureOf(() => limits.admit(a));
+  limits.admit(a, 1);
+  limits.admit(a, 1);
+  const mine = failureOf(() => limits.admit(a, 1));
   expect([mine.code, mine.detail.limit]).toEqual(["overloaded", "inFlight.perPrincipal"]);
-  limits.admit(b);
-  expect(failureOf(() => limits.admit(b)).detail.limit).toBe("inFlight.total");
-  limits.release(a);
-  limits.admit(b);
-  for (const who of [a, b, b]) limits.release(who);
+  limits.admit(b, 1);
+  expect(failureOf(() => limits.admit(b, 1)).detail.limit).toBe("inFlight.total");
+  limits.release(a, 1);
+  limits.admit(b, 1);
+  for (const who of [a, b, b]) limits.release(who, 1);
   expect([state.inFlight.total, state.inFlight.owners]).toEqual([0, 0]);
+});
+
+test("S23: what is in flight is limited in characters too, with room for two of the longest requests", () => {
+  const mib = 1024 ** 2;
+  const { limits, state } = setUp();
+  const [a, b] = [principal("key:a"), principal("key:b")];
+  for (let i = 0; i < 16; i++) limits.admit(a, 4 * mib);
+  const mine = failureOf(() => limits.admit(a, 1));
+  expect([mine.code, mine.message]).toEqual([
+    "overloaded",
+    expect.stringContaining(`You are at the limit of ${64 * mib}`),
+  ]);
+  expect(state.inFlight.of("key:a")).toBe(16);
+  limits.admit(b, 4 * mib);
+  limits.release(a, 4 * mib);
+  limits.admit(a, 1);
+  for (const more of ["c", "d", "e"]) limits.admit(principal(`key:${more}`), 60 * mib);
+  const all = failureOf(() => limits.admit(b, 16 * mib));
+  expect([all.code, all.message]).toEqual(["overloaded", expect.stringContaining("The gateway is at the limit")]);
+  const long = setUp({ body: 200 * mib }).limits;
+  for (let i = 0; i < 2; i++) long.admit(a, 200 * mib);
+  expect(failureOf(() => long.admit(a, 1)).code).toBe("overloaded");
 });
 
 describe("throttle of failing sources", () => {

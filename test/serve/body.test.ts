@@ -85,6 +85,29 @@ test("T22: what one sender has on its way is limited in bytes, which others do n
   expect(await outcome(reader.read(slow(["z"]), "key:alice"))).toBe("z");
 });
 
+test("T22: a body may come in many chunks, or in long ones: each costs time and room, however short it is", async () => {
+  const reader = new BodyReader(() => 8 * 1024 ** 2);
+  const inChunks = (count: number): Promise<string | Failure> =>
+    reader.read(slow(Array<string>(count).fill("x")), "key:alice");
+  expect(await inChunks(32_768)).toHaveLength(32_768);
+  const refused = { code: "body-too-large", message: expect.stringContaining("more than 32768 chunks") };
+  expect(await inChunks(32_769)).toMatchObject(refused);
+  const small = new BodyReader(() => 20_000);
+  expect(await small.read(slow(Array<string>(16_384).fill("x")), "key:alice")).toHaveLength(16_384);
+  expect(await outcome(small.read(slow(Array<string>(16_385).fill("x")), "key:alice"))).toBe("body-too-large");
+});
+
+test("T22: what comes in short chunks takes more of its sender's room than its length", async () => {
+  const end = Promise.withResolvers<void>();
+  const reader = new BodyReader(() => 64 * 1024 ** 2);
+  const held = ["alice", "alice", "bob"].map((who) =>
+    outcome(reader.read(slow(Array<string>(262_000).fill("x"), end.promise), `key:${who}`)),
+  );
+  expect(await Promise.race(held)).toBe("overloaded");
+  end.resolve();
+  expect(await held[2]).toHaveLength(262_000);
+});
+
 test("T22: all that is on its way is limited too, and what timed out counts no more", async () => {
   jest.useFakeTimers();
   const mib = 1024 ** 2;
