@@ -1,9 +1,10 @@
 import { existsSync } from "node:fs";
 import { isAbsolute, resolve } from "node:path";
 import { setImmediate } from "node:timers/promises";
-import { installOf, originOf, originsIn, parseCheckpoints, parsePublicKey } from "./checkpoint.ts";
+import { originOf, originsIn, parseCheckpoints } from "./checkpoint.ts";
 import { onThisHost, textsIn } from "./evidence-files.ts";
 import { checkpointFile, notedChains, publicKeyFile, readHead, fileText } from "./outside.ts";
+import { installOf, parsePublicKey } from "./signing-key.ts";
 import type { OutsideCheckpoint, VerifyOptions } from "./verify.ts";
 
 /** Text that should hold checkpoints, and the file or URL it is from. */
