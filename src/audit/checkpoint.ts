@@ -1,12 +1,6 @@
-import { createPrivateKey, createPublicKey, generateKeyPairSync, type KeyObject, sign, verify } from "node:crypto";
-import { hashBytes, type Hash, sha256 } from "./chain.ts";
-
-/** The key that signs checkpoints. */
-export type SigningKey = {
-  readonly privateKey: KeyObject;
-  /** Raw Ed25519 key, 32 bytes. */
-  readonly publicKey: Uint8Array;
-};
+import { createPublicKey, type KeyObject, sign, verify } from "node:crypto";
+import type { Hash } from "./chain.ts";
+import { keyId, type SigningKey } from "./signing-key.ts";
 
 /** The state of a chain at a size, C2SP tlog-checkpoint. */
 type Checkpoint = {
@@ -21,45 +15,9 @@ type Checkpoint = {
 /** A checkpoint as found in a file; `signed` says whether the given key signed it. */
 export type FoundCheckpoint = Checkpoint & { readonly signed: boolean };
 
-/** Installation id: a fingerprint of the signing key. A chain under another key is of another installation. */
-export function installOf(publicKey: Uint8Array): string {
-  return sha256(publicKey).toHex().slice(0, 16);
-}
-
 /** Name of a chain in checkpoints, unique per installation. */
 export function originOf(install: string, chain: string): string {
   return `mcpgw/${install}/${chain}`;
-}
-
-/** A new Ed25519 key as PKCS #8 PEM. */
-export function generateSigningKey(): string {
-  return generateKeyPairSync("ed25519").privateKey.export({ type: "pkcs8", format: "pem" }).toString();
-}
-
-/** Reads a PKCS #8 PEM; throws when it holds no Ed25519 private key. */
-export function readSigningKey(pem: string): SigningKey {
-  const privateKey = createPrivateKey(pem);
-  if (privateKey.asymmetricKeyType !== "ed25519") throw new Error("the signing key is no Ed25519 key");
-  const { x } = createPublicKey(privateKey).export({ format: "jwk" });
-  return { privateKey, publicKey: Uint8Array.fromBase64(x ?? "", { alphabet: "base64url" }) };
-}
-
-/** Public key as C2SP verifier key text, `<name>+<id>+<base64>`. */
-export function publicKeyText(name: string, publicKey: Uint8Array): string {
-  return `${name}+${keyId(name, publicKey).toHex()}+${Uint8Array.of(1, ...publicKey).toBase64()}`;
-}
-
-/** Raw key of verifier key text or of 32 bytes in base64; null when it is neither. */
-export function parsePublicKey(text: string): Uint8Array | null {
-  // A verifier key is recognised by its key id: base64 has plus signs of its own.
-  const encoded = /^\S+\+[0-9a-f]{8}\+(\S+)$/.exec(text.trim())?.[1] ?? text.trim();
-  try {
-    const bytes = Uint8Array.fromBase64(encoded);
-    if (bytes.length === hashBytes + 1 && bytes[0] === 1) return bytes.slice(1);
-    return bytes.length === hashBytes ? bytes : null;
-  } catch {
-    return null;
-  }
 }
 
 /** A signed note (C2SP signed-note, Ed25519); the key carries the origin as its name. */
@@ -114,12 +72,6 @@ function signedBy(body: Buffer, lines: string, name: string, publicKey: Uint8Arr
     const bytes = Buffer.from(blob, "base64");
     return id.every((byte, at) => bytes[at] === byte) && verify(null, body, key, bytes.subarray(id.length));
   });
-}
-
-/** C2SP key id: the first four bytes of SHA-256(name ‖ LF ‖ 0x01 ‖ key). */
-export function keyId(name: string, publicKey: Uint8Array): Uint8Array {
-  const hasher = new Bun.CryptoHasher("sha256");
-  return new Uint8Array(hasher.update(`${name}\n\u0001`).update(publicKey).digest()).slice(0, 4);
 }
 
 function publicKeyObject(raw: Uint8Array): KeyObject {

@@ -5,10 +5,11 @@ import type { Logger } from "../core/log.ts";
 import { type Anchor, type AuditStore, StoreBusy } from "../core/store.ts";
 import { answered } from "./answered.ts";
 import { hashBytes, hashText } from "./chain.ts";
-import { installOf, keyId, originOf, signCheckpoint, type SigningKey } from "./checkpoint.ts";
+import { originOf, signCheckpoint } from "./checkpoint.ts";
 import type { Frontier } from "./merkle.ts";
 import type { AuditOptions } from "./options.ts";
 import { appendCheckpoint, checkpointFile, writeHead } from "./outside.ts";
+import { installOf, keyId, type SigningKey } from "./signing-key.ts";
 import type { Durable, Tip } from "./writer.ts";
 
 /** The last checkpoint that was written to at least one file outside the state directory. */

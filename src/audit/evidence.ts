@@ -1,10 +1,11 @@
 import { existsSync } from "node:fs";
 import { isAbsolute, resolve } from "node:path";
 import { setImmediate } from "node:timers/promises";
-import { installOf, originOf, originsIn, parseCheckpoints, parsePublicKey } from "./checkpoint.ts";
+import { originOf, originsIn, parseCheckpoints } from "./checkpoint.ts";
 import { onThisHost, textsIn } from "./evidence-files.ts";
 import { checkpointFile, notedChains, publicKeyFile, readHead, fileText } from "./outside.ts";
-import type { OutsideCheckpoint, VerifyOptions } from "./verify.ts";
+import { installOf, parsePublicKey } from "./signing-key.ts";
+import type { Appraisal, OutsideCheckpoint, VerifyOptions } from "./verify.ts";
 
 /** Text that should hold checkpoints, and the file or URL it is from. */
 type GivenText = { readonly source: string; readonly text: string };
@@ -59,12 +60,7 @@ export async function gatherEvidence(given: EvidenceOptions): Promise<VerifyOpti
   }
   const { foreign, doubts } = strangers(seen, signer.install);
   const unsearched = silent.filter((file) => !unread.includes(file));
-  return {
-    chain,
-    origin: originOf(signer.install, chain),
-    checkpoints: seen.flatMap(({ checkpoints }) => checkpoints),
-    publicKey,
-    head,
+  const appraisal: Appraisal = {
     onlyGiven: texts.length > 0,
     foreign,
     doubts: [
@@ -72,10 +68,10 @@ export async function gatherEvidence(given: EvidenceOptions): Promise<VerifyOpti
       ...unread.map((file) => `${file} does not answer: nothing was compared with the checkpoints in it`),
       ...unsearched.map((file) => `${file} does not answer: which chains it speaks of is not known`),
     ],
-    notes: seen
-      .filter((file) => isEmpty(file, beside))
-      .map(({ source }) => `${source} holds no checkpoint of this chain`),
+    notes: seen.filter((of) => isEmpty(of, beside)).map(({ source }) => `${source} holds no checkpoint of this chain`),
   };
+  const checkpoints = seen.flatMap((of) => of.checkpoints);
+  return { chain, origin: originOf(signer.install, chain), checkpoints, publicKey, head, appraisal };
 }
 
 /** The key that must have signed the checkpoints; null: none is known. Throws for a text that is no key. */

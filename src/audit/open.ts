@@ -1,50 +1,23 @@
 import { setImmediate } from "node:timers/promises";
-import { existsSync, readFileSync } from "node:fs";
 import { mkdir } from "node:fs/promises";
-import { createFile, replaceFile } from "../core/files.ts";
+import { replaceFile } from "../core/files.ts";
 import { type Anchor, type AuditRow, type AuditStore, StoreFailed } from "../core/store.ts";
-import { codeOf, messageOf } from "../core/error-text.ts";
+import { codeOf } from "../core/error-text.ts";
 import type { Logger } from "../core/log.ts";
 import { answered, FileUnanswered } from "./answered.ts";
 import { AuditBroker, type BrokerOptions } from "./broker.ts";
 import { genesis, type Hash, hashText, leafOf, sameHash } from "./chain.ts";
-import {
-  type FoundCheckpoint,
-  generateSigningKey,
-  installOf,
-  originOf,
-  originsIn,
-  parseCheckpoints,
-  publicKeyText,
-  readSigningKey,
-  type SigningKey,
-} from "./checkpoint.ts";
+import { type FoundCheckpoint, originOf, originsIn, parseCheckpoints } from "./checkpoint.ts";
 import { lostDraft } from "./draft.ts";
 import { createFrontier, type Frontier } from "./merkle.ts";
 import { checkpointFile, headFile, installDir, publicKeyFile, readHead, tailOf, fileText } from "./outside.ts";
 import { prevOf } from "./record.ts";
+import { installOf, publicKeyText, type SigningKey } from "./signing-key.ts";
 
 export type OpenAuditOptions = Omit<BrokerOptions, "dir" | "start" | "frontier" | "lost"> & {
   /** `<state home>/mcpgw-heads`. */
   readonly headsDir: string;
 };
-
-/** Reads the signing key of a state directory, making it (0600) on the first start. */
-export async function loadSigningKey(path: string): Promise<SigningKey> {
-  if (!existsSync(path)) await createFile(path, generateSigningKey());
-  return signingKeyIn(path);
-}
-
-/** The signing key that a file holds. Throws `StoreFailed` where it holds none. */
-export function signingKeyIn(path: string): SigningKey {
-  try {
-    return readSigningKey(readFileSync(path, "utf8"));
-  } catch (error) {
-    throw new StoreFailed(`no signing key can be read from ${path}; restore it (${messageOf(error)})`, {
-      cause: error,
-    });
-  }
-}
 
 /**
  * Continues a chain as its only writer: checks that the chain is as its last writer left it, records which calls that

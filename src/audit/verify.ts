@@ -52,20 +52,27 @@ export type ChainReport = {
   readonly notes: readonly string[];
 };
 
+/** What is to be said of the evidence as a whole. */
+export type Appraisal = {
+  /** Checkpoints were given: only a given one can prove the chain, the others can only contradict it. */
+  readonly onlyGiven: boolean;
+  /** Why what was given is not of this installation; null: something of it is. */
+  readonly foreign: string | null;
+  /** Why no checkpoint proves that this is the log that was written. */
+  readonly doubts: readonly string[];
+  /** What of the evidence says nothing of this chain. */
+  readonly notes: readonly string[];
+};
+
+const unappraised: Appraisal = { onlyGiven: false, foreign: null, doubts: [], notes: [] };
+
 export type VerifyOptions = {
   readonly chain: string;
   /** Origin that this chain's checkpoints name; checkpoints of other origins are ignored. */
   readonly origin: string;
   /** Checkpoints from outside, checked against the key already. */
   readonly checkpoints: readonly OutsideCheckpoint[];
-  /** Checkpoints were given: only a given one can prove the chain, the others can only contradict it. */
-  readonly onlyGiven?: boolean;
-  /** Why what was given is not of this installation; null: something of it is. */
-  readonly foreign?: string | null;
-  /** Why no checkpoint proves that this is the log that was written. */
-  readonly doubts?: readonly string[];
-  /** What of the evidence says nothing of this chain. */
-  readonly notes?: readonly string[];
+  readonly appraisal?: Appraisal;
   /** The records may begin later than the chain does. */
   readonly partial?: boolean;
   /** The key to which the first record must be bound; null: its `prev` is not checked. */
@@ -76,6 +83,7 @@ export type VerifyOptions = {
 /** Checks records one after the other, in one pass and in constant memory. */
 export class Verifier {
   readonly #options: VerifyOptions;
+  readonly #appraisal: Appraisal;
   readonly #forged: OutsideCheckpoint | undefined;
   /** Checkpoints that are signed, smallest first, and how many of them were passed. */
   readonly #due: readonly OutsideCheckpoint[];
@@ -90,6 +98,7 @@ export class Verifier {
     const { chain, origin, publicKey, checkpoints } = options;
     const own = checkpoints.filter((found) => found.origin === origin);
     this.#options = options;
+    this.#appraisal = options.appraisal ?? unappraised;
     this.#forged = own.find(({ signed }) => !signed);
     this.#due = own
       .filter(({ signed, size }) => signed && size > 0)
@@ -122,7 +131,8 @@ export class Verifier {
   }
 
   report(): ChainReport {
-    const { chain, doubts = [], notes = [] } = this.#options;
+    const { chain } = this.#options;
+    const { doubts, notes } = this.#appraisal;
     const bad = this.#bad ?? this.#truncated() ?? this.#forgery() ?? this.#foreigner();
     const proven = this.#proven;
     const checkpoint = proven && {
@@ -140,7 +150,7 @@ export class Verifier {
 
   get #proven(): OutsideCheckpoint | null {
     const passed = this.#due.slice(0, this.#passed);
-    return passed.findLast(({ given }) => given || !this.#options.onlyGiven) ?? null;
+    return passed.findLast(({ given }) => given || !this.#appraisal.onlyGiven) ?? null;
   }
 
   #check({ seq, rec, leaf }: AuditRow): Bad | null {
@@ -196,7 +206,7 @@ export class Verifier {
   }
 
   #foreigner(): Bad | null {
-    const { foreign } = this.#options;
+    const { foreign } = this.#appraisal;
     return foreign ? { seq: null, kind: "foreign-checkpoint", detail: foreign } : null;
   }
 }

@@ -33,12 +33,14 @@ const lookEvery = 1_000;
 /** Bytes that may wait for one peer: two of the longest answers. */
 const maxQueued = 64 << 20;
 
-type State = {
-  connection: ControlConnection | null;
-  intake: Intake<Uint8Array> | null;
-  outbox: SocketWriter;
-  timer: Timer | null;
+type Served = {
+  readonly connection: ControlConnection;
+  readonly intake: Intake<Uint8Array>;
+  /** Hangs up on a peer that says nothing. */
+  readonly timer: Timer;
 };
+/** `served` is null for a peer that is turned away. */
+type State = { readonly outbox: SocketWriter; served: Served | null };
 type Socket = Bun.Socket<State>;
 
 // The descriptor exists at run time, although Bun's types omit it.
@@ -84,7 +86,7 @@ function opener(options: ControlOptions, open: Set<Socket>) {
   const rights = rightsOf(options);
   return (socket: Socket): void => {
     const outbox = new SocketWriter(socket, maxQueued);
-    socket.data = { connection: null, intake: null, outbox, timer: null };
+    socket.data = { outbox, served: null };
     const who = peerOf(socket, options.log);
     if (!who) return turnAway(socket, new Refusal("denied", "the calling process cannot be identified"));
     const peer = { ...who, access: accessOf(who, rights) };
@@ -102,15 +104,15 @@ function opener(options: ControlOptions, open: Set<Socket>) {
       outbox,
       (patience) => void endWhenDrained(socket, patience),
     );
-    socket.data.connection = connection;
-    socket.data.intake = new Intake({
+    const intake = new Intake<Uint8Array>({
       take: (bytes) => connection.push(bytes),
       pause: () => socket.pause(),
       resume: () => socket.resume(),
     });
-    socket.data.timer = setTimeout(() => {
+    const timer = setTimeout(() => {
       if (!connection.active) socket.terminate();
     }, silence);
+    socket.data.served = { connection, intake, timer };
   };
 }
 
@@ -160,8 +162,10 @@ function isAnother(path: string, ino: number): boolean {
 function bind(options: ControlOptions, open: Set<Socket>) {
   const gone = (socket: Socket) => {
     open.delete(socket);
-    if (socket.data?.timer) clearTimeout(socket.data.timer);
-    socket.data?.intake?.end(() => socket.data.connection?.closed());
+    const served = socket.data?.served;
+    if (!served) return;
+    clearTimeout(served.timer);
+    served.intake.end(() => served.connection.closed());
   };
   // Set before bind: with a chmod afterwards, everybody could connect for a moment.
   const umask = process.umask(0o117);
@@ -170,8 +174,8 @@ function bind(options: ControlOptions, open: Set<Socket>) {
       unix: options.path,
       socket: {
         open: opener(options, open),
-        data: ({ data: { intake } }, chunk) => {
-          if (intake) for (const piece of piecesOf(chunk)) intake.push(piece);
+        data: ({ data: { served } }, chunk) => {
+          if (served) for (const piece of piecesOf(chunk)) served.intake.push(piece);
         },
         drain: (socket) => socket.data.outbox.flush(),
         close: gone,

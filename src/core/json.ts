@@ -25,3 +25,7 @@ export const objectIn = (text: string): Record<string, unknown> => parseObject(t
 export function isObject(value: unknown): value is Record<string, unknown> {
   return typeof value === "object" && value !== null && !Array.isArray(value);
 }
+
+/** A replacer for JSON.stringify that writes the members of every object in the order of their names. */
+export const sortKeys = (_key: string, value: unknown): unknown =>
+  isObject(value) ? Object.fromEntries(Object.entries(value).toSorted(([a], [b]) => (a < b ? -1 : 1))) : value;

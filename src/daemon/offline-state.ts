@@ -1,9 +1,8 @@
 import { existsSync } from "node:fs";
 import { join } from "node:path";
-import { installOf } from "../audit/checkpoint.ts";
-import { signingKeyIn } from "../audit/open.ts";
 import { auditOptions, type AuditOptions } from "../audit/options.ts";
 import { installDir, notedChainPath } from "../audit/outside.ts";
+import { installOf, signingKeyIn } from "../audit/signing-key.ts";
 import type { KeyOptions } from "../authn/options.ts";
 import { chosenPaths, clientSocket, passedOver, type Paths, resolvePaths, thisHost } from "../config/paths.ts";
 import { ConfigError } from "../config/problem.ts";

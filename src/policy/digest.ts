@@ -1,4 +1,4 @@
-import { sortKeys } from "../core/sort-keys.ts";
+import { sortKeys } from "../core/json.ts";
 import type { Bundle, Rule } from "./compile.ts";
 
 /** SHA-256 over the rules in the order of decision, hex; equal digests decide equally. */

@@ -5,7 +5,7 @@ import { codeOf } from "../core/error-text.ts";
 import { type FileLock, lockHolder, tryLock } from "../core/libc.ts";
 import { type AuditStore, StoreFailed } from "../core/store.ts";
 import { openChain } from "./sqlite/chain.ts";
-import { named } from "./sqlite/database.ts";
+import { withPath } from "./sqlite/database.ts";
 import { type ChainHome, chainPath } from "./sqlite/reader.ts";
 import { openStateStore, type StateStore } from "./sqlite/state.ts";
 import { syncDirectory } from "./sqlite/wal.ts";
@@ -137,7 +137,7 @@ function locked(path: string): FileLock | null {
 function openLocked(path: string, chain: string, lock: FileLock): OpenedChain {
   using opened = new DisposableStack();
   opened.defer(() => lock.release());
-  const store = opened.use(named(path, () => openChain(path)));
+  const store = opened.use(withPath(path, () => openChain(path)));
   const held = opened.move();
   return { chain, store, [Symbol.dispose]: () => held.dispose() };
 }

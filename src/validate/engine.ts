@@ -1,7 +1,7 @@
 import { _, Ajv, type Code, type ErrorObject, type KeywordCxt, type Name, type Options, str } from "ajv";
 import { Ajv2019 } from "ajv/dist/2019.js";
 import { Ajv2020 } from "ajv/dist/2020.js";
-import { sortKeys } from "../core/sort-keys.ts";
+import { sortKeys } from "../core/json.ts";
 import { type PartType, perPart } from "./costs.ts";
 import { compileSchemaPattern } from "./pattern.ts";
 import type { Json, PreparedSchema } from "./schema.ts";

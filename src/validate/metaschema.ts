@@ -1,5 +1,4 @@
-import { isObject } from "../core/json.ts";
-import { sortKeys } from "../core/sort-keys.ts";
+import { isObject, sortKeys } from "../core/json.ts";
 
 // The metaschemas of all dialects as tables: compiling them with a validator would cost each gateway 9 MiB and a tenth
 // of a second at its start.

@@ -3,18 +3,15 @@ import { generateKeyPairSync } from "node:crypto";
 import { writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { sha256 } from "../../src/audit/chain.ts";
+import { originOf, originsIn, parseCheckpoints, signCheckpoint } from "../../src/audit/checkpoint.ts";
+import { chainsOutside, gatherEvidence } from "../../src/audit/evidence.ts";
 import {
   generateSigningKey,
   installOf,
-  originOf,
-  originsIn,
-  parseCheckpoints,
   parsePublicKey,
   publicKeyText,
   readSigningKey,
-  signCheckpoint,
-} from "../../src/audit/checkpoint.ts";
-import { chainsOutside, gatherEvidence } from "../../src/audit/evidence.ts";
+} from "../../src/audit/signing-key.ts";
 import { tempState } from "../support/audit.ts";
 import { fastest } from "../support/fastest.ts";
 

@@ -1,10 +1,9 @@
 import { afterAll, beforeAll, expect, test } from "bun:test";
 import { readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
-import { installOf } from "../../src/audit/checkpoint.ts";
 import { type EvidenceOptions, gatherEvidence } from "../../src/audit/evidence.ts";
-import { loadSigningKey } from "../../src/audit/open.ts";
 import { installDir } from "../../src/audit/outside.ts";
+import { installOf, loadSigningKey } from "../../src/audit/signing-key.ts";
 import { type ChainReport, verifyChain } from "../../src/audit/verify.ts";
 import { silent } from "../../src/core/log.ts";
 import { openReader } from "../../src/store/sqlite/reader.ts";

@@ -12,9 +12,9 @@ import {
 } from "node:fs";
 import { join } from "node:path";
 import { genesis, hashText, leafOf, sha256 } from "../../src/audit/chain.ts";
-import { generateSigningKey, installOf, originOf, readSigningKey, signCheckpoint } from "../../src/audit/checkpoint.ts";
-import { loadSigningKey } from "../../src/audit/open.ts";
+import { originOf, signCheckpoint } from "../../src/audit/checkpoint.ts";
 import { checkpointFile, installDir } from "../../src/audit/outside.ts";
+import { generateSigningKey, installOf, loadSigningKey, readSigningKey } from "../../src/audit/signing-key.ts";
 import { openReader } from "../../src/store/sqlite/reader.ts";
 import { openBroker, runCall, tempState, verifyAt, recordCall } from "../support/audit.ts";
 import { closedChain, type Outside } from "../support/closed-chain.ts";

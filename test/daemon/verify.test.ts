@@ -2,7 +2,7 @@ import { expect, test } from "bun:test";
 import { copyFileSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { exportLine } from "../../src/audit/export.ts";
-import { loadSigningKey } from "../../src/audit/open.ts";
+import { loadSigningKey } from "../../src/audit/signing-key.ts";
 import { verifyChains } from "../../src/daemon/handlers/verify.ts";
 import { verifyFile } from "../../src/daemon/verify-file.ts";
 import { openReader } from "../../src/store/sqlite/reader.ts";

@@ -7,7 +7,7 @@ import { StoreBusy, StoreFailed, StoreUnsynced } from "../../src/core/store.ts";
 import { embeddedChains, openFreeChain, openState, prepareStateDir } from "../../src/store/open.ts";
 import { openChain } from "../../src/store/sqlite/chain.ts";
 import { openCheckpointer } from "../../src/store/sqlite/checkpointer.ts";
-import { named } from "../../src/store/sqlite/database.ts";
+import { withPath } from "../../src/store/sqlite/database.ts";
 import { openIndexWriter } from "../../src/store/sqlite/index-writer.ts";
 import { chainPath, openReader } from "../../src/store/sqlite/reader.ts";
 import { openUsageStore, readUsage } from "../../src/store/sqlite/usage.ts";
@@ -125,7 +125,7 @@ for (const name of ["audit/main.db", "mcpgw.db"]) {
 
 test("P5 store: a failed sync stays one when the file is named, so that the process ends and does not try again", () => {
   const failing = () =>
-    named("/a/log.db", () => {
+    withPath("/a/log.db", () => {
       throw new StoreUnsynced("EIO");
     });
   expect(failing).toThrow(StoreUnsynced);

@@ -1,7 +1,6 @@
 import { join } from "node:path";
-import { installOf } from "../../src/audit/checkpoint.ts";
-import { loadSigningKey } from "../../src/audit/open.ts";
 import { installDir } from "../../src/audit/outside.ts";
+import { installOf, loadSigningKey } from "../../src/audit/signing-key.ts";
 import { openBroker, runCall, tempState, type TempState } from "./audit.ts";
 
 export type Outside = TempState & { readonly dir: string; readonly publicKey: Uint8Array };

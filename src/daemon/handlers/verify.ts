@@ -1,8 +1,8 @@
 import { existsSync } from "node:fs";
 import { messageOf } from "../../core/error-text.ts";
-import { installOf } from "../../audit/checkpoint.ts";
 import { chainsOutside, gatherEvidence } from "../../audit/evidence.ts";
 import { installDir, publicKeyFile } from "../../audit/outside.ts";
+import { installOf } from "../../audit/signing-key.ts";
 import { type ChainReport, Verifier, type VerifyOptions } from "../../audit/verify.ts";
 import type { Answer, Parsed } from "../../control/api.ts";
 import { Refusal } from "../../control/refusal.ts";

@@ -1,6 +1,6 @@
 import type { Database } from "bun:sqlite";
 import { type Anchor, type AuditRow, type AuditStore, StoreFailed, type UnendedCall } from "../../core/store.ts";
-import { guarded, named, transaction } from "./database.ts";
+import { transaction, withPath, withStoreErrors } from "./database.ts";
 import { openMigrated } from "./migrate.ts";
 import { auditSchema } from "./schema.ts";
 import { openWal, type Wal } from "./wal.ts";
@@ -50,12 +50,12 @@ function chainStore(db: Database, wal: Wal): AuditStore {
         for (const { id, salt, value } of subjects) statements.subject.run(id, salt, value);
       };
       // Of the disks that a gateway uses, only the path tells which one is full.
-      named(db.filename, () => transaction(db, write));
+      withPath(db.filename, () => transaction(db, write));
     },
     sync: () => wal.sync(),
-    last: () => guarded(() => statements.last.get()),
-    page: (from, limit) => guarded(() => statements.page.all(from, limit)),
-    anchor: () => guarded(() => statements.anchor.get()),
+    last: () => withStoreErrors(() => statements.last.get()),
+    page: (from, limit) => withStoreErrors(() => statements.page.all(from, limit)),
+    anchor: () => withStoreErrors(() => statements.anchor.get()),
     saveAnchor({ size, note, frontier, settled }) {
       transaction(db, () => {
         statements.saveAnchor.run(size, note, frontier, settled);
@@ -63,7 +63,7 @@ function chainStore(db: Database, wal: Wal): AuditStore {
       });
     },
     unfinished: () =>
-      guarded(() => {
+      withStoreErrors(() => {
         const settled = statements.anchor.get()?.settled ?? 0;
         return unended(statements.calls.iterate(settled));
       }),

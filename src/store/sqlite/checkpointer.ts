@@ -1,5 +1,5 @@
 import { fdatasyncSync, openSync } from "node:fs";
-import { named, openWritable } from "./database.ts";
+import { openWritable, withPath } from "./database.ts";
 
 /** Lengths of the log, in bytes, from which its pages are copied, it is started over, or its file is cut. */
 export type LogSizes = { readonly copy: number; readonly restart: number; readonly truncate: number };
@@ -25,7 +25,7 @@ export function openCheckpointer(path: string, sizes: LogSizes = defaults): WalC
   db.run("PRAGMA busy_timeout = 0");
   const checkpoint = (mode: "NOOP" | "PASSIVE" | "RESTART" | "TRUNCATE"): Progress => {
     const read = () => db.query<Progress, []>(`PRAGMA wal_checkpoint(${mode})`).get();
-    return named(path, read) ?? { busy: 1, log: 0, checkpointed: 0 };
+    return withPath(path, read) ?? { busy: 1, log: 0, checkpointed: 0 };
   };
   let file: number | null = null;
   const copy = (): Progress => {

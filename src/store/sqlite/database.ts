@@ -19,7 +19,7 @@ export type OpenOptions = {
 export function openWritable(path: string, { wait, synchronous }: OpenOptions): Database {
   if (isFixed(path)) return openReadable(path, wait);
   createPrivate(path);
-  return guarded(() => {
+  return withStoreErrors(() => {
     const db = new Database(path, { readwrite: true, create: true, strict: true });
     db.run(`PRAGMA busy_timeout = ${wait}`);
     db.run("PRAGMA journal_mode = WAL");
@@ -31,7 +31,7 @@ export function openWritable(path: string, { wait, synchronous }: OpenOptions): 
 
 /** Opens an existing database for reading; `wait` as for writing. */
 export function openReadable(path: string, wait: number): Database {
-  return guarded(() => {
+  return withStoreErrors(() => {
     // SQLite makes files beside a database that was closed in order, unless it is told that nobody can write it.
     const db = isFixed(path)
       ? new Database(`${pathToFileURL(path).href}?immutable=1`, sqlite.SQLITE_OPEN_READONLY | sqlite.SQLITE_OPEN_URI)
@@ -56,7 +56,7 @@ function isFixed(path: string): boolean {
 export function transaction(db: Database, work: () => void): void {
   // Cached by the database: nothing is parsed again.
   const [begin, commit] = [db.query("BEGIN IMMEDIATE"), db.query("COMMIT")];
-  guarded(() => {
+  withStoreErrors(() => {
     begin.run();
     try {
       work();
@@ -70,7 +70,7 @@ export function transaction(db: Database, work: () => void): void {
 }
 
 /** Translates what SQLite throws into the errors of the storage ports. */
-export function guarded<T>(work: () => T): T {
+export function withStoreErrors<T>(work: () => T): T {
   try {
     return work();
   } catch (error) {
@@ -87,10 +87,10 @@ export function guarded<T>(work: () => T): T {
 export const isDamage = (error: unknown): error is StoreFailed =>
   error instanceof StoreFailed && (/^SQLITE_(CORRUPT|NOTADB)/.test(codeOf(error.cause) ?? "") || isDamage(error.cause));
 
-/** Like `guarded`, with the path of the file in a failure, which stays of its kind, and whose the file is if that is why. */
-export function named<T>(path: string, work: () => T): T {
+/** Like `withStoreErrors`, with the path of the file in a failure, which stays of its kind, and whose the file is if that is why. */
+export function withPath<T>(path: string, work: () => T): T {
   try {
-    return guarded(work);
+    return withStoreErrors(work);
   } catch (error) {
     if (!(error instanceof StoreFailed) || error.message.includes(path)) throw error;
     const Kind = error instanceof StoreUnsynced ? StoreUnsynced : StoreFailed;

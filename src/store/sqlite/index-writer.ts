@@ -1,6 +1,6 @@
 import { rmSync } from "node:fs";
 import { type AuditRow, StoreBusy } from "../../core/store.ts";
-import { isDamage, named, transaction } from "./database.ts";
+import { isDamage, transaction, withPath } from "./database.ts";
 import { openMigrated } from "./migrate.ts";
 import { indexSchema } from "./schema.ts";
 
@@ -43,7 +43,7 @@ export function openIndexWriter(path: string): IndexWriter {
   };
   const run = <T>(work: (index: Index) => T): T => {
     try {
-      return named(path, () => work((index ??= openUsable(path))));
+      return withPath(path, () => work((index ??= openUsable(path))));
     } catch (error) {
       if (isDamage(error)) renew();
       throw error;

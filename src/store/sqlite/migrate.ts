@@ -2,7 +2,7 @@ import type { Database } from "bun:sqlite";
 import { existsSync, rmSync } from "node:fs";
 import { draftOf, publish } from "../../core/files.ts";
 import { StoreFailed } from "../../core/store.ts";
-import { guarded, type OpenOptions, openWritable, transaction } from "./database.ts";
+import { type OpenOptions, openWritable, transaction, withStoreErrors } from "./database.ts";
 
 /** Scripts that lead from one version of a schema to the next, the first from an empty database. */
 export type Migrations = readonly string[];
@@ -54,7 +54,7 @@ export function migrate(db: Database, migrations: Migrations, path: string): voi
 
 /** Version of a database; throws `StoreFailed` when it is newer than `migrations`. */
 export function version(db: Database, migrations: Migrations, path: string): number {
-  const row = guarded(() => db.query<{ user_version: number }, []>("PRAGMA user_version").get());
+  const row = withStoreErrors(() => db.query<{ user_version: number }, []>("PRAGMA user_version").get());
   const found = row?.user_version ?? 0;
   if (found <= migrations.length) return found;
   throw new StoreFailed(

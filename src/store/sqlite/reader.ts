@@ -2,7 +2,7 @@ import { Database } from "bun:sqlite";
 import { existsSync, readdirSync, statSync } from "node:fs";
 import { join } from "node:path";
 import type { AuditReader, AuditRow, PayloadRow, SubjectRow } from "../../core/store.ts";
-import { guarded, named, openReadable } from "./database.ts";
+import { openReadable, withPath, withStoreErrors } from "./database.ts";
 import { version } from "./migrate.ts";
 import { auditSchema } from "./schema.ts";
 import { createSearch, type Damaged } from "./search.ts";
@@ -31,7 +31,7 @@ export function openReader(home: ChainHome, damaged?: Damaged): AuditReader {
     return opened;
   };
   const names = (): string[] => chainNames(home);
-  const read = <T>(name: string, work: () => T): T => named(chainPath(home, name), work);
+  const read = <T>(name: string, work: () => T): T => withPath(chainPath(home, name), work);
   const search = createSearch(
     join(home.state, "index.db"),
     (name, work) => read(name, () => work(chain(name).db)),
@@ -78,7 +78,7 @@ function openOne(path: string) {
   // SQLite opens the write-ahead log, and makes it where there is none, at the first read.
   version(db, auditSchema, path);
   const files = filesAt(path);
-  return guarded(() => ({
+  return withStoreErrors(() => ({
     db,
     files,
     page: db.prepare<AuditRow, [number, number]>(

@@ -4,7 +4,7 @@ import { statusesOf } from "../../core/failure.ts";
 import { splitCanonical } from "../../core/name.ts";
 import type { AuditQuery, AuditRow, FoundRow, StoreFailed } from "../../core/store.ts";
 import { timeText } from "../../core/time-text.ts";
-import { guarded, isDamage, named, openReadable } from "./database.ts";
+import { isDamage, openReadable, withPath, withStoreErrors } from "./database.ts";
 import { version } from "./migrate.ts";
 import { indexSchema } from "./schema.ts";
 
@@ -65,11 +65,11 @@ export function createSearch(
 
 /** Null where it cannot be used. */
 function indexAt(path: string, damaged: Damaged): Index | null {
-  const db = tolerant(() => openCurrent(path));
+  const db = orNull(() => openCurrent(path));
   if (!db) return null;
   const ask: Index["ask"] = (work) => {
     try {
-      return named(path, () => work(db));
+      return withPath(path, () => work(db));
     } catch (error) {
       if (isDamage(error)) damaged(error);
       return null;
@@ -81,7 +81,7 @@ function indexAt(path: string, damaged: Damaged): Index | null {
 /** Null where it is of another version, which tells something else of records. */
 function openCurrent(path: string): Database | null {
   const db = openReadable(path, 0);
-  if (tolerant(() => version(db, indexSchema, path)) === indexSchema.length) return db;
+  if (orNull(() => version(db, indexSchema, path)) === indexSchema.length) return db;
   db.close(true);
   return null;
 }
@@ -96,7 +96,7 @@ function findInChain(db: Database, index: Index | null, chain: string, query: Au
   const one = db.query<AuditRow, SQLQueryBindings[]>(`${hit} seq = ? AND ${where.sql}`);
   for (const seq of seqs) {
     // The record itself is checked again: the index proves nothing.
-    const row = guarded(() => one.get(seq, ...where.values));
+    const row = withStoreErrors(() => one.get(seq, ...where.values));
     if (row) rows.push(row);
   }
   return rows;
@@ -105,14 +105,14 @@ function findInChain(db: Database, index: Index | null, chain: string, query: Au
 /** Newest first down to, not including, `floor`; a page at a time, so that no snapshot lasts. */
 function scan(db: Database, where: Where, floor: number, limit: number): AuditRow[] {
   const newest =
-    guarded(() => db.query<{ seq: number | null }, []>("SELECT max(seq) AS seq FROM audit").get())?.seq ?? 0;
+    withStoreErrors(() => db.query<{ seq: number | null }, []>("SELECT max(seq) AS seq FROM audit").get())?.seq ?? 0;
   const page = db.query<AuditRow, SQLQueryBindings[]>(
     `${hit} seq > ? AND seq <= ? AND ${where.sql} ORDER BY seq DESC LIMIT ?`,
   );
   const rows: AuditRow[] = [];
   for (let upto = newest; upto > floor && rows.length < limit; upto -= pageSize) {
     const from = Math.max(upto - pageSize, floor);
-    rows.push(...guarded(() => page.all(from, upto, ...where.values, limit - rows.length)));
+    rows.push(...withStoreErrors(() => page.all(from, upto, ...where.values, limit - rows.length)));
   }
   return rows;
 }
@@ -130,7 +130,7 @@ function markOf(db: Database, index: Index, chain: string): number {
   );
   if (!mark) return 0;
   const select = "SELECT leaf FROM audit WHERE seq = ?";
-  const row = tolerant(() => db.query<{ leaf: Uint8Array }, [number]>(select).get(mark.seq));
+  const row = orNull(() => db.query<{ leaf: Uint8Array }, [number]>(select).get(mark.seq));
   return row && Buffer.compare(row.leaf, mark.leaf) === 0 ? mark.seq : 0;
 }
 
@@ -211,7 +211,7 @@ function timeIn({ items, at }: { readonly items: readonly FoundRow[]; readonly a
 }
 
 /** The index is disposable: whatever is wrong with it only costs time. */
-function tolerant<T>(work: () => T): T | null {
+function orNull<T>(work: () => T): T | null {
   try {
     return work();
   } catch {

@@ -1,5 +1,5 @@
 import { StoreFailed } from "../../core/store.ts";
-import { isDamage, named } from "./database.ts";
+import { isDamage, withPath } from "./database.ts";
 
 const remedy =
   "stop the gateway, then restore a backup of the file or move the file away, its -wal and -shm away in either case: " +
@@ -8,7 +8,7 @@ const remedy =
 /** Runs what reads or writes `mcpgw.db`: failures name the file, and what helps where it is damaged. */
 export function onState<T>(path: string, work: () => T): T {
   try {
-    return named(path, work);
+    return withPath(path, work);
   } catch (error) {
     if (!isDamage(error)) throw error;
     throw new StoreFailed(`${error.message}; ${remedy}`, { cause: error });

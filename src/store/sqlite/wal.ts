@@ -30,13 +30,13 @@ export function openWal(path: string): Wal {
       });
       return promise;
     },
-    fault: () => lost(path, database) ?? lost(log, fstatSync(fd)),
+    fault: () => whyLost(path, database) ?? whyLost(log, fstatSync(fd)),
     close: () => closeSync(fd),
   };
 }
 
 /** What happened to a file since it was opened; null when nothing did. */
-export function lost(path: string, opened: Stats): string | null {
+export function whyLost(path: string, opened: Stats): string | null {
   const found = stat(path);
   if (typeof found === "string") return `${path}: ${found}`;
   if (!sameFile(found, opened)) return `${path} was replaced while in use`;

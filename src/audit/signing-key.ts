@@ -1,0 +1,72 @@
+import { createPrivateKey, createPublicKey, generateKeyPairSync, type KeyObject } from "node:crypto";
+import { existsSync, readFileSync } from "node:fs";
+import { messageOf } from "../core/error-text.ts";
+import { createFile } from "../core/files.ts";
+import { StoreFailed } from "../core/store.ts";
+import { hashBytes, sha256 } from "./chain.ts";
+
+/** The key that signs checkpoints. */
+export type SigningKey = {
+  readonly privateKey: KeyObject;
+  /** Raw Ed25519 key, 32 bytes. */
+  readonly publicKey: Uint8Array;
+};
+
+/** Installation id: a fingerprint of the signing key. A chain under another key is of another installation. */
+export function installOf(publicKey: Uint8Array): string {
+  return sha256(publicKey).toHex().slice(0, 16);
+}
+
+/** Reads the signing key of a state directory, making it (0600) on the first start. */
+export async function loadSigningKey(path: string): Promise<SigningKey> {
+  if (!existsSync(path)) await createFile(path, generateSigningKey());
+  return signingKeyIn(path);
+}
+
+/** The signing key that a file holds. Throws `StoreFailed` where it holds none. */
+export function signingKeyIn(path: string): SigningKey {
+  try {
+    return readSigningKey(readFileSync(path, "utf8"));
+  } catch (error) {
+    throw new StoreFailed(`no signing key can be read from ${path}; restore it (${messageOf(error)})`, {
+      cause: error,
+    });
+  }
+}
+
+/** A new Ed25519 key as PKCS #8 PEM. */
+export function generateSigningKey(): string {
+  return generateKeyPairSync("ed25519").privateKey.export({ type: "pkcs8", format: "pem" }).toString();
+}
+
+/** Reads a PKCS #8 PEM; throws when it holds no Ed25519 private key. */
+export function readSigningKey(pem: string): SigningKey {
+  const privateKey = createPrivateKey(pem);
+  if (privateKey.asymmetricKeyType !== "ed25519") throw new Error("the signing key is no Ed25519 key");
+  const { x } = createPublicKey(privateKey).export({ format: "jwk" });
+  return { privateKey, publicKey: Uint8Array.fromBase64(x ?? "", { alphabet: "base64url" }) };
+}
+
+/** Public key as C2SP verifier key text, `<name>+<id>+<base64>`. */
+export function publicKeyText(name: string, publicKey: Uint8Array): string {
+  return `${name}+${keyId(name, publicKey).toHex()}+${Uint8Array.of(1, ...publicKey).toBase64()}`;
+}
+
+/** Raw key of verifier key text or of 32 bytes in base64; null when it is neither. */
+export function parsePublicKey(text: string): Uint8Array | null {
+  // A verifier key is recognised by its key id: base64 has plus signs of its own.
+  const encoded = /^\S+\+[0-9a-f]{8}\+(\S+)$/.exec(text.trim())?.[1] ?? text.trim();
+  try {
+    const bytes = Uint8Array.fromBase64(encoded);
+    if (bytes.length === hashBytes + 1 && bytes[0] === 1) return bytes.slice(1);
+    return bytes.length === hashBytes ? bytes : null;
+  } catch {
+    return null;
+  }
+}
+
+/** C2SP key id: the first four bytes of SHA-256(name ‖ LF ‖ 0x01 ‖ key). */
+export function keyId(name: string, publicKey: Uint8Array): Uint8Array {
+  const hasher = new Bun.CryptoHasher("sha256");
+  return new Uint8Array(hasher.update(`${name}\n\u0001`).update(publicKey).digest()).slice(0, 4);
+}
