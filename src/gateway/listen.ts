@@ -9,14 +9,14 @@ import { stringValue } from "../mcp/json-text.ts";
 import { withoutOwnKeys } from "../mcp/meta.ts";
 import { subscribed, subscriptionMeta } from "../mcp/subscription.ts";
 import { result } from "./answers.ts";
-import { usual } from "./listeners.ts";
+import { listenLimits } from "./listeners.ts";
 import { type Gateway, whenSettled } from "./gateway.ts";
 import { judgeTask, needTasks, openTask, routeOf, type Task, underHandle } from "./tasks.ts";
 import { updateFor } from "./updates.ts";
 
 type Filter = { readonly lists: Wants["lists"]; readonly uris: readonly string[]; readonly taskIds: readonly string[] };
 /** Most resources that one request may name, since no principal may listen to more; and most tasks. */
-const mostNamed = usual.uris;
+const mostNamed = listenLimits.uris;
 const acknowledged = "notifications/subscriptions/acknowledged";
 type Tell = (method: string, params: string | null) => void;
 

@@ -11,7 +11,7 @@ export type ListenLimits = {
   readonly characters: number;
 };
 
-export const usual: ListenLimits = { total: 10_000, perOwner: 64, uris: 1_000, characters: 8 * 1024 ** 2 };
+export const listenLimits: ListenLimits = { total: 10_000, perOwner: 64, uris: 1_000, characters: 8 * 1024 ** 2 };
 
 /** One open `subscriptions/listen`. */
 export type OpenListen = {
@@ -42,7 +42,7 @@ export class Listeners {
   readonly #characters = new Counts();
   readonly #limits: ListenLimits;
 
-  constructor(limits: ListenLimits = usual) {
+  constructor(limits: ListenLimits = listenLimits) {
     this.#limits = limits;
   }
 

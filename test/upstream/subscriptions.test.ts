@@ -1,6 +1,6 @@
 import { expect, test } from "bun:test";
 import { longestName } from "../../src/core/name.ts";
-import { usual } from "../../src/gateway/listeners.ts";
+import { listenLimits } from "../../src/gateway/listeners.ts";
 import type { Slot } from "../../src/upstream/instances/pool.ts";
 import { mostSubscriptions, Subscriptions } from "../../src/upstream/subscriptions.ts";
 import { rejectionOf } from "../support/failure.ts";
@@ -103,7 +103,7 @@ test("who waits for a subscription when its session ends is told", async () => {
 });
 
 test("no principal may have more than a quarter of the subscriptions of a server", () => {
-  expect(usual.uris * 4).toBeLessThanOrEqual(mostSubscriptions);
+  expect(listenLimits.uris * 4).toBeLessThanOrEqual(mostSubscriptions);
 });
 
 test.each(["legacy", "modern"] as const)("a %s subscription does not hold the request that made it", async (era) => {

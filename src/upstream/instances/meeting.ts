@@ -4,7 +4,7 @@ import { within } from "../../core/wait.ts";
 import { HttpFailure, unsent } from "../faults.ts";
 import { discover, type Discovered, greetModern, initialize } from "../link/handshake.ts";
 import type { Greeting, Instance, Link, LinkHost } from "../link/link.ts";
-import type { As } from "../transports/index.ts";
+import type { LinkKind } from "../transports/index.ts";
 
 /**
  * The eras that a server speaks; `sse`: its legacy transport is the HTTP+SSE pair of 2024-11-05. A modern server need
@@ -21,7 +21,7 @@ export type Meeting = {
   readonly protocol: "auto" | "modern" | "legacy";
   readonly http: boolean;
   /** Opens a new link. */
-  open(as: As): Link;
+  open(kind: LinkKind): Link;
   /** Most milliseconds for a start with its handshake, and for an answer of a server that has started. */
   readonly times: { readonly start: number; readonly probe: number };
   /** What an earlier probe found out; only for servers that cannot be asked on the link that is used afterwards. */

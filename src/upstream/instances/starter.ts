@@ -8,7 +8,7 @@ import type { Instance, Link, LinkEvents, LinkHost, UpstreamLimits } from "../li
 import { greetAgain, meet, type Meeting, type Met, shakesHands, type Speaks } from "./meeting.ts";
 import { secretsOf } from "../options.ts";
 import { createStderrLog, type StderrLog } from "../process/stderr-log.ts";
-import { type As, type ChildContext, factsOf, openLink } from "../transports/index.ts";
+import { type ChildContext, factsOf, type LinkKind, openLink } from "../transports/index.ts";
 
 /** A list may nest deeper than a message; each tool is held to the usual limits. */
 const listDepth = 256;
@@ -98,9 +98,9 @@ export class Starter {
       host,
       protocol: legacyOnly ? "legacy" : options.protocol,
       http: perRequest,
-      open: (as) => {
+      open: (kind) => {
         if (round !== this.#round) throw faults.down(host.server, "it was stopped");
-        return this.#open(host, as);
+        return this.#open(host, kind);
       },
       times: { start: this.#startMs, probe: this.#terms.host.tuning.probe },
       verdict: { recall: () => this.#recall(), save: (speaks) => this.#save(speaks) },
@@ -124,8 +124,8 @@ export class Starter {
     return "url" in options ? Math.min(start, options.timeout) : start;
   }
 
-  #open(host: LinkHost, as: As): Link {
-    const probe = as === "probe";
+  #open(host: LinkHost, kind: LinkKind): Link {
+    const probe = kind === "probe";
     const { run, self, tuning } = this.#terms.host;
     const child: ChildContext = {
       self,
@@ -140,7 +140,7 @@ export class Starter {
     };
     // Of a probe only the answers count.
     const quiet = { ...host, dropped: () => {}, notified: () => true };
-    const link = openLink(this.#terms.options, probe ? quiet : host, child, as);
+    const link = openLink(this.#terms.options, probe ? quiet : host, child, kind);
     this.#links.add(link);
     void link.ended.then(() => this.#links.delete(link));
     return link;

@@ -16,7 +16,7 @@ export type ChildContext = Omit<ChildSpec, "argv" | "env" | "cwd"> & {
 };
 
 /** What a link is for: `sse` uses the old pair of endpoints; `probe` only finds out what the server speaks. */
-export type As = "usual" | "sse" | "probe";
+export type LinkKind = "usual" | "sse" | "probe";
 
 /** How transports differ, besides how they are opened. */
 type Facts = {
@@ -30,7 +30,7 @@ type Facts = {
 
 type Transport<Options> = Facts & {
   /** Throws `upstream-down` when a child cannot be started. */
-  open(options: Options, host: LinkHost, child: ChildContext, as: As): Link;
+  open(options: Options, host: LinkHost, child: ChildContext, kind: LinkKind): Link;
 };
 
 const endpointOf = ({ url, headers, proxy }: HttpOptions) => ({ url, headers, proxy: proxy ?? null });
@@ -59,10 +59,10 @@ const transports = {
   http: {
     ...usual,
     perRequest: true,
-    open: (options, host, _child, as) =>
-      as === "sse"
+    open: (options, host, _child, kind) =>
+      kind === "sse"
         ? openSse(endpointOf(options), host)
-        : openHttp({ ...endpointOf(options), getStream: options.getStream === "on" && as !== "probe" }, host),
+        : openHttp({ ...endpointOf(options), getStream: options.getStream === "on" && kind !== "probe" }, host),
   },
   sse: { ...usual, legacyOnly: true, open: (options, host) => openSse(endpointOf(options), host) },
   websocket: { ...usual, open: (options, host) => openWebSocket(endpointOf(options), host) },
@@ -78,8 +78,8 @@ export function transportOf(options: ServerOptions): TransportName {
 export const factsOf = (options: ServerOptions): Facts => transports[transportOf(options)];
 
 /** Opens a new link to a server; throws `upstream-down` when a child cannot be started. */
-export function openLink(options: ServerOptions, host: LinkHost, child: ChildContext, as: As): Link {
-  if ("url" in options) return transports[options.transport].open(options, host, child, as);
+export function openLink(options: ServerOptions, host: LinkHost, child: ChildContext, kind: LinkKind): Link {
+  if ("url" in options) return transports[options.transport].open(options, host, child, kind);
   if ("command" in options) return transports.stdio.open(options, host, child);
   return transports.builtin.open(options, host, child);
 }
