@@ -165,7 +165,7 @@ export class CallerInstances {
         this.subscriptions.renewed(slot());
         this.#tools.forget(slot());
         // A server that forgets sessions was started anew, and may offer something else.
-        void this.#discovery.look();
+        void this.#discovery.checkOwn();
       },
     };
     const bySession = this.#askerOf(spec);

@@ -138,8 +138,8 @@ export class Discovery {
   }
 
   /** Reads the lists at another interval from here on. */
-  pace(): void {
-    if (this.#own) this.#relisting.every();
+  reschedule(): void {
+    if (this.#own) this.#relisting.begin();
   }
 
   set(state: ServerState, reason: string | null): void {
@@ -175,7 +175,7 @@ export class Discovery {
   #leave(): void {
     this.#listen?.abort();
     this.#listen = null;
-    this.#relisting.rest();
+    this.#relisting.pause();
     this.#own?.conditional.close();
     this.#own = null;
   }
@@ -230,7 +230,7 @@ export class Discovery {
     if (this.#state !== "starting") return void own.link.close();
     this.#own = own;
     this.set("ready", null);
-    this.#relisting.every();
+    this.#relisting.begin();
     if (own.peer.era === "modern") this.#listenTo(own);
     void own.link.ended.then(({ expected, reason }) => {
       if (this.#own !== own || expected) return;
@@ -349,11 +349,11 @@ export class Discovery {
    */
   async beat(): Promise<void> {
     if (this.#inventory.failed.length > 0) await this.refresh();
-    else await this.look();
+    else await this.checkOwn();
   }
 
-  /** Checks whether the server still answers, after a call to it has failed. */
-  look(): Promise<void> {
+  /** Checks by the gateway's own instance whether the server still answers; ends the instance where it does not. */
+  checkOwn(): Promise<void> {
     return this.#exclusively(async (own) => {
       const greeting = await this.check(own);
       if (!greeting) return;
