@@ -10,7 +10,7 @@ import type { Terms } from "../host.ts";
 import { differs, type Inventory, listenFilter, offered, recall, takeInventory } from "./inventory.ts";
 import type { Greeting, Instance, LinkHost } from "../link/link.ts";
 import { holdListen } from "../link/listen.ts";
-import type { Met, Speaks } from "../instances/meeting.ts";
+import type { Met, SpokenEras } from "../instances/first-contact.ts";
 import { ConditionalTools } from "./conditional-tools.ts";
 import { Eras } from "./eras.ts";
 import { Relisting } from "./relisting.ts";
@@ -81,7 +81,7 @@ export class Discovery {
     return this.#own;
   }
 
-  get speaks(): Speaks {
+  get speaks(): SpokenEras {
     return this.#eras.spoken;
   }
 
@@ -95,7 +95,7 @@ export class Discovery {
   #learnLegacy(era: Era): Promise<void> | null {
     if (era === "modern" || !this.#own) return null;
     const { host } = this.#own;
-    return this.#eras.learnLegacy(() => this.#starter.shakesHands(host));
+    return this.#eras.learnLegacy(() => this.#starter.speaksLegacy(host));
   }
 
   /**
