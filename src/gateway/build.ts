@@ -128,7 +128,7 @@ function openUpstreams({ config, foundations, local, previous }: BuildOptions, v
     record: (event) =>
       void audit.recordEvent(event).catch((error: unknown) => log.warn("event not recorded", { cause: String(error) })),
     askSession: (question, signal) => askSession(foundations, question, signal),
-    listens: (session, owner) => foundations.notifier.reach(session)?.who.id === owner,
+    canAskSession: (session, owner) => foundations.notifier.reach(session)?.who.id === owner,
     previous: previous?.upstreams ?? null,
   });
 }

@@ -165,7 +165,7 @@ export class CallerInstances {
         this.subscriptions.renewed(slot());
         this.#tools.forget(slot());
         // A server that forgets sessions was started anew, and may offer something else.
-        void this.#discovery.look();
+        void this.#discovery.checkOwn();
       },
     };
     const bySession = this.#askerOf(spec);
@@ -216,8 +216,8 @@ export class CallerInstances {
     bySession: AskClient | null,
     byCall: AskClient | null,
   ): FirstQuestions | null {
-    const listens = owner !== null && session !== null && this.#terms.host.listens(session, owner);
-    const asker = listens ? bySession : byCall;
+    const canAsk = owner !== null && session !== null && this.#terms.host.canAskSession(session, owner);
+    const asker = canAsk ? bySession : byCall;
     return asker && isObject(objectIn(declares).roots) ? new FirstQuestions(asker) : null;
   }
 

@@ -7,7 +7,7 @@ import { locate } from "../mcp/json-text.ts";
  * The capabilities of a client as a server is told them: in the client's own words, but without the tasks that only
  * 2025-11-25 had.
  */
-export function mirrored(call: Pick<Party, "capabilities" | "inbound">): string {
+export function declaredCapabilities(call: Pick<Party, "capabilities" | "inbound">): string {
   const { text, value } = call.capabilities;
   if (call.inbound.era === "modern" || !Object.hasOwn(value, "tasks")) return text;
   let known = withoutTasks.get(call.capabilities);
@@ -16,8 +16,8 @@ export function mirrored(call: Pick<Party, "capabilities" | "inbound">): string 
 }
 
 /** The same for a request to a modern server. A legacy caller can be given no task of it. */
-export function mirroredInRequest(call: Call): string {
-  const text = mirrored(call);
+export function capabilitiesInRequest(call: Call): string {
+  const text = declaredCapabilities(call);
   const at = call.inbound.era === "legacy" && hasExtensions(call.capabilities) ? locate(text, 0, "extensions") : null;
   return at ? editObject(text, { extensions: editObject(text.slice(...at), { [tasksExtension]: null }) }) : text;
 }

@@ -8,7 +8,7 @@ import { stringValue } from "../mcp/json-text.ts";
 import { forNextHop } from "../mcp/meta.ts";
 import { callParams, notificationText } from "../mcp/outbound.ts";
 import { progressNotification } from "../mcp/reply.ts";
-import { mirroredInRequest, wantedLevel } from "./capabilities.ts";
+import { capabilitiesInRequest, wantedLevel } from "./capabilities.ts";
 import { faults, quoted } from "./faults.ts";
 import type { Spec } from "./instances/spec.ts";
 import type { Answer, Handlers, LinkHost, LinkRequest, Peer } from "./link/link.ts";
@@ -48,7 +48,7 @@ export function requestOf(call: Call, route: Route, request: UpstreamRequest, ta
         edits,
         progressToken: token === null ? null : String(id),
         client,
-        capabilities: modern ? mirroredInRequest(call) : "{}",
+        capabilities: modern ? capabilitiesInRequest(call) : "{}",
         logLevel: emit === null || level === "default" ? null : level,
       }),
     peer,

@@ -55,7 +55,7 @@ export type SetHost = {
    */
   readonly askSession: (question: SessionQuestion, signal: AbortSignal) => Promise<ClientAnswer>;
   /** Whether that client can be asked now. */
-  readonly listens: (session: string, owner: string) => boolean;
+  readonly canAskSession: (session: string, owner: string) => boolean;
   /** The reaper, which is started with the first child. */
   readonly reaper: () => Reaper;
   readonly tuning: Tuning;

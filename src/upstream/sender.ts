@@ -79,7 +79,7 @@ export class Sender {
             return reply;
           }
         } catch (error) {
-          this.#look(error, slot);
+          this.#noteFailure(error, slot);
           // It did not run, and the next attempt takes an instance of the other era.
           const other = this.#discovery.doubtLegacy(error);
           if (again || !(other || mayRepeat(error, call, request)))
@@ -107,10 +107,10 @@ export class Sender {
   }
 
   /** A failed call may be a sign that its instance or the server is in trouble. */
-  #look(error: unknown, slot: Slot): void {
+  #noteFailure(error: unknown, slot: Slot): void {
     if (!(error instanceof Failure)) return;
     if (error.code === "timeout") void this.#suspect(slot);
-    if (error.code === "upstream-down") void this.#discovery.look();
+    if (error.code === "upstream-down") void this.#discovery.checkOwn();
   }
 
   /** Ends an instance that hangs: a call on it timed out, and it does not answer a ping either. */

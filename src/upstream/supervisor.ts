@@ -83,7 +83,7 @@ export class Supervisor {
     const { healthCheck, refresh } = this.#terms.options;
     Object.assign(this.#terms, { options, host });
     this.#starter.apply();
-    if (options.refresh !== refresh) this.#discovery.pace();
+    if (options.refresh !== refresh) this.#discovery.reschedule();
     if (this.#pulse && options.healthCheck !== healthCheck) {
       clearInterval(this.#pulse);
       this.#pulse = this.#startPulse();

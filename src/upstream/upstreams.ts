@@ -44,8 +44,8 @@ export class ManagedUpstreams implements Upstreams {
   readonly #listeners: (() => void)[] = [];
   readonly #callerListeners: (() => void)[] = [];
   readonly #hearers: ((notice: Notice) => void)[];
-  /** Servers that reloads have removed or changed and that may still run; shared by all sets, the last of which stops them. */
-  readonly #left: Set<Supervisor>;
+  /** Servers that reloads have removed or changed and that may still finish calls; shared by all sets, the last of which stops them. */
+  readonly #draining: Set<Supervisor>;
   /** The subscriptions of removed servers, by id; they go on once there is a server of that id again. */
   readonly #parked = new Map<string, Subscriptions>();
   /** Null once this set has taken over; else each set would keep all earlier ones in memory. */
@@ -60,7 +60,7 @@ export class ManagedUpstreams implements Upstreams {
     this.#servers = servers;
     this.#previous = previous;
     this.#hearers = previous ? previous.#hearers : [];
-    this.#left = previous ? previous.#left : new Set();
+    this.#draining = previous ? previous.#draining : new Set();
     this.#local = new Map(local.map((server) => [server.id, server]));
     this.#host = {
       ...host,
@@ -95,7 +95,7 @@ export class ManagedUpstreams implements Upstreams {
     }
     for (const old of running.values()) {
       if (adopted.has(old)) continue;
-      this.#left.add(old);
+      this.#draining.add(old);
       // Who follows it wants to see the new server, and what the old one says while it finishes its calls.
       old.log.close(this.#supervisors.get(old.id)?.log ?? null);
       this.#park(old.id, old.instances.subscriptions);
@@ -148,12 +148,12 @@ export class ManagedUpstreams implements Upstreams {
 
   /** Lets the previous set's removed and changed servers finish their calls, at most `ms`, then stops them. */
   async drainPrevious(ms: number): Promise<void> {
-    await Promise.all([...this.#left].map((supervisor) => this.#drain(supervisor, ms)));
+    await Promise.all([...this.#draining].map((supervisor) => this.#drain(supervisor, ms)));
   }
 
   async #drain(supervisor: Supervisor, ms: number): Promise<void> {
     await supervisor.drain(ms);
-    this.#left.delete(supervisor);
+    this.#draining.delete(supervisor);
   }
 
   #startReaper(): Reaper {
@@ -272,7 +272,7 @@ export class ManagedUpstreams implements Upstreams {
   /** Waits for running calls, at most `graceMs`, then stops everything and verifies that no child is left. */
   async close(graceMs: number): Promise<void> {
     this.retire();
-    const all = [...this.#supervisors.values(), ...this.#left];
+    const all = [...this.#supervisors.values(), ...this.#draining];
     await Promise.all(all.map((supervisor) => this.#drain(supervisor, graceMs)));
     await endOrphans(0);
     await this.#reaper?.close();

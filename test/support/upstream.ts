@@ -185,7 +185,7 @@ export function upstreams(servers: ServerOptions[], options: HarnessOptions = {}
     record: (event) => void events.push(event),
     secrets: () => [],
     askSession: options.askSession ?? (() => Promise.reject(new Error("nobody is there"))),
-    listens: () => listens,
+    canAskSession: () => listens,
     previous: options.previous ?? null,
     tuning: { ...quick, ...options.tuning },
   });

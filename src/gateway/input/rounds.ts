@@ -46,6 +46,9 @@ export function resume(
 /**
  * A call whose caller answers in rounds: the request to the server stays open between the caller's requests. All rounds
  * together are one call, `whole`, with one begin and one end record.
+ *
+ * In each round a request of the caller waits until the call has ended or its server asks something. In the latter case
+ * the request is answered with the questions, and the call is parked until the next request brings the answers.
  */
 export class Rounds implements ParkedCall {
   readonly owner: string;
@@ -54,9 +57,12 @@ export class Rounds implements ParkedCall {
   readonly whole: IdentifiedCall;
   readonly #gw: Gateway;
   readonly #conclude: (whole: Call) => Promise<void>;
+  /** Those that are not answered yet, by key. */
   readonly #questions = new Map<string, Question>();
-  readonly #end = Promise.withResolvers<void>();
+  /** Resolves once the ending of the call is recorded. */
+  readonly #concluded = Promise.withResolvers<void>();
   #waiting: Waiting | null = null;
+  /** Its id while it is parked. */
   #parkedId: string | null = null;
   #ended = false;
   #expired: Failure | null = null;
@@ -82,9 +88,9 @@ export class Rounds implements ParkedCall {
   /** Records and makes the call by `make`. Resolves with the reply to its first request. */
   start(call: IdentifiedCall, make: () => Promise<Reply>): Promise<Reply> {
     this.whole.input = (request, signal) => this.#ask(request, signal);
-    const told = this.#attach(call);
+    const reply = this.#awaitReply(call);
     void this.#run(make);
-    return told;
+    return reply;
   }
 
   /**
@@ -103,7 +109,7 @@ export class Rounds implements ParkedCall {
       this.#questions.delete(key);
       answered({ kind: "result", text });
     }
-    return this.#attach(call);
+    return this.#awaitReply(call);
   }
 
   /** Ends the call, because its caller did not come back or the gateway stops. */
@@ -111,7 +117,7 @@ export class Rounds implements ParkedCall {
     this.#parkedId = null;
     this.#expired ??= failure;
     this.whole.controller.abort();
-    return this.#end.promise;
+    return this.#concluded.promise;
   }
 
   async #run(make: () => Promise<Reply>): Promise<void> {
@@ -134,8 +140,8 @@ export class Rounds implements ParkedCall {
     for (const { answered } of this.#questions.values()) answered(gone);
     this.#questions.clear();
     if (this.#parkedId !== null) this.#forgetWhileAway(this.#parkedId);
-    this.#end.resolve();
-    this.#tell();
+    this.#concluded.resolve();
+    this.#answerWaiting();
   }
 
   /**
@@ -160,7 +166,7 @@ export class Rounds implements ParkedCall {
   }
 
   /** Lets a request of the caller wait for the next reply. If the client cancels this request, the whole call ends. */
-  async #attach(call: IdentifiedCall): Promise<Reply> {
+  async #awaitReply(call: IdentifiedCall): Promise<Reply> {
     call.whole = this.whole;
     this.route = call.route ?? this.route;
     this.scope = call.scope;
@@ -173,7 +179,7 @@ export class Rounds implements ParkedCall {
     signal.addEventListener("abort", abort, { once: true });
     if (signal.aborted) abort();
     this.#waiting = { call, resolve, reject };
-    this.#tell();
+    this.#answerWaiting();
     try {
       return await promise;
     } finally {
@@ -182,7 +188,7 @@ export class Rounds implements ParkedCall {
   }
 
   /** Answers the waiting request if there is something to say: the end of the call, or questions. */
-  #tell(): void {
+  #answerWaiting(): void {
     const waiting = this.#waiting;
     if (!waiting || (!this.#ended && (this.#questions.size === 0 || this.#arriving > 0))) return;
     this.#waiting = null;
@@ -221,7 +227,7 @@ export class Rounds implements ParkedCall {
       return refusalAnswer(error);
     } finally {
       this.#arriving--;
-      this.#tell();
+      this.#answerWaiting();
     }
     return this.#recorded(request, await answer.catch(asFailure));
   }

@@ -6,13 +6,13 @@ import { type Breaker, createBreaker } from "../breaker.ts";
 import { reasonOf } from "../faults.ts";
 import type { Terms } from "../host.ts";
 import { type Drained, drainList, readTools } from "./listing.ts";
-import type { Speaks } from "../instances/meeting.ts";
+import type { SpokenEras } from "../instances/first-contact.ts";
 import type { Instance } from "../link/link.ts";
 import type { Starter } from "../instances/starter.ts";
 
 type ConditionalToolsOptions = {
   readonly terms: Terms;
-  readonly speaks: Speaks;
+  readonly speaks: SpokenEras;
   readonly starter: Starter;
   /** The one by which the gateway lists for itself. */
   readonly instance: Instance;

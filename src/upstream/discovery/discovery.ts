@@ -10,7 +10,7 @@ import type { Terms } from "../host.ts";
 import { differs, type Inventory, listenFilter, offered, recall, takeInventory } from "./inventory.ts";
 import type { Greeting, Instance, LinkHost } from "../link/link.ts";
 import { holdListen } from "../link/listen.ts";
-import type { Met, Speaks } from "../instances/meeting.ts";
+import type { Met, SpokenEras } from "../instances/first-contact.ts";
 import { ConditionalTools } from "./conditional-tools.ts";
 import { Eras } from "./eras.ts";
 import { Relisting } from "./relisting.ts";
@@ -81,7 +81,7 @@ export class Discovery {
     return this.#own;
   }
 
-  get speaks(): Speaks {
+  get speaks(): SpokenEras {
     return this.#eras.spoken;
   }
 
@@ -95,7 +95,7 @@ export class Discovery {
   #learnLegacy(era: Era): Promise<void> | null {
     if (era === "modern" || !this.#own) return null;
     const { host } = this.#own;
-    return this.#eras.learnLegacy(() => this.#starter.shakesHands(host));
+    return this.#eras.learnLegacy(() => this.#starter.speaksLegacy(host));
   }
 
   /**
@@ -138,8 +138,8 @@ export class Discovery {
   }
 
   /** Reads the lists at another interval from here on. */
-  pace(): void {
-    if (this.#own) this.#relisting.every();
+  reschedule(): void {
+    if (this.#own) this.#relisting.begin();
   }
 
   set(state: ServerState, reason: string | null): void {
@@ -175,7 +175,7 @@ export class Discovery {
   #leave(): void {
     this.#listen?.abort();
     this.#listen = null;
-    this.#relisting.rest();
+    this.#relisting.pause();
     this.#own?.conditional.close();
     this.#own = null;
   }
@@ -230,7 +230,7 @@ export class Discovery {
     if (this.#state !== "starting") return void own.link.close();
     this.#own = own;
     this.set("ready", null);
-    this.#relisting.every();
+    this.#relisting.begin();
     if (own.peer.era === "modern") this.#listenTo(own);
     void own.link.ended.then(({ expected, reason }) => {
       if (this.#own !== own || expected) return;
@@ -349,11 +349,11 @@ export class Discovery {
    */
   async beat(): Promise<void> {
     if (this.#inventory.failed.length > 0) await this.refresh();
-    else await this.look();
+    else await this.checkOwn();
   }
 
-  /** Checks whether the server still answers, after a call to it has failed. */
-  look(): Promise<void> {
+  /** Checks by the gateway's own instance whether the server still answers; ends the instance where it does not. */
+  checkOwn(): Promise<void> {
     return this.#exclusively(async (own) => {
       const greeting = await this.check(own);
       if (!greeting) return;

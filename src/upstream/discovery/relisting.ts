@@ -52,14 +52,14 @@ export class Relisting {
   }
 
   /** Reads all lists at the configured interval from here on. */
-  every(): void {
-    this.rest();
+  begin(): void {
+    this.pause();
     const every = Math.min(this.#terms.options.refresh, longestTimer);
     this.#regular = setInterval(() => this.changed(listNames), every).unref();
   }
 
-  /** Reads no more regularly. */
-  rest(): void {
+  /** Reads no more regularly, until it begins again. */
+  pause(): void {
     if (this.#regular) clearInterval(this.#regular);
     this.#regular = null;
   }

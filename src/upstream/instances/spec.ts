@@ -1,6 +1,6 @@
 import type { Party } from "../../core/call.ts";
 import { inputKey, type ClientCapabilities, type Era } from "../../core/inbound.ts";
-import { mirrored } from "../capabilities.ts";
+import { declaredCapabilities } from "../capabilities.ts";
 import { digest } from "../identity.ts";
 import type { ServerOptions } from "../options.ts";
 import { factsOf } from "../transports/index.ts";
@@ -33,7 +33,7 @@ export function specOf(call: Party, options: ServerOptions, era: Era): Spec {
   const alone = isolation === "per-session" || (asks && call.inbound.era === "legacy");
   const session = alone ? (call.session?.id ?? null) : null;
   // A modern server learns with each request what the client can do.
-  const declares = era === "modern" || ours ? "{}" : mirrored(call);
+  const declares = era === "modern" || ours ? "{}" : declaredCapabilities(call);
   const distinct = declares === "{}" ? null : digestOf(call.capabilities, declares);
   const owner = call.who.id;
   return { key: JSON.stringify([owner, session, era, distinct]), era, declares, asks, owner, session };

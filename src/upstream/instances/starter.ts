@@ -5,7 +5,7 @@ import { ungreeted } from "../link/handshake.ts";
 import type { Terms } from "../host.ts";
 import { digest, listIdentityOf } from "../identity.ts";
 import type { Instance, Link, LinkEvents, LinkHost, UpstreamLimits } from "../link/link.ts";
-import { greetAgain, meet, type Meeting, type Met, shakesHands, type Speaks } from "./meeting.ts";
+import { type FirstContact, greetAgain, meet, type Met, speaksLegacy, type SpokenEras } from "./first-contact.ts";
 import { secretsOf } from "../options.ts";
 import { createStderrLog, type StderrLog } from "../process/stderr-log.ts";
 import { type ChildContext, factsOf, type LinkKind, openLink } from "../transports/index.ts";
@@ -76,13 +76,13 @@ export class Starter {
 
   /** Finds out which eras the server speaks, and opens the instance that lists and checks it. */
   meet(host: LinkHost): Promise<Met> {
-    return meet(this.#meeting(host));
+    return meet(this.#firstContact(host));
   }
 
   /** Whether a modern server speaks legacy too. */
-  shakesHands(host: LinkHost): Promise<boolean> {
-    const meeting = this.#meeting(host);
-    return shakesHands(meeting, meeting.times.probe);
+  speaksLegacy(host: LinkHost): Promise<boolean> {
+    const contact = this.#firstContact(host);
+    return speaksLegacy(contact, contact.times.probe);
   }
 
   /** Forgets what an earlier probe found out. */
@@ -90,7 +90,7 @@ export class Starter {
     this.#save(null);
   }
 
-  #meeting(host: LinkHost): Meeting {
+  #firstContact(host: LinkHost): FirstContact {
     const { options } = this.#terms;
     const { legacyOnly, perRequest } = factsOf(options);
     const round = this.#round;
@@ -108,7 +108,7 @@ export class Starter {
   }
 
   /** Opens an instance for callers; modern HTTP needs no handshake, since every request is complete in itself. */
-  async start(era: Era, host: LinkHost, { sse }: Speaks): Promise<Instance> {
+  async start(era: Era, host: LinkHost, { sse }: SpokenEras): Promise<Instance> {
     const link = this.#open(host, sse ? "sse" : "usual");
     const silent = era === "modern" && factsOf(this.#terms.options).perRequest;
     return { link, peer: silent ? ungreeted : await greetAgain(link, host, era, this.#startMs) };
@@ -146,7 +146,7 @@ export class Starter {
     return link;
   }
 
-  #recall(): Speaks | null {
+  #recall(): SpokenEras | null {
     const { options, host } = this.#terms;
     try {
       const { at = 0, speaks } = host.lists.verdict(options.id, listIdentityOf(options)) ?? {};
@@ -161,7 +161,7 @@ export class Starter {
     }
   }
 
-  #save(speaks: Speaks | null): void {
+  #save(speaks: SpokenEras | null): void {
     const { options, host } = this.#terms;
     const { lists, clock, log } = host;
     const word: EraVerdict["speaks"] = speaks?.modern ? (speaks.legacy ? "both" : "modern") : "legacy";

@@ -10,13 +10,13 @@ import type { LinkKind } from "../transports/index.ts";
  * The eras that a server speaks; `sse`: its legacy transport is the HTTP+SSE pair of 2024-11-05. A modern server need
  * not say whether it speaks legacy too, so `legacy` is null until somebody needs to know.
  */
-export type Speaks = { readonly modern: boolean; readonly legacy: boolean | null; readonly sse: boolean };
+export type SpokenEras = { readonly modern: boolean; readonly legacy: boolean | null; readonly sse: boolean };
 
 /** A server after the first handshake. */
-export type Met = Instance & { readonly speaks: Speaks };
+export type Met = Instance & { readonly speaks: SpokenEras };
 
 /** What the first contact with a server needs. */
-export type Meeting = {
+export type FirstContact = {
   readonly host: LinkHost;
   readonly protocol: "auto" | "modern" | "legacy";
   readonly http: boolean;
@@ -25,40 +25,40 @@ export type Meeting = {
   /** Most milliseconds for a start with its handshake, and for an answer of a server that has started. */
   readonly times: { readonly start: number; readonly probe: number };
   /** What an earlier probe found out; only for servers that cannot be asked on the link that is used afterwards. */
-  readonly verdict: { recall(): Speaks | null; save(speaks: Speaks | null): void };
+  readonly verdict: { recall(): SpokenEras | null; save(speaks: SpokenEras | null): void };
 };
 
 const only = {
   modern: { modern: true, legacy: false, sse: false },
   legacy: { modern: false, legacy: true, sse: false },
   sse: { modern: false, legacy: true, sse: true },
-} as const satisfies Record<string, Speaks>;
+} as const satisfies Record<string, SpokenEras>;
 
 /** The statuses of an endpoint that serves no streamable HTTP (2025-11-25, backwards compatibility). */
 const oldStatuses = new Set([400, 404, 405]);
 
 /** Finds out which eras a server speaks, and greets it in the newer one; throws what is wrong with the server. */
-export function meet(meeting: Meeting): Promise<Met> {
-  if (meeting.protocol === "modern") return greetAs(meeting, only.modern);
-  if (meeting.protocol === "legacy") return greetAs(meeting, only.legacy);
-  return meeting.http ? meetHttp(meeting) : meetProbed(meeting);
+export function meet(contact: FirstContact): Promise<Met> {
+  if (contact.protocol === "modern") return greetAs(contact, only.modern);
+  if (contact.protocol === "legacy") return greetAs(contact, only.legacy);
+  return contact.http ? meetHttp(contact) : meetProbed(contact);
 }
 
 /** Does a handshake on a new link. An endpoint that takes no POST may be the stream of the old transport. */
-async function greet(meeting: Meeting, shake: (link: Link) => Promise<Omit<Met, "link">>): Promise<Met> {
-  const link = meeting.open("usual");
+async function greet(contact: FirstContact, shake: (link: Link) => Promise<Omit<Met, "link">>): Promise<Met> {
+  const link = contact.open("usual");
   try {
     return { link, ...(await shake(link)) };
   } catch (error) {
     await link.close();
-    if (meeting.http && isOld(error)) return meetOld(meeting, error);
+    if (contact.http && isOld(error)) return meetOld(contact, error);
     throw error;
   }
 }
 
-function greetAs(meeting: Meeting, speaks: Speaks): Promise<Met> {
-  const { host, protocol, times } = meeting;
-  return greet(meeting, async (link) => ({
+function greetAs(contact: FirstContact, speaks: SpokenEras): Promise<Met> {
+  const { host, protocol, times } = contact;
+  return greet(contact, async (link) => ({
     peer: speaks.modern
       ? await greetModern(link, host, times.start, protocol !== "auto")
       : await initialize(link, host, times.start),
@@ -67,9 +67,9 @@ function greetAs(meeting: Meeting, speaks: Speaks): Promise<Met> {
 }
 
 /** HTTP: requests are independent, so the link that asks for the era is used afterwards too. */
-function meetHttp(meeting: Meeting): Promise<Met> {
-  const { host, times } = meeting;
-  return greet(meeting, async (link) => {
+function meetHttp(contact: FirstContact): Promise<Met> {
+  const { host, times } = contact;
+  return greet(contact, async (link) => {
     const found = await discover(link, host, times.start);
     if (found.era === "legacy") return { peer: await initialize(link, host, times.start), speaks: only.legacy };
     return { peer: found.greeting, speaks: { ...only.modern, legacy: found.legacy || null } };
@@ -79,10 +79,10 @@ function meetHttp(meeting: Meeting): Promise<Met> {
 const isOld = (error: unknown): error is HttpFailure => error instanceof HttpFailure && oldStatuses.has(error.status);
 
 /** The pair of endpoints of 2024-11-05. If a server has none, its first failure says more. */
-async function meetOld(meeting: Meeting, first: HttpFailure): Promise<Met> {
-  const link = meeting.open("sse");
+async function meetOld(contact: FirstContact, first: HttpFailure): Promise<Met> {
+  const link = contact.open("sse");
   try {
-    return { link, peer: await initialize(link, meeting.host, meeting.times.start), speaks: only.sse };
+    return { link, peer: await initialize(link, contact.host, contact.times.start), speaks: only.sse };
   } catch {
     await link.close();
     throw first;
@@ -93,12 +93,12 @@ async function meetOld(meeting: Meeting, first: HttpFailure): Promise<Met> {
  * Processes and sockets: some legacy servers end at a message they do not know, so an instance is asked that is not
  * used.
  */
-async function meetProbed(meeting: Meeting): Promise<Met> {
-  const { verdict } = meeting;
+async function meetProbed(contact: FirstContact): Promise<Met> {
+  const { verdict } = contact;
   const known = verdict.recall();
-  const speaks = known ?? (await probe(meeting));
+  const speaks = known ?? (await probe(contact));
   try {
-    const met = await greetAs(meeting, speaks);
+    const met = await greetAs(contact, speaks);
     // Not before: a program that cannot run ends like one that knows nothing of the probe.
     if (!known) verdict.save(speaks);
     return met;
@@ -109,19 +109,19 @@ async function meetProbed(meeting: Meeting): Promise<Met> {
   }
 }
 
-async function probe(meeting: Meeting): Promise<Speaks> {
-  const { start, probe } = meeting.times;
+async function probe(contact: FirstContact): Promise<SpokenEras> {
+  const { start, probe } = contact.times;
   const begun = performance.now();
-  const found = await throwAway(meeting, (link) => discoverStarting(link, meeting));
+  const found = await onProbe(contact, (link) => discoverStarting(link, contact));
   if (found?.era !== "modern") return only.legacy;
   // It will take about as long to start again.
   const limit = Math.min(start, probe + 2 * (performance.now() - begun));
-  return { ...only.modern, legacy: found.legacy || (await shakesHands(meeting, limit)) };
+  return { ...only.modern, legacy: found.legacy || (await speaksLegacy(contact, limit)) };
 }
 
 /** What a server that may have to start first says of its eras; null for an old one. */
-async function discoverStarting(link: Link, meeting: Meeting): Promise<Discovered | null> {
-  const { host, times } = meeting;
+async function discoverStarting(link: Link, contact: FirstContact): Promise<Discovered | null> {
+  const { host, times } = contact;
   let shook = false;
   const asked = discover(link, host, times.start).catch((error: unknown) => {
     // A process that ends is an old one; a server that was never reached, or never says anything, has shown nothing.
@@ -132,7 +132,7 @@ async function discoverStarting(link: Link, meeting: Meeting): Promise<Discovere
   // A server is silent because it is old or because it is still starting. One that shakes hands has started.
   const shaken = async () => {
     const begun = performance.now();
-    shook = await shakesHands(meeting, times.start);
+    shook = await speaksLegacy(contact, times.start);
     if (!shook) return asked;
     return within(asked, times.probe + performance.now() - begun, null, () => null);
   };
@@ -143,16 +143,16 @@ async function discoverStarting(link: Link, meeting: Meeting): Promise<Discovere
  * Whether a server does the legacy handshake within `limit` ms, found out on a link for this alone: a server may keep to
  * the era of the first request on each, or fall silent at one that it does not know.
  */
-export function shakesHands(meeting: Meeting, limit: number): Promise<boolean> {
-  return throwAway(meeting, (link) =>
-    initialize(link, meeting.host, limit).then(
+export function speaksLegacy(contact: FirstContact, limit: number): Promise<boolean> {
+  return onProbe(contact, (link) =>
+    initialize(link, contact.host, limit).then(
       () => true,
       () => false,
     ),
   );
 }
 
-async function throwAway<T>({ open }: Meeting, ask: (link: Link) => Promise<T>): Promise<T> {
+async function onProbe<T>({ open }: FirstContact, ask: (link: Link) => Promise<T>): Promise<T> {
   const link = open("probe");
   try {
     return await ask(link);
