@@ -14,6 +14,7 @@ import { assumedLegacy } from "../mcp/revisions.ts";
 import type { Session } from "../session/session.ts";
 import { namesEvents, prefersEvents, takesEvents, unacceptable } from "./accept.ts";
 import { credentialsOf, sourceOf } from "./credentials.ts";
+import { type AnswerBody, bodyOf } from "./long-answer.ts";
 import { PostStream, takesPriming } from "./post-stream.ts";
 import { maxOwed } from "./queue-limits.ts";
 import { isStanding, receive, receiveBatch, type Received, takesBatches, unreadable } from "./receive.ts";
@@ -110,7 +111,7 @@ export class Endpoint {
     const { controller } = call;
     // A disconnect cancels only in the modern era (PROTOCOL: cancellation).
     if (inbound.era === "modern") from.req.signal.addEventListener("abort", () => controller.abort(), { once: true });
-    const ended = this.#run(from.gw, call, session, stream);
+    const ended = this.#run(from, call, session, stream);
     if (!stream) return ended;
     ended.catch(() => {});
     if (waits) openLater(from.pending, stream, ended);
@@ -154,7 +155,7 @@ export class Endpoint {
     if (all.some(({ inbound }) => mayWait(inbound, req.headers))) openLater(from.pending, stream, ended);
     ended.then(
       () => {
-        if (!stream.opened) return stream.respond(joined(answers));
+        if (!stream.opened) return stream.respond(joined(answers, (all) => this.#bodyOf(from, all)));
         for (const one of answers) stream.deliver(one);
         stream.close(null, gw.clock.mono());
       },
@@ -178,7 +179,8 @@ export class Endpoint {
     });
   }
 
-  async #run(gw: Gateway, call: Call, session: Session | null, stream: PostStream | null): Promise<Response> {
+  async #run(from: Arrival, call: Call, session: Session | null, stream: PostStream | null): Promise<Response> {
+    const { gw } = from;
     await walk(gw, call, session, this.#options);
     this.#used(session);
     try {
@@ -189,7 +191,9 @@ export class Endpoint {
       const { kind } = call.inbound;
       const opened = call.opened && { "mcp-session-id": call.opened.id };
       const isTaken = kind !== "request" && !call.failure;
-      const response = isTaken ? new Response(null, { status: 202 }) : answer(call, gw.identity, opened);
+      const response = isTaken
+        ? new Response(null, { status: 202 })
+        : answer(call, gw.identity, opened, (text) => this.#bodyOf(from, text));
       stream?.respond(response);
       return response;
     } catch (error) {
@@ -197,6 +201,10 @@ export class Endpoint {
       stream?.respond(refusal(asFailure(error)));
       throw error;
     }
+  }
+
+  #bodyOf({ gw, vouched }: Arrival, text: string): AnswerBody {
+    return bodyOf(text, vouched, this.#options.traffic, maxOwed(gw));
   }
 
   /** A session is idle from the end of its last call on, which may have run longer than one may be idle. */
@@ -266,7 +274,7 @@ function openLater(pending: Pending, stream: PostStream, ended: Promise<unknown>
 /** Stands in for a client that cannot be told: progress still shows that the server is at work. */
 const unheard = (): void => {};
 
-function joined(answers: readonly string[]): Response {
+function joined(answers: readonly string[], bodyOf: (text: string) => AnswerBody): Response {
   if (answers.length === 0) return new Response(null, { status: 202 });
-  return new Response(`[${answers.join(",")}]`, { headers: { "content-type": "application/json" } });
+  return new Response(bodyOf(`[${answers.join(",")}]`), { headers: { "content-type": "application/json" } });
 }
