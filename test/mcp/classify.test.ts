@@ -356,6 +356,14 @@ describe("what is read", () => {
     expect(later).toMatchObject({ capabilities: null, logLevel: null, answer: null });
   });
 
+  test.each([
+    ["longer than 16384 characters", { a: "x".repeat(16_384) }],
+    ["more than 500 values", { a: Array(499).fill([]) }],
+  ])("T27: a session does not keep capabilities of %s", (what, capabilities) => {
+    const text = body({ method: "initialize", params: { protocolVersion: "2025-11-25", capabilities } });
+    expect(() => read(text, http())).toThrow(what);
+  });
+
   test("S20: what a response answers with, as written", () => {
     const answer = (text: string) => read(text, http({}, "2025-11-25")).answer;
     expect(answer('{"result": {"n":1.10} ,"id":"a","jsonrpc":"2.0"}')).toEqual({ kind: "result", text: '{"n":1.10}' });
