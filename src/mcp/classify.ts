@@ -118,13 +118,14 @@ function checkCall(params: Envelope["params"]): void {
 }
 
 function compose(message: Envelope, era: Era, revision: Revision | null, meta: Meta, ctx: WireContext): Inbound {
-  const { kind, text, idText, method, params, outline } = message;
+  const { kind, text, values, idText, method, params, outline } = message;
   const client = method === "initialize" ? params.clientInfo : meta[clientInfoKey];
   return {
     kind,
     era,
     revision,
     text,
+    values,
     idText,
     method,
     params,

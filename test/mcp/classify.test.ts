@@ -1,5 +1,6 @@
 import { describe, expect, test } from "bun:test";
 import type { FailureCode } from "../../src/core/failure.ts";
+import { weightOf } from "../../src/core/inbound.ts";
 import { readInbound, type WireContext } from "../../src/mcp/classify.ts";
 import { encodeHeader } from "../../src/mcp/headers.ts";
 import { paramText } from "../../src/mcp/message.ts";
@@ -336,6 +337,12 @@ describe("what is read", () => {
     expect(inbound.capabilities).toEqual({ text: '{"x":1.10, "elicitation":{} }', value: { x: 1.1, elicitation: {} } });
     expect(inbound.logLevel).toBe("warning");
     expect(read(call(envelope), modern("tools/call", { "Mcp-Name": "a__b" }))).toMatchObject({ logLevel: null });
+  });
+
+  test("S23: how many values a message holds, which count besides its length", () => {
+    const inbound = read(body({ method: "ping", params: { a: [[], {}, "x", 1, null] } }), http());
+    expect(inbound.values).toBe(11);
+    expect(weightOf(inbound)).toBe(inbound.text.length + 16 * 11);
   });
 
   test("what a legacy client declares at initialize, and with nothing else", () => {
