@@ -13,6 +13,7 @@ import { isBatch } from "../mcp/message.ts";
 import { assumedLegacy } from "../mcp/revisions.ts";
 import type { Session } from "../session/session.ts";
 import { namesEvents, prefersEvents, takesEvents, unacceptable } from "./accept.ts";
+import { keepBatch } from "./batch-answers.ts";
 import { credentialsOf, sourceOf } from "./credentials.ts";
 import { type AnswerBody, bodyOf } from "./long-answer.ts";
 import { PostStream, takesPriming } from "./post-stream.ts";
@@ -137,6 +138,7 @@ export class Endpoint {
     if (begins(from, all)) return notServed(gw, from, from, "");
     announce(all, session);
     const stream = this.#streamOf(from, session);
+    const keep = keepBatch(gw);
     const answers: string[] = [];
     const run = async (one: Received): Promise<void> => {
       // The session may have ended since the message before, or a reload may have come.
@@ -149,13 +151,13 @@ export class Endpoint {
       const text = call.inbound.kind === "request" ? answerText(call, gw.identity) : null;
       if (text === null) return;
       if (stream.opened) stream.deliver(text);
-      else answers.push(text);
+      else answers.push(keep(received.inbound, text));
     };
     const ended = eachInTurns(all, run);
     if (all.some(({ inbound }) => mayWait(inbound, req.headers))) openLater(from.pending, stream, ended);
     ended.then(
       () => {
-        if (!stream.opened) return stream.respond(joined(answers, (all) => this.#bodyOf(from, all)));
+        if (!stream.opened) return stream.respond(this.#together(from, answers));
         for (const one of answers) stream.deliver(one);
         stream.close(null, gw.clock.mono());
       },
@@ -201,6 +203,13 @@ export class Endpoint {
       stream?.respond(refusal(asFailure(error)));
       throw error;
     }
+  }
+
+  #together(from: Arrival, answers: readonly string[]): Response {
+    if (answers.length === 0) return new Response(null, { status: 202 });
+    return new Response(this.#bodyOf(from, `[${answers.join(",")}]`), {
+      headers: { "content-type": "application/json" },
+    });
   }
 
   #bodyOf({ gw, vouched }: Arrival, text: string): AnswerBody {
@@ -273,8 +282,3 @@ function openLater(pending: Pending, stream: PostStream, ended: Promise<unknown>
 
 /** Stands in for a client that cannot be told: progress still shows that the server is at work. */
 const unheard = (): void => {};
-
-function joined(answers: readonly string[], bodyOf: (text: string) => AnswerBody): Response {
-  if (answers.length === 0) return new Response(null, { status: 202 });
-  return new Response(bodyOf(`[${answers.join(",")}]`), { headers: { "content-type": "application/json" } });
-}
