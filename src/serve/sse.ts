@@ -112,8 +112,9 @@ export class EventStream implements Reader {
     for (let [first] = this.#unread; first && (controller.desiredSize ?? 0) > 0; [first] = this.#unread) {
       const bytes = first.subarray(this.#begun, this.#begun + portion);
       this.#begun += bytes.length;
-      this.#owed -= bytes.length;
       if (this.#begun === first.length) {
+        // Until then all of it takes its room.
+        this.#owed -= first.length;
         this.#unread.shift();
         this.#begun = 0;
       }
