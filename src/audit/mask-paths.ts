@@ -1,5 +1,6 @@
 import { isJson } from "../core/json.ts";
 import { mark } from "../core/secret.ts";
+import { foldCase } from "../core/text.ts";
 import {
   closeArray,
   comma,
@@ -24,7 +25,7 @@ const masked = JSON.stringify(mark);
 
 /**
  * JSON text with the values at `paths` replaced, everything else character for character as it was. A path also leads
- * into JSON that stands in a string. Also works on JSON that was cut off: a value that is to be masked is masked to the
+ * into JSON that stands in a string, and to members whose names differ in case: many servers take them for the same. Also works on JSON that was cut off: a value that is to be masked is masked to the
  * end. Linear in the text, times the length of the longest path.
  */
 export function maskPaths(text: string, paths: readonly MaskPath[]): string {
@@ -74,7 +75,8 @@ function inString(text: string, at: number, paths: readonly MaskPath[], mask: Ma
 
 /** What remains of the paths that lead to the member or element `key`. */
 function below(paths: readonly MaskPath[], key: string): MaskPath[] {
-  return paths.filter(([first]) => first === "*" || first === key).map((path) => path.slice(1));
+  const folded = foldCase(key);
+  return paths.filter(([first = ""]) => first === "*" || foldCase(first) === folded).map((path) => path.slice(1));
 }
 
 /** The index after the value at `at`; the end of the text where it was cut off. */

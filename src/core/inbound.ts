@@ -67,6 +67,8 @@ export type Inbound = {
   /** Null until a legacy client has negotiated one. */
   readonly revision: Revision | null;
   readonly text: string;
+  /** How many values it holds, each text, number, array and object. */
+  readonly values: number;
   /** The id as written (`1`, `"1"`, `9007199254740993`); null for a notification. */
   readonly idText: string | null;
   /** Empty for a response. */
@@ -94,3 +96,9 @@ export type Inbound = {
   /** The answer that a message of kind "response" carries. */
   readonly answer: ClientAnswer | null;
 };
+
+/** Characters that take as much memory as one parsed value. */
+export const perValue = 16;
+
+/** What a message takes of memory while its request runs, in characters of about five bytes. */
+export const weightOf = ({ text, values }: Pick<Inbound, "text" | "values">): number => text.length + perValue * values;

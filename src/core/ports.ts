@@ -34,12 +34,12 @@ export type Throttle = {
 
 export type Limits = Throttle & {
   /**
-   * Before any work, every request: those in flight and their lengths in characters, per principal and in all. Throws
+   * Before any work, every request: those in flight and their weights (`weightOf`), per principal and in all. Throws
    * `overloaded`.
    */
-  admit(who: Principal, length: number): void;
+  admit(who: Principal, weight: number): void;
   /** Gives back what `admit` took; called once for each admitted request. */
-  release(who: Principal, length: number): void;
+  release(who: Principal, weight: number): void;
   /**
    * After the decision: takes one token each from the buckets of the consumer, the key and the tool. A request about no
    * single target takes none from a tool's bucket. Throws `rate-limited`.

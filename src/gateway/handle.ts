@@ -1,5 +1,6 @@
 import { type Call, type IdentifiedCall, type Reply, type Route, setCaller } from "../core/call.ts";
 import { asFailure, Failure } from "../core/failure.ts";
+import { weightOf } from "../core/inbound.ts";
 import type { UpstreamRequest } from "../core/upstream.ts";
 import { checkParamHeaders } from "../mcp/headers.ts";
 import { admitReply } from "./admit-reply.ts";
@@ -47,13 +48,13 @@ export async function refuse(gw: Gateway, call: Call, failure: Failure): Promise
  */
 function enter(gw: Gateway, call: IdentifiedCall): () => void {
   const { who } = call;
-  const { kind, text } = call.inbound;
-  const counted = kind === "request";
-  if (counted) gw.limits.admit(who, text.length);
+  const counted = call.inbound.kind === "request";
+  const weight = weightOf(call.inbound);
+  if (counted) gw.limits.admit(who, weight);
   const unwatch = endOnLoss(who.revoked, call.controller);
   return () => {
     unwatch();
-    if (counted) gw.limits.release(who, text.length);
+    if (counted) gw.limits.release(who, weight);
   };
 }
 

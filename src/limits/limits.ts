@@ -5,6 +5,7 @@ import { Counts } from "../core/counts.ts";
 import { Failure } from "../core/failure.ts";
 import { compileGlob } from "../core/glob.ts";
 import { splitCanonical } from "../core/name.ts";
+import { perValue } from "../core/inbound.ts";
 import type { Limits } from "../core/ports.ts";
 import { type Principal, type Rate, toRate } from "../core/principal.ts";
 import { rateText } from "../core/rate.ts";
@@ -16,11 +17,8 @@ import { createFailures, createThrottle, type Failures } from "./throttle.ts";
 const maxBuckets = 200_000;
 const ageUs = 7 * 86_400_000_000;
 
-/**
- * Most characters of the requests in flight, of one principal and of all; but room for two of the longest. Each takes
- * about five bytes for as long as its request runs.
- */
-const mostCharacters = { ofOne: 64 * 1024 ** 2, ofAll: 256 * 1024 ** 2 };
+/** Most that the requests in flight may weigh (`weightOf`), of one principal and of all; but room for two of the longest. */
+const mostWeight = { ofOne: 64 * 1024 ** 2, ofAll: 256 * 1024 ** 2 };
 
 type Buckets = BoundedMap<Bucket>;
 type ToolLimit = {
@@ -38,17 +36,17 @@ export type LimitsState = {
   readonly keys: Buckets;
   readonly tools: Buckets;
   readonly failures: Failures;
-  /** Requests in flight by principal, and their characters. */
+  /** Requests in flight by principal, and what they weigh. */
   readonly inFlight: Counts;
-  readonly characters: Counts;
+  readonly weight: Counts;
 };
 
 /** Creates the memory that each Limits of a process is built on. */
 export function createLimitsState(clock: Clock): LimitsState {
   const buckets = (): Buckets => createBoundedMap({ cap: maxBuckets, age: ageUs, clock });
   const failures = createFailures(clock);
-  const [inFlight, characters] = [new Counts(), new Counts()];
-  return { consumers: buckets(), keys: buckets(), tools: buckets(), failures, inFlight, characters };
+  const [inFlight, weight] = [new Counts(), new Counts()];
+  return { consumers: buckets(), keys: buckets(), tools: buckets(), failures, inFlight, weight };
 }
 
 export type LimitsInit = { readonly options: LimitsOptions; readonly clock: Clock; readonly state: LimitsState };
@@ -65,10 +63,10 @@ export function createLimits({ options, clock, state }: LimitsInit): Limits {
   };
   return {
     ...createThrottle(state.failures, clock),
-    admit: (who, length) => admit(state, options, who, length),
-    release(who, length) {
+    admit: (who, weight) => admit(state, options, who, weight),
+    release(who, weight) {
       state.inFlight.add(who.id, -1);
-      state.characters.add(who.id, -length);
+      state.weight.add(who.id, -weight);
     },
     take(who, route) {
       const now = clock.mono();
@@ -106,20 +104,21 @@ function compileToolLimits(perTool: LimitsOptions["perTool"]): ToolLimit[] {
   });
 }
 
-function admit(state: LimitsState, { inFlight, body }: LimitsOptions, who: Principal, length: number): void {
-  const { ofOne, ofAll } = mostCharacters;
-  const room = (most: number): number => Math.max(most, 2 * body);
+function admit(state: LimitsState, { inFlight, body, nodes }: LimitsOptions, who: Principal, weight: number): void {
+  const { ofOne, ofAll } = mostWeight;
+  const room = (most: number): number => Math.max(most, 2 * (body + perValue * nodes));
   if (state.inFlight.total >= inFlight.total)
     throw overloaded("The gateway is", `${inFlight.total} requests`, "inFlight.total");
   if (state.inFlight.of(who.id) >= inFlight.perPrincipal)
     throw overloaded("You are", `${inFlight.perPrincipal} requests`, "inFlight.perPrincipal");
-  if (state.characters.total + length > room(ofAll))
-    throw overloaded("The gateway is", `${room(ofAll)} characters of requests`);
-  if (state.characters.of(who.id) + length > room(ofOne))
-    throw overloaded("You are", `${room(ofOne)} characters of requests`);
+  if (state.weight.total + weight > room(ofAll)) throw overloaded("The gateway is", charactersOf(room(ofAll)));
+  if (state.weight.of(who.id) + weight > room(ofOne)) throw overloaded("You are", charactersOf(room(ofOne)));
   state.inFlight.add(who.id);
-  state.characters.add(who.id, length);
+  state.weight.add(who.id, weight);
 }
+
+const charactersOf = (most: number): string =>
+  `${most} characters of requests, where each value counts as ${perValue} more,`;
 
 const overloaded = (who: string, most: string, limit?: string): Failure =>
   new Failure("overloaded", `${who} at the limit of ${most} in flight; try again when some are answered.`, {

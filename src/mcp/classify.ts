@@ -36,6 +36,8 @@ const removed = new Set(["initialize", "ping", "logging/setLevel", "resources/su
 const longestClientText = 200;
 /** Most characters of the capabilities in `initialize`; a session keeps them for its whole life. */
 const longestCapabilities = 16_384;
+/** Most values in them: each takes more memory than its text. */
+const mostCapabilities = 500;
 const noMeta: Meta = Object.freeze({});
 
 /**
@@ -117,13 +119,14 @@ function checkCall(params: RpcMessage["params"]): void {
 }
 
 function compose(message: RpcMessage, era: Era, revision: Revision | null, meta: Meta, ctx: WireContext): Inbound {
-  const { kind, text, idText, method, params, outline } = message;
+  const { kind, text, values, idText, method, params, outline } = message;
   const client = method === "initialize" ? params.clientInfo : meta[clientInfoKey];
   return {
     kind,
     era,
     revision,
     text,
+    values,
     idText,
     method,
     params,
@@ -147,8 +150,17 @@ function capabilitiesOf({ kind, method, text, params, outline }: RpcMessage, era
   if (found && found.text.length > longestCapabilities) {
     throw new Failure("invalid-params", `"params.capabilities" is longer than ${longestCapabilities} characters.`);
   }
+  if (found && valuesIn(found.value) > mostCapabilities) {
+    throw new Failure("invalid-params", `"params.capabilities" holds more than ${mostCapabilities} values.`);
+  }
   // Copied, since a slice would keep the whole message in memory.
   return found && { ...found, text: Buffer.from(found.text).toString() };
+}
+
+/** The number of values that one consists of. */
+function valuesIn(value: unknown): number {
+  const parts = typeof value === "object" && value !== null ? Object.values(value) : [];
+  return parts.reduce<number>((sum, part) => sum + valuesIn(part), 1);
 }
 
 function declared(text: string, span: Span | null, value: unknown): ClientCapabilities | null {

@@ -17,7 +17,7 @@ import { type ScanLimits, scan } from "./scan.ts";
 import { whyNoJson } from "./utf8.ts";
 
 /** One JSON-RPC message of correct shape, not yet checked against MCP. */
-export type RpcMessage = Pick<Inbound, "kind" | "text" | "idText" | "method" | "params"> & {
+export type RpcMessage = Pick<Inbound, "kind" | "text" | "values" | "idText" | "method" | "params"> & {
   readonly outline: Outline;
 };
 
@@ -72,13 +72,13 @@ export function parseMessage(text: string, limits: ScanLimits): RpcMessage {
   if (isBatch(text)) {
     throw invalid("The message is an array; send one JSON-RPC message per request, batches ended with 2025-03-26.");
   }
-  scan(text, limits);
+  const values = scan(text, limits);
   const message = parse(text);
   if (!isObject(message)) throw invalid("The message is no JSON object; send one JSON-RPC 2.0 message.");
   if (message.jsonrpc !== "2.0") throw invalid('The message has no "jsonrpc": "2.0".');
   const parts = outline(text);
   const idText = parts.id && readId(text.slice(parts.id[0], parts.id[1]));
-  if (message.method === undefined) return readResponse(message, { text, idText, outline: parts });
+  if (message.method === undefined) return readResponse(message, { text, values, idText, outline: parts });
   if (typeof message.method !== "string") throw invalid('"method" is not a string.');
   if (message.result !== undefined || message.error !== undefined) {
     throw invalid('The message has a "method" and a "result" or "error"; it is a request or a response, not both.');
@@ -88,6 +88,7 @@ export function parseMessage(text: string, limits: ScanLimits): RpcMessage {
   return {
     kind: idText === null ? "notification" : "request",
     text,
+    values,
     idText,
     method: message.method,
     params,
@@ -110,7 +111,7 @@ function readId(raw: string): string {
 
 function readResponse(
   message: Record<string, unknown>,
-  common: Pick<RpcMessage, "text" | "idText" | "outline">,
+  common: Pick<RpcMessage, "text" | "values" | "idText" | "outline">,
 ): RpcMessage {
   const isResult = isObject(message.result);
   if (isResult === isObject(message.error)) {

@@ -47,9 +47,9 @@ let keyCount = 0;
 
 /**
  * Throws if text nests too deep, holds too many values or repeats a key in an object (escapes decoded). Takes one pass,
- * before JSON.parse, whose work has no limit. Invalid JSON may pass: JSON.parse finds that.
+ * before JSON.parse, whose work has no limit. Invalid JSON may pass: JSON.parse finds that. Returns the number of values.
  */
-export function scan(text: string, limits: ScanLimits): void {
+export function scan(text: string, limits: ScanLimits): number {
   const escapes = text.includes("\\");
   let depth = 0;
   let nodes = 0;
@@ -61,7 +61,7 @@ export function scan(text: string, limits: ScanLimits): void {
     const c = text.charCodeAt(i);
     if (c === quote) {
       const end = stringEnd(text, i);
-      if (end < 0) return;
+      if (end < 0) return nodes;
       if (key) noteKey(text, i + 1, end - 1, depth, escapes);
       else nodes++;
       key = false;
@@ -75,7 +75,7 @@ export function scan(text: string, limits: ScanLimits): void {
       firstKeys[depth] = key ? keyCount : -1;
       if (keySets.size > 0) keySets.delete(depth);
     } else if (c === closeObject || c === closeArray) {
-      if (depth === 0) return;
+      if (depth === 0) return nodes;
       if (c === closeObject) keyCount = firstKeys[depth] ?? 0;
       depth--;
       key = false;
@@ -87,6 +87,7 @@ export function scan(text: string, limits: ScanLimits): void {
     }
     if (nodes > limits.nodes) throw tooMany(limits.nodes);
   }
+  return nodes;
 }
 
 /** Remembers a key of the innermost open object; throws if the object already has it. */

@@ -17,6 +17,7 @@ import { allLists } from "../session/notifier.ts";
 import { Session } from "../session/session.ts";
 import { Backlog } from "../session/streams.ts";
 import type { Traffic } from "../session/traffic.ts";
+import { keepBatch } from "./batch-answers.ts";
 import { isStanding, receive, receiveBatch, type Received, takesBatches, unreadable } from "./receive.ts";
 import { answerText } from "./reply.ts";
 import { announce, runCall } from "./run-call.ts";
@@ -128,10 +129,12 @@ export class McpConnection {
       return this.#exchange(gw, { inbound: unreadable("", null), fault: asFailure(error) }, presented);
     }
     announce(all, this.#session);
-    const answers = await eachInTurns(all, async (one) =>
+    const keep = keepBatch(gw);
+    const answers = await eachInTurns(all, async (one) => {
       // A reload may have come since the message before.
-      this.#closed ? null : this.#exchange(this.#options.current(), one, presented),
-    );
+      const answer = this.#closed ? null : await this.#exchange(this.#options.current(), one, presented);
+      return answer === null ? null : keep(one.inbound, answer);
+    });
     const given = answers.filter((answer) => answer !== null);
     return given.length > 0 ? `[${given.join(",")}]` : null;
   }

@@ -13,7 +13,9 @@ import { isBatch } from "../mcp/message.ts";
 import { assumedLegacy } from "../mcp/revisions.ts";
 import type { Session } from "../session/session.ts";
 import { namesEvents, prefersEvents, takesEvents, unacceptable } from "./accept.ts";
+import { keepBatch } from "./batch-answers.ts";
 import { credentialsOf, sourceOf } from "./credentials.ts";
+import { type AnswerBody, bodyOf } from "./long-answer.ts";
 import { PostStream, takesPriming } from "./post-stream.ts";
 import { maxOwed } from "./queue-limits.ts";
 import { isStanding, receive, receiveBatch, type Received, takesBatches, unreadable } from "./receive.ts";
@@ -110,7 +112,7 @@ export class PostEndpoint {
     const { controller } = call;
     // A disconnect cancels only in the modern era (PROTOCOL: cancellation).
     if (inbound.era === "modern") from.req.signal.addEventListener("abort", () => controller.abort(), { once: true });
-    const ended = this.#run(from.gw, call, session, stream);
+    const ended = this.#run(from, call, session, stream);
     if (!stream) return ended;
     ended.catch(() => {});
     if (waits) openLater(from.pending, stream, ended);
@@ -136,6 +138,7 @@ export class PostEndpoint {
     if (begins(from, all)) return notServed(gw, from, from, "");
     announce(all, session);
     const stream = this.#streamOf(from, session);
+    const keep = keepBatch(gw);
     const answers: string[] = [];
     const run = async (one: Received): Promise<void> => {
       // The session may have ended since the message before, or a reload may have come.
@@ -148,13 +151,13 @@ export class PostEndpoint {
       const text = call.inbound.kind === "request" ? answerText(call, gw.identity) : null;
       if (text === null) return;
       if (stream.opened) stream.deliver(text);
-      else answers.push(text);
+      else answers.push(keep(received.inbound, text));
     };
     const ended = eachInTurns(all, run);
     if (all.some(({ inbound }) => mayWait(inbound, req.headers))) openLater(from.pending, stream, ended);
     ended.then(
       () => {
-        if (!stream.opened) return stream.respond(joined(answers));
+        if (!stream.opened) return stream.respond(this.#together(from, answers));
         for (const one of answers) stream.deliver(one);
         stream.close(null, gw.clock.mono());
       },
@@ -178,7 +181,8 @@ export class PostEndpoint {
     });
   }
 
-  async #run(gw: Gateway, call: Call, session: Session | null, stream: PostStream | null): Promise<Response> {
+  async #run(from: Arrival, call: Call, session: Session | null, stream: PostStream | null): Promise<Response> {
+    const { gw } = from;
     await runCall(gw, call, session, this.#options);
     this.#used(session);
     try {
@@ -189,7 +193,9 @@ export class PostEndpoint {
       const { kind } = call.inbound;
       const opened = call.opened && { "mcp-session-id": call.opened.id };
       const isTaken = kind !== "request" && !call.failure;
-      const response = isTaken ? new Response(null, { status: 202 }) : answer(call, gw.identity, opened);
+      const response = isTaken
+        ? new Response(null, { status: 202 })
+        : answer(call, gw.identity, opened, (text) => this.#bodyOf(from, text));
       stream?.respond(response);
       return response;
     } catch (error) {
@@ -197,6 +203,17 @@ export class PostEndpoint {
       stream?.respond(refusal(asFailure(error)));
       throw error;
     }
+  }
+
+  #together(from: Arrival, answers: readonly string[]): Response {
+    if (answers.length === 0) return new Response(null, { status: 202 });
+    return new Response(this.#bodyOf(from, `[${answers.join(",")}]`), {
+      headers: { "content-type": "application/json" },
+    });
+  }
+
+  #bodyOf({ gw, vouched }: Arrival, text: string): AnswerBody {
+    return bodyOf(text, vouched, this.#options.traffic, maxOwed(gw));
   }
 
   /** A session is idle from the end of its last call on, which may have run longer than one may be idle. */
@@ -265,8 +282,3 @@ function openLater(pending: Pending, stream: PostStream, ended: Promise<unknown>
 
 /** Stands in for a client that cannot be told: progress still shows that the server is at work. */
 const unheard = (): void => {};
-
-function joined(answers: readonly string[]): Response {
-  if (answers.length === 0) return new Response(null, { status: 202 });
-  return new Response(`[${answers.join(",")}]`, { headers: { "content-type": "application/json" } });
-}

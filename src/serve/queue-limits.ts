@@ -16,8 +16,11 @@ const leastOwed = 8 * 1024 ** 2;
  */
 export const maxOwed = ({ shape }: Gateway): number => maxQueued + Math.max(4 * shape.result, leastOwed);
 
+/** Bytes that are handed to Bun at once; they cannot be taken back. */
+export const portion = 64 * 1024;
+
 /** Bytes that a connection may hold before it is asked what all connections of its principal hold. */
-const mostUnasked = 256 * 1024;
+export const mostUnasked = 256 * 1024;
 /** How often what one connection may hold all those of a principal may hold together. */
 const shares = 8;
 

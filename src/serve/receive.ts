@@ -49,6 +49,7 @@ export function unreadable(text: string, headers: Headers | null): Inbound {
     era: headers?.get("mcp-protocol-version") === modernRevision ? "modern" : "legacy",
     revision: null,
     text: "",
+    values: 0,
     idText: idOf(text),
     method: "",
     params: {},

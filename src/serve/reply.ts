@@ -2,6 +2,7 @@ import type { Call } from "../core/call.ts";
 import type { Failure } from "../core/failure.ts";
 import type { Inbound } from "../core/inbound.ts";
 import type { Implementation } from "../mcp/meta.ts";
+import type { AnswerBody } from "./long-answer.ts";
 import { answerMessage, failureMessage } from "../mcp/reply.ts";
 
 /** The JSON-RPC message that answers an ended call; null if the protocol wants none. */
@@ -16,13 +17,18 @@ export function answerText(call: Call, identity: Implementation): string | null 
 // Headers are copied faster than they are made.
 const json = { headers: new Headers({ "content-type": "application/json" }) };
 
-/** The HTTP answer to an ended call. */
-export function answer(call: Call, identity: Implementation, headers: Record<string, string> | null = null): Response {
+/** The HTTP answer to an ended call; `bodyOf` makes the body of an answer that is no failure. */
+export function answer(
+  call: Call,
+  identity: Implementation,
+  headers: Record<string, string> | null = null,
+  bodyOf: (text: string) => AnswerBody = (text) => text,
+): Response {
   const text = answerText(call, identity);
-  if (text !== null && !headers && !call.failure) return new Response(text, json);
+  if (text !== null && !headers && !call.failure) return new Response(bodyOf(text), json);
   // A cancelled call has no answer, and an event stream without events says so.
   if (text === null) return new Response("", { headers: { ...headers, "content-type": "text/event-stream" } });
-  if (!call.failure) return new Response(text, { headers: { ...headers, "content-type": "application/json" } });
+  if (!call.failure) return new Response(bodyOf(text), { headers: { ...headers, "content-type": "application/json" } });
   return new Response(text, {
     status: httpStatus(call.failure, call.inbound),
     headers: { ...headers, ...failureHeaders(call.failure), "content-type": "application/json" },

@@ -3,7 +3,7 @@ import type { Principal } from "../core/principal.ts";
 import { keepAlive } from "../mcp/sse.ts";
 import type { Reader } from "../session/streams.ts";
 import type { Traffic } from "../session/traffic.ts";
-import { boundUnread, maxQueued } from "./queue-limits.ts";
+import { boundUnread, maxQueued, portion } from "./queue-limits.ts";
 
 const headers = {
   "content-type": "text/event-stream",
@@ -15,8 +15,6 @@ const encoder = new TextEncoder();
 const keepAliveBytes = encoder.encode(keepAlive);
 const keepAliveEvery = 15_000;
 
-/** Bytes that are handed to Bun at once; they cannot be taken back. */
-const portion = 64 * 1024;
 /** A stream whose reader has lost its key forgets what that has not read yet. */
 const forgetOnLoss = endingWith<{ forget(): void }>((_, stream) => stream.forget());
 
@@ -114,8 +112,9 @@ export class EventStream implements Reader {
     for (let [first] = this.#unread; first && (controller.desiredSize ?? 0) > 0; [first] = this.#unread) {
       const bytes = first.subarray(this.#begun, this.#begun + portion);
       this.#begun += bytes.length;
-      this.#owed -= bytes.length;
       if (this.#begun === first.length) {
+        // Until then all of it takes its room.
+        this.#owed -= first.length;
         this.#unread.shift();
         this.#begun = 0;
       }

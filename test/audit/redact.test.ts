@@ -24,6 +24,7 @@ const masked: [string, string, string[], string][] = [
   ["JSON in a string, untouched", '{"a":"{ \\"c\\" : 2}"}', ["a.b"], '{"a":"{ \\"c\\" : 2}"}'],
   ["a string that is no JSON", '{"a":"{b"}', ["a.b"], '{"a":"{b"}'],
   ["JSON in a string that was cut off", '{"a":"{\\"c\\":1,\\"b\\":\\"sec', ["a.b"], `{"a":${m}`],
+  ["members in another case", '{"A":{"B":1},"a":{"b":2}}', ["a.b"], `{"A":{"B":${m}},"a":{"b":${m}}}`],
   ["a path that leads nowhere", '{"a":1}', ["a.b", "c"], '{"a":1}'],
 ];
 for (const [name, text, at, out] of masked) {

@@ -159,7 +159,7 @@ test("a request gives its place back, however it ends", async () => {
   const codes: (string | null)[] = [];
   for (const [method, params] of asked) {
     codes.push((await send(gw, method, params)).call.failure?.code ?? null);
-    expect([state.inFlight.total, state.characters.total]).toEqual([0, 0]);
+    expect([state.inFlight.total, state.weight.total]).toEqual([0, 0]);
   }
   expect(codes).toEqual([null, "unknown-tool", null, "unknown-method", null]);
 });

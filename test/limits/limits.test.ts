@@ -201,7 +201,7 @@ test("S23: what is in flight is limited in characters too, with room for two of 
   expect([all.code, all.message]).toEqual(["overloaded", expect.stringContaining("The gateway is at the limit")]);
   const long = setUp({ body: 200 * mib }).limits;
   for (let i = 0; i < 2; i++) long.admit(a, 200 * mib);
-  expect(failureOf(() => long.admit(a, 1)).code).toBe("overloaded");
+  expect(failureOf(() => long.admit(a, 4 * mib)).code).toBe("overloaded");
 });
 
 describe("throttle of failing sources", () => {

@@ -1,5 +1,6 @@
 import { describe, expect, test } from "bun:test";
 import type { FailureCode } from "../../src/core/failure.ts";
+import { weightOf } from "../../src/core/inbound.ts";
 import { readInbound, type WireContext } from "../../src/mcp/classify.ts";
 import { encodeHeader } from "../../src/mcp/headers.ts";
 import { paramText } from "../../src/mcp/message.ts";
@@ -338,6 +339,12 @@ describe("what is read", () => {
     expect(read(call(envelope), modern("tools/call", { "Mcp-Name": "a__b" }))).toMatchObject({ logLevel: null });
   });
 
+  test("S23: how many values a message holds, which count besides its length", () => {
+    const inbound = read(body({ method: "ping", params: { a: [[], {}, "x", 1, null] } }), http());
+    expect(inbound.values).toBe(11);
+    expect(weightOf(inbound)).toBe(inbound.text.length + 16 * 11);
+  });
+
   test("what a legacy client declares at initialize, and with nothing else", () => {
     const text =
       '{"jsonrpc":"2.0","id":1,"method":"initialize","params":{"capabilities":{"roots":{"listChanged": true}},"protocolVersion":"2025-11-25"}}';
@@ -354,6 +361,14 @@ describe("what is read", () => {
       stdio("legacy", "2025-11-25"),
     );
     expect(later).toMatchObject({ capabilities: null, logLevel: null, answer: null });
+  });
+
+  test.each([
+    ["longer than 16384 characters", { a: "x".repeat(16_384) }],
+    ["more than 500 values", { a: Array(499).fill([]) }],
+  ])("T27: a session does not keep capabilities of %s", (what, capabilities) => {
+    const text = body({ method: "initialize", params: { protocolVersion: "2025-11-25", capabilities } });
+    expect(() => read(text, http())).toThrow(what);
   });
 
   test("S20: what a response answers with, as written", () => {

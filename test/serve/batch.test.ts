@@ -113,6 +113,25 @@ test("notifications and answers alone are accepted without a word", async () => 
   expect(door.traffic.stray).toBe(1);
 });
 
+test.each(["a POST", "a connection"])("S23: the answers to %s hold only so much together", async (way) => {
+  const mib = 1024 ** 2;
+  await using door = new Door(() => said("x".repeat(4 * mib)));
+  Object.assign(door.gw, { shape: { ...door.gw.shape, result: 1 } });
+  const batch = [toolCall("echo", {}, 1), toolCall("echo", {}, 2), toolCall("echo", {}, 3), request("ping", {}, 4)];
+  let answers: unknown;
+  if (way === "a POST") answers = (await door.post(batch, { headers: v2025 })).json;
+  else {
+    const connection = door.connection((message) => (answers = message));
+    await connection.receive(JSON.stringify(initialize("2025-03-26")));
+    await connection.receive(JSON.stringify(batch));
+    connection.close();
+  }
+  const byId = new Map((answers as unknown[]).map((one) => [pick(one, "id"), JSON.stringify(one)]));
+  expect([1, 2, 3, 4].map((id) => (byId.get(id)?.length ?? 0) > 4 * mib)).toEqual([true, true, false, false]);
+  expect(byId.get(3)).toContain(`longer together than ${9 * mib} characters`);
+  expect(byId.get(4)).toContain('"result":{}');
+});
+
 test("numbers and spaces travel as they were written", async () => {
   await using door = echo();
   const one =

@@ -71,6 +71,19 @@ test("T27: all streams of one principal hold only so much together: the one that
   expect((await streams[4]?.response.text())?.endsWith("z")).toBe(true);
 });
 
+test("T27: an event that was read but for its end counts as a whole, since it is kept as a whole", async () => {
+  const traffic = new Traffic();
+  const mib = 1024 ** 2;
+  const closed: number[] = [];
+  for (let n = 0; n < 10; n++) {
+    const stream = new EventStream(traffic, mib, who, () => closed.push(n));
+    stream.write("x".repeat(900 * 1024), true);
+    const reader = stream.response.body?.getReader();
+    for (let read = 0; n < 9 && read < 800 * 1024;) read += (await reader?.read())?.value?.length ?? Infinity;
+  }
+  expect(closed).toHaveLength(1);
+});
+
 test("T42: a reader who has lost its key gets nothing of what it has not read, only the last words", async () => {
   const traffic = new Traffic();
   const caller = principal();

@@ -20,6 +20,7 @@ export function makeInbound(params: Record<string, unknown>, method: string): In
     era: "modern",
     revision: "2026-07-28",
     text,
+    values: 0,
     idText: "1",
     method,
     params,

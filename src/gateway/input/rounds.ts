@@ -1,7 +1,7 @@
 import { type AbortSignalLike, Cancel, Withdrawn } from "../../core/cancel.ts";
 import type { Call, IdentifiedCall, Reply, Route } from "../../core/call.ts";
 import { asFailure, Failure } from "../../core/failure.ts";
-import { type ClientAnswer, type InputRequest, longestQuestion } from "../../core/inbound.ts";
+import { type ClientAnswer, type InputRequest, longestQuestion, weightOf } from "../../core/inbound.ts";
 import type { Policy } from "../../core/ports.ts";
 import { rpcCodes } from "../../core/rpc-code.ts";
 import { type Asked, mostQuestions, roundText } from "../../mcp/input-round.ts";
@@ -80,7 +80,7 @@ export class Rounds implements ParkedCall {
   }
 
   get weight(): number {
-    let sum = this.whole.inbound.text.length;
+    let sum = weightOf(this.whole.inbound);
     for (const { request } of this.#questions.values()) sum += request.params.length;
     return sum;
   }

@@ -1,0 +1,76 @@
+import { expect, test } from "bun:test";
+import { connect, type Socket } from "node:net";
+import { bodyOf } from "../../src/serve/long-answer.ts";
+import { Traffic } from "../../src/session/traffic.ts";
+import { Door, said } from "../support/front-door.ts";
+import { principal } from "../support/principal.ts";
+import { until } from "../support/until.ts";
+import { initialize, toolCall } from "../support/wire.ts";
+
+const mib = 1024 ** 2;
+
+/** Asks for the answer to a message on a connection of its own, and reads nothing. */
+function ask(door: Door, message: unknown, who = "alice"): Socket {
+  const body = JSON.stringify(message);
+  const head = ["POST /mcp HTTP/1.1", "Host: 127.0.0.1", `Authorization: Bearer ${who}`, "Accept: application/json"];
+  const headers = ["Content-Type: application/json", `Content-Length: ${body.length}`, "Connection: close"];
+  const client = connect(Number(new URL(door.url).port), "127.0.0.1").on("error", () => {});
+  client.pause();
+  client.write(`${[...head, ...headers].join("\r\n")}\r\n\r\n${body}`);
+  return client;
+}
+
+async function bytesOf(client: Socket): Promise<number> {
+  let length = 0;
+  client.on("data", (chunk) => void (length += chunk.length)).resume();
+  await new Promise((resolve) => client.once("close", resolve));
+  return length;
+}
+
+const answered = (door: Door, count: number): Promise<unknown> =>
+  until(() => door.ended.length === count, "the answers to be sent");
+
+test("R60: a long answer arrives whole, alone and in a batch, and its connection goes on", async () => {
+  const text = "é".repeat(3 * mib);
+  await using door = new Door(() => said(text));
+  const call = toolCall("echo", {});
+  const one = await door.post(call);
+  expect([one.status, one.text]).toEqual([200, expect.stringContaining(text)]);
+  const headers = { "mcp-protocol-version": "2025-03-26" };
+  const two = await door.post([call, toolCall("echo", {}, 2)], { headers });
+  expect((JSON.parse(two.text) as unknown[]).length).toBe(2);
+  expect((await door.post(initialize("2025-06-18"))).status).toBe(200);
+});
+
+test("T27: answers that the clients of one caller do not read are dropped where they hold too much together", async () => {
+  await using door = new Door(() => said("x".repeat(15 * mib)));
+  Object.assign(door.gw, { shape: { ...door.gw.shape, result: 1 } });
+  const theirs = ask(door, toolCall("echo", {}), "bob");
+  await answered(door, 1);
+  const mine: Socket[] = [];
+  for (let count = 2; count < 8; count++) {
+    mine.push(ask(door, toolCall("echo", {})));
+    await answered(door, count);
+  }
+  const read = await Promise.all(mine.map(bytesOf));
+  // All of them together may hold 72 MiB.
+  expect(read.filter((length) => length > 15 * mib)).toHaveLength(4);
+  expect(await bytesOf(theirs)).toBeGreaterThan(15 * mib);
+});
+
+test("T42: who has lost its key gets nothing any more of an answer that it had not read", async () => {
+  await using door = new Door(() => said("x".repeat(15 * mib)));
+  const client = ask(door, toolCall("echo", {}));
+  await answered(door, 1);
+  door.who("alice").revoke();
+  expect(await bytesOf(client)).toBeLessThan(8 * mib);
+});
+
+test("T27: an answer that holds too much by itself is dropped at once, and counts no more", async () => {
+  const traffic = new Traffic();
+  const who = principal();
+  const [short, long] = [300, 9_000].map((kib) => bodyOf("x".repeat(kib * 1024), who, traffic, mib));
+  expect(new Response(long).text()).rejects.toThrow();
+  expect(await new Response(short).text()).toHaveLength(300 * 1024);
+  expect(bodyOf("x".repeat(256 * 1024), who, traffic, mib)).toBeString();
+});
