@@ -2,7 +2,7 @@ import { setImmediate } from "node:timers/promises";
 import { join } from "node:path";
 import { messageOf } from "../core/error-text.ts";
 import { lowerThreadPriority } from "../core/libc.ts";
-import { type AuditReader, StoreBusy } from "../core/store.ts";
+import { type AuditReader, StoreBusy, StoreUnsynced } from "../core/store.ts";
 import { type WalCheckpointer, openCheckpointer } from "../store/sqlite/checkpointer.ts";
 import { openIndexWriter } from "../store/sqlite/index-writer.ts";
 import { chainPath, openReader } from "../store/sqlite/reader.ts";
@@ -140,7 +140,8 @@ function send(message: FromWorker): void {
 }
 
 function complain(error: unknown): void {
-  send({ kind: "complaint", message: messageOf(error) });
+  const kind = error instanceof StoreUnsynced ? "unsynced" : "complaint";
+  send({ kind, message: messageOf(error) });
 }
 
 function attempt(work: () => void): void {
@@ -171,11 +172,8 @@ async function receive(message: Exclude<ToWorker, Start>): Promise<void> {
     housekeeper?.reached(message.durable);
     housekeeper?.wake();
   } else {
-    try {
-      await housekeeper?.close();
-    } finally {
-      send({ kind: "closed" });
-    }
+    await housekeeper?.close().catch(complain);
+    send({ kind: "closed" });
   }
 }
 
