@@ -204,7 +204,7 @@ class HttpLink implements Link {
       throw new SessionLost(refusesAnew(server), loss);
     }
     if (status === 401 || status === 403 || (status >= 300 && status < 400)) {
-      const refused = sent.lossIn(status, await shortText(response, longestWords, sent.controller));
+      const refused = sent.lossIn(status, await shortText(response, longestWords));
       const fault = faultOfStatus(server, response, "");
       if (refused !== null) throw new SessionLost(fault, refused);
       this.#note(status, sent);

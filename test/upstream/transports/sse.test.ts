@@ -16,7 +16,7 @@ const ask = (method: string, timeout: number): Ask => anyAsk({ method, peer, tim
 type Say = (message: Record<string, unknown>) => void;
 
 /** The old pair of endpoints, for one client: each message that is POSTed is answered as the test says. */
-function serveOldPair(answer: (message: Message, say: Say) => Response | Promise<Response>) {
+function serveOldPair(answer: (message: Message, say: Say, request: Request) => Response | Promise<Response>) {
   let stream: Stream | undefined;
   const send = (name: string, data: string): void => stream?.enqueue(`event: ${name}\ndata: ${data}\n\n`);
   const server = Bun.serve({
@@ -29,9 +29,8 @@ function serveOldPair(answer: (message: Message, say: Say) => Response | Promise
         send("endpoint", "/messages");
         return body;
       }
-      return answer((await request.json()) as Message, (message) =>
-        send("message", JSON.stringify({ jsonrpc: "2.0", ...message })),
-      );
+      const say: Say = (message) => send("message", JSON.stringify({ jsonrpc: "2.0", ...message }));
+      return answer((await request.json()) as Message, say, request);
     },
   });
   return { url: server.url.href, [Symbol.dispose]: () => void server.stop(true) };
@@ -135,16 +134,20 @@ test.each([
   await link.close();
 });
 
-test("a call that is refused in words that do not end is over as soon as its status is known", async () => {
-  using server = serveOldPair(({ id, method }, say) => {
-    if (method !== "initialize")
+test("a call that is refused in words that do not end is over soon, and so is its connection", async () => {
+  const closed = Promise.withResolvers<void>();
+  using server = serveOldPair(({ id, method }, say, request) => {
+    if (method !== "initialize") {
+      request.signal.addEventListener("abort", () => closed.resolve());
       return new Response(openStream({ start: (words) => words.enqueue("busy") }).body, { status: 503 });
+    }
     say({ id, result: {} });
     return accepted();
   });
   const link = openSse({ url: server.url, headers: {}, proxy: null }, host);
   await link.ask(ask("initialize", 2_000));
   expect(await rejectionOf(link.ask(ask("tools/call", 4_000)))).toMatchObject({ code: "upstream-overloaded" });
+  await closed.promise;
   await link.close();
 });
 
