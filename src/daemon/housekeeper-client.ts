@@ -110,9 +110,10 @@ export class HousekeeperClient {
   }
 
   #receive(message: FromWorker): void {
+    const { log, fatal } = this.#options;
     if (message.kind === "closed") this.#closed?.();
-    else if (message.kind === "unsynced") this.#options.fatal(message.message);
-    else if (message.kind === "complaint") this.#options.log.warn("housekeeping failed", { cause: message.message });
+    else if (message.kind === "unsynced") fatal(message.message);
+    else if (message.kind === "complaint") log.warn("housekeeping failed", { cause: message.message }, message.message);
     else {
       const waiting = this.#waiting.get(message.id);
       this.#waiting.delete(message.id);

@@ -30,7 +30,7 @@ class Housekeeper {
   #durable = 0;
   #rolling: Promise<void> | null = null;
   #timer: ReturnType<typeof setTimeout> | null = null;
-  readonly #copying = setInterval(() => attempt(() => this.#copyLogs()), copyEvery);
+  readonly #copying = setInterval(() => this.#copyLogs(), copyEvery);
 
   constructor(start: Start) {
     const { home, chain } = start;
@@ -62,7 +62,7 @@ class Housekeeper {
     if (this.#timer) clearTimeout(this.#timer);
     await this.#rollUp().catch(complain);
     for (const log of this.#logs) {
-      log.finish();
+      attempt(() => log.finish());
       log[Symbol.dispose]();
     }
     this.#rollups.index?.[Symbol.dispose]();
@@ -94,8 +94,9 @@ class Housekeeper {
     attempt(() => this.#rollups.index?.renew());
   }
 
+  /** One that lies on a full disk keeps neither the other one from being copied nor the records from being rolled up. */
   #copyLogs(): void {
-    for (const log of this.#logs) log.run();
+    for (const log of this.#logs) attempt(() => log.run());
   }
 
   #rollUp(): Promise<void> {

@@ -3,8 +3,7 @@ import { expect, setDefaultTimeout, test } from "bun:test";
 import { appendFileSync, mkdirSync, rmSync, truncateSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { type Daemon, everything, fake, Place, start, strongKey } from "../support/daemon.ts";
-import { isRoot, noStrace, strace } from "../support/processes.ts";
-import { TempDir } from "../support/temp-dir.ts";
+import { mayMount, mountTmpfs } from "../support/tmpfs.ts";
 import { until } from "../support/until.ts";
 import { pick, request, toolCall } from "../support/wire.ts";
 
@@ -14,29 +13,6 @@ import { pick, request, toolCall } from "../support/wire.ts";
 setDefaultTimeout(30_000);
 
 const config = { servers: [fake("fake")], policies: [everything()], audit: { payloads: "full" } };
-
-/** A small file system of its own; null where this user may not mount one. */
-function mountTmpfs(size: string) {
-  const run = (...argv: string[]): boolean =>
-    Bun.spawnSync(argv, { stdout: "ignore", stderr: "ignore" }).exitCode === 0;
-  const at = new TempDir();
-  const { dir } = at;
-  const disk = {
-    dir,
-    [Symbol.dispose](): void {
-      if (!run("umount", dir)) run("umount", "-l", dir);
-      at[Symbol.dispose]();
-    },
-  };
-  if (run("mount", "-t", "tmpfs", "-o", `size=${size},mode=0700`, "tmpfs", dir)) return disk;
-  disk[Symbol.dispose]();
-  return null;
-}
-
-function mayMount(): boolean {
-  using disk = mountTmpfs("1m");
-  return disk !== null;
-}
 
 /**
  * A small disk for a state directory. On it lies `ballast`: once that is removed, there is room for the log to be moved
@@ -306,31 +282,6 @@ test("T06, P5: a locked database: calls wait at most 2 s, then 503; the event lo
   await daemon.stop();
   expect((await place.cli(["audit", "verify"])).code).toBe(0);
 });
-
-test.skipIf(noStrace || !isRoot)(
-  "T05, P5: a failed sync of what is copied from the journal ends the daemon, and the next one goes on (needs strace and root)",
-  async () => {
-    using place = new Place(config);
-    const key = await place.key("alice");
-    const path = join(place.state, "audit/main.db");
-    const failing = ["-P", path, "-e", "trace=fdatasync", "-e", "inject=fdatasync:error=EIO"];
-    place.prefix = [strace, "-f", "--seccomp-bpf", "-o", "/dev/null", ...failing];
-    await using daemon = await place.start();
-    // A short journal is not copied.
-    const args = { filler: "x".repeat(60_000) };
-    while (!daemon.exited) await daemon.call("fake__echo", args, key).catch(() => null);
-    expect(await daemon.child.exited).toBe(1);
-    expect(await daemon.logged(({ level }) => level === "error")).toMatchObject({
-      msg: "the disk failed under the audit log; ending at once, since what was written may be gone",
-      reason: expect.stringContaining(`fdatasync ${path}: EIO`),
-    });
-    place.prefix = [];
-    await using next = await place.start();
-    expect((await next.call("fake__echo", {}, key)).status).toBe(200);
-    await next.stop();
-    expect((await place.cli(["audit", "verify"])).code).toBe(0);
-  },
-);
 
 test.skipIf(!mayMount())("T04: on a disk that is full already a start says so and ends (needs a tmpfs)", async () => {
   using disk = smallDisk();
