@@ -4,6 +4,8 @@ import type { KeyStore } from "../core/store.ts";
 const apart = 3_600_000;
 /** How long a use waits to be stored with others, ms. */
 const delay = 60_000;
+/** How many are stored at once, so that no call waits for long, and how long the rest waits, ms. */
+const slice = { most: 2_000, pause: 100 };
 
 /**
  * When each key was used last. No call waits for a write: uses are stored together, and each key's once an hour at most,
@@ -14,6 +16,8 @@ export class Uses implements Disposable {
   /** Epoch ms by the id of the key. */
   readonly #used = new Map<string, number>();
   readonly #saved = new Map<string, number>();
+  /** The keys whose last use is to be stored. */
+  readonly #due = new Set<string>();
   #timer: Timer | null = null;
 
   constructor(store: Pick<KeyStore, "uses" | "saveUses">) {
@@ -22,29 +26,39 @@ export class Uses implements Disposable {
 
   note(id: string, at: number): void {
     this.#used.set(id, at);
-    if (this.#isDue(id, at)) this.#timer ??= setTimeout(() => this.save(), delay).unref();
+    if (at - (this.#saved.get(id) ?? 0) < apart) return;
+    this.#due.add(id);
+    this.#timer ??= this.#saveIn(delay);
   }
 
   /** Forgets keys that are there no more. What is stored of them stays: they may come back, and others share the store. */
   keep(keys: { has(id: string): boolean }): void {
     this.save();
-    for (const uses of [this.#used, this.#saved]) {
+    for (const uses of [this.#used, this.#saved, this.#due]) {
       for (const id of uses.keys()) if (!keys.has(id)) uses.delete(id);
     }
   }
 
-  /** Stores what is due. */
-  save(): void {
+  /** Stores what is due, of `most` keys. */
+  save(most = Infinity): void {
     this.#stop();
-    const due = new Map([...this.#used].filter(([id, at]) => this.#isDue(id, at)));
-    if (due.size === 0) return;
+    const uses = new Map<string, number>();
+    for (const id of this.#due) {
+      if (uses.size === most) break;
+      uses.set(id, this.#used.get(id) ?? 0);
+    }
+    if (uses.size === 0) return;
     try {
-      this.#store.saveUses(due);
+      this.#store.saveUses(uses);
     } catch {
       // A full disk, say, of which others tell; nothing hangs on this, and the next use tries again.
       return;
     }
-    for (const [id, at] of due) this.#saved.set(id, at);
+    for (const [id, at] of uses) {
+      this.#saved.set(id, at);
+      this.#due.delete(id);
+    }
+    if (this.#due.size > 0) this.#timer = this.#saveIn(slice.pause);
   }
 
   /** The last use of each key that has one; where the store cannot be read, those of this process. */
@@ -72,7 +86,7 @@ export class Uses implements Disposable {
     }
   }
 
-  #isDue(id: string, at: number): boolean {
-    return at - (this.#saved.get(id) ?? 0) >= apart;
+  #saveIn(ms: number): Timer {
+    return setTimeout(() => this.save(slice.most), ms).unref();
   }
 }

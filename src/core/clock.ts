@@ -20,3 +20,22 @@ export function heldUpBy(most: number): (late: number) => boolean {
   let heldUp = false;
   return (late) => (heldUp = !heldUp && late > most);
 }
+
+/** By how much too late a regular look then comes, ms. */
+const late = 250;
+
+/**
+ * Calls `look` every `ms`, not keeping the process alive. After the whole process was held up it leaves one out: what
+ * came meanwhile, which shows that something is in use, is read only after timers have fired.
+ */
+export function lookEvery(ms: number, look: () => void): Timer {
+  const isHeldUp = heldUpBy(late);
+  let due = performance.now() + ms;
+  const timer = setInterval(() => {
+    const now = performance.now();
+    const isLate = isHeldUp(now - due);
+    due = now + ms;
+    if (!isLate) look();
+  }, ms);
+  return timer.unref();
+}

@@ -1,6 +1,6 @@
 /**
- * The name closest to a misspelt one, of equally close ones one that it begins, or else the only one that it begins; null
- * if none can be meant.
+ * The name closest to a misspelt one, of equally close ones one that it begins, or else the only one that it begins, if
+ * it is more than a letter; null if none can be meant.
  */
 export function nearest(text: string, names: readonly string[]): string | null {
   const wanted = fold(text);
@@ -13,8 +13,8 @@ export function nearest(text: string, names: readonly string[]): string | null {
     least = far;
     best = name;
   }
-  if (best !== null || wanted === "") return best;
-  return begun.length === 1 ? (begun[0] ?? null) : null;
+  if (best !== null) return best;
+  return wanted.length > 1 && begun.length === 1 ? (begun[0] ?? null) : null;
 }
 
 function fold(text: string): string {

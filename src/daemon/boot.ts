@@ -22,6 +22,7 @@ export async function boot({ installation, self, log, chains, admit }: BootOptio
   const { loaded, paths } = installation;
   const run = crypto.randomUUID();
   let engine: Engine | null = null;
+  const fatal = (reason: string) => endNow(log, reason);
   const stores = await openStores({
     paths,
     audit: loaded.config.audit,
@@ -30,7 +31,7 @@ export async function boot({ installation, self, log, chains, admit }: BootOptio
     chains,
     run,
     secrets: () => (engine?.loaded() ?? loaded).secrets,
-    fatal: (reason) => endNow(log, reason),
+    fatal,
   });
   await endPreviousRun(paths.state, stores.audit.chain, run, log);
   const home = { state: paths.state, main: loaded.config.audit.path };
@@ -40,6 +41,7 @@ export async function boot({ installation, self, log, chains, admit }: BootOptio
     chain: stores.audit.chain,
     usage: loaded.config.usage.enabled,
     log,
+    fatal,
   });
   stores.audit.onDurable(keeper.wake);
   const archive = liveArchive(keeper, stores.audit, home);

@@ -1,5 +1,6 @@
 import { Refusal } from "../control/refusal.ts";
 import { type ControlServer, listen as listenControl } from "../control/server.ts";
+import { lookEvery } from "../core/clock.ts";
 import { messageOf } from "../core/error-text.ts";
 import type { Self } from "../core/self.ts";
 import { within } from "../core/wait.ts";
@@ -74,7 +75,7 @@ export class Daemon {
       metrics: () => engine.metrics.render(),
       log: options.log,
     });
-    this.#sweep = setInterval(() => this.#sessions.sweep(), sessionSweep).unref();
+    this.#sweep = lookEvery(sessionSweep, () => this.#sessions.sweep());
   }
 
   get url(): string {

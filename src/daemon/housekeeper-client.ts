@@ -26,11 +26,14 @@ export type FromWorker =
   | { readonly kind: "answer"; readonly id: number; readonly value: unknown }
   | { readonly kind: "failure"; readonly id: number; readonly message: string }
   | { readonly kind: "complaint"; readonly message: string }
+  | { readonly kind: "unsynced"; readonly message: string }
   | { readonly kind: "closed" };
 
 export type HousekeeperOptions = Omit<Start, "kind"> & {
   readonly url: URL;
   readonly log: Logger;
+  /** The disk failed: the process must end at once. */
+  readonly fatal: (reason: string) => void;
 };
 
 const wakeEveryMs = 100;
@@ -107,8 +110,10 @@ export class HousekeeperClient {
   }
 
   #receive(message: FromWorker): void {
+    const { log, fatal } = this.#options;
     if (message.kind === "closed") this.#closed?.();
-    else if (message.kind === "complaint") this.#options.log.warn("housekeeping failed", { cause: message.message });
+    else if (message.kind === "unsynced") fatal(message.message);
+    else if (message.kind === "complaint") log.warn("housekeeping failed", { cause: message.message }, message.message);
     else {
       const waiting = this.#waiting.get(message.id);
       this.#waiting.delete(message.id);

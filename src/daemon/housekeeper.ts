@@ -2,7 +2,7 @@ import { setImmediate } from "node:timers/promises";
 import { join } from "node:path";
 import { messageOf } from "../core/error-text.ts";
 import { lowerThreadPriority } from "../core/libc.ts";
-import { type AuditReader, StoreBusy } from "../core/store.ts";
+import { type AuditReader, StoreBusy, StoreUnsynced } from "../core/store.ts";
 import { type WalCheckpointer, openCheckpointer } from "../store/sqlite/checkpointer.ts";
 import { openIndexWriter } from "../store/sqlite/index-writer.ts";
 import { chainPath, openReader } from "../store/sqlite/reader.ts";
@@ -31,7 +31,7 @@ class Housekeeper {
   #durable = 0;
   #rolling: Promise<void> | null = null;
   #timer: ReturnType<typeof setTimeout> | null = null;
-  readonly #copying = setInterval(() => attempt(() => this.#copyLogs()), copyEvery);
+  readonly #copying = setInterval(() => this.#copyLogs(), copyEvery);
 
   constructor(start: Start) {
     const { home, chain } = start;
@@ -63,7 +63,7 @@ class Housekeeper {
     clearInterval(this.#copying);
     if (this.#timer) clearTimeout(this.#timer);
     await this.#rollUp().catch(complain);
-    for (const log of this.#logs) log.finish();
+    for (const log of this.#logs) attempt(() => log.finish());
     this.#opened.dispose();
   }
 
@@ -91,8 +91,9 @@ class Housekeeper {
     attempt(() => this.#rollups.index?.renew());
   }
 
+  /** One that lies on a full disk keeps neither the other one from being copied nor the records from being rolled up. */
   #copyLogs(): void {
-    for (const log of this.#logs) log.run();
+    for (const log of this.#logs) attempt(() => log.run());
   }
 
   #rollUp(): Promise<void> {
@@ -137,7 +138,8 @@ function send(message: FromWorker): void {
 }
 
 function complain(error: unknown): void {
-  send({ kind: "complaint", message: messageOf(error) });
+  const kind = error instanceof StoreUnsynced ? "unsynced" : "complaint";
+  send({ kind, message: messageOf(error) });
 }
 
 function attempt(work: () => void): void {
@@ -168,11 +170,8 @@ async function receive(message: Exclude<ToWorker, Start>): Promise<void> {
     housekeeper?.reached(message.durable);
     housekeeper?.wake();
   } else {
-    try {
-      await housekeeper?.close();
-    } finally {
-      send({ kind: "closed" });
-    }
+    await housekeeper?.close().catch(complain);
+    send({ kind: "closed" });
   }
 }
 

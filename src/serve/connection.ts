@@ -87,6 +87,11 @@ export class McpConnection {
     await within(idle, lastAnswers, null, () => {});
   }
 
+  /** Refuses the questions to a client whose answers cannot come any more. */
+  stopAsking(): void {
+    this.#session?.stopAsking();
+  }
+
   /** The client has gone: cancels all that it waits for. `why` is a sentence, unless that was its own wish. */
   close(why?: string): void {
     if (this.#closed) return;

@@ -36,7 +36,7 @@ export type HttpServer = {
   readonly url: string;
   /** Applies limits that changed since the start. */
   refresh(): void;
-  /** Accepts no more connections; running calls continue. */
+  /** Accepts no more connections; running calls continue, without what their clients would have to send them. */
   stop(): void;
   close(): Promise<void>;
 };
@@ -92,15 +92,7 @@ export function serveHttp(options: HttpOptions): HttpServer {
     }
   };
 
-  const server = Bun.serve({
-    hostname: address.host,
-    port: address.port,
-    idleTimeout: idleSeconds,
-    // BodyReader enforces the limit, since a refusal must be recorded.
-    maxRequestBodySize: Number.MAX_SAFE_INTEGER,
-    ...(options.tls ? { tls: options.tls } : {}),
-    ...handlersOf(options, sockets, answer),
-  });
+  const server = listenBy(options, handlersOf(options, sockets, answer));
   const shedding = shedIdleConnections(max, options.otherDescriptors, () => server.closeIdleConnections());
   const keeper = setInterval(() => keepSilent(server, pending, patience), patience.every);
   keeper.unref();
@@ -108,7 +100,12 @@ export function serveHttp(options: HttpOptions): HttpServer {
   return {
     url: urlOf(server, options),
     refresh: () => void server.reload(handlersOf(options, sockets, answer)),
-    stop: () => void (stopped ??= server.stop(false)),
+    stop() {
+      stopped ??= server.stop(false);
+      // Bun has closed all connections that wait for nothing, and takes no request any more.
+      options.sessions.stopAsking();
+      pair.stopAsking();
+    },
     async close() {
       shedding.close();
       pair.closeAll();
@@ -120,6 +117,17 @@ export function serveHttp(options: HttpOptions): HttpServer {
     },
   };
 }
+
+const listenBy = ({ address, tls }: HttpOptions, handlers: ReturnType<typeof handlersOf>): Server<SocketData> =>
+  Bun.serve({
+    hostname: address.host,
+    port: address.port,
+    idleTimeout: idleSeconds,
+    // BodyReader enforces the limit, since a refusal must be recorded.
+    maxRequestBodySize: Number.MAX_SAFE_INTEGER,
+    ...(tls ? { tls } : {}),
+    ...handlers,
+  });
 
 /** Whose credential is refused may be anybody: the audit logs that once per source. */
 function logFault(log: Logger, { code, message, row, detail: { internal } }: Failure): void {

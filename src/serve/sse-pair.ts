@@ -75,6 +75,10 @@ export class SsePair {
     return new Response("Accepted", { status: 202 });
   }
 
+  stopAsking(): void {
+    for (const { connection } of this.#open.values()) connection.stopAsking();
+  }
+
   closeAll(): void {
     for (const { stream } of this.#open.values()) stream.close();
   }

@@ -18,7 +18,8 @@ export class Questions {
   readonly #waiting = new Map<string, Waiting>();
   readonly #traffic: Traffic;
   #last = 0;
-  #closed = false;
+  /** Why nothing can be asked any more; null while it can. */
+  #closed: Failure | null = null;
 
   constructor(traffic: Traffic) {
     this.#traffic = traffic;
@@ -30,15 +31,16 @@ export class Questions {
 
   /**
    * Sends a request to the client by `send` and resolves with its answer; `signal` limits the wait. Rejects with
-   * `cancelled` if `signal` fires or the client has gone, with `overloaded` if too many questions are open. A client
-   * that is still there is told that the request is cancelled.
+   * `cancelled` if `signal` fires or the client has gone, with `overloaded` if too many questions are open, and as
+   * `close` says. A client that is still there is told that the request is cancelled.
    */
   async ask(
     { method, params, progress }: InputRequest,
     signal: AbortSignalLike,
     send: (message: string) => void,
   ): Promise<ClientAnswer> {
-    if (this.#closed || signal.aborted) throw gone();
+    if (this.#closed) throw this.#closed;
+    if (signal.aborted) throw gone();
     if (this.#waiting.size >= mostWaiting) {
       throw new Failure("overloaded", `The client has ${mostWaiting} unanswered questions already.`);
     }
@@ -78,10 +80,10 @@ export class Questions {
     this.#waiting.get(token)?.progress?.(params);
   }
 
-  /** The client has gone: rejects all open questions. */
-  close(): void {
-    this.#closed = true;
-    for (const { reject } of this.#waiting.values()) reject(gone());
+  /** Rejects all questions, those to come too: the client has gone, or `why` it cannot answer any more. */
+  close(why = gone()): void {
+    this.#closed ??= why;
+    for (const { reject } of this.#waiting.values()) reject(this.#closed);
   }
 }
 

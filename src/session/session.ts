@@ -1,5 +1,6 @@
 import type { AbortSignalLike } from "../core/cancel.ts";
 import type { ClientSession } from "../core/call.ts";
+import { Failure } from "../core/failure.ts";
 import {
   type ClientAnswer,
   type ClientCapabilities,
@@ -102,6 +103,10 @@ export class Session implements ClientSession {
     outside.readBy(reader, after);
   }
 
+  get #asking(): Questions {
+    return (this.#questions ??= new Questions(this.#traffic));
+  }
+
   /** Whether a call of the session runs or its stream is open. */
   get busy(): boolean {
     return Boolean(this.#streams?.listener) || (this.#calls !== null && this.#calls.size > 0);
@@ -114,9 +119,14 @@ export class Session implements ClientSession {
 
   /** Asks the client by `send`; rejects as `Questions.ask` does. */
   ask(request: InputRequest, signal: AbortSignalLike, send: (message: string) => void): Promise<ClientAnswer> {
-    this.#questions ??= new Questions(this.#traffic);
-    if (this.#ended) this.#questions.close();
-    return this.#questions.ask(request, signal, send);
+    if (this.#ended) this.#asking.close();
+    return this.#asking.ask(request, signal, send);
+  }
+
+  /** The gateway is stopping and takes no answers: refuses the questions that wait for one, and all to come. */
+  stopAsking(): void {
+    const message = "The gateway is stopping, so the client's answer could not reach it any more.";
+    this.#asking.close(new Failure("input-unavailable", message));
   }
 
   /** Passes on an answer of the client; an answer to no question is only counted. */

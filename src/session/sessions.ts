@@ -135,6 +135,10 @@ export class Sessions {
     }
   }
 
+  stopAsking(): void {
+    for (const session of this.#byId.values()) session.stopAsking();
+  }
+
   endAll(reason: SessionEnd): void {
     // A map may be iterated while the current entry is deleted.
     for (const session of this.#byId.values()) this.end(session, reason);

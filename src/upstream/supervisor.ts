@@ -1,4 +1,5 @@
 import type { IdentifiedCall, Party, Route } from "../core/call.ts";
+import { lookEvery } from "../core/clock.ts";
 import type { Followed, TaskWatch, Updated } from "../core/ports.ts";
 import type { Listing, ServerState, ServerStatus } from "../core/upstream.ts";
 import { longestTimer } from "../core/wait.ts";
@@ -121,7 +122,7 @@ export class Supervisor {
 
   #startPulse(): Timer {
     const every = Math.min(this.#terms.options.healthCheck, longestTimer);
-    return setInterval(() => void this.#beat(), every).unref();
+    return lookEvery(every, () => void this.#beat());
   }
 
   async #beat(): Promise<void> {

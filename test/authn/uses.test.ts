@@ -1,6 +1,7 @@
 import { afterEach, expect, jest, test } from "bun:test";
 import { Keyring } from "../../src/authn/keyring.ts";
 import { newKey } from "../../src/authn/new-key.ts";
+import { Uses } from "../../src/authn/uses.ts";
 import { keyOptions } from "../../src/authn/options.ts";
 import { hashKey } from "../../src/core/key-hash.ts";
 import { keyRequest, memoryKeyStore } from "../support/key-store.ts";
@@ -50,6 +51,28 @@ test("a key's last use is listed at once, and stored apart from calls, once an h
   using next = new Keyring({ store, clock });
   expect(at(next)).toBe(fourth);
   expect(next.lastUses().has(unused.id)).toBe(false);
+});
+
+test("the uses of many keys are stored in parts, between which calls come in, and all at once at the end", () => {
+  jest.useFakeTimers();
+  const writes: number[] = [];
+  let stored: ReadonlyMap<string, number> = new Map();
+  const saveUses = (uses: ReadonlyMap<string, number>): void => {
+    writes.push(uses.size);
+    stored = new Map([...stored, ...uses]);
+  };
+  using uses = new Uses({ uses: () => stored, saveUses });
+  const count = 20_000;
+  const hour = 3_600_000;
+  for (const at of [hour, 2 * hour]) {
+    for (let key = 0; key < count; key++) uses.note(`key-${key}`, at);
+    jest.advanceTimersByTime(60_000);
+    expect([writes.length, Math.max(...writes)]).toEqual([1, 2_000]);
+    if (at === hour) jest.advanceTimersByTime(60_000);
+    else uses.save();
+    expect([...stored.values()]).toEqual(Array.from({ length: count }, () => at));
+    expect(writes.splice(0)).toHaveLength(at === hour ? 10 : 2);
+  }
 });
 
 test("S25: nothing is held of keys that have left the configuration, and one that comes back has its last use", () => {

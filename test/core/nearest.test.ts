@@ -1,7 +1,7 @@
 import { expect, test } from "bun:test";
 import { nearest } from "../../src/core/nearest.ts";
 
-const names = ["listen", "limits", "serve", "servers", "allowedHosts", "id", "audit"];
+const names = ["listen", "limits", "serve", "servers", "allowedHosts", "id", "audit", "no-color"];
 
 test.each([
   ["lisen", "listen"],
@@ -10,6 +10,8 @@ test.each([
   ["serv", "serve"],
   ["allowed_hosts", "allowedHosts"],
   ["di", "id"],
+  ["al", "allowedHosts"],
+  ["n", null],
   ["frobnicate", null],
   ["", null],
   ["x".repeat(10_000), null],

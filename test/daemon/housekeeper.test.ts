@@ -17,8 +17,11 @@ import { callOf, failed, openBroker, outsideOf, runCall, tempState, type TempSta
 import { until } from "../support/until.ts";
 
 const url = new URL("../../src/daemon/housekeeper.ts", import.meta.url);
+const fatal = (reason: string): never => {
+  throw new Error(`fatal: ${reason}`);
+};
 const start = (at: TempState, { usage = true, log = silent } = {}) =>
-  new HousekeeperClient({ url, home: { state: at.state, main: null }, chain: "main", usage, log });
+  new HousekeeperClient({ url, home: { state: at.state, main: null }, chain: "main", usage, log, fatal });
 /** Calls, errors and denials of all rows. */
 function totals({ rows }: { readonly rows: readonly UsageRow[] }): [number, number, number] {
   const sum = (key: "calls" | "errors" | "denied") => rows.reduce((total, row) => total + row[key], 0);

@@ -3,7 +3,7 @@ import { expect, setDefaultTimeout, test } from "bun:test";
 import { appendFileSync, mkdirSync, rmSync, truncateSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { type Daemon, everything, fake, Place, start, strongKey } from "../support/daemon.ts";
-import { TempDir } from "../support/temp-dir.ts";
+import { mayMount, mountTmpfs } from "../support/tmpfs.ts";
 import { until } from "../support/until.ts";
 import { pick, request, toolCall } from "../support/wire.ts";
 
@@ -13,29 +13,6 @@ import { pick, request, toolCall } from "../support/wire.ts";
 setDefaultTimeout(30_000);
 
 const config = { servers: [fake("fake")], policies: [everything()], audit: { payloads: "full" } };
-
-/** A small file system of its own; null where this user may not mount one. */
-function mountTmpfs(size: string) {
-  const run = (...argv: string[]): boolean =>
-    Bun.spawnSync(argv, { stdout: "ignore", stderr: "ignore" }).exitCode === 0;
-  const at = new TempDir();
-  const { dir } = at;
-  const disk = {
-    dir,
-    [Symbol.dispose](): void {
-      if (!run("umount", dir)) run("umount", "-l", dir);
-      at[Symbol.dispose]();
-    },
-  };
-  if (run("mount", "-t", "tmpfs", "-o", `size=${size},mode=0700`, "tmpfs", dir)) return disk;
-  disk[Symbol.dispose]();
-  return null;
-}
-
-function mayMount(): boolean {
-  using disk = mountTmpfs("1m");
-  return disk !== null;
-}
 
 /**
  * A small disk for a state directory. On it lies `ballast`: once that is removed, there is room for the log to be moved

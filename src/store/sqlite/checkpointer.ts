@@ -1,4 +1,6 @@
 import { fdatasyncSync, openSync } from "node:fs";
+import { messageOf } from "../../core/error-text.ts";
+import { StoreUnsynced } from "../../core/store.ts";
 import { openWritable, withPath } from "./database.ts";
 
 /** Lengths of the log, in bytes, from which its pages are copied, it is started over, or its file is cut. */
@@ -9,7 +11,10 @@ const pageBytes = 4096;
 /** At most so many bytes are copied while the writer is kept out. */
 const rest = 1 << 20;
 
-/** Copies a database's write-ahead log into it, from another thread than the writer's. */
+/**
+ * Copies a database's write-ahead log into it, from another thread than the writer's. Throws `StoreUnsynced` where what
+ * was copied may be lost.
+ */
 export type WalCheckpointer = Disposable & {
   /** Does what the length of the log asks for; never waits for the writer or a reader. */
   run(): void;
@@ -34,7 +39,11 @@ export function openCheckpointer(path: string, sizes: LogSizes = defaults): WalC
     file ??= openSync(path, "r");
     // SQLite syncs what it copies only if the writer rests. Put off, that would be much at once: it would keep the
     // writer out while the log is started over, and hold up the syncs of the log.
-    fdatasyncSync(file);
+    try {
+      fdatasyncSync(file);
+    } catch (error) {
+      throw new StoreUnsynced(`fdatasync ${path}: ${messageOf(error)}`, { cause: error });
+    }
     return progress;
   };
   const left = ({ log, checkpointed }: Progress): number => (log - checkpointed) * pageBytes;

@@ -56,7 +56,7 @@ function retryAfter(headers: Headers): number | undefined {
 const unreached = /^(ECONNREFUSED|ENOTFOUND|EAI_AGAIN|EHOSTUNREACH|ENETUNREACH|ConnectionRefused|FailedToOpenSocket)$/;
 /** Its code where a proxy let nothing through, and why stands in the message. */
 const noTunnel = "ERR_PROXY_TUNNEL";
-/** The codes of fetch for other requests that never left this host. */
+/** The codes of fetch for other requests that never left this host. EPROTO may come after the whole request was sent. */
 const neverSent = /^(.*CERT.*|ERR_TLS.*|UNABLE_TO.*|SELF_SIGNED.*)$/;
 
 /** Why nobody took a connection; null where the error says something else. */
@@ -106,37 +106,48 @@ export function isPlainJson({ status, headers }: Response, max: number): boolean
 export const discard = ({ body }: Response): void => void body?.cancel().catch(() => {});
 
 /** How long a server may take to send a short body after its head, ms. */
-export const shortBodyMs = 1_000;
+const patience = 1_000;
 
-/**
- * The body as text where it is declared to have at most `max` bytes; nothing of any other, of one that breaks off, or of
- * one that does not come: then its request is ended.
- */
-export async function shortText(response: Response, max: number, request: AbortController): Promise<string> {
-  if (isBounded(response.headers, max)) {
-    const text = response.arrayBuffer().then(decodeUtf8, () => "");
-    return within(text, shortBodyMs, null, () => {
-      request.abort();
-      return "";
-    });
-  }
-  discard(response);
-  return "";
+/** The body as text, if it has at most `max` bytes and comes whole and soon; of any other nothing, and it is ended. */
+export async function shortText({ body }: Response, max: number): Promise<string> {
+  const reader = body?.getReader();
+  const text = await within(
+    readUpTo(reader, max).catch(() => null),
+    patience,
+    null,
+    () => null,
+  );
+  if (text === null) endReading(reader);
+  return text ?? "";
 }
 
 /** The body as text, a result of `limit` bytes and its envelope; throws `result-too-large`. */
 export async function readText(response: Response, limit: number, server: string): Promise<string> {
   const max = limit + envelope;
   if (isBounded(response.headers, max)) return decodeUtf8(await response.arrayBuffer());
+  const reader = response.body?.getReader();
+  const text = await readUpTo(reader, max);
+  if (text !== null) return text;
+  endReading(reader);
+  throw faults.tooLarge(server, limit);
+}
+
+type Reader = Pick<ReadableStreamDefaultReader<Uint8Array>, "read" | "cancel">;
+
+/** Closes the connection of the body too. */
+const endReading = (reader: Reader | undefined): void => void reader?.cancel().catch(() => {});
+
+/** The text of at most `max` bytes; null for a longer one, of which the rest is not read. */
+async function readUpTo(reader: Reader | undefined, max: number): Promise<string | null> {
   const chunks: Uint8Array[] = [];
   let size = 0;
-  for await (const chunk of response.body ?? []) {
-    size += chunk.length;
-    // Leaving the loop cancels the body and closes its connection.
-    if (size > max) throw faults.tooLarge(server, limit);
-    chunks.push(chunk);
+  for (;;) {
+    const { value } = (await reader?.read()) ?? {};
+    if (!value) return decodeUtf8(Buffer.concat(chunks));
+    size += value.length;
+    if (size > max) return null;
+    chunks.push(value);
   }
-  return decodeUtf8(Buffer.concat(chunks));
 }
 
 /** The answer itself; throws `result-too-large` for a result beyond the limit. */

@@ -201,7 +201,7 @@ class HttpLink implements Link {
       throw new SessionLost(refusesAnew(server), loss);
     }
     if (status === 401 || status === 403 || (status >= 300 && status < 400)) {
-      const refused = exchange.lossIn(status, await shortText(response, longestWords, exchange.controller));
+      const refused = exchange.lossIn(status, await shortText(response, longestWords));
       const fault = faultOfStatus(server, response, "");
       if (refused !== null) throw new SessionLost(fault, refused);
       this.#renewal.note(status, exchange);

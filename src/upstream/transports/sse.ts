@@ -1,7 +1,6 @@
-import { within } from "../../core/wait.ts";
 import { isEventStream, isTooLarge, readEvents } from "../http/event-stream.ts";
 import { faults, quoted, reasonOf } from "../faults.ts";
-import { discard, faultOfError, faultOfStatus, readText, shortBodyMs } from "../http/answer.ts";
+import { discard, faultOfError, faultOfStatus, shortText } from "../http/answer.ts";
 import { isSessionLost } from "../http/lost-session.ts";
 import { courtesyOver, type EndpointSpec, mostCourtesies, sendTo } from "../http/wire.ts";
 import type { Link, LinkHost } from "../link/link.ts";
@@ -126,8 +125,7 @@ class SsePipe implements Pipe {
       const response = await sendTo(this.#spec, { method: "POST", headers, body, signal }, endpoint);
       const { status } = response;
       if (status >= 200 && status < 300) return discard(response);
-      const text = readText(response, longestRefusal, this.#server).catch(() => "");
-      const said = await within(text, shortBodyMs, null, () => "");
+      const said = await shortText(response, longestRefusal);
       // Servers refuse notifications and answers that they do not expect in the same words, and know the stream.
       if (isReply(key) || isTold(key) || !isSessionLost(status, said, "")) {
         return this.#events.failed(key, faultOfStatus(this.#server, response, said));

@@ -93,6 +93,7 @@ test.each([
   ["ERR_TLS_CERT_ALTNAME_INVALID", "upstream-down"],
   ["UNABLE_TO_VERIFY_LEAF_SIGNATURE", "upstream-down"],
   ["ECONNRESET", "lost"],
+  ["EPROTO", "lost"],
 ])("what a request met that failed with %s: %s", (code, means) => {
   expect(faultOfError("a", Object.assign(new Error("no"), { code }), null)).toMatchObject({
     code: means,

@@ -17,7 +17,7 @@ const requestFor = (method: string, timeout: number): LinkRequest =>
 type Say = (message: Record<string, unknown>) => void;
 
 /** The old pair of endpoints, for one client: each message that is POSTed is answered as the test says. */
-function serveOldPair(answer: (message: Message, say: Say) => Response | Promise<Response>) {
+function serveOldPair(answer: (message: Message, say: Say, request: Request) => Response | Promise<Response>) {
   let stream: Stream | undefined;
   const send = (name: string, data: string): void => stream?.enqueue(`event: ${name}\ndata: ${data}\n\n`);
   const server = Bun.serve({
@@ -30,9 +30,8 @@ function serveOldPair(answer: (message: Message, say: Say) => Response | Promise
         send("endpoint", "/messages");
         return body;
       }
-      return answer((await request.json()) as Message, (message) =>
-        send("message", JSON.stringify({ jsonrpc: "2.0", ...message })),
-      );
+      const say: Say = (message) => send("message", JSON.stringify({ jsonrpc: "2.0", ...message }));
+      return answer((await request.json()) as Message, say, request);
     },
   });
   return { url: server.url.href, [Symbol.dispose]: () => void server.stop(true) };
@@ -136,10 +135,13 @@ test.each([
   await link.close();
 });
 
-test("a call that is refused in words that do not end is over as soon as its status is known", async () => {
-  using server = serveOldPair(({ id, method }, say) => {
-    if (method !== "initialize")
+test("a call that is refused in words that do not end is over soon, and so is its connection", async () => {
+  const closed = Promise.withResolvers<void>();
+  using server = serveOldPair(({ id, method }, say, request) => {
+    if (method !== "initialize") {
+      request.signal.addEventListener("abort", () => closed.resolve());
       return new Response(openStream({ start: (words) => words.enqueue("busy") }).body, { status: 503 });
+    }
     say({ id, result: {} });
     return accepted();
   });
@@ -148,6 +150,7 @@ test("a call that is refused in words that do not end is over as soon as its sta
   expect(await rejectionOf(link.request(requestFor("tools/call", 4_000)))).toMatchObject({
     code: "upstream-overloaded",
   });
+  await closed.promise;
   await link.close();
 });
 

@@ -1,0 +1,20 @@
+import { expect, test } from "bun:test";
+import { heldUpBy, lookEvery } from "../../src/core/clock.ts";
+import { until } from "../support/until.ts";
+
+test("a timer that is late was held up, but not twice in a row", () => {
+  const isHeldUp = heldUpBy(100);
+  expect([100, 101, 101, 101, 0, 101].map(isHeldUp)).toEqual([false, true, false, true, false, true]);
+});
+
+test("after the process stood still there is time to read what came before the next regular look", async () => {
+  let looked = 0;
+  const timer = lookEvery(300, () => void (looked = performance.now()));
+  await until(() => looked > 0, "a look");
+  // The whole process, timers and all.
+  Bun.sleepSync(900);
+  const goesOn = performance.now();
+  await until(() => looked > goesOn, "the next look");
+  expect(looked - goesOn).toBeGreaterThan(200);
+  clearInterval(timer);
+});

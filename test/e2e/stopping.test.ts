@@ -1,0 +1,54 @@
+import { expect, setDefaultTimeout, test } from "bun:test";
+import { type Daemon, everything, fake, start } from "../support/daemon.ts";
+import { linesOf } from "../support/seen.ts";
+import { eventsOf, initialize, pick, toolCall } from "../support/wire.ts";
+
+// What a daemon that is told to stop waits for.
+
+// Far below the time that calls may go on for.
+setDefaultTimeout(15_000);
+
+const capabilities = { elicitation: {} };
+const question = { method: "elicitation/create", params: { message: "Which one?", requestedSchema: {} } };
+const call = toolCall("old__ask", question, 7);
+
+/** What the client of a session is sent about its call. */
+async function inSession(daemon: Daemon, key: string): Promise<AsyncGenerator<unknown>> {
+  const headers = await daemon.session(key, "2025-11-25", { capabilities });
+  return eventsOf(await daemon.send(call, { key, headers }));
+}
+
+/** The same over the older pair of endpoints, where a stream brings all that is sent. */
+async function* onPair(daemon: Daemon, key: string): AsyncGenerator<unknown> {
+  const headers = { authorization: `Bearer ${key}`, accept: "text/event-stream" };
+  const { body } = await fetch(`${daemon.url}/sse`, { headers });
+  let path: string | null = null;
+  for await (const line of linesOf(body)) {
+    const data = line.startsWith("data: ") ? line.slice("data: ".length) : null;
+    if (data === null) continue;
+    if (path !== null) {
+      const message = JSON.parse(data) as { id?: unknown };
+      if (message.id === 0) await daemon.post(call, { key, path });
+      else yield message;
+      continue;
+    }
+    path = data;
+    await daemon.post(initialize("2024-11-05", 0, capabilities), { key, path });
+  }
+}
+
+test.each([inSession, onPair])(
+  "T46: a stop does not wait for the answers of old clients, which can send none any more: %p",
+  async (open) => {
+    await using daemon = await start({ servers: [fake("old", ["--rich"])], policies: [everything()] });
+    const told = await open(daemon, await daemon.place.key("agent"));
+    expect(pick((await told.next()).value, "method")).toBe("elicitation/create");
+    const stopped = daemon.stop();
+    expect(JSON.stringify((await told.next()).value)).toContain(
+      "The gateway is stopping, so the client's answer could not reach it any more.",
+    );
+    expect(await stopped).toBe(0);
+    const ends = (await daemon.place.records()).filter(({ type, tool }) => type === "call.end" && tool === "ask");
+    expect(ends).toMatchObject([{ st: "ok" }]);
+  },
+);

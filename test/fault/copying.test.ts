@@ -1,0 +1,66 @@
+import { expect, setDefaultTimeout, test } from "bun:test";
+import { statfsSync, statSync, writeFileSync } from "node:fs";
+import { join } from "node:path";
+import { openState } from "../../src/store/open.ts";
+import { readUsage } from "../../src/store/sqlite/usage.ts";
+import { everything, fake, Place } from "../support/daemon.ts";
+import { isRoot, noStrace, strace } from "../support/processes.ts";
+import { mayMount, mountTmpfs } from "../support/tmpfs.ts";
+import { until } from "../support/until.ts";
+
+// The journals of the databases cannot be copied into them.
+
+// Processes are started and ended throughout; on a busy machine that takes its time.
+setDefaultTimeout(30_000);
+
+const config = { servers: [fake("fake")], policies: [everything()] };
+
+test.skipIf(noStrace || !isRoot)(
+  "T05, P5: a failed sync of what is copied from the journal ends the daemon, and the next one goes on (needs strace and root)",
+  async () => {
+    using place = new Place(config);
+    const key = await place.key("alice");
+    const path = join(place.state, "audit/main.db");
+    const failing = ["-P", path, "-e", "trace=fdatasync", "-e", "inject=fdatasync:error=EIO"];
+    place.prefix = [strace, "-f", "--seccomp-bpf", "-o", "/dev/null", ...failing];
+    await using daemon = await place.start();
+    // A short journal is not copied.
+    const args = { filler: "x".repeat(60_000) };
+    while (!daemon.exited) await daemon.call("fake__echo", args, key).catch(() => null);
+    expect(await daemon.child.exited).toBe(1);
+    expect(await daemon.logged(({ level }) => level === "error")).toMatchObject({
+      msg: "the disk failed under the audit log; ending at once, since what was written may be gone",
+      reason: expect.stringContaining(`fdatasync ${path}: EIO`),
+    });
+    place.prefix = [];
+    await using next = await place.start();
+    expect((await next.call("fake__echo", {}, key)).status).toBe(200);
+    await next.stop();
+    expect((await place.cli(["audit", "verify"])).code).toBe(0);
+  },
+);
+
+test.skipIf(!mayMount())(
+  "T04, D8: while the disk of the log is full, mcpgw.db on another one is copied, and calls are counted in it (needs a tmpfs)",
+  async () => {
+    using disk = mountTmpfs("24m");
+    if (!disk) throw new Error("a file system that could be mounted before cannot be mounted now");
+    using place = new Place({ ...config, audit: { payloads: "full", path: join(disk.dir, "log.db") } });
+    await using daemon = await place.start();
+    const key = await place.key("alice");
+    // Room for a journal that is long enough to be copied, and not for the copy.
+    const { bavail, bsize } = statfsSync(disk.dir);
+    writeFileSync(join(disk.dir, "filler"), new Uint8Array(bavail * bsize - 3 * 1024 ** 2));
+    const args = { filler: "x".repeat(60_000) };
+    while ((await daemon.call("fake__echo", args, key)).status === 200) continue;
+    await daemon.logged(({ msg, cause }) => msg === "housekeeping failed" && String(cause).includes("log.db"));
+    const path = join(place.state, "mcpgw.db");
+    using state = openState(place.state);
+    const tools = ["x".repeat(64 << 10)];
+    const none = { prompts: [], resources: [], resourceTemplates: [], capabilities: "{}", instructions: null };
+    for (let n = 0; n < 40; n++) state.remember(`crm-${n}`, "h", { ...none, era: "legacy", tools });
+    await until(() => statSync(path).size > 2 << 20, "mcpgw.db is copied", 10_000);
+    const isCounted = () => (readUsage(path, {}).rows[0]?.calls ?? 0) > 0;
+    await until(isCounted, "the calls are counted", 10_000);
+  },
+);

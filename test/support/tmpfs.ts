@@ -1,0 +1,25 @@
+import { TempDir } from "./temp-dir.ts";
+
+/** A small file system of its own; null where this user may not mount one. */
+export function mountTmpfs(size: string) {
+  const run = (...argv: string[]): boolean =>
+    Bun.spawnSync(argv, { stdout: "ignore", stderr: "ignore" }).exitCode === 0;
+  const at = new TempDir();
+  const { dir } = at;
+  const disk = {
+    dir,
+    [Symbol.dispose](): void {
+      if (!run("umount", dir)) run("umount", "-l", dir);
+      at[Symbol.dispose]();
+    },
+  };
+  if (run("mount", "-t", "tmpfs", "-o", `size=${size},mode=0700`, "tmpfs", dir)) return disk;
+  disk[Symbol.dispose]();
+  return null;
+}
+
+/** Whether this user may mount one. */
+export function mayMount(): boolean {
+  using disk = mountTmpfs("1m");
+  return disk !== null;
+}
