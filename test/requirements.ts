@@ -126,7 +126,7 @@ export const requirements: Readonly<Record<string, Requirement>> = {
   R94: open("PostgreSQL, MySQL or SQLite by URL", scale),
   R95: done("warning about upstreams without TLS"),
   R96: open("gRPC upstreams", rest),
-  R97: done("limits per user and server"),
+  R97: done("limits per user, and per user for each tool of a server"),
   R98: done("WebSocket, from clients and to servers", "R98: a WebSocket", "R98 websocket: lists and calls"),
   R99: done("Prometheus metrics"),
   R100: open("OpenTelemetry", sinks),

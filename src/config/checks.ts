@@ -4,7 +4,7 @@ import { formatDuration } from "../core/duration.ts";
 import type { Carrier, Findings, Path } from "../core/finding.ts";
 import { compileGlob } from "../core/glob.ts";
 import { hashKey, keyHash } from "../core/key-hash.ts";
-import { ownServer, reservedServers, splitCanonical, wireFault } from "../core/name.ts";
+import { nameFault, ownServer, reservedServers, splitCanonical } from "../core/name.ts";
 import { commandLines } from "./command-lines.ts";
 import type { Written } from "./document.ts";
 import type { Report } from "./problem.ts";
@@ -186,11 +186,12 @@ function toolLimits({ limits, servers }: Config, report: Report): void {
     report.problem(["limits", "burst"], "without limits.perMinute it limits nothing; set that too");
   }
   const known = [ownServer, ...servers.map(({ id }) => id)];
-  for (const [index, { tool, server = splitCanonical(tool)?.server }] of limits.perTool.entries()) {
+  for (const [index, { tool, server: beside }] of limits.perTool.entries()) {
     const at = ["limits", "perTool", index];
+    const server = beside ?? splitCanonical(tool)?.server;
     // A server that is a gateway itself has such names.
-    const wired = wireFault(tool, "tool", known.filter(compileGlob(server ?? "*")));
-    if (wired !== null) report.warn([...at, "tool"], wired);
+    const fault = nameFault(tool, "tool", known.filter(compileGlob(server ?? "*")), beside !== undefined);
+    if (fault !== null) report.warn([...at, "tool"], fault);
     if (server === undefined || known.some(compileGlob(server))) continue;
     report.warn(at, `there is no server "${server}": this limit never counts`);
   }

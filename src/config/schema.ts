@@ -28,7 +28,10 @@ const address = addressText.transform((text, ctx): Address => {
 
 const origin = z
   .string()
-  .refine((text) => URL.canParse(text) && new URL(text).origin === text, "write an origin, e.g. https://app.example");
+  .refine(
+    (text) => URL.canParse(text) && new URL(text).origin === text && !text.includes("*"),
+    "write an origin, e.g. https://app.example",
+  );
 
 const allowedHost = z
   .string()

@@ -23,12 +23,23 @@ export function splitCanonical(text: string): { readonly server: string; readonl
   return at < 1 ? null : { server: text.slice(0, at), tool: text.slice(at + 1) };
 }
 
-/** What is wrong with a glob of tools or prompts that begins as names do on the wire only; null: it does not. */
-export function wireFault(glob: string, kind: "tool" | "prompt", servers: readonly string[]): string | null {
-  const server = servers.find((id) => glob.startsWith(id + separator));
-  if (server === undefined) return null;
-  const name = JSON.stringify(glob.slice(server.length + separator.length));
-  return `begins as names do on the wire, not here: write server: ${server}, ${kind}: ${name}`;
+/**
+ * What is wrong with a glob of tools or prompts that begins with one of its servers, as names do on the wire, or as
+ * `server:tool` does where `server:` stands `beside` it; null: it does not.
+ */
+export function nameFault(
+  glob: string,
+  kind: "tool" | "prompt",
+  servers: readonly string[],
+  beside: boolean,
+): string | null {
+  for (const between of beside ? [separator, ":"] : [separator]) {
+    const server = servers.find((id) => glob.startsWith(id + between));
+    if (server === undefined) continue;
+    const name = JSON.stringify(glob.slice(server.length + between.length));
+    return `begins with its server, as no name does here: write server: ${server}, ${kind}: ${name}`;
+  }
+  return null;
 }
 
 const unknowns: Readonly<Record<Kind, (name: string) => Failure>> = {

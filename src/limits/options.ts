@@ -9,12 +9,12 @@ export const limitsOptions = z.strictObject({
       z.strictObject({
         tool: z.string().min(1).describe("Glob of tool names."),
         server: z.string().min(1).optional().describe("Glob of server ids."),
-        perMinute: perMinute.describe("Calls per minute of one consumer."),
+        perMinute: perMinute.describe("Calls per minute of one consumer, for each tool by itself."),
         burst: z.number().int().positive().optional().describe("Most calls that may come at once."),
       }),
     )
     .default([])
-    .describe("Limits of single tools."),
+    .describe("Limits of single tools; each that the globs match is counted by itself."),
   inFlight: z
     .strictObject({
       perPrincipal: z.number().int().positive().default(256).describe("Of one caller."),

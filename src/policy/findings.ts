@@ -1,7 +1,7 @@
 import type { Carrier, Finding, Findings } from "../core/finding.ts";
 import { compileGlob } from "../core/glob.ts";
 import { inputMethods } from "../core/inbound.ts";
-import { wireFault, ownServer } from "../core/name.ts";
+import { nameFault, ownServer } from "../core/name.ts";
 import { type Bundle, compileBundle, type InputRule, kindOf, type Rule, selectorOf } from "./compile.ts";
 import type { GuardrailOptions, PolicyOptions } from "./options.ts";
 
@@ -23,7 +23,7 @@ export function examine({ rules, policies, servers, carriers }: Examined): Findi
     ...bundle.inputs.flatMap(methodless),
     ...groups.flatMap(shadowed),
     ...groups.flat().flatMap((rule) => serverless(rule, servers)),
-    ...groups.flat().flatMap((rule) => wired(rule, servers)),
+    ...groups.flat().flatMap((rule) => misnamed(rule, servers)),
   ];
   return { problems: faults, warnings };
 }
@@ -80,13 +80,13 @@ function serverless({ path, options }: Rule, servers: readonly string[]): Findin
 }
 
 // A guardrail that is meant to deny would let everything pass.
-function wired({ path, options }: Rule, servers: readonly string[]): Finding[] {
+function misnamed({ path, options }: Rule, servers: readonly string[]): Finding[] {
   const { server, name } = selectorOf(options);
   if (name === null || options.resource !== undefined) return [];
   const kind = options.tool === undefined ? "prompt" : "tool";
   // A server that is a gateway itself has such names.
   const meant = [ownServer, ...servers].filter(compileGlob(server ?? "*"));
-  const message = wireFault(name, kind, meant);
+  const message = nameFault(name, kind, meant, options.server !== undefined);
   return message === null ? [] : [{ path: [...path, kind], message }];
 }
 

@@ -147,12 +147,12 @@ export class McpConnection {
   /** Resolves to the answer to one message; null if there is none. */
   async #exchange(gw: Gateway, received: Received, presented: Presented): Promise<string | null> {
     const { kind, method } = received.inbound;
+    this.#pin(received);
     const call = this.#callOf(gw, received, presented);
     // `initialize` replaces the session, so it must not be registered in the old one: ending that would cancel it.
     const session = method === "initialize" ? null : this.#session;
     await runCall(gw, call, session, this.#options, this.#calls);
     if (kind !== "request") return null;
-    if (!call.failure) this.#pin(call);
     return answerText(call, gw.identity);
   }
 
@@ -174,11 +174,11 @@ export class McpConnection {
   }
 
   /**
-   * The first message decides the era of the connection, except `server/discover`, which only asks (PROTOCOL: era
-   * detection).
+   * The first request that can be read decides the era of the connection, except `server/discover`, which only asks
+   * (PROTOCOL: era detection).
    */
-  #pin({ inbound: { method, era } }: Call): void {
-    if (method !== "server/discover") this.#era ??= era;
+  #pin({ inbound: { kind, method, era }, fault }: Received): void {
+    if (kind === "request" && !fault && method !== "server/discover") this.#era ??= era;
   }
 
   /** Opens a session after all earlier openings are done; each session ends the one before. */

@@ -53,10 +53,13 @@ function httpStatus(failure: Failure, inbound: Inbound): number {
 // discards what comes.
 const closing: ReadonlySet<string> = new Set(["body-timeout", "unknown-expectation", "crowded"]);
 
-function failureHeaders({ code, detail }: Failure): Record<string, string> {
+// When to come back, if nobody knows when there will be room.
+const usualWaitMs = 1_000;
+
+function failureHeaders({ code, detail, row }: Failure): Record<string, string> {
   const headers: Record<string, string> = {};
-  if (detail.retryAfterMs !== undefined)
-    headers["retry-after"] = String(Math.max(1, Math.ceil(detail.retryAfterMs / 1000)));
+  const { retryAfterMs = row.http === 503 ? usualWaitMs : undefined } = detail;
+  if (retryAfterMs !== undefined) headers["retry-after"] = String(Math.max(1, Math.ceil(retryAfterMs / 1000)));
   if (detail.challenge) headers["www-authenticate"] = detail.challenge;
   if (closing.has(code)) headers["connection"] = "close";
   return headers;

@@ -332,6 +332,10 @@ test("R17: where programs can read each other's environment, the first that hold
   expect(warned(plain, "{ id: e, command: z }")).toEqual([]);
 });
 
+test.each(["*", "null", "https://*.example"])("R119 %s is no origin: each is listed by itself", (origin) => {
+  expect(() => loadText(`listen: { allowedOrigins: ["${origin}"] }`)).toThrow("allowedOrigins[0]: write an origin");
+});
+
 test.each(["behindTlsProxy: true", "tls: { cert: c, key: k }"])("R3: off loopback keys may travel with %s", (by) => {
   const { config } = loadText(`listen: { http: "0.0.0.0:8080", ${by} }`);
   expect(config.listen.http.host).toBe("0.0.0.0");

@@ -95,7 +95,7 @@ test.concurrent("T46: a server that ends while the daemon stops is not started a
   expect(pids()).toEqual(before);
 });
 
-test("R19: a server on demand that was never listed is offered at once, without holding up the start; its stored list later", async () => {
+test("a server on demand that was never listed is offered at once, without holding up the start; its stored list later", async () => {
   const { command, args, ...rest } = fake("fake", [], { start: "on-demand", protocol: "legacy" });
   const late = ["-c", 'while [ ! -e gate ]; do sleep 0.02; done; exec "$@"', "sh", command, ...args];
   using place = new Place({ ...config, servers: [{ ...rest, command: "sh", args: late }] });
@@ -352,7 +352,7 @@ test("T40: where no configuration is found, each command says so in the same wor
   }
 });
 
-test("R16, R28, R49: the example of the first document starts as it stands, its placeholder key inert", async () => {
+test("R16, R49: the example of the first document starts as it stands, its placeholder key inert", async () => {
   using place = new Place(readFileSync(join(import.meta.dir, "../fixtures/config/first-document.yaml"), "utf8"));
   const env = { STRIPE_SECRET_KEY: "sk_test_canary" };
   const checked = await place.cli(["config", "check"], { env });
@@ -367,7 +367,7 @@ test("R16, R28, R49: the example of the first document starts as it stands, its 
   expect((await place.cli(["keys", "list"])).stdout).toContain("key-1");
 });
 
-test("R16, R128: children are supervised: one that is killed is replaced, and servers restart does so on request", async () => {
+test("R16, R19, R128: children are supervised: one that is killed is replaced, and servers restart does so on request", async () => {
   await using daemon = await start(config);
   const { place } = daemon;
   const pids = async (): Promise<number[]> =>

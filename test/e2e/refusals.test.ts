@@ -1,6 +1,8 @@
 import { afterAll, beforeAll, expect, setDefaultTimeout, test } from "bun:test";
+import { writeFileSync } from "node:fs";
 import { type Daemon, everything, fake, Place, start, strongKey } from "../support/daemon.ts";
 import { until } from "../support/until.ts";
+import { serveFake } from "../support/upstream.ts";
 import { type Answer, modern, pick, textOf } from "../support/wire.ts";
 
 // What a caller is told when the gateway or a server refuses: the cases of the table of refusals, one by one.
@@ -165,6 +167,21 @@ test("R18, R61, R110: a server that does not answer in its time: it may have run
   expect(performance.now() - before).toBeGreaterThan(950);
   expectToolError(answer, '"fake"', "1s", "may have run");
   expect(await recordOf("r18")).toMatchObject({ type: "call.end", st: "timeout" });
+});
+
+test("R86, R110: each HTTP server has an address, a time-out and a switch of its own", async () => {
+  await using server = await serveFake(["--http"]);
+  const web = (id: string, more: object) => ({ id, url: server.url, protocol: "legacy", ...more });
+  const servers = [web("hasty", { timeout: 1 }), web("patient", { timeout: 60 }), web("off", { enabled: false })];
+  await using own = await start({ servers, policies: [everything()] });
+  const { place } = own;
+  const alice = await place.key("alice");
+  const go = place.path("go");
+  const [hasty, patient] = ["hasty", "patient"].map((id) => own.call(`${id}__slow`, { ms: 0, file: go }, alice));
+  expectToolError((await hasty)!, '"hasty"', "1s", "may have run");
+  writeFileSync(go, "");
+  expect(textOf((await patient)!.json)).toContain(go);
+  expect(pick((await own.call("off__echo", {}, alice)).json, "error.code")).toBe(-32602);
 });
 
 test("T10, R61: a server that crashes during the call: it may have run, soon told, and only its own caller", async () => {

@@ -79,6 +79,29 @@ describe("after initialize a legacy client has a session", () => {
   });
 });
 
+describe("the first request that can be read decides the era", () => {
+  const version = "io.modelcontextprotocol/protocolVersion";
+  const listen = modern("subscriptions/listen", { notifications: { toolsListChanged: true } }, { id: "first" });
+  test.each([
+    ["one that is refused", modern("tools/call", { name: "echo" }, { id: "first" }), -32022],
+    ["one that is not answered yet", listen, -32022],
+    ["but not server/discover", modern("server/discover", {}, { id: "first" }), undefined],
+    [
+      "but not of an unknown revision",
+      modern("tools/list", {}, { id: "first", meta: { [version]: "2099-01-01" } }),
+      undefined,
+    ],
+  ])("%s", async (_, { body }, code) => {
+    await using client = pipe(() => {
+      throw new Failure("denied", "no");
+    });
+    void client.receive(body);
+    await client.got((message) => pick(message, "id") === "first" || pick(message, "method") !== undefined);
+    await client.open();
+    expect(pick(await client.got((message) => pick(message, "id") === 0), "error.code")).toBe(code);
+  });
+});
+
 /** A pipe whose audit log waits with each opening of a session until the test lets it continue. */
 function slowPipe(behave?: (call: Call) => Promise<Reply> | Reply) {
   const client = pipe(behave);

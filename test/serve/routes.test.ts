@@ -1,6 +1,7 @@
 import { describe, expect, test } from "bun:test";
 import { systemClock } from "../../src/core/clock.ts";
 import { Failure } from "../../src/core/failure.ts";
+import { usual } from "../../src/gateway/listeners.ts";
 import { find, type Methods } from "../../src/serve/routes.ts";
 import { Door, said } from "../support/front-door.ts";
 import { until } from "../support/until.ts";
@@ -349,4 +350,15 @@ test("R6: a caller over IPv4 has its IPv4 address for rules and records, also wh
     body: JSON.stringify(toolCall("echo")),
   });
   expect(door.ended.map(({ source: { ip, loopback } }) => [ip, loopback])).toEqual([["127.0.0.1", true]]);
+});
+
+test("who is refused for want of room is told when to come back, also where nobody knows when there will be any", async () => {
+  await using door = new Door(() => said("ran"));
+  const { body, headers } = modern("subscriptions/listen", { notifications: { toolsListChanged: true } });
+  const gone = new AbortController();
+  for (let open = 0; open < usual.perOwner; open++) await door.send(body, { headers, signal: gone.signal });
+  const refused = await door.post(body, { headers });
+  expect([refused.status, refused.headers.get("retry-after")]).toEqual([503, "1"]);
+  expect(pick(refused.json, "error.data")).toEqual({ retryable: true });
+  gone.abort();
 });

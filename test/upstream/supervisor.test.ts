@@ -14,7 +14,7 @@ import { until } from "../support/until.ts";
 
 const state = (set: ReturnType<typeof upstreams>, id = "a") => set.status().find((one) => one.id === id);
 
-test("T10: a crash is followed by a restart after a pause, other servers are not touched", async () => {
+test("R19, T10: a crash is followed by a restart after a pause, other servers are not touched", async () => {
   await using set = upstreams([fake("a"), fake("b")]);
   await set.settled();
   const [pid] = state(set)?.pids ?? [];
@@ -176,7 +176,7 @@ test("a server that starts at boot is never put to rest, however long nobody cal
   expect([state(set)?.state, server.of("initialize").length]).toEqual(["ready", 1]);
 });
 
-test("R19: on demand a server is started to be listed once, then at calls; the remembered list is there at once", async () => {
+test("on demand a server is started to be listed once, then at calls; the remembered list is there at once", async () => {
   const lists = memoryLists();
   const options = fake("a", [], { start: "on-demand", idleStop: "80ms", healthCheck: 40 });
   await using first = upstreams([options], { lists });
@@ -195,7 +195,7 @@ test("R19: on demand a server is started to be listed once, then at calls; the r
   expect(second.events).toEqual([]);
 });
 
-test("R19: a server on demand that is called while it is listed keeps running", async () => {
+test("a server on demand that is called while it is listed keeps running", async () => {
   await using set = upstreams([fake("a", [], { start: "on-demand" })]);
   await Promise.all([set.ask("a", "echo"), set.settled()]);
   expect(state(set)).toMatchObject({ state: "ready", instances: 1 });
