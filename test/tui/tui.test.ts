@@ -87,7 +87,7 @@ test("R125: calls, servers, consumers and a record in full, each as it was", asy
   await pressed("\r", "Record main/3");
   await shows("delete_file");
   expectGolden("tui/record.txt", screen.text());
-  await pressed("\u001b[6~", "leaf");
+  await pressed("\u001b[6~", "hash");
   await pressed("\u001b[5~", "type      call.refused");
   press("q");
   expect(await child.exited).toBe(0);
