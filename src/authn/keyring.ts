@@ -305,7 +305,7 @@ export class Keyring implements Disposable {
 
   #known(id: string): Entry {
     const entry = this.#byId.get(id);
-    if (!entry) throw new KeyError(`there is no key ${id}; "mcpgw keys list" shows all`);
+    if (!entry) throw new KeyError(`there is no key ${id}; \`mcpgw keys list\` shows all`);
     return entry;
   }
 

@@ -323,7 +323,7 @@ test("D15: attached without a key the peer has to be an administrator, and is re
   await client.call("fake__echo");
   await client.end();
   expect(await client.stderr).toBe(
-    "mcpgw: without MCPGW_API_KEY the caller is the local administrator, of role admin\n",
+    "mcpgw: without MCPGW_API_KEY the caller is the local administrator, with what policies allow the role admin\n",
   );
   const unsure = await daemon.place.cli(["tools", "call", "fake:echo"], { env: { MCPGW_API_KEY: "" } });
   expect(unsure).toMatchObject({ code: 1, stdout: "" });
