@@ -210,7 +210,7 @@ test("a daemon that hangs is not shown as live, and its records say that it is w
   const { shows, pressed } = await live();
   program.hang(true);
   await pressed("\r", "asking the daemon…");
-  await shows(/● NOT ANSWERING since \d\d:\d\d:\d\d\n the daemon does not answer — trying again/);
+  await shows(/● NOT ANSWERING since \d\d:\d\d:\d\d\n the daemon does not answer; trying again/);
   await shows("Record main/6\nthe daemon does not answer");
   program.hang(false);
   await shows("● live");
