@@ -220,10 +220,10 @@ export class Keyring implements Disposable {
     return this.#unsaved.size === 0;
   }
 
-  /** Tries to store what is not stored yet; returns what still is not. */
+  /** Tries, at the end, to store what is not stored yet; returns what still is not. */
   saveRest(): { readonly freeze: boolean; readonly revocations: number } {
     this.#unsaved.again();
-    this.#uses.save();
+    this.#uses.save(1);
     const freeze = this.#unsaved.has(freezeMark);
     return { freeze, revocations: this.#unsaved.size - Number(freeze) };
   }

@@ -6,8 +6,8 @@ const apart = 3_600_000;
 const delay = 60_000;
 
 /**
- * When each key was used last. No call waits for a write: uses are stored together, and each key's once an hour at most,
- * so after a restart the time may lie up to an hour back. Disposing it stops its timer.
+ * When each key was used last. No call waits for a write: uses are stored together, and each key's once an hour at most
+ * and at the end, so after a crash the time may lie up to an hour back. Disposing it stops its timer.
  */
 export class Uses implements Disposable {
   readonly #store: Pick<KeyStore, "uses" | "saveUses">;
@@ -33,10 +33,10 @@ export class Uses implements Disposable {
     }
   }
 
-  /** Stores what is due. */
-  save(): void {
+  /** Stores the uses that are at least so much later than the stored ones, ms. */
+  save(least: number = apart): void {
     this[Symbol.dispose]();
-    const due = new Map([...this.#used].filter(([id, at]) => this.#isDue(id, at)));
+    const due = new Map([...this.#used].filter(([id, at]) => this.#isDue(id, at, least)));
     if (due.size === 0) return;
     try {
       this.#store.saveUses(due);
@@ -68,7 +68,7 @@ export class Uses implements Disposable {
     }
   }
 
-  #isDue(id: string, at: number): boolean {
-    return at - (this.#saved.get(id) ?? 0) >= apart;
+  #isDue(id: string, at: number, least: number = apart): boolean {
+    return at - (this.#saved.get(id) ?? 0) >= least;
   }
 }
