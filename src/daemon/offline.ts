@@ -16,7 +16,7 @@ import { Refusal, Unreachable } from "../control/refusal.ts";
 import type { GlobalOptions } from "../core/global-options.ts";
 import { systemClock } from "../core/clock.ts";
 import { codeOf } from "../core/error-text.ts";
-import { silent } from "../core/log.ts";
+import { type Logger, silent } from "../core/log.ts";
 import type { Self } from "../core/self.ts";
 import { StoreFailed } from "../core/store.ts";
 import { plain } from "../core/text.ts";
@@ -158,6 +158,14 @@ function sayOffline(known: Known, begin: boolean): void {
 
 const indented = (text: string): string => text.replace(/^.*$/gm, (line) => `  ${plain(line)}`);
 
+const tell: Logger["warn"] = (message, facts = {}) => {
+  const more = Object.entries(facts).map(([name, value]) => `, ${name} ${value}`);
+  process.stderr.write(`mcpgw: warning: ${plain(`${message}${more.join("")}`)}\n`);
+};
+
+/** What goes wrong with the stores; a command has no log for all else. */
+const told: Logger = { ...silent, warn: tell, error: tell };
+
 async function openWith(known: Known, begin: boolean, self: Self): Promise<Stores> {
   const { paths, audit, keys } = known;
   // Each file of checkpoints that does not answer takes a thread away from all other files. Commands that only read do
@@ -176,7 +184,7 @@ async function openWith(known: Known, begin: boolean, self: Self): Promise<Store
     paths,
     audit,
     self,
-    log: silent,
+    log: told,
     chains: ["main"],
     run,
     secrets: () => [],

@@ -299,3 +299,13 @@ test.skipIf(!mayBecomeNobody)(
     }
   },
 );
+
+test("R9 a command without a daemon says what is wrong with the log that it goes on from", async () => {
+  using place = new Place({ servers: [], policies: [] });
+  await place.newKey("agent");
+  rmSync(place.heads, { recursive: true });
+  const create = () => place.cli(["keys", "create", "B", "agent", "user"]);
+  const warning = "mcpgw: warning: nothing outside the state directory knows this log, ";
+  expect((await create()).stderr).toContain(warning);
+  expect((await create()).stderr).not.toContain(warning);
+});
