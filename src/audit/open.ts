@@ -10,7 +10,16 @@ import { genesis, type Hash, hashText, leafOf, sameHash } from "./chain.ts";
 import { type FoundCheckpoint, originOf, originsIn, parseCheckpoints } from "./checkpoint.ts";
 import { lostDraft } from "./draft.ts";
 import { createFrontier, type Frontier } from "./merkle.ts";
-import { checkpointFile, headFile, installDir, publicKeyFile, readHead, tailOf, fileText } from "./outside.ts";
+import {
+  checkpointFile,
+  type Head,
+  headFile,
+  installDir,
+  publicKeyFile,
+  readHead,
+  tailOf,
+  fileText,
+} from "./outside.ts";
 import { prevOf } from "./record.ts";
 import { installOf, publicKeyText, type SigningKey } from "./signing-key.ts";
 
@@ -37,9 +46,11 @@ export async function openAudit(given: OpenAuditOptions): Promise<AuditBroker> {
   const files = [checkpointFile(dir, chain), ...given.options.checkpoints.map(({ file }) => file)];
   const tails = await readTails(files, log);
   const kept = newestIn(tails, origin, keyPair);
-  const head = await headAgainst(dir, chain, store, last);
+  const note = await readHead(dir, chain);
+  const head = note && headAgainst(note, headFile(dir, chain), store, last);
   const ahead = checkpointsAgainst(kept, head?.replaced ? -1 : (last?.seq ?? 0));
   refuseOther(chain, last, head ? [head.says, ...ahead] : ahead);
+  if (last && !note && kept.size === 0) log.warn(unwitnessed, { chain, directory: dir });
   warnOfForeign(given, install, tails);
   const anchor = store.anchor();
   const saved = anchor && trusted(anchor, origin, keyPair, last);
@@ -104,16 +115,11 @@ type HeadAgainst = {
   readonly replaced: boolean;
 };
 
-/** What the head note has against the log; null: nothing. */
-async function headAgainst(
-  dir: string,
-  chain: string,
-  store: AuditStore,
-  last: AuditRow | null,
-): Promise<HeadAgainst | null> {
-  const head = await readHead(dir, chain);
-  if (!head) return null;
-  const file = headFile(dir, chain);
+const unwitnessed =
+  "nothing outside the state directory knows this log, so a missing end would not show; if it was moved here, bring the directory of its head note too";
+
+/** What the head note in `file` has against the log; null: nothing. */
+function headAgainst(head: Head, file: string, store: AuditStore, last: AuditRow | null): HeadAgainst | null {
   if (head.seq > (last?.seq ?? 0)) return { says: `${file} notes record ${head.seq}`, replaced: false };
   const [row] = store.page(head.seq, 1);
   if (row?.seq === head.seq && hashText(row.leaf) === head.leaf) return null;

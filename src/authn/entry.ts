@@ -55,7 +55,7 @@ function compileCidrs(id: string, cidrs: readonly string[]): (ip: string) => boo
 export function whyInert(key: string): string | null {
   if (isMistyped(key)) return "is mistyped or cut (its checksum does not match), so it is never accepted";
   const reason = weakness(key);
-  return reason && `${reason}, so it is never accepted; create one with "mcpgw keys create"`;
+  return reason && `${reason}, so it is never accepted; create one with \`mcpgw keys create\``;
 }
 
 /** A key that nobody has used yet. */

@@ -216,10 +216,10 @@ export class Keyring implements Disposable {
     return this.#unsaved.size === 0;
   }
 
-  /** Tries to store what is not stored yet; returns what still is not. */
+  /** Tries, at the end, to store what is not stored yet; returns what still is not. */
   saveRest(): { readonly freeze: boolean; readonly revocations: number } {
     this.#unsaved.again();
-    this.#uses.save();
+    this.#uses.saveAll();
     const freeze = this.#unsaved.has(freezeMark);
     return { freeze, revocations: this.#unsaved.size - Number(freeze) };
   }
@@ -288,7 +288,7 @@ export class Keyring implements Disposable {
 
   #known(id: string): Entry {
     const entry = this.#byId.get(id);
-    if (!entry) throw new KeyError(`there is no key ${id}; "mcpgw keys list" shows all`);
+    if (!entry) throw new KeyError(`there is no key ${id}; \`mcpgw keys list\` shows all`);
     return entry;
   }
 

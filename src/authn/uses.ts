@@ -8,8 +8,8 @@ const delay = 60_000;
 const slice = { most: 2_000, pause: 100 };
 
 /**
- * When each key was used last. No call waits for a write: uses are stored together, and each key's once an hour at most,
- * so after a restart the time may lie up to an hour back. Disposing it stops its timer.
+ * When each key was used last. No call waits for a write: uses are stored together, and each key's once an hour at most
+ * and at the end, so after a crash the time may lie up to an hour back. Disposing it stops its timer.
  */
 export class Uses implements Disposable {
   readonly #store: Pick<KeyStore, "uses" | "saveUses">;
@@ -37,6 +37,12 @@ export class Uses implements Disposable {
     for (const uses of [this.#used, this.#saved, this.#due]) {
       for (const id of uses.keys()) if (!keys.has(id)) uses.delete(id);
     }
+  }
+
+  /** Stores, at the end, also what is not due. */
+  saveAll(): void {
+    for (const [id, at] of this.#used) if (at > (this.#saved.get(id) ?? 0)) this.#due.add(id);
+    this.save();
   }
 
   /** Stores what is due, of `most` keys. */

@@ -1,10 +1,11 @@
 import { existsSync } from "node:fs";
 import { dirname, resolve as absolute } from "node:path";
 import { messageOf } from "../core/error-text.ts";
+import { isObject } from "../core/json.ts";
 import type { Resolve } from "./document.ts";
 import { type Chosen, chosenPaths, clientSocket, findConfig, type Host } from "./paths.ts";
 import { ConfigError, unplaced } from "./problem.ts";
-import { readConfigFile } from "./read.ts";
+import { configText, readConfigFile } from "./read.ts";
 
 /** Where a client finds the daemon. */
 export type FoundSocket = {
@@ -44,24 +45,27 @@ export async function findSocket(
   } catch (error) {
     const [problem] = error instanceof ConfigError ? error.problems : [];
     const { line = null, column = null, message: cause = messageOf(error) } = problem ?? {};
-    const says = (from: string) => `could not read the socket from ${from}: ${cause}; or name the socket with --socket`;
     // A file that nobody named may be readable by the daemon only; a named state directory has a usual place for its
     // socket.
     const usual = clientSocket(host, given);
     const likely = found.byDefault || given.state !== undefined;
-    if (existsSync(usual) && (likely || (await runsWith?.(usual, file))))
-      return { socket: usual, doubt: says(line === null ? file : `${file}:${line}:${column}`) };
-    throw new ConfigError([{ ...unplaced(file, says("it")), line, column }]);
+    if (existsSync(usual) && (likely || (await runsWith?.(usual, file)))) {
+      const place = line === null ? file : `${file}:${line}:${column}`;
+      const doubt = `could not read the socket from ${place}: ${cause}; trying ${usual} (--socket names another)`;
+      return { socket: usual, doubt };
+    }
+    const message = `${cause}; to reach a daemon without this file, name its socket with --socket`;
+    throw new ConfigError([{ ...unplaced(file, message), line, column }]);
   }
 }
 
 async function chosenIn(file: string, resolve: Resolve): Promise<Chosen> {
   const { plainData } = await import("./document.ts");
-  const value = plainData(new TextDecoder().decode(readConfigFile(file)), file) as {
-    state?: unknown;
-    control?: { socket?: unknown } | null;
-  }; // unchecked data
+  const value = plainData(configText(readConfigFile(file), file), file);
+  // Another kind of file than was meant must not be taken for one that leaves all to the defaults.
+  if (!isObject(value)) throw new ConfigError([unplaced(file, "expected a group of keys")]);
+  const { state, control } = value;
   const at = (text: unknown): string | undefined =>
     typeof text === "string" ? absolute(dirname(file), resolve(text).value) : undefined;
-  return { state: at(value.state), socket: at(value.control?.socket) };
+  return { state: at(state), socket: at(isObject(control) ? control["socket"] : undefined) };
 }

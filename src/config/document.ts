@@ -75,11 +75,25 @@ const reworded: Readonly<Record<string, string>> = {
   DUPLICATE_KEY: "this key is already set above; keep one of them",
   MULTIPLE_DOCS: "a second document (---) begins here; keep one",
   BAD_ALIAS: 'a text that begins with * or & needs quotes: "*"',
+  BAD_DQ_ESCAPE: 'between " and " a backslash is written twice: \\\\',
+  BAD_SCALAR_START: "a text that begins with this character needs quotes",
+  TAG_RESOLVE_FAILED: "a text that begins with ! needs quotes",
+  UNEXPECTED_TOKEN:
+    "does not belong here: a comma is missing before it, or a text with [ ] { } or quotes in it needs quotes",
   TAB_AS_INDENT: "tabs are not allowed as indentation; use spaces",
   BLOCK_IN_FLOW: 'inside { } and [ ] entries need a comma between them, and a text with ": " in it needs quotes',
   BLOCK_AS_IMPLICIT_KEY: 'is indented too far, or is a text with ": " in it that needs quotes',
   MULTILINE_IMPLICIT_KEY: "a key needs a colon and a space behind it: key: value",
   "Sequence item without - indicator": "is indented less than the entry above, or lacks the - of an entry of its own",
+  "All mapping items must start at the same column":
+    "is indented otherwise than the keys above; a - needs a space behind it",
+  "All sequence items must start at the same column": "is indented otherwise than the entries above",
+  "Flow map in block collection must be sufficiently indented and end with a }": "a { before this is not closed",
+  "Flow sequence in block collection must be sufficiently indented and end with a ]": "a [ before this is not closed",
+  "Missing , between flow map items": "a comma is missing before this",
+  "Missing , or : between flow map items": "a comma or a colon is missing before this",
+  'Missing closing "quote': "a quote before this is not closed",
+  "Missing closing 'quote": "a quote before this is not closed",
 };
 
 /** Mistakes that hide nothing of what follows. */
@@ -94,7 +108,7 @@ function syntaxErrors(text: string, errors: readonly SyntaxFault[], fault: Fault
   return errors
     .filter((error) => error === first || harmless.has(error.code))
     .slice(0, 5)
-    .map(({ offset, code, message }) => fault(offset, reworded[code] ?? reworded[message] ?? message));
+    .map(({ offset, code, message }) => fault(offset, reworded[message] ?? reworded[code] ?? message));
 }
 
 // The parser is recursive: thousands of nested brackets would exhaust its stack.

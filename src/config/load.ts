@@ -12,7 +12,7 @@ import { findOlder } from "./older.ts";
 import { applyOverrides, overrideOf } from "./overrides.ts";
 import type { Override } from "./overrides.ts";
 import { ConfigError, type Problem, unplaced } from "./problem.ts";
-import { readConfigFile } from "./read.ts";
+import { configText, readConfigFile } from "./read.ts";
 import { salvage } from "./salvage.ts";
 import { configSchema } from "./schema.ts";
 import type { Config } from "./schema.ts";
@@ -158,15 +158,8 @@ export function parseConfig(bytes: Uint8Array, file: string, options: LoadOption
 
 const isWithin = (path: Path, outer: Path): boolean => outer.every((key, index) => path[index] === key);
 
-function sourceFrom(bytes: Uint8Array, file: string, substitute: Resolve): Source {
-  let text: string;
-  try {
-    text = new TextDecoder("utf-8", { fatal: true }).decode(bytes);
-  } catch {
-    throw new ConfigError([unplaced(file, "is not UTF-8 text")]);
-  }
-  return readSource(text, file, substitute);
-}
+const sourceFrom = (bytes: Uint8Array, file: string, substitute: Resolve): Source =>
+  readSource(configText(bytes, file), file, substitute);
 
 type Parsed = { readonly value: unknown; readonly config: Config | null; readonly problems: Finding[] };
 

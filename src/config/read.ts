@@ -5,6 +5,15 @@ import { ConfigError, unplaced } from "./problem.ts";
 
 const maxBytes = 4 * 1024 ** 2;
 
+/** The text of a configuration file's bytes; throws ConfigError if it is none. */
+export function configText(bytes: Uint8Array, file: string): string {
+  try {
+    return new TextDecoder("utf-8", { fatal: true }).decode(bytes);
+  } catch {
+    throw new ConfigError([unplaced(file, "is not UTF-8 text")]);
+  }
+}
+
 /** The bytes of a configuration file, at most 4 MiB; throws ConfigError for anything that is no such file. */
 export function readConfigFile(path: string): Uint8Array {
   const fail = (message: string): never => {

@@ -18,7 +18,8 @@ export type ConnectOptions = {
 };
 
 /** Tells a person without a key whose rights count. */
-export const keylessText = "without MCPGW_API_KEY the caller is the local administrator, of role admin";
+export const keylessText =
+  "without MCPGW_API_KEY the caller is the local administrator, with what policies allow the role admin";
 
 /** The key that this process was given; null without one. What it was read from may have ended it with a line's end. */
 export const givenKey = (): string | null => process.env["MCPGW_API_KEY"]?.trim() ?? null;

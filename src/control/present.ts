@@ -1,6 +1,6 @@
 import type { Status } from "../core/failure.ts";
 import type { Down, ServerState, ServerStatus } from "../core/upstream.ts";
-import { moment } from "./format.ts";
+import { latency, moment } from "./format.ts";
 import type { AuditEntry } from "./schemas.ts";
 
 // How records and servers are worded wherever people read them.
@@ -66,9 +66,64 @@ type Facts = Readonly<Record<string, unknown>>;
 /** The members of a record's text. */
 export const factsIn = (rec: string): Facts => JSON.parse(rec) as Facts; // every record is an object
 
-/** Members by name, as text. */
-export const factRows = (facts: Facts): (readonly [name: string, value: string])[] =>
-  Object.entries(facts).map(([name, value]) => [name, typeof value === "string" ? value : JSON.stringify(value)]);
+/** The members of a record in words: first what happened, then what it is proven by. JSON has them by their own names. */
+const wordFor: Readonly<Record<string, string>> = {
+  t: "time",
+  type: "type",
+  consumer: "consumer",
+  caller: "caller",
+  roles: "roles",
+  method: "method",
+  srv: "server",
+  tool: "tool",
+  st: "status",
+  code: "code",
+  rule: "rule",
+  reason: "reason",
+  cause: "cause",
+  us: "took",
+  count: "stands for",
+  facts: "details",
+  src: "source",
+  address: "address",
+  subj: "principal",
+  sess: "session",
+  trace: "trace",
+  rpc: "request id",
+  call: "call",
+  ref: "begun in record",
+  al: "arguments bytes",
+  acut: "arguments cut",
+  rl: "result bytes",
+  rcut: "result cut",
+  pay: "payloads",
+  sbx: "sandbox",
+  pol: "policy digest",
+  ad: "arguments digest",
+  rd: "result digest",
+  chain: "chain",
+  seq: "record",
+  prev: "previous hash",
+  leaf: "hash",
+  node: "host",
+  boot: "run",
+  mono: "clock of run",
+  ver: "version",
+  v: "format",
+};
+
+/** A record's members, named in words and in an order for people. */
+export function recordRows(rec: Facts): (readonly [name: string, value: string])[] {
+  const known = Object.keys(wordFor).filter((name) => Object.hasOwn(rec, name));
+  const others = Object.keys(rec).filter((name) => !Object.hasOwn(wordFor, name));
+  return [...known, ...others].map((name) => [wordFor[name] ?? name, shownAs(name, rec[name])]);
+}
+
+function shownAs(name: string, value: unknown): string {
+  if (typeof value === "string") return value;
+  if (typeof value !== "number") return JSON.stringify(value);
+  return name === "us" ? latency(value) : name === "mono" ? `${value} µs` : String(value);
+}
 
 // Shortens digests: they are for comparing, and `audit show` has them in full.
 const short = (value: string): string => (/^[0-9a-f]{64}$/.test(value) ? `${value.slice(0, 12)}…` : value);

@@ -1,5 +1,6 @@
-import { lstatSync, mkdirSync, readFileSync, statSync, unlinkSync } from "node:fs";
+import { lstatSync, mkdirSync, readFileSync, type Stats, statSync, unlinkSync } from "node:fs";
 import path from "node:path";
+import { whyNoDirectory } from "../core/access.ts";
 import { codeOf } from "../core/error-text.ts";
 
 const isOpen = ({ mode }: { readonly mode: number }): boolean => (mode & 0o022) !== 0;
@@ -67,13 +68,22 @@ async function answers(socket: string): Promise<boolean> {
  * on which nobody answers. Throws with the reason, and never removes anything else.
  */
 export async function prepareSocket(socket: string): Promise<void> {
-  mkdirSync(path.dirname(socket), { recursive: true, mode: 0o700 });
+  const there = whatIsAt(socket);
   const wrong = problem(socket);
   if (wrong) throw new Error(`control socket ${socket}: ${wrong}`);
-  const there = lstatSync(socket, { throwIfNoEntry: false });
   if (!there) return;
   if (!there.isSocket())
     throw new Error(`control socket ${socket}: something else is in its place; remove it yourself`);
   if (await answers(socket)) throw new Error(`control socket ${socket}: another daemon answers there`);
   unlinkSync(socket);
+}
+
+function whatIsAt(socket: string): Stats | undefined {
+  const directory = path.dirname(socket);
+  try {
+    mkdirSync(directory, { recursive: true, mode: 0o700 });
+    return lstatSync(socket, { throwIfNoEntry: false });
+  } catch (error) {
+    throw new Error(`control socket ${socket}: ${whyNoDirectory(error, directory, "--socket")}`, { cause: error });
+  }
 }

@@ -1,11 +1,16 @@
 import { statSync } from "node:fs";
-import { codeOf } from "./error-text.ts";
+import { codeOf, messageOf } from "./error-text.ts";
 
 /** Why this user may not read a file, and whose it is; null where the error says something else. */
 export function whyUnreadable(error: unknown, path: string): string | null {
   if (codeOf(error) !== "EACCES") return null;
   return `uid ${process.getuid?.()} may not read it (EACCES): ${ownership(path)}`;
 }
+
+/** Why a directory cannot be made or entered, and that another can be named `by` a flag. */
+export const whyNoDirectory = (error: unknown, path: string, by: string): string =>
+  `uid ${process.getuid?.()} cannot make or enter ${path} (${codeOf(error) ?? messageOf(error)}); ` +
+  `make it for that user, or name another with ${by}`;
 
 /** Whose a file is, in words. */
 export function ownership(path: string): string {

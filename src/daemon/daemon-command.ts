@@ -78,7 +78,7 @@ async function refuseTaken({ host, port }: { host: string; port: number }, socke
 
 /** Why an address cannot be listened at, by the code of the error, whose own words do not tell. */
 const whyUnusable: ReadonlyMap<string | null, string> = new Map([
-  ["EADDRINUSE", "the address is in use"],
+  ["EADDRINUSE", "the address is in use; stop what listens there, or name another with --listen"],
   ["EADDRNOTAVAIL", "this machine has no such address"],
   [
     "EACCES",

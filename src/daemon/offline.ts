@@ -8,9 +8,10 @@ import { Refusal, Unreachable } from "../control/refusal.ts";
 import { systemClock } from "../core/clock.ts";
 import { codeOf } from "../core/error-text.ts";
 import type { GlobalOptions } from "../core/global-options.ts";
-import { silent } from "../core/log.ts";
+import { type Logger, silent } from "../core/log.ts";
 import type { Self } from "../core/self.ts";
 import { StoreFailed } from "../core/store.ts";
+import { plain } from "../core/text.ts";
 import { openState } from "../store/open.ts";
 import { openReader } from "../store/sqlite/reader.ts";
 import { readUsage } from "../store/sqlite/usage.ts";
@@ -89,6 +90,14 @@ export async function openOffline(flags: GlobalOptions, self: Self): Promise<Cli
   return localClient(complete(handlers), here(), close);
 }
 
+const tell: Logger["warn"] = (message, facts = {}) => {
+  const more = Object.entries(facts).map(([name, value]) => `, ${name} ${value}`);
+  process.stderr.write(`mcpgw: warning: ${plain(`${message}${more.join("")}`)}\n`);
+};
+
+/** What goes wrong with the stores; a command has no log for all else. */
+const told: Logger = { ...silent, warn: tell, error: tell };
+
 async function openWith(state: OfflineState, begin: boolean, self: Self): Promise<Stores> {
   const { paths, audit, keys } = state;
   // Each file of checkpoints that does not answer takes a thread away from all other files. Commands that only read do
@@ -105,7 +114,7 @@ async function openWith(state: OfflineState, begin: boolean, self: Self): Promis
     paths,
     audit,
     self,
-    log: silent,
+    log: told,
     chains: ["main"],
     run,
     secrets: () => [],

@@ -1,6 +1,6 @@
 import { chmodSync, existsSync, lstatSync, mkdirSync, statfsSync } from "node:fs";
 import { dirname, join } from "node:path";
-import { ownership } from "../core/access.ts";
+import { ownership, whyNoDirectory } from "../core/access.ts";
 import { codeOf } from "../core/error-text.ts";
 import { type FileLock, lockHolder, tryLock } from "../core/libc.ts";
 import { type AuditStore, StoreFailed } from "../core/store.ts";
@@ -16,11 +16,7 @@ export const embeddedChains = Array.from({ length: 8 }, (_, index) => `serve-${i
 /** Creates the state directory for its owner only; throws `StoreFailed` with the remedy when others may enter it. */
 export function prepareStateDir(dir: string): void {
   const fresh = !existsSync(dir);
-  if (fresh) {
-    mkdirSync(dir, { recursive: true, mode: 0o700 });
-    // The umask may have taken rights from the owner too.
-    chmodSync(dir, 0o700);
-  }
+  if (fresh) makePrivate(dir);
   const stat = lstatSync(dir);
   if (!stat.isDirectory()) throw new StoreFailed(`${dir} is no directory; name the real one instead of a link`);
   if (stat.uid !== process.getuid?.()) {
@@ -34,6 +30,16 @@ export function prepareStateDir(dir: string): void {
   // Not before: as root it would shut the owner of the state directory out.
   mkdirSync(join(dir, "audit"), { recursive: true, mode: 0o700 });
   if (fresh) syncDirectory(dir);
+}
+
+function makePrivate(dir: string): void {
+  try {
+    mkdirSync(dir, { recursive: true, mode: 0o700 });
+  } catch (error) {
+    throw new StoreFailed(whyNoDirectory(error, dir, "--state"), { cause: error });
+  }
+  // The umask may have taken rights from the owner too.
+  chmodSync(dir, 0o700);
 }
 
 /**

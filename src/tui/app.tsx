@@ -73,7 +73,7 @@ function Notice({ view }: { readonly view: View }) {
     return (
       <Text color="black" backgroundColor="yellow" wrap="truncate">
         {" "}
-        {plain(view.trouble)} — trying again{" "}
+        {plain(view.trouble)}; trying again{" "}
       </Text>
     );
   const refusal = refusalOf(view);

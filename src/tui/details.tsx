@@ -2,7 +2,7 @@ import { Box, Text } from "ink";
 import { useEffect, useState } from "react";
 import { messageOf } from "../core/error-text.ts";
 import { plain } from "../core/text.ts";
-import { downUntil, factRows, factsIn, servedBy, serverFacts } from "../control/present.ts";
+import { downUntil, factsIn, recordRows, servedBy, serverFacts } from "../control/present.ts";
 import type { AuditEntry } from "../control/schemas.ts";
 import type { ServerStatus } from "../core/upstream.ts";
 import type { Feed } from "./feed.ts";
@@ -37,22 +37,18 @@ const linesOf = (rows: readonly Row[], width: number): Row[] =>
     folded(value, Math.max(8, width)).map((line, index): Row => [index === 0 ? plain(name) : "", line]),
   );
 
-/** The members of a record that tell what happened; all others follow in the order in which they were hashed. */
-const leading = ["t", "type", "consumer", "srv", "tool", "st", "code", "rule", "reason"];
-
 /** What is known of a record. Throws where the log does not have it any more. */
 export async function load(feed: Pick<Feed, "ask">, { chain, seq, at }: AuditEntry): Promise<Row[]> {
   const { entry, rec, leaf, fault } = await feed.ask("audit.show", { chain, seq });
   if (entry.at !== at) throw new Error(`the log was replaced or moved back: it has another record ${seq}`);
-  const facts = factsIn(rec);
-  const first = leading.filter((name) => Object.hasOwn(facts, name)).map((name) => [name, facts[name]]);
-  return factRows({ ...(fault ? { changed: fault } : {}), ...Object.fromEntries(first), ...facts, leaf });
+  const rows = recordRows({ ...factsIn(rec), leaf });
+  return fault ? [["changed", fault], ...rows] : rows;
 }
 
 type Size = { readonly width: number; readonly height: number };
 type Props = Size & { readonly feed: Feed; readonly entry: AuditEntry };
 
-/** One record in full, each member as it was hashed. */
+/** One record in full. */
 export function RecordScreen({ feed, entry, ...size }: Props) {
   const [rows, setRows] = useState<readonly Row[]>([]);
   const [trouble, setTrouble] = useState<string | null>(null);

@@ -167,7 +167,7 @@ export class ManagedUpstreams implements Upstreams {
 
   #find(id: string): Supervisor {
     const supervisor = this.#supervisors.get(id);
-    if (!supervisor) throw new Error(`there is no server "${id}"; "mcpgw servers list" shows those there are`);
+    if (!supervisor) throw new Error(`there is no server "${id}"; \`mcpgw servers list\` shows those there are`);
     return supervisor;
   }
 

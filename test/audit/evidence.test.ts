@@ -1,5 +1,5 @@
 import { afterAll, beforeAll, expect, test } from "bun:test";
-import { readFileSync, writeFileSync } from "node:fs";
+import { readFileSync, rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { type EvidenceOptions, gatherEvidence } from "../../src/audit/evidence.ts";
 import { installDir } from "../../src/audit/outside.ts";
@@ -8,7 +8,7 @@ import { type ChainReport, verifyChain } from "../../src/audit/verify.ts";
 import { silent } from "../../src/core/log.ts";
 import { openReader } from "../../src/store/sqlite/reader.ts";
 import { free, stall } from "../support/unanswering.ts";
-import { tempState, type TempState, verifyAt, recordCall } from "../support/audit.ts";
+import { outsideOf, tempState, type TempState, verifyAt, recordCall } from "../support/audit.ts";
 
 // What checkpoints of this installation and of others prove, by the file they are in.
 
@@ -81,6 +81,19 @@ test("R9 A03 a start warns of a configured file that holds checkpoints of anothe
     await recordCall(at, { checkpoints }, { log });
   }
   expect(warned).toMatchObject([{ file: taken, of: `mcpgw/${installOf(other.publicKey)}/main` }]);
+});
+
+test("R9 A08 a start says of a log that nothing outside the state directory speaks of that its end may be missing", async () => {
+  using at = tempState();
+  const warned: unknown[] = [];
+  const log = { ...silent, warn: (message: string) => void warned.push(message) };
+  const kept = { checkpoints: [{ file: join(at.root, "kept.cp") }] };
+  await recordCall(at, {}, { log });
+  rmSync(outsideOf(at), { recursive: true });
+  await recordCall(at, kept, { log });
+  rmSync(outsideOf(at), { recursive: true });
+  await recordCall(at, kept, { log });
+  expect(warned).toEqual([expect.stringContaining("a missing end would not show")]);
 });
 
 test("R25 of equal checkpoints the configured one is named before the default; a configured file without any is told", async () => {

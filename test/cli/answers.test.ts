@@ -209,6 +209,18 @@ describe("R24 servers", () => {
     expect(await run("servers restart s", () => ({ server: serverStatus("s", { state }) }))).toMatchObject({ code });
   });
 
+  test.each([
+    [
+      "stdio",
+      "it is tried again later; `mcpgw servers logs s` shows what it wrote; `mcpgw servers restart s` tries at once\n",
+    ],
+    ["http", "it is tried again later; `mcpgw servers restart s` tries at once\n"],
+  ] as const)("show says what to do about a server over %s that does not start", async (transport, help) => {
+    const things = { others: { prompts: 0, resources: 0, templates: 0, hidden: [] }, leftOut: { first: [], more: 0 } };
+    const server = serverStatus("s", { state: "open-circuit", transport });
+    expect(await run("servers show s", () => ({ server, tools: [], ...things }))).toMatchObject({ code: 0, err: help });
+  });
+
   test("logs -f says how many lines it missed", async () => {
     const lines = async function* () {
       yield { gap: 1_200 };

@@ -202,7 +202,7 @@ describe("a wrong line does nothing, exits 2 and names the nearest", () => {
     ["tools call files:read_file =path", '"=path" is no KEY=VALUE'],
     ["tools call files:read_file --args [1]", "one JSON object"],
     ["tools call files:read_file --args {} a=1", "give the arguments once"],
-    ["tools call files:read_file --args-file nowhere", "--args-file: ENOENT"],
+    ["tools call files:read_file --args-file nowhere", "--args-file: there is no file nowhere"],
     ["audit export --out nowhere/x", "--out: ENOENT"],
     ["builtin abacus", 'there is no built-in server "abacus"'],
     ["tui", "tui needs a terminal"],

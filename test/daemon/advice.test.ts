@@ -184,6 +184,22 @@ test("R9 A14 a log whose signing key is lost is checked as audit verify says: an
   expect((await place.cli(["audit", "verify", "--jsonl", "log.jsonl", ...against])).code).toBe(0);
 });
 
+test("R17 T62 a start whose directories cannot be made names who tried, which, and what to do", async () => {
+  using place = new Place({ servers: [], policies: [] });
+  // Nobody can make a directory below a file.
+  const within = (name: string): string => join(place.config, name);
+  const start = async (...flags: string[]): Promise<string> => {
+    place.flags = () => ["--config", place.config, ...flags];
+    return (await place.cli(["daemon", "--listen", "127.0.0.1:0"])).stderr;
+  };
+  const who = `uid ${process.getuid?.()} cannot make or enter`;
+  const state = await start("--state", within("state"));
+  expect(state).toContain(`${who} ${within("state")} (ENOTDIR); make it for that user, or name another with --state`);
+  const socket = await start("--state", place.state, "--socket", within("run/control.sock"));
+  expect(socket).toContain(`control socket ${within("run/control.sock")}: ${who} ${within("run")} (ENOTDIR); `);
+  expect(socket).toContain("or name another with --socket");
+});
+
 test.skipIf(!mayBecomeNobody)(
   "R17 T62 a start that may not read or write a file names who tried and whose it is (needs setpriv as root)",
   async () => {
@@ -275,7 +291,7 @@ test.skipIf(!mayBecomeNobody)(
       if (!existsSync(file)) writeFileSync(file, "");
       chownSync(file, 0, 0);
       chmodSync(file, 0o600);
-      for (const words of ["keys freeze", "audit verify", "daemon"]) {
+      for (const words of ["keys freeze", "audit verify", "daemon --listen 127.0.0.1:0"]) {
         const { code, stdout, stderr } = await place.cli(words.split(" "));
         expect(code).not.toBe(0);
         expect(stdout + stderr).toContain(`${file}: uid 65534 may not use it: it belongs to uid 0, gid 0, mode 0600`);
@@ -283,3 +299,13 @@ test.skipIf(!mayBecomeNobody)(
     }
   },
 );
+
+test("R9 a command without a daemon says what is wrong with the log that it goes on from", async () => {
+  using place = new Place({ servers: [], policies: [] });
+  await place.newKey("agent");
+  rmSync(place.heads, { recursive: true });
+  const create = () => place.cli(["keys", "create", "B", "agent", "user"]);
+  const warning = "mcpgw: warning: nothing outside the state directory knows this log, ";
+  expect((await create()).stderr).toContain(warning);
+  expect((await create()).stderr).not.toContain(warning);
+});

@@ -93,11 +93,11 @@ test("R8 R25 the record that audit log lists shows the whole call: who, from whe
   const { stdout } = await place.cli(["audit", "show", seq]);
   expect(stdout).toContain(`\nbegan with record ${await begin}\n`);
   for (const row of [
-    `subj +key:${id}`,
+    `principal +key:${id}`,
     'roles +\\["user"\\]',
-    "src +http:127.0.0.1",
+    "source +http:127.0.0.1",
     "rule +user-all",
-    "pol +[0-9a-f]{64}",
+    "policy digest +[0-9a-f]{64}",
   ]) {
     expect(stdout).toMatch(new RegExp(`^${row}`, "m"));
   }
@@ -116,7 +116,7 @@ test("R8 audit show --payloads says of arguments and a result that were too long
   const word = "x".repeat(70_000);
   await daemon.call("fake__echo", { word }, key);
   const { stdout } = await place.cli(["audit", "show", String(await newest(place, "call.end")), "--payloads"]);
-  const [, args = "", result = ""] = stdout.split(/^(?=args|result)/m);
+  const [, args = "", result = ""] = stdout.split(/^(?=args|result,)/m);
   expect(args).toStartWith('args, of 70,011 bytes only the first part was stored\n{"word":"xxx');
   expect(result).toMatch(/^result, of 70,\d{3} bytes only the first part was stored\n/);
   await daemon.call("fake__echo", { word: "short" }, key);

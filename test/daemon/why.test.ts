@@ -172,7 +172,7 @@ test("why: what is missing, and because of what", () => {
   expect(ask("agent", "long:gone", { kind: "prompt" }).missing).toBe("server long offers no such prompt");
   expect(missing("down:get")).toBe("server down is backoff: no such command; it was never listed");
   expect(missing("off:get")).toBe("server off is disabled");
-  expect(missing("nowhere:get")).toBe('there is no server nowhere; "mcpgw servers list" shows all');
+  expect(missing("nowhere:get")).toBe("there is no server nowhere; `mcpgw servers list` shows all");
   expect(missing("mcpgw:get")).toBe("the gateway itself offers no such thing");
   expect(missing("get")).toMatch(/^no server offers such a thing; did you mean (.* or )?crm:get\b.*\?$/);
   expect(missing("nothing")).toBe("no server offers such a thing");

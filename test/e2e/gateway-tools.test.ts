@@ -339,7 +339,7 @@ test("R88: the command line lists and calls as the key it is given, else as the 
   expect(await as(helper, "tools", "list", "--server", "ghost")).toMatchObject({ code: 0, stdout: "" });
   expect(await place.cli(["tools", "list", "--server", "ghost"])).toMatchObject({
     code: 1,
-    stderr: 'mcpgw: there is no server ghost; "mcpgw servers list" shows all\n',
+    stderr: "mcpgw: there is no server ghost; `mcpgw servers list` shows all\n",
   });
   const called = await as(helper, "tools", "call", "fake:echo", "n=12345678901234567890", "s=text");
   expect(called).toMatchObject({ code: 0, stderr: "" });

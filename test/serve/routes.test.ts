@@ -1,7 +1,7 @@
 import { describe, expect, test } from "bun:test";
 import { systemClock } from "../../src/core/clock.ts";
 import { Failure } from "../../src/core/failure.ts";
-import { usual } from "../../src/gateway/listeners.ts";
+import { listenLimits } from "../../src/gateway/listeners.ts";
 import { find, type Methods } from "../../src/serve/routes.ts";
 import { Door, said } from "../support/front-door.ts";
 import { until } from "../support/until.ts";
@@ -356,7 +356,7 @@ test("who is refused for want of room is told when to come back, also where nobo
   await using door = new Door(() => said("ran"));
   const { body, headers } = modern("subscriptions/listen", { notifications: { toolsListChanged: true } });
   const gone = new AbortController();
-  for (let open = 0; open < usual.perOwner; open++) await door.send(body, { headers, signal: gone.signal });
+  for (let open = 0; open < listenLimits.perOwner; open++) await door.send(body, { headers, signal: gone.signal });
   const refused = await door.post(body, { headers });
   expect([refused.status, refused.headers.get("retry-after")]).toEqual([503, "1"]);
   expect(pick(refused.json, "error.data")).toEqual({ retryable: true });

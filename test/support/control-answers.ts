@@ -257,6 +257,11 @@ const absent = (who: string, name: string): Why => {
   };
 };
 
+/** The text of the record that an entry is of, with the members that it has under its own names. */
+function recordOf({ at, server, status, ...same }: AuditEntry): string {
+  return JSON.stringify({ ...same, srv: server, st: status, t: new Date(at / 1_000).toISOString(), v: 1 });
+}
+
 /** Handlers that answer with fixed, recorded data. */
 export function sampleHandlers(over: Overrides = {}): Handlers {
   const find = (id: string) => servers.find((one) => one.id === id) ?? server({ id });
@@ -315,7 +320,7 @@ export function sampleHandlers(over: Overrides = {}): Handlers {
       facts: { seq, chain },
       run: () => ({
         entry: records.find((one) => one.seq === seq) ?? entry({ seq }),
-        rec: JSON.stringify({ v: 1, ...(records.find((one) => one.seq === seq) ?? entry({ seq })) }),
+        rec: recordOf(records.find((one) => one.seq === seq) ?? entry({ seq })),
         leaf: "ab".repeat(32),
         payloads: payloads ? [{ part: "args", body: '{"path":"/etc/hosts"}' }] : null,
         fault: null,

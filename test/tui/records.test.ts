@@ -46,12 +46,12 @@ test("a record is shown from the log that it was listed from, not from one that 
   const from = (now: typeof shown) => {
     return load(answering({ entry: now, rec: JSON.stringify({ v: 1, ...now }), leaf: "ab" }), shown);
   };
-  expect(await from(shown)).toContainEqual(["leaf", "ab"]);
+  expect(await from(shown)).toContainEqual(["hash", "ab"]);
   const reason = await reasonOf(from(entry({ seq: 7, at: shown.at + 1 })));
   expect(String(reason)).toContain("the log was replaced or moved back: it has another record 7");
 });
 
-test("a record begins with what happened, and has the rest as it was hashed", async () => {
+test("a record begins with what is wrong with it and what happened", async () => {
   const of = entry();
   const rec = JSON.stringify({
     caller: "key:a",
@@ -65,8 +65,8 @@ test("a record begins with what happened, and has the rest as it was hashed", as
   });
   const names = async (more: object): Promise<string> =>
     (await load(answering({ entry: of, rec, leaf: "ab", ...more }), of)).map(([name]) => name).join(" ");
-  expect(await names({})).toBe("type tool st reason caller mono seq us leaf");
-  expect(await names({ fault: "its hash is wrong" })).toStartWith("changed type tool ");
+  expect(await names({})).toBe("type caller tool status reason took record hash clock of run");
+  expect(await names({ fault: "its hash is wrong" })).toStartWith("changed type caller ");
 });
 
 const shown: Omit<Press, "key"> = {

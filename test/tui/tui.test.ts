@@ -87,7 +87,7 @@ test("R125: calls, servers, consumers and a record in full, each as it was", asy
   await pressed("\r", "Record main/3");
   await shows("delete_file");
   expectGolden("tui/record.txt", screen.text());
-  await pressed("\u001b[6~", "leaf");
+  await pressed("\u001b[6~", "hash");
   await pressed("\u001b[5~", "type      call.refused");
   press("q");
   expect(await child.exited).toBe(0);
@@ -210,7 +210,7 @@ test("a daemon that hangs is not shown as live, and its records say that it is w
   const { shows, pressed } = await live();
   program.hang(true);
   await pressed("\r", "asking the daemon…");
-  await shows(/● NOT ANSWERING since \d\d:\d\d:\d\d\n the daemon does not answer — trying again/);
+  await shows(/● NOT ANSWERING since \d\d:\d\d:\d\d\n the daemon does not answer; trying again/);
   await shows("Record main/6\nthe daemon does not answer");
   program.hang(false);
   await shows("● live");

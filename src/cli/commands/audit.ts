@@ -4,7 +4,7 @@ import { checked, filters, unheard } from "../filters.ts";
 import { type Cell, right } from "../output.ts";
 import { mostAsked, wrongStatus, wrongRecordType } from "../../control/filters.ts";
 import { line, number } from "../../control/format.ts";
-import { factRows, factsIn } from "../../control/present.ts";
+import { factsIn, recordRows } from "../../control/present.ts";
 import { cells } from "../record-cells.ts";
 import { period, timeRange, wholeNumber } from "../when.ts";
 import { exportRecords } from "./audit-export.ts";
@@ -66,12 +66,12 @@ const show = command({
       if (fault) out.warn(`record ${seq} is not as it was recorded: ${fault}; \`mcpgw audit verify\` checks all`);
     if (out.json) return out.document({ ...answer, rec: facts, begin });
     const address = answer.source && { address: answer.source.address ?? forgotten };
-    await out.facts(factRows({ ...facts, leaf: answer.leaf, ...(begin ? {} : address) }));
+    await out.facts(recordRows({ ...facts, leaf: answer.leaf, ...(begin ? {} : address) }));
     if (begin) {
       // What both records say is shown once.
       const more = Object.entries(begin.rec).filter(([name, value]) => !Bun.deepEquals(value, facts[name]));
       await out.print(`\n${out.paint("dim", `began with record ${begin.seq}`)}`);
-      await out.facts(factRows({ ...Object.fromEntries(more), ...address }));
+      await out.facts(recordRows({ ...Object.fromEntries(more), ...address }));
     }
     for (const { rec, payloads: parts } of [...(begin ? [begin] : []), { ...answer, rec: facts }])
       for (const { part, body } of parts ?? [])

@@ -115,7 +115,7 @@ const listKeys = command({
       whole(key.consumerId),
       key.roles.join(","),
       whole(key.expiresAt === null ? "never" : expiry(key.expiresAt)),
-      whole(key.lastUsedAt ? date(key.lastUsedAt) : "-"),
+      whole(key.lastUsedAt ? moment(key.lastUsedAt) : "-"),
       key.perMinute === null ? "-" : formatRate(key.perMinute),
       key.cidrs.join(",") || "any",
       key.source,

@@ -54,6 +54,12 @@ const uncheckedRows = (tools: readonly ServerTool[]): Cell[][] =>
 const downRows = (down: ServerStatus["down"]): Cell[][] =>
   down.map((one) => [whole(servedBy(one)), whole(downUntil(one)), whole(one.reason, "red")]);
 
+/** What to do about a server that does not start. */
+function helpFor({ id, transport }: ServerStatus): string {
+  const logs = transport === "stdio" ? `\`mcpgw servers logs ${id}\` shows what it wrote; ` : "";
+  return `it is tried again later; ${logs}\`mcpgw servers restart ${id}\` tries at once`;
+}
+
 const show = command({
   summary: "Show one server, its tools, and what else it offers",
   args: id,
@@ -78,6 +84,7 @@ const show = command({
     if (leftOut.first.length > 0)
       await out.section(["OFFERED IN PART", "NAME", "WHAT CLIENTS COULD NOT READ"], reasonRows(leftOut.first));
     if (leftOut.more > 0) out.say(`${number(leftOut.more)} more are offered in part; the daemon's log says which`);
+    if (server.state === "backoff" || server.state === "open-circuit") out.say(helpFor(server));
   },
 });
 

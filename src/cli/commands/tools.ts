@@ -2,7 +2,7 @@ import { isUtf8 } from "node:buffer";
 import { readFileSync } from "node:fs";
 import { givenKey, keylessText } from "../../control/client.ts";
 import type { ToolView } from "../../control/schemas.ts";
-import { messageOf } from "../../core/error-text.ts";
+import { codeOf, messageOf } from "../../core/error-text.ts";
 import { isJson, parseObject } from "../../core/json.ts";
 import { cut } from "../../core/text.ts";
 import { command, group } from "../command.ts";
@@ -57,7 +57,8 @@ function bytesOf(file: string): Buffer {
   try {
     return readFileSync(file === "-" ? 0 : file);
   } catch (error) {
-    throw new UsageError(`--args-file: ${messageOf(error)}`);
+    const why = codeOf(error) === "ENOENT" ? `there is no file ${file}` : messageOf(error);
+    throw new UsageError(`--args-file: ${why}`);
   }
 }
 

@@ -28,7 +28,7 @@ const cut = ({ chain, upto }: NonNullable<Answer<"usage">["cutShort"]>[number]):
   `chain ${chain} cannot be read beyond record ${upto}: what comes after is not counted; if that stays so, \`mcpgw audit verify\` says why`;
 
 export const usage = command({
-  summary: "Show calls, errors, denials, latency and bytes",
+  summary: "Show calls, errors, denials (by rule or limit), latency and bytes",
   args: {
     consumer: { type: "positional", required: false, description: "only this consumer" },
     by: {

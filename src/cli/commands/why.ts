@@ -25,7 +25,7 @@ function row({ id, consumer, roles, refused, listed, allowed, rule, reason }: Ca
     whole(consumer),
     roles.join(","),
     { text: listed ? "listed" : "hidden", color: listed ? "green" : "yellow" },
-    { text, color },
+    whole(text, color),
     whole(refused ?? decided),
   ];
 }

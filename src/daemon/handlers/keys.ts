@@ -25,7 +25,7 @@ type Names = `keys.${"create" | "list" | "revoke" | "rotate" | "freeze" | "unfre
 export function keyHandlers({ keyring, recordAct, recordDone, namedRoles }: KeyHandlerDeps): Pick<Handlers, Names> {
   const described = (id: string): KeyInfo => {
     const key = keyring.list().find((one) => one.id === id);
-    if (!key) throw new Refusal("not-found", `there is no key ${id}; "mcpgw keys list" shows all`);
+    if (!key) throw new Refusal("not-found", `there is no key ${id}; \`mcpgw keys list\` shows all`);
     return key;
   };
   const issue = async (made: CreatedKey, record: (facts: Acts["key.created"]) => Promise<void>) => {

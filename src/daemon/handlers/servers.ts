@@ -57,7 +57,7 @@ export function findServer({ upstreams }: Gateway, id: string): ServerStatus {
 
 /** The refusal for a server that does not exist, or that the caller may not know of. */
 export const noServer = (id: string): Refusal =>
-  new Refusal("not-found", `there is no server ${id}; "mcpgw servers list" shows all`);
+  new Refusal("not-found", `there is no server ${id}; \`mcpgw servers list\` shows all`);
 
 /** How many prompts, resources and templates a server has, as far as somebody may see them. */
 export function counts({ catalog }: Gateway, server: string, sees: (route: Route) => boolean) {

@@ -120,7 +120,7 @@ function whyAbsent(gw: WhyDeps["gw"], { target, kind }: Parsed<"why">, found: re
   if (kind === "resource" || target.includes("://"))
     return "no server lists this URI, has a template for it, or gave it to a caller";
   if (server === "") return `no server offers such a ${what}${namesakes(gw.catalog, target, kind)}`;
-  return `there is no server ${server}; "mcpgw servers list" shows all`;
+  return `there is no server ${server}; \`mcpgw servers list\` shows all`;
 }
 
 /** The names of the things that a target without a server may mean, as advice; empty if there are none. */
@@ -159,7 +159,7 @@ function callersOf(name: string, keyring: Keyring, auth: Config["auth"]): Caller
   if (uid) others.push(localPrincipal(Number(uid), keyring));
   const all = [...callers, ...others.map((who) => ({ who, refused: frozen }))];
   if (all.length > 0) return all;
-  throw new Refusal("not-found", `there is no key or consumer ${name}; "mcpgw keys list" shows all`);
+  throw new Refusal("not-found", `there is no key or consumer ${name}; \`mcpgw keys list\` shows all`);
 }
 
 function principalOf({ id, consumerId, name, roles }: KeyInfo): Principal {

@@ -63,7 +63,7 @@ const neverSent = /^(.*CERT.*|ERR_TLS.*|UNABLE_TO.*|SELF_SIGNED.*)$/;
 export function whyUnreached(error: unknown, proxy: string | null): string | null {
   const code = codeOf(error) ?? "";
   if (!unreached.test(code)) return null;
-  return proxy === null ? code : `its proxy cannot be reached (${code})`;
+  return `its ${proxy === null ? "address" : "proxy"} cannot be reached (${code})`;
 }
 
 /** The failure that a failed fetch means, which depends on whether the server may have seen the request. */
@@ -71,7 +71,7 @@ export function faultOfError(server: string, error: unknown, proxy: string | nul
   const code = codeOf(error) ?? "";
   const why = code === noTunnel ? quoted(messageOf(error)) : whyUnreached(error, proxy);
   if (why !== null) return faults.down(server, why);
-  return neverSent.test(code) ? faults.down(server, code) : brokenOff(server, error);
+  return neverSent.test(code) ? faults.down(server, `TLS to it fails (${code})`) : brokenOff(server, error);
 }
 
 /** The failure of a request that the server has seen, for an error that came later. */

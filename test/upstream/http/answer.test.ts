@@ -40,7 +40,10 @@ test.each(Object.entries(places))(
     await using set = upstreams(options);
     await set.settled();
     const reasons = set.status().map(({ reason }) => reason);
-    expect(reasons).toEqual(["ECONNREFUSED", "its proxy cannot be reached (ECONNREFUSED)"]);
+    expect(reasons).toEqual([
+      "its address cannot be reached (ECONNREFUSED)",
+      "its proxy cannot be reached (ECONNREFUSED)",
+    ]);
   },
 );
 

@@ -105,7 +105,7 @@ test("an answer that is no JSON, is of another request or has a wrong type is a 
 test("a server that is not there: nothing was executed", async () => {
   await using set = upstreams([http("a", "http://127.0.0.1:9/")]);
   await set.settled();
-  expect(set.status()[0]).toMatchObject({ state: "backoff", reason: "ECONNREFUSED" });
+  expect(set.status()[0]).toMatchObject({ state: "backoff", reason: "its address cannot be reached (ECONNREFUSED)" });
   expect((await rejectionOf(set.ask("a", "t"))).message).toContain("did not run");
 });
 
