@@ -114,9 +114,10 @@ const wordFor: Readonly<Record<string, string>> = {
 
 /** A record's members, named in words and in an order for people. */
 export function recordRows(rec: Facts): (readonly [name: string, value: string])[] {
-  const known = Object.keys(wordFor).filter((name) => Object.hasOwn(rec, name));
+  const known = Object.entries(wordFor).filter(([name]) => Object.hasOwn(rec, name));
   const others = Object.keys(rec).filter((name) => !Object.hasOwn(wordFor, name));
-  return [...known, ...others].map((name) => [wordFor[name] ?? name, shownAs(name, rec[name])]);
+  const named = [...known, ...others.map((name) => [name, name] as const)];
+  return named.map(([name, word]) => [word, shownAs(name, rec[name])]);
 }
 
 function shownAs(name: string, value: unknown): string {

@@ -23,9 +23,13 @@ export function splitCanonical(text: string): { readonly server: string; readonl
   return at < 1 ? null : { server: text.slice(0, at), tool: text.slice(at + 1) };
 }
 
+/** Signs of other languages of patterns. */
+const otherPattern = /[[\]{}|]|^[!^]|\$$/;
+
 /**
  * What is wrong with a glob of tools or prompts that begins with one of its servers, as names do on the wire, or as
- * `server:tool` does where `server:` stands `beside` it; null: it does not.
+ * `server:tool` does where `server:` stands `beside` it, or that is written in another language of patterns; null:
+ * nothing is.
  */
 export function nameFault(
   glob: string,
@@ -39,7 +43,8 @@ export function nameFault(
     const name = JSON.stringify(glob.slice(server.length + between.length));
     return `begins with its server, as no name does here: write server: ${server}, ${kind}: ${name}`;
   }
-  return null;
+  if (!otherPattern.test(glob)) return null;
+  return `only * and ? are wildcards, all else in ${JSON.stringify(glob)} stands for itself; write an entry for each name`;
 }
 
 const unknowns: Readonly<Record<Kind, (name: string) => Failure>> = {

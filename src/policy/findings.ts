@@ -24,7 +24,6 @@ export function examine({ rules, policies, servers, carriers }: Examined): Findi
     ...groups.flatMap(shadowed),
     ...groups.flat().flatMap((rule) => serverless(rule, servers)),
     ...groups.flat().flatMap((rule) => misnamed(rule, servers)),
-    ...groups.flat().flatMap(patterned),
   ];
   return { problems: faults, warnings };
 }
@@ -89,18 +88,6 @@ function misnamed({ path, options }: Rule, servers: readonly string[]): Finding[
   const meant = [ownServer, ...servers].filter(compileGlob(server ?? "*"));
   const message = nameFault(name, kind, meant, options.server !== undefined);
   return message === null ? [] : [{ path: [...path, kind], message }];
-}
-
-/** Signs of other languages of patterns. */
-const otherPattern = /[[\]{}|]|^[!^]|\$$/;
-
-// A guardrail that is meant to deny would let everything pass here too.
-function patterned({ path, options }: Rule): Finding[] {
-  const kind = options.tool === undefined ? "prompt" : "tool";
-  const glob = options[kind];
-  if (glob === undefined || !otherPattern.test(glob)) return [];
-  const message = `only * and ? are wildcards, all else in ${JSON.stringify(glob)} stands for itself; write one rule for each name`;
-  return [{ path: [...path, kind], message }];
 }
 
 function methodless({ path, options }: InputRule): Finding[] {

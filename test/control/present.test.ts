@@ -14,11 +14,12 @@ test("R25: every member of a record is named in words, what happened first", () 
 });
 
 test("R25: a record's values are shown with their units, and what has no word under its own name", () => {
-  expect(recordRows({ later: [1], us: 2_340_000, mono: 7, al: 22, st: "ok" })).toEqual([
+  expect(recordRows({ later: [1], constructor: "mine", us: 2_340_000, mono: 7, al: 22, st: "ok" })).toEqual([
     ["status", "ok"],
     ["took", "2.34 s"],
     ["arguments bytes", "22"],
     ["clock of run", "7 µs"],
     ["later", "[1]"],
+    ["constructor", "mine"],
   ]);
 });
