@@ -100,12 +100,26 @@ test("T22: a body may come in many chunks, or in long ones: each costs time and 
 test("T22: what comes in short chunks takes more of its sender's room than its length", async () => {
   const end = Promise.withResolvers<void>();
   const reader = new BodyReader(() => 64 * 1024 ** 2);
-  const held = ["alice", "alice", "bob"].map((who) =>
+  const held = ["alice", "alice", "alice", "bob"].map((who) =>
     outcome(reader.read(slow(Array<string>(262_000).fill("x"), end.promise), `key:${who}`)),
   );
   expect(await Promise.race(held)).toBe("overloaded");
   end.resolve();
-  expect(await held[2]).toHaveLength(262_000);
+  expect(await held[3]).toHaveLength(262_000);
+});
+
+test("T22: there is room for two of the longest bodies of one sender, also in chunks", async () => {
+  const end = Promise.withResolvers<void>();
+  const size = 72 * 1024 ** 2;
+  const reader = new BodyReader(() => size);
+  const chunk = "x".repeat(64 * 1024);
+  const held = [1, 2].map(() =>
+    outcome(reader.read(slow(Array<string>(size / chunk.length).fill(chunk), end.promise), "key:alice")),
+  );
+  const third = (): Promise<string> => outcome(reader.read(told("x".repeat(256 * 1024)), "key:alice"));
+  await until(async () => (await third()) === "overloaded", "both to have come");
+  end.resolve();
+  expect((await Promise.all(held)).map(({ length }) => length)).toEqual([size, size]);
 });
 
 test("T22: all that is on its way is limited too, and what timed out counts no more", async () => {
