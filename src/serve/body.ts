@@ -16,7 +16,7 @@ const ofEach = 128 * 1024;
 /** Bytes that each chunk of a body counts as at least, since it takes so much memory. */
 const ofChunk = 256;
 /** Chunks that any body may have. Each takes others a microsecond, so a long body may have more only if they are larger. */
-const fewChunks = 16_384;
+const fewChunks = 65_536;
 
 /** Reads request bodies, limited in size, number of bytes and time. One timer watches all of them. */
 export class BodyReader {
