@@ -15,8 +15,11 @@ import {
   valueEnd,
 } from "../mcp/json-text.ts";
 
-/** A configured path, split at its dots; `*` stands for any one member or index. */
+/** A path as `maskPath` makes it; `*` stands for any one member or index. */
 export type MaskPath = readonly string[];
+
+/** The path that leads through these members, whatever their case. */
+export const maskPath = (members: readonly string[]): MaskPath => members.map(foldCase);
 
 /** Told which part of the text is to be replaced, and by what. */
 type Mask = (start: number, end: number, shown: string) => void;
@@ -25,8 +28,9 @@ const masked = JSON.stringify(mark);
 
 /**
  * JSON text with the values at `paths` replaced, everything else character for character as it was. A path also leads
- * into JSON that stands in a string, and to members whose names differ in case: many servers take them for the same. Also works on JSON that was cut off: a value that is to be masked is masked to the
- * end. Linear in the text, times the length of the longest path.
+ * into JSON that stands in a string, and to members whose names differ in case: many servers take them for the same.
+ * Also works on JSON that was cut off: a value that is to be masked is masked to the end. Linear in the text, times the
+ * length of the longest path.
  */
 export function maskPaths(text: string, paths: readonly MaskPath[]): string {
   if (paths.length === 0) return text;
@@ -76,7 +80,7 @@ function inString(text: string, at: number, paths: readonly MaskPath[], mask: Ma
 /** What remains of the paths that lead to the member or element `key`. */
 function below(paths: readonly MaskPath[], key: string): MaskPath[] {
   const folded = foldCase(key);
-  return paths.filter(([first = ""]) => first === "*" || foldCase(first) === folded).map((path) => path.slice(1));
+  return paths.filter(([first]) => first === "*" || first === folded).map((path) => path.slice(1));
 }
 
 /** The index after the value at `at`; the end of the text where it was cut off. */

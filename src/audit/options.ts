@@ -21,7 +21,9 @@ export const auditOptions = z.strictObject({
         .regex(/^(args|result)(\.[^.]+)+$/, "write a path that begins with args. or result., e.g. args.password"),
     )
     .default([])
-    .describe("Paths that are masked before anything is stored, e.g. args.password."),
+    .describe(
+      "Paths that are masked before anything is stored, e.g. args.password; upper and lower case are the same.",
+    ),
   checkpoints: z
     .array(
       z.strictObject({

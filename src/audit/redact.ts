@@ -3,7 +3,7 @@ import { maskable, maskSpelled, spellings } from "../core/secret.ts";
 import type { Payload } from "../core/store.ts";
 import { cutBytes } from "../core/text.ts";
 import { commitmentTo, saltBytes } from "./chain.ts";
-import { maskPaths, type MaskPath } from "./mask-paths.ts";
+import { maskPath, maskPaths, type MaskPath } from "./mask-paths.ts";
 import type { AuditOptions } from "./options.ts";
 
 /** Bytes of a payload that are stored. */
@@ -38,7 +38,7 @@ export function createRedactor(
   secrets: () => readonly string[],
 ): Redactor {
   const args = pathsOf(options.redact, "args");
-  const nested = args.map((path) => ["arguments", ...path]);
+  const nested = args.map((path) => [...maskPath(["arguments"]), ...path]);
   const paths = { args, nested: [...args, ...nested], result: pathsOf(options.redact, "result") };
   const salt = createSalts();
   const known = createKnown(secrets);
@@ -78,7 +78,9 @@ function createSalts(): () => Uint8Array {
 }
 
 function pathsOf(configured: readonly string[], part: string): MaskPath[] {
-  return configured.map((path) => path.split(".")).flatMap(([first, ...rest]) => (first === part ? [rest] : []));
+  return configured
+    .map((path) => path.split("."))
+    .flatMap(([first, ...rest]) => (first === part ? [maskPath(rest)] : []));
 }
 
 /** All spellings of the secrets that are known now; computed again only when the secrets change. */

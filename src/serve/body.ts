@@ -13,10 +13,10 @@ const mostOfOne = 128 * 1024 ** 2;
 const mostOfAll = 512 * 1024 ** 2;
 /** What a body counts as besides, for its connection takes a place: one sender cannot have all of these. */
 const ofEach = 128 * 1024;
-/** What each chunk of a body counts as besides its bytes, however few these are. */
+/** Bytes that each chunk of a body counts as at least, since it takes so much memory. */
 const ofChunk = 256;
 /** Chunks that any body may have. Each takes others a microsecond, so a long body may have more only if they are larger. */
-const fewChunks = 16_384;
+const fewChunks = 65_536;
 
 /** Reads request bodies, limited in size, number of bytes and time. One timer watches all of them. */
 export class BodyReader {
@@ -100,7 +100,7 @@ async function readCapped(req: Request, max: number, came: (bytes: number) => vo
   for await (const chunk of req.body) {
     size += chunk.byteLength;
     if (size > max) throw tooLarge(max);
-    came(chunk.byteLength + ofChunk);
+    came(Math.max(chunk.byteLength, ofChunk));
     if (chunks.push(chunk) > most) throw tooManyChunks(most);
   }
   return Buffer.concat(chunks);

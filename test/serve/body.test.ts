@@ -86,26 +86,40 @@ test("T22: what one sender has on its way is limited in bytes, which others do n
 });
 
 test("T22: a body may come in many chunks, or in long ones: each costs time and room, however short it is", async () => {
-  const reader = new BodyReader(() => 8 * 1024 ** 2);
+  const reader = new BodyReader(() => 32 * 1024 ** 2);
   const inChunks = (count: number): Promise<string | Failure> =>
     reader.read(slow(Array<string>(count).fill("x")), "key:alice");
-  expect(await inChunks(32_768)).toHaveLength(32_768);
-  const refused = { code: "body-too-large", message: expect.stringContaining("more than 32768 chunks") };
-  expect(await inChunks(32_769)).toMatchObject(refused);
-  const small = new BodyReader(() => 20_000);
-  expect(await small.read(slow(Array<string>(16_384).fill("x")), "key:alice")).toHaveLength(16_384);
-  expect(await outcome(small.read(slow(Array<string>(16_385).fill("x")), "key:alice"))).toBe("body-too-large");
+  expect(await inChunks(131_072)).toHaveLength(131_072);
+  const refused = { code: "body-too-large", message: expect.stringContaining("more than 131072 chunks") };
+  expect(await inChunks(131_073)).toMatchObject(refused);
+  const small = new BodyReader(() => 80_000);
+  expect(await small.read(slow(Array<string>(65_536).fill("x")), "key:alice")).toHaveLength(65_536);
+  expect(await outcome(small.read(slow(Array<string>(65_537).fill("x")), "key:alice"))).toBe("body-too-large");
 });
 
 test("T22: what comes in short chunks takes more of its sender's room than its length", async () => {
   const end = Promise.withResolvers<void>();
   const reader = new BodyReader(() => 64 * 1024 ** 2);
-  const held = ["alice", "alice", "bob"].map((who) =>
+  const held = ["alice", "alice", "alice", "bob"].map((who) =>
     outcome(reader.read(slow(Array<string>(262_000).fill("x"), end.promise), `key:${who}`)),
   );
   expect(await Promise.race(held)).toBe("overloaded");
   end.resolve();
-  expect(await held[2]).toHaveLength(262_000);
+  expect(await held[3]).toHaveLength(262_000);
+});
+
+test("T22: there is room for two of the longest bodies of one sender, also in chunks", async () => {
+  const end = Promise.withResolvers<void>();
+  const size = 72 * 1024 ** 2;
+  const reader = new BodyReader(() => size);
+  const chunk = "x".repeat(64 * 1024);
+  const held = [1, 2].map(() =>
+    outcome(reader.read(slow(Array<string>(size / chunk.length).fill(chunk), end.promise), "key:alice")),
+  );
+  const third = (): Promise<string> => outcome(reader.read(told("x".repeat(256 * 1024)), "key:alice"));
+  await until(async () => (await third()) === "overloaded", "both to have come");
+  end.resolve();
+  expect((await Promise.all(held)).map(({ length }) => length)).toEqual([size, size]);
 });
 
 test("T22: all that is on its way is limited too, and what timed out counts no more", async () => {
