@@ -42,6 +42,11 @@ export class SseParser {
     this.#options = options;
   }
 
+  /** Bytes of the event that is not complete yet. */
+  get size(): number {
+    return this.#size;
+  }
+
   /** How to continue the stream after it broke. */
   get resumption(): Resumption {
     return { lastId: this.#lastId, retry: this.#retry };

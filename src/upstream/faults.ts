@@ -48,6 +48,13 @@ export const faults = {
       `The server "${server}" takes no headers as long as those of this request (HTTP 431); an argument that one mirrors has to be shorter.`,
       { ran: "no" },
     ),
+  /** Its answer has no room beside others that are on their way, which have at most `max` bytes. */
+  crowded: (server: string, from: string, max: number): Failure =>
+    new Failure(
+      "upstream-overloaded",
+      `The answer of the server "${server}" has no room beside the answers on their way from ${from}: the gateway holds ${max} bytes of them.`,
+      { ran: "maybe", advice: "Ask for fewer large results at once." },
+    ),
   protocol: brokeProtocol,
   tooLarge: (server: string, max: number): Failure =>
     new Failure(

@@ -99,7 +99,7 @@ export function serveDying(dies: (request: string) => boolean | { said: string }
 }
 
 /** The same, but of the answer to a call it sends no more than its beginning, though it announces much more. */
-export function serveBeginning(beginning: (id: string) => string) {
+export function serveBeginning(beginning: (id: string) => string, announced = 2 ** 30) {
   const inner = serve(() => null);
   let rest = Buffer.alloc(0);
   const server = Bun.listen({
@@ -114,7 +114,7 @@ export function serveBeginning(beginning: (id: string) => string) {
         const head = (length: number) =>
           `HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: ${length}\r\n\r\n`;
         if (id !== null) {
-          rest = Buffer.from(head(2 ** 30) + beginning(id));
+          rest = Buffer.from(head(announced) + beginning(id));
           rest = rest.subarray(socket.write(rest));
           return;
         }
@@ -122,7 +122,9 @@ export function serveBeginning(beginning: (id: string) => string) {
           method: "POST",
           body,
           headers: { "content-type": "application/json" },
-        });
+        }).catch(() => null);
+        // Both servers have been ended meanwhile.
+        if (!answer) return;
         const text = await answer.text();
         socket.write(head(text.length).replace("200 OK", `${answer.status} Status`) + text);
       },

@@ -5,6 +5,7 @@ import { envelope } from "../../mcp/message.ts";
 import { decodeUtf8, isLonger } from "../../mcp/utf8.ts";
 import { faults, HttpFailure, quoted } from "../faults.ts";
 import type { Answer, LinkHost } from "../link/link.ts";
+import { Arrival } from "./arrival.ts";
 
 /** What an HTTP status without a usable JSON-RPC answer means. */
 export function faultOfStatus(server: string, answer: Head, body: string): HttpFailure {
@@ -121,15 +122,30 @@ export async function shortText({ body }: Response, max: number): Promise<string
   return text ?? "";
 }
 
-/** The body as text, a result of `limit` bytes and its envelope; throws `result-too-large`. */
+/**
+ * The body as text, a result of `limit` bytes and its envelope; throws `result-too-large`, or `upstream-overloaded` where
+ * there is no room for it.
+ */
 export async function readText(response: Response, limit: number, server: string): Promise<string> {
   const max = limit + envelope;
-  if (isBounded(response.headers, max)) return decodeUtf8(await response.arrayBuffer());
-  const reader = response.body?.getReader();
-  const text = await readUpTo(reader, max);
-  if (text !== null) return text;
-  endReading(reader);
-  throw faults.tooLarge(server, limit);
+  const arrival = new Arrival(server, () => max);
+  const declared = isBounded(response.headers, max) ? Number(response.headers.get("content-length")) : null;
+  const reader = declared === null ? response.body?.getReader() : undefined;
+  try {
+    if (declared !== null) {
+      arrival.hold(declared);
+      return decodeUtf8(await response.arrayBuffer());
+    }
+    const text = await readUpTo(reader, max, arrival);
+    if (text === null) throw faults.tooLarge(server, limit);
+    return text;
+  } catch (error) {
+    if (reader) endReading(reader);
+    else discard(response);
+    throw error;
+  } finally {
+    arrival.end();
+  }
 }
 
 type Reader = Pick<ReadableStreamDefaultReader<Uint8Array>, "read" | "cancel">;
@@ -138,7 +154,7 @@ type Reader = Pick<ReadableStreamDefaultReader<Uint8Array>, "read" | "cancel">;
 const endReading = (reader: Reader | undefined): void => void reader?.cancel().catch(() => {});
 
 /** The text of at most `max` bytes; null for a longer one, of which the rest is not read. */
-async function readUpTo(reader: Reader | undefined, max: number): Promise<string | null> {
+async function readUpTo(reader: Reader | undefined, max: number, arrival?: Arrival): Promise<string | null> {
   const chunks: Uint8Array[] = [];
   let size = 0;
   for (;;) {
@@ -146,6 +162,7 @@ async function readUpTo(reader: Reader | undefined, max: number): Promise<string
     if (!value) return decodeUtf8(Buffer.concat(chunks));
     size += value.length;
     if (size > max) return null;
+    arrival?.hold(size);
     chunks.push(value);
   }
 }

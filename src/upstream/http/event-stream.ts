@@ -17,6 +17,8 @@ export type Reading = {
   /** Ends a stream that was silent for this long, ms; null where a stream may be silent for ever. */
   readonly silence: number | null;
   received(text: string, event: string): void;
+  /** So many bytes of an event that is not complete are held; none at the end. What this throws ends the reading. */
+  held?(bytes: number): void;
 };
 
 /** What a link shares with the streams that it reads. */
@@ -36,9 +38,12 @@ export function isEventStream({ status, headers }: Response): boolean {
   return status >= 200 && status < 300 && isType(headers, "text/event-stream");
 }
 
-/** Reads events until the stream ends or breaks; returns where it can be resumed. Throws only `result-too-large`. */
+/**
+ * Reads events until the stream ends or breaks; returns where it can be resumed. Throws only `result-too-large`, and
+ * what `held` throws.
+ */
 export async function readEvents(response: Response, reading: Reading): Promise<Resumption & { broken: unknown }> {
-  const { longest, silence, received } = reading;
+  const { longest, silence, received, held } = reading;
   const parser = new SseParser({
     maxEvent: longest,
     // An event without data only marks where the stream can be resumed.
@@ -59,9 +64,11 @@ export async function readEvents(response: Response, reading: Reading): Promise<
       if (!chunk || chunk.done) break;
       timer?.refresh();
       await turn.feed(chunk.value, take);
+      held?.(parser.size);
     }
   } finally {
     if (timer) clearTimeout(timer);
+    held?.(0);
     // Bytes that nobody reads any more would pile up.
     end();
   }

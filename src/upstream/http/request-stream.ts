@@ -6,6 +6,7 @@ import type { Answer } from "../link/link.ts";
 import { createFloodGuard, floodReason } from "../link/flood.ts";
 import { bounded, brokenOff, discard } from "./answer.ts";
 import { isEventStream, isTooLarge, readEvents, silentMs, type StreamContext } from "./event-stream.ts";
+import { Arrival } from "./arrival.ts";
 import { SessionLost } from "./lost-session.ts";
 import { Resumptions } from "./resumptions.ts";
 import type { HttpExchange } from "./http-exchange.ts";
@@ -47,7 +48,9 @@ async function follow(response: Response, { request, controller }: HttpExchange,
     receive(text, host, inbox);
   };
   const resumptions = new Resumptions();
-  const reading = { longest, silence: request.timeout === null ? silentMs : null, received };
+  const arrival = new Arrival(host.server, longest);
+  const held = (bytes: number): void => arrival.hold(bytes);
+  const reading = { longest, silence: request.timeout === null ? silentMs : null, received, held };
   let stream: Response | null = response;
   let lastId: string | null = null;
   let retry: number | null = null;

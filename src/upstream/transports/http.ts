@@ -16,6 +16,7 @@ import {
   readText,
   shortText,
 } from "../http/answer.ts";
+import { mostUncounted } from "../http/arrival.ts";
 import { cancelled, Courtesies } from "../http/courtesies.ts";
 import { isEventStream, type StreamContext } from "../http/event-stream.ts";
 import { HttpExchange } from "../http/http-exchange.ts";
@@ -111,8 +112,8 @@ class HttpLink implements Link {
         request,
         controller.signal,
       );
-      if (request.method === "initialize" || !isPlainJson(response, this.#context.longest()))
-        return await this.#read(response, exchange);
+      const short = Math.min(mostUncounted, this.#context.longest());
+      if (request.method === "initialize" || !isPlainJson(response, short)) return await this.#read(response, exchange);
       const text = decodeUtf8(await response.arrayBuffer());
       if (!controller.signal.aborted && this.#unused.length < mostUnused) this.#unused.push(controller);
       return this.#answer(text, response, exchange);

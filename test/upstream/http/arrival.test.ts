@@ -1,0 +1,124 @@
+import { expect, test } from "bun:test";
+import { Failure } from "../../../src/core/failure.ts";
+import { rejectionOf } from "../../support/failure.ts";
+import { isCall, type Message, serve, serveBeginning } from "../../support/mcp-server.ts";
+import { type Harness, http, textOf, upstreams } from "../../support/upstream.ts";
+
+const mib = 1024 ** 2;
+/** One server has room for eight of these, and all of them for 17. */
+const long = 15 * mib;
+/** The gateway reads no further. */
+const gone = (): void => {};
+
+/** A server that holds back the end of each answer to the tool `long`, whose length it does not declare. */
+function serveSlowly(type: string, length = long) {
+  const gate = Promise.withResolvers<void>();
+  const [before, after] = type === "text/event-stream" ? ["data: ", "\n\n"] : ["", ""];
+  const send = async (message: Message, body: ReadableStreamDefaultController<string>): Promise<void> => {
+    const head = `${before}{"jsonrpc":"2.0","id":${String(message.id)},"result":{"content":[{"type":"text","text":"`;
+    const tail = `"}]}}${after}`;
+    body.enqueue(head + "a".repeat(length - head.length - tail.length));
+    await gate.promise;
+    body.enqueue(tail);
+    body.close();
+  };
+  const headers = { "content-type": type };
+  const server = serve((message) =>
+    isCall(message) && message.params?.["name"] === "long"
+      ? new Response(new ReadableStream<string>({ start: (body) => void send(message, body).catch(gone) }), { headers })
+      : null,
+  );
+  return { ...server, finish: gate.resolve };
+}
+
+/** A server that declares the length of its answers, and sends no more than their beginning. */
+const serveDeclaring = (length = long) => serveBeginning(() => "{", length);
+
+type Asked = { readonly all: Promise<unknown>[]; readonly controllers: AbortController[]; readonly refused: Failure };
+
+/** Asks for one long answer more than there is room for, until one is refused. */
+async function fill(set: Harness, fitting: number, server = "a"): Promise<Asked> {
+  await set.settled();
+  const controllers = Array.from({ length: fitting + 1 }, () => new AbortController());
+  const all = controllers.map((controller) => set.ask(server, "long", {}, { controller }));
+  const refused = await Promise.race(all.map(rejectionOf));
+  return { all, controllers, refused };
+}
+
+const abort = ({ controllers }: Asked): void => controllers.forEach((one) => one.abort());
+
+/** How many of them were refused, after all have ended. */
+async function refusedOf({ all }: Asked): Promise<number> {
+  const ended = await Promise.allSettled(all);
+  return ended.filter((one) => one.status === "rejected" && (one.reason as Failure).code === "upstream-overloaded")
+    .length;
+}
+
+const types = ["application/json", "text/event-stream"];
+
+test.each(types)("T13: what a server sends at once is bounded, and short answers pass: %s", async (type) => {
+  using server = serveSlowly(type);
+  await using set = upstreams([http("a", server.url)]);
+  const asked = await fill(set, 8);
+  expect([asked.refused.code, asked.refused.message]).toEqual([
+    "upstream-overloaded",
+    'The answer of the server "a" has no room beside the answers on their way from it: the gateway holds 134217728 bytes of them. The call may have run: check before you repeat it. Ask for fewer large results at once.',
+  ]);
+  expect(textOf(await set.ask("a", "short"))).toBe("ok");
+  server.finish();
+  expect((await Promise.allSettled(asked.all)).filter(({ status }) => status === "fulfilled")).toHaveLength(8);
+});
+
+type Slow = Disposable & { readonly url: string; finish?: () => void };
+const servers: [string, () => Slow][] = [
+  ["declared", () => serveDeclaring()],
+  ...types.map((type): [string, () => Slow] => [type, () => serveSlowly(type)]),
+];
+const ends: [string, (server: Slow, asked: Asked) => void][] = [
+  ["arrived", (server) => server.finish?.()],
+  ["were cancelled", (_, asked) => abort(asked)],
+  ["timed out", () => {}],
+  ["were lost", (server) => server[Symbol.dispose]()],
+];
+const cases = servers
+  .flatMap(([form, open]) => ends.map(([how, end]) => ({ form, how, open, end })))
+  .filter(({ form, how }) => form !== "declared" || how !== "arrived");
+test.each(cases)("the room of answers ($form) that $how is free again", async ({ open, end }) => {
+  {
+    using server = open();
+    await using set = upstreams([http("a", server.url, { timeout: "1s" })]);
+    const asked = await fill(set, 8);
+    end(server, asked);
+    expect(await refusedOf(asked)).toBe(1);
+  }
+  using server = serveDeclaring();
+  await using set = upstreams([http("a", server.url)]);
+  const asked = await fill(set, 8);
+  abort(asked);
+  expect(await refusedOf(asked)).toBe(1);
+});
+
+test("all servers together have a bound too", async () => {
+  using server = serveDeclaring();
+  await using set = upstreams(["a", "b", "c"].map((id) => http(id, server.url)));
+  const asked = [await fill(set, 8, "a"), await fill(set, 8, "b"), await fill(set, 1, "c")];
+  expect(asked[2]?.refused.message).toContain("on their way from all servers: the gateway holds 268435456 bytes");
+  asked.forEach(abort);
+  expect(await Promise.all(asked.map(refusedOf))).toEqual([1, 1, 1]);
+});
+
+test("there is room for two of the longest results, however long they may be", async () => {
+  using server = serveDeclaring(300 * mib);
+  await using set = upstreams([http("a", server.url)], { result: 300 * mib });
+  const asked = await fill(set, 2);
+  abort(asked);
+  expect(await refusedOf(asked)).toBe(1);
+});
+
+test("64 results of 1 MiB arrive at once", async () => {
+  using server = serveSlowly("application/json", mib);
+  await using set = upstreams([http("a", server.url)]);
+  const all = Array.from({ length: 64 }, () => set.ask("a", "long"));
+  server.finish();
+  expect(new Set((await Promise.all(all)).map(({ kind }) => kind))).toEqual(new Set(["result"]));
+});
