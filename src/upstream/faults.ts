@@ -52,7 +52,7 @@ export const faults = {
   crowded: (server: string, from: string, max: number): Failure =>
     new Failure(
       "upstream-overloaded",
-      `The answer of the server "${server}" has no room beside the answers on their way from ${from}: the gateway holds ${max} bytes of them.`,
+      `The answer of the server "${server}" has no room beside the answers on their way from ${from}: the gateway holds at most ${max} bytes of them.`,
       { ran: "maybe", advice: "Ask for fewer large results at once." },
     ),
   protocol: brokeProtocol,
