@@ -4,7 +4,7 @@ import { within } from "../../core/wait.ts";
 import { envelope } from "../../mcp/message.ts";
 import { decodeUtf8, isLonger } from "../../mcp/utf8.ts";
 import { faults, HttpFailure, quoted } from "../faults.ts";
-import type { Answer, LinkHost } from "../link/link.ts";
+import type { Answer, LinkHost, Purpose } from "../link/link.ts";
 import { Arrival } from "./arrival.ts";
 
 /** What an HTTP status without a usable JSON-RPC answer means. */
@@ -123,12 +123,13 @@ export async function shortText({ body }: Response, max: number): Promise<string
 }
 
 /**
- * The body as text, a result of `limit` bytes and its envelope; throws `result-too-large`, or `upstream-overloaded` where
+ * The body as text, a result of the longest size and its envelope; throws `result-too-large`, or `upstream-overloaded` where
  * there is no room for it.
  */
-export async function readText(response: Response, limit: number, server: string): Promise<string> {
-  const max = limit + envelope;
-  const arrival = new Arrival(server, () => max);
+export async function readText(response: Response, host: LinkHost, purpose: Purpose): Promise<string> {
+  const { server, limits } = host;
+  const max = limits.result + envelope;
+  const arrival = new Arrival(server, () => max, purpose);
   const declared = isBounded(response.headers, max) ? Number(response.headers.get("content-length")) : null;
   const reader = declared === null ? response.body?.getReader() : undefined;
   try {
@@ -137,7 +138,7 @@ export async function readText(response: Response, limit: number, server: string
       return decodeUtf8(await response.arrayBuffer());
     }
     const text = await readUpTo(reader, max, arrival);
-    if (text === null) throw faults.tooLarge(server, limit);
+    if (text === null) throw faults.tooLarge(server, limits.result);
     return text;
   } catch (error) {
     if (reader) endReading(reader);

@@ -48,7 +48,7 @@ async function follow(response: Response, { request, controller }: HttpExchange,
     receive(text, host, inbox);
   };
   const resumptions = new Resumptions();
-  const arrival = new Arrival(host.server, longest);
+  const arrival = new Arrival(host.server, longest, request.purpose);
   const held = (bytes: number): void => arrival.hold(bytes);
   const reading = { longest, silence: request.timeout === null ? silentMs : null, received, held };
   let stream: Response | null = response;

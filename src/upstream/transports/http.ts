@@ -208,7 +208,7 @@ class HttpLink implements Link {
       this.#renewal.note(status, exchange);
       throw fault;
     }
-    return this.#answer(await readText(response, this.#host.limits.result, server), response, exchange);
+    return this.#answer(await readText(response, this.#host, request.purpose), response, exchange);
   }
 
   #answer(text: string, response: Response, exchange: HttpExchange): Answer {

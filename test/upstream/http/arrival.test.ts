@@ -1,12 +1,15 @@
 import { expect, test } from "bun:test";
 import { Failure } from "../../../src/core/failure.ts";
 import { rejectionOf } from "../../support/failure.ts";
-import { isCall, type Message, serve, serveBeginning } from "../../support/mcp-server.ts";
+import { isCall, type Message, reply, serve, serveBeginning } from "../../support/mcp-server.ts";
 import { type Harness, http, textOf, upstreams } from "../../support/upstream.ts";
+import { until } from "../../support/until.ts";
 
 const mib = 1024 ** 2;
 /** One server has room for eight of these, and all of them for 17. */
 const long = 15 * mib;
+/** Longer than what passes in any case. */
+const longList = [{ name: "long", description: "x".repeat(100_000), inputSchema: { type: "object" } }];
 /** The gateway reads no further. */
 const gone = (): void => {};
 
@@ -23,11 +26,13 @@ function serveSlowly(type: string, length = long) {
     body.close();
   };
   const headers = { "content-type": type };
-  const server = serve((message) =>
-    isCall(message) && message.params?.["name"] === "long"
-      ? new Response(new ReadableStream<string>({ start: (body) => void send(message, body).catch(gone) }), { headers })
-      : null,
-  );
+  const server = serve((message) => {
+    if (message.method === "tools/list") return reply(message.id, { tools: longList });
+    if (!isCall(message) || message.params?.["name"] !== "long") return null;
+    return new Response(new ReadableStream<string>({ start: (body) => void send(message, body).catch(gone) }), {
+      headers,
+    });
+  });
   return { ...server, finish: gate.resolve };
 }
 
@@ -94,6 +99,18 @@ test.each(cases)("the room of answers ($form) that $how is free again", async ({
   using server = serveDeclaring();
   await using set = upstreams([http("a", server.url)]);
   const asked = await fill(set, 8);
+  abort(asked);
+  expect(await refusedOf(asked)).toBe(1);
+});
+
+test("what the gateway asks for itself needs no room: a crowded server is not taken for a broken one", async () => {
+  // Eight of these leave no room for the list.
+  using server = serveSlowly("application/json", 16 * mib - 2_000);
+  await using set = upstreams([{ ...http("a", server.url), refresh: 100 }]);
+  const asked = await fill(set, 8);
+  const before = server.of("tools/list").length;
+  await until(() => server.of("tools/list").length > before + 2, "lists that are read meanwhile");
+  expect([set.status()[0]?.state, set.status()[0]?.restarts]).toEqual(["ready", 0]);
   abort(asked);
   expect(await refusedOf(asked)).toBe(1);
 });
