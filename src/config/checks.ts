@@ -188,9 +188,11 @@ function toolLimits({ limits, servers }: Config, report: Report): void {
   const known = [ownServer, ...servers.map(({ id }) => id)];
   for (const [index, { tool, server: beside }] of limits.perTool.entries()) {
     const at = ["limits", "perTool", index];
-    const server = beside ?? splitCanonical(tool)?.server;
+    const split = beside === undefined ? splitCanonical(tool) : null;
+    const server = beside ?? split?.server;
+    const meant = known.filter(compileGlob(server ?? "*"));
     // A server that is a gateway itself has such names.
-    const fault = nameFault(tool, "tool", known.filter(compileGlob(server ?? "*")), beside !== undefined);
+    const fault = nameFault(split?.tool ?? tool, "tool", meant, beside !== undefined);
     if (fault !== null) report.warn([...at, "tool"], fault);
     if (server === undefined || known.some(compileGlob(server))) continue;
     report.warn(at, `there is no server "${server}": this limit never counts`);
