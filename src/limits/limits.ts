@@ -9,6 +9,7 @@ import { perValue } from "../core/inbound.ts";
 import type { Limits } from "../core/ports.ts";
 import { type Principal, type Rate, toRate } from "../core/principal.ts";
 import { rateText } from "../core/rate.ts";
+import { Room } from "../core/room.ts";
 import { type Bucket, fullBucket, refill, waitFor } from "./bucket.ts";
 import type { LimitsOptions } from "./options.ts";
 import { createFailures, createThrottle, type Failures } from "./throttle.ts";
@@ -17,8 +18,8 @@ import { createFailures, createThrottle, type Failures } from "./throttle.ts";
 const maxBuckets = 200_000;
 const ageUs = 7 * 86_400_000_000;
 
-/** Most that the requests in flight may weigh (`weightOf`), of one principal and of all; but room for two of the longest. */
-const mostWeight = { ofOne: 64 * 1024 ** 2, ofAll: 256 * 1024 ** 2 };
+/** What the requests in flight may weigh (`weightOf`). */
+const weights = { ofOne: 64 * 1024 ** 2, ofAll: 256 * 1024 ** 2 };
 
 type Buckets = BoundedMap<Bucket>;
 type ToolLimit = {
@@ -38,14 +39,14 @@ export type LimitsState = {
   readonly failures: Failures;
   /** Requests in flight by principal, and what they weigh. */
   readonly inFlight: Counts;
-  readonly weight: Counts;
+  readonly weight: Room;
 };
 
 /** Creates the memory that each Limits of a process is built on. */
 export function createLimitsState(clock: Clock): LimitsState {
   const buckets = (): Buckets => createBoundedMap({ cap: maxBuckets, age: ageUs, clock });
   const failures = createFailures(clock);
-  const [inFlight, weight] = [new Counts(), new Counts()];
+  const [inFlight, weight] = [new Counts(), new Room(weights)];
   return { consumers: buckets(), keys: buckets(), tools: buckets(), failures, inFlight, weight };
 }
 
@@ -105,14 +106,12 @@ function compileToolLimits(perTool: LimitsOptions["perTool"]): ToolLimit[] {
 }
 
 function admit(state: LimitsState, { inFlight, body, nodes }: LimitsOptions, who: Principal, weight: number): void {
-  const { ofOne, ofAll } = mostWeight;
-  const room = (most: number): number => Math.max(most, 2 * (body + perValue * nodes));
   if (state.inFlight.total >= inFlight.total)
     throw overloaded("The gateway is", `${inFlight.total} requests`, "inFlight.total");
   if (state.inFlight.of(who.id) >= inFlight.perPrincipal)
     throw overloaded("You are", `${inFlight.perPrincipal} requests`, "inFlight.perPrincipal");
-  if (state.weight.total + weight > room(ofAll)) throw overloaded("The gateway is", charactersOf(room(ofAll)));
-  if (state.weight.of(who.id) + weight > room(ofOne)) throw overloaded("You are", charactersOf(room(ofOne)));
+  const full = state.weight.whyFull(who.id, weight, body + perValue * nodes);
+  if (full) throw overloaded(full.of === "one" ? "You are" : "The gateway is", charactersOf(full.most));
   state.inFlight.add(who.id);
   state.weight.add(who.id, weight);
 }

@@ -1,6 +1,6 @@
-import { Counts } from "../core/counts.ts";
 import { asFailure, Failure } from "../core/failure.ts";
 import { List } from "../core/linked-list.ts";
+import { type Full, Room } from "../core/room.ts";
 import { decodeUtf8 } from "../mcp/utf8.ts";
 
 type Waiting = { readonly until: number; readonly settle: (failure: Failure) => void };
@@ -8,9 +8,8 @@ type Waiting = { readonly until: number; readonly settle: (failure: Failure) => 
 /** The time from the headers to the last byte, ms. */
 const deadline = 30_000;
 
-/** Most bytes of bodies that are on their way at once, of one sender and of all; but room for two of the largest. */
-const mostOfOne = 128 * 1024 ** 2;
-const mostOfAll = 512 * 1024 ** 2;
+/** Bytes of bodies that may be on their way at once. */
+const bounds = { ofOne: 128 * 1024 ** 2, ofAll: 512 * 1024 ** 2 };
 /** What a body counts as besides, for its connection takes a place: one sender cannot have all of these. */
 const ofEach = 128 * 1024;
 /** Bytes that each chunk of a body counts as at least, since it takes so much memory. */
@@ -23,7 +22,7 @@ export class BodyReader {
   readonly #max: () => number;
   readonly #waiting = new List<Waiting>();
   /** Bytes that are on their way, by sender: all that a body has announced, or what has come of it. */
-  readonly #arriving = new Counts();
+  readonly #arriving = new Room(bounds);
   #timer: ReturnType<typeof setInterval> | null = null;
 
   /** `max` in bytes, asked anew for each request. */
@@ -69,11 +68,8 @@ export class BodyReader {
 
   /** Null where so many bytes more find room. */
   #whyNoRoom(sender: string, bytes: number): Failure | null {
-    const least = 2 * (ofEach + this.#max());
-    const ofOne = Math.max(mostOfOne, least);
-    if (this.#arriving.of(sender) + bytes > ofOne) return tooMuch("Your requests", ofOne);
-    const ofAll = Math.max(mostOfAll, least);
-    return this.#arriving.total + bytes > ofAll ? tooMuch("The requests of all callers", ofAll) : null;
+    const full = this.#arriving.whyFull(sender, bytes, ofEach + this.#max());
+    return full && tooMuch(full);
   }
 
   #watch(): void {
@@ -123,7 +119,8 @@ function tooLarge(max: number): Failure {
 const tooManyChunks = (most: number): Failure =>
   new Failure("body-too-large", `The request body comes in more than ${most} chunks; send larger ones.`);
 
-function tooMuch(whose: string, most: number): Failure {
+function tooMuch({ of, most }: Full): Failure {
+  const whose = of === "one" ? "Your requests" : "The requests of all callers";
   const bytes = `no more than ${most} bytes, where each counts ${ofEach} besides its length`;
   return new Failure("overloaded", `${whose} on the way here may have ${bytes}; try again later.`, {
     retryAfterMs: 1_000,

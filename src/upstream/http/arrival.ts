@@ -1,14 +1,11 @@
-import { Counts } from "../../core/counts.ts";
+import { Room } from "../../core/room.ts";
 import { faults } from "../faults.ts";
 import type { Purpose } from "../link/link.ts";
 
 /** An answer of at most this many bytes is not counted: as many as there can be calls are no danger to the memory. */
 export const mostUncounted = 64 * 1024;
-/** Most bytes of the other answers that may be on their way, of one server and of all; but room for two of the longest. */
-const most = { ofOne: 128 * 1024 ** 2, ofAll: 256 * 1024 ** 2 };
-
-/** What is on its way by server, in the whole process, for that is what has the memory. */
-const arriving = new Counts();
+/** Bytes of the other answers that are on their way, by server, in the whole process, for that is what has the memory. */
+const arriving = new Room({ ofOne: 128 * 1024 ** 2, ofAll: 256 * 1024 ** 2 });
 
 /**
  * The room that one answer takes while it arrives. Each call has a connection of its own, so without this a server could
@@ -33,7 +30,8 @@ export class Arrival {
     const counted = this.#isCounted && bytes > mostUncounted ? bytes : 0;
     const more = counted - this.#bytes;
     if (more === 0) return;
-    if (more > 0) this.#check(more);
+    const full = more > 0 ? arriving.whyFull(this.#server, more, this.#longest()) : null;
+    if (full) throw faults.crowded(this.#server, full.of === "one" ? "it" : "all servers", full.most);
     arriving.add(this.#server, more);
     this.#bytes = counted;
   }
@@ -41,12 +39,5 @@ export class Arrival {
   /** Gives the room back. */
   end(): void {
     this.hold(0);
-  }
-
-  #check(more: number): void {
-    const server = this.#server;
-    const room = (bytes: number): number => Math.max(bytes, 2 * this.#longest());
-    if (arriving.of(server) + more > room(most.ofOne)) throw faults.crowded(server, "it", room(most.ofOne));
-    if (arriving.total + more > room(most.ofAll)) throw faults.crowded(server, "all servers", room(most.ofAll));
   }
 }

@@ -1,0 +1,18 @@
+import { expect, test } from "bun:test";
+import { Room } from "../../src/core/room.ts";
+
+test("an owner's bound comes before that of all, and what is given back is free again", () => {
+  const room = new Room({ ofOne: 10, ofAll: 15 });
+  room.add("a", 8);
+  expect([room.whyFull("a", 2, 1), room.whyFull("a", 3, 1)]).toEqual([null, { of: "one", most: 10 }]);
+  expect([room.whyFull("b", 7, 1), room.whyFull("b", 8, 1)]).toEqual([null, { of: "all", most: 15 }]);
+  room.add("a", -8);
+  expect(room.whyFull("b", 10, 1)).toBeNull();
+});
+
+test("two of the longest find room, however long they are", () => {
+  const room = new Room({ ofOne: 10, ofAll: 15 });
+  room.add("a", 20);
+  expect([room.whyFull("a", 20, 20), room.whyFull("a", 21, 20)]).toEqual([null, { of: "one", most: 40 }]);
+  expect(room.whyFull("b", 21, 20)).toEqual({ of: "all", most: 40 });
+});
