@@ -136,7 +136,7 @@ function whyOnlyStored(error: unknown): string | null {
 /** The keys as they are stored, where the store cannot be brought up to what the log says. */
 function storedKeys({ paths, keys }: OfflineState, why: string): Answer<"keys.list"> {
   const doubt = "a revocation or freeze that a kill kept from being stored is not among them";
-  process.stderr.write(`mcpgw: warning: ${paths.state}: ${why}, so these are the keys as stored; ${doubt}\n`);
+  tell(`${paths.state}: ${why}, so these are the keys as stored; ${doubt}`);
   using store = openState(paths.state);
   using keyring = new Keyring({ store, clock: systemClock });
   keyring.apply(keyring.prepare(keys));
