@@ -8,6 +8,8 @@ const rows: [cidr: string, ip: string, inside: boolean][] = [
   ["10.1.2.3", "10.1.2.4", false],
   ["0.0.0.0/0", "203.0.113.9", true],
   ["0.0.0.0/0", "::1", false],
+  ["::/0", "10.1.2.3", false],
+  ["::/0", "::1", true],
   ["10.0.0.0/8", "::ffff:10.1.2.3", true],
   ["10.0.0.0/8", "::ffff:a01:203", true],
   ["2001:db8::/32", "2001:db8:1::9", true],
@@ -52,6 +54,7 @@ test("one IPv6 host is one peer, whatever address of its /64 it takes", () => {
   expect(peerKey("2001:db8::1")).toBe(peerKey("2001:db8::ffff:1"));
   expect(peerKey("2001:db8::1")).not.toBe(peerKey("2001:db8:0:1::1"));
   expect(peerKey("10.0.0.1")).not.toBe(peerKey("10.0.0.2"));
+  expect(peerKey("::ffff:10.0.0.1")).toBe(peerKey("10.0.0.1"));
 });
 
 test.each([
