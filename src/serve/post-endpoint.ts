@@ -15,7 +15,6 @@ import type { Session } from "../session/session.ts";
 import { namesEvents, prefersEvents, takesEvents, unacceptable } from "./accept.ts";
 import { keepBatch } from "./batch-answers.ts";
 import { credentialsOf, sourceOf } from "./credentials.ts";
-import { type AnswerBody, bodyOf } from "./long-answer.ts";
 import { PostStream, takesPriming } from "./post-stream.ts";
 import { maxOwed } from "./queue-limits.ts";
 import { isStanding, receive, receiveBatch, type Received, takesBatches, unreadable } from "./receive.ts";
@@ -23,6 +22,7 @@ import { answer, answerText, refusal } from "./reply.ts";
 import { announce, runCall } from "./run-call.ts";
 import { sessionOf } from "./session-endpoint.ts";
 import { noteOpened } from "./session-notes.ts";
+import { type AnswerBody, bodyOf } from "./unread-body.ts";
 import { callToRefuse, type HttpParts, isServed, notServed, type Pending, tryIdentify, type Visit } from "./visit.ts";
 
 /** Most bytes read of a body whose sender is refused anyway. */

@@ -2,8 +2,8 @@ import type { Call } from "../core/call.ts";
 import type { Failure } from "../core/failure.ts";
 import type { Inbound } from "../core/inbound.ts";
 import type { Implementation } from "../mcp/meta.ts";
-import type { AnswerBody } from "./long-answer.ts";
 import { answerMessage, failureMessage } from "../mcp/reply.ts";
+import type { AnswerBody } from "./unread-body.ts";
 
 /** The JSON-RPC message that answers an ended call; null if the protocol wants none. */
 export function answerText(call: Call, identity: Implementation): string | null {
