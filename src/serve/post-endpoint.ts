@@ -15,6 +15,7 @@ import type { Session } from "../session/session.ts";
 import { namesEvents, prefersEvents, takesEvents, unacceptable } from "./accept.ts";
 import { keepBatch } from "./batch-answers.ts";
 import { credentialsOf, sourceOf } from "./credentials.ts";
+import { callToRefuse, type HttpContext, type Exchange, isServed, notServed, tryIdentify } from "./exchange.ts";
 import { PostStream, takesPriming } from "./post-stream.ts";
 import { maxOwed } from "./queue-limits.ts";
 import { isStanding, receive, receiveBatch, type Received, takesBatches, unreadable } from "./receive.ts";
@@ -23,7 +24,6 @@ import { announce, runCall } from "./run-call.ts";
 import { sessionOf } from "./session-endpoint.ts";
 import { noteOpened } from "./session-notes.ts";
 import { type AnswerBody, bodyOf } from "./unread-body.ts";
-import { callToRefuse, type HttpParts, isServed, notServed, type Pending, tryIdentify, type Visit } from "./visit.ts";
 
 /** Most bytes read of a body whose sender is refused anyway. */
 const strangerBody = 64 * 1024;
@@ -33,52 +33,51 @@ const nobody = "";
 type Arrival = Presented & {
   readonly vouched: Principal;
   readonly gw: Gateway;
-  readonly req: Request;
-  readonly pending: Pending;
+  readonly exchange: Exchange;
   /** Monotonic µs. */
   readonly started: number;
-  readonly scope: string | null;
   /** The session that the request names, if it is the caller's own. */
   readonly session: Session | null;
 };
 
 /** The POSTs of streamable HTTP, in both eras. */
 export class PostEndpoint {
-  readonly #options: HttpParts;
+  readonly #options: HttpContext;
   /** Senders who have no business here, and whose bodies are being read. */
   #strangers = 0;
 
-  constructor(options: HttpParts) {
+  constructor(options: HttpContext) {
     this.#options = options;
   }
 
-  async post({ req, ip, scope, pending }: Visit): Promise<Response> {
+  async post(exchange: Exchange): Promise<Response> {
+    const { req, ip, scope } = exchange;
     let gw = this.#options.current();
     const started = gw.clock.mono();
     const { headers } = req;
     const source = sourceOf(headers, ip);
     const credentials = credentialsOf(headers);
     const who = tryIdentify(gw, { source, credentials, vouched: null });
-    if (who instanceof Failure) return this.#refuseStranger(gw, req, { source, credentials, vouched: null }, who);
+    if (who instanceof Failure) return this.#refuseStranger(gw, exchange, { source, credentials, vouched: null }, who);
     const session = sessionOf(this.#options.sessions, headers, who, scope);
     const presented = { source, credentials, vouched: who };
     if (!isServed(gw, scope, session, presented))
-      return notServed(gw, { req, scope }, presented, await this.#strangerText(req));
+      return notServed(gw, exchange, presented, await this.#strangerText(req));
     const text = unacceptable(headers) ?? (await this.#options.bodies.read(req, who.id));
     // What a reload has put into force meanwhile holds for the message.
     gw = this.#options.current();
-    const from: Arrival = { ...presented, gw, req, pending, started, scope, session };
+    const from: Arrival = { ...presented, gw, exchange, started, session };
     if (text instanceof Failure) return this.#exchange(from, { inbound: unreadable("", headers), fault: text });
     const context = { headers, pinned: null, revision: session?.revision ?? null } as const;
     if (isBatch(text) && takesBatches(session?.revision ?? versionHeader(headers) ?? assumedLegacy)) {
       return this.#batch(from, text, context);
     }
     const received = receive(text, gw, context);
-    return begins(from, [received]) ? notServed(gw, from, from, text) : this.#exchange(from, received);
+    return begins(from, [received]) ? notServed(gw, exchange, from, text) : this.#exchange(from, received);
   }
 
-  async #refuseStranger(gw: Gateway, req: Request, presented: Presented, failure: Failure): Promise<Response> {
-    const call = callToRefuse(gw, req, presented, await this.#strangerText(req));
+  async #refuseStranger(gw: Gateway, exchange: Exchange, presented: Presented, failure: Failure): Promise<Response> {
+    const call = callToRefuse(gw, exchange, presented, await this.#strangerText(exchange.req));
     await refuse(gw, call, failure);
     return answer(call, gw.identity);
   }
@@ -100,23 +99,24 @@ export class PostEndpoint {
   }
 
   #exchange(from: Arrival, given: Received): Promise<Response> {
-    const { inbound } = given;
+    const { exchange } = from;
+    const { headers, signal } = exchange.req;
     const received = unlessStale(from, given);
+    const { inbound } = received;
     // A modern request has no session, even if it names one.
     const session = inbound.era === "legacy" ? from.session : null;
-    const { headers } = from.req;
-    const tells = received.fault === null && mayTell(inbound, session, headers);
-    const waits = received.fault === null && mayWait(inbound, headers);
+    const tells = mayTell(received, session, headers);
+    const waits = mayWait(received, headers);
     const stream = tells || waits ? this.#streamOf(from, session) : null;
     const call = this.#callOf(from, received, session, tells ? stream : null);
     const { controller } = call;
     // A disconnect cancels only in the modern era (PROTOCOL: cancellation).
-    if (inbound.era === "modern") from.req.signal.addEventListener("abort", () => controller.abort(), { once: true });
+    if (inbound.era === "modern") signal.addEventListener("abort", () => controller.abort(), { once: true });
     const ended = this.#run(from, call, session, stream);
     if (!stream) return ended;
     ended.catch(() => {});
-    if (waits) openLater(from.pending, stream, ended);
-    from.pending.resumable = session !== null && takesPriming(session);
+    if (waits) openLater(exchange, stream, ended);
+    exchange.resumable = session !== null && takesPriming(session);
     if (session && prefersEvents(headers)) stream.open();
     return stream.response;
   }
@@ -127,15 +127,16 @@ export class PostEndpoint {
 
   /** Each message is a call of its own; the answers are sent together (2025-03-26, batching). */
   async #batch(from: Arrival, text: string, context: WireContext): Promise<Response> {
-    const { gw, req, session } = from;
+    const { gw, exchange, session } = from;
+    const { headers } = exchange.req;
     let all: readonly Received[];
     try {
       if (isStale(from, null)) throw sessionNotFound();
       all = receiveBatch(text, gw, context);
     } catch (error) {
-      return this.#exchange(from, { inbound: unreadable("", req.headers), fault: asFailure(error) });
+      return this.#exchange(from, { inbound: unreadable("", headers), fault: asFailure(error) });
     }
-    if (begins(from, all)) return notServed(gw, from, from, "");
+    if (begins(from, all)) return notServed(gw, exchange, from, "");
     announce(all, session);
     const stream = this.#streamOf(from, session);
     const keep = keepBatch(gw);
@@ -144,7 +145,7 @@ export class PostEndpoint {
       // The session may have ended since the message before, or a reload may have come.
       const received = unlessStale(from, one);
       const now = this.#options.current();
-      const tells = received.fault === null && mayTell(received.inbound, session, req.headers);
+      const tells = mayTell(received, session, headers);
       const call = this.#callOf({ ...from, gw: now }, received, session, tells ? stream : null);
       await runCall(now, call, session, this.#options);
       this.#used(session);
@@ -154,7 +155,7 @@ export class PostEndpoint {
       else answers.push(keep(received.inbound, text));
     };
     const ended = eachInTurns(all, run);
-    if (all.some(({ inbound }) => mayWait(inbound, req.headers))) openLater(from.pending, stream, ended);
+    if (all.some((one) => mayWait(one, headers))) openLater(exchange, stream, ended);
     ended.then(
       () => {
         if (!stream.opened) return stream.respond(this.#together(from, answers));
@@ -167,14 +168,14 @@ export class PostEndpoint {
   }
 
   #callOf(from: Arrival, received: Received, session: Session | null, stream: PostStream | null): Call {
-    const { gw, started, scope } = from;
+    const { gw, started, exchange } = from;
     const { inbound } = received;
     const standing = isStanding(inbound);
     return callOf(gw, received, from, {
       controller: this.#options.running.add(standing),
       started,
       session,
-      scope,
+      scope: exchange.scope,
       emit: stream?.emit ?? (standing || inbound.progressToken === null ? null : unheard),
       ask: stream && session ? (request, signal) => stream.ask(session, request, signal) : null,
       open: inbound.method === "initialize" ? (call, revision) => this.#open(gw, call, revision) : null,
@@ -241,14 +242,14 @@ export class PostEndpoint {
  * Whether a call is to begin at an endpoint that a reload took away. Such an endpoint still takes the answers, progress
  * and cancellations of its running calls.
  */
-const begins = ({ gw, scope }: Arrival, all: readonly Received[]): boolean =>
+const begins = ({ gw, exchange: { scope } }: Arrival, all: readonly Received[]): boolean =>
   scope !== null && !gw.catalog.hasScope(scope) && all.some(({ inbound }) => inbound.kind === "request");
 
 /** Whether the request names a session that has ended, be it while its body was read: the client must open another. */
-function isStale({ req, session }: Arrival, inbound: Inbound | null): boolean {
+function isStale({ exchange, session }: Arrival, inbound: Inbound | null): boolean {
   if ((session && !session.ended) || (inbound && (inbound.era === "modern" || inbound.method === "initialize")))
     return false;
-  return req.headers.has("mcp-session-id");
+  return exchange.req.headers.has("mcp-session-id");
 }
 
 /** The message, or its refusal if it names a session that has ended. */
@@ -256,9 +257,9 @@ const unlessStale = (from: Arrival, given: Received): Received =>
   given.fault || !isStale(from, given.inbound) ? given : { ...given, fault: sessionNotFound() };
 
 /** Whether messages may come before the answer, to a client that can read them. */
-function mayTell(inbound: Inbound, session: Session | null, headers: Headers): boolean {
+function mayTell({ inbound, fault }: Received, session: Session | null, headers: Headers): boolean {
   const { kind, era, progressToken, logLevel, method } = inbound;
-  if (kind !== "request" || !takesEvents(headers)) return false;
+  if (fault || kind !== "request" || !takesEvents(headers)) return false;
   if (progressToken !== null || session !== null) return true;
   return era === "modern" && (logLevel !== null || method === "subscriptions/listen");
 }
@@ -267,15 +268,15 @@ function mayTell(inbound: Inbound, session: Session | null, headers: Headers): b
  * Whether the stream may be opened only because the answer is long in coming. Not for `initialize`: its answer brings a
  * header.
  */
-function mayWait({ kind, method }: Inbound, headers: Headers): boolean {
-  return kind === "request" && method !== "initialize" && namesEvents(headers);
+function mayWait({ inbound: { kind, method }, fault }: Received, headers: Headers): boolean {
+  return !fault && kind === "request" && method !== "initialize" && namesEvents(headers);
 }
 
 /** Opens the stream if nothing comes for long: on a silent connection proxies give up, and the answer is lost. */
-function openLater(pending: Pending, stream: PostStream, ended: Promise<unknown>): void {
-  pending.onLong = () => {
+function openLater(exchange: Exchange, stream: PostStream, ended: Promise<unknown>): void {
+  exchange.onLong = () => {
     // The call takes its place until it has ended, also if its client leaves the stream.
-    pending.call = ended;
+    exchange.call = ended;
     stream.open();
   };
 }

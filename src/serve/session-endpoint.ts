@@ -9,21 +9,21 @@ import { allLists } from "../session/notifier.ts";
 import type { Session } from "../session/session.ts";
 import type { Sessions } from "../session/sessions.ts";
 import { needEventStream } from "./accept.ts";
+import { answerCaller, type HttpContext, type Exchange, presentedBy } from "./exchange.ts";
 import { takesPriming } from "./post-stream.ts";
 import { maxOwed } from "./queue-limits.ts";
 import type { Methods } from "./routes.ts";
 import { EventStream } from "./sse.ts";
-import { enter, type HttpParts, presentedBy, type Visit } from "./visit.ts";
 
 type Own = { readonly who: Principal; readonly session: Session };
 
 /** The other methods of streamable HTTP, for legacy sessions: GET opens a session's stream, DELETE ends it. */
-export function sessionMethods(parts: HttpParts): Methods {
+export function sessionMethods(context: HttpContext): Methods {
   return {
-    GET: (visit) => withOwn(parts, visit, (own) => stream(parts, visit, own)),
-    DELETE: (visit) =>
-      withOwn(parts, visit, ({ session }) => {
-        parts.sessions.end(session, "deleted");
+    GET: (exchange) => withOwn(context, exchange, (own) => stream(context, exchange, own)),
+    DELETE: (exchange) =>
+      withOwn(context, exchange, ({ session }) => {
+        context.sessions.end(session, "deleted");
         return new Response(null, { status: 204 });
       }),
   };
@@ -33,8 +33,8 @@ export function sessionMethods(parts: HttpParts): Methods {
  * Opens a stream of a legacy session: messages outside of calls, or with `Last-Event-ID` the rest of the stream that the
  * event belongs to. Without a session there is none (2025-03-26 and later, transports).
  */
-function stream(parts: HttpParts, visit: Visit, own: Own): Response {
-  const { headers } = visit.req;
+function stream(context: HttpContext, exchange: Exchange, own: Own): Response {
+  const { headers } = exchange.req;
   const { session } = own;
   needEventStream(headers);
   const last = headers.get("last-event-id");
@@ -42,12 +42,12 @@ function stream(parts: HttpParts, visit: Visit, own: Own): Response {
   if (last !== null && !found) {
     throw new Failure("invalid-request", "The stream of this Last-Event-ID is kept no longer, or never was.");
   }
-  if (!found || found.log === session.streams.outside) return listen(parts, visit, own, found?.after);
+  if (!found || found.log === session.streams.outside) return listen(context, exchange, own, found?.after);
   const { log, after } = found;
   // It says not to come back (HTML, server-sent events). Official clients take a stream without a result for one that
   // was cut off: they would come back to an empty one for ever, and open it as another stream outside of calls.
   if (log.endedBy(after)) return new Response(null, { status: 204 });
-  const { traffic, current, slots } = parts;
+  const { traffic, current, slots } = context;
   const leave = slots.take(own.who.id);
   const stream: EventStream = new EventStream(traffic, maxOwed(current()), own.who, () => {
     leave();
@@ -59,8 +59,8 @@ function stream(parts: HttpParts, visit: Visit, own: Own): Response {
   return stream.response;
 }
 
-function listen(parts: HttpParts, visit: Visit, { who, session }: Own, after?: number): Response {
-  const { traffic, sessions, current, slots } = parts;
+function listen(context: HttpContext, exchange: Exchange, { who, session }: Own, after?: number): Response {
+  const { traffic, sessions, current, slots } = context;
   const gw = current();
   const { clock, notifier } = gw;
   const log = session.streams.outside;
@@ -76,7 +76,7 @@ function listen(parts: HttpParts, visit: Visit, { who, session }: Own, after?: n
   const ask: Reached["ask"] = (request, signal) => session.ask(request, signal, (message) => log.write(message, true));
   const here = (): boolean => log.reader !== null;
   try {
-    session.leave = notifier.join(who, presentedBy(visit).source, wants, tell, { session, ask, here });
+    session.leave = notifier.join(who, presentedBy(exchange).source, wants, tell, { session, ask, here });
   } catch (error) {
     leave();
     throw error;
@@ -92,16 +92,20 @@ function listen(parts: HttpParts, visit: Visit, { who, session }: Own, after?: n
 }
 
 /** What `answer` gives for the session that the request names, if the version it names is one that is served. */
-function withOwn({ current, sessions }: HttpParts, visit: Visit, answer: (own: Own) => Response): Promise<Response> {
-  const { headers } = visit.req;
-  const find = (who: Principal): Session | null => sessionOf(sessions, headers, who, visit.scope);
+function withOwn(
+  { current, sessions }: HttpContext,
+  exchange: Exchange,
+  answer: (own: Own) => Response,
+): Promise<Response> {
+  const { headers } = exchange.req;
+  const find = (who: Principal): Session | null => sessionOf(sessions, headers, who, exchange.scope);
   const own = (who: Principal, session: Session | null): Response => {
     if (!headers.has("mcp-session-id")) return new Response(null, { status: 405, headers: { allow: "POST" } });
     if (!session) throw sessionNotFound();
     legacyRevision(headers, session.revision);
     return answer({ who, session });
   };
-  return enter(current(), visit, own, find);
+  return answerCaller(current(), exchange, own, find);
 }
 
 /** The session that a request names, if it is the caller's own. Another principal's session is not touched. */

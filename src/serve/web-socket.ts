@@ -5,8 +5,8 @@ import { Intake } from "../core/turns.ts";
 import { envelope } from "../mcp/message.ts";
 import { decodeUtf8 } from "../mcp/utf8.ts";
 import { McpConnection } from "./connection.ts";
+import { answerCaller, type HttpContext, type Exchange, presentedBy } from "./exchange.ts";
 import { leftUnread, sendWithin } from "./queue-limits.ts";
-import { enter, type HttpParts, presentedBy, type Visit } from "./visit.ts";
 
 /** A socket's client, known before the socket opens. */
 export type SocketData = {
@@ -47,25 +47,25 @@ function drop(socket: Socket, why: string): void {
 
 /** MCP over WebSocket: each message is one frame, in the subprotocol `mcp`; the gateway's own are text. */
 export class WebSockets {
-  readonly #options: HttpParts;
+  readonly #options: HttpContext;
   readonly #open = new Set<Socket>();
 
-  constructor(options: HttpParts) {
+  constructor(options: HttpContext) {
     this.#options = options;
   }
 
   /** Resolves with undefined if the connection became a WebSocket. */
-  upgrade(visit: Visit, server: Server<SocketData>): Promise<Response | undefined> {
-    return enter(this.#options.current(), visit, (who) => this.#upgrade(visit, who, server));
+  upgrade(exchange: Exchange, server: Server<SocketData>): Promise<Response | undefined> {
+    return answerCaller(this.#options.current(), exchange, (who) => this.#upgrade(exchange, who, server));
   }
 
-  #upgrade(visit: Visit, who: Principal, server: Server<SocketData>): Response | undefined {
-    const { req, scope } = visit;
+  #upgrade(exchange: Exchange, who: Principal, server: Server<SocketData>): Response | undefined {
+    const { req, scope } = exchange;
     const offered = req.headers.get("sec-websocket-protocol");
     const fits = offered === null || offered.split(",").some((one) => one.trim() === subprotocol);
     if (!fits) return new Response("The subprotocol of this WebSocket is mcp.\n", { status: 400 });
     const leave = this.#options.slots.take(who.id);
-    const data: SocketData = { who, presented: presentedBy(visit), scope, leave, connection: null, intake: null };
+    const data: SocketData = { who, presented: presentedBy(exchange), scope, leave, connection: null, intake: null };
     const headers = offered === null ? {} : { "sec-websocket-protocol": subprotocol };
     if (server.upgrade(req, { data, headers })) return undefined;
     leave();
