@@ -3,7 +3,7 @@ import { onAbort } from "../core/cancel.ts";
 import { asFailure, Failure } from "../core/failure.ts";
 import { isObject } from "../core/json.ts";
 import { changedKey, listGroups, mustBeHeard } from "../core/lists.ts";
-import type { Wants } from "../core/ports.ts";
+import type { Listener } from "../core/ports.ts";
 import { inTurns } from "../core/turns.ts";
 import { stringValue } from "../mcp/json-text.ts";
 import { withoutOwnKeys } from "../mcp/meta.ts";
@@ -14,11 +14,15 @@ import { type Gateway, whenSettled } from "./gateway.ts";
 import { judgeTask, needTasks, openTask, routeOf, type Task, underHandle } from "./tasks.ts";
 import { updateFor } from "./updates.ts";
 
-type Filter = { readonly lists: Wants["lists"]; readonly uris: readonly string[]; readonly taskIds: readonly string[] };
+type Filter = {
+  readonly lists: Listener["lists"];
+  readonly uris: readonly string[];
+  readonly taskIds: readonly string[];
+};
 /** Most resources that one request may name, since no principal may listen to more; and most tasks. */
 const mostNamed = listenLimits.uris;
 const acknowledged = "notifications/subscriptions/acknowledged";
-type Tell = (method: string, params: string | null) => void;
+type Tell = Listener["send"];
 
 /**
  * Serves `subscriptions/listen` for as long as the client wants. First acknowledges what is granted, then tells only of
@@ -36,20 +40,20 @@ export async function listen(gw: Gateway, call: IdentifiedCall): Promise<Reply> 
   const { routes, tasks } = chosen;
   gw = chosen.gw;
   const id = inbound.idText ?? "null";
-  const listener = new Listener(gw, call, (method, params) =>
+  const listening = new Listening(gw, call, (method, params) =>
     emit(subscribed(method, params, id), method === acknowledged || mustBeHeard(method)),
   );
   const servers = new Set([...routes.values(), ...tasks.values()].map(({ server }) => server));
   try {
-    listener.enter(servers, tasks.size > 0, routes.size);
-    listener.join(filter.lists);
+    listening.enter(servers, tasks.size > 0, routes.size);
+    listening.join(filter.lists);
     await gw.audit.once(call, factsOf(filter, routes.size, tasks.size));
-    const [uris, handles] = await Promise.all([listener.subscribe(routes), listener.follow(tasks)]);
+    const [uris, handles] = await Promise.all([listening.subscribe(routes), listening.follow(tasks)]);
     // Who has lost its rights is not told what came meanwhile.
-    if (!who.revoked.aborted) listener.acknowledge(ackOf(filter.lists, uris, handles));
-    await listener.ended;
+    if (!who.revoked.aborted) listening.acknowledge(ackOf(filter.lists, uris, handles));
+    await listening.ended;
   } finally {
-    listener.leave();
+    listening.leave();
   }
   return result(`{"resultType":"complete","_meta":${subscriptionMeta(id, gw.identity)}}`, "modern");
 }
@@ -126,7 +130,7 @@ const factsOf = (filter: Filter, resources: number, tasks: number) => ({
   tasks,
 });
 
-function ackOf(wanted: Wants["lists"], uris: readonly string[], taskIds: readonly string[]): string {
+function ackOf(wanted: Listener["lists"], uris: readonly string[], taskIds: readonly string[]): string {
   const granted: Record<string, unknown> = {};
   for (const list of wanted) granted[changedKey(list)] = true;
   if (uris.length > 0) granted.resourceSubscriptions = uris;
@@ -142,7 +146,7 @@ const mostUntold = 1_000;
 const mostEarly = { all: 8 * 1024 ** 2, each: 4 * 1024 };
 
 /** One listening client, with everything that has to be undone when it leaves. */
-class Listener {
+class Listening {
   readonly #gw: Gateway;
   readonly #call: IdentifiedCall;
   readonly #send: Tell;
@@ -178,11 +182,11 @@ class Listener {
     onAbort(controller.signal, gone);
   }
 
-  join(wanted: Wants["lists"]): void {
+  join(wanted: Listener["lists"]): void {
     if (wanted.size === 0) return;
     const { who, source, scope, capabilities } = this.#call;
-    const tell: Tell = (method, params) => this.#tell(method, params);
-    this.#exits.push(this.#gw.notifier.join(who, source, { lists: wanted, scope, capabilities }, tell));
+    const send: Tell = (method, params) => this.#tell(method, params);
+    this.#exits.push(this.#gw.notifier.join({ who, source, scope, capabilities, lists: wanted, send }));
   }
 
   /** Subscribes to the resources; resolves with the URIs that their servers granted. */

@@ -193,30 +193,22 @@ export class McpConnection {
     const { scope, traffic } = this.#options;
     if (this.#closed) throw new Failure("cancelled", "The client has gone.");
     this.#end("replaced", "The session was ended by a newer initialize.");
-    const { capabilities } = inbound;
-    const now = gw.clock.mono();
-    const session = new Session({ who, revision, capabilities, scope, backlog: new Backlog(), traffic, now });
+    const opening = { who, revision, scope, capabilities: inbound.capabilities };
+    const session = new Session({ ...opening, backlog: new Backlog(), traffic, now: gw.clock.mono() });
     await noteOpened(gw, session, inbound).catch((error: unknown) => {
       session.end();
       throw error;
     });
     this.#session = session;
     this.#revision = revision;
-    const tell = (method: string, params: string | null) =>
+    const { capabilities } = session;
+    const ask = this.#asks(session);
+    const send = (method: string, params: string | null) =>
       this.#send(notificationText(method, params), mustBeHeard(method));
     try {
       // The client may have gone while the session was being recorded.
       if (this.#closed) throw new Failure("cancelled", "The client has gone.");
-      this.#leave = gw.notifier.join(
-        who,
-        source,
-        { lists: allLists, scope, capabilities: session.capabilities },
-        tell,
-        {
-          session,
-          ask: this.#asks(session),
-        },
-      );
+      this.#leave = gw.notifier.join({ who, source, scope, capabilities, lists: allLists, send, session, ask });
     } catch (error) {
       this.#end();
       throw error;

@@ -68,15 +68,16 @@ function listen(context: HttpContext, exchange: Exchange, { who, session }: Own,
   log.reader?.close();
   const leave = slots.take(who.id);
   session.leave?.();
-  const tell = (method: string, params: string | null): void => {
+  const send = (method: string, params: string | null): void => {
     if (log.isOver(clock.mono())) session.leave?.();
     else log.write(notificationText(method, params), mustBeHeard(method));
   };
-  const wants = { lists: allLists, scope: session.scope, capabilities: session.capabilities };
+  const { source } = presentedBy(exchange);
+  const { scope, capabilities } = session;
   const ask: Reached["ask"] = (request, signal) => session.ask(request, signal, (message) => log.write(message, true));
   const here = (): boolean => log.reader !== null;
   try {
-    session.leave = notifier.join(who, presentedBy(exchange).source, wants, tell, { session, ask, here });
+    session.leave = notifier.join({ who, source, scope, capabilities, lists: allLists, send, session, ask, here });
   } catch (error) {
     leave();
     throw error;
