@@ -1,10 +1,11 @@
+import { byPrefix } from "../core/by-prefix.ts";
 import type { Route } from "../core/call.ts";
 import { canonicalName } from "../core/name.ts";
 import { readTemplate } from "../core/uri-template.ts";
 import type { Rewrite } from "./definition.ts";
 import type { Entries } from "./entries.ts";
 import type { HandedOut } from "./handed-out.ts";
-import { byPrefix, type Templates } from "./templates.ts";
+import type { Templates } from "./templates.ts";
 import type { Unlisted } from "./unlisted.ts";
 import { splitExplicit, wrapUri } from "./uris.ts";
 
