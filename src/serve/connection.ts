@@ -218,7 +218,7 @@ export class McpConnection {
 
   /** The way to ask a session's client something, during a call or outside of any. */
   #asks(session: Session): NonNullable<Call["ask"]> {
-    return (request, signal) => session.ask(request, signal, (message) => this.#send(message, true));
+    return (request, signal) => session.questions.ask(request, signal, (message) => this.#send(message, true));
   }
 
   /** Ends the session, because the client has gone or opens another; `why` as for `close`. */

@@ -53,11 +53,11 @@ export class PostStream {
   /** Sends a notification; without `must` it is dropped if the client is too slow. */
   readonly emit = (message: string, must = false): void => this.#write(message, must);
 
-  /** Sends a request to the session's client; see `Session.ask`. */
+  /** Sends a request to the session's client; see `Questions.ask`. */
   ask(session: Session, request: InputRequest, signal: AbortSignalLike): Promise<ClientAnswer> {
     this.#asking ??= new AbortController();
     const either = AbortSignal.any([abortSignalOf(signal), this.#asking.signal]);
-    return session.ask(request, either, (message) => this.#write(message, true));
+    return session.questions.ask(request, either, (message) => this.#write(message, true));
   }
 
   /** Sends one of several answers; only while the stream is open. */

@@ -74,7 +74,8 @@ function listen(context: HttpContext, exchange: Exchange, { who, session }: Own,
   };
   const { source } = presentedBy(exchange);
   const { scope, capabilities } = session;
-  const ask: Reached["ask"] = (request, signal) => session.ask(request, signal, (message) => log.write(message, true));
+  const ask: Reached["ask"] = (request, signal) =>
+    session.questions.ask(request, signal, (message) => log.write(message, true));
   const here = (): boolean => log.reader !== null;
   try {
     session.leave = notifier.join({ who, source, scope, capabilities, lists: allLists, send, session, ask, here });
@@ -87,7 +88,7 @@ function listen(context: HttpContext, exchange: Exchange, { who, session }: Own,
     log.leave(stream, clock.mono());
     sessions.touch(session);
   });
-  session.listen(stream, after);
+  log.readBy(stream, after);
   if (takesPriming(session)) log.prime();
   return stream.response;
 }

@@ -112,6 +112,8 @@ export class StreamLog {
     const before = this.#reader;
     this.#reader = reader;
     before?.close();
+    // Stream 0 has ended only as long as nobody reads it.
+    if (!this.#drop) this.endedAt = null;
     for (const { n, event } of this.#kept) if (n > after) reader.write(event, true);
     if (this.endedAt !== null) this.#finish();
   }
