@@ -8,8 +8,8 @@ import { McpConnection } from "./connection.ts";
 import {
   answerCaller,
   authenticate,
-  type HttpContext,
   type Exchange,
+  type HttpContext,
   presentedBy,
   refuseAndThrow,
 } from "./exchange.ts";

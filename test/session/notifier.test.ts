@@ -38,7 +38,11 @@ function fixture() {
   const away = new Set<string>();
   const join = (id: string, wants: Partial<Listener> = {}, session?: ClientSession, who = principal(id)) =>
     notifier.join({
-      ...{ who, source: loopback, scope: null, capabilities: noCapabilities, lists: all },
+      who,
+      source: loopback,
+      scope: null,
+      capabilities: noCapabilities,
+      lists: all,
       ...wants,
       send: (method, params) => void told.push(`${session?.id ?? id} ${method}${params ?? ""}`),
       ...(session && { session, ask: () => new Promise(() => {}), here: () => !away.has(session.id) }),
