@@ -14,8 +14,9 @@ export function answerText(call: Call, identity: Implementation): string | null 
   return answerMessage(inbound, inbound.idText, reply, identity, call.route?.wire ?? null);
 }
 
+const json = { "content-type": "application/json" };
 // Headers are copied faster than they are made.
-const json = { headers: new Headers({ "content-type": "application/json" }) };
+const plain = { headers: new Headers(json) };
 
 /** The HTTP answer to an ended call; `bodyOf` makes the body of an answer that is no failure. */
 export function answer(
@@ -25,13 +26,12 @@ export function answer(
   bodyOf: (text: string) => AnswerBody = (text) => text,
 ): Response {
   const text = answerText(call, identity);
-  if (text !== null && !headers && !call.failure) return new Response(bodyOf(text), json);
   // A cancelled call has no answer, and an event stream without events says so.
   if (text === null) return new Response("", { headers: { ...headers, "content-type": "text/event-stream" } });
-  if (!call.failure) return new Response(bodyOf(text), { headers: { ...headers, "content-type": "application/json" } });
+  if (!call.failure) return new Response(bodyOf(text), headers ? { headers: { ...headers, ...json } } : plain);
   return new Response(text, {
     status: httpStatus(call.failure, call.inbound),
-    headers: { ...headers, ...failureHeaders(call.failure), "content-type": "application/json" },
+    headers: { ...headers, ...failureHeaders(call.failure), ...json },
   });
 }
 
@@ -39,7 +39,7 @@ export function answer(
 export function refusal(failure: Failure): Response {
   return new Response(failureMessage(failure, null, null), {
     status: failure.row.http,
-    headers: { ...failureHeaders(failure), "content-type": "application/json" },
+    headers: { ...failureHeaders(failure), ...json },
   });
 }
 
