@@ -191,53 +191,51 @@ class Listening {
 
   /** Subscribes to the resources; resolves with the URIs that their servers granted. */
   async subscribe(routes: ReadonlyMap<string, Route>): Promise<string[]> {
-    const one = async ([uri, route]: [string, Route]): Promise<string[]> => {
-      // A reload may have come between: the servers of before it stop.
-      const { upstreams } = this.#gw.inForce();
-      const end = await upstreams.subscribe(this.#call, route, (params) => this.#updated(uri, route, params));
-      this.#entered(end);
-      return [uri];
-    };
-    const granted = [...routes].map((each) =>
-      one(each).catch((error: unknown) => this.#refused(each[1].server, error)),
+    const granted = [...routes].map(([uri, route]) =>
+      this.#granted(route.server, async () => {
+        // A reload may have come between: the servers of before it stop.
+        const { upstreams } = this.#gw.inForce();
+        const end = await upstreams.subscribe(this.#call, route, (params) => this.#updated(uri, route, params));
+        return { names: [uri], end };
+      }),
     );
     return (await Promise.all(granted)).flat();
   }
 
   /** Follows the tasks at their servers; resolves with the handles that the servers granted. */
   async follow(tasks: ReadonlyMap<string, Task>): Promise<string[]> {
-    const one = async (server: string, own: readonly [handle: string, task: Task][]): Promise<string[]> => {
-      const watched = new Map<string, Watched>();
-      for (const [handle, task] of own) watched.set(task.taskId, { handle, route: routeOf(this.#gw, task) });
-      const { taskIds, end } = await this.#gw.upstreams.followTasks(this.#call, {
-        server,
-        taskIds: [...watched.keys()],
-        told: (task) => {
-          if (this.#untold === mostUntold) return this.#end.resolve();
-          this.#untold++;
-          this.#news = this.#news.then(() => this.#noticed(server, task, watched)).finally(() => this.#untold--);
-        },
-        lost: () => this.#end.resolve(),
-      });
-      this.#entered(end);
-      return [...watched].flatMap(([taskId, { handle }]) => (taskIds.has(taskId) ? [handle] : []));
-    };
-    const byServer = Map.groupBy(tasks, ([, { server }]) => server);
-    const granted = [...byServer].map(([server, own]) =>
-      one(server, own).catch((error: unknown) => this.#refused(server, error)),
+    const granted = [...Map.groupBy(tasks, ([, { server }]) => server)].map(([server, own]) =>
+      this.#granted(server, async () => {
+        const watched = new Map<string, Watched>();
+        for (const [handle, task] of own) watched.set(task.taskId, { handle, route: routeOf(this.#gw, task) });
+        const { taskIds, end } = await this.#gw.upstreams.followTasks(this.#call, {
+          server,
+          taskIds: [...watched.keys()],
+          told: (task) => {
+            if (this.#untold === mostUntold) return this.#end.resolve();
+            this.#untold++;
+            this.#news = this.#news.then(() => this.#noticed(server, task, watched)).finally(() => this.#untold--);
+          },
+          lost: () => this.#end.resolve(),
+        });
+        return { names: [...watched].flatMap(([taskId, { handle }]) => (taskIds.has(taskId) ? [handle] : [])), end };
+      }),
     );
     return (await Promise.all(granted)).flat();
   }
 
-  #entered(end: () => void): void {
-    if (this.#left) end();
-    else this.#exits.push(end);
-  }
-
-  #refused(server: string, error: unknown): string[] {
-    if (this.#call.controller.signal.aborted) return [];
-    this.#gw.log.warn("a client cannot listen to what it asks for", { server, cause: asFailure(error).message });
-    return [];
+  /** The names of what a server grants; none if it refuses. */
+  async #granted(server: string, ask: () => Promise<{ names: string[]; end: () => void }>): Promise<string[]> {
+    try {
+      const { names, end } = await ask();
+      if (this.#left) end();
+      else this.#exits.push(end);
+      return names;
+    } catch (error) {
+      if (!this.#call.controller.signal.aborted)
+        this.#gw.log.warn("a client cannot listen to what it asks for", { server, cause: asFailure(error).message });
+      return [];
+    }
   }
 
   acknowledge(params: string): void {
