@@ -1,10 +1,10 @@
 import { kinds, type Route } from "../core/call.ts";
 import { compileGlob } from "../core/glob.ts";
 import { anyOf, ownServer, splitCanonical } from "../core/name.ts";
-import { type ListName, mapLists } from "../core/lists.ts";
+import { mapLists } from "../core/lists.ts";
 import { compileUriGlob, readingsOf, readingsOfTemplate } from "../core/uri-readings.ts";
 import { byWire, type Entries, type Entry, missingOf, type MissingEntry } from "./entries.ts";
-import { others, skeleton } from "./names.ts";
+import { clashes, skeleton } from "./names.ts";
 import type { ToolsetOptions } from "./options.ts";
 
 /** What one endpoint offers: everything, what one server has, or a toolset. */
@@ -70,9 +70,14 @@ export function toolsetScope(whole: Scope, options: ToolsetOptions, before: Scop
     if (!renames || (list !== "tools" && list !== "prompts")) return chosen;
     const known = new Map(before?.entries[list].map((entry) => [entry.canonical, entry]));
     const renamed = chosen.map((entry) => renameOne(entry, options.rename, known));
-    const { apart, alike } = tellApart(list, options.id, renamed);
-    collided.push(...alike);
-    return apart;
+    const alike = clashes(renamed, ({ wire }) => skeleton(wire));
+    for (const { one, others } of alike) {
+      const reason = `toolset ${options.id}: its name cannot be told from that of ${others}; rename one`;
+      const told = "its name cannot be told from another's";
+      collided.push(missingOf(list, one.server, one.name, { reason, told }));
+    }
+    const left = new Set(alike.map(({ one }) => one));
+    return renamed.filter((entry) => !left.has(entry)).toSorted(byWire);
   });
   return scopeOf({
     id: options.id,
@@ -85,24 +90,6 @@ export function toolsetScope(whole: Scope, options: ToolsetOptions, before: Scop
     admits,
     admitsAll,
   });
-}
-
-/** The entries of a toolset whose names can be told apart, and those that are left out since theirs cannot. */
-function tellApart(list: ListName, id: string, entries: readonly Entry[]) {
-  const apart: Entry[] = [];
-  const alike: MissingEntry[] = [];
-  for (const group of Map.groupBy(entries, ({ wire }) => skeleton(wire)).values()) {
-    const all = group.map(({ canonical }) => canonical);
-    for (const [index, entry] of group.entries()) {
-      const why = {
-        reason: `toolset ${id}: its name cannot be told from that of ${others(all, index)}; rename one`,
-        told: "its name cannot be told from another's",
-      };
-      if (group.length === 1) apart.push(entry);
-      else alike.push(missingOf(list, entry.server, entry.name, why));
-    }
-  }
-  return { apart: apart.toSorted(byWire), alike };
 }
 
 function renameOne(entry: Entry, rename: ToolsetOptions["rename"], known: ReadonlyMap<string, Entry>): Entry {
