@@ -11,9 +11,8 @@ import type { Sessions } from "../session/sessions.ts";
 import { needEventStream } from "./accept.ts";
 import { answerCaller, type HttpContext, type Exchange, presentedBy } from "./exchange.ts";
 import { takesPriming } from "./post-stream.ts";
-import { maxOwed } from "./queue-limits.ts";
 import type { Methods } from "./routes.ts";
-import { EventStream } from "./sse.ts";
+import { type EventStream, openStream } from "./sse.ts";
 
 type Own = { readonly who: Principal; readonly session: Session };
 
@@ -47,12 +46,7 @@ function stream(context: HttpContext, exchange: Exchange, own: Own): Response {
   // It says not to come back (HTML, server-sent events). Official clients take a stream without a result for one that
   // was cut off: they would come back to an empty one for ever, and open it as another stream outside of calls.
   if (log.endedBy(after)) return new Response(null, { status: 204 });
-  const { traffic, current, slots } = context;
-  const leave = slots.take(own.who.id);
-  const stream: EventStream = new EventStream(traffic, maxOwed(current()), own.who, () => {
-    leave();
-    log.leave(stream);
-  });
+  const stream: EventStream = openStream(context, own.who, () => log.leave(stream));
   log.readBy(stream, after);
   // There are clients that come back again only with an id that they had from the stream which was cut off last.
   if (takesPriming(session)) log.prime();
@@ -60,13 +54,14 @@ function stream(context: HttpContext, exchange: Exchange, own: Own): Response {
 }
 
 function listen(context: HttpContext, exchange: Exchange, { who, session }: Own, after?: number): Response {
-  const { traffic, sessions, current, slots } = context;
-  const gw = current();
-  const { clock, notifier } = gw;
+  const { clock, notifier } = context.current();
   const log = session.streams.outside;
   // A client that reconnects has lost its old stream, even if the network has not noticed yet.
   log.reader?.close();
-  const leave = slots.take(who.id);
+  const stream: EventStream = openStream(context, who, () => {
+    log.leave(stream, clock.mono());
+    context.sessions.touch(session);
+  });
   session.leave?.();
   const send = (method: string, params: string | null): void => {
     if (log.isOver(clock.mono())) session.leave?.();
@@ -80,14 +75,9 @@ function listen(context: HttpContext, exchange: Exchange, { who, session }: Own,
   try {
     session.leave = notifier.join({ who, source, scope, capabilities, lists: allLists, send, session, ask, here });
   } catch (error) {
-    leave();
+    stream.close();
     throw error;
   }
-  const stream: EventStream = new EventStream(traffic, maxOwed(gw), who, () => {
-    leave();
-    log.leave(stream, clock.mono());
-    sessions.touch(session);
-  });
   log.readBy(stream, after);
   if (takesPriming(session)) log.prime();
   return stream.response;

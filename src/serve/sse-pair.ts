@@ -13,8 +13,7 @@ import {
   presentedBy,
   refuseAndThrow,
 } from "./exchange.ts";
-import { maxOwed } from "./queue-limits.ts";
-import { EventStream } from "./sse.ts";
+import { type EventStream, openStream } from "./sse.ts";
 
 type Open = {
   readonly connection: McpConnection;
@@ -43,11 +42,8 @@ export class SsePair {
   #opened(exchange: Exchange, who: Principal): Response {
     const { req, scope } = exchange;
     needEventStream(req.headers);
-    const { traffic, current, slots } = this.#options;
-    const leave = slots.take(who.id);
     const id = secretId();
-    const stream: EventStream = new EventStream(traffic, maxOwed(current()), who, () => {
-      leave();
+    const stream: EventStream = openStream(this.#options, who, () => {
       this.#open.delete(id);
       unwatch();
       connection.close();

@@ -2,7 +2,8 @@ import type { Principal } from "../core/principal.ts";
 import { keepAlive } from "../mcp/sse.ts";
 import type { Reader } from "../session/streams.ts";
 import type { Traffic } from "../session/traffic.ts";
-import { maxQueued } from "./queue-limits.ts";
+import type { HttpContext } from "./exchange.ts";
+import { maxOwed, maxQueued } from "./queue-limits.ts";
 import { UnreadBody } from "./unread-body.ts";
 
 const headers = {
@@ -14,6 +15,15 @@ const headers = {
 const encoder = new TextEncoder();
 const keepAliveBytes = encoder.encode(keepAlive);
 const keepAliveEvery = 15_000;
+
+/** Opens a stream that takes one of its reader's places. Throws `overloaded`. */
+export function openStream({ traffic, current, slots }: HttpContext, who: Principal, onClose: () => void): EventStream {
+  const leave = slots.take(who.id);
+  return new EventStream(traffic, maxOwed(current()), who, () => {
+    leave();
+    onClose();
+  });
+}
 
 /** A server-sent event stream to one reader. If the reader is slow, messages without `must` are dropped. */
 export class EventStream implements Reader {
