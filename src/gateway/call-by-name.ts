@@ -7,7 +7,7 @@ import type { Principal } from "../core/principal.ts";
 import { readInbound } from "../mcp/classify.ts";
 import { underToken } from "../mcp/reply.ts";
 import { isLonger } from "../mcp/utf8.ts";
-import { learnTools } from "./answers.ts";
+import { learnTools } from "./own-answers.ts";
 import { callOf } from "./call.ts";
 import { type Gateway, whenSettled } from "./gateway.ts";
 import { handle, refuse } from "./handle.ts";

@@ -8,7 +8,7 @@ import { inTurns } from "../core/turns.ts";
 import { stringValue } from "../mcp/json-text.ts";
 import { withoutOwnKeys } from "../mcp/meta.ts";
 import { subscribed, subscriptionMeta } from "../mcp/subscription.ts";
-import { result } from "./answers.ts";
+import { result } from "./own-answers.ts";
 import { listenLimits } from "./listeners.ts";
 import { type Gateway, whenSettled } from "./gateway.ts";
 import { judgeTask, needTasks, openTask, routeOf, type Task, underHandle } from "./tasks.ts";

@@ -2,7 +2,7 @@ import type { Server, ServerWebSocket, WebSocketHandler } from "bun";
 import type { Presented } from "../core/ports.ts";
 import type { Principal } from "../core/principal.ts";
 import { Intake } from "../core/turns.ts";
-import { envelope } from "../mcp/message.ts";
+import { headroom } from "../mcp/message.ts";
 import { decodeUtf8 } from "../mcp/utf8.ts";
 import { McpConnection } from "./connection.ts";
 import { answerCaller, type HttpContext, type Exchange, presentedBy } from "./exchange.ts";
@@ -75,7 +75,7 @@ export class WebSockets {
   /** The callbacks of Bun's server; `body` is the largest message, bytes. */
   handler(body: number): WebSocketHandler<SocketData> {
     return {
-      maxPayloadLength: body + envelope,
+      maxPayloadLength: body + headroom,
       idleTimeout: idle,
       sendPings: true,
       perMessageDeflate: false,
