@@ -221,7 +221,6 @@ class CompiledCatalog implements Catalog {
     return view.text("print", () => Bun.hash(view.entries.map(printOfEach).join(" ")).toString(36));
   }
 
-  /** The caller's view of a list. */
   #view(from: Viewpoint, list: ListName): View {
     const { policy } = this.#init;
     const { who, source } = from;
@@ -236,7 +235,6 @@ class CompiledCatalog implements Catalog {
     );
   }
 
-  /** The routes of a URI in a scope. */
   #inScope(scope: Scope, uri: string, who: Principal): readonly Route[] {
     return this.#resources.routes(uri, who.id).filter((route) => scope.admits(route));
   }

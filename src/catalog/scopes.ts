@@ -26,11 +26,9 @@ export type Scope = {
   admitsAll(route: Route): boolean;
   /** The wire names that it gives to entries, by canonical name. */
   readonly rename: Readonly<Record<string, string>>;
-  /** The tool or prompt of this wire name. */
   named(list: "tools" | "prompts", wire: string): Route | null;
 };
 
-/** Completes a scope with its indexes by name. */
 function scopeOf(part: Omit<Scope, "named" | "rights">): Scope {
   const index = (entries: readonly Entry[]) => new Map(entries.map((entry) => [entry.wire, entry] as const));
   const names = { tools: index(part.entries.tools), prompts: index(part.entries.prompts) };

@@ -1,7 +1,6 @@
 import { canonicalName, explicitScheme as scheme, longestName } from "../core/name.ts";
 import { clashes, type Named } from "./names.ts";
 
-/** A resource or template that needs a URI on the wire. */
 type UriCandidate = { readonly server: string; readonly name: string };
 
 const apps = "ui://";

@@ -111,7 +111,6 @@ function argsOf({ inbound: { method, params } }: Call, { kind, name }: Route): u
   return kind === "extension" ? params : (params["arguments"] ?? {});
 }
 
-/** The text of these arguments in the caller's request. */
 function writtenOf({ inbound: { text, spans } }: Call, { kind }: Route): Written | null {
   const span = kind === "extension" ? spans.params : spans.arguments;
   return span && new Written(text, span[0]);

@@ -30,7 +30,6 @@ export type HttpContext = {
 /** A request that is being answered. */
 export class Exchange {
   readonly req: Request;
-  /** The address that it came from. */
   readonly ip: string | null;
   /** The server or toolset that its path names; null for all servers. */
   scope: string | null = null;

@@ -29,7 +29,6 @@ export function secretId(): string {
 export class Session implements ClientSession {
   readonly id = secretId();
   readonly owner: string;
-  /** The consumer that its owner belongs to. */
   readonly consumer: string;
   readonly revision: Revision;
   readonly capabilities: ClientCapabilities;
@@ -78,7 +77,6 @@ export class Session implements ClientSession {
     end?.();
   }
 
-  /** Its running calls. */
   get calls(): ClientCalls {
     return (this.#calls ??= new ClientCalls());
   }
@@ -94,12 +92,10 @@ export class Session implements ClientSession {
     return questions;
   }
 
-  /** Whether a call of the session runs or its stream is open. */
   get busy(): boolean {
     return Boolean(this.#streams?.listener) || (this.#calls !== null && this.#calls.size > 0);
   }
 
-  /** Whether it has ended; it never opens again. */
   get ended(): boolean {
     return this.#ended;
   }

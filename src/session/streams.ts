@@ -24,7 +24,6 @@ export class Backlog {
   readonly #missed = new Set<StreamLog>();
   #size = 0;
 
-  /** Characters held. */
   get size(): number {
     return this.#size;
   }
@@ -41,7 +40,6 @@ export class Backlog {
     }
   }
 
-  /** Notes that a log was read to its end. */
   wasRead(log: StreamLog): void {
     if (this.#missed.delete(log)) this.#read.add(log);
   }
@@ -52,7 +50,6 @@ export class Backlog {
     this.#size -= size;
   }
 
-  /** Forgets what ended too long ago. */
   sweep(now: number): void {
     for (const logs of [this.#read, this.#missed]) for (const log of logs) if (log.isOver(now)) log.forget();
   }
@@ -80,7 +77,6 @@ export class StreamLog {
     this.#drop = drop;
   }
 
-  /** Who receives its events now. */
   get reader(): Reader | null {
     return this.#reader;
   }
@@ -194,12 +190,10 @@ export class Streams {
     this.#backlog = backlog;
   }
 
-  /** The stream for messages outside of calls. */
   get outside(): StreamLog {
     return (this.#outside ??= new StreamLog(0, this.#backlog));
   }
 
-  /** Who receives the messages outside of calls now. */
   get listener(): Reader | null {
     return this.#outside?.reader ?? null;
   }
