@@ -9,9 +9,9 @@ import type { AnswerBody } from "./unread-body.ts";
 export function answerText(call: Call, identity: Implementation): string | null {
   const { inbound, reply, failure } = call;
   if (failure?.code === "cancelled") return null;
-  if (failure) return failureMessage(failure, inbound, inbound.idText, identity);
+  if (failure) return failureMessage(failure, inbound, identity);
   if (!reply || inbound.idText === null) return null;
-  return answerMessage(inbound, inbound.idText, reply, identity, call.route?.wire ?? null);
+  return answerMessage(inbound, reply, identity, call.route?.wire ?? null);
 }
 
 const json = { "content-type": "application/json" };
@@ -37,7 +37,7 @@ export function answer(
 
 /** The HTTP answer to a request that is refused before there is a call. */
 export function refusal(failure: Failure): Response {
-  return new Response(failureMessage(failure, null, null), {
+  return new Response(failureMessage(failure, null), {
     status: failure.row.http,
     headers: { ...failureHeaders(failure), ...json },
   });

@@ -338,10 +338,9 @@ export async function send(gw: Gateway, method: string, params?: object | string
 async function answered(gw: Gateway, call: Call): Promise<Answered> {
   await handle(gw, call);
   const { inbound, reply, failure } = call;
-  const id = inbound.idText ?? "null";
   const text = failure
-    ? failureMessage(failure, inbound, id, gw.identity)
-    : reply && answerMessage(inbound, id, reply, gw.identity, call.route?.wire ?? null);
+    ? failureMessage(failure, inbound, gw.identity)
+    : reply && answerMessage(inbound, reply, gw.identity, call.route?.wire ?? null);
   return { call, ...(JSON.parse(text ?? "{}") as Pick<Answered, "result" | "error">) };
 }
 
