@@ -7,22 +7,16 @@ import { Notifier, type Shown } from "../../src/session/notifier.ts";
 import { loopback, makeTool } from "../support/call.ts";
 import { buildCatalog, partyOf, usual } from "../support/catalog.ts";
 import { principal } from "../support/principal.ts";
-import { noSubscriptions } from "../support/session.ts";
+import { clientSession } from "../support/session.ts";
 
 const all = new Set(["tools", "prompts", "resources"] as const);
 const tools = new Set(["tools"] as const);
 
-function sessionOf(owner: string, id: string, logLevel: LogLevel | null = null) {
-  const session: ClientSession = {
-    id,
-    owner,
-    revision: "2025-11-25",
-    capabilities: noCapabilities,
-    logLevel,
-    ...noSubscriptions,
-  };
-  return session;
-}
+const sessionOf = (owner: string, id: string, logLevel: LogLevel | null = null): ClientSession => ({
+  ...clientSession(id),
+  owner,
+  logLevel,
+});
 
 /** A notifier whose lists have fingerprints that the test sets. */
 function fixture() {
