@@ -151,7 +151,7 @@ export class PostEndpoint {
       this.#used(session);
       const text = call.inbound.kind === "request" ? answerText(call, gw.identity) : null;
       if (text === null) return;
-      if (stream.opened) stream.deliver(text);
+      if (stream.opened) stream.emit(text, true);
       else answers.push(keep(received.inbound, text));
     };
     const ended = eachInTurns(all, run);
@@ -159,7 +159,7 @@ export class PostEndpoint {
     ended.then(
       () => {
         if (!stream.opened) return stream.respond(this.#together(from, answers));
-        for (const one of answers) stream.deliver(one);
+        for (const one of answers) stream.emit(one, true);
         stream.close(null, gw.clock.mono());
       },
       (error: unknown) => stream.respond(refusal(asFailure(error))),
