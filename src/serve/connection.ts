@@ -1,6 +1,6 @@
 import type { Call, ClientSession, IdentifiedCall } from "../core/call.ts";
 import { type AbortSignalLike, onAbort } from "../core/cancel.ts";
-import { asFailure, Failure } from "../core/failure.ts";
+import { Failure } from "../core/failure.ts";
 import type { Era, Revision } from "../core/inbound.ts";
 import { mustBeHeard } from "../core/lists.ts";
 import type { Presented } from "../core/ports.ts";
@@ -8,8 +8,6 @@ import { eachInTurns } from "../core/turns.ts";
 import { within } from "../core/wait.ts";
 import { callOf } from "../gateway/call.ts";
 import type { Gateway } from "../gateway/gateway.ts";
-import type { WireContext } from "../mcp/classify.ts";
-import { isBatch } from "../mcp/message.ts";
 import { notificationText } from "../mcp/outbound.ts";
 import { isLonger } from "../mcp/utf8.ts";
 import { ClientCalls } from "../session/calls.ts";
@@ -18,7 +16,7 @@ import { Session } from "../session/session.ts";
 import { Backlog } from "../session/streams.ts";
 import type { Traffic } from "../session/traffic.ts";
 import { keepBatch } from "./batch-answers.ts";
-import { isStanding, receive, receiveBatch, type Received, takesBatches, unreadable } from "./receive.ts";
+import { isStanding, receive, type Received, unreadable } from "./receive.ts";
 import { answerText } from "./reply.ts";
 import { announce, runCall } from "./run-call.ts";
 import type { Running } from "./running.ts";
@@ -120,19 +118,13 @@ export class McpConnection {
   /** Resolves to the answer to a message or a batch; null if there is none. */
   #answer(gw: Gateway, text: string, presented: Presented): Promise<string | null> {
     if (isLonger(text, gw.shape.body)) return this.#exchange(gw, tooLong(gw, text), presented);
-    const context: WireContext = { headers: null, pinned: this.#era, revision: this.#revision };
-    if (isBatch(text) && takesBatches(this.#revision)) return this.#batch(gw, text, context, presented);
-    return this.#exchange(gw, receive(text, gw, context), presented);
+    const context = { headers: null, pinned: this.#era, revision: this.#revision };
+    const received = receive(text, gw, context, this.#revision);
+    return Array.isArray(received) ? this.#batch(gw, received, presented) : this.#exchange(gw, received, presented);
   }
 
   /** Each message is a call of its own; the answers become one array (2025-03-26, batching). */
-  async #batch(gw: Gateway, text: string, context: WireContext, presented: Presented): Promise<string | null> {
-    let all: readonly Received[];
-    try {
-      all = receiveBatch(text, gw, context);
-    } catch (error) {
-      return this.#exchange(gw, { inbound: unreadable("", null), fault: asFailure(error) }, presented);
-    }
+  async #batch(gw: Gateway, all: readonly Received[], presented: Presented): Promise<string | null> {
     announce(all, this.#session);
     const keep = keepBatch(gw);
     const answers = await eachInTurns(all, async (one) => {

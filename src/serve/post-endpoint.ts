@@ -7,9 +7,7 @@ import { eachInTurns } from "../core/turns.ts";
 import { callOf } from "../gateway/call.ts";
 import type { Gateway } from "../gateway/gateway.ts";
 import { refuse, sessionNotFound } from "../gateway/handle.ts";
-import type { WireContext } from "../mcp/classify.ts";
 import { versionHeader } from "../mcp/header-rules.ts";
-import { isBatch } from "../mcp/message.ts";
 import { assumedLegacy } from "../mcp/revisions.ts";
 import type { Session } from "../session/session.ts";
 import { namesEvents, prefersEvents, takesEvents, unacceptable } from "./accept.ts";
@@ -18,7 +16,7 @@ import { credentialsOf, sourceOf } from "./credentials.ts";
 import { callToRefuse, type HttpContext, type Exchange, isServed, notServed, tryIdentify } from "./exchange.ts";
 import { PostStream, takesPriming } from "./post-stream.ts";
 import { maxOwed } from "./queue-limits.ts";
-import { isStanding, receive, receiveBatch, type Received, takesBatches, unreadable } from "./receive.ts";
+import { isStanding, receive, type Received, unreadable } from "./receive.ts";
 import { answer, answerText, refusal } from "./reply.ts";
 import { announce, runCall } from "./run-call.ts";
 import { sessionOf } from "./session-endpoint.ts";
@@ -69,11 +67,9 @@ export class PostEndpoint {
     const from: Arrival = { ...presented, gw, exchange, started, session };
     if (text instanceof Failure) return this.#exchange(from, { inbound: unreadable("", headers), fault: text });
     const context = { headers, pinned: null, revision: session?.revision ?? null } as const;
-    if (isBatch(text) && takesBatches(session?.revision ?? versionHeader(headers) ?? assumedLegacy)) {
-      return this.#batch(from, text, context);
-    }
-    const received = receive(text, gw, context);
-    return begins(from, [received]) ? notServed(gw, exchange, from, text) : this.#exchange(from, received);
+    const received = receive(text, gw, context, session?.revision ?? versionHeader(headers) ?? assumedLegacy);
+    if (begins(from, received)) return notServed(gw, exchange, from, text);
+    return Array.isArray(received) ? this.#batch(from, received) : this.#exchange(from, received);
   }
 
   async #refuseStranger(gw: Gateway, exchange: Exchange, presented: Presented, failure: Failure): Promise<Response> {
@@ -126,17 +122,11 @@ export class PostEndpoint {
   }
 
   /** Each message is a call of its own; the answers are sent together (2025-03-26, batching). */
-  async #batch(from: Arrival, text: string, context: WireContext): Promise<Response> {
+  async #batch(from: Arrival, all: readonly Received[]): Promise<Response> {
     const { gw, exchange, session } = from;
     const { headers } = exchange.req;
-    let all: readonly Received[];
-    try {
-      if (isStale(from, null)) throw sessionNotFound();
-      all = receiveBatch(text, gw, context);
-    } catch (error) {
-      return this.#exchange(from, { inbound: unreadable("", headers), fault: asFailure(error) });
-    }
-    if (begins(from, all)) return notServed(gw, exchange, from, "");
+    if (isStale(from, null))
+      return this.#exchange(from, { inbound: unreadable("", headers), fault: sessionNotFound() });
     announce(all, session);
     const stream = this.#streamOf(from, session);
     const keep = keepBatch(gw);
@@ -242,8 +232,8 @@ export class PostEndpoint {
  * Whether a call is to begin at an endpoint that a reload took away. Such an endpoint still takes the answers, progress
  * and cancellations of its running calls.
  */
-const begins = ({ gw, exchange: { scope } }: Arrival, all: readonly Received[]): boolean =>
-  scope !== null && !gw.catalog.hasScope(scope) && all.some(({ inbound }) => inbound.kind === "request");
+const begins = ({ gw, exchange: { scope } }: Arrival, received: Received | Received[]): boolean =>
+  scope !== null && !gw.catalog.hasScope(scope) && [received].flat().some(({ inbound }) => inbound.kind === "request");
 
 /** Whether the request names a session that has ended, be it while its body was read: the client must open another. */
 function isStale({ exchange, session }: Arrival, inbound: Inbound | null): boolean {
