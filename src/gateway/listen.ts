@@ -11,7 +11,7 @@ import { subscribed, subscriptionMeta } from "../mcp/subscription.ts";
 import { result } from "./own-answers.ts";
 import { listenLimits } from "./listeners.ts";
 import { type Gateway, whenSettled } from "./gateway.ts";
-import { judgeTask, needTasks, openTask, routeOf, type Task, underHandle } from "./tasks.ts";
+import { judgeTask, needTasks, type OpenTask, openTask, underHandle } from "./tasks.ts";
 import { updateFor } from "./updates.ts";
 
 type Filter = {
@@ -43,7 +43,8 @@ export async function listen(gw: Gateway, call: IdentifiedCall): Promise<Reply> 
   const listening = new Listening(gw, call, (method, params) =>
     emit(subscribed(method, params, id), method === acknowledged || mustBeHeard(method)),
   );
-  const servers = new Set([...routes.values(), ...tasks.values()].map(({ server }) => server));
+  const toTasks = [...tasks.values()].map(({ route }) => route);
+  const servers = new Set([...routes.values(), ...toTasks].map(({ server }) => server));
   try {
     listening.enter(servers, tasks.size > 0, routes.size);
     listening.join(filter.lists);
@@ -113,8 +114,12 @@ function* routesOf(gw: Gateway, call: IdentifiedCall, uris: readonly string[]): 
 }
 
 /** The tasks of the caller among these handles, by handle; other handles are skipped. */
-function* tasksOf(gw: Gateway, call: IdentifiedCall, handles: readonly string[]): Generator<void, Map<string, Task>> {
-  const tasks = new Map<string, Task>();
+function* tasksOf(
+  gw: Gateway,
+  call: IdentifiedCall,
+  handles: readonly string[],
+): Generator<void, Map<string, OpenTask>> {
+  const tasks = new Map<string, OpenTask>();
   for (const handle of handles) {
     const task = openTask(gw, call, handle);
     if (task) tasks.set(handle, task);
@@ -203,11 +208,11 @@ class Listening {
   }
 
   /** Follows the tasks at their servers; resolves with the handles that the servers granted. */
-  async follow(tasks: ReadonlyMap<string, Task>): Promise<string[]> {
-    const granted = [...Map.groupBy(tasks, ([, { server }]) => server)].map(([server, own]) =>
+  async follow(tasks: ReadonlyMap<string, OpenTask>): Promise<string[]> {
+    const granted = [...Map.groupBy(tasks, ([, { route }]) => route.server)].map(([server, own]) =>
       this.#granted(server, async () => {
         const watched = new Map<string, Watched>();
-        for (const [handle, task] of own) watched.set(task.taskId, { handle, route: routeOf(this.#gw, task) });
+        for (const [handle, { taskId, route }] of own) watched.set(taskId, { handle, route });
         const { taskIds, end } = await this.#gw.upstreams.followTasks(this.#call, {
           server,
           taskIds: [...watched.keys()],
