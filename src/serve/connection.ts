@@ -48,7 +48,6 @@ export class McpConnection {
   #era: Era | null;
   #revision: Revision | null = null;
   #session: Session | null = null;
-  #leave: () => void = () => {};
   /** Settles when the latest opening of a session is done; the next opening waits for it. */
   #opening: Promise<unknown> = Promise.resolve();
   /** Messages that are being dealt with, and what is called when there is none. */
@@ -200,7 +199,7 @@ export class McpConnection {
     try {
       // The client may have gone while the session was being recorded.
       if (this.#closed) throw new Failure("cancelled", "The client has gone.");
-      this.#leave = gw.notifier.join({ who, source, scope, capabilities, lists: allLists, send, session, ask });
+      session.leave = gw.notifier.join({ who, source, scope, capabilities, lists: allLists, send, session, ask });
     } catch (error) {
       this.#end();
       throw error;
@@ -215,11 +214,11 @@ export class McpConnection {
 
   /** Ends the session, because the client has gone or opens another; `why` as for `close`. */
   #end(reason: "closed" | "replaced" = "closed", why?: string): void {
-    this.#leave();
-    this.#leave = () => {};
-    this.#session?.end(why);
-    if (this.#session) finishSession(this.#options.current(), this.#session, reason);
+    const session = this.#session;
     this.#session = null;
+    if (!session) return;
+    session.end(why);
+    finishSession(this.#options.current(), session, reason);
   }
 
   #send(message: string, must: boolean): void {
