@@ -5,7 +5,7 @@ import { invisible } from "../core/text.ts";
 /** A server, and whether its names carry its id. */
 export type NamedServer = { readonly id: string; readonly prefix: Prefix };
 
-/** A tool or prompt that needs a name on the wire. */
+/** Something that needs a name on the wire, or a URI. */
 export type Candidate = { readonly server: string; readonly prefix: Prefix; readonly name: string };
 
 /** A name on the wire, or why there is none. */

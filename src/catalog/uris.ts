@@ -1,7 +1,5 @@
 import { canonicalName, explicitScheme as scheme, longestName } from "../core/name.ts";
-import { clashes, type Named } from "./names.ts";
-
-type UriCandidate = { readonly server: string; readonly name: string };
+import { type Candidate, clashes, type Named } from "./names.ts";
 
 const apps = "ui://";
 /** Leaves room for the server that a URI may have to name. */
@@ -40,13 +38,13 @@ export function splitExplicit(uri: string): { readonly server: string; readonly 
  * Gives each candidate its URI on the wire: its own URI if no other server has it or (`claims`) a template for it, else
  * one that names its server.
  */
-export function assignUris<T extends UriCandidate>(
-  candidates: readonly T[],
+export function assignUris(
+  candidates: readonly Candidate[],
   claims: (uri: string) => Iterable<string> = () => [],
-): Map<T, Named> {
-  const named = new Map<T, Named>();
-  const refuse = (each: T, reason: string, told = reason): void => void named.set(each, { reason, told });
-  const open: { candidate: T; canonical: string; wire: string }[] = [];
+): Map<Candidate, Named> {
+  const named = new Map<Candidate, Named>();
+  const refuse = (each: Candidate, reason: string, told = reason): void => void named.set(each, { reason, told });
+  const open: { candidate: Candidate; canonical: string; wire: string }[] = [];
   for (const [uri, group] of Map.groupBy(candidates, ({ name }) => name)) {
     const servers = new Set([...group.map(({ server }) => server), ...claims(uri)]);
     for (const candidate of group) {
