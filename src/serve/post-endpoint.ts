@@ -40,30 +40,30 @@ type Arrival = Presented & {
 
 /** The POSTs of streamable HTTP, in both eras. */
 export class PostEndpoint {
-  readonly #options: HttpContext;
+  readonly #context: HttpContext;
   /** Senders who have no business here, and whose bodies are being read. */
   #strangers = 0;
 
-  constructor(options: HttpContext) {
-    this.#options = options;
+  constructor(context: HttpContext) {
+    this.#context = context;
   }
 
   async post(exchange: Exchange): Promise<Response> {
     const { req, ip, scope } = exchange;
-    let gw = this.#options.current();
+    let gw = this.#context.current();
     const started = gw.clock.mono();
     const { headers } = req;
     const source = sourceOf(headers, ip);
     const credentials = credentialsOf(headers);
     const who = tryIdentify(gw, { source, credentials, vouched: null });
     if (who instanceof Failure) return this.#refuseStranger(gw, exchange, { source, credentials, vouched: null }, who);
-    const session = sessionOf(this.#options.sessions, headers, who, scope);
+    const session = sessionOf(this.#context.sessions, headers, who, scope);
     const presented = { source, credentials, vouched: who };
     if (!isServed(gw, scope, session, presented))
       return notServed(gw, exchange, presented, await this.#strangerText(req));
-    const text = unacceptable(headers) ?? (await this.#options.bodies.read(req, who.id));
+    const text = unacceptable(headers) ?? (await this.#context.bodies.read(req, who.id));
     // What a reload has put into force meanwhile holds for the message.
-    gw = this.#options.current();
+    gw = this.#context.current();
     const from: Arrival = { ...presented, gw, exchange, started, session };
     if (text instanceof Failure) return this.#exchange(from, { inbound: unreadable("", headers), fault: text });
     const context = { headers, pinned: null, revision: session?.revision ?? null } as const;
@@ -83,7 +83,7 @@ export class PostEndpoint {
    * a quarter of all places.
    */
   async #strangerText(req: Request): Promise<string> {
-    const { bodies, maxConnections } = this.#options;
+    const { bodies, maxConnections } = this.#context;
     if (this.#strangers >= maxConnections / 4) return "";
     this.#strangers++;
     try {
@@ -118,7 +118,7 @@ export class PostEndpoint {
   }
 
   #streamOf({ gw, vouched }: Arrival, session: Session | null): PostStream {
-    return new PostStream(vouched, session, this.#options.traffic, maxOwed(gw));
+    return new PostStream(vouched, session, this.#context.traffic, maxOwed(gw));
   }
 
   /** Each message is a call of its own; the answers are sent together (2025-03-26, batching). */
@@ -134,10 +134,10 @@ export class PostEndpoint {
     const run = async (one: Received): Promise<void> => {
       // The session may have ended since the message before, or a reload may have come.
       const received = unlessStale(from, one);
-      const now = this.#options.current();
+      const now = this.#context.current();
       const tells = mayTell(received, session, headers);
       const call = this.#callOf({ ...from, gw: now }, received, session, tells ? stream : null);
-      await runCall(now, call, session, this.#options);
+      await runCall(now, call, session, this.#context);
       this.#used(session);
       const text = call.inbound.kind === "request" ? answerText(call, gw.identity) : null;
       if (text === null) return;
@@ -162,7 +162,7 @@ export class PostEndpoint {
     const { inbound } = received;
     const standing = isStanding(inbound);
     return callOf(gw, received, from, {
-      controller: this.#options.running.add(standing),
+      controller: this.#context.running.add(standing),
       started,
       session,
       scope: exchange.scope,
@@ -174,7 +174,7 @@ export class PostEndpoint {
 
   async #run(from: Arrival, call: Call, session: Session | null, stream: PostStream | null): Promise<Response> {
     const { gw } = from;
-    await runCall(gw, call, session, this.#options);
+    await runCall(gw, call, session, this.#context);
     this.#used(session);
     try {
       if (stream?.opened) {
@@ -204,16 +204,16 @@ export class PostEndpoint {
   }
 
   #bodyOf({ gw, vouched }: Arrival, text: string): AnswerBody {
-    return bodyOf(text, vouched, this.#options.traffic, maxOwed(gw));
+    return bodyOf(text, vouched, this.#context.traffic, maxOwed(gw));
   }
 
   /** A session is idle from the end of its last call on, which may have run longer than one may be idle. */
   #used(session: Session | null): void {
-    if (session) this.#options.sessions.touch(session);
+    if (session) this.#context.sessions.touch(session);
   }
 
   async #open(gw: Gateway, call: IdentifiedCall, revision: Revision): Promise<ClientSession> {
-    const { sessions } = this.#options;
+    const { sessions } = this.#context;
     const { inbound, scope, who } = call;
     const session = sessions.open(who, { revision, capabilities: inbound.capabilities, scope });
     try {

@@ -28,28 +28,28 @@ type Open = {
  * come on it.
  */
 export class SsePair {
-  readonly #options: HttpContext;
+  readonly #context: HttpContext;
   readonly #open = new Map<string, Open>();
 
-  constructor(options: HttpContext) {
-    this.#options = options;
+  constructor(context: HttpContext) {
+    this.#context = context;
   }
 
   get(exchange: Exchange): Promise<Response> {
-    return answerCaller(this.#options.current(), exchange, (who) => this.#opened(exchange, who));
+    return answerCaller(this.#context.current(), exchange, (who) => this.#opened(exchange, who));
   }
 
   #opened(exchange: Exchange, who: Principal): Response {
     const { req, scope } = exchange;
     needEventStream(req.headers);
     const id = secretId();
-    const stream: EventStream = openStream(this.#options, who, () => {
+    const stream: EventStream = openStream(this.#context, who, () => {
       this.#open.delete(id);
       unwatch();
       connection.close();
     });
     const connection = new McpConnection({
-      ...this.#options,
+      ...this.#context,
       ...presentedBy(exchange),
       scope,
       era: "legacy",
@@ -64,7 +64,7 @@ export class SsePair {
 
   async post(exchange: Exchange): Promise<Response> {
     const { req, scope } = exchange;
-    const gw = this.#options.current();
+    const gw = this.#context.current();
     const who = await authenticate(gw, exchange);
     const id = new URL(req.url).searchParams.get("sessionId") ?? "";
     const open = this.#open.get(id);
@@ -72,7 +72,7 @@ export class SsePair {
     if (open?.owner !== who.id || open.scope !== scope) {
       return refuseAndThrow(gw, exchange, who, sessionNotFound("open its event stream again"));
     }
-    const text = unacceptable(req.headers) ?? (await this.#options.bodies.read(req, who.id));
+    const text = unacceptable(req.headers) ?? (await this.#context.bodies.read(req, who.id));
     if (text instanceof Failure) return refuseAndThrow(gw, exchange, who, text);
     void open.connection.receive(text, { ...presentedBy(exchange), vouched: who });
     return new Response("Accepted", { status: 202 });

@@ -47,16 +47,16 @@ function drop(socket: Socket, why: string): void {
 
 /** MCP over WebSocket: each message is one frame, in the subprotocol `mcp`; the gateway's own are text. */
 export class WebSockets {
-  readonly #options: HttpContext;
+  readonly #context: HttpContext;
   readonly #open = new Set<Socket>();
 
-  constructor(options: HttpContext) {
-    this.#options = options;
+  constructor(context: HttpContext) {
+    this.#context = context;
   }
 
   /** Resolves with undefined if the connection became a WebSocket. */
   upgrade(exchange: Exchange, server: Server<SocketData>): Promise<Response | undefined> {
-    return answerCaller(this.#options.current(), exchange, (who) => this.#upgrade(exchange, who, server));
+    return answerCaller(this.#context.current(), exchange, (who) => this.#upgrade(exchange, who, server));
   }
 
   #upgrade(exchange: Exchange, who: Principal, server: Server<SocketData>): Response | undefined {
@@ -64,7 +64,7 @@ export class WebSockets {
     const offered = req.headers.get("sec-websocket-protocol");
     const fits = offered === null || offered.split(",").some((one) => one.trim() === subprotocol);
     if (!fits) return new Response("The subprotocol of this WebSocket is mcp.\n", { status: 400 });
-    const leave = this.#options.slots.take(who.id);
+    const leave = this.#context.slots.take(who.id);
     const data: SocketData = { who, presented: presentedBy(exchange), scope, leave, connection: null, intake: null };
     const headers = offered === null ? {} : { "sec-websocket-protocol": subprotocol };
     if (server.upgrade(req, { data, headers })) return undefined;
@@ -97,13 +97,13 @@ export class WebSockets {
   #opened(socket: Socket): void {
     const { presented, scope, who, leave } = socket.data;
     this.#open.add(socket);
-    const { traffic } = this.#options;
+    const { traffic } = this.#context;
     traffic.streams++;
     const connection = (socket.data.connection = new McpConnection({
-      ...this.#options,
+      ...this.#context,
       ...presented,
       scope,
-      send: sendWithin(outletOf(socket), this.#options),
+      send: sendWithin(outletOf(socket), this.#context),
     }));
     socket.data.intake = new Intake({
       take: (message) => void connection.receive(message),
@@ -132,7 +132,7 @@ export class WebSockets {
     if (!this.#open.delete(socket)) return;
     const { data } = socket;
     const { connection } = data;
-    this.#options.traffic.streams--;
+    this.#context.traffic.streams--;
     data.leave();
     if (reason === tooBig) connection?.overrun();
     else if (badFrame.test(reason))
