@@ -117,8 +117,7 @@ export class McpConnection {
   /** Resolves to the answer to a message or a batch; null if there is none. */
   #answer(gw: Gateway, text: string, presented: Presented): Promise<string | null> {
     if (isLonger(text, gw.shape.body)) return this.#exchange(gw, tooLong(gw, text), presented);
-    const context = { headers: null, pinned: this.#era, revision: this.#revision };
-    const received = receive(text, gw, context, this.#revision);
+    const received = receive(text, gw, { headers: null, pinned: this.#era, revision: this.#revision });
     return Array.isArray(received) ? this.#batch(gw, received, presented) : this.#exchange(gw, received, presented);
   }
 

@@ -7,8 +7,6 @@ import { eachInTurns } from "../core/turns.ts";
 import { callOf } from "../gateway/call.ts";
 import type { Gateway } from "../gateway/gateway.ts";
 import { refuse, sessionNotFound } from "../gateway/handle.ts";
-import { versionHeader } from "../mcp/header-rules.ts";
-import { assumedLegacy } from "../mcp/revisions.ts";
 import type { Session } from "../session/session.ts";
 import { namesEvents, prefersEvents, takesEvents, unacceptable } from "./accept.ts";
 import { keepBatch } from "./batch-answers.ts";
@@ -66,8 +64,7 @@ export class PostEndpoint {
     gw = this.#context.current();
     const from: Arrival = { ...presented, gw, exchange, started, session };
     if (text instanceof Failure) return this.#exchange(from, { inbound: unreadable("", headers), fault: text });
-    const context = { headers, pinned: null, revision: session?.revision ?? null } as const;
-    const received = receive(text, gw, context, session?.revision ?? versionHeader(headers) ?? assumedLegacy);
+    const received = receive(text, gw, { headers, pinned: null, revision: session?.revision ?? null });
     if (begins(from, received)) return notServed(gw, exchange, from, text);
     return Array.isArray(received) ? this.#batch(from, received) : this.#exchange(from, received);
   }

@@ -3,8 +3,9 @@ import { asFailure, Failure } from "../core/failure.ts";
 import type { Inbound, Revision } from "../core/inbound.ts";
 import type { Gateway } from "../gateway/gateway.ts";
 import { readInbound, type WireContext } from "../mcp/classify.ts";
+import { versionHeader } from "../mcp/header-rules.ts";
 import { idOf, isBatch, splitBatch } from "../mcp/message.ts";
-import { modernRevision } from "../mcp/revisions.ts";
+import { assumedLegacy, modernRevision } from "../mcp/revisions.ts";
 
 /** One message as it was read, with what is wrong with it; no call yet. */
 export type Received = Readonly<Pick<CallInit, "inbound" | "fault">>;
@@ -16,18 +17,19 @@ const lastBatches: Revision = "2025-03-26";
  * its message, to be refused when the call is handled. A batch that is wrong as a whole is one message with a fault: none
  * of those in it may run then.
  */
-export function receive(
-  text: string,
-  gw: Gateway,
-  context: WireContext,
-  revision: string | null,
-): Received | Received[] {
-  if (revision === null || revision > lastBatches || !isBatch(text)) return receiveOne(text, gw, context);
+export function receive(text: string, gw: Gateway, context: WireContext): Received | Received[] {
+  if (!isBatch(text) || !takesBatches(context)) return receiveOne(text, gw, context);
   try {
     return receiveBatch(text, gw, context);
   } catch (error) {
     return { inbound: unreadable("", context.headers), fault: asFailure(error) };
   }
+}
+
+/** Over HTTP a client without a session names its revision with each request. */
+function takesBatches({ headers, revision }: WireContext): boolean {
+  const spoken = revision ?? (headers && (versionHeader(headers) ?? assumedLegacy));
+  return spoken !== null && spoken <= lastBatches;
 }
 
 function receiveOne(text: string, gw: Gateway, context: WireContext): Received {
