@@ -51,12 +51,11 @@ export class PostEndpoint {
     let gw = this.#context.current();
     const started = gw.clock.mono();
     const { headers } = req;
-    const source = sourceOf(headers, ip);
-    const credentials = credentialsOf(headers);
-    const who = tryIdentify(gw, { source, credentials, vouched: null });
-    if (who instanceof Failure) return this.#refuseStranger(gw, exchange, { source, credentials, vouched: null }, who);
+    const sender = { source: sourceOf(headers, ip), credentials: credentialsOf(headers), vouched: null };
+    const who = tryIdentify(gw, sender);
+    if (who instanceof Failure) return this.#refuseStranger(gw, exchange, sender, who);
     const session = sessionOf(this.#context.sessions, headers, who, scope);
-    const presented = { source, credentials, vouched: who };
+    const presented = { ...sender, vouched: who };
     if (!isServed(gw, scope, session, presented))
       return notServed(gw, exchange, presented, await this.#strangerText(req));
     const text = unacceptable(headers) ?? (await this.#context.bodies.read(req, who.id));
@@ -93,7 +92,8 @@ export class PostEndpoint {
 
   #exchange(from: Arrival, given: Received): Promise<Response> {
     const { exchange } = from;
-    const { headers, signal } = exchange.req;
+    const { req } = exchange;
+    const { headers } = req;
     const received = unlessStale(from, given);
     const { inbound } = received;
     // A modern request has no session, even if it names one.
@@ -104,7 +104,7 @@ export class PostEndpoint {
     const call = this.#callOf(from, received, session, tells ? stream : null);
     const { controller } = call;
     // A disconnect cancels only in the modern era (PROTOCOL: cancellation).
-    if (inbound.era === "modern") signal.addEventListener("abort", () => controller.abort(), { once: true });
+    if (inbound.era === "modern") req.signal.addEventListener("abort", () => controller.abort(), { once: true });
     const ended = this.#run(from, call, session, stream);
     if (!stream) return ended;
     ended.catch(() => {});
