@@ -11,14 +11,10 @@ import { subscribed, subscriptionMeta } from "../mcp/subscription.ts";
 import { result } from "./own-answers.ts";
 import { listenLimits } from "./listeners.ts";
 import { type Gateway, whenSettled } from "./gateway.ts";
-import { judgeTask, needTasks, type OpenTask, openTask, underHandle } from "./tasks.ts";
+import { judgeTask, needTasks, openTask, type Task, underHandle } from "./tasks.ts";
 import { updateFor } from "./updates.ts";
 
-type Filter = {
-  readonly lists: Listener["lists"];
-  readonly uris: readonly string[];
-  readonly taskIds: readonly string[];
-};
+type Filter = Pick<Listener, "lists"> & { readonly uris: readonly string[]; readonly taskIds: readonly string[] };
 /** Most resources that one request may name, since no principal may listen to more; and most tasks. */
 const mostNamed = listenLimits.uris;
 const acknowledged = "notifications/subscriptions/acknowledged";
@@ -114,12 +110,8 @@ function* routesOf(gw: Gateway, call: IdentifiedCall, uris: readonly string[]): 
 }
 
 /** The tasks of the caller among these handles, by handle; other handles are skipped. */
-function* tasksOf(
-  gw: Gateway,
-  call: IdentifiedCall,
-  handles: readonly string[],
-): Generator<void, Map<string, OpenTask>> {
-  const tasks = new Map<string, OpenTask>();
+function* tasksOf(gw: Gateway, call: IdentifiedCall, handles: readonly string[]): Generator<void, Map<string, Task>> {
+  const tasks = new Map<string, Task>();
   for (const handle of handles) {
     const task = openTask(gw, call, handle);
     if (task) tasks.set(handle, task);
@@ -208,7 +200,7 @@ class Listening {
   }
 
   /** Follows the tasks at their servers; resolves with the handles that the servers granted. */
-  async follow(tasks: ReadonlyMap<string, OpenTask>): Promise<string[]> {
+  async follow(tasks: ReadonlyMap<string, Task>): Promise<string[]> {
     const granted = [...Map.groupBy(tasks, ([, { route }]) => route.server)].map(([server, own]) =>
       this.#granted(server, async () => {
         const watched = new Map<string, Watched>();

@@ -15,7 +15,7 @@ import type { Resolved } from "./resolved.ts";
 // useless to others, and the gateway need not remember it.
 
 /** The content of a sealed handle. */
-type Task = {
+type Sealed = {
   readonly server: string;
   readonly taskId: string;
   /** The canonical name of the tool that made it. */
@@ -42,20 +42,20 @@ export async function handOutTask(job: Job, result: string): Promise<string | nu
   if (taskId === null || taskId.length > longestTaskId) return null;
   const ttlMs = Number(rawValue(result, 0, "ttlMs")) || 0;
   const ageMs = Math.min(Math.max(ttlMs, leastAgeMs), longestSeal);
-  const task: Task = { server: route.server, taskId, tool: route.canonical };
-  const handle = gw.sealer.seal(purpose, call.who.id, JSON.stringify(task), ageMs);
+  const sealed: Sealed = { server: route.server, taskId, tool: route.canonical };
+  const handle = gw.sealer.seal(purpose, call.who.id, JSON.stringify(sealed), ageMs);
   return underHandle(job, result, JSON.stringify(handle));
 }
 
 /** A task of a caller: its id at its server, and the route of the tool that made it, even if the tool is gone. */
-export type OpenTask = { readonly taskId: string; readonly route: Route };
+export type Task = { readonly taskId: string; readonly route: Route };
 
 /** Opens a caller's handle, if the call that made the task would still be allowed. Null for every other text. */
-export function openTask(gw: Gateway, call: IdentifiedCall, handle: unknown): OpenTask | null {
+export function openTask(gw: Gateway, call: IdentifiedCall, handle: unknown): Task | null {
   const { who } = call;
   const text = typeof handle === "string" ? gw.sealer.open(purpose, who.id, handle) : null;
   if (text === null) return null;
-  const { server, taskId, tool } = JSON.parse(text) as Task; // sealed here, by the function above
+  const { server, taskId, tool } = JSON.parse(text) as Sealed; // sealed here, by the function above
   if (!inScope(gw, call.scope).some((each) => each.server === server)) return null;
   const name = tool.slice(server.length + 1);
   const route = gw.catalog.find(tool) ?? plainRoute("tool", server, name, tool);
