@@ -44,7 +44,7 @@ export type Retry =
  * the gateway knows.
  */
 export type NewRequest = {
-  readonly kind: "request";
+  readonly kind: "state" | "again";
   readonly given: readonly Given[];
   readonly of: string | null;
   /** The server's own state and the answers, as written. */
@@ -68,13 +68,14 @@ export function retryOf(gw: Gateway, call: IdentifiedCall, route: Route): Retry 
     if (!inputResponses) return null;
     if (isTask) needObjects(inputResponses);
     const given = unasked(gw, call, route.server);
-    return { kind: "request", of: null, given, edits: editsOf(call, given, null) };
+    return { kind: "state", of: null, given, edits: editsOf(call, given, null) };
   }
   const kept = typeof requestState === "string" ? open(gw, call.who, requestState, boundOf(call, route)) : null;
   if (!kept) throw badState();
   if (kept.kind === "parked") return { ...kept, responses: readResponses(call.inbound) };
   const given = answersTo(gw, call, route.server, kept.asks);
-  return { kind: "request", of: kept.of, given, edits: kept.kind === "again" ? {} : editsOf(call, given, kept.state) };
+  const { kind, of } = kept;
+  return { kind, of, given, edits: kept.kind === "again" ? {} : editsOf(call, given, kept.state) };
 }
 
 function needObjects(answers: Record<string, unknown>): void {
