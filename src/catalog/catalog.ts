@@ -17,8 +17,8 @@ import type { Listing } from "../core/upstream.ts";
 import type { Principal, Source } from "../core/principal.ts";
 import { cut, plain } from "../core/text.ts";
 import { omittedKey } from "../mcp/meta.ts";
-import { type CallerThings, type CallerThingsInit, createCallerThings, noThings } from "./caller-things.ts";
-import type { Rewrite } from "./definition.ts";
+import { type CallerEntries, type CallerEntriesInit, createCallerEntries, noEntries } from "./caller-entries.ts";
+import { byWire, type Entry, gather } from "./entries.ts";
 import type { HandedOut } from "./handed-out.ts";
 import { instructionsOf } from "./instructions.ts";
 import type { NamedServer } from "./names.ts";
@@ -29,17 +29,16 @@ import { cursorAt, startOf } from "./pages.ts";
 import { createResources, type Resources } from "./resources.ts";
 import { type Scope, serverScope, toolsetScope, wholeScope } from "./scopes.ts";
 import { printOf, textOf } from "./texts.ts";
-import { byWire, gather, type Thing } from "./things.ts";
 import { createUnlisted, type Unlisted } from "./unlisted.ts";
 import { explicitUri } from "./uris.ts";
 import { type View, Views } from "./views.ts";
 
-export type CatalogInit = Pick<CallerThingsInit, "callerTools"> & {
+export type CatalogInit = Pick<CallerEntriesInit, "callerTools"> & {
   readonly servers: readonly (NamedServer & { readonly enabled: boolean })[];
   readonly toolsets: readonly ToolsetOptions[];
   readonly listings: readonly Listing[];
   readonly names: NamesOptions;
-  /** Number of things on one page of a list. */
+  /** Number of entries on one page of a list. */
   readonly page: number;
   readonly policy: Policy;
   readonly sealer: Sealer;
@@ -53,17 +52,15 @@ export type CatalogInit = Pick<CallerThingsInit, "callerTools"> & {
 /** Builds the catalog of what all servers offer now. A catalog never changes; if a server does, a new one is built. */
 export const createCatalog = (init: CatalogInit): Catalog => new CompiledCatalog(init);
 
-type ByCanonical = Readonly<Record<ListName, ReadonlyMap<string, Thing>>>;
-
 class CompiledCatalog implements Catalog {
   readonly #init: Omit<CatalogInit, "previous">;
   readonly #whole: Scope;
   readonly #toolsets: ReadonlyMap<string, Scope>;
   readonly #servers = new Map<string, Scope>();
-  readonly #byCanonical: ByCanonical;
+  readonly #byCanonical: Readonly<Record<ListName, ReadonlyMap<string, Entry>>>;
   readonly #unlisted: Unlisted;
   readonly #resources: Resources;
-  readonly #callerThings: CallerThings;
+  readonly #callerEntries: CallerEntries;
   readonly #views = new Views();
 
   constructor({ previous, ...init }: CatalogInit) {
@@ -72,21 +69,21 @@ class CompiledCatalog implements Catalog {
     this.#init = { ...init, listings };
     // The previous catalog is only read here. If it were kept, each catalog would keep all earlier ones in memory.
     const before = previous instanceof CompiledCatalog ? previous : null;
-    const known = (list: ListName, name: string): Thing | null =>
-      before === null ? null : (before.#byCanonical[list].get(name) ?? null);
-    const { things, missing, templates } = gather({ ...init, listings, known });
-    this.#byCanonical = mapLists(
-      (list) => new Map(things[list].map((thing) => [thing.route.canonical, thing] as const)),
-    );
-    this.#callerThings = createCallerThings(init);
-    const whole = wholeScope({ servers: new Set(listings.map(({ server }) => server)), things, missing });
+    const known = (list: ListName, name: string): Entry | null =>
+      before && (before.#byCanonical[list].get(name) ?? null);
+    const { entries, missing, templates } = gather({ ...init, listings, known });
+    this.#byCanonical = mapLists((list) => new Map(entries[list].map((entry) => [entry.canonical, entry] as const)));
+    this.#callerEntries = createCallerEntries(init);
+    const whole = wholeScope({ servers: new Set(listings.map(({ server }) => server)), entries, missing });
     this.#whole = whole;
-    const toolsets = before === null ? new Map<string, Scope>() : before.#toolsets;
     this.#toolsets = new Map(
-      init.toolsets.map((each) => [each.id, toolsetScope(whole, each, toolsets.get(each.id) ?? null)]),
+      init.toolsets.map((each) => [
+        each.id,
+        toolsetScope(whole, each, (before && before.#toolsets.get(each.id)) ?? null),
+      ]),
     );
     this.#unlisted = createUnlisted(init.clock);
-    const offered = { servers: whole.servers, things, templates };
+    const offered = { servers: whole.servers, entries, templates };
     this.#resources = createResources({ ...offered, handedOut: init.handedOut, unlisted: this.#unlisted });
   }
 
@@ -132,7 +129,7 @@ class CompiledCatalog implements Catalog {
   }
 
   find(canonical: string, list: ListName = "tools"): Route | null {
-    return this.#byCanonical[list].get(canonical)?.route ?? null;
+    return this.#byCanonical[list].get(canonical) ?? null;
   }
 
   routeTo(kind: "extension" | "resource", server: string, name: string): Route {
@@ -150,24 +147,24 @@ class CompiledCatalog implements Catalog {
     const { page, policy, sealer, listings } = this.#init;
     const scope = this.#scope(call.scope);
     const view = this.#view(call, list);
-    const { things } = view;
-    const paged = { who: who.id, list, scope: scope?.id ?? "", things };
+    const { entries } = view;
+    const paged = { who: who.id, list, scope: scope?.id ?? "", entries };
     const start = startOf(sealer, paged, inbound.params.cursor);
     const end = start + page;
     const items = view.text(`${inbound.era} ${start}`, () =>
-      things
+      entries
         .slice(start, end)
-        .map((thing) => textOf(thing, inbound.era, this.#rewriteOf(thing)))
+        .map((entry) => textOf(entry, inbound.era, this.#resources.rewrites(entry.server)))
         .join(","),
     );
-    const next = end < things.length ? `,"nextCursor":${JSON.stringify(cursorAt(sealer, paged, end))}` : "";
+    const next = end < entries.length ? `,"nextCursor":${JSON.stringify(cursorAt(sealer, paged, end))}` : "";
     const asked = { policy, who, source, list };
     const omitted = start === 0 && scope ? view.text("omitted", () => omittedText(scope, listings, asked)) : "";
     return `{"${list}":[${items}]${next}${omitted && `,"_meta":{"${omittedKey}":${omitted}}`}}`;
   }
 
   tools(from: Viewpoint): readonly Route[] {
-    return this.#view(from, "tools").things.map(({ route }) => route);
+    return this.#view(from, "tools").entries;
   }
 
   shown(from: Viewpoint, group: ListGroup): string {
@@ -194,7 +191,7 @@ class CompiledCatalog implements Catalog {
   }
 
   routes(list: ListName, scope: string | null): readonly Route[] {
-    return (this.#scope(scope)?.things[list] ?? []).map(({ route }) => route);
+    return this.#scope(scope)?.entries[list] ?? [];
   }
 
   missing(scope: string | null): readonly Missing[] {
@@ -220,30 +217,24 @@ class CompiledCatalog implements Catalog {
   }
 
   #print(view: View): string {
-    return view.text("print", () =>
-      Bun.hash(view.things.map((thing) => printOf(thing, this.#rewriteOf(thing))).join(" ")).toString(36),
-    );
+    const printOfEach = (entry: Entry): string => printOf(entry, this.#resources.rewrites(entry.server));
+    return view.text("print", () => Bun.hash(view.entries.map(printOfEach).join(" ")).toString(36));
   }
 
-  #rewriteOf({ route }: Thing): Rewrite | null {
-    return this.#resources.rewrites(route.server);
-  }
-
-  /** The caller's view of a list. */
   #view(from: Viewpoint, list: ListName): View {
     const { policy } = this.#init;
     const { who, source } = from;
     const scope = this.#scope(from.scope);
-    const callers = scope && list === "tools" ? this.#callerThings(scope, from) : noThings;
+    const callers = scope && list === "tools" ? this.#callerEntries(scope, from) : noEntries;
     const input = list === "tools" ? inputKey(from.capabilities) : "";
-    return this.#views.get(who, policy.sourceKey(source), `${list} ${scope?.id ?? "?"} ${input}`, callers, () =>
-      [...(scope?.things[list] ?? []), ...callers]
-        .filter(({ route }) => isShown(route, from) && policy.lists(who, route, source))
+    const id = `${list} ${scope?.id ?? "?"} ${input} ${policy.sourceKey(source)}`;
+    return this.#views.get(who, id, callers, () =>
+      [...(scope?.entries[list] ?? []), ...callers]
+        .filter((entry) => isShown(entry, from) && policy.lists(who, entry, source))
         .toSorted(byWire),
     );
   }
 
-  /** The routes of a URI in a scope. */
   #inScope(scope: Scope, uri: string, who: Principal): readonly Route[] {
     return this.#resources.routes(uri, who.id).filter((route) => scope.admits(route));
   }
@@ -273,8 +264,8 @@ class CompiledCatalog implements Catalog {
   #toolNamed(scope: Scope, wire: string, party: Party): Route | null {
     const common = scope.named("tools", wire);
     if (common && isShown(common, party)) return common;
-    const own = this.#callerThings(scope, party).find(({ route }) => route.wire === wire);
-    if (own) return own.route;
+    const own = this.#callerEntries(scope, party).find((entry) => entry.wire === wire);
+    if (own) return own;
     // Nobody knows what a client without a session has declared, such as an operator's. It may try what others are shown.
     return party.session === null && party.capabilities === noCapabilities ? common : null;
   }

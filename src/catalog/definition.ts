@@ -1,7 +1,7 @@
 import type { Era, Span } from "../core/inbound.ts";
 import { editMembers, editObject, type Edits } from "../mcp/edit.ts";
 import { locate, mayHold, type Member, members, rawValue, stringAt, stringValue } from "../mcp/json-text.ts";
-import type { Thing } from "./things.ts";
+import type { Entry } from "./entries.ts";
 
 /** The URI on the wire for a server's own URI; null if it is the same. */
 export type Rewrite = (uri: string) => string | null;
@@ -10,11 +10,7 @@ export type Rewrite = (uri: string) => string | null;
  * A definition as its server wrote it, with three changes: its name or URI, URIs in it that differ on the wire, and
  * members that clients of the era could not read.
  */
-export function definitionText(
-  { route: { kind, name, wire, template, tool }, text }: Thing,
-  era: Era,
-  rewrite: Rewrite,
-): string {
+export function definitionText({ kind, name, wire, template, tool, text }: Entry, era: Era, rewrite: Rewrite): string {
   const all = members(text);
   const key = template ? "uriTemplate" : kind === "resource" ? "uri" : "name";
   const meta = valueOf(all, "_meta");

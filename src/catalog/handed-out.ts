@@ -20,7 +20,6 @@ const longest = 2048;
 const mostPrincipals = 1_000;
 const mostRemoved = 10;
 
-/** Moves an entry of a map to its end. */
 function move<V>(map: Map<string, V>, key: string): void {
   const value = map.get(key);
   if (value === undefined) return;

@@ -5,7 +5,7 @@ import { invisible } from "../core/text.ts";
 /** A server, and whether its names carry its id. */
 export type NamedServer = { readonly id: string; readonly prefix: Prefix };
 
-/** A tool or prompt that needs a name on the wire. */
+/** Something that needs a name on the wire, or a URI. */
 export type Candidate = { readonly server: string; readonly prefix: Prefix; readonly name: string };
 
 /** A name on the wire, or why there is none. */
@@ -67,44 +67,45 @@ function baseNames(candidates: readonly Candidate[], servers: readonly string[])
   return bases;
 }
 
-/** Up to three other canonical names of a group, as words. */
-export function others(all: readonly string[], index: number): string {
-  const named = all.filter((each) => each !== all[index]).slice(0, 3);
-  return named.join(", ") || "another of its server";
+/** One of several that cannot be told apart, and up to three others of them, as words. */
+type Clash<T> = { readonly one: T; readonly others: string; readonly group: readonly T[] };
+
+/** Finds what has the same key as something else: no wire name may lead to it, since chance decides which is first. */
+export function clashes<T extends { readonly canonical: string }>(all: readonly T[], keyOf: (one: T) => string) {
+  return [...Map.groupBy(all, keyOf).values()].flatMap((group): Clash<T>[] => {
+    if (group.length === 1) return [];
+    return group.map((one) => {
+      const names = group.map(({ canonical }) => canonical).filter((each) => each !== one.canonical);
+      return { one, others: names.slice(0, 3).join(", ") || "another of its server", group };
+    });
+  });
 }
 
-/**
- * Gives each candidate its wire name. If names collide or look alike, none of their candidates gets the name: the first
- * must not win, since chance decides which is first.
- */
+/** Gives each candidate its wire name. If names collide or look alike, none of their candidates gets the name. */
 export function assignNames(candidates: readonly Candidate[], max: number): Map<Candidate, Named> {
   const servers = [...new Set([ownServer, ...candidates.map((each) => each.server)])];
   const bases = baseNames(candidates, servers);
   const named = new Map<Candidate, Named>();
-  const open: { readonly candidate: Candidate; readonly base: string; readonly wire: string }[] = [];
+  const open: { candidate: Candidate; canonical: string; base: string; wire: string }[] = [];
   for (const [candidate, base] of bases) {
     const other = base === candidate.name ? impersonated(candidate, servers) : null;
+    const canonical = canonicalName(candidate.server, candidate.name);
     if (other)
       named.set(candidate, {
         reason: `its name looks like one of server ${other}; set prefix: always for ${candidate.server}`,
         told: "its name looks like one of another server",
       });
-    else open.push({ candidate, base, wire: fitName(base, canonicalName(candidate.server, candidate.name), max) });
+    else open.push({ candidate, canonical, base, wire: fitName(base, canonical, max) });
   }
-  const byBase = Map.groupBy(open, ({ base }) => skeleton(base));
-  const byWire = Map.groupBy(open, ({ wire }) => wire.toLowerCase());
-  for (const group of [...byBase.values(), ...byWire.values()]) {
-    if (group.length === 1) continue;
-    const all = group.map(({ candidate }) => canonicalName(candidate.server, candidate.name));
+  const alike = [...clashes(open, ({ base }) => skeleton(base)), ...clashes(open, ({ wire }) => wire.toLowerCase())];
+  for (const { one, others, group } of alike) {
     // A prefix tells apart what comes of several servers, not two names of one.
     const ofSeveral = new Set(group.map(({ candidate }) => candidate.server)).size > 1;
     const remedy = `${ofSeveral ? "set prefix: always, or " : ""}rename one at its server`;
-    for (const [index, { candidate }] of group.entries()) {
-      named.set(candidate, {
-        reason: `its name cannot be told from that of ${others(all, index)}; ${remedy}`,
-        told: "its name cannot be told from another's",
-      });
-    }
+    named.set(one.candidate, {
+      reason: `its name cannot be told from that of ${others}; ${remedy}`,
+      told: "its name cannot be told from another's",
+    });
   }
   for (const { candidate, wire } of open) if (!named.has(candidate)) named.set(candidate, wire);
   return named;

@@ -6,7 +6,6 @@ import type { Listing } from "../core/upstream.ts";
 import type { Principal, Source } from "../core/principal.ts";
 import { cut } from "../core/text.ts";
 import { wellFormed } from "../mcp/json-text.ts";
-import type { MissingThing } from "./things.ts";
 import type { Scope } from "./scopes.ts";
 
 const most = { entries: 20, characters: 2000, reason: 300 };
@@ -33,17 +32,17 @@ type Asked = { readonly policy: Policy; readonly who: Principal; readonly source
  * things are not named.
  */
 export function omittedText(scope: Scope, listings: readonly Listing[], asked: Asked): string {
-  const entries: string[] = [];
+  const texts: string[] = [];
   let characters = 0;
   let more = 0;
-  for (const { reason, ...rest } of [...servers(scope, listings, asked), ...things(scope, asked)]) {
+  for (const { reason, ...rest } of [...servers(scope, listings, asked), ...entries(scope, asked)]) {
     const entry = wellFormed(JSON.stringify({ ...rest, reason: cut(reason, most.reason) }));
     characters += entry.length + 1;
-    if (entries.length === most.entries || characters > most.characters) more++;
-    else entries.push(entry);
+    if (texts.length === most.entries || characters > most.characters) more++;
+    else texts.push(entry);
   }
-  if (more > 0) entries.push(JSON.stringify({ reason: `and ${more} more` }));
-  return entries.length > 0 ? `[${entries.join(",")}]` : "";
+  if (more > 0) texts.push(JSON.stringify({ reason: `and ${more} more` }));
+  return texts.length > 0 ? `[${texts.join(",")}]` : "";
 }
 
 type Reason = { readonly server: string; readonly name?: string; readonly reason: string };
@@ -58,16 +57,14 @@ function* servers(scope: Scope, listings: readonly Listing[], asked: Asked): Ite
     if (reason !== null && isTheirs(server)) yield { server, reason };
   }
   for (const missing of scope.missing) {
-    const { server } = missing.route;
-    if (missing.cut && missing.list === list && isTheirs(server)) yield { server, reason: missing.told };
+    const { server, told } = missing;
+    if (missing.cut && missing.list === list && isTheirs(server)) yield { server, reason: told };
   }
 }
 
-function* things(scope: Scope, { policy, who, source, list }: Asked): Iterable<Reason> {
-  const isTheirs = (missing: MissingThing): boolean =>
-    !missing.cut && missing.list === list && policy.lists(who, missing.route, source);
+function* entries(scope: Scope, { policy, who, source, list }: Asked): Iterable<Reason> {
   for (const missing of scope.missing) {
-    const { server, name } = missing.route;
-    if (isTheirs(missing)) yield { server, name: cut(name, 200), reason: missing.told };
+    if (missing.cut || missing.list !== list || !policy.lists(who, missing, source)) continue;
+    yield { server: missing.server, name: cut(missing.name, 200), reason: missing.told };
   }
 }

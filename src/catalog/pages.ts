@@ -2,43 +2,43 @@ import { Failure } from "../core/failure.ts";
 import { isObject } from "../core/json.ts";
 import type { ListName } from "../core/lists.ts";
 import type { Sealer } from "../core/ports.ts";
-import type { Thing } from "./things.ts";
+import type { Entry } from "./entries.ts";
 
 // As long as other sealed texts of callers. A client that reads pages asks for the next one at once.
 const lifeMs = 600_000;
 
-/** The caller's list that a page is of, and the things in it. */
+/** The caller's list that a page is of, and the entries in it. */
 type Paged = {
   readonly who: string;
   readonly list: ListName;
   readonly scope: string;
-  readonly things: readonly Thing[];
+  readonly entries: readonly Entry[];
 };
 
 /** The cursor of the page that begins at this index: a sealed text, which works for this caller and this list. */
-export function cursorAt(sealer: Sealer, { who, list, scope, things }: Paged, index: number): string {
-  return sealer.seal("cursor", who, JSON.stringify({ list, scope, after: things[index - 1]?.route.wire }), lifeMs);
+export function cursorAt(sealer: Sealer, { who, list, scope, entries }: Paged, index: number): string {
+  return sealer.seal("cursor", who, JSON.stringify({ list, scope, after: entries[index - 1]?.wire }), lifeMs);
 }
 
 /** The index at which a cursor's page starts. Throws `invalid-params` if the cursor is not this caller's for this list. */
-export function startOf(sealer: Sealer, { who, list, scope, things }: Paged, cursor: unknown): number {
+export function startOf(sealer: Sealer, { who, list, scope, entries }: Paged, cursor: unknown): number {
   if (cursor === undefined || cursor === null) return 0;
   const text = typeof cursor === "string" ? sealer.open("cursor", who, cursor) : null;
   const value: unknown = text === null ? null : JSON.parse(text);
   if (!isObject(value) || value.list !== list || value.scope !== scope || typeof value.after !== "string")
     throw new Failure("invalid-params", "Unknown cursor: it has expired, or is of another list; list anew without.");
-  return firstAfter(things, value.after);
+  return firstAfter(entries, value.after);
 }
 
 /**
- * The index of the first thing whose wire name comes after `wire`. The list may have changed since the cursor was made.
+ * The index of the first entry whose wire name comes after `wire`. The list may have changed since the cursor was made.
  */
-function firstAfter(things: readonly Thing[], wire: string): number {
+function firstAfter(entries: readonly Entry[], wire: string): number {
   let low = 0;
-  let high = things.length;
+  let high = entries.length;
   while (low < high) {
     const middle = (low + high) >> 1;
-    if ((things[middle]?.route.wire ?? "") <= wire) low = middle + 1;
+    if ((entries[middle]?.wire ?? "") <= wire) low = middle + 1;
     else high = middle;
   }
   return low;

@@ -1,10 +1,11 @@
+import { byPrefix } from "../core/by-prefix.ts";
 import type { Route } from "../core/call.ts";
 import { canonicalName } from "../core/name.ts";
 import { readTemplate } from "../core/uri-template.ts";
 import type { Rewrite } from "./definition.ts";
+import type { Entries } from "./entries.ts";
 import type { HandedOut } from "./handed-out.ts";
-import { byPrefix, type Templates } from "./templates.ts";
-import type { Thing, Things } from "./things.ts";
+import type { Templates } from "./templates.ts";
 import type { Unlisted } from "./unlisted.ts";
 import { splitExplicit, wrapUri } from "./uris.ts";
 
@@ -29,19 +30,18 @@ export type Resources = {
 
 type ResourcesInit = {
   readonly servers: ReadonlySet<string>;
-  readonly things: Things;
+  readonly entries: Entries;
   readonly templates: Templates;
   readonly handedOut: HandedOut;
   readonly unlisted: Unlisted;
 };
 
 /** Indexes what the servers list now. */
-export function createResources({ servers, things, templates, handedOut, unlisted }: ResourcesInit): Resources {
-  const { resources, resourceTemplates } = things;
-  const routes = resources.map(({ route }) => route);
-  const renamed = new Map(routes.filter(({ name, wire }) => name !== wire).map((route) => [route.wire, route]));
-  const listed = Map.groupBy(routes, ({ name }) => name);
-  const own = new Map(routes.map((route) => [route.canonical, route]));
+export function createResources({ servers, entries, templates, handedOut, unlisted }: ResourcesInit): Resources {
+  const { resources, resourceTemplates } = entries;
+  const renamed = new Map(resources.filter(({ name, wire }) => name !== wire).map((route) => [route.wire, route]));
+  const listed = Map.groupBy(resources, ({ name }) => name);
+  const own = new Map(resources.map((route) => [route.canonical, route]));
   const routeTo = (server: string, name: string, wire: string): Route =>
     own.get(canonicalName(server, name)) ?? unlisted("resource", server, name, wire);
   return {
@@ -57,21 +57,21 @@ export function createResources({ servers, things, templates, handedOut, unliste
       return [...found].map(([server, name]) => routeTo(server, name, uri));
     },
     route: routeTo,
-    template: (text) => resourceTemplates.find(({ route }) => route.wire === text)?.route ?? null,
+    template: (text) => resourceTemplates.find(({ wire }) => wire === text) ?? null,
     steps: (uri) => templates.steps(uri),
     rewrites: rewriter(resources, resourceTemplates),
   };
 }
 
-function rewriter(resources: readonly Thing[], templates: readonly Thing[]): Resources["rewrites"] {
-  const isRenamed = ({ route }: Thing): boolean => route.name !== route.wire;
+function rewriter(resources: readonly Route[], templates: readonly Route[]): Resources["rewrites"] {
+  const isRenamed = ({ name, wire }: Route): boolean => name !== wire;
   const renamed = templates.filter(isRenamed);
-  const exact = new Map(resources.filter(isRenamed).map(({ route }) => [route.canonical, route.wire]));
+  const exact = new Map(resources.filter(isRenamed).map(({ canonical, wire }) => [canonical, wire]));
   if (renamed.length + exact.size === 0) return () => null;
-  const whole = new Set(resources.map(({ route }) => route.canonical));
+  const whole = new Set(resources.map(({ canonical }) => canonical));
   const made = new Map<string, Rewrite>();
   const rewriteOf = (server: string): Rewrite => {
-    const own = renamed.flatMap(({ route }) => (route.server === server ? [readTemplate(route.name)] : []));
+    const own = renamed.flatMap((route) => (route.server === server ? [readTemplate(route.name)] : []));
     const groupsOf = byPrefix(own);
     return (uri) => {
       const canonical = canonicalName(server, uri);
@@ -79,7 +79,7 @@ function rewriter(resources: readonly Thing[], templates: readonly Thing[]): Res
       return groupsOf(uri).some((group) => group.some((pattern) => pattern.matches(uri))) ? wrapUri(server, uri) : null;
     };
   };
-  for (const { route } of [...resources.filter(isRenamed), ...renamed])
-    if (!made.has(route.server)) made.set(route.server, rewriteOf(route.server));
+  for (const server of new Set([...resources.filter(isRenamed), ...renamed].map((route) => route.server)))
+    made.set(server, rewriteOf(server));
   return (server) => made.get(server) ?? null;
 }

@@ -1,3 +1,4 @@
+import { byPrefix } from "../core/by-prefix.ts";
 import type { Route } from "../core/call.ts";
 import { readTemplate, type UriTemplate } from "../core/uri-template.ts";
 import { unwrapApp } from "./uris.ts";
@@ -18,24 +19,10 @@ export type Templates = {
 /** A template as its server wrote it (`own`), which another server may have too (`shared`), or as it is then `renamed`. */
 type Form = UriTemplate & { readonly server: string; readonly as: "own" | "shared" | "renamed" };
 
-type Groups<T> = readonly (readonly T[])[];
+type Groups = readonly (readonly Form[])[];
 
 // Most characters of listed URIs that are held against templates in one catalog.
 const mostSteps = 20_000_000;
-
-/** Finds the templates with whose literal beginning a URI begins, in groups of one beginning each. */
-export function byPrefix<T extends UriTemplate>(templates: readonly T[]): (uri: string) => Groups<T> {
-  const groups = Map.groupBy(templates, ({ prefix }) => prefix);
-  const lengths = [...new Set(groups.keys().map((prefix) => prefix.length))];
-  return (uri) => {
-    const found: (readonly T[])[] = [];
-    for (const length of lengths) {
-      const group = length > uri.length ? undefined : groups.get(uri.slice(0, length));
-      if (group) found.push(group);
-    }
-    return found;
-  };
-}
 
 /** Indexes the templates of all servers. */
 export function indexTemplates(routes: readonly Route[]): Templates {
@@ -62,13 +49,13 @@ function formsOf({ server, name, wire }: Route): Form[] {
   ];
 }
 
-function stepsOf(groups: Groups<Form>, uri: string): number {
+function stepsOf(groups: Groups, uri: string): number {
   let forms = 0;
   for (const group of groups) forms += group.length;
   return forms * uri.length;
 }
 
-function serversOf(groups: Groups<Form>, uri: string): ReadonlyMap<string, string> {
+function serversOf(groups: Groups, uri: string): ReadonlyMap<string, string> {
   const fitting = groups.flatMap((group) => group.filter((form) => form.matches(uri)));
   // A URI that names its server means none of the others that have the same template.
   const kept = fitting.some(({ as }) => as === "renamed") ? fitting.filter(({ as }) => as !== "shared") : fitting;

@@ -1,28 +1,27 @@
 import type { Era } from "../core/inbound.ts";
 import { appUri, definitionText, type Rewrite } from "./definition.ts";
-import type { Thing } from "./things.ts";
+import type { Entry } from "./entries.ts";
 
 type Made = { readonly app: string | null; legacy?: string; modern?: string; print?: string };
 
-// Keyed by thing: a thing lives as long as some catalog offers it unchanged, so a change of one server costs the others
-// nothing.
-const made = new WeakMap<Thing, Made>();
+// An entry lives as long as some catalog offers it unchanged, so a change of one server costs the others nothing.
+const made = new WeakMap<Entry, Made>();
 const asIs: Rewrite = () => null;
 
-function entryOf(thing: Thing, rewrite: Rewrite | null): Made {
-  const known = made.get(thing);
-  const uri = rewrite && appUri(thing.text);
+function madeOf(entry: Entry, rewrite: Rewrite | null): Made {
+  const known = made.get(entry);
+  const uri = rewrite && appUri(entry.text);
   const app = uri && rewrite ? rewrite(uri) : null;
   if (known && known.app === app) return known;
   const fresh: Made = { app };
-  made.set(thing, fresh);
+  made.set(entry, fresh);
   return fresh;
 }
 
 /** The text of a definition, made once; `rewrite` is that of its server. */
-export const textOf = (thing: Thing, era: Era, rewrite: Rewrite | null): string =>
-  (entryOf(thing, rewrite)[era] ??= definitionText(thing, era, rewrite ?? asIs));
+export const textOf = (entry: Entry, era: Era, rewrite: Rewrite | null): string =>
+  (madeOf(entry, rewrite)[era] ??= definitionText(entry, era, rewrite ?? asIs));
 
 /** A fingerprint of that definition. */
-export const printOf = (thing: Thing, rewrite: Rewrite | null): string =>
-  (entryOf(thing, rewrite).print ??= Bun.hash(textOf(thing, "modern", rewrite)).toString(36));
+export const printOf = (entry: Entry, rewrite: Rewrite | null): string =>
+  (madeOf(entry, rewrite).print ??= Bun.hash(textOf(entry, "modern", rewrite)).toString(36));

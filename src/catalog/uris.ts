@@ -1,8 +1,5 @@
 import { canonicalName, explicitScheme as scheme, longestName } from "../core/name.ts";
-import { type Named, others } from "./names.ts";
-
-/** A resource or template that needs a URI on the wire. */
-type UriCandidate = { readonly server: string; readonly name: string };
+import { type Candidate, clashes, type Named } from "./names.ts";
 
 const apps = "ui://";
 /** Leaves room for the server that a URI may have to name. */
@@ -41,13 +38,13 @@ export function splitExplicit(uri: string): { readonly server: string; readonly 
  * Gives each candidate its URI on the wire: its own URI if no other server has it or (`claims`) a template for it, else
  * one that names its server.
  */
-export function assignUris<T extends UriCandidate>(
-  candidates: readonly T[],
+export function assignUris(
+  candidates: readonly Candidate[],
   claims: (uri: string) => Iterable<string> = () => [],
-): Map<T, Named> {
-  const named = new Map<T, Named>();
-  const refuse = (each: T, reason: string, told = reason): void => void named.set(each, { reason, told });
-  const open: { readonly candidate: T; readonly wire: string }[] = [];
+): Map<Candidate, Named> {
+  const named = new Map<Candidate, Named>();
+  const refuse = (each: Candidate, reason: string, told = reason): void => void named.set(each, { reason, told });
+  const open: { candidate: Candidate; canonical: string; wire: string }[] = [];
   for (const [uri, group] of Map.groupBy(candidates, ({ name }) => name)) {
     const servers = new Set([...group.map(({ server }) => server), ...claims(uri)]);
     for (const candidate of group) {
@@ -57,15 +54,14 @@ export function assignUris<T extends UriCandidate>(
         refuse(candidate, "its server lists this URI twice");
       else if (name.length > longestUri) refuse(candidate, `its URI is longer than ${longestUri} characters`);
       else if (name.startsWith(scheme)) refuse(candidate, `${scheme}… URIs are the gateway's`);
-      else open.push({ candidate, wire: servers.size === 1 ? name : wrapUri(server, name) });
+      else {
+        const wire = servers.size === 1 ? name : wrapUri(server, name);
+        open.push({ candidate, canonical: canonicalName(server, name), wire });
+      }
     }
   }
-  for (const group of Map.groupBy(open, ({ wire }) => wire).values()) {
-    const all = group.map(({ candidate: { server, name } }) => canonicalName(server, name));
-    for (const [index, { candidate, wire }] of group.entries()) {
-      if (group.length === 1) named.set(candidate, wire);
-      else refuse(candidate, `its URI would be that of ${others(all, index)}; change one`, "its URI is another's too");
-    }
-  }
+  for (const { candidate, wire } of open) named.set(candidate, wire);
+  for (const { one, others } of clashes(open, ({ wire }) => wire))
+    refuse(one.candidate, `its URI would be that of ${others}; change one`, "its URI is another's too");
   return named;
 }

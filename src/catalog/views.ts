@@ -1,19 +1,19 @@
 import type { Principal } from "../core/principal.ts";
-import type { Thing } from "./things.ts";
+import type { Entry } from "./entries.ts";
 
 /** One caller's view of one list, with the texts made of it. */
 export type View = {
-  readonly things: readonly Thing[];
+  readonly entries: readonly Entry[];
   /** A text of this view, made once; `id` names it. */
   text(id: string, make: () => string): string;
 };
 
-type Kept = View & { readonly who: Principal; readonly callers: readonly Thing[]; weight: number };
+type Kept = View & { readonly who: Principal; readonly callers: readonly Entry[]; weight: number };
 
 // Not a BoundedMap: a view grows while it is kept, and the limit is on the weight of all views together. Weight is in
-// characters of text; each thing in a view counts as eight.
+// characters of text; each entry of a view counts as eight.
 const mostWeight = 32 * 1024 ** 2;
-const perThing = 8;
+const perEntry = 8;
 const mostEntries = 20_000;
 
 /** The views of one catalog, by caller and list. Limited: the oldest are dropped first. */
@@ -22,19 +22,19 @@ export class Views {
   #weight = 0;
 
   /**
-   * `sourceKey` is the part of the caller's source that rules test (see `Policy.sourceKey`), `callers` what only its own
-   * instances offer: a view is made anew once that is another array.
+   * `of` tells the caller's views apart, `callers` is what only its own instances offer: a view is made anew once that is
+   * another array.
    */
-  get(who: Principal, sourceKey: string, list: string, callers: readonly Thing[], make: () => readonly Thing[]): View {
-    const id = `${list} ${who.id} ${sourceKey}`;
+  get(who: Principal, of: string, callers: readonly Entry[], make: () => readonly Entry[]): View {
+    const id = `${of} ${who.id}`;
     const known = this.#kept.get(id);
     if (known?.who === who && known.callers === callers) return known;
-    const things = make();
+    const entries = make();
     const texts = new Map<string, string>();
     const view: Kept = {
       who,
       callers,
-      things,
+      entries,
       weight: 0,
       text: (name, write) => {
         const written = texts.get(name);
@@ -50,7 +50,7 @@ export class Views {
     };
     this.#drop(id);
     this.#kept.set(id, view);
-    this.#grow(id, view, things.length * perThing);
+    this.#grow(id, view, entries.length * perEntry);
     return view;
   }
 

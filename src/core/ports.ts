@@ -12,7 +12,7 @@ import type {
   Verdict,
 } from "./call.ts";
 import type { AuditEvent, Facts } from "./event.ts";
-import type { ClientCapabilities, InputMethod, InputRequest } from "./inbound.ts";
+import type { InputMethod, InputRequest } from "./inbound.ts";
 import type { ListGroup, ListName } from "./lists.ts";
 import type { Principal, Source } from "./principal.ts";
 import type { Listing, ServerStatus, UpstreamRequest } from "./upstream.ts";
@@ -286,14 +286,6 @@ export type Sealer = {
   open(purpose: string, context: string, sealed: string): string | null;
 };
 
-/** The changes that one listener wants to be told of. */
-export type Wants = {
-  readonly lists: ReadonlySet<ListGroup>;
-  readonly scope: string | null;
-  /** What its client declared. */
-  readonly capabilities: ClientCapabilities;
-};
-
 /** The client of a legacy session that can be reached outside of any call. */
 export type Reached = {
   readonly who: Principal;
@@ -303,24 +295,30 @@ export type Reached = {
   readonly ask: NonNullable<Call["ask"]>;
 };
 
+/** One who is told of changes outside of any call. */
+export type Listener = Pick<Viewpoint, "who" | "source" | "scope" | "capabilities"> & {
+  /** Those of whose changes it is told. */
+  readonly lists: ReadonlySet<ListGroup>;
+  /** Takes the method and raw `params` of each notification. */
+  readonly send: (method: string, params: string | null) => void;
+  /** Set for a legacy session, which is also told what servers say to it outside of any exchange. */
+  readonly session?: ClientSession;
+  /** Reaches the client of the session. */
+  readonly ask?: Reached["ask"];
+  /** While it is false, the client cannot be asked; `send` keeps what it is told. */
+  readonly here?: () => boolean;
+};
+
 /**
  * Tells listeners of changes outside of any call: legacy sessions with an open stream, and modern
  * `subscriptions/listen`.
  */
 export type Notifier = {
   /**
-   * Calls `send` with the method and raw `params` of each notification. With `own`, it also gets what servers say to
-   * that legacy session outside of any exchange, and `ask` reaches its client. While the session is not `here`, its
-   * client cannot be asked; `send` keeps what it is told, and changed lists are announced when it joins again. Returns a
-   * function that ends it. Throws `overloaded`.
+   * Returns a function that ends it. Lists that changed since a session last listened are announced when it joins again.
+   * Throws `overloaded`.
    */
-  join(
-    who: Principal,
-    source: Source,
-    wants: Wants,
-    send: (method: string, params: string | null) => void,
-    own?: Pick<Reached, "session" | "ask"> & { readonly here?: () => boolean },
-  ): () => void;
+  join(listener: Listener): () => void;
   /** A caller has just been given one of these lists: it is told of what changes afterwards, even back to what it was. */
   served(to: Viewpoint, group: ListGroup): void;
   /** The client of a legacy session; null if it cannot be reached now. */

@@ -4,7 +4,7 @@ import { lookEvery } from "../core/clock.ts";
 import { messageOf } from "../core/error-text.ts";
 import type { Self } from "../core/self.ts";
 import { within } from "../core/wait.ts";
-import { envelope } from "../mcp/message.ts";
+import { headroom } from "../mcp/message.ts";
 import { type HttpServer, serveHttp } from "../serve/http.ts";
 import { finishSession } from "../serve/session-notes.ts";
 import { Sessions } from "../session/sessions.ts";
@@ -127,7 +127,7 @@ export class Daemon {
       version: self.version,
       log,
       // The gateway refuses a message that is too long, under its id; so the tunnel has to let it through.
-      tunnelLine: () => engine.current().shape.body + envelope,
+      tunnelLine: () => engine.current().shape.body + headroom,
       handlers: createHandlers({
         engine,
         archive,

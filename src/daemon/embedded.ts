@@ -10,7 +10,7 @@ import type { Self } from "../core/self.ts";
 import { identify, type Caller } from "../gateway/call-by-name.ts";
 import type { Gateway } from "../gateway/gateway.ts";
 import { encodeLine } from "../mcp/lines.ts";
-import { envelope } from "../mcp/message.ts";
+import { headroom } from "../mcp/message.ts";
 import { McpConnection } from "../serve/connection.ts";
 import { sendWithin } from "../serve/queue-limits.ts";
 import { embeddedChains } from "../store/open.ts";
@@ -71,7 +71,7 @@ export async function serveEmbedded(
     // A line that is too long is refused under its id, like any other message that is refused.
     const receive = (line: string): void => void connection.receive(line);
     const takers = { onLine: receive, onOverflow: receive };
-    const most = engine.current().shape.body + envelope;
+    const most = engine.current().shape.body + headroom;
     const endless = await readLines(most, takers, AbortSignal.any([over, left.signal]));
     if (endless !== null) unread.abort(endless);
     // A client that has closed its own end may still read the answers; a call that a signal cuts off is told so.

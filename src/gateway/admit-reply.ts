@@ -25,36 +25,28 @@ type Refusal = Extract<Reply, { kind: "error" }>;
 export function admitReply(job: Job, reply: Reply): Reply | Promise<Reply> {
   // What the gateway's own tools answer for a server has passed here before.
   if (job.route.server === ownServer) return reply;
-  return reply.kind === "error" ? admitError(job, reply) : admitResult(job, unforged(reply));
-}
-
-/** The result without what only the gateway may tell. */
-function unforged(reply: Result): Result {
-  const text = withoutOwnKeys(reply.text);
-  return text === reply.text ? reply : { ...reply, text };
+  if (reply.kind === "error") return admitError(job, reply);
+  return admitResult(job, withText(reply, withoutOwnKeys(reply.text)));
 }
 
 function admitResult(job: Job, reply: Result): Reply | Promise<Reply> {
+  const { gw, call, route } = job;
   if (reply.type === null) {
-    const linked = withWireUris(job, reply);
-    return job.call.inbound.method.startsWith("tasks/") ? taskState(job, linked) : linked;
+    const linked = withText(reply, gw.catalog.outgoing(route, reply.text, call.who));
+    return call.inbound.method.startsWith("tasks/") ? taskState(job, linked) : linked;
   }
   if (reply.type === "input_required") return admitRound(job, reply);
   if (reply.type === "task") return admitTask(job, reply);
-  const agreed = sharedExtensions(job.gw, job.call, job.route.server).filter((id) => id !== tasksExtension);
+  const agreed = sharedExtensions(gw, call, route.server).filter((id) => id !== tasksExtension);
   if (agreed.length > 0) return reply;
-  throw brokeProtocol(job.route.server, `its result is of a type that no extension of this client knows`);
+  throw brokeProtocol(route.server, `its result is of a type that no extension of this client knows`);
 }
 
-/** The result with each link's URI as callers know it. */
-function withWireUris({ gw, call, route }: Job, reply: Result): Result {
-  const text = gw.catalog.outgoing(route, reply.text, call.who);
-  return text === reply.text ? reply : { ...reply, text };
-}
+const withText = (reply: Result, text: string): Result => (text === reply.text ? reply : { ...reply, text });
 
 async function taskState(job: Job, reply: Result): Promise<Result> {
   const handle = paramText(job.call.inbound, "taskId") ?? "null";
-  return { ...reply, text: await underHandle(job, reply.text, handle) };
+  return withText(reply, await underHandle(job, reply.text, handle));
 }
 
 async function admitRound(job: Job, reply: Result): Promise<Reply> {

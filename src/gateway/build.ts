@@ -96,7 +96,6 @@ export function buildGateway(options: BuildOptions): Built {
 }
 
 type Parts = Pick<Gateway, "policy" | "validator" | "upstreams" | "catalog">;
-/** What each gateway has of its own. */
 type Own = Parts & Pick<Gateway, "identity" | "authn" | "limits" | "settled" | "nextId" | "shape">;
 
 function assemble({ config, foundations, previous }: BuildOptions, parts: Parts): Gateway {

@@ -1,13 +1,14 @@
 import { type Call, type IdentifiedCall, isShown, type Route } from "../core/call.ts";
 import type { AbortControllerLike } from "../core/cancel.ts";
 import { asFailure, Failure } from "../core/failure.ts";
+import type { Revision } from "../core/inbound.ts";
 import { notFound } from "../core/name.ts";
 import type { Presented } from "../core/ports.ts";
 import type { Principal } from "../core/principal.ts";
 import { readInbound } from "../mcp/classify.ts";
 import { underToken } from "../mcp/reply.ts";
 import { isLonger } from "../mcp/utf8.ts";
-import { learnTools } from "./answers.ts";
+import { learnTools } from "./own-answers.ts";
 import { callOf } from "./call.ts";
 import { type Gateway, whenSettled } from "./gateway.ts";
 import { handle, refuse } from "./handle.ts";
@@ -63,26 +64,24 @@ export async function identify(gw: Gateway, caller: Caller, method: string): Pro
 function inboundCall(gw: Gateway, text: string, caller: Caller): Call {
   const { controller, outer = null } = caller;
   const { scope = null, session = null } = outer ?? {};
-  const context = { headers: null, pinned: "legacy", revision: session?.revision ?? "2025-11-25" } as const;
-  const read = () => {
-    try {
-      if (isLonger(text, gw.shape.body))
-        throw new Failure("body-too-large", "The arguments are larger than limits.body allows.");
-      return { inbound: readInbound(text, gw.shape, context), fault: null };
-    } catch (error) {
-      const inbound = readInbound(
-        '{"jsonrpc":"2.0","id":0,"method":"tools/call","params":{"name":""}}',
-        gw.shape,
-        context,
-      );
-      return { inbound, fault: asFailure(error) };
-    }
-  };
-  const { inbound, fault } = read();
+  const { inbound, fault } = read(gw, text, session?.revision ?? "2025-11-25");
   // What the client declared, since that decides which instances are the caller's, and what it may be asked.
   const capabilities = outer?.inbound.capabilities ?? null;
   const carrier = { controller, session, scope, emit: outer && emitOf(outer), ask: outer?.ask ?? null };
   return callOf(gw, { inbound: { ...inbound, capabilities }, fault }, caller, carrier);
+}
+
+/** Stands in for a call that cannot be read. */
+const nameless = '{"jsonrpc":"2.0","id":0,"method":"tools/call","params":{"name":""}}';
+
+function read({ shape }: Gateway, text: string, revision: Revision): Pick<Call, "inbound" | "fault"> {
+  const context = { headers: null, pinned: "legacy", revision } as const;
+  try {
+    if (!isLonger(text, shape.body)) return { inbound: readInbound(text, shape, context), fault: null };
+    throw new Failure("body-too-large", "The arguments are larger than limits.body allows.");
+  } catch (error) {
+    return { inbound: readInbound(nameless, shape, context), fault: asFailure(error) };
+  }
 }
 
 /** Passes progress on, where it was asked for. No log messages were. */

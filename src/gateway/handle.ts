@@ -10,7 +10,7 @@ import { type Governed, methodOf } from "./methods.ts";
 import { askCaller, type Job, refusalAnswer } from "./input/questions.ts";
 import { endRefused } from "./input/refused-retry.ts";
 import type { Resolved } from "./resolved.ts";
-import { type NewRequest, recordRetry, retryOf, withAnswers } from "./input/retry.ts";
+import { type NewRequest, recordRetry, retryOf } from "./input/retry.ts";
 import { endOnLoss, failureOf, withRights } from "./revocation.ts";
 import { answersInRounds, resume, Rounds } from "./input/rounds.ts";
 
@@ -82,7 +82,8 @@ async function govern(gw: Gateway, call: IdentifiedCall, method: Governed): Prom
   // All rounds are one call: the first request took the token, was validated and recorded, and its state opens only
   // with the same arguments. Admission and policy run again each round.
   if (retry?.kind === "parked") return resume(gw, call, retry);
-  const request = withAnswers(resolved.request(), call, retry);
+  const plain = resolved.request();
+  const request = retry ? { ...plain, edits: { ...plain.edits, ...retry.edits } } : plain;
   gw.limits.take(call.who, route);
   if (method.checksArguments) checkArguments(gw, call, route);
   if (method.opens) return method.opens(gw, call, route);

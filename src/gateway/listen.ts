@@ -3,22 +3,22 @@ import { onAbort } from "../core/cancel.ts";
 import { asFailure, Failure } from "../core/failure.ts";
 import { isObject } from "../core/json.ts";
 import { changedKey, listGroups, mustBeHeard } from "../core/lists.ts";
-import type { Wants } from "../core/ports.ts";
+import type { Listener } from "../core/ports.ts";
 import { inTurns } from "../core/turns.ts";
 import { stringValue } from "../mcp/json-text.ts";
 import { withoutOwnKeys } from "../mcp/meta.ts";
 import { subscribed, subscriptionMeta } from "../mcp/subscription.ts";
-import { result } from "./answers.ts";
+import { result } from "./own-answers.ts";
 import { listenLimits } from "./listeners.ts";
 import { type Gateway, whenSettled } from "./gateway.ts";
-import { judgeTask, needTasks, openTask, routeOf, type Task, underHandle } from "./tasks.ts";
+import { judgeTask, needTasks, openTask, type Task, underHandle } from "./tasks.ts";
 import { updateFor } from "./updates.ts";
 
-type Filter = { readonly lists: Wants["lists"]; readonly uris: readonly string[]; readonly taskIds: readonly string[] };
+type Filter = Pick<Listener, "lists"> & { readonly uris: readonly string[]; readonly taskIds: readonly string[] };
 /** Most resources that one request may name, since no principal may listen to more; and most tasks. */
 const mostNamed = listenLimits.uris;
 const acknowledged = "notifications/subscriptions/acknowledged";
-type Tell = (method: string, params: string | null) => void;
+type Tell = Listener["send"];
 
 /**
  * Serves `subscriptions/listen` for as long as the client wants. First acknowledges what is granted, then tells only of
@@ -36,20 +36,21 @@ export async function listen(gw: Gateway, call: IdentifiedCall): Promise<Reply> 
   const { routes, tasks } = chosen;
   gw = chosen.gw;
   const id = inbound.idText ?? "null";
-  const listener = new Listener(gw, call, (method, params) =>
+  const listening = new Listening(gw, call, (method, params) =>
     emit(subscribed(method, params, id), method === acknowledged || mustBeHeard(method)),
   );
-  const servers = new Set([...routes.values(), ...tasks.values()].map(({ server }) => server));
+  const toTasks = [...tasks.values()].map(({ route }) => route);
+  const servers = new Set([...routes.values(), ...toTasks].map(({ server }) => server));
   try {
-    listener.enter(servers, tasks.size > 0, routes.size);
-    listener.join(filter.lists);
+    listening.enter(servers, tasks.size > 0, routes.size);
+    listening.join(filter.lists);
     await gw.audit.once(call, factsOf(filter, routes.size, tasks.size));
-    const [uris, handles] = await Promise.all([listener.subscribe(routes), listener.follow(tasks)]);
+    const [uris, handles] = await Promise.all([listening.subscribe(routes), listening.follow(tasks)]);
     // Who has lost its rights is not told what came meanwhile.
-    if (!who.revoked.aborted) listener.acknowledge(ackOf(filter.lists, uris, handles));
-    await listener.ended;
+    if (!who.revoked.aborted) listening.acknowledge(ackOf(filter.lists, uris, handles));
+    await listening.ended;
   } finally {
-    listener.leave();
+    listening.leave();
   }
   return result(`{"resultType":"complete","_meta":${subscriptionMeta(id, gw.identity)}}`, "modern");
 }
@@ -126,7 +127,7 @@ const factsOf = (filter: Filter, resources: number, tasks: number) => ({
   tasks,
 });
 
-function ackOf(wanted: Wants["lists"], uris: readonly string[], taskIds: readonly string[]): string {
+function ackOf(wanted: Listener["lists"], uris: readonly string[], taskIds: readonly string[]): string {
   const granted: Record<string, unknown> = {};
   for (const list of wanted) granted[changedKey(list)] = true;
   if (uris.length > 0) granted.resourceSubscriptions = uris;
@@ -142,7 +143,7 @@ const mostUntold = 1_000;
 const mostEarly = { all: 8 * 1024 ** 2, each: 4 * 1024 };
 
 /** One listening client, with everything that has to be undone when it leaves. */
-class Listener {
+class Listening {
   readonly #gw: Gateway;
   readonly #call: IdentifiedCall;
   readonly #send: Tell;
@@ -178,62 +179,60 @@ class Listener {
     onAbort(controller.signal, gone);
   }
 
-  join(wanted: Wants["lists"]): void {
+  join(wanted: Listener["lists"]): void {
     if (wanted.size === 0) return;
     const { who, source, scope, capabilities } = this.#call;
-    const tell: Tell = (method, params) => this.#tell(method, params);
-    this.#exits.push(this.#gw.notifier.join(who, source, { lists: wanted, scope, capabilities }, tell));
+    const send: Tell = (method, params) => this.#tell(method, params);
+    this.#exits.push(this.#gw.notifier.join({ who, source, scope, capabilities, lists: wanted, send }));
   }
 
   /** Subscribes to the resources; resolves with the URIs that their servers granted. */
   async subscribe(routes: ReadonlyMap<string, Route>): Promise<string[]> {
-    const one = async ([uri, route]: [string, Route]): Promise<string[]> => {
-      // A reload may have come between: the servers of before it stop.
-      const { upstreams } = this.#gw.inForce();
-      const end = await upstreams.subscribe(this.#call, route, (params) => this.#updated(uri, route, params));
-      this.#entered(end);
-      return [uri];
-    };
-    const granted = [...routes].map((each) =>
-      one(each).catch((error: unknown) => this.#refused(each[1].server, error)),
+    const granted = [...routes].map(([uri, route]) =>
+      this.#granted(route.server, async () => {
+        // A reload may have come between: the servers of before it stop.
+        const { upstreams } = this.#gw.inForce();
+        const end = await upstreams.subscribe(this.#call, route, (params) => this.#updated(uri, route, params));
+        return { names: [uri], end };
+      }),
     );
     return (await Promise.all(granted)).flat();
   }
 
   /** Follows the tasks at their servers; resolves with the handles that the servers granted. */
   async follow(tasks: ReadonlyMap<string, Task>): Promise<string[]> {
-    const one = async (server: string, own: readonly [handle: string, task: Task][]): Promise<string[]> => {
-      const watched = new Map<string, Watched>();
-      for (const [handle, task] of own) watched.set(task.taskId, { handle, route: routeOf(this.#gw, task) });
-      const { taskIds, end } = await this.#gw.upstreams.followTasks(this.#call, {
-        server,
-        taskIds: [...watched.keys()],
-        told: (task) => {
-          if (this.#untold === mostUntold) return this.#end.resolve();
-          this.#untold++;
-          this.#news = this.#news.then(() => this.#noticed(server, task, watched)).finally(() => this.#untold--);
-        },
-        lost: () => this.#end.resolve(),
-      });
-      this.#entered(end);
-      return [...watched].flatMap(([taskId, { handle }]) => (taskIds.has(taskId) ? [handle] : []));
-    };
-    const byServer = Map.groupBy(tasks, ([, { server }]) => server);
-    const granted = [...byServer].map(([server, own]) =>
-      one(server, own).catch((error: unknown) => this.#refused(server, error)),
+    const granted = [...Map.groupBy(tasks, ([, { route }]) => route.server)].map(([server, own]) =>
+      this.#granted(server, async () => {
+        const watched = new Map<string, Watched>();
+        for (const [handle, { taskId, route }] of own) watched.set(taskId, { handle, route });
+        const { taskIds, end } = await this.#gw.upstreams.followTasks(this.#call, {
+          server,
+          taskIds: [...watched.keys()],
+          told: (task) => {
+            if (this.#untold === mostUntold) return this.#end.resolve();
+            this.#untold++;
+            this.#news = this.#news.then(() => this.#noticed(server, task, watched)).finally(() => this.#untold--);
+          },
+          lost: () => this.#end.resolve(),
+        });
+        return { names: [...watched].flatMap(([taskId, { handle }]) => (taskIds.has(taskId) ? [handle] : [])), end };
+      }),
     );
     return (await Promise.all(granted)).flat();
   }
 
-  #entered(end: () => void): void {
-    if (this.#left) end();
-    else this.#exits.push(end);
-  }
-
-  #refused(server: string, error: unknown): string[] {
-    if (this.#call.controller.signal.aborted) return [];
-    this.#gw.log.warn("a client cannot listen to what it asks for", { server, cause: asFailure(error).message });
-    return [];
+  /** The names of what a server grants; none if it refuses. */
+  async #granted(server: string, ask: () => Promise<{ names: string[]; end: () => void }>): Promise<string[]> {
+    try {
+      const { names, end } = await ask();
+      if (this.#left) end();
+      else this.#exits.push(end);
+      return names;
+    } catch (error) {
+      if (!this.#call.controller.signal.aborted)
+        this.#gw.log.warn("a client cannot listen to what it asks for", { server, cause: asFailure(error).message });
+      return [];
+    }
   }
 
   acknowledge(params: string): void {

@@ -7,7 +7,7 @@ import { notFound } from "../core/name.ts";
 import type { UpstreamRequest } from "../core/upstream.ts";
 import { overrideMembers } from "../mcp/edit.ts";
 import { paramText } from "../mcp/message.ts";
-import { discover, initialize, learnTools, list, ping, setLevel } from "./answers.ts";
+import { discover, initialize, learnTools, list, ping, setLevel } from "./own-answers.ts";
 import { isExtensionMethod, resolveExtension } from "./extensions.ts";
 import type { Gateway } from "./gateway.ts";
 import { listen } from "./listen.ts";

@@ -1,7 +1,7 @@
 import type { Call, ClientSession, IdentifiedCall, Reply, Route } from "../core/call.ts";
 import { Failure } from "../core/failure.ts";
 import type { Updated } from "../core/ports.ts";
-import { result } from "./answers.ts";
+import { result } from "./own-answers.ts";
 import type { Gateway } from "./gateway.ts";
 import { type Subscribed, updateFor } from "./updates.ts";
 

@@ -1,6 +1,7 @@
 import type { Call, IdentifiedCall, Route } from "../core/call.ts";
 import { brokeProtocol, Failure } from "../core/failure.ts";
 import { tasksExtension } from "../core/inbound.ts";
+import { plainRoute } from "../core/name.ts";
 import { longestSeal } from "../core/ports.ts";
 import { editObject } from "../mcp/edit.ts";
 import { readInputRequests } from "../mcp/input-round.ts";
@@ -14,7 +15,7 @@ import type { Resolved } from "./resolved.ts";
 // useless to others, and the gateway need not remember it.
 
 /** The content of a sealed handle. */
-export type Task = {
+type Sealed = {
   readonly server: string;
   readonly taskId: string;
   /** The canonical name of the tool that made it. */
@@ -41,20 +42,24 @@ export async function handOutTask(job: Job, result: string): Promise<string | nu
   if (taskId === null || taskId.length > longestTaskId) return null;
   const ttlMs = Number(rawValue(result, 0, "ttlMs")) || 0;
   const ageMs = Math.min(Math.max(ttlMs, leastAgeMs), longestSeal);
-  const task: Task = { server: route.server, taskId, tool: route.canonical };
-  const handle = gw.sealer.seal(purpose, call.who.id, JSON.stringify(task), ageMs);
+  const sealed: Sealed = { server: route.server, taskId, tool: route.canonical };
+  const handle = gw.sealer.seal(purpose, call.who.id, JSON.stringify(sealed), ageMs);
   return underHandle(job, result, JSON.stringify(handle));
 }
+
+/** A task of a caller: its id at its server, and the route of the tool that made it, even if the tool is gone. */
+export type Task = { readonly taskId: string; readonly route: Route };
 
 /** Opens a caller's handle, if the call that made the task would still be allowed. Null for every other text. */
 export function openTask(gw: Gateway, call: IdentifiedCall, handle: unknown): Task | null {
   const { who } = call;
   const text = typeof handle === "string" ? gw.sealer.open(purpose, who.id, handle) : null;
   if (text === null) return null;
-  const task = JSON.parse(text) as Task; // sealed here, by the function above
-  if (!inScope(gw, call.scope).some(({ server }) => server === task.server)) return null;
-  const route = routeOf(gw, task);
-  return gw.catalog.admits(route, call.scope) && gw.policy.lists(who, route, call.source) ? task : null;
+  const { server, taskId, tool } = JSON.parse(text) as Sealed; // sealed here, by the function above
+  if (!inScope(gw, call.scope).some((each) => each.server === server)) return null;
+  const name = tool.slice(server.length + 1);
+  const route = gw.catalog.find(tool) ?? plainRoute("tool", server, name, tool);
+  return gw.catalog.admits(route, call.scope) && gw.policy.lists(who, route, call.source) ? { taskId, route } : null;
 }
 
 /**
@@ -65,12 +70,11 @@ export function resolveTask(gw: Gateway, call: IdentifiedCall): Resolved {
   const { method, params } = call.inbound;
   const task = openTask(gw, call, params.taskId);
   if (!task) throw notFound();
-  const route = routeOf(gw, task);
-  const taskId = JSON.stringify(task.taskId);
+  const { taskId, route } = task;
   return {
     route,
     decide: () => decideTask(gw, call, route),
-    request: () => ({ method, edits: { taskId } }),
+    request: () => ({ method, edits: { taskId: JSON.stringify(taskId) } }),
   };
 }
 
@@ -104,10 +108,4 @@ export async function underHandle(job: Job, state: string, handle: string): Prom
   if (typeof asked === "string") throw brokeProtocol(job.route.server, asked);
   await admitAll(job, asked);
   return locate(state, 0, "taskId") ? editObject(state, { taskId: handle }) : state;
-}
-
-/** The route of the tool that made a task, even if the tool is gone. */
-export function routeOf({ catalog }: Gateway, { server, tool }: Task): Route {
-  const name = tool.slice(server.length + 1);
-  return catalog.find(tool) ?? { kind: "tool", server, name, tool: null, canonical: tool, wire: tool };
 }

@@ -1,5 +1,4 @@
-import type { Route } from "../core/call.ts";
-import type { Principal, Source } from "../core/principal.ts";
+import type { IdentifiedCall, Route } from "../core/call.ts";
 import { stringValue } from "../mcp/json-text.ts";
 import { updateParams } from "../mcp/subscription.ts";
 import type { Gateway } from "./gateway.ts";
@@ -8,10 +7,7 @@ import type { Gateway } from "./gateway.ts";
  * A resource that a caller subscribed to; `uri` is the URI that the caller used. A subscription outlives its request and
  * reloads, so it must hold neither the message nor the gateway.
  */
-export type Subscribed = {
-  readonly who: Principal;
-  readonly source: Source;
-  readonly scope: string | null;
+export type Subscribed = Pick<IdentifiedCall, "who" | "source" | "scope"> & {
   readonly route: Route;
   readonly uri: string;
 };

@@ -11,7 +11,6 @@ export class ByteLine {
   #buffer = new Uint8Array(initial);
   #size = 0;
 
-  /** Bytes held. */
   get size(): number {
     return this.#size;
   }

@@ -130,7 +130,7 @@ function compose(message: RpcMessage, era: Era, revision: Revision | null, meta:
     idText,
     method,
     params,
-    spans: { params: outline.params, arguments: outline.arguments },
+    spans: outline,
     progressToken: kind === "request" && outline.progressToken ? tokenOf(text, outline.progressToken, era) : null,
     paramHeaders: era === "modern" && ctx.headers && method === "tools/call" ? readParamHeaders(ctx.headers) : null,
     client: isImplementation(client) ? nameOf(client) : null,

@@ -27,7 +27,7 @@ export const longestId = 1024;
  * Bytes that a transport accepts beyond the limit for a body or result. A message that is only a little too long is
  * then refused under its id, not dropped.
  */
-export const envelope = 64 * 1024;
+export const headroom = 64 * 1024;
 const integer = /^-?(?:0|[1-9][0-9]*)$/;
 const noParams: Readonly<Record<string, unknown>> = Object.freeze({});
 

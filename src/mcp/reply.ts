@@ -9,7 +9,7 @@ import { forNextHop, hopMeta, type Implementation, implementationText, limitKey,
 import { notificationText } from "./outbound.ts";
 
 /** A JSON-RPC response; both arguments are raw JSON. */
-export function resultMessage(idText: string, result: string): string {
+export function resultMessage(idText: string | null, result: string): string {
   return `{"jsonrpc":"2.0","id":${idText},"result":${result}}`;
 }
 
@@ -29,9 +29,9 @@ const errorText = (idText: string | null, error: string): string => `{"jsonrpc":
 export function failureMessage(
   failure: Failure,
   inbound: Inbound | null,
-  idText: string | null,
   server: Implementation | null = null,
 ): string {
+  const idText = inbound?.idText ?? null;
   if (idText !== null && inbound && answersAsTool(failure, inbound)) {
     return resultMessage(idText, toolFailure(failure, inbound.era, server));
   }
@@ -102,14 +102,8 @@ export function underToken(
  * The message that answers a request with the server's reply, translated for the caller's era. `uri` is the wire URI if
  * a resource was asked for.
  */
-export function answerMessage(
-  inbound: Inbound,
-  idText: string,
-  reply: Reply,
-  server: Implementation,
-  uri: string | null,
-): string {
-  const { era, method } = inbound;
+export function answerMessage(inbound: Inbound, reply: Reply, server: Implementation, uri: string | null): string {
+  const { era, method, idText } = inbound;
   if (reply.kind === "error") {
     const read = method === "resources/read" ? uri : null;
     return errorText(idText, errorBetween(reply.text, reply.era, era, read));

@@ -42,7 +42,6 @@ export class SseParser {
     this.#options = options;
   }
 
-  /** Bytes of the event that is not complete yet. */
   get size(): number {
     return this.#size;
   }

@@ -1,4 +1,4 @@
-import type { Kind } from "../core/call.ts";
+import type { Route } from "../core/call.ts";
 import { type Finding, formatPath, type Path } from "../core/finding.ts";
 import { compileGlob } from "../core/glob.ts";
 import type { InputMethod } from "../core/inbound.ts";
@@ -13,16 +13,6 @@ const selectable = ["tool", "prompt", "resource", "input"] as const;
 /** The kinds that a rule can select; `input` is a question of a server to the caller. */
 type Selectable = (typeof selectable)[number];
 
-/** One thing a caller asks for: a tool or prompt by its name, a resource by its URI, an extension by its method. */
-export type Target = {
-  readonly kind: Kind;
-  readonly server: string;
-  readonly name: string;
-  /** What the name may mean, if it is a URI or a URI template; else null. */
-  readonly readings: Readings | null;
-  readonly template: boolean;
-};
-
 type Options = RuleOptions & { readonly input?: string | undefined };
 
 /** A rule, ready to be matched. */
@@ -33,8 +23,11 @@ export type Rule = {
   readonly action: "allow" | "deny";
   readonly reason: string | null;
   readonly conditions: readonly Condition[];
-  /** Whether the rule is about this target, its conditions aside; null if it is about some of the target's URIs. */
-  readonly selects: (target: Target) => Truth;
+  /**
+   * Whether the rule is about a route, its conditions aside; null if it is about some of the route's URIs. `readings` say
+   * what the name may mean, if it is a URI or a URI template.
+   */
+  readonly selects: (route: Route, readings: Readings | null) => Truth;
   /** The literal beginnings of the URIs that the rule is about; none if it is about no resource. */
   readonly beginnings: readonly string[];
   readonly options: Options;
@@ -81,11 +74,11 @@ function compileSelector(options: Options): Rule["selects"] {
   const isUri = compileUriGlob(name ?? "*");
   // The gateway's own tools show what other callers did, so only a rule that names them grants them.
   const namesOwn = server === ownServer;
-  return (target) => {
-    if (kind !== null && kind !== target.kind) return false;
-    if (!(target.server === ownServer ? namesOwn : isServer(target.server))) return false;
-    if (!target.readings) return isName(target.name);
-    return isUri(target.readings, target.template ? target.name : null);
+  return (route, readings) => {
+    if (kind !== null && kind !== route.kind) return false;
+    if (!(route.server === ownServer ? namesOwn : isServer(route.server))) return false;
+    if (!readings) return isName(route.name);
+    return isUri(readings, route.template ? route.name : null);
   };
 }
 

@@ -1,17 +1,17 @@
-import type { Verdict } from "../core/call.ts";
+import type { Route, Verdict } from "../core/call.ts";
 import type { InputMethod } from "../core/inbound.ts";
 import type { Explained } from "../core/ports.ts";
 import type { Principal } from "../core/principal.ts";
-import type { Readings } from "../core/uri-readings.ts";
-import type { Bundle, InputRule, Rule, Target } from "./compile.ts";
+import { type Readings, readingsOf, readingsOfTemplate } from "../core/uri-readings.ts";
+import type { Bundle, InputRule, Rule } from "./compile.ts";
 import { type Condition, every, type Facts } from "./condition.ts";
 import type { Truth } from "./operators.ts";
 
-/** The rules about one target for one set of roles, in order; only these cost time at a decision. */
+/** The rules about one route for one set of roles, in order; only these cost time at a decision. */
 export type Plan = {
   readonly guardrails: readonly Rule[];
   readonly policies: readonly (readonly Rule[])[];
-  /** The readings of the target. */
+  /** What the name of the route may mean, if it is a URI or a URI template; else null. */
   readonly readings: Readings | null;
 };
 
@@ -19,7 +19,7 @@ export type Plan = {
 export type Decision = { readonly allowed: boolean; readonly rule: Rule | null };
 
 /**
- * Adds a condition to a rule that matches only some of the target's URIs; it counts like one on arguments that are not
+ * Adds a condition to a rule that matches only some of the route's URIs; it counts like one on arguments that are not
  * known yet.
  */
 function onSome(rule: Rule): Rule {
@@ -34,24 +34,26 @@ function onSome(rule: Rule): Rule {
 }
 
 // No rule after one without conditions is ever reached.
-function reachable(rules: readonly Rule[], target: Target): Rule[] {
+function reachable(rules: readonly Rule[], route: Route, readings: Readings | null): Rule[] {
   const about = rules.flatMap((rule) => {
-    const selected = rule.selects(target);
+    const selected = rule.selects(route, readings);
     return selected === false ? [] : [selected === null ? onSome(rule) : rule];
   });
   const last = about.findIndex((rule) => rule.conditions.length === 0);
   return last < 0 ? about : about.slice(0, last + 1);
 }
 
-/** Picks the rules of a bundle about the target for callers with these roles. */
-export function planFor(bundle: Bundle, roles: ReadonlySet<string>, target: Target): Plan {
+/** Picks the rules of a bundle about the route for callers with these roles. */
+export function planFor(bundle: Bundle, roles: ReadonlySet<string>, route: Route): Plan {
+  const { kind, name, template } = route;
+  const readings = template ? readingsOfTemplate(name) : kind === "resource" ? readingsOf(name) : null;
   return {
-    guardrails: reachable(bundle.guardrailsAbout(target.readings), target),
+    guardrails: reachable(bundle.guardrailsAbout(readings), route, readings),
     policies: bundle.policies
       .filter((policy) => policy.roles.some((role) => roles.has(role)))
-      .map((policy) => reachable(policy.about(target.readings), target))
+      .map((policy) => reachable(policy.about(readings), route, readings))
       .filter((rules) => rules.length > 0),
-    readings: target.readings,
+    readings,
   };
 }
 

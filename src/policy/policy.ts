@@ -6,8 +6,7 @@ import { notFound, ownServer, plainRoute } from "../core/name.ts";
 import type { Capability, Policy } from "../core/ports.ts";
 import type { Principal, Source } from "../core/principal.ts";
 import { cut } from "../core/text.ts";
-import { readingsOf, readingsOfTemplate } from "../core/uri-readings.ts";
-import { type Bundle, compileBundle, type Target } from "./compile.ts";
+import { type Bundle, compileBundle } from "./compile.ts";
 import { type Facts, sourceFacts } from "./condition.ts";
 import { digestOf } from "./digest.ts";
 import { roleWarnings } from "./findings.ts";
@@ -112,7 +111,6 @@ function argsOf({ inbound: { method, params } }: Call, { kind, name }: Route): u
   return kind === "extension" ? params : (params["arguments"] ?? {});
 }
 
-/** The text of these arguments in the caller's request. */
 function writtenOf({ inbound: { text, spans } }: Call, { kind }: Route): Written | null {
   const span = kind === "extension" ? spans.params : spans.arguments;
   return span && new Written(text, span[0]);
@@ -143,16 +141,8 @@ function denied(plan: Plan, decision: Decision, who: Principal): Failure {
   return new Failure("denied", cut(`${what} ${advice}`, 1000), rule ? { rule: rule.id } : {});
 }
 
-const targetOf = ({ kind, server, name, template }: Route): Target => ({
-  kind,
-  server,
-  name,
-  readings: template ? readingsOfTemplate(name) : kind === "resource" ? readingsOf(name) : null,
-  template: template === true,
-});
-
 /**
- * Plans by set of roles and target, each made once, so that the cost of a decision does not depend on the number of
+ * Plans by set of roles and route, each made once, so that the cost of a decision does not depend on the number of
  * rules.
  */
 function createPlans(bundle: Bundle): (who: Principal, route: Route) => Plan {
@@ -171,7 +161,7 @@ function createPlans(bundle: Bundle): (who: Principal, route: Route) => Plan {
     const plans = plansOf(roles);
     const known = plans.get(route);
     if (known) return known;
-    const plan = planFor(bundle, new Set(roles), targetOf(route));
+    const plan = planFor(bundle, new Set(roles), route);
     plans.set(route, plan);
     return plan;
   };

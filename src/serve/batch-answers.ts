@@ -12,7 +12,7 @@ export function keepBatch(gw: Gateway): (inbound: Inbound, answer: string) => st
   const most = maxOwed(gw);
   let length = 0;
   return (inbound, answer) => {
-    if (length + answer.length > most) return failureMessage(tooLong(most), inbound, inbound.idText, gw.identity);
+    if (length + answer.length > most) return failureMessage(tooLong(most), inbound, gw.identity);
     length += answer.length;
     return answer;
   };

@@ -1,6 +1,6 @@
 import type { Call, ClientSession, IdentifiedCall } from "../core/call.ts";
 import { type AbortSignalLike, onAbort } from "../core/cancel.ts";
-import { asFailure, Failure } from "../core/failure.ts";
+import { Failure } from "../core/failure.ts";
 import type { Era, Revision } from "../core/inbound.ts";
 import { mustBeHeard } from "../core/lists.ts";
 import type { Presented } from "../core/ports.ts";
@@ -8,8 +8,6 @@ import { eachInTurns } from "../core/turns.ts";
 import { within } from "../core/wait.ts";
 import { callOf } from "../gateway/call.ts";
 import type { Gateway } from "../gateway/gateway.ts";
-import type { WireContext } from "../mcp/classify.ts";
-import { isBatch } from "../mcp/message.ts";
 import { notificationText } from "../mcp/outbound.ts";
 import { isLonger } from "../mcp/utf8.ts";
 import { ClientCalls } from "../session/calls.ts";
@@ -18,7 +16,7 @@ import { Session } from "../session/session.ts";
 import { Backlog } from "../session/streams.ts";
 import type { Traffic } from "../session/traffic.ts";
 import { keepBatch } from "./batch-answers.ts";
-import { isStanding, receive, receiveBatch, type Received, takesBatches, unreadable } from "./receive.ts";
+import { isStanding, receive, type Received, unreadable } from "./receive.ts";
 import { answerText } from "./reply.ts";
 import { announce, runCall } from "./run-call.ts";
 import type { Running } from "./running.ts";
@@ -50,7 +48,6 @@ export class McpConnection {
   #era: Era | null;
   #revision: Revision | null = null;
   #session: Session | null = null;
-  #leave: () => void = () => {};
   /** Settles when the latest opening of a session is done; the next opening waits for it. */
   #opening: Promise<unknown> = Promise.resolve();
   /** Messages that are being dealt with, and what is called when there is none. */
@@ -120,19 +117,12 @@ export class McpConnection {
   /** Resolves to the answer to a message or a batch; null if there is none. */
   #answer(gw: Gateway, text: string, presented: Presented): Promise<string | null> {
     if (isLonger(text, gw.shape.body)) return this.#exchange(gw, tooLong(gw, text), presented);
-    const context: WireContext = { headers: null, pinned: this.#era, revision: this.#revision };
-    if (isBatch(text) && takesBatches(this.#revision)) return this.#batch(gw, text, context, presented);
-    return this.#exchange(gw, receive(text, gw, context), presented);
+    const received = receive(text, gw, { headers: null, pinned: this.#era, revision: this.#revision });
+    return Array.isArray(received) ? this.#batch(gw, received, presented) : this.#exchange(gw, received, presented);
   }
 
   /** Each message is a call of its own; the answers become one array (2025-03-26, batching). */
-  async #batch(gw: Gateway, text: string, context: WireContext, presented: Presented): Promise<string | null> {
-    let all: readonly Received[];
-    try {
-      all = receiveBatch(text, gw, context);
-    } catch (error) {
-      return this.#exchange(gw, { inbound: unreadable("", null), fault: asFailure(error) }, presented);
-    }
+  async #batch(gw: Gateway, all: readonly Received[], presented: Presented): Promise<string | null> {
     announce(all, this.#session);
     const keep = keepBatch(gw);
     const answers = await eachInTurns(all, async (one) => {
@@ -193,30 +183,22 @@ export class McpConnection {
     const { scope, traffic } = this.#options;
     if (this.#closed) throw new Failure("cancelled", "The client has gone.");
     this.#end("replaced", "The session was ended by a newer initialize.");
-    const { capabilities } = inbound;
-    const now = gw.clock.mono();
-    const session = new Session({ who, revision, capabilities, scope, backlog: new Backlog(), traffic, now });
+    const opening = { who, revision, scope, capabilities: inbound.capabilities };
+    const session = new Session({ ...opening, backlog: new Backlog(), traffic, now: gw.clock.mono() });
     await noteOpened(gw, session, inbound).catch((error: unknown) => {
       session.end();
       throw error;
     });
     this.#session = session;
     this.#revision = revision;
-    const tell = (method: string, params: string | null) =>
+    const { capabilities } = session;
+    const ask = this.#asks(session);
+    const send = (method: string, params: string | null) =>
       this.#send(notificationText(method, params), mustBeHeard(method));
     try {
       // The client may have gone while the session was being recorded.
       if (this.#closed) throw new Failure("cancelled", "The client has gone.");
-      this.#leave = gw.notifier.join(
-        who,
-        source,
-        { lists: allLists, scope, capabilities: session.capabilities },
-        tell,
-        {
-          session,
-          ask: this.#asks(session),
-        },
-      );
+      session.leave = gw.notifier.join({ who, source, scope, capabilities, lists: allLists, send, session, ask });
     } catch (error) {
       this.#end();
       throw error;
@@ -226,16 +208,16 @@ export class McpConnection {
 
   /** The way to ask a session's client something, during a call or outside of any. */
   #asks(session: Session): NonNullable<Call["ask"]> {
-    return (request, signal) => session.ask(request, signal, (message) => this.#send(message, true));
+    return (request, signal) => session.questions.ask(request, signal, (message) => this.#send(message, true));
   }
 
   /** Ends the session, because the client has gone or opens another; `why` as for `close`. */
   #end(reason: "closed" | "replaced" = "closed", why?: string): void {
-    this.#leave();
-    this.#leave = () => {};
-    this.#session?.end(why);
-    if (this.#session) finishSession(this.#options.current(), this.#session, reason);
+    const session = this.#session;
     this.#session = null;
+    if (!session) return;
+    session.end(why);
+    finishSession(this.#options.current(), session, reason);
   }
 
   #send(message: string, must: boolean): void {

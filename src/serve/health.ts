@@ -3,7 +3,7 @@ import type { Capability } from "../core/ports.ts";
 import type { Gateway } from "../gateway/gateway.ts";
 import { credentialsOf, sourceOf } from "./credentials.ts";
 import type { Handler, Methods } from "./routes.ts";
-import { presentedBy, type Visit, whoAsks } from "./visit.ts";
+import { authenticate, type Exchange, presentedBy } from "./exchange.ts";
 
 /** The answer of `/ready`. Everybody gets the word; the detail is for callers allowed `mcpgw:status`. */
 export type Readiness = { readonly ready: boolean; readonly detail: Readonly<Record<string, unknown>> };
@@ -17,21 +17,21 @@ export type HealthOptions = {
 
 /** The routes for orchestrators and Prometheus. */
 export function health({ current, readiness, metrics }: HealthOptions): Record<string, Methods> {
-  const allowed = async (visit: Visit, capability: Capability): Promise<boolean> => {
-    if (isLocal(visit)) return true;
+  const allowed = async (exchange: Exchange, capability: Capability): Promise<boolean> => {
+    if (isLocal(exchange)) return true;
     const gw = current();
-    return gw.policy.permits(await whoAsks(gw, visit), capability, presentedBy(visit).source);
+    return gw.policy.permits(await authenticate(gw, exchange), capability, presentedBy(exchange).source);
   };
-  const ready: Handler = async (visit) => {
+  const ready: Handler = async (exchange) => {
     const { ready, detail } = readiness();
     const status = ready ? "ready" : "not-ready";
     // A health check sends no key and needs only the word.
-    const asks = isLocal(visit) || credentialsOf(visit.req.headers).length > 0;
-    const shown = asks && (await allowed(visit, "status").catch(() => false));
+    const asks = isLocal(exchange) || credentialsOf(exchange.req.headers).length > 0;
+    const shown = asks && (await allowed(exchange, "status").catch(() => false));
     return Response.json(shown ? { status, ...detail } : { status }, { status: ready ? 200 : 503 });
   };
-  const expose: Handler = async (visit) => {
-    if (!(await allowed(visit, "metrics"))) {
+  const expose: Handler = async (exchange) => {
+    if (!(await allowed(exchange, "metrics"))) {
       return new Response("This needs a key whose policy allows mcpgw:metrics.\n", { status: 403 });
     }
     return new Response(metrics(), { headers: { "content-type": "text/plain; version=0.0.4; charset=utf-8" } });
@@ -42,7 +42,7 @@ export function health({ current, readiness, metrics }: HealthOptions): Record<s
 }
 
 /** Whether the request comes from a process on this machine, not through a proxy or from a page of another host. */
-export function isLocal({ req, ip }: Pick<Visit, "req" | "ip">): boolean {
+export function isLocal({ req, ip }: Pick<Exchange, "req" | "ip">): boolean {
   const source = sourceOf(req.headers, ip);
   return source.loopback && !source.forwarded && !isPublicName(req.headers.get("host") ?? "");
 }

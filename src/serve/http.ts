@@ -7,6 +7,7 @@ import { Turn } from "../core/turns.ts";
 import { BodyReader } from "./body.ts";
 import { ConnectionSlots } from "./connection-slots.ts";
 import { cors } from "./cors.ts";
+import { Exchange, type HttpContext, noRegistration, nothingHere } from "./exchange.ts";
 import { shedIdleConnections } from "./idle-connections.ts";
 import { health, type HealthOptions, isLocal } from "./health.ts";
 import { originGuard, type OriginOptions } from "./origin.ts";
@@ -15,10 +16,9 @@ import { refusal } from "./reply.ts";
 import { find, type Handler, type Methods, type Routes } from "./routes.ts";
 import { sessionMethods } from "./session-endpoint.ts";
 import { SsePair } from "./sse-pair.ts";
-import { type HttpParts, noRegistration, nothingHere, type Pending } from "./visit.ts";
 import { type SocketData, WebSockets } from "./web-socket.ts";
 
-export type HttpOptions = Omit<HttpParts, "bodies" | "slots"> &
+export type HttpOptions = Omit<HttpContext, "bodies" | "slots"> &
   HealthOptions &
   Omit<OriginOptions, "host"> & {
     address: { readonly host: string; readonly port: number };
@@ -63,32 +63,32 @@ const logEvery = 60_000;
 export function serveHttp(options: HttpOptions): HttpServer {
   const { address, log, maxConnections: max, patience = defaultPatience } = options;
   const bodies = new BodyReader(() => options.current().shape.body);
-  const parts = { ...options, bodies, slots: new ConnectionSlots() };
-  const pair = new SsePair(parts);
-  const sockets = new WebSockets(parts);
+  const context = { ...options, bodies, slots: new ConnectionSlots() };
+  const pair = new SsePair(context);
+  const sockets = new WebSockets(context);
   const guard = originGuard({ ...options, host: address.host });
-  const ws: Methods = { GET: (visit) => sockets.upgrade(visit, server) };
-  const routes = routesOf(parts, pair, ws, health(options));
+  const ws: Methods = { GET: (exchange) => sockets.upgrade(exchange, server) };
+  const routes = routesOf(context, pair, ws, health(options));
   const { preflight, stamp } = cors(options.allowedOrigins);
-  const pending = new List<Pending>();
+  const pending = new List<Exchange>();
   const turnAway = createTurnAway(options);
 
   const answer: Answer = async (req, server, from) => {
     if (isCrowded(server, pending.size, max) && !isForOperators(req, server)) return stamp(req, refusal(turnAway()));
-    const entry: Pending = { req, since: performance.now(), kept: false, resumable: false, onLong: null, call: null };
-    const node = pending.add(entry);
+    const exchange = new Exchange(req, from && plainAddress(from.address));
+    const node = pending.add(exchange);
     try {
       guard(req.headers);
-      const response = preflight(req) ?? (await dispatch(routes, entry, from && plainAddress(from.address)));
+      const response = preflight(req) ?? (await dispatch(routes, exchange));
       return response && stamp(req, response);
     } catch (error) {
       const failure = asFailure(error);
       logFault(log, failure);
       return stamp(req, refusal(failure));
     } finally {
-      if (entry.call) void entry.call.catch(() => {}).then(() => pending.delete(node));
+      if (exchange.call) void exchange.call.catch(() => {}).then(() => pending.delete(node));
       else pending.delete(node);
-      if (entry.kept) server.timeout(req, idleSeconds);
+      if (exchange.kept) server.timeout(req, idleSeconds);
     }
   };
 
@@ -171,11 +171,11 @@ function urlOf({ port }: Server<SocketData>, { address, tls }: HttpOptions): str
   return `${tls ? "https" : "http"}://${host}:${port ?? address.port}`;
 }
 
-function routesOf(parts: HttpParts, pair: SsePair, ws: Methods, operators: Routes["exact"]): Routes {
-  const endpoint = new PostEndpoint(parts);
-  const mcp: Methods = { POST: (visit) => endpoint.post(visit), ...sessionMethods(parts) };
-  const sse: Methods = { GET: (visit) => pair.get(visit) };
-  const messages: Methods = { POST: (visit) => pair.post(visit) };
+function routesOf(context: HttpContext, pair: SsePair, ws: Methods, operators: Routes["exact"]): Routes {
+  const endpoint = new PostEndpoint(context);
+  const mcp: Methods = { POST: (exchange) => endpoint.post(exchange), ...sessionMethods(context) };
+  const sse: Methods = { GET: (exchange) => pair.get(exchange) };
+  const messages: Methods = { POST: (exchange) => pair.post(exchange) };
   const register: Methods = { POST: noRegistration };
   return {
     exact: { "/mcp": mcp, "/sse": sse, "/messages": messages, "/ws": ws, "/register": register, ...operators },
@@ -187,27 +187,28 @@ function routesOf(parts: HttpParts, pair: SsePair, ws: Methods, operators: Route
  * Keeps the connections of long requests open, and opens their streams. Most requests are answered earlier and cost the
  * server nothing.
  */
-function keepSilent(server: Server<SocketData>, pending: List<Pending>, { after, resumable }: Patience): void {
+function keepSilent(server: Server<SocketData>, pending: List<Exchange>, { after, resumable }: Patience): void {
   const now = performance.now();
-  for (const entry of pending.items) {
-    const silent = now - entry.since;
+  for (const exchange of pending.items) {
+    const silent = now - exchange.since;
     // Oldest first.
     if (silent < Math.min(after, resumable)) return;
-    if (silent < (entry.resumable ? resumable : after)) continue;
-    if (!entry.kept) server.timeout(entry.req, 0);
-    entry.kept = true;
-    const { onLong } = entry;
-    entry.onLong = null;
+    if (silent < (exchange.resumable ? resumable : after)) continue;
+    if (!exchange.kept) server.timeout(exchange.req, 0);
+    exchange.kept = true;
+    const { onLong } = exchange;
+    exchange.onLong = null;
     onLong?.();
   }
 }
 
-function dispatch(routes: Routes, pending: Pending, ip: string | null): ReturnType<Handler> {
-  const { req } = pending;
+function dispatch(routes: Routes, exchange: Exchange): ReturnType<Handler> {
+  const { req } = exchange;
   const found = find(routes, pathOf(req.url));
   if (!found) return nothingHere();
+  exchange.scope = found.scope;
   const handler = found.methods[req.method];
-  if (handler) return handler({ req, ip, scope: found.scope, pending });
+  if (handler) return handler(exchange);
   return new Response(null, { status: 405, headers: { allow: Object.keys(found.methods).join(", ") } });
 }
 

@@ -7,23 +7,19 @@ import { eachInTurns } from "../core/turns.ts";
 import { callOf } from "../gateway/call.ts";
 import type { Gateway } from "../gateway/gateway.ts";
 import { refuse, sessionNotFound } from "../gateway/handle.ts";
-import type { WireContext } from "../mcp/classify.ts";
-import { versionHeader } from "../mcp/header-rules.ts";
-import { isBatch } from "../mcp/message.ts";
-import { assumedLegacy } from "../mcp/revisions.ts";
 import type { Session } from "../session/session.ts";
 import { namesEvents, prefersEvents, takesEvents, unacceptable } from "./accept.ts";
 import { keepBatch } from "./batch-answers.ts";
 import { credentialsOf, sourceOf } from "./credentials.ts";
-import { type AnswerBody, bodyOf } from "./long-answer.ts";
+import { callToRefuse, type HttpContext, type Exchange, isServed, notServed, tryIdentify } from "./exchange.ts";
 import { PostStream, takesPriming } from "./post-stream.ts";
 import { maxOwed } from "./queue-limits.ts";
-import { isStanding, receive, receiveBatch, type Received, takesBatches, unreadable } from "./receive.ts";
+import { isStanding, receive, type Received, unreadable } from "./receive.ts";
 import { answer, answerText, refusal } from "./reply.ts";
 import { announce, runCall } from "./run-call.ts";
 import { sessionOf } from "./session-endpoint.ts";
 import { noteOpened } from "./session-notes.ts";
-import { callToRefuse, type HttpParts, isServed, notServed, type Pending, tryIdentify, type Visit } from "./visit.ts";
+import { type AnswerBody, bodyOf } from "./unread-body.ts";
 
 /** Most bytes read of a body whose sender is refused anyway. */
 const strangerBody = 64 * 1024;
@@ -33,52 +29,47 @@ const nobody = "";
 type Arrival = Presented & {
   readonly vouched: Principal;
   readonly gw: Gateway;
-  readonly req: Request;
-  readonly pending: Pending;
+  readonly exchange: Exchange;
   /** Monotonic µs. */
   readonly started: number;
-  readonly scope: string | null;
   /** The session that the request names, if it is the caller's own. */
   readonly session: Session | null;
 };
 
 /** The POSTs of streamable HTTP, in both eras. */
 export class PostEndpoint {
-  readonly #options: HttpParts;
+  readonly #context: HttpContext;
   /** Senders who have no business here, and whose bodies are being read. */
   #strangers = 0;
 
-  constructor(options: HttpParts) {
-    this.#options = options;
+  constructor(context: HttpContext) {
+    this.#context = context;
   }
 
-  async post({ req, ip, scope, pending }: Visit): Promise<Response> {
-    let gw = this.#options.current();
+  async post(exchange: Exchange): Promise<Response> {
+    const { req, ip, scope } = exchange;
+    let gw = this.#context.current();
     const started = gw.clock.mono();
     const { headers } = req;
-    const source = sourceOf(headers, ip);
-    const credentials = credentialsOf(headers);
-    const who = tryIdentify(gw, { source, credentials, vouched: null });
-    if (who instanceof Failure) return this.#refuseStranger(gw, req, { source, credentials, vouched: null }, who);
-    const session = sessionOf(this.#options.sessions, headers, who, scope);
-    const presented = { source, credentials, vouched: who };
+    const sender = { source: sourceOf(headers, ip), credentials: credentialsOf(headers), vouched: null };
+    const who = tryIdentify(gw, sender);
+    if (who instanceof Failure) return this.#refuseStranger(gw, exchange, sender, who);
+    const session = sessionOf(this.#context.sessions, headers, who, scope);
+    const presented = { ...sender, vouched: who };
     if (!isServed(gw, scope, session, presented))
-      return notServed(gw, { req, scope }, presented, await this.#strangerText(req));
-    const text = unacceptable(headers) ?? (await this.#options.bodies.read(req, who.id));
+      return notServed(gw, exchange, presented, await this.#strangerText(req));
+    const text = unacceptable(headers) ?? (await this.#context.bodies.read(req, who.id));
     // What a reload has put into force meanwhile holds for the message.
-    gw = this.#options.current();
-    const from: Arrival = { ...presented, gw, req, pending, started, scope, session };
+    gw = this.#context.current();
+    const from: Arrival = { ...presented, gw, exchange, started, session };
     if (text instanceof Failure) return this.#exchange(from, { inbound: unreadable("", headers), fault: text });
-    const context = { headers, pinned: null, revision: session?.revision ?? null } as const;
-    if (isBatch(text) && takesBatches(session?.revision ?? versionHeader(headers) ?? assumedLegacy)) {
-      return this.#batch(from, text, context);
-    }
-    const received = receive(text, gw, context);
-    return begins(from, [received]) ? notServed(gw, from, from, text) : this.#exchange(from, received);
+    const received = receive(text, gw, { headers, pinned: null, revision: session?.revision ?? null });
+    if (begins(from, received)) return notServed(gw, exchange, from, text);
+    return Array.isArray(received) ? this.#batch(from, received) : this.#exchange(from, received);
   }
 
-  async #refuseStranger(gw: Gateway, req: Request, presented: Presented, failure: Failure): Promise<Response> {
-    const call = callToRefuse(gw, req, presented, await this.#strangerText(req));
+  async #refuseStranger(gw: Gateway, exchange: Exchange, presented: Presented, failure: Failure): Promise<Response> {
+    const call = callToRefuse(gw, exchange, presented, await this.#strangerText(exchange.req));
     await refuse(gw, call, failure);
     return answer(call, gw.identity);
   }
@@ -88,7 +79,7 @@ export class PostEndpoint {
    * a quarter of all places.
    */
   async #strangerText(req: Request): Promise<string> {
-    const { bodies, maxConnections } = this.#options;
+    const { bodies, maxConnections } = this.#context;
     if (this.#strangers >= maxConnections / 4) return "";
     this.#strangers++;
     try {
@@ -100,42 +91,39 @@ export class PostEndpoint {
   }
 
   #exchange(from: Arrival, given: Received): Promise<Response> {
-    const { inbound } = given;
+    const { exchange } = from;
+    const { req } = exchange;
+    const { headers } = req;
     const received = unlessStale(from, given);
+    const { inbound } = received;
     // A modern request has no session, even if it names one.
     const session = inbound.era === "legacy" ? from.session : null;
-    const { headers } = from.req;
-    const tells = received.fault === null && mayTell(inbound, session, headers);
-    const waits = received.fault === null && mayWait(inbound, headers);
+    const tells = mayTell(received, session, headers);
+    const waits = mayWait(received, headers);
     const stream = tells || waits ? this.#streamOf(from, session) : null;
     const call = this.#callOf(from, received, session, tells ? stream : null);
     const { controller } = call;
     // A disconnect cancels only in the modern era (PROTOCOL: cancellation).
-    if (inbound.era === "modern") from.req.signal.addEventListener("abort", () => controller.abort(), { once: true });
+    if (inbound.era === "modern") req.signal.addEventListener("abort", () => controller.abort(), { once: true });
     const ended = this.#run(from, call, session, stream);
     if (!stream) return ended;
     ended.catch(() => {});
-    if (waits) openLater(from.pending, stream, ended);
-    from.pending.resumable = session !== null && takesPriming(session);
+    if (waits) openLater(exchange, stream, ended);
+    exchange.resumable = session !== null && takesPriming(session);
     if (session && prefersEvents(headers)) stream.open();
     return stream.response;
   }
 
   #streamOf({ gw, vouched }: Arrival, session: Session | null): PostStream {
-    return new PostStream(vouched, session, this.#options.traffic, maxOwed(gw));
+    return new PostStream(vouched, session, this.#context.traffic, maxOwed(gw));
   }
 
   /** Each message is a call of its own; the answers are sent together (2025-03-26, batching). */
-  async #batch(from: Arrival, text: string, context: WireContext): Promise<Response> {
-    const { gw, req, session } = from;
-    let all: readonly Received[];
-    try {
-      if (isStale(from, null)) throw sessionNotFound();
-      all = receiveBatch(text, gw, context);
-    } catch (error) {
-      return this.#exchange(from, { inbound: unreadable("", req.headers), fault: asFailure(error) });
-    }
-    if (begins(from, all)) return notServed(gw, from, from, "");
+  async #batch(from: Arrival, all: readonly Received[]): Promise<Response> {
+    const { gw, exchange, session } = from;
+    const { headers } = exchange.req;
+    if (isStale(from, null))
+      return this.#exchange(from, { inbound: unreadable("", headers), fault: sessionNotFound() });
     announce(all, session);
     const stream = this.#streamOf(from, session);
     const keep = keepBatch(gw);
@@ -143,22 +131,22 @@ export class PostEndpoint {
     const run = async (one: Received): Promise<void> => {
       // The session may have ended since the message before, or a reload may have come.
       const received = unlessStale(from, one);
-      const now = this.#options.current();
-      const tells = received.fault === null && mayTell(received.inbound, session, req.headers);
+      const now = this.#context.current();
+      const tells = mayTell(received, session, headers);
       const call = this.#callOf({ ...from, gw: now }, received, session, tells ? stream : null);
-      await runCall(now, call, session, this.#options);
+      await runCall(now, call, session, this.#context);
       this.#used(session);
       const text = call.inbound.kind === "request" ? answerText(call, gw.identity) : null;
       if (text === null) return;
-      if (stream.opened) stream.deliver(text);
+      if (stream.opened) stream.emit(text, true);
       else answers.push(keep(received.inbound, text));
     };
     const ended = eachInTurns(all, run);
-    if (all.some(({ inbound }) => mayWait(inbound, req.headers))) openLater(from.pending, stream, ended);
+    if (all.some((one) => mayWait(one, headers))) openLater(exchange, stream, ended);
     ended.then(
       () => {
         if (!stream.opened) return stream.respond(this.#together(from, answers));
-        for (const one of answers) stream.deliver(one);
+        for (const one of answers) stream.emit(one, true);
         stream.close(null, gw.clock.mono());
       },
       (error: unknown) => stream.respond(refusal(asFailure(error))),
@@ -167,14 +155,14 @@ export class PostEndpoint {
   }
 
   #callOf(from: Arrival, received: Received, session: Session | null, stream: PostStream | null): Call {
-    const { gw, started, scope } = from;
+    const { gw, started, exchange } = from;
     const { inbound } = received;
     const standing = isStanding(inbound);
     return callOf(gw, received, from, {
-      controller: this.#options.running.add(standing),
+      controller: this.#context.running.add(standing),
       started,
       session,
-      scope,
+      scope: exchange.scope,
       emit: stream?.emit ?? (standing || inbound.progressToken === null ? null : unheard),
       ask: stream && session ? (request, signal) => stream.ask(session, request, signal) : null,
       open: inbound.method === "initialize" ? (call, revision) => this.#open(gw, call, revision) : null,
@@ -183,7 +171,7 @@ export class PostEndpoint {
 
   async #run(from: Arrival, call: Call, session: Session | null, stream: PostStream | null): Promise<Response> {
     const { gw } = from;
-    await runCall(gw, call, session, this.#options);
+    await runCall(gw, call, session, this.#context);
     this.#used(session);
     try {
       if (stream?.opened) {
@@ -213,16 +201,16 @@ export class PostEndpoint {
   }
 
   #bodyOf({ gw, vouched }: Arrival, text: string): AnswerBody {
-    return bodyOf(text, vouched, this.#options.traffic, maxOwed(gw));
+    return bodyOf(text, vouched, this.#context.traffic, maxOwed(gw));
   }
 
   /** A session is idle from the end of its last call on, which may have run longer than one may be idle. */
   #used(session: Session | null): void {
-    if (session) this.#options.sessions.touch(session);
+    if (session) this.#context.sessions.touch(session);
   }
 
   async #open(gw: Gateway, call: IdentifiedCall, revision: Revision): Promise<ClientSession> {
-    const { sessions } = this.#options;
+    const { sessions } = this.#context;
     const { inbound, scope, who } = call;
     const session = sessions.open(who, { revision, capabilities: inbound.capabilities, scope });
     try {
@@ -241,14 +229,14 @@ export class PostEndpoint {
  * Whether a call is to begin at an endpoint that a reload took away. Such an endpoint still takes the answers, progress
  * and cancellations of its running calls.
  */
-const begins = ({ gw, scope }: Arrival, all: readonly Received[]): boolean =>
-  scope !== null && !gw.catalog.hasScope(scope) && all.some(({ inbound }) => inbound.kind === "request");
+const begins = ({ gw, exchange: { scope } }: Arrival, received: Received | Received[]): boolean =>
+  scope !== null && !gw.catalog.hasScope(scope) && [received].flat().some(({ inbound }) => inbound.kind === "request");
 
 /** Whether the request names a session that has ended, be it while its body was read: the client must open another. */
-function isStale({ req, session }: Arrival, inbound: Inbound | null): boolean {
+function isStale({ exchange, session }: Arrival, inbound: Inbound | null): boolean {
   if ((session && !session.ended) || (inbound && (inbound.era === "modern" || inbound.method === "initialize")))
     return false;
-  return req.headers.has("mcp-session-id");
+  return exchange.req.headers.has("mcp-session-id");
 }
 
 /** The message, or its refusal if it names a session that has ended. */
@@ -256,9 +244,9 @@ const unlessStale = (from: Arrival, given: Received): Received =>
   given.fault || !isStale(from, given.inbound) ? given : { ...given, fault: sessionNotFound() };
 
 /** Whether messages may come before the answer, to a client that can read them. */
-function mayTell(inbound: Inbound, session: Session | null, headers: Headers): boolean {
+function mayTell({ inbound, fault }: Received, session: Session | null, headers: Headers): boolean {
   const { kind, era, progressToken, logLevel, method } = inbound;
-  if (kind !== "request" || !takesEvents(headers)) return false;
+  if (fault || kind !== "request" || !takesEvents(headers)) return false;
   if (progressToken !== null || session !== null) return true;
   return era === "modern" && (logLevel !== null || method === "subscriptions/listen");
 }
@@ -267,15 +255,15 @@ function mayTell(inbound: Inbound, session: Session | null, headers: Headers): b
  * Whether the stream may be opened only because the answer is long in coming. Not for `initialize`: its answer brings a
  * header.
  */
-function mayWait({ kind, method }: Inbound, headers: Headers): boolean {
-  return kind === "request" && method !== "initialize" && namesEvents(headers);
+function mayWait({ inbound: { kind, method }, fault }: Received, headers: Headers): boolean {
+  return !fault && kind === "request" && method !== "initialize" && namesEvents(headers);
 }
 
 /** Opens the stream if nothing comes for long: on a silent connection proxies give up, and the answer is lost. */
-function openLater(pending: Pending, stream: PostStream, ended: Promise<unknown>): void {
-  pending.onLong = () => {
+function openLater(exchange: Exchange, stream: PostStream, ended: Promise<unknown>): void {
+  exchange.onLong = () => {
     // The call takes its place until it has ended, also if its client leaves the stream.
-    pending.call = ended;
+    exchange.call = ended;
     stream.open();
   };
 }

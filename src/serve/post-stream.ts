@@ -46,30 +46,29 @@ export class PostStream {
     return this.#stream !== null;
   }
 
-  open(): void {
-    this.#stream ??= this.#opened();
+  open(): EventStream {
+    return (this.#stream ??= this.#opened());
   }
 
-  /** Sends a notification; without `must` it is dropped if the client is too slow. */
-  readonly emit = (message: string, must = false): void => this.#write(message, must);
+  /** Sends a message; without `must` it is dropped if the client is too slow. */
+  readonly emit = (message: string, must = false): void => {
+    const stream = this.open();
+    if (this.#log) this.#log.write(message, must);
+    else stream.write(encodeEvent(message), must);
+  };
 
-  /** Sends a request to the session's client; see `Session.ask`. */
+  /** Sends a request to the session's client; see `Questions.ask`. */
   ask(session: Session, request: InputRequest, signal: AbortSignalLike): Promise<ClientAnswer> {
     this.#asking ??= new AbortController();
     const either = AbortSignal.any([abortSignalOf(signal), this.#asking.signal]);
-    return session.ask(request, either, (message) => this.#write(message, true));
-  }
-
-  /** Sends one of several answers; only while the stream is open. */
-  deliver(answer: string): void {
-    this.#write(answer, true);
+    return session.questions.ask(request, either, (message) => this.emit(message, true));
   }
 
   /** Ends the open stream with a last message; null for none. */
   close(answer: string | null, now: number): void {
     this.#asking?.abort();
     if (this.#log) return this.#log.end(answer, now);
-    if (answer !== null) this.#write(answer, true);
+    if (answer !== null) this.emit(answer, true);
     this.#stream?.close();
   }
 
@@ -77,12 +76,6 @@ export class PostStream {
   respond(response: Response): void {
     this.#asking?.abort();
     this.#answered.resolve(response);
-  }
-
-  #write(message: string, must: boolean): void {
-    const stream = (this.#stream ??= this.#opened());
-    if (this.#log) this.#log.write(message, must);
-    else stream.write(encodeEvent(message), must);
   }
 
   #opened(): EventStream {

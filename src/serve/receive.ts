@@ -3,14 +3,36 @@ import { asFailure, Failure } from "../core/failure.ts";
 import type { Inbound, Revision } from "../core/inbound.ts";
 import type { Gateway } from "../gateway/gateway.ts";
 import { readInbound, type WireContext } from "../mcp/classify.ts";
-import { idOf, splitBatch } from "../mcp/message.ts";
-import { modernRevision } from "../mcp/revisions.ts";
+import { versionHeader } from "../mcp/header-rules.ts";
+import { idOf, isBatch, splitBatch } from "../mcp/message.ts";
+import { assumedLegacy, modernRevision } from "../mcp/revisions.ts";
 
 /** One message as it was read, with what is wrong with it; no call yet. */
 export type Received = Readonly<Pick<CallInit, "inbound" | "fault">>;
 
-/** Reads one message. An error becomes its `fault`, to be refused when the call is handled. */
-export function receive(text: string, gw: Gateway, context: WireContext): Received {
+const lastBatches: Revision = "2025-03-26";
+
+/**
+ * Reads one message, or several as one array from a client of a revision that has batches. An error becomes the `fault` of
+ * its message, to be refused when the call is handled. A batch that is wrong as a whole is one message with a fault: none
+ * of those in it may run then.
+ */
+export function receive(text: string, gw: Gateway, context: WireContext): Received | Received[] {
+  if (!isBatch(text) || !takesBatches(context)) return receiveOne(text, gw, context);
+  try {
+    return receiveBatch(text, gw, context);
+  } catch (error) {
+    return { inbound: unreadable("", context.headers), fault: asFailure(error) };
+  }
+}
+
+/** Over HTTP a client without a session names its revision with each request. */
+function takesBatches({ headers, revision }: WireContext): boolean {
+  const spoken = revision ?? (headers && (versionHeader(headers) ?? assumedLegacy));
+  return spoken !== null && spoken <= lastBatches;
+}
+
+function receiveOne(text: string, gw: Gateway, context: WireContext): Received {
   try {
     return { inbound: readInbound(text, gw.shape, context), fault: null };
   } catch (error) {
@@ -18,21 +40,10 @@ export function receive(text: string, gw: Gateway, context: WireContext): Receiv
   }
 }
 
-const lastBatches: Revision = "2025-03-26";
-
-/** Whether a client of that revision may send several messages as one array. */
-export function takesBatches(revision: string | null): boolean {
-  return revision !== null && revision <= lastBatches;
-}
-
-/**
- * Reads the messages of a batch, each with its own fault. Throws if the batch as a whole is wrong: none of its messages
- * may run then.
- */
-export function receiveBatch(text: string, gw: Gateway, context: WireContext): Received[] {
+function receiveBatch(text: string, gw: Gateway, context: WireContext): Received[] {
   const ids = new Set<string>();
   return splitBatch(text, gw.shape, gw.shape.batch).map((one) => {
-    const received = receive(one, gw, context);
+    const received = receiveOne(one, gw, context);
     const { kind, idText, method } = received.inbound;
     if (kind !== "request" || idText === null) return received;
     if (ids.has(idText)) throw new Failure("invalid-request", `Two requests of the batch have the id ${idText}.`);

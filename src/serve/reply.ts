@@ -2,20 +2,21 @@ import type { Call } from "../core/call.ts";
 import type { Failure } from "../core/failure.ts";
 import type { Inbound } from "../core/inbound.ts";
 import type { Implementation } from "../mcp/meta.ts";
-import type { AnswerBody } from "./long-answer.ts";
 import { answerMessage, failureMessage } from "../mcp/reply.ts";
+import type { AnswerBody } from "./unread-body.ts";
 
 /** The JSON-RPC message that answers an ended call; null if the protocol wants none. */
 export function answerText(call: Call, identity: Implementation): string | null {
   const { inbound, reply, failure } = call;
   if (failure?.code === "cancelled") return null;
-  if (failure) return failureMessage(failure, inbound, inbound.idText, identity);
+  if (failure) return failureMessage(failure, inbound, identity);
   if (!reply || inbound.idText === null) return null;
-  return answerMessage(inbound, inbound.idText, reply, identity, call.route?.wire ?? null);
+  return answerMessage(inbound, reply, identity, call.route?.wire ?? null);
 }
 
+const json = { "content-type": "application/json" };
 // Headers are copied faster than they are made.
-const json = { headers: new Headers({ "content-type": "application/json" }) };
+const plain = { headers: new Headers(json) };
 
 /** The HTTP answer to an ended call; `bodyOf` makes the body of an answer that is no failure. */
 export function answer(
@@ -25,21 +26,20 @@ export function answer(
   bodyOf: (text: string) => AnswerBody = (text) => text,
 ): Response {
   const text = answerText(call, identity);
-  if (text !== null && !headers && !call.failure) return new Response(bodyOf(text), json);
   // A cancelled call has no answer, and an event stream without events says so.
   if (text === null) return new Response("", { headers: { ...headers, "content-type": "text/event-stream" } });
-  if (!call.failure) return new Response(bodyOf(text), { headers: { ...headers, "content-type": "application/json" } });
+  if (!call.failure) return new Response(bodyOf(text), headers ? { headers: { ...headers, ...json } } : plain);
   return new Response(text, {
     status: httpStatus(call.failure, call.inbound),
-    headers: { ...headers, ...failureHeaders(call.failure), "content-type": "application/json" },
+    headers: { ...headers, ...failureHeaders(call.failure), ...json },
   });
 }
 
 /** The HTTP answer to a request that is refused before there is a call. */
 export function refusal(failure: Failure): Response {
-  return new Response(failureMessage(failure, null, null), {
+  return new Response(failureMessage(failure, null), {
     status: failure.row.http,
-    headers: { ...failureHeaders(failure), "content-type": "application/json" },
+    headers: { ...failureHeaders(failure), ...json },
   });
 }
 

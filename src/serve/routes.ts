@@ -1,8 +1,8 @@
 import { restWords } from "../core/name.ts";
-import type { Visit } from "./visit.ts";
+import type { Exchange } from "./exchange.ts";
 
 /** Answers a request to one path. */
-export type Handler = (visit: Visit) => Response | undefined | Promise<Response | undefined>;
+export type Handler = (exchange: Exchange) => Response | undefined | Promise<Response | undefined>;
 export type Methods = Readonly<Record<string, Handler>>;
 
 export type Routes = {

@@ -31,9 +31,9 @@ export async function runCall(
   running.delete(controller);
   if (node) calls?.finished(node);
   if (kind === "request" || call.failure) return;
-  if (answer && session) session.answered(idText, answer);
-  else if (answer) traffic.stray++;
-  else if (inbound.method === "notifications/progress") report(session, inbound);
+  if (answer) {
+    if (idText === null || !session?.questions.answer(idText, answer)) traffic.stray++;
+  } else if (inbound.method === "notifications/progress") report(session, inbound);
   else if (inbound.method === "notifications/cancelled") {
     const id = cancelledIn(inbound.text) ?? "";
     const why = new Withdrawn(inbound.params.reason);
@@ -53,5 +53,5 @@ export function announce(batch: readonly Received[], session: Session | null): v
 function report(session: Session | null, inbound: Inbound): void {
   const token = paramText(inbound, "progressToken");
   const { params } = inbound.spans;
-  if (token !== null && params) session?.progressed(token, inbound.text.slice(...params));
+  if (token !== null && params) session?.questions.progress(token, inbound.text.slice(...params));
 }

@@ -9,21 +9,20 @@ import { allLists } from "../session/notifier.ts";
 import type { Session } from "../session/session.ts";
 import type { Sessions } from "../session/sessions.ts";
 import { needEventStream } from "./accept.ts";
+import { answerCaller, type HttpContext, type Exchange, presentedBy } from "./exchange.ts";
 import { takesPriming } from "./post-stream.ts";
-import { maxOwed } from "./queue-limits.ts";
 import type { Methods } from "./routes.ts";
-import { EventStream } from "./sse.ts";
-import { enter, type HttpParts, presentedBy, type Visit } from "./visit.ts";
+import { type EventStream, openStream } from "./sse.ts";
 
 type Own = { readonly who: Principal; readonly session: Session };
 
 /** The other methods of streamable HTTP, for legacy sessions: GET opens a session's stream, DELETE ends it. */
-export function sessionMethods(parts: HttpParts): Methods {
+export function sessionMethods(context: HttpContext): Methods {
   return {
-    GET: (visit) => withOwn(parts, visit, (own) => stream(parts, visit, own)),
-    DELETE: (visit) =>
-      withOwn(parts, visit, ({ session }) => {
-        parts.sessions.end(session, "deleted");
+    GET: (exchange) => withOwn(context, exchange, (own) => stream(context, exchange, own)),
+    DELETE: (exchange) =>
+      withOwn(context, exchange, ({ session }) => {
+        context.sessions.end(session, "deleted");
         return new Response(null, { status: 204 });
       }),
   };
@@ -33,8 +32,8 @@ export function sessionMethods(parts: HttpParts): Methods {
  * Opens a stream of a legacy session: messages outside of calls, or with `Last-Event-ID` the rest of the stream that the
  * event belongs to. Without a session there is none (2025-03-26 and later, transports).
  */
-function stream(parts: HttpParts, visit: Visit, own: Own): Response {
-  const { headers } = visit.req;
+function stream(context: HttpContext, exchange: Exchange, own: Own): Response {
+  const { headers } = exchange.req;
   const { session } = own;
   needEventStream(headers);
   const last = headers.get("last-event-id");
@@ -42,66 +41,63 @@ function stream(parts: HttpParts, visit: Visit, own: Own): Response {
   if (last !== null && !found) {
     throw new Failure("invalid-request", "The stream of this Last-Event-ID is kept no longer, or never was.");
   }
-  if (!found || found.log === session.streams.outside) return listen(parts, visit, own, found?.after);
+  if (!found || found.log === session.streams.outside) return listen(context, exchange, own, found?.after);
   const { log, after } = found;
   // It says not to come back (HTML, server-sent events). Official clients take a stream without a result for one that
   // was cut off: they would come back to an empty one for ever, and open it as another stream outside of calls.
   if (log.endedBy(after)) return new Response(null, { status: 204 });
-  const { traffic, current, slots } = parts;
-  const leave = slots.take(own.who.id);
-  const stream: EventStream = new EventStream(traffic, maxOwed(current()), own.who, () => {
-    leave();
-    log.leave(stream);
-  });
+  const stream: EventStream = openStream(context, own.who, () => log.leave(stream));
   log.readBy(stream, after);
   // There are clients that come back again only with an id that they had from the stream which was cut off last.
   if (takesPriming(session)) log.prime();
   return stream.response;
 }
 
-function listen(parts: HttpParts, visit: Visit, { who, session }: Own, after?: number): Response {
-  const { traffic, sessions, current, slots } = parts;
-  const gw = current();
-  const { clock, notifier } = gw;
+function listen(context: HttpContext, exchange: Exchange, { who, session }: Own, after?: number): Response {
+  const { clock, notifier } = context.current();
   const log = session.streams.outside;
   // A client that reconnects has lost its old stream, even if the network has not noticed yet.
   log.reader?.close();
-  const leave = slots.take(who.id);
+  const stream: EventStream = openStream(context, who, () => {
+    log.leave(stream, clock.mono());
+    context.sessions.touch(session);
+  });
   session.leave?.();
-  const tell = (method: string, params: string | null): void => {
+  const send = (method: string, params: string | null): void => {
     if (log.isOver(clock.mono())) session.leave?.();
     else log.write(notificationText(method, params), mustBeHeard(method));
   };
-  const wants = { lists: allLists, scope: session.scope, capabilities: session.capabilities };
-  const ask: Reached["ask"] = (request, signal) => session.ask(request, signal, (message) => log.write(message, true));
+  const { source } = presentedBy(exchange);
+  const { scope, capabilities } = session;
+  const ask: Reached["ask"] = (request, signal) =>
+    session.questions.ask(request, signal, (message) => log.write(message, true));
   const here = (): boolean => log.reader !== null;
   try {
-    session.leave = notifier.join(who, presentedBy(visit).source, wants, tell, { session, ask, here });
+    session.leave = notifier.join({ who, source, scope, capabilities, lists: allLists, send, session, ask, here });
   } catch (error) {
-    leave();
+    stream.close();
     throw error;
   }
-  const stream: EventStream = new EventStream(traffic, maxOwed(gw), who, () => {
-    leave();
-    log.leave(stream, clock.mono());
-    sessions.touch(session);
-  });
-  session.listen(stream, after);
+  log.readBy(stream, after);
   if (takesPriming(session)) log.prime();
   return stream.response;
 }
 
 /** What `answer` gives for the session that the request names, if the version it names is one that is served. */
-function withOwn({ current, sessions }: HttpParts, visit: Visit, answer: (own: Own) => Response): Promise<Response> {
-  const { headers } = visit.req;
-  const find = (who: Principal): Session | null => sessionOf(sessions, headers, who, visit.scope);
+function withOwn(
+  { current, sessions }: HttpContext,
+  exchange: Exchange,
+  answer: (own: Own) => Response,
+): Promise<Response> {
+  const { headers } = exchange.req;
+  const find = (who: Principal): Session | null => sessionOf(sessions, headers, who, exchange.scope);
   const own = (who: Principal, session: Session | null): Response => {
     if (!headers.has("mcp-session-id")) return new Response(null, { status: 405, headers: { allow: "POST" } });
     if (!session) throw sessionNotFound();
     legacyRevision(headers, session.revision);
     return answer({ who, session });
   };
-  return enter(current(), visit, own, find);
+  return answerCaller(current(), exchange, own, find);
 }
 
 /** The session that a request names, if it is the caller's own. Another principal's session is not touched. */

@@ -5,9 +5,15 @@ import { encodeEvent } from "../mcp/sse.ts";
 import { secretId } from "../session/session.ts";
 import { needEventStream, unacceptable } from "./accept.ts";
 import { McpConnection } from "./connection.ts";
-import { maxOwed } from "./queue-limits.ts";
-import { EventStream } from "./sse.ts";
-import { enter, type HttpParts, presentedBy, refuseAndThrow, type Visit, whoAsks } from "./visit.ts";
+import {
+  answerCaller,
+  authenticate,
+  type Exchange,
+  type HttpContext,
+  presentedBy,
+  refuseAndThrow,
+} from "./exchange.ts";
+import { type EventStream, openStream } from "./sse.ts";
 
 type Open = {
   readonly connection: McpConnection;
@@ -22,32 +28,29 @@ type Open = {
  * come on it.
  */
 export class SsePair {
-  readonly #options: HttpParts;
+  readonly #context: HttpContext;
   readonly #open = new Map<string, Open>();
 
-  constructor(options: HttpParts) {
-    this.#options = options;
+  constructor(context: HttpContext) {
+    this.#context = context;
   }
 
-  get(visit: Visit): Promise<Response> {
-    return enter(this.#options.current(), visit, (who) => this.#opened(visit, who));
+  get(exchange: Exchange): Promise<Response> {
+    return answerCaller(this.#context.current(), exchange, (who) => this.#opened(exchange, who));
   }
 
-  #opened(visit: Visit, who: Principal): Response {
-    const { req, scope } = visit;
+  #opened(exchange: Exchange, who: Principal): Response {
+    const { req, scope } = exchange;
     needEventStream(req.headers);
-    const { traffic, current, slots } = this.#options;
-    const leave = slots.take(who.id);
     const id = secretId();
-    const stream: EventStream = new EventStream(traffic, maxOwed(current()), who, () => {
-      leave();
+    const stream: EventStream = openStream(this.#context, who, () => {
       this.#open.delete(id);
       unwatch();
       connection.close();
     });
     const connection = new McpConnection({
-      ...this.#options,
-      ...presentedBy(visit),
+      ...this.#context,
+      ...presentedBy(exchange),
       scope,
       era: "legacy",
       send: (message, must) => stream.write(encodeEvent(message), must),
@@ -59,19 +62,19 @@ export class SsePair {
     return stream.response;
   }
 
-  async post(visit: Visit): Promise<Response> {
-    const { req, scope } = visit;
-    const gw = this.#options.current();
-    const who = await whoAsks(gw, visit);
+  async post(exchange: Exchange): Promise<Response> {
+    const { req, scope } = exchange;
+    const gw = this.#context.current();
+    const who = await authenticate(gw, exchange);
     const id = new URL(req.url).searchParams.get("sessionId") ?? "";
     const open = this.#open.get(id);
     // One message for an ended, an unknown and another caller's session.
     if (open?.owner !== who.id || open.scope !== scope) {
-      return refuseAndThrow(gw, visit, who, sessionNotFound("open its event stream again"));
+      return refuseAndThrow(gw, exchange, who, sessionNotFound("open its event stream again"));
     }
-    const text = unacceptable(req.headers) ?? (await this.#options.bodies.read(req, who.id));
-    if (text instanceof Failure) return refuseAndThrow(gw, visit, who, text);
-    void open.connection.receive(text, { ...presentedBy(visit), vouched: who });
+    const text = unacceptable(req.headers) ?? (await this.#context.bodies.read(req, who.id));
+    if (text instanceof Failure) return refuseAndThrow(gw, exchange, who, text);
+    void open.connection.receive(text, { ...presentedBy(exchange), vouched: who });
     return new Response("Accepted", { status: 202 });
   }
 

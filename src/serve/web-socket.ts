@@ -2,11 +2,11 @@ import type { Server, ServerWebSocket, WebSocketHandler } from "bun";
 import type { Presented } from "../core/ports.ts";
 import type { Principal } from "../core/principal.ts";
 import { Intake } from "../core/turns.ts";
-import { envelope } from "../mcp/message.ts";
+import { headroom } from "../mcp/message.ts";
 import { decodeUtf8 } from "../mcp/utf8.ts";
 import { McpConnection } from "./connection.ts";
+import { answerCaller, type HttpContext, type Exchange, presentedBy } from "./exchange.ts";
 import { leftUnread, sendWithin } from "./queue-limits.ts";
-import { enter, type HttpParts, presentedBy, type Visit } from "./visit.ts";
 
 /** A socket's client, known before the socket opens. */
 export type SocketData = {
@@ -47,25 +47,25 @@ function drop(socket: Socket, why: string): void {
 
 /** MCP over WebSocket: each message is one frame, in the subprotocol `mcp`; the gateway's own are text. */
 export class WebSockets {
-  readonly #options: HttpParts;
+  readonly #context: HttpContext;
   readonly #open = new Set<Socket>();
 
-  constructor(options: HttpParts) {
-    this.#options = options;
+  constructor(context: HttpContext) {
+    this.#context = context;
   }
 
   /** Resolves with undefined if the connection became a WebSocket. */
-  upgrade(visit: Visit, server: Server<SocketData>): Promise<Response | undefined> {
-    return enter(this.#options.current(), visit, (who) => this.#upgrade(visit, who, server));
+  upgrade(exchange: Exchange, server: Server<SocketData>): Promise<Response | undefined> {
+    return answerCaller(this.#context.current(), exchange, (who) => this.#upgrade(exchange, who, server));
   }
 
-  #upgrade(visit: Visit, who: Principal, server: Server<SocketData>): Response | undefined {
-    const { req, scope } = visit;
+  #upgrade(exchange: Exchange, who: Principal, server: Server<SocketData>): Response | undefined {
+    const { req, scope } = exchange;
     const offered = req.headers.get("sec-websocket-protocol");
     const fits = offered === null || offered.split(",").some((one) => one.trim() === subprotocol);
     if (!fits) return new Response("The subprotocol of this WebSocket is mcp.\n", { status: 400 });
-    const leave = this.#options.slots.take(who.id);
-    const data: SocketData = { who, presented: presentedBy(visit), scope, leave, connection: null, intake: null };
+    const leave = this.#context.slots.take(who.id);
+    const data: SocketData = { who, presented: presentedBy(exchange), scope, leave, connection: null, intake: null };
     const headers = offered === null ? {} : { "sec-websocket-protocol": subprotocol };
     if (server.upgrade(req, { data, headers })) return undefined;
     leave();
@@ -75,7 +75,7 @@ export class WebSockets {
   /** The callbacks of Bun's server; `body` is the largest message, bytes. */
   handler(body: number): WebSocketHandler<SocketData> {
     return {
-      maxPayloadLength: body + envelope,
+      maxPayloadLength: body + headroom,
       idleTimeout: idle,
       sendPings: true,
       perMessageDeflate: false,
@@ -97,13 +97,13 @@ export class WebSockets {
   #opened(socket: Socket): void {
     const { presented, scope, who, leave } = socket.data;
     this.#open.add(socket);
-    const { traffic } = this.#options;
+    const { traffic } = this.#context;
     traffic.streams++;
     const connection = (socket.data.connection = new McpConnection({
-      ...this.#options,
+      ...this.#context,
       ...presented,
       scope,
-      send: sendWithin(outletOf(socket), this.#options),
+      send: sendWithin(outletOf(socket), this.#context),
     }));
     socket.data.intake = new Intake({
       take: (message) => void connection.receive(message),
@@ -132,7 +132,7 @@ export class WebSockets {
     if (!this.#open.delete(socket)) return;
     const { data } = socket;
     const { connection } = data;
-    this.#options.traffic.streams--;
+    this.#context.traffic.streams--;
     data.leave();
     if (reason === tooBig) connection?.overrun();
     else if (badFrame.test(reason))

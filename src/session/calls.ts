@@ -2,7 +2,6 @@ import type { AbortControllerLike, Withdrawn } from "../core/cancel.ts";
 import { List, type ListNode } from "../core/linked-list.ts";
 import { plainId } from "../mcp/message.ts";
 
-/** A running call and the raw text of its id. */
 type ClientCall = { readonly idText: string; readonly call: AbortControllerLike };
 
 /** The running calls of one client. */

@@ -3,26 +3,21 @@ import { Failure } from "../core/failure.ts";
 import { hasExtensions, inputKey, isAsSevere } from "../core/inbound.ts";
 import { changedMethod, type ListGroup, listGroups } from "../core/lists.ts";
 import { isExtensionNotification } from "../core/methods.ts";
-import type { Catalog, Notifier as Port, Reached, Wants } from "../core/ports.ts";
+import type { Catalog, Listener, Notifier as Port, Reached } from "../core/ports.ts";
 import type { Notice } from "../core/upstream.ts";
 import { stringValue } from "../mcp/json-text.ts";
 
-type Member = Viewpoint & {
-  readonly lists: Wants["lists"];
-  readonly send: (method: string, params: string | null) => void;
-  readonly ask: Reached["ask"] | null;
-  readonly here: () => boolean;
-  /** What the member was last shown of each list, so that only changes it may see are announced. */
-  readonly shown: Map<ListGroup, string>;
-};
+type Member = Omit<Listener, "session"> &
+  Viewpoint & {
+    /** What the member was last shown of each list, so that only changes it may see are announced. */
+    readonly shown: Map<ListGroup, string>;
+  };
 
 /** What members are shown, as the catalog says. */
 export type Shown = Pick<Catalog, "shown" | "servers">;
 
 /** The lists whose changes legacy clients are told of. */
 export const allLists: ReadonlySet<ListGroup> = new Set(listGroups);
-
-const always = (): boolean => true;
 
 const mostMembers = 20_000;
 /** Changes are announced together after this time, since servers often report the same change several times. */
@@ -49,27 +44,16 @@ export class Notifier implements Port {
     return this.#members.size;
   }
 
-  join: Port["join"] = (who, source, { lists, scope, capabilities }, send, own) => {
-    const { session = null, ask = null, here = always } = own ?? {};
+  join: Port["join"] = (listener) => {
+    const { session = null, lists } = listener;
     if (this.#members.size >= mostMembers) {
       throw new Failure("overloaded", `All ${mostMembers} places for listeners are taken; try again later.`, {
         retryAfterMs: 5_000,
       });
     }
     const before = session && this.#before.get(session);
-    const member: Member = {
-      who,
-      source,
-      scope,
-      session,
-      capabilities,
-      inbound: { era: session ? "legacy" : "modern" },
-      lists,
-      send,
-      ask,
-      here,
-      shown: before ?? new Map(),
-    };
+    const inbound = { era: session ? "legacy" : "modern" } as const;
+    const member: Member = { ...listener, session, inbound, shown: before ?? new Map() };
     // Changes from the time without a stream are announced soon.
     if (before) this.changed();
     else for (const list of lists) member.shown.set(list, this.#catalog().shown(member, list));
@@ -90,7 +74,7 @@ export class Notifier implements Port {
 
   reach(id: string): Reached | null {
     const member = this.#bySession.get(id);
-    if (!member?.session || !member.ask || !member.here() || member.who.revoked.aborted) return null;
+    if (!member?.session || !member.ask || isAway(member) || member.who.revoked.aborted) return null;
     const { who, source, session, ask } = member;
     return { who, source, session, ask };
   }
@@ -123,7 +107,7 @@ export class Notifier implements Port {
     const given = this.#served;
     this.#served = new Map();
     for (const member of this.#members) {
-      if (member.who.revoked.aborted || !member.here()) continue;
+      if (member.who.revoked.aborted || isAway(member)) continue;
       for (const list of listGroups) {
         if (!member.lists.has(list)) continue;
         const now = catalog.shown(member, list);
@@ -166,6 +150,8 @@ export class Notifier implements Port {
     if (own?.size === 0) this.#byOwner.delete(who.id);
   }
 }
+
+const isAway = ({ here }: Member): boolean => here?.() === false;
 
 /** Whoever reads a list: a session, or any client of 2026-07-28 of this principal and kind. */
 const readerKey = ({ session, who, scope, capabilities }: Viewpoint, group: ListGroup): string =>

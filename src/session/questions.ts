@@ -1,4 +1,4 @@
-import type { AbortSignalLike } from "../core/cancel.ts";
+import { type AbortSignalLike, onAbort } from "../core/cancel.ts";
 import { Failure } from "../core/failure.ts";
 import type { ClientAnswer, InputRequest } from "../core/inbound.ts";
 import { forNextHop } from "../mcp/meta.ts";
@@ -52,7 +52,7 @@ export class Questions {
       send(notificationText("notifications/cancelled", cancelledParams(key, signal.reason, "no longer needed")));
       reject(gone());
     };
-    signal.addEventListener("abort", abort, { once: true });
+    const unwatch = onAbort(signal, abort);
     this.#waiting.set(key, { progress, resolve, reject });
     this.#traffic.asked++;
     try {
@@ -62,7 +62,7 @@ export class Questions {
     } finally {
       this.#traffic.asked--;
       this.#waiting.delete(key);
-      signal.removeEventListener("abort", abort);
+      unwatch();
     }
   }
 

@@ -1,18 +1,10 @@
-import type { AbortSignalLike } from "../core/cancel.ts";
 import type { ClientSession } from "../core/call.ts";
 import { Failure } from "../core/failure.ts";
-import {
-  type ClientAnswer,
-  type ClientCapabilities,
-  type InputRequest,
-  type LogLevel,
-  noCapabilities,
-  type Revision,
-} from "../core/inbound.ts";
+import { type ClientCapabilities, type LogLevel, noCapabilities, type Revision } from "../core/inbound.ts";
 import type { Principal } from "../core/principal.ts";
 import { ClientCalls } from "./calls.ts";
 import { Questions } from "./questions.ts";
-import { type Backlog, type Reader, Streams } from "./streams.ts";
+import { type Backlog, Streams } from "./streams.ts";
 import type { Traffic } from "./traffic.ts";
 
 /** What `initialize` says of a new session, and the endpoint at which it was sent. */
@@ -37,7 +29,6 @@ export function secretId(): string {
 export class Session implements ClientSession {
   readonly id = secretId();
   readonly owner: string;
-  /** The consumer that its owner belongs to. */
   readonly consumer: string;
   readonly revision: Revision;
   readonly capabilities: ClientCapabilities;
@@ -86,7 +77,6 @@ export class Session implements ClientSession {
     end?.();
   }
 
-  /** Its running calls. */
   get calls(): ClientCalls {
     return (this.#calls ??= new ClientCalls());
   }
@@ -95,48 +85,25 @@ export class Session implements ClientSession {
     return (this.#streams ??= new Streams(this.#backlog));
   }
 
-  /** Gives its stream to a reader: what is kept after event number `after`, then all that comes. */
-  listen(reader: Reader, after?: number): void {
-    const { outside } = this.streams;
-    // It has ended only as long as nobody reads it.
-    outside.endedAt = null;
-    outside.readBy(reader, after);
+  /** The open questions to its client; those of a session that has ended are closed. */
+  get questions(): Questions {
+    const questions = (this.#questions ??= new Questions(this.#traffic));
+    if (this.#ended) questions.close();
+    return questions;
   }
 
-  get #asking(): Questions {
-    return (this.#questions ??= new Questions(this.#traffic));
-  }
-
-  /** Whether a call of the session runs or its stream is open. */
   get busy(): boolean {
     return Boolean(this.#streams?.listener) || (this.#calls !== null && this.#calls.size > 0);
   }
 
-  /** Whether it has ended; it never opens again. */
   get ended(): boolean {
     return this.#ended;
-  }
-
-  /** Asks the client by `send`; rejects as `Questions.ask` does. */
-  ask(request: InputRequest, signal: AbortSignalLike, send: (message: string) => void): Promise<ClientAnswer> {
-    if (this.#ended) this.#asking.close();
-    return this.#asking.ask(request, signal, send);
   }
 
   /** The gateway is stopping and takes no answers: refuses the questions that wait for one, and all to come. */
   stopAsking(): void {
     const message = "The gateway is stopping, so the client's answer could not reach it any more.";
-    this.#asking.close(new Failure("input-unavailable", message));
-  }
-
-  /** Passes on an answer of the client; an answer to no question is only counted. */
-  answered(idText: string | null, answer: ClientAnswer): void {
-    if (idText === null || !this.#questions?.answer(idText, answer)) this.#traffic.stray++;
-  }
-
-  /** Passes on the client's progress with a question; `params` is raw JSON, progress with nothing is for nobody. */
-  progressed(token: string, params: string): void {
-    this.#questions?.progress(token, params);
+    this.questions.close(new Failure("input-unavailable", message));
   }
 
   /** Ends its calls, questions, subscriptions and streams; `why` is for callers, unless the client has gone for good. */

@@ -108,7 +108,6 @@ export class Sessions {
     return session;
   }
 
-  /** Marks a session as used now. */
   touch(session: Session): void {
     const now = this.#clock.mono();
     // Uses soon after one another count as one.

@@ -24,7 +24,6 @@ export class Backlog {
   readonly #missed = new Set<StreamLog>();
   #size = 0;
 
-  /** Characters held. */
   get size(): number {
     return this.#size;
   }
@@ -41,7 +40,6 @@ export class Backlog {
     }
   }
 
-  /** Notes that a log was read to its end. */
   wasRead(log: StreamLog): void {
     if (this.#missed.delete(log)) this.#read.add(log);
   }
@@ -52,7 +50,6 @@ export class Backlog {
     this.#size -= size;
   }
 
-  /** Forgets what ended too long ago. */
   sweep(now: number): void {
     for (const logs of [this.#read, this.#missed]) for (const log of logs) if (log.isOver(now)) log.forget();
   }
@@ -80,7 +77,6 @@ export class StreamLog {
     this.#drop = drop;
   }
 
-  /** Who receives its events now. */
   get reader(): Reader | null {
     return this.#reader;
   }
@@ -112,6 +108,8 @@ export class StreamLog {
     const before = this.#reader;
     this.#reader = reader;
     before?.close();
+    // Stream 0 has ended only as long as nobody reads it.
+    if (!this.#drop) this.endedAt = null;
     for (const { n, event } of this.#kept) if (n > after) reader.write(event, true);
     if (this.endedAt !== null) this.#finish();
   }
@@ -192,12 +190,10 @@ export class Streams {
     this.#backlog = backlog;
   }
 
-  /** The stream for messages outside of calls. */
   get outside(): StreamLog {
     return (this.#outside ??= new StreamLog(0, this.#backlog));
   }
 
-  /** Who receives the messages outside of calls now. */
   get listener(): Reader | null {
     return this.#outside?.reader ?? null;
   }

@@ -52,7 +52,6 @@ const options: Options = {
   code: { optimize: false, regExp: Object.assign(matcher, { code: "linear" }) },
 };
 
-/** A validator of one dialect. */
 class Engine {
   readonly #ajv: Ajv;
   compiled = 0;

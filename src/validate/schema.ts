@@ -47,7 +47,6 @@ function withSubschemas(root: Json): Json[] {
   return found;
 }
 
-/** The dialect that a schema names; null if it names none. */
 function namedDialect({ $schema }: Json): Dialect | null {
   if ($schema === undefined) return null;
   const dialect = typeof $schema === "string" ? dialects.get($schema.replace(/^https?:\/\/|#$/g, "")) : undefined;

@@ -38,7 +38,7 @@ test("S32: what is told of is what the endpoint in force contains", async () => 
   const h = harness({ servers, scopes });
   const wanted = { toolsListChanged: true, resourceSubscriptions: ["file:///a"] };
   const joined: unknown[] = [];
-  const join: Harness["notifier"]["join"] = (...of) => (joined.push(of[2].scope), h.notifier.join(...of));
+  const join: Harness["notifier"]["join"] = (listener) => (joined.push(listener.scope), h.notifier.join(listener));
   const gw = { ...h.gw, notifier: { ...h.notifier, join } };
   await using client = await new Client({ ...h, gw }, wanted, { scope: "crm" }).acknowledged();
   h.inForce.catalog = { ...h.gw.catalog, admits: (_route, scope) => scope === null };

@@ -60,7 +60,7 @@ export class Client implements AsyncDisposable {
 
   answer(): unknown {
     const { reply, inbound } = this.call;
-    return reply && JSON.parse(answerMessage(inbound, inbound.idText ?? "", reply, this.#gw.identity, null));
+    return reply && JSON.parse(answerMessage(inbound, reply, this.#gw.identity, null));
   }
 }
 

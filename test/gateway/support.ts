@@ -11,9 +11,18 @@ import type {
   Revision,
 } from "../../src/core/inbound.ts";
 import { canonicalName, splitCanonical } from "../../src/core/name.ts";
-import type { Audit, Catalog, InputStep, Policy, TaskWatch, Upstreams, Wants, Updated } from "../../src/core/ports.ts";
+import type {
+  Audit,
+  Catalog,
+  InputStep,
+  Policy,
+  TaskWatch,
+  Upstreams,
+  Listener,
+  Updated,
+} from "../../src/core/ports.ts";
 import { emptyListing, type UpstreamRequest, type Listing } from "../../src/core/upstream.ts";
-import type { Principal, Source } from "../../src/core/principal.ts";
+import type { Principal } from "../../src/core/principal.ts";
 import { callOf } from "../../src/gateway/call.ts";
 import type { Gateway } from "../../src/gateway/gateway.ts";
 import { handle } from "../../src/gateway/handle.ts";
@@ -160,24 +169,22 @@ export type Recorded = {
 
 /** A notifier that tells its listeners at once when a test says that something changed. */
 function notifierOf() {
-  const members = new Set<{ wants: Wants; send: (method: string, params: string | null) => void }>();
+  const members = new Set<Listener>();
   const told: string[] = [];
   return {
     told,
     get size() {
       return members.size;
     },
-    join(_who: Principal, _source: Source, wants: Wants, send: (method: string, params: string | null) => void) {
-      const member = { wants, send };
-      members.add(member);
-      return () => void members.delete(member);
+    join(listener: Listener) {
+      members.add(listener);
+      return () => void members.delete(listener);
     },
     served() {},
     reach: () => null,
     tell: (_session: ClientSession, method: string, params: string | null) => void told.push(`${method} ${params}`),
     changed(list: "tools" | "prompts" | "resources") {
-      for (const { wants, send } of members)
-        if (wants.lists.has(list)) send(`notifications/${list}/list_changed`, null);
+      for (const { lists, send } of members) if (lists.has(list)) send(`notifications/${list}/list_changed`, null);
     },
   };
 }
@@ -331,10 +338,9 @@ export async function send(gw: Gateway, method: string, params?: object | string
 async function answered(gw: Gateway, call: Call): Promise<Answered> {
   await handle(gw, call);
   const { inbound, reply, failure } = call;
-  const id = inbound.idText ?? "null";
   const text = failure
-    ? failureMessage(failure, inbound, id, gw.identity)
-    : reply && answerMessage(inbound, id, reply, gw.identity, call.route?.wire ?? null);
+    ? failureMessage(failure, inbound, gw.identity)
+    : reply && answerMessage(inbound, reply, gw.identity, call.route?.wire ?? null);
   return { call, ...(JSON.parse(text ?? "{}") as Pick<Answered, "result" | "error">) };
 }
 

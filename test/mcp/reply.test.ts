@@ -19,7 +19,7 @@ const inbound = (revision: Revision, method = "tools/call"): Inbound => ({
 });
 
 const answer = (code: FailureCode, detail: FailureDetail, to: Inbound | null, idText: string | null = "1"): unknown =>
-  JSON.parse(failureMessage(new Failure(code, "What went wrong.", detail), to, idText));
+  JSON.parse(failureMessage(new Failure(code, "What went wrong.", detail), to && { ...to, idText }));
 
 const content = [{ type: "text", text: "What went wrong." }];
 
@@ -37,7 +37,7 @@ describe("failures", () => {
   test("a refusal of 2026-07-28 says whose it is, as every result of that revision", () => {
     const server = { name: "mcpgw", version: "1" };
     const failure = new Failure("rate-limited", "Slow down.", { retryAfterMs: 5 });
-    const meta = (to: Revision): unknown => JSON.parse(failureMessage(failure, inbound(to), "1", server)).result._meta;
+    const meta = (to: Revision): unknown => JSON.parse(failureMessage(failure, inbound(to), server)).result._meta;
     const limit = { "mcpgw.dev/limit": { code: "rate-limited", retryAfterMs: 5 } };
     expect(meta("2026-07-28")).toEqual({ "io.modelcontextprotocol/serverInfo": server, ...limit });
     expect(meta("2025-11-25")).toEqual(limit);
@@ -46,7 +46,7 @@ describe("failures", () => {
     const refusal = '{"code": -32602,"message":"no","data":{"n":1.10}}';
     const failure = new Failure("invalid-params", 'The server "crm" refuses it: no', { refusal });
     const subscribing = inbound("2025-11-25", "resources/subscribe");
-    expect(failureMessage(failure, subscribing, "1")).toBe(`{"jsonrpc":"2.0","id":1,"error":${refusal}}`);
+    expect(failureMessage(failure, subscribing)).toBe(`{"jsonrpc":"2.0","id":1,"error":${refusal}}`);
   });
   const asTool: [code: FailureCode, revision: Revision, tool: boolean][] = [
     ["denied", "2024-11-05", true],
@@ -97,7 +97,7 @@ describe("failures", () => {
 
   test("a denial names its rule once", () => {
     const text = (message: string) =>
-      failureMessage(new Failure("denied", message, { rule: "no-drop" }), inbound("2025-11-25"), "1");
+      failureMessage(new Failure("denied", message, { rule: "no-drop" }), inbound("2025-11-25"));
     expect(text("Denied.")).toContain("Denied. (rule no-drop)");
     expect(text("Rule no-drop denies this.")).not.toContain("(rule");
   });
@@ -244,7 +244,7 @@ describe("the answer to a request", () => {
   const reply = (text: string, type: string | null = null) =>
     ({ kind: "result", era: "modern", text, isError: false, type }) as const;
   const say = (to: Inbound, text: string, type: string | null = null): unknown =>
-    JSON.parse(answerMessage(to, "7", reply(text, type), server, null)).result;
+    JSON.parse(answerMessage(to, reply(text, type), server, null)).result;
 
   test("S06: what may be cached is private, and the result of a retry is not cached", () => {
     const read = { ...inbound("2026-07-28", "resources/read"), params: { uri: "a:b" } };
@@ -282,10 +282,10 @@ describe("the answer to a request", () => {
 
   test("an error keeps the id and is put in the era's words", () => {
     const error = { kind: "error", era: "legacy", text: '{"code":-32002,"message":"gone"}', code: -32002 } as const;
-    expect(answerMessage(inbound("2026-07-28", "resources/read"), "1.0", error, server, "a:b")).toBe(
+    expect(answerMessage({ ...inbound("2026-07-28", "resources/read"), idText: "1.0" }, error, server, "a:b")).toBe(
       '{"jsonrpc":"2.0","id":1.0,"error":{"code":-32602,"message":"gone","data":{"uri":"a:b"}}}',
     );
-    expect(answerMessage(inbound("2026-07-28"), "1", error, server, null)).toBe(
+    expect(answerMessage(inbound("2026-07-28"), error, server, null)).toBe(
       '{"jsonrpc":"2.0","id":1,"error":{"code":-32603,"message":"gone"}}',
     );
   });

@@ -4,6 +4,7 @@ import { type GuardrailOptions, policiesOptions, type RuleOptions, rulesOptions 
 import type { Call } from "../../src/core/call.ts";
 import { Failure } from "../../src/core/failure.ts";
 import type { Principal } from "../../src/core/principal.ts";
+import { plainRoute } from "../../src/core/name.ts";
 import { readingsOf } from "../../src/core/uri-readings.ts";
 import { compileBundle } from "../../src/policy/compile.ts";
 import { createPolicy } from "../../src/policy/policy.ts";
@@ -124,10 +125,10 @@ test("the rules about a URI are the same whether or not they are looked for by t
       const rules = globs.map((resource) => ({ resource, action: "deny" }));
       const given = policiesOptions.parse([{ id: "p", roles: ["reader"], rules: [...rules, { action: "allow" }] }]);
       const { bundle } = compileBundle([], given);
-      const target = { kind: "resource", server: "s", name: uri, readings: readingsOf(uri), template: false } as const;
+      const [route, readings] = [plainRoute("resource", "s", uri), readingsOf(uri)];
       const [policy] = bundle.policies;
-      const selected = policy?.rules.filter((rule) => rule.selects(target) !== false);
-      expect(policy?.about(target.readings).filter((rule) => rule.selects(target) !== false)).toEqual(selected ?? []);
+      const selected = policy?.rules.filter((rule) => rule.selects(route, readings) !== false);
+      expect(policy?.about(readings).filter((rule) => rule.selects(route, readings) !== false)).toEqual(selected ?? []);
     }),
     { numRuns: 2000 },
   );

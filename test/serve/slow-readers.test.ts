@@ -53,12 +53,13 @@ describe("a client that does not read for a while hears all the same that its li
     const full = Promise.withResolvers<void>();
     const notice = { server: "git", method: "notifications/message", owner: door.who("alice").id, session: null };
     const params = JSON.stringify({ level: "error", data: "x".repeat(64 * 1024) });
-    const wants = { lists: allLists, scope: null, capabilities: noCapabilities };
+    const bob = { who: door.who("bob"), source: localSource("stdio"), scope: null, capabilities: noCapabilities };
     // Told before the client is, since it joins before.
-    door.notifier.join(door.who("bob"), localSource("stdio"), wants, () => {
+    const send = (): void => {
       while (door.traffic.lost === 0) door.notifier.notice({ ...notice, params });
       full.resolve();
-    });
+    };
+    door.notifier.join({ ...bob, lists: allLists, send });
     await join();
     door.shown = "2";
     door.notifier.changed();

@@ -1,28 +1,22 @@
 import { afterEach, beforeEach, describe, expect, jest, test } from "bun:test";
 import type { ClientSession, Party, Tool } from "../../src/core/call.ts";
 import { type LogLevel, noCapabilities } from "../../src/core/inbound.ts";
-import type { Policy, Wants } from "../../src/core/ports.ts";
+import type { Listener, Policy } from "../../src/core/ports.ts";
 import type { Notice } from "../../src/core/upstream.ts";
 import { Notifier, type Shown } from "../../src/session/notifier.ts";
 import { loopback, makeTool } from "../support/call.ts";
 import { buildCatalog, partyOf, usual } from "../support/catalog.ts";
 import { principal } from "../support/principal.ts";
-import { noSubscriptions } from "../support/session.ts";
+import { clientSession } from "../support/session.ts";
 
 const all = new Set(["tools", "prompts", "resources"] as const);
 const tools = new Set(["tools"] as const);
 
-function sessionOf(owner: string, id: string, logLevel: LogLevel | null = null) {
-  const session: ClientSession = {
-    id,
-    owner,
-    revision: "2025-11-25",
-    capabilities: noCapabilities,
-    logLevel,
-    ...noSubscriptions,
-  };
-  return session;
-}
+const sessionOf = (owner: string, id: string, logLevel: LogLevel | null = null): ClientSession => ({
+  ...clientSession(id),
+  owner,
+  logLevel,
+});
 
 /** A notifier whose lists have fingerprints that the test sets. */
 function fixture() {
@@ -36,14 +30,17 @@ function fixture() {
   const notifier = new Notifier(() => shown);
   const told: string[] = [];
   const away = new Set<string>();
-  const join = (id: string, wants: Partial<Wants> = {}, session?: ClientSession, who = principal(id)) =>
-    notifier.join(
+  const join = (id: string, wants: Partial<Listener> = {}, session?: ClientSession, who = principal(id)) =>
+    notifier.join({
       who,
-      loopback,
-      { lists: all, scope: null, capabilities: noCapabilities, ...wants },
-      (method, params) => told.push(`${session?.id ?? id} ${method}${params ?? ""}`),
-      session && { session, ask: () => new Promise(() => {}), here: () => !away.has(session.id) },
-    );
+      source: loopback,
+      scope: null,
+      capabilities: noCapabilities,
+      lists: all,
+      ...wants,
+      send: (method, params) => void told.push(`${session?.id ?? id} ${method}${params ?? ""}`),
+      ...(session && { session, ask: () => new Promise(() => {}), here: () => !away.has(session.id) }),
+    });
   return { notifier, lists, told, join, away };
 }
 
@@ -122,8 +119,8 @@ describe("changed lists", () => {
     const notifier = new Notifier(() => catalog);
     const who = principal("key:a", ["admin"]);
     let told = 0;
-    const join = () =>
-      notifier.join(who, loopback, { lists: tools, scope: null, capabilities: noCapabilities }, () => void told++);
+    const listener = { who, source: loopback, scope: null, capabilities: noCapabilities, lists: tools };
+    const join = () => notifier.join({ ...listener, send: () => void told++ });
     for (let i = 0; i < 20_000; i++) join();
     expect(join).toThrow("20000 places");
     catalog = catalogOf("two");
@@ -297,12 +294,12 @@ describe("what servers say outside any exchange", () => {
     let catalog = catalogOf("one");
     const notifier = new Notifier(() => catalog);
     const told: string[] = [];
-    const wants = { lists: tools, scope: null, capabilities: noCapabilities };
+    const listener = { source: loopback, scope: null, capabilities: noCapabilities, lists: tools };
     for (const id of ["a1", "a2"]) {
       const session = sessionOf("key:a", id);
-      const tell = (): void => void told.push(id);
+      const send = (): void => void told.push(id);
       const ask = () => new Promise<never>(() => {});
-      notifier.join(principal("key:a", ["admin"]), loopback, wants, tell, { session, ask });
+      notifier.join({ ...listener, who: principal("key:a", ["admin"]), send, session, ask });
     }
     own = [makeTool("two")];
     notifier.changed();

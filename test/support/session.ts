@@ -1,13 +1,6 @@
 import type { ClientSession } from "../../src/core/call.ts";
 import { noCapabilities } from "../../src/core/inbound.ts";
 
-/** What of a session matters only to those who subscribe. */
-export const noSubscriptions: Pick<ClientSession, "subscribedTo" | "keepSubscription" | "endSubscription"> = {
-  subscribedTo: () => false,
-  keepSubscription: (_uri, end) => end(),
-  endSubscription() {},
-};
-
 /** The session of a client of alice's. */
 export const clientSession = (id: string, capabilities = noCapabilities): ClientSession => ({
   id,
@@ -15,5 +8,7 @@ export const clientSession = (id: string, capabilities = noCapabilities): Client
   revision: "2025-11-25",
   capabilities,
   logLevel: null,
-  ...noSubscriptions,
+  subscribedTo: () => false,
+  keepSubscription: (_uri, end) => end(),
+  endSubscription() {},
 });

@@ -11,7 +11,7 @@ import { cut } from "../../core/text.ts";
 import { callByName, type Caller } from "../../gateway/call-by-name.ts";
 import { rawValue } from "../../mcp/json-text.ts";
 import type { Gateway } from "../../gateway/gateway.ts";
-import { learnTools } from "../../gateway/answers.ts";
+import { learnTools } from "../../gateway/own-answers.ts";
 import { errorTextOf, type Viewer } from "../../serve/gateway-tools.ts";
 
 /** A tool as operators and `list_tools` show it. */

@@ -4,7 +4,7 @@ import { type InputMethod, inputMethods } from "../../core/inbound.ts";
 import { isObject } from "../../core/json.ts";
 import type { Policy } from "../../core/ports.ts";
 import { cut, plain } from "../../core/text.ts";
-import { type Asked, answers, readResponses, responsesText } from "../../mcp/input-round.ts";
+import { type Asked, answers, readResponses } from "../../mcp/input-round.ts";
 import type { Gateway } from "../gateway.ts";
 
 // The answers that callers send in `inputResponses`. Answers to no question are ignored and not passed on, as the
@@ -62,9 +62,6 @@ function needDeclared({ capabilities }: Call, key: string, method: InputMethod):
     `${answerName(key)} answers ${method}, but the client did not declare ${name}.`,
   );
 }
-
-/** Answers as `inputResponses`, raw JSON. */
-export const givenText = (given: readonly Given[]): string => responsesText(given.map(({ key, text }) => [key, text]));
 
 /**
  * Checks the rules again when the answer arrives; if they now forbid the question, the answer is refused. Throws

@@ -4,19 +4,19 @@ import { answerTime } from "../../core/inbound.ts";
 import { isObject } from "../../core/json.ts";
 import type { UpstreamRequest } from "../../core/upstream.ts";
 import type { Principal } from "../../core/principal.ts";
-import { readResponses } from "../../mcp/input-round.ts";
+import { readResponses, responsesText } from "../../mcp/input-round.ts";
 import type { Gateway } from "../gateway.ts";
-import { answerName, answersTo, type Asks, type Given, givenText, unasked } from "./client-answers.ts";
+import { answerName, answersTo, type Asks, type Given, unasked } from "./client-answers.ts";
 import { answeredStep, type Job } from "./questions.ts";
 
-/** A call that waits in this process, by its id there. */
-type Parked = { readonly kind: "parked"; readonly id: string };
-/** The state of a modern server, null where it gave none. */
-type Stated = { readonly kind: "state"; readonly state: string | null };
-/** A call that is to be made again unchanged: its server wants URLs to be visited first. */
-type Again = { readonly kind: "again" };
 /** The content of a sealed `requestState`; `asks` are the questions of the call `of`. */
-type Kept = Parked | ((Stated | Again) & { readonly asks: Asks; readonly of: string });
+type Kept =
+  /** A call that waits in this process, by its id there. */
+  | { readonly kind: "parked"; readonly id: string }
+  /** The state of a modern server, null where it gave none. */
+  | { readonly kind: "state"; readonly state: string | null; readonly asks: Asks; readonly of: string }
+  /** A call that is to be made again unchanged: its server wants URLs to be visited first. */
+  | { readonly kind: "again"; readonly asks: Asks; readonly of: string };
 
 /** The request that a state belongs to; a retry has to be exactly the same. */
 type Bound = { readonly server: string; readonly method: string; readonly name: string; readonly args: string };
@@ -34,13 +34,22 @@ export function sealState({ gw, call, route }: Job, kept: Kept): string {
   return gw.sealer.seal(purpose, call.who.id, JSON.stringify({ ...boundOf(call, route), ...kept }), answerTime);
 }
 
-/** A request that answers earlier questions: those of the call `of`, or of none that the gateway knows. */
-export type Retry = (Parked & { readonly responses: ReadonlyMap<string, string> }) | NewRequest;
+/** A request that answers earlier questions. */
+export type Retry =
+  | { readonly kind: "parked"; readonly id: string; readonly responses: ReadonlyMap<string, string> }
+  | NewRequest;
 
-/** A retry that is a request of its own to the server. */
-export type NewRequest =
-  | (Stated & { readonly given: readonly Given[]; readonly of: string | null })
-  | (Again & { readonly given: readonly Given[]; readonly of: string });
+/**
+ * A retry that is a request of its own to the server, with the answers to the questions of the call `of`, or of none that
+ * the gateway knows.
+ */
+export type NewRequest = {
+  readonly kind: "state" | "again";
+  readonly given: readonly Given[];
+  readonly of: string | null;
+  /** The server's own state and the answers, as written. */
+  readonly edits: UpstreamRequest["edits"];
+};
 
 /**
  * Reads a retry with the answers that may be passed on; null if the request is none. Throws `bad-state` if the state
@@ -54,24 +63,32 @@ export function retryOf(gw: Gateway, call: IdentifiedCall, route: Route): Retry 
   if (inputResponses !== undefined && !isObject(inputResponses)) {
     throw new Failure("invalid-params", '"params.inputResponses" is not an object.');
   }
-  if (isTask) return inputResponses ? taskAnswers(gw, call, route, inputResponses) : null;
-  if (requestState === undefined && inputResponses === undefined) return null;
-  // The gateway gives a state with every question, so these answers belong to no question of ours.
-  if (requestState === undefined) {
-    return { kind: "state", state: null, of: null, given: unasked(gw, call, route.server) };
+  // No state goes with a task's questions, but one with every other, so that these answers belong to no question of ours.
+  if (isTask || requestState === undefined) {
+    if (!inputResponses) return null;
+    if (isTask) needObjects(inputResponses);
+    const given = unasked(gw, call, route.server);
+    return { kind: "state", of: null, given, edits: editsOf(call, given, null) };
   }
   const kept = typeof requestState === "string" ? open(gw, call.who, requestState, boundOf(call, route)) : null;
   if (!kept) throw badState();
   if (kept.kind === "parked") return { ...kept, responses: readResponses(call.inbound) };
-  const { asks, ...round } = kept;
-  return { ...round, given: answersTo(gw, call, route.server, asks) };
+  const given = answersTo(gw, call, route.server, kept.asks);
+  const { kind, of } = kept;
+  return { kind, of, given, edits: kept.kind === "again" ? {} : editsOf(call, given, kept.state) };
 }
 
-/** The answers to a task's questions, which no state goes with: they are those of a round whose state is unknown. */
-function taskAnswers(gw: Gateway, call: IdentifiedCall, { server }: Route, answers: Record<string, unknown>): Retry {
+function needObjects(answers: Record<string, unknown>): void {
   const [odd] = Object.entries(answers).find(([, answer]) => !isObject(answer)) ?? [];
   if (odd !== undefined) throw new Failure("invalid-params", `${answerName(odd)} is not an object.`);
-  return { kind: "state", state: null, of: null, given: unasked(gw, call, server) };
+}
+
+function editsOf({ inbound }: Call, given: readonly Given[], state: string | null): UpstreamRequest["edits"] {
+  const brings = inbound.params.inputResponses !== undefined;
+  return {
+    inputResponses: brings ? responsesText(given.map(({ key, text }) => [key, text])) : null,
+    requestState: state === null ? null : JSON.stringify(state),
+  };
 }
 
 /** One message, whatever is wrong with the state. */
@@ -80,15 +97,6 @@ const badState = (): Failure =>
     "bad-state",
     "This requestState was not given to you for this request or has expired. The call that it belongs to may have run: check before you make it anew.",
   );
-
-/** Adds the server's own state and the caller's answers, as written, to the request of a retry. */
-export function withAnswers(request: UpstreamRequest, call: Call, retry: NewRequest | null): UpstreamRequest {
-  if (retry?.kind !== "state") return request;
-  const requestState = retry.state === null ? null : JSON.stringify(retry.state);
-  const brings = call.inbound.params.inputResponses !== undefined;
-  const inputResponses = brings ? givenText(retry.given) : null;
-  return { ...request, edits: { ...request.edits, inputResponses, requestState } };
-}
 
 /** Records the answers of a retry; called before they are passed on. */
 export async function recordRetry(gw: Gateway, call: Call, retry: NewRequest): Promise<void> {

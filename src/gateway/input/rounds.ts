@@ -1,4 +1,4 @@
-import { type AbortSignalLike, Cancel, Withdrawn } from "../../core/cancel.ts";
+import { type AbortSignalLike, Cancel, onAbort, Withdrawn } from "../../core/cancel.ts";
 import type { Call, IdentifiedCall, Reply, Route } from "../../core/call.ts";
 import { asFailure, Failure } from "../../core/failure.ts";
 import { type ClientAnswer, type InputRequest, longestQuestion, weightOf } from "../../core/inbound.ts";
@@ -261,9 +261,8 @@ export class Rounds implements ParkedCall {
       if (this.#questions.delete(key) && this.#parkedId !== null) this.#gw.parking.grow(this.#parkedId, -weight);
       resolve(gone);
     };
-    signal.addEventListener("abort", withdraw, { once: true });
     this.#questions.set(key, question);
-    return promise.finally(() => signal.removeEventListener("abort", withdraw));
+    return promise.finally(onAbort(signal, withdraw));
   }
 
   /** Sends progress and log messages to the waiting request, under its own token. If none waits, they are dropped. */

@@ -1,7 +1,7 @@
 import { codeOf, messageOf } from "../../core/error-text.ts";
 import { Failure } from "../../core/failure.ts";
 import { within } from "../../core/wait.ts";
-import { envelope } from "../../mcp/message.ts";
+import { headroom } from "../../mcp/message.ts";
 import { decodeUtf8, isLonger } from "../../mcp/utf8.ts";
 import { faults, HttpFailure, quoted } from "../faults.ts";
 import type { Answer, LinkHost, Purpose } from "../link/link.ts";
@@ -123,12 +123,12 @@ export async function shortText({ body }: Response, max: number): Promise<string
 }
 
 /**
- * The body as text, a result of the longest size and its envelope; throws `result-too-large`, or `upstream-overloaded` where
+ * The body as text, a result of the longest size and headroom; throws `result-too-large`, or `upstream-overloaded` where
  * there is no room for it.
  */
 export async function readText(response: Response, host: LinkHost, purpose: Purpose): Promise<string> {
   const { server, limits } = host;
-  const max = limits.result + envelope;
+  const max = limits.result + headroom;
   const arrival = new Arrival(server, () => max, purpose);
   const declared = isBounded(response.headers, max) ? Number(response.headers.get("content-length")) : null;
   const reader = declared === null ? response.body?.getReader() : undefined;

@@ -1,4 +1,4 @@
-import { envelope } from "../../mcp/message.ts";
+import { headroom } from "../../mcp/message.ts";
 import { cancelledParams, notificationText, requestText } from "../../mcp/outbound.ts";
 import { isLonger } from "../../mcp/utf8.ts";
 import { faults } from "../faults.ts";
@@ -76,7 +76,7 @@ export class PipeLink implements Link {
     this.#outside = new OutsideCalls(host.asker);
     this.#inbox = this.#createInbox();
     this.#pipe = open({
-      longest: () => Math.max(shortestCap, host.limits.result) + envelope,
+      longest: () => Math.max(shortestCap, host.limits.result) + headroom,
       received: (text) => {
         if (!this.over) receive(text, this.#host, this.#inbox);
       },

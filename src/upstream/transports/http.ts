@@ -1,7 +1,7 @@
 import { Failure } from "../../core/failure.ts";
 import { List } from "../../core/linked-list.ts";
 import { rpcCodes } from "../../core/rpc-code.ts";
-import { envelope } from "../../mcp/message.ts";
+import { headroom } from "../../mcp/message.ts";
 import { cancelledParams, notificationText, requestText } from "../../mcp/outbound.ts";
 import { readUpstream } from "../../mcp/upstream-message.ts";
 import { decodeUtf8 } from "../../mcp/utf8.ts";
@@ -73,7 +73,7 @@ class HttpLink implements Link {
     this.#context = {
       host,
       wire: this.#wire,
-      longest: () => host.limits.result + envelope,
+      longest: () => host.limits.result + headroom,
       issued: (id) => isIssued(id, this.#last),
       reply: (text, peer) => this.#courtesy("answers to its requests", text, peer),
     };

@@ -1,18 +1,18 @@
 import { isShown, type Party, type Tool } from "../core/call.ts";
 import { inputKey } from "../core/inbound.ts";
 import { canonicalName, ownServer } from "../core/name.ts";
+import { type Entry, routeOf } from "./entries.ts";
 import { fitName, fullName, impersonated, type NamedServer, skeleton } from "./names.ts";
 import type { NamesOptions } from "./options.ts";
 import type { Scope } from "./scopes.ts";
-import { routeOf, type Thing } from "./things.ts";
 
 /**
  * The tools that a caller's own instances offer besides those that everybody is offered, within a scope: the same array
  * until they change.
  */
-export type CallerThings = (scope: Scope, party: Party) => readonly Thing[];
+export type CallerEntries = (scope: Scope, party: Party) => readonly Entry[];
 
-export type CallerThingsInit = {
+export type CallerEntriesInit = {
   readonly servers: readonly NamedServer[];
   readonly names: NamesOptions;
   /** The tools that only the party's own instances offer now, by server. */
@@ -20,57 +20,57 @@ export type CallerThingsInit = {
 };
 
 /** None, as one array. */
-export const noThings: readonly Thing[] = [];
+export const noEntries: readonly Entry[] = [];
 
 /**
  * Finds them for each caller anew: what one caller's instance offers must change nothing for another. They yield to what
  * everybody is offered, and to each other where their names cannot be told apart.
  */
-export function createCallerThings({ servers, names, callerTools }: CallerThingsInit): CallerThings {
+export function createCallerEntries({ servers, names, callerTools }: CallerEntriesInit): CallerEntries {
   const prefixes = new Map(servers.map(({ id, prefix }) => [id, prefix]));
   const ids = [ownServer, ...prefixes.keys()];
   const finders = new WeakMap<Scope, Find>();
-  const make = (scope: Scope, server: string, tool: Tool): Thing | null => {
+  const make = (scope: Scope, server: string, tool: Tool): Entry | null => {
     const { name } = tool;
     const canonical = canonicalName(server, name);
     const bare = prefixes.get(server) === "none" && !impersonated({ server, name }, ids);
     const wire = scope.rename[canonical] ?? fitName(bare ? name : fullName(server, name), canonical, names.max);
-    const route = { ...routeOf("tools", server, name, wire), tool };
-    return scope.admits(route) ? { route, text: tool.text } : null;
+    const entry = { ...routeOf("tools", server, name, wire), tool, text: tool.text };
+    return scope.admits(entry) ? entry : null;
   };
   return (scope, party) => {
     const offers = callerTools(party);
-    if (offers.size === 0) return noThings;
+    if (offers.size === 0) return noEntries;
     let find = finders.get(scope);
     if (!find) finders.set(scope, (find = finderOf(scope, make)));
     return find(offers, party);
   };
 }
 
-type Find = (offers: ReadonlyMap<string, readonly Tool[]>, party: Party) => readonly Thing[];
+type Find = (offers: ReadonlyMap<string, readonly Tool[]>, party: Party) => readonly Entry[];
 /** What was found for callers of the same offers: those of a first server, and from there those of each further one. */
-type Found = { readonly byInput: Map<string, readonly Thing[]>; readonly next: WeakMap<readonly Tool[], Found> };
+type Found = { readonly byInput: Map<string, readonly Entry[]>; readonly next: WeakMap<readonly Tool[], Found> };
 
 const nothingYet = (): Found => ({ byInput: new Map(), next: new WeakMap() });
 
 /** Finds them within one scope, and keeps nothing of offers that are gone. */
-function finderOf(scope: Scope, make: (scope: Scope, server: string, tool: Tool) => Thing | null): Find {
-  const made = new WeakMap<Tool, Thing | null>();
-  const thingOf = (server: string, tool: Tool): Thing | null => {
-    let thing = made.get(tool);
-    if (thing === undefined) made.set(tool, (thing = make(scope, server, tool)));
-    return thing;
+function finderOf(scope: Scope, make: (scope: Scope, server: string, tool: Tool) => Entry | null): Find {
+  const made = new WeakMap<Tool, Entry | null>();
+  const entryOf = (server: string, tool: Tool): Entry | null => {
+    let entry = made.get(tool);
+    if (entry === undefined) made.set(tool, (entry = make(scope, server, tool)));
+    return entry;
   };
-  const lookOf = ({ route }: Thing): string => skeleton(route.wire);
+  const lookOf = ({ wire }: Entry): string => skeleton(wire);
   const find: Find = (offers, party) => {
-    const shown = scope.things.tools.filter(({ route }) => isShown(route, party));
+    const shown = scope.entries.tools.filter((entry) => isShown(entry, party));
     const taken = new Set(shown.map(lookOf));
     // What is kept from everybody is kept from the caller whose instance offers it.
     const kept = new Set(scope.missing.filter(({ list }) => list === "tools").map(({ canonical }) => canonical));
-    const things = [...offers].flatMap(([server, tools]) => tools.flatMap((tool) => thingOf(server, tool) ?? []));
-    const alike = Map.groupBy(things, lookOf);
+    const entries = [...offers].flatMap(([server, tools]) => tools.flatMap((tool) => entryOf(server, tool) ?? []));
+    const alike = Map.groupBy(entries, lookOf);
     const isFree = (look: string): boolean => !taken.has(look) && alike.get(look)?.length === 1;
-    return things.filter((thing) => !kept.has(thing.route.canonical) && isFree(lookOf(thing)));
+    return entries.filter((entry) => !kept.has(entry.canonical) && isFree(lookOf(entry)));
   };
   const start = nothingYet();
   return (offers, party) => {
@@ -81,8 +81,8 @@ function finderOf(scope: Scope, make: (scope: Scope, server: string, tool: Tool)
       found.next.set(tools, further);
       found = further;
     }
-    let things = found.byInput.get(input);
-    if (!things) found.byInput.set(input, (things = find(offers, party)));
-    return things;
+    let entries = found.byInput.get(input);
+    if (!entries) found.byInput.set(input, (entries = find(offers, party)));
+    return entries;
   };
 }

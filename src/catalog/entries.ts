@@ -8,62 +8,61 @@ import type { NamesOptions } from "./options.ts";
 import { indexTemplates, type Templates } from "./templates.ts";
 import { assignUris } from "./uris.ts";
 
-/** One offered thing: its route, and its definition as its server wrote it. */
-export type Thing = { readonly route: Route; readonly text: string };
+/** One entry of a list: the route to what a server offers, with its definition as its server wrote it. */
+export type Entry = Route & { readonly text: string };
 
-/** One thing that is not offered. Its route is the one it would have had, so that policy can say who may know of it. */
-export type MissingThing = Missing & Why & { readonly list: ListName; readonly route: Route };
+/** What is not offered: the route that it would have had, so that policy can say who may know of it. */
+export type MissingEntry = Route & Missing & Why & { readonly list: ListName };
 
 /** Everything that is offered, each list sorted by wire name. */
-export type Things = Readonly<Record<ListName, readonly Thing[]>>;
+export type Entries = Readonly<Record<ListName, readonly Entry[]>>;
 
 type Gathering = {
   readonly servers: readonly NamedServer[];
   /** Listings of these servers and of the gateway's own, no others. */
   readonly listings: readonly Listing[];
   readonly names: NamesOptions;
-  /** A thing of the previous catalog, by list and canonical name. */
-  readonly known: (list: ListName, canonical: string) => Thing | null;
+  /** An entry of the previous catalog, by list and canonical name. */
+  readonly known: (list: ListName, canonical: string) => Entry | null;
 };
 
 /** What a server lists, with what naming it depends on. */
 type Listed = Candidate & { readonly item: Item };
 
 /** The order of every list: by wire name, code unit by code unit. */
-export const byWire = (a: Thing, b: Thing): number =>
-  a.route.wire < b.route.wire ? -1 : a.route.wire > b.route.wire ? 1 : 0;
+export const byWire = (a: Entry, b: Entry): number => (a.wire < b.wire ? -1 : a.wire > b.wire ? 1 : 0);
 
 type Gathered = {
-  readonly things: Things;
-  readonly missing: readonly MissingThing[];
+  readonly entries: Entries;
+  readonly missing: readonly MissingEntry[];
   readonly templates: Templates;
 };
 
-/** Gives a wire name or URI to everything that servers list. Things that cannot have one are in `missing`. */
+/** Gives a wire name or URI to everything that servers list. What cannot have one is in `missing`. */
 export function gather(from: Gathering): Gathered {
-  const missing: MissingThing[] = [];
-  const named = (list: ListName, assign: (candidates: readonly Listed[]) => ReadonlyMap<object, Named>): Thing[] => {
+  const missing: MissingEntry[] = [];
+  const named = (list: ListName, assign: (candidates: readonly Listed[]) => ReadonlyMap<object, Named>): Entry[] => {
     missing.push(...leftOut(from, list));
     const candidates = candidatesOf(from, list);
     const names = assign(candidates);
-    const things: Thing[] = [];
+    const entries: Entry[] = [];
     for (const candidate of candidates) {
       const name = names.get(candidate);
-      if (typeof name === "string") things.push(thingOf(from, list, candidate, name));
+      if (typeof name === "string") entries.push(entryOf(from, list, candidate, name));
       else missing.push(missingOf(list, candidate.server, candidate.name, name ?? "it has no name"));
     }
-    return things.toSorted(byWire);
+    return entries.toSorted(byWire);
   };
   const byName = (candidates: readonly Listed[]) => assignNames(candidates, from.names.max);
   const [tools, prompts] = [named("tools", byName), named("prompts", byName)];
   const resourceTemplates = named("resourceTemplates", (candidates) => assignUris(candidates));
-  const templates = indexTemplates(resourceTemplates.map(({ route }) => route));
+  const templates = indexTemplates(resourceTemplates);
   const resources = named("resources", (candidates) => assignUris(candidates, templates.claims()));
-  return { things: { tools, prompts, resources, resourceTemplates }, missing, templates };
+  return { entries: { tools, prompts, resources, resourceTemplates }, missing, templates };
 }
 
 /** What servers list, but not in a form in which it can be offered. */
-function leftOut({ listings }: Gathering, list: ListName): MissingThing[] {
+function leftOut({ listings }: Gathering, list: ListName): MissingEntry[] {
   return listings.flatMap(({ server, missing = [] }) =>
     missing
       .filter((one) => one.list === list)
@@ -85,24 +84,22 @@ function candidatesOf({ servers, listings }: Gathering, list: ListName): Listed[
 
 const isTool = (item: Item): item is Tool => "inputSchema" in item;
 
-/** The thing of the previous catalog if nothing changed, since others compare things by identity. */
-function thingOf({ known }: Gathering, list: ListName, { server, item }: Listed, wire: string): Thing {
+/** The entry of the previous catalog if nothing changed, since others compare routes by identity. */
+function entryOf({ known }: Gathering, list: ListName, { server, item }: Listed, wire: string): Entry {
+  const tool = isTool(item) ? item : null;
   const before = known(list, canonicalName(server, item.name));
-  const shownTo = isTool(item) ? item.shownTo : undefined;
-  if (before?.route.wire === wire && before.text === item.text && before.route.tool?.shownTo === shownTo) return before;
-  const route = routeOf(list, server, item.name, wire);
-  return { route: isTool(item) ? { ...route, tool: item } : route, text: item.text };
+  if (before?.wire === wire && before.text === item.text && before.tool?.shownTo === tool?.shownTo) return before;
+  return { ...routeOf(list, server, item.name, wire), tool, text: item.text };
 }
 
-/** The route of a thing that is listed. */
+/** The route of what is listed. */
 export function routeOf(list: ListName, server: string, name: string, wire: string): Route {
   const route = plainRoute(lists[list].kind, server, name, wire);
   return list === "resourceTemplates" ? { ...route, template: true } : route;
 }
 
-/** The entry of a thing that cannot be offered. */
-export function missingOf(list: ListName, server: string, name: string, why: string | Why): MissingThing {
-  const canonical = canonicalName(server, name);
+/** The entry of what cannot be offered. */
+export function missingOf(list: ListName, server: string, name: string, why: string | Why): MissingEntry {
   const { reason, told } = typeof why === "string" ? { reason: why, told: why } : why;
-  return { list, kind: lists[list].kind, canonical, reason, told, route: routeOf(list, server, name, canonical) };
+  return { ...routeOf(list, server, name, canonicalName(server, name)), list, reason, told };
 }

@@ -16,7 +16,7 @@ import { unreadable } from "./receive.ts";
 import type { Running } from "./running.ts";
 
 /** What of the process the endpoints over HTTP work with; each takes what it needs. */
-export type HttpParts = {
+export type HttpContext = {
   current: () => Gateway;
   sessions: Sessions;
   running: Running;
@@ -28,57 +28,56 @@ export type HttpParts = {
 };
 
 /** A request that is being answered. */
-export type Pending = {
-  readonly req: Request;
-  /** Of `performance.now()`. */
-  readonly since: number;
-  /** Whether its connection is no longer closed for silence. */
-  kept: boolean;
-  /** Whether its client, cut off, could come back for the answer, if it had been sent an event id. */
-  resumable: boolean;
-  /** Called once if the answer is long in coming. */
-  onLong: (() => void) | null;
-  /** The call that runs on after the response has begun. */
-  call: Promise<unknown> | null;
-};
-
-/** A request, the address that it came from, and the server or toolset that its path names. */
-export type Visit = {
+export class Exchange {
   readonly req: Request;
   readonly ip: string | null;
-  readonly scope: string | null;
-  readonly pending: Pending;
-};
+  /** The server or toolset that its path names; null for all servers. */
+  scope: string | null = null;
+  readonly since = performance.now();
+  /** Whether its connection is no longer closed for silence. */
+  kept = false;
+  /** Whether its client, cut off, could come back for the answer, if it had been sent an event id. */
+  resumable = false;
+  /** Called once if the answer is long in coming. */
+  onLong: (() => void) | null = null;
+  /** The call that runs on after the response has begun. */
+  call: Promise<unknown> | null = null;
+
+  constructor(req: Request, ip: string | null) {
+    this.req = req;
+    this.ip = ip;
+  }
+}
 
 /** Identifies the sender of a request without a message. A refusal is recorded and thrown. */
-export async function whoAsks(gw: Gateway, visit: Visit): Promise<Principal> {
-  const who = tryIdentify(gw, presentedBy(visit));
-  return who instanceof Failure ? refuseAndThrow(gw, visit, null, who) : who;
+export async function authenticate(gw: Gateway, exchange: Exchange): Promise<Principal> {
+  const who = tryIdentify(gw, presentedBy(exchange));
+  return who instanceof Failure ? refuseAndThrow(gw, exchange, null, who) : who;
 }
 
 /**
- * The answer to the caller that `whoAsks` finds, and to the session that `find` finds for it; a response if there is no
+ * The answer to the caller that `authenticate` finds, and to the session that `find` finds for it; a response if there is no
  * such endpoint. What `answer` throws is recorded.
  */
-export async function enter<T>(
+export async function answerCaller<T>(
   gw: Gateway,
-  visit: Visit,
+  exchange: Exchange,
   answer: (who: Principal, session: Session | null) => T,
   find: (who: Principal) => Session | null = () => null,
 ): Promise<T | Response> {
-  const who = await whoAsks(gw, visit);
+  const who = await authenticate(gw, exchange);
   const session = find(who);
-  const presented = { ...presentedBy(visit), vouched: who };
-  if (!isServed(gw, visit.scope, session, presented)) return notServed(gw, visit, presented, "");
+  const presented = { ...presentedBy(exchange), vouched: who };
+  if (!isServed(gw, exchange.scope, session, presented)) return notServed(gw, exchange, presented, "");
   try {
     return answer(who, session);
   } catch (error) {
-    return refuseAndThrow(gw, visit, who, asFailure(error));
+    return refuseAndThrow(gw, exchange, who, asFailure(error));
   }
 }
 
 /** The parts of an HTTP request that identify its sender, in a form that a connection can keep. */
-export function presentedBy({ req: { headers }, ip }: Visit): Presented {
+export function presentedBy({ req: { headers }, ip }: Exchange): Presented {
   const { transport, loopback, forwarded } = sourceOf(headers, ip);
   return { source: { transport, ip, loopback, forwarded }, credentials: credentialsOf(headers), vouched: null };
 }
@@ -86,11 +85,11 @@ export function presentedBy({ req: { headers }, ip }: Visit): Presented {
 /** Records a refusal, of the caller if it is known, and throws it. */
 export async function refuseAndThrow(
   gw: Gateway,
-  visit: Visit,
+  exchange: Exchange,
   who: Principal | null,
   failure: Failure,
 ): Promise<never> {
-  await refuse(gw, callToRefuse(gw, visit.req, { ...presentedBy(visit), vouched: who }, ""), failure);
+  await refuse(gw, callToRefuse(gw, exchange, { ...presentedBy(exchange), vouched: who }, ""), failure);
   throw failure;
 }
 
@@ -104,7 +103,7 @@ export function tryIdentify(gw: Gateway, presented: Presented): Principal | Fail
 }
 
 /** A call of which only the sender, if it is known at all, and perhaps the id are known, to record its refusal. */
-export function callToRefuse(gw: Gateway, req: Request, presented: Presented, text: string): Call {
+export function callToRefuse(gw: Gateway, { req }: Exchange, presented: Presented, text: string): Call {
   const received = { inbound: unreadable(text, req.headers), fault: null };
   const call = callOf(gw, received, presented, { controller: new Cancel(), session: null, scope: null, emit: null });
   call.who = presented.vouched;
@@ -131,12 +130,12 @@ export function isServed(
  */
 export async function notServed(
   gw: Gateway,
-  { req, scope }: Pick<Visit, "req" | "scope">,
+  exchange: Exchange,
   presented: Presented & { readonly vouched: Principal },
   text: string,
 ): Promise<Response> {
-  const failure = new Failure("unknown-endpoint", `Nothing is served to this caller at /mcp/${scope}.`);
-  await refuse(gw, callToRefuse(gw, req, presented, text), failure);
+  const failure = new Failure("unknown-endpoint", `Nothing is served to this caller at /mcp/${exchange.scope}.`);
+  await refuse(gw, callToRefuse(gw, exchange, presented, text), failure);
   return nothingHere();
 }
 

@@ -1,6 +1,6 @@
 import { expect, test } from "bun:test";
 import { connect, type Socket } from "node:net";
-import { bodyOf } from "../../src/serve/long-answer.ts";
+import { bodyOf } from "../../src/serve/unread-body.ts";
 import { Traffic } from "../../src/session/traffic.ts";
 import { Door, said } from "../support/front-door.ts";
 import { principal } from "../support/principal.ts";
