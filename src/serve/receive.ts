@@ -3,7 +3,7 @@ import { asFailure, Failure } from "../core/failure.ts";
 import type { Inbound, Revision } from "../core/inbound.ts";
 import type { Gateway } from "../gateway/gateway.ts";
 import { readInbound, type WireContext } from "../mcp/classify.ts";
-import { idOf, splitBatch } from "../mcp/message.ts";
+import { idOf, idsIn, splitBatch } from "../mcp/message.ts";
 import { modernRevision } from "../mcp/revisions.ts";
 
 /** One message as it was read, with what is wrong with it; no call yet. */
@@ -50,7 +50,9 @@ export function unreadable(text: string, headers: Headers | null): Inbound {
     revision: null,
     text: "",
     values: 0,
-    idText: idOf(text),
+    // What is no request has an id of the gateway's own. Without HTTP its client would take a refusal under that id for
+    // the answer to its own request.
+    idText: headers || idsIn(text, "requests").length > 0 ? idOf(text) : null,
     method: "",
     params: {},
     spans: { params: null, arguments: null },
