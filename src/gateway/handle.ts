@@ -10,7 +10,7 @@ import { type Governed, methodOf } from "./methods.ts";
 import { askCaller, type Job, refusalAnswer } from "./input/questions.ts";
 import { endRefused } from "./input/refused-retry.ts";
 import type { Resolved } from "./resolved.ts";
-import { type NewRequest, recordRetry, retryOf } from "./input/retry.ts";
+import { needVisited, type NewRequest, recordRetry, retryOf } from "./input/retry.ts";
 import { endOnLoss, failureOf, withRights } from "./revocation.ts";
 import { answersInRounds, resume, Rounds } from "./input/rounds.ts";
 
@@ -107,7 +107,10 @@ async function forward(
     const job: Job = { gw, call, route };
     // A call that is answered in rounds has its own way of asking.
     call.input ??= (question, signal) => askCaller(job, question, signal).catch(refusalAnswer);
-    if (retry) await recordRetry(gw, call, retry);
+    if (retry) {
+      await recordRetry(gw, call, retry);
+      needVisited(route, retry);
+    }
     const again = (answers: UpstreamRequest["edits"]): Promise<Reply> =>
       gw.upstreams.send(call, route, { ...request, edits: { ...request.edits, ...answers } });
     let reply = await gw.upstreams.send(call, route, request);

@@ -68,7 +68,8 @@ const methods: Readonly<Record<RequestMethod, Method>> = {
   "tasks/cancel": { eras: modern, governed: task },
 };
 
-const extension: Method = { eras: both, governed: { offered: () => true, resolve: resolveExtension } };
+/** Who serves a method of an extension is known only once all servers have started: it names none of them. */
+const extension: Method = { eras: both, governed: { offered: () => false, resolve: resolveExtension } };
 
 /** How a request is answered. Throws `unknown-method` if its era, or the gateway, does not know the method. */
 export function methodOf(call: Call): Method {

@@ -4,7 +4,7 @@ import type { Inbound, Revision } from "../core/inbound.ts";
 import type { Gateway } from "../gateway/gateway.ts";
 import { readInbound, type WireContext } from "../mcp/classify.ts";
 import { versionHeader } from "../mcp/header-rules.ts";
-import { idOf, isBatch, splitBatch } from "../mcp/message.ts";
+import { idOf, idsIn, isBatch, splitBatch } from "../mcp/message.ts";
 import { assumedLegacy, modernRevision } from "../mcp/revisions.ts";
 
 /** One message as it was read, with what is wrong with it; no call yet. */
@@ -61,7 +61,9 @@ export function unreadable(text: string, headers: Headers | null): Inbound {
     revision: null,
     text: "",
     values: 0,
-    idText: idOf(text),
+    // What is no request has an id of the gateway's own. Without HTTP its client would take a refusal under that id for
+    // the answer to its own request.
+    idText: headers || idsIn(text, "requests").length > 0 ? idOf(text) : null,
     method: "",
     params: {},
     spans: { params: null, arguments: null },

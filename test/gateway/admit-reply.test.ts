@@ -122,6 +122,19 @@ describe("errors that ask for something", () => {
     },
   );
 
+  test.each(["decline", "cancel"])(
+    "-32042 whose URLs a modern client answers with %s is not asked for again",
+    async (action) => {
+      const h = harness({ script: () => visit });
+      const first = await send(h.gw, "tools/call", call, { capabilities: url });
+      const { result, call: ended } = await retry(h, first.result, JSON.stringify({ action }), { capabilities: url });
+      expect(ended.failure?.code).toBe("input-unavailable");
+      expect(result).toMatchObject({ resultType: "complete", isError: true });
+      expect(h.sent).toHaveLength(1);
+      expect(steps(h.records)).toEqual(["asked elicitation/create", `${action} elicitation/create`]);
+    },
+  );
+
   const everything = {
     crm: {
       tools: [makeTool("get")],

@@ -37,6 +37,19 @@ describe("methods of extensions", () => {
     expect(types(records)).toEqual(["call.begin", "call.end"]);
   });
 
+  test("wait for servers that are still starting, since each may serve them too", async () => {
+    const { gw, sent } = harness({ servers: some });
+    const boot = Promise.withResolvers<void>();
+    const listings = () => gw.upstreams.listings().filter(({ server }) => server === "b");
+    const early = { ...gw, settled: boot.promise, upstreams: { ...gw.upstreams, listings } };
+    const listed = send(early, "skills/list", {}, knows(skills));
+    const filled = send(early, "forms/fill", {}, knows(acme));
+    boot.resolve();
+    expect((await listed).error).toBeUndefined();
+    expect((await filled).error.message).toContain("b, c");
+    expect(sent.map(({ route }) => route.canonical)).toEqual(["a:skills/list"]);
+  });
+
   test("may be named after the whole id of their extension, but not those of tasks", async () => {
     const tasks = "io.modelcontextprotocol/tasks";
     const { gw, sent } = harness({ servers: { a: declares(skills), t: declares(tasks) } });

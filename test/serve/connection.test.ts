@@ -250,6 +250,25 @@ describe("requests to the client", () => {
     expect(client.door.traffic).toMatchObject({ stray: 2, asked: 0 });
   });
 
+  test("an answer that cannot be read ends no request of the client's own under the same id", async () => {
+    await using client = pipe(answered);
+    await client.open();
+    const call = client.receive(toolCall("echo", {}, 1));
+    await client.got(isRequest);
+    const { body } = client.door.gw.shape;
+    const unread = [
+      '{"jsonrpc":"2.0","id":1}',
+      '{"jsonrpc":"2.0","id":1,"result":null}',
+      '{"jsonrpc":"2.0","id":1,"result":{"a":1,"a":2}}',
+      `{"jsonrpc":"2.0","id":1,"result":{"a":"${"x".repeat(body)}"}}`,
+    ];
+    for (const each of unread) await client.receive(each);
+    expect(client.sent.slice(-unread.length).map((message) => pick(message, "id"))).toEqual(unread.map(() => null));
+    await client.receive({ jsonrpc: "2.0", id: 1, result: { read: true } });
+    await call;
+    expect(pick(client.sent.at(-1), "result.content.0.text")).toBe('{"read":true}');
+  });
+
   test("an answer before initialize belongs to nothing and kills nothing", async () => {
     await using client = pipe();
     await client.receive({ jsonrpc: "2.0", id: 1, result: {} });

@@ -4,7 +4,7 @@ import { answerTime } from "../../core/inbound.ts";
 import { isObject } from "../../core/json.ts";
 import type { UpstreamRequest } from "../../core/upstream.ts";
 import type { Principal } from "../../core/principal.ts";
-import { readResponses, responsesText } from "../../mcp/input-round.ts";
+import { outcomeOf, readResponses, responsesText } from "../../mcp/input-round.ts";
 import type { Gateway } from "../gateway.ts";
 import { answerName, answersTo, type Asks, type Given, unasked } from "./client-answers.ts";
 import { answeredStep, type Job } from "./questions.ts";
@@ -104,6 +104,19 @@ export async function recordRetry(gw: Gateway, call: Call, retry: NewRequest): P
     gw.audit.input(call, { ...answeredStep({ method, params: "{}" }, { kind: "result", text }), of: retry.of }),
   );
   await Promise.all(steps);
+}
+
+/**
+ * Throws `input-unavailable` if the caller would not visit the URLs that its server wants visited before the call: the
+ * server would only ask for the same again.
+ */
+export function needVisited({ server }: Route, { kind, given }: NewRequest): void {
+  if (kind !== "again" || given.every(({ text }) => outcomeOf({ kind: "result", text }) === "accept")) return;
+  throw new Failure(
+    "input-unavailable",
+    `The server "${server}" wants a URL visited first, and the client did not agree to that.`,
+    { ran: "no" },
+  );
 }
 
 /**
