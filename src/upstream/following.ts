@@ -36,10 +36,10 @@ export class Following {
     if (instance.peer.era === "legacy") throw silent;
     if (this.#streams >= mostFollowers) throw faults.full(server, `${mostFollowers} callers follow tasks`);
     this.#streams++;
-    slot.followers++;
+    slot.uses++;
     const release = (): void => {
       this.#streams--;
-      slot.followers--;
+      slot.uses--;
     };
     const listening: Listening = {
       instance,

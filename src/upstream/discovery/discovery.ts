@@ -7,9 +7,8 @@ import { type Breaker, createBreaker } from "../breaker.ts";
 import { NoRevision, reasonOf } from "../faults.ts";
 import { checkHealth } from "../link/handshake.ts";
 import type { Terms } from "../host.ts";
-import { differs, type Inventory, listenFilter, offered, recall, takeInventory } from "./inventory.ts";
+import { differs, type Inventory, listenForChanges, offered, recall, takeInventory } from "./inventory.ts";
 import type { Greeting, Instance, LinkHost } from "../link/link.ts";
-import { holdListen } from "../link/listen.ts";
 import type { Met, SpokenEras } from "../instances/first-contact.ts";
 import { ConditionalTools } from "./conditional-tools.ts";
 import { Eras } from "./eras.ts";
@@ -39,6 +38,7 @@ export class Discovery {
   #state: ServerState = "idle";
   #reason: string | null = null;
   #own: OwnInstance | null = null;
+  /** Ends the stream on which a modern server announces changes. */
   #listen: AbortController | null = null;
   #attempt: Promise<void> | null = null;
   #inventory: Inventory;
@@ -122,7 +122,7 @@ export class Discovery {
 
   /** Streams that are held open to hear of changes. */
   get streams(): number {
-    return (this.#own?.link.streams ?? 0) + (this.#listen ? 1 : 0);
+    return (this.#own?.link.streams ?? 0) + (this.#listen?.signal.aborted === false ? 1 : 0);
   }
 
   /** Milliseconds until the server may be started again. */
@@ -174,7 +174,6 @@ export class Discovery {
 
   #leave(): void {
     this.#listen?.abort();
-    this.#listen = null;
     this.#relisting.pause();
     this.#own?.conditional.close();
     this.#own = null;
@@ -231,7 +230,7 @@ export class Discovery {
     this.#own = own;
     this.set("ready", null);
     this.#relisting.begin();
-    if (own.peer.era === "modern") this.#listenTo(own);
+    this.#listenTo(own);
     void own.link.ended.then(({ expected, reason }) => {
       if (this.#own !== own || expected) return;
       const { options, host } = this.#terms;
@@ -312,16 +311,10 @@ export class Discovery {
     this.#work = null;
   }
 
-  /** Keeps a stream open on which a modern server announces changes. */
   #listenTo(own: OwnInstance): void {
-    const filter = listenFilter(own.peer);
-    if (!filter) return;
-    const listen = (this.#listen = new AbortController());
+    this.#listen?.abort();
     const heard = (method: string): void => void this.heard(method);
-    const missed = (): void => this.#missed(own);
-    void holdListen({ instance: own, terms: this.#terms, filter, heard, missed }, listen.signal).then(() => {
-      if (this.#listen === listen) this.#listen = null;
-    });
+    this.#listen = listenForChanges(own, this.#terms, { heard, missed: () => this.#missed(own) });
   }
 
   /** While nobody listened anything may have changed. */
@@ -336,9 +329,6 @@ export class Discovery {
     own.peer = greeting;
     own.conditional.forget();
     this.#missed(own);
-    if (own.peer.era !== "modern") return;
-    this.#listen?.abort();
-    this.#listen = null;
     this.#listenTo(own);
   }
 

@@ -8,7 +8,7 @@ import { reasonOf } from "../faults.ts";
 import type { SetHost, Terms } from "../host.ts";
 import { listIdentityOf } from "../identity.ts";
 import type { Greeting, Instance } from "../link/link.ts";
-import type { ListenFilter } from "../link/listen.ts";
+import { holdListen, type ListenFilter, type Listening } from "../link/listen.ts";
 import { type Definitions, drainList, type MissingItem, readItems, readTools, unread } from "./listing.ts";
 import type { ServerOptions } from "../options.ts";
 
@@ -80,13 +80,30 @@ export function offered({ capabilities }: Greeting): readonly ListName[] {
 }
 
 /** The filter for the lists whose changes a server announces; null when it announces none. */
-export function listenFilter(greeting: Greeting): ListenFilter | null {
+function listenFilter(greeting: Greeting): ListenFilter | null {
   const tells = offered(greeting).filter((list) => {
     const declared = greeting.capabilities?.[lists[list].capability];
     return isObject(declared) && declared.listChanged === true;
   });
   if (tells.length === 0) return null;
   return Object.fromEntries(tells.map((list) => [changedKey(lists[list].capability), true] as const));
+}
+
+/** What hears that lists have changed, and that they may have. */
+type ChangeListener = Pick<Listening, "heard" | "missed">;
+
+/**
+ * Hears of changed lists from a modern instance, which announces them only to a request that listens, until the instance
+ * ends or the controller aborts. Null where none are announced.
+ */
+export function listenForChanges(instance: Instance, terms: Terms, listener: ChangeListener): AbortController | null {
+  const filter = instance.peer.era === "modern" ? listenFilter(instance.peer) : null;
+  if (!filter) return null;
+  const listen = new AbortController();
+  const end = (): void => listen.abort();
+  void instance.link.ended.then(end);
+  void holdListen({ instance, terms, filter, ...listener }, listen.signal).then(end);
+  return listen;
 }
 
 type Stocktaking = Terms & {
