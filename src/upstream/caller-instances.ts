@@ -6,7 +6,6 @@ import type { Down } from "../core/upstream.ts";
 import { within } from "../core/wait.ts";
 import { CallerTools } from "./discovery/caller-tools.ts";
 import type { Discovery } from "./discovery/discovery.ts";
-import { eraFor } from "./discovery/eras.ts";
 import { listenForChanges } from "./discovery/inventory.ts";
 import { faults } from "./faults.ts";
 import type { Terms } from "./host.ts";
@@ -110,7 +109,7 @@ export class CallerInstances {
   }
 
   #specFor(party: Party): Spec {
-    return specOf(party, this.#terms.options, eraFor(party.inbound.era, this.#discovery.speaks));
+    return specOf(party, this.#terms.options, this.#starter.eras.eraFor(party.inbound.era));
   }
 
   /** The instance that the call needs, once it runs. */
@@ -179,15 +178,14 @@ export class CallerInstances {
     const first = ask && isObject(objectIn(spec.declares).roots) ? new FirstQuestions(ask) : null;
     let asker = first?.ask ?? client?.ask ?? null;
     const host = { ...this.#starter.linkHost(events, { declares: spec.declares }), asker: () => asker };
-    const { speaks } = this.#discovery;
     try {
-      const instance = await this.#starter.start(eraFor(spec.era, speaks), host, speaks);
+      const instance = await this.#starter.start(this.#starter.eras.eraFor(spec.era), host);
       await first?.settled(instance, host);
       return instance;
     } catch (error) {
       // The server was replaced by one that speaks the newer era only.
-      if (!this.#discovery.doubtLegacy(error)) throw error;
-      return this.#starter.start("modern", host, speaks);
+      if (!this.#starter.doubtLegacy(error)) throw error;
+      return this.#starter.start("modern", host);
     } finally {
       // From now on the call has a request of its own that questions can be about.
       asker = client?.ask ?? null;

@@ -6,13 +6,11 @@ import { type Breaker, createBreaker } from "../breaker.ts";
 import { reasonOf } from "../faults.ts";
 import type { Terms } from "../host.ts";
 import { type Drained, drainList, readTools } from "./listing.ts";
-import type { SpokenEras } from "../instances/first-contact.ts";
 import type { Instance } from "../link/link.ts";
 import type { Starter } from "../instances/starter.ts";
 
 type ConditionalToolsOptions = {
   readonly terms: Terms;
-  readonly speaks: SpokenEras;
   readonly starter: Starter;
   /** The one by which the gateway lists for itself. */
   readonly instance: Instance;
@@ -100,13 +98,13 @@ export class ConditionalTools {
 
   /** A modern server reads with each request what its client can; a legacy one decides when a client connects. */
   async #drain(declares: string): Promise<Drained> {
-    const { starter, speaks, terms, instance } = this.#init;
+    const { starter, terms, instance } = this.#init;
     if (instance.peer.era === "modern") {
       return drainList(instance, terms, "tools", { declares: JSON.parse(declares) });
     }
     const ignored = { notified: () => true, renewed: () => {} };
     const linkHost = starter.linkHost(ignored, { declares, lists: true });
-    const started = await starter.start("legacy", linkHost, speaks);
+    const started = await starter.start("legacy", linkHost);
     try {
       return await drainList(started, terms, "tools");
     } finally {

@@ -4,14 +4,12 @@ import { changedMethod, type ListName, listNames, lists } from "../../core/lists
 import { Turn } from "../../core/turns.ts";
 import type { ServerState } from "../../core/upstream.ts";
 import { type Breaker, createBreaker } from "../breaker.ts";
-import { NoRevision, reasonOf } from "../faults.ts";
+import { reasonOf } from "../faults.ts";
 import { checkHealth } from "../link/handshake.ts";
 import type { Terms } from "../host.ts";
 import { differs, type Inventory, listenForChanges, offered, recall, takeInventory } from "./inventory.ts";
 import type { Greeting, Instance, LinkHost } from "../link/link.ts";
-import type { Met, SpokenEras } from "../instances/first-contact.ts";
 import { ConditionalTools } from "./conditional-tools.ts";
-import { Eras } from "./eras.ts";
 import { Relisting } from "./relisting.ts";
 import type { Starter } from "../instances/starter.ts";
 
@@ -26,14 +24,13 @@ type OwnInstance = Instance & {
 };
 
 /**
- * One server as the gateway itself knows it, through an instance of its own that declares no capabilities: the eras
- * that the server speaks, the lists that it offers, and its health.
+ * One server as the gateway itself knows it, through an instance of its own that declares no capabilities: the lists
+ * that the server offers, and its health.
  */
 export class Discovery {
   readonly #terms: Terms;
   readonly #starter: Starter;
   readonly #breaker: Breaker;
-  readonly #eras: Eras;
   readonly #relisting: Relisting;
   #state: ServerState = "idle";
   #reason: string | null = null;
@@ -57,7 +54,6 @@ export class Discovery {
     this.#inventory = recall(options, host);
     this.listed = this.#inventory.era !== null;
     this.#breaker = createBreaker(host.tuning.breaker, host.clock.mono);
-    this.#eras = new Eras(options);
     const busy = (): boolean => this.#work !== null || this.#state === "starting";
     this.#relisting = new Relisting(terms, busy, (which) => void this.#relist(which));
     if (!options.enabled) this.#state = "disabled";
@@ -81,35 +77,15 @@ export class Discovery {
     return this.#own;
   }
 
-  get speaks(): SpokenEras {
-    return this.#eras.spoken;
-  }
-
   /** Finds out which eras the server speaks, as far as callers of this era need it; null when that is known. */
   learn(era: Era): Promise<void> | null {
-    const unmet = !this.#eras.known && this.#own === null && this.#retry === null;
+    const unmet = !this.#starter.eras.known && this.#own === null && this.#retry === null;
     if (unmet) return this.connect().then(() => this.#learnLegacy(era) ?? undefined);
     return this.#learnLegacy(era);
   }
 
   #learnLegacy(era: Era): Promise<void> | null {
-    if (era === "modern" || !this.#own) return null;
-    const { host } = this.#own;
-    return this.#eras.learnLegacy(() => this.#starter.speaksLegacy(host));
-  }
-
-  /**
-   * Whether a failure says that the server, which is modern, does not speak legacy too, or no more; what was found out
-   * before is then forgotten.
-   */
-  doubtLegacy(error: unknown): boolean {
-    const { modern, legacy } = this.speaks;
-    if (!modern || !(error instanceof NoRevision)) return false;
-    if (legacy) {
-      this.#eras.met({ ...this.speaks, legacy: null });
-      this.#starter.forget();
-    }
-    return true;
+    return era === "modern" || !this.#own ? null : this.#starter.learnLegacy(this.#own.host);
   }
 
   /**
@@ -201,7 +177,6 @@ export class Discovery {
       const host = this.#starter.linkHost(events, { declares: "{}", lists: true });
       const met = await this.#starter.meet(host);
       own = { ...met, host, conditional: this.#conditional(met) };
-      this.#eras.met(met.speaks);
       if (this.#state === "starting") await this.#list(own, listNames);
       this.#ready(own);
     } catch (error) {
@@ -210,11 +185,10 @@ export class Discovery {
     }
   }
 
-  #conditional(met: Met): ConditionalTools {
+  #conditional(instance: Instance): ConditionalTools {
     return new ConditionalTools({
       terms: this.#terms,
-      speaks: met.speaks,
-      instance: met,
+      instance,
       starter: this.#starter,
       commonTools: () => this.#inventory.tools,
       learnt: (tools) => {

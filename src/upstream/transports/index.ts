@@ -77,6 +77,10 @@ export function transportOf(options: ServerOptions): TransportName {
 /** The facts of the transport that these options are for. */
 export const factsOf = (options: ServerOptions): Facts => transports[transportOf(options)];
 
+/** The era that a server is to be asked for; `auto` where it is asked which it speaks. */
+export const protocolOf = (options: ServerOptions): ServerOptions["protocol"] =>
+  factsOf(options).legacyOnly ? "legacy" : options.protocol;
+
 /** Opens a new link to a server; throws `upstream-down` when a child cannot be started. */
 export function openLink(options: ServerOptions, host: LinkHost, child: ChildContext, kind: LinkKind): Link {
   if ("url" in options) return transports[options.transport].open(options, host, child, kind);

@@ -1,7 +1,7 @@
 import type { Era } from "../../core/inbound.ts";
-import type { SpokenEras } from "../instances/first-contact.ts";
 import type { ServerOptions } from "../options.ts";
-import { factsOf } from "../transports/index.ts";
+import { factsOf, protocolOf } from "../transports/index.ts";
+import type { SpokenEras } from "./first-contact.ts";
 
 /** The eras that a server speaks: as it showed when it was last met, before that as it is configured. */
 export class Eras {
@@ -10,14 +10,10 @@ export class Eras {
   #learning: Promise<void> | null = null;
 
   constructor(options: ServerOptions) {
-    const { protocol } = options;
-    const { legacyOnly, perRequest } = factsOf(options);
-    this.#spoken = {
-      modern: protocol === "modern" && !legacyOnly,
-      legacy: protocol !== "modern" || legacyOnly,
-      sse: false,
-    };
-    this.#known = legacyOnly || protocol === "modern" || (protocol === "legacy" && !perRequest);
+    const protocol = protocolOf(options);
+    const modern = protocol === "modern";
+    this.#spoken = { modern, legacy: !modern, sse: false };
+    this.#known = modern || (protocol === "legacy" && !factsOf(options).perRequest);
   }
 
   get spoken(): SpokenEras {
@@ -34,6 +30,15 @@ export class Eras {
     this.#known = true;
   }
 
+  /**
+   * The era in which a call is sent: its caller's if the server speaks it, since then nothing is lost; else the other.
+   */
+  eraFor(caller: Era): Era {
+    const { modern, legacy } = this.#spoken;
+    if (caller === "modern") return modern ? "modern" : "legacy";
+    return legacy ? "legacy" : "modern";
+  }
+
   /** Finds out whether a modern server speaks legacy too, which nobody needs to know before a legacy caller; null when that is known. */
   learnLegacy(speaksLegacy: () => Promise<boolean>): Promise<void> | null {
     const before = this.#spoken;
@@ -44,12 +49,4 @@ export class Eras {
       })
       .finally(() => (this.#learning = null)));
   }
-}
-
-/**
- * The era in which a call is sent: its caller's if the server speaks it, since then nothing is lost; else the other.
- */
-export function eraFor(caller: Era, speaks: SpokenEras): Era {
-  if (caller === "modern") return speaks.modern ? "modern" : "legacy";
-  return speaks.legacy ? "legacy" : "modern";
 }
