@@ -114,8 +114,10 @@ export class Starter {
         if (round !== this.#round) throw faults.down(host.server, "it was stopped");
         return this.#open(host, kind);
       },
-      times: { start: this.#startMs, probe: this.#terms.host.tuning.probe },
-      verdict: { recall: () => this.#recall(), save: (speaks) => this.#save(speaks) },
+      start: this.#startMs,
+      probe: this.#terms.host.tuning.probe,
+      recall: () => this.#recall(),
+      save: (speaks) => this.#save(speaks),
     };
   }
 
@@ -142,8 +144,6 @@ export class Starter {
     const child: ChildContext = {
       self,
       run,
-      // Unique in the whole run, also after reloads, since processes are found and ended by this mark.
-      instance: `${run}-${host.server}-${crypto.randomUUID()}`,
       stderr: (pid) => this.log.writer(pid),
       prepare: () => this.#needReaper(),
       spawned: (pid, argv) => this.#spawned(pid, argv, probe),

@@ -127,11 +127,11 @@ export abstract class Exchange extends QuestionContext {
   }
 
   /** Stops the clock while the client is waited for. */
-  protected hold(): void {
+  protected override hold(): void {
     if (this.#held++ === 0) this.#deadline?.pause();
   }
 
-  protected release(): void {
+  protected override release(): void {
     if (--this.#held === 0) this.#deadline?.resume();
   }
 }

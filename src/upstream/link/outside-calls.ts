@@ -34,8 +34,4 @@ export class OutsideCalls extends QuestionContext {
   protected take(method: InputMethod): AskClient | null {
     return method === "roots/list" && this.#inMinute() <= most ? this.#asker() : null;
   }
-
-  protected hold(): void {}
-
-  protected release(): void {}
 }

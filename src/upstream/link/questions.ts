@@ -33,10 +33,10 @@ export abstract class QuestionContext {
   protected abstract take(method: InputMethod): AskClient | null;
 
   /** A question that may be about this context begins to wait for its answer. */
-  protected abstract hold(): void;
+  protected hold(): void {}
 
   /** That question waits no more. */
-  protected abstract release(): void;
+  protected release(): void {}
 
   get closed(): boolean {
     return this.#closed;

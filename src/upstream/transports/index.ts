@@ -11,8 +11,6 @@ import { openWebSocket } from "./websocket.ts";
 export type ChildContext = Omit<ChildSpec, "argv" | "env" | "cwd"> & {
   readonly self: Self;
   readonly run: string;
-  /** Distinguishes this child and its descendants from all others of the run. */
-  readonly instance: string;
 };
 
 /** What a link is for: `sse` uses the old pair of endpoints; `probe` only finds out what the server speaks. */
@@ -37,8 +35,11 @@ const endpointOf = ({ url, headers, proxy }: HttpOptions) => ({ url, headers, pr
 
 type Program = Pick<ChildSpec, "argv" | "env" | "cwd">;
 
-const openChild = ({ env, ...program }: Program, host: LinkHost, { run, instance, ...rest }: ChildContext): Link =>
-  openStdio({ ...rest, ...program, env: childEnv(env, run, instance) }, host);
+function openChild({ env, ...program }: Program, host: LinkHost, { run, ...rest }: ChildContext): Link {
+  // Unique in the whole run, also after reloads, since processes are found and ended by this mark.
+  const instance = `${run}-${host.server}-${crypto.randomUUID()}`;
+  return openStdio({ ...rest, ...program, env: childEnv(env, run, instance) }, host);
+}
 
 const usual: Facts = { perRequest: false, legacyOnly: false, ours: false };
 
