@@ -174,10 +174,9 @@ async function listOne(of: Stocktaking, old: Inventory, list: ListName): Promise
     if (warning !== null) log.warn(warning, { server });
     const rest = warning === null ? [] : [{ name: null, reason: warning }];
     const read = await inTurns(list === "tools" ? readTools(texts, host) : readItems(texts, list, host), turn);
-    warnOf({ items: old[list], missing: old.missing[list] }, read, (what, name, reason) =>
-      log.warn(`a ${lists[list].noun} is ${what}`, { server, name, reason }),
-    );
     const before = old[list];
+    for (const { what, ...facts } of newFaults({ items: before, missing: old.missing[list] }, read))
+      log.warn(`a ${lists[list].noun} is ${what}`, { server, ...facts });
     const items = late ? [...read.items, ...unread(before, read)] : read.items;
     const same = items.length === before.length && items.every((item, at) => isSame(item, before[at]));
     return { list, items: same ? before : items, missing: [...read.missing, ...rest], failure: null };
@@ -192,20 +191,16 @@ async function listOne(of: Stocktaking, old: Inventory, list: ListName): Promise
   }
 }
 
-/** Warns of definitions that are not offered, or not as they are, unless that is known from before. */
-function warnOf(
-  before: Definitions,
-  now: Definitions,
-  warn: (what: string, name: string | null, reason: string) => void,
-): void {
-  const known = new Set(before.missing.map(({ name, reason }) => `${name}: ${reason}`));
-  for (const { name, reason } of now.missing) if (!known.has(`${name}: ${reason}`)) warn("not offered", name, reason);
-  const cleaned = new Map(before.items.map((item) => [item.name, reasonsOf(item)]));
-  for (const item of now.items) {
-    const reasons = reasonsOf(item);
-    if (reasons !== "" && reasons !== cleaned.get(item.name))
-      warn("offered without what clients could not read", item.name, reasons);
-  }
+/** The definitions that are not offered, or not as they are, unless that is known from before. */
+function newFaults(before: Definitions, now: Definitions): (MissingItem & { readonly what: string })[] {
+  const faultsOf = ({ items, missing }: Definitions) => [
+    ...missing.map((one) => ({ what: "not offered", ...one })),
+    ...items
+      .filter(({ faults }) => faults)
+      .map((one) => ({ what: "offered without what clients could not read", name: one.name, reason: reasonsOf(one) })),
+  ];
+  const known = new Set(faultsOf(before).map((fault) => JSON.stringify(fault)));
+  return faultsOf(now).filter((fault) => !known.has(JSON.stringify(fault)));
 }
 
 const reasonsOf = ({ faults = [] }: Item): string => faults.join("; ");

@@ -112,12 +112,8 @@ const patience = 1_000;
 /** The body as text, if it has at most `max` bytes and comes whole and soon; of any other nothing, and it is ended. */
 export async function shortText({ body }: Response, max: number): Promise<string> {
   const reader = body?.getReader();
-  const text = await within(
-    readUpTo(reader, max).catch(() => null),
-    patience,
-    null,
-    () => null,
-  );
+  const reading = readUpTo(reader, max).catch(() => null);
+  const text = await within(reading, patience, null, () => null);
   if (text === null) endReading(reader);
   return text ?? "";
 }
