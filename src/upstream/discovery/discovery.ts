@@ -38,11 +38,11 @@ export class Discovery {
   /** Ends the stream on which a modern server announces changes. */
   #listen: AbortController | null = null;
   #attempt: Promise<void> | null = null;
-  #inventory: Inventory;
   #retry: Timer | null = null;
   #work: Promise<void> | null = null;
   /** The next reading of all lists, until it begins. */
   #refresh: Promise<void> | null = null;
+  inventory: Inventory;
   restarts = 0;
   /** Whether the server was ever listed, by this process or an earlier one. */
   listed: boolean;
@@ -51,8 +51,8 @@ export class Discovery {
     const { options, host } = terms;
     this.#terms = terms;
     this.#starter = starter;
-    this.#inventory = recall(options, host);
-    this.listed = this.#inventory.era !== null;
+    this.inventory = recall(options, host);
+    this.listed = this.inventory.era !== null;
     this.#breaker = createBreaker(host.tuning.breaker, host.clock.mono);
     const busy = (): boolean => this.#work !== null || this.#state === "starting";
     this.#relisting = new Relisting(terms, busy, (which) => void this.#relist(which));
@@ -66,10 +66,6 @@ export class Discovery {
   /** Why the server is not ready; null when it is. */
   get reason(): string | null {
     return this.#reason;
-  }
-
-  get inventory(): Inventory {
-    return this.#inventory;
   }
 
   /** The gateway's own instance, null while there is none. */
@@ -108,8 +104,8 @@ export class Discovery {
 
   /** Shows what the server offered that had this id before, until this one has been listed itself. */
   inherit(old: Discovery): void {
-    if (listNames.every((list) => this.#inventory[list].length === 0)) {
-      this.#inventory = { ...old.#inventory, stale: true };
+    if (listNames.every((list) => this.inventory[list].length === 0)) {
+      this.inventory = { ...old.inventory, stale: true };
     }
   }
 
@@ -190,10 +186,10 @@ export class Discovery {
       terms: this.#terms,
       instance,
       starter: this.#starter,
-      commonTools: () => this.#inventory.tools,
+      commonTools: () => this.inventory.tools,
       learnt: (tools) => {
-        if (tools.length + this.#inventory.conditional.length === 0) return;
-        this.#inventory = { ...this.#inventory, conditional: tools };
+        if (tools.length + this.inventory.conditional.length === 0) return;
+        this.inventory = { ...this.inventory, conditional: tools };
         this.#terms.host.changed();
       },
     });
@@ -219,7 +215,7 @@ export class Discovery {
     const { options, host } = this.#terms;
     const server = options.id;
     const { wait, open } = this.#breaker.failed();
-    this.#inventory = { ...this.#inventory, stale: true };
+    this.inventory = { ...this.inventory, stale: true };
     host.log.warn("a server is not available", { server, reason, retryMs: Math.round(wait) });
     if (open) host.record({ type: "server.circuit-open", actor: "system", facts: { server, reason } });
     this.set(open ? "open-circuit" : "backoff", reason);
@@ -233,17 +229,17 @@ export class Discovery {
   // ── lists ───────────────────────────────────────────────────────────────────────────────────────────────────
 
   async #list(own: OwnInstance, which: readonly ListName[]): Promise<void> {
-    const before = this.#inventory;
+    const before = this.inventory;
     const turn = new Turn();
     const taken = await takeInventory({ instance: own, turn, ...this.#terms }, before, which);
     turn.begin();
     this.listed = true;
     // Conditional tools may have been learnt meanwhile.
-    this.#inventory = { ...taken, conditional: this.#inventory.conditional };
-    if (differs(this.#inventory, before)) this.#terms.host.changed();
+    this.inventory = { ...taken, conditional: this.inventory.conditional };
+    if (differs(this.inventory, before)) this.#terms.host.changed();
     turn.over();
     this.#relisting.took(turn.total);
-    if (this.#inventory.tools !== before.tools) own.conditional.forget();
+    if (this.inventory.tools !== before.tools) own.conditional.forget();
   }
 
   /** Takes a notification of any instance; false when it is not about the lists. */
@@ -312,7 +308,7 @@ export class Discovery {
    * The regular health check: reads the lists that could not be read yet; if there are none, asks for a sign of life.
    */
   async beat(): Promise<void> {
-    if (this.#inventory.failed.length > 0) await this.refresh();
+    if (this.inventory.failed.length > 0) await this.refresh();
     else await this.checkOwn();
   }
 

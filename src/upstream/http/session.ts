@@ -34,9 +34,10 @@ export class HttpSession {
   #reading: AbortController | null = null;
   /** The questions that the server asks in the present session outside of calls. */
   #outside: OutsideCalls | null = null;
-  #renewal: Promise<void> | null = null;
   /** Requests of the session that were refused one after the other, in words that say nothing about it. */
   #refusals = 0;
+  /** Settles as the renewal does that runs now; null where none runs. */
+  renewal: Promise<void> | null = null;
   /** Streams that are open. */
   streams = 0;
   /** Resolves once the stream of the present session is open, or will not be. */
@@ -44,11 +45,6 @@ export class HttpSession {
 
   constructor(context: SessionContext) {
     this.#context = context;
-  }
-
-  /** Settles as the renewal does that runs now; null where none runs. */
-  get renewal(): Promise<void> | null {
-    return this.#renewal;
   }
 
   /** Begins to listen in the session that was just opened. */
@@ -122,9 +118,9 @@ export class HttpSession {
    */
   async renew(lost: string | null, surely = true): Promise<void> {
     if (this.#context.wire.session === lost) {
-      this.#renewal ??= this.#handshakeAgain(surely).finally(() => (this.#renewal = null));
+      this.renewal ??= this.#handshakeAgain(surely).finally(() => (this.renewal = null));
     }
-    await this.#renewal;
+    await this.renewal;
   }
 
   async #handshakeAgain(surely: boolean): Promise<void> {

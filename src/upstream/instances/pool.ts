@@ -83,7 +83,8 @@ export class Pool {
   readonly #failures: Failures;
   /** Resolves once no call is there any more; null where nobody waits for that. */
   #idle: PromiseWithResolvers<void> | null = null;
-  #inFlight = 0;
+  /** Calls that were counted in and not out yet. */
+  inFlight = 0;
   /** Calls that keep the server, whether or not a request of theirs is in flight. */
   #held = 0;
 
@@ -95,10 +96,6 @@ export class Pool {
   /** The instances that run, those that are about to end included. */
   get size(): number {
     return this.#slots.size - this.#waiting.size + this.#leaving.size;
-  }
-
-  get inFlight(): number {
-    return this.#inFlight;
   }
 
   get pids(): number[] {
@@ -220,14 +217,14 @@ export class Pool {
    * call is counted out by `leave`.
    */
   enter(): void {
-    if (this.#inFlight >= mostInFlight) {
+    if (this.inFlight >= mostInFlight) {
       throw faults.full(this.#host.server, `${mostInFlight} calls wait for its answers`);
     }
-    this.#inFlight++;
+    this.inFlight++;
   }
 
   leave(): void {
-    this.#inFlight--;
+    this.inFlight--;
     this.#settle();
   }
 
@@ -241,7 +238,7 @@ export class Pool {
   }
 
   get #busy(): boolean {
-    return this.#inFlight > 0 || this.#held > 0;
+    return this.inFlight > 0 || this.#held > 0;
   }
 
   #settle(): void {

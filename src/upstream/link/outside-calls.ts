@@ -13,6 +13,8 @@ const minuteMs = 60_000;
  * keep a person busy or cost money may only be asked during a call.
  */
 export class OutsideCalls extends QuestionContext {
+  /** So that a question goes by way of a running call if there is one. */
+  readonly timesAsked = Infinity;
   readonly #asker: () => AskClient | null;
   readonly #inMinute = createWindow(minuteMs, () => performance.now());
 
@@ -24,11 +26,6 @@ export class OutsideCalls extends QuestionContext {
   /** Whether the client can be asked now. */
   get askable(): boolean {
     return this.#asker() !== null;
-  }
-
-  /** Infinite, so that a question goes by way of a running call if there is one. */
-  get timesAsked(): number {
-    return Infinity;
   }
 
   protected take(method: InputMethod): AskClient | null {

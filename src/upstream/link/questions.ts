@@ -27,7 +27,9 @@ export const isInput = (method: string): method is InputMethod => inputMethods.s
  */
 export abstract class QuestionContext {
   #open: Map<string, AbortController> | null = null;
-  #closed = false;
+  closed = false;
+  /** How often the client was asked by way of this context. */
+  abstract readonly timesAsked: number;
 
   /** The way to ask one more question of this method; null where it may not be asked. */
   protected abstract take(method: InputMethod): AskClient | null;
@@ -38,13 +40,6 @@ export abstract class QuestionContext {
   /** That question waits no more. */
   protected release(): void {}
 
-  get closed(): boolean {
-    return this.#closed;
-  }
-
-  /** How often the client was asked by way of this context. */
-  abstract get timesAsked(): number;
-
   /** Whether a question of this id waits for its answer. */
   hasOpen(idText: string): boolean {
     return this.#open?.has(plainId(idText)) ?? false;
@@ -52,7 +47,7 @@ export abstract class QuestionContext {
 
   /** The context is over, and so are its questions. */
   close(): void {
-    this.#closed = true;
+    this.closed = true;
     for (const controller of this.#open?.values() ?? []) controller.abort();
     this.#open = null;
   }
@@ -90,7 +85,7 @@ export abstract class QuestionContext {
       const left = among.filter(({ closed }) => !closed);
       if (left.length === 0) return;
       if (answer) void reply(`{"jsonrpc":"2.0","id":${idText},"${answer.kind}":${answer.text}}`);
-      else if (!this.#closed || !askClient(left, question, reply)) {
+      else if (!this.closed || !askClient(left, question, reply)) {
         void reply(errorMessage(idText, rpcCodes.internalError, "The client did not answer."));
       }
     });

@@ -45,7 +45,8 @@ export function openHttp(spec: HttpSpec, host: LinkHost): Link {
 
 class HttpLink implements Link {
   readonly pid = null;
-  readonly ended: Promise<End>;
+  readonly #ended = Promise.withResolvers<End>();
+  readonly ended = this.#ended.promise;
   readonly #host: LinkHost;
   readonly #proxy: string | null;
   readonly #wire: HttpWire;
@@ -56,7 +57,6 @@ class HttpLink implements Link {
    * Controllers of requests that ended well, for use by later requests: none has been aborted, and a new one is costly.
    */
   readonly #unused: AbortController[] = [];
-  readonly #end: (end: End) => void;
   readonly #courtesies: Courtesies;
   #last = 0;
   /** The roots have changed since the server was last told so. */
@@ -76,9 +76,6 @@ class HttpLink implements Link {
       reply: (text, peer) => this.#courtesy("answers to its requests", text, peer),
     };
     this.#session = new HttpSession({ ...this.#context, link: this, open: this.#open, getStream: spec.getStream });
-    const ended = Promise.withResolvers<End>();
-    this.ended = ended.promise;
-    this.#end = ended.resolve;
   }
 
   get streams(): number {
@@ -150,7 +147,7 @@ class HttpLink implements Link {
     this.#session.close();
     this.#courtesies.close();
     for (const { controller } of this.#open.items) controller.abort();
-    this.#end(end);
+    this.#ended.resolve(end);
     // Also where the link is broken: a server that was only slow would otherwise keep the session for ever.
     await this.#wire.endSession();
   }
