@@ -19,9 +19,6 @@ const bytesPerValue = 8;
 /** How long a stored verdict about a server's era holds, ms: servers are upgraded. */
 const verdictMs = 24 * 3_600_000;
 
-/** What a link declares, raw JSON, and whether it is to read `lists`, which may nest deeper than other answers. */
-type LinkUse = { readonly declares: string; readonly lists?: boolean };
-
 /** Starts and ends the instances of one server, in the eras that it speaks, and keeps their log. */
 export class Starter {
   readonly log: StderrLog;
@@ -56,8 +53,11 @@ export class Starter {
     Object.assign(this.#limits.lists, limits, { nodes, depth: listDepth });
   }
 
-  /** The host of a new link. */
-  linkHost(events: LinkEvents, { declares, lists = false }: LinkUse): LinkHost {
+  /** The host of a new link; `lists`: it is to read lists, which may nest deeper than other answers. */
+  linkHost(
+    events: LinkEvents,
+    { declares, lists = false }: Pick<LinkHost, "declares"> & { lists?: boolean },
+  ): LinkHost {
     const { options, host } = this.#terms;
     const { log } = host;
     const server = options.id;

@@ -101,18 +101,17 @@ class SsePipe implements Pipe {
     const endpoint = this.#endpoint;
     if (endpoint === null || this.#telling) return;
     for (const [key, text] of this.#outbox.drain()) {
-      if (isReply(key)) void this.#post(endpoint, key, text, this.#courteous()).then(() => this.#took(key));
+      if (isReply(key))
+        void this.#post(endpoint, key, text, this.#courteous()).then(() => {
+          this.#replies.get(key)?.resolve();
+          this.#replies.delete(key);
+        });
       else if (isTold(key)) {
         this.#telling = true;
         await this.#post(endpoint, key, text, this.#courteous());
         this.#telling = false;
       } else void this.#post(endpoint, key, text, this.#stop.signal);
     }
-  }
-
-  #took(key: string): void {
-    this.#replies.get(key)?.resolve();
-    this.#replies.delete(key);
   }
 
   #courteous(): AbortSignal {
