@@ -43,30 +43,26 @@ const nothing: Inventory = {
 /** The inventory that was stored for a server; empty if none was, or if it cannot be read, which is logged. */
 export function recall(options: ServerOptions, host: SetHost): Inventory {
   try {
-    return recalled(options, host);
+    const remembered = host.lists.recall(options.id, listIdentityOf(options));
+    if (!remembered) return nothing;
+    const { era, instructions } = remembered;
+    const tools = atOnce(readTools(remembered.tools, host));
+    const read = mapLists((list) => (list === "tools" ? tools : atOnce(readItems(remembered[list], list, host))));
+    const capabilities: unknown = JSON.parse(remembered.capabilities);
+    return {
+      ...nothing,
+      ...mapLists((list) => read[list].items),
+      tools: tools.items,
+      missing: mapLists((list) => read[list].missing),
+      capabilities: isObject(capabilities) ? capabilities : null,
+      instructions,
+      era,
+    };
   } catch (error) {
     const facts = { server: options.id, cause: String(error) };
     host.log.warn("what a server offered before cannot be read; it is asked again", facts);
     return nothing;
   }
-}
-
-function recalled(options: ServerOptions, host: SetHost): Inventory {
-  const remembered = host.lists.recall(options.id, listIdentityOf(options));
-  if (!remembered) return nothing;
-  const { era, instructions } = remembered;
-  const tools = atOnce(readTools(remembered.tools, host));
-  const read = mapLists((list) => (list === "tools" ? tools : atOnce(readItems(remembered[list], list, host))));
-  const capabilities: unknown = JSON.parse(remembered.capabilities);
-  return {
-    ...nothing,
-    ...mapLists((list) => read[list].items),
-    tools: tools.items,
-    missing: mapLists((list) => read[list].missing),
-    capabilities: isObject(capabilities) ? capabilities : null,
-    instructions,
-    era,
-  };
 }
 
 /**

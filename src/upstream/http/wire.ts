@@ -26,15 +26,8 @@ const sessionId = /^[\x21-\x7e]{1,1024}$/;
  */
 const fetchRules = { redirect: "manual", timeout: false, decompress: false } as const;
 
-type Init = {
-  readonly method: string;
-  readonly headers: Headers | Record<string, string>;
-  readonly body?: string;
-  readonly signal: AbortSignal;
-};
-
 /** Sends a request to an endpoint, or to another URL of the same server. */
-export function sendTo({ url, proxy }: EndpointSpec, init: Init, to = url): Promise<Response> {
+export function sendTo({ url, proxy }: EndpointSpec, init: RequestInit, to = url): Promise<Response> {
   return fetch(to, { ...init, ...fetchRules, ...(proxy !== null && { proxy }) });
 }
 
@@ -113,7 +106,7 @@ export class HttpWire {
   }
 
   /** Sends a request whose outcome changes nothing for the gateway. False if it ran into its time-out. */
-  async #quietly(init: Omit<Init, "signal">): Promise<boolean> {
+  async #quietly(init: RequestInit): Promise<boolean> {
     const signal = courtesyOver(this.#spec);
     try {
       const response = await sendTo(this.#spec, { ...init, signal });

@@ -73,8 +73,8 @@ export abstract class QuestionContext {
     open.set(id, controller);
     for (const one of among) one.hold();
     const token = progressToken(params);
-    const progress = token === null ? null : new Progress(token, reply);
-    const request = { method, params, ...(progress && { progress: (said: string) => progress.report(said) }) };
+    const progress = token === null ? null : createProgress(token, reply);
+    const request = { method, params, ...(progress && { progress: progress.report }) };
     void answered(() => put(request, controller.signal), controller).then(async (answer) => {
       // Over HTTP the answer could overtake it.
       await progress?.settled();
@@ -122,33 +122,25 @@ function progressToken(params: string): string | null {
 }
 
 /** Passes on what a client reports of its progress with a question: one report after the other, of several the latest. */
-class Progress {
-  readonly #token: string;
-  readonly #reply: SendReply;
-  #latest: string | null = null;
-  #passing: Promise<void> | null = null;
-
-  constructor(token: string, reply: SendReply) {
-    this.#token = token;
-    this.#reply = reply;
-  }
-
-  /** Takes the `params` of a report, raw JSON. */
-  report(params: string): void {
-    this.#latest = params;
-    this.#passing ??= this.#pass();
-  }
-
-  /** Resolves once the server has all that was reported, or does not take it in time; then the rest is dropped. */
-  async settled(): Promise<void> {
-    if (this.#passing) await within(this.#passing, lastReportMs, null, () => void (this.#latest = null));
-  }
-
-  async #pass(): Promise<void> {
-    for (let params = this.#latest; params !== null; params = this.#latest) {
-      this.#latest = null;
-      await this.#reply(progressNotification(this.#token, params));
+function createProgress(token: string, reply: SendReply) {
+  let latest: string | null = null;
+  let passing: Promise<void> | null = null;
+  const pass = async (): Promise<void> => {
+    for (let params = latest; params !== null; params = latest) {
+      latest = null;
+      await reply(progressNotification(token, params));
     }
-    this.#passing = null;
-  }
+    passing = null;
+  };
+  return {
+    /** Takes the `params` of a report, raw JSON. */
+    report(params: string): void {
+      latest = params;
+      passing ??= pass();
+    },
+    /** Resolves once the server has all that was reported, or does not take it in time; then the rest is dropped. */
+    async settled(): Promise<void> {
+      if (passing) await within(passing, lastReportMs, null, () => void (latest = null));
+    },
+  };
 }
