@@ -6,8 +6,7 @@ import type { Down } from "../core/upstream.ts";
 import { within } from "../core/wait.ts";
 import { CallerTools } from "./discovery/caller-tools.ts";
 import type { Discovery } from "./discovery/discovery.ts";
-import { eraFor } from "./discovery/eras.ts";
-import { listenFilter } from "./discovery/inventory.ts";
+import { listenForChanges } from "./discovery/inventory.ts";
 import { faults } from "./faults.ts";
 import type { Terms } from "./host.ts";
 import { FirstQuestions } from "./instances/first-questions.ts";
@@ -15,7 +14,6 @@ import { type Opener, Pool, type Slot } from "./instances/pool.ts";
 import { type Spec, specOf } from "./instances/spec.ts";
 import type { Starter } from "./instances/starter.ts";
 import type { AskClient, Instance } from "./link/link.ts";
-import { holdListen } from "./link/listen.ts";
 import { Subscriptions } from "./subscriptions.ts";
 
 /** The instances of one server that serve callers: decides which one a call gets, and where their notifications go. */
@@ -39,7 +37,12 @@ export class CallerInstances {
       server: options.id,
       clock: host.clock,
       breaker: host.tuning.breaker,
-      start: async (spec, slot, ask) => this.#listenTo(await this.#start(spec, slot, ask), slot()),
+      start: async (slot, ask) => {
+        const instance = await this.#start(slot, ask);
+        const heard = (method: string, params: string): void => void this.#heard(slot, method, params);
+        listenForChanges(instance, terms, { heard, missed: () => this.#tools.changed(slot) });
+        return instance;
+      },
       crashed: (down) => this.#crashed(down),
       ended: (slot) => {
         this.subscriptions.ended(slot);
@@ -106,7 +109,7 @@ export class CallerInstances {
   }
 
   #specFor(party: Party): Spec {
-    return specOf(party, this.#terms.options, eraFor(party.inbound.era, this.#discovery.speaks));
+    return specOf(party, this.#terms.options, this.#starter.eras.eraFor(party.inbound.era));
   }
 
   /** The instance that the call needs, once it runs. */
@@ -157,68 +160,46 @@ export class CallerInstances {
     return faults.down(this.#terms.options.id, reason ?? `it is ${state}`, wait > 0 ? wait : undefined);
   }
 
-  async #start(spec: Spec, slot: () => Slot, byCall: AskClient | null): Promise<Instance> {
+  async #start(slot: Slot, byCall: AskClient | null): Promise<Instance> {
+    const { spec } = slot;
     const events = {
-      notified: (method: string, params: string) => this.#heard(slot(), method, params),
+      notified: (method: string, params: string) => this.#heard(slot, method, params),
       renewed: () => {
-        slot().level = null;
-        this.subscriptions.renewed(slot());
-        this.#tools.forget(slot());
+        slot.level = null;
+        this.subscriptions.renewed(slot);
+        this.#tools.forget(slot);
         // A server that forgets sessions was started anew, and may offer something else.
         void this.#discovery.checkOwn();
       },
     };
-    const bySession = this.#askerOf(spec);
-    const first = this.#firstQuestions(spec, bySession, byCall);
-    let asker = first?.ask ?? bySession;
+    const client = this.#clientOf(spec);
+    // Before the first call: by way of the session if that listens outside of calls, else of the call that needs the instance.
+    const ask = client?.isThere ? client.ask : byCall;
+    const first = ask && isObject(objectIn(spec.declares).roots) ? new FirstQuestions(ask) : null;
+    let asker = first?.ask ?? client?.ask ?? null;
     const host = { ...this.#starter.linkHost(events, { declares: spec.declares }), asker: () => asker };
-    const { speaks } = this.#discovery;
     try {
-      const instance = await this.#starter.start(eraFor(spec.era, speaks), host, speaks);
+      const instance = await this.#starter.start(this.#starter.eras.eraFor(spec.era), host);
       await first?.settled(instance, host);
       return instance;
     } catch (error) {
       // The server was replaced by one that speaks the newer era only.
-      if (!this.#discovery.doubtLegacy(error)) throw error;
-      return this.#starter.start("modern", host, speaks);
+      if (!this.#starter.doubtLegacy(error)) throw error;
+      return this.#starter.start("modern", host);
     } finally {
       // From now on the call has a request of its own that questions can be about.
-      asker = bySession;
+      asker = client?.ask ?? null;
     }
   }
 
-  /** Hears of changed lists from a modern instance, which announces them only to a request that listens. */
-  #listenTo(instance: Instance, slot: Slot): Instance {
-    const { link, peer } = instance;
-    const filter = peer.era === "modern" ? listenFilter(peer) : null;
-    if (!filter) return instance;
-    const listen = new AbortController();
-    void link.ended.then(() => listen.abort());
-    const heard = (method: string, params: string): void => void this.#heard(slot, method, params);
-    const missed = (): void => this.#tools.changed(slot);
-    void holdListen({ instance, terms: this.#terms, filter, heard, missed }, listen.signal);
-    return instance;
-  }
-
-  /** The way to ask the client of an instance that is one session's own; null for every other instance. */
-  #askerOf({ owner, session, asks }: Spec): AskClient | null {
+  /** The client of an instance that is one session's own, and whether it can be asked now; null for every other instance. */
+  #clientOf({ owner, session, asks }: Spec): { readonly ask: AskClient; readonly isThere: boolean } | null {
     if (!asks || owner === null || session === null) return null;
-    const server = this.#terms.options.id;
-    return (request, signal) => this.#terms.host.askSession({ server, owner, session, request }, signal);
-  }
-
-  /**
-   * Asks the client for its roots before the first call: its session, if it listens outside of calls, else by way of the
-   * call that the instance is started for. Null where it has no roots or cannot be asked.
-   */
-  #firstQuestions(
-    { declares, owner, session }: Spec,
-    bySession: AskClient | null,
-    byCall: AskClient | null,
-  ): FirstQuestions | null {
-    const canAsk = owner !== null && session !== null && this.#terms.host.canAskSession(session, owner);
-    const asker = canAsk ? bySession : byCall;
-    return asker && isObject(objectIn(declares).roots) ? new FirstQuestions(asker) : null;
+    const { options, host } = this.#terms;
+    return {
+      ask: (request, signal) => this.#terms.host.askSession({ server: options.id, owner, session, request }, signal),
+      isThere: host.canAskSession(session, owner),
+    };
   }
 
   /** Takes a notification of an instance that belongs to no request; false when nobody wants it. */

@@ -14,15 +14,11 @@ const mostFollowers = 512;
  */
 export class Following {
   readonly #terms: Terms;
-  #streams = 0;
+  /** Listening requests that are open. */
+  streams = 0;
 
   constructor(terms: Terms) {
     this.#terms = terms;
-  }
-
-  /** Listening requests that are open. */
-  get streams(): number {
-    return this.#streams;
   }
 
   /**
@@ -34,12 +30,12 @@ export class Following {
     const instance = await slot.starting;
     const silent = faults.down(server, "it does not tell of tasks");
     if (instance.peer.era === "legacy") throw silent;
-    if (this.#streams >= mostFollowers) throw faults.full(server, `${mostFollowers} callers follow tasks`);
-    this.#streams++;
-    slot.followers++;
+    if (this.streams >= mostFollowers) throw faults.full(server, `${mostFollowers} callers follow tasks`);
+    this.streams++;
+    slot.uses++;
     const release = (): void => {
-      this.#streams--;
-      slot.followers--;
+      this.streams--;
+      slot.uses--;
     };
     const listening: Listening = {
       instance,

@@ -11,6 +11,7 @@ import { reasonOf } from "./faults.ts";
 import { requestOf, replyOf } from "./forward.ts";
 import type { Terms } from "./host.ts";
 import type { Slot } from "./instances/pool.ts";
+import type { Starter } from "./instances/starter.ts";
 import type { Answer, Instance } from "./link/link.ts";
 import { query } from "./link/query.ts";
 import { factsOf } from "./transports/index.ts";
@@ -41,11 +42,13 @@ function ofReading(error: unknown): unknown {
 /** Sends the calls for one server to its instances. */
 export class Sender {
   readonly #terms: Terms;
+  readonly #starter: Starter;
   readonly #discovery: Discovery;
   readonly #instances: CallerInstances;
 
-  constructor(terms: Terms, discovery: Discovery, instances: CallerInstances) {
+  constructor(terms: Terms, starter: Starter, discovery: Discovery, instances: CallerInstances) {
     this.#terms = terms;
+    this.#starter = starter;
     this.#discovery = discovery;
     this.#instances = instances;
   }
@@ -81,7 +84,7 @@ export class Sender {
         } catch (error) {
           this.#noteFailure(error, slot);
           // It did not run, and the next attempt takes an instance of the other era.
-          const other = this.#discovery.doubtLegacy(error);
+          const other = this.#starter.doubtLegacy(error);
           if (again || !(other || mayRepeat(error, call, request)))
             throw repeatable.has(request.method) ? ofReading(error) : error;
           if (!other) await this.#pauseBefore(slot, call, deadline);
@@ -117,7 +120,7 @@ export class Sender {
   async #suspect(slot: Slot): Promise<void> {
     const { instance, suspected } = slot;
     // Over HTTP one request that hangs says nothing about the others, except over the old pair of endpoints.
-    const alone = factsOf(this.#terms.options).perRequest && !this.#discovery.speaks.sse;
+    const alone = factsOf(this.#terms.options).perRequest && !this.#starter.eras.spoken.sse;
     if (!instance || suspected || alone) return;
     slot.suspected = true;
     try {

@@ -195,20 +195,25 @@ export class SubscriptionGroup {
     this.#busy = true;
     while (this.#stale) {
       this.#stale = false;
-      const whole = await this.#attempt().catch((error: unknown) => this.#refuseAll(this.#wanted, error));
-      if (whole) this.#tries = 0;
-      else this.reconcileSoon();
+      let failed = false;
+      await this.#attempt().catch((error: unknown) => {
+        failed = true;
+        this.#refuse(this.#wanted, error);
+      });
+      if (this.#stale) continue;
+      const lacks = [...this.#wanted].some(([uri, { held }]) => held && (failed || !this.#grant?.uris.has(uri)));
+      if (lacks) this.reconcileSoon();
+      else this.#tries = 0;
     }
     this.#busy = false;
     if (this.#wanted.size === 0) this.#empty();
   }
 
-  /** False when a resource that was granted before is not granted now. */
-  async #attempt(): Promise<boolean> {
+  async #attempt(): Promise<void> {
     const host = this.#host;
     if (this.#wanted.size > 0) await host.learn(this.slot);
     if (this.#host !== host) return this.#attempt();
-    if (this.#wanted.size === 0 && !this.#grant) return true;
+    if (this.#wanted.size === 0 && !this.#grant) return;
     if (this.#wanted.size > 0) this.slot = host.reopen(this.slot);
     this.slot.subscriptions = this.#wanted.size;
     const instance = await this.slot.starting;
@@ -220,45 +225,42 @@ export class SubscriptionGroup {
   }
 
   /** Legacy: a request for each change. */
-  async #ask(grant: Grant): Promise<boolean> {
+  async #ask(grant: Grant): Promise<void> {
     for (const uri of [...grant.uris].filter((one) => !this.#wanted.has(one))) {
       grant.uris.delete(uri);
       await request(grant, "resources/unsubscribe", uri);
     }
-    let whole = true;
     for (const [uri, wish] of this.#wanted) {
       const refused = grant.uris.has(uri) ? null : await request(grant, "resources/subscribe", uri);
       // The grant was lost meanwhile: the next attempt begins with a new one.
-      if (this.#grant !== grant) return true;
-      if (refused) whole = this.#refuse(uri, wish, refused) && whole;
+      if (this.#grant !== grant) return;
+      if (refused) this.#refuse([[uri, wish]], refused);
       else hold(grant, uri, wish);
     }
-    return whole;
   }
 
   /** Modern: one request that listens to all; the one before ends once the server has acknowledged this one. */
-  async #listen(grant: Grant): Promise<boolean> {
+  async #listen(grant: Grant): Promise<void> {
     const wishes = [...this.#wanted];
     const uris = new Set(this.#wanted.keys());
+    let named: ReadonlySet<string> = uris;
     if (uris.symmetricDifference(grant.uris).size > 0) {
       const begun = uris.size > 0 ? await this.#begin(grant, uris) : null;
       if (this.#grant !== grant) {
         begun?.listen.abort();
-        return true;
+        return;
       }
       grant.listen?.abort();
       grant.listen = begun && this.#watch(grant, begun);
       const honoured = begun?.honoured.resourceSubscriptions;
       // The server does not honour what it does not name.
-      const named = uris.intersection(new Set<unknown>(Array.isArray(honoured) ? honoured : []));
+      named = uris.intersection(new Set<unknown>(Array.isArray(honoured) ? honoured : []));
       grant.uris = grant.uris.intersection(named);
-      for (const [uri, wish] of wishes) if (named.has(uri)) hold(grant, uri, wish);
-    } else {
-      // A wish may be new though its resource is granted: it was wanted again before the server was told that it was not.
-      for (const [uri, wish] of wishes) hold(grant, uri, wish);
     }
-    const lacking = wishes.filter(([uri]) => !grant.uris.has(uri));
-    return this.#refuseAll(lacking, silent(grant.host));
+    // A wish may be new though its resource is granted: it was wanted again before the server was told that it was not.
+    for (const [uri, wish] of wishes) if (named.has(uri)) hold(grant, uri, wish);
+    const lacking = wishes.filter(([uri]) => !named.has(uri));
+    this.#refuse(lacking, silent(grant.host));
   }
 
   #begin({ instance, host }: Grant, uris: ReadonlySet<string>): Promise<Begun> {
@@ -286,20 +288,12 @@ export class SubscriptionGroup {
     return listen;
   }
 
-  /**
-   * The server does not grant a resource. False if it did before: then no caller waits for the answer, and it is tried
-   * again.
-   */
-  #refuse(uri: string, wish: Wish, error: unknown): boolean {
-    if (wish.held) return false;
-    if (this.#wanted.get(uri) === wish) this.#wanted.delete(uri);
-    wish.answer.reject(error);
-    return true;
-  }
-
-  #refuseAll(wishes: Iterable<readonly [string, Wish]>, error: unknown): boolean {
-    let whole = true;
-    for (const [uri, wish] of wishes) whole = this.#refuse(uri, wish, error) && whole;
-    return whole;
+  /** The server does not grant these. Of those that it granted before, no caller waits for the answer. */
+  #refuse(wishes: Iterable<readonly [string, Wish]>, error: unknown): void {
+    for (const [uri, wish] of wishes) {
+      if (wish.held) continue;
+      if (this.#wanted.get(uri) === wish) this.#wanted.delete(uri);
+      wish.answer.reject(error);
+    }
   }
 }

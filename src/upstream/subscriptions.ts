@@ -100,9 +100,8 @@ export class Subscriptions {
 
   #groupOf(slot: Slot): SubscriptionGroup {
     const { key } = slot.spec;
-    const known = this.#groups.get(key);
-    const group = known ?? new SubscriptionGroup(this.#host, slot);
-    if (!known) this.#groups.set(key, group);
+    const group = this.#groups.get(key) ?? new SubscriptionGroup(this.#host, slot);
+    this.#groups.set(key, group);
     group.slot = slot;
     return group;
   }

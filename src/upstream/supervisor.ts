@@ -33,7 +33,7 @@ export class Supervisor {
     this.#starter = new Starter(this.#terms);
     this.#discovery = new Discovery(this.#terms, this.#starter);
     this.instances = new CallerInstances(this.#terms, this.#starter, this.#discovery);
-    this.sender = new Sender(this.#terms, this.#discovery, this.instances);
+    this.sender = new Sender(this.#terms, this.#starter, this.#discovery, this.instances);
     this.#following = new Following(this.#terms);
   }
 

@@ -14,7 +14,8 @@ import { Subscriptions } from "./subscriptions.ts";
 import { Supervisor } from "./supervisor.ts";
 import { endOrphans, usualPatience } from "./process/tree.ts";
 
-type Init = Omit<SetHost, "changed" | "callerChanged" | "retired" | "notice" | "reaper" | "tuning"> & {
+/** What a set consists of, and what its servers need. */
+type SetSpec = Omit<SetHost, "changed" | "callerChanged" | "retired" | "notice" | "reaper" | "tuning"> & {
   readonly servers: readonly ServerOptions[];
   readonly local: readonly LocalServer[];
   readonly previous: ManagedUpstreams | null;
@@ -56,7 +57,7 @@ export class ManagedUpstreams implements Upstreams {
   #reaper: Reaper | null = null;
   #retired = false;
 
-  constructor({ servers, local, previous, tuning, ...host }: Init) {
+  constructor({ servers, local, previous, tuning, ...host }: SetSpec) {
     this.#servers = servers;
     this.#previous = previous;
     this.#hearers = previous ? previous.#hearers : [];

@@ -28,6 +28,8 @@ type Offer = {
   incomplete: string | null;
 };
 
+const noOffer = { tools: [], due: false, next: 0, failed: false, incomplete: null } as const;
+
 /**
  * The tools that a server offers only to one caller's instance, such as those that a call has switched on there. An
  * instance is asked for them when it says that its tools have changed.
@@ -55,7 +57,8 @@ export class CallerTools {
 
   /** The instance of this slot says that its tools have changed. */
   changed(slot: Slot): void {
-    const offer = this.#offerOf(slot);
+    const offer = this.#offers.get(slot) ?? { ...noOffer, reading: Promise.resolve() };
+    this.#offers.set(slot, offer);
     if (offer.due) return;
     offer.due = true;
     offer.reading = offer.reading.then(() => this.#readWhenDue(slot, offer));
@@ -82,21 +85,6 @@ export class CallerTools {
     if (!offer) return;
     this.#offers.delete(slot);
     if (offer.tools.length > 0) this.#terms.host.callerChanged();
-  }
-
-  #offerOf(slot: Slot): Offer {
-    const known = this.#offers.get(slot);
-    if (known) return known;
-    const offer: Offer = {
-      tools: [],
-      due: false,
-      reading: Promise.resolve(),
-      next: 0,
-      failed: false,
-      incomplete: null,
-    };
-    this.#offers.set(slot, offer);
-    return offer;
   }
 
   async #readWhenDue(slot: Slot, offer: Offer): Promise<void> {

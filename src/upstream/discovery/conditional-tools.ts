@@ -6,13 +6,11 @@ import { type Breaker, createBreaker } from "../breaker.ts";
 import { reasonOf } from "../faults.ts";
 import type { Terms } from "../host.ts";
 import { type Drained, drainList, readTools } from "./listing.ts";
-import type { SpokenEras } from "../instances/first-contact.ts";
 import type { Instance } from "../link/link.ts";
 import type { Starter } from "../instances/starter.ts";
 
-type ConditionalToolsOptions = {
+type ConditionalToolsHost = {
   readonly terms: Terms;
-  readonly speaks: SpokenEras;
   readonly starter: Starter;
   /** The one by which the gateway lists for itself. */
   readonly instance: Instance;
@@ -27,7 +25,7 @@ type ConditionalToolsOptions = {
  * comes, for one kind after the other. Questions that the server asks meanwhile are refused, since no call runs.
  */
 export class ConditionalTools {
-  readonly #init: ConditionalToolsOptions;
+  readonly #host: ConditionalToolsHost;
   readonly #breaker: Breaker;
   /** By kind of client (eleven, see `inputKey`), the tools that not every client is shown; a promise while they are listed. */
   readonly #kinds = new Map<string, readonly Tool[] | Promise<void>>();
@@ -36,9 +34,9 @@ export class ConditionalTools {
   #gone: Promise<void> = Promise.resolve();
   #over = false;
 
-  constructor(init: ConditionalToolsOptions) {
-    this.#init = init;
-    const { tuning, clock } = init.terms.host;
+  constructor(host: ConditionalToolsHost) {
+    this.#host = host;
+    const { tuning, clock } = host.terms.host;
     this.#breaker = createBreaker(tuning.breaker, clock.mono);
   }
 
@@ -58,7 +56,7 @@ export class ConditionalTools {
       if (this.#kinds.get(kind) !== learning) return;
       if (!tools) return void this.#kinds.delete(kind);
       this.#kinds.set(kind, tools);
-      this.#init.learnt(this.#all());
+      this.#host.learnt(this.#all());
     });
     this.#turn = listed;
     this.#kinds.set(kind, learning);
@@ -80,7 +78,7 @@ export class ConditionalTools {
   async #list({ text }: ClientCapabilities): Promise<readonly Tool[] | null> {
     await this.#gone;
     if (this.#over || this.#breaker.wait() > 0) return null;
-    const { terms, commonTools } = this.#init;
+    const { terms, commonTools } = this.#host;
     const { host, options } = terms;
     try {
       const { texts } = await this.#drain(editObject(text, { tasks: null }));
@@ -100,13 +98,13 @@ export class ConditionalTools {
 
   /** A modern server reads with each request what its client can; a legacy one decides when a client connects. */
   async #drain(declares: string): Promise<Drained> {
-    const { starter, speaks, terms, instance } = this.#init;
+    const { starter, terms, instance } = this.#host;
     if (instance.peer.era === "modern") {
       return drainList(instance, terms, "tools", { declares: JSON.parse(declares) });
     }
     const ignored = { notified: () => true, renewed: () => {} };
     const linkHost = starter.linkHost(ignored, { declares, lists: true });
-    const started = await starter.start("legacy", linkHost, speaks);
+    const started = await starter.start("legacy", linkHost);
     try {
       return await drainList(started, terms, "tools");
     } finally {

@@ -4,15 +4,12 @@ import { changedMethod, type ListName, listNames, lists } from "../../core/lists
 import { Turn } from "../../core/turns.ts";
 import type { ServerState } from "../../core/upstream.ts";
 import { type Breaker, createBreaker } from "../breaker.ts";
-import { NoRevision, reasonOf } from "../faults.ts";
+import { reasonOf } from "../faults.ts";
 import { checkHealth } from "../link/handshake.ts";
 import type { Terms } from "../host.ts";
-import { differs, type Inventory, listenFilter, offered, recall, takeInventory } from "./inventory.ts";
+import { differs, type Inventory, listenForChanges, offered, recall, takeInventory } from "./inventory.ts";
 import type { Greeting, Instance, LinkHost } from "../link/link.ts";
-import { holdListen } from "../link/listen.ts";
-import type { Met, SpokenEras } from "../instances/first-contact.ts";
 import { ConditionalTools } from "./conditional-tools.ts";
-import { Eras } from "./eras.ts";
 import { Relisting } from "./relisting.ts";
 import type { Starter } from "../instances/starter.ts";
 
@@ -27,25 +24,25 @@ type OwnInstance = Instance & {
 };
 
 /**
- * One server as the gateway itself knows it, through an instance of its own that declares no capabilities: the eras
- * that the server speaks, the lists that it offers, and its health.
+ * One server as the gateway itself knows it, through an instance of its own that declares no capabilities: the lists
+ * that the server offers, and its health.
  */
 export class Discovery {
   readonly #terms: Terms;
   readonly #starter: Starter;
   readonly #breaker: Breaker;
-  readonly #eras: Eras;
   readonly #relisting: Relisting;
   #state: ServerState = "idle";
   #reason: string | null = null;
   #own: OwnInstance | null = null;
+  /** Ends the stream on which a modern server announces changes. */
   #listen: AbortController | null = null;
   #attempt: Promise<void> | null = null;
-  #inventory: Inventory;
   #retry: Timer | null = null;
   #work: Promise<void> | null = null;
   /** The next reading of all lists, until it begins. */
   #refresh: Promise<void> | null = null;
+  inventory: Inventory;
   restarts = 0;
   /** Whether the server was ever listed, by this process or an earlier one. */
   listed: boolean;
@@ -54,10 +51,9 @@ export class Discovery {
     const { options, host } = terms;
     this.#terms = terms;
     this.#starter = starter;
-    this.#inventory = recall(options, host);
-    this.listed = this.#inventory.era !== null;
+    this.inventory = recall(options, host);
+    this.listed = this.inventory.era !== null;
     this.#breaker = createBreaker(host.tuning.breaker, host.clock.mono);
-    this.#eras = new Eras(options);
     const busy = (): boolean => this.#work !== null || this.#state === "starting";
     this.#relisting = new Relisting(terms, busy, (which) => void this.#relist(which));
     if (!options.enabled) this.#state = "disabled";
@@ -72,44 +68,20 @@ export class Discovery {
     return this.#reason;
   }
 
-  get inventory(): Inventory {
-    return this.#inventory;
-  }
-
   /** The gateway's own instance, null while there is none. */
   get instance(): Instance | null {
     return this.#own;
   }
 
-  get speaks(): SpokenEras {
-    return this.#eras.spoken;
-  }
-
   /** Finds out which eras the server speaks, as far as callers of this era need it; null when that is known. */
   learn(era: Era): Promise<void> | null {
-    const unmet = !this.#eras.known && this.#own === null && this.#retry === null;
+    const unmet = !this.#starter.eras.known && this.#own === null && this.#retry === null;
     if (unmet) return this.connect().then(() => this.#learnLegacy(era) ?? undefined);
     return this.#learnLegacy(era);
   }
 
   #learnLegacy(era: Era): Promise<void> | null {
-    if (era === "modern" || !this.#own) return null;
-    const { host } = this.#own;
-    return this.#eras.learnLegacy(() => this.#starter.speaksLegacy(host));
-  }
-
-  /**
-   * Whether a failure says that the server, which is modern, does not speak legacy too, or no more; what was found out
-   * before is then forgotten.
-   */
-  doubtLegacy(error: unknown): boolean {
-    const { modern, legacy } = this.speaks;
-    if (!modern || !(error instanceof NoRevision)) return false;
-    if (legacy) {
-      this.#eras.met({ ...this.speaks, legacy: null });
-      this.#starter.forget();
-    }
-    return true;
+    return era === "modern" || !this.#own ? null : this.#starter.learnLegacy(this.#own.host);
   }
 
   /**
@@ -122,7 +94,7 @@ export class Discovery {
 
   /** Streams that are held open to hear of changes. */
   get streams(): number {
-    return (this.#own?.link.streams ?? 0) + (this.#listen ? 1 : 0);
+    return (this.#own?.link.streams ?? 0) + (this.#listen?.signal.aborted === false ? 1 : 0);
   }
 
   /** Milliseconds until the server may be started again. */
@@ -132,8 +104,8 @@ export class Discovery {
 
   /** Shows what the server offered that had this id before, until this one has been listed itself. */
   inherit(old: Discovery): void {
-    if (listNames.every((list) => this.#inventory[list].length === 0)) {
-      this.#inventory = { ...old.#inventory, stale: true };
+    if (listNames.every((list) => this.inventory[list].length === 0)) {
+      this.inventory = { ...old.inventory, stale: true };
     }
   }
 
@@ -174,7 +146,6 @@ export class Discovery {
 
   #leave(): void {
     this.#listen?.abort();
-    this.#listen = null;
     this.#relisting.pause();
     this.#own?.conditional.close();
     this.#own = null;
@@ -202,7 +173,6 @@ export class Discovery {
       const host = this.#starter.linkHost(events, { declares: "{}", lists: true });
       const met = await this.#starter.meet(host);
       own = { ...met, host, conditional: this.#conditional(met) };
-      this.#eras.met(met.speaks);
       if (this.#state === "starting") await this.#list(own, listNames);
       this.#ready(own);
     } catch (error) {
@@ -211,16 +181,15 @@ export class Discovery {
     }
   }
 
-  #conditional(met: Met): ConditionalTools {
+  #conditional(instance: Instance): ConditionalTools {
     return new ConditionalTools({
       terms: this.#terms,
-      speaks: met.speaks,
-      instance: met,
+      instance,
       starter: this.#starter,
-      commonTools: () => this.#inventory.tools,
+      commonTools: () => this.inventory.tools,
       learnt: (tools) => {
-        if (tools.length + this.#inventory.conditional.length === 0) return;
-        this.#inventory = { ...this.#inventory, conditional: tools };
+        if (tools.length + this.inventory.conditional.length === 0) return;
+        this.inventory = { ...this.inventory, conditional: tools };
         this.#terms.host.changed();
       },
     });
@@ -231,7 +200,7 @@ export class Discovery {
     this.#own = own;
     this.set("ready", null);
     this.#relisting.begin();
-    if (own.peer.era === "modern") this.#listenTo(own);
+    this.#listenTo(own);
     void own.link.ended.then(({ expected, reason }) => {
       if (this.#own !== own || expected) return;
       const { options, host } = this.#terms;
@@ -246,7 +215,7 @@ export class Discovery {
     const { options, host } = this.#terms;
     const server = options.id;
     const { wait, open } = this.#breaker.failed();
-    this.#inventory = { ...this.#inventory, stale: true };
+    this.inventory = { ...this.inventory, stale: true };
     host.log.warn("a server is not available", { server, reason, retryMs: Math.round(wait) });
     if (open) host.record({ type: "server.circuit-open", actor: "system", facts: { server, reason } });
     this.set(open ? "open-circuit" : "backoff", reason);
@@ -260,17 +229,17 @@ export class Discovery {
   // ── lists ───────────────────────────────────────────────────────────────────────────────────────────────────
 
   async #list(own: OwnInstance, which: readonly ListName[]): Promise<void> {
-    const before = this.#inventory;
+    const before = this.inventory;
     const turn = new Turn();
     const taken = await takeInventory({ instance: own, turn, ...this.#terms }, before, which);
     turn.begin();
     this.listed = true;
     // Conditional tools may have been learnt meanwhile.
-    this.#inventory = { ...taken, conditional: this.#inventory.conditional };
-    if (differs(this.#inventory, before)) this.#terms.host.changed();
+    this.inventory = { ...taken, conditional: this.inventory.conditional };
+    if (differs(this.inventory, before)) this.#terms.host.changed();
     turn.over();
     this.#relisting.took(turn.total);
-    if (this.#inventory.tools !== before.tools) own.conditional.forget();
+    if (this.inventory.tools !== before.tools) own.conditional.forget();
   }
 
   /** Takes a notification of any instance; false when it is not about the lists. */
@@ -312,16 +281,10 @@ export class Discovery {
     this.#work = null;
   }
 
-  /** Keeps a stream open on which a modern server announces changes. */
   #listenTo(own: OwnInstance): void {
-    const filter = listenFilter(own.peer);
-    if (!filter) return;
-    const listen = (this.#listen = new AbortController());
+    this.#listen?.abort();
     const heard = (method: string): void => void this.heard(method);
-    const missed = (): void => this.#missed(own);
-    void holdListen({ instance: own, terms: this.#terms, filter, heard, missed }, listen.signal).then(() => {
-      if (this.#listen === listen) this.#listen = null;
-    });
+    this.#listen = listenForChanges(own, this.#terms, { heard, missed: () => this.#missed(own) });
   }
 
   /** While nobody listened anything may have changed. */
@@ -336,9 +299,6 @@ export class Discovery {
     own.peer = greeting;
     own.conditional.forget();
     this.#missed(own);
-    if (own.peer.era !== "modern") return;
-    this.#listen?.abort();
-    this.#listen = null;
     this.#listenTo(own);
   }
 
@@ -348,7 +308,7 @@ export class Discovery {
    * The regular health check: reads the lists that could not be read yet; if there are none, asks for a sign of life.
    */
   async beat(): Promise<void> {
-    if (this.#inventory.failed.length > 0) await this.refresh();
+    if (this.inventory.failed.length > 0) await this.refresh();
     else await this.checkOwn();
   }
 

@@ -8,7 +8,7 @@ import { reasonOf } from "../faults.ts";
 import type { SetHost, Terms } from "../host.ts";
 import { listIdentityOf } from "../identity.ts";
 import type { Greeting, Instance } from "../link/link.ts";
-import type { ListenFilter } from "../link/listen.ts";
+import { holdListen, type ListenFilter, type Listening } from "../link/listen.ts";
 import { type Definitions, drainList, type MissingItem, readItems, readTools, unread } from "./listing.ts";
 import type { ServerOptions } from "../options.ts";
 
@@ -43,30 +43,26 @@ const nothing: Inventory = {
 /** The inventory that was stored for a server; empty if none was, or if it cannot be read, which is logged. */
 export function recall(options: ServerOptions, host: SetHost): Inventory {
   try {
-    return recalled(options, host);
+    const remembered = host.lists.recall(options.id, listIdentityOf(options));
+    if (!remembered) return nothing;
+    const { era, instructions } = remembered;
+    const tools = atOnce(readTools(remembered.tools, host));
+    const read = mapLists((list) => (list === "tools" ? tools : atOnce(readItems(remembered[list], list, host))));
+    const capabilities: unknown = JSON.parse(remembered.capabilities);
+    return {
+      ...nothing,
+      ...mapLists((list) => read[list].items),
+      tools: tools.items,
+      missing: mapLists((list) => read[list].missing),
+      capabilities: isObject(capabilities) ? capabilities : null,
+      instructions,
+      era,
+    };
   } catch (error) {
     const facts = { server: options.id, cause: String(error) };
     host.log.warn("what a server offered before cannot be read; it is asked again", facts);
     return nothing;
   }
-}
-
-function recalled(options: ServerOptions, host: SetHost): Inventory {
-  const remembered = host.lists.recall(options.id, listIdentityOf(options));
-  if (!remembered) return nothing;
-  const { era, instructions } = remembered;
-  const tools = atOnce(readTools(remembered.tools, host));
-  const read = mapLists((list) => (list === "tools" ? tools : atOnce(readItems(remembered[list], list, host))));
-  const capabilities: unknown = JSON.parse(remembered.capabilities);
-  return {
-    ...nothing,
-    ...mapLists((list) => read[list].items),
-    tools: tools.items,
-    missing: mapLists((list) => read[list].missing),
-    capabilities: isObject(capabilities) ? capabilities : null,
-    instructions,
-    era,
-  };
 }
 
 /**
@@ -80,13 +76,30 @@ export function offered({ capabilities }: Greeting): readonly ListName[] {
 }
 
 /** The filter for the lists whose changes a server announces; null when it announces none. */
-export function listenFilter(greeting: Greeting): ListenFilter | null {
+function listenFilter(greeting: Greeting): ListenFilter | null {
   const tells = offered(greeting).filter((list) => {
     const declared = greeting.capabilities?.[lists[list].capability];
     return isObject(declared) && declared.listChanged === true;
   });
   if (tells.length === 0) return null;
   return Object.fromEntries(tells.map((list) => [changedKey(lists[list].capability), true] as const));
+}
+
+/** What hears that lists have changed, and that they may have. */
+type ChangeListener = Pick<Listening, "heard" | "missed">;
+
+/**
+ * Hears of changed lists from a modern instance, which announces them only to a request that listens, until the instance
+ * ends or the controller aborts. Null where none are announced.
+ */
+export function listenForChanges(instance: Instance, terms: Terms, listener: ChangeListener): AbortController | null {
+  const filter = instance.peer.era === "modern" ? listenFilter(instance.peer) : null;
+  if (!filter) return null;
+  const listen = new AbortController();
+  const end = (): void => listen.abort();
+  void instance.link.ended.then(end);
+  void holdListen({ instance, terms, filter, ...listener }, listen.signal).then(end);
+  return listen;
 }
 
 type Stocktaking = Terms & {
@@ -157,10 +170,9 @@ async function listOne(of: Stocktaking, old: Inventory, list: ListName): Promise
     if (warning !== null) log.warn(warning, { server });
     const rest = warning === null ? [] : [{ name: null, reason: warning }];
     const read = await inTurns(list === "tools" ? readTools(texts, host) : readItems(texts, list, host), turn);
-    warnOf({ items: old[list], missing: old.missing[list] }, read, (what, name, reason) =>
-      log.warn(`a ${lists[list].noun} is ${what}`, { server, name, reason }),
-    );
     const before = old[list];
+    for (const { what, ...facts } of newFaults({ items: before, missing: old.missing[list] }, read))
+      log.warn(`a ${lists[list].noun} is ${what}`, { server, ...facts });
     const items = late ? [...read.items, ...unread(before, read)] : read.items;
     const same = items.length === before.length && items.every((item, at) => isSame(item, before[at]));
     return { list, items: same ? before : items, missing: [...read.missing, ...rest], failure: null };
@@ -175,20 +187,16 @@ async function listOne(of: Stocktaking, old: Inventory, list: ListName): Promise
   }
 }
 
-/** Warns of definitions that are not offered, or not as they are, unless that is known from before. */
-function warnOf(
-  before: Definitions,
-  now: Definitions,
-  warn: (what: string, name: string | null, reason: string) => void,
-): void {
-  const known = new Set(before.missing.map(({ name, reason }) => `${name}: ${reason}`));
-  for (const { name, reason } of now.missing) if (!known.has(`${name}: ${reason}`)) warn("not offered", name, reason);
-  const cleaned = new Map(before.items.map((item) => [item.name, reasonsOf(item)]));
-  for (const item of now.items) {
-    const reasons = reasonsOf(item);
-    if (reasons !== "" && reasons !== cleaned.get(item.name))
-      warn("offered without what clients could not read", item.name, reasons);
-  }
+/** The definitions that are not offered, or not as they are, unless that is known from before. */
+function newFaults(before: Definitions, now: Definitions): (MissingItem & { readonly what: string })[] {
+  const faultsOf = ({ items, missing }: Definitions) => [
+    ...missing.map((one) => ({ what: "not offered", ...one })),
+    ...items
+      .filter(({ faults }) => faults)
+      .map((one) => ({ what: "offered without what clients could not read", name: one.name, reason: reasonsOf(one) })),
+  ];
+  const known = new Set(faultsOf(before).map((fault) => JSON.stringify(fault)));
+  return faultsOf(now).filter((fault) => !known.has(JSON.stringify(fault)));
 }
 
 const reasonsOf = ({ faults = [] }: Item): string => faults.join("; ");

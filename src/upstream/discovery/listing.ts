@@ -46,6 +46,7 @@ export async function drainList(
     warning: `its ${method} was cut: ${why}`,
     late,
   });
+  const whole: Drained = { texts, warning: null, late: false };
   let cursor: string | undefined;
   let characters = 0;
   for (let page = 1; ; page++) {
@@ -62,14 +63,13 @@ export async function drainList(
     if (answer === null) return ended(`more than ${ms / 1_000} s`, true);
     if (answer.kind === "error") {
       // Many servers with resources have never heard of templates.
-      if (list === "resourceTemplates" && answer.code === rpcCodes.methodNotFound)
-        return { texts, warning: null, late: false };
+      if (list === "resourceTemplates" && answer.code === rpcCodes.methodNotFound) return whole;
       throw faults.protocol(terms.options.id, `${method}: ${quoted(answer.message)}`);
     }
     const { items, next } = readPage(answer.result, terms.options.id, list);
     for (const item of items) texts.push(item);
     characters += answer.result.length;
-    if (next === null) return { texts, warning: null, late: false };
+    if (next === null) return whole;
     const why = stop({ page, items: texts.length, characters, repeated: cursors.has(next) });
     if (why) return ended(why);
     cursors.add(next);

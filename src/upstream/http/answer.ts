@@ -5,7 +5,7 @@ import { headroom } from "../../mcp/message.ts";
 import { decodeUtf8, isLonger } from "../../mcp/utf8.ts";
 import { faults, HttpFailure, quoted } from "../faults.ts";
 import type { Answer, LinkHost, Purpose } from "../link/link.ts";
-import { Arrival } from "./arrival.ts";
+import { createArrival } from "./arrival.ts";
 
 /** What an HTTP status without a usable JSON-RPC answer means. */
 export function faultOfStatus(server: string, answer: Head, body: string): HttpFailure {
@@ -112,12 +112,8 @@ const patience = 1_000;
 /** The body as text, if it has at most `max` bytes and comes whole and soon; of any other nothing, and it is ended. */
 export async function shortText({ body }: Response, max: number): Promise<string> {
   const reader = body?.getReader();
-  const text = await within(
-    readUpTo(reader, max).catch(() => null),
-    patience,
-    null,
-    () => null,
-  );
+  const reading = readUpTo(reader, max).catch(() => null);
+  const text = await within(reading, patience, null, () => null);
   if (text === null) endReading(reader);
   return text ?? "";
 }
@@ -129,15 +125,15 @@ export async function shortText({ body }: Response, max: number): Promise<string
 export async function readText(response: Response, host: LinkHost, purpose: Purpose): Promise<string> {
   const { server, limits } = host;
   const max = limits.result + headroom;
-  const arrival = new Arrival(server, () => max, purpose);
+  const hold = createArrival(server, () => max, purpose);
   const declared = isBounded(response.headers, max) ? Number(response.headers.get("content-length")) : null;
   const reader = declared === null ? response.body?.getReader() : undefined;
   try {
     if (declared !== null) {
-      arrival.hold(declared);
+      hold(declared);
       return decodeUtf8(await response.arrayBuffer());
     }
-    const text = await readUpTo(reader, max, arrival);
+    const text = await readUpTo(reader, max, hold);
     if (text === null) throw faults.tooLarge(server, limits.result);
     return text;
   } catch (error) {
@@ -145,7 +141,7 @@ export async function readText(response: Response, host: LinkHost, purpose: Purp
     else discard(response);
     throw error;
   } finally {
-    arrival.end();
+    hold(0);
   }
 }
 
@@ -155,7 +151,11 @@ type Reader = Pick<ReadableStreamDefaultReader<Uint8Array>, "read" | "cancel">;
 const endReading = (reader: Reader | undefined): void => void reader?.cancel().catch(() => {});
 
 /** The text of at most `max` bytes; null for a longer one, of which the rest is not read. */
-async function readUpTo(reader: Reader | undefined, max: number, arrival?: Arrival): Promise<string | null> {
+async function readUpTo(
+  reader: Reader | undefined,
+  max: number,
+  hold?: (bytes: number) => void,
+): Promise<string | null> {
   const chunks: Uint8Array[] = [];
   let size = 0;
   for (;;) {
@@ -163,7 +163,7 @@ async function readUpTo(reader: Reader | undefined, max: number, arrival?: Arriv
     if (!value) return decodeUtf8(Buffer.concat(chunks));
     size += value.length;
     if (size > max) return null;
-    arrival?.hold(size);
+    hold?.(size);
     chunks.push(value);
   }
 }

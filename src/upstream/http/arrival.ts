@@ -8,36 +8,21 @@ export const mostUncounted = 64 * 1024;
 const arriving = new Room({ ofOne: 128 * 1024 ** 2, ofAll: 256 * 1024 ** 2 });
 
 /**
- * The room that one answer takes while it arrives. Each call has a connection of its own, so without this a server could
- * have as many of the longest answers in memory as there are calls. An answer without room is refused at once: one that
- * waited would fill the memory below. Only answers to calls are counted: the gateway's own requests are few, and refusing
- * their answers would take a healthy server for a broken one.
+ * Makes the function that takes room for one answer while it arrives: for so many bytes in all, and none at its end. It
+ * throws `upstream-overloaded` where there is no room for more. Each call has a connection of its own, so without this a
+ * server could have as many of the longest answers in memory as there are calls. An answer without room is refused at
+ * once: one that waited would fill the memory below. Only answers to calls are counted: the gateway's own requests are
+ * few, and refusing their answers would take a healthy server for a broken one.
  */
-export class Arrival {
-  readonly #server: string;
-  readonly #longest: () => number;
-  readonly #isCounted: boolean;
-  #bytes = 0;
-
-  constructor(server: string, longest: () => number, purpose: Purpose) {
-    this.#server = server;
-    this.#longest = longest;
-    this.#isCounted = purpose.kind === "call";
-  }
-
-  /** So many bytes of the answer are to be held from now on; throws `upstream-overloaded` where there is no room. */
-  hold(bytes: number): void {
-    const counted = this.#isCounted && bytes > mostUncounted ? bytes : 0;
-    const more = counted - this.#bytes;
+export function createArrival(server: string, longest: () => number, { kind }: Purpose): (bytes: number) => void {
+  let held = 0;
+  return (bytes) => {
+    const counted = kind === "call" && bytes > mostUncounted ? bytes : 0;
+    const more = counted - held;
     if (more === 0) return;
-    const full = more > 0 ? arriving.whyFull(this.#server, more, this.#longest()) : null;
-    if (full) throw faults.crowded(this.#server, full.of === "one" ? "it" : "all servers", full.most);
-    arriving.add(this.#server, more);
-    this.#bytes = counted;
-  }
-
-  /** Gives the room back. */
-  end(): void {
-    this.hold(0);
-  }
+    const full = more > 0 ? arriving.whyFull(server, more, longest()) : null;
+    if (full) throw faults.crowded(server, full.of === "one" ? "it" : "all servers", full.most);
+    arriving.add(server, more);
+    held = counted;
+  };
 }

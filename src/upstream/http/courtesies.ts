@@ -30,10 +30,17 @@ export class Courtesies {
   }
 
   async send(kind: string, text: string, peer: Peer): Promise<void> {
-    if (this.of(kind) >= mostCourtesies) return this.#keep(kind, { text, peer });
+    const waits = kind === cancelled;
+    if (this.of(kind) >= mostCourtesies) {
+      if (waits && this.#waiting.length < mostWaiting) this.#waiting.push({ text, peer });
+      else this.#drop(kind);
+      return;
+    }
     this.#underWay.add(kind);
-    for (let word: Word | undefined = { text, peer }; word; word = this.#next(kind)) {
-      if (!(await this.#wire.courtesy(word.text, word.peer))) this.#giveUp();
+    for (let word: Word | undefined = { text, peer }; word; word = waits ? this.#waiting.shift() : undefined) {
+      if (await this.#wire.courtesy(word.text, word.peer)) continue;
+      // A server that lets one of these messages run into its time-out takes none of those that wait either.
+      for (const _ of this.#waiting.splice(0)) this.#drop(cancelled);
     }
     this.#underWay.add(kind, -1);
   }
@@ -41,20 +48,6 @@ export class Courtesies {
   /** Forgets what waits: the link is over. */
   close(): void {
     this.#waiting = [];
-  }
-
-  #keep(kind: string, word: Word): void {
-    if (kind === cancelled && this.#waiting.length < mostWaiting) this.#waiting.push(word);
-    else this.#drop(kind);
-  }
-
-  #next(kind: string): Word | undefined {
-    return kind === cancelled ? this.#waiting.shift() : undefined;
-  }
-
-  /** A server that lets one of these messages run into its time-out takes none of those that wait either. */
-  #giveUp(): void {
-    for (const _ of this.#waiting.splice(0)) this.#drop(cancelled);
   }
 
   #drop(kind: string): void {

@@ -1,7 +1,7 @@
 import type { List, ListNode } from "../../core/linked-list.ts";
 import { Exchange, type GaveUp } from "../link/exchange.ts";
 import type { Answer, LinkRequest } from "../link/link.ts";
-import { isSessionLost, isUnseen, type SessionLoss } from "./lost-session.ts";
+import { lossOf, type SessionLoss } from "./lost-session.ts";
 
 /** One request over HTTP. */
 export class HttpExchange extends Exchange {
@@ -38,8 +38,8 @@ export class HttpExchange extends Exchange {
   lossIn(status: number, said: Answer | string): SessionLoss | null {
     const { request, session } = this;
     if (this.heard || request.peer.era === "modern" || request.method === "initialize") return null;
-    if (!isSessionLost(status, said, session)) return null;
-    return isUnseen(status, said, session) ? "repeatable" : this.doubt;
+    const loss = lossOf(status, said, session);
+    return loss === "perhaps ran" ? this.doubt : loss;
   }
 
   /** What it means for the request if the server may have lost the session, and may have looked at the request before. */

@@ -3,7 +3,7 @@ import { rpcCodes } from "../../core/rpc-code.ts";
 import { editObject } from "../../mcp/edit.ts";
 import type { Answer } from "../link/link.ts";
 
-/** Whether a request that was refused for its session may be repeated, or not because it has perhaps run. */
+/** Whether a request that was refused for its session may be repeated, or not because it has perhaps run if it acts. */
 export type SessionLoss = "repeatable" | "perhaps ran";
 
 /** The server does not know the session any more, as far as its refusal says, which is `said`. */
@@ -68,6 +68,8 @@ export const isRefusal = (status: number): boolean =>
   status >= 400 && status <= 500 && status !== 408 && status !== 429;
 /** A 400 may be about anything, so its words must name the session, or the handshake that opens one. */
 const ofSession = /session|initiali[sz]e/i;
+/** A server that gave no session and wants one asks for its id, or for the handshake. */
+const wanted = /session.id|initiali[sz]/i;
 /** The official Rust SDK refused so up to 0.16; any other 401 is about credentials. */
 const unauthorized = "unauthorized session not found";
 /** Most characters of a text that can say that a session is lost. */
@@ -76,56 +78,43 @@ export const longestWords = 2_000;
 const codes = new Set<number>([rpcCodes.invalidRequest, rpcCodes.sessionNotFound, rpcCodes.invalidParams]);
 
 /**
- * Recognises how servers say that they do not know the session, in an answer or in a body that is no answer. Where it
- * could be a tool's own error, only whole known sentences count. A server that gave no session may want one later, and
- * says so with 400; its 404 is about something else.
+ * Recognises how servers say that they do not know the session, in an answer or in a body that is no answer; null where
+ * they do not. `repeatable`: the server did not look at the request, so that it has not run. Where it could be a tool's
+ * own error, only whole known sentences count: a tool may speak of sessions of its own.
  */
-export function isSessionLost(status: number, said: Answer | string, session: string | null): boolean {
-  if (session === null && status !== 400) return false;
-  if (status === 401) return typeof said === "string" && wordsOf(said, session) === unauthorized;
-  if (status === 400 && isOther(said)) return true;
-  const refused = status >= 400;
-  if (typeof said === "string") {
-    if (isGone(status)) return true;
-    if (status === 400) return speaksOfSession(said);
-    return isSentence(said, session) || isSentence(foreignMessage(said), session);
+export function lossOf(status: number, said: Answer | string, session: string | null): SessionLoss | null {
+  // A server that gave no session may want one later, and says so with 400; its 404 is about something else.
+  if (session === null && status !== 400) return null;
+  const isText = typeof said === "string";
+  if (!isText && said.kind === "result") return null;
+  const code = isText ? null : said.code;
+  const text = isText ? said : said.message;
+  // An error without an id says that the server read nothing of the request, one under its id that it did.
+  const isUnread = isText || said.idText === null;
+  const message = (isText && foreignMessage(said)) || text;
+  const isWhole = isSentence(message, session);
+  if (status === 401) return isText && wordsOf(said, session) === unauthorized ? "repeatable" : null;
+  if (isGone(status)) return isUnread || isWhole || tellsOf(message, session) ? "repeatable" : null;
+  if (status === 400) {
+    // The server was replaced by one that does not speak the revision of the session.
+    if (code === rpcCodes.unsupportedVersion) return "repeatable";
+    if (!isWhole && !(isUnread && speaksOfSession(text))) return null;
+    // Words about a session that never was are those of a tool, unless they ask for one.
+    return session !== null || (isUnread && isWhole && wanted.test(message)) ? "repeatable" : "perhaps ran";
   }
-  if (said.kind !== "error") return false;
-  const { code, message, idText } = said;
-  if (refused && isSentence(message, session)) return true;
-  // An error without an id says that the server read nothing of the request, one under its id that it did: a tool may
-  // speak of sessions of its own.
-  if (isGone(status))
-    return idText === null || (session !== null && message.includes(session) && lostWords.test(message));
-  if (refused) return idText === null && (status === 400 ? speaksOfSession(message) : lostWords.test(message));
-  const known = codes.has(code) || (code === rpcCodes.serverError && opening.test(wordsOf(message, session)));
-  return known && isSentence(message, session);
+  if (status > 400) return isWhole || (!isText && isUnread && lostWords.test(text)) ? "perhaps ran" : null;
+  if (!isWhole) return null;
+  if (code === null || codes.has(code)) {
+    // How servers say it with a status that says nothing.
+    const isKnown = code === rpcCodes.invalidRequest && wordsOf(text, session) === "session not found";
+    return isKnown && status < 300 ? "repeatable" : "perhaps ran";
+  }
+  return code === rpcCodes.serverError && opening.test(wordsOf(text, session)) ? "perhaps ran" : null;
 }
 
-/** Whether such a refusal says that the server did not look at the request, so that one that acts has not run. */
-export function isUnseen(status: number, said: Answer | string, session: string | null): boolean {
-  if (isGone(status) || status === 401) return true;
-  if (status === 400) return session !== null || isOther(said) || asksForSession(said);
-  // How servers say it with a status that says nothing.
-  if (status >= 300 || typeof said === "string" || said.kind !== "error") return false;
-  return said.code === rpcCodes.invalidRequest && wordsOf(said.message, session) === "session not found";
-}
-
-/** Whether the server was replaced by one that does not speak the revision of the session. */
-const isOther = (said: Answer | string): boolean =>
-  typeof said !== "string" && said.kind === "error" && said.code === rpcCodes.unsupportedVersion;
-
-/**
- * Whether a server that gave no session says that it wants one now. One that answers under the id of the request has
- * read it, and words about a session that never was are those of a tool.
- */
-function asksForSession(said: Answer | string): boolean {
-  if (typeof said !== "string") return said.kind === "error" && said.idText === null && asksInWords(said.message);
-  return asksInWords(said) || asksInWords(foreignMessage(said));
-}
-
-const wanted = /session.id|initiali[sz]/i;
-const asksInWords = (words: string): boolean => wanted.test(words) && isSentence(words, null);
+/** Whether a text says that this very session is lost. */
+const tellsOf = (text: string, session: string | null): boolean =>
+  session !== null && text.includes(session) && lostWords.test(text);
 
 /** The message of an error whose id is that of no request, which is how the official Python SDK refuses. */
 function foreignMessage(text: string): string {

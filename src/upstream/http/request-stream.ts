@@ -6,7 +6,7 @@ import type { Answer } from "../link/link.ts";
 import { createFloodGuard, floodReason } from "../link/flood.ts";
 import { bounded, brokenOff, discard } from "./answer.ts";
 import { isEventStream, isTooLarge, readEvents, silentMs, type StreamContext } from "./event-stream.ts";
-import { Arrival } from "./arrival.ts";
+import { createArrival } from "./arrival.ts";
 import { SessionLost } from "./lost-session.ts";
 import { Resumptions } from "./resumptions.ts";
 import type { HttpExchange } from "./http-exchange.ts";
@@ -48,8 +48,7 @@ async function follow(response: Response, { request, controller }: HttpExchange,
     receive(text, host, inbox);
   };
   const resumptions = new Resumptions();
-  const arrival = new Arrival(host.server, longest, request.purpose);
-  const held = (bytes: number): void => arrival.hold(bytes);
+  const held = createArrival(host.server, longest, request.purpose);
   const reading = { longest, silence: request.timeout === null ? silentMs : null, received, held };
   let stream: Response | null = response;
   let lastId: string | null = null;

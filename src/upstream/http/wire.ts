@@ -26,15 +26,8 @@ const sessionId = /^[\x21-\x7e]{1,1024}$/;
  */
 const fetchRules = { redirect: "manual", timeout: false, decompress: false } as const;
 
-type Init = {
-  readonly method: string;
-  readonly headers: Headers | Record<string, string>;
-  readonly body?: string;
-  readonly signal: AbortSignal;
-};
-
 /** Sends a request to an endpoint, or to another URL of the same server. */
-export function sendTo({ url, proxy }: EndpointSpec, init: Init, to = url): Promise<Response> {
+export function sendTo({ url, proxy }: EndpointSpec, init: RequestInit, to = url): Promise<Response> {
   return fetch(to, { ...init, ...fetchRules, ...(proxy !== null && { proxy }) });
 }
 
@@ -76,7 +69,7 @@ export class HttpWire {
   }
 
   post(body: string, envelope: HeaderInput, signal: AbortSignal): Promise<Response> {
-    const headers = envelope.peer.era === "modern" ? this.#modern(envelope) : this.#legacy(envelope);
+    const headers = this.#headersOf(envelope);
     const { url, proxy } = this.#spec;
     // Spelled out, since every call does this: a spread of `fetchRules` would cost as much as all the rest.
     const init = {
@@ -93,7 +86,7 @@ export class HttpWire {
 
   /** Opens the session's own stream, or the rest of a stream that broke after the event `lastId`. */
   get(peer: Peer, lastId: string | null, signal: AbortSignal): Promise<Response> {
-    const headers = new Headers(this.#legacy({ method: "", peer }));
+    const headers = new Headers(this.#legacy(peer));
     headers.delete("Content-Type");
     headers.set("Accept", "text/event-stream");
     if (lastId !== null) headers.set("Last-Event-ID", lastId);
@@ -102,7 +95,7 @@ export class HttpWire {
 
   /** Sends a message that needs no answer. False if the server does not take it in time. */
   courtesy(text: string, peer: Peer): Promise<boolean> {
-    return this.#quietly({ method: "POST", headers: this.#legacy({ method: "", peer }), body: text });
+    return this.#quietly({ method: "POST", headers: this.#legacy(peer), body: text });
   }
 
   /** Ends the session. No revision is known of one whose handshake was not completed. */
@@ -113,7 +106,7 @@ export class HttpWire {
   }
 
   /** Sends a request whose outcome changes nothing for the gateway. False if it ran into its time-out. */
-  async #quietly(init: Omit<Init, "signal">): Promise<boolean> {
+  async #quietly(init: RequestInit): Promise<boolean> {
     const signal = courtesyOver(this.#spec);
     try {
       const response = await sendTo(this.#spec, { ...init, signal });
@@ -124,12 +117,12 @@ export class HttpWire {
     return !signal.aborted;
   }
 
-  #modern({ method, peer, headers }: HeaderInput): Record<string, string> {
+  #headersOf({ method, peer, headers }: HeaderInput): Headers | Record<string, string> {
+    if (peer.era === "legacy") return method === "initialize" ? this.#base : this.#legacy(peer);
     return { ...this.#base, "MCP-Protocol-Version": peer.revision, "Mcp-Method": encodeHeader(method), ...headers };
   }
 
-  #legacy({ method, peer }: Pick<LinkRequest, "method" | "peer">): Headers {
-    if (method === "initialize") return new Headers(this.#base);
+  #legacy(peer: Peer): Headers {
     return (this.#legacyHeaders ??= new Headers({
       ...this.#base,
       "MCP-Protocol-Version": peer.revision,

@@ -1,3 +1,4 @@
+import { type BoundedMap, createBoundedMap } from "../../core/bounded-map.ts";
 import type { Clock } from "../../core/clock.ts";
 import type { Down } from "../../core/upstream.ts";
 import { type Breaker, type BreakerOptions, createBreaker } from "../breaker.ts";
@@ -5,19 +6,20 @@ import { type Breaker, type BreakerOptions, createBreaker } from "../breaker.ts"
 /** Most keys whose failures are remembered. */
 const most = 1024;
 
-type Failing = Down & { readonly breaker: Breaker };
+type Failing = { readonly key: string; readonly down: Down; readonly breaker: Breaker };
 
 /** The instances that failed, by their keys: why each ended, and when it may be started again. */
 export class Failures {
   readonly #options: BreakerOptions;
   readonly #clock: Clock;
-  readonly #failing = new Map<string, Failing>();
+  #failing: BoundedMap<Failing>;
   /** The number of all failures so far. */
   count = 0;
 
   constructor(options: BreakerOptions, clock: Clock) {
     this.#options = options;
     this.#clock = clock;
+    this.#failing = createBoundedMap({ cap: most, clock });
   }
 
   /** Milliseconds until the instance of a key may be started again. */
@@ -29,25 +31,20 @@ export class Failures {
     this.count++;
     const breaker = this.#failing.get(key)?.breaker ?? createBreaker(this.#options, this.#clock.mono);
     const { wait, open } = breaker.failed();
-    // Set last, so that the first entry is the one that failed longest ago.
-    this.#failing.delete(key);
-    const [oldest] = this.#failing.keys();
-    if (oldest !== undefined && this.#failing.size >= most) this.#failing.delete(oldest);
-    const failing = { owner, reason, until: this.#now() + Math.round(wait), open, breaker };
-    this.#failing.set(key, failing);
-    return failing;
+    const down = { owner, reason, until: this.#now() + Math.round(wait), open };
+    this.#failing.set(key, { key, down, breaker });
+    return down;
   }
 
   /** The instances that failed lately and do not run again. */
   down(runs: (key: string) => boolean): Down[] {
     const since = this.#now() - this.#options.window;
-    return [...this.#failing]
-      .filter(([key, { until }]) => until > since && !runs(key))
-      .map(([, { owner, reason, until, open }]) => ({ owner, reason, until, open }));
+    const lately = this.#failing.values().filter(({ key, down }) => down.until > since && !runs(key));
+    return lately.map(({ down }) => ({ ...down }));
   }
 
   clear(): void {
-    this.#failing.clear();
+    this.#failing = createBoundedMap({ cap: most, clock: this.#clock });
   }
 
   /** Epoch ms. */

@@ -22,10 +22,13 @@ export type FirstContact = {
   readonly http: boolean;
   /** Opens a new link. */
   open(kind: LinkKind): Link;
-  /** Most milliseconds for a start with its handshake, and for an answer of a server that has started. */
-  readonly times: { readonly start: number; readonly probe: number };
+  /** Most milliseconds for a start with its handshake. */
+  readonly start: number;
+  /** Most milliseconds for an answer of a server that has started. */
+  readonly probe: number;
   /** What an earlier probe found out; only for servers that cannot be asked on the link that is used afterwards. */
-  readonly verdict: { recall(): SpokenEras | null; save(speaks: SpokenEras | null): void };
+  recall(): SpokenEras | null;
+  save(speaks: SpokenEras | null): void;
 };
 
 const only = {
@@ -57,21 +60,19 @@ async function greet(contact: FirstContact, shake: (link: Link) => Promise<Omit<
 }
 
 function greetAs(contact: FirstContact, speaks: SpokenEras): Promise<Met> {
-  const { host, protocol, times } = contact;
+  const { host, protocol, start } = contact;
   return greet(contact, async (link) => ({
-    peer: speaks.modern
-      ? await greetModern(link, host, times.start, protocol !== "auto")
-      : await initialize(link, host, times.start),
+    peer: await (speaks.modern ? greetModern(link, host, start, protocol !== "auto") : initialize(link, host, start)),
     speaks,
   }));
 }
 
 /** HTTP: requests are independent, so the link that asks for the era is used afterwards too. */
 function meetHttp(contact: FirstContact): Promise<Met> {
-  const { host, times } = contact;
+  const { host, start } = contact;
   return greet(contact, async (link) => {
-    const found = await discover(link, host, times.start);
-    if (found.era === "legacy") return { peer: await initialize(link, host, times.start), speaks: only.legacy };
+    const found = await discover(link, host, start);
+    if (found.era === "legacy") return { peer: await initialize(link, host, start), speaks: only.legacy };
     return { peer: found.greeting, speaks: { ...only.modern, legacy: found.legacy || null } };
   });
 }
@@ -82,7 +83,7 @@ const isOld = (error: unknown): error is HttpFailure => error instanceof HttpFai
 async function meetOld(contact: FirstContact, first: HttpFailure): Promise<Met> {
   const link = contact.open("sse");
   try {
-    return { link, peer: await initialize(link, contact.host, contact.times.start), speaks: only.sse };
+    return { link, peer: await initialize(link, contact.host, contact.start), speaks: only.sse };
   } catch {
     await link.close();
     throw first;
@@ -94,23 +95,22 @@ async function meetOld(contact: FirstContact, first: HttpFailure): Promise<Met> 
  * used.
  */
 async function meetProbed(contact: FirstContact): Promise<Met> {
-  const { verdict } = contact;
-  const known = verdict.recall();
+  const known = contact.recall();
   const speaks = known ?? (await probe(contact));
   try {
     const met = await greetAs(contact, speaks);
     // Not before: a program that cannot run ends like one that knows nothing of the probe.
-    if (!known) verdict.save(speaks);
+    if (!known) contact.save(speaks);
     return met;
   } catch (error) {
     // The server may have been replaced by one that speaks something else, which may fail in any way.
-    if (known) verdict.save(null);
+    if (known) contact.save(null);
     throw error;
   }
 }
 
 async function probe(contact: FirstContact): Promise<SpokenEras> {
-  const { start, probe } = contact.times;
+  const { start, probe } = contact;
   const begun = performance.now();
   const found = await onProbe(contact, (link) => discoverStarting(link, contact));
   if (found?.era !== "modern") return only.legacy;
@@ -121,9 +121,9 @@ async function probe(contact: FirstContact): Promise<SpokenEras> {
 
 /** What a server that may have to start first says of its eras; null for an old one. */
 async function discoverStarting(link: Link, contact: FirstContact): Promise<Discovered | null> {
-  const { host, times } = contact;
+  const { host, start, probe } = contact;
   let shook = false;
-  const asked = discover(link, host, times.start).catch((error: unknown) => {
+  const asked = discover(link, host, start).catch((error: unknown) => {
     // A process that ends is an old one; a server that was never reached, or never says anything, has shown nothing.
     const code = error instanceof Failure ? error.code : null;
     if ((code === "timeout" && !shook) || (code === "upstream-down" && link.pid === null)) throw error;
@@ -132,11 +132,11 @@ async function discoverStarting(link: Link, contact: FirstContact): Promise<Disc
   // A server is silent because it is old or because it is still starting. One that shakes hands has started.
   const shaken = async () => {
     const begun = performance.now();
-    shook = await speaksLegacy(contact, times.start);
+    shook = await speaksLegacy(contact, start);
     if (!shook) return asked;
-    return within(asked, times.probe + performance.now() - begun, null, () => null);
+    return within(asked, probe + performance.now() - begun, null, () => null);
   };
-  return within(asked, times.probe, null, () => Promise.race([asked, shaken()]));
+  return within(asked, probe, null, () => Promise.race([asked, shaken()]));
 }
 
 /**

@@ -47,11 +47,7 @@ export class FirstQuestions {
       // Takes longer where the server or the machine is busy.
       await roundTrip();
     };
-    await within(
-      settle().catch(() => {}),
-      timeout,
-      null,
-      () => {},
-    );
+    const settling = settle().catch(() => {});
+    await within(settling, timeout, null, () => {});
   }
 }

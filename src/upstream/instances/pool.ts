@@ -17,11 +17,10 @@ export type Slot = {
   readonly until: AbortSignal | null;
   readonly starting: Promise<Instance>;
   instance: Instance | null;
-  inFlight: number;
-  /** The number of resources that are subscribed to: they keep the instance alive as a call does. */
+  /** Calls in flight, and callers that follow tasks: the instance is kept while there are any. */
+  uses: number;
+  /** The number of resources that are subscribed to: they keep it too. */
   subscriptions: number;
-  /** The number of callers that follow tasks: they keep it alive too. */
-  followers: number;
   /** Those of its owner who have called it and may come back: sessions by id until they end, null for calls without one. */
   readonly users: Set<string | null>;
   /** Whether it ever gave its owner what has to be come back for: a task, or a question to be answered with a retry. */
@@ -44,7 +43,7 @@ type PoolHost = {
   readonly server: string;
   readonly clock: Clock;
   readonly breaker: BreakerOptions;
-  start(spec: Spec, slot: () => Slot, ask: Opener["ask"]): Promise<Instance>;
+  start(slot: Slot, ask: Opener["ask"]): Promise<Instance>;
   /** An instance has ended, for whatever reason. */
   ended(slot: Slot): void;
   /** An instance ended without being asked to. */
@@ -62,8 +61,7 @@ const sessionlessMs = 60_000;
 /** How many instances there may be, and how long an unused one is kept, ms. */
 type Room = { readonly maxInstances: number; readonly idleStop: number };
 
-const isIdle = ({ inFlight, subscriptions, followers }: Slot): boolean =>
-  inFlight === 0 && subscriptions === 0 && followers === 0;
+const isIdle = ({ uses, subscriptions }: Slot): boolean => uses === 0 && subscriptions === 0;
 
 /** How long an idle instance is kept for its owner while others need its place, ms. */
 function keptFor({ users, owes }: Slot, idleStop: number): number {
@@ -83,8 +81,10 @@ export class Pool {
   /** Slots whose instance is not started before one that leaves has ended; there are never more of them than of those. */
   readonly #waiting = new Map<Slot, PromiseWithResolvers<void>>();
   readonly #failures: Failures;
-  readonly #idle = new Set<() => void>();
-  #inFlight = 0;
+  /** Resolves once no call is there any more; null where nobody waits for that. */
+  #idle: PromiseWithResolvers<void> | null = null;
+  /** Calls that were counted in and not out yet. */
+  inFlight = 0;
   /** Calls that keep the server, whether or not a request of theirs is in flight. */
   #held = 0;
 
@@ -96,10 +96,6 @@ export class Pool {
   /** The instances that run, those that are about to end included. */
   get size(): number {
     return this.#slots.size - this.#waiting.size + this.#leaving.size;
-  }
-
-  get inFlight(): number {
-    return this.#inFlight;
   }
 
   get pids(): number[] {
@@ -133,15 +129,14 @@ export class Pool {
     const { maxInstances } = room;
     const crowds = holdsMost(this.#slots.values(), spec.owner, maxInstances);
     if (crowds || this.#slots.size >= maxInstances) this.#makeRoom(spec, room, crowds);
-    const turn = this.size < room.maxInstances ? null : Promise.withResolvers<void>();
+    const turn = this.size < maxInstances ? null : Promise.withResolvers<void>();
     const slot: Slot = {
       spec,
       until,
-      starting: this.#begin(turn, () => this.#host.start(spec, () => slot, ask)),
+      starting: Promise.resolve(turn?.promise).then(() => this.#host.start(slot, ask)),
       instance: null,
-      inFlight: 0,
+      uses: 0,
       subscriptions: 0,
-      followers: 0,
       users: new Set(),
       owes: false,
       level: null,
@@ -154,11 +149,6 @@ export class Pool {
     const unwatch = until && onAbort(until, () => void this.stop(slot));
     void this.#follow(slot).finally(() => unwatch?.());
     return slot;
-  }
-
-  async #begin(turn: PromiseWithResolvers<void> | null, start: () => Promise<Instance>): Promise<Instance> {
-    if (turn) await turn.promise;
-    return start();
   }
 
   /**
@@ -227,14 +217,14 @@ export class Pool {
    * call is counted out by `leave`.
    */
   enter(): void {
-    if (this.#inFlight >= mostInFlight) {
+    if (this.inFlight >= mostInFlight) {
       throw faults.full(this.#host.server, `${mostInFlight} calls wait for its answers`);
     }
-    this.#inFlight++;
+    this.inFlight++;
   }
 
   leave(): void {
-    this.#inFlight--;
+    this.inFlight--;
     this.#settle();
   }
 
@@ -248,32 +238,30 @@ export class Pool {
   }
 
   get #busy(): boolean {
-    return this.#inFlight > 0 || this.#held > 0;
+    return this.inFlight > 0 || this.#held > 0;
   }
 
   #settle(): void {
     if (this.#busy) return;
-    for (const resolve of this.#idle) resolve();
-    this.#idle.clear();
+    this.#idle?.resolve();
+    this.#idle = null;
   }
 
   /** Keeps an instance for a call until `release`. */
   use(slot: Slot): void {
-    slot.inFlight++;
+    slot.uses++;
   }
 
   release(slot: Slot): void {
-    slot.inFlight--;
+    slot.uses--;
     slot.usedAt = this.#host.clock.mono();
   }
 
   /** Resolves when nothing is in flight and no call keeps the server, at the latest after `ms`. */
   async drained(ms: number): Promise<void> {
     if (!this.#busy) return;
-    const { promise, resolve } = Promise.withResolvers<void>();
-    this.#idle.add(resolve);
-    await within(promise, ms, null, () => {});
-    this.#idle.delete(resolve);
+    this.#idle ??= Promise.withResolvers();
+    await within(this.#idle.promise, ms, null, () => {});
   }
 
   /** Stops the instances that nobody used for `ms`. */

@@ -2,8 +2,6 @@ type Owner = string | null;
 /** The parts of an instance that decide which one is ended. */
 type Held = { readonly spec: { readonly owner: Owner }; readonly usedAt: number };
 
-const byUse = (a: Held, b: Held): number => a.usedAt - b.usedAt;
-
 /** Most instances of one caller: a quarter of the places is left to others, since nobody can be made to leave a busy one. */
 export const mostOfOne = (maxInstances: number): number => maxInstances - Math.floor(maxInstances / 4);
 
@@ -30,17 +28,14 @@ export function endable<T extends Held>(
   const share = Math.max(1, Math.floor(maxInstances / holdings.size));
   const rich = (of: Owner): boolean => of !== owner && held(of) > share && held(owner) < share;
   const left = new Set(all.filter(isLeft));
-  if (holdsMost(all, owner, maxInstances)) {
-    const own = all.filter(({ spec }) => spec.owner === owner);
-    return own.toSorted((a, b) => Number(left.has(b)) - Number(left.has(a)) || byUse(a, b));
-  }
+  const ownOnly = holdsMost(all, owner, maxInstances);
   return all
-    .filter((slot) => left.has(slot) || slot.spec.owner === owner || rich(slot.spec.owner))
+    .filter((slot) => slot.spec.owner === owner || (!ownOnly && (left.has(slot) || rich(slot.spec.owner))))
     .toSorted(
       (a, b) =>
         Number(left.has(b)) - Number(left.has(a)) ||
         Number(a.spec.owner === owner) - Number(b.spec.owner === owner) ||
         held(b.spec.owner) - held(a.spec.owner) ||
-        byUse(a, b),
+        a.usedAt - b.usedAt,
     );
 }

@@ -1,14 +1,15 @@
 import type { Era } from "../../core/inbound.ts";
 import type { EraVerdict } from "../../core/store.ts";
-import { faults, reasonOf } from "../faults.ts";
+import { faults, NoRevision, reasonOf } from "../faults.ts";
 import { ungreeted } from "../link/handshake.ts";
 import type { Terms } from "../host.ts";
 import { digest, listIdentityOf } from "../identity.ts";
 import type { Instance, Link, LinkEvents, LinkHost, UpstreamLimits } from "../link/link.ts";
+import { Eras } from "./eras.ts";
 import { type FirstContact, greetAgain, meet, type Met, speaksLegacy, type SpokenEras } from "./first-contact.ts";
 import { secretsOf } from "../options.ts";
 import { createStderrLog, type StderrLog } from "../process/stderr-log.ts";
-import { type ChildContext, factsOf, type LinkKind, openLink } from "../transports/index.ts";
+import { type ChildContext, factsOf, type LinkKind, openLink, protocolOf } from "../transports/index.ts";
 
 /** A list may nest deeper than a message; each tool is held to the usual limits. */
 const listDepth = 256;
@@ -18,12 +19,10 @@ const bytesPerValue = 8;
 /** How long a stored verdict about a server's era holds, ms: servers are upgraded. */
 const verdictMs = 24 * 3_600_000;
 
-/** What a link declares, raw JSON, and whether it is to read `lists`, which may nest deeper than other answers. */
-type LinkUse = { readonly declares: string; readonly lists?: boolean };
-
-/** Starts and ends the instances of one server, and keeps their log. */
+/** Starts and ends the instances of one server, in the eras that it speaks, and keeps their log. */
 export class Starter {
   readonly log: StderrLog;
+  readonly eras: Eras;
   /** The number of messages that belonged to no request. */
   dropped = 0;
   readonly #terms: Terms;
@@ -38,6 +37,7 @@ export class Starter {
   constructor(terms: Terms) {
     const { options, host } = terms;
     this.#terms = terms;
+    this.eras = new Eras(options);
     this.log = createStderrLog(Object.values(secretsOf(options)), () => this.#terms.host.secrets(), host.clock);
     this.#limits = { usual: { ...host.limits }, lists: { ...host.limits } };
     this.#client = { ...host.client };
@@ -53,8 +53,11 @@ export class Starter {
     Object.assign(this.#limits.lists, limits, { nodes, depth: listDepth });
   }
 
-  /** The host of a new link. */
-  linkHost(events: LinkEvents, { declares, lists = false }: LinkUse): LinkHost {
+  /** The host of a new link; `lists`: it is to read lists, which may nest deeper than other answers. */
+  linkHost(
+    events: LinkEvents,
+    { declares, lists = false }: Pick<LinkHost, "declares"> & { lists?: boolean },
+  ): LinkHost {
     const { options, host } = this.#terms;
     const { log } = host;
     const server = options.id;
@@ -75,41 +78,52 @@ export class Starter {
   }
 
   /** Finds out which eras the server speaks, and opens the instance that lists and checks it. */
-  meet(host: LinkHost): Promise<Met> {
-    return meet(this.#firstContact(host));
+  async meet(host: LinkHost): Promise<Met> {
+    const met = await meet(this.#firstContact(host));
+    this.eras.met(met.speaks);
+    return met;
   }
 
-  /** Whether a modern server speaks legacy too. */
-  speaksLegacy(host: LinkHost): Promise<boolean> {
-    const contact = this.#firstContact(host);
-    return speaksLegacy(contact, contact.times.probe);
+  /** Finds out whether a modern server speaks legacy too; null when that is known. */
+  learnLegacy(host: LinkHost): Promise<void> | null {
+    return this.eras.learnLegacy(() => speaksLegacy(this.#firstContact(host), this.#terms.host.tuning.probe));
   }
 
-  /** Forgets what an earlier probe found out. */
-  forget(): void {
-    this.#save(null);
+  /**
+   * Whether a failure says that the server, which is modern, does not speak legacy too, or no more; what was found out
+   * before is then forgotten.
+   */
+  doubtLegacy(error: unknown): boolean {
+    const { spoken } = this.eras;
+    if (!spoken.modern || !(error instanceof NoRevision)) return false;
+    if (spoken.legacy) {
+      this.eras.met({ ...spoken, legacy: null });
+      this.#save(null);
+    }
+    return true;
   }
 
   #firstContact(host: LinkHost): FirstContact {
     const { options } = this.#terms;
-    const { legacyOnly, perRequest } = factsOf(options);
     const round = this.#round;
     return {
       host,
-      protocol: legacyOnly ? "legacy" : options.protocol,
-      http: perRequest,
+      protocol: protocolOf(options),
+      http: factsOf(options).perRequest,
       open: (kind) => {
         if (round !== this.#round) throw faults.down(host.server, "it was stopped");
         return this.#open(host, kind);
       },
-      times: { start: this.#startMs, probe: this.#terms.host.tuning.probe },
-      verdict: { recall: () => this.#recall(), save: (speaks) => this.#save(speaks) },
+      start: this.#startMs,
+      probe: this.#terms.host.tuning.probe,
+      recall: () => this.#recall(),
+      save: (speaks) => this.#save(speaks),
     };
   }
 
   /** Opens an instance for callers; modern HTTP needs no handshake, since every request is complete in itself. */
-  async start(era: Era, host: LinkHost, { sse }: SpokenEras): Promise<Instance> {
-    const link = this.#open(host, sse ? "sse" : "usual");
+  async start(era: Era, host: LinkHost): Promise<Instance> {
+    const link = this.#open(host, this.eras.spoken.sse ? "sse" : "usual");
     const silent = era === "modern" && factsOf(this.#terms.options).perRequest;
     return { link, peer: silent ? ungreeted : await greetAgain(link, host, era, this.#startMs) };
   }
@@ -130,8 +144,6 @@ export class Starter {
     const child: ChildContext = {
       self,
       run,
-      // Unique in the whole run, also after reloads, since processes are found and ended by this mark.
-      instance: `${run}-${host.server}-${crypto.randomUUID()}`,
       stderr: (pid) => this.log.writer(pid),
       prepare: () => this.#needReaper(),
       spawned: (pid, argv) => this.#spawned(pid, argv, probe),

@@ -19,10 +19,11 @@ export abstract class Exchange extends QuestionContext {
   readonly request: LinkRequest;
   readonly #deadline: Deadline | null;
   readonly #abort: () => void;
-  #timesAsked = 0;
+  timesAsked = 0;
   /** The number of questions that may be about this request and wait for their answers. */
   #held = 0;
-  #heard = false;
+  /** Whether the server has said anything about the request, which means that it has begun to run. */
+  heard = false;
 
   constructor(id: number, request: LinkRequest) {
     super();
@@ -52,14 +53,9 @@ export abstract class Exchange extends QuestionContext {
     return this.#held > 0;
   }
 
-  /** Whether the server has said anything about the request, which means that it has begun to run. */
-  get heard(): boolean {
-    return this.#heard;
-  }
-
   /** The server said something that may be about the request, which is a sign of life. */
   hear(): void {
-    this.#heard = true;
+    this.heard = true;
     this.#deadline?.touch();
   }
 
@@ -92,7 +88,7 @@ export abstract class Exchange extends QuestionContext {
 
   /** Passes any other notification on; false when it is not for this caller, and then it buys no time. */
   other(method: string, params: string): boolean {
-    this.#heard = true;
+    this.heard = true;
     const passed = this.#handlers?.other?.(method, params) ?? false;
     if (passed) this.hear();
     return passed;
@@ -112,10 +108,6 @@ export abstract class Exchange extends QuestionContext {
     return purpose.kind === "call" && !this.closed ? purpose.handlers : null;
   }
 
-  get timesAsked(): number {
-    return this.#timesAsked;
-  }
-
   /** Whether the client of this request can be asked anything at all. */
   get askable(): boolean {
     return this.#handlers?.askable ?? false;
@@ -123,15 +115,15 @@ export abstract class Exchange extends QuestionContext {
 
   protected take(): AskClient | null {
     const ask = this.#handlers?.ask;
-    return ask && this.#timesAsked++ < mostQuestions ? ask : null;
+    return ask && this.timesAsked++ < mostQuestions ? ask : null;
   }
 
   /** Stops the clock while the client is waited for. */
-  protected hold(): void {
+  protected override hold(): void {
     if (this.#held++ === 0) this.#deadline?.pause();
   }
 
-  protected release(): void {
+  protected override release(): void {
     if (--this.#held === 0) this.#deadline?.resume();
   }
 }

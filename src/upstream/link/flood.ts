@@ -2,7 +2,7 @@ import { createWindow } from "../window.ts";
 
 /** Most messages of each kind per minute before a server counts as broken. */
 const most = { stray: 10_000, unrelated: 60_000, delivered: 600_000 };
-const minuteMs = 60_000;
+const inMinute = (): (() => number) => createWindow(60_000, () => performance.now());
 
 /** Counts the messages of a server that are no answers. */
 export type FloodGuard = {
@@ -16,20 +16,14 @@ export type FloodGuard = {
 
 /** Counts each kind; calls `flooded` when there are so many that they would soon take all the CPU. */
 export function createFloodGuard(dropped: (reason: string) => void, flooded: () => void): FloodGuard {
-  const strays = createWindow(minuteMs, () => performance.now());
-  const unrelated = createWindow(minuteMs, () => performance.now());
-  const delivered = createWindow(minuteMs, () => performance.now());
+  const [strays, unrelated, delivered] = [inMinute(), inMinute(), inMinute()];
   return {
     stray(reason) {
       dropped(reason);
       if (strays() > most.stray) flooded();
     },
-    unrelated() {
-      if (unrelated() > most.unrelated) flooded();
-    },
-    delivered() {
-      if (delivered() > most.delivered) flooded();
-    },
+    unrelated: () => void (unrelated() > most.unrelated && flooded()),
+    delivered: () => void (delivered() > most.delivered && flooded()),
   };
 }
 

@@ -13,6 +13,8 @@ const minuteMs = 60_000;
  * keep a person busy or cost money may only be asked during a call.
  */
 export class OutsideCalls extends QuestionContext {
+  /** So that a question goes by way of a running call if there is one. */
+  readonly timesAsked = Infinity;
   readonly #asker: () => AskClient | null;
   readonly #inMinute = createWindow(minuteMs, () => performance.now());
 
@@ -26,16 +28,7 @@ export class OutsideCalls extends QuestionContext {
     return this.#asker() !== null;
   }
 
-  /** Infinite, so that a question goes by way of a running call if there is one. */
-  get timesAsked(): number {
-    return Infinity;
-  }
-
   protected take(method: InputMethod): AskClient | null {
     return method === "roots/list" && this.#inMinute() <= most ? this.#asker() : null;
   }
-
-  protected hold(): void {}
-
-  protected release(): void {}
 }

@@ -55,7 +55,8 @@ class PipeExchange extends Exchange {
 
 /** Opens a pipe and assigns what comes out of it to requests by the link's own ids; throws what `open` throws. */
 export class PipeLink implements Link {
-  readonly ended: Promise<End>;
+  readonly #ended = Promise.withResolvers<End>();
+  readonly ended = this.#ended.promise;
   readonly streams = 0;
   readonly #host: LinkHost;
   readonly #pipe: Pipe;
@@ -63,16 +64,12 @@ export class PipeLink implements Link {
   readonly #outside: OutsideCalls;
   readonly #ambiguous = new AmbiguousQuestions();
   readonly #open = new Map<string, PipeExchange>();
-  readonly #end: (end: End) => void;
   readonly #gone: Promise<void>;
   #last = 0;
   over: End | null = null;
 
   constructor(host: LinkHost, open: (events: PipeEvents) => Pipe) {
     this.#host = host;
-    const ended = Promise.withResolvers<End>();
-    this.ended = ended.promise;
-    this.#end = ended.resolve;
     this.#outside = new OutsideCalls(host.asker);
     this.#inbox = this.#createInbox();
     this.#pipe = open({
@@ -178,6 +175,6 @@ export class PipeLink implements Link {
     for (const key of this.#open.keys()) {
       this.#settle(key, this.#pipe.take(key) ? faults.down(server, end.reason) : faults.lost(server, end.reason));
     }
-    this.#end(end);
+    this.#ended.resolve(end);
   }
 }

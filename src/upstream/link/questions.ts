@@ -27,23 +27,18 @@ export const isInput = (method: string): method is InputMethod => inputMethods.s
  */
 export abstract class QuestionContext {
   #open: Map<string, AbortController> | null = null;
-  #closed = false;
+  closed = false;
+  /** How often the client was asked by way of this context. */
+  abstract readonly timesAsked: number;
 
   /** The way to ask one more question of this method; null where it may not be asked. */
   protected abstract take(method: InputMethod): AskClient | null;
 
   /** A question that may be about this context begins to wait for its answer. */
-  protected abstract hold(): void;
+  protected hold(): void {}
 
   /** That question waits no more. */
-  protected abstract release(): void;
-
-  get closed(): boolean {
-    return this.#closed;
-  }
-
-  /** How often the client was asked by way of this context. */
-  abstract get timesAsked(): number;
+  protected release(): void {}
 
   /** Whether a question of this id waits for its answer. */
   hasOpen(idText: string): boolean {
@@ -52,7 +47,7 @@ export abstract class QuestionContext {
 
   /** The context is over, and so are its questions. */
   close(): void {
-    this.#closed = true;
+    this.closed = true;
     for (const controller of this.#open?.values() ?? []) controller.abort();
     this.#open = null;
   }
@@ -78,8 +73,8 @@ export abstract class QuestionContext {
     open.set(id, controller);
     for (const one of among) one.hold();
     const token = progressToken(params);
-    const progress = token === null ? null : new Progress(token, reply);
-    const request = { method, params, ...(progress && { progress: (said: string) => progress.report(said) }) };
+    const progress = token === null ? null : createProgress(token, reply);
+    const request = { method, params, ...(progress && { progress: progress.report }) };
     void answered(() => put(request, controller.signal), controller).then(async (answer) => {
       // Over HTTP the answer could overtake it.
       await progress?.settled();
@@ -90,7 +85,7 @@ export abstract class QuestionContext {
       const left = among.filter(({ closed }) => !closed);
       if (left.length === 0) return;
       if (answer) void reply(`{"jsonrpc":"2.0","id":${idText},"${answer.kind}":${answer.text}}`);
-      else if (!this.#closed || !askClient(left, question, reply)) {
+      else if (!this.closed || !askClient(left, question, reply)) {
         void reply(errorMessage(idText, rpcCodes.internalError, "The client did not answer."));
       }
     });
@@ -127,33 +122,25 @@ function progressToken(params: string): string | null {
 }
 
 /** Passes on what a client reports of its progress with a question: one report after the other, of several the latest. */
-class Progress {
-  readonly #token: string;
-  readonly #reply: SendReply;
-  #latest: string | null = null;
-  #passing: Promise<void> | null = null;
-
-  constructor(token: string, reply: SendReply) {
-    this.#token = token;
-    this.#reply = reply;
-  }
-
-  /** Takes the `params` of a report, raw JSON. */
-  report(params: string): void {
-    this.#latest = params;
-    this.#passing ??= this.#pass();
-  }
-
-  /** Resolves once the server has all that was reported, or does not take it in time; then the rest is dropped. */
-  async settled(): Promise<void> {
-    if (this.#passing) await within(this.#passing, lastReportMs, null, () => void (this.#latest = null));
-  }
-
-  async #pass(): Promise<void> {
-    for (let params = this.#latest; params !== null; params = this.#latest) {
-      this.#latest = null;
-      await this.#reply(progressNotification(this.#token, params));
+function createProgress(token: string, reply: SendReply) {
+  let latest: string | null = null;
+  let passing: Promise<void> | null = null;
+  const pass = async (): Promise<void> => {
+    for (let params = latest; params !== null; params = latest) {
+      latest = null;
+      await reply(progressNotification(token, params));
     }
-    this.#passing = null;
-  }
+    passing = null;
+  };
+  return {
+    /** Takes the `params` of a report, raw JSON. */
+    report(params: string): void {
+      latest = params;
+      passing ??= pass();
+    },
+    /** Resolves once the server has all that was reported, or does not take it in time; then the rest is dropped. */
+    async settled(): Promise<void> {
+      if (passing) await within(passing, lastReportMs, null, () => void (latest = null));
+    },
+  };
 }

@@ -1,12 +1,8 @@
 import { createOutbox, type Outbox } from "../link/outbox.ts";
+import type { Pipe } from "../link/pipe-link.ts";
 
 /** Lines on their way to a child. The queue is bounded: a child that does not read cannot fill the gateway's memory. */
-export type StdinQueue = {
-  /** Takes a line without waiting; false when the queue is full. */
-  write(key: string, line: string): boolean;
-  /** Takes a line back; true if it was not written yet, so that the child never saw it. */
-  take(key: string): boolean;
-};
+export type StdinQueue = Pick<Pipe, "write" | "take">;
 
 /** The part of Bun's FileSink that is used. */
 type Sink = { write(text: string): number | Promise<number>; flush(): number | Promise<number> };

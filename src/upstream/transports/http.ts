@@ -22,8 +22,7 @@ import { isEventStream, type StreamContext } from "../http/event-stream.ts";
 import { HttpExchange } from "../http/http-exchange.ts";
 import { isGone, longestWords, SessionLost } from "../http/lost-session.ts";
 import { readRequestStream } from "../http/request-stream.ts";
-import { SessionRenewal } from "../http/session-renewal.ts";
-import { SessionStream } from "../http/session-stream.ts";
+import { HttpSession } from "../http/session.ts";
 import { type EndpointSpec, HttpWire } from "../http/wire.ts";
 import { isIssued } from "../link/exchange.ts";
 import { deliver } from "../link/inbox.ts";
@@ -46,19 +45,18 @@ export function openHttp(spec: HttpSpec, host: LinkHost): Link {
 
 class HttpLink implements Link {
   readonly pid = null;
-  readonly ended: Promise<End>;
+  readonly #ended = Promise.withResolvers<End>();
+  readonly ended = this.#ended.promise;
   readonly #host: LinkHost;
   readonly #proxy: string | null;
   readonly #wire: HttpWire;
-  readonly #sessionStream: SessionStream;
-  readonly #renewal: SessionRenewal;
+  readonly #session: HttpSession;
   readonly #context: StreamContext;
   readonly #open = new List<HttpExchange>();
   /**
    * Controllers of requests that ended well, for use by later requests: none has been aborted, and a new one is costly.
    */
   readonly #unused: AbortController[] = [];
-  readonly #end: (end: End) => void;
   readonly #courtesies: Courtesies;
   #last = 0;
   /** The roots have changed since the server was last told so. */
@@ -77,24 +75,15 @@ class HttpLink implements Link {
       issued: (id) => isIssued(id, this.#last),
       reply: (text, peer) => this.#courtesy("answers to its requests", text, peer),
     };
-    this.#sessionStream = new SessionStream(spec.getStream, {
-      ...this.#context,
-      open: this.#open,
-      fail: (reason) => this.fail(reason),
-      lookAfterSession: (peer) => this.#renewal.lookAfter(peer),
-    });
-    this.#renewal = new SessionRenewal({ link: this, host, wire: this.#wire, stream: this.#sessionStream });
-    const ended = Promise.withResolvers<End>();
-    this.ended = ended.promise;
-    this.#end = ended.resolve;
+    this.#session = new HttpSession({ ...this.#context, link: this, open: this.#open, getStream: spec.getStream });
   }
 
   get streams(): number {
-    return this.#sessionStream.streams;
+    return this.#session.streams;
   }
 
   listening(): Promise<void> {
-    return this.#sessionStream.settled;
+    return this.#session.settled;
   }
 
   request(request: LinkRequest): Promise<Answer> {
@@ -103,7 +92,7 @@ class HttpLink implements Link {
 
   // One function on purpose: each further asynchronous function would cost every call.
   async #request(request: LinkRequest, again: boolean): Promise<Answer> {
-    if (this.#renewal.underWay && !handshakes.has(request.method)) await this.#renewal.underWay;
+    if (this.#session.renewal && !handshakes.has(request.method)) await this.#session.renewal;
     const exchange = this.#prepare(request);
     const { id, controller } = exchange;
     try {
@@ -125,14 +114,14 @@ class HttpLink implements Link {
       if (fault.loss === "perhaps ran") {
         // Its caller must have no hold on a controller that the requests below may use, and others wait for.
         exchange.close();
-        await this.#renewal.lookAfter(request.peer);
+        await this.#session.lookAfter(request.peer);
         return fault.hand();
       }
     } finally {
       exchange.close();
       this.#open.delete(exchange.node);
     }
-    await this.#renewal.renew(exchange.session);
+    await this.#session.renew(exchange.session);
     return this.#request(request, true);
   }
 
@@ -141,7 +130,7 @@ class HttpLink implements Link {
     const text = notificationText(method, params);
     if (method === rootsChanged) return this.#tellOfRoots(text, peer);
     await this.#courtesy(method, text, peer);
-    if (method === "notifications/initialized" && !this.over) this.#sessionStream.listen(peer);
+    if (method === "notifications/initialized" && !this.over) this.#session.listen(peer);
   }
 
   fail(reason: string): void {
@@ -155,10 +144,10 @@ class HttpLink implements Link {
   async #finish(end: End): Promise<void> {
     if (this.over) return;
     this.over = end;
-    this.#sessionStream.close();
+    this.#session.close();
     this.#courtesies.close();
     for (const { controller } of this.#open.items) controller.abort();
-    this.#end(end);
+    this.#ended.resolve(end);
     // Also where the link is broken: a server that was only slow would otherwise keep the session for ever.
     await this.#wire.endSession();
   }
@@ -192,7 +181,7 @@ class HttpLink implements Link {
     const { status, headers } = response;
     if (request.method === "initialize" && status < 300) this.#wire.openSession(headers.get("mcp-session-id"));
     if (isEventStream(response)) {
-      this.#renewal.note(status, exchange);
+      this.#session.note(status, exchange);
       return readRequestStream(response, exchange, this.#context);
     }
     // Only JSON can hold an error of the request's own; anything else need not be read to its end.
@@ -205,7 +194,7 @@ class HttpLink implements Link {
       const refused = exchange.lossIn(status, await shortText(response, longestWords));
       const fault = faultOfStatus(server, response, "");
       if (refused !== null) throw new SessionLost(fault, refused);
-      this.#renewal.note(status, exchange);
+      this.#session.note(status, exchange);
       throw fault;
     }
     return this.#answer(await readText(response, this.#host, request.purpose), response, exchange);
@@ -224,7 +213,7 @@ class HttpLink implements Link {
     }
     // Whoever says that there is no such method has looked for it: there are servers without a ping.
     const isRead = answer?.kind === "error" && answer.code === rpcCodes.methodNotFound;
-    this.#renewal.note(isRead ? 200 : status, exchange);
+    this.#session.note(isRead ? 200 : status, exchange);
     // The error of a broken server says nothing about what it speaks.
     if (answer === null || (status >= 500 && handshakes.has(request.method)))
       throw faultOfStatus(server, response, text);

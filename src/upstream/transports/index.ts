@@ -11,8 +11,6 @@ import { openWebSocket } from "./websocket.ts";
 export type ChildContext = Omit<ChildSpec, "argv" | "env" | "cwd"> & {
   readonly self: Self;
   readonly run: string;
-  /** Distinguishes this child and its descendants from all others of the run. */
-  readonly instance: string;
 };
 
 /** What a link is for: `sse` uses the old pair of endpoints; `probe` only finds out what the server speaks. */
@@ -37,8 +35,11 @@ const endpointOf = ({ url, headers, proxy }: HttpOptions) => ({ url, headers, pr
 
 type Program = Pick<ChildSpec, "argv" | "env" | "cwd">;
 
-const openChild = ({ env, ...program }: Program, host: LinkHost, { run, instance, ...rest }: ChildContext): Link =>
-  openStdio({ ...rest, ...program, env: childEnv(env, run, instance) }, host);
+function openChild({ env, ...program }: Program, host: LinkHost, { run, ...rest }: ChildContext): Link {
+  // Unique in the whole run, also after reloads, since processes are found and ended by this mark.
+  const instance = `${run}-${host.server}-${crypto.randomUUID()}`;
+  return openStdio({ ...rest, ...program, env: childEnv(env, run, instance) }, host);
+}
 
 const usual: Facts = { perRequest: false, legacyOnly: false, ours: false };
 
@@ -76,6 +77,10 @@ export function transportOf(options: ServerOptions): TransportName {
 
 /** The facts of the transport that these options are for. */
 export const factsOf = (options: ServerOptions): Facts => transports[transportOf(options)];
+
+/** The era that a server is to be asked for; `auto` where it is asked which it speaks. */
+export const protocolOf = (options: ServerOptions): ServerOptions["protocol"] =>
+  factsOf(options).legacyOnly ? "legacy" : options.protocol;
 
 /** Opens a new link to a server; throws `upstream-down` when a child cannot be started. */
 export function openLink(options: ServerOptions, host: LinkHost, child: ChildContext, kind: LinkKind): Link {

@@ -1,7 +1,7 @@
 import { isEventStream, isTooLarge, readEvents } from "../http/event-stream.ts";
 import { faults, quoted, reasonOf } from "../faults.ts";
 import { discard, faultOfError, faultOfStatus, shortText } from "../http/answer.ts";
-import { isSessionLost } from "../http/lost-session.ts";
+import { lossOf } from "../http/lost-session.ts";
 import { courtesyOver, type EndpointSpec, mostCourtesies, sendTo } from "../http/wire.ts";
 import type { Link, LinkHost } from "../link/link.ts";
 import { createOutbox } from "../link/outbox.ts";
@@ -101,18 +101,17 @@ class SsePipe implements Pipe {
     const endpoint = this.#endpoint;
     if (endpoint === null || this.#telling) return;
     for (const [key, text] of this.#outbox.drain()) {
-      if (isReply(key)) void this.#post(endpoint, key, text, this.#courteous()).then(() => this.#took(key));
+      if (isReply(key))
+        void this.#post(endpoint, key, text, this.#courteous()).then(() => {
+          this.#replies.get(key)?.resolve();
+          this.#replies.delete(key);
+        });
       else if (isTold(key)) {
         this.#telling = true;
         await this.#post(endpoint, key, text, this.#courteous());
         this.#telling = false;
       } else void this.#post(endpoint, key, text, this.#stop.signal);
     }
-  }
-
-  #took(key: string): void {
-    this.#replies.get(key)?.resolve();
-    this.#replies.delete(key);
   }
 
   #courteous(): AbortSignal {
@@ -127,7 +126,7 @@ class SsePipe implements Pipe {
       if (status >= 200 && status < 300) return discard(response);
       const said = await shortText(response, longestRefusal);
       // Servers refuse notifications and answers that they do not expect in the same words, and know the stream.
-      if (isReply(key) || isTold(key) || !isSessionLost(status, said, "")) {
+      if (isReply(key) || isTold(key) || lossOf(status, said, "") === null) {
         return this.#events.failed(key, faultOfStatus(this.#server, response, said));
       }
       const reason = `it knows nothing of its own stream any more (HTTP ${status})`;

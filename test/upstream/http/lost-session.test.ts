@@ -39,6 +39,10 @@ const refusals: [string, Shape][] = [
   ["400 -32000 of the handshake", () => refusal(null, -32000, "Bad Request: initialize first", 400)],
   ["400 -32600 of another session", () => refusal(null, -32600, "Session ID mismatch", 400)],
   ["400 text", () => new Response("Invalid or missing session ID", { status: 400 })],
+  [
+    "400 text of the handshake",
+    () => new Response("Received request before initialization was complete", { status: 400 }),
+  ],
   ["400 with other JSON", () => Response.json({ error: "session_expired" }, { status: 400 })],
   ["401 of older official Rust SDKs", () => new Response("Unauthorized: Session not found", { status: 401 })],
   ["410 without a body", () => new Response(null, { status: 410 })],

@@ -1,5 +1,5 @@
 import { expect, test } from "bun:test";
-import { Eras } from "../../../src/upstream/discovery/eras.ts";
+import { Eras } from "../../../src/upstream/instances/eras.ts";
 import { http } from "../../support/upstream.ts";
 
 test("whether a modern server speaks legacy too is asked once by all who need it, and again once that is in doubt", async () => {

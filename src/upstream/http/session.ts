@@ -1,0 +1,144 @@
+import type { List } from "../../core/linked-list.ts";
+import { reasonOf, unsent } from "../faults.ts";
+import { createFloodGuard, floodReason } from "../link/flood.ts";
+import { initialize } from "../link/handshake.ts";
+import { type Inbox, receive } from "../link/inbox.ts";
+import type { Link, Peer } from "../link/link.ts";
+import { OutsideCalls } from "../link/outside-calls.ts";
+import { query } from "../link/query.ts";
+import { silentMs, type StreamContext } from "./event-stream.ts";
+import { holdGetStream } from "./get-stream.ts";
+import type { HttpExchange } from "./http-exchange.ts";
+import { isRefusal } from "./lost-session.ts";
+
+const handshakeMs = 30_000;
+/** How long a server may take to show whether it knows the session, ms. */
+const pingMs = 5_000;
+/** So many refusals in a row are a reason to ask whether it is the session that is refused. */
+const doubtful = 3;
+
+type SessionContext = StreamContext & {
+  readonly link: Link;
+  /** The requests that a message on the session's own stream can be about. */
+  readonly open: List<HttpExchange>;
+  /** Whether that stream is wanted: the configuration can turn it off, and a probe needs none. */
+  readonly getStream: boolean;
+};
+
+/**
+ * The session of a link to a legacy server: holds the stream open on which the server speaks outside of any request, and
+ * opens a new session where the server does not know the present one any more, or may not know it.
+ */
+export class HttpSession {
+  readonly #context: SessionContext;
+  #reading: AbortController | null = null;
+  /** The questions that the server asks in the present session outside of calls. */
+  #outside: OutsideCalls | null = null;
+  /** Requests of the session that were refused one after the other, in words that say nothing about it. */
+  #refusals = 0;
+  /** Settles as the renewal does that runs now; null where none runs. */
+  renewal: Promise<void> | null = null;
+  /** Streams that are open. */
+  streams = 0;
+  /** Resolves once the stream of the present session is open, or will not be. */
+  settled: Promise<void> = Promise.resolve();
+
+  constructor(context: SessionContext) {
+    this.#context = context;
+  }
+
+  /** Begins to listen in the session that was just opened. */
+  listen(peer: Peer): void {
+    this.close();
+    const { host, wire, longest, getStream } = this.#context;
+    if (!getStream || wire.session === null) return;
+    this.#reading = new AbortController();
+    this.#outside = new OutsideCalls(host.asker);
+    const inbox = this.#createInbox(peer);
+    const received = (text: string): void => receive(text, host, inbox);
+    const open = (lastId: string | null, signal: AbortSignal) => wire.get(peer, lastId, signal);
+    const refused = (): Promise<void> => this.lookAfter(peer);
+    const reading = { longest, silence: silentMs, received };
+    const spec = { open, reading, refused, signal: this.#reading.signal };
+    const { promise, resolve } = Promise.withResolvers<void>();
+    this.settled = promise;
+    const changed = (isOpen: boolean): void => {
+      this.streams += isOpen ? 1 : -1;
+      resolve();
+    };
+    void holdGetStream(spec, changed).then(resolve);
+  }
+
+  /** Listens no more, and withdraws the questions that are open. */
+  close(): void {
+    this.#reading?.abort();
+    this.#outside?.close();
+  }
+
+  #createInbox(peer: Peer): Inbox {
+    const { host, open, issued, link, reply } = this.#context;
+    const guard = createFloodGuard(host.dropped, () => link.fail(floodReason));
+    return {
+      ...guard,
+      answer: () => guard.stray("an answer on the stream that carries none"),
+      broken: () => {},
+      find: (token) => open.items.find(({ id }) => String(id) === token),
+      issued,
+      open: () => open.items,
+      outside: this.#outside,
+      reply: (text) => reply(text, peer),
+    };
+  }
+
+  /** Sends a ping in the session, which renews a session that is lost. */
+  async lookAfter(peer: Peer): Promise<void> {
+    const { link, host } = this.#context;
+    const timeout = Math.min(pingMs, host.timeout());
+    await query(link, host, { method: "ping", peer, timeout }).catch(() => {});
+  }
+
+  /** Notes how a request was answered. A server may say in words of its own that it does not know the session. */
+  note(status: number, { request, session }: HttpExchange): void {
+    if (session === null || session !== this.#context.wire.session) return;
+    if (status < 300) this.#refusals = 0;
+    // There are servers that refuse every ping, and health checks send nothing else: that alone is no reason.
+    else if (!isRefusal(status) || (request.method === "ping" && this.#refusals < doubtful)) return;
+    else if (++this.#refusals === doubtful) void this.#doubt(session, request.peer);
+  }
+
+  /** Renews a session in which a ping is refused too. Not again before it takes anything: it may not be the reason. */
+  async #doubt(session: string, peer: Peer): Promise<void> {
+    await this.lookAfter(peer);
+    if (this.#refusals > doubtful) await this.renew(session, false).catch(() => {});
+  }
+
+  /**
+   * Opens a new session in place of `lost`; all requests that lost the same session share the new one. Unless it is
+   * surely lost, it is kept where the server opens no other.
+   */
+  async renew(lost: string | null, surely = true): Promise<void> {
+    if (this.#context.wire.session === lost) {
+      this.renewal ??= this.#handshakeAgain(surely).finally(() => (this.renewal = null));
+    }
+    await this.renewal;
+  }
+
+  async #handshakeAgain(surely: boolean): Promise<void> {
+    const { link, host, wire } = this.#context;
+    if (surely) {
+      this.close();
+      wire.openSession(null);
+    }
+    const { session } = wire;
+    try {
+      host.renewed(await initialize(link, host, Math.min(handshakeMs, host.timeout())));
+    } catch (error) {
+      // A refusal that came with the status of a success named none.
+      if (!surely && (wire.session ?? session) === session) return wire.openSession(session);
+      // Without a session all that is still asked here would be refused; the next link opens one.
+      const reason = `it opens no new session (${reasonOf(error)})`;
+      link.fail(reason);
+      throw unsent(host.server, error, reason);
+    }
+  }
+}
