@@ -46,7 +46,7 @@ export type Gap = { readonly gap: number };
 
 type Soon<T> = Promise<T> | T;
 type Answered<N extends Name> = N extends CallName ? Soon<Answer<N>> : AsyncIterable<Answer<N> | Gap>;
-type Work<N extends Name> = Operations[N] extends { recorded: "before"; act: infer A extends ActType }
+type Work<N extends Name> = Operations[N] extends { recorded: { before: infer A extends ActType } }
   ? Soon<Plan<A, Answered<N>>>
   : Answered<N>;
 
