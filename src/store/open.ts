@@ -2,7 +2,7 @@ import { chmodSync, existsSync, lstatSync, mkdirSync, statfsSync } from "node:fs
 import { dirname, join } from "node:path";
 import { ownership, whyNoDirectory } from "../core/access.ts";
 import { codeOf } from "../core/error-text.ts";
-import { type FileLock, lockHolder, tryLock } from "../core/libc.ts";
+import { lockHolder, tryLock } from "../core/libc.ts";
 import { type AuditStore, StoreFailed } from "../core/store.ts";
 import { openChain } from "./sqlite/chain.ts";
 import { withPath } from "./sqlite/database.ts";
@@ -88,8 +88,11 @@ export function openFreeChain(home: ChainHome, chains: readonly string[]): Opene
   for (const chain of chains) {
     const path = chainPath(home, chain);
     refuseLink(path);
-    const lock = lockAll(locksOf(home, chain));
-    if (lock) return openLocked(path, chain, lock);
+    using opened = lockAll(locksOf(home, chain));
+    if (!opened) continue;
+    const store = opened.use(withPath(path, () => openChain(path)));
+    const held = opened.move();
+    return { chain, store, [Symbol.dispose]: () => held.dispose() };
   }
   return null;
 }
@@ -107,19 +110,13 @@ export function locksOf(home: ChainHome, chain: string): string[] {
 }
 
 /** Takes all of these locks; null, and none is held, when another process holds one of them. */
-function lockAll(paths: readonly string[]): FileLock | null {
+function lockAll(paths: readonly string[]): DisposableStack | null {
   using taken = new DisposableStack();
-  for (const path of paths) {
-    const lock = locked(path);
-    if (!lock) return null;
-    taken.defer(() => lock.release());
-  }
-  const held = taken.move();
-  return { release: () => held.dispose() };
+  return paths.every((path) => taken.use(locked(path))) ? taken.move() : null;
 }
 
 /** `tryLock`, with words for a file that cannot be made or written: throws `StoreFailed`. */
-function locked(path: string): FileLock | null {
+function locked(path: string): Disposable | null {
   try {
     return tryLock(path);
   } catch (error) {
@@ -138,12 +135,4 @@ function locked(path: string): FileLock | null {
       { cause: error },
     );
   }
-}
-
-function openLocked(path: string, chain: string, lock: FileLock): OpenedChain {
-  using opened = new DisposableStack();
-  opened.defer(() => lock.release());
-  const store = opened.use(withPath(path, () => openChain(path)));
-  const held = opened.move();
-  return { chain, store, [Symbol.dispose]: () => held.dispose() };
 }

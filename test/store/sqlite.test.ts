@@ -203,7 +203,7 @@ test("T48 store: a log outside has one writer too, whatever the state directory,
   first?.[Symbol.dispose]();
   const inState = tryLock(join(at.dir, "audit", "main.lock"));
   expect(openFreeChain({ state: at.dir, main }, ["main"])).toBeNull();
-  inState?.release();
+  inState?.[Symbol.dispose]();
   using second = openFreeChain({ state: copy.dir, main }, ["main"]);
   expect(second?.chain).toBe("main");
 });
