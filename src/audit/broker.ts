@@ -3,7 +3,12 @@ import type { AuditEvent, Facts } from "../core/event.ts";
 import { Failure } from "../core/failure.ts";
 import { List } from "../core/linked-list.ts";
 import type { Audit, InputStep, Reached } from "../core/ports.ts";
-import { type CheckpointLag, Checkpoints, type CheckpointsOptions, type LastCheckpoint } from "./checkpoints.ts";
+import {
+  type CheckpointLag,
+  CheckpointPublisher,
+  type LastCheckpoint,
+  type PublisherOptions,
+} from "./checkpoint-publisher.ts";
 import { createClockWatch } from "./clock-watch.ts";
 import { type Draft, Drafts } from "./draft.ts";
 import { createFeed, type FeedReader } from "./feed.ts";
@@ -34,7 +39,7 @@ export type AuditHealth = {
 };
 
 /** What the parts of the log need besides each other. */
-type PartOptions = Pick<CheckpointsOptions, "store" | "keyPair" | "dir" | "clock" | "log" | "frontier" | "start"> &
+type PartOptions = Pick<PublisherOptions, "store" | "keyPair" | "dir" | "clock" | "log" | "frontier" | "start"> &
   Pick<WriterOptions, "stamp" | "fatal"> &
   Pick<OwedOptions, "lost">;
 
@@ -75,7 +80,7 @@ export class AuditBroker implements Audit {
   readonly #given: BrokerOptions;
   readonly #drafts: Drafts;
   readonly #writer: Writer;
-  readonly #checkpoints: Checkpoints;
+  readonly #checkpoints: CheckpointPublisher;
   readonly #feed = createFeed();
   readonly #flood: FloodControl;
   readonly #owed: OwedRecords;
@@ -111,7 +116,7 @@ export class AuditBroker implements Audit {
       onDurable: (durable) => this.#onDurable(durable),
     });
     this.#owed = new OwedRecords({ ...given, writer: this.#writer, drafts: this.#drafts, open: this.#open });
-    this.#checkpoints = new Checkpoints({
+    this.#checkpoints = new CheckpointPublisher({
       ...given,
       chain: stamp.chain,
       options: () => this.#options,

@@ -45,12 +45,12 @@ export async function openAudit(given: OpenAuditOptions): Promise<AuditBroker> {
   checkFirst(store, chain, keyPair);
   const files = [checkpointFile(dir, chain), ...given.options.checkpoints.map(({ file }) => file)];
   const tails = await readTails(files, log);
-  const kept = newestIn(tails, origin, keyPair);
+  const published = newestIn(tails, origin, keyPair);
   const note = await readHead(dir, chain);
   const head = note && headAgainst(note, headFile(dir, chain), store, last);
-  const ahead = checkpointsAgainst(kept, head?.replaced ? -1 : (last?.seq ?? 0));
+  const ahead = checkpointsAgainst(published, head?.replaced ? -1 : (last?.seq ?? 0));
   refuseOther(chain, last, head ? [head.says, ...ahead] : ahead);
-  if (last && !note && kept.size === 0) log.warn(unwitnessed, { chain, directory: dir });
+  if (last && !note && published.size === 0) log.warn(unwitnessed, { chain, directory: dir });
   warnOfForeign(given, install, tails);
   const anchor = store.anchor();
   const saved = anchor && trusted(anchor, origin, keyPair, last);
@@ -65,7 +65,7 @@ export async function openAudit(given: OpenAuditOptions): Promise<AuditBroker> {
     start: {
       ...(last ?? { seq: 0, leaf: genesis(chain, keyPair.publicKey) }),
       uncovered: uncovered(last, covered),
-      kept,
+      published,
     },
     lost: store.unfinished().map((begin) => ({
       seq: begin.seq,
@@ -144,18 +144,18 @@ async function readTails(files: readonly string[], log: Logger): Promise<Readonl
 }
 
 function newestIn(tails: ReadonlyMap<string, string>, origin: string, key: SigningKey): Map<string, FoundCheckpoint> {
-  const kept = new Map<string, FoundCheckpoint>();
+  const found = new Map<string, FoundCheckpoint>();
   for (const [file, tail] of tails) {
     const own = parseCheckpoints(tail, key.publicKey, (found) => found === origin).filter(({ signed }) => signed);
     const [newest] = [...own].sort((one, other) => other.size - one.size);
-    if (newest) kept.set(file, newest);
+    if (newest) found.set(file, newest);
   }
-  return kept;
+  return found;
 }
 
 /** The files whose newest checkpoint covers more than `known` records, in words. */
-function checkpointsAgainst(kept: ReadonlyMap<string, FoundCheckpoint>, known: number): string[] {
-  const ahead = [...kept].filter(([, { size }]) => size > known);
+function checkpointsAgainst(published: ReadonlyMap<string, FoundCheckpoint>, known: number): string[] {
+  const ahead = [...published].filter(([, { size }]) => size > known);
   return ahead.map(([file, { size }]) => `${file} has a checkpoint of ${size} records`);
 }
 

@@ -3,7 +3,7 @@ import { join } from "node:path";
 import { messageOf } from "../core/error-text.ts";
 import { lowerThreadPriority } from "../core/libc.ts";
 import { type AuditReader, StoreBusy, StoreUnsynced } from "../core/store.ts";
-import { type WalCheckpointer, openCheckpointer } from "../store/sqlite/checkpointer.ts";
+import { type WalCheckpointer, openWalCheckpointer } from "../store/sqlite/wal-checkpointer.ts";
 import { openIndexWriter } from "../store/sqlite/index-writer.ts";
 import { chainPath, openReader } from "../store/sqlite/reader.ts";
 import { openUsageStore } from "../store/sqlite/usage.ts";
@@ -39,7 +39,7 @@ class Housekeeper {
     this.#reader = this.#opened.use(openReader(home, (error) => this.#renewIndex(error)));
     const state = join(home.state, "mcpgw.db");
     this.#usage = this.#opened.use(openUsageStore(state));
-    this.#logs = [chainPath(home, chain), state].map((path) => this.#opened.use(openCheckpointer(path)));
+    this.#logs = [chainPath(home, chain), state].map((path) => this.#opened.use(openWalCheckpointer(path)));
     const index = this.#opened.use(openIndexWriter(join(home.state, "index.db")));
     this.#rollups = { usage: start.usage ? this.#usage : null, index };
     this.answers = this.#answers();

@@ -224,7 +224,10 @@ test.each(foreseen)("T08 a log is compared with a checkpoint %s", async (_what, 
   const other = readSigningKey(generateSigningKey());
   const file = join(at.root, "notes");
   const texts = notes.map(({ size, chain = "main", forged }) =>
-    signCheckpoint(originOf(installOf(own.publicKey), chain), size, new Uint8Array(32), 0, forged ? other : own),
+    signCheckpoint(
+      { origin: originOf(installOf(own.publicKey), chain), size, root: new Uint8Array(32), at: 0 },
+      forged ? other : own,
+    ),
   );
   writeFileSync(file, `${texts.join("\n\n")}\n\n`);
   const again = openBroker(at, { checkpoints: [{ file }] });

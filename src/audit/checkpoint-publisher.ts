@@ -5,7 +5,7 @@ import type { Logger } from "../core/log.ts";
 import { type Anchor, type AuditStore, StoreBusy } from "../core/store.ts";
 import { answered } from "./answered.ts";
 import { hashBytes, hashText } from "./chain.ts";
-import { originOf, signCheckpoint } from "./checkpoint.ts";
+import { type FoundCheckpoint, originOf, signCheckpoint } from "./checkpoint.ts";
 import type { Frontier } from "./merkle.ts";
 import type { AuditOptions } from "./options.ts";
 import { appendCheckpoint, checkpointFile, writeHead } from "./outside.ts";
@@ -20,13 +20,10 @@ export type LastCheckpoint = {
   readonly at: number;
 };
 
-/** The newest checkpoint of this chain in each file that held one when the chain was opened; `at` in epoch ms. */
-type Kept = ReadonlyMap<string, { readonly size: number; readonly at: number | null }>;
-
 /** How far the file that is furthest behind has got: records after the last checkpoint it took, and µs since. */
 export type CheckpointLag = { readonly records: number; readonly us: number };
 
-export type CheckpointsOptions = {
+export type PublisherOptions = {
   readonly store: AuditStore;
   readonly chain: string;
   readonly keyPair: SigningKey;
@@ -36,21 +33,21 @@ export type CheckpointsOptions = {
   readonly clock: Clock;
   readonly log: Logger;
   readonly frontier: Frontier;
-  /** The newest record, and how many records no checkpoint covers yet, when the chain was opened. */
-  readonly start: Tip & { readonly uncovered: number; readonly kept: Kept };
+  /** When the chain was opened: the newest record, how many no checkpoint covers yet, and the newest checkpoint in each file. */
+  readonly start: Tip & { readonly uncovered: number; readonly published: ReadonlyMap<string, FoundCheckpoint> };
   /** Sequence below which every call has ended. */
   readonly settled: () => number;
   /** Appends the checkpoint's own record. */
   readonly record: (event: AuditEvent) => void;
 };
 
-/** What a file has taken; `since` on the monotonic clock. */
-type Taken = { readonly size: number; readonly since: number };
+/** The newest checkpoint that a file has taken; `since` on the monotonic clock. */
+type Published = { readonly size: number; readonly since: number };
 type Pending = { readonly note: string; readonly size: number; readonly at: number };
 
 /** Signs the durable part of a chain and keeps the checkpoints outside; is handed every durable record. */
-export class Checkpoints {
-  readonly #given: CheckpointsOptions;
+export class CheckpointPublisher {
+  readonly #given: PublisherOptions;
   readonly #origin: string;
   #newest: { readonly seq: number; readonly leaf: string };
   #noted = 0;
@@ -62,13 +59,13 @@ export class Checkpoints {
   #last: LastCheckpoint | null = null;
   /** The checkpoint that each file still lacks; a newer one replaces it, since it covers the same records. */
   readonly #pending = new Map<string, Pending>();
-  readonly #taken = new Map<string, Taken>();
+  readonly #published = new Map<string, Published>();
   /** What stands for a file that no checkpoint was found in. */
-  readonly #opened: Taken;
+  readonly #opened: Published;
   #failing: string | null = null;
   #running: Promise<void> | null = null;
 
-  constructor(given: CheckpointsOptions) {
+  constructor(given: PublisherOptions) {
     const { start, frontier, clock, keyPair, chain } = given;
     this.#given = given;
     this.#origin = originOf(installOf(keyPair.publicKey), chain);
@@ -77,9 +74,9 @@ export class Checkpoints {
     this.#signedAt = clock.mono();
     this.#fresh = start.uncovered;
     this.#opened = { size: 0, since: this.#signedAt };
-    for (const [file, { size, at }] of start.kept) {
+    for (const [file, { size, at }] of start.published) {
       const age = at === null ? 0 : Math.max(0, clock.now() - at * 1000);
-      this.#taken.set(file, { size, since: this.#signedAt - age });
+      this.#published.set(file, { size, since: this.#signedAt - age });
     }
   }
 
@@ -93,9 +90,9 @@ export class Checkpoints {
   }
 
   get lag(): CheckpointLag {
-    const taken = this.#files().map((file) => this.#taken.get(file) ?? this.#opened);
-    const size = Math.min(...taken.map((one) => one.size));
-    const since = Math.min(...taken.map((one) => one.since));
+    const published = this.#files().map((file) => this.#published.get(file) ?? this.#opened);
+    const size = Math.min(...published.map((one) => one.size));
+    const since = Math.min(...published.map((one) => one.since));
     return { records: this.#newest.seq - size, us: this.#given.clock.mono() - since };
   }
 
@@ -158,7 +155,7 @@ export class Checkpoints {
     const size = frontier.size();
     const root = frontier.root();
     const at = Math.floor(clock.now() / 1000);
-    const note = signCheckpoint(this.#origin, size, root, at, keyPair);
+    const note = signCheckpoint({ origin: this.#origin, size, root, at }, keyPair);
     const from = this.#signed;
     // The checkpoint's own record does not make the next one due.
     [this.#fresh, this.#signed, this.#signedAt] = [-1, size, clock.mono()];
@@ -194,7 +191,7 @@ export class Checkpoints {
     const torn = await appendCheckpoint(file, note);
     // A file that was long in answering may lack a newer one by now.
     if (this.#pending.get(file) === pending) this.#pending.delete(file);
-    this.#taken.set(file, { size, since: this.#given.clock.mono() });
+    this.#published.set(file, { size, since: this.#given.clock.mono() });
     if (torn) this.#sayTorn(file);
     return { source: file, size, at };
   }
