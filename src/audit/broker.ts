@@ -3,6 +3,7 @@ import type { AuditEvent, Facts } from "../core/event.ts";
 import { Failure } from "../core/failure.ts";
 import { List } from "../core/linked-list.ts";
 import type { Audit, InputStep, Reached } from "../core/ports.ts";
+import { Backlog, type BacklogOptions } from "./backlog.ts";
 import {
   type CheckpointLag,
   CheckpointPublisher,
@@ -14,7 +15,6 @@ import { type Draft, Drafts } from "./draft.ts";
 import { createFeed, type FeedReader } from "./feed.ts";
 import { FloodControl } from "./flood.ts";
 import type { AuditOptions } from "./options.ts";
-import { type OwedOptions, OwedRecords } from "./owed.ts";
 import { type Durable, Unrecorded, type Wanted, Writer, type WriterOptions } from "./writer.ts";
 
 export type AuditHealth = {
@@ -35,13 +35,13 @@ export type AuditHealth = {
   /** Calls that passed without a record under `onFailure: allow`, and acts that were dropped because too many waited. */
   readonly unrecorded: number;
   /** Acts that took effect and are not recorded yet. */
-  readonly owed: number;
+  readonly backlog: number;
 };
 
 /** What the parts of the log need besides each other. */
 type PartOptions = Pick<PublisherOptions, "store" | "keyPair" | "dir" | "clock" | "log" | "frontier" | "start"> &
   Pick<WriterOptions, "stamp" | "fatal"> &
-  Pick<OwedOptions, "lost">;
+  Pick<BacklogOptions, "lost">;
 
 export type BrokerOptions = PartOptions & {
   readonly options: AuditOptions;
@@ -83,7 +83,7 @@ export class AuditBroker implements Audit {
   readonly #checkpoints: CheckpointPublisher;
   readonly #feed = createFeed();
   readonly #flood: FloodControl;
-  readonly #owed: OwedRecords;
+  readonly #backlog: Backlog;
   readonly #clockStep: () => number | null;
   readonly #timer: ReturnType<typeof setInterval>;
   readonly #listeners: ((seq: number) => void)[] = [];
@@ -115,7 +115,7 @@ export class AuditBroker implements Audit {
       keepText: () => this.#feed.followed,
       onDurable: (durable) => this.#onDurable(durable),
     });
-    this.#owed = new OwedRecords({ ...given, writer: this.#writer, drafts: this.#drafts, open: this.#open });
+    this.#backlog = new Backlog({ ...given, writer: this.#writer, drafts: this.#drafts, open: this.#open });
     this.#checkpoints = new CheckpointPublisher({
       ...given,
       chain: stamp.chain,
@@ -125,7 +125,7 @@ export class AuditBroker implements Audit {
     });
     this.#timer = setInterval(() => this.#tick(), given.tick ?? defaultTick);
     this.#timer.unref();
-    this.#owed.record();
+    this.#backlog.record();
   }
 
   async begin(call: IdentifiedCall): Promise<BegunCall> {
@@ -164,7 +164,7 @@ export class AuditBroker implements Audit {
       return;
     }
     const wanted = isAct(event.type) ? waits[this.#options.durability].act : "commit";
-    if (isAct(event.type)) this.#owed.record(true);
+    if (isAct(event.type)) this.#backlog.record(true);
     await this.#writer.record(this.#drafts.event(event), wanted).catch((error: unknown) => {
       // What is in the chain has to happen: refused and undone now, it would be a record of what never was.
       if (error instanceof Unrecorded && error.committed) return;
@@ -172,15 +172,15 @@ export class AuditBroker implements Audit {
     });
   }
 
-  /** Records an act that has already happened. False: not possible now; the act is owed, unless too many acts are. */
+  /** Records an act that has already happened. False: not possible now; the act joins the backlog, unless that is full. */
   async recordDone(event: AuditEvent): Promise<boolean> {
     const draft = this.#drafts.event(event);
-    this.#owed.record(true);
+    this.#backlog.record(true);
     try {
       await this.#writer.record(draft, waits[this.#options.durability].act);
       return true;
     } catch (error) {
-      if (!(error instanceof Unrecorded && error.committed)) this.#owed.oweAct(draft);
+      if (!(error instanceof Unrecorded && error.committed)) this.#backlog.addAct(draft);
       return false;
     }
   }
@@ -205,8 +205,8 @@ export class AuditBroker implements Audit {
       checkpoint: this.#checkpoints.last,
       checkpointFault: this.#checkpoints.failing,
       checkpointLag: this.#checkpoints.lag,
-      unrecorded: this.#passed.calls + this.#owed.dropped,
-      owed: this.#owed.acts,
+      unrecorded: this.#passed.calls + this.#backlog.dropped,
+      backlog: this.#backlog.acts,
     };
   }
 
@@ -246,7 +246,7 @@ export class AuditBroker implements Audit {
   async close(): Promise<void> {
     clearInterval(this.#timer);
     this.#flood.recordCounted(true);
-    this.#owed.record(true);
+    this.#backlog.record(true);
     void this.#resume();
     await this.#writer.drain();
     await this.#checkpoints.now();
@@ -258,7 +258,7 @@ export class AuditBroker implements Audit {
   #tick(): void {
     this.#writer.tick();
     this.#flood.recordCounted(false);
-    this.#owed.record();
+    this.#backlog.record();
     const step = this.#clockStep();
     if (step !== null) void this.#note({ type: "clock.step", actor: "system", facts: { us: step } });
     void this.#resume();
@@ -311,10 +311,10 @@ export class AuditBroker implements Audit {
 
   /** What a call gets whose record could not be written: a failure; null under `onFailure: allow`. */
   #passOver(call: Call, stage: Stage, { message, committed }: Unrecorded): Failure | null {
-    if (stage === "end" && !committed) this.#owed.oweEnding(call);
+    if (stage === "end" && !committed) this.#backlog.addEnding(call);
     if (this.#options.onFailure === "deny") return unavailable(stage, message);
     if (stage === "begin" || stage === "once") call.begun = true;
-    // What is committed is in the log, and an ending is owed to it: neither is lacking.
+    // What is committed is in the log, and an ending joins the backlog: neither is lacking.
     if (call.begun && !committed && stage !== "end" && !call.unrecorded) {
       call.unrecorded = true;
       this.#passed.calls += 1;

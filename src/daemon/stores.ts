@@ -118,11 +118,11 @@ export async function openStores(options: StoresOptions): Promise<Stores> {
     sealer: createSealer(sealKeys, clock),
     lists: store,
     async close() {
-      if (audit.health().owed > 0) ballast.giveAll();
+      if (audit.health().backlog > 0) ballast.giveAll();
       const unsaved = keyring.saveRest();
       await audit.close();
       if (isMain && keyring.saved) noteKeysAsOf(store, audit.health().records + 1);
-      sayLost(options.log, unsaved, audit.health().owed);
+      sayLost(options.log, unsaved, audit.health().backlog);
       opened.dispose();
     },
   };
@@ -162,9 +162,9 @@ function followLog(store: StateStore, audit: AuditBroker, keyring: Keyring): voi
 }
 
 /** Says what ends with this process: acts that nothing holds, neither the store nor, for a next start to find, the log. */
-function sayLost(log: Logger, { freeze, revocations }: ReturnType<Keyring["saveRest"]>, owed: number): void {
-  if (owed === 0) return;
-  log.error("acts took effect and could not be recorded; the log will lack them", { acts: owed });
+function sayLost(log: Logger, { freeze, revocations }: ReturnType<Keyring["saveRest"]>, acts: number): void {
+  if (acts === 0) return;
+  log.error("acts took effect and could not be recorded; the log will lack them", { acts });
   if (!freeze && revocations === 0) return;
   const what = `${freeze ? "a freeze and " : ""}${revocations} revocations`;
   log.error(`${what} were in force and could not be stored: they end with this process`, { freeze, revocations });
