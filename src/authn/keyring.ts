@@ -133,27 +133,16 @@ export class Keyring implements Disposable {
   }
 
   /** Stores a new key; only this answer holds its text. Throws KeyError. */
-  create({ name, consumerId, roles, expiresAt, perMinute, cidrs }: NewKeyRequest): CreatedKey {
+  create(request: NewKeyRequest): CreatedKey {
     let made = newKey();
     while (this.#byId.has(made.id)) made = newKey();
-    const key: StoredKey = {
-      id: made.id,
-      hash: made.hash,
-      name,
-      consumerId,
-      roles,
-      enabled: true,
-      expiresAt,
-      perMinute,
-      cidrs,
-      createdAt: Math.floor(this.#now()),
-      revokedAt: null,
-    };
-    const entry = fromStored(key);
-    this.#store.addKey(key);
+    const { id, key, hash } = made;
+    const stored = { ...request, id, hash, enabled: true, createdAt: Math.floor(this.#now()), revokedAt: null };
+    const entry = fromStored(stored);
+    this.#store.addKey(stored);
     this.#add(entry);
     this.#watchExpiry();
-    return { id: made.id, key: made.key };
+    return { id, key };
   }
 
   /**
@@ -343,18 +332,7 @@ function refuseTwins(configured: readonly Entry[], stored: readonly Entry[]): vo
 }
 
 function describe(entry: Entry, state: KeyState): KeyInfo {
-  const { id, name, consumerId, roles, source, createdAt, expiresAt, cidrs, inert } = entry;
-  return {
-    id,
-    name,
-    consumerId,
-    roles,
-    source,
-    state,
-    createdAt,
-    expiresAt,
-    perMinute: entry.rate?.perMinute ?? null,
-    cidrs,
-    reason: inert,
-  };
+  const { id, name, consumerId, roles, source, createdAt, expiresAt, cidrs } = entry;
+  const facts = { id, name, consumerId, roles, source, createdAt, expiresAt, cidrs };
+  return { ...facts, state, perMinute: entry.rate?.perMinute ?? null, reason: entry.inert };
 }
