@@ -27,8 +27,8 @@ export type KeyInfo = Pick<
 /** What a new key is asked to be; all else about it is made with it. */
 export type NewKeyRequest = Pick<StoredKey, "name" | "consumerId" | "roles" | "expiresAt" | "perMinute" | "cidrs">;
 
-/** A key that was just made; its text is known only now. */
-export type CreatedKey = { readonly id: string; readonly key: string };
+/** A key that was just made; its text, `key`, is known only now. */
+export type CreatedKey = KeyInfo & { readonly key: string };
 
 /** The keys of a configuration, checked against the stored ones and ready to be taken over. */
 export type PreparedKeys = {
@@ -142,7 +142,7 @@ export class Keyring implements Disposable {
     this.#store.addKey(stored);
     this.#add(entry);
     this.#watchExpiry();
-    return { id, key };
+    return { ...describe(entry, this.state(entry)), key };
   }
 
   /**
