@@ -5,10 +5,9 @@ import { join } from "node:path";
 import { originOf, signCheckpoint } from "../../src/audit/checkpoint.ts";
 import { writeHead } from "../../src/audit/outside.ts";
 import { generateSigningKey, installOf, loadSigningKey, readSigningKey } from "../../src/audit/signing-key.ts";
-import type { Failure } from "../../src/core/failure.ts";
 import { StoreUnsynced } from "../../src/core/store.ts";
 import { openChain } from "../../src/store/sqlite/chain.ts";
-import { reasonOf } from "../support/failure.ts";
+import { codeOf, reasonOf } from "../support/failure.ts";
 import { linesOf } from "../support/seen.ts";
 import { until } from "../support/until.ts";
 import {
@@ -50,12 +49,6 @@ function spawnWriter(at: TempState, args: string[], before: string[] = []) {
 }
 
 const verify = (at: TempState) => verifyAt({ ...at, dir: outsideOf(at) });
-
-const codeOf = (promise: Promise<unknown>) =>
-  promise.then(
-    () => "recorded",
-    (error: Failure) => error.code,
-  );
 
 test("T01 P3 kill -9 at any moment: nothing acknowledged is missing, what was in flight is lost once, the chain verifies", async () => {
   using at = tempState();
