@@ -44,7 +44,7 @@ type PartOptions = Pick<PublisherOptions, "store" | "keyPair" | "dir" | "clock" 
   Pick<BacklogOptions, "lost">;
 
 export type BrokerOptions = PartOptions & {
-  readonly options: AuditOptions;
+  readonly config: AuditOptions;
   /** Values that no payload may show, as they are now. */
   readonly secrets: () => readonly string[];
   /** Milliseconds between the rounds that sync, sign and count; default: 1000. */
@@ -77,7 +77,7 @@ const defaultTick = 1000;
 /** The audit chain of this process: records calls and events, and tells operators and the housekeeper its state. */
 export class AuditBroker implements Audit {
   readonly chain: string;
-  readonly #given: BrokerOptions;
+  readonly #options: BrokerOptions;
   readonly #drafts: Drafts;
   readonly #writer: Writer;
   readonly #checkpoints: CheckpointPublisher;
@@ -89,41 +89,41 @@ export class AuditBroker implements Audit {
   readonly #listeners: ((seq: number) => void)[] = [];
   /** Begin records whose end is not committed yet, by sequence. */
   readonly #open = new List<number>();
-  #options: AuditOptions;
+  #config: AuditOptions;
   /** Calls of which something passed without a record: all, those that a record tells of, and why the last lacks it. */
   #passed = { calls: 0, told: 0, cause: "" };
   /** Why the log took no records, until a record tells of it. */
   #outage: string | null = null;
   #resuming = false;
 
-  constructor(given: BrokerOptions) {
-    const { clock, stamp, secrets } = given;
+  constructor(options: BrokerOptions) {
+    const { clock, stamp, secrets } = options;
     this.chain = stamp.chain;
-    this.#given = given;
-    this.#options = given.options;
-    this.#drafts = new Drafts(given.options, secrets, clock);
+    this.#options = options;
+    this.#config = options.config;
+    this.#drafts = new Drafts(options.config, secrets, clock);
     this.#clockStep = createClockWatch(clock);
     this.#flood = new FloodControl({
       drafts: this.#drafts,
       clock,
-      log: given.log,
+      log: options.log,
       offer: (draft) => void this.#offer(draft),
     });
     this.#writer = new Writer({
-      ...given,
+      ...options,
       subjects: this.#drafts.subjects,
       keepText: () => this.#feed.followed,
       onDurable: (durable) => this.#onDurable(durable),
     });
-    this.#backlog = new Backlog({ ...given, writer: this.#writer, drafts: this.#drafts, open: this.#open });
+    this.#backlog = new Backlog({ ...options, writer: this.#writer, drafts: this.#drafts, open: this.#open });
     this.#checkpoints = new CheckpointPublisher({
-      ...given,
+      ...options,
       chain: stamp.chain,
-      options: () => this.#options,
+      config: () => this.#config,
       settled: () => this.#open.first ?? this.#writer.committed + 1,
       record: (event) => void this.#note(event),
     });
-    this.#timer = setInterval(() => this.#tick(), given.tick ?? defaultTick);
+    this.#timer = setInterval(() => this.#tick(), options.tick ?? defaultTick);
     this.#timer.unref();
     this.#backlog.record();
   }
@@ -143,7 +143,7 @@ export class AuditBroker implements Audit {
 
   async inputOutside(to: Reached, server: string, step: InputStep): Promise<void> {
     const draft = this.#drafts.inputOutside(to, server, step);
-    await this.#writer.record(draft, waits[this.#options.durability].input).catch((error: unknown) => {
+    await this.#writer.record(draft, waits[this.#config.durability].input).catch((error: unknown) => {
       throw unavailable("input", String(error));
     });
   }
@@ -163,7 +163,7 @@ export class AuditBroker implements Audit {
       if (this.#writer.failing !== null) throw unavailable("act", this.#writer.failing);
       return;
     }
-    const wanted = isAct(event.type) ? waits[this.#options.durability].act : "commit";
+    const wanted = isAct(event.type) ? waits[this.#config.durability].act : "commit";
     if (isAct(event.type)) this.#backlog.record(true);
     await this.#writer.record(this.#drafts.event(event), wanted).catch((error: unknown) => {
       // What is in the chain has to happen: refused and undone now, it would be a record of what never was.
@@ -177,7 +177,7 @@ export class AuditBroker implements Audit {
     const draft = this.#drafts.event(event);
     this.#backlog.record(true);
     try {
-      await this.#writer.record(draft, waits[this.#options.durability].act);
+      await this.#writer.record(draft, waits[this.#config.durability].act);
       return true;
     } catch (error) {
       if (!(error instanceof Unrecorded && error.committed)) this.#backlog.addAct(draft);
@@ -187,11 +187,11 @@ export class AuditBroker implements Audit {
 
   /** What happened to the files of the log, which are no longer those that this process opened; null when nothing did. */
   fault(): string | null {
-    return this.#given.store.fault();
+    return this.#options.store.fault();
   }
 
   health(): AuditHealth {
-    const { durability, payloads, onFailure } = this.#options;
+    const { durability, payloads, onFailure } = this.#config;
     const reason = this.fault() ?? this.#writer.failing;
     return {
       chain: this.chain,
@@ -226,9 +226,9 @@ export class AuditBroker implements Audit {
   }
 
   /** Applies the options of a reloaded configuration; the chain goes on. */
-  configure(options: AuditOptions): void {
-    this.#options = options;
-    this.#drafts.configure(options);
+  configure(config: AuditOptions): void {
+    this.#config = config;
+    this.#drafts.configure(config);
   }
 
   /** Syncs everything recorded so far, signs it, and keeps the checkpoint outside the state directory. */
@@ -286,7 +286,7 @@ export class AuditBroker implements Audit {
   }
 
   #record(call: Call, stage: Stage, draft: Draft): Promise<void> {
-    const { durability } = this.#options;
+    const { durability } = this.#config;
     return new Promise((resolve, reject) => {
       const waiter = {
         committed: (seq: number) => this.#committed(call, stage, seq),
@@ -312,7 +312,7 @@ export class AuditBroker implements Audit {
   /** What a call gets whose record could not be written: a failure; null under `onFailure: allow`. */
   #passOver(call: Call, stage: Stage, { message, committed }: Unrecorded): Failure | null {
     if (stage === "end" && !committed) this.#backlog.addEnding(call);
-    if (this.#options.onFailure === "deny") return unavailable(stage, message);
+    if (this.#config.onFailure === "deny") return unavailable(stage, message);
     if (stage === "begin" || stage === "once") call.begun = true;
     // What is committed is in the log, and an ending joins the backlog: neither is lacking.
     if (call.begun && !committed && stage !== "end" && !call.unrecorded) {
@@ -320,7 +320,11 @@ export class AuditBroker implements Audit {
       this.#passed.calls += 1;
       this.#passed.cause = message;
     }
-    this.#given.log.error("unrecorded, but passed: audit.onFailure is allow", { call: call.id, cause: message }, stage);
+    this.#options.log.error(
+      "unrecorded, but passed: audit.onFailure is allow",
+      { call: call.id, cause: message },
+      stage,
+    );
     return null;
   }
 
@@ -335,7 +339,7 @@ export class AuditBroker implements Audit {
       await this.#writer.record(draft, "commit");
       return true;
     } catch (error) {
-      this.#given.log.warn("audit record not written", { type, cause: String(error) }, type);
+      this.#options.log.warn("audit record not written", { type, cause: String(error) }, type);
       return false;
     }
   }

@@ -29,7 +29,7 @@ export type PublisherOptions = {
   readonly keyPair: SigningKey;
   /** Directory of this installation outside the state directory. */
   readonly dir: string;
-  readonly options: () => Pick<AuditOptions, "checkpoints" | "checkpointEvery">;
+  readonly config: () => Pick<AuditOptions, "checkpoints" | "checkpointEvery">;
   readonly clock: Clock;
   readonly log: Logger;
   readonly frontier: Frontier;
@@ -47,7 +47,7 @@ type Pending = { readonly note: string; readonly size: number; readonly at: numb
 
 /** Signs the durable part of a chain and keeps the checkpoints outside; is handed every durable record. */
 export class CheckpointPublisher {
-  readonly #given: PublisherOptions;
+  readonly #options: PublisherOptions;
   readonly #origin: string;
   #newest: { readonly seq: number; readonly leaf: string };
   #noted = 0;
@@ -65,9 +65,9 @@ export class CheckpointPublisher {
   #failing: string | null = null;
   #running: Promise<void> | null = null;
 
-  constructor(given: PublisherOptions) {
-    const { start, frontier, clock, keyPair, chain } = given;
-    this.#given = given;
+  constructor(options: PublisherOptions) {
+    const { start, frontier, clock, keyPair, chain } = options;
+    this.#options = options;
     this.#origin = originOf(installOf(keyPair.publicKey), chain);
     this.#newest = { seq: start.seq, leaf: hashText(start.leaf) };
     this.#signed = frontier.size() - start.uncovered;
@@ -93,11 +93,11 @@ export class CheckpointPublisher {
     const published = this.#files().map((file) => this.#published.get(file) ?? this.#opened);
     const size = Math.min(...published.map((one) => one.size));
     const since = Math.min(...published.map((one) => one.since));
-    return { records: this.#newest.seq - size, us: this.#given.clock.mono() - since };
+    return { records: this.#newest.seq - size, us: this.#options.clock.mono() - since };
   }
 
   append({ tip, leaves }: Durable): void {
-    this.#given.frontier.append(leaves);
+    this.#options.frontier.append(leaves);
     this.#fresh += leaves.length / hashBytes;
     this.#newest = { seq: tip.seq, leaf: hashText(tip.leaf) };
   }
@@ -119,8 +119,8 @@ export class CheckpointPublisher {
   }
 
   #due(): boolean {
-    const { interval, records } = this.#given.options().checkpointEvery;
-    return this.#fresh >= records || this.#given.clock.mono() - this.#signedAt >= interval * 1000;
+    const { interval, records } = this.#options.config().checkpointEvery;
+    return this.#fresh >= records || this.#options.clock.mono() - this.#signedAt >= interval * 1000;
   }
 
   /** One round of writes at a time; what becomes due meanwhile waits for the next second. */
@@ -132,7 +132,7 @@ export class CheckpointPublisher {
   }
 
   async #write(withCheckpoint: boolean): Promise<void> {
-    const { chain, dir, log } = this.#given;
+    const { chain, dir, log } = this.#options;
     if (withCheckpoint && this.#fresh > 0) this.#sign();
     const outcomes = await Promise.allSettled([answered(dir, () => this.#noteHead()), this.#export()]);
     const failed = outcomes.find((outcome) => outcome.status === "rejected");
@@ -143,7 +143,7 @@ export class CheckpointPublisher {
   }
 
   async #noteHead(): Promise<void> {
-    const { chain, dir } = this.#given;
+    const { chain, dir } = this.#options;
     const head = this.#newest;
     if (head.seq === this.#noted) return;
     await writeHead(dir, { chain, ...head });
@@ -151,7 +151,7 @@ export class CheckpointPublisher {
   }
 
   #sign(): void {
-    const { frontier, clock, keyPair, settled, record } = this.#given;
+    const { frontier, clock, keyPair, settled, record } = this.#options;
     const size = frontier.size();
     const root = frontier.root();
     const at = Math.floor(clock.now() / 1000);
@@ -167,8 +167,8 @@ export class CheckpointPublisher {
 
   /** Configured files come after the default one: `last` names the last file that took the checkpoint. */
   #files(): string[] {
-    const { dir, chain, options } = this.#given;
-    return [checkpointFile(dir, chain), ...options().checkpoints.map(({ file }) => file)];
+    const { dir, chain, config } = this.#options;
+    return [checkpointFile(dir, chain), ...config().checkpoints.map(({ file }) => file)];
   }
 
   /** Appends the pending checkpoints. Throws when a file did not take its one, which is then tried again. */
@@ -191,20 +191,20 @@ export class CheckpointPublisher {
     const torn = await appendCheckpoint(file, note);
     // A file that was long in answering may lack a newer one by now.
     if (this.#pending.get(file) === pending) this.#pending.delete(file);
-    this.#published.set(file, { size, since: this.#given.clock.mono() });
+    this.#published.set(file, { size, since: this.#options.clock.mono() });
     if (torn) this.#sayTorn(file);
     return { source: file, size, at };
   }
 
   #sayTorn(file: string): void {
-    const { chain, log, record } = this.#given;
+    const { chain, log, record } = this.#options;
     log.warn("a checkpoint was cut short when it was written; it proves nothing and is left aside", { chain, file });
     record({ type: "checkpoint.torn", actor: "system", facts: { file } });
   }
 
   /** An anchor only makes the next start faster: if it cannot be saved now, the next one will be. */
   #saveAnchor(anchor: Anchor): void {
-    const { store, chain, log } = this.#given;
+    const { store, chain, log } = this.#options;
     try {
       store.saveAnchor(anchor);
     } catch (error) {

@@ -32,9 +32,9 @@ export type OpenAuditOptions = Omit<BrokerOptions, "dir" | "start" | "frontier" 
  * Continues a chain as its only writer: checks that the chain is as its last writer left it, records which calls that
  * process left open, and returns the broker. Throws `StoreFailed` when the chain is not the one that is noted outside.
  */
-export async function openAudit(given: OpenAuditOptions): Promise<AuditBroker> {
-  const { store, clock, keyPair, log, headsDir } = given;
-  const { chain } = given.stamp;
+export async function openAudit(options: OpenAuditOptions): Promise<AuditBroker> {
+  const { store, clock, keyPair, log, headsDir } = options;
+  const { chain } = options.stamp;
   await makeHeadsHome(headsDir);
   const install = installOf(keyPair.publicKey);
   const dir = installDir(headsDir, install);
@@ -43,7 +43,7 @@ export async function openAudit(given: OpenAuditOptions): Promise<AuditBroker> {
   await store.sync();
   const last = store.last();
   checkFirst(store, chain, keyPair);
-  const files = [checkpointFile(dir, chain), ...given.options.checkpoints.map(({ file }) => file)];
+  const files = [checkpointFile(dir, chain), ...options.config.checkpoints.map(({ file }) => file)];
   const tails = await readTails(files, log);
   const published = newestIn(tails, origin, keyPair);
   const note = await readHead(dir, chain);
@@ -51,7 +51,7 @@ export async function openAudit(given: OpenAuditOptions): Promise<AuditBroker> {
   const ahead = checkpointsAgainst(published, head?.replaced ? -1 : (last?.seq ?? 0));
   refuseOther(chain, last, head ? [head.says, ...ahead] : ahead);
   if (last && !note && published.size === 0) log.warn(unwitnessed, { chain, directory: dir });
-  warnOfForeign(given, install, tails);
+  warnOfForeign(options, install, tails);
   const anchor = store.anchor();
   const saved = anchor && trusted(anchor, origin, keyPair, last);
   const covered = saved?.size() ?? 0;
@@ -59,7 +59,7 @@ export async function openAudit(given: OpenAuditOptions): Promise<AuditBroker> {
   await publishKey(dir, install, keyPair);
 
   const broker = new AuditBroker({
-    ...given,
+    ...options,
     dir,
     frontier,
     start: {
@@ -160,8 +160,8 @@ function checkpointsAgainst(published: ReadonlyMap<string, FoundCheckpoint>, kno
 }
 
 /** A log that begins where another one was recorded may be told from it by nothing else. */
-function warnOfForeign({ options, log }: OpenAuditOptions, install: string, tails: ReadonlyMap<string, string>): void {
-  for (const { file } of options.checkpoints) {
+function warnOfForeign({ config, log }: OpenAuditOptions, install: string, tails: ReadonlyMap<string, string>): void {
+  for (const { file } of config.checkpoints) {
     const origins = [...originsIn(tails.get(file) ?? "")];
     const isOwn = (origin: string): boolean => origin.startsWith(originOf(install, ""));
     if (origins.length === 0 || origins.some(isOwn)) continue;

@@ -96,7 +96,7 @@ export async function openStores(options: StoresOptions): Promise<Stores> {
   const audit = await openAudit({
     ...options,
     store: chain.store,
-    options: options.audit,
+    config: options.audit,
     clock,
     stamp: { chain: chain.chain, boot: options.run, node: hostname(), ver: self.version },
     keyPair,

@@ -8,7 +8,7 @@ import type { Acts } from "../../core/event.ts";
 import { StoreBusy, StoreFailed } from "../../core/store.ts";
 import type { RecordDone } from "./record-act.ts";
 
-export type KeyHandlerDeps = {
+export type KeyHandlerOptions = {
   readonly keyring: Keyring;
   readonly recordAct: RecordAct;
   readonly recordDone: RecordDone;
@@ -22,7 +22,7 @@ type Names = `keys.${"create" | "list" | "revoke" | "rotate" | "freeze" | "unfre
  * Key management. A change that takes rights away is made first and recorded then. One that gives rights is undone if
  * it cannot be recorded.
  */
-export function keyHandlers({ keyring, recordAct, recordDone, namedRoles }: KeyHandlerDeps): Pick<Handlers, Names> {
+export function keyHandlers({ keyring, recordAct, recordDone, namedRoles }: KeyHandlerOptions): Pick<Handlers, Names> {
   const issue = async (made: CreatedKey, record: (facts: Acts["key.created"]) => Promise<void>) => {
     const { id, key, name, consumerId, roles, expiresAt, cidrs } = made;
     const named = namedRoles();

@@ -11,7 +11,7 @@ import type { ServerStatus } from "../../core/upstream.ts";
 import type { Principal } from "../../core/principal.ts";
 import type { Gateway } from "../../gateway/gateway.ts";
 
-export type WhyDeps = {
+export type WhyOptions = {
   readonly gw: Pick<Gateway, "catalog" | "policy"> & { readonly upstreams: Pick<Gateway["upstreams"], "status"> };
   readonly keyring: Keyring;
   readonly toolsets: readonly string[];
@@ -27,7 +27,7 @@ const undecided = { allowed: false, remedy: null, elsewhere: false };
 const unoffered = { ...undecided, listed: false, rule: null, reason: "nobody is offered it" };
 
 /** Answers why a key or consumer sees and may call something, or why not. Throws a `Refusal` for an unknown caller. */
-export function whyOf({ gw, keyring, toolsets, auth }: WhyDeps, input: Parsed<"why">): Why {
+export function whyOf({ gw, keyring, toolsets, auth }: WhyOptions, input: Parsed<"why">): Why {
   const callers = callersOf(input.who, keyring, auth);
   const { catalog } = gw;
   const { target, kind } = input;
@@ -52,6 +52,10 @@ export function whyOf({ gw, keyring, toolsets, auth }: WhyDeps, input: Parsed<"w
   };
 }
 
+/** The lists that have things of a kind, or of any. */
+const listsOf = (kind: Route["kind"] | undefined) =>
+  listNames.filter((list) => kind === undefined || kind === lists[list].kind);
+
 /** What a target may mean: a canonical name, a name on the wire, or a URI. */
 function locate(
   catalog: Catalog,
@@ -59,7 +63,7 @@ function locate(
   kind: Kind | undefined,
   callers: readonly Caller[],
 ): readonly Route[] {
-  for (const list of listNames.filter((each) => kind === undefined || kind === lists[each].kind)) {
+  for (const list of listsOf(kind)) {
     const route = catalog.find(target, list) ?? catalog.routes(list, null).find(({ wire }) => wire === target);
     if (route) return [route];
   }
@@ -92,15 +96,16 @@ function inToolset(catalog: Catalog, route: Route, id: string): Why["toolsets"][
   const { canonical, kind } = route;
   const gone = (missing: string) => ({ id, wire: null, missing });
   if (!catalog.admits(route, id)) return gone("it is not included");
-  const listed = listNames.filter((list) => lists[list].kind === kind);
-  const there = listed.flatMap((list) => catalog.routes(list, id)).find((each) => each.canonical === canonical);
+  const there = listsOf(kind)
+    .flatMap((list) => catalog.routes(list, id))
+    .find((each) => each.canonical === canonical);
   if (there) return { id, wire: there.wire, missing: null };
   const entry = catalog.missing(id).find((each) => each.canonical === canonical && each.kind === kind);
   return entry ? gone(entry.reason) : { id, wire: route.wire, missing: null };
 }
 
 /** Why a server may offer more than is known. */
-function unlisted(gw: WhyDeps["gw"], server: string, kind: Parsed<"why">["kind"]): string | null {
+function unlisted(gw: WhyOptions["gw"], server: string, kind: Parsed<"why">["kind"]): string | null {
   const isIts = (canonical: string): boolean => splitCanonical(canonical)?.server === server;
   const list = gw.catalog
     .missing(null)
@@ -108,7 +113,7 @@ function unlisted(gw: WhyDeps["gw"], server: string, kind: Parsed<"why">["kind"]
   return list ? `what server ${server} offers is not known in full: ${list.reason}` : null;
 }
 
-function whyAbsent(gw: WhyDeps["gw"], { target, kind }: Parsed<"why">, found: readonly Route[]): string {
+function whyAbsent(gw: WhyOptions["gw"], { target, kind }: Parsed<"why">, found: readonly Route[]): string {
   if (found.length > 1) return `several servers offer it: ${found.map(({ canonical }) => canonical).join(", ")}`;
   const entry = gw.catalog.missing(null).find((each) => each.canonical === target && (kind ?? each.kind) === each.kind);
   if (entry) return entry.reason;
@@ -125,14 +130,13 @@ function whyAbsent(gw: WhyDeps["gw"], { target, kind }: Parsed<"why">, found: re
 
 /** The names of the things that a target without a server may mean, as advice; empty if there are none. */
 function namesakes(catalog: Catalog, target: string, kind: Kind | undefined): string {
-  const found = listNames
-    .filter((list) => kind === undefined || kind === lists[list].kind)
+  const found = listsOf(kind)
     .flatMap((list) => catalog.routes(list, null))
     .flatMap(({ canonical }) => (splitCanonical(canonical)?.tool === target ? [canonical] : []));
   return found.length === 0 ? "" : `; did you mean ${found.slice(0, 5).join(" or ")}?`;
 }
 
-function downOf(gw: WhyDeps["gw"], server: string): string | null {
+function downOf(gw: WhyOptions["gw"], server: string): string | null {
   const status = gw.upstreams.status().find(({ id }) => id === server);
   return status ? stateOf(status) : null;
 }
