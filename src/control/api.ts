@@ -182,8 +182,7 @@ export const operations = {
     output: z.object({
       call: z.string(),
       status: z.string(),
-      /** JSON text of the MCP result, null when there is none. */
-      result: z.string().nullable(),
+      result: z.string().nullable().describe("JSON text of the MCP result, null when there is none"),
       error: z.object({ code: z.number(), message: z.string() }).nullable(),
     }),
   },
@@ -214,10 +213,8 @@ export const operations = {
     }),
     output: z.object({
       entry: auditEntry,
-      /** The record's canonical text, exactly as hashed. */
-      rec: z.string(),
-      /** URL-safe base64 (RFC 4648 §5) without padding, as in an export. */
-      leaf: z.string(),
+      rec: z.string().describe("the record's canonical text, exactly as hashed"),
+      leaf: z.string().describe("URL-safe base64 (RFC 4648 §5) without padding, as in an export"),
       payloads,
       fault,
       /** The record with which the call began; null for a record that has none before it. */
