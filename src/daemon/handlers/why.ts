@@ -52,10 +52,6 @@ export function whyOf({ gw, keyring, toolsets, auth }: WhyOptions, input: Parsed
   };
 }
 
-/** The lists that have things of a kind, or of any. */
-const listsOf = (kind: Route["kind"] | undefined) =>
-  listNames.filter((list) => kind === undefined || kind === lists[list].kind);
-
 /** What a target may mean: a canonical name, a name on the wire, or a URI. */
 function locate(
   catalog: Catalog,
@@ -63,7 +59,7 @@ function locate(
   kind: Kind | undefined,
   callers: readonly Caller[],
 ): readonly Route[] {
-  for (const list of listsOf(kind)) {
+  for (const list of listNames.filter((each) => kind === undefined || kind === lists[each].kind)) {
     const route = catalog.find(target, list) ?? catalog.routes(list, null).find(({ wire }) => wire === target);
     if (route) return [route];
   }
@@ -96,9 +92,8 @@ function inToolset(catalog: Catalog, route: Route, id: string): Why["toolsets"][
   const { canonical, kind } = route;
   const gone = (missing: string) => ({ id, wire: null, missing });
   if (!catalog.admits(route, id)) return gone("it is not included");
-  const there = listsOf(kind)
-    .flatMap((list) => catalog.routes(list, id))
-    .find((each) => each.canonical === canonical);
+  const listed = listNames.filter((list) => lists[list].kind === kind);
+  const there = listed.flatMap((list) => catalog.routes(list, id)).find((each) => each.canonical === canonical);
   if (there) return { id, wire: there.wire, missing: null };
   const entry = catalog.missing(id).find((each) => each.canonical === canonical && each.kind === kind);
   return entry ? gone(entry.reason) : { id, wire: route.wire, missing: null };
@@ -130,7 +125,8 @@ function whyAbsent(gw: WhyOptions["gw"], { target, kind }: Parsed<"why">, found:
 
 /** The names of the things that a target without a server may mean, as advice; empty if there are none. */
 function namesakes(catalog: Catalog, target: string, kind: Kind | undefined): string {
-  const found = listsOf(kind)
+  const found = listNames
+    .filter((list) => kind === undefined || kind === lists[list].kind)
     .flatMap((list) => catalog.routes(list, null))
     .flatMap(({ canonical }) => (splitCanonical(canonical)?.tool === target ? [canonical] : []));
   return found.length === 0 ? "" : `; did you mean ${found.slice(0, 5).join(" or ")}?`;
