@@ -43,7 +43,6 @@ export class Unsaved implements Disposable {
     }
   }
 
-  /** Tries all of them now. */
   again(): void {
     for (const [about, write] of this.#writes) this.save(about, write);
     if (this.size === 0) this[Symbol.dispose]();

@@ -178,7 +178,6 @@ export type InputStep = {
   readonly answer: string | null;
   /** The rule that forbade it; null: none did. */
   readonly rule: string | null;
-  /** Why it was refused. */
   readonly reason?: string;
   /** The call in which the question was put, if that was another request; null if it was this one. */
   readonly of?: string | null;
