@@ -145,9 +145,7 @@ export class Keyring implements Disposable {
     return { ...describe(entry, this.state(entry)), key };
   }
 
-  /**
-   * Makes a new key with the rights of an active stored one; the old key lives until it is revoked. Throws KeyError.
-   */
+  /** Makes a new key with the rights of an active stored one, which lives until it is revoked. Throws KeyError. */
   successor(id: string): CreatedKey {
     const old = this.#known(id);
     if (old.source === "config") throw new KeyError(`key ${id} stands in the configuration file; change it there`);
@@ -219,9 +217,7 @@ export class Keyring implements Disposable {
     this.#takeFreeze(false);
   }
 
-  /**
-   * Applies changes that other processes made in the store, and ends streams of revoked keys; cheap if there are none.
-   */
+  /** Applies changes that other processes made in the store, and ends streams of revoked keys; cheap without any. */
   refresh(): void {
     const version = this.#store.version();
     if (version === this.#version) return;

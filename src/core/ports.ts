@@ -204,9 +204,7 @@ export type Audit = {
   recordEvent(event: AuditEvent): Promise<void>;
 };
 
-/**
- * Called at each change of a resource with the params that its server sent; null if some changes may have been missed.
- */
+/** Called at each change of a resource with the params that its server sent; null if changes may have been missed. */
 export type Updated = (params: string | null) => void;
 
 /** The tasks of one server that a caller wants to hear of; the ids are the server's. */
