@@ -1,6 +1,6 @@
 import { type ChainReport, verifyChain, type VerifyOptions } from "../audit/verify.ts";
 import type { AuditQuery, AuditReader, AuditRow, PayloadRow, SubjectRow, UsageQuery } from "../core/store.ts";
-import type { Usage } from "./uncounted.ts";
+import type { Usage } from "./uncounted-usage.ts";
 
 /** What is on record. Beside a running gateway, reading it does not hold up the thread that serves calls. */
 export type Archive = {

@@ -15,7 +15,7 @@ import { McpConnection } from "../serve/connection.ts";
 import { sendWithin } from "../serve/queue-limits.ts";
 import { embeddedChains } from "../store/open.ts";
 import { boot } from "./boot.ts";
-import { openInstallation } from "./configuration.ts";
+import { openInstallation } from "./installation.ts";
 import type { Engine } from "./engine.ts";
 import type { Stores } from "./stores.ts";
 import { readLines, type Streams } from "./stdio.ts";

@@ -10,7 +10,7 @@ import { openUsageStore } from "../store/sqlite/usage.ts";
 import { archiveOf } from "./archive.ts";
 import type { Answers, FromWorker, Request, Start } from "./housekeeper-client.ts";
 import { rollUpPage, type Rollups } from "./rollup.ts";
-import { withUncounted } from "./uncounted.ts";
+import { withUncounted } from "./uncounted-usage.ts";
 
 // Entry file of the only Worker: copies the write-ahead logs, rolls records up, and answers questions that would hold up
 // the thread that serves calls.
