@@ -120,19 +120,16 @@ function locked(path: string): Disposable | null {
   try {
     return tryLock(path);
   } catch (error) {
-    const [code, dir] = [codeOf(error), dirname(path)];
-    if (code === "EROFS") {
-      const unit = `under systemd add ReadWritePaths=${dir} to the unit`;
-      throw new StoreFailed(`${dir} is read-only for this process; ${unit}`, { cause: error });
-    }
-    if (code !== "EACCES") throw error;
-    if (existsSync(path))
-      throw new StoreFailed(`${path}: uid ${process.getuid?.()} may not write it: ${ownership(path)}`, {
-        cause: error,
-      });
-    throw new StoreFailed(
-      `uid ${process.getuid?.()} may not write in ${dir}; give it the directory, or run as its owner`,
-      { cause: error },
-    );
+    const why = whyUnlocked(codeOf(error), path);
+    throw why === null ? error : new StoreFailed(why, { cause: error });
   }
+}
+
+function whyUnlocked(code: string | null, path: string): string | null {
+  const [dir, uid] = [dirname(path), process.getuid?.()];
+  if (code === "EROFS")
+    return `${dir} is read-only for this process; under systemd add ReadWritePaths=${dir} to the unit`;
+  if (code !== "EACCES") return null;
+  if (existsSync(path)) return `${path}: uid ${uid} may not write it: ${ownership(path)}`;
+  return `uid ${uid} may not write in ${dir}; give it the directory, or run as its owner`;
 }
