@@ -60,9 +60,6 @@ const waits: Record<AuditOptions["durability"], Record<Stage | "act", Wanted>> =
   relaxed: { begin: "commit", once: "commit", input: "commit", act: "commit", end: "commit" },
 };
 
-/** Whether somebody did it who must not be told so before a power cut can no longer undo its record. */
-const isAct = (type: string): boolean => type.startsWith("key.") || type.startsWith("admin.");
-
 const refusal: Record<Stage | "act", string> = {
   begin: "The gateway cannot record this call now, so it was not made; try again shortly.",
   once: "The gateway cannot record this subscription now, so it was not made; try again shortly.",
@@ -163,8 +160,10 @@ export class AuditBroker implements Audit {
       if (this.#writer.failing !== null) throw unavailable("act", this.#writer.failing);
       return;
     }
-    const wanted = isAct(event.type) ? waits[this.#config.durability].act : "commit";
-    if (isAct(event.type)) this.#backlog.record(true);
+    // Whoever did it must not be told so before a power cut can no longer undo its record.
+    const isAct = /^(key|admin)\./.test(event.type);
+    if (isAct) this.#backlog.record(true);
+    const wanted = isAct ? waits[this.#config.durability].act : "commit";
     await this.#writer.record(this.#drafts.event(event), wanted).catch((error: unknown) => {
       // What is in the chain has to happen: refused and undone now, it would be a record of what never was.
       if (error instanceof Unrecorded && error.committed) return;

@@ -2,7 +2,7 @@ import { existsSync } from "node:fs";
 import { hostname } from "node:os";
 import { dirname, join } from "node:path";
 import type { AuditBroker } from "../audit/broker.ts";
-import { openAudit } from "../audit/open.ts";
+import { openAudit, type OpenAuditOptions } from "../audit/open.ts";
 import type { AuditOptions } from "../audit/options.ts";
 import { installDir, noteChainPath } from "../audit/outside.ts";
 import { installOf, loadSigningKey } from "../audit/signing-key.ts";
@@ -23,18 +23,13 @@ import type { StateStore } from "../store/sqlite/state.ts";
 import { noteKeysAsOf, rebuildKeys } from "./rebuild.ts";
 import { layBallast } from "./ballast.ts";
 
-export type StoresOptions = {
+export type StoresOptions = Pick<OpenAuditOptions, "log" | "secrets" | "fatal"> & {
   readonly paths: Paths;
   readonly audit: AuditOptions & { readonly path: string | null };
   readonly self: Pick<Self, "version">;
-  readonly log: Logger;
   /** Chains to write, the first that is free: `main`, or those of embedded gateways. */
   readonly chains: readonly string[];
   readonly run: string;
-  /** Values that no payload may show, as they are now. */
-  readonly secrets: () => readonly string[];
-  /** The disk failed under the audit log: the process must end at once. */
-  readonly fatal: (reason: string) => void;
 };
 
 /** What a state directory holds, opened for writing: the audit log, the keys and the remembered lists. */
