@@ -37,7 +37,7 @@ const deps: Deps = {
     return (await import("./daemon/daemon-command.ts")).runDaemon(opts, self);
   },
   serve: async (opts) => (await import("./daemon/serve-command.ts")).runServe(opts, self),
-  offline: async (opts) => (await import("./daemon/offline.ts")).openOffline(opts, self),
+  offline: async (opts) => (await import("./daemon/offline-client.ts")).openOffline(opts, self),
   verifyFile: async (file, against) => (await import("./daemon/verify-file.ts")).verifyFile(file, against),
   async builtin(name) {
     const { builtins } = await import("./builtin/index.ts");

@@ -3,13 +3,18 @@ import type { AuditEvent, Facts } from "../core/event.ts";
 import { Failure } from "../core/failure.ts";
 import { List } from "../core/linked-list.ts";
 import type { Audit, InputStep, Reached } from "../core/ports.ts";
-import { type CheckpointLag, Checkpoints, type CheckpointsOptions, type LastCheckpoint } from "./checkpoints.ts";
+import { Backlog, type BacklogOptions } from "./backlog.ts";
+import {
+  type CheckpointLag,
+  CheckpointPublisher,
+  type LastCheckpoint,
+  type PublisherOptions,
+} from "./checkpoint-publisher.ts";
 import { createClockWatch } from "./clock-watch.ts";
 import { type Draft, Drafts } from "./draft.ts";
 import { createFeed, type FeedReader } from "./feed.ts";
 import { FloodControl } from "./flood.ts";
 import type { AuditOptions } from "./options.ts";
-import { type OwedOptions, OwedRecords } from "./owed.ts";
 import { type Durable, Unrecorded, type Wanted, Writer, type WriterOptions } from "./writer.ts";
 
 export type AuditHealth = {
@@ -30,16 +35,16 @@ export type AuditHealth = {
   /** Calls that passed without a record under `onFailure: allow`, and acts that were dropped because too many waited. */
   readonly unrecorded: number;
   /** Acts that took effect and are not recorded yet. */
-  readonly owed: number;
+  readonly backlog: number;
 };
 
 /** What the parts of the log need besides each other. */
-type PartOptions = Pick<CheckpointsOptions, "store" | "keyPair" | "dir" | "clock" | "log" | "frontier" | "start"> &
+type PartOptions = Pick<PublisherOptions, "store" | "keyPair" | "dir" | "clock" | "log" | "frontier" | "start"> &
   Pick<WriterOptions, "stamp" | "fatal"> &
-  Pick<OwedOptions, "lost">;
+  Pick<BacklogOptions, "lost">;
 
 export type BrokerOptions = PartOptions & {
-  readonly options: AuditOptions;
+  readonly config: AuditOptions;
   /** Values that no payload may show, as they are now. */
   readonly secrets: () => readonly string[];
   /** Milliseconds between the rounds that sync, sign and count; default: 1000. */
@@ -55,9 +60,6 @@ const waits: Record<AuditOptions["durability"], Record<Stage | "act", Wanted>> =
   relaxed: { begin: "commit", once: "commit", input: "commit", act: "commit", end: "commit" },
 };
 
-/** Whether somebody did it who must not be told so before a power cut can no longer undo its record. */
-const isAct = (type: string): boolean => type.startsWith("key.") || type.startsWith("admin.");
-
 const refusal: Record<Stage | "act", string> = {
   begin: "The gateway cannot record this call now, so it was not made; try again shortly.",
   once: "The gateway cannot record this subscription now, so it was not made; try again shortly.",
@@ -72,55 +74,55 @@ const defaultTick = 1000;
 /** The audit chain of this process: records calls and events, and tells operators and the housekeeper its state. */
 export class AuditBroker implements Audit {
   readonly chain: string;
-  readonly #given: BrokerOptions;
+  readonly #options: BrokerOptions;
   readonly #drafts: Drafts;
   readonly #writer: Writer;
-  readonly #checkpoints: Checkpoints;
+  readonly #checkpoints: CheckpointPublisher;
   readonly #feed = createFeed();
   readonly #flood: FloodControl;
-  readonly #owed: OwedRecords;
+  readonly #backlog: Backlog;
   readonly #clockStep: () => number | null;
   readonly #timer: ReturnType<typeof setInterval>;
   readonly #listeners: ((seq: number) => void)[] = [];
   /** Begin records whose end is not committed yet, by sequence. */
   readonly #open = new List<number>();
-  #options: AuditOptions;
+  #config: AuditOptions;
   /** Calls of which something passed without a record: all, those that a record tells of, and why the last lacks it. */
   #passed = { calls: 0, told: 0, cause: "" };
   /** Why the log took no records, until a record tells of it. */
   #outage: string | null = null;
   #resuming = false;
 
-  constructor(given: BrokerOptions) {
-    const { clock, stamp, secrets } = given;
+  constructor(options: BrokerOptions) {
+    const { clock, stamp, secrets } = options;
     this.chain = stamp.chain;
-    this.#given = given;
-    this.#options = given.options;
-    this.#drafts = new Drafts(given.options, secrets, clock);
+    this.#options = options;
+    this.#config = options.config;
+    this.#drafts = new Drafts(options.config, secrets, clock);
     this.#clockStep = createClockWatch(clock);
     this.#flood = new FloodControl({
       drafts: this.#drafts,
       clock,
-      log: given.log,
+      log: options.log,
       offer: (draft) => void this.#offer(draft),
     });
     this.#writer = new Writer({
-      ...given,
+      ...options,
       subjects: this.#drafts.subjects,
       keepText: () => this.#feed.followed,
       onDurable: (durable) => this.#onDurable(durable),
     });
-    this.#owed = new OwedRecords({ ...given, writer: this.#writer, drafts: this.#drafts, open: this.#open });
-    this.#checkpoints = new Checkpoints({
-      ...given,
+    this.#backlog = new Backlog({ ...options, writer: this.#writer, drafts: this.#drafts, open: this.#open });
+    this.#checkpoints = new CheckpointPublisher({
+      ...options,
       chain: stamp.chain,
-      options: () => this.#options,
+      config: () => this.#config,
       settled: () => this.#open.first ?? this.#writer.committed + 1,
       record: (event) => void this.#note(event),
     });
-    this.#timer = setInterval(() => this.#tick(), given.tick ?? defaultTick);
+    this.#timer = setInterval(() => this.#tick(), options.tick ?? defaultTick);
     this.#timer.unref();
-    this.#owed.record();
+    this.#backlog.record();
   }
 
   async begin(call: IdentifiedCall): Promise<BegunCall> {
@@ -138,7 +140,7 @@ export class AuditBroker implements Audit {
 
   async inputOutside(to: Reached, server: string, step: InputStep): Promise<void> {
     const draft = this.#drafts.inputOutside(to, server, step);
-    await this.#writer.record(draft, waits[this.#options.durability].input).catch((error: unknown) => {
+    await this.#writer.record(draft, waits[this.#config.durability].input).catch((error: unknown) => {
       throw unavailable("input", String(error));
     });
   }
@@ -158,8 +160,10 @@ export class AuditBroker implements Audit {
       if (this.#writer.failing !== null) throw unavailable("act", this.#writer.failing);
       return;
     }
-    const wanted = isAct(event.type) ? waits[this.#options.durability].act : "commit";
-    if (isAct(event.type)) this.#owed.record(true);
+    // Whoever did it must not be told so before a power cut can no longer undo its record.
+    const isAct = /^(key|admin)\./.test(event.type);
+    if (isAct) this.#backlog.record(true);
+    const wanted = isAct ? waits[this.#config.durability].act : "commit";
     await this.#writer.record(this.#drafts.event(event), wanted).catch((error: unknown) => {
       // What is in the chain has to happen: refused and undone now, it would be a record of what never was.
       if (error instanceof Unrecorded && error.committed) return;
@@ -167,26 +171,26 @@ export class AuditBroker implements Audit {
     });
   }
 
-  /** Records an act that has already happened. False: not possible now; the act is owed, unless too many acts are. */
+  /** Records an act that has already happened. False: not possible now; the act joins the backlog, unless that is full. */
   async recordDone(event: AuditEvent): Promise<boolean> {
     const draft = this.#drafts.event(event);
-    this.#owed.record(true);
+    this.#backlog.record(true);
     try {
-      await this.#writer.record(draft, waits[this.#options.durability].act);
+      await this.#writer.record(draft, waits[this.#config.durability].act);
       return true;
     } catch (error) {
-      if (!(error instanceof Unrecorded && error.committed)) this.#owed.oweAct(draft);
+      if (!(error instanceof Unrecorded && error.committed)) this.#backlog.addAct(draft);
       return false;
     }
   }
 
   /** What happened to the files of the log, which are no longer those that this process opened; null when nothing did. */
   fault(): string | null {
-    return this.#given.store.fault();
+    return this.#options.store.fault();
   }
 
   health(): AuditHealth {
-    const { durability, payloads, onFailure } = this.#options;
+    const { durability, payloads, onFailure } = this.#config;
     const reason = this.fault() ?? this.#writer.failing;
     return {
       chain: this.chain,
@@ -200,8 +204,8 @@ export class AuditBroker implements Audit {
       checkpoint: this.#checkpoints.last,
       checkpointFault: this.#checkpoints.failing,
       checkpointLag: this.#checkpoints.lag,
-      unrecorded: this.#passed.calls + this.#owed.dropped,
-      owed: this.#owed.acts,
+      unrecorded: this.#passed.calls + this.#backlog.dropped,
+      backlog: this.#backlog.acts,
     };
   }
 
@@ -221,9 +225,9 @@ export class AuditBroker implements Audit {
   }
 
   /** Applies the options of a reloaded configuration; the chain goes on. */
-  configure(options: AuditOptions): void {
-    this.#options = options;
-    this.#drafts.configure(options);
+  configure(config: AuditOptions): void {
+    this.#config = config;
+    this.#drafts.configure(config);
   }
 
   /** Syncs everything recorded so far, signs it, and keeps the checkpoint outside the state directory. */
@@ -241,7 +245,7 @@ export class AuditBroker implements Audit {
   async close(): Promise<void> {
     clearInterval(this.#timer);
     this.#flood.recordCounted(true);
-    this.#owed.record(true);
+    this.#backlog.record(true);
     void this.#resume();
     await this.#writer.drain();
     await this.#checkpoints.now();
@@ -253,7 +257,7 @@ export class AuditBroker implements Audit {
   #tick(): void {
     this.#writer.tick();
     this.#flood.recordCounted(false);
-    this.#owed.record();
+    this.#backlog.record();
     const step = this.#clockStep();
     if (step !== null) void this.#note({ type: "clock.step", actor: "system", facts: { us: step } });
     void this.#resume();
@@ -281,7 +285,7 @@ export class AuditBroker implements Audit {
   }
 
   #record(call: Call, stage: Stage, draft: Draft): Promise<void> {
-    const { durability } = this.#options;
+    const { durability } = this.#config;
     return new Promise((resolve, reject) => {
       const waiter = {
         committed: (seq: number) => this.#committed(call, stage, seq),
@@ -306,16 +310,20 @@ export class AuditBroker implements Audit {
 
   /** What a call gets whose record could not be written: a failure; null under `onFailure: allow`. */
   #passOver(call: Call, stage: Stage, { message, committed }: Unrecorded): Failure | null {
-    if (stage === "end" && !committed) this.#owed.oweEnding(call);
-    if (this.#options.onFailure === "deny") return unavailable(stage, message);
+    if (stage === "end" && !committed) this.#backlog.addEnding(call);
+    if (this.#config.onFailure === "deny") return unavailable(stage, message);
     if (stage === "begin" || stage === "once") call.begun = true;
-    // What is committed is in the log, and an ending is owed to it: neither is lacking.
+    // What is committed is in the log, and an ending joins the backlog: neither is lacking.
     if (call.begun && !committed && stage !== "end" && !call.unrecorded) {
       call.unrecorded = true;
       this.#passed.calls += 1;
       this.#passed.cause = message;
     }
-    this.#given.log.error("unrecorded, but passed: audit.onFailure is allow", { call: call.id, cause: message }, stage);
+    this.#options.log.error(
+      "unrecorded, but passed: audit.onFailure is allow",
+      { call: call.id, cause: message },
+      stage,
+    );
     return null;
   }
 
@@ -330,7 +338,7 @@ export class AuditBroker implements Audit {
       await this.#writer.record(draft, "commit");
       return true;
     } catch (error) {
-      this.#given.log.warn("audit record not written", { type, cause: String(error) }, type);
+      this.#options.log.warn("audit record not written", { type, cause: String(error) }, type);
       return false;
     }
   }

@@ -24,7 +24,6 @@ export class Bytes {
     this.#start = this.#end = 0;
   }
 
-  /** Begins a text with a byte. */
   begin(first: number): void {
     this.#start = this.#end;
     this.#reserve(1);

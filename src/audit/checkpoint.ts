@@ -21,7 +21,7 @@ export function originOf(install: string, chain: string): string {
 }
 
 /** A signed note (C2SP signed-note, Ed25519); the key carries the origin as its name. */
-export function signCheckpoint(origin: string, size: number, root: Hash, at: number, key: SigningKey): string {
+export function signCheckpoint({ origin, size, root, at }: Checkpoint & { at: number }, key: SigningKey): string {
   const text = `${origin}\n${size}\n${root.toBase64()}\nsigned ${new Date(at).toISOString()}\n`;
   const signature = sign(null, Buffer.from(text), key.privateKey);
   const blob = Buffer.concat([keyId(origin, key.publicKey), signature]);

@@ -3,8 +3,6 @@ import { resolve } from "node:path";
 import { answered, FileUnanswered, readAnswered } from "./answered.ts";
 import { fileText } from "./outside.ts";
 
-// Reading the files in which checkpoints are kept.
-
 /** Each file of the sources once; `text` is null where it, or the directory that is the source, does not answer. */
 export async function* textsIn(sources: readonly string[]): AsyncGenerator<{ source: string; text: string | null }> {
   const seen = new Set<string>();

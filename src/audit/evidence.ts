@@ -36,10 +36,10 @@ const stretch = 1000;
  * Collects what a chain is verified against from outside the state directory. Throws `Error` for a key or a file that
  * cannot be read.
  */
-export async function gatherEvidence(given: EvidenceOptions): Promise<VerifyOptions> {
-  const { chain, dir, sources, texts = [], silent = [] } = given;
+export async function gatherEvidence(options: EvidenceOptions): Promise<VerifyOptions> {
+  const { chain, dir, sources, texts = [], silent = [] } = options;
   refuseEmpty(texts);
-  const publicKey = await signerOf(given);
+  const publicKey = await signerOf(options);
   if (!publicKey && texts.length > 0)
     throw new Error("no key is known that must have signed the checkpoints; name one");
   // Before the chain is read: it may grow meanwhile, the note must not be ahead of what is read.

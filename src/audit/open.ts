@@ -32,9 +32,9 @@ export type OpenAuditOptions = Omit<BrokerOptions, "dir" | "start" | "frontier" 
  * Continues a chain as its only writer: checks that the chain is as its last writer left it, records which calls that
  * process left open, and returns the broker. Throws `StoreFailed` when the chain is not the one that is noted outside.
  */
-export async function openAudit(given: OpenAuditOptions): Promise<AuditBroker> {
-  const { store, clock, keyPair, log, headsDir } = given;
-  const { chain } = given.stamp;
+export async function openAudit(options: OpenAuditOptions): Promise<AuditBroker> {
+  const { store, clock, keyPair, log, headsDir } = options;
+  const { chain } = options.stamp;
   await makeHeadsHome(headsDir);
   const install = installOf(keyPair.publicKey);
   const dir = installDir(headsDir, install);
@@ -43,15 +43,15 @@ export async function openAudit(given: OpenAuditOptions): Promise<AuditBroker> {
   await store.sync();
   const last = store.last();
   checkFirst(store, chain, keyPair);
-  const files = [checkpointFile(dir, chain), ...given.options.checkpoints.map(({ file }) => file)];
+  const files = [checkpointFile(dir, chain), ...options.config.checkpoints.map(({ file }) => file)];
   const tails = await readTails(files, log);
-  const kept = newestIn(tails, origin, keyPair);
+  const published = newestIn(tails, origin, keyPair);
   const note = await readHead(dir, chain);
   const head = note && headAgainst(note, headFile(dir, chain), store, last);
-  const ahead = checkpointsAgainst(kept, head?.replaced ? -1 : (last?.seq ?? 0));
+  const ahead = checkpointsAgainst(published, head?.replaced ? -1 : (last?.seq ?? 0));
   refuseOther(chain, last, head ? [head.says, ...ahead] : ahead);
-  if (last && !note && kept.size === 0) log.warn(unwitnessed, { chain, directory: dir });
-  warnOfForeign(given, install, tails);
+  if (last && !note && published.size === 0) log.warn(unwitnessed, { chain, directory: dir });
+  warnOfForeign(options, install, tails);
   const anchor = store.anchor();
   const saved = anchor && trusted(anchor, origin, keyPair, last);
   const covered = saved?.size() ?? 0;
@@ -59,13 +59,13 @@ export async function openAudit(given: OpenAuditOptions): Promise<AuditBroker> {
   await publishKey(dir, install, keyPair);
 
   const broker = new AuditBroker({
-    ...given,
+    ...options,
     dir,
     frontier,
     start: {
       ...(last ?? { seq: 0, leaf: genesis(chain, keyPair.publicKey) }),
       uncovered: uncovered(last, covered),
-      kept,
+      published,
     },
     lost: store.unfinished().map((begin) => ({
       seq: begin.seq,
@@ -144,24 +144,24 @@ async function readTails(files: readonly string[], log: Logger): Promise<Readonl
 }
 
 function newestIn(tails: ReadonlyMap<string, string>, origin: string, key: SigningKey): Map<string, FoundCheckpoint> {
-  const kept = new Map<string, FoundCheckpoint>();
+  const found = new Map<string, FoundCheckpoint>();
   for (const [file, tail] of tails) {
     const own = parseCheckpoints(tail, key.publicKey, (found) => found === origin).filter(({ signed }) => signed);
     const [newest] = [...own].sort((one, other) => other.size - one.size);
-    if (newest) kept.set(file, newest);
+    if (newest) found.set(file, newest);
   }
-  return kept;
+  return found;
 }
 
 /** The files whose newest checkpoint covers more than `known` records, in words. */
-function checkpointsAgainst(kept: ReadonlyMap<string, FoundCheckpoint>, known: number): string[] {
-  const ahead = [...kept].filter(([, { size }]) => size > known);
+function checkpointsAgainst(published: ReadonlyMap<string, FoundCheckpoint>, known: number): string[] {
+  const ahead = [...published].filter(([, { size }]) => size > known);
   return ahead.map(([file, { size }]) => `${file} has a checkpoint of ${size} records`);
 }
 
 /** A log that begins where another one was recorded may be told from it by nothing else. */
-function warnOfForeign({ options, log }: OpenAuditOptions, install: string, tails: ReadonlyMap<string, string>): void {
-  for (const { file } of options.checkpoints) {
+function warnOfForeign({ config, log }: OpenAuditOptions, install: string, tails: ReadonlyMap<string, string>): void {
+  for (const { file } of config.checkpoints) {
     const origins = [...originsIn(tails.get(file) ?? "")];
     const isOwn = (origin: string): boolean => origin.startsWith(originOf(install, ""));
     if (origins.length === 0 || origins.some(isOwn)) continue;

@@ -7,7 +7,7 @@ const longestWait = 1_000;
 export class Alarm implements Disposable {
   readonly #clock: Clock;
   readonly #ring: () => void;
-  #timer: Timer | null = null;
+  #timer: Timer | undefined;
   #at = Infinity;
 
   constructor(clock: Clock, ring: () => void) {
@@ -22,7 +22,7 @@ export class Alarm implements Disposable {
 
   /** From now on this time counts, and no other. */
   set(at: number): void {
-    this.#stop();
+    clearTimeout(this.#timer);
     this.#at = at;
     if (at === Infinity) return;
     const now = this.#clock.now() / 1000;
@@ -34,11 +34,6 @@ export class Alarm implements Disposable {
   }
 
   [Symbol.dispose](): void {
-    this.#stop();
-  }
-
-  #stop(): void {
-    if (this.#timer) clearTimeout(this.#timer);
-    this.#timer = null;
+    clearTimeout(this.#timer);
   }
 }

@@ -58,7 +58,6 @@ export function whyInert(key: string): string | null {
   return reason && `${reason}, so it is never accepted; create one with \`mcpgw keys create\``;
 }
 
-/** A key that nobody has used yet. */
 const unused = { principal: null, controller: null, lost: null };
 
 /** An entry of a key in the configuration file. Throws KeyError. */

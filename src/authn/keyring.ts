@@ -27,8 +27,8 @@ export type KeyInfo = Pick<
 /** What a new key is asked to be; all else about it is made with it. */
 export type NewKeyRequest = Pick<StoredKey, "name" | "consumerId" | "roles" | "expiresAt" | "perMinute" | "cidrs">;
 
-/** A key that was just made; its text is known only now. */
-export type CreatedKey = { readonly id: string; readonly key: string };
+/** A key that was just made; its text, `key`, is known only now. */
+export type CreatedKey = KeyInfo & { readonly key: string };
 
 /** The keys of a configuration, checked against the stored ones and ready to be taken over. */
 export type PreparedKeys = {
@@ -133,32 +133,19 @@ export class Keyring implements Disposable {
   }
 
   /** Stores a new key; only this answer holds its text. Throws KeyError. */
-  create({ name, consumerId, roles, expiresAt, perMinute, cidrs }: NewKeyRequest): CreatedKey {
+  create(request: NewKeyRequest): CreatedKey {
     let made = newKey();
     while (this.#byId.has(made.id)) made = newKey();
-    const key: StoredKey = {
-      id: made.id,
-      hash: made.hash,
-      name,
-      consumerId,
-      roles,
-      enabled: true,
-      expiresAt,
-      perMinute,
-      cidrs,
-      createdAt: Math.floor(this.#now()),
-      revokedAt: null,
-    };
-    const entry = fromStored(key);
-    this.#store.addKey(key);
+    const { id, key, hash } = made;
+    const stored = { ...request, id, hash, enabled: true, createdAt: Math.floor(this.#now()), revokedAt: null };
+    const entry = fromStored(stored);
+    this.#store.addKey(stored);
     this.#add(entry);
     this.#watchExpiry();
-    return { id: made.id, key: made.key };
+    return { ...describe(entry, this.state(entry)), key };
   }
 
-  /**
-   * Makes a new key with the rights of an active stored one; the old key lives until it is revoked. Throws KeyError.
-   */
+  /** Makes a new key with the rights of an active stored one, which lives until it is revoked. Throws KeyError. */
   successor(id: string): CreatedKey {
     const old = this.#known(id);
     if (old.source === "config") throw new KeyError(`key ${id} stands in the configuration file; change it there`);
@@ -230,9 +217,7 @@ export class Keyring implements Disposable {
     this.#takeFreeze(false);
   }
 
-  /**
-   * Applies changes that other processes made in the store, and ends streams of revoked keys; cheap if there are none.
-   */
+  /** Applies changes that other processes made in the store, and ends streams of revoked keys; cheap without any. */
   refresh(): void {
     const version = this.#store.version();
     if (version === this.#version) return;
@@ -343,18 +328,7 @@ function refuseTwins(configured: readonly Entry[], stored: readonly Entry[]): vo
 }
 
 function describe(entry: Entry, state: KeyState): KeyInfo {
-  const { id, name, consumerId, roles, source, createdAt, expiresAt, cidrs, inert } = entry;
-  return {
-    id,
-    name,
-    consumerId,
-    roles,
-    source,
-    state,
-    createdAt,
-    expiresAt,
-    perMinute: entry.rate?.perMinute ?? null,
-    cidrs,
-    reason: inert,
-  };
+  const { id, name, consumerId, roles, source, createdAt, expiresAt, cidrs } = entry;
+  const facts = { id, name, consumerId, roles, source, createdAt, expiresAt, cidrs };
+  return { ...facts, state, perMinute: entry.rate?.perMinute ?? null, reason: entry.inert };
 }

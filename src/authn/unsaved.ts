@@ -9,7 +9,7 @@ const retryMs = 200;
 export class Unsaved implements Disposable {
   /** Writes by subject, such as a key: of two writes about one subject only the later counts. */
   readonly #writes = new Map<string, () => void>();
-  #retry: Timer | null = null;
+  #retry: Timer | undefined;
   readonly #makeRoom: () => boolean;
 
   /** `makeRoom` frees room on a full disk, and returns false if there is none to free. */
@@ -43,18 +43,13 @@ export class Unsaved implements Disposable {
     }
   }
 
-  /** Tries all of them now. */
   again(): void {
     for (const [about, write] of this.#writes) this.save(about, write);
-    if (this.size === 0) this.#stop();
+    if (this.size === 0) this[Symbol.dispose]();
   }
 
   [Symbol.dispose](): void {
-    this.#stop();
-  }
-
-  #stop(): void {
-    if (this.#retry) clearInterval(this.#retry);
-    this.#retry = null;
+    clearInterval(this.#retry);
+    this.#retry = undefined;
   }
 }

@@ -18,7 +18,7 @@ export class Uses implements Disposable {
   readonly #saved = new Map<string, number>();
   /** The keys whose last use is to be stored. */
   readonly #due = new Set<string>();
-  #timer: Timer | null = null;
+  #timer: Timer | undefined;
 
   constructor(store: Pick<KeyStore, "uses" | "saveUses">) {
     this.#store = store;
@@ -47,7 +47,7 @@ export class Uses implements Disposable {
 
   /** Stores what is due, of `most` keys. */
   save(most = Infinity): void {
-    this.#stop();
+    this[Symbol.dispose]();
     const uses = new Map<string, number>();
     for (const id of this.#due) {
       if (uses.size === most) break;
@@ -75,12 +75,8 @@ export class Uses implements Disposable {
   }
 
   [Symbol.dispose](): void {
-    this.#stop();
-  }
-
-  #stop(): void {
-    if (this.#timer) clearTimeout(this.#timer);
-    this.#timer = null;
+    clearTimeout(this.#timer);
+    this.#timer = undefined;
   }
 
   #stored(): ReadonlyMap<string, number> {

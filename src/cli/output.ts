@@ -183,9 +183,7 @@ const quiet = (): void => {};
 
 let closed: boolean | null = null;
 
-/**
- * Resolves once the reader took the text; rejects with the error of the write, a `ReaderLeft` if the reader is gone.
- */
+/** Resolves once the reader took the text; rejects with the error of the write, a `ReaderLeft` if nobody reads. */
 export function write(stream: NodeJS.WriteStream, text: string): Promise<void> {
   if (stream === process.stdout && (closed ??= wasClosed(1)))
     return Promise.reject(new Error("standard output is closed"));

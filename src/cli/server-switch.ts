@@ -6,7 +6,7 @@ import { Refusal, Unreachable } from "../control/refusal.ts";
 import { whyUnreadable } from "../core/access.ts";
 import { codeOf } from "../core/error-text.ts";
 import { replaceFile } from "../core/files.ts";
-import { type FileLock, tryLockDirectory } from "../core/libc.ts";
+import { tryLockDirectory } from "../core/libc.ts";
 import { untilGiven } from "../core/wait.ts";
 import type { Cli } from "./cli.ts";
 
@@ -83,7 +83,7 @@ export async function setEnabled(
 }
 
 /** The lock of a directory. Whoever can read the directory can hold it, a hostile server too: nobody waits for ever. */
-async function lockOf(directory: string, patience: number): Promise<FileLock> {
+async function lockOf(directory: string, patience: number): Promise<Disposable> {
   const lock = await untilGiven(() => tryLockDirectory(directory), patience);
   if (lock) return lock;
   throw new Refusal("conflict", `another process holds the lock of ${directory}`);
@@ -94,20 +94,16 @@ type Editing = Pick<Cli, "out"> & { readonly client: Client | null; readonly pat
 async function edit(file: string, change: (text: string) => string, { out, client, patience }: Editing) {
   // If the file is a link, the file that it leads to is replaced.
   const target = realpathSync(file);
-  const lock = await lockOf(dirname(target), patience);
+  using _lock = await lockOf(dirname(target), patience);
+  const before = readFileSync(target, "utf8");
+  const after = change(before);
+  if (after !== before) await replace(target, after);
   try {
-    const before = readFileSync(target, "utf8");
-    const after = change(before);
-    if (after !== before) await replace(target, after);
-    try {
-      await client?.call("config.reload", {});
-    } catch (error) {
-      // Whoever edited the file since keeps that edit.
-      if (readFileSync(target, "utf8") !== after) out.warn(`${file} was edited meanwhile and stays so`);
-      else if (after !== before) await replace(target, before);
-      throw error;
-    }
-  } finally {
-    lock.release();
+    await client?.call("config.reload", {});
+  } catch (error) {
+    // Whoever edited the file since keeps that edit.
+    if (readFileSync(target, "utf8") !== after) out.warn(`${file} was edited meanwhile and stays so`);
+    else if (after !== before) await replace(target, before);
+    throw error;
   }
 }

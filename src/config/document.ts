@@ -8,7 +8,6 @@ import { ConfigError, type Problem, unplaced } from "./problem.ts";
 export type Resolve = (text: string) => { readonly value: string; readonly secrets: readonly string[] };
 
 type Position = { readonly line: number; readonly column: number };
-/** Makes a problem of what is wrong at an offset of the text. */
 type Fault = (offset: number, message: string) => Problem;
 
 /** The text at a path as it stands in the file where something in it was substituted, else null. */

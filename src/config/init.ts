@@ -103,7 +103,6 @@ limits:
 
 export type InitOptions = {
   readonly file: string;
-  /** Whether to replace an existing file. */
   readonly force: boolean;
   /** Writes the demonstration, with `npx` telling whether npx can be run here; null writes the commented start. */
   readonly demo: { readonly npx: boolean } | null;

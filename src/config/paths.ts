@@ -40,9 +40,7 @@ function ownHome(): string {
 export type Paths = {
   readonly state: string;
   readonly socket: string;
-  /**
-   * A directory outside the state directory with one folder per installation, for its heads and default checkpoints.
-   */
+  /** A directory outside the state directory with a folder per installation, for its heads and default checkpoints. */
   readonly heads: string;
 };
 

@@ -3,7 +3,6 @@ import { hashKey, keyHash } from "../core/key-hash.ts";
 import { schemaFindings } from "./schema-findings.ts";
 import { type Config, configSchema } from "./schema.ts";
 
-// Returns an id that no other entry has.
 const id = (): string => `unread-${crypto.randomUUID()}`;
 
 /** Stand-ins for entries that cannot be read, by list, so that the other entries keep their indexes. */

@@ -34,12 +34,11 @@ const latest = 8_640_000_000_000_000;
 /** A server, and how many lines of its log. */
 const lastLines = byId.extend({ lines: z.number().int().min(1).max(mostAsked).default(200) });
 
-/** Acts of administrators are recorded with the process that asked. */
-type Recording =
-  /** Recorded before it is done; not done if it cannot be recorded. */
-  | { recorded: "before"; act: ActType }
-  /** Its handler records it, in its own order. */
-  | { recorded: "by-handler"; act: ActType | "call.begin" };
+/**
+ * The act as which it is recorded, with the process that asked: before it is done, which it is not if it cannot be
+ * recorded; or by its handler, in its own order.
+ */
+type Recording = { recorded: { before: ActType } | { byHandler: ActType | "call.begin" } };
 
 /** `read` for members of the read group, `admin` for administrators only. */
 type Access =
@@ -81,8 +80,7 @@ export const operations = {
   },
   "keys.create": {
     access: "admin",
-    recorded: "by-handler",
-    act: "key.created",
+    recorded: { byHandler: "key.created" },
     summary: "Make an API key; the answer is the only place where it is shown",
     input: z.strictObject({
       name: z.string().min(1).max(200),
@@ -102,32 +100,28 @@ export const operations = {
   },
   "keys.revoke": {
     access: "admin",
-    recorded: "by-handler",
-    act: "key.revoked",
+    recorded: { byHandler: "key.revoked" },
     summary: "Revoke a key and end its streams at once",
     input: byId,
     output: z.object({ id: z.string(), recorded }),
   },
   "keys.rotate": {
     access: "admin",
-    recorded: "by-handler",
-    act: "key.rotated",
+    recorded: { byHandler: "key.rotated" },
     summary: "Revoke a key and make a new one with the same rights",
     input: byId,
     output: newKey,
   },
   "keys.freeze": {
     access: "admin",
-    recorded: "by-handler",
-    act: "key.frozen",
+    recorded: { byHandler: "key.frozen" },
     summary: "Refuse every caller at once",
     input: nothing,
     output: z.object({ frozen: z.boolean(), recorded }),
   },
   "keys.unfreeze": {
     access: "admin",
-    recorded: "by-handler",
-    act: "key.unfrozen",
+    recorded: { byHandler: "key.unfrozen" },
     summary: "End a freeze",
     input: nothing,
     output: z.object({ frozen: z.boolean(), recorded }),
@@ -148,8 +142,7 @@ export const operations = {
   },
   "servers.restart": {
     access: "admin",
-    recorded: "before",
-    act: "admin.server-restart",
+    recorded: { before: "admin.server-restart" },
     summary: "Stop a server's processes or sessions and start it again",
     input: byId,
     output: z.object({ server: serverStatus }),
@@ -176,8 +169,7 @@ export const operations = {
   },
   "tools.call": {
     access: "admin",
-    recorded: "by-handler",
-    act: "call.begin",
+    recorded: { byHandler: "call.begin" },
     summary: "Call a tool through the whole path: decided, limited and recorded",
     mcp: "call",
     input: z.strictObject({
@@ -190,8 +182,7 @@ export const operations = {
     output: z.object({
       call: z.string(),
       status: z.string(),
-      /** JSON text of the MCP result, null when there is none. */
-      result: z.string().nullable(),
+      result: z.string().nullable().describe("JSON text of the MCP result, null when there is none"),
       error: z.object({ code: z.number(), message: z.string() }).nullable(),
     }),
   },
@@ -213,8 +204,7 @@ export const operations = {
   "audit.show": {
     access: "read",
     adminWhen: "payloads",
-    recorded: "before",
-    act: "admin.payloads-shown",
+    recorded: { before: "admin.payloads-shown" },
     summary: "One audit record in full",
     input: z.strictObject({
       seq: z.number().int().positive(),
@@ -223,10 +213,8 @@ export const operations = {
     }),
     output: z.object({
       entry: auditEntry,
-      /** The record's canonical text, exactly as hashed. */
-      rec: z.string(),
-      /** URL-safe base64 (RFC 4648 §5) without padding, as in an export. */
-      leaf: z.string(),
+      rec: z.string().describe("the record's canonical text, exactly as hashed"),
+      leaf: z.string().describe("URL-safe base64 (RFC 4648 §5) without padding, as in an export"),
       payloads,
       fault,
       /** The record with which the call began; null for a record that has none before it. */
@@ -259,8 +247,7 @@ export const operations = {
   "audit.export": {
     access: "read",
     adminWhen: "payloads",
-    recorded: "before",
-    act: "admin.payloads-exported",
+    recorded: { before: "admin.payloads-exported" },
     summary: "Audit records as JSON lines that can be verified without the gateway",
     stream: true,
     input: z.strictObject({
@@ -304,8 +291,7 @@ export const operations = {
   },
   "config.reload": {
     access: "admin",
-    recorded: "before",
-    act: "admin.reload",
+    recorded: { before: "admin.reload" },
     summary: "Load the configuration file again; a bad file changes nothing",
     input: nothing,
     output: z.object({ file: z.string(), changed: z.boolean(), warnings: z.array(z.string()).readonly() }),

@@ -96,16 +96,26 @@ class Wire {
     return { id, done: () => void this.#waiting.delete(id) };
   }
 
-  call(method: string, params: unknown): Promise<unknown> {
+  /** `answered` is called with the answer, before anything that came behind it is read. */
+  call(method: string, params: unknown, answered?: () => void): Promise<unknown> {
     return new Promise((resolve, reject) => {
       const sent = this.request(method, params, {
-        onMessage(message) {
+        onMessage({ error, result }) {
           sent.done();
-          if (message.error) reject(Refusal.fromRpc(message.error.code, message.error.message));
-          else resolve(message.result);
+          if (error) return reject(Refusal.fromRpc(error.code, error.message));
+          answered?.();
+          resolve(result);
         },
         onClose: reject,
       });
+    });
+  }
+
+  /** Asks for a tunnel; resolves once the daemon has agreed. */
+  async attach(): Promise<void> {
+    await this.call("attach", {}, () => {
+      this.#onLine = (line) => void this.#early.push(line);
+      this.#outbox?.unbound();
     });
   }
 
@@ -123,25 +133,6 @@ class Wire {
 
   resume(): void {
     this.#socket?.resume();
-  }
-
-  /** Asks for a tunnel; resolves once the daemon has agreed. */
-  attach(): Promise<void> {
-    return new Promise((resolve, reject) => {
-      this.request(
-        "attach",
-        {},
-        {
-          onMessage: ({ error }) => {
-            if (error) return reject(Refusal.fromRpc(error.code, error.message));
-            this.#onLine = (line) => void this.#early.push(line);
-            this.#outbox?.unbound();
-            resolve();
-          },
-          onClose: reject,
-        },
-      );
-    });
   }
 
   onLine(listener: (line: string) => void): void {
@@ -264,9 +255,7 @@ export async function connect(path: string, options: ConnectOptions): Promise<Cl
 /** A tunnel whose lines may be held up: then they wait at the daemon. `drained` tells when it has taken what was sent. */
 export type ClientTunnel = Tunnel & Pick<Wire, "pause" | "resume" | "drained">;
 
-/**
- * Turns a connection into an MCP tunnel. Throws as `connect` does, and a `Refusal` if the daemon refuses the tunnel.
- */
+/** Turns a connection into an MCP tunnel. Throws as `connect` does, and a `Refusal` if the daemon refuses that. */
 export async function attach(path: string, options: ConnectOptions): Promise<ClientTunnel> {
   const { wire } = await open(path, options);
   await wire.attach().catch(closing(wire));

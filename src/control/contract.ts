@@ -46,13 +46,11 @@ export type Gap = { readonly gap: number };
 
 type Soon<T> = Promise<T> | T;
 type Answered<N extends Name> = N extends CallName ? Soon<Answer<N>> : AsyncIterable<Answer<N> | Gap>;
-type Work<N extends Name> = Operations[N] extends { recorded: "before"; act: infer A extends ActType }
+type Work<N extends Name> = Operations[N] extends { recorded: { before: infer A extends ActType } }
   ? Soon<Plan<A, Answered<N>>>
   : Answered<N>;
 
-/**
- * The daemon's part of each operation. A `Refusal` thrown here reaches the client as it is; any other error does not.
- */
+/** The daemon's part of each operation. A `Refusal` thrown here reaches the client as it is; no other error does. */
 export type Handlers = {
   readonly [N in Name]: (input: Parsed<N>, ctx: Context) => Work<N>;
 } & {
@@ -65,9 +63,7 @@ export type Handlers = {
 export type Client = {
   readonly online: boolean;
   call<N extends CallName>(name: N, input: Input<N>): Promise<Answer<N>>;
-  /**
-   * Ends with the stream; aborting `signal` or leaving the loop cancels it. A `Gap` tells how many events were missed.
-   */
+  /** Ends with the stream; aborting `signal` or leaving the loop cancels it. A `Gap` says how many were missed. */
   stream<N extends StreamName>(name: N, input: Input<N>, signal?: AbortSignal): AsyncIterable<Answer<N> | Gap>;
   close(): void;
 };

@@ -51,9 +51,9 @@ export async function dispatch(handlers: Handlers, method: string, params: unkno
   permit(name, acts, ctx);
   // The table pairs each name with its input and handler; TypeScript loses that pairing in a lookup by name.
   const handler = handlers[name] as (input: unknown, ctx: Context) => unknown;
-  if (row.recorded !== "before") return handler(input, ctx);
+  if (!row.recorded || !("before" in row.recorded)) return handler(input, ctx);
   const plan = (await handler(input, ctx)) as Plan<ActType, unknown>; // as above
-  if (acts) await handlers.recordAct(ctx, row.act, plan.facts);
+  if (acts) await handlers.recordAct(ctx, row.recorded.before, plan.facts);
   return plan.run();
 }
 

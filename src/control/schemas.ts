@@ -60,11 +60,9 @@ export const auditEntry = z.object({
   at: z.number().int().describe("epoch µs, as in the record"),
   type: z.string(),
   call: z.string().nullable(),
-  /** Principal id, `system` for the gateway itself. */
-  caller: z.string().nullable(),
+  caller: z.string().nullable().describe("principal id, `system` for the gateway itself"),
   consumer: z.string().nullable(),
-  /** Of a record of a call, the method that was called. */
-  method: z.string().nullable(),
+  method: z.string().nullable().describe("of a record of a call, the method that was called"),
   server: z.string().nullable(),
   tool: z.string().nullable(),
   status: z.string().nullable(),
@@ -116,21 +114,17 @@ export const serverStatus = z.object({
 }) satisfies z.ZodType<ServerStatus>;
 
 export const toolView = z.object({
-  /** `server:tool`. */
-  name: z.string(),
-  /** The name that MCP clients see. */
-  wire: z.string(),
+  name: z.string().describe("`server:tool`"),
+  wire: z.string().describe("the name that MCP clients see"),
   server: z.string(),
   description: z.string().nullable(),
-  /** Why it is not offered; null if it is. */
-  hidden: z.string().nullable(),
+  hidden: z.string().nullable().describe("why it is not offered; null if it is"),
 });
 export type ToolView = z.output<typeof toolView>;
 
 /** The same, as it is shown with its server. */
 export const serverTool = toolView.extend({
-  /** Patterns of its schema that arguments are not held to: they cannot be matched in linear time. */
-  unchecked: z.array(z.string()).readonly(),
+  unchecked: z.array(z.string()).readonly().describe("patterns of its schema that arguments are not held to"),
 });
 export type ServerTool = z.output<typeof serverTool>;
 
@@ -159,23 +153,17 @@ export const whyInput = z.strictObject({
 /** Whether callers may use one thing, and why. */
 export const why = z.object({
   kind: z.enum(namedKinds).nullable(),
-  /** `server:name`, or the name asked for if there is no such thing. */
-  name: z.string(),
-  /** The name or URI that MCP clients see. */
-  wire: z.string().nullable(),
-  /** Why nobody is offered it; null if it is offered. */
-  missing: z.string().nullable(),
-  /** Why calls fail now although it is offered; null if they do not. */
-  down: z.string().nullable(),
+  name: z.string().describe("`server:name`, or the name asked for if there is no such thing"),
+  wire: z.string().nullable().describe("the name or URI that MCP clients see"),
+  missing: z.string().nullable().describe("why nobody is offered it; null if it is offered"),
+  down: z.string().nullable().describe("why calls fail now although it is offered; null if they do not"),
   /** What each toolset makes of it. */
   toolsets: z
     .array(
       z.object({
         id: z.string(),
-        /** The name or URI that clients of its endpoint see; null if it is not there. */
-        wire: z.string().nullable(),
-        /** Why it is not there; null if it is. */
-        missing: z.string().nullable(),
+        wire: z.string().nullable().describe("the name or URI that clients of its endpoint see; null if there is none"),
+        missing: z.string().nullable().describe("why it is not there; null if it is"),
       }),
     )
     .readonly(),
@@ -183,22 +171,16 @@ export const why = z.object({
   callers: z
     .array(
       z.object({
-        /** Principal id. */
-        id: z.string(),
+        id: z.string().describe("principal id"),
         consumer: z.string(),
         roles: z.array(z.string()).readonly(),
-        /** Why it is refused before any decision; null if it is not. */
-        refused: z.string().nullable(),
-        /** Whether this caller sees it in lists. */
-        listed: z.boolean(),
-        /** Whether a call with these arguments passes. */
-        allowed: z.boolean(),
+        refused: z.string().nullable().describe("why it is refused before any decision; null if it is not"),
+        listed: z.boolean().describe("whether this caller sees it in lists"),
+        allowed: z.boolean().describe("whether a call with these arguments passes"),
         rule: z.string().nullable(),
         reason: z.string(),
-        /** What its refusal tells it to change; null if nothing. */
-        remedy: z.string().nullable(),
-        /** Whether a call from some place may be allowed: conditions on the source count against it here. */
-        elsewhere: z.boolean(),
+        remedy: z.string().nullable().describe("what its refusal tells it to change; null if nothing"),
+        elsewhere: z.boolean().describe("whether a call may be allowed from some place, which is not known here"),
       }),
     )
     .readonly(),
@@ -215,23 +197,20 @@ export const keyView = z.object({
   perMinute: z.number().nullable(),
   cidrs: z.array(z.string()).readonly(),
   createdAt: epochMs.nullable(),
-  /** Sampled: after a restart of the gateway up to an hour early; null if no use is known. */
-  lastUsedAt: epochMs.nullable(),
+  lastUsedAt: epochMs.nullable().describe("sampled: after a restart up to an hour early; null if no use is known"),
 });
 export type KeyView = z.output<typeof keyView>;
 
 /** A new key, in the only answer that shows it. */
 export const newKey = z.object({
   id: z.string(),
-  /** Secret. */
-  key: z.string(),
+  key: z.string().describe("secret"),
   name: z.string(),
   consumerId: z.string(),
   roles: z.array(z.string()).readonly(),
   expiresAt: epochMs.nullable(),
   cidrs: z.array(z.string()).readonly(),
-  /** Its roles that no policy names. */
-  idleRoles: z.array(z.string()).readonly(),
+  idleRoles: z.array(z.string()).readonly().describe("its roles that no policy names"),
 });
 
 const counters = {
@@ -263,28 +242,22 @@ export const auditStats = z.object({
 
 const chainReport = z.object({
   chain: z.string(),
-  /** Records that were checked; if something is wrong there may be more. */
-  records: count,
-  /** The first record checked; more than 1 if only a part of a chain was checked. */
-  first: count,
+  records: count.describe("records that were checked; if something is wrong there may be more"),
+  first: count.describe("the first record checked; more than 1 if only a part of a chain was checked"),
   exit: z.literal(Object.values(verifyExit)),
   /** The first wrong record, and what is wrong with it. */
   bad: z.object({ seq: count.nullable(), kind: z.string(), detail: z.string() }).nullable(),
   checkpoint: z
     .object({
-      /** File or URL it came from. */
-      source: z.string(),
+      source: z.string().describe("file or URL it came from"),
       size: count,
-      /** When it was signed; null if unknown. */
-      at: epochMs.nullable(),
-      /** Records after the checkpoint, which it does not prove. */
-      after: count,
+      at: epochMs.nullable().describe("when it was signed; null if unknown"),
+      after: count.describe("records after the checkpoint, which it does not prove"),
       /** Of the file that it was read from; where one that was given had been kept, nothing tells. */
       sameHost: z.boolean(),
     })
     .nullable(),
-  /** Why the evidence leaves a doubt, and what in it proves nothing. */
-  notes: z.array(z.string()).readonly(),
+  notes: z.array(z.string()).readonly().describe("why the evidence leaves a doubt, and what in it proves nothing"),
 });
 export type ChainReport = z.output<typeof chainReport>;
 
@@ -303,13 +276,11 @@ export const status = z.object({
   notReady: z.string().nullable().describe("why /ready says not-ready; null when it says ready"),
   waitsFor: z.array(z.string()).readonly().describe("servers that have to start before it is ready"),
   startedAt: epochMs,
-  /** URLs of the MCP listeners. */
-  listen: z.array(z.string()).readonly(),
+  listen: z.array(z.string()).readonly().describe("URLs of the MCP listeners"),
   config: z.string().nullable(),
   stateDir: z.string(),
   auth: z.string(),
-  /** True while every caller is refused. */
-  frozen: z.boolean(),
+  frozen: z.boolean().describe("true while every caller is refused"),
   limits: z.string(),
   audit: z.object({
     chain: z.string(),
@@ -329,11 +300,9 @@ export const status = z.object({
 export const consumer = z.object({
   consumer: z.string(),
   roles: z.array(z.string()).readonly(),
-  /** Active keys. */
-  keys: count,
+  keys: count.describe("active keys"),
   inFlight: count,
-  /** In the last day; null where calls are not counted. */
-  calls: counters.calls.nullable(),
+  calls: counters.calls.nullable().describe("in the last day; null where calls are not counted"),
   errors: counters.errors.nullable(),
   denied: counters.denied.nullable(),
 });

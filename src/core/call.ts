@@ -119,9 +119,7 @@ export class Call {
   readonly scope: string | null;
   /** A fault that the transport found in the message; the path refuses the request once the caller is known. */
   readonly fault: Failure | null;
-  /**
-   * Aborts when the call has to end: the caller cancels or disconnects (modern), its time is up, or the gateway stops.
-   */
+  /** Aborts when the call has to end: the caller cancels or disconnects (modern), time is up, or the gateway stops. */
   readonly controller: AbortControllerLike;
   /**
    * Sends the caller a notification about this call; without `must` one that reads slowly may miss it. Null if the

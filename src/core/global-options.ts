@@ -4,6 +4,5 @@ export type GlobalOptions = {
   readonly state?: string | undefined;
   readonly socket?: string | undefined;
   readonly json: boolean;
-  /** Whether output may be coloured. */
   readonly color: boolean;
 };

@@ -12,7 +12,6 @@ export function priorityMarks(stream = process.env["JOURNAL_STREAM"]): (level: L
   return isOpenAs(2, stream) ? (level) => `<${priorities[level]}>` : () => "";
 }
 
-/** Whether a descriptor is this `DEVICE:INODE`. */
 function isOpenAs(fd: number, stream: string | undefined): boolean {
   if (!stream) return false;
   const { dev, ino } = fstatSync(fd, { bigint: true });

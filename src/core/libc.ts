@@ -81,28 +81,21 @@ export function sdNotify(state: string, address = process.env["NOTIFY_SOCKET"]):
   }
 }
 
-/** A lock on a file, held until it is released or this process ends, however it ends. */
-export type FileLock = { release(): void };
-
-/** Locks what is open; null, with it closed, if another process holds the lock. */
-function lockNow(fd: number, path: string): FileLock | null {
+/** Locks what is open, until that is disposed of or this process ends, however it ends; null if another one holds the lock. */
+function lockNow(fd: number, path: string): Disposable | null {
   if (libc().flock(fd, 2 | 4 /* LOCK_EX | LOCK_NB */) !== 0) {
     const reason = errno();
     closeSync(fd);
     if (reason === "EAGAIN" || reason === "EWOULDBLOCK") return null;
     throw new Error(`lock ${path}: ${reason}`);
   }
-  let held = true;
-  return {
-    release() {
-      if (held) closeSync(fd);
-      held = false;
-    },
-  };
+  const held = new DisposableStack();
+  held.defer(() => closeSync(fd));
+  return held;
 }
 
 /** Takes the lock and writes this process's pid into the file; null if another process holds it (see `lockHolder`). */
-export function tryLock(path: string): FileLock | null {
+export function tryLock(path: string): Disposable | null {
   const fd = openSync(path, constants.O_RDWR | constants.O_CREAT | constants.O_NOFOLLOW, 0o600);
   const lock = lockNow(fd, path);
   if (!lock) return null;
@@ -112,7 +105,7 @@ export function tryLock(path: string): FileLock | null {
 }
 
 /** Takes the lock of a directory, in which nothing is written; null if another process holds it, as whoever can read the directory may. */
-export const tryLockDirectory = (path: string): FileLock | null =>
+export const tryLockDirectory = (path: string): Disposable | null =>
   lockNow(openSync(path, constants.O_RDONLY | constants.O_DIRECTORY), path);
 
 /** The pid that took the lock last; null if the file is missing or holds none. The process may have ended since. */

@@ -178,7 +178,6 @@ export type InputStep = {
   readonly answer: string | null;
   /** The rule that forbade it; null: none did. */
   readonly rule: string | null;
-  /** Why it was refused. */
   readonly reason?: string;
   /** The call in which the question was put, if that was another request; null if it was this one. */
   readonly of?: string | null;
@@ -205,9 +204,7 @@ export type Audit = {
   recordEvent(event: AuditEvent): Promise<void>;
 };
 
-/**
- * Called at each change of a resource with the params that its server sent; null if some changes may have been missed.
- */
+/** Called at each change of a resource with the params that its server sent; null if changes may have been missed. */
 export type Updated = (params: string | null) => void;
 
 /** The tasks of one server that a caller wants to hear of; the ids are the server's. */

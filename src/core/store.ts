@@ -47,7 +47,7 @@ export type Remembered = Readonly<Record<ListName, readonly string[]>> & {
 };
 
 /** The eras that a server speaks, and when that was found out. */
-export type EraVerdict = {
+export type RememberedEras = {
   readonly speaks: "modern" | "legacy" | "both";
   /** Epoch ms. */
   readonly at: number;
@@ -60,9 +60,9 @@ export type EraVerdict = {
 export type ListStore = {
   recall(server: string, optionsHash: string): Remembered | null;
   remember(server: string, optionsHash: string, offers: Remembered): void;
-  verdict(server: string, optionsHash: string): EraVerdict | null;
+  recallEras(server: string, optionsHash: string): RememberedEras | null;
   /** Null forgets it. */
-  saveVerdict(server: string, optionsHash: string, verdict: EraVerdict | null): void;
+  rememberEras(server: string, optionsHash: string, eras: RememberedEras | null): void;
   /** Forgets a server. What the configuration of another process has under the same id with other options stays. */
   forget(server: string, optionsHash: string): void;
 };

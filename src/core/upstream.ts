@@ -21,7 +21,6 @@ export type ServerState = (typeof serverStates)[number];
 export type Down = {
   /** The principal that it serves; null if it serves all callers. */
   readonly owner: string | null;
-  /** Why it ended. */
   readonly reason: string;
   /** From this time on (epoch ms) a call may start it again. */
   readonly until: number;

@@ -2,7 +2,7 @@ import type { Logger } from "../core/log.ts";
 import type { Self } from "../core/self.ts";
 import { gatewayTools } from "../serve/gateway-tools.ts";
 import { endPreviousRun } from "../upstream/process/previous-run.ts";
-import type { Installation } from "./configuration.ts";
+import type { Installation } from "./installation.ts";
 import { type Engine, type EngineOptions, startEngine } from "./engine.ts";
 import { HousekeeperClient } from "./housekeeper-client.ts";
 import { openStores } from "./stores.ts";

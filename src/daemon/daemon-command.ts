@@ -4,11 +4,11 @@ import type { GlobalOptions } from "../core/global-options.ts";
 import type { Self } from "../core/self.ts";
 import { lockState } from "../store/open.ts";
 import { boot } from "./boot.ts";
-import { openInstallation } from "./configuration.ts";
+import { openInstallation } from "./installation.ts";
 import { Daemon } from "./daemon.ts";
 import { openLog } from "./own-log.ts";
 import { endProcess, guardProcess } from "./process.ts";
-import { createService } from "./service.ts";
+import { createService } from "./service-manager.ts";
 
 /** How long running calls may take to end after SIGTERM, ms. */
 const drain = 30_000;

@@ -9,7 +9,7 @@ import { type HttpServer, serveHttp } from "../serve/http.ts";
 import { finishSession } from "../serve/session-notes.ts";
 import { Sessions } from "../session/sessions.ts";
 import type { Archive } from "./archive.ts";
-import { type FindOptions, loadAt } from "./configuration.ts";
+import { type FindOptions, loadAt } from "./installation.ts";
 import type { Engine } from "./engine.ts";
 import { refuseFixedChange } from "./fixed-options.ts";
 import { createHandlers } from "./handlers/index.ts";

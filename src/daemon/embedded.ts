@@ -15,7 +15,7 @@ import { McpConnection } from "../serve/connection.ts";
 import { sendWithin } from "../serve/queue-limits.ts";
 import { embeddedChains } from "../store/open.ts";
 import { boot } from "./boot.ts";
-import { openInstallation } from "./configuration.ts";
+import { openInstallation } from "./installation.ts";
 import type { Engine } from "./engine.ts";
 import type { Stores } from "./stores.ts";
 import { readLines, type Streams } from "./stdio.ts";
@@ -45,7 +45,7 @@ export async function serveEmbedded(
   output.onFailure((error) => (codeOf(error) === "EPIPE" ? left.abort() : unread.abort(error.message)));
   const over = AbortSignal.any([stopped, unread.signal]);
   const parent = (gateway: Gateway, { keyring }: Stores): Promise<Caller> =>
-    parentCaller({ gateway, keyring, auth: installation.loaded.config.auth, key });
+    parentCaller(gateway, keyring, installation.loaded.config.auth, key);
   const booted = await boot({ installation, self, log, chains: embeddedChains, admit: parent });
   const { engine } = booted;
   let watch: Timer | undefined;
@@ -103,16 +103,13 @@ function watchKeys({ stores }: Engine, log: Logger): Timer {
   return setInterval(look, keyWatch).unref();
 }
 
-type Judged = {
-  readonly gateway: Gateway;
-  readonly keyring: Keyring;
-  readonly auth: AuthOptions;
-  readonly key: string | null;
-};
-
 /** Who the parent process is: the holder of the key it gave, else what `auth.stdio` says. Throws when it is nobody. */
-async function parentCaller({ gateway, keyring, auth, key }: Judged): Promise<Caller> {
-  const { stdio, type } = auth;
+async function parentCaller(
+  gateway: Gateway,
+  keyring: Keyring,
+  { stdio, type }: AuthOptions,
+  key: string | null,
+): Promise<Caller> {
   const vouched = key === null && stdio ? stdioPrincipal(stdio, keyring) : null;
   const credentials = key === null ? [] : [{ scheme: "bearer", raw: key } as const];
   const controller = new AbortController();

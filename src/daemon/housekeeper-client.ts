@@ -6,20 +6,19 @@ import type { Archive } from "./archive.ts";
 /** The questions that the Worker answers. */
 export type Answers = Omit<Archive, "chains">;
 
-/** A question by its name in `Answers`, with the arguments of that. */
-export type Question = { readonly name: keyof Answers; readonly args: readonly unknown[] };
+/** The first message to the Worker: what it is to keep. */
+export type Start = { readonly home: ChainHome; readonly chain: string; readonly usage: boolean };
 
-export type Start = {
-  readonly kind: "start";
-  readonly home: ChainHome;
-  readonly chain: string;
-  readonly usage: boolean;
-};
-
-export type ToWorker =
-  | Start
+/** `durable` is the last record that may be read. A question has its name in `Answers`, and the arguments of that. */
+export type Request =
   | { readonly kind: "wake"; readonly durable: number }
-  | { readonly kind: "ask"; readonly id: number; readonly durable: number; readonly question: Question }
+  | {
+      readonly kind: "ask";
+      readonly durable: number;
+      readonly id: number;
+      readonly name: keyof Answers;
+      readonly args: readonly unknown[];
+    }
   | { readonly kind: "close" };
 
 export type FromWorker =
@@ -29,7 +28,7 @@ export type FromWorker =
   | { readonly kind: "unsynced"; readonly message: string }
   | { readonly kind: "closed" };
 
-export type HousekeeperOptions = Omit<Start, "kind"> & {
+export type HousekeeperOptions = Start & {
   readonly url: URL;
   readonly log: Logger;
   /** The disk failed: the process must end at once. */
@@ -51,7 +50,7 @@ export class HousekeeperClient {
   #worker: Worker | null;
   #next = 1;
   #durable = 0;
-  #timer: ReturnType<typeof setTimeout> | null = null;
+  #timer: Timer | null = null;
   #closed: (() => void) | null = null;
 
   constructor(options: HousekeeperOptions) {
@@ -78,13 +77,13 @@ export class HousekeeperClient {
     const { promise, resolve, reject } = Promise.withResolvers<Value>();
     // Both ends share the table that pairs a question with its answer.
     this.#waiting.set(id, { resolve: (value) => resolve(value as Value), reject });
-    this.#post({ kind: "ask", id, durable: this.#durable, question: { name, args } });
+    this.#post({ kind: "ask", id, durable: this.#durable, name, args });
     return promise;
   }
 
   /** Finishes the rollups and starts the log over, within five seconds; then the Worker is gone. */
   async close(): Promise<void> {
-    if (this.#timer) clearTimeout(this.#timer);
+    clearTimeout(this.#timer ?? undefined);
     const { promise, resolve } = Promise.withResolvers<void>();
     this.#closed = resolve;
     this.#post({ kind: "wake", durable: this.#durable });
@@ -101,11 +100,11 @@ export class HousekeeperClient {
     worker.onmessage = ({ data }: MessageEvent<FromWorker>) => this.#receive(data);
     worker.addEventListener("error", ({ message }) => this.#died(message));
     worker.unref();
-    worker.postMessage({ kind: "start", home, chain, usage } satisfies ToWorker);
+    worker.postMessage({ home, chain, usage } satisfies Start);
     return worker;
   }
 
-  #post(message: ToWorker): void {
+  #post(message: Request): void {
     this.#worker?.postMessage(message);
   }
 

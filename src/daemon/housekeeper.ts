@@ -3,14 +3,14 @@ import { join } from "node:path";
 import { messageOf } from "../core/error-text.ts";
 import { lowerThreadPriority } from "../core/libc.ts";
 import { type AuditReader, StoreBusy, StoreUnsynced } from "../core/store.ts";
-import { type WalCheckpointer, openCheckpointer } from "../store/sqlite/checkpointer.ts";
+import { type WalCheckpointer, openWalCheckpointer } from "../store/sqlite/wal-checkpointer.ts";
 import { openIndexWriter } from "../store/sqlite/index-writer.ts";
 import { chainPath, openReader } from "../store/sqlite/reader.ts";
 import { openUsageStore } from "../store/sqlite/usage.ts";
 import { archiveOf } from "./archive.ts";
-import type { Answers, FromWorker, Question, Start, ToWorker } from "./housekeeper-client.ts";
+import type { Answers, FromWorker, Request, Start } from "./housekeeper-client.ts";
 import { rollUpPage, type Rollups } from "./rollup.ts";
-import { withUncounted } from "./uncounted.ts";
+import { withUncounted } from "./uncounted-usage.ts";
 
 // Entry file of the only Worker: copies the write-ahead logs, rolls records up, and answers questions that would hold up
 // the thread that serves calls.
@@ -21,7 +21,7 @@ const rollupEvery = 2000;
 const copyEvery = 2000;
 
 class Housekeeper {
-  readonly answers: Answers;
+  readonly #answers: Answers;
   readonly #reader: AuditReader;
   readonly #logs: readonly WalCheckpointer[];
   readonly #usage: ReturnType<typeof openUsageStore>;
@@ -30,7 +30,7 @@ class Housekeeper {
   readonly #opened = new DisposableStack();
   #durable = 0;
   #rolling: Promise<void> | null = null;
-  #timer: ReturnType<typeof setTimeout> | null = null;
+  #timer: Timer | null = null;
   readonly #copying = setInterval(() => this.#copyLogs(), copyEvery);
 
   constructor(start: Start) {
@@ -39,18 +39,33 @@ class Housekeeper {
     this.#reader = this.#opened.use(openReader(home, (error) => this.#renewIndex(error)));
     const state = join(home.state, "mcpgw.db");
     this.#usage = this.#opened.use(openUsageStore(state));
-    this.#logs = [chainPath(home, chain), state].map((path) => this.#opened.use(openCheckpointer(path)));
+    this.#logs = [chainPath(home, chain), state].map((path) => this.#opened.use(openWalCheckpointer(path)));
     const index = this.#opened.use(openIndexWriter(join(home.state, "index.db")));
     this.#rollups = { usage: start.usage ? this.#usage : null, index };
-    this.answers = this.#answers();
+    this.#answers = this.#archive();
   }
 
-  /** Says how far the chain is durable: rollups read up to there. */
-  reached(durable: number): void {
-    this.#durable = durable;
+  async receive(request: Request): Promise<void> {
+    if (request.kind === "close") {
+      await this.#close().catch(complain);
+      return send({ kind: "closed" });
+    }
+    this.#durable = request.durable;
+    if (request.kind === "wake") this.#wake();
+    else await this.#answer(request);
   }
 
-  wake(): void {
+  async #answer({ id, name, args }: Extract<Request, { kind: "ask" }>): Promise<void> {
+    try {
+      // `ask` has paired the arguments with the name.
+      const respond = this.#answers[name] as (...given: readonly unknown[]) => unknown;
+      send({ kind: "answer", id, value: await respond(...args) });
+    } catch (error) {
+      send({ kind: "failure", id, message: messageOf(error) });
+    }
+  }
+
+  #wake(): void {
     this.#copyLogs();
     this.#timer ??= setTimeout(() => {
       this.#timer = null;
@@ -59,15 +74,15 @@ class Housekeeper {
   }
 
   /** Leaves short logs behind, so that the next start is quick. */
-  async close(): Promise<void> {
+  async #close(): Promise<void> {
     clearInterval(this.#copying);
-    if (this.#timer) clearTimeout(this.#timer);
+    clearTimeout(this.#timer ?? undefined);
     await this.#rollUp().catch(complain);
     for (const log of this.#logs) attempt(() => log.finish());
     this.#opened.dispose();
   }
 
-  #answers(): Answers {
+  #archive(): Answers {
     const reader = this.#reader;
     const uncounted = { metered: this.#start.usage, reach: (chain: string) => this.#reach(chain) };
     const archive = archiveOf(reader, (query) => withUncounted(reader, this.#usage.counted(query), query, uncounted));
@@ -150,39 +165,11 @@ function attempt(work: () => void): void {
   }
 }
 
-let housekeeper: Housekeeper | null = null;
-
-async function answer(id: number, durable: number, { name, args }: Question): Promise<void> {
-  try {
-    if (!housekeeper) throw new Error("not started");
-    housekeeper.reached(durable);
-    // `ask` has paired the arguments with the name.
-    const respond = housekeeper.answers[name] as (...given: readonly unknown[]) => unknown;
-    send({ kind: "answer", id, value: await respond(...args) });
-  } catch (error) {
-    send({ kind: "failure", id, message: messageOf(error) });
-  }
-}
-
-async function receive(message: Exclude<ToWorker, Start>): Promise<void> {
-  if (message.kind === "ask") await answer(message.id, message.durable, message.question);
-  else if (message.kind === "wake") {
-    housekeeper?.reached(message.durable);
-    housekeeper?.wake();
-  } else {
-    await housekeeper?.close().catch(complain);
-    send({ kind: "closed" });
-  }
-}
-
-function start(data: Start): Housekeeper {
+self.onmessage = ({ data: start }: MessageEvent<Start>) => {
+  self.onmessage = null;
   // Calls come first: the work of this thread may wait.
   lowerThreadPriority();
-  return new Housekeeper(data);
-}
-
-self.onmessage = ({ data }: MessageEvent<ToWorker>) => {
-  // An error in `start` ends the Worker, and its client starts another.
-  if (data.kind === "start") housekeeper = start(data);
-  else void receive(data).catch(complain);
+  // An error here ends the Worker, and its client starts another.
+  const housekeeper = new Housekeeper(start);
+  self.onmessage = ({ data }: MessageEvent<Request>) => void housekeeper.receive(data).catch(complain);
 };

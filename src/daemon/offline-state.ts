@@ -10,7 +10,7 @@ import { Refusal } from "../control/refusal.ts";
 import type { GlobalOptions } from "../core/global-options.ts";
 import { plain } from "../core/text.ts";
 import { type ChainHome, chainPath } from "../store/sqlite/reader.ts";
-import { openOwnParts } from "./configuration.ts";
+import { openOwnParts } from "./installation.ts";
 import { type Metering, tagsOf } from "./handlers/usage.ts";
 
 /** The state directory that a command without a daemon works on, and what the configuration says, where there is one. */

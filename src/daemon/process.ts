@@ -33,9 +33,8 @@ export function prepareProcess(self: Self): void {
  */
 export function restartWithRoom(self: Self): void {
   if (Object.keys(wanted).every((name) => process.env[name] !== undefined)) return;
-  const env = { ...wanted, ...process.env };
-  const command = self.command(...process.argv.slice(2));
-  execve(process.execPath, command, definedOnly(env));
+  const env = { ...wanted, ...process.env } as Record<string, string>; // a variable that is not set is no member
+  execve(process.execPath, self.command(...process.argv.slice(2)), env);
 }
 
 /** Hides this process from its children and adopts theirs, so that none can escape being ended. */
@@ -59,8 +58,4 @@ export async function endProcess(code: number, last?: Streams): Promise<never> {
     await within(drained, lastWords, null, () => {});
   }
   process.exit(code);
-}
-
-function definedOnly(env: Readonly<Record<string, string | undefined>>): Record<string, string> {
-  return Object.fromEntries(Object.entries(env).filter((entry): entry is [string, string] => entry[1] !== undefined));
 }

@@ -2,7 +2,7 @@ import { existsSync } from "node:fs";
 import { hostname } from "node:os";
 import { dirname, join } from "node:path";
 import type { AuditBroker } from "../audit/broker.ts";
-import { openAudit } from "../audit/open.ts";
+import { openAudit, type OpenAuditOptions } from "../audit/open.ts";
 import type { AuditOptions } from "../audit/options.ts";
 import { installDir, noteChainPath } from "../audit/outside.ts";
 import { installOf, loadSigningKey } from "../audit/signing-key.ts";
@@ -23,18 +23,13 @@ import type { StateStore } from "../store/sqlite/state.ts";
 import { noteKeysAsOf, rebuildKeys } from "./rebuild.ts";
 import { layBallast } from "./ballast.ts";
 
-export type StoresOptions = {
+export type StoresOptions = Pick<OpenAuditOptions, "log" | "secrets" | "fatal"> & {
   readonly paths: Paths;
   readonly audit: AuditOptions & { readonly path: string | null };
   readonly self: Pick<Self, "version">;
-  readonly log: Logger;
   /** Chains to write, the first that is free: `main`, or those of embedded gateways. */
   readonly chains: readonly string[];
   readonly run: string;
-  /** Values that no payload may show, as they are now. */
-  readonly secrets: () => readonly string[];
-  /** The disk failed under the audit log: the process must end at once. */
-  readonly fatal: (reason: string) => void;
 };
 
 /** What a state directory holds, opened for writing: the audit log, the keys and the remembered lists. */
@@ -96,7 +91,7 @@ export async function openStores(options: StoresOptions): Promise<Stores> {
   const audit = await openAudit({
     ...options,
     store: chain.store,
-    options: options.audit,
+    config: options.audit,
     clock,
     stamp: { chain: chain.chain, boot: options.run, node: hostname(), ver: self.version },
     keyPair,
@@ -118,11 +113,11 @@ export async function openStores(options: StoresOptions): Promise<Stores> {
     sealer: createSealer(sealKeys, clock),
     lists: store,
     async close() {
-      if (audit.health().owed > 0) ballast.giveAll();
+      if (audit.health().backlog > 0) ballast.giveAll();
       const unsaved = keyring.saveRest();
       await audit.close();
       if (isMain && keyring.saved) noteKeysAsOf(store, audit.health().records + 1);
-      sayLost(options.log, unsaved, audit.health().owed);
+      sayLost(options.log, unsaved, audit.health().backlog);
       opened.dispose();
     },
   };
@@ -162,9 +157,9 @@ function followLog(store: StateStore, audit: AuditBroker, keyring: Keyring): voi
 }
 
 /** Says what ends with this process: acts that nothing holds, neither the store nor, for a next start to find, the log. */
-function sayLost(log: Logger, { freeze, revocations }: ReturnType<Keyring["saveRest"]>, owed: number): void {
-  if (owed === 0) return;
-  log.error("acts took effect and could not be recorded; the log will lack them", { acts: owed });
+function sayLost(log: Logger, { freeze, revocations }: ReturnType<Keyring["saveRest"]>, acts: number): void {
+  if (acts === 0) return;
+  log.error("acts took effect and could not be recorded; the log will lack them", { acts });
   if (!freeze && revocations === 0) return;
   const what = `${freeze ? "a freeze and " : ""}${revocations} revocations`;
   log.error(`${what} were in force and could not be stored: they end with this process`, { freeze, revocations });

@@ -2,7 +2,7 @@ import { chmodSync, existsSync, lstatSync, mkdirSync, statfsSync } from "node:fs
 import { dirname, join } from "node:path";
 import { ownership, whyNoDirectory } from "../core/access.ts";
 import { codeOf } from "../core/error-text.ts";
-import { type FileLock, lockHolder, tryLock } from "../core/libc.ts";
+import { lockHolder, tryLock } from "../core/libc.ts";
 import { type AuditStore, StoreFailed } from "../core/store.ts";
 import { openChain } from "./sqlite/chain.ts";
 import { withPath } from "./sqlite/database.ts";
@@ -88,8 +88,11 @@ export function openFreeChain(home: ChainHome, chains: readonly string[]): Opene
   for (const chain of chains) {
     const path = chainPath(home, chain);
     refuseLink(path);
-    const lock = lockAll(locksOf(home, chain));
-    if (lock) return openLocked(path, chain, lock);
+    using opened = lockAll(locksOf(home, chain));
+    if (!opened) continue;
+    const store = opened.use(withPath(path, () => openChain(path)));
+    const held = opened.move();
+    return { chain, store, [Symbol.dispose]: () => held.dispose() };
   }
   return null;
 }
@@ -107,43 +110,26 @@ export function locksOf(home: ChainHome, chain: string): string[] {
 }
 
 /** Takes all of these locks; null, and none is held, when another process holds one of them. */
-function lockAll(paths: readonly string[]): FileLock | null {
+function lockAll(paths: readonly string[]): DisposableStack | null {
   using taken = new DisposableStack();
-  for (const path of paths) {
-    const lock = locked(path);
-    if (!lock) return null;
-    taken.defer(() => lock.release());
-  }
-  const held = taken.move();
-  return { release: () => held.dispose() };
+  return paths.every((path) => taken.use(locked(path))) ? taken.move() : null;
 }
 
 /** `tryLock`, with words for a file that cannot be made or written: throws `StoreFailed`. */
-function locked(path: string): FileLock | null {
+function locked(path: string): Disposable | null {
   try {
     return tryLock(path);
   } catch (error) {
-    const [code, dir] = [codeOf(error), dirname(path)];
-    if (code === "EROFS") {
-      const unit = `under systemd add ReadWritePaths=${dir} to the unit`;
-      throw new StoreFailed(`${dir} is read-only for this process; ${unit}`, { cause: error });
-    }
-    if (code !== "EACCES") throw error;
-    if (existsSync(path))
-      throw new StoreFailed(`${path}: uid ${process.getuid?.()} may not write it: ${ownership(path)}`, {
-        cause: error,
-      });
-    throw new StoreFailed(
-      `uid ${process.getuid?.()} may not write in ${dir}; give it the directory, or run as its owner`,
-      { cause: error },
-    );
+    const why = whyUnlocked(codeOf(error), path);
+    throw why === null ? error : new StoreFailed(why, { cause: error });
   }
 }
 
-function openLocked(path: string, chain: string, lock: FileLock): OpenedChain {
-  using opened = new DisposableStack();
-  opened.defer(() => lock.release());
-  const store = opened.use(withPath(path, () => openChain(path)));
-  const held = opened.move();
-  return { chain, store, [Symbol.dispose]: () => held.dispose() };
+function whyUnlocked(code: string | null, path: string): string | null {
+  const [dir, uid] = [dirname(path), process.getuid?.()];
+  if (code === "EROFS")
+    return `${dir} is read-only for this process; under systemd add ReadWritePaths=${dir} to the unit`;
+  if (code !== "EACCES") return null;
+  if (existsSync(path)) return `${path}: uid ${uid} may not write it: ${ownership(path)}`;
+  return `uid ${uid} may not write in ${dir}; give it the directory, or run as its owner`;
 }

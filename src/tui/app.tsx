@@ -107,34 +107,20 @@ function Body({ state, view, feed, width, height }: BodyProps) {
     const server = view.servers.find(({ id }) => id === open.id) ?? null;
     return <ServerScreen id={open.id} server={server} width={width} height={height} />;
   }
-  const frame = { width, height, selected: state.selected };
+  const frame = { width, height, selected: state.selected, empty: whyEmpty(state, view) };
   if (state.screen === "servers")
-    return (
-      <Table
-        {...frame}
-        columns={serverColumns}
-        rows={view.servers}
-        keyOf={({ id }) => id}
-        empty={whyEmpty(view, "no servers")}
-      />
-    );
+    return <Table {...frame} columns={serverColumns} rows={view.servers} keyOf={({ id }) => id} />;
   if (state.screen === "consumers")
-    return (
-      <Table
-        {...frame}
-        columns={consumerColumns}
-        rows={view.consumers}
-        keyOf={(row) => row.consumer}
-        empty={whyEmpty(view, "no consumers")}
-      />
-    );
-  const none = view.records.length > 0 ? "nothing matches the filter" : whyEmpty(view, "no calls yet");
-  return <Table {...frame} columns={callColumns} rows={callsOf(state, view)} keyOf={keyOf} empty={none} />;
+    return <Table {...frame} columns={consumerColumns} rows={view.consumers} keyOf={({ consumer }) => consumer} />;
+  return <Table {...frame} columns={callColumns} rows={callsOf(state, view)} keyOf={keyOf} />;
 }
 
 /** Why a table is empty: the gateway says that there are none, or has not been heard. */
-const whyEmpty = ({ link, gateway }: View, none: string): string =>
-  link === "live" && gateway !== null ? none : "not connected";
+function whyEmpty({ screen }: State, { link, gateway, records }: View): string {
+  if (screen === "calls" && records.length > 0) return "nothing matches the filter";
+  if (link !== "live" || gateway === null) return "not connected";
+  return screen === "calls" ? "no calls yet" : `no ${screen}`;
+}
 
 /** The whole console. */
 export function App({ feed }: { readonly feed: Feed }) {

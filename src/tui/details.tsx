@@ -11,7 +11,6 @@ import { steps } from "./state.ts";
 
 type Row = readonly [name: string, value: string];
 
-/** The width of the column of names: as wide as they need, within bounds. */
 const indentOf = (rows: readonly Row[]): number =>
   Math.min(18, Math.max(10, ...rows.map(([name]) => Bun.stringWidth(name) + 2)));
 

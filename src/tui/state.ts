@@ -17,11 +17,9 @@ export type State = {
   readonly paused: readonly AuditEntry[] | null;
   /** The item that is shown in full. */
   readonly open: Opened | null;
-  /** Whether it is enough. */
   readonly quit: boolean;
 };
 
-/** A record, or a server by its id. */
 type Opened =
   | { readonly kind: "record"; readonly entry: AuditEntry }
   | { readonly kind: "server"; readonly id: string };
@@ -119,7 +117,6 @@ const keys: Readonly<Record<string, Act>> = {
   q: (state) => ({ ...state, quit: true }),
 };
 
-/** Longest filter. */
 const maxFilter = 100;
 
 const moving = new Set(["<up>", "<down>", "<pageup>", "<pagedown>", "<tab>"]);

@@ -77,7 +77,7 @@ test.each([
     await until(() => syncing, "a sync");
     clock.advance(6_000_000);
     expect(await recorded).not.toBe("durable");
-    expect(opened.broker.health()).toMatchObject({ owed: 0, records: 1 });
+    expect(opened.broker.health()).toMatchObject({ backlog: 0, records: 1 });
     faulty.sync = null;
     held.resolve();
     await until(() => opened.broker.health().ok, "recovery");

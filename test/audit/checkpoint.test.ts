@@ -18,7 +18,7 @@ import { fastest } from "../support/fastest.ts";
 const key = readSigningKey(generateSigningKey());
 const other = readSigningKey(generateSigningKey());
 const origin = originOf("0123", "main");
-const note = signCheckpoint(origin, 42, sha256("root"), Date.UTC(2026, 10, 21), key);
+const note = signCheckpoint({ origin, size: 42, root: sha256("root"), at: Date.UTC(2026, 10, 21) }, key);
 
 test("R9 checkpoint: a note is read back with its size, root and time, and its signature holds", () => {
   expect([...parseCheckpoints(note, key.publicKey)]).toEqual([
@@ -32,7 +32,7 @@ test("R9: an installation keeps its id, by which what is outside its state direc
 });
 
 test("checkpoint: a file of many notes yields each in order, and text around them does not matter", () => {
-  const second = signCheckpoint(origin, 43, sha256("x"), 0, key);
+  const second = signCheckpoint({ origin, size: 43, root: sha256("x"), at: 0 }, key);
   const found = [...parseCheckpoints(`garbage\n\n${note}\n${second}\ntail`, key.publicKey)];
   expect(found.map(({ size, signed }) => [size, signed])).toEqual([
     [42, true],
@@ -56,7 +56,7 @@ const forgeries: Record<string, string> = {
   "another size": note.replace("\n42\n", "\n43\n"),
   "another time": note.replace("2026", "2027"),
   "another origin": note.replaceAll(origin, originOf("0123", "serve-1")),
-  "another key": signCheckpoint(origin, 42, sha256("root"), 0, other),
+  "another key": signCheckpoint({ origin, size: 42, root: sha256("root"), at: 0 }, other),
 };
 for (const [name, text] of Object.entries(forgeries)) {
   test(`A14 A15 checkpoint: ${name} is not signed`, () => {
@@ -69,7 +69,7 @@ test("checkpoint: a note that was cut short is none, wherever; those before and 
     const text = `${note}\n${note.slice(0, length)}`;
     const sizes = (all: string) => [...parseCheckpoints(all, key.publicKey)].map(({ size, signed }) => [size, signed]);
     expect(sizes(text)).toEqual([[42, true]]);
-    expect(sizes(`${text}\n\n${signCheckpoint(origin, 43, sha256("x"), 0, key)}`)).toEqual([
+    expect(sizes(`${text}\n\n${signCheckpoint({ origin, size: 43, root: sha256("x"), at: 0 }, key)}`)).toEqual([
       [42, true],
       [43, true],
     ]);
@@ -95,7 +95,7 @@ test("checkpoint: a signing key is of Ed25519 and no other kind", () => {
 });
 
 test("checkpoint: those of other chains are left out, signed or not", () => {
-  const foreign = signCheckpoint(originOf("0123", "serve-1"), 9, sha256("x"), 0, other);
+  const foreign = signCheckpoint({ origin: originOf("0123", "serve-1"), size: 9, root: sha256("x"), at: 0 }, other);
   const found = [...parseCheckpoints(`${foreign}\n${note}`, key.publicKey, (name) => name === origin)];
   expect(found.map(({ size, signed }) => [size, signed])).toEqual([[42, true]]);
 });
@@ -109,7 +109,10 @@ test("checkpoint: other work of the thread runs while many signatures are checke
   const { checkpoints } = await gatherEvidence({ ...chain, sources: [file] });
   // The notes name another installation than the key does.
   expect(checkpoints).toEqual([]);
-  const own = signCheckpoint(originOf(installOf(key.publicKey), "main"), 42, sha256("root"), 0, key);
+  const own = signCheckpoint(
+    { origin: originOf(installOf(key.publicKey), "main"), size: 42, root: sha256("root"), at: 0 },
+    key,
+  );
   const texts = [{ source: "given", text: `${own}\n`.repeat(2000) }];
   // No file is waited for, so whatever turns there are, the checks leave.
   let turns = 0;
@@ -123,7 +126,10 @@ test("checkpoint: other work of the thread runs while many signatures are checke
 
 test("R9: other work gets its turn while chains are looked for in many checkpoints", async () => {
   const install = installOf(key.publicKey);
-  const text = `${signCheckpoint(originOf(install, "main"), 42, sha256("root"), 0, key)}\n`.repeat(5000);
+  const text =
+    `${signCheckpoint({ origin: originOf(install, "main"), size: 42, root: sha256("root"), at: 0 }, key)}\n`.repeat(
+      5000,
+    );
   let turns = 0;
   const again = (): void => void ((turns += 1), (next = setImmediate(again)));
   let next = setImmediate(again);

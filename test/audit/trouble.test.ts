@@ -5,10 +5,9 @@ import { join } from "node:path";
 import { originOf, signCheckpoint } from "../../src/audit/checkpoint.ts";
 import { writeHead } from "../../src/audit/outside.ts";
 import { generateSigningKey, installOf, loadSigningKey, readSigningKey } from "../../src/audit/signing-key.ts";
-import type { Failure } from "../../src/core/failure.ts";
 import { StoreUnsynced } from "../../src/core/store.ts";
 import { openChain } from "../../src/store/sqlite/chain.ts";
-import { reasonOf } from "../support/failure.ts";
+import { codeOf, reasonOf } from "../support/failure.ts";
 import { linesOf } from "../support/seen.ts";
 import { until } from "../support/until.ts";
 import {
@@ -50,12 +49,6 @@ function spawnWriter(at: TempState, args: string[], before: string[] = []) {
 }
 
 const verify = (at: TempState) => verifyAt({ ...at, dir: outsideOf(at) });
-
-const codeOf = (promise: Promise<unknown>) =>
-  promise.then(
-    () => "recorded",
-    (error: Failure) => error.code,
-  );
 
 test("T01 P3 kill -9 at any moment: nothing acknowledged is missing, what was in flight is lost once, the chain verifies", async () => {
   using at = tempState();
@@ -224,7 +217,10 @@ test.each(foreseen)("T08 a log is compared with a checkpoint %s", async (_what, 
   const other = readSigningKey(generateSigningKey());
   const file = join(at.root, "notes");
   const texts = notes.map(({ size, chain = "main", forged }) =>
-    signCheckpoint(originOf(installOf(own.publicKey), chain), size, new Uint8Array(32), 0, forged ? other : own),
+    signCheckpoint(
+      { origin: originOf(installOf(own.publicKey), chain), size, root: new Uint8Array(32), at: 0 },
+      forged ? other : own,
+    ),
   );
   writeFileSync(file, `${texts.join("\n\n")}\n\n`);
   const again = openBroker(at, { checkpoints: [{ file }] });

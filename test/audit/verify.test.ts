@@ -147,10 +147,7 @@ const tampering: Record<string, [change: (db: Database, at: Outside) => void, se
   "A14 a checkpoint signed by another key": [
     (_, at) => {
       const forged = signCheckpoint(
-        originOf(installOf(at.publicKey), "main"),
-        20,
-        sha256(""),
-        0,
+        { origin: originOf(installOf(at.publicKey), "main"), size: 20, root: sha256(""), at: 0 },
         readSigningKey(generateSigningKey()),
       );
       appendFileSync(checkpointFile(at.dir, "main"), `${forged}\n`);
@@ -255,7 +252,10 @@ test("A08 A14 A15 verify: where checkpoints are given, only they prove; foreign 
   const sibling = text.replaceAll("/main\n", "/serve-1\n").replaceAll("/main ", "/serve-1 ");
   expect(await verifyGiven(original, sibling)).toMatchObject({ exit: 3, bad: null, checkpoint: null });
   const key = readSigningKey(generateSigningKey());
-  const stranger = signCheckpoint(originOf(installOf(key.publicKey), "main"), 20, sha256(""), 0, key);
+  const stranger = signCheckpoint(
+    { origin: originOf(installOf(key.publicKey), "main"), size: 20, root: sha256(""), at: 0 },
+    key,
+  );
   const foreign = {
     exit: 1,
     bad: { kind: "foreign-checkpoint", detail: expect.stringContaining("another installation") },

@@ -2,10 +2,10 @@ import { expect, test } from "bun:test";
 import type { Draft } from "../../src/audit/draft.ts";
 import { Writer } from "../../src/audit/writer.ts";
 import { type Clock, systemClock } from "../../src/core/clock.ts";
-import type { Failure } from "../../src/core/failure.ts";
 import { longestName } from "../../src/core/name.ts";
 import { type AuditStore, StoreFailed, StoreUnsynced, type SubjectRow } from "../../src/core/store.ts";
 import { openChain } from "../../src/store/sqlite/chain.ts";
+import { codeOf } from "../support/failure.ts";
 import { until } from "../support/until.ts";
 import {
   answered,
@@ -19,12 +19,6 @@ import {
   verifyAt,
   note,
 } from "../support/audit.ts";
-
-const codeOf = (promise: Promise<unknown>): Promise<string> =>
-  promise.then(
-    () => "recorded",
-    (error: Failure) => error.code,
-  );
 
 /** A disk whose syncs end when the test says so, in order. */
 function heldSyncs(faulty: ReturnType<typeof faultyStore>) {

@@ -58,7 +58,7 @@ test("a lock that another process never gives up is told and not waited for with
   );
   expect(readFileSync(file, "utf8")).toBe(text);
   const waiting = setEnabled(cliWith(null), "one", false);
-  held?.release();
+  held?.[Symbol.dispose]();
   await waiting;
   expect(disabledIn(readFileSync(file, "utf8"))).toEqual(["one"]);
 });

@@ -62,7 +62,7 @@ test("who has no right but to attach is told which options name the groups that 
   expect((await rejectionOf(client.call("status", {}))).message).toContain("control.adminGroup and control.readGroup");
 });
 
-const recordedFirst = names.filter((name) => (operations[name] as Row).recorded === "before");
+const recordedFirst = names.filter((name) => "before" in ((operations[name] as Row).recorded ?? {}));
 
 test.each(recordedFirst)("D9: %s is recorded before it is done, and not done where it cannot be", async (name) => {
   const { adminWhen } = operations[name] as Row;

@@ -9,6 +9,7 @@ import { TempDir } from "../support/temp-dir.ts";
 import { until } from "../support/until.ts";
 import type { Overrides } from "../support/control-answers.ts";
 import { listenWith } from "../support/control-server.ts";
+import { reasonOf } from "../support/failure.ts";
 
 let at: TempDir;
 let socket: string;
@@ -59,12 +60,6 @@ async function raw() {
   };
 }
 
-const failure = async (promise: Promise<unknown>): Promise<unknown> =>
-  promise.then(
-    () => null,
-    (error: unknown) => error,
-  );
-
 describe("calls", () => {
   test("R124 D9 D10: answers with what the handler returns, and knows the caller from the kernel", async () => {
     const peers: unknown[] = [];
@@ -93,7 +88,7 @@ describe("calls", () => {
       [{ lmit: 3 } as never, /lmit/],
     ];
     for (const [input, message] of bad) {
-      const error = await failure(client.call("audit.log", input));
+      const error = await reasonOf(client.call("audit.log", input));
       expect(error).toBeInstanceOf(Refusal);
       expect((error as Refusal).code).toBe("invalid");
       expect((error as Refusal).message).toMatch(message);
@@ -112,11 +107,11 @@ describe("calls", () => {
       },
     });
     const client = await connect(socket, { version: "1.2.3" });
-    expect(await failure(client.call("keys.revoke", { id: "k9" }))).toMatchObject({
+    expect(await reasonOf(client.call("keys.revoke", { id: "k9" }))).toMatchObject({
       code: "not-found",
       message: "there is no key k9",
     });
-    const internal = await failure(client.call("keys.rotate", { id: "k9" }));
+    const internal = await reasonOf(client.call("keys.rotate", { id: "k9" }));
     expect(internal).toMatchObject({ code: "internal" });
     expect(String(internal)).not.toContain("secret");
     client.close();
@@ -133,21 +128,21 @@ describe("calls", () => {
   test("an answer that no client would accept is refused, and the connection goes on", async () => {
     await start({ "servers.logs": () => ({ lines: ["x".repeat(33 << 20)] }) });
     const client = await connect(socket, { version: "1.2.3" });
-    expect(await failure(client.call("servers.logs", { id: "a" }))).toMatchObject({ code: "unavailable" });
+    expect(await reasonOf(client.call("servers.logs", { id: "a" }))).toMatchObject({ code: "unavailable" });
     expect((await client.call("status", {})).state).toBe("ready");
     client.close();
   });
 
   test("without a daemon the client says so", async () => {
-    expect(await failure(connect(socket, { version: "1" }))).toBeInstanceOf(Unreachable);
+    expect(await reasonOf(connect(socket, { version: "1" }))).toBeInstanceOf(Unreachable);
     writeFileSync(socket, "");
-    expect(await failure(connect(socket, { version: "1" }))).toBeInstanceOf(Unreachable);
+    expect(await reasonOf(connect(socket, { version: "1" }))).toBeInstanceOf(Unreachable);
   });
 
   test("a daemon that goes away fails what was asked of it", async () => {
     await start({ "keys.revoke": () => new Promise(() => {}) });
     const client = await connect(socket, { version: "1" });
-    const pending = failure(client.call("keys.revoke", { id: "k" }));
+    const pending = reasonOf(client.call("keys.revoke", { id: "k" }));
     stop();
     expect(await pending).toBeInstanceOf(Unreachable);
   });
@@ -217,12 +212,12 @@ describe("T50: what a bad peer sends", () => {
     await start({ "keys.revoke": () => new Promise(() => {}) });
     const client = await connect(socket, { version: "1" });
     for (let done = 0; done < 65; done++) await client.call("status", {});
-    const pending = Array.from({ length: 65 }, () => failure(client.call("keys.revoke", { id: "k" })));
+    const pending = Array.from({ length: 65 }, () => reasonOf(client.call("keys.revoke", { id: "k" })));
     expect(await Promise.race(pending)).toMatchObject({ code: "busy" });
     client.close();
     await Promise.all(pending);
     // A connection that has ended leaves no call waiting, however late it is made.
-    expect(await failure(client.call("status", {}))).toBeInstanceOf(Unreachable);
+    expect(await reasonOf(client.call("status", {}))).toBeInstanceOf(Unreachable);
   });
 });
 
@@ -271,7 +266,7 @@ describe("attach", () => {
         throw new Refusal("denied", "this key is revoked");
       },
     });
-    expect(await failure(attach(socket, { version: "1" }))).toMatchObject({
+    expect(await reasonOf(attach(socket, { version: "1" }))).toMatchObject({
       code: "denied",
       message: "this key is revoked",
     });
@@ -295,7 +290,7 @@ describe("the socket file", () => {
     await crashed.exited;
     expect(statSync(socket).isSocket()).toBe(true);
     await start();
-    expect(await failure(listenWith(socket))).toMatchObject({
+    expect(await reasonOf(listenWith(socket))).toMatchObject({
       message: expect.stringContaining("another daemon answers"),
     });
     stop();
@@ -305,7 +300,7 @@ describe("the socket file", () => {
       () => symlinkSync("/etc/hosts", socket),
     ]) {
       make();
-      expect(await failure(start())).toMatchObject({ message: expect.stringContaining("something else") });
+      expect(await reasonOf(start())).toMatchObject({ message: expect.stringContaining("something else") });
       expect(existsSync(socket)).toBe(true);
       rmSync(socket, { recursive: true });
     }
@@ -353,7 +348,7 @@ describe("the socket file", () => {
 
   test.each([0o720, 0o702])("a directory that others may write to is refused", async (mode) => {
     chmodSync(at.dir, mode);
-    expect(await failure(start())).toMatchObject({ message: expect.stringContaining("writable by others") });
+    expect(await reasonOf(start())).toMatchObject({ message: expect.stringContaining("writable by others") });
   });
 });
 
@@ -361,7 +356,7 @@ describe("a client tells nobody its key on a socket that another user may have p
   const heard: string[] = [];
   const refused = async (path = socket): Promise<unknown> => {
     const listener = Bun.listen({ unix: path, socket: { data: (_socket, chunk) => void heard.push(String(chunk)) } });
-    const error = await failure(connect(path, { version: "1", key: "secret", patience: 1_000 }));
+    const error = await reasonOf(connect(path, { version: "1", key: "secret", patience: 1_000 }));
     listener.stop(true);
     return error;
   };

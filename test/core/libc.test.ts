@@ -31,23 +31,23 @@ test("a lock excludes other processes, names its holder and ends with its proces
   expect(lock).not.toBeNull();
   expect(lockHolder(path)).toBe(process.pid);
   expect(tryLock(path)).toBeNull();
-  lock?.release();
-  lock?.release();
+  lock?.[Symbol.dispose]();
+  lock?.[Symbol.dispose]();
   const again = tryLock(path);
   expect(again).not.toBeNull();
-  again?.release();
+  again?.[Symbol.dispose]();
 });
 
 test("a lock survives the children that its holder spawns", async () => {
   const path = temp.path("inherited");
   const lock = tryLock(path);
   const child = Bun.spawn(["sleep", "20"]);
-  lock?.release();
+  lock?.[Symbol.dispose]();
   // A vfork's parent goes on a moment before exec closes the descriptors.
   const free = await until(() => tryLock(path), "the lock to be free", 500);
   expect(child.exitCode).toBeNull();
   child.kill();
-  free.release();
+  free[Symbol.dispose]();
 });
 
 test("lockHolder is null without a pid to read", () => {

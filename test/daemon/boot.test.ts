@@ -4,7 +4,7 @@ import { Failure } from "../../src/core/failure.ts";
 import { silent } from "../../src/core/log.ts";
 import type { AuditEvent } from "../../src/core/event.ts";
 import { boot, type BootOptions } from "../../src/daemon/boot.ts";
-import { openInstallation } from "../../src/daemon/configuration.ts";
+import { openInstallation } from "../../src/daemon/installation.ts";
 import { fake, Place, strongKey } from "../support/daemon.ts";
 import { until } from "../support/until.ts";
 

@@ -2,7 +2,7 @@ import { expect, test } from "bun:test";
 import { thisHost } from "../../src/config/paths.ts";
 import { silent } from "../../src/core/log.ts";
 import { boot } from "../../src/daemon/boot.ts";
-import { openInstallation } from "../../src/daemon/configuration.ts";
+import { openInstallation } from "../../src/daemon/installation.ts";
 import { Daemon } from "../../src/daemon/daemon.ts";
 import { fake, Place } from "../support/daemon.ts";
 

@@ -8,7 +8,7 @@ import { silent } from "../../src/core/log.ts";
 import type { UsageRow } from "../../src/core/store.ts";
 import { HousekeeperClient } from "../../src/daemon/housekeeper-client.ts";
 import { rollUpPage } from "../../src/daemon/rollup.ts";
-import { withUncounted } from "../../src/daemon/uncounted.ts";
+import { withUncounted } from "../../src/daemon/uncounted-usage.ts";
 import { openState } from "../../src/store/open.ts";
 import { openIndexWriter } from "../../src/store/sqlite/index-writer.ts";
 import { openReader } from "../../src/store/sqlite/reader.ts";

@@ -3,7 +3,7 @@ import { cpSync, rmSync } from "node:fs";
 import { join } from "node:path";
 import { thisHost } from "../../src/config/paths.ts";
 import { silent } from "../../src/core/log.ts";
-import { openInstallation } from "../../src/daemon/configuration.ts";
+import { openInstallation } from "../../src/daemon/installation.ts";
 import { openStores, type Stores } from "../../src/daemon/stores.ts";
 import { openState } from "../../src/store/open.ts";
 import { openReader } from "../../src/store/sqlite/reader.ts";

@@ -2,7 +2,7 @@ import { expect, test } from "bun:test";
 import { Keyring } from "../../src/authn/keyring.ts";
 import { authOptions } from "../../src/authn/options.ts";
 import { Refusal } from "../../src/control/refusal.ts";
-import { whyOf, type WhyDeps } from "../../src/daemon/handlers/why.ts";
+import { whyOf, type WhyOptions } from "../../src/daemon/handlers/why.ts";
 import { buildCatalog } from "../support/catalog.ts";
 import { keyRequest, memoryKeyStore } from "../support/key-store.ts";
 import { policyOf } from "../support/policy.ts";
@@ -59,13 +59,13 @@ function setting(auth: Record<string, unknown> = {}, toolsets: readonly string[]
   const keyring = new Keyring({ store: memoryKeyStore(), clock });
   const make = (consumerId: string, roles: string[], expiresAt: number | null = null) =>
     keyring.create(keyRequest({ name: consumerId, consumerId, roles, expiresAt })).id;
-  const deps: WhyDeps = { gw: { catalog, policy, upstreams }, keyring, toolsets, auth: authOptions.parse(auth) };
+  const options: WhyOptions = { gw: { catalog, policy, upstreams }, keyring, toolsets, auth: authOptions.parse(auth) };
   const ask = (
     who: string,
     target: string,
     more: { kind?: "tool" | "prompt" | "resource"; args?: Record<string, unknown> } = {},
   ) => {
-    const { callers, ...rest } = whyOf(deps, { who, target, kind: more.kind, arguments: more.args ?? {} });
+    const { callers, ...rest } = whyOf(options, { who, target, kind: more.kind, arguments: more.args ?? {} });
     return {
       ...rest,
       callers,

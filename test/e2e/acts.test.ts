@@ -6,7 +6,7 @@ import { everything, fake, start } from "../support/daemon.ts";
 import { until } from "../support/until.ts";
 
 type Table = typeof operations;
-type ActName = { [N in Name]: Table[N] extends { recorded: string } ? N : never }[Name];
+type ActName = { [N in Name]: Table[N] extends { recorded: object } ? N : never }[Name];
 
 /** For each operation of an administrator an input that makes it one; `key` is the id of a key. */
 const inputs = (key: string): { readonly [N in ActName]: Input<N> } => ({
@@ -36,7 +36,7 @@ test("R124 D9: whatever takes an administrator leaves a record that names the pr
   const more = (process.getgroups?.() ?? []).filter((group) => group !== gid);
   const asker = { uid, gid, pid: process.pid, ...(more.length > 0 && { groups: more.join() }) };
   const noted = (await place.records()).filter(({ facts }) => Bun.deepMatch(asker, facts ?? {}));
-  const acts = Object.values(operations).flatMap((row) => ("recorded" in row ? [row.act] : []));
+  const acts = Object.values(operations).flatMap((row) => ("recorded" in row ? Object.values(row.recorded) : []));
   expect(noted.map(({ type }) => type).toSorted()).toEqual(acts.toSorted());
 });
 

@@ -6,7 +6,7 @@ import { tryLock } from "../../src/core/libc.ts";
 import { StoreBusy, StoreFailed, StoreUnsynced } from "../../src/core/store.ts";
 import { embeddedChains, openFreeChain, openState, prepareStateDir } from "../../src/store/open.ts";
 import { openChain } from "../../src/store/sqlite/chain.ts";
-import { openCheckpointer } from "../../src/store/sqlite/checkpointer.ts";
+import { openWalCheckpointer } from "../../src/store/sqlite/wal-checkpointer.ts";
 import { withPath } from "../../src/store/sqlite/database.ts";
 import { openIndexWriter } from "../../src/store/sqlite/index-writer.ts";
 import { chainPath, openReader } from "../../src/store/sqlite/reader.ts";
@@ -203,7 +203,7 @@ test("T48 store: a log outside has one writer too, whatever the state directory,
   first?.[Symbol.dispose]();
   const inState = tryLock(join(at.dir, "audit", "main.lock"));
   expect(openFreeChain({ state: at.dir, main }, ["main"])).toBeNull();
-  inState?.release();
+  inState?.[Symbol.dispose]();
   using second = openFreeChain({ state: copy.dir, main }, ["main"]);
   expect(second?.chain).toBe("main");
 });
@@ -299,7 +299,7 @@ test("D8 store: the log is copied and started over while the writer goes on, and
   using at = temporary();
   const path = chainPath({ state: at.dir, main: null }, "main");
   using chain = openChain(path);
-  using checkpointer = openCheckpointer(path, { copy: 64 << 10, restart: 256 << 10, truncate: 8 << 20 });
+  using checkpointer = openWalCheckpointer(path, { copy: 64 << 10, restart: 256 << 10, truncate: 8 << 20 });
   const reason = "x".repeat(4000);
   let longest = 0;
   for (let seq = 1; seq <= 2000; seq += 1) {
@@ -320,7 +320,7 @@ test("D8 store: the writer copies nothing; a log that has become long is cut, bu
   using at = temporary();
   const path = chainPath({ state: at.dir, main: null }, "main");
   using chain = openChain(path);
-  using checkpointer = openCheckpointer(path, { copy: 0, restart: 0, truncate: 1 << 20 });
+  using checkpointer = openWalCheckpointer(path, { copy: 0, restart: 0, truncate: 1 << 20 });
   for (let seq = 1; seq <= 1_200; seq++) chain.append(rowsOf([{ reason: "x".repeat(4000) }], seq));
   expect(bytes(path)).toBeLessThan(1 << 20);
   using snapshot = new Database(path, { readonly: true });
@@ -353,7 +353,7 @@ const holder = `
   process.stdin.once("data", () => db.close(true));
 `;
 
-test.each([openCheckpointer, openChain])(
+test.each([openWalCheckpointer, openChain])(
   "D8 store: a database that another connection opens or closes at this moment is waited for: %p",
   async (open) => {
     using at = temporary();

@@ -193,24 +193,24 @@ export function storeSuite(name: string, open: () => Backend): void {
   });
 
   check("the verdict on what a server speaks belongs to its options and can be forgotten", ({ state }) => {
-    expect(state.verdict("s", "h1")).toBeNull();
-    state.saveVerdict("s", "h1", { speaks: "both", at: 1_700_000_000_000 });
-    expect(state.verdict("s", "h1")).toEqual({ speaks: "both", at: 1_700_000_000_000 });
-    expect(state.verdict("s", "h2")).toBeNull();
-    state.saveVerdict("s", "h1", null);
-    expect(state.verdict("s", "h1")).toBeNull();
+    expect(state.recallEras("s", "h1")).toBeNull();
+    state.rememberEras("s", "h1", { speaks: "both", at: 1_700_000_000_000 });
+    expect(state.recallEras("s", "h1")).toEqual({ speaks: "both", at: 1_700_000_000_000 });
+    expect(state.recallEras("s", "h2")).toBeNull();
+    state.rememberEras("s", "h1", null);
+    expect(state.recallEras("s", "h1")).toBeNull();
   });
 
   check("what is known of a server is forgotten, unless it belongs to other options", ({ state }) => {
     const offers = { era: "legacy", tools: ["{}"], prompts: [], resources: [], resourceTemplates: [] } as const;
     for (const server of ["kept", "removed"]) {
       state.remember(server, "h", { ...offers, capabilities: "{}", instructions: null });
-      state.saveVerdict(server, "h", { speaks: "both", at: 1 });
+      state.rememberEras(server, "h", { speaks: "both", at: 1 });
     }
     state.forget("removed", "h");
     state.forget("kept", "h2");
     const known = (server: string) =>
-      [state.recall(server, "h"), state.verdict(server, "h")].map((one) => one !== null);
+      [state.recall(server, "h"), state.recallEras(server, "h")].map((one) => one !== null);
     expect(["kept", "removed"].map(known)).toEqual([
       [true, true],
       [false, false],

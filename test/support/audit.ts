@@ -56,7 +56,7 @@ export async function openBroker(
   try {
     const broker = await openAudit({
       store,
-      options: { ...auditOptions.parse({ durability: "relaxed" }), ...options },
+      config: { ...auditOptions.parse({ durability: "relaxed" }), ...options },
       clock: systemClock,
       log: silent,
       stamp: { chain, boot: nextId(), node: "test", ver: "0.0.0" },

@@ -24,3 +24,10 @@ export const reasonOf = (promise: Promise<unknown>): Promise<unknown> =>
     () => null,
     (reason: unknown) => reason,
   );
+
+/** The code of the Failure with which a record is refused; `recorded` when it is not. */
+export const codeOf = (promise: Promise<unknown>): Promise<string> =>
+  promise.then(
+    () => "recorded",
+    (error: Failure) => error.code,
+  );

@@ -7,7 +7,7 @@ import type { AuditEvent } from "../../src/core/event.ts";
 import type { LocalServer, Updated } from "../../src/core/ports.ts";
 import type { UpstreamRequest } from "../../src/core/upstream.ts";
 import type { Principal } from "../../src/core/principal.ts";
-import type { EraVerdict, ListStore, Remembered } from "../../src/core/store.ts";
+import type { RememberedEras, ListStore, Remembered } from "../../src/core/store.ts";
 import { locate } from "../../src/mcp/json-text.ts";
 import { builtinOptions, httpOptions, type ServerOptions, stdioOptions } from "../../src/upstream/options.ts";
 import type { SetHost, Tuning } from "../../src/upstream/host.ts";
@@ -111,25 +111,25 @@ export type AskOptions = {
 
 export type MemoryLists = ListStore & {
   readonly remembered: Map<string, Remembered>;
-  readonly verdicts: Map<string, EraVerdict>;
+  readonly eras: Map<string, RememberedEras>;
 };
 
 export function memoryLists(): MemoryLists {
   const remembered = new Map<string, Remembered>();
-  const verdicts = new Map<string, EraVerdict>();
+  const eras = new Map<string, RememberedEras>();
   const hashes = new Map<string, string>();
   return {
     remembered,
-    verdicts,
+    eras,
     recall: (server) => remembered.get(server) ?? null,
     remember(server, hash, offers) {
       remembered.set(server, offers);
       hashes.set(server, hash);
     },
-    verdict: (server) => verdicts.get(server) ?? null,
-    saveVerdict: (server, _hash, verdict) => void (verdict ? verdicts.set(server, verdict) : verdicts.delete(server)),
+    recallEras: (server) => eras.get(server) ?? null,
+    rememberEras: (server, _hash, known) => void (known ? eras.set(server, known) : eras.delete(server)),
     forget(server, hash) {
-      if (hashes.get(server) === hash) for (const known of [remembered, verdicts]) known.delete(server);
+      if (hashes.get(server) === hash) for (const known of [remembered, eras]) known.delete(server);
     },
   };
 }

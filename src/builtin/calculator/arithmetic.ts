@@ -3,7 +3,6 @@ import { CalculatorError, context, exactProduct, exactSum, maxOperands, readNumb
 
 type Context = typeof Decimal;
 type Operator = {
-  /** How many operands it takes. */
   readonly least: number;
   readonly most: number;
   apply(context: Context, operands: readonly Decimal[]): Decimal;

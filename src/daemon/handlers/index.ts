@@ -22,7 +22,7 @@ import { evidenceOf, verifyChains } from "./verify.ts";
 import { controlCaller, viewerOf } from "./viewer.ts";
 import { whyOf } from "./why.ts";
 
-export type HandlerDeps = {
+export type HandlerOptions = {
   readonly engine: Engine;
   readonly archive: Archive;
   readonly self: Self;
@@ -32,7 +32,7 @@ export type HandlerDeps = {
 };
 
 /** What the daemon does for each operation of the table. */
-export function createHandlers({ engine, archive, self, serving, reload }: HandlerDeps): Handlers {
+export function createHandlers({ engine, archive, self, serving, reload }: HandlerOptions): Handlers {
   const { stores, current } = engine;
   const { keyring, audit } = stores;
   const recordAct = recordActWith(audit);

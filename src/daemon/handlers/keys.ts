@@ -8,7 +8,7 @@ import type { Acts } from "../../core/event.ts";
 import { StoreBusy, StoreFailed } from "../../core/store.ts";
 import type { RecordDone } from "./record-act.ts";
 
-export type KeyHandlerDeps = {
+export type KeyHandlerOptions = {
   readonly keyring: Keyring;
   readonly recordAct: RecordAct;
   readonly recordDone: RecordDone;
@@ -22,14 +22,9 @@ type Names = `keys.${"create" | "list" | "revoke" | "rotate" | "freeze" | "unfre
  * Key management. A change that takes rights away is made first and recorded then. One that gives rights is undone if
  * it cannot be recorded.
  */
-export function keyHandlers({ keyring, recordAct, recordDone, namedRoles }: KeyHandlerDeps): Pick<Handlers, Names> {
-  const described = (id: string): KeyInfo => {
-    const key = keyring.list().find((one) => one.id === id);
-    if (!key) throw new Refusal("not-found", `there is no key ${id}; \`mcpgw keys list\` shows all`);
-    return key;
-  };
+export function keyHandlers({ keyring, recordAct, recordDone, namedRoles }: KeyHandlerOptions): Pick<Handlers, Names> {
   const issue = async (made: CreatedKey, record: (facts: Acts["key.created"]) => Promise<void>) => {
-    const { id, name, consumerId, roles, expiresAt, cidrs } = described(made.id);
+    const { id, key, name, consumerId, roles, expiresAt, cidrs } = made;
     const named = namedRoles();
     const idleRoles = named ? roles.filter((role) => !named.includes(role)) : [];
     try {
@@ -38,9 +33,10 @@ export function keyHandlers({ keyring, recordAct, recordDone, namedRoles }: KeyH
       keyring.revoke(id);
       throw error;
     }
-    return { id, key: made.key, name, consumerId, roles, expiresAt, cidrs, idleRoles };
+    return { id, key, name, consumerId, roles, expiresAt, cidrs, idleRoles };
   };
-  const alone = createRotations();
+  /** A second rotation of a key while the first is being recorded would leave a second successor. */
+  const rotating = new Set<string>();
   /** An unfreeze takes effect only once it is recorded, and must not undo a freeze that came meanwhile. */
   let freezes = 0;
   /** A change that is already in force must not be reported as refused. */
@@ -56,14 +52,19 @@ export function keyHandlers({ keyring, recordAct, recordDone, namedRoles }: KeyH
       const keyHash = attempt(() => keyring.revoke(id));
       return { id, recorded: await done(ctx, "key.revoked", { key: id, ...(keyHash !== null && { keyHash }) }) };
     },
-    "keys.rotate": ({ id }, ctx) =>
-      alone(id, async () => {
+    async "keys.rotate"({ id }, ctx) {
+      if (rotating.has(id)) throw new Refusal("conflict", `key ${id} is being rotated already`);
+      rotating.add(id);
+      try {
         const made = attempt(() => keyring.successor(id));
         const issued = await issue(made, (facts) => recordAct(ctx, "key.rotated", { ...facts, replaces: id }));
         // Not before the new key is on record: the holder of the old one must not be left without a key.
         keyring.revoke(id);
         return issued;
-      }),
+      } finally {
+        rotating.delete(id);
+      }
+    },
     async "keys.freeze"(_input, ctx) {
       freezes += 1;
       keyring.freeze();
@@ -76,20 +77,6 @@ export function keyHandlers({ keyring, recordAct, recordDone, namedRoles }: KeyH
       attempt(() => keyring.unfreeze());
       return { frozen: false, recorded: true };
     },
-  };
-}
-
-/** Refuses a second rotation of a key while the first is being recorded: each would leave a successor. */
-function createRotations() {
-  const running = new Set<string>();
-  return async <T>(id: string, rotate: () => Promise<T>): Promise<T> => {
-    if (running.has(id)) throw new Refusal("conflict", `key ${id} is being rotated already`);
-    running.add(id);
-    try {
-      return await rotate();
-    } finally {
-      running.delete(id);
-    }
   };
 }
 

@@ -89,19 +89,11 @@ function leftOutOf({ upstreams }: Gateway, server: string): LeftOut {
 
 /** All tools of a server for an operator: the offered ones and, with the reason, the missing ones. */
 function toolsOf(gw: Gateway, server: string): ServerTool[] {
+  const offered = gw.catalog.routes("tools", null).filter((route) => route.server === server);
   const missing = missingOf(gw, server).filter(({ kind }) => kind === "tool");
+  const unoffered = { wire: "", server, description: null, unchecked: [] };
   return [
-    ...gw.catalog
-      .routes("tools", null)
-      .filter((route) => route.server === server)
-      .map((route) => serverTool(gw, route)),
-    ...missing.map(({ canonical, reason }) => ({
-      name: canonical,
-      wire: "",
-      server,
-      description: null,
-      hidden: reason,
-      unchecked: [],
-    })),
+    ...offered.map((route) => serverTool(gw, route)),
+    ...missing.map(({ canonical, reason }) => ({ ...unoffered, name: canonical, hidden: reason })),
   ];
 }

@@ -53,7 +53,7 @@ function warningsOf(engine: Engine): string[] {
   const health = engine.stores.audit.health();
   return [
     ...(health.ok ? [] : [`the audit log cannot record: ${health.reason}`]),
-    ...(health.owed > 0 ? [`${health.owed} acts took effect, but are not recorded yet`] : []),
+    ...(health.backlog > 0 ? [`${health.backlog} acts took effect, but are not recorded yet`] : []),
     ...(engine.stores.keyring.saved ? [] : ["revoked keys or a freeze are in force, but not stored yet"]),
     ...(health.checkpointFault === null ? [] : [`checkpoints are not kept: ${health.checkpointFault}`]),
     ...(health.onFailure === "allow" ? [`audit.onFailure is allow: ${health.unrecorded} calls passed unrecorded`] : []),

@@ -64,12 +64,8 @@ export function viewerHandlers(engine: () => Engine, archive: Archive): ViewerHa
   return {
     "servers.list": (_input, viewer) => {
       const gw = engine().current();
-      return {
-        servers: gw.upstreams
-          .status()
-          .filter(({ id }) => sees(gw, viewer, id))
-          .map((server) => shownTo(gw, viewer, server)),
-      };
+      const seen = gw.upstreams.status().filter(({ id }) => sees(gw, viewer, id));
+      return { servers: seen.map((server) => shownTo(gw, viewer, server)) };
     },
     "servers.show": async ({ id }, viewer) => {
       const gw = engine().current();
@@ -89,12 +85,11 @@ export function viewerHandlers(engine: () => Engine, archive: Archive): ViewerHa
         : auditLog(archive, own(input, consumer), (entry) => told(entry, input)),
     "audit.stats": (input, { consumer }) => statsOf(archive, input, consumer),
     "audit.verify": (input) => verifyChains(evidenceOf(engine(), archive), input),
-    usage: (input, viewer) =>
-      usageBy(
-        toldUsage(archive, engine().current(), viewer),
-        own(input, viewer.consumer),
-        meteringOf(engine().loaded().config),
-      ),
+    usage: (input, viewer) => {
+      const { current, loaded } = engine();
+      const seen = toldUsage(archive, current(), viewer);
+      return usageBy(seen, own(input, viewer.consumer), meteringOf(loaded().config));
+    },
   };
 }
 

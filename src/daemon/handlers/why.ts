@@ -11,7 +11,7 @@ import type { ServerStatus } from "../../core/upstream.ts";
 import type { Principal } from "../../core/principal.ts";
 import type { Gateway } from "../../gateway/gateway.ts";
 
-export type WhyDeps = {
+export type WhyOptions = {
   readonly gw: Pick<Gateway, "catalog" | "policy"> & { readonly upstreams: Pick<Gateway["upstreams"], "status"> };
   readonly keyring: Keyring;
   readonly toolsets: readonly string[];
@@ -27,7 +27,7 @@ const undecided = { allowed: false, remedy: null, elsewhere: false };
 const unoffered = { ...undecided, listed: false, rule: null, reason: "nobody is offered it" };
 
 /** Answers why a key or consumer sees and may call something, or why not. Throws a `Refusal` for an unknown caller. */
-export function whyOf({ gw, keyring, toolsets, auth }: WhyDeps, input: Parsed<"why">): Why {
+export function whyOf({ gw, keyring, toolsets, auth }: WhyOptions, input: Parsed<"why">): Why {
   const callers = callersOf(input.who, keyring, auth);
   const { catalog } = gw;
   const { target, kind } = input;
@@ -100,7 +100,7 @@ function inToolset(catalog: Catalog, route: Route, id: string): Why["toolsets"][
 }
 
 /** Why a server may offer more than is known. */
-function unlisted(gw: WhyDeps["gw"], server: string, kind: Parsed<"why">["kind"]): string | null {
+function unlisted(gw: WhyOptions["gw"], server: string, kind: Parsed<"why">["kind"]): string | null {
   const isIts = (canonical: string): boolean => splitCanonical(canonical)?.server === server;
   const list = gw.catalog
     .missing(null)
@@ -108,7 +108,7 @@ function unlisted(gw: WhyDeps["gw"], server: string, kind: Parsed<"why">["kind"]
   return list ? `what server ${server} offers is not known in full: ${list.reason}` : null;
 }
 
-function whyAbsent(gw: WhyDeps["gw"], { target, kind }: Parsed<"why">, found: readonly Route[]): string {
+function whyAbsent(gw: WhyOptions["gw"], { target, kind }: Parsed<"why">, found: readonly Route[]): string {
   if (found.length > 1) return `several servers offer it: ${found.map(({ canonical }) => canonical).join(", ")}`;
   const entry = gw.catalog.missing(null).find((each) => each.canonical === target && (kind ?? each.kind) === each.kind);
   if (entry) return entry.reason;
@@ -132,7 +132,7 @@ function namesakes(catalog: Catalog, target: string, kind: Kind | undefined): st
   return found.length === 0 ? "" : `; did you mean ${found.slice(0, 5).join(" or ")}?`;
 }
 
-function downOf(gw: WhyDeps["gw"], server: string): string | null {
+function downOf(gw: WhyOptions["gw"], server: string): string | null {
   const status = gw.upstreams.status().find(({ id }) => id === server);
   return status ? stateOf(status) : null;
 }

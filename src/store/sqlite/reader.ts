@@ -2,7 +2,7 @@ import { Database } from "bun:sqlite";
 import { existsSync, readdirSync, statSync } from "node:fs";
 import { join } from "node:path";
 import type { AuditReader, AuditRow, PayloadRow, SubjectRow } from "../../core/store.ts";
-import { openReadable, withPath, withStoreErrors } from "./database.ts";
+import { openReadable, withPath } from "./database.ts";
 import { version } from "./migrate.ts";
 import { auditSchema } from "./schema.ts";
 import { createSearch, type Damaged } from "./search.ts";
@@ -78,7 +78,7 @@ function openOne(path: string) {
   // SQLite opens the write-ahead log, and makes it where there is none, at the first read.
   version(db, auditSchema, path);
   const files = filesAt(path);
-  return withStoreErrors(() => ({
+  return {
     db,
     files,
     page: db.prepare<AuditRow, [number, number]>(
@@ -89,7 +89,7 @@ function openOne(path: string) {
     subject: db.prepare<SubjectRow, [string]>(
       "SELECT id, salt, value FROM subject WHERE id = ? AND salt IS NOT NULL AND value IS NOT NULL",
     ),
-  }));
+  };
 }
 
 /** Which files a database is made of, whatever their names: its own and its write-ahead log. */

@@ -4,7 +4,7 @@ import { statusesOf } from "../../core/failure.ts";
 import { splitCanonical } from "../../core/name.ts";
 import type { AuditQuery, AuditRow, FoundRow, StoreFailed } from "../../core/store.ts";
 import { timeText } from "../../core/time-text.ts";
-import { isDamage, openReadable, withPath, withStoreErrors } from "./database.ts";
+import { isDamage, openReadable, withPath } from "./database.ts";
 import { version } from "./migrate.ts";
 import { indexSchema } from "./schema.ts";
 
@@ -53,11 +53,11 @@ export function createSearch(
 
   return {
     find(chains, query) {
-      const limit = query.limit ?? defaultLimit;
-      const found = chains.flatMap((chain) =>
-        within(chain, (db) => findInChain(db, openIndex(), chain, query, limit)).map((row) => ({ chain, row })),
+      const asked = { ...query, limit: query.limit ?? defaultLimit };
+      const found = chains.map((chain) =>
+        within(chain, (db) => findInChain({ chain, db, index: openIndex() }, asked)).map((row) => ({ chain, row })),
       );
-      return chains.length === 1 ? found : mergeByTime(found).slice(0, limit);
+      return mergeByTime(found).slice(0, asked.limit);
     },
     close: () => index?.close(),
   };
@@ -86,33 +86,32 @@ function openCurrent(path: string): Database | null {
   return null;
 }
 
-function findInChain(db: Database, index: Index | null, chain: string, query: AuditQuery, limit: number): AuditRow[] {
+type Searched = { readonly chain: string; readonly db: Database; readonly index: Index | null };
+type Limited = AuditQuery & { readonly limit: number };
+
+function findInChain({ chain, db, index }: Searched, query: Limited): AuditRow[] {
+  const { limit } = query;
   const where = allOf([typeTerm(query.type), ...termsOf(query, { srv: told, t: "t" }, timeText)]);
   const indexed = index && usable(query) ? markOf(db, index, chain) : 0;
   const rows = scan(db, where, indexed, limit);
   if (!index || indexed === 0 || rows.length >= limit) return rows;
-  const seqs = index.ask((entries) => lookUp(entries, chain, query, indexed, limit - rows.length));
+  const rest = { ...query, limit: limit - rows.length };
+  const seqs = index.ask((entries) => lookUp(entries, chain, rest, indexed));
   if (!seqs) return scan(db, where, 0, limit);
   const one = db.query<AuditRow, SQLQueryBindings[]>(`${hit} seq = ? AND ${where.sql}`);
-  for (const seq of seqs) {
-    // The record itself is checked again: the index proves nothing.
-    const row = withStoreErrors(() => one.get(seq, ...where.values));
-    if (row) rows.push(row);
-  }
-  return rows;
+  // The record itself is checked again: the index proves nothing.
+  return [...rows, ...seqs.flatMap((seq) => one.get(seq, ...where.values) ?? [])];
 }
 
 /** Newest first down to, not including, `floor`; a page at a time, so that no snapshot lasts. */
 function scan(db: Database, where: Where, floor: number, limit: number): AuditRow[] {
-  const newest =
-    withStoreErrors(() => db.query<{ seq: number | null }, []>("SELECT max(seq) AS seq FROM audit").get())?.seq ?? 0;
+  const newest = db.query<{ seq: number | null }, []>("SELECT max(seq) AS seq FROM audit").get()?.seq ?? 0;
   const page = db.query<AuditRow, SQLQueryBindings[]>(
     `${hit} seq > ? AND seq <= ? AND ${where.sql} ORDER BY seq DESC LIMIT ?`,
   );
   const rows: AuditRow[] = [];
   for (let upto = newest; upto > floor && rows.length < limit; upto -= pageSize) {
-    const from = Math.max(upto - pageSize, floor);
-    rows.push(...withStoreErrors(() => page.all(from, upto, ...where.values, limit - rows.length)));
+    rows.push(...page.all(Math.max(upto - pageSize, floor), upto, ...where.values, limit - rows.length));
   }
   return rows;
 }
@@ -134,7 +133,7 @@ function markOf(db: Database, index: Index, chain: string): number {
   return row && Buffer.compare(row.leaf, mark.leaf) === 0 ? mark.seq : 0;
 }
 
-function lookUp(index: Database, chain: string, query: AuditQuery, upto: number, limit: number): number[] {
+function lookUp(index: Database, chain: string, query: Limited, upto: number): number[] {
   const terms: Term[] = [
     ["chain = ? AND seq <= ?", chain, upto],
     ...termsOf(query, { srv: "srv", t: "at" }, (us) => us),
@@ -143,7 +142,7 @@ function lookUp(index: Database, chain: string, query: AuditQuery, upto: number,
   const { sql, values } = allOf(terms);
   return index
     .query<{ seq: number }, SQLQueryBindings[]>(`SELECT seq FROM entry WHERE ${sql} ORDER BY seq DESC LIMIT ?`)
-    .all(...values, limit)
+    .all(...values, query.limit)
     .map(({ seq }) => seq);
 }
 
@@ -188,24 +187,20 @@ function typeTerm(type: string | undefined): Term {
 }
 
 /** Newest first across chains; within a chain the sequence decides, whatever the clock did. */
-function mergeByTime(found: readonly FoundRow[]): FoundRow[] {
-  const queues = [...Map.groupBy(found, ({ chain }) => chain).values()].map((items) => ({ items, at: 0 }));
-  const merged: FoundRow[] = [];
-  for (;;) {
-    let newest: (typeof queues)[number] | null = null;
-    for (const queue of queues) {
-      if (queue.at < queue.items.length && (!newest || timeIn(queue) > timeIn(newest))) newest = queue;
-    }
-    const next = newest?.items[newest.at];
-    if (!newest || !next) return merged;
-    merged.push(next);
-    newest.at += 1;
-  }
+function mergeByTime(chains: readonly (readonly FoundRow[])[]): FoundRow[] {
+  const timed = chains.flatMap((found) => {
+    let earliest = "~";
+    return found.map((one) => {
+      const own = timeIn(one.row);
+      if (own < earliest) earliest = own;
+      return { one, at: earliest };
+    });
+  });
+  return timed.sort((a, b) => (a.at === b.at ? 0 : a.at > b.at ? -1 : 1)).map(({ one }) => one);
 }
 
-/** `t` of the queue's next record. The last match is the right one: `facts`, where it may stand too, comes earlier. */
-function timeIn({ items, at }: { readonly items: readonly FoundRow[]; readonly at: number }): string {
-  const rec = items[at]?.row.rec ?? "";
+/** `t` of a record. The last match is the right one: `facts`, where it may stand too, comes earlier. */
+function timeIn({ rec }: AuditRow): string {
   const start = rec.lastIndexOf('"t":"') + 5;
   return rec.slice(start, rec.indexOf('"', start));
 }

@@ -2,7 +2,7 @@ import type { Database, SQLQueryBindings } from "bun:sqlite";
 import { statSync } from "node:fs";
 import type { Era } from "../../core/inbound.ts";
 import {
-  type EraVerdict,
+  type RememberedEras,
   type KeyStore,
   type ListStore,
   type Remembered,
@@ -137,14 +137,14 @@ function listStore(db: Database): ListStore {
       const replace = "INSERT OR REPLACE INTO listing(server, options, era, tools, rest) VALUES (?, ?, ?, ?, ?)";
       db.run(replace, [server, optionsHash, era, JSON.stringify(tools), JSON.stringify(rest)]);
     },
-    verdict(server, optionsHash) {
+    recallEras(server, optionsHash) {
       const select = "SELECT speaks, at FROM era WHERE server = ? AND options = ?";
-      return db.query<EraVerdict, [string, string]>(select).get(server, optionsHash);
+      return db.query<RememberedEras, [string, string]>(select).get(server, optionsHash);
     },
-    saveVerdict(server, optionsHash, verdict) {
-      if (!verdict) return void db.run("DELETE FROM era WHERE server = ?", [server]);
+    rememberEras(server, optionsHash, eras) {
+      if (!eras) return void db.run("DELETE FROM era WHERE server = ?", [server]);
       const replace = "INSERT OR REPLACE INTO era(server, options, speaks, at) VALUES (?, ?, ?, ?)";
-      db.run(replace, [server, optionsHash, verdict.speaks, Math.trunc(verdict.at)]);
+      db.run(replace, [server, optionsHash, eras.speaks, Math.trunc(eras.at)]);
     },
     forget(server, optionsHash) {
       for (const table of ["listing", "era"]) {

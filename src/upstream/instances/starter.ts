@@ -1,5 +1,5 @@
 import type { Era } from "../../core/inbound.ts";
-import type { EraVerdict } from "../../core/store.ts";
+import type { RememberedEras } from "../../core/store.ts";
 import { faults, NoRevision, reasonOf } from "../faults.ts";
 import { ungreeted } from "../link/handshake.ts";
 import type { Terms } from "../host.ts";
@@ -161,7 +161,7 @@ export class Starter {
   #recall(): SpokenEras | null {
     const { options, host } = this.#terms;
     try {
-      const { at = 0, speaks } = host.lists.verdict(options.id, listIdentityOf(options)) ?? {};
+      const { at = 0, speaks } = host.lists.recallEras(options.id, listIdentityOf(options)) ?? {};
       const age = host.clock.now() / 1000 - at;
       // One that a clock which was ahead wrote would hold for as long as that was.
       if (!speaks || age < 0 || age > verdictMs) return null;
@@ -176,10 +176,10 @@ export class Starter {
   #save(speaks: SpokenEras | null): void {
     const { options, host } = this.#terms;
     const { lists, clock, log } = host;
-    const word: EraVerdict["speaks"] = speaks?.modern ? (speaks.legacy ? "both" : "modern") : "legacy";
+    const word: RememberedEras["speaks"] = speaks?.modern ? (speaks.legacy ? "both" : "modern") : "legacy";
     try {
-      const verdict = speaks && { speaks: word, at: clock.now() / 1000 };
-      lists.saveVerdict(options.id, listIdentityOf(options), verdict);
+      const eras = speaks && { speaks: word, at: clock.now() / 1000 };
+      lists.rememberEras(options.id, listIdentityOf(options), eras);
     } catch (error) {
       log.warn("what a server speaks was not remembered", { server: options.id, cause: String(error) });
     }

@@ -22,7 +22,7 @@ for (const mode of ["exit-on-probe", "silent-probe", "mute", "none"]) {
       await set.settled();
       expect(set.status()[0]).toMatchObject({ state: "ready", era: "legacy", revision: "2025-11-25" });
       expect(probes(set)).toBe(mode === "silent-probe" || mode === "mute" ? 2 : 1);
-      expect(lists.verdicts.get("a")).toMatchObject({ speaks: "legacy" });
+      expect(lists.eras.get("a")).toMatchObject({ speaks: "legacy" });
     }
     await using again = upstreams([options], { lists });
     await again.settled();
@@ -37,7 +37,7 @@ test.each(["none", "one-era"])(
     const lists = memoryLists();
     await using set = upstreams([fake("a", ["--era", "both-unsaid", "--mode", mode], { protocol: "auto" })], { lists });
     await set.settled();
-    expect(lists.verdicts.get("a")).toMatchObject({ speaks: "both" });
+    expect(lists.eras.get("a")).toMatchObject({ speaks: "both" });
     expect(jsonOf(await set.ask("a", "seen", {}, { era: "legacy" })).meta).toBeUndefined();
   },
 );
@@ -59,7 +59,7 @@ test.each([
       await using set = upstreams([options], { lists, tuning: { probe: 1 } });
       await set.settled();
       expect(set.status()[0]).toMatchObject({ state: "ready", era: speaks === "legacy" ? "legacy" : "modern" });
-      return lists.verdicts.get("a")?.speaks === speaks;
+      return lists.eras.get("a")?.speaks === speaks;
     };
     // A second process has three times as long as the first one took, which on a busy machine may be too short.
     await until(attempt, "the verdict");
@@ -73,7 +73,7 @@ test("auto: a program that says nothing at all leaves no verdict", async () => {
   await using set = upstreams([fake("a", ["--mode", "hang"], { protocol: "auto" })], { lists, tuning });
   await set.settled();
   expect(set.status()[0]).toMatchObject({ state: "backoff", reason: expect.stringContaining("did not answer") });
-  expect([lists.verdicts.size, set.events.filter(({ type }) => type === "server.started").length]).toEqual([0, 0]);
+  expect([lists.eras.size, set.events.filter(({ type }) => type === "server.started").length]).toEqual([0, 0]);
 });
 
 test.each([
@@ -81,17 +81,17 @@ test.each([
   ["if the clock was ahead when it was written", 1],
 ])("auto: a verdict is asked for again %s", async (_when, hours) => {
   const lists = memoryLists();
-  lists.verdicts.set("a", { speaks: "legacy", at: Date.now() + hours * 3_600_000 });
+  lists.eras.set("a", { speaks: "legacy", at: Date.now() + hours * 3_600_000 });
   await using set = upstreams([fake("a", ["--era", "both"], { protocol: "auto" })], { lists });
   await set.settled();
   expect(set.status()[0]).toMatchObject({ era: "modern", revision: "2026-07-28" });
-  expect(lists.verdicts.get("a")).toMatchObject({ speaks: "both" });
+  expect(lists.eras.get("a")).toMatchObject({ speaks: "both" });
 });
 
 for (const mode of ["none", "exit-on-probe", "silent-probe"]) {
   test(`auto: a modern verdict that is out of date (${mode}) is forgotten, and the server is back after the next attempt`, async () => {
     const lists = memoryLists();
-    lists.verdicts.set("a", { speaks: "modern", at: Date.now() });
+    lists.eras.set("a", { speaks: "modern", at: Date.now() });
     const tuning = { start: 1_500, probe: 200 };
     await using set = upstreams([fake("a", ["--mode", mode], { protocol: "auto" })], { lists, tuning });
     await until(() => set.status()[0]?.state === "ready", "the second attempt");
@@ -108,11 +108,11 @@ test("auto: a program that ends whatever it is asked is down, which is no verdic
   await using set = upstreams([options], { lists });
   await set.settled();
   expect(set.status()[0]).toMatchObject({ state: "backoff", era: null });
-  expect(lists.verdicts.size).toBe(0);
+  expect(lists.eras.size).toBe(0);
   writeFileSync(mark, "");
   await until(() => set.status()[0]?.state === "ready", "the server to be up");
   expect(set.status()[0]).toMatchObject({ era: "modern" });
-  expect(lists.verdicts.get("a")).toMatchObject({ speaks: "both" });
+  expect(lists.eras.get("a")).toMatchObject({ speaks: "both" });
 });
 
 for (const transport of ["stdio", "http", "websocket"]) {
@@ -141,11 +141,11 @@ for (const transport of ["stdio", "http", "websocket"]) {
 
 test("auto: a verdict of both eras that is out of date is forgotten, and the call is made in the era that is left", async () => {
   const lists = memoryLists();
-  lists.verdicts.set("a", { speaks: "both", at: Date.now() });
+  lists.eras.set("a", { speaks: "both", at: Date.now() });
   await using set = upstreams([fake("a", ["--era", "modern"], { protocol: "auto" })], { lists });
   await set.settled();
   expect(jsonOf(await set.ask("a", "seen")).meta).toMatchObject({ [modernKey]: "2026-07-28" });
-  expect(lists.verdicts.size).toBe(0);
+  expect(lists.eras.size).toBe(0);
   expect(jsonOf(await set.ask("a", "seen")).meta).toMatchObject({ [modernKey]: "2026-07-28" });
   expect(set.status()[0]).toMatchObject({ state: "ready", reason: null, restarts: 0 });
 });

@@ -5,7 +5,7 @@ import type { Logger } from "../core/log.ts";
 import { type Anchor, type AuditStore, StoreBusy } from "../core/store.ts";
 import { answered } from "./answered.ts";
 import { hashBytes, hashText } from "./chain.ts";
-import { originOf, signCheckpoint } from "./checkpoint.ts";
+import { type FoundCheckpoint, originOf, signCheckpoint } from "./checkpoint.ts";
 import type { Frontier } from "./merkle.ts";
 import type { AuditOptions } from "./options.ts";
 import { appendCheckpoint, checkpointFile, writeHead } from "./outside.ts";
@@ -20,37 +20,34 @@ export type LastCheckpoint = {
   readonly at: number;
 };
 
-/** The newest checkpoint of this chain in each file that held one when the chain was opened; `at` in epoch ms. */
-type Kept = ReadonlyMap<string, { readonly size: number; readonly at: number | null }>;
-
 /** How far the file that is furthest behind has got: records after the last checkpoint it took, and µs since. */
 export type CheckpointLag = { readonly records: number; readonly us: number };
 
-export type CheckpointsOptions = {
+export type PublisherOptions = {
   readonly store: AuditStore;
   readonly chain: string;
   readonly keyPair: SigningKey;
   /** Directory of this installation outside the state directory. */
   readonly dir: string;
-  readonly options: () => Pick<AuditOptions, "checkpoints" | "checkpointEvery">;
+  readonly config: () => Pick<AuditOptions, "checkpoints" | "checkpointEvery">;
   readonly clock: Clock;
   readonly log: Logger;
   readonly frontier: Frontier;
-  /** The newest record, and how many records no checkpoint covers yet, when the chain was opened. */
-  readonly start: Tip & { readonly uncovered: number; readonly kept: Kept };
+  /** When the chain was opened: the newest record, how many no checkpoint covers yet, and the newest checkpoint in each file. */
+  readonly start: Tip & { readonly uncovered: number; readonly published: ReadonlyMap<string, FoundCheckpoint> };
   /** Sequence below which every call has ended. */
   readonly settled: () => number;
   /** Appends the checkpoint's own record. */
   readonly record: (event: AuditEvent) => void;
 };
 
-/** What a file has taken; `since` on the monotonic clock. */
-type Taken = { readonly size: number; readonly since: number };
+/** The newest checkpoint that a file has taken; `since` on the monotonic clock. */
+type Published = { readonly size: number; readonly since: number };
 type Pending = { readonly note: string; readonly size: number; readonly at: number };
 
 /** Signs the durable part of a chain and keeps the checkpoints outside; is handed every durable record. */
-export class Checkpoints {
-  readonly #given: CheckpointsOptions;
+export class CheckpointPublisher {
+  readonly #options: PublisherOptions;
   readonly #origin: string;
   #newest: { readonly seq: number; readonly leaf: string };
   #noted = 0;
@@ -62,24 +59,24 @@ export class Checkpoints {
   #last: LastCheckpoint | null = null;
   /** The checkpoint that each file still lacks; a newer one replaces it, since it covers the same records. */
   readonly #pending = new Map<string, Pending>();
-  readonly #taken = new Map<string, Taken>();
+  readonly #published = new Map<string, Published>();
   /** What stands for a file that no checkpoint was found in. */
-  readonly #opened: Taken;
+  readonly #opened: Published;
   #failing: string | null = null;
   #running: Promise<void> | null = null;
 
-  constructor(given: CheckpointsOptions) {
-    const { start, frontier, clock, keyPair, chain } = given;
-    this.#given = given;
+  constructor(options: PublisherOptions) {
+    const { start, frontier, clock, keyPair, chain } = options;
+    this.#options = options;
     this.#origin = originOf(installOf(keyPair.publicKey), chain);
     this.#newest = { seq: start.seq, leaf: hashText(start.leaf) };
     this.#signed = frontier.size() - start.uncovered;
     this.#signedAt = clock.mono();
     this.#fresh = start.uncovered;
     this.#opened = { size: 0, since: this.#signedAt };
-    for (const [file, { size, at }] of start.kept) {
+    for (const [file, { size, at }] of start.published) {
       const age = at === null ? 0 : Math.max(0, clock.now() - at * 1000);
-      this.#taken.set(file, { size, since: this.#signedAt - age });
+      this.#published.set(file, { size, since: this.#signedAt - age });
     }
   }
 
@@ -93,14 +90,14 @@ export class Checkpoints {
   }
 
   get lag(): CheckpointLag {
-    const taken = this.#files().map((file) => this.#taken.get(file) ?? this.#opened);
-    const size = Math.min(...taken.map((one) => one.size));
-    const since = Math.min(...taken.map((one) => one.since));
-    return { records: this.#newest.seq - size, us: this.#given.clock.mono() - since };
+    const published = this.#files().map((file) => this.#published.get(file) ?? this.#opened);
+    const size = Math.min(...published.map((one) => one.size));
+    const since = Math.min(...published.map((one) => one.since));
+    return { records: this.#newest.seq - size, us: this.#options.clock.mono() - since };
   }
 
   append({ tip, leaves }: Durable): void {
-    this.#given.frontier.append(leaves);
+    this.#options.frontier.append(leaves);
     this.#fresh += leaves.length / hashBytes;
     this.#newest = { seq: tip.seq, leaf: hashText(tip.leaf) };
   }
@@ -122,8 +119,8 @@ export class Checkpoints {
   }
 
   #due(): boolean {
-    const { interval, records } = this.#given.options().checkpointEvery;
-    return this.#fresh >= records || this.#given.clock.mono() - this.#signedAt >= interval * 1000;
+    const { interval, records } = this.#options.config().checkpointEvery;
+    return this.#fresh >= records || this.#options.clock.mono() - this.#signedAt >= interval * 1000;
   }
 
   /** One round of writes at a time; what becomes due meanwhile waits for the next second. */
@@ -135,7 +132,7 @@ export class Checkpoints {
   }
 
   async #write(withCheckpoint: boolean): Promise<void> {
-    const { chain, dir, log } = this.#given;
+    const { chain, dir, log } = this.#options;
     if (withCheckpoint && this.#fresh > 0) this.#sign();
     const outcomes = await Promise.allSettled([answered(dir, () => this.#noteHead()), this.#export()]);
     const failed = outcomes.find((outcome) => outcome.status === "rejected");
@@ -146,7 +143,7 @@ export class Checkpoints {
   }
 
   async #noteHead(): Promise<void> {
-    const { chain, dir } = this.#given;
+    const { chain, dir } = this.#options;
     const head = this.#newest;
     if (head.seq === this.#noted) return;
     await writeHead(dir, { chain, ...head });
@@ -154,11 +151,11 @@ export class Checkpoints {
   }
 
   #sign(): void {
-    const { frontier, clock, keyPair, settled, record } = this.#given;
+    const { frontier, clock, keyPair, settled, record } = this.#options;
     const size = frontier.size();
     const root = frontier.root();
     const at = Math.floor(clock.now() / 1000);
-    const note = signCheckpoint(this.#origin, size, root, at, keyPair);
+    const note = signCheckpoint({ origin: this.#origin, size, root, at }, keyPair);
     const from = this.#signed;
     // The checkpoint's own record does not make the next one due.
     [this.#fresh, this.#signed, this.#signedAt] = [-1, size, clock.mono()];
@@ -170,8 +167,8 @@ export class Checkpoints {
 
   /** Configured files come after the default one: `last` names the last file that took the checkpoint. */
   #files(): string[] {
-    const { dir, chain, options } = this.#given;
-    return [checkpointFile(dir, chain), ...options().checkpoints.map(({ file }) => file)];
+    const { dir, chain, config } = this.#options;
+    return [checkpointFile(dir, chain), ...config().checkpoints.map(({ file }) => file)];
   }
 
   /** Appends the pending checkpoints. Throws when a file did not take its one, which is then tried again. */
@@ -194,20 +191,20 @@ export class Checkpoints {
     const torn = await appendCheckpoint(file, note);
     // A file that was long in answering may lack a newer one by now.
     if (this.#pending.get(file) === pending) this.#pending.delete(file);
-    this.#taken.set(file, { size, since: this.#given.clock.mono() });
+    this.#published.set(file, { size, since: this.#options.clock.mono() });
     if (torn) this.#sayTorn(file);
     return { source: file, size, at };
   }
 
   #sayTorn(file: string): void {
-    const { chain, log, record } = this.#given;
+    const { chain, log, record } = this.#options;
     log.warn("a checkpoint was cut short when it was written; it proves nothing and is left aside", { chain, file });
     record({ type: "checkpoint.torn", actor: "system", facts: { file } });
   }
 
   /** An anchor only makes the next start faster: if it cannot be saved now, the next one will be. */
   #saveAnchor(anchor: Anchor): void {
-    const { store, chain, log } = this.#given;
+    const { store, chain, log } = this.#options;
     try {
       store.saveAnchor(anchor);
     } catch (error) {

@@ -11,9 +11,9 @@ test("T20: acts that wait to be recorded are bounded; those past the bound are c
   faulty.full = new StoreFailed("disk full");
   const act = { type: "key.revoked", actor: "local:0", facts: { key: "k", uid: 0, gid: 0, pid: 1 } } as const;
   await Promise.all(Array.from({ length: 10_003 }, () => opened.broker.recordDone(act)));
-  expect(opened.broker.health()).toMatchObject({ owed: 10_000, unrecorded: 3 });
+  expect(opened.broker.health()).toMatchObject({ backlog: 10_000, unrecorded: 3 });
   faulty.full = null;
-  await until(() => opened.broker.health().owed === 0 && opened.broker.health().ok, "all of them on record");
+  await until(() => opened.broker.health().backlog === 0 && opened.broker.health().ok, "all of them on record");
 });
 
 test("P5: an act that waits to be recorded is recorded at the end, though the log took no records before", async () => {
@@ -23,7 +23,7 @@ test("P5: an act that waits to be recorded is recorded at the end, though the lo
   faulty.full = new StoreFailed("disk full");
   const act = { type: "key.revoked", actor: "local:0", facts: { key: "k", uid: 0, gid: 0, pid: 1 } } as const;
   expect(await opened.broker.recordDone(act)).toBe(false);
-  expect(opened.broker.health()).toMatchObject({ ok: false, owed: 1, records: 0 });
+  expect(opened.broker.health()).toMatchObject({ ok: false, backlog: 1, records: 0 });
   faulty.full = null;
   await opened.close();
   expect(recordsOf(at)[0]?.type).toBe("key.revoked");

@@ -32,8 +32,7 @@ export function openInstallation(options: FindOptions, host: Host = thisHost()):
   if (found.path === null) throw new Refusal("invalid", found.skipped ?? found.why);
   const loaded = loadAt(found.path, options, host);
   const { state, control } = loaded.config;
-  const chosen = chosenPaths(host, options, { state, socket: control.socket });
-  return { loaded, paths: resolvePaths(host, chosen), why: found.why };
+  return { loaded, paths: resolvePaths(host, { state, socket: control.socket }), why: found.why };
 }
 
 /** What commands need that run no server, and the socket on which they look for a daemon. */

@@ -33,7 +33,7 @@ import {
 } from "./offline-state.ts";
 import { restartWithRoom } from "./process.ts";
 import { ChainsTaken, openStores, type Stores } from "./stores.ts";
-import { withUncounted } from "./uncounted.ts";
+import { withUncounted } from "./uncounted-usage.ts";
 
 /** Answers reads and key commands from the state directory. All else needs running servers, so it needs the daemon. */
 export async function openOffline(flags: GlobalOptions, self: Self): Promise<Client> {
@@ -90,13 +90,13 @@ export async function openOffline(flags: GlobalOptions, self: Self): Promise<Cli
   return localClient(complete(handlers), here(), close);
 }
 
-const tell: Logger["warn"] = (message, facts = {}) => {
+const warn: Logger["warn"] = (message, facts = {}) => {
   const more = Object.entries(facts).map(([name, value]) => `, ${name} ${value}`);
   process.stderr.write(`mcpgw: warning: ${plain(`${message}${more.join("")}`)}\n`);
 };
 
 /** What goes wrong with the stores; a command has no log for all else. */
-const told: Logger = { ...silent, warn: tell, error: tell };
+const commandLog: Logger = { ...silent, warn, error: warn };
 
 async function openWith(state: OfflineState, begin: boolean, self: Self): Promise<Stores> {
   const { paths, audit, keys } = state;
@@ -114,7 +114,7 @@ async function openWith(state: OfflineState, begin: boolean, self: Self): Promis
     paths,
     audit,
     self,
-    log: told,
+    log: commandLog,
     chains: ["main"],
     run,
     secrets: () => [],
@@ -136,7 +136,7 @@ function whyOnlyStored(error: unknown): string | null {
 /** The keys as they are stored, where the store cannot be brought up to what the log says. */
 function storedKeys({ paths, keys }: OfflineState, why: string): Answer<"keys.list"> {
   const doubt = "a revocation or freeze that a kill kept from being stored is not among them";
-  tell(`${paths.state}: ${why}, so these are the keys as stored; ${doubt}`);
+  warn(`${paths.state}: ${why}, so these are the keys as stored; ${doubt}`);
   using store = openState(paths.state);
   using keyring = new Keyring({ store, clock: systemClock });
   keyring.apply(keyring.prepare(keys));

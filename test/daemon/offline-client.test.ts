@@ -105,7 +105,7 @@ test("D15 a gateway without a daemon beside eight others says that no more can r
     expect(ran.stderr).toContain("`mcpgw daemon`");
     expect(ran.stderr).not.toContain("try again");
   } finally {
-    for (const lock of held) lock?.release();
+    for (const lock of held) lock?.[Symbol.dispose]();
   }
 });
 

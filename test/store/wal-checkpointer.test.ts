@@ -14,7 +14,7 @@ test.skipIf(noStrace)(
     const code = `
       import { Database } from "bun:sqlite";
       import { openChain } from ${moduleAt("chain.ts")};
-      import { openCheckpointer } from ${moduleAt("checkpointer.ts")};
+      import { openWalCheckpointer } from ${moduleAt("wal-checkpointer.ts")};
       const path = ${JSON.stringify(at.path("main.db"))};
       const chain = openChain(path);
       let seq = 0;
@@ -25,7 +25,7 @@ test.skipIf(noStrace)(
       reader.query("SELECT count(*) FROM audit").get();
       // What comes now cannot be copied yet, as with a writer that goes on; SQLite then syncs the log only.
       append();
-      openCheckpointer(path, { copy: 0, restart: 0, truncate: 1 << 30 }).run();`;
+      openWalCheckpointer(path, { copy: 0, restart: 0, truncate: 1 << 30 }).run();`;
     const traced = [strace, "-f", "-y", "-o", log, "-e", "trace=pwrite64,fdatasync", "-e", "signal=none"];
     expect(await Bun.spawn([...traced, process.execPath, "-e", code]).exited).toBe(0);
     const calls = readFileSync(log, "utf8").matchAll(/(pwrite64|fdatasync)\(\d+<[^>]*main\.db>/g);

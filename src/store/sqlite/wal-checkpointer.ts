@@ -25,7 +25,7 @@ export type WalCheckpointer = Disposable & {
 type Progress = { readonly busy: number; readonly log: number; readonly checkpointed: number };
 
 /** Opens a connection of its own to a database, which exists; waits while another one is being opened or closed. */
-export function openCheckpointer(path: string, sizes: LogSizes = defaults): WalCheckpointer {
+export function openWalCheckpointer(path: string, sizes: LogSizes = defaults): WalCheckpointer {
   const db = openWritable(path, { wait: 1000, synchronous: "normal" });
   db.run("PRAGMA busy_timeout = 0");
   const checkpoint = (mode: "NOOP" | "PASSIVE" | "RESTART" | "TRUNCATE"): Progress => {

@@ -5,29 +5,29 @@ import type { Draft, Drafts } from "./draft.ts";
 import type { Writer } from "./writer.ts";
 
 /** The ending of a call that is still to be recorded; `seq` is its begin record. */
-type Owed = { readonly seq: number; readonly draft: Draft };
+type Ending = { readonly seq: number; readonly draft: Draft };
 
-export type OwedOptions = {
+export type BacklogOptions = {
   readonly writer: Writer;
   readonly drafts: Drafts;
   readonly log: Logger;
   /** Begin records whose end is not committed yet; a recorded ending leaves it. */
   readonly open: List<number>;
   /** Endings that an earlier process left behind. */
-  readonly lost: readonly Owed[];
+  readonly lost: readonly Ending[];
 };
 
-const maxOwed = 10_000;
+const maxWaiting = 10_000;
 
 /** What has happened and could not be recorded then: it is recorded once the log takes records again. */
-export class OwedRecords {
-  readonly #options: OwedOptions;
+export class Backlog {
+  readonly #options: BacklogOptions;
   readonly #endings: { readonly begin: ListNode<number>; readonly draft: Draft }[];
   /** Acts that took effect, oldest first. */
   readonly #acts: Draft[] = [];
   #dropped = 0;
 
-  constructor(options: OwedOptions) {
+  constructor(options: BacklogOptions) {
     this.#options = options;
     this.#endings = options.lost.map(({ seq, draft }) => ({ begin: options.open.add(seq), draft }));
   }
@@ -41,16 +41,16 @@ export class OwedRecords {
     return this.#dropped;
   }
 
-  /** Owes the log that a call has ended; nothing where it has no begin record. */
-  oweEnding(call: Call): void {
+  /** Adds that a call has ended; nothing where it has no begin record. */
+  addEnding(call: Call): void {
     const begin = call.beginning;
-    if (!begin || this.#endings.length >= maxOwed) return;
+    if (!begin || this.#endings.length >= maxWaiting) return;
     this.#endings.push({ begin, draft: this.#options.drafts.lost(call, begin.item) });
   }
 
   /** Past the cap an act is lost to the log; it is counted and logged, since it has happened and cannot be refused. */
-  oweAct(draft: Draft): void {
-    if (this.#acts.length < maxOwed) return void this.#acts.push(draft);
+  addAct(draft: Draft): void {
+    if (this.#acts.length < maxWaiting) return void this.#acts.push(draft);
     this.#dropped += 1;
     this.#options.log.error("an act is not recorded: too many wait to be", { type: draft.fields.type });
   }
@@ -63,7 +63,7 @@ export class OwedRecords {
     const { writer, open } = this.#options;
     if (writer.failing !== null && !now) return;
     for (const draft of this.#acts.splice(0)) {
-      writer.add(draft, "commit", { done: () => {}, failed: () => this.oweAct(draft) });
+      writer.add(draft, "commit", { done: () => {}, failed: () => this.addAct(draft) });
     }
     for (const ending of this.#endings.splice(0)) {
       writer.add(ending.draft, "commit", {
