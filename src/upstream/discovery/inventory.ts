@@ -3,6 +3,7 @@ import type { Era } from "../../core/inbound.ts";
 import { atOnce, inTurns, type Turn } from "../../core/turns.ts";
 import { isObject } from "../../core/json.ts";
 import { changedKey, type ListName, listNames, lists, mapLists } from "../../core/lists.ts";
+import { cut } from "../../core/text.ts";
 import type { Listing, Offers } from "../../core/upstream.ts";
 import { reasonOf } from "../faults.ts";
 import type { SetHost, Terms } from "../host.ts";
@@ -156,7 +157,7 @@ async function listOne(of: Stocktaking, old: Inventory, list: ListName): Promise
     const { texts, warning, late } = await drainList(of.instance, of, list);
     if (warning !== null) log.warn(warning, { server });
     const rest = warning === null ? [] : [{ name: null, reason: warning }];
-    const read = await inTurns(list === "tools" ? readTools(texts, host) : readItems(texts, list, host), turn);
+    const read = await (list === "tools" ? toolsIn(texts, of, old) : inTurns(readItems(texts, list, host), turn));
     warnOf({ items: old[list], missing: old.missing[list] }, read, (what, name, reason) =>
       log.warn(`a ${lists[list].noun} is ${what}`, { server, name, reason }),
     );
@@ -183,11 +184,30 @@ function warnOf(
 ): void {
   const known = new Set(before.missing.map(({ name, reason }) => `${name}: ${reason}`));
   for (const { name, reason } of now.missing) if (!known.has(`${name}: ${reason}`)) warn("not offered", name, reason);
-  const cleaned = new Map(before.items.map((item) => [item.name, reasonsOf(item)]));
-  for (const item of now.items) {
-    const reasons = reasonsOf(item);
-    if (reasons !== "" && reasons !== cleaned.get(item.name))
-      warn("offered without what clients could not read", item.name, reasons);
+  for (const [name, reasons] of news(before.items, now.items, reasonsOf))
+    warn("offered without what clients could not read", name, reasons);
+}
+
+/** Reads tools, and warns of those whose arguments are held to a part of their schema only, unless that is known. */
+async function toolsIn(texts: readonly string[], { options, host, turn }: Stocktaking, old: Inventory) {
+  const read = await inTurns(readTools(texts, host), turn);
+  const quote = (pattern: string): string => JSON.stringify(cut(pattern, 100));
+  const patternsOf = (tool: Tool): string => cut(host.unchecked(tool).map(quote).join(", "), 500);
+  for (const [name, patterns] of news(old.tools, read.items, patternsOf)) {
+    const facts = { server: options.id, name, patterns };
+    host.log.warn("a tool's arguments are not held to patterns that cannot be matched in linear time", facts);
+  }
+  return read;
+}
+
+/** What `of` says of each item, unless it said the same before. */
+function* news<T extends Item>(before: readonly T[], now: readonly T[], of: (item: T) => string) {
+  const known = new Map(before.map((item) => [item.name, item]));
+  for (const item of now) {
+    const text = of(item);
+    if (text === "") continue;
+    const old = known.get(item.name);
+    if (!old || of(old) !== text) yield [item.name, text] as const;
   }
 }
 
