@@ -134,9 +134,10 @@ export class Drafts {
     return { call: id, caller, consumer, method, srv, tool, trace, ref };
   }
 
-  event({ type, actor, consumer, facts }: AuditEvent): Draft {
-    const caller = cut(actor, maxName);
-    return { fields: { type, ...this.#stamp(), caller, consumer, facts: safe(facts, this.#redactor) }, payload: null };
+  event({ type, actor, consumer, key, facts }: AuditEvent): Draft {
+    const who = cut(actor, maxName);
+    const named = { caller: key ?? who, subj: consumer === undefined ? undefined : who, consumer };
+    return { fields: { type, ...this.#stamp(), ...named, facts: safe(facts, this.#redactor) }, payload: null };
   }
 
   /** Where a request came from, without a personal address in it. */

@@ -55,8 +55,8 @@ export class FloodControl {
   /** Whether a session's event gets a record of its own; if not, it is counted. */
   admitsSession(event: SessionEvent): boolean {
     return this.#sessions.take(`${event.type} ${event.actor}`, event.type, () => {
-      const { type, caller, consumer } = this.#options.drafts.event(event).fields;
-      return { type, caller, consumer };
+      const { type, caller, subj, consumer } = this.#options.drafts.event(event).fields;
+      return { type, caller, subj, consumer };
     });
   }
 

@@ -1,8 +1,8 @@
-import { existsSync, readFileSync } from "node:fs";
-import { appendFile, mkdir, open, readdir, readFile, stat, unlink } from "node:fs/promises";
+import { existsSync } from "node:fs";
+import { appendFile, mkdir, open, readdir, stat, unlink } from "node:fs/promises";
 import { dirname, join } from "node:path";
 import { codeOf } from "../core/error-text.ts";
-import { replaceOwnFile } from "../core/files.ts";
+import { readRegular, readRegularSync, replaceOwnFile } from "../core/files.ts";
 import { objectIn } from "../core/json.ts";
 
 // What is kept outside the state directory: being able to change the chain is not enough to change this.
@@ -43,7 +43,7 @@ export async function noteChainPath(dir: string, chain: string, path: string | n
 /** Where a chain was noted to lie; null: nothing was noted, so it should be in its state directory. */
 export function notedChainPath(dir: string, chain: string): string | null {
   const file = chainPathFile(dir, chain);
-  return existsSync(file) ? readFileSync(file, "utf8").trimEnd() : null;
+  return existsSync(file) ? readRegularSync(file).toString().trimEnd() : null;
 }
 
 /** Replaces the head note of a chain, whole or not at all. */
@@ -87,7 +87,7 @@ export async function appendCheckpoint(path: string, note: string): Promise<bool
 /** A file's text, null when there is no such file. */
 export async function fileText(path: string): Promise<string | null> {
   try {
-    return await readFile(path, "utf8");
+    return await readRegular(path);
   } catch (error) {
     if (codeOf(error) === "ENOENT") return null;
     throw error;

@@ -1,7 +1,7 @@
 import { createPrivateKey, createPublicKey, generateKeyPairSync, type KeyObject } from "node:crypto";
-import { existsSync, readFileSync } from "node:fs";
+import { existsSync } from "node:fs";
 import { messageOf } from "../core/error-text.ts";
-import { createFile } from "../core/files.ts";
+import { createFile, readRegularSync } from "../core/files.ts";
 import { StoreFailed } from "../core/store.ts";
 import { hashBytes, sha256 } from "./chain.ts";
 
@@ -26,7 +26,7 @@ export async function loadSigningKey(path: string): Promise<SigningKey> {
 /** The signing key that a file holds. Throws `StoreFailed` where it holds none. */
 export function signingKeyIn(path: string): SigningKey {
   try {
-    return readSigningKey(readFileSync(path, "utf8"));
+    return readSigningKey(readRegularSync(path).toString());
   } catch (error) {
     throw new StoreFailed(`no signing key can be read from ${path}; restore it (${messageOf(error)})`, {
       cause: error,

@@ -1,11 +1,11 @@
-import { readFileSync, realpathSync, statSync } from "node:fs";
+import { realpathSync, statSync } from "node:fs";
 import { dirname } from "node:path";
 import { findConfig, thisHost } from "../config/paths.ts";
 import type { Client } from "../control/contract.ts";
 import { Refusal, Unreachable } from "../control/refusal.ts";
 import { whyUnreadable } from "../core/access.ts";
 import { codeOf } from "../core/error-text.ts";
-import { replaceFile } from "../core/files.ts";
+import { readRegularSync, replaceFile } from "../core/files.ts";
 import { tryLockDirectory } from "../core/libc.ts";
 import { untilGiven } from "../core/wait.ts";
 import type { Cli } from "./cli.ts";
@@ -95,14 +95,14 @@ async function edit(file: string, change: (text: string) => string, { out, clien
   // If the file is a link, the file that it leads to is replaced.
   const target = realpathSync(file);
   using _lock = await lockOf(dirname(target), patience);
-  const before = readFileSync(target, "utf8");
+  const before = readRegularSync(target).toString();
   const after = change(before);
   if (after !== before) await replace(target, after);
   try {
     await client?.call("config.reload", {});
   } catch (error) {
     // Whoever edited the file since keeps that edit.
-    if (readFileSync(target, "utf8") !== after) out.warn(`${file} was edited meanwhile and stays so`);
+    if (readRegularSync(target).toString() !== after) out.warn(`${file} was edited meanwhile and stays so`);
     else if (after !== before) await replace(target, before);
     throw error;
   }

@@ -4,7 +4,7 @@ import { formatDuration } from "../core/duration.ts";
 import type { Carrier, Findings, Path } from "../core/finding.ts";
 import { compileGlob } from "../core/glob.ts";
 import { hashKey, keyHash } from "../core/key-hash.ts";
-import { nameFault, ownServer, reservedServers, splitCanonical } from "../core/name.ts";
+import { besideServer, nameFault, ownServer, reservedServers, splitCanonical } from "../core/name.ts";
 import { commandLines } from "./command-lines.ts";
 import type { Written } from "./document.ts";
 import type { Report } from "./problem.ts";
@@ -192,7 +192,7 @@ function toolLimits({ limits, servers }: Config, report: Report): void {
     const server = beside ?? split?.server;
     const meant = known.filter(compileGlob(server ?? "*"));
     // A server that is a gateway itself has such names.
-    const fault = nameFault(split?.tool ?? tool, "tool", meant, beside !== undefined);
+    const fault = nameFault(split?.tool ?? tool, meant, beside !== undefined, besideServer("tool"));
     if (fault !== null) report.warn([...at, "tool"], fault);
     if (server === undefined || known.some(compileGlob(server))) continue;
     report.warn(at, `there is no server "${server}": this limit never counts`);

@@ -24,8 +24,13 @@ export function shownYaml(loaded: Loaded): string {
       if (comment && isScalar(pair.value)) pair.value.comment = comment;
     },
   });
-  return doc.toString({ lineWidth: 0 });
+  return textOf(doc);
 }
+
+/** What `shownData` has returned, as YAML: where each value comes from is not known any more. */
+export const dataYaml = (data: unknown): string => textOf(new Document(data));
+
+const textOf = (doc: Document): string => doc.toString({ lineWidth: 0 }).trimEnd();
 
 function originComment(origin: Origin): string | null {
   if (origin.from === "override") return ` ${origin.name}`;

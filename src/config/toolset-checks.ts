@@ -1,6 +1,6 @@
 import type { Path } from "../core/finding.ts";
 import { compileGlob } from "../core/glob.ts";
-import { ownServer, reservedServers, separator, splitCanonical } from "../core/name.ts";
+import { canonicalName, nameFault, ownServer, reservedServers, separator, splitCanonical } from "../core/name.ts";
 import type { Report } from "./problem.ts";
 import type { Config } from "./schema.ts";
 
@@ -25,12 +25,17 @@ export function toolsets({ toolsets: all, servers, names }: Config, report: Repo
 function selections({ include, exclude }: Toolset, path: Path, ids: readonly string[], report: Report): void {
   for (const [key, texts] of Object.entries({ include, exclude })) {
     for (const [index, text] of texts.entries()) {
-      const server = splitCanonical(text)?.server ?? "";
-      if (server === ownServer || ids.some(compileGlob(server))) continue;
-      report.warn([...path, key, index], `there is no server ${JSON.stringify(server)}: this selects nothing`);
+      const { server, tool: name } = splitCanonical(text) ?? { server: "", tool: "" };
+      const meant = [ownServer, ...ids].filter(compileGlob(server));
+      const missing = meant.length > 0 ? null : `there is no server ${JSON.stringify(server)}: this selects nothing`;
+      const fault = missing ?? (uri.test(name) ? null : nameFault(name, meant, false, canonicalName));
+      if (fault !== null) report.warn([...path, key, index], fault);
     }
   }
 }
+
+/** What has a scheme is the URI of a resource, in which all signs have their own meaning. */
+const uri = /^[\w+.*?-]+:/;
 
 type Names = { readonly ids: readonly string[]; readonly max: number };
 

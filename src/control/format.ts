@@ -40,3 +40,6 @@ export const moment = (ms: number): string => `${date(ms)} ${clock(ms).slice(0, 
 
 /** Untrusted text on one line of a terminal. */
 export const line = (text: string): string => plain(text).replaceAll("\t", " ");
+
+/** Untrusted text on as many lines as it has. */
+export const paragraph = (text: string): string => text.split("\n").map(line).join("\n");

@@ -8,9 +8,19 @@ export function whyUnreadable(error: unknown, path: string): string | null {
 }
 
 /** Why a directory cannot be made or entered, and that another can be named `by` a flag. */
-export const whyNoDirectory = (error: unknown, path: string, by: string): string =>
-  `uid ${process.getuid?.()} cannot make or enter ${path} (${codeOf(error) ?? messageOf(error)}); ` +
-  `make it for that user, or name another with ${by}`;
+export function whyNoDirectory(error: unknown, path: string, by: string): string {
+  const code = codeOf(error);
+  const remedy = remedies.get(code ?? "") ?? "make it for that user";
+  const cause = `(${code ?? messageOf(error)})`;
+  return `uid ${process.getuid?.()} cannot make or enter ${path} ${cause}; ${remedy}, or name another with ${by}`;
+}
+
+/** Where it is not the user who is in the way. */
+const remedies: ReadonlyMap<string, string> = new Map([
+  ["ENOSPC", "its disk is full: make room"],
+  ["EDQUOT", "the quota of that user is used up: make room"],
+  ["EROFS", "its disk is read-only for this process"],
+]);
 
 /** Whose a file is, in words. */
 export function ownership(path: string): string {

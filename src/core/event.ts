@@ -90,8 +90,9 @@ type Noted<Type, F> = {
   readonly type: Type;
   /** Who did it: a principal id, or `system`. */
   readonly actor: string;
-  /** The consumer whose session it is about. */
+  /** Of a session: the consumer that the principal belongs to, and its key, by which records of calls name it. */
   readonly consumer?: string;
+  readonly key?: string | null;
   readonly facts: F;
 };
 

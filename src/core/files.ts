@@ -1,7 +1,48 @@
-import { constants, copyFileSync, linkSync } from "node:fs";
+import { closeSync, constants, copyFileSync, fstatSync, linkSync, openSync, readFileSync } from "node:fs";
 import { mkdir, open, rename, rm } from "node:fs/promises";
 import { dirname } from "node:path";
 import { codeOf } from "./error-text.ts";
+
+// Without O_NONBLOCK, who opens a named pipe waits until somebody writes to it, perhaps for ever.
+const atOnce = constants.O_RDONLY | constants.O_NONBLOCK;
+
+/** Opens a file for reading, whatever it is, without waiting. */
+export const openAtOnce = (path: string): number => openSync(path, atOnce);
+
+/** What lies in the place of a file is none, or a larger one than it may be. */
+export class UnfitFile extends Error {
+  readonly large: boolean;
+
+  constructor(path: string, large: boolean) {
+    super(`${path} is ${large ? "too large" : "no regular file"}`);
+    this.name = "UnfitFile";
+    this.large = large;
+  }
+}
+
+type Kind = { isFile(): boolean; readonly size: number };
+
+function refuseUnfit(path: string, stat: Kind, most = Infinity): void {
+  if (!stat.isFile() || stat.size > most) throw new UnfitFile(path, stat.isFile());
+}
+
+/** The bytes of a regular file of at most `most` bytes; throws `UnfitFile` for anything else. */
+export function readRegularSync(path: string, most?: number): Buffer {
+  const fd = openAtOnce(path);
+  try {
+    refuseUnfit(path, fstatSync(fd), most);
+    return readFileSync(fd);
+  } finally {
+    closeSync(fd);
+  }
+}
+
+/** The text of a regular file; throws `UnfitFile` for anything else. */
+export async function readRegular(path: string): Promise<string> {
+  await using file = await open(path, atOnce);
+  refuseUnfit(path, await file.stat());
+  return file.readFile("utf8");
+}
 
 /** A name beside a file for its next content, which no other process uses. */
 export const draftOf = (path: string): string => `${path}.${crypto.randomUUID()}`;

@@ -26,22 +26,28 @@ export function splitCanonical(text: string): { readonly server: string; readonl
 /** Signs of other languages of patterns. */
 const otherPattern = /[[\]{}|]|^[!^]|\$$/;
 
+/** How a name and its server are written in a rule or a limit. */
+export const besideServer =
+  (kind: "tool" | "prompt") =>
+  (server: string, name: string): string =>
+    `server: ${server}, ${kind}: ${JSON.stringify(name)}`;
+
 /**
- * What is wrong with a glob of tools or prompts that begins with one of its servers, as names do on the wire, or as
- * `server:tool` does where `server:` stands `beside` it, or that is written in another language of patterns; null:
- * nothing is.
+ * What is wrong with a glob of names that begins with one of its servers, as names do on the wire, or as `server:tool`
+ * does where `server:` stands `beside` it, or that is written in another language of patterns; null: nothing is.
+ * `spelled` is how such a name has to be written.
  */
 export function nameFault(
   glob: string,
-  kind: "tool" | "prompt",
   servers: readonly string[],
   beside: boolean,
+  spelled: (server: string, name: string) => string,
 ): string | null {
   for (const between of beside ? [separator, ":"] : [separator]) {
     const server = servers.find((id) => glob.startsWith(id + between));
     if (server === undefined) continue;
-    const name = JSON.stringify(glob.slice(server.length + between.length));
-    return `begins with its server, as no name does here: write server: ${server}, ${kind}: ${name}`;
+    const name = glob.slice(server.length + between.length);
+    return `begins with its server, as no name does here: write ${spelled(server, name)}`;
   }
   if (!otherPattern.test(glob)) return null;
   return `only * and ? are wildcards, all else in ${JSON.stringify(glob)} stands for itself; write an entry for each name`;

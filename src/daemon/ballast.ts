@@ -20,14 +20,7 @@ export function layBallast(stateDir: string): Ballast {
   const path = join(stateDir, "ballast");
   const size = (): number => statSync(path, { throwIfNoEntry: false })?.size ?? 0;
   const giveAll = (): void => rmSync(path, { force: true });
-  try {
-    const { bavail, bsize } = statfsSync(stateDir);
-    // Random, or a file system that compresses would keep no room for it.
-    if (size() < bytes && bavail * bsize > times * bytes) writeFileSync(path, randomBytes(bytes), { mode: 0o600 });
-  } catch {
-    giveAll();
-  }
-  return {
+  const ballast = {
     give() {
       const left = size() - piece;
       if (left <= -piece) return false;
@@ -37,4 +30,15 @@ export function layBallast(stateDir: string): Ballast {
     },
     giveAll,
   };
+  try {
+    const { bavail, bsize } = statfsSync(stateDir);
+    if (size() >= bytes || bavail * bsize <= times * bytes) return ballast;
+    // A named pipe in its place would keep whoever opens it waiting.
+    giveAll();
+    // Random, or a file system that compresses would keep no room for it.
+    writeFileSync(path, randomBytes(bytes), { mode: 0o600 });
+  } catch {
+    giveAll();
+  }
+  return ballast;
 }

@@ -1,6 +1,7 @@
-import { readFileSync } from "node:fs";
+import { closeSync, readSync, statSync } from "node:fs";
 import { type KeyPair, pairFaults } from "../config/key-pair.ts";
-import { messageOf } from "../core/error-text.ts";
+import { codeOf, messageOf } from "../core/error-text.ts";
+import { openAtOnce } from "../core/files.ts";
 
 /** The certificate and key that the daemon serves with until it is started again. */
 export class Tls {
@@ -17,6 +18,7 @@ export class Tls {
 
   /** What is to be said of files that changed since; null when they are as they were. */
   outdated(): string | null {
+    if (!isKept(this.#files)) return null;
     const changed = "listen.tls: the certificate or key has changed since the start; a restart";
     try {
       const { cert, key } = readPair(this.#files);
@@ -26,6 +28,10 @@ export class Tls {
     }
   }
 }
+
+/** False where one of the files is a pipe, which gives what it has only once. */
+const isKept = ({ cert, key }: KeyPair): boolean =>
+  [cert, key].every((file) => statSync(file, { throwIfNoEntry: false })?.isFIFO() !== true);
 
 /** Throws where a daemon could not listen with what the files hold. */
 function readPair(files: KeyPair): KeyPair {
@@ -37,8 +43,39 @@ function readPair(files: KeyPair): KeyPair {
 
 function textOf(option: keyof KeyPair, file: string): string {
   try {
-    return readFileSync(file, "utf8");
+    return whatComes(file).toString();
   } catch (error) {
     throw new Error(`listen.tls.${option}: ${file}: ${messageOf(error)}`, { cause: error });
+  }
+}
+
+/** How long the writers of a pipe may take, ms, and how long to wait for more. */
+const [patience, pause] = [5_000, 20];
+
+/** All that a file holds, or that is written to a pipe until its writers close it: nothing where it has none. */
+function whatComes(file: string): Buffer {
+  const fd = openAtOnce(file);
+  try {
+    const parts: Buffer[] = [];
+    for (const end = performance.now() + patience; ;) {
+      const part = nextPart(fd);
+      if (part?.length === 0) return Buffer.concat(parts);
+      if (part) parts.push(part);
+      else if (performance.now() < end) Bun.sleepSync(pause);
+      else throw new Error(`its writer has not closed it within ${patience / 1_000} s`);
+    }
+  } finally {
+    closeSync(fd);
+  }
+}
+
+/** Empty at the end; null where a pipe has nothing yet. */
+function nextPart(fd: number): Buffer | null {
+  const part = Buffer.alloc(65_536);
+  try {
+    return part.subarray(0, readSync(fd, part));
+  } catch (error) {
+    if (codeOf(error) === "EAGAIN") return null;
+    throw error;
   }
 }

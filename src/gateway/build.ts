@@ -60,13 +60,12 @@ const bootWait = 10_000;
  */
 export function buildGateway(options: BuildOptions): Built {
   const { config, foundations, onTools } = options;
-  const { keyring, clock, log } = foundations;
+  const { keyring, clock } = foundations;
   const { type, roles, keys: configured } = config.auth;
   const keys = keyring.prepare(configured, type === "none" ? (roles ?? []) : null);
   const policy = createPolicy(config);
   const servers = config.servers.map(({ id }) => id);
-  const warn = (tool: { name: string }, cause: string) => log.warn("tool schema", { tool: tool.name, cause });
-  const validator = createValidator({ clock, warn });
+  const validator = createValidator(clock);
   const upstreams = openUpstreams(options, validator);
   const handedOut = options.previous?.handedOut ?? createHandedOut(clock);
   const catalogOf = compiler(options, { upstreams, policy, handedOut });
@@ -124,6 +123,7 @@ function openUpstreams({ config, foundations, local, previous }: BuildOptions, v
     client: { name: config.gateway.name, version: self.version },
     refuses: validator.refuses,
     refusesOutput: validator.refusesOutput,
+    unchecked: validator.unchecked,
     record: (event) =>
       void audit.recordEvent(event).catch((error: unknown) => log.warn("event not recorded", { cause: String(error) })),
     askSession: (question, signal) => askSession(foundations, question, signal),

@@ -1,7 +1,7 @@
 import type { Carrier, Finding, Findings } from "../core/finding.ts";
 import { compileGlob } from "../core/glob.ts";
 import { inputMethods } from "../core/inbound.ts";
-import { nameFault, ownServer } from "../core/name.ts";
+import { besideServer, nameFault, ownServer } from "../core/name.ts";
 import { type Bundle, compileBundle, type InputRule, kindOf, type Rule, selectorOf } from "./compile.ts";
 import type { GuardrailOptions, PolicyOptions } from "./options.ts";
 
@@ -86,7 +86,7 @@ function misnamed({ path, options }: Rule, servers: readonly string[]): Finding[
   const kind = options.tool === undefined ? "prompt" : "tool";
   // A server that is a gateway itself has such names.
   const meant = [ownServer, ...servers].filter(compileGlob(server ?? "*"));
-  const message = nameFault(name, kind, meant, options.server !== undefined);
+  const message = nameFault(name, meant, options.server !== undefined, besideServer(kind));
   return message === null ? [] : [{ path: [...path, kind], message }];
 }
 

@@ -1,5 +1,5 @@
-import { existsSync, readFileSync, statSync } from "node:fs";
-import { createFile, replaceFile } from "../core/files.ts";
+import { existsSync, statSync } from "node:fs";
+import { createFile, readRegularSync, replaceFile } from "../core/files.ts";
 import { longestSeal } from "../core/ports.ts";
 import { StoreFailed } from "../core/store.ts";
 import { sealKeyBytes, type SealKeys } from "./seal.ts";
@@ -21,7 +21,8 @@ export async function loadSealKeys(path: string, now: number): Promise<SealKeys>
       `${path} is not its owner's alone; delete it if others have read it, else run: chmod 600 ${path}`,
     );
   }
-  const [current, previous] = readFileSync(path, "utf8")
+  const [current, previous] = readRegularSync(path)
+    .toString()
     .trim()
     .split("\n")
     .map((line) => Buffer.from(line, "base64"));

@@ -1,7 +1,7 @@
 import { isAbsolute, join, resolve as resolvePath } from "node:path";
-import { readFileSync, statSync } from "node:fs";
 import { whyUnreadable } from "../core/access.ts";
 import { codeOf } from "../core/error-text.ts";
+import { readRegularSync, UnfitFile } from "../core/files.ts";
 import { leastSecret } from "../core/secret.ts";
 
 /** A reference in the configuration that cannot be resolved; the message names the reference, never a value. */
@@ -52,21 +52,21 @@ function readCredential(name: string, { credentialsDirectory }: SecretsOptions):
 }
 
 function readSecret(path: string): Found {
-  const bytes = readRegular(path);
+  const bytes = bytesOf(path);
   if (bytes.includes(0)) throw new SecretError(`${path} is binary; a secret must be one line of text`);
   return { value: bytes.toString("utf8").replace(/\r?\n$/, ""), secret: true };
 }
 
-function readRegular(path: string): Buffer {
+function bytesOf(path: string): Buffer {
   try {
-    const stat = statSync(path);
-    if (stat.isFile() && stat.size <= maxBytes) return readFileSync(path);
+    return readRegularSync(path, maxBytes);
   } catch (error) {
+    if (error instanceof UnfitFile)
+      throw new SecretError(`${path} must be a regular file of at most ${maxBytes / 1024} KiB`);
     const code = codeOf(error) ?? "unreadable";
     const denied = whyUnreadable(error, path);
     throw new SecretError(denied === null ? `cannot read ${path} (${code})` : `cannot read ${path}: ${denied}`);
   }
-  throw new SecretError(`${path} must be a regular file of at most ${maxBytes / 1024} KiB`);
 }
 
 function lookUp(reference: string, options: SecretsOptions): Found {

@@ -7,14 +7,15 @@ import type { SessionEnd } from "../session/sessions.ts";
 /** Records the opening of a session; resolves once the record is committed. */
 export function noteOpened({ audit }: Gateway, session: Session, { client }: Inbound): Promise<void> {
   const facts = { session: sessionName(session), client: client?.name ?? null, revision: session.revision };
-  return audit.recordEvent({ type: "session.open", actor: session.owner, consumer: session.consumer, facts });
+  return audit.recordEvent({ type: "session.open", ...ownerOf(session), facts });
 }
 
 /** Stops the instances that were started for a session that has ended, and records the end. */
 export function finishSession({ audit, upstreams, log }: Gateway, session: Session, reason: SessionEnd): void {
   upstreams.endSession(session.id);
-  const { owner: actor, consumer } = session;
   audit
-    .recordEvent({ type: "session.close", actor, consumer, facts: { session: sessionName(session), reason } })
+    .recordEvent({ type: "session.close", ...ownerOf(session), facts: { session: sessionName(session), reason } })
     .catch((error: unknown) => log.warn("event not recorded", { cause: String(error) }));
 }
+
+const ownerOf = ({ owner: actor, consumer, key }: Session) => ({ actor, consumer, key });

@@ -30,6 +30,8 @@ export class Session implements ClientSession {
   readonly id = secretId();
   readonly owner: string;
   readonly consumer: string;
+  /** The id of its owner's key. */
+  readonly key: string | null;
   readonly revision: Revision;
   readonly capabilities: ClientCapabilities;
   /** The server or toolset whose endpoint opened it; null for all servers. */
@@ -52,6 +54,7 @@ export class Session implements ClientSession {
   constructor({ who, revision, capabilities, scope, now, backlog, traffic }: SessionInit) {
     this.owner = who.id;
     this.consumer = who.consumerId;
+    this.key = who.keyId;
     this.revision = revision;
     this.capabilities = capabilities ?? noCapabilities;
     this.scope = scope;

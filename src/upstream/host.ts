@@ -39,6 +39,8 @@ export type SetHost = {
   readonly refuses: (tool: Tool) => string | null;
   /** Why legacy clients could not use an outputSchema, null when they could. */
   readonly refusesOutput: (schema: Record<string, unknown>) => string | null;
+  /** The patterns of a tool's schema that arguments are not held to. */
+  readonly unchecked: (tool: Tool) => readonly string[];
   readonly record: (event: AuditEvent) => void;
   /** Values that no log may show, as they are now. */
   readonly secrets: () => readonly string[];

@@ -26,16 +26,10 @@ type Usable = { readonly check: Check; readonly ignored: readonly string[]; read
 type Refused = { readonly check: null; readonly ignored: readonly string[]; readonly reason: string };
 type Compiled = Usable | Refused;
 
-export type ValidatorInit = {
-  readonly clock: Clock;
-  /** Called once per tool and schema with the parts of it that are ignored. */
-  readonly warn: (tool: Tool, message: string) => void;
-};
-
 /**
  * Creates the validator of arguments. A schema is checked when its tool is first seen, and compiled at the first call.
  */
-export function createValidator({ clock, warn }: ValidatorInit): Validator {
+export function createValidator(clock: Clock): Validator {
   const byTool = new WeakMap<Tool, Compiled>();
   // Servers are listed again and again: an equal schema of a new tool object is not compiled again.
   const bySchema: BoundedMap<Compiled> = createBoundedMap({ cap: maxSchemas, age, clock });
@@ -46,12 +40,7 @@ export function createValidator({ clock, warn }: ValidatorInit): Validator {
     const key = Bun.SHA256.hash(JSON.stringify(tool.inputSchema) ?? "", "base64");
     const shared = bySchema.get(key);
     const made = shared ?? compileSchema(tool.inputSchema);
-    if (!shared) {
-      bySchema.set(key, made);
-      for (const pattern of made.ignored) {
-        warn(tool, `pattern ${JSON.stringify(cut(pattern, 100))} cannot be matched in linear time and is ignored`);
-      }
-    }
+    if (!shared) bySchema.set(key, made);
     byTool.set(tool, made);
     return made;
   };

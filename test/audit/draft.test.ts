@@ -1,4 +1,5 @@
 import { expect, test } from "bun:test";
+import { createHmac } from "node:crypto";
 import { Drafts } from "../../src/audit/draft.ts";
 import { auditOptions } from "../../src/audit/options.ts";
 import { createSubject, valueOf } from "../../src/audit/subject.ts";
@@ -37,6 +38,9 @@ test("R8 what a pseudonym stands for is not believed of a row that was changed o
   const row = createSubject("192.0.2.7");
   const changed = [{ ...row, value: "192.0.2.8" }, { ...row, salt: row.salt.toReversed() }, { ...row, id: "~x" }, null];
   expect([row, ...changed].map(valueOf)).toEqual(["192.0.2.7", null, null, null, null]);
+  // As README.md says.
+  const name = createHmac("sha256", row.salt).update("192.0.2.7").digest("base64url").slice(0, 22);
+  expect(row.id).toBe(`~${name}`);
 });
 
 /** What a record of a call by this method says that was called. */

@@ -166,6 +166,16 @@ test("R88 tools list says if the caller has none, and whose they would be withou
 });
 
 describe("R23 keys", () => {
+  test("a role or network that is named twice is asked for once", async () => {
+    const asked: unknown[] = [];
+    const words = "keys create n a r,s,r --cidr 10.0.0.0/8,10.0.0.0/8";
+    await run(words, (_name, input) => {
+      asked.push(input);
+      throw new Refusal("denied", "no");
+    });
+    expect(asked).toMatchObject([{ roles: ["r", "s"], cidrs: ["10.0.0.0/8"] }]);
+  });
+
   test("a key that could not be shown is revoked again", async () => {
     const asked: unknown[] = [];
     const made = {

@@ -1,7 +1,14 @@
 import { expect, test } from "bun:test";
-import { mkdirSync, readdirSync, readFileSync, statSync } from "node:fs";
+import { mkdirSync, readdirSync, readFileSync, statSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
-import { createFile, replaceFile, replaceOwnFile } from "../../src/core/files.ts";
+import {
+  createFile,
+  readRegular,
+  readRegularSync,
+  replaceFile,
+  replaceOwnFile,
+  UnfitFile,
+} from "../../src/core/files.ts";
 import { reasonOf } from "../support/failure.ts";
 import { TempDir } from "../support/temp-dir.ts";
 
@@ -50,4 +57,22 @@ test("files: a failure leaves nothing beside the file", async () => {
   mkdirSync(path);
   expect(await reasonOf(replaceFile(path, "text"))).toBeInstanceOf(Error);
   expect(readdirSync(at.dir)).toEqual(["taken"]);
+});
+
+test("files: nothing waits for what is no regular file, such as a pipe that nobody writes to", async () => {
+  using at = new TempDir();
+  writeFileSync(at.path("file"), "text");
+  mkdirSync(at.path("directory"));
+  Bun.spawnSync(["mkfifo", at.path("pipe")]);
+  expect([readRegularSync(at.path("file"), 4).toString(), await readRegular(at.path("file"))]).toEqual([
+    "text",
+    "text",
+  ]);
+  expect(await readRegular("/proc/self/mounts")).not.toBe("");
+  for (const name of ["directory", "pipe"]) {
+    const unfit = `${at.path(name)} is no regular file`;
+    expect(() => readRegularSync(at.path(name))).toThrow(unfit);
+    expect(await reasonOf(readRegular(at.path(name)))).toMatchObject({ name: "UnfitFile", message: unfit });
+  }
+  expect(() => readRegularSync(at.path("file"), 3)).toThrow(new UnfitFile(at.path("file"), true));
 });

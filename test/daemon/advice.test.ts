@@ -14,6 +14,7 @@ import {
 import { basename, join } from "node:path";
 import { Place } from "../support/daemon.ts";
 import { asNobody, mayBecomeNobody } from "../support/processes.ts";
+import { mayMount, mountTmpfs } from "../support/tmpfs.ts";
 
 // What a refusal advises is done to the letter, once, and helps.
 
@@ -198,6 +199,17 @@ test("R17 T62 a start whose directories cannot be made names who tried, which, a
   const socket = await start("--state", place.state, "--socket", within("run/control.sock"));
   expect(socket).toContain(`control socket ${within("run/control.sock")}: ${who} ${within("run")} (ENOTDIR); `);
   expect(socket).toContain("or name another with --socket");
+});
+
+test.skipIf(!mayMount())("a start whose directory has no room on its disk says so (needs mount as root)", async () => {
+  using place = new Place({ servers: [], policies: [] });
+  // Its own directory takes the one inode.
+  using disk = mountTmpfs("1m,nr_inodes=1");
+  const state = join(disk?.dir ?? "", "state");
+  place.flags = () => ["--config", place.config, "--state", state];
+  const { code, stderr } = await place.cli(["daemon", "--listen", "127.0.0.1:0"]);
+  const said = `${state} (ENOSPC); its disk is full: make room, or name another with --state`;
+  expect([code, stderr]).toEqual([1, expect.stringContaining(said)]);
 });
 
 test.skipIf(!mayBecomeNobody)(

@@ -1,5 +1,15 @@
 import { expect, setDefaultTimeout, test } from "bun:test";
-import { chmodSync, chownSync, mkdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import {
+  chmodSync,
+  chownSync,
+  closeSync,
+  constants,
+  mkdirSync,
+  openSync,
+  readFileSync,
+  rmSync,
+  writeFileSync,
+} from "node:fs";
 import { commitmentTo } from "../../src/audit/chain.ts";
 import { pairFaults } from "../../src/config/key-pair.ts";
 import { Tls } from "../../src/daemon/tls.ts";
@@ -209,5 +219,26 @@ test.skipIf(!hasOpenssl || (isRoot && !mayBecomeNobody))(
         expect.stringMatching(/tls.key: uid \d+ may not read it .*let that user read/),
       ]);
     }
+  },
+);
+
+test.skipIf(!hasOpenssl)(
+  "R17 a key that comes through a pipe is read once, and nothing waits for one that does not come (needs openssl)",
+  async () => {
+    using place = new Place({ listen: { tls: { cert: "c.pem", key: "pipe" } } });
+    certificate(place);
+    const pipe = place.path("pipe");
+    Bun.spawnSync(["mkfifo", pipe]);
+    // What is written stays there while somebody can read it.
+    const kept = openSync(pipe, constants.O_RDONLY | constants.O_NONBLOCK);
+    writeFileSync(pipe, readFileSync(place.path("k.pem")));
+    {
+      await using _daemon = await place.start();
+      closeSync(kept);
+      for (const args of [["status"], ["config", "reload"]])
+        expect(JSON.stringify(pick(await place.json(...args), "warnings"))).not.toContain("listen.tls");
+    }
+    const { code, stderr } = await place.cli(["daemon"]);
+    expect([code, stderr]).toEqual([1, expect.stringContaining(`listen.tls.key: ${pipe}: is no private key`)]);
   },
 );

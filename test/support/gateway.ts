@@ -53,7 +53,7 @@ export function plainGateway(over: Pick<Gateway, "authn" | "policy" | "catalog">
     identity: { name: "mcpgw", version: "9" },
     limits: quietLimits,
     inForce: () => gw,
-    validator: createValidator({ clock, warn() {} }),
+    validator: createValidator(clock),
     upstreams: quietUpstreams,
     settled: Promise.resolve(),
     audit: quietAudit,

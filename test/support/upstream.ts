@@ -148,6 +148,7 @@ export type HarnessOptions = {
   program?: string;
   refuses?: (tool: Tool) => string | null;
   refusesOutput?: (schema: Record<string, unknown>) => string | null;
+  unchecked?: (tool: Tool) => readonly string[];
   /** Answers what servers ask outside of any call. */
   askSession?: SetHost["askSession"];
   /** Whether clients can be asked outside of calls; absent: where there is `askSession`. */
@@ -182,6 +183,7 @@ export function upstreams(servers: ServerOptions[], options: HarnessOptions = {}
     client: { name: options.name ?? "mcpgw", version: "0" },
     refuses: options.refuses ?? (() => null),
     refusesOutput: options.refusesOutput ?? (() => null),
+    unchecked: options.unchecked ?? (() => []),
     record: (event) => void events.push(event),
     secrets: () => [],
     askSession: options.askSession ?? (() => Promise.reject(new Error("nobody is there"))),

@@ -6,14 +6,12 @@ import { stillClock } from "./principal.ts";
 
 /** A validator, and ways to hold arguments against a schema. */
 export function setUp() {
-  const warnings: string[] = [];
-  const validator = createValidator({ clock: stillClock(), warn: (_tool, message) => void warnings.push(message) });
+  const validator = createValidator(stillClock());
   const check = (schema: unknown, args: unknown, route: Route = makeRoute("crm", "get", schema)) =>
     validator.check(makeCall({ args }), route);
   const wrong = (schema: unknown, args: unknown) => failureOf(() => check(schema, args));
   return {
     validator,
-    warnings,
     check,
     wrong,
     refuses: (schema: unknown) => validator.refuses(makeTool("get", schema)),

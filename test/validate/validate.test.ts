@@ -302,8 +302,8 @@ describe("patterns", () => {
     check(schema, { a: "A".repeat(1_500_000) });
     expect(wrong(schema, { a: `${"A".repeat(50_000)}!` }).message).toContain("must match pattern");
   });
-  test("one that needs backtracking is ignored with one warning", () => {
-    const { check, warnings, validator } = setUp();
+  test("one that needs backtracking is ignored, and named", () => {
+    const { check, validator } = setUp();
     const schema = {
       ...prop({ pattern: "(?=x)x" }),
       patternProperties: { "(a)\\1": false },
@@ -312,8 +312,6 @@ describe("patterns", () => {
     const route = makeRoute("crm", "get", schema);
     check(schema, { a: "y", aa: 1 }, route);
     check(schema, { a: "y" }, makeRoute("crm", "get", structuredClone(schema)));
-    expect(warnings).toHaveLength(2);
-    expect(warnings.join()).toContain("(?=x)x");
     // Operators are shown each with its tool.
     expect(route.tool && validator.unchecked(route.tool)).toEqual(["(a)\\1", "(?=x)x"]);
   });

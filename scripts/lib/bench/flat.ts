@@ -75,7 +75,7 @@ function subject({ keys: keyCount, rules }: Size): { measure(): Promise<number>;
   const options = limitsOptions.parse({ perMinute: 600_000_000 });
   const limits = createLimits({ options, clock, state: createLimitsState(clock) });
   const policy = policyOf(rules);
-  const validator = createValidator({ clock, warn() {} });
+  const validator = createValidator(clock);
   const sealer = { seal: () => "", open: () => null };
   const catalog = createCatalog({
     servers: [{ id: "web", prefix: "always", enabled: true }],

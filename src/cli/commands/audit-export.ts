@@ -1,5 +1,6 @@
 import { existsSync } from "node:fs";
 import { open as openFile, type FileHandle, rm } from "node:fs/promises";
+import { dirname } from "node:path";
 import { codeOf, messageOf } from "../../core/error-text.ts";
 import { command } from "../command.ts";
 import { exit, Failed, UsageError } from "../errors.ts";
@@ -13,7 +14,10 @@ async function create(path: string): Promise<FileHandle> {
   try {
     return await openFile(path, "wx", 0o600);
   } catch (error) {
-    throw codeOf(error) === "EEXIST" ? isThere(path) : new UsageError(`--out: ${messageOf(error)}`);
+    const code = codeOf(error);
+    if (code === "EEXIST") throw isThere(path);
+    const why = code === "ENOENT" ? `there is no directory ${dirname(path)}` : messageOf(error);
+    throw new UsageError(`--out: ${why}`);
   }
 }
 

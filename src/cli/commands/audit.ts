@@ -45,7 +45,7 @@ const log = command({
 
 /** `12` or `chain/12`. */
 function recordId(text: string): { chain: string | undefined; seq: number } {
-  const match = /^(?:([A-Za-z0-9-]+)\/)?(\d{1,15})$/.exec(text);
+  const match = /^(?:([A-Za-z0-9-]+)\/)?([1-9]\d{0,14})$/.exec(text);
   if (!match) throw new UsageError(`"${text}" is no record; write its number, or chain/number`);
   return { chain: match[1], seq: Number(match[2]) };
 }

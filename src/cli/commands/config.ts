@@ -3,7 +3,7 @@ import { findConfig, thisHost } from "../../config/paths.ts";
 import type { Loaded, LoadOptions } from "../../config/load.ts";
 import type { Cli } from "../cli.ts";
 import { command, group } from "../command.ts";
-import { line } from "../../control/format.ts";
+import { line, paragraph } from "../../control/format.ts";
 import { Refusal } from "../../control/refusal.ts";
 
 /** Loads the chosen file and tells which it was; throws a `ConfigError` with everything that is wrong with it. */
@@ -40,17 +40,18 @@ const show = command({
   args: { running: { type: "boolean", description: "show the daemon's running configuration instead of the file" } },
   async run({ running }, cli) {
     const { out } = cli;
+    const { dataYaml, shownData, shownYaml } = await import("../../config/show.ts");
     if (running) {
       const client = await cli.open({ local: true });
       const answer = await client.call("config.show", {});
       out.say(`in force from ${answer.file ?? "no file"}`);
-      return out.document(answer.config);
+      if (out.json) return out.document(answer.config);
+      return out.print(paragraph(dataYaml(answer.config)));
     }
     const loaded = await load(cli);
     out.say(`read from ${loaded.file}`);
-    const { shownData, shownYaml } = await import("../../config/show.ts");
     if (out.json) return out.document(shownData(loaded));
-    await out.print(shownYaml(loaded).trimEnd());
+    await out.print(paragraph(shownYaml(loaded)));
   },
 });
 

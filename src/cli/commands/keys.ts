@@ -60,14 +60,14 @@ function valueOf<T>(argument: string, schema: Schema<T>, value: unknown): T {
   throw new UsageError(`${argument}: ${parsed.error.issues[0]?.message ?? "not valid"}`);
 }
 
-/** The parts of a list that is not empty: without networks, a key could be used from anywhere. */
+/** The parts, each once, of a list that is not empty: without networks, a key could be used from anywhere. */
 function list(argument: string, text: string): string[] {
   const all = text
     .split(",")
     .map((part) => part.trim())
     .filter(Boolean);
   if (all.length === 0) throw new UsageError(`${argument}: "${text}" names none`);
-  return all;
+  return [...new Set(all)];
 }
 
 const rateOf = (text: string): number => valueOf("--rate", perMinute, /^\d+$/.test(text) ? Number(text) : text);

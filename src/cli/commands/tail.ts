@@ -6,19 +6,20 @@ import type { AuditEntry } from "../../control/schemas.ts";
 import { command } from "../command.ts";
 import { checked, filters, unheard } from "../filters.ts";
 import { keepFollowing, missed } from "../keep-following.ts";
-import { aligned, type Output, widthsOf } from "../output.ts";
+import { aligned, type Output, right, widthsOf } from "../output.ts";
 import { cells } from "../record-cells.ts";
 import { pastTime } from "../when.ts";
 import { timeText } from "../../core/time-text.ts";
 
 // The widest cell of a stream is not known in advance: columns start at usual widths and grow.
-const start = [12, 12, 24, 12, 8];
+const start = [5, 12, 12, 19, 12, 8];
 
 /** Prints records one by one, aligned as well as a stream can be. */
 export function follower(out: Output): (entry: AuditEntry) => Promise<void> {
   let widths = start;
   return async (entry) => {
-    const row = cells(entry, false);
+    // All of one chain, the one that `audit show` means by a number alone.
+    const row = [right(String(entry.seq)), ...cells(entry, false)];
     widths = widthsOf([row]).map((width, index) => Math.min(48, Math.max(widths[index] ?? 0, width)));
     await out.print(aligned(row, widths, out.paint));
   };

@@ -8,7 +8,7 @@ import { cut } from "../../core/text.ts";
 import { command, group } from "../command.ts";
 import { exit, UsageError } from "../errors.ts";
 import { type Cell, type Output, untilReaderLeaves, whole } from "../output.ts";
-import { line } from "../../control/format.ts";
+import { line, paragraph } from "../../control/format.ts";
 
 /** One row per tool; a hidden one shows the reason instead of its description. */
 export function toolRows(tools: readonly ToolView[]): Cell[][] {
@@ -22,8 +22,6 @@ export function toolRows(tools: readonly ToolView[]): Cell[][] {
 function sayWhoAsks(out: Output): void {
   if (givenKey() === null) out.say(keylessText);
 }
-
-const paragraph = (text: string): string => text.split("\n").map(line).join("\n");
 
 const list = command({
   summary: "List the tools, of the caller named by MCPGW_API_KEY if it is set",

@@ -26,7 +26,7 @@ export function serverHandlers({ current, upstreams }: Engine): Pick<Handlers, N
     }),
     "servers.restart"({ id }) {
       if (find(id).state === "disabled") {
-        throw new Refusal("conflict", `server ${id} is disabled; "mcpgw servers enable ${id}" comes first`);
+        throw new Refusal("conflict", `server ${id} is disabled; \`mcpgw servers enable ${id}\` comes first`);
       }
       const run = async () => {
         await upstreams().restart(id);

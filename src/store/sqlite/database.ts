@@ -1,5 +1,5 @@
 import { constants as sqlite, Database, SQLiteError } from "bun:sqlite";
-import { accessSync, closeSync, constants, existsSync, openSync } from "node:fs";
+import { accessSync, closeSync, constants, existsSync, openSync, statSync } from "node:fs";
 import { pathToFileURL } from "node:url";
 import { ownership } from "../../core/access.ts";
 import { codeOf } from "../../core/error-text.ts";
@@ -31,6 +31,8 @@ export function openWritable(path: string, { wait, synchronous }: OpenOptions): 
 
 /** Opens an existing database for reading; `wait` as for writing. */
 export function openReadable(path: string, wait: number): Database {
+  // SQLite would wait for somebody to write to a named pipe.
+  if (statSync(path, { throwIfNoEntry: false })?.isFIFO()) throw new StoreFailed("is no regular file");
   return withStoreErrors(() => {
     // SQLite makes files beside a database that was closed in order, unless it is told that nobody can write it.
     const db = isFixed(path)

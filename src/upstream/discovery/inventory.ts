@@ -3,6 +3,7 @@ import type { Era } from "../../core/inbound.ts";
 import { atOnce, inTurns, type Turn } from "../../core/turns.ts";
 import { isObject } from "../../core/json.ts";
 import { changedKey, type ListName, listNames, lists, mapLists } from "../../core/lists.ts";
+import { cut } from "../../core/text.ts";
 import type { Listing, Offers } from "../../core/upstream.ts";
 import { reasonOf } from "../faults.ts";
 import type { SetHost, Terms } from "../host.ts";
@@ -169,7 +170,7 @@ async function listOne(of: Stocktaking, old: Inventory, list: ListName): Promise
     const { texts, warning, late } = await drainList(of.instance, of, list);
     if (warning !== null) log.warn(warning, { server });
     const rest = warning === null ? [] : [{ name: null, reason: warning }];
-    const read = await inTurns(list === "tools" ? readTools(texts, host) : readItems(texts, list, host), turn);
+    const read = await (list === "tools" ? toolsIn(texts, of, old) : inTurns(readItems(texts, list, host), turn));
     const before = old[list];
     for (const { what, ...facts } of newFaults({ items: before, missing: old.missing[list] }, read))
       log.warn(`a ${lists[list].noun} is ${what}`, { server, ...facts });
@@ -197,6 +198,22 @@ function newFaults(before: Definitions, now: Definitions): (MissingItem & { read
   ];
   const known = new Set(faultsOf(before).map((fault) => JSON.stringify(fault)));
   return faultsOf(now).filter((fault) => !known.has(JSON.stringify(fault)));
+}
+
+/** Reads tools, and warns of those whose arguments are held to a part of their schema only, unless that is known. */
+async function toolsIn(texts: readonly string[], { options, host, turn }: Stocktaking, old: Inventory) {
+  const read = await inTurns(readTools(texts, host), turn);
+  const quote = (pattern: string): string => JSON.stringify(cut(pattern, 100));
+  const patternsOf = (tool: Tool): string => cut(host.unchecked(tool).map(quote).join(", "), 500);
+  const known = new Map(old.tools.map((tool) => [tool.name, tool]));
+  for (const tool of read.items) {
+    const patterns = patternsOf(tool);
+    const before = known.get(tool.name);
+    if (patterns === "" || (before && patterns === patternsOf(before))) continue;
+    const facts = { server: options.id, name: tool.name, patterns };
+    host.log.warn("a tool's arguments are not held to patterns that cannot be matched in linear time", facts);
+  }
+  return read;
 }
 
 const reasonsOf = ({ faults = [] }: Item): string => faults.join("; ");

@@ -1,5 +1,6 @@
-import { existsSync, readFileSync, writeFileSync } from "node:fs";
+import { existsSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
+import { readRegularSync } from "../../core/files.ts";
 import type { Logger } from "../../core/log.ts";
 import { readProcess } from "./process-table.ts";
 import { sweepRun } from "./reaper.ts";
@@ -10,7 +11,7 @@ import { sweepRun } from "./reaper.ts";
  */
 export async function endPreviousRun(stateDir: string, chain: string, run: string, log: Logger): Promise<void> {
   const file = join(stateDir, `${chain}.run`);
-  if (existsSync(file)) await endRun(readFileSync(file, "utf8"), log);
+  if (existsSync(file)) await endRun(readRegularSync(file).toString(), log);
   writeFileSync(file, `${run}\n${(await gatewayAt(process.pid)) ?? ""}\n`, { mode: 0o600 });
 }
 

@@ -135,7 +135,7 @@ test("S05 S09: tools whose schema or x-mcp-header is unusable are left out, with
   const texts = [...bad, {}].map((schema, at) =>
     JSON.stringify({ name: `t${at}`, inputSchema: { type: "object", ...schema } }),
   );
-  const { refuses } = createValidator({ clock: systemClock, warn() {} });
+  const { refuses } = createValidator(systemClock);
   const { items, missing } = atOnce(readTools(texts, { ...rules, refuses }));
   expect(items.map(({ name }) => name)).toEqual(["t2"]);
   expect(missing.map(({ name }) => name)).toEqual(["t0", "t1"]);

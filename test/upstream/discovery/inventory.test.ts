@@ -111,6 +111,20 @@ test("what clients could not read of a definition is left out, with one warning,
   expect(warned.join()).toContain("its outputSchema, which clients before 2026-07-28 are not shown, is none");
 });
 
+test("patterns that arguments are not held to are told once, with their server", async () => {
+  using server = serve(({ method, id }) =>
+    method === "tools/list" ? reply(id, { tools: [{ name: "t", inputSchema: { pattern: "(?=x)x" } }] }) : null,
+  );
+  const unchecked = () => ["(?=x)x"];
+  await using set = upstreams([{ ...http("a", server.url), refresh: 30 }], { unchecked });
+  await set.settled();
+  const asked = server.of("tools/list").length;
+  await until(() => server.of("tools/list").length > asked + 1, "another listing");
+  const warned = set.warnings.filter((warning) => warning.includes("not held to"));
+  expect(warned).toHaveLength(1);
+  expect(warned[0]).toContain('{"server":"a","name":"t","patterns":"\\"(?=x)x\\""}');
+});
+
 test("a broken list that a server deployed anew has no more is not asked for, nor missed", async () => {
   let version = 1;
   using server = serve(({ method, id }, request) => {
@@ -163,6 +177,7 @@ test("a list that takes too long takes away nothing that was known, and brings w
     limits: linkHost.limits,
     refuses: () => null,
     refusesOutput: () => null,
+    unchecked: () => [],
     log: silent,
     clock: systemClock,
   };

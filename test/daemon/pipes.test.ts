@@ -1,0 +1,37 @@
+import { expect, setDefaultTimeout, test } from "bun:test";
+import { readdirSync, renameSync, rmSync } from "node:fs";
+import { join } from "node:path";
+import { Place } from "../support/daemon.ts";
+
+// Each command is a process; on a busy machine that takes its time.
+setDefaultTimeout(30_000);
+
+test("a named pipe in the place of a file of the gateway's own keeps nothing waiting", async () => {
+  using place = new Place({ servers: [], policies: [] });
+  await (await place.start()).stop();
+  const [install = ""] = readdirSync(place.heads);
+  const outside = join(place.heads, install);
+  const daemon = ["daemon", "--listen", "127.0.0.1:0"];
+  const verify = ["audit", "verify"];
+  for (const [file, ...commands] of [
+    [join(place.state, "signing.key"), daemon, verify],
+    [join(place.state, "seal.key"), daemon],
+    [join(place.state, "main.run"), daemon],
+    [join(outside, "main.head"), daemon, verify],
+    [join(outside, "signing.pub"), daemon, verify],
+    [join(place.state, "audit", "main.db"), verify],
+  ] as const) {
+    renameSync(file, `${file}.kept`);
+    Bun.spawnSync(["mkfifo", "-m", "600", file]);
+    for (const args of commands) {
+      const { code, stdout, stderr } = await place.cli(args);
+      expect([file, code === 0, stdout + stderr]).toEqual([file, false, expect.stringContaining("is no regular file")]);
+    }
+    renameSync(`${file}.kept`, file);
+  }
+  const ballast = join(place.state, "ballast");
+  rmSync(ballast);
+  Bun.spawnSync(["mkfifo", ballast]);
+  await (await place.start()).stop();
+  expect(await place.cli(verify)).toMatchObject({ code: 0 });
+});
