@@ -26,6 +26,7 @@ export class Supervisor {
   readonly #discovery: Discovery;
   readonly #following: Following;
   #pulse: Timer | null = null;
+  #listing: Promise<void> | null = null;
 
   constructor(options: ServerOptions, host: SetHost) {
     this.identity = identityOf(options);
@@ -61,16 +62,18 @@ export class Supervisor {
     const begins = this.#state === "idle" || this.#state === "starting";
     if (!begins) return;
     if (this.boots) await this.#discovery.connect();
-    else if (!this.#discovery.listed) await this.#listOnce();
+    else if (!this.#discovery.listed) await (this.#listing ??= this.#listOnce().finally(() => (this.#listing = null)));
   }
 
   /**
-   * Nobody can call a tool that no list shows: an on-demand server is started to be listed, then rests until it is
-   * called.
+   * Nobody can call a tool that no list shows: an on-demand server is started to be listed, in its turn, then rests
+   * until it is called. A call of what its predecessor offered starts it at once.
    */
   async #listOnce(): Promise<void> {
-    const before = this.#terms.host.clock.mono();
-    await this.#discovery.connect();
+    const { clock, starts } = this.#terms.host;
+    const before = clock.mono();
+    this.#discovery.set("starting", null);
+    await starts.add(() => this.#discovery.connect());
     if (this.#state === "ready" && this.instances.unusedSince(before)) await this.#discovery.rest();
   }
 

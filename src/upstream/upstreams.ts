@@ -4,6 +4,7 @@ import type { LocalServer, Upstreams } from "../core/ports.ts";
 import { emptyListing, type Listing, type Notice, type ServerStatus } from "../core/upstream.ts";
 import { usualBreaker } from "./breaker.ts";
 import { baseEnv } from "./process/child-env.ts";
+import { StartQueue } from "./discovery/start-queue.ts";
 import { faults } from "./faults.ts";
 import type { SetHost, Tuning } from "./host.ts";
 import { identityOf, listIdentityOf } from "./identity.ts";
@@ -14,7 +15,7 @@ import { Subscriptions } from "./subscriptions.ts";
 import { Supervisor } from "./supervisor.ts";
 import { endOrphans, usualPatience } from "./process/tree.ts";
 
-type Init = Omit<SetHost, "changed" | "callerChanged" | "retired" | "notice" | "reaper" | "tuning"> & {
+type Init = Omit<SetHost, "changed" | "callerChanged" | "retired" | "notice" | "starts" | "reaper" | "tuning"> & {
   readonly servers: readonly ServerOptions[];
   readonly local: readonly LocalServer[];
   readonly previous: ManagedUpstreams | null;
@@ -68,6 +69,7 @@ export class ManagedUpstreams implements Upstreams {
       callerChanged: () => notifyAll(this.#callerListeners),
       retired: () => this.#retired,
       notice: (notice) => this.#notice(notice),
+      starts: previous ? previous.#host.starts : new StartQueue(),
       reaper: () => this.#startReaper(),
       tuning: { ...usualTuning, ...tuning },
     };
