@@ -65,9 +65,10 @@ export class EventStream implements Reader {
 
   write(event: string, must: boolean): void {
     if (this.#closed) return;
-    if (this.#owed < (must ? this.#maxOwed : maxQueued)) this.#write(encoder.encode(event));
-    else if (must) this.close();
-    else this.#traffic.lost++;
+    if (this.#owed < (must ? this.#maxOwed : maxQueued)) return this.#write(encoder.encode(event));
+    if (!must) return void this.#traffic.lost++;
+    this.#traffic.leftUnread(this.#owner, this.#owed);
+    this.close();
   }
 
   /** Ends the stream once all of it is read. */
