@@ -24,7 +24,7 @@ export async function runDaemon(
   const { loaded, paths, why } = installation;
   const log = openLog(loaded.config.log);
   guardProcess();
-  lockState(paths.state);
+  const lock = lockState(paths.state);
   try {
     await refuseTaken(loaded.config.listen.http, paths.socket);
   } catch (error) {
@@ -46,6 +46,8 @@ export async function runDaemon(
     await booted.close();
     service.close();
     log.flush();
+    // Whoever reads the last line may start the next daemon.
+    lock.release();
     log.info("stopped");
   });
   // The reload itself logs and records what went wrong. A signal does not tell who sent it.
