@@ -1,8 +1,7 @@
 import type { IdentifiedCall, Party, Route } from "../core/call.ts";
-import { lookEvery } from "../core/clock.ts";
+import { longestTimer, lookEvery } from "../core/clock.ts";
 import type { Followed, TaskWatch, Updated } from "../core/ports.ts";
 import type { Listing, ServerState, ServerStatus } from "../core/upstream.ts";
-import { longestTimer } from "../core/wait.ts";
 import { CallerInstances } from "./caller-instances.ts";
 import { Discovery } from "./discovery/discovery.ts";
 import { listingOf, unknownText } from "./discovery/inventory.ts";
