@@ -57,7 +57,7 @@ export type SetHost = {
   readonly askSession: (question: SessionQuestion, signal: AbortSignal) => Promise<ClientAnswer>;
   /** Whether that client can be asked now. */
   readonly canAskSession: (session: string, owner: string) => boolean;
-  /** For servers that are started only to be listed; that of all sets. */
+  /** For programs that are started only to be listed; that of all sets. */
   readonly starts: StartQueue;
   /** The reaper, which is started with the first child. */
   readonly reaper: () => Reaper;

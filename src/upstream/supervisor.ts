@@ -65,14 +65,15 @@ export class Supervisor {
   }
 
   /**
-   * Nobody can call a tool that no list shows: an on-demand server is started to be listed, in its turn, then rests
-   * until it is called. A call of what its predecessor offered starts it at once.
+   * Nobody can call a tool that no list shows: an on-demand server is started to be listed, a program in its turn, then
+   * rests until it is called. A call of what its predecessor offered starts it at once.
    */
   async #listOnce(): Promise<void> {
-    const { clock, starts } = this.#terms.host;
-    const before = clock.mono();
+    const { options, host } = this.#terms;
+    const before = host.clock.mono();
     this.#discovery.set("starting", null);
-    await starts.add(() => this.#discovery.connect());
+    const connect = (): Promise<void> => this.#discovery.connect();
+    await ("url" in options ? connect() : host.starts.add(connect));
     if (this.#state === "ready" && this.instances.unusedSince(before)) await this.#discovery.rest();
   }
 

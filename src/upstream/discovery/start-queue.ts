@@ -7,7 +7,7 @@ const usual = {
   longest: 5_000,
 };
 
-/** Starts of servers that nobody waits for: only so many at once, since a program that loads takes a processor. */
+/** Starts of programs that nobody waits for: only so many at once, since one that loads takes a processor. */
 export class StartQueue {
   readonly #waiting: (() => void)[] = [];
   readonly #longest: number;

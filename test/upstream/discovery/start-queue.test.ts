@@ -2,7 +2,9 @@ import { expect, test } from "bun:test";
 import { availableParallelism } from "node:os";
 import { StartQueue } from "../../../src/upstream/discovery/start-queue.ts";
 import { rejectionOf } from "../../support/failure.ts";
-import { fake, textOf, upstreams } from "../../support/upstream.ts";
+import { serve } from "../../support/mcp-server.ts";
+import { until } from "../../support/until.ts";
+import { fake, http, textOf, upstreams } from "../../support/upstream.ts";
 
 const tick = () => new Promise<void>((resolve) => void setImmediate(resolve));
 
@@ -71,6 +73,13 @@ test("servers that are started only to be listed wait for each other, but a call
   await Promise.all([set.settled(), set.drainPrevious(0)]);
   const states = set.status().map(({ state }) => String(state));
   expect(states).toEqual([...Array<string>(many - 1).fill("idle"), "ready"]);
+});
+
+test("servers that run elsewhere wait for nobody", async () => {
+  using server = serve(() => new Promise<null>(() => {}));
+  const servers = Array.from({ length: many }, (_, at) => http(`s${at}`, server.url, { start: "on-demand" }));
+  await using _ = upstreams(servers);
+  await until(() => server.seen.length === many, "all to be asked");
 });
 
 test("a reload neither lists a server that waits for its turn twice, nor starts one that it has removed", async () => {
