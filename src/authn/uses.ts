@@ -18,6 +18,8 @@ export class Uses implements Disposable {
   readonly #saved = new Map<string, number>();
   /** The keys whose last use is to be stored. */
   readonly #due = new Set<string>();
+  /** The keys that are there. */
+  #keys: { has(id: string): boolean } = { has: () => true };
   #timer: Timer | undefined;
 
   constructor(store: Pick<KeyStore, "uses" | "saveUses">) {
@@ -31,12 +33,20 @@ export class Uses implements Disposable {
     this.#timer ??= this.#saveIn(delay);
   }
 
-  /** Forgets keys that are there no more. What is stored of them stays: they may come back, and others share the store. */
+  /**
+   * Forgets keys that are there no more, those whose use is due once that is stored. What is stored of them stays: they
+   * may come back, and others share the store.
+   */
   keep(keys: { has(id: string): boolean }): void {
-    this.save();
-    for (const uses of [this.#used, this.#saved, this.#due]) {
-      for (const id of uses.keys()) if (!keys.has(id)) uses.delete(id);
-    }
+    this.#keys = keys;
+    this.save(slice.most);
+    for (const id of this.#used.keys()) if (!this.#due.has(id)) this.#forgetLeft(id);
+  }
+
+  #forgetLeft(id: string): void {
+    if (this.#keys.has(id)) return;
+    this.#used.delete(id);
+    this.#saved.delete(id);
   }
 
   /** Stores, at the end, also what is not due. */
@@ -63,6 +73,7 @@ export class Uses implements Disposable {
     for (const [id, at] of uses) {
       this.#saved.set(id, at);
       this.#due.delete(id);
+      this.#forgetLeft(id);
     }
     if (this.#due.size > 0) this.#timer = this.#saveIn(slice.pause);
   }

@@ -21,8 +21,27 @@ export function heldUpBy(most: number): (late: number) => boolean {
   return (late) => (heldUp = !heldUp && late > most);
 }
 
-/** By how much too late a regular look then comes, ms. */
+/** By how much too late a timer then fires, ms. */
 const late = 250;
+/** The time for reading what came meanwhile: timers fire before that is read; ms. */
+export const readingMs = 1_000;
+
+/** The longest time that a timer can wait, ms; it does not wait at all for a longer one. */
+export const longestTimer = 2 ** 31 - 1;
+
+/**
+ * Calls `work` after `ms`, unless the function is called that it returns. After the whole process was held up what came
+ * meanwhile is read first.
+ */
+export function after(ms: number, work: () => void): () => void {
+  const due = performance.now() + Math.max(0, ms);
+  const look = (): void => {
+    if (performance.now() - due <= late) work();
+    else timer = setTimeout(work, readingMs);
+  };
+  let timer = setTimeout(look, Math.min(ms, longestTimer));
+  return () => clearTimeout(timer);
+}
 
 /**
  * Calls `look` every `ms`, not keeping the process alive. After the whole process was held up it leaves one out: what

@@ -40,6 +40,8 @@ export type Limits = Throttle & {
   admit(who: Principal, weight: number): void;
   /** Gives back what `admit` took; called once for each admitted request. */
   release(who: Principal, weight: number): void;
+  /** Counts what a request weighs that was answered but goes on in memory, until the function is called; throws as `admit`. */
+  carry(who: Principal, weight: number): () => void;
   /**
    * After the decision: takes one token each from the buckets of the consumer, the key and the tool. A request about no
    * single target takes none from a tool's bucket. Throws `rate-limited`.

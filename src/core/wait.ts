@@ -1,7 +1,5 @@
 import type { AbortSignalLike } from "./cancel.ts";
-
-/** The longest time that a timer can wait, ms; it does not wait at all for a longer one. */
-export const longestTimer = 2 ** 31 - 1;
+import { after } from "./clock.ts";
 
 /** Why a wait ended before its promise settled. */
 type Over = "late" | "aborted";
@@ -17,14 +15,14 @@ export async function within<T, E>(
   over: (why: Over) => E,
 ): Promise<T | E> {
   const { promise: ended, resolve } = Promise.withResolvers<Over>();
-  const timer = ms === null ? undefined : setTimeout(resolve, Math.min(ms, longestTimer), "late");
+  const stop = ms === null ? null : after(ms, () => resolve("late"));
   const abort = (): void => resolve("aborted");
   signal?.addEventListener("abort", abort, { once: true });
   if (signal?.aborted) abort();
   try {
     return await Promise.race([promise, ended.then(over)]);
   } finally {
-    clearTimeout(timer);
+    stop?.();
     signal?.removeEventListener("abort", abort);
   }
 }

@@ -5,6 +5,7 @@ import type { Self } from "../core/self.ts";
 import { lockState } from "../store/open.ts";
 import { boot } from "./boot.ts";
 import { openInstallation } from "./installation.ts";
+import type { Engine } from "./engine.ts";
 import { Daemon } from "./daemon.ts";
 import { openLog } from "./own-log.ts";
 import { endProcess, guardProcess } from "./process.ts";
@@ -24,7 +25,7 @@ export async function runDaemon(
   const { loaded, paths, why } = installation;
   const log = openLog(loaded.config.log);
   guardProcess();
-  lockState(paths.state);
+  const lock = lockState(paths.state);
   try {
     await refuseTaken(loaded.config.listen.http, paths.socket);
   } catch (error) {
@@ -46,11 +47,13 @@ export async function runDaemon(
     await booted.close();
     service.close();
     log.flush();
+    // Whoever reads the last line may start the next daemon.
+    lock.release();
     log.info("stopped");
   });
   // The reload itself logs and records what went wrong. A signal does not tell who sent it.
   signals.reload(() => void daemon.reload("system").catch(() => {}));
-  await engine.upstreams().booted();
+  await whenBooted(engine);
   if (!daemon.ready()) return endProcess(await stopped);
   for (const warning of engine.warnings()) log.warn(warning);
   log.info("ready", {
@@ -63,6 +66,15 @@ export async function runDaemon(
   });
   service.ready(`serving ${daemon.url}/mcp`);
   return endProcess(await stopped);
+}
+
+/** Resolves once each server that starts at boot was listed or failed, those of a reload meanwhile too. */
+async function whenBooted({ upstreams }: Engine): Promise<void> {
+  let waited: ReturnType<Engine["upstreams"]>;
+  do {
+    waited = upstreams();
+    await waited.booted();
+  } while (waited !== upstreams());
 }
 
 /** Throws where another process listens already. Called before anything of this installation is opened. */

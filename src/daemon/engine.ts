@@ -70,7 +70,7 @@ export async function startEngine(options: EngineOptions): Promise<Engine> {
   const { stores, loaded: first, self, log, run, local, admit } = options;
   const metrics = new CallMetrics();
   const running = new Running();
-  const traffic = new Traffic();
+  const traffic = new Traffic(log);
   const limits = createLimitsState(stores.clock);
   const inForce = () => built.gateway;
   const notifier = new Notifier(() => inForce().catalog);

@@ -29,6 +29,8 @@ class Housekeeper {
   readonly #start: Start;
   readonly #opened = new DisposableStack();
   #durable = 0;
+  /** Why a chain could not be rolled up the last time. */
+  readonly #failed = new Map<string, string>();
   #rolling: Promise<void> | null = null;
   #timer: Timer | null = null;
   readonly #copying = setInterval(() => this.#copyLogs(), copyEvery);
@@ -118,15 +120,30 @@ class Housekeeper {
     return this.#rolling;
   }
 
-  /** Other chains are rolled up too: an embedded gateway may have ended before it did so itself. */
+  /**
+   * Other chains are rolled up too: an embedded gateway may have ended before it did so itself. One that cannot be read
+   * keeps no other from it.
+   */
   async #rollUpAll(): Promise<void> {
     for (const chain of this.#reader.chains()) {
-      const upto = this.#reach(chain);
-      while (this.#rollUpPage(chain, upto)) {
-        this.#copyLogs();
-        // Lets questions and wake-ups in between.
-        await setImmediate();
+      try {
+        await this.#rollUpChain(chain);
+        this.#failed.delete(chain);
+      } catch (error) {
+        const message = messageOf(error);
+        // Once: what is damaged stays so.
+        if (this.#failed.get(chain) !== message) complain(error, `chain ${chain}: `);
+        this.#failed.set(chain, message);
       }
+    }
+  }
+
+  async #rollUpChain(chain: string): Promise<void> {
+    const upto = this.#reach(chain);
+    while (this.#rollUpPage(chain, upto)) {
+      this.#copyLogs();
+      // Lets questions and wake-ups in between.
+      await setImmediate();
     }
   }
 
@@ -152,9 +169,9 @@ function send(message: FromWorker): void {
   self.postMessage(message);
 }
 
-function complain(error: unknown): void {
+function complain(error: unknown, about = ""): void {
   const kind = error instanceof StoreUnsynced ? "unsynced" : "complaint";
-  send({ kind, message: messageOf(error) });
+  send({ kind, message: about + messageOf(error) });
 }
 
 function attempt(work: () => void): void {

@@ -69,6 +69,10 @@ export function createLimits({ options, clock, state }: LimitsInit): Limits {
       state.inFlight.add(who.id, -1);
       state.weight.add(who.id, -weight);
     },
+    carry(who, weight) {
+      addWeight(state, options, who, weight);
+      return () => state.weight.add(who.id, -weight);
+    },
     take(who, route) {
       const now = clock.mono();
       const spends: Spent[] = [];
@@ -105,14 +109,19 @@ function compileToolLimits(perTool: LimitsOptions["perTool"]): ToolLimit[] {
   });
 }
 
-function admit(state: LimitsState, { inFlight, body, nodes }: LimitsOptions, who: Principal, weight: number): void {
+function admit(state: LimitsState, options: LimitsOptions, who: Principal, weight: number): void {
+  const { inFlight } = options;
   if (state.inFlight.total >= inFlight.total)
     throw overloaded("The gateway is", `${inFlight.total} requests`, "inFlight.total");
   if (state.inFlight.of(who.id) >= inFlight.perPrincipal)
     throw overloaded("You are", `${inFlight.perPrincipal} requests`, "inFlight.perPrincipal");
+  addWeight(state, options, who, weight);
+  state.inFlight.add(who.id);
+}
+
+function addWeight(state: LimitsState, { body, nodes }: LimitsOptions, who: Principal, weight: number): void {
   const full = state.weight.whyFull(who.id, weight, body + perValue * nodes);
   if (full) throw overloaded(full.of === "one" ? "You are" : "The gateway is", charactersOf(full.most));
-  state.inFlight.add(who.id);
   state.weight.add(who.id, weight);
 }
 

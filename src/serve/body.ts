@@ -1,3 +1,4 @@
+import { lookEvery } from "../core/clock.ts";
 import { asFailure, Failure } from "../core/failure.ts";
 import { List } from "../core/linked-list.ts";
 import { type Full, Room } from "../core/room.ts";
@@ -23,7 +24,7 @@ export class BodyReader {
   readonly #waiting = new List<Waiting>();
   /** Bytes that are on their way, by sender: all that a body has announced, or what has come of it. */
   readonly #arriving = new Room(bounds);
-  #timer: ReturnType<typeof setInterval> | null = null;
+  #timer: Timer | null = null;
 
   /** `max` in bytes, asked anew for each request. */
   constructor(max: () => number) {
@@ -73,7 +74,7 @@ export class BodyReader {
   }
 
   #watch(): void {
-    this.#timer ??= setInterval(() => {
+    this.#timer ??= lookEvery(1_000, () => {
       const now = performance.now();
       for (const { until, settle } of this.#waiting.items) {
         // Oldest first.
@@ -83,7 +84,7 @@ export class BodyReader {
       if (this.#waiting.size > 0 || !this.#timer) return;
       clearInterval(this.#timer);
       this.#timer = null;
-    }, 1_000).unref();
+    });
   }
 }
 

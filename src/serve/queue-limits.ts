@@ -53,7 +53,10 @@ export function sendWithin(
   return (message, must) => {
     const bytes = queued();
     const owed = maxOwed(current());
-    if (bytes > owed) return end(leftUnread);
+    if (bytes > owed) {
+      traffic.leftUnread(owner, bytes);
+      return end(leftUnread);
+    }
     if (!must && bytes >= maxQueued) return void traffic.lost++;
     write(message);
     boundUnread(traffic, owner, queued(), owed);

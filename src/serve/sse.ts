@@ -30,6 +30,8 @@ export class EventStream implements Reader {
   readonly response: Response;
   readonly #traffic: Traffic;
   readonly #maxOwed: number;
+  /** Id of the principal that reads. */
+  readonly #owner: string;
   readonly #onClose: () => void;
   readonly #body: UnreadBody;
   readonly #timer: ReturnType<typeof setInterval>;
@@ -39,6 +41,7 @@ export class EventStream implements Reader {
   constructor(traffic: Traffic, maxOwed: number, who: Principal, onClose: () => void) {
     this.#traffic = traffic;
     this.#maxOwed = maxOwed;
+    this.#owner = who.id;
     this.#onClose = onClose;
     this.#body = new UnreadBody(traffic, maxOwed, who, () => this.close());
     this.response = new Response(this.#body.stream, { headers });
@@ -50,9 +53,10 @@ export class EventStream implements Reader {
 
   write(event: string, must: boolean): void {
     if (this.#closed) return;
-    if (this.#body.owed < (must ? this.#maxOwed : maxQueued)) this.#body.write(encoder.encode(event));
-    else if (must) this.close();
-    else this.#traffic.lost++;
+    if (this.#body.owed < (must ? this.#maxOwed : maxQueued)) return this.#body.write(encoder.encode(event));
+    if (!must) return void this.#traffic.lost++;
+    this.#traffic.leftUnread(this.#owner, this.#body.owed);
+    this.close();
   }
 
   /** Ends the stream once all of it is read. */

@@ -1,3 +1,4 @@
+import { type Logger, silent } from "../core/log.ts";
 import { Unread } from "./unread.ts";
 
 /** The traffic between the gateway and its clients besides calls, one per process: counters, for metrics only. */
@@ -15,5 +16,16 @@ export class Traffic {
   /** Requests that were refused because all places for them were taken. */
   refused = 0;
   /** No counter: what clients have not read, which is limited for each principal. */
-  readonly unread = new Unread();
+  readonly unread = new Unread((principal, bytes) => this.leftUnread(principal, bytes));
+  readonly #log: Logger;
+
+  constructor(log: Logger = silent) {
+    this.#log = log;
+  }
+
+  /** Says that a connection is cut off which holds so many bytes that its client has not read. */
+  leftUnread(principal: string, bytes: number): void {
+    const facts = { principal, bytes };
+    this.#log.warn("a connection was cut off, as its client left too much unread", facts, principal);
+  }
 }

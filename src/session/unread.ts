@@ -9,6 +9,12 @@ type Holder = {
 /** What clients have not read, on all connections of a principal together. */
 export class Unread {
   readonly #byOwner = new Map<string, Set<Holder>>();
+  readonly #dropping: (owner: string, bytes: number) => void;
+
+  /** `dropping` is told of each connection that is dropped, and what that holds. */
+  constructor(dropping: (owner: string, bytes: number) => void) {
+    this.#dropping = dropping;
+  }
 
   /** Counts a connection of a principal; returns the way to count it no more. */
   add(owner: string, holder: Holder): () => void {
@@ -29,6 +35,7 @@ export class Unread {
     for (const { holder, bytes } of held.toSorted((a, b) => b.bytes - a.bytes)) {
       if (sum <= most) return;
       sum -= bytes;
+      this.#dropping(owner, bytes);
       holder.drop();
     }
   }

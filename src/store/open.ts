@@ -43,13 +43,14 @@ function makePrivate(dir: string): void {
 }
 
 /**
- * Takes the lock that only one daemon of a state directory can hold, until the process ends, and makes the directory
- * when it is missing. Throws with the pid of the daemon that holds the lock.
+ * Takes the lock that only one daemon of a state directory can hold, and makes the directory when it is missing. Throws
+ * with the pid of the daemon that holds the lock.
  */
-export function lockState(dir: string): void {
+export function lockState(dir: string): Disposable {
   prepareStateDir(dir);
   const file = join(dir, "lock");
-  if (locked(file)) return;
+  const lock = locked(file);
+  if (lock) return lock;
   const pid = lockHolder(file);
   throw new StoreFailed(
     `another mcpgw daemon uses ${dir}${pid === null ? "" : ` (pid ${pid})`}; stop it, or give this one another --state`,

@@ -7,6 +7,7 @@ import type { Notice, SessionQuestion } from "../core/upstream.ts";
 import type { Self } from "../core/self.ts";
 import type { ListStore } from "../core/store.ts";
 import type { BreakerOptions } from "./breaker.ts";
+import type { StartQueue } from "./discovery/start-queue.ts";
 import type { UpstreamLimits } from "./link/link.ts";
 import type { ServerOptions } from "./options.ts";
 import type { Reaper } from "./process/reaper.ts";
@@ -58,6 +59,8 @@ export type SetHost = {
   readonly askSession: (question: SessionQuestion, signal: AbortSignal) => Promise<ClientAnswer>;
   /** Whether that client can be asked now. */
   readonly canAskSession: (session: string, owner: string) => boolean;
+  /** For programs that are started only to be listed; that of all sets. */
+  readonly starts: StartQueue;
   /** The reaper, which is started with the first child. */
   readonly reaper: () => Reaper;
   readonly tuning: Tuning;

@@ -1,8 +1,7 @@
 import type { IdentifiedCall, Party, Route } from "../core/call.ts";
-import { lookEvery } from "../core/clock.ts";
+import { longestTimer, lookEvery } from "../core/clock.ts";
 import type { Followed, TaskWatch, Updated } from "../core/ports.ts";
 import type { Listing, ServerState, ServerStatus } from "../core/upstream.ts";
-import { longestTimer } from "../core/wait.ts";
 import { CallerInstances } from "./caller-instances.ts";
 import { Discovery } from "./discovery/discovery.ts";
 import { listingOf, unknownText } from "./discovery/inventory.ts";
@@ -26,6 +25,7 @@ export class Supervisor {
   readonly #discovery: Discovery;
   readonly #following: Following;
   #pulse: Timer | null = null;
+  #listing: Promise<void> | null = null;
 
   constructor(options: ServerOptions, host: SetHost) {
     this.identity = identityOf(options);
@@ -61,16 +61,19 @@ export class Supervisor {
     const begins = this.#state === "idle" || this.#state === "starting";
     if (!begins) return;
     if (this.boots) await this.#discovery.connect();
-    else if (!this.#discovery.listed) await this.#listOnce();
+    else if (!this.#discovery.listed) await (this.#listing ??= this.#listOnce().finally(() => (this.#listing = null)));
   }
 
   /**
-   * Nobody can call a tool that no list shows: an on-demand server is started to be listed, then rests until it is
-   * called.
+   * Nobody can call a tool that no list shows: an on-demand server is started to be listed, a program in its turn, then
+   * rests until it is called. A call of what its predecessor offered starts it at once.
    */
   async #listOnce(): Promise<void> {
-    const before = this.#terms.host.clock.mono();
-    await this.#discovery.connect();
+    const { options, host } = this.#terms;
+    const before = host.clock.mono();
+    this.#discovery.set("starting", null);
+    const connect = (): Promise<void> => this.#discovery.connect();
+    await ("url" in options ? connect() : host.starts.add(connect));
     if (this.#state === "ready" && this.instances.unusedSince(before)) await this.#discovery.rest();
   }
 

@@ -4,6 +4,7 @@ import type { LocalServer, Upstreams } from "../core/ports.ts";
 import { emptyListing, type Listing, type Notice, type ServerStatus } from "../core/upstream.ts";
 import { usualBreaker } from "./breaker.ts";
 import { baseEnv } from "./process/child-env.ts";
+import { StartQueue } from "./discovery/start-queue.ts";
 import { faults } from "./faults.ts";
 import type { SetHost, Tuning } from "./host.ts";
 import { identityOf, listIdentityOf } from "./identity.ts";
@@ -15,7 +16,10 @@ import { Supervisor } from "./supervisor.ts";
 import { endOrphans, usualPatience } from "./process/tree.ts";
 
 /** What a set consists of, and what its servers need. */
-type SetSpec = Omit<SetHost, "changed" | "callerChanged" | "retired" | "notice" | "reaper" | "tuning"> & {
+type SetSpec = Omit<
+  SetHost,
+  "changed" | "callerChanged" | "retired" | "notice" | "starts" | "reaper" | "tuning"
+> & {
   readonly servers: readonly ServerOptions[];
   readonly local: readonly LocalServer[];
   readonly previous: ManagedUpstreams | null;
@@ -69,6 +73,7 @@ export class ManagedUpstreams implements Upstreams {
       callerChanged: () => notifyAll(this.#callerListeners),
       retired: () => this.#retired,
       notice: (notice) => this.#notice(notice),
+      starts: previous ? previous.#host.starts : new StartQueue(),
       reaper: () => this.#startReaper(),
       tuning: { ...usualTuning, ...tuning },
     };

@@ -74,6 +74,25 @@ test("the uses of many keys are stored in parts, between which calls come in, an
   }
 });
 
+test("those of keys that a reload drops are stored in parts too, and forgotten then", () => {
+  jest.useFakeTimers();
+  const writes: number[] = [];
+  let isFull = false;
+  const saveUses = ({ size }: ReadonlyMap<string, number>): void => {
+    if (isFull) throw new Error("the disk is full");
+    writes.push(size);
+  };
+  using uses = new Uses({ uses: () => new Map(), saveUses });
+  for (let key = 0; key < 5_000; key++) uses.note(`key-${key}`, 3_600_000);
+  isFull = true;
+  uses.keep(new Set(["key-7"]));
+  isFull = false;
+  uses.keep(new Set(["key-7"]));
+  expect([writes, uses.all().size]).toEqual([[2_000], 3_001]);
+  jest.advanceTimersByTime(1_000);
+  expect([writes, [...uses.all()]]).toEqual([[2_000, 2_000, 1_000], [["key-7", 3_600_000]]]);
+});
+
 test("S25: nothing is held of keys that have left the configuration, and one that comes back has its last use", () => {
   const store = memoryKeyStore();
   const { uses } = store;

@@ -1,6 +1,7 @@
 import { expect, test } from "bun:test";
 import { Cancel } from "../../src/core/cancel.ts";
 import { sleep, untilGiven, within } from "../../src/core/wait.ts";
+import { standStill } from "../support/stand-still.ts";
 
 const never = (): Promise<string> => new Promise(() => {});
 
@@ -27,6 +28,13 @@ test("what does not come is replaced by what the end of the wait says, or throws
     throw late;
   });
   expect(await failing.catch((error: unknown) => error)).toBe(late);
+});
+
+test("what came while the process stood still is no late answer; what did not come is, soon after", async () => {
+  const { stdout } = Bun.spawn(["sh", "-c", "sleep 0.2; printf value"]);
+  const waits = [stdout.text(), never()].map((one) => within(one, 300, null, (why) => why));
+  await standStill(900);
+  expect(await Promise.all(waits)).toEqual(["value", "late"]);
 });
 
 test("an attempt is made until it gives something, at least once, and not for ever", async () => {

@@ -126,9 +126,32 @@ test("R13 T04 housekeeper: where nothing can be stored it finds and counts all t
   await keeper.close();
   expect(performance.now() - from).toBeLessThan(4000);
   expect(complaints).toContain(
-    JSON.stringify({ cause: `${join(at.state, "mcpgw.db")}: disk full (SQLITE_CONSTRAINT_TRIGGER)` }),
+    JSON.stringify({ cause: `chain main: ${join(at.state, "mcpgw.db")}: disk full (SQLITE_CONSTRAINT_TRIGGER)` }),
   );
   await opened.close();
+});
+
+test("R13 housekeeper: a chain that cannot be read is named once, and keeps no other from being counted", async () => {
+  using at = tempState();
+  for (const chain of ["main", "serve-1", "serve-2", "serve-3"]) {
+    await using opened = await openBroker(at, {}, { chain });
+    await runCall(opened.broker);
+  }
+  writeFileSync(at.db("serve-1"), readFileSync(at.db("serve-1")).fill(0xa5));
+  using log = new Database(at.db("serve-2"));
+  log.run("UPDATE audit SET rec = '{' WHERE seq = 2");
+  const complaints: unknown[] = [];
+  const warn = (_message: string, facts: { cause?: unknown } = {}) => void complaints.push(facts.cause);
+  const keeper = start(at, { log: { ...silent, warn } });
+  for (let times = 0; times < 3; times += 1) await keeper.ask("usage", {});
+  await keeper.close();
+  expect(complaints).toEqual([
+    `chain serve-1: ${at.db("serve-1")}: file is not a database (SQLITE_NOTADB)`,
+    expect.stringMatching(/^chain serve-2: .*JSON/),
+  ]);
+  using usage = openUsageStore(join(at.state, "mcpgw.db"));
+  // Its call, and the checkpoint of its end.
+  expect(["serve-1", "serve-2", "serve-3"].map(usage.usageMark)).toEqual([0, 0, 3]);
 });
 
 test("R8 housekeeper: an index that a query finds damaged is named, begun anew and filled again", async () => {

@@ -86,7 +86,7 @@ describe.each([false, true])("a client that does not read (daemon: %p)", (daemon
 
   test("is ended once more results wait than it could have asked for", async () => {
     using place = new Place({ ...config, limits: { result: "1MiB" } });
-    await using _beside = daemon ? await place.start() : null;
+    await using beside = daemon ? await place.start() : null;
     await using client = new StdioClient(place);
     await client.open();
     const reading = Promise.withResolvers<void>();
@@ -98,6 +98,10 @@ describe.each([false, true])("a client that does not read (daemon: %p)", (daemon
     if (daemon) reading.resolve();
     expect(await client.child.exited).toBe(1);
     expect(await client.stderr).toContain("The client left too much unread.");
+    if (beside) {
+      const { principal, bytes } = await beside.logged(({ msg }) => msg.includes("left too much unread"));
+      expect([principal, Number(bytes) > 5 * 2 ** 20]).toEqual([`local:${process.getuid?.()}`, true]);
+    }
     const hung = (await place.records()).find(({ type, tool }) => type === "call.end" && tool === "hang");
     expect(hung).toMatchObject({ st: "lost", reason: expect.stringContaining(daemon ? "too much unread" : "") });
   });

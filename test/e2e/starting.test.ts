@@ -16,6 +16,24 @@ function late(id: string, file: string) {
   };
 }
 
+test("R114: a daemon that is reloaded while it starts is ready once the servers of the new file are", async () => {
+  using place = new Place(null);
+  const [first, second] = ["first", "second"].map((id) => ({ servers: [late(id, place.path(id))] }));
+  place.configure(first);
+  await using daemon = new Daemon(place, place.spawn(["daemon", "--listen", "127.0.0.1:0"]));
+  const state = async () => (await place.cli(["status", "--json"])).stdout;
+  await until(async () => (await state()).includes("first"), "the first server to be waited for");
+  place.configure(second);
+  await place.cli(["config", "reload"]);
+  await until(async () => pick(await place.json("servers", "list"), "servers.0.id") === "second", "the reload");
+  const types = async () => (await place.records()).map(({ type }) => type);
+  await until(async () => (await types()).includes("server.stopped"), "the end of the first server");
+  expect(await place.json("status")).toMatchObject({ state: "starting", waitsFor: ["second"] });
+  writeFileSync(place.path("second"), "");
+  await daemon.ready;
+  expect(await place.json("status")).toMatchObject({ state: "ready", waitsFor: [] });
+}, 30_000);
+
 test("a client waits ten seconds for servers that start, gets what is there by then, and is told of the rest", async () => {
   using place = new Place(null);
   const file = place.path("begin");

@@ -1,9 +1,11 @@
 import { expect, setDefaultTimeout, test } from "bun:test";
+import { join } from "node:path";
+import { tryLock } from "../../src/core/libc.ts";
 import { type Daemon, everything, fake, start } from "../support/daemon.ts";
 import { linesOf } from "../support/seen.ts";
 import { eventsOf, initialize, pick, toolCall } from "../support/wire.ts";
 
-// What a daemon that is told to stop waits for.
+// What a daemon that is told to stop waits for, and leaves.
 
 // Far below the time that calls may go on for.
 setDefaultTimeout(15_000);
@@ -52,3 +54,16 @@ test.each([inSession, onPair])(
     expect(ends).toMatchObject([{ st: "ok" }]);
   },
 );
+
+test("a daemon that says it has stopped holds no lock any more: a supervisor may start the next", async () => {
+  await using daemon = await start({ servers: [fake("a")], policies: [everything()] });
+  const { state } = daemon.place;
+  const freed = daemon
+    .logged(({ msg }) => msg === "stopped")
+    .then(() => ["lock", "audit/main.lock"].map((file) => tryLock(join(state, file))));
+  expect(await daemon.stop()).toBe(0);
+  for (const lock of await freed) {
+    expect(lock).not.toBeNull();
+    lock?.[Symbol.dispose]();
+  }
+});

@@ -1,4 +1,5 @@
 import { afterEach, beforeEach, expect, jest, test } from "bun:test";
+import { silent } from "../../src/core/log.ts";
 import type { Gateway } from "../../src/gateway/gateway.ts";
 import { maxOwed } from "../../src/serve/queue-limits.ts";
 import { EventStream } from "../../src/serve/sse.ts";
@@ -28,8 +29,9 @@ test("FIELD T44: a silent stream says something every 15 seconds, which no timeo
   expect(traffic.streams).toBe(0);
 });
 
-test("a reader who owes more than is allowed counts as gone; until then what must arrive is kept", () => {
-  const traffic = new Traffic();
+test("a reader who owes more than is allowed counts as gone, which is logged; until then what must arrive is kept", () => {
+  const logged: unknown[] = [];
+  const traffic = new Traffic({ ...silent, warn: (...line) => void logged.push(line) });
   let closed = 0;
   const stream = new EventStream(traffic, 8 * 1024 ** 2, who, () => closed++);
   const large = "x".repeat(1024 * 1024);
@@ -39,6 +41,9 @@ test("a reader who owes more than is allowed counts as gone; until then what mus
   stream.write(large, true);
   stream.write(large, true);
   expect([closed, traffic.streams]).toEqual([1, 0]);
+  const facts = { principal: who.id, bytes: expect.any(Number) as unknown };
+  // Callers can cause it as often as they like.
+  expect(logged).toEqual([["a connection was cut off, as its client left too much unread", facts, who.id]]);
 });
 
 test("however small limits.result is, a reader of nothing but notifications loses some of them, and no result", () => {

@@ -2,7 +2,8 @@ import { expect, test } from "bun:test";
 import { Unread } from "../../src/session/unread.ts";
 
 test("T27: of what one principal has not read the largest goes first, until the rest is within the limit", () => {
-  const unread = new Unread();
+  const told: unknown[] = [];
+  const unread = new Unread((...what) => void told.push(what));
   const dropped: number[] = [];
   const leave = [5, 30, 20, 1, 40].map((bytes) =>
     unread.add("key:a", { queued: () => bytes, drop: () => void dropped.push(bytes) }),
@@ -12,6 +13,10 @@ test("T27: of what one principal has not read the largest goes first, until the 
   expect(dropped).toEqual([]);
   unread.bound("key:a", 30);
   expect(dropped).toEqual([40, 30]);
+  expect(told).toEqual([
+    ["key:a", 40],
+    ["key:a", 30],
+  ]);
   for (const gone of [1, 4]) leave[gone]?.();
   unread.bound("key:a", 26);
   unread.bound("key:c", 0);
@@ -19,7 +24,7 @@ test("T27: of what one principal has not read the largest goes first, until the 
 });
 
 test("T27: a connection that leaves twice takes nobody who came after it along", () => {
-  const unread = new Unread();
+  const unread = new Unread(() => {});
   const dropped: string[] = [];
   const add = (name: string) => unread.add("key:a", { queued: () => 9, drop: () => void dropped.push(name) });
   const leave = add("first");

@@ -42,7 +42,14 @@ export const quietAudit: Audit = {
 };
 
 /** No limits. */
-export const quietLimits: Limits = { blockedFor: () => 0, failed() {}, admit() {}, release() {}, take() {} };
+export const quietLimits: Limits = {
+  blockedFor: () => 0,
+  failed() {},
+  admit() {},
+  release() {},
+  carry: () => () => {},
+  take() {},
+};
 
 const key = new Uint8Array(32).fill(7);
 

@@ -1,5 +1,6 @@
 import { randomBytes } from "node:crypto";
 import type { IdentifiedCall, Reply, Route } from "../../core/call.ts";
+import { after } from "../../core/clock.ts";
 import { Counts } from "../../core/counts.ts";
 import { Failure } from "../../core/failure.ts";
 import { answerTime } from "../../core/inbound.ts";
@@ -34,7 +35,7 @@ export type ParkingLimits = {
 
 const usual: ParkingLimits = { total: 1_000, perOwner: 16, weight: 64 * 1024 ** 2, ageMs: answerTime };
 
-type Place = { readonly parked: ParkedCall; weight: number; readonly timer: Timer };
+type Place = { readonly parked: ParkedCall; weight: number; readonly stopTimer: () => void };
 
 /**
  * The calls of this process that wait for their callers' answers. Their number, size and age are limited, and each
@@ -68,9 +69,8 @@ export class Parking {
     if (this.#perOwner.of(parked.owner) >= perOwner) throw this.#full("Too many of your calls are", perOwner);
     if (this.#weight + weight > this.#limits.weight) throw this.#tooMuch();
     const id = randomBytes(18).toString("base64url");
-    const timer = setTimeout(() => void this.expire(id, late(ageMs)), ageMs);
-    timer.unref();
-    this.#places.set(id, { parked, weight, timer });
+    const stopTimer = after(ageMs, () => void this.expire(id, late(ageMs)));
+    this.#places.set(id, { parked, weight, stopTimer });
     this.#weight += weight;
     this.#perOwner.add(parked.owner);
     return id;
@@ -95,7 +95,7 @@ export class Parking {
   release(id: string): void {
     const place = this.#places.get(id);
     if (!place) return;
-    clearTimeout(place.timer);
+    place.stopTimer();
     this.#places.delete(id);
     this.#weight -= place.weight;
     this.#perOwner.add(place.parked.owner, -1);

@@ -33,14 +33,20 @@ export function answersInRounds({ inbound, capabilities: { value } }: Call): boo
 }
 
 /** Continues a waiting call of this caller; throws `lost` if it no longer waits. */
-export function resume(
+export async function resume(
   gw: Gateway,
   call: IdentifiedCall,
   { id, responses }: Extract<Retry, { kind: "parked" }>,
 ): Promise<Reply> {
   const parked = gw.parking.find(id, call.who.id);
   if (!parked) throw waitsNoMore();
-  return parked.resume(call, responses, gw.policy);
+  // Its first request is in memory for as long as it runs.
+  const leave = gw.limits.carry(call.who, parked.weight);
+  try {
+    return await parked.resume(call, responses, gw.policy);
+  } finally {
+    leave();
+  }
 }
 
 /**

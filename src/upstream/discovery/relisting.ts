@@ -1,5 +1,5 @@
 import { type ListName, listNames } from "../../core/lists.ts";
-import { longestTimer } from "../../core/wait.ts";
+import { longestTimer } from "../../core/clock.ts";
 import type { Terms } from "../host.ts";
 
 /** A reading that took the gateway so long is followed by a pause that is so many times as long. */

@@ -1,3 +1,4 @@
+import { after } from "../../core/clock.ts";
 import { Failure } from "../../core/failure.ts";
 import { Turn } from "../../core/turns.ts";
 import { type Resumption, SseParser } from "../../mcp/sse.ts";
@@ -54,7 +55,8 @@ export async function readEvents(response: Response, reading: Reading): Promise<
   let broken: unknown = null;
   const reader = response.body?.getReader();
   const end = (): void => void reader?.cancel().catch(() => {});
-  const timer = silence === null ? null : setTimeout(end, silence).unref();
+  const watch = (): (() => void) | null => (silence === null ? null : after(silence, end));
+  let stopWatch = watch();
   try {
     for (;;) {
       const chunk = await reader?.read().catch((error: unknown) => {
@@ -62,12 +64,13 @@ export async function readEvents(response: Response, reading: Reading): Promise<
         return null;
       });
       if (!chunk || chunk.done) break;
-      timer?.refresh();
+      stopWatch?.();
+      stopWatch = watch();
       await turn.feed(chunk.value, take);
       held?.(parser.size);
     }
   } finally {
-    if (timer) clearTimeout(timer);
+    stopWatch?.();
     held?.(0);
     // Bytes that nobody reads any more would pile up.
     end();

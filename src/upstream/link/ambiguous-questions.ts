@@ -1,3 +1,4 @@
+import { after } from "../../core/clock.ts";
 import { longestQuestion } from "../../core/inbound.ts";
 import { plainId } from "../../mcp/message.ts";
 import type { Exchange } from "./exchange.ts";
@@ -11,7 +12,7 @@ const mostMs = 30_000;
 
 /** Takes the call that a question is about; null when that cannot be known. */
 type Resolve = (call: Exchange | null) => void;
-type Waiting = { readonly among: Set<Exchange>; readonly timer: Timer; readonly resolve: Resolve };
+type Waiting = { readonly among: Set<Exchange>; readonly stopTimer: () => void; readonly resolve: Resolve };
 
 /**
  * The questions of a server that name no call and came while several ran. Such a question is about one of the calls that
@@ -34,8 +35,8 @@ export class AmbiguousQuestions {
     const patience = Math.min(mostMs, ...calls.map(({ request: { timeout } }) => (timeout ?? Infinity) / 2));
     for (const call of calls) call.hear();
     // Each waits a little longer than the one before it, whose call may end once it is refused, which leaves another.
-    const timer = setTimeout(() => this.#end(id, null), patience * (1 + size / mostOpen));
-    this.#questions.set(id, { among: new Set(calls), timer, resolve });
+    const stopTimer = after(patience * (1 + size / mostOpen), () => this.#end(id, null));
+    this.#questions.set(id, { among: new Set(calls), stopTimer, resolve });
     return true;
   }
 
@@ -69,7 +70,7 @@ export class AmbiguousQuestions {
   #take(id: string): Waiting | null {
     const waiting = this.#questions.get(id);
     if (!waiting) return null;
-    clearTimeout(waiting.timer);
+    waiting.stopTimer();
     this.#questions.delete(id);
     return waiting;
   }

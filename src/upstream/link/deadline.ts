@@ -1,6 +1,5 @@
-import { heldUpBy } from "../../core/clock.ts";
+import { heldUpBy, longestTimer, readingMs } from "../../core/clock.ts";
 import { List, type ListNode } from "../../core/linked-list.ts";
-import { longestTimer } from "../../core/wait.ts";
 
 /** The running deadlines. One timer serves them all; it is set for the first that may be due. */
 const running = new List<Deadline>();
@@ -9,8 +8,6 @@ let timerDue = Infinity;
 
 /** By how much too late the timer then fires, ms. */
 const isHeldUp = heldUpBy(250);
-/** The time for reading what came meanwhile, answers among it: timers fire before that is read; ms. */
-const reading = 1_000;
 
 function watch(deadline: Deadline): ListNode<Deadline> {
   if (deadline.due < timerDue) setTimer(deadline.due);
@@ -28,7 +25,7 @@ function setTimer(due: number): void {
 function checkAll(): void {
   // Timers count whole milliseconds, so that they may fire a little early.
   const now = performance.now() + 1;
-  if (isHeldUp(now - timerDue)) return setTimer(now + reading);
+  if (isHeldUp(now - timerDue)) return setTimer(now + readingMs);
   timer = null;
   timerDue = Infinity;
   let next = Infinity;

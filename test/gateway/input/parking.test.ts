@@ -1,6 +1,7 @@
 import { describe, expect, test } from "bun:test";
 import { Parking } from "../../../src/gateway/input/parking.ts";
 import { makeRoute } from "../../support/call.ts";
+import { standStill } from "../../support/stand-still.ts";
 
 describe("places to wait", () => {
   const parkedCall = (owner: string, weight = 1) => ({
@@ -42,6 +43,18 @@ describe("places to wait", () => {
     parking.release(id);
     parking.grow(id, 99);
     parking.park(parkedCall("b", 8));
+  });
+
+  test("are kept until what came while the process stood still is read, and not much longer", async () => {
+    const parking = new Parking({ total: 9, perOwner: 9, weight: 10, ageMs: 300 });
+    const { promise: expired, resolve: expire } = Promise.withResolvers<void>();
+    const id = parking.park({ ...parkedCall("a"), expire: async () => expire() });
+    const answer = Bun.spawn(["sleep", "0.2"]).exited;
+    await standStill(900);
+    await answer;
+    expect(parking.find(id, "a")).not.toBeNull();
+    await expired;
+    expect(parking.size).toBe(0);
   });
 
   test("are found by id and owner alone", () => {

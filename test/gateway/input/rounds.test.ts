@@ -2,6 +2,8 @@ import { describe, expect, test } from "bun:test";
 import type { Reply } from "../../../src/core/call.ts";
 import { Failure } from "../../../src/core/failure.ts";
 import type { ClientAnswer, InputRequest } from "../../../src/core/inbound.ts";
+import { createLimits, createLimitsState } from "../../../src/limits/limits.ts";
+import { limitsOptions } from "../../../src/limits/options.ts";
 import { principal } from "../../support/principal.ts";
 import { until } from "../../support/until.ts";
 import { textIn } from "../../support/wire.ts";
@@ -120,10 +122,30 @@ describe("a call that waits for its caller", () => {
     const admit = () => {
       throw new Failure("overloaded", "Too many.");
     };
-    const full = { ...h.gw, limits: { ...h.gw.limits, admit } };
-    expect((await retry({ ...h, gw: full }, round, accept, declares)).call.failure?.code).toBe("overloaded");
+    for (const full of [{ admit }, { carry: admit }]) {
+      const gw = { ...h.gw, limits: { ...h.gw.limits, ...full } };
+      expect((await retry({ ...h, gw }, round, accept, declares)).call.failure?.code).toBe("overloaded");
+    }
     expect((await retry(h, round, accept, declares)).error).toBeUndefined();
     expect([h.taken.count, types(h.records).filter((type) => type === "call.begin").length]).toEqual([1, 1]);
+  });
+
+  test("T20: while one of its later rounds runs, the request that it began with counts as in progress too", async () => {
+    const h = harness({ script: asksAndWorks });
+    const state = createLimitsState(h.clock);
+    const limits = createLimits({ options: limitsOptions.parse({}), clock: h.clock, state });
+    const limited = { ...h, gw: { ...h.gw, limits } };
+    const text = "x".repeat(1_000_000);
+    const large = { ...call, arguments: { ...call.arguments, text } };
+    const round = (await send(limited.gw, "tools/call", large, declares)).result as unknown as Round;
+    expect(state.weight.total).toBe(0);
+    const cut = new AbortController();
+    const running = retry(limited, round, accept, { ...declares, controller: cut }, large);
+    await until(() => steps(h.records).includes("accept elicitation/create"), "the answer is handed in");
+    expect(Math.floor(state.weight.of(alice.id) / text.length)).toBe(2);
+    cut.abort();
+    await running;
+    expect([state.weight.total, state.inFlight.total]).toEqual([0, 0]);
   });
 
   test("while it waits a disconnect means nothing; while a request of it runs, it is cancelled", async () => {

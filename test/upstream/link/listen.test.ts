@@ -11,6 +11,7 @@ import { PipeLink } from "../../../src/upstream/link/pipe-link.ts";
 import { rejectionOf } from "../../support/failure.ts";
 import { linkHost } from "../../support/link-host.ts";
 import { discovers, listening, refusal, serve, type Stream, told } from "../../support/mcp-server.ts";
+import { standStill } from "../../support/stand-still.ts";
 import { http, upstreams } from "../../support/upstream.ts";
 import { until } from "../../support/until.ts";
 
@@ -228,6 +229,16 @@ test("a comment is a sign of life", async () => {
   jest.advanceTimersByTime(150);
   await reading;
   expect(ended).toBe(true);
+});
+
+test("what came on a stream while the process stood still is read, however long that was", async () => {
+  const child = Bun.spawn(["sh", "-c", "sleep 0.2; echo 'data: {}'; echo; exec sleep 60"]);
+  const { promise: first, resolve: received } = Promise.withResolvers<string>();
+  const reading = readEvents(new Response(child.stdout), { longest: () => 1_000, silence: 300, received });
+  await standStill(900);
+  expect(await first).toBe("{}");
+  expect(await reading).toMatchObject({ broken: null });
+  child.kill();
 });
 
 test("a session's stream that falls silent is opened again after its last event, also while the server has not noticed", async () => {

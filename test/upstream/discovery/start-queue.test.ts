@@ -1,0 +1,94 @@
+import { expect, test } from "bun:test";
+import { availableParallelism } from "node:os";
+import { StartQueue } from "../../../src/upstream/discovery/start-queue.ts";
+import { rejectionOf } from "../../support/failure.ts";
+import { serve } from "../../support/mcp-server.ts";
+import { until } from "../../support/until.ts";
+import { fake, http, textOf, upstreams } from "../../support/upstream.ts";
+
+const tick = () => new Promise<void>((resolve) => void setImmediate(resolve));
+
+/** Starts that end when the test says so; `begun` holds those that have begun. */
+function held(queue: StartQueue) {
+  const begun: string[] = [];
+  const add = (name: string) => {
+    const { promise, resolve, reject } = Promise.withResolvers<void>();
+    const added = queue.add(() => {
+      begun.push(name);
+      return promise;
+    });
+    return { added, resolve, reject };
+  };
+  return { begun, add };
+}
+
+test("only so many begin at once, the others in their order, also after one that failed", async () => {
+  const { begun, add } = held(new StartQueue({ places: 2, longest: 60_000 }));
+  const [a, b, c, d] = [add("a"), add("b"), add("c"), add("d")];
+  await tick();
+  expect(begun).toEqual(["a", "b"]);
+  b.reject(new Error("no such program"));
+  expect((await rejectionOf(b.added)).message).toBe("no such program");
+  await tick();
+  expect(begun).toEqual(["a", "b", "c"]);
+  a.resolve();
+  c.resolve();
+  await Promise.all([a.added, c.added]);
+  await tick();
+  expect(begun).toEqual(["a", "b", "c", "d"]);
+  d.resolve();
+  await d.added;
+  // All places are free again.
+  add("e");
+  add("f");
+  add("g");
+  await tick();
+  expect(begun.slice(4)).toEqual(["e", "f"]);
+});
+
+test("one that hangs keeps its place for a while only", async () => {
+  const { begun, add } = held(new StartQueue({ places: 1, longest: 1 }));
+  add("hangs");
+  const next = add("next");
+  next.resolve();
+  await next.added;
+  expect(begun).toEqual(["hangs", "next"]);
+});
+
+const many = 2 * availableParallelism() + 1;
+const onDemand = (version: string) =>
+  Array.from({ length: many }, (_, at) => fake(`s${at}`, [], { start: "on-demand", env: { VERSION: version } }));
+
+test("servers that are started only to be listed wait for each other, but a call waits for none", async () => {
+  const old = upstreams(onDemand("1"));
+  const last = () => old.status().at(-1);
+  expect(old.events.filter(({ type }) => type === "server.started").length).toBeLessThan(many);
+  expect(last()).toMatchObject({ state: "starting", pids: [] });
+  await old.settled();
+  expect(old.status().map(({ state, tools }) => state === "idle" && tools > 0)).toEqual(Array(many).fill(true));
+
+  // Other servers of the same ids: what the earlier ones offered may be called already.
+  await using set = upstreams(onDemand("2"), { previous: old });
+  expect(textOf(await set.ask(`s${many - 1}`, "env"))).toContain('"VERSION":"2"');
+  await Promise.all([set.settled(), set.drainPrevious(0)]);
+  const states = set.status().map(({ state }) => String(state));
+  expect(states).toEqual([...Array<string>(many - 1).fill("idle"), "ready"]);
+});
+
+test("servers that run elsewhere wait for nobody", async () => {
+  using server = serve(() => new Promise<null>(() => {}));
+  const servers = Array.from({ length: many }, (_, at) => http(`s${at}`, server.url, { start: "on-demand" }));
+  await using _ = upstreams(servers);
+  await until(() => server.seen.length === many, "all to be asked");
+});
+
+test("a reload neither lists a server that waits for its turn twice, nor starts one that it has removed", async () => {
+  const servers = onDemand("1");
+  const old = upstreams(servers);
+  await using set = upstreams(servers.slice(0, -1), { previous: old });
+  await Promise.all([old.settled(), set.settled(), set.drainPrevious(0)]);
+  const started = [...old.events, ...set.events].flatMap((event) =>
+    event.type === "server.started" ? [event.facts.server] : [],
+  );
+  expect(started.sort()).toEqual(servers.slice(0, -1).map(({ id }) => id));
+});
