@@ -5,7 +5,7 @@ import { isObject } from "../core/json.ts";
 import { changedKey, listGroups, mustBeHeard } from "../core/lists.ts";
 import type { Wants } from "../core/ports.ts";
 import { inTurns } from "../core/turns.ts";
-import { stringValue } from "../mcp/json-text.ts";
+import { locate, stringValue } from "../mcp/json-text.ts";
 import { withoutOwnKeys } from "../mcp/meta.ts";
 import { subscribed, subscriptionMeta } from "../mcp/subscription.ts";
 import { result } from "./answers.ts";
@@ -154,6 +154,8 @@ class Listener {
   /** The news of tasks, which go out in the order in which they came: to record a question takes time. */
   #news = Promise.resolve();
   #untold = 0;
+  /** The handles of tasks whose outcome was told. It changes no more, and a server that repeats it must not fill the log. */
+  readonly #over = new Set<string>();
   #left = false;
 
   constructor(gw: Gateway, call: IdentifiedCall, send: Tell) {
@@ -265,17 +267,31 @@ class Listener {
 
   /**
    * Tells the client the state of a task, under the client's handle. Not if its tool is no longer allowed, nor if the
-   * state asks a question that is not allowed.
+   * state asks a question that is not allowed. The outcome of a task is recorded first, as one that is asked for.
    */
   async #noticed(server: string, task: string, watched: ReadonlyMap<string, Watched>): Promise<void> {
     try {
       const { handle, route } = watched.get(stringValue(task, 0, "taskId") ?? "") ?? {};
-      if (!handle || !route || this.#left) return;
-      if (!judgeTask(this.#gw.inForce(), this.#call, route).allowed) return;
-      const job = { gw: this.#gw, call: this.#call, route };
-      this.#tell("notifications/tasks", await underHandle(job, withoutOwnKeys(task), JSON.stringify(handle)));
+      if (!handle || !route || this.#left || this.#over.has(handle)) return;
+      const gw = this.#gw.inForce();
+      if (!judgeTask(gw, this.#call, route).allowed) return;
+      const call = this.#callAbout(route);
+      const linked = gw.catalog.outgoing(route, withoutOwnKeys(task), call.who);
+      const state = await underHandle({ gw, call, route }, linked, JSON.stringify(handle));
+      if (locate(state, 0, "result") ?? locate(state, 0, "error")) {
+        call.reply = result(state, "modern");
+        await gw.audit.end(call);
+        this.#over.add(handle);
+      }
+      this.#tell("notifications/tasks", state);
     } catch (error) {
       this.#gw.log.warn("the state of a task was not passed on", { server, cause: asFailure(error).message });
     }
+  }
+
+  /** The listening as it is recorded for what a server says of a task of this tool. */
+  #callAbout(route: Route): IdentifiedCall {
+    const call = this.#call.detached(this.#call.controller, () => {});
+    return Object.assign(call, { route, begun: true, recordedOnce: false });
   }
 }
