@@ -136,8 +136,8 @@ function ackOf(wanted: Wants["lists"], uris: readonly string[], taskIds: readonl
 
 type Watched = { readonly handle: string; readonly route: Route };
 
-/** Most states of tasks that wait to be told in their order; a server that tells more at once ends the listening. */
-const mostUntold = 1_000;
+/** Most states of tasks that wait to be told in their order, and their characters; a server that tells more at once ends the listening. */
+const mostUntold = { states: 1_000, characters: 32 * 1024 ** 2 };
 /** Most characters kept until all is granted that is listened to, and the least that a notification counts as. */
 const mostEarly = { all: 8 * 1024 ** 2, each: 4 * 1024 };
 
@@ -153,7 +153,7 @@ class Listener {
   #earlyLength = 0;
   /** The news of tasks, which go out in the order in which they came: to record a question takes time. */
   #news = Promise.resolve();
-  #untold = 0;
+  readonly #untold = { states: 0, characters: 0 };
   /** The handles of tasks whose outcome was told. It changes no more, and a server that repeats it must not fill the log. */
   readonly #over = new Set<string>();
   #left = false;
@@ -210,11 +210,7 @@ class Listener {
       const { taskIds, end } = await this.#gw.upstreams.followTasks(this.#call, {
         server,
         taskIds: [...watched.keys()],
-        told: (task) => {
-          if (this.#untold === mostUntold) return this.#end.resolve();
-          this.#untold++;
-          this.#news = this.#news.then(() => this.#noticed(server, task, watched)).finally(() => this.#untold--);
-        },
+        told: (task) => this.#hear(task, () => this.#noticed(server, task, watched)),
         lost: () => this.#end.resolve(),
       });
       this.#entered(end);
@@ -225,6 +221,19 @@ class Listener {
       one(server, own).catch((error: unknown) => this.#refused(server, error)),
     );
     return (await Promise.all(granted)).flat();
+  }
+
+  /** Has the state of a task told after those that came before; one alone may be of any length. */
+  #hear({ length }: string, tell: () => Promise<void>): void {
+    const untold = this.#untold;
+    const tooMuch = untold.states > 0 && untold.characters + length > mostUntold.characters;
+    if (untold.states === mostUntold.states || tooMuch) return this.#end.resolve();
+    untold.states++;
+    untold.characters += length;
+    this.#news = this.#news.then(tell).finally(() => {
+      untold.states--;
+      untold.characters -= length;
+    });
   }
 
   #entered(end: () => void): void {

@@ -113,20 +113,26 @@ describe("news of tasks", () => {
     await own.ended;
   });
 
-  test("end where their server tells more than can be recorded", async () => {
-    const h = harness({ servers, script });
-    const gw = { ...h.gw, audit: { ...h.gw.audit, input: () => new Promise<void>(() => {}) } };
-    const asking = { capabilities: { ...declared, elicitation: {} } };
-    const own = listen({ ...h, gw }, [await start(h, asking)], asking);
-    await until(() => own.said.length > 0, "it is acknowledged");
-    const params = { message: "?", requestedSchema: { type: "object" } };
-    const inputRequests = { k: { method: "elicitation/create", params } };
-    for (let told = 0; told <= 1_000; told++)
-      tell(h, JSON.stringify({ taskId: "t-1", status: "input_required", inputRequests }));
-    await own.ended;
-    expect(own.call.reply?.text).toContain('"resultType":"complete"');
-    expect(h.followed.size).toBe(0);
-  });
+  test.each([
+    [1_001, 0],
+    [5, 8 * 1024 ** 2],
+  ])(
+    "end where their server tells more than can be recorded: %i states with %i characters more",
+    async (times, more) => {
+      const h = harness({ servers, script });
+      const gw = { ...h.gw, audit: { ...h.gw.audit, input: () => new Promise<void>(() => {}) } };
+      const asking = { capabilities: { ...declared, elicitation: {} } };
+      const own = listen({ ...h, gw }, [await start(h, asking)], asking);
+      await until(() => own.said.length > 0, "it is acknowledged");
+      const params = { message: "?", requestedSchema: { type: "object" } };
+      const inputRequests = { k: { method: "elicitation/create", params } };
+      const state = JSON.stringify({ taskId: "t-1", status: "input_required", inputRequests, more: "x".repeat(more) });
+      for (let told = 0; told < times; told++) tell(h, state);
+      await own.ended;
+      expect(own.call.reply?.text).toContain('"resultType":"complete"');
+      expect(h.followed.size).toBe(0);
+    },
+  );
 
   test("end where a server tells more than is kept while another thing that is listened to is not granted yet", async () => {
     const resources = [{ name: "file:///a", text: '{"name":"file:///a"}' }];
