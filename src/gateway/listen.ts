@@ -30,8 +30,7 @@ export async function listen(gw: Gateway, call: IdentifiedCall): Promise<Reply> 
   const filter = readFilter(inbound.params.notifications);
   if (filter.taskIds.length > 0) needTasks(call);
   gw.limits.take(who, null);
-  if (filter.uris.some((uri) => !gw.catalog.offers("resource", uri, call.scope, call)))
-    gw = await whenSettled(gw, call);
+  if (!(await inTurns(areOffered(gw, call, filter.uris)))) gw = await whenSettled(gw, call);
   const chosen = await choose(gw, call, filter);
   const { routes, tasks } = chosen;
   gw = chosen.gw;
@@ -72,6 +71,15 @@ function readFilter(notifications: unknown): Filter {
     uris: strings("resourceSubscriptions"),
     taskIds: strings("taskIds"),
   };
+}
+
+/** Whether all of these resources are known. */
+function* areOffered({ catalog }: Gateway, call: IdentifiedCall, uris: readonly string[]): Generator<void, boolean> {
+  for (const uri of uris) {
+    if (!catalog.offers("resource", uri, call.scope, call)) return false;
+    yield;
+  }
+  return true;
 }
 
 /** What the caller may listen to of what it names, by the gateway that is in force when all of it is decided. */
