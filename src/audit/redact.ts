@@ -38,8 +38,13 @@ export function createRedactor(
   secrets: () => readonly string[],
 ): Redactor {
   const args = pathsOf(options.redact, "args");
-  const nested = args.map((path) => [...maskPath(["arguments"]), ...path]);
-  const paths = { args, nested: [...args, ...nested], result: pathsOf(options.redact, "result") };
+  const results = pathsOf(options.redact, "result");
+  // A finished task holds the result of its call.
+  const paths = {
+    args,
+    nested: [...args, ...within("arguments", args)],
+    result: [...results, ...within("result", results)],
+  };
   const salt = createSalts();
   const known = createKnown(secrets);
   const { payloads: mode } = options;
@@ -82,6 +87,9 @@ function pathsOf(configured: readonly string[], part: string): MaskPath[] {
     .map((path) => path.split("."))
     .flatMap(([first, ...rest]) => (first === part ? [maskPath(rest)] : []));
 }
+
+const within = (member: string, paths: readonly MaskPath[]): MaskPath[] =>
+  paths.map((path) => [...maskPath([member]), ...path]);
 
 /** All spellings of the secrets that are known now; computed again only when the secrets change. */
 function createKnown(secrets: () => readonly string[]): () => readonly string[] {

@@ -15,12 +15,15 @@ const ageUs = 86_400_000_000;
 /** Creates an empty store of such routes. What is kept by route lasts as long as the store remembers the route. */
 export function createUnlisted(clock: Clock): Unlisted {
   const made = createBoundedMap<Route>({ cap: mostRoutes, age: ageUs, clock });
+  // Of the long ones only the last: one change of a resource may be for many clients, each of whom it is decided for.
+  let last: { readonly key: string; readonly route: Route } | null = null;
   return (kind, server, name, wire) => {
     const key = `${kind} ${canonicalName(server, name)}\n${wire}`;
-    const known = made.get(key);
+    const known = last?.key === key ? last.route : made.get(key);
     if (known) return known;
     const route = plainRoute(kind, server, name, wire);
     if (key.length <= longestKey) made.set(key, route);
+    else last = { key, route };
     return route;
   };
 }

@@ -48,7 +48,7 @@ export async function runDaemon(
     service.close();
     log.flush();
     // Whoever reads the last line may start the next daemon.
-    lock.release();
+    lock[Symbol.dispose]();
     log.info("stopped");
   });
   // The reload itself logs and records what went wrong. A signal does not tell who sent it.

@@ -5,7 +5,7 @@ import { isObject } from "../core/json.ts";
 import { changedKey, listGroups, mustBeHeard } from "../core/lists.ts";
 import type { Listener } from "../core/ports.ts";
 import { inTurns } from "../core/turns.ts";
-import { stringValue } from "../mcp/json-text.ts";
+import { locate, stringValue } from "../mcp/json-text.ts";
 import { withoutOwnKeys } from "../mcp/meta.ts";
 import { subscribed, subscriptionMeta } from "../mcp/subscription.ts";
 import { result } from "./own-answers.ts";
@@ -30,8 +30,7 @@ export async function listen(gw: Gateway, call: IdentifiedCall): Promise<Reply> 
   const filter = readFilter(inbound.params.notifications);
   if (filter.taskIds.length > 0) needTasks(call);
   gw.limits.take(who, null);
-  if (filter.uris.some((uri) => !gw.catalog.offers("resource", uri, call.scope, call)))
-    gw = await whenSettled(gw, call);
+  if (!(await inTurns(areOffered(gw, call, filter.uris)))) gw = await whenSettled(gw, call);
   const chosen = await choose(gw, call, filter);
   const { routes, tasks } = chosen;
   gw = chosen.gw;
@@ -73,6 +72,15 @@ function readFilter(notifications: unknown): Filter {
     uris: strings("resourceSubscriptions"),
     taskIds: strings("taskIds"),
   };
+}
+
+/** Whether all of these resources are known. */
+function* areOffered({ catalog }: Gateway, call: IdentifiedCall, uris: readonly string[]): Generator<void, boolean> {
+  for (const uri of uris) {
+    if (!catalog.offers("resource", uri, call.scope, call)) return false;
+    yield;
+  }
+  return true;
 }
 
 /** What the caller may listen to of what it names, by the gateway that is in force when all of it is decided. */
@@ -137,8 +145,8 @@ function ackOf(wanted: Listener["lists"], uris: readonly string[], taskIds: read
 
 type Watched = { readonly handle: string; readonly route: Route };
 
-/** Most states of tasks that wait to be told in their order; a server that tells more at once ends the listening. */
-const mostUntold = 1_000;
+/** Most states of tasks that wait to be told in their order, and their characters; a server that tells more at once ends the listening. */
+const mostUntold = { states: 1_000, characters: 32 * 1024 ** 2 };
 /** Most characters kept until all is granted that is listened to, and the least that a notification counts as. */
 const mostEarly = { all: 8 * 1024 ** 2, each: 4 * 1024 };
 
@@ -154,7 +162,9 @@ class Listening {
   #earlyLength = 0;
   /** The news of tasks, which go out in the order in which they came: to record a question takes time. */
   #news = Promise.resolve();
-  #untold = 0;
+  readonly #untold = { states: 0, characters: 0 };
+  /** The handles of tasks whose outcome was told. It changes no more, and a server that repeats it must not fill the log. */
+  readonly #over = new Set<string>();
   #left = false;
 
   constructor(gw: Gateway, call: IdentifiedCall, send: Tell) {
@@ -208,11 +218,7 @@ class Listening {
         const { taskIds, end } = await this.#gw.upstreams.followTasks(this.#call, {
           server,
           taskIds: [...watched.keys()],
-          told: (task) => {
-            if (this.#untold === mostUntold) return this.#end.resolve();
-            this.#untold++;
-            this.#news = this.#news.then(() => this.#noticed(server, task, watched)).finally(() => this.#untold--);
-          },
+          told: (task) => this.#hear(task, () => this.#noticed(server, task, watched)),
           lost: () => this.#end.resolve(),
         });
         return { names: [...watched].flatMap(([taskId, { handle }]) => (taskIds.has(taskId) ? [handle] : [])), end };
@@ -233,6 +239,19 @@ class Listening {
         this.#gw.log.warn("a client cannot listen to what it asks for", { server, cause: asFailure(error).message });
       return [];
     }
+  }
+
+  /** Has the state of a task told after those that came before; one alone may be of any length. */
+  #hear({ length }: string, tell: () => Promise<void>): void {
+    const untold = this.#untold;
+    const tooMuch = untold.states > 0 && untold.characters + length > mostUntold.characters;
+    if (untold.states === mostUntold.states || tooMuch) return this.#end.resolve();
+    untold.states++;
+    untold.characters += length;
+    this.#news = this.#news.then(tell).finally(() => {
+      untold.states--;
+      untold.characters -= length;
+    });
   }
 
   acknowledge(params: string): void {
@@ -264,17 +283,31 @@ class Listening {
 
   /**
    * Tells the client the state of a task, under the client's handle. Not if its tool is no longer allowed, nor if the
-   * state asks a question that is not allowed.
+   * state asks a question that is not allowed. The outcome of a task is recorded first, as one that is asked for.
    */
   async #noticed(server: string, task: string, watched: ReadonlyMap<string, Watched>): Promise<void> {
     try {
       const { handle, route } = watched.get(stringValue(task, 0, "taskId") ?? "") ?? {};
-      if (!handle || !route || this.#left) return;
-      if (!judgeTask(this.#gw.inForce(), this.#call, route).allowed) return;
-      const job = { gw: this.#gw, call: this.#call, route };
-      this.#tell("notifications/tasks", await underHandle(job, withoutOwnKeys(task), JSON.stringify(handle)));
+      if (!handle || !route || this.#left || this.#over.has(handle)) return;
+      const gw = this.#gw.inForce();
+      if (!judgeTask(gw, this.#call, route).allowed) return;
+      const call = this.#callAbout(route);
+      const linked = gw.catalog.outgoing(route, withoutOwnKeys(task), call.who);
+      const state = await underHandle({ gw, call, route }, linked, JSON.stringify(handle));
+      if (locate(state, 0, "result") ?? locate(state, 0, "error")) {
+        call.reply = result(state, "modern");
+        await gw.audit.end(call);
+        this.#over.add(handle);
+      }
+      this.#tell("notifications/tasks", state);
     } catch (error) {
       this.#gw.log.warn("the state of a task was not passed on", { server, cause: asFailure(error).message });
     }
+  }
+
+  /** The listening as it is recorded for what a server says of a task of this tool. */
+  #callAbout(route: Route): IdentifiedCall {
+    const call = this.#call.detached(this.#call.controller, () => {});
+    return Object.assign(call, { route, begun: true, recordedOnce: false });
   }
 }

@@ -3,6 +3,7 @@ import { Failure } from "../core/failure.ts";
 import { hasExtensions, inputKey, isAsSevere } from "../core/inbound.ts";
 import { changedMethod, type ListGroup, listGroups } from "../core/lists.ts";
 import { isExtensionNotification } from "../core/methods.ts";
+import { inTurns, Turn } from "../core/turns.ts";
 import type { Catalog, Listener, Notifier as Port, Reached } from "../core/ports.ts";
 import type { Notice } from "../core/upstream.ts";
 import { stringValue } from "../mcp/json-text.ts";
@@ -33,7 +34,12 @@ export class Notifier implements Port {
   readonly #catalog: () => Shown;
   /** What readers of lists were given since the announcement that is due was first due, by `readerKey`. */
   #served = new Map<string, string>();
+  /** Set from the first change on until all that is due is announced. */
   #timer: ReturnType<typeof setTimeout> | null = null;
+  /** Something has changed since the last announcement began. */
+  #due = false;
+  /** How long the last announcement took, ms. */
+  #took = 0;
 
   /** `catalog`: the one in force. */
   constructor(catalog: () => Shown) {
@@ -81,10 +87,13 @@ export class Notifier implements Port {
 
   /** Tells each listener which of its lists changed, once for all changes of a short time. */
   changed(): void {
-    this.#timer ??= setTimeout(() => {
-      this.#timer = null;
-      this.#compare();
-    }, debounceMs);
+    this.#due = true;
+    const announce = (): void => {
+      const turn = new Turn();
+      void inTurns(this.#announce(turn), turn);
+    };
+    // A server whose lists change all the time must not keep the gateway busy.
+    this.#timer ??= setTimeout(announce, Math.max(debounceMs, this.#took));
     this.#timer.unref();
   }
 
@@ -102,20 +111,32 @@ export class Notifier implements Port {
     return session !== null || scope === null || scope === server || this.#catalog().servers(scope).has(server);
   }
 
-  #compare(): void {
-    const catalog = this.#catalog();
+  /** Compares for one listener after the other, since that takes time for each. */
+  *#announce(turn: Turn): Generator<void, void> {
+    this.#due = false;
     const given = this.#served;
     this.#served = new Map();
-    for (const member of this.#members) {
-      if (member.who.revoked.aborted || isAway(member)) continue;
-      for (const list of listGroups) {
-        if (!member.lists.has(list)) continue;
-        const now = catalog.shown(member, list);
-        const served = given.size > 0 ? given.get(readerKey(member, list)) : undefined;
-        if (now === member.shown.get(list) && now === (served ?? now)) continue;
-        member.shown.set(list, now);
-        member.send(changedMethod(list), null);
-      }
+    // Who joins meanwhile knows what is in force.
+    const before = [...this.#members];
+    for (const member of before) {
+      yield;
+      if (this.#members.has(member)) this.#compare(member, given);
+    }
+    this.#took = turn.total;
+    this.#timer = null;
+    if (this.#due) this.changed();
+  }
+
+  #compare(member: Member, given: ReadonlyMap<string, string>): void {
+    if (member.who.revoked.aborted || isAway(member)) return;
+    const catalog = this.#catalog();
+    for (const list of listGroups) {
+      if (!member.lists.has(list)) continue;
+      const now = catalog.shown(member, list);
+      const served = given.size > 0 ? given.get(readerKey(member, list)) : undefined;
+      if (now === member.shown.get(list) && now === (served ?? now)) continue;
+      member.shown.set(list, now);
+      member.send(changedMethod(list), null);
     }
   }
 

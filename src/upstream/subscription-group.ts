@@ -26,9 +26,12 @@ export type SubscriptionsHost = {
 /** What a group needs: it reports when nothing is wanted of it any more. */
 export type GroupHost = SubscriptionsHost & { emptied(group: SubscriptionGroup): void };
 
+/** One subscription of a client. */
+type Listener = { readonly client: object; readonly updated: Updated };
+
 /** A resource that callers have subscribed to. */
 type Wish = {
-  readonly listeners: Set<Updated>;
+  readonly listeners: Set<Listener>;
   /** The server's first answer to the subscription; callers that join wait for the same one. */
   readonly answer: PromiseWithResolvers<void>;
   /** The server has granted it once: from then on listeners are told if they may have missed updates. */
@@ -45,7 +48,7 @@ type Grant = {
 };
 
 const tell = ({ listeners }: Wish, params: string | null): void => {
-  for (const listener of listeners) listener(params);
+  for (const { updated } of listeners) updated(params);
 };
 
 /** Whether `uri` names a sub-resource of `above`: it continues that URI, with a delimiter where the two meet. */
@@ -113,20 +116,20 @@ export class SubscriptionGroup {
   }
 
   /**
-   * Subscribes; `answer` is the server's first, and `end` ends the subscription. What is made here outlasts the caller's
-   * request: made where that is known, it would hold its message in memory.
+   * Subscribes a client; `answer` is the server's first, and `end` ends the subscription. What is made here outlasts the
+   * caller's request: made where that is known, it would hold its message in memory.
    */
-  add(uri: string, updated: Updated): { readonly answer: Promise<void>; readonly end: () => void } {
+  add(client: object, uri: string, updated: Updated): { readonly answer: Promise<void>; readonly end: () => void } {
     const known = this.#wanted.get(uri);
     const wish = known ?? { listeners: new Set(), answer: Promise.withResolvers<void>(), held: false };
     this.#wanted.set(uri, wish);
-    const listener: Updated = (params) => updated(params);
+    const listener: Listener = { client, updated };
     wish.listeners.add(listener);
     this.reconcile();
     return { answer: wish.answer.promise, end: () => this.#remove(uri, wish, listener) };
   }
 
-  #remove(uri: string, wish: Wish, listener: Updated): void {
+  #remove(uri: string, wish: Wish, listener: Listener): void {
     if (!wish.listeners.delete(listener) || wish.listeners.size > 0 || this.#wanted.get(uri) !== wish) return;
     this.#wanted.delete(uri);
     this.reconcile();
@@ -138,7 +141,16 @@ export class SubscriptionGroup {
     // A longer URI nobody may read, and rules would be held against every character of it.
     if (typeof uri !== "string" || uri.length > longestName) return false;
     const about = [...this.#wanted].filter(([one]) => one === uri || isBelow(uri, one));
-    for (const [, wish] of about) tell(wish, params);
+    // A client hears of it once, however many resources above it the client is subscribed to: what it may be told is
+    // decided each time.
+    const told = new Set<object>();
+    for (const [one, { listeners }] of about.toSorted(([a], [b]) => b.length - a.length)) {
+      for (const { client, updated } of listeners) {
+        if (one !== uri && told.has(client)) continue;
+        told.add(client);
+        updated(params);
+      }
+    }
     return about.length > 0;
   }
 

@@ -43,8 +43,9 @@ export class Subscriptions {
     if (!this.#groups.get(slot.spec.key)?.wants(uri) && this.size >= mostSubscriptions) {
       throw faults.full(server, `${mostSubscriptions} resources are subscribed to`);
     }
-    const { answer, end } = this.#groupOf(slot).add(uri, updated);
-    const { signal } = call.controller;
+    const { session, controller } = call;
+    const { signal } = controller;
+    const { answer, end } = this.#groupOf(slot).add(session ?? controller, uri, updated);
     const ms = this.#host.timeout();
     const answered = answer.then(() => true);
     if ((await within(answered, ms, signal, () => false)) && !signal.aborted) return end;

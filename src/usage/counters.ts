@@ -23,7 +23,15 @@ type Ended = {
 const unknownName = "(unknown)";
 
 /** Methods that name a thing from the list of a server, so that there are only so many names. */
-const listed: ReadonlySet<string> = new Set(["tools/call", "prompts/get", "tasks/get", "tasks/update", "tasks/cancel"]);
+const listed: ReadonlySet<string> = new Set([
+  "tools/call",
+  "prompts/get",
+  "tasks/get",
+  "tasks/update",
+  "tasks/cancel",
+  // What a server says of a task to whoever listens.
+  "subscriptions/listen",
+]);
 
 /** What a call is counted under; one name where callers choose it, as they do with URIs and methods of extensions. */
 function nameOf({ method = "tools/call", srv = "", tool, code }: Ended): string {

@@ -302,6 +302,12 @@ test("R17 redact: credentials in other texts, such as an error's, are masked by 
   expect(text(`refused: ghp_${"a1B2".repeat(9)} is no token`)).not.toContain("a1B2");
 });
 
+test("redact paths: of a finished task, its call's result is masked as that of any call", () => {
+  const { part } = createRedactor({ payloads: "redacted", redact: ["result.content.ssn"] }, () => []);
+  const state = '{"taskId":"t","status":"completed","result":{"content":{"ssn":"1"},"ssn":"2"}}';
+  expect(part("result", state).sealed?.body).toBe(state.replace('"1"', m));
+});
+
 test("redact paths: of a call within a call, the arguments of both are masked; of any other only its own", () => {
   const { part } = createRedactor({ payloads: "full", redact: ["args.Pin"] }, () => []);
   const text = '{"pin":"1","arguments":{"pin":"2"}}';

@@ -179,12 +179,12 @@ describe("where a URI leads", () => {
     ]);
   });
 
-  test("S23: of what callers make up, little is remembered: no long URI, and none that is too long is looked at", () => {
+  test("S23: of what callers make up, little is remembered: of long URIs the last, and none that is too long is looked at", () => {
     const catalog = buildCatalog({ a: {} });
     const uri = (length: number): string => "mcpgw+a:db://".padEnd(length, "x");
-    const twice = (length: number) => [lead(catalog, "resource", uri(length)), lead(catalog, "resource", uri(length))];
-    const [short, long] = [twice(100), twice(8192)];
-    expect([short[0] === short[1], long[0] === long[1]]).toEqual([true, false]);
+    const [short, long, last] = [100, 8192, 8191].map((length) => lead(catalog, "resource", uri(length)));
+    const again = [100, 8191, 8192].map((length) => lead(catalog, "resource", uri(length)));
+    expect([again[0] === short, again[1] === last, again[2] === long]).toEqual([true, true, false]);
     const call = Object.assign(makeCall({ method: "resources/read" }), { who: admin });
     for (const kind of ["resource", "tool", "prompt"] as const) {
       const refused = failureOf(() => catalog.resolve(call, kind, uri(8193)));

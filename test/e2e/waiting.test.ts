@@ -292,8 +292,9 @@ test("a new client hears of an old server's resource, and is told in order when 
 
 const knowsTasks = { extensions: { "io.modelcontextprotocol/tasks": {} } };
 const running = { taskId: "t-1", status: "working", ttlMs: 60_000 };
+const finished = { ...running, status: "completed", result: { content: [{ type: "text", text: "42 rows" }] } };
 
-/** A server whose tool answers with a task, and which tells the state of that task to whoever asks to hear of it. */
+/** A server whose tool answers with a task, and which tells the states of that task to whoever asks to hear of it. */
 const tasksServer: Answer = ({ id, method, params }) => {
   if (method === "server/discover")
     return reply(id, {
@@ -314,13 +315,13 @@ const tasksServer: Answer = ({ id, method, params }) => {
       params: { ...said, _meta: { "io.modelcontextprotocol/subscriptionId": id } },
     });
   const { notifications } = params ?? {};
-  const said = told("subscriptions/acknowledged", { notifications }) + told("tasks", running);
+  const said = told("subscriptions/acknowledged", { notifications }) + told("tasks", running) + told("tasks", finished);
   // The stream stays open.
   const body = new ReadableStream({ start: (stream) => stream.enqueue(said) });
   return new Response(body, { headers: { "content-type": "text/event-stream" } });
 };
 
-test("a task whose tool is allowed with certain arguments only is told of like any other", async () => {
+test("D6: a task whose tool is allowed with certain arguments only is told of like any other, its outcome on record", async () => {
   using server = serve(tasksServer);
   const when = { "args.region": { eq: "eu" } };
   await using daemon = await start({
@@ -333,8 +334,15 @@ test("a task whose tool is allowed with certain arguments only is told of like a
   const taskId = pick((await daemon.post(body, { key, headers })).json, "result.taskId");
   const client = await listen(daemon, key, { taskIds: [taskId] }, meta);
   expect(pick(client.said[0], "params.notifications")).toEqual({ taskIds: [taskId] });
-  await until(() => client.said.length > 1, "the news");
+  await until(() => client.said.length > 2, "the news");
   expect(client.said[1]).toMatchObject({ method: "notifications/tasks", params: { taskId, status: "working" } });
+  expect(client.said[2]).toMatchObject({ params: { taskId, result: finished.result } });
+  const records = await daemon.place.records();
+  const told = records.filter(
+    ({ type, method, srv }) => type === "call.end" && method === "subscriptions/listen" && srv,
+  );
+  expect(told).toMatchObject([{ tool: "export", st: "ok", consumer: "agent" }]);
+  expect(told[0]?.["rl"]).toBeGreaterThan(JSON.stringify(finished).length);
   client.leave();
   await client.ended;
 });

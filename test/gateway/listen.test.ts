@@ -315,6 +315,20 @@ test("T20: who names many resources keeps nobody waiting meanwhile, and what a r
   expect(client.granted).toEqual({});
 });
 
+test("T20: nor while it is looked whether all that it names is known", async () => {
+  const h = harness({ servers });
+  let looked = 0;
+  const offers = (): boolean => (busy(3), ++looked > 0);
+  const uris = Array.from({ length: 40 }, (_, n) => `nowhere:${n}`);
+  const seen: number[] = [];
+  const others = setInterval(() => seen.push(looked), 0);
+  const gw = { ...h.gw, catalog: { ...h.gw.catalog, offers } };
+  await using client = new Client({ ...h, gw }, { resourceSubscriptions: uris });
+  await client.acknowledged();
+  clearInterval(others);
+  expect(seen.filter((some) => some > 0 && some < uris.length).length).toBeGreaterThan(3);
+});
+
 test("a client waits for the servers before what it names counts as unknown", async () => {
   const h = harness({ servers });
   const settled = Promise.withResolvers<void>();

@@ -113,20 +113,26 @@ describe("news of tasks", () => {
     await own.ended;
   });
 
-  test("end where their server tells more than can be recorded", async () => {
-    const h = harness({ servers, script });
-    const gw = { ...h.gw, audit: { ...h.gw.audit, input: () => new Promise<void>(() => {}) } };
-    const asking = { capabilities: { ...declared, elicitation: {} } };
-    const own = listen({ ...h, gw }, [await start(h, asking)], asking);
-    await until(() => own.said.length > 0, "it is acknowledged");
-    const params = { message: "?", requestedSchema: { type: "object" } };
-    const inputRequests = { k: { method: "elicitation/create", params } };
-    for (let told = 0; told <= 1_000; told++)
-      tell(h, JSON.stringify({ taskId: "t-1", status: "input_required", inputRequests }));
-    await own.ended;
-    expect(own.call.reply?.text).toContain('"resultType":"complete"');
-    expect(h.followed.size).toBe(0);
-  });
+  test.each([
+    [1_001, 0],
+    [5, 8 * 1024 ** 2],
+  ])(
+    "end where their server tells more than can be recorded: %i states with %i characters more",
+    async (times, more) => {
+      const h = harness({ servers, script });
+      const gw = { ...h.gw, audit: { ...h.gw.audit, input: () => new Promise<void>(() => {}) } };
+      const asking = { capabilities: { ...declared, elicitation: {} } };
+      const own = listen({ ...h, gw }, [await start(h, asking)], asking);
+      await until(() => own.said.length > 0, "it is acknowledged");
+      const params = { message: "?", requestedSchema: { type: "object" } };
+      const inputRequests = { k: { method: "elicitation/create", params } };
+      const state = JSON.stringify({ taskId: "t-1", status: "input_required", inputRequests, more: "x".repeat(more) });
+      for (let told = 0; told < times; told++) tell(h, state);
+      await own.ended;
+      expect(own.call.reply?.text).toContain('"resultType":"complete"');
+      expect(h.followed.size).toBe(0);
+    },
+  );
 
   test("end where a server tells more than is kept while another thing that is listened to is not granted yet", async () => {
     const resources = [{ name: "file:///a", text: '{"name":"file:///a"}' }];
@@ -176,6 +182,53 @@ describe("news of tasks", () => {
     await until(() => own.said.length > 1, "the next news");
     expect(own.said[1]?.params).not.toHaveProperty("inputRequests");
     expect(steps(h.records)).toEqual(["refused roots/list"]);
+    own.controller.abort();
+    await own.ended;
+  });
+
+  const finished = (result: object): string => JSON.stringify({ taskId: "t-1", status: "completed", result });
+
+  test("of how it ended are recorded before they are told, once, and name their server where links would not", async () => {
+    const h = harness({ servers, script });
+    h.inForce.catalog = {
+      ...h.gw.catalog,
+      outgoing: ({ server }, text) => text.replace("file:", `mcpgw+${server}:file:`),
+    };
+    const own = listen(h, [await start(h)]);
+    await until(() => own.said.length > 0, "it is acknowledged");
+    const before = h.records.length;
+    const recorded: number[] = [];
+    const push = own.said.push.bind(own.said);
+    own.said.push = (...said) => (recorded.push(h.records.length - before), push(...said));
+    tell(h);
+    const content = [{ type: "resource_link", uri: "file:///a", name: "a" }];
+    for (let times = 0; times < 3; times++) tell(h, finished({ content }));
+    await until(() => own.said.length > 2, "the outcome");
+    const linked = [{ type: "resource_link", uri: "mcpgw+crm:file:///a", name: "a" }];
+    expect(own.said[2]?.params).toMatchObject({ status: "completed", result: { content: linked } });
+    expect(recorded).toEqual([0, 1]);
+    own.controller.abort();
+    await own.ended;
+    const [news, ...more] = h.records.slice(before);
+    expect([news?.type, news?.call.route?.canonical, news?.call.status, more]).toEqual([
+      "call.end",
+      "crm:get",
+      "ok",
+      [],
+    ]);
+    expect(own.said[2]?.params).toMatchObject(JSON.parse(news?.call.reply?.text ?? ""));
+    expect(own.said).toHaveLength(3);
+  });
+
+  test("of how it ended are kept back where they cannot be recorded", async () => {
+    const h = harness({ servers, script });
+    const own = listen(h, [await start(h)]);
+    await until(() => own.said.length > 0, "it is acknowledged");
+    h.failing.on = "call.end";
+    for (const end of [finished({}), '{"taskId":"t-1","status":"failed","error":{"code":1,"message":"no"}}', working])
+      tell(h, end);
+    await until(() => own.said.length > 1, "the news without an outcome");
+    expect(own.said.slice(1).map(({ params }) => params.status)).toEqual(["working"]);
     own.controller.abort();
     await own.ended;
   });

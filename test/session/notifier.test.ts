@@ -8,6 +8,7 @@ import { loopback, makeTool } from "../support/call.ts";
 import { buildCatalog, partyOf, usual } from "../support/catalog.ts";
 import { principal } from "../support/principal.ts";
 import { clientSession } from "../support/session.ts";
+import { until } from "../support/until.ts";
 
 const all = new Set(["tools", "prompts", "resources"] as const);
 const tools = new Set(["tools"] as const);
@@ -64,6 +65,32 @@ describe("changed lists", () => {
     notifier.changed();
     jest.advanceTimersByTime(300);
     expect(told).toHaveLength(2);
+  });
+
+  test("S23: of many listeners one is compared after the other, and what changes meanwhile is told of afterwards", async () => {
+    jest.useRealTimers();
+    let version = 1;
+    const between: number[] = [];
+    const told: number[] = [];
+    const shown: Shown["shown"] = () => {
+      for (const start = performance.now(); performance.now() < start + 5;);
+      return String(version);
+    };
+    const notifier = new Notifier(() => ({ shown, servers: () => new Set() }));
+    const listening = { lists: tools, scope: null, capabilities: noCapabilities };
+    for (let at = 0; at < 20; at++)
+      notifier.join({ who: principal(`key:${at}`), source: loopback, ...listening, send: () => told.push(version) });
+    const others = setInterval(() => {
+      between.push(told.length);
+      if (told.length === 0 || version === 3) return;
+      version = 3;
+      notifier.changed();
+    });
+    version = 2;
+    notifier.changed();
+    await until(() => told.length >= 20 && told.slice(-20).every((each) => each === 3), "all to be told");
+    clearInterval(others);
+    expect(between.filter((many) => many > 0 && many < 20).length).toBeGreaterThan(3);
   });
 
   test("a change that a caller's rights hide from it is none, nor is one that is undone at once", () => {

@@ -160,6 +160,26 @@ test("an update of a resource below the one that was subscribed to is told, unle
   expect(told).toEqual(["2", "?q"].map((below) => JSON.stringify({ uri: `test://1/${below}` })));
 });
 
+test("S23: a client is told once of a change, however many resources above it that client is subscribed to", async () => {
+  await using set = upstreams([fake("a", ["--rich"])]);
+  await set.settled();
+  const told: string[] = [];
+  const [one, other] = [new AbortController(), new AbortController()];
+  const subscribe = (controller: AbortController, uri: string, as: string) =>
+    set.subscribe(callTo("x", {}, { controller }), resourceRoute("a", uri), () => told.push(as));
+  for (const uri of ["test://1", "test://1/2", "test://1/2/3"]) await subscribe(one, uri, `one by ${uri}`);
+  // The same resource under two names.
+  for (const name of ["plain", "explicit"]) await subscribe(other, "test://1", name);
+  for (const uri of ["test://1/2/3/4", "test://1/2", "test://1"]) {
+    told.push(uri);
+    await announce(set, uri, "legacy");
+  }
+  await until(() => told.length === 10, "the updates");
+  expect(told.slice(0, 3)).toEqual(["test://1/2/3/4", "one by test://1/2/3", "plain"]);
+  expect(told.slice(3, 6)).toEqual(["test://1/2", "one by test://1/2", "plain"]);
+  expect(told.slice(6)).toEqual(["test://1", "one by test://1", "plain", "explicit"]);
+});
+
 test("the subscriptions of an instance that is one session's own end with the session", async () => {
   await using set = upstreams([fake("a")]);
   await set.settled();

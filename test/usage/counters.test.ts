@@ -101,9 +101,10 @@ for (const [method, name] of chosen) {
 
 test("R13 usage: tools, prompts and tasks are counted by name", () => {
   const counters = createCounters();
-  for (const method of ["tools/call", "prompts/get", "tasks/get"])
+  const methods = ["tools/call", "prompts/get", "tasks/get", "subscriptions/listen"];
+  for (const method of methods)
     counters.add({ type: "call.end", consumer: "a", srv: "s", method, tool: method, st: "ok" }, base);
-  expect(counters.rows().map(({ tool }) => tool)).toEqual(["tools/call", "prompts/get", "tasks/get"]);
+  expect(counters.rows().map(({ tool }) => tool)).toEqual(methods);
 });
 
 test("R26 usage: hours and days stand in the order of time, whatever was called in them", () => {

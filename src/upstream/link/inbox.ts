@@ -91,7 +91,20 @@ const callsOf = (inbox: Inbox): Exchange[] => [...inbox.open()].filter(({ isCall
 
 type Notification = Extract<UpstreamMessage, { kind: "notification" }>;
 
-function notification({ method, params, paramsText }: Notification, host: LinkHost, inbox: Inbox): void {
+/** Most characters that are passed on of one: what names no call may be for many clients, each of whom gets a copy. */
+const mostPassed = { updated: 64 * 1024, any: 1024 ** 2 };
+
+/** What of the params of a notification is passed on; null: nothing of so long a one. A task holds the result of its call. */
+function passedOf({ method, params, paramsText }: Notification): string | null {
+  if (method === "notifications/resources/updated" && paramsText.length > mostPassed.updated)
+    return JSON.stringify({ uri: params.uri });
+  return paramsText.length <= mostPassed.any || method === "notifications/tasks" ? paramsText : null;
+}
+
+function notification(message: Notification, host: LinkHost, inbox: Inbox): void {
+  const { method, params } = message;
+  const paramsText = passedOf(message);
+  if (paramsText === null) return inbox.stray("a notification that is too long");
   if (method === "notifications/progress") {
     const id = keyOf(params.progressToken);
     const exchange = inbox.find(id);

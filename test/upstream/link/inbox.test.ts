@@ -92,6 +92,25 @@ const said = (method: string, to = ""): string => JSON.stringify({ jsonrpc: "2.0
 const log = "notifications/message";
 const extension = "notifications/acme/said";
 
+test("S23: what may be for many clients is not passed on where it is very long: each would get a copy", () => {
+  const { heard, counts, open, say } = server(["call", "listen"]);
+  const told: string[] = [];
+  const { purpose } = open[1]?.request ?? {};
+  if (purpose?.kind === "listen")
+    Object.assign(purpose, { notified: (_: string, params: string) => told.push(params) });
+  const large = (method: string, length: number, uri: string): void => {
+    const _meta = { [subscriptionIdKey]: 1 };
+    say(JSON.stringify({ jsonrpc: "2.0", method, params: { uri, data: "x".repeat(length), _meta } }));
+  };
+  large(log, 1_000_000, "");
+  large(log, 1_048_576, "");
+  expect([heard, counts]).toEqual([["call-0 message"], { unrelated: 0, delivered: 1, stray: 1 }]);
+  large("notifications/resources/updated", 65_536, "test://1");
+  large("notifications/tasks", 2_000_000, "");
+  expect([told[0], told[1]?.length, told.length]).toEqual(['{"uri":"test://1"}', expect.any(Number), 2]);
+  expect(told[1]?.length).toBeGreaterThan(2_000_000);
+});
+
 for (const method of [log, extension, "notifications/elicitation/complete"]) {
   const told = (at: string): string => `${at} ${method === log ? "message" : method}`;
 
