@@ -1,4 +1,4 @@
-import type { Carrier, Finding, Findings } from "../core/finding.ts";
+import type { Carrier, Finding, Findings, Mention } from "../core/finding.ts";
 import { compileGlob } from "../core/glob.ts";
 import { inputMethods } from "../core/inbound.ts";
 import { nameFault, ownServer } from "../core/name.ts";
@@ -26,6 +26,16 @@ export function examine({ rules, policies, servers, carriers }: Examined): Findi
     ...groups.flat().flatMap((rule) => misnamed(rule, servers)),
   ];
   return { problems: faults, warnings };
+}
+
+/** What the rules say of servers that they name, for who knows what these offer. */
+export function mentionsIn({ guardrails, policies }: Bundle): Mention[] {
+  return [...guardrails, ...policies.flatMap(({ rules }) => rules)].flatMap(({ path, options, conditions }) => {
+    const { server, name } = selectorOf(options);
+    if (server === null || /[*?]/.test(server) || options.resource !== undefined) return [];
+    const kind = options.tool !== undefined ? "tool" : options.prompt !== undefined ? "prompt" : null;
+    return [{ path, kind, server, name, subjects: conditions.map((condition) => condition.path) }];
+  });
 }
 
 /** The role of local administrators, who need no key. */
