@@ -1,4 +1,4 @@
-import type { Carrier, Finding, Findings, Mention } from "../core/finding.ts";
+import type { Carrier, Finding, Findings, Mention, Path } from "../core/finding.ts";
 import { compileGlob } from "../core/glob.ts";
 import { inputMethods } from "../core/inbound.ts";
 import { nameFault, ownServer } from "../core/name.ts";
@@ -24,6 +24,7 @@ export function examine({ rules, policies, servers, carriers }: Examined): Findi
     ...groups.flatMap(shadowed),
     ...groups.flat().flatMap((rule) => serverless(rule, servers)),
     ...groups.flat().flatMap((rule) => misnamed(rule, servers)),
+    ...groups.flat().flatMap(misread),
   ];
   return { problems: faults, warnings };
 }
@@ -98,6 +99,28 @@ function misnamed({ path, options }: Rule, servers: readonly string[]): Finding[
   const meant = [ownServer, ...servers].filter(compileGlob(server ?? "*"));
   const message = nameFault(name, kind, meant, options.server !== undefined);
   return message === null ? [] : [{ path: [...path, kind], message }];
+}
+
+// Such a denial denies nothing, and an allowance of all but this allows everything.
+function misread({ path, options: { when = {} } }: Rule): Finding[] {
+  return Object.entries(when).flatMap(([subject, tests]) =>
+    Object.entries(tests).flatMap(([operator, operand]) => {
+      if (!Array.isArray(operand))
+        return operandFault(subject, operator, operand, [...path, "when", subject, operator]);
+      return operand.flatMap((each, index) =>
+        operandFault(subject, operator, each, [...path, "when", subject, operator, index]),
+      );
+    }),
+  );
+}
+
+// The operand is not shown: it may come from a variable and be a secret.
+function operandFault(subject: string, operator: string, operand: unknown, path: Path): Finding[] {
+  if (typeof operand !== "string" || operator === "regex") return [];
+  if (subject === "source.ip" && operand.includes("/"))
+    return [{ path, message: 'networks are not understood here; write addresses, or a glob as { glob: "10.*" }' }];
+  if (operator === "glob" || !/^\*\S+$|^\S+\*$/.test(operand)) return [];
+  return [{ path, message: "is compared as it stands; only the operator glob takes * for a wildcard" }];
 }
 
 function methodless({ path, options }: InputRule): Finding[] {
