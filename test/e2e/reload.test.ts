@@ -139,6 +139,7 @@ test("T40: by SIGHUP the same; the log, the audit log and status say why, and a 
   expect(await warned()).toMatch(
     /^the configuration was not reloaded, the one before is in force: .*:1:10: .*; .*:2:8: /m,
   );
+  expect((await daemon.get("/metrics")).text).toContain("mcpgw_config_ok 0");
   place.configure(config);
   daemon.child.kill("SIGHUP");
   await after("configuration loaded");
