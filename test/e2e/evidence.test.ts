@@ -99,7 +99,11 @@ test("R99, R116: metrics count the same under their known names", async () => {
     "mcp_gateway_rate_limited_total 2",
     "mcp_gateway_auth_failures_total 1",
     "mcp_gateway_active_servers 2",
-    "mcp_gateway_request_duration_ms_count 18",
+    'mcp_gateway_request_duration_ms_count{proxy="fake"} 15',
+    'mcp_gateway_request_duration_ms_count{proxy="other"} 3',
+    'mcp_gateway_request_duration_ms_bucket{proxy="fake",le="+Inf"} 15',
+    'mcpgw_server_ok{server="fake"} 1',
+    "mcpgw_config_ok 1",
     "mcpgw_audit_ok 1",
     "mcpgw_audit_checkpoint_ok 1",
   ]) {
