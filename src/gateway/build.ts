@@ -72,15 +72,12 @@ export function buildGateway(options: BuildOptions): Built {
   const handedOut = options.previous?.handedOut ?? createHandedOut(clock);
   const catalogOf = compiler(options, { upstreams, policy, handedOut });
   const gateway = assemble(options, { policy, validator, upstreams, catalog: catalogOf(null) });
+  const missed = unoffered(() => ({ ...config, rules: policy.mentions() }), gateway);
   return {
     gateway,
     upstreams,
     handedOut,
-    warnings: () => [
-      ...policy.warnings(rolesIn(config), storedRoles(keyring)),
-      ...keyring.warnings(keys),
-      ...unoffered({ ...config, rules: policy.mentions() }, gateway),
-    ],
+    warnings: () => [...policy.warnings(rolesIn(config), storedRoles(keyring)), ...keyring.warnings(keys), ...missed()],
     takeKeys: () => keyring.apply(keys),
     activate() {
       keyring.apply(keys);

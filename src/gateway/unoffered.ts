@@ -5,6 +5,7 @@ import { isObject } from "../core/json.ts";
 import { listNames } from "../core/lists.ts";
 import { splitCanonical } from "../core/name.ts";
 import { nearest } from "../core/nearest.ts";
+import type { Catalog } from "../core/ports.ts";
 import type { Gateway } from "./gateway.ts";
 
 /** Most findings that are told one by one: a server that offers nothing any more would make one of each rule. */
@@ -31,7 +32,18 @@ type Sources = Pick<Gateway, "catalog"> & { readonly upstreams: Pick<Gateway["up
  * a misspelt guardrail would let everything pass. Only plain names are looked up, and only at servers of which all is
  * known; of globs nobody can tell whether they are meant to match something today.
  */
-export function unoffered(named: Named, sources: Sources): string[] {
+export function unoffered(named: () => Named, sources: Sources): () => readonly string[] {
+  // Looked for once in each catalog, which is replaced when something changes: of many rules and tools it takes a while.
+  const found = new WeakMap<Catalog, readonly string[]>();
+  return () => {
+    const { catalog } = sources;
+    const known = found.get(catalog) ?? lookFor(named(), sources);
+    found.set(catalog, known);
+    return known;
+  };
+}
+
+function lookFor(named: Named, sources: Sources): string[] {
   const offers = offersOf(sources);
   const found = [...rules(named, offers), ...limits(named, offers), ...toolsets(named, offers, sources)];
   const told = found.slice(0, mostTold).map(({ path, what, wrong, known }) => {

@@ -26,13 +26,13 @@ const upstreams = {
   ],
 };
 
-const namesOf = (config: Config) => ({ ...config, rules: createPolicy(config).mentions() });
+const namesOf = (config: Config) => () => ({ ...config, rules: createPolicy(config).mentions() });
 
 /** What is told of a configuration with these parts. */
 function told(parts: Record<string, unknown>): string[] {
   const servers = Object.keys(served).map((id) => ({ id, command: "true" }));
   const { config } = loadText(JSON.stringify({ servers, ...parts }));
-  return unoffered(namesOf(config), { catalog: buildCatalog(served, { toolsets: config.toolsets }), upstreams });
+  return [...unoffered(namesOf(config), { catalog: buildCatalog(served, { toolsets: config.toolsets }), upstreams })()];
 }
 const deny = { action: "deny" };
 
@@ -102,9 +102,8 @@ test("a schema that may take more than it names is not judged", () => {
       }),
     );
     const status = () => [serverStatus("one", { listedAt: 1 })];
-    expect(unoffered(namesOf(config), { catalog: buildCatalog({ one: { tools } }), upstreams: { status } })).toEqual(
-      [],
-    );
+    const sources = { catalog: buildCatalog({ one: { tools } }), upstreams: { status } };
+    expect(unoffered(namesOf(config), sources)()).toEqual([]);
   }
 });
 
@@ -132,4 +131,21 @@ test("of very many findings the rest is counted", () => {
   const all = told({ rules });
   expect(all).toHaveLength(21);
   expect(all.at(-1)).toBe("5 more names in rules, limits and toolsets stand for nothing now");
+});
+
+test("they are looked for anew when the catalog is another", () => {
+  const { config } = loadText(
+    JSON.stringify({
+      servers: [{ id: "one", command: "true" }],
+      rules: [{ server: "one", tool: "get", ...deny }],
+    }),
+  );
+  const sources = {
+    catalog: buildCatalog({ one: {} }),
+    upstreams: { status: () => [serverStatus("one", { listedAt: 1 })] },
+  };
+  const missed = unoffered(namesOf(config), sources);
+  expect(missed()).toHaveLength(1);
+  sources.catalog = buildCatalog({ one: { tools: ["get"] } });
+  expect(missed()).toEqual([]);
 });
