@@ -20,6 +20,7 @@ export function examine({ rules, policies, servers, carriers }: Examined): Findi
   const warnings = [
     ...powerless(policies, carriers),
     ...idle(policies),
+    ...ungranted(rules, policies),
     ...bundle.inputs.flatMap(methodless),
     ...groups.flatMap(shadowed),
     ...groups.flat().flatMap((rule) => serverless(rule, servers)),
@@ -81,6 +82,13 @@ function idle(policies: readonly PolicyOptions[]): Finding[] {
     const message = `${JSON.stringify(id)} allows nothing: what no policy allows is denied anyway`;
     return [{ path: ["policies", index], message }];
   });
+}
+
+function ungranted(rules: readonly GuardrailOptions[], policies: readonly PolicyOptions[]): Finding[] {
+  const index = rules.findIndex(({ action, input }) => action === "allow" && input === undefined);
+  if (policies.length > 0 || index < 0) return [];
+  const message = "grants nothing, for it is a guardrail, and there are no policies: nobody may do anything";
+  return [{ path: ["rules", index], message }];
 }
 
 function serverless({ path, options }: Rule, servers: readonly string[]): Finding[] {

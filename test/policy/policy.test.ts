@@ -328,6 +328,19 @@ test("what loads without effect is a warning where it stands", () => {
   });
 });
 
+test("a guardrail that is taken for a grant is a warning", () => {
+  const rules = rulesOptions.parse([
+    { server: "crm", action: "deny" },
+    { server: "files", action: "allow" },
+  ]);
+  const policies = policiesOptions.parse([{ id: "p", roles: ["r"], rules: [allowAll] }]);
+  const message = "grants nothing, for it is a guardrail, and there are no policies: nobody may do anything";
+  const told = (given: typeof policies) =>
+    examine({ rules, policies: given, servers: ["crm", "files"], carriers: [] }).warnings;
+  expect(told([])).toEqual([{ path: ["rules", 1], message }]);
+  expect(told(policies)).toEqual([]);
+});
+
 test("an operand that is compared otherwise than it reads is a warning", () => {
   const when = {
     "args.path": { eq: "/etc/*", glob: "/etc/*" },
