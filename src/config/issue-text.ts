@@ -1,6 +1,7 @@
 import type { z } from "zod";
+import { isObject } from "../core/json.ts";
 import { nearest } from "../core/nearest.ts";
-import { plain } from "../core/text.ts";
+import { cut, plain } from "../core/text.ts";
 
 const kinds: Record<string, string> = {
   string: "a text",
@@ -58,8 +59,17 @@ export function wrongType(expected: readonly string[], input: unknown): string {
   if (expected.every((type) => type === "string") && typeof input !== "object")
     return `expected a text, got a ${typeof input}; put it in quotes`;
   const names = [...new Set(expected.map((type) => kinds[type] ?? type))];
-  const wrap = expected.includes("array") && typeof input === "string" ? "; put it in [brackets]" : "";
-  return `expected ${list(names)}, got ${describe(input)}${wrap}`;
+  const advice = expected.includes("array") ? listAdvice(input) : "";
+  return `expected ${list(names)}, got ${describe(input)}${advice}`;
+}
+
+function listAdvice(input: unknown): string {
+  if (typeof input === "string") return "; put it in [brackets]";
+  if (!isObject(input)) return "";
+  // The configurations of MCP clients have a group of servers by name.
+  const [name] = Object.keys(input);
+  const byName = name !== undefined && isObject(input[name]);
+  return `; begin each entry with a dash${byName ? `: - id: ${cut(plain(name), 40)}` : ""}`;
 }
 
 // A long text is never shown: it tells little and may be a secret.

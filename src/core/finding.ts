@@ -7,6 +7,18 @@ export type Finding = { readonly path: Path; readonly message: string; readonly 
 /** Problems that make a configuration unusable, and doubtful things. */
 export type Findings = { readonly problems: readonly Finding[]; readonly warnings: readonly Finding[] };
 
+/**
+ * What a rule says of one server: a tool or prompt of it by its name or a glob, null for all; and the subjects of its
+ * conditions. A null kind stands for all.
+ */
+export type Mention = {
+  readonly path: Path;
+  readonly kind: "tool" | "prompt" | null;
+  readonly server: string;
+  readonly name: string | null;
+  readonly subjects: readonly string[];
+};
+
 /** Somebody who has roles, and where the configuration gives them. */
 export type Carrier = { readonly path: Path; readonly roles: readonly string[] };
 

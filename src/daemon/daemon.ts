@@ -13,6 +13,7 @@ import { type FindOptions, loadAt } from "./installation.ts";
 import type { Engine } from "./engine.ts";
 import { refuseFixedChange } from "./fixed-options.ts";
 import { createHandlers } from "./handlers/index.ts";
+import { gauge } from "../gateway/metrics.ts";
 import { gaugesOf } from "./gauges.ts";
 import { descriptorsOf } from "./open-files.ts";
 import type { OwnLog } from "./own-log.ts";
@@ -61,6 +62,8 @@ export class Daemon {
       onEnd: (session, reason) => finishSession(engine.current(), session, reason),
     });
     engine.metrics.add(...gaugesOf(engine));
+    const help = "0 since a reload was refused, until one is taken: the configuration before it is in force.";
+    engine.metrics.add(gauge("mcpgw_config_ok", help, () => (this.#rejected === null ? 1 : 0)));
     this.#tls = listen.tls ? new Tls(listen.tls) : null;
     this.#http = serveHttp({
       ...listen,

@@ -1,3 +1,4 @@
+import { join, sep } from "node:path";
 import { KeyError } from "../authn/entry.ts";
 import type { Loaded } from "../config/load.ts";
 import { ConfigError } from "../config/problem.ts";
@@ -99,7 +100,7 @@ export async function startEngine(options: EngineOptions): Promise<Engine> {
     upstreams: () => built.upstreams,
     loaded: () => loaded,
     loadedAt: () => loadedAt,
-    warnings: () => warningsOf(loaded, built),
+    warnings: () => [...warningsOf(loaded, built), ...besideLog(loaded, stores.paths.state)],
     inFlight: (principal) => limits.inFlight.of(principal),
     async replace(next, actor) {
       const made = build(next, built);
@@ -127,6 +128,15 @@ export async function startEngine(options: EngineOptions): Promise<Engine> {
 function asRoot({ servers }: Loaded["config"]): string[] {
   if (process.getuid?.() !== 0 || !servers.some((server) => "command" in server && server.enabled)) return [];
   return ["the gateway runs as root, and so does every server that is a program: run it as a user of its own"];
+}
+
+function besideLog({ config }: Loaded, state: string): string[] {
+  return config.audit.checkpoints
+    .filter(({ file }) => file.startsWith(join(state, sep)))
+    .map(
+      ({ file }) =>
+        `${file} is beside the log, where whoever changes it can remove its checkpoints too: keep them elsewhere`,
+    );
 }
 
 const loadedEvent = ({ file, digest, config }: Loaded, { gateway }: Built, actor: string): AuditEvent => ({

@@ -1,3 +1,4 @@
+import type { ServerState } from "../core/upstream.ts";
 import { counter, type Gauge, gauge } from "../gateway/metrics.ts";
 import type { Engine } from "./engine.ts";
 
@@ -34,6 +35,9 @@ function waitingGauges({ waiting: { parking, listeners } }: Engine): Gauge[] {
   ];
 }
 
+/** The states of a server that need nobody's care: an idle one is started by its next call. */
+const usable: ReadonlySet<ServerState> = new Set(["ready", "idle", "disabled"]);
+
 function serverGauges({ current }: Engine): Gauge[] {
   const servers = () => current().upstreams.status();
   type PerServer = "restarts" | "inFlight" | "tools" | "instances" | "streams" | "subscriptions" | "dropped";
@@ -44,6 +48,9 @@ function serverGauges({ current }: Engine): Gauge[] {
       "mcp_gateway_active_servers",
       "Servers that are ready.",
       () => servers().filter(({ state }) => state === "ready").length,
+    ),
+    gauge("mcpgw_server_ok", "0 while a server is to be used and cannot be.", () =>
+      servers().map(({ id, state }) => ({ labels: { server: id }, value: usable.has(state) ? 1 : 0 })),
     ),
     gauge(
       "mcpgw_server_restarts",

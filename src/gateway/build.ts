@@ -15,6 +15,7 @@ import { ManagedUpstreams } from "../upstream/upstreams.ts";
 import { createValidator } from "../validate/validate.ts";
 import type { Gateway } from "./gateway.ts";
 import { askSession } from "./input/questions.ts";
+import { unoffered } from "./unoffered.ts";
 
 /** What outlives a reload: every gateway of a process is built on these. */
 type Foundations = Omit<Gateway, keyof Own> & {
@@ -70,11 +71,12 @@ export function buildGateway(options: BuildOptions): Built {
   const handedOut = options.previous?.handedOut ?? createHandedOut(clock);
   const catalogOf = compiler(options, { upstreams, policy, handedOut });
   const gateway = assemble(options, { policy, validator, upstreams, catalog: catalogOf(null) });
+  const missed = unoffered(() => ({ ...config, rules: policy.mentions() }), gateway);
   return {
     gateway,
     upstreams,
     handedOut,
-    warnings: () => [...policy.warnings(rolesIn(config), storedRoles(keyring)), ...keyring.warnings(keys)],
+    warnings: () => [...policy.warnings(rolesIn(config), storedRoles(keyring)), ...keyring.warnings(keys), ...missed()],
     takeKeys: () => keyring.apply(keys),
     activate() {
       keyring.apply(keys);

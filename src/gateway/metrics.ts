@@ -19,7 +19,15 @@ export type Gauge = {
 };
 type Labels = Readonly<Record<string, string>>;
 type Counted = { readonly labels: Labels; value: number };
-type ToolCounts = { readonly labels: Labels; called: number; success: number; errors: number };
+/** How long the calls to a server took: by bucket, and together. */
+type Durations = { readonly buckets: Float64Array; sum: number };
+type ToolCounts = {
+  readonly labels: Labels;
+  readonly durations: Durations;
+  called: number;
+  success: number;
+  errors: number;
+};
 
 /** A value that may also fall. */
 export function gauge(name: string, help: string, read: Gauge["read"]): Gauge {
@@ -37,8 +45,7 @@ export class CallMetrics implements Metrics {
   /** The entries of `#byName` by route, so that counting a call builds no string. */
   readonly #tools = new WeakMap<Route, ToolCounts>();
   readonly #byName = new Map<string, ToolCounts>();
-  readonly #durations = new Float64Array(buckets.length + 1);
-  #durationSum = 0;
+  readonly #durations = new Map<string, Durations>();
   readonly #gauges: Gauge[] = [];
 
   add(...gauges: Gauge[]): void {
@@ -68,8 +75,9 @@ export class CallMetrics implements Metrics {
     const ms = call.took / 1000;
     let bucket = 0;
     while (bucket < buckets.length && ms > (buckets[bucket] ?? 0)) bucket++;
-    this.#durations[bucket] = (this.#durations[bucket] ?? 0) + 1;
-    this.#durationSum += ms;
+    const { durations } = tool;
+    durations.buckets[bucket] = (durations.buckets[bucket] ?? 0) + 1;
+    durations.sum += ms;
   }
 
   #toolCounts(proxy: string, name: string): ToolCounts {
@@ -78,10 +86,19 @@ export class CallMetrics implements Metrics {
     const key = full ? "other" : `${proxy}:${tool}`;
     let counts = this.#byName.get(key);
     if (!counts) {
-      counts = { labels: full ? { tool: "other", proxy: "other" } : { tool, proxy }, called: 0, success: 0, errors: 0 };
+      const labels = full ? { tool: "other", proxy: "other" } : { tool, proxy };
+      counts = { labels, durations: this.#durationsOf(labels.proxy), called: 0, success: 0, errors: 0 };
       this.#byName.set(key, counts);
     }
     return counts;
+  }
+
+  #durationsOf(proxy: string): Durations {
+    const known = this.#durations.get(proxy);
+    if (known) return known;
+    const durations = { buckets: new Float64Array(buckets.length + 1), sum: 0 };
+    this.#durations.set(proxy, durations);
+    return durations;
   }
 
   render(): string {
@@ -110,14 +127,16 @@ export class CallMetrics implements Metrics {
 
   #histogram(): string {
     const name = "mcp_gateway_request_duration_ms";
-    let sum = 0;
-    let text = `# HELP ${name} Duration of tool calls.\n# TYPE ${name} histogram\n`;
-    for (const [index, bound] of buckets.entries()) {
-      sum += this.#durations[index] ?? 0;
-      text += `${name}_bucket{le="${bound}"} ${sum}\n`;
+    let text = `# HELP ${name} Duration of tool calls, refused ones included.\n# TYPE ${name} histogram\n`;
+    for (const [proxy, { buckets: counted, sum }] of this.#durations) {
+      let below = 0;
+      for (const [index, bound] of [...buckets, "+Inf"].entries()) {
+        below += counted[index] ?? 0;
+        text += `${name}_bucket${labels({ proxy, le: `${bound}` })} ${below}\n`;
+      }
+      text += `${name}_sum${labels({ proxy })} ${sum}\n${name}_count${labels({ proxy })} ${below}\n`;
     }
-    sum += this.#durations[buckets.length] ?? 0;
-    return `${text}${name}_bucket{le="+Inf"} ${sum}\n${name}_sum ${this.#durationSum}\n${name}_count ${sum}\n`;
+    return text;
   }
 }
 

@@ -1,4 +1,4 @@
-import type { Carrier, Finding, Findings } from "../core/finding.ts";
+import type { Carrier, Finding, Findings, Mention, Path } from "../core/finding.ts";
 import { compileGlob } from "../core/glob.ts";
 import { inputMethods } from "../core/inbound.ts";
 import { besideServer, nameFault, ownServer } from "../core/name.ts";
@@ -20,12 +20,24 @@ export function examine({ rules, policies, servers, carriers }: Examined): Findi
   const warnings = [
     ...powerless(policies, carriers),
     ...idle(policies),
+    ...ungranted(rules, policies),
     ...bundle.inputs.flatMap(methodless),
     ...groups.flatMap(shadowed),
     ...groups.flat().flatMap((rule) => serverless(rule, servers)),
     ...groups.flat().flatMap((rule) => misnamed(rule, servers)),
+    ...groups.flat().flatMap(misread),
   ];
   return { problems: faults, warnings };
+}
+
+/** What the rules say of servers that they name, for who knows what these offer. */
+export function mentionsIn({ guardrails, policies }: Bundle): Mention[] {
+  return [...guardrails, ...policies.flatMap(({ rules }) => rules)].flatMap(({ path, options, conditions }) => {
+    const { server, name } = selectorOf(options);
+    if (server === null || /[*?]/.test(server) || options.resource !== undefined) return [];
+    const kind = options.tool !== undefined ? "tool" : options.prompt !== undefined ? "prompt" : null;
+    return [{ path, kind, server, name, subjects: conditions.map((condition) => condition.path) }];
+  });
 }
 
 /** The role of local administrators, who need no key. */
@@ -72,6 +84,13 @@ function idle(policies: readonly PolicyOptions[]): Finding[] {
   });
 }
 
+function ungranted(rules: readonly GuardrailOptions[], policies: readonly PolicyOptions[]): Finding[] {
+  const index = rules.findIndex(({ action, input }) => action === "allow" && input === undefined);
+  if (policies.length > 0 || index < 0) return [];
+  const message = "grants nothing, for it is a guardrail, and there are no policies: nobody may do anything";
+  return [{ path: ["rules", index], message }];
+}
+
 function serverless({ path, options }: Rule, servers: readonly string[]): Finding[] {
   const { server } = selectorOf(options);
   if (server === null || [ownServer, ...servers].some(compileGlob(server))) return [];
@@ -88,6 +107,28 @@ function misnamed({ path, options }: Rule, servers: readonly string[]): Finding[
   const meant = [ownServer, ...servers].filter(compileGlob(server ?? "*"));
   const message = nameFault(name, meant, options.server !== undefined, besideServer(kind));
   return message === null ? [] : [{ path: [...path, kind], message }];
+}
+
+// Such a denial denies nothing, and an allowance of all but this allows everything.
+function misread({ path, options: { when = {} } }: Rule): Finding[] {
+  return Object.entries(when).flatMap(([subject, tests]) =>
+    Object.entries(tests).flatMap(([operator, operand]) => {
+      if (!Array.isArray(operand))
+        return operandFault(subject, operator, operand, [...path, "when", subject, operator]);
+      return operand.flatMap((each, index) =>
+        operandFault(subject, operator, each, [...path, "when", subject, operator, index]),
+      );
+    }),
+  );
+}
+
+// The operand is not shown: it may come from a variable and be a secret.
+function operandFault(subject: string, operator: string, operand: unknown, path: Path): Finding[] {
+  if (typeof operand !== "string" || operator === "regex") return [];
+  if (subject === "source.ip" && operand.includes("/"))
+    return [{ path, message: 'networks are not understood here; write addresses, or a glob as { glob: "10.*" }' }];
+  if (operator === "glob" || !/^\*\S+$|^\S+\*$/.test(operand)) return [];
+  return [{ path, message: "is compared as it stands; only the operator glob takes * for a wildcard" }];
 }
 
 function methodless({ path, options }: InputRule): Finding[] {

@@ -1,7 +1,7 @@
 import { createBoundedMap } from "../core/bounded-map.ts";
 import type { Call, Route, Verdict } from "../core/call.ts";
 import { Failure } from "../core/failure.ts";
-import { formatPath } from "../core/finding.ts";
+import { formatPath, type Mention } from "../core/finding.ts";
 import { notFound, ownServer, plainRoute } from "../core/name.ts";
 import type { Capability, Policy } from "../core/ports.ts";
 import type { Principal, Source } from "../core/principal.ts";
@@ -9,7 +9,7 @@ import { cut } from "../core/text.ts";
 import { type Bundle, compileBundle } from "./compile.ts";
 import { type Facts, sourceFacts } from "./condition.ts";
 import { digestOf } from "./digest.ts";
-import { roleWarnings } from "./findings.ts";
+import { mentionsIn, roleWarnings } from "./findings.ts";
 import type { GuardrailOptions, PolicyOptions } from "./options.ts";
 import { Written } from "./written.ts";
 import { type Decision, decide, decideSome, inputRule, outlook, type Plan, planFor, remedy } from "./plan.ts";
@@ -22,8 +22,11 @@ export type PolicyInit = {
   readonly policies: readonly PolicyOptions[];
 };
 
-/** A policy that can also report which parts of it have no effect, as `roleWarnings` does. */
-export type CompiledPolicy = Policy & { warnings(given: readonly string[], stored: readonly string[]): string[] };
+/** A policy that can also report which parts of it have no effect, as `roleWarnings` does, or may have none. */
+export type CompiledPolicy = Policy & {
+  warnings(given: readonly string[], stored: readonly string[]): string[];
+  mentions(): readonly Mention[];
+};
 
 const capabilityRoutes: Readonly<Record<Capability, Route>> = {
   metrics: plainRoute("tool", ownServer, "metrics"),
@@ -56,6 +59,7 @@ export function createPolicy({ rules, policies }: PolicyInit): CompiledPolicy {
     digest,
     sourceKey: sourceKeyIn(bundle),
     warnings: (given, stored) => roleWarnings(bundle.policies, given, stored),
+    mentions: () => mentionsIn(bundle),
     decide(call, who, route) {
       const plan = planOf(who, route);
       const { source } = call;

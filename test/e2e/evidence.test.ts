@@ -99,7 +99,11 @@ test("R99, R116: metrics count the same under their known names", async () => {
     "mcp_gateway_rate_limited_total 2",
     "mcp_gateway_auth_failures_total 1",
     "mcp_gateway_active_servers 2",
-    "mcp_gateway_request_duration_ms_count 18",
+    'mcp_gateway_request_duration_ms_count{proxy="fake"} 15',
+    'mcp_gateway_request_duration_ms_count{proxy="other"} 3',
+    'mcp_gateway_request_duration_ms_bucket{proxy="fake",le="+Inf"} 15',
+    'mcpgw_server_ok{server="fake"} 1',
+    "mcpgw_config_ok 1",
     "mcpgw_audit_ok 1",
     "mcpgw_audit_checkpoint_ok 1",
   ]) {
@@ -263,4 +267,13 @@ test("R9: what audit verify is given on standard input is read where checkpoints
   // As an operator calls it, without what the program sets for itself.
   place.prefix = ["env", "-u", "UV_THREADPOOL_SIZE", "sh", "-c", 'cat "$0" | "$@"', join(place.dir, "kept.cp")];
   expect(await place.cli(["audit", "verify", "--checkpoint", "/dev/stdin"])).toMatchObject({ code: 0 });
+});
+
+test("checkpoints that are to be kept in the state directory are warned of", async () => {
+  using place = new Place({ servers: [], policies: [] });
+  const [beside, apart] = [join(place.state, "kept.cp"), place.path("kept.cp")];
+  place.configure({ servers: [], policies: [], audit: { checkpoints: [{ file: beside }, { file: apart }] } });
+  await using _daemon = await place.start();
+  const { warnings } = (await place.json("status")) as { warnings: string[] };
+  expect(warnings.filter((each) => each.includes("kept.cp"))).toEqual([expect.stringContaining(`${beside} is beside`)]);
 });

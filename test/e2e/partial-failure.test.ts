@@ -35,6 +35,9 @@ test("FIELD T2: servers that cannot be started or reached fail no handshake, no 
     { server: "unreachable", reason: expect.stringContaining("ECONNREFUSED") },
   ]);
   expect(textOf((await daemon.call("good__echo", { n: 1 }, key)).json)).toContain('"n":1');
+  const metrics = (await daemon.get("/metrics")).text;
+  expect(metrics).toContain('mcpgw_server_ok{server="good"} 1');
+  expect(metrics).toContain('mcpgw_server_ok{server="missing"} 0');
 });
 
 test("FIELD T3: a second server is listed beside the first, whose names stay as they were", async () => {

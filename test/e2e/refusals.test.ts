@@ -247,9 +247,10 @@ test("R29, R36: status names every kind of limit, and warns only where there is 
   expect([await limits(), await warned()]).toEqual(["1 of perTool", false]);
   await place.json("keys", "create", "A", "agent", "user", "--rate", "7/h");
   expect((await place.cli(["keys", "list"])).stdout).toContain(" 7/h ");
-  place.configure({ limits: { perMinute: "5/h" } });
+  place.configure({ limits: { perMinute: "5/h", burst: 50 } });
   await place.json("config", "reload");
-  expect([await limits(), await warned()]).toEqual(["5 calls an hour per consumer, rateLimit of 1 key", false]);
+  const all = "5 calls an hour per consumer, bursts of 50, rateLimit of 1 key";
+  expect([await limits(), await warned()]).toEqual([all, false]);
   const { keys } = (await place.json("keys", "list")) as { keys: { id: string }[] };
   await place.json("keys", "revoke", String(keys[0]?.id));
   place.configure({});

@@ -109,13 +109,12 @@ test("T40: a key that clashes with a stored one is refused by reload and start, 
 
 test("what of a policy has no effect is warned of once, by reload and by status", async () => {
   const ghost = { id: "g", key: strongKey(), consumerId: "g", roles: ["ghost"] };
-  const lost = { server: "nowhere", action: "deny" };
-  daemon.place.configure({ ...config, rules: [lost], auth: { keys: [ghost] } });
+  const lost = ["nowhere", "one"].map((server) => ({ server, tool: "ecko", action: "deny" }));
+  daemon.place.configure({ ...config, rules: lost, auth: { keys: [ghost] } });
   const { stderr } = await reload();
   const { warnings } = (await daemon.place.json("status")) as { warnings: string[] };
   for (const said of [stderr, warnings.join("\n")]) {
-    expect(said.match(/ghost/g)).toHaveLength(1);
-    expect(said.match(/nowhere/g)).toHaveLength(1);
+    for (const name of ["ghost", "nowhere", "ecko"]) expect(said.split(name)).toHaveLength(2);
   }
   await restore();
 });
@@ -140,6 +139,7 @@ test("T40: by SIGHUP the same; the log, the audit log and status say why, and a 
   expect(await warned()).toMatch(
     /^the configuration was not reloaded, the one before is in force: .*:1:10: .*; .*:2:8: /m,
   );
+  expect((await daemon.get("/metrics")).text).toContain("mcpgw_config_ok 0");
   place.configure(config);
   daemon.child.kill("SIGHUP");
   await after("configuration loaded");

@@ -1,7 +1,7 @@
 import { describe, expect, test } from "bun:test";
 import { formatPath } from "../../src/core/finding.ts";
 import { examine } from "../../src/policy/findings.ts";
-import { policiesOptions } from "../../src/policy/options.ts";
+import { policiesOptions, rulesOptions } from "../../src/policy/options.ts";
 import type { Capability } from "../../src/core/ports.ts";
 import { createPolicy, PolicyError } from "../../src/policy/policy.ts";
 import { makeCall, makeRoute, makeTool, remote } from "../support/call.ts";
@@ -326,6 +326,38 @@ test("what loads without effect is a warning where it stands", () => {
       },
     ],
   });
+});
+
+test("a guardrail that is taken for a grant is a warning", () => {
+  const rules = rulesOptions.parse([
+    { server: "crm", action: "deny" },
+    { server: "files", action: "allow" },
+  ]);
+  const policies = policiesOptions.parse([{ id: "p", roles: ["r"], rules: [allowAll] }]);
+  const message = "grants nothing, for it is a guardrail, and there are no policies: nobody may do anything";
+  const told = (given: typeof policies) =>
+    examine({ rules, policies: given, servers: ["crm", "files"], carriers: [] }).warnings;
+  expect(told([])).toEqual([{ path: ["rules", 1], message }]);
+  expect(told(policies)).toEqual([]);
+});
+
+test("an operand that is compared otherwise than it reads is a warning", () => {
+  const when = {
+    "args.path": { eq: "/etc/*", glob: "/etc/*" },
+    "args.table": { notIn: ["salar*", "*", 5], neq: "SELECT * FROM x" },
+    "source.ip": { in: ["10.0.0.1", "10.0.0.0/8"], glob: "10.*" },
+  };
+  const rules = rulesOptions.parse([{ when, action: "deny" }]);
+  const { warnings } = examine({ rules, policies: [], servers: [], carriers: [] });
+  const literal = "is compared as it stands; only the operator glob takes * for a wildcard";
+  expect(warnings.map(({ path, message }) => [formatPath(path), message])).toEqual([
+    ['rules[0].when["args.path"].eq', literal],
+    ['rules[0].when["args.table"].notIn[0]', literal],
+    [
+      'rules[0].when["source.ip"].in[1]',
+      'networks are not understood here; write addresses, or a glob as { glob: "10.*" }',
+    ],
+  ]);
 });
 
 test("a rule for every server takes nothing from one for the gateway's own, and all from one for another", () => {

@@ -64,10 +64,11 @@ function warningsOf(engine: Engine): string[] {
 
 /** What bounds how often callers may call. */
 function limitsOf({ loaded, stores }: Engine): string[] {
-  const { perMinute, perTool } = loaded().config.limits;
+  const { perMinute, burst, perTool } = loaded().config.limits;
   const keys = stores.keyring.list().filter((key) => key.state === "active" && key.perMinute !== null).length;
   return [
     ...(perMinute === undefined ? [] : [`${rateText(perMinute)} per consumer`]),
+    ...(burst === undefined ? [] : [`bursts of ${burst}`]),
     ...(perTool.length === 0 ? [] : [`${perTool.length} of perTool`]),
     ...(keys === 0 ? [] : [`rateLimit of ${keys} ${keys === 1 ? "key" : "keys"}`]),
   ];

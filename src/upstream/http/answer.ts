@@ -60,6 +60,9 @@ const noTunnel = "ERR_PROXY_TUNNEL";
 /** The codes of fetch for other requests that never left this host. EPROTO may come after the whole request was sent. */
 const neverSent = /^(.*CERT.*|ERR_TLS.*|UNABLE_TO.*|SELF_SIGNED.*)$/;
 
+/** Those where nobody that is trusted has signed the certificate. */
+const unknownIssuer = /SELF_SIGNED|UNABLE_TO/;
+
 /** Why nobody took a connection; null where the error says something else. */
 export function whyUnreached(error: unknown, proxy: string | null): string | null {
   const code = codeOf(error) ?? "";
@@ -72,7 +75,9 @@ export function faultOfError(server: string, error: unknown, proxy: string | nul
   const code = codeOf(error) ?? "";
   const why = code === noTunnel ? quoted(messageOf(error)) : whyUnreached(error, proxy);
   if (why !== null) return faults.down(server, why);
-  return neverSent.test(code) ? faults.down(server, `TLS to it fails (${code})`) : brokenOff(server, error);
+  if (!neverSent.test(code)) return brokenOff(server, error);
+  const advice = unknownIssuer.test(code) ? "; name the file of your own CA in NODE_EXTRA_CA_CERTS" : "";
+  return faults.down(server, `TLS to it fails (${code})${advice}`);
 }
 
 /** The failure of a request that the server has seen, for an error that came later. */

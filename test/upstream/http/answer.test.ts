@@ -104,6 +104,14 @@ test.each([
   });
 });
 
+test("of a certificate that nobody known has signed it is said how to make its CA known, of others not", () => {
+  const message = (code: string) => faultOfError("a", Object.assign(new Error("no"), { code }), null).message;
+  const advice = "name the file of your own CA in NODE_EXTRA_CA_CERTS";
+  for (const code of ["SELF_SIGNED_CERT_IN_CHAIN", "UNABLE_TO_GET_ISSUER_CERT_LOCALLY"])
+    expect(message(code)).toContain(`TLS to it fails (${code}); ${advice}`);
+  for (const code of ["CERT_HAS_EXPIRED", "ERR_TLS_CERT_ALTNAME_INVALID"]) expect(message(code)).not.toContain(advice);
+});
+
 const waits: [string, string, number | undefined][] = [
   ["seconds", "7", 7_000],
   ["none", "0", 1_000],

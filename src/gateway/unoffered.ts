@@ -1,0 +1,157 @@
+import type { Config } from "../config/schema.ts";
+import type { Kind, Route } from "../core/call.ts";
+import { formatPath, type Mention, type Path } from "../core/finding.ts";
+import { isObject } from "../core/json.ts";
+import { listNames } from "../core/lists.ts";
+import { splitCanonical } from "../core/name.ts";
+import { nearest } from "../core/nearest.ts";
+import type { Catalog } from "../core/ports.ts";
+import type { Gateway } from "./gateway.ts";
+
+/** Most findings that are told one by one: a server that offers nothing any more would make one of each rule. */
+const mostTold = 20;
+
+/** The names of the arguments that a tool takes; null if its schema does not say. */
+type Arguments = ReadonlySet<string> | null;
+type Things = ReadonlyMap<string, Arguments>;
+type Offer = {
+  readonly tools: Map<string, Arguments>;
+  readonly prompts: Map<string, Arguments>;
+  /** What its tools take together. */
+  takes: Set<string> | null;
+  /** Whether it offers more than tools. */
+  wide: boolean;
+};
+type Offers = ReadonlyMap<string, Offer>;
+type Finding = { readonly path: Path; readonly what: string; readonly wrong: string; readonly known: () => string[] };
+type Named = Pick<Config, "limits" | "toolsets"> & { readonly rules: readonly Mention[] };
+type Sources = Pick<Gateway, "catalog"> & { readonly upstreams: Pick<Gateway["upstreams"], "status"> };
+
+/**
+ * Sentences about tools, prompts and arguments that the configuration names, but that their server does not offer now:
+ * a misspelt guardrail would let everything pass. Only plain names are looked up, and only at servers of which all is
+ * known; of globs nobody can tell whether they are meant to match something today.
+ */
+export function unoffered(named: () => Named, sources: Sources): () => readonly string[] {
+  // Looked for once in each catalog, which is replaced when something changes: of many rules and tools it takes a while.
+  const found = new WeakMap<Catalog, readonly string[]>();
+  return () => {
+    const { catalog } = sources;
+    const known = found.get(catalog) ?? lookFor(named(), sources);
+    found.set(catalog, known);
+    return known;
+  };
+}
+
+function lookFor(named: Named, sources: Sources): string[] {
+  const offers = offersOf(sources);
+  const found = [...rules(named, offers), ...limits(named, offers), ...toolsets(named, offers, sources)];
+  const told = found.slice(0, mostTold).map(({ path, what, wrong, known }) => {
+    const guess = nearest(wrong, known());
+    return `${formatPath(path)}: ${what}${guess === null ? "" : `; did you mean ${guess}?`}`;
+  });
+  const more = found.length - told.length;
+  return more === 0 ? told : [...told, `${more} more names in rules, limits and toolsets stand for nothing now`];
+}
+
+/** What each server offers of which all is known. */
+function offersOf({ catalog, upstreams }: Sources): Offers {
+  const offers = new Map<string, Offer>();
+  for (const { id, state, listedAt } of upstreams.status()) {
+    if (state === "disabled" || listedAt === null) continue;
+    offers.set(id, { tools: new Map(), prompts: new Map(), takes: new Set(), wide: false });
+  }
+  const add = (server: string, name: string, kind: Kind, takes: Arguments) => {
+    const offer = offers.get(server);
+    if (!offer) return;
+    if (kind !== "tool") offer.wide = true;
+    else if (takes === null) offer.takes = null;
+    else for (const each of takes) offer.takes?.add(each);
+    if (kind === "tool" || kind === "prompt") offer[`${kind}s`].set(name, takes);
+  };
+  for (const { server, name, kind, tool } of listNames.flatMap((list) => catalog.routes(list, null)))
+    add(server, name, kind, argumentsOf(tool));
+  for (const { canonical, kind, cut } of catalog.missing(null)) {
+    const { server = "", tool: name = "" } = splitCanonical(canonical) ?? {};
+    if (cut) offers.delete(server);
+    else add(server, name, kind, null);
+  }
+  return offers;
+}
+
+/** Keywords beside which a schema may take arguments that its `properties` do not name. */
+const opening = ["$ref", "$dynamicRef", "allOf", "anyOf", "oneOf", "if", "patternProperties", "dependentSchemas"];
+
+function argumentsOf(tool: Route["tool"]): Arguments {
+  const schema = tool?.inputSchema;
+  if (!isObject(schema) || !isObject(schema["properties"])) return null;
+  if (opening.some((keyword) => Object.hasOwn(schema, keyword))) return null;
+  const { additionalProperties = false } = schema;
+  return additionalProperties === false ? new Set(Object.keys(schema["properties"])) : null;
+}
+
+const isPlain = (name: string): boolean => !/[*?]/.test(name);
+
+function rules({ rules: mentions }: Named, offers: Offers): Finding[] {
+  return mentions.flatMap((mention) => {
+    const { path, server, name } = mention;
+    const offer = offers.get(server);
+    if (!offer || (mention.kind === null && offer.wide)) return [];
+    const kind = mention.kind ?? "tool";
+    const things = offer[`${kind}s`];
+    if (name !== null && isPlain(name)) {
+      if (!things.has(name)) return [missing([...path, kind], server, name, things, kind)];
+      return strange(mention, things.get(name) ?? null, `${server}:${name} does not take`);
+    }
+    return kind === "tool" ? strange(mention, offer.takes, `no tool of server ${server} takes`) : [];
+  });
+}
+
+function missing(path: Path, server: string, name: string, things: Things, kind: string): Finding {
+  const what = `server ${server} lists no ${kind} ${JSON.stringify(name)} now, at least not to every caller`;
+  return { path, what, wrong: name, known: () => [...things.keys()] };
+}
+
+/** Conditions on other arguments than those that are taken. */
+function strange({ path, subjects }: Mention, taken: Arguments, of: string): Finding[] {
+  if (taken === null) return [];
+  return subjects.flatMap((subject) => {
+    const [root, wrong = ""] = subject.split(".");
+    if (root !== "args" || taken.has(wrong)) return [];
+    const what = `${of} an argument ${JSON.stringify(wrong)} now`;
+    return [{ path: [...path, "when", subject], what, wrong, known: () => [...taken] }];
+  });
+}
+
+function limits({ limits: { perTool } }: Named, offers: Offers): Finding[] {
+  return perTool.flatMap(({ tool, server: beside }, index) => {
+    const split = beside === undefined ? splitCanonical(tool) : null;
+    const [server = "", name] = [beside ?? split?.server, split?.tool ?? tool];
+    const things = offers.get(server)?.tools;
+    if (!things || !isPlain(name) || things.has(name)) return [];
+    return [missing(["limits", "perTool", index, "tool"], server, name, things, "tool")];
+  });
+}
+
+/** Whether a selection names resources, which need not be in any list. */
+const isUri = (selection: string): boolean => selection.split(":").length > 2;
+
+function toolsets({ toolsets: all }: Named, offers: Offers, { catalog }: Sources): Finding[] {
+  return all.flatMap(({ id, include, exclude, rename }, index) => {
+    const at = ["toolsets", index];
+    const found = [
+      ...include.map((text, i) => [[...at, "include", i], text] as const),
+      ...exclude.map((text, i) => [[...at, "exclude", i], text] as const),
+      ...Object.keys(rename).map((text) => [[...at, "rename", text], text] as const),
+    ].flatMap(([path, text]) => {
+      const { server = "", tool: name = "" } = splitCanonical(text) ?? {};
+      const offer = offers.get(server);
+      if (!offer || !isPlain(name) || isUri(text) || offer.tools.has(name) || offer.prompts.has(name)) return [];
+      return [missing(path, server, name, new Map([...offer.tools, ...offer.prompts]), "tool or prompt")];
+    });
+    const servers = [...catalog.servers(id)];
+    const known = servers.length > 0 && servers.every((server) => offers.has(server)) && !include.some(isUri);
+    if (found.length > 0 || !known || listNames.some((list) => catalog.routes(list, id).length > 0)) return found;
+    return [{ path: at, what: "selects nothing of what its servers offer now", wrong: id, known: () => [] }];
+  });
+}

@@ -1,0 +1,151 @@
+import { expect, test } from "bun:test";
+import type { Config } from "../../src/config/schema.ts";
+import { unoffered } from "../../src/gateway/unoffered.ts";
+import { createPolicy } from "../../src/policy/policy.ts";
+import { makeTool } from "../support/call.ts";
+import { buildCatalog } from "../support/catalog.ts";
+import { loadText } from "../support/config.ts";
+import { serverStatus } from "../support/server-status.ts";
+
+const takes = (name: string, ...args: string[]) =>
+  makeTool(name, { type: "object", properties: Object.fromEntries(args.map((each) => [each, {}])) });
+const served = {
+  git: { tools: [takes("git_log", "max_count"), takes("git_reset", "repo"), "anything"], prompts: ["review"] },
+  files: { tools: [takes("read", "path"), takes("write", "path", "content")] },
+  odd: {
+    tools: [takes("get")],
+    missing: [{ list: "tools" as const, name: "hidden", reason: "its inputSchema is no object" }],
+  },
+  long: { tools: ["get"], missing: [{ list: "tools" as const, name: null, reason: "more than 100 pages" }] },
+  fresh: {},
+};
+const upstreams = {
+  status: () => [
+    ...["git", "files", "odd", "long"].map((id) => serverStatus(id, { listedAt: 1 })),
+    serverStatus("fresh", { state: "starting" }),
+  ],
+};
+
+const namesOf = (config: Config) => () => ({ ...config, rules: createPolicy(config).mentions() });
+
+/** What is told of a configuration with these parts. */
+function told(parts: Record<string, unknown>): string[] {
+  const servers = Object.keys(served).map((id) => ({ id, command: "true" }));
+  const { config } = loadText(JSON.stringify({ servers, ...parts }));
+  return [...unoffered(namesOf(config), { catalog: buildCatalog(served, { toolsets: config.toolsets }), upstreams })()];
+}
+const deny = { action: "deny" };
+
+test("a rule for a tool or prompt that its server lacks is told, with the name that was meant", () => {
+  const rules = [
+    { server: "git", tool: "git_rest", ...deny },
+    { tool: "git:git_rest", ...deny },
+    { server: "git", prompt: "reveiw", ...deny },
+    { server: "git", tool: "git_log", ...deny },
+    { server: "odd", tool: "hidden", ...deny },
+  ];
+  const lacks = (at: string, kind: string, name: string, meant: string) =>
+    `${at}: server git lists no ${kind} "${name}" now, at least not to every caller; did you mean ${meant}?`;
+  expect(told({ rules })).toEqual([
+    lacks("rules[0].tool", "tool", "git_rest", "git_reset"),
+    lacks("rules[1].tool", "tool", "git_rest", "git_reset"),
+    lacks("rules[2].prompt", "prompt", "reveiw", "review"),
+  ]);
+  const policies = [{ id: "p", roles: ["admin"], rules: [{ action: "allow" }, { tool: "git:git_rest", ...deny }] }];
+  expect(told({ policies })).toEqual([lacks("policies[0].rules[1].tool", "tool", "git_rest", "git_reset")]);
+});
+
+test("of globs, of every server's tools, of URIs and of a server that is not known in full nothing is told", () => {
+  const rules = [
+    { server: "git", tool: "*drop*", ...deny },
+    { tool: "drop", ...deny },
+    { server: "long", tool: "drop", ...deny },
+    { server: "fresh", tool: "drop", ...deny },
+    { server: "mcpgw", tool: "metrics", ...deny },
+    { server: "git", resource: "git://x", when: { "args.nothing": { eq: 1 } }, ...deny },
+  ];
+  const toolsets = [
+    { id: "a", include: ["fresh:get"] },
+    { id: "b", include: ["git:git://x"] },
+    { id: "c", include: ["long:drop"] },
+  ];
+  expect(told({ rules, toolsets })).toEqual([]);
+});
+
+test("a condition on an argument that no tool of the rule takes is told", () => {
+  const when = (name: string) => ({ when: { [`args.${name}`]: { eq: "x" } }, ...deny });
+  const rules = [
+    { server: "git", tool: "git_log", ...when("maxcount") },
+    { server: "files", ...when("pth.0") },
+    { server: "files", tool: "r*", ...when("file") },
+    { server: "files", ...when("content") },
+    // This tool takes whatever it is given, prompts have arguments too, and of hidden tools nothing is known.
+    { server: "git", tool: "anything", ...when("x") },
+    { server: "git", ...when("x") },
+    { server: "odd", tool: "*", ...when("x") },
+  ];
+  expect(told({ rules })).toEqual([
+    'rules[0].when["args.maxcount"]: git:git_log does not take an argument "maxcount" now; did you mean max_count?',
+    'rules[1].when["args.pth.0"]: no tool of server files takes an argument "pth" now; did you mean path?',
+    'rules[2].when["args.file"]: no tool of server files takes an argument "file" now',
+  ]);
+});
+
+test("a schema that may take more than it names is not judged", () => {
+  const open = [{ additionalProperties: true }, { allOf: [{}] }, { patternProperties: { "^x": {} } }, { $ref: "#" }];
+  for (const more of open) {
+    const tools = [makeTool("get", { type: "object", properties: { a: {} }, ...more })];
+    const { config } = loadText(
+      JSON.stringify({
+        servers: [{ id: "one", command: "true" }],
+        rules: [{ server: "one", tool: "get", when: { "args.b": { eq: 1 } }, ...deny }],
+      }),
+    );
+    const status = () => [serverStatus("one", { listedAt: 1 })];
+    const sources = { catalog: buildCatalog({ one: { tools } }), upstreams: { status } };
+    expect(unoffered(namesOf(config), sources)()).toEqual([]);
+  }
+});
+
+test("limits and toolsets are held to the same, and a toolset with nothing in it is told", () => {
+  const perTool = [
+    { tool: "git:gitlog", perMinute: 1 },
+    { tool: "git_log", server: "git", perMinute: 1 },
+  ];
+  const toolsets = [
+    { id: "a", include: ["git:git_log", "git:reveiw"], exclude: ["git:git_rest"], rename: { "git:gitlog": "log" } },
+    { id: "b", include: ["files:*"], exclude: ["files:*"] },
+    { id: "c", include: ["git:review"] },
+  ];
+  expect(told({ limits: { perMinute: 9, perTool }, toolsets }).map((each) => each.split("; ")[0])).toEqual([
+    'limits.perTool[0].tool: server git lists no tool "gitlog" now, at least not to every caller',
+    'toolsets[0].include[1]: server git lists no tool or prompt "reveiw" now, at least not to every caller',
+    'toolsets[0].exclude[0]: server git lists no tool or prompt "git_rest" now, at least not to every caller',
+    'toolsets[0].rename["git:gitlog"]: server git lists no tool or prompt "gitlog" now, at least not to every caller',
+    "toolsets[1]: selects nothing of what its servers offer now",
+  ]);
+});
+
+test("of very many findings the rest is counted", () => {
+  const rules = Array.from({ length: 25 }, (_, index) => ({ server: "git", tool: `gone_${index}`, ...deny }));
+  const all = told({ rules });
+  expect(all).toHaveLength(21);
+  expect(all.at(-1)).toBe("5 more names in rules, limits and toolsets stand for nothing now");
+});
+
+test("they are looked for anew when the catalog is another", () => {
+  const { config } = loadText(
+    JSON.stringify({
+      servers: [{ id: "one", command: "true" }],
+      rules: [{ server: "one", tool: "get", ...deny }],
+    }),
+  );
+  const sources = {
+    catalog: buildCatalog({ one: {} }),
+    upstreams: { status: () => [serverStatus("one", { listedAt: 1 })] },
+  };
+  const missed = unoffered(namesOf(config), sources);
+  expect(missed()).toHaveLength(1);
+  sources.catalog = buildCatalog({ one: { tools: ["get"] } });
+  expect(missed()).toEqual([]);
+});
