@@ -16,10 +16,7 @@ import { Supervisor } from "./supervisor.ts";
 import { endOrphans, usualPatience } from "./process/tree.ts";
 
 /** What a set consists of, and what its servers need. */
-type SetSpec = Omit<
-  SetHost,
-  "changed" | "callerChanged" | "retired" | "notice" | "starts" | "reaper" | "tuning"
-> & {
+type SetSpec = Omit<SetHost, "changed" | "callerChanged" | "retired" | "notice" | "starts" | "reaper" | "tuning"> & {
   readonly servers: readonly ServerOptions[];
   readonly local: readonly LocalServer[];
   readonly previous: ManagedUpstreams | null;
