@@ -61,6 +61,15 @@ test("a server that hangs in its start is not waited for anew by the set that ta
   expect(next.awaited()).toEqual(["a"]);
 });
 
+test("a server that a reload has changed shows what it offered before, but not as listed", async () => {
+  const old = upstreams([fake("a")]);
+  await old.settled();
+  expect(old.status()[0]?.listedAt).not.toBeNull();
+  await using next = upstreams([fake("a", ["--mode", "hang"])], { previous: old, tuning: { start: 60_000 } });
+  const [before] = old.status();
+  expect(next.status()[0]).toMatchObject({ state: "starting", tools: before?.tools, listedAt: null });
+});
+
 test("a call that waits until it is known what its server speaks finishes there, though a reload removes the server", async () => {
   const old = upstreams([fake("a", [], { protocol: "auto" })]);
   const running = old.ask("a", "echo");

@@ -105,7 +105,7 @@ export class Discovery {
   /** Shows what the server offered that had this id before, until this one has been listed itself. */
   inherit(old: Discovery): void {
     if (listNames.every((list) => this.inventory[list].length === 0)) {
-      this.inventory = { ...old.inventory, stale: true };
+      this.inventory = { ...old.inventory, listedAt: null, stale: true };
     }
   }
 
