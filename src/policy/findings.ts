@@ -127,7 +127,8 @@ function operandFault(subject: string, operator: string, operand: unknown, path:
   if (typeof operand !== "string" || operator === "regex") return [];
   if (subject === "source.ip" && operand.includes("/"))
     return [{ path, message: 'networks are not understood here; write addresses, or a glob as { glob: "10.*" }' }];
-  if (operator === "glob" || !/^\*\S+$|^\S+\*$/.test(operand)) return [];
+  // `**` and `*/` are signs of languages.
+  if (operator === "glob" || !/^\*\S+$|^\S+\*$/.test(operand) || !/\w/.test(operand)) return [];
   return [{ path, message: "is compared as it stands; only the operator glob takes * for a wildcard" }];
 }
 

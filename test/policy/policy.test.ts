@@ -344,7 +344,7 @@ test("a guardrail that is taken for a grant is a warning", () => {
 test("an operand that is compared otherwise than it reads is a warning", () => {
   const when = {
     "args.path": { eq: "/etc/*", glob: "/etc/*" },
-    "args.table": { notIn: ["salar*", "*", 5], neq: "SELECT * FROM x" },
+    "args.table": { notIn: ["salar*", "*", "**", "*/", 5], neq: "SELECT * FROM x" },
     "source.ip": { in: ["10.0.0.1", "10.0.0.0/8"], glob: "10.*" },
   };
   const rules = rulesOptions.parse([{ when, action: "deny" }]);
