@@ -100,7 +100,7 @@ export async function startEngine(options: EngineOptions): Promise<Engine> {
     upstreams: () => built.upstreams,
     loaded: () => loaded,
     loadedAt: () => loadedAt,
-    warnings: () => [...warningsOf(loaded, built), ...besideLog(loaded, stores.paths.state)],
+    warnings: () => [...warningsOf(loaded, built), ...withinState(loaded, stores.paths.state)],
     inFlight: (principal) => limits.inFlight.of(principal),
     async replace(next, actor) {
       const made = build(next, built);
@@ -130,13 +130,12 @@ function asRoot({ servers }: Loaded["config"]): string[] {
   return ["the gateway runs as root, and so does every server that is a program: run it as a user of its own"];
 }
 
-function besideLog({ config }: Loaded, state: string): string[] {
+function withinState({ config }: Loaded, state: string): string[] {
+  const why =
+    "whoever can write there has the key of the log, and could remove its checkpoints too: keep them elsewhere";
   return config.audit.checkpoints
     .filter(({ file }) => file.startsWith(join(state, sep)))
-    .map(
-      ({ file }) =>
-        `${file} is beside the log, where whoever changes it can remove its checkpoints too: keep them elsewhere`,
-    );
+    .map(({ file }) => `${file} is in the state directory; ${why}`);
 }
 
 const loadedEvent = ({ file, digest, config }: Loaded, { gateway }: Built, actor: string): AuditEvent => ({

@@ -275,5 +275,5 @@ test("checkpoints that are to be kept in the state directory are warned of", asy
   place.configure({ servers: [], policies: [], audit: { checkpoints: [{ file: beside }, { file: apart }] } });
   await using _daemon = await place.start();
   const { warnings } = (await place.json("status")) as { warnings: string[] };
-  expect(warnings.filter((each) => each.includes("kept.cp"))).toEqual([expect.stringContaining(`${beside} is beside`)]);
+  expect(warnings.filter((each) => each.includes("kept.cp"))).toEqual([expect.stringContaining(`${beside} is in the`)]);
 });
