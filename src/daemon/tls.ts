@@ -18,9 +18,9 @@ export class Tls {
 
   /** What is to be said of files that changed since; null when they are as they were. */
   outdated(): string | null {
-    if (!isKept(this.#files)) return null;
     const changed = "listen.tls: the certificate or key has changed since the start; a restart";
     try {
+      if (!isKept(this.#files)) return null;
       const { cert, key } = readPair(this.#files);
       return cert === this.cert && key === this.key ? null : `${changed} takes it over, a reload does not`;
     } catch (error) {

@@ -66,13 +66,16 @@ export class Supervisor {
 
   /**
    * Nobody can call a tool that no list shows: an on-demand server is started to be listed, a program in its turn, then
-   * rests until it is called. A call of what its predecessor offered starts it at once.
+   * rests until it is called. A call of what its predecessor offered starts it at once, and where it failed then, it waits
+   * as after any failure.
    */
   async #listOnce(): Promise<void> {
     const { options, host } = this.#terms;
     const before = host.clock.mono();
     this.#discovery.set("starting", null);
-    const connect = (): Promise<void> => this.#discovery.connect();
+    const connect = async (): Promise<void> => {
+      if (this.#state === "starting") await this.#discovery.connect();
+    };
     await ("url" in options ? connect() : host.starts.add(connect));
     if (this.#state === "ready" && this.instances.unusedSince(before)) await this.#discovery.rest();
   }

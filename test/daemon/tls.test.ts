@@ -8,6 +8,7 @@ import {
   openSync,
   readFileSync,
   rmSync,
+  symlinkSync,
   writeFileSync,
 } from "node:fs";
 import { commitmentTo } from "../../src/audit/chain.ts";
@@ -66,6 +67,8 @@ test.skipIf(!hasOpenssl)("a certificate or key that changes or goes after the st
   expect(tls.outdated()).toBeNull();
   rmSync(places.key);
   expect(tls.outdated()).toContain("a restart would fail: listen.tls.key");
+  symlinkSync(places.key, places.key);
+  expect(tls.outdated()).toContain("a restart would fail: ");
 });
 
 test("a certificate or key that cannot be read, or is none, is named with its option", () => {

@@ -4,7 +4,7 @@ import { listenLimits } from "../../src/gateway/listeners.ts";
 import type { Slot } from "../../src/upstream/instances/pool.ts";
 import { mostSubscriptions, Subscriptions } from "../../src/upstream/subscriptions.ts";
 import { rejectionOf } from "../support/failure.ts";
-import { reply, serve } from "../support/mcp-server.ts";
+import { discovers, listening, reply, serve } from "../support/mcp-server.ts";
 import { fake, http, resourceRoute, callTo, upstreams } from "../support/upstream.ts";
 import { until } from "../support/until.ts";
 
@@ -47,6 +47,18 @@ test("a subscription whose caller is gone when it is granted is ended", async ()
   expect((await given).code).toBe("cancelled");
   await until(() => server.of("resources/unsubscribe").length === 1, "its end");
   expect(set.status()[0]?.subscriptions).toBe(0);
+});
+
+test("a server may grant as many and as long URIs as may be subscribed to", async () => {
+  using server = serve(({ method, id, params }) => {
+    if (method === "server/discover") return discovers(id);
+    return method === "subscriptions/listen" ? listening(id, params?.["notifications"]) : null;
+  });
+  await using set = upstreams([http("a", server.url, { protocol: "modern" })]);
+  await set.settled();
+  const uris = Array.from({ length: 150 }, (_, at) => `test://${at}/`.padEnd(longestName, "x"));
+  const subscribed = uris.map((uri) => set.subscribe(callTo("x", {}), resourceRoute("a", uri), () => {}));
+  expect((await Promise.all(subscribed)).length).toBe(150);
 });
 
 test("who waits for a subscription waits no longer than for a call, and not once it has given up", async () => {

@@ -94,11 +94,17 @@ type Notification = Extract<UpstreamMessage, { kind: "notification" }>;
 /** Most characters that are passed on of one: what names no call may be for many clients, each of whom gets a copy. */
 const mostPassed = { updated: 64 * 1024, any: 1024 ** 2 };
 
-/** What of the params of a notification is passed on; null: nothing of so long a one. A task holds the result of its call. */
+/**
+ * Those of any length: a task holds the result of its call, and what a server grants of a listening request, which names
+ * all that is subscribed to, goes to no client.
+ */
+const ofAnyLength: ReadonlySet<string> = new Set(["notifications/tasks", "notifications/subscriptions/acknowledged"]);
+
+/** What of the params of a notification is passed on; null: nothing of so long a one. */
 function passedOf({ method, params, paramsText }: Notification): string | null {
   if (method === "notifications/resources/updated" && paramsText.length > mostPassed.updated)
     return JSON.stringify({ uri: params.uri });
-  return paramsText.length <= mostPassed.any || method === "notifications/tasks" ? paramsText : null;
+  return paramsText.length <= mostPassed.any || ofAnyLength.has(method) ? paramsText : null;
 }
 
 function notification(message: Notification, host: LinkHost, inbox: Inbox): void {

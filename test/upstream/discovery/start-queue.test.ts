@@ -4,7 +4,7 @@ import { StartQueue } from "../../../src/upstream/discovery/start-queue.ts";
 import { rejectionOf } from "../../support/failure.ts";
 import { serve } from "../../support/mcp-server.ts";
 import { until } from "../../support/until.ts";
-import { fake, http, textOf, upstreams } from "../../support/upstream.ts";
+import { fake, http, quick, textOf, upstreams } from "../../support/upstream.ts";
 
 const tick = () => new Promise<void>((resolve) => void setImmediate(resolve));
 
@@ -73,6 +73,21 @@ test("servers that are started only to be listed wait for each other, but a call
   await Promise.all([set.settled(), set.drainPrevious(0)]);
   const states = set.status().map(({ state }) => String(state));
   expect(states).toEqual([...Array<string>(many - 1).fill("idle"), "ready"]);
+});
+
+test("a server that a call has found broken is not started before its time when its turn comes", async () => {
+  const old = upstreams(onDemand("1"));
+  await old.settled();
+  const broken = fake("broken", [], { start: "on-demand", protocol: "auto", command: "false" });
+  const tuning = { breaker: { ...quick.breaker, first: 60_000, most: 60_000 } };
+  await using set = upstreams([...onDemand("2"), broken], { previous: old, tuning });
+  const { code } = await rejectionOf(set.ask("broken", "env"));
+  expect([code, set.status().at(-1)?.state]).toEqual(["upstream-down", "backoff"]);
+  // Of these only this one is asked what it speaks.
+  const starts = () => set.events.filter(({ type }) => type === "server.probed").length;
+  const before = starts();
+  await Promise.all([set.settled(), set.drainPrevious(0)]);
+  expect(starts()).toBe(before);
 });
 
 test("servers that run elsewhere wait for nobody", async () => {
