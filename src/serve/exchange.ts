@@ -6,6 +6,7 @@ import type { Principal, Source } from "../core/principal.ts";
 import { callOf } from "../gateway/call.ts";
 import type { Gateway } from "../gateway/gateway.ts";
 import { refuse } from "../gateway/handle.ts";
+import { idOf } from "../mcp/message.ts";
 import type { Session } from "../session/session.ts";
 import type { Sessions } from "../session/sessions.ts";
 import type { Traffic } from "../session/traffic.ts";
@@ -104,7 +105,7 @@ export function tryIdentify(gw: Gateway, presented: Presented): Principal | Fail
 
 /** A call of which only the sender, if it is known at all, and perhaps the id are known, to record its refusal. */
 export function callToRefuse(gw: Gateway, { req }: Exchange, presented: Presented, text: string): Call {
-  const received = { inbound: unreadable(text, req.headers), fault: null };
+  const received = { inbound: unreadable(req.headers, idOf(text)), fault: null };
   const call = callOf(gw, received, presented, { controller: new Cancel(), session: null, scope: null, emit: null });
   call.who = presented.vouched;
   return call;

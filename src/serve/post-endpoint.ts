@@ -62,7 +62,7 @@ export class PostEndpoint {
     // What a reload has put into force meanwhile holds for the message.
     gw = this.#context.current();
     const from: Arrival = { ...presented, gw, exchange, started, session };
-    if (text instanceof Failure) return this.#exchange(from, { inbound: unreadable("", headers), fault: text });
+    if (text instanceof Failure) return this.#exchange(from, { inbound: unreadable(headers), fault: text });
     const received = receive(text, gw, { headers, pinned: null, revision: session?.revision ?? null });
     if (begins(from, received)) return notServed(gw, exchange, from, text);
     return Array.isArray(received) ? this.#batch(from, received) : this.#exchange(from, received);
@@ -122,8 +122,7 @@ export class PostEndpoint {
   async #batch(from: Arrival, all: readonly Received[]): Promise<Response> {
     const { gw, exchange, session } = from;
     const { headers } = exchange.req;
-    if (isStale(from, null))
-      return this.#exchange(from, { inbound: unreadable("", headers), fault: sessionNotFound() });
+    if (isStale(from, null)) return this.#exchange(from, { inbound: unreadable(headers), fault: sessionNotFound() });
     announce(all, session);
     const stream = this.#streamOf(from, session);
     const keep = keepBatch(gw);

@@ -22,7 +22,7 @@ export function receive(text: string, gw: Gateway, context: WireContext): Receiv
   try {
     return receiveBatch(text, gw, context);
   } catch (error) {
-    return { inbound: unreadable("", context.headers), fault: asFailure(error) };
+    return { inbound: unreadable(context.headers), fault: asFailure(error) };
   }
 }
 
@@ -36,7 +36,7 @@ function receiveOne(text: string, gw: Gateway, context: WireContext): Received {
   try {
     return { inbound: readInbound(text, gw.shape, context), fault: null };
   } catch (error) {
-    return { inbound: unreadable(text, context.headers), fault: asFailure(error) };
+    return { inbound: unreadable(context.headers, refusedId(text, context)), fault: asFailure(error) };
   }
 }
 
@@ -53,17 +53,27 @@ function receiveBatch(text: string, gw: Gateway, context: WireContext): Received
   });
 }
 
+/**
+ * The id under which an unreadable message is refused. What is no request may be the answer of a session's client, under
+ * an id of the gateway's own: without HTTP the client would take the refusal for the answer to its own request of that id.
+ */
+export function refusedId(
+  text: string,
+  { headers, revision }: Pick<WireContext, "headers" | "revision">,
+): string | null {
+  const mayAnswer = headers === null && revision !== null && idsIn(text, "requests").length === 0;
+  return mayAnswer ? null : idOf(text);
+}
+
 /** Stands in for an unreadable message, so that its refusal has an id, a method and a record. */
-export function unreadable(text: string, headers: Headers | null): Inbound {
+export function unreadable(headers: Headers | null, idText: string | null = null): Inbound {
   return {
     kind: "request",
     era: headers?.get("mcp-protocol-version") === modernRevision ? "modern" : "legacy",
     revision: null,
     text: "",
     values: 0,
-    // What is no request has an id of the gateway's own. Without HTTP its client would take a refusal under that id for
-    // the answer to its own request.
-    idText: headers || idsIn(text, "requests").length > 0 ? idOf(text) : null,
+    idText,
     method: "",
     params: {},
     spans: { params: null, arguments: null },

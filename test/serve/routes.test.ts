@@ -356,9 +356,12 @@ test("who is refused for want of room is told when to come back, also where nobo
   await using door = new Door(() => said("ran"));
   const { body, headers } = modern("subscriptions/listen", { notifications: { toolsListChanged: true } });
   const gone = new AbortController();
-  for (let open = 0; open < listenLimits.perOwner; open++) await door.send(body, { headers, signal: gone.signal });
+  const open: Response[] = [];
+  while (open.length < listenLimits.perOwner) open.push(await door.send(body, { headers, signal: gone.signal }));
   const refused = await door.post(body, { headers });
   expect([refused.status, refused.headers.get("retry-after")]).toEqual([503, "1"]);
   expect(pick(refused.json, "error.data")).toEqual({ retryable: true });
+  // A response that nothing refers to any more is collected, which closes its connection.
+  expect(open.every(({ ok }) => ok)).toBe(true);
   gone.abort();
 });
