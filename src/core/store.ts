@@ -133,8 +133,6 @@ export type AuditQuery = {
   readonly status?: string | undefined;
   /** A type, or the beginning of one and `*`; absent: everything but `call.begin` and `checkpoint`. */
   readonly type?: string | undefined;
-  /** ULID of a call: all its records. */
-  readonly call?: string | undefined;
   /** Epoch µs, inclusive. */
   readonly since?: number | undefined;
   readonly until?: number | undefined;

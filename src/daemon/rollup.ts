@@ -48,8 +48,8 @@ function countersOf(outcomes: readonly Outcome[], after: number) {
 }
 
 function entryOf(seq: number, record: Recorded): IndexEntry {
-  const { consumer = null, tool = null, st = null, type, call = null, t } = record;
-  return { seq, consumer, srv: serverOf(record), tool, st, type, call, at: timeOf(t) };
+  const { consumer = null, tool = null, st = null, type, t } = record;
+  return { seq, consumer, srv: serverOf(record), tool, st, type, at: timeOf(t) };
 }
 
 /** How far the index reaches. An index that was made from another chain of this name is started over. */

@@ -220,7 +220,7 @@ test("rollup: pages, two marks of different age, and an index of another chain a
   const all = () => withUncounted(reader, usage.counted({}), {}, { metered: true, reach: () => 3000 });
   expect(totals(all())).toEqual([1500, 0, 0]);
   // Without metering, no further than it may, and of the other chain nothing is left.
-  const foreign = { consumer: "agent", srv: "crm", tool: "query", st: "ok", type: "call.end", call: "x", at: 1 };
+  const foreign = { consumer: "agent", srv: "crm", tool: "query", st: "ok", type: "call.end", at: 1 };
   index.add("main", { seq: 2500, leaf: new Uint8Array(32) }, [{ seq: 1, ...foreign }]);
   expect(rollUpPage(reader, "main", 2200, { usage: null, index })).toBe(true);
   for (let i = 0; i < 2; i++) expect(rollUpPage(reader, "main", 2200, { usage: null, index })).toBe(false);

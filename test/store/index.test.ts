@@ -12,7 +12,6 @@ const entry: Omit<IndexEntry, "seq"> = {
   tool: "t",
   st: "ok",
   type: "call.end",
-  call: "x",
   at: 1,
 };
 
@@ -52,6 +51,25 @@ test("A16 store: an index goes on from its mark, and forgets one chain without t
   expect(db.query("SELECT chain, seq FROM entry").all()).toEqual([{ chain: "serve-1", seq: 8 }]);
 });
 
+test("A16 store: an index of an earlier version, with other columns, begins anew", () => {
+  using at = new TempDir();
+  const path = at.path("index.db");
+  {
+    using earlier = new Database(path);
+    earlier.run(
+      "CREATE TABLE entry(chain TEXT, seq INTEGER, call TEXT, PRIMARY KEY(chain, seq)) STRICT, WITHOUT ROWID",
+    );
+    earlier.run("CREATE INDEX entry_call ON entry(call)");
+    earlier.run("CREATE TABLE mark(chain TEXT PRIMARY KEY, seq INTEGER NOT NULL, leaf BLOB NOT NULL) STRICT");
+    earlier.run("INSERT INTO mark VALUES ('main', 9, x'00')");
+    earlier.run("PRAGMA user_version = 2");
+  }
+  using index = openIndexWriter(path);
+  expect(index.mark("main")).toBeNull();
+  fill(path, 3);
+  expect(index.mark("main")?.seq).toBe(3);
+});
+
 test("A16 store: an index that another process has to itself is busy, and stays", () => {
   using at = new TempDir();
   const path = at.path("index.db");
@@ -86,7 +104,7 @@ test.skipIf(noStrace)(
     const code = `
       import { openIndexWriter } from ${JSON.stringify(writer)};
       const index = openIndexWriter(${JSON.stringify(at.path("index.db"))});
-      const entry = { consumer: "c", srv: "s", tool: "t", st: "ok", type: "call.end", call: "x".repeat(1000), at: 1 };
+      const entry = { consumer: "c".repeat(1000), srv: "s", tool: "t", st: "ok", type: "call.end", at: 1 };
       for (let seq = 0; seq < 5000; seq += 500) {
         const entries = Array.from({ length: 500 }, (_, more) => ({ ...entry, seq: seq + more }));
         index.add("main", { seq: seq + 499, leaf: new Uint8Array(32) }, entries);

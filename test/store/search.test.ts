@@ -13,10 +13,10 @@ import { tempState } from "../support/audit.ts";
 function fillIndex(path: string, rows: ReturnType<typeof rowsOf>, upto: number, chain = "main"): void {
   using index = openIndexWriter(path);
   const entries = rows.slice(0, upto).flatMap(({ seq, rec }) => {
-    const { type, consumer = null, srv = null, tool = null, st = null, call = null, t } = readRecord(rec);
+    const { type, consumer = null, srv = null, tool = null, st = null, t } = readRecord(rec);
     return type === "call.begin" || type === "checkpoint"
       ? []
-      : [{ seq, type, consumer, srv, tool, st, call, at: timeOf(t) }];
+      : [{ seq, type, consumer, srv, tool, st, at: timeOf(t) }];
   });
   const last = rows[upto - 1];
   if (last) index.add(chain, last, entries);
@@ -54,7 +54,6 @@ const queries = [
   { status: "denied" },
   { status: "success" },
   { status: "error" },
-  { call: "call-17" },
   { type: "call.refused" },
   { type: "call.*", limit: 500 },
   { type: "call.begin", limit: 500 },
@@ -71,7 +70,6 @@ test("R11 A16 store: the index changes how fast records are found, never which",
   const rows = rowsOf(
     Array.from({ length: 300 }, (_, i) => ({
       type: i % 100 === 0 ? "checkpoint" : i % 2 === 0 ? "call.begin" : i % 7 === 0 ? "call.refused" : "call.end",
-      call: `call-${i >> 1}`,
       consumer: `c${i % 3}`,
       srv: `s${i % 4}`,
       tool: `t${i % 5}`,

@@ -142,7 +142,6 @@ export function storeSuite(name: string, open: () => Backend): void {
     expect(find({ tool: "t" })).toEqual([4, 2]);
     expect(find({ tool: "s:t" })).toEqual([2]);
     expect(find({ tool: "t:s" })).toEqual([]);
-    expect(find({ call: "1", type: "*" })).toEqual([2, 1]);
     for (const [status, seqs] of Object.entries({
       success: [2],
       error: [4],

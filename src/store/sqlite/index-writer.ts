@@ -12,7 +12,6 @@ export type IndexEntry = {
   readonly tool: string | null;
   readonly st: string | null;
   readonly type: string;
-  readonly call: string | null;
   /** Epoch µs. */
   readonly at: number;
 };
@@ -80,8 +79,8 @@ function open(path: string): Index {
   db.run("PRAGMA wal_autocheckpoint = 1000");
   type Text = string | null;
   // By position: looking names up would cost a fifth of all that an insertion does.
-  const insert = db.prepare<never, [string, number, Text, Text, Text, Text, string, Text, number]>(
-    "INSERT OR REPLACE INTO entry VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
+  const insert = db.prepare<never, [string, number, Text, Text, Text, Text, string, number]>(
+    "INSERT OR REPLACE INTO entry VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
   );
 
   return {
@@ -89,8 +88,8 @@ function open(path: string): Index {
       db.query<{ seq: number; leaf: Uint8Array }, [string]>("SELECT seq, leaf FROM mark WHERE chain = ?").get(chain),
     add(chain, upto, entries) {
       transaction(db, () => {
-        for (const { seq, consumer, srv, tool, st, type, call, at } of entries) {
-          insert.run(chain, seq, consumer, srv, tool, st, type, call, at);
+        for (const { seq, consumer, srv, tool, st, type, at } of entries) {
+          insert.run(chain, seq, consumer, srv, tool, st, type, at);
         }
         db.run("INSERT OR REPLACE INTO mark VALUES (?, ?, ?)", [chain, upto.seq, upto.leaf]);
       });

@@ -32,15 +32,14 @@ export const stateSchema: Migrations = [
    CREATE TABLE usage_mark(chain TEXT PRIMARY KEY, seq INTEGER NOT NULL) STRICT;`,
 ];
 
-/** `index.db`: finds records fast; may be deleted at any time, verification never reads it. */
-export const indexSchema: Migrations = [
-  `CREATE TABLE entry(chain TEXT, seq INTEGER, consumer TEXT, srv TEXT, tool TEXT, st TEXT, type TEXT, call TEXT,
-     at INTEGER, PRIMARY KEY(chain, seq)) STRICT, WITHOUT ROWID;
+/** The tables of `index.db`, filled anew from the chains whenever they change. */
+const index = `DROP TABLE IF EXISTS entry; DROP TABLE IF EXISTS mark;
+   CREATE TABLE entry(chain TEXT, seq INTEGER, consumer TEXT, srv TEXT, tool TEXT, st TEXT, type TEXT, at INTEGER,
+     PRIMARY KEY(chain, seq)) STRICT, WITHOUT ROWID;
    CREATE INDEX entry_consumer ON entry(chain, consumer, seq);
    CREATE INDEX entry_tool ON entry(chain, srv, tool, seq);
    CREATE INDEX entry_st ON entry(chain, st, seq) WHERE st <> 'ok';
-   CREATE INDEX entry_call ON entry(call);
-   CREATE TABLE mark(chain TEXT PRIMARY KEY, seq INTEGER NOT NULL, leaf BLOB NOT NULL) STRICT;`,
-  // Built anew: `srv` of an event is the server that it tells of.
-  "DELETE FROM entry; DELETE FROM mark",
-];
+   CREATE TABLE mark(chain TEXT PRIMARY KEY, seq INTEGER NOT NULL, leaf BLOB NOT NULL) STRICT;`;
+
+/** `index.db`: finds records fast; may be deleted at any time, verification never reads it. */
+export const indexSchema: Migrations = [index, index, index];

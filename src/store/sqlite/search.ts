@@ -157,9 +157,9 @@ function termsOf(
   { srv, t: time }: { readonly srv: string; readonly t: string },
   spell: (us: number) => string | number,
 ): Term[] {
-  const { consumer, server, tool, call, since, until, status } = query;
+  const { consumer, server, tool, since, until, status } = query;
   const terms: Term[] = [];
-  for (const [column, value] of Object.entries({ consumer, [srv]: server, call })) {
+  for (const [column, value] of Object.entries({ consumer, [srv]: server })) {
     if (value !== undefined) terms.push([`${column} = ?`, value]);
   }
   if (tool !== undefined) {
