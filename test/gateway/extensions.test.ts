@@ -16,7 +16,6 @@ describe("methods of extensions", () => {
     c: declares(acme),
     d: { capabilities: { tools: {} } },
   };
-  const scopes = { a: ["a"], b: ["b"], d: ["d"] };
   const knows = (...ids: string[]) => ({ capabilities: { extensions: Object.fromEntries(ids.map((id) => [id, {}])) } });
 
   test("go to the one server that declares it too, untouched but for what belongs to the hop", async () => {
@@ -76,7 +75,7 @@ describe("methods of extensions", () => {
   });
 
   test("several servers: the caller is told which, and how to choose", async () => {
-    const { gw } = harness({ servers: some, scopes });
+    const { gw } = harness({ servers: some });
     const { error } = await send(gw, "forms/fill", {}, knows(acme));
     expect(error.code).toBe(-32602);
     expect(error.message).toContain("b, c");
@@ -85,7 +84,7 @@ describe("methods of extensions", () => {
   });
 
   test("who did not declare it, or where no server does, is told that there is no such method", async () => {
-    const { gw, sent } = harness({ servers: some, scopes });
+    const { gw, sent } = harness({ servers: some });
     expect((await send(gw, "skills/list")).error.code).toBe(-32601);
     expect((await send(gw, "skills/list", {}, knows(acme))).error.code).toBe(-32601);
     expect((await send(gw, "skills/list", {}, { ...knows(skills), scope: "d" })).error.code).toBe(-32601);
@@ -140,18 +139,24 @@ describe("methods of extensions", () => {
       reader: [{ action: "allow" }],
       other: [{ server: "a", action: "allow" }],
     };
-    const both = { ...some, d: { capabilities: { resources: {} }, resources: [item("doc://d"), item("twin:d")] } };
+    const twin = item("twin:d");
+    const d = { capabilities: { resources: {} }, resources: [item("doc://d"), twin] };
+    const both = { ...some, b: declares(acme, { resources: [twin] }), d };
     const { gw, sent } = harness({ servers: both, rules });
     const other = principal("key:o", ["other"]);
     for (const method of ["resources/directory/read", "skills/purge"]) {
       const ask = (uri: string, who = alice) => send(gw, method, { uri }, { ...knows(skills), who });
-      for (const uri of ["doc://d", "gw+d:twin:d"])
+      for (const uri of ["doc://d", "mcpgw+d:doc://d", "mcpgw+d:twin:d"])
         expect((await ask(uri)).error).toEqual({
           code: -32601,
           message: `The server of ${uri} does not serve the method "${method}".`,
         });
-      for (const uri of ["mcpgw+d:doc://d", "mcpgw+gone:doc://d"])
-        for (const who of [alice, other]) expect((await ask(uri, who)).call.failure?.code).toBe("unknown-resource");
+      const unknown = [
+        ["mcpgw+d:doc://d", other],
+        ["mcpgw+gone:doc://d", alice],
+        ["mcpgw+gone:doc://d", other],
+      ] as const;
+      for (const [uri, who] of unknown) expect((await ask(uri, who)).call.failure?.code).toBe("unknown-resource");
       expect(sent).toEqual([]);
       // The answer must not show whether a server hidden from the caller has the URI.
       for (const uri of ["doc://d", "doc://none"]) expect((await ask(uri, other)).error).toBeUndefined();
@@ -161,8 +166,8 @@ describe("methods of extensions", () => {
 
   test("S32: a toolset leads to those of servers that it includes, or that it names", async () => {
     const listed = { a: declares(skills, { resources: [item("skill://a/x"), item("skill://a/y")] }) };
-    const narrow = { some: ["a:put", "a:skill://a/x"], named: ["a:skills/list"], whole: ["a"] };
-    const { gw, sent } = harness({ servers: listed, scopes: narrow });
+    const narrow = { some: ["a:put", "a:skill://a/x"], named: ["a:skills/list"], whole: ["a:*"] };
+    const { gw, sent } = harness({ servers: listed, toolsets: narrow });
     const ask = (scope: string, method: string, params: object = {}) =>
       send(gw, method, params, { ...knows(skills), scope });
     for (const params of [{}, { uri: "skill://a/x" }]) {

@@ -1,6 +1,6 @@
 import { expect, test } from "bun:test";
 import { Failure } from "../../src/core/failure.ts";
-import { Client, everything, scopes, servers } from "./listener.ts";
+import { Client, everything, servers } from "./listener.ts";
 import { allowsNothing, harness, type Harness } from "./support.ts";
 
 // What a client that listens is told of resources: by the configuration in force, not by the one it began with.
@@ -35,7 +35,7 @@ test("a resource is told of only where the rules on its own URI allow it", async
 });
 
 test("S32: what is told of is what the endpoint in force contains", async () => {
-  const h = harness({ servers, scopes });
+  const h = harness({ servers });
   const wanted = { toolsListChanged: true, resourceSubscriptions: ["file:///a"] };
   const joined: unknown[] = [];
   const join: Harness["notifier"]["join"] = (listener) => (joined.push(listener.scope), h.notifier.join(listener));

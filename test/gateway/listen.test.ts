@@ -6,7 +6,7 @@ import { policyOf } from "../support/policy.ts";
 import { principal } from "../support/principal.ts";
 import { until } from "../support/until.ts";
 import { pick } from "../support/wire.ts";
-import { Client, everything, scopes, servers } from "./listener.ts";
+import { Client, everything, servers } from "./listener.ts";
 import { alice, type Asking, bob, harness, type Harness, request, types } from "./support.ts";
 
 describe("subscriptions/listen", () => {
@@ -22,7 +22,7 @@ describe("subscriptions/listen", () => {
       expect(client.granted).toEqual({
         toolsListChanged: true,
         resourcesListChanged: true,
-        resourceSubscriptions: ["file:///a", "gw+crm:twin:b", "erp:c"],
+        resourceSubscriptions: ["file:///a", "mcpgw+crm:twin:b", "erp:c"],
       });
       h.notifier.changed("tools");
       h.subscribed.get("key:alice twin:b")?.(null);
@@ -31,7 +31,7 @@ describe("subscriptions/listen", () => {
         "notifications/tools/list_changed",
         "notifications/resources/updated",
       ]);
-      expect(client.messages[2]?.params.uri).toBe("gw+crm:twin:b");
+      expect(client.messages[2]?.params.uri).toBe("mcpgw+crm:twin:b");
       for (const text of client.said) expect(text).toContain(`"io.modelcontextprotocol/subscriptionId":${id}`);
     }
   });
@@ -94,7 +94,7 @@ describe("subscriptions/listen", () => {
       return { ...h, gw: { ...h.gw, limits: { ...h.gw.limits, take } } };
     };
     await using client = await new Client(limitedTo(3), everything).acknowledged();
-    expect(client.granted).toMatchObject({ resourceSubscriptions: ["file:///a", "gw+crm:twin:b"] });
+    expect(client.granted).toMatchObject({ resourceSubscriptions: ["file:///a", "mcpgw+crm:twin:b"] });
     expect(taken).toEqual([null, "crm:file:///a", "crm:twin:b"]);
     const refused = new Client(limitedTo(3), everything);
     await refused.ended;
@@ -115,8 +115,8 @@ describe("subscriptions/listen", () => {
         { resource: "erp:*", action: "allow" },
       ],
     };
-    const h = harness({ servers, rules, scopes });
-    const uris = ["file:///a", "gw+crm:twin:b", "erp:c", "nowhere:d", "file:///unavailable"];
+    const h = harness({ servers, rules });
+    const uris = ["file:///a", "mcpgw+crm:twin:b", "erp:c", "nowhere:d", "file:///unavailable"];
     await using client = await new Client(h, { resourceSubscriptions: uris }, { scope: "crm" }).acknowledged();
     expect(client.granted).toEqual({ resourceSubscriptions: ["file:///a"] });
   });
@@ -213,7 +213,7 @@ describe("a stream ends", () => {
       [(h) => inForce(h, ["crm"], true), { scope: "crm" }, false],
     ];
     for (const [end, asking, ended] of ends) {
-      const h = harness({ servers, scopes });
+      const h = harness({ servers });
       const client = await new Client(h, everything, { id: '"L"', ...asking }).acknowledged();
       end(h);
       if (!ended) {

@@ -7,9 +7,8 @@ import { type Asking, type Harness, item, type Options, request } from "./suppor
 
 export const servers: NonNullable<Options["servers"]> = {
   crm: { tools: [makeTool("get")], resources: [item("file:///a"), item("twin:b"), item("file:///unavailable")] },
-  erp: { resources: [item("erp:c")] },
+  erp: { resources: [item("erp:c"), item("twin:b")] },
 };
-export const scopes = { crm: ["crm"] };
 
 type Message = { method: string; params: Record<string, unknown> & { _meta: Record<string, unknown> } };
 
@@ -69,5 +68,5 @@ export const everything = {
   toolsListChanged: true,
   promptsListChanged: true,
   resourcesListChanged: true,
-  resourceSubscriptions: ["file:///a", "gw+crm:twin:b", "erp:c"],
+  resourceSubscriptions: ["file:///a", "mcpgw+crm:twin:b", "erp:c"],
 };

@@ -15,6 +15,7 @@ const servers: NonNullable<Options["servers"]> = {
     resources: [item("file:///a"), item("twin:b")],
     capabilities: { tools: {}, prompts: {}, resources: { subscribe: true }, completions: {}, logging: {} },
   },
+  erp: { resources: [item("twin:b")] },
 };
 
 /** For every method that names a thing, a request that names an existing one. */
@@ -48,7 +49,7 @@ describe("the table of methods", () => {
   test("a list waits for what only some clients are shown no longer than its caller does, and asks only their servers", async () => {
     const asked = Promise.withResolvers<(server: string) => boolean>();
     const learnTools: Options["learnTools"] = (_, of) => (asked.resolve(of), new Promise(() => {}));
-    const { gw } = harness({ servers: { ...servers, other: {} }, scopes: { crm: ["crm"] }, learnTools });
+    const { gw } = harness({ servers: { ...servers, other: {} }, learnTools });
     const controller = new AbortController();
     const listing = send(gw, "tools/list", {}, { capabilities: { roots: {} }, scope: "crm", controller });
     expect(["crm", "other"].map(await asked.promise)).toEqual([true, false]);
@@ -131,7 +132,7 @@ describe("what reaches a server", () => {
   const edits: [method: string, params: string, expected: Record<string, unknown>][] = [
     ["tools/call", '{"name":"crm__get","arguments":{"a":1}}', { name: "get", arguments: { a: 1 } }],
     ["prompts/get", '{"name":"crm__greet","arguments":{"a":"1"}}', { name: "greet", arguments: { a: "1" } }],
-    ["resources/read", '{"uri":"gw+crm:twin:b","x":1}', { uri: "twin:b", x: 1 }],
+    ["resources/read", '{"uri":"mcpgw+crm:twin:b","x":1}', { uri: "twin:b", x: 1 }],
     [
       "completion/complete",
       '{"ref":{"Type":"ref/resource","type":"ref/prompt","name":"crm__greet","Name":"root"},"argument":{"name":"n","value":"v"}}',
@@ -148,7 +149,7 @@ describe("what reaches a server", () => {
     ],
     [
       "completion/complete",
-      '{"ref":{"type":"ref/resource","uri":"gw+crm:twin:b"},"argument":{"name":"n","value":"v"}}',
+      '{"ref":{"type":"ref/resource","uri":"mcpgw+crm:twin:b"},"argument":{"name":"n","value":"v"}}',
       { ref: { type: "ref/resource", uri: "twin:b" }, argument: { name: "n", value: "v" } },
     ],
   ];
@@ -165,8 +166,10 @@ describe("what reaches a server", () => {
       servers,
       script: () => ({ kind: "result", era: "legacy", text, isError: false, type: null }),
     });
-    const { call } = await send(gw, "resources/read", { uri: "gw+crm:twin:b" }, { era: "legacy" });
-    expect(call.reply?.text).toBe('{"contents":[{"uri":"gw+crm:twin:b","text":"1.10"}, {"uri":"other:c"},7],"n":1.10}');
+    const { call } = await send(gw, "resources/read", { uri: "mcpgw+crm:twin:b" }, { era: "legacy" });
+    expect(call.reply?.text).toBe(
+      '{"contents":[{"uri":"mcpgw+crm:twin:b","text":"1.10"}, {"uri":"other:c"},7],"n":1.10}',
+    );
   });
 
   test("completion of nothing is refused", async () => {
@@ -257,9 +260,8 @@ describe("handshakes", () => {
     b: { capabilities: { prompts: {}, completions: {}, extensions: { [skills]: { a: 2 } } } },
     mcpgw: { tools: [makeTool("audit_log")] },
   };
-  const scopes = { a: ["a"], b: ["b"], both: ["a", "b"] };
   const capabilities = async (era: Era, scope: string | null, declared = {}): Promise<unknown> => {
-    const { gw } = harness({ servers: many, scopes });
+    const { gw } = harness({ servers: many, toolsets: { both: ["a:*", "b:*"] } });
     const method = era === "modern" ? "server/discover" : "initialize";
     return (await send(gw, method, params.initialize ?? {}, { era, scope, capabilities: declared })).result
       .capabilities;
@@ -318,7 +320,7 @@ describe("handshakes", () => {
   });
 
   test.each(["initialize", "server/discover"])("%s waits for servers that are not known yet", async (method) => {
-    const h = harness({ servers: { a: {}, known: { capabilities: {} } }, scopes: { known: ["known"] } });
+    const h = harness({ servers: { a: {}, known: { capabilities: {} } } });
     const booting = Promise.withResolvers<void>();
     h.gw.settled = booting.promise;
     const ask = (scope: string | null) =>

@@ -3,14 +3,17 @@ import type { Gateway } from "../../src/gateway/gateway.ts";
 import { until } from "../support/until.ts";
 import { alice, allowsNothing, bob, harness, item, type Options, send, session, types } from "./support.ts";
 
-const servers: NonNullable<Options["servers"]> = { crm: { resources: [item("file:///a"), item("twin:b")] } };
+const servers: NonNullable<Options["servers"]> = {
+  crm: { resources: [item("file:///a"), item("twin:b")] },
+  erp: { resources: [item("twin:b")] },
+};
 
 describe("resources/subscribe", () => {
   test("updates reach the session under the URI on the wire, until it unsubscribes", async () => {
     const { gw, subscribed, notifier } = harness({ servers });
     const own = session(alice);
     const asking = { era: "legacy", session: own } as const;
-    const uri = "gw+crm:twin:b";
+    const uri = "mcpgw+crm:twin:b";
     await send(gw, "resources/subscribe", { uri }, asking);
     await send(gw, "resources/subscribe", { uri }, asking);
     expect([gw.listeners.uris, subscribed.size]).toEqual([1, 1]);
@@ -50,7 +53,7 @@ describe("resources/subscribe", () => {
   });
 
   test("a resource that a reload takes out of the endpoint is not told of", async () => {
-    const h = harness({ servers, scopes: { crm: ["crm"] } });
+    const h = harness({ servers });
     const own = session(alice);
     const scope = "crm";
     await send(h.gw, "resources/subscribe", { uri: "file:///a" }, { era: "legacy", session: own, scope });
@@ -73,11 +76,11 @@ describe("resources/subscribe", () => {
     const rules = { reader: [{ resource: "*secret*", action: "deny" }, { action: "allow" }] };
     const { gw, subscribed, notifier } = harness({ servers, rules });
     const asking = { era: "legacy", session: session(alice) } as const;
-    for (const uri of ["file:///a", "gw+crm:twin:b"]) await send(gw, "resources/subscribe", { uri }, asking);
+    for (const uri of ["file:///a", "mcpgw+crm:twin:b"]) await send(gw, "resources/subscribe", { uri }, asking);
     for (const name of ["/b", "/secret", "#c"]) subscribed.get("key:alice file:///a")?.(`{"uri":"file:///a${name}"}`);
     subscribed.get("key:alice twin:b")?.('{"uri":"twin:b/c"}');
     expect(notifier.told).toEqual(
-      ["file:///a/b", "file:///a#c", "gw+crm:twin:b/c"].map(
+      ["file:///a/b", "file:///a#c", "mcpgw+crm:twin:b/c"].map(
         (uri) => `notifications/resources/updated {"uri":"${uri}"}`,
       ),
     );
@@ -105,10 +108,10 @@ describe("resources/subscribe", () => {
     const { gw } = harness({ servers, listeners: { total: 9, perOwner: 9, uris: 1, characters: 9 } });
     expect((await send(gw, "resources/subscribe", { uri: "file:///a" }, { era: "legacy" })).error.code).toBe(-32600);
     const asking = { era: "legacy", session: session(alice) } as const;
-    const long = await send(gw, "resources/subscribe", { uri: "gw+crm:twin:b" }, asking);
+    const long = await send(gw, "resources/subscribe", { uri: "mcpgw+crm:twin:b" }, asking);
     expect(long.error.message).toContain("more than 9 characters");
     await send(gw, "resources/subscribe", { uri: "file:///a" }, asking);
-    const over = await send(gw, "resources/subscribe", { uri: "gw+crm:twin:b" }, asking);
+    const over = await send(gw, "resources/subscribe", { uri: "mcpgw+crm:twin:b" }, asking);
     expect(over.call.failure?.code).toBe("overloaded");
     const other = await send(
       gw,

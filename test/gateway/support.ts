@@ -1,5 +1,5 @@
 import type { AbortSignalLike } from "../../src/core/cancel.ts";
-import type { Call, ClientSession, IdentifiedCall, Kind, Reply, Route } from "../../src/core/call.ts";
+import type { Call, ClientSession, IdentifiedCall, Reply, Route } from "../../src/core/call.ts";
 import { Failure } from "../../src/core/failure.ts";
 import type {
   ClientAnswer,
@@ -10,7 +10,6 @@ import type {
   LogLevel,
   Revision,
 } from "../../src/core/inbound.ts";
-import { canonicalName, splitCanonical } from "../../src/core/name.ts";
 import type {
   Audit,
   Catalog,
@@ -37,6 +36,7 @@ import { Session } from "../../src/session/session.ts";
 import { Backlog } from "../../src/session/streams.ts";
 import { Traffic } from "../../src/session/traffic.ts";
 import { loopback, makeTool, asBegun } from "../support/call.ts";
+import { buildCatalog } from "../support/catalog.ts";
 import { plainGateway, quietAudit, quietLimits, quietUpstreams } from "../support/gateway.ts";
 import { principal, stillClock } from "../support/principal.ts";
 
@@ -54,8 +54,8 @@ export type Options = {
   readonly rules?: Record<string, Record<string, unknown>[]>;
   readonly parking?: ParkingLimits;
   readonly listeners?: ListenLimits;
-  /** What each scope contains: whole servers by id, single things by canonical name. */
-  readonly scopes?: Record<string, readonly string[]>;
+  /** What each toolset includes. */
+  readonly toolsets?: Record<string, string[]>;
   /** Set if no server sends the states of its tasks. */
   readonly silent?: boolean;
   readonly learnTools?: Upstreams["learnTools"];
@@ -96,13 +96,11 @@ export function harness(options: Options = {}) {
   const sent: Sent[] = [];
   const told: string[] = [];
   const failing = { on: null as string | null };
-  const listings = Object.entries(options.servers ?? { crm: offered }).map(([server, each]) => ({
-    ...emptyListing,
-    server,
-    ...each,
-  }));
+  const { servers = { crm: offered } } = options;
+  const listings = Object.entries(servers).map(([server, each]) => ({ ...emptyListing, server, ...each }));
   const policy = policyOf(options);
-  const catalog = catalogOf(listings, policy, options.scopes ?? {});
+  const toolsets = Object.entries(options.toolsets ?? {}).map(([id, include]) => ({ id, include }));
+  const catalog = replaceable(buildCatalog(servers, { policy, toolsets }));
   const subscribed = new Map<string, Updated>();
   const followed = new Set<TaskWatch>();
   const notifier = notifierOf();
@@ -215,6 +213,13 @@ function auditOf(records: Recorded[], failing: { on: string | null }): Audit {
   };
 }
 
+/** A catalog as an object of functions, which a test can copy and replace one by one. */
+function replaceable(catalog: Catalog): Catalog {
+  const names = Object.getOwnPropertyNames(Object.getPrototypeOf(catalog)).filter((name) => name !== "constructor");
+  const bound = names.map((name) => [name, (Reflect.get(catalog, name) as () => void).bind(catalog)] as const);
+  return Object.fromEntries(bound) as unknown as Catalog; // all its methods
+}
+
 function policyOf({ rules = { reader: [{ action: "allow" }] }, denies = [] }: Options): Policy {
   const policies = Object.entries(rules).map(([role, each]) => ({ id: role, roles: [role], rules: each }));
   return {
@@ -224,63 +229,6 @@ function policyOf({ rules = { reader: [{ action: "allow" }] }, denies = [] }: Op
       return { allowed: !denied, rule: denied ? "no-questions" : null, reason: denied ? "not here" : "fine" };
     },
   };
-}
-
-/** A catalog of all listed things: tools and prompts as `server__name`, resources by their URI. */
-function catalogOf(listings: readonly Listing[], policy: Policy, scopes: Record<string, readonly string[]>): Catalog {
-  const routes = listings.flatMap(({ server, tools, prompts, resources }) => [
-    ...tools.map((tool): Route => ({ ...common("tool", server, tool.name), tool })),
-    ...prompts.map(({ name }): Route => common("prompt", server, name)),
-    ...resources.map(({ name }): Route => common("resource", server, name)),
-  ]);
-  const servers = (scope: string | null): ReadonlySet<string> =>
-    new Set(
-      scope === null
-        ? listings.map(({ server }) => server)
-        : scopes[scope]?.map((each) => splitCanonical(each)?.server ?? each),
-    );
-  const admits = ({ server, canonical }: Route, scope: string | null): boolean =>
-    scope === null || (scopes[scope] ?? []).some((each) => each === server || each === canonical);
-  const find = (kind: Kind, name: unknown, scope: string | null): Route | undefined =>
-    routes.find((route) => route.kind === kind && route.wire === name && admits(route, scope));
-  const shown = (who: Principal, kind: string, source = loopback): Route[] =>
-    routes.filter((route) => kind.startsWith(route.kind) && policy.lists(who, route, source));
-  return {
-    hasScope: (scope) => Object.hasOwn(scopes, scope),
-    hasScopeFor: (scope) => Object.hasOwn(scopes, scope),
-    offers: (kind, name, scope) => find(kind, name, scope) !== undefined,
-    resolve(call, kind, name) {
-      const route = find(kind, name, call.scope);
-      call.target = String(name);
-      if (route) return route;
-      const code = kind === "tool" ? "unknown-tool" : kind === "prompt" ? "unknown-prompt" : "unknown-resource";
-      throw new Failure(code, `Unknown ${kind}: ${String(name)}`);
-    },
-    admits,
-    find: (canonical) => routes.find((route) => route.canonical === canonical) ?? null,
-    list: ({ who }, list) => JSON.stringify({ [list]: shown(who, list).map(({ wire }) => ({ name: wire })) }),
-    tools: ({ who, source }) => shown(who, "tools", source),
-    shown: ({ who }, list) => JSON.stringify(shown(who, list).map(({ wire }) => wire)),
-    routeTo: (kind, server, name) => ({ ...common(kind, server, name), wire: name }),
-    locate: () => [],
-    outgoing: (route, text) =>
-      route.name === route.wire ? text : text.replace(`"uri":"${route.name}"`, `"uri":"${route.wire}"`),
-    below: ({ server, wire }, uri) => ({
-      ...common("resource", server, uri),
-      wire: wire.startsWith("gw+") ? `gw+${server}:${uri}` : uri,
-    }),
-    reaches: () => true,
-    servers,
-    instructions: () => null,
-    routes: () => routes.filter(({ kind }) => kind === "tool"),
-    missing: () => [],
-    collided: () => [],
-  };
-}
-
-function common(kind: Kind, server: string, name: string): Route {
-  const wire = kind === "resource" ? (name.startsWith("twin:") ? `gw+${server}:${name}` : name) : `${server}__${name}`;
-  return { kind, server, name, tool: null, canonical: canonicalName(server, name), wire };
 }
 
 export type Asking = {

@@ -138,7 +138,7 @@ describe("S24: tasks of others", () => {
     const h = harness({
       servers,
       script,
-      scopes: { erp: ["erp"], narrow: ["crm:other"] },
+      toolsets: { narrow: ["crm:other"] },
       rules: { reader: [{ action: "allow" }], outsider: [{ server: "erp", action: "allow" }] },
     });
     const taskId = await start(h);

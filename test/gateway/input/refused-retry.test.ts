@@ -151,7 +151,7 @@ describe("a refused request", () => {
 test("a refused request of a resource that there is not ends no read of another that waits", async () => {
   const h = harness({ servers, script: asksAndWorks });
   const { requestState } = (await send(h.gw, "resources/read", { uri: "f:a" }, declares)).result as unknown as Round;
-  const { error } = await send(h.gw, "resources/read", { uri: "f:nothing", requestState }, declares);
-  expect(error.message).toBe("Unknown resource: f:nothing");
+  const { error } = await send(h.gw, "resources/read", { uri: "mcpgw+gone:f", requestState }, declares);
+  expect(error.message).toBe("Resource not found: mcpgw+gone:f");
   expect(h.gw.parking.size).toBe(1);
 });
