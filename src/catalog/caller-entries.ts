@@ -12,7 +12,7 @@ import type { Scope } from "./scopes.ts";
  */
 export type CallerEntries = (scope: Scope, party: Party) => readonly Entry[];
 
-export type CallerEntriesInit = {
+export type CallerEntriesOptions = {
   readonly servers: readonly NamedServer[];
   readonly names: NamesOptions;
   /** The tools that only the party's own instances offer now, by server. */
@@ -26,7 +26,7 @@ export const noEntries: readonly Entry[] = [];
  * Finds them for each caller anew: what one caller's instance offers must change nothing for another. They yield to what
  * everybody is offered, and to each other where their names cannot be told apart.
  */
-export function createCallerEntries({ servers, names, callerTools }: CallerEntriesInit): CallerEntries {
+export function createCallerEntries({ servers, names, callerTools }: CallerEntriesOptions): CallerEntries {
   const prefixes = new Map(servers.map(({ id, prefix }) => [id, prefix]));
   const ids = [ownServer, ...prefixes.keys()];
   const finders = new WeakMap<Scope, Find>();

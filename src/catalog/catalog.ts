@@ -17,7 +17,7 @@ import type { Listing } from "../core/upstream.ts";
 import type { Principal, Source } from "../core/principal.ts";
 import { cut, plain } from "../core/text.ts";
 import { omittedKey } from "../mcp/meta.ts";
-import { type CallerEntries, type CallerEntriesInit, createCallerEntries, noEntries } from "./caller-entries.ts";
+import { type CallerEntries, type CallerEntriesOptions, createCallerEntries, noEntries } from "./caller-entries.ts";
 import { byWire, type Entry, gather } from "./entries.ts";
 import type { HandedOut } from "./handed-out.ts";
 import { instructionsOf } from "./instructions.ts";
@@ -33,7 +33,7 @@ import { createUnlisted, type Unlisted } from "./unlisted.ts";
 import { explicitUri } from "./uris.ts";
 import { type View, Views } from "./views.ts";
 
-export type CatalogInit = Pick<CallerEntriesInit, "callerTools"> & {
+export type CatalogOptions = Pick<CallerEntriesOptions, "callerTools"> & {
   readonly servers: readonly (NamedServer & { readonly enabled: boolean })[];
   readonly toolsets: readonly ToolsetOptions[];
   readonly listings: readonly Listing[];
@@ -50,10 +50,10 @@ export type CatalogInit = Pick<CallerEntriesInit, "callerTools"> & {
 };
 
 /** Builds the catalog of what all servers offer now. A catalog never changes; if a server does, a new one is built. */
-export const createCatalog = (init: CatalogInit): Catalog => new CompiledCatalog(init);
+export const createCatalog = (options: CatalogOptions): Catalog => new CompiledCatalog(options);
 
 class CompiledCatalog implements Catalog {
-  readonly #init: Omit<CatalogInit, "previous">;
+  readonly #options: Omit<CatalogOptions, "previous">;
   readonly #whole: Scope;
   readonly #toolsets: ReadonlyMap<string, Scope>;
   readonly #servers = new Map<string, Scope>();
@@ -63,28 +63,28 @@ class CompiledCatalog implements Catalog {
   readonly #callerEntries: CallerEntries;
   readonly #views = new Views();
 
-  constructor({ previous, ...init }: CatalogInit) {
-    const configured = new Set([ownServer, ...init.servers.map(({ id }) => id)]);
-    const listings = init.listings.filter(({ server }) => configured.has(server));
-    this.#init = { ...init, listings };
+  constructor({ previous, ...options }: CatalogOptions) {
+    const configured = new Set([ownServer, ...options.servers.map(({ id }) => id)]);
+    const listings = options.listings.filter(({ server }) => configured.has(server));
+    this.#options = { ...options, listings };
     // The previous catalog is only read here. If it were kept, each catalog would keep all earlier ones in memory.
     const before = previous instanceof CompiledCatalog ? previous : null;
     const known = (list: ListName, name: string): Entry | null =>
       before && (before.#byCanonical[list].get(name) ?? null);
-    const { entries, missing, templates } = gather({ ...init, listings, known });
+    const { entries, missing, templates } = gather({ ...options, listings, known });
     this.#byCanonical = mapLists((list) => new Map(entries[list].map((entry) => [entry.canonical, entry] as const)));
-    this.#callerEntries = createCallerEntries(init);
+    this.#callerEntries = createCallerEntries(options);
     const whole = wholeScope({ servers: new Set(listings.map(({ server }) => server)), entries, missing });
     this.#whole = whole;
     this.#toolsets = new Map(
-      init.toolsets.map((each) => [
+      options.toolsets.map((each) => [
         each.id,
         toolsetScope(whole, each, (before && before.#toolsets.get(each.id)) ?? null),
       ]),
     );
-    this.#unlisted = createUnlisted(init.clock);
+    this.#unlisted = createUnlisted(options.clock);
     const offered = { servers: whole.servers, entries, templates };
-    this.#resources = createResources({ ...offered, handedOut: init.handedOut, unlisted: this.#unlisted });
+    this.#resources = createResources({ ...offered, handedOut: options.handedOut, unlisted: this.#unlisted });
   }
 
   hasScope(id: string): boolean {
@@ -92,7 +92,7 @@ class CompiledCatalog implements Catalog {
   }
 
   hasScopeFor(id: string, who: Principal, source: Source): boolean {
-    return this.#scope(id)?.rights.some((route) => this.#init.policy.lists(who, route, source)) ?? false;
+    return this.#scope(id)?.rights.some((route) => this.#options.policy.lists(who, route, source)) ?? false;
   }
 
   offers(kind: Kind, name: unknown, scope: string | null, party: Party): boolean {
@@ -104,7 +104,7 @@ class CompiledCatalog implements Catalog {
   }
 
   reaches(who: Principal, source: Source, server: string): boolean {
-    return reaches(this.#init.policy, who, source, "tool", server);
+    return reaches(this.#options.policy, who, source, "tool", server);
   }
 
   servers(scope: string | null): ReadonlySet<string> {
@@ -144,7 +144,7 @@ class CompiledCatalog implements Catalog {
 
   list(call: IdentifiedCall, list: ListName): string {
     const { who, source, inbound } = call;
-    const { page, policy, sealer, listings } = this.#init;
+    const { page, policy, sealer, listings } = this.#options;
     const scope = this.#scope(call.scope);
     const view = this.#view(call, list);
     const { entries } = view;
@@ -175,7 +175,7 @@ class CompiledCatalog implements Catalog {
   }
 
   instructions(scope: string | null, who: Principal, source: Source): string | null {
-    const { listings, policy } = this.#init;
+    const { listings, policy } = this.#options;
     const endpoint = this.#scope(scope);
     if (!endpoint) return null;
     const seen = listings.filter(({ server }) => kinds.some((kind) => reaches(policy, who, source, kind, server)));
@@ -203,14 +203,14 @@ class CompiledCatalog implements Catalog {
   }
 
   #receiver({ id }: Principal): Receiver {
-    return { who: id, resources: this.#resources, handedOut: this.#init.handedOut };
+    return { who: id, resources: this.#resources, handedOut: this.#options.handedOut };
   }
 
   #scope(id: string | null): Scope | null {
     if (id === null) return this.#whole;
     const known = this.#toolsets.get(id) ?? this.#servers.get(id);
     if (known) return known;
-    if (!this.#init.servers.some((server) => server.id === id && server.enabled)) return null;
+    if (!this.#options.servers.some((server) => server.id === id && server.enabled)) return null;
     const made = serverScope(this.#whole, id);
     this.#servers.set(id, made);
     return made;
@@ -222,7 +222,7 @@ class CompiledCatalog implements Catalog {
   }
 
   #view(from: Viewpoint, list: ListName): View {
-    const { policy } = this.#init;
+    const { policy } = this.#options;
     const { who, source } = from;
     const scope = this.#scope(from.scope);
     const callers = scope && list === "tools" ? this.#callerEntries(scope, from) : noEntries;
@@ -252,7 +252,7 @@ class CompiledCatalog implements Catalog {
     const template = call.inbound.method === "completion/complete" ? this.#resources.template(name) : null;
     if (template) return scope.admitsAll(template) ? template : null;
     const routes = this.#inScope(scope, name, who);
-    const seen = routes.filter((route) => this.#init.policy.lists(who, route, call.source));
+    const seen = routes.filter((route) => this.#options.policy.lists(who, route, call.source));
     if (seen.length > 1) {
       call.verdict = { rule: null, reason: "several servers offer it" };
       throw ambiguous(name, seen);
@@ -275,7 +275,7 @@ class CompiledCatalog implements Catalog {
    * another server's is sent to none.
    */
   #unnamed(scope: Scope, uri: string, who: Principal): Route | null {
-    const { listings, handedOut } = this.#init;
+    const { listings, handedOut } = this.#options;
     if (uri === "" || uri.startsWith(explicitScheme) || handedOut.server(who.id, uri) !== null) return null;
     if (this.#resources.routes(uri, who.id).length > 0) return null;
     const [only, ...more] = listings.filter((each) => scope.servers.has(each.server) && mayHaveResources(each));

@@ -28,7 +28,7 @@ export type Resources = {
   rewrites(server: string): Rewrite | null;
 };
 
-type ResourcesInit = {
+type ResourcesOptions = {
   readonly servers: ReadonlySet<string>;
   readonly entries: Entries;
   readonly templates: Templates;
@@ -37,7 +37,7 @@ type ResourcesInit = {
 };
 
 /** Indexes what the servers list now. */
-export function createResources({ servers, entries, templates, handedOut, unlisted }: ResourcesInit): Resources {
+export function createResources({ servers, entries, templates, handedOut, unlisted }: ResourcesOptions): Resources {
   const { resources, resourceTemplates } = entries;
   const renamed = new Map(resources.filter(({ name, wire }) => name !== wire).map((route) => [route.wire, route]));
   const listed = Map.groupBy(resources, ({ name }) => name);

@@ -101,7 +101,7 @@ type Own = Parts & Pick<Gateway, "identity" | "authn" | "limits" | "settled" | "
 
 function assemble({ config, foundations, previous }: BuildOptions, parts: Parts): Gateway {
   const { keyring, clock, self } = foundations;
-  const limits = createLimits({ options: config.limits, clock, state: foundations.limits });
+  const limits = createLimits(config.limits, clock, foundations.limits);
   return {
     ...foundations,
     ...parts,

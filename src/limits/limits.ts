@@ -50,10 +50,8 @@ export function createLimitsState(clock: Clock): LimitsState {
   return { consumers: buckets(), keys: buckets(), tools: buckets(), failures, inFlight, weight };
 }
 
-export type LimitsInit = { readonly options: LimitsOptions; readonly clock: Clock; readonly state: LimitsState };
-
 /** Creates admission, token buckets and the throttle of failing sources on top of this memory. */
-export function createLimits({ options, clock, state }: LimitsInit): Limits {
+export function createLimits(options: LimitsOptions, clock: Clock, state: LimitsState): Limits {
   const usual = options.perMinute === undefined ? null : toRate(options.perMinute, options.burst);
   const toolLimits = compileToolLimits(options.perTool);
   const covering = new WeakMap<Route, readonly ToolLimit[]>();

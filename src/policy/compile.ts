@@ -7,7 +7,7 @@ import { beginningsOf, compileUriGlob, type Readings } from "../core/uri-reading
 import { type Condition, compileConditions } from "./condition.ts";
 import { RuleError, type Truth } from "./operators.ts";
 import { type About, indexRules } from "./rule-index.ts";
-import type { GuardrailOptions, PolicyOptions, RuleOptions } from "./options.ts";
+import type { GuardrailOptions, PolicyOptions, PolicySet, RuleOptions } from "./options.ts";
 
 const selectable = ["tool", "prompt", "resource", "input"] as const;
 /** The kinds that a rule can select; `input` is a question of a server to the caller. */
@@ -115,11 +115,9 @@ const guardrailName = ({ id }: RuleOptions, index: number): string => id ?? `rul
 const ruleName = (policy: PolicyOptions, { id }: RuleOptions, index: number): string => id ?? `${policy.id}[${index}]`;
 
 /** Compiles guardrails and policies; a rule with a fault is left out. */
-export function compileBundle(
-  rules: readonly GuardrailOptions[],
-  policies: readonly PolicyOptions[],
-): { readonly bundle: Bundle; readonly faults: readonly Finding[] } {
-  const faults = twins(rules, policies);
+export function compileBundle(set: PolicySet): { readonly bundle: Bundle; readonly faults: readonly Finding[] } {
+  const { rules, policies } = set;
+  const faults = twins(set);
   const compile = (id: string, options: Options, path: Path): (Rule | InputRule)[] => {
     try {
       return [compileRule(id, options, path)];
@@ -148,7 +146,7 @@ export function compileBundle(
 const isInput = (rule: Rule | InputRule): rule is InputRule => "asks" in rule;
 
 // Finds ids used twice: the audit log needs a distinct one for each rule.
-function twins(rules: readonly GuardrailOptions[], policies: readonly PolicyOptions[]): Finding[] {
+function twins({ rules, policies }: PolicySet): Finding[] {
   const same = repeated(policies.map(({ id }, at) => ({ id, path: ["policies", at] })));
   const above = rules.map((rule, index) => ({ id: guardrailName(rule, index), path: ["rules", index] }));
   const below = policies.flatMap((policy, at) =>

@@ -3,24 +3,23 @@ import { compileGlob } from "../core/glob.ts";
 import { inputMethods } from "../core/inbound.ts";
 import { besideServer, nameFault, ownServer } from "../core/name.ts";
 import { type Bundle, compileBundle, type InputRule, kindOf, type Rule, selectorOf } from "./compile.ts";
-import type { GuardrailOptions, PolicyOptions } from "./options.ts";
+import type { PolicyOptions, PolicySet } from "./options.ts";
 
 /** Rules and policies of correct shape, and the parts of the configuration that they refer to. */
-type Examined = {
-  readonly rules: readonly GuardrailOptions[];
-  readonly policies: readonly PolicyOptions[];
+type Examined = PolicySet & {
   readonly servers: readonly string[];
   readonly carriers: readonly Carrier[];
 };
 
 /** Everything that is wrong with rules and policies, and what is valid but cannot be meant. */
-export function examine({ rules, policies, servers, carriers }: Examined): Findings {
-  const { bundle, faults } = compileBundle(rules, policies);
+export function examine(examined: Examined): Findings {
+  const { policies, servers, carriers } = examined;
+  const { bundle, faults } = compileBundle(examined);
   const groups = [bundle.guardrails, bundle.inputs, ...bundle.policies.map((policy) => policy.rules)];
   const warnings = [
     ...powerless(policies, carriers),
     ...idle(policies),
-    ...ungranted(rules, policies),
+    ...ungranted(examined),
     ...bundle.inputs.flatMap(methodless),
     ...groups.flatMap(shadowed),
     ...groups.flat().flatMap((rule) => serverless(rule, servers)),
@@ -84,7 +83,7 @@ function idle(policies: readonly PolicyOptions[]): Finding[] {
   });
 }
 
-function ungranted(rules: readonly GuardrailOptions[], policies: readonly PolicyOptions[]): Finding[] {
+function ungranted({ rules, policies }: PolicySet): Finding[] {
   const index = rules.findIndex(({ action, input }) => action === "allow" && input === undefined);
   if (policies.length > 0 || index < 0) return [];
   const message = "grants nothing, for it is a guardrail, and there are no policies: nobody may do anything";

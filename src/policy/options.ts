@@ -78,3 +78,9 @@ export type ConditionOptions = z.output<typeof conditionOptions>;
 export type RuleOptions = z.output<typeof ruleOptions>;
 export type GuardrailOptions = z.output<typeof guardrailOptions>;
 export type PolicyOptions = z.output<typeof policyOptions>;
+
+/** Everything that a configuration says about what callers may do. */
+export type PolicySet = {
+  readonly rules: readonly GuardrailOptions[];
+  readonly policies: readonly PolicyOptions[];
+};

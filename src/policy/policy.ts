@@ -10,17 +10,12 @@ import { type Bundle, compileBundle } from "./compile.ts";
 import { type Facts, sourceFacts } from "./condition.ts";
 import { digestOf } from "./digest.ts";
 import { mentionsIn, roleWarnings } from "./findings.ts";
-import type { GuardrailOptions, PolicyOptions } from "./options.ts";
+import type { PolicySet } from "./options.ts";
 import { Written } from "./written.ts";
 import { type Decision, decide, decideSome, inputRule, outlook, type Plan, planFor, remedy } from "./plan.ts";
 
 // The number of role sets whose plans are kept; a plan lives as long as its route does.
 const maxRoleSets = 256;
-
-export type PolicyInit = {
-  readonly rules: readonly GuardrailOptions[];
-  readonly policies: readonly PolicyOptions[];
-};
 
 /** A policy that can also report which parts of it have no effect, as `roleWarnings` does, or may have none. */
 export type CompiledPolicy = Policy & {
@@ -40,8 +35,8 @@ export class PolicyError extends Error {
 }
 
 /** Compiles the policy of a configuration. Throws PolicyError. */
-export function createPolicy({ rules, policies }: PolicyInit): CompiledPolicy {
-  const { bundle, faults } = compileBundle(rules, policies);
+export function createPolicy(set: PolicySet): CompiledPolicy {
+  const { bundle, faults } = compileBundle(set);
   if (faults.length > 0) {
     throw new PolicyError(faults.map(({ path, message }) => `${formatPath(path)}: ${message}`).join("\n"));
   }

@@ -148,7 +148,7 @@ test("a request gives its place back, however it ends", async () => {
   const h = harness({ script: (_call, { method }) => (method === "tools/call" ? ok() : Promise.reject(cancelled())) });
   const options = limitsOptions.parse({ inFlight: { perPrincipal: 1, total: 1 } });
   const state = createLimitsState(h.clock);
-  const gw = { ...h.gw, limits: createLimits({ options, clock: h.clock, state }) };
+  const gw = { ...h.gw, limits: createLimits(options, h.clock, state) };
   const asked: [method: string, params: object][] = [
     ["tools/call", call],
     ["tools/call", { name: "crm__unknown" }],

@@ -12,7 +12,7 @@ const route = makeRoute("crm", "get");
 function setUp(options: Record<string, unknown> = {}) {
   const clock = stillClock();
   const state = createLimitsState(clock);
-  const build = (more: Record<string, unknown>) => createLimits({ options: limitsOptions.parse(more), clock, state });
+  const build = (more: Record<string, unknown>) => createLimits(limitsOptions.parse(more), clock, state);
   const limits = build(options);
   /** How many calls of `most` pass now. */
   const pass = (most: number, who: Principal = principal(), to = route, using = limits): number => {

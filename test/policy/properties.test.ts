@@ -124,7 +124,7 @@ test("the rules about a URI are the same whether or not they are looked for by t
     fc.property(fc.array(text, { maxLength: 6 }), text, (globs, uri) => {
       const rules = globs.map((resource) => ({ resource, action: "deny" }));
       const given = policiesOptions.parse([{ id: "p", roles: ["reader"], rules: [...rules, { action: "allow" }] }]);
-      const { bundle } = compileBundle([], given);
+      const { bundle } = compileBundle({ rules: [], policies: given });
       const [route, readings] = [plainRoute("resource", "s", uri), readingsOf(uri)];
       const [policy] = bundle.policies;
       const selected = policy?.rules.filter((rule) => rule.selects(route, readings) !== false);
@@ -136,7 +136,10 @@ test("the rules about a URI are the same whether or not they are looked for by t
 
 test("a URI in no list is held against those rules only that may be about it", () => {
   const rules = Array.from({ length: 10_000 }, (_, i) => ({ resource: `file:///dept${i}/*`, action: "allow" }));
-  const { bundle } = compileBundle([], policiesOptions.parse([{ id: "p", roles: ["reader"], rules }]));
+  const { bundle } = compileBundle({
+    rules: [],
+    policies: policiesOptions.parse([{ id: "p", roles: ["reader"], rules }]),
+  });
   const about = (uri: string) => bundle.policies[0]?.about(readingsOf(uri));
   expect(about("file:///dept77/x")?.map(({ id }) => id)).toEqual(["p[77]"]);
   expect(about(`file:///other/${"x/".repeat(1000)}`)).toEqual([]);

@@ -1,4 +1,4 @@
-import { type CatalogInit, createCatalog } from "../../src/catalog/catalog.ts";
+import { type CatalogOptions, createCatalog } from "../../src/catalog/catalog.ts";
 import { createHandedOut } from "../../src/catalog/handed-out.ts";
 import type { ToolsetOptions } from "../../src/catalog/options.ts";
 import { toolsetsOptions } from "../../src/catalog/options.ts";
@@ -48,8 +48,8 @@ export type BuildOptions = {
   readonly policy?: Policy;
   readonly toolsets?: readonly Partial<ToolsetOptions>[];
   readonly previous?: Catalog;
-  readonly handedOut?: CatalogInit["handedOut"];
-  readonly callerTools?: CatalogInit["callerTools"];
+  readonly handedOut?: CatalogOptions["handedOut"];
+  readonly callerTools?: CatalogOptions["callerTools"];
   /** Servers of which something is listed although they are not configured. */
   readonly unconfigured?: readonly string[];
 };

@@ -73,7 +73,7 @@ function subject({ keys: keyCount, rules }: Size): { measure(): Promise<number>;
   }
   const keyring = new Keyring({ store, clock });
   const options = limitsOptions.parse({ perMinute: 600_000_000 });
-  const limits = createLimits({ options, clock, state: createLimitsState(clock) });
+  const limits = createLimits(options, clock, createLimitsState(clock));
   const policy = policyOf(rules);
   const validator = createValidator(clock);
   const sealer = { seal: () => "", open: () => null };
