@@ -3,14 +3,14 @@ import type { Readings } from "../core/uri-readings.ts";
 import type { ConditionOptions, RuleOptions } from "./options.ts";
 import { foldCase } from "../core/text.ts";
 import { type Fill, operators, RuleError, type Table, template, type Truth, underPart } from "./operators.ts";
-import type { Written } from "./written.ts";
+import type { ArgumentsText } from "./arguments-text.ts";
 import { uriOperators } from "./uri-operators.ts";
 
 /** The facts that conditions test. `args` is null while a call has none (a list), `source` is null if there is none. */
 export type Facts = {
   readonly args: unknown;
   /** The text from which `args` were parsed; null if they came in another way. */
-  readonly written: Written | null;
+  readonly text: ArgumentsText | null;
   readonly who: Principal;
   readonly source: Source | null;
   readonly server: string;
@@ -145,14 +145,14 @@ function compileOne(path: string, options: ConditionOptions): Condition {
       return `${path} ${words.map((text) => fill(text) ?? text).join(" and ")}`;
     },
     evaluate(facts) {
-      const { readings, written } = facts;
+      const { readings, text } = facts;
       // Even `exists` cannot be decided of a call of which nobody knows where it will come from.
       if (root === "source" && facts.source === null) return null;
       const fill = fillFor(facts.who);
       let value = read(facts);
       if (value === unclear) return null;
       // The server may read another number, so this one cannot be compared.
-      if (typeof value === "number" && onArgs && written && !written.means(value, inner)) value = Number.NaN;
+      if (typeof value === "number" && onArgs && text && !text.means(value, inner)) value = Number.NaN;
       if (uriTests && readings && value !== undefined) return every(uriTests.map((test) => test(readings, fill)));
       return every(tests.map((test) => test(value, fill)));
     },

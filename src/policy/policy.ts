@@ -11,7 +11,7 @@ import { type Facts, sourceFacts } from "./condition.ts";
 import { digestOf } from "./digest.ts";
 import { mentionsIn, roleWarnings } from "./findings.ts";
 import type { PolicySet } from "./options.ts";
-import { Written } from "./written.ts";
+import { ArgumentsText } from "./arguments-text.ts";
 import { type Decision, decide, decideSome, inputRule, outlook, type Plan, planFor, remedy } from "./plan.ts";
 
 // The number of role sets whose plans are kept; a plan lives as long as its route does.
@@ -44,7 +44,7 @@ export function createPolicy(set: PolicySet): CompiledPolicy {
   const planOf = createPlans(bundle);
   const some = (who: Principal, server: string, source: Source | null): Facts => ({
     args: null,
-    written: null,
+    text: null,
     who,
     source,
     server,
@@ -59,8 +59,8 @@ export function createPolicy(set: PolicySet): CompiledPolicy {
       const plan = planOf(who, route);
       const { source } = call;
       const { readings } = plan;
-      const [args, written] = [argsOf(call, route), writtenOf(call, route)];
-      const decision = decide(plan, { args, written, who, source, server: route.server, readings });
+      const [args, text] = [argsOf(call, route), textOf(call, route)];
+      const decision = decide(plan, { args, text, who, source, server: route.server, readings });
       call.policy = digest;
       // Set before any refusal is thrown: the audit log records the rule even if the caller must not learn it.
       call.verdict = verdictOf(decision);
@@ -110,9 +110,9 @@ function argsOf({ inbound: { method, params } }: Call, { kind, name }: Route): u
   return kind === "extension" ? params : (params["arguments"] ?? {});
 }
 
-function writtenOf({ inbound: { text, spans } }: Call, { kind }: Route): Written | null {
+function textOf({ inbound: { text, spans } }: Call, { kind }: Route): ArgumentsText | null {
   const span = kind === "extension" ? spans.params : spans.arguments;
-  return span && new Written(text, span[0]);
+  return span && new ArgumentsText(text, span[0]);
 }
 
 function verdictOf({ allowed, rule }: Decision): Verdict {

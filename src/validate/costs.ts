@@ -1,6 +1,7 @@
 import { subschemas } from "../mcp/subschemas.ts";
 
-type Json = { [key: string]: unknown };
+/** A JSON Schema that is an object. */
+export type Schema = Record<string, unknown>;
 
 /** A schema of a choice that does not fit makes an error. */
 const ofTrial = 5;
@@ -46,13 +47,13 @@ function sizeOf(value: unknown): number {
 
 const lengthOf = (list: unknown): number => (Array.isArray(list) ? list.length : 0);
 
-const has = (schema: Json, keywords: readonly string[]): boolean => keywords.some((keyword) => keyword in schema);
+const has = (schema: Schema, keywords: readonly string[]): boolean => keywords.some((keyword) => keyword in schema);
 
 /**
  * Notes in each schema how many steps a look at a value takes, as its `$comment`: for that alone validators have a hook
  * before all else that they do. Each schema stands before its parts; `targets` are those that references lead to.
  */
-export function addCosts(all: ReadonlySet<Json>, targets: ReadonlySet<unknown>): void {
+export function addCosts(all: ReadonlySet<Schema>, targets: ReadonlySet<unknown>): void {
   // A whole number, since counting others takes several times as long.
   const slow = Math.ceil(all.size / usual);
   for (const schema of [...all].toReversed()) {

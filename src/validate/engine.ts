@@ -2,9 +2,9 @@ import { _, Ajv, type Code, type ErrorObject, type KeywordCxt, type Name, type O
 import { Ajv2019 } from "ajv/dist/2019.js";
 import { Ajv2020 } from "ajv/dist/2020.js";
 import { sortKeys } from "../core/json.ts";
-import { type PartType, perPart } from "./costs.ts";
+import { type PartType, perPart, type Schema } from "./costs.ts";
 import { compileSchemaPattern } from "./pattern.ts";
-import type { Json, PreparedSchema } from "./schema.ts";
+import type { PreparedSchema } from "./schema.ts";
 import { spend, spendTime, TooComplex } from "./work.ts";
 
 /** A compiled schema: returns what is wrong with a value, nothing if it is right. Throws TooComplex. */
@@ -83,7 +83,7 @@ class Engine {
     });
   }
 
-  compile(schema: Json): Find {
+  compile(schema: Schema): Find {
     this.compiled++;
     const validate = this.#ajv.compile(schema);
     return (value) => {

@@ -1,6 +1,6 @@
 import { isObject } from "../core/json.ts";
 import { subschemas } from "../mcp/subschemas.ts";
-import { addCosts } from "./costs.ts";
+import { addCosts, type Schema } from "./costs.ts";
 import { type Dialect, schemaFault } from "./metaschema.ts";
 import { compileSchemaPattern } from "./pattern.ts";
 
@@ -12,11 +12,9 @@ const maxBytes = 256 * 1024;
 /** A schema that cannot be used; the message completes "its inputSchema …". */
 export class SchemaError extends Error {}
 
-export type Json = { [key: string]: unknown };
-
 export type PreparedSchema = {
   /** A copy without the patterns that no linear matcher can match. */
-  readonly schema: Json;
+  readonly schema: Schema;
   readonly dialect: Dialect;
   readonly ignoredPatterns: readonly string[];
   /** How many schemas it consists of. */
@@ -37,7 +35,7 @@ function refuseDeep(value: unknown, left: number): void {
   for (const each of Object.values(value)) refuseDeep(each, left - 1);
 }
 
-function withSubschemas(root: Json): Json[] {
+function withSubschemas(root: Schema): Schema[] {
   const found = [root];
   for (const schema of found) {
     for (const { schema: child } of subschemas(schema)) {
@@ -47,7 +45,7 @@ function withSubschemas(root: Json): Json[] {
   return found;
 }
 
-function namedDialect({ $schema }: Json): Dialect | null {
+function namedDialect({ $schema }: Schema): Dialect | null {
   if ($schema === undefined) return null;
   const dialect = typeof $schema === "string" ? dialects.get($schema.replace(/^https?:\/\/|#$/g, "")) : undefined;
   if (dialect) return dialect;
@@ -59,13 +57,13 @@ function namedDialect({ $schema }: Json): Dialect | null {
  * The dialect of a schema that names none: 2020-12, but servers from before MCP said so mean an older one, whose lists
  * of `items` 2020-12 does not have. Then it is 2019-09, which demands all that the drafts before it do.
  */
-function likelyDialect(schema: Json, all: Iterable<Json>): Dialect {
+function likelyDialect(schema: Schema, all: Iterable<Schema>): Dialect {
   if (schemaFault(schema, "2020-12") === null || schemaFault(schema, "2019-09") !== null) return "2020-12";
   // The one would not be held against arguments, the other may allow what older drafts do not.
   return [...all].some((each) => "prefixItems" in each || "minContains" in each) ? "2020-12" : "2019-09";
 }
 
-function follow(root: Json, ref: string): unknown {
+function follow(root: Schema, ref: string): unknown {
   let value: unknown = root;
   for (const part of ref.slice(1).split("/").slice(1)) {
     const key = decode(part).replaceAll("~1", "/").replaceAll("~0", "~");
@@ -85,7 +83,7 @@ function decode(part: string): string {
 
 // Only references to subschemas of the schema itself: nothing is ever loaded, data stays data, and no nested `$id`
 // changes the meaning of `#`.
-function* targetsOf(root: Json, all: ReadonlySet<unknown>, schema: Json, anchors: ReadonlyMap<unknown, Json>) {
+function* targetsOf(root: Schema, all: ReadonlySet<unknown>, schema: Schema, anchors: ReadonlyMap<unknown, Schema>) {
   for (const keyword of ["$ref", "$dynamicRef", "$recursiveRef"]) {
     const ref = schema[keyword];
     if (ref === undefined) continue;
@@ -102,7 +100,7 @@ function* targetsOf(root: Json, all: ReadonlySet<unknown>, schema: Json, anchors
 
 // Keywords that mean something to validators only: `$async` would make one answer later, that is, never; they throw at a
 // `nullable` that adds nothing to a type.
-function checkKeywords(schema: Json): void {
+function checkKeywords(schema: Schema): void {
   if ("$async" in schema) throw new SchemaError("is marked $async");
   if (typeof schema["$id"] === "string") throw new SchemaError("has a nested $id");
   if (schema["type"] === undefined || schema["nullable"] !== true) delete schema["nullable"];
@@ -110,20 +108,20 @@ function checkKeywords(schema: Json): void {
 
 // It leads to the root, since no part has an `$id`; validators take it for the part in which it stands unless the root is
 // marked.
-function markRoot(root: Json, all: ReadonlySet<Json>): void {
+function markRoot(root: Schema, all: ReadonlySet<Schema>): void {
   if (![...all].some((each) => "$recursiveRef" in each)) return;
   for (const each of all) delete each["$recursiveAnchor"];
   root["$recursiveAnchor"] = true;
 }
 
 // 2020-12 allows a choice of nothing, at which validators throw.
-function replaceEmptyEnum(schema: Json): void {
+function replaceEmptyEnum(schema: Schema): void {
   if (!Array.isArray(schema["enum"]) || schema["enum"].length > 0) return;
   delete schema["enum"];
   schema["not"] = {};
 }
 
-function dropPatterns(schema: Json, ignored: Set<string>): void {
+function dropPatterns(schema: Schema, ignored: Set<string>): void {
   const { pattern, patternProperties } = schema;
   if (typeof pattern === "string" && !compileSchemaPattern(pattern)) {
     ignored.add(pattern);
@@ -139,7 +137,7 @@ function dropPatterns(schema: Json, ignored: Set<string>): void {
 }
 
 /** Keywords at which validators of legacy clients throw, and when. */
-const throwing: Readonly<Record<string, (schema: Json) => boolean>> = {
+const throwing: Readonly<Record<string, (schema: Schema) => boolean>> = {
   id: ({ id }) => id !== undefined,
   // The first schema under an empty id is what every reference of later schemas leads to.
   $id: ({ $id }) => $id !== undefined && (typeof $id !== "string" || $id === "" || $id.includes("#")),
@@ -163,7 +161,7 @@ function isPattern(source: string): boolean {
  * Why validators of legacy clients, which know draft-07 and take a schema as it is, could not compile it; null if they
  * could. What `prepareSchema` repairs in its copy is a fault here.
  */
-export function asIsFault(schema: Json): string | null {
+export function asIsFault(schema: Schema): string | null {
   try {
     prepareSchema(schema);
   } catch (error) {
@@ -187,7 +185,7 @@ export function prepareSchema(input: unknown): PreparedSchema {
   const text = JSON.stringify(input);
   if (text.length > maxBytes) throw new SchemaError(`is longer than ${maxBytes / 1024} KiB`);
   const named = namedDialect(input);
-  const schema = JSON.parse(text) as Json; // a copy of what was just found to be an object
+  const schema = JSON.parse(text) as Schema; // a copy of what was just found to be an object
   delete schema["$id"];
   delete schema["$schema"];
   const all = new Set(withSubschemas(schema));

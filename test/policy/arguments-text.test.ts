@@ -1,7 +1,7 @@
 import { expect, test } from "bun:test";
 import type { Route } from "../../src/core/call.ts";
 import { readInbound } from "../../src/mcp/classify.ts";
-import { Written } from "../../src/policy/written.ts";
+import { ArgumentsText } from "../../src/policy/arguments-text.ts";
 import { makeCall, makeRoute } from "../support/call.ts";
 import { policyOf, type Rule } from "../support/policy.ts";
 import { principal } from "../support/principal.ts";
@@ -80,6 +80,6 @@ test("whatever JSON.stringify writes is as written, with an exponent too", () =>
   for (let i = 0; i < 2_000; i++) {
     const value = (Math.random() - 0.5) * 10 ** Math.floor(Math.random() * 600 - 300);
     for (const number of [JSON.stringify(value), value.toExponential()])
-      expect([number, new Written(`{"n":${number}}`, 0).means(value, "n")]).toEqual([number, true]);
+      expect([number, new ArgumentsText(`{"n":${number}}`, 0).means(value, "n")]).toEqual([number, true]);
   }
 });

@@ -5,7 +5,7 @@ import { elements, locate, openArray } from "../mcp/json-text.ts";
  * The JSON text from which arguments were parsed, starting at `at`. The server gets this text, but a number may be
  * rounded when it is parsed here, so a limit that holds here may not hold for the number that the server reads.
  */
-export class Written {
+export class ArgumentsText {
   readonly #text: string;
   readonly #at: number;
   /** Results by path: many rules test the same one, and the text may be long. */
