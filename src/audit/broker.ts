@@ -251,7 +251,6 @@ export class AuditBroker implements Audit {
     await this.#checkpoints.now();
     await this.#writer.drain();
     await this.#checkpoints.note();
-    this.#feed.close();
   }
 
   #tick(): void {

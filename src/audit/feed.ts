@@ -1,3 +1,4 @@
+import { onAbort } from "../core/cancel.ts";
 import { Failure } from "../core/failure.ts";
 
 /** A durable record, or how many were left out because the reader was too slow. */
@@ -13,7 +14,6 @@ export type Feed = {
   publish(seq: number, rec: string): void;
   /** Records from now on, until `signal` aborts or this is disposed of. Throws `overloaded` if there are too many readers. */
   follow(signal: AbortSignal): FeedReader;
-  close(): void;
 };
 
 const maxQueued = 1000;
@@ -29,16 +29,16 @@ export function createFeed(): Feed {
   function follow(signal: AbortSignal): FeedReader {
     if (followers.size >= maxFollowers)
       throw new Failure("overloaded", `${maxFollowers} readers follow the audit log already; close one of them.`);
-    const follower: Follower = { queue: [], missed: 0, ended: signal.aborted, wake: () => {} };
+    const follower: Follower = { queue: [], missed: 0, ended: false, wake: () => {} };
     // At once: the loop may stand at a record that its reader does not ask for any more.
     const end = (): void => {
-      signal.removeEventListener("abort", end);
+      unhook();
       followers.delete(follower);
       follower.ended = true;
       follower.wake();
     };
     followers.add(follower);
-    signal.addEventListener("abort", end);
+    const unhook = onAbort(signal, end);
     return { [Symbol.asyncIterator]: () => itemsFor(follower), [Symbol.dispose]: end };
   }
 
@@ -54,12 +54,6 @@ export function createFeed(): Feed {
       }
     },
     follow,
-    close() {
-      for (const follower of followers) {
-        follower.ended = true;
-        follower.wake();
-      }
-    },
   };
 }
 

@@ -5,7 +5,7 @@ import type { Context } from "../../control/contract.ts";
 import { Refusal } from "../../control/refusal.ts";
 import type { AuditEntry } from "../../control/schemas.ts";
 import { type Kind, kinds, type Route } from "../../core/call.ts";
-import { Cancel, type AbortControllerLike } from "../../core/cancel.ts";
+import { Cancel, type AbortControllerLike, onAbort } from "../../core/cancel.ts";
 import { asFailure, unknownThings } from "../../core/failure.ts";
 import { anyOf, plainRoute } from "../../core/name.ts";
 import { localSource, type Principal } from "../../core/principal.ts";
@@ -28,7 +28,7 @@ import { evidenceOf, verifyChains } from "./verify.ts";
 /** The caller on a control connection: the holder of its key, else an administrator. Its end aborts `controller`. */
 export function controlCaller(ctx: Context, keyring: Keyring, controller: AbortControllerLike = new Cancel()): Caller {
   const { peer, key, signal } = ctx;
-  endBy(signal, controller);
+  onAbort(signal, () => controller.abort());
   const source = { ...localSource("control"), peer: askerOf(ctx) };
   const from = { source, controller };
   if (key !== null) return { ...from, credentials: [{ scheme: "bearer", raw: key }], vouched: null };
@@ -36,11 +36,6 @@ export function controlCaller(ctx: Context, keyring: Keyring, controller: AbortC
     throw new Refusal("denied", `uid ${peer.uid} is no administrator; set MCPGW_API_KEY to act as the holder of a key`);
   }
   return { ...from, credentials: [], vouched: localPrincipal(peer.uid, keyring) };
-}
-
-function endBy(signal: AbortSignal, controller: AbortControllerLike): void {
-  if (signal.aborted) controller.abort();
-  signal.addEventListener("abort", () => controller.abort(), { once: true });
 }
 
 /** Who a caller is that asks for `method`; throws a `Refusal` for one that is not accepted. */
