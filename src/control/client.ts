@@ -244,7 +244,7 @@ export async function connect(path: string, options: ConnectOptions): Promise<Cl
   return {
     online: true,
     hello,
-    // The server checked input and output against the table that these types come from.
+    // The server checks the input by the table that these types come from, and its handlers are typed by it.
     call: <N extends CallName>(name: N, input: Input<N>) => wire.call(name, input) as Promise<Answer<N>>,
     stream: <N extends StreamName>(name: N, input: Input<N>, signal?: AbortSignal) =>
       streamOf(wire, name, input, signal) as AsyncIterable<Answer<N> | Gap>,

@@ -101,9 +101,6 @@ export type Anchor = {
 /** What a pseudonym in the records stands for; erasing the row leaves the chain whole. */
 export type SubjectRow = { readonly id: string; readonly salt: Uint8Array; readonly value: string };
 
-/** A call that began and never ended, by its first record. */
-export type UnendedCall = { readonly call: string; readonly seq: number; readonly rec: string };
-
 /** The single writer of one chain. */
 export type AuditStore = Disposable & {
   /** Last record, null for an empty chain. */
@@ -114,8 +111,8 @@ export type AuditStore = Disposable & {
   sync(): Promise<void>;
   anchor(): Anchor | null;
   saveAnchor(anchor: Anchor): void;
-  /** Found by the saved anchor's `settled` and the records after it. */
-  unfinished(): UnendedCall[];
+  /** The first record of each call that never ended, found by the saved anchor's `settled` and the records after it. */
+  unfinished(): Omit<AuditRow, "leaf">[];
   /** Records from `from` on, oldest first, at most `limit`. */
   page(from: number, limit: number): AuditRow[];
   /**

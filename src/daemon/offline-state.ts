@@ -21,10 +21,8 @@ export type OfflineState = {
   readonly audit: AuditOptions & { readonly path: string | null };
   readonly keys: readonly KeyOptions[];
   readonly metering: Metering;
-  /** The roles that policies name; null without a configuration. */
+  /** The roles that policies name; null without a configuration that can be used. */
   readonly roles: readonly string[] | null;
-  /** Whether there is a configuration that can be used. */
-  readonly isConfigured: boolean;
   /** Why the one that was found cannot be used, so that what it says is unknown; else null. */
   readonly fault: ConfigError | null;
 };
@@ -39,7 +37,7 @@ export function findState(flags: GlobalOptions): OfflineState {
       const { paths, socket, own } = found;
       const metering = { metered: own.usage.enabled, tags: () => tagsOf(found.tagged()) };
       const roles = own.policies.flatMap((policy) => policy.roles);
-      return { paths, socket, audit: own.audit, keys: own.auth.keys, metering, roles, isConfigured: true, fault };
+      return { paths, socket, audit: own.audit, keys: own.auth.keys, metering, roles, fault };
     }
   } catch (error) {
     // Keys and records can still be read as long as it is known which state directory is meant.
@@ -56,7 +54,6 @@ export function findState(flags: GlobalOptions): OfflineState {
     keys: [],
     metering: { metered: true, tags: () => unknownTags(fault) },
     roles: null,
-    isConfigured: false,
     fault,
   };
 }
@@ -83,7 +80,8 @@ const hasMain = (state: OfflineState): boolean => existsSync(chainPath(homeOf(st
  * begin a second log: only what may `begin` one is done where nothing is.
  */
 export function checkChange(state: OfflineState, begin: boolean): void {
-  const { paths, socket, isConfigured, fault } = state;
+  const { paths, socket, roles, fault } = state;
+  const isConfigured = roles !== null;
   const dir = paths.state;
   const lost = `no daemon answers at ${socket}`;
   // One that was named and cannot be used was not passed over.

@@ -105,7 +105,7 @@ export function storeSuite(name: string, open: () => Backend): void {
     const asked = { type: "call.input", call: "c" } as const;
     const lost = { type: "call.lost", call: "b" } as const;
     chain.append(rowsOf([begin("a"), begin("b"), { call: "a" }, begin("c"), lost, asked]));
-    expect(chain.unfinished().map(({ call, seq }) => [call, seq])).toEqual([["c", 4]]);
+    expect(chain.unfinished().map(({ seq }) => seq)).toEqual([4]);
     chain.saveAnchor({
       size: 9,
       note: "of a size that the chain does not have",

@@ -1,5 +1,5 @@
 import type { Database } from "bun:sqlite";
-import { type Anchor, type AuditRow, type AuditStore, StoreFailed, type UnendedCall } from "../../core/store.ts";
+import { type Anchor, type AuditRow, type AuditStore, StoreFailed } from "../../core/store.ts";
 import { transaction, withPath, withStoreErrors } from "./database.ts";
 import { openMigrated } from "./migrate.ts";
 import { auditSchema } from "./schema.ts";
@@ -75,12 +75,13 @@ function chainStore(db: Database, wal: Wal): AuditStore {
   };
 }
 
-type CallRow = UnendedCall & { readonly type: string };
+type Begin = Omit<AuditRow, "leaf">;
+type CallRow = Begin & { readonly call: string; readonly type: string };
 
-function unended(rows: Iterable<CallRow>): UnendedCall[] {
-  const open = new Map<string, UnendedCall>();
+function unended(rows: Iterable<CallRow>): Begin[] {
+  const open = new Map<string, Begin>();
   for (const { call, type, seq, rec } of rows) {
-    if (type === "call.begin") open.set(call, { call, seq, rec });
+    if (type === "call.begin") open.set(call, { seq, rec });
     // A question while a call runs does not end the call.
     else if (type !== "call.input") open.delete(call);
   }
