@@ -49,7 +49,7 @@ export function* parseCheckpoints(
   publicKey: Uint8Array,
   wanted: (origin: string) => boolean = () => true,
 ): Generator<FoundCheckpoint> {
-  const key = publicKeyObject(publicKey);
+  const isSigned = signatureCheck(publicKey);
   for (const [, origin = "", size = "", root = "", extension = "", signatures = ""] of text.matchAll(note)) {
     if (!wanted(origin)) continue;
     const body = Buffer.from(`${origin}\n${size}\n${root}\n${extension}`);
@@ -59,19 +59,23 @@ export function* parseCheckpoints(
       size: Number(size),
       root: Uint8Array.fromBase64(root),
       at: Number.isNaN(at) ? null : at,
-      signed: signedBy(body, signatures, origin, publicKey, key),
+      signed: isSigned(body, origin, signatures),
     };
   }
 }
 
-function signedBy(body: Buffer, lines: string, name: string, publicKey: Uint8Array, key: KeyObject): boolean {
-  const id = keyId(name, publicKey);
-  return lines.split("\n").some((line) => {
-    const [dash, signer, blob = ""] = line.split(" ");
-    if (dash !== "—" || signer !== name) return false;
-    const bytes = Buffer.from(blob, "base64");
-    return id.every((byte, at) => bytes[at] === byte) && verify(null, body, key, bytes.subarray(id.length));
-  });
+/** Tells of a note's text whether one of the signatures under it was made with this key, under this name. */
+function signatureCheck(publicKey: Uint8Array): (body: Buffer, name: string, signatures: string) => boolean {
+  const key = publicKeyObject(publicKey);
+  return (body, name, signatures) => {
+    const id = keyId(name, publicKey);
+    return signatures.split("\n").some((line) => {
+      const [dash, signer, blob = ""] = line.split(" ");
+      if (dash !== "—" || signer !== name) return false;
+      const bytes = Buffer.from(blob, "base64");
+      return id.every((byte, at) => bytes[at] === byte) && verify(null, body, key, bytes.subarray(id.length));
+    });
+  };
 }
 
 function publicKeyObject(raw: Uint8Array): KeyObject {

@@ -11,7 +11,7 @@ import type { Clock } from "../core/clock.ts";
 import { Failure } from "../core/failure.ts";
 import { inputKey, noCapabilities } from "../core/inbound.ts";
 import { type ListGroup, type ListName, listNames, lists, mapLists } from "../core/lists.ts";
-import { checkLength, explicitScheme, longestName, notFound, ownServer } from "../core/name.ts";
+import { anyOf, checkLength, explicitScheme, longestName, notFound, ownServer } from "../core/name.ts";
 import type { Catalog, Missing, Policy, Sealer } from "../core/ports.ts";
 import type { Listing } from "../core/upstream.ts";
 import type { Principal, Source } from "../core/principal.ts";
@@ -22,7 +22,7 @@ import { byWire, type Entry, gather } from "./entries.ts";
 import type { HandedOut } from "./handed-out.ts";
 import { instructionsOf } from "./instructions.ts";
 import type { NamedServer } from "./names.ts";
-import { omittedText, reaches } from "./omitted.ts";
+import { omittedText } from "./omitted.ts";
 import type { NamesOptions, ToolsetOptions } from "./options.ts";
 import { outgoingText, type Receiver, routeBelow } from "./outgoing.ts";
 import { cursorAt, startOf } from "./pages.ts";
@@ -104,7 +104,7 @@ class CompiledCatalog implements Catalog {
   }
 
   reaches(who: Principal, source: Source, server: string): boolean {
-    return reaches(this.#options.policy, who, source, "tool", server);
+    return this.#options.policy.lists(who, anyOf("tool", server), source);
   }
 
   servers(scope: string | null): ReadonlySet<string> {
@@ -178,7 +178,7 @@ class CompiledCatalog implements Catalog {
     const { listings, policy } = this.#options;
     const endpoint = this.#scope(scope);
     if (!endpoint) return null;
-    const seen = listings.filter(({ server }) => kinds.some((kind) => reaches(policy, who, source, kind, server)));
+    const seen = listings.filter(({ server }) => kinds.some((kind) => policy.lists(who, anyOf(kind, server), source)));
     return instructionsOf(endpoint, seen);
   }
 

@@ -1,4 +1,3 @@
-import type { Kind } from "../core/call.ts";
 import { anyOf } from "../core/name.ts";
 import { type ListName, lists } from "../core/lists.ts";
 import type { Policy } from "../core/ports.ts";
@@ -18,10 +17,6 @@ function whyEmpty(listing: Listing, list: ListName): string | null {
   if (capabilities !== null && !(lists[list].capability in capabilities)) return null;
   return reason ?? "it was not listed yet";
 }
-
-/** Whether a caller may use anything of this kind from a server. */
-export const reaches = (policy: Policy, who: Principal, source: Source, kind: Kind, server: string): boolean =>
-  policy.lists(who, anyOf(kind, server), source);
 
 type Asked = { readonly policy: Policy; readonly who: Principal; readonly source: Source; readonly list: ListName };
 
@@ -50,7 +45,7 @@ type Reason = { readonly server: string; readonly name?: string; readonly reason
 /** The servers of which it is not known, or not in full, what they have. */
 function* servers(scope: Scope, listings: readonly Listing[], asked: Asked): Iterable<Reason> {
   const { policy, who, source, list } = asked;
-  const isTheirs = (server: string): boolean => reaches(policy, who, source, lists[list].kind, server);
+  const isTheirs = (server: string): boolean => policy.lists(who, anyOf(lists[list].kind, server), source);
   for (const listing of listings) {
     const { server } = listing;
     const reason = scope.servers.has(server) ? whyEmpty(listing, list) : null;

@@ -62,30 +62,38 @@ function readFlag(token: string, next: string | undefined, defs: ArgsDef): Flag 
   return { name, value, takes: equals < 0 };
 }
 
-type Flags = Map<string, string | null>;
+/** A command line that is read from its start on, and the flags that were read. */
+type Tokens = {
+  readonly flags: ReadonlyMap<string, string | null>;
+  /** Reads on until there are `most` words or no tokens; the flags among them have these definitions. */
+  words(defs: ArgsDef, most: number): string[];
+};
 
-/**
- * Reads tokens from `from` on until there are `most` words or no tokens, and adds their flags to `flags`. After `--`,
- * which is never the value of a flag, every token is a word.
- */
-function read(argv: readonly string[], from: number, defs: ArgsDef, flags: Flags, most: number) {
-  const words: string[] = [];
+/** After `--`, which is never the value of a flag, every token is a word. */
+function tokensOf(argv: readonly string[]): Tokens {
+  const flags = new Map<string, string | null>();
   const mark = argv.indexOf("--");
   const end = mark < 0 ? argv.length : mark;
-  let at = from;
-  for (; at < argv.length && words.length < most; at++) {
-    const token = argv[at] ?? "";
-    if (at === end) continue;
-    if (at > end || !token.startsWith("-") || token === "-") {
-      words.push(token);
-      continue;
-    }
-    const flag = readFlag(token, argv[at + 1], defs);
-    if (flags.has(flag.name)) throw new UsageError(`--${flag.name} is given twice`);
-    flags.set(flag.name, flag.value);
-    if (flag.takes) at++;
-  }
-  return { words, at };
+  let at = 0;
+  return {
+    flags,
+    words(defs, most) {
+      const words: string[] = [];
+      for (; at < argv.length && words.length < most; at++) {
+        const token = argv[at] ?? "";
+        if (at === end) continue;
+        if (at > end || !token.startsWith("-") || token === "-") {
+          words.push(token);
+          continue;
+        }
+        const flag = readFlag(token, argv[at + 1], defs);
+        if (flags.has(flag.name)) throw new UsageError(`--${flag.name} is given twice`);
+        flags.set(flag.name, flag.value);
+        if (flag.takes) at++;
+      }
+      return words;
+    },
+  };
 }
 
 function checkWords(command: Command, words: readonly string[], path: string): void {
@@ -113,14 +121,11 @@ export async function meant(from: Group, argv: readonly string[]): Promise<strin
   return path;
 }
 
-async function descend(from: Group, argv: readonly string[], flags: Flags) {
+async function descend(from: Group, tokens: Tokens) {
   const path: string[] = [];
   let command: Command | Group = from;
-  let at = 0;
   while ("commands" in command) {
-    const first = read(argv, at, globalFlags, flags, 1);
-    at = first.at;
-    const [word] = first.words;
+    const [word] = tokens.words(globalFlags, 1);
     if (word === undefined) break;
     const next = below(command, word);
     if (!next)
@@ -130,7 +135,7 @@ async function descend(from: Group, argv: readonly string[], flags: Flags) {
     command = await next();
     path.push(word);
   }
-  return { command, path, at };
+  return { command, path };
 }
 
 /**
@@ -138,10 +143,11 @@ async function descend(from: Group, argv: readonly string[], flags: Flags) {
  * word. If the line asks for help or the version, only the command's name is checked.
  */
 export async function readLine(program: Group, argv: readonly string[]): Promise<Line> {
-  const flags: Flags = new Map();
-  const { command, path, at } = await descend(program, argv, flags);
+  const tokens = tokensOf(argv);
+  const { flags } = tokens;
+  const { command, path } = await descend(program, tokens);
   const args = "commands" in command ? {} : command.args;
-  const { words } = read(argv, at, { ...globalFlags, ...args }, flags, Infinity);
+  const words = tokens.words({ ...globalFlags, ...args }, Infinity);
   const help = flags.has("help");
   const version = flags.has("version");
   if (!help && !version && !("commands" in command)) checkWords(command, words, path.join(" "));
