@@ -131,23 +131,19 @@ export function parseConfig(bytes: Uint8Array, file: string, options: LoadOption
   const readable = config ?? salvage(value, problems);
   const found = readable ? check(readable, options.examinePolicy, source.written) : { problems: [], warnings: [] };
   const unusable = readable ? (options.unusable?.(readable, dirname(file)) ?? []) : [];
-  // Doubts about a file that is read in part may be due to the parts that are left out.
-  const doubtful = config
-    ? [...found.warnings, ...bareDurations(config, value), ...secretWarnings(config, source.written, options.inert)]
-    : [];
   const locate = locator(source, file, overrides);
-  const warnings = inOrder([...older.warnings, ...doubtful].map(locate));
   const { unresolved } = source;
   const faults = [...problems, ...older.problems, ...found.problems, ...unusable];
   if (!config || unresolved.length > 0 || faults.length > 0) {
     // An error in the text of a reference says nothing about its value.
     const sure = faults.filter(({ path }) => !unresolved.some((fault) => isWithin(path, fault.path)));
     const wrong = [...unresolved.map(locator(source, file, [])), ...sure.map(locate)];
-    throw new ConfigError(inOrder(wrong), unresolved.length > 0 ? [] : warnings);
+    throw new ConfigError(inOrder(wrong));
   }
+  const doubts = [...bareDurations(config, value), ...secretWarnings(config, source.written, options.inert)];
   return {
     config: withAbsolutePaths(config, dirname(file)),
-    warnings,
+    warnings: inOrder([...older.warnings, ...found.warnings, ...doubts].map(locate)),
     secrets: maskable([...source.secrets, ...literalSecrets(config)]),
     file,
     digest: Bun.SHA256.hash(bytes, "hex"),

@@ -31,13 +31,11 @@ export type Report = {
 /** A configuration that cannot be used, with everything that is wrong, not just the first thing. */
 export class ConfigError extends Error {
   readonly problems: readonly Problem[];
-  readonly warnings: readonly Problem[];
 
-  constructor(problems: readonly Problem[], warnings: readonly Problem[] = []) {
+  constructor(problems: readonly Problem[]) {
     super(problems.map((problem) => formatProblem(problem)).join("\n"));
     this.name = "ConfigError";
     this.problems = problems;
-    this.warnings = warnings;
   }
 }
 

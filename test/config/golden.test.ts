@@ -7,7 +7,7 @@ import { loadText } from "../support/config.ts";
 const directory = join(import.meta.dir, "../golden/config");
 const line = "----------\n";
 
-/** What an operator sees of a configuration: each problem, then each warning. */
+/** What an operator sees of a configuration: each problem or, where there is none, each warning. */
 function report(text: string): string {
   const show = (problem: Parameters<typeof formatProblem>[0]): string => formatProblem(problem, "/etc/mcpgw");
   try {
@@ -15,8 +15,7 @@ function report(text: string): string {
     return warnings.map((warning) => `warning: ${show(warning)}\n`).join("");
   } catch (error) {
     if (!(error instanceof ConfigError)) throw error;
-    const warnings = error.warnings.map((warning) => `warning: ${show(warning)}\n`);
-    return [...error.problems.map((problem) => `${show(problem)}\n`), ...warnings].join("");
+    return error.problems.map((problem) => `${show(problem)}\n`).join("");
   }
 }
 

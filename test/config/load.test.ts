@@ -317,7 +317,6 @@ servers:
         expect.objectContaining({ path: "servers[0].timeout", line: 4 }),
         expect.objectContaining({ path: "servers[1].args[0]", line: 5 }),
       ],
-      warnings: [],
     }),
   );
 });
