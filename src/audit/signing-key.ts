@@ -1,5 +1,6 @@
 import { createPrivateKey, createPublicKey, generateKeyPairSync, type KeyObject } from "node:crypto";
 import { existsSync } from "node:fs";
+import { join } from "node:path";
 import { messageOf } from "../core/error-text.ts";
 import { createFile, readRegularSync } from "../core/files.ts";
 import { StoreFailed } from "../core/store.ts";
@@ -17,7 +18,10 @@ export function installOf(publicKey: Uint8Array): string {
   return sha256(publicKey).toHex().slice(0, 16);
 }
 
-/** Reads the signing key of a state directory, making it (0600) on the first start. */
+/** File of the signing key of a state directory. */
+export const signingKeyFile = (stateDir: string): string => join(stateDir, "signing.key");
+
+/** Reads the signing key in a file, making it (0600) on the first start. */
 export async function loadSigningKey(path: string): Promise<SigningKey> {
   if (!existsSync(path)) await createFile(path, generateSigningKey());
   return signingKeyIn(path);

@@ -1,11 +1,10 @@
 import { setImmediate } from "node:timers/promises";
-import { join } from "node:path";
 import { messageOf } from "../core/error-text.ts";
 import { lowerThreadPriority } from "../core/libc.ts";
 import { type AuditReader, StoreBusy, StoreUnsynced } from "../core/store.ts";
 import { type WalCheckpointer, openWalCheckpointer } from "../store/sqlite/wal-checkpointer.ts";
 import { openIndexWriter } from "../store/sqlite/index-writer.ts";
-import { chainPath, openReader } from "../store/sqlite/reader.ts";
+import { chainPath, indexPath, openReader, statePath } from "../store/sqlite/reader.ts";
 import { openUsageStore } from "../store/sqlite/usage.ts";
 import { archiveOf } from "./archive.ts";
 import type { Answers, FromWorker, Request, Start } from "./housekeeper-client.ts";
@@ -39,10 +38,10 @@ class Housekeeper {
     const { home, chain } = start;
     this.#start = start;
     this.#reader = this.#opened.use(openReader(home, (error) => this.#renewIndex(error)));
-    const state = join(home.state, "mcpgw.db");
+    const state = statePath(home.state);
     this.#usage = this.#opened.use(openUsageStore(state));
     this.#logs = [chainPath(home, chain), state].map((path) => this.#opened.use(openWalCheckpointer(path)));
-    const index = this.#opened.use(openIndexWriter(join(home.state, "index.db")));
+    const index = this.#opened.use(openIndexWriter(indexPath(home.state)));
     this.#rollups = { usage: start.usage ? this.#usage : null, index };
     this.#answers = this.#archive();
   }

@@ -1,4 +1,3 @@
-import { join } from "node:path";
 import { endUnanswered } from "../audit/answered.ts";
 import { Keyring } from "../authn/keyring.ts";
 import { operations, type Answer } from "../control/api.ts";
@@ -13,7 +12,7 @@ import type { Self } from "../core/self.ts";
 import { StoreFailed } from "../core/store.ts";
 import { plain } from "../core/text.ts";
 import { openState } from "../store/open.ts";
-import { openReader } from "../store/sqlite/reader.ts";
+import { openReader, statePath } from "../store/sqlite/reader.ts";
 import { readUsage } from "../store/sqlite/usage.ts";
 import { archiveOf } from "./archive.ts";
 import { auditHandlers, auditLog } from "./handlers/audit.ts";
@@ -155,7 +154,7 @@ function archiveIn(state: OfflineState) {
   const reader = openReader(homeOf(state));
   const reach = (chain: string): number => reader.last(chain)?.seq ?? 0;
   const uncounted = { metered: state.metering.metered, reach };
-  const db = join(state.paths.state, "mcpgw.db");
+  const db = statePath(state.paths.state);
   return archiveOf(reader, (query) => withUncounted(reader, readUsage(db, query), query, uncounted));
 }
 

@@ -2,14 +2,14 @@ import { existsSync } from "node:fs";
 import { join } from "node:path";
 import { auditOptions, type AuditOptions } from "../audit/options.ts";
 import { installDir, notedChainPath } from "../audit/outside.ts";
-import { installOf, signingKeyIn } from "../audit/signing-key.ts";
+import { installOf, signingKeyFile, signingKeyIn } from "../audit/signing-key.ts";
 import type { KeyOptions } from "../authn/options.ts";
 import { chosenPaths, clientSocket, passedOver, type Paths, resolvePaths, thisHost } from "../config/paths.ts";
 import { ConfigError } from "../config/problem.ts";
 import { Refusal } from "../control/refusal.ts";
 import type { GlobalOptions } from "../core/global-options.ts";
 import { plain } from "../core/text.ts";
-import { type ChainHome, chainPath } from "../store/sqlite/reader.ts";
+import { type ChainHome, chainPath, statePath } from "../store/sqlite/reader.ts";
 import { openOwnParts } from "./installation.ts";
 import { type Metering, tagsOf } from "./handlers/usage.ts";
 
@@ -62,7 +62,7 @@ const indented = (text: string): string => text.replace(/^.*$/gm, (line) => `  $
 
 /** Where the last writer of the daemon's chain noted that it lies; null: in the state directory. */
 function notedMainPath({ state, heads }: Paths): string | null {
-  if (!existsSync(join(state, "signing.key"))) return null;
+  if (!existsSync(signingKeyFile(state))) return null;
   return notedChainPath(installDir(heads, installOf(publicKeyIn(state))), "main");
 }
 
@@ -86,7 +86,7 @@ export function checkChange(state: OfflineState, begin: boolean): void {
   const lost = `no daemon answers at ${socket}`;
   // One that was named and cannot be used was not passed over.
   const near = isConfigured || fault ? "" : passedOver(process.cwd());
-  const isEmpty = !existsSync(join(dir, "mcpgw.db")) && !hasMain(state);
+  const isEmpty = !existsSync(statePath(dir)) && !hasMain(state);
   if (isEmpty && !begin) {
     const start = "start a gateway with this configuration first, or give --state or --socket";
     const instead = isConfigured ? start : `give --config, --state or --socket${near}`;
@@ -108,7 +108,7 @@ export function checkChainKnown(state: OfflineState): void {
 
 /** The key that signs the checkpoints of a state directory. Throws where it, or all else, is missing. */
 export function publicKeyIn(stateDir: string): Uint8Array {
-  const file = join(stateDir, "signing.key");
+  const file = signingKeyFile(stateDir);
   if (!existsSync(stateDir)) throw nothingIn(stateDir);
   if (!existsSync(file)) {
     const instead = "`mcpgw audit export --out FILE`, then `audit verify --jsonl FILE --pubkey KEY --checkpoint FILE`";

@@ -5,7 +5,7 @@ import type { AuditBroker } from "../audit/broker.ts";
 import { openAudit, type OpenAuditOptions } from "../audit/open.ts";
 import type { AuditOptions } from "../audit/options.ts";
 import { installDir, noteChainPath } from "../audit/outside.ts";
-import { installOf, loadSigningKey } from "../audit/signing-key.ts";
+import { installOf, loadSigningKey, signingKeyFile } from "../audit/signing-key.ts";
 import { Keyring } from "../authn/keyring.ts";
 import type { Paths } from "../config/paths.ts";
 import { type Clock, systemClock } from "../core/clock.ts";
@@ -18,7 +18,7 @@ import { locksOf, openFreeChain, needRoom, openState, prepareStateDir } from "..
 import type { Sealer } from "../core/ports.ts";
 import { loadSealKeys } from "../seal/keys.ts";
 import { createSealer } from "../seal/seal.ts";
-import { type ChainHome, chainNames, chainPath } from "../store/sqlite/reader.ts";
+import { type ChainHome, chainNames, chainPath, statePath } from "../store/sqlite/reader.ts";
 import type { StateStore } from "../store/sqlite/state.ts";
 import { noteKeysAsOf, rebuildKeys } from "./rebuild.ts";
 import { layBallast } from "./ballast.ts";
@@ -77,7 +77,7 @@ export async function openStores(options: StoresOptions): Promise<Stores> {
   needRoom(state);
   if (home.main !== null && chains.includes("main")) needRoom(dirname(home.main));
   refuseNewKey(home);
-  const keyPair = await loadSigningKey(join(state, "signing.key"));
+  const keyPair = await loadSigningKey(signingKeyFile(state));
   // Commands write `main` only.
   const isMain = chains.includes("main");
   const opened = new DisposableStack();
@@ -125,10 +125,10 @@ export async function openStores(options: StoresOptions): Promise<Stores> {
 
 /** Throws where a key would be made for a log that was begun with another one: what it signs could not be told from that. */
 function refuseNewKey(home: ChainHome): void {
-  const key = join(home.state, "signing.key");
+  const key = signingKeyFile(home.state);
   if (existsSync(key)) return;
   const begun = chainNames(home).map((chain) => chainPath(home, chain));
-  if (storeKnowsLog(home.state)) begun.push(join(home.state, "mcpgw.db"));
+  if (storeKnowsLog(home.state)) begun.push(statePath(home.state));
   // Looked for once more: a gateway that starts at the same time makes the key before all else.
   if (begun.length === 0 || existsSync(key)) return;
   throw new StoreFailed(
@@ -138,7 +138,7 @@ function refuseNewKey(home: ChainHome): void {
 }
 
 function storeKnowsLog(state: string): boolean {
-  if (!existsSync(join(state, "mcpgw.db"))) return false;
+  if (!existsSync(statePath(state))) return false;
   using store = openState(state);
   return store.keysAsOf() > 0;
 }

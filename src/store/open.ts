@@ -6,7 +6,7 @@ import { lockHolder, tryLock } from "../core/libc.ts";
 import { type AuditStore, StoreFailed } from "../core/store.ts";
 import { openChain } from "./sqlite/chain.ts";
 import { withPath } from "./sqlite/database.ts";
-import { type ChainHome, chainPath } from "./sqlite/reader.ts";
+import { type ChainHome, chainPath, statePath } from "./sqlite/reader.ts";
 import { openStateStore, type StateStore } from "./sqlite/state.ts";
 import { syncDirectory } from "./sqlite/wal.ts";
 
@@ -75,7 +75,7 @@ export function needRoom(dir: string): void {
 
 /** Opens `mcpgw.db` of a prepared state directory. */
 export function openState(dir: string): StateStore {
-  return openStateStore(join(dir, "mcpgw.db"));
+  return openStateStore(statePath(dir));
 }
 
 /** A chain with the lock that makes this process its only writer. */

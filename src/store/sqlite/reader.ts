@@ -32,11 +32,7 @@ export function openReader(home: ChainHome, damaged?: Damaged): AuditReader {
   };
   const names = (): string[] => chainNames(home);
   const read = <T>(name: string, work: () => T): T => withPath(chainPath(home, name), work);
-  const search = createSearch(
-    join(home.state, "index.db"),
-    (name, work) => read(name, () => work(chain(name).db)),
-    damaged,
-  );
+  const search = createSearch(indexPath(home.state), (name, work) => read(name, () => work(chain(name).db)), damaged);
 
   return {
     chains: names,
@@ -58,6 +54,12 @@ export function openReader(home: ChainHome, damaged?: Damaged): AuditReader {
 export function chainPath({ state, main }: ChainHome, chain: string): string {
   return chain === "main" && main !== null ? main : join(state, "audit", `${chain}.db`);
 }
+
+/** File of what is kept besides the chains. */
+export const statePath = (dir: string): string => join(dir, "mcpgw.db");
+
+/** File of the index that finds records fast. */
+export const indexPath = (dir: string): string => join(dir, "index.db");
 
 /** The chains that there are, sorted. */
 export function chainNames({ state, main }: ChainHome): string[] {
