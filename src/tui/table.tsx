@@ -1,5 +1,5 @@
 import { Box, Text } from "ink";
-import { plain } from "../core/text.ts";
+import { line } from "../control/format.ts";
 import type { Tone } from "../control/present.ts";
 import { indexIn } from "./state.ts";
 
@@ -61,7 +61,7 @@ type Row<T> = { readonly columns: readonly Column<T>[]; readonly row: T | null; 
 function Cells<T>({ columns, row, width }: Row<T>) {
   const widths = widthsOf(columns, width);
   return columns.map((column, index) => {
-    const text = row === null ? column.title : plain(column.text(row)).replaceAll("\t", " ");
+    const text = row === null ? column.title : line(column.text(row));
     const color = row === null || !column.tone ? undefined : colors[column.tone(row)];
     return (
       <Box

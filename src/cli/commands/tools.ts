@@ -76,7 +76,7 @@ function argumentsText({ args, file, words }: Given): string {
   return text.trim();
 }
 
-type Content = { content?: { type?: string; text?: string }[]; structuredContent?: unknown };
+type Content = { content?: { type?: string; text?: string }[] };
 
 /** Prints the parts of a result that people want: its texts, and the kinds of everything else. */
 async function showResult(text: string, out: Output): Promise<void> {

@@ -22,7 +22,7 @@ export type WalCheckpointer = Disposable & {
   finish(): void;
 };
 
-type Progress = { readonly busy: number; readonly log: number; readonly checkpointed: number };
+type Progress = { readonly log: number; readonly checkpointed: number };
 
 /** Opens a connection of its own to a database, which exists; waits while another one is being opened or closed. */
 export function openWalCheckpointer(path: string, sizes: LogSizes = defaults): WalCheckpointer {
@@ -30,7 +30,7 @@ export function openWalCheckpointer(path: string, sizes: LogSizes = defaults): W
   db.run("PRAGMA busy_timeout = 0");
   const checkpoint = (mode: "NOOP" | "PASSIVE" | "RESTART" | "TRUNCATE"): Progress => {
     const read = () => db.query<Progress, []>(`PRAGMA wal_checkpoint(${mode})`).get();
-    return withPath(path, read) ?? { busy: 1, log: 0, checkpointed: 0 };
+    return withPath(path, read) ?? { log: 0, checkpointed: 0 };
   };
   let file: number | null = null;
   const copy = (): Progress => {
