@@ -128,7 +128,7 @@ export type AuditQuery = {
   readonly tool?: string | undefined;
   /** Statuses or one of the groups success, error, denied, rate-limited. */
   readonly status?: string | undefined;
-  /** A type, or the beginning of one and `*`; absent: everything but `call.begin` and `checkpoint`. */
+  /** A type, or the beginning of one and `*`; absent: everything but `leftOutTypes`. */
   readonly type?: string | undefined;
   /** Epoch µs, inclusive. */
   readonly since?: number | undefined;

@@ -1,4 +1,5 @@
 import { readRecord, type Recorded, serverOf } from "../audit/record.ts";
+import { leftOutTypes } from "../core/event.ts";
 import type { AuditReader, AuditRow, UsageStore } from "../core/store.ts";
 import { timeOf } from "../core/time-text.ts";
 import type { IndexEntry, IndexWriter } from "../store/sqlite/index-writer.ts";
@@ -33,10 +34,9 @@ export function rollUpPage(reader: AuditReader, chain: string, upto: number, { u
 
 type Outcome = { readonly row: AuditRow; readonly record: Recorded };
 
-/** Begins and checkpoints are half of all records and say nothing that a query or a bill needs. */
-function isOutcome({ rec }: AuditRow): boolean {
-  return !rec.includes('"type":"call.begin"') && !rec.includes('"type":"checkpoint"');
-}
+const leftOut = leftOutTypes.map((type) => `"type":"${type}"`);
+
+const isOutcome = ({ rec }: AuditRow): boolean => !leftOut.some((member) => rec.includes(member));
 
 function countersOf(outcomes: readonly Outcome[], after: number) {
   const counters = createCounters();

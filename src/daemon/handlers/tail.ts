@@ -2,6 +2,7 @@ import type { Parsed } from "../../control/api.ts";
 import type { Gap } from "../../control/contract.ts";
 import type { AuditEntry } from "../../control/schemas.ts";
 import type { AuditBroker } from "../../audit/broker.ts";
+import { leftOutTypes } from "../../core/event.ts";
 import { statusesOf } from "../../core/failure.ts";
 import { canonicalName } from "../../core/name.ts";
 import { within } from "../../core/wait.ts";
@@ -52,7 +53,7 @@ async function* past(chain: string, archive: Archive, since: number | undefined,
 }
 
 function selected({ consumer, server, tool, status }: Selection, entry: AuditEntry): AuditEntry[] {
-  if (entry.type === "call.begin" || entry.type === "checkpoint") return [];
+  if (leftOutTypes.includes(entry.type)) return [];
   if (consumer !== undefined && entry.consumer !== consumer) return [];
   if (server !== undefined && entry.server !== server) return [];
   if (tool !== undefined && entry.tool !== tool && nameOf(entry) !== tool) return [];

@@ -1,5 +1,6 @@
 import type { Database, SQLQueryBindings } from "bun:sqlite";
 import { statSync } from "node:fs";
+import { leftOutTypes } from "../../core/event.ts";
 import { statusesOf } from "../../core/failure.ts";
 import { splitCanonical } from "../../core/name.ts";
 import type { AuditQuery, AuditRow, FoundRow, StoreFailed } from "../../core/store.ts";
@@ -116,9 +117,9 @@ function scan(db: Database, where: Where, floor: number, limit: number): AuditRo
   return rows;
 }
 
-/** The index holds outcomes and events, neither begins nor checkpoints. */
+/** The index holds no `leftOutTypes`. */
 function usable({ type }: AuditQuery): boolean {
-  return type === undefined || (!type.endsWith("*") && type !== "call.begin" && type !== "checkpoint");
+  return type === undefined || (!type.endsWith("*") && !leftOutTypes.includes(type));
 }
 
 /** How far the index covers this very chain; 0 when it was built from another. */
@@ -180,7 +181,7 @@ function statusTerm(word: string): Term {
 }
 
 function typeTerm(type: string | undefined): Term {
-  if (type === undefined) return ["type NOT IN ('call.begin', 'checkpoint')"];
+  if (type === undefined) return [`type NOT IN (${leftOutTypes.map(() => "?").join(", ")})`, ...leftOutTypes];
   if (!type.endsWith("*")) return ["type = ?", type];
   const start = type.slice(0, -1);
   return ["substr(type, 1, ?) = ?", start.length, start];
