@@ -58,7 +58,7 @@ function valuesOf<A extends ArgsDef>(args: A, { words, flags }: Given): Values<A
 }
 
 /** A group of commands that are loaded already. */
-export function group(summary: string, commands: Readonly<Record<string, Command>>): Group {
+export function group(summary: string, commands: Readonly<Record<string, Command | Group>>): Group {
   return {
     summary,
     commands: Object.fromEntries(Object.entries(commands).map(([name, one]) => [name, async () => one])),

@@ -29,7 +29,7 @@ export type ControlServer = {
 /** Connections reserved for administrators, so that others cannot lock them out. */
 const reserved = 32;
 /** Milliseconds between two looks at whether the socket is still there. */
-const lookEvery = 1_000;
+const lookMs = 1_000;
 /** Bytes that may wait for one peer: two of the longest answers. */
 const maxQueued = 64 << 20;
 
@@ -132,7 +132,7 @@ export async function listen(options: ControlOptions): Promise<ControlServer> {
   };
   const timer = setInterval(() => {
     look().catch((error: unknown) => log.warn("no control socket", { cause: messageOf(error) }, path));
-  }, lookEvery);
+  }, lookMs);
   timer.unref();
   return {
     close() {

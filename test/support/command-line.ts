@@ -1,5 +1,5 @@
 import type { Cli } from "../../src/cli/cli.ts";
-import type { Command, Group } from "../../src/cli/command.ts";
+import { group } from "../../src/cli/command.ts";
 import { audit } from "../../src/cli/commands/audit.ts";
 import { config } from "../../src/cli/commands/config.ts";
 import { keys } from "../../src/cli/commands/keys.ts";
@@ -13,11 +13,7 @@ import { Failed } from "../../src/cli/errors.ts";
 import { readLine } from "../../src/cli/line.ts";
 import { createOutput } from "../../src/cli/output.ts";
 
-const commands: Record<string, Command | Group> = { audit, config, keys, servers, status, tail, tools, usage, why };
-const program: Group = {
-  summary: "",
-  commands: Object.fromEntries(Object.entries(commands).map(([name, one]) => [name, async () => one])),
-};
+const program = group("", { audit, config, keys, servers, status, tail, tools, usage, why });
 
 /** A stream that keeps what is written to it, or is full. */
 export function stream(isTTY: boolean, columns: number, full = false) {
