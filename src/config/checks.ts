@@ -194,8 +194,7 @@ function toolLimits({ limits, servers }: Config, report: Report): void {
     // A server that is a gateway itself has such names.
     const fault = nameFault(split?.tool ?? tool, meant, beside !== undefined, besideServer("tool"));
     if (fault !== null) report.warn([...at, "tool"], fault);
-    if (server === undefined || known.some(compileGlob(server))) continue;
-    report.warn(at, `there is no server "${server}": this limit never counts`);
+    if (meant.length === 0) report.warn(at, `there is no server "${server}": this limit never counts`);
   }
 }
 
