@@ -13,7 +13,12 @@ export const auditOptions = z.strictObject({
     .describe(
       "Which of a call's two records are on stable storage before they take effect. `strict`: both; `standard`: the first; `relaxed`: none.",
     ),
-  payloads: z.enum(payloadModes).default("redacted").describe("How much is kept of arguments and results."),
+  payloads: z
+    .enum(payloadModes)
+    .default("redacted")
+    .describe(
+      "What is kept of arguments and results, of each 64 KiB at most. `none`: nothing; `digest`: a commitment alone; `redacted`: the text, without known secrets and what looks like a credential; `full`: without known secrets. What `redact` names is masked in each.",
+    ),
   redact: z
     .array(
       z
@@ -34,7 +39,7 @@ export const auditOptions = z.strictObject({
     .describe("Where signed checkpoints go in addition to the heads directory."),
   checkpointEvery: z
     .strictObject({
-      interval: duration.default(10_000).describe("Time between two checkpoints."),
+      interval: duration.prefault("10s").describe("Time between two checkpoints."),
       records: z.number().int().positive().default(1000).describe("Records between two checkpoints."),
     })
     .prefault({})

@@ -6,7 +6,7 @@ const schemaFile = "gateway.schema.json";
 const schemaLine = `# yaml-language-server: $schema=./${schemaFile}`;
 
 const starter = `${schemaLine}
-# Configuration of mcpgw. Check it with \`mcpgw config check\`; every option is in gateway.example.yaml.
+# Configuration of mcpgw. Check it with \`mcpgw config check\`; every option is in ${schemaFile}.
 # A reference \${VAR}, \${VAR:-default}, \${file:PATH} or \${credential:NAME} is replaced when the file is read.
 
 # Where agents connect. Off loopback this needs TLS: listen.tls, or behindTlsProxy: true.
@@ -64,7 +64,7 @@ const noEverything = `  # Left out, since npx is not here: the protocol's own te
 `;
 
 const demo = (withEverything: boolean): string => `${schemaLine}
-# Demonstration of mcpgw: two servers, one role, two refusals to try.
+# Demonstration of mcpgw: one role, and calls that are refused.
 
 listen:
   http: 127.0.0.1:7332

@@ -80,9 +80,8 @@ function defaultState(host: Host): string {
 function defaultSocket(host: Host, state: string): string {
   const [runtime] = fromSystemd(host, "RUNTIME_DIRECTORY");
   if (runtime) return join(runtime, "control.sock");
-  if (isSystem(host)) return system.socket;
-  const user = host.env["XDG_RUNTIME_DIR"];
-  return user && isAbsolute(user) ? join(user, "mcpgw", "control.sock") : join(state, "control.sock");
+  // Not below XDG_RUNTIME_DIR: MCP clients do not pass that on to `serve`, which has to find the same daemon.
+  return isSystem(host) ? system.socket : join(state, "control.sock");
 }
 
 function headsHome(host: Host, state: string): string {

@@ -22,8 +22,8 @@ export const limitsOptions = z.strictObject({
     })
     .prefault({})
     .describe("Most requests in progress at once."),
-  body: size.default(4 * 1024 ** 2).describe("Largest request, e.g. 4MiB."),
-  result: size.default(16 * 1024 ** 2).describe("Largest result."),
+  body: size.prefault("4MiB").describe("Largest request, e.g. 4MiB."),
+  result: size.prefault("16MiB").describe("Largest result."),
   depth: z.number().int().min(8).max(256).default(64).describe("Deepest nesting of a message."),
   nodes: z
     .number()

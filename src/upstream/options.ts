@@ -14,7 +14,7 @@ const common = {
   name: displayName,
   enabled: z.boolean().default(true).describe("Whether the server is used."),
   timeout: timeout
-    .default(30_000)
+    .prefault("30s")
     .describe(
       "How long a call may go without any sign of life from the server, e.g. 30s. Progress, a log message, a notification that reaches the client or a question about the call counts; an open connection alone does not. Servers send progress only if the client asked for it.",
     ),
@@ -31,12 +31,11 @@ const common = {
     ),
   tags: z.array(z.string()).default([]).describe("Your own labels; `mcpgw usage --by tag` adds up over them."),
   prefix: prefix.describe("Whether clients see its tools under names that begin with the server's id."),
-  // The default is per-principal or shared, depending on the server.
   isolation: z
     .enum(["shared", "per-session", "per-principal"])
     .optional()
     .describe(
-      "`per-principal`: an instance for each caller; `per-session`: one for each session of a client; `shared`: one for all. A client that offers sampling, elicitation or roots gets its own instance of a legacy server, except under `shared`: there the server is told of no such offers, and its questions are refused.",
+      "`per-principal`: an instance for each caller; `per-session`: one for each session of a client; `shared`: one for all. Default: `shared` for a builtin server and for one of 2026-07-28 over http, else `per-principal`. A client that offers sampling, elicitation or roots gets its own instance of a legacy server, except under `shared`: there the server is told of no such offers, and its questions are refused.",
     ),
   maxInstances: z
     .number()
@@ -47,7 +46,7 @@ const common = {
       "Most instances at once. If one more is needed, an idle one is stopped: first of a caller who has left (none of its sessions that called is open, and it has not called without one for a minute, or for `idleStop` once that gave it a task or a question), then of a caller with more than a fair share, else of the caller who needs it. Its state is lost. One caller has at most three quarters of them, rounded up. If there is no such instance, the call is refused (503).",
     ),
   idleStop: duration
-    .default(600_000)
+    .prefault("10m")
     .describe("An instance that is idle for this long is stopped. Its state is lost; the next call starts it anew."),
   start: z
     .enum(["boot", "on-demand"])
@@ -55,8 +54,8 @@ const common = {
     .describe(
       "`boot`: started with the gateway, which is ready only afterwards. `on-demand`: started by the first call; if its tools are not known yet, it is also started once to list them.",
     ),
-  healthCheck: interval.default(30_000).describe("Time between health checks."),
-  refresh: interval.default(300_000).describe("How often its tools are listed anew."),
+  healthCheck: interval.prefault("30s").describe("Time between health checks."),
+  refresh: interval.prefault("5m").describe("How often its tools are listed anew."),
 };
 
 export const stdioOptions = z.strictObject({

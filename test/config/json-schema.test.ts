@@ -15,6 +15,7 @@ type Node = {
   additionalProperties?: Node | boolean;
   anyOf?: Node[];
   description?: string;
+  default?: unknown;
 };
 
 /** Every place of the schema by its path, `[]` for entries and `*` for free names. */
@@ -41,6 +42,13 @@ const all = places(jsonSchema() as Node);
 
 test("every key has a description", () => {
   expect([...all].filter(([, text]) => text === undefined).map(([path]) => path)).toEqual([]);
+});
+
+test("the default of a time or size is shown as one writes it", () => {
+  const { limits, audit, servers } = (jsonSchema() as Node).properties ?? {};
+  expect(limits?.properties?.["body"]?.default).toBe("4MiB");
+  expect(audit?.properties?.["checkpointEvery"]?.properties?.["interval"]?.default).toBe("10s");
+  for (const shape of servers?.items?.anyOf ?? []) expect(shape.properties?.["timeout"]?.default).toBe("30s");
 });
 
 test("the schema accepts what the program accepts, and refuses an unknown key", () => {

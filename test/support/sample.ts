@@ -29,7 +29,6 @@ export type Sample = {
 export const bareEnv = (directory: string): Record<string, string> => ({
   PATH: process.env["PATH"] ?? "",
   HOME: directory,
-  XDG_RUNTIME_DIR: directory,
   TZ: "UTC",
   MCPGW_STATE: path.join(directory, "state"),
 });

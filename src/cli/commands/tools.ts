@@ -24,7 +24,7 @@ function sayWhoAsks(out: Output): void {
 }
 
 const list = command({
-  summary: "List the tools, of the caller named by MCPGW_API_KEY if it is set",
+  summary: "List the tools, as MCPGW_API_KEY or as the local administrator",
   args: { server: { type: "string", valueHint: "ID", description: "only this server" } },
   async run({ server }, { out, open }) {
     const client = await open();
