@@ -8,7 +8,7 @@ import { eachInTurns } from "../core/turns.ts";
 import { within } from "../core/wait.ts";
 import { callOf } from "../gateway/call.ts";
 import type { Gateway } from "../gateway/gateway.ts";
-import { notificationText } from "../mcp/outbound.ts";
+import { cancelledParams, notificationText } from "../mcp/outbound.ts";
 import { isLonger } from "../mcp/utf8.ts";
 import { ClientCalls } from "../session/calls.ts";
 import { allLists } from "../session/notifier.ts";
@@ -36,6 +36,8 @@ export type ConnectionOptions = Presented & {
 
 /** How long a connection is kept for the answers to calls that ended with its key, ms. */
 const lastAnswers = 500;
+/** Why a subscription ended that its client has not cancelled. */
+const ended = "The gateway stops, or does not serve any more what was listened to.";
 
 /**
  * One client with its own connection: standard streams, the control socket, the old event stream with its POSTs, a
@@ -137,14 +139,20 @@ export class McpConnection {
 
   /** Resolves to the answer to one message; null if there is none. */
   async #exchange(gw: Gateway, received: Received, presented: Presented): Promise<string | null> {
-    const { kind, method } = received.inbound;
+    const { kind, method, idText } = received.inbound;
     this.#pin(received);
     const call = this.#callOf(gw, received, presented);
     // `initialize` replaces the session, so it must not be registered in the old one: ending that would cancel it.
     const session = method === "initialize" ? null : this.#session;
     await runCall(gw, call, session, this.#options, this.#calls);
     if (kind !== "request") return null;
-    return answerText(call, gw.identity);
+    const answer = answerText(call, gw.identity);
+    if (method !== "subscriptions/listen" || !call.reply || answer === null) return answer;
+    // The connection does not end with the subscription, so that is said besides (2026-07-28, cancellation). Clients
+    // take the first of the two for the way in which it ended.
+    this.#send(answer, true);
+    this.#send(notificationText("notifications/cancelled", cancelledParams(idText ?? "null", null, ended)), true);
+    return null;
   }
 
   #callOf(gw: Gateway, received: Received, presented: Presented): Call {

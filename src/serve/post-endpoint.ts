@@ -53,11 +53,17 @@ export class PostEndpoint {
     const { headers } = req;
     const sender = { source: sourceOf(headers, ip), credentials: credentialsOf(headers), vouched: null };
     const who = tryIdentify(gw, sender);
-    if (who instanceof Failure) return this.#refuseStranger(gw, exchange, sender, who);
+    if (who instanceof Failure) {
+      return this.#turnAway(req, async (text) => {
+        const call = callToRefuse(gw, exchange, sender, text);
+        await refuse(gw, call, who);
+        return answer(call, gw.identity);
+      });
+    }
     const session = sessionOf(this.#context.sessions, headers, who, scope);
     const presented = { ...sender, vouched: who };
     if (!isServed(gw, scope, session, presented))
-      return notServed(gw, exchange, presented, await this.#strangerText(req));
+      return this.#turnAway(req, (text) => notServed(gw, exchange, presented, text));
     const text = unacceptable(headers) ?? (await this.#context.bodies.read(req, who.id));
     // What a reload has put into force meanwhile holds for the message.
     gw = this.#context.current();
@@ -68,23 +74,23 @@ export class PostEndpoint {
     return Array.isArray(received) ? this.#batch(from, received) : this.#exchange(from, received);
   }
 
-  async #refuseStranger(gw: Gateway, exchange: Exchange, presented: Presented, failure: Failure): Promise<Response> {
-    const call = callToRefuse(gw, exchange, presented, await this.#strangerText(exchange.req));
-    await refuse(gw, call, failure);
-    return answer(call, gw.identity);
+  /** Answers a sender who has no business here; `respond` is given the body, from which it takes the request's id. */
+  async #turnAway(req: Request, respond: (text: string) => Promise<Response>): Promise<Response> {
+    const text = await this.#strangerText(req);
+    if (!(text instanceof Failure)) return respond(text);
+    const response = await respond("");
+    // What is late by now is waited for no longer.
+    if (text.code === "body-timeout") response.headers.set("connection", "close");
+    return response;
   }
 
-  /**
-   * For a sender who has no business here, reads only enough to find the request id, and nothing once such bodies hold
-   * a quarter of all places.
-   */
-  async #strangerText(req: Request): Promise<string> {
+  /** Reads only enough to find the request's id, and nothing once such bodies hold a quarter of all places. */
+  async #strangerText(req: Request): Promise<string | Failure> {
     const { bodies, maxConnections } = this.#context;
     if (this.#strangers >= maxConnections / 4) return "";
     this.#strangers++;
     try {
-      const text = await bodies.read(req, nobody, strangerBody);
-      return text instanceof Failure ? "" : text;
+      return await bodies.read(req, nobody, strangerBody);
     } finally {
       this.#strangers--;
     }

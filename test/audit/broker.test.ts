@@ -167,6 +167,19 @@ for (const [durability, begin, end] of waits) {
   });
 }
 
+test.each(["standard", "relaxed"] as const)(
+  "D6 %s: what no call waits for is durable about a second later",
+  async (durability) => {
+    using at = tempState();
+    // At the pace of the daemon, not at that of other tests.
+    await using opened = await openBroker(at, { durability }, { tick: undefined });
+    const from = performance.now();
+    await runCall(opened.broker);
+    await until(() => opened.broker.durable() === 2, "the sync");
+    expect(performance.now() - from).toBeWithin(100, 3_500);
+  },
+);
+
 test("D6 a failed sync rejects who waits, tells the process to end, and is not tried again", async () => {
   using at = tempState();
   const fatal: string[] = [];

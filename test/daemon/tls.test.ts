@@ -14,6 +14,7 @@ import {
 import { commitmentTo } from "../../src/audit/chain.ts";
 import { pairFaults } from "../../src/config/key-pair.ts";
 import { Tls } from "../../src/daemon/tls.ts";
+import { certificate, hasOpenssl, openssl, p256 } from "../support/certificate.ts";
 import { Place } from "../support/daemon.ts";
 import { isRoot, mayBecomeNobody } from "../support/processes.ts";
 import { TempDir } from "../support/temp-dir.ts";
@@ -30,19 +31,6 @@ test("R17 a directory is no certificate, for config check and for the start of a
     expect([code, stderr]).toEqual([2, expect.stringMatching(/tls.cert: is a directory\n.*tls.key: is a directory\n/)]);
   }
 });
-
-const hasOpenssl = Bun.which("openssl") !== null;
-
-function openssl(at: { readonly dir: string }, ...args: readonly string[]): void {
-  const made = Bun.spawnSync(["openssl", ...args], { cwd: at.dir, stdout: "ignore", stderr: "ignore" });
-  expect(made.exitCode).toBe(0);
-}
-
-const p256 = ["ec", "-pkeyopt", "ec_paramgen_curve:prime256v1"];
-
-function certificate(at: { readonly dir: string }, kind = p256, [cert, key] = ["c.pem", "k.pem"]): void {
-  openssl(at, "req", "-x509", "-nodes", "-keyout", key, "-out", cert, "-subj", "/CN=localhost", "-newkey", ...kind);
-}
 
 test.skipIf(!hasOpenssl)("a certificate or key that changes or goes after the start is told (needs openssl)", () => {
   using at = new TempDir();

@@ -26,7 +26,7 @@ const config = {
 type Env = Record<string, string>;
 const envOf = (json: unknown): Env => resultOf(json) as Env;
 
-test("R17: a child's environment is built: its own secret, nothing of the gateway's, nothing of its neighbour's", async () => {
+test("R17, FIELD T16: a child's environment is built: its own secret, nothing of the gateway's, nothing of its neighbour's", async () => {
   const token = canary("token");
   const gateway = { TOKEN: token, MCPGW_API_KEY: canary("api-key"), AWS_SECRET_ACCESS_KEY: canary("aws") };
   await using daemon = await start(config, { env: gateway });
@@ -244,7 +244,7 @@ test("S34, T60: a secret that a reload replaced is still hidden: what was called
   );
 });
 
-test("S03, R109: an upstream gets the configured header and nothing of the caller's credentials", async () => {
+test("S03, R109, FIELD T27: an upstream gets the configured header and nothing of the caller's credentials", async () => {
   using upstream = echoing();
   const header = canary("header");
   const web = { id: "web", url: upstream.url, headers: { "X-Key": "${HEADER}", Authorization: "Bearer ${HEADER}" } };
@@ -256,6 +256,7 @@ test("S03, R109: an upstream gets the configured header and nothing of the calle
     "x-forwarded-for": key,
     "x-user-id": key,
     "x-gateway-auth": key,
+    "x-vault-token": key,
     "proxy-authorization": key,
   };
   const answer = await daemon.post(

@@ -111,7 +111,7 @@ async function openPair(below: string) {
   return { path, read, names, close: () => reader.cancel() };
 }
 
-test("R66: the old pair of the gateway itself lists the tools of all servers, no tool that finds or calls tools, and calls each", async () => {
+test("R50: the old pair of the gateway itself lists the tools of all servers, no tool that finds or calls tools, and calls each", async () => {
   const { path, read, names, close } = await openPair("");
   expect(new Set(names.map((name) => name.split("__")[0]))).toEqual(new Set(["one", "two"]));
   for (const server of ["one", "two"]) {

@@ -234,6 +234,21 @@ test("T23: a body that has not arrived within 30 s is refused with 408, and its 
   expect(door.ended.map(({ failure }) => failure?.code)).toEqual(["body-timeout"]);
 });
 
+test("T23: that of a stranger is waited for no longer, and its connection closed with the refusal", async () => {
+  jest.useFakeTimers();
+  await using door = new Door(() => said("ran"));
+  const { socket, heard } = dial(door);
+  const answer = heard(/No key was given/g, 1);
+  const closed = once(socket, "close");
+  using watches = spyOn(globalThis, "setInterval");
+  socket.write(`${post("Content-Length: 100").replace(/authorization: .*\r\n/i, "")}{"json`);
+  while (watches.mock.calls.length === 0) await new Promise(setImmediate);
+  jest.advanceTimersByTime(31_000);
+  expect(await answer).toStartWith("HTTP/1.1 401 ");
+  await closed;
+  expect(door.ended.map(({ failure }) => failure?.code)).toEqual(["unauthenticated"]);
+});
+
 test("T20: a request that announces trailers is told that none are read, and does not run", async () => {
   await using door = new Door(() => said("ran"));
   const { socket, heard } = dial(door);

@@ -8,6 +8,7 @@ test.each([
   [{ authorization: "Basic b25lOg==" }, ["bearer "]],
   [{ authorization: "Bearer" }, ["bearer "]],
   [{ "x-api-key": "one" }, ["api-key one"]],
+  [{ "X-API-Key": "one" }, ["api-key one"]],
   [{ "x-api-key": "" }, ["api-key "]],
   [{ authorization: "Bearer one", "x-api-key": "two" }, ["bearer one", "api-key two"]],
 ])("S30: what is presented by %j, also what is no key, is left to authentication", (headers, expected) => {

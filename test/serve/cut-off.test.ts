@@ -73,6 +73,31 @@ test("SEMANTICS 2: a session that is ended for a newer one tells its calls so; o
   expect((await second).text).toBe("");
 });
 
+test("a subscription that the gateway ends has its result, and on a connection of its own the word that ends it too", async () => {
+  await using door = new Door(hang);
+  const { body, headers } = modern("subscriptions/listen", { notifications: { toolsListChanged: true } }, { id: "L" });
+  const sent: unknown[] = [];
+  const connection = door.connection((message) => void sent.push(message));
+  const listening = [connection.receive(JSON.stringify(body)), door.send(body, { headers })] as const;
+  await until(() => door.gw.listeners.size === 2 && sent.length === 1, "both listen");
+  door.gw.listeners.endAll();
+  await listening[0];
+  expect(sent.slice(1)).toMatchObject([
+    { id: "L", result: { resultType: "complete", _meta: { "io.modelcontextprotocol/subscriptionId": "L" } } },
+    { method: "notifications/cancelled", params: { requestId: "L", reason: expect.stringContaining("stops") } },
+  ]);
+  const stream = await (await listening[1]).text();
+  expect(stream).toContain('"resultType":"complete"');
+  expect(stream).not.toContain("cancelled");
+  const left = connection.receive(JSON.stringify(body));
+  await until(() => sent.length === 4, "it listens again");
+  await connection.receive(
+    JSON.stringify({ jsonrpc: "2.0", method: "notifications/cancelled", params: { requestId: "L" } }),
+  );
+  await left;
+  expect(sent).toHaveLength(4);
+});
+
 test("S25: a session that was ended for a newer one while its opening was recorded is not handed out", async () => {
   await using door = new Door(hang, { sessionLimits: { total: 10, perOwner: 1, idle: 60_000 } });
   const { audit } = door.gw;

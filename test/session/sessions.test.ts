@@ -145,6 +145,20 @@ describe("sessions", () => {
     expect(() => sessions.open(principal("key:d"), opening)).toThrow("All 3 sessions are in use");
   });
 
+  test("S25, FIELD T49: of 10,000 sessions none ends for another, and each ends after half an hour without use", () => {
+    const { sessions, clock, ended } = fixture({});
+    for (let i = 0; i < 10_000; i++) sessions.open(principal(`key:${i % 10}`), opening);
+    expect([sessions.size, ended.length]).toEqual([10_000, 0]);
+    expect(() => sessions.open(principal("key:new"), opening)).toThrow("All 10000 sessions are in use");
+    clock.advance(29 * 60_000);
+    sessions.sweep();
+    expect(sessions.size).toBe(10_000);
+    clock.advance(60_000);
+    sessions.sweep();
+    expect(new Set(ended.map(([, why]) => why))).toEqual(new Set(["idle"]));
+    expect(ended.length).toBe(10_000);
+  });
+
   test("T27: opening one looks at no other, until all places are taken", () => {
     const { sessions, clock, ended } = fixture({ total: 2, perOwner: 2, idle: 1_000 });
     const idle = sessions.open(principal("key:a"), opening);

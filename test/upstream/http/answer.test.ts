@@ -104,7 +104,7 @@ test.each([
   });
 });
 
-test("of a certificate that nobody known has signed it is said how to make its CA known, of others not", () => {
+test("T19: of a certificate that nobody known has signed it is said how to make its CA known, of others not", () => {
   const message = (code: string) => faultOfError("a", Object.assign(new Error("no"), { code }), null).message;
   const advice = "name the file of your own CA in NODE_EXTRA_CA_CERTS";
   for (const code of ["SELF_SIGNED_CERT_IN_CHAIN", "UNABLE_TO_GET_ISSUER_CERT_LOCALLY"])
@@ -132,7 +132,7 @@ test.each(waits)("R61 the caller is told how long a busy server asks to wait: %s
   expect(message).toEndWith(wait === undefined ? "Try again later." : `Try again in ${wait / 1000} s.`);
 });
 
-test("T13: a compressed answer is not read, for a kilobyte of it can be a gigabyte", async () => {
+test("T13, T19: a compressed answer is not read, for a kilobyte of it can be a gigabyte", async () => {
   for (const type of ["application/json", "text/event-stream"]) {
     const answer = (id: unknown) => `data: ${JSON.stringify({ jsonrpc: "2.0", id, result: {} })}\n\n`;
     const headers = { "content-type": type, "content-encoding": "gzip" };

@@ -88,10 +88,10 @@ const ends: [string, (server: Slow, asked: Asked) => void][] = [
 const cases = servers
   .flatMap(([form, open]) => ends.map(([how, end]) => ({ form, how, open, end })))
   .filter(({ form, how }) => form !== "declared" || how !== "arrived");
-test.each(cases)("the room of answers ($form) that $how is free again", async ({ open, end }) => {
+test.each(cases)("the room of answers ($form) that $how is free again", async ({ how, open, end }) => {
   {
     using server = open();
-    await using set = upstreams([http("a", server.url, { timeout: "1s" })]);
+    await using set = upstreams([http("a", server.url, { timeout: how === "timed out" ? "3s" : "30s" })]);
     const asked = await fill(set, 8);
     end(server, asked);
     expect(await refusedOf(asked)).toBe(1);

@@ -20,7 +20,7 @@ import { http, textOf, upstreams } from "../../support/upstream.ts";
 import { until } from "../../support/until.ts";
 
 for (const status of [301, 302, 303, 307, 308]) {
-  test(`S21: a ${status} to another origin is not followed, nothing reaches it`, async () => {
+  test(`S21, T19: a ${status} to another origin is not followed, nothing reaches it`, async () => {
     using collector = serve(() => null);
     using server = serve((message) =>
       isCall(message) ? new Response(null, { status, headers: { location: collector.url } }) : null,
@@ -77,7 +77,7 @@ const statuses: [number, string, string][] = [
   [503, "upstream-overloaded", "503"],
   [204, "upstream-protocol", "no JSON-RPC answer"],
 ];
-test.each(statuses)("R61: HTTP %i is %s", async (status, code, words) => {
+test.each(statuses)("R61, T19: HTTP %i is %s", async (status, code, words) => {
   using server = serve((message) =>
     isCall(message) ? new Response(status === 204 ? null : `oh no \x1b[31m${"x".repeat(5_000)}`, { status }) : null,
   );
@@ -89,7 +89,7 @@ test.each(statuses)("R61: HTTP %i is %s", async (status, code, words) => {
   expect(failure.message.length).toBeLessThan(500);
 });
 
-test("an answer that is no JSON, is of another request or has a wrong type is a protocol fault", async () => {
+test("T19: an answer that is no JSON, is of another request or has a wrong type is a protocol fault", async () => {
   const bodies = [
     new Response("<html>", { headers: { "content-type": "text/html" } }),
     reply(999, text("foreign")),
@@ -163,7 +163,7 @@ test("a session id that could forge a header is refused", async () => {
   expect(set.status()[0]?.reason).toContain("session id");
 });
 
-test("a call on a connection that dies is not sent twice", async () => {
+test("T19: a call on a connection that dies is not sent twice", async () => {
   let calls = 0;
   using server = serveDying((request) => request.includes("tools/call") && ++calls > 1);
   await using set = upstreams([http("a", server.url)]);
@@ -180,7 +180,7 @@ test("an answer of many values that is within limits.result arrives", async () =
   expect(JSON.parse((await set.ask("a", "t")).text)).toEqual({ structuredContent: { rows } });
 });
 
-test("T13: an answer that says it is too long is not waited for, and a result is measured without its message", async () => {
+test("T13, T19: an answer that says it is too long is not waited for, and a result is measured without its message", async () => {
   using endless = serveBeginning((id) => `{"jsonrpc":"2.0","id":${id},"result":{"x":"${"x".repeat(2 * 1024 ** 2)}`);
   using slightly = serve((message) => (isCall(message) ? reply(message.id, { x: "x".repeat(1024 ** 2) }) : null));
   for (const { url } of [endless, slightly]) {
@@ -198,7 +198,7 @@ test("T13: a stream without an event's end is cut", async () => {
   expect((await rejectionOf(set.ask("a", "t"))).code).toBe("result-too-large");
 });
 
-test("a stream that ends without an answer leaves the outcome open", async () => {
+test("T19: a stream that ends without an answer leaves the outcome open", async () => {
   using server = serve((message) => (isCall(message) ? events(": bye\n\n") : null));
   await using set = upstreams([http("a", server.url)]);
   await set.settled();

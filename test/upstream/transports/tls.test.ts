@@ -1,0 +1,30 @@
+import { expect, test } from "bun:test";
+import { readFileSync } from "node:fs";
+import { certificate, hasOpenssl } from "../../support/certificate.ts";
+import { TempDir } from "../../support/temp-dir.ts";
+import { http, upstreams } from "../../support/upstream.ts";
+
+test.skipIf(!hasOpenssl).each([
+  ["http", "https", "TLS to it fails (DEPTH_ZERO_SELF_SIGNED_CERT)"],
+  ["sse", "https", "TLS to it fails (DEPTH_ZERO_SELF_SIGNED_CERT)"],
+  ["websocket", "wss", "its connection failed (TLS handshake)"],
+])(
+  "T19: over %s a server whose certificate nobody trusts is sent nothing (needs openssl)",
+  async (transport, scheme, says) => {
+    using at = new TempDir();
+    certificate(at);
+    const tls = { cert: readFileSync(at.path("c.pem")), key: readFileSync(at.path("k.pem")) };
+    const heard: string[] = [];
+    const fetch = ({ url }: Request): Response => {
+      heard.push(url);
+      return new Response();
+    };
+    const server = Bun.serve({ hostname: "localhost", port: 0, tls, fetch });
+    const url = `${scheme}://localhost:${server.port}/mcp`;
+    await using set = upstreams([http("a", url, { transport, headers: { "X-Key": "secret" } })]);
+    await set.settled();
+    expect(set.status()[0]).toMatchObject({ state: "backoff", reason: expect.stringContaining(says) });
+    expect(heard).toEqual([]);
+    await server.stop(true);
+  },
+);
