@@ -159,7 +159,7 @@ export class Daemon {
       this.#rejected = null;
       log.info("configuration loaded", { file: next.file, digest: next.digest });
       const outdated = this.#tls?.outdated();
-      if (outdated) log.warn(outdated);
+      for (const warning of [...engine.warnings(), ...(outdated ? [outdated] : [])]) log.warn(warning);
     } catch (error) {
       const cause = messageOf(error);
       // A warning is one line, and a file may have many mistakes.
