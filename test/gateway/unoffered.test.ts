@@ -145,7 +145,7 @@ test("limits and toolsets are held to the same, and a toolset with nothing in it
     'toolsets[0].include[1]: server git lists no tool or prompt "reveiw" now, at least not to every caller',
     'toolsets[0].exclude[0]: server git lists no tool or prompt "git_rest" now, at least not to every caller',
     'toolsets[0].rename["git:gitlog"]: server git lists no tool or prompt "gitlog" now, at least not to every caller',
-    "toolsets[1]: selects nothing of what its servers offer now",
+    "toolsets[1]: selects nothing that its servers list to every caller now",
   ]);
 });
 
