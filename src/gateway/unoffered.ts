@@ -157,6 +157,8 @@ function toolsets({ toolsets: all }: Named, offers: Offers, { catalog }: Sources
     const known =
       servers.length > 0 && servers.every((server) => offers.get(server)?.unknown.size === 0) && !include.some(isUri);
     if (found.length > 0 || !known || listNames.some((list) => catalog.routes(list, id).length > 0)) return found;
-    return [{ path: at, what: "selects nothing that its servers list to every caller now", wrong: id, known: () => [] }];
+    return [
+      { path: at, what: "selects nothing that its servers list to every caller now", wrong: id, known: () => [] },
+    ];
   });
 }
