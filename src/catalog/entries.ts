@@ -100,6 +100,6 @@ export function routeOf(list: ListName, server: string, name: string, wire: stri
 
 /** The entry of what cannot be offered. */
 export function missingOf(list: ListName, server: string, name: string, why: string | Why): MissingEntry {
-  const { reason, told } = typeof why === "string" ? { reason: why, told: why } : why;
-  return { ...routeOf(list, server, name, canonicalName(server, name)), list, reason, told };
+  const reasons = typeof why === "string" ? { reason: why, told: why } : { ...why, unnamed: true as const };
+  return { ...routeOf(list, server, name, canonicalName(server, name)), list, ...reasons };
 }

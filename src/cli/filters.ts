@@ -31,8 +31,8 @@ export async function unheard(
 ): Promise<string | null> {
   for (const [name, value] of Object.entries({ consumer, server, tool })) {
     if (value === undefined) continue;
-    const { records } = await client.call("audit.log", { [name]: value, limit: 1 });
-    if (records.length === 0) return `no record so far is of ${name} ${value}`;
+    const { records, unread } = await client.call("audit.log", { [name]: value, limit: 1 });
+    if (records.length === 0 && unread === undefined) return `no record so far is of ${name} ${value}`;
   }
   return null;
 }

@@ -175,6 +175,10 @@ function keys({ auth }: Config, report: Report): void {
   for (const [index, first] of repeated(auth.keys.map(({ id }) => id))) {
     report.problem([...at(index), "id"], `auth.keys[${first}] has this id already`);
   }
+  for (const [index, { enabled, expiresAt }] of auth.keys.entries()) {
+    if (!enabled || expiresAt === undefined || Date.parse(expiresAt) > Date.now()) continue;
+    report.warn([...at(index), "expiresAt"], "has passed, so the key is refused; remove the key, or give a later time");
+  }
   const hashes = auth.keys.map(({ key, keyHash: hash }) => (key === undefined ? hash : keyHash(hashKey(key))));
   for (const [index, first] of repeated(hashes)) {
     report.problem(at(index), `this is the same key as auth.keys[${first}]`);

@@ -77,10 +77,13 @@ const listenOptions = z.strictObject({
     ),
 });
 
+/** The groups of operators where the file names none; a machine need not have them. */
+export const usualGroups = { adminGroup: "mcpgw-admin", readGroup: "mcpgw-audit" } as const;
+
 const controlOptions = z.strictObject({
   socket: z.string().min(1).optional().describe("Path of the socket; relative to this file."),
-  adminGroup: z.string().min(1).default("mcpgw-admin").describe("Members of this group may change things."),
-  readGroup: z.string().min(1).default("mcpgw-audit").describe("Members of this group may look at things."),
+  adminGroup: z.string().min(1).default(usualGroups.adminGroup).describe("Members of this group may change things."),
+  readGroup: z.string().min(1).default(usualGroups.readGroup).describe("Members of this group may look at things."),
 });
 
 const logOptions = z.strictObject({

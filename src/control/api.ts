@@ -21,6 +21,7 @@ import {
   status,
   serverTool,
   toolView,
+  unread,
   until,
   usageLine,
   verifyReport,
@@ -199,6 +200,7 @@ export const operations = {
     output: z.object({
       records: z.array(auditEntry).readonly(),
       more: z.boolean().describe("whether older records match too"),
+      unread,
     }),
   },
   "audit.show": {

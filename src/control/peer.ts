@@ -17,6 +17,9 @@ export function accessOf(who: PeerCredentials, rights: Rights): Access {
   return member(rights.readGid) ? "read" : "attach";
 }
 
+/** The text of group(5); empty where it cannot be read, and only root and the daemon's own uid have rights by name. */
+export const groupsHere = (): string => read("/etc/group") ?? "";
+
 /** The id of a group by its name (or number), from the text of group(5); null if there is no such group. */
 export function groupId(name: string, groups: string): number | null {
   if (/^\d+$/.test(name)) return Number(name);

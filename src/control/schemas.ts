@@ -231,8 +231,15 @@ export type UsageLine = z.output<typeof usageLine>;
 
 const tally = z.object({ name: z.string(), ...counters });
 
+export const unread = z
+  .array(z.string())
+  .readonly()
+  .optional()
+  .describe("chains that cannot be read as a whole, so that records of them are missing");
+
 export const auditStats = z.object({
   chains: z.array(z.object({ chain: z.string(), records: count })),
+  unread,
   byType: z.record(z.string(), count),
   byStatus: z.record(z.string(), count),
   consumers: z.array(tally),

@@ -1,4 +1,4 @@
-import { lstatSync, readFileSync } from "node:fs";
+import { lstatSync } from "node:fs";
 import { messageOf } from "../core/error-text.ts";
 import { within } from "../core/wait.ts";
 import { peerCredentials, type PeerCredentials } from "../core/libc.ts";
@@ -7,7 +7,7 @@ import { Intake, piecesOf } from "../core/turns.ts";
 import { type ConnectionOptions, ControlConnection } from "./connection.ts";
 import { refusal } from "./messages.ts";
 import { SocketWriter } from "./socket-writer.ts";
-import { accessOf, groupId, refusePeer, type Rights } from "./peer.ts";
+import { accessOf, groupId, groupsHere, refusePeer, type Rights } from "./peer.ts";
 import { Refusal } from "./refusal.ts";
 import { prepareSocket } from "./socket-path.ts";
 
@@ -56,12 +56,7 @@ function peerOf(socket: Socket, log: Logger): PeerCredentials | null {
 }
 
 function rightsOf({ adminGroup, readGroup }: ControlOptions): Rights {
-  let groups = "";
-  try {
-    groups = readFileSync("/etc/group", "utf8");
-  } catch {
-    // Without a group file, only root and the daemon's own uid have rights.
-  }
+  const groups = groupsHere();
   return {
     uid: process.getuid?.() ?? 0,
     adminGid: groupId(adminGroup, groups),

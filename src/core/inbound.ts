@@ -93,8 +93,10 @@ export type Inbound = {
   readonly capabilities: ClientCapabilities | null;
   /** The `_meta` log level of a modern request; null if it wants no log messages. */
   readonly logLevel: LogLevel | null;
-  /** The answer that a message of kind "response" carries. */
+  /** The answer that a message of kind "response" carries; of one that cannot be read, an error that says so. */
   readonly answer: ClientAnswer | null;
+  /** The id, as written, of the question that it answers. */
+  readonly answersTo: string | null;
 };
 
 /** Characters that take as much memory as one parsed value. */

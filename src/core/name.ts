@@ -23,8 +23,8 @@ export function splitCanonical(text: string): { readonly server: string; readonl
   return at < 1 ? null : { server: text.slice(0, at), tool: text.slice(at + 1) };
 }
 
-/** Signs of other languages of patterns. */
-const otherPattern = /[[\]{}|]|^[!^]|\$$/;
+/** Signs of other languages of patterns, and of several names in one. */
+const otherPattern = /[[\]{}|,]|^[!^\s]|[$\s]$/;
 
 /** How a name and its server are written in a rule or a limit. */
 export const besideServer =

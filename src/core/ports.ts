@@ -101,6 +101,8 @@ export type Missing = {
   readonly reason: string;
   /** True if it stands for the unknown rest of a list. */
   readonly cut?: true;
+  /** True if it lacks only a name or URI of its own on the wire. */
+  readonly unnamed?: true;
 };
 
 export type Catalog = {

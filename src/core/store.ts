@@ -138,13 +138,16 @@ export type AuditQuery = {
 
 export type FoundRow = { readonly chain: string; readonly row: AuditRow };
 
+/** What a search came upon, newest first, and the chains that could not be read. */
+export type Found = { readonly rows: readonly FoundRow[]; readonly unread: readonly string[] };
+
 /** Read access to all chains of a state directory; never writes, pages in short snapshots. */
 export type AuditReader = Disposable & {
   chains(): string[];
   /** Records of a chain from `from` on, oldest first, at most `limit`. */
   page(chain: string, from: number, limit: number): AuditRow[];
-  /** Newest first. */
-  find(query: AuditQuery): FoundRow[];
+  /** Throws where there are chains and none of them can be read. */
+  find(query: AuditQuery): Found;
   /** Payloads of the records `from` to `upto`, both included; without `upto` of the one record. */
   payloads(chain: string, from: number, upto?: number): PayloadRow[];
   /** The last record, null for an empty chain. */

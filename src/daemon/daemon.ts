@@ -12,6 +12,7 @@ import type { Archive } from "./archive.ts";
 import { type FindOptions, loadAt } from "./installation.ts";
 import type { Engine } from "./engine.ts";
 import { refuseFixedChange } from "./fixed-options.ts";
+import { withoutGroup } from "./control-groups.ts";
 import { createHandlers } from "./handlers/index.ts";
 import { gauge } from "../gateway/metrics.ts";
 import { gaugesOf } from "./gauges.ts";
@@ -124,6 +125,9 @@ export class Daemon {
   async #listenControl(): Promise<void> {
     const { engine, self, log, archive } = this.#options;
     const { control } = engine.loaded().config;
+    // Who is in which group is looked up now, and a reload changes nothing of it.
+    const noGroups = withoutGroup({ control });
+    for (const warning of noGroups) log.warn(warning);
     this.#control = await listenControl({
       ...control,
       path: engine.stores.paths.socket,
@@ -139,7 +143,7 @@ export class Daemon {
           startedAt: this.#startedAt,
           state: () => this.#state,
           listen: () => [`${this.#http.url}/mcp`],
-          outdated: () => [this.#rejected, this.#tls?.outdated()].filter((one) => typeof one === "string"),
+          outdated: () => [this.#rejected, this.#tls?.outdated(), ...noGroups].filter((one) => typeof one === "string"),
         },
         reload: (actor) => this.reload(actor),
       }),
@@ -159,7 +163,7 @@ export class Daemon {
       this.#rejected = null;
       log.info("configuration loaded", { file: next.file, digest: next.digest });
       const outdated = this.#tls?.outdated();
-      if (outdated) log.warn(outdated);
+      for (const warning of [...engine.warnings(), ...(outdated ? [outdated] : [])]) log.warn(warning);
     } catch (error) {
       const cause = messageOf(error);
       // A warning is one line, and a file may have many mistakes.

@@ -15,6 +15,7 @@ import { ManagedUpstreams } from "../upstream/upstreams.ts";
 import { createValidator } from "../validate/validate.ts";
 import type { Gateway } from "./gateway.ts";
 import { askSession } from "./input/questions.ts";
+import { nameless } from "./nameless.ts";
 import { unoffered } from "./unoffered.ts";
 
 /** What outlives a reload: every gateway of a process is built on these. */
@@ -76,7 +77,12 @@ export function buildGateway(options: BuildOptions): Built {
     gateway,
     upstreams,
     handedOut,
-    warnings: () => [...policy.warnings(rolesIn(config), storedRoles(keyring)), ...keyring.warnings(keys), ...missed()],
+    warnings: () => [
+      ...policy.warnings(rolesIn(config), storedRoles(keyring)),
+      ...keyring.warnings(keys),
+      ...missed(),
+      ...nameless(gateway.catalog),
+    ],
     takeKeys: () => keyring.apply(keys),
     activate() {
       keyring.apply(keys);

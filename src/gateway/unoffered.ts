@@ -21,6 +21,8 @@ type Offer = {
   takes: Set<string> | null;
   /** Whether it offers more than tools. */
   wide: boolean;
+  /** The kinds of which not all is known. */
+  readonly unknown: Set<Kind>;
 };
 type Offers = ReadonlyMap<string, Offer>;
 type Finding = { readonly path: Path; readonly what: string; readonly wrong: string; readonly known: () => string[] };
@@ -29,8 +31,8 @@ type Sources = Pick<Gateway, "catalog"> & { readonly upstreams: Pick<Gateway["up
 
 /**
  * Sentences about tools, prompts and arguments that the configuration names, but that their server does not offer now:
- * a misspelt guardrail would let everything pass. Only plain names are looked up, and only at servers of which all is
- * known; of globs nobody can tell whether they are meant to match something today.
+ * a misspelt guardrail would let everything pass. Only plain names are looked up, and only in lists that are known as a
+ * whole; of globs nobody can tell whether they are meant to match something today.
  */
 export function unoffered(named: () => Named, sources: Sources): () => readonly string[] {
   // Looked for once in each catalog, which is replaced when something changes: of many rules and tools it takes a while.
@@ -54,12 +56,12 @@ function lookFor(named: Named, sources: Sources): string[] {
   return more === 0 ? told : [...told, `${more} more names in rules, limits and toolsets stand for nothing now`];
 }
 
-/** What each server offers of which all is known. */
+/** What each server offers that was listed. */
 function offersOf({ catalog, upstreams }: Sources): Offers {
   const offers = new Map<string, Offer>();
   for (const { id, state, listedAt } of upstreams.status()) {
     if (state === "disabled" || listedAt === null) continue;
-    offers.set(id, { tools: new Map(), prompts: new Map(), takes: new Set(), wide: false });
+    offers.set(id, { tools: new Map(), prompts: new Map(), takes: new Set(), wide: false, unknown: new Set() });
   }
   const add = (server: string, name: string, kind: Kind, takes: Arguments) => {
     const offer = offers.get(server);
@@ -73,7 +75,7 @@ function offersOf({ catalog, upstreams }: Sources): Offers {
     add(server, name, kind, argumentsOf(tool));
   for (const { canonical, kind, cut } of catalog.missing(null)) {
     const { server = "", tool: name = "" } = splitCanonical(canonical) ?? {};
-    if (cut) offers.delete(server);
+    if (cut) offers.get(server)?.unknown.add(kind);
     else add(server, name, kind, null);
   }
   return offers;
@@ -96,8 +98,9 @@ function rules({ rules: mentions }: Named, offers: Offers): Finding[] {
   return mentions.flatMap((mention) => {
     const { path, server, name } = mention;
     const offer = offers.get(server);
-    if (!offer || (mention.kind === null && offer.wide)) return [];
+    if (!offer || (mention.kind === null && (offer.wide || offer.unknown.size > 0))) return [];
     const kind = mention.kind ?? "tool";
+    if (offer.unknown.has(kind)) return [];
     const things = offer[`${kind}s`];
     if (name !== null && isPlain(name)) {
       if (!things.has(name)) return [missing([...path, kind], server, name, things, kind)];
@@ -127,9 +130,9 @@ function limits({ limits: { perTool } }: Named, offers: Offers): Finding[] {
   return perTool.flatMap(({ tool, server: beside }, index) => {
     const split = beside === undefined ? splitCanonical(tool) : null;
     const [server = "", name] = [beside ?? split?.server, split?.tool ?? tool];
-    const things = offers.get(server)?.tools;
-    if (!things || !isPlain(name) || things.has(name)) return [];
-    return [missing(["limits", "perTool", index, "tool"], server, name, things, "tool")];
+    const { tools, unknown } = offers.get(server) ?? {};
+    if (!tools || unknown?.has("tool") || !isPlain(name) || tools.has(name)) return [];
+    return [missing(["limits", "perTool", index, "tool"], server, name, tools, "tool")];
   });
 }
 
@@ -146,12 +149,16 @@ function toolsets({ toolsets: all }: Named, offers: Offers, { catalog }: Sources
     ].flatMap(([path, text]) => {
       const { server = "", tool: name = "" } = splitCanonical(text) ?? {};
       const offer = offers.get(server);
-      if (!offer || !isPlain(name) || isUri(text) || offer.tools.has(name) || offer.prompts.has(name)) return [];
+      if (!offer || offer.unknown.has("tool") || offer.unknown.has("prompt")) return [];
+      if (!isPlain(name) || isUri(text) || offer.tools.has(name) || offer.prompts.has(name)) return [];
       return [missing(path, server, name, new Map([...offer.tools, ...offer.prompts]), "tool or prompt")];
     });
     const servers = [...catalog.servers(id)];
-    const known = servers.length > 0 && servers.every((server) => offers.has(server)) && !include.some(isUri);
+    const known =
+      servers.length > 0 && servers.every((server) => offers.get(server)?.unknown.size === 0) && !include.some(isUri);
     if (found.length > 0 || !known || listNames.some((list) => catalog.routes(list, id).length > 0)) return found;
-    return [{ path: at, what: "selects nothing of what its servers offer now", wrong: id, known: () => [] }];
+    return [
+      { path: at, what: "selects nothing that its servers list to every caller now", wrong: id, known: () => [] },
+    ];
   });
 }

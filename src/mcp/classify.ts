@@ -137,6 +137,7 @@ function compose(message: RpcMessage, era: Era, revision: Revision | null, meta:
     capabilities: capabilitiesOf(message, era, meta),
     logLevel: era === "modern" && kind === "request" ? levelOf(meta) : null,
     answer: kind === "response" ? answerOf(text) : null,
+    answersTo: kind === "response" ? idText : null,
   };
 }
 

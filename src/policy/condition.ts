@@ -119,7 +119,7 @@ function checkTemplates(options: ConditionOptions): void {
 }
 
 /** Each operand fits its operator by the type of the options; the table keeps the two in step. */
-function compileTests<Test>(table: Table<Test>, options: ConditionOptions): Test[] {
+export function compileTests<Test>(table: Table<Test>, options: ConditionOptions): Test[] {
   return Object.entries(options).map(([name, operand]) =>
     underPart(name, () => (table[name as keyof ConditionOptions] as (operand: unknown) => Test)(operand)),
   );

@@ -3,6 +3,7 @@ import { compileGlob } from "../core/glob.ts";
 import { inputMethods } from "../core/inbound.ts";
 import { besideServer, nameFault, ownServer } from "../core/name.ts";
 import { type Bundle, compileBundle, type InputRule, kindOf, type Rule, selectorOf } from "./compile.ts";
+import { impossible } from "./impossible.ts";
 import type { PolicyOptions, PolicySet } from "./options.ts";
 
 /** Rules and policies of correct shape, and the parts of the configuration that they refer to. */
@@ -25,6 +26,7 @@ export function examine(examined: Examined): Findings {
     ...groups.flat().flatMap((rule) => serverless(rule, servers)),
     ...groups.flat().flatMap((rule) => misnamed(rule, servers)),
     ...groups.flat().flatMap(misread),
+    ...groups.flat().flatMap(impossible),
   ];
   return { problems: faults, warnings };
 }
@@ -124,6 +126,8 @@ function misread({ path, options: { when = {} } }: Rule): Finding[] {
 // The operand is not shown: it may come from a variable and be a secret.
 function operandFault(subject: string, operator: string, operand: unknown, path: Path): Finding[] {
   if (typeof operand !== "string" || operator === "regex") return [];
+  if (operator === "glob" && /^\^.*\$$/.test(operand))
+    return [{ path, message: "is a regular expression; only * and ? are wildcards in a glob: write it as regex" }];
   if (subject === "source.ip" && operand.includes("/"))
     return [{ path, message: 'networks are not understood here; write addresses, or a glob as { glob: "10.*" }' }];
   // `**` and `*/` are signs of languages.

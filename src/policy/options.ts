@@ -41,7 +41,11 @@ const selector = {
     .describe("Conditions that must all hold: a path (args.…, principal.…, source.…, server.…) and its operators."),
   action: z.enum(["allow", "deny"]).describe("What happens to calls that it matches."),
   id: z.string().max(100).optional().describe("Named in refusals and in the audit log."),
-  reason: z.string().max(500).optional().describe("Shown to a caller who is denied."),
+  reason: z
+    .string()
+    .max(500)
+    .optional()
+    .describe("Shown to a caller who is denied; that of an allow is only in the audit log."),
 };
 
 /** A rule inside a role's policy. */

@@ -16,7 +16,7 @@ import { Session } from "../session/session.ts";
 import { Backlog } from "../session/streams.ts";
 import type { Traffic } from "../session/traffic.ts";
 import { keepBatch } from "./batch-answers.ts";
-import { isStanding, receive, type Received, refusedId, unreadable } from "./receive.ts";
+import { isStanding, receive, type Received, refused, unreadable } from "./receive.ts";
 import { answerText } from "./reply.ts";
 import { announce, runCall } from "./run-call.ts";
 import type { Running } from "./running.ts";
@@ -102,7 +102,7 @@ export class McpConnection {
   /** The client sent a message so long that none of it was read, which closed the connection. */
   overrun(): void {
     const why = "Another message on its connection was much longer than limits.body allows, which closed it.";
-    this.#broke(tooLong(this.#options.current(), null), why);
+    this.#broke({ inbound: unreadable(null), fault: tooLong(this.#options.current()) }, why);
   }
 
   /** The client broke the rules of the transport, which closed the connection; `why` is a sentence. */
@@ -119,7 +119,7 @@ export class McpConnection {
   /** Resolves to the answer to a message or a batch; null if there is none. */
   #answer(gw: Gateway, text: string, presented: Presented): Promise<string | null> {
     const context = { headers: null, pinned: this.#era, revision: this.#revision };
-    if (isLonger(text, gw.shape.body)) return this.#exchange(gw, tooLong(gw, refusedId(text, context)), presented);
+    if (isLonger(text, gw.shape.body)) return this.#exchange(gw, refused(text, context, tooLong(gw)), presented);
     const received = receive(text, gw, context);
     return Array.isArray(received) ? this.#batch(gw, received, presented) : this.#exchange(gw, received, presented);
   }
@@ -234,7 +234,5 @@ export class McpConnection {
   }
 }
 
-const tooLong = ({ shape: { body } }: Gateway, idText: string | null): Received => ({
-  inbound: unreadable(null, idText),
-  fault: new Failure("body-too-large", `The message is longer than the ${body} bytes that limits.body allows.`),
-});
+const tooLong = ({ shape: { body } }: Gateway): Failure =>
+  new Failure("body-too-large", `The message is longer than the ${body} bytes that limits.body allows.`);

@@ -1,6 +1,7 @@
 import type { CallInit } from "../core/call.ts";
 import { asFailure, Failure } from "../core/failure.ts";
 import type { Inbound, Revision } from "../core/inbound.ts";
+import { rpcCodes } from "../core/rpc-code.ts";
 import type { Gateway } from "../gateway/gateway.ts";
 import { readInbound, type WireContext } from "../mcp/classify.ts";
 import { versionHeader } from "../mcp/header-rules.ts";
@@ -36,8 +37,18 @@ function receiveOne(text: string, gw: Gateway, context: WireContext): Received {
   try {
     return { inbound: readInbound(text, gw.shape, context), fault: null };
   } catch (error) {
-    return { inbound: unreadable(context.headers, refusedId(text, context)), fault: asFailure(error) };
+    return refused(text, context, asFailure(error));
   }
+}
+
+/** A message that is refused as it stands. Where it answers a question, that is over: no better answer will come. */
+export function refused(text: string, context: Pick<WireContext, "headers" | "revision">, fault: Failure): Received {
+  const inbound = unreadable(context.headers, refusedId(text, context));
+  const [answersTo, ...more] = idsIn(text, "responses");
+  if (answersTo === undefined || more.length > 0) return { inbound, fault };
+  const message = `The client's answer was refused: ${fault.message}`;
+  const answer = { kind: "error", text: JSON.stringify({ code: rpcCodes.internalError, message }) } as const;
+  return { inbound: { ...inbound, answer, answersTo }, fault };
 }
 
 function receiveBatch(text: string, gw: Gateway, context: WireContext): Received[] {
@@ -83,6 +94,7 @@ export function unreadable(headers: Headers | null, idText: string | null = null
     capabilities: null,
     logLevel: null,
     answer: null,
+    answersTo: null,
   };
 }
 

@@ -23,17 +23,19 @@ export async function runCall(
   outside: ClientCalls | null = null,
 ): Promise<void> {
   const { inbound, controller } = call;
-  const { kind, idText, answer } = inbound;
+  const { kind, idText, answer, answersTo } = inbound;
+  // Of an answer that can be read, every failure keeps it from its question.
+  const unreadable = kind === "request" ? call.fault : null;
   const isRequest = kind === "request" && idText !== null;
   const calls = isRequest ? (session?.calls ?? outside) : null;
   const node = isRequest && calls?.began(idText, controller);
   await handle(gw, call);
   running.delete(controller);
   if (node) calls?.finished(node);
-  if (kind === "request" || call.failure) return;
-  if (answer) {
-    if (idText === null || !session?.questions.answer(idText, answer)) traffic.stray++;
-  } else if (inbound.method === "notifications/progress") report(session, inbound);
+  if (answer && call.failure === unreadable) {
+    if (answersTo === null || !session?.questions.answer(answersTo, answer)) traffic.stray++;
+  } else if (kind === "request" || call.failure) return;
+  else if (inbound.method === "notifications/progress") report(session, inbound);
   else if (inbound.method === "notifications/cancelled") {
     const id = cancelledIn(inbound.text) ?? "";
     const why = new Withdrawn(inbound.params.reason);

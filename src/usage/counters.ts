@@ -29,9 +29,11 @@ const listed: ReadonlySet<string> = new Set([
   "tasks/get",
   "tasks/update",
   "tasks/cancel",
-  // What a server says of a task to whoever listens.
   "subscriptions/listen",
 ]);
+
+/** The outcome of a task, which its server told to whoever listens: nobody called, but what was told has a length. */
+const isTold = ({ method, tool }: Ended): boolean => method === "subscriptions/listen" && tool !== undefined;
 
 /** What a call is counted under; one name where callers choose it, as they do with URIs and methods of extensions. */
 function nameOf({ method = "tools/call", srv = "", tool, code }: Ended): string {
@@ -61,7 +63,8 @@ export function createCounters(): Counters {
   return {
     add(record, at) {
       if (!ends.has(record.type)) return;
-      const { consumer = "", srv: server = "", st = "", count = 1 } = record;
+      const { consumer = "", srv: server = "", st = "" } = record;
+      const count = isTold(record) ? 0 : (record.count ?? 1);
       const tool = nameOf(record);
       const hour = Math.floor(at / hourUs);
       const key = `${hour}\0${consumer}\0${server}\0${tool}`;
@@ -71,7 +74,7 @@ export function createCounters(): Counters {
         denied: denials.has(st) ? count : 0,
         latencySumUs: (record.us ?? 0) * count,
         bytesIn: (record.al ?? 0) * count,
-        bytesOut: (record.rl ?? 0) * count,
+        bytesOut: (record.rl ?? 0) * (record.count ?? 1),
       };
       sums.set(key, { consumer, server, tool, hour, ...sumOf(sums.get(key) ?? nothing, own) });
     },

@@ -224,7 +224,7 @@ test("A16 verify: the search index is no evidence", async () => {
   writeFileSync(join(at.state, "index.db"), "rubbish");
   expect(await verifyAt(at)).toMatchObject({ exit: 0 });
   using reader = openReader({ state: at.state, main: null });
-  expect(reader.find({ consumer: "b" })).toHaveLength(4);
+  expect(reader.find({ consumer: "b" }).rows).toHaveLength(4);
 });
 
 test("R25 verify: a file that is no database, or none at all, is unreadable: 2", async () => {

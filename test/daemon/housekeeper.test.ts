@@ -37,7 +37,7 @@ test("R13 R26 housekeeper: answers with what is durable, verifies, and finds wha
   await opened.broker.end(failed(callOf({ consumer: "a" }), new Failure("denied", "no")));
   await until(async () => totals(await keeper.ask("usage", {}))[0] === 21, "21 calls counted");
   expect(totals(await keeper.ask("usage", { consumer: "a" }))).toEqual([11, 0, 1]);
-  expect(await keeper.ask("find", { consumer: "a" })).toHaveLength(11);
+  expect((await keeper.ask("find", { consumer: "a" })).rows).toHaveLength(11);
   expect(await keeper.ask("page", "main", 41, 9)).toMatchObject([{ seq: 41 }]);
   await opened.broker.checkpoint();
   const options = await gatherEvidence({ chain: "main", dir: outsideOf(at), sources: [] });
@@ -71,7 +71,7 @@ test("housekeeper: without metering nothing is counted, and search works", async
   opened.broker.onDurable(keeper.wake);
   await runCall(opened.broker);
   await until(() => opened.broker.durable() === 2, "durable");
-  expect(await keeper.ask("find", {})).toHaveLength(1);
+  expect((await keeper.ask("find", {})).rows).toHaveLength(1);
   expect(await keeper.ask("usage", {})).toEqual({ rows: [], cutShort: [] });
   await keeper.close();
   await opened.close();
@@ -119,7 +119,7 @@ test("R13 T04 housekeeper: where nothing can be stored it finds and counts all t
   await runCall(opened.broker, { consumer: "b" });
   await until(() => opened.broker.durable() === 4, "the second call");
   keeper.wake(4);
-  expect(await keeper.ask("find", {})).toHaveLength(2);
+  expect((await keeper.ask("find", {})).rows).toHaveLength(2);
   expect(totals(await keeper.ask("usage", {}))).toEqual([2, 0, 0]);
   expect(totals(await keeper.ask("usage", { consumer: "b" }))).toEqual([1, 0, 0]);
   const from = performance.now();
@@ -169,9 +169,9 @@ test("R8 housekeeper: an index that a query finds damaged is named, begun anew a
   writeFileSync(path, readFileSync(path).fill(0xa5, 4096 * (page - 1), 4096 * page));
   const keeper = start(at, { log });
   keeper.wake(40);
-  expect(await keeper.ask("find", { server: "crm" })).toHaveLength(20);
+  expect((await keeper.ask("find", { server: "crm" })).rows).toHaveLength(20);
   expect(complaints).toEqual([]);
-  for (let round = 0; round < 2; round++) expect(await keeper.ask("find", { consumer: "a" })).toHaveLength(10);
+  for (let round = 0; round < 2; round++) expect((await keeper.ask("find", { consumer: "a" })).rows).toHaveLength(10);
   expect(complaints).toEqual([expect.stringContaining(`${path}: database disk image is malformed`)]);
   await keeper.close();
   using index = new Database(path, { readonly: true });
@@ -232,7 +232,7 @@ test("rollup: pages, two marks of different age, and an index of another chain a
   expect(rollUpPage(reader, "main", 3001, { usage, index })).toBe(false);
   expect([usage.usageMark("main"), index.mark("main")?.seq]).toEqual([3001, 3001]);
   expect(totals(usage.counted({}))).toEqual([1500, 0, 0]);
-  expect(reader.find({ consumer: "agent", limit: 5000 })).toHaveLength(1500);
+  expect(reader.find({ consumer: "agent", limit: 5000 }).rows).toHaveLength(1500);
   expect(rollUpPage(reader, "main", 3001, { usage, index })).toBe(false);
   // An index that begins anew counts nothing twice.
   index.renew();

@@ -95,7 +95,7 @@ const refusals = [{ srv: "crm", tool: "get", rule: "secret-plan", reason: "not f
 
 test("S33: the records of a caller do not tell a hidden tool from none", async () => {
   const rows = Array.from({ length: 20 }, () => refusals.map((row) => ({ chain: "main", row }))).flat();
-  const find: Archive["find"] = async ({ limit }) => rows.slice(0, limit);
+  const find: Archive["find"] = async ({ limit }) => ({ rows: rows.slice(0, limit), unread: [] });
   const { handlers, viewer } = setting(loopback, { find });
   const found = async (of: Viewer, asked = {}) => {
     const { records, more } = await handlers["audit.log"]({ limit: 2, ...asked }, of);
@@ -112,7 +112,9 @@ test("R8: what a caller did is told as it was recorded, also why it was refused"
   const facts = { srv: "crm", tool: "get", rule: "reader#1", reason: "too late", st: "denied", code: "denied" };
   const record = { v: 1, seq: 1, t: "2026-01-01T00:00:00.000000Z", type: "call.refused", consumer: "alice", ...facts };
   const row = { seq: 1, rec: JSON.stringify(record), leaf: new Uint8Array(32) };
-  const { handlers, viewer } = setting(loopback, { find: async () => [{ chain: "main", row }] });
+  const { handlers, viewer } = setting(loopback, {
+    find: async () => ({ rows: [{ chain: "main", row }], unread: [] }),
+  });
   const { records } = await handlers["audit.log"]({ limit: 2, server: "crm" }, viewer);
   expect(records).toMatchObject([{ server: "crm", tool: "get", rule: "reader#1", reason: "too late" }]);
 });
@@ -122,7 +124,7 @@ test("of records that are not told only so many are looked at for one answer", a
   const [row] = refusals;
   const find: Archive["find"] = async ({ limit = 0 }) => {
     most = Math.max(most, limit);
-    return row ? Array.from({ length: limit }, () => ({ chain: "main", row })) : [];
+    return { rows: row ? Array.from({ length: limit }, () => ({ chain: "main", row })) : [], unread: [] };
   };
   const { handlers, viewer } = setting(loopback, { find });
   expect(await handlers["audit.log"]({ limit: 2, server: "crm" }, viewer)).toEqual({ records: [], more: false });

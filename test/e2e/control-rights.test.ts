@@ -88,3 +88,12 @@ describe.skipIf(!mayBecomeNobody || !admins || !readers)(
     }, 20_000);
   },
 );
+
+test("R124: a group that the configuration names and the machine does not have is warned of, the usual ones are not", async () => {
+  using place = new Place({ control: { adminGroup: "no-such-group", readGroup: "mcpgw-audit" } });
+  await using daemon = await place.start();
+  const warning = "control.adminGroup: /etc/group has no group no-such-group";
+  expect(await daemon.logged(({ msg }) => msg.startsWith("control."))).toMatchObject({ level: "warn" });
+  const { warnings } = (await place.json("status")) as { warnings: string[] };
+  expect(warnings.filter((each) => each.startsWith("control."))).toEqual([expect.stringContaining(warning)]);
+});

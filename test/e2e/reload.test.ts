@@ -140,9 +140,9 @@ test("T40: by SIGHUP the same; the log, the audit log and status say why, and a 
     /^the configuration was not reloaded, the one before is in force: .*:1:10: .*; .*:2:8: /m,
   );
   expect((await daemon.get("/metrics")).text).toContain("mcpgw_config_ok 0");
-  place.configure(config);
+  place.configure({ ...config, auth: { stdio: { consumerId: "a", roles: ["ghost"] } } });
   daemon.child.kill("SIGHUP");
-  await after("configuration loaded");
+  expect(await after("auth.stdio.roles[0]")).toMatchObject({ level: "warn" });
   expect(await warned()).not.toContain("not reloaded");
   const records = await place.records();
   expect(records.filter(({ type }) => type === "config.rejected").at(-1)?.["facts"]).toMatchObject({

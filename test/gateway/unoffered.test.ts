@@ -17,11 +17,15 @@ const served = {
     missing: [{ list: "tools" as const, name: "hidden", reason: "its inputSchema is no object" }],
   },
   long: { tools: ["get"], missing: [{ list: "tools" as const, name: null, reason: "more than 100 pages" }] },
+  half: {
+    tools: [takes("get", "a")],
+    missing: [{ list: "prompts" as const, name: null, reason: "prompts/list: -32603" }],
+  },
   fresh: {},
 };
 const upstreams = {
   status: () => [
-    ...["git", "files", "odd", "long"].map((id) => serverStatus(id, { listedAt: 1 })),
+    ...["git", "files", "odd", "long", "half"].map((id) => serverStatus(id, { listedAt: 1 })),
     serverStatus("fresh", { state: "starting" }),
   ],
 };
@@ -70,6 +74,25 @@ test("of globs, of every server's tools, of URIs and of a server that is not kno
     { id: "c", include: ["long:drop"] },
   ];
   expect(told({ rules, toolsets })).toEqual([]);
+});
+
+test("where a list cannot be had, names of that kind are left unchecked, and no others", () => {
+  const rules = [
+    { server: "half", tool: "gte", ...deny },
+    { server: "half", prompt: "reveiw", ...deny },
+    { server: "half", tool: "get", when: { "args.b": { eq: 1 } }, ...deny },
+    { server: "half", when: { "args.b": { eq: 1 } }, ...deny },
+  ];
+  const toolsets = [
+    { id: "a", include: ["half:reveiw"] },
+    { id: "b", include: ["half:x*"] },
+  ];
+  const perTool = [{ tool: "half:gte", perMinute: 1 }];
+  expect(told({ rules, toolsets, limits: { perMinute: 9, perTool } }).map((each) => each.split(":")[0])).toEqual([
+    "rules[0].tool",
+    'rules[2].when["args.b"]',
+    "limits.perTool[0].tool",
+  ]);
 });
 
 test("a condition on an argument that no tool of the rule takes is told", () => {
@@ -122,7 +145,7 @@ test("limits and toolsets are held to the same, and a toolset with nothing in it
     'toolsets[0].include[1]: server git lists no tool or prompt "reveiw" now, at least not to every caller',
     'toolsets[0].exclude[0]: server git lists no tool or prompt "git_rest" now, at least not to every caller',
     'toolsets[0].rename["git:gitlog"]: server git lists no tool or prompt "gitlog" now, at least not to every caller',
-    "toolsets[1]: selects nothing of what its servers offer now",
+    "toolsets[1]: selects nothing that its servers list to every caller now",
   ]);
 });
 

@@ -250,23 +250,22 @@ describe("requests to the client", () => {
     expect(client.door.traffic).toMatchObject({ stray: 2, asked: 0 });
   });
 
-  test("an answer that cannot be read ends no request of the client's own under the same id", async () => {
+  test("an answer that cannot be read ends its question at once, and no request of the client's own under the same id", async () => {
     await using client = pipe(answered);
     await client.open();
-    const call = client.receive(toolCall("echo", {}, 1));
-    await client.got(isRequest);
     const { body } = client.door.gw.shape;
-    const unread = [
-      '{"jsonrpc":"2.0","id":1}',
-      '{"jsonrpc":"2.0","id":1,"result":null}',
-      '{"jsonrpc":"2.0","id":1,"result":{"a":1,"a":2}}',
-      `{"jsonrpc":"2.0","id":1,"result":{"a":"${"x".repeat(body)}"}}`,
-    ];
-    for (const each of unread) await client.receive(each);
-    expect(client.sent.slice(-unread.length).map((message) => pick(message, "id"))).toEqual(unread.map(() => null));
-    await client.receive({ jsonrpc: "2.0", id: 1, result: { read: true } });
-    await call;
-    expect(pick(client.sent.at(-1), "result.content.0.text")).toBe('{"read":true}');
+    const unread = ["", ',"result":null', ',"result":{"a":1,"a":2}', `,"result":{"a":"${"x".repeat(body)}"}`];
+    for (const [index, rest] of unread.entries()) {
+      const id = index + 1;
+      const call = client.receive(toolCall("echo", {}, id));
+      await client.got((message) => isRequest(message) && pick(message, "id") === id);
+      await client.receive(`{"jsonrpc":"2.0","id":${id}${rest}}`);
+      await call;
+      const [refusal, answer] = client.sent.slice(-2).toSorted((message) => (pick(message, "id") === null ? -1 : 1));
+      expect([pick(refusal, "id"), pick(answer, "id")]).toEqual([null, id]);
+      expect(pick(answer, "result.content.0.text")).toContain("The client's answer was refused: The ");
+    }
+    expect(client.door.traffic).toMatchObject({ stray: 0, asked: 0 });
   });
 
   test("an answer before initialize belongs to nothing and kills nothing", async () => {

@@ -32,7 +32,7 @@ test("R11 store: what several chains hold is merged by time", () => {
   const other = rowsOf([{ at: early + 2_000_000, facts: { t: "" } }]);
   two?.append(other);
   const reader = openReader({ state: at.state, main: null });
-  const order = (limit?: number) => reader.find({ limit }).map(({ chain, row }) => `${chain}:${row.seq}`);
+  const order = (limit?: number) => reader.find({ limit }).rows.map(({ chain, row }) => `${chain}:${row.seq}`);
   // The clock stepped back before main's third record: within a chain the sequence decides.
   const expectOrder = (): void => {
     expect(order()).toEqual(["serve-1:1", "main:3", "main:2", "main:1"]);
@@ -79,7 +79,7 @@ test("R11 A16 store: the index changes how fast records are found, never which",
   chain.append(rows);
   const answers = () => {
     using reader = openReader({ state: at.state, main: null });
-    const found = queries.map((query) => reader.find(query).map(({ row }) => row.seq));
+    const found = queries.map((query) => reader.find(query).rows.map(({ row }) => row.seq));
     return found;
   };
   const scanned = answers();
@@ -110,7 +110,7 @@ test("R11 A16 store: the index changes how fast records are found, never which",
   if (rows[299]) empty.add("main", rows[299], []);
   empty[Symbol.dispose]();
   using reader = openReader({ state: at.state, main: null });
-  const found = () => reader.find({ consumer: "c1" }).length;
+  const found = () => reader.find({ consumer: "c1" }).rows.length;
   expect(found()).toBe(0);
   rmSync(path);
   fillIndex(path, rows, 300);
@@ -124,7 +124,7 @@ test("R11 store: no record between two pages of a long chain is lost or found be
   const st = (at: number) => (at < 3 || at === 20_002 ? "denied" : "ok");
   chain.append(rowsOf(Array.from({ length: 20_003 }, (_, at) => ({ st: st(at) }))));
   using reader = openReader({ state: at.state, main: null });
-  const denied = (limit?: number) => reader.find({ status: "denied", limit }).map(({ row }) => row.seq);
+  const denied = (limit?: number) => reader.find({ status: "denied", limit }).rows.map(({ row }) => row.seq);
   expect(denied()).toEqual([20_003, 3, 2, 1]);
   expect(denied(2)).toEqual([20_003, 3]);
 });
@@ -142,7 +142,7 @@ test("R11 store: an index of an older version tells nothing", () => {
   }
   const found = (): number => {
     using reader = openReader({ state: at.state, main: null });
-    return reader.find({ consumer: "agent" }).length;
+    return reader.find({ consumer: "agent" }).rows.length;
   };
   expect(found()).toBe(0);
   {

@@ -228,7 +228,7 @@ test("T07 store: a reader answers from the files that are there, and touches non
   const writer = openChain(path);
   writer.append(rowsOf([{}], 3));
   expect(reader.last("serve-1")?.seq).toBe(3);
-  expect(reader.find({})).toHaveLength(3);
+  expect(reader.find({}).rows).toHaveLength(3);
   expect(writer.fault()).toBeNull();
   writer[Symbol.dispose]();
   lose();

@@ -133,7 +133,7 @@ export function storeSuite(name: string, open: () => Backend): void {
       ]),
       [],
     );
-    const find = (query: Parameters<AuditReader["find"]>[0]) => reader.find(query).map(({ row }) => row.seq);
+    const find = (query: Parameters<AuditReader["find"]>[0]) => reader.find(query).rows.map(({ row }) => row.seq);
     expect(find({})).toEqual([8, 6, 5, 4, 3, 2]);
     expect(find({ type: "*" })).toEqual([8, 7, 6, 5, 4, 3, 2, 1]);
     expect(find({ type: "call.*" })).toEqual([5, 4, 3, 2, 1]);

@@ -101,10 +101,23 @@ for (const [method, name] of chosen) {
 
 test("R13 usage: tools, prompts and tasks are counted by name", () => {
   const counters = createCounters();
-  const methods = ["tools/call", "prompts/get", "tasks/get", "subscriptions/listen"];
+  const methods = ["tools/call", "prompts/get", "tasks/get"];
   for (const method of methods)
     counters.add({ type: "call.end", consumer: "a", srv: "s", method, tool: method, st: "ok" }, base);
   expect(counters.rows().map(({ tool }) => tool)).toEqual(methods);
+});
+
+test("R13 usage: what a server told of how a task ended is no call, and counts with its length", () => {
+  const counters = createCounters();
+  const record = { type: "call.end", consumer: "a", srv: "s", tool: "t", st: "ok", us: 5, rl: 7 };
+  counters.add({ ...record, method: "tools/call" }, base);
+  counters.add({ ...record, method: "subscriptions/listen", us: 0 }, base);
+  const listening = { type: "call.end", consumer: "a", method: "subscriptions/listen", st: "ok" };
+  counters.add(listening, base);
+  expect(counters.rows()).toMatchObject([
+    { server: "s", tool: "t", calls: 1, latencySumUs: 5, bytesOut: 14 },
+    { server: "", tool: "", calls: 1 },
+  ]);
 });
 
 test("R26 usage: hours and days stand in the order of time, whatever was called in them", () => {

@@ -1,7 +1,7 @@
 import { command, group } from "../command.ts";
-import { UsageError } from "../errors.ts";
+import { exit, UsageError } from "../errors.ts";
 import { checked, filters, unheard } from "../filters.ts";
-import { type Cell, right } from "../output.ts";
+import { type Cell, type Output, right } from "../output.ts";
 import { mostAsked, wrongStatus, wrongRecordType } from "../../control/filters.ts";
 import { line, number } from "../../control/format.ts";
 import { factsIn, recordRows } from "../../control/present.ts";
@@ -30,18 +30,32 @@ const log = command({
       limit: wholeNumber("--limit", args.limit, 1, mostAsked),
     };
     const client = await open({ offline: true });
-    const { records, more } = await client.call("audit.log", input);
+    const { records, more, unread } = await client.call("audit.log", input);
+    const code = tellMissing(unread, out);
     const oldestFirst = records.toReversed();
     if (records.length === 0) out.say((await unheard(client, input)) ?? "no record matches");
     if (more) out.say(`only the newest ${number(records.length)} are shown; --limit or --until shows older ones`);
-    if (out.json) return out.document({ records: oldestFirst, more });
+    if (out.json) {
+      await out.document({ records: oldestFirst, more, unread });
+      return code;
+    }
     const rows = oldestFirst.map((entry) => [right(`${entry.chain}/${entry.seq}`), ...cells(entry, true)]);
     await out.table(["RECORD", "TIME", "CONSUMER", "TOOL", "STATUS", "TOOK", "WHY"], rows);
     if (input.type === undefined && records.some(({ type }) => type === "call.end")) {
       out.say("begin and checkpoint records are left out; --type call.begin or --type checkpoint shows them");
     }
+    return code;
   },
 });
+
+/** Names the chains of which records are missing; returns the exit code. */
+function tellMissing(unread: readonly string[] = [], out: Output): number {
+  for (const chain of unread)
+    out.warn(
+      `chain ${chain} cannot be read as a whole: records of it are missing here; if that stays so, \`mcpgw audit verify\` says why`,
+    );
+  return unread.length > 0 ? exit.failed : exit.done;
+}
 
 /** `12` or `chain/12`. */
 function recordId(text: string): { chain: string | undefined; seq: number } {
@@ -96,10 +110,11 @@ const stats = command({
     const range = timeRange(args.since, args.until);
     const client = await open({ offline: true });
     const answer = await client.call("audit.stats", range);
+    const code = tellMissing(answer.unread, out);
     const none = answer.chains.every(({ records }) => records === 0);
     if (none) out.say((range.since ?? range.until) ? "no record lies in that time" : "no record so far");
-    if (out.json) return out.document(answer);
-    if (none) return;
+    if (out.json) await out.document(answer);
+    if (none || out.json) return code;
     await out.table(
       ["CHAIN", "RECORDS"],
       answer.chains.map(({ chain, records }) => [chain, count(records)]),
@@ -122,6 +137,7 @@ const stats = command({
         rows.map(({ name, calls, errors, denied }) => [name, count(calls), count(errors), count(denied)]),
       );
     }
+    return code;
   },
 });
 

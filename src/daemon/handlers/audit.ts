@@ -9,7 +9,7 @@ import { subjectIn, valueOf } from "../../audit/subject.ts";
 import type { AuditRow } from "../../core/store.ts";
 import type { Archive } from "../archive.ts";
 import { entryOf } from "./entry.ts";
-import { records } from "./records.ts";
+import { partly, records } from "./records.ts";
 
 type Names = "audit.show" | "audit.export";
 
@@ -83,10 +83,10 @@ export async function auditLog(
   const { limit } = input;
   const most = Math.max(limit + 1, mostFound);
   for (let asked = limit + 1; ; asked = Math.min(4 * asked, most)) {
-    const found = await archive.find({ ...input, limit: asked });
-    const records = found.flatMap(({ chain, row }) => told(entryOf(chain, row.seq, row.rec)));
-    if (records.length > limit || found.length < asked || asked === most)
-      return { records: records.slice(0, limit), more: records.length > limit };
+    const { rows, unread } = await archive.find({ ...input, limit: asked });
+    const records = rows.flatMap(({ chain, row }) => told(entryOf(chain, row.seq, row.rec)));
+    if (records.length > limit || rows.length < asked || asked === most)
+      return { records: records.slice(0, limit), more: records.length > limit, ...partly(unread) };
   }
 }
 

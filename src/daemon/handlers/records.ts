@@ -23,6 +23,10 @@ export async function* records(archive: Archive, chains: readonly string[], peri
   }
 }
 
+/** Names in an answer the chains of which it lacks records. */
+export const partly = (unread: readonly string[]): { unread?: readonly string[] } =>
+  unread.length > 0 ? { unread } : {};
+
 /** The records of a chain from `from` on, a page at a time, also those that are added meanwhile. */
 export async function* pages(archive: Archive, chain: string, from: number): AsyncGenerator<AuditRow[]> {
   for (let next = from; ;) {

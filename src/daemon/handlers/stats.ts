@@ -1,20 +1,24 @@
+import type { Recorded } from "../../audit/record.ts";
 import type { Answer } from "../../control/api.ts";
 import { unknownThings } from "../../core/failure.ts";
 import { createCounters } from "../../usage/counters.ts";
 import { groupUsage } from "../../usage/query.ts";
 import type { Archive } from "../archive.ts";
-import { type Period, records } from "./records.ts";
+import { partly, type Period, records } from "./records.ts";
 
 type Stats = Answer<"audit.stats">;
 
-/** Counts the records of all chains by what they say; `consumer` narrows it to one consumer's, for its own eyes. */
+/**
+ * Counts the records of all chains by what they say; `consumer` narrows it to one consumer's, for its own eyes. Of a
+ * chain that cannot be read to its end those count that come before. Throws where that is so of all chains.
+ */
 export async function statsOf(archive: Archive, period: Period, consumer: string | null): Promise<Stats> {
   const chains = new Map(archive.chains().map((chain) => [chain, 0]));
   const byType: Record<string, number> = {};
   const byStatus: Record<string, number> = {};
   const counters = createCounters();
-  for await (const { chain, record } of records(archive, [...chains.keys()], period)) {
-    if (consumer !== null && record.consumer !== consumer) continue;
+  const add = (chain: string, record: Recorded): void => {
+    if (consumer !== null && record.consumer !== consumer) return;
     chains.set(chain, (chains.get(chain) ?? 0) + 1);
     byType[record.type] = (byType[record.type] ?? 0) + 1;
     // Only the record that ends a call has a status.
@@ -22,12 +26,22 @@ export async function statsOf(archive: Archive, period: Period, consumer: string
     // Its own consumer must not learn that what it named is there, but hidden.
     const hidden = consumer !== null && unknownThings.has(record.code);
     counters.add(hidden ? { ...record, srv: "" } : record, 0);
+  };
+  const unread: string[] = [];
+  for (const chain of chains.keys()) {
+    try {
+      for await (const { record } of records(archive, [chain], period)) add(chain, record);
+    } catch (error) {
+      unread.push(chain);
+      if (unread.length === chains.size) throw error;
+    }
   }
   const rows = counters.rows();
   const by = (what: "consumer" | "server" | "tool"): Stats["consumers"] =>
     groupUsage(rows, what).map(({ name, calls, errors, denied }) => ({ name, calls, errors, denied }));
   return {
     chains: [...chains].map(([chain, count]) => ({ chain, records: count })),
+    ...partly(unread),
     byType,
     byStatus,
     consumers: by("consumer"),

@@ -14,7 +14,7 @@ export type Serving = {
   readonly startedAt: number;
   readonly state: () => State;
   readonly listen: () => readonly string[];
-  /** What it serves with though the files say something else since. */
+  /** What it serves with though the files of this machine say something else. */
   readonly outdated: () => readonly string[];
 };
 

@@ -3,7 +3,7 @@ import { statSync } from "node:fs";
 import { leftOutTypes } from "../../core/event.ts";
 import { statusesOf } from "../../core/failure.ts";
 import { splitCanonical } from "../../core/name.ts";
-import type { AuditQuery, AuditRow, FoundRow, StoreFailed } from "../../core/store.ts";
+import type { AuditQuery, AuditRow, Found, FoundRow, StoreFailed } from "../../core/store.ts";
 import { timeText } from "../../core/time-text.ts";
 import { isDamage, openReadable, withPath } from "./database.ts";
 import { version } from "./migrate.ts";
@@ -24,7 +24,7 @@ const hit = "SELECT seq, rec, leaf FROM record WHERE";
 const told = "coalesce(srv, rec->>'$.facts.server')";
 
 /** Finds records of chains, newest first: by the index as far as it reaches, and beyond it by a look at each record. */
-export type Search = { find(chains: readonly string[], query: AuditQuery): FoundRow[]; close(): void };
+export type Search = { find(chains: readonly string[], query: AuditQuery): Found; close(): void };
 
 /** Whom it is told that the index is damaged, which costs every query that it would be of use to. */
 export type Damaged = (error: StoreFailed) => void;
@@ -55,10 +55,18 @@ export function createSearch(
   return {
     find(chains, query) {
       const asked = { ...query, limit: query.limit ?? defaultLimit };
-      const found = chains.map((chain) =>
-        within(chain, (db) => findInChain({ chain, db, index: openIndex() }, asked)).map((row) => ({ chain, row })),
-      );
-      return mergeByTime(found).slice(0, asked.limit);
+      const found: FoundRow[][] = [];
+      const failed = new Map<string, unknown>();
+      for (const chain of chains) {
+        try {
+          const rows = within(chain, (db) => findInChain({ chain, db, index: openIndex() }, asked));
+          found.push(rows.map((row) => ({ chain, row })));
+        } catch (error) {
+          failed.set(chain, error);
+        }
+      }
+      if (failed.size > 0 && found.length === 0) throw failed.values().next().value;
+      return { rows: mergeByTime(found).slice(0, asked.limit), unread: [...failed.keys()] };
     },
     close: () => index?.close(),
   };

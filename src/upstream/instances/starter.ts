@@ -67,6 +67,7 @@ export class Starter {
       client: this.#client,
       timeout: () => this.#terms.options.timeout,
       limits: lists ? this.#limits.lists : this.#limits.usual,
+      ownLimits: this.#limits.lists,
       declares,
       asker: () => null,
       log,

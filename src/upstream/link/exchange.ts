@@ -42,6 +42,10 @@ export abstract class Exchange extends QuestionContext {
     return this.request.purpose.kind === "call";
   }
 
+  get isOwn(): boolean {
+    return this.request.purpose.kind === "own";
+  }
+
   /** The client that made the call; null where none is known, or it is no call. */
   get client(): string | null {
     const { purpose } = this.request;

@@ -66,16 +66,20 @@ function deliverOne(message: UpstreamMessage, text: string, host: LinkHost, inbo
   if (message.kind === "result" || message.kind === "error") return inbox.answer(message.idText, message);
   if (message.kind === "notification") return notification(message, host, inbox);
   if (message.kind === "request") return request(message, inbox);
-  inbox.stray(message.reason);
-  const idText = idOf(text);
-  if (idText === null) return;
   const { reason, limit, ofAnswer } = message;
+  const idText = idOf(text);
+  if (idText === null) return inbox.stray(reason);
+  const asks = isRequest(text);
+  const id = ownId(JSON.parse(idText)) ?? idText;
+  if (limit !== null && !asks && host.limits !== host.ownLimits && inbox.find(id)?.isOwn)
+    return receive(text, { ...host, limits: host.ownLimits }, inbox);
+  inbox.stray(reason);
   // Its id is the server's own, which waits for an answer.
-  if (isRequest(text)) {
+  if (asks) {
     return void inbox.reply(errorMessage(idText, rpcCodes.invalidRequest, `The request cannot be read: ${reason}`));
   }
   inbox.broken(
-    ownId(JSON.parse(idText)) ?? idText,
+    id,
     limit === null ? faults.protocol(host.server, ofAnswer) : faults.tooMuch(host.server, `${reason} (${limit})`),
   );
 }

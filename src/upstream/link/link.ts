@@ -117,6 +117,8 @@ export type LinkHost = LinkEvents & {
   /** How long the server may take to answer a request that the gateway sends for itself, ms, as things are now. */
   timeout(): number;
   readonly limits: UpstreamLimits;
+  /** Those of answers to the gateway's own requests: a list may nest deeper than a result for a caller. */
+  readonly ownLimits: UpstreamLimits;
   readonly client: { readonly name: string; readonly version: string };
   /** The capabilities that a legacy handshake declares, raw JSON. */
   readonly declares: string;

@@ -221,8 +221,8 @@ class HttpLink implements Link {
   }
 
   /** The answer in a JSON body; null when the body does not answer this request. */
-  #answerIn(text: string, { id, session, doubt }: HttpExchange, status: number): Answer | null {
-    const message = readUpstream(text, this.#host.limits);
+  #answerIn(text: string, { id, session, doubt, isOwn }: HttpExchange, status: number): Answer | null {
+    const message = readUpstream(text, isOwn ? this.#host.ownLimits : this.#host.limits);
     // Nearly every body is the result itself; the rest is for servers that answer otherwise.
     if (message.kind === "result" && message.idText === String(id)) return bounded(message, this.#host);
     type Heard = { answer: Answer | null; fault: Failure | null; own: boolean };

@@ -1,5 +1,6 @@
 import { describe, expect, test } from "bun:test";
 import { rmSync, writeFileSync } from "node:fs";
+import { reasonOf } from "../../support/failure.ts";
 import { event, events, reply, serve, text, told } from "../../support/mcp-server.ts";
 import { principal } from "../../support/principal.ts";
 import { fake, http, type AskOptions, type Harness, jsonOf, callTo, upstreams } from "../../support/upstream.ts";
@@ -158,6 +159,38 @@ test.each([
     await until(() => learnt(set, alice) !== null, "it to be waited for");
   }
   expect(set.warnings.filter((each) => each.includes(why))).toHaveLength(1);
+});
+
+const nested = (times: number): object =>
+  Array.from({ length: times }).reduce<object>((a) => ({ type: "object", properties: { a } }), { type: "object" });
+
+test("a tool that nests deeper than a message may keeps no other from being offered, as in the common list", async () => {
+  await using set = upstreams([fake("a")]);
+  await set.settled();
+  await switchOn(set, alice, [define("extra"), { ...define("deep"), inputSchema: nested(50) }]);
+  await learnt(set, alice);
+  expect(own(set, alice)).toEqual(["extra"]);
+});
+
+test.each([["one JSON text"], ["a stream"]])("over HTTP likewise, where the list is %s", async (form) => {
+  const tools = [define("extra"), { ...define("deep"), inputSchema: nested(50) }];
+  using server = serve(({ method, id }) => {
+    if (method === "initialize")
+      return reply(id, { protocolVersion: "2025-11-25", capabilities: { tools: { listChanged: true } } });
+    if (method === "tools/list") {
+      const result = { tools: server.of("tools/list").length > 1 ? tools : [define("echo")] };
+      return form === "a stream" ? events(event({ jsonrpc: "2.0", id, result })) : reply(id, result);
+    }
+    const changed = told("notifications/tools/list_changed", {});
+    const result = { ...text("ok"), structuredContent: nested(50) };
+    return method === "tools/call" ? events(changed, event({ jsonrpc: "2.0", id, result })) : null;
+  });
+  await using set = upstreams([http("a", server.url, { protocol: "legacy" })]);
+  await set.settled();
+  // A result of a call is held to the depth of a message.
+  expect(String(await reasonOf(set.ask("a", "echo", {}, alice)))).toContain("limits.depth");
+  await learnt(set, alice);
+  expect(own(set, alice)).toEqual(["extra"]);
 });
 
 test("an instance that does not answer is waited for once", async () => {

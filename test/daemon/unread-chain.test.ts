@@ -1,0 +1,41 @@
+import { expect, setDefaultTimeout, test } from "bun:test";
+import { rmSync, writeFileSync } from "node:fs";
+import { join } from "node:path";
+import { everything, Place } from "../support/daemon.ts";
+import { StdioClient } from "../support/stdio-client.ts";
+
+// Each command is a process; on a busy machine that takes its time.
+setDefaultTimeout(30_000);
+
+test("R8 R25 audit log and audit stats show the chains that can be read, and name another, with a daemon and without", async () => {
+  using place = new Place({
+    servers: [],
+    policies: [everything()],
+    auth: { stdio: { consumerId: "local", roles: ["user"] } },
+  });
+  await place.newKey("agent");
+  {
+    await using client = new StdioClient(place);
+    await client.open();
+  }
+  for (const end of ["", "-wal", "-shm"]) rmSync(join(place.state, `audit/serve-1.db${end}`), { force: true });
+  writeFileSync(join(place.state, "audit/serve-1.db"), "rubbish");
+  const stderr: unknown = expect.stringContaining("warning: chain serve-1 cannot be read as a whole");
+  const partly = async () => {
+    const log = await place.cli(["audit", "log", "--json"]);
+    expect(log).toMatchObject({ code: 1, stderr });
+    expect(JSON.parse(log.stdout)).toMatchObject({ unread: ["serve-1"] });
+    expect(log.stdout).toContain("key.created");
+    const stats = await place.cli(["audit", "stats"]);
+    expect(stats).toMatchObject({ code: 1, stderr });
+    expect(stats.stdout).toMatch(/^key\.created +1$/m);
+    const none = await place.cli(["audit", "log", "--consumer", "local"]);
+    expect(none.stderr).not.toContain("no record so far");
+    expect(none).toMatchObject({ code: 1, stderr });
+  };
+  await partly();
+  await using daemon = await place.start();
+  await partly();
+  expect(await daemon.stop()).toBe(0);
+  expect(await place.cli(["audit", "verify"])).toMatchObject({ code: 2 });
+});
