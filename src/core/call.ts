@@ -237,11 +237,15 @@ export class Call {
   }
 }
 
-/** The arguments of a completion by their names, as those of the call that it is for: what hides them there does here. */
+/**
+ * The arguments of a completion by their names, as those of the call that it is for: what hides them there does here. One
+ * that is asked for and known has both values.
+ */
 function completed({ argument, context }: Inbound["params"]): string {
   const known = isObject(context) && isObject(context.arguments) ? context.arguments : {};
-  const asked = isObject(argument) && typeof argument.name === "string" ? { [argument.name]: argument.value } : {};
-  return JSON.stringify({ ...known, ...asked });
+  if (!isObject(argument) || typeof argument.name !== "string") return JSON.stringify(known);
+  const { name, value } = argument;
+  return JSON.stringify({ ...known, [name]: Object.hasOwn(known, name) ? [known[name], value] : value });
 }
 
 /** A call whose caller is known: whatever is done for it is done for that principal. */

@@ -121,6 +121,7 @@ function completion(): Governed {
         route,
         decide: () => policy.decide(call, who, route),
         request() {
+          needArgument(inbound);
           const edits = { type: JSON.stringify(type), [parameter]: JSON.stringify(route.name) };
           const ref = overrideMembers(paramText(inbound, "ref") ?? "{}", edits);
           return { method: inbound.method, edits: { ref } };
@@ -128,6 +129,15 @@ function completion(): Governed {
       };
     },
   };
+}
+
+/** Throws `invalid-params` if a completion brings something that its record would not show. */
+function needArgument({ params: { argument, context } }: Call["inbound"]): void {
+  const named = isObject(argument) && typeof argument.name === "string" && typeof argument.value === "string";
+  if (!named) throw new Failure("invalid-params", '"params.argument" has no name and value that are strings.');
+  const known = context ?? {};
+  if (isObject(known) && isObject(known.arguments ?? {})) return;
+  throw new Failure("invalid-params", '"params.context.arguments" is not an object; leave it out when there are none.');
 }
 
 type Reference = { type: string; kind: Kind; name: unknown; parameter: "name" | "uri" };
