@@ -168,35 +168,6 @@ describe("what reaches a server", () => {
     const { call } = await send(gw, "resources/read", { uri: "gw+crm:twin:b" }, { era: "legacy" });
     expect(call.reply?.text).toBe('{"contents":[{"uri":"gw+crm:twin:b","text":"1.10"}, {"uri":"other:c"},7],"n":1.10}');
   });
-
-  test("a completion of another form, of which its record would not show all, reaches no server", async () => {
-    const ref = { type: "ref/prompt", name: "crm__greet" };
-    const argument = { name: "n", value: "v" };
-    const odd = [
-      { ref },
-      { ref, argument: ["n"] },
-      { ref, argument: { name: 5, value: "v" } },
-      { ref, argument: { name: "n", value: { a: 1 } } },
-      { ref, argument, context: "a" },
-      { ref, argument, context: { arguments: ["a"] } },
-      { ref, argument, context: { arguments: "a" } },
-    ];
-    const { gw, sent } = harness({ servers });
-    for (const params of odd)
-      expect((await send(gw, "completion/complete", params, { era: "legacy" })).error).toMatchObject({ code: -32602 });
-    expect(sent).toEqual([]);
-    for (const context of [null, {}, { arguments: null }, { arguments: { a: "1" } }])
-      expect(
-        (await send(gw, "completion/complete", { ref, argument, context }, { era: "legacy" })).error,
-      ).toBeUndefined();
-  });
-
-  test("completion of nothing is refused", async () => {
-    const { gw } = harness({ servers });
-    for (const ref of [undefined, 7, {}, { type: "ref/tool", name: "crm__get" }]) {
-      expect((await send(gw, "completion/complete", { ref })).error).toMatchObject({ code: -32602 });
-    }
-  });
 });
 
 describe("S33: lists and everything else agree", () => {
