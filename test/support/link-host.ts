@@ -8,6 +8,7 @@ export const linkHost: LinkHost = {
   server: "a",
   limits: { depth: 64, nodes: 1_000, result: 1_000_000, batch: 100 },
   client: { name: "t", version: "0" },
+  secrets: () => [],
   declares: "{}",
   asker: () => null,
   timeout: () => 1_000,

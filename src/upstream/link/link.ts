@@ -118,6 +118,8 @@ export type LinkHost = LinkEvents & {
   timeout(): number;
   readonly limits: UpstreamLimits;
   readonly client: { readonly name: string; readonly version: string };
+  /** Values that nothing which is said of the server may show, as they are now. */
+  readonly secrets: () => readonly string[];
   /** The capabilities that a legacy handshake declares, raw JSON. */
   readonly declares: string;
   /**
