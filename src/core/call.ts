@@ -227,12 +227,14 @@ export class Call {
 
   /**
    * What is asked of the thing that the call names: its `arguments` exactly as received, or all `params` of an extension's
-   * method. `{}` when absent or null.
+   * method; for a task, whose tool is named, which one. `{}` when absent or null.
    */
   get argumentsText(): string {
     const { method, params, spans, text } = this.inbound;
     if (method === "completion/complete") return completed(params);
-    const span = isRequestMethod(method) ? spans.arguments : spans.params;
+    const isMcp = isRequestMethod(method);
+    if (isMcp && method.startsWith("tasks/")) return JSON.stringify({ taskId: params.taskId });
+    const span = isMcp ? spans.arguments : spans.params;
     return span ? text.slice(span[0], span[1]) : "{}";
   }
 }

@@ -41,6 +41,7 @@ test.each([
     '{"pin":["47","4"],"user":"a"}',
   ],
   ["completion/complete", '{"argument":["name"],"context":{"arguments":[1]}}', "{}"],
+  ["tasks/cancel", '{"taskId":"t-1","arguments":{"a":1}}', '{"taskId":"t-1"}'],
   ["com.acme/deploy", whole, whole],
 ])("what %s asks is known: %s", (method, params, asked) => {
   const text = `{"jsonrpc":"2.0","id":1,"method":"${method}","params":${params}}`;
