@@ -1,7 +1,7 @@
 import { formatDuration } from "../core/duration.ts";
 import { messageOf } from "../core/error-text.ts";
 import { brokeProtocol, Failure } from "../core/failure.ts";
-import { maskable, maskSpelled, spellings } from "../core/secret.ts";
+import { maskSpelled, spellingsOf } from "../core/secret.ts";
 import { cut, plain } from "../core/text.ts";
 
 // The errors that a caller reads when a server fails. Each says whether the call may have run.
@@ -14,7 +14,7 @@ const longestWords = 8 * 1024;
  * refuse, and what is said of a server is told to others than its caller.
  */
 export function quoted(text: string, secrets: readonly string[]): string {
-  const shown = maskSpelled(text.slice(0, longestWords), maskable(secrets.flatMap(spellings)));
+  const shown = maskSpelled(text.slice(0, longestWords), spellingsOf(secrets));
   return plain(cut(shown.replace(/\s+/g, " ").trim(), 200));
 }
 
