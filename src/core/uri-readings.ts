@@ -145,7 +145,8 @@ export function formsOfGlob<Form>(glob: string, compile: (text: string) => Form)
   // The glob may end within the port: then any path may follow.
   const [, host] = /^([^/]*\/\/[^/]*):\d*\*$/.exec(folder) ?? [];
   const others = host === undefined ? [folder, bare(folder)] : [folder, bare(host), `${bare(host)}/*`];
-  return [compile(glob), compile(read), ...[...others, local(folder, "*")].map(compile)];
+  const further = new Set([...others, local(folder, "*")]).difference(new Set([glob, read]));
+  return [compile(glob), compile(read), ...[...further].map(compile)];
 }
 
 const onlyCase = (a: GlobTokens, b: GlobTokens): boolean => a.join("").toLowerCase() === b.join("").toLowerCase();
