@@ -92,7 +92,10 @@ export class Drafts {
 
   /** A subscription in one record: who asked for what, the decision, and that it was granted. */
   once(call: Call, facts: Facts): Draft {
-    const { fields, payload } = this.#intent("call.end", call, undefined);
+    const { notifications } = call.inbound.params;
+    // Which of many resources and tasks, no other field could hold.
+    const asked = notifications === undefined ? call.argumentsText : JSON.stringify(notifications);
+    const { fields, payload } = this.#intent("call.end", call, undefined, asked);
     const outcome = { st: "ok", us: this.#clock.mono() - call.started };
     return { fields: { ...fields, ...outcome, facts: safe(facts, this.#redactor) }, payload };
   }
@@ -165,9 +168,9 @@ export class Drafts {
   }
 
   /** Who asked for what, and the decision: the fields that begin records and refusals share. */
-  #intent(type: RecordType, call: Call, sbx: string | undefined): Draft {
+  #intent(type: RecordType, call: Call, sbx: string | undefined, asked = call.argumentsText): Draft {
     const { who, route, verdict, inbound, session } = call;
-    const args = this.#redactor.part("args", call.argumentsText, route?.canonical === nestingTool);
+    const args = this.#redactor.part("args", asked, route?.canonical === nestingTool);
     const fields = {
       type,
       at: this.#clock.now(),

@@ -1,5 +1,5 @@
 import { maskPatterns } from "../core/credential-patterns.ts";
-import { maskable, maskSpelled, spellings } from "../core/secret.ts";
+import { maskSpelled, spellingsOf } from "../core/secret.ts";
 import type { Payload } from "../core/store.ts";
 import { cutBytes } from "../core/text.ts";
 import { commitmentTo, saltBytes } from "./chain.ts";
@@ -46,7 +46,7 @@ export function createRedactor(
     result: [...results, ...within("result", results)],
   };
   const salt = createSalts();
-  const known = createKnown(secrets);
+  const known = (): readonly string[] => spellingsOf(secrets());
   const { payloads: mode } = options;
 
   return {
@@ -90,14 +90,3 @@ function pathsOf(configured: readonly string[], part: string): MaskPath[] {
 
 const within = (member: string, paths: readonly MaskPath[]): MaskPath[] =>
   paths.map((path) => [...maskPath([member]), ...path]);
-
-/** All spellings of the secrets that are known now; computed again only when the secrets change. */
-function createKnown(secrets: () => readonly string[]): () => readonly string[] {
-  let of: readonly string[] = [];
-  let known: readonly string[] = [];
-  return () => {
-    const now = secrets();
-    if (now !== of) [of, known] = [now, maskable(now.flatMap(spellings))];
-    return known;
-  };
-}

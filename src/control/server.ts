@@ -28,12 +28,15 @@ export type ControlServer = {
 
 /** Connections reserved for administrators, so that others cannot lock them out. */
 const reserved = 32;
+/** The part of the others that one user may have, so that no user locks out the rest. */
+const share = 3 / 4;
 /** Milliseconds between two looks at whether the socket is still there. */
 const lookMs = 1_000;
 /** Bytes that may wait for one peer: two of the longest answers. */
 const maxQueued = 64 << 20;
 
 type Served = {
+  readonly uid: number;
   readonly connection: ControlConnection;
   readonly intake: Intake<Uint8Array>;
   /** Hangs up on a peer that says nothing. */
@@ -76,6 +79,9 @@ async function endWhenDrained(socket: Socket, patience: number): Promise<void> {
   socket.terminate();
 }
 
+const heldBy = (uid: number, open: Set<Socket>): number =>
+  [...open].filter(({ data: { served } }) => served?.uid === uid).length;
+
 function opener(options: ControlOptions, open: Set<Socket>) {
   const { maxConnections = 256, silence = 10_000 } = options;
   const rights = rightsOf(options);
@@ -91,7 +97,8 @@ function opener(options: ControlOptions, open: Set<Socket>) {
       return turnAway(socket, new Refusal("denied", stranger));
     }
     const room = peer.access === "admin" ? maxConnections : maxConnections - reserved;
-    if (open.size >= room)
+    const most = peer.access === "admin" ? room : Math.floor(room * share);
+    if (open.size >= room || heldBy(who.uid, open) >= most)
       return turnAway(socket, new Refusal("busy", "too many control connections; try again later"));
     open.add(socket);
     const connection = new ControlConnection(
@@ -107,7 +114,7 @@ function opener(options: ControlOptions, open: Set<Socket>) {
     const timer = setTimeout(() => {
       if (!connection.active) socket.terminate();
     }, silence);
-    socket.data.served = { connection, intake, timer };
+    socket.data.served = { uid: who.uid, connection, intake, timer };
   };
 }
 

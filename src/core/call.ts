@@ -227,21 +227,27 @@ export class Call {
 
   /**
    * What is asked of the thing that the call names: its `arguments` exactly as received, or all `params` of an extension's
-   * method. `{}` when absent or null.
+   * method; for a task, whose tool is named, which one. `{}` when absent or null.
    */
   get argumentsText(): string {
     const { method, params, spans, text } = this.inbound;
     if (method === "completion/complete") return completed(params);
-    const span = isRequestMethod(method) ? spans.arguments : spans.params;
+    const isMcp = isRequestMethod(method);
+    if (isMcp && method.startsWith("tasks/")) return JSON.stringify({ taskId: params.taskId });
+    const span = isMcp ? spans.arguments : spans.params;
     return span ? text.slice(span[0], span[1]) : "{}";
   }
 }
 
-/** The arguments of a completion by their names, as those of the call that it is for: what hides them there does here. */
+/**
+ * The arguments of a completion by their names, as those of the call that it is for: what hides them there does here. One
+ * that is asked for and known has both values.
+ */
 function completed({ argument, context }: Inbound["params"]): string {
   const known = isObject(context) && isObject(context.arguments) ? context.arguments : {};
-  const asked = isObject(argument) && typeof argument.name === "string" ? { [argument.name]: argument.value } : {};
-  return JSON.stringify({ ...known, ...asked });
+  if (!isObject(argument) || typeof argument.name !== "string") return JSON.stringify(known);
+  const { name, value } = argument;
+  return JSON.stringify({ ...known, [name]: Object.hasOwn(known, name) ? [known[name], value] : value });
 }
 
 /** A call whose caller is known: whatever is done for it is done for that principal. */

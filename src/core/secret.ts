@@ -42,6 +42,16 @@ export function spellings(text: string): string[] {
   return [canonicalString(once).slice(1, -1), once, text, encodeURIComponent(text.toWellFormed())];
 }
 
+// Their number may be large, and the same ones are looked for in every call.
+const worked = new WeakMap<readonly string[], readonly string[]>();
+
+/** All spellings of secrets, in the order that masking needs; worked out once for each list of secrets. */
+export function spellingsOf(secrets: readonly string[]): readonly string[] {
+  let known = worked.get(secrets);
+  if (!known) worked.set(secrets, (known = maskable(secrets.flatMap(spellings))));
+  return known;
+}
+
 /** `maskValues` with spellings as values, which also sees a value that was written with other escapes than it needs. */
 export function maskSpelled(text: string, known: readonly string[]): string {
   const shown = text.includes("\\u00") || text.includes("\\/") ? unescapeAscii(text) : text;

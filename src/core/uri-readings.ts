@@ -15,8 +15,8 @@ const control = /\p{Cc}/u;
 
 /**
  * The ways in which servers may read a URI: as written; with its percent-escapes decoded; as the WHATWG URL parser and
- * file systems read it; with its authority in lower case, without user and port, or as the first folder of a path. If
- * one of these has a segment `.` or `..`, servers differ, so anything below the authority may be meant; if the segments
+ * file systems read it; with its authority in lower case, without user and port, as the first folder of a path, or, if
+ * it names a file, left out. If one of these has a segment `.` or `..`, servers differ, so anything below the authority may be meant; if the segments
  * lead out of the authority, anything below the scheme. A rule allows only if it holds for every reading, and denies if
  * it holds for one.
  */
@@ -32,7 +32,8 @@ export function readingsOf(uri: string): Readings {
 export function readingsOfTemplate(template: string): Readings {
   const { tokens } = readTemplate(template);
   const written = tokens.join("");
-  const forms = new Set([lowered(joined(written)), bare(lowered(joined(written)))]);
+  const compared = lowered(joined(written));
+  const forms = new Set([compared, bare(compared), local(compared, "*")]);
   forms.delete(written);
   return [tokens, ...[...forms].map(globTokens)];
 }
@@ -52,7 +53,7 @@ function formsOf(uri: string): ReadonlySet<string> | null {
     }
     const path = withoutQuery(singleSlashes(form));
     const compared = lowered(joined(path));
-    forms.add(path).add(compared).add(bare(compared));
+    forms.add(path).add(compared).add(bare(compared)).add(local(compared));
   }
   return [...forms].some((form) => control.test(form)) ? null : forms;
 }
@@ -94,11 +95,21 @@ const lowered = (uri: string): string =>
     return start + parts.map((part, at) => (at % 2 === 0 ? part.toLowerCase() : part)).join("");
   });
 
-/** Removes user and port. */
+/** Removes user, port and the dot with which a host may end (RFC 1034 §3.1). */
 const bare = (uri: string): string =>
   uri.replace(authority, (_, start: string, name: string) => {
-    return start + name.replace(/^.*@/s, "").replace(/:[\d*]*$/, "");
+    return (
+      start +
+      name
+        .replace(/^.*@/s, "")
+        .replace(/:[\d*]*$/, "")
+        .replace(/\.$/, "")
+    );
   });
+
+/** Removes the host of a file, since many servers open its path on their own machine. `open` stays of one with a `*`. */
+const local = (uri: string, open = ""): string =>
+  uri.replace(/^(file:\/\/)([^/]*)/i, (_, start: string, host: string) => start + (host.includes("*") ? open : ""));
 
 function allBelow(uri: string): GlobTokens {
   const fixed = leavesAuthority(uri)
@@ -123,7 +134,7 @@ function leavesAuthority(uri: string): boolean {
 
 /**
  * The forms of a glob over URIs: as written; as servers may read it; with its first folder as authority, with and
- * without user and port.
+ * without user and port; without the host of a file.
  */
 export type UriGlob<Form> = readonly [written: Form, read: Form, ...others: Form[]];
 
@@ -134,7 +145,8 @@ export function formsOfGlob<Form>(glob: string, compile: (text: string) => Form)
   // The glob may end within the port: then any path may follow.
   const [, host] = /^([^/]*\/\/[^/]*):\d*\*$/.exec(folder) ?? [];
   const others = host === undefined ? [folder, bare(folder)] : [folder, bare(host), `${bare(host)}/*`];
-  return [compile(glob), compile(read), ...others.map(compile)];
+  const further = new Set([...others, local(folder, "*")]).difference(new Set([glob, read]));
+  return [compile(glob), compile(read), ...[...further].map(compile)];
 }
 
 const onlyCase = (a: GlobTokens, b: GlobTokens): boolean => a.join("").toLowerCase() === b.join("").toLowerCase();

@@ -1,7 +1,7 @@
-import type { Call } from "../core/call.ts";
+import { type Call, type IdentifiedCall, kinds } from "../core/call.ts";
 import { tasksExtension } from "../core/inbound.ts";
 import { isObject } from "../core/json.ts";
-import { ownServer } from "../core/name.ts";
+import { anyOf, ownServer } from "../core/name.ts";
 import type { Listing } from "../core/upstream.ts";
 import { wellFormed } from "../mcp/json-text.ts";
 import { type Gateway, inScope } from "./gateway.ts";
@@ -20,9 +20,9 @@ export const offersUnknown = (gw: Gateway, { scope }: Call): boolean => offeredB
 
 /**
  * The capabilities of all servers in the call's scope together, as the raw JSON of a handshake. The caller's rights do
- * not matter here.
+ * not matter here, but for extensions, which servers name and describe themselves.
  */
-export function capabilitiesText(gw: Gateway, call: Call): string {
+export function capabilitiesText(gw: Gateway, call: IdentifiedCall): string {
   const listings = inScope(gw, call.scope);
   const offered = offeredBy(listings);
   const said = offered.filter((each) => each !== null);
@@ -33,10 +33,17 @@ export function capabilitiesText(gw: Gateway, call: Call): string {
   for (const [name, value] of Object.entries(everything)) if (unknown || has(name)) shown[name] = value;
   const subscribes = said.some(({ resources }) => isObject(resources) && resources.subscribe === true);
   if (unknown || subscribes) shown.resources = { ...changes, subscribe: true };
-  const extensions = extensionsFor(call, listings);
+  const extensions = extensionsFor(
+    call,
+    listings.filter(({ server }) => mayUse(gw, call, server)),
+  );
   if (Object.keys(extensions).length > 0) shown.extensions = extensions;
   return wellFormed(JSON.stringify(shown));
 }
+
+/** Whether the caller has any right on a server. */
+const mayUse = ({ policy }: Gateway, { who, source }: IdentifiedCall, server: string): boolean =>
+  kinds.some((kind) => policy.lists(who, anyOf(kind, server), source));
 
 /**
  * The extensions that the servers declare, by id. The settings are `{}` where servers differ, and where they are no

@@ -45,8 +45,8 @@ const isNamedAfter = (id: string, method: string): boolean =>
 
 /**
  * Resolves an extension method. The server is that of the resource named by `uri`, else the only one in scope that
- * declares the extension. A method that only reads a resource is decided as a read. Throws `unknown-method` if no
- * server fits, `invalid-params` if several do or a name is too long.
+ * declares the extension and that the caller may know of. A method that only reads a resource is decided as a read.
+ * Throws what such a refused one does if no server fits, `invalid-params` if several do or a name is too long.
  */
 export function resolveExtension(gw: Gateway, call: IdentifiedCall): Resolved {
   const { who } = call;
@@ -58,7 +58,10 @@ export function resolveExtension(gw: Gateway, call: IdentifiedCall): Resolved {
   const resource = uri === null ? null : resourceOf(gw, call, uri, servers);
   if (!onlyReads) call.target = cut(method, longestName);
   checkLength("extension", method);
-  const server = resource?.server ?? theOne(method, servers);
+  const routeAt = (id: string): Route =>
+    onlyReads ? gw.catalog.routeTo("resource", id, uri) : gw.catalog.routeTo("extension", id, method);
+  const server = resource?.server ?? theOne(gw, call, servers, routeAt);
+  if (server === null) throw onlyReads ? notFound("resource", uri) : notFound("extension", method);
   let named: Route | null = null;
   if (uri !== null) {
     named = resource ?? gw.catalog.routeTo("resource", server, uri);
@@ -107,11 +110,19 @@ function serversOf(gw: Gateway, { inbound: { method }, capabilities, scope }: Ca
   return serving.filter((server) => gw.catalog.admits(gw.catalog.routeTo("extension", server, method), scope));
 }
 
-function theOne(method: string, servers: readonly string[]): string {
-  const [one, ...more] = servers;
-  if (one === undefined) throw new Failure("unknown-method", `No server here serves the method "${show(method)}".`);
-  if (more.length > 0) throw ambiguous(method, servers);
-  return one;
+/**
+ * The only server of which the caller may know that it serves the method. If there is none, one where policy then refuses
+ * the method as if nobody served it; null if there is none at all.
+ */
+function theOne(
+  { policy }: Gateway,
+  { who, source, inbound: { method } }: IdentifiedCall,
+  servers: readonly string[],
+  routeAt: (server: string) => Route,
+): string | null {
+  const seen = servers.filter((server) => policy.lists(who, routeAt(server), source));
+  if (seen.length > 1) throw ambiguous(method, seen);
+  return seen[0] ?? servers[0] ?? null;
 }
 
 const ambiguous = (method: string, servers: readonly string[]): Failure =>

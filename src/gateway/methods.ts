@@ -6,6 +6,7 @@ import { isRequestMethod, type RequestMethod } from "../core/methods.ts";
 import { notFound } from "../core/name.ts";
 import type { UpstreamRequest } from "../core/upstream.ts";
 import { overrideMembers } from "../mcp/edit.ts";
+import { rawValue } from "../mcp/json-text.ts";
 import { paramText } from "../mcp/message.ts";
 import { discover, initialize, learnTools, list, ping, setLevel } from "./own-answers.ts";
 import { isExtensionMethod, resolveExtension } from "./extensions.ts";
@@ -121,13 +122,34 @@ function completion(): Governed {
         route,
         decide: () => policy.decide(call, who, route),
         request() {
+          needArgument(inbound);
           const edits = { type: JSON.stringify(type), [parameter]: JSON.stringify(route.name) };
           const ref = overrideMembers(paramText(inbound, "ref") ?? "{}", edits);
-          return { method: inbound.method, edits: { ref } };
+          const argument = unposed(inbound, "argument", ["name", "value"]);
+          return {
+            method: inbound.method,
+            edits: { ref, argument, context: unposed(inbound, "context", ["arguments"]) },
+          };
         },
       };
     },
   };
+}
+
+/** Throws `invalid-params` if a completion brings something that its record would not show. */
+function needArgument({ params: { argument, context } }: Call["inbound"]): void {
+  const named = isObject(argument) && typeof argument.name === "string" && typeof argument.value === "string";
+  if (!named) throw new Failure("invalid-params", '"params.argument" has no name and value that are strings.');
+  const known = context ?? {};
+  if (isObject(known) && isObject(known.arguments ?? {})) return;
+  throw new Failure("invalid-params", '"params.context.arguments" is not an object; leave it out when there are none.');
+}
+
+/** A parameter as it was written, without members that a server which ignores case would take for one of `keys`. */
+function unposed(inbound: Call["inbound"], name: string, keys: readonly string[]): string | null {
+  const text = paramText(inbound, name);
+  if (text === null || !isObject(inbound.params[name])) return text;
+  return overrideMembers(text, Object.fromEntries(keys.map((key) => [key, rawValue(text, 0, key)])));
 }
 
 type Reference = { type: string; kind: Kind; name: unknown; parameter: "name" | "uri" };

@@ -41,10 +41,13 @@ export function health({ current, readiness, metrics }: HealthOptions): Record<s
   return { "/live": read(() => new Response("live\n")), "/ready": read(ready), "/metrics": read(expose) };
 }
 
-/** Whether the request comes from a process on this machine, not through a proxy or from a page of another host. */
-export function isLocal({ req, ip }: Pick<Exchange, "req" | "ip">): boolean {
-  const source = sourceOf(req.headers, ip);
-  return source.loopback && !source.forwarded && !isPublicName(req.headers.get("host") ?? "");
+/**
+ * Whether the request comes from a process on this machine, not through a proxy or from a page of another host: one of
+ * `allowedOrigins` may read what a browser here is answered, but needs a key as any caller.
+ */
+export function isLocal({ req: { headers }, ip }: Pick<Exchange, "req" | "ip">): boolean {
+  const source = sourceOf(headers, ip);
+  return source.loopback && !source.forwarded && !headers.has("origin") && !isPublicName(headers.get("host") ?? "");
 }
 
 /**

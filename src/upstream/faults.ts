@@ -1,12 +1,22 @@
 import { formatDuration } from "../core/duration.ts";
 import { messageOf } from "../core/error-text.ts";
 import { brokeProtocol, Failure } from "../core/failure.ts";
+import { maskSpelled, spellingsOf } from "../core/secret.ts";
 import { cut, plain } from "../core/text.ts";
 
 // The errors that a caller reads when a server fails. Each says whether the call may have run.
 
-/** A server's own words, shortened and safe to print. */
-export const quoted = (text: string): string => plain(cut(text.replace(/\s+/g, " ").trim(), 200));
+/** Most characters of a server's words that are looked at. */
+const longestWords = 8 * 1024;
+
+/**
+ * A server's own words, shortened and safe to print. Without the `secrets`: many servers repeat the credentials that they
+ * refuse, and what is said of a server is told to others than its caller.
+ */
+export function quoted(text: string, secrets: readonly string[]): string {
+  const shown = maskSpelled(text.slice(0, longestWords), spellingsOf(secrets));
+  return plain(cut(shown.replace(/\s+/g, " ").trim(), 200));
+}
 
 /** Why something failed, for the log and for operators; the sentence for the caller is longer. */
 export function reasonOf(error: unknown): string {

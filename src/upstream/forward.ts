@@ -1,6 +1,7 @@
 import type { Call, Reply, Route } from "../core/call.ts";
 import { hasExtensions, isAsSevere } from "../core/inbound.ts";
 import { isExtensionNotification } from "../core/methods.ts";
+import { cut, plain } from "../core/text.ts";
 import type { UpstreamRequest } from "../core/upstream.ts";
 import { nameSource } from "../mcp/header-rules.ts";
 import { encodeHeader, paramHeaders } from "../mcp/headers.ts";
@@ -9,7 +10,7 @@ import { forNextHop } from "../mcp/meta.ts";
 import { callParams, notificationText } from "../mcp/outbound.ts";
 import { progressNotification } from "../mcp/reply.ts";
 import { capabilitiesInRequest, wantedLevel } from "./capabilities.ts";
-import { faults, quoted } from "./faults.ts";
+import { faults } from "./faults.ts";
 import type { Spec } from "./instances/spec.ts";
 import type { Answer, Handlers, LinkHost, LinkRequest, Peer } from "./link/link.ts";
 import { mostTime, type ServerOptions } from "./options.ts";
@@ -112,7 +113,7 @@ export function replyOf(answer: Answer, { era }: Peer, server: string, call: Cal
   const type = era === "legacy" || resultType === "complete" ? null : resultType;
   // Only extensions allow further types, except for that of an input round, which is checked later on the path.
   if (type !== null && type !== "input_required" && !hasExtensions(call.capabilities)) {
-    throw faults.protocol(server, `its result is of type "${quoted(type)}", which was not asked for`);
+    throw faults.protocol(server, `its result is of type "${plain(cut(type, 200))}", which was not asked for`);
   }
   return { kind: "result", era, text, isError, type };
 }

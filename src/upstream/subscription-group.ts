@@ -71,7 +71,7 @@ async function request({ instance, host }: Grant, method: string, uri: string): 
     const timeout = host.timeout();
     const answer = await query(link, host.terms.host, { method, peer, timeout, params: { uri } });
     if (answer.kind === "result") return null;
-    const said = `The server "${host.server}" refuses it: ${quoted(answer.message)}`;
+    const said = `The server "${host.server}" refuses it: ${quoted(answer.message, host.terms.host.secrets())}`;
     return new Failure("invalid-params", said, { refusal: answer.error });
   } catch (error) {
     return asFailure(error);

@@ -94,3 +94,12 @@ test("R17 the type of a result that an extension has made up is shortened and ho
   expect(code).toStartWith("[redacted] xxx");
   expect(code).toHaveLength(500);
 });
+
+test("R8 a listening request is recorded with the names of all that it asks for", () => {
+  const call = makeCall({ method: "subscriptions/listen" });
+  const notifications = { toolsListChanged: true, resourceSubscriptions: ["file:///a", "file:///b"], taskIds: ["t"] };
+  Object.assign(call.inbound, { params: { notifications } });
+  const { fields, payload } = newDrafts().once(call, { opens: "subscription" });
+  expect(JSON.parse(payload?.body ?? "")).toEqual(notifications);
+  expect(fields.al).toBe(JSON.stringify(notifications).length);
+});

@@ -35,7 +35,13 @@ test.each([
     '{"user":"a","pin":"47"}',
   ],
   ["completion/complete", '{"argument":{"name":"__proto__","value":"x"}}', '{"__proto__":"x"}'],
+  [
+    "completion/complete",
+    '{"argument":{"name":"pin","value":"4"},"context":{"arguments":{"pin":"47","user":"a"}}}',
+    '{"pin":["47","4"],"user":"a"}',
+  ],
   ["completion/complete", '{"argument":["name"],"context":{"arguments":[1]}}', "{}"],
+  ["tasks/cancel", '{"taskId":"t-1","arguments":{"a":1}}', '{"taskId":"t-1"}'],
   ["com.acme/deploy", whole, whole],
 ])("what %s asks is known: %s", (method, params, asked) => {
   const text = `{"jsonrpc":"2.0","id":1,"method":"${method}","params":${params}}`;

@@ -14,6 +14,11 @@ describe("S27: no spelling of a URI gets around a rule", () => {
     "file:////etc/passwd",
     "file:///\\etc/passwd",
     "file://localhost/etc/passwd",
+    "file://x/etc/passwd",
+    "file://*/etc/passwd",
+    "file://me@x:80/etc/passwd",
+    "file:\\\\x\\etc\\passwd",
+    "file://%78/%65tc/passwd",
     "file:/etc/passwd",
     "FILE:///etc/passwd",
     "file:///x/../etc/passwd",
@@ -40,6 +45,12 @@ describe("S27: no spelling of a URI gets around a rule", () => {
   test("a query does not hide a file", () => {
     expect(takes("file:///etc/passwd", "file:///etc/passwd?x")).toBe(null);
     expect(takes("file:///etc/passwd", "file:///etc/passwd#x")).toBe(null);
+  });
+  test("a template of files may bring a host", () => {
+    const meets = (template: string) => compileUriGlob("file:///etc/*")(readingsOfTemplate(template), template);
+    for (const template of ["file://x/etc/{name}", "file://x{y}/etc/{name}", "file://x{+path}"])
+      expect([template, meets(template)]).toEqual([template, null]);
+    expect(meets("file://x/srv/{name}")).toBe(false);
   });
   test("a name is the same with escapes and without", () => {
     expect(takes("db://salaries*", "db://%73alaries")).toBe(null);
@@ -71,6 +82,8 @@ describe("S27: nor one that a server may take for a path from its authority on",
     "notes://x:y@private/1",
     "notes://public@private/1",
     "notes://private:80/1",
+    "notes://private./1",
+    "notes://x@private.:80/1",
     "notes://x@Private:80/1",
     "NOTES://private%2f1",
   ];
@@ -129,6 +142,12 @@ describe("an honest URI is what it says", () => {
     ["demo://Resource/*", "demo://Resource/1"],
     ["*Resource/1", "demo://Resource/1"],
     ["*Resource/*", "demo://Resource/My%20File"],
+    ["file://host/share/*", "file://host/share/a.txt"],
+    ["file://Host/share/a.txt", "file://Host/share/a.txt"],
+    ["file://hos?/share/*", "file://host/share/a.txt"],
+    ["file://h*/share/*", "file://host/share/a.txt"],
+    ["file://*", "file://host/share/a.txt"],
+    ["https://host./*", "https://host./a"],
     ["https://host:8080/*", "https://host:8080/a"],
     ["https://*:8080/*", "https://host:8080/a"],
     ["https://host:*", "https://host:8080/a"],
@@ -152,6 +171,8 @@ describe("an honest URI is what it says", () => {
   test.each([
     ["file:///etc/*", "file:///srv/My%20File.txt"],
     ["*secret*", "file:///srv/My%20File.txt"],
+    ["file://host/*", "file:///srv/a"],
+    ["file:///share/*", "file://share/a"],
     ["db://a", "db://b"],
     ["https://host:8080/*", "https://host:9090/a"],
     ["https://host:8080/*", "https://host/a"],

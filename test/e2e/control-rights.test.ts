@@ -35,8 +35,11 @@ describe.skipIf(!mayBecomeNobody || !admins || !readers)(
     });
 
     /** A command that nobody runs, as a member of this group too. */
-    async function run(gid: number | undefined, ...args: string[]): Promise<Ran> {
-      place.prefix = gid === undefined ? asNobody : [...asNobody.slice(0, 3), `--groups=${gid}`];
+    const run = (gid: number | undefined, ...args: string[]): Promise<Ran> =>
+      runBy(gid === undefined ? asNobody : [...asNobody.slice(0, 3), `--groups=${gid}`], ...args);
+
+    async function runBy(who: string[], ...args: string[]): Promise<Ran> {
+      place.prefix = who;
       try {
         return await place.bare([...args, "--socket", socket]);
       } finally {
@@ -64,7 +67,7 @@ describe.skipIf(!mayBecomeNobody || !admins || !readers)(
       expect(acts).toMatchObject([{ caller: "local:65534" }]);
     }, 20_000);
 
-    test("T50: leaves administrators a place, however many connections it opens", async () => {
+    test("T50: leaves administrators and further users a place, however many connections it opens", async () => {
       const crowd = `
       const hello = '{"jsonrpc":"2.0","id":1,"method":"hello","params":{}}\\n';
       const heard = () => new Promise((resolve) => Bun.connect({
@@ -78,10 +81,15 @@ describe.skipIf(!mayBecomeNobody || !admins || !readers)(
     `;
       const child = Bun.spawn([...asNobody, process.execPath, "-e", crowd], { stdin: "pipe", stdout: "pipe" });
       for await (const refused of linesOf(child.stdout)) {
-        expect(Number(refused)).toBe(240 - 224);
+        expect(Number(refused)).toBe(240 - 168);
         break;
       }
       expect(await run(undefined, "status")).toMatchObject({ code: 1, stderr: expect.stringContaining("too many") });
+      const another = ["setpriv", "--reuid=65533", ...asNobody.slice(2)];
+      expect(await runBy(another, "status")).toMatchObject({
+        code: 1,
+        stderr: expect.stringContaining("may only attach"),
+      });
       expect(await place.json("status", "--socket", socket)).toMatchObject({ state: "ready" });
       void child.stdin.end();
       await child.exited;

@@ -4,10 +4,10 @@ import { writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { environOf, isRoot, mayBecomeNobody, pidsWith } from "../support/processes.ts";
 import { everything, fake, Place, start, strongKey } from "../support/daemon.ts";
-import { isCall, reply, serve, text } from "../support/mcp-server.ts";
+import { isCall, refusal, reply, serve, text } from "../support/mcp-server.ts";
 import { StdioClient } from "../support/stdio-client.ts";
 import { until } from "../support/until.ts";
-import { resultOf } from "../support/wire.ts";
+import { request, resultOf, v2025 } from "../support/wire.ts";
 
 // Secrets go to the one child or upstream they are for, and appear nowhere else.
 
@@ -217,6 +217,34 @@ test("S34, T60: no secret is in the state directory, logs, metrics, status, conf
   for (const text of shown) for (const secret of all) expect(text).not.toContain(secret);
   expect(filesWith(place.state, all)).toEqual([]);
   expect(filesWith(place.heads, all)).toEqual([]);
+});
+
+test("S34, T60: a server that repeats the credential which it refuses tells it to nobody", async () => {
+  const header = canary("header");
+  const repeating = (when: string) =>
+    serve((message, { headers }) => {
+      const { id, method } = message;
+      const said = `no such key: "${headers.get("x-key")}"`;
+      if (method === when) return isCall(message) ? new Response(said, { status: 500 }) : refusal(id, -32000, said);
+      return method === "tools/list" ? reply(id, { tools: [{ name: "t", inputSchema: { type: "object" } }] }) : null;
+    });
+  using greets = repeating("initialize");
+  using lists = repeating("tools/list");
+  using called = repeating("tools/call");
+  const web = (id: string, { url }: { url: string }) => ({ id, url, headers: { "X-Key": "${HEADER}" } });
+  const servers = [web("greets", greets), web("lists", lists), web("called", called)];
+  using place = new Place({ ...config, servers, policies: [everything()] });
+  await using daemon = await place.start({ env: { HEADER: header } });
+  const key = await place.key("alice");
+  const shown = [
+    JSON.stringify((await daemon.call("called__t", {}, key)).json),
+    (await daemon.get("/ready")).text,
+    (await place.cli(["status", "--json"])).stdout,
+  ];
+  for (const text of shown) expect(text).toContain("no such key: ");
+  const omitted = (await daemon.post(request("tools/list"), { key, headers: v2025 })).text;
+  await daemon.stop();
+  for (const text of [...shown, omitted, JSON.stringify(daemon.log)]) expect(text).not.toContain(header);
 });
 
 test("S34, T60: a secret that a reload replaced is still hidden: what was called with it may still answer", async () => {

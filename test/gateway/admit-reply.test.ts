@@ -88,7 +88,7 @@ describe("what a server asks that is no question", () => {
   test("only calls, prompts and resources may be answered by a question", async () => {
     const servers = { crm: { prompts: [{ name: "p", text: "{}" }] } };
     const { gw } = harness({ servers, script: asksByResult(form) });
-    const params = { ref: { type: "ref/prompt", name: "crm__p" }, argument: {} };
+    const params = { ref: { type: "ref/prompt", name: "crm__p" }, argument: { name: "n", value: "" } };
     const { call: ended } = await send(gw, "completion/complete", params, { capabilities: all });
     expect(ended.failure?.code).toBe("upstream-protocol");
   });
@@ -146,7 +146,7 @@ describe("errors that ask for something", () => {
     ["tools/call", call],
     ["prompts/get", { name: "crm__p" }],
     ["resources/read", { uri: "crm://1" }],
-    ["completion/complete", { ref: { type: "ref/prompt", name: "crm__p" }, argument: {} }],
+    ["completion/complete", { ref: { type: "ref/prompt", name: "crm__p" }, argument: { name: "n", value: "" } }],
   ];
   const toLegacy = asked.flatMap(([method, params]) =>
     (["legacy", "modern"] as const).map((server) => [method, server, params] as const),
@@ -191,7 +191,7 @@ describe("errors that ask for something", () => {
 
   test("-32042 where no round is possible reaches a modern client without the URLs; no other error is a question", async () => {
     const h = harness({ servers: everything, script: () => visit });
-    const params = { ref: { type: "ref/prompt", name: "crm__p" }, argument: {} };
+    const params = { ref: { type: "ref/prompt", name: "crm__p" }, argument: { name: "n", value: "" } };
     const { error } = await send(h.gw, "completion/complete", params, { capabilities: url });
     expect(error).toEqual({ code: -32603, message: "x" });
     expect(steps(h.records)).toEqual([]);

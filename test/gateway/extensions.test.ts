@@ -1,5 +1,6 @@
 import { describe, expect, test } from "bun:test";
 import { principal } from "../support/principal.ts";
+import { pick } from "../support/wire.ts";
 import { alice, harness, item, type Options, send, types } from "./support.ts";
 
 const skills = "io.modelcontextprotocol/skills";
@@ -82,6 +83,40 @@ describe("methods of extensions", () => {
     expect(error.message).toContain("/mcp/b");
     expect((await send(gw, "forms/fill", {}, { ...knows(acme), scope: "b" })).error).toBeUndefined();
   });
+
+  test("servers on which the caller has no right are as if they were not there", async () => {
+    const rules = { reader: [{ server: "b", action: "allow" }], other: [{ server: "d", action: "allow" }] };
+    const other = principal("key:o", ["other"]);
+    const { gw, sent } = harness({ servers: some, scopes, rules });
+    expect((await send(gw, "forms/fill", {}, knows(acme))).error).toBeUndefined();
+    expect(sent.map(({ route }) => route.server)).toEqual(["b"]);
+    const refusal = async (method: string, params: object, id: string) =>
+      (await send(gw, method, params, { ...knows(id), who: other })).error;
+    // Where two servers have it, one has it, and none has it.
+    const hidden = [await refusal("forms/fill", {}, acme), await refusal("skills/fill", {}, skills)];
+    const missing = await refusal("none/fill", {}, "com.acme/none");
+    for (const error of hidden) expect(error.message.replace(/"\w+\//, '"none/')).toBe(missing.message);
+    const read = { uri: "skill://z/x" };
+    const reading = (none: string) => refusal("resources/directory/read", read, none);
+    const without = harness({ servers: { d: some["d"] ?? {} }, rules });
+    const alone = await send(without.gw, "resources/directory/read", read, { ...knows(skills), who: other });
+    expect(await reading(skills)).toEqual(alone.error);
+  });
+
+  test.each(["initialize", "server/discover"])(
+    "%s tells of those servers alone that the caller may use",
+    async (method) => {
+      const { gw } = harness({ servers: some, rules: { reader: [{ server: "a", tool: "get", action: "allow" }] } });
+      const params = { protocolVersion: "2025-06-18", capabilities: {}, clientInfo: { name: "c", version: "1" } };
+      const shown = async (...roles: string[]) => {
+        const asking = { ...knows(skills, acme), era: method === "initialize" ? "legacy" : "modern" } as const;
+        const { result } = await send(gw, method, params, { ...asking, who: principal("key:o", roles) });
+        return pick(result, "capabilities.extensions");
+      };
+      expect(await shown("reader")).toEqual({ [skills]: {} });
+      expect(await shown("other")).toBeUndefined();
+    },
+  );
 
   test("who did not declare it, or where no server does, is told that there is no such method", async () => {
     const { gw, sent } = harness({ servers: some });

@@ -54,3 +54,11 @@ test("R119: such a page may read what is wrong with its request too", async () =
   expect(foreign.headers.get("access-control-allow-origin")).toBeNull();
   await stream.body?.cancel();
 });
+
+test("S01: a page of an allowed origin is no process of this machine, though its browser is", async () => {
+  const origin = "https://app.example";
+  await using door = new Door(() => said(""), { allowedOrigins: [origin] });
+  const scrape = (headers = {}) => door.request("GET", { headers, path: "/metrics", key: "" });
+  expect((await scrape()).status).toBe(200);
+  expect((await scrape({ origin })).status).toBe(401);
+});

@@ -11,6 +11,7 @@ export const linkHost: LinkHost = {
   limits,
   ownLimits: limits,
   client: { name: "t", version: "0" },
+  secrets: () => [],
   declares: "{}",
   asker: () => null,
   timeout: () => 1_000,

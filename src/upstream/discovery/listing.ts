@@ -33,7 +33,7 @@ export type Drained = { readonly texts: readonly string[]; readonly warning: str
  */
 export async function drainList(
   { link, peer }: Instance,
-  terms: Pick<Terms, "options"> & { readonly host: Pick<SetHost, "client"> },
+  terms: Pick<Terms, "options"> & { readonly host: Pick<SetHost, "client" | "secrets"> },
   list: ListName,
   { ms = most.ms, declares }: { ms?: number } & Pick<Query, "declares"> = {},
 ): Promise<Drained> {
@@ -64,7 +64,7 @@ export async function drainList(
     if (answer.kind === "error") {
       // Many servers with resources have never heard of templates.
       if (list === "resourceTemplates" && answer.code === rpcCodes.methodNotFound) return whole;
-      throw faults.protocol(terms.options.id, `${method}: ${quoted(answer.message)}`);
+      throw faults.protocol(terms.options.id, `${method}: ${quoted(answer.message, terms.host.secrets())}`);
     }
     const { items, next } = readPage(answer.result, terms.options.id, list);
     for (const item of items) texts.push(item);

@@ -8,15 +8,17 @@ import type { Answer, LinkHost, Purpose } from "../link/link.ts";
 import { createArrival } from "./arrival.ts";
 
 /** What an HTTP status without a usable JSON-RPC answer means. */
-export function faultOfStatus(server: string, answer: Head, body: string): HttpFailure {
-  return new HttpFailure(readStatus(server, answer, isCompressed(answer.headers) ? null : body), answer.status);
+export function faultOfStatus(host: Named, answer: Head, body: string): HttpFailure {
+  return new HttpFailure(readStatus(host, answer, isCompressed(answer.headers) ? null : body), answer.status);
 }
+
+type Named = Pick<LinkHost, "server" | "secrets">;
 
 type Head = Pick<Response, "status" | "headers">;
 
 /** `body`: null for a compressed one. */
-function readStatus(server: string, { status, headers }: Head, body: string | null): Failure {
-  const detail = body ? `: ${quoted(body)}` : "";
+function readStatus({ server, secrets }: Named, { status, headers }: Head, body: string | null): Failure {
+  const detail = body ? `: ${quoted(body, secrets())}` : "";
   if (status === 401 || status === 403) {
     return faults.down(
       server,
@@ -71,19 +73,19 @@ export function whyUnreached(error: unknown, proxy: string | null): string | nul
 }
 
 /** The failure that a failed fetch means, which depends on whether the server may have seen the request. */
-export function faultOfError(server: string, error: unknown, proxy: string | null): Failure {
+export function faultOfError(host: Named, error: unknown, proxy: string | null): Failure {
+  const { server, secrets } = host;
   const code = codeOf(error) ?? "";
-  const why = code === noTunnel ? quoted(messageOf(error)) : whyUnreached(error, proxy);
+  const why = code === noTunnel ? quoted(messageOf(error), secrets()) : whyUnreached(error, proxy);
   if (why !== null) return faults.down(server, why);
-  if (!neverSent.test(code)) return brokenOff(server, error);
+  if (!neverSent.test(code)) return brokenOff(host, error);
   const advice = unknownIssuer.test(code) ? "; name the file of your own CA in NODE_EXTRA_CA_CERTS" : "";
   return faults.down(server, `TLS to it fails (${code})${advice}`);
 }
 
 /** The failure of a request that the server has seen, for an error that came later. */
-export const brokenOff = (server: string, error: unknown): Failure => faults.lost(server, reasonIn(error));
-
-const reasonIn = (error: unknown): string => quoted(codeOf(error) || messageOf(error));
+export const brokenOff = ({ server, secrets }: Named, error: unknown): Failure =>
+  faults.lost(server, quoted(codeOf(error) || messageOf(error), secrets()));
 
 /** Whether a response declares the length of its body, at most `max` bytes. */
 function isBounded(headers: Headers, max: number): boolean {

@@ -79,7 +79,7 @@ async function follow(response: Response, { request, controller }: HttpExchange,
     stream = null;
   }
   if (cause === null) return faults.lost(host.server, "its stream ended without an answer");
-  return cause instanceof Failure ? cause : brokenOff(host.server, cause);
+  return cause instanceof Failure ? cause : brokenOff(host, cause);
 }
 
 function createInbox(

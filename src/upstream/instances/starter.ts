@@ -65,6 +65,7 @@ export class Starter {
       ...events,
       server,
       client: this.#client,
+      secrets: () => this.#terms.host.secrets(),
       timeout: () => this.#terms.options.timeout,
       limits: lists ? this.#limits.lists : this.#limits.usual,
       ownLimits: this.#limits.lists,

@@ -30,13 +30,13 @@ export async function initialize(link: Link, host: LinkHost, timeout: number): P
   const params = { protocolVersion: latestLegacy, capabilities, clientInfo: host.client };
   const answer = await query(link, host, { method: "initialize", peer: legacyPeer, timeout, params });
   if (answer.kind === "error") {
-    const why = `initialize: ${answer.code} ${quoted(answer.message)}`;
+    const why = `initialize: ${answer.code} ${quoted(answer.message, host.secrets())}`;
     throw isAboutEra(answer) ? new NoRevision(host.server, why) : faults.down(host.server, why);
   }
   const result = objectIn(answer.result);
   const revision = result.protocolVersion;
   if (!isLegacyRevision(revision)) {
-    throw new NoRevision(host.server, `it speaks the unknown revision ${quoted(String(revision))}`);
+    throw new NoRevision(host.server, `it speaks the unknown revision ${quoted(String(revision), host.secrets())}`);
   }
   const peer: Peer = { era: "legacy", revision };
   await link.tell("notifications/initialized", null, peer);
@@ -59,9 +59,9 @@ export async function discover(link: Link, host: LinkHost, timeout: number): Pro
     if (error instanceof HttpFailure && isVerdict(error.status)) return refused(`HTTP ${error.status}`);
     throw error;
   }
-  if (answer.kind === "error") return readRefusal(answer, host.server);
+  if (answer.kind === "error") return readRefusal(answer, host);
   const result = objectIn(answer.result);
-  return read(result.supportedVersions, host.server, greeting(modernPeer, result));
+  return read(result.supportedVersions, host, greeting(modernPeer, result));
 }
 
 /**
@@ -100,23 +100,23 @@ function namesModern(answer: Answer): boolean {
   return Array.isArray(answer.data.supported) && answer.data.supported.includes(modernRevision);
 }
 
-function readRefusal(answer: Extract<Answer, { kind: "error" }>, server: string): Discovered {
+function readRefusal(answer: Extract<Answer, { kind: "error" }>, host: LinkHost): Discovered {
   const { code, message, data } = answer;
-  if (code === rpcCodes.unsupportedVersion && isObject(data)) return read(data.supported, server, ungreeted);
+  if (code === rpcCodes.unsupportedVersion && isObject(data)) return read(data.supported, host, ungreeted);
   if (code === rpcCodes.headerMismatch || code === rpcCodes.missingCapability) {
     return { era: "modern", greeting: ungreeted, legacy: false };
   }
-  return refused(`server/discover: ${code} ${quoted(message)}`);
+  return refused(`server/discover: ${code} ${quoted(message, host.secrets())}`);
 }
 
 const refused = (why: string): Discovered => ({ era: "legacy", why, named: false });
 
-function read(supported: unknown, server: string, greeting: Greeting): Discovered {
+function read(supported: unknown, { server, secrets }: LinkHost, greeting: Greeting): Discovered {
   const versions: unknown[] = Array.isArray(supported) ? supported : [];
   const legacy = versions.some(isLegacyRevision);
   if (versions.includes(modernRevision)) return { era: "modern", greeting, legacy };
   if (legacy || versions.length === 0) return { era: "legacy", why: "it names no modern revision", named: legacy };
-  throw faults.down(server, `no common protocol revision (it speaks ${quoted(versions.join(", "))})`);
+  throw faults.down(server, `no common protocol revision (it speaks ${quoted(versions.join(", "), secrets())})`);
 }
 
 function greeting(peer: Peer, { capabilities, instructions }: Record<string, unknown>): Greeting {

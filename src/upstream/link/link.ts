@@ -120,6 +120,8 @@ export type LinkHost = LinkEvents & {
   /** Those of answers to the gateway's own requests: a list may nest deeper than a result for a caller. */
   readonly ownLimits: UpstreamLimits;
   readonly client: { readonly name: string; readonly version: string };
+  /** Values that nothing which is said of the server may show, as they are now. */
+  readonly secrets: () => readonly string[];
   /** The capabilities that a legacy handshake declares, raw JSON. */
   readonly declares: string;
   /**

@@ -13,7 +13,7 @@ export type ListenFilter = Readonly<Record<string, true | readonly string[]>>;
 export type Listening = {
   readonly instance: Instance;
   /** What the gateway calls itself, read anew for each request: a reload may change it. */
-  readonly terms: { readonly host: Pick<LinkHost, "client"> };
+  readonly terms: { readonly host: Pick<LinkHost, "client" | "secrets"> };
   readonly filter: ListenFilter;
   /** Capabilities of the client that the request is for; none where the gateway listens for itself. */
   readonly declares?: Readonly<Record<string, unknown>>;

@@ -172,7 +172,9 @@ class HttpLink implements Link {
       return late ? faults.timeout(server, exchange.limit) : faults.cancelled();
     }
     if (this.over) return faults.lost(server, this.over.reason);
-    return error instanceof Failure || error instanceof SessionLost ? error : faultOfError(server, error, this.#proxy);
+    return error instanceof Failure || error instanceof SessionLost
+      ? error
+      : faultOfError(this.#host, error, this.#proxy);
   }
 
   async #read(response: Response, exchange: HttpExchange): Promise<Answer> {
@@ -192,7 +194,7 @@ class HttpLink implements Link {
     }
     if (status === 401 || status === 403 || (status >= 300 && status < 400)) {
       const refused = exchange.lossIn(status, await shortText(response, longestWords));
-      const fault = faultOfStatus(server, response, "");
+      const fault = faultOfStatus(this.#host, response, "");
       if (refused !== null) throw new SessionLost(fault, refused);
       this.#session.note(status, exchange);
       throw fault;
@@ -208,7 +210,8 @@ class HttpLink implements Link {
     const loss = exchange.lossIn(status, answer ?? text);
     if (loss !== null) {
       const isOwn = answer?.kind === "error" && answer.idText !== null;
-      const said = isGone(status) && !isOwn ? refusesAnew(server) : (answer ?? faultOfStatus(server, response, text));
+      const said =
+        isGone(status) && !isOwn ? refusesAnew(server) : (answer ?? faultOfStatus(this.#host, response, text));
       throw new SessionLost(said, loss);
     }
     // Whoever says that there is no such method has looked for it: there are servers without a ping.
@@ -216,7 +219,7 @@ class HttpLink implements Link {
     this.#session.note(isRead ? 200 : status, exchange);
     // The error of a broken server says nothing about what it speaks.
     if (answer === null || (status >= 500 && handshakes.has(request.method)))
-      throw faultOfStatus(server, response, text);
+      throw faultOfStatus(this.#host, response, text);
     return answer;
   }
 

@@ -12,7 +12,7 @@ import { type Pipe, type PipeEvents, PipeLink } from "../link/pipe-link.ts";
  * names on it.
  */
 export function openSse(spec: EndpointSpec, host: LinkHost): Link {
-  return new PipeLink(host, (events) => new SsePipe(spec, host.server, events));
+  return new PipeLink(host, (events) => new SsePipe(spec, host, events));
 }
 
 /** Bytes of a refusal that are read. */
@@ -24,7 +24,7 @@ const isTold = (key: string): boolean => key.startsWith("tell");
 class SsePipe implements Pipe {
   readonly pid = null;
   readonly #spec: EndpointSpec;
-  readonly #server: string;
+  readonly #host: LinkHost;
   readonly #events: PipeEvents;
   readonly #outbox = createOutbox();
   readonly #stop = new AbortController();
@@ -34,9 +34,9 @@ class SsePipe implements Pipe {
   /** Answers to requests of the server that it has not taken yet, by key. */
   readonly #replies = new Map<string, PromiseWithResolvers<void>>();
 
-  constructor(spec: EndpointSpec, server: string, events: PipeEvents) {
+  constructor(spec: EndpointSpec, host: LinkHost, events: PipeEvents) {
     this.#spec = spec;
-    this.#server = server;
+    this.#host = host;
     this.#events = events;
     void this.#listen();
   }
@@ -72,13 +72,13 @@ class SsePipe implements Pipe {
       const response = await sendTo(this.#spec, { method: "GET", headers, signal: this.#stop.signal });
       if (!isEventStream(response)) {
         discard(response);
-        return ended(reasonOf(faultOfStatus(this.#server, response, "")));
+        return ended(reasonOf(faultOfStatus(this.#host, response, "")));
       }
       await readEvents(response, { longest, silence: null, received: take });
       ended("its stream ended");
     } catch (error) {
       if (isTooLarge(error)) return ended(`it sent an event of more than ${longest()} bytes`);
-      ended(reasonOf(faultOfError(this.#server, error, this.#spec.proxy)));
+      ended(reasonOf(faultOfError(this.#host, error, this.#spec.proxy)));
     }
   }
 
@@ -90,7 +90,7 @@ class SsePipe implements Pipe {
     const { url } = this.#spec;
     const target = URL.canParse(endpoint, url) ? new URL(endpoint, url) : null;
     if (target?.origin !== new URL(url).origin) {
-      return this.#events.ended(`it names an endpoint of another origin: ${quoted(endpoint)}`);
+      return this.#events.ended(`it names an endpoint of another origin: ${quoted(endpoint, this.#host.secrets())}`);
     }
     this.#endpoint = target.href;
     void this.#flush();
@@ -127,13 +127,13 @@ class SsePipe implements Pipe {
       const said = await shortText(response, longestRefusal);
       // Servers refuse notifications and answers that they do not expect in the same words, and know the stream.
       if (isReply(key) || isTold(key) || lossOf(status, said, "") === null) {
-        return this.#events.failed(key, faultOfStatus(this.#server, response, said));
+        return this.#events.failed(key, faultOfStatus(this.#host, response, said));
       }
       const reason = `it knows nothing of its own stream any more (HTTP ${status})`;
-      this.#events.failed(key, faults.down(this.#server, reason));
+      this.#events.failed(key, faults.down(this.#host.server, reason));
       this.#events.ended(reason);
     } catch (error) {
-      this.#events.failed(key, faultOfError(this.#server, error, this.#spec.proxy));
+      this.#events.failed(key, faultOfError(this.#host, error, this.#spec.proxy));
     }
   }
 

@@ -15,13 +15,13 @@ const goodbyeMs = 1_000;
 
 /** Opens a WebSocket with the subprotocol `mcp`, where each text frame is one message. */
 export function openWebSocket(spec: EndpointSpec, host: LinkHost): Link {
-  return new PipeLink(host, (events) => new SocketPipe(spec, events));
+  return new PipeLink(host, (events) => new SocketPipe(spec, events, host.secrets));
 }
 
 /** Why a connection failed. Before that its message names the address, which may hold a secret. */
-function whyFailed({ message, error }: ErrorEvent, proxy: string | null): string {
+function whyFailed({ message, error }: ErrorEvent, proxy: string | null, secrets: readonly string[]): string {
   const [, said = message] = message.split(" failed: ", 2);
-  return whyUnreached(error, proxy) ?? `its connection failed (${quoted(said)})`;
+  return whyUnreached(error, proxy) ?? `its connection failed (${quoted(said, secrets)})`;
 }
 
 class SocketPipe implements Pipe {
@@ -30,7 +30,7 @@ class SocketPipe implements Pipe {
   readonly #outbox = createOutbox();
   readonly #closed = Promise.withResolvers<void>();
 
-  constructor({ url, headers, proxy }: EndpointSpec, events: PipeEvents) {
+  constructor({ url, headers, proxy }: EndpointSpec, events: PipeEvents, secrets: LinkHost["secrets"]) {
     const { received, ended } = events;
     const socket = (this.#socket = new WebSocket(url, {
       protocols: ["mcp"],
@@ -56,7 +56,7 @@ class SocketPipe implements Pipe {
     socket.addEventListener("message", ({ data }: MessageEvent<unknown>) => intake.push(data));
     let why: string | null = null;
     socket.addEventListener("error", (event) => {
-      if (event instanceof ErrorEvent) why = whyFailed(event, proxy);
+      if (event instanceof ErrorEvent) why = whyFailed(event, proxy, secrets());
     });
     socket.addEventListener("close", ({ code }) => {
       this.#closed.resolve();
