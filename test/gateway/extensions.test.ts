@@ -87,7 +87,7 @@ describe("methods of extensions", () => {
   test("servers on which the caller has no right are as if they were not there", async () => {
     const rules = { reader: [{ server: "b", action: "allow" }], other: [{ server: "d", action: "allow" }] };
     const other = principal("key:o", ["other"]);
-    const { gw, sent } = harness({ servers: some, scopes, rules });
+    const { gw, sent } = harness({ servers: some, rules });
     expect((await send(gw, "forms/fill", {}, knows(acme))).error).toBeUndefined();
     expect(sent.map(({ route }) => route.server)).toEqual(["b"]);
     const refusal = async (method: string, params: object, id: string) =>
