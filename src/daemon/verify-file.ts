@@ -12,7 +12,10 @@ export async function verifyFile(file: string, against: Input<"audit.verify">): 
   if (!existsSync(file)) throw new Refusal("not-found", `there is no file ${file}`);
   const { checkpoints: texts = [], pubkey: publicKey } = against;
   if (texts.length > 0 && publicKey === undefined) {
-    throw new Refusal("invalid", "an export does not say whose it is: give --pubkey with --checkpoint, to tell who signed");
+    throw new Refusal(
+      "invalid",
+      "an export does not say whose it is: give --pubkey with --checkpoint, to tell who signed",
+    );
   }
   const all = await gatherEvidence({ chain: "", dir: null, sources: [], texts, publicKey });
   const optionsOf = (chain: string) => ({ ...all, chain, origin: `${all.origin}${chain}` });
