@@ -8,6 +8,7 @@ import type {
   Viewpoint,
   Reply,
   Route,
+  RoutedCall,
   Tool,
   Verdict,
 } from "./call.ts";
@@ -187,7 +188,7 @@ export type InputStep = {
 
 export type Audit = {
   /** Commits the intent (`call.begin`) as durably as the mode demands, and sets `begun`. Throws `audit-unavailable`. */
-  begin(call: IdentifiedCall): Promise<BegunCall>;
+  begin(call: RoutedCall): Promise<BegunCall>;
   /** Commits the ending before the reply may leave: `call.end`, or `call.refused` if the call has not begun. */
   end(call: Call): Promise<void>;
   /**

@@ -1,4 +1,4 @@
-import { type Call, type IdentifiedCall, type Reply, type Route, setCaller } from "../core/call.ts";
+import { type Call, type IdentifiedCall, type Reply, type RoutedCall, setCaller, setRoute } from "../core/call.ts";
 import { asFailure, Failure } from "../core/failure.ts";
 import { weightOf } from "../core/inbound.ts";
 import type { UpstreamRequest } from "../core/upstream.ts";
@@ -7,7 +7,7 @@ import { admitReply } from "./admit-reply.ts";
 import { bridge, needsBridge } from "./input/bridge.ts";
 import { type Gateway, whenSettled } from "./gateway.ts";
 import { type Governed, methodOf } from "./methods.ts";
-import { askCaller, type Job, refusalAnswer } from "./input/questions.ts";
+import { askCaller, refusalAnswer } from "./input/questions.ts";
 import { endRefused } from "./input/refused-retry.ts";
 import type { Resolved } from "./resolved.ts";
 import { needVisited, type NewRequest, recordRetry, retryOf } from "./input/retry.ts";
@@ -72,41 +72,39 @@ async function govern(gw: Gateway, call: IdentifiedCall, method: Governed): Prom
   let resolved: Resolved;
   try {
     resolved = method.resolve(gw, call);
-    call.route = resolved.route;
+    setRoute(call, resolved.route);
     resolved.decide();
   } catch (error) {
     throw await endRefused(gw, call, error);
   }
-  const { route } = resolved;
-  const retry = retryOf(gw, call, route);
+  const retry = retryOf(gw, call);
   // All rounds are one call: the first request took the token, was validated and recorded, and its state opens only
   // with the same arguments. Admission and policy run again each round.
   if (retry?.kind === "parked") return resume(gw, call, retry);
   const plain = resolved.request();
   const request = retry ? { ...plain, edits: { ...plain.edits, ...retry.edits } } : plain;
-  gw.limits.take(call.who, route);
-  if (method.checksArguments) checkArguments(gw, call, route);
-  if (method.opens) return method.opens(gw, call, route);
-  if (!answersInRounds(call)) return forward(gw, call, route, request, retry);
-  const rounds = new Rounds(gw, call, route, (whole) => conclude(gw, whole));
-  return rounds.start(call, () => forward(gw, rounds.whole, route, request, retry));
+  gw.limits.take(call.who, call.route);
+  if (method.checksArguments) checkArguments(gw, call);
+  if (method.opens) return method.opens(gw, call);
+  if (!answersInRounds(call)) return forward(gw, call, request, retry);
+  const rounds = new Rounds(gw, call, (whole) => conclude(gw, whole));
+  return rounds.start(call, (whole) => forward(gw, whole, request, retry));
 }
 
 /** Records that a call begins, sends it to its server, and turns the server's answer into the caller's. */
 async function forward(
   gw: Gateway,
-  identified: IdentifiedCall,
-  route: Route,
+  routed: RoutedCall,
   request: UpstreamRequest,
   retry: NewRequest | null,
 ): Promise<Reply> {
   // No reload finds the server idle while the record is written, or while a legacy caller is asked.
+  const { route } = routed;
   const leave = gw.upstreams.hold(route.server);
   try {
-    const call = await gw.audit.begin(identified);
-    const job: Job = { gw, call, route };
+    const call = await gw.audit.begin(routed);
     // A call that is answered in rounds has its own way of asking.
-    call.input ??= (question, signal) => askCaller(job, question, signal).catch(refusalAnswer);
+    call.input ??= (question, signal) => askCaller(gw, call, question, signal).catch(refusalAnswer);
     if (retry) {
       await recordRetry(gw, call, retry);
       needVisited(route, retry);
@@ -114,15 +112,16 @@ async function forward(
     const again = (answers: UpstreamRequest["edits"]): Promise<Reply> =>
       gw.upstreams.send(call, route, { ...request, edits: { ...request.edits, ...answers } });
     let reply = await gw.upstreams.send(call, route, request);
-    if (needsBridge(call, reply)) reply = await bridge(job, reply, again);
-    return await admitReply(job, reply);
+    if (needsBridge(call, reply)) reply = await bridge(gw, call, reply, again);
+    return await admitReply(gw, call, reply);
   } finally {
     leave();
   }
 }
 
-function checkArguments(gw: Gateway, call: Call, route: Route): void {
-  const { paramHeaders, params } = call.inbound;
+function checkArguments(gw: Gateway, call: RoutedCall): void {
+  const { route, inbound } = call;
+  const { paramHeaders, params } = inbound;
   if (paramHeaders && route.tool) checkParamHeaders(paramHeaders, route.tool.inputSchema, params.arguments);
   gw.validator.check(call, route);
 }

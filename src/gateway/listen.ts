@@ -1,4 +1,4 @@
-import type { IdentifiedCall, Reply, Route } from "../core/call.ts";
+import type { IdentifiedCall, Reply, Route, RoutedCall } from "../core/call.ts";
 import { onAbort } from "../core/cancel.ts";
 import { asFailure, Failure } from "../core/failure.ts";
 import { isObject } from "../core/json.ts";
@@ -293,7 +293,7 @@ class Listening {
       if (!judgeTask(gw, this.#call, route).allowed) return;
       const call = this.#callAbout(route);
       const linked = gw.catalog.outgoing(route, withoutOwnKeys(task), call.who);
-      const state = await underHandle({ gw, call, route }, linked, JSON.stringify(handle));
+      const state = await underHandle(gw, call, linked, JSON.stringify(handle));
       if (locate(state, 0, "result") ?? locate(state, 0, "error")) {
         call.reply = result(state, "modern");
         await gw.audit.end(call);
@@ -306,7 +306,7 @@ class Listening {
   }
 
   /** The listening as it is recorded for what a server says of a task of this tool. */
-  #callAbout(route: Route): IdentifiedCall {
+  #callAbout(route: Route): RoutedCall {
     const call = this.#call.detached(this.#call.controller, () => {});
     return Object.assign(call, { route, begun: true, recordedOnce: false });
   }

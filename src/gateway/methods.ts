@@ -1,4 +1,4 @@
-import type { Call, IdentifiedCall, Kind, Reply, Route } from "../core/call.ts";
+import type { Call, IdentifiedCall, Kind, Reply, Route, RoutedCall } from "../core/call.ts";
 import { Failure } from "../core/failure.ts";
 import type { Era } from "../core/inbound.ts";
 import { isObject } from "../core/json.ts";
@@ -35,7 +35,7 @@ export type Governed = {
   readonly resolve: (gw: Gateway, call: IdentifiedCall) => Resolved;
   readonly checksArguments?: true;
   /** Answers a subscription. It outlives its request, so one record takes the place of begin and end. */
-  readonly opens?: (gw: Gateway, call: IdentifiedCall, route: Route) => Promise<Reply>;
+  readonly opens?: (gw: Gateway, call: RoutedCall) => Promise<Reply>;
 };
 
 type Method = { readonly eras: readonly Era[] } & ({ readonly own: Own } | { readonly governed: Governed });

@@ -1,4 +1,4 @@
-import type { Call, ClientSession, IdentifiedCall, Reply, Route } from "../core/call.ts";
+import type { Call, ClientSession, Reply, RoutedCall } from "../core/call.ts";
 import { Failure } from "../core/failure.ts";
 import type { Updated } from "../core/ports.ts";
 import { result } from "./own-answers.ts";
@@ -6,8 +6,8 @@ import type { Gateway } from "./gateway.ts";
 import { type Subscribed, updateFor } from "./updates.ts";
 
 /** Subscribes a legacy session to a resource, until it unsubscribes or ends. */
-export async function subscribe(gw: Gateway, call: IdentifiedCall, route: Route): Promise<Reply> {
-  const { session, who, source, scope } = call;
+export async function subscribe(gw: Gateway, call: RoutedCall): Promise<Reply> {
+  const { session, who, source, scope, route } = call;
   if (!session) {
     throw new Failure("invalid-request", "Updates need a session to be sent to; send initialize and use its session.");
   }
