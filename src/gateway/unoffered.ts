@@ -13,10 +13,9 @@ const mostTold = 20;
 
 /** The names of the arguments that a tool takes; null if its schema does not say. */
 type Arguments = ReadonlySet<string> | null;
-type Things = ReadonlyMap<string, Arguments>;
 type Offer = {
-  readonly tools: Map<string, Arguments>;
-  readonly prompts: Map<string, Arguments>;
+  readonly tool: Map<string, Arguments>;
+  readonly prompt: Map<string, Arguments>;
   /** What its tools take together. */
   takes: Set<string> | null;
   /** Whether it offers more than tools. */
@@ -59,7 +58,7 @@ function offersOf({ catalog, upstreams }: Sources): Offers {
   const offers = new Map<string, Offer>();
   for (const { id, state, listedAt } of upstreams.status()) {
     if (state === "disabled" || listedAt === null) continue;
-    offers.set(id, { tools: new Map(), prompts: new Map(), takes: new Set(), wide: false });
+    offers.set(id, { tool: new Map(), prompt: new Map(), takes: new Set(), wide: false });
   }
   const add = (server: string, name: string, kind: Kind, takes: Arguments) => {
     const offer = offers.get(server);
@@ -67,7 +66,7 @@ function offersOf({ catalog, upstreams }: Sources): Offers {
     if (kind !== "tool") offer.wide = true;
     else if (takes === null) offer.takes = null;
     else for (const each of takes) offer.takes?.add(each);
-    if (kind === "tool" || kind === "prompt") offer[`${kind}s`].set(name, takes);
+    if (kind === "tool" || kind === "prompt") offer[kind].set(name, takes);
   };
   for (const { server, name, kind, tool } of listNames.flatMap((list) => catalog.routes(list, null)))
     add(server, name, kind, argumentsOf(tool));
@@ -98,18 +97,20 @@ function rules({ rules: mentions }: Named, offers: Offers): Finding[] {
     const offer = offers.get(server);
     if (!offer || (mention.kind === null && offer.wide)) return [];
     const kind = mention.kind ?? "tool";
-    const things = offer[`${kind}s`];
+    const listed = offer[kind];
     if (name !== null && isPlain(name)) {
-      if (!things.has(name)) return [missing([...path, kind], server, name, things, kind)];
-      return strange(mention, things.get(name) ?? null, `${server}:${name} does not take`);
+      if (!listed.has(name)) return [missing({ path: [...path, kind], kind, server, name }, listed)];
+      return strange(mention, listed.get(name) ?? null, `${server}:${name} does not take`);
     }
     return kind === "tool" ? strange(mention, offer.takes, `no tool of server ${server} takes`) : [];
   });
 }
 
-function missing(path: Path, server: string, name: string, things: Things, kind: string): Finding {
+type Missing = { readonly path: Path; readonly kind: string; readonly server: string; readonly name: string };
+
+function missing({ path, kind, server, name }: Missing, listed: ReadonlyMap<string, Arguments>): Finding {
   const what = `server ${server} lists no ${kind} ${JSON.stringify(name)} now, at least not to every caller`;
-  return { path, what, wrong: name, known: () => [...things.keys()] };
+  return { path, what, wrong: name, known: () => [...listed.keys()] };
 }
 
 /** Conditions on other arguments than those that are taken. */
@@ -127,9 +128,9 @@ function limits({ limits: { perTool } }: Named, offers: Offers): Finding[] {
   return perTool.flatMap(({ tool, server: beside }, index) => {
     const split = beside === undefined ? splitCanonical(tool) : null;
     const [server = "", name] = [beside ?? split?.server, split?.tool ?? tool];
-    const things = offers.get(server)?.tools;
-    if (!things || !isPlain(name) || things.has(name)) return [];
-    return [missing(["limits", "perTool", index, "tool"], server, name, things, "tool")];
+    const listed = offers.get(server)?.tool;
+    if (!listed || !isPlain(name) || listed.has(name)) return [];
+    return [missing({ path: ["limits", "perTool", index, "tool"], kind: "tool", server, name }, listed)];
   });
 }
 
@@ -146,8 +147,9 @@ function toolsets({ toolsets: all }: Named, offers: Offers, { catalog }: Sources
     ].flatMap(([path, text]) => {
       const { server = "", tool: name = "" } = splitCanonical(text) ?? {};
       const offer = offers.get(server);
-      if (!offer || !isPlain(name) || isUri(text) || offer.tools.has(name) || offer.prompts.has(name)) return [];
-      return [missing(path, server, name, new Map([...offer.tools, ...offer.prompts]), "tool or prompt")];
+      if (!offer || !isPlain(name) || isUri(text) || offer.tool.has(name) || offer.prompt.has(name)) return [];
+      const listed = new Map([...offer.tool, ...offer.prompt]);
+      return [missing({ path, kind: "tool or prompt", server, name }, listed)];
     });
     const servers = [...catalog.servers(id)];
     const known = servers.length > 0 && servers.every((server) => offers.has(server)) && !include.some(isUri);
