@@ -42,9 +42,8 @@ const lastAnswers = 500;
  * WebSocket. Messages come in by `receive`, answers go out by `send`, `close` ends it.
  */
 export class McpConnection {
-  readonly #options: ConnectionOptions;
-  /** Running calls that belong to no session. */
-  readonly #calls = new ClientCalls();
+  /** `outside`: running calls that belong to no session. */
+  readonly #options: ConnectionOptions & { readonly outside: ClientCalls };
   #era: Era | null;
   #revision: Revision | null = null;
   #session: Session | null = null;
@@ -56,7 +55,7 @@ export class McpConnection {
   #closed = false;
 
   constructor(options: ConnectionOptions) {
-    this.#options = options;
+    this.#options = { ...options, outside: new ClientCalls() };
     this.#era = options.era ?? null;
   }
 
@@ -93,7 +92,7 @@ export class McpConnection {
   close(why?: string): void {
     if (this.#closed) return;
     this.#closed = true;
-    this.#calls.cancelAll(why);
+    this.#options.outside.cancelAll(why);
     this.#end("closed", why);
   }
 
@@ -142,7 +141,7 @@ export class McpConnection {
     const call = this.#callOf(gw, received, presented);
     // `initialize` replaces the session, so it must not be registered in the old one: ending that would cancel it.
     const session = method === "initialize" ? null : this.#session;
-    await runCall(gw, call, session, this.#options, this.#calls);
+    await runCall(gw, call, session, this.#options);
     if (kind !== "request") return null;
     return answerText(call, gw.identity);
   }
