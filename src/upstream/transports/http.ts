@@ -17,7 +17,7 @@ import {
   shortText,
 } from "../http/answer.ts";
 import { mostUncounted } from "../http/arrival.ts";
-import { cancelled, Courtesies } from "../http/courtesies.ts";
+import { Courtesies } from "../http/courtesies.ts";
 import { isEventStream, type StreamContext } from "../http/event-stream.ts";
 import { HttpExchange } from "../http/http-exchange.ts";
 import { isGone, longestWords, SessionLost } from "../http/lost-session.ts";
@@ -168,7 +168,7 @@ class HttpLink implements Link {
     if (gaveUp) {
       const late = gaveUp === "timeout";
       const params = cancelledParams(String(id), request.signal.reason, late ? "timed out" : "cancelled");
-      if (request.method !== "initialize") void this.tell(cancelled, params, request.peer);
+      if (request.method !== "initialize") void this.tell("notifications/cancelled", params, request.peer);
       return late ? faults.timeout(server, exchange.limit) : faults.cancelled();
     }
     if (this.over) return faults.lost(server, this.over.reason);
