@@ -142,7 +142,7 @@ type Answer = (req: Request, server: Server<SocketData>, from: SocketAddress | n
  * Gives others their turn when a client sends one request after the other without waiting for answers: Bun hands on all
  * that it has read of one connection at once. It closes the connection if another comes while one waits.
  */
-function inTurns(answer: Answer) {
+function takingTurns(answer: Answer) {
   let port = 0;
   let turn = new Turn();
   return (req: Request, server: Server<SocketData>) => {
@@ -161,7 +161,7 @@ function inTurns(answer: Answer) {
 
 /** The callbacks of Bun's server. A WebSocket frame may be as long as limits.body allows now. */
 const handlersOf = ({ current }: HttpOptions, sockets: WebSockets, answer: Answer) => ({
-  fetch: inTurns(answer),
+  fetch: takingTurns(answer),
   websocket: sockets.handler(current().shape.body),
   error: () => refusal(new Failure("internal", "The gateway failed on this request.")),
 });
