@@ -215,7 +215,7 @@ export type TaskWatch = {
   readonly server: string;
   readonly taskIds: readonly string[];
   /** Called with each new state, raw JSON. */
-  told(task: string): void;
+  changed(task: string): void;
   /** The server will tell no more of these tasks, or may have left something out. */
   lost(): void;
 };
@@ -250,7 +250,7 @@ export type Upstreams = {
   /** The tools that only the instances which this party's calls need offer, by server. */
   callerTools(party: Party): ReadonlyMap<string, readonly Tool[]>;
   /** Passes a notification of a legacy caller on to the instances that were started for its session. */
-  tell(call: IdentifiedCall, method: string): void;
+  notify(call: IdentifiedCall, method: string): void;
   /** Ends the instances that were started for one legacy session alone. */
   endSession(id: string): void;
   listings(): readonly Listing[];
@@ -324,7 +324,7 @@ export type Notifier = {
   /** The client of a legacy session; null if it cannot be reached now. */
   reach(session: string): Reached | null;
   /** Notifies one legacy session, if it has joined. */
-  tell(session: ClientSession, method: string, params: string | null): void;
+  notify(session: ClientSession, method: string, params: string | null): void;
 };
 
 /** Counters on the path; feeds metrics only, never usage. */

@@ -28,7 +28,7 @@ export async function handle(gw: Gateway, call: Call): Promise<void> {
     leave = enter(gw, call);
     refuseFaults(call);
     if (call.inbound.kind === "request") call.reply = withRights(call, await answer(gw, call));
-    else if (passedOn.has(call.inbound.method)) gw.upstreams.tell(call, call.inbound.method);
+    else if (passedOn.has(call.inbound.method)) gw.upstreams.notify(call, call.inbound.method);
   } catch (error) {
     call.failure = failureOf(call, error);
   }

@@ -213,7 +213,7 @@ class Listening implements Disposable {
         const { taskIds, end } = await this.#gw.upstreams.followTasks(this.#call, {
           server,
           taskIds: [...watched.keys()],
-          told: (task) => this.#hear(task, () => this.#noticed(server, task, watched)),
+          changed: (task) => this.#hear(task, () => this.#noticed(server, task, watched)),
           lost: () => this.#end.resolve(),
         });
         return { names: [...watched].flatMap(([taskId, { handle }]) => (taskIds.has(taskId) ? [handle] : [])), end };
@@ -271,8 +271,8 @@ class Listening implements Disposable {
 
   #updated(uri: string, route: Route, params: string | null): void {
     const { who, source, scope } = this.#call;
-    const told = updateFor(this.#gw.inForce, { who, source, scope, route, uri }, params);
-    if (told !== null) this.#tell("notifications/resources/updated", told);
+    const update = updateFor(this.#gw.inForce, { who, source, scope, route, uri }, params);
+    if (update !== null) this.#tell("notifications/resources/updated", update);
   }
 
   /**

@@ -43,8 +43,8 @@ const both = (one: () => void, other: () => void) => (): void => {
 const teller =
   ({ inForce, notifier }: Gateway, session: ClientSession, to: Subscribed): Updated =>
   (params) => {
-    const told = updateFor(inForce, to, params);
-    if (told !== null) notifier.tell(session, "notifications/resources/updated", told);
+    const update = updateFor(inForce, to, params);
+    if (update !== null) notifier.notify(session, "notifications/resources/updated", update);
   };
 
 /** Ends a subscription of this session. The answer does not tell whether there was one. */

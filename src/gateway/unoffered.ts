@@ -45,12 +45,13 @@ export function unoffered(named: () => Named, sources: Sources): () => readonly 
 function lookFor(named: Named, sources: Sources): string[] {
   const offers = offersOf(sources);
   const found = [...rules(named, offers), ...limits(named, offers), ...toolsets(named, offers, sources)];
-  const told = found.slice(0, mostTold).map(({ path, what, wrong, known }) => {
+  const sentences = found.slice(0, mostTold).map(({ path, what, wrong, known }) => {
     const guess = nearest(wrong, known());
     return `${formatPath(path)}: ${what}${guess === null ? "" : `; did you mean ${guess}?`}`;
   });
-  const more = found.length - told.length;
-  return more === 0 ? told : [...told, `${more} more names in rules, limits and toolsets stand for nothing now`];
+  const more = found.length - sentences.length;
+  if (more === 0) return sentences;
+  return [...sentences, `${more} more names in rules, limits and toolsets stand for nothing now`];
 }
 
 /** What each server offers of which all is known. */

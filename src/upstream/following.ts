@@ -44,7 +44,7 @@ export class Following {
       filter: { taskIds: watch.taskIds },
       missed: () => watch.lost(),
       heard(method, params) {
-        if (method === "notifications/tasks") watch.told(params);
+        if (method === "notifications/tasks") watch.changed(params);
       },
     };
     const begun = beginListen(listening, timeout, silent, signal);
@@ -57,8 +57,8 @@ export class Following {
       release();
       if (!listen.signal.aborted) watch.lost();
     });
-    const told = Array.isArray(honoured.taskIds) ? honoured.taskIds : [];
-    const taskIds = new Set(watch.taskIds).intersection(new Set<unknown>(told));
+    const granted = new Set<unknown>(Array.isArray(honoured.taskIds) ? honoured.taskIds : []);
+    const taskIds = new Set(watch.taskIds).intersection(granted);
     if (taskIds.size > 0) return { taskIds, end };
     end();
     throw silent;

@@ -123,7 +123,7 @@ export function harness(options: Options = {}) {
       followed.add(watch);
       return Promise.resolve({ taskIds: new Set(watch.taskIds), end: () => void followed.delete(watch) });
     },
-    tell: ({ who }, method) => void told.push(`${who.id} ${method}`),
+    notify: ({ who }, method) => void told.push(`${who.id} ${method}`),
     listings: () => listings,
   };
   let serial = 0;
@@ -182,7 +182,7 @@ function notifierOf() {
     },
     served() {},
     reach: () => null,
-    tell: (_session: ClientSession, method: string, params: string | null) => void told.push(`${method} ${params}`),
+    notify: (_session: ClientSession, method: string, params: string | null) => void told.push(`${method} ${params}`),
     changed(list: "tools" | "prompts" | "resources") {
       for (const { lists, send } of members) if (lists.has(list)) send(`notifications/${list}/list_changed`, null);
     },

@@ -165,11 +165,11 @@ export class Pool {
       const reason = `all ${mostOfOne(maxInstances)} of its ${maxInstances} instances that one caller may have are in use (maxInstances)`;
       throw faults.full(this.#host.server, reason);
     }
-    const left = [...this.#slots.values()].map(
+    const waits = [...this.#slots.values()].map(
       (slot) => (isIdle(slot) ? (slot.usedAt - now) / 1000 : 0) + keptFor(slot, idleStop),
     );
     // Where an instance may be ended but is busy, there is room as soon as it is idle.
-    const wait = givers.length > 0 ? 0 : Math.ceil(Math.min(...left));
+    const wait = givers.length > 0 ? 0 : Math.ceil(Math.min(...waits));
     const reason = `all of its ${maxInstances} instances are in use or kept for callers who have not left and hold no more than their share (maxInstances, idleStop)`;
     throw faults.full(this.#host.server, reason, Math.max(1_000, wait));
   }
@@ -225,7 +225,7 @@ export class Pool {
 
   leave(): void {
     this.inFlight--;
-    this.#settle();
+    this.#noteIdle();
   }
 
   /** Keeps the server for a call of several requests, until the function is called that it returns. */
@@ -233,7 +233,7 @@ export class Pool {
     this.#held++;
     return () => {
       this.#held--;
-      this.#settle();
+      this.#noteIdle();
     };
   }
 
@@ -241,7 +241,7 @@ export class Pool {
     return this.inFlight > 0 || this.#held > 0;
   }
 
-  #settle(): void {
+  #noteIdle(): void {
     if (this.#busy) return;
     this.#idle?.resolve();
     this.#idle = null;

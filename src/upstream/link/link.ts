@@ -90,7 +90,7 @@ export type Link = {
   /** Rejects with `timeout`, `cancelled`, `lost`, `upstream-down`, `overloaded`, `upstream-overloaded`, `upstream-protocol`, `result-too-large`. */
   request(request: LinkRequest): Promise<Answer>;
   /** Sends a notification; best effort. */
-  tell(method: string, params: string | null, peer: Peer): Promise<void>;
+  notify(method: string, params: string | null, peer: Peer): Promise<void>;
   /** Ends the link as broken. */
   fail(reason: string): void;
   /** Ends the link in order; resolves once nothing of it is left. */

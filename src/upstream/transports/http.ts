@@ -83,7 +83,7 @@ class HttpLink implements Link {
   }
 
   listening(): Promise<void> {
-    return this.#session.settled;
+    return this.#session.listening;
   }
 
   request(request: LinkRequest): Promise<Answer> {
@@ -125,7 +125,7 @@ class HttpLink implements Link {
     return this.#request(request, true);
   }
 
-  async tell(method: string, params: string | null, peer: Peer): Promise<void> {
+  async notify(method: string, params: string | null, peer: Peer): Promise<void> {
     if (peer.era !== "legacy") return;
     const text = notificationText(method, params);
     if (method === rootsChanged) return this.#tellOfRoots(text, peer);
@@ -168,7 +168,7 @@ class HttpLink implements Link {
     if (gaveUp) {
       const late = gaveUp === "timeout";
       const params = cancelledParams(String(id), request.signal.reason, late ? "timed out" : "cancelled");
-      if (request.method !== "initialize") void this.tell("notifications/cancelled", params, request.peer);
+      if (request.method !== "initialize") void this.notify("notifications/cancelled", params, request.peer);
       return late ? faults.timeout(server, exchange.limit) : faults.cancelled();
     }
     if (this.over) return faults.lost(server, this.over.reason);

@@ -173,7 +173,7 @@ test("an instance that takes its time to end counts towards maxInstances: the ne
 });
 
 const tasks = { extensions: { "io.modelcontextprotocol/tasks": {} } };
-const watch = { server: "a", taskIds: ["t-1"], told: () => {}, lost: () => {} };
+const watch = { server: "a", taskIds: ["t-1"], changed: () => {}, lost: () => {} };
 test.each([
   ["a subscription", "legacy", (set) => set.follow("a", "test://1", () => {})],
   ["a subscription", "modern", (set) => set.follow("a", "test://1", () => {}, "modern")],
