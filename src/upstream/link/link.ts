@@ -1,6 +1,7 @@
 import type { AbortSignalLike } from "../../core/cancel.ts";
 import type { ClientAnswer, Era, InputRequest, Revision } from "../../core/inbound.ts";
 import type { Logger } from "../../core/log.ts";
+import type { Implementation } from "../../mcp/meta.ts";
 import type { ScanLimits } from "../../mcp/scan.ts";
 import type { UpstreamMessage } from "../../mcp/upstream-message.ts";
 
@@ -117,7 +118,7 @@ export type LinkHost = LinkEvents & {
   /** How long the server may take to answer a request that the gateway sends for itself, ms, as things are now. */
   timeout(): number;
   readonly limits: UpstreamLimits;
-  readonly client: { readonly name: string; readonly version: string };
+  readonly client: Implementation;
   /** The capabilities that a legacy handshake declares, raw JSON. */
   readonly declares: string;
   /**
