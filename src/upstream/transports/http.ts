@@ -94,6 +94,7 @@ class HttpLink implements Link {
   async #request(request: LinkRequest, again: boolean): Promise<Answer> {
     if (this.#session.renewal && !handshakes.has(request.method)) await this.#session.renewal;
     const exchange = this.#prepare(request);
+    const node = this.#open.add(exchange);
     const { id, controller } = exchange;
     try {
       const response = await this.#wire.post(
@@ -119,7 +120,7 @@ class HttpLink implements Link {
       }
     } finally {
       exchange.close();
-      this.#open.delete(exchange.node);
+      this.#open.delete(node);
     }
     await this.#session.renew(exchange.session);
     return this.#request(request, true);
@@ -157,7 +158,7 @@ class HttpLink implements Link {
     if (request.signal.aborted) throw faults.cancelled();
     const id = ++this.#last;
     const session = request.peer.era === "legacy" && request.method !== "initialize" ? this.#wire.session : null;
-    return new HttpExchange(request, id, session, this.#unused.pop() ?? new AbortController(), this.#open);
+    return new HttpExchange(id, request, session, this.#unused.pop() ?? new AbortController());
   }
 
   /** The failure of a request that has no answer. If its caller gave up, the server is told so. */
