@@ -93,15 +93,10 @@ function named(kind: Kind, parameter: "name" | "uri"): Governed {
   };
   return {
     offered: ({ catalog }, call) => catalog.offers(kind, call.inbound.params[parameter], call.scope, call),
-    resolve({ catalog, policy }, call) {
-      const { who } = call;
+    resolve({ catalog }, call) {
       const { method, params } = call.inbound;
       const route = catalog.resolve(call, kind, params[parameter]);
-      return {
-        route,
-        decide: () => policy.decide(call, who, route),
-        request: () => ({ method, edits: editsFor(route) }),
-      };
+      return { route, request: { method, edits: editsFor(route) } };
     },
   };
 }
@@ -113,19 +108,13 @@ function completion(): Governed {
       const { kind, name } = referenceOf(call);
       return gw.catalog.offers(kind, name, call.scope, call);
     },
-    resolve({ catalog, policy }, call) {
-      const { inbound, who } = call;
+    resolve({ catalog }, call) {
+      const { inbound } = call;
       const { type, kind, name, parameter } = referenceOf(call);
       const route = catalog.resolve(call, kind, name);
-      return {
-        route,
-        decide: () => policy.decide(call, who, route),
-        request() {
-          const edits = { type: JSON.stringify(type), [parameter]: JSON.stringify(route.name) };
-          const ref = overrideMembers(paramText(inbound, "ref") ?? "{}", edits);
-          return { method: inbound.method, edits: { ref } };
-        },
-      };
+      const edits = { type: JSON.stringify(type), [parameter]: JSON.stringify(route.name) };
+      const ref = overrideMembers(paramText(inbound, "ref") ?? "{}", edits);
+      return { route, request: { method: inbound.method, edits: { ref } } };
     },
   };
 }
