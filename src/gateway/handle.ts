@@ -110,10 +110,8 @@ async function forward(
       await recordRetry(gw, call, retry);
       needVisited(route, retry);
     }
-    const again = (answers: UpstreamRequest["edits"]): Promise<Reply> =>
-      gw.upstreams.send(call, route, { ...request, edits: { ...request.edits, ...answers } });
     let reply = await gw.upstreams.send(call, route, request);
-    if (needsBridge(call, reply)) reply = await bridge(gw, call, reply, again);
+    if (needsBridge(call, reply)) reply = await bridge(gw, call, request, reply);
     return await admitReply(gw, call, reply);
   } finally {
     leave();

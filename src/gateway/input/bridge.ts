@@ -1,4 +1,4 @@
-import type { Call, Reply, RoutedCall } from "../../core/call.ts";
+import type { BegunCall, Call, Reply } from "../../core/call.ts";
 import { brokeProtocol, Failure } from "../../core/failure.ts";
 import type { UpstreamRequest } from "../../core/upstream.ts";
 import { readRound, responsesText } from "../../mcp/input-round.ts";
@@ -16,20 +16,15 @@ export const needsBridge = ({ inbound }: Call, reply: Reply): boolean =>
   inbound.era === "legacy" && reply.kind === "result" && reply.type === "input_required";
 
 /**
- * Asks a legacy caller what a modern server's results ask for, until a result is complete. `again` sends the call once
- * more, with the answers.
+ * Asks a legacy caller what a modern server's results ask for, until a result is complete. The request is sent again
+ * with the answers.
  */
-export async function bridge(
-  gw: Gateway,
-  call: RoutedCall,
-  first: Reply,
-  again: (answers: UpstreamRequest["edits"]) => Promise<Reply>,
-): Promise<Reply> {
+export async function bridge(gw: Gateway, call: BegunCall, request: UpstreamRequest, first: Reply): Promise<Reply> {
   let reply = first;
   for (let round = 1; needsBridge(call, reply); round++) {
     if (round > mostRounds) throw tooOften(call.route.server);
-    const answers = await fulfil(gw, call, reply);
-    reply = await again(answers).catch((error: unknown) => {
+    const edits = { ...request.edits, ...(await fulfil(gw, call, reply)) };
+    reply = await gw.upstreams.send(call, call.route, { ...request, edits }).catch((error: unknown) => {
       throw lostBetween(error);
     });
   }
@@ -37,7 +32,7 @@ export async function bridge(
 }
 
 /** Puts a result's questions to the caller, one after the other, as people answer, and returns the answers. */
-async function fulfil(gw: Gateway, call: RoutedCall, { text }: Reply): Promise<UpstreamRequest["edits"]> {
+async function fulfil(gw: Gateway, call: BegunCall, { text }: Reply): Promise<UpstreamRequest["edits"]> {
   const round = readRound(text);
   if (typeof round === "string") throw brokeProtocol(call.route.server, round);
   const answers: [key: string, answer: string][] = [];
