@@ -229,7 +229,7 @@ export type Upstreams = {
    * Throws `upstream-down`, `overloaded`, `upstream-overloaded`, `upstream-protocol`, `result-too-large`, `timeout`,
    * `lost`, `cancelled`.
    */
-  send(call: BegunCall, route: Route, request: UpstreamRequest): Promise<Reply>;
+  send(call: BegunCall, request: UpstreamRequest): Promise<Reply>;
   /**
    * Keeps a server that a reload removes for a call that may send several requests, as a call in flight does, until the
    * function is called that it returns.

@@ -110,7 +110,7 @@ async function forward(
       await recordRetry(gw, call, retry);
       needVisited(route, retry);
     }
-    let reply = await gw.upstreams.send(call, route, request);
+    let reply = await gw.upstreams.send(call, request);
     if (needsBridge(call, reply)) reply = await bridge(gw, call, request, reply);
     return await admitReply(gw, call, reply);
   } finally {

@@ -177,9 +177,10 @@ export class ManagedUpstreams implements Upstreams {
     return supervisor;
   }
 
-  send: Upstreams["send"] = (call, route, request) => {
+  send: Upstreams["send"] = (call, request) => {
+    const { route } = call;
     const supervisor = this.#supervisors.get(route.server);
-    if (supervisor) return supervisor.sender.send(call, route, request);
+    if (supervisor) return supervisor.sender.send(call, request);
     const local = this.#local.get(route.server);
     if (local) return local.call(call, route.name, call.inbound.params.arguments ?? {});
     return Promise.reject(removed(route.server));

@@ -109,7 +109,8 @@ export function harness(options: Options = {}) {
   const upstreams: Upstreams = {
     ...quietUpstreams,
     ...(options.learnTools && { learnTools: options.learnTools }),
-    async send(call, route, request) {
+    async send(call, request) {
+      const { route } = call;
       sent.push({ call, request, route });
       return (options.script ?? (() => ok()))(call, request, route);
     },

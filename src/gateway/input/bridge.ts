@@ -24,7 +24,7 @@ export async function bridge(gw: Gateway, call: BegunCall, request: UpstreamRequ
   for (let round = 1; needsBridge(call, reply); round++) {
     if (round > mostRounds) throw tooOften(call.route.server);
     const edits = { ...request.edits, ...(await fulfil(gw, call, reply)) };
-    reply = await gw.upstreams.send(call, call.route, { ...request, edits }).catch((error: unknown) => {
+    reply = await gw.upstreams.send(call, { ...request, edits }).catch((error: unknown) => {
       throw lostBetween(error);
     });
   }
