@@ -233,7 +233,7 @@ export class Pool {
     return () => this.#busy.leave();
   }
 
-  /** Keeps an instance for a call until `release`. */
+  /** Keeps an instance for a call, or a caller that follows tasks, until `release`. */
   use(slot: Slot): void {
     slot.uses++;
   }
