@@ -67,8 +67,6 @@ export function resolveExtension(gw: Gateway, call: IdentifiedCall): Resolved {
   const route = onlyReads && named ? named : gw.catalog.routeTo("extension", server, method);
   return {
     route,
-    // The server gets its own URI of the resource.
-    request: { method, edits: named ? { uri: JSON.stringify(named.name) } : {} },
     decide() {
       gw.policy.decide(call, who, route);
       if (!named || named === route) return;
@@ -77,6 +75,8 @@ export function resolveExtension(gw: Gateway, call: IdentifiedCall): Resolved {
       gw.policy.decide(call, who, named);
       call.verdict = verdict;
     },
+    // The server gets its own URI of the resource.
+    request: () => ({ method, edits: named ? { uri: JSON.stringify(named.name) } : {} }),
   };
 }
 

@@ -96,7 +96,7 @@ function named(kind: Kind, parameter: "name" | "uri"): Governed {
     resolve({ catalog }, call) {
       const { method, params } = call.inbound;
       const route = catalog.resolve(call, kind, params[parameter]);
-      return { route, request: { method, edits: editsFor(route) } };
+      return { route, request: () => ({ method, edits: editsFor(route) }) };
     },
   };
 }
@@ -112,9 +112,14 @@ function completion(): Governed {
       const { inbound } = call;
       const { type, kind, name, parameter } = referenceOf(call);
       const route = catalog.resolve(call, kind, name);
-      const edits = { type: JSON.stringify(type), [parameter]: JSON.stringify(route.name) };
-      const ref = overrideMembers(paramText(inbound, "ref") ?? "{}", edits);
-      return { route, request: { method: inbound.method, edits: { ref } } };
+      return {
+        route,
+        request() {
+          const edits = { type: JSON.stringify(type), [parameter]: JSON.stringify(route.name) };
+          const ref = overrideMembers(paramText(inbound, "ref") ?? "{}", edits);
+          return { method: inbound.method, edits: { ref } };
+        },
+      };
     },
   };
 }
