@@ -270,7 +270,15 @@ export function setCaller(call: Call, who: Principal): asserts call is Identifie
   call.who = who;
 }
 
+/** A call of which is known where it goes. */
+export type RoutedCall = IdentifiedCall & { readonly route: Route };
+
+/** Says where a call goes. */
+export function setRoute(call: IdentifiedCall, route: Route): asserts call is RoutedCall {
+  call.route = route;
+}
+
 declare const begun: unique symbol;
 
 /** A call that has `begun`. Only the audit makes one, and only such calls are sent to servers. */
-export type BegunCall = IdentifiedCall & { readonly [begun]: true };
+export type BegunCall = RoutedCall & { readonly [begun]: true };

@@ -8,6 +8,7 @@ import type {
   Viewpoint,
   Reply,
   Route,
+  RoutedCall,
   Tool,
   Verdict,
 } from "./call.ts";
@@ -189,7 +190,7 @@ export type InputStep = {
 
 export type Audit = {
   /** Commits the intent (`call.begin`) as durably as the mode demands, and sets `begun`. Throws `audit-unavailable`. */
-  begin(call: IdentifiedCall): Promise<BegunCall>;
+  begin(call: RoutedCall): Promise<BegunCall>;
   /** Commits the ending before the reply may leave: `call.end`, or `call.refused` if the call has not begun. */
   end(call: Call): Promise<void>;
   /**
@@ -216,7 +217,7 @@ export type TaskWatch = {
   readonly server: string;
   readonly taskIds: readonly string[];
   /** Called with each new state, raw JSON. */
-  told(task: string): void;
+  changed(task: string): void;
   /** The server will tell no more of these tasks, or may have left something out. */
   lost(): void;
 };
@@ -230,7 +231,7 @@ export type Upstreams = {
    * Throws `upstream-down`, `overloaded`, `upstream-overloaded`, `upstream-protocol`, `result-too-large`, `timeout`,
    * `lost`, `cancelled`.
    */
-  send(call: BegunCall, route: Route, request: UpstreamRequest): Promise<Reply>;
+  send(call: BegunCall, request: UpstreamRequest): Promise<Reply>;
   /**
    * Keeps a server that a reload removes for a call that may send several requests, as a call in flight does, until the
    * function is called that it returns.
@@ -251,7 +252,7 @@ export type Upstreams = {
   /** The tools that only the instances which this party's calls need offer, by server. */
   callerTools(party: Party): ReadonlyMap<string, readonly Tool[]>;
   /** Passes a notification of a legacy caller on to the instances that were started for its session. */
-  tell(call: IdentifiedCall, method: string): void;
+  notify(call: IdentifiedCall, method: string): void;
   /** Ends the instances that were started for one legacy session alone. */
   endSession(id: string): void;
   listings(): readonly Listing[];
@@ -325,7 +326,7 @@ export type Notifier = {
   /** The client of a legacy session; null if it cannot be reached now. */
   reach(session: string): Reached | null;
   /** Notifies one legacy session, if it has joined. */
-  tell(session: ClientSession, method: string, params: string | null): void;
+  notify(session: ClientSession, method: string, params: string | null): void;
 };
 
 /** Counters on the path; feeds metrics only, never usage. */

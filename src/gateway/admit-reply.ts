@@ -1,4 +1,4 @@
-import type { Reply } from "../core/call.ts";
+import type { Reply, RoutedCall } from "../core/call.ts";
 import { brokeProtocol, Failure } from "../core/failure.ts";
 import { tasksExtension } from "../core/inbound.ts";
 import { isObject, objectIn } from "../core/json.ts";
@@ -10,8 +10,9 @@ import { readRound, roundText, urlQuestions } from "../mcp/input-round.ts";
 import { paramText } from "../mcp/message.ts";
 import { withoutOwnKeys } from "../mcp/meta.ts";
 import { sharedExtensions } from "./extensions.ts";
+import type { Gateway } from "./gateway.ts";
 import { asksOf } from "./input/client-answers.ts";
-import { admitAll, type Job } from "./input/questions.ts";
+import { admitAll } from "./input/questions.ts";
 import { methodsInRounds, sealState } from "./input/retry.ts";
 import { handOutTask, underHandle } from "./tasks.ts";
 
@@ -22,21 +23,21 @@ type Refusal = Extract<Reply, { kind: "error" }>;
  * Turns a server's answer into the one that is recorded and sent to the caller. Questions are checked, recorded and
  * sealed; a task gets a handle; an unknown `resultType` fails the call (S13).
  */
-export function admitReply(job: Job, reply: Reply): Reply | Promise<Reply> {
+export function admitReply(gw: Gateway, call: RoutedCall, reply: Reply): Reply | Promise<Reply> {
   // What the gateway's own tools answer for a server has passed here before.
-  if (job.route.server === ownServer) return reply;
-  if (reply.kind === "error") return admitError(job, reply);
-  return admitResult(job, withText(reply, withoutOwnKeys(reply.text)));
+  if (call.route.server === ownServer) return reply;
+  if (reply.kind === "error") return admitError(gw, call, reply);
+  return admitResult(gw, call, withText(reply, withoutOwnKeys(reply.text)));
 }
 
-function admitResult(job: Job, reply: Result): Reply | Promise<Reply> {
-  const { gw, call, route } = job;
+function admitResult(gw: Gateway, call: RoutedCall, reply: Result): Reply | Promise<Reply> {
+  const { route } = call;
   if (reply.type === null) {
     const linked = withText(reply, gw.catalog.outgoing(route, reply.text, call.who));
-    return call.inbound.method.startsWith("tasks/") ? taskState(job, linked) : linked;
+    return call.inbound.method.startsWith("tasks/") ? taskState(gw, call, linked) : linked;
   }
-  if (reply.type === "input_required") return admitRound(job, reply);
-  if (reply.type === "task") return admitTask(job, reply);
+  if (reply.type === "input_required") return admitRound(gw, call, reply);
+  if (reply.type === "task") return admitTask(gw, call, reply);
   const agreed = sharedExtensions(gw, call, route.server).filter((id) => id !== tasksExtension);
   if (agreed.length > 0) return reply;
   throw brokeProtocol(route.server, `its result is of a type that no extension of this client knows`);
@@ -44,43 +45,41 @@ function admitResult(job: Job, reply: Result): Reply | Promise<Reply> {
 
 const withText = (reply: Result, text: string): Result => (text === reply.text ? reply : { ...reply, text });
 
-async function taskState(job: Job, reply: Result): Promise<Result> {
-  const handle = paramText(job.call.inbound, "taskId") ?? "null";
-  return withText(reply, await underHandle(job, reply.text, handle));
+async function taskState(gw: Gateway, call: RoutedCall, reply: Result): Promise<Result> {
+  const handle = paramText(call.inbound, "taskId") ?? "null";
+  return withText(reply, await underHandle(gw, call, reply.text, handle));
 }
 
-async function admitRound(job: Job, reply: Result): Promise<Reply> {
-  const { call, route } = job;
-  const { server } = route;
+async function admitRound(gw: Gateway, call: RoutedCall, reply: Result): Promise<Reply> {
+  const { server } = call.route;
   if (!methodsInRounds.has(call.inbound.method))
     throw brokeProtocol(server, `it asks for input in answer to ${call.inbound.method}`);
   const round = readRound(reply.text);
   if (typeof round === "string") throw brokeProtocol(server, round);
-  await admitAll(job, round.asked);
+  await admitAll(gw, call, round.asked);
   const { state } = round;
   // Sealed even if the server gave no state, because the seal lists the questions, and only those may be answered.
   const kept = { kind: "state", state, of: call.id, asks: asksOf(round.asked) } as const;
-  const sealed = sealState(job, kept);
+  const sealed = sealState(gw, call, kept);
   // It could not come back.
   if (sealed.length > longestSealed)
     throw brokeProtocol(server, `its requestState is too long: sealed it takes more than ${longestSealed} characters`);
   return { ...reply, text: editObject(reply.text, { requestState: JSON.stringify(sealed) }) };
 }
 
-async function admitTask(job: Job, reply: Result): Promise<Reply> {
-  const { gw, call, route } = job;
-  const { server } = route;
+async function admitTask(gw: Gateway, call: RoutedCall, reply: Result): Promise<Reply> {
+  const { server } = call.route;
   const agreed = call.inbound.era === "modern" && sharedExtensions(gw, call, server).includes(tasksExtension);
   if (!agreed || call.inbound.method !== "tools/call")
     throw brokeProtocol(server, "it answers with a task that nobody asked for");
-  const text = await handOutTask(job, reply.text);
+  const text = await handOutTask(gw, call, reply.text);
   if (text === null) throw brokeProtocol(server, "its task has no taskId, or one that is too long");
   return { ...reply, text };
 }
 
-function admitError(job: Job, reply: Refusal): Reply | Promise<Reply> {
-  if (reply.code === rpcCodes.missingCapability && reply.era === "modern") return capabilityMissing(job, reply);
-  if (reply.code === rpcCodes.urlElicitation) return visitFirst(job, reply);
+function admitError(gw: Gateway, call: RoutedCall, reply: Refusal): Reply | Promise<Reply> {
+  if (reply.code === rpcCodes.missingCapability && reply.era === "modern") return capabilityMissing(call, reply);
+  if (reply.code === rpcCodes.urlElicitation) return visitFirst(gw, call, reply);
   return reply;
 }
 
@@ -88,12 +87,12 @@ function admitError(job: Job, reply: Refusal): Reply | Promise<Reply> {
  * A server reports that it needs a capability. The caller is told so for its own hop, unless it did declare that
  * capability.
  */
-function capabilityMissing({ call, route }: Job, reply: Refusal): Reply {
+function capabilityMissing(call: RoutedCall, reply: Refusal): Reply {
   const { data } = objectIn(reply.text);
   const required = isObject(data) && isObject(data.requiredCapabilities) ? data.requiredCapabilities : {};
   const missing = missingOf(required, call.capabilities.value);
   if (missing.length === 0) return reply;
-  const message = `The server "${route.server}" needs what the client did not declare: ${missing.join(", ")}.`;
+  const message = `The server "${call.route.server}" needs what the client did not declare: ${missing.join(", ")}.`;
   if (call.inbound.era === "legacy") throw new Failure("input-undeclared", message);
   throw new Failure("missing-capability", message, { data: { requiredCapabilities: required } });
 }
@@ -110,16 +109,15 @@ function missingOf(required: Record<string, unknown>, declared: Readonly<Record<
  * A server wants URLs visited, and then the same call again. This is a question like any other: a modern caller is asked
  * in a round, a legacy caller by the error itself, also if the server is a modern one, in whose era that error is none.
  */
-async function visitFirst(job: Job, reply: Refusal): Promise<Reply> {
-  const { call, route } = job;
+async function visitFirst(gw: Gateway, call: RoutedCall, reply: Refusal): Promise<Reply> {
   const modern = call.inbound.era === "modern";
   // If the method allows no round, a modern caller gets the error without the URLs.
   if (modern && !methodsInRounds.has(call.inbound.method)) return reply;
   const asked = urlQuestions(reply.text);
-  if (typeof asked === "string") throw brokeProtocol(route.server, asked);
-  await admitAll(job, asked);
+  if (typeof asked === "string") throw brokeProtocol(call.route.server, asked);
+  await admitAll(gw, call, asked);
   if (asked.length === 0) return reply;
   if (!modern) return { ...reply, era: "legacy" };
-  const state = sealState(job, { kind: "again", of: call.id, asks: asksOf(asked) });
+  const state = sealState(gw, call, { kind: "again", of: call.id, asks: asksOf(asked) });
   return { kind: "result", era: "modern", text: roundText(asked, state), isError: false, type: "input_required" };
 }

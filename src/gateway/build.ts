@@ -125,13 +125,11 @@ function openUpstreams({ config, foundations, local, previous }: BuildOptions, v
   const { audit, log, self } = foundations;
   return new ManagedUpstreams({
     ...foundations,
+    ...validator,
     servers: config.servers,
     local: config.gateway.tools ? local : [],
     limits: config.limits,
     client: { name: config.gateway.name, version: self.version },
-    refuses: validator.refuses,
-    refusesOutput: validator.refusesOutput,
-    unchecked: validator.unchecked,
     record: (event) =>
       void audit.recordEvent(event).catch((error: unknown) => log.warn("event not recorded", { cause: String(error) })),
     askSession: (question, signal) => askSession(foundations, question, signal),

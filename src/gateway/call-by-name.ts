@@ -6,6 +6,7 @@ import { notFound } from "../core/name.ts";
 import type { Presented } from "../core/ports.ts";
 import type { Principal } from "../core/principal.ts";
 import { readInbound } from "../mcp/classify.ts";
+import { requestText } from "../mcp/outbound.ts";
 import { underToken } from "../mcp/reply.ts";
 import { isLonger } from "../mcp/utf8.ts";
 import { learnTools } from "./own-answers.ts";
@@ -34,7 +35,7 @@ export async function callByName(gw: Gateway, tool: string, args: string, caller
   const token = outer?.emit ? outer.inbound.progressToken : null;
   const meta = token === null ? "" : `,"_meta":{"progressToken":${token}}`;
   const params = `{"name":${JSON.stringify(name)},"arguments":${args}${meta}}`;
-  const call = inboundCall(gw, `{"jsonrpc":"2.0","id":0,"method":"tools/call","params":${params}}`, caller);
+  const call = inboundCall(gw, requestText(0, "tools/call", params), caller);
   await handle(gw, call);
   // The caller's own spelling: a wire name in the message would show that the tool exists.
   if (call.failure?.code === "unknown-tool") call.failure = notFound("tool", tool);
@@ -56,7 +57,7 @@ export async function identify(gw: Gateway, caller: Caller, method: string): Pro
     return gw.authn.identify(caller);
   } catch (error) {
     const failure = asFailure(error);
-    await refuse(gw, inboundCall(gw, `{"jsonrpc":"2.0","id":0,"method":"${method}"}`, caller), failure);
+    await refuse(gw, inboundCall(gw, requestText(0, method, null), caller), failure);
     throw failure;
   }
 }
@@ -72,7 +73,7 @@ function inboundCall(gw: Gateway, text: string, caller: Caller): Call {
 }
 
 /** Stands in for a call that cannot be read. */
-const nameless = '{"jsonrpc":"2.0","id":0,"method":"tools/call","params":{"name":""}}';
+const nameless = requestText(0, "tools/call", '{"name":""}');
 
 function read({ shape }: Gateway, text: string, revision: Revision): Pick<Call, "inbound" | "fault"> {
   const context = { headers: null, pinned: "legacy", revision } as const;

@@ -1,4 +1,4 @@
-import { type Call, type IdentifiedCall, type Reply, type Route, setCaller } from "../core/call.ts";
+import { type Call, type IdentifiedCall, type Reply, type RoutedCall, setCaller, setRoute } from "../core/call.ts";
 import { asFailure, Failure } from "../core/failure.ts";
 import { weightOf } from "../core/inbound.ts";
 import type { UpstreamRequest } from "../core/upstream.ts";
@@ -7,7 +7,7 @@ import { admitReply } from "./admit-reply.ts";
 import { bridge, needsBridge } from "./input/bridge.ts";
 import { type Gateway, whenSettled } from "./gateway.ts";
 import { type Governed, methodOf } from "./methods.ts";
-import { askCaller, type Job, refusalAnswer } from "./input/questions.ts";
+import { askCaller, refusalAnswer } from "./input/questions.ts";
 import { endRefused } from "./input/refused-retry.ts";
 import type { Resolved } from "./resolved.ts";
 import { needVisited, type NewRequest, recordRetry, retryOf } from "./input/retry.ts";
@@ -28,7 +28,7 @@ export async function handle(gw: Gateway, call: Call): Promise<void> {
     leave = enter(gw, call);
     refuseFaults(call);
     if (call.inbound.kind === "request") call.reply = withRights(call, await answer(gw, call));
-    else if (passedOn.has(call.inbound.method)) gw.upstreams.tell(call, call.inbound.method);
+    else if (passedOn.has(call.inbound.method)) gw.upstreams.notify(call, call.inbound.method);
   } catch (error) {
     call.failure = failureOf(call, error);
   }
@@ -72,57 +72,55 @@ async function govern(gw: Gateway, call: IdentifiedCall, method: Governed): Prom
   let resolved: Resolved;
   try {
     resolved = method.resolve(gw, call);
-    call.route = resolved.route;
-    resolved.decide();
+    setRoute(call, resolved.route);
+    if (resolved.decide) resolved.decide();
+    else gw.policy.decide(call, call.who, call.route);
   } catch (error) {
     throw await endRefused(gw, call, error);
   }
-  const { route } = resolved;
-  const retry = retryOf(gw, call, route);
+  const retry = retryOf(gw, call);
   // All rounds are one call: the first request took the token, was validated and recorded, and its state opens only
   // with the same arguments. Admission and policy run again each round.
   if (retry?.kind === "parked") return resume(gw, call, retry);
   const plain = resolved.request();
   const request = retry ? { ...plain, edits: { ...plain.edits, ...retry.edits } } : plain;
-  gw.limits.take(call.who, route);
-  if (method.checksArguments) checkArguments(gw, call, route);
-  if (method.opens) return method.opens(gw, call, route);
-  if (!answersInRounds(call)) return forward(gw, call, route, request, retry);
-  const rounds = new Rounds(gw, call, route, (whole) => conclude(gw, whole));
-  return rounds.start(call, () => forward(gw, rounds.whole, route, request, retry));
+  gw.limits.take(call.who, call.route);
+  if (method.checksArguments) checkArguments(gw, call);
+  if (method.opens) return method.opens(gw, call);
+  if (!answersInRounds(call)) return forward(gw, call, request, retry);
+  const rounds = new Rounds(gw, call, (whole) => conclude(gw, whole));
+  return rounds.start(call, (whole) => forward(gw, whole, request, retry));
 }
 
 /** Records that a call begins, sends it to its server, and turns the server's answer into the caller's. */
 async function forward(
   gw: Gateway,
-  identified: IdentifiedCall,
-  route: Route,
+  routed: RoutedCall,
   request: UpstreamRequest,
   retry: NewRequest | null,
 ): Promise<Reply> {
   // No reload finds the server idle while the record is written, or while a legacy caller is asked.
+  const { route } = routed;
   const leave = gw.upstreams.hold(route.server);
   try {
-    const call = await gw.audit.begin(identified);
-    const job: Job = { gw, call, route };
+    const call = await gw.audit.begin(routed);
     // A call that is answered in rounds has its own way of asking.
-    call.input ??= (question, signal) => askCaller(job, question, signal).catch(refusalAnswer);
+    call.input ??= (question, signal) => askCaller(gw, call, question, signal).catch(refusalAnswer);
     if (retry) {
       await recordRetry(gw, call, retry);
       needVisited(route, retry);
     }
-    const again = (answers: UpstreamRequest["edits"]): Promise<Reply> =>
-      gw.upstreams.send(call, route, { ...request, edits: { ...request.edits, ...answers } });
-    let reply = await gw.upstreams.send(call, route, request);
-    if (needsBridge(call, reply)) reply = await bridge(job, reply, again);
-    return await admitReply(job, reply);
+    let reply = await gw.upstreams.send(call, request);
+    if (needsBridge(call, reply)) reply = await bridge(gw, call, request, reply);
+    return await admitReply(gw, call, reply);
   } finally {
     leave();
   }
 }
 
-function checkArguments(gw: Gateway, call: Call, route: Route): void {
-  const { paramHeaders, params } = call.inbound;
+function checkArguments(gw: Gateway, call: RoutedCall): void {
+  const { route, inbound } = call;
+  const { paramHeaders, params } = inbound;
   if (paramHeaders && route.tool) checkParamHeaders(paramHeaders, route.tool.inputSchema, params.arguments);
   gw.validator.check(call, route);
 }

@@ -1,4 +1,4 @@
-import type { IdentifiedCall, Reply, Route } from "../core/call.ts";
+import type { IdentifiedCall, Reply, Route, RoutedCall } from "../core/call.ts";
 import { onAbort } from "../core/cancel.ts";
 import { asFailure, Failure } from "../core/failure.ts";
 import { isObject } from "../core/json.ts";
@@ -35,22 +35,18 @@ export async function listen(gw: Gateway, call: IdentifiedCall): Promise<Reply> 
   const { routes, tasks } = chosen;
   gw = chosen.gw;
   const id = inbound.idText ?? "null";
-  const listening = new Listening(gw, call, (method, params) =>
+  using listening = new Listening(gw, call, (method, params) =>
     emit(subscribed(method, params, id), method === acknowledged || mustBeHeard(method)),
   );
   const toTasks = [...tasks.values()].map(({ route }) => route);
   const servers = new Set([...routes.values(), ...toTasks].map(({ server }) => server));
-  try {
-    listening.enter(servers, tasks.size > 0, routes.size);
-    listening.join(filter.lists);
-    await gw.audit.once(call, factsOf(filter, routes.size, tasks.size));
-    const [uris, handles] = await Promise.all([listening.subscribe(routes), listening.follow(tasks)]);
-    // Who has lost its rights is not told what came meanwhile.
-    if (!who.revoked.aborted) listening.acknowledge(ackOf(filter.lists, uris, handles));
-    await listening.ended;
-  } finally {
-    listening.leave();
-  }
+  listening.enter(servers, tasks.size > 0, routes.size);
+  listening.join(filter.lists);
+  await gw.audit.once(call, factsOf(filter, routes.size, tasks.size));
+  const [uris, handles] = await Promise.all([listening.subscribe(routes), listening.follow(tasks)]);
+  // Who has lost its rights is not told what came meanwhile.
+  if (!who.revoked.aborted) listening.acknowledge(ackOf(filter.lists, uris, handles));
+  await listening.ended;
   return result(`{"resultType":"complete","_meta":${subscriptionMeta(id, gw.identity)}}`, "modern");
 }
 
@@ -151,11 +147,11 @@ const mostUntold = { states: 1_000, characters: 32 * 1024 ** 2 };
 const mostEarly = { all: 8 * 1024 ** 2, each: 4 * 1024 };
 
 /** One listening client, with everything that has to be undone when it leaves. */
-class Listening {
+class Listening implements Disposable {
   readonly #gw: Gateway;
   readonly #call: IdentifiedCall;
   readonly #send: Tell;
-  readonly #exits: (() => void)[] = [];
+  readonly #exits = new DisposableStack();
   readonly #end = Promise.withResolvers<void>();
   /** Notifications that came before the acknowledgement, which must be sent first; null afterwards. */
   #early: [method: string, params: string | null][] | null = [];
@@ -165,7 +161,6 @@ class Listening {
   readonly #untold = { states: 0, characters: 0 };
   /** The handles of tasks whose outcome was told. It changes no more, and a server that repeats it must not fill the log. */
   readonly #over = new Set<string>();
-  #left = false;
 
   constructor(gw: Gateway, call: IdentifiedCall, send: Tell) {
     this.#gw = gw;
@@ -181,8 +176,8 @@ class Listening {
   enter(servers: ReadonlySet<string>, tasks: boolean, uris: number): void {
     const { controller, scope, inbound, who } = this.#call;
     const owner = who.id;
-    this.#exits.push(this.#gw.listeners.open({ owner, scope, servers, tasks, end: () => this.#end.resolve() }));
-    this.#exits.push(this.#gw.listeners.take(owner, uris, inbound.text.length));
+    this.#exits.defer(this.#gw.listeners.open({ owner, scope, servers, tasks, end: () => this.#end.resolve() }));
+    this.#exits.defer(this.#gw.listeners.take(owner, uris, inbound.text.length));
     const gone = (): void => this.#end.reject(new Failure("cancelled", "The client listens no more."));
     // The client may leave before anything awaits this promise.
     this.#end.promise.catch(() => {});
@@ -193,7 +188,7 @@ class Listening {
     if (wanted.size === 0) return;
     const { who, source, scope, capabilities } = this.#call;
     const send: Tell = (method, params) => this.#tell(method, params);
-    this.#exits.push(this.#gw.notifier.join({ who, source, scope, capabilities, lists: wanted, send }));
+    this.#exits.defer(this.#gw.notifier.join({ who, source, scope, capabilities, lists: wanted, send }));
   }
 
   /** Subscribes to the resources; resolves with the URIs that their servers granted. */
@@ -218,7 +213,7 @@ class Listening {
         const { taskIds, end } = await this.#gw.upstreams.followTasks(this.#call, {
           server,
           taskIds: [...watched.keys()],
-          told: (task) => this.#hear(task, () => this.#noticed(server, task, watched)),
+          changed: (task) => this.#hear(task, () => this.#noticed(server, task, watched)),
           lost: () => this.#end.resolve(),
         });
         return { names: [...watched].flatMap(([taskId, { handle }]) => (taskIds.has(taskId) ? [handle] : [])), end };
@@ -231,8 +226,8 @@ class Listening {
   async #granted(server: string, ask: () => Promise<{ names: string[]; end: () => void }>): Promise<string[]> {
     try {
       const { names, end } = await ask();
-      if (this.#left) end();
-      else this.#exits.push(end);
+      if (this.#exits.disposed) end();
+      else this.#exits.defer(end);
       return names;
     } catch (error) {
       if (!this.#call.controller.signal.aborted)
@@ -261,13 +256,12 @@ class Listening {
     for (const [method, said] of early) this.#send(method, said);
   }
 
-  leave(): void {
-    this.#left = true;
-    for (const exit of this.#exits.splice(0)) exit();
+  [Symbol.dispose](): void {
+    this.#exits.dispose();
   }
 
   #tell(method: string, params: string | null): void {
-    if (this.#left) return;
+    if (this.#exits.disposed) return;
     if (!this.#early) return this.#send(method, params);
     if (this.#early.some(([said, of]) => said === method && of === params)) return;
     this.#earlyLength += Math.max(mostEarly.each, params?.length ?? 0);
@@ -277,8 +271,8 @@ class Listening {
 
   #updated(uri: string, route: Route, params: string | null): void {
     const { who, source, scope } = this.#call;
-    const told = updateFor(this.#gw.inForce, { who, source, scope, route, uri }, params);
-    if (told !== null) this.#tell("notifications/resources/updated", told);
+    const update = updateFor(this.#gw.inForce, { who, source, scope, route, uri }, params);
+    if (update !== null) this.#tell("notifications/resources/updated", update);
   }
 
   /**
@@ -288,12 +282,12 @@ class Listening {
   async #noticed(server: string, task: string, watched: ReadonlyMap<string, Watched>): Promise<void> {
     try {
       const { handle, route } = watched.get(stringValue(task, 0, "taskId") ?? "") ?? {};
-      if (!handle || !route || this.#left || this.#over.has(handle)) return;
+      if (!handle || !route || this.#exits.disposed || this.#over.has(handle)) return;
       const gw = this.#gw.inForce();
       if (!judgeTask(gw, this.#call, route).allowed) return;
       const call = this.#callAbout(route);
       const linked = gw.catalog.outgoing(route, withoutOwnKeys(task), call.who);
-      const state = await underHandle({ gw, call, route }, linked, JSON.stringify(handle));
+      const state = await underHandle(gw, call, linked, JSON.stringify(handle));
       if (locate(state, 0, "result") ?? locate(state, 0, "error")) {
         call.reply = result(state, "modern");
         await gw.audit.end(call);
@@ -306,7 +300,7 @@ class Listening {
   }
 
   /** The listening as it is recorded for what a server says of a task of this tool. */
-  #callAbout(route: Route): IdentifiedCall {
+  #callAbout(route: Route): RoutedCall {
     const call = this.#call.detached(this.#call.controller, () => {});
     return Object.assign(call, { route, begun: true, recordedOnce: false });
   }

@@ -1,4 +1,4 @@
-import type { Call, IdentifiedCall, Kind, Reply, Route } from "../core/call.ts";
+import type { Call, IdentifiedCall, Kind, Reply, Route, RoutedCall } from "../core/call.ts";
 import { Failure } from "../core/failure.ts";
 import type { Era } from "../core/inbound.ts";
 import { isObject } from "../core/json.ts";
@@ -36,7 +36,7 @@ export type Governed = {
   readonly resolve: (gw: Gateway, call: IdentifiedCall) => Resolved;
   readonly checksArguments?: true;
   /** Answers a subscription. It outlives its request, so one record takes the place of begin and end. */
-  readonly opens?: (gw: Gateway, call: IdentifiedCall, route: Route) => Promise<Reply>;
+  readonly opens?: (gw: Gateway, call: RoutedCall) => Promise<Reply>;
 };
 
 type Method = { readonly eras: readonly Era[] } & ({ readonly own: Own } | { readonly governed: Governed });
@@ -94,15 +94,10 @@ function named(kind: Kind, parameter: "name" | "uri"): Governed {
   };
   return {
     offered: ({ catalog }, call) => catalog.offers(kind, call.inbound.params[parameter], call.scope, call),
-    resolve({ catalog, policy }, call) {
-      const { who } = call;
+    resolve({ catalog }, call) {
       const { method, params } = call.inbound;
       const route = catalog.resolve(call, kind, params[parameter]);
-      return {
-        route,
-        decide: () => policy.decide(call, who, route),
-        request: () => ({ method, edits: editsFor(route) }),
-      };
+      return { route, request: () => ({ method, edits: editsFor(route) }) };
     },
   };
 }
@@ -114,13 +109,12 @@ function completion(): Governed {
       const { kind, name } = referenceOf(call);
       return gw.catalog.offers(kind, name, call.scope, call);
     },
-    resolve({ catalog, policy }, call) {
-      const { inbound, who } = call;
+    resolve({ catalog }, call) {
+      const { inbound } = call;
       const { type, kind, name, parameter } = referenceOf(call);
       const route = catalog.resolve(call, kind, name);
       return {
         route,
-        decide: () => policy.decide(call, who, route),
         request() {
           needArgument(inbound);
           const edits = { type: JSON.stringify(type), [parameter]: JSON.stringify(route.name) };

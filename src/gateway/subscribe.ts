@@ -1,4 +1,4 @@
-import type { Call, ClientSession, IdentifiedCall, Reply, Route } from "../core/call.ts";
+import type { Call, ClientSession, Reply, RoutedCall } from "../core/call.ts";
 import { Failure } from "../core/failure.ts";
 import type { Updated } from "../core/ports.ts";
 import { result } from "./own-answers.ts";
@@ -6,8 +6,8 @@ import type { Gateway } from "./gateway.ts";
 import { type Subscribed, updateFor } from "./updates.ts";
 
 /** Subscribes a legacy session to a resource, until it unsubscribes or ends. */
-export async function subscribe(gw: Gateway, call: IdentifiedCall, route: Route): Promise<Reply> {
-  const { session, who, source, scope } = call;
+export async function subscribe(gw: Gateway, call: RoutedCall): Promise<Reply> {
+  const { session, who, source, scope, route } = call;
   if (!session) {
     throw new Failure("invalid-request", "Updates need a session to be sent to; send initialize and use its session.");
   }
@@ -43,8 +43,8 @@ const both = (one: () => void, other: () => void) => (): void => {
 const teller =
   ({ inForce, notifier }: Gateway, session: ClientSession, to: Subscribed): Updated =>
   (params) => {
-    const told = updateFor(inForce, to, params);
-    if (told !== null) notifier.tell(session, "notifications/resources/updated", told);
+    const update = updateFor(inForce, to, params);
+    if (update !== null) notifier.notify(session, "notifications/resources/updated", update);
   };
 
 /** Ends a subscription of this session. The answer does not tell whether there was one. */

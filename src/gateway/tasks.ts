@@ -1,4 +1,4 @@
-import type { Call, IdentifiedCall, Route } from "../core/call.ts";
+import type { Call, IdentifiedCall, Route, RoutedCall } from "../core/call.ts";
 import { brokeProtocol, Failure } from "../core/failure.ts";
 import { tasksExtension } from "../core/inbound.ts";
 import { plainRoute } from "../core/name.ts";
@@ -8,7 +8,7 @@ import { readInputRequests } from "../mcp/input-round.ts";
 import { locate, rawValue, stringValue } from "../mcp/json-text.ts";
 import { declaredExtensions } from "./extensions.ts";
 import { type Gateway, inScope } from "./gateway.ts";
-import { admitAll, type Job } from "./input/questions.ts";
+import { admitAll } from "./input/questions.ts";
 import type { Resolved } from "./resolved.ts";
 
 // Tasks (`io.modelcontextprotocol/tasks`): instead of the server's own task id a caller gets a sealed handle. It is
@@ -36,15 +36,15 @@ const longestTaskId = 1024;
  * Rewrites a task result for its caller: a sealed handle instead of the taskId, every question checked. Null if the
  * taskId is missing or too long.
  */
-export async function handOutTask(job: Job, result: string): Promise<string | null> {
-  const { gw, call, route } = job;
+export async function handOutTask(gw: Gateway, call: RoutedCall, result: string): Promise<string | null> {
+  const { route } = call;
   const taskId = stringValue(result, 0, "taskId");
   if (taskId === null || taskId.length > longestTaskId) return null;
   const ttlMs = Number(rawValue(result, 0, "ttlMs")) || 0;
   const ageMs = Math.min(Math.max(ttlMs, leastAgeMs), longestSeal);
   const sealed: Sealed = { server: route.server, taskId, tool: route.canonical };
   const handle = gw.sealer.seal(purpose, call.who.id, JSON.stringify(sealed), ageMs);
-  return underHandle(job, result, JSON.stringify(handle));
+  return underHandle(gw, call, result, JSON.stringify(handle));
 }
 
 /** A task of a caller: its id at its server, and the route of the tool that made it, even if the tool is gone. */
@@ -103,9 +103,9 @@ function decideTask(gw: Gateway, call: IdentifiedCall, route: Route): void {
 const notFound = (): Failure => new Failure("unknown-task", "Task not found.");
 
 /** The state of a task for its caller: under the caller's handle (raw JSON), every question checked. */
-export async function underHandle(job: Job, state: string, handle: string): Promise<string> {
+export async function underHandle(gw: Gateway, call: RoutedCall, state: string, handle: string): Promise<string> {
   const asked = readInputRequests(state);
-  if (typeof asked === "string") throw brokeProtocol(job.route.server, asked);
-  await admitAll(job, asked);
+  if (typeof asked === "string") throw brokeProtocol(call.route.server, asked);
+  await admitAll(gw, call, asked);
   return locate(state, 0, "taskId") ? editObject(state, { taskId: handle }) : state;
 }

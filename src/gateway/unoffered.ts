@@ -13,10 +13,9 @@ const mostTold = 20;
 
 /** The names of the arguments that a tool takes; null if its schema does not say. */
 type Arguments = ReadonlySet<string> | null;
-type Things = ReadonlyMap<string, Arguments>;
 type Offer = {
-  readonly tools: Map<string, Arguments>;
-  readonly prompts: Map<string, Arguments>;
+  readonly tool: Map<string, Arguments>;
+  readonly prompt: Map<string, Arguments>;
   /** What its tools take together. */
   takes: Set<string> | null;
   /** Whether it offers more than tools. */
@@ -48,12 +47,13 @@ export function unoffered(named: () => Named, sources: Sources): () => readonly 
 function lookFor(named: Named, sources: Sources): string[] {
   const offers = offersOf(sources);
   const found = [...rules(named, offers), ...limits(named, offers), ...toolsets(named, offers, sources)];
-  const told = found.slice(0, mostTold).map(({ path, what, wrong, known }) => {
+  const sentences = found.slice(0, mostTold).map(({ path, what, wrong, known }) => {
     const guess = nearest(wrong, known());
     return `${formatPath(path)}: ${what}${guess === null ? "" : `; did you mean ${guess}?`}`;
   });
-  const more = found.length - told.length;
-  return more === 0 ? told : [...told, `${more} more names in rules, limits and toolsets stand for nothing now`];
+  const more = found.length - sentences.length;
+  if (more === 0) return sentences;
+  return [...sentences, `${more} more names in rules, limits and toolsets stand for nothing now`];
 }
 
 /** What each server offers that was listed. */
@@ -61,7 +61,7 @@ function offersOf({ catalog, upstreams }: Sources): Offers {
   const offers = new Map<string, Offer>();
   for (const { id, state, listedAt } of upstreams.status()) {
     if (state === "disabled" || listedAt === null) continue;
-    offers.set(id, { tools: new Map(), prompts: new Map(), takes: new Set(), wide: false, unknown: new Set() });
+    offers.set(id, { tool: new Map(), prompt: new Map(), takes: new Set(), wide: false, unknown: new Set() });
   }
   const add = (server: string, name: string, kind: Kind, takes: Arguments) => {
     const offer = offers.get(server);
@@ -69,7 +69,7 @@ function offersOf({ catalog, upstreams }: Sources): Offers {
     if (kind !== "tool") offer.wide = true;
     else if (takes === null) offer.takes = null;
     else for (const each of takes) offer.takes?.add(each);
-    if (kind === "tool" || kind === "prompt") offer[`${kind}s`].set(name, takes);
+    if (kind === "tool" || kind === "prompt") offer[kind].set(name, takes);
   };
   for (const { server, name, kind, tool } of listNames.flatMap((list) => catalog.routes(list, null)))
     add(server, name, kind, argumentsOf(tool));
@@ -101,18 +101,20 @@ function rules({ rules: mentions }: Named, offers: Offers): Finding[] {
     if (!offer || (mention.kind === null && (offer.wide || offer.unknown.size > 0))) return [];
     const kind = mention.kind ?? "tool";
     if (offer.unknown.has(kind)) return [];
-    const things = offer[`${kind}s`];
+    const listed = offer[kind];
     if (name !== null && isPlain(name)) {
-      if (!things.has(name)) return [missing([...path, kind], server, name, things, kind)];
-      return strange(mention, things.get(name) ?? null, `${server}:${name} does not take`);
+      if (!listed.has(name)) return [missing({ path: [...path, kind], kind, server, name }, listed)];
+      return strange(mention, listed.get(name) ?? null, `${server}:${name} does not take`);
     }
     return kind === "tool" ? strange(mention, offer.takes, `no tool of server ${server} takes`) : [];
   });
 }
 
-function missing(path: Path, server: string, name: string, things: Things, kind: string): Finding {
+type Missing = { readonly path: Path; readonly kind: string; readonly server: string; readonly name: string };
+
+function missing({ path, kind, server, name }: Missing, listed: ReadonlyMap<string, Arguments>): Finding {
   const what = `server ${server} lists no ${kind} ${JSON.stringify(name)} now, at least not to every caller`;
-  return { path, what, wrong: name, known: () => [...things.keys()] };
+  return { path, what, wrong: name, known: () => [...listed.keys()] };
 }
 
 /** Conditions on other arguments than those that are taken. */
@@ -130,9 +132,9 @@ function limits({ limits: { perTool } }: Named, offers: Offers): Finding[] {
   return perTool.flatMap(({ tool, server: beside }, index) => {
     const split = beside === undefined ? splitCanonical(tool) : null;
     const [server = "", name] = [beside ?? split?.server, split?.tool ?? tool];
-    const { tools, unknown } = offers.get(server) ?? {};
-    if (!tools || unknown?.has("tool") || !isPlain(name) || tools.has(name)) return [];
-    return [missing(["limits", "perTool", index, "tool"], server, name, tools, "tool")];
+    const { tool: listed, unknown } = offers.get(server) ?? {};
+    if (!listed || unknown?.has("tool") || !isPlain(name) || listed.has(name)) return [];
+    return [missing({ path: ["limits", "perTool", index, "tool"], kind: "tool", server, name }, listed)];
   });
 }
 
@@ -150,8 +152,9 @@ function toolsets({ toolsets: all }: Named, offers: Offers, { catalog }: Sources
       const { server = "", tool: name = "" } = splitCanonical(text) ?? {};
       const offer = offers.get(server);
       if (!offer || offer.unknown.has("tool") || offer.unknown.has("prompt")) return [];
-      if (!isPlain(name) || isUri(text) || offer.tools.has(name) || offer.prompts.has(name)) return [];
-      return [missing(path, server, name, new Map([...offer.tools, ...offer.prompts]), "tool or prompt")];
+      if (!isPlain(name) || isUri(text) || offer.tool.has(name) || offer.prompt.has(name)) return [];
+      const listed = new Map([...offer.tool, ...offer.prompt]);
+      return [missing({ path, kind: "tool or prompt", server, name }, listed)];
     });
     const servers = [...catalog.servers(id)];
     const known =

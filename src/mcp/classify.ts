@@ -48,16 +48,35 @@ const noMeta: Meta = Object.freeze({});
  */
 export function readInbound(text: string, limits: ScanLimits, ctx: WireContext): Inbound {
   const message = parseMessage(text, limits);
+  const { kind, values, idText, method, params, outline } = message;
   const era = eraOf(message, ctx);
   const meta = metaOf(message);
   let revision: Revision | null = modernRevision;
   if (era === "legacy") {
     // `initialize` negotiates the revision; before it there is none.
-    if (message.method === "initialize") revision = null;
+    if (method === "initialize") revision = null;
     else revision = ctx.headers ? legacyRevision(ctx.headers, ctx.revision) : ctx.revision;
-  } else if (message.kind === "request") checkModern(message, meta, ctx.headers);
-  if (message.kind === "request" && message.method === "tools/call") checkCall(message.params);
-  return compose(message, era, revision, meta, ctx);
+  } else if (kind === "request") checkModern(message, meta, ctx.headers);
+  if (kind === "request" && method === "tools/call") checkCall(params);
+  const client = method === "initialize" ? params.clientInfo : meta[clientInfoKey];
+  return {
+    kind,
+    era,
+    revision,
+    text,
+    values,
+    idText,
+    method,
+    params,
+    spans: outline,
+    progressToken: kind === "request" && outline.progressToken ? tokenOf(text, outline.progressToken, era) : null,
+    paramHeaders: era === "modern" && ctx.headers && method === "tools/call" ? readParamHeaders(ctx.headers) : null,
+    client: isImplementation(client) ? nameOf(client) : null,
+    capabilities: capabilitiesOf(message, era, meta),
+    logLevel: era === "modern" && kind === "request" ? levelOf(meta) : null,
+    answer: kind === "response" ? answerOf(text) : null,
+    answersTo: kind === "response" ? idText : null,
+  };
 }
 
 function metaOf({ params }: RpcMessage): Meta {
@@ -116,29 +135,6 @@ function checkCall(params: RpcMessage["params"]): void {
   if (!isObject(params.arguments ?? {})) {
     throw new Failure("invalid-params", '"params.arguments" is not an object; leave it out when there are none.');
   }
-}
-
-function compose(message: RpcMessage, era: Era, revision: Revision | null, meta: Meta, ctx: WireContext): Inbound {
-  const { kind, text, values, idText, method, params, outline } = message;
-  const client = method === "initialize" ? params.clientInfo : meta[clientInfoKey];
-  return {
-    kind,
-    era,
-    revision,
-    text,
-    values,
-    idText,
-    method,
-    params,
-    spans: outline,
-    progressToken: kind === "request" && outline.progressToken ? tokenOf(text, outline.progressToken, era) : null,
-    paramHeaders: era === "modern" && ctx.headers && method === "tools/call" ? readParamHeaders(ctx.headers) : null,
-    client: isImplementation(client) ? nameOf(client) : null,
-    capabilities: capabilitiesOf(message, era, meta),
-    logLevel: era === "modern" && kind === "request" ? levelOf(meta) : null,
-    answer: kind === "response" ? answerOf(text) : null,
-    answersTo: kind === "response" ? idText : null,
-  };
 }
 
 /** The capabilities that the client declares: with each request in the modern era, with `initialize` before. */

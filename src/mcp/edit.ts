@@ -29,11 +29,14 @@ export function editMembers(text: string, found: readonly Member[], edits: Edits
   const pieces: string[] = [];
   const added = new Set(Object.keys(edits));
   let from = open + 1;
-  for (const member of found) {
-    const edit = Object.hasOwn(edits, member.key) ? edits[member.key] : undefined;
-    added.delete(member.key);
-    const stop = skipSpace(text, member.value[1]);
-    if (edit !== null) pieces.push(piece(text, from, stop, member, edit));
+  for (const { key, value } of found) {
+    const [start, end] = value;
+    const edit = Object.hasOwn(edits, key) ? edits[key] : undefined;
+    added.delete(key);
+    const stop = skipSpace(text, end);
+    // Each with the white space around it.
+    if (edit === undefined) pieces.push(text.slice(from, stop));
+    else if (edit !== null) pieces.push(text.slice(from, start) + edit + text.slice(end, stop));
     from = text.charCodeAt(stop) === comma ? stop + 1 : stop;
   }
   for (const key of added) {
@@ -41,10 +44,4 @@ export function editMembers(text: string, found: readonly Member[], edits: Edits
     if (value !== null) pieces.push(`${JSON.stringify(key)}:${value}`);
   }
   return text.slice(0, open + 1) + pieces.join(",") + text.slice(from);
-}
-
-/** One member with the white space around it; an edit replaces its value. */
-function piece(text: string, from: number, stop: number, member: Member, edit: string | undefined): string {
-  if (edit === undefined) return text.slice(from, stop);
-  return text.slice(from, member.value[0]) + edit + text.slice(member.value[1], stop);
 }

@@ -39,14 +39,14 @@ const list =
   (what: string, shape: Shape): Shape =>
   (text, path, tell) => {
     if (!text.startsWith("[")) return value(what, Array.isArray)(text, path, tell);
-    const told: string[] = [];
+    const faults: string[] = [];
     const written = elements(text, 0).map((span) => text.slice(...span));
     const kept = written.flatMap((element, at) => {
-      const first = told.length === 0;
-      return shape(element, `${path}[${at}]`, (fault) => void (first && told.push(fault))) ?? [];
+      const first = faults.length === 0;
+      return shape(element, `${path}[${at}]`, (fault) => void (first && faults.push(fault))) ?? [];
     });
-    told.forEach(tell);
-    return told.length === 0 ? text : `[${kept.join(",")}]`;
+    faults.forEach(tell);
+    return faults.length === 0 ? text : `[${kept.join(",")}]`;
   };
 
 const text = value("a string", (each) => typeof each === "string");

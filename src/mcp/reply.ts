@@ -108,7 +108,7 @@ export function answerMessage(inbound: Inbound, reply: Reply, server: Implementa
     const read = method === "resources/read" ? uri : null;
     return errorText(idText, errorBetween(reply.text, reply.era, era, read));
   }
-  return resultMessage(idText, shapeResult(reply.text, reply.era, era, shapeOf(inbound, reply.type), server));
+  return resultMessage(idText, shapeResult(reply, era, shapeOf(inbound, reply.type), server));
 }
 
 /**
@@ -151,7 +151,8 @@ function shapeOf({ method, params }: Inbound, type: string | null): Shape {
  * Translates a result for the caller's era, raw JSON in and out. Only top-level members change. Reserved `_meta` keys
  * are set by the gateway, never taken from an upstream.
  */
-export function shapeResult(result: string, from: Era, to: Era, shape: Shape, server: Implementation): string {
+export function shapeResult(reply: Pick<Reply, "text" | "era">, to: Era, shape: Shape, server: Implementation): string {
+  const { text: result, era: from } = reply;
   if (shape === "own" || (from === "legacy" && to === "legacy" && !mayHold(result, "_meta"))) return result;
   const all = members(result);
   const found = new Map(all.map(({ key, value }) => [key, value]));

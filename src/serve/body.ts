@@ -61,7 +61,7 @@ export class BodyReader {
         if (why) throw why;
         hold(bytes);
       };
-      const fail = (error: unknown): void => settle(req.signal.aborted ? left() : asFailure(error));
+      const fail = (error: unknown): void => settle(req.signal.aborted ? clientLeft() : asFailure(error));
       // Not `req.text()`: it replaces bytes that are not UTF-8, and nobody would notice.
       (length === null ? readCapped(req, max, came) : req.arrayBuffer()).then((body) => settle(decodeUtf8(body)), fail);
     });
@@ -128,4 +128,5 @@ function tooMuch({ of, most }: Full): Failure {
   });
 }
 
-const left = (): Failure => new Failure("cancelled", "The client left before the whole of its message had arrived.");
+const clientLeft = (): Failure =>
+  new Failure("cancelled", "The client left before the whole of its message had arrived.");

@@ -1,3 +1,4 @@
+import { Busy } from "../core/busy.ts";
 import type { Call, ClientSession, IdentifiedCall } from "../core/call.ts";
 import { type AbortSignalLike, onAbort } from "../core/cancel.ts";
 import { Failure } from "../core/failure.ts";
@@ -5,7 +6,6 @@ import type { Era, Revision } from "../core/inbound.ts";
 import { mustBeHeard } from "../core/lists.ts";
 import type { Presented } from "../core/ports.ts";
 import { eachInTurns } from "../core/turns.ts";
-import { within } from "../core/wait.ts";
 import { callOf } from "../gateway/call.ts";
 import type { Gateway } from "../gateway/gateway.ts";
 import { cancelledParams, notificationText } from "../mcp/outbound.ts";
@@ -44,21 +44,19 @@ const ended = "The gateway stops, or does not serve any more what was listened t
  * WebSocket. Messages come in by `receive`, answers go out by `send`, `close` ends it.
  */
 export class McpConnection {
-  readonly #options: ConnectionOptions;
-  /** Running calls that belong to no session. */
-  readonly #calls = new ClientCalls();
+  /** `outside`: running calls that belong to no session. */
+  readonly #options: ConnectionOptions & { readonly outside: ClientCalls };
   #era: Era | null;
   #revision: Revision | null = null;
   #session: Session | null = null;
   /** Settles when the latest opening of a session is done; the next opening waits for it. */
   #opening: Promise<unknown> = Promise.resolve();
-  /** Messages that are being dealt with, and what is called when there is none. */
-  #busy = 0;
-  #onIdle: (() => void) | null = null;
+  /** The messages that are being dealt with. */
+  readonly #busy = new Busy();
   #closed = false;
 
   constructor(options: ConnectionOptions) {
-    this.#options = options;
+    this.#options = { ...options, outside: new ClientCalls() };
     this.#era = options.era ?? null;
   }
 
@@ -69,21 +67,15 @@ export class McpConnection {
   async receive(text: string, presented: Presented = this.#options): Promise<void> {
     if (this.#closed) return;
     const gw = this.#options.current();
-    this.#busy++;
+    this.#busy.enter();
     const answer = await this.#answer(gw, text, presented);
     if (answer !== null) this.#send(answer, true);
-    if (--this.#busy === 0) this.#onIdle?.();
+    this.#busy.leave();
   }
 
   /** Calls `close` when the caller loses its rights and its calls have been told so. Returns the way to stop. */
   closeOnLoss(revoked: AbortSignalLike, close: () => void): () => void {
-    return onAbort(revoked, () => void this.#idle().then(close));
-  }
-
-  async #idle(): Promise<void> {
-    if (this.#busy === 0) return;
-    const idle = new Promise<void>((resolve) => (this.#onIdle = resolve));
-    await within(idle, lastAnswers, null, () => {});
+    return onAbort(revoked, () => void this.#busy.idle(lastAnswers).then(close));
   }
 
   /** Refuses the questions to a client whose answers cannot come any more. */
@@ -95,7 +87,7 @@ export class McpConnection {
   close(why?: string): void {
     if (this.#closed) return;
     this.#closed = true;
-    this.#calls.cancelAll(why);
+    this.#options.outside.cancelAll(why);
     this.#end("closed", why);
   }
 
@@ -144,7 +136,7 @@ export class McpConnection {
     const call = this.#callOf(gw, received, presented);
     // `initialize` replaces the session, so it must not be registered in the old one: ending that would cancel it.
     const session = method === "initialize" ? null : this.#session;
-    await runCall(gw, call, session, this.#options, this.#calls);
+    await runCall(gw, call, session, this.#options);
     if (kind !== "request") return null;
     const answer = answerText(call, gw.identity);
     if (method !== "subscriptions/listen" || !call.reply || answer === null) return answer;

@@ -56,9 +56,6 @@ type Patience = { readonly after: number; readonly resumable: number; readonly e
 
 const defaultPatience: Patience = { after: 5_000, resumable: 250, every: 250 };
 
-/** Shortest time between two lines of the log that say that all places are taken, ms. */
-const logEvery = 60_000;
-
 /** Starts the HTTP server; throws if the address cannot be bound. */
 export function serveHttp(options: HttpOptions): HttpServer {
   const { address, log, maxConnections: max, patience = defaultPatience } = options;
@@ -71,10 +68,10 @@ export function serveHttp(options: HttpOptions): HttpServer {
   const routes = routesOf(context, pair, ws, health(options));
   const { preflight, stamp } = cors(options.allowedOrigins);
   const pending = new List<Exchange>();
-  const turnAway = createTurnAway(options);
 
   const answer: Answer = async (req, server, from) => {
-    if (isCrowded(server, pending.size, max) && !isForOperators(req, server)) return stamp(req, refusal(turnAway()));
+    if (isCrowded(server, pending.size, max) && !isForOperators(req, server))
+      return stamp(req, refusal(turnAway(options)));
     const exchange = new Exchange(req, from && plainAddress(from.address));
     const node = pending.add(exchange);
     try {
@@ -142,7 +139,7 @@ type Answer = (req: Request, server: Server<SocketData>, from: SocketAddress | n
  * Gives others their turn when a client sends one request after the other without waiting for answers: Bun hands on all
  * that it has read of one connection at once. It closes the connection if another comes while one waits.
  */
-function inTurns(answer: Answer) {
+function takingTurns(answer: Answer) {
   let port = 0;
   let turn = new Turn();
   return (req: Request, server: Server<SocketData>) => {
@@ -161,7 +158,7 @@ function inTurns(answer: Answer) {
 
 /** The callbacks of Bun's server. A WebSocket frame may be as long as limits.body allows now. */
 const handlersOf = ({ current }: HttpOptions, sockets: WebSockets, answer: Answer) => ({
-  fetch: inTurns(answer),
+  fetch: takingTurns(answer),
   websocket: sockets.handler(current().shape.body),
   error: () => refusal(new Failure("internal", "The gateway failed on this request.")),
 });
@@ -233,20 +230,10 @@ function isForOperators(req: Request, server: Server<SocketData>): boolean {
   return path === "/live" || (path === "/metrics" && isLocal({ req, ip: server.requestIP(req)?.address ?? null }));
 }
 
-/** Makes the function that refuses a request because all places are taken: it counts that, and logs it now and then. */
-function createTurnAway({ log, traffic, maxConnections: places }: HttpOptions): () => Failure {
-  let loggedAt = -Infinity;
-  return () => {
-    traffic.refused++;
-    const now = performance.now();
-    if (now - loggedAt >= logEvery) {
-      loggedAt = now;
-      log.warn("requests are refused, all places are taken (listen.maxConnections)", {
-        places,
-        refusedSoFar: traffic.refused,
-      });
-    }
-    const message = `All ${places} places that listen.maxConnections allows are taken; try again.`;
-    return new Failure("crowded", message, { retryAfterMs: 1_000 });
-  };
+/** The refusal of a request because all places are taken, counted and logged. */
+function turnAway({ log, traffic, maxConnections: places }: HttpOptions): Failure {
+  const facts = { places, refusedSoFar: ++traffic.refused };
+  log.warn("requests are refused, all places are taken (listen.maxConnections)", facts, "crowded");
+  const message = `All ${places} places that listen.maxConnections allows are taken; try again.`;
+  return new Failure("crowded", message, { retryAfterMs: 1_000 });
 }

@@ -36,7 +36,11 @@ type Arrival = Presented & {
   readonly session: Session | null;
 };
 
-/** The POSTs of streamable HTTP, in both eras. */
+/**
+ * The POSTs of streamable HTTP, in both eras. A POST from a known caller is one message, which becomes one call, or a batch
+ * of them. It is answered as a whole once that has ended, unless its `PostStream` was opened before: then the answer is
+ * the last event of the stream.
+ */
 export class PostEndpoint {
   readonly #context: HttpContext;
   /** Senders who have no business here, and whose bodies are being read. */
@@ -183,12 +187,7 @@ export class PostEndpoint {
         stream.close(answerText(call, gw.identity), gw.clock.mono());
         return await stream.response;
       }
-      const { kind } = call.inbound;
-      const opened = call.opened && { "mcp-session-id": call.opened.id };
-      const isTaken = kind !== "request" && !call.failure;
-      const response = isTaken
-        ? new Response(null, { status: 202 })
-        : answer(call, gw.identity, opened, (text) => this.#bodyOf(from, text));
+      const response = this.#responseTo(from, call);
       stream?.respond(response);
       return response;
     } catch (error) {
@@ -196,6 +195,12 @@ export class PostEndpoint {
       stream?.respond(refusal(asFailure(error)));
       throw error;
     }
+  }
+
+  #responseTo(from: Arrival, call: Call): Response {
+    if (call.inbound.kind !== "request" && !call.failure) return new Response(null, { status: 202 });
+    const opened = call.opened && { "mcp-session-id": call.opened.id };
+    return answer(call, from.gw.identity, opened, (text) => this.#bodyOf(from, text));
   }
 
   #together(from: Arrival, answers: readonly string[]): Response {

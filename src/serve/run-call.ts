@@ -10,24 +10,29 @@ import type { Traffic } from "../session/traffic.ts";
 import type { Received } from "./receive.ts";
 import type { Running } from "./running.ts";
 
+type CallContext = {
+  readonly running: Running;
+  readonly traffic: Traffic;
+  /** The running calls of a client with its own connection that belong to no session. */
+  readonly outside?: ClientCalls;
+};
+
 /**
  * Takes a call through `handle`. Afterwards matches a client's answer, or its progress, to the question, or cancels the
- * call that the client cancelled. The call is registered in its session, or in `outside`: those of its client's calls that belong to
- * no session, where the client has its own connection. Never throws.
+ * call that the client cancelled. The call is registered in its session, or in `outside`. Never throws.
  */
 export async function runCall(
   gw: Gateway,
   call: Call,
   session: Session | null,
-  { running, traffic }: { readonly running: Running; readonly traffic: Traffic },
-  outside: ClientCalls | null = null,
+  { running, traffic, outside }: CallContext,
 ): Promise<void> {
   const { inbound, controller } = call;
   const { kind, idText, answer, answersTo } = inbound;
   // Of an answer that can be read, every failure keeps it from its question.
   const unreadable = kind === "request" ? call.fault : null;
   const isRequest = kind === "request" && idText !== null;
-  const calls = isRequest ? (session?.calls ?? outside) : null;
+  const calls = isRequest ? (session?.calls ?? outside) : undefined;
   const node = isRequest && calls?.began(idText, controller);
   await handle(gw, call);
   running.delete(controller);

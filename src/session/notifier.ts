@@ -73,7 +73,7 @@ export class Notifier implements Port {
     if (this.#timer) this.#served.set(readerKey(to, group), this.#catalog().shown(to, group));
   };
 
-  tell: Port["tell"] = ({ id }, method, params) => {
+  notify: Port["notify"] = ({ id }, method, params) => {
     const member = this.#bySession.get(id);
     if (member && !member.who.revoked.aborted) member.send(method, params);
   };

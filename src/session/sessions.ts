@@ -22,9 +22,9 @@ export type SessionLimits = {
 const sessionDefaults: SessionLimits = { total: 10_000, perOwner: 1_000, perMinute: 6_000, idle: 30 * 60_000 };
 const minuteUs = 60_000_000;
 /** How long a client has to begin a call or open a stream, or the next one would end its new session. */
-const settleUs = 10_000_000;
+const youngUs = 10_000_000;
 /** The share of an owner's places that sessions which have that time may take from those in use. */
-const settling = 0.1;
+const youngShare = 0.1;
 
 /** Why a session ended, as the audit log names it. */
 export type SessionEnd = "deleted" | "idle" | Loss | "replaced" | "shutdown" | "closed";
@@ -149,16 +149,16 @@ export class Sessions {
    */
   #replaceOneOf(owner: string): void {
     const own = this.#byId.values().filter((session) => session.owner === owner);
-    const since = this.#clock.mono() - settleUs;
-    const most = Math.max(1, this.#limits.perOwner * settling);
+    const since = this.#clock.mono() - youngUs;
+    const most = Math.max(1, this.#limits.perOwner * youngShare);
     let oldest: Session | null = null;
     let first: Session | null = null;
-    let settles = 0;
+    let young = 0;
     for (const session of own) {
       oldest ??= session;
       if (session.busy) continue;
       first ??= session;
-      if (session.seen <= since || ++settles > most) return this.end(first, "replaced");
+      if (session.seen <= since || ++young > most) return this.end(first, "replaced");
     }
     if (oldest) this.end(oldest, "replaced");
   }

@@ -129,10 +129,10 @@ export class CallerInstances {
   }
 
   /** Passes a notification of a caller on to the legacy instances of its session. */
-  tell({ session, who }: IdentifiedCall, method: string): void {
+  notify({ session, who }: IdentifiedCall, method: string): void {
     for (const { spec, instance } of this.pool) {
       const own = session !== null && spec.session === session.id && spec.owner === who.id;
-      if (own && instance?.peer.era === "legacy") void instance.link.tell(method, null, instance.peer);
+      if (own && instance?.peer.era === "legacy") void instance.link.notify(method, null, instance.peer);
     }
   }
 

@@ -2,7 +2,7 @@ import type { Call } from "../core/call.ts";
 import type { Followed, TaskWatch } from "../core/ports.ts";
 import { faults } from "./faults.ts";
 import type { Terms } from "./host.ts";
-import type { Slot } from "./instances/pool.ts";
+import type { Pool, Slot } from "./instances/pool.ts";
 import { beginListen, type Listening } from "./link/listen.ts";
 
 /** Most listening requests for tasks at one server; each takes one of the connections to it. */
@@ -14,11 +14,13 @@ const mostFollowers = 512;
  */
 export class Following {
   readonly #terms: Terms;
+  readonly #pool: Pool;
   /** Listening requests that are open. */
   streams = 0;
 
-  constructor(terms: Terms) {
+  constructor(terms: Terms, pool: Pool) {
     this.#terms = terms;
+    this.#pool = pool;
   }
 
   /**
@@ -32,10 +34,10 @@ export class Following {
     if (instance.peer.era === "legacy") throw silent;
     if (this.streams >= mostFollowers) throw faults.full(server, `${mostFollowers} callers follow tasks`);
     this.streams++;
-    slot.uses++;
+    this.#pool.use(slot);
     const release = (): void => {
       this.streams--;
-      slot.uses--;
+      this.#pool.release(slot);
     };
     const listening: Listening = {
       instance,
@@ -44,7 +46,7 @@ export class Following {
       filter: { taskIds: watch.taskIds },
       missed: () => watch.lost(),
       heard(method, params) {
-        if (method === "notifications/tasks") watch.told(params);
+        if (method === "notifications/tasks") watch.changed(params);
       },
     };
     const begun = beginListen(listening, timeout, silent, signal);
@@ -57,8 +59,8 @@ export class Following {
       release();
       if (!listen.signal.aborted) watch.lost();
     });
-    const told = Array.isArray(honoured.taskIds) ? honoured.taskIds : [];
-    const taskIds = new Set(watch.taskIds).intersection(new Set<unknown>(told));
+    const granted = new Set<unknown>(Array.isArray(honoured.taskIds) ? honoured.taskIds : []);
+    const taskIds = new Set(watch.taskIds).intersection(granted);
     if (taskIds.size > 0) return { taskIds, end };
     end();
     throw silent;

@@ -1,13 +1,14 @@
-import type { Tool } from "../core/call.ts";
 import type { Clock } from "../core/clock.ts";
 import type { AuditEvent } from "../core/event.ts";
 import type { Logger } from "../core/log.ts";
 import type { ClientAnswer } from "../core/inbound.ts";
+import type { Validator } from "../core/ports.ts";
 import type { Notice, SessionQuestion } from "../core/upstream.ts";
 import type { Self } from "../core/self.ts";
 import type { ListStore } from "../core/store.ts";
 import type { BreakerOptions } from "./breaker.ts";
 import type { StartQueue } from "./discovery/start-queue.ts";
+import type { Implementation } from "../mcp/meta.ts";
 import type { UpstreamLimits } from "./link/link.ts";
 import type { ServerOptions } from "./options.ts";
 import type { Reaper } from "./process/reaper.ts";
@@ -26,7 +27,7 @@ export type Tuning = {
 };
 
 /** What all servers of one set share. */
-export type SetHost = {
+export type SetHost = Pick<Validator, "refuses" | "refusesOutput" | "unchecked"> & {
   readonly limits: UpstreamLimits;
   readonly clock: Clock;
   readonly log: Logger;
@@ -35,13 +36,7 @@ export type SetHost = {
   /** Value of MCPGW_RUN: names this run of the gateway in the environment of every child. */
   readonly run: string;
   /** The gateway, as servers see it. */
-  readonly client: { readonly name: string; readonly version: string };
-  /** Why a tool's schema cannot be used, null when it can. */
-  readonly refuses: (tool: Tool) => string | null;
-  /** Why legacy clients could not use an outputSchema, null when they could. */
-  readonly refusesOutput: (schema: Record<string, unknown>) => string | null;
-  /** The patterns of a tool's schema that arguments are not held to. */
-  readonly unchecked: (tool: Tool) => readonly string[];
+  readonly client: Implementation;
   readonly record: (event: AuditEvent) => void;
   /** Values that no log may show, as they are now. */
   readonly secrets: () => readonly string[];

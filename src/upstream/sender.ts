@@ -1,4 +1,4 @@
-import type { Call, IdentifiedCall, Reply, Route } from "../core/call.ts";
+import type { Call, Reply, Route, RoutedCall } from "../core/call.ts";
 import { Failure } from "../core/failure.ts";
 import { isAsSevere, type LogLevel } from "../core/inbound.ts";
 import type { UpstreamRequest } from "../core/upstream.ts";
@@ -54,10 +54,10 @@ export class Sender {
   }
 
   // One function on purpose: each further asynchronous function would cost every call.
-  async send(call: IdentifiedCall, route: Route, request: UpstreamRequest): Promise<Reply> {
+  async send(call: RoutedCall, request: UpstreamRequest): Promise<Reply> {
     const { pool } = this.#instances;
     const deadline = performance.now() + this.#terms.options.timeout;
-    let to = route;
+    let { route } = call;
     // From the first moment, since a reload lets the calls in flight finish on the server that they were meant for.
     pool.enter();
     try {
@@ -74,7 +74,7 @@ export class Sender {
           const { options, host } = this.#terms;
           const timeout = Math.max(1, Math.ceil(deadline - performance.now()));
           const target = { peer: instance.peer, spec: slot.spec, options, client: host.client, timeout };
-          const outbound = requestOf(call, to, request, target);
+          const outbound = requestOf(call, route, request, target);
           const answer = await instance.link.request(outbound);
           if (again || outbound.headers === null || !refusesHeaders(answer)) {
             const reply = replyOf(answer, instance.peer, options.id, call);
@@ -92,7 +92,7 @@ export class Sender {
         } finally {
           pool.release(slot);
         }
-        to = await this.#redefined(call, route, deadline);
+        route = await this.#redefined(call, deadline);
       }
     } finally {
       pool.leave();
@@ -103,10 +103,10 @@ export class Sender {
    * The server refused the headers before it ran the call, because its tool has changed: the route with the tool as it
    * is now.
    */
-  async #redefined(call: Call, route: Route, deadline: number): Promise<Route> {
+  async #redefined(call: RoutedCall, deadline: number): Promise<Route> {
     await this.#instances.within(call, deadline, this.#discovery.refresh());
-    const { name, tool: old } = route;
-    return { ...route, tool: old && (this.#discovery.inventory.tools.find((now) => now.name === name) ?? old) };
+    const { name, tool: old } = call.route;
+    return { ...call.route, tool: old && (this.#discovery.inventory.tools.find((now) => now.name === name) ?? old) };
   }
 
   /** A failed call may be a sign that its instance or the server is in trouble. */

@@ -34,7 +34,7 @@ export class Supervisor {
     this.#discovery = new Discovery(this.#terms, this.#starter);
     this.instances = new CallerInstances(this.#terms, this.#starter, this.#discovery);
     this.sender = new Sender(this.#terms, this.#starter, this.#discovery, this.instances);
-    this.#following = new Following(this.#terms);
+    this.#following = new Following(this.#terms, this.instances.pool);
   }
 
   get id(): string {

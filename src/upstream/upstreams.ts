@@ -16,7 +16,10 @@ import { Supervisor } from "./supervisor.ts";
 import { endOrphans, usualPatience } from "./process/tree.ts";
 
 /** What a set consists of, and what its servers need. */
-type SetSpec = Omit<SetHost, "changed" | "callerChanged" | "retired" | "notice" | "starts" | "reaper" | "tuning"> & {
+type UpstreamsOptions = Omit<
+  SetHost,
+  "changed" | "callerChanged" | "retired" | "notice" | "starts" | "reaper" | "tuning"
+> & {
   readonly servers: readonly ServerOptions[];
   readonly local: readonly LocalServer[];
   readonly previous: ManagedUpstreams | null;
@@ -58,7 +61,7 @@ export class ManagedUpstreams implements Upstreams {
   #reaper: Reaper | null = null;
   #retired = false;
 
-  constructor({ servers, local, previous, tuning, ...host }: SetSpec) {
+  constructor({ servers, local, previous, tuning, ...host }: UpstreamsOptions) {
     this.#servers = servers;
     this.#previous = previous;
     this.#hearers = previous ? previous.#hearers : [];
@@ -174,9 +177,10 @@ export class ManagedUpstreams implements Upstreams {
     return supervisor;
   }
 
-  send: Upstreams["send"] = (call, route, request) => {
+  send: Upstreams["send"] = (call, request) => {
+    const { route } = call;
     const supervisor = this.#supervisors.get(route.server);
-    if (supervisor) return supervisor.sender.send(call, route, request);
+    if (supervisor) return supervisor.sender.send(call, request);
     const local = this.#local.get(route.server);
     if (local) return local.call(call, route.name, call.inbound.params.arguments ?? {});
     return Promise.reject(removed(route.server));
@@ -220,8 +224,8 @@ export class ManagedUpstreams implements Upstreams {
     return this.#hearers.length > 0;
   }
 
-  tell: Upstreams["tell"] = (call, method) => {
-    for (const supervisor of this.#supervisors.values()) supervisor.instances.tell(call, method);
+  notify: Upstreams["notify"] = (call, method) => {
+    for (const supervisor of this.#supervisors.values()) supervisor.instances.notify(call, method);
   };
 
   endSession(id: string): void {

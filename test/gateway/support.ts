@@ -107,7 +107,8 @@ export function harness(options: Options = {}) {
   const upstreams: Upstreams = {
     ...quietUpstreams,
     ...(options.learnTools && { learnTools: options.learnTools }),
-    async send(call, route, request) {
+    async send(call, request) {
+      const { route } = call;
       sent.push({ call, request, route });
       return (options.script ?? (() => ok()))(call, request, route);
     },
@@ -121,7 +122,7 @@ export function harness(options: Options = {}) {
       followed.add(watch);
       return Promise.resolve({ taskIds: new Set(watch.taskIds), end: () => void followed.delete(watch) });
     },
-    tell: ({ who }, method) => void told.push(`${who.id} ${method}`),
+    notify: ({ who }, method) => void told.push(`${who.id} ${method}`),
     listings: () => listings,
   };
   let serial = 0;
@@ -180,7 +181,7 @@ function notifierOf() {
     },
     served() {},
     reach: () => null,
-    tell: (_session: ClientSession, method: string, params: string | null) => void told.push(`${method} ${params}`),
+    notify: (_session: ClientSession, method: string, params: string | null) => void told.push(`${method} ${params}`),
     changed(list: "tools" | "prompts" | "resources") {
       for (const { lists, send } of members) if (lists.has(list)) send(`notifications/${list}/list_changed`, null);
     },

@@ -19,7 +19,7 @@ describe("news of tasks", () => {
     return { said, controller, call, ended: handle(h.gw, call) };
   };
   const tell = (h: Harness, task: string = working): void => {
-    for (const watch of h.followed) watch.told(task);
+    for (const watch of h.followed) watch.changed(task);
   };
 
   test("reach who owns them, under its handle", async () => {

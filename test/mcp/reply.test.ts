@@ -235,7 +235,7 @@ describe("results between eras", () => {
     ["modern", "modern", "extension", '{"resultType":"x","ttlMs":5}', `{"resultType":"x","ttlMs":5,${info}}`],
   ];
   test.each(cases)("%s to %s, %s: %s", (from, to, kind, result, shaped) => {
-    expect(shapeResult(result, from, to, kind, server)).toBe(shaped);
+    expect(shapeResult({ text: result, era: from }, to, kind, server)).toBe(shaped);
   });
 });
 

@@ -292,7 +292,7 @@ describe("the stream outside any call", () => {
     for (const minutes of [4, 6]) {
       expect(door.notifier.size).toBe(1);
       skipped = minutes * 60_000_000;
-      door.notifier.tell(session, "notifications/resources/updated", '{"uri":"file:///a"}');
+      door.notifier.notify(session, "notifications/resources/updated", '{"uri":"file:///a"}');
     }
     expect(door.notifier.size).toBe(0);
   });

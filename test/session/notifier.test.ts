@@ -256,7 +256,7 @@ describe("what servers say outside any exchange", () => {
     const session = sessionOf("key:a", "a1");
     const leave = join("key:a", {}, session);
     away.add("a1");
-    notifier.tell(session, "notifications/resources/updated", '{"uri":"x"}');
+    notifier.notify(session, "notifications/resources/updated", '{"uri":"x"}');
     notifier.notice(notice("elicitation/complete", {}));
     lists["tools"] = "2";
     notifier.changed();
@@ -347,7 +347,7 @@ describe("what servers say outside any exchange", () => {
     // Its newer stream stays.
     before();
     join("key:a", {}, sessionOf("key:a", "a2"));
-    const tell = (uri: string) => notifier.tell(session, "notifications/resources/updated", JSON.stringify({ uri }));
+    const tell = (uri: string) => notifier.notify(session, "notifications/resources/updated", JSON.stringify({ uri }));
     tell("x");
     who.revoke();
     tell("revoked");

@@ -79,4 +79,5 @@ export function makeRoute(server: string, tool: string, inputSchema?: unknown): 
 }
 
 /** A call as the audit hands it on. */
-export const asBegun = (call: IdentifiedCall): BegunCall => Object.assign(call, { begun: true }) as BegunCall;
+export const asBegun = (call: IdentifiedCall, route = call.route): BegunCall =>
+  Object.assign(call, { begun: true, route }) as BegunCall;

@@ -1,4 +1,3 @@
-import { List } from "../../src/core/linked-list.ts";
 import { silent } from "../../src/core/log.ts";
 import { HttpExchange } from "../../src/upstream/http/http-exchange.ts";
 import type { LinkHost, LinkRequest } from "../../src/upstream/link/link.ts";
@@ -36,7 +35,7 @@ export const linkRequest = (more: Partial<LinkRequest> = {}): LinkRequest => ({
 
 /** A request whose answer does not come. */
 export const exchangeOf = (id: number, one: LinkRequest): HttpExchange =>
-  new HttpExchange(one, id, null, new AbortController(), new List());
+  new HttpExchange(id, one, null, new AbortController());
 
 /** Until all that was answered has been passed on. */
 export const settled = (): Promise<void> => new Promise((resolve) => setImmediate(resolve));

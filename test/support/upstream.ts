@@ -193,10 +193,9 @@ export function upstreams(servers: ServerOptions[], options: HarnessOptions = {}
   });
   set.activate();
   const ask: Harness["ask"] = (server, tool, args = {}, more = {}) => {
-    const call = asBegun(callTo(tool, args, more));
     const route = makeRoute(server, tool, more.inputSchema);
-    const request = more.request ?? requestTo(tool);
-    return set.send(call, more.request ? { ...route, tool: null } : route, request);
+    const call = asBegun(callTo(tool, args, more), more.request ? { ...route, tool: null } : route);
+    return set.send(call, more.request ?? requestTo(tool));
   };
   const follow: Harness["follow"] = (server, uri, updated, era = "legacy") =>
     set.subscribe(callTo("x", {}, { era }), resourceRoute(server, uri), updated);

@@ -14,7 +14,7 @@ type Set = ReturnType<typeof upstreams>;
 function follow(set: Set, server: string, ...taskIds: string[]) {
   const told: string[] = [];
   const { promise: lost, resolve } = Promise.withResolvers<void>();
-  const watch: TaskWatch = { server, taskIds, told: (task) => void told.push(task), lost: resolve };
+  const watch: TaskWatch = { server, taskIds, changed: (task) => void told.push(task), lost: resolve };
   const call = callTo("x", {}, { era: "modern", declares });
   return { told, lost, followed: set.followTasks(call, watch) };
 }
@@ -71,7 +71,7 @@ test("who leaves while the server has not agreed yet waits no longer", async () 
   await using set = upstreams([http("a", server.url)]);
   await set.settled();
   const controller = new AbortController();
-  const watch: TaskWatch = { server: "a", taskIds: ["t-1"], told: () => {}, lost: () => {} };
+  const watch: TaskWatch = { server: "a", taskIds: ["t-1"], changed: () => {}, lost: () => {} };
   const followed = rejectionOf(set.followTasks(callTo("x", {}, { era: "modern", declares, controller }), watch));
   await until(() => server.of("subscriptions/listen").length === 1, "it is asked");
   controller.abort();

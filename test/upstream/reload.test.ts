@@ -238,7 +238,7 @@ test("whatever a modern server that runs on is asked after gateway.name has chan
   });
   const follow = (set: ManagedUpstreams, taskId: string) => {
     const call = callTo("x", {}, { era: "modern" });
-    const watch = { server: "a", taskIds: [taskId], told: () => {}, lost: () => {} };
+    const watch = { server: "a", taskIds: [taskId], changed: () => {}, lost: () => {} };
     return set.followTasks(call, watch);
   };
   const first = upstreams([http("a", server.url)], { name: "before" });

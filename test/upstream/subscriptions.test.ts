@@ -1,4 +1,5 @@
 import { expect, test } from "bun:test";
+import { systemClock } from "../../src/core/clock.ts";
 import { longestName } from "../../src/core/name.ts";
 import { listenLimits } from "../../src/gateway/listeners.ts";
 import type { Slot } from "../../src/upstream/instances/pool.ts";
@@ -11,7 +12,7 @@ import { until } from "../support/until.ts";
 
 test("so many resources may be subscribed to at one server; callers may still join those", async () => {
   const unlearnt = new Promise<void>(() => {});
-  const terms = { host: linkHost };
+  const terms = { host: { ...linkHost, clock: systemClock } };
   const subscriptions = new Subscriptions({
     server: "a",
     terms,

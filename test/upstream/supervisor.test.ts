@@ -321,8 +321,7 @@ test("a local server answers without a process", async () => {
   await using set = upstreams([], { local: [local] });
   expect(set.listings()).toEqual([{ ...emptyListing, server: "mcpgw", tools: [tool] }]);
   const reply = await set.send(
-    asBegun(callTo("list_servers", { a: 1 })),
-    makeRoute("mcpgw", "list_servers"),
+    asBegun(callTo("list_servers", { a: 1 }), makeRoute("mcpgw", "list_servers")),
     requestTo("list_servers"),
   );
   expect(JSON.parse(reply.text)).toEqual({ who: "alice", name: "list_servers", args: { a: 1 } });

@@ -1,8 +1,9 @@
-import type { Call, Reply } from "../../core/call.ts";
+import type { BegunCall, Call, Reply } from "../../core/call.ts";
 import { brokeProtocol, Failure } from "../../core/failure.ts";
 import type { UpstreamRequest } from "../../core/upstream.ts";
 import { readRound, responsesText } from "../../mcp/input-round.ts";
-import { askCaller, type Job, refusedByClient } from "./questions.ts";
+import type { Gateway } from "../gateway.ts";
+import { askCaller, refusedByClient } from "./questions.ts";
 
 /** How often a server may ask for input before it answers a call. */
 const mostRounds = 8;
@@ -15,19 +16,15 @@ export const needsBridge = ({ inbound }: Call, reply: Reply): boolean =>
   inbound.era === "legacy" && reply.kind === "result" && reply.type === "input_required";
 
 /**
- * Asks a legacy caller what a modern server's results ask for, until a result is complete. `again` sends the call once
- * more, with the answers.
+ * Asks a legacy caller what a modern server's results ask for, until a result is complete. The request is sent again
+ * with the answers.
  */
-export async function bridge(
-  job: Job,
-  first: Reply,
-  again: (answers: UpstreamRequest["edits"]) => Promise<Reply>,
-): Promise<Reply> {
+export async function bridge(gw: Gateway, call: BegunCall, request: UpstreamRequest, first: Reply): Promise<Reply> {
   let reply = first;
-  for (let round = 1; needsBridge(job.call, reply); round++) {
-    if (round > mostRounds) throw tooOften(job.route.server);
-    const answers = await fulfil(job, reply);
-    reply = await again(answers).catch((error: unknown) => {
+  for (let round = 1; needsBridge(call, reply); round++) {
+    if (round > mostRounds) throw tooOften(call.route.server);
+    const edits = { ...request.edits, ...(await fulfil(gw, call, reply)) };
+    reply = await gw.upstreams.send(call, { ...request, edits }).catch((error: unknown) => {
       throw lostBetween(error);
     });
   }
@@ -35,12 +32,12 @@ export async function bridge(
 }
 
 /** Puts a result's questions to the caller, one after the other, as people answer, and returns the answers. */
-async function fulfil(job: Job, { text }: Reply): Promise<UpstreamRequest["edits"]> {
+async function fulfil(gw: Gateway, call: BegunCall, { text }: Reply): Promise<UpstreamRequest["edits"]> {
   const round = readRound(text);
-  if (typeof round === "string") throw brokeProtocol(job.route.server, round);
+  if (typeof round === "string") throw brokeProtocol(call.route.server, round);
   const answers: [key: string, answer: string][] = [];
   for (const { key, request } of round.asked) {
-    const answer = await askCaller(job, request, job.call.controller.signal);
+    const answer = await askCaller(gw, call, request, call.controller.signal);
     if (answer.kind === "error") throw refusedByClient(request, answer);
     answers.push([key, answer.text]);
   }

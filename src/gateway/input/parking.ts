@@ -1,5 +1,5 @@
 import { randomBytes } from "node:crypto";
-import type { IdentifiedCall, Reply, Route } from "../../core/call.ts";
+import type { Reply, Route, RoutedCall } from "../../core/call.ts";
 import { after } from "../../core/clock.ts";
 import { Counts } from "../../core/counts.ts";
 import { Failure } from "../../core/failure.ts";
@@ -20,7 +20,7 @@ export type ParkedCall = {
    * Continues with these answers (raw JSON by key), if the rules in force now allow them. Resolves with the next reply.
    * The call itself gives its place back.
    */
-  resume(call: IdentifiedCall, responses: ReadonlyMap<string, string>, policy: Policy): Promise<Reply>;
+  resume(call: RoutedCall, responses: ReadonlyMap<string, string>, policy: Policy): Promise<Reply>;
   /** Ends the call with this failure, unless it has already ended. Resolves once the ending is recorded. */
   expire(failure: Failure): Promise<void>;
 };

@@ -1,4 +1,4 @@
-import type { IdentifiedCall, Route } from "../../core/call.ts";
+import type { RoutedCall } from "../../core/call.ts";
 import type { AbortSignalLike } from "../../core/cancel.ts";
 import { asFailure, Failure, type FailureCode } from "../../core/failure.ts";
 import {
@@ -27,9 +27,6 @@ import { inputDenied } from "./client-answers.ts";
 // - modern server, legacy client: the questions go over the stream of the call, and it is sent again with the answers (`bridge`);
 // - modern server, modern client: the result is passed on (`admitReply`), its state sealed, and the client calls again (`retry`).
 
-/** A call that has begun, with what is needed to ask its caller something. */
-export type Job = { readonly gw: Gateway; readonly call: IdentifiedCall; readonly route: Route };
-
 /** A client that a server asks something; `record` records each step of that. */
 type Client = Pick<Reached, "who" | "source"> & {
   readonly server: string;
@@ -45,10 +42,10 @@ type Client = Pick<Reached, "who" | "source"> & {
   record(step: InputStep): Promise<void>;
 };
 
-const callerOf = ({ gw, call, route }: Job): Client => ({
+const callerOf = (gw: Gateway, call: RoutedCall): Client => ({
   who: call.who,
   source: call.source,
-  server: route.server,
+  server: call.route.server,
   capabilities: call.capabilities,
   revision: call.inbound.revision ?? call.session?.revision ?? null,
   // A legacy client without a session has declared nothing. So this is a call that `mcpgw__call` makes for a client of
@@ -87,12 +84,13 @@ function refusalOf(client: Client, request: InputRequest): Failure | null {
 }
 
 /** `admit` for the caller of a call. */
-export const admitQuestion = (job: Job, request: InputRequest): Promise<void> => admit(callerOf(job), request);
+export const admitQuestion = (gw: Gateway, call: RoutedCall, request: InputRequest): Promise<void> =>
+  admit(callerOf(gw, call), request);
 
 /** Admits all questions of a round or none, and records that they are sent to the caller. */
-export async function admitAll(job: Job, all: readonly Asked[]): Promise<void> {
-  for (const { request } of all) await admitQuestion(job, request);
-  for (const { request } of all) await job.gw.audit.input(job.call, askedStep(request));
+export async function admitAll(gw: Gateway, call: RoutedCall, all: readonly Asked[]): Promise<void> {
+  for (const { request } of all) await admitQuestion(gw, call, request);
+  for (const { request } of all) await gw.audit.input(call, askedStep(request));
 }
 
 /** The step that is recorded before a question is sent. */
@@ -125,8 +123,12 @@ export const answeredStep = (request: InputRequest, answer: ClientAnswer): Input
  * when the call ends or the question is withdrawn. Throws `input-undeclared`, `denied`, `input-unavailable` if the
  * caller cannot be asked or does not answer in time, `audit-unavailable`, `cancelled`.
  */
-export const askCaller = (job: Job, request: InputRequest, signal: AbortSignalLike): Promise<ClientAnswer> =>
-  ask(callerOf(job), request, signal);
+export const askCaller = (
+  gw: Gateway,
+  call: RoutedCall,
+  request: InputRequest,
+  signal: AbortSignalLike,
+): Promise<ClientAnswer> => ask(callerOf(gw, call), request, signal);
 
 async function ask(client: Client, request: InputRequest, signal: AbortSignalLike): Promise<ClientAnswer> {
   await admit(client, request);

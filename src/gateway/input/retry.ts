@@ -1,4 +1,4 @@
-import type { Call, IdentifiedCall, Route } from "../../core/call.ts";
+import type { Call, IdentifiedCall, Route, RoutedCall } from "../../core/call.ts";
 import { Failure } from "../../core/failure.ts";
 import { answerTime } from "../../core/inbound.ts";
 import { isObject } from "../../core/json.ts";
@@ -7,7 +7,7 @@ import type { Principal } from "../../core/principal.ts";
 import { outcomeOf, readResponses, responsesText } from "../../mcp/input-round.ts";
 import type { Gateway } from "../gateway.ts";
 import { answerName, answersTo, type Asks, type Given, unasked } from "./client-answers.ts";
-import { answeredStep, type Job } from "./questions.ts";
+import { answeredStep } from "./questions.ts";
 
 /** The content of a sealed `requestState`; `asks` are the questions of the call `of`. */
 type Kept =
@@ -30,8 +30,8 @@ export const methodsInRounds: ReadonlySet<string> = new Set(["tools/call", "prom
  * Seals the state that a caller sends back with its answers. It opens only for the same caller and request, and only
  * for a while (D12).
  */
-export function sealState({ gw, call, route }: Job, kept: Kept): string {
-  return gw.sealer.seal(purpose, call.who.id, JSON.stringify({ ...boundOf(call, route), ...kept }), answerTime);
+export function sealState(gw: Gateway, call: RoutedCall, kept: Kept): string {
+  return gw.sealer.seal(purpose, call.who.id, JSON.stringify({ ...boundOf(call), ...kept }), answerTime);
 }
 
 /** A request that answers earlier questions. */
@@ -55,7 +55,8 @@ export type NewRequest = {
  * Reads a retry with the answers that may be passed on; null if the request is none. Throws `bad-state` if the state
  * expired or was not given to this caller for exactly this request, and what `answersTo` and `unasked` throw.
  */
-export function retryOf(gw: Gateway, call: IdentifiedCall, route: Route): Retry | null {
+export function retryOf(gw: Gateway, call: RoutedCall): Retry | null {
+  const { server } = call.route;
   const { era, method, params } = call.inbound;
   const { requestState, inputResponses } = params;
   const isTask = method === "tasks/update";
@@ -67,13 +68,13 @@ export function retryOf(gw: Gateway, call: IdentifiedCall, route: Route): Retry 
   if (isTask || requestState === undefined) {
     if (!inputResponses) return null;
     if (isTask) needObjects(inputResponses);
-    const given = unasked(gw, call, route.server);
+    const given = unasked(gw, call, server);
     return { kind: "state", of: null, given, edits: editsOf(call, given, null) };
   }
-  const kept = typeof requestState === "string" ? open(gw, call.who, requestState, boundOf(call, route)) : null;
+  const kept = typeof requestState === "string" ? open(gw, call.who, requestState, boundOf(call)) : null;
   if (!kept) throw badState();
   if (kept.kind === "parked") return { ...kept, responses: readResponses(call.inbound) };
-  const given = answersTo(gw, call, route.server, kept.asks);
+  const given = answersTo(gw, call, server, kept.asks);
   const { kind, of } = kept;
   return { kind, of, given, edits: kept.kind === "again" ? {} : editsOf(call, given, kept.state) };
 }
@@ -130,7 +131,8 @@ export function parkedIdOf(gw: Gateway, call: IdentifiedCall): string | null {
   return kept?.kind === "parked" ? kept.id : null;
 }
 
-function boundOf(call: Call, { server, canonical }: Route): Bound {
+function boundOf(call: RoutedCall): Bound {
+  const { server, canonical } = call.route;
   const { method, params } = call.inbound;
   // Not the name on the wire, which a reload may change while the caller thinks.
   return { server, method, name: JSON.stringify([canonical, params.uri]), args: argsOf(call) };

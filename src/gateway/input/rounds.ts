@@ -1,5 +1,5 @@
 import { type AbortSignalLike, Cancel, onAbort, Withdrawn } from "../../core/cancel.ts";
-import type { Call, IdentifiedCall, Reply, Route } from "../../core/call.ts";
+import type { Call, Reply, Route, RoutedCall } from "../../core/call.ts";
 import { asFailure, Failure } from "../../core/failure.ts";
 import { type ClientAnswer, type InputRequest, longestQuestion, weightOf } from "../../core/inbound.ts";
 import type { Policy } from "../../core/ports.ts";
@@ -17,7 +17,7 @@ import { endOnLoss, failureOf } from "../revocation.ts";
 /** A question that was sent to the caller, or is about to be. A failure in place of its answer: it cannot be sent. */
 type Question = Asked & { readonly answered: (answer: ClientAnswer | Failure) => void };
 /** The caller's request that waits for the next reply. */
-type Waiting = { readonly call: IdentifiedCall; resolve(reply: Reply): void; reject(failure: Failure): void };
+type Waiting = { readonly call: RoutedCall; resolve(reply: Reply): void; reject(failure: Failure): void };
 
 /** The longest result that is kept until an absent caller comes back, in characters. */
 const longestKept = 256 * 1024;
@@ -35,7 +35,7 @@ export function answersInRounds({ inbound, capabilities: { value } }: Call): boo
 /** Continues a waiting call of this caller; throws `lost` if it no longer waits. */
 export async function resume(
   gw: Gateway,
-  call: IdentifiedCall,
+  call: RoutedCall,
   { id, responses }: Extract<Retry, { kind: "parked" }>,
 ): Promise<Reply> {
   const parked = gw.parking.find(id, call.who.id);
@@ -51,7 +51,7 @@ export async function resume(
 
 /**
  * A call whose caller answers in rounds: the request to the server stays open between the caller's requests. All rounds
- * together are one call, `whole`, with one begin and one end record.
+ * together are one call, the whole, with one begin and one end record.
  *
  * In each round a request of the caller waits until the call has ended or its server asks something. In the latter case
  * the request is answered with the questions, and the call is parked until the next request brings the answers.
@@ -60,8 +60,8 @@ export class Rounds implements ParkedCall {
   readonly owner: string;
   route: Route;
   scope: string | null;
-  readonly whole: IdentifiedCall;
   readonly #gw: Gateway;
+  readonly #whole: RoutedCall;
   readonly #conclude: (whole: Call) => Promise<void>;
   /** Those that are not answered yet, by key. */
   readonly #questions = new Map<string, Question>();
@@ -76,24 +76,24 @@ export class Rounds implements ParkedCall {
   /** Questions that are still being recorded. Those that arrive together are asked together. */
   #arriving = 0;
 
-  constructor(gw: Gateway, call: IdentifiedCall, route: Route, conclude: (whole: Call) => Promise<void>) {
+  constructor(gw: Gateway, call: RoutedCall, conclude: (whole: Call) => Promise<void>) {
     this.owner = call.who.id;
     this.#gw = gw;
-    this.route = route;
+    this.route = call.route;
     this.scope = call.scope;
     this.#conclude = conclude;
-    this.whole = call.detached(new Cancel(), (notification) => this.#emit(notification));
+    this.#whole = call.detached(new Cancel(), (notification) => this.#emit(notification));
   }
 
   get weight(): number {
-    let sum = weightOf(this.whole.inbound);
+    let sum = weightOf(this.#whole.inbound);
     for (const { request } of this.#questions.values()) sum += request.params.length;
     return sum;
   }
 
   /** Records and makes the call by `make`. Resolves with the reply to its first request. */
-  start(call: IdentifiedCall, make: () => Promise<Reply>): Promise<Reply> {
-    this.whole.input = (request, signal) => this.#ask(request, signal);
+  start(call: RoutedCall, make: (whole: RoutedCall) => Promise<Reply>): Promise<Reply> {
+    this.#whole.input = (request, signal) => this.#ask(request, signal);
     const reply = this.#awaitReply(call);
     void this.#run(make);
     return reply;
@@ -103,7 +103,7 @@ export class Rounds implements ParkedCall {
    * Passes the caller's answers on. Resolves with the reply to this request. Throws `invalid-params` or `denied`, and
    * then nothing has changed.
    */
-  resume(call: IdentifiedCall, responses: ReadonlyMap<string, string>, policy: Policy): Promise<Reply> {
+  resume(call: RoutedCall, responses: ReadonlyMap<string, string>, policy: Policy): Promise<Reply> {
     const given = [...this.#questions.values()].flatMap(({ key, request: { method }, answered }) => {
       const text = responses.get(key);
       return text === undefined ? [] : [{ key, method, text, answered }];
@@ -122,15 +122,15 @@ export class Rounds implements ParkedCall {
   expire(failure: Failure): Promise<void> {
     this.#parkedId = null;
     this.#expired ??= failure;
-    this.whole.controller.abort();
+    this.#whole.controller.abort();
     return this.#concluded.promise;
   }
 
-  async #run(make: () => Promise<Reply>): Promise<void> {
-    const { whole } = this;
+  async #run(make: (whole: RoutedCall) => Promise<Reply>): Promise<void> {
+    const whole = this.#whole;
     const unwatch = endOnLoss(whole.who.revoked, whole.controller);
     try {
-      whole.reply = await make();
+      whole.reply = await make(whole);
     } catch (error) {
       whole.failure = failureOf(whole, this.#expired ?? error);
     }
@@ -155,7 +155,7 @@ export class Rounds implements ParkedCall {
    * or the caller lost its rights.
    */
   #forgetWhileAway(parkedId: string): void {
-    const { whole } = this;
+    const whole = this.#whole;
     const { parking } = this.#gw;
     if (whole.who.revoked.aborted) parking.release(parkedId);
     const length = whole.reply?.text.length ?? 0;
@@ -172,15 +172,15 @@ export class Rounds implements ParkedCall {
   }
 
   /** Lets a request of the caller wait for the next reply. If the client cancels this request, the whole call ends. */
-  async #awaitReply(call: IdentifiedCall): Promise<Reply> {
-    call.whole = this.whole;
-    this.route = call.route ?? this.route;
+  async #awaitReply(call: RoutedCall): Promise<Reply> {
+    call.whole = this.#whole;
+    this.route = call.route;
     this.scope = call.scope;
     const { promise, resolve, reject } = Promise.withResolvers<Reply>();
     const { signal } = call.controller;
     const abort = (): void => {
       const { reason } = signal;
-      this.whole.controller.abort(typeof reason === "string" || reason instanceof Withdrawn ? reason : undefined);
+      this.#whole.controller.abort(typeof reason === "string" || reason instanceof Withdrawn ? reason : undefined);
     };
     signal.addEventListener("abort", abort, { once: true });
     if (signal.aborted) abort();
@@ -198,7 +198,7 @@ export class Rounds implements ParkedCall {
     const waiting = this.#waiting;
     if (!waiting || (!this.#ended && (this.#questions.size === 0 || this.#arriving > 0))) return;
     this.#waiting = null;
-    const { reply, failure } = this.whole;
+    const { reply, failure } = this.#whole;
     if (!this.#ended) this.#park(waiting);
     else if (reply) waiting.resolve(reply);
     else waiting.reject(failure ?? asFailure("no answer"));
@@ -207,7 +207,7 @@ export class Rounds implements ParkedCall {
   #park(waiting: Waiting): void {
     try {
       const id = (this.#parkedId = this.#gw.parking.park(this));
-      const state = sealState({ gw: this.#gw, call: waiting.call, route: this.route }, { kind: "parked", id });
+      const state = sealState(this.#gw, waiting.call, { kind: "parked", id });
       const text = roundText([...this.#questions.values()], state);
       waiting.resolve({ kind: "result", era: "modern", text, isError: false, type: "input_required" });
     } catch (error) {
@@ -226,8 +226,8 @@ export class Rounds implements ParkedCall {
     let answer: Promise<ClientAnswer | Failure>;
     this.#arriving++;
     try {
-      await admitQuestion({ gw: this.#gw, call: this.whole, route: this.route }, request);
-      await this.#gw.audit.input(this.whole, askedStep(request));
+      await admitQuestion(this.#gw, this.#whole, request);
+      await this.#gw.audit.input(this.#whole, askedStep(request));
       answer = this.#put(request, signal);
     } catch (error) {
       return refusalAnswer(error);
@@ -244,10 +244,10 @@ export class Rounds implements ParkedCall {
     try {
       if (answer instanceof Failure) {
         this.#gw.parking.refused++;
-        await this.#gw.audit.input(this.whole, refusedStep(request, answer));
+        await this.#gw.audit.input(this.#whole, refusedStep(request, answer));
         return refusalAnswer(answer);
       }
-      await this.#gw.audit.input(this.whole, answeredStep(request, answer));
+      await this.#gw.audit.input(this.#whole, answeredStep(request, answer));
       return answer;
     } catch (error) {
       return refusalAnswer(error);

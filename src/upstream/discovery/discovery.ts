@@ -21,11 +21,15 @@ type OwnInstance = Instance & {
   peer: Greeting;
   readonly host: LinkHost;
   readonly conditional: ConditionalTools;
+  /** Ends the stream on which a modern server announces changes; null where it announces none. */
+  listen: AbortController | null;
 };
 
 /**
  * One server as the gateway itself knows it, through an instance of its own that declares no capabilities: the lists
- * that the server offers, and its health.
+ * that the server offers, and its health. One attempt to start the instance is made at a time; one that fails, and an
+ * instance that ends, is followed by the next after a while. On the instance one thing is done at a time too: lists are
+ * read, or it is checked.
  */
 export class Discovery {
   readonly #terms: Terms;
@@ -35,10 +39,11 @@ export class Discovery {
   #state: ServerState = "idle";
   #reason: string | null = null;
   #own: OwnInstance | null = null;
-  /** Ends the stream on which a modern server announces changes. */
-  #listen: AbortController | null = null;
+  /** The attempt to start an instance that is made now. */
   #attempt: Promise<void> | null = null;
+  /** Begins the next attempt. */
   #retry: Timer | null = null;
+  /** What is done on the instance now. */
   #work: Promise<void> | null = null;
   /** The next reading of all lists, until it begins. */
   #refresh: Promise<void> | null = null;
@@ -94,7 +99,8 @@ export class Discovery {
 
   /** Streams that are held open to hear of changes. */
   get streams(): number {
-    return (this.#own?.link.streams ?? 0) + (this.#listen?.signal.aborted === false ? 1 : 0);
+    const { link, listen } = this.#own ?? {};
+    return (link?.streams ?? 0) + (listen?.signal.aborted === false ? 1 : 0);
   }
 
   /** Milliseconds until the server may be started again. */
@@ -145,8 +151,8 @@ export class Discovery {
   }
 
   #leave(): void {
-    this.#listen?.abort();
     this.#relisting.pause();
+    this.#own?.listen?.abort();
     this.#own?.conditional.close();
     this.#own = null;
   }
@@ -172,7 +178,7 @@ export class Discovery {
       };
       const host = this.#starter.linkHost(events, { declares: "{}", lists: true });
       const met = await this.#starter.meet(host);
-      own = { ...met, host, conditional: this.#conditional(met) };
+      own = { ...met, host, conditional: this.#conditional(met), listen: null };
       if (this.#state === "starting") await this.#list(own, listNames);
       this.#ready(own);
     } catch (error) {
@@ -282,9 +288,9 @@ export class Discovery {
   }
 
   #listenTo(own: OwnInstance): void {
-    this.#listen?.abort();
+    own.listen?.abort();
     const heard = (method: string): void => void this.heard(method);
-    this.#listen = listenForChanges(own, this.#terms, { heard, missed: () => this.#missed(own) });
+    own.listen = listenForChanges(own, this.#terms, { heard, missed: () => this.#missed(own) });
   }
 
   /** While nobody listened anything may have changed. */

@@ -2,7 +2,7 @@ import { Counts } from "../../core/counts.ts";
 import type { LinkHost, Peer } from "../link/link.ts";
 import { type HttpWire, mostCourtesies } from "./wire.ts";
 
-export const cancelled = "notifications/cancelled";
+const cancelled = "notifications/cancelled";
 /** Most words of cancelled calls that wait: as many as there are calls in flight to one instance. */
 const mostWaiting = 1_024;
 

@@ -4,7 +4,7 @@ import { Backoff } from "../backoff.ts";
 import { discard } from "./answer.ts";
 import { isEventStream, readEvents, type Reading } from "./event-stream.ts";
 
-type GetStreamSpec = {
+type GetStreamOptions = {
   open(lastId: string | null, signal: AbortSignal): Promise<Response>;
   readonly reading: Reading;
   /** The server refused to open the stream again: it may have lost the session. */
@@ -23,8 +23,8 @@ const notServed = 405;
  * ends that for good; a stream that broke is opened again, more slowly each time. Never throws; `isOpen` is called with
  * each change.
  */
-export async function holdGetStream(spec: GetStreamSpec, isOpen: (open: boolean) => void): Promise<void> {
-  const { open, reading, refused, signal } = spec;
+export async function holdGetStream(options: GetStreamOptions, isOpen: (open: boolean) => void): Promise<void> {
+  const { open, reading, refused, signal } = options;
   const backoff = new Backoff();
   let opened = false;
   let lastId: string | null = null;

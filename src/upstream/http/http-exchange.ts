@@ -1,4 +1,3 @@
-import type { List, ListNode } from "../../core/linked-list.ts";
 import { Exchange, type GaveUp } from "../link/exchange.ts";
 import type { Answer, LinkRequest } from "../link/link.ts";
 import { lossOf, type SessionLoss } from "./lost-session.ts";
@@ -9,21 +8,13 @@ export class HttpExchange extends Exchange {
   readonly session: string | null;
   /** Ends the connection of the request. */
   readonly controller: AbortController;
-  readonly node: ListNode<HttpExchange>;
   /** Why nobody waits for the answer any more; null while somebody does. */
   gaveUp: GaveUp | null = null;
 
-  constructor(
-    request: LinkRequest,
-    id: number,
-    session: string | null,
-    controller: AbortController,
-    open: List<HttpExchange>,
-  ) {
+  constructor(id: number, request: LinkRequest, session: string | null, controller: AbortController) {
     super(id, request);
     this.session = session;
     this.controller = controller;
-    this.node = open.add(this);
   }
 
   protected giveUp(why: GaveUp): void {

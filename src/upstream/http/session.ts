@@ -41,7 +41,7 @@ export class HttpSession {
   /** Streams that are open. */
   streams = 0;
   /** Resolves once the stream of the present session is open, or will not be. */
-  settled: Promise<void> = Promise.resolve();
+  listening: Promise<void> = Promise.resolve();
 
   constructor(context: SessionContext) {
     this.#context = context;
@@ -59,14 +59,13 @@ export class HttpSession {
     const open = (lastId: string | null, signal: AbortSignal) => wire.get(peer, lastId, signal);
     const refused = (): Promise<void> => this.lookAfter(peer);
     const reading = { longest, silence: silentMs, received };
-    const spec = { open, reading, refused, signal: this.#reading.signal };
     const { promise, resolve } = Promise.withResolvers<void>();
-    this.settled = promise;
+    this.listening = promise;
     const changed = (isOpen: boolean): void => {
       this.streams += isOpen ? 1 : -1;
       resolve();
     };
-    void holdGetStream(spec, changed).then(resolve);
+    void holdGetStream({ open, reading, refused, signal: this.#reading.signal }, changed).then(resolve);
   }
 
   /** Listens no more, and withdraws the questions that are open. */

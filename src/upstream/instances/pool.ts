@@ -1,8 +1,8 @@
+import { Busy } from "../../core/busy.ts";
 import { onAbort } from "../../core/cancel.ts";
 import type { Clock } from "../../core/clock.ts";
 import type { LogLevel } from "../../core/inbound.ts";
 import type { Down } from "../../core/upstream.ts";
-import { within } from "../../core/wait.ts";
 import type { BreakerOptions } from "../breaker.ts";
 import { faults, reasonOf } from "../faults.ts";
 import type { AskClient, Instance } from "../link/link.ts";
@@ -81,12 +81,10 @@ export class Pool {
   /** Slots whose instance is not started before one that leaves has ended; there are never more of them than of those. */
   readonly #waiting = new Map<Slot, PromiseWithResolvers<void>>();
   readonly #failures: Failures;
-  /** Resolves once no call is there any more; null where nobody waits for that. */
-  #idle: PromiseWithResolvers<void> | null = null;
   /** Calls that were counted in and not out yet. */
   inFlight = 0;
-  /** Calls that keep the server, whether or not a request of theirs is in flight. */
-  #held = 0;
+  /** These, and the calls that keep the server while no request of theirs is in flight. */
+  readonly #busy = new Busy();
 
   constructor(host: PoolHost) {
     this.#host = host;
@@ -165,11 +163,11 @@ export class Pool {
       const reason = `all ${mostOfOne(maxInstances)} of its ${maxInstances} instances that one caller may have are in use (maxInstances)`;
       throw faults.full(this.#host.server, reason);
     }
-    const left = [...this.#slots.values()].map(
+    const waits = [...this.#slots.values()].map(
       (slot) => (isIdle(slot) ? (slot.usedAt - now) / 1000 : 0) + keptFor(slot, idleStop),
     );
     // Where an instance may be ended but is busy, there is room as soon as it is idle.
-    const wait = givers.length > 0 ? 0 : Math.ceil(Math.min(...left));
+    const wait = givers.length > 0 ? 0 : Math.ceil(Math.min(...waits));
     const reason = `all of its ${maxInstances} instances are in use or kept for callers who have not left and hold no more than their share (maxInstances, idleStop)`;
     throw faults.full(this.#host.server, reason, Math.max(1_000, wait));
   }
@@ -221,33 +219,21 @@ export class Pool {
       throw faults.full(this.#host.server, `${mostInFlight} calls wait for its answers`);
     }
     this.inFlight++;
+    this.#busy.enter();
   }
 
   leave(): void {
     this.inFlight--;
-    this.#settle();
+    this.#busy.leave();
   }
 
   /** Keeps the server for a call of several requests, until the function is called that it returns. */
   hold(): () => void {
-    this.#held++;
-    return () => {
-      this.#held--;
-      this.#settle();
-    };
+    this.#busy.enter();
+    return () => this.#busy.leave();
   }
 
-  get #busy(): boolean {
-    return this.inFlight > 0 || this.#held > 0;
-  }
-
-  #settle(): void {
-    if (this.#busy) return;
-    this.#idle?.resolve();
-    this.#idle = null;
-  }
-
-  /** Keeps an instance for a call until `release`. */
+  /** Keeps an instance for a call, or a caller that follows tasks, until `release`. */
   use(slot: Slot): void {
     slot.uses++;
   }
@@ -258,10 +244,8 @@ export class Pool {
   }
 
   /** Resolves when nothing is in flight and no call keeps the server, at the latest after `ms`. */
-  async drained(ms: number): Promise<void> {
-    if (!this.#busy) return;
-    this.#idle ??= Promise.withResolvers();
-    await within(this.#idle.promise, ms, null, () => {});
+  drained(ms: number): Promise<void> {
+    return this.#busy.idle(ms);
   }
 
   /** Stops the instances that nobody used for `ms`. */

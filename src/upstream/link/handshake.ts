@@ -39,7 +39,7 @@ export async function initialize(link: Link, host: LinkHost, timeout: number): P
     throw new NoRevision(host.server, `it speaks the unknown revision ${quoted(String(revision), host.secrets())}`);
   }
   const peer: Peer = { era: "legacy", revision };
-  await link.tell("notifications/initialized", null, peer);
+  await link.notify("notifications/initialized", null, peer);
   return greeting(peer, result);
 }
 

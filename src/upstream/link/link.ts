@@ -1,6 +1,7 @@
 import type { AbortSignalLike } from "../../core/cancel.ts";
 import type { ClientAnswer, Era, InputRequest, Revision } from "../../core/inbound.ts";
 import type { Logger } from "../../core/log.ts";
+import type { Implementation } from "../../mcp/meta.ts";
 import type { ScanLimits } from "../../mcp/scan.ts";
 import type { UpstreamMessage } from "../../mcp/upstream-message.ts";
 
@@ -90,7 +91,7 @@ export type Link = {
   /** Rejects with `timeout`, `cancelled`, `lost`, `upstream-down`, `overloaded`, `upstream-overloaded`, `upstream-protocol`, `result-too-large`. */
   request(request: LinkRequest): Promise<Answer>;
   /** Sends a notification; best effort. */
-  tell(method: string, params: string | null, peer: Peer): Promise<void>;
+  notify(method: string, params: string | null, peer: Peer): Promise<void>;
   /** Ends the link as broken. */
   fail(reason: string): void;
   /** Ends the link in order; resolves once nothing of it is left. */
@@ -119,7 +120,7 @@ export type LinkHost = LinkEvents & {
   readonly limits: UpstreamLimits;
   /** Those of answers to the gateway's own requests: a list may nest deeper than a result for a caller. */
   readonly ownLimits: UpstreamLimits;
-  readonly client: { readonly name: string; readonly version: string };
+  readonly client: Implementation;
   /** Values that nothing which is said of the server may show, as they are now. */
   readonly secrets: () => readonly string[];
   /** The capabilities that a legacy handshake declares, raw JSON. */

@@ -25,10 +25,6 @@ export type Listening = {
 /** The part of a filter that a server honours. */
 type Honoured = Readonly<Record<string, unknown>>;
 
-/** The way in which a server on stdio ends a listening request; clients use the same. */
-const ending = "notifications/cancelled";
-const acknowledgement = "notifications/subscriptions/acknowledged";
-
 /**
  * Listens until the signal aborts, and again whenever the server ends the request; stops when the server refuses or its
  * link ends. `acknowledged` is called each time that the server begins to send notifications. Never throws.
@@ -46,8 +42,9 @@ export async function holdListen(
     let known = false;
     const round = new AbortController();
     const notified = (method: string, params: string): void => {
-      if (method === ending) return round.abort();
-      if (method !== acknowledgement) return listening.heard(method, params);
+      // A server on stdio ends a listening request as clients do.
+      if (method === "notifications/cancelled") return round.abort();
+      if (method !== "notifications/subscriptions/acknowledged") return listening.heard(method, params);
       known = true;
       if (again) listening.missed();
       again = true;

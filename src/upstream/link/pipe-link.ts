@@ -101,8 +101,8 @@ export class PipeLink implements Link {
     return exchange.answer.promise;
   }
 
-  async tell(method: string, params: string | null): Promise<void> {
-    if (!this.over) this.#pipe.write(`tell-${++this.#last}`, notificationText(method, params));
+  async notify(method: string, params: string | null): Promise<void> {
+    if (!this.over) this.#pipe.write(`notification-${++this.#last}`, notificationText(method, params));
   }
 
   fail(reason: string): void {
@@ -120,7 +120,7 @@ export class PipeLink implements Link {
     const unseen = this.#pipe.take(key);
     if (!unseen && request.method !== "initialize") {
       const own = why === "timeout" ? "timed out" : "cancelled";
-      void this.tell("notifications/cancelled", cancelledParams(key, request.signal.reason, own));
+      void this.notify("notifications/cancelled", cancelledParams(key, request.signal.reason, own));
     }
     if (why === "cancelled") return this.#settle(key, faults.cancelled());
     this.#settle(key, unseen ? faults.full(server, "it does not read its input") : faults.timeout(server, limit));

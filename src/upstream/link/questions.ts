@@ -82,10 +82,10 @@ export abstract class QuestionContext {
       open.delete(id);
       if (controller.signal.reason instanceof Withdrawn) return;
       // Once all that the question can be about is over, the server waits for no answer.
-      const left = among.filter(({ closed }) => !closed);
-      if (left.length === 0) return;
+      const present = among.filter(({ closed }) => !closed);
+      if (present.length === 0) return;
       if (answer) void reply(`{"jsonrpc":"2.0","id":${idText},"${answer.kind}":${answer.text}}`);
-      else if (!this.closed || !askClient(left, question, reply)) {
+      else if (!this.closed || !askClient(present, question, reply)) {
         void reply(errorMessage(idText, rpcCodes.internalError, "The client did not answer."));
       }
     });

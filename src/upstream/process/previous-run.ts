@@ -25,9 +25,9 @@ async function endRun(written: string, log: Logger): Promise<void> {
     });
     return;
   }
-  const left = await sweepRun(run);
-  if (left.length > 0)
-    throw new Error(`processes of the last run would not end: ${left.join(", ")}; kill them, then start again`);
+  const survivors = await sweepRun(run);
+  if (survivors.length > 0)
+    throw new Error(`processes of the last run would not end: ${survivors.join(", ")}; kill them, then start again`);
   log.debug("no children are left of the last run");
 }
 

@@ -17,7 +17,7 @@ import {
   shortText,
 } from "../http/answer.ts";
 import { mostUncounted } from "../http/arrival.ts";
-import { cancelled, Courtesies } from "../http/courtesies.ts";
+import { Courtesies } from "../http/courtesies.ts";
 import { isEventStream, type StreamContext } from "../http/event-stream.ts";
 import { HttpExchange } from "../http/http-exchange.ts";
 import { isGone, longestWords, SessionLost } from "../http/lost-session.ts";
@@ -83,7 +83,7 @@ class HttpLink implements Link {
   }
 
   listening(): Promise<void> {
-    return this.#session.settled;
+    return this.#session.listening;
   }
 
   request(request: LinkRequest): Promise<Answer> {
@@ -94,6 +94,7 @@ class HttpLink implements Link {
   async #request(request: LinkRequest, again: boolean): Promise<Answer> {
     if (this.#session.renewal && !handshakes.has(request.method)) await this.#session.renewal;
     const exchange = this.#prepare(request);
+    const node = this.#open.add(exchange);
     const { id, controller } = exchange;
     try {
       const response = await this.#wire.post(
@@ -119,13 +120,13 @@ class HttpLink implements Link {
       }
     } finally {
       exchange.close();
-      this.#open.delete(exchange.node);
+      this.#open.delete(node);
     }
     await this.#session.renew(exchange.session);
     return this.#request(request, true);
   }
 
-  async tell(method: string, params: string | null, peer: Peer): Promise<void> {
+  async notify(method: string, params: string | null, peer: Peer): Promise<void> {
     if (peer.era !== "legacy") return;
     const text = notificationText(method, params);
     if (method === rootsChanged) return this.#tellOfRoots(text, peer);
@@ -157,7 +158,7 @@ class HttpLink implements Link {
     if (request.signal.aborted) throw faults.cancelled();
     const id = ++this.#last;
     const session = request.peer.era === "legacy" && request.method !== "initialize" ? this.#wire.session : null;
-    return new HttpExchange(request, id, session, this.#unused.pop() ?? new AbortController(), this.#open);
+    return new HttpExchange(id, request, session, this.#unused.pop() ?? new AbortController());
   }
 
   /** The failure of a request that has no answer. If its caller gave up, the server is told so. */
@@ -168,7 +169,7 @@ class HttpLink implements Link {
     if (gaveUp) {
       const late = gaveUp === "timeout";
       const params = cancelledParams(String(id), request.signal.reason, late ? "timed out" : "cancelled");
-      if (request.method !== "initialize") void this.tell(cancelled, params, request.peer);
+      if (request.method !== "initialize") void this.notify("notifications/cancelled", params, request.peer);
       return late ? faults.timeout(server, exchange.limit) : faults.cancelled();
     }
     if (this.over) return faults.lost(server, this.over.reason);

@@ -19,7 +19,7 @@ export function openSse(spec: EndpointSpec, host: LinkHost): Link {
 const longestRefusal = 4_096;
 
 const isReply = (key: string): boolean => key.startsWith("reply");
-const isTold = (key: string): boolean => key.startsWith("tell");
+const isNotification = (key: string): boolean => key.startsWith("notification");
 
 class SsePipe implements Pipe {
   readonly pid = null;
@@ -30,7 +30,7 @@ class SsePipe implements Pipe {
   readonly #stop = new AbortController();
   #endpoint: string | null = null;
   /** A notification is being sent, which no later message may overtake. */
-  #telling = false;
+  #notifying = false;
   /** Answers to requests of the server that it has not taken yet, by key. */
   readonly #replies = new Map<string, PromiseWithResolvers<void>>();
 
@@ -99,17 +99,17 @@ class SsePipe implements Pipe {
   /** Sends the messages that wait: in parallel, but each notification alone; only requests may take their time. */
   async #flush(): Promise<void> {
     const endpoint = this.#endpoint;
-    if (endpoint === null || this.#telling) return;
+    if (endpoint === null || this.#notifying) return;
     for (const [key, text] of this.#outbox.drain()) {
       if (isReply(key))
         void this.#post(endpoint, key, text, this.#courteous()).then(() => {
           this.#replies.get(key)?.resolve();
           this.#replies.delete(key);
         });
-      else if (isTold(key)) {
-        this.#telling = true;
+      else if (isNotification(key)) {
+        this.#notifying = true;
         await this.#post(endpoint, key, text, this.#courteous());
-        this.#telling = false;
+        this.#notifying = false;
       } else void this.#post(endpoint, key, text, this.#stop.signal);
     }
   }
@@ -126,7 +126,7 @@ class SsePipe implements Pipe {
       if (status >= 200 && status < 300) return discard(response);
       const said = await shortText(response, longestRefusal);
       // Servers refuse notifications and answers that they do not expect in the same words, and know the stream.
-      if (isReply(key) || isTold(key) || lossOf(status, said, "") === null) {
+      if (isReply(key) || isNotification(key) || lossOf(status, said, "") === null) {
         return this.#events.failed(key, faultOfStatus(this.#host, response, said));
       }
       const reason = `it knows nothing of its own stream any more (HTTP ${status})`;

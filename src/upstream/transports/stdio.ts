@@ -98,8 +98,8 @@ class ChildPipe implements Pipe {
     const survivors = await endFamily(family, { ask, ended: this.#exit }, patience);
     // Bun must collect the child, before the search for orphans does.
     if (survivors.length === 0) await this.#child.exited;
-    const left = await endOrphans(dismiss(this.pid));
-    this.#spec.gone(this.pid, [...survivors, ...left]);
+    const orphans = await endOrphans(dismiss(this.pid));
+    this.#spec.gone(this.pid, [...survivors, ...orphans]);
   }
 
   /** The entry of the environment by which the child's descendants are recognised. */

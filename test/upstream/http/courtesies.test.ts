@@ -29,7 +29,7 @@ test("T12: of roots that change again and again one notification is under way, a
   await using set = upstreams([http("a", server.url)]);
   const own = { session: "s", declares: { roots: { listChanged: true } } };
   await set.ask("a", "t", {}, own);
-  for (let i = 0; i < 100; i++) set.tell(callTo("x", {}, own), rootsChanged);
+  for (let i = 0; i < 100; i++) set.notify(callTo("x", {}, own), rootsChanged);
   await set.ask("a", "t", {}, own);
   expect(server.of(rootsChanged)).toHaveLength(1);
   take();
@@ -70,13 +70,13 @@ test("T12: of cancelled calls a server that takes no word gets 64, 1,024 wait un
   const host = { ...linkHost, dropped: () => void dropped++ };
   const link = openHttp({ url: server.url, headers: {}, proxy: null, getStream: false, courtesy: 1_000 }, host);
   const peer = { era: "legacy", revision: "2025-11-25" } as const;
-  for (let i = 0; i < 1_200; i++) void link.tell(cancelled, `{"requestId":${i}}`, peer);
+  for (let i = 0; i < 1_200; i++) void link.notify(cancelled, `{"requestId":${i}}`, peer);
   expect(dropped).toBe(1_200 - 64 - 1_024);
   await until(() => server.of(cancelled).length === 64, "the first of them");
   await until(() => dropped === 1_200 - 64, "the end of those that wait");
   expect(server.of(cancelled)).toHaveLength(64);
   // A later one is sent again.
-  void link.tell(cancelled, '{"requestId":1200}', peer);
+  void link.notify(cancelled, '{"requestId":1200}', peer);
   await until(() => server.of(cancelled).length === 65, "one more");
   await link.close();
 });

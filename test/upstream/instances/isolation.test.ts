@@ -121,7 +121,7 @@ test("roots/list_changed reaches the session's own legacy instances", async () =
   await set.ask("a", "echo", {}, { session: "s2", declares });
   const own = { session: "s1", declares };
   for (const who of ["alice", "mallory"].map((id) => principal(id)))
-    set.tell(callTo("x", {}, { ...own, who }), "notifications/roots/list_changed");
+    set.notify(callTo("x", {}, { ...own, who }), "notifications/roots/list_changed");
   const heard = async (session: string) =>
     (jsonOf(await set.ask("a", "seen", {}, { session, declares })).notified as string[]).filter((one) =>
       one.includes("roots"),
@@ -148,7 +148,7 @@ test.each([
     const seen = async (session: string) => jsonOf(await set.ask("a", "seen", {}, { session, declares })).roots;
     for (const session of ["s1", "s2"]) expect(await seen(session)).toBeUndefined();
     if (args.includes("--sse")) await until(() => (set.status()[0]?.streams ?? 0) >= 3, "each session's stream");
-    set.tell(callTo("x", {}, { session: "s1", declares }), "notifications/roots/list_changed");
+    set.notify(callTo("x", {}, { session: "s1", declares }), "notifications/roots/list_changed");
     await until(async () => (await seen("s1")) !== undefined, "the answer to be with the server");
     expect(await seen("s1")).toMatchObject({ result: { roots: [{ uri: "file:///s1" }] } });
     expect(questions).toEqual([

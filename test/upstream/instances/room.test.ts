@@ -173,24 +173,46 @@ test("an instance that takes its time to end counts towards maxInstances: the ne
 });
 
 const tasks = { extensions: { "io.modelcontextprotocol/tasks": {} } };
-const watch = { server: "a", taskIds: ["t-1"], told: () => {}, lost: () => {} };
-test.each([
+const watch = { server: "a", taskIds: ["t-1"], changed: () => {}, lost: () => {} };
+const followed: [string, "legacy" | "modern", (set: ReturnType<typeof upstreams>) => Promise<() => void>][] = [
   ["a subscription", "legacy", (set) => set.follow("a", "test://1", () => {})],
   ["a subscription", "modern", (set) => set.follow("a", "test://1", () => {}, "modern")],
-  ["a task", "modern", (set) => set.followTasks(callTo("x", {}, { era: "modern", declares: tasks }), watch)],
-] as [string, "legacy" | "modern", (set: ReturnType<typeof upstreams>) => Promise<unknown>][])(
-  "an instance whose caller follows %s is not idle (%s)",
+  [
+    "a task",
+    "modern",
+    async (set) => (await set.followTasks(callTo("x", {}, { era: "modern", declares: tasks }), watch)).end,
+  ],
+];
+
+test.each(followed)("an instance whose caller follows %s is not idle (%s)", async (_what, era, follow) => {
+  const clock = stillClock();
+  const options = { ...fake("a", ["--rich", "--era", era]), healthCheck: 20 };
+  await using set = upstreams([options], { clock });
+  // A health check may take as long as the pause between two.
+  options.healthCheck = 10_000;
+  const calls = async (who: string) => jsonOf(await set.ask("a", "count", {}, { who: principal(who), era })).calls;
+  expect([await calls("alice"), await calls("bob")]).toEqual([1, 1]);
+  await follow(set);
+  clock.advance(options.idleStop + 1);
+  await until(() => state(set)?.instances === 1, "the idle one to be stopped");
+  expect(await calls("alice")).toBe(2);
+});
+
+test.each(followed)(
+  "an instance whose caller followed %s is idle from the end of that on (%s)",
   async (_what, era, follow) => {
     const clock = stillClock();
-    const options = { ...fake("a", ["--rich", "--era", era]), healthCheck: 20 };
+    const options = fake("a", ["--rich", "--era", era], { maxInstances: 1 });
     await using set = upstreams([options], { clock });
-    // A health check may take as long as the pause between two.
-    options.healthCheck = 10_000;
+    await set.settled();
     const calls = async (who: string) => jsonOf(await set.ask("a", "count", {}, { who: principal(who), era })).calls;
-    expect([await calls("alice"), await calls("bob")]).toEqual([1, 1]);
-    await follow(set);
+    expect(await calls("alice")).toBe(1);
+    const streams = state(set)?.streams;
+    const end = await follow(set);
     clock.advance(options.idleStop + 1);
-    await until(() => state(set)?.instances === 1, "the idle one to be stopped");
+    end();
+    await until(() => state(set)?.streams === streams, "the end of the stream");
+    expect((await rejectionOf(calls("carol"))).detail.retryAfterMs).toBe(60_000);
     expect(await calls("alice")).toBe(2);
   },
 );

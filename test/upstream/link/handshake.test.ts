@@ -12,7 +12,7 @@ const answering = (answer: Answer): Link => ({
   over: null,
   ended: new Promise(() => {}),
   request: () => Promise.resolve(answer),
-  tell: () => Promise.resolve(),
+  notify: () => Promise.resolve(),
   fail() {},
   close: () => Promise.resolve(),
 });

@@ -57,7 +57,7 @@ test.each([
     end();
     expect((await asked).code).toBe(code);
     expect((await rejectionOf(link.request(linkRequest()))).code).toBe("upstream-down");
-    await link.tell("notifications/roots/list_changed", null);
+    await link.notify("notifications/roots/list_changed", null);
     expect(await link.ended).toEqual({ expected: false, reason: "it broke" });
     expect([methods(), link.over]).toEqual([["tools/call"], await link.ended]);
   },

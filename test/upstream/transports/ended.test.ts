@@ -19,7 +19,7 @@ test("what is under way when an HTTP link ends is lost, and nothing is sent afte
   expect((await rejectionOf(query(link, linkHost, { method: "ping", peer, timeout: 60_000 }))).code).toBe(
     "upstream-down",
   );
-  await link.tell("notifications/roots/list_changed", null, peer);
+  await link.notify("notifications/roots/list_changed", null, peer);
   expect(server.seen.map(({ method }) => method)).toEqual(["tools/call"]);
 });
 

@@ -57,7 +57,7 @@ test("a notification that the server never takes holds up what follows for as lo
   const spec = { url: server.url, headers: {}, proxy: null };
   const link = openSse({ ...spec, courtesy: 300 }, host);
   expect(await link.request(requestFor("initialize", 2_000))).toMatchObject({ kind: "result" });
-  void link.tell("notifications/initialized", null, peer);
+  void link.notify("notifications/initialized", null, peer);
   await until(() => server.posted.length === 2, "the notification");
   // What was held back has not run, and says so.
   expect(await rejectionOf(link.request(requestFor("tools/call", 50)))).toMatchObject({ code: "overloaded" });
@@ -130,7 +130,7 @@ test.each([
   const link = openSse({ url: server.url, headers: {}, proxy: null }, host);
   await link.request(requestFor("initialize", 2_000));
   const call = link.request(requestFor("tools/call", 4_000));
-  for (let i = 0; i < 2; i++) void link.tell("notifications/cancelled", '{"requestId":1}', peer);
+  for (let i = 0; i < 2; i++) void link.notify("notifications/cancelled", '{"requestId":1}', peer);
   expect(await call).toMatchObject({ kind: "result" });
   await link.close();
 });
