@@ -171,6 +171,15 @@ describe("S24: tasks of others", () => {
     expect(h.records.at(-1)?.type).toBe("call.refused");
   });
 
+  test("one that a rule forbids by now is refused on record with the rule, which its caller does not learn", async () => {
+    const rules = { reader: [{ action: "allow" }], outsider: [{ id: "closed", tool: "get", action: "deny" }] };
+    const h = harness({ servers, script, rules });
+    const taskId = await start(h);
+    const { error, call } = await get(h, taskId, { ...knows, who: principal("key:alice", ["outsider"]) });
+    expect(error).toEqual({ code: -32602, message: "Task not found." });
+    expect([call.route?.canonical, call.verdict?.rule, call.policy]).toEqual(["crm:get", "closed", h.gw.policy.digest]);
+  });
+
   test.each(["tasks/list", "tasks/result", "tasks/delete", "tasks/purge"])(
     "%s, which the gateway does not serve, reaches no server",
     async (method) => {
