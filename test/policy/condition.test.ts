@@ -177,6 +177,12 @@ const guarded: [law: string, when: Rule, args: unknown, outcome: string][] = [
   ["a deny with null matches", { "args.table": { eq: "users" } }, { table: null }, "deny"],
   ["a deny on an unsafe integer matches", { "args.n": { gt: 2 ** 60 } }, { n: unsafe }, "deny"],
   ["a deny on an overlong text matches", { "args.q": { regex: "drop" } }, { q: "x".repeat(70_000) }, "deny"],
+  [
+    "a deny by a costly pattern on a long text matches",
+    { "args.q": { regex: "x{400}y" } },
+    { q: "a".repeat(60_000) },
+    "deny",
+  ],
   ["a deny by a glob on one matches too", { "args.q": { glob: "drop" } }, { q: "x".repeat(70_000) }, "deny"],
   [
     "a deny that another condition rules out does not match",
