@@ -135,6 +135,7 @@ test("A12, A13: a payload is the one that its record commits to, and there is no
     payloadFault(record({ ad, pay: "digest" }), [{ ...payload, body: "" }]),
     payloadFault(record({ ad, pay: "digest" }), [payload]),
     payloadFault(record({ ad }), [{ ...payload, body: "" }]),
+    payloadFault(record({ ad }), [{ ...payload, part: "result" }]),
     payloadFault(record({ ad }), [payload, { ...payload, part: "result" }]),
     payloadFault(record({ ad: commitmentTo(short, "{}") }), [{ ...payload, salt: short }]),
     payloadFault(record({}), [payload]),
@@ -143,6 +144,7 @@ test("A12, A13: a payload is the one that its record commits to, and there is no
   expect(faults).toEqual([
     null,
     null,
+    "its args are not what was recorded",
     "its args are not what was recorded",
     "its args are not what was recorded",
     "it has a second payload",
