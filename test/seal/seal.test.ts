@@ -42,7 +42,7 @@ test("S07: no two sealed texts have a nonce in common", () => {
   expect(new Set(nonces).size).toBe(100);
 });
 
-test("S30: what is longer than anything sealed for a caller is not even decrypted", () => {
+test("what is longer than anything sealed for a caller is not even decrypted", () => {
   const one = sealer();
   const lengths = [0, 1].map((more) => ((longestSealed / 4 + more) * 3 - 36) as number);
   const sealed = lengths.map((length) => one.seal("p", "c", "x".repeat(length), 1000));
