@@ -8,14 +8,14 @@ import { stillClock } from "../../support/principal.ts";
 const spec: Spec = { key: "k", era: "legacy", declares: "{}", asks: false, owner: "key:a", session: null };
 const room = { maxInstances: 4, idleStop: 60_000 };
 
-function poolOf() {
+function poolOf(start: () => Promise<never> = () => Promise.reject(new Error("it does not start"))) {
   const ended = Promise.withResolvers<void>();
   let starts = 0;
   const pool = new Pool({
     server: "crm",
     clock: stillClock(),
     breaker: usualBreaker,
-    start: () => Promise.reject(new Error(`start ${++starts}`)),
+    start: () => (starts++, start()),
     ended: () => ended.resolve(),
     crashed: () => {},
   });
@@ -47,6 +47,17 @@ test("R113: an instance that failed is not started again before its time, anothe
   expect(failureOf(() => open("k")).detail).toMatchObject({ ran: "no", retryAfterMs: expect.any(Number) });
   await open("other").starting.catch(() => {});
   expect(started()).toBe(2);
+});
+
+test("an instance that was asked to end has not failed, and the next of its key is another's", async () => {
+  let starts = 0;
+  const { pool, ended } = poolOf(() => (++starts === 1 ? Promise.reject(new Error("too late")) : new Promise(() => {})));
+  const opener = { until: null, ask: null };
+  const first = pool.open(spec, room, opener);
+  void pool.stop(first);
+  const second = pool.open(spec, room, opener);
+  await ended;
+  expect([pool.crashes, pool.wait(spec.key), pool.find(spec.key) === second]).toEqual([0, 0, true]);
 });
 
 test("S23: the calls in flight to one server are limited", () => {
