@@ -51,7 +51,9 @@ test("R113: an instance that failed is not started again before its time, anothe
 
 test("an instance that was asked to end has not failed, and the next of its key is another's", async () => {
   let starts = 0;
-  const { pool, ended } = poolOf(() => (++starts === 1 ? Promise.reject(new Error("too late")) : new Promise(() => {})));
+  const { pool, ended } = poolOf(() =>
+    ++starts === 1 ? Promise.reject(new Error("too late")) : new Promise(() => {}),
+  );
   const opener = { until: null, ask: null };
   const first = pool.open(spec, room, opener);
   void pool.stop(first);
