@@ -55,9 +55,8 @@ export async function identify(gw: Gateway, caller: Caller, method: string): Pro
   try {
     return gw.authn.identify(caller);
   } catch (error) {
-    const failure = asFailure(error);
-    await refuse(gw, inboundCall(gw, `{"jsonrpc":"2.0","id":0,"method":"${method}"}`, caller), failure);
-    throw failure;
+    const refused = inboundCall(gw, `{"jsonrpc":"2.0","id":0,"method":"${method}"}`, caller);
+    throw await refuse(gw, refused, asFailure(error));
   }
 }
 

@@ -63,10 +63,12 @@ test("a call that is made for another reaches no further than that, and comes fr
 });
 
 test("who is not let in over the control socket is on record", async () => {
-  const { gw, records } = harness();
-  const refused = identify(gw, { ...caller(), vouched: null }, "tools/list");
-  expect(await reasonOf(refused)).toMatchObject({ code: "unauthenticated" });
+  const { gw, records, failing } = harness();
+  const refused = () => reasonOf(identify(gw, { ...caller(), vouched: null }, "tools/list"));
+  expect(await refused()).toMatchObject({ code: "unauthenticated" });
   expect(types(records)).toEqual(["call.refused"]);
+  failing.on = "call.refused";
+  expect(await refused()).toMatchObject({ code: "audit-unavailable" });
   expect(await identify(gw, caller(), "tools/list")).toBe(alice);
 });
 
