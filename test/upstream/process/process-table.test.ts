@@ -23,3 +23,24 @@ test.skipIf(process.platform !== "linux")(
     expect(await readProcess(String(pid))).toBeNull();
   },
 );
+
+test.skipIf(process.platform !== "linux")(
+  "a mark finds a process in any session, but is not the beginning of another mark (needs Linux)",
+  async () => {
+    const child = Bun.spawn(["cat"], { env: { MCPGW_TEST: "one" }, stdin: "pipe", stdout: "pipe", detached: true });
+    await child.stdin.write("runs");
+    await child.stdin.flush();
+    await child.stdout.getReader().read();
+    const marked = async (marker: string) => (await findFamily({ leaders: new Set(), marker })).map(({ pid }) => pid);
+    expect(await marked("MCPGW_TEST=one")).toEqual([child.pid]);
+    for (const other of ["MCPGW_TEST=on", "TEST=one", "MCPGW_TEST=two"]) expect(await marked(other)).toEqual([]);
+    await child.stdin.end();
+    await child.exited;
+  },
+);
+
+test.skipIf(process.platform !== "linux")("this process is of no family that it may end (needs Linux)", async () => {
+  const session = (await readProcess(String(process.pid)))?.session ?? 0;
+  const family = await findFamily({ leaders: new Set([session]), marker: null });
+  expect(family.map(({ pid }) => pid)).not.toContain(process.pid);
+});
