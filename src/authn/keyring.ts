@@ -76,7 +76,6 @@ export class Keyring implements Disposable {
     this.#frozen = store.frozen();
     if (this.#frozen) this.#takeFreeze(true);
     for (const key of store.keys()) this.#add(fromStored(key));
-    this.#watchExpiry();
   }
 
   /**
@@ -100,7 +99,6 @@ export class Keyring implements Disposable {
     }
     for (const entry of wanted.values()) this.#add(entry);
     this.#uses.keep(this.#byId);
-    this.#watchExpiry();
   }
 
   /** Sentences about configured keys whose secret was never revoked, but another one under their id was. */
@@ -127,7 +125,7 @@ export class Keyring implements Disposable {
   /** The principal of a usable key, which is used by that; the same object until the key changes. */
   principal(entry: Entry): Principal {
     this.#uses.note(entry.id, Math.floor(this.#now()));
-    // It had expired before, by a clock that was set back since.
+    // Nothing of a key that is not in use would end with it.
     if (entry.expiresAt !== null && entry.expiresAt < this.#nextExpiry.at) this.#nextExpiry.set(entry.expiresAt);
     return (entry.principal ??= new KeyPrincipal(entry));
   }
@@ -141,7 +139,6 @@ export class Keyring implements Disposable {
     const entry = fromStored(stored);
     this.#store.addKey(stored);
     this.#add(entry);
-    this.#watchExpiry();
     return { ...describe(entry, this.state(entry)), key };
   }
 
@@ -228,7 +225,6 @@ export class Keyring implements Disposable {
     for (const entry of this.#entries("config")) if (this.#isRevoked(entry)) cut(entry, "revoked");
     for (const key of stored) this.#takeStored(key);
     this.#version = version;
-    this.#watchExpiry();
   }
 
   /** Aborts with the next freeze: the `revoked` signal of principals without a key. */
@@ -258,7 +254,7 @@ export class Keyring implements Disposable {
   #takeStored(key: StoredKey): void {
     const known = this.#byId.get(key.id);
     if (!known && !this.#byHash.has(key.hash)) return this.#add(fromStored(key));
-    if (known?.source !== "store" || known.revoked || key.revokedAt === null) return;
+    if (known?.source !== "store" || key.revokedAt === null) return;
     known.revoked = true;
     cut(known, "revoked");
   }
@@ -293,7 +289,6 @@ export class Keyring implements Disposable {
     return this.#tombstones.has(id) || this.#tombstones.has(keyHash(hash));
   }
 
-  // Only principals in use have streams to cut.
   #watchExpiry(): void {
     const now = this.#now();
     let next = Infinity;

@@ -92,7 +92,7 @@ export function toolsetScope(whole: Scope, options: ToolsetOptions, before: Scop
 
 function renameOne(entry: Entry, rename: ToolsetOptions["rename"], known: ReadonlyMap<string, Entry>): Entry {
   const { canonical } = entry;
-  const wire = Object.hasOwn(rename, canonical) ? rename[canonical] : undefined;
+  const wire = rename[canonical];
   if (wire === undefined || wire === entry.wire) return entry;
   const old = known.get(canonical);
   if (old?.wire === wire && old.text === entry.text && old.tool === entry.tool) return old;

@@ -56,9 +56,7 @@ export async function identify(gw: Gateway, caller: Caller, method: string): Pro
   try {
     return gw.authn.identify(caller);
   } catch (error) {
-    const failure = asFailure(error);
-    await refuse(gw, inboundCall(gw, requestText(0, method, null), caller), failure);
-    throw failure;
+    throw await refuse(gw, inboundCall(gw, requestText(0, method, null), caller), asFailure(error));
   }
 }
 

@@ -36,10 +36,14 @@ export async function handle(gw: Gateway, call: Call): Promise<void> {
   await conclude(gw, call);
 }
 
-/** Refuses a request before `handle`, but records and counts it in the same way. */
-export async function refuse(gw: Gateway, call: Call, failure: Failure): Promise<void> {
+/**
+ * Refuses a request before `handle`, but records and counts it in the same way. Resolves with what its sender may be told:
+ * another failure, if the refusal could not be recorded.
+ */
+export async function refuse(gw: Gateway, call: Call, failure: Failure): Promise<Failure> {
   call.failure = failure;
   await conclude(gw, call);
+  return call.failure;
 }
 
 /**

@@ -118,7 +118,7 @@ function* tasksOf(gw: Gateway, call: IdentifiedCall, handles: readonly string[])
   const tasks = new Map<string, Task>();
   for (const handle of handles) {
     const task = openTask(gw, call, handle);
-    if (task) tasks.set(handle, task);
+    if (task && judgeTask(gw, call, task.route).allowed) tasks.set(handle, task);
     yield;
   }
   return tasks;

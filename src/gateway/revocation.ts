@@ -22,7 +22,7 @@ export const lossText = (revoked: AbortSignal): string => `${words[lossOf(revoke
  */
 export function failureOf(call: Call, error: unknown): Failure {
   if (call.who?.revoked.aborted) return rightsLost(call, call.who.revoked);
-  const { begun, controller } = call.whole ?? call;
+  const { begun, controller } = call;
   const failure = asFailure(error);
   const why = controller.signal.reason;
   if (failure.code !== "cancelled" || typeof why !== "string") return failure;

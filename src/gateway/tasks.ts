@@ -50,7 +50,7 @@ export async function handOutTask(gw: Gateway, call: RoutedCall, result: string)
 /** A task of a caller: its id at its server, and the route of the tool that made it, even if the tool is gone. */
 export type Task = { readonly taskId: string; readonly route: Route };
 
-/** Opens a caller's handle, if the call that made the task would still be allowed. Null for every other text. */
+/** Opens a caller's handle, if the task's server and tool are within the call's scope. Null for every other text. */
 export function openTask(gw: Gateway, call: IdentifiedCall, handle: unknown): Task | null {
   const { who } = call;
   const text = typeof handle === "string" ? gw.sealer.open(purpose, who.id, handle) : null;
@@ -59,7 +59,7 @@ export function openTask(gw: Gateway, call: IdentifiedCall, handle: unknown): Ta
   if (!inScope(gw, call.scope).some((each) => each.server === server)) return null;
   const name = tool.slice(server.length + 1);
   const route = gw.catalog.find(tool) ?? plainRoute("tool", server, name, tool);
-  return gw.catalog.admits(route, call.scope) && gw.policy.lists(who, route, call.source) ? { taskId, route } : null;
+  return gw.catalog.admits(route, call.scope) ? { taskId, route } : null;
 }
 
 /**

@@ -13,8 +13,7 @@ export const fullBucket = ({ burst }: Rate, now: number): Bucket => ({ tokens: b
  * rate changes, used tokens stay used.
  */
 export function refill(bucket: Bucket, rate: Rate, now: number): void {
-  const passed = Math.max(0, now - bucket.at);
-  bucket.tokens = Math.min(rate.burst, bucket.tokens + (passed * rate.perMinute) / minuteUs);
+  bucket.tokens = Math.min(rate.burst, bucket.tokens + ((now - bucket.at) * rate.perMinute) / minuteUs);
   bucket.at = now;
 }
 

@@ -62,7 +62,7 @@ export function kindOf(options: Options): Selectable | null {
 export function selectorOf(options: RuleOptions): { readonly server: string | null; readonly name: string | null } {
   const { tool, prompt, resource, server } = options;
   // The name of a resource is a URI, so a colon is part of it.
-  const named = server === undefined && resource === undefined ? splitCanonical(tool ?? prompt ?? "") : null;
+  const named = server === undefined ? splitCanonical(tool ?? prompt ?? "") : null;
   return { server: server ?? named?.server ?? null, name: named?.tool ?? tool ?? prompt ?? resource ?? null };
 }
 

@@ -90,8 +90,7 @@ export async function refuseAndThrow(
   who: Principal | null,
   failure: Failure,
 ): Promise<never> {
-  await refuse(gw, callToRefuse(gw, exchange, { ...presentedBy(exchange), vouched: who }, ""), failure);
-  throw failure;
+  throw await refuse(gw, callToRefuse(gw, exchange, { ...presentedBy(exchange), vouched: who }, ""), failure);
 }
 
 /** The caller, or the failure of its authentication. */

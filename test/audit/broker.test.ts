@@ -137,6 +137,7 @@ const waits: [durability: "strict" | "standard" | "relaxed", begin: boolean, end
   ["standard", true, false],
   ["relaxed", false, false],
 ];
+const asked = { request: { method: "roots/list", params: "{}" }, outcome: "asked", answer: null, rule: null } as const;
 for (const [durability, begin, end] of waits) {
   test(`D6 ${durability}: begin ${begin ? "waits" : "does not wait"} for the disk, end ${end ? "waits" : "does not"}`, async () => {
     using at = tempState();
@@ -152,6 +153,8 @@ for (const [durability, begin, end] of waits) {
     const call = callOf();
     for (const [stage, waiting] of [
       [() => opened.broker.begin(call), begin],
+      [() => opened.broker.input(call, asked), begin],
+      [() => opened.broker.once(callOf(), { opens: "subscription" }), begin],
       [() => opened.broker.end(answered(call)), end],
     ] as const) {
       let done = false;
@@ -273,6 +276,30 @@ test("a failed commit leaves the chain where it was, and an outcome that could n
   const seqs = recordsOf(at).map(({ seq }) => seq);
   expect(seqs).toEqual(seqs.map((_, index) => index + 1));
   expect(recordsOf(at).map(({ type }) => type)).toContain("audit.resumed");
+});
+
+test("D6 strict: an ending that is in the chain, though the disk did not say so in time, is recorded once", async () => {
+  using at = tempState();
+  const clock = handClock();
+  const faulty = faultyStore(at);
+  await using opened = await openBroker(at, { durability: "strict" }, { store: faulty.store, clock });
+  const call = callOf();
+  await opened.broker.begin(call);
+  const held = Promise.withResolvers<void>();
+  let hanging = false;
+  faulty.sync = (real) => {
+    hanging = true;
+    return held.promise.then(real);
+  };
+  const ending = opened.broker.end(answered(call)).catch((error: Failure) => error.code);
+  await until(() => hanging, "a sync");
+  clock.advance(6_000_000);
+  expect(await ending).toBe("audit-unavailable");
+  faulty.sync = null;
+  held.resolve();
+  await until(() => opened.broker.health().ok, "recovery");
+  await opened.close();
+  expect(callsIn(at).map(({ type }) => type)).toEqual(["call.begin", "call.end"]);
 });
 
 test("D6 relaxed: a sync that hangs is noticed though no call waits for it, calls are refused until it ends, and the log tells of it", async () => {

@@ -2,6 +2,7 @@ import { expect, test } from "bun:test";
 import { mkdirSync, readFileSync, rmSync, statSync, truncateSync } from "node:fs";
 import { join } from "node:path";
 import { gatherEvidence } from "../../src/audit/evidence.ts";
+import { checkpointFile } from "../../src/audit/outside.ts";
 import { systemClock } from "../../src/core/clock.ts";
 import { silent } from "../../src/core/log.ts";
 import { until } from "../support/until.ts";
@@ -22,6 +23,8 @@ test("R9 a checkpoint covers what was recorded just before it, also on a fresh s
   await opened.broker.recordEvent({ type: "server.stopped", actor: "system", facts: { server: "s", pid: 1 } });
   await opened.broker.checkpoint();
   expect(opened.broker.health().checkpoint).toMatchObject({ size: 1 });
+  // Who may write there could take away what proves the log.
+  expect(statSync(checkpointFile(outsideOf(at), opened.broker.chain)).mode & 0o777).toBe(0o600);
 });
 
 test("R9 a checkpoint that a file did not take is tried again until it does, and is a fault until then", async () => {

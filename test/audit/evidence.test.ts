@@ -7,6 +7,7 @@ import { installOf, loadSigningKey } from "../../src/audit/signing-key.ts";
 import { type ChainReport, verifyChain } from "../../src/audit/verify.ts";
 import { silent } from "../../src/core/log.ts";
 import { openReader } from "../../src/store/sqlite/reader.ts";
+import { reasonOf } from "../support/failure.ts";
 import { free, stall } from "../support/unanswering.ts";
 import { outsideOf, tempState, type TempState, verifyAt, recordCall } from "../support/audit.ts";
 
@@ -108,6 +109,21 @@ test("R25 of equal checkpoints the configured one is named before the default; a
   using reader = openReader({ state: one.state, main: null });
   const report = await verifyChain(reader, { ...evidence, checkpoints });
   expect(report.checkpoint).toMatchObject({ source: configured, sameHost: false });
+});
+
+test("R9 texts prove nothing where no key is known, and one from a file here says that it lies here", async () => {
+  const given = (source: string) => [{ source, text: one.notes }];
+  const keyless = gatherEvidence({ chain: "main", dir: null, sources: [], texts: given("-") });
+  expect(String(await reasonOf(keyless))).toContain("no key is known");
+  for (const [source, sameHost] of [
+    [join(place.root, "one.cp"), true],
+    ["standard input", false],
+  ] as const) {
+    const { checkpoints } = await gatherEvidence({ chain: "main", dir: one.dir, sources: [], texts: given(source) });
+    expect(new Set(checkpoints.filter((found) => found.given).map((found) => found.sameHost))).toEqual(
+      new Set([sameHost]),
+    );
+  }
 });
 
 test("R9 T46 a configured file that does not answer leaves a doubt: 3, and all other evidence counts, however often it is asked", async () => {

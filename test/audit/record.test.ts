@@ -105,3 +105,12 @@ test("T09 record: times sort as text and keep their µs, far from now too", () =
   // Beyond the years of four digits a text would sort wrong, or could not be made.
   expect([-9e18, 9e18].map(timeText)).toEqual(["0000-01-01T00:00:00.000000Z", "9999-12-31T00:00:00.000000Z"]);
 });
+
+test("the records of a batch take the memory of the batch before", () => {
+  const one = createEncoder(stamp);
+  const places = () => {
+    one.reset();
+    return [1, 2].map((seq) => one.encode({ type: "call.end", at: 0, mono: 0 }, seq, "x").byteOffset);
+  };
+  expect(places()).toEqual(places());
+});

@@ -40,6 +40,13 @@ test("A01: a record is at the place and in the chain that its own text names", (
   expect(report(one, row(2, after))).toMatchObject({ exit: 3, bad: null, records: 2 });
   expect(report(one, row(2, after, { seq: 5 })).bad).toMatchObject({ kind: "misplaced", seq: 2 });
   expect(report(one, row(2, after, { chain: "serve-1" })).bad).toMatchObject({ kind: "foreign", seq: 2 });
+  const elsewhere = hashText(
+    genesis(
+      "main",
+      publicKey.map((byte) => byte + 1),
+    ),
+  );
+  for (const prev of [elsewhere, after]) expect(report(row(1, prev)).bad).toMatchObject({ kind: "unlinked", seq: 1 });
   for (const seq of [0, -3]) expect(report(row(seq, first), one).bad).toMatchObject({ kind: "misplaced", seq: null });
 });
 
@@ -106,6 +113,10 @@ test("A03, A08: of checkpoints of one size that on another host is named, and on
   ]) {
     expect(verified(...order.map((source) => signed(2, source))).checkpoint).toMatchObject({ source: "far" });
   }
+  // What was signed of another chain, or before there were records, says nothing of these.
+  const foreign = { ...signed(1, "far", two.leaf), origin: originOf("i", "serve-1") };
+  const nothing = signed(0, "far", createFrontier().root());
+  expect(verified(foreign, nothing, signed(2, "near"))).toMatchObject({ bad: null, checkpoint: { source: "near" } });
   const other = signed(2, "other", one.leaf);
   const between = "a record from 2 to 2 is not what the checkpoint in other signed";
   for (const checkpoints of [[other], [signed(2, "near"), other], [other, signed(2, "near")]]) {
@@ -124,6 +135,7 @@ test("A12, A13: a payload is the one that its record commits to, and there is no
     payloadFault(record({ ad, pay: "digest" }), [{ ...payload, body: "" }]),
     payloadFault(record({ ad, pay: "digest" }), [payload]),
     payloadFault(record({ ad }), [{ ...payload, body: "" }]),
+    payloadFault(record({ ad }), [{ ...payload, part: "result" }]),
     payloadFault(record({ ad }), [payload, { ...payload, part: "result" }]),
     payloadFault(record({ ad: commitmentTo(short, "{}") }), [{ ...payload, salt: short }]),
     payloadFault(record({}), [payload]),
@@ -132,6 +144,7 @@ test("A12, A13: a payload is the one that its record commits to, and there is no
   expect(faults).toEqual([
     null,
     null,
+    "its args are not what was recorded",
     "its args are not what was recorded",
     "its args are not what was recorded",
     "it has a second payload",

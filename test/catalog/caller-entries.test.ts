@@ -97,6 +97,17 @@ describe("R2: what one caller's instance offers", () => {
     expect(refused.message).toBe("Unknown tool: crm__shy");
   });
 
+  test("is listed to each of one caller's clients by what that client declares", () => {
+    const shy = { ...makeTool("shy"), shownTo: new Set(["roots"]) };
+    const catalog = buildCatalog({ crm: { tools: [shy] } });
+    const listed = [{ roots: {} }, { sampling: {} }, { roots: {} }].map((value) =>
+      catalog
+        .tools({ ...partyOf(bob, null), capabilities: { text: JSON.stringify(value), value } })
+        .map(({ wire }) => wire),
+    );
+    expect(listed).toEqual([["crm__shy"], [], ["crm__shy"]]);
+  });
+
   test("changes the fingerprint of that caller alone, by scope", () => {
     const common = offering({});
     for (const scope of [null, "crm", "free", "desk"]) {

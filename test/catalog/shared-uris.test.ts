@@ -41,6 +41,8 @@ describe("FIELD T13 no server draws to itself what callers read from another", (
     expect(ask(catalog, "resources").names).toEqual(["db://own", `mcpgw+crm:${uri}`, "ui://crm/main"]);
     for (const name of ask(catalog, "resources").names) expect(lead(catalog, "resource", name).server).toBe("crm");
     expect(catalog.outgoing(catalog.find("crm:t")!, link, admin)).toContain(`"mcpgw+crm:${uri}"`);
+    const toApp = '{"content":[{"type":"resource_link","name":"a","uri":"ui://main"}]}';
+    expect(catalog.outgoing(catalog.find("crm:t")!, toApp, admin)).toContain('"ui://crm/main"');
   });
   test("what cannot be held against all templates in bounded steps is listed so too", () => {
     const templates = Array.from({ length: 500 }, (_, at) => `db://{+a}/${at}!`);

@@ -1,5 +1,7 @@
 import { afterEach, describe, expect, test } from "bun:test";
+import { readFileSync, symlinkSync } from "node:fs";
 import { accessOf, groupId, refusePeer } from "../../src/control/peer.ts";
+import { TempDir } from "../support/temp-dir.ts";
 
 const groups = "root:x:0:\nmcpgw-admin:x:990:alice\nmcpgw-audit:x:991:\nodd:x::\n";
 
@@ -57,6 +59,21 @@ describe.skipIf(process.platform !== "linux")("whoever is allowed by uid is refu
       for (const as of [uid, uid + 1]) expect(refused(pid, as)).toContain("started by the gateway");
     }
     await end();
+  });
+
+  test("if it is one, whatever it calls itself (needs Linux)", async () => {
+    using at = new TempDir();
+    // As the system shows it, the name stands before the parent's pid.
+    const program = at.path("x) S 1 (y");
+    symlinkSync(Bun.which("cat") ?? "", program);
+    const child = Bun.spawn([program], { stdin: "pipe", stdout: "pipe" });
+    await child.stdin.write("runs");
+    await child.stdin.flush();
+    await child.stdout.getReader().read();
+    expect(readFileSync(`/proc/${child.pid}/comm`, "utf8")).toBe("x) S 1 (y\n");
+    expect(refused(child.pid)).toContain("started by the gateway");
+    await child.stdin.end();
+    await child.exited;
   });
 
   test("if it has the gateway's uid and cannot be seen; one of another uid is judged by its groups (needs Linux)", async () => {

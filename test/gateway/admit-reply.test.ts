@@ -85,6 +85,31 @@ describe("what a server asks that is no question", () => {
     expect(ended.whole?.failure?.code).toBe("upstream-protocol");
   });
 
+  test("of several questions of which one is not admitted none is sent", async () => {
+    const two = JSON.stringify({
+      resultType: "input_required",
+      inputRequests: {
+        a: { method: form.method, params: JSON.parse(form.params) as object },
+        b: { method: "roots/list" },
+      },
+    });
+    const h = harness({ script: () => ok(two, "modern"), denies: ["crm roots/list"] });
+    const { result } = await send(h.gw, "tools/call", call, { capabilities: all });
+    expect(result.isError).toBe(true);
+    expect(steps(h.records)).toEqual(["refused roots/list"]);
+  });
+
+  test("a kind of result that only the extension of tasks is declared beside fails the call", async () => {
+    const extensions = { "io.modelcontextprotocol/tasks": {}, "com.acme/x": {} };
+    const servers = { crm: { tools: [makeTool("get")], capabilities: { tools: {}, extensions } } };
+    const ask = (declared: object) =>
+      send(harness({ servers, script: () => ok('{"resultType":"report"}', "modern") }).gw, "tools/call", call, {
+        capabilities: { extensions: declared },
+      });
+    expect((await ask({ "io.modelcontextprotocol/tasks": {} })).call.failure?.code).toBe("upstream-protocol");
+    expect((await ask(extensions)).result).toMatchObject({ resultType: "report" });
+  });
+
   test("only calls, prompts and resources may be answered by a question", async () => {
     const servers = { crm: { prompts: [{ name: "p", text: "{}" }] } };
     const { gw } = harness({ servers, script: asksByResult(form) });
@@ -134,6 +159,17 @@ describe("errors that ask for something", () => {
       expect(steps(h.records)).toEqual(["asked elicitation/create", `${action} elicitation/create`]);
     },
   );
+
+  test("-32042 is asked for again only once all its URLs were agreed to", async () => {
+    const [first] = (JSON.parse(visitText) as { data: { elicitations: object[] } }).data.elicitations;
+    const data = { elicitations: [first, { ...first, elicitationId: "e2" }] };
+    const h = harness({ script: () => refused(JSON.stringify({ code: -32042, message: "x", data })) });
+    const asked = (await send(h.gw, "tools/call", call, { capabilities: url })).result as unknown as Round;
+    const answers = Object.keys(asked.inputRequests).map((key, at) => [key, { action: at ? "decline" : "accept" }]);
+    const again = { ...call, requestState: asked.requestState, inputResponses: Object.fromEntries(answers) };
+    const { call: ended } = await send(h.gw, "tools/call", again, { capabilities: url });
+    expect([answers.length, ended.failure?.code, h.sent.length]).toEqual([2, "input-unavailable", 1]);
+  });
 
   const everything = {
     crm: {
@@ -222,6 +258,9 @@ describe("errors that ask for something", () => {
     expect(JSON.stringify(modern.error)).not.toContain("secret");
     const legacy = await ask({ era: "legacy" });
     expect(textIn(legacy.result)).toContain("elicitation");
+    // What a legacy server means by that number is its own affair.
+    const its = harness({ script: () => ({ ...misses, era: "legacy" }) });
+    expect((await send(its.gw, "tools/call", call, { era: "legacy" })).call.failure).toBeNull();
     // The caller did declare it, so the error concerns only the server and the gateway.
     expect((await ask({ capabilities: url })).error).toEqual({ code: -32603, message: "x" });
   });

@@ -1,11 +1,12 @@
 import { expect, test } from "bun:test";
 import { Cancel } from "../../src/core/cancel.ts";
 import type { Call } from "../../src/core/call.ts";
-import { callByName } from "../../src/gateway/call-by-name.ts";
+import { callByName, identify } from "../../src/gateway/call-by-name.ts";
 import { loopback, makeCall, makeTool } from "../support/call.ts";
 import { buildCatalog } from "../support/catalog.ts";
+import { reasonOf } from "../support/failure.ts";
 import { clientSession } from "../support/session.ts";
-import { alice, harness, ok } from "./support.ts";
+import { alice, harness, ok, types } from "./support.ts";
 
 // Calls that did not come in as an MCP message: those of the command line, and those of `mcpgw__call`.
 
@@ -39,6 +40,36 @@ test("a tool that only the gateway in force knows, once its server has been wait
   boot.resolve();
   expect((await called).status).toBe("ok");
   expect(sent).toHaveLength(1);
+});
+
+test("a hidden tool is refused as a missing one, in the caller's spelling, which says nothing of its name on the wire", async () => {
+  const { gw } = harness({ rules: { reader: [{ tool: "other", action: "allow" }] } });
+  const said = async (tool: string) => (await callByName(gw, tool, "{}", caller())).failure?.message;
+  expect([await said("crm:get"), await said("crm:none")]).toEqual(["Unknown tool: crm:get", "Unknown tool: crm:none"]);
+});
+
+test("a call that is made for another reaches no further than that, and comes from the same client", async () => {
+  const { gw, sent } = harness();
+  const servers = { crm: { tools: ["get"] }, erp: { tools: ["get"] } };
+  Object.assign(gw, { catalog: buildCatalog(servers, { policy: gw.policy }) });
+  const declared = { text: '{"roots":{}}', value: { roots: {} } };
+  const message = makeCall();
+  const inbound = { ...message.inbound, capabilities: declared };
+  const outer = Object.assign(makeCall(), { who: alice, scope: "erp", inbound });
+  const called = (tool: string) => callByName(gw, tool, "{}", { ...caller(), outer });
+  for (const tool of ["crm:get", "crm__get"]) expect((await called(tool)).failure?.code).toBe("unknown-tool");
+  expect((await called("erp:get")).status).toBe("ok");
+  expect(sent.map(({ call }) => [call.scope, call.capabilities])).toEqual([["erp", declared]]);
+});
+
+test("who is not let in over the control socket is on record", async () => {
+  const { gw, records, failing } = harness();
+  const refused = () => reasonOf(identify(gw, { ...caller(), vouched: null }, "tools/list"));
+  expect(await refused()).toMatchObject({ code: "unauthenticated" });
+  expect(types(records)).toEqual(["call.refused"]);
+  failing.on = "call.refused";
+  expect(await refused()).toMatchObject({ code: "audit-unavailable" });
+  expect(await identify(gw, caller(), "tools/list")).toBe(alice);
 });
 
 test("a tool that only other clients are shown is not called, nor the caller's own under the same name", async () => {

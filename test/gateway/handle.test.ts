@@ -1,13 +1,13 @@
 import { describe, expect, test } from "bun:test";
 import type { Reply } from "../../src/core/call.ts";
 import { Failure } from "../../src/core/failure.ts";
-import { refuse } from "../../src/gateway/handle.ts";
+import { handle, refuse } from "../../src/gateway/handle.ts";
 import { createLimits, createLimitsState } from "../../src/limits/limits.ts";
 import { limitsOptions } from "../../src/limits/options.ts";
 import { makeTool } from "../support/call.ts";
 import { principal } from "../support/principal.ts";
 import { fake, upstreams } from "../support/upstream.ts";
-import { call } from "./ask.ts";
+import { asksByResult, call, form } from "./ask.ts";
 import { alice, type Asking, bob, harness, type Harness, ok, request, send, session, types } from "./support.ts";
 
 const called = (h: Harness, asking: Asking = {}) => send(h.gw, "tools/call", call, asking);
@@ -27,6 +27,7 @@ function starting() {
   return { h, boot, gw: { ...h.gw, settled, catalog: { ...h.gw.catalog, offers: () => false } } };
 }
 
+const strict = { ...makeTool("get"), inputSchema: { type: "object", required: ["id"] } };
 const cancelled = (): Failure => new Failure("cancelled", "The call was cancelled.");
 
 describe.each([
@@ -164,6 +165,41 @@ test("a request gives its place back, however it ends", async () => {
   expect(codes).toEqual([null, "unknown-tool", null, "unknown-method", null]);
 });
 
+test("a client at its limit can still cancel: what is no request takes no place", async () => {
+  const h = harness();
+  const options = limitsOptions.parse({ inFlight: { perPrincipal: 1, total: 1 } });
+  const state = createLimitsState(h.clock);
+  const limits = createLimits(options, h.clock, state);
+  limits.admit(alice, 1);
+  const message = request(h.gw, "notifications/cancelled", {}, { era: "legacy" });
+  Object.assign(message.inbound, { kind: "notification", idText: null });
+  await handle({ ...h.gw, limits }, message);
+  expect([message.failure, state.inFlight.total]).toEqual([null, 1]);
+});
+
+test("arguments that do not fit cost their caller a token: checking them costs the gateway", async () => {
+  const h = harness({ servers: { crm: { tools: [strict] } } });
+  const { failure } = (await called(h)).call;
+  expect([failure?.code, h.taken.count, h.sent]).toEqual(["invalid-arguments", 1, []]);
+});
+
+test("a caller waits for a log that takes no records once only, and for one that took its call until that ended there", async () => {
+  for (const [stage, waits] of [
+    ["call.begin", false],
+    ["asked", true],
+  ] as const) {
+    const h = harness({ script: asksByResult(form) });
+    h.failing.on = stage;
+    const recorded = Promise.withResolvers<void>();
+    Object.assign(h.gw.audit, { end: () => recorded.promise });
+    const ended = called(h, { capabilities: { elicitation: {} } }).then(() => "told");
+    const waiting = new Promise((resolve) => setImmediate(resolve, "waits"));
+    expect(await Promise.race([ended, waiting])).toBe(waits ? "waits" : "told");
+    recorded.resolve();
+    expect(await ended).toBe("told");
+  }
+});
+
 test("a call's time is counted from its arrival to its end", async () => {
   const h = harness({ script: () => (h.clock.advance(7), ok()) });
   h.clock.advance(5);
@@ -178,6 +214,16 @@ test("a call that fails at its server keeps that failure, although the gateway e
   controller.abort("The gateway stops.");
   answer.reject(new Failure("timeout", "It took too long."));
   expect((await ending).call.failure?.code).toBe("timeout");
+});
+
+test("what the gateway answers itself is refused, on record, to a caller that lost its key meanwhile", async () => {
+  const { h, boot, gw } = starting();
+  const who = principal("key:carol", ["reader"]);
+  const ending = send(gw, "tools/list", {}, { who });
+  who.revoke();
+  boot();
+  expect((await ending).call.failure?.code).toBe("rights-lost");
+  expect(types(h.records)).toEqual(["call.refused"]);
 });
 
 describe("a call is not made", () => {
@@ -235,6 +281,16 @@ describe("a call is not made", () => {
     const { failure } = (await ending).call;
     expect([failure?.code, failure?.detail.ran]).toEqual(["rights-lost", undefined]);
     expect(h.sent).toEqual([]);
+  });
+
+  test("once the gateway has ended it, and its caller is told that it did not run", async () => {
+    const { boot, gw } = starting();
+    const controller = new AbortController();
+    const ending = send(gw, "tools/call", call, { controller });
+    controller.abort("The gateway stops.");
+    boot();
+    const { failure } = (await ending).call;
+    expect([failure?.code, failure?.detail.ran]).toEqual(["lost", "no"]);
   });
 
   test("in another caller's session", async () => {

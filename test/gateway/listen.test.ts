@@ -149,6 +149,8 @@ describe("subscriptions/listen", () => {
     const h = harness({ servers });
     const client = await new Client(h, everything).acknowledged();
     expect(types(h.records)).toEqual(["call.end"]);
+    // It names none of the resources.
+    expect([h.records[0]?.call.target, h.records[0]?.call.verdict]).toEqual([null, null]);
     expect(h.records[0]?.facts).toEqual({
       opens: "subscription",
       lists: "tools prompts resources",

@@ -44,6 +44,18 @@ describe("news of tasks", () => {
     expect(h.followed.size).toBe(0);
   });
 
+  test("S13: say nothing in the gateway's name", async () => {
+    const h = harness({ servers, script });
+    const own = listen(h, [await start(h)]);
+    await until(() => own.said.length > 0, "it is acknowledged");
+    tell(h, `{"_meta":{"mcpgw.dev/limit":{},"x/y":1},${working.slice(1)}`);
+    await until(() => own.said.length > 1, "the news");
+    expect(own.said[1]?.params["_meta"]).toMatchObject({ "x/y": 1 });
+    expect(JSON.stringify(own.said[1])).not.toContain("mcpgw.dev/");
+    own.controller.abort();
+    await own.ended;
+  });
+
   test("are not promised where their server does not tell of them, and end when it does no more", async () => {
     const silent = harness({ servers, script, silent: true });
     const unheard = listen(silent, [await start(silent)]);

@@ -88,6 +88,10 @@ describe("a call that becomes a task", () => {
       const h = harness({ servers, script });
       expect((await send(h.gw, "tools/call", { name }, asking)).call.failure?.code).toBe("upstream-protocol");
     }
+    const prompts = { crm: { ...servers["crm"], prompts: [{ name: "p", text: "{}" }] } };
+    const h = harness({ servers: prompts, script: () => ok(`{"resultType":"task",${working.slice(1)}`, "modern") });
+    const { call: ended } = await send(h.gw, "prompts/get", { name: "crm__p" }, knows);
+    expect(ended.failure?.code).toBe("upstream-protocol");
     for (const taskId of ["", ',"taskId":7', `,"taskId":"${"t".repeat(2_000)}"`]) {
       const h = harness({ servers, script: () => ok(`{"resultType":"task"${taskId}}`, "modern") });
       const { call } = await send(h.gw, "tools/call", { name: "crm__get" }, knows);
@@ -115,6 +119,12 @@ describe("a call that becomes a task", () => {
     expect((await get(h, taskId)).error).toBeUndefined();
     h.clock.advance(2);
     expect((await get(h, taskId)).error.message).toBe("Task not found.");
+  });
+
+  test.each(["1e300", "1e400", "-1"])("a task that its server keeps for %s ms has a handle too", async (ttlMs) => {
+    const kept = working.replace('"ttlMs":60000', `"ttlMs":${ttlMs}`);
+    const h = harness({ servers, script: () => ok(`{"resultType":"task",${kept.slice(1)}`, "modern") });
+    expect((await send(h.gw, "tools/call", { name: "crm__get" }, knows)).result.taskId).toBeString();
   });
 });
 
@@ -159,6 +169,15 @@ describe("S24: tasks of others", () => {
     expect(call.failure?.code).toBe("unknown-task");
     expect(h.sent).toHaveLength(before);
     expect(h.records.at(-1)?.type).toBe("call.refused");
+  });
+
+  test("one that a rule forbids by now is refused on record with the rule, which its caller does not learn", async () => {
+    const rules = { reader: [{ action: "allow" }], outsider: [{ id: "closed", tool: "get", action: "deny" }] };
+    const h = harness({ servers, script, rules });
+    const taskId = await start(h);
+    const { error, call } = await get(h, taskId, { ...knows, who: principal("key:alice", ["outsider"]) });
+    expect(error).toEqual({ code: -32602, message: "Task not found." });
+    expect([call.route?.canonical, call.verdict?.rule, call.policy]).toEqual(["crm:get", "closed", h.gw.policy.digest]);
   });
 
   test.each(["tasks/list", "tasks/result", "tasks/delete", "tasks/purge"])(

@@ -2,6 +2,7 @@ import { describe, expect, test } from "bun:test";
 import fc from "fast-check";
 import type { Principal, Source } from "../../src/core/principal.ts";
 import { createLimits, createLimitsState } from "../../src/limits/limits.ts";
+import { perValue } from "../../src/core/inbound.ts";
 import { limitsOptions } from "../../src/limits/options.ts";
 import { loopback, makeRoute } from "../support/call.ts";
 import { failureOf } from "../support/failure.ts";
@@ -134,6 +135,10 @@ describe("per tool", () => {
     };
     expect([nameOf("crm", "get"), nameOf("files", "x")]).toEqual(["perTool crm:get*", "perTool files:*"]);
   });
+  test("they are of tools: a prompt or resource of such a name has none", () => {
+    const { pass } = setUp({ perTool });
+    for (const kind of ["prompt", "resource"] as const) expect(pass(9, principal(), { ...route, kind })).toBe(9);
+  });
   test("a refused call takes no token of any bucket", () => {
     const { pass } = setUp({ perMinute: 10, perTool });
     expect(pass(9)).toBe(2);
@@ -201,6 +206,11 @@ test("S23: what is in flight is limited in characters too, with room for two of 
   const long = setUp({ body: 200 * mib }).limits;
   for (let i = 0; i < 2; i++) long.admit(a, 200 * mib);
   expect(failureOf(() => long.admit(a, 4 * mib)).code).toBe("overloaded");
+  // Of many small values too, each of which weighs what it takes in memory.
+  const many = setUp({ nodes: 10_000_000 }).limits;
+  const longest = 4 * mib + perValue * 10_000_000;
+  for (let i = 0; i < 2; i++) many.admit(a, longest);
+  expect(failureOf(() => many.admit(a, 1)).code).toBe("overloaded");
 });
 
 describe("throttle of failing sources", () => {

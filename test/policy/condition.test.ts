@@ -64,6 +64,18 @@ const conditional: [law: string, rule: Rule, asked: Asked, outcome: string][] = 
     "deny",
   ],
   [
+    "S27: an argument in another case is not taken to be there",
+    { when: { "args.n": { exists: true } }, action: "allow" },
+    { args: { N: 2 } },
+    "deny",
+  ],
+  [
+    "an object is of another type than null, not different from it",
+    { when: { "args.n": { neq: null } }, action: "allow" },
+    { args: { n: {} } },
+    "deny",
+  ],
+  [
     "an unsafe integer cannot be evaluated",
     { when: { "args.n": { gt: 1 } }, action: "allow" },
     { args: { n: unsafe } },
@@ -165,6 +177,13 @@ const guarded: [law: string, when: Rule, args: unknown, outcome: string][] = [
   ["a deny with null matches", { "args.table": { eq: "users" } }, { table: null }, "deny"],
   ["a deny on an unsafe integer matches", { "args.n": { gt: 2 ** 60 } }, { n: unsafe }, "deny"],
   ["a deny on an overlong text matches", { "args.q": { regex: "drop" } }, { q: "x".repeat(70_000) }, "deny"],
+  [
+    "a deny by a costly pattern on a long text matches",
+    { "args.q": { regex: "x{400}y" } },
+    { q: "a".repeat(60_000) },
+    "deny",
+  ],
+  ["a deny by a glob on one matches too", { "args.q": { glob: "drop" } }, { q: "x".repeat(70_000) }, "deny"],
   [
     "a deny that another condition rules out does not match",
     { "args.table": { eq: "users" }, "args.mode": { eq: "w" } },

@@ -37,6 +37,13 @@ const rows: [what: string, rules: Rule[], policy: Rule[], args: Record<string, s
     { of: "consumer-k1" },
     { allowed: true, remedy: null, elsewhere: false },
   ],
+  [
+    "only what an allow that is reached would take",
+    [],
+    [{ ...all, when: mine }, none, { ...all, when: { "args.never": { eq: 1 } } }],
+    {},
+    { remedy: 'Allowed are calls where args.of eq "consumer-k1".', elsewhere: false },
+  ],
   ["nothing that arguments change", [none], [all], {}, { listed: false, remedy: null, elsewhere: false }],
   ["an allow of another place", [], [{ ...all, when: near }], {}, { listed: false, elsewhere: true }],
   ["a denial that another place escapes", [{ ...none, when: far }], [all], {}, { allowed: false, elsewhere: true }],

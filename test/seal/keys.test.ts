@@ -33,6 +33,16 @@ test("seal.key: what is sealed for the longest there is can be opened for as lon
   expect((await start()).open("task", "key:a", anew)).toBe("y");
 });
 
+test("seal.key: a key that has served its time seals no more", async () => {
+  using at = new TempDir();
+  const file = at.path("seal.key");
+  const [first] = await loadSealKeys(file, Date.now());
+  const age = Date.now() - statSync(file).mtimeMs;
+  const [current, previous] = await loadSealKeys(file, Date.now() - age + longestSeal + 1);
+  expect(previous).toEqual(first);
+  expect(current).not.toEqual(first);
+});
+
 test("seal.key: others than its owner may not read it", async () => {
   using at = new TempDir();
   const file = at.path("seal.key");

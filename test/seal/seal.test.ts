@@ -1,5 +1,6 @@
 import { expect, test } from "bun:test";
 import fc from "fast-check";
+import { longestSealed } from "../../src/core/ports.ts";
 import { createSealer, type SealKeys } from "../../src/seal/seal.ts";
 
 const key = (fill: number): Uint8Array => new Uint8Array(32).fill(fill);
@@ -33,6 +34,20 @@ test("S07 D12: it expires, and may be read again until then", () => {
   expect(one.open("state", "key:a", sealed)).toBe("x");
   one.pass(1);
   expect(one.open("state", "key:a", sealed)).toBeNull();
+});
+
+test("S07: no two sealed texts have a nonce in common", () => {
+  const one = sealer();
+  const nonces = Array.from({ length: 100 }, () => one.seal("p", "c", "x", 1000).slice(0, 16));
+  expect(new Set(nonces).size).toBe(100);
+});
+
+test("what is longer than anything sealed for a caller is not even decrypted", () => {
+  const one = sealer();
+  const lengths = [0, 1].map((more) => ((longestSealed / 4 + more) * 3 - 36) as number);
+  const sealed = lengths.map((length) => one.seal("p", "c", "x".repeat(length), 1000));
+  expect(sealed.map((text) => text.length)).toEqual([longestSealed, longestSealed + 4]);
+  expect(sealed.map((text) => one.open("p", "c", text) !== null)).toEqual([true, false]);
 });
 
 test("S07: any change of any bit is noticed, and so is another spelling", () => {

@@ -8,6 +8,7 @@ afterAll(() => temp[Symbol.dispose]());
 writeFileSync(temp.path("token"), "file-secret-1\n");
 writeFileSync(temp.path("big"), "x".repeat(70_000));
 writeFileSync(temp.path("binary"), "a\0b");
+writeFileSync(temp.path("spaced"), " secret-2 \n\r\n");
 
 const env = { TOKEN: "env-secret-1", PORT: "8080", PIN: "493817", EMPTY: "", NESTED: "${TOKEN}" };
 const resolve = createResolver({ env, credentialsDirectory: temp.dir, directory: temp.dir });
@@ -28,6 +29,7 @@ const rows: [text: string, value: string, secrets: string[]][] = [
   ["a$b $ {", "a$b $ {", []],
   ["${principal.consumerId}", "${principal.consumerId}", []],
   ["${file:token}", "file-secret-1", ["file-secret-1"]],
+  ["${file:spaced}", " secret-2 \n", [" secret-2 \n"]],
   ["${credential:token}", "file-secret-1", ["file-secret-1"]],
 ];
 
@@ -52,5 +54,8 @@ test.each([
 });
 
 test("R17: outside of a unit a credential says what to do", () => {
-  expect(() => createResolver({ env: {}, directory: temp.dir })("${credential:db}")).toThrow("LoadCredential=db");
+  for (const credentialsDirectory of [undefined, "", "."]) {
+    const inShell = createResolver({ env: {}, directory: temp.dir, credentialsDirectory });
+    expect(() => inShell("${credential:db}")).toThrow("LoadCredential=db");
+  }
 });

@@ -118,6 +118,15 @@ test("S25: a session whose opening cannot be recorded is none, and its initializ
   expect([door.traffic.sessions, door.ended.map(({ status }) => status)]).toEqual([0, ["unavailable"]]);
 });
 
+test("R8: who is not let in is told so only once that is on record", async () => {
+  await using door = new Door(() => said(""));
+  const end = () => Promise.reject(new Failure("audit-unavailable", "No log."));
+  Object.assign(door.gw, { audit: { ...door.gw.audit, end } });
+  door.who("alice").revoke();
+  expect((await door.post(toolCall("echo", {}))).status).toBe(503);
+  for (const method of ["GET", "DELETE"]) expect((await door.request(method)).status).toBe(503);
+});
+
 describe("GET and DELETE", () => {
   test("FIELD T24: without a session they are not allowed, which is no error of a client", async () => {
     await using door = new Door(() => said(""));

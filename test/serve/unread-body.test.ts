@@ -1,6 +1,7 @@
 import { expect, test } from "bun:test";
 import { connect, type Socket } from "node:net";
-import { bodyOf } from "../../src/serve/unread-body.ts";
+import { portion } from "../../src/serve/queue-limits.ts";
+import { bodyOf, UnreadBody } from "../../src/serve/unread-body.ts";
 import { Traffic } from "../../src/session/traffic.ts";
 import { Door, said } from "../support/front-door.ts";
 import { principal } from "../support/principal.ts";
@@ -64,6 +65,21 @@ test("T42: who has lost its key gets nothing any more of an answer that it had n
   await answered(door, 1);
   door.who("alice").revoke();
   expect(await bytesOf(client)).toBeLessThan(8 * mib);
+});
+
+test("T42: a part that broke off with the key is no whole message: its body breaks off too", async () => {
+  const who = principal();
+  const body = new UnreadBody(new Traffic(), 9 * mib, who);
+  body.write(new Uint8Array(3 * portion));
+  const reader = body.stream.getReader();
+  expect((await reader.read()).value).toHaveLength(portion);
+  who.revoke();
+  body.end();
+  const rest = (async () => {
+    while (!(await reader.read()).done);
+  })();
+  expect(rest).rejects.toThrow();
+  await rest.catch(() => {});
 });
 
 test("T27: an answer that holds too much by itself is dropped at once, and counts no more", async () => {

@@ -188,6 +188,7 @@ describe("what servers say outside any exchange", () => {
     const { notifier, told, join } = fixture();
     join("key:a", {}, sessionOf("key:a", "a1"));
     join("key:a", {}, sessionOf("key:a", "a2"));
+    join("key:a", {}, sessionOf("key:a", "left"))();
     join("key:b", {}, sessionOf("key:b", "b1"));
     join("key:a");
     const complete = (more: Partial<Notice>) =>

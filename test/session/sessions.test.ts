@@ -54,12 +54,14 @@ describe("sessions", () => {
     who.revoke();
   });
 
-  test("once it has ended it counts no more, and its client is asked nothing", async () => {
+  test("once it has ended it counts no more, and its client is told and asked nothing", async () => {
     const { sessions, traffic } = fixture();
     const session = sessions.open(principal(), opening);
     expect(traffic.sessions).toBe(1);
+    let told = true;
+    session.leave = () => (told = false);
     sessions.end(session, "deleted");
-    expect(traffic.sessions).toBe(0);
+    expect([traffic.sessions, told]).toEqual([0, false]);
     const sent: string[] = [];
     const question = { method: "roots/list", params: "{}" } as const;
     const asked = session.questions.ask(question, new AbortController().signal, (message) => void sent.push(message));

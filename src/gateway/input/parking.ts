@@ -80,7 +80,7 @@ export class Parking {
   grow(id: string, by: number): void {
     const place = this.#places.get(id);
     if (!place) return;
-    if (by > 0 && this.#weight + by > this.#limits.weight) throw this.#tooMuch();
+    if (this.#weight + by > this.#limits.weight) throw this.#tooMuch();
     place.weight += by;
     this.#weight += by;
   }

@@ -47,7 +47,7 @@ const callerOf = (gw: Gateway, call: RoutedCall): Client => ({
   source: call.source,
   server: call.route.server,
   capabilities: call.capabilities,
-  revision: call.inbound.revision ?? call.session?.revision ?? null,
+  revision: call.inbound.revision,
   // A legacy client without a session has declared nothing. So this is a call that `mcpgw__call` makes for a client of
   // 2026-07-28, which is asked in rounds, and a call within another has none.
   unreachable: call.inbound.era === "legacy" && call.session === null,

@@ -19,7 +19,7 @@ type Kept =
   | { readonly kind: "again"; readonly asks: Asks; readonly of: string };
 
 /** The request that a state belongs to; a retry has to be exactly the same. */
-type Bound = { readonly server: string; readonly method: string; readonly name: string; readonly args: string };
+type Bound = { readonly method: string; readonly name: string; readonly args: string };
 
 const purpose = "input";
 
@@ -126,25 +126,25 @@ export function needVisited({ server }: Route, { kind, given }: NewRequest): voi
  */
 export function parkedIdOf(gw: Gateway, call: IdentifiedCall): string | null {
   const { era, method, params } = call.inbound;
-  if (era === "legacy" || !methodsInRounds.has(method) || typeof params.requestState !== "string") return null;
+  if (era === "legacy" || typeof params.requestState !== "string") return null;
   const kept = open(gw, call.who, params.requestState, { method, args: argsOf(call) });
   return kept?.kind === "parked" ? kept.id : null;
 }
 
-function boundOf(call: RoutedCall): Bound {
-  const { server, canonical } = call.route;
-  const { method, params } = call.inbound;
-  // Not the name on the wire, which a reload may change while the caller thinks.
-  return { server, method, name: JSON.stringify([canonical, params.uri]), args: argsOf(call) };
-}
+/** Not the name on the wire, which a reload may change while the caller thinks. */
+const boundOf = (call: RoutedCall): Bound => ({
+  method: call.inbound.method,
+  name: call.route.canonical,
+  args: argsOf(call),
+});
 
 const argsOf = (call: Call): string => Bun.SHA256.hash(call.argumentsText, "base64url");
 
 function open(gw: Gateway, who: Principal, sealed: string, bound: Partial<Bound>): Kept | null {
   const text = gw.sealer.open(purpose, who.id, sealed);
   if (text === null) return null;
-  const { server, method, name, args, ...kept } = JSON.parse(text) as Bound & Kept; // sealed here, by the function above
-  const given: Bound = { server, method, name, args };
+  const { method, name, args, ...kept } = JSON.parse(text) as Bound & Kept; // sealed here, by the function above
+  const given: Bound = { method, name, args };
   const same = Object.entries(bound).every(([part, value]) => given[part as keyof Bound] === value);
   return same ? kept : null;
 }

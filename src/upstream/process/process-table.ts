@@ -87,7 +87,7 @@ export async function findFamily({ leaders, marker }: Family): Promise<Process[]
   const isMarked = async ({ pid, zombie }: Process) =>
     marker !== null && !zombie && hasMarker(await readEnvironment(pid), marker);
   const marked = await inBatches(others, isMarked);
-  const members = new Set(others.filter((one, index) => marked[index] || leaders.has(one.session)));
+  const members = new Set(others.filter((_, index) => marked[index]));
   const sessions = new Set(leaders);
   const pids = new Set([...members].map(({ pid }) => pid));
   for (let before = -1; before !== members.size;) {

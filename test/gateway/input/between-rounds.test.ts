@@ -167,6 +167,42 @@ test("a question that is taken back while it is recorded is not asked", async ()
   expect(h.gw.parking.size).toBe(0);
 });
 
+test("a question whose call ends while it is recorded, or asked, is told that to its server, and counts for nothing", async () => {
+  const told: unknown[] = [];
+  const go = Promise.withResolvers<void>();
+  const h = harness({
+    script(running) {
+      for (let i = 0; i < 2; i++) void running.input?.(form, never).then(({ text }) => told.push(text));
+      return go.promise.then(() => ok());
+    },
+  });
+  const { input } = h.gw.audit;
+  let recorded = 0;
+  const late = Promise.withResolvers<void>();
+  Object.assign(h.gw.audit, {
+    input: (...given: Parameters<typeof input>) => (++recorded === 2 ? late.promise : input(...given)),
+  });
+  const ending = send(h.gw, "tools/call", call, declares);
+  await until(() => recorded === 2, "both are recorded");
+  go.resolve();
+  expect((await ending).result.resultType).toBe("complete");
+  late.resolve();
+  await until(() => told.length === 2, "both are answered");
+  expect(told).toEqual([expect.stringContaining("has ended"), expect.stringContaining("has ended")]);
+});
+
+test("the questions that a call waits with weigh what they say", async () => {
+  const large = { ...form, params: JSON.stringify({ message: "x".repeat(600) }) };
+  for (const [weight, outcome] of [
+    [2_000, "input_required"],
+    [600, "complete"],
+  ] as const) {
+    const parking = { total: 9, perOwner: 9, weight, ageMs: 60_000 };
+    const h = harness({ parking, script: asksMeanwhile(large) });
+    expect((await send(h.gw, "tools/call", call, declares)).result.resultType).toBe(outcome);
+  }
+});
+
 test("a method that knows no rounds is not answered by one", async () => {
   const servers: Options["servers"] = {
     crm: { prompts: [{ name: "greet", text: '{"name":"greet"}' }], capabilities: { prompts: {}, completions: {} } },

@@ -75,6 +75,7 @@ describe.each(Object.entries(kinds))("%s", (name, { request: question, declares,
     expect(result).toEqual({ content: [], got: { k: JSON.parse(answer) }, state: "its own state" });
     expect(asked.map(({ method }) => method)).toEqual([question.method]);
     expect(sent.map((one) => received(one, "modern").requestState)).toEqual([undefined, "its own state"]);
+    expect(sent.map((one) => received(one, "modern").name)).toEqual(["get", "get"]);
     expect(types(records)).toEqual(["call.begin", "call.input", "call.input", "call.end"]);
   });
 
@@ -182,6 +183,26 @@ describe("a legacy caller on a modern server", () => {
     }
   });
 
+  test("that cancels while it is asked ends the call", async () => {
+    const controller = new AbortController();
+    const ask = () => (controller.abort(), new Promise<never>(() => {}));
+    const { gw, sent } = harness({ script: asksByResult(form) });
+    const { call: ended } = await send(gw, "tools/call", call, { ...legacy(ask), controller });
+    expect([ended.failure?.code, sent.length]).toEqual(["cancelled", 1]);
+  });
+
+  test("that cancels while the question is recorded is not asked", async () => {
+    const controller = new AbortController();
+    const h = harness({ script: asksByResult(form) });
+    const { input } = h.gw.audit;
+    Object.assign(h.gw.audit, { input: (...given: Parameters<typeof input>) => (controller.abort(), input(...given)) });
+    const { call: ended } = await send(h.gw, "tools/call", call, {
+      ...legacy(() => expect.unreachable("it is asked")),
+      controller,
+    });
+    expect(ended.failure?.code).toBe("cancelled");
+  });
+
   test("that answers with an error fails the call", async () => {
     const { gw, records } = harness({ script: asksByResult(form) });
     const { result } = await send(
@@ -262,6 +283,8 @@ describe("a legacy caller on a modern server", () => {
         : ok('{"content":[]}', "modern");
     const { gw, sent } = harness({ script });
     expect((await send(gw, "tools/call", call, legacy(null))).result).toEqual({ content: [] });
-    expect(received(sent[1] ?? (never as never), "modern")).toMatchObject({ requestState: "s" });
+    const [, again] = sent.map((one) => received(one, "modern"));
+    expect(again).toMatchObject({ requestState: "s" });
+    expect(again).not.toHaveProperty("inputResponses");
   });
 });

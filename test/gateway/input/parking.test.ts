@@ -32,6 +32,17 @@ describe("places to wait", () => {
     heavy.park(parkedCall("b", 10));
   });
 
+  test("T20: are limited also where no test says otherwise", () => {
+    const parking = new Parking();
+    for (let i = 0; i < 1_000; i++) parking.park(parkedCall(`owner ${i % 63}`));
+    expect(() => parking.park(parkedCall("late"))).toThrow("(limit 1000)");
+    const own = new Parking();
+    for (let i = 0; i < 16; i++) own.park(parkedCall("a"));
+    expect(() => own.park(parkedCall("a"))).toThrow("(limit 16)");
+    expect(() => own.park(parkedCall("b", 64 * 1024 ** 2))).toThrow("Too much is waiting");
+    return Promise.all([parking.close(), own.close()]);
+  });
+
   test("count what is asked while a call waits, and give it back with the place", () => {
     const parking = new Parking({ total: 9, perOwner: 9, weight: 10, ageMs: 1_000 });
     const id = parking.park(parkedCall("a", 4));

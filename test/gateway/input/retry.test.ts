@@ -120,6 +120,7 @@ test("where the server gave no state, the caller is given one that says what was
   const inputResponses = { k: { action: "accept", content: { n: 1 } } };
   const { result } = await send(h.gw, "tools/call", { ...params, requestState, inputResponses }, declares);
   expect(result).toMatchObject({ got: inputResponses, state: null });
+  expect(received(h.sent[1] ?? expect.unreachable(), "modern")).not.toHaveProperty("requestState");
   expect(h.records.at(-2)?.step).toMatchObject({ outcome: "accept", of: h.records[0]?.call.id });
 });
 
@@ -161,6 +162,10 @@ describe("answers", () => {
     expect((await give(h, { k: both }, { elicitation: {}, sampling: {} })).call.failure?.code).toBe("denied");
     const { result } = await give(h, { k: accept, x: { secret: 1 }, y: 7 }, { elicitation: {} });
     expect(result.got).toEqual({ k: accept });
+    const free = harness({ servers, script: asksByResult(form) });
+    await give(free, { k: both }, { elicitation: {}, sampling: {} });
+    expect(free.sent[0]?.request.edits.inputResponses).toBe(JSON.stringify({ k: both }));
+    expect(steps(free.records)).toHaveLength(1);
   });
 
   test("under keys that were never asked are passed over, next to a state too", async () => {
@@ -210,6 +215,12 @@ test("answers that are no object are refused; others travel as they were written
   const text = '{"k":{"action":"accept","content":{"n":12345678901234567890,"m":1.10}}}';
   const raw = `{"name":"crm__get","arguments":{"id":12},"inputResponses":${text},"requestState":${JSON.stringify(state)}}`;
   expect((await send(h.gw, "tools/call", raw, declares)).call.reply?.text).toContain(text);
+});
+
+test("a requestState means nothing where there are no rounds", async () => {
+  const h = harness({ servers });
+  const completion = { ref: { type: "ref/prompt", name: "crm__get" }, argument: {}, requestState: "forged" };
+  expect((await send(h.gw, "completion/complete", completion, declares)).error).toBeUndefined();
 });
 
 test("a legacy caller's requestState and inputResponses mean nothing", async () => {

@@ -1,0 +1,92 @@
+import { expect, jest, test } from "bun:test";
+import { Keyring } from "../../src/authn/keyring.ts";
+import { keyOptions } from "../../src/authn/options.ts";
+import { newKey } from "../../src/authn/new-key.ts";
+import { systemClock } from "../../src/core/clock.ts";
+import { lossOf } from "../../src/core/principal.ts";
+import { type KeyStore, StoreBusy, StoreFailed } from "../../src/core/store.ts";
+import { keyRequest, memoryKeyStore } from "../support/key-store.ts";
+
+const on = (store: KeyStore): Keyring => new Keyring({ store, clock: systemClock });
+const request = keyRequest();
+const fails = (): never => {
+  throw new StoreFailed("disk full");
+};
+
+test("R23: a key that could not be stored is none, and a freeze that could not be lifted holds", () => {
+  const store = memoryKeyStore();
+  using ring = on({ ...store, addKey: fails, setFrozen: (frozen) => (frozen ? store.setFrozen(true) : fails()) });
+  expect(() => ring.create(request)).toThrow("disk full");
+  expect(ring.list()).toEqual([]);
+  ring.freeze();
+  expect(() => ring.unfreeze()).toThrow("disk full");
+  expect(ring.frozen).toBe(true);
+});
+
+test("R23: what another process does while the keys are first read is not missed", () => {
+  const store = memoryKeyStore();
+  const key = newKey().key;
+  let late = (): void => store.addTombstone("k1", 1);
+  const raced = {
+    ...store,
+    tombstones() {
+      const before = store.tombstones();
+      late();
+      late = () => {};
+      return before;
+    },
+  };
+  using ring = on(raced);
+  ring.apply(ring.prepare([keyOptions.parse({ id: "k1", key, consumerId: "agent", roles: ["reader"] })]));
+  ring.refresh();
+  expect(ring.list().map(({ state }) => state)).toEqual(["revoked"]);
+});
+
+test("R23: what a refresh could not read is read by the next", () => {
+  const store = memoryKeyStore();
+  let broken = false;
+  using here = on({ ...store, keys: () => (broken ? fails() : store.keys()) });
+  using there = on(store);
+  there.create(request);
+  broken = true;
+  expect(() => here.refresh()).toThrow("disk full");
+  broken = false;
+  here.refresh();
+  expect(here.list()).toHaveLength(1);
+});
+
+test("R23: a change that the store is too busy for, or cannot take once more later, is stored as soon as it can be", () => {
+  jest.useFakeTimers();
+  try {
+    const store = memoryKeyStore();
+    let why: Error | null = null;
+    const flaky = {
+      ...store,
+      revokeKey(id: string, at: number) {
+        if (why) throw why;
+        store.revokeKey(id, at);
+      },
+    };
+    using ring = on(flaky);
+    for (const reason of [new StoreBusy("locked"), new StoreFailed("disk full"), new StoreBusy("locked")]) {
+      const { id } = ring.create(request);
+      why = reason;
+      ring.revoke(id);
+      expect(ring.saved).toBe(false);
+      why = null;
+      jest.advanceTimersByTime(1_000);
+      expect([ring.saved, store.keys().find((key) => key.id === id)?.revokedAt === null]).toEqual([true, false]);
+    }
+  } finally {
+    jest.useRealTimers();
+  }
+});
+
+test("what anonymous callers may do, if it changes while all is frozen, is nothing before the freeze ends", () => {
+  using ring = on(memoryKeyStore());
+  ring.freeze();
+  ring.apply(ring.prepare([], ["reader"]));
+  expect([ring.unlessChanged().aborted, lossOf(ring.unlessChanged())]).toEqual([true, "frozen"]);
+  ring.unfreeze();
+  expect(ring.unlessChanged().aborted).toBe(false);
+});

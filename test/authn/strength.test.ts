@@ -1,0 +1,18 @@
+import { expect, test } from "bun:test";
+import { weakness } from "../../src/authn/strength.ts";
+
+const random = "f1d2c3b4a5968778695a4b3c2d1e0f1a";
+
+test.each(["your", "Example", "change_me", "REPLACE-me", "xxxxx"])(
+  "a key that says %s is a placeholder, however long",
+  (word) => {
+    for (const text of [`${word}-${random}`, `key_${word}_${random}`, `${random}-${word}`])
+      expect(weakness(text)).toBe("is a placeholder");
+    expect(weakness(`z${word}${random}`)).toBeNull();
+  },
+);
+
+test("128 bits are enough, and a bit less is not", () => {
+  expect(weakness(random)).toBeNull();
+  expect(weakness(random.slice(1))).toBe("has about 124 bits of the 128 that a key needs");
+});

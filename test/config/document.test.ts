@@ -1,0 +1,25 @@
+import { expect, test } from "bun:test";
+import { readSource } from "../../src/config/document.ts";
+import { loadText, refusal } from "../support/config.ts";
+
+const resolve = (text: string) => ({ value: text.replace("${PORT}", "8080"), secrets: [] });
+
+test("references are replaced in values, never in keys", () => {
+  expect(readSource('"${PORT}": "${PORT}"', "f", resolve).value()).toEqual({ "${PORT}": "8080" });
+});
+
+test("only what was substituted is read as the number or the switch that it looks like", () => {
+  const env = { PAGE: "50", ON: "false" };
+  const server = (enabled: string) => `servers: [{ id: a, command: x, enabled: "${enabled}" }]`;
+  expect(loadText('limits: { page: "${PAGE}" }', { env }).config.limits.page).toBe(50);
+  expect(loadText(server("${ON}"), { env }).config.servers[0]?.enabled).toBe(false);
+  for (const text of ['limits: { page: "50" }', server("false")])
+    expect(refusal(text, { env }).message).toContain("expected");
+});
+
+test.each(["0.0.0.0", "192.0.2.1", "[2001:db8::1]", "gw.example"])(
+  "R3: off loopback, at %s, no key travels in plain",
+  (host) => {
+    expect(refusal(`listen: { http: "${host}:8080" }`).message).toContain("keys must not travel in plain");
+  },
+);

@@ -1,0 +1,25 @@
+import { expect, test } from "bun:test";
+import { chmodSync, chownSync, existsSync, mkdirSync } from "node:fs";
+import { prepareSocket } from "../../src/control/socket-path.ts";
+import { reasonOf } from "../support/failure.ts";
+import { TempDir } from "../support/temp-dir.ts";
+
+const refusal = async (socket: string): Promise<string> => String(await reasonOf(prepareSocket(socket)));
+
+test("a control socket is not made where others than its owner may write", async () => {
+  using at = new TempDir();
+  for (const mode of [0o770, 0o707, 0o777]) {
+    chmodSync(at.dir, mode);
+    expect(await refusal(at.path("control.sock"))).toContain("writable by others");
+  }
+  chmodSync(at.dir, 0o755);
+  await prepareSocket(at.path("control.sock"));
+  expect(existsSync(at.path("control.sock"))).toBe(false);
+});
+
+test.skipIf(process.getuid?.() !== 0)("nor in the directory of another user (needs root)", async () => {
+  using at = new TempDir();
+  mkdirSync(at.path("theirs"), { mode: 0o700 });
+  chownSync(at.path("theirs"), 4242, 4242);
+  expect(await refusal(at.path("theirs", "control.sock"))).toContain("belongs to uid 4242");
+});
