@@ -219,7 +219,11 @@ test("answers that are no object are refused; others travel as they were written
 
 test("a requestState means nothing where there are no rounds", async () => {
   const h = harness({ servers });
-  const completion = { ref: { type: "ref/prompt", name: "crm__get" }, argument: {}, requestState: "forged" };
+  const completion = {
+    ref: { type: "ref/prompt", name: "crm__get" },
+    argument: { name: "a", value: "v" },
+    requestState: "forged",
+  };
   expect((await send(h.gw, "completion/complete", completion, declares)).error).toBeUndefined();
 });
 

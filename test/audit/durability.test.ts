@@ -1,0 +1,245 @@
+import { expect, test } from "bun:test";
+import { Failure } from "../../src/core/failure.ts";
+import { createLogger } from "../../src/daemon/own-log.ts";
+import { StoreFailed } from "../../src/core/store.ts";
+import { until } from "../support/until.ts";
+import {
+  answered,
+  callOf,
+  failed,
+  faultyStore,
+  handClock,
+  openBroker,
+  recordsOf,
+  runCall,
+  tempState,
+  callsIn,
+} from "../support/audit.ts";
+
+const waits: [durability: "strict" | "standard" | "relaxed", begin: boolean, end: boolean][] = [
+  ["strict", true, true],
+  ["standard", true, false],
+  ["relaxed", false, false],
+];
+const asked = { request: { method: "roots/list", params: "{}" }, outcome: "asked", answer: null, rule: null } as const;
+for (const [durability, begin, end] of waits) {
+  test(`D6 ${durability}: begin ${begin ? "waits" : "does not wait"} for the disk, end ${end ? "waits" : "does not"}`, async () => {
+    using at = tempState();
+    const faulty = faultyStore(at);
+    await using opened = await openBroker(at, { durability }, { store: faulty.store });
+    let held: PromiseWithResolvers<void> | null = null;
+    // The real sync, held back until the test lets it go.
+    faulty.sync = (real) => (held = Promise.withResolvers<void>()).promise.then(real);
+    const release = (): void => {
+      held?.resolve();
+      held = null;
+    };
+    const call = callOf();
+    for (const [stage, waiting] of [
+      [() => opened.broker.begin(call), begin],
+      [() => opened.broker.input(call, asked), begin],
+      [() => opened.broker.once(callOf(), { opens: "subscription" }), begin],
+      [() => opened.broker.end(answered(call)), end],
+    ] as const) {
+      let done = false;
+      const pending = stage().then(() => (done = true));
+      await until(() => done || held !== null, "a commit or a sync");
+      await Bun.sleep(0);
+      expect(done).toBe(!waiting);
+      release();
+      await pending;
+    }
+    faulty.sync = null;
+    release();
+  });
+}
+
+test.each(["standard", "relaxed"] as const)(
+  "D6 %s: what no call waits for is durable about a second later",
+  async (durability) => {
+    using at = tempState();
+    // At the pace of the daemon, not at that of other tests.
+    await using opened = await openBroker(at, { durability }, { tick: undefined });
+    const from = performance.now();
+    await runCall(opened.broker);
+    await until(() => opened.broker.durable() === 2, "the sync");
+    expect(performance.now() - from).toBeWithin(100, 3_500);
+  },
+);
+
+test("D6 a failed sync rejects who waits, tells the process to end, and is not tried again", async () => {
+  using at = tempState();
+  const fatal: string[] = [];
+  const faulty = faultyStore(at);
+  const options = { store: faulty.store, fatal: (reason: string) => void fatal.push(reason) };
+  const opened = await openBroker(at, { durability: "strict" }, options);
+  let syncs = 0;
+  faulty.sync = () => {
+    syncs += 1;
+    return Promise.reject(new StoreFailed("fdatasync: EIO"));
+  };
+  const codes = await Promise.all(
+    [callOf(), callOf()].map((call) => opened.broker.begin(call).catch((error: Failure) => error.code)),
+  );
+  expect(codes).toEqual(["audit-unavailable", "audit-unavailable"]);
+  expect(await opened.broker.begin(callOf()).catch((error: Failure) => error.code)).toBe("audit-unavailable");
+  expect(fatal).toEqual(["fdatasync: EIO"]);
+  expect(syncs).toBe(1);
+  await opened.close();
+});
+
+test("D6 onFailure allow lets calls pass unrecorded, says so, and records again when it can", async () => {
+  using at = tempState();
+  const faulty = faultyStore(at);
+  const lines: string[] = [];
+  const log = createLogger({ level: "error", format: "text", write: (line) => lines.push(line) > 0 });
+  await using opened = await openBroker(at, { onFailure: "allow" }, { store: faulty.store, log });
+  faulty.full = new StoreFailed("disk full");
+  for (let i = 0; i < 4; i += 1) await opened.broker.begin(callOf());
+  const call = callOf();
+  await opened.broker.begin(call);
+  expect([call.begun, call.beginning]).toEqual([true, null]);
+  expect(opened.broker.health()).toMatchObject({ ok: false, reason: "disk full", unrecorded: 5, onFailure: "allow" });
+  log.flush();
+  expect(lines).toEqual([expect.stringContaining("unrecorded"), expect.stringContaining("count=4")]);
+  faulty.full = null;
+  await opened.broker.end(answered(call));
+  expect(callsIn(at)).toMatchObject([{ type: "call.end", call: call.id, st: "ok" }]);
+  expect(opened.broker.health().ok).toBe(true);
+});
+
+test("D6 onFailure allow counts each call that passed once, no refusal, and puts the number on record", async () => {
+  using at = tempState();
+  const faulty = faultyStore(at);
+  await using opened = await openBroker(at, { onFailure: "allow" }, { store: faulty.store });
+  const refuse = () => opened.broker.end(failed(callOf(), new Failure("denied", "x")));
+  faulty.full = new StoreFailed("disk full");
+  await runCall(opened.broker);
+  await opened.broker.once(callOf(), { opens: "subscription" });
+  await refuse();
+  expect(opened.broker.health().unrecorded).toBe(2);
+  faulty.full = null;
+  // Whatever finds out first that the log takes records again.
+  await refuse();
+  const resumed = () => recordsOf(at).filter(({ type }) => type === "audit.resumed");
+  await until(() => resumed().length > 0, "the number is on record");
+  await opened.close();
+  expect(resumed().map(({ facts }) => facts)).toEqual([{ after: "disk full", unrecorded: 2 }]);
+});
+
+test("D6 onFailure allow counts a call once whose questions passed without a record", async () => {
+  using at = tempState();
+  const faulty = faultyStore(at);
+  await using opened = await openBroker(at, { onFailure: "allow" }, { store: faulty.store });
+  const call = callOf();
+  const request = { method: "elicitation/create", params: "{}" } as const;
+  await opened.broker.begin(call);
+  faulty.full = new StoreFailed("disk full");
+  await opened.broker.input(call, { request, outcome: "asked", answer: null, rule: null });
+  await opened.broker.input(call, { request, outcome: "accept", answer: "{}", rule: null });
+  expect(opened.broker.health().unrecorded).toBe(1);
+  faulty.full = null;
+  await opened.broker.end(answered(call));
+  await opened.close();
+  const resumed = recordsOf(at).filter(({ type }) => type === "audit.resumed");
+  expect(resumed.map(({ facts }) => facts)).toEqual([{ after: "disk full", unrecorded: 1 }]);
+});
+
+test("a failed commit leaves the chain where it was, and an outcome that could not be recorded shows as lost", async () => {
+  using at = tempState();
+  const faulty = faultyStore(at);
+  await using opened = await openBroker(at, {}, { store: faulty.store });
+  const call = callOf();
+  await opened.broker.begin(call);
+  faulty.full = new StoreFailed("disk full");
+  expect(await opened.broker.end(answered(call)).catch((error: Failure) => error.code)).toBe("audit-unavailable");
+  faulty.full = null;
+  const lost = await until(() => callsIn(at).find(({ type }) => type === "call.lost"), "call.lost");
+  expect(lost).toMatchObject({ call: call.id, ref: 1, st: "lost", consumer: "agent", srv: "crm" });
+  await runCall(opened.broker);
+  const seqs = recordsOf(at).map(({ seq }) => seq);
+  expect(seqs).toEqual(seqs.map((_, index) => index + 1));
+  expect(recordsOf(at).map(({ type }) => type)).toContain("audit.resumed");
+});
+
+test("D6 strict: an ending that is in the chain, though the disk did not say so in time, is recorded once", async () => {
+  using at = tempState();
+  const clock = handClock();
+  const faulty = faultyStore(at);
+  await using opened = await openBroker(at, { durability: "strict" }, { store: faulty.store, clock });
+  const call = callOf();
+  await opened.broker.begin(call);
+  const held = Promise.withResolvers<void>();
+  let hanging = false;
+  faulty.sync = (real) => {
+    hanging = true;
+    return held.promise.then(real);
+  };
+  const ending = opened.broker.end(answered(call)).catch((error: Failure) => error.code);
+  await until(() => hanging, "a sync");
+  clock.advance(6_000_000);
+  expect(await ending).toBe("audit-unavailable");
+  faulty.sync = null;
+  held.resolve();
+  await until(() => opened.broker.health().ok, "recovery");
+  await opened.close();
+  expect(callsIn(at).map(({ type }) => type)).toEqual(["call.begin", "call.end"]);
+});
+
+test("D6 relaxed: a sync that hangs is noticed though no call waits for it, calls are refused until it ends, and the log tells of it", async () => {
+  using at = tempState();
+  const clock = handClock();
+  const faulty = faultyStore(at);
+  await using opened = await openBroker(at, {}, { store: faulty.store, clock });
+  const held = Promise.withResolvers<void>();
+  let hanging = false;
+  faulty.sync = (real) => {
+    hanging = true;
+    return held.promise.then(real);
+  };
+  await runCall(opened.broker);
+  await until(() => hanging, "a sync");
+  clock.advance(6_000_000);
+  await until(() => opened.broker.health().reason === "the disk does not answer", "the fault");
+  expect(await opened.broker.begin(callOf()).catch((error: Failure) => error.code)).toBe("audit-unavailable");
+  faulty.sync = null;
+  held.resolve();
+  await until(() => opened.broker.health().ok, "recovery");
+  await runCall(opened.broker);
+  const resumed = () => recordsOf(at).find(({ type }) => type === "audit.resumed");
+  const told = await until(resumed, "the outage is on record");
+  expect(told).toMatchObject({ facts: { after: "the disk does not answer", unrecorded: 0 } });
+});
+
+test("D6 relaxed: what waits for a slow disk is bounded", async () => {
+  using at = tempState();
+  const faulty = faultyStore(at);
+  // A clock that stands: on a slow machine the disk would be given up before it is too far behind.
+  const clock = { ...handClock(), mono: () => 0 };
+  const store = { ...faulty.store, append: () => {} };
+  await using opened = await openBroker(at, { payloads: "none" }, { store, clock });
+  const held = Promise.withResolvers<void>();
+  faulty.sync = () => held.promise;
+  const note = () =>
+    opened.broker.recordEvent({ type: "server.stopped", actor: "system", facts: { server: "s", pid: 1 } });
+  let refused = 0;
+  for (let round = 0; round < 70 && refused === 0; round += 1) {
+    const settled = await Promise.allSettled(Array.from({ length: 1000 }, note));
+    refused = settled.filter(({ status }) => status === "rejected").length;
+  }
+  expect(refused).toBeGreaterThan(0);
+  expect(opened.broker.health()).toMatchObject({ ok: false, reason: "the disk is too far behind" });
+  held.resolve();
+  await until(() => opened.broker.health().ok, "recovery");
+}, 30_000);
+
+test("the queue is bounded: beyond its bytes calls are refused at once", async () => {
+  using at = tempState();
+  await using opened = await openBroker(at, { payloads: "full" });
+  const args = `"${"x".repeat(65_000)}"`;
+  const settled = await Promise.allSettled(Array.from({ length: 400 }, () => opened.broker.begin(callOf({ args }))));
+  const refused = settled.filter(({ status }) => status === "rejected").length;
+  expect(refused).toBeGreaterThan(100);
+  expect(400 - refused).toBeGreaterThan(200);
+  await runCall(opened.broker);
+});
