@@ -170,9 +170,11 @@ function withdraw(text: string, { requestId: id, reason }: Notification["params"
   const why = new Withdrawn(reason);
   for (const exchange of inbox.open()) if (exchange.withdraw(idText, why)) return;
   if (inbox.ambiguous?.withdraw(idText) || inbox.outside?.withdraw(idText, why)) return;
-  // With the same notification a server ends a listening request (2026-07-28, stdio).
-  const exchange = inbox.find(keyOf(id));
-  if (!exchange?.notified("notifications/cancelled", "{}")) inbox.stray("the end of nothing that was asked");
+  // With the same notification a server ends a listening request (2026-07-28, stdio), also after its result.
+  const key = keyOf(id);
+  if (inbox.find(key)?.notified("notifications/cancelled", "{}")) return;
+  if (inbox.issued(key)) inbox.unrelated();
+  else inbox.stray("the end of nothing that was asked");
 }
 
 /** No question names its call. So it goes to a client only if it cannot be about another client's call. */

@@ -5,10 +5,10 @@ import { rejectionOf } from "../../support/failure.ts";
 import { linkHost, linkRequest } from "../../support/link-host.ts";
 
 /** A link over a pipe that takes every message; `unsent`: none of them leaves it. */
-function open(unsent: boolean) {
+function open(unsent: boolean, host = linkHost) {
   const written: string[] = [];
   let events: PipeEvents | null = null;
-  const link = new PipeLink(linkHost, (to) => {
+  const link = new PipeLink(host, (to) => {
     events = to;
     const write = (_: string, text: string): boolean => (written.push(text), true);
     return { pid: null, write, take: () => unsent, close: async () => {} };
@@ -84,4 +84,16 @@ test("progress buys a request of the gateway's own no time beyond its limit", as
   const { peer } = linkRequest();
   expect((await rejectionOf(query(link, linkHost, { method: "ping", peer, timeout: 20 }))).code).toBe("timeout");
   clearInterval(chatter);
+});
+
+test("a server that ends a listening request with its result and with notifications/cancelled sends nothing stray", async () => {
+  const dropped: string[] = [];
+  const { link, say } = open(false, { ...linkHost, dropped: (reason) => void dropped.push(reason) });
+  const listening = link.request(linkRequest({ method: "subscriptions/listen" }));
+  say({ id: 1, result: {} });
+  await listening;
+  say({ method: cancelled, params: { requestId: 1 } });
+  expect(dropped).toEqual([]);
+  say({ method: cancelled, params: { requestId: 2 } });
+  expect(dropped).toEqual(["the end of nothing that was asked"]);
 });
