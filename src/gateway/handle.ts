@@ -52,7 +52,8 @@ export async function refuse(gw: Gateway, call: Call, failure: Failure): Promise
  */
 function enter(gw: Gateway, call: IdentifiedCall): () => void {
   const { who } = call;
-  const counted = call.inbound.kind === "request";
+  // An answer that cannot be read is taken for a request.
+  const counted = call.inbound.kind === "request" && !call.inbound.answer;
   const weight = weightOf(call.inbound);
   if (counted) gw.limits.admit(who, weight);
   const unwatch = endOnLoss(who.revoked, call.controller);

@@ -1,7 +1,10 @@
 import { describe, expect, test } from "bun:test";
 import type { Call, Reply } from "../../src/core/call.ts";
+import { systemClock } from "../../src/core/clock.ts";
 import { Failure } from "../../src/core/failure.ts";
 import type { Audit } from "../../src/core/ports.ts";
+import { createLimits, createLimitsState } from "../../src/limits/limits.ts";
+import { limitsOptions } from "../../src/limits/options.ts";
 import { Door, hang, said } from "../support/front-door.ts";
 import { Seen } from "../support/seen.ts";
 import { until } from "../support/until.ts";
@@ -253,6 +256,9 @@ describe("requests to the client", () => {
   test("an answer that cannot be read ends its question at once, and no request of the client's own under the same id", async () => {
     await using client = pipe(answered);
     await client.open();
+    // Nor does it need a place, like one that can be read.
+    const limits = limitsOptions.parse({ inFlight: { perPrincipal: 1 } });
+    Object.assign(client.door.gw, { limits: createLimits(limits, systemClock, createLimitsState(systemClock)) });
     const { body } = client.door.gw.shape;
     const unread = ["", ',"result":null', ',"result":{"a":1,"a":2}', `,"result":{"a":"${"x".repeat(body)}"}`];
     for (const [index, rest] of unread.entries()) {
