@@ -92,13 +92,18 @@ export const plainRoute = (kind: Kind, server: string, name: string, wire = ""):
   wire,
 });
 
-/** A route that stands for all that a server may have of a kind, to ask whether a caller has any right on it. */
-export const anyOf = (kind: Kind, server: string): Route => ({
-  kind,
-  server,
-  name: "{any}",
-  tool: null,
-  canonical: canonicalName(server, "*"),
-  wire: "",
-  template: true,
-});
+const wholes = new Map<string, Route>();
+
+/**
+ * The route that stands for all that a server may have of a kind, to ask whether a caller has any right on it. Always the
+ * same one: what the rules say of a route is worked out once.
+ */
+export function anyOf(kind: Kind, server: string): Route {
+  const canonical = canonicalName(server, "*");
+  const key = `${kind} ${canonical}`;
+  const known = wholes.get(key);
+  if (known) return known;
+  const route: Route = { kind, server, name: "{any}", tool: null, canonical, wire: "", template: true };
+  wholes.set(key, route);
+  return route;
+}

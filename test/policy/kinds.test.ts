@@ -1,14 +1,16 @@
 import { describe, expect, test } from "bun:test";
 import fc from "fast-check";
-import type { Kind, Route } from "../../src/core/call.ts";
+import { type Kind, kinds, type Route } from "../../src/core/call.ts";
 import { formatPath } from "../../src/core/finding.ts";
 import { covers, globTokens, matchTokens, overlap } from "../../src/core/glob.ts";
 import { inputMethods } from "../../src/core/inbound.ts";
+import { anyOf } from "../../src/core/name.ts";
 import type { Source } from "../../src/core/principal.ts";
 import { examine } from "../../src/policy/findings.ts";
 import { rulesOptions } from "../../src/policy/options.ts";
 import { loopback, makeCall, makeRoute, remote } from "../support/call.ts";
 import { failureOf } from "../support/failure.ts";
+import { fastest } from "../support/fastest.ts";
 import { policyOf, type Rule } from "../support/policy.ts";
 import { principal } from "../support/principal.ts";
 
@@ -240,4 +242,13 @@ test("globs whose beginnings differ do not overlap, however long they are", () =
   const long = "x?".repeat(1000);
   expect(overlap(globTokens(`a${long}`), globTokens(`b${long}`))).toBe(false);
   expect(overlap(globTokens(`a${long}`), globTokens(`a${long}`))).toBe(true);
+});
+
+test("whether a caller has any right on a server is not worked out anew for each handshake", () => {
+  const servers = Array.from({ length: 100 }, (_, at) => `s${at}`);
+  const rules = Array.from({ length: 10_000 }, (_, at) => ({ tool: `s${at % 100}:t${at}`, action: "allow" }));
+  const policy = policyOf([], { reader: rules });
+  const seen = () => servers.filter((server) => kinds.some((kind) => policy.lists(who, anyOf(kind, server), loopback)));
+  expect(seen()).toEqual(servers);
+  expect(fastest(seen)).toBeLessThan(50);
 });
