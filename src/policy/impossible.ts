@@ -5,27 +5,28 @@ import { operators, template } from "./operators.ts";
 import type { ConditionOptions } from "./options.ts";
 
 /** The subjects of a rule whose tests no value can pass together, and a `when` that tests nothing. */
-export function impossible({ path, options: { when } }: Rule): Finding[] {
+export function impossible({ path, options: { when, action } }: Rule): Finding[] {
   if (when === undefined) return [];
   const at = [...path, "when"];
   if (Object.keys(when).length === 0)
     return [{ path: at, message: "has no condition, so the rule holds for every call; write one, or remove when" }];
   return Object.entries(when)
-    .filter(([subject, tests]) => subject !== "args.uri" && isImpossible(tests))
+    .filter(([subject, tests]) => subject !== "args.uri" && isImpossible(tests, action === "deny"))
     .map(([subject]) => ({
       path: [...at, subject],
       message: "no value passes these tests together: correct them, or write each alternative as a rule of its own",
     }));
 }
 
-function isImpossible(options: ConditionOptions): boolean {
+/** `unknown`: whether the rule holds where a test cannot be evaluated, as that of a denial does. */
+function isImpossible(options: ConditionOptions, unknown: boolean): boolean {
   // Which values the caller fills in is not known here.
   if (JSON.stringify(options).search(template) >= 0) return false;
   const { eq, in: among, notIn } = options;
   const only = eq === undefined ? among : [eq];
-  if (only === undefined) return notIn?.length === 0 || isEmpty(options);
+  if (only === undefined) return (notIn?.length === 0 && !unknown) || isEmpty(options);
   const tests = compileTests(operators, options);
-  return !only.some((value) => every(tests.map((test) => test(value, (text) => text))) === true);
+  return !only.some((value) => every(tests.map((test) => test(value, (text) => text))) ?? unknown);
 }
 
 /** Whether no number lies between these bounds. */
