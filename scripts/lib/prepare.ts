@@ -57,6 +57,8 @@ await mkdir(home, { recursive: true, mode: 0o700 });
 await chmod(home, 0o700);
 if (stale()) console.log("building dist/mcpgw");
 await ensureBinary();
+// What follows is for this user alone; the executable is not.
+process.umask(0o077);
 const socket = shortSocket(paths.state, process.env["XDG_RUNTIME_DIR"] || tmpdir());
 if (socket !== null) env["MCPGW_SOCKET"] = socket;
 if (!existsSync(paths.config)) {

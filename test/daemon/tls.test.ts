@@ -229,7 +229,7 @@ test.skipIf(!hasOpenssl)(
       for (const args of [["status"], ["config", "reload"]])
         expect(JSON.stringify(pick(await place.json(...args), "warnings"))).not.toContain("listen.tls");
     }
-    const { code, stderr } = await place.cli(["daemon"]);
+    const { code, stderr } = await place.cli(["daemon", "--listen", "127.0.0.1:0"]);
     expect([code, stderr]).toEqual([1, expect.stringContaining(`listen.tls.key: ${pipe}: is no private key`)]);
   },
 );

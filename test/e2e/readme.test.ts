@@ -53,6 +53,9 @@ test("R89: start takes another port where the usual one is taken, and says what 
   expect(demo.text).toContain("everything: ready, 13 tools");
   const key = join(newcomer.root, ".mcpgw/demo.key");
   expect([readFileSync(key, "utf8").trim(), statSync(key).mode & 0o777]).toEqual([keyOf(demo), 0o600]);
+  // The demonstration is for its user alone; the executable is for whoever may run what that user makes.
+  const modes = [".mcpgw", "dist", "dist/mcpgw"].map((path) => statSync(join(newcomer.root, path)).mode & 0o777);
+  expect(modes).toEqual([0o700, ...Array.from({ length: 2 }, () => 0o777 & ~process.umask())]);
 
   const curl = found(demo.text, /^(curl (?:.*\\\n)+.*)$/m);
   const pasted = await newcomer.sh(curl);
