@@ -1,3 +1,4 @@
+import { createBoundedMap } from "./bounded-map.ts";
 import type { Kind, Route } from "./call.ts";
 import { Failure } from "./failure.ts";
 import { cut, plain } from "./text.ts";
@@ -92,7 +93,8 @@ export const plainRoute = (kind: Kind, server: string, name: string, wire = ""):
   wire,
 });
 
-const wholes = new Map<string, Route>();
+/** Enough for all kinds of a thousand servers. */
+const wholes = createBoundedMap<Route>({ cap: 4096 });
 
 /**
  * The route that stands for all that a server may have of a kind, to ask whether a caller has any right on it. Always the

@@ -37,10 +37,13 @@ export async function runCall(
   await handle(gw, call);
   running.delete(controller);
   if (node) calls?.finished(node);
-  if (answer && call.failure === unreadable) {
+  if (answer) {
+    if (call.failure !== unreadable) return;
     if (answersTo === null || !session?.questions.answer(answersTo, answer)) traffic.stray++;
-  } else if (kind === "request" || call.failure) return;
-  else if (inbound.method === "notifications/progress") report(session, inbound);
+    return;
+  }
+  if (kind === "request" || call.failure) return;
+  if (inbound.method === "notifications/progress") report(session, inbound);
   else if (inbound.method === "notifications/cancelled") {
     const id = cancelledIn(inbound.text) ?? "";
     const why = new Withdrawn(inbound.params.reason);

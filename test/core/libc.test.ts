@@ -101,8 +101,10 @@ test.skipIf(!linux || !Bun.which("python3")).each([temp.path("notify.sock"), `@m
 
 test.skipIf(!linux)("sdNotify says why it could not, and leaves no socket open (needs Linux)", () => {
   const open = readdirSync("/proc/self/fd").length;
-  expect(() => sdNotify("READY=1", temp.path("nobody.sock"))).toThrow("ENOENT");
-  expect(readdirSync("/proc/self/fd").length).toBe(open);
+  const times = 20;
+  for (let at = 0; at < times; at++) expect(() => sdNotify("READY=1", temp.path("nobody.sock"))).toThrow("ENOENT");
+  // Others of this process may come and go meanwhile.
+  expect(readdirSync("/proc/self/fd").length).toBeLessThan(open + times / 2);
 });
 
 test.skipIf(!linux)(

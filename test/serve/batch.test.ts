@@ -1,6 +1,6 @@
 import { describe, expect, test } from "bun:test";
 import type { Call } from "../../src/core/call.ts";
-import { Door, said } from "../support/front-door.ts";
+import { askedOn, Door, said } from "../support/front-door.ts";
 import { until } from "../support/until.ts";
 import { type Answer, initialize, modern, pick, request, toolCall } from "../support/wire.ts";
 
@@ -166,14 +166,9 @@ test("FIELD T5: a call of a batch can ask, and its answer may come in a batch", 
   );
   const headers = await door.session("2025-03-26");
   const sent = await door.send([toolCall("echo", {}, 1)], { headers });
-  const reader = sent.body!.getReader();
-  const decoder = new TextDecoder();
-  let text = "";
-  const more = async () => (text += decoder.decode((await reader.read()).value));
-  while (!text.includes("roots/list")) await more();
-  const id = Number(/"id":(\d+),"method":"roots\/list"/.exec(text)?.[1]);
+  const { id, until: says } = await askedOn(sent);
   await door.post([{ jsonrpc: "2.0", id, result: { roots: [] } }, notification], { headers });
-  while (!text.includes('{\\"roots\\":[]}')) await more();
+  await says('{\\"roots\\":[]}');
 });
 
 test("S08, FIELD T46: under a session that has ended the whole batch is 404", async () => {

@@ -1,6 +1,6 @@
 import { expect, test } from "bun:test";
 import { refusedId } from "../../src/serve/receive.ts";
-import { Door, said } from "../support/front-door.ts";
+import { askedOn, Door, said } from "../support/front-door.ts";
 import { pick, toolCall } from "../support/wire.ts";
 
 const legacy = "2025-11-25";
@@ -23,16 +23,11 @@ test("an answer over HTTP that cannot be read is refused, and ends its question;
   const headers = await door.session("2025-11-25");
   const other = await door.session("2025-11-25");
   const sent = await door.send(toolCall("echo", {}, 7), { headers });
-  const reader = sent.body!.getReader();
-  const decoder = new TextDecoder();
-  let text = "";
-  const more = async () => (text += decoder.decode((await reader.read()).value));
-  while (!text.includes("roots/list")) await more();
-  const id = Number(/"id":(\d+),"method":"roots\/list"/.exec(text)?.[1]);
+  const { id, until } = await askedOn(sent);
   const unreadable = { jsonrpc: "2.0", id, result: null };
   expect((await door.post(unreadable, { headers: other })).status).toBe(400);
   expect(door.traffic).toMatchObject({ stray: 1, asked: 1 });
   const refused = await door.post(unreadable, { headers });
   expect([refused.status, pick(refused.json, "error.code")]).toEqual([400, -32600]);
-  while (!text.includes("The client's answer was refused")) await more();
+  await until("The client's answer was refused");
 });

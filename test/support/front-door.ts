@@ -49,6 +49,18 @@ export const said = (text: string): Reply => ({
 export const hang = (call: Call): Promise<Reply> =>
   new Promise((_, reject) => onAbort(call.controller.signal, () => reject(new Failure("cancelled", "Cancelled."))));
 
+/** The id of the question for roots on the stream of a call, and a way to read on until the stream says something. */
+export async function askedOn({ body }: Response): Promise<{ id: number; until: (wanted: string) => Promise<void> }> {
+  const reader = body!.getReader();
+  const decoder = new TextDecoder();
+  let text = "";
+  const until = async (wanted: string): Promise<void> => {
+    while (!text.includes(wanted)) text += decoder.decode((await reader.read()).value);
+  };
+  await until("roots/list");
+  return { id: Number(/"id":(\d+),"method":"roots\/list"/.exec(text)?.[1]), until };
+}
+
 /** Everything between a gateway's real HTTP server and its servers, with one upstream that the test plays. */
 export class Door implements AsyncDisposable {
   readonly url: string;

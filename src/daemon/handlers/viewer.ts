@@ -64,12 +64,13 @@ export function viewerHandlers(engine: () => Engine, archive: Archive): ViewerHa
     },
     "servers.show": async ({ id }, viewer) => {
       const gw = engine().current();
+      const status = findServer(gw, id);
       // The same words as for a server that does not exist: a caller without rights on it may not learn its state.
       if (!sees(gw, viewer, id)) throw noServer(id);
       const { who, source } = viewer;
       const others = counts(gw, id, (route) => gw.policy.lists(who, route, source));
       const tools = (await toolsFor(gw, id, viewer)).map((route) => serverTool(gw, route));
-      const server = shownTo(gw, viewer, findServer(gw, id));
+      const server = shownTo(gw, viewer, status);
       return { server, tools, others: { ...others, hidden: [] }, leftOut: { first: [], more: 0 } };
     },
     "tools.list": ({ server }, viewer) => listTools(engine().current(), server, viewer),
