@@ -177,7 +177,7 @@ export class CallerInstances {
     const ask = client?.isThere ? client.ask : byCall;
     const first = ask && isObject(objectIn(spec.declares).roots) ? new FirstQuestions(ask) : null;
     let asker = first?.ask ?? client?.ask ?? null;
-    const host = { ...this.#starter.linkHost(events, { declares: spec.declares }), asker: () => asker };
+    const host = { ...this.#starter.linkHost(events, spec.declares), asker: () => asker };
     try {
       const instance = await this.#starter.start(this.#starter.eras.eraFor(spec.era), host);
       await first?.settled(instance, host);

@@ -103,8 +103,7 @@ export class ConditionalTools {
       return drainList(instance, terms, "tools", { declares: JSON.parse(declares) });
     }
     const ignored = { notified: () => true, renewed: () => {} };
-    const linkHost = starter.linkHost(ignored, { declares, lists: true });
-    const started = await starter.start("legacy", linkHost);
+    const started = await starter.start("legacy", starter.linkHost(ignored, declares));
     try {
       return await drainList(started, terms, "tools");
     } finally {

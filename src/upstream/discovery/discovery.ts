@@ -176,7 +176,7 @@ export class Discovery {
         notified: (method: string) => this.heard(method),
         renewed: (greeting: Greeting) => this.#greeted(greeting),
       };
-      const host = this.#starter.linkHost(events, { declares: "{}", lists: true });
+      const host = this.#starter.linkHost(events);
       const met = await this.#starter.meet(host);
       own = { ...met, host, conditional: this.#conditional(met), listen: null };
       if (this.#state === "starting") await this.#list(own, listNames);

@@ -27,10 +27,10 @@ export class Starter {
   dropped = 0;
   readonly #terms: Terms;
   readonly #links = new Set<Link>();
-  // This and each of the limits are objects that all links share, so that a reload reaches those that are open.
+  // Objects that all links share, so that a reload reaches those that are open.
   readonly #client: LinkHost["client"];
-  /** Caps for messages and for lists. */
-  readonly #limits: { readonly usual: UpstreamLimits; readonly lists: UpstreamLimits };
+  readonly #limits: UpstreamLimits;
+  readonly #ownLimits: UpstreamLimits;
   /** Grows when all instances are ended: a start that began before must not go on. */
   #round = 0;
 
@@ -39,7 +39,8 @@ export class Starter {
     this.#terms = terms;
     this.eras = new Eras(options);
     this.log = createStderrLog(Object.values(secretsOf(options)), () => this.#terms.host.secrets(), host.clock);
-    this.#limits = { usual: { ...host.limits }, lists: { ...host.limits } };
+    this.#limits = { ...host.limits };
+    this.#ownLimits = { ...host.limits };
     this.#client = { ...host.client };
     this.apply();
   }
@@ -49,15 +50,12 @@ export class Starter {
     const { limits, client } = this.#terms.host;
     Object.assign(this.#client, client);
     const nodes = Math.max(limits.nodes, Math.floor(limits.result / bytesPerValue));
-    Object.assign(this.#limits.usual, limits, { nodes });
-    Object.assign(this.#limits.lists, limits, { nodes, depth: listDepth });
+    Object.assign(this.#limits, limits, { nodes });
+    Object.assign(this.#ownLimits, limits, { nodes, depth: listDepth });
   }
 
-  /** The host of a new link; `lists`: it is to read lists, which may nest deeper than other answers. */
-  linkHost(
-    events: LinkEvents,
-    { declares, lists = false }: Pick<LinkHost, "declares"> & { lists?: boolean },
-  ): LinkHost {
+  /** The host of a new link, whose handshake declares these capabilities, raw JSON; none if left out. */
+  linkHost(events: LinkEvents, declares = "{}"): LinkHost {
     const { options, host } = this.#terms;
     const { log } = host;
     const server = options.id;
@@ -67,8 +65,8 @@ export class Starter {
       client: this.#client,
       secrets: () => this.#terms.host.secrets(),
       timeout: () => this.#terms.options.timeout,
-      limits: lists ? this.#limits.lists : this.#limits.usual,
-      ownLimits: this.#limits.lists,
+      limits: this.#limits,
+      ownLimits: this.#ownLimits,
       declares,
       asker: () => null,
       log,

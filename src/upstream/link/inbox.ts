@@ -48,7 +48,7 @@ export function receive(text: string, host: LinkHost, inbox: Inbox): void {
  * 2025-03-26 may send one, and a later server that sends one means the same.
  */
 export function deliver(message: UpstreamMessage, text: string, host: LinkHost, inbox: Inbox): void {
-  const members = message.kind === "invalid" && isBatch(text) ? membersOf(text, host.limits) : null;
+  const members = message.kind === "invalid" && isBatch(text) ? membersOf(text, host.ownLimits) : null;
   if (members === null) return deliverOne(message, text, host, inbox);
   for (const one of members) deliverOne(readUpstream(one, host.limits), one, host, inbox);
 }

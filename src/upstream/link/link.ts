@@ -118,7 +118,7 @@ export type LinkHost = LinkEvents & {
   /** How long the server may take to answer a request that the gateway sends for itself, ms, as things are now. */
   timeout(): number;
   readonly limits: UpstreamLimits;
-  /** Those of answers to the gateway's own requests: a list may nest deeper than a result for a caller. */
+  /** Those of answers to the gateway's own requests, and of an array as a whole: a list may nest deeper than a result for a caller. */
   readonly ownLimits: UpstreamLimits;
   readonly client: Implementation;
   /** Values that nothing which is said of the server may show, as they are now. */

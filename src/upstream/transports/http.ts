@@ -226,12 +226,13 @@ class HttpLink implements Link {
 
   /** The answer in a JSON body; null when the body does not answer this request. */
   #answerIn(text: string, { id, session, doubt, isOwn }: HttpExchange, status: number): Answer | null {
-    const message = readUpstream(text, isOwn ? this.#host.ownLimits : this.#host.limits);
+    const host = isOwn ? { ...this.#host, limits: this.#host.ownLimits } : this.#host;
+    const message = readUpstream(text, host.limits);
     // Nearly every body is the result itself; the rest is for servers that answer otherwise.
-    if (message.kind === "result" && message.idText === String(id)) return bounded(message, this.#host);
+    if (message.kind === "result" && message.idText === String(id)) return bounded(message, host);
     type Heard = { answer: Answer | null; fault: Failure | null; own: boolean };
     const heard: Heard = { answer: null, fault: null, own: false };
-    deliver(message, text, this.#host, {
+    deliver(message, text, host, {
       // An error without an id can only be about the one request that this body answers.
       answer: (idText, answer) => {
         if (idText === null || idText === String(id)) heard.answer = answer;
@@ -254,7 +255,7 @@ class HttpLink implements Link {
       // A server may say in any form that it does not know the session, but under the request's id it may say anything.
       if (heard.own) throw new SessionLost(heard.fault, doubt);
     }
-    return heard.answer && bounded(heard.answer, this.#host);
+    return heard.answer && bounded(heard.answer, host);
   }
 
   /** Says once more that the roots have changed only where they did so while the server took it. */
