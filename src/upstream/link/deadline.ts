@@ -39,18 +39,17 @@ function checkAll(): void {
 /** Calls `expire` once when a request's time is up. A sign of life sets no timer, so that it may come often. */
 export class Deadline {
   readonly #idle: number;
-  readonly #most: number;
   readonly #expire: () => void;
-  readonly #born = performance.now();
-  #seen = this.#born;
-  #paused = 0;
+  #seen = performance.now();
+  /** When the time in all is up. */
+  #latest: number;
   #pausedAt: number | null = null;
   #node: ListNode<Deadline>;
 
   /** The time is up after `idle` ms without a sign of life, or `most` ms in all. Pauses do not count. */
   constructor(idle: number, most: number, expire: () => void) {
     this.#idle = idle;
-    this.#most = most;
+    this.#latest = this.#seen + most;
     this.#expire = expire;
     this.#node = watch(this);
   }
@@ -68,9 +67,9 @@ export class Deadline {
 
   resume(): void {
     if (this.#pausedAt === null) return;
-    this.#paused += performance.now() - this.#pausedAt;
-    this.#pausedAt = null;
     this.touch();
+    this.#latest += this.#seen - this.#pausedAt;
+    this.#pausedAt = null;
     this.#node = watch(this);
   }
 
@@ -88,15 +87,11 @@ export class Deadline {
 
   /** Whether the time in all ends the request, not the server's silence. */
   get spent(): boolean {
-    return this.#overall <= this.#seen + this.#idle;
-  }
-
-  get #overall(): number {
-    return this.#born + this.#paused + this.#most;
+    return this.#latest <= this.#seen + this.#idle;
   }
 
   /** When the time will be up if no further sign of life comes, as `performance.now()` counts. */
   get due(): number {
-    return Math.min(this.#seen + this.#idle, this.#overall);
+    return Math.min(this.#seen + this.#idle, this.#latest);
   }
 }
