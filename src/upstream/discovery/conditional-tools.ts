@@ -32,7 +32,6 @@ export class ConditionalTools {
   #turn: Promise<unknown> = Promise.resolve();
   /** Settles once the instance of the last listing is gone; who waits for its tools does not wait for that. */
   #gone: Promise<void> = Promise.resolve();
-  #over = false;
 
   constructor(host: ConditionalToolsHost) {
     this.#host = host;
@@ -49,11 +48,10 @@ export class ConditionalTools {
     if (kind === "") return null;
     const known = this.#kinds.get(kind);
     if (known instanceof Promise) return mayUse() ? known : null;
-    const can = !this.#over && this.#breaker.wait() === 0;
-    if (known || !can || !mayUse()) return null;
+    if (known || !this.#mayList() || !mayUse()) return null;
     const listed = this.#turn.then(() => this.#list(capabilities));
     const learning = listed.then((tools) => {
-      if (this.#kinds.get(kind) !== learning) return;
+      if (this.#host.instance.link.over || this.#kinds.get(kind) !== learning) return;
       if (!tools) return void this.#kinds.delete(kind);
       this.#kinds.set(kind, tools);
       this.#host.learnt(this.#all());
@@ -68,16 +66,15 @@ export class ConditionalTools {
     this.#kinds.clear();
   }
 
-  /** Begins no further listing. One that runs ends with the server, or by itself. */
-  close(): void {
-    this.#over = true;
-    this.forget();
+  /** Whether a listing may begin. One that runs ends with the server, or by itself. */
+  #mayList(): boolean {
+    return !this.#host.instance.link.over && this.#breaker.wait() === 0;
   }
 
   /** The tools for one kind of client; null if listing failed, or must not be tried now. */
   async #list({ text }: ClientCapabilities): Promise<readonly Tool[] | null> {
     await this.#gone;
-    if (this.#over || this.#breaker.wait() > 0) return null;
+    if (!this.#mayList()) return null;
     const { terms, commonTools } = this.#host;
     const { host, options } = terms;
     try {

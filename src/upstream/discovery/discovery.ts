@@ -153,7 +153,6 @@ export class Discovery {
   #leave(): void {
     this.#relisting.pause();
     this.#own?.listen?.abort();
-    this.#own?.conditional.close();
     this.#own = null;
   }
 
