@@ -43,6 +43,7 @@ export class CallerInstances {
         listenForChanges(instance, terms, { heard, missed: () => this.#tools.changed(slot) });
         return instance;
       },
+      isSubscribed: ({ spec }) => this.subscriptions.has(spec.key),
       crashed: (down) => this.#crashed(down),
       ended: (slot) => {
         this.subscriptions.ended(slot);

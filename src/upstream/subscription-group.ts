@@ -186,7 +186,6 @@ export class SubscriptionGroup {
   }
 
   reconcile(): void {
-    this.slot.subscriptions = this.#wanted.size;
     this.slot.usedAt = this.#host.terms.host.clock.mono();
     this.#stale = true;
     if (!this.#busy) void this.#work();
@@ -229,7 +228,6 @@ export class SubscriptionGroup {
     if (this.#host !== host) return this.#attempt();
     if (this.#wanted.size === 0 && !this.#grant) return;
     if (this.#wanted.size > 0) this.slot = host.reopen(this.slot);
-    this.slot.subscriptions = this.#wanted.size;
     const instance = await this.slot.starting;
     if (this.#grant?.instance !== instance) {
       this.lose();

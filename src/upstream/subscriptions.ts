@@ -26,6 +26,11 @@ export class Subscriptions {
     return sum;
   }
 
+  /** Whether anything is subscribed to at the instance of a key. */
+  has(key: string): boolean {
+    return (this.#groups.get(key)?.size ?? 0) > 0;
+  }
+
   /** Listening requests that are open. */
   get streams(): number {
     return [...this.#groups.values()].filter(({ listens }) => listens).length;
@@ -108,9 +113,7 @@ export class Subscriptions {
   }
 
   #forget(group: SubscriptionGroup): void {
-    const { slot } = group;
-    if (this.#groups.get(slot.spec.key) !== group) return;
-    this.#groups.delete(slot.spec.key);
-    slot.subscriptions = 0;
+    const { key } = group.slot.spec;
+    if (this.#groups.get(key) === group) this.#groups.delete(key);
   }
 }

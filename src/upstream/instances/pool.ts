@@ -19,8 +19,6 @@ export type Slot = {
   instance: Instance | null;
   /** Calls in flight, and callers that follow tasks: the instance is kept while there are any. */
   uses: number;
-  /** The number of resources that are subscribed to: they keep it too. */
-  subscriptions: number;
   /** Those of its owner who have called it and may come back: sessions by id until they end, null for calls without one. */
   readonly users: Set<string | null>;
   /** Whether it ever gave its owner what has to be come back for: a task, or a question to be answered with a retry. */
@@ -44,6 +42,8 @@ type PoolHost = {
   readonly clock: Clock;
   readonly breaker: BreakerOptions;
   start(slot: Slot, ask: Opener["ask"]): Promise<Instance>;
+  /** Whether resources of the instance are subscribed to: they keep it as a call does. */
+  isSubscribed(slot: Slot): boolean;
   /** An instance has ended, for whatever reason. */
   ended(slot: Slot): void;
   /** An instance ended without being asked to. */
@@ -60,8 +60,6 @@ const sessionlessMs = 60_000;
 
 /** How many instances there may be, and how long an unused one is kept, ms. */
 type Room = { readonly maxInstances: number; readonly idleStop: number };
-
-const isIdle = ({ uses, subscriptions }: Slot): boolean => uses === 0 && subscriptions === 0;
 
 /** How long an idle instance is kept for its owner while others need its place, ms. */
 function keptFor({ users, owes }: Slot, idleStop: number): number {
@@ -134,7 +132,6 @@ export class Pool {
       starting: Promise.resolve(turn?.promise).then(() => this.#host.start(slot, ask)),
       instance: null,
       uses: 0,
-      subscriptions: 0,
       users: new Set(),
       owes: false,
       level: null,
@@ -155,21 +152,25 @@ export class Pool {
    */
   #makeRoom({ owner }: Spec, { maxInstances, idleStop }: Room, crowds: boolean): void {
     const now = this.#host.clock.mono();
-    const isLeft = (slot: Slot): boolean => isIdle(slot) && slot.usedAt + keptFor(slot, idleStop) * 1000 <= now;
+    const isLeft = (slot: Slot): boolean => this.#isIdle(slot) && slot.usedAt + keptFor(slot, idleStop) * 1000 <= now;
     const givers = endable(this.#slots.values(), owner, maxInstances, isLeft);
-    const idle = givers.find((slot) => slot.instance && isIdle(slot));
+    const idle = givers.find((slot) => slot.instance && this.#isIdle(slot));
     if (idle) return void this.stop(idle);
     if (crowds) {
       const reason = `all ${mostOfOne(maxInstances)} of its ${maxInstances} instances that one caller may have are in use (maxInstances)`;
       throw faults.full(this.#host.server, reason);
     }
     const waits = [...this.#slots.values()].map(
-      (slot) => (isIdle(slot) ? (slot.usedAt - now) / 1000 : 0) + keptFor(slot, idleStop),
+      (slot) => (this.#isIdle(slot) ? (slot.usedAt - now) / 1000 : 0) + keptFor(slot, idleStop),
     );
     // Where an instance may be ended but is busy, there is room as soon as it is idle.
     const wait = givers.length > 0 ? 0 : Math.ceil(Math.min(...waits));
     const reason = `all of its ${maxInstances} instances are in use or kept for callers who have not left and hold no more than their share (maxInstances, idleStop)`;
     throw faults.full(this.#host.server, reason, Math.max(1_000, wait));
+  }
+
+  #isIdle(slot: Slot): boolean {
+    return slot.uses === 0 && !this.#host.isSubscribed(slot);
   }
 
   async #follow(slot: Slot): Promise<void> {
@@ -252,7 +253,7 @@ export class Pool {
   sweep(ms: number): void {
     const before = this.#host.clock.mono() - ms * 1000;
     for (const slot of this.#slots.values()) {
-      if (slot.instance && isIdle(slot) && slot.usedAt < before) void this.stop(slot);
+      if (slot.instance && this.#isIdle(slot) && slot.usedAt < before) void this.stop(slot);
     }
   }
 

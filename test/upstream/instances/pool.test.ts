@@ -17,6 +17,7 @@ function poolOf(start: () => Promise<never> = () => Promise.reject(new Error("it
     breaker: usualBreaker,
     start: () => (starts++, start()),
     ended: () => ended.resolve(),
+    isSubscribed: () => false,
     crashed: () => {},
   });
   return { pool, ended: ended.promise, started: () => starts };
