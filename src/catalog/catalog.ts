@@ -199,7 +199,8 @@ class CompiledCatalog implements Catalog {
   }
 
   collided(): readonly Missing[] {
-    return [...this.#toolsets.values()].flatMap(({ collided }) => collided);
+    const everywhere = new Set(this.#whole.missing);
+    return [...this.#toolsets.values()].flatMap(({ missing }) => missing.filter((one) => !everywhere.has(one)));
   }
 
   #receiver({ id }: Principal): Receiver {

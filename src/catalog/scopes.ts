@@ -16,8 +16,6 @@ export type Scope = {
   readonly rights: readonly Route[];
   readonly entries: Entries;
   readonly missing: readonly MissingEntry[];
-  /** Those of `missing` that are missing only in this scope, because their new names cannot be told apart. */
-  readonly collided: readonly MissingEntry[];
   /** The description of the endpoint; null except for toolsets. */
   readonly description: string | null;
   /** Whether the scope may lead to this route. A URI in no list is not among `entries`, so it is checked here. */
@@ -37,7 +35,7 @@ function scopeOf(part: Omit<Scope, "named" | "rights">): Scope {
 }
 
 /** What only toolsets have. */
-const plain = { collided: [], description: null, rename: {} } as const;
+const plain = { description: null, rename: {} } as const;
 
 /** The scope of `/mcp`. */
 export function wholeScope(offered: Pick<Scope, "servers" | "entries" | "missing">): Scope {
@@ -83,7 +81,6 @@ export function toolsetScope(whole: Scope, options: ToolsetOptions, before: Scop
     description: options.description ?? null,
     entries,
     missing: [...whole.missing.filter((each) => (each.cut ? isServer(each.server) : admits(each))), ...collided],
-    collided,
     rename: options.rename,
     admits,
     admitsAll,
