@@ -40,7 +40,7 @@ export class CallerInstances {
       start: async (slot, ask) => {
         const instance = await this.#start(slot, ask);
         const heard = (method: string, params: string): void => void this.#heard(slot, method, params);
-        listenForChanges(instance, terms, { heard, missed: () => this.#tools.changed(slot) });
+        listenForChanges(instance, { heard, missed: () => this.#tools.changed(slot) });
         return instance;
       },
       isSubscribed: ({ spec }) => this.subscriptions.has(spec.key),

@@ -41,7 +41,6 @@ export class Following {
     };
     const listening: Listening = {
       instance,
-      terms: this.#terms,
       declares: capabilities.value,
       filter: { taskIds: watch.taskIds },
       missed: () => watch.lost(),

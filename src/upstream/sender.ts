@@ -71,9 +71,9 @@ export class Sender {
           const instance = slot.instance ?? (await this.#instances.within(call, deadline, slot.starting));
           const level = this.#levelFor(slot, instance, call);
           if (level) await this.#setLevel(slot, instance, level);
-          const { options, host } = this.#terms;
+          const { options } = this.#terms;
           const timeout = Math.max(1, Math.ceil(deadline - performance.now()));
-          const target = { peer: instance.peer, spec: slot.spec, options, client: host.client, timeout };
+          const target = { peer: instance.peer, spec: slot.spec, options, client: instance.link.client, timeout };
           const outbound = requestOf(call, route, request, target);
           const answer = await instance.link.request(outbound);
           if (again || outbound.headers === null || !refusesHeaders(answer)) {
@@ -152,7 +152,7 @@ export class Sender {
   async #setLevel(slot: Slot, { link, peer }: Instance, level: LogLevel): Promise<void> {
     slot.level = level;
     const params = { level };
-    await query(link, this.#terms.host, { method: "logging/setLevel", peer, timeout: levelMs, params }).catch(() => {
+    await query(link, { method: "logging/setLevel", peer, timeout: levelMs, params }).catch(() => {
       slot.level = null;
     });
   }

@@ -13,7 +13,7 @@ import { query } from "./link/query.ts";
 /** What subscriptions need of the server that they are at. */
 export type SubscriptionsHost = {
   readonly server: string;
-  readonly terms: { readonly host: Pick<SetHost, "client" | "clock" | "secrets"> };
+  readonly terms: { readonly host: Pick<SetHost, "clock" | "secrets"> };
   /** How long the server may take to begin or end a subscription, ms, as things are now. */
   timeout(): number;
   /** Waits until it is known what the server speaks; null when that is known. */
@@ -70,7 +70,7 @@ async function request({ instance, host }: Grant, method: string, uri: string): 
   const { link, peer } = instance;
   try {
     const timeout = host.timeout();
-    const answer = await query(link, host.terms.host, { method, peer, timeout, params: { uri } });
+    const answer = await query(link, { method, peer, timeout, params: { uri } });
     if (answer.kind === "result") return null;
     const said = `The server "${host.server}" refuses it: ${quoted(answer.message, host.terms.host.secrets())}`;
     return new Failure("invalid-params", said, { refusal: answer.error });
@@ -278,7 +278,6 @@ export class SubscriptionGroup {
   #begin({ instance, host }: Grant, uris: ReadonlySet<string>): Promise<Begun> {
     const listening: Listening = {
       instance,
-      terms: host.terms,
       filter: { resourceSubscriptions: [...uris] },
       missed: () => {
         for (const wish of this.#wanted.values()) tell(wish, null);

@@ -289,7 +289,7 @@ export class Discovery {
   #listenTo(own: OwnInstance): void {
     own.listen?.abort();
     const heard = (method: string): void => void this.heard(method);
-    own.listen = listenForChanges(own, this.#terms, { heard, missed: () => this.#missed(own) });
+    own.listen = listenForChanges(own, { heard, missed: () => this.#missed(own) });
   }
 
   /** While nobody listened anything may have changed. */
@@ -330,7 +330,6 @@ export class Discovery {
 
   /** Throws when an instance does not answer; what a modern one says of itself. */
   check(instance: Instance): Promise<Greeting | null> {
-    const { options, host } = this.#terms;
-    return checkHealth(instance, host, Math.min(options.healthCheck, mostHealthMs));
+    return checkHealth(instance, Math.min(this.#terms.options.healthCheck, mostHealthMs));
   }
 }

@@ -93,13 +93,13 @@ type ChangeListener = Pick<Listening, "heard" | "missed">;
  * Hears of changed lists from a modern instance, which announces them only to a request that listens, until the instance
  * ends or the controller aborts. Null where none are announced.
  */
-export function listenForChanges(instance: Instance, terms: Terms, listener: ChangeListener): AbortController | null {
+export function listenForChanges(instance: Instance, listener: ChangeListener): AbortController | null {
   const filter = instance.peer.era === "modern" ? listenFilter(instance.peer) : null;
   if (!filter) return null;
   const listen = new AbortController();
   const end = (): void => listen.abort();
   void instance.link.ended.then(end);
-  void holdListen({ instance, terms, filter, ...listener }, listen.signal).then(end);
+  void holdListen({ instance, filter, ...listener }, listen.signal).then(end);
   return listen;
 }
 

@@ -33,7 +33,7 @@ export type Drained = { readonly texts: readonly string[]; readonly warning: str
  */
 export async function drainList(
   { link, peer }: Instance,
-  terms: Pick<Terms, "options"> & { readonly host: Pick<SetHost, "client" | "secrets"> },
+  terms: Pick<Terms, "options"> & { readonly host: Pick<SetHost, "secrets"> },
   list: ListName,
   { ms = most.ms, declares }: { ms?: number } & Pick<Query, "declares"> = {},
 ): Promise<Drained> {
@@ -53,7 +53,7 @@ export async function drainList(
     const usual = terms.options.timeout;
     const timeout = Math.min(usual, Math.max(1, Math.ceil(deadline - performance.now())));
     const params = cursor === undefined ? {} : { cursor };
-    const answer = await repeatIfLost(() => query(link, terms.host, { method, peer, timeout, params, declares })).catch(
+    const answer = await repeatIfLost(() => query(link, { method, peer, timeout, params, declares })).catch(
       (error: unknown) => {
         const overtime = error instanceof Failure && error.code === "timeout" && timeout < usual;
         if (page === 1 || !overtime) throw error;

@@ -93,7 +93,7 @@ export class HttpSession {
   async lookAfter(peer: Peer): Promise<void> {
     const { link, host } = this.#context;
     const timeout = Math.min(pingMs, host.timeout());
-    await query(link, host, { method: "ping", peer, timeout }).catch(() => {});
+    await query(link, { method: "ping", peer, timeout }).catch(() => {});
   }
 
   /** Notes how a request was answered. A server may say in words of its own that it does not know the session. */

@@ -35,7 +35,7 @@ export class FirstQuestions {
   async settled({ link, peer }: Instance, host: LinkHost): Promise<void> {
     if (peer.era !== "legacy") return;
     const timeout = Math.min(mostMs, host.timeout() / 2);
-    const roundTrip = () => query(link, host, { method: "ping", peer, timeout });
+    const roundTrip = () => query(link, { method: "ping", peer, timeout });
     const over = AbortSignal.timeout(timeout);
     const settle = async (): Promise<void> => {
       await link.listening?.();

@@ -27,8 +27,8 @@ export type Discovered =
  */
 export async function initialize(link: Link, host: LinkHost, timeout: number): Promise<Greeting> {
   const capabilities: unknown = JSON.parse(host.declares);
-  const params = { protocolVersion: latestLegacy, capabilities, clientInfo: host.client };
-  const answer = await query(link, host, { method: "initialize", peer: legacyPeer, timeout, params });
+  const params = { protocolVersion: latestLegacy, capabilities, clientInfo: link.client };
+  const answer = await query(link, { method: "initialize", peer: legacyPeer, timeout, params });
   if (answer.kind === "error") {
     const why = `initialize: ${answer.code} ${quoted(answer.message, host.secrets())}`;
     throw isAboutEra(answer) ? new NoRevision(host.server, why) : faults.down(host.server, why);
@@ -49,7 +49,7 @@ export async function initialize(link: Link, host: LinkHost, timeout: number): P
  * that has no revision in common with the gateway.
  */
 export async function discover(link: Link, host: LinkHost, timeout: number): Promise<Discovered> {
-  const ask = () => query(link, host, { method: "server/discover", peer: modernPeer, timeout });
+  const ask = () => query(link, { method: "server/discover", peer: modernPeer, timeout });
   let answer: Answer;
   try {
     answer = await ask();
@@ -139,13 +139,9 @@ function bounded(capabilities: Record<string, unknown>): Record<string, unknown>
  * Checks that the server still answers, an error included, and what it says about itself now: null where it does not
  * say. Throws as `Link.request` does.
  */
-export async function checkHealth(
-  { link, peer }: Instance,
-  host: Pick<LinkHost, "client">,
-  timeout: number,
-): Promise<Greeting | null> {
+export async function checkHealth({ link, peer }: Instance, timeout: number): Promise<Greeting | null> {
   const modern = peer.era === "modern";
   const method = modern ? "server/discover" : "ping";
-  const answer = await repeatIfLost(() => query(link, host, { method, peer, timeout }));
+  const answer = await repeatIfLost(() => query(link, { method, peer, timeout }));
   return modern && answer.kind === "result" ? greeting(peer, objectIn(answer.result)) : null;
 }

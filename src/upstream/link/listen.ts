@@ -3,7 +3,7 @@ import type { Failure } from "../../core/failure.ts";
 import { isObject, objectIn } from "../../core/json.ts";
 import { sleep, within } from "../../core/wait.ts";
 import { Backoff } from "../backoff.ts";
-import type { Instance, LinkHost } from "./link.ts";
+import type { Instance } from "./link.ts";
 import { query } from "./query.ts";
 
 /** The notifications that a modern server is asked for (2026-07-28, subscriptions). */
@@ -12,8 +12,6 @@ export type ListenFilter = Readonly<Record<string, true | readonly string[]>>;
 /** What to listen to, and what is done with what is heard. */
 export type Listening = {
   readonly instance: Instance;
-  /** What the gateway calls itself, read anew for each request: a reload may change it. */
-  readonly terms: { readonly host: Pick<LinkHost, "client" | "secrets"> };
   readonly filter: ListenFilter;
   /** Capabilities of the client that the request is for; none where the gateway listens for itself. */
   readonly declares?: Readonly<Record<string, unknown>>;
@@ -34,7 +32,7 @@ export async function holdListen(
   signal: AbortSignal,
   acknowledged?: (honoured: Honoured) => void,
 ): Promise<void> {
-  const { instance, terms, filter, declares } = listening;
+  const { instance, filter, declares } = listening;
   const backoff = new Backoff();
   let again = false;
   while (!signal.aborted && !instance.link.over) {
@@ -50,7 +48,7 @@ export async function holdListen(
       again = true;
       acknowledged?.(honouredIn(params));
     };
-    const answer = await query(instance.link, terms.host, {
+    const answer = await query(instance.link, {
       method: "subscriptions/listen",
       peer: instance.peer,
       timeout: null,

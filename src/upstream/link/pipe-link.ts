@@ -58,6 +58,7 @@ export class PipeLink implements Link {
   readonly #ended = Promise.withResolvers<End>();
   readonly ended = this.#ended.promise;
   readonly streams = 0;
+  readonly client: LinkHost["client"];
   readonly #host: LinkHost;
   readonly #pipe: Pipe;
   readonly #inbox: Inbox;
@@ -69,6 +70,7 @@ export class PipeLink implements Link {
   over: End | null = null;
 
   constructor(host: LinkHost, open: (events: PipeEvents) => Pipe) {
+    this.client = host.client;
     this.#host = host;
     this.#outside = new OutsideCalls(host.asker);
     this.#inbox = this.#createInbox();

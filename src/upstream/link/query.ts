@@ -1,6 +1,6 @@
 import { Failure } from "../../core/failure.ts";
 import { clientCapabilitiesKey, clientInfoKey, protocolVersionKey } from "../../mcp/meta.ts";
-import type { Answer, Link, LinkHost, Peer, Purpose } from "./link.ts";
+import type { Answer, Link, Peer, Purpose } from "./link.ts";
 
 /** A request that the gateway sends for itself. */
 export type Query = {
@@ -20,11 +20,11 @@ const own: Purpose = { kind: "own" };
 const never = new AbortController().signal;
 
 /** Asks on the gateway's own behalf; throws as `Link.request` does. */
-export function query(link: Link, { client }: Pick<LinkHost, "client">, query: Query): Promise<Answer> {
+export function query(link: Link, query: Query): Promise<Answer> {
   const { method, peer, timeout, params = {}, declares = {}, notified, signal = never } = query;
   const meta = {
     [protocolVersionKey]: peer.revision,
-    [clientInfoKey]: client,
+    [clientInfoKey]: link.client,
     [clientCapabilitiesKey]: declares,
   };
   const text = JSON.stringify(peer.era === "modern" ? { ...params, _meta: meta } : params);

@@ -47,6 +47,7 @@ class HttpLink implements Link {
   readonly pid = null;
   readonly #ended = Promise.withResolvers<End>();
   readonly ended = this.#ended.promise;
+  readonly client: LinkHost["client"];
   readonly #host: LinkHost;
   readonly #proxy: string | null;
   readonly #wire: HttpWire;
@@ -64,6 +65,7 @@ class HttpLink implements Link {
   over: End | null = null;
 
   constructor(spec: HttpSpec, host: LinkHost) {
+    this.client = host.client;
     this.#host = host;
     this.#proxy = spec.proxy;
     this.#wire = new HttpWire(spec, host);

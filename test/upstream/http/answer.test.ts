@@ -11,7 +11,7 @@ test("what a proxy does not let through did not run, and its refusal is told as 
   using proxy = Bun.serve({ hostname: "127.0.0.1", port: 0, fetch: () => new Response(null, { status: 403 }) });
   const spec = { url: "https://upstream.test/mcp", headers: {}, proxy: proxy.url.href, getStream: false };
   const link = openHttp(spec, linkHost);
-  const asked = query(link, linkHost, {
+  const asked = query(link, {
     method: "ping",
     peer: { era: "legacy", revision: "2025-11-25" },
     timeout: 5_000,
@@ -76,7 +76,7 @@ test("refused credentials are told long before the time-out where the announced 
   const spec = { url: `http://127.0.0.1:${silent.port}/`, headers: {}, proxy: null, getStream: false };
   const link = openHttp(spec, linkHost);
   const peer = { era: "legacy", revision: "2025-11-25" } as const;
-  const { message } = await rejectionOf(query(link, linkHost, { method: "ping", peer, timeout: 60_000 }));
+  const { message } = await rejectionOf(query(link, { method: "ping", peer, timeout: 60_000 }));
   expect(message).toContain("refuses the gateway's credentials (HTTP 401)");
   await closed.promise;
   await link.close();

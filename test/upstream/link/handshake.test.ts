@@ -7,6 +7,7 @@ import { linkHost } from "../../support/link-host.ts";
 
 /** A link to a server that answers all requests alike. */
 const answering = (answer: Answer): Link => ({
+  client: linkHost.client,
   pid: null,
   streams: 0,
   over: null,

@@ -87,7 +87,6 @@ const listenOn = (link: Link, signal: AbortSignal): Promise<void> =>
   holdListen(
     {
       instance: { link, peer: ungreeted },
-      terms: { host: linkHost },
       filter: {},
       heard: () => {},
       missed: () => {},
@@ -135,8 +134,7 @@ test("a server that does not acknowledge a listening request in time is told tha
       new Promise((resolve) => request.signal.addEventListener("abort", () => resolve(null)))
     ),
   } as unknown as Link;
-  const terms = { host: linkHost };
-  const listening = { instance: { link, peer: ungreeted }, terms, filter: {}, missed: () => {}, heard: () => {} };
+  const listening = { instance: { link, peer: ungreeted }, filter: {}, missed: () => {}, heard: () => {} };
   const silent = faults.down("a", "it is silent");
   expect(await rejectionOf(beginListen(listening, 5, silent))).toBe(silent);
   expect(requests.map(({ signal }) => signal.aborted)).toEqual([true]);

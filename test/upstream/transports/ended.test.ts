@@ -12,13 +12,11 @@ const open = (url: string) => openHttp({ url, headers: {}, proxy: null, getStrea
 test("what is under way when an HTTP link ends is lost, and nothing is sent after that", async () => {
   using server = serve((message) => (isCall(message) ? new Promise(() => {}) : null));
   const link = open(server.url);
-  const called = rejectionOf(query(link, linkHost, { method: "tools/call", peer, timeout: 60_000 }));
+  const called = rejectionOf(query(link, { method: "tools/call", peer, timeout: 60_000 }));
   await until(() => server.of("tools/call").length === 1, "the call");
   link.fail("it hangs");
   expect(await called).toMatchObject({ code: "lost", message: expect.stringContaining("it hangs") });
-  expect((await rejectionOf(query(link, linkHost, { method: "ping", peer, timeout: 60_000 }))).code).toBe(
-    "upstream-down",
-  );
+  expect((await rejectionOf(query(link, { method: "ping", peer, timeout: 60_000 }))).code).toBe("upstream-down");
   await link.notify("notifications/roots/list_changed", null, peer);
   expect(server.seen.map(({ method }) => method)).toEqual(["tools/call"]);
 });
@@ -27,7 +25,7 @@ test("a request that was given up before is not sent over HTTP", async () => {
   using server = serve(() => null);
   const link = open(server.url);
   const signal = AbortSignal.abort();
-  const asked = query(link, linkHost, { method: "tools/call", peer, timeout: 60_000, signal });
+  const asked = query(link, { method: "tools/call", peer, timeout: 60_000, signal });
   expect((await rejectionOf(asked)).code).toBe("cancelled");
   await link.close();
   expect(server.seen).toEqual([]);
