@@ -2,7 +2,7 @@ import { after } from "../../core/clock.ts";
 import { longestQuestion } from "../../core/inbound.ts";
 import { plainId } from "../../mcp/message.ts";
 import type { Exchange } from "./exchange.ts";
-import { mostOpen, type Question } from "./questions.ts";
+import { mostOpen, type Question } from "./question-context.ts";
 
 /**
  * How long a question waits at most if no other waits before it, ms. The official SDKs give up requests after 60 s, a

@@ -1,6 +1,6 @@
 import { Deadline } from "./deadline.ts";
 import type { AskClient, Handlers, LinkRequest } from "./link.ts";
-import { QuestionContext } from "./questions.ts";
+import { QuestionContext } from "./question-context.ts";
 
 /** Why a request was given up without an answer. */
 export type GaveUp = "timeout" | "cancelled";

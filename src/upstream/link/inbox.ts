@@ -14,7 +14,7 @@ import type { Exchange } from "./exchange.ts";
 import type { FloodGuard } from "./flood.ts";
 import type { Answer, LinkHost } from "./link.ts";
 import type { OutsideCalls } from "./outside-calls.ts";
-import { askClient, isInput, type Question, type QuestionContext, type SendReply } from "./questions.ts";
+import { askClient, isInput, type Question, type QuestionContext, type SendReply } from "./question-context.ts";
 
 /** Where the messages of one stream of a server go; a flood of those that are no answers ends the request or the link. */
 export type Inbox = FloodGuard & {

@@ -1,7 +1,7 @@
 import type { InputMethod } from "../../core/inbound.ts";
 import { createWindow } from "../window.ts";
 import type { AskClient } from "./link.ts";
-import { QuestionContext } from "./questions.ts";
+import { QuestionContext } from "./question-context.ts";
 
 /** How often a server may ask outside of calls, per minute. The number of the client's calls does not bound that. */
 const most = 16;

@@ -1,6 +1,6 @@
 import { afterEach, expect, jest, test } from "bun:test";
 import { answerTime, type ClientAnswer, type InputRequest } from "../../../src/core/inbound.ts";
-import { askClient } from "../../../src/upstream/link/questions.ts";
+import { askClient } from "../../../src/upstream/link/question-context.ts";
 import type { Handlers } from "../../../src/upstream/link/link.ts";
 import { exchangeOf, linkRequest, settled } from "../../support/link-host.ts";
 import { until } from "../../support/until.ts";
