@@ -5,7 +5,6 @@ import { changedMethod } from "../core/lists.ts";
 import type { Down } from "../core/upstream.ts";
 import { within } from "../core/wait.ts";
 import { CallerTools } from "./discovery/caller-tools.ts";
-import type { Discovery } from "./discovery/discovery.ts";
 import { listenForChanges } from "./discovery/inventory.ts";
 import { faults } from "./faults.ts";
 import type { Terms } from "./host.ts";
@@ -14,6 +13,7 @@ import { type Opener, Pool, type Slot } from "./instances/pool.ts";
 import { type Spec, specOf } from "./instances/spec.ts";
 import type { Starter } from "./instances/starter.ts";
 import type { AskClient, Instance } from "./link/link.ts";
+import type { OwnInstance } from "./own-instance.ts";
 import { Subscriptions } from "./subscriptions.ts";
 
 /** The instances of one server that serve callers: decides which one a call gets, and where their notifications go. */
@@ -24,14 +24,14 @@ export class CallerInstances {
   readonly #tools: CallerTools;
   readonly #terms: Terms;
   readonly #starter: Starter;
-  readonly #discovery: Discovery;
+  readonly #own: OwnInstance;
   #usedAt: number;
 
-  constructor(terms: Terms, starter: Starter, discovery: Discovery) {
+  constructor(terms: Terms, starter: Starter, own: OwnInstance) {
     const { options, host } = terms;
     this.#terms = terms;
     this.#starter = starter;
-    this.#discovery = discovery;
+    this.#own = own;
     this.#usedAt = host.clock.mono();
     this.pool = new Pool({
       server: options.id,
@@ -50,12 +50,12 @@ export class CallerInstances {
         this.#tools.forget(slot);
       },
     });
-    this.#tools = new CallerTools(terms, () => discovery.inventory.tools);
+    this.#tools = new CallerTools(terms, () => own.inventory.tools);
     this.subscriptions = new Subscriptions({
       server: options.id,
       terms,
       timeout: () => terms.options.timeout,
-      learn: ({ spec }) => this.#discovery.learn(spec.era),
+      learn: ({ spec }) => this.#own.learn(spec.era),
       reopen: ({ spec, until }) => this.#open(spec, { until, ask: null }),
       wait: ({ spec }) => this.pool.wait(spec.key),
     });
@@ -92,7 +92,7 @@ export class CallerInstances {
   /** Waits until it is known which instance the call needs; null when that is known. */
   learn(call: Call, deadline: number): Promise<void> | null {
     this.#usedAt = this.#terms.host.clock.mono();
-    const learning = this.#discovery.learn(call.inbound.era);
+    const learning = this.#own.learn(call.inbound.era);
     return learning && this.within(call, deadline, learning);
   }
 
@@ -149,15 +149,15 @@ export class CallerInstances {
   #open(spec: Spec, opener: Opener): Slot {
     const found = this.pool.find(spec.key);
     if (found) return found;
-    const { state } = this.#discovery;
-    if (state === "idle") void this.#discovery.connect();
+    const { state } = this.#own;
+    if (state === "idle") void this.#own.connect();
     else if (state !== "ready" && state !== "starting") throw this.#unavailable();
     return this.pool.open(spec, this.#terms.options, opener);
   }
 
   #unavailable(): Failure {
-    const { reason, state } = this.#discovery;
-    const wait = this.#discovery.wait();
+    const { reason, state } = this.#own;
+    const wait = this.#own.wait();
     return faults.down(this.#terms.options.id, reason ?? `it is ${state}`, wait > 0 ? wait : undefined);
   }
 
@@ -170,7 +170,7 @@ export class CallerInstances {
         this.subscriptions.renewed(slot);
         this.#tools.forget(slot);
         // A server that forgets sessions was started anew, and may offer something else.
-        void this.#discovery.checkOwn();
+        void this.#own.check();
       },
     };
     const client = this.#clientOf(spec);
@@ -206,7 +206,7 @@ export class CallerInstances {
   /** Takes a notification of an instance that belongs to no request; false when nobody wants it. */
   #heard(slot: Slot, method: string, params: string): boolean {
     if (method === "notifications/resources/updated") return this.subscriptions.updated(slot, params);
-    if (this.#discovery.heard(method)) {
+    if (this.#own.heard(method)) {
       if (method === changedMethod("tools")) this.#tools.changed(slot);
       return true;
     }

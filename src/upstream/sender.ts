@@ -6,14 +6,15 @@ import { rpcCodes } from "../core/rpc-code.ts";
 import { sleep } from "../core/wait.ts";
 import type { CallerInstances } from "./caller-instances.ts";
 import { wantedLevel } from "./capabilities.ts";
-import type { Discovery } from "./discovery/discovery.ts";
 import { reasonOf } from "./faults.ts";
 import { requestOf, replyOf } from "./forward.ts";
 import type { Terms } from "./host.ts";
 import type { Slot } from "./instances/pool.ts";
 import type { Starter } from "./instances/starter.ts";
 import type { Answer, Instance } from "./link/link.ts";
+import { checkHealth } from "./link/handshake.ts";
 import { query } from "./link/query.ts";
+import type { OwnInstance } from "./own-instance.ts";
 import { factsOf } from "./transports/index.ts";
 
 /** Methods that change nothing, so that they may be asked again when the connection died before the answer. */
@@ -43,13 +44,13 @@ function ofReading(error: unknown): unknown {
 export class Sender {
   readonly #terms: Terms;
   readonly #starter: Starter;
-  readonly #discovery: Discovery;
+  readonly #own: OwnInstance;
   readonly #instances: CallerInstances;
 
-  constructor(terms: Terms, starter: Starter, discovery: Discovery, instances: CallerInstances) {
+  constructor(terms: Terms, starter: Starter, own: OwnInstance, instances: CallerInstances) {
     this.#terms = terms;
     this.#starter = starter;
-    this.#discovery = discovery;
+    this.#own = own;
     this.#instances = instances;
   }
 
@@ -104,16 +105,16 @@ export class Sender {
    * is now.
    */
   async #redefined(call: RoutedCall, deadline: number): Promise<Route> {
-    await this.#instances.within(call, deadline, this.#discovery.refresh());
+    await this.#instances.within(call, deadline, this.#own.refresh());
     const { name, tool: old } = call.route;
-    return { ...call.route, tool: old && (this.#discovery.inventory.tools.find((now) => now.name === name) ?? old) };
+    return { ...call.route, tool: old && (this.#own.inventory.tools.find((now) => now.name === name) ?? old) };
   }
 
   /** A failed call may be a sign that its instance or the server is in trouble. */
   #noteFailure(error: unknown, slot: Slot): void {
     if (!(error instanceof Failure)) return;
     if (error.code === "timeout") void this.#suspect(slot);
-    if (error.code === "upstream-down") void this.#discovery.checkOwn();
+    if (error.code === "upstream-down") void this.#own.check();
   }
 
   /** Ends an instance that hangs: a call on it timed out, and it does not answer a ping either. */
@@ -124,7 +125,7 @@ export class Sender {
     if (!instance || suspected || alone) return;
     slot.suspected = true;
     try {
-      await this.#discovery.check(instance);
+      await checkHealth(instance, this.#terms.options.healthCheck);
     } catch (error) {
       instance.link.fail(`it does not answer any more (${reasonOf(error)})`);
     }
@@ -146,7 +147,7 @@ export class Sender {
     const wanted = wantedLevel(call);
     if (peer.era === "modern" || wanted === null || wanted === "default") return null;
     if (slot.level !== null && isAsSevere(wanted, slot.level)) return null;
-    return Object.hasOwn(this.#discovery.inventory.capabilities ?? {}, "logging") ? wanted : null;
+    return Object.hasOwn(this.#own.inventory.capabilities ?? {}, "logging") ? wanted : null;
   }
 
   async #setLevel(slot: Slot, { link, peer }: Instance, level: LogLevel): Promise<void> {

@@ -3,7 +3,6 @@ import { longestTimer, lookEvery } from "../core/clock.ts";
 import type { Followed, TaskWatch, Updated } from "../core/ports.ts";
 import type { Listing, ServerState, ServerStatus } from "../core/upstream.ts";
 import { CallerInstances } from "./caller-instances.ts";
-import { Discovery } from "./discovery/discovery.ts";
 import { listingOf, unknownText } from "./discovery/inventory.ts";
 import { Following } from "./following.ts";
 import type { SetHost } from "./host.ts";
@@ -11,6 +10,7 @@ import { identityOf } from "./identity.ts";
 import { downText } from "./instances/failures.ts";
 import { Starter } from "./instances/starter.ts";
 import type { ServerOptions } from "./options.ts";
+import { OwnInstance } from "./own-instance.ts";
 import type { StderrLog } from "./process/stderr-log.ts";
 import { Sender } from "./sender.ts";
 import { transportOf } from "./transports/index.ts";
@@ -22,7 +22,7 @@ export class Supervisor {
   readonly sender: Sender;
   readonly #terms: { options: ServerOptions; host: SetHost };
   readonly #starter: Starter;
-  readonly #discovery: Discovery;
+  readonly #own: OwnInstance;
   readonly #following: Following;
   #pulse: Timer | null = null;
   #listing: Promise<void> | null = null;
@@ -31,9 +31,9 @@ export class Supervisor {
     this.identity = identityOf(options);
     this.#terms = { options, host };
     this.#starter = new Starter(this.#terms);
-    this.#discovery = new Discovery(this.#terms, this.#starter);
-    this.instances = new CallerInstances(this.#terms, this.#starter, this.#discovery);
-    this.sender = new Sender(this.#terms, this.#starter, this.#discovery, this.instances);
+    this.#own = new OwnInstance(this.#terms, this.#starter);
+    this.instances = new CallerInstances(this.#terms, this.#starter, this.#own);
+    this.sender = new Sender(this.#terms, this.#starter, this.#own, this.instances);
     this.#following = new Following(this.#terms, this.instances.pool);
   }
 
@@ -42,7 +42,7 @@ export class Supervisor {
   }
 
   get #state(): ServerState {
-    return this.#discovery.state;
+    return this.#own.state;
   }
 
   // ── life ────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -60,8 +60,8 @@ export class Supervisor {
     // A server that was taken over while it starts is waited for too.
     const begins = this.#state === "idle" || this.#state === "starting";
     if (!begins) return;
-    if (this.boots) await this.#discovery.connect();
-    else if (!this.#discovery.listed) await (this.#listing ??= this.#listOnce().finally(() => (this.#listing = null)));
+    if (this.boots) await this.#own.connect();
+    else if (!this.#own.listed) await (this.#listing ??= this.#listOnce().finally(() => (this.#listing = null)));
   }
 
   /**
@@ -72,17 +72,17 @@ export class Supervisor {
   async #listOnce(): Promise<void> {
     const { options, host } = this.#terms;
     const before = host.clock.mono();
-    this.#discovery.set("starting", null);
+    this.#own.set("starting", null);
     const connect = async (): Promise<void> => {
-      if (this.#state === "starting") await this.#discovery.connect();
+      if (this.#state === "starting") await this.#own.connect();
     };
     await ("url" in options ? connect() : host.starts.add(connect));
-    if (this.#state === "ready" && this.instances.unusedSince(before)) await this.#discovery.rest();
+    if (this.#state === "ready" && this.instances.unusedSince(before)) await this.#own.rest();
   }
 
   /** Shows what the server offered that had this id before, until this one has been listed itself. */
   inherit(old: Supervisor): void {
-    this.#discovery.inherit(old.#discovery);
+    this.#own.inherit(old.#own);
   }
 
   /** Joins another set; options that do not concern the processes take effect at once. */
@@ -90,7 +90,7 @@ export class Supervisor {
     const { healthCheck, refresh } = this.#terms.options;
     Object.assign(this.#terms, { options, host });
     this.#starter.apply();
-    if (options.refresh !== refresh) this.#discovery.reschedule();
+    if (options.refresh !== refresh) this.#own.reschedule();
     if (this.#pulse && options.healthCheck !== healthCheck) {
       clearInterval(this.#pulse);
       this.#pulse = this.#startPulse();
@@ -105,11 +105,11 @@ export class Supervisor {
   }
 
   async #stop(state: "stopping" | "idle"): Promise<void> {
-    this.#discovery.set(state, null);
+    this.#own.set(state, null);
     if (this.#pulse) clearInterval(this.#pulse);
     this.#pulse = null;
     // First, so that no handshake which is cut off below counts as a crash.
-    const stopped = [this.#discovery.stop(), this.instances.pool.close()];
+    const stopped = [this.#own.stop(), this.instances.pool.close()];
     // Closing a link ends its handshake too, so nothing that is still starting is waited for.
     await this.#starter.close();
     await Promise.all(stopped);
@@ -121,9 +121,9 @@ export class Supervisor {
     await this.#stop("idle");
     // It was removed meanwhile.
     if (this.#state === "stopping") return;
-    this.#discovery.forgive();
+    this.#own.forgive();
     this.#pulse ??= this.#startPulse();
-    await this.#discovery.connect();
+    await this.#own.connect();
   }
 
   #startPulse(): Timer {
@@ -135,8 +135,8 @@ export class Supervisor {
     const { idleStop, start } = this.#terms.options;
     this.instances.beat(idleStop);
     const unused = this.instances.unusedSince(this.#terms.host.clock.mono() - idleStop * 1000);
-    if (start === "on-demand" && unused && this.#discovery.instance) await this.#discovery.rest();
-    else await this.#discovery.beat();
+    if (start === "on-demand" && unused && this.#own.instance) await this.#own.rest();
+    else await this.#own.beat();
   }
 
   // ── what the set asks of it ─────────────────────────────────────────────────────────────────────────────────
@@ -153,14 +153,14 @@ export class Supervisor {
   /** The lists that the server offers; null while it is disabled. */
   listing(): Listing | null {
     if (this.#state === "disabled") return null;
-    const { state, reason, inventory } = this.#discovery;
+    const { state, reason, inventory } = this.#own;
     const ready = state === "ready" || state === "idle";
     return listingOf(this.id, inventory, ready ? null : (reason ?? `it is ${state}`));
   }
 
   /** What is being learnt of the tools that only some callers are shown, this one among them. */
   learnTools(party: Party, mayUse: (server: string) => boolean): Promise<unknown>[] {
-    const conditional = this.#discovery.listConditional(party.capabilities, () => mayUse(this.id));
+    const conditional = this.#own.listConditional(party.capabilities, () => mayUse(this.id));
     const asked = this.instances.learnTools(party);
     return [conditional, asked && mayUse(this.id) ? asked : null].filter((each) => each !== null);
   }
@@ -173,7 +173,7 @@ export class Supervisor {
   /** The server as operators see it: the gateway's own instance and those of the callers together. */
   status(): ServerStatus {
     const { options, host } = this.#terms;
-    const { state, reason, inventory, instance, restarts, streams } = this.#discovery;
+    const { state, reason, inventory, instance, restarts, streams } = this.#own;
     const { pool, subscriptions } = this.instances;
     const { down } = pool;
     const ownPid = instance?.link.pid ?? null;

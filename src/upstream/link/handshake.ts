@@ -14,6 +14,9 @@ const longestCapabilities = 64 * 1024;
 /** Most characters of a server's instructions that are passed on. */
 const longestInstructions = 4_096;
 
+/** Longest wait for an answer to a health check, ms. */
+const mostHealthMs = 10_000;
+
 /** What the answer to `server/discover` means. */
 export type Discovered =
   | { readonly era: "modern"; readonly greeting: Greeting; readonly legacy: boolean }
@@ -136,11 +139,12 @@ function bounded(capabilities: Record<string, unknown>): Record<string, unknown>
 }
 
 /**
- * Checks that the server still answers, an error included, and what it says about itself now: null where it does not
- * say. Throws as `Link.request` does.
+ * Checks that the server still answers, an error included, before the next check comes in `interval` ms, and what it says
+ * about itself now: null where it does not say. Throws as `Link.request` does.
  */
-export async function checkHealth({ link, peer }: Instance, timeout: number): Promise<Greeting | null> {
+export async function checkHealth({ link, peer }: Instance, interval: number): Promise<Greeting | null> {
   const modern = peer.era === "modern";
+  const timeout = Math.min(interval, mostHealthMs);
   const method = modern ? "server/discover" : "ping";
   const answer = await repeatIfLost(() => query(link, { method, peer, timeout }));
   return modern && answer.kind === "result" ? greeting(peer, objectIn(answer.result)) : null;

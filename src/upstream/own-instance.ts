@@ -1,23 +1,20 @@
 import { isDeepStrictEqual } from "node:util";
-import type { ClientCapabilities, Era } from "../../core/inbound.ts";
-import { changedMethod, type ListName, listNames, lists } from "../../core/lists.ts";
-import { Turn } from "../../core/turns.ts";
-import type { ServerState } from "../../core/upstream.ts";
-import { type Breaker, createBreaker } from "../breaker.ts";
-import { reasonOf } from "../faults.ts";
-import { checkHealth } from "../link/handshake.ts";
-import type { Terms } from "../host.ts";
-import { differs, type Inventory, listenForChanges, offered, recall, takeInventory } from "./inventory.ts";
-import type { Greeting, Instance, LinkHost } from "../link/link.ts";
-import { ConditionalTools } from "./conditional-tools.ts";
-import { Relisting } from "./relisting.ts";
-import type { Starter } from "../instances/starter.ts";
-
-/** Longest wait for an answer to a health check. */
-const mostHealthMs = 10_000;
+import type { ClientCapabilities, Era } from "../core/inbound.ts";
+import { changedMethod, type ListName, listNames, lists } from "../core/lists.ts";
+import { Turn } from "../core/turns.ts";
+import type { ServerState } from "../core/upstream.ts";
+import { type Breaker, createBreaker } from "./breaker.ts";
+import { ConditionalTools } from "./discovery/conditional-tools.ts";
+import { differs, type Inventory, listenForChanges, offered, recall, takeInventory } from "./discovery/inventory.ts";
+import { Relisting } from "./discovery/relisting.ts";
+import { reasonOf } from "./faults.ts";
+import type { Terms } from "./host.ts";
+import type { Starter } from "./instances/starter.ts";
+import { checkHealth } from "./link/handshake.ts";
+import type { Greeting, Instance, LinkHost } from "./link/link.ts";
 
 /** The instance that only the gateway uses, after the handshake. */
-type OwnInstance = Instance & {
+type Running = Instance & {
   peer: Greeting;
   readonly host: LinkHost;
   readonly conditional: ConditionalTools;
@@ -26,19 +23,19 @@ type OwnInstance = Instance & {
 };
 
 /**
- * One server as the gateway itself knows it, through an instance of its own that declares no capabilities: the lists
- * that the server offers, and its health. One attempt to start the instance is made at a time; one that fails, and an
+ * The instance of one server that serves the gateway itself and declares no capabilities: by it is known what the server
+ * offers, its health, and so its state. One attempt to start the instance is made at a time; one that fails, and an
  * instance that ends, is followed by the next after a while. On the instance one thing is done at a time too: lists are
  * read, or it is checked.
  */
-export class Discovery {
+export class OwnInstance {
   readonly #terms: Terms;
   readonly #starter: Starter;
   readonly #breaker: Breaker;
   readonly #relisting: Relisting;
   #state: ServerState = "idle";
   #reason: string | null = null;
-  #own: OwnInstance | null = null;
+  #running: Running | null = null;
   /** The attempt to start an instance that is made now. */
   #attempt: Promise<void> | null = null;
   /** Begins the next attempt. */
@@ -75,18 +72,18 @@ export class Discovery {
 
   /** The gateway's own instance, null while there is none. */
   get instance(): Instance | null {
-    return this.#own;
+    return this.#running;
   }
 
   /** Finds out which eras the server speaks, as far as callers of this era need it; null when that is known. */
   learn(era: Era): Promise<void> | null {
-    const unmet = !this.#starter.eras.known && this.#own === null && this.#retry === null;
+    const unmet = !this.#starter.eras.known && this.#running === null && this.#retry === null;
     if (unmet) return this.connect().then(() => this.#learnLegacy(era) ?? undefined);
     return this.#learnLegacy(era);
   }
 
   #learnLegacy(era: Era): Promise<void> | null {
-    return era === "modern" || !this.#own ? null : this.#starter.learnLegacy(this.#own.host);
+    return era === "modern" || !this.#running ? null : this.#starter.learnLegacy(this.#running.host);
   }
 
   /**
@@ -94,12 +91,12 @@ export class Discovery {
    * Null if they are known, or cannot be listed now: a server that does not run is not started for this.
    */
   listConditional(capabilities: ClientCapabilities, mayUse: () => boolean): Promise<void> | null {
-    return this.#own?.conditional.learn(capabilities, mayUse) ?? null;
+    return this.#running?.conditional.learn(capabilities, mayUse) ?? null;
   }
 
   /** Streams that are held open to hear of changes. */
   get streams(): number {
-    const { link, listen } = this.#own ?? {};
+    const { link, listen } = this.#running ?? {};
     return (link?.streams ?? 0) + (listen?.signal.aborted === false ? 1 : 0);
   }
 
@@ -109,7 +106,7 @@ export class Discovery {
   }
 
   /** Shows what the server offered that had this id before, until this one has been listed itself. */
-  inherit(old: Discovery): void {
+  inherit(old: OwnInstance): void {
     if (listNames.every((list) => this.inventory[list].length === 0)) {
       this.inventory = { ...old.inventory, listedAt: null, stale: true };
     }
@@ -117,7 +114,7 @@ export class Discovery {
 
   /** Reads the lists at another interval from here on. */
   reschedule(): void {
-    if (this.#own) this.#relisting.begin();
+    if (this.#running) this.#relisting.begin();
   }
 
   set(state: ServerState, reason: string | null): void {
@@ -144,7 +141,7 @@ export class Discovery {
 
   /** Ends the instance of an on-demand server, until its next call. */
   async rest(): Promise<void> {
-    const link = this.#own?.link;
+    const link = this.#running?.link;
     this.#leave();
     this.set("idle", null);
     await link?.close();
@@ -152,8 +149,8 @@ export class Discovery {
 
   #leave(): void {
     this.#relisting.pause();
-    this.#own?.listen?.abort();
-    this.#own = null;
+    this.#running?.listen?.abort();
+    this.#running = null;
   }
 
   // ── connecting ──────────────────────────────────────────────────────────────────────────────────────────────
@@ -161,7 +158,7 @@ export class Discovery {
   /** One attempt to start an instance and read its lists; never rejects. */
   connect(): Promise<void> {
     const over = this.#state === "disabled" || this.#state === "stopping" || this.#terms.host.retired();
-    if (this.#own || over) return Promise.resolve();
+    if (this.#running || over) return Promise.resolve();
     return (this.#attempt ??= this.#tryConnect().finally(() => (this.#attempt = null)));
   }
 
@@ -169,7 +166,7 @@ export class Discovery {
     if (this.#retry) clearTimeout(this.#retry);
     this.#retry = null;
     this.set("starting", null);
-    let own: OwnInstance | null = null;
+    let running: Running | null = null;
     try {
       const events = {
         notified: (method: string) => this.heard(method),
@@ -177,11 +174,11 @@ export class Discovery {
       };
       const host = this.#starter.linkHost(events);
       const met = await this.#starter.meet(host);
-      own = { ...met, host, conditional: this.#conditional(met), listen: null };
-      if (this.#state === "starting") await this.#list(own, listNames);
-      this.#ready(own);
+      running = { ...met, host, conditional: this.#conditional(met), listen: null };
+      if (this.#state === "starting") await this.#list(running, listNames);
+      this.#ready(running);
     } catch (error) {
-      await own?.link.close();
+      await running?.link.close();
       this.#failed(reasonOf(error));
     }
   }
@@ -200,14 +197,14 @@ export class Discovery {
     });
   }
 
-  #ready(own: OwnInstance): void {
-    if (this.#state !== "starting") return void own.link.close();
-    this.#own = own;
+  #ready(running: Running): void {
+    if (this.#state !== "starting") return void running.link.close();
+    this.#running = running;
     this.set("ready", null);
     this.#relisting.begin();
-    this.#listenTo(own);
-    void own.link.ended.then(({ expected, reason }) => {
-      if (this.#own !== own || expected) return;
+    this.#listenTo(running);
+    void running.link.ended.then(({ expected, reason }) => {
+      if (this.#running !== running || expected) return;
       const { options, host } = this.#terms;
       this.#leave();
       host.record({ type: "server.crashed", actor: "system", facts: { server: options.id, reason } });
@@ -233,10 +230,10 @@ export class Discovery {
 
   // ── lists ───────────────────────────────────────────────────────────────────────────────────────────────────
 
-  async #list(own: OwnInstance, which: readonly ListName[]): Promise<void> {
+  async #list(running: Running, which: readonly ListName[]): Promise<void> {
     const before = this.inventory;
     const turn = new Turn();
-    const taken = await takeInventory({ instance: own, turn, ...this.#terms }, before, which);
+    const taken = await takeInventory({ instance: running, turn, ...this.#terms }, before, which);
     turn.begin();
     this.listed = true;
     // Conditional tools may have been learnt meanwhile.
@@ -244,7 +241,7 @@ export class Discovery {
     if (differs(this.inventory, before)) this.#terms.host.changed();
     turn.over();
     this.#relisting.took(turn.total);
-    if (this.inventory.tools !== before.tools) own.conditional.forget();
+    if (this.inventory.tools !== before.tools) running.conditional.forget();
   }
 
   /** Takes a notification of any instance; false when it is not about the lists. */
@@ -255,7 +252,7 @@ export class Discovery {
   }
 
   #relist(which: readonly ListName[]): Promise<void> {
-    return this.#exclusively((own) => this.#list(own, which));
+    return this.#exclusively((running) => this.#list(running, which));
   }
 
   /**
@@ -278,33 +275,33 @@ export class Discovery {
   /**
    * Does a piece of work on the instance, unless there is none or it is busy with another; a failure ends the instance.
    */
-  async #exclusively(work: (own: OwnInstance) => Promise<void>): Promise<void> {
-    const own = this.#own;
-    if (!own || this.#work) return;
-    this.#work = work(own).catch((error: unknown) => own.link.fail(reasonOf(error)));
+  async #exclusively(work: (running: Running) => Promise<void>): Promise<void> {
+    const running = this.#running;
+    if (!running || this.#work) return;
+    this.#work = work(running).catch((error: unknown) => running.link.fail(reasonOf(error)));
     await this.#work;
     this.#work = null;
   }
 
-  #listenTo(own: OwnInstance): void {
-    own.listen?.abort();
+  #listenTo(running: Running): void {
+    running.listen?.abort();
     const heard = (method: string): void => void this.heard(method);
-    own.listen = listenForChanges(own, { heard, missed: () => this.#missed(own) });
+    running.listen = listenForChanges(running, { heard, missed: () => this.#missed(running) });
   }
 
   /** While nobody listened anything may have changed. */
-  #missed({ peer }: OwnInstance): void {
+  #missed({ peer }: Running): void {
     this.#relisting.changed(offered(peer));
   }
 
   /** The server has greeted anew: another version of it may run at the same address. */
   #greeted(greeting: Greeting): void {
-    const own = this.#own;
-    if (!own) return;
-    own.peer = greeting;
-    own.conditional.forget();
-    this.#missed(own);
-    this.#listenTo(own);
+    const running = this.#running;
+    if (!running) return;
+    running.peer = greeting;
+    running.conditional.forget();
+    this.#missed(running);
+    this.#listenTo(running);
   }
 
   // ── health ──────────────────────────────────────────────────────────────────────────────────────────────────
@@ -314,22 +311,17 @@ export class Discovery {
    */
   async beat(): Promise<void> {
     if (this.inventory.failed.length > 0) await this.refresh();
-    else await this.checkOwn();
+    else await this.check();
   }
 
   /** Checks by the gateway's own instance whether the server still answers; ends the instance where it does not. */
-  checkOwn(): Promise<void> {
-    return this.#exclusively(async (own) => {
-      const greeting = await this.check(own);
+  check(): Promise<void> {
+    return this.#exclusively(async (running) => {
+      const greeting = await checkHealth(running, this.#terms.options.healthCheck);
       if (!greeting) return;
       // Other instructions wait for the next listing: they may hold the time, and so be others at each check.
-      if (isDeepStrictEqual(greeting.capabilities, own.peer.capabilities)) own.peer = greeting;
+      if (isDeepStrictEqual(greeting.capabilities, running.peer.capabilities)) running.peer = greeting;
       else this.#greeted(greeting);
     });
-  }
-
-  /** Throws when an instance does not answer; what a modern one says of itself. */
-  check(instance: Instance): Promise<Greeting | null> {
-    return checkHealth(instance, Math.min(this.#terms.options.healthCheck, mostHealthMs));
   }
 }
