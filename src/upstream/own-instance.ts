@@ -108,7 +108,7 @@ export class OwnInstance {
   /** Shows what the server offered that had this id before, until this one has been listed itself. */
   inherit(old: OwnInstance): void {
     if (listNames.every((list) => this.inventory[list].length === 0)) {
-      this.inventory = { ...old.inventory, listedAt: null, stale: true };
+      this.inventory = { ...old.inventory, listedAt: null };
     }
   }
 
@@ -217,7 +217,6 @@ export class OwnInstance {
     const { options, host } = this.#terms;
     const server = options.id;
     const { wait, open } = this.#breaker.failed();
-    this.inventory = { ...this.inventory, stale: true };
     host.log.warn("a server is not available", { server, reason, retryMs: Math.round(wait) });
     if (open) host.record({ type: "server.circuit-open", actor: "system", facts: { server, reason } });
     this.set(open ? "open-circuit" : "backoff", reason);

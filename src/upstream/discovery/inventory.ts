@@ -24,7 +24,6 @@ export type Inventory = Offers & {
   readonly era: Era | null;
   /** Epoch µs of the last successful listing. */
   readonly listedAt: number | null;
-  readonly stale: boolean;
   /** Lists that could not be read the last time. */
   readonly failed: readonly ListName[];
 };
@@ -37,7 +36,6 @@ const nothing: Inventory = {
   instructions: null,
   era: null,
   listedAt: null,
-  stale: true,
   failed: [],
 };
 
@@ -137,14 +135,13 @@ export async function takeInventory(of: Stocktaking, old: Inventory, which: read
     instructions,
     era,
     listedAt: host.clock.now(),
-    stale: false,
     failed: [
       ...old.failed.filter((list) => has.includes(list) && !asked.includes(list)),
       ...failures.map(({ list }) => list),
     ],
   };
   of.turn.begin();
-  if (differs(next, old)) remember(options, host, next);
+  if (old.listedAt === null || differs(next, old)) remember(options, host, next);
   of.turn.over();
   return next;
 }
@@ -154,7 +151,7 @@ export function differs(a: Inventory, b: Inventory): boolean {
   return (
     listNames.some((list) => a[list] !== b[list] || a.missing[list].length !== b.missing[list].length) ||
     a.conditional !== b.conditional ||
-    a.stale !== b.stale ||
+    a.era !== b.era ||
     a.instructions !== b.instructions ||
     JSON.stringify(a.capabilities) !== JSON.stringify(b.capabilities)
   );
@@ -246,7 +243,8 @@ export function unknownText({ missing }: Inventory): string | null {
 
 /** The inventory as the catalog sees it. */
 export function listingOf(server: string, now: Inventory, reason: string | null): Listing {
-  const { prompts, resources, resourceTemplates, stale, capabilities, instructions } = now;
+  const { prompts, resources, resourceTemplates, capabilities, instructions } = now;
+  const stale = now.listedAt === null || reason !== null;
   const usual = new Set(now.tools.map(({ name }) => name));
   const tools = [...now.tools, ...now.conditional.filter(({ name }) => !usual.has(name))];
   const missing = listNames.flatMap((list) => now.missing[list].map((one) => ({ list, ...one })));
