@@ -57,6 +57,8 @@ export class CallerTools {
 
   /** The instance of this slot says that its tools have changed. */
   changed(slot: Slot): void {
+    // What it said last may be read after its end.
+    if (slot.instance?.link.over) return;
     const offer = this.#offers.get(slot) ?? { ...noOffer, reading: Promise.resolve() };
     this.#offers.set(slot, offer);
     if (offer.due) return;

@@ -1,10 +1,11 @@
 import { describe, expect, test } from "bun:test";
 import { rmSync, writeFileSync } from "node:fs";
 import { reasonOf } from "../../support/failure.ts";
-import { event, events, reply, serve, text, told } from "../../support/mcp-server.ts";
+import { event, events, opens, openStream, reply, serve, type Stream, text, told } from "../../support/mcp-server.ts";
 import { principal } from "../../support/principal.ts";
 import { fake, http, type AskOptions, type Harness, jsonOf, callTo, upstreams } from "../../support/upstream.ts";
 import { TempDir } from "../../support/temp-dir.ts";
+import { use } from "../../support/turns.ts";
 import { until } from "../../support/until.ts";
 
 // The tools that a server offers to one caller's instance only.
@@ -122,6 +123,30 @@ test.each([
   await changed.promise;
   expect(own(set, modern)).toEqual(["extra"]);
   expect(jsonOf(await set.ask("a", "seen", {}, modern))).toMatchObject({ filters: [{ toolsListChanged: true }] });
+});
+
+test("an instance that has ended is not asked for what it said last, which is read after its end", async () => {
+  const streams: Stream[] = [];
+  using server = serve((message, request) => {
+    if (request.method === "GET") return openStream({ start: (one) => void streams.push(one) });
+    return message.method === "initialize" ? opens(message.id, `${streams.length}`) : null;
+  });
+  await using set = upstreams([http("a", server.url, { isolation: "per-session" })]);
+  await set.settled();
+  const ended = Promise.withResolvers<void>();
+  set.onNotice(() => {
+    set.endSession("s1");
+    // Longer than the share of a stream, so that others have their turn before the rest of it is read.
+    use(10);
+    ended.resolve();
+  });
+  await set.ask("a", "t", {}, { ...alice, session: "s1" });
+  await until(() => streams.length === 2, "the stream of the session");
+  const rest = `: ${"x".repeat(16 * 1024)}\n${told("notifications/tools/list_changed", {})}`;
+  streams[1]?.enqueue(told("notifications/message", { level: "info" }) + rest);
+  await ended.promise;
+  await set.ask("a", "t", {}, { ...alice, session: "s2" });
+  expect(set.warnings).toEqual([]);
 });
 
 test("a caller who may have nothing of the server waits for none of its instances", async () => {
