@@ -181,7 +181,7 @@ export class CallerInstances {
     const host = { ...this.#starter.linkHost(events, spec.declares), asker: () => asker };
     try {
       const instance = await this.#starter.start(this.#starter.eras.eraFor(spec.era), host);
-      await first?.settled(instance, host);
+      await first?.settled(instance);
       return instance;
     } catch (error) {
       // The server was replaced by one that speaks the newer era only.

@@ -74,7 +74,7 @@ export class Sender {
           if (level) await this.#setLevel(slot, instance, level);
           const { options } = this.#terms;
           const timeout = Math.max(1, Math.ceil(deadline - performance.now()));
-          const target = { peer: instance.peer, spec: slot.spec, options, client: instance.link.client, timeout };
+          const target = { peer: instance.peer, spec: slot.spec, options, client: instance.link.host.client, timeout };
           const outbound = requestOf(call, route, request, target);
           const answer = await instance.link.request(outbound);
           if (again || outbound.headers === null || !refusesHeaders(answer)) {

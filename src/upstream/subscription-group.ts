@@ -13,7 +13,7 @@ import { query } from "./link/query.ts";
 /** What subscriptions need of the server that they are at. */
 export type SubscriptionsHost = {
   readonly server: string;
-  readonly terms: { readonly host: Pick<SetHost, "clock" | "secrets"> };
+  readonly terms: { readonly host: Pick<SetHost, "clock"> };
   /** How long the server may take to begin or end a subscription, ms, as things are now. */
   timeout(): number;
   /** Waits until it is known what the server speaks; null when that is known. */
@@ -72,7 +72,7 @@ async function request({ instance, host }: Grant, method: string, uri: string): 
     const timeout = host.timeout();
     const answer = await query(link, { method, peer, timeout, params: { uri } });
     if (answer.kind === "result") return null;
-    const said = `The server "${host.server}" refuses it: ${quoted(answer.message, host.terms.host.secrets())}`;
+    const said = `The server "${host.server}" refuses it: ${quoted(answer.message, link.host.secrets())}`;
     return new Failure("invalid-params", said, { refusal: answer.error });
   } catch (error) {
     return asFailure(error);

@@ -77,9 +77,8 @@ test("what came of a list that takes too long is offered", async () => {
     return reply(id, { tools: list(["t"]), nextCursor: "2" });
   });
   const link = openHttp({ url: server.url, headers: {}, proxy: null, getStream: false }, linkHost);
-  const terms = { options: http("a", server.url), host: linkHost };
   const peer = { era: "legacy", revision: "2025-11-25", capabilities: null, instructions: null } as const;
-  const { texts, warning } = await drainList({ link, peer }, terms, "tools", { ms: 500 });
+  const { texts, warning } = await drainList({ link, peer }, "tools", { ms: 500 });
   expect(texts.length).toBe(1);
   expect(warning).toBe("its tools/list was cut: more than 0.5 s");
   await link.close();

@@ -116,7 +116,7 @@ export class CallerTools {
   /** Reads the tools. Returns why some are not offered; null if all are. */
   async #read(offer: Offer, instance: Instance, turn: Turn): Promise<string | null> {
     const { host } = this.#terms;
-    const { texts, warning } = await drainList(instance, this.#terms, "tools", { ms: most.ms });
+    const { texts, warning } = await drainList(instance, "tools", { ms: most.ms });
     const common = new Set(this.#common().map(({ name }) => name));
     const { items, missing } = await inTurns(readTools(texts, host), turn);
     const known = new Map(offer.tools.map((tool) => [tool.text, tool]));

@@ -95,14 +95,14 @@ export class ConditionalTools {
 
   /** A modern server reads with each request what its client can; a legacy one decides when a client connects. */
   async #drain(declares: string): Promise<Drained> {
-    const { starter, terms, instance } = this.#host;
+    const { starter, instance } = this.#host;
     if (instance.peer.era === "modern") {
-      return drainList(instance, terms, "tools", { declares: JSON.parse(declares) });
+      return drainList(instance, "tools", { declares: JSON.parse(declares) });
     }
     const ignored = { notified: () => true, renewed: () => {} };
     const started = await starter.start("legacy", starter.linkHost(ignored, declares));
     try {
-      return await drainList(started, terms, "tools");
+      return await drainList(started, "tools");
     } finally {
       this.#gone = started.link.close();
     }

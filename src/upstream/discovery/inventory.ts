@@ -164,7 +164,7 @@ async function listOne(of: Stocktaking, old: Inventory, list: ListName): Promise
   const { log } = host;
   const server = options.id;
   try {
-    const { texts, warning, late } = await drainList(of.instance, of, list);
+    const { texts, warning, late } = await drainList(of.instance, list);
     if (warning !== null) log.warn(warning, { server });
     const rest = warning === null ? [] : [{ name: null, reason: warning }];
     const read = await (list === "tools" ? toolsIn(texts, of, old) : inTurns(readItems(texts, list, host), turn));

@@ -11,7 +11,7 @@ import { readable } from "../../mcp/readable.ts";
 import { elements, locate, openArray, stringValue } from "../../mcp/json-text.ts";
 import { type ScanLimits, scan } from "../../mcp/scan.ts";
 import { faults, quoted } from "../faults.ts";
-import type { SetHost, Terms } from "../host.ts";
+import type { SetHost } from "../host.ts";
 import type { Instance } from "../link/link.ts";
 import { repeatIfLost, type Query, query } from "../link/query.ts";
 
@@ -33,10 +33,10 @@ export type Drained = { readonly texts: readonly string[]; readonly warning: str
  */
 export async function drainList(
   { link, peer }: Instance,
-  terms: Pick<Terms, "options"> & { readonly host: Pick<SetHost, "secrets"> },
   list: ListName,
   { ms = most.ms, declares }: { ms?: number } & Pick<Query, "declares"> = {},
 ): Promise<Drained> {
+  const { host } = link;
   const { method } = lists[list];
   const deadline = performance.now() + ms;
   const cursors = new Set<string>();
@@ -50,7 +50,7 @@ export async function drainList(
   let cursor: string | undefined;
   let characters = 0;
   for (let page = 1; ; page++) {
-    const usual = terms.options.timeout;
+    const usual = host.timeout();
     const timeout = Math.min(usual, Math.max(1, Math.ceil(deadline - performance.now())));
     const params = cursor === undefined ? {} : { cursor };
     const answer = await repeatIfLost(() => query(link, { method, peer, timeout, params, declares })).catch(
@@ -64,9 +64,9 @@ export async function drainList(
     if (answer.kind === "error") {
       // Many servers with resources have never heard of templates.
       if (list === "resourceTemplates" && answer.code === rpcCodes.methodNotFound) return whole;
-      throw faults.protocol(terms.options.id, `${method}: ${quoted(answer.message, terms.host.secrets())}`);
+      throw faults.protocol(host.server, `${method}: ${quoted(answer.message, host.secrets())}`);
     }
-    const { items, next } = readPage(answer.result, terms.options.id, list);
+    const { items, next } = readPage(answer.result, host.server, list);
     for (const item of items) texts.push(item);
     characters += answer.result.length;
     if (next === null) return whole;

@@ -130,7 +130,7 @@ export class HttpSession {
     }
     const { session } = wire;
     try {
-      host.renewed(await initialize(link, host, Math.min(handshakeMs, host.timeout())));
+      host.renewed(await initialize(link, Math.min(handshakeMs, host.timeout())));
     } catch (error) {
       // A refusal that came with the status of a success named none.
       if (!surely && (wire.session ?? session) === session) return wire.openSession(session);

@@ -3,7 +3,7 @@ import type { Era } from "../../core/inbound.ts";
 import { within } from "../../core/wait.ts";
 import { HttpFailure, unsent } from "../faults.ts";
 import { discover, type Discovered, greetModern, initialize } from "../link/handshake.ts";
-import type { Greeting, Instance, Link, LinkHost } from "../link/link.ts";
+import type { Greeting, Instance, Link } from "../link/link.ts";
 import type { LinkKind } from "../transports/index.ts";
 
 /**
@@ -17,7 +17,6 @@ export type Met = Instance & { readonly speaks: SpokenEras };
 
 /** What the first contact with a server needs. */
 export type FirstContact = {
-  readonly host: LinkHost;
   readonly protocol: "auto" | "modern" | "legacy";
   readonly http: boolean;
   /** Opens a new link. */
@@ -60,19 +59,19 @@ async function greet(contact: FirstContact, shake: (link: Link) => Promise<Omit<
 }
 
 function greetAs(contact: FirstContact, speaks: SpokenEras): Promise<Met> {
-  const { host, protocol, start } = contact;
+  const { protocol, start } = contact;
   return greet(contact, async (link) => ({
-    peer: await (speaks.modern ? greetModern(link, host, start, protocol !== "auto") : initialize(link, host, start)),
+    peer: await (speaks.modern ? greetModern(link, start, protocol !== "auto") : initialize(link, start)),
     speaks,
   }));
 }
 
 /** HTTP: requests are independent, so the link that asks for the era is used afterwards too. */
 function meetHttp(contact: FirstContact): Promise<Met> {
-  const { host, start } = contact;
+  const { start } = contact;
   return greet(contact, async (link) => {
-    const found = await discover(link, host, start);
-    if (found.era === "legacy") return { peer: await initialize(link, host, start), speaks: only.legacy };
+    const found = await discover(link, start);
+    if (found.era === "legacy") return { peer: await initialize(link, start), speaks: only.legacy };
     return { peer: found.greeting, speaks: { ...only.modern, legacy: found.legacy || null } };
   });
 }
@@ -83,7 +82,7 @@ const isOld = (error: unknown): error is HttpFailure => error instanceof HttpFai
 async function meetOld(contact: FirstContact, first: HttpFailure): Promise<Met> {
   const link = contact.open("sse");
   try {
-    return { link, peer: await initialize(link, contact.host, contact.start), speaks: only.sse };
+    return { link, peer: await initialize(link, contact.start), speaks: only.sse };
   } catch {
     await link.close();
     throw first;
@@ -121,9 +120,9 @@ async function probe(contact: FirstContact): Promise<SpokenEras> {
 
 /** What a server that may have to start first says of its eras; null for an old one. */
 async function discoverStarting(link: Link, contact: FirstContact): Promise<Discovered | null> {
-  const { host, start, probe } = contact;
+  const { start, probe } = contact;
   let shook = false;
-  const asked = discover(link, host, start).catch((error: unknown) => {
+  const asked = discover(link, start).catch((error: unknown) => {
     // A process that ends is an old one; a server that was never reached, or never says anything, has shown nothing.
     const code = error instanceof Failure ? error.code : null;
     if ((code === "timeout" && !shook) || (code === "upstream-down" && link.pid === null)) throw error;
@@ -145,7 +144,7 @@ async function discoverStarting(link: Link, contact: FirstContact): Promise<Disc
  */
 export function speaksLegacy(contact: FirstContact, limit: number): Promise<boolean> {
   return onProbe(contact, (link) =>
-    initialize(link, contact.host, limit).then(
+    initialize(link, limit).then(
       () => true,
       () => false,
     ),
@@ -165,11 +164,11 @@ async function onProbe<T>({ open }: FirstContact, ask: (link: Link) => Promise<T
  * Does the handshake on a further link to a server whose era is known. If that fails, closes the link and throws what
  * those are told who wait for it to send their calls.
  */
-export async function greetAgain(link: Link, host: LinkHost, era: Era, ms: number): Promise<Greeting> {
+export async function greetAgain(link: Link, era: Era, ms: number): Promise<Greeting> {
   try {
-    return await (era === "modern" ? greetModern : initialize)(link, host, ms);
+    return await (era === "modern" ? greetModern : initialize)(link, ms);
   } catch (error) {
     await link.close();
-    throw unsent(host.server, error);
+    throw unsent(link.host.server, error);
   }
 }

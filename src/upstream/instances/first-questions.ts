@@ -1,5 +1,5 @@
 import { sleep, within } from "../../core/wait.ts";
-import type { AskClient, Instance, LinkHost } from "../link/link.ts";
+import type { AskClient, Instance } from "../link/link.ts";
 import { query } from "../link/query.ts";
 
 /** Most milliseconds that the first call waits, and less where a call may take less. */
@@ -32,9 +32,9 @@ export class FirstQuestions {
   };
 
   /** Resolves once the server has asked and has the answers, or has had its time for that; never throws. */
-  async settled({ link, peer }: Instance, host: LinkHost): Promise<void> {
+  async settled({ link, peer }: Instance): Promise<void> {
     if (peer.era !== "legacy") return;
-    const timeout = Math.min(mostMs, host.timeout() / 2);
+    const timeout = Math.min(mostMs, link.host.timeout() / 2);
     const roundTrip = () => query(link, { method: "ping", peer, timeout });
     const over = AbortSignal.timeout(timeout);
     const settle = async (): Promise<void> => {

@@ -107,7 +107,6 @@ export class Starter {
     const { options } = this.#terms;
     const round = this.#round;
     return {
-      host,
       protocol: protocolOf(options),
       http: factsOf(options).perRequest,
       open: (kind) => {
@@ -125,7 +124,7 @@ export class Starter {
   async start(era: Era, host: LinkHost): Promise<Instance> {
     const link = this.#open(host, this.eras.spoken.sse ? "sse" : "usual");
     const silent = era === "modern" && factsOf(this.#terms.options).perRequest;
-    return { link, peer: silent ? ungreeted : await greetAgain(link, host, era, this.#startMs) };
+    return { link, peer: silent ? ungreeted : await greetAgain(link, era, this.#startMs) };
   }
 
   /**

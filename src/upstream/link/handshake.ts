@@ -28,9 +28,10 @@ export type Discovered =
  * server and the gateway have no revision in common, and as `Link.request` does. A server may refuse for other reasons, such
  * as too many sessions: these say nothing about what it speaks.
  */
-export async function initialize(link: Link, host: LinkHost, timeout: number): Promise<Greeting> {
+export async function initialize(link: Link, timeout: number): Promise<Greeting> {
+  const { host } = link;
   const capabilities: unknown = JSON.parse(host.declares);
-  const params = { protocolVersion: latestLegacy, capabilities, clientInfo: link.client };
+  const params = { protocolVersion: latestLegacy, capabilities, clientInfo: host.client };
   const answer = await query(link, { method: "initialize", peer: legacyPeer, timeout, params });
   if (answer.kind === "error") {
     const why = `initialize: ${answer.code} ${quoted(answer.message, host.secrets())}`;
@@ -51,7 +52,7 @@ export async function initialize(link: Link, host: LinkHost, timeout: number): P
  * Refused credentials and a server that is down or broken say nothing about the era, so they throw. So does a server
  * that has no revision in common with the gateway.
  */
-export async function discover(link: Link, host: LinkHost, timeout: number): Promise<Discovered> {
+export async function discover(link: Link, timeout: number): Promise<Discovered> {
   const ask = () => query(link, { method: "server/discover", peer: modernPeer, timeout });
   let answer: Answer;
   try {
@@ -62,20 +63,20 @@ export async function discover(link: Link, host: LinkHost, timeout: number): Pro
     if (error instanceof HttpFailure && isVerdict(error.status)) return refused(`HTTP ${error.status}`);
     throw error;
   }
-  if (answer.kind === "error") return readRefusal(answer, host);
+  if (answer.kind === "error") return readRefusal(answer, link.host);
   const result = objectIn(answer.result);
-  return read(result.supportedVersions, host, greeting(modernPeer, result));
+  return read(result.supportedVersions, link.host, greeting(modernPeer, result));
 }
 
 /**
  * Greets a server that should be modern. If the operator says so (`sure`), it need not know `server/discover`. Throws
  * when the server is not modern, and as `Link.request` does.
  */
-export async function greetModern(link: Link, host: LinkHost, timeout: number, sure = true): Promise<Greeting> {
-  const found = await discover(link, host, timeout);
+export async function greetModern(link: Link, timeout: number, sure = true): Promise<Greeting> {
+  const found = await discover(link, timeout);
   if (found.era === "modern") return found.greeting;
   if (sure && !found.named) return ungreeted;
-  throw faults.down(host.server, `it does not speak ${modernRevision} (${found.why})`);
+  throw faults.down(link.host.server, `it does not speak ${modernRevision} (${found.why})`);
 }
 
 /** A modern server that did not say what it has. */

@@ -79,8 +79,7 @@ export type End = { readonly expected: boolean; readonly reason: string };
  * request ids of its own, so a message that arrives on it can only answer a request that was sent on it.
  */
 export type Link = {
-  /** What the gateway calls itself, as things are now. */
-  readonly client: Implementation;
+  readonly host: LinkHost;
   /** Pid of the child process, null where there is none. */
   readonly pid: number | null;
   /** The number of streams that stay open besides requests. */

@@ -58,8 +58,7 @@ export class PipeLink implements Link {
   readonly #ended = Promise.withResolvers<End>();
   readonly ended = this.#ended.promise;
   readonly streams = 0;
-  readonly client: LinkHost["client"];
-  readonly #host: LinkHost;
+  readonly host: LinkHost;
   readonly #pipe: Pipe;
   readonly #inbox: Inbox;
   readonly #outside: OutsideCalls;
@@ -70,14 +69,13 @@ export class PipeLink implements Link {
   over: End | null = null;
 
   constructor(host: LinkHost, open: (events: PipeEvents) => Pipe) {
-    this.client = host.client;
-    this.#host = host;
+    this.host = host;
     this.#outside = new OutsideCalls(host.asker);
     this.#inbox = this.#createInbox();
     this.#pipe = open({
       longest: () => Math.max(shortestCap, host.limits.result) + headroom,
       received: (text) => {
-        if (!this.over) receive(text, this.#host, this.#inbox);
+        if (!this.over) receive(text, this.host, this.#inbox);
       },
       failed: (key, error) => this.#settle(key, error),
       ended: (reason) => this.#finish({ expected: false, reason }),
@@ -90,7 +88,7 @@ export class PipeLink implements Link {
   }
 
   request(request: LinkRequest): Promise<Answer> {
-    const { server } = this.#host;
+    const { server } = this.host;
     if (this.over) return Promise.reject(faults.down(server, this.over.reason));
     if (request.signal.aborted) return Promise.reject(faults.cancelled());
     const id = ++this.#last;
@@ -118,7 +116,7 @@ export class PipeLink implements Link {
 
   giveUp({ id, request, limit }: Exchange, why: GaveUp): void {
     const key = String(id);
-    const { server } = this.#host;
+    const { server } = this.host;
     const unseen = this.#pipe.take(key);
     if (!unseen && request.method !== "initialize") {
       const own = why === "timeout" ? "timed out" : "cancelled";
@@ -139,7 +137,7 @@ export class PipeLink implements Link {
   }
 
   #createInbox(): Inbox {
-    const { server, limits, dropped } = this.#host;
+    const { server, limits, dropped } = this.host;
     const guard = createFloodGuard(dropped, () => this.fail(floodReason));
     const issued = (id: string): boolean => isIssued(id, this.#last);
     return {
@@ -173,7 +171,7 @@ export class PipeLink implements Link {
     this.over = end;
     this.#outside.close();
     this.#ambiguous.close();
-    const { server } = this.#host;
+    const { server } = this.host;
     for (const key of this.#open.keys()) {
       this.#settle(key, this.#pipe.take(key) ? faults.down(server, end.reason) : faults.lost(server, end.reason));
     }

@@ -47,8 +47,7 @@ class HttpLink implements Link {
   readonly pid = null;
   readonly #ended = Promise.withResolvers<End>();
   readonly ended = this.#ended.promise;
-  readonly client: LinkHost["client"];
-  readonly #host: LinkHost;
+  readonly host: LinkHost;
   readonly #proxy: string | null;
   readonly #wire: HttpWire;
   readonly #session: HttpSession;
@@ -65,8 +64,7 @@ class HttpLink implements Link {
   over: End | null = null;
 
   constructor(spec: HttpSpec, host: LinkHost) {
-    this.client = host.client;
-    this.#host = host;
+    this.host = host;
     this.#proxy = spec.proxy;
     this.#wire = new HttpWire(spec, host);
     this.#courtesies = new Courtesies(this.#wire, host);
@@ -156,7 +154,7 @@ class HttpLink implements Link {
   }
 
   #prepare(request: LinkRequest): HttpExchange {
-    if (this.over) throw faults.down(this.#host.server, this.over.reason);
+    if (this.over) throw faults.down(this.host.server, this.over.reason);
     if (request.signal.aborted) throw faults.cancelled();
     const id = ++this.#last;
     const session = request.peer.era === "legacy" && request.method !== "initialize" ? this.#wire.session : null;
@@ -165,7 +163,7 @@ class HttpLink implements Link {
 
   /** The failure of a request that has no answer. If its caller gave up, the server is told so. */
   #faultOf(error: unknown, exchange: HttpExchange): Error {
-    const { server } = this.#host;
+    const { server } = this.host;
     const { request, id, gaveUp } = exchange;
     // First, since a caller that ends its session gives up and ends the link with it.
     if (gaveUp) {
@@ -177,11 +175,11 @@ class HttpLink implements Link {
     if (this.over) return faults.lost(server, this.over.reason);
     return error instanceof Failure || error instanceof SessionLost
       ? error
-      : faultOfError(this.#host, error, this.#proxy);
+      : faultOfError(this.host, error, this.#proxy);
   }
 
   async #read(response: Response, exchange: HttpExchange): Promise<Answer> {
-    const { server } = this.#host;
+    const { server } = this.host;
     const { request } = exchange;
     const { status, headers } = response;
     if (request.method === "initialize" && status < 300) this.#wire.openSession(headers.get("mcp-session-id"));
@@ -197,24 +195,24 @@ class HttpLink implements Link {
     }
     if (status === 401 || status === 403 || (status >= 300 && status < 400)) {
       const refused = exchange.lossIn(status, await shortText(response, longestWords));
-      const fault = faultOfStatus(this.#host, response, "");
+      const fault = faultOfStatus(this.host, response, "");
       if (refused !== null) throw new SessionLost(fault, refused);
       this.#session.note(status, exchange);
       throw fault;
     }
-    return this.#answer(await readText(response, this.#host, request.purpose), response, exchange);
+    return this.#answer(await readText(response, this.host, request.purpose), response, exchange);
   }
 
   #answer(text: string, response: Response, exchange: HttpExchange): Answer {
     const { status, headers } = response;
     const { request } = exchange;
-    const { server } = this.#host;
+    const { server } = this.host;
     const answer = isType(headers, "application/json") ? this.#answerIn(text, exchange, status) : null;
     const loss = exchange.lossIn(status, answer ?? text);
     if (loss !== null) {
       const isOwn = answer?.kind === "error" && answer.idText !== null;
       const said =
-        isGone(status) && !isOwn ? refusesAnew(server) : (answer ?? faultOfStatus(this.#host, response, text));
+        isGone(status) && !isOwn ? refusesAnew(server) : (answer ?? faultOfStatus(this.host, response, text));
       throw new SessionLost(said, loss);
     }
     // Whoever says that there is no such method has looked for it: there are servers without a ping.
@@ -222,13 +220,13 @@ class HttpLink implements Link {
     this.#session.note(isRead ? 200 : status, exchange);
     // The error of a broken server says nothing about what it speaks.
     if (answer === null || (status >= 500 && handshakes.has(request.method)))
-      throw faultOfStatus(this.#host, response, text);
+      throw faultOfStatus(this.host, response, text);
     return answer;
   }
 
   /** The answer in a JSON body; null when the body does not answer this request. */
   #answerIn(text: string, { id, session, doubt, isOwn }: HttpExchange, status: number): Answer | null {
-    const host = isOwn ? { ...this.#host, limits: this.#host.ownLimits } : this.#host;
+    const host = isOwn ? { ...this.host, limits: this.host.ownLimits } : this.host;
     const message = readUpstream(text, host.limits);
     // Nearly every body is the result itself; the rest is for servers that answer otherwise.
     if (message.kind === "result" && message.idText === String(id)) return bounded(message, host);
@@ -238,7 +236,7 @@ class HttpLink implements Link {
       // An error without an id can only be about the one request that this body answers.
       answer: (idText, answer) => {
         if (idText === null || idText === String(id)) heard.answer = answer;
-        else this.#host.dropped("an answer to nothing that was asked");
+        else this.host.dropped("an answer to nothing that was asked");
       },
       broken: (idText, why) => {
         heard.fault = why;
@@ -246,7 +244,7 @@ class HttpLink implements Link {
       },
       find: () => undefined,
       issued: () => false,
-      stray: this.#host.dropped,
+      stray: this.host.dropped,
       unrelated: () => {},
       delivered: () => {},
       open: () => [],

@@ -182,9 +182,9 @@ test("a list that takes too long takes away nothing that was known, and brings w
     clock: systemClock,
   };
   const of = {
-    instance: { link: { request } as unknown as Link, peer },
     // Longer than a whole listing may take.
-    options: http("a", "http://127.0.0.1:9/", { timeout: "120s" }),
+    instance: { link: { host: { ...linkHost, timeout: () => 120_000 }, request } as unknown as Link, peer },
+    options: http("a", "http://127.0.0.1:9/"),
     host: host as unknown as SetHost,
     turn: new Turn(),
   };

@@ -7,7 +7,7 @@ import { linkHost } from "../../support/link-host.ts";
 
 /** A link to a server that answers all requests alike. */
 const answering = (answer: Answer): Link => ({
-  client: linkHost.client,
+  host: linkHost,
   pid: null,
   streams: 0,
   over: null,
@@ -27,7 +27,7 @@ const resultOf = (result: object): Answer => ({
 });
 
 /** What a server's answer to `initialize` makes of it. */
-const refusedBy = (answer: Answer): Promise<unknown> => reasonOf(initialize(answering(answer), linkHost, 1_000));
+const refusedBy = (answer: Answer): Promise<unknown> => reasonOf(initialize(answering(answer), 1_000));
 
 const refusals: [code: number, data: unknown, aboutEra: boolean][] = [
   [-32_601, undefined, true],
@@ -56,8 +56,7 @@ test.each(["1999-01-01", "2026-07-28", 7, undefined])(
 
 test("of more capabilities than every client can be told only the standard ones are kept, empty", async () => {
   const greet = async (capabilities: object) =>
-    (await initialize(answering(resultOf({ protocolVersion: "2025-11-25", capabilities })), linkHost, 1_000))
-      .capabilities;
+    (await initialize(answering(resultOf({ protocolVersion: "2025-11-25", capabilities })), 1_000)).capabilities;
   const declared = { tools: { listChanged: true }, logging: true, experimental: { x: "y" } };
   expect(await greet(declared)).toEqual(declared);
   for (const long of [{ experimental: "x".repeat(64 * 1024) }, { tools: { x: "x".repeat(64 * 1024) } }])
@@ -66,10 +65,10 @@ test("of more capabilities than every client can be told only the standard ones 
 
 test("a server that is configured as modern and names other revisions only is not spoken to", async () => {
   const named = answering(resultOf({ supportedVersions: ["2025-06-18"] }));
-  expect(await reasonOf(greetModern(named, linkHost, 1_000))).toMatchObject({
+  expect(await reasonOf(greetModern(named, 1_000))).toMatchObject({
     code: "upstream-down",
     message: expect.stringContaining("it does not speak 2026-07-28 (it names no modern revision)"),
   });
   const silent = answering({ kind: "error", idText: "1", error: "{}", code: -32_601, message: "no", data: null });
-  expect((await greetModern(silent, linkHost, 1_000)).era).toBe("modern");
+  expect((await greetModern(silent, 1_000)).era).toBe("modern");
 });

@@ -117,7 +117,7 @@ test("listening goes on after an error that ends what its server had acknowledge
     setImmediate(slept.resolve);
     return { kind: "error" };
   };
-  const listening = listenOn({ over: null, request } as unknown as Link, new AbortController().signal);
+  const listening = listenOn({ host: linkHost, over: null, request } as unknown as Link, new AbortController().signal);
   await slept.promise;
   expect(asked).toBe(1);
   jest.advanceTimersByTime(1_000);
@@ -128,6 +128,7 @@ test("listening goes on after an error that ends what its server had acknowledge
 test("a server that does not acknowledge a listening request in time is told that it is not wanted", async () => {
   const requests: LinkRequest[] = [];
   const link = {
+    host: linkHost,
     over: null,
     request: (request: LinkRequest) => (
       requests.push(request),
@@ -144,6 +145,7 @@ test("nothing is asked of a link that has ended", async () => {
   let over = false;
   const request = (): Promise<never> => ((over = true), Promise.reject(new Error("it has ended")));
   const link = {
+    host: linkHost,
     request,
     get over() {
       return over ? { reason: "it has ended" } : null;
@@ -158,9 +160,12 @@ test("nothing is asked of a link that has ended", async () => {
 
 test("listening takes no hold of its link, however often it is begun", async () => {
   const held: string[] = [];
-  const link = new Proxy({ over: null, request: () => Promise.reject(new Error("broken")) } as unknown as Link, {
-    get: (target, key, self): unknown => (held.push(String(key)), Reflect.get(target, key, self)),
-  });
+  const link = new Proxy(
+    { host: linkHost, over: null, request: () => Promise.reject(new Error("broken")) } as unknown as Link,
+    {
+      get: (target, key, self): unknown => (held.push(String(key)), Reflect.get(target, key, self)),
+    },
+  );
   const controller = new AbortController();
   const listening = listenOn(link, controller.signal);
   await until(() => held.includes("request"), "the request");
