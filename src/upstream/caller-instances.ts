@@ -53,7 +53,7 @@ export class CallerInstances {
     this.#tools = new CallerTools(terms, () => own.inventory.tools);
     this.subscriptions = new Subscriptions({
       server: options.id,
-      terms,
+      clock: host.clock,
       timeout: () => terms.options.timeout,
       learn: ({ spec }) => this.#own.learn(spec.era),
       reopen: ({ spec, until }) => this.#open(spec, { until, ask: null }),

@@ -1,10 +1,10 @@
+import type { Clock } from "../core/clock.ts";
 import { asFailure, Failure } from "../core/failure.ts";
 import { objectIn } from "../core/json.ts";
 import { longestName } from "../core/name.ts";
 import type { Updated } from "../core/ports.ts";
 import { pauseBefore } from "./backoff.ts";
 import { faults, quoted } from "./faults.ts";
-import type { SetHost } from "./host.ts";
 import type { Slot } from "./instances/pool.ts";
 import type { Instance } from "./link/link.ts";
 import { beginListen, type Begun, type Listening } from "./link/listen.ts";
@@ -13,7 +13,7 @@ import { query } from "./link/query.ts";
 /** What subscriptions need of the server that they are at. */
 export type SubscriptionsHost = {
   readonly server: string;
-  readonly terms: { readonly host: Pick<SetHost, "clock"> };
+  readonly clock: Clock;
   /** How long the server may take to begin or end a subscription, ms, as things are now. */
   timeout(): number;
   /** Waits until it is known what the server speaks; null when that is known. */
@@ -186,7 +186,7 @@ export class SubscriptionGroup {
   }
 
   reconcile(): void {
-    this.slot.usedAt = this.#host.terms.host.clock.mono();
+    this.slot.usedAt = this.#host.clock.mono();
     this.#stale = true;
     if (!this.#busy) void this.#work();
   }

@@ -135,8 +135,8 @@ export class ManagedUpstreams implements Upstreams {
       throw removed(id);
     };
     const [learn, forEver] = [() => null, () => Infinity];
-    const terms = { host: this.#host };
-    const parked = new Subscriptions({ server: id, terms, timeout: forEver, learn, reopen, wait: forEver });
+    const { clock } = this.#host;
+    const parked = new Subscriptions({ server: id, clock, timeout: forEver, learn, reopen, wait: forEver });
     parked.inherit(subscriptions);
     this.#parked.set(id, parked);
   }

@@ -5,17 +5,15 @@ import { listenLimits } from "../../src/gateway/listeners.ts";
 import type { Slot } from "../../src/upstream/instances/pool.ts";
 import { mostSubscriptions, Subscriptions } from "../../src/upstream/subscriptions.ts";
 import { rejectionOf } from "../support/failure.ts";
-import { linkHost } from "../support/link-host.ts";
 import { discovers, listening, reply, serve } from "../support/mcp-server.ts";
 import { fake, http, resourceRoute, callTo, upstreams } from "../support/upstream.ts";
 import { until } from "../support/until.ts";
 
 test("so many resources may be subscribed to at one server; callers may still join those", async () => {
   const unlearnt = new Promise<void>(() => {});
-  const terms = { host: { ...linkHost, clock: systemClock } };
   const subscriptions = new Subscriptions({
     server: "a",
-    terms,
+    clock: systemClock,
     timeout: () => Infinity,
     learn: () => unlearnt,
     reopen: (slot) => slot,
