@@ -11,12 +11,11 @@ import { reasonOf } from "./faults.ts";
 import type { Terms } from "./host.ts";
 import type { Starter } from "./instances/starter.ts";
 import { checkHealth } from "./link/handshake.ts";
-import type { Greeting, Instance, LinkHost } from "./link/link.ts";
+import type { Greeting, Instance } from "./link/link.ts";
 
 /** The instance that only the gateway uses, after the handshake. */
 type Running = Instance & {
   peer: Greeting;
-  readonly host: LinkHost;
   readonly conditional: ConditionalTools;
   /** Ends the stream on which a modern server announces changes; null where it announces none. */
   listen: AbortController | null;
@@ -83,7 +82,7 @@ export class OwnInstance {
   }
 
   #learnLegacy(era: Era): Promise<void> | null {
-    return era === "modern" || !this.#running ? null : this.#starter.learnLegacy(this.#running.host);
+    return era === "modern" || !this.#running ? null : this.#starter.learnLegacy(this.#running.link.host);
   }
 
   /**
@@ -172,9 +171,8 @@ export class OwnInstance {
         notified: (method: string) => this.heard(method),
         renewed: (greeting: Greeting) => this.#greeted(greeting),
       };
-      const host = this.#starter.linkHost(events);
-      const met = await this.#starter.meet(host);
-      running = { ...met, host, conditional: this.#conditional(met), listen: null };
+      const met = await this.#starter.meet(this.#starter.linkHost(events));
+      running = { ...met, conditional: this.#conditional(met), listen: null };
       if (this.#state === "starting") await this.#list(running, listNames);
       this.#ready(running);
     } catch (error) {
