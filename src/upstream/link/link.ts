@@ -79,6 +79,7 @@ export type End = { readonly expected: boolean; readonly reason: string };
  * request ids of its own, so a message that arrives on it can only answer a request that was sent on it.
  */
 export type Link = {
+  /** What its owner says of the server. */
   readonly host: LinkHost;
   /** Pid of the child process, null where there is none. */
   readonly pid: number | null;
