@@ -1,9 +1,10 @@
 import { type Call, type IdentifiedCall, type Reply, type RoutedCall, setCaller, setRoute } from "../core/call.ts";
-import { asFailure, Failure } from "../core/failure.ts";
+import { Failure } from "../core/failure.ts";
 import { weightOf } from "../core/inbound.ts";
 import type { UpstreamRequest } from "../core/upstream.ts";
 import { checkParamHeaders } from "../mcp/headers.ts";
 import { admitReply } from "./admit-reply.ts";
+import { conclude } from "./conclude.ts";
 import { bridge, needsBridge } from "./input/bridge.ts";
 import { type Gateway, whenSettled } from "./gateway.ts";
 import { type Governed, methodOf } from "./methods.ts";
@@ -34,16 +35,6 @@ export async function handle(gw: Gateway, call: Call): Promise<void> {
   }
   leave?.();
   await conclude(gw, call);
-}
-
-/**
- * Refuses a request before `handle`, but records and counts it in the same way. Resolves with what its sender may be told:
- * another failure, if the refusal could not be recorded.
- */
-export async function refuse(gw: Gateway, call: Call, failure: Failure): Promise<Failure> {
-  call.failure = failure;
-  await conclude(gw, call);
-  return call.failure;
 }
 
 /**
@@ -93,8 +84,7 @@ async function govern(gw: Gateway, call: IdentifiedCall, method: Governed): Prom
   if (method.checksArguments) checkArguments(gw, call);
   if (method.opens) return method.opens(gw, call);
   if (!answersInRounds(call)) return forward(gw, call, request, retry);
-  const rounds = new Rounds(gw, call, (whole) => conclude(gw, whole));
-  return rounds.start(call, (whole) => forward(gw, whole, request, retry));
+  return new Rounds(gw, call).start(call, (whole) => forward(gw, whole, request, retry));
 }
 
 /** Records that a call begins, sends it to its server, and turns the server's answer into the caller's. */
@@ -139,30 +129,4 @@ function refuseFaults(call: IdentifiedCall): void {
 /** One message for an ended, an unknown and another caller's session: the caller cannot tell them apart. */
 export function sessionNotFound(remedy = "send initialize to open a new one"): Failure {
   return new Failure("session-not-found", `This session is unknown or has ended; ${remedy}.`);
-}
-
-/** Counts every ending. The ending of a governed call, and every refusal, is recorded before the reply may leave. */
-async function conclude(gw: Gateway, call: Call): Promise<void> {
-  if (call.whole) return;
-  call.took = gw.clock.mono() - call.started;
-  try {
-    const recorded = gw.audit.end(call);
-    // The log already failed at `begin`. The refusal is still offered to it, but the caller does not wait a second
-    // time.
-    if (call.failure?.code === "audit-unavailable" && !call.begun) recorded.catch(() => {});
-    else await recorded;
-    // Recording takes its time, in which the caller may lose its rights.
-    if (call.reply) withRights(call, call.reply);
-  } catch (error) {
-    call.reply = null;
-    call.failure = asFailure(error);
-  }
-  const { id, failure, route } = call;
-  // Whose credential is refused may be anybody: the audit logs that once per source.
-  if (failure?.detail.internal && failure.row.status !== "auth-failed") {
-    const { code, detail } = failure;
-    const server = route?.server ?? null;
-    gw.log.error("request failed", { call: id, code, server, cause: detail.internal }, `${code} ${server}`);
-  }
-  gw.metrics.count(call);
 }

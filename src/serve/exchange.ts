@@ -5,7 +5,7 @@ import type { Presented } from "../core/ports.ts";
 import type { Principal, Source } from "../core/principal.ts";
 import { callOf } from "../gateway/call.ts";
 import type { Gateway } from "../gateway/gateway.ts";
-import { refuse } from "../gateway/handle.ts";
+import { refuse } from "../gateway/conclude.ts";
 import { idOf } from "../mcp/message.ts";
 import type { Session } from "../session/session.ts";
 import type { Sessions } from "../session/sessions.ts";

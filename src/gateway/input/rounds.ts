@@ -7,6 +7,7 @@ import { rpcCodes } from "../../core/rpc-code.ts";
 import { type Asked, mostQuestions, roundText } from "../../mcp/input-round.ts";
 import { forNextHop } from "../../mcp/meta.ts";
 import { underToken } from "../../mcp/reply.ts";
+import { conclude } from "../conclude.ts";
 import type { Gateway } from "../gateway.ts";
 import { checkAnswer } from "./client-answers.ts";
 import type { ParkedCall } from "./parking.ts";
@@ -62,7 +63,6 @@ export class Rounds implements ParkedCall {
   scope: string | null;
   readonly #gw: Gateway;
   readonly #whole: RoutedCall;
-  readonly #conclude: (whole: Call) => Promise<void>;
   /** Those that are not answered yet, by key. */
   readonly #questions = new Map<string, Question>();
   /** Resolves once the ending of the call is recorded. */
@@ -76,12 +76,11 @@ export class Rounds implements ParkedCall {
   /** Questions that are still being recorded. Those that arrive together are asked together. */
   #arriving = 0;
 
-  constructor(gw: Gateway, call: RoutedCall, conclude: (whole: Call) => Promise<void>) {
+  constructor(gw: Gateway, call: RoutedCall) {
     this.owner = call.who.id;
     this.#gw = gw;
     this.route = call.route;
     this.scope = call.scope;
-    this.#conclude = conclude;
     this.#whole = call.detached(new Cancel(), (notification) => this.#emit(notification));
   }
 
@@ -137,7 +136,7 @@ export class Rounds implements ParkedCall {
     unwatch();
     whole.input = null;
     try {
-      await this.#conclude(whole);
+      await conclude(this.#gw, whole);
     } catch (error) {
       whole.reply = null;
       whole.failure = asFailure(error);
