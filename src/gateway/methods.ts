@@ -1,6 +1,5 @@
 import type { Call, IdentifiedCall, Kind, Reply, Route, RoutedCall } from "../core/call.ts";
 import { Failure } from "../core/failure.ts";
-import type { Era } from "../core/inbound.ts";
 import { isObject } from "../core/json.ts";
 import { isRequestMethod, type RequestMethod } from "../core/methods.ts";
 import { notFound } from "../core/name.ts";
@@ -8,6 +7,7 @@ import type { UpstreamRequest } from "../core/upstream.ts";
 import { overrideMembers } from "../mcp/edit.ts";
 import { rawValue } from "../mcp/json-text.ts";
 import { paramText } from "../mcp/message.ts";
+import { specOf } from "../mcp/methods.ts";
 import { discover, initialize, learnTools, list, ping, setLevel } from "./own-answers.ts";
 import { isExtensionMethod, resolveExtension } from "./extensions.ts";
 import type { Gateway } from "./gateway.ts";
@@ -39,38 +39,34 @@ export type Governed = {
   readonly opens?: (gw: Gateway, call: RoutedCall) => Promise<Reply>;
 };
 
-type Method = { readonly eras: readonly Era[] } & ({ readonly own: Own } | { readonly governed: Governed });
-
-const legacy: readonly Era[] = ["legacy"];
-const modern: readonly Era[] = ["modern"];
-const both: readonly Era[] = ["legacy", "modern"];
+type Method = { readonly own: Own } | { readonly governed: Governed };
 
 /** The caller names its task by the handle that the gateway gave it. */
 const task: Governed = { offered: () => true, resolve: resolveTask };
 
 const methods: Readonly<Record<RequestMethod, Method>> = {
-  initialize: { eras: legacy, own: initialize },
-  "server/discover": { eras: modern, own: discover },
-  ping: { eras: legacy, own: ping },
-  "logging/setLevel": { eras: legacy, own: setLevel },
-  "tools/list": { eras: both, own: list("tools") },
-  "prompts/list": { eras: both, own: list("prompts") },
-  "resources/list": { eras: both, own: list("resources") },
-  "resources/templates/list": { eras: both, own: list("resourceTemplates") },
-  "tools/call": { eras: both, governed: { ...named("tool", "name"), learn: learnTools, checksArguments: true } },
-  "prompts/get": { eras: both, governed: named("prompt", "name") },
-  "resources/read": { eras: both, governed: named("resource", "uri") },
-  "completion/complete": { eras: both, governed: completion() },
-  "resources/subscribe": { eras: legacy, governed: { ...named("resource", "uri"), opens: subscribe } },
-  "resources/unsubscribe": { eras: legacy, own: unsubscribe },
-  "subscriptions/listen": { eras: modern, own: listen },
-  "tasks/get": { eras: modern, governed: task },
-  "tasks/update": { eras: modern, governed: task },
-  "tasks/cancel": { eras: modern, governed: task },
+  initialize: { own: initialize },
+  "server/discover": { own: discover },
+  ping: { own: ping },
+  "logging/setLevel": { own: setLevel },
+  "tools/list": { own: list("tools") },
+  "prompts/list": { own: list("prompts") },
+  "resources/list": { own: list("resources") },
+  "resources/templates/list": { own: list("resourceTemplates") },
+  "tools/call": { governed: { ...named("tool", "name"), learn: learnTools, checksArguments: true } },
+  "prompts/get": { governed: named("prompt", "name") },
+  "resources/read": { governed: named("resource", "uri") },
+  "completion/complete": { governed: completion() },
+  "resources/subscribe": { governed: { ...named("resource", "uri"), opens: subscribe } },
+  "resources/unsubscribe": { own: unsubscribe },
+  "subscriptions/listen": { own: listen },
+  "tasks/get": { governed: task },
+  "tasks/update": { governed: task },
+  "tasks/cancel": { governed: task },
 };
 
 /** Who serves a method of an extension is known only once all servers have started: it names none of them. */
-const extension: Method = { eras: both, governed: { offered: () => false, resolve: resolveExtension } };
+const extension: Method = { governed: { offered: () => false, resolve: resolveExtension } };
 
 /** How a request is answered. Throws `unknown-method` if its era, or the gateway, does not know the method. */
 export function methodOf(call: Call): Method {
@@ -79,7 +75,7 @@ export function methodOf(call: Call): Method {
     if (isExtensionMethod(call)) return extension;
     throw notFound("extension", method);
   }
-  if (methods[method].eras.includes(era)) return methods[method];
+  if (specOf(method)?.eras.includes(era)) return methods[method];
   throw new Failure("unknown-method", `The method "${method}" is not part of this protocol revision.`);
 }
 

@@ -5,6 +5,7 @@ import { isObject } from "../../core/json.ts";
 import type { UpstreamRequest } from "../../core/upstream.ts";
 import type { Principal } from "../../core/principal.ts";
 import { outcomeOf, readResponses, responsesText } from "../../mcp/input-round.ts";
+import { specOf } from "../../mcp/methods.ts";
 import type { Gateway } from "../gateway.ts";
 import { answerName, answersTo, type Asks, type Given, unasked } from "./client-answers.ts";
 import { answeredStep } from "./questions.ts";
@@ -22,9 +23,6 @@ type Kept =
 type Bound = { readonly method: string; readonly name: string; readonly args: string };
 
 const purpose = "input";
-
-/** The methods whose requests may be answered by asking for input (2026-07-28, MRTR). */
-export const methodsInRounds: ReadonlySet<string> = new Set(["tools/call", "prompts/get", "resources/read"]);
 
 /**
  * Seals the state that a caller sends back with its answers. It opens only for the same caller and request, and only
@@ -60,7 +58,7 @@ export function retryOf(gw: Gateway, call: RoutedCall): Retry | null {
   const { era, method, params } = call.inbound;
   const { requestState, inputResponses } = params;
   const isTask = method === "tasks/update";
-  if (!isTask && (era === "legacy" || !methodsInRounds.has(method))) return null;
+  if (!isTask && (era === "legacy" || !specOf(method)?.inRounds)) return null;
   if (inputResponses !== undefined && !isObject(inputResponses)) {
     throw new Failure("invalid-params", '"params.inputResponses" is not an object.');
   }

@@ -6,13 +6,14 @@ import type { Policy } from "../../core/ports.ts";
 import { rpcCodes } from "../../core/rpc-code.ts";
 import { type Asked, mostQuestions, roundText } from "../../mcp/input-round.ts";
 import { forNextHop } from "../../mcp/meta.ts";
+import { specOf } from "../../mcp/methods.ts";
 import { underToken } from "../../mcp/reply.ts";
 import { conclude } from "../conclude.ts";
 import type { Gateway } from "../gateway.ts";
 import { checkAnswer } from "./client-answers.ts";
 import type { ParkedCall } from "./parking.ts";
 import { admitQuestion, answeredStep, askedStep, refusalAnswer, refusedStep } from "./questions.ts";
-import { methodsInRounds, type Retry, sealState } from "./retry.ts";
+import { type Retry, sealState } from "./retry.ts";
 import { endOnLoss, failureOf } from "../revocation.ts";
 
 /** A question that was sent to the caller, or is about to be. A failure in place of its answer: it cannot be sent. */
@@ -30,7 +31,7 @@ const gone: ClientAnswer = {
 /** Whether this call's caller can be asked in rounds, if the server should ask. */
 export function answersInRounds({ inbound, capabilities: { value } }: Call): boolean {
   const declares = (value.elicitation ?? value.sampling ?? value.roots) !== undefined;
-  return inbound.era === "modern" && declares && methodsInRounds.has(inbound.method);
+  return inbound.era === "modern" && declares && specOf(inbound.method)?.inRounds === true;
 }
 
 /** Continues a waiting call of this caller; throws `lost` if it no longer waits. */
