@@ -13,7 +13,7 @@ import { specOf } from "../mcp/methods.ts";
 import { sharedExtensions } from "./extensions.ts";
 import type { Gateway } from "./gateway.ts";
 import { asksOf } from "./input/client-answers.ts";
-import { admitAll } from "./input/questions.ts";
+import { admitAll } from "./input/asking.ts";
 import { sealState } from "./input/retry.ts";
 import { handOutTask, underHandle } from "./tasks.ts";
 

@@ -8,7 +8,7 @@ import { conclude } from "./conclude.ts";
 import { bridge, needsBridge } from "./input/bridge.ts";
 import { type Gateway, whenSettled } from "./gateway.ts";
 import { type Governed, methodOf } from "./methods.ts";
-import { askCaller, refusalAnswer } from "./input/questions.ts";
+import { askCaller, refusalAnswer } from "./input/asking.ts";
 import { endRefused } from "./input/refused-retry.ts";
 import type { Resolved } from "./resolved.ts";
 import { needVisited, type NewRequest, recordRetry, retryOf } from "./input/retry.ts";

@@ -85,7 +85,7 @@ export class PostStream {
     else stream.write(encodeEvent(message), must);
   };
 
-  /** Sends a request to the session's client; see `Questions.ask`. */
+  /** Sends a request to the session's client; see `OpenQuestions.ask`. */
   ask(session: Session, request: InputRequest, signal: AbortSignalLike): Promise<ClientAnswer> {
     this.#asking ??= new AbortController();
     const either = AbortSignal.any([abortSignalOf(signal), this.#asking.signal]);

@@ -8,7 +8,7 @@ import { outcomeOf, readResponses, responsesText } from "../../mcp/input-round.t
 import { specOf } from "../../mcp/methods.ts";
 import type { Gateway } from "../gateway.ts";
 import { answerName, answersTo, type Asks, type Given, unasked } from "./client-answers.ts";
-import { answeredStep } from "./questions.ts";
+import { answeredStep } from "./asking.ts";
 
 /** The content of a sealed `requestState`; `asks` are the questions of the call `of`. */
 type Kept =

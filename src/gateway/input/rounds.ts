@@ -12,7 +12,7 @@ import { conclude } from "../conclude.ts";
 import type { Gateway } from "../gateway.ts";
 import { checkAnswer } from "./client-answers.ts";
 import type { ParkedCall } from "./parking.ts";
-import { admitQuestion, answeredStep, askedStep, refusalAnswer, refusedStep } from "./questions.ts";
+import { admitAll, answeredStep, refusalAnswer, refusedStep } from "./asking.ts";
 import { type Retry, sealState } from "./retry.ts";
 import { endOnLoss, failureOf } from "../revocation.ts";
 
@@ -226,8 +226,7 @@ export class Rounds implements ParkedCall {
     let answer: Promise<ClientAnswer | Failure>;
     this.#arriving++;
     try {
-      await admitQuestion(this.#gw, this.#whole, request);
-      await this.#gw.audit.input(this.#whole, askedStep(request));
+      await admitAll(this.#gw, this.#whole, [{ request }]);
       answer = this.#put(request, signal);
     } catch (error) {
       return refusalAnswer(error);
