@@ -6,7 +6,7 @@ import { ownServer } from "../core/name.ts";
 import { longestSealed } from "../core/ports.ts";
 import { rpcCodes } from "../core/rpc-code.ts";
 import { editObject } from "../mcp/edit.ts";
-import { readRound, roundText, urlQuestions } from "../mcp/input-round.ts";
+import { readRound, urlQuestions } from "../mcp/input-round.ts";
 import { paramText } from "../mcp/message.ts";
 import { withoutOwnKeys } from "../mcp/meta.ts";
 import { specOf } from "../mcp/methods.ts";
@@ -14,7 +14,7 @@ import { sharedExtensions } from "./extensions.ts";
 import type { Gateway } from "./gateway.ts";
 import { asksOf } from "./input/client-answers.ts";
 import { admitAll } from "./input/asking.ts";
-import { sealState } from "./input/retry.ts";
+import { roundReply, sealState } from "./input/retry.ts";
 import { handOutTask, underHandle } from "./tasks.ts";
 
 type Result = Extract<Reply, { kind: "result" }>;
@@ -119,6 +119,5 @@ async function visitFirst(gw: Gateway, call: RoutedCall, reply: Refusal): Promis
   await admitAll(gw, call, asked);
   if (asked.length === 0) return reply;
   if (!modern) return { ...reply, era: "legacy" };
-  const state = sealState(gw, call, { kind: "again", of: call.id, asks: asksOf(asked) });
-  return { kind: "result", era: "modern", text: roundText(asked, state), isError: false, type: "input_required" };
+  return roundReply(gw, call, asked, { kind: "again", of: call.id, asks: asksOf(asked) });
 }

@@ -1,10 +1,10 @@
-import type { Call, IdentifiedCall, Route, RoutedCall } from "../../core/call.ts";
+import type { Call, IdentifiedCall, Reply, Route, RoutedCall } from "../../core/call.ts";
 import { Failure } from "../../core/failure.ts";
 import { answerTime } from "../../core/inbound.ts";
 import { isObject } from "../../core/json.ts";
 import type { UpstreamRequest } from "../../core/upstream.ts";
 import type { Principal } from "../../core/principal.ts";
-import { outcomeOf, readResponses, responsesText } from "../../mcp/input-round.ts";
+import { type Asked, outcomeOf, readResponses, responsesText, roundText } from "../../mcp/input-round.ts";
 import { specOf } from "../../mcp/methods.ts";
 import type { Gateway } from "../gateway.ts";
 import { answerName, answersTo, type Asks, type Given, unasked } from "./client-answers.ts";
@@ -30,6 +30,12 @@ const purpose = "input";
  */
 export function sealState(gw: Gateway, call: RoutedCall, kept: Kept): string {
   return gw.sealer.seal(purpose, call.who.id, JSON.stringify({ ...boundOf(call), ...kept }), answerTime);
+}
+
+/** The result that asks a modern caller for input; its state is sealed as `kept`. */
+export function roundReply(gw: Gateway, call: RoutedCall, asked: readonly Asked[], kept: Kept): Reply {
+  const text = roundText(asked, sealState(gw, call, kept));
+  return { kind: "result", era: "modern", text, isError: false, type: "input_required" };
 }
 
 /** A request that answers earlier questions. */

@@ -4,7 +4,7 @@ import { asFailure, Failure } from "../../core/failure.ts";
 import { type ClientAnswer, type InputRequest, longestQuestion, weightOf } from "../../core/inbound.ts";
 import type { Policy } from "../../core/ports.ts";
 import { rpcCodes } from "../../core/rpc-code.ts";
-import { type Asked, mostQuestions, roundText } from "../../mcp/input-round.ts";
+import { type Asked, mostQuestions } from "../../mcp/input-round.ts";
 import { forNextHop } from "../../mcp/meta.ts";
 import { specOf } from "../../mcp/methods.ts";
 import { underToken } from "../../mcp/reply.ts";
@@ -13,7 +13,7 @@ import type { Gateway } from "../gateway.ts";
 import { checkAnswer } from "./client-answers.ts";
 import type { ParkedCall } from "./parking.ts";
 import { admitAll, answeredStep, refusalAnswer, refusedStep } from "./asking.ts";
-import { type Retry, sealState } from "./retry.ts";
+import { type Retry, roundReply } from "./retry.ts";
 import { endOnLoss, failureOf } from "../revocation.ts";
 
 /** A question that was sent to the caller, or is about to be. A failure in place of its answer: it cannot be sent. */
@@ -207,9 +207,7 @@ export class Rounds implements ParkedCall {
   #park(waiting: Waiting): void {
     try {
       const id = (this.#parkedId = this.#gw.parking.park(this));
-      const state = sealState(this.#gw, waiting.call, { kind: "parked", id });
-      const text = roundText([...this.#questions.values()], state);
-      waiting.resolve({ kind: "result", era: "modern", text, isError: false, type: "input_required" });
+      waiting.resolve(roundReply(this.#gw, waiting.call, [...this.#questions.values()], { kind: "parked", id }));
     } catch (error) {
       this.#waiting = waiting;
       for (const { key, answered } of this.#questions.values()) {
