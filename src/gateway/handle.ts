@@ -56,7 +56,7 @@ function enter(gw: Gateway, call: IdentifiedCall): () => void {
 
 function answer(gw: Gateway, call: IdentifiedCall): Reply | Promise<Reply> {
   const method = methodOf(call);
-  return "own" in method ? method.own(gw, call) : govern(gw, call, method.governed);
+  return typeof method === "function" ? method(gw, call) : govern(gw, call, method);
 }
 
 async function govern(gw: Gateway, call: IdentifiedCall, method: Governed): Promise<Reply> {

@@ -39,36 +39,37 @@ export type Governed = {
   readonly opens?: (gw: Gateway, call: RoutedCall) => Promise<Reply>;
 };
 
-type Method = { readonly own: Own } | { readonly governed: Governed };
+/** How a request is answered: `Own` is a function, `Governed` what the path needs to know. */
+type Method = Own | Governed;
 
 /** The caller names its task by the handle that the gateway gave it. */
 const task: Governed = { offered: () => true, resolve: resolveTask };
 
 const methods: Readonly<Record<RequestMethod, Method>> = {
-  initialize: { own: initialize },
-  "server/discover": { own: discover },
-  ping: { own: ping },
-  "logging/setLevel": { own: setLevel },
-  "tools/list": { own: list("tools") },
-  "prompts/list": { own: list("prompts") },
-  "resources/list": { own: list("resources") },
-  "resources/templates/list": { own: list("resourceTemplates") },
-  "tools/call": { governed: { ...named("tool", "name"), learn: learnTools, checksArguments: true } },
-  "prompts/get": { governed: named("prompt", "name") },
-  "resources/read": { governed: named("resource", "uri") },
-  "completion/complete": { governed: completion() },
-  "resources/subscribe": { governed: { ...named("resource", "uri"), opens: subscribe } },
-  "resources/unsubscribe": { own: unsubscribe },
-  "subscriptions/listen": { own: listen },
-  "tasks/get": { governed: task },
-  "tasks/update": { governed: task },
-  "tasks/cancel": { governed: task },
+  initialize,
+  "server/discover": discover,
+  ping,
+  "logging/setLevel": setLevel,
+  "tools/list": list("tools"),
+  "prompts/list": list("prompts"),
+  "resources/list": list("resources"),
+  "resources/templates/list": list("resourceTemplates"),
+  "tools/call": { ...named("tool", "name"), learn: learnTools, checksArguments: true },
+  "prompts/get": named("prompt", "name"),
+  "resources/read": named("resource", "uri"),
+  "completion/complete": completion(),
+  "resources/subscribe": { ...named("resource", "uri"), opens: subscribe },
+  "resources/unsubscribe": unsubscribe,
+  "subscriptions/listen": listen,
+  "tasks/get": task,
+  "tasks/update": task,
+  "tasks/cancel": task,
 };
 
 /** Who serves a method of an extension is known only once all servers have started: it names none of them. */
-const extension: Method = { governed: { offered: () => false, resolve: resolveExtension } };
+const extension: Governed = { offered: () => false, resolve: resolveExtension };
 
-/** How a request is answered. Throws `unknown-method` if its era, or the gateway, does not know the method. */
+/** The method of a request. Throws `unknown-method` if its era, or the gateway, does not know the method. */
 export function methodOf(call: Call): Method {
   const { method, era } = call.inbound;
   if (!isRequestMethod(method)) {
