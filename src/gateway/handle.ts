@@ -28,8 +28,11 @@ export async function handle(gw: Gateway, call: Call): Promise<void> {
     setCaller(call, gw.authn.identify(call));
     leave = enter(gw, call);
     refuseFaults(call);
-    if (call.inbound.kind === "request") call.reply = withRights(call, await answer(gw, call));
-    else if (passedOn.has(call.inbound.method)) gw.upstreams.notify(call, call.inbound.method);
+    if (call.inbound.kind === "request") {
+      const method = methodOf(call);
+      const reply = typeof method === "function" ? method(gw, call) : govern(gw, call, method);
+      call.reply = withRights(call, await reply);
+    } else if (passedOn.has(call.inbound.method)) gw.upstreams.notify(call, call.inbound.method);
   } catch (error) {
     call.failure = failureOf(call, error);
   }
@@ -37,28 +40,7 @@ export async function handle(gw: Gateway, call: Call): Promise<void> {
   await conclude(gw, call);
 }
 
-/**
- * Admits a call and ties it to its caller's key: if the key is lost, the call ends. Returns the way out. Only requests
- * count towards the limit, so that a client at its limit can still cancel and answer.
- */
-function enter(gw: Gateway, call: IdentifiedCall): () => void {
-  const { who } = call;
-  // An answer that cannot be read is taken for a request.
-  const counted = call.inbound.kind === "request" && !call.inbound.answer;
-  const weight = weightOf(call.inbound);
-  if (counted) gw.limits.admit(who, weight);
-  const unwatch = endOnLoss(who.revoked, call.controller);
-  return () => {
-    unwatch();
-    if (counted) gw.limits.release(who, weight);
-  };
-}
-
-function answer(gw: Gateway, call: IdentifiedCall): Reply | Promise<Reply> {
-  const method = methodOf(call);
-  return typeof method === "function" ? method(gw, call) : govern(gw, call, method);
-}
-
+/** Resolves a request to what it names at a server, decides it, limits it, checks its arguments, and forwards it. */
 async function govern(gw: Gateway, call: IdentifiedCall, method: Governed): Promise<Reply> {
   // The client may know the thing from before, while its server is still starting.
   if (!method.offered(gw, call)) gw = await whenSettled(gw, call);
@@ -113,17 +95,34 @@ async function forward(
   }
 }
 
-function checkArguments(gw: Gateway, call: RoutedCall): void {
-  const { route, inbound } = call;
-  const { paramHeaders, params } = inbound;
-  if (paramHeaders && route.tool) checkParamHeaders(paramHeaders, route.tool.inputSchema, params.arguments);
-  gw.validator.check(call, route);
+/**
+ * Admits a call and ties it to its caller's key: if the key is lost, the call ends. Returns the way out. Only requests
+ * count towards the limit, so that a client at its limit can still cancel and answer.
+ */
+function enter(gw: Gateway, call: IdentifiedCall): () => void {
+  const { who } = call;
+  // An answer that cannot be read is taken for a request.
+  const counted = call.inbound.kind === "request" && !call.inbound.answer;
+  const weight = weightOf(call.inbound);
+  if (counted) gw.limits.admit(who, weight);
+  const unwatch = endOnLoss(who.revoked, call.controller);
+  return () => {
+    unwatch();
+    if (counted) gw.limits.release(who, weight);
+  };
 }
 
 /** Throws what the transport found wrong. Only now is the caller known, so only now can the refusal be recorded. */
 function refuseFaults(call: IdentifiedCall): void {
   if (call.fault) throw call.fault;
   if (call.session && call.session.owner !== call.who.id) throw sessionNotFound();
+}
+
+function checkArguments(gw: Gateway, call: RoutedCall): void {
+  const { route, inbound } = call;
+  const { paramHeaders, params } = inbound;
+  if (paramHeaders && route.tool) checkParamHeaders(paramHeaders, route.tool.inputSchema, params.arguments);
+  gw.validator.check(call, route);
 }
 
 /** One message for an ended, an unknown and another caller's session: the caller cannot tell them apart. */
