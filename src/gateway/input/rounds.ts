@@ -67,7 +67,7 @@ export class Rounds implements ParkedCall {
   /** Those that are not answered yet, by key. */
   readonly #questions = new Map<string, Question>();
   /** Resolves once the ending of the call is recorded. */
-  readonly #concluded = Promise.withResolvers<void>();
+  #concluded: Promise<void> = Promise.resolve();
   #waiting: Waiting | null = null;
   /** Its id while it is parked. */
   #parkedId: string | null = null;
@@ -95,7 +95,7 @@ export class Rounds implements ParkedCall {
   start(call: RoutedCall, make: (whole: RoutedCall) => Promise<Reply>): Promise<Reply> {
     this.#whole.input = (request, signal) => this.#ask(request, signal);
     const reply = this.#awaitReply(call);
-    void this.#run(make);
+    this.#concluded = this.#run(make);
     return reply;
   }
 
@@ -123,7 +123,7 @@ export class Rounds implements ParkedCall {
     this.#parkedId = null;
     this.#expired ??= failure;
     this.#whole.controller.abort();
-    return this.#concluded.promise;
+    return this.#concluded;
   }
 
   async #run(make: (whole: RoutedCall) => Promise<Reply>): Promise<void> {
@@ -146,7 +146,6 @@ export class Rounds implements ParkedCall {
     for (const { answered } of this.#questions.values()) answered(gone);
     this.#questions.clear();
     if (this.#parkedId !== null) this.#forgetWhileAway(this.#parkedId);
-    this.#concluded.resolve();
     this.#answerWaiting();
   }
 
