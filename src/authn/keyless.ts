@@ -17,23 +17,22 @@ export function createAnonymous(keyring: Keyring, options: AuthOptions): Method 
 
 /** Whoever calls a gateway that does not tell callers apart. */
 export const anonymousPrincipal = (roles: readonly string[], keyring: Keyring): Principal => ({
-  ...keyless({ id: "anonymous", method: "none", consumerId: "anonymous", name: "anonymous", roles }, keyring),
+  ...keyless({ id: "anonymous", method: "none", consumerId: "anonymous", name: "anonymous", roles }),
   revoked: keyring.unlessChanged(),
 });
 
 /** The local administrator, `local:<uid>`: a peer whose uid the kernel vouches for. */
-export const localPrincipal = (uid: number, keyring: Keyring): Principal =>
-  keyless(
-    { id: `local:${uid}`, method: "local", consumerId: `local:${uid}`, name: `uid ${uid}`, roles: ["admin"] },
-    keyring,
-  );
+export const localPrincipal = (uid: number, keyring: Keyring): Principal => ({
+  ...keyless({ id: `local:${uid}`, method: "local", consumerId: `local:${uid}`, name: `uid ${uid}`, roles: ["admin"] }),
+  revoked: keyring.unlessFrozen(),
+});
 
 /** The parent process of an embedded `serve` that gave no key. */
 export const stdioPrincipal = (
   { consumerId, roles }: NonNullable<AuthOptions["stdio"]>,
   keyring: Keyring,
 ): Principal => ({
-  ...keyless({ id: `stdio:${consumerId}`, method: "stdio", consumerId, name: consumerId, roles }, keyring),
+  ...keyless({ id: `stdio:${consumerId}`, method: "stdio", consumerId, name: consumerId, roles }),
   // One principal lives as long as the process, so that it is served again when a freeze ends.
   get revoked() {
     return keyring.unlessFrozen();
@@ -42,9 +41,4 @@ export const stdioPrincipal = (
 
 type Keyless = Pick<Principal, "id" | "method" | "consumerId" | "name" | "roles">;
 
-const keyless = (who: Keyless, keyring: Keyring): Principal => ({
-  ...who,
-  keyId: null,
-  rate: null,
-  revoked: keyring.unlessFrozen(),
-});
+const keyless = (who: Keyless): Omit<Principal, "revoked"> => ({ ...who, keyId: null, rate: null });

@@ -6,14 +6,15 @@ import { ownServer } from "../core/name.ts";
 import { longestSealed } from "../core/ports.ts";
 import { rpcCodes } from "../core/rpc-code.ts";
 import { editObject } from "../mcp/edit.ts";
-import { readRound, roundText, urlQuestions } from "../mcp/input-round.ts";
+import { readRound, urlQuestions } from "../mcp/input-round.ts";
 import { paramText } from "../mcp/message.ts";
 import { withoutOwnKeys } from "../mcp/meta.ts";
+import { specOf } from "../mcp/methods.ts";
 import { sharedExtensions } from "./extensions.ts";
 import type { Gateway } from "./gateway.ts";
 import { asksOf } from "./input/client-answers.ts";
-import { admitAll } from "./input/questions.ts";
-import { methodsInRounds, sealState } from "./input/retry.ts";
+import { admitAll } from "./input/asking.ts";
+import { roundReply, sealState } from "./input/retry.ts";
 import { handOutTask, underHandle } from "./tasks.ts";
 
 type Result = Extract<Reply, { kind: "result" }>;
@@ -52,7 +53,7 @@ async function taskState(gw: Gateway, call: RoutedCall, reply: Result): Promise<
 
 async function admitRound(gw: Gateway, call: RoutedCall, reply: Result): Promise<Reply> {
   const { server } = call.route;
-  if (!methodsInRounds.has(call.inbound.method))
+  if (!specOf(call.inbound.method)?.inRounds)
     throw brokeProtocol(server, `it asks for input in answer to ${call.inbound.method}`);
   const round = readRound(reply.text);
   if (typeof round === "string") throw brokeProtocol(server, round);
@@ -112,12 +113,11 @@ function missingOf(required: Record<string, unknown>, declared: Readonly<Record<
 async function visitFirst(gw: Gateway, call: RoutedCall, reply: Refusal): Promise<Reply> {
   const modern = call.inbound.era === "modern";
   // If the method allows no round, a modern caller gets the error without the URLs.
-  if (modern && !methodsInRounds.has(call.inbound.method)) return reply;
+  if (modern && !specOf(call.inbound.method)?.inRounds) return reply;
   const asked = urlQuestions(reply.text);
   if (typeof asked === "string") throw brokeProtocol(call.route.server, asked);
   await admitAll(gw, call, asked);
   if (asked.length === 0) return reply;
   if (!modern) return { ...reply, era: "legacy" };
-  const state = sealState(gw, call, { kind: "again", of: call.id, asks: asksOf(asked) });
-  return { kind: "result", era: "modern", text: roundText(asked, state), isError: false, type: "input_required" };
+  return roundReply(gw, call, asked, { kind: "again", of: call.id, asks: asksOf(asked) });
 }

@@ -14,7 +14,7 @@ import { createPolicy } from "../policy/policy.ts";
 import { ManagedUpstreams } from "../upstream/upstreams.ts";
 import { createValidator } from "../validate/validate.ts";
 import type { Gateway } from "./gateway.ts";
-import { askSession } from "./input/questions.ts";
+import { askSession } from "./input/asking.ts";
 import { nameless } from "./nameless.ts";
 import { unoffered } from "./unoffered.ts";
 

@@ -2,7 +2,6 @@ import type { Call, IdentifiedCall, Route } from "../core/call.ts";
 import { Failure } from "../core/failure.ts";
 import { tasksExtension } from "../core/inbound.ts";
 import { isObject } from "../core/json.ts";
-import { isRequestMethod } from "../core/methods.ts";
 import { checkLength, explicitScheme, longestName, notFound } from "../core/name.ts";
 import { cut, plain } from "../core/text.ts";
 import type { Listing } from "../core/upstream.ts";
@@ -25,9 +24,9 @@ export function sharedExtensions(gw: Gateway, call: Call, server: string): strin
   return Object.keys(declaredExtensions(call.capabilities.value)).filter((id) => Object.hasOwn(theirs, id));
 }
 
-/** Whether a method may belong to an extension that the caller declared. */
+/** Whether a method that is in no revision may belong to an extension that the caller declared. */
 export function isExtensionMethod({ inbound: { method }, capabilities }: Call): boolean {
-  return !isRequestMethod(method) && extensionsOf(method, capabilities.value).length > 0;
+  return extensionsOf(method, capabilities.value).length > 0;
 }
 
 function extensionsOf(method: string, capabilities: Readonly<Record<string, unknown>>): string[] {
@@ -58,16 +57,16 @@ export function resolveExtension(gw: Gateway, call: IdentifiedCall): Resolved {
   const resource = uri === null ? null : resourceOf(gw, call, uri, servers);
   if (!onlyReads) call.target = cut(method, longestName);
   checkLength("extension", method);
-  const routeAt = (id: string): Route =>
-    onlyReads ? gw.catalog.routeTo("resource", id, uri) : gw.catalog.routeTo("extension", id, method);
+  const [kind, name] = onlyReads ? (["resource", uri] as const) : (["extension", method] as const);
+  const routeAt = (id: string): Route => gw.catalog.routeTo(kind, id, name);
   const server = resource?.server ?? theOne(gw, call, servers, routeAt);
-  if (server === null) throw onlyReads ? notFound("resource", uri) : notFound("extension", method);
+  if (server === null) throw notFound(kind, name);
   let named: Route | null = null;
   if (uri !== null) {
     named = resource ?? gw.catalog.routeTo("resource", server, uri);
     if (!gw.catalog.admits(named, call.scope)) throw notFound("resource", uri);
   }
-  const route = onlyReads && named ? named : gw.catalog.routeTo("extension", server, method);
+  const route = onlyReads && named ? named : routeAt(server);
   return {
     route,
     decide() {

@@ -1,13 +1,14 @@
 import { type Call, type IdentifiedCall, type Reply, type RoutedCall, setCaller, setRoute } from "../core/call.ts";
-import { asFailure, Failure } from "../core/failure.ts";
+import { Failure } from "../core/failure.ts";
 import { weightOf } from "../core/inbound.ts";
 import type { UpstreamRequest } from "../core/upstream.ts";
 import { checkParamHeaders } from "../mcp/headers.ts";
 import { admitReply } from "./admit-reply.ts";
+import { conclude } from "./conclude.ts";
 import { bridge, needsBridge } from "./input/bridge.ts";
 import { type Gateway, whenSettled } from "./gateway.ts";
 import { type Governed, methodOf } from "./methods.ts";
-import { askCaller, refusalAnswer } from "./input/questions.ts";
+import { askCaller, refusalAnswer } from "./input/asking.ts";
 import { endRefused } from "./input/refused-retry.ts";
 import type { Resolved } from "./resolved.ts";
 import { needVisited, type NewRequest, recordRetry, retryOf } from "./input/retry.ts";
@@ -27,8 +28,11 @@ export async function handle(gw: Gateway, call: Call): Promise<void> {
     setCaller(call, gw.authn.identify(call));
     leave = enter(gw, call);
     refuseFaults(call);
-    if (call.inbound.kind === "request") call.reply = withRights(call, await answer(gw, call));
-    else if (passedOn.has(call.inbound.method)) gw.upstreams.notify(call, call.inbound.method);
+    if (call.inbound.kind === "request") {
+      const method = methodOf(call);
+      const reply = typeof method === "function" ? method(gw, call) : govern(gw, call, method);
+      call.reply = withRights(call, await reply);
+    } else if (passedOn.has(call.inbound.method)) gw.upstreams.notify(call, call.inbound.method);
   } catch (error) {
     call.failure = failureOf(call, error);
   }
@@ -36,38 +40,7 @@ export async function handle(gw: Gateway, call: Call): Promise<void> {
   await conclude(gw, call);
 }
 
-/**
- * Refuses a request before `handle`, but records and counts it in the same way. Resolves with what its sender may be told:
- * another failure, if the refusal could not be recorded.
- */
-export async function refuse(gw: Gateway, call: Call, failure: Failure): Promise<Failure> {
-  call.failure = failure;
-  await conclude(gw, call);
-  return call.failure;
-}
-
-/**
- * Admits a call and ties it to its caller's key: if the key is lost, the call ends. Returns the way out. Only requests
- * count towards the limit, so that a client at its limit can still cancel and answer.
- */
-function enter(gw: Gateway, call: IdentifiedCall): () => void {
-  const { who } = call;
-  // An answer that cannot be read is taken for a request.
-  const counted = call.inbound.kind === "request" && !call.inbound.answer;
-  const weight = weightOf(call.inbound);
-  if (counted) gw.limits.admit(who, weight);
-  const unwatch = endOnLoss(who.revoked, call.controller);
-  return () => {
-    unwatch();
-    if (counted) gw.limits.release(who, weight);
-  };
-}
-
-function answer(gw: Gateway, call: IdentifiedCall): Reply | Promise<Reply> {
-  const method = methodOf(call);
-  return "own" in method ? method.own(gw, call) : govern(gw, call, method.governed);
-}
-
+/** Resolves a request to what it names at a server, decides it, limits it, checks its arguments, and forwards it. */
 async function govern(gw: Gateway, call: IdentifiedCall, method: Governed): Promise<Reply> {
   // The client may know the thing from before, while its server is still starting.
   if (!method.offered(gw, call)) gw = await whenSettled(gw, call);
@@ -93,8 +66,7 @@ async function govern(gw: Gateway, call: IdentifiedCall, method: Governed): Prom
   if (method.checksArguments) checkArguments(gw, call);
   if (method.opens) return method.opens(gw, call);
   if (!answersInRounds(call)) return forward(gw, call, request, retry);
-  const rounds = new Rounds(gw, call, (whole) => conclude(gw, whole));
-  return rounds.start(call, (whole) => forward(gw, whole, request, retry));
+  return new Rounds(gw, call).start(call, (whole) => forward(gw, whole, request, retry));
 }
 
 /** Records that a call begins, sends it to its server, and turns the server's answer into the caller's. */
@@ -123,11 +95,21 @@ async function forward(
   }
 }
 
-function checkArguments(gw: Gateway, call: RoutedCall): void {
-  const { route, inbound } = call;
-  const { paramHeaders, params } = inbound;
-  if (paramHeaders && route.tool) checkParamHeaders(paramHeaders, route.tool.inputSchema, params.arguments);
-  gw.validator.check(call, route);
+/**
+ * Admits a call and ties it to its caller's key: if the key is lost, the call ends. Returns the way out. Only requests
+ * count towards the limit, so that a client at its limit can still cancel and answer.
+ */
+function enter(gw: Gateway, call: IdentifiedCall): () => void {
+  const { who } = call;
+  // An answer that cannot be read is taken for a request.
+  const counted = call.inbound.kind === "request" && !call.inbound.answer;
+  const weight = weightOf(call.inbound);
+  if (counted) gw.limits.admit(who, weight);
+  const unwatch = endOnLoss(who.revoked, call.controller);
+  return () => {
+    unwatch();
+    if (counted) gw.limits.release(who, weight);
+  };
 }
 
 /** Throws what the transport found wrong. Only now is the caller known, so only now can the refusal be recorded. */
@@ -136,33 +118,14 @@ function refuseFaults(call: IdentifiedCall): void {
   if (call.session && call.session.owner !== call.who.id) throw sessionNotFound();
 }
 
+function checkArguments(gw: Gateway, call: RoutedCall): void {
+  const { route, inbound } = call;
+  const { paramHeaders, params } = inbound;
+  if (paramHeaders && route.tool) checkParamHeaders(paramHeaders, route.tool.inputSchema, params.arguments);
+  gw.validator.check(call, route);
+}
+
 /** One message for an ended, an unknown and another caller's session: the caller cannot tell them apart. */
 export function sessionNotFound(remedy = "send initialize to open a new one"): Failure {
   return new Failure("session-not-found", `This session is unknown or has ended; ${remedy}.`);
-}
-
-/** Counts every ending. The ending of a governed call, and every refusal, is recorded before the reply may leave. */
-async function conclude(gw: Gateway, call: Call): Promise<void> {
-  if (call.whole) return;
-  call.took = gw.clock.mono() - call.started;
-  try {
-    const recorded = gw.audit.end(call);
-    // The log already failed at `begin`. The refusal is still offered to it, but the caller does not wait a second
-    // time.
-    if (call.failure?.code === "audit-unavailable" && !call.begun) recorded.catch(() => {});
-    else await recorded;
-    // Recording takes its time, in which the caller may lose its rights.
-    if (call.reply) withRights(call, call.reply);
-  } catch (error) {
-    call.reply = null;
-    call.failure = asFailure(error);
-  }
-  const { id, failure, route } = call;
-  // Whose credential is refused may be anybody: the audit logs that once per source.
-  if (failure?.detail.internal && failure.row.status !== "auth-failed") {
-    const { code, detail } = failure;
-    const server = route?.server ?? null;
-    gw.log.error("request failed", { call: id, code, server, cause: detail.internal }, `${code} ${server}`);
-  }
-  gw.metrics.count(call);
 }

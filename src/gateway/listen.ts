@@ -1,17 +1,16 @@
-import type { IdentifiedCall, Reply, Route, RoutedCall } from "../core/call.ts";
+import type { IdentifiedCall, Reply, Route } from "../core/call.ts";
 import { onAbort } from "../core/cancel.ts";
 import { asFailure, Failure } from "../core/failure.ts";
 import { isObject } from "../core/json.ts";
 import { changedKey, listGroups, mustBeHeard } from "../core/lists.ts";
 import type { Listener } from "../core/ports.ts";
 import { inTurns } from "../core/turns.ts";
-import { locate, stringValue } from "../mcp/json-text.ts";
-import { withoutOwnKeys } from "../mcp/meta.ts";
 import { subscribed, subscriptionMeta } from "../mcp/subscription.ts";
 import { result } from "./own-answers.ts";
 import { listenLimits } from "./listeners.ts";
 import { type Gateway, whenSettled } from "./gateway.ts";
-import { judgeTask, needTasks, openTask, type Task, underHandle } from "./tasks.ts";
+import { TaskNews } from "./task-news.ts";
+import { judgeTask, needTasks, openTask, type Task } from "./tasks.ts";
 import { updateFor } from "./updates.ts";
 
 type Filter = Pick<Listener, "lists"> & { readonly uris: readonly string[]; readonly taskIds: readonly string[] };
@@ -139,10 +138,6 @@ function ackOf(wanted: Listener["lists"], uris: readonly string[], taskIds: read
   return JSON.stringify({ notifications: granted });
 }
 
-type Watched = { readonly handle: string; readonly route: Route };
-
-/** Most states of tasks that wait to be told in their order, and their characters; a server that tells more at once ends the listening. */
-const mostUntold = { states: 1_000, characters: 32 * 1024 ** 2 };
 /** Most characters kept until all is granted that is listened to, and the least that a notification counts as. */
 const mostEarly = { all: 8 * 1024 ** 2, each: 4 * 1024 };
 
@@ -156,16 +151,17 @@ class Listening implements Disposable {
   /** Notifications that came before the acknowledgement, which must be sent first; null afterwards. */
   #early: [method: string, params: string | null][] | null = [];
   #earlyLength = 0;
-  /** The news of tasks, which go out in the order in which they came: to record a question takes time. */
-  #news = Promise.resolve();
-  readonly #untold = { states: 0, characters: 0 };
-  /** The handles of tasks whose outcome was told. It changes no more, and a server that repeats it must not fill the log. */
-  readonly #over = new Set<string>();
+  readonly #news: TaskNews;
 
   constructor(gw: Gateway, call: IdentifiedCall, send: Tell) {
     this.#gw = gw;
     this.#call = call;
     this.#send = send;
+    this.#news = new TaskNews(gw, call, {
+      tell: (state) => this.#tell("notifications/tasks", state),
+      end: () => this.#end.resolve(),
+      hasLeft: () => this.#exits.disposed,
+    });
   }
 
   /** Resolves when the gateway ends it; rejects with `cancelled` when the client leaves or loses its key. */
@@ -206,19 +202,8 @@ class Listening implements Disposable {
 
   /** Follows the tasks at their servers; resolves with the handles that the servers granted. */
   async follow(tasks: ReadonlyMap<string, Task>): Promise<string[]> {
-    const granted = [...Map.groupBy(tasks, ([, { route }]) => route.server)].map(([server, own]) =>
-      this.#granted(server, async () => {
-        const watched = new Map<string, Watched>();
-        for (const [handle, { taskId, route }] of own) watched.set(taskId, { handle, route });
-        const { taskIds, end } = await this.#gw.upstreams.followTasks(this.#call, {
-          server,
-          taskIds: [...watched.keys()],
-          changed: (task) => this.#hear(task, () => this.#noticed(server, task, watched)),
-          lost: () => this.#end.resolve(),
-        });
-        return { names: [...watched].flatMap(([taskId, { handle }]) => (taskIds.has(taskId) ? [handle] : [])), end };
-      }),
-    );
+    const byServer = Map.groupBy(tasks, ([, { route }]) => route.server);
+    const granted = [...byServer].map(([server, own]) => this.#granted(server, () => this.#news.follow(server, own)));
     return (await Promise.all(granted)).flat();
   }
 
@@ -234,19 +219,6 @@ class Listening implements Disposable {
         this.#gw.log.warn("a client cannot listen to what it asks for", { server, cause: asFailure(error).message });
       return [];
     }
-  }
-
-  /** Has the state of a task told after those that came before; one alone may be of any length. */
-  #hear({ length }: string, tell: () => Promise<void>): void {
-    const untold = this.#untold;
-    const tooMuch = untold.states > 0 && untold.characters + length > mostUntold.characters;
-    if (untold.states === mostUntold.states || tooMuch) return this.#end.resolve();
-    untold.states++;
-    untold.characters += length;
-    this.#news = this.#news.then(tell).finally(() => {
-      untold.states--;
-      untold.characters -= length;
-    });
   }
 
   acknowledge(params: string): void {
@@ -273,35 +245,5 @@ class Listening implements Disposable {
     const { who, source, scope } = this.#call;
     const update = updateFor(this.#gw.inForce, { who, source, scope, route, uri }, params);
     if (update !== null) this.#tell("notifications/resources/updated", update);
-  }
-
-  /**
-   * Tells the client the state of a task, under the client's handle. Not if its tool is no longer allowed, nor if the
-   * state asks a question that is not allowed. The outcome of a task is recorded first, as one that is asked for.
-   */
-  async #noticed(server: string, task: string, watched: ReadonlyMap<string, Watched>): Promise<void> {
-    try {
-      const { handle, route } = watched.get(stringValue(task, 0, "taskId") ?? "") ?? {};
-      if (!handle || !route || this.#exits.disposed || this.#over.has(handle)) return;
-      const gw = this.#gw.inForce();
-      if (!judgeTask(gw, this.#call, route).allowed) return;
-      const call = this.#callAbout(route);
-      const linked = gw.catalog.outgoing(route, withoutOwnKeys(task), call.who);
-      const state = await underHandle(gw, call, linked, JSON.stringify(handle));
-      if (locate(state, 0, "result") ?? locate(state, 0, "error")) {
-        call.reply = result(state, "modern");
-        await gw.audit.end(call);
-        this.#over.add(handle);
-      }
-      this.#tell("notifications/tasks", state);
-    } catch (error) {
-      this.#gw.log.warn("the state of a task was not passed on", { server, cause: asFailure(error).message });
-    }
-  }
-
-  /** The listening as it is recorded for what a server says of a task of this tool. */
-  #callAbout(route: Route): RoutedCall {
-    const call = this.#call.detached(this.#call.controller, () => {});
-    return Object.assign(call, { route, begun: true, recordedOnce: false });
   }
 }

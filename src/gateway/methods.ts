@@ -1,6 +1,5 @@
 import type { Call, IdentifiedCall, Kind, Reply, Route, RoutedCall } from "../core/call.ts";
 import { Failure } from "../core/failure.ts";
-import type { Era } from "../core/inbound.ts";
 import { isObject } from "../core/json.ts";
 import { isRequestMethod, type RequestMethod } from "../core/methods.ts";
 import { notFound } from "../core/name.ts";
@@ -8,6 +7,7 @@ import type { UpstreamRequest } from "../core/upstream.ts";
 import { overrideMembers } from "../mcp/edit.ts";
 import { rawValue } from "../mcp/json-text.ts";
 import { paramText } from "../mcp/message.ts";
+import { specOf } from "../mcp/methods.ts";
 import { discover, initialize, learnTools, list, ping, setLevel } from "./own-answers.ts";
 import { isExtensionMethod, resolveExtension } from "./extensions.ts";
 import type { Gateway } from "./gateway.ts";
@@ -39,47 +39,44 @@ export type Governed = {
   readonly opens?: (gw: Gateway, call: RoutedCall) => Promise<Reply>;
 };
 
-type Method = { readonly eras: readonly Era[] } & ({ readonly own: Own } | { readonly governed: Governed });
-
-const legacy: readonly Era[] = ["legacy"];
-const modern: readonly Era[] = ["modern"];
-const both: readonly Era[] = ["legacy", "modern"];
+/** How a request is answered: `Own` is a function, `Governed` what the path needs to know. */
+type Method = Own | Governed;
 
 /** The caller names its task by the handle that the gateway gave it. */
 const task: Governed = { offered: () => true, resolve: resolveTask };
 
 const methods: Readonly<Record<RequestMethod, Method>> = {
-  initialize: { eras: legacy, own: initialize },
-  "server/discover": { eras: modern, own: discover },
-  ping: { eras: legacy, own: ping },
-  "logging/setLevel": { eras: legacy, own: setLevel },
-  "tools/list": { eras: both, own: list("tools") },
-  "prompts/list": { eras: both, own: list("prompts") },
-  "resources/list": { eras: both, own: list("resources") },
-  "resources/templates/list": { eras: both, own: list("resourceTemplates") },
-  "tools/call": { eras: both, governed: { ...named("tool", "name"), learn: learnTools, checksArguments: true } },
-  "prompts/get": { eras: both, governed: named("prompt", "name") },
-  "resources/read": { eras: both, governed: named("resource", "uri") },
-  "completion/complete": { eras: both, governed: completion() },
-  "resources/subscribe": { eras: legacy, governed: { ...named("resource", "uri"), opens: subscribe } },
-  "resources/unsubscribe": { eras: legacy, own: unsubscribe },
-  "subscriptions/listen": { eras: modern, own: listen },
-  "tasks/get": { eras: modern, governed: task },
-  "tasks/update": { eras: modern, governed: task },
-  "tasks/cancel": { eras: modern, governed: task },
+  initialize,
+  "server/discover": discover,
+  ping,
+  "logging/setLevel": setLevel,
+  "tools/list": list("tools"),
+  "prompts/list": list("prompts"),
+  "resources/list": list("resources"),
+  "resources/templates/list": list("resourceTemplates"),
+  "tools/call": { ...named("tool", "name"), learn: learnTools, checksArguments: true },
+  "prompts/get": named("prompt", "name"),
+  "resources/read": named("resource", "uri"),
+  "completion/complete": completion(),
+  "resources/subscribe": { ...named("resource", "uri"), opens: subscribe },
+  "resources/unsubscribe": unsubscribe,
+  "subscriptions/listen": listen,
+  "tasks/get": task,
+  "tasks/update": task,
+  "tasks/cancel": task,
 };
 
 /** Who serves a method of an extension is known only once all servers have started: it names none of them. */
-const extension: Method = { eras: both, governed: { offered: () => false, resolve: resolveExtension } };
+const extension: Governed = { offered: () => false, resolve: resolveExtension };
 
-/** How a request is answered. Throws `unknown-method` if its era, or the gateway, does not know the method. */
+/** The method of a request. Throws `unknown-method` if its era, or the gateway, does not know the method. */
 export function methodOf(call: Call): Method {
   const { method, era } = call.inbound;
   if (!isRequestMethod(method)) {
     if (isExtensionMethod(call)) return extension;
     throw notFound("extension", method);
   }
-  if (methods[method].eras.includes(era)) return methods[method];
+  if (specOf(method)?.eras.includes(era)) return methods[method];
   throw new Failure("unknown-method", `The method "${method}" is not part of this protocol revision.`);
 }
 

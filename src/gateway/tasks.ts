@@ -8,7 +8,7 @@ import { readInputRequests } from "../mcp/input-round.ts";
 import { locate, rawValue, stringValue } from "../mcp/json-text.ts";
 import { declaredExtensions } from "./extensions.ts";
 import { type Gateway, inScope } from "./gateway.ts";
-import { admitAll } from "./input/questions.ts";
+import { admitAll } from "./input/asking.ts";
 import type { Resolved } from "./resolved.ts";
 
 // Tasks (`io.modelcontextprotocol/tasks`): instead of the server's own task id a caller gets a sealed handle. It is

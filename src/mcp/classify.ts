@@ -15,6 +15,7 @@ import { checkStandardHeaders, checkVersionHeader, legacyRevision, versionHeader
 import { readParamHeaders } from "./headers.ts";
 import { type RpcMessage, isId, longestId, parseMessage } from "./message.ts";
 import { locate, rawValue } from "./json-text.ts";
+import { specOf } from "./methods.ts";
 import { clientCapabilitiesKey, clientInfoKey, type Implementation, logLevelKey, protocolVersionKey } from "./meta.ts";
 import { isModern, modernRevision } from "./revisions.ts";
 import type { ScanLimits } from "./scan.ts";
@@ -31,8 +32,6 @@ export type WireContext = {
 
 type Meta = Readonly<Record<string, unknown>>;
 
-/** Requests of the legacy revisions that the modern revision removed. */
-const removed = new Set(["initialize", "ping", "logging/setLevel", "resources/subscribe", "resources/unsubscribe"]);
 const longestClientText = 200;
 /** Most characters of the capabilities in `initialize`; a session keeps them for its whole life. */
 const longestCapabilities = 16_384;
@@ -122,7 +121,7 @@ function checkModern(message: RpcMessage, meta: Meta, headers: Headers | null): 
   if (client !== undefined && !isImplementation(client)) throw badEnvelope(`"${clientInfoKey}" lacks name or version`);
   if (claimed !== modernRevision) throw unsupported(claimed);
   if (headers) checkStandardHeaders(headers, message);
-  if (removed.has(message.method)) {
+  if (specOf(message.method)?.eras.includes("modern") === false) {
     throw new Failure("unknown-method", `The method "${message.method}" is not part of protocol ${modernRevision}.`);
   }
 }

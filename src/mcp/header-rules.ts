@@ -3,21 +3,12 @@ import type { Revision } from "../core/inbound.ts";
 import { cut, plain } from "../core/text.ts";
 import { decodeHeader } from "./headers.ts";
 import type { RpcMessage } from "./message.ts";
+import { specOf } from "./methods.ts";
 import { assumedLegacy, isLegacyRevision } from "./revisions.ts";
 
 // Headers repeat parts of the body. The body is the source of truth; a header that contradicts it ends the request
 // (2026-07-28, streamable HTTP, server validation). Bun joins a repeated header with ", ", and no body value looks like
 // that.
-
-/** The parameter that `Mcp-Name` repeats, by method. */
-export const nameSource: Readonly<Record<string, string>> = {
-  "tools/call": "name",
-  "prompts/get": "name",
-  "resources/read": "uri",
-  "tasks/get": "taskId",
-  "tasks/update": "taskId",
-  "tasks/cancel": "taskId",
-};
 
 /** `MCP-Protocol-Version` as received, null when absent. */
 export function versionHeader(headers: Headers | null): string | null {
@@ -36,8 +27,8 @@ export function checkStandardHeaders(headers: Headers, { method, params }: RpcMe
   const methodHeader = headers.get("mcp-method");
   if (methodHeader === null) throw missing("Mcp-Method");
   if (methodHeader !== method) throw mismatch("Mcp-Method", methodHeader, method);
-  const source = Object.hasOwn(nameSource, method) ? nameSource[method] : undefined;
-  const name = source === undefined ? undefined : params[source];
+  const source = specOf(method)?.names;
+  const name = source && params[source];
   if (typeof name !== "string") return;
   const nameHeader = headers.get("mcp-name");
   if (nameHeader === null) throw missing("Mcp-Name");

@@ -1,11 +1,12 @@
 import type { Reply } from "../core/call.ts";
 import type { Failure } from "../core/failure.ts";
 import type { Era, Inbound, Span } from "../core/inbound.ts";
-import { isExtensionNotification, isRequestMethod, type RequestMethod } from "../core/methods.ts";
+import { isExtensionNotification } from "../core/methods.ts";
 import { editMembers, editObject } from "./edit.ts";
 import { errorBetween } from "./error-code.ts";
 import { closeArray, locate, mayHold, members, openObject, skipSpace, stringValue } from "./json-text.ts";
 import { forNextHop, hopMeta, type Implementation, implementationText, limitKey, serverInfoKey } from "./meta.ts";
+import { specOf, type Shape } from "./methods.ts";
 import { notificationText } from "./outbound.ts";
 
 /** A JSON-RPC response; both arguments are raw JSON. */
@@ -111,40 +112,12 @@ export function answerMessage(inbound: Inbound, reply: Reply, server: Implementa
   return resultMessage(idText, shapeResult(reply, era, shapeOf(inbound, reply.type), server));
 }
 
-/**
- * The kinds of results that eras treat differently: `call` may hold structured content, `list` and `read` may be
- * cached, `round` asks for input, `own` was made by the gateway in its final form, `extension` answers a method that is
- * in no revision, `other` is the rest.
- */
-export type Shape = "call" | "list" | "read" | "round" | "own" | "other" | "extension";
-
-const shapes = {
-  initialize: "other",
-  "server/discover": "own",
-  ping: "other",
-  "logging/setLevel": "other",
-  "tools/list": "list",
-  "prompts/list": "list",
-  "resources/list": "list",
-  "resources/templates/list": "list",
-  "tools/call": "call",
-  "prompts/get": "other",
-  "resources/read": "read",
-  "completion/complete": "other",
-  "resources/subscribe": "other",
-  "resources/unsubscribe": "other",
-  "subscriptions/listen": "own",
-  "tasks/get": "other",
-  "tasks/update": "other",
-  "tasks/cancel": "other",
-} as const satisfies Record<RequestMethod, Shape>;
-
 function shapeOf({ method, params }: Inbound, type: string | null): Shape {
   if (type === "input_required") return "round";
   if (type !== null) return "other";
   // The result of a retry depends on the answers, so like a list it must not be cached (2026-07-28, MRTR).
   if (method === "resources/read" && (params.inputResponses ?? params.requestState) !== undefined) return "list";
-  return isRequestMethod(method) ? shapes[method] : "extension";
+  return specOf(method)?.result ?? "extension";
 }
 
 /**

@@ -104,25 +104,27 @@ export class McpConnection {
 
   /** Records what cannot be answered any more, and ends the calls. */
   #broke(received: Received, why: string): void {
-    void this.#exchange(this.#options.current(), received, this.#options);
+    void this.#answerOne(this.#options.current(), received, this.#options);
     this.close(why);
   }
 
   /** Resolves to the answer to a message or a batch; null if there is none. */
   #answer(gw: Gateway, text: string, presented: Presented): Promise<string | null> {
     const context = { headers: null, pinned: this.#era, revision: this.#revision };
-    if (isLonger(text, gw.shape.body)) return this.#exchange(gw, refused(text, context, tooLong(gw)), presented);
+    if (isLonger(text, gw.shape.body)) return this.#answerOne(gw, refused(text, context, tooLong(gw)), presented);
     const received = receive(text, gw, context);
-    return Array.isArray(received) ? this.#batch(gw, received, presented) : this.#exchange(gw, received, presented);
+    return Array.isArray(received)
+      ? this.#answerBatch(gw, received, presented)
+      : this.#answerOne(gw, received, presented);
   }
 
   /** Each message is a call of its own; the answers become one array (2025-03-26, batching). */
-  async #batch(gw: Gateway, all: readonly Received[], presented: Presented): Promise<string | null> {
+  async #answerBatch(gw: Gateway, all: readonly Received[], presented: Presented): Promise<string | null> {
     announce(all, this.#session);
     const keep = keepBatch(gw);
     const answers = await eachInTurns(all, async (one) => {
       // A reload may have come since the message before.
-      const answer = this.#closed ? null : await this.#exchange(this.#options.current(), one, presented);
+      const answer = this.#closed ? null : await this.#answerOne(this.#options.current(), one, presented);
       return answer === null ? null : keep(one.inbound, answer);
     });
     const given = answers.filter((answer) => answer !== null);
@@ -130,7 +132,7 @@ export class McpConnection {
   }
 
   /** Resolves to the answer to one message; null if there is none. */
-  async #exchange(gw: Gateway, received: Received, presented: Presented): Promise<string | null> {
+  async #answerOne(gw: Gateway, received: Received, presented: Presented): Promise<string | null> {
     const { kind, method, idText } = received.inbound;
     this.#pin(received);
     const call = this.#callOf(gw, received, presented);

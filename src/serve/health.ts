@@ -1,9 +1,10 @@
 import { plainHost } from "../core/host-name.ts";
 import type { Capability } from "../core/ports.ts";
 import type { Gateway } from "../gateway/gateway.ts";
+import { authenticate } from "./admission.ts";
 import { credentialsOf, sourceOf } from "./credentials.ts";
+import { type HttpRequest, presentedBy } from "./http-request.ts";
 import type { Handler, Methods } from "./routes.ts";
-import { authenticate, type Exchange, presentedBy } from "./exchange.ts";
 
 /** The answer of `/ready`. Everybody gets the word; the detail is for callers allowed `mcpgw:status`. */
 export type Readiness = { readonly ready: boolean; readonly detail: Readonly<Record<string, unknown>> };
@@ -17,21 +18,21 @@ export type HealthOptions = {
 
 /** The routes for orchestrators and Prometheus. */
 export function health({ current, readiness, metrics }: HealthOptions): Record<string, Methods> {
-  const allowed = async (exchange: Exchange, capability: Capability): Promise<boolean> => {
-    if (isLocal(exchange)) return true;
+  const allowed = async (request: HttpRequest, capability: Capability): Promise<boolean> => {
+    if (isLocal(request)) return true;
     const gw = current();
-    return gw.policy.permits(await authenticate(gw, exchange), capability, presentedBy(exchange).source);
+    return gw.policy.permits(await authenticate(gw, request), capability, presentedBy(request).source);
   };
-  const ready: Handler = async (exchange) => {
+  const ready: Handler = async (request) => {
     const { ready, detail } = readiness();
     const status = ready ? "ready" : "not-ready";
     // A health check sends no key and needs only the word.
-    const asks = isLocal(exchange) || credentialsOf(exchange.req.headers).length > 0;
-    const shown = asks && (await allowed(exchange, "status").catch(() => false));
+    const asks = isLocal(request) || credentialsOf(request.raw.headers).length > 0;
+    const shown = asks && (await allowed(request, "status").catch(() => false));
     return Response.json(shown ? { status, ...detail } : { status }, { status: ready ? 200 : 503 });
   };
-  const expose: Handler = async (exchange) => {
-    if (!(await allowed(exchange, "metrics"))) {
+  const expose: Handler = async (request) => {
+    if (!(await allowed(request, "metrics"))) {
       return new Response("This needs a key whose policy allows mcpgw:metrics.\n", { status: 403 });
     }
     return new Response(metrics(), { headers: { "content-type": "text/plain; version=0.0.4; charset=utf-8" } });
@@ -45,7 +46,7 @@ export function health({ current, readiness, metrics }: HealthOptions): Record<s
  * Whether the request comes from a process on this machine, not through a proxy or from a page of another host: one of
  * `allowedOrigins` may read what a browser here is answered, but needs a key as any caller.
  */
-export function isLocal({ req: { headers }, ip }: Pick<Exchange, "req" | "ip">): boolean {
+export function isLocal({ raw: { headers }, ip }: Pick<HttpRequest, "raw" | "ip">): boolean {
   const source = sourceOf(headers, ip);
   return source.loopback && !source.forwarded && !headers.has("origin") && !isPublicName(headers.get("host") ?? "");
 }

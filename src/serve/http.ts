@@ -4,10 +4,11 @@ import { asFailure, Failure } from "../core/failure.ts";
 import { List } from "../core/linked-list.ts";
 import type { Logger } from "../core/log.ts";
 import { Turn } from "../core/turns.ts";
+import { noRegistration, nothingHere } from "./admission.ts";
 import { BodyReader } from "./body.ts";
 import { ConnectionSlots } from "./connection-slots.ts";
 import { cors } from "./cors.ts";
-import { Exchange, type HttpContext, noRegistration, nothingHere } from "./exchange.ts";
+import { type HttpContext, HttpRequest } from "./http-request.ts";
 import { shedIdleConnections } from "./idle-connections.ts";
 import { health, type HealthOptions, isLocal } from "./health.ts";
 import { originGuard, type OriginOptions } from "./origin.ts";
@@ -64,28 +65,28 @@ export function serveHttp(options: HttpOptions): HttpServer {
   const pair = new SsePair(context);
   const sockets = new WebSockets(context);
   const guard = originGuard({ ...options, host: address.host });
-  const ws: Methods = { GET: (exchange) => sockets.upgrade(exchange, server) };
+  const ws: Methods = { GET: (request) => sockets.upgrade(request, server) };
   const routes = routesOf(context, pair, ws, health(options));
   const { preflight, stamp } = cors(options.allowedOrigins);
-  const pending = new List<Exchange>();
+  const pending = new List<HttpRequest>();
 
   const answer: Answer = async (req, server, from) => {
     if (isCrowded(server, pending.size, max) && !isForOperators(req, server))
       return stamp(req, refusal(turnAway(options)));
-    const exchange = new Exchange(req, from && plainAddress(from.address));
-    const node = pending.add(exchange);
+    const request = new HttpRequest(req, from && plainAddress(from.address));
+    const node = pending.add(request);
     try {
       guard(req.headers);
-      const response = preflight(req) ?? (await dispatch(routes, exchange));
+      const response = preflight(req) ?? (await dispatch(routes, request));
       return response && stamp(req, response);
     } catch (error) {
       const failure = asFailure(error);
       logFault(log, failure);
       return stamp(req, refusal(failure));
     } finally {
-      if (exchange.call) void exchange.call.catch(() => {}).then(() => pending.delete(node));
+      if (request.call) void request.call.catch(() => {}).then(() => pending.delete(node));
       else pending.delete(node);
-      if (exchange.kept) server.timeout(req, idleSeconds);
+      if (request.kept) server.timeout(req, idleSeconds);
     }
   };
 
@@ -170,9 +171,9 @@ function urlOf({ port }: Server<SocketData>, { address, tls }: HttpOptions): str
 
 function routesOf(context: HttpContext, pair: SsePair, ws: Methods, operators: Routes["exact"]): Routes {
   const endpoint = new PostEndpoint(context);
-  const mcp: Methods = { POST: (exchange) => endpoint.post(exchange), ...sessionMethods(context) };
-  const sse: Methods = { GET: (exchange) => pair.get(exchange) };
-  const messages: Methods = { POST: (exchange) => pair.post(exchange) };
+  const mcp: Methods = { POST: (request) => endpoint.post(request), ...sessionMethods(context) };
+  const sse: Methods = { GET: (request) => pair.get(request) };
+  const messages: Methods = { POST: (request) => pair.post(request) };
   const register: Methods = { POST: noRegistration };
   return {
     exact: { "/mcp": mcp, "/sse": sse, "/messages": messages, "/ws": ws, "/register": register, ...operators },
@@ -184,28 +185,28 @@ function routesOf(context: HttpContext, pair: SsePair, ws: Methods, operators: R
  * Keeps the connections of long requests open, and opens their streams. Most requests are answered earlier and cost the
  * server nothing.
  */
-function keepSilent(server: Server<SocketData>, pending: List<Exchange>, { after, resumable }: Patience): void {
+function keepSilent(server: Server<SocketData>, pending: List<HttpRequest>, { after, resumable }: Patience): void {
   const now = performance.now();
-  for (const exchange of pending.items) {
-    const silent = now - exchange.since;
+  for (const request of pending.items) {
+    const silent = now - request.since;
     // Oldest first.
     if (silent < Math.min(after, resumable)) return;
-    if (silent < (exchange.resumable ? resumable : after)) continue;
-    if (!exchange.kept) server.timeout(exchange.req, 0);
-    exchange.kept = true;
-    const { onLong } = exchange;
-    exchange.onLong = null;
+    if (silent < (request.resumable ? resumable : after)) continue;
+    if (!request.kept) server.timeout(request.raw, 0);
+    request.kept = true;
+    const { onLong } = request;
+    request.onLong = null;
     onLong?.();
   }
 }
 
-function dispatch(routes: Routes, exchange: Exchange): ReturnType<Handler> {
-  const { req } = exchange;
-  const found = find(routes, pathOf(req.url));
+function dispatch(routes: Routes, request: HttpRequest): ReturnType<Handler> {
+  const { raw } = request;
+  const found = find(routes, pathOf(raw.url));
   if (!found) return nothingHere();
-  exchange.scope = found.scope;
-  const handler = found.methods[req.method];
-  if (handler) return handler(exchange);
+  request.scope = found.scope;
+  const handler = found.methods[raw.method];
+  if (handler) return handler(request);
   return new Response(null, { status: 405, headers: { allow: Object.keys(found.methods).join(", ") } });
 }
 
@@ -227,7 +228,7 @@ function isCrowded(server: Server<SocketData>, running: number, max: number): bo
 /** Whether the request is one by which operators see that all places are taken. */
 function isForOperators(req: Request, server: Server<SocketData>): boolean {
   const path = pathOf(req.url);
-  return path === "/live" || (path === "/metrics" && isLocal({ req, ip: server.requestIP(req)?.address ?? null }));
+  return path === "/live" || (path === "/metrics" && isLocal({ raw: req, ip: server.requestIP(req)?.address ?? null }));
 }
 
 /** The refusal of a request because all places are taken, counted and logged. */

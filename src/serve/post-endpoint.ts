@@ -1,35 +1,33 @@
-import type { Call, ClientSession, IdentifiedCall } from "../core/call.ts";
+import type { Call } from "../core/call.ts";
 import { asFailure, Failure } from "../core/failure.ts";
-import type { Inbound, Revision } from "../core/inbound.ts";
+import type { Inbound } from "../core/inbound.ts";
 import type { Presented } from "../core/ports.ts";
 import type { Principal } from "../core/principal.ts";
 import { eachInTurns } from "../core/turns.ts";
 import { callOf } from "../gateway/call.ts";
+import { refuse } from "../gateway/conclude.ts";
 import type { Gateway } from "../gateway/gateway.ts";
-import { refuse, sessionNotFound } from "../gateway/handle.ts";
+import { sessionNotFound } from "../gateway/handle.ts";
 import type { Session } from "../session/session.ts";
-import { namesEvents, prefersEvents, takesEvents, unacceptable } from "./accept.ts";
+import { prefersEvents, unacceptable } from "./accept.ts";
+import { callToRefuse, isServed, notServed, tryIdentify } from "./admission.ts";
 import { keepBatch } from "./batch-answers.ts";
 import { credentialsOf, sourceOf } from "./credentials.ts";
-import { callToRefuse, type HttpContext, type Exchange, isServed, notServed, tryIdentify } from "./exchange.ts";
-import { PostStream, takesPriming } from "./post-stream.ts";
+import type { HttpContext, HttpRequest } from "./http-request.ts";
+import { mayTell, mayWait, PostStream, takesPriming } from "./post-stream.ts";
 import { maxOwed } from "./queue-limits.ts";
 import { isStanding, receive, type Received, unreadable } from "./receive.ts";
 import { answer, answerText, refusal } from "./reply.ts";
 import { announce, runCall } from "./run-call.ts";
 import { sessionOf } from "./session-endpoint.ts";
-import { noteOpened } from "./session-notes.ts";
+import { openSession } from "./session-notes.ts";
+import { Strangers } from "./strangers.ts";
 import { type AnswerBody, bodyOf } from "./unread-body.ts";
-
-/** Most bytes read of a body whose sender is refused anyway. */
-const strangerBody = 64 * 1024;
-/** The sender of all such bodies; no principal has this id. */
-const nobody = "";
 
 type Arrival = Presented & {
   readonly vouched: Principal;
   readonly gw: Gateway;
-  readonly exchange: Exchange;
+  readonly request: HttpRequest;
   /** Monotonic µs. */
   readonly started: number;
   /** The session that the request names, if it is the caller's own. */
@@ -43,23 +41,23 @@ type Arrival = Presented & {
  */
 export class PostEndpoint {
   readonly #context: HttpContext;
-  /** Senders who have no business here, and whose bodies are being read. */
-  #strangers = 0;
+  readonly #strangers: Strangers;
 
   constructor(context: HttpContext) {
     this.#context = context;
+    this.#strangers = new Strangers(context);
   }
 
-  async post(exchange: Exchange): Promise<Response> {
-    const { req, ip, scope } = exchange;
+  async post(request: HttpRequest): Promise<Response> {
+    const { raw, ip, scope } = request;
     let gw = this.#context.current();
     const started = gw.clock.mono();
-    const { headers } = req;
+    const { headers } = raw;
     const sender = { source: sourceOf(headers, ip), credentials: credentialsOf(headers), vouched: null };
     const who = tryIdentify(gw, sender);
     if (who instanceof Failure) {
-      return this.#turnAway(req, async (text) => {
-        const call = callToRefuse(gw, exchange, sender, text);
+      return this.#strangers.turnAway(raw, async (text) => {
+        const call = callToRefuse(gw, request, sender, text);
         await refuse(gw, call, who);
         return answer(call, gw.identity);
       });
@@ -67,43 +65,21 @@ export class PostEndpoint {
     const session = sessionOf(this.#context.sessions, headers, who, scope);
     const presented = { ...sender, vouched: who };
     if (!isServed(gw, scope, session, presented))
-      return this.#turnAway(req, (text) => notServed(gw, exchange, presented, text));
-    const text = unacceptable(headers) ?? (await this.#context.bodies.read(req, who.id));
+      return this.#strangers.turnAway(raw, (text) => notServed(gw, request, presented, text));
+    const text = unacceptable(headers) ?? (await this.#context.bodies.read(raw, who.id));
     // What a reload has put into force meanwhile holds for the message.
     gw = this.#context.current();
-    const from: Arrival = { ...presented, gw, exchange, started, session };
-    if (text instanceof Failure) return this.#exchange(from, { inbound: unreadable(headers), fault: text });
+    const from: Arrival = { ...presented, gw, request, started, session };
+    if (text instanceof Failure) return this.#answerOne(from, { inbound: unreadable(headers), fault: text });
     const received = receive(text, gw, { headers, pinned: null, revision: session?.revision ?? null });
-    if (begins(from, received)) return notServed(gw, exchange, from, text);
-    return Array.isArray(received) ? this.#batch(from, received) : this.#exchange(from, received);
+    if (begins(from, received)) return notServed(gw, request, from, text);
+    return Array.isArray(received) ? this.#answerBatch(from, received) : this.#answerOne(from, received);
   }
 
-  /** Answers a sender who has no business here; `respond` is given the body, from which it takes the request's id. */
-  async #turnAway(req: Request, respond: (text: string) => Promise<Response>): Promise<Response> {
-    const text = await this.#strangerText(req);
-    if (!(text instanceof Failure)) return respond(text);
-    const response = await respond("");
-    // What is late by now is waited for no longer.
-    if (text.code === "body-timeout") response.headers.set("connection", "close");
-    return response;
-  }
-
-  /** Reads only enough to find the request's id, and nothing once such bodies hold a quarter of all places. */
-  async #strangerText(req: Request): Promise<string | Failure> {
-    const { bodies, maxConnections } = this.#context;
-    if (this.#strangers >= maxConnections / 4) return "";
-    this.#strangers++;
-    try {
-      return await bodies.read(req, nobody, strangerBody);
-    } finally {
-      this.#strangers--;
-    }
-  }
-
-  #exchange(from: Arrival, given: Received): Promise<Response> {
-    const { exchange } = from;
-    const { req } = exchange;
-    const { headers } = req;
+  #answerOne(from: Arrival, given: Received): Promise<Response> {
+    const { request } = from;
+    const { raw } = request;
+    const { headers } = raw;
     const received = unlessStale(from, given);
     const { inbound } = received;
     // A modern request has no session, even if it names one.
@@ -114,12 +90,12 @@ export class PostEndpoint {
     const call = this.#callOf(from, received, session, tells ? stream : null);
     const { controller } = call;
     // A disconnect cancels only in the modern era (PROTOCOL: cancellation).
-    if (inbound.era === "modern") req.signal.addEventListener("abort", () => controller.abort(), { once: true });
+    if (inbound.era === "modern") raw.signal.addEventListener("abort", () => controller.abort(), { once: true });
     const ended = this.#run(from, call, session, stream);
     if (!stream) return ended;
     ended.catch(() => {});
-    if (waits) openLater(exchange, stream, ended);
-    exchange.resumable = session !== null && takesPriming(session);
+    if (waits) stream.openLater(request, ended);
+    request.resumable = session !== null && takesPriming(session);
     if (session && prefersEvents(headers)) stream.open();
     return stream.response;
   }
@@ -129,10 +105,10 @@ export class PostEndpoint {
   }
 
   /** Each message is a call of its own; the answers are sent together (2025-03-26, batching). */
-  async #batch(from: Arrival, all: readonly Received[]): Promise<Response> {
-    const { gw, exchange, session } = from;
-    const { headers } = exchange.req;
-    if (isStale(from, null)) return this.#exchange(from, { inbound: unreadable(headers), fault: sessionNotFound() });
+  async #answerBatch(from: Arrival, all: readonly Received[]): Promise<Response> {
+    const { gw, request, session } = from;
+    const { headers } = request.raw;
+    if (isStale(from, null)) return this.#answerOne(from, { inbound: unreadable(headers), fault: sessionNotFound() });
     announce(all, session);
     const stream = this.#streamOf(from, session);
     const keep = keepBatch(gw);
@@ -151,7 +127,7 @@ export class PostEndpoint {
       else answers.push(keep(received.inbound, text));
     };
     const ended = eachInTurns(all, run);
-    if (all.some((one) => mayWait(one, headers))) openLater(exchange, stream, ended);
+    if (all.some((one) => mayWait(one, headers))) stream.openLater(request, ended);
     ended.then(
       () => {
         if (!stream.opened) return stream.respond(this.#together(from, answers));
@@ -164,17 +140,20 @@ export class PostEndpoint {
   }
 
   #callOf(from: Arrival, received: Received, session: Session | null, stream: PostStream | null): Call {
-    const { gw, started, exchange } = from;
+    const { gw, started, request } = from;
     const { inbound } = received;
     const standing = isStanding(inbound);
     return callOf(gw, received, from, {
       controller: this.#context.running.add(standing),
       started,
       session,
-      scope: exchange.scope,
+      scope: request.scope,
       emit: stream?.emit ?? (standing || inbound.progressToken === null ? null : unheard),
-      ask: stream && session ? (request, signal) => stream.ask(session, request, signal) : null,
-      open: inbound.method === "initialize" ? (call, revision) => this.#open(gw, call, revision) : null,
+      ask: stream && session ? (question, signal) => stream.ask(session, question, signal) : null,
+      open:
+        inbound.method === "initialize"
+          ? (call, revision) => openSession(gw, this.#context.sessions, call, revision)
+          : null,
     });
   }
 
@@ -218,65 +197,25 @@ export class PostEndpoint {
   #used(session: Session | null): void {
     if (session) this.#context.sessions.touch(session);
   }
-
-  async #open(gw: Gateway, call: IdentifiedCall, revision: Revision): Promise<ClientSession> {
-    const { sessions } = this.#context;
-    const { inbound, scope, who } = call;
-    const session = sessions.open(who, { revision, capabilities: inbound.capabilities, scope });
-    try {
-      await noteOpened(gw, session, inbound);
-      if (session.ended)
-        throw new Failure("overloaded", "The session ended before it was open; send initialize again.");
-    } catch (error) {
-      sessions.end(session, "closed");
-      throw error;
-    }
-    return session;
-  }
 }
 
 /**
  * Whether a call is to begin at an endpoint that a reload took away. Such an endpoint still takes the answers, progress
  * and cancellations of its running calls.
  */
-const begins = ({ gw, exchange: { scope } }: Arrival, received: Received | Received[]): boolean =>
+const begins = ({ gw, request: { scope } }: Arrival, received: Received | Received[]): boolean =>
   scope !== null && !gw.catalog.hasScope(scope) && [received].flat().some(({ inbound }) => inbound.kind === "request");
 
 /** Whether the request names a session that has ended, be it while its body was read: the client must open another. */
-function isStale({ exchange, session }: Arrival, inbound: Inbound | null): boolean {
+function isStale({ request, session }: Arrival, inbound: Inbound | null): boolean {
   if ((session && !session.ended) || (inbound && (inbound.era === "modern" || inbound.method === "initialize")))
     return false;
-  return exchange.req.headers.has("mcp-session-id");
+  return request.raw.headers.has("mcp-session-id");
 }
 
 /** The message, or its refusal if it names a session that has ended. */
 const unlessStale = (from: Arrival, given: Received): Received =>
   given.fault || !isStale(from, given.inbound) ? given : { ...given, fault: sessionNotFound() };
-
-/** Whether messages may come before the answer, to a client that can read them. */
-function mayTell({ inbound, fault }: Received, session: Session | null, headers: Headers): boolean {
-  const { kind, era, progressToken, logLevel, method } = inbound;
-  if (fault || kind !== "request" || !takesEvents(headers)) return false;
-  if (progressToken !== null || session !== null) return true;
-  return era === "modern" && (logLevel !== null || method === "subscriptions/listen");
-}
-
-/**
- * Whether the stream may be opened only because the answer is long in coming. Not for `initialize`: its answer brings a
- * header.
- */
-function mayWait({ inbound: { kind, method }, fault }: Received, headers: Headers): boolean {
-  return !fault && kind === "request" && method !== "initialize" && namesEvents(headers);
-}
-
-/** Opens the stream if nothing comes for long: on a silent connection proxies give up, and the answer is lost. */
-function openLater(exchange: Exchange, stream: PostStream, ended: Promise<unknown>): void {
-  exchange.onLong = () => {
-    // The call takes its place until it has ended, also if its client leaves the stream.
-    exchange.call = ended;
-    stream.open();
-  };
-}
 
 /** Stands in for a client that cannot be told: progress still shows that the server is at work. */
 const unheard = (): void => {};

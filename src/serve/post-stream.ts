@@ -5,6 +5,9 @@ import { encodeEvent } from "../mcp/sse.ts";
 import type { Session } from "../session/session.ts";
 import type { StreamLog } from "../session/streams.ts";
 import type { Traffic } from "../session/traffic.ts";
+import { namesEvents, takesEvents } from "./accept.ts";
+import type { HttpRequest } from "./http-request.ts";
+import type { Received } from "./receive.ts";
 import { EventStream } from "./sse.ts";
 
 /** The first revision whose clients understand an event without a message (2025-11-25, transports). */
@@ -13,6 +16,22 @@ const primed = "2025-11-25";
 /** Whether the session's client is sent an event id before the first event. */
 export function takesPriming({ revision }: Session): boolean {
   return revision >= primed;
+}
+
+/** Whether messages may come before the answer, to a client that can read them. */
+export function mayTell({ inbound, fault }: Received, session: Session | null, headers: Headers): boolean {
+  const { kind, era, progressToken, logLevel, method } = inbound;
+  if (fault || kind !== "request" || !takesEvents(headers)) return false;
+  if (progressToken !== null || session !== null) return true;
+  return era === "modern" && (logLevel !== null || method === "subscriptions/listen");
+}
+
+/**
+ * Whether the stream may be opened only because the answer is long in coming. Not for `initialize`: its answer brings a
+ * header.
+ */
+export function mayWait({ inbound: { kind, method }, fault }: Received, headers: Headers): boolean {
+  return !fault && kind === "request" && method !== "initialize" && namesEvents(headers);
 }
 
 /**
@@ -50,6 +69,15 @@ export class PostStream {
     return (this.#stream ??= this.#opened());
   }
 
+  /** Opens it if nothing comes for long: on a silent connection proxies give up, and the answer is lost. */
+  openLater(request: HttpRequest, ended: Promise<unknown>): void {
+    request.onLong = () => {
+      // The call takes its place until it has ended, also if its client leaves the stream.
+      request.call = ended;
+      this.open();
+    };
+  }
+
   /** Sends a message; without `must` it is dropped if the client is too slow. */
   readonly emit = (message: string, must = false): void => {
     const stream = this.open();
@@ -57,7 +85,7 @@ export class PostStream {
     else stream.write(encodeEvent(message), must);
   };
 
-  /** Sends a request to the session's client; see `Questions.ask`. */
+  /** Sends a request to the session's client; see `OpenQuestions.ask`. */
   ask(session: Session, request: InputRequest, signal: AbortSignalLike): Promise<ClientAnswer> {
     this.#asking ??= new AbortController();
     const either = AbortSignal.any([abortSignalOf(signal), this.#asking.signal]);

@@ -1,8 +1,8 @@
 import { restWords } from "../core/name.ts";
-import type { Exchange } from "./exchange.ts";
+import type { HttpRequest } from "./http-request.ts";
 
 /** Answers a request to one path. */
-export type Handler = (exchange: Exchange) => Response | undefined | Promise<Response | undefined>;
+export type Handler = (request: HttpRequest) => Response | undefined | Promise<Response | undefined>;
 export type Methods = Readonly<Record<string, Handler>>;
 
 export type Routes = {

@@ -9,7 +9,8 @@ import { allLists } from "../session/notifier.ts";
 import type { Session } from "../session/session.ts";
 import type { Sessions } from "../session/sessions.ts";
 import { needEventStream } from "./accept.ts";
-import { answerCaller, type HttpContext, type Exchange, presentedBy } from "./exchange.ts";
+import { answerCaller } from "./admission.ts";
+import { type HttpContext, type HttpRequest, presentedBy } from "./http-request.ts";
 import { takesPriming } from "./post-stream.ts";
 import type { Methods } from "./routes.ts";
 import { type EventStream, openStream } from "./sse.ts";
@@ -19,9 +20,9 @@ type Own = { readonly who: Principal; readonly session: Session };
 /** The other methods of streamable HTTP, for legacy sessions: GET opens a session's stream, DELETE ends it. */
 export function sessionMethods(context: HttpContext): Methods {
   return {
-    GET: (exchange) => withOwn(context, exchange, (own) => stream(context, exchange, own)),
-    DELETE: (exchange) =>
-      withOwn(context, exchange, ({ session }) => {
+    GET: (request) => withOwn(context, request, (own) => stream(context, request, own)),
+    DELETE: (request) =>
+      withOwn(context, request, ({ session }) => {
         context.sessions.end(session, "deleted");
         return new Response(null, { status: 204 });
       }),
@@ -32,8 +33,8 @@ export function sessionMethods(context: HttpContext): Methods {
  * Opens a stream of a legacy session: messages outside of calls, or with `Last-Event-ID` the rest of the stream that the
  * event belongs to. Without a session there is none (2025-03-26 and later, transports).
  */
-function stream(context: HttpContext, exchange: Exchange, own: Own): Response {
-  const { headers } = exchange.req;
+function stream(context: HttpContext, request: HttpRequest, own: Own): Response {
+  const { headers } = request.raw;
   const { session } = own;
   needEventStream(headers);
   const last = headers.get("last-event-id");
@@ -41,7 +42,7 @@ function stream(context: HttpContext, exchange: Exchange, own: Own): Response {
   if (last !== null && !found) {
     throw new Failure("invalid-request", "The stream of this Last-Event-ID is kept no longer, or never was.");
   }
-  if (!found || found.log === session.streams.outside) return listen(context, exchange, own, found?.after);
+  if (!found || found.log === session.streams.outside) return listen(context, request, own, found?.after);
   const { log, after } = found;
   // It says not to come back (HTML, server-sent events). Official clients take a stream without a result for one that
   // was cut off: they would come back to an empty one for ever, and open it as another stream outside of calls.
@@ -53,7 +54,7 @@ function stream(context: HttpContext, exchange: Exchange, own: Own): Response {
   return stream.response;
 }
 
-function listen(context: HttpContext, exchange: Exchange, { who, session }: Own, after?: number): Response {
+function listen(context: HttpContext, request: HttpRequest, { who, session }: Own, after?: number): Response {
   const { clock, notifier } = context.current();
   const log = session.streams.outside;
   // A client that reconnects has lost its old stream, even if the network has not noticed yet.
@@ -67,10 +68,10 @@ function listen(context: HttpContext, exchange: Exchange, { who, session }: Own,
     if (log.isOver(clock.mono())) session.leave?.();
     else log.write(notificationText(method, params), mustBeHeard(method));
   };
-  const { source } = presentedBy(exchange);
+  const { source } = presentedBy(request);
   const { scope, capabilities } = session;
-  const ask: Reached["ask"] = (request, signal) =>
-    session.questions.ask(request, signal, (message) => log.write(message, true));
+  const ask: Reached["ask"] = (question, signal) =>
+    session.questions.ask(question, signal, (message) => log.write(message, true));
   const here = (): boolean => log.reader !== null;
   try {
     session.leave = notifier.join({ who, source, scope, capabilities, lists: allLists, send, session, ask, here });
@@ -86,18 +87,18 @@ function listen(context: HttpContext, exchange: Exchange, { who, session }: Own,
 /** What `answer` gives for the session that the request names, if the version it names is one that is served. */
 function withOwn(
   { current, sessions }: HttpContext,
-  exchange: Exchange,
+  request: HttpRequest,
   answer: (own: Own) => Response,
 ): Promise<Response> {
-  const { headers } = exchange.req;
-  const find = (who: Principal): Session | null => sessionOf(sessions, headers, who, exchange.scope);
+  const { headers } = request.raw;
+  const find = (who: Principal): Session | null => sessionOf(sessions, headers, who, request.scope);
   const own = (who: Principal, session: Session | null): Response => {
     if (!headers.has("mcp-session-id")) return new Response(null, { status: 405, headers: { allow: "POST" } });
     if (!session) throw sessionNotFound();
     legacyRevision(headers, session.revision);
     return answer({ who, session });
   };
-  return answerCaller(current(), exchange, own, find);
+  return answerCaller(current(), request, own, find);
 }
 
 /** The session that a request names, if it is the caller's own. Another principal's session is not touched. */

@@ -1,13 +1,33 @@
 import { sessionName } from "../audit/session-name.ts";
-import type { Inbound } from "../core/inbound.ts";
+import type { IdentifiedCall } from "../core/call.ts";
+import { Failure } from "../core/failure.ts";
+import type { Inbound, Revision } from "../core/inbound.ts";
 import type { Gateway } from "../gateway/gateway.ts";
 import type { Session } from "../session/session.ts";
-import type { SessionEnd } from "../session/sessions.ts";
+import type { SessionEnd, Sessions } from "../session/sessions.ts";
 
 /** Records the opening of a session; resolves once the record is committed. */
 export function noteOpened({ audit }: Gateway, session: Session, { client }: Inbound): Promise<void> {
   const facts = { session: sessionName(session), client: client?.name ?? null, revision: session.revision };
   return audit.recordEvent({ type: "session.open", ...ownerOf(session), facts });
+}
+
+/** Opens a session over HTTP and records that. Throws `overloaded`, `audit-unavailable`. */
+export async function openSession(
+  gw: Gateway,
+  sessions: Sessions,
+  { inbound, scope, who }: IdentifiedCall,
+  revision: Revision,
+): Promise<Session> {
+  const session = sessions.open(who, { revision, capabilities: inbound.capabilities, scope });
+  try {
+    await noteOpened(gw, session, inbound);
+    if (session.ended) throw new Failure("overloaded", "The session ended before it was open; send initialize again.");
+  } catch (error) {
+    sessions.end(session, "closed");
+    throw error;
+  }
+  return session;
 }
 
 /** Stops the instances that were started for a session that has ended, and records the end. */

@@ -4,15 +4,9 @@ import { sessionNotFound } from "../gateway/handle.ts";
 import { encodeEvent } from "../mcp/sse.ts";
 import { secretId } from "../session/session.ts";
 import { needEventStream, unacceptable } from "./accept.ts";
+import { answerCaller, authenticate, refuseAndThrow } from "./admission.ts";
 import { McpConnection } from "./connection.ts";
-import {
-  answerCaller,
-  authenticate,
-  type Exchange,
-  type HttpContext,
-  presentedBy,
-  refuseAndThrow,
-} from "./exchange.ts";
+import { type HttpContext, type HttpRequest, presentedBy } from "./http-request.ts";
 import { type EventStream, openStream } from "./sse.ts";
 
 type Open = {
@@ -35,13 +29,13 @@ export class SsePair {
     this.#context = context;
   }
 
-  get(exchange: Exchange): Promise<Response> {
-    return answerCaller(this.#context.current(), exchange, (who) => this.#opened(exchange, who));
+  get(request: HttpRequest): Promise<Response> {
+    return answerCaller(this.#context.current(), request, (who) => this.#opened(request, who));
   }
 
-  #opened(exchange: Exchange, who: Principal): Response {
-    const { req, scope } = exchange;
-    needEventStream(req.headers);
+  #opened(request: HttpRequest, who: Principal): Response {
+    const { raw, scope } = request;
+    needEventStream(raw.headers);
     const id = secretId();
     const stream: EventStream = openStream(this.#context, who, () => {
       this.#open.delete(id);
@@ -50,7 +44,7 @@ export class SsePair {
     });
     const connection = new McpConnection({
       ...this.#context,
-      ...presentedBy(exchange),
+      ...presentedBy(request),
       scope,
       era: "legacy",
       send: (message, must) => stream.write(encodeEvent(message), must),
@@ -62,19 +56,19 @@ export class SsePair {
     return stream.response;
   }
 
-  async post(exchange: Exchange): Promise<Response> {
-    const { req, scope } = exchange;
+  async post(request: HttpRequest): Promise<Response> {
+    const { raw, scope } = request;
     const gw = this.#context.current();
-    const who = await authenticate(gw, exchange);
-    const id = new URL(req.url).searchParams.get("sessionId") ?? "";
+    const who = await authenticate(gw, request);
+    const id = new URL(raw.url).searchParams.get("sessionId") ?? "";
     const open = this.#open.get(id);
     // One message for an ended, an unknown and another caller's session.
     if (open?.owner !== who.id || open.scope !== scope) {
-      return refuseAndThrow(gw, exchange, who, sessionNotFound("open its event stream again"));
+      return refuseAndThrow(gw, request, who, sessionNotFound("open its event stream again"));
     }
-    const text = unacceptable(req.headers) ?? (await this.#context.bodies.read(req, who.id));
-    if (text instanceof Failure) return refuseAndThrow(gw, exchange, who, text);
-    void open.connection.receive(text, { ...presentedBy(exchange), vouched: who });
+    const text = unacceptable(raw.headers) ?? (await this.#context.bodies.read(raw, who.id));
+    if (text instanceof Failure) return refuseAndThrow(gw, request, who, text);
+    void open.connection.receive(text, { ...presentedBy(request), vouched: who });
     return new Response("Accepted", { status: 202 });
   }
 

@@ -2,7 +2,7 @@ import type { Principal } from "../core/principal.ts";
 import { keepAlive } from "../mcp/sse.ts";
 import type { Reader } from "../session/streams.ts";
 import type { Traffic } from "../session/traffic.ts";
-import type { HttpContext } from "./exchange.ts";
+import type { HttpContext } from "./http-request.ts";
 import { maxOwed, maxQueued } from "./queue-limits.ts";
 import { UnreadBody } from "./unread-body.ts";
 

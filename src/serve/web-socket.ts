@@ -4,8 +4,9 @@ import type { Principal } from "../core/principal.ts";
 import { Intake } from "../core/turns.ts";
 import { headroom } from "../mcp/message.ts";
 import { decodeUtf8 } from "../mcp/utf8.ts";
+import { answerCaller } from "./admission.ts";
 import { McpConnection } from "./connection.ts";
-import { answerCaller, type HttpContext, type Exchange, presentedBy } from "./exchange.ts";
+import { type HttpContext, type HttpRequest, presentedBy } from "./http-request.ts";
 import { leftUnread, sendWithin } from "./queue-limits.ts";
 
 /** A socket's client, known before the socket opens. */
@@ -55,19 +56,19 @@ export class WebSockets {
   }
 
   /** Resolves with undefined if the connection became a WebSocket. */
-  upgrade(exchange: Exchange, server: Server<SocketData>): Promise<Response | undefined> {
-    return answerCaller(this.#context.current(), exchange, (who) => this.#upgrade(exchange, who, server));
+  upgrade(request: HttpRequest, server: Server<SocketData>): Promise<Response | undefined> {
+    return answerCaller(this.#context.current(), request, (who) => this.#upgrade(request, who, server));
   }
 
-  #upgrade(exchange: Exchange, who: Principal, server: Server<SocketData>): Response | undefined {
-    const { req, scope } = exchange;
-    const offered = req.headers.get("sec-websocket-protocol");
+  #upgrade(request: HttpRequest, who: Principal, server: Server<SocketData>): Response | undefined {
+    const { raw, scope } = request;
+    const offered = raw.headers.get("sec-websocket-protocol");
     const fits = offered === null || offered.split(",").some((one) => one.trim() === subprotocol);
     if (!fits) return new Response("The subprotocol of this WebSocket is mcp.\n", { status: 400 });
     const leave = this.#context.slots.take(who.id);
-    const data: SocketData = { who, presented: presentedBy(exchange), scope, leave, connection: null, intake: null };
+    const data: SocketData = { who, presented: presentedBy(request), scope, leave, connection: null, intake: null };
     const headers = offered === null ? {} : { "sec-websocket-protocol": subprotocol };
-    if (server.upgrade(req, { data, headers })) return undefined;
+    if (server.upgrade(raw, { data, headers })) return undefined;
     leave();
     return new Response("This opens a WebSocket.\n", { status: 426, headers: { upgrade: "websocket" } });
   }

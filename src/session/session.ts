@@ -3,7 +3,7 @@ import { Failure } from "../core/failure.ts";
 import { type ClientCapabilities, type LogLevel, noCapabilities, type Revision } from "../core/inbound.ts";
 import type { Principal } from "../core/principal.ts";
 import { ClientCalls } from "./calls.ts";
-import { Questions } from "./questions.ts";
+import { OpenQuestions } from "./open-questions.ts";
 import { type Backlog, Streams } from "./streams.ts";
 import type { Traffic } from "./traffic.ts";
 
@@ -47,7 +47,7 @@ export class Session implements ClientSession {
   readonly #traffic: Traffic;
   #calls: ClientCalls | null = null;
   #subscriptions: Map<string, () => void> | null = null;
-  #questions: Questions | null = null;
+  #questions: OpenQuestions | null = null;
   #streams: Streams | null = null;
   #ended = false;
 
@@ -89,8 +89,8 @@ export class Session implements ClientSession {
   }
 
   /** The open questions to its client; those of a session that has ended are closed. */
-  get questions(): Questions {
-    const questions = (this.#questions ??= new Questions(this.#traffic));
+  get questions(): OpenQuestions {
+    const questions = (this.#questions ??= new OpenQuestions(this.#traffic));
     if (this.#ended) questions.close();
     return questions;
   }

@@ -3,7 +3,7 @@ import { hasExtensions, isAsSevere } from "../core/inbound.ts";
 import { isExtensionNotification } from "../core/methods.ts";
 import { cut, plain } from "../core/text.ts";
 import type { UpstreamRequest } from "../core/upstream.ts";
-import { nameSource } from "../mcp/header-rules.ts";
+import { specOf } from "../mcp/methods.ts";
 import { encodeHeader, paramHeaders } from "../mcp/headers.ts";
 import { stringValue } from "../mcp/json-text.ts";
 import { forNextHop } from "../mcp/meta.ts";
@@ -96,7 +96,7 @@ function handlersOf(call: Call, token: string | null, { peer, spec }: Target, ow
 
 /** The headers that repeat parameters of the request, for proxies that route by headers (2026-07-28, HTTP). */
 function mirror({ inbound }: Call, { tool }: Route, { method, edits }: UpstreamRequest): Record<string, string> {
-  const source = Object.hasOwn(nameSource, method) ? nameSource[method] : undefined;
+  const source = specOf(method)?.names;
   const name: unknown = source && (edits[source] ? JSON.parse(edits[source]) : inbound.params[source]);
   return {
     ...(typeof name === "string" && { "Mcp-Name": encodeHeader(name) }),

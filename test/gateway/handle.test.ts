@@ -1,7 +1,8 @@
 import { describe, expect, test } from "bun:test";
 import type { Reply } from "../../src/core/call.ts";
 import { Failure } from "../../src/core/failure.ts";
-import { handle, refuse } from "../../src/gateway/handle.ts";
+import { refuse } from "../../src/gateway/conclude.ts";
+import { handle } from "../../src/gateway/handle.ts";
 import { createLimits, createLimitsState } from "../../src/limits/limits.ts";
 import { limitsOptions } from "../../src/limits/options.ts";
 import { makeTool } from "../support/call.ts";

@@ -1,13 +1,13 @@
 import { describe, expect, test } from "bun:test";
 import { Failure, type FailureCode, type FailureDetail, failures } from "../../src/core/failure.ts";
 import type { Era, Inbound, Revision } from "../../src/core/inbound.ts";
+import type { Shape } from "../../src/mcp/methods.ts";
 import {
   answerMessage,
   errorMessage,
   failureMessage,
   progressNotification,
   resultMessage,
-  type Shape,
   shapeResult,
 } from "../../src/mcp/reply.ts";
 import { makeInbound } from "../support/call.ts";

@@ -13,6 +13,6 @@ test.each([
   ["127.0.0.1.evil-host", false],
   ["a.xn--p1ai:80", false],
 ])("S01: a page whose name leads to this machine is not on it: %s", (host, local) => {
-  const req = new Request("http://127.0.0.1/metrics", { headers: { host } });
-  expect(isLocal({ req, ip: "127.0.0.1" })).toBe(local);
+  const raw = new Request("http://127.0.0.1/metrics", { headers: { host } });
+  expect(isLocal({ raw, ip: "127.0.0.1" })).toBe(local);
 });

@@ -3,7 +3,7 @@ import { brokeProtocol, Failure } from "../../core/failure.ts";
 import type { UpstreamRequest } from "../../core/upstream.ts";
 import { readRound, responsesText } from "../../mcp/input-round.ts";
 import type { Gateway } from "../gateway.ts";
-import { askCaller, refusedByClient } from "./questions.ts";
+import { askCaller, refusedByClient } from "./asking.ts";
 
 /** How often a server may ask for input before it answers a call. */
 const mostRounds = 8;

@@ -1,13 +1,14 @@
-import type { Call, IdentifiedCall, Route, RoutedCall } from "../../core/call.ts";
+import type { Call, IdentifiedCall, Reply, Route, RoutedCall } from "../../core/call.ts";
 import { Failure } from "../../core/failure.ts";
 import { answerTime } from "../../core/inbound.ts";
 import { isObject } from "../../core/json.ts";
 import type { UpstreamRequest } from "../../core/upstream.ts";
 import type { Principal } from "../../core/principal.ts";
-import { outcomeOf, readResponses, responsesText } from "../../mcp/input-round.ts";
+import { type Asked, outcomeOf, readResponses, responsesText, roundText } from "../../mcp/input-round.ts";
+import { specOf } from "../../mcp/methods.ts";
 import type { Gateway } from "../gateway.ts";
 import { answerName, answersTo, type Asks, type Given, unasked } from "./client-answers.ts";
-import { answeredStep } from "./questions.ts";
+import { answeredStep } from "./asking.ts";
 
 /** The content of a sealed `requestState`; `asks` are the questions of the call `of`. */
 type Kept =
@@ -23,15 +24,18 @@ type Bound = { readonly method: string; readonly name: string; readonly args: st
 
 const purpose = "input";
 
-/** The methods whose requests may be answered by asking for input (2026-07-28, MRTR). */
-export const methodsInRounds: ReadonlySet<string> = new Set(["tools/call", "prompts/get", "resources/read"]);
-
 /**
  * Seals the state that a caller sends back with its answers. It opens only for the same caller and request, and only
  * for a while (D12).
  */
 export function sealState(gw: Gateway, call: RoutedCall, kept: Kept): string {
   return gw.sealer.seal(purpose, call.who.id, JSON.stringify({ ...boundOf(call), ...kept }), answerTime);
+}
+
+/** The result that asks a modern caller for input; its state is sealed as `kept`. */
+export function roundReply(gw: Gateway, call: RoutedCall, asked: readonly Asked[], kept: Kept): Reply {
+  const text = roundText(asked, sealState(gw, call, kept));
+  return { kind: "result", era: "modern", text, isError: false, type: "input_required" };
 }
 
 /** A request that answers earlier questions. */
@@ -60,7 +64,7 @@ export function retryOf(gw: Gateway, call: RoutedCall): Retry | null {
   const { era, method, params } = call.inbound;
   const { requestState, inputResponses } = params;
   const isTask = method === "tasks/update";
-  if (!isTask && (era === "legacy" || !methodsInRounds.has(method))) return null;
+  if (!isTask && (era === "legacy" || !specOf(method)?.inRounds)) return null;
   if (inputResponses !== undefined && !isObject(inputResponses)) {
     throw new Failure("invalid-params", '"params.inputResponses" is not an object.');
   }

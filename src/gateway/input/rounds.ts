@@ -4,14 +4,16 @@ import { asFailure, Failure } from "../../core/failure.ts";
 import { type ClientAnswer, type InputRequest, longestQuestion, weightOf } from "../../core/inbound.ts";
 import type { Policy } from "../../core/ports.ts";
 import { rpcCodes } from "../../core/rpc-code.ts";
-import { type Asked, mostQuestions, roundText } from "../../mcp/input-round.ts";
+import { type Asked, mostQuestions } from "../../mcp/input-round.ts";
 import { forNextHop } from "../../mcp/meta.ts";
+import { specOf } from "../../mcp/methods.ts";
 import { underToken } from "../../mcp/reply.ts";
+import { conclude } from "../conclude.ts";
 import type { Gateway } from "../gateway.ts";
 import { checkAnswer } from "./client-answers.ts";
 import type { ParkedCall } from "./parking.ts";
-import { admitQuestion, answeredStep, askedStep, refusalAnswer, refusedStep } from "./questions.ts";
-import { methodsInRounds, type Retry, sealState } from "./retry.ts";
+import { admitAll, answeredStep, refusalAnswer, refusedStep } from "./asking.ts";
+import { type Retry, roundReply } from "./retry.ts";
 import { endOnLoss, failureOf } from "../revocation.ts";
 
 /** A question that was sent to the caller, or is about to be. A failure in place of its answer: it cannot be sent. */
@@ -29,7 +31,7 @@ const gone: ClientAnswer = {
 /** Whether this call's caller can be asked in rounds, if the server should ask. */
 export function answersInRounds({ inbound, capabilities: { value } }: Call): boolean {
   const declares = (value.elicitation ?? value.sampling ?? value.roots) !== undefined;
-  return inbound.era === "modern" && declares && methodsInRounds.has(inbound.method);
+  return inbound.era === "modern" && declares && specOf(inbound.method)?.inRounds === true;
 }
 
 /** Continues a waiting call of this caller; throws `lost` if it no longer waits. */
@@ -62,11 +64,10 @@ export class Rounds implements ParkedCall {
   scope: string | null;
   readonly #gw: Gateway;
   readonly #whole: RoutedCall;
-  readonly #conclude: (whole: Call) => Promise<void>;
   /** Those that are not answered yet, by key. */
   readonly #questions = new Map<string, Question>();
   /** Resolves once the ending of the call is recorded. */
-  readonly #concluded = Promise.withResolvers<void>();
+  #concluded: Promise<void> = Promise.resolve();
   #waiting: Waiting | null = null;
   /** Its id while it is parked. */
   #parkedId: string | null = null;
@@ -76,12 +77,11 @@ export class Rounds implements ParkedCall {
   /** Questions that are still being recorded. Those that arrive together are asked together. */
   #arriving = 0;
 
-  constructor(gw: Gateway, call: RoutedCall, conclude: (whole: Call) => Promise<void>) {
+  constructor(gw: Gateway, call: RoutedCall) {
     this.owner = call.who.id;
     this.#gw = gw;
     this.route = call.route;
     this.scope = call.scope;
-    this.#conclude = conclude;
     this.#whole = call.detached(new Cancel(), (notification) => this.#emit(notification));
   }
 
@@ -95,7 +95,7 @@ export class Rounds implements ParkedCall {
   start(call: RoutedCall, make: (whole: RoutedCall) => Promise<Reply>): Promise<Reply> {
     this.#whole.input = (request, signal) => this.#ask(request, signal);
     const reply = this.#awaitReply(call);
-    void this.#run(make);
+    this.#concluded = this.#run(make);
     return reply;
   }
 
@@ -123,7 +123,7 @@ export class Rounds implements ParkedCall {
     this.#parkedId = null;
     this.#expired ??= failure;
     this.#whole.controller.abort();
-    return this.#concluded.promise;
+    return this.#concluded;
   }
 
   async #run(make: (whole: RoutedCall) => Promise<Reply>): Promise<void> {
@@ -137,7 +137,7 @@ export class Rounds implements ParkedCall {
     unwatch();
     whole.input = null;
     try {
-      await this.#conclude(whole);
+      await conclude(this.#gw, whole);
     } catch (error) {
       whole.reply = null;
       whole.failure = asFailure(error);
@@ -146,7 +146,6 @@ export class Rounds implements ParkedCall {
     for (const { answered } of this.#questions.values()) answered(gone);
     this.#questions.clear();
     if (this.#parkedId !== null) this.#forgetWhileAway(this.#parkedId);
-    this.#concluded.resolve();
     this.#answerWaiting();
   }
 
@@ -207,9 +206,7 @@ export class Rounds implements ParkedCall {
   #park(waiting: Waiting): void {
     try {
       const id = (this.#parkedId = this.#gw.parking.park(this));
-      const state = sealState(this.#gw, waiting.call, { kind: "parked", id });
-      const text = roundText([...this.#questions.values()], state);
-      waiting.resolve({ kind: "result", era: "modern", text, isError: false, type: "input_required" });
+      waiting.resolve(roundReply(this.#gw, waiting.call, [...this.#questions.values()], { kind: "parked", id }));
     } catch (error) {
       this.#waiting = waiting;
       for (const { key, answered } of this.#questions.values()) {
@@ -226,8 +223,7 @@ export class Rounds implements ParkedCall {
     let answer: Promise<ClientAnswer | Failure>;
     this.#arriving++;
     try {
-      await admitQuestion(this.#gw, this.#whole, request);
-      await this.#gw.audit.input(this.#whole, askedStep(request));
+      await admitAll(this.#gw, this.#whole, [{ request }]);
       answer = this.#put(request, signal);
     } catch (error) {
       return refusalAnswer(error);

@@ -2,7 +2,7 @@ import { expect, test } from "bun:test";
 import { Failure } from "../../../src/core/failure.ts";
 import type { ClientAnswer, InputMethod } from "../../../src/core/inbound.ts";
 import type { InputStep, Reached } from "../../../src/core/ports.ts";
-import { askSession } from "../../../src/gateway/input/questions.ts";
+import { askSession } from "../../../src/gateway/input/asking.ts";
 import { loopback } from "../../support/call.ts";
 import { principal } from "../../support/principal.ts";
 import { kinds } from "../ask.ts";

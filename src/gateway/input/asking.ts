@@ -83,18 +83,17 @@ function refusalOf(client: Client, request: InputRequest): Failure | null {
   return new Failure("input-unavailable", `${asks}, for which call cannot ask this client: call the tool directly.`);
 }
 
-/** `admit` for the caller of a call. */
-export const admitQuestion = (gw: Gateway, call: RoutedCall, request: InputRequest): Promise<void> =>
-  admit(callerOf(gw, call), request);
-
-/** Admits all questions of a round or none, and records that they are sent to the caller. */
-export async function admitAll(gw: Gateway, call: RoutedCall, all: readonly Asked[]): Promise<void> {
-  for (const { request } of all) await admitQuestion(gw, call, request);
+/**
+ * Admits all questions to a call's caller or none, as `admit` does, and records that they are sent in a round. Throws
+ * also `audit-unavailable`.
+ */
+export async function admitAll(gw: Gateway, call: RoutedCall, all: readonly Pick<Asked, "request">[]): Promise<void> {
+  for (const { request } of all) await admit(callerOf(gw, call), request);
   for (const { request } of all) await gw.audit.input(call, askedStep(request));
 }
 
 /** The step that is recorded before a question is sent. */
-export const askedStep = (request: InputRequest): InputStep => ({
+const askedStep = (request: InputRequest): InputStep => ({
   request,
   outcome: "asked",
   answer: null,

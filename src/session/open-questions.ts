@@ -14,7 +14,7 @@ type Waiting = {
 const mostWaiting = 64;
 
 /** The open questions to one legacy client. The gateway chooses their ids, and answers are matched by them. */
-export class Questions {
+export class OpenQuestions {
   readonly #waiting = new Map<string, Waiting>();
   readonly #traffic: Traffic;
   #last = 0;

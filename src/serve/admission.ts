@@ -4,56 +4,19 @@ import { asFailure, Failure } from "../core/failure.ts";
 import type { Presented } from "../core/ports.ts";
 import type { Principal, Source } from "../core/principal.ts";
 import { callOf } from "../gateway/call.ts";
+import { refuse } from "../gateway/conclude.ts";
 import type { Gateway } from "../gateway/gateway.ts";
-import { refuse } from "../gateway/handle.ts";
 import { idOf } from "../mcp/message.ts";
 import type { Session } from "../session/session.ts";
-import type { Sessions } from "../session/sessions.ts";
-import type { Traffic } from "../session/traffic.ts";
-import type { BodyReader } from "./body.ts";
-import type { ConnectionSlots } from "./connection-slots.ts";
-import { credentialsOf, sourceOf } from "./credentials.ts";
+import { type HttpRequest, presentedBy } from "./http-request.ts";
 import { unreadable } from "./receive.ts";
-import type { Running } from "./running.ts";
 
-/** What of the process the endpoints over HTTP work with; each takes what it needs. */
-export type HttpContext = {
-  current: () => Gateway;
-  sessions: Sessions;
-  running: Running;
-  traffic: Traffic;
-  bodies: BodyReader;
-  slots: ConnectionSlots;
-  /** Most requests, streams and WebSockets at once. */
-  maxConnections: number;
-};
-
-/** A request that is being answered. */
-export class Exchange {
-  readonly req: Request;
-  readonly ip: string | null;
-  /** The server or toolset that its path names; null for all servers. */
-  scope: string | null = null;
-  readonly since = performance.now();
-  /** Whether its connection is no longer closed for silence. */
-  kept = false;
-  /** Whether its client, cut off, could come back for the answer, if it had been sent an event id. */
-  resumable = false;
-  /** Called once if the answer is long in coming. */
-  onLong: (() => void) | null = null;
-  /** The call that runs on after the response has begun. */
-  call: Promise<unknown> | null = null;
-
-  constructor(req: Request, ip: string | null) {
-    this.req = req;
-    this.ip = ip;
-  }
-}
+// Whether the sender of an HTTP request is answered at all, and how one is refused.
 
 /** Identifies the sender of a request without a message. A refusal is recorded and thrown. */
-export async function authenticate(gw: Gateway, exchange: Exchange): Promise<Principal> {
-  const who = tryIdentify(gw, presentedBy(exchange));
-  return who instanceof Failure ? refuseAndThrow(gw, exchange, null, who) : who;
+export async function authenticate(gw: Gateway, request: HttpRequest): Promise<Principal> {
+  const who = tryIdentify(gw, presentedBy(request));
+  return who instanceof Failure ? refuseAndThrow(gw, request, null, who) : who;
 }
 
 /**
@@ -62,35 +25,29 @@ export async function authenticate(gw: Gateway, exchange: Exchange): Promise<Pri
  */
 export async function answerCaller<T>(
   gw: Gateway,
-  exchange: Exchange,
+  request: HttpRequest,
   answer: (who: Principal, session: Session | null) => T,
   find: (who: Principal) => Session | null = () => null,
 ): Promise<T | Response> {
-  const who = await authenticate(gw, exchange);
+  const who = await authenticate(gw, request);
   const session = find(who);
-  const presented = { ...presentedBy(exchange), vouched: who };
-  if (!isServed(gw, exchange.scope, session, presented)) return notServed(gw, exchange, presented, "");
+  const presented = { ...presentedBy(request), vouched: who };
+  if (!isServed(gw, request.scope, session, presented)) return notServed(gw, request, presented, "");
   try {
     return answer(who, session);
   } catch (error) {
-    return refuseAndThrow(gw, exchange, who, asFailure(error));
+    return refuseAndThrow(gw, request, who, asFailure(error));
   }
-}
-
-/** The parts of an HTTP request that identify its sender, in a form that a connection can keep. */
-export function presentedBy({ req: { headers }, ip }: Exchange): Presented {
-  const { transport, loopback, forwarded } = sourceOf(headers, ip);
-  return { source: { transport, ip, loopback, forwarded }, credentials: credentialsOf(headers), vouched: null };
 }
 
 /** Records a refusal, of the caller if it is known, and throws it. */
 export async function refuseAndThrow(
   gw: Gateway,
-  exchange: Exchange,
+  request: HttpRequest,
   who: Principal | null,
   failure: Failure,
 ): Promise<never> {
-  throw await refuse(gw, callToRefuse(gw, exchange, { ...presentedBy(exchange), vouched: who }, ""), failure);
+  throw await refuse(gw, callToRefuse(gw, request, { ...presentedBy(request), vouched: who }, ""), failure);
 }
 
 /** The caller, or the failure of its authentication. */
@@ -103,8 +60,8 @@ export function tryIdentify(gw: Gateway, presented: Presented): Principal | Fail
 }
 
 /** A call of which only the sender, if it is known at all, and perhaps the id are known, to record its refusal. */
-export function callToRefuse(gw: Gateway, { req }: Exchange, presented: Presented, text: string): Call {
-  const received = { inbound: unreadable(req.headers, idOf(text)), fault: null };
+export function callToRefuse(gw: Gateway, { raw }: HttpRequest, presented: Presented, text: string): Call {
+  const received = { inbound: unreadable(raw.headers, idOf(text)), fault: null };
   const call = callOf(gw, received, presented, { controller: new Cancel(), session: null, scope: null, emit: null });
   call.who = presented.vouched;
   return call;
@@ -130,12 +87,12 @@ export function isServed(
  */
 export async function notServed(
   gw: Gateway,
-  exchange: Exchange,
+  request: HttpRequest,
   presented: Presented & { readonly vouched: Principal },
   text: string,
 ): Promise<Response> {
-  const failure = new Failure("unknown-endpoint", `Nothing is served to this caller at /mcp/${exchange.scope}.`);
-  await refuse(gw, callToRefuse(gw, exchange, presented, text), failure);
+  const failure = new Failure("unknown-endpoint", `Nothing is served to this caller at /mcp/${request.scope}.`);
+  await refuse(gw, callToRefuse(gw, request, presented, text), failure);
   return nothingHere();
 }
 

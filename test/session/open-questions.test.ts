@@ -1,7 +1,7 @@
 import { expect, test } from "bun:test";
 import { Withdrawn } from "../../src/core/cancel.ts";
 import type { ClientAnswer, InputRequest } from "../../src/core/inbound.ts";
-import { Questions } from "../../src/session/questions.ts";
+import { OpenQuestions } from "../../src/session/open-questions.ts";
 import { Traffic } from "../../src/session/traffic.ts";
 import { reasonOf } from "../support/failure.ts";
 
@@ -10,7 +10,7 @@ const yes: ClientAnswer = { kind: "result", text: '{"roots":[]}' };
 
 function fixture() {
   const traffic = new Traffic();
-  const questions = new Questions(traffic);
+  const questions = new OpenQuestions(traffic);
   const sent: string[] = [];
   const controller = new AbortController();
   const ask = (more: Partial<InputRequest> = {}): Promise<ClientAnswer> =>

@@ -1,0 +1,40 @@
+import type { Call } from "../core/call.ts";
+import { asFailure, type Failure } from "../core/failure.ts";
+import type { Gateway } from "./gateway.ts";
+import { withRights } from "./revocation.ts";
+
+/** Counts every ending. The ending of a governed call, and every refusal, is recorded before the reply may leave. */
+export async function conclude(gw: Gateway, call: Call): Promise<void> {
+  if (call.whole) return;
+  call.took = gw.clock.mono() - call.started;
+  try {
+    const recorded = gw.audit.end(call);
+    // The log already failed at `begin`. The refusal is still offered to it, but the caller does not wait a second
+    // time.
+    if (call.failure?.code === "audit-unavailable" && !call.begun) recorded.catch(() => {});
+    else await recorded;
+    // Recording takes its time, in which the caller may lose its rights.
+    if (call.reply) withRights(call, call.reply);
+  } catch (error) {
+    call.reply = null;
+    call.failure = asFailure(error);
+  }
+  const { id, failure, route } = call;
+  // Whose credential is refused may be anybody: the audit logs that once per source.
+  if (failure?.detail.internal && failure.row.status !== "auth-failed") {
+    const { code, detail } = failure;
+    const server = route?.server ?? null;
+    gw.log.error("request failed", { call: id, code, server, cause: detail.internal }, `${code} ${server}`);
+  }
+  gw.metrics.count(call);
+}
+
+/**
+ * Refuses a request before `handle`, but records and counts it in the same way. Resolves with what its sender may be told:
+ * another failure, if the refusal could not be recorded.
+ */
+export async function refuse(gw: Gateway, call: Call, failure: Failure): Promise<Failure> {
+  call.failure = failure;
+  await conclude(gw, call);
+  return call.failure;
+}
