@@ -167,7 +167,7 @@ test("A01: all of a long chain is read, also what was put before its beginning, 
   };
   expect(await verified()).toBeNull();
   const reader = { ...openReader({ state: at.state, main: null }), integrity: () => "a page is damaged" };
-  const evidence = await gatherEvidence({ chain: "main", dir, sources: [] });
+  const evidence = await (await gatherEvidence({ dir, sources: [] })).optionsFor("main");
   let turned = false;
   setImmediate(() => (turned = true));
   expect((await verifyChain(reader, evidence)).bad).toMatchObject({ kind: "damaged" });
