@@ -1,12 +1,12 @@
 import { endUnanswered } from "../audit/answered.ts";
 import { Keyring } from "../authn/keyring.ts";
+import type { Flags } from "../config/paths.ts";
 import { operations, type Answer } from "../control/api.ts";
 import type { Client, Context, Handlers } from "../control/contract.ts";
 import { localClient } from "../control/local.ts";
 import { Refusal, Unreachable } from "../control/refusal.ts";
 import { systemClock } from "../core/clock.ts";
 import { codeOf } from "../core/error-text.ts";
-import type { GlobalOptions } from "../core/global-options.ts";
 import { type Logger, silent } from "../core/log.ts";
 import type { Self } from "../core/self.ts";
 import { StoreFailed } from "../core/store.ts";
@@ -35,7 +35,7 @@ import { ChainsTaken, openStores, type Stores } from "./stores.ts";
 import { withUncounted } from "./uncounted-usage.ts";
 
 /** Answers reads and key commands from the state directory. All else needs running servers, so it needs the daemon. */
-export async function openOffline(flags: GlobalOptions, self: Self): Promise<Client> {
+export async function openOffline(flags: Flags, self: Self): Promise<Client> {
   const state = findState(flags);
   const { paths, audit } = state;
   let stores: Promise<Stores> | null = null;
