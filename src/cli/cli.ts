@@ -1,4 +1,5 @@
-import type { Loading } from "../config/load.ts";
+import type { Resolve } from "../config/document.ts";
+import type { Loaded } from "../config/load.ts";
 import type { Flags } from "../config/paths.ts";
 import type { Answer, Input } from "../control/api.ts";
 import type { Client } from "../control/contract.ts";
@@ -24,8 +25,10 @@ export type Deps = {
   console(open: () => Promise<Client>): Promise<number>;
   /** Checks an exported file against its hashes and these checkpoints. */
   verifyFile(file: string, against: Input<"audit.verify">): Promise<Answer<"audit.verify">>;
-  /** The functions needed to load a configuration file from this directory. */
-  loading(directory: string): Promise<Loading>;
+  /** Loads a configuration file as the daemon would; `starts`: with the files that it reads as it starts. Throws ConfigError. */
+  load(file: string, flags: Flags & { readonly starts?: boolean }): Promise<Loaded>;
+  /** What resolves the references in a file of this directory. */
+  resolving(directory: string): Promise<Resolve>;
 };
 
 export type OpenOptions = {

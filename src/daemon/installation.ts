@@ -55,7 +55,7 @@ export function openOwnParts(options: FindOptions, host: Host): OwnInstallation 
 }
 
 /** Loads this file, with the flags and the environment on top. Throws ConfigError. */
-export function loadAt(path: string, options: FindOptions, host: Host = thisHost()): Loaded {
+export function loadAt(path: string, options: Omit<FindOptions, "local">, host: Host = thisHost()): Loaded {
   return loadConfig(path, {
     ...loadingFrom(dirname(path), host.env),
     overrides: findOverrides(host, options),
