@@ -15,10 +15,9 @@ import { openState } from "../store/open.ts";
 import { openReader, statePath } from "../store/sqlite/reader.ts";
 import { readUsage } from "../store/sqlite/usage.ts";
 import { archiveOf } from "./archive.ts";
-import { auditHandlers, auditLog } from "./handlers/audit.ts";
+import { auditHandlers } from "./handlers/audit.ts";
 import { keyHandlers, listKeys } from "./handlers/keys.ts";
 import { type RecordDone, recordActWith, recordDoneWith } from "./handlers/record-act.ts";
-import { statsOf } from "./handlers/stats.ts";
 import { usageBy } from "./handlers/usage.ts";
 import { verifyChains } from "./handlers/verify.ts";
 import {
@@ -68,10 +67,7 @@ export async function openOffline(flags: Flags, self: Self): Promise<Client> {
     "keys.rotate": async (input, ctx) => (await keys())["keys.rotate"](input, ctx),
     "keys.freeze": async (input, ctx) => (await keys())["keys.freeze"](input, ctx),
     "keys.unfreeze": async (input, ctx) => (await keys())["keys.unfreeze"](input, ctx),
-    "audit.show": (input, ctx) => auditHandlers(archive())["audit.show"](input, ctx),
-    "audit.export": (input, ctx) => auditHandlers(archive())["audit.export"](input, ctx),
-    "audit.log": (input) => auditLog(archive(), input),
-    "audit.stats": (input) => statsOf(archive(), input, null),
+    ...auditHandlers(archive),
     usage: (input) => usageBy(archive(), input, state.metering),
     async "audit.verify"(input) {
       checkChainKnown(state);
