@@ -45,7 +45,8 @@ const deps: Deps = {
   },
   console: async (open) => (await import("./tui/run.tsx")).runConsole(open),
   reaper: async (run) => (await import("./upstream/process/reaper.ts")).runReaper(run, Bun.stdin.stream()),
-  loading: async (directory) => (await import("./daemon/loading.ts")).loadingFrom(directory, process.env),
+  load: async (file, flags) => (await import("./daemon/installation.ts")).loadAt(file, flags),
+  resolving: async (directory) => (await import("./daemon/loading.ts")).loadingFrom(directory, process.env).resolve,
 };
 
 const { enter } = await import("./cli/entry.ts");

@@ -1,5 +1,6 @@
+import { binary } from "./build.ts";
 import { capture } from "./capture.ts";
-import { binary, paths, quote } from "./demo.ts";
+import { paths, quote } from "./demo.ts";
 
 // Prints how to use the demo once its daemon answers; ends when the daemon ends.
 

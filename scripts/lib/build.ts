@@ -6,17 +6,16 @@ import { capture } from "./capture.ts";
 
 export const root = join(import.meta.dir, "../..");
 const dist = join(root, "dist");
+export const binary = join(dist, "mcpgw");
 
-type Target = { readonly name: string; readonly bun: Bun.Build.CompileTarget };
-
-const targets: readonly Target[] = [
-  { name: "linux-x64", bun: "bun-linux-x64" },
-  { name: "linux-arm64", bun: "bun-linux-arm64" },
-  { name: "linux-x64-musl", bun: "bun-linux-x64-musl" },
-  { name: "linux-arm64-musl", bun: "bun-linux-arm64-musl" },
-  { name: "darwin-x64", bun: "bun-darwin-x64" },
-  { name: "darwin-arm64", bun: "bun-darwin-arm64" },
-];
+const targets = [
+  "linux-x64",
+  "linux-arm64",
+  "linux-x64-musl",
+  "linux-arm64-musl",
+  "darwin-x64",
+  "darwin-arm64",
+] as const;
 
 // ink imports it for its debugger, which this program never starts and does not ship.
 const withoutDevtools: Bun.BunPlugin = {
@@ -70,16 +69,15 @@ export function stale(checkout = root): boolean {
 
 /** Builds dist/mcpgw when it is stale. Returns its path. */
 export async function ensureBinary(): Promise<string> {
-  const binary = join(dist, "mcpgw");
   await mkdir(dist, { recursive: true });
   if (stale()) await compile(binary);
   return binary;
 }
 
 /** The output of a binary's `--version`, or why it cannot run here. */
-async function tryVersion(binary: string): Promise<{ version: string } | { why: string }> {
+async function tryVersion(file: string): Promise<{ version: string } | { why: string }> {
   try {
-    const { out, err, code } = await capture([binary, "--version"], { timeout: 20_000 });
+    const { out, err, code } = await capture([file, "--version"], { timeout: 20_000 });
     if (code === 0) return { version: out.trim() };
     return { why: `exit code ${code}: ${err.trim().slice(0, 200)}` };
   } catch (error) {
@@ -108,9 +106,9 @@ export async function buildAll(into = dist, build = compile): Promise<boolean> {
   const sums: string[] = [];
   const untested: string[] = [];
   let broken = false;
-  for (const { name, bun } of targets) {
+  for (const name of targets) {
     const file = `mcpgw-${name}`;
-    await build(join(into, file), bun);
+    await build(join(into, file), `bun-${name}`);
     const tried = await tryVersion(join(into, file));
     if ("version" in tried) console.log(`${file}: runs, version ${tried.version}`);
     else if (isNative(name)) broken = true;
@@ -132,7 +130,6 @@ async function main(flags: readonly string[]): Promise<number> {
     return 2;
   }
   await mkdir(dist, { recursive: true });
-  const binary = join(dist, "mcpgw");
   await compile(binary);
   const tried = await tryVersion(binary);
   if ("why" in tried) {

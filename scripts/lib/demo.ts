@@ -9,7 +9,6 @@ export const paths = {
   key: join(home, "demo.key"),
   env: join(home, "env"),
 } as const;
-export const binary = join(root, "dist/mcpgw");
 
 /** The parts of the demo's configuration that the scripts look at. */
 export type DemoConfig = { readonly listen: string; readonly role: string };

@@ -2,9 +2,9 @@ import { existsSync } from "node:fs";
 import { chmod, mkdir } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { ensureBinary, stale } from "./build.ts";
+import { binary, ensureBinary, stale } from "./build.ts";
 import { type Captured, capture } from "./capture.ts";
-import { binary, home, paths, quote, readConfig, shortSocket } from "./demo.ts";
+import { home, paths, quote, readConfig, shortSocket } from "./demo.ts";
 
 // Everything `scripts/start` needs before the daemon: binary, configuration, free port, key and .mcpgw/env.
 

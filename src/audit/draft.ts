@@ -38,19 +38,16 @@ export class Drafts {
   /** What stands for addresses in records; whether one is a person's is not computed for each call. */
   readonly #names: BoundedMap<string>;
   #redactor: Redactor;
-  #mode: string;
 
   constructor(options: RedactOptions, secrets: () => readonly string[], clock: Clock) {
     this.#clock = clock;
     this.#names = createBoundedMap({ cap: maxNames, clock });
     this.#secrets = secrets;
     this.#redactor = createRedactor(options, secrets);
-    this.#mode = options.payloads;
   }
 
   configure(options: RedactOptions): void {
     this.#redactor = createRedactor(options, this.#secrets);
-    this.#mode = options.payloads;
   }
 
   begin(call: Call): Draft {
@@ -76,7 +73,7 @@ export class Drafts {
       st: call.status,
       us: call.took,
       ref,
-      pay: this.#mode,
+      pay: this.#redactor.mode,
       al: Buffer.byteLength(call.argumentsText),
       rd: result?.sealed?.commitment,
       rl: result?.length ?? 0,
@@ -122,7 +119,7 @@ export class Drafts {
         : { rd: sealed?.commitment, rl: length, rcut: shortened || undefined };
     const facts = { asks: request.method, outcome, ...(earlier && { of: earlier }) };
     const why = { rule: rule ?? undefined, reason: this.#shown(reason) };
-    return { fields: { ...of, ...why, pay: this.#mode, facts, ...held }, payload: sealed };
+    return { fields: { ...of, ...why, pay: this.#redactor.mode, facts, ...held }, payload: sealed };
   }
 
   lost(call: Call, ref: number): Draft {
@@ -191,7 +188,7 @@ export class Drafts {
       rule: verdict?.rule ?? call.failure?.detail.rule,
       reason: verdict?.reason,
       sbx,
-      pay: this.#mode,
+      pay: this.#redactor.mode,
       ad: args.sealed?.commitment,
       al: args.length,
       acut: args.cut || undefined,

@@ -1,9 +1,9 @@
 import { existsSync } from "node:fs";
-import { isAbsolute, resolve } from "node:path";
+import { basename, dirname, isAbsolute, resolve } from "node:path";
 import { setImmediate } from "node:timers/promises";
 import { originOf, originsIn, parseCheckpoints } from "./checkpoint.ts";
 import { onThisHost, textsIn } from "./evidence-files.ts";
-import { checkpointFile, notedChains, publicKeyFile, readHead, fileText } from "./outside.ts";
+import { fileText, notedChains, publicKeyFile, readHead } from "./outside.ts";
 import { installOf, parsePublicKey } from "./signing-key.ts";
 import type { Appraisal, OutsideCheckpoint, VerifyOptions } from "./verify.ts";
 
@@ -11,20 +11,24 @@ import type { Appraisal, OutsideCheckpoint, VerifyOptions } from "./verify.ts";
 type GivenText = { readonly source: string; readonly text: string };
 
 export type EvidenceOptions = {
-  /** Empty: checkpoints of all chains of the installation. */
-  readonly chain: string;
   /** Directory of the installation outside the state directory; null where there is none, as for an export. */
   readonly dir: string | null;
   /** Files, or directories of files, with checkpoints. Throws when one cannot be read, not when one does not answer. */
   readonly sources: readonly string[];
-  /** Checkpoints that were handed over as text. If there are any, only they can prove the chain. */
+  /** Checkpoints that were handed over as text. If there are any, only they can prove a chain. */
   readonly texts?: readonly GivenText[];
   /** The signer's key as text; default: the one kept in `dir`. */
   readonly publicKey?: string | undefined;
   /** The installation's own key, for when none is kept in `dir` any more. */
   readonly ownKey?: Uint8Array | undefined;
-  /** Files that did not answer when chains were looked for in them. */
-  readonly silent?: readonly string[];
+};
+
+/** What the chains of an installation are verified against. */
+export type Gathered = {
+  /** Those that a head note or a checkpoint outside is of. */
+  readonly chains: readonly string[];
+  /** To be asked for before the chain is read, which may grow meanwhile: its head note must not be ahead. */
+  optionsFor(chain: string): Promise<VerifyOptions>;
 };
 
 /** Signatures that are checked before other work of the thread gets its turn; takes a few milliseconds. */
@@ -33,45 +37,64 @@ const batch = 32;
 const stretch = 1000;
 
 /**
- * Collects what a chain is verified against from outside the state directory. Throws `Error` for a key or a file that
+ * Collects what chains are verified against from outside the state directory. Throws `Error` for a key or a file that
  * cannot be read.
  */
-export async function gatherEvidence(options: EvidenceOptions): Promise<VerifyOptions> {
-  const { chain, dir, sources, texts = [], silent = [] } = options;
+export async function gatherEvidence(options: EvidenceOptions): Promise<Gathered> {
+  const { dir, texts = [], ownKey } = options;
   refuseEmpty(texts);
   const publicKey = await signerOf(options);
   if (!publicKey && texts.length > 0)
     throw new Error("no key is known that must have signed the checkpoints; name one");
-  // Before the chain is read: it may grow meanwhile, the note must not be ahead of what is read.
-  const head = dir === null ? null : await readHead(dir, chain);
-  if (!publicKey) return { chain, origin: "", checkpoints: [], publicKey, head };
-  const signer = { publicKey, install: installOf(publicKey), chain };
-  const beside = dir === null ? null : resolve(checkpointFile(dir, chain));
-  const kept = beside !== null && existsSync(beside) ? [beside] : [];
+  const install = publicKey ? installOf(publicKey) : "";
+  const { seen, unread } = publicKey ? await lookAround(options, publicKey) : { seen: [], unread: [] };
+  const own = ownKey ? installOf(ownKey) : install;
+  const named = seen.flatMap(({ origins }) => origins.flatMap((origin) => chainOf(origin, own) ?? []));
+  return {
+    chains: [...new Set([...(dir === null ? [] : await notedChains(dir)), ...named])],
+    async optionsFor(chain) {
+      const head = dir === null ? null : await readHead(dir, chain);
+      const origin = originOf(install, chain);
+      const counts = ({ only }: Pick<Seen, "only">): boolean => only === null || only === chain;
+      const lacks = (file: Unread): string =>
+        counts(file) ? "nothing was compared with the checkpoints in it" : "which chains it speaks of is not known";
+      const found = seen.filter(counts);
+      const { foreign, doubts } = strangers(found, install);
+      const appraisal: Appraisal = {
+        onlyGiven: texts.length > 0,
+        foreign,
+        doubts: [...doubts, ...unread.map((file) => `${file.source} does not answer: ${lacks(file)}`)],
+        notes: found
+          .filter((of) => isEmpty(of, origin))
+          .map(({ source }) => `${source} holds no checkpoint of this chain`),
+      };
+      const checkpoints = found.flatMap((of) => of.checkpoints.filter((one) => one.origin === origin));
+      return { chain, origin, checkpoints, publicKey, head, appraisal };
+    },
+  };
+}
+
+/** Looks into all files and texts, each once. */
+async function lookAround(options: EvidenceOptions, publicKey: Uint8Array) {
+  const { dir, sources, texts = [] } = options;
   const seen: Seen[] = [];
-  const unread: string[] = [];
-  for await (const { source, text } of textsIn([...kept, ...sources])) {
-    if (text === null) unread.push(source);
-    else seen.push(await lookInto(text, { source, sameHost: await onThisHost(source), given: false }, signer));
+  const unread: Unread[] = [];
+  for await (const { source, text } of textsIn([...(dir !== null && existsSync(dir) ? [dir] : []), ...sources])) {
+    const only = onlyChainOf(source, options);
+    if (text === null) unread.push({ source, only });
+    else seen.push(await lookInto(text, { source, only, sameHost: await onThisHost(source), given: false }, publicKey));
   }
   for (const { source, text } of texts) {
     const sameHost = isAbsolute(source) && (await onThisHost(source));
-    seen.push(await lookInto(text, { source, sameHost, given: true }, signer));
+    seen.push(await lookInto(text, { source, only: null, sameHost, given: true }, publicKey));
   }
-  const { foreign, doubts } = strangers(seen, signer.install);
-  const unsearched = silent.filter((file) => !unread.includes(file));
-  const appraisal: Appraisal = {
-    onlyGiven: texts.length > 0,
-    foreign,
-    doubts: [
-      ...doubts,
-      ...unread.map((file) => `${file} does not answer: nothing was compared with the checkpoints in it`),
-      ...unsearched.map((file) => `${file} does not answer: which chains it speaks of is not known`),
-    ],
-    notes: seen.filter((of) => isEmpty(of, beside)).map(({ source }) => `${source} holds no checkpoint of this chain`),
-  };
-  const checkpoints = seen.flatMap((of) => of.checkpoints);
-  return { chain, origin: originOf(signer.install, chain), checkpoints, publicKey, head, appraisal };
+  return { seen, unread };
+}
+
+/** The one chain that a file in the installation's directory counts for: copies of it may lie beside it. Null: for all. */
+function onlyChainOf(file: string, { dir, sources }: EvidenceOptions): string | null {
+  const isKept = dir !== null && dirname(file) === resolve(dir);
+  return isKept && !sources.some((source) => resolve(source) === file) ? basename(file, ".checkpoints") : null;
 }
 
 /** The key that must have signed the checkpoints; null: none is known. Throws for a text that is no key. */
@@ -84,40 +107,48 @@ async function signerOf({ publicKey, dir, ownKey }: EvidenceOptions): Promise<Ui
   throw new Error(`${where} neither 32 bytes in base64 nor a verifier key`);
 }
 
-/** Whose checkpoints are looked for; an empty `chain` stands for all of the installation. */
-type Signer = { readonly publicKey: Uint8Array; readonly install: string; readonly chain: string };
+type Provenance = Pick<OutsideCheckpoint, "source" | "sameHost" | "given"> & {
+  /** The only chain that the file or text counts for; null: it counts for all. */
+  readonly only: string | null;
+};
 
-type Provenance = Pick<OutsideCheckpoint, "source" | "sameHost" | "given">;
+type Unread = Pick<Provenance, "source" | "only">;
 
-/** What a file or text holds: checkpoints that are looked for, whether any is of this installation, an origin of another. */
+/** What a file or text holds: what its checkpoints say they are of, those of this installation, and whether any is not. */
 type Seen = Provenance & {
+  readonly origins: readonly string[];
   readonly checkpoints: readonly OutsideCheckpoint[];
   readonly own: boolean;
   readonly foreign: string | null;
 };
 
-async function lookInto(text: string, from: Provenance, { publicKey, install, chain }: Signer): Promise<Seen> {
-  const origin = originOf(install, chain);
+async function lookInto(text: string, from: Provenance, publicKey: Uint8Array): Promise<Seen> {
+  const { only, ...provenance } = from;
+  const install = installOf(publicKey);
+  const wanted = (found: string): boolean =>
+    only === null ? found.startsWith(originOf(install, "")) : found === originOf(install, only);
   const origins = new Set<string>();
-  const wanted = (found: string): boolean => {
-    origins.add(found);
-    return chain === "" ? found.startsWith(origin) : found === origin;
-  };
-  const checkpoints: OutsideCheckpoint[] = [];
+  let read = 0;
   // There may be many texts with few checkpoints each.
   await setImmediate();
+  for (const origin of originsIn(text)) {
+    origins.add(origin);
+    read += 1;
+    if (read % stretch === 0) await setImmediate();
+  }
+  const checkpoints: OutsideCheckpoint[] = [];
   for (const checkpoint of parseCheckpoints(text, publicKey, wanted)) {
-    checkpoints.push({ ...checkpoint, ...from });
+    checkpoints.push({ ...checkpoint, ...provenance });
     if (checkpoints.length % batch === 0) await setImmediate();
   }
   const isForeign = (found: string): boolean => chainOf(found, install) === null;
   const foreign = origins.values().find(isForeign) ?? null;
-  return { ...from, checkpoints, own: !origins.values().every(isForeign), foreign };
+  return { ...from, origins: [...origins], checkpoints, own: !origins.values().every(isForeign), foreign };
 }
 
 /** Whether a file that is configured to hold checkpoints holds none of the chain, nor of another installation. */
-const isEmpty = ({ checkpoints, given, source, foreign }: Seen, beside: string | null): boolean =>
-  checkpoints.length === 0 && !given && source !== beside && foreign === null;
+const isEmpty = ({ checkpoints, given, only, foreign }: Seen, origin: string): boolean =>
+  !given && only === null && foreign === null && !checkpoints.some((found) => found.origin === origin);
 
 /** Throws when none of the texts holds a checkpoint: they neither prove nor contradict anything. */
 function refuseEmpty(texts: readonly GivenText[]): void {
@@ -131,35 +162,6 @@ function chainOf(origin: string, install: string): string | null {
   const prefix = originOf(install, "");
   const chain = origin.startsWith(prefix) ? origin.slice(prefix.length) : "";
   return /^[a-z0-9-]+$/.test(chain) ? chain : null;
-}
-
-/**
- * The chains of an installation that a head note or a checkpoint outside is of, and the files that do not answer, whose
- * chains are not known. Throws when one cannot be read.
- */
-export async function chainsOutside(
-  { dir, sources, texts }: { dir: string } & Pick<Required<EvidenceOptions>, "sources" | "texts">,
-  install: string,
-): Promise<{ chains: string[]; silent: string[] }> {
-  const chains = new Set(await notedChains(dir));
-  const silent: string[] = [];
-  for (const { text } of texts) await addChains(text, install, chains);
-  // What a file holds tells its chain, not its name: copies of it may lie beside it.
-  for await (const { source, text } of textsIn(existsSync(dir) ? [...sources, dir] : sources)) {
-    if (text === null) silent.push(source);
-    else await addChains(text, install, chains);
-  }
-  return { chains: [...chains], silent };
-}
-
-async function addChains(text: string, install: string, chains: Set<string>): Promise<void> {
-  let read = 0;
-  for (const origin of originsIn(text)) {
-    const chain = chainOf(origin, install);
-    if (chain !== null) chains.add(chain);
-    read += 1;
-    if (read % stretch === 0) await setImmediate();
-  }
 }
 
 /**

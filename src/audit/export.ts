@@ -12,12 +12,12 @@ export function exportLine(chain: string, row: AuditRow, payloads: readonly Payl
 }
 
 /**
- * Verifies lines of an export, grouped by chain; `optionsOf` returns the evidence from outside for a chain. A line that
+ * Verifies lines of an export, grouped by chain; `optionsFor` returns the evidence from outside for a chain. A line that
  * is no record makes the report "unreadable".
  */
 export async function verifyLines(
   lines: AsyncIterable<string> | Iterable<string>,
-  optionsOf: (chain: string) => VerifyOptions,
+  optionsFor: (chain: string) => Promise<VerifyOptions>,
 ): Promise<ChainReport[]> {
   const parts = new Map<string, Part>();
   let number = 0;
@@ -26,7 +26,7 @@ export async function verifyLines(
     if (line.trim() === "") continue;
     const parsed = parseLine(line);
     const chain = parsed?.chain ?? parts.keys().next().value ?? "main";
-    const part = parts.get(chain) ?? new Part({ ...optionsOf(chain), partial: true });
+    const part = parts.get(chain) ?? new Part({ ...(await optionsFor(chain)), partial: true });
     parts.set(chain, part);
     if (!parsed) part.fail({ seq: null, kind: "unreadable", detail: `line ${number} is no exported record` });
     else part.take(parsed);

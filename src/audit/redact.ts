@@ -23,6 +23,7 @@ type Part = {
 type Sealed = Payload & { readonly commitment: string };
 
 export type Redactor = {
+  readonly mode: AuditOptions["payloads"];
   /** Masks, cuts and commits to one payload; `nested` are the arguments of a call within a call. */
   part(kind: "args" | "result", text: string, nested?: boolean): Part;
   /** Masks known secrets and credential patterns in any other text. */
@@ -50,6 +51,7 @@ export function createRedactor(
   const { payloads: mode } = options;
 
   return {
+    mode,
     part(kind, text, nested = false) {
       const length = Buffer.byteLength(text);
       if (mode === "none") return { length, cut: false, sealed: null };

@@ -64,15 +64,13 @@ export type Appraisal = {
   readonly notes: readonly string[];
 };
 
-const unappraised: Appraisal = { onlyGiven: false, foreign: null, doubts: [], notes: [] };
-
 export type VerifyOptions = {
   readonly chain: string;
   /** Origin that this chain's checkpoints name; checkpoints of other origins are ignored. */
   readonly origin: string;
   /** Checkpoints from outside, checked against the key already. */
   readonly checkpoints: readonly OutsideCheckpoint[];
-  readonly appraisal?: Appraisal;
+  readonly appraisal: Appraisal;
   /** The records may begin later than the chain does. */
   readonly partial?: boolean;
   /** The key to which the first record must be bound; null: its `prev` is not checked. */
@@ -83,7 +81,6 @@ export type VerifyOptions = {
 /** Checks records one after the other, in one pass and in constant memory. */
 export class Verifier {
   readonly #options: VerifyOptions;
-  readonly #appraisal: Appraisal;
   readonly #forged: OutsideCheckpoint | undefined;
   /** Checkpoints that are signed, smallest first, and how many of them were passed. */
   readonly #due: readonly OutsideCheckpoint[];
@@ -98,7 +95,6 @@ export class Verifier {
     const { chain, origin, publicKey, checkpoints } = options;
     const own = checkpoints.filter((found) => found.origin === origin);
     this.#options = options;
-    this.#appraisal = options.appraisal ?? unappraised;
     this.#forged = own.find(({ signed }) => !signed);
     this.#due = own
       .filter(({ signed, size }) => signed && size > 0)
@@ -132,7 +128,7 @@ export class Verifier {
 
   report(): ChainReport {
     const { chain } = this.#options;
-    const { doubts, notes } = this.#appraisal;
+    const { doubts, notes } = this.#options.appraisal;
     const bad = this.#bad ?? this.#truncated() ?? this.#forgery() ?? this.#foreigner();
     const proven = this.#proven;
     const checkpoint = proven && {
@@ -150,7 +146,7 @@ export class Verifier {
 
   get #proven(): OutsideCheckpoint | null {
     const passed = this.#due.slice(0, this.#passed);
-    return passed.findLast(({ given }) => given || !this.#appraisal.onlyGiven) ?? null;
+    return passed.findLast(({ given }) => given || !this.#options.appraisal.onlyGiven) ?? null;
   }
 
   #check({ seq, rec, leaf }: AuditRow): Bad | null {
@@ -206,7 +202,7 @@ export class Verifier {
   }
 
   #foreigner(): Bad | null {
-    const { foreign } = this.#appraisal;
+    const { foreign } = this.#options.appraisal;
     return foreign ? { seq: null, kind: "foreign-checkpoint", detail: foreign } : null;
   }
 }

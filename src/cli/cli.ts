@@ -1,18 +1,22 @@
-import type { Loading } from "../config/load.ts";
+import type { Resolve } from "../config/document.ts";
+import type { Loaded } from "../config/load.ts";
+import type { Flags } from "../config/paths.ts";
 import type { Answer, Input } from "../control/api.ts";
 import type { Client } from "../control/contract.ts";
-import type { GlobalOptions } from "../core/global-options.ts";
 import type { BuiltinName } from "../core/upstream.ts";
 import type { Output } from "./output.ts";
+
+/** The flags that every command takes. */
+export type GlobalOptions = Flags & { readonly json: boolean; readonly color: boolean };
 
 /** The parts that commands need but may not import. The entry file hands them in; each is loaded when called. */
 export type Deps = {
   /** Runs the daemon until it is told to stop; resolves to the exit code. */
-  daemon(opts: GlobalOptions & { readonly listen?: string | undefined }): Promise<number>;
+  daemon(opts: Flags): Promise<number>;
   /** Serves MCP on standard input and output until they close; resolves to the exit code. */
-  serve(opts: GlobalOptions): Promise<number>;
+  serve(opts: Flags): Promise<number>;
   /** Answers from the state directory without a daemon; throws a `Refusal` if there is none. */
-  offline(opts: GlobalOptions): Promise<Client>;
+  offline(opts: Flags): Promise<Client>;
   /** Serves a built-in tool server on standard input and output. */
   builtin(name: BuiltinName): Promise<void>;
   /** Waits for the end of the daemon of a run, then ends every process that the daemon had started. */
@@ -21,8 +25,10 @@ export type Deps = {
   console(open: () => Promise<Client>): Promise<number>;
   /** Checks an exported file against its hashes and these checkpoints. */
   verifyFile(file: string, against: Input<"audit.verify">): Promise<Answer<"audit.verify">>;
-  /** The functions needed to load a configuration file from this directory. */
-  loading(directory: string): Promise<Loading>;
+  /** Loads a configuration file as the daemon would; `starts`: with the files that it reads as it starts. Throws ConfigError. */
+  load(file: string, flags: Flags & { readonly starts?: boolean }): Promise<Loaded>;
+  /** What resolves the references in a file of this directory. */
+  resolving(directory: string): Promise<Resolve>;
 };
 
 export type OpenOptions = {

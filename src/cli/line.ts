@@ -1,6 +1,6 @@
 import type { ArgsDef } from "citty";
-import type { GlobalOptions } from "../core/global-options.ts";
 import { nearest } from "../core/nearest.ts";
+import type { GlobalOptions } from "./cli.ts";
 import type { Command, Given, Group } from "./command.ts";
 import { UsageError } from "./errors.ts";
 

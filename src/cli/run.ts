@@ -25,7 +25,7 @@ function createCli(line: Line, deps: Deps, version: string): Cli {
   };
   const online = async ({ local = false, patience }: OpenOptions): Promise<Client> => {
     const key = givenKey();
-    const resolving = async (directory: string) => (await deps.loading(directory)).resolve;
+    const { resolving } = deps;
     const runsWith = (at: string, file: string) => isDaemonOf(at, file, { version, patience });
     const { socket, doubt } = await findSocket(thisHost(), { ...globals, local }, { resolving, runsWith });
     if (doubt !== null) once(out.warn, doubt);

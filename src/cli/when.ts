@@ -22,9 +22,8 @@ export function pastTime(flag: string, text: string | undefined): string | undef
 export function timeRange(since: string | undefined, until: string | undefined) {
   const range = { since: pastTime("--since", since), until: pastTime("--until", until) };
   const now = Date.now();
-  const at = (text: string | undefined, other: number): number =>
-    text === undefined ? other : (parseSince(text, now) ?? other);
-  if (at(until, Number.POSITIVE_INFINITY) <= at(since, 0))
+  const at = (text: string): number => parseSince(text, now) ?? 0;
+  if (since !== undefined && until !== undefined && at(until) <= at(since))
     throw new UsageError(`--until ${until} is not after --since ${since}: nothing lies between them`);
   return range;
 }

@@ -3,7 +3,7 @@ import { dirname, resolve as absolute } from "node:path";
 import { messageOf } from "../core/error-text.ts";
 import { isObject } from "../core/json.ts";
 import type { Resolve } from "./document.ts";
-import { type Chosen, chosenPaths, clientSocket, findConfig, type Host } from "./paths.ts";
+import { type Chosen, chosenPaths, clientSocket, findConfig, type Flags, type Host } from "./paths.ts";
 import { ConfigError, unplaced } from "./problem.ts";
 import { configText, readConfigFile } from "./read.ts";
 
@@ -14,8 +14,7 @@ export type FoundSocket = {
   readonly doubt: string | null;
 };
 
-export type ClientFlags = Chosen & {
-  readonly config?: string | undefined;
+export type ClientFlags = Flags & {
   /** Whether `./gateway.yaml` may say it. */
   readonly local?: boolean;
 };

@@ -1,7 +1,7 @@
 import { resolve } from "node:path";
 import { type Path, valueAt } from "../core/finding.ts";
 import { isObject } from "../core/json.ts";
-import type { Chosen, Host } from "./paths.ts";
+import type { Flags, Host } from "./paths.ts";
 
 /** A value from outside the file that outranks it. */
 export type Override = {
@@ -12,10 +12,7 @@ export type Override = {
 };
 
 /** The values that flags and environment set in place of the file, weakest first. */
-export function findOverrides(
-  { env, cwd }: Pick<Host, "env" | "cwd">,
-  flags: Chosen & { readonly listen?: string | undefined } = {},
-): Override[] {
+export function findOverrides({ env, cwd }: Pick<Host, "env" | "cwd">, flags: Flags = {}): Override[] {
   // In the file a relative path starts at the file's directory.
   const from = (given: string | undefined) => given && resolve(cwd, given);
   const sources = [

@@ -47,6 +47,9 @@ export type Paths = {
 /** Paths set by flags, environment or file; the strongest source has won already. */
 export type Chosen = { readonly state?: string | undefined; readonly socket?: string | undefined };
 
+/** The flags that say which installation is meant and what it listens on; absent ones come from elsewhere. */
+export type Flags = Chosen & { readonly config?: string | undefined; readonly listen?: string | undefined };
+
 // Linux allows 108 bytes with the final NUL, macOS 104.
 const maxSocketPath = 103;
 

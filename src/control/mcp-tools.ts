@@ -10,6 +10,7 @@ export type McpTool = {
   readonly name: string;
   readonly description: string;
   readonly inputSchema: Readonly<Record<string, unknown>>;
+  readonly readOnly: boolean;
 };
 
 /** The rows of the table that are marked as MCP tools. */
@@ -18,6 +19,7 @@ export function mcpTools(): McpTool[] {
     if (!("mcp" in row)) return [];
     const inputSchema = z.toJSONSchema(row.input, { io: "input" });
     // The row's mark has just proved that its key belongs to a marked one.
-    return [{ operation: operation as McpName, name: row.mcp, description: row.summary, inputSchema }];
+    const { mcp: name, summary: description, access } = row;
+    return [{ operation: operation as McpName, name, description, inputSchema, readOnly: access === "read" }];
   });
 }

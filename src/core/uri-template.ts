@@ -1,4 +1,5 @@
 import { type GlobTokens, globTokens, literalTokens } from "./glob.ts";
+import { longestName } from "./name.ts";
 
 /** A URI template (RFC 6570), read as far as matching needs it: literal text with expressions between. */
 export type UriTemplate = {
@@ -12,9 +13,6 @@ export type UriTemplate = {
   matches(uri: string): boolean;
 };
 
-// No real URI is longer, and each would cost time with every template.
-const longestUri = 8192;
-
 /** Reads a template; braces that do not pair are literal. */
 export function readTemplate(text: string): UriTemplate {
   const pieces = text.split(/\{[^{}]*\}/);
@@ -23,7 +21,8 @@ export function readTemplate(text: string): UriTemplate {
     simple: !/\{[+#./;?&]/.test(text),
     prefix,
     tokens: pieces.flatMap((piece, at) => [...(at > 0 ? globTokens("*") : []), ...literalTokens(piece)]),
-    matches: (uri) => uri.length <= longestUri && fits(pieces, uri),
+    // No real URI is longer, and each would cost time with every template.
+    matches: (uri) => uri.length <= longestName && fits(pieces, uri),
   };
 }
 

@@ -1,6 +1,6 @@
+import type { Flags } from "../config/paths.ts";
 import { prepareSocket } from "../control/socket-path.ts";
 import { codeOf, messageOf } from "../core/error-text.ts";
-import type { GlobalOptions } from "../core/global-options.ts";
 import type { Self } from "../core/self.ts";
 import { lockState } from "../store/open.ts";
 import { boot } from "./boot.ts";
@@ -15,10 +15,7 @@ import { createService } from "./service-manager.ts";
 const drain = 30_000;
 
 /** `mcpgw daemon`, in a prepared process: serves until it is told to stop. Resolves to the exit code. */
-export async function runDaemon(
-  flags: GlobalOptions & { readonly listen?: string | undefined },
-  self: Self,
-): Promise<number> {
+export async function runDaemon(flags: Flags, self: Self): Promise<number> {
   const signals = takeSignals();
   const options = { ...flags, local: true };
   const installation = openInstallation({ ...options, starts: true });

@@ -1,8 +1,8 @@
 import { stdioPrincipal } from "../authn/keyless.ts";
 import type { Keyring } from "../authn/keyring.ts";
 import type { AuthOptions } from "../authn/options.ts";
+import type { Flags } from "../config/paths.ts";
 import { codeOf } from "../core/error-text.ts";
-import type { GlobalOptions } from "../core/global-options.ts";
 import { asFailure } from "../core/failure.ts";
 import type { Logger } from "../core/log.ts";
 import { localSource } from "../core/principal.ts";
@@ -31,7 +31,7 @@ type Served = Streams & {
 
 /** Serves one stdio client by a gateway inside this process, with an audit chain of its own (SEMANTICS §5). */
 export async function serveEmbedded(
-  flags: GlobalOptions,
+  flags: Flags,
   self: Self,
   { key, patience, output, asked: stopped }: Served,
 ): Promise<number> {

@@ -6,20 +6,19 @@ import {
   chosenPaths,
   clientSocket,
   findConfig,
+  type Flags,
   resolvePaths,
   thisHost,
   type Host,
   type Paths,
 } from "../config/paths.ts";
 import { Refusal } from "../control/refusal.ts";
-import type { GlobalOptions } from "../core/global-options.ts";
 import { loadingFrom } from "./loading.ts";
 
 /** A configuration with the places it works in. */
 export type Installation = { readonly loaded: Loaded; readonly paths: Paths; readonly why: string };
 
-export type FindOptions = Pick<GlobalOptions, "config" | "state" | "socket"> & {
-  readonly listen?: string | undefined;
+export type FindOptions = Flags & {
   /** Whether `./gateway.yaml` may be read. */
   readonly local: boolean;
   /** Whether a daemon starts with it, which reads the certificate and key; a reload does not. */
@@ -45,7 +44,7 @@ export type OwnInstallation = {
 };
 
 /** Finds the configuration and loads what commands without servers need; null: none found. Throws ConfigError. */
-export function openOwnParts(options: Omit<FindOptions, "listen">, host: Host): OwnInstallation | null {
+export function openOwnParts(options: FindOptions, host: Host): OwnInstallation | null {
   const file = findConfig(host, { flag: options.config, local: options.local }).path;
   if (file === null) return null;
   const { resolve } = loadingFrom(dirname(file), host.env);
@@ -56,7 +55,7 @@ export function openOwnParts(options: Omit<FindOptions, "listen">, host: Host): 
 }
 
 /** Loads this file, with the flags and the environment on top. Throws ConfigError. */
-export function loadAt(path: string, options: FindOptions, host: Host = thisHost()): Loaded {
+export function loadAt(path: string, options: Omit<FindOptions, "local">, host: Host = thisHost()): Loaded {
   return loadConfig(path, {
     ...loadingFrom(dirname(path), host.env),
     overrides: findOverrides(host, options),

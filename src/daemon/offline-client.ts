@@ -1,12 +1,12 @@
 import { endUnanswered } from "../audit/answered.ts";
 import { Keyring } from "../authn/keyring.ts";
+import type { Flags } from "../config/paths.ts";
 import { operations, type Answer } from "../control/api.ts";
 import type { Client, Context, Handlers } from "../control/contract.ts";
 import { localClient } from "../control/local.ts";
 import { Refusal, Unreachable } from "../control/refusal.ts";
 import { systemClock } from "../core/clock.ts";
 import { codeOf } from "../core/error-text.ts";
-import type { GlobalOptions } from "../core/global-options.ts";
 import { type Logger, silent } from "../core/log.ts";
 import type { Self } from "../core/self.ts";
 import { StoreFailed } from "../core/store.ts";
@@ -15,10 +15,9 @@ import { openState } from "../store/open.ts";
 import { openReader, statePath } from "../store/sqlite/reader.ts";
 import { readUsage } from "../store/sqlite/usage.ts";
 import { archiveOf } from "./archive.ts";
-import { auditHandlers, auditLog } from "./handlers/audit.ts";
+import { auditHandlers } from "./handlers/audit.ts";
 import { keyHandlers, listKeys } from "./handlers/keys.ts";
 import { type RecordDone, recordActWith, recordDoneWith } from "./handlers/record-act.ts";
-import { statsOf } from "./handlers/stats.ts";
 import { usageBy } from "./handlers/usage.ts";
 import { verifyChains } from "./handlers/verify.ts";
 import {
@@ -35,7 +34,7 @@ import { ChainsTaken, openStores, type Stores } from "./stores.ts";
 import { withUncounted } from "./uncounted-usage.ts";
 
 /** Answers reads and key commands from the state directory. All else needs running servers, so it needs the daemon. */
-export async function openOffline(flags: GlobalOptions, self: Self): Promise<Client> {
+export async function openOffline(flags: Flags, self: Self): Promise<Client> {
   const state = findState(flags);
   const { paths, audit } = state;
   let stores: Promise<Stores> | null = null;
@@ -68,10 +67,7 @@ export async function openOffline(flags: GlobalOptions, self: Self): Promise<Cli
     "keys.rotate": async (input, ctx) => (await keys())["keys.rotate"](input, ctx),
     "keys.freeze": async (input, ctx) => (await keys())["keys.freeze"](input, ctx),
     "keys.unfreeze": async (input, ctx) => (await keys())["keys.unfreeze"](input, ctx),
-    "audit.show": (input, ctx) => auditHandlers(archive())["audit.show"](input, ctx),
-    "audit.export": (input, ctx) => auditHandlers(archive())["audit.export"](input, ctx),
-    "audit.log": (input) => auditLog(archive(), input),
-    "audit.stats": (input) => statsOf(archive(), input, null),
+    ...auditHandlers(archive),
     usage: (input) => usageBy(archive(), input, state.metering),
     async "audit.verify"(input) {
       checkChainKnown(state);

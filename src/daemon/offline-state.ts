@@ -4,10 +4,17 @@ import { auditOptions, type AuditOptions } from "../audit/options.ts";
 import { installDir, notedChainPath } from "../audit/outside.ts";
 import { installOf, signingKeyFile, signingKeyIn } from "../audit/signing-key.ts";
 import type { KeyOptions } from "../authn/options.ts";
-import { chosenPaths, clientSocket, passedOver, type Paths, resolvePaths, thisHost } from "../config/paths.ts";
+import {
+  chosenPaths,
+  clientSocket,
+  type Flags,
+  passedOver,
+  type Paths,
+  resolvePaths,
+  thisHost,
+} from "../config/paths.ts";
 import { ConfigError } from "../config/problem.ts";
 import { Refusal } from "../control/refusal.ts";
-import type { GlobalOptions } from "../core/global-options.ts";
 import { plain } from "../core/text.ts";
 import { type ChainHome, chainPath, statePath } from "../store/sqlite/reader.ts";
 import { openOwnParts } from "./installation.ts";
@@ -28,7 +35,7 @@ export type OfflineState = {
 };
 
 /** Finds it. Throws `ConfigError` where the configuration cannot be used and nothing else says which directory is meant. */
-export function findState(flags: GlobalOptions): OfflineState {
+export function findState(flags: Flags): OfflineState {
   const host = thisHost();
   let fault: ConfigError | null = null;
   try {

@@ -1,9 +1,8 @@
-import { thisHost } from "../config/paths.ts";
+import { type Flags, thisHost } from "../config/paths.ts";
 import { findSocket } from "../config/client-socket.ts";
 import { attach, type ClientTunnel, givenKey, keylessText } from "../control/client.ts";
 import { Refusal, Unreachable } from "../control/refusal.ts";
 import { codeOf, messageOf } from "../core/error-text.ts";
-import type { GlobalOptions } from "../core/global-options.ts";
 import { rpcCodes } from "../core/rpc-code.ts";
 import { setNonDumpable } from "../core/libc.ts";
 import type { Self } from "../core/self.ts";
@@ -28,7 +27,7 @@ const unanswered = (why: string | null): string =>
   `${why ?? "The connection to the daemon ended before it answered."} The call may have run: check before you repeat it.`;
 
 /** `mcpgw serve`: MCP on standard input and output, by the daemon of the state directory or by a gateway inside. */
-export async function runServe(flags: GlobalOptions, self: Self): Promise<number> {
+export async function runServe(flags: Flags, self: Self): Promise<number> {
   const last = { output: new LineWriter(), asked: untilAsked() };
   try {
     return await endProcess(await serve(flags, self, last), last);
@@ -52,7 +51,7 @@ async function turnAway(why: string, { output, asked }: Streams): Promise<void> 
   await within(output.drained(), partingPatience, asked, () => {});
 }
 
-async function serve(flags: GlobalOptions, self: Self, last: Streams): Promise<number> {
+async function serve(flags: Flags, self: Self, last: Streams): Promise<number> {
   const key = givenKey();
   // Whoever sets it wants to be served by a key, and by nothing else.
   if (key === "") throw new Refusal("denied", "MCPGW_API_KEY is set, but empty: give a key, or unset it");

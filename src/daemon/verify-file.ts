@@ -17,9 +17,8 @@ export async function verifyFile(file: string, against: Input<"audit.verify">): 
       "an export does not say whose it is: give --pubkey with --checkpoint, to tell who signed",
     );
   }
-  const all = await gatherEvidence({ chain: "", dir: null, sources: [], texts, publicKey });
-  const optionsOf = (chain: string) => ({ ...all, chain, origin: `${all.origin}${chain}` });
-  const chains = await verifyLines(linesOf(file), optionsOf).catch((error: unknown) => {
+  const { optionsFor } = await gatherEvidence({ dir: null, sources: [], texts, publicKey });
+  const chains = await verifyLines(linesOf(file), optionsFor).catch((error: unknown) => {
     throw new Refusal("unavailable", `--jsonl: ${file} cannot be read (${messageOf(error)})`);
   });
   if (chains.length === 0) throw new Refusal("not-found", `${file} holds no record`);

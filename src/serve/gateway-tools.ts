@@ -51,8 +51,8 @@ export function gatewayTools(
   };
 }
 
-function toolOf({ name, description, inputSchema }: McpTool): Tool {
-  const annotations = { readOnlyHint: name !== "call" };
+function toolOf({ name, description, inputSchema, readOnly }: McpTool): Tool {
+  const annotations = { readOnlyHint: readOnly };
   return { name, text: JSON.stringify({ name, description, inputSchema, annotations }), inputSchema };
 }
 

@@ -89,13 +89,13 @@ test("R9 a checkpoint that a power cut tore is no forgery: it is told and record
     await runCall(opened.broker);
     await opened.close();
     truncateSync(file, statSync(file).size - cut);
-    const evidence = await gatherEvidence({ chain: "main", dir: outsideOf(at), sources: [file] });
+    const evidence = await (await gatherEvidence({ dir: outsideOf(at), sources: [file] })).optionsFor("main");
     expect(evidence.checkpoints.map(({ source }) => source)).toContain(file);
     expect(evidence.checkpoints.filter(({ signed }) => !signed)).toEqual([]);
   }
   await recordCall(at, { checkpoints: [{ file }] }, { log });
   expect(warnings).toEqual(Array.from({ length: 3 }, () => ({ chain: "main", file })));
-  const evidence = await gatherEvidence({ chain: "main", dir: outsideOf(at), sources: [file] });
+  const evidence = await (await gatherEvidence({ dir: outsideOf(at), sources: [file] })).optionsFor("main");
   expect(await verifyAt({ ...at, dir: outsideOf(at) }, { sources: [file] })).toMatchObject({ exit: 0, bad: null });
   expect(recordsOf(at).filter(({ type }) => type === "checkpoint.torn")).toHaveLength(3);
   expect(evidence.checkpoints.filter(({ source }) => source === file).length).toBeGreaterThanOrEqual(2);

@@ -4,7 +4,7 @@ import { writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { sha256 } from "../../src/audit/chain.ts";
 import { originOf, originsIn, parseCheckpoints, signCheckpoint } from "../../src/audit/checkpoint.ts";
-import { chainsOutside, gatherEvidence } from "../../src/audit/evidence.ts";
+import { gatherEvidence } from "../../src/audit/evidence.ts";
 import {
   generateSigningKey,
   installOf,
@@ -105,10 +105,9 @@ test("checkpoint: other work of the thread runs while many signatures are checke
   const file = join(at.root, "notes");
   writeFileSync(file, `${note}\n`.repeat(2000));
   const publicKey = key.publicKey.toBase64();
-  const chain = { chain: "main", dir: null, publicKey };
-  const { checkpoints } = await gatherEvidence({ ...chain, sources: [file] });
+  const { optionsFor } = await gatherEvidence({ dir: null, publicKey, sources: [file] });
   // The notes name another installation than the key does.
-  expect(checkpoints).toEqual([]);
+  expect((await optionsFor("main")).checkpoints).toEqual([]);
   const own = signCheckpoint(
     { origin: originOf(installOf(key.publicKey), "main"), size: 42, root: sha256("root"), at: 0 },
     key,
@@ -118,9 +117,9 @@ test("checkpoint: other work of the thread runs while many signatures are checke
   let turns = 0;
   const again = (): void => void ((turns += 1), (next = setImmediate(again)));
   let next = setImmediate(again);
-  const found = await gatherEvidence({ ...chain, sources: [], texts });
+  const found = await gatherEvidence({ dir: null, publicKey, sources: [], texts });
   clearImmediate(next);
-  expect(found.checkpoints).toHaveLength(2000);
+  expect((await found.optionsFor("main")).checkpoints).toHaveLength(2000);
   expect(turns).toBeGreaterThan(50);
 });
 
@@ -133,9 +132,10 @@ test("R9: other work gets its turn while chains are looked for in many checkpoin
   let turns = 0;
   const again = (): void => void ((turns += 1), (next = setImmediate(again)));
   let next = setImmediate(again);
-  const found = await chainsOutside({ dir: "/nowhere", sources: [], texts: [{ source: "given", text }] }, install);
+  const texts = [{ source: "given", text }];
+  const { chains } = await gatherEvidence({ dir: "/nowhere", sources: [], texts, ownKey: key.publicKey });
   clearImmediate(next);
-  expect(found).toEqual({ chains: ["main"], silent: [] });
+  expect(chains).toEqual(["main"]);
   expect(turns).toBeGreaterThan(3);
 });
 

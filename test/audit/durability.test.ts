@@ -2,6 +2,7 @@ import { expect, test } from "bun:test";
 import { Failure } from "../../src/core/failure.ts";
 import { createLogger } from "../../src/daemon/own-log.ts";
 import { StoreFailed } from "../../src/core/store.ts";
+import { codeOf } from "../support/failure.ts";
 import { until } from "../support/until.ts";
 import {
   answered,
@@ -78,11 +79,9 @@ test("D6 a failed sync rejects who waits, tells the process to end, and is not t
     syncs += 1;
     return Promise.reject(new StoreFailed("fdatasync: EIO"));
   };
-  const codes = await Promise.all(
-    [callOf(), callOf()].map((call) => opened.broker.begin(call).catch((error: Failure) => error.code)),
-  );
+  const codes = await Promise.all([callOf(), callOf()].map((call) => codeOf(opened.broker.begin(call))));
   expect(codes).toEqual(["audit-unavailable", "audit-unavailable"]);
-  expect(await opened.broker.begin(callOf()).catch((error: Failure) => error.code)).toBe("audit-unavailable");
+  expect(await codeOf(opened.broker.begin(callOf()))).toBe("audit-unavailable");
   expect(fatal).toEqual(["fdatasync: EIO"]);
   expect(syncs).toBe(1);
   await opened.close();
@@ -152,7 +151,7 @@ test("a failed commit leaves the chain where it was, and an outcome that could n
   const call = callOf();
   await opened.broker.begin(call);
   faulty.full = new StoreFailed("disk full");
-  expect(await opened.broker.end(answered(call)).catch((error: Failure) => error.code)).toBe("audit-unavailable");
+  expect(await codeOf(opened.broker.end(answered(call)))).toBe("audit-unavailable");
   faulty.full = null;
   const lost = await until(() => callsIn(at).find(({ type }) => type === "call.lost"), "call.lost");
   expect(lost).toMatchObject({ call: call.id, ref: 1, st: "lost", consumer: "agent", srv: "crm" });
@@ -175,7 +174,7 @@ test("D6 strict: an ending that is in the chain, though the disk did not say so 
     hanging = true;
     return held.promise.then(real);
   };
-  const ending = opened.broker.end(answered(call)).catch((error: Failure) => error.code);
+  const ending = codeOf(opened.broker.end(answered(call)));
   await until(() => hanging, "a sync");
   clock.advance(6_000_000);
   expect(await ending).toBe("audit-unavailable");
@@ -201,7 +200,7 @@ test("D6 relaxed: a sync that hangs is noticed though no call waits for it, call
   await until(() => hanging, "a sync");
   clock.advance(6_000_000);
   await until(() => opened.broker.health().reason === "the disk does not answer", "the fault");
-  expect(await opened.broker.begin(callOf()).catch((error: Failure) => error.code)).toBe("audit-unavailable");
+  expect(await codeOf(opened.broker.begin(callOf()))).toBe("audit-unavailable");
   faulty.sync = null;
   held.resolve();
   await until(() => opened.broker.health().ok, "recovery");

@@ -103,7 +103,7 @@ test("R25 of equal checkpoints the configured one is named before the default; a
   const { exit, checkpoint, notes } = await verify({ sources: [configured, empty] });
   expect([exit, checkpoint?.source]).toEqual([0, configured]);
   expect(notes).toEqual([`${empty} holds no checkpoint of this chain`]);
-  const evidence = await gatherEvidence({ chain: "main", dir: one.dir, sources: [configured] });
+  const evidence = await (await gatherEvidence({ dir: one.dir, sources: [configured] })).optionsFor("main");
   const remote = (source: string) => evidence.checkpoints.filter((found) => found.source === source);
   const checkpoints = [...remote(configured).map((found) => ({ ...found, sameHost: false })), ...evidence.checkpoints];
   using reader = openReader({ state: one.state, main: null });
@@ -113,13 +113,14 @@ test("R25 of equal checkpoints the configured one is named before the default; a
 
 test("R9 texts prove nothing where no key is known, and one from a file here says that it lies here", async () => {
   const given = (source: string) => [{ source, text: one.notes }];
-  const keyless = gatherEvidence({ chain: "main", dir: null, sources: [], texts: given("-") });
+  const keyless = gatherEvidence({ dir: null, sources: [], texts: given("-") });
   expect(String(await reasonOf(keyless))).toContain("no key is known");
   for (const [source, sameHost] of [
     [join(place.root, "one.cp"), true],
     ["standard input", false],
   ] as const) {
-    const { checkpoints } = await gatherEvidence({ chain: "main", dir: one.dir, sources: [], texts: given(source) });
+    const { optionsFor } = await gatherEvidence({ dir: one.dir, sources: [], texts: given(source) });
+    const { checkpoints } = await optionsFor("main");
     expect(new Set(checkpoints.filter((found) => found.given).map((found) => found.sameHost))).toEqual(
       new Set([sameHost]),
     );

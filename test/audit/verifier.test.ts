@@ -20,6 +20,9 @@ import { openBroker, outsideOf, tempState, verifyAt, note } from "../support/aud
 const publicKey = new Uint8Array(32).fill(7);
 const first = hashText(genesis("main", publicKey));
 
+/** Nothing is to be said of the evidence as a whole. */
+const appraisal = { onlyGiven: false, foreign: null, doubts: [], notes: [] };
+
 /** A record whose text says this of its place; its hash and its link are right. */
 function row(seq: number, prev: string, says: { seq?: number; chain?: string } = {}) {
   const encoder = createEncoder({ chain: says.chain ?? "main", boot: "b", node: "n", ver: "1" });
@@ -29,7 +32,14 @@ function row(seq: number, prev: string, says: { seq?: number; chain?: string } =
 
 function report(...rows: ReturnType<typeof row>[]) {
   const chain = "main";
-  const verifier = new Verifier({ chain, origin: originOf("i", chain), checkpoints: [], publicKey, head: null });
+  const verifier = new Verifier({
+    chain,
+    origin: originOf("i", chain),
+    checkpoints: [],
+    appraisal,
+    publicKey,
+    head: null,
+  });
   for (const one of rows) if (!verifier.push(one)) break;
   return verifier.report();
 }
@@ -81,7 +91,14 @@ test("A08, A10: an end that is missing shows by a checkpoint alone, and by a hea
   const found = { origin, root: one.leaf, at: 0, signed: true, source: "f", sameHost: true, given: false };
   const bad = (size: number | null, head: { seq: number; leaf: string } | null) => {
     const checkpoints = size === null ? [] : [{ ...found, size }];
-    const verifier = new Verifier({ chain, origin, checkpoints, publicKey, head: head && { chain, ...head } });
+    const verifier = new Verifier({
+      chain,
+      origin,
+      checkpoints,
+      appraisal,
+      publicKey,
+      head: head && { chain, ...head },
+    });
     for (const each of [one, two]) if (!verifier.push(each)) break;
     return verifier.report().bad?.kind ?? null;
   };
@@ -103,7 +120,7 @@ test("A03, A08: of checkpoints of one size that on another host is named, and on
     return { ...checkpoint, sameHost: source !== "far" };
   };
   const verified = (...checkpoints: ReturnType<typeof signed>[]) => {
-    const verifier = new Verifier({ chain, origin, checkpoints, publicKey, head: null });
+    const verifier = new Verifier({ chain, origin, checkpoints, appraisal, publicKey, head: null });
     for (const each of [one, two]) if (!verifier.push(each)) break;
     return verifier.report();
   };
@@ -167,7 +184,7 @@ test("A01: all of a long chain is read, also what was put before its beginning, 
   };
   expect(await verified()).toBeNull();
   const reader = { ...openReader({ state: at.state, main: null }), integrity: () => "a page is damaged" };
-  const evidence = await gatherEvidence({ chain: "main", dir, sources: [] });
+  const evidence = await (await gatherEvidence({ dir, sources: [] })).optionsFor("main");
   let turned = false;
   setImmediate(() => (turned = true));
   expect((await verifyChain(reader, evidence)).bad).toMatchObject({ kind: "damaged" });

@@ -20,8 +20,8 @@ function exported(payloads = false): string[] {
 }
 
 async function verifyExport(lines: string[]): Promise<ChainReport> {
-  const evidence = await gatherEvidence({ chain: "main", dir: original.dir, sources: [] });
-  const [report] = await verifyLines(lines, (chain) => ({ ...evidence, chain }));
+  const { optionsFor } = await gatherEvidence({ dir: original.dir, sources: [] });
+  const [report] = await verifyLines(lines, optionsFor);
   if (!report) throw new Error("no report");
   return report;
 }

@@ -1,6 +1,7 @@
 import { expect, test } from "bun:test";
 import { setImmediate as turn } from "node:timers/promises";
 import { inTurns, Intake, piecesOf, Turn } from "../../src/core/turns.ts";
+import { use } from "../support/turns.ts";
 
 /** A source on a clock that the test moves: each message takes as long as it says, ms, then sets off what it says. */
 function source(log: string[] = []) {
@@ -122,8 +123,7 @@ test("a chunk is taken in pieces, and no piece before the turn of the source", a
 test("work in steps leaves others their turn, and gives what it gave or throws what it threw", async () => {
   function* steps(): Generator<void, string> {
     for (let at = 0; at < 3; at++) {
-      const end = performance.now() + 2;
-      while (performance.now() < end);
+      use(2);
       yield;
     }
     return "done";

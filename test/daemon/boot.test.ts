@@ -5,17 +5,12 @@ import { silent } from "../../src/core/log.ts";
 import type { AuditEvent } from "../../src/core/event.ts";
 import { boot, type BootOptions } from "../../src/daemon/boot.ts";
 import { openInstallation } from "../../src/daemon/installation.ts";
-import { fake, Place, strongKey } from "../support/daemon.ts";
+import { fake, Place, self, strongKey } from "../support/daemon.ts";
 import { until } from "../support/until.ts";
 
 /** What boots in a place; `admit` sees the stores before anything is started. */
 function bootsIn(place: Place, admit: BootOptions["admit"]): BootOptions {
   const host = { ...thisHost(), env: place.env() };
-  const self = {
-    command: (...args: string[]) => [process.execPath, ...args],
-    housekeeper: new URL("../../src/daemon/housekeeper.ts", import.meta.url),
-    version: "0",
-  };
   const installation = openInstallation({ config: place.config, state: place.state, local: false }, host);
   return { installation, self, log: silent, chains: ["main"], ...(admit && { admit }) };
 }

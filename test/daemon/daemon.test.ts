@@ -4,18 +4,13 @@ import { silent } from "../../src/core/log.ts";
 import { boot } from "../../src/daemon/boot.ts";
 import { openInstallation } from "../../src/daemon/installation.ts";
 import { Daemon } from "../../src/daemon/daemon.ts";
-import { fake, Place } from "../support/daemon.ts";
+import { fake, Place, self } from "../support/daemon.ts";
 
 test("R18: a reload that is under way when the daemon is stopped starts nothing that the stop does not end", async () => {
   const auth = { type: "none", roles: ["user"] };
   using place = new Place({ servers: [], auth, listen: { http: { host: "127.0.0.1", port: 0 } } });
   const host = { ...thisHost(), env: place.env() };
   const options = { config: place.config, state: place.state, listen: "127.0.0.1:0", local: false };
-  const self = {
-    command: (...args: string[]) => [process.execPath, ...args],
-    housekeeper: new URL("../../src/daemon/housekeeper.ts", import.meta.url),
-    version: "0",
-  };
   const installation = openInstallation(options, host);
   const booted = await boot({ installation, self, log: silent, chains: ["main"] });
   const daemon = await Daemon.start({ ...booted, options, self, log: { ...silent, configure() {}, flush() {} } });

@@ -40,8 +40,8 @@ test("R13 R26 housekeeper: answers with what is durable, verifies, and finds wha
   expect((await keeper.ask("find", { consumer: "a" })).rows).toHaveLength(11);
   expect(await keeper.ask("page", "main", 41, 9)).toMatchObject([{ seq: 41 }]);
   await opened.broker.checkpoint();
-  const options = await gatherEvidence({ chain: "main", dir: outsideOf(at), sources: [] });
-  expect(await keeper.ask("verify", options)).toMatchObject({ exit: 0, bad: null });
+  const { optionsFor } = await gatherEvidence({ dir: outsideOf(at), sources: [] });
+  expect(await keeper.ask("verify", await optionsFor("main"))).toMatchObject({ exit: 0, bad: null });
   const page = keeper.ask("page", "nowhere", 1, 1);
   expect(await page.catch((error: Error) => error.message)).toContain("unable to open");
   await keeper.close();

@@ -128,7 +128,7 @@ test("R25 A01 A12 A13 a record or payload that was changed is shown with the wor
   using at = tempState();
   await recordCall(at);
   using reader = openReader({ state: at.state, main: null });
-  const show = auditHandlers(archiveOf(reader, () => ({ rows: [], cutShort: [] })))["audit.show"];
+  const show = auditHandlers(() => archiveOf(reader, () => ({ rows: [], cutShort: [] })))["audit.show"];
   const faults = async (payloads: boolean) => {
     const plan = await show({ seq: 2, chain: "main", payloads }, {} as Context); // nothing of it is looked at
     const { fault, begin } = await plan.run();

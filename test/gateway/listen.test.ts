@@ -4,6 +4,7 @@ import type { Gateway } from "../../src/gateway/gateway.ts";
 import { handle } from "../../src/gateway/handle.ts";
 import { policyOf } from "../support/policy.ts";
 import { principal } from "../support/principal.ts";
+import { use } from "../support/turns.ts";
 import { until } from "../support/until.ts";
 import { pick } from "../support/wire.ts";
 import { Client, everything, servers } from "./listener.ts";
@@ -288,16 +289,10 @@ function grantLater({ gw }: Harness): () => void {
   return gate.resolve;
 }
 
-/** Keeps the event loop busy, as rules over many long URIs do. */
-function busy(ms: number): void {
-  const until = performance.now() + ms;
-  while (performance.now() < until);
-}
-
 test("T20: who names many resources keeps nobody waiting meanwhile, and what a reload takes away is not granted", async () => {
   const h = harness({ servers });
   const { resolve } = h.gw.catalog;
-  const slow: typeof resolve = (...of) => (busy(3), resolve(...of));
+  const slow: typeof resolve = (...of) => (use(3), resolve(...of));
   const inForce = (): Gateway => now;
   const before: Gateway = { ...h.gw, inForce, catalog: { ...h.gw.catalog, resolve: slow } };
   const after: Gateway = { ...h.gw, inForce, policy: policyOf([]) };
@@ -320,7 +315,7 @@ test("T20: who names many resources keeps nobody waiting meanwhile, and what a r
 test("T20: nor while it is looked whether all that it names is known", async () => {
   const h = harness({ servers });
   let looked = 0;
-  const offers = (): boolean => (busy(3), ++looked > 0);
+  const offers = (): boolean => (use(3), ++looked > 0);
   const uris = Array.from({ length: 40 }, (_, n) => `nowhere:${n}`);
   const seen: number[] = [];
   const others = setInterval(() => seen.push(looked), 0);

@@ -1,6 +1,7 @@
 import { describe, expect, test } from "bun:test";
 import type { Call } from "../../src/core/call.ts";
 import { askedOn, Door, said } from "../support/front-door.ts";
+import { use } from "../support/turns.ts";
 import { until } from "../support/until.ts";
 import { type Answer, initialize, modern, pick, request, toolCall } from "../support/wire.ts";
 
@@ -200,8 +201,7 @@ test.each(["a POST", "a connection"])(
     await using door = echo();
     const { resolve } = door.gw.catalog;
     const slow: typeof resolve = (...of) => {
-      const until = performance.now() + 3;
-      while (performance.now() < until);
+      use(3);
       return resolve(...of);
     };
     Object.assign(door.gw.catalog, { resolve: slow });
@@ -246,8 +246,7 @@ test("a session that ends between the messages of a batch: those that have not b
   const { resolve } = door.gw.catalog;
   const slow: typeof resolve = (...of) => {
     setImmediate(() => door.sessions.endAll("closed"));
-    const until = performance.now() + 3;
-    while (performance.now() < until);
+    use(3);
     return resolve(...of);
   };
   Object.assign(door.gw.catalog, { resolve: slow });
@@ -267,8 +266,7 @@ test.each(["a POST", "a connection"])("T20: others get their turn between the me
   // As rules over long URIs do.
   const slow: typeof resolve = (...of) => {
     seenAt.add(turns);
-    const until = performance.now() + 3;
-    while (performance.now() < until);
+    use(3);
     return resolve(...of);
   };
   Object.assign(door.gw.catalog, { resolve: slow });

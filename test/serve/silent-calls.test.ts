@@ -17,11 +17,7 @@ function waiting(maxConnections?: number, patience = soon) {
 
 const isStream = ({ headers }: Response) => headers.get("content-type")?.startsWith("text/event-stream") ?? false;
 
-async function all(response: Response): Promise<Event[]> {
-  const found: Event[] = [];
-  for await (const event of numberedOf(response)) found.push(event);
-  return found;
-}
+const all = (response: Response): Promise<Event[]> => Array.fromAsync(numberedOf(response));
 
 test("FIELD T44: a call gets its stream before it has an answer, in both eras, with a session and without", async () => {
   const { door, end } = waiting();

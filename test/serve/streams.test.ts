@@ -15,12 +15,6 @@ async function next(events: AsyncIterator<Event>): Promise<Event> {
   return value as Event; // an iterator that is not done has a value
 }
 
-async function all(events: AsyncIterable<Event>): Promise<Event[]> {
-  const found: Event[] = [];
-  for await (const event of events) found.push(event);
-  return found;
-}
-
 const accept = (id: unknown, content: unknown = { n: 1 }) => ({
   jsonrpc: "2.0",
   id,
@@ -94,7 +88,9 @@ test("a client of a session that names event streams first gets one at once, to 
   ends[0]?.("the answer");
   await until(() => door.ended.length === 2, "the call to end");
   const back = await door.request("GET", { headers: { ...session, "last-event-id": "1-0" } });
-  expect((await all(numberedOf(back))).map(({ data }) => pick(data, "result.content.0.text"))).toEqual(["the answer"]);
+  expect((await Array.fromAsync(numberedOf(back))).map(({ data }) => pick(data, "result.content.0.text"))).toEqual([
+    "the answer",
+  ]);
   for (const headers of [
     { ...v2025, accept },
     { ...session, accept: "application/json, text/event-stream" },
@@ -119,7 +115,7 @@ test("a client that was cut off during many calls at once gets every answer when
   await until(() => door.ended.length === before + ids.length, "the calls to end");
   const answers = ids.map(async (n) => {
     const back = await door.request("GET", { headers: { ...headers, "last-event-id": `${n}-0` } });
-    return (await all(numberedOf(back))).map(
+    return (await Array.fromAsync(numberedOf(back))).map(
       ({ data }) => pick(data, "id") === Number(pick(data, "result.content.0.text")),
     );
   });
@@ -143,11 +139,11 @@ describe("event ids", () => {
     const answer = await door.send(toolCall("echo"), { headers: session });
     expect(answer.headers.get("content-type")).toStartWith("text/event-stream");
     expect(answer.headers.get("x-accel-buffering")).toBe("no");
-    const events = await all(numberedOf(answer));
+    const events = await Array.fromAsync(numberedOf(answer));
     expect(events.map(({ id }) => id)).toEqual([...(primed ? ["1-0"] : []), "1-1", "1-2", "1-3"]);
     if (primed) expect(events[0]?.data).toBeNull();
     expect(events.at(-1)?.data).toMatchObject({ id: 1, result: { content: [{ text: "done" }] } });
-    const second = await all(numberedOf(await door.send(toolCall("echo"), { headers: session })));
+    const second = await Array.fromAsync(numberedOf(await door.send(toolCall("echo"), { headers: session })));
     expect(second.at(-1)?.id).toBe("2-3");
   });
 
@@ -163,7 +159,7 @@ describe("event ids", () => {
       await door.send(body, { headers }),
       await door.send(request("tools/call", params), { headers: v2025 }),
     ]) {
-      const events = await all(numberedOf(sent));
+      const events = await Array.fromAsync(numberedOf(sent));
       expect(events.map(({ id }) => id)).toEqual([null, null, null]);
     }
   });
@@ -239,7 +235,7 @@ describe("requests to the client", () => {
       call.ask?.(elicit, new AbortController().signal).catch(() => {});
       return said("done");
     });
-    const events = await all(
+    const events = await Array.fromAsync(
       numberedOf(await door.send(toolCall("echo"), { headers: await door.session("2025-06-18") })),
     );
     expect(events.map(({ data }) => pick(data, "method"))).toEqual([
@@ -306,9 +302,9 @@ describe("a client that was cut off", () => {
     expect((await back.next()).done).toBe(true);
     expect(call.status).toBe("ok");
     ends[1]?.("the other");
-    expect((await all(numberedOf(await other))).map(({ id }) => id)).toEqual(["2-0", "2-1", "2-2"]);
+    expect((await Array.fromAsync(numberedOf(await other))).map(({ id }) => id)).toEqual(["2-0", "2-1", "2-2"]);
     const late = numberedOf(await door.request("GET", { headers: { ...headers, "last-event-id": "1-3" } }));
-    expect((await all(late)).map(({ id }) => id)).toEqual(["1-4"]);
+    expect((await Array.fromAsync(late)).map(({ id }) => id)).toEqual(["1-4"]);
   });
 
   test("a question that was asked while it was away reaches it when it comes back", async () => {
@@ -353,7 +349,7 @@ describe("a client that was cut off", () => {
     const stolen = await door.request("GET", { key: "mallory", headers: { ...headers, "last-event-id": "1-0" } });
     expect(stolen.status).toBe(404);
     ends[0]?.("mine");
-    expect(await all(numberedOf(await sent))).toHaveLength(3);
+    expect(await Array.fromAsync(numberedOf(await sent))).toHaveLength(3);
   });
 
   test("T25: modern: a disconnect cancels", async () => {
@@ -377,7 +373,7 @@ describe("a client that was cut off", () => {
     await next(events);
     await next(events);
     expect((await door.request("DELETE", { headers })).status).toBe(204);
-    expect((await all(events)).length).toBeLessThanOrEqual(2);
+    expect((await Array.fromAsync(events)).length).toBeLessThanOrEqual(2);
     expect(door.endedSessions).toEqual([headers["mcp-session-id"] ?? ""]);
     expect(door.ended.at(-1)?.status).toBe("cancelled");
     expect((await door.post(request("ping"), { headers })).status).toBe(404);
@@ -393,7 +389,7 @@ test("progress is lost where a client does not read, the result is not", async (
   });
   const params = { name: "echo", _meta: { progressToken: 1 } };
   const answer = await door.send(request("tools/call", params), { headers: v2025 });
-  const events = await all(numberedOf(answer));
+  const events = await Array.fromAsync(numberedOf(answer));
   expect(pick(events.at(-1)?.data, "result.content.0.text")).toBe("done");
   expect(door.traffic.lost).toBeGreaterThan(0);
   expect(events.length + door.traffic.lost).toBe(201);

@@ -7,7 +7,7 @@ import type { ServerOptions } from "../../src/upstream/options.ts";
 import { rejectionOf } from "../support/failure.ts";
 import { TempDir } from "../support/temp-dir.ts";
 import { PerTurn, use } from "../support/turns.ts";
-import { type AskOptions, jsonOf, paramsOf, textOf, upstreams } from "../support/upstream.ts";
+import { type AskOptions, jsonOf, paramsOf, textOf, toolNames, upstreams } from "../support/upstream.ts";
 import { until } from "../support/until.ts";
 
 /** What every transport has to do: call, progress, cancel, time-out, crash, big payload. */
@@ -172,11 +172,10 @@ function exchanges(name: string, transport: TransportCase): void {
   test(`FIELD T54 ${name}: a changed list is listed anew`, async () => {
     using at = new TempDir();
     await using set = await start(transport, {}, undefined, { FAKE_TOOLS: at.path("tools") });
-    const tools = (): string[] => set.listings()[0]?.tools.map((tool) => tool.name) ?? [];
     await warm(transport, set, { era });
     if (era === "modern") await until(() => set.status()[0]?.streams === 1, "the listening stream");
     const { promise: changed, resolve } = Promise.withResolvers<void>();
-    set.onChange(() => tools().includes("new-one") && resolve());
+    set.onChange(() => toolNames(set).includes("new-one") && resolve());
     await set.ask("fake", "grow", { name: "new-one" }, { era });
     await changed;
   });

@@ -190,7 +190,7 @@ export async function verifyAt(
   at: { readonly state: string; readonly dir: string | null },
   given: Partial<EvidenceOptions> = {},
 ): Promise<ChainReport> {
-  const evidence = await gatherEvidence({ chain: "main", dir: at.dir, sources: [], ...given });
+  const { optionsFor } = await gatherEvidence({ dir: at.dir, sources: [], ...given });
   using reader = openReader({ state: at.state, main: null });
-  return await verifyChain(reader, evidence);
+  return await verifyChain(reader, await optionsFor("main"));
 }

@@ -1,6 +1,7 @@
 import { chownSync, existsSync, readFileSync, writeFileSync } from "node:fs";
 import { homedir, tmpdir } from "node:os";
 import { join } from "node:path";
+import type { Self } from "../../src/core/self.ts";
 import { mcpgw } from "./mcpgw.ts";
 import { asNobody, ended, isRoot, type Ran } from "./processes.ts";
 import { linesOf, Seen } from "./seen.ts";
@@ -32,6 +33,13 @@ export const fake = (id: string, args: readonly string[] = [], more: Readonly<Re
 
 /** A policy that allows a role everything on every server but the gateway's own. */
 export const everything = (role = "user") => ({ id: `${role}-all`, roles: [role], rules: [{ action: "allow" }] });
+
+/** What the entry file hands down, for a daemon in the process of a test. */
+export const self: Self = {
+  command: (...args) => [process.execPath, ...args],
+  housekeeper: new URL("../../src/daemon/housekeeper.ts", import.meta.url),
+  version: "0",
+};
 
 /** A key that a configuration may hold: long and random. */
 export const strongKey = (): string => Buffer.from(crypto.getRandomValues(new Uint8Array(32))).toString("hex");

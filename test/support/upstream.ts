@@ -109,6 +109,9 @@ export type AskOptions = {
   request?: UpstreamRequest;
 };
 
+/** The names of the tools that the first server offers. */
+export const toolNames = (set: ManagedUpstreams): string[] => set.listings()[0]?.tools.map(({ name }) => name) ?? [];
+
 export type MemoryLists = ListStore & {
   readonly remembered: Map<string, Remembered>;
   readonly eras: Map<string, RememberedEras>;

@@ -11,12 +11,10 @@ import { discovers, listening, refusal, reply, serve, type Stream, told } from "
 import { TempDir } from "../support/temp-dir.ts";
 import { PerTurn, use } from "../support/turns.ts";
 import { until } from "../support/until.ts";
-import { fake, http, memoryLists, upstreams } from "../support/upstream.ts";
+import { fake, http, memoryLists, toolNames, upstreams } from "../support/upstream.ts";
 
 const rules = { limits: { depth: 20, nodes: 1_000 }, refuses: () => null, refusesOutput: () => null };
 const list = (names: readonly string[]) => names.map((name) => ({ name, inputSchema: { type: "object" } }));
-const names = (set: ReturnType<typeof upstreams>): string[] => set.listings()[0]?.tools.map(({ name }) => name) ?? [];
-
 test.each(["2024-11-05", "2025-03-26", "2025-06-18", "2025-11-25"])(
   "a server that answers %s is spoken to in it",
   async (revision) => {
@@ -35,20 +33,20 @@ test("a server of an unknown revision is not available, with the reason", async 
 test("all pages are listed", async () => {
   await using set = upstreams([fake("a", ["--mode", "pages"])]);
   await set.settled();
-  expect(names(set)).toEqual(["page-0", "page-1", "page-2", "page-3", "page-4"]);
+  expect(toolNames(set)).toEqual(["page-0", "page-1", "page-2", "page-3", "page-4"]);
 });
 
 test("a cursor that repeats ends the list with a warning", async () => {
   await using set = upstreams([fake("a", ["--mode", "same-cursor"])]);
   await set.settled();
-  expect(names(set)).toEqual(["t1", "t2"]);
+  expect(toolNames(set)).toEqual(["t1", "t2"]);
   expect(set.warnings.join()).toContain("a cursor came twice");
 });
 
 test("a server that knows no cursor offers its one page, with a warning", async () => {
   await using set = upstreams([fake("a", ["--mode", "one-page"])]);
   await set.settled();
-  expect(names(set)).toEqual(["echo", "hang"]);
+  expect(toolNames(set)).toEqual(["echo", "hang"]);
   const reason = "its tools/list was cut: a cursor came twice";
   expect(set.listings()[0]?.missing).toEqual([{ list: "tools", name: null, reason }]);
 });
@@ -56,14 +54,14 @@ test("a server that knows no cursor offers its one page, with a warning", async 
 test("pages that overlap offer each tool once", async () => {
   await using set = upstreams([fake("a", ["--mode", "overlapping-pages"])]);
   await set.settled();
-  expect(names(set)).toEqual(["echo", "hang", "slow", "crash"]);
+  expect(toolNames(set)).toEqual(["echo", "hang", "slow", "crash"]);
   expect(set.listings()[0]?.missing).toEqual([]);
 });
 
 test("a list without an end is cut at 100 pages", async () => {
   await using set = upstreams([fake("a", ["--mode", "endless-pages"])]);
   await set.settled();
-  expect(names(set).length).toBe(100);
+  expect(toolNames(set).length).toBe(100);
   expect(set.warnings.join()).toContain("more than 100 pages");
   const reason = "its tools/list was cut: more than 100 pages";
   expect(set.listings()[0]?.missing).toEqual([{ list: "tools", name: null, reason }]);
@@ -87,7 +85,7 @@ test("what came of a list that takes too long is offered", async () => {
 test("S41: a bad definition is left out with its reason, as are different ones of one name, and the rest is offered", async () => {
   await using set = upstreams([fake("a", ["--mode", "bad-tools"])], { refuses: () => null });
   await set.settled();
-  expect(names(set)).toEqual(["good"]);
+  expect(toolNames(set)).toEqual(["good"]);
   expect(set.listings()[0]?.missing).toEqual([
     { list: "tools", name: "?", reason: "a tool without a name" },
     { list: "tools", name: "?", reason: "a tool without a name" },
@@ -108,11 +106,11 @@ test("a list that takes long to read leaves others their turn, and is left alone
   };
   await using set = upstreams([fake("a", [], { env: { FAKE_TOOLS: at.path("tools") } })], { refuses });
   const log: string[] = [];
-  set.onChange(() => names(set).includes("new") && log.push("read again"));
+  set.onChange(() => toolNames(set).includes("new") && log.push("read again"));
   await set.settled();
   expect(turns.most).toBeLessThanOrEqual(3);
   await set.ask("a", "grow", { name: "new" });
-  setTimeout(() => log.push("ten times as long"), 10 * 2 * names(set).length);
+  setTimeout(() => log.push("ten times as long"), 10 * 2 * toolNames(set).length);
   await until(() => log.length === 2, "both", 20_000);
   expect(log).toEqual(["ten times as long", "read again"]);
 }, 30_000);
@@ -120,7 +118,7 @@ test("a list that takes long to read leaves others their turn, and is left alone
 test("a schema that the validator refuses hides its tool", async () => {
   await using set = upstreams([fake("a")], { refuses: ({ name }) => (name === "echo" ? "no good" : null) });
   await set.settled();
-  expect(names(set)).not.toContain("echo");
+  expect(toolNames(set)).not.toContain("echo");
   expect(set.listings()[0]?.missing).toEqual([{ list: "tools", name: "echo", reason: "no good" }]);
 });
 
@@ -170,7 +168,7 @@ test("a list that cannot be remembered is offered nevertheless, with a warning",
   await using set = upstreams([fake("a")], { lists });
   await set.settled();
   expect(set.status()[0]).toMatchObject({ state: "ready" });
-  expect(names(set)).toContain("echo");
+  expect(toolNames(set)).toContain("echo");
   expect(set.warnings.join()).toContain("database is locked");
 });
 
@@ -208,12 +206,15 @@ for (const wanted of [false, true]) {
     await using set = upstreams([wanted ? options : { ...options, healthCheck: 200 }]);
     await set.settled();
     if (wanted) await set.ask("a", "old");
-    expect(names(set)).toEqual(["old"]);
+    expect(toolNames(set)).toEqual(["old"]);
     session++;
     capabilities = { tools: {}, prompts: {} };
     tools = ["new"];
     if (wanted) await set.ask("a", "new");
-    await until(() => names(set)[0] === "new" && set.listings()[0]?.prompts.length === 1, "the new version's lists");
+    await until(
+      () => toolNames(set)[0] === "new" && set.listings()[0]?.prompts.length === 1,
+      "the new version's lists",
+    );
     expect(set.listings()[0]).toMatchObject({ capabilities, instructions: "new", missing: [] });
     expect([set.status()[0]?.restarts, server.of("subscriptions/listen")]).toEqual([0, []]);
   });
@@ -239,7 +240,7 @@ test("a modern server that was deployed anew is listed anew, and listened to for
   expect([server.of("tools/list").length, server.of("subscriptions/listen").length]).toEqual([1, 0]);
   capabilities = { tools: {}, prompts: { listChanged: true } };
   tools = ["new"];
-  await until(() => names(set)[0] === "new" && set.listings()[0]?.prompts.length === 1, "the new version's lists");
+  await until(() => toolNames(set)[0] === "new" && set.listings()[0]?.prompts.length === 1, "the new version's lists");
   await until(() => server.of("subscriptions/listen").length === 1, "the listening request");
   expect(server.of("subscriptions/listen")[0]?.message.params?.["notifications"]).toEqual({ promptsListChanged: true });
   capabilities = { tools: { listChanged: true }, prompts: { listChanged: true } };
@@ -303,7 +304,7 @@ test("what may have changed while a modern server was not listened to is read ag
   await set.settled();
   tools = ["new"];
   streams[0]?.close();
-  await until(() => names(set)[0] === "new", "the list to be read again");
+  await until(() => toolNames(set)[0] === "new", "the list to be read again");
 });
 
 test("a list that changes while the others are read for the first time is read again", async () => {
@@ -325,5 +326,5 @@ test("a list that changes while the others are read for the first time is read a
   const options = stdioOptions.parse({ id: "a", command: process.execPath, args: ["-e", script], protocol: "legacy" });
   await using set = upstreams([options], { tuning: { debounce: 10 } });
   await set.settled();
-  await until(() => names(set).length === 2, "the new tool");
+  await until(() => toolNames(set).length === 2, "the new tool");
 });

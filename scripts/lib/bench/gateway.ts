@@ -1,6 +1,6 @@
 import { mkdir, rm } from "node:fs/promises";
 import { join } from "node:path";
-import { binary } from "../demo.ts";
+import { binary } from "../build.ts";
 import { freePort, type Running, reachable, residentMiB, start } from "./children.ts";
 import type { Request } from "./load.ts";
 

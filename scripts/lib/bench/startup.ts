@@ -1,4 +1,4 @@
-import { binary } from "../demo.ts";
+import { binary } from "../build.ts";
 import { startGateway } from "./gateway.ts";
 import { median } from "./stats.ts";
 

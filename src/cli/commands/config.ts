@@ -1,25 +1,17 @@
-import path from "node:path";
 import { findConfig, thisHost } from "../../config/paths.ts";
-import type { Loaded, LoadOptions } from "../../config/load.ts";
+import type { Loaded } from "../../config/load.ts";
 import type { Cli } from "../cli.ts";
 import { command, group } from "../command.ts";
 import { line, paragraph } from "../../control/format.ts";
 import { Refusal } from "../../control/refusal.ts";
 
 /** Loads the chosen file and tells which it was; throws a `ConfigError` with everything that is wrong with it. */
-async function load({ globals, deps, out }: Cli, also: Pick<LoadOptions, "unusable"> = {}): Promise<Loaded> {
-  const { loadConfig } = await import("../../config/load.ts");
-  const { findOverrides } = await import("../../config/overrides.ts");
+async function load({ globals, deps, out }: Cli, starts = false): Promise<Loaded> {
   const { formatProblem } = await import("../../config/problem.ts");
-  const host = thisHost();
-  const found = findConfig(host, { flag: globals.config, local: true });
+  const found = findConfig(thisHost(), { flag: globals.config, local: true });
   if (found.path === null) throw new Refusal("invalid", found.skipped ?? found.why);
   if (found.skipped) out.say(found.skipped);
-  const loaded = loadConfig(found.path, {
-    ...(await deps.loading(path.dirname(found.path))),
-    overrides: findOverrides(host, globals),
-    ...also,
-  });
+  const loaded = await deps.load(found.path, { ...globals, starts });
   for (const warning of loaded.warnings) out.warn(formatProblem(warning, process.cwd()));
   return loaded;
 }
@@ -28,8 +20,7 @@ const check = command({
   summary: "Check the configuration file; exits 2 and names every mistake in what can be read",
   args: {},
   async run(_args, cli) {
-    const { unusableFiles } = await import("../../config/files.ts");
-    const { file, warnings } = await load(cli, { unusable: unusableFiles });
+    const { file, warnings } = await load(cli, true);
     if (cli.out.json) return cli.out.document({ file, warnings });
     await cli.out.print(line(`${file} is in order`));
   },

@@ -135,12 +135,12 @@ const logs = command({
   },
 });
 
-const switching = (name: "enable" | "disable", summary: string, enabled: boolean) =>
+const switching = (name: "enable" | "disable", summary: string) =>
   command({
     summary,
     args: id,
     async run(args, cli) {
-      const done = await setEnabled(cli, args.id, enabled);
+      const done = await setEnabled(cli, args.id, name === "enable");
       if (cli.out.json) return cli.out.document(done);
       await cli.out.print(line(`${args.id} is ${name}d in ${done.file}`));
       cli.out.say(done.reloaded ? "the daemon has loaded it" : "no daemon runs; it takes effect when one starts");
@@ -152,6 +152,6 @@ export const servers = group("Look at and manage the MCP servers", {
   show,
   restart,
   logs,
-  enable: switching("enable", "Switch a server on in the configuration file and load it", true),
-  disable: switching("disable", "Switch a server off in the configuration file and load it", false),
+  enable: switching("enable", "Switch a server on in the configuration file and load it"),
+  disable: switching("disable", "Switch a server off in the configuration file and load it"),
 });

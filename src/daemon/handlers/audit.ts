@@ -10,13 +10,17 @@ import type { AuditRow } from "../../core/store.ts";
 import type { Archive } from "../archive.ts";
 import { entryOf } from "./entry.ts";
 import { partly, records } from "./records.ts";
+import { statsOf } from "./stats.ts";
 
-type Names = "audit.show" | "audit.export";
+type Names = `audit.${"log" | "show" | "stats" | "export"}`;
 
-/** Reading single records and exporting all; with payloads, only for administrators. */
-export function auditHandlers(archive: Archive): Pick<Handlers, Names> {
+/** Reading records, for operators; `open` gives the archive to each operation, or throws why there is none. */
+export function auditHandlers(open: () => Archive): Pick<Handlers, Names> {
   return {
+    "audit.log": (input) => auditLog(open(), input),
+    "audit.stats": (input) => statsOf(open(), input, null),
     async "audit.show"({ seq, chain, payloads }) {
+      const archive = open();
       const row = await rowOf(archive, chain, seq);
       const record = readRecord(row.rec);
       const begin = await beginOf(archive, chain, record);
@@ -35,6 +39,7 @@ export function auditHandlers(archive: Archive): Pick<Handlers, Names> {
       return { facts: { chain, seq, ...(begin && { begin: begin.seq }) }, run };
     },
     "audit.export"({ chain, payloads, ...period }, { signal }) {
+      const archive = open();
       const chains = chain === undefined ? archive.chains() : [known(archive, chain)];
       const run = async function* () {
         for await (const { chain: name, row } of records(archive, chains, period)) {

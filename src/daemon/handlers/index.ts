@@ -9,11 +9,10 @@ import type { Self } from "../../core/self.ts";
 import type { Archive } from "../archive.ts";
 import type { Engine } from "../engine.ts";
 import { attachTo } from "./attach.ts";
-import { auditHandlers, auditLog } from "./audit.ts";
+import { auditHandlers } from "./audit.ts";
 import { keyHandlers } from "./keys.ts";
 import { actorOf, recordDoneWith, recordActWith } from "./record-act.ts";
 import { findServer, serverHandlers } from "./servers.ts";
-import { statsOf } from "./stats.ts";
 import { configWarnings, consumersOf, statusOf, type Serving } from "./status.ts";
 import { tail } from "./tail.ts";
 import { callTool, listTools } from "./tools.ts";
@@ -44,7 +43,7 @@ export function createHandlers({ engine, archive, self, serving, reload }: Handl
       namedRoles: () => engine.loaded().config.policies.flatMap(({ roles }) => roles),
     }),
     ...serverHandlers(engine),
-    ...auditHandlers(archive),
+    ...auditHandlers(() => archive),
     recordAct,
     attach: attachTo(engine),
     status: () => statusOf(engine, self, serving),
@@ -64,8 +63,6 @@ export function createHandlers({ engine, archive, self, serving, reload }: Handl
         engine.running.delete(controller);
       }
     },
-    "audit.log": (input) => auditLog(archive, input),
-    "audit.stats": (input) => statsOf(archive, input, null),
     "audit.verify": (input) => verifyChains(evidenceOf(engine, archive), input),
     usage: (input) => usageBy(archive, input, meteringOf(engine.loaded().config)),
     why: (input) => {

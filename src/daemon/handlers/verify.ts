@@ -1,6 +1,6 @@
 import { existsSync } from "node:fs";
 import { messageOf } from "../../core/error-text.ts";
-import { chainsOutside, gatherEvidence } from "../../audit/evidence.ts";
+import { gatherEvidence } from "../../audit/evidence.ts";
 import { installDir, publicKeyFile } from "../../audit/outside.ts";
 import { installOf } from "../../audit/signing-key.ts";
 import { type ChainReport, Verifier, type VerifyOptions } from "../../audit/verify.ts";
@@ -33,19 +33,19 @@ export function evidenceOf({ stores, loaded }: Engine, archive: Archive): Eviden
  */
 export async function verifyChains(evidence: Evidence, input: Parsed<"audit.verify">): Promise<Answer<"audit.verify">> {
   const { archive, publicKey: ownKey, heads, checkpoints: sources } = evidence;
-  const install = installOf(ownKey);
-  const from = { dir: installDir(heads, install), sources, texts: input.checkpoints };
-  const outside = await chainsOutside(from, install).catch(refuse);
-  // Looked for after that: a chain that begins meanwhile has its file before anything outside.
-  const names = new Set(archive.chains());
+  const dir = installDir(heads, installOf(ownKey));
+  const begun = archive.chains();
+  const from = { dir, sources, texts: input.checkpoints, publicKey: input.pubkey, ownKey };
+  const outside = await gatherEvidence(from).catch(refuse);
+  // A chain that began meanwhile had its file before anything outside.
+  const there = new Set([...begun, ...archive.chains()]);
   const chains: ChainReport[] = [];
-  const given = { ...from, publicKey: input.pubkey, ownKey, silent: outside.silent };
-  for (const chain of [...new Set([...names, ...outside.chains])].sort()) {
-    const options = await gatherEvidence({ ...given, chain }).catch(refuse);
-    chains.push(names.has(chain) ? await archive.verify(options) : gone(options));
+  for (const chain of [...new Set([...begun, ...outside.chains])].sort()) {
+    const options = await outside.optionsFor(chain).catch(refuse);
+    chains.push(there.has(chain) ? await archive.verify(options) : gone(options));
   }
   if (chains.length === 0) throw new Refusal("not-found", "there is no audit chain to verify");
-  const file = publicKeyFile(from.dir);
+  const file = publicKeyFile(dir);
   const pubkey = input.pubkey === undefined && existsSync(file) ? file : null;
   return { exit: worst(chains.map(({ exit }) => exit)), chains, pubkey };
 }

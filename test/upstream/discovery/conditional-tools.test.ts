@@ -3,7 +3,7 @@ import { writeFileSync } from "node:fs";
 import { clientCapabilitiesKey } from "../../../src/mcp/meta.ts";
 import { discovers, opens, reply, serve } from "../../support/mcp-server.ts";
 import { TempDir } from "../../support/temp-dir.ts";
-import { fake, type Harness, http, callTo, upstreams } from "../../support/upstream.ts";
+import { fake, type Harness, http, callTo, toolNames, upstreams } from "../../support/upstream.ts";
 import { until } from "../../support/until.ts";
 
 // What a server shows only to clients that can be asked something.
@@ -12,7 +12,6 @@ const roots = { roots: {} };
 const all = (): boolean => true;
 const learn = (set: Harness, declares: Record<string, unknown>, mayUse: (server: string) => boolean) =>
   set.learnTools(callTo("x", {}, { declares }), mayUse);
-const names = (set: Harness): string[] => set.listings()[0]?.tools.map(({ name }) => name) ?? [];
 const processes = (set: Harness): string[] =>
   set.events.flatMap(({ type }) => (type === "server.started" || type === "server.stopped" ? [type.slice(7)] : []));
 /** Until so many of them have ended. */
@@ -22,9 +21,9 @@ const stopped = (set: Harness, times: number): Promise<unknown> =>
 test("it is listed once for each kind of client, and nothing is left running", async () => {
   await using set = upstreams([fake("a", ["--mode", "roots"])]);
   await set.settled();
-  expect(names(set)).not.toContain("with-roots");
+  expect(toolNames(set)).not.toContain("with-roots");
   await learn(set, roots, all);
-  expect(names(set)).toContain("with-roots");
+  expect(toolNames(set)).toContain("with-roots");
   expect(set.listings()[0]?.tools.find(({ name }) => name === "with-roots")?.shownTo).toEqual(new Set(["roots"]));
   expect(learn(set, roots, all)).toBeNull();
   await stopped(set, 1);
@@ -61,11 +60,11 @@ test("what failed is tried again, but not before the server has had its rest", a
   await set.settled();
   await learn(set, roots, all);
   expect(set.warnings.join()).toContain("not known");
-  expect(names(set)).not.toContain("with-roots");
+  expect(toolNames(set)).not.toContain("with-roots");
   expect(learn(set, roots, all)).toBeNull();
   writeFileSync(file, "");
   await until(() => learn(set, roots, all), "the rest to be over");
-  await until(() => names(set).includes("with-roots"), "the tool");
+  await until(() => toolNames(set).includes("with-roots"), "the tool");
 });
 
 test("a server that rests, or is disabled, is not started for it", async () => {
@@ -80,7 +79,7 @@ test("a server that rests, or is disabled, is not started for it", async () => {
   await set.ask("idle", "echo");
   await until(() => set.status()[0]?.state === "ready", "the one on demand");
   await learn(set, roots, all);
-  expect(names(set)).toContain("with-roots");
+  expect(toolNames(set)).toContain("with-roots");
   expect(processes(set).filter((one) => one === "started").length).toBe(4);
 });
 
@@ -116,13 +115,13 @@ test("what was learnt while the common tools were listed anew is kept, and learn
   await set.settled();
   await until(() => listed === 2, "the second listing");
   await learn(set, roots, all);
-  expect(names(set)).toEqual(["t", "with-roots"]);
+  expect(toolNames(set)).toEqual(["t", "with-roots"]);
   held.resolve();
   await until(() => listed === 3, "the end of the second listing");
-  expect(names(set)).toEqual(["t", "with-roots"]);
+  expect(toolNames(set)).toEqual(["t", "with-roots"]);
   expect(learn(set, roots, all)).toBeNull();
   common = "u";
-  await until(() => names(set).includes("u"), "another tool");
+  await until(() => toolNames(set).includes("u"), "another tool");
   expect(learn(set, roots, all)).not.toBeNull();
 });
 
@@ -175,10 +174,10 @@ test("a modern server reads what a client can with each list, as another mcpgw d
   });
   await using set = upstreams([{ ...http("a", server.url, { protocol: "modern" }), refresh: 50 }]);
   await set.settled();
-  expect(names(set)).toEqual(["t"]);
+  expect(toolNames(set)).toEqual(["t"]);
   await learn(set, { sampling: {}, tasks: {} }, all);
   await learn(set, roots, all);
-  expect(names(set)).toEqual(["t", "with-sampling", "with-roots"]);
+  expect(toolNames(set)).toEqual(["t", "with-sampling", "with-roots"]);
   expect(set.listings()[0]?.tools.map(({ shownTo }) => shownTo)).toEqual([
     undefined,
     new Set(["sampling"]),
@@ -186,8 +185,8 @@ test("a modern server reads what a client can with each list, as another mcpgw d
   ]);
   expect(learn(set, roots, all)).toBeNull();
   common = "u";
-  await until(() => names(set).includes("u"), "another tool");
+  await until(() => toolNames(set).includes("u"), "another tool");
   await learn(set, roots, all);
-  expect(names(set)).toContain("with-roots");
+  expect(toolNames(set)).toContain("with-roots");
   expect(server.seen.filter(({ method }) => method === "server/discover")).toHaveLength(1);
 });

@@ -3,16 +3,14 @@ import { createMcpHandler, McpServer } from "@modelcontextprotocol/server";
 import { z } from "zod";
 import { stdioOptions } from "../../../src/upstream/options.ts";
 import { everythingCommand, everythingHttp } from "../../support/sdk-servers.ts";
-import { fake, http, paramsOf, textOf, upstreams } from "../../support/upstream.ts";
+import { fake, http, paramsOf, textOf, toolNames, upstreams } from "../../support/upstream.ts";
 import { until } from "../../support/until.ts";
-
-const names = (set: ReturnType<typeof upstreams>): string[] => set.listings()[0]?.tools.map(({ name }) => name) ?? [];
 
 test("server-everything over stdio: list, call, progress", async () => {
   const [command, ...args] = everythingCommand("stdio");
   await using set = upstreams([stdioOptions.parse({ id: "e", command, args })]);
   await set.settled();
-  expect(names(set)).toContain("echo");
+  expect(toolNames(set)).toContain("echo");
   expect(textOf(await set.ask("e", "echo", { message: "hello" }))).toBe("Echo: hello");
   const seen: string[] = [];
   const work = { duration: 0.2, steps: 2 };
@@ -54,7 +52,7 @@ for (const legacy of ["reject", "stateless"] as const) {
     await using set = upstreams([http("v2", server.url.href)]);
     await set.settled();
     expect(set.status()[0]).toMatchObject({ state: "ready", era: "modern" });
-    expect(names(set)).toEqual(["add"]);
+    expect(toolNames(set)).toEqual(["add"]);
     expect(textOf(await set.ask("v2", "add", { a: 2, b: 3 }))).toBe("5");
     await server.stop(true);
   });
