@@ -187,6 +187,7 @@ describe("R23 keys", () => {
       roles: [],
       expiresAt: null,
       cidrs: [],
+      perMinute: null,
       idleRoles: [],
     };
     const { code, err } = await run("keys rotate k-1", (...one) => (asked.push(one), made), { full: true });
