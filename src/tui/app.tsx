@@ -77,7 +77,7 @@ function Notice({ view }: { readonly view: View }) {
       </Text>
     );
   const refusal = refusalOf(view);
-  const missed = view.missed > 0 ? `${view.missed} records were missed: this terminal is too slow` : null;
+  const missed = view.missed > 0 ? `records missed, for this terminal is too slow: ${view.missed}` : null;
   const unread = view.unread.map((chain) => `records of chain ${chain} cannot be read; see \`mcpgw audit verify\``);
   return (
     <Text color={refusal === null ? "yellow" : "red"} wrap="truncate">

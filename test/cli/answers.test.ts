@@ -83,7 +83,7 @@ describe("R9 audit export", () => {
       });
     expect(await ask(`audit export --out ${file}`)).toMatchObject({ code: 1, err: expect.stringContaining("disk") });
     expect(existsSync(file)).toBe(false);
-    expect(await ask(`audit export --out ${file}`)).toMatchObject({ code: 0, err: `1 records in ${file}\n` });
+    expect(await ask(`audit export --out ${file}`)).toMatchObject({ code: 0, err: `1 record in ${file}\n` });
     expect(await ask(`audit export --out ${file}`)).toMatchObject({ code: 2, opened: [] });
     expect(readFileSync(file, "utf8")).toBe(`${record}\n`);
     symlinkSync(at.path("target"), at.path("link"));
