@@ -57,8 +57,8 @@ class Part extends Verifier {
     if (found.bad?.kind === "truncated")
       notes.push("an export that is older than the checkpoint ends early too: export again, then verify that");
     if (this.#hasPayloads && this.#lacking > 0) {
-      const those = `payloads of ${this.#lacking} records are not in it, the first of record ${this.#firstLacking}`;
-      notes.push(`${those}, though those of others are`);
+      const those = `${this.#lacking}, the first is record ${this.#firstLacking}`;
+      notes.push(`records whose payloads are not in it, though those of others are: ${those}`);
     }
     return { ...found, notes };
   }
@@ -72,14 +72,21 @@ function parseLine(line: string): Line | null {
   try {
     // Of a member that stands there twice, other readers may see the other one.
     scan(line, anySize);
-    const value = JSON.parse(line) as ExportedLine; // whatever is wrong in it fails the hash or throws here
-    const rec = canonical(value.rec);
-    const seq = Number(value.seq);
-    const payloads = value.payloads?.map(({ part, salt, body }) => ({ seq, part, salt: bytesOf(salt), body })) ?? null;
-    return { chain: String(value.chain), row: { seq, rec, leaf: bytesOf(value.leaf) }, payloads };
+    const { chain, seq, leaf, rec, payloads } = JSON.parse(line) as ExportedLine; // whatever is wrong in it throws here
+    const row = { seq: of("number", seq), rec: canonical(rec), leaf: bytesOf(leaf) };
+    const parts = payloads?.map(({ part, salt, body }) => {
+      return { seq, part, salt: bytesOf(salt), body: of("string", body) };
+    });
+    return { chain: of("string", chain), row, payloads: parts ?? null };
   } catch {
     return null;
   }
+}
+
+function of<T>(type: "number" | "string", value: T): T {
+  // Of the same text as a number or in an array, others may make something else.
+  if (typeof value !== type) throw new TypeError(`no ${type}`);
+  return value;
 }
 
 type ExportedLine = {

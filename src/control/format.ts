@@ -3,6 +3,9 @@ import { plain } from "../core/text.ts";
 /** `1,234`. */
 export const number = (value: number): string => value.toLocaleString("en-US", { maximumFractionDigits: 0 });
 
+/** `1 record`, `1,234 records`. */
+export const recordCount = (value: number): string => `${number(value)} record${value === 1 ? "" : "s"}`;
+
 /** `850 µs`, `12.3 ms`, `2.40 s`. */
 export function latency(us: number | null): string {
   if (us === null) return "";

@@ -210,6 +210,7 @@ export const newKey = z.object({
   roles: z.array(z.string()).readonly(),
   expiresAt: epochMs.nullable(),
   cidrs: z.array(z.string()).readonly(),
+  perMinute: z.number().nullable(),
   idleRoles: z.array(z.string()).readonly().describe("its roles that no policy names"),
 });
 

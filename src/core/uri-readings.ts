@@ -146,7 +146,8 @@ export function formsOfGlob<Form>(glob: string, compile: (text: string) => Form)
   const [, host] = /^([^/]*\/\/[^/]*):\d*\*$/.exec(folder) ?? [];
   const others = host === undefined ? [folder, bare(folder)] : [folder, bare(host), `${bare(host)}/*`];
   const further = new Set([...others, local(folder, "*")]).difference(new Set([glob, read]));
-  return [compile(glob), compile(read), ...[...further].map(compile)];
+  const written = compile(glob);
+  return [written, read === glob ? written : compile(read), ...[...further].map(compile)];
 }
 
 const onlyCase = (a: GlobTokens, b: GlobTokens): boolean => a.join("").toLowerCase() === b.join("").toLowerCase();
@@ -164,7 +165,9 @@ export function matchReadings(glob: UriGlob<GlobTokens>, readings: Readings): bo
   // case alone.
   const takenBut = (one: GlobTokens): boolean => readings.some((other) => onlyCase(other, one) && taken(other));
   if (covers(written, raw) && others.every((one) => taken(one) || takenBut(one))) return true;
-  return readings.some((one) => overlap(written, one) || overlap(read, one)) ? null : false;
+  // Most globs are read as they are written, and a URI may be long.
+  const plain = read === written;
+  return readings.some((one) => overlap(written, one) || (!plain && overlap(read, one))) ? null : false;
 }
 
 /** How many of a resource's URIs a glob matches: all readings of its URI, or all URIs that its template makes. */

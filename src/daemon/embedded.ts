@@ -75,7 +75,7 @@ export async function serveEmbedded(
     const endless = await readLines(most, takers, AbortSignal.any([over, left.signal]));
     if (endless !== null) unread.abort(endless);
     // A client that has closed its own end may still read the answers; a call that a signal cuts off is told so.
-    await (over.aborted ? engine.running.end(0, patience) : engine.running.idle(patience));
+    await (over.aborted ? engine.finish(0) : engine.running.idle(patience));
     connection.close();
     await engine.finish(patience);
   } finally {

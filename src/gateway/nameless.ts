@@ -15,5 +15,5 @@ export function nameless(catalog: Catalog): string[] {
   const more = lost.length - told.length;
   return more === 0
     ? told
-    : [...told, `${more} more are not offered for their names; \`mcpgw servers show\` says which`];
+    : [...told, `others not offered for their names: ${more}; \`mcpgw servers show\` says which`];
 }

@@ -53,7 +53,7 @@ function lookFor(named: Named, sources: Sources): string[] {
   });
   const more = found.length - sentences.length;
   if (more === 0) return sentences;
-  return [...sentences, `${more} more names in rules, limits and toolsets stand for nothing now`];
+  return [...sentences, `other names in rules, limits and toolsets that stand for nothing now: ${more}`];
 }
 
 /** What each server offers that was listed. */

@@ -23,7 +23,7 @@ export function receive(text: string, gw: Gateway, context: WireContext): Receiv
   try {
     return receiveBatch(text, gw, context);
   } catch (error) {
-    return { inbound: unreadable(context.headers), fault: asFailure(error) };
+    return refused(text, context, asFailure(error));
   }
 }
 

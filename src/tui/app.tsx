@@ -77,10 +77,11 @@ function Notice({ view }: { readonly view: View }) {
       </Text>
     );
   const refusal = refusalOf(view);
-  const missed = view.missed > 0 ? `${view.missed} records were missed: this terminal is too slow` : null;
+  const missed = view.missed > 0 ? `records missed, for this terminal is too slow: ${view.missed}` : null;
+  const unread = view.unread.map((chain) => `records of chain ${chain} cannot be read; see \`mcpgw audit verify\``);
   return (
     <Text color={refusal === null ? "yellow" : "red"} wrap="truncate">
-      {[refusal && plain(refusal), missed].filter(Boolean).join(" · ")}
+      {[refusal && plain(refusal), missed, ...unread].filter(Boolean).join(" · ")}
     </Text>
   );
 }

@@ -20,6 +20,8 @@ export type View = {
   readonly records: readonly AuditEntry[];
   /** Records missed because this console was too slow. */
   readonly missed: number;
+  /** Chains of which older records could not be read. */
+  readonly unread: readonly string[];
   readonly servers: readonly ServerStatus[];
   readonly consumers: readonly ConsumerView[];
 };
@@ -46,6 +48,7 @@ const first: View = {
   gateway: null,
   records: [],
   missed: 0,
+  unread: [],
   servers: [],
   consumers: [],
 };
@@ -132,9 +135,9 @@ export class Feed {
     // Asked for after the stream began, so that no record is lost in between; a record in both counts once.
     const next = stream.next();
     next.catch(() => {});
-    const { records } = await this.ask("audit.log", { limit: history });
+    const { records, unread = [] } = await this.ask("audit.log", { limit: history });
     live();
-    this.#set({ link: "live", trouble: null });
+    this.#set({ link: "live", trouble: null, unread });
     this.#add(records);
     for (let step = await next; !step.done; step = await stream.next()) {
       if ("gap" in step.value) this.#set({ missed: this.#view.missed + step.value.gap });

@@ -26,7 +26,8 @@ type UpstreamsOptions = Omit<
   readonly tuning?: Partial<Tuning>;
 };
 
-const usualTuning: Tuning = {
+/** The times that hold in use. */
+export const usualTuning: Tuning = {
   breaker: usualBreaker,
   patience: usualPatience,
   start: 60_000,

@@ -77,6 +77,18 @@ const lineEdits: Record<string, [(lines: string[]) => string[], object]> = {
       ),
     { exit: 2, bad: { kind: "unreadable", detail: "line 7 is no exported record" } },
   ],
+  "a number as text": [
+    (all) => all.with(6, (all[6] ?? "").replace('"seq":7,"rec"', '"seq":"7","rec"')),
+    { exit: 2, bad: { kind: "unreadable", detail: "line 7 is no exported record" } },
+  ],
+  "a chain in an array": [
+    (all) => all.with(6, (all[6] ?? "").replace('{"chain":"main"', '{"chain":["main"]')),
+    { exit: 2, bad: { kind: "unreadable", detail: "line 7 is no exported record" } },
+  ],
+  "a payload of another type": [
+    (all) => all.with(0, (all[0] ?? "").replace(/"body":".*?","part"/, '"body":0,"part"')),
+    { exit: 2, bad: { kind: "unreadable", detail: "line 1 is no exported record" } },
+  ],
   "blank lines": [(all) => ["", ...all, "  ", ""], { exit: 0, records: 22 }],
   "keys in another order": [(all) => all.map((line) => JSON.stringify(reorder(JSON.parse(line)))), { exit: 0 }],
 };
@@ -95,7 +107,7 @@ test("A13 export: where some payloads were left out of it, it is said of which r
   const lines = exported(true);
   const stripped = lines.map((line, at) => (at === 2 || at === 3 ? line.replace(/,"payloads":.*/, "}") : line));
   expect((await verifyExport(stripped)).notes).toEqual([
-    "payloads of 2 records are not in it, the first of record 3, though those of others are",
+    "records whose payloads are not in it, though those of others are: 2, the first is record 3",
   ]);
   for (const payloads of [true, false]) expect((await verifyExport(exported(payloads))).notes).toEqual([]);
 });

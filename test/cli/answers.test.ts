@@ -83,7 +83,7 @@ describe("R9 audit export", () => {
       });
     expect(await ask(`audit export --out ${file}`)).toMatchObject({ code: 1, err: expect.stringContaining("disk") });
     expect(existsSync(file)).toBe(false);
-    expect(await ask(`audit export --out ${file}`)).toMatchObject({ code: 0, err: `1 records in ${file}\n` });
+    expect(await ask(`audit export --out ${file}`)).toMatchObject({ code: 0, err: `1 record in ${file}\n` });
     expect(await ask(`audit export --out ${file}`)).toMatchObject({ code: 2, opened: [] });
     expect(readFileSync(file, "utf8")).toBe(`${record}\n`);
     symlinkSync(at.path("target"), at.path("link"));
@@ -120,7 +120,8 @@ test("R26 usage says what its numbers leave out, and has no mean of no calls", a
   const row = { name: "a", calls: 0, errors: 0, denied: 3, latencySumUs: 0, bytesIn: 0, bytesOut: 0 };
   const hours = { since: "2026-01-01T00:00:00Z", until: null };
   const answer = { metered: false, hours, cutShort: [{ chain: "main", upto: 7 }], rows: [row] };
-  const { out, err } = await run("usage", () => answer);
+  const { code, out, err } = await run("usage", () => answer);
+  expect(code).toBe(1);
   expect(out).toMatch(/\na +0 +0 +3 +- +0 B +0 B\n$/);
   expect(err.split("\n")).toEqual([
     "metering is off (usage.enabled): calls are not counted, and these were before",
@@ -186,6 +187,7 @@ describe("R23 keys", () => {
       roles: [],
       expiresAt: null,
       cidrs: [],
+      perMinute: null,
       idleRoles: [],
     };
     const { code, err } = await run("keys rotate k-1", (...one) => (asked.push(one), made), { full: true });

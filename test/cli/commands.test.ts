@@ -181,7 +181,7 @@ describe("a wrong line does nothing, exits 2 and names the nearest", () => {
     ["why agent-prod", "why needs TARGET"],
     ["why a b:c --kind server", '--kind: "server" is none of tool, prompt, resource'],
     ["why a b:c --kind tools", "did you mean tool?"],
-    ["why a b:c --args [1]", "--args: the arguments are one JSON object"],
+    ["why a b:c --args [1]", "--args: expected one JSON object"],
     ["keys create a b c --rate fast", '--rate: "fast" is no rate'],
     ["keys create a b/c d", "CONSUMER: an id is letters"],
     ["keys create a b ,", 'ROLES: "," names none'],

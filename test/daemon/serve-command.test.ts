@@ -1,7 +1,7 @@
 import { expect, setDefaultTimeout, test } from "bun:test";
 import { everything, fake, Place, start } from "../support/daemon.ts";
 import { StdioClient } from "../support/stdio-client.ts";
-import { initialize, pick, request } from "../support/wire.ts";
+import { initialize, modern, pick, request } from "../support/wire.ts";
 
 // Processes are started and ended throughout; on a busy machine that takes its time.
 setDefaultTimeout(30_000);
@@ -42,4 +42,14 @@ test("a call is owed its answer though its server asked under the same id, as bo
   daemon.child.kill("SIGKILL");
   const ended = await client.got((message) => pick(message, "error") !== undefined);
   expect(ended).toMatchObject({ id: 1, error: { message: expect.stringContaining("The call may have run") } });
+});
+
+test("alone: who listens when a signal ends it is told so", async () => {
+  using place = new Place({ auth: { stdio: { consumerId: "local", roles: ["user"] } }, policies: [everything()] });
+  await using client = new StdioClient(place);
+  client.send(modern("subscriptions/listen", { notifications: { toolsListChanged: true } }, { id: "l" }).body);
+  await client.got((message) => pick(message, "method") === "notifications/subscriptions/acknowledged");
+  client.child.kill("SIGTERM");
+  expect(pick(await client.answer("l"), "result.resultType")).toBe("complete");
+  expect(await client.child.exited).toBe(0);
 });

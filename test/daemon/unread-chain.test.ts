@@ -29,6 +29,12 @@ test("R8 R25 audit log and audit stats show the chains that can be read, and nam
     const stats = await place.cli(["audit", "stats"]);
     expect(stats).toMatchObject({ code: 1, stderr });
     expect(stats.stdout).toMatch(/^key\.created +1$/m);
+    const unreadable = "chain serve-1 cannot be read; if that stays so, `mcpgw audit verify` says why";
+    const shown = await place.cli(["audit", "show", "serve-1/1"]);
+    expect([shown.code, shown.stderr]).toEqual([1, expect.stringContaining(`${unreadable}\n`)]);
+    const exported = await place.cli(["audit", "export", "--out", join(place.dir, "all.jsonl")]);
+    expect([exported.code, exported.stderr]).toEqual([1, expect.stringContaining(`${unreadable}; --chain exports`)]);
+    expect(await place.cli(["audit", "export", "--chain", "main"])).toMatchObject({ code: 0 });
     const none = await place.cli(["audit", "log", "--consumer", "local"]);
     expect(none.stderr).not.toContain("no record so far");
     expect(none).toMatchObject({ code: 1, stderr });

@@ -153,7 +153,7 @@ test("of very many findings the rest is counted", () => {
   const rules = Array.from({ length: 25 }, (_, index) => ({ server: "git", tool: `gone_${index}`, ...deny }));
   const all = told({ rules });
   expect(all).toHaveLength(21);
-  expect(all.at(-1)).toBe("5 more names in rules, limits and toolsets stand for nothing now");
+  expect(all.at(-1)).toBe("other names in rules, limits and toolsets that stand for nothing now: 5");
 });
 
 test("they are looked for anew when the catalog is another", () => {

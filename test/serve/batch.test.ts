@@ -172,6 +172,18 @@ test("FIELD T5: a call of a batch can ask, and its answer may come in a batch", 
   await says('{\\"roots\\":[]}');
 });
 
+test("an answer in a batch that is refused as a whole ends its question", async () => {
+  await using door = new Door(async (call) =>
+    said((await call.ask?.({ method: "roots/list", params: "{}" }, call.controller.signal))?.text ?? ""),
+  );
+  const headers = await door.session("2025-03-26");
+  const { id, until: says } = await askedOn(await door.send(toolCall("echo", {}, 1), { headers }));
+  const twice = [toolCall("echo", {}, 2), toolCall("echo", {}, 2)];
+  const refused = await door.post([{ jsonrpc: "2.0", id, result: { roots: [] } }, ...twice], { headers });
+  expect(refused.status).toBe(400);
+  await says("The client's answer was refused: Two requests of the batch have the id 2.");
+});
+
 test("S08, FIELD T46: under a session that has ended the whole batch is 404", async () => {
   await using door = echo();
   const headers = { ...(await door.session("2025-03-26")), "mcp-session-id": "A".repeat(43) };

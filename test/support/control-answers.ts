@@ -166,6 +166,7 @@ const made: Answer<"keys.create"> = {
   roles: ["reader", "writer"],
   expiresAt: null,
   cidrs: ["10.0.0.0/8"],
+  perMinute: 90,
   idleRoles: ["writer"],
 };
 
@@ -303,9 +304,7 @@ export function sampleHandlers(over: Overrides = {}): Handlers {
     "tools.call": ({ arguments: args }) => ({
       call: "01HX9",
       status: "ok",
-      result: JSON.stringify({
-        content: [{ type: "text", text: typeof args === "string" ? args : JSON.stringify(args) }],
-      }),
+      result: JSON.stringify({ content: [{ type: "text", text: args }] }),
       error: null,
     }),
     "audit.log": ({ limit, consumer, server, tool }) => {

@@ -1,4 +1,5 @@
 import { afterAll, afterEach, beforeAll, expect, setDefaultTimeout, test } from "bun:test";
+import { writeFileSync } from "node:fs";
 import path from "node:path";
 import { start as startDaemon } from "../support/daemon.ts";
 import { mcpgw, mcpgwLine } from "../support/mcpgw.ts";
@@ -102,6 +103,14 @@ test("where calls are not counted the console shows no number of them", async ()
   const { shows, pressed } = await live({ socket: path.join(place.state, "control.sock") });
   await pressed("3", "CALLS 24h");
   await shows("▸ agent                        -        -        -     0     1 user");
+});
+
+test("the console names a chain of which it cannot read the records", async () => {
+  await using daemon = await startDaemon({ servers: [], policies: [] });
+  const { state } = daemon.place;
+  writeFileSync(path.join(state, "audit/serve-1.db"), "rubbish");
+  const { shows } = await live({ socket: path.join(state, "control.sock") });
+  await shows("records of chain serve-1 cannot be read; see `mcpgw audit verify`");
 });
 
 test("the selected row stays selected while newer ones come, and Enter opens that one", async () => {

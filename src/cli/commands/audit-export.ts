@@ -5,7 +5,7 @@ import { codeOf, messageOf } from "../../core/error-text.ts";
 import { command } from "../command.ts";
 import { exit, Failed, UsageError } from "../errors.ts";
 import { ReaderLeft } from "../output.ts";
-import { number } from "../../control/format.ts";
+import { recordCount } from "../../control/format.ts";
 import { period, timeRange } from "../when.ts";
 
 const isThere = (path: string): UsageError => new UsageError(`--out: ${path} is there already; name another file`);
@@ -56,6 +56,6 @@ export const exportRecords = command({
       await file?.close();
       await records.return?.();
     }
-    if (file) out.say(`${number(lines)} records in ${path}`);
+    if (file) out.say(`${recordCount(lines)} in ${path}`);
   },
 });

@@ -8,7 +8,7 @@ import type { Cli } from "../cli.ts";
 import { command } from "../command.ts";
 import { Failed, UsageError } from "../errors.ts";
 import { type Color, type Output, untilReaderLeaves } from "../output.ts";
-import { line, moment, number } from "../../control/format.ts";
+import { line, moment, number, recordCount } from "../../control/format.ts";
 
 type Note = { readonly source: string; readonly text: string };
 
@@ -88,7 +88,7 @@ function proof({ checkpoint, first, records, bad }: ChainReport, given: boolean)
     return [given ? "no checkpoint that was given is of it" : "no checkpoint; name one with --checkpoint"];
   const signed = checkpoint.at === null ? "" : `, signed ${moment(checkpoint.at)}`;
   const lines = [
-    `checkpoint over ${number(checkpoint.size)} records${signed}, from ${checkpoint.source}`,
+    `checkpoint over ${recordCount(checkpoint.size)}${signed}, from ${checkpoint.source}`,
     `newer records, chained but not yet covered by it: ${number(checkpoint.after)}`,
   ];
   return checkpoint.sameHost ? [...lines, given ? fromElsewhere : besideLog] : lines;
@@ -98,7 +98,7 @@ async function show(report: VerifyReport, given: boolean, out: Output): Promise<
   await out.print(out.paint(...headline[report.exit]));
   for (const chain of report.chains) {
     const checked = chain.bad ? " checked" : "";
-    await out.print(line(`chain ${chain.chain}: ${number(chain.records)} records${checked}`));
+    await out.print(line(`chain ${chain.chain}: ${recordCount(chain.records)}${checked}`));
     if (chain.bad) {
       const where = chain.bad.seq === null ? "" : `record ${chain.bad.seq}: `;
       await out.print(out.paint("red", line(`  ${where}${chain.bad.kind}: ${chain.bad.detail}`)));

@@ -20,5 +20,7 @@ export const init = command({
     const near = path.relative(process.cwd(), written.file);
     const state = globals.state === undefined ? "" : ` --state ${globals.state}`;
     out.say(`next: mcpgw daemon --config ${near.startsWith("..") ? written.file : near}${state}`);
+    if (process.getuid?.() === 0)
+      out.say("run it as a user other than root, who may read that file: programs that are servers run as that user");
   },
 });

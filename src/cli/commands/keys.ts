@@ -1,6 +1,6 @@
 import { messageOf } from "../../core/error-text.ts";
 import { network, perMinute, plainId } from "../../core/options.ts";
-import { formatRate } from "../../core/rate.ts";
+import { formatRate, rateText } from "../../core/rate.ts";
 import type { Answer } from "../../control/api.ts";
 import type { Client } from "../../control/contract.ts";
 import type { KeyView } from "../../control/schemas.ts";
@@ -44,8 +44,9 @@ async function showMade(made: Made, { out }: Cli): Promise<void> {
   await out.print(made.key);
   const until = made.expiresAt === null ? "does not expire" : `expires ${expiry(made.expiresAt)}`;
   const from = made.cidrs.length > 0 ? `, only from ${made.cidrs.join(", ")}` : "";
+  const rate = made.perMinute === null ? "" : `, ${rateText(made.perMinute)}`;
   const whose = `for consumer ${made.consumerId}, roles ${made.roles.join(", ")}`;
-  out.say(`key ${made.id} (${made.name}) ${whose}${from}; ${until}`);
+  out.say(`key ${made.id} (${made.name}) ${whose}${rate}${from}; ${until}`);
   out.say("It is shown only now. Send it as `Authorization: Bearer …` or `X-API-Key: …`, or set MCPGW_API_KEY.");
 }
 

@@ -83,7 +83,7 @@ const show = command({
     if (others.hidden.length > 0) await out.section(["HIDDEN", "NAME", "REASON"], reasonRows(others.hidden));
     if (leftOut.first.length > 0)
       await out.section(["OFFERED IN PART", "NAME", "WHAT CLIENTS COULD NOT READ"], reasonRows(leftOut.first));
-    if (leftOut.more > 0) out.say(`${number(leftOut.more)} more are offered in part; the daemon's log says which`);
+    if (leftOut.more > 0) out.say(`others offered in part: ${number(leftOut.more)}; the daemon's log says which`);
     if (server.state === "backoff" || server.state === "open-circuit") out.say(helpFor(server));
   },
 });

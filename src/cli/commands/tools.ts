@@ -72,7 +72,7 @@ function argumentsText({ args, file, words }: Given): string {
     throw new UsageError("give the arguments once: as --args, as --args-file or as KEY=VALUE");
   const text = file === undefined ? (args ?? pairs(words)) : textOf(file);
   if (!parseObject(text))
-    throw new UsageError(`${file === undefined ? "--args" : file}: the arguments are one JSON object`);
+    throw new UsageError(`${file === undefined ? "--args" : `--args-file ${file}`}: expected one JSON object`);
   return text.trim();
 }
 

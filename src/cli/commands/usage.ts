@@ -1,6 +1,6 @@
 import type { Answer } from "../../control/api.ts";
 import { command } from "../command.ts";
-import { UsageError } from "../errors.ts";
+import { exit, UsageError } from "../errors.ts";
 import { unheard } from "../filters.ts";
 import type { UsageLine } from "../../control/schemas.ts";
 import { usageGroupings } from "../../control/filters.ts";
@@ -46,15 +46,23 @@ export const usage = command({
     const answer = await client.call("usage", { consumer, by, ...range });
     if (!answer.metered) out.say("metering is off (usage.enabled): calls are not counted, and these were before");
     if (answer.hours) out.say(counted(answer.hours));
-    for (const chain of answer.cutShort ?? []) out.warn(cut(chain));
+    const { cutShort = [] } = answer;
+    for (const chain of cutShort) out.warn(cut(chain));
+    const code = cutShort.length > 0 ? exit.failed : exit.done;
     if (answer.overlap)
       out.say(
         "the calls of a server with several tags count in the row of each: the rows add up to more than was called",
       );
     if (answer.rows.length === 0) out.say((await unheard(client, { consumer })) ?? "no call matches");
-    if (out.json) return out.document(answer);
-    // A file gets the names unchanged; a terminal would obey control characters in them.
-    if (rest.csv) return out.print((out.terminal ? csv(answer.rows).map(line) : csv(answer.rows)).join("\n"));
+    if (out.json) {
+      await out.document(answer);
+      return code;
+    }
+    if (rest.csv) {
+      // A file gets the names unchanged; a terminal would obey control characters in them.
+      await out.print((out.terminal ? csv(answer.rows).map(line) : csv(answer.rows)).join("\n"));
+      return code;
+    }
     const rows = answer.rows.map((row) => [
       row.name,
       right(number(row.calls)),
@@ -66,5 +74,6 @@ export const usage = command({
     ]);
     const heading = by === "day" ? "DAY (UTC)" : (by ?? "consumer").toUpperCase();
     await out.table([heading, "CALLS", "ERRORS", "DENIED", "MEAN", "IN", "OUT"], rows);
+    return code;
   },
 });

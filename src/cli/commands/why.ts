@@ -13,7 +13,7 @@ function argumentsOf(text: string | undefined): Record<string, unknown> | undefi
   if (text === undefined) return undefined;
   const value = parseObject(text);
   if (value) return value;
-  throw new UsageError("--args: the arguments are one JSON object");
+  throw new UsageError("--args: expected one JSON object");
 }
 
 /** The answer for one caller: whether it may, and what decides that. */

@@ -41,10 +41,19 @@ export function auditHandlers(open: () => Archive): Pick<Handlers, Names> {
     "audit.export"({ chain, payloads, ...period }, { signal }) {
       const archive = open();
       const chains = chain === undefined ? archive.chains() : [known(archive, chain)];
-      const run = async function* () {
-        for await (const { chain: name, row } of records(archive, chains, period)) {
+      const lines = async function* (name: string) {
+        for await (const { row } of records(archive, [name], period)) {
           if (signal.aborted) return;
           yield exportLine(name, row, payloads ? await archive.payloads(name, row.seq) : null);
+        }
+      };
+      const run = async function* () {
+        for (const name of chains) {
+          try {
+            yield* lines(name);
+          } catch (error) {
+            throw unreadable(error, name, chains.length > 1 ? "; --chain exports another" : "");
+          }
         }
       };
       return { facts: { chains: chains.join(",") }, run };
@@ -96,7 +105,10 @@ export async function auditLog(
 }
 
 async function rowOf(archive: Archive, chain: string, seq: number): Promise<AuditRow> {
-  const [row] = await archive.page(known(archive, chain), seq, 1);
+  known(archive, chain);
+  const [row] = await Promise.try(() => archive.page(chain, seq, 1)).catch((error: unknown) => {
+    throw unreadable(error, chain);
+  });
   if (row?.seq === seq) return row;
   throw new Refusal("not-found", `chain ${chain} has no record ${seq}`);
 }
@@ -105,4 +117,11 @@ function known(archive: Archive, chain: string): string {
   const chains = archive.chains();
   if (chains.includes(chain)) return chain;
   throw new Refusal("not-found", `there is no chain ${chain}; there is ${chains.join(", ") || "none yet"}`);
+}
+
+/** The refusal of what cannot be read of a chain, which may be damaged, or held by another process for long. */
+function unreadable(error: unknown, chain: string, instead = ""): Refusal {
+  if (error instanceof Refusal) return error;
+  const why = `if that stays so, \`mcpgw audit verify\` says why${instead}`;
+  return new Refusal("unavailable", `chain ${chain} cannot be read; ${why}`);
 }

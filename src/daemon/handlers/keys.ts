@@ -24,7 +24,7 @@ type Names = `keys.${"create" | "list" | "revoke" | "rotate" | "freeze" | "unfre
  */
 export function keyHandlers({ keyring, recordAct, recordDone, namedRoles }: KeyHandlerOptions): Pick<Handlers, Names> {
   const issue = async (made: CreatedKey, record: (facts: Acts["key.created"]) => Promise<void>) => {
-    const { id, key, name, consumerId, roles, expiresAt, cidrs } = made;
+    const { id, key, name, consumerId, roles, expiresAt, cidrs, perMinute } = made;
     const named = namedRoles();
     const idleRoles = named ? roles.filter((role) => !named.includes(role)) : [];
     try {
@@ -33,7 +33,7 @@ export function keyHandlers({ keyring, recordAct, recordDone, namedRoles }: KeyH
       keyring.revoke(id);
       throw error;
     }
-    return { id, key, name, consumerId, roles, expiresAt, cidrs, idleRoles };
+    return { id, key, name, consumerId, roles, expiresAt, cidrs, perMinute, idleRoles };
   };
   /** A second rotation of a key while the first is being recorded would leave a second successor. */
   const rotating = new Set<string>();

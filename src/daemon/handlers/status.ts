@@ -53,10 +53,12 @@ function warningsOf(engine: Engine): string[] {
   const health = engine.stores.audit.health();
   return [
     ...(health.ok ? [] : [`the audit log cannot record: ${health.reason}`]),
-    ...(health.backlog > 0 ? [`${health.backlog} acts took effect, but are not recorded yet`] : []),
+    ...(health.backlog > 0 ? [`acts that took effect, but are not recorded yet: ${health.backlog}`] : []),
     ...(engine.stores.keyring.saved ? [] : ["revoked keys or a freeze are in force, but not stored yet"]),
     ...(health.checkpointFault === null ? [] : [`checkpoints are not kept: ${health.checkpointFault}`]),
-    ...(health.onFailure === "allow" ? [`audit.onFailure is allow: ${health.unrecorded} calls passed unrecorded`] : []),
+    ...(health.onFailure === "allow"
+      ? [`audit.onFailure is allow; calls that passed unrecorded: ${health.unrecorded}`]
+      : []),
     ...(config.auth.type === "none" ? ["auth.type is none: callers are not told apart"] : []),
     ...(limitsOf(engine).length === 0 ? ["there are no limits: callers are not limited"] : []),
   ];

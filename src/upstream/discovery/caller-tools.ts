@@ -134,6 +134,6 @@ export class CallerTools {
     if (more.length > most.tools) return `more than ${most.tools} tools that others are not offered`;
     if (room < 0) return `more than ${most.characters} characters of tools that others are not offered`;
     const [first] = missing;
-    return first ? `${missing.length} tools cannot be offered, the first since ${first.reason}` : null;
+    return first ? `tools that cannot be offered: ${missing.length}, the first since ${first.reason}` : null;
   }
 }

@@ -1,7 +1,6 @@
 import type { Tool } from "../../core/call.ts";
 import { type ClientCapabilities, inputKey } from "../../core/inbound.ts";
 import { inTurns } from "../../core/turns.ts";
-import { editObject } from "../../mcp/edit.ts";
 import { type Breaker, createBreaker } from "../breaker.ts";
 import { reasonOf } from "../faults.ts";
 import type { Terms } from "../host.ts";
@@ -19,6 +18,15 @@ type ConditionalToolsHost = {
   /** Called after each listing, with all conditional tools known so far. */
   learnt(conditional: readonly Tool[]): void;
 };
+
+type Declared = Readonly<Record<string, unknown>>;
+
+/** What clients of a kind have in common. What one of them declares besides must change nothing for the others. */
+function capabilitiesOf(kind: string): Declared {
+  const names = kind.split(" ");
+  const byUrl = names.includes("url") && { elicitation: { form: {}, url: {} } };
+  return { ...Object.fromEntries(names.filter((name) => name !== "url").map((name) => [name, {}])), ...byUrl };
+}
 
 /**
  * The tools that a server shows only to clients that can be asked something, listed once for each kind of client that
@@ -49,7 +57,7 @@ export class ConditionalTools {
     const known = this.#kinds.get(kind);
     if (known instanceof Promise) return mayUse() ? known : null;
     if (known || !this.#mayList() || !mayUse()) return null;
-    const listed = this.#turn.then(() => this.#list(capabilities));
+    const listed = this.#turn.then(() => this.#list(capabilitiesOf(kind)));
     const learning = listed.then((tools) => {
       if (this.#host.instance.link.over || this.#kinds.get(kind) !== learning) return;
       if (!tools) return void this.#kinds.delete(kind);
@@ -72,13 +80,13 @@ export class ConditionalTools {
   }
 
   /** The tools for one kind of client; null if listing failed, or must not be tried now. */
-  async #list({ text }: ClientCapabilities): Promise<readonly Tool[] | null> {
+  async #list(declares: Declared): Promise<readonly Tool[] | null> {
     await this.#gone;
     if (!this.#mayList()) return null;
     const { terms, commonTools } = this.#host;
     const { host, options } = terms;
     try {
-      const { texts } = await this.#drain(editObject(text, { tasks: null }));
+      const { texts } = await this.#drain(declares);
       const names = new Set(commonTools().map(({ name }) => name));
       this.#breaker.reset();
       const { items } = await inTurns(readTools(texts, host));
@@ -94,13 +102,11 @@ export class ConditionalTools {
   }
 
   /** A modern server reads with each request what its client can; a legacy one decides when a client connects. */
-  async #drain(declares: string): Promise<Drained> {
+  async #drain(declares: Declared): Promise<Drained> {
     const { starter, instance } = this.#host;
-    if (instance.peer.era === "modern") {
-      return drainList(instance, "tools", { declares: JSON.parse(declares) });
-    }
+    if (instance.peer.era === "modern") return drainList(instance, "tools", { declares });
     const ignored = { notified: () => true, renewed: () => {} };
-    const started = await starter.start("legacy", starter.linkHost(ignored, declares));
+    const started = await starter.start("legacy", starter.linkHost(ignored, JSON.stringify(declares)));
     try {
       return await drainList(started, "tools");
     } finally {

@@ -65,22 +65,20 @@ const neverSent = /^(.*CERT.*|ERR_TLS.*|UNABLE_TO.*|SELF_SIGNED.*)$/;
 /** Those where nobody that is trusted has signed the certificate. */
 const unknownIssuer = /SELF_SIGNED|UNABLE_TO/;
 
-/** Why nobody took a connection; null where the error says something else. */
+/** Why no request left this host; null where the error says something else. */
 export function whyUnreached(error: unknown, proxy: string | null): string | null {
   const code = codeOf(error) ?? "";
-  if (!unreached.test(code)) return null;
-  return `its ${proxy === null ? "address" : "proxy"} cannot be reached (${code})`;
+  if (unreached.test(code)) return `its ${proxy === null ? "address" : "proxy"} cannot be reached (${code})`;
+  if (!neverSent.test(code)) return null;
+  const advice = unknownIssuer.test(code) ? "; name the file of your own CA in NODE_EXTRA_CA_CERTS" : "";
+  return `TLS to it fails (${code})${advice}`;
 }
 
 /** The failure that a failed fetch means, which depends on whether the server may have seen the request. */
 export function faultOfError(host: Named, error: unknown, proxy: string | null): Failure {
   const { server, secrets } = host;
-  const code = codeOf(error) ?? "";
-  const why = code === noTunnel ? quoted(messageOf(error), secrets()) : whyUnreached(error, proxy);
-  if (why !== null) return faults.down(server, why);
-  if (!neverSent.test(code)) return brokenOff(host, error);
-  const advice = unknownIssuer.test(code) ? "; name the file of your own CA in NODE_EXTRA_CA_CERTS" : "";
-  return faults.down(server, `TLS to it fails (${code})${advice}`);
+  const why = codeOf(error) === noTunnel ? quoted(messageOf(error), secrets()) : whyUnreached(error, proxy);
+  return why === null ? brokenOff(host, error) : faults.down(server, why);
 }
 
 /** The failure of a request that the server has seen, for an error that came later. */

@@ -20,7 +20,7 @@ export function openWebSocket(spec: EndpointSpec, host: LinkHost): Link {
 
 /** Why a connection failed. Before that its message names the address, which may hold a secret. */
 function whyFailed({ message, error }: ErrorEvent, proxy: string | null, secrets: readonly string[]): string {
-  const [, said = message] = message.split(" failed: ", 2);
+  const said = message.replace(/^.*? failed: /, "");
   return whyUnreached(error, proxy) ?? `its connection failed (${quoted(said, secrets)})`;
 }
 

@@ -173,7 +173,7 @@ test("what an instance offers besides is bounded, and what is beyond is said onc
 
 test.each([
   ["more than 500 tools", Array.from({ length: 501 }, (_, at) => define(`t${at}`)), 500],
-  ["1 tools cannot be offered, the first since its inputSchema is no object", [define("t"), { name: "bad" }], 1],
+  ["tools that cannot be offered: 1, the first since its inputSchema is no object", [define("t"), { name: "bad" }], 1],
 ])("what is not offered is said, and the instance is waited for again: %s", async (why, tools, kept) => {
   await using set = upstreams([fake("a")]);
   await set.settled();

@@ -155,12 +155,17 @@ test("who waits for it does not wait for the end of the instance, but the next l
   expect(opened).toEqual(["", "roots", "sampling"]);
 });
 
-test("the server is told what such a client declares, but for the tasks that only 2025-11-25 had", async () => {
+test("the server is told what clients of the kind have in common, and nothing of the one that came first", async () => {
   using server = serve(() => null);
   await using set = upstreams([http("a", server.url)]);
   await set.settled();
-  await learn(set, { ...roots, tasks: { list: {} } }, all);
-  expect(server.of("initialize").map(({ message }) => message.params?.["capabilities"])).toEqual([{}, roots]);
+  await learn(set, { roots: null, experimental: { of: "one" }, tasks: { list: {} } }, all);
+  await learn(set, { elicitation: { url: { of: "one" } } }, all);
+  expect(server.of("initialize").map(({ message }) => message.params?.["capabilities"])).toEqual([
+    {},
+    roots,
+    { elicitation: { form: {}, url: {} } },
+  ]);
 });
 
 test("a modern server reads what a client can with each list, as another mcpgw does: nothing is opened for it", async () => {

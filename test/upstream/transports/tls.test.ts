@@ -7,7 +7,7 @@ import { http, upstreams } from "../../support/upstream.ts";
 test.skipIf(!hasOpenssl).each([
   ["http", "https", "TLS to it fails (DEPTH_ZERO_SELF_SIGNED_CERT)"],
   ["sse", "https", "TLS to it fails (DEPTH_ZERO_SELF_SIGNED_CERT)"],
-  ["websocket", "wss", "its connection failed (TLS handshake)"],
+  ["websocket", "wss", "TLS to it fails (DEPTH_ZERO_SELF_SIGNED_CERT)"],
 ])(
   "T19: over %s a server whose certificate nobody trusts is sent nothing (needs openssl)",
   async (transport, scheme, says) => {
