@@ -27,6 +27,7 @@ function onSome(rule: Rule): Rule {
   const some: Condition = {
     path: "name",
     onArgs: true,
+    onPresence: false,
     describe: () => `the name or URI fits ${tool ?? prompt ?? resource ?? "*"}`,
     evaluate: () => null,
   };
@@ -118,14 +119,16 @@ function atBest(rules: readonly Rule[]): Rule[] {
 
 /** The arguments with which a refused caller may succeed, in one sentence; null if the rules name none. */
 export function remedy(plan: Plan, { rule }: Decision, who: Principal): string | null {
+  const conditions = (each: Rule): Condition[] => each.conditions.filter((condition) => condition.onArgs);
   const onArgs = (each: Rule): string =>
-    each.conditions
-      .filter((condition) => condition.onArgs)
+    conditions(each)
       .map((condition) => condition.describe(who))
       .join(" and ");
   const allows = plan.policies.flat().filter((each) => each.action === "allow" && onArgs(each) !== "");
-  if (rule && onArgs(rule) !== "")
-    return `It denies calls where ${onArgs(rule)} (or where that is missing, unclear or of another type).`;
+  if (rule && onArgs(rule) !== "") {
+    const missing = conditions(rule).every(({ onPresence }) => onPresence) ? "" : "missing, ";
+    return `It denies calls where ${onArgs(rule)} (or where that is ${missing}unclear or of another type).`;
+  }
   if (allows.length > 0) return `Allowed are calls where ${allows.slice(0, 3).map(onArgs).join(", or where ")}.`;
   return null;
 }

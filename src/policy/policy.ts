@@ -79,7 +79,9 @@ export function createPolicy(set: PolicySet): CompiledPolicy {
     explain(who, route, args) {
       const plan = planOf(who, route);
       const facts = { ...some(who, route.server, null), args, readings: plan.readings };
-      const decision = decide(plan, facts);
+      // Where no arguments would help, a rule over those that were given is not the reason.
+      const atBest = decideSome(plan, facts);
+      const decision = atBest.allowed ? decide(plan, facts) : atBest;
       return { ...verdictOf(decision), allowed: decision.allowed, ...outlook(plan, facts, decision) };
     },
     admitsInput(who, source, server, method) {
