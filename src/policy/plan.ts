@@ -97,11 +97,17 @@ function matchesSome(rule: Rule, facts: Facts): boolean {
   return rule.action === "allow" && truth === true;
 }
 
-/** What other arguments, or another source, may change about a decision that was made without a source. */
-export function outlook(plan: Plan, facts: Facts, decision: Decision): Omit<Explained, keyof Verdict | "allowed"> {
-  const listed = decideSome(plan, facts).allowed;
+type Outlook = Omit<Explained, keyof Verdict | "allowed"> & { readonly decision: Decision };
+
+/** What is decided without a source, and what other arguments, or another source, may change about that. */
+export function outlook(plan: Plan, facts: Facts): Outlook {
+  const some = decideSome(plan, facts);
+  const listed = some.allowed;
+  // Where no arguments would help, a rule over those that were given is not the reason.
+  const decision = listed ? decide(plan, facts) : some;
   const best = { ...plan, guardrails: atBest(plan.guardrails), policies: plan.policies.map(atBest) };
   return {
+    decision,
     listed,
     remedy: listed && !decision.allowed ? remedy(plan, decision, facts.who) : null,
     elsewhere: (!listed && decideSome(best, facts).allowed) || (!decision.allowed && decide(best, facts).allowed),
