@@ -17,7 +17,7 @@ export type FloodOptions = {
 
 type About = Pick<Fields, "method" | "srv" | "tool" | "rule">;
 /** What a record of many occurrences still tells: who, from where, what and how it ended, where that is the same of all. */
-type Told = About & Pick<Fields, "type" | "caller" | "subj" | "consumer" | "roles" | "src" | "st" | "code">;
+type Told = About & Pick<Fields, "type" | "caller" | "subj" | "consumer" | "roles" | "src" | "st" | "code" | "cause">;
 type Refusal = Told & { readonly us: number; readonly al: number };
 
 const freeRefusals = 60;
@@ -75,15 +75,19 @@ export class FloodControl {
     }
   }
 
-  /** One record per source and minute: whoever guesses keys does not fill the log. */
+  /**
+   * One record per source, cause and minute: whoever guesses keys does not fill the log, nor hides in it that somebody
+   * still uses a revoked one.
+   */
   #failedToIdentify({ source, failure }: Call): void {
     if (failure?.row.status !== "auth-failed") return;
     const { drafts, log } = this.#options;
     const { code, row, detail } = failure;
     const src = drafts.source(source);
-    const told: Told = { type: "auth.failed", src, st: row.status, code };
-    if (this.#failedAuth.take(src, code, () => told)) this.#record({ ...told, count: 1 });
-    if (detail.internal) log.warn("credential refused", { src, code, cause: detail.internal }, src);
+    const cause = detail.internal;
+    const told: Told = { type: "auth.failed", src, st: row.status, code, cause };
+    if (this.#failedAuth.take(src, code, () => told, cause)) this.#record({ ...told, count: 1 });
+    if (cause) log.warn("credential refused", { src, code, cause }, src);
   }
 
   /** Little, since each of a flood costs it. */

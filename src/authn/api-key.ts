@@ -42,7 +42,7 @@ export function createApiKey(keyring: Keyring): Method {
 
 const unknownKey = (raw: string): Failure =>
   isMistyped(raw)
-    ? refuse("The API key is mistyped or cut: its checksum does not match.", "checksum")
+    ? refuse("The API key is mistyped or cut: its checksum does not match.", "mistyped or cut")
     : refuse("The API key is not valid.", "no such key");
 
 /** Takes the same time wherever the two hashes differ. */

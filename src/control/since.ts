@@ -3,7 +3,7 @@ import { parseDuration } from "../core/duration.ts";
 const instant = /^\d{4}-\d\d-\d\d([T ]\d\d:\d\d(:\d\d(\.\d+)?)?(Z|[+-]\d\d:\d\d)?)?$/;
 
 /** What operators are told of the beginning of a stretch of time. */
-export const sinceHelp = "from here on: 30m, 2h or 7d before now, or a date or time";
+export const sinceHelp = "from here on: 30m, 2h or 7d before now, or a date or time, local unless it has an offset";
 
 /** What is wrong with a text that `parseSince` does not take. */
 export const wrongTime = (text: string): string => `"${text}" is no time; write e.g. 30m, 2h, 7d or 2026-01-31T08:00`;

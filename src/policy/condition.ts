@@ -23,6 +23,8 @@ export type Condition = {
   readonly path: string;
   /** True if it tests arguments, which a list does not have. */
   readonly onArgs: boolean;
+  /** True if it says itself what holds where there is no value. */
+  readonly onPresence: boolean;
   /** The condition in words, with the caller filled in. */
   describe(who: Principal): string;
   evaluate(facts: Facts): Truth;
@@ -139,9 +141,12 @@ function compileOne(path: string, options: ConditionOptions): Condition {
   return {
     path,
     onArgs,
+    onPresence: options.exists !== undefined,
     describe(who) {
       const fill = fillFor(who);
-      const words = Object.entries(options).map(([name, operand]) => `${name} ${JSON.stringify(operand)}`);
+      const words = Object.entries(options).map(([name, operand]) =>
+        name === "exists" ? (operand ? "exists" : "does not exist") : `${name} ${JSON.stringify(operand)}`,
+      );
       return `${path} ${words.map((text) => fill(text) ?? text).join(" and ")}`;
     },
     evaluate(facts) {

@@ -27,6 +27,7 @@ function onSome(rule: Rule): Rule {
   const some: Condition = {
     path: "name",
     onArgs: true,
+    onPresence: false,
     describe: () => `the name or URI fits ${tool ?? prompt ?? resource ?? "*"}`,
     evaluate: () => null,
   };
@@ -96,11 +97,17 @@ function matchesSome(rule: Rule, facts: Facts): boolean {
   return rule.action === "allow" && truth === true;
 }
 
-/** What other arguments, or another source, may change about a decision that was made without a source. */
-export function outlook(plan: Plan, facts: Facts, decision: Decision): Omit<Explained, keyof Verdict | "allowed"> {
-  const listed = decideSome(plan, facts).allowed;
+type Outlook = Omit<Explained, keyof Verdict | "allowed"> & { readonly decision: Decision };
+
+/** What is decided without a source, and what other arguments, or another source, may change about that. */
+export function outlook(plan: Plan, facts: Facts): Outlook {
+  const some = decideSome(plan, facts);
+  const listed = some.allowed;
+  // Where no arguments would help, a rule over those that were given is not the reason.
+  const decision = listed ? decide(plan, facts) : some;
   const best = { ...plan, guardrails: atBest(plan.guardrails), policies: plan.policies.map(atBest) };
   return {
+    decision,
     listed,
     remedy: listed && !decision.allowed ? remedy(plan, decision, facts.who) : null,
     elsewhere: (!listed && decideSome(best, facts).allowed) || (!decision.allowed && decide(best, facts).allowed),
@@ -118,14 +125,16 @@ function atBest(rules: readonly Rule[]): Rule[] {
 
 /** The arguments with which a refused caller may succeed, in one sentence; null if the rules name none. */
 export function remedy(plan: Plan, { rule }: Decision, who: Principal): string | null {
+  const conditions = (each: Rule): Condition[] => each.conditions.filter((condition) => condition.onArgs);
   const onArgs = (each: Rule): string =>
-    each.conditions
-      .filter((condition) => condition.onArgs)
+    conditions(each)
       .map((condition) => condition.describe(who))
       .join(" and ");
   const allows = plan.policies.flat().filter((each) => each.action === "allow" && onArgs(each) !== "");
-  if (rule && onArgs(rule) !== "")
-    return `It denies calls where ${onArgs(rule)} (or where that is missing, unclear or of another type).`;
+  if (rule && onArgs(rule) !== "") {
+    const missing = conditions(rule).every(({ onPresence }) => onPresence) ? "" : "missing, ";
+    return `It denies calls where ${onArgs(rule)} (or where that is ${missing}unclear or of another type).`;
+  }
   if (allows.length > 0) return `Allowed are calls where ${allows.slice(0, 3).map(onArgs).join(", or where ")}.`;
   return null;
 }

@@ -79,8 +79,8 @@ export function createPolicy(set: PolicySet): CompiledPolicy {
     explain(who, route, args) {
       const plan = planOf(who, route);
       const facts = { ...some(who, route.server, null), args, readings: plan.readings };
-      const decision = decide(plan, facts);
-      return { ...verdictOf(decision), allowed: decision.allowed, ...outlook(plan, facts, decision) };
+      const { decision, ...more } = outlook(plan, facts);
+      return { ...verdictOf(decision), allowed: decision.allowed, ...more };
     },
     admitsInput(who, source, server, method) {
       const rule = inputRule(bundle.inputs, method, some(who, server, source));

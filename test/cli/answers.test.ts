@@ -177,6 +177,13 @@ describe("R23 keys", () => {
     expect(asked).toMatchObject([{ roles: ["r", "s"], cidrs: ["10.0.0.0/8"] }]);
   });
 
+  test("the time at which a key ends is told to the second, however far away it is", async () => {
+    const at = new Date(2090, 4, 30, 19, 0, 5);
+    const made = { id: "k-2", key: "x", name: "A", consumerId: "a", roles: [], cidrs: [], idleRoles: [] };
+    const { err } = await run("keys create A a r", () => ({ ...made, expiresAt: at.getTime() }));
+    expect(err).toContain("; expires 2090-05-30 19:00:05\n");
+  });
+
   test("a key that could not be shown is revoked again", async () => {
     const asked: unknown[] = [];
     const made = {

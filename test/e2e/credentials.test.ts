@@ -143,6 +143,25 @@ test("S30: guessing is slowed down, and a good key from the same address still p
   expect(JSON.stringify(failed)).not.toContain("guess");
 });
 
+test("R8: which revoked or foreign key somebody still uses is on record, whatever else is tried from there", async () => {
+  await using leaky = await start(config);
+  const { place } = leaky;
+  const leaked = await place.newKey("alice");
+  await place.json("keys", "revoke", leaked.id);
+  for (const each of ["mgw_live_guess", leaked.key, away.key, leaked.key, "mgw_live_guess"]) {
+    expect((await leaky.post(request("ping"), { key: each })).status).toBe(401);
+  }
+  await leaky.stop();
+  const { stdout } = await place.cli(["audit", "log", "--type", "auth.failed"]);
+  const told = [...stdout.matchAll(/count=(\d+) cause=(.+)$/gm)].map(([, count, cause]) => `${count} ${cause}`);
+  expect(told.toSorted()).toEqual([
+    "1 key away used from another network",
+    "1 mistyped or cut",
+    "1 mistyped or cut",
+    `2 key ${leaked.id} is revoked`,
+  ]);
+});
+
 test("R81: without authentication only direct requests from this machine are served, as anonymous", async () => {
   await using open = await start({ ...config, auth: { type: "none", roles: ["user"] } });
   const shown = { auth: "none: every local caller is anonymous (user)", frozen: false };

@@ -10,7 +10,7 @@ const mine = { "args.of": { eq: "${principal.consumerId}" } };
 const near = { "source.loopback": { eq: true } };
 const far = { "source.loopback": { eq: false } };
 
-type Said = { listed?: boolean; allowed?: boolean; remedy?: string | null; elsewhere: boolean };
+type Said = { rule?: string | null; listed?: boolean; allowed?: boolean; remedy?: string | null; elsewhere: boolean };
 
 const rows: [what: string, rules: Rule[], policy: Rule[], args: Record<string, string>, said: Said][] = [
   [
@@ -43,6 +43,24 @@ const rows: [what: string, rules: Rule[], policy: Rule[], args: Record<string, s
     [{ ...all, when: mine }, none, { ...all, when: { "args.never": { eq: 1 } } }],
     {},
     { remedy: 'Allowed are calls where args.of eq "consumer-k1".', elsewhere: false },
+  ],
+  [
+    "a denial of what is there, which is none of what is missing",
+    [{ ...none, when: { "args.of": { exists: true, neq: "me" }, "args.to": { exists: false } } }],
+    [all],
+    { of: "you" },
+    {
+      remedy:
+        'It denies calls where args.of neq "me" and exists and args.to does not exist (or where that is unclear or of another type).',
+      elsewhere: false,
+    },
+  ],
+  [
+    "the want of an allow, not of a guardrail that other arguments pass",
+    [{ ...none, id: "limit", when: { "args.amount": { gte: 100 } } }],
+    [{ tool: "other", action: "allow" }],
+    {},
+    { rule: null, listed: false, allowed: false, remedy: null, elsewhere: false },
   ],
   ["nothing that arguments change", [none], [all], {}, { listed: false, remedy: null, elsewhere: false }],
   ["an allow of another place", [], [{ ...all, when: near }], {}, { listed: false, elsewhere: true }],

@@ -8,7 +8,7 @@ import type { Cli } from "../cli.ts";
 import { command, group } from "../command.ts";
 import { exit, Failed, UsageError } from "../errors.ts";
 import { type Color, type Output, whole } from "../output.ts";
-import { date, line, moment } from "../../control/format.ts";
+import { line, moment } from "../../control/format.ts";
 import { futureTime } from "../when.ts";
 
 type Made = Answer<"keys.create">;
@@ -19,11 +19,6 @@ const stateColor: Readonly<Record<KeyView["state"], Color>> = {
   disabled: "dim",
   revoked: "red",
 };
-
-const day = 86_400_000;
-
-/** The date, with the time if the day alone says too little. */
-const expiry = (at: number): string => (at - Date.now() < 3 * day ? moment(at) : date(at));
 
 /** Shows a key for the only time; if it could not be printed, it is revoked again. */
 async function handOut(made: Made, client: Client, cli: Cli): Promise<void> {
@@ -42,7 +37,7 @@ async function handOut(made: Made, client: Client, cli: Cli): Promise<void> {
 async function showMade(made: Made, { out }: Cli): Promise<void> {
   if (out.json) return out.document(made);
   await out.print(made.key);
-  const until = made.expiresAt === null ? "does not expire" : `expires ${expiry(made.expiresAt)}`;
+  const until = made.expiresAt === null ? "does not expire" : `expires ${moment(made.expiresAt)}`;
   const from = made.cidrs.length > 0 ? `, only from ${made.cidrs.join(", ")}` : "";
   const rate = made.perMinute === null ? "" : `, ${rateText(made.perMinute)}`;
   const whose = `for consumer ${made.consumerId}, roles ${made.roles.join(", ")}`;
@@ -115,7 +110,7 @@ const listKeys = command({
       { text: key.state, color: stateColor[key.state] },
       whole(key.consumerId),
       key.roles.join(","),
-      whole(key.expiresAt === null ? "never" : expiry(key.expiresAt)),
+      whole(key.expiresAt === null ? "never" : moment(key.expiresAt)),
       whole(key.lastUsedAt ? moment(key.lastUsedAt) : "-"),
       key.perMinute === null ? "-" : formatRate(key.perMinute),
       key.cidrs.join(",") || "any",

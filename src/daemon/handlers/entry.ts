@@ -5,7 +5,7 @@ import { timeOf } from "../../core/time-text.ts";
 /** A stored record as operators read it. */
 export function entryOf(chain: string, seq: number, rec: string): AuditEntry {
   const record = readRecord(rec);
-  const { type, call, consumer, method, tool, st, us, rule, reason } = record;
+  const { type, call, consumer, method, tool, st, us, rule, reason, code, count, cause } = record;
   return {
     chain,
     seq,
@@ -24,8 +24,10 @@ export function entryOf(chain: string, seq: number, rec: string): AuditEntry {
     reason: reason ?? null,
     facts: {
       ...record.facts,
-      ...(record.code === undefined ? {} : { code: record.code }),
-      ...(record.count === undefined ? {} : { count: record.count }),
+      ...(code === undefined ? {} : { code }),
+      ...(count === undefined ? {} : { count }),
+      // Of calls it is not for callers, who may read what is recorded of them.
+      ...(cause === undefined || type !== "auth.failed" ? {} : { cause }),
     },
   };
 }

@@ -2,6 +2,7 @@ import type { Item, Tool } from "../../core/call.ts";
 import type { Era } from "../../core/inbound.ts";
 import { atOnce, inTurns, type Turn } from "../../core/turns.ts";
 import { isObject } from "../../core/json.ts";
+import type { LogFacts } from "../../core/log.ts";
 import { changedKey, type ListName, listNames, lists, mapLists } from "../../core/lists.ts";
 import { cut } from "../../core/text.ts";
 import type { Listing, Offers } from "../../core/upstream.ts";
@@ -173,6 +174,9 @@ async function listOne(of: Stocktaking, old: Inventory, list: ListName): Promise
       log.warn(`a ${lists[list].noun} is ${what}`, { server, ...facts });
     const items = late ? [...read.items, ...unread(before, read)] : read.items;
     const same = items.length === before.length && items.every((item, at) => isSame(item, before[at]));
+    const isKnown = before.length > 0 || old.listedAt !== null;
+    if (!same && isKnown)
+      log.info("what a server lists has changed", { server, list, ...changesIn(before, items) }, server);
     return { list, items: same ? before : items, missing: [...read.missing, ...rest], failure: null };
   } catch (error) {
     // A list that was never announced need not exist.
@@ -217,6 +221,17 @@ const reasonsOf = ({ faults = [] }: Item): string => faults.join("; ");
 
 const isSame = (a: Item, b: Item | undefined): boolean =>
   b !== undefined && a.text === b.text && reasonsOf(a) === reasonsOf(b);
+
+/** What became of the definitions that were known, by name: rules go by names, so a new one may fit other rules. */
+function changesIn(before: readonly Item[], now: readonly Item[]): LogFacts {
+  const [old, names] = [new Map(before.map((item) => [item.name, item])), new Set(now.map(({ name }) => name))];
+  const told = (items: readonly Item[]) => cut(items.map(({ name }) => name).join(", "), 500) || undefined;
+  return {
+    added: told(now.filter(({ name }) => !old.has(name))),
+    removed: told(before.filter(({ name }) => !names.has(name))),
+    changed: told(now.filter((item) => old.has(item.name) && !isSame(item, old.get(item.name)))),
+  };
+}
 
 /**
  * Stores the inventory for the next start. A failure is only logged: a locked or full database is no fault of the

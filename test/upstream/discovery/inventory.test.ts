@@ -1,6 +1,6 @@
 import { expect, test } from "bun:test";
 import { systemClock } from "../../../src/core/clock.ts";
-import { silent } from "../../../src/core/log.ts";
+import { type LogFacts, silent } from "../../../src/core/log.ts";
 import { Turn } from "../../../src/core/turns.ts";
 import { recall, takeInventory } from "../../../src/upstream/discovery/inventory.ts";
 import { faults } from "../../../src/upstream/faults.ts";
@@ -161,8 +161,9 @@ test("FIELD T52 T53: what a server says while it is down is kept, with the reaso
   expect(listing(set)?.prompts.length).toBe(2);
 });
 
-test("a list that takes too long takes away nothing that was known, and brings what is new", async () => {
+test("a list that takes too long takes away nothing that was known, brings what is new, and the log says what changed", async () => {
   const pages = [["a", "b", "c"], ["d"]];
+  const told: unknown[] = [];
   let slow = false;
   const request = ({ params, timeout }: LinkRequest): Promise<unknown> => {
     const page = params(1)?.includes("cursor") ? 1 : 0;
@@ -178,7 +179,7 @@ test("a list that takes too long takes away nothing that was known, and brings w
     refuses: () => null,
     refusesOutput: () => null,
     unchecked: () => [],
-    log: silent,
+    log: { ...silent, info: (text: string, facts?: LogFacts) => void told.push([text, facts]) },
     clock: systemClock,
   };
   const of = {
@@ -205,6 +206,9 @@ test("a list that takes too long takes away nothing that was known, and brings w
   slow = false;
   const again = await takeInventory(of, late, ["tools"]);
   expect(again.tools.map(({ name }) => name)).toEqual(["a", "new", "d"]);
+  await takeInventory(of, again, ["tools"]);
+  const changed = (facts: LogFacts) => ["what a server lists has changed", { server: "a", list: "tools", ...facts }];
+  expect(told).toEqual([changed({ added: "new", changed: "a" }), changed({ removed: "b, c", changed: "a, new" })]);
 });
 
 test("a server that declares no lists is asked for tools all the same, one that declares some for nothing else", async () => {
