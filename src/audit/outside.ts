@@ -2,7 +2,7 @@ import { existsSync } from "node:fs";
 import { appendFile, mkdir, open, readdir, stat, unlink } from "node:fs/promises";
 import { dirname, join } from "node:path";
 import { codeOf } from "../core/error-text.ts";
-import { readRegular, readRegularSync, replaceOwnFile } from "../core/files.ts";
+import { naming, readRegular, readRegularSync, replaceOwnFile } from "../core/files.ts";
 import { objectIn } from "../core/json.ts";
 
 // What is kept outside the state directory: being able to change the chain is not enough to change this.
@@ -80,7 +80,7 @@ export async function appendCheckpoint(path: string, note: string): Promise<bool
   await mkdir(dirname(path), { recursive: true, mode: 0o700 });
   const end = await tailOf(path, gap.length);
   const torn = end !== "" && end !== gap;
-  await appendFile(path, `${torn ? gap : ""}${note}\n`, { mode: 0o600, flush: true });
+  await naming(path, appendFile(path, `${torn ? gap : ""}${note}\n`, { mode: 0o600, flush: true }));
   return torn;
 }
 

@@ -44,6 +44,16 @@ export async function readRegular(path: string): Promise<string> {
   return file.readFile("utf8");
 }
 
+/** Names the file in a failure that does not: once a file is open, the system tells only what failed. */
+export async function naming<T>(path: string, work: Promise<T>): Promise<T> {
+  try {
+    return await work;
+  } catch (error) {
+    if (!(error instanceof Error) || error.message.includes(path)) throw error;
+    throw Object.assign(new Error(`${path}: ${error.message}`, { cause: error }), { code: codeOf(error) });
+  }
+}
+
 /** A name beside a file for its next content, which no other process uses. */
 export const draftOf = (path: string): string => `${path}.${crypto.randomUUID()}`;
 
@@ -97,16 +107,15 @@ async function written(
   { mode, owner }: { readonly mode: number; readonly owner: Owner | null },
   use: (draft: string) => Promise<void> | void,
 ): Promise<void> {
+  const fill = async (): Promise<void> => {
+    await using file = await open(draft, "wx", 0o600);
+    await file.writeFile(text);
+    if (owner) await file.chown(owner.uid, owner.gid);
+    await file.chmod(mode);
+    await file.sync();
+  };
   try {
-    const file = await open(draft, "wx", 0o600);
-    try {
-      await file.writeFile(text);
-      if (owner) await file.chown(owner.uid, owner.gid);
-      await file.chmod(mode);
-      await file.sync();
-    } finally {
-      await file.close();
-    }
+    await naming(draft, fill());
     await use(draft);
   } finally {
     await rm(draft, { force: true });

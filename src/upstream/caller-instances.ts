@@ -218,7 +218,9 @@ export class CallerInstances {
   #crashed({ owner: principal, reason, until, open }: Down): void {
     const { record, log, clock, changed } = this.#terms.host;
     const facts = { server: this.#terms.options.id, principal, reason };
-    log.warn("an instance of a server ended", { ...facts, retryMs: Math.round(until - clock.now() / 1000) });
+    // Who opens session after session can have each one's instance end.
+    const kind = `${facts.server} ${principal}`;
+    log.warn("an instance of a server ended", { ...facts, retryMs: Math.round(until - clock.now() / 1000) }, kind);
     record({ type: "server.crashed", actor: "system", facts });
     if (open) record({ type: "server.circuit-open", actor: "system", facts });
     changed();

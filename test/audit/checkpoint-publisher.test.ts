@@ -1,5 +1,5 @@
 import { expect, test } from "bun:test";
-import { mkdirSync, readFileSync, rmSync, statSync, truncateSync } from "node:fs";
+import { existsSync, mkdirSync, readFileSync, rmSync, statSync, symlinkSync, truncateSync } from "node:fs";
 import { join } from "node:path";
 import { gatherEvidence } from "../../src/audit/evidence.ts";
 import { checkpointFile } from "../../src/audit/outside.ts";
@@ -54,6 +54,19 @@ test("R9 a checkpoint that a file did not take is tried again until it does, and
   expect(opened.broker.health().checkpointLag.records).toBeLessThan(5);
   expect(opened.broker.health().checkpointLag.us).toBeWithin(0, 60_000_000);
 });
+
+test.skipIf(!existsSync("/dev/full"))(
+  "R9 a file for checkpoints whose disk is full is named (needs Linux)",
+  async () => {
+    using at = tempState();
+    const file = join(at.root, "elsewhere");
+    await using opened = await openBroker(at, { checkpoints: [{ file }] });
+    symlinkSync("/dev/full", file);
+    await runCall(opened.broker);
+    await opened.broker.checkpoint();
+    expect(opened.broker.health().checkpointFault).toStartWith(`${file}: ENOSPC`);
+  },
+);
 
 test("R9 how far a file for checkpoints is behind is known after a restart: by the newest that is in it", async () => {
   using at = tempState();

@@ -11,6 +11,7 @@ import {
 } from "../../src/core/files.ts";
 import { reasonOf } from "../support/failure.ts";
 import { TempDir } from "../support/temp-dir.ts";
+import { mayMount, mountTmpfs } from "../support/tmpfs.ts";
 
 test("files: of several that create one, one wins, and nothing else is left", async () => {
   using at = new TempDir();
@@ -75,4 +76,13 @@ test("files: nothing waits for what is no regular file, such as a pipe that nobo
     expect(await reasonOf(readRegular(at.path(name)))).toMatchObject({ name: "UnfitFile", message: unfit });
   }
   expect(() => readRegularSync(at.path("file"), 3)).toThrow(new UnfitFile(at.path("file"), true));
+});
+
+test.skipIf(!mayMount())("files: one that finds no room is named, and leaves nothing (needs a tmpfs)", async () => {
+  using disk = mountTmpfs("64k");
+  if (!disk) throw new Error("a file system that could be mounted before cannot be mounted now");
+  const path = join(disk.dir, "main.head");
+  const full = { code: "ENOSPC", message: expect.stringContaining(`${path}.draft: ENOSPC`) as unknown };
+  expect(await reasonOf(replaceOwnFile(path, "x".repeat(1 << 20)))).toMatchObject(full);
+  expect(readdirSync(disk.dir)).toEqual([]);
 });

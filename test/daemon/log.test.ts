@@ -4,6 +4,7 @@ import { join } from "node:path";
 import { everything, fake, Place, start, strongKey } from "../support/daemon.ts";
 import { linesOf } from "../support/seen.ts";
 import { TempDir } from "../support/temp-dir.ts";
+import { toolCall } from "../support/wire.ts";
 
 // Each daemon is a process; on a busy machine that takes its time.
 setDefaultTimeout(30_000);
@@ -38,6 +39,22 @@ test("R63 neither who guesses keys nor who calls a broken server on and on fills
   );
   expect(failed.length).toBeLessThanOrEqual(2 * new Set(failed.map(({ code }) => code)).size);
   expect(total(failed)).toBe(times);
+});
+
+test("R63 who ends the instance of each of many sessions does not fill the log", async () => {
+  await using daemon = await start({ servers: [fake("fake")], policies: [everything()] });
+  const key = await daemon.place.key("alice");
+  const crash = async (id: number): Promise<void> => {
+    const headers = await daemon.session(key, "2025-11-25", { capabilities: { roots: {} } });
+    expect((await daemon.post(toolCall("fake__crash", {}, id), { key, headers })).status).toBe(200);
+  };
+  for (const id of each.slice(0, 5)) await crash(id);
+  await daemon.stop();
+  const ended = daemon.log.filter(({ msg }) => msg === "an instance of a server ended");
+  expect(ended).toMatchObject([
+    { level: "warn", server: "fake", reason: expect.stringContaining("7") },
+    { level: "warn", server: "fake", reason: expect.stringContaining("7"), count: 4 },
+  ]);
 });
 
 test("R63 the log names the pages that may not use the gateway, whose browsers do not say so, and is not filled by them", async () => {

@@ -341,7 +341,9 @@ test("D8 store: the writer copies nothing; a log that has become long is cut, bu
 test("store: an `mcpgw.db` that is no database is refused with what helps", () => {
   using at = temporary();
   writeFileSync(join(at.dir, "mcpgw.db"), "no database".repeat(1_000));
-  expect(() => openState(at.dir)).toThrow(/mcpgw\.db: .*restore a backup of the file or move the file away/);
+  expect(() => openState(at.dir)).toThrow(
+    /mcpgw\.db: .*kernel's log .*restore a backup of the file or move the file away/,
+  );
 });
 
 /** Has a database to itself until it is told to let go, as whoever opens it first or closes it last. */

@@ -1,9 +1,11 @@
 import { StoreFailed } from "../../core/store.ts";
 import { isDamage, withPath } from "./database.ts";
 
+// SQLite reports a page that the disk does not give as a damaged one.
 const remedy =
-  "stop the gateway, then restore a backup of the file or move the file away, its -wal and -shm away in either case: " +
-  "a start takes revocations, a freeze and usage from the log; keys that the backup lacks, or all, must be made anew";
+  "unless the kernel's log tells of a disk that cannot be read, stop the gateway, then restore a backup of the file or " +
+  "move the file away, its -wal and -shm away in either case: a start takes revocations, a freeze and usage from the " +
+  "log; keys that the backup lacks, or all, must be made anew";
 
 /** Runs what reads or writes `mcpgw.db`: failures name the file, and what helps where it is damaged. */
 export function onState<T>(path: string, work: () => T): T {
