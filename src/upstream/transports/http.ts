@@ -23,7 +23,7 @@ import { HttpExchange } from "../http/http-exchange.ts";
 import { isGone, longestWords, SessionLost } from "../http/lost-session.ts";
 import { readRequestStream } from "../http/request-stream.ts";
 import { HttpSession } from "../http/session.ts";
-import { type EndpointSpec, HttpWire } from "../http/wire.ts";
+import { type EndpointSpec, HttpWire, type Place } from "../http/wire.ts";
 import { isIssued } from "../link/exchange.ts";
 import { deliver } from "../link/inbox.ts";
 import type { Answer, End, Link, LinkHost, LinkRequest, Peer } from "../link/link.ts";
@@ -73,7 +73,7 @@ class HttpLink implements Link {
       wire: this.#wire,
       longest: () => host.limits.result + headroom,
       issued: (id) => isIssued(id, this.#last),
-      reply: (text, peer) => this.#courtesy("answers to its requests", text, peer),
+      reply: (text, place) => this.#courtesy("answers to its requests", text, place),
     };
     this.#session = new HttpSession({ ...this.#context, link: this, open: this.#open, getStream: spec.getStream });
   }
@@ -130,7 +130,7 @@ class HttpLink implements Link {
     if (peer.era !== "legacy") return;
     const text = notificationText(method, params);
     if (method === rootsChanged) return this.#tellOfRoots(text, peer);
-    await this.#courtesy(method, text, peer);
+    await this.#courtesy(method, text, this.#here(peer));
     if (method === "notifications/initialized" && !this.over) this.#session.listen(peer);
   }
 
@@ -263,12 +263,17 @@ class HttpLink implements Link {
     if (this.#courtesies.of(rootsChanged) > 0) return;
     while (this.#rootsChanged) {
       this.#rootsChanged = false;
-      await this.#courtesy(rootsChanged, text, peer);
+      await this.#courtesy(rootsChanged, text, this.#here(peer));
     }
   }
 
+  /** The present session. */
+  #here(peer: Peer): Place {
+    return { peer, session: this.#wire.session };
+  }
+
   /** Sends a message that needs no answer. */
-  async #courtesy(kind: string, text: string, peer: Peer): Promise<void> {
-    if (!this.over) await this.#courtesies.send(kind, text, peer);
+  async #courtesy(kind: string, text: string, place: Place): Promise<void> {
+    if (!this.over) await this.#courtesies.send(kind, text, place);
   }
 }
