@@ -141,6 +141,9 @@ export function sessionNotFound(remedy = "send initialize to open a new one"): F
   return new Failure("session-not-found", `This session is unknown or has ended; ${remedy}.`);
 }
 
+/** Whether the log took no begin in time, so that the call was not made: whoever may repeat it has to be told that. */
+const isUnmade = ({ failure }: Call): boolean => failure?.code === "audit-unavailable" && failure.detail.ran === "no";
+
 /** Counts every ending. The ending of a governed call, and every refusal, is recorded before the reply may leave. */
 async function conclude(gw: Gateway, call: Call): Promise<void> {
   if (call.whole) return;
@@ -155,7 +158,7 @@ async function conclude(gw: Gateway, call: Call): Promise<void> {
     if (call.reply) withRights(call, call.reply);
   } catch (error) {
     call.reply = null;
-    call.failure = asFailure(error);
+    if (!isUnmade(call)) call.failure = asFailure(error);
   }
   const { id, failure, route } = call;
   // Whose credential is refused may be anybody: the audit logs that once per source.
