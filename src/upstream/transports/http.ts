@@ -1,6 +1,7 @@
 import { Failure } from "../../core/failure.ts";
 import { List } from "../../core/linked-list.ts";
 import { rpcCodes } from "../../core/rpc-code.ts";
+import { within } from "../../core/wait.ts";
 import { headroom } from "../../mcp/message.ts";
 import { cancelledParams, notificationText, requestText } from "../../mcp/outbound.ts";
 import { readUpstream } from "../../mcp/upstream-message.ts";
@@ -34,6 +35,12 @@ const refusesAnew = (server: string): Failure => faults.down(server, "it refuses
 const rootsChanged = "notifications/roots/list_changed";
 /** The methods that are sent while a session is being opened. */
 const handshakes = new Set(["initialize", "server/discover"]);
+
+/** Waits for what others wait for too, until the request is given up. */
+const whileWanted = ({ signal }: LinkRequest, renewal: Promise<void>): Promise<void> =>
+  within(renewal, null, signal, () => {
+    throw faults.cancelled();
+  });
 
 /** `getStream`: whether the GET stream of a legacy session is opened. */
 type HttpSpec = EndpointSpec & { readonly getStream: boolean };
@@ -92,7 +99,8 @@ class HttpLink implements Link {
 
   // One function on purpose: each further asynchronous function would cost every call.
   async #request(request: LinkRequest, again: boolean): Promise<Answer> {
-    if (this.#session.renewal && !handshakes.has(request.method)) await this.#session.renewal;
+    const { renewal } = this.#session;
+    if (renewal && !handshakes.has(request.method)) await whileWanted(request, renewal);
     const exchange = this.#prepare(request);
     const node = this.#open.add(exchange);
     const { id, controller } = exchange;
@@ -122,7 +130,7 @@ class HttpLink implements Link {
       exchange.close();
       this.#open.delete(node);
     }
-    await this.#session.renew(exchange.session);
+    await whileWanted(request, this.#session.renew(exchange.session));
     return this.#request(request, true);
   }
 
