@@ -242,3 +242,20 @@ test("a subscription whose instance is still starting when a reload changes its 
   expect(subscribed?.headers.get("x-changed")).toBe("1");
   expect(next.status()[0]?.subscriptions).toBe(1);
 });
+
+test("a subscription whose session ends at any moment leaves no instance behind", async () => {
+  await using set = upstreams([fake("a")]);
+  await set.settled();
+  for (let moment = 0; moment < 16; moment++) {
+    const controller = new AbortController();
+    const call = (): ReturnType<typeof callTo> =>
+      callTo("x", {}, { session: `s${moment}`, declares: { roots: {} }, controller });
+    await set.subscribe(call(), resourceRoute("a", "test://1"), () => {});
+    const given = rejectionOf(set.subscribe(call(), resourceRoute("a", "test://2"), () => {}));
+    for (let i = 0; i < moment; i++) await Promise.resolve();
+    controller.abort();
+    set.endSession(`s${moment}`);
+    await given;
+  }
+  await until(() => set.status()[0]?.instances === 0, "their end", 3_000);
+});
