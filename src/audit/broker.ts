@@ -61,7 +61,7 @@ const waits: Record<AuditOptions["durability"], Record<Stage | "act", Wanted>> =
 };
 
 const refusal: Record<Stage | "act", string> = {
-  begin: "The gateway cannot record this call now, so it was not made; try again shortly.",
+  begin: "The gateway cannot record this call now; try again shortly.",
   once: "The gateway cannot record this subscription now, so it was not made; try again shortly.",
   input: "The gateway cannot record what is asked of the caller or answered now, so it is withheld.",
   end: "The call ended, but its outcome could not be recorded, so its result is withheld; it may have had an effect.",
@@ -344,5 +344,6 @@ export class AuditBroker implements Audit {
 }
 
 function unavailable(stage: keyof typeof refusal, internal: string): Failure {
-  return new Failure("audit-unavailable", refusal[stage], { retryAfterMs: 1000, internal });
+  const ran = stage === "begin" ? ({ ran: "no" } as const) : {};
+  return new Failure("audit-unavailable", refusal[stage], { ...ran, retryAfterMs: 1000, internal });
 }

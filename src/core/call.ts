@@ -87,8 +87,16 @@ export type ClientSession = {
    * called when the session ends, or at once if it has ended already.
    */
   keepSubscription(uri: string, end: () => void): void;
-  /** Ends the subscription of this URI, if there is one. */
+  /**
+   * Ends the subscription of this URI, if there is one, and one that is being asked for: the messages of a client keep
+   * their order, though the server takes its time.
+   */
   endSubscription(uri: string): void;
+  /**
+   * Says that a subscription is being asked for; `ended` is called if it ends before the function is called that is
+   * returned.
+   */
+  askSubscription(uri: string, ended: () => void): () => void;
 };
 
 const traceContext = /^(?!ff)[0-9a-f]{2}-([0-9a-f]{32})-[0-9a-f]{16}-[0-9a-f]{2}(?:-.*)?$/;

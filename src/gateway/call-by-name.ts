@@ -28,7 +28,7 @@ export async function callByName(gw: Gateway, tool: string, args: string, caller
   let route = findFor(gw, outer, tool);
   if (!route) {
     // Its server may still be starting, or be asked what it offers to this caller alone.
-    gw = await whenSettled(gw, { scope: outer?.scope ?? null });
+    gw = await whenSettled(gw, { scope: outer?.scope ?? null, controller: caller.controller });
     if (outer) gw = await learnTools(gw, outer);
     route = findFor(gw, outer, tool);
   }

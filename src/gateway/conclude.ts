@@ -3,6 +3,9 @@ import { asFailure, type Failure } from "../core/failure.ts";
 import type { Gateway } from "./gateway.ts";
 import { withRights } from "./revocation.ts";
 
+/** Whether the log took no begin in time, so that the call was not made: whoever may repeat it has to be told that. */
+const isUnmade = ({ failure }: Call): boolean => failure?.code === "audit-unavailable" && failure.detail.ran === "no";
+
 /** Counts every ending. The ending of a governed call, and every refusal, is recorded before the reply may leave. */
 export async function conclude(gw: Gateway, call: Call): Promise<void> {
   if (call.whole) return;
@@ -17,7 +20,7 @@ export async function conclude(gw: Gateway, call: Call): Promise<void> {
     if (call.reply) withRights(call, call.reply);
   } catch (error) {
     call.reply = null;
-    call.failure = asFailure(error);
+    if (!isUnmade(call)) call.failure = asFailure(error);
   }
   const { id, failure, route } = call;
   // Whose credential is refused may be anybody: the audit logs that once per source.

@@ -15,6 +15,7 @@ import type {
   Validator,
 } from "../core/ports.ts";
 import type { Listing } from "../core/upstream.ts";
+import { within } from "../core/wait.ts";
 import type { Implementation } from "../mcp/meta.ts";
 import type { ScanLimits } from "../mcp/scan.ts";
 import type { Listeners } from "./listeners.ts";
@@ -55,17 +56,19 @@ export type Gateway = {
 };
 
 /**
- * Waits for the servers that are not known yet, and resolves with the gateway in force then: a reload meanwhile has taken
- * them over or replaced them, and only the new catalog learns what they offer. Throws `session-not-found` where it took
- * the endpoint away.
+ * Waits for the servers that are not known yet, unless the call is given up, and resolves with the gateway in force then: a
+ * reload meanwhile has taken them over or replaced them, and only the new catalog learns what they offer. Throws
+ * `session-not-found` where it took the endpoint away.
  */
-export async function whenSettled(gw: Gateway, { scope }: Pick<Call, "scope">): Promise<Gateway> {
+export async function whenSettled(gw: Gateway, call: Pick<Call, "scope" | "controller">): Promise<Gateway> {
+  const { scope, controller } = call;
+  const { signal } = controller;
   let before: Gateway;
   do {
     before = gw;
-    await before.settled;
+    await within(before.settled, null, signal, () => {});
     gw = before.inForce();
-  } while (gw !== before);
+  } while (gw !== before && !signal.aborted);
   if (scope === null || gw.catalog.hasScope(scope)) return gw;
   throw new Failure("session-not-found", `There is no endpoint for "${scope}" any more; MCP is at /mcp.`);
 }

@@ -26,8 +26,14 @@ export async function discover(gw: Gateway, call: IdentifiedCall): Promise<Reply
 /** Waits for the servers that start at boot where they are unknown yet: many clients are introduced only once. */
 async function introduction(gw: Gateway, call: IdentifiedCall): Promise<Introduction> {
   if (offersUnknown(gw, call)) gw = await whenSettled(gw, call);
+  needWanted(call);
   const instructions = gw.catalog.instructions(call.scope, call.who, call.source);
   return { server: gw.identity, capabilities: capabilitiesText(gw, call), instructions };
+}
+
+/** Throws `cancelled` if the request was given up while the servers were waited for: the answer would lack what they offer. */
+function needWanted({ controller }: Call): void {
+  if (controller.signal.aborted) throw new Failure("cancelled", "The request was given up before it was answered.");
 }
 
 /** The answer to `ping`: an empty result. */
@@ -70,6 +76,7 @@ export function list(name: ListName) {
   return async (before: Gateway, call: IdentifiedCall): Promise<Reply> => {
     let gw = await whenSettled(before, call);
     if (name === "tools") gw = await learnTools(gw, call);
+    needWanted(call);
     const text = gw.catalog.list(call, name);
     gw.notifier.served(call, lists[name].capability);
     return result(text, call.inbound.era);

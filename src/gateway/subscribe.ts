@@ -14,6 +14,8 @@ export async function subscribe(gw: Gateway, call: RoutedCall): Promise<Reply> {
   const uri = uriOf(call);
   if (session.subscribedTo(uri)) return result("{}");
   const release = gw.listeners.take(who.id, 1, uri.length);
+  let wanted = true;
+  const settled = session.askSubscription(uri, () => (wanted = false));
   try {
     const end = await gw.upstreams.subscribe(call, route, teller(gw, session, { who, source, scope, route, uri }));
     // Recorded only now: if the server refuses the subscription, only the refusal is recorded.
@@ -25,11 +27,15 @@ export async function subscribe(gw: Gateway, call: RoutedCall): Promise<Reply> {
       end();
       throw new Failure("cancelled", "The session ended while it was subscribed.");
     }
+    const stop = both(release, end);
     // Of two requests at the same time the session keeps one.
-    session.keepSubscription(uri, both(release, end));
+    if (wanted) session.keepSubscription(uri, stop);
+    else stop();
   } catch (error) {
     release();
     throw error;
+  } finally {
+    settled();
   }
   return result("{}");
 }

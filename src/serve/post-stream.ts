@@ -1,4 +1,5 @@
 import { abortSignalOf, type AbortSignalLike } from "../core/cancel.ts";
+import { Failure } from "../core/failure.ts";
 import type { ClientAnswer, InputRequest } from "../core/inbound.ts";
 import type { Principal } from "../core/principal.ts";
 import { encodeEvent } from "../mcp/sse.ts";
@@ -48,6 +49,8 @@ export class PostStream {
   #log: StreamLog | null = null;
   /** Withdraws the open questions of calls that have ended. */
   #asking: AbortController | null = null;
+  /** The POST has its answer: who still holds its call, such as a server that was started for it, reaches nobody here. */
+  #over = false;
 
   constructor(who: Principal, session: Session | null, traffic: Traffic, maxOwed: number) {
     this.#who = who;
@@ -80,13 +83,15 @@ export class PostStream {
 
   /** Sends a message; without `must` it is dropped if the client is too slow. */
   readonly emit = (message: string, must = false): void => {
+    if (this.#over) return;
     const stream = this.open();
     if (this.#log) this.#log.write(message, must);
     else stream.write(encodeEvent(message), must);
   };
 
   /** Sends a request to the session's client; see `OpenQuestions.ask`. */
-  ask(session: Session, request: InputRequest, signal: AbortSignalLike): Promise<ClientAnswer> {
+  async ask(session: Session, request: InputRequest, signal: AbortSignalLike): Promise<ClientAnswer> {
+    if (this.#over) throw new Failure("cancelled", "The call by which the client was to be asked has ended.");
     this.#asking ??= new AbortController();
     const either = AbortSignal.any([abortSignalOf(signal), this.#asking.signal]);
     return session.questions.ask(request, either, (message) => this.emit(message, true));
@@ -95,14 +100,16 @@ export class PostStream {
   /** Ends the open stream with a last message; null for none. */
   close(answer: string | null, now: number): void {
     this.#asking?.abort();
-    if (this.#log) return this.#log.end(answer, now);
-    if (answer !== null) this.emit(answer, true);
-    this.#stream?.close();
+    if (answer !== null && !this.#log) this.emit(answer, true);
+    this.#over = true;
+    if (this.#log) this.#log.end(answer, now);
+    else this.#stream?.close();
   }
 
   /** Answers with this response; no stream was opened. */
   respond(response: Response): void {
     this.#asking?.abort();
+    this.#over = true;
     this.#answered.resolve(response);
   }
 

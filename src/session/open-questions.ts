@@ -1,3 +1,4 @@
+import { randomInt } from "node:crypto";
 import { type AbortSignalLike, onAbort } from "../core/cancel.ts";
 import { Failure } from "../core/failure.ts";
 import type { ClientAnswer, InputRequest } from "../core/inbound.ts";
@@ -12,12 +13,18 @@ type Waiting = {
 };
 
 const mostWaiting = 64;
+/** Ids begin below this, so that they fit into 32 bits, as some clients keep them. */
+const firstBelow = 2 ** 30;
 
 /** The open questions to one legacy client. The gateway chooses their ids, and answers are matched by them. */
 export class OpenQuestions {
   readonly #waiting = new Map<string, Waiting>();
   readonly #traffic: Traffic;
-  #last = 0;
+  /**
+   * A client that initializes anew on its connection may still answer what it was asked before: that must not be an id of
+   * the present session.
+   */
+  #last = randomInt(firstBelow);
   /** Why nothing can be asked any more; null while it can. */
   #closed: Failure | null = null;
 

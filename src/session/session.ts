@@ -47,6 +47,8 @@ export class Session implements ClientSession {
   readonly #traffic: Traffic;
   #calls: ClientCalls | null = null;
   #subscriptions: Map<string, () => void> | null = null;
+  /** Those that are being asked for. */
+  #asked: Set<{ readonly uri: string; readonly ended: () => void }> | null = null;
   #questions: OpenQuestions | null = null;
   #streams: Streams | null = null;
   #ended = false;
@@ -70,11 +72,22 @@ export class Session implements ClientSession {
 
   keepSubscription(uri: string, end: () => void): void {
     if (this.#ended) return end();
-    this.endSubscription(uri);
+    this.#stop(uri);
     (this.#subscriptions ??= new Map()).set(uri, end);
   }
 
   endSubscription(uri: string): void {
+    for (const asked of this.#asked ?? []) if (asked.uri === uri) asked.ended();
+    this.#stop(uri);
+  }
+
+  askSubscription(uri: string, ended: () => void): () => void {
+    const asked = { uri, ended };
+    (this.#asked ??= new Set()).add(asked);
+    return () => void this.#asked?.delete(asked);
+  }
+
+  #stop(uri: string): void {
     const end = this.#subscriptions?.get(uri);
     this.#subscriptions?.delete(uri);
     end?.();

@@ -175,11 +175,12 @@ export class SubscriptionGroup {
   end(failure: Failure): void {
     for (const { answer } of this.#wanted.values()) answer.reject(failure);
     this.#wanted.clear();
-    this.lose();
     this.#empty();
   }
 
   #empty(): void {
+    // A server may have agreed to listen, but to none of what was wanted.
+    this.lose();
     if (this.#retry) clearTimeout(this.#retry);
     this.#retry = null;
     this.#host.emptied(this);

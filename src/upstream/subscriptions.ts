@@ -44,6 +44,8 @@ export class Subscriptions {
     // A reload may have come between while the instance was started.
     if (this.#heir) return this.#heir.add(call, slot, uri, updated);
     const { server } = this.#host;
+    // Its session may have ended since its instance was found: nothing would end another one that is started for it.
+    if (call.controller.signal.aborted) throw faults.cancelled();
     if (this.#closed) throw faults.down(server, "it was stopped");
     if (!this.#groups.get(slot.spec.key)?.wants(uri) && this.size >= mostSubscriptions) {
       throw faults.full(server, `${mostSubscriptions} resources are subscribed to`);

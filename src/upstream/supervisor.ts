@@ -142,7 +142,14 @@ export class Supervisor {
   // ── what the set asks of it ─────────────────────────────────────────────────────────────────────────────────
 
   async subscribe(call: IdentifiedCall, route: Route, updated: Updated): Promise<() => void> {
-    return this.instances.subscriptions.add(call, await this.instances.started(call), route.name, updated);
+    const { pool, subscriptions } = this.instances;
+    // A reload that changes the server hands the subscription on; until the old one has agreed, it is not stopped.
+    const leave = pool.hold();
+    try {
+      return await subscriptions.add(call, await this.instances.started(call), route.name, updated);
+    } finally {
+      leave();
+    }
   }
 
   async followTasks(call: IdentifiedCall, watch: TaskWatch): Promise<Followed> {

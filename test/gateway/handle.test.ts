@@ -5,8 +5,10 @@ import { refuse } from "../../src/gateway/conclude.ts";
 import { handle } from "../../src/gateway/handle.ts";
 import { createLimits, createLimitsState } from "../../src/limits/limits.ts";
 import { limitsOptions } from "../../src/limits/options.ts";
+import { faultyStore, handClock, openBroker, recordsOf, tempState } from "../support/audit.ts";
 import { makeTool } from "../support/call.ts";
 import { principal } from "../support/principal.ts";
+import { until } from "../support/until.ts";
 import { fake, upstreams } from "../support/upstream.ts";
 import { asksByResult, call, form } from "./ask.ts";
 import { alice, type Asking, bob, harness, type Harness, ok, request, send, session, types } from "./support.ts";
@@ -54,6 +56,30 @@ describe.each([
     expect((await called(h, asking)).error).toMatchObject({ code: -32603, data: { retryable: true } });
     expect(types(h.records)).toEqual(["call.begin", "call.end"]);
     expect(h.sent).toEqual([]);
+  });
+
+  test("is that it was not made where its begin was not on the disk in time, also where that cannot be recorded", async () => {
+    using at = tempState();
+    const [clock, disk] = [handClock(), faultyStore(at)];
+    await using opened = await openBroker(at, { durability: "standard" }, { store: disk.store, clock });
+    const held = Promise.withResolvers<void>();
+    const hangs = Promise.withResolvers<void>();
+    disk.sync = (real) => (hangs.resolve(), held.promise.then(real));
+    const h = harness();
+    const ending = send({ ...h.gw, audit: opened.broker }, "tools/call", call, asking);
+    await hangs.promise;
+    clock.advance(6_000_000);
+    const { error } = await ending;
+    expect([error.message, error.data?.retryable]).toEqual([expect.stringContaining("The call did not run."), true]);
+    disk.sync = null;
+    held.resolve();
+    await until(() => opened.broker.health().ok, "recovery");
+    await opened.close();
+    expect(h.sent).toEqual([]);
+    expect(recordsOf(at).flatMap(({ type }) => (type.startsWith("call.") ? [type] : []))).toEqual([
+      "call.begin",
+      "call.lost",
+    ]);
   });
 
   test("leaves nothing that ends with its key", async () => {
@@ -232,11 +258,13 @@ describe("a call is not made", () => {
     const { h, boot, gw } = starting();
     const controller = new AbortController();
     const stays = send(gw, "tools/call", call);
-    const leaves = send(gw, "tools/call", call, { controller });
-    controller.abort();
+    const leaving = ["tools/call", "tools/list"].map((method) => send(gw, method, call, { controller }));
     expect(types(h.records)).toEqual([]);
+    controller.abort();
+    // At once: nobody waits for the answers.
+    for (const { failure } of (await Promise.all(leaving)).map(({ call: one }) => one))
+      expect(failure?.code).toBe("cancelled");
     boot();
-    expect((await leaves).call.failure?.code).toBe("cancelled");
     expect((await stays).error).toBeUndefined();
     expect(h.sent).toHaveLength(1);
   });

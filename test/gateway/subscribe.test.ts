@@ -104,6 +104,29 @@ describe("resources/subscribe", () => {
     expect([own.subscribedTo("file:///a"), subscribed.size, gw.listeners.uris]).toEqual([false, 0, 0]);
   });
 
+  test("is none if its client ends it before the server has granted it; one that is asked for afterwards is kept", async () => {
+    const { gw } = harness({ servers });
+    const own = session(alice);
+    const granted = Promise.withResolvers<void>();
+    const ends: string[] = [];
+    const slow: typeof gw.upstreams = {
+      ...gw.upstreams,
+      async subscribe(_call, { wire }) {
+        await granted.promise;
+        return () => void ends.push(wire);
+      },
+    };
+    const ask = (method: string, uri: string) =>
+      send({ ...gw, upstreams: slow }, `resources/${method}`, { uri }, { era: "legacy", session: own });
+    const [a, b] = ["file:///a", "mcpgw+crm:twin:b"] as const;
+    const answers = [ask("subscribe", a), ask("subscribe", b), ask("unsubscribe", a), ask("unsubscribe", b)];
+    answers.push(ask("subscribe", b));
+    granted.resolve();
+    for (const { result } of await Promise.all(answers)) expect(result).toEqual({});
+    expect([own.subscribedTo(a), own.subscribedTo(b)]).toEqual([false, true]);
+    expect([ends, gw.listeners.uris]).toEqual([[a, b], 1]);
+  });
+
   test("needs a session, and has a limit", async () => {
     const { gw } = harness({ servers, listeners: { total: 9, perOwner: 9, uris: 1, characters: 9 } });
     expect((await send(gw, "resources/subscribe", { uri: "file:///a" }, { era: "legacy" })).error.code).toBe(-32600);

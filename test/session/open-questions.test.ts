@@ -46,6 +46,17 @@ test("a question that was answered is answered once, and is not withdrawn when i
   expect(sent).toHaveLength(1);
 });
 
+test("an answer to what was asked in an earlier session on the connection answers nothing in the next one", async () => {
+  const [before, now] = [fixture(), fixture()];
+  const gone = reasonOf(before.ask());
+  before.questions.close();
+  await gone;
+  const asked = now.ask();
+  expect(now.questions.answer(idIn(before.sent[0]), yes)).toBe(false);
+  expect(now.questions.answer(idIn(now.sent[0]), yes)).toBe(true);
+  expect(await asked).toBe(yes);
+});
+
 test("S20: a text is never the id of a question, though it says the same", async () => {
   const { questions, sent, ask } = fixture();
   const asked = ask();

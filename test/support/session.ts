@@ -11,4 +11,5 @@ export const clientSession = (id: string, capabilities = noCapabilities): Client
   subscribedTo: () => false,
   keepSubscription: (_uri, end) => end(),
   endSubscription() {},
+  askSubscription: () => () => {},
 });

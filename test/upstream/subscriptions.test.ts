@@ -5,7 +5,7 @@ import { listenLimits } from "../../src/gateway/listeners.ts";
 import type { Slot } from "../../src/upstream/instances/pool.ts";
 import { mostSubscriptions, Subscriptions } from "../../src/upstream/subscriptions.ts";
 import { rejectionOf } from "../support/failure.ts";
-import { discovers, listening, reply, serve } from "../support/mcp-server.ts";
+import { discovers, listening, opens, reply, serve } from "../support/mcp-server.ts";
 import { fake, http, resourceRoute, callTo, upstreams } from "../support/upstream.ts";
 import { until } from "../support/until.ts";
 
@@ -213,4 +213,47 @@ test("a subscription that a reload hands on waits until it is known what the new
   await next.drainPrevious(0);
   expect(await missed.promise).toBeNull();
   expect(next.events.map(({ type }) => type)).not.toContain("server.crashed");
+});
+
+test("a subscription whose instance is still starting when a reload changes its server is granted by the new one", async () => {
+  const starts = Promise.withResolvers<void>();
+  using server = serve(async ({ method, id }) => {
+    if (method === "resources/subscribe") return reply(id, {});
+    if (method !== "initialize") return null;
+    const nth = server.of("initialize").length;
+    // Alice's is the second; the first is the gateway's own.
+    if (nth === 2) await starts.promise;
+    return opens(id, `s${nth}`);
+  });
+  const options = http("a", server.url, { getStream: "off" });
+  const old = upstreams([options]);
+  await old.settled();
+  const followed = old.follow("a", "test://1", () => {});
+  await until(() => server.of("initialize").length === 2, "the start");
+  await using next = upstreams([{ ...options, headers: { "x-changed": "1" } }], { previous: old });
+  const drained = next.drainPrevious(60_000);
+  await next.settled();
+  starts.resolve();
+  await followed;
+  await drained;
+  const [subscribed] = server.of("resources/subscribe");
+  expect(subscribed?.headers.get("x-changed")).toBe("1");
+  expect(next.status()[0]?.subscriptions).toBe(1);
+});
+
+test("a subscription whose session ends at any moment leaves no instance behind", async () => {
+  await using set = upstreams([fake("a")]);
+  await set.settled();
+  for (let moment = 0; moment < 16; moment++) {
+    const controller = new AbortController();
+    const call = (): ReturnType<typeof callTo> =>
+      callTo("x", {}, { session: `s${moment}`, declares: { roots: {} }, controller });
+    await set.subscribe(call(), resourceRoute("a", "test://1"), () => {});
+    const given = rejectionOf(set.subscribe(call(), resourceRoute("a", "test://2"), () => {}));
+    for (let i = 0; i < moment; i++) await Promise.resolve();
+    controller.abort();
+    set.endSession(`s${moment}`);
+    await given;
+  }
+  await until(() => set.status()[0]?.instances === 0, "their end", 3_000);
 });

@@ -1,12 +1,12 @@
 import { Counts } from "../../core/counts.ts";
-import type { LinkHost, Peer } from "../link/link.ts";
-import { type HttpWire, mostCourtesies } from "./wire.ts";
+import type { LinkHost } from "../link/link.ts";
+import { type HttpWire, mostCourtesies, type Place } from "./wire.ts";
 
 const cancelled = "notifications/cancelled";
 /** Most words of cancelled calls that wait: as many as there are calls in flight to one instance. */
 const mostWaiting = 1_024;
 
-type Word = { readonly text: string; readonly peer: Peer };
+type Word = { readonly text: string; readonly place: Place };
 
 /**
  * Messages that need no answer, so many of each kind under way at once. Beyond those, words of cancelled calls wait
@@ -29,16 +29,16 @@ export class Courtesies {
     return this.#underWay.of(kind);
   }
 
-  async send(kind: string, text: string, peer: Peer): Promise<void> {
+  async send(kind: string, text: string, place: Place): Promise<void> {
     const waits = kind === cancelled;
     if (this.of(kind) >= mostCourtesies) {
-      if (waits && this.#waiting.length < mostWaiting) this.#waiting.push({ text, peer });
+      if (waits && this.#waiting.length < mostWaiting) this.#waiting.push({ text, place });
       else this.#drop(kind);
       return;
     }
     this.#underWay.add(kind);
-    for (let word: Word | undefined = { text, peer }; word; word = waits ? this.#waiting.shift() : undefined) {
-      if (await this.#wire.courtesy(word.text, word.peer)) continue;
+    for (let word: Word | undefined = { text, place }; word; word = waits ? this.#waiting.shift() : undefined) {
+      if (await this.#wire.courtesy(word.text, word.place)) continue;
       // A server that lets one of these messages run into its time-out takes none of those that wait either.
       for (const _ of this.#waiting.splice(0)) this.#drop(cancelled);
     }

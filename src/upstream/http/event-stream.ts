@@ -2,9 +2,9 @@ import { after } from "../../core/clock.ts";
 import { Failure } from "../../core/failure.ts";
 import { Turn } from "../../core/turns.ts";
 import { type Resumption, SseParser } from "../../mcp/sse.ts";
-import type { LinkHost, Peer } from "../link/link.ts";
+import type { LinkHost } from "../link/link.ts";
 import { isType } from "./answer.ts";
-import type { HttpWire } from "./wire.ts";
+import type { HttpWire, Place } from "./wire.ts";
 
 /** An event id that a header may carry: visible ASCII and spaces. */
 const sendable = /^[\x20-\x7e]{1,1024}$/;
@@ -31,7 +31,7 @@ export type StreamContext = {
   /** Whether the link gave out this id. */
   issued(id: string): boolean;
   /** Sends the answer to a request of the server, or the progress with it; resolves once the server has taken it. */
-  reply(text: string, peer: Peer): Promise<void>;
+  reply(text: string, place: Place): Promise<void>;
 };
 
 /** Whether the response is a stream of events, and no error. */

@@ -10,6 +10,7 @@ import { createArrival } from "./arrival.ts";
 import { SessionLost } from "./lost-session.ts";
 import { Resumptions } from "./resumptions.ts";
 import type { HttpExchange } from "./http-exchange.ts";
+import type { Place } from "./wire.ts";
 
 /** How long a stream may stay open after its answer, so that its connection can be used again. */
 const lingerMs = 1_000;
@@ -20,14 +21,21 @@ const lingerMs = 1_000;
  */
 export function readRequestStream(response: Response, exchange: HttpExchange, context: StreamContext): Promise<Answer> {
   const { promise, resolve, reject } = Promise.withResolvers<Answer>();
-  const inbox = createInbox(exchange, context, resolve, reject);
-  const { host } = context;
+  const { host, wire } = context;
+  const { request } = exchange;
+  // The response that opens a session belongs to it already.
+  const session = request.method === "initialize" ? wire.session : exchange.session;
+  const place = { peer: request.peer, session };
+  const inbox = createInbox(exchange, { ...context, place }, resolve, reject);
   const end = (): void => exchange.controller.abort();
   let answered = false;
-  const pumped = follow(response, exchange, { context, inbox, done: () => answered }).then(reject, (error: Error) => {
-    reject(isTooLarge(error) ? faults.tooLarge(host.server, host.limits.result) : error);
-    end();
-  });
+  const pumped = follow(response, exchange, { context, place, inbox, done: () => answered }).then(
+    reject,
+    (error: Error) => {
+      reject(isTooLarge(error) ? faults.tooLarge(host.server, host.limits.result) : error);
+      end();
+    },
+  );
   return promise.finally(() => {
     answered = true;
     const timer = setTimeout(end, lingerMs);
@@ -35,12 +43,13 @@ export function readRequestStream(response: Response, exchange: HttpExchange, co
   });
 }
 
-type Following = { readonly context: StreamContext; readonly inbox: Inbox; done(): boolean };
+type Following = { readonly context: StreamContext; readonly place: Place; readonly inbox: Inbox; done(): boolean };
 
 /**
  * Reads a request's stream to its end, and resumes it if it breaks early; resolves to the reason why no answer came.
  */
-async function follow(response: Response, { request, controller }: HttpExchange, { context, inbox, done }: Following) {
+async function follow(response: Response, { request, controller }: HttpExchange, following: Following) {
+  const { context, place, inbox, done } = following;
   const { host, wire, longest } = context;
   let messages = 0;
   const received = (text: string): void => {
@@ -69,7 +78,7 @@ async function follow(response: Response, { request, controller }: HttpExchange,
     if (pause === null) break;
     await sleep(pause, controller.signal);
     if (done() || controller.signal.aborted) break;
-    stream = await wire.get(request.peer, lastId, controller.signal).catch((error: unknown) => {
+    stream = await wire.get(place, lastId, controller.signal).catch((error: unknown) => {
       cause = error;
       return null;
     });
@@ -84,11 +93,11 @@ async function follow(response: Response, { request, controller }: HttpExchange,
 
 function createInbox(
   exchange: HttpExchange,
-  { host, issued, reply }: StreamContext,
+  { host, issued, reply, place }: StreamContext & { readonly place: Place },
   resolve: (answer: Answer) => void,
   reject: (error: Error) => void,
 ): Inbox {
-  const { request, controller } = exchange;
+  const { controller } = exchange;
   const id = String(exchange.id);
   // A flood fails only the request in whose stream it came, not the server's other requests.
   const guard = createFloodGuard(host.dropped, () => {
@@ -117,6 +126,6 @@ function createInbox(
     find: (token) => (token === id ? exchange : undefined),
     issued,
     open: () => [exchange],
-    reply: (text) => reply(text, request.peer),
+    reply: (text) => reply(text, place),
   };
 }

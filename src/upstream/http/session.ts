@@ -10,6 +10,7 @@ import { silentMs, type StreamContext } from "./event-stream.ts";
 import { holdGetStream } from "./get-stream.ts";
 import type { HttpExchange } from "./http-exchange.ts";
 import { isRefusal } from "./lost-session.ts";
+import type { Place } from "./wire.ts";
 
 const handshakeMs = 30_000;
 /** How long a server may take to show whether it knows the session, ms. */
@@ -51,12 +52,13 @@ export class HttpSession {
   listen(peer: Peer): void {
     this.close();
     const { host, wire, longest, getStream } = this.#context;
-    if (!getStream || wire.session === null) return;
+    const place = { peer, session: wire.session };
+    if (!getStream || place.session === null) return;
     this.#reading = new AbortController();
     this.#outside = new OutsideCalls(host.asker);
-    const inbox = this.#createInbox(peer);
+    const inbox = this.#createInbox(place);
     const received = (text: string): void => receive(text, host, inbox);
-    const open = (lastId: string | null, signal: AbortSignal) => wire.get(peer, lastId, signal);
+    const open = (lastId: string | null, signal: AbortSignal) => wire.get(place, lastId, signal);
     const refused = (): Promise<void> => this.lookAfter(peer);
     const reading = { longest, silence: silentMs, received };
     const { promise, resolve } = Promise.withResolvers<void>();
@@ -74,7 +76,7 @@ export class HttpSession {
     this.#outside?.close();
   }
 
-  #createInbox(peer: Peer): Inbox {
+  #createInbox(place: Place): Inbox {
     const { host, open, issued, link, reply } = this.#context;
     const guard = createFloodGuard(host.dropped, () => link.fail(floodReason));
     return {
@@ -85,7 +87,7 @@ export class HttpSession {
       issued,
       open: () => open.items,
       outside: this.#outside,
-      reply: (text) => reply(text, peer),
+      reply: (text) => reply(text, place),
     };
   }
 

@@ -34,6 +34,12 @@ export function sendTo({ url, proxy }: EndpointSpec, init: RequestInit, to = url
 /** Ends a message that needs no answer. */
 export const courtesyOver = ({ courtesy = courtesyMs }: EndpointSpec): AbortSignal => AbortSignal.timeout(courtesy);
 
+/**
+ * Where a message belongs that is no request of its own: what the server speaks there, and its session, null where it has
+ * none. Of what was said in a lost session nothing means the same in the next one, where ids begin anew.
+ */
+export type Place = { readonly peer: Peer; readonly session: string | null };
+
 /** What a request's headers depend on. */
 type HeaderInput = Pick<LinkRequest, "method" | "peer" | "headers">;
 
@@ -85,8 +91,8 @@ export class HttpWire {
   }
 
   /** Opens the session's own stream, or the rest of a stream that broke after the event `lastId`. */
-  get(peer: Peer, lastId: string | null, signal: AbortSignal): Promise<Response> {
-    const headers = new Headers(this.#legacy(peer));
+  get(place: Place, lastId: string | null, signal: AbortSignal): Promise<Response> {
+    const headers = new Headers(this.#legacy(place));
     headers.delete("Content-Type");
     headers.set("Accept", "text/event-stream");
     if (lastId !== null) headers.set("Last-Event-ID", lastId);
@@ -94,8 +100,8 @@ export class HttpWire {
   }
 
   /** Sends a message that needs no answer. False if the server does not take it in time. */
-  courtesy(text: string, peer: Peer): Promise<boolean> {
-    return this.#quietly({ method: "POST", headers: this.#legacy(peer), body: text });
+  courtesy(text: string, place: Place): Promise<boolean> {
+    return this.#quietly({ method: "POST", headers: this.#legacy(place), body: text });
   }
 
   /** Ends the session. No revision is known of one whose handshake was not completed. */
@@ -118,15 +124,20 @@ export class HttpWire {
   }
 
   #headersOf({ method, peer, headers }: HeaderInput): Headers | Record<string, string> {
-    if (peer.era === "legacy") return method === "initialize" ? this.#base : this.#legacy(peer);
+    if (peer.era === "legacy")
+      return method === "initialize" ? this.#base : this.#legacy({ peer, session: this.#session });
     return { ...this.#base, "MCP-Protocol-Version": peer.revision, "Mcp-Method": encodeHeader(method), ...headers };
   }
 
-  #legacy(peer: Peer): Headers {
-    return (this.#legacyHeaders ??= new Headers({
+  #legacy({ peer, session }: Place): Headers {
+    const isPresent = session === this.#session;
+    if (isPresent && this.#legacyHeaders) return this.#legacyHeaders;
+    const headers = new Headers({
       ...this.#base,
       "MCP-Protocol-Version": peer.revision,
-      ...(this.#session !== null && { "Mcp-Session-Id": this.#session }),
-    }));
+      ...(session !== null && { "Mcp-Session-Id": session }),
+    });
+    if (isPresent) this.#legacyHeaders = headers;
+    return headers;
   }
 }

@@ -1,6 +1,7 @@
 import { Failure } from "../../core/failure.ts";
 import { List } from "../../core/linked-list.ts";
 import { rpcCodes } from "../../core/rpc-code.ts";
+import { within } from "../../core/wait.ts";
 import { headroom } from "../../mcp/message.ts";
 import { cancelledParams, notificationText, requestText } from "../../mcp/outbound.ts";
 import { readUpstream } from "../../mcp/upstream-message.ts";
@@ -23,7 +24,7 @@ import { HttpExchange } from "../http/http-exchange.ts";
 import { isGone, longestWords, SessionLost } from "../http/lost-session.ts";
 import { readRequestStream } from "../http/request-stream.ts";
 import { HttpSession } from "../http/session.ts";
-import { type EndpointSpec, HttpWire } from "../http/wire.ts";
+import { type EndpointSpec, HttpWire, type Place } from "../http/wire.ts";
 import { isIssued } from "../link/exchange.ts";
 import { deliver } from "../link/inbox.ts";
 import type { Answer, End, Link, LinkHost, LinkRequest, Peer } from "../link/link.ts";
@@ -34,6 +35,12 @@ const refusesAnew = (server: string): Failure => faults.down(server, "it refuses
 const rootsChanged = "notifications/roots/list_changed";
 /** The methods that are sent while a session is being opened. */
 const handshakes = new Set(["initialize", "server/discover"]);
+
+/** Waits for what others wait for too, until the request is given up. */
+const whileWanted = ({ signal }: LinkRequest, renewal: Promise<void>): Promise<void> =>
+  within(renewal, null, signal, () => {
+    throw faults.cancelled();
+  });
 
 /** `getStream`: whether the GET stream of a legacy session is opened. */
 type HttpSpec = EndpointSpec & { readonly getStream: boolean };
@@ -73,7 +80,7 @@ class HttpLink implements Link {
       wire: this.#wire,
       longest: () => host.limits.result + headroom,
       issued: (id) => isIssued(id, this.#last),
-      reply: (text, peer) => this.#courtesy("answers to its requests", text, peer),
+      reply: (text, place) => this.#courtesy("answers to its requests", text, place),
     };
     this.#session = new HttpSession({ ...this.#context, link: this, open: this.#open, getStream: spec.getStream });
   }
@@ -92,7 +99,8 @@ class HttpLink implements Link {
 
   // One function on purpose: each further asynchronous function would cost every call.
   async #request(request: LinkRequest, again: boolean): Promise<Answer> {
-    if (this.#session.renewal && !handshakes.has(request.method)) await this.#session.renewal;
+    const { renewal } = this.#session;
+    if (renewal && !handshakes.has(request.method)) await whileWanted(request, renewal);
     const exchange = this.#prepare(request);
     const node = this.#open.add(exchange);
     const { id, controller } = exchange;
@@ -122,7 +130,7 @@ class HttpLink implements Link {
       exchange.close();
       this.#open.delete(node);
     }
-    await this.#session.renew(exchange.session);
+    await whileWanted(request, this.#session.renew(exchange.session));
     return this.#request(request, true);
   }
 
@@ -130,7 +138,7 @@ class HttpLink implements Link {
     if (peer.era !== "legacy") return;
     const text = notificationText(method, params);
     if (method === rootsChanged) return this.#tellOfRoots(text, peer);
-    await this.#courtesy(method, text, peer);
+    await this.#courtesy(method, text, this.#here(peer));
     if (method === "notifications/initialized" && !this.over) this.#session.listen(peer);
   }
 
@@ -264,12 +272,17 @@ class HttpLink implements Link {
     if (this.#courtesies.of(rootsChanged) > 0) return;
     while (this.#rootsChanged) {
       this.#rootsChanged = false;
-      await this.#courtesy(rootsChanged, text, peer);
+      await this.#courtesy(rootsChanged, text, this.#here(peer));
     }
   }
 
+  /** The present session. */
+  #here(peer: Peer): Place {
+    return { peer, session: this.#wire.session };
+  }
+
   /** Sends a message that needs no answer. */
-  async #courtesy(kind: string, text: string, peer: Peer): Promise<void> {
-    if (!this.over) await this.#courtesies.send(kind, text, peer);
+  async #courtesy(kind: string, text: string, place: Place): Promise<void> {
+    if (!this.over) await this.#courtesies.send(kind, text, place);
   }
 }

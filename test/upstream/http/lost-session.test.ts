@@ -1,6 +1,7 @@
 import { expect, test } from "bun:test";
 import { rejectionOf } from "../../support/failure.ts";
 import { event, events, isCall, type Message, opens, refusal, reply, serve, text } from "../../support/mcp-server.ts";
+import { until } from "../../support/until.ts";
 import { http, textOf, upstreams } from "../../support/upstream.ts";
 
 type Shape = (message: Message, session: string) => Response;
@@ -280,3 +281,27 @@ test.each(Object.entries(unreadable))(
     expect(server.of("tools/call").length).toBe(1);
   },
 );
+
+test("whoever gives up while a session is renewed, its own call's or that of others, waits no longer", async () => {
+  const renewed = Promise.withResolvers<void>();
+  using server = serve(async (message, request) => {
+    const session = request.headers.get("mcp-session-id");
+    if (message.method !== "initialize")
+      return isCall(message) && session === "s2" ? refusal(message.id, -32001, "Session not found", 404) : null;
+    const nth = server.of("initialize").length;
+    if (nth === 3) await renewed.promise;
+    return opens(message.id, `s${nth}`);
+  });
+  await using set = upstreams([http("a", server.url, { getStream: "off" })]);
+  await set.settled();
+  const controller = new AbortController();
+  const ask = () => rejectionOf(set.ask("a", "t", {}, { controller }));
+  const own = ask();
+  await until(() => server.of("initialize").length === 3, "the renewal");
+  const other = ask();
+  const stays = set.ask("a", "t");
+  controller.abort();
+  for (const { code } of await Promise.all([own, other])) expect(code).toBe("cancelled");
+  renewed.resolve();
+  expect(textOf(await stays)).toBe("ok");
+});

@@ -1,5 +1,19 @@
 import { expect, test } from "bun:test";
-import { event, events, isCall, openStream, serve, text } from "../../support/mcp-server.ts";
+import type { ClientAnswer } from "../../../src/core/inbound.ts";
+import { rejectionOf } from "../../support/failure.ts";
+import {
+  event,
+  events,
+  isCall,
+  type Message,
+  opens,
+  openStream,
+  refusal,
+  reply,
+  serve,
+  text,
+} from "../../support/mcp-server.ts";
+import { until } from "../../support/until.ts";
 import { http, textOf, upstreams } from "../../support/upstream.ts";
 
 const answer = (id: unknown): string => event({ jsonrpc: "2.0", id, result: text("ok") });
@@ -28,4 +42,61 @@ test("a stream that its server leaves open after the answer is ended", async () 
   await using set = upstreams([http("a", server.url)]);
   expect(textOf(await set.ask("a", "t"))).toBe("ok");
   await ended.promise;
+});
+
+/** A server whose first call loses its session to the second: that of the first is `s2`, its stream breaks after `said`. */
+function forgetful(said: string, elsewhere: (session: string, request: Request, message: Message) => void) {
+  let opened = 0;
+  return serve((message, request) => {
+    const session = request.headers.get("mcp-session-id") ?? "";
+    if (message.method === "initialize") return opens(message.id, `s${++opened}`);
+    if (request.method === "GET" || message.method === undefined) {
+      elsewhere(session, request, message);
+      return new Response(null, { status: request.method === "GET" ? 503 : 202 });
+    }
+    if (!isCall(message)) return null;
+    if (message.params?.["name"] === "first") return events(`id: 1-0\nretry: 100\ndata:\n\n${said}`);
+    return session === "s2" ? refusal(message.id, -32600, "Session not found") : reply(message.id, text(session));
+  });
+}
+
+test("a stream of a lost session is resumed in no other, where the same event id is another's", async () => {
+  const gets: string[] = [];
+  using server = forgetful("", (session, { headers }) => gets.push(`${session} ${headers.get("last-event-id")}`));
+  await using set = upstreams([http("a", server.url, { getStream: "off" })]);
+  await set.settled();
+  const controller = new AbortController();
+  const first = rejectionOf(set.ask("a", "first", {}, { controller }));
+  await until(() => server.of("tools/call").length === 1, "the call");
+  expect(textOf(await set.ask("a", "second"))).toBe("s3");
+  gets.length = 0;
+  await until(() => gets.length > 0, "another attempt");
+  expect(gets).toEqual(["s2 1-0"]);
+  controller.abort();
+  expect((await first).code).toBe("cancelled");
+});
+
+test("a question of a lost session is answered in no other, where the same id is another's", async () => {
+  const answers: [session: string, id: unknown][] = [];
+  const question = event({ jsonrpc: "2.0", id: 0, method: "roots/list" });
+  using server = forgetful(question, (session, { method }, { id }) => method === "POST" && answers.push([session, id]));
+  await using set = upstreams([http("a", server.url, { getStream: "off" })]);
+  await set.settled();
+  const asked = Promise.withResolvers<void>();
+  const renewed = Promise.withResolvers<void>();
+  const input = async (): Promise<ClientAnswer> => {
+    asked.resolve();
+    await renewed.promise;
+    return { kind: "result", text: '{"roots":[]}' };
+  };
+  const more = { session: "s", declares: { roots: {} }, input };
+  const controller = new AbortController();
+  const first = rejectionOf(set.ask("a", "first", {}, { ...more, controller }));
+  await asked.promise;
+  expect(textOf(await set.ask("a", "second", {}, more))).toBe("s3");
+  renewed.resolve();
+  await until(() => answers.length > 0, "the answer");
+  expect(answers).toEqual([["s2", 0]]);
+  controller.abort();
+  expect((await first).code).toBe("cancelled");
 });

@@ -363,16 +363,21 @@ test("a resource that the server refuses is not subscribed to", async () => {
 });
 
 for (const notifications of [{}, { resourcesListChanged: true }, { resourceSubscriptions: [] }]) {
-  test(`a modern server that honours only ${JSON.stringify(notifications)} grants no subscription`, async () => {
-    using server = serve(({ method, id }) => {
+  test(`a modern server that honours only ${JSON.stringify(notifications)} grants no subscription, and is listened to no more`, async () => {
+    const open = new Set<unknown>();
+    using server = serve(({ method, id }, request) => {
       if (method === "server/discover") return discovers(id);
       if (method === "initialize") return new Response(null, { status: 404 });
-      return method === "subscriptions/listen" ? listening(id, notifications) : null;
+      if (method !== "subscriptions/listen") return null;
+      open.add(id);
+      request.signal.addEventListener("abort", () => open.delete(id));
+      return listening(id, notifications);
     });
     await using set = upstreams([http("a", server.url)]);
     await set.settled();
     expect(await rejectionOf(set.follow("a", "test://a", () => {}))).toMatchObject({ code: "upstream-down" });
     await until(() => set.status()[0]?.subscriptions === 0, "its end");
+    await until(() => open.size === 0, "the end of the request");
   });
 }
 
