@@ -1,0 +1,40 @@
+import { expect, test } from "bun:test";
+import { openState } from "../../src/store/open.ts";
+import { ended, noStrace, strace } from "../support/processes.ts";
+import { TempDir } from "../support/temp-dir.ts";
+
+const moduleAt = (name: string): string => JSON.stringify(new URL(`../../src/${name}`, import.meta.url).pathname);
+
+/** Runs this code with the store's functions, below a command. */
+const run = (code: string, ...below: string[]) =>
+  ended(Bun.spawn([...below, process.execPath, "-e", code], { stdout: "pipe", stderr: "pipe", timeout: 10_000 }));
+
+test.skipIf(noStrace)(
+  "T07 P5 store: a freeze is on stable storage before it is told, and that it is not is told as such (needs strace)",
+  async () => {
+    using at = new TempDir();
+    openState(at.dir)[Symbol.dispose]();
+    const freeze = `
+      import { openState } from ${moduleAt("store/open.ts")};
+      const store = openState(${JSON.stringify(at.dir)});
+      try {
+        store.setFrozen(true);
+        console.log("frozen");
+      } catch (error) {
+        console.log(error.constructor.name, error.message);
+      }`;
+    const failing = ["-e", "trace=fsync", "-e", "inject=fsync:error=EIO"];
+    const { stdout } = await run(freeze, strace, "-f", "-o", "/dev/null", ...failing);
+    expect(stdout).toStartWith(`StoreUnsynced ${at.path("mcpgw.db")}: `);
+  },
+  20_000,
+);
+
+test("T07 store: a named pipe in place of a database is refused instead of waited for", async () => {
+  using at = new TempDir();
+  Bun.spawnSync(["mkfifo", at.path("x.db")]);
+  const open = `
+    import { openReadable } from ${moduleAt("store/sqlite/database.ts")};
+    openReadable(${JSON.stringify(at.path("x.db"))}, 0);`;
+  expect(await run(open)).toMatchObject({ code: 1, stderr: expect.stringContaining("is no regular file") });
+});
