@@ -1,7 +1,6 @@
 import { expect, test } from "bun:test";
 import { readFileSync, symlinkSync } from "node:fs";
 import { findFamily, readProcess } from "../../../src/upstream/process/process-table.ts";
-import { killFamily } from "../../../src/upstream/process/tree.ts";
 import { TempDir } from "../../support/temp-dir.ts";
 import { until } from "../../support/until.ts";
 
@@ -46,25 +45,6 @@ test.skipIf(process.platform !== "linux")("this process is of no family that it 
   const family = await findFamily({ leaders: new Set([session]), marker: null });
   expect(family.map(({ pid }) => pid)).not.toContain(process.pid);
 });
-
-test.skipIf(process.platform !== "linux")(
-  "what has ended is no process that would not die, though nobody collects it (needs Linux)",
-  async () => {
-    // The program that takes the place of the shell collects none of its children.
-    const script = 'MCPGW_TEST=ended sh -c "read _" & echo $!; exec sleep 73';
-    const child = Bun.spawn(["sh", "-c", script], { detached: true, stdout: "pipe" });
-    const { value } = await child.stdout.getReader().read();
-    const pid = new TextDecoder().decode(value).trim();
-    const state = await until(async () => {
-      const found = await readProcess(pid);
-      return found?.zombie ? found : null;
-    }, "its end");
-    expect(state).toMatchObject({ parent: child.pid, zombie: true });
-    expect((await findFamily({ leaders: new Set([child.pid]), marker: null })).length).toBe(2);
-    expect(await killFamily({ leaders: new Set([child.pid]), marker: null })).toEqual([]);
-    await child.exited;
-  },
-);
 
 test.skipIf(process.platform !== "linux")("of two processes the later one started later (needs Linux)", async () => {
   const start = async () => {
