@@ -68,6 +68,10 @@ test("T10: crashes of callers' instances count, are shown with their reason, log
   const facts = { server: "a", principal: "alice", reason: expect.stringContaining("code 7") };
   expect(noted("server.crashed")).toMatchObject([facts, facts, facts]);
   expect(noted("server.circuit-open")).toMatchObject([facts]);
+  // An operator's restart forgets them.
+  await set.restart("a");
+  expect(state(set)).toMatchObject({ state: "ready", reason: null, down: [] });
+  await set.ask("a", "echo", {}, { who });
 });
 
 test("T10: an instance that runs again is down no longer", async () => {
