@@ -38,13 +38,14 @@ async function inherits(code: string): Promise<unknown> {
 }
 
 // `tail` keeps neither of the pipes open to which the program prints.
-const lasting = "M=1 tail -f /dev/null >/dev/null 2>&1";
+const bare = "tail -f /dev/null >/dev/null 2>&1";
+const lasting = `M=1 ${bare}`;
 
 test.skipIf(process.platform !== "linux")(
   "FIELD T31: only what started after a child ends as what that child left behind (needs Linux)",
   async () => {
     const ends = await inherits(`
-      const pid = await leave(${JSON.stringify(lasting)});
+      const pid = await leave(${JSON.stringify(bare)});
       const { started } = await readProcess(String(pid));
       const before = [await endOrphans(started + 1), await found()];
       print(before, pid, await endOrphans(started), await found());`);
