@@ -1,4 +1,5 @@
 import { expect, test } from "bun:test";
+import { readFileSync } from "node:fs";
 import { openState } from "../../src/store/open.ts";
 import { ended, noStrace, strace } from "../support/processes.ts";
 import { TempDir } from "../support/temp-dir.ts";
@@ -26,6 +27,27 @@ test.skipIf(noStrace)(
     const failing = ["-e", "trace=fsync", "-e", "inject=fsync:error=EIO"];
     const { stdout } = await run(freeze, strace, "-f", "-o", "/dev/null", ...failing);
     expect(stdout).toStartWith(`StoreUnsynced ${at.path("mcpgw.db")}: `);
+  },
+  20_000,
+);
+
+test.skipIf(noStrace)(
+  "T02 T07 store: each change of keys is synced, and for a new log the directory that names it (needs strace)",
+  async () => {
+    using at = new TempDir();
+    const log = at.path("strace");
+    const program = `
+      import { mkdirSync } from "node:fs";
+      import { openState } from ${moduleAt("store/open.ts")};
+      import { openChain } from ${moduleAt("store/sqlite/chain.ts")};
+      mkdirSync(${JSON.stringify(at.path("audit"))});
+      openChain(${JSON.stringify(at.path("audit/main.db"))});
+      const store = openState(${JSON.stringify(at.dir)});
+      for (let n = 0; n < 10; n++) store.setFrozen(n % 2 === 0);`;
+    expect((await run(program, strace, "-f", "-y", "-o", log, "-e", "trace=fsync")).code).toBe(0);
+    const synced = [...readFileSync(log, "utf8").matchAll(/fsync\(\d+<([^>]*)>/g)].map(([, path]) => path);
+    expect(synced.filter((path) => path === at.path("mcpgw.db-wal")).length).toBeGreaterThanOrEqual(10);
+    expect(synced).toContain(at.path("audit"));
   },
   20_000,
 );
