@@ -1,4 +1,5 @@
 import { expect, test } from "bun:test";
+import { getEventListeners } from "node:events";
 import { writeFileSync } from "node:fs";
 import type { Failure } from "../../src/core/failure.ts";
 import type { LocalServer } from "../../src/core/ports.ts";
@@ -146,8 +147,11 @@ test("isolation: shared gives all callers one instance", async () => {
 
 test("an instance nobody uses is stopped, as is that of a revoked key", async () => {
   await using set = upstreams([fake("a", [], { idleStop: "50ms", healthCheck: 30 })]);
-  await set.ask("a", "echo");
+  const who = principal("bob");
+  await set.ask("a", "echo", {}, { who });
   await until(() => state(set)?.instances === 0, "the idle stop");
+  // Nothing that has ended waits for the end of a key, which may live for years.
+  await until(() => getEventListeners(who.revoked, "abort").length === 0, "nothing that waits for the key");
   await using other = upstreams([fake("a")]);
   await other.settled();
   const alice = principal("alice");
