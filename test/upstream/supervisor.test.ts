@@ -96,6 +96,9 @@ test("T11: a crash loop opens the circuit, which lets one attempt through at a t
   expect(starts()).toBe(5);
   await until(() => starts() === 6, "the probe");
   await until(() => state(set)?.state === "open-circuit", "the circuit to stay open");
+  // An operator's restart forgets what came before it.
+  await set.restart("a");
+  expect(state(set)?.state).toBe("backoff");
 });
 
 test("T12: an instance that was stopped is found out after a time-out and replaced", async () => {
