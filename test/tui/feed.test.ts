@@ -79,3 +79,21 @@ test("R123: each time that a console misses records it is told how many", async 
   expect(new Set(feed.view().records.map(({ type }) => type))).toEqual(new Set(["call.end"]));
   feed.close();
 });
+
+test("a console that runs for long keeps the thousand newest records", async () => {
+  let seq = 0;
+  const next = async () => {
+    if (seq === 1_500) await new Promise(() => {});
+    seq++;
+    return { done: false, value: { chain: "main", seq, at: seq, type: "call.end" } };
+  };
+  const client = {
+    call: async () => ({ servers: [], consumers: [], records: [], frozen: false, notReady: null }),
+    stream: () => ({ [Symbol.asyncIterator]: () => ({ next }) }),
+    close() {},
+  };
+  const feed = new Feed({ open: async () => client as unknown as Client });
+  await until(() => feed.view().records[0]?.seq === 1_500, "the last record");
+  expect(feed.view().records.at(-1)?.seq).toBe(501);
+  feed.close();
+});

@@ -88,6 +88,7 @@ test("T11: a crash loop opens the circuit, which lets one attempt through at a t
   await set.settled();
   await until(() => state(set)?.state === "open-circuit", "the circuit to open");
   expect(state(set)?.reason).toContain("code 3");
+  expect(set.events.filter(({ type }) => type === "server.circuit-open")).toMatchObject([{ facts: { server: "a" } }]);
   const starts = () => set.events.filter(({ type }) => type === "server.started").length;
   expect(starts()).toBe(5);
   const failure = await rejectionOf(set.ask("a", "echo"));
@@ -219,6 +220,11 @@ test("FIELD T53: a server whose first list fails is tried again, and its list ar
   expect(state(set)).toMatchObject({ state: "backoff", reason: expect.stringContaining("not yet") });
   await until(() => state(set)?.state === "ready", "the second attempt");
   expect(set.listings()[0]?.tools.length).toBeGreaterThan(5);
+  // Nothing of the first attempt runs on.
+  const pidsOf = (type: "server.started" | "server.stopped") =>
+    set.events.flatMap((event) => (event.type === type && "pid" in event.facts ? [event.facts.pid] : []));
+  const [first = 0] = pidsOf("server.started");
+  await until(() => pidsOf("server.stopped").includes(first), "the end of the first attempt");
 });
 
 test("a list_changed notification makes the list be read anew and remembered", async () => {
