@@ -34,18 +34,31 @@ test("a feed that looks again and again leaves no listener of a look behind", as
   feed.close();
 });
 
-test("a feed whose stream the daemon ends goes on over another connection", async () => {
+test("a feed whose stream ends, or fails before it has begun, goes on over another connection alone", async () => {
   let opened = 0;
+  const signals: AbortSignal[] = [];
+  const gone = new Error("the daemon has gone");
+  const nothing = { servers: [], consumers: [], records: [], frozen: false, notReady: null };
   const client = {
-    call: async () => ({ servers: [], consumers: [], records: [], frozen: false, notReady: null }),
-    stream: () => ({
-      [Symbol.asyncIterator]: () => ({ next: async () => (opened < 2 ? { done: true } : await new Promise(() => {})) }),
-    }),
+    call: async (name: string) => {
+      if (opened === 1 && name === "audit.log") throw gone;
+      return nothing;
+    },
+    stream(_name: string, _input: unknown, signal: AbortSignal) {
+      signals.push(signal);
+      const next = async () => {
+        if (opened === 1) throw gone;
+        return opened === 2 ? { done: true } : await new Promise(() => {});
+      };
+      return { [Symbol.asyncIterator]: () => ({ next }) };
+    },
     close() {},
   };
   const open = async () => (opened++, client as unknown as Client);
   const feed = new Feed({ open, retry: 1 });
-  await until(() => opened === 2 && feed.view().link === "live", "another connection");
+  await until(() => opened === 3 && feed.view().link === "live", "another connection");
+  // Nothing goes on that belongs to an earlier one.
+  expect(signals.map(({ aborted }) => aborted)).toEqual([true, true, false]);
   feed.close();
 });
 

@@ -213,6 +213,16 @@ test("a server on demand that is called while it is listed keeps running", async
   expect(state(set)).toMatchObject({ state: "ready", instances: 1 });
 });
 
+test("a server on demand stays listed as long as a caller has an instance of it", async () => {
+  const onDemand = fake("a", [], { start: "on-demand", healthCheck: 20 });
+  await using set = upstreams([onDemand, fake("b", ["--mode", "no-ping"], { healthCheck: 100 })]);
+  await set.ask("a", "echo");
+  await until(() => state(set)?.state === "ready", "its list");
+  // Time passes.
+  await until(() => set.events.some(({ type }) => type === "server.crashed"), "the failed ping of another");
+  expect(state(set)).toMatchObject({ state: "ready", instances: 1 });
+});
+
 test("FIELD T53: a server whose first list fails is tried again, and its list arrives", async () => {
   using at = new TempDir();
   await using set = upstreams([fake("a", [], { env: { FIRST_LIST: at.path("mark") } })]);
@@ -249,6 +259,13 @@ test("R112: a reload that only changes refresh changes the pace of a running ser
   await using next = upstreams([fake("a", ["--mode", "growing-list"], { refresh: 30 })], { previous: old });
   await until(() => (next.listings()[0]?.tools.length ?? 0) >= 4, "the list to grow");
   expect(state(next)?.restarts).toBe(0);
+});
+
+test("R111: a reload that only changes healthCheck changes the pace of a running server", async () => {
+  const old = upstreams([fake("a", ["--mode", "no-ping"])]);
+  await old.settled();
+  await using next = upstreams([fake("a", ["--mode", "no-ping"], { healthCheck: 60 })], { previous: old });
+  await until(() => next.events.some(({ type }) => type === "server.crashed"), "the failed ping");
 });
 
 test("a reload keeps the processes of unchanged servers, drains the others, and starts nothing before activate", async () => {
