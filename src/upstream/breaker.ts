@@ -43,7 +43,7 @@ export function createBreaker(options: BreakerOptions, mono: () => number, rando
       recent = [...recent.filter((time) => at - time < options.window), at].slice(-options.failures);
       open ||= recent.length === options.failures;
       const base = open ? options.rest : Math.min(options.most, options.first * 2 ** streak);
-      streak = Math.min(streak + 1, 30);
+      streak++;
       const wait = base * (1 + random() * 0.2);
       until = at + wait;
       return { wait, open };

@@ -1,4 +1,6 @@
 import { expect, test } from "bun:test";
+import { isDeepStrictEqual } from "node:util";
+import { silent } from "../../src/core/log.ts";
 import { StoreFailed } from "../../src/core/store.ts";
 import { until } from "../support/until.ts";
 import { reasonOf } from "../support/failure.ts";
@@ -7,11 +9,14 @@ import { answered, callOf, faultyStore, openBroker, recordsOf, tempState } from 
 test("T20: acts that wait to be recorded are bounded; those past the bound are counted", async () => {
   using at = tempState();
   const faulty = faultyStore(at);
-  await using opened = await openBroker(at, {}, { store: faulty.store });
+  const lost: unknown[] = [];
+  const log = { ...silent, error: (_message: string, facts: unknown) => void lost.push(facts) };
+  await using opened = await openBroker(at, {}, { store: faulty.store, log });
   faulty.full = new StoreFailed("disk full");
   const act = { type: "key.revoked", actor: "local:0", facts: { key: "k", uid: 0, gid: 0, pid: 1 } } as const;
   await Promise.all(Array.from({ length: 10_003 }, () => opened.broker.recordDone(act)));
   expect(opened.broker.health()).toMatchObject({ backlog: 10_000, unrecorded: 3 });
+  expect(lost.filter((facts) => isDeepStrictEqual(facts, { type: "key.revoked" }))).toHaveLength(3);
   faulty.full = null;
   await until(() => opened.broker.health().backlog === 0 && opened.broker.health().ok, "all of them on record");
 });
@@ -24,9 +29,16 @@ test("P5: an act that waits to be recorded is recorded at the end, though the lo
   const act = { type: "key.revoked", actor: "local:0", facts: { key: "k", uid: 0, gid: 0, pid: 1 } } as const;
   expect(await opened.broker.recordDone(act)).toBe(false);
   expect(opened.broker.health()).toMatchObject({ ok: false, backlog: 1, records: 0 });
+  // Each further act is an attempt to record those that wait.
+  expect(await opened.broker.recordDone({ ...act, type: "key.frozen", facts: { uid: 0, gid: 0, pid: 1 } })).toBe(false);
+  expect(opened.broker.health()).toMatchObject({ backlog: 2 });
   faulty.full = null;
   await opened.close();
-  expect(recordsOf(at)[0]?.type).toBe("key.revoked");
+  expect(
+    recordsOf(at)
+      .map(({ type }) => type)
+      .slice(0, 2),
+  ).toEqual(["key.revoked", "key.frozen"]);
 });
 
 test.each(["recordEvent", "recordDone"] as const)(
@@ -68,4 +80,22 @@ test("P3: an ending that cannot be recorded is tried until it is, and then its c
   await until(() => left < 0 && opened.broker.health().ok, "its ending is on record");
   await opened.broker.checkpoint();
   expect(settled.at(-1)).toBe(opened.broker.health().records);
+});
+
+test("T20: endings that wait to be recorded are bounded", async () => {
+  using at = tempState();
+  const faulty = faultyStore(at);
+  const calls = Array.from({ length: 10_003 }, () => callOf());
+  {
+    await using opened = await openBroker(at, {}, { store: faulty.store });
+    // The log takes so many at once.
+    for (let from = 0; from < calls.length; from += 1000) {
+      await Promise.all(calls.slice(from, from + 1000).map((call) => opened.broker.begin(call)));
+    }
+    faulty.full = new StoreFailed("disk full");
+    await Promise.allSettled(calls.map((call) => opened.broker.end(answered(call))));
+    faulty.full = null;
+    await until(() => opened.broker.health().records >= 20_003, "the endings that were kept");
+  }
+  expect(recordsOf(at).filter(({ type }) => type === "call.lost")).toHaveLength(10_000);
 });

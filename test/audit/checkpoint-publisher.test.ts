@@ -5,6 +5,8 @@ import { gatherEvidence } from "../../src/audit/evidence.ts";
 import { checkpointFile } from "../../src/audit/outside.ts";
 import { systemClock } from "../../src/core/clock.ts";
 import { silent } from "../../src/core/log.ts";
+import { type Anchor, StoreBusy, StoreFailed } from "../../src/core/store.ts";
+import { openChain } from "../../src/store/sqlite/chain.ts";
 import { until } from "../support/until.ts";
 import {
   openBroker,
@@ -90,6 +92,9 @@ test("R9 how far a file for checkpoints is behind is known after a restart: by t
   expect(restarted.covered).toBe(size);
   expect(restarted.us).toBeWithin(3_600_000_000, 3_660_000_000);
   expect((await lagWith([{ file: late }])).covered).toBe(0);
+  // By a clock that was set back the checkpoint was made in the future.
+  clock.now = () => systemClock.now() - 3_600_000_000;
+  expect((await lagWith([{ file }])).us).toBeWithin(0, 60_000_000);
 });
 
 test("R9 a checkpoint that a power cut tore is no forgery: it is told and recorded, the next one is whole", async () => {
@@ -135,7 +140,7 @@ async function paced(at: TempState, checkpointEvery: { interval: number; records
 
 test("R9: a checkpoint is made after so many records, or after so much time with any, and not before", async () => {
   using at = tempState();
-  const { opened, advance, size, later } = await paced(at, { interval: 60_000, records: 5 });
+  const { opened, advance, size, later } = await paced(at, { interval: 60_000, records: 6 });
   for (let i = 0; i < 2; i++) await runCall(opened.broker);
   await later();
   expect(size()).toBe(0);
@@ -146,10 +151,15 @@ test("R9: a checkpoint is made after so many records, or after so much time with
   expect(size()).toBe(6);
   advance(60_000);
   await until(() => size() === 9, "one for its time");
+  await runCall(opened.broker);
+  await later();
+  expect(size()).toBe(9);
+  advance(60_000);
+  await until(() => size() === 12, "the next one for its time");
   // The record of a checkpoint calls for no other one, nor does what is noted already for another note.
   advance(60_000);
   await later();
-  expect(size()).toBe(9);
+  expect(size()).toBe(12);
   const head = join(outsideOf(at), "main.head");
   const { mtimeMs } = statSync(head);
   await later();
@@ -174,5 +184,41 @@ test("R9: a checkpoint that is asked for covers what was recorded before, also w
     await opened.broker.checkpoint();
     expect(opened.broker.health().checkpoint?.size).toBeGreaterThanOrEqual(records);
     await other;
+  }
+});
+
+test("R9: what the last process left without a checkpoint is covered by the first one after the next start", async () => {
+  using at = tempState();
+  await recordCall(at);
+  // Its process dies before it makes a checkpoint.
+  const dying = await openBroker(at, {}, { tick: 60_000 });
+  await runCall(dying.broker);
+  await dying.broker.flush();
+  const { records } = dying.broker.health();
+  dying.store[Symbol.dispose]();
+  await using opened = await openBroker(at, {}, { tick: 60_000 });
+  await opened.broker.checkpoint();
+  expect(opened.broker.health().checkpoint).toMatchObject({ size: records });
+  await opened.close();
+  expect(recordsOf(at).at(-1)).toMatchObject({ type: "checkpoint", facts: { from: 2, size: records } });
+});
+
+test("R9: an anchor that cannot be saved keeps no checkpoint from being made; a busy store is not told", async () => {
+  using at = tempState();
+  const warnings: string[] = [];
+  const log = { ...silent, warn: (message: string) => void warnings.push(message) };
+  const errors = [new StoreBusy("locked"), new StoreFailed("disk full")];
+  const saveAnchor = (_anchor: Anchor): never => {
+    throw errors.shift() ?? new StoreBusy("locked");
+  };
+  await using opened = await openBroker(at, {}, { log, tick: 60_000, store: { ...openChain(at.db()), saveAnchor } });
+  const told = [[], ["audit anchor not saved"]];
+  for (const expected of told) {
+    await runCall(opened.broker);
+    await opened.broker.flush();
+    const { records } = opened.broker.health();
+    await opened.broker.checkpoint();
+    expect(opened.broker.health().checkpoint?.size).toBe(records);
+    expect(warnings).toEqual(expected);
   }
 });

@@ -97,6 +97,26 @@ test("T20 of a caller that storms a thousand tools a few dozen are told of, and 
   expect(counted.at(-1)).toMatchObject({ srv: "crm", st: "denied", code: "denied" });
 });
 
+test("a counted refusal of a prompt names it, and the rule that a failure alone knows, but no method that callers invent", async () => {
+  using at = tempState();
+  const opened = await openBroker(at);
+  const { who } = callOf();
+  const refuse = (method: string, hasRoute: boolean) => {
+    const call = callOf({ tool: "greet" });
+    Object.assign(call, { who, inbound: { ...call.inbound, method }, verdict: null });
+    call.route = hasRoute ? { ...makeRoute("crm", "greet"), kind: "prompt", tool: null } : null;
+    return opened.broker.end(failed(call, new Failure("denied", "no", { rule: "no-prompts" })));
+  };
+  for (let i = 0; i < 62; i += 1) await refuse("prompts/get", true);
+  for (let i = 0; i < 3; i += 1) await refuse(`invented/${i}`, false);
+  await opened.close();
+  const [prompts, invented] = recordsOf(at).filter(({ count }) => count !== undefined);
+  const all = { rule: "no-prompts", roles: ["reader"] };
+  expect(prompts).toMatchObject({ ...all, method: "prompts/get", srv: "crm", tool: "greet", count: 2 });
+  expect(invented).toMatchObject({ ...all, count: 3 });
+  expect([invented?.method, invented?.srv]).toEqual([undefined, undefined]);
+});
+
 test("names that callers choose are not what refusals are counted by", async () => {
   using at = tempState();
   const opened = await openBroker(at);
@@ -128,18 +148,26 @@ test("the last refusal that has a record of its own says that further ones are c
 test("failed credentials leave one record a minute and source, counted, without the address", async () => {
   using at = tempState();
   const opened = await openBroker(at);
-  const fail = (ip: string) => opened.broker.end(failed(arriving({ ip }), new Failure("unauthenticated", "who?")));
+  const fail = (ip: string, code: "unauthenticated" | "frozen" = "unauthenticated") =>
+    opened.broker.end(failed(arriving({ ip }), new Failure(code, "who?")));
+  const begun = timeText(Date.now() * 1000);
   for (let i = 0; i < 5; i += 1) await fail("192.0.2.7");
   await fail("192.0.2.8");
+  for (let i = 0; i < 2; i += 1) await fail("192.0.2.7", "frozen");
   await opened.close();
   const failures = recordsOf(at).filter(({ type }) => type === "auth.failed");
-  expect(failures.map(({ count, st }) => [count, st])).toEqual([
-    [1, "auth-failed"],
-    [1, "auth-failed"],
-    [4, "auth-failed"],
+  expect(failures.map(({ count, st, code }) => [count, st, code])).toEqual([
+    [1, "auth-failed", "unauthenticated"],
+    [1, "auth-failed", "unauthenticated"],
+    [4, "auth-failed", "unauthenticated"],
+    [2, "auth-failed", "frozen"],
   ]);
+  for (const { facts } of failures.slice(2)) {
+    const times = [begun, facts?.["first"], facts?.["last"], timeText(Date.now() * 1000)];
+    expect(times.map(String).toSorted()).toEqual(times as string[]);
+  }
   expect(JSON.stringify(failures)).not.toContain("192.0.2");
   using reader = openReader({ state: at.state, main: null });
   const stood = failures.map(({ src }) => valueOf(reader.subject("main", subjectIn(src) ?? "")));
-  expect(stood).toEqual(["192.0.2.7", "192.0.2.8", "192.0.2.7"]);
+  expect(stood).toEqual(["192.0.2.7", "192.0.2.8", "192.0.2.7", "192.0.2.7"]);
 });

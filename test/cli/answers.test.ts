@@ -1,5 +1,5 @@
 import { describe, expect, test } from "bun:test";
-import { existsSync, readFileSync, symlinkSync, writeFileSync } from "node:fs";
+import { mkdirSync, existsSync, readFileSync, symlinkSync, writeFileSync } from "node:fs";
 import { mostAsked } from "../../src/control/filters.ts";
 import { Refusal, Unreachable } from "../../src/control/refusal.ts";
 import { StoreFailed } from "../../src/core/store.ts";
@@ -31,6 +31,12 @@ describe("R25 audit verify", () => {
       0,
       "  checkpoint over 10 records, from kept\n  newer records, chained but not yet covered by it: 2\n",
     ],
+    [
+      "audit verify",
+      { ...intact, checkpoint: { ...checkpoint, sameHost: true } },
+      3,
+      "  it lies on this host: whoever could change the log could change it too\n",
+    ],
   ] as const)("%s of %o exits %p", async (text, of, exit, says) => {
     const { code, out } = await ask(text, of, exit);
     expect(code).toBe(exit);
@@ -51,9 +57,15 @@ describe("R25 audit verify", () => {
   test.each([
     ["--pubkey no-key", "there is no file no-key, nor is that a public key"],
     ["--checkpoint URL", "URL answers 404"],
+    ["--checkpoint EMPTY", "no file is in EMPTY"],
+    ["--checkpoint MANY", "MANY holds 101 files, 100 at most are read at once"],
   ])("exits 2 where it cannot be asked: %s", async (flag, says) => {
+    using dir = new TempDir();
+    for (const name of ["empty", "many"]) mkdirSync(dir.path(name));
+    for (let n = 0; n < 101; n++) writeFileSync(dir.path(`many/${n}`), "");
     using web = Bun.serve({ port: 0, hostname: "127.0.0.1", fetch: () => new Response("", { status: 404 }) });
-    const at = (text: string) => text.replace("URL", web.url.href);
+    const at = (text: string) =>
+      text.replace("URL", web.url.href).replace("EMPTY", dir.path("empty")).replace("MANY", dir.path("many"));
     const { code, out, err } = await run(`audit verify ${at(flag)}`, () => ({ exit: 0, chains: [], pubkey: null }));
     expect({ code, out }).toEqual({ code: 2, out: "" });
     expect(err).toContain(at(says));

@@ -28,3 +28,12 @@ test("a command that does not look for ./gateway.yaml says so where nothing else
   expect((await place.cli(["status"])).stderr).not.toContain(passedOver);
   expect((await place.bare(["config", "reload"])).stderr).not.toContain(passedOver);
 });
+
+test("an error shows no control character of a name that it repeats, and what is wrong with what was given exits 2", async () => {
+  using place = new Place({ servers: [], policies: [] });
+  const named = await place.bare(["config", "check", "--config", "nowhere/\u001b[31mx.yaml"]);
+  expect([named.code, named.stderr]).toEqual([2, expect.stringContaining("nowhere/")]);
+  expect(named.stderr).not.toContain("\u001b");
+  const nowhere = await place.bare(["servers", "disable", "crm"]);
+  expect([nowhere.code, nowhere.stderr]).toEqual([2, expect.stringContaining("no configuration in --config")]);
+});

@@ -34,6 +34,9 @@ test("R23: a store that is gone is made anew by the log", async () => {
   expect(await place.cli(["keys", "revoke", "yaml"])).toMatchObject({ code: 0 });
   rmSync(join(place.state, "mcpgw.db"));
   expect(await rebuilt(place)).toMatchObject([{ revoked: 1, frozen: false, lost: 1 }]);
+  // A key of the file is revoked under whatever name it stands there.
+  place.configure({ servers: [], auth: { keys: auth.keys.map((key) => ({ ...key, id: "renamed" })) } });
+  expect(await place.json("keys", "list")).toMatchObject({ keys: [{ id: "renamed", state: "revoked" }] });
 });
 
 test.each([

@@ -70,7 +70,7 @@ test("the refusal names the limit and when to come back, and coming back then su
   expect(pass(5)).toBe(1);
   const { code, detail, message } = failureOf(() => limits.take(principal(), route));
   expect([code, detail.limit, detail.retryAfterMs]).toEqual(["rate-limited", "perMinute", 667]);
-  expect(message).toContain("90 calls a minute");
+  expect(message).toContain("90 calls a minute reached; try again in 1 s.");
   clock.advance(666);
   expect(pass(1)).toBe(0);
   clock.advance(1);
@@ -111,6 +111,7 @@ test("R3: a key's own rate replaces the consumer's, for that key only", () => {
   const fast: Principal = { ...principal("key:a"), rate: { perMinute: 10, burst: 10 } };
   expect(pass(20, fast)).toBe(10);
   expect(pass(20, { ...principal("key:b"), consumerId: fast.consumerId })).toBe(3);
+  expect(pass(20, { ...fast, keyId: "another" })).toBe(10);
   expect(pass(1, { ...fast, keyId: "stopped", rate: { perMinute: 0, burst: 0 } })).toBe(0);
 });
 
@@ -178,6 +179,7 @@ test("admission counts what is in flight, of one principal and of all", () => {
   limits.admit(a, 1);
   const mine = failureOf(() => limits.admit(a, 1));
   expect([mine.code, mine.detail.limit]).toEqual(["overloaded", "inFlight.perPrincipal"]);
+  expect(mine.detail.retryAfterMs).toBe(1000);
   limits.admit(b, 1);
   expect(failureOf(() => limits.admit(b, 1)).detail.limit).toBe("inFlight.total");
   limits.release(a, 1);
@@ -203,6 +205,11 @@ test("S23: what is in flight is limited in characters too, with room for two of 
   for (const more of ["c", "d", "e"]) limits.admit(principal(`key:${more}`), 60 * mib);
   const all = failureOf(() => limits.admit(b, 16 * mib));
   expect([all.code, all.message]).toEqual(["overloaded", expect.stringContaining("The gateway is at the limit")]);
+  const carrying = setUp().limits;
+  const leave = carrying.carry(a, 64 * mib);
+  expect(failureOf(() => carrying.admit(a, 1)).code).toBe("overloaded");
+  leave();
+  carrying.admit(a, 1);
   const long = setUp({ body: 200 * mib }).limits;
   for (let i = 0; i < 2; i++) long.admit(a, 200 * mib);
   expect(failureOf(() => long.admit(a, 4 * mib)).code).toBe("overloaded");

@@ -84,6 +84,7 @@ test("R11 A16 store: the index changes how fast records are found, never which",
   };
   const scanned = answers();
   expect(scanned.every((found) => found.length > 0)).toBe(true);
+  expect(scanned[0]).toHaveLength(100);
   const path = join(at.state, "index.db");
   for (const upto of [100, 300]) {
     fillIndex(path, rows, upto);

@@ -66,8 +66,17 @@ test("T62 store: what it creates is for its owner only, and a directory that oth
   );
   expect(new Set(modes)).toEqual(new Set([0]));
   backend.dispose();
-  Bun.spawnSync(["chmod", "0755", at.dir]);
-  expect(() => prepareStateDir(at.dir)).toThrow(`chmod 0700 ${at.dir}`);
+  for (const mode of [0o755, 0o710, 0o701]) {
+    chmodSync(at.dir, mode);
+    expect(() => prepareStateDir(at.dir)).toThrow(`chmod 0700 ${at.dir}`);
+  }
+  const before = process.umask(0o377);
+  try {
+    prepareStateDir(join(at.dir, "new"));
+  } finally {
+    process.umask(before);
+  }
+  expect(statSync(join(at.dir, "new")).mode & 0o777).toBe(0o700);
 });
 
 test("store: a lock that cannot be taken for another reason than missing rights says that reason", () => {

@@ -34,18 +34,31 @@ test("a feed that looks again and again leaves no listener of a look behind", as
   feed.close();
 });
 
-test("a feed whose stream the daemon ends goes on over another connection", async () => {
+test("a feed whose stream ends, or fails before it has begun, goes on over another connection alone", async () => {
   let opened = 0;
+  const signals: AbortSignal[] = [];
+  const gone = new Error("the daemon has gone");
+  const nothing = { servers: [], consumers: [], records: [], frozen: false, notReady: null };
   const client = {
-    call: async () => ({ servers: [], consumers: [], records: [], frozen: false, notReady: null }),
-    stream: () => ({
-      [Symbol.asyncIterator]: () => ({ next: async () => (opened < 2 ? { done: true } : await new Promise(() => {})) }),
-    }),
+    call: async (name: string) => {
+      if (opened === 1 && name === "audit.log") throw gone;
+      return nothing;
+    },
+    stream(_name: string, _input: unknown, signal: AbortSignal) {
+      signals.push(signal);
+      const next = async () => {
+        if (opened === 1) throw gone;
+        return opened === 2 ? { done: true } : await new Promise(() => {});
+      };
+      return { [Symbol.asyncIterator]: () => ({ next }) };
+    },
     close() {},
   };
   const open = async () => (opened++, client as unknown as Client);
   const feed = new Feed({ open, retry: 1 });
-  await until(() => opened === 2 && feed.view().link === "live", "another connection");
+  await until(() => opened === 3 && feed.view().link === "live", "another connection");
+  // Nothing goes on that belongs to an earlier one.
+  expect(signals.map(({ aborted }) => aborted)).toEqual([true, true, false]);
   feed.close();
 });
 
@@ -77,5 +90,23 @@ test("R123: each time that a console misses records it is told how many", async 
     await until(() => feed.view().missed === missed, `${missed} missed records`);
   }
   expect(new Set(feed.view().records.map(({ type }) => type))).toEqual(new Set(["call.end"]));
+  feed.close();
+});
+
+test("a console that runs for long keeps the thousand newest records", async () => {
+  let seq = 0;
+  const next = async () => {
+    if (seq === 1_500) await new Promise(() => {});
+    seq++;
+    return { done: false, value: { chain: "main", seq, at: seq, type: "call.end" } };
+  };
+  const client = {
+    call: async () => ({ servers: [], consumers: [], records: [], frozen: false, notReady: null }),
+    stream: () => ({ [Symbol.asyncIterator]: () => ({ next }) }),
+    close() {},
+  };
+  const feed = new Feed({ open: async () => client as unknown as Client });
+  await until(() => feed.view().records[0]?.seq === 1_500, "the last record");
+  expect(feed.view().records.at(-1)?.seq).toBe(501);
   feed.close();
 });

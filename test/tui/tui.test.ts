@@ -204,6 +204,15 @@ test("a narrow terminal keeps what matters, and a resize is followed", async () 
   expectGolden("tui/wide.txt", screen.text());
 });
 
+test("on a low terminal the selected row is in view, from the first one to the last", async () => {
+  const { shows, pressed } = await live({ rows: 7 });
+  const isFirst = /TIME.*\n▸ /;
+  await shows(isFirst);
+  const [pageUp, pageDown] = ["\u001b[5~", "\u001b[6~"];
+  await pressed(pageDown.repeat(9), "▸ 12:00:01");
+  await pressed(pageUp.repeat(9), isFirst);
+});
+
 test("survives a restart of the daemon: says so, keeps what it has, and goes on by itself", async () => {
   const { screen, shows } = await live();
   await program.stop();

@@ -1,4 +1,5 @@
 import { expect, test } from "bun:test";
+import { getEventListeners } from "node:events";
 import { writeFileSync } from "node:fs";
 import type { Failure } from "../../src/core/failure.ts";
 import type { LocalServer } from "../../src/core/ports.ts";
@@ -68,6 +69,10 @@ test("T10: crashes of callers' instances count, are shown with their reason, log
   const facts = { server: "a", principal: "alice", reason: expect.stringContaining("code 7") };
   expect(noted("server.crashed")).toMatchObject([facts, facts, facts]);
   expect(noted("server.circuit-open")).toMatchObject([facts]);
+  // An operator's restart forgets them.
+  await set.restart("a");
+  expect(state(set)).toMatchObject({ state: "ready", reason: null, down: [] });
+  await set.ask("a", "echo", {}, { who });
 });
 
 test("T10: an instance that runs again is down no longer", async () => {
@@ -83,6 +88,7 @@ test("T11: a crash loop opens the circuit, which lets one attempt through at a t
   await set.settled();
   await until(() => state(set)?.state === "open-circuit", "the circuit to open");
   expect(state(set)?.reason).toContain("code 3");
+  expect(set.events.filter(({ type }) => type === "server.circuit-open")).toMatchObject([{ facts: { server: "a" } }]);
   const starts = () => set.events.filter(({ type }) => type === "server.started").length;
   expect(starts()).toBe(5);
   const failure = await rejectionOf(set.ask("a", "echo"));
@@ -91,6 +97,9 @@ test("T11: a crash loop opens the circuit, which lets one attempt through at a t
   expect(starts()).toBe(5);
   await until(() => starts() === 6, "the probe");
   await until(() => state(set)?.state === "open-circuit", "the circuit to stay open");
+  // An operator's restart forgets what came before it.
+  await set.restart("a");
+  expect(state(set)?.state).toBe("backoff");
 });
 
 test("T12: an instance that was stopped is found out after a time-out and replaced", async () => {
@@ -142,8 +151,11 @@ test("isolation: shared gives all callers one instance", async () => {
 
 test("an instance nobody uses is stopped, as is that of a revoked key", async () => {
   await using set = upstreams([fake("a", [], { idleStop: "50ms", healthCheck: 30 })]);
-  await set.ask("a", "echo");
+  const who = principal("bob");
+  await set.ask("a", "echo", {}, { who });
   await until(() => state(set)?.instances === 0, "the idle stop");
+  // Nothing that has ended waits for the end of a key, which may live for years.
+  await until(() => getEventListeners(who.revoked, "abort").length === 0, "nothing that waits for the key");
   await using other = upstreams([fake("a")]);
   await other.settled();
   const alice = principal("alice");
@@ -201,6 +213,16 @@ test("a server on demand that is called while it is listed keeps running", async
   expect(state(set)).toMatchObject({ state: "ready", instances: 1 });
 });
 
+test("a server on demand stays listed as long as a caller has an instance of it", async () => {
+  const onDemand = fake("a", [], { start: "on-demand", healthCheck: 20 });
+  await using set = upstreams([onDemand, fake("b", ["--mode", "no-ping"], { healthCheck: 100 })]);
+  await set.ask("a", "echo");
+  await until(() => state(set)?.state === "ready", "its list");
+  // Time passes.
+  await until(() => set.events.some(({ type }) => type === "server.crashed"), "the failed ping of another");
+  expect(state(set)).toMatchObject({ state: "ready", instances: 1 });
+});
+
 test("FIELD T53: a server whose first list fails is tried again, and its list arrives", async () => {
   using at = new TempDir();
   await using set = upstreams([fake("a", [], { env: { FIRST_LIST: at.path("mark") } })]);
@@ -208,6 +230,11 @@ test("FIELD T53: a server whose first list fails is tried again, and its list ar
   expect(state(set)).toMatchObject({ state: "backoff", reason: expect.stringContaining("not yet") });
   await until(() => state(set)?.state === "ready", "the second attempt");
   expect(set.listings()[0]?.tools.length).toBeGreaterThan(5);
+  // Nothing of the first attempt runs on.
+  const pidsOf = (type: "server.started" | "server.stopped") =>
+    set.events.flatMap((event) => (event.type === type && "pid" in event.facts ? [event.facts.pid] : []));
+  const [first = 0] = pidsOf("server.started");
+  await until(() => pidsOf("server.stopped").includes(first), "the end of the first attempt");
 });
 
 test("a list_changed notification makes the list be read anew and remembered", async () => {
@@ -232,6 +259,13 @@ test("R112: a reload that only changes refresh changes the pace of a running ser
   await using next = upstreams([fake("a", ["--mode", "growing-list"], { refresh: 30 })], { previous: old });
   await until(() => (next.listings()[0]?.tools.length ?? 0) >= 4, "the list to grow");
   expect(state(next)?.restarts).toBe(0);
+});
+
+test("R111: a reload that only changes healthCheck changes the pace of a running server", async () => {
+  const old = upstreams([fake("a", ["--mode", "no-ping"])]);
+  await old.settled();
+  await using next = upstreams([fake("a", ["--mode", "no-ping"], { healthCheck: 60 })], { previous: old });
+  await until(() => next.events.some(({ type }) => type === "server.crashed"), "the failed ping");
 });
 
 test("a reload keeps the processes of unchanged servers, drains the others, and starts nothing before activate", async () => {

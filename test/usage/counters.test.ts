@@ -69,6 +69,16 @@ test("R13 usage: calls, errors, denials, time and bytes per consumer, server, to
   ]);
 });
 
+test("R13 usage: tools of one name are counted by their servers, and a record of many calls with all that they were long", () => {
+  const counters = createCounters();
+  const refused = { type: "call.refused", consumer: "a", tool: "q", st: "denied", count: 3, al: 2, rl: 5 };
+  for (const srv of ["crm", "erp", "crm"]) counters.add({ ...refused, srv }, base);
+  expect(counters.rows()).toMatchObject([
+    { server: "crm", calls: 6, bytesIn: 12, bytesOut: 30 },
+    { server: "erp", calls: 3, bytesIn: 6, bytesOut: 15 },
+  ]);
+});
+
 test("R13 usage: names that no server offers are counted together", () => {
   const counters = createCounters();
   for (let i = 0; i < 100; i++) {

@@ -45,6 +45,23 @@ describe("what would take for ever is refused", () => {
     ],
     ["many schemas for each member", prop({ additionalProperties: anyOf(400, () => ({ type: "string" })) }), members],
     [
+      "a few schemas for very many values",
+      prop({ items: anyOf(48, () => ({ type: "string" })) }),
+      times(40_000, () => 1),
+    ],
+    [
+      "a few schemas of which one fits for very many values",
+      prop({ items: { oneOf: [...times(48, () => ({ type: "string" })), true] } }),
+      times(40_000, () => 1),
+    ],
+    [
+      "many small schemas for each value",
+      prop({ items: { allOf: times(700, () => ({ type: "integer" })) } }),
+      times(10_000, (i) => i),
+    ],
+    ["many least lengths for a long text", prop(anyOf(900, () => ({ minLength: 2_000_000 }))), text],
+    ["many refusals of further names", prop(anyOf(900, () => ({ additionalProperties: false }))), members],
+    [
       "a reference for many items",
       { ...prop({ items: { $ref: "#/$defs/n" } }), $defs: { n: { not: { type: "string" } } } },
       times(300_000, () => 1),
@@ -63,6 +80,19 @@ describe("what would take for ever is refused", () => {
         }),
       }),
       times(50_000, () => ({ x: "x", z: 1 })),
+    ],
+    ["a few schemas for each value", prop({ items: anyOf(2, () => ({ type: "string" })) }), times(300_000, () => "x")],
+    ["a reference for many items", prop({ items: { $ref: "#/$defs/n" } }), times(150_000, (i) => i)],
+    ["a search in a list", prop({ contains: { type: "string" } }), [...times(80_000, (i) => i), "x"]],
+    [
+      "members of any name",
+      prop({ additionalProperties: { type: "integer" } }),
+      Object.fromEntries(times(100_000, (i) => [`p${i}`, i])),
+    ],
+    [
+      "rows of many fields",
+      prop({ items: object({ properties: Object.fromEntries(times(30, (i) => [`p${i}`, { type: "integer" }])) }) }),
+      times(50_000, (i) => ({ p0: i })),
     ],
     ["a long text of a bounded length", prop({ type: "string", maxLength: 4_000_000 }), "x".repeat(3_000_000)],
   ])("but much that is alike is checked: %s", (_what, schema, a) => {

@@ -1,4 +1,3 @@
-import { reap } from "../../core/libc.ts";
 import { within } from "../../core/wait.ts";
 import { findOrphans } from "./orphans.ts";
 import { type Family, findFamily } from "./process-table.ts";
@@ -30,10 +29,6 @@ async function running(family: Family): Promise<number[]> {
   if (process.platform !== "linux")
     return [...family.leaders].filter((leader) => signal(-leader, 0)).map((pid) => -pid);
   const members = await findFamily(family);
-  // Bun collects the leaders itself; an orphan's parent is this process only where it is a subreaper.
-  for (const { pid, parent, zombie } of members) {
-    if (zombie && parent === process.pid && !family.leaders.has(pid)) reap(pid);
-  }
   return members.filter(({ zombie }) => !zombie).map(({ pid }) => pid);
 }
 

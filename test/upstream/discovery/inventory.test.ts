@@ -56,7 +56,7 @@ test("a list that is broken takes no other down, and is tried again", async () =
     if (method === "resources/templates/list") return refusal(id, -32601, "unknown method");
     return null;
   });
-  const options = { ...http("a", server.url), healthCheck: 20 };
+  const options = { ...http("a", server.url), healthCheck: 20, refresh: 50 };
   await using set = upstreams([options]);
   // A check may take as long as the pause between two.
   options.healthCheck = 10_000;
@@ -70,6 +70,10 @@ test("a list that is broken takes no other down, and is tried again", async () =
   broken = false;
   await until(() => listing(set)?.prompts.length === 1, "the list");
   expect(listing(set)?.missing).toEqual([]);
+  // What is known of it stays, once it is broken again.
+  broken = true;
+  await until(() => listing(set)?.missing?.length === 1, "the next reading");
+  expect(listing(set)?.prompts).toMatchObject([{ name: "p" }]);
 });
 
 test("what clients could not read of a definition is left out, with one warning, and hides none of the others", async () => {

@@ -1,4 +1,5 @@
-import { expect, test } from "bun:test";
+import { expect, spyOn, test } from "bun:test";
+import { longestTimer } from "../../../src/core/clock.ts";
 import type { Terms } from "../../../src/upstream/host.ts";
 import { Relisting } from "../../../src/upstream/discovery/relisting.ts";
 import { fake } from "../../support/upstream.ts";
@@ -7,7 +8,10 @@ import { until } from "../../support/until.ts";
 /** When lists are read, in the order of what else happens; nothing else is done with the instance unless `busy`. */
 function relisting(log: string[]) {
   const at = { busy: false };
-  const terms = { options: fake("a"), host: { tuning: { debounce: 5 } } } as unknown as Terms;
+  const terms = {
+    options: fake("a", [], { refresh: 40 * 86_400_000 }),
+    host: { tuning: { debounce: 5 } },
+  } as unknown as Terms;
   const read = (which: readonly string[]): void => void log.push(`read ${which.join(" ")}`);
   return Object.assign(new Relisting(terms, () => at.busy, read), { at });
 }
@@ -58,4 +62,12 @@ test("what changed before a stop is forgotten, what changes after it is read", a
   lists.changed(["prompts"]);
   await until(() => log.length > 0, "a reading");
   expect(log).toEqual(["read prompts"]);
+});
+
+test("an interval that is longer than a timer can be does not become the shortest one", () => {
+  using made = spyOn(globalThis, "setInterval");
+  const lists = relisting([]);
+  lists.begin();
+  lists.stop();
+  expect(made.mock.calls.map(([, ms]) => ms)).toEqual([longestTimer]);
 });

@@ -1,7 +1,8 @@
 import { expect, test } from "bun:test";
-import { symlinkSync } from "node:fs";
+import { readFileSync, symlinkSync } from "node:fs";
 import { findFamily, readProcess } from "../../../src/upstream/process/process-table.ts";
 import { TempDir } from "../../support/temp-dir.ts";
+import { until } from "../../support/until.ts";
 
 test.skipIf(process.platform !== "linux")(
   "a process is found by its parent and session, whatever it calls itself (needs Linux)",
@@ -43,4 +44,19 @@ test.skipIf(process.platform !== "linux")("this process is of no family that it 
   const session = (await readProcess(String(process.pid)))?.session ?? 0;
   const family = await findFamily({ leaders: new Set([session]), marker: null });
   expect(family.map(({ pid }) => pid)).not.toContain(process.pid);
+});
+
+test.skipIf(process.platform !== "linux")("of two processes the later one started later (needs Linux)", async () => {
+  const start = async () => {
+    const child = Bun.spawn(["sleep", "74"]);
+    const { started = 0 } = (await readProcess(String(child.pid))) ?? {};
+    return { child, started };
+  };
+  const first = await start();
+  const uptime = Number(readFileSync("/proc/uptime", "utf8").split(" ")[0]);
+  expect(Math.abs(first.started / 100 - uptime)).toBeLessThan(5);
+  await until(() => Number(readFileSync("/proc/uptime", "utf8").split(" ")[0]) > uptime + 0.02, "the next tick");
+  const second = await start();
+  expect(second.started).toBeGreaterThan(first.started);
+  for (const { child } of [first, second]) child.kill("SIGKILL");
 });

@@ -27,3 +27,19 @@ test.concurrent.skipIf(process.platform !== "linux").each(ways)(
   },
   10_000,
 );
+
+test.concurrent.skipIf(process.platform !== "linux")(
+  "a reaper leaves alone what it was told has ended: another process may have its number by now (needs Linux)",
+  async () => {
+    const argv = [process.execPath, program, "__reaper", "any"];
+    const reaper = startReaper(argv, { PATH: process.env["PATH"] ?? "" }, () => {});
+    await using left = Bun.spawn(["sleep", "1000"], { detached: true });
+    await using other = Bun.spawn(["sleep", "1000"], { detached: true });
+    for (const { pid } of [left, other]) reaper.add(pid);
+    reaper.remove(other.pid);
+    await reaper.close();
+    await left.exited;
+    expect([left.signalCode, alive(other.pid)]).toEqual(["SIGKILL", true]);
+  },
+  10_000,
+);

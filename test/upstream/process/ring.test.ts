@@ -1,4 +1,5 @@
 import { expect, test } from "bun:test";
+import { heapStats } from "bun:jsc";
 import fc from "fast-check";
 import { createRing } from "../../../src/upstream/process/ring.ts";
 
@@ -27,4 +28,14 @@ test("property: a ring holds the longest run of newest lines that fits", () => {
       if (kept.length < lines.length) expect(size(more)).toBeGreaterThan(max);
     }),
   );
+});
+
+test("a ring takes no more memory however many lines have passed through it", () => {
+  const heap = (): number => (Bun.gc(true), heapStats().heapSize);
+  const ring = createRing(1_000);
+  ring.push("first");
+  const before = heap();
+  for (let i = 0; i < 500_000; i++) ring.push("a line");
+  expect(heap() - before).toBeLessThan(1_000_000);
+  expect(ring.last(1)).toEqual(["a line"]);
 });

@@ -31,6 +31,15 @@ test("lines wait in order while the pipe is full", async () => {
   expect(written).toEqual(["a", "b", "c", "d"]);
 });
 
+test("what a pipe does not take stays in the queue, whose bound is that of all", async () => {
+  const { sink, written, release } = pipe();
+  const queue = createStdinQueue(sink);
+  for (const line of ["a", "b", "c", "d", "e"]) queue.write(line, line);
+  await release(1);
+  expect(written).toEqual(["a", "b", "c", "d"]);
+  expect([queue.take("d"), queue.take("e")]).toEqual([false, true]);
+});
+
 test("T16: more than the cap is refused, what was given up makes room", () => {
   const { sink, written } = pipe();
   const queue = createStdinQueue(sink, createOutbox(10));

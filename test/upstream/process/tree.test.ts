@@ -1,14 +1,15 @@
 import { expect, test } from "bun:test";
-import { findFamily } from "../../../src/upstream/process/process-table.ts";
-import { endFamily } from "../../../src/upstream/process/tree.ts";
+import { findFamily, readProcess } from "../../../src/upstream/process/process-table.ts";
+import { endFamily, killFamily } from "../../../src/upstream/process/tree.ts";
 import { alive } from "../../support/processes.ts";
+import { until } from "../../support/until.ts";
 
 /**
  * A child whose own child has a session of its own, and has left a process behind in it that has no parent of the family
  * and none of its environment.
  */
 async function plant() {
-  const inner = "(sleep 71 & echo $!) ; echo $$; sleep 72";
+  const inner = "(sleep 71 & echo $!) ; echo $$; exec sleep 72";
   const child = Bun.spawn(["sh", "-c", `setsid env -i PATH="$PATH" sh -c '${inner}' & wait`], {
     detached: true,
     stdout: "pipe",
@@ -44,5 +45,36 @@ test.skipIf(process.platform !== "linux")(
     const ask = (): void => [leader, child.pid].forEach((pid) => process.kill(pid, "SIGKILL"));
     expect(await endFamily(family, { ask, ended: child.exited }, { close: 5_000, term: 5_000 })).toEqual([]);
     expect(alive(orphan)).toBe(false);
+  },
+);
+
+/** A program that says when it runs, with a way to be asked to end. */
+async function run(script: string) {
+  const child = Bun.spawn(["sh", "-c", script], { detached: true, stdin: "pipe", stdout: "pipe" });
+  const { value } = await child.stdout.getReader().read();
+  const ask = (): void => void child.stdin.end();
+  const family = { leaders: new Set([child.pid]), marker: null };
+  return { child, family, farewell: { ask, ended: child.exited }, said: new TextDecoder().decode(value).trim() };
+}
+
+test("a program ends by itself when its input ends, and by SIGTERM when it does not heed that", async () => {
+  const heeding = await run("echo runs; cat; exit 3");
+  expect(await endFamily(heeding.family, heeding.farewell, { close: 10_000, term: 10_000 })).toEqual([]);
+  expect(heeding.child.exitCode).toBe(3);
+  const deaf = await run("trap 'exit 4' TERM; echo runs; while :; do sleep 0.02; done");
+  expect(await endFamily(deaf.family, deaf.farewell, { close: 1, term: 10_000 })).toEqual([]);
+  await deaf.child.exited;
+  expect(deaf.child.exitCode).toBe(4);
+});
+
+test.skipIf(process.platform !== "linux")(
+  "what has ended is no process that would not die, though its parent does not collect it (needs Linux)",
+  async () => {
+    const { child, said } = await run("setsid true & echo $!; exec sleep 73");
+    await until(async () => (await readProcess(said))?.zombie, "its end");
+    expect(await killFamily({ leaders: new Set([Number(said)]), marker: null })).toEqual([]);
+    expect(await readProcess(said)).not.toBeNull();
+    child.kill("SIGKILL");
+    await child.exited;
   },
 );

@@ -1,0 +1,62 @@
+import { expect, test } from "bun:test";
+import { readFileSync } from "node:fs";
+import { openState } from "../../src/store/open.ts";
+import { ended, noStrace, strace } from "../support/processes.ts";
+import { TempDir } from "../support/temp-dir.ts";
+
+const moduleAt = (name: string): string => JSON.stringify(new URL(`../../src/${name}`, import.meta.url).pathname);
+
+/** Runs this code with the store's functions, below a command. */
+const run = (code: string, ...below: string[]) =>
+  ended(Bun.spawn([...below, process.execPath, "-e", code], { stdout: "pipe", stderr: "pipe", timeout: 10_000 }));
+
+test.skipIf(noStrace)(
+  "T07 P5 store: a freeze is on stable storage before it is told, and that it is not is told as such (needs strace)",
+  async () => {
+    using at = new TempDir();
+    openState(at.dir)[Symbol.dispose]();
+    const freeze = `
+      import { openState } from ${moduleAt("store/open.ts")};
+      const store = openState(${JSON.stringify(at.dir)});
+      try {
+        store.setFrozen(true);
+        console.log("frozen");
+      } catch (error) {
+        console.log(error.constructor.name, error.message);
+      }`;
+    const failing = ["-e", "trace=fsync", "-e", "inject=fsync:error=EIO"];
+    const { stdout } = await run(freeze, strace, "-f", "-o", "/dev/null", ...failing);
+    expect(stdout).toStartWith(`StoreUnsynced ${at.path("mcpgw.db")}: `);
+  },
+  20_000,
+);
+
+test.skipIf(noStrace)(
+  "T02 T07 store: each change of keys is synced, and for a new log the directory that names it (needs strace)",
+  async () => {
+    using at = new TempDir();
+    const log = at.path("strace");
+    const program = `
+      import { mkdirSync } from "node:fs";
+      import { openState } from ${moduleAt("store/open.ts")};
+      import { openChain } from ${moduleAt("store/sqlite/chain.ts")};
+      mkdirSync(${JSON.stringify(at.path("audit"))});
+      openChain(${JSON.stringify(at.path("audit/main.db"))});
+      const store = openState(${JSON.stringify(at.dir)});
+      for (let n = 0; n < 10; n++) store.setFrozen(n % 2 === 0);`;
+    expect((await run(program, strace, "-f", "-y", "-o", log, "-e", "trace=fsync")).code).toBe(0);
+    const synced = [...readFileSync(log, "utf8").matchAll(/fsync\(\d+<([^>]*)>/g)].map(([, path]) => path);
+    expect(synced.filter((path) => path === at.path("mcpgw.db-wal")).length).toBeGreaterThanOrEqual(10);
+    expect(synced).toContain(at.path("audit"));
+  },
+  20_000,
+);
+
+test("T07 store: a named pipe in place of a database is refused instead of waited for", async () => {
+  using at = new TempDir();
+  Bun.spawnSync(["mkfifo", at.path("x.db")]);
+  const open = `
+    import { openReadable } from ${moduleAt("store/sqlite/database.ts")};
+    openReadable(${JSON.stringify(at.path("x.db"))}, 0);`;
+  expect(await run(open)).toMatchObject({ code: 1, stderr: expect.stringContaining("is no regular file") });
+});

@@ -1,0 +1,87 @@
+import { expect, test } from "bun:test";
+import { ended } from "../../support/processes.ts";
+
+const moduleAt = (name: string): string => JSON.stringify(new URL(`../../../src/${name}`, import.meta.url).pathname);
+
+/**
+ * What a program prints that inherits orphans, which this one must not. `leave` starts a process whose parent ends at
+ * once, in a session of its own unless `inSession`, and resolves to its pid once it is inherited.
+ */
+async function inherits(code: string): Promise<unknown> {
+  const program = `
+    import { setSubreaper } from ${moduleAt("core/libc.ts")};
+    import { dismiss, enroll, findOrphans } from ${moduleAt("upstream/process/orphans.ts")};
+    import { readProcess } from ${moduleAt("upstream/process/process-table.ts")};
+    import { endOrphans } from ${moduleAt("upstream/process/tree.ts")};
+    import { until } from ${JSON.stringify(new URL("../../support/until.ts", import.meta.url).pathname)};
+    setSubreaper();
+    const left = [];
+    const leave = async (program, inSession = false) => {
+      const script = \`(\${inSession ? "" : "setsid "}env -i \${program} & echo $!)\`;
+      const child = Bun.spawn(["sh", "-c", script], { stdout: "pipe" });
+      const pid = Number(await child.stdout.text());
+      await child.exited;
+      await until(async () => {
+        const one = await readProcess(String(pid));
+        return one?.parent === process.pid && (inSession || one.session === pid);
+      }, "its adoption");
+      left.push(pid);
+      return pid;
+    };
+    const found = async () => (await findOrphans()).map(({ pid }) => pid);
+    const print = (...values) => console.log(JSON.stringify(values));
+    try { ${code} } finally { for (const pid of left) try { process.kill(pid, "SIGKILL"); } catch {} }`;
+  const child = Bun.spawn([process.execPath, "-e", program], { stdout: "pipe", stderr: "pipe", timeout: 15_000 });
+  const { stdout, stderr } = await ended(child);
+  expect(stderr).toBe("");
+  return JSON.parse(stdout);
+}
+
+// `tail` keeps neither of the pipes open to which the program prints.
+const bare = "tail -f /dev/null >/dev/null 2>&1";
+const lasting = `M=1 ${bare}`;
+
+test.skipIf(process.platform !== "linux")(
+  "FIELD T31: only what started after a child ends as what that child left behind (needs Linux)",
+  async () => {
+    const ends = await inherits(`
+      const pid = await leave(${JSON.stringify(bare)});
+      const { started } = await readProcess(String(pid));
+      const before = [await endOrphans(started + 1), await found()];
+      print(before, pid, await endOrphans(started), await found());`);
+    const [before, pid, after, rest] = ends as [unknown, number, unknown, unknown];
+    expect([before, after, rest]).toEqual([[[], [pid]], [], []]);
+  },
+);
+
+test.skipIf(process.platform !== "linux")(
+  "FIELD T31: an orphan is whose session or mark it has, as long as that child is there (needs Linux)",
+  async () => {
+    const seen = await inherits(`
+      const pid = await leave(${JSON.stringify(lasting)});
+      const own = await leave(${JSON.stringify(lasting)}, true);
+      const alone = await found();
+      await enroll(pid, null);
+      const bySession = await found();
+      dismiss(pid);
+      await enroll(process.pid, "M=1");
+      const byMark = await found();
+      dismiss(process.pid);
+      // It ends before it is known when it started.
+      const enrolled = enroll(pid, null);
+      dismiss(pid);
+      await enrolled;
+      print(pid, alone, bySession, byMark, await found(), own);`);
+    const [pid, ...lists] = seen as [number, ...number[][]];
+    expect(lists.slice(0, 4)).toEqual([[pid], [], [], [pid]]);
+  },
+);
+
+test.skipIf(process.platform !== "linux")("an orphan that has ended is collected (needs Linux)", async () => {
+  const collected = await inherits(`
+    const pid = await leave(${JSON.stringify(lasting)});
+    process.kill(pid, "SIGKILL");
+    await until(async () => (await readProcess(String(pid)))?.zombie, "its end");
+    print(await found(), await readProcess(String(pid)));`);
+  expect(collected).toEqual([[], null]);
+});
