@@ -31,17 +31,22 @@ test("a client that is not served is told why as the answer to what it asks, att
   }
 });
 
-test("a call is owed its answer though its server asked under the same id, as both sides count from 1", async () => {
+test("a call is owed its answer though its client counts as the questions do that it is asked", async () => {
   await using daemon = await start(config);
   await using client = new StdioClient(daemon.place, { MCPGW_API_KEY: await daemon.place.key("agent") });
+  const isQuestion = (message: unknown) => pick(message, "method") === "roots/list";
+  const ask = (id: string | number) =>
+    client.send(request("tools/call", { name: "fake__ask", arguments: { method: "roots/list" } }, id));
   client.send(initialize("2025-11-25", "open", { roots: {} }));
   await client.answer("open");
   client.send({ jsonrpc: "2.0", method: "notifications/initialized" });
-  client.send(request("tools/call", { name: "fake__ask", arguments: { method: "roots/list" } }, 1));
-  expect(await client.got((message) => pick(message, "method") === "roots/list")).toMatchObject({ id: 1 });
+  ask("first");
+  const id = Number(pick(await client.got(isQuestion), "id")) + 1;
+  ask(id);
+  await client.got((message) => isQuestion(message) && pick(message, "id") === id);
   daemon.child.kill("SIGKILL");
-  const ended = await client.got((message) => pick(message, "error") !== undefined);
-  expect(ended).toMatchObject({ id: 1, error: { message: expect.stringContaining("The call may have run") } });
+  const ended = await client.got((message) => pick(message, "error") !== undefined && pick(message, "id") === id);
+  expect(ended).toMatchObject({ error: { message: expect.stringContaining("The call may have run") } });
 });
 
 test("alone: who listens when a signal ends it is told so", async () => {
