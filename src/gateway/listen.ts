@@ -6,7 +6,7 @@ import { changedKey, listGroups, mustBeHeard } from "../core/lists.ts";
 import type { Listener } from "../core/ports.ts";
 import { inTurns } from "../core/turns.ts";
 import { subscribed, subscriptionMeta } from "../mcp/subscription.ts";
-import { result } from "./own-answers.ts";
+import { needWanted, result } from "./own-answers.ts";
 import { listenLimits } from "./listeners.ts";
 import { type Gateway, whenSettled } from "./gateway.ts";
 import { TaskNews } from "./task-news.ts";
@@ -30,6 +30,7 @@ export async function listen(gw: Gateway, call: IdentifiedCall): Promise<Reply> 
   if (filter.taskIds.length > 0) needTasks(call);
   gw.limits.take(who, null);
   if (!(await inTurns(areOffered(gw, call, filter.uris)))) gw = await whenSettled(gw, call);
+  needWanted(call);
   const chosen = await choose(gw, call, filter);
   const { routes, tasks } = chosen;
   gw = chosen.gw;
