@@ -44,8 +44,8 @@ export async function listen(gw: Gateway, call: IdentifiedCall): Promise<Reply> 
   listening.join(filter.lists);
   await gw.audit.once(call, factsOf(filter, routes.size, tasks.size));
   const [uris, handles] = await Promise.all([listening.subscribe(routes), listening.follow(tasks)]);
-  // Who has lost its rights is not told what came meanwhile.
-  if (!who.revoked.aborted) listening.acknowledge(ackOf(filter.lists, uris, handles));
+  // Who has left, or lost its rights, is not told what came meanwhile.
+  if (!call.controller.signal.aborted) listening.acknowledge(ackOf(filter.lists, uris, handles));
   await listening.ended;
   return result(`{"resultType":"complete","_meta":${subscriptionMeta(id, gw.identity)}}`, "modern");
 }
