@@ -6,7 +6,7 @@ import { changedKey, listGroups, mustBeHeard } from "../core/lists.ts";
 import type { Listener } from "../core/ports.ts";
 import { inTurns } from "../core/turns.ts";
 import { subscribed, subscriptionMeta } from "../mcp/subscription.ts";
-import { result } from "./own-answers.ts";
+import { needWanted, result } from "./own-answers.ts";
 import { listenLimits } from "./listeners.ts";
 import { type Gateway, whenSettled } from "./gateway.ts";
 import { TaskNews } from "./task-news.ts";
@@ -30,6 +30,7 @@ export async function listen(gw: Gateway, call: IdentifiedCall): Promise<Reply> 
   if (filter.taskIds.length > 0) needTasks(call);
   gw.limits.take(who, null);
   if (!(await inTurns(areOffered(gw, call, filter.uris)))) gw = await whenSettled(gw, call);
+  needWanted(call);
   const chosen = await choose(gw, call, filter);
   const { routes, tasks } = chosen;
   gw = chosen.gw;
@@ -43,8 +44,8 @@ export async function listen(gw: Gateway, call: IdentifiedCall): Promise<Reply> 
   listening.join(filter.lists);
   await gw.audit.once(call, factsOf(filter, routes.size, tasks.size));
   const [uris, handles] = await Promise.all([listening.subscribe(routes), listening.follow(tasks)]);
-  // Who has lost its rights is not told what came meanwhile.
-  if (!who.revoked.aborted) listening.acknowledge(ackOf(filter.lists, uris, handles));
+  // Who has left, or lost its rights, is not told what came meanwhile.
+  if (!call.controller.signal.aborted) listening.acknowledge(ackOf(filter.lists, uris, handles));
   await listening.ended;
   return result(`{"resultType":"complete","_meta":${subscriptionMeta(id, gw.identity)}}`, "modern");
 }

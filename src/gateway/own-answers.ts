@@ -13,7 +13,6 @@ import { type Gateway, whenSettled } from "./gateway.ts";
 export async function initialize(gw: Gateway, call: IdentifiedCall): Promise<Reply> {
   const revision = negotiate(call.inbound.params.protocolVersion);
   const text = initializeResult(revision, await introduction(gw, call));
-  if (call.controller.signal.aborted) throw new Failure("cancelled", "The session was given up before it was opened.");
   if (call.open) call.opened = await call.open(call, revision);
   return result(text);
 }
@@ -32,7 +31,7 @@ async function introduction(gw: Gateway, call: IdentifiedCall): Promise<Introduc
 }
 
 /** Throws `cancelled` if the request was given up while the servers were waited for: the answer would lack what they offer. */
-function needWanted({ controller }: Call): void {
+export function needWanted({ controller }: Call): void {
   if (controller.signal.aborted) throw new Failure("cancelled", "The request was given up before it was answered.");
 }
 

@@ -29,10 +29,7 @@ export function failureOf(call: Call, error: unknown): Failure {
   return new Failure("lost", why, { ran: begun ? "maybe" : "no" });
 }
 
-/**
- * The reply, if its caller still has its rights. What the gateway answers itself may wait, and nothing else ends it
- * when a key is lost meanwhile. Throws `rights-lost`.
- */
+/** The reply, if its caller still has its rights: to make and to record it takes time. Throws `rights-lost`. */
 export function withRights(call: Call, reply: Reply): Reply {
   if (call.who?.revoked.aborted) throw rightsLost(call, call.who.revoked);
   return reply;

@@ -1,7 +1,7 @@
 import { expect, test } from "bun:test";
 import { Failure } from "../../src/core/failure.ts";
 import { Client, everything, servers } from "./listener.ts";
-import { allowsNothing, harness, type Harness } from "./support.ts";
+import { allowsNothing, harness, type Harness, types } from "./support.ts";
 
 // What a client that listens is told of resources: by the configuration in force, not by the one it began with.
 
@@ -55,6 +55,17 @@ test("what is granted after a wait for the servers is decided by the policy in f
   settled.resolve();
   await client.acknowledged();
   expect([client.granted, h.subscribed.size]).toEqual([{}, 0]);
+});
+
+test("nothing is recorded as granted to a client that leaves while the servers start", async () => {
+  const h = harness({ servers });
+  const settled = Promise.withResolvers<void>();
+  const gw = { ...h.gw, settled: settled.promise, catalog: { ...h.gw.catalog, offers: () => false } };
+  await using client = new Client({ ...h, gw }, { resourceSubscriptions: ["file:///a"] });
+  client.controller.abort();
+  await client.ended;
+  expect(client.call.failure?.code).toBe("cancelled");
+  expect([types(h.records), h.subscribed.size, h.gw.listeners.size]).toEqual([["call.refused"], 0, 0]);
 });
 
 test("a resource is subscribed to at the servers in force, though a reload replaced them while that was recorded", async () => {

@@ -71,18 +71,23 @@ describe("subscriptions/listen", () => {
     ]);
   });
 
-  test("T42: who loses its key before all is granted is not told what changed until then", async () => {
-    const h = harness({ servers });
-    const grant = grantLater(h);
-    const who = principal("key:alice", ["reader"]);
-    const client = new Client(h, everything, { who });
-    await until(() => h.subscribed.size === 3, "it is being subscribed");
-    h.subscribed.get("key:alice file:///a")?.(null);
-    who.revoke();
-    grant();
-    await client.ended;
-    expect([client.said, client.call.failure?.code]).toEqual([[], "rights-lost"]);
-  });
+  test.each([
+    ["loses its key", "rights-lost", (client: Client) => (client.call.who as ReturnType<typeof principal>).revoke()],
+    ["leaves", "cancelled", (client: Client) => client.controller.abort()],
+  ] as const)(
+    "T42: who %s before all is granted is told nothing, not what changed until then",
+    async (_how, code, end) => {
+      const h = harness({ servers });
+      const grant = grantLater(h);
+      const client = new Client(h, everything, { who: principal("key:alice", ["reader"]) });
+      await until(() => h.subscribed.size === 3, "it is being subscribed");
+      h.subscribed.get("key:alice file:///a")?.(null);
+      end(client);
+      grant();
+      await client.ended;
+      expect([client.said, client.call.failure?.code]).toEqual([[], code]);
+    },
+  );
 
   test("S16: it takes a token itself and one for each resource; what there is none left for is not granted", async () => {
     const h = harness({ servers });

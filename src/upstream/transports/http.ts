@@ -123,7 +123,7 @@ class HttpLink implements Link {
       if (fault.loss === "perhaps ran") {
         // Its caller must have no hold on a controller that the requests below may use, and others wait for.
         exchange.close();
-        await this.#session.lookAfter(request.peer);
+        await within(this.#session.lookAfter(request.peer), null, request.signal, () => {});
         return fault.hand();
       }
     } finally {

@@ -305,3 +305,21 @@ test("whoever gives up while a session is renewed, its own call's or that of oth
   renewed.resolve();
   expect(textOf(await stays)).toBe("ok");
 });
+
+test("whoever gives up while a ping is to tell whether the session is lost has the refusal at once", async () => {
+  const pinged = Promise.withResolvers<void>();
+  using server = serve(async (message, request) => {
+    if (message.method === "initialize") return opens(message.id, `s${server.of("initialize").length}`);
+    if (message.method === "ping") await pinged.promise;
+    const isLost = request.headers.get("mcp-session-id") === "s2";
+    return isCall(message) && isLost ? refusal(message.id, -32600, "Session expired") : null;
+  });
+  await using set = upstreams([http("a", server.url, { getStream: "off" })]);
+  await set.settled();
+  const controller = new AbortController();
+  const call = set.ask("a", "t", {}, { controller });
+  await until(() => server.of("ping").length === 1, "the ping");
+  controller.abort();
+  expect(await call).toMatchObject({ kind: "error", code: -32600 });
+  pinged.resolve();
+});
