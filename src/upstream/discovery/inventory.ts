@@ -16,7 +16,7 @@ import type { ServerOptions } from "../options.ts";
 
 /** What one server offers, now or when it was last seen. */
 export type Inventory = Offers & {
-  /** Tools that only clients that can be asked something are shown; they are known once such a client has come. */
+  /** Tools that only some kinds of clients are shown; they are known once such a client has come. */
   readonly conditional: readonly Tool[];
   /** The definitions that are not offered, by list, so that reading one list anew leaves the others alone. */
   readonly missing: Readonly<Record<ListName, readonly MissingItem[]>>;
