@@ -1,5 +1,5 @@
 import { isShown, type Party, type Tool } from "../core/call.ts";
-import { inputKey } from "../core/inbound.ts";
+import { clientKind } from "../core/inbound.ts";
 import { canonicalName, ownServer } from "../core/name.ts";
 import { type Entry, routeOf } from "./entries.ts";
 import { fitName, fullName, impersonated, type NamedServer, skeleton } from "./names.ts";
@@ -74,7 +74,7 @@ function finderOf(scope: Scope, make: (scope: Scope, server: string, tool: Tool)
   };
   const start = nothingYet();
   return (offers, party) => {
-    const input = inputKey(party.capabilities);
+    const input = clientKind(party.capabilities);
     let found = start;
     for (const tools of offers.values()) {
       const further = found.next.get(tools) ?? nothingYet();

@@ -9,7 +9,7 @@ import {
 } from "../core/call.ts";
 import type { Clock } from "../core/clock.ts";
 import { Failure } from "../core/failure.ts";
-import { inputKey, noCapabilities } from "../core/inbound.ts";
+import { clientKind, noCapabilities } from "../core/inbound.ts";
 import { type ListGroup, type ListName, listNames, lists, mapLists } from "../core/lists.ts";
 import { anyOf, checkLength, explicitScheme, longestName, notFound, ownServer } from "../core/name.ts";
 import type { Catalog, Missing, Policy, Sealer } from "../core/ports.ts";
@@ -227,7 +227,7 @@ class CompiledCatalog implements Catalog {
     const { who, source } = from;
     const scope = this.#scope(from.scope);
     const callers = scope && list === "tools" ? this.#callerEntries(scope, from) : noEntries;
-    const input = list === "tools" ? inputKey(from.capabilities) : "";
+    const input = list === "tools" ? clientKind(from.capabilities) : "";
     const id = `${list} ${scope?.id ?? "?"} ${input} ${policy.sourceKey(source)}`;
     return this.#views.get(who, id, callers, () =>
       [...(scope?.entries[list] ?? []), ...callers]

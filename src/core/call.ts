@@ -1,6 +1,6 @@
 import type { Failure, Status } from "./failure.ts";
 import type { AbortControllerLike, AbortSignalLike } from "./cancel.ts";
-import { inputKey, noCapabilities } from "./inbound.ts";
+import { clientKind, noCapabilities } from "./inbound.ts";
 import type { ClientAnswer, ClientCapabilities, Era, Inbound, InputRequest, LogLevel, Revision } from "./inbound.ts";
 import { isObject } from "./json.ts";
 import type { ListNode } from "./linked-list.ts";
@@ -24,7 +24,7 @@ export type Tool = Item & {
   readonly inputSchema: unknown;
   /** Set if clients of the legacy era could not compile its outputSchema. */
   readonly modernOutput?: boolean;
-  /** Set if its server shows it only to clients that can answer questions: to those with one of these `inputKey`s. */
+  /** Set if its server shows it only to some clients: to those of these kinds, see `clientKind`. */
   readonly shownTo?: ReadonlySet<string>;
 };
 
@@ -268,7 +268,7 @@ export type Party = Pick<IdentifiedCall, "who" | "session" | "capabilities"> & {
 
 /** Whether its server shows a tool to clients that declare as much. */
 export const isShown = ({ tool }: Route, { capabilities }: Pick<Party, "capabilities">): boolean =>
-  tool?.shownTo?.has(inputKey(capabilities)) !== false;
+  tool?.shownTo?.has(clientKind(capabilities)) !== false;
 
 /** Who is shown what servers offer, and where it looks from. */
 export type Viewpoint = Party & Pick<Call, "source" | "scope">;

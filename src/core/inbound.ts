@@ -1,3 +1,5 @@
+import { isObject } from "./json.ts";
+
 /** The five protocol revisions served, oldest first; the last one is the modern era. */
 export const revisions = ["2024-11-05", "2025-03-26", "2025-06-18", "2025-11-25", "2026-07-28"] as const;
 export type Revision = (typeof revisions)[number];
@@ -27,12 +29,35 @@ export function hasExtensions({ value: { extensions } }: ClientCapabilities): bo
 /** Long-running calls whose result is fetched later (2026-07-28). The gateway handles their messages itself. */
 export const tasksExtension = "io.modelcontextprotocol/tasks";
 
-/** A key that tells which questions a client declared that it can answer; empty for none. */
-export function inputKey({ value }: ClientCapabilities): string {
-  const { elicitation } = value;
-  const byUrl = typeof elicitation === "object" && elicitation !== null && "url" in elicitation;
-  const declared = ["roots", "sampling", "elicitation"].filter((name) => Object.hasOwn(value, name));
-  return [...declared, ...(byUrl ? ["url"] : [])].join(" ");
+/** User interfaces that tools bring along (MCP Apps), and the one form of them that there is. */
+const uiExtension = "io.modelcontextprotocol/ui";
+const uiType = "text/html;profile=mcp-app";
+
+/** Whether a client declared that it can be asked anything. */
+export const canBeAsked = ({ value }: ClientCapabilities): boolean =>
+  ["roots", "sampling", "elicitation"].some((name) => Object.hasOwn(value, name));
+
+/**
+ * The kind of a client: those of its capabilities by which servers choose what they show, as JSON in which nothing is its
+ * own; "{}" for none of them. Each further one can double the kinds, and each kind that comes is listed for.
+ */
+export function clientKind({ value }: ClientCapabilities): string {
+  const { roots, sampling, elicitation, extensions } = value;
+  const ui = isObject(extensions) ? extensions[uiExtension] : null;
+  const showsUi = isObject(ui) && Array.isArray(ui["mimeTypes"]) && ui["mimeTypes"].includes(uiType);
+  return JSON.stringify({
+    roots: roots === undefined ? roots : {},
+    sampling: membersOf(sampling, ["tools"]),
+    elicitation: membersOf(elicitation, ["form", "url"]),
+    extensions: showsUi ? { [uiExtension]: { mimeTypes: [uiType] } } : undefined,
+  });
+}
+
+/** Those of the members that a capability has, each empty; undefined for a capability that was not declared. */
+function membersOf(capability: unknown, members: readonly string[]): Record<string, object> | undefined {
+  if (capability === undefined) return undefined;
+  const has = (member: string): boolean => isObject(capability) && Object.hasOwn(capability, member);
+  return Object.fromEntries(members.filter(has).map((member) => [member, {}]));
 }
 
 /** What a server may ask of a client while a request of the client runs. */

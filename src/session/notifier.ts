@@ -1,6 +1,6 @@
 import type { ClientSession, Viewpoint } from "../core/call.ts";
 import { Failure } from "../core/failure.ts";
-import { hasExtensions, inputKey, isAsSevere } from "../core/inbound.ts";
+import { hasExtensions, clientKind, isAsSevere } from "../core/inbound.ts";
 import { changedMethod, type ListGroup, listGroups } from "../core/lists.ts";
 import { isExtensionNotification } from "../core/methods.ts";
 import { inTurns, Turn } from "../core/turns.ts";
@@ -176,7 +176,7 @@ const isAway = ({ here }: Member): boolean => here?.() === false;
 
 /** Whoever reads a list: a session, or any client of 2026-07-28 of this principal and kind. */
 const readerKey = ({ session, who, scope, capabilities }: Viewpoint, group: ListGroup): string =>
-  JSON.stringify(session ? [group, session.id] : [group, who.id, scope, inputKey(capabilities)]);
+  JSON.stringify(session ? [group, session.id] : [group, who.id, scope, clientKind(capabilities)]);
 
 /** Whether a session is told of a notice of its instance. */
 function passes({ method, params }: Notice, session: ClientSession): boolean {

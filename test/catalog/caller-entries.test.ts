@@ -70,7 +70,7 @@ describe("R2: what one caller's instance offers", () => {
   });
 
   test("is what its caller calls by a name that other clients are shown for something else", () => {
-    const shy = { ...makeTool("loose"), shownTo: new Set(["roots"]) };
+    const shy = { ...makeTool("loose"), shownTo: new Set(['{"roots":{}}']) };
     const served = { shy: { prefix: "none" as const, tools: [shy] }, free: { prefix: "none" as const } };
     const callerTools = () => new Map([["free", [makeTool("loose")]]]);
     const catalog = buildCatalog(served, { callerTools });
@@ -79,7 +79,7 @@ describe("R2: what one caller's instance offers", () => {
   });
 
   test("is found only by clients that declare what its server wants, and by those that declared nothing anywhere", () => {
-    const shy = { ...makeTool("shy"), shownTo: new Set(["roots"]) };
+    const shy = { ...makeTool("shy"), shownTo: new Set(['{"roots":{}}']) };
     const catalog = buildCatalog({ crm: { tools: [shy] } });
     const clients = [{ roots: {} }, { sampling: {} }, {}].map((value) => ({ text: JSON.stringify(value), value }));
     const offered = (party: Party) => catalog.offers("tool", "crm__shy", null, party);
@@ -98,7 +98,7 @@ describe("R2: what one caller's instance offers", () => {
   });
 
   test("is listed to each of one caller's clients by what that client declares", () => {
-    const shy = { ...makeTool("shy"), shownTo: new Set(["roots"]) };
+    const shy = { ...makeTool("shy"), shownTo: new Set(['{"roots":{}}']) };
     const catalog = buildCatalog({ crm: { tools: [shy] } });
     const listed = [{ roots: {} }, { sampling: {} }, { roots: {} }].map((value) =>
       catalog

@@ -1,5 +1,5 @@
 import { expect, test } from "bun:test";
-import { isAsSevere, logLevels } from "../../src/core/inbound.ts";
+import { canBeAsked, clientKind, isAsSevere, logLevels } from "../../src/core/inbound.ts";
 
 test.each([
   ["debug", "debug", true],
@@ -17,3 +17,30 @@ test.each(["", "shouting", "ERROR", 5, null, undefined])(
     expect(logLevels.filter((least) => isAsSevere(level, least))).toEqual([]);
   },
 );
+
+const ui = "io.modelcontextprotocol/ui";
+const html = "text/html;profile=mcp-app";
+
+test.each([
+  [{}, {}],
+  [{ experimental: { a: 1 }, tasks: {} }, {}],
+  [
+    { sampling: null, roots: { listChanged: true } },
+    { roots: {}, sampling: {} },
+  ],
+  [{ sampling: { tools: { a: 1 }, context: {} } }, { sampling: { tools: {} } }],
+  [{ elicitation: {} }, { elicitation: {} }],
+  [{ elicitation: { url: 1, form: { applyDefaults: true } } }, { elicitation: { form: {}, url: {} } }],
+  [{ elicitation: ["url"] }, { elicitation: {} }],
+  [
+    { extensions: { [ui]: { mimeTypes: ["text/plain", html], a: 1 }, other: {} } },
+    { extensions: { [ui]: { mimeTypes: [html] } } },
+  ],
+  [{ extensions: { [ui]: { mimeTypes: html } } }, {}],
+  [{ extensions: { [ui]: {} } }, {}],
+  [{ extensions: null }, {}],
+])("the kind of a client that declares %j is %j", (value, kind) => {
+  const capabilities = { text: JSON.stringify(value), value };
+  expect(clientKind(capabilities)).toBe(JSON.stringify(kind));
+  expect(canBeAsked(capabilities)).toBe(Object.keys(kind).some((name) => name !== "extensions"));
+});

@@ -74,7 +74,7 @@ test("who is not let in over the control socket is on record", async () => {
 
 test("a tool that only other clients are shown is not called, nor the caller's own under the same name", async () => {
   const { gw, sent } = harness();
-  const shy = { ...makeTool("loose"), shownTo: new Set(["roots"]) };
+  const shy = { ...makeTool("loose"), shownTo: new Set(['{"roots":{}}']) };
   const callerTools = () => new Map([["free", [makeTool("loose")]]]);
   const served = { shy: { prefix: "none", tools: [shy] }, free: { prefix: "none" } } as const;
   Object.assign(gw, { catalog: buildCatalog(served, { callerTools, policy: gw.policy }) });

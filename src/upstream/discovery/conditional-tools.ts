@@ -1,5 +1,5 @@
 import type { Tool } from "../../core/call.ts";
-import { type ClientCapabilities, inputKey } from "../../core/inbound.ts";
+import { type ClientCapabilities, clientKind } from "../../core/inbound.ts";
 import { inTurns } from "../../core/turns.ts";
 import { type Breaker, createBreaker } from "../breaker.ts";
 import { reasonOf } from "../faults.ts";
@@ -19,23 +19,15 @@ type ConditionalToolsHost = {
   learnt(conditional: readonly Tool[]): void;
 };
 
-type Declared = Readonly<Record<string, unknown>>;
-
-/** What clients of a kind have in common. What one of them declares besides must change nothing for the others. */
-function capabilitiesOf(kind: string): Declared {
-  const names = kind.split(" ");
-  const byUrl = names.includes("url") && { elicitation: { form: {}, url: {} } };
-  return { ...Object.fromEntries(names.filter((name) => name !== "url").map((name) => [name, {}])), ...byUrl };
-}
-
 /**
- * The tools that a server shows only to clients that can be asked something, listed once for each kind of client that
- * comes, for one kind after the other. Questions that the server asks meanwhile are refused, since no call runs.
+ * The tools that a server shows only to clients of some kinds, listed once for each kind of client that comes, for one
+ * kind after the other. The server is told of no client more than its kind, since what it shows is for all of them.
+ * Questions that the server asks meanwhile are refused, since no call runs.
  */
 export class ConditionalTools {
   readonly #host: ConditionalToolsHost;
   readonly #breaker: Breaker;
-  /** By kind of client (eleven, see `inputKey`), the tools that not every client is shown; a promise while they are listed. */
+  /** By kind of client (59, see `clientKind`), the tools that not every client is shown; a promise while they are listed. */
   readonly #kinds = new Map<string, readonly Tool[] | Promise<void>>();
   #turn: Promise<unknown> = Promise.resolve();
   /** Settles once the instance of the last listing is gone; who waits for its tools does not wait for that. */
@@ -52,12 +44,12 @@ export class ConditionalTools {
    * now.
    */
   learn(capabilities: ClientCapabilities, mayUse: () => boolean): Promise<void> | null {
-    const kind = inputKey(capabilities);
-    if (kind === "") return null;
+    const kind = clientKind(capabilities);
+    if (kind === "{}") return null;
     const known = this.#kinds.get(kind);
     if (known instanceof Promise) return mayUse() ? known : null;
     if (known || !this.#mayList() || !mayUse()) return null;
-    const listed = this.#turn.then(() => this.#list(capabilitiesOf(kind)));
+    const listed = this.#turn.then(() => this.#list(kind));
     const learning = listed.then((tools) => {
       if (this.#host.instance.link.over || this.#kinds.get(kind) !== learning) return;
       if (!tools) return void this.#kinds.delete(kind);
@@ -80,20 +72,20 @@ export class ConditionalTools {
   }
 
   /** The tools for one kind of client; null if listing failed, or must not be tried now. */
-  async #list(declares: Declared): Promise<readonly Tool[] | null> {
+  async #list(kind: string): Promise<readonly Tool[] | null> {
     await this.#gone;
     if (!this.#mayList()) return null;
     const { terms, commonTools } = this.#host;
     const { host, options } = terms;
     try {
-      const { texts } = await this.#drain(declares);
+      const { texts } = await this.#drain(kind);
       const names = new Set(commonTools().map(({ name }) => name));
       this.#breaker.reset();
       const { items } = await inTurns(readTools(texts, host));
       return items.filter(({ name }) => !names.has(name));
     } catch (error) {
       this.#breaker.failed();
-      host.log.warn("what a server offers to clients that can be asked is not known", {
+      host.log.warn("what a server offers only to some clients is not known", {
         server: options.id,
         reason: reasonOf(error),
       });
@@ -102,11 +94,11 @@ export class ConditionalTools {
   }
 
   /** A modern server reads with each request what its client can; a legacy one decides when a client connects. */
-  async #drain(declares: Declared): Promise<Drained> {
+  async #drain(kind: string): Promise<Drained> {
     const { starter, instance } = this.#host;
-    if (instance.peer.era === "modern") return drainList(instance, "tools", { declares });
+    if (instance.peer.era === "modern") return drainList(instance, "tools", { declares: JSON.parse(kind) });
     const ignored = { notified: () => true, renewed: () => {} };
-    const started = await starter.start("legacy", starter.linkHost(ignored, JSON.stringify(declares)));
+    const started = await starter.start("legacy", starter.linkHost(ignored, kind));
     try {
       return await drainList(started, "tools");
     } finally {

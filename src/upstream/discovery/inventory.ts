@@ -16,7 +16,7 @@ import type { ServerOptions } from "../options.ts";
 
 /** What one server offers, now or when it was last seen. */
 export type Inventory = Offers & {
-  /** Tools that only clients that can be asked something are shown; they are known once such a client has come. */
+  /** Tools that only some kinds of clients are shown; they are known once such a client has come. */
   readonly conditional: readonly Tool[];
   /** The definitions that are not offered, by list, so that reading one list anew leaves the others alone. */
   readonly missing: Readonly<Record<ListName, readonly MissingItem[]>>;
@@ -175,8 +175,8 @@ async function listOne(of: Stocktaking, old: Inventory, list: ListName): Promise
     const items = late ? [...read.items, ...unread(before, read)] : read.items;
     const same = items.length === before.length && items.every((item, at) => isSame(item, before[at]));
     const isKnown = before.length > 0 || old.listedAt !== null;
-    if (!same && isKnown)
-      log.info("what a server lists has changed", { server, list, ...changesIn(before, items) }, server);
+    const changes = same || !isKnown ? null : changesIn(before, items);
+    if (changes) log.info("what a server lists has changed", { server, list, ...changes }, `${server} ${list}`);
     return { list, items: same ? before : items, missing: [...read.missing, ...rest], failure: null };
   } catch (error) {
     // A list that was never announced need not exist.
@@ -222,15 +222,17 @@ const reasonsOf = ({ faults = [] }: Item): string => faults.join("; ");
 const isSame = (a: Item, b: Item | undefined): boolean =>
   b !== undefined && a.text === b.text && reasonsOf(a) === reasonsOf(b);
 
-/** What became of the definitions that were known, by name: rules go by names, so a new one may fit other rules. */
-function changesIn(before: readonly Item[], now: readonly Item[]): LogFacts {
+/**
+ * What became of the definitions that were known, by name: rules go by names, so a new one may fit other rules. Null if
+ * only their order is another.
+ */
+function changesIn(before: readonly Item[], now: readonly Item[]): LogFacts | null {
   const [old, names] = [new Map(before.map((item) => [item.name, item])), new Set(now.map(({ name }) => name))];
   const told = (items: readonly Item[]) => cut(items.map(({ name }) => name).join(", "), 500) || undefined;
-  return {
-    added: told(now.filter(({ name }) => !old.has(name))),
-    removed: told(before.filter(({ name }) => !names.has(name))),
-    changed: told(now.filter((item) => old.has(item.name) && !isSame(item, old.get(item.name)))),
-  };
+  const added = told(now.filter(({ name }) => !old.has(name)));
+  const removed = told(before.filter(({ name }) => !names.has(name)));
+  const changed = told(now.filter((item) => old.has(item.name) && !isSame(item, old.get(item.name))));
+  return (added ?? removed ?? changed) === undefined ? null : { added, removed, changed };
 }
 
 /**

@@ -1,5 +1,5 @@
 import type { Party } from "../../core/call.ts";
-import { inputKey, type ClientCapabilities, type Era } from "../../core/inbound.ts";
+import { canBeAsked, type ClientCapabilities, type Era } from "../../core/inbound.ts";
 import { declaredCapabilities } from "../capabilities.ts";
 import { digest } from "../identity.ts";
 import type { ServerOptions } from "../options.ts";
@@ -29,7 +29,7 @@ export function specOf(call: Party, options: ServerOptions, era: Era): Spec {
   const isolation = options.isolation ?? (stateless ? "shared" : "per-principal");
   if (isolation === "shared")
     return { key: `shared ${era}`, era, declares: "{}", asks: false, owner: null, session: null };
-  const asks = era === "legacy" && inputKey(call.capabilities) !== "";
+  const asks = era === "legacy" && canBeAsked(call.capabilities);
   const alone = isolation === "per-session" || (asks && call.inbound.era === "legacy");
   const session = alone ? (call.session?.id ?? null) : null;
   // A modern server learns with each request what the client can do.

@@ -1,12 +1,13 @@
 import { expect, test } from "bun:test";
 import { writeFileSync } from "node:fs";
+import { clientKind } from "../../../src/core/inbound.ts";
 import { clientCapabilitiesKey } from "../../../src/mcp/meta.ts";
 import { discovers, opens, reply, serve } from "../../support/mcp-server.ts";
 import { TempDir } from "../../support/temp-dir.ts";
 import { fake, type Harness, http, callTo, toolNames, upstreams } from "../../support/upstream.ts";
 import { until } from "../../support/until.ts";
 
-// What a server shows only to clients that can be asked something.
+// What a server shows only to clients that declare certain capabilities.
 
 const roots = { roots: {} };
 const all = (): boolean => true;
@@ -24,7 +25,9 @@ test("it is listed once for each kind of client, and nothing is left running", a
   expect(toolNames(set)).not.toContain("with-roots");
   await learn(set, roots, all);
   expect(toolNames(set)).toContain("with-roots");
-  expect(set.listings()[0]?.tools.find(({ name }) => name === "with-roots")?.shownTo).toEqual(new Set(["roots"]));
+  expect(set.listings()[0]?.tools.find(({ name }) => name === "with-roots")?.shownTo).toEqual(
+    new Set(['{"roots":{}}']),
+  );
   expect(learn(set, roots, all)).toBeNull();
   await stopped(set, 1);
   expect(processes(set)).toEqual(["started", "started", "stopped"]);
@@ -155,18 +158,59 @@ test("who waits for it does not wait for the end of the instance, but the next l
   expect(opened).toEqual(["", "roots", "sampling"]);
 });
 
+const apps = { "io.modelcontextprotocol/ui": { mimeTypes: ["text/html;profile=mcp-app"] } };
+
 test("the server is told what clients of the kind have in common, and nothing of the one that came first", async () => {
   using server = serve(() => null);
   await using set = upstreams([http("a", server.url)]);
   await set.settled();
-  await learn(set, { roots: null, experimental: { of: "one" }, tasks: { list: {} } }, all);
-  await learn(set, { elicitation: { url: { of: "one" } } }, all);
+  await learn(set, { roots: null, experimental: { of: "one" }, tasks: { list: {} }, extensions: { of: {} } }, all);
+  await learn(set, { elicitation: { url: { of: "one" } }, extensions: { ...apps, of: {} } }, all);
   expect(server.of("initialize").map(({ message }) => message.params?.["capabilities"])).toEqual([
     {},
     roots,
-    { elicitation: { form: {}, url: {} } },
+    { elicitation: { url: {} }, extensions: apps },
   ]);
 });
+
+test.each(["legacy", "modern"] as const)(
+  "what a %s server shows for more than a bare capability is shown to clients that declare it, and to no others",
+  async (era) => {
+    using server = serve(({ method, id, params }, { headers }) => {
+      const declared = era === "modern" ? Object(params?.["_meta"])[clientCapabilitiesKey] : params?.["capabilities"];
+      if (method === "server/discover") return era === "modern" ? discovers(id, { tools: {} }) : null;
+      // The session tells what was declared when it was opened.
+      if (method === "initialize") return opens(id, encodeURIComponent(JSON.stringify(declared)));
+      if (method !== "tools/list") return null;
+      const told = era === "modern" ? declared : JSON.parse(decodeURIComponent(headers.get("mcp-session-id") ?? "{}"));
+      const names = [
+        ...(told.elicitation?.form ? ["form"] : []),
+        ...(told.sampling?.tools ? ["sampling-tools"] : []),
+        ...(told.extensions?.["io.modelcontextprotocol/ui"]?.mimeTypes.includes("text/html;profile=mcp-app")
+          ? ["ui"]
+          : []),
+      ];
+      return reply(id, { tools: names.map((name) => ({ name, inputSchema: { type: "object" } })) });
+    });
+    await using set = upstreams([http("a", server.url, { protocol: era, getStream: "off" })]);
+    await set.settled();
+    const declarations = [
+      { elicitation: {}, sampling: {}, roots: {}, extensions: { "io.modelcontextprotocol/ui": {} } },
+      { elicitation: { form: {} } },
+      { sampling: { tools: {} }, roots: {} },
+      { extensions: apps },
+    ];
+    for (const declares of declarations) await learn(set, declares, all);
+    const shown = declarations.map((declares) =>
+      set
+        .listings()[0]
+        ?.tools.flatMap(({ name, shownTo }) =>
+          shownTo?.has(clientKind({ text: JSON.stringify(declares), value: declares })) ? [name] : [],
+        ),
+    );
+    expect(shown).toEqual([[], ["form"], ["sampling-tools"], ["ui"]]);
+  },
+);
 
 test("a modern server reads what a client can with each list, as another mcpgw does: nothing is opened for it", async () => {
   const tools = (...of: string[]) => ({ tools: of.map((name) => ({ name, inputSchema: { type: "object" } })) });
@@ -185,8 +229,8 @@ test("a modern server reads what a client can with each list, as another mcpgw d
   expect(toolNames(set)).toEqual(["t", "with-sampling", "with-roots"]);
   expect(set.listings()[0]?.tools.map(({ shownTo }) => shownTo)).toEqual([
     undefined,
-    new Set(["sampling"]),
-    new Set(["roots"]),
+    new Set(['{"sampling":{}}']),
+    new Set(['{"roots":{}}']),
   ]);
   expect(learn(set, roots, all)).toBeNull();
   common = "u";

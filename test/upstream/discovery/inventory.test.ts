@@ -183,7 +183,7 @@ test("a list that takes too long takes away nothing that was known, brings what 
     refuses: () => null,
     refusesOutput: () => null,
     unchecked: () => [],
-    log: { ...silent, info: (text: string, facts?: LogFacts) => void told.push([text, facts]) },
+    log: { ...silent, info: (...line: unknown[]) => void told.push(line) },
     clock: systemClock,
   };
   const of = {
@@ -210,8 +210,15 @@ test("a list that takes too long takes away nothing that was known, brings what 
   slow = false;
   const again = await takeInventory(of, late, ["tools"]);
   expect(again.tools.map(({ name }) => name)).toEqual(["a", "new", "d"]);
-  await takeInventory(of, again, ["tools"]);
-  const changed = (facts: LogFacts) => ["what a server lists has changed", { server: "a", list: "tools", ...facts }];
+  pages[0].reverse();
+  const reordered = await takeInventory(of, again, ["tools"]);
+  expect(reordered.tools.map(({ name }) => name)).toEqual(["new", "a", "d"]);
+  // Each list of a server is counted for itself.
+  const changed = (facts: LogFacts) => [
+    "what a server lists has changed",
+    { server: "a", list: "tools", ...facts },
+    "a tools",
+  ];
   expect(told).toEqual([changed({ added: "new", changed: "a" }), changed({ removed: "b, c", changed: "a, new" })]);
 });
 
