@@ -49,6 +49,7 @@ export function auditHandlers(open: () => Archive): Pick<Handlers, Names> {
       };
       const run = async function* () {
         for (const name of chains) {
+          if (signal.aborted) return;
           try {
             yield* lines(name);
           } catch (error) {
