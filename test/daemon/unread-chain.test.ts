@@ -35,7 +35,8 @@ test("R8 R25 audit log and audit stats show the chains that can be read, and nam
     const stats = await place.cli(["audit", "stats"]);
     expect(stats).toMatchObject({ code: 1, stderr });
     expect(stats.stdout).toMatch(/^key\.created +1$/m);
-    const unreadable = "chain serve-1 cannot be read; if that stays so, `mcpgw audit verify` says why";
+    const why = `${join(place.state, "audit/serve-1.db")}: file is not a database (SQLITE_NOTADB)`;
+    const unreadable = `chain serve-1 cannot be read (${why}); if that stays so, see what \`mcpgw audit verify\` says`;
     const shown = await place.cli(["audit", "show", "serve-1/1"]);
     expect([shown.code, shown.stderr]).toEqual([1, expect.stringContaining(`${unreadable}\n`)]);
     const exported = await place.cli(["audit", "export", "--out", join(place.dir, "all.jsonl")]);
