@@ -194,6 +194,8 @@ describe("R23 keys", () => {
     const made = { id: "k-2", key: "x", name: "A", consumerId: "a", roles: [], cidrs: [], idleRoles: [] };
     const { err } = await run("keys create A a r", () => ({ ...made, expiresAt: at.getTime() }));
     expect(err).toContain("; expires 2090-05-30 19:00:05\n");
+    // A daemon of an older version tells no limit.
+    expect(err).toStartWith("key k-2 (A) for consumer a, roles ; expires");
   });
 
   test("a key that could not be shown is revoked again", async () => {

@@ -1,7 +1,13 @@
 import { expect, setDefaultTimeout, test } from "bun:test";
 import { rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
+import type { Context } from "../../src/control/contract.ts";
+import { archiveOf } from "../../src/daemon/archive.ts";
+import { auditHandlers } from "../../src/daemon/handlers/audit.ts";
+import { openReader } from "../../src/store/sqlite/reader.ts";
+import { recordCall, tempState } from "../support/audit.ts";
 import { everything, Place } from "../support/daemon.ts";
+import { reasonOf } from "../support/failure.ts";
 import { StdioClient } from "../support/stdio-client.ts";
 
 // Each command is a process; on a busy machine that takes its time.
@@ -29,7 +35,8 @@ test("R8 R25 audit log and audit stats show the chains that can be read, and nam
     const stats = await place.cli(["audit", "stats"]);
     expect(stats).toMatchObject({ code: 1, stderr });
     expect(stats.stdout).toMatch(/^key\.created +1$/m);
-    const unreadable = "chain serve-1 cannot be read; if that stays so, `mcpgw audit verify` says why";
+    const why = `${join(place.state, "audit/serve-1.db")}: file is not a database (SQLITE_NOTADB)`;
+    const unreadable = `chain serve-1 cannot be read (${why}); if that stays so, see what \`mcpgw audit verify\` says`;
     const shown = await place.cli(["audit", "show", "serve-1/1"]);
     expect([shown.code, shown.stderr]).toEqual([1, expect.stringContaining(`${unreadable}\n`)]);
     const exported = await place.cli(["audit", "export", "--out", join(place.dir, "all.jsonl")]);
@@ -44,4 +51,18 @@ test("R8 R25 audit log and audit stats show the chains that can be read, and nam
   await partly();
   expect(await daemon.stop()).toBe(0);
   expect(await place.cli(["audit", "verify"])).toMatchObject({ code: 2 });
+});
+
+test("audit export reads no further chain for an operator who has left", async () => {
+  using at = tempState();
+  await recordCall(at);
+  writeFileSync(at.db("serve-1"), "rubbish");
+  using reader = openReader({ state: at.state, main: null });
+  const exported = auditHandlers(() => archiveOf(reader, () => ({ rows: [], cutShort: [] })))["audit.export"];
+  const lines = async (signal: AbortSignal) => {
+    const plan = await exported({ payloads: false }, { signal } as Context); // nothing else of it is looked at
+    return Array.fromAsync(plan.run());
+  };
+  expect(String(await reasonOf(lines(new AbortController().signal)))).toContain("chain serve-1 cannot be read");
+  expect(await lines(AbortSignal.abort())).toEqual([]);
 });

@@ -39,7 +39,8 @@ async function showMade(made: Made, { out }: Cli): Promise<void> {
   await out.print(made.key);
   const until = made.expiresAt === null ? "does not expire" : `expires ${moment(made.expiresAt)}`;
   const from = made.cidrs.length > 0 ? `, only from ${made.cidrs.join(", ")}` : "";
-  const rate = made.perMinute === null ? "" : `, ${rateText(made.perMinute)}`;
+  // A daemon of an older version does not tell it.
+  const rate = typeof made.perMinute === "number" ? `, ${rateText(made.perMinute)}` : "";
   const whose = `for consumer ${made.consumerId}, roles ${made.roles.join(", ")}`;
   out.say(`key ${made.id} (${made.name}) ${whose}${rate}${from}; ${until}`);
   out.say("It is shown only now. Send it as `Authorization: Bearer …` or `X-API-Key: …`, or set MCPGW_API_KEY.");

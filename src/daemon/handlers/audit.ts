@@ -6,6 +6,7 @@ import { exportLine } from "../../audit/export.ts";
 import { readRecord, type Recorded } from "../../audit/record.ts";
 import { faultIn } from "../../audit/verify.ts";
 import { subjectIn, valueOf } from "../../audit/subject.ts";
+import { messageOf } from "../../core/error-text.ts";
 import type { AuditRow } from "../../core/store.ts";
 import type { Archive } from "../archive.ts";
 import { entryOf } from "./entry.ts";
@@ -49,6 +50,7 @@ export function auditHandlers(open: () => Archive): Pick<Handlers, Names> {
       };
       const run = async function* () {
         for (const name of chains) {
+          if (signal.aborted) return;
           try {
             yield* lines(name);
           } catch (error) {
@@ -122,6 +124,6 @@ function known(archive: Archive, chain: string): string {
 /** The refusal of what cannot be read of a chain, which may be damaged, or held by another process for long. */
 function unreadable(error: unknown, chain: string, instead = ""): Refusal {
   if (error instanceof Refusal) return error;
-  const why = `if that stays so, \`mcpgw audit verify\` says why${instead}`;
-  return new Refusal("unavailable", `chain ${chain} cannot be read; ${why}`);
+  const todo = `if that stays so, see what \`mcpgw audit verify\` says${instead}`;
+  return new Refusal("unavailable", `chain ${chain} cannot be read (${messageOf(error)}); ${todo}`);
 }
