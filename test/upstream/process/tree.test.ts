@@ -70,7 +70,10 @@ test("a program ends by itself when its input ends, and by SIGTERM when it does 
 test.skipIf(process.platform !== "linux")(
   "what has ended is no process that would not die, though its parent does not collect it (needs Linux)",
   async () => {
-    const { child, said } = await run("setsid true & echo $!; exec sleep 73");
+    const { child, said, farewell } = await run("exec 3<&0; setsid cat <&3 & echo $!; exec sleep 73");
+    // A shell would collect it.
+    await until(async () => (await Bun.file(`/proc/${child.pid}/comm`).text()) === "sleep\n", "the end of the shell");
+    farewell.ask();
     await until(async () => (await readProcess(said))?.zombie, "its end");
     expect(await killFamily({ leaders: new Set([Number(said)]), marker: null })).toEqual([]);
     expect(await readProcess(said)).not.toBeNull();
