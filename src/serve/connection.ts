@@ -20,7 +20,7 @@ import { isStanding, receive, type Received, refused, unreadable } from "./recei
 import { answerText } from "./reply.ts";
 import { announce, runCall } from "./run-call.ts";
 import type { Running } from "./running.ts";
-import { finishSession, noteOpened } from "./session-notes.ts";
+import { finishSession, recordOpening } from "./session-records.ts";
 
 export type ConnectionOptions = Presented & {
   current: () => Gateway;
@@ -188,7 +188,7 @@ export class McpConnection {
     this.#end("replaced", "The session was ended by a newer initialize.");
     const opening = { who, revision, scope, capabilities: inbound.capabilities };
     const session = new Session({ ...opening, backlog: new Backlog(), traffic, now: gw.clock.mono() });
-    await noteOpened(gw, session, inbound).catch((error: unknown) => {
+    await recordOpening(gw, session, inbound).catch((error: unknown) => {
       session.end();
       throw error;
     });

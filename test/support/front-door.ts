@@ -11,7 +11,7 @@ import { limitsOptions } from "../../src/limits/options.ts";
 import { McpConnection } from "../../src/serve/connection.ts";
 import { type HttpOptions, serveHttp } from "../../src/serve/http.ts";
 import { Running } from "../../src/serve/running.ts";
-import { finishSession } from "../../src/serve/session-notes.ts";
+import { finishSession } from "../../src/serve/session-records.ts";
 import { Notifier } from "../../src/session/notifier.ts";
 import { type SessionLimits, Sessions } from "../../src/session/sessions.ts";
 import { Traffic } from "../../src/session/traffic.ts";
