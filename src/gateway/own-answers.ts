@@ -2,6 +2,7 @@ import type { Call, IdentifiedCall, Reply, Viewpoint } from "../core/call.ts";
 import { Failure } from "../core/failure.ts";
 import { type Era, logLevels } from "../core/inbound.ts";
 import { type ListName, lists } from "../core/lists.ts";
+import { anyOf } from "../core/rights.ts";
 import { within } from "../core/wait.ts";
 import { discoverResult, initializeResult, type Introduction, negotiate } from "../mcp/handshake.ts";
 import { capabilitiesText, offersUnknown } from "./capabilities.ts";
@@ -60,10 +61,10 @@ const learnMs = 10_000;
  * then. At once where they are known.
  */
 export async function learnTools(gw: Gateway, call: Viewpoint & Pick<Call, "controller">): Promise<Gateway> {
-  const { catalog, upstreams } = gw;
+  const { catalog, policy, upstreams } = gw;
   const servers = catalog.servers(call.scope);
-  const mayUse = (id: string): boolean => servers.has(id) && catalog.reaches(call.who, call.source, id);
-  const learning = upstreams.learnTools(call, mayUse);
+  const isTheirs = (id: string): boolean => servers.has(id) && policy.lists(call.who, anyOf("tool", id), call.source);
+  const learning = upstreams.learnTools(call, isTheirs);
   if (!learning) return gw;
   // The client is told of a changed list if the answer comes too late for this one.
   await within(learning, learnMs, call.controller.signal, () => {});

@@ -207,7 +207,6 @@ function catalogOf(scopes: readonly string[], shown: () => string): Catalog {
     find: () => null,
     routeTo: (_kind, server, name) => makeRoute(server, name),
     locate: () => [],
-    reaches: () => true,
     servers: () => new Set(),
     outgoing: (_route, result) => result,
     below: (route) => route,
