@@ -82,14 +82,13 @@ export class CallMetrics implements Metrics {
 
   #toolCounts(proxy: string, name: string): ToolCounts {
     const tool = plain(name);
+    const key = `${proxy}:${tool}`;
     const full = this.#byName.size >= maxTools;
-    const key = full ? "other" : `${proxy}:${tool}`;
-    let counts = this.#byName.get(key);
-    if (!counts) {
-      const labels = full ? { tool: "other", proxy: "other" } : { tool, proxy };
-      counts = { labels, durations: this.#durationsOf(labels.proxy), called: 0, success: 0, errors: 0 };
-      this.#byName.set(key, counts);
-    }
+    const known = this.#byName.get(key) ?? (full ? this.#byName.get("other") : undefined);
+    if (known) return known;
+    const labels = full ? { tool: "other", proxy: "other" } : { tool, proxy };
+    const counts = { labels, durations: this.#durationsOf(labels.proxy), called: 0, success: 0, errors: 0 };
+    this.#byName.set(full ? "other" : key, counts);
     return counts;
   }
 
