@@ -61,15 +61,20 @@ export type Gateway = {
  * `session-not-found` where it took the endpoint away.
  */
 export async function whenSettled(gw: Gateway, call: Pick<Call, "scope" | "controller">): Promise<Gateway> {
-  const { scope, controller } = call;
-  const { signal } = controller;
+  const { signal } = call.controller;
   let before: Gateway;
   do {
     before = gw;
     await within(before.settled, null, signal, () => {});
     gw = before.inForce();
   } while (gw !== before && !signal.aborted);
-  if (scope === null || gw.catalog.hasScope(scope)) return gw;
+  needEndpoint(gw, call);
+  return gw;
+}
+
+/** Throws `session-not-found` where a reload took the call's endpoint away. */
+export function needEndpoint({ catalog }: Gateway, { scope }: Pick<Call, "scope">): void {
+  if (scope === null || catalog.hasScope(scope)) return;
   throw new Failure("session-not-found", `There is no endpoint for "${scope}" any more; MCP is at /mcp.`);
 }
 
