@@ -9,10 +9,9 @@ import { readInbound } from "../mcp/classify.ts";
 import { requestText } from "../mcp/outbound.ts";
 import { underToken } from "../mcp/reply.ts";
 import { isLonger } from "../mcp/utf8.ts";
-import { learnTools } from "./own-answers.ts";
 import { callOf } from "./call.ts";
 import { refuse } from "./conclude.ts";
-import { type Gateway, whenSettled } from "./gateway.ts";
+import { type Gateway, learnTools, whenSettled } from "./gateway.ts";
 import { handle } from "./handle.ts";
 
 /** The sender of a call that did not arrive as an MCP message. */

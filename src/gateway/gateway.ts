@@ -1,4 +1,4 @@
-import type { Call } from "../core/call.ts";
+import type { Call, Viewpoint } from "../core/call.ts";
 import type { Clock } from "../core/clock.ts";
 import { Failure } from "../core/failure.ts";
 import type { Logger } from "../core/log.ts";
@@ -14,6 +14,7 @@ import type {
   Upstreams,
   Validator,
 } from "../core/ports.ts";
+import { anyOf } from "../core/rights.ts";
 import type { Listing } from "../core/upstream.ts";
 import { within } from "../core/wait.ts";
 import type { Implementation } from "../mcp/meta.ts";
@@ -76,6 +77,24 @@ export async function whenSettled(gw: Gateway, call: Pick<Call, "scope" | "contr
 export function needEndpoint({ catalog }: Gateway, { scope }: Pick<Call, "scope">): void {
   if (scope === null || catalog.hasScope(scope)) return;
   throw new Failure("session-not-found", `There is no endpoint for "${scope}" any more; MCP is at /mcp.`);
+}
+
+/** Some servers show a tool only to certain clients, or to one caller's instance. How long is waited until it is known which, ms. */
+const learnMs = 10_000;
+
+/**
+ * Waits for the tools that are shown only to clients or callers like this one, and resolves with the gateway in force
+ * then. At once where they are known.
+ */
+export async function learnTools(gw: Gateway, call: Viewpoint & Pick<Call, "controller">): Promise<Gateway> {
+  const { catalog, policy, upstreams } = gw;
+  const servers = catalog.servers(call.scope);
+  const isTheirs = (id: string): boolean => servers.has(id) && policy.lists(call.who, anyOf("tool", id), call.source);
+  const learning = upstreams.learnTools(call, isTheirs);
+  if (!learning) return gw;
+  // The client is told of a changed list if the answer comes too late for this one.
+  await within(learning, learnMs, call.controller.signal, () => {});
+  return whenSettled(gw, call);
 }
 
 /** The listings of all servers of a scope; null means all servers. */
