@@ -7,9 +7,9 @@ import type { Session } from "../session/session.ts";
 import type { StreamLog } from "../session/streams.ts";
 import type { Traffic } from "../session/traffic.ts";
 import { namesEvents, takesEvents } from "./accept.ts";
+import { EventStream } from "./event-stream.ts";
 import type { HttpRequest } from "./http-request.ts";
 import type { Received } from "./receive.ts";
-import { EventStream } from "./sse.ts";
 
 /** The first revision whose clients understand an event without a message (2025-11-25, transports). */
 const primed = "2025-11-25";

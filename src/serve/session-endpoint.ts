@@ -10,10 +10,10 @@ import type { Session } from "../session/session.ts";
 import type { Sessions } from "../session/sessions.ts";
 import { needEventStream } from "./accept.ts";
 import { answerCaller } from "./admission.ts";
+import { type EventStream, openStream } from "./event-stream.ts";
 import { type HttpContext, type HttpRequest, presentedBy } from "./http-request.ts";
 import { takesPriming } from "./post-stream.ts";
 import type { Methods } from "./routes.ts";
-import { type EventStream, openStream } from "./sse.ts";
 
 type Own = { readonly who: Principal; readonly session: Session };
 

@@ -1,8 +1,8 @@
 import { afterEach, beforeEach, expect, jest, test } from "bun:test";
 import { silent } from "../../src/core/log.ts";
 import type { Gateway } from "../../src/gateway/gateway.ts";
+import { EventStream } from "../../src/serve/event-stream.ts";
 import { maxOwed } from "../../src/serve/queue-limits.ts";
-import { EventStream } from "../../src/serve/sse.ts";
 import { Traffic } from "../../src/session/traffic.ts";
 import { principal } from "../support/principal.ts";
 
