@@ -4,9 +4,9 @@ import type { Inbound, Revision } from "../core/inbound.ts";
 import { rpcCodes } from "../core/rpc-code.ts";
 import type { Gateway } from "../gateway/gateway.ts";
 import { readInbound, type WireContext } from "../mcp/classify.ts";
-import { versionHeader } from "../mcp/header-rules.ts";
 import { idOf, idsIn, isBatch, splitBatch } from "../mcp/message.ts";
 import { assumedLegacy, modernRevision } from "../mcp/revisions.ts";
+import { versionHeader } from "../mcp/standard-headers.ts";
 
 /** One message as it was read, with what is wrong with it; no call yet. */
 export type Received = Readonly<Pick<CallInit, "inbound" | "fault">>;
