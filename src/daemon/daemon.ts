@@ -134,7 +134,7 @@ export class Daemon {
       version: self.version,
       log,
       // The gateway refuses a message that is too long, under its id; so the tunnel has to let it through.
-      tunnelLine: () => engine.current().shape.body + headroom,
+      tunnelLine: () => engine.current().caps.body + headroom,
       handlers: createHandlers({
         engine,
         archive,

@@ -103,7 +103,7 @@ export function buildGateway(options: BuildOptions): Built {
 }
 
 type Parts = Pick<Gateway, "policy" | "validator" | "upstreams" | "catalog">;
-type Own = Parts & Pick<Gateway, "identity" | "authn" | "limits" | "settled" | "nextId" | "shape">;
+type Own = Parts & Pick<Gateway, "identity" | "authn" | "limits" | "settled" | "nextId" | "caps">;
 
 function assemble({ config, foundations, previous }: BuildOptions, parts: Parts): Gateway {
   const { keyring, clock, self } = foundations;
@@ -117,7 +117,7 @@ function assemble({ config, foundations, previous }: BuildOptions, parts: Parts)
     // The servers that are taken over are waited for once, not anew with each reload.
     settled: previous?.gateway.settled ?? Promise.resolve(),
     nextId: createUlid(() => clock.now() / 1000),
-    shape: config.limits,
+    caps: config.limits,
   };
 }
 

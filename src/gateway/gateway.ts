@@ -53,7 +53,7 @@ export type Gateway = {
   readonly nextId: () => string;
   readonly log: Logger;
   /** Caps on a message from a caller: bytes, nesting, number of values, messages in a batch; and on a result: bytes. */
-  readonly shape: ScanLimits & { readonly body: number; readonly batch: number; readonly result: number };
+  readonly caps: ScanLimits & { readonly body: number; readonly batch: number; readonly result: number };
 };
 
 /**

@@ -111,7 +111,7 @@ export class McpConnection {
   /** Resolves to the answer to a message or a batch; null if there is none. */
   #answer(gw: Gateway, text: string, presented: Presented): Promise<string | null> {
     const context = { headers: null, pinned: this.#era, revision: this.#revision };
-    if (isLonger(text, gw.shape.body)) return this.#answerOne(gw, refused(text, context, tooLong(gw)), presented);
+    if (isLonger(text, gw.caps.body)) return this.#answerOne(gw, refused(text, context, tooLong(gw)), presented);
     const received = receive(text, gw, context);
     return Array.isArray(received)
       ? this.#answerBatch(gw, received, presented)
@@ -228,5 +228,5 @@ export class McpConnection {
   }
 }
 
-const tooLong = ({ shape: { body } }: Gateway): Failure =>
+const tooLong = ({ caps: { body } }: Gateway): Failure =>
   new Failure("body-too-large", `The message is longer than the ${body} bytes that limits.body allows.`);

@@ -109,7 +109,7 @@ export class Door implements AsyncDisposable {
 
   /** Puts another limit on messages into force, as a reload does. */
   limit(body: number): void {
-    Object.assign(this.gw, { shape: { ...this.gw.shape, body } });
+    Object.assign(this.gw, { caps: { ...this.gw.caps, body } });
     this.#server.refresh();
   }
 
@@ -186,7 +186,7 @@ export class Door implements AsyncDisposable {
         recordEvent: async (event) => void this.events.push(event),
       },
       notifier: this.notifier,
-      shape: limitsOptions.parse({ body, batch: 5 }),
+      caps: limitsOptions.parse({ body, batch: 5 }),
     });
   }
 }
