@@ -7,7 +7,6 @@ import { ownServer } from "../core/name.ts";
 import type { Catalog, LocalServer, Validator } from "../core/ports.ts";
 import type { Self } from "../core/self.ts";
 import type { ListStore } from "../core/store.ts";
-import { createUlid } from "./ulid.ts";
 import { within } from "../core/wait.ts";
 import { createLimits, type LimitsState } from "../limits/limits.ts";
 import { createPolicy } from "../policy/policy.ts";
@@ -16,6 +15,7 @@ import { createValidator } from "../validate/validate.ts";
 import type { Gateway } from "./gateway.ts";
 import { askSession } from "./input/asking.ts";
 import { nameless } from "./nameless.ts";
+import { createUlid } from "./ulid.ts";
 import { unoffered } from "./unoffered.ts";
 
 /** What outlives a reload: every gateway of a process is built on these. */
