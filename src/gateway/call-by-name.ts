@@ -71,7 +71,7 @@ function inboundCall(gw: Gateway, text: string, caller: Caller): Call {
 }
 
 /** Stands in for a call that cannot be read. */
-const nameless = requestText(0, "tools/call", '{"name":""}');
+const unreadable = requestText(0, "tools/call", '{"name":""}');
 
 function read({ caps }: Gateway, text: string, revision: Revision): Pick<Call, "inbound" | "fault"> {
   const context = { headers: null, pinned: "legacy", revision } as const;
@@ -79,7 +79,7 @@ function read({ caps }: Gateway, text: string, revision: Revision): Pick<Call, "
     if (!isLonger(text, caps.body)) return { inbound: readInbound(text, caps, context), fault: null };
     throw new Failure("body-too-large", "The arguments are larger than limits.body allows.");
   } catch (error) {
-    return { inbound: readInbound(nameless, caps, context), fault: asFailure(error) };
+    return { inbound: readInbound(unreadable, caps, context), fault: asFailure(error) };
   }
 }
 
