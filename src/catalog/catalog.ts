@@ -1,21 +1,14 @@
-import {
-  type IdentifiedCall,
-  isShown,
-  type Kind,
-  kinds,
-  type Party,
-  type Route,
-  type Viewpoint,
-} from "../core/call.ts";
+import { type IdentifiedCall, isShown, type Kind, type Party, type Route, type Viewpoint } from "../core/call.ts";
 import type { Clock } from "../core/clock.ts";
 import { Failure } from "../core/failure.ts";
 import { clientKind, noCapabilities } from "../core/inbound.ts";
 import { type ListGroup, type ListName, listNames, lists, mapLists } from "../core/lists.ts";
-import { anyOf, checkLength, explicitScheme, longestName, notFound, ownServer } from "../core/name.ts";
+import { checkLength, explicitScheme, longestName, notFound, ownServer } from "../core/name.ts";
 import type { Catalog, Missing, Policy, Sealer } from "../core/ports.ts";
-import type { Listing } from "../core/upstream.ts";
 import type { Principal, Source } from "../core/principal.ts";
+import { mayUse } from "../core/rights.ts";
 import { cut, plain } from "../core/text.ts";
+import type { Listing } from "../core/upstream.ts";
 import { omittedKey } from "../mcp/meta.ts";
 import { type CallerEntries, type CallerEntriesOptions, createCallerEntries, noEntries } from "./caller-entries.ts";
 import { byWire, type Entry, gather } from "./entries.ts";
@@ -103,10 +96,6 @@ class CompiledCatalog implements Catalog {
     return kind === "resource" && this.#inScope(endpoint, name, party.who).length > 0;
   }
 
-  reaches(who: Principal, source: Source, server: string): boolean {
-    return this.#options.policy.lists(who, anyOf("tool", server), source);
-  }
-
   servers(scope: string | null): ReadonlySet<string> {
     return this.#scope(scope)?.servers ?? new Set();
   }
@@ -178,7 +167,7 @@ class CompiledCatalog implements Catalog {
     const { listings, policy } = this.#options;
     const endpoint = this.#scope(scope);
     if (!endpoint) return null;
-    const seen = listings.filter(({ server }) => kinds.some((kind) => policy.lists(who, anyOf(kind, server), source)));
+    const seen = listings.filter(({ server }) => mayUse(policy, who, source, server));
     return instructionsOf(endpoint, seen);
   }
 

@@ -13,8 +13,8 @@ export function instructionsOf({ id, servers, description }: Scope, listings: re
   const alone = servers.size === 1 && servers.has(id);
   const parts = said.map(({ server, instructions }) => (alone ? `${instructions}` : `# ${server}\n\n${instructions}`));
   const text = [...(description ? [description] : []), ...parts].join("\n\n");
-  // Some parsers refuse a whole handshake in which half of a surrogate pair stands alone.
   if (text === "") return null;
+  // Some parsers refuse a whole handshake in which half of a surrogate pair stands alone.
   const whole = text.toWellFormed();
   return Buffer.byteLength(whole) <= mostBytes ? whole : `${cutBytes(whole, mostBytes - Buffer.byteLength("…"))}…`;
 }

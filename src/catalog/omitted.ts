@@ -1,9 +1,9 @@
-import { anyOf } from "../core/name.ts";
 import { type ListName, lists } from "../core/lists.ts";
 import type { Policy } from "../core/ports.ts";
-import type { Listing } from "../core/upstream.ts";
 import type { Principal, Source } from "../core/principal.ts";
+import { anyOf } from "../core/rights.ts";
 import { cut } from "../core/text.ts";
+import type { Listing } from "../core/upstream.ts";
 import { wellFormed } from "../mcp/json-text.ts";
 import type { Scope } from "./scopes.ts";
 

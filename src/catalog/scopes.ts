@@ -1,7 +1,8 @@
 import { kinds, type Route } from "../core/call.ts";
 import { compileGlob } from "../core/glob.ts";
-import { anyOf, ownServer, splitCanonical } from "../core/name.ts";
 import { mapLists } from "../core/lists.ts";
+import { ownServer, splitCanonical } from "../core/name.ts";
+import { anyOf } from "../core/rights.ts";
 import { compileUriGlob, readingsOf, readingsOfTemplate } from "../core/uri-readings.ts";
 import { byWire, type Entries, type Entry, missingOf, type MissingEntry } from "./entries.ts";
 import { clashes, skeleton } from "./names.ts";

@@ -1,4 +1,3 @@
-import { createBoundedMap } from "./bounded-map.ts";
 import type { Kind, Route } from "./call.ts";
 import { Failure } from "./failure.ts";
 import { cut, plain } from "./text.ts";
@@ -92,20 +91,3 @@ export const plainRoute = (kind: Kind, server: string, name: string, wire = ""):
   canonical: canonicalName(server, name),
   wire,
 });
-
-/** Enough for all kinds of a thousand servers. */
-const wholes = createBoundedMap<Route>({ cap: 4096 });
-
-/**
- * The route that stands for all that a server may have of a kind, to ask whether a caller has any right on it. Always the
- * same one: what the rules say of a route is worked out once.
- */
-export function anyOf(kind: Kind, server: string): Route {
-  const canonical = canonicalName(server, "*");
-  const key = `${kind} ${canonical}`;
-  const known = wholes.get(key);
-  if (known) return known;
-  const route: Route = { kind, server, name: "{any}", tool: null, canonical, wire: "", template: true };
-  wholes.set(key, route);
-  return route;
-}

@@ -135,8 +135,6 @@ export type Catalog = {
   tools(from: Viewpoint): readonly Route[];
   /** A fingerprint of what the caller sees in these lists. */
   shown(from: Viewpoint, group: ListGroup): string;
-  /** Whether the caller may have any tool of a server. */
-  reaches(who: Principal, source: Source, server: string): boolean;
   /** Ids of the servers that have something in this scope. */
   servers(scope: string | null): ReadonlySet<string>;
   /**

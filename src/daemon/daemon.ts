@@ -6,7 +6,7 @@ import type { Self } from "../core/self.ts";
 import { within } from "../core/wait.ts";
 import { headroom } from "../mcp/message.ts";
 import { type HttpServer, serveHttp } from "../serve/http.ts";
-import { finishSession } from "../serve/session-notes.ts";
+import { finishSession } from "../serve/session-records.ts";
 import { Sessions } from "../session/sessions.ts";
 import type { Archive } from "./archive.ts";
 import { type FindOptions, loadAt } from "./installation.ts";
@@ -134,7 +134,7 @@ export class Daemon {
       version: self.version,
       log,
       // The gateway refuses a message that is too long, under its id; so the tunnel has to let it through.
-      tunnelLine: () => engine.current().shape.body + headroom,
+      tunnelLine: () => engine.current().caps.body + headroom,
       handlers: createHandlers({
         engine,
         archive,

@@ -71,7 +71,7 @@ export async function serveEmbedded(
     // A line that is too long is refused under its id, like any other message that is refused.
     const receive = (line: string): void => void connection.receive(line);
     const takers = { onLine: receive, onOverflow: receive };
-    const most = engine.current().shape.body + headroom;
+    const most = engine.current().caps.body + headroom;
     const endless = await readLines(most, takers, AbortSignal.any([over, left.signal]));
     if (endless !== null) unread.abort(endless);
     // A client that has closed its own end may still read the answers; a call that a signal cuts off is told so.

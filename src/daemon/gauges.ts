@@ -1,9 +1,9 @@
 import type { ServerState } from "../core/upstream.ts";
-import { counter, type Gauge, gauge } from "../gateway/metrics.ts";
+import { counter, type Family, gauge } from "../gateway/metrics.ts";
 import type { Engine } from "./engine.ts";
 
 /** Metrics of everything but the calls themselves. */
-export function gaugesOf(engine: Engine): Gauge[] {
+export function gaugesOf(engine: Engine): Family[] {
   return [
     ...waitingGauges(engine),
     uptimeGauge(),
@@ -15,14 +15,14 @@ export function gaugesOf(engine: Engine): Gauge[] {
 }
 
 /** Not by the wall clock, which may be set back. */
-export function uptimeGauge(): Gauge {
+export function uptimeGauge(): Family {
   const since = performance.now();
   return gauge("mcp_gateway_uptime_seconds", "Seconds since the start.", () =>
     Math.floor((performance.now() - since) / 1000),
   );
 }
 
-function waitingGauges({ waiting: { parking, listeners } }: Engine): Gauge[] {
+function waitingGauges({ waiting: { parking, listeners } }: Engine): Family[] {
   return [
     gauge("mcp_gateway_parked_calls", "Calls that wait for answers of their callers.", () => parking.size),
     counter(
@@ -38,7 +38,7 @@ function waitingGauges({ waiting: { parking, listeners } }: Engine): Gauge[] {
 /** The states of a server that need nobody's care: an idle one is started by its next call. */
 const usable: ReadonlySet<ServerState> = new Set(["ready", "idle", "disabled"]);
 
-function serverGauges({ current }: Engine): Gauge[] {
+function serverGauges({ current }: Engine): Family[] {
   const servers = () => current().upstreams.status();
   type PerServer = "restarts" | "inFlight" | "tools" | "instances" | "streams" | "subscriptions" | "dropped";
   const perServer = (field: PerServer) => () =>
@@ -70,7 +70,7 @@ function serverGauges({ current }: Engine): Gauge[] {
   ];
 }
 
-function trafficGauges({ running, traffic }: Engine): Gauge[] {
+function trafficGauges({ running, traffic }: Engine): Family[] {
   return [
     gauge("mcpgw_requests_in_flight", "Requests that are running.", () => running.size),
     gauge("mcpgw_sessions", "Open legacy sessions.", () => traffic.sessions),
@@ -86,7 +86,7 @@ function trafficGauges({ running, traffic }: Engine): Gauge[] {
   ];
 }
 
-function auditGauges({ stores }: Engine): Gauge[] {
+function auditGauges({ stores }: Engine): Family[] {
   const health = () => stores.audit.health();
   return [
     gauge("mcpgw_audit_records", "Records committed to the chain.", () => health().records),

@@ -7,7 +7,6 @@ import { ownServer } from "../core/name.ts";
 import type { Catalog, LocalServer, Validator } from "../core/ports.ts";
 import type { Self } from "../core/self.ts";
 import type { ListStore } from "../core/store.ts";
-import { createUlid } from "./ulid.ts";
 import { within } from "../core/wait.ts";
 import { createLimits, type LimitsState } from "../limits/limits.ts";
 import { createPolicy } from "../policy/policy.ts";
@@ -16,6 +15,7 @@ import { createValidator } from "../validate/validate.ts";
 import type { Gateway } from "./gateway.ts";
 import { askSession } from "./input/asking.ts";
 import { nameless } from "./nameless.ts";
+import { createUlid } from "./ulid.ts";
 import { unoffered } from "./unoffered.ts";
 
 /** What outlives a reload: every gateway of a process is built on these. */
@@ -103,7 +103,7 @@ export function buildGateway(options: BuildOptions): Built {
 }
 
 type Parts = Pick<Gateway, "policy" | "validator" | "upstreams" | "catalog">;
-type Own = Parts & Pick<Gateway, "identity" | "authn" | "limits" | "settled" | "nextId" | "shape">;
+type Own = Parts & Pick<Gateway, "identity" | "authn" | "limits" | "settled" | "nextId" | "caps">;
 
 function assemble({ config, foundations, previous }: BuildOptions, parts: Parts): Gateway {
   const { keyring, clock, self } = foundations;
@@ -117,7 +117,7 @@ function assemble({ config, foundations, previous }: BuildOptions, parts: Parts)
     // The servers that are taken over are waited for once, not anew with each reload.
     settled: previous?.gateway.settled ?? Promise.resolve(),
     nextId: createUlid(() => clock.now() / 1000),
-    shape: config.limits,
+    caps: config.limits,
   };
 }
 

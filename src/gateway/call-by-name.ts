@@ -9,10 +9,9 @@ import { readInbound } from "../mcp/classify.ts";
 import { requestText } from "../mcp/outbound.ts";
 import { underToken } from "../mcp/reply.ts";
 import { isLonger } from "../mcp/utf8.ts";
-import { learnTools } from "./own-answers.ts";
 import { callOf } from "./call.ts";
 import { refuse } from "./conclude.ts";
-import { type Gateway, whenSettled } from "./gateway.ts";
+import { type Gateway, learnTools, whenSettled } from "./gateway.ts";
 import { handle } from "./handle.ts";
 
 /** The sender of a call that did not arrive as an MCP message. */
@@ -72,15 +71,15 @@ function inboundCall(gw: Gateway, text: string, caller: Caller): Call {
 }
 
 /** Stands in for a call that cannot be read. */
-const nameless = requestText(0, "tools/call", '{"name":""}');
+const unreadable = requestText(0, "tools/call", '{"name":""}');
 
-function read({ shape }: Gateway, text: string, revision: Revision): Pick<Call, "inbound" | "fault"> {
+function read({ caps }: Gateway, text: string, revision: Revision): Pick<Call, "inbound" | "fault"> {
   const context = { headers: null, pinned: "legacy", revision } as const;
   try {
-    if (!isLonger(text, shape.body)) return { inbound: readInbound(text, shape, context), fault: null };
+    if (!isLonger(text, caps.body)) return { inbound: readInbound(text, caps, context), fault: null };
     throw new Failure("body-too-large", "The arguments are larger than limits.body allows.");
   } catch (error) {
-    return { inbound: readInbound(nameless, shape, context), fault: asFailure(error) };
+    return { inbound: readInbound(unreadable, caps, context), fault: asFailure(error) };
   }
 }
 

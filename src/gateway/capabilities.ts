@@ -1,7 +1,8 @@
-import { type Call, type IdentifiedCall, kinds } from "../core/call.ts";
+import type { Call, IdentifiedCall } from "../core/call.ts";
 import { tasksExtension } from "../core/inbound.ts";
 import { isObject } from "../core/json.ts";
-import { anyOf, ownServer } from "../core/name.ts";
+import { ownServer } from "../core/name.ts";
+import { mayUse } from "../core/rights.ts";
 import type { Listing } from "../core/upstream.ts";
 import { wellFormed } from "../mcp/json-text.ts";
 import { type Gateway, inScope } from "./gateway.ts";
@@ -33,17 +34,11 @@ export function capabilitiesText(gw: Gateway, call: IdentifiedCall): string {
   for (const [name, value] of Object.entries(everything)) if (unknown || has(name)) shown[name] = value;
   const subscribes = said.some(({ resources }) => isObject(resources) && resources.subscribe === true);
   if (unknown || subscribes) shown.resources = { ...changes, subscribe: true };
-  const extensions = extensionsFor(
-    call,
-    listings.filter(({ server }) => mayUse(gw, call, server)),
-  );
+  const theirs = listings.filter(({ server }) => mayUse(gw.policy, call.who, call.source, server));
+  const extensions = extensionsFor(call, theirs);
   if (Object.keys(extensions).length > 0) shown.extensions = extensions;
   return wellFormed(JSON.stringify(shown));
 }
-
-/** Whether the caller has any right on a server. */
-const mayUse = ({ policy }: Gateway, { who, source }: IdentifiedCall, server: string): boolean =>
-  kinds.some((kind) => policy.lists(who, anyOf(kind, server), source));
 
 /**
  * The extensions that the servers declare, by id. The settings are `{}` where servers differ, and where they are no

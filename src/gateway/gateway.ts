@@ -1,4 +1,4 @@
-import type { Call } from "../core/call.ts";
+import type { Call, Viewpoint } from "../core/call.ts";
 import type { Clock } from "../core/clock.ts";
 import { Failure } from "../core/failure.ts";
 import type { Logger } from "../core/log.ts";
@@ -14,6 +14,7 @@ import type {
   Upstreams,
   Validator,
 } from "../core/ports.ts";
+import { anyOf } from "../core/rights.ts";
 import type { Listing } from "../core/upstream.ts";
 import { within } from "../core/wait.ts";
 import type { Implementation } from "../mcp/meta.ts";
@@ -52,7 +53,7 @@ export type Gateway = {
   readonly nextId: () => string;
   readonly log: Logger;
   /** Caps on a message from a caller: bytes, nesting, number of values, messages in a batch; and on a result: bytes. */
-  readonly shape: ScanLimits & { readonly body: number; readonly batch: number; readonly result: number };
+  readonly caps: ScanLimits & { readonly body: number; readonly batch: number; readonly result: number };
 };
 
 /**
@@ -61,16 +62,39 @@ export type Gateway = {
  * `session-not-found` where it took the endpoint away.
  */
 export async function whenSettled(gw: Gateway, call: Pick<Call, "scope" | "controller">): Promise<Gateway> {
-  const { scope, controller } = call;
-  const { signal } = controller;
+  const { signal } = call.controller;
   let before: Gateway;
   do {
     before = gw;
     await within(before.settled, null, signal, () => {});
     gw = before.inForce();
   } while (gw !== before && !signal.aborted);
-  if (scope === null || gw.catalog.hasScope(scope)) return gw;
+  needEndpoint(gw, call);
+  return gw;
+}
+
+/** Throws `session-not-found` where a reload took the call's endpoint away. */
+export function needEndpoint({ catalog }: Gateway, { scope }: Pick<Call, "scope">): void {
+  if (scope === null || catalog.hasScope(scope)) return;
   throw new Failure("session-not-found", `There is no endpoint for "${scope}" any more; MCP is at /mcp.`);
+}
+
+/** Some servers show a tool only to certain clients, or to one caller's instance. How long is waited until it is known which, ms. */
+const learnMs = 10_000;
+
+/**
+ * Waits for the tools that are shown only to clients or callers like this one, and resolves with the gateway in force
+ * then. At once where they are known.
+ */
+export async function learnTools(gw: Gateway, call: Viewpoint & Pick<Call, "controller">): Promise<Gateway> {
+  const { catalog, policy, upstreams } = gw;
+  const servers = catalog.servers(call.scope);
+  const isTheirs = (id: string): boolean => servers.has(id) && policy.lists(call.who, anyOf("tool", id), call.source);
+  const learning = upstreams.learnTools(call, isTheirs);
+  if (!learning) return gw;
+  // The client is told of a changed list if the answer comes too late for this one.
+  await within(learning, learnMs, call.controller.signal, () => {});
+  return whenSettled(gw, call);
 }
 
 /** The listings of all servers of a scope; null means all servers. */

@@ -8,7 +8,7 @@ import { inTurns } from "../core/turns.ts";
 import { subscribed, subscriptionMeta } from "../mcp/subscription.ts";
 import { needWanted, result } from "./own-answers.ts";
 import { listenLimits } from "./listeners.ts";
-import { type Gateway, whenSettled } from "./gateway.ts";
+import { type Gateway, needEndpoint, whenSettled } from "./gateway.ts";
 import { TaskNews } from "./task-news.ts";
 import { judgeTask, needTasks, openTask, type Task } from "./tasks.ts";
 import { updateFor } from "./updates.ts";
@@ -34,6 +34,7 @@ export async function listen(gw: Gateway, call: IdentifiedCall): Promise<Reply> 
   const chosen = await choose(gw, call, filter);
   const { routes, tasks } = chosen;
   gw = chosen.gw;
+  needEndpoint(gw, call);
   const id = inbound.idText ?? "null";
   using listening = new Listening(gw, call, (method, params) =>
     emit(subscribed(method, params, id), method === acknowledged || mustBeHeard(method)),
@@ -80,13 +81,12 @@ function* areOffered({ catalog }: Gateway, call: IdentifiedCall, uris: readonly 
 }
 
 /** What the caller may listen to of what it names, by the gateway that is in force when all of it is decided. */
-async function choose(gw: Gateway, call: IdentifiedCall, { uris, taskIds }: Filter) {
-  for (let inForce = gw.inForce(); ;) {
+async function choose({ inForce }: Gateway, call: IdentifiedCall, { uris, taskIds }: Filter) {
+  for (let gw = inForce(); ; gw = inForce()) {
     const routes = await inTurns(routesOf(gw, call, uris));
     const tasks = await inTurns(tasksOf(gw, call, taskIds));
     // A reload may have come between.
-    if (gw.inForce() === inForce) return { gw, routes, tasks };
-    gw = inForce = gw.inForce();
+    if (gw === inForce()) return { gw, routes, tasks };
   }
 }
 

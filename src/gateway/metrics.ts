@@ -10,8 +10,8 @@ const buckets = [1, 2, 5, 10, 25, 50, 100, 250, 500, 1_000, 2_500, 5_000, 10_000
  */
 const maxTools = 5_000;
 
-/** A value that is read at each scrape. */
-export type Gauge = {
+/** A metric, and how its values are read at each scrape: one without labels, or one for each set of them. */
+export type Family = {
   readonly name: string;
   readonly help: string;
   readonly type: "gauge" | "counter";
@@ -30,26 +30,27 @@ type ToolCounts = {
 };
 
 /** A value that may also fall. */
-export function gauge(name: string, help: string, read: Gauge["read"]): Gauge {
+export function gauge(name: string, help: string, read: Family["read"]): Family {
   return { name, help, type: "gauge", read };
 }
 
 /** A value that only grows. */
-export function counter(name: string, help: string, read: Gauge["read"]): Gauge {
+export function counter(name: string, help: string, read: Family["read"]): Family {
   return { name, help, type: "counter", read };
 }
 
-/** Counters of all calls, and gauges from the rest of the process, in the Prometheus text format 0.0.4. */
+/** Counters of all calls, and metrics from the rest of the process, in the Prometheus text format 0.0.4. */
 export class CallMetrics implements Metrics {
   readonly #requests = new Map<string, Map<Status, Counted>>();
   /** The entries of `#byName` by route, so that counting a call builds no string. */
   readonly #tools = new WeakMap<Route, ToolCounts>();
   readonly #byName = new Map<string, ToolCounts>();
   readonly #durations = new Map<string, Durations>();
-  readonly #gauges: Gauge[] = [];
+  /** Those of the rest of the process. */
+  readonly #others: Family[] = [];
 
-  add(...gauges: Gauge[]): void {
-    this.#gauges.push(...gauges);
+  add(...families: Family[]): void {
+    this.#others.push(...families);
   }
 
   count(call: Call): void {
@@ -82,14 +83,13 @@ export class CallMetrics implements Metrics {
 
   #toolCounts(proxy: string, name: string): ToolCounts {
     const tool = plain(name);
+    const key = `${proxy}:${tool}`;
     const full = this.#byName.size >= maxTools;
-    const key = full ? "other" : `${proxy}:${tool}`;
-    let counts = this.#byName.get(key);
-    if (!counts) {
-      const labels = full ? { tool: "other", proxy: "other" } : { tool, proxy };
-      counts = { labels, durations: this.#durationsOf(labels.proxy), called: 0, success: 0, errors: 0 };
-      this.#byName.set(key, counts);
-    }
+    const known = this.#byName.get(key) ?? (full ? this.#byName.get("other") : undefined);
+    if (known) return known;
+    const labels = full ? { tool: "other", proxy: "other" } : { tool, proxy };
+    const counts = { labels, durations: this.#durationsOf(labels.proxy), called: 0, success: 0, errors: 0 };
+    this.#byName.set(full ? "other" : key, counts);
     return counts;
   }
 
@@ -108,7 +108,7 @@ export class CallMetrics implements Metrics {
     const tools = [...this.#byName.values()];
     const of = (field: "called" | "success" | "errors") => () =>
       tools.map((tool) => ({ labels: tool.labels, value: tool[field] }));
-    const families: Gauge[] = [
+    const families: Family[] = [
       counter("mcp_gateway_requests_total", "Requests by method and status.", () => requests),
       counter("mcp_gateway_tools_called", "Tool calls.", of("called")),
       counter("mcp_gateway_tools_call_success", "Tool calls that ended well.", of("success")),
@@ -120,9 +120,9 @@ export class CallMetrics implements Metrics {
         "Requests refused for their credential, or while all callers were frozen.",
         sum("status", "auth-failed"),
       ),
-      ...this.#gauges,
+      ...this.#others,
     ];
-    return families.map(family).join("") + this.#histogram();
+    return families.map(familyText).join("") + this.#histogram();
   }
 
   #histogram(): string {
@@ -140,7 +140,7 @@ export class CallMetrics implements Metrics {
   }
 }
 
-function family({ name, help, type, read }: Gauge): string {
+function familyText({ name, help, type, read }: Family): string {
   const value = read();
   const lines =
     typeof value === "number" ? [`${name} ${value}`] : value.map((v) => `${name}${labels(v.labels)} ${v.value}`);

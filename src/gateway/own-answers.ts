@@ -1,11 +1,10 @@
-import type { Call, IdentifiedCall, Reply, Viewpoint } from "../core/call.ts";
+import type { Call, IdentifiedCall, Reply } from "../core/call.ts";
 import { Failure } from "../core/failure.ts";
 import { type Era, logLevels } from "../core/inbound.ts";
 import { type ListName, lists } from "../core/lists.ts";
-import { within } from "../core/wait.ts";
 import { discoverResult, initializeResult, type Introduction, negotiate } from "../mcp/handshake.ts";
 import { capabilitiesText, offersUnknown } from "./capabilities.ts";
-import { type Gateway, whenSettled } from "./gateway.ts";
+import { type Gateway, learnTools, whenSettled } from "./gateway.ts";
 
 // Requests that the gateway answers itself. They have no effect on a server, so they are counted but not recorded.
 
@@ -50,24 +49,6 @@ export function setLevel(_gw: Gateway, { inbound, session }: Call): Reply {
   }
   session.logLevel = level;
   return result("{}");
-}
-
-/** Some servers show a tool only to certain clients, or to one caller's instance. How long is waited until it is known which, ms. */
-const learnMs = 10_000;
-
-/**
- * Waits for the tools that are shown only to clients or callers like this one, and resolves with the gateway in force
- * then. At once where they are known.
- */
-export async function learnTools(gw: Gateway, call: Viewpoint & Pick<Call, "controller">): Promise<Gateway> {
-  const { catalog, upstreams } = gw;
-  const servers = catalog.servers(call.scope);
-  const mayUse = (id: string): boolean => servers.has(id) && catalog.reaches(call.who, call.source, id);
-  const learning = upstreams.learnTools(call, mayUse);
-  if (!learning) return gw;
-  // The client is told of a changed list if the answer comes too late for this one.
-  await within(learning, learnMs, call.controller.signal, () => {});
-  return whenSettled(gw, call);
 }
 
 /** A list as the caller may see it. Waits first for the servers that start at boot. */

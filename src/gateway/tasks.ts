@@ -69,7 +69,7 @@ export function resolveTask(gw: Gateway, call: IdentifiedCall): Resolved {
   needTasks(call);
   const { method, params } = call.inbound;
   const task = openTask(gw, call, params.taskId);
-  if (!task) throw notFound();
+  if (!task) throw unknownTask();
   const { taskId, route } = task;
   return {
     route,
@@ -97,10 +97,10 @@ function decideTask(gw: Gateway, call: IdentifiedCall, route: Route): void {
   const { allowed, ...verdict } = judgeTask(gw, call, route);
   call.policy = gw.policy.digest;
   call.verdict = verdict;
-  if (!allowed) throw notFound();
+  if (!allowed) throw unknownTask();
 }
 
-const notFound = (): Failure => new Failure("unknown-task", "Task not found.");
+const unknownTask = (): Failure => new Failure("unknown-task", "Task not found.");
 
 /** The state of a task for its caller: under the caller's handle (raw JSON), every question checked. */
 export async function underHandle(gw: Gateway, call: RoutedCall, state: string, handle: string): Promise<string> {

@@ -11,7 +11,6 @@ import {
 } from "../core/inbound.ts";
 import { isObject } from "../core/json.ts";
 import { cut, plain } from "../core/text.ts";
-import { checkStandardHeaders, checkVersionHeader, legacyRevision, versionHeader } from "./header-rules.ts";
 import { readParamHeaders } from "./headers.ts";
 import { type RpcMessage, isId, longestId, parseMessage } from "./message.ts";
 import { locate, rawValue } from "./json-text.ts";
@@ -19,6 +18,7 @@ import { specOf } from "./methods.ts";
 import { clientCapabilitiesKey, clientInfoKey, type Implementation, logLevelKey, protocolVersionKey } from "./meta.ts";
 import { isModern, modernRevision } from "./revisions.ts";
 import type { ScanLimits } from "./scan.ts";
+import { checkStandardHeaders, checkVersionHeader, legacyRevision, versionHeader } from "./standard-headers.ts";
 
 /** What the transport knows about a message before it is read. */
 export type WireContext = {

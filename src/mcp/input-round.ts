@@ -63,12 +63,11 @@ function readRequest(text: string): InputRequest | string {
 }
 
 /** An `input_required` result, raw JSON. */
-export function roundText(asked: readonly Asked[], state: string | null): string {
+export function roundText(asked: readonly Asked[], state: string): string {
   const requests = asked.map(
     ({ key, request: { method, params } }) => `${JSON.stringify(key)}:{"method":"${method}","params":${params}}`,
   );
-  const asks = asked.length > 0 ? `,"inputRequests":{${requests.join(",")}}` : "";
-  return `{"resultType":"input_required"${asks}${state === null ? "" : `,"requestState":${JSON.stringify(state)}`}}`;
+  return `{"resultType":"input_required","inputRequests":{${requests.join(",")}},"requestState":${JSON.stringify(state)}}`;
 }
 
 /** The answers of a retry as they were written, by key; empty if it has none. */

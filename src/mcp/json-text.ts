@@ -145,9 +145,12 @@ export function locate(text: string, at: number, key: string): Span | null {
   return null;
 }
 
-/** False only if no key of the text is `key`. Much faster than reading the members of a large text. */
-export function mayHold(text: string, key: string): boolean {
-  return text.includes(key) || text.includes("\\u");
+/**
+ * False only if no key of the text contains `part`, which must have no slash: JSON may write that as `\/`. Much faster
+ * than reading the members of a large text.
+ */
+export function mayHold(text: string, part: string): boolean {
+  return text.includes(part) || text.includes("\\u");
 }
 
 /** The value that `locate` finds, as it was written; null if there is none. */

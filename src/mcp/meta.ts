@@ -6,8 +6,9 @@ import { locate, mayHold, members, openObject } from "./json-text.ts";
 /** Prefix of `_meta` keys that belong to one hop: they are removed and set anew on each hop. */
 const reserved = "io.modelcontextprotocol/";
 const reservedFolded = foldCase(reserved);
+const ownDomain = "mcpgw.dev";
 /** Prefix of the `_meta` keys by which the gateway itself tells clients something. */
-const own = "mcpgw.dev/";
+const own = `${ownDomain}/`;
 export const protocolVersionKey = `${reserved}protocolVersion`;
 export const clientCapabilitiesKey = `${reserved}clientCapabilities`;
 export const clientInfoKey = `${reserved}clientInfo`;
@@ -62,7 +63,7 @@ export function forNextHop(
 
 /** A server's result, or the task that holds it, without `_meta` keys that only the gateway sets. */
 export function withoutOwnKeys(result: string): string {
-  if (!mayHold(result, own)) return result;
+  if (!mayHold(result, ownDomain)) return result;
   const meta = locate(result, 0, "_meta");
   const inner = locate(result, 0, "result");
   const forged = meta ? members(result, meta[0]).filter(({ key }) => key.startsWith(own)) : [];

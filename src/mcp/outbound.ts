@@ -28,12 +28,12 @@ type CallTarget = {
   readonly logLevel: LogLevel | null;
 };
 
-/** The text of a request to an upstream; `params` is raw JSON. */
+/** A JSON-RPC request; `params` is raw JSON. */
 export function requestText(id: string | number, method: string, params: string | null): string {
   return `{"jsonrpc":"2.0","id":${JSON.stringify(id)},"method":${JSON.stringify(method)}${paramsMember(params)}}`;
 }
 
-/** The text of a notification to an upstream; `params` is raw JSON. */
+/** A JSON-RPC notification; `params` is raw JSON. */
 export function notificationText(method: string, params: string | null): string {
   return `{"jsonrpc":"2.0","method":${JSON.stringify(method)}${paramsMember(params)}}`;
 }

@@ -20,7 +20,7 @@ import { isStanding, receive, type Received, refused, unreadable } from "./recei
 import { answerText } from "./reply.ts";
 import { announce, runCall } from "./run-call.ts";
 import type { Running } from "./running.ts";
-import { finishSession, noteOpened } from "./session-notes.ts";
+import { finishSession, recordOpening } from "./session-records.ts";
 
 export type ConnectionOptions = Presented & {
   current: () => Gateway;
@@ -111,7 +111,7 @@ export class McpConnection {
   /** Resolves to the answer to a message or a batch; null if there is none. */
   #answer(gw: Gateway, text: string, presented: Presented): Promise<string | null> {
     const context = { headers: null, pinned: this.#era, revision: this.#revision };
-    if (isLonger(text, gw.shape.body)) return this.#answerOne(gw, refused(text, context, tooLong(gw)), presented);
+    if (isLonger(text, gw.caps.body)) return this.#answerOne(gw, refused(text, context, tooLong(gw)), presented);
     const received = receive(text, gw, context);
     return Array.isArray(received)
       ? this.#answerBatch(gw, received, presented)
@@ -188,7 +188,7 @@ export class McpConnection {
     this.#end("replaced", "The session was ended by a newer initialize.");
     const opening = { who, revision, scope, capabilities: inbound.capabilities };
     const session = new Session({ ...opening, backlog: new Backlog(), traffic, now: gw.clock.mono() });
-    await noteOpened(gw, session, inbound).catch((error: unknown) => {
+    await recordOpening(gw, session, inbound).catch((error: unknown) => {
       session.end();
       throw error;
     });
@@ -228,5 +228,5 @@ export class McpConnection {
   }
 }
 
-const tooLong = ({ shape: { body } }: Gateway): Failure =>
+const tooLong = ({ caps: { body } }: Gateway): Failure =>
   new Failure("body-too-large", `The message is longer than the ${body} bytes that limits.body allows.`);

@@ -60,7 +60,7 @@ const defaultPatience: Patience = { after: 5_000, resumable: 250, every: 250 };
 /** Starts the HTTP server; throws if the address cannot be bound. */
 export function serveHttp(options: HttpOptions): HttpServer {
   const { address, log, maxConnections: max, patience = defaultPatience } = options;
-  const bodies = new BodyReader(() => options.current().shape.body);
+  const bodies = new BodyReader(() => options.current().caps.body);
   const context = { ...options, bodies, slots: new ConnectionSlots() };
   const pair = new SsePair(context);
   const sockets = new WebSockets(context);
@@ -160,7 +160,7 @@ function takingTurns(answer: Answer) {
 /** The callbacks of Bun's server. A WebSocket frame may be as long as limits.body allows now. */
 const handlersOf = ({ current }: HttpOptions, sockets: WebSockets, answer: Answer) => ({
   fetch: takingTurns(answer),
-  websocket: sockets.handler(current().shape.body),
+  websocket: sockets.handler(current().caps.body),
   error: () => refusal(new Failure("internal", "The gateway failed on this request.")),
 });
 

@@ -20,7 +20,7 @@ import { isStanding, receive, type Received, unreadable } from "./receive.ts";
 import { answer, answerText, refusal } from "./reply.ts";
 import { announce, runCall } from "./run-call.ts";
 import { sessionOf } from "./session-endpoint.ts";
-import { openSession } from "./session-notes.ts";
+import { openSession } from "./session-records.ts";
 import { Strangers } from "./strangers.ts";
 import { type AnswerBody, bodyOf } from "./unread-body.ts";
 

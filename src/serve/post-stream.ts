@@ -7,9 +7,9 @@ import type { Session } from "../session/session.ts";
 import type { StreamLog } from "../session/streams.ts";
 import type { Traffic } from "../session/traffic.ts";
 import { namesEvents, takesEvents } from "./accept.ts";
+import { EventStream } from "./event-stream.ts";
 import type { HttpRequest } from "./http-request.ts";
 import type { Received } from "./receive.ts";
-import { EventStream } from "./sse.ts";
 
 /** The first revision whose clients understand an event without a message (2025-11-25, transports). */
 const primed = "2025-11-25";
@@ -19,20 +19,21 @@ export function takesPriming({ revision }: Session): boolean {
   return revision >= primed;
 }
 
+/** Whether the answer may be the last event of a stream. Not that to `initialize`, which brings a header. */
+const mayStream = ({ inbound: { kind, method }, fault }: Received): boolean =>
+  !fault && kind === "request" && method !== "initialize";
+
 /** Whether messages may come before the answer, to a client that can read them. */
-export function mayTell({ inbound, fault }: Received, session: Session | null, headers: Headers): boolean {
-  const { kind, era, progressToken, logLevel, method } = inbound;
-  if (fault || kind !== "request" || !takesEvents(headers)) return false;
+export function mayTell(received: Received, session: Session | null, headers: Headers): boolean {
+  const { era, progressToken, logLevel, method } = received.inbound;
+  if (!mayStream(received) || !takesEvents(headers)) return false;
   if (progressToken !== null || session !== null) return true;
   return era === "modern" && (logLevel !== null || method === "subscriptions/listen");
 }
 
-/**
- * Whether the stream may be opened only because the answer is long in coming. Not for `initialize`: its answer brings a
- * header.
- */
-export function mayWait({ inbound: { kind, method }, fault }: Received, headers: Headers): boolean {
-  return !fault && kind === "request" && method !== "initialize" && namesEvents(headers);
+/** Whether the stream may be opened only because the answer is long in coming. */
+export function mayWait(received: Received, headers: Headers): boolean {
+  return mayStream(received) && namesEvents(headers);
 }
 
 /**

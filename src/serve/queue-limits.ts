@@ -14,7 +14,7 @@ const leastOwed = 8 * 1024 ** 2;
  * Bytes after which a client that does not read even its results counts as gone. Several of the longest may be ready at
  * the same moment, before anybody could have read one.
  */
-export const maxOwed = ({ shape }: Gateway): number => maxQueued + Math.max(4 * shape.result, leastOwed);
+export const maxOwed = ({ caps }: Gateway): number => maxQueued + Math.max(4 * caps.result, leastOwed);
 
 /** Bytes that are handed to Bun at once; they cannot be taken back. */
 export const portion = 64 * 1024;

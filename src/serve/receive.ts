@@ -4,9 +4,9 @@ import type { Inbound, Revision } from "../core/inbound.ts";
 import { rpcCodes } from "../core/rpc-code.ts";
 import type { Gateway } from "../gateway/gateway.ts";
 import { readInbound, type WireContext } from "../mcp/classify.ts";
-import { versionHeader } from "../mcp/header-rules.ts";
 import { idOf, idsIn, isBatch, splitBatch } from "../mcp/message.ts";
 import { assumedLegacy, modernRevision } from "../mcp/revisions.ts";
+import { versionHeader } from "../mcp/standard-headers.ts";
 
 /** One message as it was read, with what is wrong with it; no call yet. */
 export type Received = Readonly<Pick<CallInit, "inbound" | "fault">>;
@@ -35,7 +35,7 @@ function takesBatches({ headers, revision }: WireContext): boolean {
 
 function receiveOne(text: string, gw: Gateway, context: WireContext): Received {
   try {
-    return { inbound: readInbound(text, gw.shape, context), fault: null };
+    return { inbound: readInbound(text, gw.caps, context), fault: null };
   } catch (error) {
     return refused(text, context, asFailure(error));
   }
@@ -53,7 +53,7 @@ export function refused(text: string, context: Pick<WireContext, "headers" | "re
 
 function receiveBatch(text: string, gw: Gateway, context: WireContext): Received[] {
   const ids = new Set<string>();
-  return splitBatch(text, gw.shape, gw.shape.batch).map((one) => {
+  return splitBatch(text, gw.caps, gw.caps.batch).map((one) => {
     const received = receiveOne(one, gw, context);
     const { kind, idText, method } = received.inbound;
     if (kind !== "request" || idText === null) return received;

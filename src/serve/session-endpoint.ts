@@ -3,17 +3,17 @@ import { mustBeHeard } from "../core/lists.ts";
 import type { Reached } from "../core/ports.ts";
 import type { Principal } from "../core/principal.ts";
 import { sessionNotFound } from "../gateway/handle.ts";
-import { legacyRevision } from "../mcp/header-rules.ts";
 import { notificationText } from "../mcp/outbound.ts";
+import { legacyRevision } from "../mcp/standard-headers.ts";
 import { allLists } from "../session/notifier.ts";
 import type { Session } from "../session/session.ts";
 import type { Sessions } from "../session/sessions.ts";
 import { needEventStream } from "./accept.ts";
 import { answerCaller } from "./admission.ts";
+import { type EventStream, openStream } from "./event-stream.ts";
 import { type HttpContext, type HttpRequest, presentedBy } from "./http-request.ts";
 import { takesPriming } from "./post-stream.ts";
 import type { Methods } from "./routes.ts";
-import { type EventStream, openStream } from "./sse.ts";
 
 type Own = { readonly who: Principal; readonly session: Session };
 

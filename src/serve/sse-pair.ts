@@ -6,8 +6,8 @@ import { secretId } from "../session/session.ts";
 import { needEventStream, unacceptable } from "./accept.ts";
 import { answerCaller, authenticate, refuseAndThrow } from "./admission.ts";
 import { McpConnection } from "./connection.ts";
+import { type EventStream, openStream } from "./event-stream.ts";
 import { type HttpContext, type HttpRequest, presentedBy } from "./http-request.ts";
-import { type EventStream, openStream } from "./sse.ts";
 
 type Open = {
   readonly connection: McpConnection;

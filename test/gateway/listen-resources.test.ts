@@ -39,8 +39,8 @@ test("S32: what is told of is what the endpoint in force contains", async () => 
   const wanted = { toolsListChanged: true, resourceSubscriptions: ["file:///a"] };
   const joined: unknown[] = [];
   const join: Harness["notifier"]["join"] = (listener) => (joined.push(listener.scope), h.notifier.join(listener));
-  const gw = { ...h.gw, notifier: { ...h.notifier, join } };
-  await using client = await new Client({ ...h, gw }, wanted, { scope: "crm" }).acknowledged();
+  h.inForce.notifier = { ...h.notifier, join };
+  await using client = await new Client(h, wanted, { scope: "crm" }).acknowledged();
   h.inForce.catalog = { ...h.gw.catalog, admits: (_route, scope) => scope === null };
   h.subscribed.get("key:alice file:///a")?.(null);
   expect([client.methods.length, joined]).toEqual([1, ["crm"]]);

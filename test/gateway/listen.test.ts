@@ -97,7 +97,8 @@ describe("subscriptions/listen", () => {
         if (taken.length >= most) throw new Failure("rate-limited", "Enough.");
         taken.push(route?.canonical ?? null);
       };
-      return { ...h, gw: { ...h.gw, limits: { ...h.gw.limits, take } } };
+      const gw: Harness["gw"] = { ...h.gw, inForce: () => gw, limits: { ...h.gw.limits, take } };
+      return { ...h, gw };
     };
     await using client = await new Client(limitedTo(3), everything).acknowledged();
     expect(client.granted).toMatchObject({ resourceSubscriptions: ["file:///a", "mcpgw+crm:twin:b"] });
@@ -178,7 +179,8 @@ describe("subscriptions/listen", () => {
     const join = (): never => {
       throw new Failure("overloaded", "All places are taken.");
     };
-    const client = new Client({ ...h, gw: { ...h.gw, notifier: { ...h.notifier, join } } }, everything);
+    h.inForce.notifier = { ...h.notifier, join };
+    const client = new Client(h, everything);
     await client.ended;
     expect(types(h.records)).toEqual(["call.refused"]);
     expect([client.said.length, h.subscribed.size, h.gw.listeners.size]).toEqual([0, 0, 0]);
@@ -329,6 +331,30 @@ test("T20: nor while it is looked whether all that it names is known", async () 
   await client.acknowledged();
   clearInterval(others);
   expect(seen.filter((some) => some > 0 && some < uris.length).length).toBeGreaterThan(3);
+});
+
+test("what a reload takes away while it is looked whether all is known is not granted", async () => {
+  const h = harness({ servers });
+  const inForce = (): Gateway => now;
+  const after: Gateway = { ...h.gw, inForce, policy: policyOf([]) };
+  const { offers } = h.gw.catalog;
+  const reloading: typeof offers = (...of) => ((now = after), offers(...of));
+  const before: Gateway = { ...h.gw, inForce, catalog: { ...h.gw.catalog, offers: reloading } };
+  let now = before;
+  await using client = new Client({ ...h, gw: before as Harness["gw"] }, { resourceSubscriptions: ["file:///a"] });
+  expect((await client.acknowledged()).granted).toEqual({});
+});
+
+test("at an endpoint that a reload takes away meanwhile nobody listens", async () => {
+  const h = harness({ servers });
+  const offers = () => {
+    h.inForce.catalog = { ...h.gw.catalog, hasScope: () => false };
+    return true;
+  };
+  const gw = { ...h.gw, catalog: { ...h.gw.catalog, offers } };
+  const client = new Client({ ...h, gw }, everything, { scope: "crm" });
+  await client.ended;
+  expect([client.call.failure?.code, client.said, h.gw.listeners.size]).toEqual(["session-not-found", [], 0]);
 });
 
 test("a client waits for the servers before what it names counts as unknown", async () => {

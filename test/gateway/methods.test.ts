@@ -57,13 +57,16 @@ describe("the table of methods", () => {
     expect((await listing).call.inbound.method).toBe("tools/list");
   });
 
-  test("a list asks no server that its caller has no access to", async () => {
+  test("a list asks no server that its caller has no right to any tool of", async () => {
     let mayUse: ((server: string) => boolean) | null = null;
     const learnTools: Options["learnTools"] = (_, of) => ((mayUse = of), null);
-    const { gw } = harness({ servers: { ...servers, other: {} }, learnTools });
-    Object.assign(gw.catalog, { reaches: (_who: unknown, _source: unknown, server: string) => server === "crm" });
+    const reader = [
+      { server: "crm", tool: "get*", action: "allow" },
+      { server: "other", prompt: "*", action: "allow" },
+    ];
+    const { gw } = harness({ servers: { ...servers, other: {} }, rules: { reader }, learnTools });
     await send(gw, "tools/list", {}, { capabilities: { roots: {} } });
-    expect(["crm", "other"].map((server) => mayUse?.(server))).toEqual([true, false]);
+    expect(["crm", "other", "erp"].map((server) => mayUse?.(server))).toEqual([true, false, false]);
   });
 
   test("T42: an answer of the gateway's own is withheld from a caller who lost its rights while it waited", async () => {

@@ -2,6 +2,19 @@ import { expect, test } from "bun:test";
 import { CallMetrics } from "../../src/gateway/metrics.ts";
 import { makeCall, makeRoute } from "../support/call.ts";
 
+test("a tool is counted under its own name for ever, also after so many others came that further ones are not", () => {
+  const metrics = new CallMetrics();
+  const called = (name: string) => metrics.count(Object.assign(makeCall(), { route: makeRoute("crm", name) }));
+  for (let at = 0; at < 5_001; at++) called(`t${at}`);
+  // By another route, as after a change of its server.
+  called("t0");
+  const lines = metrics.render().match(/^mcp_gateway_tools_called\{tool="(?:t0|t5000|other)".*$/gm);
+  expect(lines).toEqual([
+    'mcp_gateway_tools_called{tool="t0",proxy="crm"} 2',
+    'mcp_gateway_tools_called{tool="other",proxy="other"} 1',
+  ]);
+});
+
 test("T58: a tool's name forges no line of the metrics and hides nothing in one", () => {
   const metrics = new CallMetrics();
   const names = ['a"} 1\nb 2', "\u001b[2J\r\u009b", "get\u202e\u200ball", "back\\slash"];

@@ -104,8 +104,8 @@ describe("news of tasks", () => {
   test("are not promised to who may not call the tool any more", async () => {
     const h = harness({ servers, script });
     const taskId = await start(h);
-    const gw = { ...h.gw, policy: allowsNothing };
-    const own = listen({ ...h, gw }, [taskId]);
+    h.inForce.policy = allowsNothing;
+    const own = listen(h, [taskId]);
     await until(() => own.said.length > 0, "it is acknowledged");
     expect([own.said[0]?.params.notifications, h.followed.size]).toEqual([{}, 0]);
     own.controller.abort();

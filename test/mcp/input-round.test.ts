@@ -27,12 +27,11 @@ describe("rounds", () => {
       maxLength: 5,
     });
     fc.assert(
-      fc.property(questions, fc.option(fc.string()), (all, state) => {
+      fc.property(questions, fc.string(), (all, state) => {
         const asked = all.map(([name, kind, params, gap]) => ({
           key: name,
           request: { method: kind, params: spaced(params, gap) },
         }));
-        if (asked.length === 0 && state === null) return;
         expect(readRound(roundText(asked, state))).toEqual({ asked, state });
       }),
       { numRuns: 300 },

@@ -9,6 +9,7 @@ import {
   progressNotification,
   resultMessage,
   shapeResult,
+  underToken,
 } from "../../src/mcp/reply.ts";
 import { makeInbound } from "../support/call.ts";
 
@@ -312,4 +313,20 @@ test("progress goes out under the caller's token", () => {
   expect(progressNotification("1.0", '{"progress":2}')).toBe(
     '{"jsonrpc":"2.0","method":"notifications/progress","params":{"progress":2,"progressToken":1.0}}',
   );
+});
+
+test("progress of a call under the token of each of its requests, logs where they are wanted, those of extensions as they came", () => {
+  const progress =
+    '{"jsonrpc":"2.0","method":"notifications/progress","params":{"progressToken":"one","progress":1.10}}';
+  const log = '{"jsonrpc":"2.0","method":"notifications/message","params":{"data":1.10}}';
+  const of = (progressToken: string | null, logLevel: string | null) => ({ progressToken, logLevel }) as never;
+  expect(underToken(progress, of('"two"', null))).toBe(progress.replace('"one"', '"two"'));
+  expect(underToken(progress, of("7", null))).toBe(progress.replace('"one"', "7"));
+  expect(underToken(progress, of(null, "debug"))).toBeNull();
+  expect(underToken(log, of('"two"', null))).toBeNull();
+  expect(underToken(log, of(null, "debug"))).toBe(log);
+  const other = '{"jsonrpc":"2.0","method":"notifications/other"}';
+  expect(underToken(other, of(null, null))).toBe(other);
+  const complete = '{"jsonrpc":"2.0","method":"notifications/elicitation/complete","params":{}}';
+  expect(underToken(complete, of("1", "debug"))).toBeNull();
 });

@@ -117,7 +117,7 @@ test("notifications and answers alone are accepted without a word", async () => 
 test.each(["a POST", "a connection"])("S23: the answers to %s hold only so much together", async (way) => {
   const mib = 1024 ** 2;
   await using door = new Door(() => said("x".repeat(4 * mib)));
-  Object.assign(door.gw, { shape: { ...door.gw.shape, result: 1 } });
+  Object.assign(door.gw, { caps: { ...door.gw.caps, result: 1 } });
   const batch = [toolCall("echo", {}, 1), toolCall("echo", {}, 2), toolCall("echo", {}, 3), request("ping", {}, 4)];
   let answers: unknown;
   if (way === "a POST") answers = (await door.post(batch, { headers: v2025 })).json;

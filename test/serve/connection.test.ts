@@ -259,7 +259,7 @@ describe("requests to the client", () => {
     // Nor does it need a place, like one that can be read.
     const limits = limitsOptions.parse({ inFlight: { perPrincipal: 1 } });
     Object.assign(client.door.gw, { limits: createLimits(limits, systemClock, createLimitsState(systemClock)) });
-    const { body } = client.door.gw.shape;
+    const { body } = client.door.gw.caps;
     const unread = ["", ',"result":null', ',"result":{"a":1,"a":2}', `,"result":{"a":"${"x".repeat(body)}"}`];
     // The first tells which id the next question has.
     for (const rest of ["", ...unread]) {

@@ -145,7 +145,7 @@ test("T26: a connection that has ended, or never became one, gives its caller's 
 test("T26: a WebSocket whose client reads nothing is closed once too much waits for it, which its running calls are told", async () => {
   let calls = 0;
   await using door = new Door((call) => (calls++ === 0 ? hang(call) : said("x".repeat(4 * 1024 ** 2))));
-  Object.assign(door.gw, { shape: { ...door.gw.shape, result: 1 } });
+  Object.assign(door.gw, { caps: { ...door.gw.caps, result: 1 } });
   const upgrade = ["Authorization: Bearer alice", "Connection: Upgrade", "Upgrade: websocket"];
   const key = ["Sec-WebSocket-Version: 13", `Sec-WebSocket-Key: ${btoa("0123456789abcdef")}`];
   using clients = await hold(door, 1, `${head("GET /ws")}${[...upgrade, ...key].join("\r\n")}\r\n\r\n`);
@@ -167,7 +167,7 @@ test("T26: a WebSocket whose client reads nothing is closed once too much waits 
 
 test("T26: WebSockets of one caller that read nothing are dropped where they hold too much together", async () => {
   await using door = new Door(() => said("x".repeat(4 * 1024 ** 2)));
-  Object.assign(door.gw, { shape: { ...door.gw.shape, result: 1 } });
+  Object.assign(door.gw, { caps: { ...door.gw.caps, result: 1 } });
   const upgrade = ["Authorization: Bearer alice", "Connection: Upgrade", "Upgrade: websocket"];
   const key = ["Sec-WebSocket-Version: 13", `Sec-WebSocket-Key: ${btoa("0123456789abcdef")}`];
   using clients = await hold(door, 24, `${head("GET /ws")}${[...upgrade, ...key].join("\r\n")}\r\n\r\n`);

@@ -96,6 +96,16 @@ test("initialize is never a stream: its answer names the session in a header", a
   await later.text();
 });
 
+test("nor is one that names the session before it, of a client that names event streams first", async () => {
+  await using door = new Door(() => said("done"));
+  const before = await door.session();
+  const headers = { ...before, accept: "text/event-stream, application/json" };
+  const opened = await door.post(initialize(), { headers });
+  expect(opened.headers.get("content-type")).toBe("application/json");
+  expect(opened.headers.get("mcp-session-id")).toBeString();
+  expect(opened.headers.get("mcp-session-id")).not.toBe(before["mcp-session-id"] ?? null);
+});
+
 test("T26: a call whose client left its stream takes its place until it has ended", async () => {
   const { door, end } = waiting(2);
   await using _ = door;

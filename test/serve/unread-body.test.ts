@@ -45,7 +45,7 @@ test("R60: a long answer arrives whole, alone and in a batch, and its connection
 
 test("T27: answers that the clients of one caller do not read are dropped where they hold too much together", async () => {
   await using door = new Door(() => said("x".repeat(15 * mib)));
-  Object.assign(door.gw, { shape: { ...door.gw.shape, result: 1 } });
+  Object.assign(door.gw, { caps: { ...door.gw.caps, result: 1 } });
   const theirs = ask(door, toolCall("echo", {}), "bob");
   await answered(door, 1);
   const mine: Socket[] = [];

@@ -11,7 +11,7 @@ import { limitsOptions } from "../../src/limits/options.ts";
 import { McpConnection } from "../../src/serve/connection.ts";
 import { type HttpOptions, serveHttp } from "../../src/serve/http.ts";
 import { Running } from "../../src/serve/running.ts";
-import { finishSession } from "../../src/serve/session-notes.ts";
+import { finishSession } from "../../src/serve/session-records.ts";
 import { Notifier } from "../../src/session/notifier.ts";
 import { type SessionLimits, Sessions } from "../../src/session/sessions.ts";
 import { Traffic } from "../../src/session/traffic.ts";
@@ -109,7 +109,7 @@ export class Door implements AsyncDisposable {
 
   /** Puts another limit on messages into force, as a reload does. */
   limit(body: number): void {
-    Object.assign(this.gw, { shape: { ...this.gw.shape, body } });
+    Object.assign(this.gw, { caps: { ...this.gw.caps, body } });
     this.#server.refresh();
   }
 
@@ -186,7 +186,7 @@ export class Door implements AsyncDisposable {
         recordEvent: async (event) => void this.events.push(event),
       },
       notifier: this.notifier,
-      shape: limitsOptions.parse({ body, batch: 5 }),
+      caps: limitsOptions.parse({ body, batch: 5 }),
     });
   }
 }
@@ -207,7 +207,6 @@ function catalogOf(scopes: readonly string[], shown: () => string): Catalog {
     find: () => null,
     routeTo: (_kind, server, name) => makeRoute(server, name),
     locate: () => [],
-    reaches: () => true,
     servers: () => new Set(),
     outgoing: (_route, result) => result,
     below: (route) => route,

@@ -72,7 +72,7 @@ export function plainGateway(over: Pick<Gateway, "authn" | "policy" | "catalog">
     clock,
     nextId: createUlid(() => clock.now() / 1000),
     log: silent,
-    shape: limitsOptions.parse({}),
+    caps: limitsOptions.parse({}),
     ...over,
   };
   return gw;

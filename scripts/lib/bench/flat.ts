@@ -99,7 +99,7 @@ function subject({ keys: keyCount, rules }: Size): { measure(): Promise<number>;
     upstreams,
     sealer,
     clock,
-    shape: options,
+    caps: options,
   });
   const step = Math.max(1, Math.floor(keyCount / activeKeys));
   const callers = keys.filter((_, index) => index % step === 0).slice(0, activeKeys);
@@ -115,7 +115,7 @@ const carrier = { controller: new AbortController(), session: null, scope: null,
 
 async function run(gw: Gateway, callers: readonly NewKey[]): Promise<number> {
   const context = { headers: new Headers(), pinned: "legacy", revision: "2025-11-25" } as const;
-  const inbound = readInbound(text, gw.shape, context);
+  const inbound = readInbound(text, gw.caps, context);
   const started = performance.now();
   for (let index = 0; index < batch; index++) {
     const credentials = [{ scheme: "bearer" as const, raw: callers[index % callers.length]?.key ?? "" }];

@@ -10,8 +10,7 @@ import { rpcCodes } from "../../core/rpc-code.ts";
 import { cut } from "../../core/text.ts";
 import { callByName, type Caller } from "../../gateway/call-by-name.ts";
 import { rawValue } from "../../mcp/json-text.ts";
-import type { Gateway } from "../../gateway/gateway.ts";
-import { learnTools } from "../../gateway/own-answers.ts";
+import { type Gateway, learnTools } from "../../gateway/gateway.ts";
 import { errorTextOf, type Viewer } from "../../serve/gateway-tools.ts";
 
 /** A tool as operators and `list_tools` show it. */

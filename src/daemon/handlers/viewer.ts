@@ -7,8 +7,9 @@ import type { AuditEntry } from "../../control/schemas.ts";
 import { type Kind, kinds, type Route } from "../../core/call.ts";
 import { Cancel, type AbortControllerLike, onAbort } from "../../core/cancel.ts";
 import { asFailure, unknownThings } from "../../core/failure.ts";
-import { anyOf, plainRoute } from "../../core/name.ts";
+import { plainRoute } from "../../core/name.ts";
 import { localSource, type Principal } from "../../core/principal.ts";
+import { anyOf, mayUse } from "../../core/rights.ts";
 import type { UsageRow } from "../../core/store.ts";
 import type { ServerStatus } from "../../core/upstream.ts";
 import { identify, type Caller } from "../../gateway/call-by-name.ts";
@@ -123,10 +124,8 @@ function isHidden(gw: Gateway, viewer: Viewer, { server, tool, calls, denied }: 
 }
 
 /** Whether a caller has any right on a server, or may see what everybody does. */
-function sees({ policy }: Gateway, { who, consumer, source }: Viewer, server: string): boolean {
-  if (consumer === null) return true;
-  return kinds.some((kind) => policy.lists(who, anyOf(kind, server), source));
-}
+const sees = ({ policy }: Gateway, { who, consumer, source }: Viewer, server: string): boolean =>
+  consumer === null || mayUse(policy, who, source, server);
 
 /**
  * Processes of the gateway's host mean nothing to a caller, and neither other callers nor tools that it may not use are

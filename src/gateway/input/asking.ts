@@ -88,8 +88,9 @@ function refusalOf(client: Client, request: InputRequest): Failure | null {
  * also `audit-unavailable`.
  */
 export async function admitAll(gw: Gateway, call: RoutedCall, all: readonly Pick<Asked, "request">[]): Promise<void> {
-  for (const { request } of all) await admit(callerOf(gw, call), request);
-  for (const { request } of all) await gw.audit.input(call, askedStep(request));
+  const client = callerOf(gw, call);
+  for (const { request } of all) await admit(client, request);
+  for (const { request } of all) await client.record(askedStep(request));
 }
 
 /** The step that is recorded before a question is sent. */

@@ -1,8 +1,8 @@
 import { afterEach, beforeEach, expect, jest, test } from "bun:test";
 import { silent } from "../../src/core/log.ts";
 import type { Gateway } from "../../src/gateway/gateway.ts";
+import { EventStream } from "../../src/serve/event-stream.ts";
 import { maxOwed } from "../../src/serve/queue-limits.ts";
-import { EventStream } from "../../src/serve/sse.ts";
 import { Traffic } from "../../src/session/traffic.ts";
 import { principal } from "../support/principal.ts";
 
@@ -49,7 +49,7 @@ test("a reader who owes more than is allowed counts as gone, which is logged; un
 test("however small limits.result is, a reader of nothing but notifications loses some of them, and no result", () => {
   const traffic = new Traffic();
   let closed = 0;
-  const small = { shape: { result: 1024 } } as Gateway; // no more of it is asked for
+  const small = { caps: { result: 1024 } } as Gateway; // no more of it is asked for
   const stream = new EventStream(traffic, maxOwed(small), who, () => closed++);
   const notification = "x".repeat(64 * 1024);
   for (let n = 0; n < 64; n++) stream.write(notification, false);

@@ -7,7 +7,7 @@ import type { Session } from "../session/session.ts";
 import type { SessionEnd, Sessions } from "../session/sessions.ts";
 
 /** Records the opening of a session; resolves once the record is committed. */
-export function noteOpened({ audit }: Gateway, session: Session, { client }: Inbound): Promise<void> {
+export function recordOpening({ audit }: Gateway, session: Session, { client }: Inbound): Promise<void> {
   const facts = { session: sessionName(session), client: client?.name ?? null, revision: session.revision };
   return audit.recordEvent({ type: "session.open", ...ownerOf(session), facts });
 }
@@ -21,7 +21,7 @@ export async function openSession(
 ): Promise<Session> {
   const session = sessions.open(who, { revision, capabilities: inbound.capabilities, scope });
   try {
-    await noteOpened(gw, session, inbound);
+    await recordOpening(gw, session, inbound);
     if (session.ended) throw new Failure("overloaded", "The session ended before it was open; send initialize again.");
   } catch (error) {
     sessions.end(session, "closed");
