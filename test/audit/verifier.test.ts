@@ -1,6 +1,5 @@
 import { Database } from "bun:sqlite";
 import { expect, test } from "bun:test";
-import { generateKeyPairSync } from "node:crypto";
 import { mkdirSync, rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { commitmentTo, genesis, hashText, leafOf } from "../../src/audit/chain.ts";
@@ -9,7 +8,6 @@ import { gatherEvidence } from "../../src/audit/evidence.ts";
 import { createFrontier } from "../../src/audit/merkle.ts";
 import { readHead } from "../../src/audit/outside.ts";
 import { createEncoder } from "../../src/audit/record.ts";
-import { parsePublicKey, readSigningKey } from "../../src/audit/signing-key.ts";
 import { payloadFault, Verifier, verifyChain } from "../../src/audit/verify.ts";
 import { openReader } from "../../src/store/sqlite/reader.ts";
 import { reasonOf } from "../support/failure.ts";
@@ -66,14 +64,6 @@ test("A01: evidence that is damaged or cannot be read is no missing evidence", a
   rmSync(file);
   mkdirSync(file);
   expect(String(await reasonOf(readHead(at.root, "main")))).toContain("is no regular file");
-});
-
-test("only Ed25519 keys sign and verify", () => {
-  const { privateKey } = generateKeyPairSync("ec", { namedCurve: "P-256" });
-  const pem = privateKey.export({ type: "pkcs8", format: "pem" }).toString();
-  expect(() => readSigningKey(pem)).toThrow("no Ed25519 key");
-  const text = (kind: number): string => Uint8Array.of(kind, ...publicKey).toBase64();
-  expect([parsePublicKey(text(1)), parsePublicKey(text(2))]).toEqual([publicKey, null]);
 });
 
 test("A08, A10: an end that is missing shows by a checkpoint alone, and by a head note alone; so does another history", () => {
