@@ -130,8 +130,17 @@ export class Drafts {
 
   /** The fields by which a rarer record names the call it belongs to. */
   #identity(call: Call, ref: number | undefined) {
-    const { call: id, caller, consumer, method, srv, tool, trace } = this.end(call, ref).fields;
-    return { call: id, caller, consumer, method, srv, tool, trace, ref };
+    const { who, route, trace } = call;
+    return {
+      call: call.id,
+      caller: who?.keyId ?? who?.id,
+      consumer: who?.consumerId,
+      method: this.#method(call),
+      srv: route?.server,
+      tool: this.#tool(call),
+      trace: trace ?? undefined,
+      ref,
+    };
   }
 
   event({ type, actor, consumer, key, facts }: AuditEvent): Draft {

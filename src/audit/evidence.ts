@@ -69,7 +69,7 @@ export async function gatherEvidence(options: EvidenceOptions): Promise<Gathered
           .map(({ source }) => `${source} holds no checkpoint of this chain`),
       };
       const checkpoints = found.flatMap((of) => of.checkpoints.filter((one) => one.origin === origin));
-      return { chain, origin, checkpoints, publicKey, head, appraisal };
+      return { chain, checkpoints, publicKey, head, appraisal };
     },
   };
 }

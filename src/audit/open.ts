@@ -146,7 +146,7 @@ async function readTails(files: readonly string[], log: Logger): Promise<Readonl
 function newestIn(tails: ReadonlyMap<string, string>, origin: string, key: SigningKey): Map<string, FoundCheckpoint> {
   const found = new Map<string, FoundCheckpoint>();
   for (const [file, tail] of tails) {
-    const own = parseCheckpoints(tail, key.publicKey, (found) => found === origin).filter(({ signed }) => signed);
+    const own = parseCheckpoints(tail, key.publicKey, (name) => name === origin).filter(({ signed }) => signed);
     const [newest] = [...own].sort((one, other) => other.size - one.size);
     if (newest) found.set(file, newest);
   }

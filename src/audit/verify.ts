@@ -66,9 +66,7 @@ export type Appraisal = {
 
 export type VerifyOptions = {
   readonly chain: string;
-  /** Origin that this chain's checkpoints name; checkpoints of other origins are ignored. */
-  readonly origin: string;
-  /** Checkpoints from outside, checked against the key already. */
+  /** Checkpoints of this chain from outside, checked against the key already. */
   readonly checkpoints: readonly OutsideCheckpoint[];
   readonly appraisal: Appraisal;
   /** The records may begin later than the chain does. */
@@ -92,11 +90,10 @@ export class Verifier {
   #bad: Bad | null = null;
 
   constructor(options: VerifyOptions) {
-    const { chain, origin, publicKey, checkpoints } = options;
-    const own = checkpoints.filter((found) => found.origin === origin);
+    const { chain, publicKey, checkpoints } = options;
     this.#options = options;
-    this.#forged = own.find(({ signed }) => !signed);
-    this.#due = own
+    this.#forged = checkpoints.find(({ signed }) => !signed);
+    this.#due = checkpoints
       .filter(({ signed, size }) => signed && size > 0)
       // Of one size, one that lies on another host proves more: the last one is named.
       .sort((a, b) => a.size - b.size || Number(b.sameHost) - Number(a.sameHost));

@@ -151,10 +151,10 @@ export class Writer {
   tick(): void {
     this.#sync();
     const now = this.#options.clock.mono();
-    const since = now - this.#ticked;
+    const passed = now - this.#ticked;
     this.#ticked = now;
     // What the disk answered meanwhile has not been heard yet.
-    if (this.#isHeldUp(since)) return;
+    if (this.#isHeldUp(passed)) return;
     const limit = now - maxWaitUs.sync;
     // This holds also when nobody waits for the sync, as under `relaxed`.
     if (this.#syncing && this.#syncingSince < limit) this.#stalled = true;

@@ -41,9 +41,9 @@ function isSchema(value: unknown): value is Schema {
   return isObject(value);
 }
 
-/** The keys that may stand at `path`. */
-export function keysAt(schema: Schema, path: Path): string[] {
-  let here: Schema[] = alternatives(schema);
+/** The keys of the configuration that may stand at `path`. */
+export function keysAt(path: Path): string[] {
+  let here: Schema[] = alternatives(jsonSchema());
   for (const key of path) here = here.flatMap((option) => alternatives(below(option, key)));
   return [...new Set(here.flatMap((option) => Object.keys(option.properties ?? {})))];
 }

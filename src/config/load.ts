@@ -9,13 +9,11 @@ import { missingFiles } from "./files.ts";
 import { issueText } from "./issue-text.ts";
 import { type Inert, literalSecrets, secretWarnings } from "./literal-secrets.ts";
 import { findOlder } from "./older.ts";
-import { applyOverrides, overrideOf } from "./overrides.ts";
-import type { Override } from "./overrides.ts";
+import { applyOverrides, type Override, overrideOf } from "./overrides.ts";
 import { ConfigError, type Problem, unplaced } from "./problem.ts";
 import { configText, readConfigFile } from "./read.ts";
 import { salvage } from "./salvage.ts";
-import { configSchema } from "./schema.ts";
-import type { Config } from "./schema.ts";
+import { type Config, configSchema } from "./schema.ts";
 import { schemaFindings } from "./schema-findings.ts";
 
 /** What loading a file needs from other parts of the program. */

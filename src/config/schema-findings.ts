@@ -2,7 +2,7 @@ import type { z } from "zod";
 import { type Finding, type Path, valueAt } from "../core/finding.ts";
 import { nearest } from "../core/nearest.ts";
 import { cut, plain } from "../core/text.ts";
-import { jsonSchema, keysAt } from "./json-schema.ts";
+import { keysAt } from "./json-schema.ts";
 import { serverShapes } from "./schema.ts";
 import { wrongType } from "./issue-text.ts";
 
@@ -20,7 +20,7 @@ export function schemaFindings(issues: readonly Issue[], value: unknown, base: P
 }
 
 function unknownKey(path: Path, key: string, value: unknown): Finding {
-  const known = isServer(path) ? serverKeys(valueAt(value, path)) : keysAt(jsonSchema(), path);
+  const known = isServer(path) ? serverKeys(valueAt(value, path)) : keysAt(path);
   const guess = nearest(key, known);
   const elsewhere = isServer(path) ? shapeWith(key) : null;
   const shown = plain(cut(key, 60));

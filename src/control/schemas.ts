@@ -267,7 +267,6 @@ const chainReport = z.object({
     .nullable(),
   notes: z.array(z.string()).readonly().describe("why the evidence leaves a doubt, and what in it proves nothing"),
 });
-export type ChainReport = z.output<typeof chainReport>;
 
 export const verifyReport = z.object({
   exit: chainReport.shape.exit,

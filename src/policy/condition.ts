@@ -87,16 +87,16 @@ const spellings = new WeakMap<object, Map<string, string | null>>();
 
 /** Whether an object has a key that a server which ignores case, as many in Go and .NET do, takes for this one. */
 function isPosed(object: object, key: string): boolean {
-  let known = spellings.get(object);
-  if (!known) {
-    known = new Map();
+  let keys = spellings.get(object);
+  if (!keys) {
+    keys = new Map();
     for (const each of Object.keys(object)) {
       const folded = foldCase(each);
-      known.set(folded, known.has(folded) ? null : each);
+      keys.set(folded, keys.has(folded) ? null : each);
     }
-    spellings.set(object, known);
+    spellings.set(object, keys);
   }
-  const only = known.get(foldCase(key));
+  const only = keys.get(foldCase(key));
   return only !== undefined && only !== key;
 }
 

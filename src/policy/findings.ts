@@ -17,16 +17,17 @@ export function examine(examined: Examined): Findings {
   const { policies, servers, carriers } = examined;
   const { bundle, faults } = compileBundle(examined);
   const groups = [bundle.guardrails, bundle.inputs, ...bundle.policies.map((policy) => policy.rules)];
+  const rules = groups.flat();
   const warnings = [
     ...powerless(policies, carriers),
     ...idle(policies),
     ...ungranted(examined),
     ...bundle.inputs.flatMap(methodless),
     ...groups.flatMap(shadowed),
-    ...groups.flat().flatMap((rule) => serverless(rule, servers)),
-    ...groups.flat().flatMap((rule) => misnamed(rule, servers)),
-    ...groups.flat().flatMap(misread),
-    ...groups.flat().flatMap(impossible),
+    ...rules.flatMap((rule) => serverless(rule, servers)),
+    ...rules.flatMap((rule) => misnamed(rule, servers)),
+    ...rules.flatMap(misread),
+    ...rules.flatMap(impossible),
   ];
   return { problems: faults, warnings };
 }
@@ -35,8 +36,8 @@ export function examine(examined: Examined): Findings {
 export function mentionsIn({ guardrails, policies }: Bundle): Mention[] {
   return [...guardrails, ...policies.flatMap(({ rules }) => rules)].flatMap(({ path, options, conditions }) => {
     const { server, name } = selectorOf(options);
-    if (server === null || /[*?]/.test(server) || options.resource !== undefined) return [];
-    const kind = options.tool !== undefined ? "tool" : options.prompt !== undefined ? "prompt" : null;
+    const kind = kindOf(options);
+    if (server === null || /[*?]/.test(server) || kind === "resource" || kind === "input") return [];
     return [{ path, kind, server, name, subjects: conditions.map((condition) => condition.path) }];
   });
 }
@@ -95,15 +96,16 @@ function ungranted({ rules, policies }: PolicySet): Finding[] {
 function serverless({ path, options }: Rule, servers: readonly string[]): Finding[] {
   const { server } = selectorOf(options);
   if (server === null || [ownServer, ...servers].some(compileGlob(server))) return [];
-  const key = options.server === undefined ? (options.tool === undefined ? "prompt" : "tool") : "server";
+  // A rule without `server` names it in the name of its tool or prompt.
+  const key = options.server === undefined ? (kindOf(options) ?? "server") : "server";
   return [{ path: [...path, key], message: `there is no server ${JSON.stringify(server)}: this rule never matches` }];
 }
 
 // A guardrail that is meant to deny would let everything pass.
 function misnamed({ path, options }: Rule, servers: readonly string[]): Finding[] {
   const { server, name } = selectorOf(options);
-  if (name === null || options.resource !== undefined) return [];
-  const kind = options.tool === undefined ? "prompt" : "tool";
+  const kind = kindOf(options);
+  if (name === null || (kind !== "tool" && kind !== "prompt")) return [];
   // A server that is a gateway itself has such names.
   const meant = [ownServer, ...servers].filter(compileGlob(server ?? "*"));
   const message = nameFault(name, meant, options.server !== undefined, besideServer(kind));

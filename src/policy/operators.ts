@@ -35,8 +35,8 @@ export function underPart<T>(part: string, compile: () => T): T {
 export type Scalar = string | number | boolean | null;
 
 /** For each operator, what makes a test of its operand. */
-export type Table<Test> = {
-  readonly [K in keyof ConditionOptions]-?: (operand: NonNullable<ConditionOptions[K]>) => Test;
+export type Table<T> = {
+  readonly [K in keyof ConditionOptions]-?: (operand: NonNullable<ConditionOptions[K]>) => T;
 };
 
 // Longer texts are not scanned during a call; a condition on one cannot be evaluated.

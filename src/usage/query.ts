@@ -1,10 +1,9 @@
-import type { UsageRow } from "../core/store.ts";
+import { hourUs, type UsageRow } from "../core/store.ts";
+import { timeText } from "../core/time-text.ts";
 import { nothing, type Sums, sumOf } from "./counters.ts";
 
 /** Usage of one group. */
 export type UsageGroup = { readonly name: string } & Sums;
-
-const msPerHour = 3_600_000;
 
 /** The tags of each server that there is now; none: it is untagged. */
 export type Tags = ReadonlyMap<string, readonly string[]>;
@@ -19,8 +18,8 @@ const groupings = {
     const own = tags.get(server) ?? ["(not configured)"];
     return own.length > 0 ? own : ["(untagged)"];
   },
-  day: ({ hour }) => [new Date(hour * msPerHour).toISOString().slice(0, 10)],
-  hour: ({ hour }) => [`${new Date(hour * msPerHour).toISOString().slice(0, 13)}:00Z`],
+  day: ({ hour }) => [timeText(hour * hourUs).slice(0, 10)],
+  hour: ({ hour }) => [`${timeText(hour * hourUs).slice(0, 16)}Z`],
 } as const satisfies Record<string, (row: UsageRow, tags: Tags) => readonly string[]>;
 
 export type UsageBy = keyof typeof groupings;

@@ -16,10 +16,3 @@ test("only what was substituted is read as the number or the switch that it look
   for (const text of ['limits: { page: "50" }', server("false")])
     expect(refusal(text, { env }).message).toContain("expected");
 });
-
-test.each(["0.0.0.0", "192.0.2.1", "[2001:db8::1]", "gw.example"])(
-  "R3: off loopback, at %s, no key travels in plain",
-  (host) => {
-    expect(refusal(`listen: { http: "${host}:8080" }`).message).toContain("keys must not travel in plain");
-  },
-);

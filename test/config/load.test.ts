@@ -75,16 +75,6 @@ test("R49 JSON is read like YAML", () => {
   expect(refusal('{"state": "a", "state": "b"}').problems[0]?.message).toContain("already set");
 });
 
-test("R29 rateLimit: bucket is perMinute × burstMultiplier, zero allows nothing, disabled limits nothing", () => {
-  const limits = (text: string) => {
-    const { perMinute, burst } = loadText(`rateLimit: ${text}`).config.limits;
-    return { perMinute, burst };
-  };
-  expect(limits("{ defaultPerMinute: 60, burstMultiplier: 1.5 }")).toEqual({ perMinute: 60, burst: 90 });
-  expect(limits("{ defaultPerMinute: 0 }")).toEqual({ perMinute: 0, burst: undefined });
-  expect(limits("{ enabled: false, defaultPerMinute: 60 }")).toEqual({ perMinute: undefined, burst: undefined });
-});
-
 test("R85 FIELD T7 without policies nothing is allowed, and nothing else is assumed", () => {
   const { config } = loadText("{}");
   expect(config).toMatchObject({ policies: [], rules: [], auth: { type: "api-key", keys: [] } });
@@ -334,6 +324,13 @@ test("R17: where programs can read each other's environment, the first that hold
 test.each(["*", "null", "https://*.example"])("R119 %s is no origin: each is listed by itself", (origin) => {
   expect(() => loadText(`listen: { allowedOrigins: ["${origin}"] }`)).toThrow("allowedOrigins[0]: write an origin");
 });
+
+test.each(["0.0.0.0", "192.0.2.1", "[2001:db8::1]", "gw.example"])(
+  "R3: off loopback, at %s, no key travels in plain",
+  (host) => {
+    expect(refusal(`listen: { http: "${host}:8080" }`).message).toContain("keys must not travel in plain");
+  },
+);
 
 test.each(["behindTlsProxy: true", "tls: { cert: c, key: k }"])("R3: off loopback keys may travel with %s", (by) => {
   const { config } = loadText(`listen: { http: "0.0.0.0:8080", ${by} }`);

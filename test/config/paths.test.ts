@@ -84,7 +84,7 @@ const elsewhere = (make: string, command: readonly string[]) => {
 };
 const mayMount = elsewhere("true", ["true"]).success;
 
-test.skipIf(!mayMount)("outside of the unit its user finds what the unit has written, and no other user does", () => {
+test.skipIf(!mayMount)("outside of the unit its user alone finds what the unit has written (needs mounts)", () => {
   const module = join(import.meta.dir, "../../src/config/paths.ts");
   const program = `
     const { clientSocket, resolvePaths } = await import(${JSON.stringify(module)});
@@ -100,7 +100,7 @@ test.skipIf(!mayMount)("outside of the unit its user finds what the unit has wri
 });
 
 test.skipIf(!mayMount || !mayBecomeNobody)(
-  "who may not look where the system's gateway is hears that it is there",
+  "who may not look where the system's gateway is hears that it is there (needs mounts and setpriv as root)",
   () => {
     const program = `
     const { closedSystem } = await import(${JSON.stringify(join(import.meta.dir, "../../src/config/paths.ts"))});

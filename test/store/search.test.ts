@@ -6,7 +6,7 @@ import { readRecord } from "../../src/audit/record.ts";
 import { timeOf } from "../../src/core/time-text.ts";
 import { openChain } from "../../src/store/sqlite/chain.ts";
 import { openIndexWriter } from "../../src/store/sqlite/index-writer.ts";
-import { chainPath, openReader } from "../../src/store/sqlite/reader.ts";
+import { openReader } from "../../src/store/sqlite/reader.ts";
 import { rowsOf } from "../suites/store.ts";
 import { tempState } from "../support/audit.ts";
 
@@ -25,7 +25,7 @@ function fillIndex(path: string, rows: ReturnType<typeof rowsOf>, upto: number, 
 test("R11 store: what several chains hold is merged by time", () => {
   using at = tempState();
   const early = 1_795_248_000_000_000;
-  const [one, two] = ["main", "serve-1"].map((name) => openChain(chainPath({ state: at.state, main: null }, name)));
+  const [one, two] = ["main", "serve-1"].map((name) => openChain(at.db(name)));
   const rows = rowsOf([{ at: early }, { at: early + 3_000_000 }, { at: early + 1 }]);
   one?.append(rows);
   // The fact is of another time than the record.
@@ -65,7 +65,7 @@ const queries = [
 
 test("R11 A16 store: the index changes how fast records are found, never which", () => {
   using at = tempState();
-  using chain = openChain(chainPath({ state: at.state, main: null }, "main"));
+  using chain = openChain(at.db());
   const statuses = ["ok", "ok", "ok", "denied", "timeout"];
   const rows = rowsOf(
     Array.from({ length: 300 }, (_, i) => ({
@@ -121,7 +121,7 @@ test("R11 A16 store: the index changes how fast records are found, never which",
 
 test("R11 store: no record between two pages of a long chain is lost or found beyond the limit", () => {
   using at = tempState();
-  using chain = openChain(chainPath({ state: at.state, main: null }, "main"));
+  using chain = openChain(at.db());
   const st = (at: number) => (at < 3 || at === 20_002 ? "denied" : "ok");
   chain.append(rowsOf(Array.from({ length: 20_003 }, (_, at) => ({ st: st(at) }))));
   using reader = openReader({ state: at.state, main: null });
@@ -133,7 +133,7 @@ test("R11 store: no record between two pages of a long chain is lost or found be
 test("R11 store: an index of an older version tells nothing", () => {
   using at = tempState();
   const path = join(at.state, "index.db");
-  using chain = openChain(chainPath({ state: at.state, main: null }, "main"));
+  using chain = openChain(at.db());
   const rows = rowsOf([{ consumer: "agent" }]);
   chain.append(rows);
   fillIndex(path, rows, 1);

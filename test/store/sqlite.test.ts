@@ -19,7 +19,8 @@ function temporary() {
   const at = new TempDir();
   const dir = at.path("state");
   prepareStateDir(dir);
-  return { dir, [Symbol.dispose]: () => at[Symbol.dispose]() };
+  const home = { state: dir, main: null };
+  return { dir, home, main: chainPath(home, "main"), [Symbol.dispose]: () => at[Symbol.dispose]() };
 }
 
 function openBackend(dir: string, drop: () => void): Backend {
@@ -82,7 +83,7 @@ test("T62 store: what it creates is for its owner only, and a directory that oth
 test("store: a lock that cannot be taken for another reason than missing rights says that reason", () => {
   using at = temporary();
   mkdirSync(join(at.dir, "audit/main.lock"));
-  expect(() => openFreeChain({ state: at.dir, main: null }, ["main"])).toThrow(/EISDIR/);
+  expect(() => openFreeChain(at.home, ["main"])).toThrow(/EISDIR/);
 });
 
 test("store: closing leaves one file, no log", () => {
@@ -98,7 +99,7 @@ test.each(["salt", "value"])("store: what a name stood for is gone once its %s w
   using at = temporary();
   const backend = openBackend(at.dir, () => {});
   backend.chain.append(rowsOf([{}]), [{ id: "~x", salt: new Uint8Array(32), value: "192.0.2.1" }]);
-  const other = new Database(chainPath({ state: at.dir, main: null }, "main"));
+  const other = new Database(at.main);
   other.run(`UPDATE subject SET ${column} = NULL`);
   other.close(true);
   expect(backend.reader.subject("main", "~x")).toBeNull();
@@ -110,7 +111,7 @@ test.each(["salt", "body"])("store: a payload whose %s was erased is none", (col
   const backend = openBackend(at.dir, () => {});
   const payload = { part: "args", salt: new Uint8Array(32), body: "{}" } as const;
   backend.chain.append(rowsOf([{}, {}]).map((row) => ({ ...row, payload })));
-  using other = new Database(chainPath({ state: at.dir, main: null }, "main"));
+  using other = new Database(at.main);
   other.run(`UPDATE audit SET ${column} = NULL WHERE seq = 1`);
   expect(backend.reader.payloads("main", 1, 2)).toEqual([{ seq: 2, ...payload }]);
   backend.dispose();
@@ -126,7 +127,7 @@ for (const name of ["audit/main.db", "mcpgw.db"]) {
     const open = () => (name === "mcpgw.db" ? openState(at.dir) : openChain(path));
     expect(open).toThrow(StoreFailed);
     expect(open).toThrow(/schema 99.*newer version/);
-    using reader = openReader({ state: at.dir, main: null });
+    using reader = openReader(at.home);
     const read = () => (name === "mcpgw.db" ? readUsage(path, {}) : reader.last("main"));
     expect(read).toThrow(/schema 99.*newer version/);
   });
@@ -143,8 +144,8 @@ test("P5 store: a failed sync stays one when the file is named, so that the proc
 
 test("T06 store: a database that is locked is busy at once, not after a wait", () => {
   using at = temporary();
-  using chain = openChain(chainPath({ state: at.dir, main: null }, "main"));
-  const other = new Database(chainPath({ state: at.dir, main: null }, "main"));
+  using chain = openChain(at.main);
+  const other = new Database(at.main);
   other.run("BEGIN IMMEDIATE");
   const append = () => expect(() => chain.append(rowsOf([{}]))).toThrow(StoreBusy);
   const waits = Array.from({ length: 5 }, () => {
@@ -179,10 +180,10 @@ test("T07 store: a key, a revocation or a freeze that a restart would not find i
 
 test("D15 T48 store: one writer per chain; embedded gateways take the first that is free", () => {
   using at = temporary();
-  const main = openFreeChain({ state: at.dir, main: null }, ["main"]);
+  const main = openFreeChain(at.home, ["main"]);
   expect(main?.chain).toBe("main");
-  expect(openFreeChain({ state: at.dir, main: null }, ["main"])).toBeNull();
-  const taken = embeddedChains.map(() => openFreeChain({ state: at.dir, main: null }, embeddedChains));
+  expect(openFreeChain(at.home, ["main"])).toBeNull();
+  const taken = embeddedChains.map(() => openFreeChain(at.home, embeddedChains));
   expect(taken.map((opened) => opened?.chain)).toEqual([
     "serve-1",
     "serve-2",
@@ -193,12 +194,12 @@ test("D15 T48 store: one writer per chain; embedded gateways take the first that
     "serve-7",
     "serve-8",
   ]);
-  expect(openFreeChain({ state: at.dir, main: null }, embeddedChains)).toBeNull();
+  expect(openFreeChain(at.home, embeddedChains)).toBeNull();
   taken[2]?.[Symbol.dispose]();
-  const again = openFreeChain({ state: at.dir, main: null }, embeddedChains);
+  const again = openFreeChain(at.home, embeddedChains);
   expect(again?.chain).toBe("serve-3");
   for (const opened of [main, again, ...taken.toSpliced(2, 1)]) opened?.[Symbol.dispose]();
-  using reader = openReader({ state: at.dir, main: null });
+  using reader = openReader(at.home);
   expect(reader.chains()).toHaveLength(9);
 });
 
@@ -219,7 +220,7 @@ test("T48 store: a log outside has one writer too, whatever the state directory,
 
 test("T07 store: a reader answers from the files that are there, and touches none that a writer has", () => {
   using at = temporary();
-  const [path, copy] = [chainPath({ state: at.dir, main: null }, "serve-1"), join(at.dir, "copy.db")];
+  const [path, copy] = [chainPath(at.home, "serve-1"), join(at.dir, "copy.db")];
   const closed = (records: number) => {
     using chain = openChain(path);
     chain.append(rowsOf(Array.from({ length: records }, () => ({}))));
@@ -230,7 +231,7 @@ test("T07 store: a reader answers from the files that are there, and touches non
   closed(2);
   renameSync(path, copy);
   closed(5);
-  using reader = openReader({ state: at.dir, main: null });
+  using reader = openReader(at.home);
   expect(reader.last("serve-1")?.seq).toBe(5);
   lose();
   renameSync(copy, path);
@@ -258,7 +259,7 @@ test("T07 store: a reader answers from the files that are there, and touches non
 
 test("T07 store: a chain says what happened to its files, and when nothing of it can be synced", async () => {
   using at = temporary();
-  const path = chainPath({ state: at.dir, main: null }, "main");
+  const path = at.main;
   const [log, away] = [`${path}-wal`, `${path}-away`];
   const chain = openChain(path);
   expect(chain.fault()).toBeNull();
@@ -278,7 +279,7 @@ test("T07 store: a chain says what happened to its files, and when nothing of it
 test("T48 store: of a log outside the state directory the other chains are still those inside, and its own is not", () => {
   using at = temporary();
   const outside = join(at.dir, "..", "outside.db");
-  for (const chain of ["main", "serve-1"]) openChain(chainPath({ state: at.dir, main: null }, chain))[Symbol.dispose]();
+  for (const chain of ["main", "serve-1"]) openChain(chainPath(at.home, chain))[Symbol.dispose]();
   using reader = openReader({ state: at.dir, main: outside });
   expect(reader.chains()).toEqual(["serve-1"]);
   using chain = openChain(chainPath({ state: at.dir, main: outside }, "main"));
@@ -306,7 +307,7 @@ test("A16 store: an index that is deleted after a kill begins anew instead of wi
 
 test("D8 store: the log is copied and started over while the writer goes on, and is cut at the end", () => {
   using at = temporary();
-  const path = chainPath({ state: at.dir, main: null }, "main");
+  const path = at.main;
   using chain = openChain(path);
   using checkpointer = openWalCheckpointer(path, { copy: 64 << 10, restart: 256 << 10, truncate: 8 << 20 });
   const reason = "x".repeat(4000);
@@ -320,14 +321,14 @@ test("D8 store: the log is copied and started over while the writer goes on, and
   expect(longest).toBeLessThan(1 << 20);
   checkpointer.finish();
   expect(bytes(`${path}-wal`)).toBe(0);
-  using reader = openReader({ state: at.dir, main: null });
+  using reader = openReader(at.home);
   expect(reader.last("main")?.seq).toBe(2000);
   expect(reader.integrity("main")).toBeNull();
 });
 
 test("D8 store: the writer copies nothing; a log that has become long is cut, but no reader is waited for", () => {
   using at = temporary();
-  const path = chainPath({ state: at.dir, main: null }, "main");
+  const path = at.main;
   using chain = openChain(path);
   using checkpointer = openWalCheckpointer(path, { copy: 0, restart: 0, truncate: 1 << 20 });
   for (let seq = 1; seq <= 1_200; seq++) chain.append(rowsOf([{ reason: "x".repeat(4000) }], seq));
@@ -368,7 +369,7 @@ test.each([openWalCheckpointer, openChain])(
   "D8 store: a database that another connection opens or closes at this moment is waited for: %p",
   async (open) => {
     using at = temporary();
-    const path = chainPath({ state: at.dir, main: null }, "main");
+    const path = at.main;
     openChain(path)[Symbol.dispose]();
     const child = Bun.spawn([process.execPath, "-e", holder, path], { stdin: "pipe", stdout: "pipe" });
     expect((await child.stdout.getReader().read()).done).toBe(false);

@@ -3,7 +3,7 @@ import { many } from "./answer.ts";
 import { residentMiB, start } from "./children.ts";
 import { callOf, type Gateway, openSession, startGateway, upstreams } from "./gateway.ts";
 import type { Request } from "./load.ts";
-import { median } from "./stats.ts";
+import { median, quantile } from "./stats.ts";
 
 /** The cost of the protocol besides plain calls; null if it could not be measured. */
 export type Protocol = {
@@ -81,7 +81,7 @@ async function measureList(dir: string, port: number, rounds: number): Promise<n
       // The first one fills the cache.
       if (round > 0) times.push(performance.now() - started);
     }
-    return times.toSorted((a, b) => a - b)[Math.ceil(times.length * 0.99) - 1] ?? Number.NaN;
+    return quantile(times, 0.99);
   } finally {
     await gateway.stop();
   }

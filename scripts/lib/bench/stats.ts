@@ -3,9 +3,12 @@ import type { Sample } from "./load.ts";
 /** The sample of a run that began at `started`, by the clock of `performance`, and ends now. */
 export function sampleOf(latencies: readonly number[], started: number, errors: number): Sample {
   const seconds = (performance.now() - started) / 1000;
-  const sorted = latencies.toSorted((a, b) => a - b);
-  const at = (share: number): number => sorted[Math.floor(sorted.length * share)] ?? Number.NaN;
-  return { rate: sorted.length / seconds, p50: at(0.5), p99: at(0.99), errors };
+  return { rate: latencies.length / seconds, p50: quantile(latencies, 0.5), p99: quantile(latencies, 0.99), errors };
+}
+
+/** The value that this share of all lies below; NaN of none. */
+export function quantile(values: readonly number[], share: number): number {
+  return values.toSorted((a, b) => a - b)[Math.floor(values.length * share)] ?? Number.NaN;
 }
 
 /** Middle value; the mean of the middle two of an even number; NaN of none. */

@@ -2,7 +2,7 @@ import { existsSync, readdirSync, readFileSync, statSync } from "node:fs";
 import path from "node:path";
 import { whyUnreadable } from "../../core/access.ts";
 import { messageOf } from "../../core/error-text.ts";
-import type { ChainReport, VerifyReport } from "../../control/schemas.ts";
+import type { VerifyReport } from "../../control/schemas.ts";
 import { verifyExit, type VerifyExit } from "../../core/verify-exit.ts";
 import type { Cli } from "../cli.ts";
 import { command } from "../command.ts";
@@ -80,7 +80,7 @@ const besideLog = "it lies on this host: whoever could change the log could chan
 const fromElsewhere =
   "it proves as much as the place that it was kept in: on the log's own host, whoever could change the log could change it too";
 
-function proof({ checkpoint, first, records, bad }: ChainReport, given: boolean): string[] {
+function proof({ checkpoint, first, records, bad }: VerifyReport["chains"][number], given: boolean): string[] {
   if (first > 1 && records > 0) return [`begins at record ${number(first)}: what came before is not in it`];
   // The fault has been shown already; another checkpoint would not help.
   if (!checkpoint && bad) return [];

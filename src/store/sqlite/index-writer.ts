@@ -49,9 +49,9 @@ export function openIndexWriter(path: string): IndexWriter {
     }
   };
   return {
-    mark: (chain) => run((open) => open.mark(chain)),
-    add: (...given) => run((open) => open.add(...given)),
-    forget: (chain) => run((open) => open.forget(chain)),
+    mark: (chain) => run((current) => current.mark(chain)),
+    add: (...given) => run((current) => current.add(...given)),
+    forget: (chain) => run((current) => current.forget(chain)),
     renew,
     [Symbol.dispose]: () => index?.[Symbol.dispose](),
   };
