@@ -60,11 +60,12 @@ const waits: Record<AuditOptions["durability"], Record<Stage | "act", Wanted>> =
   relaxed: { begin: "commit", once: "commit", input: "commit", act: "commit", end: "commit" },
 };
 
-const refusal: Record<Stage | "act", string> = {
+const refusal: Record<Stage | "act" | "refused", string> = {
   begin: "The gateway cannot record this call now; try again shortly.",
   once: "The gateway cannot record this subscription now, so it was not made; try again shortly.",
   input: "The gateway cannot record what is asked of the caller or answered now, so it is withheld.",
   end: "The call ended, but its outcome could not be recorded, so its result is withheld; it may have had an effect.",
+  refused: "The call was refused, but the gateway cannot record that now, so it does not say why; try again shortly.",
   act: "The gateway cannot record this act now, so it is refused; try again shortly.",
 };
 
@@ -310,7 +311,8 @@ export class AuditBroker implements Audit {
   /** What a call gets whose record could not be written: a failure; null under `onFailure: allow`. */
   #passOver(call: Call, stage: Stage, { message, committed }: Unrecorded): Failure | null {
     if (stage === "end" && !committed) this.#backlog.addEnding(call);
-    if (this.#config.onFailure === "deny") return unavailable(stage, message);
+    if (this.#config.onFailure === "deny")
+      return unavailable(stage === "end" && isUnseen(call) ? "refused" : stage, message);
     if (stage === "begin" || stage === "once") call.begun = true;
     // What is committed is in the log, and an ending joins the backlog: neither is lacking.
     if (call.begun && !committed && stage !== "end" && !call.unrecorded) {
@@ -342,6 +344,9 @@ export class AuditBroker implements Audit {
     }
   }
 }
+
+/** Whether no server has seen a call that has ended: it never began, nor does it go on with one that did. */
+const isUnseen = ({ begun, failure }: Call): boolean => !begun && failure?.detail.ran !== "maybe";
 
 function unavailable(stage: keyof typeof refusal, internal: string): Failure {
   const ran = stage === "begin" ? ({ ran: "no" } as const) : {};

@@ -27,7 +27,7 @@ export const auditOptions = z.strictObject({
     )
     .default([])
     .describe(
-      "Paths that are masked before anything is stored, e.g. args.password; upper and lower case are the same.",
+      "Paths that are masked before anything is stored, e.g. args.password, or args.cards.*.pin where `*` is any member or index; upper and lower case are the same.",
     ),
   checkpoints: z
     .array(

@@ -8,7 +8,7 @@ import { bareDurations } from "./durations.ts";
 import { missingFiles } from "./files.ts";
 import { issueText } from "./issue-text.ts";
 import { type Inert, literalSecrets, secretWarnings } from "./literal-secrets.ts";
-import { findOlder } from "./older.ts";
+import { findOlder, isGivenOtherwise } from "./older.ts";
 import { applyOverrides, type Override, overrideOf } from "./overrides.ts";
 import { ConfigError, type Problem, unplaced } from "./problem.ts";
 import { configText, readConfigFile } from "./read.ts";
@@ -185,7 +185,8 @@ function originIn(source: Source, value: unknown, overrides: readonly Override[]
     if (override) return { from: "override", name: override.origin };
     const text = source.written(path);
     if (text !== null) return { from: "reference", text };
-    return { from: valueAt(value, path) === undefined ? "default" : "file" };
+    const isGiven = valueAt(value, path) !== undefined || isGivenOtherwise(value, path);
+    return { from: isGiven ? "file" : "default" };
   };
 }
 

@@ -16,6 +16,15 @@ const spellings: readonly Older[] = [
   { path: ["audit", "hashChain"], instead: "the hash chain is always on; remove the line" },
 ];
 
+/** Whether the file gives what stands at `path`, though by an older or longer spelling. */
+export function isGivenOtherwise(value: unknown, path: Path): boolean {
+  if (path.join(".") === "auth.type") return valueAt(value, ["auth", "methods"]) !== undefined;
+  const found = spellings.find(({ excludes = [] }) =>
+    excludes.some((newer) => newer.every((key, i) => path[i] === key)),
+  );
+  return found !== undefined && valueAt(value, found.path) !== undefined;
+}
+
 /** Older spellings: accepted with a warning, refused if the current spelling is present too. */
 export function findOlder(value: unknown): { problems: Finding[]; warnings: Finding[] } {
   // `audit.enabled: false` is no older spelling but an error, which the schema reports.

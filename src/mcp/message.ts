@@ -28,10 +28,11 @@ export const longestId = 1024;
  * then refused under its id, not dropped.
  */
 export const headroom = 64 * 1024;
-const integer = /^-?(?:0|[1-9][0-9]*)$/;
+/** JSON Schema calls `1.0` an integer too, and languages whose numbers all are floating point write it so. */
+const integer = /^-?(?:0|[1-9][0-9]*)(?:\.0+)?$/;
 const noParams: Readonly<Record<string, unknown>> = Object.freeze({});
 
-/** Whether the raw text is an id as MCP allows it: a string or an integer, written as one. */
+/** Whether the raw text is an id as MCP allows it: a string or an integer. */
 export function isId(raw: string): boolean {
   return raw.length <= longestId && (raw.charCodeAt(0) === quote || integer.test(raw));
 }
@@ -135,9 +136,9 @@ export function idOf(text: string): string | null {
   return isId(raw) && isJson(raw) ? raw : null;
 }
 
-/** The one spelling by which ids are compared: an id that is a text may have been written with escapes. */
+/** The one spelling by which ids are compared: a text may have been written with escapes, a number as `1.0`. */
 export const plainId = (idText: string): string =>
-  idText.includes("\\") ? JSON.stringify(JSON.parse(idText)) : idText;
+  idText.includes("\\") ? JSON.stringify(JSON.parse(idText)) : idText.replace(/\.0+$/, "");
 
 /** The raw text of a member of `params`, null if absent; for values that are compared by their text, such as ids. */
 export function paramText(inbound: Inbound, key: string): string | null {

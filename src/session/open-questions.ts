@@ -2,6 +2,7 @@ import { randomInt } from "node:crypto";
 import { type AbortSignalLike, onAbort } from "../core/cancel.ts";
 import { Failure } from "../core/failure.ts";
 import type { ClientAnswer, InputRequest } from "../core/inbound.ts";
+import { plainId } from "../mcp/message.ts";
 import { forNextHop } from "../mcp/meta.ts";
 import { cancelledParams, notificationText, requestText } from "../mcp/outbound.ts";
 import type { Traffic } from "./traffic.ts";
@@ -75,16 +76,17 @@ export class OpenQuestions {
 
   /** Passes an answer to its question; false if no open question has this id. */
   answer(idText: string, answer: ClientAnswer): boolean {
-    const waiting = this.#waiting.get(idText);
+    const id = plainId(idText);
+    const waiting = this.#waiting.get(id);
     if (!waiting) return false;
-    this.#waiting.delete(idText);
+    this.#waiting.delete(id);
     waiting.resolve(answer);
     return true;
   }
 
   /** Passes on the progress of a client with a question; `token` is the raw text of the question's id. */
   progress(token: string, params: string): void {
-    this.#waiting.get(token)?.progress?.(params);
+    this.#waiting.get(plainId(token))?.progress?.(params);
   }
 
   /** Rejects all questions, those to come too: the client has gone, or `why` it cannot answer any more. */

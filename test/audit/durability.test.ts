@@ -2,7 +2,7 @@ import { expect, test } from "bun:test";
 import { Failure } from "../../src/core/failure.ts";
 import { createLogger } from "../../src/daemon/own-log.ts";
 import { StoreFailed } from "../../src/core/store.ts";
-import { codeOf } from "../support/failure.ts";
+import { codeOf, rejectionOf } from "../support/failure.ts";
 import { until } from "../support/until.ts";
 import {
   answered,
@@ -85,6 +85,19 @@ test("D6 a failed sync rejects who waits, tells the process to end, and is not t
   expect(fatal).toEqual(["fdatasync: EIO"]);
   expect(syncs).toBe(1);
   await opened.close();
+});
+
+test("P5: who was refused is told of no effect where the refusal cannot be recorded, who was answered is", async () => {
+  using at = tempState();
+  const faulty = faultyStore(at);
+  await using opened = await openBroker(at, {}, { store: faulty.store });
+  const begun = callOf();
+  await opened.broker.begin(begun);
+  faulty.full = new StoreFailed("disk full");
+  const refused = opened.broker.end(failed(callOf(), new Failure("denied", "not yours")));
+  expect((await rejectionOf(refused)).message).toMatch(/was refused/);
+  expect((await rejectionOf(opened.broker.end(answered(begun)))).message).toMatch(/may have had an effect/);
+  faulty.full = null;
 });
 
 test("D6 onFailure allow lets calls pass unrecorded, says so, and records again when it can", async () => {

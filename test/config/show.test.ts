@@ -19,6 +19,18 @@ test("an address of IPv6 is shown as it is written", () => {
   expect(parse(shownYaml(loadText('listen: { http: "[::1]:8080" }'))).listen.http).toBe("[::1]:8080");
 });
 
+test("R29: what an older or longer spelling gives is called no default", () => {
+  const text = `{ rateLimit: { defaultPerMinute: 30 }, metering: { enabled: false }, auth: { methods: [{ type: api-key }] } }`;
+  const shown = shownYaml(loadText(text)).split("\n");
+  expect(shown.filter((line) => /perMinute|burst|enabled|type/.test(line)).map((line) => line.trim())).toEqual([
+    "enabled: false",
+    "type: api-key",
+    "perMinute: 30/m",
+    "burst: 30",
+  ]);
+  expect(shownYaml(loadText("{}"))).toContain("type: api-key # default");
+});
+
 test("a rate is shown as options spell it, and one that they cannot spell as the number that it is", () => {
   for (const [written, shown] of [
     ["5/h", "5/h"],

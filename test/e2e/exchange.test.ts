@@ -137,7 +137,7 @@ test("a legacy client that disconnects has not: the call goes on to its end", as
 });
 
 test("ids come back as they were written, however alike", async () => {
-  const ids = ["1", '"1"', "0", "-1", "9007199254740993", "9007199254740992", '"\\u0031"', '"ü\\n"', '""'];
+  const ids = ["1", '"1"', "1.0", "0", "-1", "9007199254740993", "9007199254740992", '"\\u0031"', '"ü\\n"', '""'];
   const answers = await Promise.all(
     ids.map((id, n) => {
       const text = `{"jsonrpc":"2.0","id":${id},"method":"tools/call","params":{"name":"fake__slow","arguments":{"ms":${n % 3},"n":${n}}}}`;
@@ -151,7 +151,7 @@ test("ids come back as they were written, however alike", async () => {
 });
 
 type Caller = { readonly key: string; readonly headers: Record<string, string> };
-const colliding = ["0", "1", '"1"', "2", "9007199254740993"];
+const colliding = ["0", "1", '"1"', "1.0", "2", "9007199254740993"];
 
 /** Each caller uses the same few ids over and over; resolves to the number of calls and of answers that were not its own. */
 async function collide(callers: readonly Caller[], rounds: number): Promise<{ calls: number; foreign: string[] }> {

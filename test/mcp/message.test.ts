@@ -19,14 +19,26 @@ describe("kinds", () => {
 });
 
 describe("S20: an id is kept as it was written", () => {
-  const ids = ["0", "1", "-1", '"1"', '""', "9007199254740993", "123456789012345678901234567890", '"\\u0041"', '"1.0"'];
+  const ids = [
+    "0",
+    "1",
+    "-1",
+    "1.0",
+    "-7.000",
+    '"1"',
+    '""',
+    "9007199254740993",
+    "123456789012345678901234567890",
+    '"\\u0041"',
+    '"1.0"',
+  ];
   test.each(ids)("%s", (id) => {
     const text = `{"jsonrpc":"2.0","id":${id},"method":"ping"}`;
     expect(parse(text).idText).toBe(id);
     expect(idOf(text)).toBe(id);
   });
 
-  const refused = ["1.0", "1e400", "1e3", "1.5", "-0.5", "null", "true", "[]", "{}", `"${"x".repeat(2000)}"`];
+  const refused = ["1.01", "1.0e0", "1e400", "1e3", "1.5", "-0.5", "null", "true", "[]", "{}", `"${"x".repeat(2000)}"`];
   test.each(refused)("T21: not %s", (id) => {
     const text = `{"jsonrpc":"2.0","id":${id},"method":"ping"}`;
     expectFailure(() => parse(text), "invalid-request");

@@ -82,7 +82,7 @@ test.each([
     expect(readUpstream(`{"jsonrpc":"2.0","id":${id},${answer}}`, limits)).toMatchObject({ idText });
   }
   const request = readUpstream(`{"jsonrpc":"2.0","method":"ping","id":${id}}`, limits);
-  expect(request).toMatchObject(/[.e]/.test(id) && !id.startsWith('"') ? { kind: "invalid" } : { idText: id });
+  expect(request).toMatchObject(id.includes("e") ? { kind: "invalid" } : { idText: id });
 });
 
 describe("T14: invalid", () => {
@@ -100,7 +100,7 @@ describe("T14: invalid", () => {
     '{"jsonrpc":"2.0","id":null,"result":{}}',
     '{"jsonrpc":"2.0","result":{}}',
     '{"jsonrpc":"2.0","id":1.5,"result":{}}',
-    '{"jsonrpc":"2.0","id":1.0,"method":"ping"}',
+    '{"jsonrpc":"2.0","id":1.5,"method":"ping"}',
     '{"jsonrpc":"2.0","id":{},"result":{}}',
     '{"jsonrpc":"2.0","id":true,"error":{"code":1,"message":"x"}}',
     '{"jsonrpc":"2.0","id":1,"result":[]}',

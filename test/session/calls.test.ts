@@ -7,6 +7,10 @@ test.each([
   ['"s-é"', '"s-\\u00e9"', true],
   ['"\\\\"', '"\\u005c"', true],
   ['"1"', "1", false],
+  ["7", "7.0", true],
+  ["10.0", "10", true],
+  ['"7.0"', '"7"', false],
+  ["70", "7", false],
 ])("S20: the call %s, cancelled as %s, ends: %p", (began, cancelled, ends) => {
   const calls = new ClientCalls();
   const call = new AbortController();

@@ -36,6 +36,15 @@ test("FIELD T5: a request goes out as it is under an id of ours, and its answer 
   expect([questions.size, traffic.asked]).toEqual([0, 0]);
 });
 
+test("a client whose numbers all are floating point answers its question, and tells of its progress", async () => {
+  const { questions, sent, ask } = fixture();
+  const told: string[] = [];
+  const asked = ask({ progress: (params) => void told.push(params) });
+  questions.progress(`${idIn(sent[0])}.0`, '{"progress":1.0}');
+  expect(questions.answer(`${idIn(sent[0])}.0`, yes)).toBe(true);
+  expect([await asked, told]).toEqual([yes, ['{"progress":1.0}']]);
+});
+
 test("a question that was answered is answered once, and is not withdrawn when its call ends", async () => {
   const { questions, sent, ask, controller } = fixture();
   const asked = ask();

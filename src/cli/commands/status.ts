@@ -65,7 +65,7 @@ function facts(status: Status): [string, Cell][] {
       "authentication",
       status.frozen ? { text: `${status.auth}, frozen: every caller is refused`, color: "red" } : status.auth,
     ],
-    ["limits", status.limits],
+    ["limits", status.limits === "none" ? "none" : `${status.limits} (a \`serve\` without a daemon counts for itself)`],
     [
       "audit",
       `${audit.durability}, chain ${audit.chain}, ${number(audit.durable)} of ${number(audit.records)} records durable, payloads ${audit.payloads}, on failure ${audit.onFailure}`,
