@@ -135,11 +135,11 @@ export class CheckpointPublisher {
     const { chain, dir, log } = this.#options;
     if (withCheckpoint && this.#fresh > 0) this.#sign();
     const outcomes = await Promise.allSettled([answered(dir, () => this.#noteHead()), this.#export()]);
-    const failed = outcomes.find((outcome) => outcome.status === "rejected");
     const before = this.#failing;
-    this.#failing = failed ? messageOf(failed.reason) : null;
+    this.#failing = faultsIn(outcomes);
     // It is tried every second; only a new reason is worth a line.
-    if (failed && this.#failing !== before) log.error("audit checkpoint not kept", { chain, cause: this.#failing });
+    if (this.#failing !== null && this.#failing !== before)
+      log.error("audit checkpoint not kept", { chain, cause: this.#failing });
   }
 
   async #noteHead(): Promise<void> {
@@ -171,7 +171,7 @@ export class CheckpointPublisher {
     return [checkpointFile(dir, chain), ...config().checkpoints.map(({ file }) => file)];
   }
 
-  /** Appends the pending checkpoints. Throws when a file did not take its one, which is then tried again. */
+  /** Appends the pending checkpoints. Throws, naming each file that did not take its one, which is then tried again. */
   async #export(): Promise<void> {
     const files = this.#files();
     for (const gone of new Set(this.#pending.keys()).difference(new Set(files))) this.#pending.delete(gone);
@@ -182,8 +182,8 @@ export class CheckpointPublisher {
     const outcomes = await Promise.allSettled(tries);
     const taken = outcomes.findLast((outcome) => outcome.status === "fulfilled");
     if (taken) this.#last = taken.value;
-    const failed = outcomes.find((outcome) => outcome.status === "rejected");
-    if (failed) throw failed.reason;
+    const failed = faultsIn(outcomes);
+    if (failed !== null) throw new Error(failed);
   }
 
   async #exportTo(file: string, pending: Pending): Promise<LastCheckpoint> {
@@ -211,4 +211,10 @@ export class CheckpointPublisher {
       if (!(error instanceof StoreBusy)) log.warn("audit anchor not saved", { chain, cause: String(error) });
     }
   }
+}
+
+/** Why some of these failed, in one line; null if none did. */
+function faultsIn(outcomes: readonly PromiseSettledResult<unknown>[]): string | null {
+  const faults = outcomes.flatMap((each) => (each.status === "rejected" ? [messageOf(each.reason)] : []));
+  return faults.length > 0 ? faults.join("; ") : null;
 }

@@ -1,19 +1,30 @@
 import { readdir, stat } from "node:fs/promises";
 import { resolve } from "node:path";
+import { messageOf } from "../core/error-text.ts";
 import { answered, FileUnanswered, readAnswered } from "./answered.ts";
 import { fileText } from "./outside.ts";
 
-/** Each file of the sources once; `text` is null where it, or the directory that is the source, does not answer. */
+/**
+ * Each file of the sources once; `text` is null where it, or the directory that is the source, does not answer: that
+ * keeps nothing else from being checked. Throws in the end if any cannot be read, naming all of these.
+ */
 export async function* textsIn(sources: readonly string[]): AsyncGenerator<{ source: string; text: string | null }> {
   const seen = new Set<string>();
+  const faults: string[] = [];
+  const tried = <T>(read: () => Promise<T>): Promise<T | null> =>
+    read().catch((error: unknown) => {
+      if (!(error instanceof FileUnanswered)) faults.push(messageOf(error));
+      return null;
+    });
   for (const source of sources) {
-    const files = await ifAnswered(() => filesOf(source));
+    const files = await tried(() => filesOf(source));
     for (const file of files ?? [resolve(source)]) {
       if (seen.has(file)) continue;
       seen.add(file);
-      yield { source: file, text: files && (await ifAnswered(() => readAnswered(file))) };
+      yield { source: file, text: files && (await tried(() => readAnswered(file))) };
     }
   }
+  if (faults.length > 0) throw new Error(faults.join("; "));
 }
 
 async function filesOf(source: string): Promise<string[]> {
@@ -22,16 +33,6 @@ async function filesOf(source: string): Promise<string[]> {
   if (!info.isDirectory()) return [resolve(source)];
   const names = await answered(source, () => readdir(source));
   return names.filter((entry) => entry.endsWith(".checkpoints")).map((name) => resolve(source, name));
-}
-
-/** Null where a file does not answer: that keeps nothing else from being checked. */
-async function ifAnswered<T>(read: () => Promise<T>): Promise<T | null> {
-  try {
-    return await read();
-  } catch (error) {
-    if (error instanceof FileUnanswered) return null;
-    throw error;
-  }
 }
 
 const remote = /^(nfs\d?|cifs|smb3?|9p|virtiofs|ceph|glusterfs|fuse\..+|afs|lustre)$/;

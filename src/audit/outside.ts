@@ -100,6 +100,7 @@ export async function tailOf(path: string, bytes: number): Promise<string> {
   if (!info) return "";
   await using file = await open(path, "r");
   const start = Math.max(0, info.size - bytes);
-  const { buffer, bytesRead } = await file.read(Buffer.alloc(Math.min(bytes, info.size)), 0, null, start);
+  const reading = file.read(Buffer.alloc(Math.min(bytes, info.size)), 0, null, start);
+  const { buffer, bytesRead } = await naming(path, reading);
   return buffer.toString("utf8", 0, bytesRead);
 }

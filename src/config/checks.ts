@@ -55,6 +55,7 @@ const checks: readonly Check[] = [
   nobody,
   neighbours,
   shellVariables,
+  homes,
 ];
 const serverChecks: readonly ServerCheck[] = [times, transports, headers, plainHttp];
 
@@ -156,6 +157,26 @@ function shellVariables({ servers }: Config, report: Report, written: Written): 
       const name = written(path) === null ? shellVariable.exec(value)?.[1] : undefined;
       if (name !== undefined) report.warn(path, `$${name} is not replaced; write \${${name}}`);
     }
+  }
+}
+
+/** A shell would replace `~`: here it names a directory beside the file. */
+function homes({ state, control, listen, audit, servers }: Config, report: Report): void {
+  const paths: (readonly [Path, string | null | undefined])[] = [
+    [["state"], state],
+    [["control", "socket"], control.socket],
+    [["listen", "tls", "cert"], listen.tls?.cert],
+    [["listen", "tls", "key"], listen.tls?.key],
+    [["audit", "path"], audit.path],
+    ...audit.checkpoints.map(({ file }, index) => [["audit", "checkpoints", index, "file"], file] as const),
+    ...servers.flatMap((server, index) =>
+      "command" in server
+        ? (["command", "cwd"] as const).map((option) => [["servers", index, option], server[option]] as const)
+        : [],
+    ),
+  ];
+  for (const [path, text] of paths) {
+    if (text?.startsWith("~/")) report.warn(path, `~ is not replaced; write \${HOME}${text.slice(1)}`);
   }
 }
 

@@ -118,13 +118,13 @@ export function clientSocket(host: Host, chosen: Chosen = {}): string {
   return free && existsSync(system.socket) ? system.socket : socket;
 }
 
-/** The directory of the system's own gateway, if it is there and lets this user not in; else null. */
-export function closedSystem(): string | null {
+/** Where the system's own gateway is, for who meets nobody at a socket, perhaps one that a dead daemon left; null: nowhere. */
+export function systemInstead(socket: string): string | null {
   try {
     statSync(system.socket);
-    return null;
+    return socket === system.socket ? null : `at ${system.socket}, which --socket can name`;
   } catch (error) {
-    return codeOf(error) === "EACCES" ? dirname(system.socket) : null;
+    return codeOf(error) === "EACCES" ? `in ${dirname(system.socket)}, for members of its group` : null;
   }
 }
 

@@ -1,4 +1,4 @@
-import { closedSystem } from "../config/paths.ts";
+import { systemInstead } from "../config/paths.ts";
 import { codeOf, messageOf } from "../core/error-text.ts";
 import { within } from "../core/wait.ts";
 import { LineReader } from "../mcp/lines.ts";
@@ -40,9 +40,9 @@ function unreachable(path: string, error: unknown): Error {
 }
 
 function nobody(path: string): Unreachable {
-  const closed = closedSystem();
+  const system = systemInstead(path);
   const start = "start one with `mcpgw daemon` (or name its --socket)";
-  const instead = closed === null ? start : `${start}; that of the system is in ${closed}, for members of its group`;
+  const instead = system === null ? start : `${start}; that of the system is ${system}`;
   return new Unreachable(`no daemon answers at ${path}; ${instead}`);
 }
 

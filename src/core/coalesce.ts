@@ -1,3 +1,4 @@
+import { isDeepStrictEqual } from "node:util";
 import type { Clock } from "./clock.ts";
 
 /** Occurrences that were counted instead of recorded one by one; `first` and `last` are when, epoch µs. */
@@ -32,7 +33,8 @@ const maxGroups = 64;
 /** The members that have the same value in both. */
 export function common<T extends object>(a: T, b: T): Partial<T> {
   const others = new Map<string, unknown>(Object.entries(b));
-  return Object.fromEntries(Object.entries(a).filter(([name, value]) => others.get(name) === value)) as Partial<T>; // a part of `a`
+  const isSame = ([name, value]: [string, unknown]): boolean => isDeepStrictEqual(others.get(name), value);
+  return Object.fromEntries(Object.entries(a).filter(isSame)) as Partial<T>; // a part of `a`
 }
 
 /** `free` occurrences of a key pass per window of a minute; of the others `join` says what is true of both. */

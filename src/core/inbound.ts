@@ -120,8 +120,8 @@ export type Inbound = {
   readonly logLevel: LogLevel | null;
   /** The answer that a message of kind "response" carries; of one that cannot be read, an error that says so. */
   readonly answer: ClientAnswer | null;
-  /** The id, as written, of the question that it answers. */
-  readonly answersTo: string | null;
+  /** The ids, as written, of the questions that it answers: one, but for a batch that is refused. */
+  readonly answersTo: readonly string[];
 };
 
 /** Characters that take as much memory as one parsed value. */

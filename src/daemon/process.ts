@@ -1,3 +1,4 @@
+import { readFileSync } from "node:fs";
 import { hideVariables } from "../config/paths.ts";
 import { execve, setNonDumpable, setSubreaper } from "../core/libc.ts";
 import { onAbort } from "../core/cancel.ts";
@@ -23,8 +24,28 @@ export function prepareProcess(self: Self): void {
   if (process.env["NODE_TLS_REJECT_UNAUTHORIZED"] === "0") {
     throw new Error("NODE_TLS_REJECT_UNAUTHORIZED=0 would accept any certificate of an upstream; unset it");
   }
+  // Root is held to none.
+  const most = process.getuid?.() === 0 ? null : limitIn(/^Max processes\s+(\d+)/m);
+  if (most !== null && most < fewestThreads) {
+    throw new Error(
+      `this user may have ${most} processes and threads at once (ulimit -u, LimitNPROC), too few to start; allow ${fewestThreads} and more`,
+    );
+  }
   restartWithRoom(self);
   hideVariables(/^(https?|all|no)_proxy$/i);
+}
+
+/** What a gateway with one server takes; with less its start waits for ever for a thread, or Bun crashes. */
+const fewestThreads = 32;
+
+/** What this row of the process's limits says. Null where nothing tells (macOS) and for no limit. */
+export function limitIn(row: RegExp): number | null {
+  try {
+    const limit = row.exec(readFileSync("/proc/self/limits", "utf8"))?.[1];
+    return limit === undefined ? null : Number(limit);
+  } catch {
+    return null;
+  }
 }
 
 /**

@@ -138,7 +138,7 @@ async function relay(tunnel: ClientTunnel, { output, asked }: Streams): Promise<
     if (waiting.size === 0) tunnel.close();
     else giveUpLater();
   });
-  const why = await closed.promise;
+  const why = (await closed.promise) ?? (asked.aborted ? "The gateway is stopping." : null);
   // A client that closed its own end has given up what it still waits for.
   if (!ended || asked.aborted) {
     for (const id of waiting.values()) output.write(`${errorMessage(id, rpcCodes.internalError, unanswered(why))}\n`);

@@ -38,6 +38,7 @@ const longestCapabilities = 16_384;
 /** Most values in them: each takes more memory than its text. */
 const mostCapabilities = 500;
 const noMeta: Meta = Object.freeze({});
+const nothing: readonly string[] = [];
 
 /**
  * Reads one message of a caller and checks its text and headers: JSON-RPC shape, era, envelope, revision, headers, the
@@ -74,7 +75,7 @@ export function readInbound(text: string, limits: ScanLimits, ctx: WireContext):
     capabilities: capabilitiesOf(message, era, meta),
     logLevel: era === "modern" && kind === "request" ? levelOf(meta) : null,
     answer: kind === "response" ? answerOf(text) : null,
-    answersTo: kind === "response" ? idText : null,
+    answersTo: kind === "response" && idText !== null ? [idText] : nothing,
   };
 }
 

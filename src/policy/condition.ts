@@ -100,6 +100,20 @@ function isPosed(object: object, key: string): boolean {
   return only !== undefined && only !== key;
 }
 
+/** The argument that a server which ignores case may take for the one at a condition's path; null where there is none. */
+export function posing(args: unknown, path: string): string | null {
+  const [root, ...keys] = path.split(".");
+  if (root !== "args") return null;
+  for (const [depth, key] of keys.entries()) {
+    const before = keys.slice(0, depth);
+    const holder = walk(args, before);
+    if (typeof holder !== "object" || holder === null || Array.isArray(holder) || !isPosed(holder, key)) continue;
+    const other = Object.keys(holder).find((each) => each !== key && foldCase(each) === foldCase(key));
+    return [root, ...before, other].join(".");
+  }
+  return null;
+}
+
 function fillFor(who: Principal): Fill {
   return (text) => {
     let lacks = false;

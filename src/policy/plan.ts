@@ -1,10 +1,9 @@
 import type { Route, Verdict } from "../core/call.ts";
 import type { InputMethod } from "../core/inbound.ts";
 import type { Explained } from "../core/ports.ts";
-import type { Principal } from "../core/principal.ts";
 import { type Readings, readingsOf, readingsOfTemplate } from "../core/uri-readings.ts";
 import type { Bundle, InputRule, Rule } from "./compile.ts";
-import { type Condition, every, type Facts } from "./condition.ts";
+import { type Condition, every, type Facts, posing } from "./condition.ts";
 import type { Truth } from "./operators.ts";
 
 /** The rules about one route for one set of roles, in order; only these cost time at a decision. */
@@ -109,7 +108,7 @@ export function outlook(plan: Plan, facts: Facts): Outlook {
   return {
     decision,
     listed,
-    remedy: listed && !decision.allowed ? remedy(plan, decision, facts.who) : null,
+    remedy: listed && !decision.allowed ? remedy(plan, decision, facts) : null,
     elsewhere: (!listed && decideSome(best, facts).allowed) || (!decision.allowed && decide(best, facts).allowed),
   };
 }
@@ -123,18 +122,22 @@ function atBest(rules: readonly Rule[]): Rule[] {
   });
 }
 
-/** The arguments with which a refused caller may succeed, in one sentence; null if the rules name none. */
-export function remedy(plan: Plan, { rule }: Decision, who: Principal): string | null {
+/** The arguments with which a refused caller may succeed, in words; null if the rules name none. */
+export function remedy(plan: Plan, { rule }: Decision, { who, args }: Pick<Facts, "who" | "args">): string | null {
   const conditions = (each: Rule): Condition[] => each.conditions.filter((condition) => condition.onArgs);
   const onArgs = (each: Rule): string =>
     conditions(each)
       .map((condition) => condition.describe(who))
       .join(" and ");
+  const clearly = (rules: readonly Rule[]): string => {
+    const [other] = rules.flatMap(conditions).flatMap(({ path }) => posing(args, path) ?? []);
+    return other === undefined ? "" : ` Leave out ${other}: a server may take it for the one that is tested.`;
+  };
   const allows = plan.policies.flat().filter((each) => each.action === "allow" && onArgs(each) !== "");
   if (rule && onArgs(rule) !== "") {
     const missing = conditions(rule).every(({ onPresence }) => onPresence) ? "" : "missing, ";
-    return `It denies calls where ${onArgs(rule)} (or where that is ${missing}unclear or of another type).`;
+    return `It denies calls where ${onArgs(rule)} (or where that is ${missing}unclear or of another type).${clearly([rule])}`;
   }
-  if (allows.length > 0) return `Allowed are calls where ${allows.slice(0, 3).map(onArgs).join(", or where ")}.`;
-  return null;
+  const told = allows.slice(0, 3);
+  return told.length > 0 ? `Allowed are calls where ${told.map(onArgs).join(", or where ")}.${clearly(told)}` : null;
 }

@@ -67,7 +67,7 @@ export function createPolicy(set: PolicySet): CompiledPolicy {
       if (decision.allowed) return call.verdict;
       if (!decideSome(plan, some(who, route.server, source)).allowed)
         throw notFound(route.kind, nameAsked(call, route));
-      throw denied(plan, decision, who);
+      throw denied(plan, decision, { who, args });
     },
     lists: (who, route, source) => decideSome(planOf(who, route), some(who, route.server, source ?? null)).allowed,
     judge(who, source, route, args) {
@@ -131,12 +131,12 @@ function nameAsked({ inbound: { method, params } }: Call, { kind, wire }: Route)
 /** An operator may have written a reason with or without its full stop. */
 const sentence = (text: string): string => (/[.!?]$/.test(text.trimEnd()) ? text.trimEnd() : `${text}.`);
 
-function denied(plan: Plan, decision: Decision, who: Principal): Failure {
+function denied(plan: Plan, decision: Decision, facts: Pick<Facts, "who" | "args">): Failure {
   const { rule } = decision;
   const what = rule
     ? sentence(`Denied by rule ${rule.id}${rule.reason ? `: ${rule.reason}` : ""}`)
     : "Denied: no rule allows it.";
-  const advice = remedy(plan, decision, who) ?? "Ask the operator of the gateway for access.";
+  const advice = remedy(plan, decision, facts) ?? "Ask the operator of the gateway for access.";
   return new Failure("denied", cut(`${what} ${advice}`, 1000), rule ? { rule: rule.id } : {});
 }
 

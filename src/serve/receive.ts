@@ -41,11 +41,11 @@ function receiveOne(text: string, gw: Gateway, context: WireContext): Received {
   }
 }
 
-/** A message that is refused as it stands. Where it answers a question, that is over: no better answer will come. */
+/** What is refused as it stands. The questions that it answers are over: no better answer will come. */
 export function refused(text: string, context: Pick<WireContext, "headers" | "revision">, fault: Failure): Received {
   const inbound = unreadable(context.headers, refusedId(text, context));
-  const [answersTo, ...more] = idsIn(text, "responses");
-  if (answersTo === undefined || more.length > 0) return { inbound, fault };
+  const answersTo = idsIn(text, "responses");
+  if (answersTo.length === 0) return { inbound, fault };
   const message = `The client's answer was refused: ${fault.message}`;
   const answer = { kind: "error", text: JSON.stringify({ code: rpcCodes.internalError, message }) } as const;
   return { inbound: { ...inbound, answer, answersTo }, fault };
@@ -94,7 +94,7 @@ export function unreadable(headers: Headers | null, idText: string | null = null
     capabilities: null,
     logLevel: null,
     answer: null,
-    answersTo: null,
+    answersTo: [],
   };
 }
 

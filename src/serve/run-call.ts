@@ -39,7 +39,8 @@ export async function runCall(
   if (node) calls?.finished(node);
   if (answer) {
     if (call.failure !== unreadable) return;
-    if (answersTo === null || !session?.questions.answer(answersTo, answer)) traffic.stray++;
+    const ended = answersTo.filter((id) => session?.questions.answer(id, answer));
+    if (ended.length === 0) traffic.stray++;
     return;
   }
   if (kind === "request" || call.failure) return;

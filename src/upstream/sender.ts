@@ -19,7 +19,7 @@ import { factsOf } from "./transports/index.ts";
 
 /** Methods that change nothing, so that they may be asked again when the connection died before the answer. */
 const repeatable = new Set(["prompts/get", "resources/read", "completion/complete", "tasks/get"]);
-/** How long a server may take to set its log level, ms. */
+/** How long a server may take to set its log level, ms; half of the call's time-out where that is less. */
 const levelMs = 5_000;
 
 /** Whether the connection died, under the call or in the handshake that it waited for. */
@@ -71,7 +71,7 @@ export class Sender {
         try {
           const instance = slot.instance ?? (await this.#instances.within(call, deadline, slot.starting));
           const level = this.#levelFor(slot, instance, call);
-          if (level) await this.#setLevel(slot, instance, level);
+          if (level) await this.#instances.within(call, deadline, this.#setLevel(slot, instance, level));
           const { options } = this.#terms;
           const timeout = Math.max(1, Math.ceil(deadline - performance.now()));
           const target = { peer: instance.peer, spec: slot.spec, options, client: instance.link.host.client, timeout };
@@ -153,8 +153,10 @@ export class Sender {
   async #setLevel(slot: Slot, { link, peer }: Instance, level: LogLevel): Promise<void> {
     slot.level = level;
     const params = { level };
-    await query(link, { method: "logging/setLevel", peer, timeout: levelMs, params }).catch(() => {
-      slot.level = null;
+    const timeout = Math.min(levelMs, this.#terms.options.timeout / 2);
+    await query(link, { method: "logging/setLevel", peer, timeout, params }).catch((error: unknown) => {
+      // Where it says nothing to that, the next call would wait in vain as well.
+      if (!(error instanceof Failure && error.code === "timeout")) slot.level = null;
     });
   }
 }

@@ -7,6 +7,7 @@ import { systemClock } from "../../src/core/clock.ts";
 import { silent } from "../../src/core/log.ts";
 import { type Anchor, StoreBusy, StoreFailed } from "../../src/core/store.ts";
 import { openChain } from "../../src/store/sqlite/chain.ts";
+import { reasonOf } from "../support/failure.ts";
 import { until } from "../support/until.ts";
 import {
   openBroker,
@@ -69,6 +70,20 @@ test.skipIf(!existsSync("/dev/full"))(
     expect(opened.broker.health().checkpointFault).toStartWith(`${file}: ENOSPC`);
   },
 );
+
+test("R9 of several files for checkpoints each that does not take its one is named, also where it is a directory", async () => {
+  using at = tempState();
+  const files = ["one", "other"].map((name) => join(at.root, name));
+  const checkpoints = files.map((file) => ({ file }));
+  {
+    await using opened = await openBroker(at, { checkpoints });
+    for (const file of files) mkdirSync(file);
+    await runCall(opened.broker);
+    await opened.broker.checkpoint();
+    for (const file of files) expect(opened.broker.health().checkpointFault).toContain(`${file}: EISDIR`);
+  }
+  expect(String(await reasonOf(openBroker(at, { checkpoints })))).toContain(`${files[0]}: EISDIR`);
+});
 
 test("R9 how far a file for checkpoints is behind is known after a restart: by the newest that is in it", async () => {
   using at = tempState();

@@ -127,6 +127,12 @@ test("R9 texts prove nothing where no key is known, and one from a file here say
   }
 });
 
+test("R9 every configured file that cannot be read is named", async () => {
+  const [gone, absent] = ["gone.cp", "absent.cp"].map((name) => join(place.root, name));
+  const sources = [gone, join(place.root, "one.cp"), absent].filter((source) => source !== undefined);
+  expect(String(await reasonOf(verify({ sources })))).toEndWith(`no checkpoint at ${gone}; no checkpoint at ${absent}`);
+});
+
 test("R9 T46 a configured file that does not answer leaves a doubt: 3, and all other evidence counts, however often it is asked", async () => {
   const silent = join(place.root, "silent.cp");
   stall(silent);

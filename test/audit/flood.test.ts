@@ -50,7 +50,7 @@ test("more than 60 refusals of one principal a minute coalesce, and the counts a
     const found = callsIn(at).filter(({ count }) => count !== undefined);
     return found.length === 4 ? found : null;
   }, "counted refusals");
-  const noisy = { caller: "noisy-1", subj: "key:noisy-1", consumer: "noisy" };
+  const noisy = { caller: "noisy-1", subj: "key:noisy-1", consumer: "noisy", roles: ["reader"] };
   const here = { ...noisy, src: "http:127.0.0.1" };
   expect(counted).toMatchObject([
     { ...here, st: "denied", code: "denied", count: 40, us: 20, al: 8 },

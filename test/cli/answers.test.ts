@@ -280,6 +280,21 @@ test("R24 logs -f goes on with all that a further daemon has, none of which it h
   ]);
 });
 
+test.each([
+  ["the same daemon is not shown again", ["2", "3"]],
+  ["a further daemon is shown", ["4"]],
+])("R24 logs -f: what was shown of %s", async (_whose, later) => {
+  let connections = 0;
+  const follow = async function* () {
+    if (++connections > 1) return yield* later.map((line) => ({ line }));
+    yield* [{ line: "1" }, { line: "2" }];
+    throw new Unreachable("the daemon closed the connection");
+  };
+  const answer = (name: string) => (name === "servers.logs" ? { lines: ["0", "1", ...later] } : follow());
+  const { code, out } = await run("servers logs s -f", answer);
+  expect([code, out.split("\n").slice(0, -1)]).toEqual([0, ["1", "2", ...later.filter((line) => line !== "2")]]);
+});
+
 test("R20 status says that every caller is refused while keys are frozen", async () => {
   const answer = { ...(await sampleHandlers().status({}, {} as never)), frozen: true };
   expect((await run("status", () => answer)).out).toMatch(

@@ -100,15 +100,18 @@ test.skipIf(!mayMount)("outside of the unit its user alone finds what the unit h
 });
 
 test.skipIf(!mayMount || !mayBecomeNobody)(
-  "who may not look where the system's gateway is hears that it is there (needs mounts and setpriv as root)",
+  "who meets nobody hears where the system's gateway is, also if it lets nobody else in (needs mounts and setpriv as root)",
   () => {
     const program = `
-    const { closedSystem } = await import(${JSON.stringify(join(import.meta.dir, "../../src/config/paths.ts"))});
-    console.log(closedSystem());`;
+    const { systemInstead } = await import(${JSON.stringify(join(import.meta.dir, "../../src/config/paths.ts"))});
+    console.log(systemInstead("/home/u/control.sock"), systemInstead("/run/mcpgw/control.sock"));`;
     const found = (make: string) => elsewhere(make, [...asNobody, process.execPath, "-e", program]).stdout.toString();
-    expect(found("mkdir -m 750 /run/mcpgw")).toBe("/run/mcpgw\n");
-    expect(found("mkdir -m 755 /run/mcpgw")).toBe("null\n");
-    expect(found("true")).toBe("null\n");
+    const closed = "in /run/mcpgw, for members of its group";
+    expect(found("mkdir -m 750 /run/mcpgw")).toBe(`${closed} ${closed}\n`);
+    expect(found("mkdir -m 755 /run/mcpgw")).toBe("null null\n");
+    expect(found("true")).toBe("null null\n");
+    const there = "at /run/mcpgw/control.sock, which --socket can name";
+    expect(found("mkdir -m 755 /run/mcpgw && touch /run/mcpgw/control.sock")).toBe(`${there} null\n`);
   },
 );
 

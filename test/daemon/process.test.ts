@@ -1,6 +1,7 @@
 import { expect, setDefaultTimeout, test } from "bun:test";
 import { everything, Place } from "../support/daemon.ts";
 import { reply, serve } from "../support/mcp-server.ts";
+import { mayBecomeNobody } from "../support/processes.ts";
 import { StdioClient } from "../support/stdio-client.ts";
 import { textOf } from "../support/wire.ts";
 
@@ -18,6 +19,17 @@ test.each(["daemon", "serve"])(
       stdout: "",
       stderr: expect.stringContaining("any certificate of an upstream"),
     });
+  },
+);
+
+test.skipIf(!mayBecomeNobody || !Bun.which("prlimit"))(
+  "with too few threads allowed to run, a start fails and says so, rather than wait for one",
+  async () => {
+    using place = new Place({ auth, servers: [] });
+    place.becomeNobody();
+    place.prefix = ["prlimit", "--nproc=24", ...place.prefix];
+    const ran = await place.cli(["daemon"]);
+    expect(ran).toMatchObject({ code: 1, stderr: expect.stringContaining("may have 24 processes and threads") });
   },
 );
 

@@ -17,6 +17,7 @@ const policy = policyOf([{ id: "no-drop", tool: "drop", action: "deny" }], {
     { id: "docs", resource: "file:///srv/*", action: "allow" },
     { id: "notes", resource: "file:///notes/*", when: { "args.uri": { eq: "file:///notes/a" } }, action: "allow" },
     { id: "greets", prompt: "*", action: "allow" },
+    { id: "watches", server: "mcpgw", tool: "metrics", action: "allow" },
   ],
 });
 const catalog = buildCatalog(
@@ -51,15 +52,23 @@ const upstreams = {
     serverStatus("third", { state: "backoff", reason: "exited with 1", listedAt: 1_700_000_000_000 }),
     serverStatus("down", { state: "backoff", reason: "no such command" }),
     serverStatus("off", { state: "disabled" }),
+    serverStatus("new", { state: "starting" }),
+    serverStatus("other", { state: "starting" }),
+    serverStatus("worn", { state: "open-circuit", reason: "exited with 1" }),
   ],
 };
 
-function setting(auth: Record<string, unknown> = {}, toolsets: readonly string[] = ["desk", "pair", "twins"]) {
+function setting(
+  auth: Record<string, unknown> = {},
+  toolsets: readonly string[] = ["desk", "pair", "twins"],
+  limits: WhyOptions["limits"] = {},
+) {
   const clock = stillClock();
   const keyring = new Keyring({ store: memoryKeyStore(), clock });
-  const make = (consumerId: string, roles: string[], expiresAt: number | null = null) =>
-    keyring.create(keyRequest({ name: consumerId, consumerId, roles, expiresAt })).id;
-  const options: WhyOptions = { gw: { catalog, policy, upstreams }, keyring, toolsets, auth: authOptions.parse(auth) };
+  const make = (consumerId: string, roles: string[], more: { expiresAt?: number; perMinute?: number } = {}) =>
+    keyring.create(keyRequest({ name: consumerId, consumerId, roles, ...more })).id;
+  const gw = { catalog, policy, upstreams };
+  const options: WhyOptions = { gw, keyring, toolsets, auth: authOptions.parse(auth), limits };
   const ask = (
     who: string,
     target: string,
@@ -170,8 +179,10 @@ test("why: what is missing, and because of what", () => {
   expect(missing("odd:gone")).toBe("server odd offers no such thing");
   expect(missing("odd:tools/list")).toBe("its inputSchema is no object");
   expect(ask("agent", "long:gone", { kind: "prompt" }).missing).toBe("server long offers no such prompt");
-  expect(missing("down:get")).toBe("server down is backoff: no such command; it was never listed");
+  expect(missing("down:get")).toBe("server down is down: no such command; it was never listed");
   expect(missing("off:get")).toBe("server off is disabled");
+  expect(missing("new:get")).toBe("server new is starting; it was never listed");
+  expect(missing("worn:get")).toBe("server worn is down, its circuit open: exited with 1; it was never listed");
   expect(missing("nowhere:get")).toBe("there is no server nowhere; `mcpgw servers list` shows all");
   expect(missing("mcpgw:get")).toBe("the gateway itself offers no such thing");
   expect(missing("get")).toMatch(/^no server offers such a thing; did you mean (.* or )?crm:get\b.*\?$/);
@@ -179,7 +190,7 @@ test("why: what is missing, and because of what", () => {
   expect(ask("agent", "crm:gone").verdict).toBe("false false null");
   expect(ask("agent", "third:get")).toMatchObject({
     missing: null,
-    down: "server third is backoff: exited with 1; it was listed last at 2023-11-14T22:13:20.000Z",
+    down: "server third is down: exited with 1; it was listed last at 2023-11-14T22:13:20.000Z",
     verdict: "true true reads",
   });
 });
@@ -188,7 +199,7 @@ test("why: a key that is refused before anything is decided", () => {
   const { clock, keyring, make, ask } = setting();
   const first = make("agent", ["reader"]);
   make("agent", ["nobody"]);
-  make("late", ["reader"], clock.now() / 1000 + 1000);
+  make("late", ["reader"], { expiresAt: clock.now() / 1000 + 1000 });
   clock.advance(2000);
   expect(ask("late", "crm:get").callers[0]?.refused).toStartWith("the key is expired since 2023-11-14T");
   expect(ask("agent", "crm:get").verdict).toBe("true true reads; false false null");
@@ -202,6 +213,44 @@ test("why: a key that is refused before anything is decided", () => {
   expect(ask("agent", "crm:get").callers.map(({ refused }) => refused)).toEqual(
     Array.from({ length: 2 }, () => "all callers are frozen; `mcpgw keys unfreeze` ends it"),
   );
+});
+
+test("why: a call waits for a server that is starting", () => {
+  const { make, ask } = setting();
+  make("agent", ["reader"]);
+  expect(ask("agent", "other:any://x")).toMatchObject({ name: "other:any://x", missing: null, down: null });
+});
+
+test("why: a right that rules grant like a tool of the gateway is no tool, but granted or not", () => {
+  const { keyring, make, ask } = setting();
+  const id = make("agent", ["reader"]);
+  expect(ask("agent", "mcpgw:metrics")).toMatchObject({
+    kind: null,
+    wire: null,
+    missing: "it is no tool, but the right to read /metrics",
+    callers: [{ allowed: true, rule: "watches", reason: "allowed" }],
+    verdict: "false true watches",
+  });
+  expect(ask("agent", "mcpgw:audit_all")).toMatchObject({
+    missing: "it is no tool, but the right to see the records and the usage of all consumers",
+    callers: [{ allowed: false, reason: "no rule allows it" }],
+  });
+  expect(ask("agent", "mcpgw:metrics", { kind: "prompt" }).missing).toBe("the gateway itself offers no such prompt");
+  keyring.revoke(id);
+  expect(ask(id, "mcpgw:metrics").verdict).toBe("false false watches");
+});
+
+test("why: a rate of 0 lets no call pass, whatever the rules say", () => {
+  const { make, ask } = setting({ stdio: { consumerId: "local", roles: ["reader"] } }, [], { perMinute: 0 });
+  make("stopped", ["reader"]);
+  make("own", ["reader"], { perMinute: 60 });
+  const stopped = [{ refused: "its rate is 0: no call passes", allowed: false }];
+  for (const who of ["stopped", "local"]) expect(ask(who, "crm:get").callers).toMatchObject(stopped);
+  expect(ask("own", "crm:get").callers).toMatchObject([{ refused: null, allowed: true }]);
+  const { make: another, ask: of } = setting();
+  another("agent", ["reader"], { perMinute: 0 });
+  expect(of("agent", "crm:get").callers).toMatchObject(stopped);
+  expect(of("agent", "mcpgw:metrics").callers).toMatchObject([{ refused: null, allowed: true }]);
 });
 
 test("why: callers without a key, and names that are nobody's", () => {

@@ -172,7 +172,8 @@ test.concurrent("SEMANTICS 2: beside a daemon too a call that a signal cuts off 
   const hung = client.call("fake__hang");
   await until(() => place.calls("fake").includes("hang"), "the call runs");
   client.child.kill("SIGTERM");
-  expect(pick(await hung, "error.message")).toContain("The call may have run: check before you repeat it.");
+  const told = "The gateway is stopping. The call may have run: check before you repeat it.";
+  expect(pick(await hung, "error.message")).toBe(told);
   expect(await client.child.exited).toBe(0);
 });
 

@@ -15,7 +15,7 @@ test("why: through a running daemon, before and after the key is revoked; withou
   const why = (...args: string[]) => place.cli(["why", ...args]);
   const allowed = await why("alice", "one:count");
   expect(allowed).toMatchObject({ code: 0, stderr: "" });
-  expect(allowed.stdout).toMatch(new RegExp(`key:${id} +alice +user +listed +may call it +rule counts: allowed`));
+  expect(allowed.stdout).toMatch(new RegExp(`key:${id} +alice +user +listed +may use it +rule counts: allowed`));
   expect(await why(id, "one__echo")).toMatchObject({ code: 1, stdout: expect.stringContaining("no rule allows it") });
   expect((await why("alice", "off:count")).stdout).toContain("server off is disabled");
   expect(await why("bob", "one:count")).toMatchObject({

@@ -12,7 +12,7 @@ const far = { "source.loopback": { eq: false } };
 
 type Said = { rule?: string | null; listed?: boolean; allowed?: boolean; remedy?: string | null; elsewhere: boolean };
 
-const rows: [what: string, rules: Rule[], policy: Rule[], args: Record<string, string>, said: Said][] = [
+const rows: [what: string, rules: Rule[], policy: Rule[], args: Record<string, unknown>, said: Said][] = [
   [
     "which calls are allowed",
     [],
@@ -27,6 +27,29 @@ const rows: [what: string, rules: Rule[], policy: Rule[], args: Record<string, s
     {},
     {
       remedy: 'It denies calls where args.of eq "consumer-k1" (or where that is missing, unclear or of another type).',
+      elsewhere: false,
+    },
+  ],
+  [
+    "which argument may be taken for the one that an allowing rule tests",
+    [],
+    [{ ...all, when: mine }],
+    { of: "consumer-k1", Of: "x" },
+    {
+      remedy:
+        'Allowed are calls where args.of eq "consumer-k1". Leave out args.Of: a server may take it for the one that is tested.',
+      elsewhere: false,
+    },
+  ],
+  [
+    "which argument within others may be taken for the one that a denying rule tests",
+    [{ id: "no-prod", ...none, when: { "args.in.env": { eq: "prod" } } }],
+    [all],
+    { in: { env: "test", ENV: "x" } },
+    {
+      rule: "no-prod",
+      remedy:
+        'It denies calls where args.in.env eq "prod" (or where that is missing, unclear or of another type). Leave out args.in.ENV: a server may take it for the one that is tested.',
       elsewhere: false,
     },
   ],

@@ -172,16 +172,20 @@ test("FIELD T5: a call of a batch can ask, and its answer may come in a batch", 
   await says('{\\"roots\\":[]}');
 });
 
-test("an answer in a batch that is refused as a whole ends its question", async () => {
+test("answers in a batch that is refused as a whole end their questions, each its own", async () => {
   await using door = new Door(async (call) =>
     said((await call.ask?.({ method: "roots/list", params: "{}" }, call.controller.signal))?.text ?? ""),
   );
   const headers = await door.session("2025-03-26");
-  const { id, until: says } = await askedOn(await door.send(toolCall("echo", {}, 1), { headers }));
-  const twice = [toolCall("echo", {}, 2), toolCall("echo", {}, 2)];
-  const refused = await door.post([{ jsonrpc: "2.0", id, result: { roots: [] } }, ...twice], { headers });
+  const asked = await Promise.all(
+    [1, 2].map(async (id) => askedOn(await door.send(toolCall("echo", {}, id), { headers }))),
+  );
+  const twice = [toolCall("echo", {}, 3), toolCall("echo", {}, 3)];
+  const answers = asked.map(({ id }) => ({ jsonrpc: "2.0", id, result: { roots: [] } }));
+  const refused = await door.post([...answers, ...twice], { headers });
   expect(refused.status).toBe(400);
-  await says("The client's answer was refused: Two requests of the batch have the id 2.");
+  for (const { until: says } of asked)
+    await says("The client's answer was refused: Two requests of the batch have the id 3.");
 });
 
 test("S08, FIELD T46: under a session that has ended the whole batch is 404", async () => {

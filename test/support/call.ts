@@ -31,7 +31,7 @@ export function makeInbound(params: Record<string, unknown>, method: string): In
     capabilities: null,
     logLevel: null,
     answer: null,
-    answersTo: null,
+    answersTo: [],
   };
 }
 

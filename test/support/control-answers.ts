@@ -211,7 +211,7 @@ const granted = (who: string, kind: NonNullable<Why["kind"]>): Why => ({
   name: "files:read_file",
   wire: "files__read_file",
   missing: null,
-  down: "server files is backoff: exited with 1\u001b[31m; it was listed last at 2026-03-01T12:00:00.000Z",
+  down: "server files is down: exited with 1\u001b[31m; it was listed last at 2026-03-01T12:00:00.000Z",
   toolsets: [
     { id: "desk", wire: "open\u001b[31m", missing: null },
     { id: "twins", wire: null, missing: "it is not included" },

@@ -1,5 +1,6 @@
 import { expect, test } from "bun:test";
 import { readFileSync } from "node:fs";
+import { rejectionOf } from "../support/failure.ts";
 import { discovers, event, events, isCall, refusal, reply, serve, text, told } from "../support/mcp-server.ts";
 import { TempDir } from "../support/temp-dir.ts";
 import { fake, http, textOf, upstreams } from "../support/upstream.ts";
@@ -102,4 +103,24 @@ test("a legacy server is asked for log messages once for all calls that want no 
     for (const server of ["a", "b"]) await set.ask(server, "t", {}, { session: "s", logLevel, emit });
   const levels = having.of("logging/setLevel").map(({ message }) => message.params?.["level"]);
   expect([levels, lacking.of("logging/setLevel")]).toEqual([["info", "debug"], []]);
+});
+
+test("a server that says nothing to its log level costs its first call half the time-out, or until that is cancelled", async () => {
+  using server = serve(({ method, id }) => {
+    if (method === "logging/setLevel") return new Promise(() => {});
+    const capabilities = { logging: {} };
+    return method === "initialize" ? reply(id, { protocolVersion: "2025-11-25", capabilities }) : null;
+  });
+  await using set = upstreams([http("a", server.url, { timeout: "1s" })]);
+  await set.settled();
+  const ask = (logLevel: "info" | "debug", controller = new AbortController()) =>
+    set.ask("a", "t", {}, { session: "s", logLevel, emit: () => {}, controller });
+  for (let call = 0; call < 2; call++) expect(textOf(await ask("info"))).toBe("ok");
+  expect(server.of("logging/setLevel")).toHaveLength(1);
+  const controller = new AbortController();
+  const cancelled = ask("debug", controller);
+  await until(() => server.of("logging/setLevel").length === 2, "the other level");
+  controller.abort();
+  expect(await rejectionOf(cancelled)).toMatchObject({ code: "cancelled" });
+  expect(server.of("tools/call")).toHaveLength(2);
 });

@@ -105,11 +105,19 @@ const restart = command({
 async function follow(cli: Pick<Cli, "out" | "open">, { id, lines }: Input<"servers.follow">): Promise<void> {
   const { out } = cli;
   let from = lines;
+  let last: string | null = null;
   await keepFollowing(cli, async (client) => {
+    // Another daemon has no line that was printed before; the same one may have these still.
+    let printed =
+      last === null ? 0 : (await client.call("servers.logs", { id, lines: mostAsked })).lines.lastIndexOf(last) + 1;
     const stream = client.stream("servers.follow", { id, lines: from });
-    // Another daemon has no line that was printed before.
     from = mostAsked;
     for await (const value of stream) {
+      if (printed > 0 && "line" in value) {
+        printed = value.line === last ? 0 : printed - 1;
+        continue;
+      }
+      if ("line" in value) last = value.line;
       if (out.json) await out.object(value);
       else if ("gap" in value) out.say(missed(value.gap, "lines"), "yellow");
       else await out.print(line(value.line));

@@ -17,9 +17,9 @@ function argumentsOf(text: string | undefined): Record<string, unknown> | undefi
 }
 
 /** The answer for one caller: whether it may, and what decides that. */
-function row({ id, consumer, roles, refused, listed, allowed, rule, reason }: Caller, missing: boolean): Cell[] {
-  const [text, color]: [string, Color] = allowed ? ["may call it", "green"] : ["may not call it", "red"];
-  const decided = missing ? reason : `${rule === null ? "" : `rule ${rule}: `}${reason}`;
+function row({ id, consumer, roles, refused, listed, allowed, rule, reason }: Caller): Cell[] {
+  const [text, color]: [string, Color] = allowed ? ["may use it", "green"] : ["may not use it", "red"];
+  const decided = `${rule === null ? "" : `rule ${rule}: `}${reason}`;
   return [
     whole(id),
     whole(consumer),
@@ -41,10 +41,7 @@ async function show({ kind, name, wire, missing, down, toolsets, callers }: Why,
       named ?? { text: `not offered: ${why}`, color: "yellow" },
     ]),
   ]);
-  await out.section(
-    ["CALLER", "CONSUMER", "ROLES", "LISTS", "CALL", "BECAUSE"],
-    callers.map((caller) => row(caller, missing !== null)),
-  );
+  await out.section(["CALLER", "CONSUMER", "ROLES", "LISTS", "USE", "BECAUSE"], callers.map(row));
   const told = callers.filter(({ remedy }) => remedy !== null);
   if (told.length > 0) await out.print(["", ...told.map(({ id, remedy }) => line(`${id}: ${remedy}`))].join("\n"));
 }

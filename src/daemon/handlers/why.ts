@@ -5,10 +5,10 @@ import { Refusal } from "../../control/refusal.ts";
 import type { Config } from "../../config/schema.ts";
 import type { Route } from "../../core/call.ts";
 import { listNames, lists } from "../../core/lists.ts";
-import { ownServer, splitCanonical } from "../../core/name.ts";
-import type { Catalog } from "../../core/ports.ts";
-import type { ServerStatus } from "../../core/upstream.ts";
-import type { Principal } from "../../core/principal.ts";
+import { ownServer, plainRoute, splitCanonical } from "../../core/name.ts";
+import type { Capability, Catalog } from "../../core/ports.ts";
+import type { ServerState, ServerStatus } from "../../core/upstream.ts";
+import { type Principal, toRate } from "../../core/principal.ts";
 import type { Gateway } from "../../gateway/gateway.ts";
 
 export type WhyOptions = {
@@ -16,6 +16,7 @@ export type WhyOptions = {
   readonly keyring: Keyring;
   readonly toolsets: readonly string[];
   readonly auth: Config["auth"];
+  readonly limits: Pick<Config["limits"], "perMinute">;
 };
 
 type Kind = NonNullable<Parsed<"why">["kind"]>;
@@ -27,29 +28,49 @@ const undecided = { allowed: false, remedy: null, elsewhere: false };
 const unoffered = { ...undecided, listed: false, rule: null, reason: "nobody is offered it" };
 
 /** Answers why a key or consumer sees and may call something, or why not. Throws a `Refusal` for an unknown caller. */
-export function whyOf({ gw, keyring, toolsets, auth }: WhyOptions, input: Parsed<"why">): Why {
+export function whyOf({ gw, keyring, toolsets, auth, limits }: WhyOptions, input: Parsed<"why">): Why {
   const callers = callersOf(input.who, keyring, auth);
   const { catalog } = gw;
   const { target, kind } = input;
   const known = locate(catalog, target, kind, callers);
   const found = known.length > 0 ? known : renamed(catalog, target, kind, toolsets);
   const route = found.length === 1 ? found[0] : undefined;
+  const right = route ? undefined : rightNamed(input);
+  const isStopped = ({ rate }: Principal): boolean => (rate?.perMinute ?? limits.perMinute) === 0;
   return {
     kind: route && route.kind !== "extension" ? route.kind : (input.kind ?? null),
     name: route?.canonical ?? input.target,
     wire: route?.wire ?? null,
-    missing: route ? null : whyAbsent(gw, input, found),
+    missing: route ? null : right ? `it is no tool, but the right to ${rights[right]}` : whyAbsent(gw, input, found),
     down: route ? downOf(gw, route.server) : null,
     toolsets: route ? toolsets.map((id) => inToolset(catalog, route, id)) : [],
-    callers: callers.map(({ who, refused }) => {
+    callers: callers.map(({ who, refused: before }) => {
       const { id, consumerId: consumer, roles } = who;
+      const refused = before ?? (route && isStopped(who) ? "its rate is 0: no call passes" : null);
       const caller = { id, consumer, roles, refused };
+      if (right) {
+        const explained = gw.policy.explain(who, plainRoute("tool", ownServer, right), {});
+        return { ...caller, ...explained, ...(refused !== null && undecided), listed: false, remedy: null };
+      }
       if (!route) return { ...caller, ...unoffered };
       const args = route.kind === "resource" ? { uri: route.name } : input.arguments;
       const explained = gw.policy.explain(who, route, args);
       return { ...caller, ...explained, ...(refused !== null && undecided) };
     }),
   };
+}
+
+/** What a rule can allow of the gateway besides its tools. */
+const rights: Readonly<Record<Capability, string>> = {
+  metrics: "read /metrics",
+  status: "read the detail of /ready",
+  audit_all: "see the records and the usage of all consumers",
+};
+
+function rightNamed({ target, kind = "tool" }: Parsed<"why">): Capability | undefined {
+  const split = splitCanonical(target);
+  const isIt = (name: string): name is Capability => Object.hasOwn(rights, name);
+  return kind === "tool" && split?.server === ownServer && isIt(split.tool) ? split.tool : undefined;
 }
 
 /** What a target may mean: a canonical name, a name on the wire, or a URI. */
@@ -134,14 +155,23 @@ function namesakes(catalog: Catalog, target: string, kind: Kind | undefined): st
 
 function downOf(gw: WhyOptions["gw"], server: string): string | null {
   const status = gw.upstreams.status().find(({ id }) => id === server);
-  return status ? stateOf(status) : null;
+  // A call waits for a server that is starting.
+  return status && status.state !== "starting" ? stateOf(status) : null;
 }
+
+const stateWords: Readonly<Record<Exclude<ServerState, "ready" | "idle">, string>> = {
+  disabled: "disabled",
+  starting: "starting",
+  stopping: "stopping",
+  backoff: "down",
+  "open-circuit": "down, its circuit open",
+};
 
 /** Why a server cannot be used now; null when it can, or will be started when it is called. */
 function stateOf({ id, state, reason, listedAt }: ServerStatus): string | null {
   if (state === "ready" || state === "idle") return null;
   const last = listedAt === null ? "it was never listed" : `it was listed last at ${new Date(listedAt).toISOString()}`;
-  return `server ${id} is ${state}${reason === null ? "" : `: ${reason}`}${state === "disabled" ? "" : `; ${last}`}`;
+  return `server ${id} is ${stateWords[state]}${reason === null ? "" : `: ${reason}`}${state === "disabled" ? "" : `; ${last}`}`;
 }
 
 /** All callers that a name may stand for: the id of a key, a consumer, or the id of a principal. */
@@ -162,9 +192,10 @@ function callersOf(name: string, keyring: Keyring, auth: Config["auth"]): Caller
   throw new Refusal("not-found", `there is no key or consumer ${name}; \`mcpgw keys list\` shows all`);
 }
 
-function principalOf({ id, consumerId, name, roles }: KeyInfo): Principal {
+function principalOf({ id, consumerId, name, roles, perMinute }: KeyInfo): Principal {
   const revoked = new AbortController().signal;
-  return { id: `key:${id}`, method: "api-key", keyId: id, consumerId, name, roles, rate: null, revoked };
+  const rate = perMinute === null ? null : toRate(perMinute);
+  return { id: `key:${id}`, method: "api-key", keyId: id, consumerId, name, roles, rate, revoked };
 }
 
 /** Why a key is not accepted; null when it is. */
