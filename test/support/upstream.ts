@@ -97,7 +97,7 @@ export type AskOptions = {
   token?: string;
   emit?: (notification: string) => void;
   /** That of the tool; absent: it takes any object. */
-  inputSchema?: unknown;
+  inputSchema?: Tool["inputSchema"] | undefined;
   /** What the client declares: with the request (modern), or in its session. */
   declares?: Record<string, unknown>;
   era?: Era;
