@@ -130,7 +130,7 @@ export function atOnce<T>(steps: Generator<unknown, T>): T {
 }
 
 /** A source whose messages come by themselves. */
-export type MessageSource<T> = {
+type MessageSource<T> = {
   take(message: T): void;
   /** Nothing more is to be read, which holds up whoever writes. What was read already may still come. */
   pause(): void;
