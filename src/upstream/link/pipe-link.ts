@@ -1,9 +1,8 @@
 import { headroom } from "../../mcp/message.ts";
 import { cancelledParams, notificationText, requestText } from "../../mcp/outbound.ts";
-import { isLonger } from "../../mcp/utf8.ts";
 import { faults } from "../faults.ts";
 import { AmbiguousQuestions } from "./ambiguous-questions.ts";
-import { Exchange, type GaveUp, isIssued } from "./exchange.ts";
+import { Exchange, type GaveUp, isIssued, tooLarge } from "./exchange.ts";
 import { createFloodGuard, floodReason } from "./flood.ts";
 import { type Inbox, receive } from "./inbox.ts";
 import type { Answer, End, Link, LinkHost, LinkRequest } from "./link.ts";
@@ -137,7 +136,7 @@ export class PipeLink implements Link {
   }
 
   #createInbox(): Inbox {
-    const { server, limits, dropped } = this.host;
+    const { dropped } = this.host;
     const guard = createFloodGuard(dropped, () => this.fail(floodReason));
     const issued = (id: string): boolean => isIssued(id, this.#last);
     return {
@@ -149,8 +148,7 @@ export class PipeLink implements Link {
           guard.unrelated();
           return dropped("a late answer");
         }
-        const large = answer.kind === "result" && isLonger(answer.result, limits.result);
-        this.#settle(idText, large ? faults.tooLarge(server, limits.result) : answer);
+        this.#settle(idText, tooLarge(answer, this.host) ?? answer);
       },
       broken: (idText, why) => this.#settle(idText, why),
       find: (id) => this.#open.get(id),
