@@ -37,6 +37,13 @@ export type PipeEvents = {
 
 const shortestCap = 16 * 1024 ** 2;
 
+/** How the keys begin of messages that are no requests; that of a request is its id. */
+const keys = { reply: "reply-", notification: "notification-" };
+/** Whether what has this key is an answer to the server, or the progress with one. */
+export const isReply = (key: string): boolean => key.startsWith(keys.reply);
+/** Whether what has this key is a notification. */
+export const isNotification = (key: string): boolean => key.startsWith(keys.notification);
+
 /** A request that waits for its answer. */
 class PipeExchange extends Exchange {
   readonly answer = Promise.withResolvers<Answer>();
@@ -101,7 +108,7 @@ export class PipeLink implements Link {
   }
 
   async notify(method: string, params: string | null): Promise<void> {
-    if (!this.over) this.#pipe.write(`notification-${++this.#last}`, notificationText(method, params));
+    if (!this.over) this.#pipe.write(`${keys.notification}${++this.#last}`, notificationText(method, params));
   }
 
   fail(reason: string): void {
@@ -157,7 +164,7 @@ export class PipeLink implements Link {
       outside: this.#outside,
       ambiguous: this.#ambiguous,
       reply: (text) => {
-        const key = `reply-${++this.#last}`;
+        const key = `${keys.reply}${++this.#last}`;
         if (this.#pipe.write(key, text)) return this.#pipe.taken?.(key);
         dropped("an answer that the server does not take");
       },
