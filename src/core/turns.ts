@@ -26,13 +26,12 @@ export class Turn {
   #used = 0;
   /** From here on all time counts, until the loop has turned: also what the messages set off. */
   #watched = false;
+  /** All that the pieces of work took, ms. */
+  total = 0;
 
   constructor(now: () => number = () => performance.now()) {
     this.#now = now;
   }
-
-  /** All that the pieces of work took, ms. */
-  total = 0;
 
   begin(): void {
     this.#begun = this.#now();
