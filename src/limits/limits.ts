@@ -55,9 +55,9 @@ export function createLimits(options: LimitsOptions, clock: Clock, state: Limits
   const toolLimits = compileToolLimits(options.perTool);
   const covering = new WeakMap<Route, readonly ToolLimit[]>();
   const limitsOf = (route: Route): readonly ToolLimit[] => {
-    const found = covering.get(route) ?? toolLimits.filter((limit) => limit.covers(route));
-    covering.set(route, found);
-    return found;
+    let known = covering.get(route);
+    if (!known) covering.set(route, (known = toolLimits.filter((limit) => limit.covers(route))));
+    return known;
   };
   return {
     ...createThrottle(state.failures, clock),
