@@ -9,7 +9,7 @@ export type BoundedMap<V> = {
   readonly size: number;
 };
 
-export type BoundedMapOptions = { readonly cap: number; readonly age?: number; readonly clock?: Clock };
+type BoundedMapOptions = { readonly cap: number; readonly age?: number; readonly clock?: Clock };
 
 /** Uses within this time (µs) of the last do not count, so that an entry in constant use is not moved all the time. */
 const fresh = 1_000_000;

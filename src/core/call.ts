@@ -21,7 +21,7 @@ export type Item = {
 /** A tool as a server defined it. */
 export type Tool = Item & {
   /** Parsed, untrusted. */
-  readonly inputSchema: unknown;
+  readonly inputSchema: Readonly<Record<string, unknown>>;
   /** Set if clients of the legacy era could not compile its outputSchema. */
   readonly modernOutput?: boolean;
   /** Set if its server shows it only to some clients: to those of these kinds, see `clientKind`. */

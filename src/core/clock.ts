@@ -21,8 +21,8 @@ export function heldUpBy(most: number): (late: number) => boolean {
   return (late) => (heldUp = !heldUp && late > most);
 }
 
-/** By how much too late a timer then fires, ms. */
-const late = 250;
+/** By how much too late a timer fires that was held up with the whole process, ms. */
+export const heldUpMs = 250;
 /** The time for reading what came meanwhile: timers fire before that is read; ms. */
 export const readingMs = 1_000;
 
@@ -36,7 +36,7 @@ export const longestTimer = 2 ** 31 - 1;
 export function after(ms: number, work: () => void): () => void {
   const due = performance.now() + Math.max(0, ms);
   const look = (): void => {
-    if (performance.now() - due <= late) work();
+    if (performance.now() - due <= heldUpMs) work();
     else timer = setTimeout(work, readingMs);
   };
   let timer = setTimeout(look, Math.min(ms, longestTimer));
@@ -48,7 +48,7 @@ export function after(ms: number, work: () => void): () => void {
  * came meanwhile, which shows that something is in use, is read only after timers have fired.
  */
 export function lookEvery(ms: number, look: () => void): Timer {
-  const isHeldUp = heldUpBy(late);
+  const isHeldUp = heldUpBy(heldUpMs);
   let due = performance.now() + ms;
   const timer = setInterval(() => {
     const now = performance.now();

@@ -11,7 +11,7 @@ export type Counted<T> = {
 };
 
 /** Lets the first occurrences of a minute through and counts the rest, per key and kind. */
-export type Coalescer<T> = {
+type Coalescer<T> = {
   /**
    * True: record it now. False: it is counted, and comes out of `due` at the end of its window. The groups of a kind are
    * counted apart from each other, as long as they are few.

@@ -44,8 +44,8 @@ export type Limits = Throttle & {
   /** Counts what a request weighs that was answered but goes on in memory, until the function is called; throws as `admit`. */
   carry(who: Principal, weight: number): () => void;
   /**
-   * After the decision: takes one token each from the buckets of the consumer, the key and the tool. A request about no
-   * single target takes none from a tool's bucket. Throws `rate-limited`.
+   * After the decision: takes one token each from the bucket of the consumer, or of the key that has a rate of its own,
+   * and those of the tool. A request about no single target takes none from a tool's bucket. Throws `rate-limited`.
    */
   take(who: Principal, route: Route | null): void;
 };

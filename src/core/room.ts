@@ -1,7 +1,7 @@
 import { Counts } from "./counts.ts";
 
 /** Most that one owner may take, and all together. */
-export type RoomBounds = { readonly ofOne: number; readonly ofAll: number };
+type RoomBounds = { readonly ofOne: number; readonly ofAll: number };
 
 /** The bound that stands in the way. */
 export type Full = { readonly of: "one" | "all"; readonly most: number };

@@ -26,13 +26,12 @@ export class Turn {
   #used = 0;
   /** From here on all time counts, until the loop has turned: also what the messages set off. */
   #watched = false;
+  /** All that the pieces of work took, ms. */
+  total = 0;
 
   constructor(now: () => number = () => performance.now()) {
     this.#now = now;
   }
-
-  /** All that the pieces of work took, ms. */
-  total = 0;
 
   begin(): void {
     this.#begun = this.#now();
@@ -130,7 +129,7 @@ export function atOnce<T>(steps: Generator<unknown, T>): T {
 }
 
 /** A source whose messages come by themselves. */
-export type MessageSource<T> = {
+type MessageSource<T> = {
   take(message: T): void;
   /** Nothing more is to be read, which holds up whoever writes. What was read already may still come. */
   pause(): void;

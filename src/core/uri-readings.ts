@@ -6,7 +6,7 @@ export type Readings = readonly [GlobTokens, ...GlobTokens[]];
 
 // A URI that is encoded more often is meant to be misread.
 const mostDecodings = 3;
-const anything: readonly GlobTokens[] = [globTokens("*")];
+const anything = globTokens("*");
 
 const dotSegment = /(?:^|[/\\:;])\.{1,2}(?:[/\\?#;]|$)/;
 /** Escapes of overlong UTF-8 (RFC 3629 §3), which a lax decoder takes for ASCII. */
@@ -22,7 +22,7 @@ const control = /\p{Cc}/u;
  */
 export function readingsOf(uri: string): Readings {
   const forms = formsOf(uri);
-  if (!forms) return [literalTokens(uri), ...anything];
+  if (!forms) return [literalTokens(uri), anything];
   const others = [...forms].filter((form) => form !== uri).map(literalTokens);
   const below = [...forms].some((form) => dotSegment.test(form)) ? [...forms].map(allBelow) : [];
   return [literalTokens(uri), ...others, ...below];
@@ -115,7 +115,7 @@ function allBelow(uri: string): GlobTokens {
   const fixed = leavesAuthority(uri)
     ? uri.replace(/^([^:]*:\/\/).*$/s, "$1")
     : (/^[a-z][a-z0-9+.-]*:(?:\/\/[^/\\]*\/)?/i.exec(uri)?.[0] ?? "");
-  return [...literalTokens(fixed), ...globTokens("*")];
+  return [...literalTokens(fixed), ...anything];
 }
 
 /** Whether `.` and `..` lead above the authority when a server takes it for the first folder of the path. */
@@ -136,7 +136,7 @@ function leavesAuthority(uri: string): boolean {
  * The forms of a glob over URIs: as written; as servers may read it; with its first folder as authority, with and
  * without user and port; without the host of a file.
  */
-export type UriGlob<Form> = readonly [written: Form, read: Form, ...others: Form[]];
+type UriGlob<Form> = readonly [written: Form, read: Form, ...others: Form[]];
 
 /** The forms of a glob, each compiled. */
 export function formsOfGlob<Form>(glob: string, compile: (text: string) => Form): UriGlob<Form> {

@@ -14,9 +14,8 @@ import { type Bucket, fullBucket, refill, waitFor } from "./bucket.ts";
 import type { LimitsOptions } from "./options.ts";
 import { createFailures, createThrottle, type Failures } from "./throttle.ts";
 
-// A forgotten bucket would be full again, so buckets are kept at least as long as a refill takes.
+// A forgotten bucket would be full again, and one with a large burst may take months to refill: none goes for its age.
 const maxBuckets = 200_000;
-const ageUs = 7 * 86_400_000_000;
 
 /** What the requests in flight may weigh (`weightOf`). */
 const weights = { ofOne: 64 * 1024 ** 2, ofAll: 256 * 1024 ** 2 };
@@ -44,7 +43,7 @@ export type LimitsState = {
 
 /** Creates the memory that each Limits of a process is built on. */
 export function createLimitsState(clock: Clock): LimitsState {
-  const buckets = (): Buckets => createBoundedMap({ cap: maxBuckets, age: ageUs, clock });
+  const buckets = (): Buckets => createBoundedMap({ cap: maxBuckets, clock });
   const failures = createFailures(clock);
   const [inFlight, weight] = [new Counts(), new Room(weights)];
   return { consumers: buckets(), keys: buckets(), tools: buckets(), failures, inFlight, weight };
@@ -56,9 +55,9 @@ export function createLimits(options: LimitsOptions, clock: Clock, state: Limits
   const toolLimits = compileToolLimits(options.perTool);
   const covering = new WeakMap<Route, readonly ToolLimit[]>();
   const limitsOf = (route: Route): readonly ToolLimit[] => {
-    const found = covering.get(route) ?? toolLimits.filter((limit) => limit.covers(route));
-    covering.set(route, found);
-    return found;
+    let known = covering.get(route);
+    if (!known) covering.set(route, (known = toolLimits.filter((limit) => limit.covers(route))));
+    return known;
   };
   return {
     ...createThrottle(state.failures, clock),

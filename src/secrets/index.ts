@@ -9,7 +9,7 @@ export class SecretError extends Error {
   override readonly name = "SecretError";
 }
 
-export type SecretsOptions = {
+type SecretsOptions = {
   readonly env: Readonly<Record<string, string | undefined>>;
   /** systemd's `$CREDENTIALS_DIRECTORY`; absent outside of a unit. */
   readonly credentialsDirectory?: string | undefined;

@@ -78,9 +78,9 @@ export class CallerInstances {
     return slot ? this.#tools.learn(slot) : null;
   }
 
-  /** Ends what nobody has used for `idle` ms, and asks again what did not say what it offers. */
-  beat(idle: number): void {
-    this.pool.sweep(idle);
+  /** Ends what nobody has used for so long, and asks again what did not say what it offers. */
+  beat(): void {
+    this.pool.sweep(this.#terms.options.idleStop);
     this.#tools.retry();
   }
 

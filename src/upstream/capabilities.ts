@@ -1,5 +1,5 @@
 import type { Call, Party } from "../core/call.ts";
-import { type ClientCapabilities, hasExtensions, type LogLevel, tasksExtension } from "../core/inbound.ts";
+import { type ClientCapabilities, hasExtensions, tasksExtension } from "../core/inbound.ts";
 import { editObject } from "../mcp/edit.ts";
 import { locate } from "../mcp/json-text.ts";
 
@@ -24,12 +24,3 @@ export function capabilitiesInRequest(call: Call): string {
 
 // An entry lives as long as the session whose capabilities are its key.
 const withoutTasks = new WeakMap<ClientCapabilities, string>();
-
-/**
- * The lowest severity of log messages that a caller wants. Null: no messages. `default`: those that a server sends
- * unasked, which a legacy client gets that never set a level.
- */
-export function wantedLevel({ inbound, session }: Call): LogLevel | "default" | null {
-  if (inbound.era === "legacy") return session?.logLevel ?? "default";
-  return inbound.logLevel;
-}

@@ -1,5 +1,5 @@
 import type { Call, Reply, Route } from "../core/call.ts";
-import { hasExtensions, isAsSevere } from "../core/inbound.ts";
+import { hasExtensions, isAsSevere, type LogLevel } from "../core/inbound.ts";
 import { isExtensionNotification } from "../core/methods.ts";
 import { cut, plain } from "../core/text.ts";
 import type { UpstreamRequest } from "../core/upstream.ts";
@@ -9,7 +9,7 @@ import { stringValue } from "../mcp/json-text.ts";
 import { forNextHop } from "../mcp/meta.ts";
 import { callParams, notificationText } from "../mcp/outbound.ts";
 import { progressNotification } from "../mcp/reply.ts";
-import { capabilitiesInRequest, wantedLevel } from "./capabilities.ts";
+import { capabilitiesInRequest } from "./capabilities.ts";
 import { faults } from "./faults.ts";
 import type { Spec } from "./instances/spec.ts";
 import type { Answer, Handlers, LinkHost, LinkRequest, Peer } from "./link/link.ts";
@@ -64,6 +64,15 @@ export function requestOf(call: Call, route: Route, request: UpstreamRequest, ta
     },
     headers: mirrors ? mirror(call, route, request) : null,
   };
+}
+
+/**
+ * The lowest severity of log messages that a caller wants. Null: no messages. `default`: those that a server sends
+ * unasked, which a legacy client gets that never set a level.
+ */
+export function wantedLevel({ inbound, session }: Call): LogLevel | "default" | null {
+  if (inbound.era === "legacy") return session?.logLevel ?? "default";
+  return inbound.logLevel;
 }
 
 /** `own`: whether what the server says during the call can only be meant for its caller. */

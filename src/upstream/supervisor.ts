@@ -133,7 +133,7 @@ export class Supervisor {
 
   async #beat(): Promise<void> {
     const { idleStop, start } = this.#terms.options;
-    this.instances.beat(idleStop);
+    this.instances.beat();
     const unused = this.instances.unusedSince(this.#terms.host.clock.mono() - idleStop * 1000);
     if (start === "on-demand" && unused && this.#own.instance) await this.#own.rest();
     else await this.#own.beat();

@@ -178,14 +178,13 @@ export function asIsFault(schema: Schema): string | null {
 }
 
 /** Checks an untrusted input schema and makes the copy that may be compiled. Throws SchemaError. */
-export function prepareSchema(input: unknown): PreparedSchema {
-  if (input === undefined || input === null) throw new SchemaError("is missing");
-  if (!isObject(input) || input["type"] !== "object") throw new SchemaError('must be a schema with "type": "object"');
+export function prepareSchema(input: Schema): PreparedSchema {
+  if (input["type"] !== "object") throw new SchemaError('must be a schema with "type": "object"');
   refuseDeep(input, maxDepth);
   const text = JSON.stringify(input);
   if (text.length > maxBytes) throw new SchemaError(`is longer than ${maxBytes / 1024} KiB`);
   const named = namedDialect(input);
-  const schema = JSON.parse(text) as Schema; // a copy of what was just found to be an object
+  const schema = JSON.parse(text) as Schema; // a copy of an object
   delete schema["$id"];
   delete schema["$schema"];
   const all = new Set(withSubschemas(schema));

@@ -7,6 +7,7 @@ import { Failure } from "../core/failure.ts";
 import { isObject } from "../core/json.ts";
 import type { Validator } from "../core/ports.ts";
 import { cut } from "../core/text.ts";
+import type { Schema } from "./costs.ts";
 import { type Check, createCheck } from "./engine.ts";
 import { asIsFault, prepareSchema, SchemaError } from "./schema.ts";
 import { allowSteps, TooComplex } from "./work.ts";
@@ -37,7 +38,7 @@ export function createValidator(clock: Clock): Validator {
     const known = byTool.get(tool);
     if (known) return known;
     // It has been read within a bound of depth, so it can be written out.
-    const key = Bun.SHA256.hash(JSON.stringify(tool.inputSchema) ?? "", "base64");
+    const key = Bun.SHA256.hash(JSON.stringify(tool.inputSchema), "base64");
     const shared = bySchema.get(key);
     const made = shared ?? compileSchema(tool.inputSchema);
     if (!shared) bySchema.set(key, made);
@@ -60,7 +61,7 @@ export function createValidator(clock: Clock): Validator {
 
 const invalid = (message: string): Failure => new Failure("invalid-arguments", message);
 
-function compileSchema(schema: unknown): Compiled {
+function compileSchema(schema: Schema): Compiled {
   try {
     const prepared = prepareSchema(schema);
     return { check: createCheck(prepared), ignored: prepared.ignoredPatterns, reason: null };

@@ -166,9 +166,17 @@ test("D5: a perTool limit whose rate a reload changes hands out nothing, and two
   expect(passBoth(9)).toBe(1);
 });
 
+test("a bucket that takes longer than a week to refill is no fuller after a week than its rate makes it", () => {
+  const { clock, pass } = setUp({ perMinute: "1/h", burst: 500 });
+  expect(pass(500)).toBe(500);
+  clock.advance(8 * 86_400_000);
+  expect(pass(500)).toBe(8 * 24);
+});
+
 test("buckets of many consumers stay bounded", () => {
   const { pass, state } = setUp({ perMinute: 5 });
-  for (let i = 0; i < 210_000; i++) pass(1, { ...principal(), consumerId: `c${i}` });
+  const who = principal();
+  for (let i = 0; i < 210_000; i++) pass(1, { ...who, consumerId: `c${i}` });
   expect(state.consumers.size).toBe(200_000);
 });
 

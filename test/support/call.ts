@@ -63,11 +63,11 @@ export function makeCall({ name = "crm__get", args, method = "tools/call", ...in
 }
 
 /** A tool as a server would have listed it. */
-export function makeTool(name: string, inputSchema: unknown = { type: "object" }): Tool {
+export function makeTool(name: string, inputSchema: Tool["inputSchema"] = { type: "object" }): Tool {
   return { name, text: JSON.stringify({ name, inputSchema }), inputSchema };
 }
 
-export function makeRoute(server: string, tool: string, inputSchema?: unknown): Route {
+export function makeRoute(server: string, tool: string, inputSchema?: Tool["inputSchema"]): Route {
   return {
     kind: "tool",
     server,

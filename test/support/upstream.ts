@@ -4,6 +4,7 @@ import { type Clock, systemClock } from "../../src/core/clock.ts";
 import type { Era, LogLevel } from "../../src/core/inbound.ts";
 import { type Logger, silent } from "../../src/core/log.ts";
 import type { AuditEvent } from "../../src/core/event.ts";
+import { plainRoute } from "../../src/core/name.ts";
 import type { LocalServer, Updated } from "../../src/core/ports.ts";
 import type { UpstreamRequest } from "../../src/core/upstream.ts";
 import type { Principal } from "../../src/core/principal.ts";
@@ -97,7 +98,7 @@ export type AskOptions = {
   token?: string;
   emit?: (notification: string) => void;
   /** That of the tool; absent: it takes any object. */
-  inputSchema?: unknown;
+  inputSchema?: Tool["inputSchema"] | undefined;
   /** What the client declares: with the request (modern), or in its session. */
   declares?: Record<string, unknown>;
   era?: Era;
@@ -206,14 +207,7 @@ export function upstreams(servers: ServerOptions[], options: HarnessOptions = {}
   return Object.assign(set, { events, warnings, ask, follow, [Symbol.asyncDispose]: dispose });
 }
 
-export const resourceRoute = (server: string, uri: string): Route => ({
-  kind: "resource",
-  server,
-  name: uri,
-  tool: null,
-  canonical: `${server}:${uri}`,
-  wire: uri,
-});
+export const resourceRoute = (server: string, uri: string): Route => plainRoute("resource", server, uri, uri);
 
 export const requestTo = (name: string): UpstreamRequest => ({
   method: "tools/call",

@@ -1,20 +1,22 @@
-import type { Route } from "../../src/core/call.ts";
+import type { Route, Tool } from "../../src/core/call.ts";
 import { createValidator } from "../../src/validate/validate.ts";
 import { makeCall, makeRoute, makeTool } from "./call.ts";
 import { failureOf } from "./failure.ts";
 import { stillClock } from "./principal.ts";
 
+type Schema = Tool["inputSchema"];
+
 /** A validator, and ways to hold arguments against a schema. */
 export function setUp() {
   const validator = createValidator(stillClock());
-  const check = (schema: unknown, args: unknown, route: Route = makeRoute("crm", "get", schema)) =>
+  const check = (schema: Schema, args: unknown, route: Route = makeRoute("crm", "get", schema)) =>
     validator.check(makeCall({ args }), route);
-  const wrong = (schema: unknown, args: unknown) => failureOf(() => check(schema, args));
+  const wrong = (schema: Schema, args: unknown) => failureOf(() => check(schema, args));
   return {
     validator,
     check,
     wrong,
-    refuses: (schema: unknown) => validator.refuses(makeTool("get", schema)),
+    refuses: (schema: Schema) => validator.refuses(makeTool("get", schema)),
   };
 }
 

@@ -318,3 +318,15 @@ test("a reload starts no server that waits after a failure", async () => {
   await next.booted();
   expect([next.status()[0]?.state, server.of("initialize").length]).toEqual(["backoff", 1]);
 });
+
+test("who hears what servers say goes on to hear it after a reload", async () => {
+  const old = upstreams([fake("a")]);
+  await old.settled();
+  const notices: string[] = [];
+  old.onNotice(({ method }) => void notices.push(method));
+  await using next = upstreams([fake("a", [], { timeout: "9s" })], { previous: old });
+  const announce = () => next.ask("a", "announce", { method: "notifications/tasks", params: { taskId: "t" } });
+  await announce();
+  await until(() => notices.length === 1, "the notice");
+  expect(notices).toEqual(["notifications/tasks"]);
+});

@@ -1,9 +1,10 @@
 import { describe, expect, test } from "bun:test";
+import type { Tool } from "../../src/core/call.ts";
 import { makeCall, makeRoute, makeTool } from "../support/call.ts";
 import { failureOf } from "../support/failure.ts";
 import { object, prop, setUp } from "../support/validator.ts";
 
-const rows: [what: string, schema: unknown, good: unknown, bad: unknown, path: string][] = [
+const rows: [what: string, schema: Tool["inputSchema"], good: unknown, bad: unknown, path: string][] = [
   ["type", prop({ type: "string" }), { a: "x" }, { a: 1 }, "arguments/a must be string"],
   ["required", object({ required: ["a"] }), { a: 1 }, {}, "must have required property 'a'"],
   ["no arguments at all", object({ required: ["a"] }), { a: 1 }, undefined, "must have required property 'a'"],
@@ -233,14 +234,11 @@ test.each(rows)("arguments against the schema: %s", (_what, schema, good, bad, p
   expect(failure.message).toContain(path);
 });
 
-const deep = (levels: number): unknown => (levels === 0 ? {} : object({ properties: { a: deep(levels - 1) } }));
+const deep = (levels: number): Tool["inputSchema"] =>
+  levels === 0 ? {} : object({ properties: { a: deep(levels - 1) } });
 const names = (count: number) => Object.fromEntries(Array.from({ length: count }, (_, i) => [`p${i}`, {}]));
 
-const unusable: [what: string, schema: unknown, reason: string][] = [
-  ["missing", undefined, "is missing"],
-  ["null", null, "is missing"],
-  ["a list", [], "type"],
-  ["true", true, "type"],
+const unusable: [what: string, schema: Tool["inputSchema"], reason: string][] = [
   ["a string", { type: "string" }, "type"],
   ["without type", {}, "type"],
   ["S05 a remote $ref", prop({ $ref: "https://evil.example/s.json" }), "only references within"],

@@ -36,8 +36,8 @@ type Size = { readonly keys: number; readonly rules: number };
 const activeKeys = 10;
 const batch = 2000;
 
-const definition = '{"name":"echo","inputSchema":{"type":"object","properties":{"text":{"type":"string"}}}}';
-const tool = { name: "echo", text: definition, inputSchema: JSON.parse(definition).inputSchema as unknown };
+const inputSchema = { type: "object", properties: { text: { type: "string" } } };
+const tool = { name: "echo", text: JSON.stringify({ name: "echo", inputSchema }), inputSchema };
 
 const upstreams: Upstreams = {
   ...quietUpstreams,

@@ -112,7 +112,7 @@ const operators = {
 export type OperatorName = keyof typeof operators;
 export const operatorNames = Object.keys(operators).filter((name): name is OperatorName => name in operators);
 
-export type Calculation = { readonly result: string; readonly exact: boolean };
+type Calculation = { readonly result: string; readonly exact: boolean };
 
 /**
  * Applies an operator and rounds to `precision` significant digits, half to even. `exact` is true only when

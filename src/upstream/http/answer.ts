@@ -2,8 +2,9 @@ import { codeOf, messageOf } from "../../core/error-text.ts";
 import { Failure } from "../../core/failure.ts";
 import { within } from "../../core/wait.ts";
 import { headroom } from "../../mcp/message.ts";
-import { decodeUtf8, isLonger } from "../../mcp/utf8.ts";
+import { decodeUtf8 } from "../../mcp/utf8.ts";
 import { faults, HttpFailure, quoted } from "../faults.ts";
+import { tooLarge } from "../link/exchange.ts";
 import type { Answer, LinkHost, Purpose } from "../link/link.ts";
 import { createArrival } from "./arrival.ts";
 
@@ -174,7 +175,8 @@ async function readUpTo(
 }
 
 /** The answer itself; throws `result-too-large` for a result beyond the limit. */
-export function bounded(answer: Answer, { server, limits }: Pick<LinkHost, "server" | "limits">): Answer {
-  if (answer.kind === "result" && isLonger(answer.result, limits.result)) throw faults.tooLarge(server, limits.result);
+export function bounded(answer: Answer, host: LinkHost): Answer {
+  const fault = tooLarge(answer, host);
+  if (fault) throw fault;
   return answer;
 }

@@ -1,10 +1,11 @@
 import { Failure } from "../../core/failure.ts";
 import { sleep } from "../../core/wait.ts";
 import { faults } from "../faults.ts";
+import { tooLarge } from "../link/exchange.ts";
 import { type Inbox, receive } from "../link/inbox.ts";
 import type { Answer } from "../link/link.ts";
 import { createFloodGuard, floodReason } from "../link/flood.ts";
-import { bounded, brokenOff, discard } from "./answer.ts";
+import { brokenOff, discard } from "./answer.ts";
 import { isEventStream, isTooLarge, readEvents, silentMs, type StreamContext } from "./event-stream.ts";
 import { createArrival } from "./arrival.ts";
 import { SessionLost } from "./lost-session.ts";
@@ -107,11 +108,9 @@ function createInbox(
   const settle = (answer: Answer): void => {
     const loss = exchange.lossIn(200, answer);
     if (loss !== null) return reject(new SessionLost(answer, loss));
-    try {
-      resolve(bounded(exchange.heard ? { ...answer, begun: true } : answer, host));
-    } catch (error) {
-      if (error instanceof Error) reject(error);
-    }
+    const fault = tooLarge(answer, host);
+    if (fault) reject(fault);
+    else resolve(exchange.heard ? { ...answer, begun: true } : answer);
   };
   return {
     ...guard,

@@ -22,9 +22,9 @@ export type FirstContact = {
   /** Opens a new link. */
   open(kind: LinkKind): Link;
   /** Most milliseconds for a start with its handshake. */
-  readonly start: number;
+  readonly startMs: number;
   /** Most milliseconds for an answer of a server that has started. */
-  readonly probe: number;
+  readonly probeMs: number;
   /** What an earlier probe found out; only for servers that cannot be asked on the link that is used afterwards. */
   recall(): SpokenEras | null;
   save(speaks: SpokenEras | null): void;
@@ -59,19 +59,19 @@ async function greet(contact: FirstContact, shake: (link: Link) => Promise<Omit<
 }
 
 function greetAs(contact: FirstContact, speaks: SpokenEras): Promise<Met> {
-  const { protocol, start } = contact;
+  const { protocol, startMs } = contact;
   return greet(contact, async (link) => ({
-    peer: await (speaks.modern ? greetModern(link, start, protocol !== "auto") : initialize(link, start)),
+    peer: await (speaks.modern ? greetModern(link, startMs, protocol !== "auto") : initialize(link, startMs)),
     speaks,
   }));
 }
 
 /** HTTP: requests are independent, so the link that asks for the era is used afterwards too. */
 function meetHttp(contact: FirstContact): Promise<Met> {
-  const { start } = contact;
+  const { startMs } = contact;
   return greet(contact, async (link) => {
-    const found = await discover(link, start);
-    if (found.era === "legacy") return { peer: await initialize(link, start), speaks: only.legacy };
+    const found = await discover(link, startMs);
+    if (found.era === "legacy") return { peer: await initialize(link, startMs), speaks: only.legacy };
     return { peer: found.greeting, speaks: { ...only.modern, legacy: found.legacy || null } };
   });
 }
@@ -82,7 +82,7 @@ const isOld = (error: unknown): error is HttpFailure => error instanceof HttpFai
 async function meetOld(contact: FirstContact, first: HttpFailure): Promise<Met> {
   const link = contact.open("sse");
   try {
-    return { link, peer: await initialize(link, contact.start), speaks: only.sse };
+    return { link, peer: await initialize(link, contact.startMs), speaks: only.sse };
   } catch {
     await link.close();
     throw first;
@@ -109,20 +109,20 @@ async function meetProbed(contact: FirstContact): Promise<Met> {
 }
 
 async function probe(contact: FirstContact): Promise<SpokenEras> {
-  const { start, probe } = contact;
+  const { startMs, probeMs } = contact;
   const begun = performance.now();
   const found = await onProbe(contact, (link) => discoverStarting(link, contact));
   if (found?.era !== "modern") return only.legacy;
   // It will take about as long to start again.
-  const limit = Math.min(start, probe + 2 * (performance.now() - begun));
+  const limit = Math.min(startMs, probeMs + 2 * (performance.now() - begun));
   return { ...only.modern, legacy: found.legacy || (await speaksLegacy(contact, limit)) };
 }
 
 /** What a server that may have to start first says of its eras; null for an old one. */
 async function discoverStarting(link: Link, contact: FirstContact): Promise<Discovered | null> {
-  const { start, probe } = contact;
+  const { startMs, probeMs } = contact;
   let shook = false;
-  const asked = discover(link, start).catch((error: unknown) => {
+  const asked = discover(link, startMs).catch((error: unknown) => {
     // A process that ends is an old one; a server that was never reached, or never says anything, has shown nothing.
     const code = error instanceof Failure ? error.code : null;
     if ((code === "timeout" && !shook) || (code === "upstream-down" && link.pid === null)) throw error;
@@ -131,11 +131,11 @@ async function discoverStarting(link: Link, contact: FirstContact): Promise<Disc
   // A server is silent because it is old or because it is still starting. One that shakes hands has started.
   const shaken = async () => {
     const begun = performance.now();
-    shook = await speaksLegacy(contact, start);
+    shook = await speaksLegacy(contact, startMs);
     if (!shook) return asked;
-    return within(asked, probe + performance.now() - begun, null, () => null);
+    return within(asked, probeMs + performance.now() - begun, null, () => null);
   };
-  return within(asked, probe, null, () => Promise.race([asked, shaken()]));
+  return within(asked, probeMs, null, () => Promise.race([asked, shaken()]));
 }
 
 /**

@@ -59,7 +59,7 @@ const mostInFlight = 1024;
 const sessionlessMs = 60_000;
 
 /** How many instances there may be, and how long an unused one is kept, ms. */
-type Room = { readonly maxInstances: number; readonly idleStop: number };
+type Places = { readonly maxInstances: number; readonly idleStop: number };
 
 /** How long an idle instance is kept for its owner while others need its place, ms. */
 function keptFor({ users, owes }: Slot, idleStop: number): number {
@@ -116,15 +116,15 @@ export class Pool {
    * Starts the instance of a key; throws `overloaded` beyond `maxInstances`, `upstream-down` soon after a crash. While as
    * many run as there may be, because some take their time to end, the start waits for one of these.
    */
-  open(spec: Spec, room: Room, { until, ask }: Opener): Slot {
+  open(spec: Spec, places: Places, { until, ask }: Opener): Slot {
     const { server, clock } = this.#host;
     const { key } = spec;
     if (until?.aborted) throw faults.cancelled();
     const wait = this.wait(key);
     if (wait > 0) throw faults.down(server, "it ended unexpectedly and is about to be restarted", wait);
-    const { maxInstances } = room;
+    const { maxInstances } = places;
     const crowds = holdsMost(this.#slots.values(), spec.owner, maxInstances);
-    if (crowds || this.#slots.size >= maxInstances) this.#makeRoom(spec, room, crowds);
+    if (crowds || this.#slots.size >= maxInstances) this.#makeRoom(spec, places, crowds);
     const turn = this.size < maxInstances ? null : Promise.withResolvers<void>();
     const slot: Slot = {
       spec,
@@ -150,7 +150,7 @@ export class Pool {
    * Ends an idle instance, so that neither callers who have left nor the idle sessions of one keep another out.
    * `crowds`: the owner holds as many as one may.
    */
-  #makeRoom({ owner }: Spec, { maxInstances, idleStop }: Room, crowds: boolean): void {
+  #makeRoom({ owner }: Spec, { maxInstances, idleStop }: Places, crowds: boolean): void {
     const now = this.#host.clock.mono();
     const isLeft = (slot: Slot): boolean => this.#isIdle(slot) && slot.usedAt + keptFor(slot, idleStop) * 1000 <= now;
     const givers = endable(this.#slots.values(), owner, maxInstances, isLeft);

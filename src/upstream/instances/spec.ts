@@ -23,19 +23,19 @@ export type Spec = {
  * The instance that calls of a party need. A shared instance must not carry anything from one caller to another. So only
  * instances that declare no capabilities are shared, and modern ones over HTTP, which keep nothing.
  */
-export function specOf(call: Party, options: ServerOptions, era: Era): Spec {
+export function specOf(party: Party, options: ServerOptions, era: Era): Spec {
   const { ours, perRequest } = factsOf(options);
   const stateless = ours || (perRequest && era === "modern");
   const isolation = options.isolation ?? (stateless ? "shared" : "per-principal");
   if (isolation === "shared")
     return { key: `shared ${era}`, era, declares: "{}", asks: false, owner: null, session: null };
-  const asks = era === "legacy" && canBeAsked(call.capabilities);
-  const alone = isolation === "per-session" || (asks && call.inbound.era === "legacy");
-  const session = alone ? (call.session?.id ?? null) : null;
+  const asks = era === "legacy" && canBeAsked(party.capabilities);
+  const alone = isolation === "per-session" || (asks && party.inbound.era === "legacy");
+  const session = alone ? (party.session?.id ?? null) : null;
   // A modern server learns with each request what the client can do.
-  const declares = era === "modern" || ours ? "{}" : declaredCapabilities(call);
-  const distinct = declares === "{}" ? null : digestOf(call.capabilities, declares);
-  const owner = call.who.id;
+  const declares = era === "modern" || ours ? "{}" : declaredCapabilities(party);
+  const distinct = declares === "{}" ? null : digestOf(party.capabilities, declares);
+  const owner = party.who.id;
   return { key: JSON.stringify([owner, session, era, distinct]), era, declares, asks, owner, session };
 }
 

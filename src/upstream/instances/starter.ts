@@ -113,8 +113,8 @@ export class Starter {
         if (round !== this.#round) throw faults.down(host.server, "it was stopped");
         return this.#open(host, kind);
       },
-      start: this.#startMs,
-      probe: this.#terms.host.tuning.probe,
+      startMs: this.#startMs,
+      probeMs: this.#terms.host.tuning.probe,
       recall: () => this.#recall(),
       save: (speaks) => this.#save(speaks),
     };

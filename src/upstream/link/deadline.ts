@@ -1,4 +1,4 @@
-import { heldUpBy, longestTimer, readingMs } from "../../core/clock.ts";
+import { heldUpBy, heldUpMs, longestTimer, readingMs } from "../../core/clock.ts";
 import { List, type ListNode } from "../../core/linked-list.ts";
 
 /** The running deadlines. One timer serves them all; it is set for the first that may be due. */
@@ -6,8 +6,7 @@ const running = new List<Deadline>();
 let timer: Timer | null = null;
 let timerDue = Infinity;
 
-/** By how much too late the timer then fires, ms. */
-const isHeldUp = heldUpBy(250);
+const isHeldUp = heldUpBy(heldUpMs);
 
 function watch(deadline: Deadline): ListNode<Deadline> {
   if (deadline.due < timerDue) setTimer(deadline.due);

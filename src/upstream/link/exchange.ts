@@ -1,5 +1,8 @@
+import type { Failure } from "../../core/failure.ts";
+import { isLonger } from "../../mcp/utf8.ts";
+import { faults } from "../faults.ts";
 import { Deadline } from "./deadline.ts";
-import type { AskClient, Handlers, LinkRequest } from "./link.ts";
+import type { Answer, AskClient, Handlers, LinkHost, LinkRequest } from "./link.ts";
 import { QuestionContext } from "./question-context.ts";
 
 /** Why a request was given up without an answer. */
@@ -12,6 +15,10 @@ const issuedId = /^[1-9]\d{0,14}$/;
 
 /** Whether `id` is one that a link gave out, which are the numbers from 1 to `last`. */
 export const isIssued = (id: string, last: number): boolean => issuedId.test(id) && Number(id) <= last;
+
+/** The failure of an answer with a result beyond the limit; null for every other answer. */
+export const tooLarge = (answer: Answer, { server, limits }: LinkHost): Failure | null =>
+  answer.kind === "result" && isLonger(answer.result, limits.result) ? faults.tooLarge(server, limits.result) : null;
 
 /** One request until it is answered, with everything that the server says about it meanwhile. */
 export abstract class Exchange extends QuestionContext {

@@ -1,5 +1,5 @@
-/** Most bytes that may wait. */
-const mostBytes = 8 * 1024 ** 2;
+/** Most bytes that may wait for a server that does not take them. */
+export const mostBytes = 8 * 1024 ** 2;
 
 /** Messages that wait for a connection that is not open yet, or for a pipe that takes no more now. */
 export type Outbox = {

@@ -1,9 +1,8 @@
 import { headroom } from "../../mcp/message.ts";
 import { cancelledParams, notificationText, requestText } from "../../mcp/outbound.ts";
-import { isLonger } from "../../mcp/utf8.ts";
 import { faults } from "../faults.ts";
 import { AmbiguousQuestions } from "./ambiguous-questions.ts";
-import { Exchange, type GaveUp, isIssued } from "./exchange.ts";
+import { Exchange, type GaveUp, isIssued, tooLarge } from "./exchange.ts";
 import { createFloodGuard, floodReason } from "./flood.ts";
 import { type Inbox, receive } from "./inbox.ts";
 import type { Answer, End, Link, LinkHost, LinkRequest } from "./link.ts";
@@ -37,6 +36,13 @@ export type PipeEvents = {
 };
 
 const shortestCap = 16 * 1024 ** 2;
+
+/** How the keys begin of messages that are no requests; that of a request is its id. */
+const keys = { reply: "reply-", notification: "notification-" };
+/** Whether what has this key is an answer to the server, or the progress with one. */
+export const isReply = (key: string): boolean => key.startsWith(keys.reply);
+/** Whether what has this key is a notification. */
+export const isNotification = (key: string): boolean => key.startsWith(keys.notification);
 
 /** A request that waits for its answer. */
 class PipeExchange extends Exchange {
@@ -102,7 +108,7 @@ export class PipeLink implements Link {
   }
 
   async notify(method: string, params: string | null): Promise<void> {
-    if (!this.over) this.#pipe.write(`notification-${++this.#last}`, notificationText(method, params));
+    if (!this.over) this.#pipe.write(`${keys.notification}${++this.#last}`, notificationText(method, params));
   }
 
   fail(reason: string): void {
@@ -137,7 +143,7 @@ export class PipeLink implements Link {
   }
 
   #createInbox(): Inbox {
-    const { server, limits, dropped } = this.host;
+    const { dropped } = this.host;
     const guard = createFloodGuard(dropped, () => this.fail(floodReason));
     const issued = (id: string): boolean => isIssued(id, this.#last);
     return {
@@ -149,8 +155,7 @@ export class PipeLink implements Link {
           guard.unrelated();
           return dropped("a late answer");
         }
-        const large = answer.kind === "result" && isLonger(answer.result, limits.result);
-        this.#settle(idText, large ? faults.tooLarge(server, limits.result) : answer);
+        this.#settle(idText, tooLarge(answer, this.host) ?? answer);
       },
       broken: (idText, why) => this.#settle(idText, why),
       find: (id) => this.#open.get(id),
@@ -159,7 +164,7 @@ export class PipeLink implements Link {
       outside: this.#outside,
       ambiguous: this.#ambiguous,
       reply: (text) => {
-        const key = `reply-${++this.#last}`;
+        const key = `${keys.reply}${++this.#last}`;
         if (this.#pipe.write(key, text)) return this.#pipe.taken?.(key);
         dropped("an answer that the server does not take");
       },

@@ -1,5 +1,5 @@
 /** The newest lines of a stream; older ones leave as new ones come. */
-export type Ring = {
+type Ring = {
   push(line: string): void;
   /** The newest `count` lines, oldest first. */
   last(count: number): string[];

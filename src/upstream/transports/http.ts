@@ -65,6 +65,7 @@ class HttpLink implements Link {
    */
   readonly #unused: AbortController[] = [];
   readonly #courtesies: Courtesies;
+  readonly #gone: Promise<void>;
   #last = 0;
   /** The roots have changed since the server was last told so. */
   #rootsChanged = false;
@@ -75,6 +76,8 @@ class HttpLink implements Link {
     this.#proxy = spec.proxy;
     this.#wire = new HttpWire(spec, host);
     this.#courtesies = new Courtesies(this.#wire, host);
+    // Also where the link is broken: a server that was only slow would otherwise keep the session for ever.
+    this.#gone = this.ended.then(() => this.#wire.endSession());
     this.#context = {
       host,
       wire: this.#wire,
@@ -143,22 +146,21 @@ class HttpLink implements Link {
   }
 
   fail(reason: string): void {
-    void this.#finish({ expected: false, reason });
+    this.#finish({ expected: false, reason });
   }
 
   close(): Promise<void> {
-    return this.#finish({ expected: true, reason: "it was stopped" });
+    this.#finish({ expected: true, reason: "it was stopped" });
+    return this.#gone;
   }
 
-  async #finish(end: End): Promise<void> {
+  #finish(end: End): void {
     if (this.over) return;
     this.over = end;
     this.#session.close();
     this.#courtesies.close();
     for (const { controller } of this.#open.items) controller.abort();
     this.#ended.resolve(end);
-    // Also where the link is broken: a server that was only slow would otherwise keep the session for ever.
-    await this.#wire.endSession();
   }
 
   #prepare(request: LinkRequest): HttpExchange {

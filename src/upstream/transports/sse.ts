@@ -5,7 +5,7 @@ import { lossOf } from "../http/lost-session.ts";
 import { courtesyOver, type EndpointSpec, mostCourtesies, sendTo } from "../http/wire.ts";
 import type { Link, LinkHost } from "../link/link.ts";
 import { createOutbox } from "../link/outbox.ts";
-import { type Pipe, type PipeEvents, PipeLink } from "../link/pipe-link.ts";
+import { isNotification, isReply, type Pipe, type PipeEvents, PipeLink } from "../link/pipe-link.ts";
 
 /**
  * Opens the pair of endpoints of 2024-11-05: a stream of the server's messages, and POSTs to the URL that the server
@@ -17,9 +17,6 @@ export function openSse(spec: EndpointSpec, host: LinkHost): Link {
 
 /** Bytes of a refusal that are read. */
 const longestRefusal = 4_096;
-
-const isReply = (key: string): boolean => key.startsWith("reply");
-const isNotification = (key: string): boolean => key.startsWith("notification");
 
 class SsePipe implements Pipe {
   readonly pid = null;

@@ -5,11 +5,9 @@ import { quoted } from "../faults.ts";
 import { whyUnreached } from "../http/answer.ts";
 import type { EndpointSpec } from "../http/wire.ts";
 import type { Link, LinkHost } from "../link/link.ts";
-import { createOutbox } from "../link/outbox.ts";
+import { createOutbox, mostBytes } from "../link/outbox.ts";
 import { type Pipe, type PipeEvents, PipeLink } from "../link/pipe-link.ts";
 
-/** Most bytes that may wait for a server that does not read. */
-const mostWaiting = 8 * 1024 ** 2;
 /** How long a server may take to say goodbye, ms. */
 const goodbyeMs = 1_000;
 
@@ -67,7 +65,7 @@ class SocketPipe implements Pipe {
   write(key: string, text: string): boolean {
     const { readyState, bufferedAmount } = this.#socket;
     if (readyState === WebSocket.CONNECTING) return this.#outbox.put(key, text);
-    if (bufferedAmount > mostWaiting) return false;
+    if (bufferedAmount > mostBytes) return false;
     this.#socket.send(text);
     return true;
   }

@@ -1,9 +1,10 @@
 import { expect, test } from "bun:test";
+import { initialize } from "../../../src/upstream/link/handshake.ts";
 import { query } from "../../../src/upstream/link/query.ts";
 import { openHttp } from "../../../src/upstream/transports/http.ts";
 import { rejectionOf } from "../../support/failure.ts";
 import { linkHost } from "../../support/link-host.ts";
-import { isCall, serve } from "../../support/mcp-server.ts";
+import { isCall, opens, serve } from "../../support/mcp-server.ts";
 import { until } from "../../support/until.ts";
 
 const peer = { era: "legacy", revision: "2025-11-25" } as const;
@@ -29,4 +30,22 @@ test("a request that was given up before is not sent over HTTP", async () => {
   expect((await rejectionOf(asked)).code).toBe("cancelled");
   await link.close();
   expect(server.seen).toEqual([]);
+});
+
+test("a link is closed once its session has ended, also where it broke before", async () => {
+  const taken = Promise.withResolvers<void>();
+  using server = serve(async ({ method, id }, { method: verb }) => {
+    if (verb !== "DELETE") return method === "initialize" ? opens(id, "s") : null;
+    await taken.promise;
+    return new Response(null, { status: 204 });
+  });
+  const link = open(server.url);
+  await initialize(link, 60_000);
+  link.fail("it floods");
+  let closed = false;
+  const closing = link.close().then(() => (closed = true));
+  await until(() => server.seen.some(({ verb }) => verb === "DELETE"), "the end of the session");
+  expect(closed).toBe(false);
+  taken.resolve();
+  await closing;
 });

@@ -1,11 +1,9 @@
 import { expect, test } from "bun:test";
 import { rejectionOf } from "../../support/failure.ts";
 import {
-  discovers,
   event,
   events,
   isCall,
-  listening,
   opens,
   openStream,
   refusal,
@@ -330,56 +328,6 @@ test.each([401, 429, 400, 503])(
     expect(server.of("initialize").length).toBe(1);
   },
 );
-
-test("whoever joins a subscription that the server then refuses is refused too", async () => {
-  const asked = Promise.withResolvers<void>();
-  const answer = Promise.withResolvers<void>();
-  using server = serve(async ({ method, id }) => {
-    if (method !== "resources/subscribe") return null;
-    asked.resolve();
-    await answer.promise;
-    return refusal(id, -32002, "no such resource");
-  });
-  await using set = upstreams([http("a", server.url)]);
-  const first = rejectionOf(set.follow("a", "test://a", () => {}));
-  await asked.promise;
-  const second = rejectionOf(set.follow("a", "test://a", () => {}));
-  await until(() => set.status()[0]?.instances === 1, "the one instance");
-  answer.resolve();
-  expect(await Promise.all([first, second])).toMatchObject([{ code: "invalid-params" }, { code: "invalid-params" }]);
-  expect(set.status()[0]?.subscriptions).toBe(0);
-  expect(server.of("resources/subscribe").length).toBe(1);
-});
-
-test("a resource that the server refuses is not subscribed to", async () => {
-  using server = serve(({ method, id }) =>
-    method === "resources/subscribe" ? refusal(id, -32002, "no such resource") : null,
-  );
-  await using set = upstreams([http("a", server.url)]);
-  const failure = await rejectionOf(set.follow("a", "test://a", () => {}));
-  expect(failure).toMatchObject({ code: "invalid-params" });
-  expect(JSON.parse(failure.detail.refusal ?? "{}")).toEqual({ code: -32002, message: "no such resource" });
-  expect(set.status()[0]?.subscriptions).toBe(0);
-});
-
-for (const notifications of [{}, { resourcesListChanged: true }, { resourceSubscriptions: [] }]) {
-  test(`a modern server that honours only ${JSON.stringify(notifications)} grants no subscription, and is listened to no more`, async () => {
-    const open = new Set<unknown>();
-    using server = serve(({ method, id }, request) => {
-      if (method === "server/discover") return discovers(id);
-      if (method === "initialize") return new Response(null, { status: 404 });
-      if (method !== "subscriptions/listen") return null;
-      open.add(id);
-      request.signal.addEventListener("abort", () => open.delete(id));
-      return listening(id, notifications);
-    });
-    await using set = upstreams([http("a", server.url)]);
-    await set.settled();
-    expect(await rejectionOf(set.follow("a", "test://a", () => {}))).toMatchObject({ code: "upstream-down" });
-    await until(() => set.status()[0]?.subscriptions === 0, "its end");
-    await until(() => open.size === 0, "the end of the request");
-  });
-}
 
 test("a server that may take a month is called, and asked neither for its health nor for its list meanwhile", async () => {
   using server = serve(() => null);

@@ -97,14 +97,16 @@ test("T13: a flood without a line end ends the child, and memory stays bounded",
 
 test("S10 T14: wrong, repeated and unsolicited answers reach nobody and are counted", async () => {
   await using set = upstreams([fake("a", [], { timeout: "300ms", isolation: "shared" })]);
-  await set.settled();
+  // The time of a call may be up before its instance has started.
+  await until(() => set.ask("a", "echo").catch(() => null), "an instance");
+  const before = set.status()[0]?.dropped ?? NaN;
   expect((await rejectionOf(set.ask("a", "wrong-id"))).code).toBe("timeout");
   expect(textOf(await set.ask("a", "twice"))).toBe("first");
   expect((await rejectionOf(set.ask("a", "both"))).code).toBe("upstream-protocol");
   expect((await rejectionOf(set.ask("a", "null-id"))).code).toBe("timeout");
   expect(textOf(await set.ask("a", "slow", { ms: 1 }))).toBe('{"ms":1}');
   // Two foreign answers, a request, a notification, a second answer, both, and one without an id.
-  expect(set.status()[0]?.dropped).toBe(7);
+  expect(set.status()[0]?.dropped).toBe(before + 7);
 });
 
 test("T12: a late answer is dropped, never taken for another call's", async () => {
@@ -288,10 +290,3 @@ test.skipIf(!linux)(
     expect(await new Response(child.stdout).text()).toBe("0\n");
   },
 );
-
-test("R111 R112: intervals below five seconds are refused", () => {
-  for (const name of ["healthCheck", "refresh"]) {
-    const given = (ms: number) => stdioOptions.safeParse({ id: "a", command: "x", [name]: `${ms}ms` }).error?.message;
-    expect([given(5_000), given(4_999)]).toEqual([undefined, expect.stringContaining("5s is the shortest")]);
-  }
-});

@@ -18,7 +18,7 @@ import {
   text,
   told,
 } from "../../support/mcp-server.ts";
-import { fake, http, jsonOf, paramsOf, serveFake, textOf, upstreams } from "../../support/upstream.ts";
+import { http, paramsOf, textOf, upstreams } from "../../support/upstream.ts";
 import { until } from "../../support/until.ts";
 
 const withSession = (message: Message): Response | null =>
@@ -230,101 +230,6 @@ test("FIELD T54: a modern server's listening stream that ends is opened again, a
   const _meta = { [subscriptionIdKey]: open[1]?.id };
   open[1]?.stream.enqueue(told("notifications/tools/list_changed", { _meta }));
   await until(() => set.listings()[0]?.tools[0]?.name === "three", "the changed list");
-});
-
-test("a modern server listens for all resources of an instance at once, and refuses what it does not tell of", async () => {
-  await using served = await serveFake(["--http", "--sse", "--rich", "--era", "modern"]);
-  await using set = upstreams([served.options]);
-  await set.settled();
-  const told: string[] = [];
-  const stops = [
-    await set.follow("fake", "test://a", () => told.push("a"), "modern"),
-    await set.follow("fake", "test://b", () => told.push("b"), "modern"),
-  ];
-  const touch = (uri: string) =>
-    set.ask("fake", "announce", { method: "notifications/resources/updated", params: { uri } }, { era: "modern" });
-  await touch("test://b");
-  await until(() => told.length > 0, "the second");
-  await touch("test://a");
-  await until(() => told.includes("a"), "the first");
-  stops[1]?.();
-  expect(set.status()[0]).toMatchObject({ subscriptions: 1 });
-  expect(await rejectionOf(set.follow("fake", "test://refused", () => {}, "modern"))).toMatchObject({
-    code: "upstream-down",
-    message: expect.stringContaining("does not tell of changes"),
-  });
-  told.length = 0;
-  await touch("test://a");
-  await until(() => told.includes("a"), "the first to be told still");
-  expect(told).not.toContain("b");
-});
-
-test("subscriptions outlive a change of their server's options", async () => {
-  const old = upstreams([fake("a", ["--rich"])]);
-  await old.settled();
-  let updated = 0;
-  const stop = await old.follow("a", "test://a", () => updated++);
-  await using next = upstreams([fake("a", ["--rich"], { env: { CHANGED: "1" } })], { previous: old });
-  await until(() => updated > 0, "the listener to be told that it may have missed something");
-  await next.drainPrevious(0);
-  const seen = async () => (jsonOf(await next.ask("a", "seen")).subscribed as string[]).join();
-  expect(await seen()).toBe("+test://a");
-  expect(next.status()[0]?.subscriptions).toBe(1);
-  stop();
-  await until(async () => (await seen()) === "+test://a,-test://a", "the end");
-});
-
-test("subscriptions of a server that is removed go on once it is back", async () => {
-  const old = upstreams([fake("a", ["--rich"])]);
-  await old.settled();
-  let updated = 0;
-  const stop = await old.follow("a", "test://a", () => updated++);
-  await old.follow("a", "test://b", () => updated++);
-  const between = upstreams([fake("b")], { previous: old });
-  await between.drainPrevious(0);
-  const later = upstreams([fake("b")], { previous: between });
-  stop();
-  expect(updated).toBe(0);
-  await using next = upstreams([fake("a", ["--rich"])], { previous: later });
-  await until(() => updated > 0, "the listener to be told that it may have missed something");
-  await next.drainPrevious(0);
-  expect(jsonOf(await next.ask("a", "seen")).subscribed).toEqual(["+test://b"]);
-});
-
-test("who waits for a subscription to a server that is removed is refused", async () => {
-  using server = serve(({ method }) => (method === "resources/subscribe" ? new Promise(() => {}) : null));
-  const old = upstreams([http("a", server.url)]);
-  await old.settled();
-  const refused = rejectionOf(old.follow("a", "test://a", () => {}));
-  await until(() => server.of("resources/subscribe").length === 1, "the request");
-  await using next = upstreams([], { previous: old });
-  const drained = next.drainPrevious(0);
-  expect((await refused).message).toContain("not available");
-  await drained;
-});
-
-test("who hears what servers say goes on to hear it after a reload", async () => {
-  const old = upstreams([fake("a")]);
-  await old.settled();
-  const notices: string[] = [];
-  old.onNotice(({ method }) => void notices.push(method));
-  await using next = upstreams([fake("a", [], { timeout: "9s" })], { previous: old });
-  const announce = () => next.ask("a", "announce", { method: "notifications/tasks", params: { taskId: "t" } });
-  await announce();
-  await until(() => notices.length === 1, "the notice");
-  expect(notices).toEqual(["notifications/tasks"]);
-});
-
-test("subscriptions outlive a crash of their instance", async () => {
-  await using set = upstreams([fake("a", ["--rich"])]);
-  let updated = 0;
-  await set.follow("a", "test://a", () => updated++);
-  const { pid } = jsonOf(await set.ask("a", "count"));
-  process.kill(Number(pid), "SIGKILL");
-  await until(() => updated > 0, "the listener to be told that it may have missed something");
-  const seen = jsonOf(await set.ask("a", "seen"));
-  expect(seen.subscribed).toEqual(["+test://a"]);
-  expect(jsonOf(await set.ask("a", "count")).pid).not.toBe(pid);
 });
 
 test("a thousand progress notifications reach the caller in order", async () => {

@@ -1,0 +1,138 @@
+import { expect, test } from "bun:test";
+import { rejectionOf } from "../support/failure.ts";
+import { discovers, listening, refusal, serve } from "../support/mcp-server.ts";
+import { fake, http, jsonOf, serveFake, upstreams } from "../support/upstream.ts";
+import { until } from "../support/until.ts";
+
+test("a resource that the server refuses is not subscribed to", async () => {
+  using server = serve(({ method, id }) =>
+    method === "resources/subscribe" ? refusal(id, -32002, "no such resource") : null,
+  );
+  await using set = upstreams([http("a", server.url)]);
+  const failure = await rejectionOf(set.follow("a", "test://a", () => {}));
+  expect(failure).toMatchObject({ code: "invalid-params" });
+  expect(JSON.parse(failure.detail.refusal ?? "{}")).toEqual({ code: -32002, message: "no such resource" });
+  expect(set.status()[0]?.subscriptions).toBe(0);
+});
+
+test("whoever joins a subscription that the server then refuses is refused too", async () => {
+  const asked = Promise.withResolvers<void>();
+  const answer = Promise.withResolvers<void>();
+  using server = serve(async ({ method, id }) => {
+    if (method !== "resources/subscribe") return null;
+    asked.resolve();
+    await answer.promise;
+    return refusal(id, -32002, "no such resource");
+  });
+  await using set = upstreams([http("a", server.url)]);
+  const first = rejectionOf(set.follow("a", "test://a", () => {}));
+  await asked.promise;
+  const second = rejectionOf(set.follow("a", "test://a", () => {}));
+  await until(() => set.status()[0]?.instances === 1, "the one instance");
+  answer.resolve();
+  expect(await Promise.all([first, second])).toMatchObject([{ code: "invalid-params" }, { code: "invalid-params" }]);
+  expect(set.status()[0]?.subscriptions).toBe(0);
+  expect(server.of("resources/subscribe").length).toBe(1);
+});
+
+test("a modern server listens for all resources of an instance at once, and refuses what it does not tell of", async () => {
+  await using served = await serveFake(["--http", "--sse", "--rich", "--era", "modern"]);
+  await using set = upstreams([served.options]);
+  await set.settled();
+  const told: string[] = [];
+  const stops = [
+    await set.follow("fake", "test://a", () => told.push("a"), "modern"),
+    await set.follow("fake", "test://b", () => told.push("b"), "modern"),
+  ];
+  const touch = (uri: string) =>
+    set.ask("fake", "announce", { method: "notifications/resources/updated", params: { uri } }, { era: "modern" });
+  await touch("test://b");
+  await until(() => told.length > 0, "the second");
+  await touch("test://a");
+  await until(() => told.includes("a"), "the first");
+  stops[1]?.();
+  expect(set.status()[0]).toMatchObject({ subscriptions: 1 });
+  expect(await rejectionOf(set.follow("fake", "test://refused", () => {}, "modern"))).toMatchObject({
+    code: "upstream-down",
+    message: expect.stringContaining("does not tell of changes"),
+  });
+  told.length = 0;
+  await touch("test://a");
+  await until(() => told.includes("a"), "the first to be told still");
+  expect(told).not.toContain("b");
+});
+
+for (const notifications of [{}, { resourcesListChanged: true }, { resourceSubscriptions: [] }]) {
+  test(`a modern server that honours only ${JSON.stringify(notifications)} grants no subscription, and is listened to no more`, async () => {
+    const open = new Set<unknown>();
+    using server = serve(({ method, id }, request) => {
+      if (method === "server/discover") return discovers(id);
+      if (method === "initialize") return new Response(null, { status: 404 });
+      if (method !== "subscriptions/listen") return null;
+      open.add(id);
+      request.signal.addEventListener("abort", () => open.delete(id));
+      return listening(id, notifications);
+    });
+    await using set = upstreams([http("a", server.url)]);
+    await set.settled();
+    expect(await rejectionOf(set.follow("a", "test://a", () => {}))).toMatchObject({ code: "upstream-down" });
+    await until(() => set.status()[0]?.subscriptions === 0, "its end");
+    await until(() => open.size === 0, "the end of the request");
+  });
+}
+
+test("subscriptions outlive a crash of their instance", async () => {
+  await using set = upstreams([fake("a", ["--rich"])]);
+  let updated = 0;
+  await set.follow("a", "test://a", () => updated++);
+  const { pid } = jsonOf(await set.ask("a", "count"));
+  process.kill(Number(pid), "SIGKILL");
+  await until(() => updated > 0, "the listener to be told that it may have missed something");
+  const seen = jsonOf(await set.ask("a", "seen"));
+  expect(seen.subscribed).toEqual(["+test://a"]);
+  expect(jsonOf(await set.ask("a", "count")).pid).not.toBe(pid);
+});
+
+test("subscriptions outlive a change of their server's options", async () => {
+  const old = upstreams([fake("a", ["--rich"])]);
+  await old.settled();
+  let updated = 0;
+  const stop = await old.follow("a", "test://a", () => updated++);
+  await using next = upstreams([fake("a", ["--rich"], { env: { CHANGED: "1" } })], { previous: old });
+  await until(() => updated > 0, "the listener to be told that it may have missed something");
+  await next.drainPrevious(0);
+  const seen = async () => (jsonOf(await next.ask("a", "seen")).subscribed as string[]).join();
+  expect(await seen()).toBe("+test://a");
+  expect(next.status()[0]?.subscriptions).toBe(1);
+  stop();
+  await until(async () => (await seen()) === "+test://a,-test://a", "the end");
+});
+
+test("subscriptions of a server that is removed go on once it is back", async () => {
+  const old = upstreams([fake("a", ["--rich"])]);
+  await old.settled();
+  let updated = 0;
+  const stop = await old.follow("a", "test://a", () => updated++);
+  await old.follow("a", "test://b", () => updated++);
+  const between = upstreams([fake("b")], { previous: old });
+  await between.drainPrevious(0);
+  const later = upstreams([fake("b")], { previous: between });
+  stop();
+  expect(updated).toBe(0);
+  await using next = upstreams([fake("a", ["--rich"])], { previous: later });
+  await until(() => updated > 0, "the listener to be told that it may have missed something");
+  await next.drainPrevious(0);
+  expect(jsonOf(await next.ask("a", "seen")).subscribed).toEqual(["+test://b"]);
+});
+
+test("who waits for a subscription to a server that is removed is refused", async () => {
+  using server = serve(({ method }) => (method === "resources/subscribe" ? new Promise(() => {}) : null));
+  const old = upstreams([http("a", server.url)]);
+  await old.settled();
+  const refused = rejectionOf(old.follow("a", "test://a", () => {}));
+  await until(() => server.of("resources/subscribe").length === 1, "the request");
+  await using next = upstreams([], { previous: old });
+  const drained = next.drainPrevious(0);
+  expect((await refused).message).toContain("not available");
+  await drained;
+});
