@@ -57,7 +57,9 @@ export function gather(from: Gathering): Gathered {
   const [tools, prompts] = [named("tools", byName), named("prompts", byName)];
   const resourceTemplates = named("resourceTemplates", (candidates) => assignUris(candidates));
   const templates = indexTemplates(resourceTemplates);
-  const resources = named("resources", (candidates) => assignUris(candidates, templates.claims()));
+  // A list with a URI that does not parse, as `my_server://x`, is refused as a whole by clients in Python.
+  const rules = { claims: templates.claims(), isUri: (text: string) => URL.canParse(text) };
+  const resources = named("resources", (candidates) => assignUris(candidates, rules));
   return { entries: { tools, prompts, resources, resourceTemplates }, missing, templates };
 }
 

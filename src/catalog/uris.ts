@@ -34,13 +34,18 @@ export function splitExplicit(uri: string): { readonly server: string; readonly 
   return at < 0 ? null : { server: uri.slice(scheme.length, at), uri: uri.slice(at + 1) };
 }
 
+/** What assigning depends on besides the candidates: which servers have a template for a URI, and which texts are URIs. */
+type UriRules = { readonly claims: (uri: string) => Iterable<string>; readonly isUri: (text: string) => boolean };
+
+const anyText: UriRules = { claims: () => [], isUri: () => true };
+
 /**
- * Gives each candidate its URI on the wire: its own URI if no other server has it or (`claims`) a template for it, else
- * one that names its server.
+ * Gives each candidate its URI on the wire: its own URI if it is one and no other server has it or (`claims`) a template
+ * for it, else one that names its server.
  */
 export function assignUris(
   candidates: readonly Candidate[],
-  claims: (uri: string) => Iterable<string> = () => [],
+  { claims, isUri }: UriRules = anyText,
 ): Map<Candidate, Named> {
   const named = new Map<Candidate, Named>();
   const refuse = (each: Candidate, reason: string, told = reason): void => void named.set(each, { reason, told });
@@ -55,7 +60,7 @@ export function assignUris(
       else if (name.length > longestUri) refuse(candidate, `its URI is longer than ${longestUri} characters`);
       else if (name.startsWith(scheme)) refuse(candidate, `${scheme}… URIs are the gateway's`);
       else {
-        const wire = servers.size === 1 ? name : wrapUri(server, name);
+        const wire = servers.size === 1 && isUri(name) ? name : wrapUri(server, name);
         open.push({ candidate, canonical: canonicalName(server, name), wire });
       }
     }

@@ -120,8 +120,8 @@ function refuseFaults(call: IdentifiedCall): void {
 
 function checkArguments(gw: Gateway, call: RoutedCall): void {
   const { route, inbound } = call;
-  const { paramHeaders, params } = inbound;
-  if (paramHeaders && route.tool) checkParamHeaders(paramHeaders, route.tool.inputSchema, params.arguments);
+  const { paramHeaders } = inbound;
+  if (paramHeaders && route.tool) checkParamHeaders(paramHeaders, route.tool.inputSchema, inbound);
   gw.validator.check(call, route);
 }
 

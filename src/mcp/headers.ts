@@ -1,5 +1,7 @@
 import { Failure } from "../core/failure.ts";
+import type { Inbound } from "../core/inbound.ts";
 import { isObject } from "../core/json.ts";
+import { locate } from "./json-text.ts";
 import { subschemas } from "./subschemas.ts";
 
 const prefix = "mcp-param-";
@@ -11,6 +13,7 @@ const plainValue = /^[\x21-\x7e](?:[\t\x20-\x7e]*[\x21-\x7e])?$/;
 /** The same with bytes that are not ASCII, each of which Bun reads as one character. */
 const rawValue = /^[\x21-\x7e\x80-\xff](?:[\t\x20-\x7e\x80-\xff]*[\x21-\x7e\x80-\xff])?$/;
 const decimal = /^-?\d+(?:\.\d+)?$/;
+const integer = /^-?\d+$/;
 const strictUtf8 = new TextDecoder("utf-8", { fatal: true, ignoreBOM: true });
 
 /**
@@ -53,11 +56,14 @@ export function readParamHeaders(headers: Headers): Readonly<Record<string, stri
   return found;
 }
 
+/** A call: its arguments, parsed and as they were written. */
+type Written = Pick<Inbound, "params" | "text" | "spans">;
+
 /** The headers that repeat a call's arguments for a modern HTTP upstream, as the tool's schema asks. */
-export function paramHeaders(inputSchema: unknown, args: unknown): Record<string, string> {
+export function paramHeaders(inputSchema: unknown, call: Written): Record<string, string> {
   const headers: Record<string, string> = {};
   for (const { name, path } of headerNames(inputSchema).headers) {
-    const value = fieldText(valueAt(args, path));
+    const value = fieldText(valueAt(call.params.arguments, path), call, path);
     if (value !== null) headers[`Mcp-Param-${name}`] = encodeHeader(value);
   }
   return headers;
@@ -67,18 +73,21 @@ export function paramHeaders(inputSchema: unknown, args: unknown): Record<string
 export function checkParamHeaders(
   received: Readonly<Record<string, string>>,
   inputSchema: unknown,
-  args: unknown,
+  call: Written,
 ): void {
   for (const header of headerNames(inputSchema).headers) {
-    const value = valueAt(args, header.path);
-    const text = fieldText(value);
+    const value = valueAt(call.params.arguments, header.path);
+    const text = fieldText(value, call, header.path);
     if (text === null) continue;
     const field = received[prefix + header.name.toLowerCase()];
+    // Official clients in TypeScript send no header for an integer that they cannot hold.
+    if (field === undefined && isRounded(value)) continue;
     if (field === undefined) throw mismatch(header, "is missing");
     const decoded = decodeHeader(field);
     if (decoded === null) throw mismatch(header, "is no valid header value or Base64 sentinel");
     // Numbers are compared as numbers: 42.0 and 42 are equal.
-    const same = typeof value === "number" && decimal.test(decoded) ? Number(decoded) === value : decoded === text;
+    const isNumber = typeof value === "number" && !isRounded(value) && decimal.test(decoded);
+    const same = isNumber ? Number(decoded) === value : decoded === text;
     if (!same) throw mismatch(header, "differs from it");
   }
 }
@@ -100,15 +109,23 @@ function valueAt(args: unknown, path: readonly string[]): unknown {
   return value;
 }
 
+/** Whether parsing may have changed an integer. */
+const isRounded = (value: unknown): boolean =>
+  typeof value === "number" && !Number.isSafeInteger(value) && (Number.isInteger(value) || !Number.isFinite(value));
+
 /**
- * The text of an argument in a header; null if no header can repeat it: absent, not primitive, or a number that parsing
- * may have changed.
+ * The text of an argument in a header; null if no header can repeat it: absent, not primitive, or a number too large and
+ * not written in digits alone. Servers in Python compare every digit.
  */
-function fieldText(value: unknown): string | null {
+function fieldText(value: unknown, { text, spans }: Written, path: readonly string[]): string | null {
   if (typeof value === "string") return value;
   if (typeof value === "boolean") return String(value);
-  if (typeof value !== "number" || !Number.isFinite(value)) return null;
-  return Number.isInteger(value) && !Number.isSafeInteger(value) ? null : String(value);
+  if (typeof value !== "number") return null;
+  if (!isRounded(value)) return String(value);
+  let span = spans.arguments;
+  for (const key of path) span = span && locate(text, span[0], key);
+  const written = span ? text.slice(...span) : "";
+  return integer.test(written) ? written : null;
 }
 
 /**

@@ -51,7 +51,7 @@ const list =
 
 const text = value("a string", (each) => typeof each === "string");
 const flag = value("true or false", (each) => typeof each === "boolean");
-const number = value("a number", (each) => typeof each === "number");
+const whole = value("a whole number", Number.isInteger);
 const fraction = value("a number from 0 to 1", (each) => typeof each === "number" && each >= 0 && each <= 1);
 const texts = value("a list of strings", (each) => Array.isArray(each) && each.every((one) => typeof one === "string"));
 const oneOf = (...known: readonly unknown[]): Shape =>
@@ -103,7 +103,7 @@ const shapes: Readonly<Record<ListName, Shape>> = {
       object("an object", { name: text, title: text, description: text, required: flag }, "name"),
     ),
   }),
-  resources: object("an object", { ...content, size: number }, "name"),
+  resources: object("an object", { ...content, size: whole }, "name"),
   resourceTemplates: object("an object", content, "name"),
 };
 

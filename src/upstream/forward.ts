@@ -109,7 +109,7 @@ function mirror({ inbound }: Call, { tool }: Route, { method, edits }: UpstreamR
   const name: unknown = source && (edits[source] ? JSON.parse(edits[source]) : inbound.params[source]);
   return {
     ...(typeof name === "string" && { "Mcp-Name": encodeHeader(name) }),
-    ...(tool && method === "tools/call" && paramHeaders(tool.inputSchema, inbound.params.arguments)),
+    ...(tool && method === "tools/call" && paramHeaders(tool.inputSchema, inbound)),
   };
 }
 

@@ -63,6 +63,7 @@ describe("URIs on the wire", () => {
       ["db://a"],
       [`resource crm:db://${"x".repeat(8000)}`],
     ],
+    ["one that is no URI", { crm: { resources: ["my_crm://a", "/a"] } }, ["mcpgw+crm:/a", "mcpgw+crm:my_crm://a"], []],
     ["no URI at all", { crm: { resources: ["", "db://a"] } }, ["db://a"], ["resource crm:"]],
   ];
   test.each(rows)("%s", (_what, served, names, without) => {
@@ -84,7 +85,7 @@ describe("URIs on the wire", () => {
 
 describe("where a URI leads", () => {
   const served = {
-    crm: { resources: ["db://a", "crm://one"], templates: ["crm://{id}", "crm://{id}/notes/{n}"] },
+    crm: { resources: ["db://a", "crm://one", "my_crm://a"], templates: ["crm://{id}", "crm://{id}/notes/{n}"] },
     files: { resources: ["db://a"], templates: ["file:///{+path}", "file:///srv/{+path}"] },
     other: { templates: ["file:///srv/{+path}", "any://{x}", "crm://{id}/deep/{+rest}"] },
     wide: { templates: ["file:///srv/{x}/y", "any://{x}"] },
@@ -99,6 +100,7 @@ describe("where a URI leads", () => {
     ["mcpgw+files:file:///elsewhere", "files:file:///elsewhere"],
     ["file:///etc/hosts", "files:file:///etc/hosts"],
     ["mcpgw+other:file:///srv/{+path}", "other:file:///srv/{+path}"],
+    ["my_crm://a", "crm:my_crm://a"],
   ];
   test.each(rows)("%s → %s", (uri, to) => {
     const route = lead(catalog, "resource", uri);

@@ -57,6 +57,16 @@ describe("the codec", () => {
   });
 });
 
+/** A call with these arguments: their JSON text where it matters how they were written. */
+function call(args: unknown) {
+  const text = typeof args === "string" ? args : JSON.stringify(args);
+  return {
+    text,
+    spans: { params: null, arguments: [0, text.length] },
+    params: { arguments: JSON.parse(text) },
+  } as const;
+}
+
 const schema = {
   type: "object",
   properties: {
@@ -137,10 +147,14 @@ describe("mirrored arguments", () => {
   const sent = { "Mcp-Param-Region": "eu", "Mcp-Param-Limit": "42", "Mcp-Param-Dry-Run": "false" };
 
   test("are sent as headers", () => {
-    expect(paramHeaders(schema, args)).toEqual(sent);
-    expect(paramHeaders(schema, { region: null, limit: 2 ** 60, where: [] })).toEqual({});
-    expect(paramHeaders(schema, { region: "世" })).toEqual({ "Mcp-Param-Region": "=?base64?5LiW?=" });
-    expect(paramHeaders(schema, JSON.parse('{"__proto__":{"region":"eu"}}'))).toEqual({});
+    expect(paramHeaders(schema, call(args))).toEqual(sent);
+    expect(paramHeaders(schema, call('{"region":null,"limit":1e30,"where":[]}'))).toEqual({});
+    expect(paramHeaders(schema, call({ region: "世" }))).toEqual({ "Mcp-Param-Region": "=?base64?5LiW?=" });
+    expect(paramHeaders(schema, call('{"__proto__":{"region":"eu"}}'))).toEqual({});
+  });
+
+  test.each(["9007199254740993", "-12345678901234567890", "1".repeat(400)])("%s keeps every digit", (limit) => {
+    expect(paramHeaders(schema, call(`{"where":{"limit":1},"limit":${limit}}`))).toEqual({ "Mcp-Param-Limit": limit });
   });
 
   const good: [headers: Record<string, string>, args: unknown][] = [
@@ -150,9 +164,11 @@ describe("mirrored arguments", () => {
     [{ ...sent, "Mcp-Param-Unknown": "1" }, args],
     [{ "Mcp-Param-Region": "eu" }, {}],
     [{}, { region: null }],
+    [{ "Mcp-Param-Limit": "9007199254740993" }, '{"limit":9007199254740993}'],
+    [{}, '{"limit":9007199254740993}'],
   ];
   test.each(good)("S02: %j go with %j", (headers, value) => {
-    expect(() => checkParamHeaders(readParamHeaders(new Headers(headers)), schema, value)).not.toThrow();
+    expect(() => checkParamHeaders(readParamHeaders(new Headers(headers)), schema, call(value))).not.toThrow();
   });
 
   const bad: [headers: Record<string, string>, args: unknown][] = [
@@ -164,10 +180,11 @@ describe("mirrored arguments", () => {
     [{ "Mcp-Param-Limit": "0x2a" }, { limit: 42 }],
     [{ "Mcp-Param-Limit": "43" }, { limit: 42 }],
     [{ "Mcp-Param-Limit": "42" }, { limit: "42 " }],
+    [{ "Mcp-Param-Limit": "9007199254740992" }, '{"limit":9007199254740993}'],
     [{ "Mcp-Param-Dry-Run": "False" }, { where: { dry: false } }],
   ];
   test.each(bad)("S02: %j do not go with %j", (headers, value) => {
     const received = readParamHeaders(new Headers(headers));
-    expectFailure(() => checkParamHeaders(received, schema, value), "header-mismatch");
+    expectFailure(() => checkParamHeaders(received, schema, call(value)), "header-mismatch");
   });
 });

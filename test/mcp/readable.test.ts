@@ -51,7 +51,9 @@ describe("one unreadable member would spoil the whole list", () => {
     ],
     ["resources", '"description":null', "", "its description is not a string"],
     ["resources", '"mimeType":null', "", "its mimeType is not a string"],
-    ["resources", '"size":"12"', "", "its size is not a number"],
+    ["resources", '"size":"12"', "", "its size is not a whole number"],
+    ["resources", '"size":1.5', "", "its size is not a whole number"],
+    ["resources", '"size":1e400', "", "its size is not a whole number"],
     ["resourceTemplates", '"annotations":[]', "", "its annotations is not an object"],
     [
       "resourceTemplates",
