@@ -99,6 +99,35 @@ test("D8 housekeeper: the log of mcpgw.db starts over while lists are stored, wi
   await opened.close();
 }, 30_000);
 
+test("D8 housekeeper: the records of the chain are copied from its log while calls are recorded", async () => {
+  using at = tempState();
+  const opened = await openBroker(at, { payloads: "full" });
+  const keeper = start(at);
+  opened.broker.onDurable(keeper.wake);
+  const result = JSON.stringify({ text: "x".repeat(60_000) });
+  for (let i = 0; i < 80; i += 1) await runCall(opened.broker, {}, result);
+  await until(() => statSync(at.db()).size > 2 << 20, "the records in the database");
+  await opened.broker.flush();
+  await keeper.close();
+  // The next start has no log to read.
+  expect(statSync(`${at.db()}-wal`).size).toBe(0);
+  await opened.close();
+});
+
+test("R8 R26 housekeeper: records are counted and indexed though nobody asks", async () => {
+  using at = tempState();
+  const opened = await openBroker(at);
+  const keeper = start(at);
+  opened.broker.onDurable(keeper.wake);
+  await runCall(opened.broker);
+  using usage = openUsageStore(join(at.state, "mcpgw.db"));
+  await until(() => usage.usageMark("main") === 2, "the call counted");
+  using index = openIndexWriter(join(at.state, "index.db"));
+  await until(() => index.mark("main")?.seq === 2, "the call indexed");
+  await keeper.close();
+  await opened.close();
+}, 10_000);
+
 test("R13 T04 housekeeper: where nothing can be stored it finds and counts all the same, and ends at once", async () => {
   using at = tempState();
   const opened = await openBroker(at);
