@@ -4,16 +4,38 @@ import { silent } from "../../src/core/log.ts";
 import { boot } from "../../src/daemon/boot.ts";
 import { openInstallation } from "../../src/daemon/installation.ts";
 import { Daemon } from "../../src/daemon/daemon.ts";
-import { fake, Place, self } from "../support/daemon.ts";
+import { everything, fake, Place, self } from "../support/daemon.ts";
+import { until } from "../support/until.ts";
+import { answerOf, send, textOf, toolCall, v2025 } from "../support/wire.ts";
 
-test("R18: a reload that is under way when the daemon is stopped starts nothing that the stop does not end", async () => {
-  const auth = { type: "none", roles: ["user"] };
-  using place = new Place({ servers: [], auth, listen: { http: { host: "127.0.0.1", port: 0 } } });
+const auth = { type: "none", roles: ["user"] };
+
+/** A daemon in this process. */
+async function startIn(place: Place) {
   const host = { ...thisHost(), env: place.env() };
   const options = { config: place.config, state: place.state, listen: "127.0.0.1:0", local: false };
   const installation = openInstallation(options, host);
   const booted = await boot({ installation, self, log: silent, chains: ["main"] });
   const daemon = await Daemon.start({ ...booted, options, self, log: { ...silent, configure() {}, flush() {} } });
+  return { booted, daemon };
+}
+
+test("R122: a call that outlasts the time for a stop is told so, and its end is on record", async () => {
+  using place = new Place({ servers: [fake("fake")], auth, policies: [everything()] });
+  const { booted, daemon } = await startIn(place);
+  const hung = send(daemon.url, toolCall("fake__hang", {}), { headers: v2025 }).then(answerOf);
+  await until(() => place.calls("fake").length === 1, "the call runs");
+  await daemon.stop(0);
+  const message = "The gateway is stopping. The call may have run: check before you repeat it.";
+  expect(textOf((await hung).json)).toBe(message);
+  await booted.close();
+  const ends = (await place.records()).filter(({ type }) => type === "call.end");
+  expect(ends).toMatchObject([{ tool: "hang", st: "lost", reason: message }]);
+}, 20_000);
+
+test("R18: a reload that is under way when the daemon is stopped starts nothing that the stop does not end", async () => {
+  using place = new Place({ servers: [], auth, listen: { http: { host: "127.0.0.1", port: 0 } } });
+  const { booted, daemon } = await startIn(place);
   const { audit } = booted.engine.stores;
   const note = audit.recordEvent.bind(audit);
   const recorded = Promise.withResolvers<void>();

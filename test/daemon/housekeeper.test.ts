@@ -14,6 +14,7 @@ import { openIndexWriter } from "../../src/store/sqlite/index-writer.ts";
 import { openReader } from "../../src/store/sqlite/reader.ts";
 import { openUsageStore } from "../../src/store/sqlite/usage.ts";
 import { callOf, failed, openBroker, outsideOf, runCall, tempState, type TempState } from "../support/audit.ts";
+import { noStrace, strace } from "../support/processes.ts";
 import { until } from "../support/until.ts";
 
 const url = new URL("../../src/daemon/housekeeper.ts", import.meta.url);
@@ -127,6 +128,66 @@ test("R8 R26 housekeeper: records are counted and indexed though nobody asks", a
   await keeper.close();
   await opened.close();
 }, 10_000);
+
+test("R26 P2 housekeeper: nothing is counted that a power cut could take back", async () => {
+  using at = tempState();
+  // Nobody asks for a sync.
+  const opened = await openBroker(at, {}, { tick: 60_000 });
+  const keeper = start(at);
+  opened.broker.onDurable(keeper.wake);
+  await runCall(opened.broker);
+  expect(totals(await keeper.ask("usage", {}))).toEqual([0, 0, 0]);
+  await opened.broker.flush();
+  expect(totals(await keeper.ask("usage", {}))).toEqual([1, 0, 0]);
+  await keeper.close();
+  await opened.close();
+});
+
+test("housekeeper: what another process holds is counted later, and is nothing to complain of", async () => {
+  using at = tempState();
+  await using opened = await openBroker(at);
+  await runCall(opened.broker);
+  await until(() => opened.broker.durable() === 2, "the call");
+  const complaints: unknown[] = [];
+  const warn = (_message: string, facts: object = {}) => void complaints.push(facts);
+  const keeper = start(at, { log: { ...silent, warn } });
+  keeper.wake(2);
+  expect(totals(await keeper.ask("usage", {}))).toEqual([1, 0, 0]);
+  await runCall(opened.broker);
+  await until(() => opened.broker.durable() === 4, "another call");
+  keeper.wake(4);
+  using other = new Database(join(at.state, "mcpgw.db"));
+  other.run("BEGIN IMMEDIATE");
+  expect(totals(await keeper.ask("usage", {}))).toEqual([2, 0, 0]);
+  other.run("ROLLBACK");
+  await keeper.close();
+  expect(complaints).toEqual([]);
+  using usage = openUsageStore(join(at.state, "mcpgw.db"));
+  expect(usage.usageMark("main")).toBe(4);
+}, 20_000);
+
+test.skipIf(noStrace)(
+  "P2 housekeeper: where what it copied cannot be synced, the process is told to end (needs strace)",
+  async () => {
+    using at = tempState();
+    await using opened = await openBroker(at, { payloads: "full" });
+    const result = JSON.stringify({ text: "x".repeat(60_000) });
+    for (let i = 0; i < 60; i += 1) await runCall(opened.broker, {}, result);
+    const module = (name: string): string => JSON.stringify(new URL(`../../src/${name}`, import.meta.url).pathname);
+    const code = `
+      import { silent } from ${module("core/log.ts")};
+      import { HousekeeperClient } from ${module("daemon/housekeeper-client.ts")};
+      const url = new URL(${JSON.stringify(url.href)});
+      const home = { state: ${JSON.stringify(at.state)}, main: null };
+      const fatal = (reason) => { console.log(reason); process.exit(7); };
+      setInterval(() => {}, 1000);
+      new HousekeeperClient({ url, home, chain: "main", usage: false, log: silent, fatal }).wake(120);`;
+    const failing = [strace, "-f", "-qq", "-P", at.db(), "-e", "inject=fdatasync:error=EIO", "-e", "signal=none"];
+    const child = Bun.spawn([...failing, process.execPath, "-e", code], { stdout: "pipe", stderr: "ignore" });
+    expect([await child.stdout.text(), await child.exited]).toEqual([expect.stringContaining(at.db()), 7]);
+  },
+  30_000,
+);
 
 test("R13 T04 housekeeper: where nothing can be stored it finds and counts all the same, and ends at once", async () => {
   using at = tempState();
