@@ -14,6 +14,7 @@ import { openIndexWriter } from "../../src/store/sqlite/index-writer.ts";
 import { openReader } from "../../src/store/sqlite/reader.ts";
 import { openUsageStore } from "../../src/store/sqlite/usage.ts";
 import { callOf, failed, openBroker, outsideOf, runCall, tempState, type TempState } from "../support/audit.ts";
+import { reasonOf } from "../support/failure.ts";
 import { noStrace, strace } from "../support/processes.ts";
 import { until } from "../support/until.ts";
 
@@ -45,6 +46,9 @@ test("R13 R26 housekeeper: answers with what is durable, verifies, and finds wha
   expect(await keeper.ask("verify", await optionsFor("main"))).toMatchObject({ exit: 0, bad: null });
   const page = keeper.ask("page", "nowhere", 1, 1);
   expect(await page.catch((error: Error) => error.message)).toContain("unable to open");
+  const asked = Array.from({ length: 1000 }, () => keeper.ask("page", "main", 1, 1));
+  expect(String(await reasonOf(keeper.ask("page", "main", 1, 1)))).toContain("too many questions");
+  expect(await Promise.all(asked)).toHaveLength(1000);
   await keeper.close();
   await opened.close();
 });
@@ -125,9 +129,11 @@ test("R8 R26 housekeeper: records are counted and indexed though nobody asks", a
   await until(() => usage.usageMark("main") === 2, "the call counted");
   using index = openIndexWriter(join(at.state, "index.db"));
   await until(() => index.mark("main")?.seq === 2, "the call indexed");
+  await runCall(opened.broker);
+  await until(() => usage.usageMark("main") === 4, "a later call counted");
   await keeper.close();
   await opened.close();
-}, 10_000);
+}, 20_000);
 
 test("R26 P2 housekeeper: nothing is counted that a power cut could take back", async () => {
   using at = tempState();
