@@ -297,6 +297,12 @@ test("housekeeper: one that dies is said to have died and started again, and its
   const ask = () => keeper.ask("page", "main", 2, 9);
   expect(await ask().catch((error: Error) => error.message)).toBe("the housekeeper died");
   expect(deaths).toHaveLength(1);
+  // One that is closed meanwhile waits for no other.
+  const closing = start(at);
+  await closing.ask("page", "main", 2, 9).catch(() => {});
+  const from = performance.now();
+  await closing.close();
+  expect(performance.now() - from).toBeLessThan(3000);
   holder.run("COMMIT");
   holder.close(true);
   const alive = () => ask().catch(() => null);

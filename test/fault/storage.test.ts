@@ -1,9 +1,9 @@
 import { Database } from "bun:sqlite";
 import { expect, setDefaultTimeout, test } from "bun:test";
-import { appendFileSync, mkdirSync, rmSync, truncateSync, writeFileSync } from "node:fs";
+import { mkdirSync, rmSync, truncateSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { type Daemon, everything, fake, Place, start, strongKey } from "../support/daemon.ts";
-import { mayMount, mountTmpfs } from "../support/tmpfs.ts";
+import { fill, mayMount, mountTmpfs } from "../support/tmpfs.ts";
 import { until } from "../support/until.ts";
 import { pick, request, toolCall } from "../support/wire.ts";
 
@@ -26,17 +26,6 @@ function smallDisk() {
   mkdirSync(state, { mode: 0o700 });
   writeFileSync(ballast, new Uint8Array(16 * 1024 ** 2));
   return { ...disk, state, ballast };
-}
-
-/** Writes until the file system takes no more. */
-function fill(file: string): void {
-  for (let size = 64 * 1024; size >= 1; size = Math.floor(size / 2)) {
-    try {
-      for (;;) appendFileSync(file, new Uint8Array(size));
-    } catch {
-      // Full for this size: a smaller one may still fit.
-    }
-  }
 }
 
 /** Each call that the server was sent, by the id in its arguments, that has no begin record. */
