@@ -3,6 +3,8 @@ import { expect, setDefaultTimeout, test } from "bun:test";
 import { mkdirSync, rmSync, truncateSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { type Daemon, everything, fake, Place, start, strongKey } from "../support/daemon.ts";
+import { isRoot, noStrace, strace } from "../support/processes.ts";
+import { linesOf } from "../support/seen.ts";
 import { fill, mayMount, mountTmpfs } from "../support/tmpfs.ts";
 import { until } from "../support/until.ts";
 import { pick, request, toolCall } from "../support/wire.ts";
@@ -233,6 +235,24 @@ test("R23: what is on record but could not be stored before a kill -9 holds afte
   }
   expect((await rebuilt()).map(({ facts }) => facts)).toEqual([{ revoked: 2, frozen: true, lost: 0 }]);
 }, 30_000);
+
+test.skipIf(noStrace || !isRoot)(
+  "P2: a daemon under whose log the disk fails ends at once, says so and does not try again (needs strace as root)",
+  async () => {
+    await using daemon = await start({ servers: [] });
+    const { place } = daemon;
+    await place.newKey("alice");
+    const failing = ["-f", "-o", place.path("strace"), "-p", String(daemon.pid), "-e", "inject=fdatasync:error=EIO", "-e", "signal=none"];
+    await using tracing = Bun.spawn([strace, ...failing], { stderr: "pipe", stdout: "ignore" });
+    const said = linesOf(tracing.stderr);
+    expect((await said.next()).value).toContain("attached");
+    await place.cli(["keys", "create", "new", "bob", "user"]);
+    expect(await daemon.child.exited).toBe(1);
+    const msg: unknown = expect.stringMatching(/^the disk failed under the audit log/);
+    expect(daemon.log.at(-1)).toMatchObject({ level: "error", msg, reason: expect.stringContaining("fdatasync") });
+    expect((await place.cli(["audit", "verify"])).code).not.toBe(1);
+  },
+);
 
 test("T06, P5: a locked database: calls wait at most 2 s, then 503; the event loop goes on; it recovers", async () => {
   await using daemon = await start(config);
