@@ -53,7 +53,11 @@ test("S24: of a server's tools those are counted that the caller may use", async
 test("S24: of a server's prompts and resources those are counted that the caller may use, and none is named", async () => {
   const prompts = [item("greet"), item("secret")];
   const servers = { crm: { tools: [makeTool("get")], prompts } };
-  const { handlers, viewer } = setting(loopback, {}, { servers, rules: { reader: [{ prompt: "greet", action: "allow" }] } });
+  const { handlers, viewer } = setting(
+    loopback,
+    {},
+    { servers, rules: { reader: [{ prompt: "greet", action: "allow" }] } },
+  );
   const { others, leftOut } = await handlers["servers.show"]({ id: "crm" }, viewer);
   expect(others).toEqual({ prompts: 1, resources: 0, templates: 0, hidden: [] });
   expect(leftOut).toEqual({ first: [], more: 0 });
