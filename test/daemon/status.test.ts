@@ -9,6 +9,7 @@ import type { Engine } from "../../src/daemon/engine.ts";
 import { openInstallation } from "../../src/daemon/installation.ts";
 import { consumersOf, statusOf } from "../../src/daemon/handlers/status.ts";
 import { notReady, readinessOf } from "../../src/daemon/readiness.ts";
+import { openUsageStore } from "../../src/store/sqlite/usage.ts";
 import { note } from "../support/audit.ts";
 import { fake, Place, self, strongKey } from "../support/daemon.ts";
 import { keyRequest } from "../support/key-store.ts";
@@ -114,7 +115,28 @@ test.each([true, false])(
     const { id } = keyring.create(keyRequest({ roles: ["writer"] }));
     keyring.create(keyRequest({ roles: ["reader", "admin"] }));
     keyring.revoke(id);
-    const calls = enabled ? 0 : null;
+    const now = Math.floor(Date.now() / 3_600_000);
+    const row = {
+      consumer: "agent",
+      server: "s",
+      tool: "t",
+      errors: 0,
+      denied: 0,
+      latencySumUs: 0,
+      bytesIn: 0,
+      bytesOut: 0,
+    };
+    {
+      using store = openUsageStore(join(place.state, "mcpgw.db"));
+      store.apply(
+        "gone",
+        0,
+        1,
+        [-30, -3].map((ago) => ({ ...row, hour: now + ago, calls: -ago })),
+      );
+    }
+    // Of the last day.
+    const [calls, none] = enabled ? [3, 0] : [null, null];
     expect(await consumersOf(engine, archive)).toEqual([
       {
         consumer: "agent",
@@ -122,8 +144,8 @@ test.each([true, false])(
         keys: 1,
         inFlight: 0,
         calls,
-        errors: calls,
-        denied: calls,
+        errors: none,
+        denied: none,
       },
     ]);
     await close();

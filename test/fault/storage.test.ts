@@ -129,13 +129,20 @@ test.skipIf(!mayMount())(
 
 test.skipIf(!mayMount())("what only reads works on a read-only file system (needs a tmpfs)", async () => {
   using disk = smallDisk();
-  using place = new Place(config, { state: disk.state });
+  const keys = [{ id: "yaml", key: strongKey(), consumerId: "yaml", roles: ["user"] }];
+  using place = new Place({ ...config, auth: { keys } }, { state: disk.state });
   const { id } = await place.newKey("alice");
   await place.cli(["keys", "revoke", id]);
   Bun.spawnSync(["mount", "-o", "remount,ro", disk.dir]);
   const listed = await place.cli(["keys", "list", "--json"]);
   expect(listed).toMatchObject({ code: 0, stderr: expect.stringContaining("is read-only") });
-  expect(JSON.parse(listed.stdout)).toMatchObject({ frozen: false, keys: [{ id, state: "revoked" }] });
+  expect(JSON.parse(listed.stdout)).toMatchObject({
+    frozen: false,
+    keys: [
+      { id, state: "revoked" },
+      { id: "yaml", state: "active" },
+    ],
+  });
   for (const args of ["audit log", "audit verify", "usage"]) expect((await place.cli(args.split(" "))).code).toBe(0);
   expect(await place.cli(["keys", "freeze"])).toMatchObject({ code: 1, stdout: "" });
 });
@@ -242,7 +249,17 @@ test.skipIf(noStrace || !isRoot)(
     await using daemon = await start({ servers: [] });
     const { place } = daemon;
     await place.newKey("alice");
-    const failing = ["-f", "-o", place.path("strace"), "-p", String(daemon.pid), "-e", "inject=fdatasync:error=EIO", "-e", "signal=none"];
+    const failing = [
+      "-f",
+      "-o",
+      place.path("strace"),
+      "-p",
+      String(daemon.pid),
+      "-e",
+      "inject=fdatasync:error=EIO",
+      "-e",
+      "signal=none",
+    ];
     await using tracing = Bun.spawn([strace, ...failing], { stderr: "pipe", stdout: "ignore" });
     const said = linesOf(tracing.stderr);
     expect((await said.next()).value).toContain("attached");
