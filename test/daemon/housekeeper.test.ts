@@ -321,6 +321,9 @@ test("rollup: pages, two marks of different age, and an index of another chain a
   using index = openIndexWriter(join(at.state, "index.db"));
   const all = () => withUncounted(reader, usage.counted({}), {}, { metered: true, reach: () => 3000 });
   expect(totals(all())).toEqual([1500, 0, 0]);
+  const later = { since: (Date.now() + 7_200_000) * 1000 };
+  const reach = { metered: true, reach: () => 3000 };
+  expect(totals(withUncounted(reader, usage.counted(later), later, reach))).toEqual([0, 0, 0]);
   // Without metering, no further than it may, and of the other chain nothing is left.
   const foreign = { consumer: "agent", srv: "crm", tool: "query", st: "ok", type: "call.end", at: 1 };
   index.add("main", { seq: 2500, leaf: new Uint8Array(32) }, [{ seq: 1, ...foreign }]);

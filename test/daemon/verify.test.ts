@@ -168,6 +168,21 @@ test("R9 A15 of an export of several chains each is proven by the checkpoints of
   expect(await verdict(edited)).toEqual([1, proven("main"), ["serve-1", 1, undefined, "changed"]]);
 });
 
+test("R9 an export whose last line has no end is whole; none, an empty one, and checkpoints of nobody known are refused", async () => {
+  using at = await twoChains();
+  const pubkey = readFileSync(join(at.outside, "signing.pub"), "utf8");
+  const checkpoints = [{ source: "kept", text: readFileSync(at.file, "utf8") }];
+  const file = at.exported();
+  const refusal = async (...given: Parameters<typeof verifyFile>) => String(await reasonOf(verifyFile(...given)));
+  expect(await refusal(file, { checkpoints })).toContain("give --pubkey with --checkpoint");
+  expect(await refusal(`${file}.none`, {})).toContain("there is no file");
+  const whole = await verifyFile(file, { checkpoints, pubkey });
+  writeFileSync(file, readFileSync(file, "utf8").trimEnd());
+  expect(await verifyFile(file, { checkpoints, pubkey })).toEqual(whole);
+  writeFileSync(file, "");
+  expect(await refusal(file, {})).toContain("holds no record");
+});
+
 test("R9 an export that is older than a checkpoint counts as cut short, and it is said how to tell the two apart", async () => {
   using at = await twoChains();
   const pubkey = readFileSync(join(at.outside, "signing.pub"), "utf8");
