@@ -96,3 +96,26 @@ test("T40: a reload says what is wrong with the file also where its rejection ca
   await daemon.stop(0);
   await booted.close();
 });
+
+test("R17: a WebSocket that is opened after a reload takes as long messages as that allows", async () => {
+  const config = { servers: [fake("fake")], auth, policies: [everything()] };
+  using place = new Place({ ...config, limits: { body: "64KiB" } });
+  const { booted, daemon } = await startIn(place);
+  await booted.engine.upstreams().booted();
+  const called = async (): Promise<string> => {
+    const socket = new WebSocket(`${daemon.url.replace("http", "ws")}/ws`);
+    const { promise, resolve } = Promise.withResolvers<string>();
+    socket.onclose = ({ reason }) => resolve(`closed: ${reason}`);
+    socket.onmessage = ({ data }) => resolve(String(data));
+    socket.onopen = () => socket.send(JSON.stringify(toolCall("fake__echo", { text: "x".repeat(200_000) })));
+    const answer = await promise;
+    socket.close();
+    return answer;
+  };
+  expect(await called()).toStartWith("closed: ");
+  place.configure({ ...config, limits: { body: "1MiB" } });
+  await daemon.reload("test");
+  expect(await called()).toContain("xxx");
+  await daemon.stop(0);
+  await booted.close();
+}, 20_000);
