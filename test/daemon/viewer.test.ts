@@ -182,3 +182,16 @@ test("S33: the figures of a caller do not tell a hidden tool from none", async (
     ["(none) 1", "crm 1"],
   ]);
 });
+
+test("R25 figures of chains of which one can be read name the others; where none can, there are none", async () => {
+  const page: Archive["page"] = async (chain) => {
+    if (chain === "main") throw new Error("damaged");
+    return [];
+  };
+  const stats = async (...chains: string[]) => {
+    const { handlers, viewer } = setting(loopback, { chains: () => chains, page });
+    return handlers["audit.stats"]({}, { ...viewer, consumer: null });
+  };
+  expect(await stats("main", "serve-1")).toMatchObject({ unread: ["main"] });
+  expect(String(await reasonOf(stats("main")))).toContain("damaged");
+});
