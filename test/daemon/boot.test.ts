@@ -45,6 +45,15 @@ test("a configuration is on record before a server is started by it; one that ca
   }
 }, 20_000);
 
+test("who is to be served is decided by the keys of the configuration too", async () => {
+  const keys = [{ id: "own", key: strongKey(), consumerId: "own", roles: ["user"] }];
+  using place = new Place({ servers: [], auth: { keys } });
+  let known: unknown;
+  const { close } = await boot(bootsIn(place, async (_gateway, { keyring }) => void (known = keyring.list())));
+  expect(known).toMatchObject([{ id: "own", state: "active" }]);
+  await close();
+});
+
 test("D5: a reload that cannot be recorded puts nothing into force", async () => {
   const auth = { keys: [{ id: "late", key: strongKey(), consumerId: "late", roles: ["user"] }] };
   using place = new Place({ servers: [] });

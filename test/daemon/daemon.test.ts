@@ -1,19 +1,47 @@
 import { expect, test } from "bun:test";
 import { thisHost } from "../../src/config/paths.ts";
+import { Failure } from "../../src/core/failure.ts";
 import { silent } from "../../src/core/log.ts";
 import { boot } from "../../src/daemon/boot.ts";
 import { openInstallation } from "../../src/daemon/installation.ts";
 import { Daemon } from "../../src/daemon/daemon.ts";
-import { fake, Place, self } from "../support/daemon.ts";
+import { everything, fake, Place, self } from "../support/daemon.ts";
+import { reasonOf } from "../support/failure.ts";
+import { until } from "../support/until.ts";
+import { answerOf, initialize, send, textOf, toolCall, v2025 } from "../support/wire.ts";
 
-test("R18: a reload that is under way when the daemon is stopped starts nothing that the stop does not end", async () => {
-  const auth = { type: "none", roles: ["user"] };
-  using place = new Place({ servers: [], auth, listen: { http: { host: "127.0.0.1", port: 0 } } });
+const auth = { type: "none", roles: ["user"] };
+
+/** A daemon in this process. */
+async function startIn(place: Place) {
   const host = { ...thisHost(), env: place.env() };
   const options = { config: place.config, state: place.state, listen: "127.0.0.1:0", local: false };
   const installation = openInstallation(options, host);
   const booted = await boot({ installation, self, log: silent, chains: ["main"] });
   const daemon = await Daemon.start({ ...booted, options, self, log: { ...silent, configure() {}, flush() {} } });
+  return { booted, daemon };
+}
+
+test("R122: a call that outlasts the time for a stop is told so, and its end is on record, as is that of each session", async () => {
+  using place = new Place({ servers: [fake("fake")], auth, policies: [everything()] });
+  const { booted, daemon } = await startIn(place);
+  await send(daemon.url, initialize(), {});
+  const hung = send(daemon.url, toolCall("fake__hang", {}), { headers: v2025 }).then(answerOf);
+  await until(() => place.calls("fake").length === 1, "the call runs");
+  await daemon.stop(0);
+  const message = "The gateway is stopping. The call may have run: check before you repeat it.";
+  expect(textOf((await hung).json)).toBe(message);
+  await booted.close();
+  const records = await place.records();
+  const ends = records.filter(({ type }) => type === "call.end");
+  expect(ends).toMatchObject([{ tool: "hang", st: "lost", reason: message }]);
+  const closed = records.filter(({ type }) => type === "session.close");
+  expect(closed).toMatchObject([{ facts: { reason: "shutdown" } }]);
+}, 20_000);
+
+test("R18: a reload that is under way when the daemon is stopped starts nothing that the stop does not end", async () => {
+  using place = new Place({ servers: [], auth, listen: { http: { host: "127.0.0.1", port: 0 } } });
+  const { booted, daemon } = await startIn(place);
   const { audit } = booted.engine.stores;
   const note = audit.recordEvent.bind(audit);
   const recorded = Promise.withResolvers<void>();
@@ -34,4 +62,60 @@ test("R18: a reload that is under way when the daemon is stopped starts nothing 
   await Promise.all([stopped, reloaded]);
   expect(await daemon.reload("test").catch(String)).toContain("stopping");
   expect(booted.engine.upstreams().status()).toMatchObject([{ id: "late", state: "stopping", pids: [] }]);
+}, 20_000);
+
+test("T40: of two reloads at once the second begins when the first has ended", async () => {
+  using place = new Place({ servers: [], auth });
+  const { booted, daemon } = await startIn(place);
+  const { audit } = booted.engine.stores;
+  const note = audit.recordEvent.bind(audit);
+  const goOn = Promise.withResolvers<void>();
+  const actors: string[] = [];
+  audit.recordEvent = async (event) => {
+    actors.push(event.actor ?? "");
+    await goOn.promise;
+    await note(event);
+  };
+  const both = [daemon.reload("one"), daemon.reload("two")];
+  for (let turn = 0; turn < 100; turn++) await new Promise(setImmediate);
+  expect(actors).toEqual(["one"]);
+  goOn.resolve();
+  await Promise.all(both);
+  expect(actors).toEqual(["one", "two"]);
+  await daemon.stop(0);
+  await booted.close();
+});
+
+test("T40: a reload says what is wrong with the file also where its rejection cannot be recorded", async () => {
+  using place = new Place({ servers: [], auth });
+  const { booted, daemon } = await startIn(place);
+  const { audit } = booted.engine.stores;
+  audit.recordEvent = () => Promise.reject(new Failure("audit-unavailable", "No log."));
+  place.configure("servers: 7\n");
+  expect(String(await reasonOf(daemon.reload("test")))).toContain("gateway.yaml:1:10: servers");
+  await daemon.stop(0);
+  await booted.close();
+});
+
+test("R17: a WebSocket that is opened after a reload takes as long messages as that allows", async () => {
+  const config = { servers: [fake("fake")], auth, policies: [everything()] };
+  using place = new Place({ ...config, limits: { body: "64KiB" } });
+  const { booted, daemon } = await startIn(place);
+  await booted.engine.upstreams().booted();
+  const called = async (): Promise<string> => {
+    const socket = new WebSocket(`${daemon.url.replace("http", "ws")}/ws`);
+    const { promise, resolve } = Promise.withResolvers<string>();
+    socket.onclose = ({ reason }) => resolve(`closed: ${reason}`);
+    socket.onmessage = ({ data }) => resolve(String(data));
+    socket.onopen = () => socket.send(JSON.stringify(toolCall("fake__echo", { text: "x".repeat(200_000) })));
+    const answer = await promise;
+    socket.close();
+    return answer;
+  };
+  expect(await called()).toStartWith("closed: ");
+  place.configure({ ...config, limits: { body: "1MiB" } });
+  await daemon.reload("test");
+  expect(await called()).toContain("xxx");
+  await daemon.stop(0);
+  await booted.close();
 }, 20_000);

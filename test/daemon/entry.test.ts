@@ -65,3 +65,15 @@ test("R8 a record says with what code a call was refused, and how many calls it 
   expect(factsOf({ code: "denied", count: 60 })).toEqual({ code: "denied", count: 60 });
   expect(factsOf({})).toEqual({});
 });
+
+test.each([
+  ["call.end", {}],
+  ["auth.failed", { cause: "no such key" }],
+])(
+  "S33 the cause of a failed call is not among what its caller may read, that of failed credentials is told (%s)",
+  (type, facts) => {
+    const t = "2026-03-01T12:00:00.000000Z";
+    const rec = JSON.stringify({ v: 1, chain: "main", seq: 1, t, type, cause: "no such key" });
+    expect(entryOf("main", 1, rec).facts).toEqual(facts);
+  },
+);

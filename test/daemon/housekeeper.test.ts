@@ -14,6 +14,8 @@ import { openIndexWriter } from "../../src/store/sqlite/index-writer.ts";
 import { openReader } from "../../src/store/sqlite/reader.ts";
 import { openUsageStore } from "../../src/store/sqlite/usage.ts";
 import { callOf, failed, openBroker, outsideOf, runCall, tempState, type TempState } from "../support/audit.ts";
+import { reasonOf } from "../support/failure.ts";
+import { noStrace, strace } from "../support/processes.ts";
 import { until } from "../support/until.ts";
 
 const url = new URL("../../src/daemon/housekeeper.ts", import.meta.url);
@@ -44,6 +46,9 @@ test("R13 R26 housekeeper: answers with what is durable, verifies, and finds wha
   expect(await keeper.ask("verify", await optionsFor("main"))).toMatchObject({ exit: 0, bad: null });
   const page = keeper.ask("page", "nowhere", 1, 1);
   expect(await page.catch((error: Error) => error.message)).toContain("unable to open");
+  const asked = Array.from({ length: 1000 }, () => keeper.ask("page", "main", 1, 1));
+  expect(String(await reasonOf(keeper.ask("page", "main", 1, 1)))).toContain("too many questions");
+  expect(await Promise.all(asked)).toHaveLength(1000);
   await keeper.close();
   await opened.close();
 });
@@ -98,6 +103,97 @@ test("D8 housekeeper: the log of mcpgw.db starts over while lists are stored, wi
   await keeper.close();
   await opened.close();
 }, 30_000);
+
+test("D8 housekeeper: the records of the chain are copied from its log while calls are recorded", async () => {
+  using at = tempState();
+  const opened = await openBroker(at, { payloads: "full" });
+  const keeper = start(at);
+  opened.broker.onDurable(keeper.wake);
+  const result = JSON.stringify({ text: "x".repeat(60_000) });
+  for (let i = 0; i < 80; i += 1) await runCall(opened.broker, {}, result);
+  await until(() => statSync(at.db()).size > 2 << 20, "the records in the database");
+  await opened.broker.flush();
+  await keeper.close();
+  // The next start has no log to read.
+  expect(statSync(`${at.db()}-wal`).size).toBe(0);
+  await opened.close();
+});
+
+test("R8 R26 housekeeper: records are counted and indexed though nobody asks", async () => {
+  using at = tempState();
+  const opened = await openBroker(at);
+  const keeper = start(at);
+  opened.broker.onDurable(keeper.wake);
+  await runCall(opened.broker);
+  using usage = openUsageStore(join(at.state, "mcpgw.db"));
+  await until(() => usage.usageMark("main") === 2, "the call counted");
+  using index = openIndexWriter(join(at.state, "index.db"));
+  await until(() => index.mark("main")?.seq === 2, "the call indexed");
+  await runCall(opened.broker);
+  await until(() => usage.usageMark("main") === 4, "a later call counted");
+  await keeper.close();
+  await opened.close();
+}, 20_000);
+
+test("R26 P2 housekeeper: nothing is counted that a power cut could take back", async () => {
+  using at = tempState();
+  // Nobody asks for a sync.
+  const opened = await openBroker(at, {}, { tick: 60_000 });
+  const keeper = start(at);
+  opened.broker.onDurable(keeper.wake);
+  await runCall(opened.broker);
+  expect(totals(await keeper.ask("usage", {}))).toEqual([0, 0, 0]);
+  await opened.broker.flush();
+  expect(totals(await keeper.ask("usage", {}))).toEqual([1, 0, 0]);
+  await keeper.close();
+  await opened.close();
+});
+
+test("housekeeper: what another process holds is counted later, and is nothing to complain of", async () => {
+  using at = tempState();
+  await using opened = await openBroker(at);
+  await runCall(opened.broker);
+  await until(() => opened.broker.durable() === 2, "the call");
+  const complaints: unknown[] = [];
+  const warn = (_message: string, facts: object = {}) => void complaints.push(facts);
+  const keeper = start(at, { log: { ...silent, warn } });
+  keeper.wake(2);
+  expect(totals(await keeper.ask("usage", {}))).toEqual([1, 0, 0]);
+  await runCall(opened.broker);
+  await until(() => opened.broker.durable() === 4, "another call");
+  keeper.wake(4);
+  using other = new Database(join(at.state, "mcpgw.db"));
+  other.run("BEGIN IMMEDIATE");
+  expect(totals(await keeper.ask("usage", {}))).toEqual([2, 0, 0]);
+  other.run("ROLLBACK");
+  await keeper.close();
+  expect(complaints).toEqual([]);
+  using usage = openUsageStore(join(at.state, "mcpgw.db"));
+  expect(usage.usageMark("main")).toBe(4);
+}, 20_000);
+
+test.skipIf(noStrace)(
+  "P2 housekeeper: where what it copied cannot be synced, the process is told to end (needs strace)",
+  async () => {
+    using at = tempState();
+    await using opened = await openBroker(at, { payloads: "full" });
+    const result = JSON.stringify({ text: "x".repeat(60_000) });
+    for (let i = 0; i < 60; i += 1) await runCall(opened.broker, {}, result);
+    const module = (name: string): string => JSON.stringify(new URL(`../../src/${name}`, import.meta.url).pathname);
+    const code = `
+      import { silent } from ${module("core/log.ts")};
+      import { HousekeeperClient } from ${module("daemon/housekeeper-client.ts")};
+      const url = new URL(${JSON.stringify(url.href)});
+      const home = { state: ${JSON.stringify(at.state)}, main: null };
+      const fatal = (reason) => { console.log(reason); process.exit(7); };
+      setInterval(() => {}, 1000);
+      new HousekeeperClient({ url, home, chain: "main", usage: false, log: silent, fatal }).wake(120);`;
+    const failing = [strace, "-f", "-qq", "-P", at.db(), "-e", "inject=fdatasync:error=EIO", "-e", "signal=none"];
+    const child = Bun.spawn([...failing, process.execPath, "-e", code], { stdout: "pipe", stderr: "ignore" });
+    expect([await child.stdout.text(), await child.exited]).toEqual([expect.stringContaining(at.db()), 7]);
+  },
+  30_000,
+);
 
 test("R13 T04 housekeeper: where nothing can be stored it finds and counts all the same, and ends at once", async () => {
   using at = tempState();
@@ -201,6 +297,12 @@ test("housekeeper: one that dies is said to have died and started again, and its
   const ask = () => keeper.ask("page", "main", 2, 9);
   expect(await ask().catch((error: Error) => error.message)).toBe("the housekeeper died");
   expect(deaths).toHaveLength(1);
+  // One that is closed meanwhile waits for no other.
+  const closing = start(at);
+  await closing.ask("page", "main", 2, 9).catch(() => {});
+  const from = performance.now();
+  await closing.close();
+  expect(performance.now() - from).toBeLessThan(3000);
   holder.run("COMMIT");
   holder.close(true);
   const alive = () => ask().catch(() => null);
@@ -219,6 +321,9 @@ test("rollup: pages, two marks of different age, and an index of another chain a
   using index = openIndexWriter(join(at.state, "index.db"));
   const all = () => withUncounted(reader, usage.counted({}), {}, { metered: true, reach: () => 3000 });
   expect(totals(all())).toEqual([1500, 0, 0]);
+  const later = { since: (Date.now() + 7_200_000) * 1000 };
+  const reach = { metered: true, reach: () => 3000 };
+  expect(totals(withUncounted(reader, usage.counted(later), later, reach))).toEqual([0, 0, 0]);
   // Without metering, no further than it may, and of the other chain nothing is left.
   const foreign = { consumer: "agent", srv: "crm", tool: "query", st: "ok", type: "call.end", at: 1 };
   index.add("main", { seq: 2500, leaf: new Uint8Array(32) }, [{ seq: 1, ...foreign }]);

@@ -1,15 +1,21 @@
 import { Database } from "bun:sqlite";
-import { expect, test } from "bun:test";
+import { expect, setDefaultTimeout, test } from "bun:test";
 import { join } from "node:path";
 import { Keyring } from "../../src/authn/keyring.ts";
 import type { Context } from "../../src/control/contract.ts";
+import { Refusal } from "../../src/control/refusal.ts";
 import { systemClock } from "../../src/core/clock.ts";
 import type { AuditEvent } from "../../src/core/event.ts";
+import { StoreFailed } from "../../src/core/store.ts";
 import { keyHandlers } from "../../src/daemon/handlers/keys.ts";
 import { recordActWith } from "../../src/daemon/handlers/record-act.ts";
 import { openFreeChain } from "../../src/store/open.ts";
 import { Place } from "../support/daemon.ts";
+import { reasonOf } from "../support/failure.ts";
 import { keyRequest, memoryKeyStore } from "../support/key-store.ts";
+
+// Each command is a process; on a busy machine that takes its time.
+setDefaultTimeout(30_000);
 
 const peer = { uid: 0, gid: 0, pid: 1, groups: [], access: "admin" } as const;
 const ctx: Context = { peer, key: null, signal: new AbortController().signal };
@@ -52,6 +58,25 @@ test("keys are made, rotated and listed while the store cannot tell of their use
     { id, state: "revoked", lastUsedAt: null },
     { id: next.id, state: "active", lastUsedAt: null },
   ]);
+});
+
+test("R23 T04 what gives rights and cannot be stored is refused with the reason, and is not in force", async () => {
+  const store = memoryKeyStore();
+  using keyring = new Keyring({ store, clock: systemClock });
+  keyring.freeze();
+  const full = () => {
+    throw new StoreFailed("mcpgw.db: disk full");
+  };
+  Object.assign(store, { addKey: full, setFrozen: full });
+  const deps = { keyring, recordAct: async () => {}, recordDone: async () => true, namedRoles: () => null };
+  const handlers = keyHandlers(deps);
+  const create = { ...keyRequest(), roles: ["user"], cidrs: [] };
+  for (const act of [() => handlers["keys.create"](create, ctx), () => handlers["keys.unfreeze"]({}, ctx)]) {
+    const refusal = await reasonOf((async () => act())());
+    expect(refusal).toBeInstanceOf(Refusal);
+    expect(refusal).toMatchObject({ code: "unavailable", message: "mcpgw.db: disk full" });
+  }
+  expect([keyring.frozen, keyring.list()]).toEqual([true, []]);
 });
 
 test.each([

@@ -76,6 +76,13 @@ test("R118 T58 a JSON line stays JSON whatever a name holds, and shows no contro
   expect(JSON.parse(written[0] ?? "")).toMatchObject({ msg: "odd", name });
 });
 
+test("R118 T58 a line of text is one line whatever a name holds, and shows no control or invisible character", () => {
+  const written: string[] = [];
+  const log = createLogger({ level: "warn", format: "text", write: (line) => written.push(line) > 0 });
+  log.warn("odd\n2026-01-01T00:00:00.000Z error forged\u001b[2J", { name: "a\u0007\u009b\u200b\u2028\ufeff" });
+  expect(written).toEqual([expect.stringMatching(/^[\u0020-\u007e\ufffd]*\n$/)]);
+});
+
 test("R118 level and format can change while the process runs", () => {
   const written: string[] = [];
   const log = createLogger({ level: "warn", format: "json", write: (line) => written.push(line) > 0 });

@@ -1,7 +1,8 @@
 import { expect, setDefaultTimeout, test } from "bun:test";
+import { readFileSync } from "node:fs";
 import { everything, Place } from "../support/daemon.ts";
 import { reply, serve } from "../support/mcp-server.ts";
-import { mayBecomeNobody } from "../support/processes.ts";
+import { isRoot, mayBecomeNobody } from "../support/processes.ts";
 import { StdioClient } from "../support/stdio-client.ts";
 import { textOf } from "../support/wire.ts";
 
@@ -41,3 +42,15 @@ test("SEMANTICS 7: proxy variables reroute no upstream of `serve` alone", async 
   await client.open();
   expect(textOf(await client.call("web__echo"))).toBe("ok");
 });
+
+test.skipIf(process.platform !== "linux" || !isRoot)(
+  "SEMANTICS 7: a start adds what the environment lacks of what Bun reads at its start, and leaves what it has (needs Linux and root)",
+  async () => {
+    using place = new Place({ auth, servers: [] });
+    place.prefix = ["env", "-u", "BUN_CONFIG_MAX_HTTP_REQUESTS", "UV_THREADPOOL_SIZE=8"];
+    await using daemon = await place.start();
+    const environment = readFileSync(`/proc/${daemon.pid}/environ`, "utf8").split("\0");
+    expect(environment).toContain("BUN_CONFIG_MAX_HTTP_REQUESTS=16384");
+    expect(environment).toContain("UV_THREADPOOL_SIZE=8");
+  },
+);

@@ -7,6 +7,7 @@ import { auditHandlers } from "../../src/daemon/handlers/audit.ts";
 import { openReader } from "../../src/store/sqlite/reader.ts";
 import { openBroker, runCall, tempState, recordCall } from "../support/audit.ts";
 import { everything, fake, Place, start } from "../support/daemon.ts";
+import { reasonOf } from "../support/failure.ts";
 import { pick } from "../support/wire.ts";
 
 // What `audit show` tells of one call, with a daemon and without.
@@ -149,4 +150,13 @@ test("R25 A01 A12 A13 a record or payload that was changed is shown with the wor
   change("UPDATE audit SET rec = replace(rec, 'agent', 'other')");
   const changed = "its hash does not belong to its text";
   expect(await faults(false)).toEqual([changed, changed]);
+  // Neither another call's record nor another one of this call is taken for the one with which it began.
+  change(`UPDATE audit SET rec = replace(rec, '"call":"', '"call":"other-') WHERE seq = 1`);
+  expect(await faults(false)).toEqual([changed, undefined]);
+  change("DELETE FROM audit WHERE seq = 1");
+  expect(await faults(false)).toEqual([changed, undefined]);
+  const refusal = async (of: { seq: number; chain: string }) =>
+    String(await reasonOf((async () => show({ ...of, payloads: false }, {} as Context))()));
+  expect(await refusal({ seq: 1, chain: "main" })).toContain("chain main has no record 1");
+  expect(await refusal({ seq: 1, chain: "ghost" })).toContain("there is no chain ghost");
 });

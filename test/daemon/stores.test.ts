@@ -1,23 +1,27 @@
+import { Database } from "bun:sqlite";
 import { expect, test } from "bun:test";
 import { cpSync, rmSync } from "node:fs";
 import { join } from "node:path";
 import { thisHost } from "../../src/config/paths.ts";
-import { silent } from "../../src/core/log.ts";
+import { type Logger, silent } from "../../src/core/log.ts";
 import { openInstallation } from "../../src/daemon/installation.ts";
 import { openStores, type Stores } from "../../src/daemon/stores.ts";
 import { openState } from "../../src/store/open.ts";
 import { openReader } from "../../src/store/sqlite/reader.ts";
+import type { Act } from "../../src/core/event.ts";
 import { Place } from "../support/daemon.ts";
+import { keyRequest } from "../support/key-store.ts";
 import { note } from "../support/audit.ts";
+import { fill, mayMount, mountTmpfs } from "../support/tmpfs.ts";
 
-function openIn(place: Place): Promise<Stores> {
+function openIn(place: Place, log: Logger = silent): Promise<Stores> {
   const host = { ...thisHost(), env: place.env() };
   const { loaded, paths } = openInstallation({ config: place.config, state: place.state, local: false }, host);
   return openStores({
     paths,
     audit: loaded.config.audit,
     self: { version: "0" },
-    log: silent,
+    log,
     chains: ["main"],
     run: "run",
     secrets: () => [],
@@ -74,3 +78,71 @@ test("a daemon waits for a command that works on its state directory just then",
   await command.close();
   await (await starting).close();
 });
+
+/** Each write of this kind fails from then on, as on a full disk; `free` ends that. */
+function block(file: string, write: string) {
+  const db = new Database(file);
+  db.run(`CREATE TRIGGER full BEFORE ${write} BEGIN SELECT raise(ABORT, 'disk full'); END`);
+  return { free: () => db.run("DROP TRIGGER full"), [Symbol.dispose]: () => db.close(true) };
+}
+
+/** A log whose errors are kept. */
+function errorLog() {
+  const errors: string[] = [];
+  return { errors, log: { ...silent, error: (message: string) => void errors.push(message) } };
+}
+
+const revoked = (key: string): Act => ({ type: "key.revoked", actor: "system", facts: { key, ...asker } });
+const asker = { uid: 0, gid: 0, pid: 1 };
+
+test("R23 A14 a revocation that could not be stored until the end is taken from the log by the next start", async () => {
+  using place = new Place({ servers: [] });
+  const first = await openIn(place);
+  const { id } = first.keyring.create(keyRequest());
+  await first.close();
+  const { errors, log } = errorLog();
+  const second = await openIn(place, log);
+  using full = block(join(place.state, "mcpgw.db"), "UPDATE ON api_key");
+  second.keyring.revoke(id);
+  expect(await second.audit.recordDone(revoked(id))).toBe(true);
+  await second.close();
+  expect(errors).toEqual([]);
+  full.free();
+  const third = await openIn(place);
+  expect(third.keyring.list()).toMatchObject([{ id, state: "revoked" }]);
+  await third.close();
+});
+
+test.each([
+  ["is stored, but not on record", false, ["the log will lack them"]],
+  ["is neither", true, ["the log will lack them", "1 revocations were in force and could not be stored"]],
+])("R23 of a revocation that %s a stop says so", async (_what, unstored, said) => {
+  using place = new Place({ servers: [] });
+  const { errors, log } = errorLog();
+  const stores = await openIn(place, log);
+  const { id } = stores.keyring.create(keyRequest());
+  using _log = block(join(place.state, "audit/main.db"), "INSERT ON audit");
+  using _keys = unstored ? block(join(place.state, "mcpgw.db"), "UPDATE ON api_key") : null;
+  stores.keyring.revoke(id);
+  expect(await stores.audit.recordDone(revoked(id))).toBe(false);
+  errors.length = 0;
+  await stores.close();
+  expect(errors).toEqual(said.map((each) => expect.stringContaining(each) as string));
+});
+
+test.skipIf(!mayMount())(
+  "T04 R23 what took effect on a full disk is recorded at the end, by the room that was kept for it (needs a tmpfs)",
+  async () => {
+    using disk = mountTmpfs("8m");
+    const state = join(disk?.dir ?? "", "state");
+    using place = new Place({ servers: [] }, { state });
+    const stores = await openIn(place);
+    fill(join(disk?.dir ?? "", "filler"));
+    // The log takes what is left of its last block first.
+    let acts = 0;
+    while (await stores.audit.recordDone(revoked(`key-${acts++}`)));
+    await stores.close();
+    using log = openReader({ state, main: null });
+    expect(log.page("main", 1, 1000).filter(({ rec }) => rec.includes("key.revoked"))).toHaveLength(acts);
+  },
+);

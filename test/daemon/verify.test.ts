@@ -1,4 +1,4 @@
-import { expect, test } from "bun:test";
+import { expect, setDefaultTimeout, test } from "bun:test";
 import { copyFileSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { exportLine } from "../../src/audit/export.ts";
@@ -8,10 +8,14 @@ import { verifyFile } from "../../src/daemon/verify-file.ts";
 import { openReader } from "../../src/store/sqlite/reader.ts";
 import { outsideOf, tempState, recordCall } from "../support/audit.ts";
 import { Place } from "../support/daemon.ts";
+import { reasonOf } from "../support/failure.ts";
 import { free, stall } from "../support/unanswering.ts";
 import { archiveAt } from "../support/archive.ts";
 
 // All chains of an installation, also those of which only the evidence is left.
+
+// Some of the commands are processes; on a busy machine they take their time.
+setDefaultTimeout(30_000);
 
 /** An installation with two closed chains, which both append their checkpoints to a configured file. */
 async function twoChains() {
@@ -81,12 +85,17 @@ test("R9 A08 a chain whose file and head note are gone is missed by the checkpoi
   at.lose(at.audit, /./);
   at.lose(at.outside, /\.head$/);
   expect(await at.verify([])).toMatchObject({ exit: 1, bad: [["main", "truncated"]] });
+  at.lose(at.outside, /\.checkpoints$/);
+  expect(String(await reasonOf(at.verify([])))).toContain("there is no audit chain");
 });
 
-test("R9 without a daemon too, the files of checkpoints that the configuration names prove a log", async () => {
+test("R9 with a daemon and without, the files of checkpoints that the configuration names prove a log", async () => {
   using place = new Place("");
   place.configure({ servers: [], audit: { checkpoints: [{ file: place.path("elsewhere.cp") }] } });
   await place.newKey("agent");
+  rmSync(place.heads, { recursive: true });
+  expect(await place.cli(["audit", "verify"])).toMatchObject({ code: 0 });
+  await using _daemon = await place.start();
   rmSync(place.heads, { recursive: true });
   expect(await place.cli(["audit", "verify"])).toMatchObject({ code: 0 });
 });
@@ -157,6 +166,21 @@ test("R9 A15 of an export of several chains each is proven by the checkpoints of
   expect(await verdict(at.exported())).toEqual([0, proven("main"), proven("serve-1")]);
   const edited = at.exported((line) => (line.includes('"chain":"serve-1"') ? line.replace("agent", "other") : line));
   expect(await verdict(edited)).toEqual([1, proven("main"), ["serve-1", 1, undefined, "changed"]]);
+});
+
+test("R9 an export whose last line has no end is whole; none, an empty one, and checkpoints of nobody known are refused", async () => {
+  using at = await twoChains();
+  const pubkey = readFileSync(join(at.outside, "signing.pub"), "utf8");
+  const checkpoints = [{ source: "kept", text: readFileSync(at.file, "utf8") }];
+  const file = at.exported();
+  const refusal = async (...given: Parameters<typeof verifyFile>) => String(await reasonOf(verifyFile(...given)));
+  expect(await refusal(file, { checkpoints })).toContain("give --pubkey with --checkpoint");
+  expect(await refusal(`${file}.none`, {})).toContain("there is no file");
+  const whole = await verifyFile(file, { checkpoints, pubkey });
+  writeFileSync(file, readFileSync(file, "utf8").trimEnd());
+  expect(await verifyFile(file, { checkpoints, pubkey })).toEqual(whole);
+  writeFileSync(file, "");
+  expect(await refusal(file, {})).toContain("holds no record");
 });
 
 test("R9 an export that is older than a checkpoint counts as cut short, and it is said how to tell the two apart", async () => {

@@ -4,17 +4,18 @@ import type { Archive } from "../../src/daemon/archive.ts";
 import type { Engine } from "../../src/daemon/engine.ts";
 import { viewerHandlers } from "../../src/daemon/handlers/viewer.ts";
 import type { Viewer } from "../../src/serve/gateway-tools.ts";
-import { loopback } from "../support/call.ts";
+import { loopback, makeTool } from "../support/call.ts";
 import { reasonOf } from "../support/failure.ts";
-import { alice, harness } from "../gateway/support.ts";
+import { alice, harness, item, type Options } from "../gateway/support.ts";
 
 // What a caller learns by the gateway's own tools, and does by them, from where it is.
 
 const remote = { ...loopback, ip: "192.0.2.7", loopback: false };
 
 /** The gateway's own tools of a caller who has rights on this machine only. */
-function setting(source: Viewer["source"], archive: Partial<Archive> = {}) {
-  const h = harness({ rules: { reader: [{ when: { "source.loopback": { eq: true } }, action: "allow" }] } });
+function setting(source: Viewer["source"], archive: Partial<Archive> = {}, options: Options = {}) {
+  const local = { reader: [{ when: { "source.loopback": { eq: true } }, action: "allow" }] };
+  const h = harness({ rules: local, ...options });
   const status = { id: "crm", pids: [], down: [] };
   Object.assign(h.gw.upstreams, { status: () => [status] });
   const config = { usage: { enabled: true }, servers: [] };
@@ -47,6 +48,19 @@ test("S24: of a server's tools those are counted that the caller may use", async
   ];
   expect(await counts(viewer)).toEqual([1, 1]);
   expect(await counts({ ...viewer, consumer: null })).toEqual([3, 3]);
+});
+
+test("S24: of a server's prompts and resources those are counted that the caller may use, and none is named", async () => {
+  const prompts = [item("greet"), item("secret")];
+  const servers = { crm: { tools: [makeTool("get")], prompts } };
+  const { handlers, viewer } = setting(
+    loopback,
+    {},
+    { servers, rules: { reader: [{ prompt: "greet", action: "allow" }] } },
+  );
+  const { others, leftOut } = await handlers["servers.show"]({ id: "crm" }, viewer);
+  expect(others).toEqual({ prompts: 1, resources: 0, templates: 0, hidden: [] });
+  expect(leftOut).toEqual({ first: [], more: 0 });
 });
 
 test("S24: of the instances that are down a caller is shown its own and those that callers share", async () => {
@@ -167,4 +181,17 @@ test("S33: the figures of a caller do not tell a hidden tool from none", async (
     ["(unknown) 1", "crm:get 1"],
     ["(none) 1", "crm 1"],
   ]);
+});
+
+test("R25 figures of chains of which one can be read name the others; where none can, there are none", async () => {
+  const page: Archive["page"] = async (chain) => {
+    if (chain === "main") throw new Error("damaged");
+    return [];
+  };
+  const stats = async (...chains: string[]) => {
+    const { handlers, viewer } = setting(loopback, { chains: () => chains, page });
+    return handlers["audit.stats"]({}, { ...viewer, consumer: null });
+  };
+  expect(await stats("main", "serve-1")).toMatchObject({ unread: ["main"] });
+  expect(String(await reasonOf(stats("main")))).toContain("damaged");
 });

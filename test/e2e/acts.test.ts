@@ -1,9 +1,12 @@
-import { expect, test } from "bun:test";
+import { expect, setDefaultTimeout, test } from "bun:test";
 import { join } from "node:path";
 import { type CallName, type Input, type Name, operations, type StreamName } from "../../src/control/api.ts";
 import { connect } from "../../src/control/client.ts";
 import { everything, fake, start } from "../support/daemon.ts";
 import { until } from "../support/until.ts";
+
+// Processes are started and ended throughout; on a busy machine that takes its time.
+setDefaultTimeout(30_000);
 
 type Table = typeof operations;
 type ActName = { [N in Name]: Table[N] extends { recorded: object } ? N : never }[Name];

@@ -379,7 +379,7 @@ test("R16, R19, R128: children are supervised: one that is killed is replaced, a
     async () => ((await pids()).some((pid) => pid !== first) ? pids() : null),
     "it is replaced",
   );
-  await place.json("servers", "restart", "fake");
+  expect(await place.json("servers", "restart", "fake")).toMatchObject({ server: { state: "ready" } });
   await until(
     async () => !alive(second) && (await pids()).length > 0 && !(await pids()).includes(second),
     "it was restarted",

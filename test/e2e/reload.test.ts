@@ -280,16 +280,15 @@ test("T43: a tightened policy denies at once, though the list was fetched before
     return (pick(answer.json, "result.tools") as { name: string }[]).map(({ name }) => name);
   };
   expect(await listed()).toContain("one__echo");
-  const deny = { id: "no-echo", tool: "echo", action: "deny" };
-  await restore({ ...config, rules: [deny] });
-  const refused = await daemon.post(request("tools/call", { name: "one__echo", arguments: {} }), {
-    key,
-    headers: session,
-  });
+  await restore({ ...config, rules: [{ id: "no-echo", tool: "echo", action: "deny" }] });
+  const call = request("tools/call", { name: "one__echo", arguments: {} });
+  const refused = await daemon.post(call, { key, headers: session });
   expect(pick(refused.json, "error.code")).toBe(-32602);
   expect((await events.next()).value).toMatchObject({ method: "notifications/tools/list_changed" });
   expect(await listed()).not.toContain("one__echo");
+  // No server changes with this reload.
   await restore();
+  expect((await events.next()).value).toMatchObject({ method: "notifications/tools/list_changed" });
   expect(await listed()).toContain("one__echo");
 });
 

@@ -111,6 +111,9 @@ test("a call that waits when the gateway stops is on record as lost, and its cli
   const round = await ask(daemon, key);
   expect(await daemon.stop()).toBe(0);
   expect(await recorded(daemon)).toEqual(["call.begin", "call.input", "call.end lost"]);
+  // At once: nobody waits for answers that can come no more.
+  const end = (await daemon.place.records()).find(({ type }) => type === "call.end");
+  expect(end).toMatchObject({ reason: expect.stringContaining("stopped while the call waited for answers") });
   await using again = await daemon.place.start();
   expect(await mayHaveRun(again, key, round)).toBe(true);
 });

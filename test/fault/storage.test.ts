@@ -1,9 +1,11 @@
 import { Database } from "bun:sqlite";
 import { expect, setDefaultTimeout, test } from "bun:test";
-import { appendFileSync, mkdirSync, rmSync, truncateSync, writeFileSync } from "node:fs";
+import { mkdirSync, rmSync, truncateSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { type Daemon, everything, fake, Place, start, strongKey } from "../support/daemon.ts";
-import { mayMount, mountTmpfs } from "../support/tmpfs.ts";
+import { isRoot, noStrace, strace } from "../support/processes.ts";
+import { linesOf } from "../support/seen.ts";
+import { fill, mayMount, mountTmpfs } from "../support/tmpfs.ts";
 import { until } from "../support/until.ts";
 import { pick, request, toolCall } from "../support/wire.ts";
 
@@ -26,17 +28,6 @@ function smallDisk() {
   mkdirSync(state, { mode: 0o700 });
   writeFileSync(ballast, new Uint8Array(16 * 1024 ** 2));
   return { ...disk, state, ballast };
-}
-
-/** Writes until the file system takes no more. */
-function fill(file: string): void {
-  for (let size = 64 * 1024; size >= 1; size = Math.floor(size / 2)) {
-    try {
-      for (;;) appendFileSync(file, new Uint8Array(size));
-    } catch {
-      // Full for this size: a smaller one may still fit.
-    }
-  }
 }
 
 /** Each call that the server was sent, by the id in its arguments, that has no begin record. */
@@ -138,13 +129,20 @@ test.skipIf(!mayMount())(
 
 test.skipIf(!mayMount())("what only reads works on a read-only file system (needs a tmpfs)", async () => {
   using disk = smallDisk();
-  using place = new Place(config, { state: disk.state });
+  const keys = [{ id: "yaml", key: strongKey(), consumerId: "yaml", roles: ["user"] }];
+  using place = new Place({ ...config, auth: { keys } }, { state: disk.state });
   const { id } = await place.newKey("alice");
   await place.cli(["keys", "revoke", id]);
   Bun.spawnSync(["mount", "-o", "remount,ro", disk.dir]);
   const listed = await place.cli(["keys", "list", "--json"]);
   expect(listed).toMatchObject({ code: 0, stderr: expect.stringContaining("is read-only") });
-  expect(JSON.parse(listed.stdout)).toMatchObject({ frozen: false, keys: [{ id, state: "revoked" }] });
+  expect(JSON.parse(listed.stdout)).toMatchObject({
+    frozen: false,
+    keys: [
+      { id, state: "revoked" },
+      { id: "yaml", state: "active" },
+    ],
+  });
   for (const args of ["audit log", "audit verify", "usage"]) expect((await place.cli(args.split(" "))).code).toBe(0);
   expect(await place.cli(["keys", "freeze"])).toMatchObject({ code: 1, stdout: "" });
 });
@@ -244,6 +242,34 @@ test("R23: what is on record but could not be stored before a kill -9 holds afte
   }
   expect((await rebuilt()).map(({ facts }) => facts)).toEqual([{ revoked: 2, frozen: true, lost: 0 }]);
 }, 30_000);
+
+test.skipIf(noStrace || !isRoot)(
+  "P2: a daemon under whose log the disk fails ends at once, says so and does not try again (needs strace as root)",
+  async () => {
+    await using daemon = await start({ servers: [] });
+    const { place } = daemon;
+    await place.newKey("alice");
+    const failing = [
+      "-f",
+      "-o",
+      place.path("strace"),
+      "-p",
+      String(daemon.pid),
+      "-e",
+      "inject=fdatasync:error=EIO",
+      "-e",
+      "signal=none",
+    ];
+    await using tracing = Bun.spawn([strace, ...failing], { stderr: "pipe", stdout: "ignore" });
+    const said = linesOf(tracing.stderr);
+    expect((await said.next()).value).toContain("attached");
+    await place.cli(["keys", "create", "new", "bob", "user"]);
+    expect(await daemon.child.exited).toBe(1);
+    const msg: unknown = expect.stringMatching(/^the disk failed under the audit log/);
+    expect(daemon.log.at(-1)).toMatchObject({ level: "error", msg, reason: expect.stringContaining("fdatasync") });
+    expect((await place.cli(["audit", "verify"])).code).not.toBe(1);
+  },
+);
 
 test("T06, P5: a locked database: calls wait at most 2 s, then 503; the event loop goes on; it recovers", async () => {
   await using daemon = await start(config);

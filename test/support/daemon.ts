@@ -36,7 +36,7 @@ export const everything = (role = "user") => ({ id: `${role}-all`, roles: [role]
 
 /** What the entry file hands down, for a daemon in the process of a test. */
 export const self: Self = {
-  command: (...args) => [process.execPath, ...args],
+  command: (...args) => [...mcpgw, ...args],
   housekeeper: new URL("../../src/daemon/housekeeper.ts", import.meta.url),
   version: "0",
 };

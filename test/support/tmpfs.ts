@@ -1,3 +1,4 @@
+import { appendFileSync } from "node:fs";
 import { TempDir } from "./temp-dir.ts";
 
 /** A small file system of its own; null where this user may not mount one. */
@@ -22,4 +23,15 @@ export function mountTmpfs(size: string) {
 export function mayMount(): boolean {
   using disk = mountTmpfs("1m");
   return disk !== null;
+}
+
+/** Writes until the file system takes no more. */
+export function fill(file: string): void {
+  for (let size = 64 * 1024; size >= 1; size = Math.floor(size / 2)) {
+    try {
+      for (;;) appendFileSync(file, new Uint8Array(size));
+    } catch {
+      // Full for this size: a smaller one may still fit.
+    }
+  }
 }

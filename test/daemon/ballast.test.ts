@@ -1,0 +1,54 @@
+import { expect, test } from "bun:test";
+import { existsSync, mkdirSync, readFileSync, statSync, truncateSync, writeFileSync } from "node:fs";
+import { join } from "node:path";
+import { gzipSync } from "node:zlib";
+import { layBallast } from "../../src/daemon/ballast.ts";
+import { TempDir } from "../support/temp-dir.ts";
+import { mayMount, mountTmpfs } from "../support/tmpfs.ts";
+
+// The room that is kept on the disk of a state directory for what must be recorded when the disk is full.
+
+const whole = 1024 ** 2;
+const piece = 64 * 1024;
+
+test("T04 the ballast is a file for its owner that no file system makes smaller, and is given up piece by piece", () => {
+  using at = new TempDir();
+  const path = at.path("ballast");
+  const ballast = layBallast(at.dir);
+  expect(statSync(path)).toMatchObject({ size: whole, mode: 0o100_600 });
+  expect(gzipSync(readFileSync(path)).length).toBeGreaterThan(0.9 * whole);
+  for (let left = whole - piece; left > 0; left -= piece) {
+    expect(ballast.give()).toBe(true);
+    expect(statSync(path).size).toBe(left);
+  }
+  expect([ballast.give(), existsSync(path), ballast.give()]).toEqual([true, false, false]);
+  const again = layBallast(at.dir);
+  expect(statSync(path).size).toBe(whole);
+  again.giveAll();
+  expect([existsSync(path), again.give()]).toEqual([false, false]);
+});
+
+test("T04 a start keeps the ballast that is whole, and makes a new one of what is left of it, or of a pipe", () => {
+  using at = new TempDir();
+  const path = at.path("ballast");
+  layBallast(at.dir);
+  const before = readFileSync(path);
+  layBallast(at.dir);
+  expect(readFileSync(path).equals(before)).toBe(true);
+  truncateSync(path, piece);
+  layBallast(at.dir);
+  expect(statSync(path).size).toBe(whole);
+  layBallast(at.dir).giveAll();
+  Bun.spawnSync(["mkfifo", path]);
+  layBallast(at.dir);
+  expect(statSync(path)).toMatchObject({ size: whole, mode: 0o100_600 });
+});
+
+test.skipIf(!mayMount())("T04 no ballast is laid on a disk that is short of room (needs a tmpfs)", () => {
+  using disk = mountTmpfs("5m");
+  const [dir = "", other = ""] = ["state", "other"].map((name) => join(disk?.dir ?? "", name));
+  for (const each of [dir, other]) mkdirSync(each);
+  writeFileSync(join(other, "filler"), new Uint8Array(2 * whole));
+  layBallast(dir);
+  expect(existsSync(join(dir, "ballast"))).toBe(false);
+});

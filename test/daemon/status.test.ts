@@ -1,0 +1,153 @@
+import { Database } from "bun:sqlite";
+import { expect, test } from "bun:test";
+import { writeFileSync } from "node:fs";
+import { join } from "node:path";
+import { thisHost } from "../../src/config/paths.ts";
+import { silent } from "../../src/core/log.ts";
+import { boot } from "../../src/daemon/boot.ts";
+import type { Engine } from "../../src/daemon/engine.ts";
+import { openInstallation } from "../../src/daemon/installation.ts";
+import { consumersOf, statusOf } from "../../src/daemon/handlers/status.ts";
+import { notReady, readinessOf } from "../../src/daemon/readiness.ts";
+import { openUsageStore } from "../../src/store/sqlite/usage.ts";
+import { note } from "../support/audit.ts";
+import { fake, Place, self, strongKey } from "../support/daemon.ts";
+import { keyRequest } from "../support/key-store.ts";
+
+function bootIn(place: Place) {
+  const host = { ...thisHost(), env: place.env() };
+  const installation = openInstallation({ config: place.config, state: place.state, local: false }, host);
+  return boot({ installation, self, log: silent, chains: ["main"] });
+}
+
+test("R114 R115 /ready says what the gateway waits for, whether all are frozen, and that it is ready only between start and stop", async () => {
+  using place = new Place(null);
+  const gate = place.path("gate");
+  const { command, args, ...rest } = fake("fake");
+  const late = ["-c", 'until [ -e "$0" ]; do sleep 0.02; done; exec "$@"', gate, command, ...args];
+  const servers = [{ ...rest, command: "sh", args: late }];
+  place.configure({ servers, auth: { type: "none", roles: ["user", "reader"] } });
+  const { engine, close } = await bootIn(place);
+  const waits = { state: "starting", waitsFor: ["fake"] };
+  expect(readinessOf(engine, "starting")).toMatchObject({ ready: false, detail: waits });
+  // Whatever starts then, as after a reload, is not what it waits for.
+  expect(readinessOf(engine, "ready")).toMatchObject({ ready: true, detail: { waitsFor: [] } });
+  expect(notReady(engine, "draining")).toBe("it is draining");
+  writeFileSync(gate, "");
+  await engine.upstreams().booted();
+  const auth = "none: every local caller is anonymous (user, reader)";
+  const detail = { state: "ready", waitsFor: [], auth, frozen: false, servers: [{ id: "fake", state: "ready" }] };
+  expect(readinessOf(engine, "ready")).toMatchObject({ ready: true, detail });
+  expect(readinessOf(engine, "draining")).toMatchObject({ ready: false, detail: { state: "draining" } });
+  engine.stores.keyring.freeze();
+  expect(readinessOf(engine, "ready")).toMatchObject({ ready: true, detail: { frozen: true } });
+  await close();
+}, 20_000);
+
+test("R115 P5 while the log takes no records /ready says no, and why", async () => {
+  using place = new Place({ servers: [] });
+  const { engine, close } = await bootIn(place);
+  expect(readinessOf(engine, "ready")).toMatchObject({ ready: true, detail: { auth: "api-key", audit: { ok: true } } });
+  using log = new Database(join(place.state, "audit/main.db"));
+  log.run("CREATE TRIGGER full BEFORE INSERT ON audit BEGIN SELECT raise(ABORT, 'disk full'); END");
+  await engine.stores.audit.recordEvent(note).catch(() => {});
+  const reason: unknown = expect.stringContaining("disk full");
+  expect(readinessOf(engine, "ready")).toMatchObject({ ready: false, detail: { audit: { ok: false, reason } } });
+  log.run("DROP TRIGGER full");
+  await close();
+});
+
+/** What status says of a daemon that is ready and serves what its files say. */
+const statusIn = (engine: Engine) =>
+  statusOf(engine, self, { startedAt: 7, state: () => "ready", listen: () => [], outdated: () => [] });
+
+test("R29 status says by what callers are limited, and warns where they are not, or are not told apart, or need no record", async () => {
+  const open = { servers: [], auth: { type: "none", roles: ["user"] }, audit: { onFailure: "allow" } };
+  const apart = "auth.type is none: callers are not told apart";
+  const unrecorded = "audit.onFailure is allow; calls that passed unrecorded: 0";
+  const unlimited = "there are no limits: callers are not limited";
+  const limits = { perMinute: 60, burst: 5, perTool: [{ tool: "x:y", perMinute: 1 }] };
+  const key = { id: "k", key: strongKey(), consumerId: "k", roles: ["user"], rateLimit: 3 };
+  for (const [config, said, limitedBy] of [
+    [open, [unrecorded, apart, unlimited], "none"],
+    [{ servers: [], limits }, [], "60 calls a minute per consumer, bursts of 5, 1 of perTool"],
+    [
+      { servers: [], auth: { keys: [key, { ...key, id: "off", key: strongKey(), enabled: false }] } },
+      [],
+      "rateLimit of 1 key",
+    ],
+  ] as const) {
+    using place = new Place(config);
+    const { engine, close } = await bootIn(place);
+    const status = statusIn(engine);
+    const general = [apart, unrecorded, unlimited];
+    expect(status.warnings.filter((each) => general.includes(each))).toEqual([...said]);
+    expect(status).toMatchObject({ startedAt: 7, limits: limitedBy, frozen: false, notReady: null });
+    await close();
+  }
+}, 20_000);
+
+test("R23 P5 status warns of acts in force that are neither on record nor stored", async () => {
+  using place = new Place({ servers: [] });
+  const { engine, close } = await bootIn(place);
+  const { audit, keyring } = engine.stores;
+  const { id } = keyring.create(keyRequest());
+  const full = ["audit/main.db", "mcpgw.db"].map((name) => new Database(join(place.state, name)));
+  const block = (write: string) => `CREATE TRIGGER full BEFORE ${write} BEGIN SELECT raise(ABORT, 'disk full'); END`;
+  for (const [at, write] of ["INSERT ON audit", "UPDATE ON api_key"].entries()) full[at]?.run(block(write));
+  keyring.revoke(id);
+  await audit.recordDone({ type: "key.revoked", actor: "system", facts: { key: id, uid: 0, gid: 0, pid: 1 } });
+  const { warnings } = statusIn(engine);
+  expect(warnings).toContainEqual(expect.stringContaining("the audit log cannot record: "));
+  expect(warnings).toContain("acts that took effect, but are not recorded yet: 1");
+  expect(warnings).toContain("revoked keys or a freeze are in force, but not stored yet");
+  for (const each of full) each.run("DROP TRIGGER full");
+  await close();
+  for (const each of full) each.close();
+});
+
+test.each([true, false])(
+  "R13 consumers shows the keys and roles that count, and calls where they are (%p) metered",
+  async (enabled) => {
+    using place = new Place({ servers: [], usage: { enabled } });
+    const { engine, archive, close } = await bootIn(place);
+    const { keyring } = engine.stores;
+    const { id } = keyring.create(keyRequest({ roles: ["writer"] }));
+    keyring.create(keyRequest({ roles: ["reader", "admin"] }));
+    keyring.revoke(id);
+    const now = Math.floor(Date.now() / 3_600_000);
+    const row = {
+      consumer: "agent",
+      server: "s",
+      tool: "t",
+      errors: 0,
+      denied: 0,
+      latencySumUs: 0,
+      bytesIn: 0,
+      bytesOut: 0,
+    };
+    {
+      using store = openUsageStore(join(place.state, "mcpgw.db"));
+      store.apply(
+        "gone",
+        0,
+        1,
+        [-30, -3].map((ago) => ({ ...row, hour: now + ago, calls: -ago })),
+      );
+    }
+    // Of the last day.
+    const [calls, none] = enabled ? [3, 0] : [null, null];
+    expect(await consumersOf(engine, archive)).toEqual([
+      {
+        consumer: "agent",
+        roles: ["admin", "reader", "writer"],
+        keys: 1,
+        inFlight: 0,
+        calls,
+        errors: none,
+        denied: none,
+      },
+    ]);
+    await close();
+  },
+);
