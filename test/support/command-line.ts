@@ -37,11 +37,12 @@ export async function run(text: string, ask: Ask, { terminal = false, online = t
   if ("commands" in command) throw new Error(`${text} names no command`);
   const [out, err] = [stream(terminal, 200, full), stream(terminal, 200)];
   const opened: unknown[] = [];
+  let closed = 0;
   const client = {
     online,
     call: async (name: string, input: unknown) => ask(name, input),
     stream: (name: string, input: unknown) => ask(name, input),
-    close() {},
+    close: () => void closed++,
   };
   const cli = {
     globals,
@@ -53,5 +54,5 @@ export async function run(text: string, ask: Ask, { terminal = false, online = t
     err.written.push(`${String(error)}\n`);
     return error instanceof Failed ? error.exit : 1;
   });
-  return { code, out: out.written.join(""), err: err.written.join(""), opened };
+  return { code, out: out.written.join(""), err: err.written.join(""), opened, closed };
 }
