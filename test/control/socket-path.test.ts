@@ -2,6 +2,7 @@ import { expect, test } from "bun:test";
 import { chmodSync, chownSync, existsSync, mkdirSync } from "node:fs";
 import { prepareSocket } from "../../src/control/socket-path.ts";
 import { reasonOf } from "../support/failure.ts";
+import { asNobody, ended, mayBecomeNobody } from "../support/processes.ts";
 import { TempDir } from "../support/temp-dir.ts";
 
 const refusal = async (socket: string): Promise<string> => String(await reasonOf(prepareSocket(socket)));
@@ -22,4 +23,15 @@ test.skipIf(process.getuid?.() !== 0)("nor in the directory of another user (nee
   mkdirSync(at.path("theirs"), { mode: 0o700 });
   chownSync(at.path("theirs"), 4242, 4242);
   expect(await refusal(at.path("theirs", "control.sock"))).toContain("belongs to uid 4242");
+});
+
+test.skipIf(!mayBecomeNobody)("but in one of root, who may do anything anyway (needs setpriv as root)", async () => {
+  using at = new TempDir();
+  chmodSync(at.dir, 0o755);
+  const code = `
+    import { prepareSocket } from ${JSON.stringify(new URL("../../src/control/socket-path.ts", import.meta.url).pathname)};
+    await prepareSocket(${JSON.stringify(at.path("control.sock"))});`;
+  const env = { BUN_RUNTIME_TRANSPILER_CACHE_PATH: "0" };
+  const child = Bun.spawn([...asNobody, process.execPath, "-e", code], { env, stdout: "pipe", stderr: "pipe" });
+  expect(await ended(child)).toMatchObject({ code: 0, stderr: "" });
 });
