@@ -124,10 +124,11 @@ test.each([
   "T58: usage --csv to a terminal (%p) shows no control character of a name, and each name is one cell",
   async (terminal, shown) => {
     const numbers = { calls: 1, errors: 2, denied: 3, latencySumUs: 4, bytesIn: 5, bytesOut: 6 };
-    const names = ["\u001b[2J", "=1+1", "+1", "-1", "@x", 'a"b', "a,b", "a\nb"];
+    const names = ["\u001b[2J", "=1+1", "+1", "-1", "@x", "\t1", 'a"b', "a,b", "a\nb", "a\rb"];
     const answer = { metered: true, rows: names.map((name) => ({ ...numbers, name })) };
     const { out } = await run("usage --csv", () => answer, { terminal });
-    const cells = [shown, "'=1+1", "'+1", "'-1", "'@x", '"a""b"', '"a,b"', terminal ? '"a\\u{a}b"' : '"a\nb"'];
+    const cells = [shown, "'=1+1", "'+1", "'-1", "'@x", terminal ? "' 1" : "'\t1", '"a""b"', '"a,b"'];
+    cells.push(...(terminal ? ['"a\\u{a}b"', '"a\\u{d}b"'] : ['"a\nb"', '"a\rb"']));
     expect(out).toBe(
       [
         "name,calls,errors,denied,latencySumUs,bytesIn,bytesOut",

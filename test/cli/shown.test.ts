@@ -1,6 +1,9 @@
 import { expect, test } from "bun:test";
+import { mkdirSync, writeFileSync } from "node:fs";
 import { run } from "../support/command-line.ts";
 import { entry, sampleHandlers } from "../support/control-answers.ts";
+import { serverStatus } from "../support/server-status.ts";
+import { TempDir } from "../support/temp-dir.ts";
 
 // What people read of answers that have more or less in them than most.
 
@@ -35,6 +38,74 @@ test.each([
     expect(await lines(null)).toEqual([["tool", "read"], ["address", shown], ...end.slice(1)]);
   },
 );
+
+const chain = { chain: "main", records: 12, first: 1, exit: 3, bad: null, checkpoint: null, notes: [] };
+const checkpoint = { source: "kept", size: 10, at: null, after: 2, sameHost: true };
+
+test.each([
+  ["--checkpoint /dev/null", { ...chain, checkpoint }, "  it proves as much as the place that it was kept in: "],
+  ["", { ...chain, records: 0, first: 5 }, "  no checkpoint; name one with --checkpoint"],
+])("R25 audit verify %s says what %o proves", async (flags, of, says) => {
+  const { out } = await run(`audit verify ${flags}`.trim(), () => ({ exit: 3, chains: [of], pubkey: null }));
+  expect(out.trimEnd().split("\n").at(-1)).toStartWith(says);
+});
+
+test.each(["servers restart s", "servers restart s --json"])(
+  "R24 %s fails where the server does not start, also if nobody reads that",
+  async (text) => {
+    const answer = { server: serverStatus("s", { state: "backoff", reason: "exited with 1" }) };
+    const { code, err } = await run(text, () => answer, { full: "left" });
+    expect([code, err]).toEqual([1, "Failed: s could not be started: exited with 1\n"]);
+  },
+);
+
+test("R88 tools list says nothing of keys to who gave one", async () => {
+  const before = process.env["MCPGW_API_KEY"];
+  process.env["MCPGW_API_KEY"] = "mcpgw_x";
+  const { err } = await run("tools list", () => ({ tools: [] }));
+  if (before === undefined) delete process.env["MCPGW_API_KEY"];
+  else process.env["MCPGW_API_KEY"] = before;
+  expect(err).toBe("no tool is there for this caller\n");
+});
+
+test("R88 tools call sends what a file holds, but not the end of its last line", async () => {
+  using at = new TempDir();
+  writeFileSync(at.path("args.json"), '{"n":1.10}\n');
+  let asked: unknown;
+  const answer = { call: "c", status: "ok", result: null, error: null };
+  await run(`tools call a:b --args-file ${at.path("args.json")}`, (_name, input) => ((asked = input), answer));
+  expect(asked).toEqual({ tool: "a:b", arguments: '{"n":1.10}' });
+});
+
+test("R25 audit verify reads the files of a directory, and none below it", async () => {
+  using at = new TempDir();
+  mkdirSync(at.path("older"));
+  writeFileSync(at.path("main.checkpoints"), "note");
+  let asked: unknown;
+  const ask = (_name: string, input: unknown) => ((asked = input), { exit: 3, chains: [], pubkey: null });
+  expect(await run(`audit verify --checkpoint ${at.dir}`, ask)).toMatchObject({ code: 3, err: "" });
+  expect(asked).toMatchObject({ checkpoints: [{ source: at.path("main.checkpoints"), text: "note" }] });
+});
+
+test.each(["usage", "usage --json", "usage --csv"])(
+  "R26 %s fails where a chain could not be read to its end",
+  async (text) => {
+    const { code, err } = await run(text, () => ({ metered: true, cutShort: [{ chain: "main", upto: 7 }], rows: [] }));
+    expect([code, err]).toEqual([1, expect.stringContaining("chain main cannot be read beyond record 7")]);
+  },
+);
+
+test("why says that it judged a call without arguments, where it did and they may matter", async () => {
+  const caller = { id: "k", consumer: "a", roles: [], refused: null, listed: true, allowed: false, rule: null };
+  const rest = { reason: "no", remedy: null, elsewhere: false };
+  const thing = { kind: "tool", name: "x", wire: null, missing: null, down: null, toolsets: [] };
+  const said = async (flags: string, over: object): Promise<string> =>
+    (await run(`why a s:t${flags}`, () => ({ ...thing, callers: [{ ...caller, ...rest, ...over }] }))).err;
+  expect(await said("", {})).toBe("judged with no arguments; give --args\n");
+  for (const over of [{ refused: "frozen" }, { listed: false }, { allowed: true }])
+    expect(await said("", over)).toBe("");
+  expect(await said(' --args {"a":1}', {})).toBe("");
+});
 
 test("R25 audit stats shows the records of one chain, though another has none", async () => {
   const chains = [
