@@ -1,5 +1,5 @@
 import { expect, test } from "bun:test";
-import { chmodSync } from "node:fs";
+import { chmodSync, lchownSync, mkdirSync, symlinkSync } from "node:fs";
 import { connect } from "../../src/control/client.ts";
 import { Failure } from "../../src/core/failure.ts";
 import { silent } from "../../src/core/log.ts";
@@ -83,3 +83,19 @@ test("a client without a key, which has none to lose, asks wherever the socket l
   client.close();
   server.close();
 });
+
+test.skipIf(process.getuid?.() !== 0)(
+  "a key is not told where the way to the socket is a link that another user made, wherever it leads (needs root)",
+  async () => {
+    using at = new TempDir();
+    mkdirSync(at.path("run"), { mode: 0o700 });
+    const server = await listenWith(at.path("run", "control.sock"));
+    chmodSync(at.dir, 0o777);
+    symlinkSync("run", at.path("link"));
+    const key = (): Promise<unknown> => reasonOf(connect(at.path("link", "control.sock"), { version: "1", key: "k" }));
+    expect(await key()).toBeNull();
+    lchownSync(at.path("link"), 65534, 65534);
+    expect(await key()).toMatchObject({ code: "denied", message: expect.stringContaining("was made by uid 65534") });
+    server.close();
+  },
+);
