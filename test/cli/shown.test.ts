@@ -59,6 +59,15 @@ test.each(["servers restart s", "servers restart s --json"])(
   },
 );
 
+test.each(["tools call a:b", "tools call a:b --json"])(
+  "R88 %s of a failed call fails, also if nobody reads why",
+  async (text) => {
+    const result = JSON.stringify({ content: [{ type: "text", text: "bad" }], isError: true });
+    const answer = { call: "c", status: "tool_error", result, error: null };
+    expect(await run(text, () => answer, { full: "left" })).toMatchObject({ code: 1, out: "", err: "" });
+  },
+);
+
 test("R88 tools list says nothing of keys to who gave one", async () => {
   const before = process.env["MCPGW_API_KEY"];
   process.env["MCPGW_API_KEY"] = "mcpgw_x";
