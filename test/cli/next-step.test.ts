@@ -1,5 +1,5 @@
 import { expect, setDefaultTimeout, test } from "bun:test";
-import { copyFileSync, mkdirSync } from "node:fs";
+import { copyFileSync, mkdirSync, rmSync } from "node:fs";
 import { join } from "node:path";
 import { Place } from "../support/daemon.ts";
 import { mcpgw } from "../support/mcpgw.ts";
@@ -39,6 +39,13 @@ test("an error shows no control character of a name that it repeats, and what is
   const named = await place.bare(["config", "check", "--config", "nowhere/\u001b[31mx.yaml"]);
   expect([named.code, named.stderr]).toEqual([2, expect.stringContaining("nowhere/")]);
   expect(named.stderr).not.toContain("\u001b");
+  rmSync(place.config);
+  const none = await place.bare(["config", "check"]);
+  expect([none.code, none.stdout, none.stderr]).toEqual([
+    2,
+    "",
+    expect.stringContaining("no configuration in --config"),
+  ]);
   const nowhere = await place.bare(["servers", "disable", "crm"]);
   expect([nowhere.code, nowhere.stderr]).toEqual([2, expect.stringContaining("no configuration in --config")]);
 });

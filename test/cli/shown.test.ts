@@ -116,6 +116,13 @@ test("why says that it judged a call without arguments, where it did and they ma
   expect(await said(' --args {"a":1}', {})).toBe("");
 });
 
+test("T58: config show --running shows no invisible character, line by line", async () => {
+  const answer = { file: null, loadedAt: 0, config: { log: { level: "a\u202eb" }, name: "c\u009bd" } };
+  const { out } = await run("config show --running", () => answer);
+  expect(out.split("\n").length).toBeGreaterThan(3);
+  expect(out).toMatch(/^[\n -~]*$/);
+});
+
 test("R25 audit stats shows the records of one chain, though another has none", async () => {
   const chains = [
     { chain: "main", records: 0 },
