@@ -351,7 +351,7 @@ test("R123 tail does not wait to learn that no record has the name asked for, an
   const told = Promise.withResolvers<object>();
   const news = async function* () {
     yield entry();
-    told.resolve({ records: [] });
+    setImmediate(() => told.resolve({ records: [] }));
   };
   const { out, err } = await run("tail --server s", (name) => (name === "tail" ? news() : told.promise));
   expect([out, err]).toEqual([expect.stringContaining("files:read_file"), "no record so far is of server s\n"]);
