@@ -141,8 +141,7 @@ export function aligned(row: readonly Cell[], widths: readonly number[], paint: 
     const style: Exclude<Cell, string> = typeof cell === "string" ? { text } : cell;
     const gap = " ".repeat(Math.max(0, (widths[index] ?? 0) - Bun.stringWidth(text)));
     const shown = style.color && text ? paint(style.color, text) : text;
-    if (style.right) return gap + shown;
-    return index === row.length - 1 ? shown : shown + gap;
+    return style.right ? gap + shown : shown + gap;
   });
   return cells.join("  ").trimEnd();
 }

@@ -59,7 +59,7 @@ export class SocketWriter {
 
   /** Resolves once everything queued is out, or the socket is closed. */
   drained(): Promise<void> {
-    if (this.#bytes === 0 || this.#closed) return Promise.resolve();
+    if (this.#bytes === 0) return Promise.resolve();
     return new Promise((resolve) => this.#waiting.push(resolve));
   }
 

@@ -132,5 +132,5 @@ function type(state: State, key: string): State {
 /** The choice after a key. */
 export function act(state: State, press: Press): State {
   if (state.typing) return type(state, press.key);
-  return (Object.hasOwn(keys, press.key) ? keys[press.key]?.(state, press) : null) ?? state;
+  return keys[press.key]?.(state, press) ?? state;
 }

@@ -128,6 +128,14 @@ test("R25 audit show warns of each record that was changed, and shows no control
   ]);
 });
 
+test("R25 audit log does not say that no record has a name while records of a chain are missing", async () => {
+  const answer = { records: [], more: false, unread: ["main"] };
+  const { code, err } = await run("audit log --consumer nobody", () => answer);
+  expect(code).toBe(1);
+  expect(err).toStartWith("mcpgw: warning: chain main cannot be read as a whole");
+  expect(err).toEndWith("\nno record matches\n");
+});
+
 test("R26 usage says what its numbers leave out, and has no mean of no calls", async () => {
   const row = { name: "a", calls: 0, errors: 0, denied: 3, latencySumUs: 0, bytesIn: 0, bytesOut: 0 };
   const hours = { since: "2026-01-01T00:00:00Z", until: null };
@@ -181,12 +189,26 @@ test("R88 tools list says if the caller has none, and whose they would be withou
 describe("R23 keys", () => {
   test("a role or network that is named twice is asked for once", async () => {
     const asked: unknown[] = [];
-    const words = "keys create n a r,s,r --cidr 10.0.0.0/8,10.0.0.0/8";
+    const words = "keys create n a r,\ts,r --cidr 10.0.0.0/8,10.0.0.0/8";
     await run(words, (_name, input) => {
       asked.push(input);
       throw new Refusal("denied", "no");
     });
     expect(asked).toMatchObject([{ roles: ["r", "s"], cidrs: ["10.0.0.0/8"] }]);
+  });
+
+  test("a freeze is told of the callers of a daemon, or of a state directory where none runs", async () => {
+    const out = async (text: string, online: boolean) => (await run(text, () => ({ recorded: true }), { online })).out;
+    for (const text of ["keys freeze", "keys unfreeze"]) {
+      expect(await out(text, true)).not.toContain("a gateway on this state directory");
+      expect(await out(text, false)).toContain("a gateway on this state directory");
+    }
+  });
+
+  test("list says that every caller is refused while keys are frozen", async () => {
+    const said = async (frozen: boolean) => (await run("keys list", () => ({ frozen, keys: [] }))).err;
+    expect(await said(true)).toBe("all keys are frozen; `mcpgw keys unfreeze` ends it\n");
+    expect(await said(false)).toBe("");
   });
 
   test("the time at which a key ends is told to the second, however far away it is", async () => {
@@ -310,9 +332,16 @@ test("R20 status --wait waits for a place at a busy daemon, but not for what no 
       if (asked++ === 0) throw new Refusal(code, "not now");
       return answer;
     });
-  expect(await ask("busy")).toMatchObject({ code: 0, out: expect.stringContaining("ready") });
+  const ready = expect.stringContaining("ready");
+  // A daemon has a place for so many connections only.
+  expect(await ask("busy")).toMatchObject({ code: 0, out: ready, opened: [{}, {}], closed: 2 });
   asked = 0;
   expect(await ask("denied")).toMatchObject({ code: 1, err: expect.stringContaining("not now") });
+});
+
+test("R20 status --wait gives up a daemon that greets and says no more", async () => {
+  const { err } = await run("status --wait 0", () => new Promise(() => {}));
+  expect(err).toBe("Unanswered: the daemon does not answer any more\n");
 });
 
 test("R120 config reload passes on what the daemon warns of", async () => {
@@ -332,6 +361,29 @@ test("R123 tail says how many records it missed, and one long name does not wide
   expect(out.split("\n")[1]).toContain(`  ${"agent-prod".padEnd(48)}  files:read_file `);
   expect(err).toBe("… 3 records missed: this reader is too slow\n");
 });
+
+test("R123 tail does not wait to learn that no record has the name asked for, and says so nevertheless", async () => {
+  const told = Promise.withResolvers<object>();
+  const news = async function* () {
+    yield entry();
+    setImmediate(() => told.resolve({ records: [] }));
+  };
+  const { out, err } = await run("tail --server s", (name) => (name === "tail" ? news() : told.promise));
+  expect([out, err]).toEqual([expect.stringContaining("files:read_file"), "no record so far is of server s\n"]);
+});
+
+test.each(["tail", "tail --json", "servers logs s -f", "servers logs s -f --json"])(
+  "what cannot be printed ends %s, which asks for no more",
+  async (text) => {
+    let given = 0;
+    const news = async function* () {
+      for (; given < 9; given++) yield text.startsWith("tail") ? entry({ seq: given + 1 }) : { line: "x" };
+    };
+    const ran = await run(text, (name) => (name === "audit.log" ? { records: [entry()] } : news()), { full: true });
+    expect(ran).toMatchObject({ code: 1, out: "", err: "Error: no space left\n" });
+    expect(given).toBe(0);
+  },
+);
 
 test("why says what it could not know of a call", async () => {
   const caller = { id: "k", consumer: "a", roles: [], refused: null, listed: true, allowed: false, rule: null };

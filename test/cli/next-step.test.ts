@@ -1,6 +1,9 @@
 import { expect, setDefaultTimeout, test } from "bun:test";
+import { copyFileSync, mkdirSync, rmSync } from "node:fs";
 import { join } from "node:path";
 import { Place } from "../support/daemon.ts";
+import { mcpgw } from "../support/mcpgw.ts";
+import { ended } from "../support/processes.ts";
 
 setDefaultTimeout(30_000);
 
@@ -26,6 +29,8 @@ test("a command that does not look for ./gateway.yaml says so where nothing else
   const create = ["keys", "create", "A", "agent", "user", "--state", join(place.dir, "other")];
   expect(await place.bare(create)).toMatchObject({ code: 0, stderr: expect.stringContaining(passedOver) });
   expect((await place.cli(["status"])).stderr).not.toContain(passedOver);
+  const named = await place.bare(["status", "--state", join(place.dir, "other")]);
+  expect(named).toMatchObject({ code: 4, stderr: expect.not.stringContaining(passedOver) });
   expect((await place.bare(["config", "reload"])).stderr).not.toContain(passedOver);
 });
 
@@ -34,6 +39,35 @@ test("an error shows no control character of a name that it repeats, and what is
   const named = await place.bare(["config", "check", "--config", "nowhere/\u001b[31mx.yaml"]);
   expect([named.code, named.stderr]).toEqual([2, expect.stringContaining("nowhere/")]);
   expect(named.stderr).not.toContain("\u001b");
+  rmSync(place.config);
+  const none = await place.bare(["config", "check"]);
+  expect([none.code, none.stdout, none.stderr]).toEqual([
+    2,
+    "",
+    expect.stringContaining("no configuration in --config"),
+  ]);
   const nowhere = await place.bare(["servers", "disable", "crm"]);
   expect([nowhere.code, nowhere.stderr]).toEqual([2, expect.stringContaining("no configuration in --config")]);
+});
+
+test("T40: a named file that does not tell its socket is asked about at the usual one, where only its own daemon counts", async () => {
+  using place = new Place({ servers: [], policies: [] });
+  await using _daemon = await place.start();
+  const env = place.env({ RUNTIME_DIRECTORY: place.state });
+  const status = (file: string) =>
+    ended(Bun.spawn([...mcpgw, "status", "--config", file], { env, stdout: "pipe", stderr: "pipe" }));
+  place.configure("control: [\n");
+  const warning = expect.stringContaining(`trying ${join(place.state, "control.sock")}`);
+  expect(await status(place.config)).toMatchObject({ code: 0, stderr: warning });
+  const other = place.path("other.yaml");
+  copyFileSync(place.config, other);
+  expect(await status(other)).toMatchObject({ code: 2, stdout: "" });
+  const silent = place.path("silent");
+  mkdirSync(silent);
+  using _listener = Bun.listen({
+    unix: join(silent, "control.sock"),
+    socket: { open: (one) => void one.end(), data() {} },
+  });
+  env["RUNTIME_DIRECTORY"] = silent;
+  expect(await status(place.config)).toMatchObject({ code: 2, stdout: "" });
 });

@@ -1,6 +1,8 @@
 import { expect, test } from "bun:test";
+import { wasClosed } from "../../src/cli/descriptor.ts";
 import { type Cell, createOutput, right, whole } from "../../src/cli/output.ts";
 import { run, stream } from "../support/command-line.ts";
+import { entry } from "../support/control-answers.ts";
 import { serverStatus } from "../support/server-status.ts";
 
 async function tableOn(isTTY: boolean, columns: number): Promise<string[]> {
@@ -39,6 +41,10 @@ test("T58: a fact is never cut, and of a time that has to be, the time of day st
   expect(written.splice(0)).toEqual([`digest  ${digest}\n`]);
   const time: Cell = { text: "2026-03-01 12:00:01.000", lastWord: true };
   await out.table(["TIME", "WHY"], [[time, "because ".repeat(20)]]);
+  expect(written.splice(0).join("").split("\n")[1]).toStartWith("…12:00:01.000 ");
+  // Wherever its row no longer fits.
+  fake.columns = 10;
+  await out.table(["TIME", "WHY"], [[time, "because ".repeat(20)]]);
   expect(written.join("").split("\n")[1]).toStartWith("…12:00:01.000 ");
 });
 
@@ -73,6 +79,21 @@ test.each([
   expect(out.includes("\u001b")).toBe(on);
 });
 
+test("what went wrong is red on a terminal, a status as well as a whole cell", async () => {
+  const before = { NO_COLOR: "", TERM: "", ...process.env };
+  Object.assign(process.env, { NO_COLOR: "", TERM: "xterm" });
+  const shown = async (words: string, answer: unknown) => (await run(words, () => answer, { terminal: true })).out;
+  const records = [entry({ status: "denied" }), entry({ status: "ok" })];
+  const listed = await shown("audit log", { records, more: false });
+  const server = serverStatus("s", { down: [{ owner: null, reason: "exited", until: 0, open: false }] });
+  const things = { tools: [], others: { prompts: 0, resources: 0, templates: 0, hidden: [] } };
+  const down = await shown("servers show s", { server, ...things, leftOut: { first: [], more: 0 } });
+  Object.assign(process.env, before);
+  expect(listed).toContain("\u001b[31mdenied\u001b[0m");
+  expect(listed).toContain("\u001b[32mok\u001b[0m");
+  expect(down).toContain("\u001b[31mexited\u001b[0m");
+});
+
 test("T58: whatever is said shows no control character, and all warnings look the same", () => {
   const { fake, written } = stream(true, 80);
   const out = createOutput({ out: fake, err: fake, json: false, color: false });
@@ -103,10 +124,11 @@ test.each([
   "T58: usage --csv to a terminal (%p) shows no control character of a name, and each name is one cell",
   async (terminal, shown) => {
     const numbers = { calls: 1, errors: 2, denied: 3, latencySumUs: 4, bytesIn: 5, bytesOut: 6 };
-    const names = ["\u001b[2J", "=1+1", "+1", "-1", "@x", 'a"b', "a,b", "a\nb"];
+    const names = ["\u001b[2J", "=1+1", "+1", "-1", "@x", "\t1", 'a"b', "a,b", "a\nb", "a\rb"];
     const answer = { metered: true, rows: names.map((name) => ({ ...numbers, name })) };
     const { out } = await run("usage --csv", () => answer, { terminal });
-    const cells = [shown, "'=1+1", "'+1", "'-1", "'@x", '"a""b"', '"a,b"', terminal ? '"a\\u{a}b"' : '"a\nb"'];
+    const cells = [shown, "'=1+1", "'+1", "'-1", "'@x", terminal ? "' 1" : "'\t1", '"a""b"', '"a,b"'];
+    cells.push(...(terminal ? ['"a\\u{a}b"', '"a\\u{d}b"'] : ['"a\nb"', '"a\rb"']));
     expect(out).toBe(
       [
         "name,calls,errors,denied,latencySumUs,bytesIn,bytesOut",
@@ -116,3 +138,7 @@ test.each([
     );
   },
 );
+
+test("a descriptor of which the system tells nothing counts as open", () => {
+  expect(wasClosed(999_999)).toBe(false);
+});

@@ -1,6 +1,10 @@
 import { afterAll, beforeAll, expect, test } from "bun:test";
 import type { OpenOptions } from "../../src/cli/cli.ts";
+import { group } from "../../src/cli/command.ts";
+import { keys } from "../../src/cli/commands/keys.ts";
+import { readLine } from "../../src/cli/line.ts";
 import { run } from "../support/command-line.ts";
+import { reasonOf } from "../support/failure.ts";
 import { sample, type Sample } from "../support/sample.ts";
 
 // What commands ask the daemon for, and what they say of the records that they are asked for.
@@ -44,6 +48,20 @@ test("R26 usage by day says that its days are those of UTC", async () => {
   expect(out).toMatch(/^DAY \(UTC\) .*\n2026-03-01 /);
 });
 
+test("global flags are taken before the command and behind it", async () => {
+  const { globals } = await readLine(
+    group("", { keys }),
+    "--config c keys --state s list --socket=k --no-color".split(" "),
+  );
+  expect(globals).toEqual({ config: "c", state: "s", socket: "k", json: false, color: false });
+});
+
+test("of an unknown flag its value, which may be a secret, is not told again", async () => {
+  const wrong = await reasonOf(run("keys list --toekn=secret", () => ({})));
+  expect(String(wrong)).toContain("unknown flag --toekn");
+  expect(String(wrong)).not.toContain("secret");
+});
+
 const selection = "--consumer a --server s --tool t --status denied";
 const selected = { consumer: "a", server: "s", tool: "t", status: "denied" };
 const period = "--since 2026-01-01T00:00Z --until 2026-01-02T00:00Z";
@@ -69,6 +87,14 @@ test.each<[line: string, how: OpenOptions | undefined, asked: object]>([
   ["tools list --server=--s", undefined, { server: "--s" }],
   ["tools call s:t a=1 b=x", undefined, { tool: "s:t", arguments: '{"a":1,"b":"x"}' }],
   ['why a s:t --kind tool --args {"b":1}', undefined, { who: "a", target: "s:t", kind: "tool", arguments: { b: 1 } }],
+  ["keys list", offline, {}],
+  ["keys revoke k", offline, { id: "k" }],
+  ["keys rotate k", offline, { id: "k" }],
+  ["keys freeze", offline, {}],
+  ["keys unfreeze", offline, {}],
+  ["servers restart s", undefined, { id: "s" }],
+  ["config reload", { local: true }, {}],
+  ["config show --running", { local: true }, {}],
   ["keys create - agent user,,admin,", offline, { ...key, name: "-", expiresAt: null, perMinute: null, cidrs: [] }],
   [
     "keys create A agent user,admin --expires 2099-01-01T00:00Z --rate 90 --cidr 10.0.0.0/8,::1/128",

@@ -1,5 +1,16 @@
 import { afterEach, beforeEach, expect, setDefaultTimeout, test } from "bun:test";
-import { chmodSync, chownSync, readdirSync, readFileSync, statSync, writeFileSync } from "node:fs";
+import {
+  chmodSync,
+  chownSync,
+  lstatSync,
+  mkdirSync,
+  readdirSync,
+  readFileSync,
+  renameSync,
+  statSync,
+  symlinkSync,
+  writeFileSync,
+} from "node:fs";
 import type { Cli } from "../../src/cli/cli.ts";
 import { setEnabled } from "../../src/cli/server-switch.ts";
 import { Refusal, Unreachable } from "../../src/control/refusal.ts";
@@ -118,6 +129,33 @@ test("what the daemon refuses is undone, but no edit that somebody made meanwhil
   expect(await setEnabled(edited, "one", false).catch(String)).toContain("not so");
   expect(readFileSync(file, "utf8")).toBe("servers: [] # mine\n");
   expect(said.join()).toContain("edited meanwhile");
+});
+
+test("it is the daemon's file that is edited, and of a link to it the file", async () => {
+  const found = at.path("found.yaml");
+  mkdirSync(at.path("real"));
+  renameSync(file, at.path("real/gateway.yaml"));
+  symlinkSync("real/gateway.yaml", file);
+  writeFileSync(found, text);
+  const cli = cliWith(async () => ({}));
+  await setEnabled({ ...cli, globals: { ...cli.globals, config: found } }, "one", false);
+  expect(readFileSync(found, "utf8")).toBe(text);
+  expect(lstatSync(file).isSymbolicLink()).toBe(true);
+  expect(disabledIn(readFileSync(at.path("real/gateway.yaml"), "utf8"))).toEqual(["one"]);
+});
+
+test("a daemon that is there but refuses is not taken for none: the file stays as it is", async () => {
+  const open = () => Promise.reject(new Refusal("busy", "no more connections"));
+  expect(await setEnabled({ ...cliWith(null), open }, "one", false).catch(String)).toContain("no more connections");
+  expect(readFileSync(file, "utf8")).toBe(text);
+});
+
+test("why a file cannot be replaced is told as the system has it", async () => {
+  // Too long for the file that is to take its place.
+  file = at.path(`${"x".repeat(240)}.yaml`);
+  writeFileSync(file, text);
+  expect(await setEnabled(cliWith(null), "one", false).catch(String)).toContain("ENAMETOOLONG");
+  expect(readFileSync(file, "utf8")).toBe(text);
 });
 
 test.skipIf(!isRoot)("R1 the file keeps its owner, group and mode (needs root)", async () => {

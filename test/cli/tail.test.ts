@@ -20,7 +20,7 @@ async function run(
   const printed: unknown[] = [];
   const said: string[] = [];
   const looked: unknown[] = [];
-  let closed = 0;
+  let [opened, closed] = [0, 0];
   const client = {
     call: async (_name: string, input: unknown) => (looked.push(input), { entry: show() }),
     async *stream(_name: string, input: Record<string, unknown>) {
@@ -35,9 +35,9 @@ async function run(
     object: async (value: unknown) => void printed.push(value),
     say: (text: string) => void said.push(text),
   };
-  const cli = { out, open: async () => client as unknown as Client } as unknown as Cli;
+  const cli = { out, open: async () => (opened++, client as unknown as Client) } as unknown as Cli;
   expect(await tail.run(given(flags), cli)).toBe(0);
-  expect(closed).toBe(connections.length);
+  expect(closed).toBe(opened);
   return { asked, printed, said, looked };
 }
 
@@ -62,6 +62,17 @@ test.each([
     expect(ran.said).toEqual([...said]);
   },
 );
+
+test("R123 tail takes a log for replaced by what the daemon says alone, not by its silence", async () => {
+  let answers = 0;
+  const show = () => {
+    if (answers++ === 0) throw new Unreachable("the daemon closed the connection");
+    return seventh;
+  };
+  const ran = await run({}, [[seventh], [entry({ seq: 8 })]], show);
+  expect(ran.asked[1]).toEqual({ ...ran.asked[0], after: 7 });
+  expect(ran.said).toEqual([waits, waits]);
+});
 
 test("R123 a tail that has printed nothing yet goes on from when it began, or from where it was to begin", async () => {
   const before = timeText(Date.now() * 1_000);
@@ -106,6 +117,13 @@ test("R123 a tail that waits for its daemon says once why it cannot connect, unl
   expect(said).toEqual([waits, waits, why(denied.message), why(bad.message), waits, why(denied.message)]);
   // A connection that was made is lost for a new reason: it need not wait as long as after many attempts.
   expect(waited).toEqual([250, 250, 500, 1000, 2000, 2000, 2000, 250, 500]);
+});
+
+test("R123 a tail that finds no daemon to begin with ends, and waits for none", async () => {
+  const nobody = new Unreachable("no daemon answers at d.sock");
+  const open = (): Promise<Client> => Promise.reject(nobody);
+  const cli = { out: { json: true }, open } as unknown as Cli;
+  expect(await reasonOf(tail.run(given({}), cli))).toBe(nobody);
 });
 
 test("R123 what the daemon refuses ends a tail", async () => {

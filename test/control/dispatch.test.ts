@@ -3,6 +3,7 @@ import { operations, type Name, type Row } from "../../src/control/api.ts";
 import type { Context } from "../../src/control/contract.ts";
 import { parseInput } from "../../src/control/dispatch.ts";
 import { localClient } from "../../src/control/local.ts";
+import { mcpTools } from "../../src/control/mcp-tools.ts";
 import type { Access } from "../../src/control/peer.ts";
 import { Refusal } from "../../src/control/refusal.ts";
 import { sampleHandlers } from "../support/control-answers.ts";
@@ -100,8 +101,8 @@ test.each(names)("%s answers what the table promises, and refuses an unknown mem
 });
 
 test("R27: the gateway's own tools are these eight, all of them reads but call", () => {
-  const rows = Object.values(operations).filter((row) => "mcp" in row);
-  expect(rows.map((row) => row.mcp).toSorted()).toEqual([
+  const tools = mcpTools();
+  expect(tools.map(({ name }) => name).toSorted()).toEqual([
     "audit_log",
     "audit_stats",
     "audit_verify",
@@ -111,7 +112,9 @@ test("R27: the gateway's own tools are these eight, all of them reads but call",
     "server_status",
     "usage",
   ]);
-  expect(rows.filter((row) => row.access !== "read").map((row) => row.mcp)).toEqual(["call"]);
+  expect(tools.filter(({ readOnly }) => !readOnly).map(({ name }) => name)).toEqual(["call"]);
+  // What has a default need not be given.
+  expect(tools.find(({ name }) => name === "call")?.inputSchema).toMatchObject({ required: ["tool"] });
 });
 
 test.each([

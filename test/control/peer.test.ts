@@ -45,17 +45,17 @@ describe.skipIf(process.platform !== "linux")("whoever is allowed by uid is refu
     else process.env["SYSTEMD_EXEC_PID"] = service;
   });
 
-  /** A child that starts another one; both live until it is killed. Resolves with their pids. */
+  /** A child whose child starts another one; they live until it is killed. Resolves with the pids of first and last. */
   async function family() {
     const command = "cat >/dev/null <&3 & echo $!; wait";
-    const child = Bun.spawn(["sh", "-c", `exec 3<&0; ${command}`], { stdin: "pipe", stdout: "pipe" });
+    const child = Bun.spawn(["sh", "-c", `exec 3<&0; sh -c '${command}'; wait`], { stdin: "pipe", stdout: "pipe" });
     const { value } = await child.stdout.getReader().read();
-    return { child: child.pid, grandchild: Number(new TextDecoder().decode(value)), end: () => child.stdin.end() };
+    return { child: child.pid, descendant: Number(new TextDecoder().decode(value)), end: () => child.stdin.end() };
   }
 
   test("if it is a descendant of the gateway, whatever its uid (needs Linux)", async () => {
-    const { child, grandchild, end } = await family();
-    for (const pid of [child, grandchild]) {
+    const { child, descendant, end } = await family();
+    for (const pid of [child, descendant]) {
       for (const as of [uid, uid + 1]) expect(refused(pid, as)).toContain("started by the gateway");
     }
     await end();

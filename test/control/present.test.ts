@@ -1,6 +1,8 @@
 import { expect, test } from "bun:test";
 import { members } from "../../src/audit/record.ts";
-import { recordRows } from "../../src/control/present.ts";
+import { bytes, clock, latency, line, recordCount } from "../../src/control/format.ts";
+import { because, ending, recordRows, servedBy, subject } from "../../src/control/present.ts";
+import { entry } from "../support/control-answers.ts";
 
 test("R25: every member of a record is named in words, what happened first", () => {
   const names = recordRows({ ...members, leaf: "ab" }).map(([name]) => name);
@@ -22,4 +24,45 @@ test("R25: a record's values are shown with their units, and what has no word un
     ["later", "[1]"],
     ["constructor", "mine"],
   ]);
+});
+
+const event = { method: null, tool: null, status: null, rule: null } as const;
+
+test.each([
+  [{}, "files:read_file", "ok"],
+  [{ method: null }, "files:read_file", "ok"],
+  [{ method: "resources/read", tool: null }, "resources/read files", "ok"],
+  [{ method: "tools/list", server: null, tool: null }, "tools/list", "ok"],
+  // A method of an extension stands where a tool would.
+  [{ method: "x/ask", tool: "x/ask" }, "files:x/ask", "ok"],
+  [{ type: "call.begin", status: null }, "files:read_file", "begin"],
+  [{ ...event, type: "server.crashed" }, "server.crashed files", "-"],
+  [{ ...event, type: "key.created", server: null }, "key.created", "-"],
+])("R25: of a record %o it is said what it is about, %p, and how it ended, %p", (over, about, end) => {
+  expect([subject(entry(over)), ending(entry(over))]).toEqual([about, end]);
+});
+
+test.each([
+  [{}, ""],
+  [{ reason: "slow\ndisk" }, "slow disk"],
+  [{ status: "denied", reason: "not for you" }, "reader-policy/1: not for you"],
+  [{ status: "denied", reason: "reader-policy/1 says no" }, "reader-policy/1 says no"],
+  [{ status: "denied" }, "reader-policy/1"],
+  [{ status: "invalid", reason: "not for you" }, "not for you"],
+  [{ ...event, facts: { server: "files", pol: "ab".repeat(32), tools: 3 } }, "pol=abababababab… tools=3"],
+])("R25: why %o ended so is %p", (over, why) => {
+  expect(because(entry(over))).toBe(why);
+});
+
+test("R24: an instance that is down serves one caller or all", () => {
+  const down = { reason: "exited", until: 0, open: false };
+  expect([servedBy({ ...down, owner: "key:a" }), servedBy({ ...down, owner: null })]).toEqual(["key:a", "all callers"]);
+});
+
+test("R25: quantities have the unit that keeps them short, a time all its digits, and a tab is one space", () => {
+  expect([999, 1_000, 999_949, 1_000_000].map(latency)).toEqual(["999 µs", "1.0 ms", "999.9 ms", "1.00 s"]);
+  expect([1_023, 1_024, 1024 ** 4, 1024 ** 5].map(bytes)).toEqual(["1023 B", "1.0 KiB", "1.0 TiB", "1024.0 TiB"]);
+  expect([0, 1, 1_200].map(recordCount)).toEqual(["0 records", "1 record", "1,200 records"]);
+  expect(clock(new Date(2026, 0, 1, 2, 3, 4, 5).getTime())).toBe("02:03:04.005");
+  expect(line("a\tb\u001b")).toBe("a b\\u{1b}");
 });

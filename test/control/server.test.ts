@@ -153,6 +153,8 @@ describe("T50: what a bad peer sends", () => {
     ["no JSON", "hello\n", -32700],
     ["a batch", "[]\n", -32600],
     ["no version", '{"id":1,"method":"status"}\n', -32600],
+    ["no method", '{"jsonrpc":"2.0","id":1}\n', -32600],
+    ["a broken id", '{"jsonrpc":"2.0","id":1.5,"method":"status"}\n', -32600],
     ["an id of null", '{"jsonrpc":"2.0","id":null,"method":"status"}\n', -32600],
     ["an unknown operation", '{"jsonrpc":"2.0","id":1,"method":"statsu"}\n', -32601],
     ["a name of the prototype", '{"jsonrpc":"2.0","id":1,"method":"constructor"}\n', -32601],
@@ -262,7 +264,7 @@ describe("attach", () => {
 
   test("a refused attach says why", async () => {
     await start({
-      attach() {
+      async attach() {
         throw new Refusal("denied", "this key is revoked");
       },
     });

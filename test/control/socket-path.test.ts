@@ -1,7 +1,8 @@
 import { expect, test } from "bun:test";
-import { chmodSync, chownSync, existsSync, mkdirSync } from "node:fs";
+import { chmodSync, chownSync, existsSync, mkdirSync, renameSync } from "node:fs";
 import { prepareSocket } from "../../src/control/socket-path.ts";
 import { reasonOf } from "../support/failure.ts";
+import { asNobody, ended, mayBecomeNobody } from "../support/processes.ts";
 import { TempDir } from "../support/temp-dir.ts";
 
 const refusal = async (socket: string): Promise<string> => String(await reasonOf(prepareSocket(socket)));
@@ -23,3 +24,35 @@ test.skipIf(process.getuid?.() !== 0)("nor in the directory of another user (nee
   chownSync(at.path("theirs"), 4242, 4242);
   expect(await refusal(at.path("theirs", "control.sock"))).toContain("belongs to uid 4242");
 });
+
+/** Prepares a socket's place as nobody. */
+function preparedByNobody(socket: string) {
+  const code = `
+    import { prepareSocket } from ${JSON.stringify(new URL("../../src/control/socket-path.ts", import.meta.url).pathname)};
+    await prepareSocket(${JSON.stringify(socket)});`;
+  const env = { BUN_RUNTIME_TRANSPILER_CACHE_PATH: "0" };
+  return ended(Bun.spawn([...asNobody, process.execPath, "-e", code], { env, stdout: "pipe", stderr: "pipe" }));
+}
+
+test.skipIf(!mayBecomeNobody)("but in one of root, who may do anything anyway (needs setpriv as root)", async () => {
+  using at = new TempDir();
+  chmodSync(at.dir, 0o755);
+  expect(await preparedByNobody(at.path("control.sock"))).toMatchObject({ code: 0, stderr: "" });
+});
+
+test.skipIf(!mayBecomeNobody)(
+  "a socket that may not be connected to is left alone: somebody may listen on it (needs setpriv as root)",
+  async () => {
+    using at = new TempDir();
+    chownSync(at.dir, 65534, 65534);
+    const [made, socket] = [at.path("made.sock"), at.path("control.sock")];
+    const listener = Bun.listen({ unix: made, socket: { data() {} } });
+    // The system shows it under its first name.
+    renameSync(made, socket);
+    chmodSync(socket, 0o600);
+    const { code, stderr } = await preparedByNobody(socket);
+    expect([code, stderr]).toEqual([1, expect.stringContaining("another daemon answers there")]);
+    expect(existsSync(socket)).toBe(true);
+    listener.stop(true);
+  },
+);

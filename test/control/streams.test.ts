@@ -1,7 +1,8 @@
 import { expect, test } from "bun:test";
-import { once } from "node:events";
+import { getEventListeners, once } from "node:events";
 import { setImmediate } from "node:timers/promises";
 import { createFeed } from "../../src/audit/feed.ts";
+import type { Client } from "../../src/control/contract.ts";
 import { Refusal } from "../../src/control/refusal.ts";
 import { isObject } from "../../src/core/json.ts";
 import { until } from "../support/until.ts";
@@ -24,19 +25,24 @@ test("R123: events arrive in order and the stream ends with its source", async (
 });
 
 test("leaving the loop cancels at the source", async () => {
-  let aborted = false;
+  let [aborted, ended] = [false, false];
   using server = await served({
     async *tail(_input, { signal }) {
       signal.addEventListener("abort", () => (aborted = true));
-      for (;;) {
-        yield entry({ seq: 1 });
-        await Bun.sleep(1);
+      try {
+        for (;;) {
+          yield entry({ seq: 1 });
+          await Bun.sleep(1);
+        }
+      } finally {
+        ended = true;
       }
     },
   });
   const client = await server.open();
   for await (const _ of client.stream("tail", {})) break;
   await until(() => aborted, "the handler's signal");
+  await until(() => ended, "the source, which does not look at it");
   // Only that: the connection goes on.
   expect((await client.call("status", {})).state).toBe("ready");
   client.close();
@@ -66,6 +72,34 @@ test("a stream that is aborted, before or meanwhile, ends and is cancelled at it
   }
   expect(seen).toHaveLength(1);
   client.close();
+});
+
+test("R123: what comes while a reader is busy is there when it reads on: events, the end, and no end to an abort", async () => {
+  for (const aborts of [false, true]) {
+    const more = Promise.withResolvers<void>();
+    using server = await served({
+      async *tail(_input, { signal }) {
+        yield entry({ seq: 1 });
+        await more.promise;
+        yield* records(3).slice(1);
+        if (aborts && !signal.aborted) await once(signal, "abort");
+      },
+    });
+    const client = await server.open();
+    const controller = new AbortController();
+    const seen: unknown[] = [];
+    for await (const value of client.stream("tail", {}, controller.signal)) {
+      seen.push("gap" in value ? value : value.seq);
+      if (seen.length > 1) continue;
+      if (aborts) controller.abort();
+      more.resolve();
+      // By then all of it has come.
+      await client.call("status", {});
+    }
+    expect(seen).toEqual([1, 2, 3]);
+    expect(getEventListeners(controller.signal, "abort")).toEqual([]);
+    client.close();
+  }
 });
 
 test("R123: a stream whose source fails or whose server goes ends with why, never as if that were all", async () => {
@@ -155,6 +189,32 @@ test("T50: a reader that stops and then leaves gives its place back, though it w
   await until(() => !feed.followed, "the place to be free");
 });
 
+/** Waits until a number has not changed while this client was answered many times. */
+async function standsStill(client: Client, read: () => number): Promise<void> {
+  for (let still = 0; still < 20;) {
+    const before = read();
+    await client.call("status", {});
+    still = before === read() ? still + 1 : 0;
+  }
+}
+
+test("a connection goes on after a stream that was left while much of it waited", async () => {
+  let produced = 0;
+  using server = await served({
+    async *tail() {
+      for (; produced < 5_000; produced++) yield entry({ seq: produced + 1, reason: "x".repeat(2_000) });
+    },
+  });
+  const client = await server.open();
+  const other = await server.open();
+  for await (const _ of client.stream("tail", {})) {
+    await standsStill(other, () => produced);
+    break;
+  }
+  expect((await client.call("status", {})).state).toBe("ready");
+  for (const one of [client, other]) one.close();
+});
+
 test("an export waits for its reader and loses nothing", async () => {
   let produced = 0;
   const run = async function* () {
@@ -162,16 +222,16 @@ test("an export waits for its reader and loses nothing", async () => {
   };
   using server = await served({ "audit.export": () => ({ facts: { chains: "main" }, run }) });
   const client = await server.open();
+  const other = await server.open();
   const seen: unknown[] = [];
   for await (const line of client.stream("audit.export", {})) {
     if (typeof line !== "string") throw new Error("an export has no gaps");
     if (seen.length === 1) {
-      let before = -1;
-      await until(() => before === (before = produced), "the source stands still");
+      await standsStill(other, () => produced);
       expect(produced).toBeLessThan(3_000);
     }
     seen.push(Number(line.split(" ")[0]));
   }
   expect(seen).toEqual(Array.from({ length: 3_000 }, (_, index) => index));
-  client.close();
+  for (const one of [client, other]) one.close();
 });

@@ -77,6 +77,32 @@ test("D15: what a server has not taken yet waits at its client, which is told on
   expect(seen).toEqual([1, 2, 3, 4, 5, 6, 7].map((i) => `${i}:`));
 });
 
+test("D15: a client that reads slowly gets all that was sent before its tunnel was closed, and why it was", async () => {
+  using ends = await tunnelled();
+  const { client, served } = ends;
+  const seen: string[] = [];
+  client.onLine((line) => {
+    seen.push(line.slice(0, 2));
+    client.pause();
+    // Another connection takes its time.
+    void attach(ends.socket, { version: "1" }).then((other) => (other.close(), client.resume()));
+  });
+  const told = new Promise((resolve) => client.onClose(resolve));
+  for (let i = 1; i <= 6; i++) served.send(`${i}:`.padEnd(14 << 20, "x"));
+  served.close("The server has ended.");
+  expect(await told).toBe("The server has ended.");
+  expect(seen).toEqual(["1:", "2:", "3:", "4:", "5:", "6:"]);
+});
+
+test("D15: who waits until what was sent is taken waits no longer than the tunnel is open", async () => {
+  using ends = await tunnelled();
+  ends.client.send("x".repeat(14 << 20));
+  const drained = ends.client.drained();
+  ends.client.close();
+  await drained;
+  await ends.client.drained();
+});
+
 test("a client that floods its tunnel leaves others their turn, and its lines stay in order", async () => {
   using ends = await tunnelled();
   const { client, served } = ends;
@@ -123,9 +149,12 @@ test("T42: who reads on is told why it is cut off", async () => {
   client.onLine((line) => seen.push(line.slice(0, 2)));
   const told = new Promise((resolve) => client.onClose(resolve));
   for (let i = 1; i <= 3; i++) served.send(`${i}:`.padEnd(2 << 20, "x"));
+  const gone = new Promise((resolve) => served.onClose(resolve));
   served.cutOff("The key was revoked.");
   expect(await told).toBe("The key was revoked.");
   expect(seen).toEqual(["1:"]);
+  await gone;
+  expect(served.send("4:")).toBe(false);
 });
 
 test("R60: how long a message may be is what holds when it comes, not when its tunnel was opened", async () => {

@@ -311,6 +311,12 @@ test.skipIf(!mayBecomeNobody)(
         expect(stdout + stderr).toContain(`${file}: uid 65534 may not use it: it belongs to uid 0, gid 0, mode 0600`);
       }
     }
+    // One that may be read, but not written.
+    chownSync(`${log}-wal`, 65534, 65534);
+    chmodSync(log, 0o644);
+    const { code, stderr } = await place.cli(["keys", "freeze"]);
+    expect(code).not.toBe(0);
+    expect(stderr).toContain(`${log}: uid 65534 may not use it: it belongs to uid 0, gid 0, mode 0644`);
   },
 );
 

@@ -1,8 +1,13 @@
 import { expect, test } from "bun:test";
-import { readFileSync } from "node:fs";
+import { copyFileSync, mkdirSync, readFileSync } from "node:fs";
+import { join } from "node:path";
 import { openState } from "../../src/store/open.ts";
+import { openChain } from "../../src/store/sqlite/chain.ts";
+import { chainPath, openReader } from "../../src/store/sqlite/reader.ts";
+import { rowsOf } from "../suites/store.ts";
 import { ended, noStrace, strace } from "../support/processes.ts";
 import { TempDir } from "../support/temp-dir.ts";
+import { mayMount, mountTmpfs } from "../support/tmpfs.ts";
 
 const moduleAt = (name: string): string => JSON.stringify(new URL(`../../src/${name}`, import.meta.url).pathname);
 
@@ -60,3 +65,24 @@ test("T07 store: a named pipe in place of a database is refused instead of waite
     openReadable(${JSON.stringify(at.path("x.db"))}, 0);`;
   expect(await run(open)).toMatchObject({ code: 1, stderr: expect.stringContaining("is no regular file") });
 });
+
+test.skipIf(!mayMount())(
+  "T07 store: what a log holds is not passed over where its file system is read-only (needs a tmpfs)",
+  () => {
+    using disk = mountTmpfs("8m");
+    if (!disk) throw new Error("it could be mounted just now");
+    mkdirSync(join(disk.dir, "audit"));
+    const home = { state: disk.dir, main: null };
+    const [from, to] = [chainPath(home, "main"), chainPath(home, "serve-1")];
+    {
+      using chain = openChain(from);
+      chain.append(rowsOf([{}, {}, {}]));
+      // As a kill leaves it: the records are in the log alone.
+      for (const end of ["", "-wal"]) copyFileSync(from + end, to + end);
+    }
+    Bun.spawnSync(["mount", "-o", "remount,ro", disk.dir]);
+    using reader = openReader(home);
+    expect(reader.last("main")?.seq).toBe(3);
+    expect(() => reader.last("serve-1")).toThrow("SQLITE");
+  },
+);

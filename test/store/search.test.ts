@@ -1,8 +1,18 @@
 import { Database } from "bun:sqlite";
 import { expect, test } from "bun:test";
-import { rmSync, writeFileSync } from "node:fs";
-import { join } from "node:path";
+import {
+  copyFileSync,
+  lstatSync,
+  readdirSync,
+  readFileSync,
+  readlinkSync,
+  renameSync,
+  rmSync,
+  writeFileSync,
+} from "node:fs";
+import { dirname, join } from "node:path";
 import { readRecord } from "../../src/audit/record.ts";
+import type { AuditQuery } from "../../src/core/store.ts";
 import { timeOf } from "../../src/core/time-text.ts";
 import { openChain } from "../../src/store/sqlite/chain.ts";
 import { openIndexWriter } from "../../src/store/sqlite/index-writer.ts";
@@ -119,6 +129,54 @@ test("R11 A16 store: the index changes how fast records are found, never which",
   expect(answers()).toEqual(scanned);
 });
 
+test("T07 store: a copy that somebody keeps beside a chain is none, and a chain that comes back is read again", () => {
+  using at = tempState();
+  const path = chainPath({ state: at.state, main: null }, "main");
+  const chain = openChain(path);
+  chain.append(rowsOf([{}]));
+  chain[Symbol.dispose]();
+  const copy = join(dirname(path), "main.old.db");
+  copyFileSync(path, copy);
+  using reader = openReader({ state: at.state, main: null });
+  expect([reader.chains(), reader.last("main")?.seq]).toEqual([["main"], 1]);
+  renameSync(path, copy);
+  expect(() => reader.last("main")).toThrow(path);
+  renameSync(copy, path);
+  expect(reader.last("main")?.seq).toBe(1);
+});
+
+test("A16 store: of an index that is damaged inside somebody is told, and each record is looked at", () => {
+  using at = tempState();
+  const path = join(at.state, "index.db");
+  using chain = openChain(chainPath({ state: at.state, main: null }, "main"));
+  const rows = rowsOf(Array.from({ length: 300 }, (_, i) => ({ consumer: `c${i % 100}` })));
+  chain.append(rows);
+  fillIndex(path, rows, 300);
+  // Its first page, which is looked at when it is opened, is whole.
+  writeFileSync(path, readFileSync(path).fill(0xa5, 4096));
+  const told: string[] = [];
+  using reader = openReader({ state: at.state, main: null }, ({ message }) => void told.push(message));
+  expect(reader.find({ consumer: "c7" }).rows.map(({ row }) => row.seq)).toEqual([208, 108, 8]);
+  expect(told[0]).toStartWith(`${path}: database disk image is malformed`);
+});
+
+test("R11 store: both ends of a stretch of time belong to it, and of a type all that is written before its star", () => {
+  using at = tempState();
+  using chain = openChain(chainPath({ state: at.state, main: null }, "main"));
+  const rows = rowsOf([{ type: "call.begin" }, { type: "call.refused" }, { type: "call.end" }]);
+  chain.append(rows);
+  const second = timeOf(readRecord(rows[1]?.rec ?? "").t);
+  using reader = openReader({ state: at.state, main: null });
+  const found = (query: AuditQuery) => reader.find(query).rows.map(({ row }) => row.seq);
+  for (const _ of ["without an index", "with one"]) {
+    expect(found({ since: second })).toEqual([3, 2]);
+    expect(found({ until: second })).toEqual([2]);
+    expect(found({ until: second, type: "call.refused" })).toEqual([2]);
+    expect(found({ type: "call.r*" })).toEqual([2]);
+    fillIndex(join(at.state, "index.db"), rows, 3);
+  }
+});
+
 test("R11 store: no record between two pages of a long chain is lost or found beyond the limit", () => {
   using at = tempState();
   using chain = openChain(at.db());
@@ -152,3 +210,36 @@ test("R11 store: an index of an older version tells nothing", () => {
   }
   expect(found()).toBe(1);
 });
+
+test.skipIf(process.platform !== "linux")(
+  "R11 store: no index is kept open that was replaced or tells nothing, nor any file once the reader ends (needs Linux)",
+  () => {
+    using at = tempState();
+    const path = join(at.state, "index.db");
+    const open = (): string[] => {
+      const fds = readdirSync("/proc/self/fd").map((fd) => `/proc/self/fd/${fd}`);
+      // All but the one of this very reading.
+      const there = fds.filter((fd) => lstatSync(fd, { throwIfNoEntry: false }));
+      return there.map((fd) => readlinkSync(fd, { encoding: "utf8" })).filter((file) => file.startsWith(at.state));
+    };
+    const rows = rowsOf([{ consumer: "agent" }]);
+    const chain = openChain(chainPath({ state: at.state, main: null }, "main"));
+    chain.append(rows);
+    chain[Symbol.dispose]();
+    const reader = openReader({ state: at.state, main: null });
+    for (let round = 0; round < 3; round++) {
+      rmSync(path, { force: true });
+      fillIndex(path, rows, 1);
+      expect(reader.find({ consumer: "agent" }).rows).toHaveLength(1);
+    }
+    expect(open().filter((file) => file.endsWith("(deleted)"))).toEqual([]);
+    rmSync(path);
+    using older = new Database(path);
+    older.run("PRAGMA user_version = 1");
+    older.close(true);
+    expect(reader.find({ consumer: "agent" }).rows).toHaveLength(1);
+    expect(open().filter((file) => file.includes("index.db"))).toEqual([]);
+    reader[Symbol.dispose]();
+    expect(open()).toEqual([]);
+  },
+);

@@ -220,6 +220,9 @@ export function storeSuite(name: string, open: () => Backend): void {
     usage.apply("main", 0, 10, [use({ denied: 2 }), use({ consumer: "b", hour: 11 })]);
     usage.apply("main", 10, 20, [use({ calls: 2, errors: 1 })]);
     expect(() => usage.apply("main", 10, 20, [use({})])).toThrow("another process");
+    expect(() => usage.apply("main", 21, 30, [use({})])).toThrow("another process");
+    // No number: nothing of it is counted.
+    expect(() => usage.apply("main", 20, 30, [use({}), use({ calls: Number.NaN })])).toThrow("NOT NULL");
     usage.apply("serve-1", 0, 5, [use({ denied: 1 })]);
     expect([usage.usageMark("main"), usage.usageMark("serve-1"), usage.usageMark("serve-2")]).toEqual([20, 5, 0]);
     const counted = (query: UsageQuery) => usage.counted(query).rows;

@@ -15,12 +15,14 @@ import { createOutput } from "../../src/cli/output.ts";
 
 const program = group("", { audit, config, keys, servers, status, tail, tools, usage, why });
 
-/** A stream that keeps what is written to it, or is full. */
-export function stream(isTTY: boolean, columns: number, full = false) {
+/** A stream that keeps what is written to it, is full, or has no reader any more. */
+export function stream(isTTY: boolean, columns: number, full: boolean | "left" = false) {
   const written: string[] = [];
   const write = (text: string, done?: (error?: Error) => void): boolean => {
     if (!full) written.push(text);
-    done?.(full ? new Error("no space left") : undefined);
+    const fault =
+      full === "left" ? Object.assign(new Error("broken pipe"), { code: "EPIPE" }) : new Error("no space left");
+    done?.(full ? fault : undefined);
     return true;
   };
   // As much of a stream as the output uses.
@@ -31,17 +33,20 @@ export function stream(isTTY: boolean, columns: number, full = false) {
 /** What a daemon is asked for, and how it answers. */
 type Ask = (name: string, input: unknown) => unknown;
 
+type Place = { terminal?: boolean; online?: boolean; full?: boolean | "left" };
+
 /** Runs a command in this process, on a daemon that answers so; what it left behind, and how it looked for the daemon. */
-export async function run(text: string, ask: Ask, { terminal = false, online = true, full = false } = {}) {
+export async function run(text: string, ask: Ask, { terminal = false, online = true, full = false }: Place = {}) {
   const { command, given, globals } = await readLine(program, text.split(" "));
   if ("commands" in command) throw new Error(`${text} names no command`);
   const [out, err] = [stream(terminal, 200, full), stream(terminal, 200)];
   const opened: unknown[] = [];
+  let closed = 0;
   const client = {
     online,
     call: async (name: string, input: unknown) => ask(name, input),
     stream: (name: string, input: unknown) => ask(name, input),
-    close() {},
+    close: () => void closed++,
   };
   const cli = {
     globals,
@@ -53,5 +58,5 @@ export async function run(text: string, ask: Ask, { terminal = false, online = t
     err.written.push(`${String(error)}\n`);
     return error instanceof Failed ? error.exit : 1;
   });
-  return { code, out: out.written.join(""), err: err.written.join(""), opened };
+  return { code, out: out.written.join(""), err: err.written.join(""), opened, closed };
 }

@@ -1,6 +1,7 @@
 import { getEventListeners } from "node:events";
 import { expect, test } from "bun:test";
 import type { Client } from "../../src/control/contract.ts";
+import { Unanswered } from "../../src/control/refusal.ts";
 import { tail } from "../../src/daemon/handlers/tail.ts";
 import { Feed } from "../../src/tui/feed.ts";
 import { openBroker, runCall, tempState } from "../support/audit.ts";
@@ -108,5 +109,51 @@ test("a console that runs for long keeps the thousand newest records", async () 
   const feed = new Feed({ open: async () => client as unknown as Client });
   await until(() => feed.view().records[0]?.seq === 1_500, "the last record");
   expect(feed.view().records.at(-1)?.seq).toBe(501);
+  feed.close();
+});
+
+test("who listens no more, or to a feed that is closed, is told nothing", async () => {
+  const nothing = { servers: [], consumers: [], records: [], frozen: false, notReady: null };
+  const client = {
+    call: async () => nothing,
+    stream: () => ({ [Symbol.asyncIterator]: () => ({ next: () => new Promise(() => {}) }) }),
+    close() {},
+  };
+  const feeds = Array.from({ length: 2 }, () => new Feed({ open: async () => client as unknown as Client, every: 1 }));
+  const heard = { left: 0, closed: 0, other: 0 };
+  const [feed, other] = feeds;
+  feed?.subscribe(() => heard.left++)();
+  feed?.subscribe(() => heard.closed++);
+  other?.subscribe(() => heard.other++);
+  await until(() => heard.closed > 0, "it is drawn");
+  // What has changed since is yet to be drawn.
+  await until(() => other?.view().heard !== null, "an answer");
+  feed?.close();
+  const before = heard.closed;
+  const from = heard.other;
+  await until(() => heard.other > from + 3, "another one is drawn several times");
+  expect(heard).toMatchObject({ left: 0, closed: before });
+  other?.close();
+});
+
+test("R125 a console is told why there is no link, and which records it cannot have once there is one", async () => {
+  const answer = { servers: [], consumers: [], records: [], unread: ["serve-1"], frozen: false, notReady: null };
+  const client = {
+    call: async () => answer,
+    stream: () => ({ [Symbol.asyncIterator]: () => ({ next: () => new Promise(() => {}) }) }),
+    close() {},
+  };
+  const attempts = Array.from({ length: 3 }, () => Promise.withResolvers<Client>());
+  let at = 0;
+  const feed = new Feed({ open: () => attempts[at++]?.promise ?? new Promise(() => {}), retry: 1 });
+  attempts[0]?.reject(new Unanswered("it hangs"));
+  await until(() => at === 2, "the next attempt");
+  expect(feed.view()).toMatchObject({ link: "silent", trouble: "it hangs", gateway: null });
+  attempts[1]?.reject(new Error("it is gone"));
+  await until(() => at === 3, "the next attempt");
+  expect(feed.view()).toMatchObject({ link: "lost", trouble: "it is gone" });
+  attempts[2]?.resolve(client as unknown as Client);
+  await until(() => feed.view().link === "live", "a link");
+  expect(feed.view()).toMatchObject({ trouble: null, unread: ["serve-1"] });
   feed.close();
 });

@@ -88,6 +88,7 @@ test.each([
   [["<down>", "<up>"], { selected: null }],
   [["<down>", "2"], { screen: "servers", selected: null }],
   [["3", "j"], { screen: "consumers", selected: "y" }],
+  [["<tab>"], { screen: "servers" }],
   [["<tab>", "<tab>", "<tab>"], { screen: "calls" }],
   [["2", "p", "/"], { paused: null, typing: false }],
   [["p"], { paused: shown.records }],

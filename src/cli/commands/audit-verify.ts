@@ -6,7 +6,7 @@ import type { VerifyReport } from "../../control/schemas.ts";
 import { verifyExit, type VerifyExit } from "../../core/verify-exit.ts";
 import type { Cli } from "../cli.ts";
 import { command } from "../command.ts";
-import { Failed, UsageError } from "../errors.ts";
+import { Failed } from "../errors.ts";
 import { type Color, type Output, untilReaderLeaves } from "../output.ts";
 import { line, moment, number, recordCount } from "../../control/format.ts";
 
@@ -119,7 +119,7 @@ export const verify = command({
     const { out } = cli;
     // Exit 1 says that somebody changed the log; a log that merely cannot be checked must not look like that.
     const report = await judge({ checkpoint, pubkey, jsonl }, cli).catch((error: unknown) => {
-      throw error instanceof UsageError ? error : new Failed(verifyExit.unreadable, messageOf(error));
+      throw new Failed(verifyExit.unreadable, messageOf(error));
     });
     const shown = out.json ? out.document(report) : show(report, checkpoint !== undefined, out);
     await untilReaderLeaves(shown).catch((error: unknown) => {

@@ -1,0 +1,134 @@
+import { expect, test } from "bun:test";
+import { mkdirSync, writeFileSync } from "node:fs";
+import { run } from "../support/command-line.ts";
+import { entry, sampleHandlers } from "../support/control-answers.ts";
+import { serverStatus } from "../support/server-status.ts";
+import { TempDir } from "../support/temp-dir.ts";
+
+// What people read of answers that have more or less in them than most.
+
+test("R20 status says why a gateway is not ready, and that nothing proves its log yet", async () => {
+  const ready = await sampleHandlers().status({}, {} as never);
+  const answer = { ...ready, notReady: "server crm is starting", audit: { ...ready.audit, checkpoint: null } };
+  const { out } = await run("status", () => answer);
+  expect(out).toMatch(/^state +not ready: server crm is starting$/m);
+  expect(out).toMatch(/^checkpoint +none yet$/m);
+});
+
+test.each([
+  ["192.0.2.7", "192.0.2.7"],
+  [null, "not known: erased, changed since, or one of too many at once"],
+])(
+  "R25 audit show tells the address %p once, with what a call began with, and nothing of it twice",
+  async (address, shown) => {
+    const begin = { seq: 1, rec: JSON.stringify({ seq: 1, tool: "read" }), payloads: null, fault: null };
+    const rec = JSON.stringify({ seq: 2, tool: "read" });
+    const rest = { leaf: "ab", payloads: null, fault: null, source: { src: "http:~q", address } };
+    const lines = async (first: typeof begin | null) =>
+      (await run("audit show 2 --payloads", () => ({ entry: entry({ seq: 2 }), rec, ...rest, begin: first }))).out
+        .trimEnd()
+        .split("\n")
+        .map((line) => line.split(/ {2,}/));
+    const end = [
+      ["tool", "read"],
+      ["record", "2"],
+      ["hash", "ab"],
+    ];
+    expect(await lines(begin)).toEqual([...end, [""], ["began with record 1"], ["address", shown], ["record", "1"]]);
+    expect(await lines(null)).toEqual([["tool", "read"], ["address", shown], ...end.slice(1)]);
+  },
+);
+
+const chain = { chain: "main", records: 12, first: 1, exit: 3, bad: null, checkpoint: null, notes: [] };
+const checkpoint = { source: "kept", size: 10, at: null, after: 2, sameHost: true };
+
+test.each([
+  ["--checkpoint /dev/null", { ...chain, checkpoint }, "  it proves as much as the place that it was kept in: "],
+  ["", { ...chain, records: 0, first: 5 }, "  no checkpoint; name one with --checkpoint"],
+])("R25 audit verify %s says what %o proves", async (flags, of, says) => {
+  const { out } = await run(`audit verify ${flags}`.trim(), () => ({ exit: 3, chains: [of], pubkey: null }));
+  expect(out.trimEnd().split("\n").at(-1)).toStartWith(says);
+});
+
+test.each(["servers restart s", "servers restart s --json"])(
+  "R24 %s fails where the server does not start, also if nobody reads that",
+  async (text) => {
+    const answer = { server: serverStatus("s", { state: "backoff", reason: "exited with 1" }) };
+    const { code, err } = await run(text, () => answer, { full: "left" });
+    expect([code, err]).toEqual([1, "Failed: s could not be started: exited with 1\n"]);
+  },
+);
+
+test.each(["tools call a:b", "tools call a:b --json"])(
+  "R88 %s of a failed call fails, also if nobody reads why",
+  async (text) => {
+    const result = JSON.stringify({ content: [{ type: "text", text: "bad" }], isError: true });
+    const answer = { call: "c", status: "tool_error", result, error: null };
+    expect(await run(text, () => answer, { full: "left" })).toMatchObject({ code: 1, out: "", err: "" });
+  },
+);
+
+test("R88 tools list says nothing of keys to who gave one", async () => {
+  const before = process.env["MCPGW_API_KEY"];
+  process.env["MCPGW_API_KEY"] = "mcpgw_x";
+  const { err } = await run("tools list", () => ({ tools: [] }));
+  if (before === undefined) delete process.env["MCPGW_API_KEY"];
+  else process.env["MCPGW_API_KEY"] = before;
+  expect(err).toBe("no tool is there for this caller\n");
+});
+
+test("R88 tools call sends what a file holds, but not the end of its last line", async () => {
+  using at = new TempDir();
+  writeFileSync(at.path("args.json"), '{"n":1.10}\n');
+  let asked: unknown;
+  const answer = { call: "c", status: "ok", result: null, error: null };
+  await run(`tools call a:b --args-file ${at.path("args.json")}`, (_name, input) => ((asked = input), answer));
+  expect(asked).toEqual({ tool: "a:b", arguments: '{"n":1.10}' });
+});
+
+test("R25 audit verify reads the files of a directory, and none below it", async () => {
+  using at = new TempDir();
+  mkdirSync(at.path("older"));
+  writeFileSync(at.path("main.checkpoints"), "note");
+  let asked: unknown;
+  const ask = (_name: string, input: unknown) => ((asked = input), { exit: 3, chains: [], pubkey: null });
+  expect(await run(`audit verify --checkpoint ${at.dir}`, ask)).toMatchObject({ code: 3, err: "" });
+  expect(asked).toMatchObject({ checkpoints: [{ source: at.path("main.checkpoints"), text: "note" }] });
+});
+
+test.each(["usage", "usage --json", "usage --csv"])(
+  "R26 %s fails where a chain could not be read to its end",
+  async (text) => {
+    const { code, err } = await run(text, () => ({ metered: true, cutShort: [{ chain: "main", upto: 7 }], rows: [] }));
+    expect([code, err]).toEqual([1, expect.stringContaining("chain main cannot be read beyond record 7")]);
+  },
+);
+
+test("why says that it judged a call without arguments, where it did and they may matter", async () => {
+  const caller = { id: "k", consumer: "a", roles: [], refused: null, listed: true, allowed: false, rule: null };
+  const rest = { reason: "no", remedy: null, elsewhere: false };
+  const thing = { kind: "tool", name: "x", wire: null, missing: null, down: null, toolsets: [] };
+  const said = async (flags: string, over: object): Promise<string> =>
+    (await run(`why a s:t${flags}`, () => ({ ...thing, callers: [{ ...caller, ...rest, ...over }] }))).err;
+  expect(await said("", {})).toBe("judged with no arguments; give --args\n");
+  for (const over of [{ refused: "frozen" }, { listed: false }, { allowed: true }])
+    expect(await said("", over)).toBe("");
+  expect(await said(' --args {"a":1}', {})).toBe("");
+});
+
+test("T58: config show --running shows no invisible character, line by line", async () => {
+  const answer = { file: null, loadedAt: 0, config: { log: { level: "a\u202eb" }, name: "c\u009bd" } };
+  const { out } = await run("config show --running", () => answer);
+  expect(out.split("\n").length).toBeGreaterThan(3);
+  expect(out).toMatch(/^[\n -~]*$/);
+});
+
+test("R25 audit stats shows the records of one chain, though another has none", async () => {
+  const chains = [
+    { chain: "main", records: 0 },
+    { chain: "serve-1", records: 3 },
+  ];
+  const answer = { chains, byType: {}, byStatus: {}, consumers: [], servers: [], tools: [] };
+  const { out, err } = await run("audit stats", () => answer);
+  expect([err, out]).toEqual(["", expect.stringMatching(/^serve-1 +3$/m)]);
+});
