@@ -384,21 +384,3 @@ test.each(["tail", "tail --json", "servers logs s -f", "servers logs s -f --json
     expect(given).toBe(0);
   },
 );
-
-test("why says what it could not know of a call", async () => {
-  const caller = { id: "k", consumer: "a", roles: [], refused: null, listed: true, allowed: false, rule: null };
-  const rest = { reason: "no", remedy: `r${escape}`, elsewhere: true };
-  const answer = {
-    kind: "resource",
-    name: "x",
-    wire: null,
-    missing: null,
-    down: null,
-    toolsets: [],
-    callers: [{ ...caller, ...rest }],
-  };
-  const { code, out, err } = await run("why a x", () => answer);
-  expect(code).toBe(1);
-  expect(out).toEndWith(`\nk: r${shown}\n`);
-  expect(err).toBe("where a call comes from is not known here: conditions on it count against the caller\n");
-});

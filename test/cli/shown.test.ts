@@ -7,6 +7,9 @@ import { TempDir } from "../support/temp-dir.ts";
 
 // What people read of answers that have more or less in them than most.
 
+const escape = "\u001b[2J";
+const shown = "\\u{1b}[2J";
+
 test("R20 status says why a gateway is not ready, and that nothing proves its log yet", async () => {
   const ready = await sampleHandlers().status({}, {} as never);
   const answer = { ...ready, notReady: "server crm is starting", audit: { ...ready.audit, checkpoint: null } };
@@ -103,6 +106,24 @@ test.each(["usage", "usage --json", "usage --csv"])(
     expect([code, err]).toEqual([1, expect.stringContaining("chain main cannot be read beyond record 7")]);
   },
 );
+
+test("why says what it could not know of a call", async () => {
+  const caller = { id: "k", consumer: "a", roles: [], refused: null, listed: true, allowed: false, rule: null };
+  const rest = { reason: "no", remedy: `r${escape}`, elsewhere: true };
+  const answer = {
+    kind: "resource",
+    name: "x",
+    wire: null,
+    missing: null,
+    down: null,
+    toolsets: [],
+    callers: [{ ...caller, ...rest }],
+  };
+  const { code, out, err } = await run("why a x", () => answer);
+  expect(code).toBe(1);
+  expect(out).toEndWith(`\nk: r${shown}\n`);
+  expect(err).toBe("where a call comes from is not known here: conditions on it count against the caller\n");
+});
 
 test("why says that it judged a call without arguments, where it did and they may matter", async () => {
   const caller = { id: "k", consumer: "a", roles: [], refused: null, listed: true, allowed: false, rule: null };

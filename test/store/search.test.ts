@@ -131,7 +131,7 @@ test("R11 A16 store: the index changes how fast records are found, never which",
 
 test("T07 store: a copy that somebody keeps beside a chain is none, and a chain that comes back is read again", () => {
   using at = tempState();
-  const path = chainPath({ state: at.state, main: null }, "main");
+  const path = at.db("main");
   const chain = openChain(path);
   chain.append(rowsOf([{}]));
   chain[Symbol.dispose]();
@@ -148,7 +148,7 @@ test("T07 store: a copy that somebody keeps beside a chain is none, and a chain 
 test("A16 store: of an index that is damaged inside somebody is told, and each record is looked at", () => {
   using at = tempState();
   const path = join(at.state, "index.db");
-  using chain = openChain(chainPath({ state: at.state, main: null }, "main"));
+  using chain = openChain(at.db("main"));
   const rows = rowsOf(Array.from({ length: 300 }, (_, i) => ({ consumer: `c${i % 100}` })));
   chain.append(rows);
   fillIndex(path, rows, 300);
@@ -162,7 +162,7 @@ test("A16 store: of an index that is damaged inside somebody is told, and each r
 
 test("R11 store: both ends of a stretch of time belong to it, and of a type all that is written before its star", () => {
   using at = tempState();
-  using chain = openChain(chainPath({ state: at.state, main: null }, "main"));
+  using chain = openChain(at.db("main"));
   const rows = rowsOf([{ type: "call.begin" }, { type: "call.refused" }, { type: "call.end" }]);
   chain.append(rows);
   const second = timeOf(readRecord(rows[1]?.rec ?? "").t);
@@ -223,7 +223,7 @@ test.skipIf(process.platform !== "linux")(
       return there.map((fd) => readlinkSync(fd, { encoding: "utf8" })).filter((file) => file.startsWith(at.state));
     };
     const rows = rowsOf([{ consumer: "agent" }]);
-    const chain = openChain(chainPath({ state: at.state, main: null }, "main"));
+    const chain = openChain(at.db("main"));
     chain.append(rows);
     chain[Symbol.dispose]();
     const reader = openReader({ state: at.state, main: null });
