@@ -124,3 +124,16 @@ test("a server that says nothing to its log level costs its first call half the 
   expect(await rejectionOf(cancelled)).toMatchObject({ code: "cancelled" });
   expect(server.of("tools/call")).toHaveLength(2);
 });
+
+test("a server that was slow to start and says nothing to its log level leaves time for the call", async () => {
+  let starts = 0;
+  using server = serve(async ({ method, id }) => {
+    if (method === "logging/setLevel") return new Promise(() => {});
+    if (method !== "initialize") return null;
+    if (starts++ > 0) await Bun.sleep(1_200);
+    return reply(id, { protocolVersion: "2025-11-25", capabilities: { logging: {} } });
+  });
+  await using set = upstreams([http("a", server.url, { timeout: "2s" })]);
+  await set.settled();
+  expect(textOf(await set.ask("a", "t", {}, { session: "s", logLevel: "info", emit: () => {} }))).toBe("ok");
+});
