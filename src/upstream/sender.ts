@@ -70,7 +70,8 @@ export class Sender {
         try {
           const instance = slot.instance ?? (await this.#instances.within(call, deadline, slot.starting));
           const level = this.#levelFor(slot, instance, call);
-          if (level) await this.#instances.within(call, deadline, this.#setLevel(slot, instance, level, deadline));
+          const set = level && this.#setLevel(slot, instance, level, deadline);
+          if (set && !slot.levelLate) await this.#instances.within(call, deadline, set);
           const { options } = this.#terms;
           const timeout = Math.max(1, Math.ceil(deadline - performance.now()));
           const target = { peer: instance.peer, spec: slot.spec, options, client: instance.link.host.client, timeout };
@@ -154,8 +155,8 @@ export class Sender {
     const params = { level };
     const timeout = Math.min(levelMs, (deadline - performance.now()) / 2);
     await query(link, { method: "logging/setLevel", peer, timeout, params }).catch((error: unknown) => {
-      // Where it says nothing to that, the next call would wait in vain as well.
-      if (!(error instanceof Failure && error.code === "timeout")) slot.level = null;
+      slot.level = null;
+      slot.levelLate ||= error instanceof Failure && error.code === "timeout";
     });
   }
 }
