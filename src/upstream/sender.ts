@@ -18,7 +18,7 @@ import { factsOf } from "./transports/index.ts";
 
 /** Methods that change nothing, so that they may be asked again when the connection died before the answer. */
 const repeatable = new Set(["prompts/get", "resources/read", "completion/complete", "tasks/get"]);
-/** How long a server may take to set its log level, ms; half of the call's time-out where that is less. */
+/** How long a server may take to set its log level, ms; half of the time that the call has left where that is less. */
 const levelMs = 5_000;
 
 /** Whether the connection died, under the call or in the handshake that it waited for. */
@@ -70,7 +70,8 @@ export class Sender {
         try {
           const instance = slot.instance ?? (await this.#instances.within(call, deadline, slot.starting));
           const level = this.#levelFor(slot, instance, call);
-          if (level) await this.#instances.within(call, deadline, this.#setLevel(slot, instance, level));
+          const set = level && this.#setLevel(slot, instance, level, deadline);
+          if (set && !slot.levelLate) await this.#instances.within(call, deadline, set);
           const { options } = this.#terms;
           const timeout = Math.max(1, Math.ceil(deadline - performance.now()));
           const target = { peer: instance.peer, spec: slot.spec, options, client: instance.link.host.client, timeout };
@@ -149,13 +150,13 @@ export class Sender {
     return Object.hasOwn(this.#own.inventory.capabilities ?? {}, "logging") ? wanted : null;
   }
 
-  async #setLevel(slot: Slot, { link, peer }: Instance, level: LogLevel): Promise<void> {
+  async #setLevel(slot: Slot, { link, peer }: Instance, level: LogLevel, deadline: number): Promise<void> {
     slot.level = level;
     const params = { level };
-    const timeout = Math.min(levelMs, this.#terms.options.timeout / 2);
+    const timeout = Math.min(levelMs, (deadline - performance.now()) / 2);
     await query(link, { method: "logging/setLevel", peer, timeout, params }).catch((error: unknown) => {
-      // Where it says nothing to that, the next call would wait in vain as well.
-      if (!(error instanceof Failure && error.code === "timeout")) slot.level = null;
+      slot.level = null;
+      slot.levelLate ||= error instanceof Failure && error.code === "timeout";
     });
   }
 }

@@ -3,7 +3,7 @@ import { readFileSync } from "node:fs";
 import { rejectionOf } from "../support/failure.ts";
 import { discovers, event, events, isCall, refusal, reply, serve, text, told } from "../support/mcp-server.ts";
 import { TempDir } from "../support/temp-dir.ts";
-import { fake, http, textOf, upstreams } from "../support/upstream.ts";
+import { type AskOptions, fake, http, textOf, upstreams } from "../support/upstream.ts";
 import { until } from "../support/until.ts";
 
 /** A modern server that wants the parameter `region` of its tool in a header, whose name can change. */
@@ -105,22 +105,60 @@ test("a legacy server is asked for log messages once for all calls that want no 
   expect([levels, lacking.of("logging/setLevel")]).toEqual([["info", "debug"], []]);
 });
 
-test("a server that says nothing to its log level costs its first call half the time-out, or until that is cancelled", async () => {
-  using server = serve(({ method, id }) => {
-    if (method === "logging/setLevel") return new Promise(() => {});
+/** A legacy server with log levels: `setLevel` answers the nth request for one; `before` sees each request first. */
+function serveLogging(
+  setLevel: (id: unknown, nth: number) => Promise<Response>,
+  before: (method: string | undefined) => Promise<void> | void = () => {},
+) {
+  let asked = 0;
+  return serve(async ({ method, id }) => {
+    await before(method);
+    if (method === "logging/setLevel") return setLevel(id, ++asked);
     const capabilities = { logging: {} };
     return method === "initialize" ? reply(id, { protocolVersion: "2025-11-25", capabilities }) : null;
   });
-  await using set = upstreams([http("a", server.url, { timeout: "1s" })]);
+}
+const wantsLogs: AskOptions = { session: "s", logLevel: "info", emit: () => {} };
+
+test("a call that is cancelled waits no longer for its log level", async () => {
+  using server = serveLogging(() => new Promise(() => {}));
+  await using set = upstreams([http("a", server.url)]);
   await set.settled();
-  const ask = (logLevel: "info" | "debug", controller = new AbortController()) =>
-    set.ask("a", "t", {}, { session: "s", logLevel, emit: () => {}, controller });
-  for (let call = 0; call < 2; call++) expect(textOf(await ask("info"))).toBe("ok");
-  expect(server.of("logging/setLevel")).toHaveLength(1);
   const controller = new AbortController();
-  const cancelled = ask("debug", controller);
-  await until(() => server.of("logging/setLevel").length === 2, "the other level");
+  const cancelled = set.ask("a", "t", {}, { ...wantsLogs, controller });
+  await until(() => server.of("logging/setLevel").length === 1, "the level");
   controller.abort();
   expect(await rejectionOf(cancelled)).toMatchObject({ code: "cancelled" });
-  expect(server.of("tools/call")).toHaveLength(2);
+  expect(server.of("tools/call")).toEqual([]);
+});
+
+test("a server that says nothing to its log level is asked again by the next call, which does not wait for it", async () => {
+  const calls = { done: 0, second: Promise.withResolvers<void>() };
+  using server = serveLogging(
+    (id, asked) => {
+      if (asked === 1) return new Promise(() => {});
+      // Its time would be up if the call waited for it.
+      return calls.second.promise.then(() => reply(id, {}));
+    },
+    (method) => {
+      if (method === "tools/call" && ++calls.done === 2) calls.second.resolve();
+    },
+  );
+  await using set = upstreams([http("a", server.url, { timeout: "1s" })]);
+  await set.settled();
+  for (let call = 0; call < 3; call++) expect(textOf(await set.ask("a", "t", {}, wantsLogs))).toBe("ok");
+  expect(server.of("logging/setLevel")).toHaveLength(2);
+});
+
+test("a server that was slow to start and says nothing to its log level leaves time for the call", async () => {
+  let starts = 0;
+  using server = serveLogging(
+    () => new Promise(() => {}),
+    async (method) => {
+      if (method === "initialize" && starts++ > 0) await Bun.sleep(1_200);
+    },
+  );
+  await using set = upstreams([http("a", server.url, { timeout: "2s" })]);
+  await set.settled();
+  expect(textOf(await set.ask("a", "t", {}, wantsLogs))).toBe("ok");
 });

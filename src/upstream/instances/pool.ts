@@ -25,6 +25,8 @@ export type Slot = {
   owes: boolean;
   /** The level of log messages that the server was asked for; null: it was asked for none. */
   level: LogLevel | null;
+  /** It once said nothing to that in time, so that no call waits for it any more. */
+  levelLate: boolean;
   /** The instance is being checked because a call on it timed out. */
   suspected: boolean;
   /** Monotonic µs of the last use. */
@@ -135,6 +137,7 @@ export class Pool {
       users: new Set(),
       owes: false,
       level: null,
+      levelLate: false,
       suspected: false,
       usedAt: clock.mono(),
     };
