@@ -46,7 +46,7 @@ test.concurrent("R9 T46: files for checkpoints that never answer hold up neither
   place.files.forEach(stall);
   await call();
   const told = await daemon.logged(({ msg }) => msg === "audit checkpoint not kept");
-  expect(told["cause"]).toBe(`${first} does not answer`);
+  expect(told["cause"]).toBe(place.files.map((file) => `${file} does not answer`).join("; "));
   const [noted, kept] = [head(), beside("main.checkpoints").length];
   await call();
   await until(() => head() > noted, "the head note");
