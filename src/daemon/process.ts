@@ -28,15 +28,15 @@ export function prepareProcess(self: Self): void {
   const most = process.getuid?.() === 0 ? null : limitIn(/^Max processes\s+(\d+)/m);
   if (most !== null && most < fewestThreads) {
     throw new Error(
-      `this user may have ${most} processes and threads at once (ulimit -u, LimitNPROC), too few to start; allow ${fewestThreads} and more`,
+      `this user may have ${most} processes and threads at once (ulimit -u, LimitNPROC), too few to start; allow 64, and more for each server`,
     );
   }
   restartWithRoom(self);
   hideVariables(/^(https?|all|no)_proxy$/i);
 }
 
-/** What a gateway with one server takes; with less its start waits for ever for a thread, or Bun crashes. */
-const fewestThreads = 32;
+/** With less no gateway runs, also without a process of a server: its start waits for ever for a thread, or Bun crashes. */
+const fewestThreads = 16;
 
 /** What this row of the process's limits says. Null where nothing tells (macOS) and for no limit. */
 export function limitIn(row: RegExp): number | null {

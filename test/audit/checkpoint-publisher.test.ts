@@ -82,7 +82,8 @@ test("R9 of several files for checkpoints each that does not take its one is nam
     await opened.broker.checkpoint();
     for (const file of files) expect(opened.broker.health().checkpointFault).toContain(`${file}: EISDIR`);
   }
-  expect(String(await reasonOf(openBroker(at, { checkpoints })))).toContain(`${files[0]}: EISDIR`);
+  // A start ends with the first that fails.
+  expect(String(await reasonOf(openBroker(at, { checkpoints })))).toMatch(/\/(one|other): EISDIR/);
 });
 
 test("R9 how far a file for checkpoints is behind is known after a restart: by the newest that is in it", async () => {
