@@ -346,7 +346,7 @@ export class AuditBroker implements Audit {
 }
 
 /** Whether no server has seen a call that has ended: it never began, nor does it go on with one that did. */
-const isUnseen = ({ begun, failure }: Call): boolean => !begun && failure?.detail.ran !== "maybe";
+const isUnseen = ({ begun, failure }: Call): boolean => !begun && (failure?.detail.ran ?? "no") === "no";
 
 function unavailable(stage: keyof typeof refusal, internal: string): Failure {
   const ran = stage === "begin" ? ({ ran: "no" } as const) : {};

@@ -12,8 +12,8 @@ const wrappers = (server: string): { readonly plain: string; readonly app: strin
 });
 
 /**
- * A URI that names its server, offered if two servers have the same URI. An app keeps `ui://`, by which hosts recognise
- * apps.
+ * A URI that names its server, offered if two servers have the same URI, or if theirs is none. An app keeps `ui://`, by
+ * which hosts recognise apps.
  */
 export const wrapUri = (server: string, uri: string): string =>
   uri.startsWith(apps) ? wrappers(server).app + uri.slice(apps.length) : wrappers(server).plain + uri;
@@ -61,7 +61,8 @@ export function assignUris(
       else if (name.startsWith(scheme)) refuse(candidate, `${scheme}… URIs are the gateway's`);
       else {
         const wire = servers.size === 1 && isUri(name) ? name : wrapUri(server, name);
-        open.push({ candidate, canonical: canonicalName(server, name), wire });
+        if (isUri(wire)) open.push({ candidate, canonical: canonicalName(server, name), wire });
+        else refuse(candidate, "its URI cannot be parsed");
       }
     }
   }

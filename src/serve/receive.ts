@@ -4,7 +4,7 @@ import type { Inbound, Revision } from "../core/inbound.ts";
 import { rpcCodes } from "../core/rpc-code.ts";
 import type { Gateway } from "../gateway/gateway.ts";
 import { readInbound, type WireContext } from "../mcp/classify.ts";
-import { idOf, idsIn, isBatch, splitBatch } from "../mcp/message.ts";
+import { idOf, idsIn, isBatch, plainId, splitBatch } from "../mcp/message.ts";
 import { assumedLegacy, modernRevision } from "../mcp/revisions.ts";
 import { versionHeader } from "../mcp/standard-headers.ts";
 
@@ -57,8 +57,9 @@ function receiveBatch(text: string, gw: Gateway, context: WireContext): Received
     const received = receiveOne(one, gw, context);
     const { kind, idText, method } = received.inbound;
     if (kind !== "request" || idText === null) return received;
-    if (ids.has(idText)) throw new Failure("invalid-request", `Two requests of the batch have the id ${idText}.`);
-    ids.add(idText);
+    const id = plainId(idText);
+    if (ids.has(id)) throw new Failure("invalid-request", `Two requests of the batch have the id ${idText}.`);
+    ids.add(id);
     if (method !== "initialize") return received;
     return { ...received, fault: new Failure("invalid-request", '"initialize" must not be part of a batch.') };
   });

@@ -64,6 +64,7 @@ describe("URIs on the wire", () => {
       [`resource crm:db://${"x".repeat(8000)}`],
     ],
     ["one that is no URI", { crm: { resources: ["my_crm://a", "/a"] } }, ["mcpgw+crm:/a", "mcpgw+crm:my_crm://a"], []],
+    ["nor is it one behind its server", { crm: { resources: ["//a b"] } }, [], ["resource crm://a b"]],
     ["no URI at all", { crm: { resources: ["", "db://a"] } }, ["db://a"], ["resource crm:"]],
   ];
   test.each(rows)("%s", (_what, served, names, without) => {

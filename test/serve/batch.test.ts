@@ -67,6 +67,12 @@ const shapes: [what: string, body: string, status: number, code: number][] = [
   ["one that goes on after its end", '[{"jsonrpc":"2.0","id":1,"method":"ping"}] x', 400, -32700],
   ["more than limits.batch", JSON.stringify(Array.from({ length: 6 }, (_, n) => request("ping", {}, n))), 400, -32600],
   ["the same id twice", JSON.stringify([request("ping", {}, 1), toolCall("echo", {}, 1)]), 400, -32600],
+  [
+    "the same id in two spellings",
+    '[{"jsonrpc":"2.0","id":1,"method":"ping"},{"jsonrpc":"2.0","id":1.0,"method":"ping"}]',
+    400,
+    -32600,
+  ],
   ["one that is too deep", `[${"[".repeat(100)}${"]".repeat(100)}]`, 400, -32600],
   ["a key twice in one message", '[{"jsonrpc":"2.0","id":1,"id":2,"method":"ping"}]', 400, -32600],
 ];
