@@ -48,6 +48,8 @@ export type Limits = Throttle & {
    * and those of the tool. A request about no single target takes none from a tool's bucket. Throws `rate-limited`.
    */
   take(who: Principal, route: Route | null): void;
+  /** The limit whose rate is 0, so that it lets no call of this target by this caller pass; null if there is none. */
+  barring(who: Principal, route: Route): string | null;
 };
 
 export type Policy = {

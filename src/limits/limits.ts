@@ -28,6 +28,8 @@ type ToolLimit = {
   readonly rate: Rate;
   readonly covers: (route: Route) => boolean;
 };
+/** What limits all calls of a key that has a rate of its own, else those of a consumer. */
+type OwnLimit = { readonly name: "rateLimit" | "perMinute"; readonly rate: Rate; readonly key: string };
 type Spent = { readonly limit: string; readonly rate: Rate; readonly bucket: Bucket };
 
 /** The memory of the limits; it outlives a reload, so that no reload hands out tokens. */
@@ -59,6 +61,10 @@ export function createLimits(options: LimitsOptions, clock: Clock, state: Limits
     if (!known) covering.set(route, (known = toolLimits.filter((limit) => limit.covers(route))));
     return known;
   };
+  const ownOf = ({ rate, keyId, consumerId }: Principal): OwnLimit | null => {
+    if (rate && keyId) return { name: "rateLimit", rate, key: keyId };
+    return usual && { name: "perMinute", rate: usual, key: consumerId };
+  };
   return {
     ...createThrottle(state.failures, clock),
     admit: (who, weight) => admit(state, options, who, weight),
@@ -76,14 +82,19 @@ export function createLimits(options: LimitsOptions, clock: Clock, state: Limits
       const draw = (limit: string, rate: Rate, buckets: Buckets, key: string): void => {
         spends.push({ limit, rate, bucket: bucketOf(buckets, key, rate, now) });
       };
-      if (who.rate && who.keyId) draw("rateLimit", who.rate, state.keys, who.keyId);
-      else if (usual) draw("perMinute", usual, state.consumers, who.consumerId);
+      const own = ownOf(who);
+      if (own) draw(own.name, own.rate, own.name === "rateLimit" ? state.keys : state.consumers, own.key);
       if (route) {
         for (const { name, nth, rate } of limitsOf(route)) {
           draw(name, rate, state.tools, `${name}\n${nth}\n${who.consumerId}\n${route.canonical}`);
         }
       }
       spend(spends, now);
+    },
+    barring(who, route) {
+      const own = ownOf(who);
+      const all = [...(own ? [own] : []), ...limitsOf(route)];
+      return all.find(({ rate }) => rate.perMinute === 0)?.name ?? null;
     },
   };
 }

@@ -3,6 +3,8 @@ import { Keyring } from "../../src/authn/keyring.ts";
 import { authOptions } from "../../src/authn/options.ts";
 import { Refusal } from "../../src/control/refusal.ts";
 import { whyOf, type WhyOptions } from "../../src/daemon/handlers/why.ts";
+import { createLimits, createLimitsState } from "../../src/limits/limits.ts";
+import { limitsOptions } from "../../src/limits/options.ts";
 import { buildCatalog } from "../support/catalog.ts";
 import { keyRequest, memoryKeyStore } from "../support/key-store.ts";
 import { policyOf } from "../support/policy.ts";
@@ -61,14 +63,19 @@ const upstreams = {
 function setting(
   auth: Record<string, unknown> = {},
   toolsets: readonly string[] = ["desk", "pair", "twins"],
-  limits: WhyOptions["limits"] = {},
+  limits: Record<string, unknown> = {},
 ) {
   const clock = stillClock();
   const keyring = new Keyring({ store: memoryKeyStore(), clock });
   const make = (consumerId: string, roles: string[], more: { expiresAt?: number; perMinute?: number } = {}) =>
     keyring.create(keyRequest({ name: consumerId, consumerId, roles, ...more })).id;
-  const gw = { catalog, policy, upstreams };
-  const options: WhyOptions = { gw, keyring, toolsets, auth: authOptions.parse(auth), limits };
+  const gw = {
+    catalog,
+    policy,
+    upstreams,
+    limits: createLimits(limitsOptions.parse(limits), clock, createLimitsState(clock)),
+  };
+  const options: WhyOptions = { gw, keyring, toolsets, auth: authOptions.parse(auth) };
   const ask = (
     who: string,
     target: string,
@@ -244,13 +251,17 @@ test("why: a rate of 0 lets no call pass, whatever the rules say", () => {
   const { make, ask } = setting({ stdio: { consumerId: "local", roles: ["reader"] } }, [], { perMinute: 0 });
   make("stopped", ["reader"]);
   make("own", ["reader"], { perMinute: 60 });
-  const stopped = [{ refused: "its rate is 0: no call passes", allowed: false }];
-  for (const who of ["stopped", "local"]) expect(ask(who, "crm:get").callers).toMatchObject(stopped);
+  const stopped = (limit: string) => [{ refused: `limit ${limit} allows no calls`, allowed: false }];
+  for (const who of ["stopped", "local"]) expect(ask(who, "crm:get").callers).toMatchObject(stopped("perMinute"));
   expect(ask("own", "crm:get").callers).toMatchObject([{ refused: null, allowed: true }]);
   const { make: another, ask: of } = setting();
   another("agent", ["reader"], { perMinute: 0 });
-  expect(of("agent", "crm:get").callers).toMatchObject(stopped);
+  expect(of("agent", "crm:get").callers).toMatchObject(stopped("rateLimit"));
   expect(of("agent", "mcpgw:metrics").callers).toMatchObject([{ refused: null, allowed: true }]);
+  const tool = setting({}, [], { perTool: [{ tool: "get", server: "crm", perMinute: 0 }] });
+  tool.make("agent", ["reader"]);
+  expect(tool.ask("agent", "crm:get").callers).toMatchObject(stopped("perTool crm:get"));
+  expect(tool.ask("agent", "crm:get", { kind: "prompt" }).callers).toMatchObject([{ refused: null, allowed: true }]);
 });
 
 test("why: callers without a key, and names that are nobody's", () => {

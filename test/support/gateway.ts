@@ -49,6 +49,7 @@ export const quietLimits: Limits = {
   release() {},
   carry: () => () => {},
   take() {},
+  barring: () => null,
 };
 
 const key = new Uint8Array(32).fill(7);

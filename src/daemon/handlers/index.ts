@@ -66,8 +66,8 @@ export function createHandlers({ engine, archive, self, serving, reload }: Handl
     "audit.verify": (input) => verifyChains(evidenceOf(engine, archive), input),
     usage: (input) => usageBy(archive, input, meteringOf(engine.loaded().config)),
     why: (input) => {
-      const { auth, limits, toolsets } = engine.loaded().config;
-      return whyOf({ gw: current(), keyring, toolsets: toolsets.map(({ id }) => id), auth, limits }, input);
+      const { auth, toolsets } = engine.loaded().config;
+      return whyOf({ gw: current(), keyring, toolsets: toolsets.map(({ id }) => id), auth }, input);
     },
     "config.show": () => ({
       file: engine.loaded().file,

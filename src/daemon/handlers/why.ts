@@ -12,11 +12,12 @@ import { type Principal, toRate } from "../../core/principal.ts";
 import type { Gateway } from "../../gateway/gateway.ts";
 
 export type WhyOptions = {
-  readonly gw: Pick<Gateway, "catalog" | "policy"> & { readonly upstreams: Pick<Gateway["upstreams"], "status"> };
+  readonly gw: Pick<Gateway, "catalog" | "policy" | "limits"> & {
+    readonly upstreams: Pick<Gateway["upstreams"], "status">;
+  };
   readonly keyring: Keyring;
   readonly toolsets: readonly string[];
   readonly auth: Config["auth"];
-  readonly limits: Pick<Config["limits"], "perMinute">;
 };
 
 type Kind = NonNullable<Parsed<"why">["kind"]>;
@@ -28,7 +29,7 @@ const undecided = { allowed: false, remedy: null, elsewhere: false };
 const unoffered = { ...undecided, listed: false, rule: null, reason: "nobody is offered it" };
 
 /** Answers why a key or consumer sees and may call something, or why not. Throws a `Refusal` for an unknown caller. */
-export function whyOf({ gw, keyring, toolsets, auth, limits }: WhyOptions, input: Parsed<"why">): Why {
+export function whyOf({ gw, keyring, toolsets, auth }: WhyOptions, input: Parsed<"why">): Why {
   const callers = callersOf(input.who, keyring, auth);
   const { catalog } = gw;
   const { target, kind } = input;
@@ -36,7 +37,10 @@ export function whyOf({ gw, keyring, toolsets, auth, limits }: WhyOptions, input
   const found = known.length > 0 ? known : renamed(catalog, target, kind, toolsets);
   const route = found.length === 1 ? found[0] : undefined;
   const right = route ? undefined : rightNamed(input);
-  const isStopped = ({ rate }: Principal): boolean => (rate?.perMinute ?? limits.perMinute) === 0;
+  const barred = (who: Principal): string | null => {
+    const limit = route ? gw.limits.barring(who, route) : null;
+    return limit && `limit ${limit} allows no calls`;
+  };
   return {
     kind: route && route.kind !== "extension" ? route.kind : (input.kind ?? null),
     name: route?.canonical ?? input.target,
@@ -46,7 +50,7 @@ export function whyOf({ gw, keyring, toolsets, auth, limits }: WhyOptions, input
     toolsets: route ? toolsets.map((id) => inToolset(catalog, route, id)) : [],
     callers: callers.map(({ who, refused: before }) => {
       const { id, consumerId: consumer, roles } = who;
-      const refused = before ?? (route && isStopped(who) ? "its rate is 0: no call passes" : null);
+      const refused = before ?? barred(who);
       const caller = { id, consumer, roles, refused };
       if (right) {
         const explained = gw.policy.explain(who, plainRoute("tool", ownServer, right), {});
