@@ -5,6 +5,7 @@ import { isObject } from "../core/json.ts";
 import { checkLength, explicitScheme, longestName, notFound } from "../core/name.ts";
 import { cut, plain } from "../core/text.ts";
 import type { Listing } from "../core/upstream.ts";
+import { paramText } from "../mcp/message.ts";
 import { type Gateway, inScope } from "./gateway.ts";
 import type { Resolved } from "./resolved.ts";
 
@@ -77,8 +78,8 @@ export function resolveExtension(gw: Gateway, call: IdentifiedCall): Resolved {
       gw.policy.decide(call, who, named);
       call.verdict = verdict;
     },
-    // The server gets its own URI of the resource.
-    request: () => ({ method, edits: named ? { uri: JSON.stringify(named.name) } : {} }),
+    // The server gets its own URI of the resource, and nothing that one which ignores case would take for a URI.
+    request: () => ({ method, edits: { uri: named ? JSON.stringify(named.name) : paramText(call.inbound, "uri") } }),
   };
 }
 

@@ -1,7 +1,7 @@
 import { describe, expect, test } from "bun:test";
 import { principal } from "../support/principal.ts";
 import { pick } from "../support/wire.ts";
-import { alice, harness, item, type Options, send, types } from "./support.ts";
+import { alice, harness, item, type Options, received, send, types } from "./support.ts";
 
 const skills = "io.modelcontextprotocol/skills";
 
@@ -165,8 +165,17 @@ describe("methods of extensions", () => {
     }
     expect(sent.map(({ route, request }) => [route.kind, route.canonical, request.edits])).toEqual([
       ["extension", "a:skills/purge", { uri: '"skill://a/x"' }],
-      ["extension", "a:skills/purge", {}],
+      ["extension", "a:skills/purge", { uri: null }],
     ]);
+  });
+
+  test("S27: what a server that ignores case would take for a URI that nobody decided on reaches none", async () => {
+    const rules = { admin: [{ resource: "skill://a/secret", action: "deny" }, { action: "allow" }] };
+    const { gw, sent } = harness({ servers: some, rules });
+    const asking = { ...knows(skills), who: principal("key:admin", ["admin"]) };
+    for (const params of ['{"URI":"skill://a/secret"}', '{"uri":["skill://a/x"],"ur\u0131":"skill://a/secret","n":1}'])
+      expect((await send(gw, "skills/purge", params, asking)).error).toBeUndefined();
+    expect(sent.map((one) => received(one, "legacy"))).toEqual([{}, { uri: ["skill://a/x"], n: 1 }]);
   });
 
   test("a URI of one server is sent to no other", async () => {
