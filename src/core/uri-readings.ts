@@ -41,7 +41,8 @@ export function readingsOfTemplate(template: string): Readings {
 /** The texts for which a URI may be taken; null if nobody can tell. */
 function formsOf(uri: string): ReadonlySet<string> | null {
   const forms = new Set([uri]);
-  for (const start of [uri, URL.parse(uri)?.href ?? uri]) {
+  // Parsers drop spaces around a URI, also of one that WHATWG's refuses, as a file's with a port.
+  for (const start of [uri, URL.parse(uri)?.href ?? uri.trim()]) {
     let form = start;
     for (let times = 0; form.includes("%"); times++) {
       if (overlong.test(form)) return null;

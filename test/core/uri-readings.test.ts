@@ -17,6 +17,7 @@ describe("S27: no spelling of a URI gets around a rule", () => {
     "file://x/etc/passwd",
     "file://*/etc/passwd",
     "file://me@x:80/etc/passwd",
+    " file://me@x:80/etc/passwd",
     "file:\\\\x\\etc\\passwd",
     "file://%78/%65tc/passwd",
     "file:/etc/passwd",
