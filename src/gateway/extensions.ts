@@ -71,7 +71,7 @@ export function resolveExtension(gw: Gateway, call: IdentifiedCall): Resolved {
   return {
     route,
     decide() {
-      gw.policy.decide(call, who, route);
+      gw.policy.decide(call, who, route, named);
       if (!named || named === route) return;
       const { verdict } = call;
       // Permission for the resource does not imply permission for the method, nor the reverse; both are needed.

@@ -169,6 +169,29 @@ describe("methods of extensions", () => {
     ]);
   });
 
+  test("S27: a condition on the URI is held against what the server gets, and all that this may mean", async () => {
+    const when = { "args.uri": { notIn: ["skill://a/secret"] } };
+    const rules = {
+      admin: [
+        { resource: "*", action: "allow" },
+        { server: "a", when, action: "allow" },
+      ],
+    };
+    const { gw, sent } = harness({ servers: some, rules });
+    const asking = { ...knows(skills), who: principal("key:admin", ["admin"]) };
+    for (const uri of [
+      "skill://a/secret",
+      "mcpgw+a:skill://a/secret",
+      "skill://a/%73ecret",
+      "mcpgw+a:skill://A/secret",
+    ])
+      expect([uri, (await send(gw, "skills/purge", { uri }, asking)).error]).toEqual([uri, expect.anything()]);
+    expect(sent).toEqual([]);
+    for (const uri of ["skill://a/x", "mcpgw+a:skill://a/x"])
+      expect((await send(gw, "skills/purge", { uri }, asking)).error).toBeUndefined();
+    expect(sent.map((one) => received(one, "legacy"))).toEqual([{ uri: "skill://a/x" }, { uri: "skill://a/x" }]);
+  });
+
   test("S27: what a server that ignores case would take for a URI that nobody decided on reaches none", async () => {
     const rules = { admin: [{ resource: "skill://a/secret", action: "deny" }, { action: "allow" }] };
     const { gw, sent } = harness({ servers: some, rules });
