@@ -59,9 +59,10 @@ export type Policy = {
   sourceKey(source: Source): string;
   /**
    * Sets the call's `verdict` and `policy`, also where it throws: `denied` (with the rule and what to change), or what
-   * `notFound` makes where the target is hidden from the caller.
+   * `notFound` makes where the target is hidden from the caller. `named`: the resource that the `uri` of an extension's
+   * method means.
    */
-  decide(call: Call, who: Principal, route: Route): Verdict;
+  decide(call: Call, who: Principal, route: Route, named?: Route | null): Verdict;
   /**
    * Whether some arguments would be allowed (for a template: some URIs). A list shows exactly these. Without a source,
    * a target whose decision depends on the source is not listed.

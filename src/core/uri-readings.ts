@@ -16,9 +16,9 @@ const control = /\p{Cc}/u;
 /**
  * The ways in which servers may read a URI: as written; with its percent-escapes decoded; as the WHATWG URL parser and
  * file systems read it; with its authority in lower case, without user and port, as the first folder of a path, or, if
- * it names a file, left out. If one of these has a segment `.` or `..`, servers differ, so anything below the authority may be meant; if the segments
- * lead out of the authority, anything below the scheme. A rule allows only if it holds for every reading, and denies if
- * it holds for one.
+ * it names a file, left out; a file also without a slash at its end. If one of these has a segment `.` or `..`, servers
+ * differ, so anything below the authority may be meant; if the segments lead out of the authority, anything below the
+ * scheme. A rule allows only if it holds for every reading, and denies if it holds for one.
  */
 export function readingsOf(uri: string): Readings {
   const forms = formsOf(uri);
@@ -41,7 +41,8 @@ export function readingsOfTemplate(template: string): Readings {
 /** The texts for which a URI may be taken; null if nobody can tell. */
 function formsOf(uri: string): ReadonlySet<string> | null {
   const forms = new Set([uri]);
-  for (const start of [uri, URL.parse(uri)?.href ?? uri]) {
+  // Parsers drop spaces around a URI, also of one that WHATWG's refuses, as a file's with a port.
+  for (const start of [uri, URL.parse(uri)?.href ?? uri.trim()]) {
     let form = start;
     for (let times = 0; form.includes("%"); times++) {
       if (overlong.test(form)) return null;
@@ -52,8 +53,10 @@ function formsOf(uri: string): ReadonlySet<string> | null {
       forms.add(form);
     }
     const path = withoutQuery(singleSlashes(form));
-    const compared = lowered(joined(path));
-    forms.add(path).add(compared).add(bare(compared)).add(local(compared));
+    for (const one of [path, withoutEnd(path)]) {
+      const compared = lowered(joined(one));
+      forms.add(one).add(compared).add(bare(compared)).add(local(compared));
+    }
   }
   return [...forms].some((form) => control.test(form)) ? null : forms;
 }
@@ -78,6 +81,9 @@ function singleSlashes(uri: string): string {
 
 /** A file URI has no query (RFC 8089), and programs that open one drop it. */
 const withoutQuery = (uri: string): string => (/^file:/i.test(uri) ? uri.replace(/[?#].*$/s, "") : uri);
+
+/** Many programs drop the slash at the end of a path when they resolve it, and so open the file. */
+const withoutEnd = (uri: string): string => uri.replace(/^(file:\/\/[^/]*\/.+)\/$/is, "$1");
 
 // A `file:` URI with a rooted path: its first folder is no authority.
 const rooted = /^file:(?:[/\\]|[/\\]{3,})(?![/\\])/i;
@@ -145,7 +151,9 @@ export function formsOfGlob<Form>(glob: string, compile: (text: string) => Form)
   // The glob may end within the port: then any path may follow.
   const [, host] = /^([^/]*\/\/[^/]*):\d*\*$/.exec(folder) ?? [];
   const others = host === undefined ? [folder, bare(folder)] : [folder, bare(host), `${bare(host)}/*`];
-  const further = new Set([...others, local(folder, "*")]).difference(new Set([glob, read]));
+  // A folder is read without the slash at its end.
+  const files = [folder, local(folder, "*")].map((form) => form.replace(/(?<=[^/:])\/\*?$/, ""));
+  const further = new Set([...others, local(folder, "*"), ...files]).difference(new Set([glob, read]));
   const written = compile(glob);
   return [written, read === glob ? written : compile(read), ...[...further].map(compile)];
 }
@@ -182,9 +190,9 @@ export function compileUriGlob(glob: string): UriTest {
   };
 }
 
-/** Each URI that the glob matches has a reading that begins with one of these texts. */
+/** Each URI that the glob matches has a reading that begins with one of these texts; further forms only help to match all. */
 export const beginningsOf = (glob: string): readonly string[] =>
-  formsOfGlob(glob, (form) => form.replace(/[*?].*$/s, ""));
+  formsOfGlob(glob, (form) => form.replace(/[*?].*$/s, "")).slice(0, 2);
 
 /** The scheme of every URI that a template makes; null if a filled-in value could bring a `://` of its own. */
 function schemeOf(template: string): string | null {

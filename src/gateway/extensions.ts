@@ -5,6 +5,7 @@ import { isObject } from "../core/json.ts";
 import { checkLength, explicitScheme, longestName, notFound } from "../core/name.ts";
 import { cut, plain } from "../core/text.ts";
 import type { Listing } from "../core/upstream.ts";
+import { paramText } from "../mcp/message.ts";
 import { type Gateway, inScope } from "./gateway.ts";
 import type { Resolved } from "./resolved.ts";
 
@@ -70,15 +71,15 @@ export function resolveExtension(gw: Gateway, call: IdentifiedCall): Resolved {
   return {
     route,
     decide() {
-      gw.policy.decide(call, who, route);
+      gw.policy.decide(call, who, route, named);
       if (!named || named === route) return;
       const { verdict } = call;
       // Permission for the resource does not imply permission for the method, nor the reverse; both are needed.
       gw.policy.decide(call, who, named);
       call.verdict = verdict;
     },
-    // The server gets its own URI of the resource.
-    request: () => ({ method, edits: named ? { uri: JSON.stringify(named.name) } : {} }),
+    // The server gets its own URI of the resource, and nothing that one which ignores case would take for a URI.
+    request: () => ({ method, edits: { uri: named ? JSON.stringify(named.name) : paramText(call.inbound, "uri") } }),
   };
 }
 

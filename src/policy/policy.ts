@@ -55,11 +55,11 @@ export function createPolicy(set: PolicySet): CompiledPolicy {
     sourceKey: sourceKeyIn(bundle),
     warnings: (given, stored) => roleWarnings(bundle.policies, given, stored),
     mentions: () => mentionsIn(bundle),
-    decide(call, who, route) {
+    decide(call, who, route, named = null) {
       const plan = planOf(who, route);
       const { source } = call;
-      const { readings } = plan;
-      const [args, text] = [argsOf(call, route), textOf(call, route)];
+      const { readings } = named ? planOf(who, named) : plan;
+      const [args, text] = [argsOf(call, route, named), textOf(call, route)];
       const decision = decide(plan, { args, text, who, source, server: route.server, readings });
       call.policy = digest;
       // Set before any refusal is thrown: the audit log records the rule even if the caller must not learn it.
@@ -103,11 +103,12 @@ function sourceKeyIn({ guardrails, policies }: Bundle): Policy["sourceKey"] {
   return (source) => JSON.stringify(facts.map(([, read]) => read(source)));
 }
 
-/** The arguments that conditions test. A completion has none, so conditions on them count against it. */
-function argsOf({ inbound: { method, params } }: Call, { kind, name }: Route): unknown {
-  if (method === "completion/complete") return {};
+/** The arguments that conditions test. A completion has none, so conditions on them count against it, whatever they say. */
+function argsOf({ inbound: { method, params } }: Call, { kind, name }: Route, named: Route | null): unknown {
+  if (method === "completion/complete") return null;
   if (kind === "resource") return { uri: name };
-  return kind === "extension" ? params : (params["arguments"] ?? {});
+  if (kind === "extension") return named ? { ...params, uri: named.name } : params;
+  return params["arguments"] ?? {};
 }
 
 function textOf({ inbound: { text, spans } }: Call, { kind }: Route): ArgumentsText | null {

@@ -17,6 +17,7 @@ describe("S27: no spelling of a URI gets around a rule", () => {
     "file://x/etc/passwd",
     "file://*/etc/passwd",
     "file://me@x:80/etc/passwd",
+    " file://me@x:80/etc/passwd",
     "file:\\\\x\\etc\\passwd",
     "file://%78/%65tc/passwd",
     "file:/etc/passwd",
@@ -45,6 +46,12 @@ describe("S27: no spelling of a URI gets around a rule", () => {
   test("a query does not hide a file", () => {
     expect(takes("file:///etc/passwd", "file:///etc/passwd?x")).toBe(null);
     expect(takes("file:///etc/passwd", "file:///etc/passwd#x")).toBe(null);
+  });
+  test.each(["/", "//", "%2f", "\\", "/?x", "/#"])("nor does %j at its end", (end) => {
+    for (const glob of ["file:///etc/passwd", "*/passwd", "file:///*wd"])
+      expect([glob, takes(glob, `file:///etc/passwd${end}`)]).toEqual([glob, null]);
+    expect(takes("file:///etc/passwd", `file://x/etc/passwd${end}`)).toBe(null);
+    expect(takes("file:///etc/group", `file:///etc/passwd${end}`)).toBe(false);
   });
   test("a template of files may bring a host", () => {
     const meets = (template: string) => compileUriGlob("file:///etc/*")(readingsOfTemplate(template), template);
@@ -139,6 +146,13 @@ describe("an honest URI is what it says", () => {
     ["file:///srv/*", "file:///srv/.env"],
     ["file:///srv/My%20File.txt", "file:///srv/My%20File.txt"],
     ["file:///srv/My File.txt", "file:///srv/My File.txt"],
+    ["file:///srv/*", "file:///srv/"],
+    ["file:///srv/*", "file:///srv/a/"],
+    ["file:///srv/a/", "file:///srv/a/"],
+    ["*/a/*", "file:///srv/a/"],
+    ["file://host/srv/*", "file://host/srv/"],
+    ["file://host/*", "file://host/"],
+    ["file:///*", "file:///"],
     ["demo://Resource/*", "demo://Resource/1"],
     ["*Resource/1", "demo://Resource/1"],
     ["*Resource/*", "demo://Resource/My%20File"],

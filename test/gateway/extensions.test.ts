@@ -1,7 +1,7 @@
 import { describe, expect, test } from "bun:test";
 import { principal } from "../support/principal.ts";
 import { pick } from "../support/wire.ts";
-import { alice, harness, item, type Options, send, types } from "./support.ts";
+import { alice, harness, item, type Options, received, send, types } from "./support.ts";
 
 const skills = "io.modelcontextprotocol/skills";
 
@@ -165,8 +165,40 @@ describe("methods of extensions", () => {
     }
     expect(sent.map(({ route, request }) => [route.kind, route.canonical, request.edits])).toEqual([
       ["extension", "a:skills/purge", { uri: '"skill://a/x"' }],
-      ["extension", "a:skills/purge", {}],
+      ["extension", "a:skills/purge", { uri: null }],
     ]);
+  });
+
+  test("S27: a condition on the URI is held against what the server gets, and all that this may mean", async () => {
+    const when = { "args.uri": { notIn: ["skill://a/secret"] } };
+    const rules = {
+      admin: [
+        { resource: "*", action: "allow" },
+        { server: "a", when, action: "allow" },
+      ],
+    };
+    const { gw, sent } = harness({ servers: some, rules });
+    const asking = { ...knows(skills), who: principal("key:admin", ["admin"]) };
+    for (const uri of [
+      "skill://a/secret",
+      "mcpgw+a:skill://a/secret",
+      "skill://a/%73ecret",
+      "mcpgw+a:skill://A/secret",
+    ])
+      expect([uri, (await send(gw, "skills/purge", { uri }, asking)).error]).toEqual([uri, expect.anything()]);
+    expect(sent).toEqual([]);
+    for (const uri of ["skill://a/x", "mcpgw+a:skill://a/x"])
+      expect((await send(gw, "skills/purge", { uri }, asking)).error).toBeUndefined();
+    expect(sent.map((one) => received(one, "legacy"))).toEqual([{ uri: "skill://a/x" }, { uri: "skill://a/x" }]);
+  });
+
+  test("S27: what a server that ignores case would take for a URI that nobody decided on reaches none", async () => {
+    const rules = { admin: [{ resource: "skill://a/secret", action: "deny" }, { action: "allow" }] };
+    const { gw, sent } = harness({ servers: some, rules });
+    const asking = { ...knows(skills), who: principal("key:admin", ["admin"]) };
+    for (const params of ['{"URI":"skill://a/secret"}', '{"uri":["skill://a/x"],"ur\u0131":"skill://a/secret","n":1}'])
+      expect((await send(gw, "skills/purge", params, asking)).error).toBeUndefined();
+    expect(sent.map((one) => received(one, "legacy"))).toEqual([{}, { uri: ["skill://a/x"], n: 1 }]);
   });
 
   test("a URI of one server is sent to no other", async () => {

@@ -121,6 +121,14 @@ describe("what conditions on args look at", () => {
       "reader-policy[0]",
     );
     expect(outcome([when("args.a", "1")], route("prompt", "p"), ref, "completion/complete")).toBe("denied");
+    for (const exists of [true, false]) {
+      const given = { "args.a": { exists } };
+      const rules: Rule[][] = [
+        [{ when: given, action: "allow" }],
+        [{ when: given, action: "deny" }, { action: "allow" }],
+      ];
+      for (const each of rules) expect(outcome(each, route("prompt", "p"), ref, "completion/complete")).toBe("denied");
+    }
     const some = [{ resource: "file:///srv/*", action: "allow" }];
     expect(outcome(some, template("file:///srv/{x}"), {}, "completion/complete")).toBe("reader-policy[0]");
     expect(outcome(some, template("file:///{+x}"), {}, "completion/complete")).toBe("denied");
