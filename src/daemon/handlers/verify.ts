@@ -6,6 +6,7 @@ import { installOf } from "../../audit/signing-key.ts";
 import { type ChainReport, Verifier, type VerifyOptions } from "../../audit/verify.ts";
 import type { Answer, Parsed } from "../../control/api.ts";
 import { Refusal } from "../../control/refusal.ts";
+import type { AbortSignalLike } from "../../core/cancel.ts";
 import { verifyExit, type VerifyExit } from "../../core/verify-exit.ts";
 import type { Archive } from "../archive.ts";
 import type { Engine } from "../engine.ts";
@@ -25,6 +26,26 @@ export type Evidence = {
 export function evidenceOf({ stores, loaded }: Engine, archive: Archive): Evidence {
   const checkpoints = loaded().config.audit.checkpoints.map(({ file }) => file);
   return { archive, publicKey: stores.publicKey, heads: stores.paths.heads, checkpoints };
+}
+
+/** Settles once all that a running gateway was asked for before is verified. */
+let before: Promise<unknown> = Promise.resolve();
+
+/**
+ * The same as `verifyChains`, beside calls that are served: one after the other, since each keeps all checkpoints in
+ * memory and checks their signatures in the thread of the calls. What nobody waits for any more is not begun.
+ */
+export function verifyInTurn(
+  evidence: () => Evidence,
+  input: Parsed<"audit.verify">,
+  signal: AbortSignalLike,
+): Promise<Answer<"audit.verify">> {
+  const own = before.then(() => {
+    if (signal.aborted) throw new Refusal("unavailable", "nobody waits for it any more");
+    return verifyChains(evidence(), input);
+  });
+  before = own.catch(() => {});
+  return own;
 }
 
 /**

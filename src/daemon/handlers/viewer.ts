@@ -24,7 +24,7 @@ import { counts, findServer, noServer } from "./servers.ts";
 import { statsOf } from "./stats.ts";
 import { countTools, listTools, nestedCall, serverTool, toolsFor } from "./tools.ts";
 import { meteringOf, usageBy } from "./usage.ts";
-import { evidenceOf, verifyChains } from "./verify.ts";
+import { evidenceOf, verifyInTurn } from "./verify.ts";
 
 /** The caller on a control connection: the holder of its key, else an administrator. Its end aborts `controller`. */
 export function controlCaller(ctx: Context, keyring: Keyring, controller: AbortControllerLike = new Cancel()): Caller {
@@ -81,7 +81,8 @@ export function viewerHandlers(engine: () => Engine, archive: Archive): ViewerHa
         ? auditLog(archive, input)
         : auditLog(archive, own(input, consumer), (entry) => told(entry, input)),
     "audit.stats": (input, { consumer }) => statsOf(archive, input, consumer),
-    "audit.verify": (input) => verifyChains(evidenceOf(engine(), archive), input),
+    "audit.verify": (input, { controller }) =>
+      verifyInTurn(() => evidenceOf(engine(), archive), input, controller.signal),
     usage: (input, viewer) => {
       const { current, loaded } = engine();
       const seen = toldUsage(archive, current(), viewer);
