@@ -207,11 +207,11 @@ test("R9 beside calls one verification begins after the other, and none whose as
   const order: string[] = [];
   const left = new AbortController();
   const ask = (name: string, signal: AbortSignal, key?: string) => {
-    const evidence = () => {
+    const evidence = { archive, publicKey, heads: at.heads, checkpoints: [] };
+    const done = verifyInTurn(signal, () => {
       order.push(`${name} begins`);
-      return { archive, publicKey, heads: at.heads, checkpoints: [] };
-    };
-    const done = verifyInTurn(evidence, { checkpoints: [], pubkey: key }, signal);
+      return verifyChains(evidence, { checkpoints: [], pubkey: key });
+    });
     return done.then(
       ({ exit }) => order.push(`${name} ends with ${exit}`),
       (error: unknown) => order.push(`${name}: ${messageOf(error)}`),

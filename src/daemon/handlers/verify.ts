@@ -6,10 +6,10 @@ import { installOf } from "../../audit/signing-key.ts";
 import { type ChainReport, Verifier, type VerifyOptions } from "../../audit/verify.ts";
 import type { Answer, Parsed } from "../../control/api.ts";
 import { Refusal } from "../../control/refusal.ts";
-import type { AbortSignalLike } from "../../core/cancel.ts";
 import { verifyExit, type VerifyExit } from "../../core/verify-exit.ts";
 import type { Archive } from "../archive.ts";
 import type { Engine } from "../engine.ts";
+import { oneAtATime } from "./one-at-a-time.ts";
 
 /** Where an installation keeps what its chains are verified against. */
 export type Evidence = {
@@ -28,25 +28,8 @@ export function evidenceOf({ stores, loaded }: Engine, archive: Archive): Eviden
   return { archive, publicKey: stores.publicKey, heads: stores.paths.heads, checkpoints };
 }
 
-/** Settles once all that a running gateway was asked for before is verified. */
-let before: Promise<unknown> = Promise.resolve();
-
-/**
- * The same as `verifyChains`, beside calls that are served: one after the other, since each keeps all checkpoints in
- * memory and checks their signatures in the thread of the calls. What nobody waits for any more is not begun.
- */
-export function verifyInTurn(
-  evidence: () => Evidence,
-  input: Parsed<"audit.verify">,
-  signal: AbortSignalLike,
-): Promise<Answer<"audit.verify">> {
-  const own = before.then(() => {
-    if (signal.aborted) throw new Refusal("unavailable", "nobody waits for it any more");
-    return verifyChains(evidence(), input);
-  });
-  before = own.catch(() => {});
-  return own;
-}
+/** Beside calls: each verification keeps all checkpoints in memory, and their signatures are checked in this thread. */
+export const verifyInTurn = oneAtATime();
 
 /**
  * Checks every chain against its hashes, its head note and all checkpoints that are known or given; a chain of which
