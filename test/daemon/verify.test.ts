@@ -3,7 +3,8 @@ import { copyFileSync, readdirSync, readFileSync, rmSync, writeFileSync } from "
 import { join } from "node:path";
 import { exportLine } from "../../src/audit/export.ts";
 import { loadSigningKey } from "../../src/audit/signing-key.ts";
-import { verifyChains } from "../../src/daemon/handlers/verify.ts";
+import { messageOf } from "../../src/core/error-text.ts";
+import { verifyChains, verifyInTurn } from "../../src/daemon/handlers/verify.ts";
 import { verifyFile } from "../../src/daemon/verify-file.ts";
 import { openReader } from "../../src/store/sqlite/reader.ts";
 import { outsideOf, tempState, recordCall } from "../support/audit.ts";
@@ -195,5 +196,38 @@ test("R9 an export that is older than a checkpoint counts as cut short, and it i
       ["truncated", [expect.stringContaining("export again")]],
       [undefined, []],
     ],
+  ]);
+});
+
+test("R9 beside calls one verification begins after the other, and none whose asker has gone", async () => {
+  using at = tempState();
+  const { publicKey } = await loadSigningKey(join(at.state, "signing.key"));
+  await recordCall(at, {}, { chain: "main" });
+  using archive = archiveAt(at);
+  const order: string[] = [];
+  const left = new AbortController();
+  const ask = (name: string, signal: AbortSignal, key?: string) => {
+    const evidence = { archive, publicKey, heads: at.heads, checkpoints: [] };
+    const done = verifyInTurn(signal, () => {
+      order.push(`${name} begins`);
+      return verifyChains(evidence, { checkpoints: [], pubkey: key });
+    });
+    return done.then(
+      ({ exit }) => order.push(`${name} ends with ${exit}`),
+      (error: unknown) => order.push(`${name}: ${messageOf(error)}`),
+    );
+  };
+  const { signal } = new AbortController();
+  const asked = [ask("one", signal), ask("two", signal, "no key"), ask("three", left.signal), ask("four", signal)];
+  left.abort();
+  await Promise.all(asked);
+  expect(order).toEqual([
+    "one begins",
+    "one ends with 0",
+    "two begins",
+    expect.stringMatching(/^two: the public key is neither/),
+    "three: nobody waits for it any more",
+    "four begins",
+    "four ends with 0",
   ]);
 });

@@ -11,7 +11,7 @@ import type { AuditRow } from "../../core/store.ts";
 import type { Archive } from "../archive.ts";
 import { entryOf } from "./entry.ts";
 import { partly, records } from "./records.ts";
-import { statsOf } from "./stats.ts";
+import { countInTurn, statsOf } from "./stats.ts";
 
 type Names = `audit.${"log" | "show" | "stats" | "export"}`;
 
@@ -19,7 +19,7 @@ type Names = `audit.${"log" | "show" | "stats" | "export"}`;
 export function auditHandlers(open: () => Archive): Pick<Handlers, Names> {
   return {
     "audit.log": (input) => auditLog(open(), input),
-    "audit.stats": (input) => statsOf(open(), input, null),
+    "audit.stats": (input, { signal }) => countInTurn(signal, () => statsOf(open(), input, null)),
     async "audit.show"({ seq, chain, payloads }) {
       const archive = open();
       const row = await rowOf(archive, chain, seq);

@@ -17,7 +17,7 @@ import { configWarnings, consumersOf, statusOf, type Serving } from "./status.ts
 import { tail } from "./tail.ts";
 import { callTool, listTools } from "./tools.ts";
 import { meteringOf, usageBy } from "./usage.ts";
-import { evidenceOf, verifyChains } from "./verify.ts";
+import { evidenceOf, verifyChains, verifyInTurn } from "./verify.ts";
 import { controlCaller, viewerOf } from "./viewer.ts";
 import { whyOf } from "./why.ts";
 
@@ -63,7 +63,7 @@ export function createHandlers({ engine, archive, self, serving, reload }: Handl
         engine.running.delete(controller);
       }
     },
-    "audit.verify": (input) => verifyChains(evidenceOf(engine, archive), input),
+    "audit.verify": (input, { signal }) => verifyInTurn(signal, () => verifyChains(evidenceOf(engine, archive), input)),
     usage: (input) => usageBy(archive, input, meteringOf(engine.loaded().config)),
     why: (input) => {
       const { auth, toolsets } = engine.loaded().config;

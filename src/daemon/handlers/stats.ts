@@ -4,9 +4,13 @@ import { unknownThings } from "../../core/failure.ts";
 import { createCounters } from "../../usage/counters.ts";
 import { groupUsage } from "../../usage/query.ts";
 import type { Archive } from "../archive.ts";
+import { oneAtATime } from "./one-at-a-time.ts";
 import { partly, type Period, records } from "./records.ts";
 
 type Stats = Answer<"audit.stats">;
+
+/** Each count reads the whole log, and looks at every record in the thread that serves calls. */
+export const countInTurn = oneAtATime();
 
 /**
  * Counts the records of all chains by what they say; `consumer` narrows it to one consumer's, for its own eyes. Of a

@@ -9,6 +9,7 @@ import { Refusal } from "../../control/refusal.ts";
 import { verifyExit, type VerifyExit } from "../../core/verify-exit.ts";
 import type { Archive } from "../archive.ts";
 import type { Engine } from "../engine.ts";
+import { oneAtATime } from "./one-at-a-time.ts";
 
 /** Where an installation keeps what its chains are verified against. */
 export type Evidence = {
@@ -26,6 +27,9 @@ export function evidenceOf({ stores, loaded }: Engine, archive: Archive): Eviden
   const checkpoints = loaded().config.audit.checkpoints.map(({ file }) => file);
   return { archive, publicKey: stores.publicKey, heads: stores.paths.heads, checkpoints };
 }
+
+/** Beside calls: each verification keeps all checkpoints in memory, and their signatures are checked in this thread. */
+export const verifyInTurn = oneAtATime();
 
 /**
  * Checks every chain against its hashes, its head note and all checkpoints that are known or given; a chain of which

@@ -21,10 +21,10 @@ import type { Engine } from "../engine.ts";
 import { auditLog } from "./audit.ts";
 import { askerOf } from "./record-act.ts";
 import { counts, findServer, noServer } from "./servers.ts";
-import { statsOf } from "./stats.ts";
+import { countInTurn, statsOf } from "./stats.ts";
 import { countTools, listTools, nestedCall, serverTool, toolsFor } from "./tools.ts";
 import { meteringOf, usageBy } from "./usage.ts";
-import { evidenceOf, verifyChains } from "./verify.ts";
+import { evidenceOf, verifyChains, verifyInTurn } from "./verify.ts";
 
 /** The caller on a control connection: the holder of its key, else an administrator. Its end aborts `controller`. */
 export function controlCaller(ctx: Context, keyring: Keyring, controller: AbortControllerLike = new Cancel()): Caller {
@@ -80,8 +80,10 @@ export function viewerHandlers(engine: () => Engine, archive: Archive): ViewerHa
       consumer === null
         ? auditLog(archive, input)
         : auditLog(archive, own(input, consumer), (entry) => told(entry, input)),
-    "audit.stats": (input, { consumer }) => statsOf(archive, input, consumer),
-    "audit.verify": (input) => verifyChains(evidenceOf(engine(), archive), input),
+    "audit.stats": (input, { consumer, controller }) =>
+      countInTurn(controller.signal, () => statsOf(archive, input, consumer)),
+    "audit.verify": (input, { controller }) =>
+      verifyInTurn(controller.signal, () => verifyChains(evidenceOf(engine(), archive), input)),
     usage: (input, viewer) => {
       const { current, loaded } = engine();
       const seen = toldUsage(archive, current(), viewer);
