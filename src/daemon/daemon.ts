@@ -115,7 +115,6 @@ export class Daemon {
     // A reload that is under way would start servers behind the stop.
     const reloaded = this.#reloading.catch(() => {});
     await within(reloaded, ms, null, () => {});
-    engine.upstreams().retire();
     await engine.finish(Math.max(0, ms - (performance.now() - since)));
     this.#sessions.endAll("shutdown");
     this.#control?.close();
