@@ -70,7 +70,6 @@ export class ControlConnection {
     this.#outbox.close();
     for (const controller of this.#running.values()) controller.abort();
     this.#running.clear();
-    this.#onLine = null;
     this.#onClose?.(null);
   }
 
