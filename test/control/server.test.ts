@@ -223,6 +223,26 @@ describe("T50: what a bad peer sends", () => {
   });
 });
 
+test("who has cancelled a request is told nothing more of it", async () => {
+  const untilAborted = (signal: AbortSignal) =>
+    new Promise<never>((_resolve, reject) => signal.addEventListener("abort", () => reject(new Error("aborted"))));
+  await start({ "keys.list": (_input, { signal }) => untilAborted(signal) });
+  const peer = await raw();
+  peer.send('{"jsonrpc":"2.0","id":1,"method":"keys.list","params":{}}\n');
+  // A tunnel takes a connection of its own.
+  peer.send('{"jsonrpc":"2.0","id":2,"method":"attach","params":{}}\n');
+  peer.send('{"jsonrpc":"2.0","method":"cancel","params":{"id":1}}\n');
+  await until(() => peer.lines().length > 0, "the second answer");
+  peer.send('{"jsonrpc":"2.0","id":3,"method":"status","params":{}}\n');
+  await until(() => peer.lines().length > 1, "the last answer");
+  const answers = peer.lines().map((line) => JSON.parse(line) as { id: number; error?: { message: string } });
+  expect(answers.map(({ id, error }) => [id, error?.message])).toEqual([
+    [2, "attach takes a connection of its own"],
+    [3, undefined],
+  ]);
+  peer.end();
+});
+
 describe("attach", () => {
   test("turns the connection into MCP lines, both ways, until either end closes", async () => {
     let closed = false;

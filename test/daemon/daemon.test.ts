@@ -83,6 +83,29 @@ test("R18: a server that ends while a stop waits for calls is not started again"
   await booted.close();
 }, 20_000);
 
+test("R122: a stop takes no longer than it may, also where a reload is under way that does not end", async () => {
+  using place = new Place({ servers: [fake("fake")], auth, policies: [everything()] });
+  const { booted, daemon } = await startIn(place);
+  const hung = send(daemon.url, toolCall("fake__hang", {}), {});
+  await until(() => place.calls("fake").length === 1, "the call runs");
+  const { audit } = booted.engine.stores;
+  const note = audit.recordEvent.bind(audit);
+  const [begun, goOn] = [Promise.withResolvers<void>(), Promise.withResolvers<void>()];
+  audit.recordEvent = async (event) => {
+    begun.resolve();
+    await goOn.promise;
+    await note(event);
+  };
+  const reloaded = daemon.reload("test");
+  await begun.promise;
+  const from = performance.now();
+  await daemon.stop(3_000);
+  expect(performance.now() - from).toBeLessThan(5_500);
+  goOn.resolve();
+  await Promise.all([hung, reloaded]);
+  await booted.close();
+}, 20_000);
+
 test("T40: of two reloads at once the second begins when the first has ended", async () => {
   using place = new Place({ servers: [], auth });
   const { booted, daemon } = await startIn(place);
