@@ -69,8 +69,6 @@ export class ControlConnection {
     this.#closed = true;
     this.#outbox.close();
     for (const controller of this.#running.values()) controller.abort();
-    this.#running.clear();
-    this.#onLine = null;
     this.#onClose?.(null);
   }
 
@@ -104,8 +102,7 @@ export class ControlConnection {
     void work
       // Nobody waits for the outcome of a cancelled request.
       .catch((error) => void (controller.signal.aborted || this.#refuse(request.id, error)))
-      // A tunnel runs until the socket closes.
-      .finally(() => this.#tunnelled || this.#running.delete(request.id));
+      .finally(() => this.#running.delete(request.id));
   }
 
   #hello({ id, params }: Request): void {

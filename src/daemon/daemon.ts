@@ -43,7 +43,6 @@ export class Daemon {
   #reloading: Promise<void> = Promise.resolve();
   /** Why the last reload failed; null once one has succeeded. */
   #rejected: string | null = null;
-  readonly #sweep: Timer;
   readonly #startedAt = Date.now();
 
   /** Opens both listeners; throws when one cannot be opened. */
@@ -79,7 +78,7 @@ export class Daemon {
       metrics: () => engine.metrics.render(),
       log: options.log,
     });
-    this.#sweep = lookEvery(sessionSweep, () => this.#sessions.sweep());
+    lookEvery(sessionSweep, () => this.#sessions.sweep());
   }
 
   get url(): string {
@@ -110,12 +109,10 @@ export class Daemon {
     // A service manager signals the children too: servers that end because of it must not be started again.
     engine.upstreams().retire();
     this.#http.stop();
-    clearInterval(this.#sweep);
     const since = performance.now();
     // A reload that is under way would start servers behind the stop.
     const reloaded = this.#reloading.catch(() => {});
     await within(reloaded, ms, null, () => {});
-    engine.upstreams().retire();
     await engine.finish(Math.max(0, ms - (performance.now() - since)));
     this.#sessions.endAll("shutdown");
     this.#control?.close();

@@ -60,7 +60,8 @@ export class Feed {
   readonly #ended = new AbortController();
   #view = first;
   #client: Client | null = null;
-  #timer: Timer | null = null;
+  /** Whether listeners will be told within a frame. */
+  #telling = false;
 
   constructor({ open, every = 2_000, retry }: FeedOptions) {
     this.#every = every;
@@ -91,14 +92,15 @@ export class Feed {
 
   close(): void {
     this.#ended.abort();
-    if (this.#timer) clearTimeout(this.#timer);
     this.#listeners.clear();
   }
 
   #set(change: Partial<View>): void {
     this.#view = { ...this.#view, ...change };
-    this.#timer ??= setTimeout(() => {
-      this.#timer = null;
+    if (this.#telling) return;
+    this.#telling = true;
+    setTimeout(() => {
+      this.#telling = false;
       for (const listener of this.#listeners) listener();
     }, frame);
   }

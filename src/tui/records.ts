@@ -14,8 +14,8 @@ export function merge(known: readonly AuditEntry[], more: readonly AuditEntry[],
 
 /** Records that contain every word of the filter, in any column. */
 export function matching(entries: readonly AuditEntry[], filter: string): readonly AuditEntry[] {
-  const words = filter.toLowerCase().split(/\s+/).filter(Boolean);
-  if (words.length === 0) return entries;
+  if (filter === "") return entries;
+  const words = filter.toLowerCase().split(/\s+/);
   return entries.filter((entry) => {
     const text = [entry.consumer, entry.caller, subject(entry), ending(entry), because(entry)].join(" ").toLowerCase();
     return words.every((word) => text.includes(word));

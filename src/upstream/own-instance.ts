@@ -218,7 +218,6 @@ export class OwnInstance {
     host.log.warn("a server is not available", { server, reason, retryMs: Math.round(wait) });
     if (open) host.record({ type: "server.circuit-open", actor: "system", facts: { server, reason } });
     this.set(open ? "open-circuit" : "backoff", reason);
-    if (host.retired()) return;
     this.#retry = setTimeout(() => {
       this.restarts++;
       void this.connect();

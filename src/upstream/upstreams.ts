@@ -60,19 +60,21 @@ export class ManagedUpstreams implements Upstreams {
   #booted: Promise<unknown> = Promise.resolve();
   readonly #awaited = new Set<string>();
   #reaper: Reaper | null = null;
-  #retired = false;
+  /** Whether the gateway is about to stop; shared by all sets, as a reload may be under way. */
+  readonly #retirement: { begun: boolean };
 
   constructor({ servers, local, previous, tuning, ...host }: UpstreamsOptions) {
     this.#servers = servers;
     this.#previous = previous;
     this.#hearers = previous ? previous.#hearers : [];
     this.#draining = previous ? previous.#draining : new Set();
+    this.#retirement = previous ? previous.#retirement : { begun: false };
     this.#local = new Map(local.map((server) => [server.id, server]));
     this.#host = {
       ...host,
       changed: () => notifyAll(this.#listeners),
       callerChanged: () => notifyAll(this.#callerListeners),
-      retired: () => this.#retired,
+      retired: () => this.#retirement.begun,
       notice: (notice) => this.#notice(notice),
       starts: previous ? previous.#host.starts : new StartQueue(),
       reaper: () => this.#startReaper(),
@@ -272,9 +274,9 @@ export class ManagedUpstreams implements Upstreams {
   /** What the server writes to its standard error, until a reload removes or changes it; throws on an unknown id. */
   log = (id: string): StderrLog => this.#find(id).log;
 
-  /** The gateway is about to stop: from here on a server that ends is not started again. */
+  /** The gateway is about to stop: a server that ends is not started again, and none that a reload under way adds. */
   retire(): void {
-    this.#retired = true;
+    this.#retirement.begun = true;
   }
 
   /** Waits for running calls, at most `graceMs`, then stops everything and verifies that no child is left. */

@@ -1,5 +1,5 @@
 import { afterEach, beforeEach, describe, expect, test } from "bun:test";
-import { chmodSync, chownSync, existsSync, mkdirSync, rmSync, statSync, symlinkSync, writeFileSync } from "node:fs";
+import { chmodSync, chownSync, mkdirSync, writeFileSync } from "node:fs";
 import { attach, connect } from "../../src/control/client.ts";
 import type { Input } from "../../src/control/api.ts";
 import { Refusal, Unreachable } from "../../src/control/refusal.ts";
@@ -223,6 +223,26 @@ describe("T50: what a bad peer sends", () => {
   });
 });
 
+test("who has cancelled a request is told nothing more of it", async () => {
+  const untilAborted = (signal: AbortSignal) =>
+    new Promise<never>((_resolve, reject) => signal.addEventListener("abort", () => reject(new Error("aborted"))));
+  await start({ "keys.list": (_input, { signal }) => untilAborted(signal) });
+  const peer = await raw();
+  peer.send('{"jsonrpc":"2.0","id":1,"method":"keys.list","params":{}}\n');
+  // A tunnel takes a connection of its own.
+  peer.send('{"jsonrpc":"2.0","id":2,"method":"attach","params":{}}\n');
+  peer.send('{"jsonrpc":"2.0","method":"cancel","params":{"id":1}}\n');
+  await until(() => peer.lines().length > 0, "the second answer");
+  peer.send('{"jsonrpc":"2.0","id":3,"method":"status","params":{}}\n');
+  await until(() => peer.lines().length > 1, "the last answer");
+  const answers = peer.lines().map((line) => JSON.parse(line) as { id: number; error?: { message: string } });
+  expect(answers.map(({ id, error }) => [id, error?.message])).toEqual([
+    [2, "attach takes a connection of its own"],
+    [3, undefined],
+  ]);
+  peer.end();
+});
+
 describe("attach", () => {
   test("turns the connection into MCP lines, both ways, until either end closes", async () => {
     let closed = false;
@@ -272,85 +292,6 @@ describe("attach", () => {
       code: "denied",
       message: "this key is revoked",
     });
-  });
-});
-
-describe("the socket file", () => {
-  test("R124: only owner and group may connect, and closing removes it", async () => {
-    await start();
-    expect(statSync(socket).mode & 0o777).toBe(0o660);
-    stop();
-    expect(existsSync(socket)).toBe(false);
-  });
-
-  test("a stale socket is replaced, a living one and anything else stay", async () => {
-    const crashed = Bun.spawn([
-      process.execPath,
-      "-e",
-      `Bun.listen({unix: ${JSON.stringify(socket)}, socket: {data() {}}}); process.kill(process.pid, "SIGKILL")`,
-    ]);
-    await crashed.exited;
-    expect(statSync(socket).isSocket()).toBe(true);
-    await start();
-    expect(await reasonOf(listenWith(socket))).toMatchObject({
-      message: expect.stringContaining("another daemon answers"),
-    });
-    stop();
-    for (const make of [
-      () => writeFileSync(socket, "precious"),
-      () => mkdirSync(socket),
-      () => symlinkSync("/etc/hosts", socket),
-    ]) {
-      make();
-      expect(await reasonOf(start())).toMatchObject({ message: expect.stringContaining("something else") });
-      expect(existsSync(socket)).toBe(true);
-      rmSync(socket, { recursive: true });
-    }
-  });
-
-  test("one that is deleted, or its directory, comes back, and nobody who is connected is cut off", async () => {
-    socket = at.path("run", "control.sock");
-    await start();
-    expect(statSync(at.path("run")).mode & 0o777).toBe(0o700);
-    const client = await connect(socket, { version: "1" });
-    for (const gone of [socket, at.path("run")]) {
-      rmSync(gone, { recursive: true });
-      await until(() => existsSync(socket), "the socket");
-      expect(statSync(socket).mode & 0o777).toBe(0o660);
-      const again = await connect(socket, { version: "1" });
-      expect(await again.call("keys.list", {})).toEqual(await client.call("keys.list", {}));
-      again.close();
-    }
-    client.close();
-    stop();
-    expect(existsSync(socket)).toBe(false);
-  });
-
-  test("one of another daemon in its place is left alone, and its own follows when that is gone", async () => {
-    await start();
-    rmSync(socket);
-    const passing = Bun.listen({ unix: socket, socket: { data() {} } });
-    passing.stop();
-    await until(() => existsSync(socket), "the socket");
-    rmSync(socket);
-    const other = Bun.listen({ unix: socket, socket: { data() {} } });
-    const { ino } = statSync(socket);
-    stop();
-    expect(statSync(socket).ino).toBe(ino);
-    other.stop();
-  });
-
-  test("it ends also where a file has taken the place of its directory", async () => {
-    socket = at.path("run", "control.sock");
-    await start();
-    rmSync(at.path("run"), { recursive: true });
-    writeFileSync(at.path("run"), "");
-    expect(stop).not.toThrow();
-  });
-
-  test.each([0o720, 0o702])("a directory that others may write to is refused", async (mode) => {
-    chmodSync(at.dir, mode);
-    expect(await reasonOf(start())).toMatchObject({ message: expect.stringContaining("writable by others") });
   });
 });
 

@@ -1,4 +1,5 @@
 import { expect, test } from "bun:test";
+import { attach } from "../../src/control/client.ts";
 import { thisHost } from "../../src/config/paths.ts";
 import { Failure } from "../../src/core/failure.ts";
 import { silent } from "../../src/core/log.ts";
@@ -8,7 +9,7 @@ import { Daemon } from "../../src/daemon/daemon.ts";
 import { everything, fake, Place, self } from "../support/daemon.ts";
 import { reasonOf } from "../support/failure.ts";
 import { until } from "../support/until.ts";
-import { answerOf, initialize, send, textOf, toolCall, v2025 } from "../support/wire.ts";
+import { answerOf, initialize, modern, send, textOf, toolCall, v2025 } from "../support/wire.ts";
 
 const auth = { type: "none", roles: ["user"] };
 
@@ -62,6 +63,47 @@ test("R18: a reload that is under way when the daemon is stopped starts nothing 
   await Promise.all([stopped, reloaded]);
   expect(await daemon.reload("test").catch(String)).toContain("stopping");
   expect(booted.engine.upstreams().status()).toMatchObject([{ id: "late", state: "stopping", pids: [] }]);
+}, 20_000);
+
+test("R18: a server that ends while a stop waits for calls is not started again", async () => {
+  using place = new Place({ servers: [fake("busy"), fake("ends")], auth, policies: [everything()] });
+  const { booted, daemon } = await startIn(place);
+  const upstreams = booted.engine.upstreams();
+  await upstreams.booted();
+  const hung = send(daemon.url, toolCall("busy__hang", {}), {}).then(answerOf);
+  await until(() => place.calls("busy").length === 1, "the call runs");
+  const stopped = daemon.stop(10_000);
+  const status = (id: string) => upstreams.status().find((one) => one.id === id);
+  const end = (id: string): void => status(id)?.pids.forEach((pid) => process.kill(pid, "SIGKILL"));
+  end("ends");
+  await until(() => status("ends")?.restarts === 1, "the time at which it would be");
+  expect(status("ends")).toMatchObject({ state: "backoff", pids: [] });
+  end("busy");
+  await Promise.all([hung, stopped]);
+  await booted.close();
+}, 20_000);
+
+test("R122: a stop takes no longer than it may, also where a reload is under way that does not end", async () => {
+  using place = new Place({ servers: [fake("fake")], auth, policies: [everything()] });
+  const { booted, daemon } = await startIn(place);
+  const hung = send(daemon.url, toolCall("fake__hang", {}), {});
+  await until(() => place.calls("fake").length === 1, "the call runs");
+  const { audit } = booted.engine.stores;
+  const note = audit.recordEvent.bind(audit);
+  const [begun, goOn] = [Promise.withResolvers<void>(), Promise.withResolvers<void>()];
+  audit.recordEvent = async (event) => {
+    begun.resolve();
+    await goOn.promise;
+    await note(event);
+  };
+  const reloaded = daemon.reload("test");
+  await begun.promise;
+  const from = performance.now();
+  await daemon.stop(3_000);
+  expect(performance.now() - from).toBeLessThan(5_500);
+  goOn.resolve();
+  await Promise.all([hung, reloaded]);
+  await booted.close();
 }, 20_000);
 
 test("T40: of two reloads at once the second begins when the first has ended", async () => {
@@ -119,3 +161,36 @@ test("R17: a WebSocket that is opened after a reload takes as long messages as t
   await daemon.stop(0);
   await booted.close();
 }, 20_000);
+
+test("T27 D15: of attached clients of one principal that read nothing the fullest is cut off where they hold too much together", async () => {
+  using place = new Place({ servers: [fake("fake")], policies: [everything("admin")], limits: { result: "1MiB" } });
+  const { booted, daemon } = await startIn(place);
+  await booted.engine.upstreams().booted();
+  const { unread } = booted.engine.traffic;
+  const add = unread.add.bind(unread);
+  let counted = 0;
+  unread.add = (...given) => {
+    const uncount = add(...given);
+    counted++;
+    return () => (counted--, uncount());
+  };
+  const cutOff: (string | null)[] = [];
+  const clients = await Promise.all(
+    Array.from({ length: 10 }, () => attach(booted.engine.stores.paths.socket, { version: "0" })),
+  );
+  const call = JSON.stringify(modern("tools/call", { name: "fake__big", arguments: { size: 1_000_000 } }).body);
+  const calls = 9;
+  for (const client of clients) {
+    client.onClose((why) => cutOff.push(why));
+    client.pause();
+    // Less than one may hold alone.
+    for (let i = 0; i < calls; i++) client.send(call);
+  }
+  await until(() => counted < clients.length, "one to be cut off", 15_000);
+  for (const client of clients) client.resume();
+  await until(() => cutOff.length > 0, "its end");
+  for (const client of clients) client.close();
+  await until(() => counted === 0, "all to be gone");
+  await daemon.stop(0);
+  await booted.close();
+}, 30_000);

@@ -7,6 +7,7 @@ import { Failure } from "../../src/core/failure.ts";
 import { silent } from "../../src/core/log.ts";
 import type { UsageRow } from "../../src/core/store.ts";
 import { HousekeeperClient } from "../../src/daemon/housekeeper-client.ts";
+import { createLogger } from "../../src/daemon/own-log.ts";
 import { rollUpPage } from "../../src/daemon/rollup.ts";
 import { withUncounted } from "../../src/daemon/uncounted-usage.ts";
 import { openState } from "../../src/store/open.ts";
@@ -225,6 +226,30 @@ test("R13 T04 housekeeper: where nothing can be stored it finds and counts all t
     JSON.stringify({ cause: `chain main: ${join(at.state, "mcpgw.db")}: disk full (SQLITE_CONSTRAINT_TRIGGER)` }),
   );
   await opened.close();
+});
+
+test("R13 housekeeper: that it fails again, as it did before, is told again, but not more than once a minute", async () => {
+  using at = tempState();
+  await using opened = await openBroker(at);
+  const lines: string[] = [];
+  const log = createLogger({ level: "warn", format: "json", write: (line) => lines.push(line) > 0 });
+  const keeper = start(at, { log });
+  opened.broker.onDurable(keeper.wake);
+  using db = new Database(join(at.state, "mcpgw.db"));
+  const mark = "CREATE TRIGGER full BEFORE INSERT ON usage_mark BEGIN SELECT raise(ABORT, 'disk full'); END";
+  for (const sql of ["", mark, "DROP TRIGGER full", mark]) {
+    if (sql) db.run(sql);
+    const before = opened.broker.durable();
+    await runCall(opened.broker);
+    await until(() => opened.broker.durable() === before + 2, "the call");
+    // The second question finds it as it is.
+    for (let times = 0; times < 2; times++) await keeper.ask("usage", {});
+  }
+  expect(lines).toEqual([expect.stringContaining("disk full")]);
+  log.flush();
+  expect(lines.slice(1)).toEqual([expect.stringContaining('"count":1')]);
+  db.run("DROP TRIGGER full");
+  await keeper.close();
 });
 
 test("R13 housekeeper: a chain that cannot be read is named once, and keeps no other from being counted", async () => {

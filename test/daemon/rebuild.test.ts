@@ -2,6 +2,12 @@ import { Database } from "bun:sqlite";
 import { expect, setDefaultTimeout, test } from "bun:test";
 import { copyFileSync, rmSync } from "node:fs";
 import { join } from "node:path";
+import { silent } from "../../src/core/log.ts";
+import { StoreFailed } from "../../src/core/store.ts";
+import { rebuildKeys } from "../../src/daemon/rebuild.ts";
+import { openState } from "../../src/store/open.ts";
+import { faultyStore, openBroker, tempState } from "../support/audit.ts";
+import { reasonOf } from "../support/failure.ts";
 import { Place, strongKey } from "../support/daemon.ts";
 
 setDefaultTimeout(30_000);
@@ -59,4 +65,28 @@ test.each([
   }
   copyFileSync(copy, file);
   expect(await rebuilt(place)).toMatchObject(facts);
+});
+
+test("R23 T04: what a store lacks counts as stored only once that is on record, and as read only once that is stored", async () => {
+  using at = tempState();
+  const faulty = faultyStore(at);
+  await using opened = await openBroker(at, {}, { store: faulty.store });
+  const { broker: audit } = opened;
+  const facts = { uid: 0, gid: 0, pid: 1, key: "lost" };
+  await audit.recordEvent({ type: "key.revoked", actor: "local:0", facts });
+  await audit.flush();
+  using store = openState(at.state);
+  const home = { state: at.state, main: null };
+  const rebuild = () => rebuildKeys({ store, home, audit, log: silent });
+  faulty.full = new StoreFailed("disk full");
+  expect(await reasonOf(rebuild())).toMatchObject({ code: "audit-unavailable" });
+  expect(store.keysAsOf()).toBe(0);
+  faulty.full = null;
+  using db = new Database(join(at.state, "mcpgw.db"));
+  db.run("CREATE TRIGGER full BEFORE INSERT ON flag BEGIN SELECT raise(ABORT, 'disk full'); END");
+  await rebuild();
+  expect([store.tombstones(), store.keysAsOf()]).toEqual([["lost"], 0]);
+  db.run("DROP TRIGGER full");
+  await rebuild();
+  expect(store.keysAsOf()).toBeGreaterThan(1);
 });

@@ -3,16 +3,21 @@ import { expect, test } from "bun:test";
 import { writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { thisHost } from "../../src/config/paths.ts";
+import type { Context } from "../../src/control/contract.ts";
 import { silent } from "../../src/core/log.ts";
 import { boot } from "../../src/daemon/boot.ts";
 import type { Engine } from "../../src/daemon/engine.ts";
 import { openInstallation } from "../../src/daemon/installation.ts";
+import { serverHandlers } from "../../src/daemon/handlers/servers.ts";
 import { consumersOf, statusOf } from "../../src/daemon/handlers/status.ts";
 import { notReady, readinessOf } from "../../src/daemon/readiness.ts";
 import { openUsageStore } from "../../src/store/sqlite/usage.ts";
 import { note } from "../support/audit.ts";
 import { fake, Place, self, strongKey } from "../support/daemon.ts";
 import { keyRequest } from "../support/key-store.ts";
+
+const peer = { uid: 0, gid: 0, pid: 1, groups: [], access: "admin" } as const;
+const admin: Context = { peer, key: null, signal: new AbortController().signal };
 
 function bootIn(place: Place) {
   const host = { ...thisHost(), env: place.env() };
@@ -86,6 +91,32 @@ test("R29 status says by what callers are limited, and warns where they are not,
     await close();
   }
 }, 20_000);
+
+test.skipIf(process.getuid?.() !== 0)(
+  "status warns of root where a program runs, not of a disabled one (needs root)",
+  async () => {
+    for (const enabled of [true, false]) {
+      using place = new Place({ servers: [fake("fake", [], { enabled })] });
+      const { engine, close } = await bootIn(place);
+      expect(statusIn(engine).warnings.some((each) => each.includes("runs as root"))).toBe(enabled);
+      await close();
+    }
+  },
+);
+
+test("R8 servers show names the tools that toolsets leave out, since their new names cannot be told apart", async () => {
+  const rename = { "fake:big": "FAKE__hang" };
+  using place = new Place({ servers: [fake("fake")], toolsets: [{ id: "desk", include: ["fake:*"], rename }] });
+  const { engine, close } = await bootIn(place);
+  await engine.upstreams().booted();
+  const { tools } = await serverHandlers(engine)["servers.show"]({ id: "fake" }, admin);
+  const hidden = tools.flatMap(({ name, hidden: why }) => (why === null ? [] : [`${name} ${why}`]));
+  expect(hidden.toSorted()).toEqual([
+    expect.stringMatching(/^fake:big toolset desk: its name cannot be told/),
+    expect.stringMatching(/^fake:hang toolset desk: its name cannot be told/),
+  ]);
+  await close();
+});
 
 test("R23 P5 status warns of acts in force that are neither on record nor stored", async () => {
   using place = new Place({ servers: [] });

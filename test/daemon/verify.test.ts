@@ -56,7 +56,8 @@ async function twoChains() {
       const evidence = { archive, publicKey, heads: at.heads, checkpoints };
       const { exit, chains, pubkey } = await verifyChains(evidence, against);
       const bad = chains.map(({ chain, bad: found }) => [chain, found?.kind ?? null]);
-      return { exit, bad, notes: chains.map(({ notes }) => notes), pubkey };
+      const details = chains.map(({ bad: found }) => found?.detail ?? null);
+      return { exit, bad, details, notes: chains.map(({ notes }) => notes), pubkey };
     },
     [Symbol.dispose]: at[Symbol.dispose],
   };
@@ -82,7 +83,8 @@ test("R9 A08 a chain whose file and head note are gone is missed by the checkpoi
   at.lose(at.outside, /^serve-1\.head$/);
   expect(await at.verify([])).toMatchObject(gone);
   at.lose(at.outside, /^serve-1/);
-  expect(await at.verify([at.file])).toMatchObject(gone);
+  const misplaced: unknown = expect.stringContaining("; its file is not where it belongs");
+  expect(await at.verify([at.file])).toMatchObject({ ...gone, details: [null, misplaced] });
   at.lose(at.audit, /./);
   at.lose(at.outside, /\.head$/);
   expect(await at.verify([])).toMatchObject({ exit: 1, bad: [["main", "truncated"]] });

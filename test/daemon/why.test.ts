@@ -2,6 +2,7 @@ import { expect, test } from "bun:test";
 import { Keyring } from "../../src/authn/keyring.ts";
 import { authOptions } from "../../src/authn/options.ts";
 import { Refusal } from "../../src/control/refusal.ts";
+import { listKeys } from "../../src/daemon/handlers/keys.ts";
 import { whyOf, type WhyOptions } from "../../src/daemon/handlers/why.ts";
 import { createLimits, createLimitsState } from "../../src/limits/limits.ts";
 import { limitsOptions } from "../../src/limits/options.ts";
@@ -216,6 +217,11 @@ test("why: a key that is refused before anything is decided", () => {
     listed: true,
     allowed: false,
   });
+  const weak = { id: "weak", key: "changeme", consumerId: "weak", roles: ["reader"] };
+  keyring.apply(keyring.prepare(authOptions.parse({ keys: [weak] }).keys));
+  expect(ask("weak", "crm:get").callers[0]?.refused).toMatch(/^the key is a placeholder, so it is never accepted/);
+  // The list has no word of its own for it.
+  expect(listKeys(keyring).keys.find(({ id }) => id === "weak")?.state).toBe("disabled");
   keyring.freeze();
   expect(ask("agent", "crm:get").callers.map(({ refused }) => refused)).toEqual(
     Array.from({ length: 2 }, () => "all callers are frozen; `mcpgw keys unfreeze` ends it"),

@@ -7,6 +7,7 @@ import { Feed } from "../../src/tui/feed.ts";
 import { openBroker, runCall, tempState } from "../support/audit.ts";
 import { archiveAt } from "../support/archive.ts";
 import { served } from "../support/control-server.ts";
+import { reasonOf } from "../support/failure.ts";
 import { until } from "../support/until.ts";
 
 test("a feed that looks again and again leaves no listener of a look behind", async () => {
@@ -73,6 +74,38 @@ test("a feed that is closed while it connects keeps its process no longer", asyn
   const child = Bun.spawn([process.execPath, "-e", code], { stderr: "inherit" });
   expect(await child.exited).toBe(0);
 });
+
+test("a feed that is closed while it waits for an answer keeps its process no longer", async () => {
+  const code = `
+    import { Feed } from ${JSON.stringify(new URL("../../src/tui/feed.ts", import.meta.url).pathname)};
+    const asked = Promise.withResolvers();
+    const call = () => (asked.resolve(), new Promise(() => {}));
+    const stream = () => ({ [Symbol.asyncIterator]: () => ({ next: () => new Promise(() => {}) }) });
+    const feed = new Feed({ open: async () => ({ call, stream, close() {} }) });
+    await asked.promise;
+    process.stdout.write("asked");
+    feed.close();`;
+  const child = Bun.spawn([process.execPath, "-e", code], { stdout: "pipe", stderr: "inherit" });
+  for await (const _said of child.stdout) break;
+  const closed = performance.now();
+  expect(await child.exited).toBe(0);
+  // It would wait for an answer for five seconds.
+  expect(performance.now() - closed).toBeLessThan(4_000);
+});
+
+test("a feed whose links prove good and end, one after another, waits no longer for each", async () => {
+  let opened = 0;
+  const nothing = { servers: [], consumers: [], records: [], frozen: false, notReady: null };
+  const client = {
+    call: async () => nothing,
+    stream: () => ({ [Symbol.asyncIterator]: () => ({ next: async () => ({ done: true }) }) }),
+    close() {},
+  };
+  const feed = new Feed({ open: async () => (opened++, client as unknown as Client), retry: 1 });
+  // Twice as long for each would be eight seconds.
+  await until(() => opened >= 15, "many links", 6_000);
+  feed.close();
+}, 10_000);
 
 test("R123: each time that a console misses records it is told how many", async () => {
   using at = tempState();
@@ -146,6 +179,7 @@ test("R125 a console is told why there is no link, and which records it cannot h
   const attempts = Array.from({ length: 3 }, () => Promise.withResolvers<Client>());
   let at = 0;
   const feed = new Feed({ open: () => attempts[at++]?.promise ?? new Promise(() => {}), retry: 1 });
+  expect(feed.view()).toMatchObject({ link: "connecting", trouble: null, heard: null });
   attempts[0]?.reject(new Unanswered("it hangs"));
   await until(() => at === 2, "the next attempt");
   expect(feed.view()).toMatchObject({ link: "silent", trouble: "it hangs", gateway: null });
@@ -155,5 +189,28 @@ test("R125 a console is told why there is no link, and which records it cannot h
   attempts[2]?.resolve(client as unknown as Client);
   await until(() => feed.view().link === "live", "a link");
   expect(feed.view()).toMatchObject({ trouble: null, unread: ["serve-1"] });
+  feed.close();
+});
+
+test("R125 between two links nobody is asked, and the next gateway is not taken for the one before", async () => {
+  const answer = { servers: [], consumers: [], records: [], frozen: true, notReady: null };
+  const ending = Promise.withResolvers<unknown>();
+  const clientOf = (status: Promise<unknown>, next: Promise<unknown>) =>
+    ({
+      call: async (name: string) => (name === "status" ? status : answer),
+      stream: () => ({ [Symbol.asyncIterator]: () => ({ next: () => next }) }),
+      close() {},
+    }) as unknown as Client;
+  const silence = new Promise(() => {});
+  const clients = [clientOf(Promise.resolve(answer), ending.promise)];
+  const later = Promise.withResolvers<Client>();
+  const feed = new Feed({ open: async () => clients.pop() ?? later.promise, retry: 1 });
+  await until(() => feed.view().gateway?.frozen && feed.view().link === "live", "what the first one says");
+  ending.resolve({ done: true });
+  await until(() => feed.view().link === "lost", "the end of its link");
+  expect(String(await reasonOf(feed.ask("status", {})))).toContain("the daemon is not reachable");
+  later.resolve(clientOf(silence, silence));
+  await until(() => feed.view().link === "live", "another link");
+  expect(feed.view().gateway).toBeNull();
   feed.close();
 });

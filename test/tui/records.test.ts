@@ -24,6 +24,10 @@ test.each([
   ["FILES denied", 1],
   ["key-3", 1],
   ["never", 1],
+  ["intern-bot", 1],
+  ["  files  denied ", 1],
+  // No word goes over from one column into the next.
+  ["agent-prodkey", 0],
   ["nothing", 0],
 ])("filter %p leaves %p", (filter, count) => {
   expect(matching(records, filter)).toHaveLength(count);

@@ -135,6 +135,17 @@ test("keys that come in one read are all taken", async () => {
   await pressed("kjk/files denied\r", "/ files denied\n");
   await until(() => !screen.text().includes("read_file"), "other rows are gone");
   await pressed("22", "RESTARTS");
+  await pressed("\t", "KEYS");
+});
+
+test("of a file that was pasted by mistake only the beginning counts, and the rest of its first line's filter is left out", async () => {
+  const { screen, pressed } = await live();
+  await pressed(`2${"x".repeat(250)}q`, "RESTARTS");
+  await pressed("1", "TOOK");
+  await pressed("/files denied\rread\r", "/ files denied\n");
+  await pressed("2", "RESTARTS");
+  await pressed("1", "/ files denied\n");
+  expect(screen.text()).not.toContain("Record");
 });
 
 test("R125: Enter shows a server in full, also where its row is too narrow for the reason", async () => {
@@ -174,8 +185,9 @@ test("the console says that it is not connected instead of that there is nothing
 test("a filter shows what has all its words, and Esc ends it", async () => {
   const { screen, press, pressed } = await live();
   await pressed("/", "type to filter");
-  await pressed("zz", "/ zz▏");
-  await pressed("\u007f\u007f", "/ ▏");
+  for (const typed of ["z", "zz"]) await pressed("z", `/ ${typed}▏`);
+  // Backspace and Delete.
+  await pressed("\u007f\u001b[3~", "/ ▏");
   for (const key of "files denied") press(key);
   await until(() => !screen.text().includes("read_file"), "other rows are gone");
   expectGolden("tui/filter.txt", screen.text());
@@ -183,9 +195,16 @@ test("a filter shows what has all its words, and Esc ends it", async () => {
   await pressed("\u001b", "read_file");
 });
 
-test("p pauses, and Ctrl-P is another key", async () => {
-  const { press, pressed } = await live();
-  press("\u0010");
+test("p pauses, and Ctrl-P and Alt-P are other keys", async () => {
+  const { screen, press, pressed } = await live();
+  // Among others that come in one read, so that it is taken for no text.
+  press(`${down}\u0010${down}`);
+  await pressed("2", "RESTARTS");
+  await pressed("1", "TOOK");
+  press("\u001bp");
+  await pressed("2", "RESTARTS");
+  expect(screen.text()).toContain("● live");
+  await pressed("1", "TOOK");
   await pressed("p", "● paused");
   await pressed("p", "● live");
 });
@@ -274,7 +293,8 @@ test("a gateway that is not ready says so, also after a restart, until it is ove
 
 test("Ctrl-Z gives the terminal back to the shell until the console goes on, each time", async () => {
   const stopped = (time: number) => `stty -a | grep -o '.icanon' | sed s/^/${time}/; read -r line; fg`;
-  const shell = `set -m; ${mcpgwLine("tui")}; ${stopped(1)}; ${stopped(2)}`;
+  // A script around it stops with it.
+  const shell = `set -m; (${mcpgwLine("tui")}; exit $?); ${stopped(1)}; ${stopped(2)}`;
   const { screen, press, pressed, child } = await live({ command: ["sh", "-c", shell] });
   for (const time of [1, 2]) {
     await pressed("\u001a", `${time} icanon`);
@@ -285,6 +305,16 @@ test("Ctrl-Z gives the terminal back to the shell until the console goes on, eac
   expect(screen).toMatchObject({ alternate: true, cursor: false });
   press("q");
   expect(await child.exited).toBe(0);
+});
+
+test("a console that was stopped by force takes the terminal back when it goes on", async () => {
+  const { screen, child } = await live();
+  child.kill("SIGSTOP");
+  // As a shell does.
+  screen.write("\u001b[?1049l");
+  expect(screen.alternate).toBe(false);
+  child.kill("SIGCONT");
+  await until(() => screen.alternate, "the terminal is taken back");
 });
 
 test("R125: colours appear unless NO_COLOR asks for none", async () => {

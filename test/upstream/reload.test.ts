@@ -39,6 +39,19 @@ test("a set that was taken over from is forgotten, however many follow", async (
   await set.close(0);
 });
 
+test("R18: once the gateway is about to stop nothing is started, neither what ends nor what a reload under way adds", async () => {
+  await using first = upstreams([fake("a")]);
+  await first.settled();
+  first.retire();
+  process.kill(first.status()[0]?.pids[0] ?? 0, "SIGKILL");
+  // Counted when it would be started again.
+  await until(() => first.status()[0]?.restarts === 1, "the end of the pause");
+  expect(first.status()).toMatchObject([{ state: "backoff", pids: [] }]);
+  await using next = upstreams([fake("b")], { previous: first });
+  await next.settled();
+  expect(next.status()).toMatchObject([{ id: "b", pids: [], listedAt: null }]);
+});
+
 test("the lists of a removed server are forgotten, those of a disabled one and of another process are kept", async () => {
   const lists = memoryLists();
   await using other = upstreams([fake("other")], { lists });

@@ -36,12 +36,9 @@ export function serverHandlers({ current, upstreams }: Engine): Pick<Handlers, N
     },
     "servers.logs": ({ id, lines }) => ({ lines: upstreams().log(find(id).id).last(lines) }),
     async *"servers.follow"({ id, lines }, { signal }) {
-      let followed: unknown = null;
       // A reload that changes the server gives it another log; all of that is new.
       for (let count = lines; !signal.aborted; count = Infinity) {
         const log = upstreams().log(find(id).id);
-        if (log === followed) return;
-        followed = log;
         for await (const one of log.follow(count, signal)) yield typeof one === "string" ? { line: one } : one;
       }
     },
