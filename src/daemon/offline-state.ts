@@ -16,7 +16,7 @@ import {
 import { ConfigError } from "../config/problem.ts";
 import { Refusal } from "../control/refusal.ts";
 import { plain } from "../core/text.ts";
-import { type ChainHome, chainPath, statePath } from "../store/sqlite/reader.ts";
+import { type ChainHome, chainPath, statePath } from "../store/sqlite/paths.ts";
 import { openOwnParts } from "./installation.ts";
 import { type Metering, tagsOf } from "./handlers/usage.ts";
 

@@ -5,7 +5,8 @@ import type { KeyEvent, Read } from "../core/event.ts";
 import { keyHashForm } from "../core/key-hash.ts";
 import type { Logger } from "../core/log.ts";
 import { StoreBusy, StoreFailed } from "../core/store.ts";
-import { type ChainHome, openReader } from "../store/sqlite/reader.ts";
+import type { ChainHome } from "../store/sqlite/paths.ts";
+import { openReader } from "../store/sqlite/reader.ts";
 import type { StateStore } from "../store/sqlite/state.ts";
 
 export type RebuildOptions = {

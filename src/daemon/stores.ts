@@ -18,7 +18,7 @@ import { locksOf, openFreeChain, needRoom, openState, prepareStateDir } from "..
 import type { Sealer } from "../core/ports.ts";
 import { loadSealKeys } from "../seal/keys.ts";
 import { createSealer } from "../seal/seal.ts";
-import { type ChainHome, chainNames, chainPath, statePath } from "../store/sqlite/reader.ts";
+import { type ChainHome, chainNames, chainPath, statePath } from "../store/sqlite/paths.ts";
 import type { StateStore } from "../store/sqlite/state.ts";
 import { noteKeysAsOf, rebuildKeys } from "./rebuild.ts";
 import { layBallast } from "./ballast.ts";

@@ -6,7 +6,7 @@ import { lockHolder, tryLock } from "../core/libc.ts";
 import { type AuditStore, StoreFailed } from "../core/store.ts";
 import { openChain } from "./sqlite/chain.ts";
 import { withPath } from "./sqlite/database.ts";
-import { type ChainHome, chainPath, statePath } from "./sqlite/reader.ts";
+import { type ChainHome, chainPath, statePath } from "./sqlite/paths.ts";
 import { openStateStore, type StateStore } from "./sqlite/state.ts";
 import { syncDirectory } from "./sqlite/wal.ts";
 
