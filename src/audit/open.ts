@@ -37,7 +37,7 @@ export async function openAudit(options: OpenAuditOptions): Promise<AuditBroker>
   const { chain } = options.stamp;
   await makeHeadsHome(headsDir);
   const install = installOf(keyPair.publicKey);
-  const dir = installDir(headsDir, install);
+  const dir = installDir(headsDir, keyPair.publicKey);
   const origin = originOf(install, chain);
   // What the last process committed may not be on the disk yet.
   await store.sync();

@@ -2,7 +2,7 @@ import { existsSync } from "node:fs";
 import { join } from "node:path";
 import { auditOptions, type AuditOptions } from "../audit/options.ts";
 import { installDir, notedChainPath } from "../audit/outside.ts";
-import { installOf, signingKeyFile, signingKeyIn } from "../audit/signing-key.ts";
+import { signingKeyFile, signingKeyIn } from "../audit/signing-key.ts";
 import type { KeyOptions } from "../authn/options.ts";
 import {
   chosenPaths,
@@ -70,7 +70,7 @@ const indented = (text: string): string => text.replace(/^.*$/gm, (line) => `  $
 /** Where the last writer of the daemon's chain noted that it lies; null: in the state directory. */
 function notedMainPath({ state, heads }: Paths): string | null {
   if (!existsSync(signingKeyFile(state))) return null;
-  return notedChainPath(installDir(heads, installOf(publicKeyIn(state))), "main");
+  return notedChainPath(installDir(heads, publicKeyIn(state)), "main");
 }
 
 /** Without them, every server would seem to have none. */

@@ -5,7 +5,7 @@ import type { AuditBroker } from "../audit/broker.ts";
 import { openAudit, type OpenAuditOptions } from "../audit/open.ts";
 import type { AuditOptions } from "../audit/options.ts";
 import { installDir, noteChainPath } from "../audit/outside.ts";
-import { installOf, loadSigningKey, signingKeyFile } from "../audit/signing-key.ts";
+import { loadSigningKey, signingKeyFile } from "../audit/signing-key.ts";
 import { Keyring } from "../authn/keyring.ts";
 import type { Paths } from "../config/paths.ts";
 import { type Clock, systemClock } from "../core/clock.ts";
@@ -99,7 +99,7 @@ export async function openStores(options: StoresOptions): Promise<Stores> {
   });
   // The log is an older copy, from which it goes on: sequences that were counted come again, for other calls.
   if (countedBeyond) store.setUsageMark(chain.chain, end);
-  if (isMain) await noteChainPath(installDir(paths.heads, installOf(keyPair.publicKey)), "main", home.main);
+  if (isMain) await noteChainPath(installDir(paths.heads, keyPair.publicKey), "main", home.main);
   await rebuildKeys({ store, home, audit, log: options.log });
   const keyring = opened.use(new Keyring({ store, clock, makeRoom: ballast.give }));
   if (isMain) followLog(store, audit, keyring);
