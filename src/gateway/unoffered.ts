@@ -86,7 +86,7 @@ const opening = ["$ref", "$dynamicRef", "allOf", "anyOf", "oneOf", "if", "patter
 
 function argumentsOf(tool: Route["tool"]): Arguments {
   const schema = tool?.inputSchema;
-  if (!isObject(schema) || !isObject(schema["properties"])) return null;
+  if (!schema || !isObject(schema["properties"])) return null;
   if (opening.some((keyword) => Object.hasOwn(schema, keyword))) return null;
   const { additionalProperties = false } = schema;
   return additionalProperties === false ? new Set(Object.keys(schema["properties"])) : null;
