@@ -69,10 +69,7 @@ function receiveBatch(text: string, gw: Gateway, context: WireContext): Received
  * The id under which an unreadable message is refused. What is no request may be the answer of a session's client, under
  * an id of the gateway's own: without HTTP the client would take the refusal for the answer to its own request of that id.
  */
-export function refusedId(
-  text: string,
-  { headers, revision }: Pick<WireContext, "headers" | "revision">,
-): string | null {
+function refusedId(text: string, { headers, revision }: Pick<WireContext, "headers" | "revision">): string | null {
   const mayAnswer = headers === null && revision !== null && idsIn(text, "requests").length === 0;
   return mayAnswer ? null : idOf(text);
 }
