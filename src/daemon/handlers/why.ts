@@ -45,7 +45,11 @@ export function whyOf({ gw, keyring, toolsets, auth }: WhyOptions, input: Parsed
     kind: route && route.kind !== "extension" ? route.kind : (input.kind ?? null),
     name: route?.canonical ?? input.target,
     wire: route?.wire ?? null,
-    missing: route ? null : right ? `it is no tool, but the right to ${rights[right]}` : whyAbsent(gw, input, found),
+    missing: route
+      ? null
+      : right
+        ? `it is a right and no tool: who may use it may ${rights[right]}`
+        : whyAbsent(gw, input, found),
     down: route ? downOf(gw, route.server) : null,
     toolsets: route ? toolsets.map((id) => inToolset(catalog, route, id)) : [],
     callers: callers.map(({ who, refused: before }) => {
