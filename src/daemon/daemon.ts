@@ -112,10 +112,9 @@ export class Daemon {
     this.#http.stop();
     clearInterval(this.#sweep);
     const since = performance.now();
-    // A reload that is under way would start servers behind the stop.
+    // A reload that is under way would put servers in place behind the stop.
     const reloaded = this.#reloading.catch(() => {});
     await within(reloaded, ms, null, () => {});
-    engine.upstreams().retire();
     await engine.finish(Math.max(0, ms - (performance.now() - since)));
     this.#sessions.endAll("shutdown");
     this.#control?.close();
