@@ -161,15 +161,13 @@ export class Daemon {
       log.configure(next.config.log);
       this.#rejected = null;
       log.info("configuration loaded", { file: next.file, digest: next.digest });
-      const outdated = this.#tls?.outdated();
-      for (const warning of [...engine.warnings(), ...(outdated ? [outdated] : [])]) log.warn(warning);
+      for (const warning of [...engine.warnings(), this.#tls?.outdated()]) if (warning) log.warn(warning);
     } catch (error) {
-      const cause = messageOf(error);
+      const facts = { file: before.file, cause: messageOf(error) };
       // A warning is one line, and a file may have many mistakes.
-      const mistakes = cause.replaceAll("\n", "; ");
+      const mistakes = facts.cause.replaceAll("\n", "; ");
       this.#rejected = `the configuration was not reloaded, the one before is in force: ${mistakes}`;
-      log.error("configuration rejected; the one before stays in force", { file: before.file, cause });
-      const facts = { file: before.file, cause };
+      log.error("configuration rejected; the one before stays in force", facts);
       await engine.stores.audit
         .recordEvent({ type: "config.rejected", actor, facts })
         .catch((unrecorded: unknown) => log.error("the rejection is not on record", { cause: messageOf(unrecorded) }));
