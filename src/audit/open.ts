@@ -176,7 +176,9 @@ function warnOfForeign({ config, log }: OpenAuditOptions, install: string, tails
   }
 }
 
-/** Names all that contradicts the log: whoever goes on from it has to move each of them, and learns of no further one. */
+/**
+ * Names all that contradicts the log: whoever goes on from it has to move each of them, and learns of no further one.
+ */
 function refuseOther(chain: string, last: AuditRow | null, against: readonly string[]): void {
   if (against.length === 0) return;
   throw new StoreFailed(

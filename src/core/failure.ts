@@ -32,7 +32,9 @@ export function statusesOf(word: string): readonly string[] {
   return Object.hasOwn(statusGroups, word) ? statusGroups[word as keyof typeof statusGroups] : [word]; // just checked
 }
 
-/** The statuses that `audit stats` and `usage` count as denied: refused by policy, for a credential or by a rate limit. */
+/**
+ * The statuses that `audit stats` and `usage` count as denied: refused by policy, for a credential or by a rate limit.
+ */
 export const denials: ReadonlySet<string> = new Set([...statusGroups.denied, ...statusGroups["rate-limited"]]);
 
 type Row = {

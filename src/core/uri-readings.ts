@@ -16,9 +16,9 @@ const control = /\p{Cc}/u;
 /**
  * The ways in which servers may read a URI: as written; with its percent-escapes decoded; as the WHATWG URL parser and
  * file systems read it; with its authority in lower case, without user and port, as the first folder of a path, or, if
- * it names a file, left out. If one of these has a segment `.` or `..`, servers differ, so anything below the authority may be meant; if the segments
- * lead out of the authority, anything below the scheme. A rule allows only if it holds for every reading, and denies if
- * it holds for one.
+ * it names a file, left out. If one of these has a segment `.` or `..`, servers differ, so anything below the authority
+ * may be meant; if the segments lead out of the authority, anything below the scheme. A rule allows only if it holds
+ * for every reading, and denies if it holds for one.
  */
 export function readingsOf(uri: string): Readings {
   const forms = formsOf(uri);
@@ -107,7 +107,9 @@ const bare = (uri: string): string =>
     );
   });
 
-/** Removes the host of a file, since many servers open its path on their own machine. `open` stays of one with a `*`. */
+/**
+ * Removes the host of a file, since many servers open its path on their own machine. `open` stays of one with a `*`.
+ */
 const local = (uri: string, open = ""): string =>
   uri.replace(/^(file:\/\/)([^/]*)/i, (_, start: string, host: string) => start + (host.includes("*") ? open : ""));
 

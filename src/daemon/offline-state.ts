@@ -20,7 +20,9 @@ import { type ChainHome, chainPath, statePath } from "../store/sqlite/paths.ts";
 import { openOwnParts } from "./installation.ts";
 import { type Metering, tagsOf } from "./handlers/usage.ts";
 
-/** The state directory that a command without a daemon works on, and what the configuration says, where there is one. */
+/**
+ * The state directory that a command without a daemon works on, and what the configuration says, where there is one.
+ */
 export type OfflineState = {
   readonly paths: Paths;
   /** Where no daemon answered. */
@@ -34,7 +36,9 @@ export type OfflineState = {
   readonly fault: ConfigError | null;
 };
 
-/** Finds it. Throws `ConfigError` where the configuration cannot be used and nothing else says which directory is meant. */
+/**
+ * Finds it. Throws `ConfigError` where the configuration cannot be used and nothing else says which directory is meant.
+ */
 export function findState(flags: Flags): OfflineState {
   const host = thisHost();
   let fault: ConfigError | null = null;

@@ -23,8 +23,8 @@ const chain = "main";
 /**
  * Stores the revocations and the freeze that are on record but not in the store, which must not revive a revoked key or
  * end a freeze. The last process may have died after recording a change and before storing it, or the store is an older
- * copy: its `keysAsOf` tells what it has missed. Or it is new, since somebody has deleted it, and the whole log is read.
- * The keys that it never knew are lost.
+ * copy: its `keysAsOf` tells what it has missed. Or it is new, since somebody has deleted it, and the whole log is
+ * read. The keys that it never knew are lost.
  */
 export async function rebuildKeys(options: RebuildOptions): Promise<void> {
   const { store, audit, log } = options;

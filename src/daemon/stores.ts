@@ -123,7 +123,10 @@ export async function openStores(options: StoresOptions): Promise<Stores> {
   };
 }
 
-/** Throws where a key would be made for a log that was begun with another one: what it signs could not be told from that. */
+/**
+ * Throws where a key would be made for a log that was begun with another one: what it signs could not be told from
+ * that.
+ */
 function refuseNewKey(home: ChainHome): void {
   const key = signingKeyFile(home.state);
   if (existsSync(key)) return;
@@ -143,7 +146,10 @@ function storeKnowsLog(state: string): boolean {
   return store.keysAsOf() > 0;
 }
 
-/** Records after which the store's `keysAsOf` is moved on: few enough to read at a start, and the store is seldom synced. */
+/**
+ * Records after which the store's `keysAsOf` is moved on: few enough to read at a start, and the store is seldom
+ * synced.
+ */
 const noteEvery = 20_000;
 
 /** It stays well behind the newest record: a rotation is recorded before it revokes the old key. */
@@ -156,7 +162,9 @@ function followLog(store: StateStore, audit: AuditBroker, keyring: Keyring): voi
   });
 }
 
-/** Says what ends with this process: acts that nothing holds, neither the store nor, for a next start to find, the log. */
+/**
+ * Says what ends with this process: acts that nothing holds, neither the store nor, for a next start to find, the log.
+ */
 function sayLost(log: Logger, { freeze, revocations }: ReturnType<Keyring["saveRest"]>, acts: number): void {
   if (acts === 0) return;
   log.error("acts took effect and could not be recorded; the log will lack them", { acts });

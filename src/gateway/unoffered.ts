@@ -34,7 +34,8 @@ type Sources = Pick<Gateway, "catalog"> & { readonly upstreams: Pick<Gateway["up
  * whole; of globs nobody can tell whether they are meant to match something today.
  */
 export function unoffered(named: () => Named, sources: Sources): () => readonly string[] {
-  // Looked for once in each catalog, which is replaced when something changes: of many rules and tools it takes a while.
+  // Looked for once in each catalog, which is replaced when something changes: of many rules and tools it takes a
+  // while.
   const found = new WeakMap<Catalog, readonly string[]>();
   return () => {
     const { catalog } = sources;

@@ -27,8 +27,8 @@ export function encodeHeader(value: string): string {
 }
 
 /**
- * Reads the value of an HTTP field; null if it is not a valid sentinel or has characters that are not allowed. Clients in
- * Go write UTF-8 without a sentinel.
+ * Reads the value of an HTTP field; null if it is not a valid sentinel or has characters that are not allowed. Clients
+ * in Go write UTF-8 without a sentinel.
  */
 export function decodeHeader(field: string): string | null {
   const value = field.replace(/^[ \t]+|[ \t]+$/g, "");
@@ -115,8 +115,8 @@ const isRounded = (value: unknown): boolean =>
   typeof value === "number" && !Number.isSafeInteger(value) && (Number.isInteger(value) || !Number.isFinite(value));
 
 /**
- * The text of an argument in a header; null if no header can repeat it: absent, not primitive, or a number too large and
- * not written in digits alone. Servers in Python compare every digit.
+ * The text of an argument in a header; null if no header can repeat it: absent, not primitive, or a number too large
+ * and not written in digits alone. Servers in Python compare every digit.
  */
 function fieldText(value: unknown, { text, spans }: Written, path: readonly string[]): string | null {
   if (typeof value === "string") return value;

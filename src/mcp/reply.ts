@@ -45,7 +45,10 @@ export function failureMessage(
   return errorMessage(idText, codeOf(failure, inbound), sentence(failure), shown);
 }
 
-/** Completion too can name what there is not; only where a resource is asked for itself have older revisions a code for that. */
+/**
+ * Completion too can name what there is not; only where a resource is asked for itself have older revisions a code for
+ * that.
+ */
 function codeOf({ row: { rpc, legacyRpc = rpc } }: Failure, inbound: Inbound | null): number {
   return inbound?.era === "legacy" && inbound.method.startsWith("resources/") ? legacyRpc : rpc;
 }

@@ -37,7 +37,9 @@ export class EventStream implements Reader {
   readonly #timer: ReturnType<typeof setInterval>;
   #closed = false;
 
-  /** Closes on a message with `must` when `maxOwed` bytes are unread. `onClose` is called once, whichever side closes. */
+  /**
+   * Closes on a message with `must` when `maxOwed` bytes are unread. `onClose` is called once, whichever side closes.
+   */
   constructor(traffic: Traffic, maxOwed: number, who: Principal, onClose: () => void) {
     this.#traffic = traffic;
     this.#maxOwed = maxOwed;

@@ -50,8 +50,8 @@ const idleSeconds = 30;
 
 /**
  * A call may take long, so after `after` ms the connection of a request is no longer closed for silence, and its stream
- * is opened if its client reads one; after `resumable` ms if that client, cut off, could come back to the stream. `every`
- * is the time between two checks, ms.
+ * is opened if its client reads one; after `resumable` ms if that client, cut off, could come back to the stream.
+ * `every` is the time between two checks, ms.
  */
 type Patience = { readonly after: number; readonly resumable: number; readonly every: number };
 

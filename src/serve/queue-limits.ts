@@ -2,8 +2,8 @@ import type { Gateway } from "../gateway/gateway.ts";
 import type { Traffic } from "../session/traffic.ts";
 
 /**
- * Bytes that may wait until a client reads them; a slower one loses notifications, but no result, and not that its lists
- * have changed.
+ * Bytes that may wait until a client reads them; a slower one loses notifications, but no result, and not that its
+ * lists have changed.
  */
 export const maxQueued = 1024 ** 2;
 

@@ -127,8 +127,8 @@ export class ManagedUpstreams implements Upstreams {
   }
 
   /**
-   * Forgets what is stored of servers that are no longer configured, but only of those that were in this process: others
-   * keep what they know of theirs in the same store.
+   * Forgets what is stored of servers that are no longer configured, but only of those that were in this process:
+   * others keep what they know of theirs in the same store.
    */
   #forgetRemoved(before: readonly ServerOptions[]): void {
     const { lists, log } = this.#host;
