@@ -19,8 +19,8 @@ import type { Listing } from "../core/upstream.ts";
 import { within } from "../core/wait.ts";
 import type { Implementation } from "../mcp/meta.ts";
 import type { ScanLimits } from "../mcp/scan.ts";
-import type { Listeners } from "./listeners.ts";
 import type { Parking } from "./input/parking.ts";
+import type { Listeners } from "./listeners.ts";
 
 /**
  * Everything that a call needs, compiled once from one configuration. A reload builds another gateway and swaps the

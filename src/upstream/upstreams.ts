@@ -3,17 +3,17 @@ import type { Failure } from "../core/failure.ts";
 import type { LocalServer, Upstreams } from "../core/ports.ts";
 import { emptyListing, type Listing, type Notice, type ServerStatus } from "../core/upstream.ts";
 import { usualBreaker } from "./breaker.ts";
-import { baseEnv } from "./process/child-env.ts";
 import { StartQueue } from "./discovery/start-queue.ts";
 import { faults } from "./faults.ts";
 import type { SetHost, Tuning } from "./host.ts";
 import { identityOf, listIdentityOf } from "./identity.ts";
 import type { ServerOptions } from "./options.ts";
+import { baseEnv } from "./process/child-env.ts";
 import { type Reaper, startReaper } from "./process/reaper.ts";
 import type { StderrLog } from "./process/stderr-log.ts";
+import { endOrphans, usualPatience } from "./process/tree.ts";
 import { Subscriptions } from "./subscriptions.ts";
 import { Supervisor } from "./supervisor.ts";
-import { endOrphans, usualPatience } from "./process/tree.ts";
 
 /** What a set consists of, and what its servers need. */
 type UpstreamsOptions = Omit<
