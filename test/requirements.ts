@@ -27,8 +27,8 @@ const sandbox = "children run unsandboxed so far, and status says so";
 const registry = "servers live in one configuration file so far";
 const scale = "one process and SQLite so far";
 
-// Names of tests carry other ids too. T is a test that the threat model asks for; behind FIELD it is one that a fault of
-// another gateway asks for, and so is every further T up to the colon.
+// Names of tests carry other ids too. T is a test that the threat model asks for; behind FIELD it is one that a fault
+// of another gateway asks for, and so is every further T up to the colon.
 export const requirements: Readonly<Record<string, Requirement>> = {
   R1: done("servers in gateway.yaml (a memory limit is R46)"),
   R2: done("a consumer sees only the tools it may call"),

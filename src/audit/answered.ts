@@ -1,7 +1,8 @@
 import { createReadStream } from "node:fs";
 import { within } from "../core/wait.ts";
 
-// Files for checkpoints may lie on another host, and a network file system that is gone does not fail: it never answers.
+// Files for checkpoints may lie on another host, and a network file system that is gone does not fail: it never
+// answers.
 
 /** How long one step with a file may take, ms. */
 const patience = 5_000;
@@ -17,7 +18,10 @@ export class FileUnanswered extends Error {
 /** Files with a step that still runs after its time. It holds a thread of the disk, of which there are few. */
 const stuck = new Set<string>();
 
-/** What `step` resolves to. Throws `FileUnanswered` when it takes too long, and from then on at once, until it has ended. */
+/**
+ * What `step` resolves to. Throws `FileUnanswered` when it takes too long, and from then on at once, until it has
+ * ended.
+ */
 export async function answered<T>(file: string, step: () => Promise<T>): Promise<T> {
   if (stuck.has(file)) throw new FileUnanswered(file);
   const running = step();
@@ -29,7 +33,9 @@ export async function answered<T>(file: string, step: () => Promise<T>): Promise
   });
 }
 
-/** Ends the process, with the exit code that is set, where a step that still runs would keep it from ending by itself. */
+/**
+ * Ends the process, with the exit code that is set, where a step that still runs would keep it from ending by itself.
+ */
 export function endUnanswered(): void {
   // Whoever waits for what came of the command sets the exit code first.
   if (stuck.size > 0) setImmediate(() => process.exit());

@@ -32,7 +32,9 @@ export type AuditHealth = {
   /** Why the last checkpoint could not be kept outside; null when it was. */
   readonly checkpointFault: string | null;
   readonly checkpointLag: CheckpointLag;
-  /** Calls that passed without a record under `onFailure: allow`, and acts that were dropped because too many waited. */
+  /**
+   * Calls that passed without a record under `onFailure: allow`, and acts that were dropped because too many waited.
+   */
   readonly unrecorded: number;
   /** Acts that took effect and are not recorded yet. */
   readonly backlog: number;
@@ -172,7 +174,9 @@ export class AuditBroker implements Audit {
     });
   }
 
-  /** Records an act that has already happened. False: not possible now; the act joins the backlog, unless that is full. */
+  /**
+   * Records an act that has already happened. False: not possible now; the act joins the backlog, unless that is full.
+   */
   async recordDone(event: AuditEvent): Promise<boolean> {
     const draft = this.#drafts.event(event);
     this.#backlog.record(true);
@@ -185,7 +189,9 @@ export class AuditBroker implements Audit {
     }
   }
 
-  /** What happened to the files of the log, which are no longer those that this process opened; null when nothing did. */
+  /**
+   * What happened to the files of the log, which are no longer those that this process opened; null when nothing did.
+   */
   fault(): string | null {
     return this.#options.store.fault();
   }

@@ -33,7 +33,10 @@ export type PublisherOptions = {
   readonly clock: Clock;
   readonly log: Logger;
   readonly frontier: Frontier;
-  /** When the chain was opened: the newest record, how many no checkpoint covers yet, and the newest checkpoint in each file. */
+  /**
+   * When the chain was opened: the newest record, how many no checkpoint covers yet, and the newest checkpoint in each
+   * file.
+   */
   readonly start: Tip & { readonly uncovered: number; readonly published: ReadonlyMap<string, FoundCheckpoint> };
   /** Sequence below which every call has ended. */
   readonly settled: () => number;

@@ -41,8 +41,8 @@ export function originsIn(text: string): Iterable<string> {
 }
 
 /**
- * Every checkpoint in a text whose origin is `wanted`, in order; anything else in the text is skipped. Signatures, which
- * take time, are checked one at a time.
+ * Every checkpoint in a text whose origin is `wanted`, in order; anything else in the text is skipped. Signatures,
+ * which take time, are checked one at a time.
  */
 export function* parseCheckpoints(
   text: string,

@@ -91,7 +91,9 @@ async function lookAround(options: EvidenceOptions, publicKey: Uint8Array) {
   return { seen, unread };
 }
 
-/** The one chain that a file in the installation's directory counts for: copies of it may lie beside it. Null: for all. */
+/**
+ * The one chain that a file in the installation's directory counts for: copies of it may lie beside it. Null: for all.
+ */
 function onlyChainOf(file: string, { dir, sources }: EvidenceOptions): string | null {
   const isKept = dir !== null && dirname(file) === resolve(dir);
   return isKept && !sources.some((source) => resolve(source) === file) ? basename(file, ".checkpoints") : null;
@@ -114,7 +116,9 @@ type Provenance = Pick<OutsideCheckpoint, "source" | "sameHost" | "given"> & {
 
 type Unread = Pick<Provenance, "source" | "only">;
 
-/** What a file or text holds: what its checkpoints say they are of, those of this installation, and whether any is not. */
+/**
+ * What a file or text holds: what its checkpoints say they are of, those of this installation, and whether any is not.
+ */
 type Seen = Provenance & {
   readonly origins: readonly string[];
   readonly checkpoints: readonly OutsideCheckpoint[];
@@ -166,8 +170,9 @@ function chainOf(origin: string, install: string): string | null {
 
 /**
  * A history rewritten under another key has another origin, so checkpoints of the true history look foreign to it. They
- * contradict where they are all that was given to prove the log by; elsewhere an installation before this one, or beside
- * it, may have written them, and nothing tells which: whoever replaced the log can have put a file of their own beside.
+ * contradict where they are all that was given to prove the log by; elsewhere an installation before this one, or
+ * beside it, may have written them, and nothing tells which: whoever replaced the log can have put a file of their own
+ * beside.
  */
 function strangers(seen: readonly Seen[], install: string) {
   const given = seen.filter((of) => of.given);

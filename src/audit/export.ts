@@ -12,8 +12,8 @@ export function exportLine(chain: string, row: AuditRow, payloads: readonly Payl
 }
 
 /**
- * Verifies lines of an export, grouped by chain; `optionsFor` returns the evidence from outside for a chain. A line that
- * is no record makes the report "unreadable".
+ * Verifies lines of an export, grouped by chain; `optionsFor` returns the evidence from outside for a chain. A line
+ * that is no record makes the report "unreadable".
  */
 export async function verifyLines(
   lines: AsyncIterable<string> | Iterable<string>,

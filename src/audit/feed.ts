@@ -12,7 +12,10 @@ export type Feed = {
   /** Whether anybody follows: if not, records need not be kept until they are durable. */
   readonly followed: boolean;
   publish(seq: number, rec: string): void;
-  /** Records from now on, until `signal` aborts or this is disposed of. Throws `overloaded` if there are too many readers. */
+  /**
+   * Records from now on, until `signal` aborts or this is disposed of. Throws `overloaded` if there are too many
+   * readers.
+   */
   follow(signal: AbortSignal): FeedReader;
 };
 
@@ -21,7 +24,10 @@ const maxFollowers = 64;
 
 type Follower = { queue: FeedItem[]; missed: number; ended: boolean; wake: () => void };
 
-/** A feed that nobody follows yet. It holds a bounded number of records for each reader, and a bounded number of readers. */
+/**
+ * A feed that nobody follows yet. It holds a bounded number of records for each reader, and a bounded number of
+ * readers.
+ */
 export function createFeed(): Feed {
   const followers = new Set<Follower>();
 

@@ -16,7 +16,9 @@ export type FloodOptions = {
 };
 
 type About = Pick<Fields, "method" | "srv" | "tool" | "rule">;
-/** What a record of many occurrences still tells: who, from where, what and how it ended, where that is the same of all. */
+/**
+ * What a record of many occurrences still tells: who, from where, what and how it ended, where that is the same of all.
+ */
 type Told = About & Pick<Fields, "type" | "caller" | "subj" | "consumer" | "roles" | "src" | "st" | "code" | "cause">;
 type Refusal = Told & { readonly us: number; readonly al: number };
 

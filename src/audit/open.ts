@@ -37,7 +37,7 @@ export async function openAudit(options: OpenAuditOptions): Promise<AuditBroker>
   const { chain } = options.stamp;
   await makeHeadsHome(headsDir);
   const install = installOf(keyPair.publicKey);
-  const dir = installDir(headsDir, install);
+  const dir = installDir(headsDir, keyPair.publicKey);
   const origin = originOf(install, chain);
   // What the last process committed may not be on the disk yet.
   await store.sync();
@@ -176,7 +176,9 @@ function warnOfForeign({ config, log }: OpenAuditOptions, install: string, tails
   }
 }
 
-/** Names all that contradicts the log: whoever goes on from it has to move each of them, and learns of no further one. */
+/**
+ * Names all that contradicts the log: whoever goes on from it has to move each of them, and learns of no further one.
+ */
 function refuseOther(chain: string, last: AuditRow | null, against: readonly string[]): void {
   if (against.length === 0) return;
   throw new StoreFailed(

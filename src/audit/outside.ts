@@ -4,15 +4,16 @@ import { dirname, join } from "node:path";
 import { codeOf } from "../core/error-text.ts";
 import { naming, readRegular, readRegularSync, replaceOwnFile } from "../core/files.ts";
 import { objectIn } from "../core/json.ts";
+import { installOf } from "./signing-key.ts";
 
 // What is kept outside the state directory: being able to change the chain is not enough to change this.
 
 /** The newest durable record of a chain, as noted outside. */
 export type Head = { readonly chain: string; readonly seq: number; readonly leaf: string };
 
-/** Directory of an installation's heads. */
-export function installDir(headsDir: string, install: string): string {
-  return join(headsDir, install);
+/** Directory of the heads of the installation that signs with this key. */
+export function installDir(headsDir: string, publicKey: Uint8Array): string {
+  return join(headsDir, installOf(publicKey));
 }
 
 /** File that a chain's checkpoints are appended to by default. */

@@ -79,8 +79,8 @@ export class Keyring implements Disposable {
   }
 
   /**
-   * Checks configured keys and changes nothing. `anonymous` are the roles of callers without a key, null where there are
-   * none. Throws KeyError.
+   * Checks configured keys and changes nothing. `anonymous` are the roles of callers without a key, null where there
+   * are none. Throws KeyError.
    */
   prepare(keys: readonly KeyOptions[], anonymous: readonly string[] | null = null): PreparedKeys {
     const entries = keys.map(fromOptions);

@@ -23,8 +23,8 @@ export type CallerEntriesOptions = {
 export const noEntries: readonly Entry[] = [];
 
 /**
- * Finds them for each caller anew: what one caller's instance offers must change nothing for another. They yield to what
- * everybody is offered, and to each other where their names cannot be told apart.
+ * Finds them for each caller anew: what one caller's instance offers must change nothing for another. They yield to
+ * what everybody is offered, and to each other where their names cannot be told apart.
  */
 export function createCallerEntries({ servers, names, callerTools }: CallerEntriesOptions): CallerEntries {
   const prefixes = new Map(servers.map(({ id, prefix }) => [id, prefix]));

@@ -256,7 +256,8 @@ class CompiledCatalog implements Catalog {
     if (common && isShown(common, party)) return common;
     const own = this.#callerEntries(scope, party).find((entry) => entry.wire === wire);
     if (own) return own;
-    // Nobody knows what a client without a session has declared, such as an operator's. It may try what others are shown.
+    // Nobody knows what a client without a session has declared, such as an operator's. It may try what others are
+    // shown.
     return party.session === null && party.capabilities === noCapabilities ? common : null;
   }
 

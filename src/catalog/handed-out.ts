@@ -32,8 +32,8 @@ const digestOf = (uri: string): string => Bun.SHA256.hash(uri, "base64");
 
 /**
  * Creates an empty memory, which outlives catalogs. A principal's URI belongs to the first server that gave it out; if
- * another server gives out the same URI, it is rewritten to name that server. From a removed server it passes to the next
- * that gives it out. No server can push out URIs of another, and no principal affects another.
+ * another server gives out the same URI, it is rewritten to name that server. From a removed server it passes to the
+ * next that gives it out. No server can push out URIs of another, and no principal affects another.
  */
 export function createHandedOut(clock: Clock): HandedOut {
   const given = createBoundedMap<Map<string, BoundedMap<true>>>({ cap: mostPrincipals, age: ageUs, clock });

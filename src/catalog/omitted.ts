@@ -22,9 +22,9 @@ type Asked = { readonly policy: Policy; readonly who: Principal; readonly source
 
 /**
  * What is missing from a list and why, as the JSON text of an array; empty text if nothing is. Names only things that
- * policy would show this caller, and servers on which the caller has any right. Limited in size, since it is a hint where
- * to look: servers come first, since any number of things may be missing from them, and the last entry says how many
- * things are not named.
+ * policy would show this caller, and servers on which the caller has any right. Limited in size, since it is a hint
+ * where to look: servers come first, since any number of things may be missing from them, and the last entry says how
+ * many things are not named.
  */
 export function omittedText(scope: Scope, listings: readonly Listing[], asked: Asked): string {
   const texts: string[] = [];

@@ -20,7 +20,9 @@ export function cursorAt(sealer: Sealer, { who, list, scope, entries }: Paged, i
   return sealer.seal("cursor", who, JSON.stringify({ list, scope, after: entries[index - 1]?.wire }), lifeMs);
 }
 
-/** The index at which a cursor's page starts. Throws `invalid-params` if the cursor is not this caller's for this list. */
+/**
+ * The index at which a cursor's page starts. Throws `invalid-params` if the cursor is not this caller's for this list.
+ */
 export function startOf(sealer: Sealer, { who, list, scope, entries }: Paged, cursor: unknown): number {
   if (cursor === undefined || cursor === null) return 0;
   const text = typeof cursor === "string" ? sealer.open("cursor", who, cursor) : null;

@@ -13,7 +13,9 @@ export type Scope = {
   /** Id of the server or toolset; empty for the scope of everything. */
   readonly id: string;
   readonly servers: ReadonlySet<string>;
-  /** Who may use one of these may use something of the scope's servers. Made once, since policy keeps plans by route. */
+  /**
+   * Who may use one of these may use something of the scope's servers. Made once, since policy keeps plans by route.
+   */
   readonly rights: readonly Route[];
   readonly entries: Entries;
   readonly missing: readonly MissingEntry[];

@@ -16,7 +16,9 @@ export type Templates = {
   claims(): (uri: string) => Iterable<string>;
 };
 
-/** A template as its server wrote it (`own`), which another server may have too (`shared`), or as it is then `renamed`. */
+/**
+ * A template as its server wrote it (`own`), which another server may have too (`shared`), or as it is then `renamed`.
+ */
 type Form = UriTemplate & { readonly server: string; readonly as: "own" | "shared" | "renamed" };
 
 type Groups = readonly (readonly Form[])[];

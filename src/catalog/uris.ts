@@ -34,14 +34,16 @@ export function splitExplicit(uri: string): { readonly server: string; readonly 
   return at < 0 ? null : { server: uri.slice(scheme.length, at), uri: uri.slice(at + 1) };
 }
 
-/** What assigning depends on besides the candidates: which servers have a template for a URI, and which texts are URIs. */
+/**
+ * What assigning depends on besides the candidates: which servers have a template for a URI, and which texts are URIs.
+ */
 type UriRules = { readonly claims: (uri: string) => Iterable<string>; readonly isUri: (text: string) => boolean };
 
 const anyText: UriRules = { claims: () => [], isUri: () => true };
 
 /**
- * Gives each candidate its URI on the wire: its own URI if it is one and no other server has it or (`claims`) a template
- * for it, else one that names its server.
+ * Gives each candidate its URI on the wire: its own URI if it is one and no other server has it or (`claims`) a
+ * template for it, else one that names its server.
  */
 export function assignUris(
   candidates: readonly Candidate[],

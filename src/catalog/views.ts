@@ -22,8 +22,8 @@ export class Views {
   #weight = 0;
 
   /**
-   * `of` tells the caller's views apart, `callers` is what only its own instances offer: a view is made anew once that is
-   * another array.
+   * `of` tells the caller's views apart, `callers` is what only its own instances offer: a view is made anew once that
+   * is another array.
    */
   get(who: Principal, of: string, callers: readonly Entry[], make: () => readonly Entry[]): View {
     const id = `${of} ${who.id}`;

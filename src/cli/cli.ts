@@ -25,7 +25,10 @@ export type Deps = {
   console(open: () => Promise<Client>): Promise<number>;
   /** Checks an exported file against its hashes and these checkpoints. */
   verifyFile(file: string, against: Input<"audit.verify">): Promise<Answer<"audit.verify">>;
-  /** Loads a configuration file as the daemon would; `starts`: with the files that it reads as it starts. Throws ConfigError. */
+  /**
+   * Loads a configuration file as the daemon would; `starts`: with the files that it reads as it starts. Throws
+   * ConfigError.
+   */
   load(file: string, flags: Flags & { readonly starts?: boolean }): Promise<Loaded>;
   /** What resolves the references in a file of this directory. */
   resolving(directory: string): Promise<Resolve>;
@@ -44,8 +47,8 @@ export type Cli = {
   readonly out: Output;
   /**
    * Connects to the daemon; with `offline`, falls back to the state directory, and with `local`, `./gateway.yaml` may
-   * say where the daemon is. `patience`, ms, bounds the wait for its greeting. Throws as `connect` does. The last client
-   * is closed when the command ends.
+   * say where the daemon is. `patience`, ms, bounds the wait for its greeting. Throws as `connect` does. The last
+   * client is closed when the command ends.
    */
   open(options?: OpenOptions): Promise<Client>;
   close(): void;

@@ -5,7 +5,9 @@ import { number } from "../control/format.ts";
 import { messageOf } from "../core/error-text.ts";
 import type { Cli } from "./cli.ts";
 
-/** Follows a stream until it ends: `read` does so over one connection, and over a further one when the daemon was gone. */
+/**
+ * Follows a stream until it ends: `read` does so over one connection, and over a further one when the daemon was gone.
+ */
 export async function keepFollowing({ out, open }: Pick<Cli, "out" | "open">, read: (client: Client) => Promise<void>) {
   /** Null before the first connection. */
   let connected: boolean | null = null;

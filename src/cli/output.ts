@@ -31,7 +31,9 @@ export type Cell =
 /** A cell of a column of numbers. */
 export const right = (text: string): Cell => ({ text, right: true });
 
-/** A cell that is of no use when it is cut: an id, a time, a reason. Its row sticks out of a narrow terminal instead. */
+/**
+ * A cell that is of no use when it is cut: an id, a time, a reason. Its row sticks out of a narrow terminal instead.
+ */
 export const whole = (text: string, color?: Color): Cell => ({ text, whole: true, ...(color && { color }) });
 
 /** Where a command prints to: data to standard output, everything else to standard error. */

@@ -10,7 +10,10 @@ import { tryLockDirectory } from "../core/libc.ts";
 import { untilGiven } from "../core/wait.ts";
 import type { Cli } from "./cli.ts";
 
-/** Replaces a file, which keeps its owner and mode; refuses where it cannot, since the daemon might not read it any more. */
+/**
+ * Replaces a file, which keeps its owner and mode; refuses where it cannot, since the daemon might not read it any
+ * more.
+ */
 async function replace(file: string, text: string): Promise<void> {
   const { uid, gid, mode } = statSync(file);
   try {

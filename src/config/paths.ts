@@ -111,14 +111,20 @@ export function resolvePaths(host: Host, chosen: Chosen = {}): Paths {
   return { state, socket, heads: headsHome(host, state) };
 }
 
-/** The socket that a client tries: that of its own installation, or the system's if only that exists and no other was chosen. */
+/**
+ * The socket that a client tries: that of its own installation, or the system's if only that exists and no other was
+ * chosen.
+ */
 export function clientSocket(host: Host, chosen: Chosen = {}): string {
   const { state, socket } = resolvePaths(host, chosen);
   const free = (!chosen.state || state === system.state) && !chosen.socket && !existsSync(socket);
   return free && existsSync(system.socket) ? system.socket : socket;
 }
 
-/** Where the system's own gateway is, for who meets nobody at a socket, perhaps one that a dead daemon left; null: nowhere. */
+/**
+ * Where the system's own gateway is, for who meets nobody at a socket, perhaps one that a dead daemon left; null:
+ * nowhere.
+ */
 export function systemInstead(socket: string): string | null {
   try {
     statSync(system.socket);

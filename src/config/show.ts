@@ -70,7 +70,9 @@ function shownText(text: string, path: Path): string {
   return path[2] === "args" ? withoutNamed(plain) : plain;
 }
 
-/** The references of a text that may be secret, and the word that a header's credential begins with; no other letter. */
+/**
+ * The references of a text that may be secret, and the word that a header's credential begins with; no other letter.
+ */
 function onlyReferences(text: string): string {
   // After another `$` a `${` is no reference, but text.
   const parts = text.split(/((?<!\$)\$\{[^}]*\})/);
@@ -86,7 +88,9 @@ const connecting: ReadonlySet<unknown> = new Set(["command", "args", "url", "pro
 /** Whether a text says where a server is, or how it is started: only there can a credential be part of it. */
 const isConnecting = ([section, , group]: Path): boolean => section === "servers" && connecting.has(group);
 
-/** What is no value of the flag before it, but the next flag; other values may begin with `-`, as secrets do at random. */
+/**
+ * What is no value of the flag before it, but the next flag; other values may begin with `-`, as secrets do at random.
+ */
 const nextFlag = String.raw`--|-\S?(?:\s|$)`;
 const beginsWithFlag = new RegExp(`^(?:${nextFlag})`);
 
@@ -96,7 +100,9 @@ const names = new RegExp(
   "g",
 );
 
-/** `-u NAME:`, `-uNAME:` and longer forms, as curl has them before a password; `-u 1000:1000` are a user and a group. */
+/**
+ * `-u NAME:`, `-uNAME:` and longer forms, as curl has them before a password; `-u 1000:1000` are a user and a group.
+ */
 const login = /(?<![\w-])(?:-[uU][\s=]*|--(?:proxy-)?user[\s=]+)(?![\s=]|\d+:\d+(?!\S))[^\s:]*:(?!\/\/)/;
 
 /** Hides what follows a telling name within one argument, as in `--header=Authorization: …` or `GITHUB_TOKEN=…`. */

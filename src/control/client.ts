@@ -252,7 +252,9 @@ export async function connect(path: string, options: ConnectOptions): Promise<Cl
   };
 }
 
-/** A tunnel whose lines may be held up: then they wait at the daemon. `drained` tells when it has taken what was sent. */
+/**
+ * A tunnel whose lines may be held up: then they wait at the daemon. `drained` tells when it has taken what was sent.
+ */
 export type ClientTunnel = Tunnel & Pick<Wire, "pause" | "resume" | "drained">;
 
 /** Turns a connection into an MCP tunnel. Throws as `connect` does, and a `Refusal` if the daemon refuses that. */

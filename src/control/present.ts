@@ -52,7 +52,9 @@ export function subject({ server, tool, method, type }: AuditEntry): string {
 /** How a call ended; a call that still runs shows `begin`. */
 export const ending = ({ status, type }: AuditEntry): string => status ?? (type === "call.begin" ? "begin" : "-");
 
-/** Why a call ended so: rule and reason of a denial; for other events their details, but the server that `subject` says. */
+/**
+ * Why a call ended so: rule and reason of a denial; for other events their details, but the server that `subject` says.
+ */
 export function because({ rule, reason, status, facts }: AuditEntry): string {
   const more = Object.entries(facts).filter(([key]) => key !== "server");
   const details = more.map(([key, value]) => `${key}=${short(String(value))}`);
@@ -66,7 +68,9 @@ type Facts = Readonly<Record<string, unknown>>;
 /** The members of a record's text. */
 export const factsIn = (rec: string): Facts => JSON.parse(rec) as Facts; // every record is an object
 
-/** The members of a record in words: first what happened, then what it is proven by. JSON has them by their own names. */
+/**
+ * The members of a record in words: first what happened, then what it is proven by. JSON has them by their own names.
+ */
 const wordFor: Readonly<Record<string, string>> = {
   t: "time",
   type: "type",

@@ -139,7 +139,9 @@ export const otherThings = z.object({
   hidden: reasons,
 });
 
-/** Things that are not offered just as their server defined them: why, for the first ones, and how many there are more. */
+/**
+ * Things that are not offered just as their server defined them: why, for the first ones, and how many there are more.
+ */
 export const leftOut = z.object({ first: reasons, more: count });
 export type LeftOut = z.output<typeof leftOut>;
 

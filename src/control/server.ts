@@ -118,7 +118,9 @@ function opener(options: ControlOptions, open: Set<Socket>) {
   };
 }
 
-/** Opens the control socket; throws with the reason if its place is unsafe or taken. One that is deleted is opened anew. */
+/**
+ * Opens the control socket; throws with the reason if its place is unsafe or taken. One that is deleted is opened anew.
+ */
 export async function listen(options: ControlOptions): Promise<ControlServer> {
   const { path, log } = options;
   await prepareSocket(path);

@@ -1,6 +1,8 @@
 import { type Clock, systemClock } from "./clock.ts";
 
-/** A map of at most `cap` entries: the least recently used one goes first; one untouched for `age` µs counts as gone. */
+/**
+ * A map of at most `cap` entries: the least recently used one goes first; one untouched for `age` µs counts as gone.
+ */
 export type BoundedMap<V> = {
   get(key: string): V | undefined;
   set(key: string, value: V): void;

@@ -234,8 +234,8 @@ export class Call {
   }
 
   /**
-   * What is asked of the thing that the call names: its `arguments` exactly as received, or all `params` of an extension's
-   * method; for a task, whose tool is named, which one. `{}` when absent or null.
+   * What is asked of the thing that the call names: its `arguments` exactly as received, or all `params` of an
+   * extension's method; for a task, whose tool is named, which one. `{}` when absent or null.
    */
   get argumentsText(): string {
     const { method, params, spans, text } = this.inbound;
@@ -248,8 +248,8 @@ export class Call {
 }
 
 /**
- * The arguments of a completion by their names, as those of the call that it is for: what hides them there does here. One
- * that is asked for and known has both values.
+ * The arguments of a completion by their names, as those of the call that it is for: what hides them there does here.
+ * One that is asked for and known has both values.
  */
 function completed({ argument, context }: Inbound["params"]): string {
   const known = isObject(context) && isObject(context.arguments) ? context.arguments : {};

@@ -24,8 +24,8 @@ export type AbortSignalLike = {
 };
 
 /**
- * Ends something: the part of an AbortController that aborting needs. A call that its caller did not cancel is ended with
- * a sentence for the caller.
+ * Ends something: the part of an AbortController that aborting needs. A call that its caller did not cancel is ended
+ * with a sentence for the caller.
  */
 export type AbortControllerLike = { abort(why?: string | Withdrawn): void; readonly signal: AbortSignalLike };
 

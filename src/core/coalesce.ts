@@ -13,8 +13,8 @@ export type Counted<T> = {
 /** Lets the first occurrences of a minute through and counts the rest, per key and kind. */
 type Coalescer<T> = {
   /**
-   * True: record it now. False: it is counted, and comes out of `due` at the end of its window. The groups of a kind are
-   * counted apart from each other, as long as they are few.
+   * True: record it now. False: it is counted, and comes out of `due` at the end of its window. The groups of a kind
+   * are counted apart from each other, as long as they are few.
    */
   take(key: string, kind: string, what: () => T, group?: string): boolean;
   /** Whether further occurrences of a key are only counted. */

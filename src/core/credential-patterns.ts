@@ -1,17 +1,25 @@
 import { mark, secretName, secretWords } from "./secret.ts";
 
-/** A text with the mark in place of whatever looks like a credential: a token of a known form, what follows a label that announces a secret. */
+/**
+ * A text with the mark in place of whatever looks like a credential: a token of a known form, what follows a label that
+ * announces a secret.
+ */
 export function maskPatterns(text: string): string {
   return maskLabelled(text.replace(credentials, mark).replace(assignment, `=$1${mark}`));
 }
 
-/** Whether a value looks like a credential, by its form, or as its name announces one and it reads like no word or path. */
+/**
+ * Whether a value looks like a credential, by its form, or as its name announces one and it reads like no word or path.
+ */
 export function isCredential(name: string, value: string): boolean {
   const given = value.replace(elsewhere, "");
   return maskPatterns(given) !== given || (secretName.test(name) && random.test(value));
 }
 
-/** A variable as a shell knows it, but none within a word: a password may have such a dollar, and nobody may see what follows. */
+/**
+ * A variable as a shell knows it, but none within a word: a password may have such a dollar, and nobody may see what
+ * follows.
+ */
 export const shellVariable = /(?<![\w$])\$([A-Z_][A-Z0-9_]*)(?!\w)/;
 
 /** What names the place of a value instead of giving it: a variable of a shell, a path that is assigned. */

@@ -37,7 +37,9 @@ export const recordTypes = [
 ] as const;
 export type RecordType = (typeof recordTypes)[number];
 
-/** Half of all records, which are shown only where their type is asked for: they say nothing that a bill needs either. */
+/**
+ * Half of all records, which are shown only where their type is asked for: they say nothing that a bill needs either.
+ */
 export const leftOutTypes: readonly string[] = ["call.begin", "checkpoint"] satisfies RecordType[];
 
 /** Flat details of a record; no secrets. */

@@ -32,7 +32,9 @@ export function statusesOf(word: string): readonly string[] {
   return Object.hasOwn(statusGroups, word) ? statusGroups[word as keyof typeof statusGroups] : [word]; // just checked
 }
 
-/** The statuses that `audit stats` and `usage` count as denied: refused by policy, for a credential or by a rate limit. */
+/**
+ * The statuses that `audit stats` and `usage` count as denied: refused by policy, for a credential or by a rate limit.
+ */
 export const denials: ReadonlySet<string> = new Set([...statusGroups.denied, ...statusGroups["rate-limited"]]);
 
 type Row = {
@@ -168,12 +170,23 @@ export const brokeProtocol = (server: string, what: string): Failure =>
     internal: what,
   });
 
-/** Turns anything thrown into a Failure; the caller sees nothing of an unforeseen error. */
+/**
+ * Turns anything thrown into a Failure; the caller sees nothing of an unforeseen error. Where letting go of something
+ * fails too, the call ended as it did before, and operators are told of both.
+ */
 export function asFailure(error: unknown): Failure {
   if (error instanceof Failure) return error;
-  // An aborted request has an error with an empty stack.
-  const internal = (error instanceof Error && error.stack) || String(error);
+  if (error instanceof SuppressedError) {
+    const { code, said, detail } = asFailure(error.suppressed);
+    return new Failure(code, said, {
+      ...detail,
+      internal: [detail.internal, traceOf(error.error)].filter(Boolean).join("\n"),
+    });
+  }
   return new Failure("internal", "The gateway failed on this request; its operator finds the cause in the log.", {
-    internal,
+    internal: traceOf(error),
   });
 }
+
+/** What was thrown, for operators. An aborted request has an error with an empty stack. */
+const traceOf = (error: unknown): string => (error instanceof Error && error.stack) || String(error);

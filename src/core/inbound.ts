@@ -21,7 +21,10 @@ export const logLevels = ["debug", "info", "notice", "warning", "error", "critic
 export const isAsSevere = (level: unknown, least: LogLevel): boolean =>
   logLevels.findIndex((one) => one === level) >= logLevels.indexOf(least);
 
-/** Whether a client declared any extension (2026-07-28), which allows further types of results and further notifications. */
+/**
+ * Whether a client declared any extension (2026-07-28), which allows further types of results and further
+ * notifications.
+ */
 export function hasExtensions({ value: { extensions } }: ClientCapabilities): boolean {
   return typeof extensions === "object" && extensions !== null && Object.keys(extensions).length > 0;
 }
@@ -38,8 +41,8 @@ export const canBeAsked = ({ value }: ClientCapabilities): boolean =>
   ["roots", "sampling", "elicitation"].some((name) => Object.hasOwn(value, name));
 
 /**
- * The kind of a client: those of its capabilities by which servers choose what they show, as JSON in which nothing is its
- * own; "{}" for none of them. Each further one can double the kinds, and each kind that comes is listed for.
+ * The kind of a client: those of its capabilities by which servers choose what they show, as JSON in which nothing is
+ * its own; "{}" for none of them. Each further one can double the kinds, and each kind that comes is listed for.
  */
 export function clientKind({ value }: ClientCapabilities): string {
   const { roots, sampling, elicitation, extensions } = value;

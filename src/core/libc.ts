@@ -81,7 +81,10 @@ export function sdNotify(state: string, address = process.env["NOTIFY_SOCKET"]):
   }
 }
 
-/** Locks what is open, until that is disposed of or this process ends, however it ends; null if another one holds the lock. */
+/**
+ * Locks what is open, until that is disposed of or this process ends, however it ends; null if another one holds the
+ * lock.
+ */
 function lockNow(fd: number, path: string): Disposable | null {
   if (libc().flock(fd, 2 | 4 /* LOCK_EX | LOCK_NB */) !== 0) {
     const reason = errno();
@@ -104,7 +107,10 @@ export function tryLock(path: string): Disposable | null {
   return lock;
 }
 
-/** Takes the lock of a directory, in which nothing is written; null if another process holds it, as whoever can read the directory may. */
+/**
+ * Takes the lock of a directory, in which nothing is written; null if another process holds it, as whoever can read the
+ * directory may.
+ */
 export const tryLockDirectory = (path: string): Disposable | null =>
   lockNow(openSync(path, constants.O_RDONLY | constants.O_DIRECTORY), path);
 

@@ -41,7 +41,10 @@ export type Limits = Throttle & {
   admit(who: Principal, weight: number): void;
   /** Gives back what `admit` took; called once for each admitted request. */
   release(who: Principal, weight: number): void;
-  /** Counts what a request weighs that was answered but goes on in memory, until the function is called; throws as `admit`. */
+  /**
+   * Counts what a request weighs that was answered but goes on in memory, until the function is called; throws as
+   * `admit`.
+   */
   carry(who: Principal, weight: number): () => void;
   /**
    * After the decision: takes one token each from the bucket of the consumer, or of the key that has a rate of its own,
@@ -69,8 +72,8 @@ export type Policy = {
    */
   lists(who: Principal, route: Route, source?: Source): boolean;
   /**
-   * The decision on these arguments, without a call; `args` null asks whether some arguments would be allowed. Without a
-   * source, conditions on the source count against the caller.
+   * The decision on these arguments, without a call; `args` null asks whether some arguments would be allowed. Without
+   * a source, conditions on the source count against the caller.
    */
   judge(who: Principal, source: Source | null, route: Route, args: unknown): Judged;
   /** The decision on these arguments, for an operator who does not know where the call comes from. */
@@ -318,11 +321,13 @@ export type Listener = Pick<Viewpoint, "who" | "source" | "scope" | "capabilitie
  */
 export type Notifier = {
   /**
-   * Returns a function that ends it. Lists that changed since a session last listened are announced when it joins again.
-   * Throws `overloaded`.
+   * Returns a function that ends it. Lists that changed since a session last listened are announced when it joins
+   * again. Throws `overloaded`.
    */
   join(listener: Listener): () => void;
-  /** A caller has just been given one of these lists: it is told of what changes afterwards, even back to what it was. */
+  /**
+   * A caller has just been given one of these lists: it is told of what changes afterwards, even back to what it was.
+   */
   served(to: Viewpoint, group: ListGroup): void;
   /** The client of a legacy session; null if it cannot be reached now. */
   reach(session: string): Reached | null;

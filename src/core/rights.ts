@@ -8,8 +8,8 @@ import type { Principal, Source } from "./principal.ts";
 const wholes = createBoundedMap<Route>({ cap: 4096 });
 
 /**
- * The route that stands for all that a server may have of a kind, to ask whether a caller has any right on it. Always the
- * same one: what the rules say of a route is worked out once.
+ * The route that stands for all that a server may have of a kind, to ask whether a caller has any right on it. Always
+ * the same one: what the rules say of a route is worked out once.
  */
 export function anyOf(kind: Kind, server: string): Route {
   const canonical = canonicalName(server, "*");

@@ -1,12 +1,12 @@
 /**
- * Characters that are not seen, or only as a space: soft hyphen, zero-width characters, bidi controls, fillers, variation
- * selectors, tags.
+ * Characters that are not seen, or only as a space: soft hyphen, zero-width characters, bidi controls, fillers,
+ * variation selectors, tags.
  */
 export const invisible = /[\p{Default_Ignorable_Code_Point}\p{Cf}\u2800\ufffc]/gu;
 
 /**
- * Characters that can forge a line of output or hide in one: C0 but tab, DEL, C1, line separators and what is invisible,
- * but for the selector that gives an emoji its colours.
+ * Characters that can forge a line of output or hide in one: C0 but tab, DEL, C1, line separators and what is
+ * invisible, but for the selector that gives an emoji its colours.
  */
 const unsafe = new RegExp(
   `[\\u0000-\\u0008\\u000a-\\u001f\\u007f-\\u009f\\u2028\\u2029]|(?!(?<=\\p{Extended_Pictographic})\\ufe0f)${invisible.source}`,

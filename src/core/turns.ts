@@ -5,7 +5,10 @@ const light = 0.25;
 /** Bytes that are handled at once: few enough that even the shortest messages in them take about a share. */
 const portion = 8 * 1024;
 
-/** Those that have had their share. Each turn of the loop gives one of them another, so that all floods together get no more. */
+/**
+ * Those that have had their share. Each turn of the loop gives one of them another, so that all floods together get no
+ * more.
+ */
 const waiting: (() => void)[] = [];
 
 function giveTurn(): void {

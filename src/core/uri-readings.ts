@@ -113,7 +113,9 @@ const bare = (uri: string): string =>
     );
   });
 
-/** Removes the host of a file, since many servers open its path on their own machine. `open` stays of one with a `*`. */
+/**
+ * Removes the host of a file, since many servers open its path on their own machine. `open` stays of one with a `*`.
+ */
 const local = (uri: string, open = ""): string =>
   uri.replace(/^(file:\/\/)([^/]*)/i, (_, start: string, host: string) => start + (host.includes("*") ? open : ""));
 

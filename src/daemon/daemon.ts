@@ -4,18 +4,18 @@ import { lookEvery } from "../core/clock.ts";
 import { messageOf } from "../core/error-text.ts";
 import type { Self } from "../core/self.ts";
 import { within } from "../core/wait.ts";
+import { gauge } from "../gateway/metrics.ts";
 import { headroom } from "../mcp/message.ts";
 import { type HttpServer, serveHttp } from "../serve/http.ts";
 import { finishSession } from "../serve/session-records.ts";
 import { Sessions } from "../session/sessions.ts";
 import type { Archive } from "./archive.ts";
-import { type FindOptions, loadAt } from "./installation.ts";
+import { withoutGroup } from "./control-groups.ts";
 import type { Engine } from "./engine.ts";
 import { refuseFixedChange } from "./fixed-options.ts";
-import { withoutGroup } from "./control-groups.ts";
-import { createHandlers } from "./handlers/index.ts";
-import { gauge } from "../gateway/metrics.ts";
 import { gaugesOf } from "./gauges.ts";
+import { createHandlers } from "./handlers/index.ts";
+import { type FindOptions, loadAt } from "./installation.ts";
 import { descriptorsOf } from "./open-files.ts";
 import type { OwnLog } from "./own-log.ts";
 import { readinessOf, type State } from "./readiness.ts";
@@ -110,7 +110,7 @@ export class Daemon {
     engine.upstreams().retire();
     this.#http.stop();
     const since = performance.now();
-    // A reload that is under way would start servers behind the stop.
+    // A reload that is under way would put servers in place behind the stop.
     const reloaded = this.#reloading.catch(() => {});
     await within(reloaded, ms, null, () => {});
     await engine.finish(Math.max(0, ms - (performance.now() - since)));
@@ -159,15 +159,13 @@ export class Daemon {
       log.configure(next.config.log);
       this.#rejected = null;
       log.info("configuration loaded", { file: next.file, digest: next.digest });
-      const outdated = this.#tls?.outdated();
-      for (const warning of [...engine.warnings(), ...(outdated ? [outdated] : [])]) log.warn(warning);
+      for (const warning of [...engine.warnings(), this.#tls?.outdated()]) if (warning) log.warn(warning);
     } catch (error) {
-      const cause = messageOf(error);
+      const facts = { file: before.file, cause: messageOf(error) };
       // A warning is one line, and a file may have many mistakes.
-      const mistakes = cause.replaceAll("\n", "; ");
+      const mistakes = facts.cause.replaceAll("\n", "; ");
       this.#rejected = `the configuration was not reloaded, the one before is in force: ${mistakes}`;
-      log.error("configuration rejected; the one before stays in force", { file: before.file, cause });
-      const facts = { file: before.file, cause };
+      log.error("configuration rejected; the one before stays in force", facts);
       await engine.stores.audit
         .recordEvent({ type: "config.rejected", actor, facts })
         .catch((unrecorded: unknown) => log.error("the rejection is not on record", { cause: messageOf(unrecorded) }));

@@ -1,6 +1,6 @@
 import type { Logger } from "../core/log.ts";
 import { within } from "../core/wait.ts";
-import type { ChainHome } from "../store/sqlite/reader.ts";
+import type { ChainHome } from "../store/sqlite/paths.ts";
 import type { Archive } from "./archive.ts";
 
 /** The questions that the Worker answers. */

@@ -4,15 +4,16 @@ import { lowerThreadPriority } from "../core/libc.ts";
 import { type AuditReader, StoreBusy, StoreUnsynced } from "../core/store.ts";
 import { type WalCheckpointer, openWalCheckpointer } from "../store/sqlite/wal-checkpointer.ts";
 import { openIndexWriter } from "../store/sqlite/index-writer.ts";
-import { chainPath, indexPath, openReader, statePath } from "../store/sqlite/reader.ts";
+import { chainPath, indexPath, statePath } from "../store/sqlite/paths.ts";
+import { openReader } from "../store/sqlite/reader.ts";
 import { openUsageStore } from "../store/sqlite/usage.ts";
 import { archiveOf } from "./archive.ts";
 import type { Answers, FromWorker, Request, Start } from "./housekeeper-client.ts";
 import { rollUpPage, type Rollups } from "./rollup.ts";
 import { withUncounted } from "./uncounted-usage.ts";
 
-// Entry file of the only Worker: copies the write-ahead logs, rolls records up, and answers questions that would hold up
-// the thread that serves calls.
+// Entry file of the only Worker: copies the write-ahead logs, rolls records up, and answers questions that would hold
+// up the thread that serves calls.
 
 /** Milliseconds between rollups while records keep coming: fewer, larger transactions cost less. */
 const rollupEvery = 2000;
@@ -107,7 +108,9 @@ class Housekeeper {
     attempt(() => this.#rollups.index?.renew());
   }
 
-  /** One that lies on a full disk keeps neither the other one from being copied nor the records from being rolled up. */
+  /**
+   * One that lies on a full disk keeps neither the other one from being copied nor the records from being rolled up.
+   */
   #copyLogs(): void {
     for (const log of this.#logs) attempt(() => log.run());
   }

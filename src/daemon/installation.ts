@@ -25,7 +25,9 @@ export type FindOptions = Flags & {
   readonly starts?: boolean;
 };
 
-/** Finds and loads the configuration. Throws a Refusal where there is none, ConfigError with everything that is wrong. */
+/**
+ * Finds and loads the configuration. Throws a Refusal where there is none, ConfigError with everything that is wrong.
+ */
 export function openInstallation(options: FindOptions, host: Host = thisHost()): Installation {
   const found = findConfig(host, { flag: options.config, local: options.local });
   if (found.path === null) throw new Refusal("invalid", found.skipped ?? found.why);

@@ -2,7 +2,7 @@ import { existsSync } from "node:fs";
 import type { AuditBroker } from "../audit/broker.ts";
 import { Verifier } from "../audit/verify.ts";
 import { Refusal } from "../control/refusal.ts";
-import { type ChainHome, chainNames, chainPath } from "../store/sqlite/reader.ts";
+import { type ChainHome, chainNames, chainPath } from "../store/sqlite/paths.ts";
 import type { Archive } from "./archive.ts";
 import type { HousekeeperClient } from "./housekeeper-client.ts";
 

@@ -2,7 +2,7 @@ import { existsSync } from "node:fs";
 import { join } from "node:path";
 import { auditOptions, type AuditOptions } from "../audit/options.ts";
 import { installDir, notedChainPath } from "../audit/outside.ts";
-import { installOf, signingKeyFile, signingKeyIn } from "../audit/signing-key.ts";
+import { signingKeyFile, signingKeyIn } from "../audit/signing-key.ts";
 import type { KeyOptions } from "../authn/options.ts";
 import {
   chosenPaths,
@@ -16,11 +16,13 @@ import {
 import { ConfigError } from "../config/problem.ts";
 import { Refusal } from "../control/refusal.ts";
 import { plain } from "../core/text.ts";
-import { type ChainHome, chainPath, statePath } from "../store/sqlite/reader.ts";
+import { type ChainHome, chainPath, statePath } from "../store/sqlite/paths.ts";
 import { openOwnParts } from "./installation.ts";
 import { type Metering, tagsOf } from "./handlers/usage.ts";
 
-/** The state directory that a command without a daemon works on, and what the configuration says, where there is one. */
+/**
+ * The state directory that a command without a daemon works on, and what the configuration says, where there is one.
+ */
 export type OfflineState = {
   readonly paths: Paths;
   /** Where no daemon answered. */
@@ -34,7 +36,9 @@ export type OfflineState = {
   readonly fault: ConfigError | null;
 };
 
-/** Finds it. Throws `ConfigError` where the configuration cannot be used and nothing else says which directory is meant. */
+/**
+ * Finds it. Throws `ConfigError` where the configuration cannot be used and nothing else says which directory is meant.
+ */
 export function findState(flags: Flags): OfflineState {
   const host = thisHost();
   let fault: ConfigError | null = null;
@@ -70,7 +74,7 @@ const indented = (text: string): string => text.replace(/^.*$/gm, (line) => `  $
 /** Where the last writer of the daemon's chain noted that it lies; null: in the state directory. */
 function notedMainPath({ state, heads }: Paths): string | null {
   if (!existsSync(signingKeyFile(state))) return null;
-  return notedChainPath(installDir(heads, installOf(publicKeyIn(state))), "main");
+  return notedChainPath(installDir(heads, publicKeyIn(state)), "main");
 }
 
 /** Without them, every server would seem to have none. */

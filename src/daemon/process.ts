@@ -35,7 +35,9 @@ export function prepareProcess(self: Self): void {
   hideVariables(/^(https?|all|no)_proxy$/i);
 }
 
-/** With less no gateway runs, also without a process of a server: its start waits for ever for a thread, or Bun crashes. */
+/**
+ * With less no gateway runs, also without a process of a server: its start waits for ever for a thread, or Bun crashes.
+ */
 const fewestThreads = 16;
 
 /** What this row of the process's limits says. Null where nothing tells (macOS) and for no limit. */

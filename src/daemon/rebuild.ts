@@ -5,7 +5,8 @@ import type { KeyEvent, Read } from "../core/event.ts";
 import { keyHashForm } from "../core/key-hash.ts";
 import type { Logger } from "../core/log.ts";
 import { StoreBusy, StoreFailed } from "../core/store.ts";
-import { type ChainHome, openReader } from "../store/sqlite/reader.ts";
+import type { ChainHome } from "../store/sqlite/paths.ts";
+import { openReader } from "../store/sqlite/reader.ts";
 import type { StateStore } from "../store/sqlite/state.ts";
 
 export type RebuildOptions = {
@@ -22,8 +23,8 @@ const chain = "main";
 /**
  * Stores the revocations and the freeze that are on record but not in the store, which must not revive a revoked key or
  * end a freeze. The last process may have died after recording a change and before storing it, or the store is an older
- * copy: its `keysAsOf` tells what it has missed. Or it is new, since somebody has deleted it, and the whole log is read.
- * The keys that it never knew are lost.
+ * copy: its `keysAsOf` tells what it has missed. Or it is new, since somebody has deleted it, and the whole log is
+ * read. The keys that it never knew are lost.
  */
 export async function rebuildKeys(options: RebuildOptions): Promise<void> {
   const { store, audit, log } = options;

@@ -5,7 +5,7 @@ import type { AuditBroker } from "../audit/broker.ts";
 import { openAudit, type OpenAuditOptions } from "../audit/open.ts";
 import type { AuditOptions } from "../audit/options.ts";
 import { installDir, noteChainPath } from "../audit/outside.ts";
-import { installOf, loadSigningKey, signingKeyFile } from "../audit/signing-key.ts";
+import { loadSigningKey, signingKeyFile } from "../audit/signing-key.ts";
 import { Keyring } from "../authn/keyring.ts";
 import type { Paths } from "../config/paths.ts";
 import { type Clock, systemClock } from "../core/clock.ts";
@@ -18,7 +18,7 @@ import { locksOf, openFreeChain, needRoom, openState, prepareStateDir } from "..
 import type { Sealer } from "../core/ports.ts";
 import { loadSealKeys } from "../seal/keys.ts";
 import { createSealer } from "../seal/seal.ts";
-import { type ChainHome, chainNames, chainPath, statePath } from "../store/sqlite/reader.ts";
+import { type ChainHome, chainNames, chainPath, statePath } from "../store/sqlite/paths.ts";
 import type { StateStore } from "../store/sqlite/state.ts";
 import { noteKeysAsOf, rebuildKeys } from "./rebuild.ts";
 import { layBallast } from "./ballast.ts";
@@ -99,7 +99,7 @@ export async function openStores(options: StoresOptions): Promise<Stores> {
   });
   // The log is an older copy, from which it goes on: sequences that were counted come again, for other calls.
   if (countedBeyond) store.setUsageMark(chain.chain, end);
-  if (isMain) await noteChainPath(installDir(paths.heads, installOf(keyPair.publicKey)), "main", home.main);
+  if (isMain) await noteChainPath(installDir(paths.heads, keyPair.publicKey), "main", home.main);
   await rebuildKeys({ store, home, audit, log: options.log });
   const keyring = opened.use(new Keyring({ store, clock, makeRoom: ballast.give }));
   if (isMain) followLog(store, audit, keyring);
@@ -123,7 +123,10 @@ export async function openStores(options: StoresOptions): Promise<Stores> {
   };
 }
 
-/** Throws where a key would be made for a log that was begun with another one: what it signs could not be told from that. */
+/**
+ * Throws where a key would be made for a log that was begun with another one: what it signs could not be told from
+ * that.
+ */
 function refuseNewKey(home: ChainHome): void {
   const key = signingKeyFile(home.state);
   if (existsSync(key)) return;
@@ -143,7 +146,10 @@ function storeKnowsLog(state: string): boolean {
   return store.keysAsOf() > 0;
 }
 
-/** Records after which the store's `keysAsOf` is moved on: few enough to read at a start, and the store is seldom synced. */
+/**
+ * Records after which the store's `keysAsOf` is moved on: few enough to read at a start, and the store is seldom
+ * synced.
+ */
 const noteEvery = 20_000;
 
 /** It stays well behind the newest record: a rotation is recorded before it revokes the old key. */
@@ -156,7 +162,9 @@ function followLog(store: StateStore, audit: AuditBroker, keyring: Keyring): voi
   });
 }
 
-/** Says what ends with this process: acts that nothing holds, neither the store nor, for a next start to find, the log. */
+/**
+ * Says what ends with this process: acts that nothing holds, neither the store nor, for a next start to find, the log.
+ */
 function sayLost(log: Logger, { freeze, revocations }: ReturnType<Keyring["saveRest"]>, acts: number): void {
   if (acts === 0) return;
   log.error("acts took effect and could not be recorded; the log will lack them", { acts });

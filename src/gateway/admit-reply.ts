@@ -107,8 +107,9 @@ function missingOf(required: Record<string, unknown>, declared: Readonly<Record<
 }
 
 /**
- * A server wants URLs visited, and then the same call again. This is a question like any other: a modern caller is asked
- * in a round, a legacy caller by the error itself, also if the server is a modern one, in whose era that error is none.
+ * A server wants URLs visited, and then the same call again. This is a question like any other: a modern caller is
+ * asked in a round, a legacy caller by the error itself, also if the server is a modern one, in whose era that error is
+ * none.
  */
 async function visitFirst(gw: Gateway, call: RoutedCall, reply: Refusal): Promise<Reply> {
   const modern = call.inbound.era === "modern";

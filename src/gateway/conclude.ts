@@ -33,8 +33,8 @@ export async function conclude(gw: Gateway, call: Call): Promise<void> {
 }
 
 /**
- * Refuses a request before `handle`, but records and counts it in the same way. Resolves with what its sender may be told:
- * another failure, if the refusal could not be recorded.
+ * Refuses a request before `handle`, but records and counts it in the same way. Resolves with what its sender may be
+ * told: another failure, if the refusal could not be recorded.
  */
 export async function refuse(gw: Gateway, call: Call, failure: Failure): Promise<Failure> {
   call.failure = failure;

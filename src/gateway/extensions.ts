@@ -39,7 +39,9 @@ function extensionsOf(method: string, capabilities: Readonly<Record<string, unkn
   );
 }
 
-/** Whether a method bears the name of an extension: its whole id, or as methods of MCP's own do, the last part of it. */
+/**
+ * Whether a method bears the name of an extension: its whole id, or as methods of MCP's own do, the last part of it.
+ */
 const isNamedAfter = (id: string, method: string): boolean =>
   method === id || method.startsWith(`${id}/`) || method.startsWith(`${id.slice(id.lastIndexOf("/") + 1)}/`);
 
@@ -111,8 +113,8 @@ function serversOf(gw: Gateway, { inbound: { method }, capabilities, scope }: Ca
 }
 
 /**
- * The only server of which the caller may know that it serves the method. If there is none, one where policy then refuses
- * the method as if nobody served it; null if there is none at all.
+ * The only server of which the caller may know that it serves the method. If there is none, one where policy then
+ * refuses the method as if nobody served it; null if there is none at all.
  */
 function theOne(
   { policy }: Gateway,

@@ -19,8 +19,8 @@ import type { Listing } from "../core/upstream.ts";
 import { within } from "../core/wait.ts";
 import type { Implementation } from "../mcp/meta.ts";
 import type { ScanLimits } from "../mcp/scan.ts";
-import type { Listeners } from "./listeners.ts";
 import type { Parking } from "./input/parking.ts";
+import type { Listeners } from "./listeners.ts";
 
 /**
  * Everything that a call needs, compiled once from one configuration. A reload builds another gateway and swaps the
@@ -41,7 +41,9 @@ export type Gateway = {
   catalog: Catalog;
   readonly validator: Validator;
   readonly upstreams: Upstreams;
-  /** Resolves when every server that starts at boot, or was never listed, was listed or failed, or after a fixed time. */
+  /**
+   * Resolves when every server that starts at boot, or was never listed, was listed or failed, or after a fixed time.
+   */
   settled: Promise<void>;
   readonly audit: Audit;
   readonly metrics: Metrics;
@@ -57,9 +59,9 @@ export type Gateway = {
 };
 
 /**
- * Waits for the servers that are not known yet, unless the call is given up, and resolves with the gateway in force then: a
- * reload meanwhile has taken them over or replaced them, and only the new catalog learns what they offer. Throws
- * `session-not-found` where it took the endpoint away.
+ * Waits for the servers that are not known yet, unless the call is given up, and resolves with the gateway in force
+ * then: a reload meanwhile has taken them over or replaced them, and only the new catalog learns what they offer.
+ * Throws `session-not-found` where it took the endpoint away.
  */
 export async function whenSettled(gw: Gateway, call: Pick<Call, "scope" | "controller">): Promise<Gateway> {
   const { signal } = call.controller;
@@ -79,7 +81,10 @@ export function needEndpoint({ catalog }: Gateway, { scope }: Pick<Call, "scope"
   throw new Failure("session-not-found", `There is no endpoint for "${scope}" any more; MCP is at /mcp.`);
 }
 
-/** Some servers show a tool only to certain clients, or to one caller's instance. How long is waited until it is known which, ms. */
+/**
+ * Some servers show a tool only to certain clients, or to one caller's instance. How long is waited until it is known
+ * which, ms.
+ */
 const learnMs = 10_000;
 
 /**

@@ -5,15 +5,15 @@ import type { UpstreamRequest } from "../core/upstream.ts";
 import { checkParamHeaders } from "../mcp/headers.ts";
 import { admitReply } from "./admit-reply.ts";
 import { conclude } from "./conclude.ts";
-import { bridge, needsBridge } from "./input/bridge.ts";
 import { type Gateway, whenSettled } from "./gateway.ts";
-import { type Governed, methodOf } from "./methods.ts";
 import { askCaller, refusalAnswer } from "./input/asking.ts";
+import { bridge, needsBridge } from "./input/bridge.ts";
 import { endRefused } from "./input/refused-retry.ts";
-import type { Resolved } from "./resolved.ts";
 import { needVisited, type NewRequest, recordRetry, retryOf } from "./input/retry.ts";
-import { endOnLoss, failureOf, withRights } from "./revocation.ts";
 import { answersInRounds, resume, Rounds } from "./input/rounds.ts";
+import { type Governed, methodOf } from "./methods.ts";
+import type { Resolved } from "./resolved.ts";
+import { endOnLoss, failureOf, withRights } from "./revocation.ts";
 
 /** Notifications of a legacy client that are passed on to its servers. */
 const passedOn: ReadonlySet<string> = new Set(["notifications/roots/list_changed"]);

@@ -3,7 +3,9 @@ import type { Catalog } from "../core/ports.ts";
 /** Most things that are told one by one: two servers that are alike in one name may be so in all. */
 const mostTold = 5;
 
-/** Sentences about tools and prompts that a server lists, but that nobody is offered for want of a name of their own. */
+/**
+ * Sentences about tools and prompts that a server lists, but that nobody is offered for want of a name of their own.
+ */
 export function nameless(catalog: Catalog): string[] {
   // What is wrong with a URI is for its server to mend.
   const lost = [...catalog.missing(null), ...catalog.collided()].filter(

@@ -29,7 +29,10 @@ async function introduction(gw: Gateway, call: IdentifiedCall): Promise<Introduc
   return { server: gw.identity, capabilities: capabilitiesText(gw, call), instructions };
 }
 
-/** Throws `cancelled` if the request was given up while the servers were waited for: the answer would lack what they offer. */
+/**
+ * Throws `cancelled` if the request was given up while the servers were waited for: the answer would lack what they
+ * offer.
+ */
 export function needWanted({ controller }: Call): void {
   if (controller.signal.aborted) throw new Failure("cancelled", "The request was given up before it was answered.");
 }

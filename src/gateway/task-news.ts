@@ -8,7 +8,10 @@ import { judgeTask, type Task, underHandle } from "./tasks.ts";
 
 type Watched = { readonly handle: string; readonly route: Route };
 
-/** Most states of tasks that wait to be told in their order, and their characters; a server that tells more at once ends the listening. */
+/**
+ * Most states of tasks that wait to be told in their order, and their characters; a server that tells more at once ends
+ * the listening.
+ */
 const mostUntold = { states: 1_000, characters: 32 * 1024 ** 2 };
 
 /** The client that listens. */
@@ -28,7 +31,10 @@ export class TaskNews {
   /** Resolves when all that came is told: to record a question takes time. */
   #told = Promise.resolve();
   readonly #untold = { states: 0, characters: 0 };
-  /** The handles of tasks whose outcome was told. It changes no more, and a server that repeats it must not fill the log. */
+  /**
+   * The handles of tasks whose outcome was told. It changes no more, and a server that repeats it must not fill the
+   * log.
+   */
   readonly #over = new Set<string>();
 
   /** `call`: the request to listen. */

@@ -34,7 +34,8 @@ type Sources = Pick<Gateway, "catalog"> & { readonly upstreams: Pick<Gateway["up
  * whole; of globs nobody can tell whether they are meant to match something today.
  */
 export function unoffered(named: () => Named, sources: Sources): () => readonly string[] {
-  // Looked for once in each catalog, which is replaced when something changes: of many rules and tools it takes a while.
+  // Looked for once in each catalog, which is replaced when something changes: of many rules and tools it takes a
+  // while.
   const found = new WeakMap<Catalog, readonly string[]>();
   return () => {
     const { catalog } = sources;
@@ -86,7 +87,7 @@ const opening = ["$ref", "$dynamicRef", "allOf", "anyOf", "oneOf", "if", "patter
 
 function argumentsOf(tool: Route["tool"]): Arguments {
   const schema = tool?.inputSchema;
-  if (!isObject(schema) || !isObject(schema["properties"])) return null;
+  if (!schema || !isObject(schema["properties"])) return null;
   if (opening.some((keyword) => Object.hasOwn(schema, keyword))) return null;
   const { additionalProperties = false } = schema;
   return additionalProperties === false ? new Set(Object.keys(schema["properties"])) : null;

@@ -4,8 +4,8 @@ import { updateParams } from "../mcp/subscription.ts";
 import type { Gateway } from "./gateway.ts";
 
 /**
- * A resource that a caller subscribed to; `uri` is the URI that the caller used. A subscription outlives its request and
- * reloads, so it must hold neither the message nor the gateway.
+ * A resource that a caller subscribed to; `uri` is the URI that the caller used. A subscription outlives its request
+ * and reloads, so it must hold neither the message nor the gateway.
  */
 export type Subscribed = Pick<IdentifiedCall, "who" | "source" | "scope"> & {
   readonly route: Route;

@@ -1,3 +1,4 @@
+import type { Tool } from "../core/call.ts";
 import { Failure } from "../core/failure.ts";
 import type { Inbound } from "../core/inbound.ts";
 import { isObject } from "../core/json.ts";
@@ -26,8 +27,8 @@ export function encodeHeader(value: string): string {
 }
 
 /**
- * Reads the value of an HTTP field; null if it is not a valid sentinel or has characters that are not allowed. Clients in
- * Go write UTF-8 without a sentinel.
+ * Reads the value of an HTTP field; null if it is not a valid sentinel or has characters that are not allowed. Clients
+ * in Go write UTF-8 without a sentinel.
  */
 export function decodeHeader(field: string): string | null {
   const value = field.replace(/^[ \t]+|[ \t]+$/g, "");
@@ -60,7 +61,7 @@ export function readParamHeaders(headers: Headers): Readonly<Record<string, stri
 type Written = Pick<Inbound, "params" | "text" | "spans">;
 
 /** The headers that repeat a call's arguments for a modern HTTP upstream, as the tool's schema asks. */
-export function paramHeaders(inputSchema: unknown, call: Written): Record<string, string> {
+export function paramHeaders(inputSchema: Tool["inputSchema"], call: Written): Record<string, string> {
   const headers: Record<string, string> = {};
   for (const { name, path } of headerNames(inputSchema).headers) {
     const value = fieldText(valueAt(call.params.arguments, path), call, path);
@@ -72,7 +73,7 @@ export function paramHeaders(inputSchema: unknown, call: Written): Record<string
 /** Throws `header-mismatch` if the `Mcp-Param-*` headers of a call do not repeat its arguments. */
 export function checkParamHeaders(
   received: Readonly<Record<string, string>>,
-  inputSchema: unknown,
+  inputSchema: Tool["inputSchema"],
   call: Written,
 ): void {
   for (const header of headerNames(inputSchema).headers) {
@@ -114,8 +115,8 @@ const isRounded = (value: unknown): boolean =>
   typeof value === "number" && !Number.isSafeInteger(value) && (Number.isInteger(value) || !Number.isFinite(value));
 
 /**
- * The text of an argument in a header; null if no header can repeat it: absent, not primitive, or a number too large and
- * not written in digits alone. Servers in Python compare every digit.
+ * The text of an argument in a header; null if no header can repeat it: absent, not primitive, or a number too large
+ * and not written in digits alone. Servers in Python compare every digit.
  */
 function fieldText(value: unknown, { text, spans }: Written, path: readonly string[]): string | null {
   if (typeof value === "string") return value;
@@ -148,8 +149,7 @@ const none: ParamHeaders = { headers: [], invalid: null };
 const known = new WeakMap<object, ParamHeaders>();
 
 /** The headers that an input schema asks for, or what is wrong with them (2026-07-28, `x-mcp-header`). */
-export function headerNames(inputSchema: unknown): ParamHeaders {
-  if (!isObject(inputSchema)) return none;
+export function headerNames(inputSchema: Tool["inputSchema"]): ParamHeaders {
   let found = known.get(inputSchema);
   if (!found) known.set(inputSchema, (found = search(inputSchema)));
   return found;
@@ -157,12 +157,12 @@ export function headerNames(inputSchema: unknown): ParamHeaders {
 
 /** A schema still to be searched; `path` is null if no chain of `properties` leads to it. */
 type Visit = {
-  readonly schema: Record<string, unknown>;
+  readonly schema: Tool["inputSchema"];
   readonly path: readonly string[] | null;
   readonly depth: number;
 };
 
-function search(root: Record<string, unknown>): ParamHeaders {
+function search(root: Tool["inputSchema"]): ParamHeaders {
   const headers: ParamHeader[] = [];
   const names = new Set<string>();
   const queue: Visit[] = [{ schema: root, path: [], depth: 0 }];

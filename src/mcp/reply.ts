@@ -45,7 +45,10 @@ export function failureMessage(
   return errorMessage(idText, codeOf(failure, inbound), sentence(failure), shown);
 }
 
-/** Completion too can name what there is not; only where a resource is asked for itself have older revisions a code for that. */
+/**
+ * Completion too can name what there is not; only where a resource is asked for itself have older revisions a code for
+ * that.
+ */
 function codeOf({ row: { rpc, legacyRpc = rpc } }: Failure, inbound: Inbound | null): number {
   return inbound?.era === "legacy" && inbound.method.startsWith("resources/") ? legacyRpc : rpc;
 }
@@ -124,7 +127,7 @@ function shapeOf({ method, params }: Inbound, type: string | null): Shape {
  * Translates a result for the caller's era, raw JSON in and out. Only top-level members change. Reserved `_meta` keys
  * are set by the gateway, never taken from an upstream.
  */
-export function shapeResult(reply: Pick<Reply, "text" | "era">, to: Era, shape: Shape, server: Implementation): string {
+function shapeResult(reply: Pick<Reply, "text" | "era">, to: Era, shape: Shape, server: Implementation): string {
   const { text: result, era: from } = reply;
   if (shape === "own" || (from === "legacy" && to === "legacy" && !mayHold(result, "_meta"))) return result;
   const all = members(result);

@@ -47,7 +47,8 @@ let keyCount = 0;
 
 /**
  * Throws if text nests too deep, holds too many values or repeats a key in an object (escapes decoded). Takes one pass,
- * before JSON.parse, whose work has no limit. Invalid JSON may pass: JSON.parse finds that. Returns the number of values.
+ * before JSON.parse, whose work has no limit. Invalid JSON may pass: JSON.parse finds that. Returns the number of
+ * values.
  */
 export function scan(text: string, limits: ScanLimits): number {
   const escapes = text.includes("\\");

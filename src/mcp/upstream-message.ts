@@ -41,8 +41,8 @@ export type UpstreamMessage =
     };
 
 /**
- * Reads one message from an upstream. The upstream is not trusted to follow the protocol; never throws. A member that is
- * null counts as absent, since there are servers that write each one they know.
+ * Reads one message from an upstream. The upstream is not trusted to follow the protocol; never throws. A member that
+ * is null counts as absent, since there are servers that write each one they know.
  */
 export function readUpstream(text: string, limits: ScanLimits): UpstreamMessage {
   let message: unknown;
@@ -70,8 +70,8 @@ export function readUpstream(text: string, limits: ScanLimits): UpstreamMessage 
 const digits = /^\d{1,15}$/;
 
 /**
- * The id of an answer in the spelling of the gateway, whose ids are whole numbers; null if it can be none of them. There
- * are servers that repeat 1 as `1.0` or `"1"`, and the official SDKs take both.
+ * The id of an answer in the spelling of the gateway, whose ids are whole numbers; null if it can be none of them.
+ * There are servers that repeat 1 as `1.0` or `"1"`, and the official SDKs take both.
  */
 export function ownId(id: unknown): string | null {
   if (Number.isSafeInteger(id)) return String(id);

@@ -24,8 +24,8 @@ export type Rule = {
   readonly reason: string | null;
   readonly conditions: readonly Condition[];
   /**
-   * Whether the rule is about a route, its conditions aside; null if it is about some of the route's URIs. `readings` say
-   * what the name may mean, if it is a URI or a URI template.
+   * Whether the rule is about a route, its conditions aside; null if it is about some of the route's URIs. `readings`
+   * say what the name may mean, if it is a URI or a URI template.
    */
   readonly selects: (route: Route, readings: Readings | null) => Truth;
   /** The literal beginnings of the URIs that the rule is about; none if it is about no resource. */

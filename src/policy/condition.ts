@@ -100,7 +100,9 @@ function isPosed(object: object, key: string): boolean {
   return only !== undefined && only !== key;
 }
 
-/** The argument that a server which ignores case may take for the one at a condition's path; null where there is none. */
+/**
+ * The argument that a server which ignores case may take for the one at a condition's path; null where there is none.
+ */
 export function posing(args: unknown, path: string): string | null {
   const [root, ...keys] = path.split(".");
   if (root !== "args") return null;

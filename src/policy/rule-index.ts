@@ -6,8 +6,8 @@ import type { Readings } from "../core/uri-readings.ts";
 export type About<Rule> = (readings: Readings | null) => readonly Rule[];
 
 /**
- * Finds rules by the literal beginnings of the URIs that they are about. Callers choose the URIs of resources, so one must
- * not cost a look at every rule.
+ * Finds rules by the literal beginnings of the URIs that they are about. Callers choose the URIs of resources, so one
+ * must not cost a look at every rule.
  */
 export function indexRules<Rule extends { readonly beginnings: readonly string[] }>(
   rules: readonly Rule[],

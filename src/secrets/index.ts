@@ -80,9 +80,9 @@ function lookUp(reference: string, options: SecretsOptions): Found {
 }
 
 /**
- * Makes the function that resolves `${VAR}`, `${VAR:-default}` (the default also replaces an empty value), `${file:PATH}` (without one final
- * line end) and `${credential:NAME}`. `$${` stands for a literal `${`. `${principal.…}` stays: the policy fills it in
- * for each call. Values are never resolved again. Throws SecretError.
+ * Makes the function that resolves `${VAR}`, `${VAR:-default}` (the default also replaces an empty value),
+ * `${file:PATH}` (without one final line end) and `${credential:NAME}`. `$${` stands for a literal `${`.
+ * `${principal.…}` stays: the policy fills it in for each call. Values are never resolved again. Throws SecretError.
  */
 export function createResolver(options: SecretsOptions): (text: string) => Resolved {
   return (text) => {

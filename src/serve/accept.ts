@@ -42,7 +42,9 @@ export function needEventStream(headers: Headers): void {
   throw new Failure("invalid-request", "GET opens an event stream: send Accept: text/event-stream.");
 }
 
-/** Whether a client reads event streams: one without Accept does (RFC 9110, 12.5.1), one that names only JSON does not. */
+/**
+ * Whether a client reads event streams: one without Accept does (RFC 9110, 12.5.1), one that names only JSON does not.
+ */
 export function takesEvents(headers: Headers): boolean {
   const accept = headers.get("accept");
   return accept === null || (eventStream.test(accept) && !ruledOut.test(accept));

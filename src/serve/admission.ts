@@ -20,8 +20,8 @@ export async function authenticate(gw: Gateway, request: HttpRequest): Promise<P
 }
 
 /**
- * The answer to the caller that `authenticate` finds, and to the session that `find` finds for it; a response if there is no
- * such endpoint. What `answer` throws is recorded.
+ * The answer to the caller that `authenticate` finds, and to the session that `find` finds for it; a response if there
+ * is no such endpoint. What `answer` throws is recorded.
  */
 export async function answerCaller<T>(
   gw: Gateway,

@@ -15,7 +15,9 @@ const bounds = { ofOne: 128 * 1024 ** 2, ofAll: 512 * 1024 ** 2 };
 const ofEach = 128 * 1024;
 /** Bytes that each chunk of a body counts as at least, since it takes so much memory. */
 const ofChunk = 256;
-/** Chunks that any body may have. Each takes others a microsecond, so a long body may have more only if they are larger. */
+/**
+ * Chunks that any body may have. Each takes others a microsecond, so a long body may have more only if they are larger.
+ */
 const fewChunks = 65_536;
 
 /** Reads request bodies, limited in size, number of bytes and time. One timer watches all of them. */

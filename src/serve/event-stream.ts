@@ -3,7 +3,7 @@ import { keepAlive } from "../mcp/sse.ts";
 import type { Reader } from "../session/streams.ts";
 import type { Traffic } from "../session/traffic.ts";
 import type { HttpContext } from "./http-request.ts";
-import { maxOwed, maxQueued } from "./queue-limits.ts";
+import { hasRoom, maxOwed } from "./queue-limits.ts";
 import { UnreadBody } from "./unread-body.ts";
 
 const headers = {
@@ -37,7 +37,9 @@ export class EventStream implements Reader {
   readonly #timer: ReturnType<typeof setInterval>;
   #closed = false;
 
-  /** Closes if more than `maxOwed` bytes are unread. `onClose` is called once, whichever side closes. */
+  /**
+   * Closes on a message with `must` when `maxOwed` bytes are unread. `onClose` is called once, whichever side closes.
+   */
   constructor(traffic: Traffic, maxOwed: number, who: Principal, onClose: () => void) {
     this.#traffic = traffic;
     this.#maxOwed = maxOwed;
@@ -53,7 +55,7 @@ export class EventStream implements Reader {
 
   write(event: string, must: boolean): void {
     if (this.#closed) return;
-    if (this.#body.owed < (must ? this.#maxOwed : maxQueued)) return this.#body.write(encoder.encode(event));
+    if (hasRoom(this.#body.owed, must, this.#maxOwed)) return this.#body.write(encoder.encode(event));
     if (!must) return void this.#traffic.lost++;
     this.#traffic.leftUnread(this.#owner, this.#body.owed);
     this.close();

@@ -46,7 +46,7 @@ export function health({ current, readiness, metrics }: HealthOptions): Record<s
  * Whether the request comes from a process on this machine, not through a proxy or from a page of another host: one of
  * `allowedOrigins` may read what a browser here is answered, but needs a key as any caller.
  */
-export function isLocal({ raw: { headers }, ip }: Pick<HttpRequest, "raw" | "ip">): boolean {
+export function isLocal({ raw: { headers }, ip }: HttpRequest): boolean {
   const source = sourceOf(headers, ip);
   return source.loopback && !source.forwarded && !headers.has("origin") && !isPublicName(headers.get("host") ?? "");
 }

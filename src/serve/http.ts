@@ -8,9 +8,9 @@ import { noRegistration, nothingHere } from "./admission.ts";
 import { BodyReader } from "./body.ts";
 import { ConnectionSlots } from "./connection-slots.ts";
 import { cors } from "./cors.ts";
+import { health, type HealthOptions, isLocal } from "./health.ts";
 import { type HttpContext, HttpRequest } from "./http-request.ts";
 import { shedIdleConnections } from "./idle-connections.ts";
-import { health, type HealthOptions, isLocal } from "./health.ts";
 import { originGuard, type OriginOptions } from "./origin.ts";
 import { PostEndpoint } from "./post-endpoint.ts";
 import { refusal } from "./reply.ts";
@@ -50,8 +50,8 @@ const idleSeconds = 30;
 
 /**
  * A call may take long, so after `after` ms the connection of a request is no longer closed for silence, and its stream
- * is opened if its client reads one; after `resumable` ms if that client, cut off, could come back to the stream. `every`
- * is the time between two checks, ms.
+ * is opened if its client reads one; after `resumable` ms if that client, cut off, could come back to the stream.
+ * `every` is the time between two checks, ms.
  */
 type Patience = { readonly after: number; readonly resumable: number; readonly every: number };
 
@@ -70,10 +70,9 @@ export function serveHttp(options: HttpOptions): HttpServer {
   const { preflight, stamp } = cors(options.allowedOrigins);
   const pending = new List<HttpRequest>();
 
-  const answer: Answer = async (req, server, from) => {
-    if (isCrowded(server, pending.size, max) && !isForOperators(req, server))
-      return stamp(req, refusal(turnAway(options)));
+  const answer: Answer = async (req, from) => {
     const request = new HttpRequest(req, from && plainAddress(from.address));
+    if (isCrowded(server, pending.size, max) && !isForOperators(request)) return stamp(req, refusal(turnAway(options)));
     const node = pending.add(request);
     try {
       guard(req.headers);
@@ -134,7 +133,7 @@ function logFault(log: Logger, { code, message, row, detail: { internal } }: Fai
   else if (internal && row.status !== "auth-failed") log.error("request failed", { cause: internal }, code);
 }
 
-type Answer = (req: Request, server: Server<SocketData>, from: SocketAddress | null) => Promise<Response | undefined>;
+type Answer = (req: Request, from: SocketAddress | null) => Promise<Response | undefined>;
 
 /**
  * Gives others their turn when a client sends one request after the other without waiting for answers: Bun hands on all
@@ -149,9 +148,9 @@ function takingTurns(answer: Answer) {
       port = from?.port ?? 0;
       turn = new Turn();
     }
-    if (turn.spent) return turn.next().then(() => answer(req, server, from));
+    if (turn.spent) return turn.next().then(() => answer(req, from));
     turn.begin();
-    const response = answer(req, server, from);
+    const response = answer(req, from);
     turn.over();
     return response;
   };
@@ -226,9 +225,9 @@ function isCrowded(server: Server<SocketData>, running: number, max: number): bo
 }
 
 /** Whether the request is one by which operators see that all places are taken. */
-function isForOperators(req: Request, server: Server<SocketData>): boolean {
-  const path = pathOf(req.url);
-  return path === "/live" || (path === "/metrics" && isLocal({ raw: req, ip: server.requestIP(req)?.address ?? null }));
+function isForOperators(request: HttpRequest): boolean {
+  const path = pathOf(request.raw.url);
+  return path === "/live" || (path === "/metrics" && isLocal(request));
 }
 
 /** The refusal of a request because all places are taken, counted and logged. */

@@ -1,7 +1,9 @@
 import { readdir } from "node:fs/promises";
 
 const every = 500;
-/** Descriptors that a gateway without connections, children and requests holds: databases, listeners, its own threads. */
+/**
+ * Descriptors that a gateway without connections, children and requests holds: databases, listeners, its own threads.
+ */
 export const ownDescriptors = 64;
 
 /**

@@ -35,9 +35,9 @@ type Arrival = Presented & {
 };
 
 /**
- * The POSTs of streamable HTTP, in both eras. A POST from a known caller is one message, which becomes one call, or a batch
- * of them. It is answered as a whole once that has ended, unless its `PostStream` was opened before: then the answer is
- * the last event of the stream.
+ * The POSTs of streamable HTTP, in both eras. A POST from a known caller is one message, which becomes one call, or a
+ * batch of them. It is answered as a whole once that has ended, unless its `PostStream` was opened before: then the
+ * answer is the last event of the stream.
  */
 export class PostEndpoint {
   readonly #context: HttpContext;

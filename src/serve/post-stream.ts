@@ -50,7 +50,9 @@ export class PostStream {
   #log: StreamLog | null = null;
   /** Withdraws the open questions of calls that have ended. */
   #asking: AbortController | null = null;
-  /** The POST has its answer: who still holds its call, such as a server that was started for it, reaches nobody here. */
+  /**
+   * The POST has its answer: who still holds its call, such as a server that was started for it, reaches nobody here.
+   */
   #over = false;
 
   constructor(who: Principal, session: Session | null, traffic: Traffic, maxOwed: number) {

@@ -2,8 +2,8 @@ import type { Gateway } from "../gateway/gateway.ts";
 import type { Traffic } from "../session/traffic.ts";
 
 /**
- * Bytes that may wait until a client reads them; a slower one loses notifications, but no result, and not that its lists
- * have changed.
+ * Bytes that may wait until a client reads them; a slower one loses notifications, but no result, and not that its
+ * lists have changed.
  */
 export const maxQueued = 1024 ** 2;
 
@@ -11,10 +11,14 @@ export const maxQueued = 1024 ** 2;
 const leastOwed = 8 * 1024 ** 2;
 
 /**
- * Bytes after which a client that does not read even its results counts as gone. Several of the longest may be ready at
- * the same moment, before anybody could have read one.
+ * Bytes after which a client that does not read even its results counts as gone: the next message that must arrive ends
+ * its connection. Several of the longest results may be ready at the same moment, before anybody could have read one.
  */
 export const maxOwed = ({ caps }: Gateway): number => maxQueued + Math.max(4 * caps.result, leastOwed);
+
+/** Whether a client that has not read `queued` bytes is sent one more message. One without `must` is dropped if not. */
+export const hasRoom = (queued: number, must: boolean, maxOwed: number): boolean =>
+  queued < (must ? maxOwed : maxQueued);
 
 /** Bytes that are handed to Bun at once; they cannot be taken back. */
 export const portion = 64 * 1024;
@@ -53,12 +57,12 @@ export function sendWithin(
   return (message, must) => {
     const bytes = queued();
     const owed = maxOwed(current());
-    if (bytes > owed) {
-      traffic.leftUnread(owner, bytes);
-      return end(leftUnread);
+    if (hasRoom(bytes, must, owed)) {
+      write(message);
+      return boundUnread(traffic, owner, queued(), owed);
     }
-    if (!must && bytes >= maxQueued) return void traffic.lost++;
-    write(message);
-    boundUnread(traffic, owner, queued(), owed);
+    if (!must) return void traffic.lost++;
+    traffic.leftUnread(owner, bytes);
+    end(leftUnread);
   };
 }

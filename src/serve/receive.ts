@@ -14,9 +14,9 @@ export type Received = Readonly<Pick<CallInit, "inbound" | "fault">>;
 const lastBatches: Revision = "2025-03-26";
 
 /**
- * Reads one message, or several as one array from a client of a revision that has batches. An error becomes the `fault` of
- * its message, to be refused when the call is handled. A batch that is wrong as a whole is one message with a fault: none
- * of those in it may run then.
+ * Reads one message, or several as one array from a client of a revision that has batches. An error becomes the `fault`
+ * of its message, to be refused when the call is handled. A batch that is wrong as a whole is one message with a fault:
+ * none of those in it may run then.
  */
 export function receive(text: string, gw: Gateway, context: WireContext): Received | Received[] {
   if (!isBatch(text) || !takesBatches(context)) return receiveOne(text, gw, context);
@@ -66,13 +66,11 @@ function receiveBatch(text: string, gw: Gateway, context: WireContext): Received
 }
 
 /**
- * The id under which an unreadable message is refused. What is no request may be the answer of a session's client, under
- * an id of the gateway's own: without HTTP the client would take the refusal for the answer to its own request of that id.
+ * The id under which an unreadable message is refused. What is no request may be the answer of a session's client,
+ * under an id of the gateway's own: without HTTP the client would take the refusal for the answer to its own request of
+ * that id.
  */
-export function refusedId(
-  text: string,
-  { headers, revision }: Pick<WireContext, "headers" | "revision">,
-): string | null {
+function refusedId(text: string, { headers, revision }: Pick<WireContext, "headers" | "revision">): string | null {
   const mayAnswer = headers === null && revision !== null && idsIn(text, "requests").length === 0;
   return mayAnswer ? null : idOf(text);
 }

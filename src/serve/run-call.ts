@@ -53,7 +53,9 @@ export async function runCall(
   }
 }
 
-/** Lets the client cancel each request of its batch at once, also those that begin later; what is refused never begins. */
+/**
+ * Lets the client cancel each request of its batch at once, also those that begin later; what is refused never begins.
+ */
 export function announce(batch: readonly Received[], session: Session | null): void {
   for (const { inbound, fault } of batch) {
     if (!fault && inbound.kind === "request" && inbound.idText !== null) session?.calls.expect(inbound.idText);

@@ -30,8 +30,8 @@ export function sessionMethods(context: HttpContext): Methods {
 }
 
 /**
- * Opens a stream of a legacy session: messages outside of calls, or with `Last-Event-ID` the rest of the stream that the
- * event belongs to. Without a session there is none (2025-03-26 and later, transports).
+ * Opens a stream of a legacy session: messages outside of calls, or with `Last-Event-ID` the rest of the stream that
+ * the event belongs to. Without a session there is none (2025-03-26 and later, transports).
  */
 function stream(context: HttpContext, request: HttpRequest, own: Own): Response {
   const { headers } = request.raw;

@@ -40,7 +40,10 @@ const outletOf = (socket: Socket) => ({
   end: (why: string) => drop(socket, why),
 });
 
-/** Ends a socket whose client does not read. Of one that is only closed, Bun keeps what is unread, and counts it no more. */
+/**
+ * Ends a socket whose client does not read. Of one that is only closed, Bun keeps what is unread, and counts it no
+ * more.
+ */
 function drop(socket: Socket, why: string): void {
   socket.data.connection?.close(why);
   socket.terminate();

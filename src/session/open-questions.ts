@@ -22,8 +22,8 @@ export class OpenQuestions {
   readonly #waiting = new Map<string, Waiting>();
   readonly #traffic: Traffic;
   /**
-   * A client that initializes anew on its connection may still answer what it was asked before: that must not be an id of
-   * the present session.
+   * A client that initializes anew on its connection may still answer what it was asked before: that must not be an id
+   * of the present session.
    */
   #last = randomInt(firstBelow);
   /** Why nothing can be asked any more; null while it can. */

@@ -122,7 +122,9 @@ export class Session implements ClientSession {
     this.questions.close(new Failure("input-unavailable", message));
   }
 
-  /** Ends its calls, questions, subscriptions and streams; `why` is for callers, unless the client has gone for good. */
+  /**
+   * Ends its calls, questions, subscriptions and streams; `why` is for callers, unless the client has gone for good.
+   */
   end(why?: string): void {
     if (!this.#ended) this.#traffic.sessions--;
     this.#ended = true;

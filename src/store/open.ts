@@ -6,7 +6,7 @@ import { lockHolder, tryLock } from "../core/libc.ts";
 import { type AuditStore, StoreFailed } from "../core/store.ts";
 import { openChain } from "./sqlite/chain.ts";
 import { withPath } from "./sqlite/database.ts";
-import { type ChainHome, chainPath, statePath } from "./sqlite/reader.ts";
+import { type ChainHome, chainPath, statePath } from "./sqlite/paths.ts";
 import { openStateStore, type StateStore } from "./sqlite/state.ts";
 import { syncDirectory } from "./sqlite/wal.ts";
 
@@ -98,7 +98,9 @@ export function openFreeChain(home: ChainHome, chains: readonly string[]): Opene
   return null;
 }
 
-/** SQLite follows a link, and keeps its log beside the real file; a lock beside the link would keep nobody from that. */
+/**
+ * SQLite follows a link, and keeps its log beside the real file; a lock beside the link would keep nobody from that.
+ */
 function refuseLink(path: string): void {
   if (!lstatSync(path, { throwIfNoEntry: false })?.isSymbolicLink()) return;
   throw new StoreFailed(`${path} is a symbolic link; name the real file in audit.path instead`);

@@ -174,7 +174,8 @@ export class CallerInstances {
       },
     };
     const client = this.#clientOf(spec);
-    // Before the first call: by way of the session if that listens outside of calls, else of the call that needs the instance.
+    // Before the first call: by way of the session if that listens outside of calls, else of the call that needs the
+    // instance.
     const ask = client?.isThere ? client.ask : byCall;
     const first = ask && isObject(objectIn(spec.declares).roots) ? new FirstQuestions(ask) : null;
     let asker = first?.ask ?? client?.ask ?? null;
@@ -193,7 +194,10 @@ export class CallerInstances {
     }
   }
 
-  /** The client of an instance that is one session's own, and whether it can be asked now; null for every other instance. */
+  /**
+   * The client of an instance that is one session's own, and whether it can be asked now; null for every other
+   * instance.
+   */
   #clientOf({ owner, session, asks }: Spec): { readonly ask: AskClient; readonly isThere: boolean } | null {
     if (!asks || owner === null || session === null) return null;
     const { options, host } = this.#terms;

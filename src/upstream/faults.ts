@@ -10,8 +10,8 @@ import { cut, plain } from "../core/text.ts";
 const longestWords = 8 * 1024;
 
 /**
- * A server's own words, shortened and safe to print. Without the `secrets`: many servers repeat the credentials that they
- * refuse, and what is said of a server is told to others than its caller.
+ * A server's own words, shortened and safe to print. Without the `secrets`: many servers repeat the credentials that
+ * they refuse, and what is said of a server is told to others than its caller.
  */
 export function quoted(text: string, secrets: readonly string[]): string {
   const shown = maskSpelled(text.slice(0, longestWords), spellingsOf(secrets));

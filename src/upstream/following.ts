@@ -24,8 +24,8 @@ export class Following {
   }
 
   /**
-   * Asks the server of a slot to announce changes of tasks, and waits until it agrees. Throws `upstream-down` if it does
-   * not, for any of the tasks, or not before the caller leaves.
+   * Asks the server of a slot to announce changes of tasks, and waits until it agrees. Throws `upstream-down` if it
+   * does not, for any of the tasks, or not before the caller leaves.
    */
   async begin({ capabilities, controller: { signal } }: Call, slot: Slot, watch: TaskWatch): Promise<Followed> {
     const { id: server, timeout } = this.#terms.options;

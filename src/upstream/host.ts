@@ -20,7 +20,10 @@ export type Tuning = {
   readonly patience: Patience;
   /** From the start of an instance to the end of its handshake; npx may have to download first. */
   readonly start: number;
-  /** How long a server may be silent when it is asked which era it speaks, before it is asked for the legacy handshake too. */
+  /**
+   * How long a server may be silent when it is asked which era it speaks, before it is asked for the legacy handshake
+   * too.
+   */
   readonly probe: number;
   /** Between the notice that a list has changed and reading it anew. */
   readonly debounce: number;
@@ -62,7 +65,7 @@ export type SetHost = Pick<Validator, "refuses" | "refusesOutput" | "unchecked">
 };
 
 /**
- * How one server is run, as it is configured at the moment. A reload replaces both parts under what goes on, so read them
- * when they are needed.
+ * How one server is run, as it is configured at the moment. A reload replaces both parts under what goes on, so read
+ * them when they are needed.
  */
 export type Terms = { readonly options: ServerOptions; readonly host: SetHost };

@@ -22,10 +22,10 @@ type Running = Instance & {
 };
 
 /**
- * The instance of one server that serves the gateway itself and declares no capabilities: by it is known what the server
- * offers, its health, and so its state. One attempt to start the instance is made at a time; one that fails, and an
- * instance that ends, is followed by the next after a while. On the instance one thing is done at a time too: lists are
- * read, or it is checked.
+ * The instance of one server that serves the gateway itself and declares no capabilities: by it is known what the
+ * server offers, its health, and so its state. One attempt to start the instance is made at a time; one that fails, and
+ * an instance that ends, is followed by the next after a while. On the instance one thing is done at a time too: lists
+ * are read, or it is checked.
  */
 export class OwnInstance {
   readonly #terms: Terms;

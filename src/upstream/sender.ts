@@ -140,8 +140,8 @@ export class Sender {
   }
 
   /**
-   * The level of log messages to ask a legacy server for before the call; null when none need be asked for. Other callers
-   * of the instance do not get the messages that they did not want.
+   * The level of log messages to ask a legacy server for before the call; null when none need be asked for. Other
+   * callers of the instance do not get the messages that they did not want.
    */
   #levelFor(slot: Slot, { peer }: Instance, call: Call): LogLevel | null {
     const wanted = wantedLevel(call);

@@ -117,8 +117,8 @@ export class SubscriptionGroup {
   }
 
   /**
-   * Subscribes a client; `answer` is the server's first, and `end` ends the subscription. What is made here outlasts the
-   * caller's request: made where that is known, it would hold its message in memory.
+   * Subscribes a client; `answer` is the server's first, and `end` ends the subscription. What is made here outlasts
+   * the caller's request: made where that is known, it would hold its message in memory.
    */
   add(client: object, uri: string, updated: Updated): { readonly answer: Promise<void>; readonly end: () => void } {
     const known = this.#wanted.get(uri);

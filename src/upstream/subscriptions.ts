@@ -5,7 +5,9 @@ import { faults } from "./faults.ts";
 import type { Slot } from "./instances/pool.ts";
 import { type GroupHost, SubscriptionGroup, type SubscriptionsHost } from "./subscription-group.ts";
 
-/** Most resources subscribed to at one server, each of which costs it something: four times what one principal may have. */
+/**
+ * Most resources subscribed to at one server, each of which costs it something: four times what one principal may have.
+ */
 export const mostSubscriptions = 4_096;
 
 /** Subscriptions to resources: one for each URI and instance, however many callers share it. */

@@ -66,8 +66,8 @@ export class Supervisor {
 
   /**
    * Nobody can call a tool that no list shows: an on-demand server is started to be listed, a program in its turn, then
-   * rests until it is called. A call of what its predecessor offered starts it at once, and where it failed then, it waits
-   * as after any failure.
+   * rests until it is called. A call of what its predecessor offered starts it at once, and where it failed then, it
+   * waits as after any failure.
    */
   async #listOnce(): Promise<void> {
     const { options, host } = this.#terms;

@@ -3,17 +3,17 @@ import type { Failure } from "../core/failure.ts";
 import type { LocalServer, Upstreams } from "../core/ports.ts";
 import { emptyListing, type Listing, type Notice, type ServerStatus } from "../core/upstream.ts";
 import { usualBreaker } from "./breaker.ts";
-import { baseEnv } from "./process/child-env.ts";
 import { StartQueue } from "./discovery/start-queue.ts";
 import { faults } from "./faults.ts";
 import type { SetHost, Tuning } from "./host.ts";
 import { identityOf, listIdentityOf } from "./identity.ts";
 import type { ServerOptions } from "./options.ts";
+import { baseEnv } from "./process/child-env.ts";
 import { type Reaper, startReaper } from "./process/reaper.ts";
 import type { StderrLog } from "./process/stderr-log.ts";
+import { endOrphans, usualPatience } from "./process/tree.ts";
 import { Subscriptions } from "./subscriptions.ts";
 import { Supervisor } from "./supervisor.ts";
-import { endOrphans, usualPatience } from "./process/tree.ts";
 
 /** What a set consists of, and what its servers need. */
 type UpstreamsOptions = Omit<
@@ -35,6 +35,18 @@ export const usualTuning: Tuning = {
   debounce: 250,
 };
 
+/** What all sets of a process have in common. */
+type Shared = {
+  /** Those who hear what servers say outside of any exchange. */
+  readonly hearers: ((notice: Notice) => void)[];
+  /** Servers that reloads have removed or changed and that may still finish calls; the last set stops them. */
+  readonly draining: Set<Supervisor>;
+  readonly starts: StartQueue;
+  reaper: Reaper | null;
+  /** Whether the gateway is about to stop. */
+  retired: boolean;
+};
+
 const removed = (server: string): Failure => faults.down(server, "it was removed from the configuration");
 
 function notifyAll(listeners: readonly (() => void)[]): void {
@@ -49,9 +61,7 @@ export class ManagedUpstreams implements Upstreams {
   readonly #supervisors = new Map<string, Supervisor>();
   readonly #listeners: (() => void)[] = [];
   readonly #callerListeners: (() => void)[] = [];
-  readonly #hearers: ((notice: Notice) => void)[];
-  /** Servers that reloads have removed or changed and that may still finish calls; shared by all sets, the last of which stops them. */
-  readonly #draining: Set<Supervisor>;
+  readonly #shared: Shared;
   /** The subscriptions of removed servers, by id; they go on once there is a server of that id again. */
   readonly #parked = new Map<string, Subscriptions>();
   /** Null once this set has taken over; else each set would keep all earlier ones in memory. */
@@ -59,24 +69,26 @@ export class ManagedUpstreams implements Upstreams {
   #settled: Promise<unknown> = Promise.resolve();
   #booted: Promise<unknown> = Promise.resolve();
   readonly #awaited = new Set<string>();
-  #reaper: Reaper | null = null;
-  /** Whether the gateway is about to stop; shared by all sets, as a reload may be under way. */
-  readonly #retirement: { begun: boolean };
 
   constructor({ servers, local, previous, tuning, ...host }: UpstreamsOptions) {
     this.#servers = servers;
     this.#previous = previous;
-    this.#hearers = previous ? previous.#hearers : [];
-    this.#draining = previous ? previous.#draining : new Set();
-    this.#retirement = previous ? previous.#retirement : { begun: false };
+    const fresh = {
+      hearers: [],
+      draining: new Set<Supervisor>(),
+      starts: new StartQueue(),
+      reaper: null,
+      retired: false,
+    };
+    this.#shared = previous ? previous.#shared : fresh;
     this.#local = new Map(local.map((server) => [server.id, server]));
     this.#host = {
       ...host,
       changed: () => notifyAll(this.#listeners),
       callerChanged: () => notifyAll(this.#callerListeners),
-      retired: () => this.#retirement.begun,
+      retired: () => this.#shared.retired,
       notice: (notice) => this.#notice(notice),
-      starts: previous ? previous.#host.starts : new StartQueue(),
+      starts: this.#shared.starts,
       reaper: () => this.#startReaper(),
       tuning: { ...usualTuning, ...tuning },
     };
@@ -90,7 +102,6 @@ export class ManagedUpstreams implements Upstreams {
     const previous = this.#previous;
     this.#previous = null;
     const adopted = new Set<Supervisor>();
-    this.#reaper = previous ? previous.#reaper : null;
     const running = previous ? previous.#supervisors : new Map<string, Supervisor>();
     for (const options of this.#servers) {
       const old = running.get(options.id);
@@ -104,7 +115,7 @@ export class ManagedUpstreams implements Upstreams {
     }
     for (const old of running.values()) {
       if (adopted.has(old)) continue;
-      this.#draining.add(old);
+      this.#shared.draining.add(old);
       // Who follows it wants to see the new server, and what the old one says while it finishes its calls.
       old.log.close(this.#supervisors.get(old.id)?.log ?? null);
       this.#park(old.id, old.instances.subscriptions);
@@ -116,8 +127,8 @@ export class ManagedUpstreams implements Upstreams {
   }
 
   /**
-   * Forgets what is stored of servers that are no longer configured, but only of those that were in this process: others
-   * keep what they know of theirs in the same store.
+   * Forgets what is stored of servers that are no longer configured, but only of those that were in this process:
+   * others keep what they know of theirs in the same store.
    */
   #forgetRemoved(before: readonly ServerOptions[]): void {
     const { lists, log } = this.#host;
@@ -157,17 +168,17 @@ export class ManagedUpstreams implements Upstreams {
 
   /** Lets the previous set's removed and changed servers finish their calls, at most `ms`, then stops them. */
   async drainPrevious(ms: number): Promise<void> {
-    await Promise.all([...this.#draining].map((supervisor) => this.#drain(supervisor, ms)));
+    await Promise.all([...this.#shared.draining].map((supervisor) => this.#drain(supervisor, ms)));
   }
 
   async #drain(supervisor: Supervisor, ms: number): Promise<void> {
     await supervisor.drain(ms);
-    this.#draining.delete(supervisor);
+    this.#shared.draining.delete(supervisor);
   }
 
   #startReaper(): Reaper {
     const { self, run, log } = this.#host;
-    return (this.#reaper ??= startReaper(self.command("__reaper", run), baseEnv(), (session) => {
+    return (this.#shared.reaper ??= startReaper(self.command("__reaper", run), baseEnv(), (session) => {
       log.warn("a server left processes behind that hide whose they are; they end with the next that stops", {
         session,
       });
@@ -217,14 +228,15 @@ export class ManagedUpstreams implements Upstreams {
     return unknown.length > 0 ? Promise.all(unknown) : null;
   };
 
-  /** Calls `listener` with what servers say outside of any exchange, those of the sets that follow too. */
+  /** Calls `listener` with what servers say outside of any exchange, now and after reloads. */
   onNotice(listener: (notice: Notice) => void): void {
-    this.#hearers.push(listener);
+    this.#shared.hearers.push(listener);
   }
 
   #notice(notice: Notice): boolean {
-    for (const listener of this.#hearers) listener(notice);
-    return this.#hearers.length > 0;
+    const { hearers } = this.#shared;
+    for (const hear of hearers) hear(notice);
+    return hearers.length > 0;
   }
 
   notify: Upstreams["notify"] = (call, method) => {
@@ -255,6 +267,7 @@ export class ManagedUpstreams implements Upstreams {
     return [...this.#supervisors.values()].map((supervisor) => supervisor.status());
   }
 
+  /** Resolves once each server that this set did not take over was listed once or failed, if it has to be listed. */
   async settled(): Promise<void> {
     await this.#settled;
   }
@@ -274,18 +287,18 @@ export class ManagedUpstreams implements Upstreams {
   /** What the server writes to its standard error, until a reload removes or changes it; throws on an unknown id. */
   log = (id: string): StderrLog => this.#find(id).log;
 
-  /** The gateway is about to stop: a server that ends is not started again, and none that a reload under way adds. */
+  /** The gateway is about to stop: from here on no server of any set is started again. */
   retire(): void {
-    this.#retirement.begun = true;
+    this.#shared.retired = true;
   }
 
   /** Waits for running calls, at most `graceMs`, then stops everything and verifies that no child is left. */
   async close(graceMs: number): Promise<void> {
     this.retire();
-    const all = [...this.#supervisors.values(), ...this.#draining];
+    const all = [...this.#supervisors.values(), ...this.#shared.draining];
     await Promise.all(all.map((supervisor) => this.#drain(supervisor, graceMs)));
     await endOrphans(0);
-    await this.#reaper?.close();
-    this.#reaper = null;
+    await this.#shared.reaper?.close();
+    this.#shared.reaper = null;
   }
 }

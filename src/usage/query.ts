@@ -25,8 +25,8 @@ const groupings = {
 export type UsageBy = keyof typeof groupings;
 
 /**
- * Adds rows up by consumer, server, tool, tag of the server, day or hour (UTC); sorted by name for times, else by calls,
- * most first. A row of a server with several tags counts in the group of each.
+ * Adds rows up by consumer, server, tool, tag of the server, day or hour (UTC); sorted by name for times, else by
+ * calls, most first. A row of a server with several tags counts in the group of each.
  */
 export function groupUsage(rows: readonly UsageRow[], by: UsageBy, tags: Tags = new Map()): UsageGroup[] {
   const groups = new Map<string, UsageGroup>();

@@ -117,7 +117,9 @@ function canonical(value: unknown): string {
 /** Most that a quotient may be off a whole number. */
 const mostOff = 1e-6;
 
-/** Whether the quotient is whole but for the last digits: binary fractions make that of 19.99 and 0.01 a little less. */
+/**
+ * Whether the quotient is whole but for the last digits: binary fractions make that of 19.99 and 0.01 a little less.
+ */
 function isMultiple(divisor: number, value: number): boolean {
   const quotient = value / divisor;
   // A number so large has no digits left that could tell.
@@ -146,7 +148,9 @@ function engineOf(dialect: PreparedSchema["dialect"], allErrors: boolean): Engin
   return engine;
 }
 
-/** Schemas of more parts take so long to compile that they are compiled once: of what does not fit, one fault is told. */
+/**
+ * Schemas of more parts take so long to compile that they are compiled once: of what does not fit, one fault is told.
+ */
 const mostExplained = 200;
 
 /** The check of a schema, each half of which is compiled when first needed. */

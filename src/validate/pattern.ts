@@ -14,7 +14,10 @@ function withSpaces(source: string): string {
   });
 }
 
-/** Compiles a pattern of a schema; null as `compilePattern`. Where all white space would be too much, that of ASCII does. */
+/**
+ * Compiles a pattern of a schema; null as `compilePattern`. Where all white space would be too much, that of ASCII
+ * does.
+ */
 export function compileSchemaPattern(source: string): Pattern | null {
   return compilePattern(withSpaces(source)) ?? compilePattern(source);
 }

@@ -98,16 +98,16 @@ function* targetsOf(root: Schema, all: ReadonlySet<unknown>, schema: Schema, anc
   }
 }
 
-// Keywords that mean something to validators only: `$async` would make one answer later, that is, never; they throw at a
-// `nullable` that adds nothing to a type.
+// Keywords that mean something to validators only: `$async` would make one answer later, that is, never; they throw at
+// a `nullable` that adds nothing to a type.
 function checkKeywords(schema: Schema): void {
   if ("$async" in schema) throw new SchemaError("is marked $async");
   if (typeof schema["$id"] === "string") throw new SchemaError("has a nested $id");
   if (schema["type"] === undefined || schema["nullable"] !== true) delete schema["nullable"];
 }
 
-// It leads to the root, since no part has an `$id`; validators take it for the part in which it stands unless the root is
-// marked.
+// It leads to the root, since no part has an `$id`; validators take it for the part in which it stands unless the root
+// is marked.
 function markRoot(root: Schema, all: ReadonlySet<Schema>): void {
   if (![...all].some((each) => "$recursiveRef" in each)) return;
   for (const each of all) delete each["$recursiveAnchor"];

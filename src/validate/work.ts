@@ -5,7 +5,10 @@ const stepsPerMs = 40_000;
 
 let left = 0;
 
-/** Begins a piece of work that may take this many steps, each of at most about 25 ns (`stepsPerMs`). Nothing else works meanwhile. */
+/**
+ * Begins a piece of work that may take this many steps, each of at most about 25 ns (`stepsPerMs`). Nothing else works
+ * meanwhile.
+ */
 export function allowSteps(steps: number): void {
   left = steps;
 }

@@ -18,7 +18,7 @@ type Installation = TempState & { readonly dir: string; readonly publicKey: Uint
 async function install(at: TempState, file: string): Promise<Installation> {
   const { publicKey } = await loadSigningKey(join(at.state, "signing.key"));
   await recordCall(at, { checkpoints: [{ file }] });
-  const dir = installDir(at.heads, installOf(publicKey));
+  const dir = installDir(at.heads, publicKey);
   return { ...at, dir, publicKey, notes: readFileSync(file, "utf8") };
 }
 

@@ -32,7 +32,7 @@ function copy(): Outside {
   rmSync(at.state, { recursive: true });
   cpSync(original.state, at.state, { recursive: true });
   cpSync(original.heads, at.heads, { recursive: true });
-  return { ...at, dir: installDir(at.heads, installOf(original.publicKey)), publicKey: original.publicKey };
+  return { ...at, dir: installDir(at.heads, original.publicKey), publicKey: original.publicKey };
 }
 
 function edit(at: Outside, work: (db: Database) => void): void {
@@ -189,8 +189,8 @@ test("A10 verify: an old copy put back is found by the head note", async () => {
   await recordCall(at, { durability: "strict" });
   rmSync(at.state, { recursive: true });
   cpSync(join(at.root, "old"), at.state, { recursive: true });
-  rmSync(checkpointFile(installDir(at.heads, installOf(publicKey)), "main"));
-  const report = await verifyAt({ ...at, dir: installDir(at.heads, installOf(publicKey)) });
+  rmSync(checkpointFile(installDir(at.heads, publicKey), "main"));
+  const report = await verifyAt({ ...at, dir: installDir(at.heads, publicKey) });
   expect(report).toMatchObject({ exit: 1, bad: { kind: "truncated" } });
 });
 
@@ -206,7 +206,7 @@ test("A11 verify: a write-ahead log that is deleted with records in it is found"
   rmSync(join(left, "audit", "main.db-wal"));
   rmSync(join(left, "audit", "main.db-shm"), { force: true });
   await opened.close();
-  const report = await verifyAt({ ...at, state: left, dir: installDir(at.heads, installOf(publicKey)) });
+  const report = await verifyAt({ ...at, state: left, dir: installDir(at.heads, publicKey) });
   expect(report.exit).toBeGreaterThan(0);
   expect(report.exit).not.toBe(3);
 });

@@ -23,3 +23,25 @@ test("FIELD T28: whatever is thrown, operators are told what it was, and callers
   expect(internal(new Error("broken"))).toContain("failure.test.ts");
   expect(asFailure(new Error("broken")).message).not.toContain("broken");
 });
+
+test("a call that failed while something was let go of, which fails too, ends as it did; operators are told of both", () => {
+  const failing = (why: string) => ({
+    [Symbol.dispose]() {
+      throw new Error(why);
+    },
+  });
+  const thrown = (first: unknown) => {
+    try {
+      using _outer = failing("the outer stays open");
+      using _inner = failing("the inner stays open");
+      throw first;
+    } catch (error) {
+      return asFailure(error);
+    }
+  };
+  const denied = thrown(new Failure("denied", "A rule denies this.", { rule: "no-drop" }));
+  expect(denied).toMatchObject({ code: "denied", message: "A rule denies this.", detail: { rule: "no-drop" } });
+  expect(denied.detail.internal).toMatch(/the inner stays open[^]*the outer stays open/);
+  const { code, detail } = thrown(new Error("broken"));
+  expect([code, detail.internal]).toEqual(["internal", expect.stringMatching(/broken[^]*the inner[^]*the outer/)]);
+});

@@ -240,12 +240,12 @@ test("why: a right that rules grant like a tool of the gateway is no tool, but g
   expect(ask("agent", "mcpgw:metrics")).toMatchObject({
     kind: null,
     wire: null,
-    missing: "it is no tool, but the right to read /metrics",
+    missing: "it is a right and no tool: who may use it may read /metrics",
     callers: [{ allowed: true, rule: "watches", reason: "allowed" }],
     verdict: "false true watches",
   });
   expect(ask("agent", "mcpgw:audit_all")).toMatchObject({
-    missing: "it is no tool, but the right to see the records and the usage of all consumers",
+    missing: "it is a right and no tool: who may use it may see the records and the usage of all consumers",
     callers: [{ allowed: false, reason: "no rule allows it" }],
   });
   expect(ask("agent", "mcpgw:metrics", { kind: "prompt" }).missing).toBe("the gateway itself offers no such prompt");

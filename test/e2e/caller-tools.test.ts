@@ -3,8 +3,8 @@ import { type Daemon, fake, start } from "../support/daemon.ts";
 import { connect, lines } from "../support/sdk.ts";
 import { modern, request } from "../support/wire.ts";
 
-// Tools that a server shows only to some: official clients whose call switches one on in their own instance of it, and a
-// client that can be asked something.
+// Tools that a server shows only to some: official clients whose call switches one on in their own instance of it, and
+// a client that can be asked something.
 
 setDefaultTimeout(30_000);
 

@@ -153,7 +153,10 @@ test("ids come back as they were written, however alike", async () => {
 type Caller = { readonly key: string; readonly headers: Record<string, string> };
 const colliding = ["0", "1", '"1"', "1.0", "2", "9007199254740993"];
 
-/** Each caller uses the same few ids over and over; resolves to the number of calls and of answers that were not its own. */
+/**
+ * Each caller uses the same few ids over and over; resolves to the number of calls and of answers that were not its
+ * own.
+ */
 async function collide(callers: readonly Caller[], rounds: number): Promise<{ calls: number; foreign: string[] }> {
   const foreign: string[] = [];
   let calls = 0;

@@ -3,8 +3,8 @@ import { type Daemon, everything, start } from "../support/daemon.ts";
 import * as rich from "../support/rich-upstream.ts";
 
 // What passes through the gateway is the same text on the other side, but for what PROTOCOL says changes: names,
-// reserved `_meta`, and the members that one era has and the other has not. Compared as text: a parser would hide what a
-// parser changes.
+// reserved `_meta`, and the members that one era has and the other has not. Compared as text: a parser would hide what
+// a parser changes.
 
 type Upstream = ReturnType<typeof rich.richUpstream>;
 

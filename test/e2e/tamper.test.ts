@@ -7,7 +7,8 @@ import { everything, fake, Place } from "../support/daemon.ts";
 import { StdioClient } from "../support/stdio-client.ts";
 import { pick } from "../support/wire.ts";
 
-// Somebody with the rights of the gateway changes its log while it is stopped; `audit verify` names the first bad record.
+// Somebody with the rights of the gateway changes its log while it is stopped; `audit verify` names the first bad
+// record.
 
 // Processes are started and ended throughout; on a busy machine that takes its time.
 setDefaultTimeout(30_000);

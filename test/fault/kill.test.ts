@@ -6,7 +6,8 @@ import { type Daemon, everything, fake, Place, start, strongKey } from "../suppo
 import { until } from "../support/until.ts";
 import { type AuditRecord, pick, request, v2025, toolCall } from "../support/wire.ts";
 
-// kill -9 at any moment: nothing acknowledged is missing, the chain verifies, what ran shows as lost, no child survives.
+// kill -9 at any moment: nothing acknowledged is missing, the chain verifies, what ran shows as lost, no child
+// survives.
 
 // Processes are started and ended throughout; on a busy machine that takes its time.
 setDefaultTimeout(30_000);

@@ -1,5 +1,6 @@
 import { describe, expect, test } from "bun:test";
 import fc from "fast-check";
+import type { Tool } from "../../src/core/call.ts";
 import {
   checkParamHeaders,
   decodeHeader,
@@ -90,7 +91,7 @@ describe("S09: what a schema may ask for", () => {
   });
 
   const prop = (annotation: unknown, type: unknown = "string") => ({ type, "x-mcp-header": annotation });
-  const refused: [what: string, schema: unknown][] = [
+  const refused: [what: string, schema: Tool["inputSchema"]][] = [
     ["an empty name", { properties: { a: prop("") } }],
     ["a line break", { properties: { a: prop("a\r\nAuthorization: x") } }],
     ["a space", { properties: { a: prop("a b") } }],
@@ -116,10 +117,7 @@ describe("S09: what a schema may ask for", () => {
     expect(invalid).toBeString();
   });
 
-  const fine: unknown[] = [
-    null,
-    true,
-    "x",
+  const fine: Tool["inputSchema"][] = [
     {},
     { properties: { "x-mcp-header": { type: "string" } } },
     { properties: { a: { type: "object", default: { "x-mcp-header": "A" }, enum: [{ "x-mcp-header": "B" }] } } },

@@ -1,14 +1,12 @@
 import { describe, expect, test } from "bun:test";
 import { Failure, type FailureCode, type FailureDetail, failures } from "../../src/core/failure.ts";
 import type { Era, Inbound, Revision } from "../../src/core/inbound.ts";
-import type { Shape } from "../../src/mcp/methods.ts";
 import {
   answerMessage,
   errorMessage,
   failureMessage,
   progressNotification,
   resultMessage,
-  shapeResult,
   underToken,
 } from "../../src/mcp/reply.ts";
 import { makeInbound } from "../support/call.ts";
@@ -115,128 +113,137 @@ describe("failures", () => {
 describe("results between eras", () => {
   const server = { name: "mcpgw", version: "9" };
   const info = '"_meta":{"io.modelcontextprotocol/serverInfo":{"name":"mcpgw","version":"9"}}';
-  const cases: [from: Era, to: Era, shape: Shape, result: string, shaped: string][] = [
-    ["legacy", "legacy", "call", '{ "content":[],"x":1.10,"ttlMs":5 }', '{ "content":[],"x":1.10,"ttlMs":5 }'],
+  const cases: [from: Era, to: Era, method: string, result: string, shaped: string][] = [
+    ["legacy", "legacy", "tools/call", '{ "content":[],"x":1.10,"ttlMs":5 }', '{ "content":[],"x":1.10,"ttlMs":5 }'],
     [
       "legacy",
       "legacy",
-      "call",
+      "tools/call",
       '{"_meta":{"io.modelcontextprotocol/subscriptionId":1,"a":1.10}}',
       '{"_meta":{"a":1.10}}',
     ],
-    ["legacy", "legacy", "call", '{"\\u005fmeta":{"io.modelcontextprotocol/serverInfo":1}}', "{}"],
+    ["legacy", "legacy", "tools/call", '{"\\u005fmeta":{"io.modelcontextprotocol/serverInfo":1}}', "{}"],
     [
       "legacy",
       "modern",
-      "call",
+      "tools/call",
       '{"content":[{"n":12345678901234567890}]}',
       `{"content":[{"n":12345678901234567890}],${info},"resultType":"complete"}`,
     ],
     [
       "legacy",
       "modern",
-      "call",
+      "tools/call",
       '{"resultType":"task","content":[]}',
       `{"resultType":"complete","content":[],${info}}`,
     ],
     [
       "legacy",
       "modern",
-      "list",
+      "tools/list",
       '{"tools":[]}',
       `{"tools":[],${info},"resultType":"complete","ttlMs":0,"cacheScope":"private"}`,
     ],
     [
       "modern",
       "modern",
-      "list",
+      "tools/list",
       '{"resultType":"complete","tools":[],"ttlMs":9,"cacheScope":"public"}',
       `{"resultType":"complete","tools":[],"ttlMs":0,"cacheScope":"private",${info}}`,
     ],
     [
       "modern",
       "modern",
-      "call",
+      "tools/call",
       '{"_meta":{"io.modelcontextprotocol/serverInfo":{"name":"forged"},"a":1},"resultType":"x/y"}',
       '{"_meta":{"a":1,"io.modelcontextprotocol/serverInfo":{"name":"mcpgw","version":"9"}},"resultType":"x/y"}',
     ],
-    ["modern", "modern", "call", '{"content":[]}', `{"content":[],${info},"resultType":"complete"}`],
-    ["modern", "modern", "call", '{"resultType":null,"content":[]}', `{"resultType":"complete","content":[],${info}}`],
+    ["modern", "modern", "tools/call", '{"content":[]}', `{"content":[],${info},"resultType":"complete"}`],
+    [
+      "modern",
+      "modern",
+      "tools/call",
+      '{"resultType":null,"content":[]}',
+      `{"resultType":"complete","content":[],${info}}`,
+    ],
     [
       "modern",
       "legacy",
-      "call",
+      "tools/call",
       '{"resultType":"complete","content":[],"structuredContent":{"a":1.10}}',
       '{"content":[],"structuredContent":{"a":1.10}}',
     ],
     [
       "modern",
       "legacy",
-      "list",
+      "tools/list",
       '{"tools":[],"ttlMs":1,"cacheScope":"public","_meta":{"io.modelcontextprotocol/serverInfo":{}}}',
       '{"tools":[]}',
     ],
     [
       "modern",
       "legacy",
-      "call",
+      "tools/call",
       '{"content":[{"type":"text","text":"t"}],"structuredContent":[1]}',
       '{"content":[{"type":"text","text":"t"}]}',
     ],
     [
       "modern",
       "legacy",
-      "call",
+      "tools/call",
       '{"content":[ ],"structuredContent":[1.10]}',
       '{"content":[{"type":"text","text":"[1.10]"}]}',
     ],
-    ["modern", "legacy", "call", '{"structuredContent":7}', '{"content":[{"type":"text","text":"7"}]}'],
+    ["modern", "legacy", "tools/call", '{"structuredContent":7}', '{"content":[{"type":"text","text":"7"}]}'],
     [
       "modern",
       "modern",
-      "read",
+      "resources/read",
       '{"resultType":"complete","contents":[],"ttlMs":900,"cacheScope":"public"}',
       `{"resultType":"complete","contents":[],"ttlMs":900,"cacheScope":"private",${info}}`,
     ],
     [
       "modern",
       "modern",
-      "read",
+      "resources/read",
       '{"resultType":"complete","ttlMs":-1}',
       `{"resultType":"complete","ttlMs":0,${info},"cacheScope":"private"}`,
     ],
     [
       "legacy",
       "modern",
-      "read",
+      "resources/read",
       '{"contents":[],"ttlMs":9}',
       `{"contents":[],"ttlMs":0,${info},"resultType":"complete","cacheScope":"private"}`,
     ],
     [
       "modern",
       "modern",
-      "round",
+      "tools/call",
       '{"resultType":"input_required","requestState":"s","ttlMs":5,"cacheScope":"public"}',
       `{"resultType":"input_required","requestState":"s",${info}}`,
     ],
     [
       "modern",
       "legacy",
-      "other",
+      "completion/complete",
       '{"resultType":"complete","completion":{"values":[]}}',
       '{"completion":{"values":[]}}',
     ],
     [
       "modern",
       "legacy",
-      "extension",
+      "com.acme/do",
       '{"resultType":"complete","ttlMs":5,"_meta":{"io.modelcontextprotocol/x":1,"a":1}}',
       '{"ttlMs":5,"_meta":{"a":1}}',
     ],
-    ["modern", "modern", "extension", '{"resultType":"x","ttlMs":5}', `{"resultType":"x","ttlMs":5,${info}}`],
+    ["modern", "modern", "com.acme/do", '{"resultType":"x","ttlMs":5}', `{"resultType":"x","ttlMs":5,${info}}`],
   ];
-  test.each(cases)("%s to %s, %s: %s", (from, to, kind, result, shaped) => {
-    expect(shapeResult({ text: result, era: from }, to, kind, server)).toBe(shaped);
+  test.each(cases)("%s to %s, %s: %s", (from, to, method, result, shaped) => {
+    const asked = inbound(to === "modern" ? "2026-07-28" : "2025-11-25", method);
+    const type = result.includes('"input_required"') ? "input_required" : null;
+    const reply = { kind: "result", era: from, text: result, isError: false, type } as const;
+    expect(answerMessage(asked, reply, server, null)).toBe(resultMessage("1", shaped));
   });
 });
 

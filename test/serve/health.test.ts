@@ -1,5 +1,6 @@
 import { expect, test } from "bun:test";
 import { isLocal } from "../../src/serve/health.ts";
+import { HttpRequest } from "../../src/serve/http-request.ts";
 
 test.each([
   ["127.0.0.1:7332", true],
@@ -14,5 +15,5 @@ test.each([
   ["a.xn--p1ai:80", false],
 ])("S01: a page whose name leads to this machine is not on it: %s", (host, local) => {
   const raw = new Request("http://127.0.0.1/metrics", { headers: { host } });
-  expect(isLocal({ raw, ip: "127.0.0.1" })).toBe(local);
+  expect(isLocal(new HttpRequest(raw, "127.0.0.1"))).toBe(local);
 });

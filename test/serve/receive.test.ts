@@ -1,13 +1,15 @@
 import { expect, test } from "bun:test";
-import { refusedId } from "../../src/serve/receive.ts";
+import { Failure } from "../../src/core/failure.ts";
+import { refused } from "../../src/serve/receive.ts";
 import { askedOn, Door, said } from "../support/front-door.ts";
 import { pick, toolCall } from "../support/wire.ts";
 
 const legacy = "2025-11-25";
 
 test("what is no request is refused under its id, unless it may be the answer of a client that can be asked", () => {
+  const fault = new Failure("invalid-request", "This is no request.");
   const id = (text: string, revision: typeof legacy | null, headers: Headers | null = null) =>
-    refusedId(text, { headers, revision });
+    refused(text, { headers, revision }, fault).inbound.idText;
   for (const text of ['{"jsonrpc":"2.0","id":5}', '{"jsonrpc":"2.0","id":5,"result":null}']) {
     expect(id(text, legacy)).toBeNull();
     // Before `initialize` and in 2026-07-28 nothing is asked, and over HTTP a refusal belongs to its request.

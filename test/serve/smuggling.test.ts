@@ -4,8 +4,8 @@ import { connect } from "node:net";
 import { Door, said } from "../support/front-door.ts";
 import { toolCall } from "../support/wire.ts";
 
-// Requests of which a proxy in front may think that they end elsewhere than Bun does. Bun refuses them, and has to go on
-// doing so: what follows on the connection would else run as a request that the proxy never saw.
+// Requests of which a proxy in front may think that they end elsewhere than Bun does. Bun refuses them, and has to go
+// on doing so: what follows on the connection would else run as a request that the proxy never saw.
 
 const call = JSON.stringify(toolCall("echo"));
 const length = `Content-Length: ${call.length}`;

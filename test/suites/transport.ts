@@ -47,7 +47,9 @@ async function warm(transport: TransportCase, set: Awaited<ReturnType<typeof sta
   if (!transport.streams) await until(() => set.status()[0]?.streams === 2, "both streams");
 }
 
-/** Calls a tool that answers only once `said` holds: no message that precedes the answer comes after it, on any stream. */
+/**
+ * Calls a tool that answers only once `said` holds: no message that precedes the answer comes after it, on any stream.
+ */
 async function askUntil(
   set: Awaited<ReturnType<typeof start>>,
   tool: string,

@@ -1,6 +1,6 @@
 import { join } from "node:path";
 import { installDir } from "../../src/audit/outside.ts";
-import { installOf, loadSigningKey } from "../../src/audit/signing-key.ts";
+import { loadSigningKey } from "../../src/audit/signing-key.ts";
 import { openBroker, runCall, tempState, type TempState } from "./audit.ts";
 
 export type Outside = TempState & { readonly dir: string; readonly publicKey: Uint8Array };
@@ -15,5 +15,5 @@ export async function closedChain(): Promise<Outside> {
   for (let i = 0; i < 4; i += 1) await runCall(opened.broker, { consumer: "b" });
   await runCall(opened.broker);
   await opened.close();
-  return { ...at, dir: installDir(at.heads, installOf(publicKey)), publicKey };
+  return { ...at, dir: installDir(at.heads, publicKey), publicKey };
 }

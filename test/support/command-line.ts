@@ -35,7 +35,9 @@ type Ask = (name: string, input: unknown) => unknown;
 
 type Place = { terminal?: boolean; online?: boolean; full?: boolean | "left" };
 
-/** Runs a command in this process, on a daemon that answers so; what it left behind, and how it looked for the daemon. */
+/**
+ * Runs a command in this process, on a daemon that answers so; what it left behind, and how it looked for the daemon.
+ */
 export async function run(text: string, ask: Ask, { terminal = false, online = true, full = false }: Place = {}) {
   const { command, given, globals } = await readLine(program, text.split(" "));
   if ("commands" in command) throw new Error(`${text} names no command`);

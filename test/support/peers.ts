@@ -9,7 +9,9 @@ const tools = join(import.meta.dir, "../../.tools");
 
 let installing: Promise<string> | null = null;
 
-/** The directory of an installed package; the first caller installs them all. Throws when the registry is not reachable. */
+/**
+ * The directory of an installed package; the first caller installs them all. Throws when the registry is not reachable.
+ */
 async function peer(name: string): Promise<string> {
   const home = await (installing ??= install());
   return join(home, "node_modules", name);

@@ -321,6 +321,15 @@ test("R18: a session that is lost after timeout has changed has that long to beg
   expect(set.warnings).toEqual([]);
 });
 
+test("T46: a reload that comes into force while the gateway stops starts no server", async () => {
+  const old = upstreams([fake("a")]);
+  await old.settled();
+  old.retire();
+  await using next = upstreams([fake("a"), fake("b")], { previous: old });
+  await next.settled();
+  expect(next.status().map(({ pids }) => pids.length)).toEqual([1, 0]);
+});
+
 test("a reload starts no server that waits after a failure", async () => {
   using server = serve(({ method }) => (method === "initialize" ? new Response("broken", { status: 500 }) : null));
   const servers = [http("a", server.url, { protocol: "legacy" })];

@@ -30,7 +30,9 @@ async function ask(cli: Cli, deadline: number | null = null): Promise<Status> {
   }
 }
 
-/** Whether a daemon may answer later: it is not there, or has no place for one more. One that hangs took all the time. */
+/**
+ * Whether a daemon may answer later: it is not there, or has no place for one more. One that hangs took all the time.
+ */
 const mayPass = (error: unknown): error is Error =>
   error instanceof Unreachable || (error instanceof Refusal && error.code === "busy");
 

@@ -16,15 +16,15 @@ function argumentsOf(text: string | undefined): Record<string, unknown> | undefi
   throw new UsageError("--args: expected one JSON object");
 }
 
-/** The answer for one caller: whether it may, and what decides that. */
-function row({ id, consumer, roles, refused, listed, allowed, rule, reason }: Caller): Cell[] {
+/** The answer for one caller: whether it may, and what decides that. What is not `offered` is in nobody's lists. */
+function row({ id, consumer, roles, refused, listed, allowed, rule, reason }: Caller, offered: boolean): Cell[] {
   const [text, color]: [string, Color] = allowed ? ["may use it", "green"] : ["may not use it", "red"];
   const decided = `${rule === null ? "" : `rule ${rule}: `}${reason}`;
   return [
     whole(id),
     whole(consumer),
     roles.join(","),
-    { text: listed ? "listed" : "hidden", color: listed ? "green" : "yellow" },
+    offered ? { text: listed ? "listed" : "hidden", color: listed ? "green" : "yellow" } : "-",
     whole(text, color),
     whole(refused ?? decided),
   ];
@@ -41,7 +41,8 @@ async function show({ kind, name, wire, missing, down, toolsets, callers }: Why,
       named ?? { text: `not offered: ${why}`, color: "yellow" },
     ]),
   ]);
-  await out.section(["CALLER", "CONSUMER", "ROLES", "LISTS", "USE", "BECAUSE"], callers.map(row));
+  const rows = callers.map((caller) => row(caller, missing === null));
+  await out.section(["CALLER", "CONSUMER", "ROLES", "LISTS", "USE", "BECAUSE"], rows);
   const told = callers.filter(({ remedy }) => remedy !== null);
   if (told.length > 0) await out.print(["", ...told.map(({ id, remedy }) => line(`${id}: ${remedy}`))].join("\n"));
 }

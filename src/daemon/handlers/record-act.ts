@@ -4,7 +4,9 @@ import type { Act, Acts, ActType, Asker } from "../../core/event.ts";
 import type { Audit } from "../../core/ports.ts";
 import { cut } from "../../core/text.ts";
 
-/** Records what an operator is about to do, with the process that asks for it; rejects where the log takes no records. */
+/**
+ * Records what an operator is about to do, with the process that asks for it; rejects where the log takes no records.
+ */
 export function recordActWith(audit: Pick<Audit, "recordEvent">): RecordAct {
   return (ctx, type, facts) => audit.recordEvent(actOf(ctx, type, facts));
 }

@@ -2,7 +2,6 @@ import { existsSync } from "node:fs";
 import { messageOf } from "../../core/error-text.ts";
 import { gatherEvidence } from "../../audit/evidence.ts";
 import { installDir, publicKeyFile } from "../../audit/outside.ts";
-import { installOf } from "../../audit/signing-key.ts";
 import { type ChainReport, Verifier, type VerifyOptions } from "../../audit/verify.ts";
 import type { Answer, Parsed } from "../../control/api.ts";
 import { Refusal } from "../../control/refusal.ts";
@@ -37,7 +36,7 @@ export const verifyInTurn = oneAtATime();
  */
 export async function verifyChains(evidence: Evidence, input: Parsed<"audit.verify">): Promise<Answer<"audit.verify">> {
   const { archive, publicKey: ownKey, heads, checkpoints: sources } = evidence;
-  const dir = installDir(heads, installOf(ownKey));
+  const dir = installDir(heads, ownKey);
   const begun = archive.chains();
   const from = { dir, sources, texts: input.checkpoints, publicKey: input.pubkey, ownKey };
   const outside = await gatherEvidence(from).catch(refuse);

@@ -45,7 +45,7 @@ export function whyOf({ gw, keyring, toolsets, auth }: WhyOptions, input: Parsed
     kind: route && route.kind !== "extension" ? route.kind : (input.kind ?? null),
     name: route?.canonical ?? input.target,
     wire: route?.wire ?? null,
-    missing: route ? null : right ? `it is no tool, but the right to ${rights[right]}` : whyAbsent(gw, input, found),
+    missing: route ? null : whyAbsent(gw, input, found),
     down: route ? downOf(gw, route.server) : null,
     toolsets: route ? toolsets.map((id) => inToolset(catalog, route, id)) : [],
     callers: callers.map(({ who, refused: before }) => {
@@ -133,7 +133,10 @@ function unlisted(gw: WhyOptions["gw"], server: string, kind: Parsed<"why">["kin
   return list ? `what server ${server} offers is not known in full: ${list.reason}` : null;
 }
 
-function whyAbsent(gw: WhyOptions["gw"], { target, kind }: Parsed<"why">, found: readonly Route[]): string {
+function whyAbsent(gw: WhyOptions["gw"], input: Parsed<"why">, found: readonly Route[]): string {
+  const { target, kind } = input;
+  const right = rightNamed(input);
+  if (right) return `it is a right and no tool: who may use it may ${rights[right]}`;
   if (found.length > 1) return `several servers offer it: ${found.map(({ canonical }) => canonical).join(", ")}`;
   const entry = gw.catalog.missing(null).find((each) => each.canonical === target && (kind ?? each.kind) === each.kind);
   if (entry) return entry.reason;

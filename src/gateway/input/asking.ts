@@ -19,13 +19,15 @@ import { forNextHop } from "../../mcp/meta.ts";
 import type { Gateway } from "../gateway.ts";
 import { inputDenied } from "./client-answers.ts";
 
-// A server asks the client by a request of its own (legacy) or by a result that asks for input (modern), and a client can be
-// asked by a request (legacy) or by a result (modern). So there are four ways:
+// A server asks the client by a request of its own (legacy) or by a result that asks for input (modern), and a client
+// can be asked by a request (legacy) or by a result (modern). So there are four ways:
 // - legacy server, legacy client: the question goes over the stream of the call (`askCaller`);
 // - legacy server, modern client: the call to the server stays open while its client answers in rounds (`Rounds`), and
 //   between two of them it waits in `Parking`;
-// - modern server, legacy client: the questions go over the stream of the call, and it is sent again with the answers (`bridge`);
-// - modern server, modern client: the result is passed on (`admitReply`), its state sealed, and the client calls again (`retry`).
+// - modern server, legacy client: the questions go over the stream of the call, and it is sent again with the answers
+//   (`bridge`);
+// - modern server, modern client: the result is passed on (`admitReply`), its state sealed, and the client calls again
+//   (`retry`).
 
 /** A client that a server asks something; `record` records each step of that. */
 type Client = Pick<Reached, "who" | "source"> & {

@@ -22,9 +22,9 @@ export async function endRefused(gw: Gateway, call: IdentifiedCall, error: unkno
 }
 
 /**
- * Whether a refused request was refused what the waiting call is about. One that was not even resolved may name something
- * else by mistake: then the call can still be continued, also under another name that a reload gave its tool. One that
- * names it as the last one did was made by a caller who knows of no other name.
+ * Whether a refused request was refused what the waiting call is about. One that was not even resolved may name
+ * something else by mistake: then the call can still be continued, also under another name that a reload gave its tool.
+ * One that names it as the last one did was made by a caller who knows of no other name.
  */
 function isRefused({ catalog }: Gateway, call: IdentifiedCall, parked: ParkedCall): boolean {
   const { route, inbound } = call;

@@ -44,8 +44,8 @@ export type Retry =
   | NewRequest;
 
 /**
- * A retry that is a request of its own to the server, with the answers to the questions of the call `of`, or of none that
- * the gateway knows.
+ * A retry that is a request of its own to the server, with the answers to the questions of the call `of`, or of none
+ * that the gateway knows.
  */
 export type NewRequest = {
   readonly kind: "state" | "again";
@@ -68,7 +68,8 @@ export function retryOf(gw: Gateway, call: RoutedCall): Retry | null {
   if (inputResponses !== undefined && !isObject(inputResponses)) {
     throw new Failure("invalid-params", '"params.inputResponses" is not an object.');
   }
-  // No state goes with a task's questions, but one with every other, so that these answers belong to no question of ours.
+  // No state goes with a task's questions, but one with every other, so that these answers belong to no question of
+  // ours.
   if (isTask || requestState === undefined) {
     if (!inputResponses) return null;
     if (isTask) needObjects(inputResponses);

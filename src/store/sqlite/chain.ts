@@ -8,7 +8,9 @@ import { openWal, type Wal } from "./wal.ts";
 /** Milliseconds after which an append looks again whether the files are still there. */
 const checkEvery = 1000;
 
-/** Milliseconds that opening waits: whoever reads first what a killed writer left has it locked while it recovers it. */
+/**
+ * Milliseconds that opening waits: whoever reads first what a killed writer left has it locked while it recovers it.
+ */
 const patience = 5_000;
 
 /**

@@ -89,7 +89,10 @@ export function withStoreErrors<T>(work: () => T): T {
 export const isDamage = (error: unknown): error is StoreFailed =>
   error instanceof StoreFailed && (/^SQLITE_(CORRUPT|NOTADB)/.test(codeOf(error.cause) ?? "") || isDamage(error.cause));
 
-/** Like `withStoreErrors`, with the path of the file in a failure, which stays of its kind, and whose the file is if that is why. */
+/**
+ * Like `withStoreErrors`, with the path of the file in a failure, which stays of its kind, and whose the file is if
+ * that is why.
+ */
 export function withPath<T>(path: string, work: () => T): T {
   try {
     return withStoreErrors(work);

@@ -29,8 +29,8 @@ export type IndexWriter = Disposable & {
 };
 
 /**
- * Opens `index.db`, creating it anew where it is missing or cannot be used. What finds it damaged later fails, and leaves
- * an empty one behind. Throws `StoreBusy`.
+ * Opens `index.db`, creating it anew where it is missing or cannot be used. What finds it damaged later fails, and
+ * leaves an empty one behind. Throws `StoreBusy`.
  */
 export function openIndexWriter(path: string): IndexWriter {
   /** Null where it could not be made anew, as on a full disk: each further use tries again. */

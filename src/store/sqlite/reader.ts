@@ -1,17 +1,14 @@
 import { Database } from "bun:sqlite";
-import { existsSync, readdirSync, statSync } from "node:fs";
-import { join } from "node:path";
+import { statSync } from "node:fs";
 import type { AuditReader, AuditRow, PayloadRow, SubjectRow } from "../../core/store.ts";
 import { openReadable, withPath } from "./database.ts";
 import { version } from "./migrate.ts";
+import { type ChainHome, chainNames, chainPath, indexPath } from "./paths.ts";
 import { auditSchema } from "./schema.ts";
 import { createSearch, type Damaged } from "./search.ts";
 
 /** Milliseconds that a reader may wait for a writer; in WAL mode it does so only while a log is being recovered. */
 const wait = 250;
-
-/** A state directory, and the file of its chain `main`; null: that lies in the directory, as all other chains do. */
-export type ChainHome = { readonly state: string; readonly main: string | null };
 
 /**
  * Opens all chains for reading, also those that appear later. Each read is one short snapshot, of the files that are
@@ -48,26 +45,6 @@ export function openReader(home: ChainHome, damaged?: Damaged): AuditReader {
       open.clear();
     },
   };
-}
-
-/** File of a chain. */
-export function chainPath({ state, main }: ChainHome, chain: string): string {
-  return chain === "main" && main !== null ? main : join(state, "audit", `${chain}.db`);
-}
-
-/** File of what is kept besides the chains. */
-export const statePath = (dir: string): string => join(dir, "mcpgw.db");
-
-/** File of the index that finds records fast. */
-export const indexPath = (dir: string): string => join(dir, "index.db");
-
-/** The chains that there are, sorted. */
-export function chainNames({ state, main }: ChainHome): string[] {
-  const dir = join(state, "audit");
-  const files = existsSync(dir) ? readdirSync(dir) : [];
-  const names = files.filter((file) => /^[a-z0-9-]+\.db$/.test(file)).map((file) => file.slice(0, -".db".length));
-  const elsewhere = main !== null && existsSync(main) ? ["main"] : [];
-  return [...new Set([...names.filter((name) => name !== "main" || main === null), ...elsewhere])].sort();
 }
 
 type Chain = ReturnType<typeof openOne>;

@@ -1,10 +1,10 @@
 import type { Migrations } from "./migrate.ts";
 
 /**
- * One chain. What queries look at is a view of the hashed text, so it cannot differ from it. Not generated columns: in a
- * strict table SQLite computes even virtual ones for each insert and each integrity check. No secondary index: five of
- * them would cost three quarters of the write rate. A record's payload lies in its row, outside of what is hashed: a row
- * of its own would cost as much again, and it can be forgotten just as well.
+ * One chain. What queries look at is a view of the hashed text, so it cannot differ from it. Not generated columns: in
+ * a strict table SQLite computes even virtual ones for each insert and each integrity check. No secondary index: five
+ * of them would cost three quarters of the write rate. A record's payload lies in its row, outside of what is hashed: a
+ * row of its own would cost as much again, and it can be forgotten just as well.
  */
 export const auditSchema: Migrations = [
   `CREATE TABLE audit(seq INTEGER PRIMARY KEY, rec TEXT NOT NULL, leaf BLOB NOT NULL,

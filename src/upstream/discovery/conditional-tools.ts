@@ -27,7 +27,10 @@ type ConditionalToolsHost = {
 export class ConditionalTools {
   readonly #host: ConditionalToolsHost;
   readonly #breaker: Breaker;
-  /** By kind of client (59, see `clientKind`), the tools that not every client is shown; a promise while they are listed. */
+  /**
+   * By kind of client (59, see `clientKind`), the tools that not every client is shown; a promise while they are
+   * listed.
+   */
   readonly #kinds = new Map<string, readonly Tool[] | Promise<void>>();
   #turn: Promise<unknown> = Promise.resolve();
   /** Settles once the instance of the last listing is gone; who waits for its tools does not wait for that. */

@@ -89,8 +89,8 @@ function listenFilter(greeting: Greeting): ListenFilter | null {
 type ChangeListener = Pick<Listening, "heard" | "missed">;
 
 /**
- * Hears of changed lists from a modern instance, which announces them only to a request that listens, until the instance
- * ends or the controller aborts. Null where none are announced.
+ * Hears of changed lists from a modern instance, which announces them only to a request that listens, until the
+ * instance ends or the controller aborts. Null where none are announced.
  */
 export function listenForChanges(instance: Instance, listener: ChangeListener): AbortController | null {
   const filter = instance.peer.era === "modern" ? listenFilter(instance.peer) : null;

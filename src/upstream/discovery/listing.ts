@@ -104,8 +104,8 @@ export type Definitions<T = Item> = { readonly items: readonly T[]; readonly mis
 type Reading<T> = Generator<undefined, Definitions<T>>;
 
 /**
- * Reads tools as a server sent them, or as they were stored. A bad definition is left out, never the whole list. Nothing
- * judges again what passes here.
+ * Reads tools as a server sent them, or as they were stored. A bad definition is left out, never the whole list.
+ * Nothing judges again what passes here.
  */
 export function readTools(texts: readonly string[], rules: ItemRules): Reading<Tool> {
   return read(texts, "tools", rules, (item, { inputSchema, outputSchema }) => {

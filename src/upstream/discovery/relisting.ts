@@ -32,7 +32,10 @@ export class Relisting {
     if (this.#changed.size > 0) this.#readSoon();
   }
 
-  /** The gateway was busy for so long with a reading that has ended, ms: lists that change all the time must not keep it busy. */
+  /**
+   * The gateway was busy for so long with a reading that has ended, ms: lists that change all the time must not keep it
+   * busy.
+   */
   took(ms: number): void {
     this.#next = performance.now() + pauseAfter(ms, this.#terms);
   }

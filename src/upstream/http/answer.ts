@@ -60,7 +60,9 @@ function retryAfter(headers: Headers): number | undefined {
 const unreached = /^(ECONNREFUSED|ENOTFOUND|EAI_AGAIN|EHOSTUNREACH|ENETUNREACH|ConnectionRefused|FailedToOpenSocket)$/;
 /** Its code where a proxy let nothing through, and why stands in the message. */
 const noTunnel = "ERR_PROXY_TUNNEL";
-/** The codes of fetch for other requests that never left this host. EPROTO may come after the whole request was sent. */
+/**
+ * The codes of fetch for other requests that never left this host. EPROTO may come after the whole request was sent.
+ */
 const neverSent = /^(.*CERT.*|ERR_TLS.*|UNABLE_TO.*|SELF_SIGNED.*)$/;
 
 /** Those where nobody that is trusted has signed the certificate. */
@@ -125,8 +127,8 @@ export async function shortText({ body }: Response, max: number): Promise<string
 }
 
 /**
- * The body as text, a result of the longest size and headroom; throws `result-too-large`, or `upstream-overloaded` where
- * there is no room for it.
+ * The body as text, a result of the longest size and headroom; throws `result-too-large`, or `upstream-overloaded`
+ * where there is no room for it.
  */
 export async function readText(response: Response, host: LinkHost, purpose: Purpose): Promise<string> {
   const { server, limits } = host;

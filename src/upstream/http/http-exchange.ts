@@ -33,7 +33,9 @@ export class HttpExchange extends Exchange {
     return loss === "perhaps ran" ? this.doubt : loss;
   }
 
-  /** What it means for the request if the server may have lost the session, and may have looked at the request before. */
+  /**
+   * What it means for the request if the server may have lost the session, and may have looked at the request before.
+   */
   get doubt(): SessionLoss {
     return this.request.method === "tools/call" ? "perhaps ran" : "repeatable";
   }

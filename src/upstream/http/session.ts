@@ -27,8 +27,8 @@ type SessionContext = StreamContext & {
 };
 
 /**
- * The session of a link to a legacy server: holds the stream open on which the server speaks outside of any request, and
- * opens a new session where the server does not know the present one any more, or may not know it.
+ * The session of a link to a legacy server: holds the stream open on which the server speaks outside of any request,
+ * and opens a new session where the server does not know the present one any more, or may not know it.
  */
 export class HttpSession {
   readonly #context: SessionContext;

@@ -21,8 +21,8 @@ const sessionId = /^[\x21-\x7e]{1,1024}$/;
 /**
  * No redirect is followed: it would carry headers and body to wherever the server points. Bun's own time-out is off: it
  * ends a response that is silent for five minutes, but a stream may be silent for days, and a call has a deadline of
- * its own. Nothing is decompressed: a few hundred bytes would take all the memory that a result may take, for every call
- * that waits.
+ * its own. Nothing is decompressed: a few hundred bytes would take all the memory that a result may take, for every
+ * call that waits.
  */
 const fetchRules = { redirect: "manual", timeout: false, decompress: false } as const;
 
@@ -35,8 +35,8 @@ export function sendTo({ url, proxy }: EndpointSpec, init: RequestInit, to = url
 export const courtesyOver = ({ courtesy = courtesyMs }: EndpointSpec): AbortSignal => AbortSignal.timeout(courtesy);
 
 /**
- * Where a message belongs that is no request of its own: what the server speaks there, and its session, null where it has
- * none. Of what was said in a lost session nothing means the same in the next one, where ids begin anew.
+ * Where a message belongs that is no request of its own: what the server speaks there, and its session, null where it
+ * has none. Of what was said in a lost session nothing means the same in the next one, where ids begin anew.
  */
 export type Place = { readonly peer: Peer; readonly session: string | null };
 

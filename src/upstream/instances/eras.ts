@@ -31,7 +31,10 @@ export class Eras {
     return legacy ? "legacy" : "modern";
   }
 
-  /** Finds out whether a modern server speaks legacy too, which nobody needs to know before a legacy caller; null when that is known. */
+  /**
+   * Finds out whether a modern server speaks legacy too, which nobody needs to know before a legacy caller; null when
+   * that is known.
+   */
   learnLegacy(speaksLegacy: () => Promise<boolean>): Promise<void> | null {
     const before = this.spoken;
     if (before.legacy !== null) return null;

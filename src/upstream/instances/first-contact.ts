@@ -139,8 +139,8 @@ async function discoverStarting(link: Link, contact: FirstContact): Promise<Disc
 }
 
 /**
- * Whether a server does the legacy handshake within `limit` ms, found out on a link for this alone: a server may keep to
- * the era of the first request on each, or fall silent at one that it does not know.
+ * Whether a server does the legacy handshake within `limit` ms, found out on a link for this alone: a server may keep
+ * to the era of the first request on each, or fall silent at one that it does not know.
  */
 export function speaksLegacy(contact: FirstContact, limit: number): Promise<boolean> {
   return onProbe(contact, (link) =>

@@ -19,7 +19,9 @@ export type Slot = {
   instance: Instance | null;
   /** Calls in flight, and callers that follow tasks: the instance is kept while there are any. */
   uses: number;
-  /** Those of its owner who have called it and may come back: sessions by id until they end, null for calls without one. */
+  /**
+   * Those of its owner who have called it and may come back: sessions by id until they end, null for calls without one.
+   */
   readonly users: Set<string | null>;
   /** Whether it ever gave its owner what has to be come back for: a task, or a question to be answered with a retry. */
   owes: boolean;
@@ -76,9 +78,13 @@ function keptFor({ users, owes }: Slot, idleStop: number): number {
 export class Pool {
   readonly #host: PoolHost;
   readonly #slots = new Map<string, Slot>();
-  /** Slots that were removed while something of their instance may still run; each promise resolves when nothing does. */
+  /**
+   * Slots that were removed while something of their instance may still run; each promise resolves when nothing does.
+   */
   readonly #leaving = new Map<Slot, Promise<void>>();
-  /** Slots whose instance is not started before one that leaves has ended; there are never more of them than of those. */
+  /**
+   * Slots whose instance is not started before one that leaves has ended; there are never more of them than of those.
+   */
   readonly #waiting = new Map<Slot, PromiseWithResolvers<void>>();
   readonly #failures: Failures;
   /** Calls that were counted in and not out yet. */
@@ -115,8 +121,8 @@ export class Pool {
   }
 
   /**
-   * Starts the instance of a key; throws `overloaded` beyond `maxInstances`, `upstream-down` soon after a crash. While as
-   * many run as there may be, because some take their time to end, the start waits for one of these.
+   * Starts the instance of a key; throws `overloaded` beyond `maxInstances`, `upstream-down` soon after a crash. While
+   * as many run as there may be, because some take their time to end, the start waits for one of these.
    */
   open(spec: Spec, places: Places, { until, ask }: Opener): Slot {
     const { server, clock } = this.#host;

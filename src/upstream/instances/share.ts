@@ -2,7 +2,10 @@ type Owner = string | null;
 /** The parts of an instance that decide which one is ended. */
 type Held = { readonly spec: { readonly owner: Owner }; readonly usedAt: number };
 
-/** Most instances of one caller: a quarter of the places is left to others, since nobody can be made to leave a busy one. */
+/**
+ * Most instances of one caller: a quarter of the places is left to others, since nobody can be made to leave a busy
+ * one.
+ */
 export const mostOfOne = (maxInstances: number): number => maxInstances - Math.floor(maxInstances / 4);
 
 /** Whether an owner holds as many as one may. What is shared by all belongs to nobody. */
@@ -11,8 +14,8 @@ export const holdsMost = (slots: Iterable<Held>, owner: Owner, maxInstances: num
 
 /**
  * The instances that may be ended, once they are idle, to make room for one more of `owner`. First come those whose
- * callers have left; then those of callers who hold more than a fair share, if `owner` holds less; then the owner's own.
- * Nobody else's is ended, since the gateway cannot know what an instance holds for its caller (a login, an open
+ * callers have left; then those of callers who hold more than a fair share, if `owner` holds less; then the owner's
+ * own. Nobody else's is ended, since the gateway cannot know what an instance holds for its caller (a login, an open
  * document). If `owner` holds as many as one may, only one of its own can make room.
  */
 export function endable<T extends Held>(

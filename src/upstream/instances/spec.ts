@@ -20,8 +20,8 @@ export type Spec = {
 };
 
 /**
- * The instance that calls of a party need. A shared instance must not carry anything from one caller to another. So only
- * instances that declare no capabilities are shared, and modern ones over HTTP, which keep nothing.
+ * The instance that calls of a party need. A shared instance must not carry anything from one caller to another. So
+ * only instances that declare no capabilities are shared, and modern ones over HTTP, which keep nothing.
  */
 export function specOf(party: Party, options: ServerOptions, era: Era): Spec {
   const { ours, perRequest } = factsOf(options);

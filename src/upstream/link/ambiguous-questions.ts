@@ -15,9 +15,9 @@ type Resolve = (call: Exchange | null) => void;
 type Waiting = { readonly among: Set<Exchange>; readonly stopTimer: () => void; readonly resolve: Resolve };
 
 /**
- * The questions of a server that name no call and came while several ran. Such a question is about one of the calls that
- * ran when it came. It waits until the server has answered all but one of them: that one is left because it waits for
- * the answer. A server that answers a call without it withdraws the question before.
+ * The questions of a server that name no call and came while several ran. Such a question is about one of the calls
+ * that ran when it came. It waits until the server has answered all but one of them: that one is left because it waits
+ * for the answer. A server that answers a call without it withdraws the question before.
  *
  * A call that has a question open already may be the one that asks again, as one that samples several texts at once
  * does. So it counts as any other.

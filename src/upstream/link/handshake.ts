@@ -25,8 +25,8 @@ export type Discovered =
 
 /**
  * The handshake of the legacy era, with the capabilities that the link's owner declares. Throws `NoRevision` when the
- * server and the gateway have no revision in common, and as `Link.request` does. A server may refuse for other reasons, such
- * as too many sessions: these say nothing about what it speaks.
+ * server and the gateway have no revision in common, and as `Link.request` does. A server may refuse for other reasons,
+ * such as too many sessions: these say nothing about what it speaks.
  */
 export async function initialize(link: Link, timeout: number): Promise<Greeting> {
   const { host } = link;
@@ -140,8 +140,8 @@ function bounded(capabilities: Record<string, unknown>): Record<string, unknown>
 }
 
 /**
- * Checks that the server still answers, an error included, before the next check comes in `interval` ms, and what it says
- * about itself now: null where it does not say. Throws as `Link.request` does.
+ * Checks that the server still answers, an error included, before the next check comes in `interval` ms, and what it
+ * says about itself now: null where it does not say. Throws as `Link.request` does.
  */
 export async function checkHealth({ link, peer }: Instance, interval: number): Promise<Greeting | null> {
   const modern = peer.era === "modern";

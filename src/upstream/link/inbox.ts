@@ -16,7 +16,9 @@ import type { Answer, LinkHost } from "./link.ts";
 import type { OutsideCalls } from "./outside-calls.ts";
 import { askClient, isInput, type Question, type QuestionContext, type SendReply } from "./question-context.ts";
 
-/** Where the messages of one stream of a server go; a flood of those that are no answers ends the request or the link. */
+/**
+ * Where the messages of one stream of a server go; a flood of those that are no answers ends the request or the link.
+ */
 export type Inbox = FloodGuard & {
   /** Takes an answer, possibly to a request that was never sent; the id of an error may be missing (null). */
   answer(idText: string | null, answer: Answer): void;
@@ -99,8 +101,8 @@ type Notification = Extract<UpstreamMessage, { kind: "notification" }>;
 const mostPassed = { updated: 64 * 1024, any: 1024 ** 2 };
 
 /**
- * Those of any length: a task holds the result of its call, and what a server grants of a listening request, which names
- * all that is subscribed to, goes to no client.
+ * Those of any length: a task holds the result of its call, and what a server grants of a listening request, which
+ * names all that is subscribed to, goes to no client.
  */
 const ofAnyLength: ReadonlySet<string> = new Set(["notifications/tasks", "notifications/subscriptions/acknowledged"]);
 
@@ -161,7 +163,9 @@ function listenerOf({ _meta: meta }: Notification["params"], inbox: Inbox): Exch
   return isObject(meta) ? inbox.find(keyOf(meta[subscriptionIdKey])) : undefined;
 }
 
-/** The id of an exchange as a server repeats it; empty, which is none, for what can be no id: not everything has a text. */
+/**
+ * The id of an exchange as a server repeats it; empty, which is none, for what can be no id: not everything has a text.
+ */
 const keyOf = (id: unknown): string => (typeof id === "string" || typeof id === "number" ? String(id) : "");
 
 /** The server does not want an answer any more; `text` is its params as they came, for an id may be no exact number. */

@@ -5,12 +5,15 @@ import type { Implementation } from "../../mcp/meta.ts";
 import type { ScanLimits } from "../../mcp/scan.ts";
 import type { UpstreamMessage } from "../../mcp/upstream-message.ts";
 
-// The words of this folder. The gateway sends a server requests, for a caller's call or for itself (a query), and tells it
-// notifications. An exchange is one request until its answer, with all that the server says about it meanwhile. A question
-// is a request of the server that is for the client: the client is asked it by way of a context that it can be about, which
-// is the exchange of a call or what goes on outside of calls.
+// The words of this folder. The gateway sends a server requests, for a caller's call or for itself (a query), and tells
+// it notifications. An exchange is one request until its answer, with all that the server says about it meanwhile. A
+// question is a request of the server that is for the client: the client is asked it by way of a context that it can be
+// about, which is the exchange of a call or what goes on outside of calls.
 
-/** A server's answer to a request; `begun`: the server said something about the request before, which so has begun to run. */
+/**
+ * A server's answer to a request; `begun`: the server said something about the request before, which so has begun to
+ * run.
+ */
 export type Answer = Extract<UpstreamMessage, { kind: "result" | "error" }> & { readonly begun?: true };
 
 /** The era and the revision that the handshake agreed on. */
@@ -43,8 +46,8 @@ export type Handlers = {
 /** What a request is sent for. */
 export type Purpose =
   /**
-   * A caller's call. A message of the server that names no request can only be about one of these. `client`: which of its
-   * caller's clients made the call; null where the server may speak of another caller.
+   * A caller's call. A message of the server that names no request can only be about one of these. `client`: which of
+   * its caller's clients made the call; null where the server may speak of another caller.
    */
   | { readonly kind: "call"; readonly handlers: Handlers; readonly client: string | null }
   /** To receive the notifications that the server sends meanwhile. */
@@ -90,7 +93,10 @@ export type Link = {
   readonly over: End | null;
   /** Resolves once the server can say something outside of requests, or never will; absent where it always can. */
   listening?(): Promise<void>;
-  /** Rejects with `timeout`, `cancelled`, `lost`, `upstream-down`, `overloaded`, `upstream-overloaded`, `upstream-protocol`, `result-too-large`. */
+  /**
+   * Rejects with `timeout`, `cancelled`, `lost`, `upstream-down`, `overloaded`, `upstream-overloaded`,
+   * `upstream-protocol`, `result-too-large`.
+   */
   request(request: LinkRequest): Promise<Answer>;
   /** Sends a notification; best effort. */
   notify(method: string, params: string | null, peer: Peer): Promise<void>;
@@ -120,7 +126,10 @@ export type LinkHost = LinkEvents & {
   /** How long the server may take to answer a request that the gateway sends for itself, ms, as things are now. */
   timeout(): number;
   readonly limits: UpstreamLimits;
-  /** Those of answers to the gateway's own requests, and of an array as a whole: a list may nest deeper than a result for a caller. */
+  /**
+   * Those of answers to the gateway's own requests, and of an array as a whole: a list may nest deeper than a result
+   * for a caller.
+   */
   readonly ownLimits: UpstreamLimits;
   readonly client: Implementation;
   /** Values that nothing which is said of the server may show, as they are now. */
@@ -128,8 +137,8 @@ export type LinkHost = LinkEvents & {
   /** The capabilities that a legacy handshake declares, raw JSON. */
   readonly declares: string;
   /**
-   * The present way to ask the client outside of any call. Null unless all calls on the link are of one session, so that
-   * every question is for the client of that session, or the link is being opened for one call.
+   * The present way to ask the client outside of any call. Null unless all calls on the link are of one session, so
+   * that every question is for the client of that session, or the link is being opened for one call.
    */
   readonly asker: () => AskClient | null;
   readonly log: Logger;

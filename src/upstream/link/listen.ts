@@ -72,8 +72,8 @@ export type Begun = {
 };
 
 /**
- * Begins to listen; throws `refusal` when the server refuses, or has not acknowledged the request within `timeout` ms or
- * before `signal` fires.
+ * Begins to listen; throws `refusal` when the server refuses, or has not acknowledged the request within `timeout` ms
+ * or before `signal` fires.
  */
 export async function beginListen(
   listening: Listening,

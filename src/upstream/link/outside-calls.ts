@@ -8,9 +8,9 @@ const most = 16;
 const minuteMs = 60_000;
 
 /**
- * The questions of an instance outside of any call, while it is opened for a call or if it is one session's own. Only the
- * client's roots may be asked for, as a server does at its start and once it was told that they changed. Questions that
- * keep a person busy or cost money may only be asked during a call.
+ * The questions of an instance outside of any call, while it is opened for a call or if it is one session's own. Only
+ * the client's roots may be asked for, as a server does at its start and once it was told that they changed. Questions
+ * that keep a person busy or cost money may only be asked during a call.
  */
 export class OutsideCalls extends QuestionContext {
   /** So that a question goes by way of a running call if there is one. */

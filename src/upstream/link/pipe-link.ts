@@ -16,7 +16,10 @@ export type Pipe = {
   readonly pid: number | null;
   /** Takes a message without waiting; false when too many wait already. */
   write(key: string, text: string): boolean;
-  /** Resolves once the server has an answer that was written, or cannot get it; absent where no message overtakes another. */
+  /**
+   * Resolves once the server has an answer that was written, or cannot get it; absent where no message overtakes
+   * another.
+   */
   taken?(key: string): Promise<void>;
   /** Takes a message back; true if it was not sent yet, so that the server never saw it. */
   take(key: string): boolean;

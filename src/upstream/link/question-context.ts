@@ -22,8 +22,8 @@ export type SendReply = (text: string) => void | Promise<void>;
 export const isInput = (method: string): method is InputMethod => inputMethods.some((one) => one === method);
 
 /**
- * What a question of the server can be about: a call, or the session outside of calls. Holds the questions that wait for
- * answers.
+ * What a question of the server can be about: a call, or the session outside of calls. Holds the questions that wait
+ * for answers.
  */
 export abstract class QuestionContext {
   #open: Map<string, AbortController> | null = null;
@@ -115,13 +115,17 @@ async function answered(ask: () => Promise<ClientAnswer>, controller: AbortContr
   }
 }
 
-/** The token under which the server wants to hear of the client's progress with its question, raw JSON; null for none. */
+/**
+ * The token under which the server wants to hear of the client's progress with its question, raw JSON; null for none.
+ */
 function progressToken(params: string): string | null {
   const meta = locate(params, 0, "_meta");
   return meta && rawValue(params, meta[0], "progressToken");
 }
 
-/** Passes on what a client reports of its progress with a question: one report after the other, of several the latest. */
+/**
+ * Passes on what a client reports of its progress with a question: one report after the other, of several the latest.
+ */
 function createProgress(token: string, reply: SendReply) {
   let latest: string | null = null;
   let passing: Promise<void> | null = null;

@@ -9,7 +9,9 @@ const ringSize = 1024 ** 2;
 const longestLine = 8 * 1024;
 /** Bytes of stderr that are kept per second, of all instances of a server together. */
 const perSecond = 256 * 1024;
-/** Of what exceeds that, the newest bytes are held back and not dropped: the last words of a process say why it ended. */
+/**
+ * Of what exceeds that, the newest bytes are held back and not dropped: the last words of a process say why it ended.
+ */
 const mostHeld = 4 * 1024;
 const secondUs = 1_000_000;
 const newline = 10;
@@ -38,7 +40,10 @@ export type StderrWriter = {
   end(): void;
 };
 
-/** `own` are the values of the server's environment, `secrets` yields all that are known now; of several lines, each is hidden. */
+/**
+ * `own` are the values of the server's environment, `secrets` yields all that are known now; of several lines, each is
+ * hidden.
+ */
 export function createStderrLog(own: readonly string[], secrets: () => readonly string[], clock: Clock): StderrLog {
   const ring = createRing(ringSize);
   const hidden = createHidden(own, secrets);
@@ -155,7 +160,9 @@ function begunAtEnd(text: string, values: readonly string[]): number {
   return length;
 }
 
-/** What is hidden now, and how much of a line has to be looked at for it; worked out anew only when the secrets change. */
+/**
+ * What is hidden now, and how much of a line has to be looked at for it; worked out anew only when the secrets change.
+ */
 function createHidden(own: readonly string[], secrets: () => readonly string[]) {
   const work = (known: readonly string[]) => {
     const lines = [...own, ...known].flatMap((secret) => [secret, ...secret.split(/\r?\n/)]);

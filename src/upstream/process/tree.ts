@@ -56,8 +56,8 @@ export async function killFamily(family: Family): Promise<number[]> {
 type Farewell = { ask(): void; readonly ended: Promise<unknown> };
 
 /**
- * Ends a family the way the specification asks (2026-07-28, stdio, shutdown): the leader is asked to end by itself, then
- * SIGTERM, then SIGKILL until nothing is left. Returns the pids that would not die, normally none.
+ * Ends a family the way the specification asks (2026-07-28, stdio, shutdown): the leader is asked to end by itself,
+ * then SIGTERM, then SIGKILL until nothing is left. Returns the pids that would not die, normally none.
  */
 export async function endFamily(family: Family, { ask, ended }: Farewell, patience: Patience): Promise<number[]> {
   // Collect the whole tree first: once a parent is gone, its children cannot be traced to it.

@@ -119,7 +119,9 @@ class ChildPipe implements Pipe {
     });
   }
 
-  /** Waits for what is left of the output, for as long as some comes: a long rest is read in turns with other sources. */
+  /**
+   * Waits for what is left of the output, for as long as some comes: a long rest is read in turns with other sources.
+   */
   async #lastWords(read: Promise<unknown>): Promise<void> {
     let over = false;
     const all = read.then(() => (over = true));

@@ -11,7 +11,10 @@ const failed = (id: unknown, code: number, message: string): unknown => ({
   error: { code, message },
 });
 
-/** A server whose sessions have numbers; calls in the second, which is a caller's, are answered by `shape` if it still holds. */
+/**
+ * A server whose sessions have numbers; calls in the second, which is a caller's, are answered by `shape` if it still
+ * holds.
+ */
 function sessions(shape: Shape, isLost: (session: number) => boolean) {
   const counts = { opened: 0, ran: 0 };
   const server = serve((message, request) => {

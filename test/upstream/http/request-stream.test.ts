@@ -44,7 +44,9 @@ test("a stream that its server leaves open after the answer is ended", async () 
   await ended.promise;
 });
 
-/** A server whose first call loses its session to the second: that of the first is `s2`, its stream breaks after `said`. */
+/**
+ * A server whose first call loses its session to the second: that of the first is `s2`, its stream breaks after `said`.
+ */
 function forgetful(said: string, elsewhere: (session: string, request: Request, message: Message) => void) {
   let opened = 0;
   return serve((message, request) => {

@@ -5,8 +5,8 @@ import { alive } from "../../support/processes.ts";
 import { until } from "../../support/until.ts";
 
 /**
- * A child whose own child has a session of its own, and has left a process behind in it that has no parent of the family
- * and none of its environment.
+ * A child whose own child has a session of its own, and has left a process behind in it that has no parent of the
+ * family and none of its environment.
  */
 async function plant() {
   const inner = "(sleep 71 & echo $!) ; echo $$; exec sleep 72";

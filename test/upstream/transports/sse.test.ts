@@ -154,7 +154,10 @@ test("a call that is refused in words that do not end is over soon, and so is it
   await link.close();
 });
 
-/** The old pair of endpoints; what is POSTed for a stream that it has forgotten is refused with `status`, or never answered on 202. */
+/**
+ * The old pair of endpoints; what is POSTed for a stream that it has forgotten is refused with `status`, or never
+ * answered on 202.
+ */
 function forgetfulServer(status: number) {
   const streams: Stream[] = [];
   let forgotten = 0;
