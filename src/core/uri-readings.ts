@@ -7,6 +7,7 @@ export type Readings = readonly [GlobTokens, ...GlobTokens[]];
 // A URI that is encoded more often is meant to be misread.
 const mostDecodings = 3;
 const anything = globTokens("*");
+const [anyOne] = globTokens("?");
 
 const dotSegment = /(?:^|[/\\:;])\.{1,2}(?:[/\\?#;]|$)/;
 /** Escapes of overlong UTF-8 (RFC 3629 §3), which a lax decoder takes for ASCII. */
@@ -53,7 +54,7 @@ function formsOf(uri: string): ReadonlySet<string> | null {
       forms.add(form);
     }
     const path = withoutQuery(singleSlashes(form));
-    for (const one of [path, withoutEnd(path)]) {
+    for (const one of new Set([path, withoutEnd(path)])) {
       const compared = lowered(joined(one));
       forms.add(one).add(compared).add(bare(compared)).add(local(compared));
     }
@@ -153,14 +154,16 @@ export function formsOfGlob<Form>(glob: string, compile: (text: string) => Form)
   // The glob may end within the port: then any path may follow.
   const [, host] = /^([^/]*\/\/[^/]*):\d*\*$/.exec(folder) ?? [];
   const others = host === undefined ? [folder, bare(folder)] : [folder, bare(host), `${bare(host)}/*`];
-  // A folder is read without the slash at its end.
-  const files = [folder, local(folder, "*")].map((form) => form.replace(/(?<=[^/:])\/\*?$/, ""));
-  const further = new Set([...others, local(folder, "*"), ...files]).difference(new Set([glob, read]));
+  const further = new Set([...others, local(folder, "*")]).difference(new Set([glob, read]));
   const written = compile(glob);
   return [written, read === glob ? written : compile(read), ...[...further].map(compile)];
 }
 
 const onlyCase = (a: GlobTokens, b: GlobTokens): boolean => a.join("").toLowerCase() === b.join("").toLowerCase();
+
+/** Whether `b` is `a` with the one slash at its end. */
+const isEnded = (a: GlobTokens, b: GlobTokens): boolean =>
+  b.length === a.length + 1 && b.at(-1) === "/" && a.at(-1) !== "/" && a.every((token, at) => token === b[at]);
 
 /**
  * How many readings of a URI a glob matches: all (true), none (false) or some (null). All forms of the glob count
@@ -170,7 +173,10 @@ const onlyCase = (a: GlobTokens, b: GlobTokens): boolean => a.join("").toLowerCa
 export function matchReadings(glob: UriGlob<GlobTokens>, readings: Readings): boolean | null {
   const [raw, ...others] = readings;
   const [written, read] = glob;
-  const taken = (one: GlobTokens): boolean => glob.some((form) => covers(form, one));
+  // What is taken as a folder is so without the slash at its end too, unless that is what a `?` stands for.
+  const takenAsFolder = (one: GlobTokens): boolean =>
+    readings.some((other) => isEnded(one, other) && glob.some((form) => form.at(-1) !== anyOne && covers(form, other)));
+  const taken = (one: GlobTokens): boolean => glob.some((form) => covers(form, one)) || takenAsFolder(one);
   // The glob may begin within the authority, in upper case: then it is enough that it matches a reading that differs in
   // case alone.
   const takenBut = (one: GlobTokens): boolean => readings.some((other) => onlyCase(other, one) && taken(other));
@@ -192,9 +198,9 @@ export function compileUriGlob(glob: string): UriTest {
   };
 }
 
-/** Each URI that the glob matches has a reading that begins with one of these texts; further forms only help to match all. */
+/** Each URI that the glob matches has a reading that begins with one of these texts. */
 export const beginningsOf = (glob: string): readonly string[] =>
-  formsOfGlob(glob, (form) => form.replace(/[*?].*$/s, "")).slice(0, 2);
+  formsOfGlob(glob, (form) => form.replace(/[*?].*$/s, ""));
 
 /** The scheme of every URI that a template makes; null if a filled-in value could bring a `://` of its own. */
 function schemeOf(template: string): string | null {

@@ -6,7 +6,10 @@ import { type Fill, operators, RuleError, type Table, template, type Truth, unde
 import type { ArgumentsText } from "./arguments-text.ts";
 import { uriOperators } from "./uri-operators.ts";
 
-/** The facts that conditions test. `args` is null where there are none (a list, a completion), `source` is null if there is none. */
+/**
+ * The facts that conditions test. `args` is null where there are none (a list, a completion), `source` is null if there
+ * is none.
+ */
 export type Facts = {
   readonly args: unknown;
   /** The text from which `args` were parsed; null if they came in another way. */
@@ -167,7 +170,8 @@ function compileOne(path: string, options: ConditionOptions): Condition {
     },
     evaluate(facts) {
       const { readings, text } = facts;
-      // Even `exists` cannot be decided of a call of which nobody knows where it will come from, or that has no arguments.
+      // Even `exists` cannot be decided of a call of which nobody knows where it will come from, or that has no
+      // arguments.
       if ((root === "source" && facts.source === null) || (onArgs && facts.args === null)) return null;
       const fill = fillFor(facts.who);
       let value = read(facts);

@@ -103,7 +103,9 @@ function sourceKeyIn({ guardrails, policies }: Bundle): Policy["sourceKey"] {
   return (source) => JSON.stringify(facts.map(([, read]) => read(source)));
 }
 
-/** The arguments that conditions test. A completion has none, so conditions on them count against it, whatever they say. */
+/**
+ * The arguments that conditions test. A completion has none, so conditions on them count against it, whatever they say.
+ */
 function argsOf({ inbound: { method, params } }: Call, { kind, name }: Route, named: Route | null): unknown {
   if (method === "completion/complete") return null;
   if (kind === "resource") return { uri: name };

@@ -53,6 +53,13 @@ describe("S27: no spelling of a URI gets around a rule", () => {
     expect(takes("file:///etc/passwd", `file://x/etc/passwd${end}`)).toBe(null);
     expect(takes("file:///etc/group", `file:///etc/passwd${end}`)).toBe(false);
   });
+  test("a grant of what is below folders does not reach what is beside them", () => {
+    for (const uri of ["file:///srv//a.txt", "file:///srv/a.txt?/x", "file:///srv/a.txt#/x", "file://srv//a.txt"])
+      expect([uri, takes("file:///srv/*/*", uri) || takes("file://srv/*/*", uri)]).not.toEqual([uri, true]);
+    expect(takes("file:///srv/*/", "file:///srv/a.txt?/")).toBe(null);
+    expect(takes("file:///srv/*/*", "file:///srv//")).toBe(null);
+    expect(takes("file:///srv/app.log?", "file:///srv/app.log/")).toBe(null);
+  });
   test("a template of files may bring a host", () => {
     const meets = (template: string) => compileUriGlob("file:///etc/*")(readingsOfTemplate(template), template);
     for (const template of ["file://x/etc/{name}", "file://x{y}/etc/{name}", "file://x{+path}"])
@@ -148,7 +155,10 @@ describe("an honest URI is what it says", () => {
     ["file:///srv/My File.txt", "file:///srv/My File.txt"],
     ["file:///srv/*", "file:///srv/"],
     ["file:///srv/*", "file:///srv/a/"],
+    ["file:///srv/**", "file:///srv/"],
+    ["file:///srv/*/*", "file:///srv/a/"],
     ["file:///srv/a/", "file:///srv/a/"],
+    ["file:///C:/*", "file:///C:/"],
     ["*/a/*", "file:///srv/a/"],
     ["file://host/srv/*", "file://host/srv/"],
     ["file://host/*", "file://host/"],
