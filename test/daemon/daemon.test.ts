@@ -1,11 +1,13 @@
 import { expect, test } from "bun:test";
 import { attach } from "../../src/control/client.ts";
 import { thisHost } from "../../src/config/paths.ts";
+import { Cancel, onAbort } from "../../src/core/cancel.ts";
 import { Failure } from "../../src/core/failure.ts";
 import { silent } from "../../src/core/log.ts";
 import { boot } from "../../src/daemon/boot.ts";
 import { openInstallation } from "../../src/daemon/installation.ts";
 import { Daemon } from "../../src/daemon/daemon.ts";
+import { verifyInTurn } from "../../src/daemon/handlers/verify.ts";
 import { everything, fake, Place, self } from "../support/daemon.ts";
 import { reasonOf } from "../support/failure.ts";
 import { until } from "../support/until.ts";
@@ -38,6 +40,30 @@ test("R122: a call that outlasts the time for a stop is told so, and its end is 
   expect(ends).toMatchObject([{ tool: "hang", st: "lost", reason: message }]);
   const closed = records.filter(({ type }) => type === "session.close");
   expect(closed).toMatchObject([{ facts: { reason: "shutdown" } }]);
+}, 20_000);
+
+test("R122: whose verification waits for its turn when the gateway stops is told that, and the end is on record", async () => {
+  const rules = [{ server: "mcpgw", tool: "audit_verify", action: "allow" }];
+  using place = new Place({ servers: [], auth, policies: [{ id: "own", roles: ["user"], rules }] });
+  const { booted, daemon } = await startIn(place);
+  const { running, stores } = booted.engine;
+  const before = Promise.withResolvers<void>();
+  void verifyInTurn(new Cancel(), () => before.promise);
+  const begin = stores.audit.begin.bind(stores.audit);
+  const begun = Promise.withResolvers<void>();
+  stores.audit.begin = (call) => begin(call).finally(begun.resolve);
+  const asked = send(daemon.url, toolCall("mcpgw__audit_verify", {}), {}).then(answerOf);
+  await begun.promise;
+  // The one before ends once calls are cut off.
+  const other = running.add();
+  onAbort(other, before.resolve);
+  void before.promise.then(() => running.delete(other));
+  await daemon.stop(0);
+  const message = "The gateway is stopping. The call may have run: check before you repeat it.";
+  expect(textOf((await asked).json)).toBe(message);
+  await booted.close();
+  const ends = (await place.records()).filter(({ type }) => type === "call.end");
+  expect(ends).toMatchObject([{ tool: "audit_verify", st: "lost", reason: message }]);
 }, 20_000);
 
 test("R18: a reload that is under way when the daemon is stopped starts nothing that the stop does not end", async () => {

@@ -228,7 +228,7 @@ test("R9 beside calls one verification begins after the other, and none whose as
     "one ends with 0",
     "two begins",
     expect.stringMatching(/^two: the public key is neither/),
-    "three: nobody waits for it any more",
+    "three: It was given up before its turn came.",
     "four begins",
     "four ends with 0",
   ]);
