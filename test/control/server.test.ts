@@ -1,37 +1,14 @@
-import { afterEach, beforeEach, describe, expect, test } from "bun:test";
+import { describe, expect, test } from "bun:test";
 import { chmodSync, chownSync, mkdirSync, writeFileSync } from "node:fs";
 import { attach, connect } from "../../src/control/client.ts";
 import type { Input } from "../../src/control/api.ts";
 import { Refusal, Unreachable } from "../../src/control/refusal.ts";
-import type { ControlOptions, ControlServer } from "../../src/control/server.ts";
 import { silent } from "../../src/core/log.ts";
-import { TempDir } from "../support/temp-dir.ts";
 import { until } from "../support/until.ts";
-import type { Overrides } from "../support/control-answers.ts";
-import { listenWith } from "../support/control-server.ts";
+import { serverPerTest } from "../support/control-server.ts";
 import { reasonOf } from "../support/failure.ts";
 
-let at: TempDir;
-let socket: string;
-let server: ControlServer | null = null;
-
-beforeEach(() => {
-  at = new TempDir();
-  socket = at.path("control.sock");
-});
-afterEach(() => {
-  stop();
-  at[Symbol.dispose]();
-});
-
-function stop(): void {
-  server?.close();
-  server = null;
-}
-
-async function start(handlers: Overrides = {}, more: Partial<ControlOptions> = {}): Promise<void> {
-  server = await listenWith(socket, handlers, more);
-}
+const { at, socket, start, stop } = serverPerTest();
 
 /** A bare peer, for what the client would never send. */
 async function raw() {
@@ -40,7 +17,7 @@ async function raw() {
   let waiting = Buffer.alloc(0);
   const flush = () => void (waiting = waiting.subarray(peer.write(waiting)));
   const peer = await Bun.connect({
-    unix: socket,
+    unix: socket(),
     socket: {
       data: (_socket, chunk) => void (text += chunk.toString()),
       drain: () => flush(),
@@ -69,7 +46,7 @@ describe("calls", () => {
         return { id, recorded: true };
       },
     });
-    const client = await connect(socket, { version: "1.2.3", key: "mcpgw_secret" });
+    const client = await connect(socket(), { version: "1.2.3", key: "mcpgw_secret" });
     expect(client.hello).toEqual({ version: "1.2.3", pid: process.pid, access: "admin" });
     expect(await client.call("keys.revoke", { id: "key-1" })).toEqual({ id: "key-1", recorded: true });
     expect(peers).toEqual([{ uid: process.getuid?.(), pid: process.pid, access: "admin", key: "mcpgw_secret" }]);
@@ -79,7 +56,7 @@ describe("calls", () => {
   test("input is checked by the table: defaults are filled in, anything unknown is refused with its place", async () => {
     const seen: unknown[] = [];
     await start({ "audit.log": (input) => (seen.push(input), { records: [], more: false }) });
-    const client = await connect(socket, { version: "1.2.3" });
+    const client = await connect(socket(), { version: "1.2.3" });
     await client.call("audit.log", { since: "2026-01-31T08:00:00Z" });
     expect(seen).toEqual([{ since: Date.parse("2026-01-31T08:00:00Z") * 1000, limit: 50 }]);
     const bad: [Input<"audit.log">, RegExp][] = [
@@ -106,7 +83,7 @@ describe("calls", () => {
         throw new Error("secret detail");
       },
     });
-    const client = await connect(socket, { version: "1.2.3" });
+    const client = await connect(socket(), { version: "1.2.3" });
     expect(await reasonOf(client.call("keys.revoke", { id: "k9" }))).toMatchObject({
       code: "not-found",
       message: "there is no key k9",
@@ -120,28 +97,28 @@ describe("calls", () => {
   test("an answer of several MiB passes whole through partial writes", async () => {
     const lines = Array.from({ length: 10_000 }, (_, index) => `${index} ${"x".repeat(400)}`);
     await start({ "servers.logs": () => ({ lines }) });
-    const client = await connect(socket, { version: "1.2.3" });
+    const client = await connect(socket(), { version: "1.2.3" });
     expect((await client.call("servers.logs", { id: "a" })).lines).toEqual(lines);
     client.close();
   });
 
   test("an answer that no client would accept is refused, and the connection goes on", async () => {
     await start({ "servers.logs": () => ({ lines: ["x".repeat(33 << 20)] }) });
-    const client = await connect(socket, { version: "1.2.3" });
+    const client = await connect(socket(), { version: "1.2.3" });
     expect(await reasonOf(client.call("servers.logs", { id: "a" }))).toMatchObject({ code: "unavailable" });
     expect((await client.call("status", {})).state).toBe("ready");
     client.close();
   });
 
   test("without a daemon the client says so", async () => {
-    expect(await reasonOf(connect(socket, { version: "1" }))).toBeInstanceOf(Unreachable);
-    writeFileSync(socket, "");
-    expect(await reasonOf(connect(socket, { version: "1" }))).toBeInstanceOf(Unreachable);
+    expect(await reasonOf(connect(socket(), { version: "1" }))).toBeInstanceOf(Unreachable);
+    writeFileSync(socket(), "");
+    expect(await reasonOf(connect(socket(), { version: "1" }))).toBeInstanceOf(Unreachable);
   });
 
   test("a daemon that goes away fails what was asked of it", async () => {
     await start({ "keys.revoke": () => new Promise(() => {}) });
-    const client = await connect(socket, { version: "1" });
+    const client = await connect(socket(), { version: "1" });
     const pending = reasonOf(client.call("keys.revoke", { id: "k" }));
     stop();
     expect(await pending).toBeInstanceOf(Unreachable);
@@ -177,20 +154,20 @@ describe("T50: what a bad peer sends", () => {
     peer.send("x".repeat((1 << 20) + 1));
     await until(() => peer.closed(), "the connection closed");
     expect(peer.lines()[1]).toContain("a line is longer than 1048576 bytes");
-    const client = await connect(socket, { version: "1" });
+    const client = await connect(socket(), { version: "1" });
     expect((await client.call("status", {})).state).toBe("ready");
     client.close();
   });
 
   test("connections have a cap, and a silent one does not count for ever", async () => {
     await start({}, { maxConnections: 8, silence: 50 });
-    const talking = await connect(socket, { version: "1" });
+    const talking = await connect(socket(), { version: "1" });
     const peers = await Promise.all(Array.from({ length: 7 }, raw));
     const late = await raw();
     await until(() => late.closed(), "the ninth is turned away");
     expect(late.lines()[0]).toContain("too many");
     await until(() => peers.every((peer) => peer.closed()), "the silent ones closed");
-    const client = await connect(socket, { version: "1" });
+    const client = await connect(socket(), { version: "1" });
     expect((await client.call("status", {})).pid).toBeGreaterThan(0);
     expect((await talking.call("status", {})).pid).toBeGreaterThan(0);
     for (const one of [client, talking]) one.close();
@@ -212,7 +189,7 @@ describe("T50: what a bad peer sends", () => {
 
   test("requests of one connection have a cap, as long as they run", async () => {
     await start({ "keys.revoke": () => new Promise(() => {}) });
-    const client = await connect(socket, { version: "1" });
+    const client = await connect(socket(), { version: "1" });
     for (let done = 0; done < 65; done++) await client.call("status", {});
     const pending = Array.from({ length: 65 }, () => reasonOf(client.call("keys.revoke", { id: "k" })));
     expect(await Promise.race(pending)).toMatchObject({ code: "busy" });
@@ -252,7 +229,7 @@ describe("attach", () => {
         tunnel.onClose(() => (closed = true));
       },
     });
-    const tunnel = await attach(socket, { version: "1", key: "k" });
+    const tunnel = await attach(socket(), { version: "1", key: "k" });
     const seen: string[] = [];
     tunnel.onLine((line) => seen.push(line));
     // Longer than a line of the control protocol may be.
@@ -269,7 +246,7 @@ describe("attach", () => {
     let most = 10;
     await start({ attach: (_ctx, tunnel) => tunnel.onLine((line) => tunnel.send(line)) }, { tunnelLine: () => most });
     const echo = async (): Promise<string | undefined> => {
-      const tunnel = await attach(socket, { version: "1", key: "k" });
+      const tunnel = await attach(socket(), { version: "1", key: "k" });
       const seen: string[] = [];
       tunnel.onLine((line) => seen.push(line));
       tunnel.send("y".repeat(20));
@@ -288,7 +265,7 @@ describe("attach", () => {
         throw new Refusal("denied", "this key is revoked");
       },
     });
-    expect(await reasonOf(attach(socket, { version: "1" }))).toMatchObject({
+    expect(await reasonOf(attach(socket(), { version: "1" }))).toMatchObject({
       code: "denied",
       message: "this key is revoked",
     });
@@ -297,7 +274,7 @@ describe("attach", () => {
 
 describe("a client tells nobody its key on a socket that another user may have put there:", () => {
   const heard: string[] = [];
-  const refused = async (path = socket): Promise<unknown> => {
+  const refused = async (path = socket()): Promise<unknown> => {
     const listener = Bun.listen({ unix: path, socket: { data: (_socket, chunk) => void heard.push(String(chunk)) } });
     const error = await reasonOf(connect(path, { version: "1", key: "secret", patience: 1_000 }));
     listener.stop(true);
@@ -305,18 +282,18 @@ describe("a client tells nobody its key on a socket that another user may have p
   };
 
   test("a directory that others may write to", async () => {
-    chmodSync(at.dir, 0o777);
+    chmodSync(at().dir, 0o777);
     const message = expect.stringContaining("its directory is writable by others");
     expect([await refused(), heard]).toMatchObject([{ code: "denied", message }, []]);
   });
 
   test.skipIf(process.getuid?.() !== 0)("another user's directory in such a one (needs root)", async () => {
-    chownSync(at.dir, 65534, 65534);
-    const below = at.path("state");
+    chownSync(at().dir, 65534, 65534);
+    const below = at().path("state");
     mkdirSync(below);
     chownSync(below, 65534, 65534);
-    const message = expect.stringContaining(`${at.dir} was made by uid 65534 where others may write`);
-    for (const each of [socket, `${below}/control.sock`])
+    const message = expect.stringContaining(`${at().dir} was made by uid 65534 where others may write`);
+    for (const each of [socket(), `${below}/control.sock`])
       expect([await refused(each), heard]).toMatchObject([{ code: "denied", message }, []]);
   });
 });
@@ -328,7 +305,7 @@ test("a process that the daemon started is refused, whatever its uid, and the lo
     [
       process.execPath,
       "-e",
-      `Bun.connect({unix: ${JSON.stringify(socket)}, socket: {data(s, d) {process.stdout.write(d); s.end()}, close() {process.exit()}}})`,
+      `Bun.connect({unix: ${JSON.stringify(socket())}, socket: {data(s, d) {process.stdout.write(d); s.end()}, close() {process.exit()}}})`,
     ],
     { stdout: "pipe" },
   );

@@ -1,96 +1,74 @@
-import { afterEach, beforeEach, expect, test } from "bun:test";
+import { expect, test } from "bun:test";
 import { chmodSync, existsSync, mkdirSync, rmSync, statSync, symlinkSync, writeFileSync } from "node:fs";
 import { connect } from "../../src/control/client.ts";
-import type { ControlOptions, ControlServer } from "../../src/control/server.ts";
 import { isListened } from "../../src/control/socket-path.ts";
 import { silent } from "../../src/core/log.ts";
 import { createLogger } from "../../src/daemon/own-log.ts";
-import { listenWith } from "../support/control-server.ts";
+import { listenWith, serverPerTest } from "../support/control-server.ts";
 import { reasonOf } from "../support/failure.ts";
-import { TempDir } from "../support/temp-dir.ts";
 import { until } from "../support/until.ts";
 
 // The file of the control socket: how it comes, who may use it, and what becomes of it.
 
-let at: TempDir;
-let socket: string;
-let server: ControlServer | null = null;
-
-beforeEach(() => {
-  at = new TempDir();
-  socket = at.path("control.sock");
-});
-afterEach(() => {
-  stop();
-  at[Symbol.dispose]();
-});
-
-function stop(): void {
-  server?.close();
-  server = null;
-}
-
-async function start(more: Partial<ControlOptions> = {}): Promise<void> {
-  server = await listenWith(socket, {}, more);
-}
+const { at, socket, start, stop } = serverPerTest();
 
 test("R124: only owner and group may connect, and closing removes it", async () => {
   await start();
-  expect(statSync(socket).mode & 0o777).toBe(0o660);
+  expect(statSync(socket()).mode & 0o777).toBe(0o660);
   stop();
-  expect(existsSync(socket)).toBe(false);
+  expect(existsSync(socket())).toBe(false);
 });
 
 test("a stale socket is replaced, a living one and anything else stay", async () => {
   const crashed = Bun.spawn([
     process.execPath,
     "-e",
-    `Bun.listen({unix: ${JSON.stringify(socket)}, socket: {data() {}}}); process.kill(process.pid, "SIGKILL")`,
+    `Bun.listen({unix: ${JSON.stringify(socket())}, socket: {data() {}}}); process.kill(process.pid, "SIGKILL")`,
   ]);
   await crashed.exited;
-  expect(statSync(socket).isSocket()).toBe(true);
+  expect(statSync(socket()).isSocket()).toBe(true);
   await start();
-  expect(await reasonOf(listenWith(socket))).toMatchObject({
+  expect(await reasonOf(listenWith(socket()))).toMatchObject({
     message: expect.stringContaining("another daemon answers"),
   });
   stop();
   for (const make of [
-    () => writeFileSync(socket, "precious"),
-    () => mkdirSync(socket),
-    () => symlinkSync("/etc/hosts", socket),
+    () => writeFileSync(socket(), "precious"),
+    () => mkdirSync(socket()),
+    () => symlinkSync("/etc/hosts", socket()),
   ]) {
     make();
     expect(await reasonOf(start())).toMatchObject({ message: expect.stringContaining("something else") });
-    expect(existsSync(socket)).toBe(true);
-    rmSync(socket, { recursive: true });
+    expect(existsSync(socket())).toBe(true);
+    rmSync(socket(), { recursive: true });
   }
 });
 
 test("one that is deleted, or its directory, comes back, and nobody who is connected is cut off", async () => {
-  socket = at.path("run", "control.sock");
+  const path = at().path("run", "control.sock");
   const warned: unknown[] = [];
-  await start({ log: { ...silent, warn: (message, facts) => void warned.push([message, facts]) } });
-  expect(statSync(at.path("run")).mode & 0o777).toBe(0o700);
-  const client = await connect(socket, { version: "1" });
-  for (const gone of [socket, at.path("run")]) {
+  await start({}, { path, log: { ...silent, warn: (message, facts) => void warned.push([message, facts]) } });
+  expect(statSync(at().path("run")).mode & 0o777).toBe(0o700);
+  const client = await connect(path, { version: "1" });
+  for (const gone of [path, at().path("run")]) {
     rmSync(gone, { recursive: true });
-    await until(() => existsSync(socket), "the socket");
-    expect(statSync(socket).mode & 0o777).toBe(0o660);
-    const again = await connect(socket, { version: "1" });
+    await until(() => existsSync(path), "the socket");
+    expect(statSync(path).mode & 0o777).toBe(0o660);
+    const again = await connect(path, { version: "1" });
     expect(await again.call("keys.list", {})).toEqual(await client.call("keys.list", {}));
     again.close();
   }
   client.close();
-  const told = ["the control socket was deleted; listening on a new one", { socket }];
+  const told = ["the control socket was deleted; listening on a new one", { socket: path }];
   expect(warned).toEqual([told, told]);
   stop();
-  expect(existsSync(socket)).toBe(false);
+  expect(existsSync(path)).toBe(false);
   // Neither on those that were deleted.
-  expect(isListened(socket)).toBe(false);
+  expect(isListened(path)).toBe(false);
 });
 
 test("one that was closed does not come back, and one that cannot is complained of once a minute", async () => {
-  const [closed, run] = [at.path("closed.sock"), at.path("run")];
+  const [closed, run] = [at().path("closed.sock"), at().path("run")];
   const lines: string[] = [];
   const log = createLogger({ level: "warn", format: "json", write: (line) => lines.push(line) > 0 });
   (await listenWith(closed)).close();
@@ -100,8 +78,8 @@ test("one that was closed does not come back, and one that cannot is complained 
   await start();
   // Each looks as often as the others.
   for (let look = 0; look < 3; look++) {
-    rmSync(socket);
-    await until(() => existsSync(socket), "the socket");
+    rmSync(socket());
+    await until(() => existsSync(socket()), "the socket");
   }
   blocked.close();
   expect(existsSync(closed)).toBe(false);
@@ -110,27 +88,26 @@ test("one that was closed does not come back, and one that cannot is complained 
 
 test("one of another daemon in its place is left alone, and its own follows when that is gone", async () => {
   await start();
-  rmSync(socket);
-  const passing = Bun.listen({ unix: socket, socket: { data() {} } });
+  rmSync(socket());
+  const passing = Bun.listen({ unix: socket(), socket: { data() {} } });
   passing.stop();
-  await until(() => existsSync(socket), "the socket");
-  rmSync(socket);
-  const other = Bun.listen({ unix: socket, socket: { data() {} } });
-  const { ino } = statSync(socket);
+  await until(() => existsSync(socket()), "the socket");
+  rmSync(socket());
+  const other = Bun.listen({ unix: socket(), socket: { data() {} } });
+  const { ino } = statSync(socket());
   stop();
-  expect(statSync(socket).ino).toBe(ino);
+  expect(statSync(socket()).ino).toBe(ino);
   other.stop();
 });
 
 test("it ends also where a file has taken the place of its directory", async () => {
-  socket = at.path("run", "control.sock");
-  await start();
-  rmSync(at.path("run"), { recursive: true });
-  writeFileSync(at.path("run"), "");
+  await start({}, { path: at().path("run", "control.sock") });
+  rmSync(at().path("run"), { recursive: true });
+  writeFileSync(at().path("run"), "");
   expect(stop).not.toThrow();
 });
 
 test.each([0o720, 0o702])("a directory that others may write to is refused", async (mode) => {
-  chmodSync(at.dir, mode);
+  chmodSync(at().dir, mode);
   expect(await reasonOf(start())).toMatchObject({ message: expect.stringContaining("writable by others") });
 });

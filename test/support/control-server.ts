@@ -1,5 +1,6 @@
+import { afterEach, beforeEach } from "bun:test";
 import { connect } from "../../src/control/client.ts";
-import { type ControlOptions, listen } from "../../src/control/server.ts";
+import { type ControlOptions, type ControlServer, listen } from "../../src/control/server.ts";
 import { silent } from "../../src/core/log.ts";
 import { TempDir } from "./temp-dir.ts";
 import { type Overrides, sampleHandlers } from "./control-answers.ts";
@@ -29,4 +30,24 @@ export async function served(handlers: Overrides) {
       at[Symbol.dispose]();
     },
   };
+}
+
+/** For each test of a file: a directory, and in it a control socket for the server that `start` makes; both go with it. */
+export function serverPerTest() {
+  let at: TempDir;
+  let server: ControlServer | null = null;
+  const stop = (): void => {
+    server?.close();
+    server = null;
+  };
+  beforeEach(() => void (at = new TempDir()));
+  afterEach(() => {
+    stop();
+    at[Symbol.dispose]();
+  });
+  const socket = (): string => at.path("control.sock");
+  const start = async (handlers: Overrides = {}, more: Partial<ControlOptions> = {}): Promise<void> => {
+    server = await listenWith(socket(), handlers, more);
+  };
+  return { at: () => at, socket, start, stop };
 }
