@@ -1,17 +1,8 @@
 import { dirname } from "node:path";
 import { unusableFiles } from "../config/files.ts";
-import { loadConfig, type Loaded, loadOwnParts, loadTags, type OwnParts } from "../config/load.ts";
+import { loadConfig, type Loaded } from "../config/load.ts";
 import { findOverrides } from "../config/overrides.ts";
-import {
-  chosenPaths,
-  clientSocket,
-  findConfig,
-  type Flags,
-  resolvePaths,
-  thisHost,
-  type Host,
-  type Paths,
-} from "../config/paths.ts";
+import { findConfig, type Flags, resolvePaths, thisHost, type Host, type Paths } from "../config/paths.ts";
 import { Refusal } from "../control/refusal.ts";
 import { loadingFrom } from "./loading.ts";
 
@@ -34,26 +25,6 @@ export function openInstallation(options: FindOptions, host: Host = thisHost()):
   const loaded = loadAt(found.path, options, host);
   const { state, control } = loaded.config;
   return { loaded, paths: resolvePaths(host, { state, socket: control.socket }), why: found.why };
-}
-
-/** What commands need that run no server, and the socket on which they look for a daemon. */
-export type OwnInstallation = {
-  readonly own: OwnParts;
-  readonly paths: Paths;
-  readonly socket: string;
-  /** Reads what the servers are tagged with. Throws ConfigError. */
-  readonly tagged: () => ReturnType<typeof loadTags>;
-};
-
-/** Finds the configuration and loads what commands without servers need; null: none found. Throws ConfigError. */
-export function openOwnParts(options: FindOptions, host: Host): OwnInstallation | null {
-  const file = findConfig(host, { flag: options.config, local: options.local }).path;
-  if (file === null) return null;
-  const { resolve } = loadingFrom(dirname(file), host.env);
-  const own = loadOwnParts(file, resolve);
-  const chosen = chosenPaths(host, options, { state: own.state, socket: own.control.socket });
-  const tagged = () => loadTags(file, resolve);
-  return { own, paths: resolvePaths(host, chosen), socket: clientSocket(host, chosen), tagged };
 }
 
 /** Loads this file, with the flags and the environment on top. Throws ConfigError. */

@@ -1,12 +1,14 @@
 import { existsSync } from "node:fs";
-import { join } from "node:path";
+import { dirname, join } from "node:path";
 import { auditOptions, type AuditOptions } from "../audit/options.ts";
 import { installDir, notedChainPath } from "../audit/outside.ts";
 import { signingKeyFile, signingKeyIn } from "../audit/signing-key.ts";
 import type { KeyOptions } from "../authn/options.ts";
+import { loadOwnParts, loadTags, type OwnParts } from "../config/load.ts";
 import {
   chosenPaths,
   clientSocket,
+  findConfig,
   type Flags,
   passedOver,
   type Paths,
@@ -17,7 +19,7 @@ import { ConfigError } from "../config/problem.ts";
 import { Refusal } from "../control/refusal.ts";
 import { plain } from "../core/text.ts";
 import { type ChainHome, chainPath, statePath } from "../store/sqlite/paths.ts";
-import { openOwnParts } from "./installation.ts";
+import { loadingFrom } from "./loading.ts";
 import { type Metering, tagsOf } from "./handlers/usage.ts";
 
 /**
@@ -41,32 +43,28 @@ export type OfflineState = {
  */
 export function findState(flags: Flags): OfflineState {
   const host = thisHost();
+  const file = findConfig(host, { flag: flags.config, local: false }).path;
+  const resolving = (path: string) => loadingFrom(dirname(path), host.env).resolve;
+  let own: OwnParts | null = null;
   let fault: ConfigError | null = null;
   try {
-    const found = openOwnParts({ ...flags, local: false }, host);
-    if (found) {
-      const { paths, socket, own } = found;
-      const metering = { metered: own.usage.enabled, tags: () => tagsOf(found.tagged()) };
-      const roles = own.policies.flatMap((policy) => policy.roles);
-      return { paths, socket, audit: own.audit, keys: own.auth.keys, metering, roles, fault };
-    }
+    own = file === null ? null : loadOwnParts(file, resolving(file));
   } catch (error) {
     // Keys and records can still be read as long as it is known which state directory is meant.
     if (!(error instanceof ConfigError) || chosenPaths(host, flags).state === undefined) throw error;
     fault = error;
     process.stderr.write(`mcpgw: warning: going on without the configuration:\n${indented(error.message)}\n`);
   }
-  const chosen = chosenPaths(host, flags);
+  const chosen = chosenPaths(host, flags, { state: own?.state, socket: own?.control.socket });
   const paths = resolvePaths(host, chosen);
-  return {
-    paths,
-    socket: clientSocket(host, chosen),
-    audit: { ...auditOptions.parse({}), path: notedMainPath(paths) },
-    keys: [],
-    metering: { metered: true, tags: () => unknownTags(fault) },
-    roles: null,
-    fault,
-  };
+  const found = { paths, socket: clientSocket(host, chosen), fault };
+  if (file === null || own === null) {
+    const audit = { ...auditOptions.parse({}), path: notedMainPath(paths) };
+    return { ...found, audit, keys: [], metering: { metered: true, tags: () => unknownTags(fault) }, roles: null };
+  }
+  const { audit, auth, policies, usage } = own;
+  const metering = { metered: usage.enabled, tags: () => tagsOf(loadTags(file, resolving(file))) };
+  return { ...found, audit, keys: auth.keys, metering, roles: policies.flatMap(({ roles }) => roles) };
 }
 
 const indented = (text: string): string => text.replace(/^.*$/gm, (line) => `  ${plain(line)}`);
