@@ -3,6 +3,7 @@ import { Keyring } from "../authn/keyring.ts";
 import type { Flags } from "../config/paths.ts";
 import { operations, type Answer } from "../control/api.ts";
 import type { Client, Context, Handlers } from "../control/contract.ts";
+import type { AuditEvent } from "../core/event.ts";
 import { localClient } from "../control/local.ts";
 import { Refusal, Unreachable } from "../control/refusal.ts";
 import { systemClock } from "../core/clock.ts";
@@ -16,9 +17,9 @@ import { statePath } from "../store/sqlite/paths.ts";
 import { openReader } from "../store/sqlite/reader.ts";
 import { readUsage } from "../store/sqlite/usage.ts";
 import { archiveOf } from "./archive.ts";
+import { actOf } from "./handlers/act.ts";
 import { auditHandlers } from "./handlers/audit.ts";
 import { keyHandlers, listKeys } from "./handlers/keys.ts";
-import { type RecordDone, recordActWith, recordDoneWith } from "./handlers/record-act.ts";
 import { usageBy } from "./handlers/usage.ts";
 import { verifyChains } from "./handlers/verify.ts";
 import {
@@ -42,18 +43,18 @@ export async function openOffline(flags: Flags, self: Self): Promise<Client> {
   /** Only a first key may begin a state directory: a change to one where nothing is would reach no gateway. */
   const opened = (begin = false) => (stores ??= openWith(state, begin, self));
   const archive = () => writtenArchive(state);
-  const recordAct: Handlers["recordAct"] = async (...given) => recordActWith((await opened()).audit)(...given);
   const keys = async (begin = false) => {
     const { keyring, audit: log } = await opened(begin);
-    const recordDone: RecordDone = async (...act) => {
+    const recordDone = async (act: AuditEvent): Promise<boolean> => {
       // A change that cannot be stored would end with this process.
       if (!keyring.saved) throw new Refusal("unavailable", "the keys cannot be stored now, so nothing was changed");
-      return recordDoneWith(log)(...act);
+      return log.recordDone(act);
     };
-    return keyHandlers({ keyring, recordAct, recordDone, namedRoles: () => state.roles });
+    const recording = { recordEvent: (act: AuditEvent) => log.recordEvent(act), recordDone };
+    return keyHandlers({ keyring, audit: recording, namedRoles: () => state.roles });
   };
   const handlers: Partial<Handlers> = {
-    recordAct,
+    recordAct: async (ctx, type, facts) => (await opened()).audit.recordEvent(actOf(ctx, type, facts)),
     "keys.create": async (input, ctx) => (await keys(true))["keys.create"](input, ctx),
     "keys.list": async () =>
       opened().then(

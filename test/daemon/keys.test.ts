@@ -7,8 +7,8 @@ import { Refusal } from "../../src/control/refusal.ts";
 import { systemClock } from "../../src/core/clock.ts";
 import type { AuditEvent } from "../../src/core/event.ts";
 import { StoreFailed } from "../../src/core/store.ts";
-import { keyHandlers } from "../../src/daemon/handlers/keys.ts";
-import { recordActWith } from "../../src/daemon/handlers/record-act.ts";
+import { actOf } from "../../src/daemon/handlers/act.ts";
+import { type KeyHandlerOptions, keyHandlers } from "../../src/daemon/handlers/keys.ts";
 import { openFreeChain } from "../../src/store/open.ts";
 import { Place } from "../support/daemon.ts";
 import { reasonOf } from "../support/failure.ts";
@@ -20,18 +20,24 @@ setDefaultTimeout(30_000);
 const peer = { uid: 0, gid: 0, pid: 1, groups: [], access: "admin" } as const;
 const ctx: Context = { peer, key: null, signal: new AbortController().signal };
 
+/** What is done with the keys of this keyring; `recording` is how acts are recorded, which else succeeds. */
+const handlersOf = (keyring: Keyring, recording: Partial<KeyHandlerOptions["audit"]> = {}) =>
+  keyHandlers({
+    keyring,
+    audit: { recordEvent: async () => {}, recordDone: async () => true, ...recording },
+    namedRoles: () => null,
+  });
+
 test("R23: a rotation that cannot be recorded leaves the old key as it was, and no other", async () => {
   using keyring = new Keyring({ store: memoryKeyStore(), clock: systemClock });
   const { id } = keyring.create(keyRequest({ name: "A", roles: ["user"] }));
   const states = () => Object.fromEntries(keyring.list().map((key) => [key.id, key.state]));
   let full = true;
-  const recordAct = async () => {
+  const recordEvent = async () => {
     expect(states()[id]).toBe("active");
     if (full) throw new Error("disk full");
   };
-  const rotate = keyHandlers({ keyring, recordAct, recordDone: async () => true, namedRoles: () => null })[
-    "keys.rotate"
-  ];
+  const rotate = handlersOf(keyring, { recordEvent })["keys.rotate"];
   const failed = await Promise.resolve(rotate({ id }, ctx)).catch((error: Error) => error.message);
   expect(failed).toBe("disk full");
   expect(states()[id]).toBe("active");
@@ -48,8 +54,7 @@ test("keys are made, rotated and listed while the store cannot tell of their use
   };
   using keyring = new Keyring({ store, clock: systemClock });
   const recorded: string[] = [];
-  const recordAct = async (_ctx: Context, type: string) => void recorded.push(type);
-  const handlers = keyHandlers({ keyring, recordAct, recordDone: async () => true, namedRoles: () => null });
+  const handlers = handlersOf(keyring, { recordEvent: async ({ type }) => void recorded.push(type) });
   const { id } = await handlers["keys.create"]({ ...keyRequest(), roles: ["user"], cidrs: [] }, ctx);
   const next = await handlers["keys.rotate"]({ id }, ctx);
   expect(recorded).toEqual(["key.created", "key.rotated"]);
@@ -68,8 +73,7 @@ test("R23 T04 what gives rights and cannot be stored is refused with the reason,
     throw new StoreFailed("mcpgw.db: disk full");
   };
   Object.assign(store, { addKey: full, setFrozen: full });
-  const deps = { keyring, recordAct: async () => {}, recordDone: async () => true, namedRoles: () => null };
-  const handlers = keyHandlers(deps);
+  const handlers = handlersOf(keyring);
   const create = { ...keyRequest(), roles: ["user"], cidrs: [] };
   for (const act of [() => handlers["keys.create"](create, ctx), () => handlers["keys.unfreeze"]({}, ctx)]) {
     const refusal = await reasonOf((async () => act())());
@@ -88,13 +92,10 @@ test.each([
     [8, ...Array.from({ length: 100 }, (_, index) => 100_000 + index)],
     { groups: `${Array.from({ length: 68 }, (_, index) => 100_000 + index).join()},… of 100` },
   ],
-])("D9: an act is recorded with the process that asked for it; of groups %p", async (groups, recorded) => {
-  const events: AuditEvent[] = [];
-  const act = recordActWith({ recordEvent: async (event) => void events.push(event) });
-  await act({ ...ctx, peer: { uid: 7, gid: 8, pid: 9, groups, access: "admin" } }, "key.revoked", { key: "k" });
-  expect(events).toEqual([
-    { type: "key.revoked", actor: "local:7", facts: { key: "k", uid: 7, gid: 8, pid: 9, ...recorded } },
-  ]);
+])("D9: an act is recorded with the process that asked for it; of groups %p", (groups, recorded) => {
+  const asked: Context = { ...ctx, peer: { uid: 7, gid: 8, pid: 9, groups, access: "admin" } };
+  const facts = { key: "k", uid: 7, gid: 8, pid: 9, ...recorded };
+  expect<unknown>(actOf(asked, "key.revoked", { key: "k" })).toEqual({ type: "key.revoked", actor: "local:7", facts });
 });
 
 test.each([true, false])(
@@ -102,8 +103,7 @@ test.each([true, false])(
   async (recorded) => {
     using keyring = new Keyring({ store: memoryKeyStore(), clock: systemClock });
     const { id } = keyring.create(keyRequest({ name: "A", roles: ["user"] }));
-    const deps = { keyring, recordAct: async () => {}, recordDone: async () => recorded, namedRoles: () => null };
-    const handlers = keyHandlers(deps);
+    const handlers = handlersOf(keyring, { recordDone: async () => recorded });
     expect(await handlers["keys.revoke"]({ id }, ctx)).toEqual({ id, recorded });
     expect(keyring.list().map(({ state }) => state)).toEqual(["revoked"]);
     expect(await handlers["keys.freeze"]({}, ctx)).toEqual({ frozen: true, recorded });
@@ -116,12 +116,11 @@ function withSlowDisk() {
   const keyring = new Keyring({ store: memoryKeyStore(), clock: systemClock });
   const log: string[] = [];
   const disk = Promise.withResolvers<void>();
-  const record = (_ctx: Context, type: string): Promise<void> => {
+  const recordEvent = ({ type }: AuditEvent): Promise<void> => {
     log.push(type);
     return disk.promise;
   };
-  const recordDone = (...act: Parameters<typeof record>) => record(...act).then(() => true);
-  const handlers = keyHandlers({ keyring, recordAct: record, recordDone, namedRoles: () => null });
+  const handlers = handlersOf(keyring, { recordEvent, recordDone: (act) => recordEvent(act).then(() => true) });
   return { keyring, log, handlers, flush: disk.resolve, [Symbol.dispose]: () => keyring[Symbol.dispose]() };
 }
 

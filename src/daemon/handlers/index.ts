@@ -8,10 +8,10 @@ import { ownServer } from "../../core/name.ts";
 import type { Self } from "../../core/self.ts";
 import type { Archive } from "../archive.ts";
 import type { Engine } from "../engine.ts";
+import { actOf, actorOf } from "./act.ts";
 import { attachTo } from "./attach.ts";
 import { auditHandlers } from "./audit.ts";
 import { keyHandlers } from "./keys.ts";
-import { actorOf, recordDoneWith, recordActWith } from "./record-act.ts";
 import { findServer, serverHandlers } from "./servers.ts";
 import { configWarnings, consumersOf, statusOf, type Serving } from "./status.ts";
 import { tail } from "./tail.ts";
@@ -34,17 +34,15 @@ export type HandlerOptions = {
 export function createHandlers({ engine, archive, self, serving, reload }: HandlerOptions): Handlers {
   const { stores, current } = engine;
   const { keyring, audit } = stores;
-  const recordAct = recordActWith(audit);
   return {
     ...keyHandlers({
       keyring,
-      recordAct,
-      recordDone: recordDoneWith(audit),
+      audit,
       namedRoles: () => engine.loaded().config.policies.flatMap(({ roles }) => roles),
     }),
     ...serverHandlers(engine),
     ...auditHandlers(() => archive),
-    recordAct,
+    recordAct: (ctx, type, facts) => audit.recordEvent(actOf(ctx, type, facts)),
     attach: attachTo(engine),
     status: () => statusOf(engine, self, serving),
     consumers: async () => ({ consumers: await consumersOf(engine, archive) }),

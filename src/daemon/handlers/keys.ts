@@ -1,17 +1,17 @@
+import type { AuditBroker } from "../../audit/broker.ts";
 import { KeyError } from "../../authn/entry.ts";
 import type { CreatedKey, KeyInfo, Keyring } from "../../authn/keyring.ts";
 import type { Answer } from "../../control/api.ts";
-import type { Handlers, RecordAct } from "../../control/contract.ts";
+import type { Handlers } from "../../control/contract.ts";
 import { Refusal } from "../../control/refusal.ts";
 import type { KeyView } from "../../control/schemas.ts";
-import type { Acts } from "../../core/event.ts";
+import type { Act, Acts } from "../../core/event.ts";
 import { StoreBusy, StoreFailed } from "../../core/store.ts";
-import type { RecordDone } from "./record-act.ts";
+import { actOf } from "./act.ts";
 
 export type KeyHandlerOptions = {
   readonly keyring: Keyring;
-  readonly recordAct: RecordAct;
-  readonly recordDone: RecordDone;
+  readonly audit: Pick<AuditBroker, "recordEvent" | "recordDone">;
   /** The roles that policies name; null where that is not known. */
   readonly namedRoles: () => readonly string[] | null;
 };
@@ -22,7 +22,7 @@ type Names = `keys.${"create" | "list" | "revoke" | "rotate" | "freeze" | "unfre
  * Key management. A change that takes rights away is made first and recorded then. One that gives rights is undone if
  * it cannot be recorded.
  */
-export function keyHandlers({ keyring, recordAct, recordDone, namedRoles }: KeyHandlerOptions): Pick<Handlers, Names> {
+export function keyHandlers({ keyring, audit, namedRoles }: KeyHandlerOptions): Pick<Handlers, Names> {
   const issue = async (made: CreatedKey, record: (facts: Acts["key.created"]) => Promise<void>) => {
     const { id, key, name, consumerId, roles, expiresAt, cidrs, perMinute } = made;
     const named = namedRoles();
@@ -40,24 +40,27 @@ export function keyHandlers({ keyring, recordAct, recordDone, namedRoles }: KeyH
   /** An unfreeze takes effect only once it is recorded, and must not undo a freeze that came meanwhile. */
   let freezes = 0;
   /** A change that is already in force must not be reported as refused. */
-  const done: RecordDone = async (...act) => (await recordDone(...act)) && keyring.saved;
+  const done = async (act: Act): Promise<boolean> => (await audit.recordDone(act)) && keyring.saved;
   return {
     "keys.create": (input, ctx) =>
       issue(
         attempt(() => keyring.create(input)),
-        (facts) => recordAct(ctx, "key.created", facts),
+        (facts) => audit.recordEvent(actOf(ctx, "key.created", facts)),
       ),
     "keys.list": () => listKeys(keyring),
     async "keys.revoke"({ id }, ctx) {
       const keyHash = attempt(() => keyring.revoke(id));
-      return { id, recorded: await done(ctx, "key.revoked", { key: id, ...(keyHash !== null && { keyHash }) }) };
+      const act = actOf(ctx, "key.revoked", { key: id, ...(keyHash !== null && { keyHash }) });
+      return { id, recorded: await done(act) };
     },
     async "keys.rotate"({ id }, ctx) {
       if (rotating.has(id)) throw new Refusal("conflict", `key ${id} is being rotated already`);
       rotating.add(id);
       try {
         const made = attempt(() => keyring.successor(id));
-        const issued = await issue(made, (facts) => recordAct(ctx, "key.rotated", { ...facts, replaces: id }));
+        const issued = await issue(made, (facts) =>
+          audit.recordEvent(actOf(ctx, "key.rotated", { ...facts, replaces: id })),
+        );
         // Not before the new key is on record: the holder of the old one must not be left without a key.
         keyring.revoke(id);
         return issued;
@@ -68,11 +71,11 @@ export function keyHandlers({ keyring, recordAct, recordDone, namedRoles }: KeyH
     async "keys.freeze"(_input, ctx) {
       freezes += 1;
       keyring.freeze();
-      return { frozen: true, recorded: await done(ctx, "key.frozen", {}) };
+      return { frozen: true, recorded: await done(actOf(ctx, "key.frozen", {})) };
     },
     async "keys.unfreeze"(_input, ctx) {
       const before = freezes;
-      await recordAct(ctx, "key.unfrozen", {});
+      await audit.recordEvent(actOf(ctx, "key.unfrozen", {}));
       if (freezes !== before) throw new Refusal("conflict", "everything was frozen anew meanwhile");
       attempt(() => keyring.unfreeze());
       return { frozen: false, recorded: true };
