@@ -52,23 +52,19 @@ export async function boot({ installation, self, log, chains, admit }: BootOptio
   const tools = gatewayTools(viewerHandlers(started, archive), (who, source) =>
     started().current().policy.permits(who, "audit_all", source),
   );
+  const close = async (): Promise<void> => {
+    await (engine ?? stores).close();
+    await keeper.close();
+  };
   try {
     engine = await startEngine({ stores, loaded, self, log, run, local: [tools], admit });
     // So that even the first verification has a checkpoint to prove the chain by.
     await stores.audit.checkpoint();
   } catch (error) {
-    await (engine ?? stores).close();
-    await keeper.close();
+    await close();
     throw error;
   }
-  return {
-    engine,
-    archive,
-    async close() {
-      await engine?.close();
-      await keeper.close();
-    },
-  };
+  return { engine, archive, close };
 }
 
 function endNow(log: Logger, reason: string): never {
