@@ -20,7 +20,7 @@ test("R8 a log longer than a page is read whole, each record once, with what is 
   add(1, 4_100);
   using archive = archiveAt(at);
   const all: number[] = [];
-  for await (const { row } of records(archive, ["main"], {})) all.push(row.seq);
+  for await (const { row } of records(archive, "main", {})) all.push(row.seq);
   expect(all).toEqual(seqs(1, 4_100));
   const later: number[] = [];
   for await (const page of pages(archive, "main", 3_000)) {

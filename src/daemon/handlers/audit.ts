@@ -43,7 +43,7 @@ export function auditHandlers(open: () => Archive): Pick<Handlers, Names> {
       const archive = open();
       const chains = chain === undefined ? archive.chains() : [known(archive, chain)];
       const lines = async function* (name: string) {
-        for await (const { row } of records(archive, [name], period)) {
+        for await (const { row } of records(archive, name, period)) {
           if (signal.aborted) return;
           yield exportLine(name, row, payloads ? await archive.payloads(name, row.seq) : null);
         }

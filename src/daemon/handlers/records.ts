@@ -5,20 +5,18 @@ import type { Archive } from "../archive.ts";
 
 const pageSize = 2000;
 
-export type Selected = { readonly chain: string; readonly row: AuditRow; readonly record: Recorded };
-
 export type Period = { readonly since?: number | undefined; readonly until?: number | undefined };
 
-/** Every record of the chains between two times (epoch µs), oldest first, a page at a time. */
-export async function* records(archive: Archive, chains: readonly string[], period: Period): AsyncGenerator<Selected> {
+type Selected = { readonly row: AuditRow; readonly record: Recorded };
+
+/** Every record of a chain between two times (epoch µs), oldest first, a page at a time. */
+export async function* records(archive: Archive, chain: string, period: Period): AsyncGenerator<Selected> {
   const { since = 0, until = Infinity } = period;
-  for (const chain of chains) {
-    for await (const page of pages(archive, chain, 1)) {
-      for (const row of page) {
-        const record = readRecord(row.rec);
-        const at = timeOf(record.t);
-        if (at >= since && at <= until) yield { chain, row, record };
-      }
+  for await (const page of pages(archive, chain, 1)) {
+    for (const row of page) {
+      const record = readRecord(row.rec);
+      const at = timeOf(record.t);
+      if (at >= since && at <= until) yield { row, record };
     }
   }
 }

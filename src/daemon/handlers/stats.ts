@@ -34,7 +34,7 @@ export async function statsOf(archive: Archive, period: Period, consumer: string
   const unread: string[] = [];
   for (const chain of chains.keys()) {
     try {
-      for await (const { record } of records(archive, [chain], period)) add(chain, record);
+      for await (const { record } of records(archive, chain, period)) add(chain, record);
     } catch (error) {
       unread.push(chain);
       if (unread.length === chains.size) throw error;
