@@ -76,18 +76,14 @@ export type OwnParts = Pick<Config, (typeof ownParts)[number]>;
 /** Reads only these parts, so that secrets that only servers need are not required. Throws ConfigError. */
 export function loadOwnParts(file: string, substitute: Resolve): OwnParts {
   // `metering` is the older spelling of `usage`.
-  const own = (top: unknown): boolean => top === "metering" || ownParts.some((part) => part === top);
+  const own: ReadonlySet<string> = new Set([...ownParts, "metering"]);
   const take = (value: unknown): unknown =>
-    isObject(value) ? Object.fromEntries(Object.entries(value).filter(([top]) => own(top))) : value;
-  return withAbsolutePaths(
-    loadPart(file, substitute, ([top]) => own(top), take),
-    dirname(resolve(file)),
-  );
+    isObject(value) ? Object.fromEntries(Object.entries(value).filter(([top]) => own.has(top))) : value;
+  return withAbsolutePaths(loadPart(file, substitute, take), dirname(resolve(file)));
 }
 
 /** Reads only ids and tags of the servers; secrets are not required. Throws ConfigError. */
 export function loadTags(file: string, substitute: Resolve): readonly Pick<Config["servers"][number], "id" | "tags">[] {
-  const options = ["id", "tags"];
   const labels = (server: unknown): unknown =>
     // The server that needs nothing else stands in for each.
     isObject(server) ? { builtin: "calculator", id: server["id"], tags: server["tags"] } : server;
@@ -96,21 +92,16 @@ export function loadTags(file: string, substitute: Resolve): readonly Pick<Confi
     const { servers } = value;
     return { servers: Array.isArray(servers) ? servers.map(labels) : servers };
   };
-  const isTaken = ([top, , option]: Path): boolean => top === "servers" && options.includes(String(option));
-  return loadPart(file, substitute, isTaken, take).servers;
+  return loadPart(file, substitute, take).servers;
 }
 
-/** Checks what `take` makes of a file's data. Only references in parts that are taken have to be resolved. */
-function loadPart(
-  file: string,
-  substitute: Resolve,
-  isTaken: (path: Path) => boolean,
-  take: (value: unknown) => unknown,
-): Config {
+/** Checks what `take` leaves of a file's data, where it was. Only references in that have to be resolved. */
+function loadPart(file: string, substitute: Resolve, take: (value: unknown) => unknown): Config {
   const path = resolve(file);
   const source = sourceFrom(readConfigFile(path), path, substitute);
   const locate = locator(source, path, []);
-  const unresolved = source.unresolved.filter((fault) => isTaken(fault.path));
+  const taken = take(source.value());
+  const unresolved = source.unresolved.filter((fault) => valueAt(taken, fault.path) !== undefined);
   if (unresolved.length > 0) throw new ConfigError(unresolved.map(locate));
   const { config, problems } = checkShape(source, take);
   if (!config) throw new ConfigError(inOrder(problems.map(locate)));
