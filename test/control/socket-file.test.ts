@@ -3,10 +3,10 @@ import { chmodSync, existsSync, mkdirSync, rmSync, statSync, symlinkSync, writeF
 import { connect } from "../../src/control/client.ts";
 import { isListened } from "../../src/control/socket-path.ts";
 import { silent } from "../../src/core/log.ts";
-import { createLogger } from "../../src/daemon/own-log.ts";
 import { listenWith, serverPerTest } from "../support/control-server.ts";
 import { reasonOf } from "../support/failure.ts";
 import { until } from "../support/until.ts";
+import { writtenLog } from "../support/written-log.ts";
 
 // The file of the control socket: how it comes, who may use it, and what becomes of it.
 
@@ -69,8 +69,7 @@ test("one that is deleted, or its directory, comes back, and nobody who is conne
 
 test("one that was closed does not come back, and one that cannot is complained of once a minute", async () => {
   const [closed, run] = [at().path("closed.sock"), at().path("run")];
-  const lines: string[] = [];
-  const log = createLogger({ level: "warn", format: "json", write: (line) => lines.push(line) > 0 });
+  const { lines, log } = writtenLog();
   (await listenWith(closed)).close();
   const blocked = await listenWith(`${run}/control.sock`, {}, { log });
   rmSync(run, { recursive: true });

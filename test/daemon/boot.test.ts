@@ -1,83 +1,66 @@
 import { expect, test } from "bun:test";
-import { thisHost } from "../../src/config/paths.ts";
 import { Failure } from "../../src/core/failure.ts";
-import { silent } from "../../src/core/log.ts";
 import type { AuditEvent } from "../../src/core/event.ts";
-import { boot, type BootOptions } from "../../src/daemon/boot.ts";
-import { openInstallation } from "../../src/daemon/installation.ts";
-import { fake, Place, self, strongKey } from "../support/daemon.ts";
+import { fake, Place, strongKey } from "../support/daemon.ts";
+import { bootIn, installationOf } from "../support/in-process.ts";
+import { reasonOf } from "../support/failure.ts";
 import { until } from "../support/until.ts";
-
-/** What boots in a place; `admit` sees the stores before anything is started. */
-function bootsIn(place: Place, admit: BootOptions["admit"]): BootOptions {
-  const host = { ...thisHost(), env: place.env() };
-  const installation = openInstallation({ config: place.config, state: place.state, local: false }, host);
-  return { installation, self, log: silent, chains: ["main"], ...(admit && { admit }) };
-}
 
 test("a configuration is on record before a server is started by it; one that cannot be recorded starts none and leaves nothing open", async () => {
   using place = new Place({ servers: [fake("fake")], auth: { type: "none", roles: ["user"] } });
-  const unrecorded = bootsIn(place, async (_gateway, { audit }) => {
+  const unrecorded = bootIn(place, async (_gateway, { audit }) => {
     audit.recordEvent = () => Promise.reject(new Failure("audit-unavailable", "No log."));
   });
-  expect(await boot(unrecorded).catch((error: Failure) => error.code)).toBe("audit-unavailable");
+  expect(await reasonOf(unrecorded)).toMatchObject({ code: "audit-unavailable" });
   expect(place.heard("fake")).toEqual([]);
 
   // The chain is free again.
   const noted: AuditEvent["type"][] = [];
   let heard = -1;
-  const booted = await boot(
-    bootsIn(place, async (_gateway, { audit }) => {
-      const note = audit.recordEvent.bind(audit);
-      audit.recordEvent = async (event) => {
-        if (event.type === "config.loaded") heard = place.heard("fake").length;
-        noted.push(event.type);
-        await note(event);
-      };
-    }),
-  );
-  try {
-    await until(() => place.heard("fake").length > 0, "the server to start");
-    expect([noted[0], heard]).toEqual(["config.loaded", 0]);
-    expect(noted.filter((type) => type === "config.loaded")).toHaveLength(1);
-  } finally {
-    await booted.close();
-  }
+  await using _booted = await bootIn(place, async (_gateway, { audit }) => {
+    const note = audit.recordEvent.bind(audit);
+    audit.recordEvent = async (event) => {
+      if (event.type === "config.loaded") heard = place.heard("fake").length;
+      noted.push(event.type);
+      await note(event);
+    };
+  });
+  await until(() => place.heard("fake").length > 0, "the server to start");
+  expect([noted[0], heard]).toEqual(["config.loaded", 0]);
+  expect(noted.filter((type) => type === "config.loaded")).toHaveLength(1);
 }, 20_000);
 
 test("who is to be served is decided by the keys of the configuration too", async () => {
   const keys = [{ id: "own", key: strongKey(), consumerId: "own", roles: ["user"] }];
   using place = new Place({ servers: [], auth: { keys } });
   let known: unknown;
-  const { close } = await boot(bootsIn(place, async (_gateway, { keyring }) => void (known = keyring.list())));
+  await using _booted = await bootIn(place, async (_gateway, { keyring }) => void (known = keyring.list()));
   expect(known).toMatchObject([{ id: "own", state: "active" }]);
-  await close();
 });
 
 test("D5: a reload that cannot be recorded puts nothing into force", async () => {
   const auth = { keys: [{ id: "late", key: strongKey(), consumerId: "late", roles: ["user"] }] };
   using place = new Place({ servers: [] });
-  const { engine, close } = await boot(bootsIn(place, undefined));
+  await using booted = await bootIn(place);
+  const { engine } = booted;
   const before = engine.current();
   place.configure({ servers: [], auth });
-  const { loaded } = bootsIn(place, undefined).installation;
+  const { loaded } = installationOf(place);
   engine.stores.audit.recordEvent = () => Promise.reject(new Failure("audit-unavailable", "No log."));
-  expect(await engine.replace(loaded, "system").catch((error: Failure) => error.code)).toBe("audit-unavailable");
+  expect(await reasonOf(engine.replace(loaded, "system"))).toMatchObject({ code: "audit-unavailable" });
   expect([engine.current() === before, engine.stores.keyring.list()]).toEqual([true, []]);
-  await close();
 });
 
 test("R9: even the first verification has a checkpoint to prove the log by", async () => {
   using place = new Place({ servers: [] });
-  const { engine, close } = await boot(bootsIn(place, undefined));
-  expect(engine.stores.audit.health().checkpoint).toMatchObject({ size: expect.any(Number) });
-  await close();
+  await using booted = await bootIn(place);
+  expect(booted.engine.stores.audit.health().checkpoint).toMatchObject({ size: expect.any(Number) });
 });
 
 test("R86: every start records which servers are on and which are off, however many they are", async () => {
   const off = Array.from({ length: 61 }, (_, at) => ({ id: `server-number-${at}`, command: "none", enabled: false }));
   using place = new Place({ servers: [fake("fake"), ...off], auth: { type: "none", roles: ["user"] } });
-  await (await boot(bootsIn(place, undefined))).close();
+  await (await bootIn(place)).close();
   const facts = (await place.records()).find(({ type }) => type === "config.loaded")?.facts;
   expect(facts).toMatchObject({
     "server.fake": "on",

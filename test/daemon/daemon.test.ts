@@ -1,40 +1,27 @@
 import { expect, test } from "bun:test";
 import { attach } from "../../src/control/client.ts";
-import { thisHost } from "../../src/config/paths.ts";
 import { Cancel, onAbort } from "../../src/core/cancel.ts";
 import { Failure } from "../../src/core/failure.ts";
-import { silent } from "../../src/core/log.ts";
-import { boot } from "../../src/daemon/boot.ts";
-import { openInstallation } from "../../src/daemon/installation.ts";
-import { Daemon } from "../../src/daemon/daemon.ts";
 import { verifyInTurn } from "../../src/daemon/handlers/verify.ts";
-import { everything, fake, Place, self } from "../support/daemon.ts";
+import { everything, fake, Place } from "../support/daemon.ts";
 import { reasonOf } from "../support/failure.ts";
+import { startIn } from "../support/in-process.ts";
 import { until } from "../support/until.ts";
 import { answerOf, initialize, modern, send, textOf, toolCall, v2025 } from "../support/wire.ts";
 
 const auth = { type: "none", roles: ["user"] };
 
-/** A daemon in this process. */
-async function startIn(place: Place) {
-  const host = { ...thisHost(), env: place.env() };
-  const options = { config: place.config, state: place.state, listen: "127.0.0.1:0", local: false };
-  const installation = openInstallation(options, host);
-  const booted = await boot({ installation, self, log: silent, chains: ["main"] });
-  const daemon = await Daemon.start({ ...booted, options, self, log: { ...silent, configure() {}, flush() {} } });
-  return { booted, daemon };
-}
-
 test("R122: a call that outlasts the time for a stop is told so, and its end is on record, as is that of each session", async () => {
   using place = new Place({ servers: [fake("fake")], auth, policies: [everything()] });
-  const { booted, daemon } = await startIn(place);
+  await using at = await startIn(place);
+  const { daemon } = at;
   await send(daemon.url, initialize(), {});
   const hung = send(daemon.url, toolCall("fake__hang", {}), { headers: v2025 }).then(answerOf);
   await until(() => place.calls("fake").length === 1, "the call runs");
   await daemon.stop(0);
   const message = "The gateway is stopping. The call may have run: check before you repeat it.";
   expect(textOf((await hung).json)).toBe(message);
-  await booted.close();
+  await at.close();
   const records = await place.records();
   const ends = records.filter(({ type }) => type === "call.end");
   expect(ends).toMatchObject([{ tool: "hang", st: "lost", reason: message }]);
@@ -45,8 +32,9 @@ test("R122: a call that outlasts the time for a stop is told so, and its end is 
 test("R122: whose verification waits for its turn when the gateway stops is told that, and the end is on record", async () => {
   const rules = [{ server: "mcpgw", tool: "audit_verify", action: "allow" }];
   using place = new Place({ servers: [], auth, policies: [{ id: "own", roles: ["user"], rules }] });
-  const { booted, daemon } = await startIn(place);
-  const { running, stores } = booted.engine;
+  await using at = await startIn(place);
+  const { daemon, engine } = at;
+  const { running, stores } = engine;
   const before = Promise.withResolvers<void>();
   void verifyInTurn(new Cancel(), () => before.promise);
   const begin = stores.audit.begin.bind(stores.audit);
@@ -61,15 +49,16 @@ test("R122: whose verification waits for its turn when the gateway stops is told
   await daemon.stop(0);
   const message = "The gateway is stopping. The call may have run: check before you repeat it.";
   expect(textOf((await asked).json)).toBe(message);
-  await booted.close();
+  await at.close();
   const ends = (await place.records()).filter(({ type }) => type === "call.end");
   expect(ends).toMatchObject([{ tool: "audit_verify", st: "lost", reason: message }]);
 }, 20_000);
 
 test("R18: a reload that is under way when the daemon is stopped starts nothing that the stop does not end", async () => {
   using place = new Place({ servers: [], auth, listen: { http: { host: "127.0.0.1", port: 0 } } });
-  const { booted, daemon } = await startIn(place);
-  const { audit } = booted.engine.stores;
+  await using at = await startIn(place);
+  const { daemon, engine } = at;
+  const { audit } = engine.stores;
   const note = audit.recordEvent.bind(audit);
   const recorded = Promise.withResolvers<void>();
   const goOn = Promise.withResolvers<void>();
@@ -82,19 +71,20 @@ test("R18: a reload that is under way when the daemon is stopped starts nothing 
   place.configure({ servers: [fake("late")], auth });
   const reloaded = daemon.reload("test");
   await recorded.promise;
-  const stopped = daemon.stop(10_000).then(() => booted.close());
+  const stopped = daemon.stop(10_000).then(() => at.close());
   // Whatever the stop does not wait for is done by then.
   for (let turn = 0; turn < 500; turn++) await new Promise(setImmediate);
   goOn.resolve();
   await Promise.all([stopped, reloaded]);
   expect(await daemon.reload("test").catch(String)).toContain("stopping");
-  expect(booted.engine.upstreams().status()).toMatchObject([{ id: "late", state: "stopping", pids: [] }]);
+  expect(engine.upstreams().status()).toMatchObject([{ id: "late", state: "stopping", pids: [] }]);
 }, 20_000);
 
 test("R18: a server that ends while a stop waits for calls is not started again", async () => {
   using place = new Place({ servers: [fake("busy"), fake("ends")], auth, policies: [everything()] });
-  const { booted, daemon } = await startIn(place);
-  const upstreams = booted.engine.upstreams();
+  await using at = await startIn(place);
+  const { daemon, engine } = at;
+  const upstreams = engine.upstreams();
   await upstreams.booted();
   const hung = send(daemon.url, toolCall("busy__hang", {}), {}).then(answerOf);
   await until(() => place.calls("busy").length === 1, "the call runs");
@@ -106,15 +96,15 @@ test("R18: a server that ends while a stop waits for calls is not started again"
   expect(status("ends")).toMatchObject({ state: "backoff", pids: [] });
   end("busy");
   await Promise.all([hung, stopped]);
-  await booted.close();
 }, 20_000);
 
 test("R122: a stop takes no longer than it may, also where a reload is under way that does not end", async () => {
   using place = new Place({ servers: [fake("fake")], auth, policies: [everything()] });
-  const { booted, daemon } = await startIn(place);
+  await using at = await startIn(place);
+  const { daemon, engine } = at;
   const hung = send(daemon.url, toolCall("fake__hang", {}), {});
   await until(() => place.calls("fake").length === 1, "the call runs");
-  const { audit } = booted.engine.stores;
+  const { audit } = engine.stores;
   const note = audit.recordEvent.bind(audit);
   const [begun, goOn] = [Promise.withResolvers<void>(), Promise.withResolvers<void>()];
   audit.recordEvent = async (event) => {
@@ -129,13 +119,13 @@ test("R122: a stop takes no longer than it may, also where a reload is under way
   expect(performance.now() - from).toBeLessThan(5_500);
   goOn.resolve();
   await Promise.all([hung, reloaded]);
-  await booted.close();
 }, 20_000);
 
 test("T40: of two reloads at once the second begins when the first has ended", async () => {
   using place = new Place({ servers: [], auth });
-  const { booted, daemon } = await startIn(place);
-  const { audit } = booted.engine.stores;
+  await using at = await startIn(place);
+  const { daemon, engine } = at;
+  const { audit } = engine.stores;
   const note = audit.recordEvent.bind(audit);
   const goOn = Promise.withResolvers<void>();
   const actors: string[] = [];
@@ -150,26 +140,24 @@ test("T40: of two reloads at once the second begins when the first has ended", a
   goOn.resolve();
   await Promise.all(both);
   expect(actors).toEqual(["one", "two"]);
-  await daemon.stop(0);
-  await booted.close();
 });
 
 test("T40: a reload says what is wrong with the file also where its rejection cannot be recorded", async () => {
   using place = new Place({ servers: [], auth });
-  const { booted, daemon } = await startIn(place);
-  const { audit } = booted.engine.stores;
+  await using at = await startIn(place);
+  const { daemon, engine } = at;
+  const { audit } = engine.stores;
   audit.recordEvent = () => Promise.reject(new Failure("audit-unavailable", "No log."));
   place.configure("servers: 7\n");
   expect(String(await reasonOf(daemon.reload("test")))).toContain("gateway.yaml:1:10: servers");
-  await daemon.stop(0);
-  await booted.close();
 });
 
 test("R17: a WebSocket that is opened after a reload takes as long messages as that allows", async () => {
   const config = { servers: [fake("fake")], auth, policies: [everything()] };
   using place = new Place({ ...config, limits: { body: "64KiB" } });
-  const { booted, daemon } = await startIn(place);
-  await booted.engine.upstreams().booted();
+  await using at = await startIn(place);
+  const { daemon, engine } = at;
+  await engine.upstreams().booted();
   const called = async (): Promise<string> => {
     const socket = new WebSocket(`${daemon.url.replace("http", "ws")}/ws`);
     const { promise, resolve } = Promise.withResolvers<string>();
@@ -184,15 +172,14 @@ test("R17: a WebSocket that is opened after a reload takes as long messages as t
   place.configure({ ...config, limits: { body: "1MiB" } });
   await daemon.reload("test");
   expect(await called()).toContain("xxx");
-  await daemon.stop(0);
-  await booted.close();
 }, 20_000);
 
 test("T27 D15: of attached clients of one principal that read nothing the fullest is cut off where they hold too much together", async () => {
   using place = new Place({ servers: [fake("fake")], policies: [everything("admin")], limits: { result: "1MiB" } });
-  const { booted, daemon } = await startIn(place);
-  await booted.engine.upstreams().booted();
-  const { unread } = booted.engine.traffic;
+  await using at = await startIn(place);
+  const { engine } = at;
+  await engine.upstreams().booted();
+  const { unread } = engine.traffic;
   const add = unread.add.bind(unread);
   let counted = 0;
   unread.add = (...given) => {
@@ -202,7 +189,7 @@ test("T27 D15: of attached clients of one principal that read nothing the fulles
   };
   const cutOff: (string | null)[] = [];
   const clients = await Promise.all(
-    Array.from({ length: 10 }, () => attach(booted.engine.stores.paths.socket, { version: "0" })),
+    Array.from({ length: 10 }, () => attach(engine.stores.paths.socket, { version: "0" })),
   );
   const call = JSON.stringify(modern("tools/call", { name: "fake__big", arguments: { size: 1_000_000 } }).body);
   const calls = 9;
@@ -217,6 +204,4 @@ test("T27 D15: of attached clients of one principal that read nothing the fulles
   await until(() => cutOff.length > 0, "its end");
   for (const client of clients) client.close();
   await until(() => counted === 0, "all to be gone");
-  await daemon.stop(0);
-  await booted.close();
 }, 30_000);

@@ -2,12 +2,12 @@ import { Database } from "bun:sqlite";
 import { expect, test } from "bun:test";
 import { readFileSync, statSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
+import type { AuditBroker } from "../../src/audit/broker.ts";
 import { gatherEvidence } from "../../src/audit/evidence.ts";
 import { Failure } from "../../src/core/failure.ts";
-import { silent } from "../../src/core/log.ts";
+import { type LogFacts, silent } from "../../src/core/log.ts";
 import type { UsageRow } from "../../src/core/store.ts";
 import { HousekeeperClient } from "../../src/daemon/housekeeper-client.ts";
-import { createLogger } from "../../src/daemon/own-log.ts";
 import { rollUpPage } from "../../src/daemon/rollup.ts";
 import { withUncounted } from "../../src/daemon/uncounted-usage.ts";
 import { openState } from "../../src/store/open.ts";
@@ -16,15 +16,37 @@ import { openReader } from "../../src/store/sqlite/reader.ts";
 import { openUsageStore } from "../../src/store/sqlite/usage.ts";
 import { callOf, failed, openBroker, outsideOf, runCall, tempState, type TempState } from "../support/audit.ts";
 import { reasonOf } from "../support/failure.ts";
+import { once } from "../support/in-process.ts";
 import { noStrace, strace } from "../support/processes.ts";
 import { until } from "../support/until.ts";
+import { writtenLog } from "../support/written-log.ts";
 
 const url = new URL("../../src/daemon/housekeeper.ts", import.meta.url);
 const fatal = (reason: string): never => {
   throw new Error(`fatal: ${reason}`);
 };
-const start = (at: TempState, { usage = true, log = silent } = {}) =>
-  new HousekeeperClient({ url, home: { state: at.state, main: null }, chain: "main", usage, log, fatal });
+
+/** A housekeeper of a place, told of what this broker has made durable; it is closed once, at the end of its scope. */
+function start(at: TempState, broker: AuditBroker | null, { usage = true, log = silent } = {}) {
+  const keeper = new HousekeeperClient({
+    url,
+    home: { state: at.state, main: null },
+    chain: "main",
+    usage,
+    log,
+    fatal,
+  });
+  broker?.onDurable(keeper.wake);
+  const close = once(keeper.close.bind(keeper));
+  return Object.assign(keeper, { close, [Symbol.asyncDispose]: close });
+}
+
+/** A log that keeps the causes of its warnings. */
+function warningLog() {
+  const causes: unknown[] = [];
+  return { causes, log: { ...silent, warn: (_message: string, { cause }: LogFacts = {}) => void causes.push(cause) } };
+}
+
 /** Calls, errors and denials of all rows. */
 function totals({ rows }: { readonly rows: readonly UsageRow[] }): [number, number, number] {
   const sum = (key: "calls" | "errors" | "denied") => rows.reduce((total, row) => total + row[key], 0);
@@ -33,9 +55,8 @@ function totals({ rows }: { readonly rows: readonly UsageRow[] }): [number, numb
 
 test("R13 R26 housekeeper: answers with what is durable, verifies, and finds what the chain holds", async () => {
   using at = tempState();
-  const opened = await openBroker(at, { durability: "strict" });
-  const keeper = start(at);
-  opened.broker.onDurable(keeper.wake);
+  await using opened = await openBroker(at, { durability: "strict" });
+  await using keeper = start(at, opened.broker);
   for (let i = 0; i < 20; i += 1) await runCall(opened.broker, { consumer: i % 2 ? "a" : "b" });
   await opened.broker.end(failed(callOf({ consumer: "a" }), new Failure("denied", "no")));
   await until(async () => totals(await keeper.ask("usage", {}))[0] === 21, "21 calls counted");
@@ -50,8 +71,6 @@ test("R13 R26 housekeeper: answers with what is durable, verifies, and finds wha
   const asked = Array.from({ length: 1000 }, () => keeper.ask("page", "main", 1, 1));
   expect(String(await reasonOf(keeper.ask("page", "main", 1, 1)))).toContain("too many questions");
   expect(await Promise.all(asked)).toHaveLength(1000);
-  await keeper.close();
-  await opened.close();
 });
 
 test("T55 R13 housekeeper: usage catches up from the chain after a restart, and counts nothing twice", async () => {
@@ -59,35 +78,29 @@ test("T55 R13 housekeeper: usage catches up from the chain after a restart, and 
   const opened = await openBroker(at);
   for (let i = 0; i < 10; i += 1) await runCall(opened.broker);
   await opened.close();
-  const again = await openBroker(at);
+  await using again = await openBroker(at);
   for (let round = 0; round < 2; round += 1) {
-    const keeper = start(at);
-    again.broker.onDurable(keeper.wake);
+    await using keeper = start(at, again.broker);
     await runCall(again.broker);
     await until(async () => totals(await keeper.ask("usage", {}))[0] === 11 + round, "all calls counted");
-    await keeper.close();
   }
-  await again.close();
 });
 
 test("housekeeper: without metering nothing is counted, and search works", async () => {
   using at = tempState();
-  const opened = await openBroker(at);
-  const keeper = start(at, { usage: false });
-  opened.broker.onDurable(keeper.wake);
+  await using opened = await openBroker(at);
+  await using keeper = start(at, opened.broker, { usage: false });
   await runCall(opened.broker);
   await until(() => opened.broker.durable() === 2, "durable");
   expect((await keeper.ask("find", {})).rows).toHaveLength(1);
   expect(await keeper.ask("usage", {})).toEqual({ rows: [], cutShort: [] });
-  await keeper.close();
-  await opened.close();
 });
 
 test("D8 housekeeper: the log of mcpgw.db starts over while lists are stored, without metering and without calls", async () => {
   using at = tempState();
-  const opened = await openBroker(at);
+  await using _opened = await openBroker(at);
   using state = openState(at.state);
-  const keeper = start(at, { usage: false });
+  await using _keeper = start(at, null, { usage: false });
   const log = () => statSync(join(at.state, "mcpgw.db-wal")).size;
   const offers = { prompts: [], resources: [], resourceTemplates: [], capabilities: "{}", instructions: null };
   const tools = ["x".repeat(64 << 10)];
@@ -101,15 +114,12 @@ test("D8 housekeeper: the log of mcpgw.db starts over while lists are stored, wi
     "the log started over",
     25_000,
   );
-  await keeper.close();
-  await opened.close();
 }, 30_000);
 
 test("D8 housekeeper: the records of the chain are copied from its log while calls are recorded", async () => {
   using at = tempState();
-  const opened = await openBroker(at, { payloads: "full" });
-  const keeper = start(at);
-  opened.broker.onDurable(keeper.wake);
+  await using opened = await openBroker(at, { payloads: "full" });
+  await using keeper = start(at, opened.broker);
   const result = JSON.stringify({ text: "x".repeat(60_000) });
   for (let i = 0; i < 80; i += 1) await runCall(opened.broker, {}, result);
   await until(() => statSync(at.db()).size > 2 << 20, "the records in the database");
@@ -117,14 +127,12 @@ test("D8 housekeeper: the records of the chain are copied from its log while cal
   await keeper.close();
   // The next start has no log to read.
   expect(statSync(`${at.db()}-wal`).size).toBe(0);
-  await opened.close();
 });
 
 test("R8 R26 housekeeper: records are counted and indexed though nobody asks", async () => {
   using at = tempState();
-  const opened = await openBroker(at);
-  const keeper = start(at);
-  opened.broker.onDurable(keeper.wake);
+  await using opened = await openBroker(at);
+  await using _keeper = start(at, opened.broker);
   await runCall(opened.broker);
   using usage = openUsageStore(join(at.state, "mcpgw.db"));
   await until(() => usage.usageMark("main") === 2, "the call counted");
@@ -132,22 +140,17 @@ test("R8 R26 housekeeper: records are counted and indexed though nobody asks", a
   await until(() => index.mark("main")?.seq === 2, "the call indexed");
   await runCall(opened.broker);
   await until(() => usage.usageMark("main") === 4, "a later call counted");
-  await keeper.close();
-  await opened.close();
 }, 20_000);
 
 test("R26 P2 housekeeper: nothing is counted that a power cut could take back", async () => {
   using at = tempState();
   // Nobody asks for a sync.
-  const opened = await openBroker(at, {}, { tick: 60_000 });
-  const keeper = start(at);
-  opened.broker.onDurable(keeper.wake);
+  await using opened = await openBroker(at, {}, { tick: 60_000 });
+  await using keeper = start(at, opened.broker);
   await runCall(opened.broker);
   expect(totals(await keeper.ask("usage", {}))).toEqual([0, 0, 0]);
   await opened.broker.flush();
   expect(totals(await keeper.ask("usage", {}))).toEqual([1, 0, 0]);
-  await keeper.close();
-  await opened.close();
 });
 
 test("housekeeper: what another process holds is counted later, and is nothing to complain of", async () => {
@@ -155,9 +158,8 @@ test("housekeeper: what another process holds is counted later, and is nothing t
   await using opened = await openBroker(at);
   await runCall(opened.broker);
   await until(() => opened.broker.durable() === 2, "the call");
-  const complaints: unknown[] = [];
-  const warn = (_message: string, facts: object = {}) => void complaints.push(facts);
-  const keeper = start(at, { log: { ...silent, warn } });
+  const { causes, log } = warningLog();
+  await using keeper = start(at, null, { log });
   keeper.wake(2);
   expect(totals(await keeper.ask("usage", {}))).toEqual([1, 0, 0]);
   await runCall(opened.broker);
@@ -168,7 +170,7 @@ test("housekeeper: what another process holds is counted later, and is nothing t
   expect(totals(await keeper.ask("usage", {}))).toEqual([2, 0, 0]);
   other.run("ROLLBACK");
   await keeper.close();
-  expect(complaints).toEqual([]);
+  expect(causes).toEqual([]);
   using usage = openUsageStore(join(at.state, "mcpgw.db"));
   expect(usage.usageMark("main")).toBe(4);
 }, 20_000);
@@ -198,11 +200,9 @@ test.skipIf(noStrace)(
 
 test("R13 T04 housekeeper: where nothing can be stored it finds and counts all the same, and ends at once", async () => {
   using at = tempState();
-  const opened = await openBroker(at);
-  const complaints: string[] = [];
-  const log = { ...silent, warn: (_message: string, facts?: object) => void complaints.push(JSON.stringify(facts)) };
-  const keeper = start(at, { log });
-  opened.broker.onDurable(keeper.wake);
+  await using opened = await openBroker(at);
+  const { causes, log } = warningLog();
+  await using keeper = start(at, opened.broker, { log });
   await runCall(opened.broker);
   await until(() => opened.broker.durable() === 2, "the first call");
   expect(totals(await keeper.ask("usage", {}))).toEqual([1, 0, 0]);
@@ -222,19 +222,14 @@ test("R13 T04 housekeeper: where nothing can be stored it finds and counts all t
   const from = performance.now();
   await keeper.close();
   expect(performance.now() - from).toBeLessThan(4000);
-  expect(complaints).toContain(
-    JSON.stringify({ cause: `chain main: ${join(at.state, "mcpgw.db")}: disk full (SQLITE_CONSTRAINT_TRIGGER)` }),
-  );
-  await opened.close();
+  expect(causes).toContain(`chain main: ${join(at.state, "mcpgw.db")}: disk full (SQLITE_CONSTRAINT_TRIGGER)`);
 });
 
 test("R13 housekeeper: that it fails again, as it did before, is told again, but not more than once a minute", async () => {
   using at = tempState();
   await using opened = await openBroker(at);
-  const lines: string[] = [];
-  const log = createLogger({ level: "warn", format: "json", write: (line) => lines.push(line) > 0 });
-  const keeper = start(at, { log });
-  opened.broker.onDurable(keeper.wake);
+  const { lines, log } = writtenLog();
+  await using keeper = start(at, opened.broker, { log });
   using db = new Database(join(at.state, "mcpgw.db"));
   const mark = "CREATE TRIGGER full BEFORE INSERT ON usage_mark BEGIN SELECT raise(ABORT, 'disk full'); END";
   for (const sql of ["", mark, "DROP TRIGGER full", mark]) {
@@ -249,7 +244,6 @@ test("R13 housekeeper: that it fails again, as it did before, is told again, but
   log.flush();
   expect(lines.slice(1)).toEqual([expect.stringContaining('"count":1')]);
   db.run("DROP TRIGGER full");
-  await keeper.close();
 });
 
 test("R13 housekeeper: a chain that cannot be read is named once, and keeps no other from being counted", async () => {
@@ -261,12 +255,11 @@ test("R13 housekeeper: a chain that cannot be read is named once, and keeps no o
   writeFileSync(at.db("serve-1"), readFileSync(at.db("serve-1")).fill(0xa5));
   using log = new Database(at.db("serve-2"));
   log.run("UPDATE audit SET rec = '{' WHERE seq = 2");
-  const complaints: unknown[] = [];
-  const warn = (_message: string, facts: { cause?: unknown } = {}) => void complaints.push(facts.cause);
-  const keeper = start(at, { log: { ...silent, warn } });
+  const { causes, log: warnings } = warningLog();
+  await using keeper = start(at, null, { log: warnings });
   for (let times = 0; times < 3; times += 1) await keeper.ask("usage", {});
   await keeper.close();
-  expect(complaints).toEqual([
+  expect(causes).toEqual([
     `chain serve-1: ${at.db("serve-1")}: file is not a database (SQLITE_NOTADB)`,
     expect.stringMatching(/^chain serve-2: .*JSON/),
   ]);
@@ -277,27 +270,25 @@ test("R13 housekeeper: a chain that cannot be read is named once, and keeps no o
 
 test("R8 housekeeper: an index that a query finds damaged is named, begun anew and filled again", async () => {
   using at = tempState();
-  const opened = await openBroker(at);
+  await using opened = await openBroker(at);
   for (let i = 0; i < 20; i += 1) await runCall(opened.broker, { consumer: i % 2 ? "a" : "b" });
   await until(() => opened.broker.durable() === 40, "all calls");
-  const complaints: string[] = [];
-  const log = { ...silent, warn: (_message: string, facts?: object) => void complaints.push(JSON.stringify(facts)) };
-  const filling = start(at);
+  const { causes, log } = warningLog();
+  const filling = start(at, null);
   filling.wake(40);
   await filling.close();
   const path = join(at.state, "index.db");
   const page = pageOf(path, "entry_consumer");
   writeFileSync(path, readFileSync(path).fill(0xa5, 4096 * (page - 1), 4096 * page));
-  const keeper = start(at, { log });
+  await using keeper = start(at, null, { log });
   keeper.wake(40);
   expect((await keeper.ask("find", { server: "crm" })).rows).toHaveLength(20);
-  expect(complaints).toEqual([]);
+  expect(causes).toEqual([]);
   for (let round = 0; round < 2; round++) expect((await keeper.ask("find", { consumer: "a" })).rows).toHaveLength(10);
-  expect(complaints).toEqual([expect.stringContaining(`${path}: database disk image is malformed`)]);
+  expect(causes).toEqual([expect.stringContaining(`${path}: database disk image is malformed`)]);
   await keeper.close();
   using index = new Database(path, { readonly: true });
   expect(index.query("SELECT count(*) AS rows FROM entry INDEXED BY entry_consumer").get()).toEqual({ rows: 20 });
-  await opened.close();
 });
 
 /** The page on which a table or an index begins. */
@@ -309,7 +300,7 @@ function pageOf(path: string, name: string): number {
 
 test("housekeeper: one that dies is said to have died and started again, and its questions fail", async () => {
   using at = tempState();
-  const opened = await openBroker(at);
+  await using opened = await openBroker(at);
   await runCall(opened.broker);
   const deaths: string[] = [];
   const log = { ...silent, error: (message: string) => void deaths.push(message) };
@@ -318,12 +309,12 @@ test("housekeeper: one that dies is said to have died and started again, and its
   const holder = new Database(index);
   holder.run("PRAGMA journal_mode = WAL");
   holder.run("BEGIN EXCLUSIVE");
-  const keeper = start(at, { log });
+  await using keeper = start(at, null, { log });
   const ask = () => keeper.ask("page", "main", 2, 9);
   expect(await ask().catch((error: Error) => error.message)).toBe("the housekeeper died");
   expect(deaths).toHaveLength(1);
   // One that is closed meanwhile waits for no other.
-  const closing = start(at);
+  const closing = start(at, null);
   await closing.ask("page", "main", 2, 9).catch(() => {});
   const from = performance.now();
   await closing.close();
@@ -332,13 +323,11 @@ test("housekeeper: one that dies is said to have died and started again, and its
   holder.close(true);
   const alive = () => ask().catch(() => null);
   expect(await until(alive, "another housekeeper")).toMatchObject([{ seq: 2 }]);
-  await keeper.close();
-  await opened.close();
 }, 10_000);
 
 test("rollup: pages, two marks of different age, and an index of another chain all come out right", async () => {
   using at = tempState();
-  const opened = await openBroker(at);
+  await using opened = await openBroker(at);
   await Promise.all(Array.from({ length: 1500 }, () => runCall(opened.broker)));
   await opened.broker.checkpoint();
   using reader = openReader({ state: at.state, main: null });
@@ -369,5 +358,4 @@ test("rollup: pages, two marks of different age, and an index of another chain a
   while (rollUpPage(reader, "main", 3001, { usage, index }));
   expect([usage.usageMark("main"), index.mark("main")?.seq]).toEqual([3001, 3001]);
   expect(totals(usage.counted({}))).toEqual([1500, 0, 0]);
-  await opened.close();
 });

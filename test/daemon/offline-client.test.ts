@@ -6,6 +6,7 @@ import { everything, fake, Place } from "../support/daemon.ts";
 import { tryLock } from "../../src/core/libc.ts";
 import { embeddedChains, openFreeChain, prepareStateDir } from "../../src/store/open.ts";
 import { openUsageStore } from "../../src/store/sqlite/usage.ts";
+import { nothing } from "../../src/usage/counters.ts";
 import { isRoot, mayBecomeNobody } from "../support/processes.ts";
 import { StdioClient } from "../support/stdio-client.ts";
 
@@ -346,7 +347,7 @@ test("R26 usage counts whole hours, says which where the times are finer, and to
   await place.newKey("agent");
   const store = openUsageStore(join(place.state, "mcpgw.db"));
   const hour = Date.UTC(2026, 10, 25) / 3_600_000;
-  const row = { consumer: "a", server: "s", tool: "t", errors: 0, denied: 0, latencySumUs: 0, bytesIn: 0, bytesOut: 0 };
+  const row = { ...nothing, consumer: "a", server: "s", tool: "t" };
   store.apply(
     "gone",
     0,

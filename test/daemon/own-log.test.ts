@@ -1,5 +1,6 @@
 import { afterEach, beforeEach, expect, jest, test } from "bun:test";
 import { createLogger } from "../../src/daemon/own-log.ts";
+import { writtenLog } from "../support/written-log.ts";
 
 beforeEach(() => void jest.useFakeTimers());
 afterEach(() => void jest.useRealTimers());
@@ -68,8 +69,7 @@ test("R118 lines that could not be written are counted in the next that can", ()
 });
 
 test("R118 T58 a JSON line stays JSON whatever a name holds, and shows no control or invisible character", () => {
-  const written: string[] = [];
-  const log = createLogger({ level: "warn", format: "json", write: (line) => written.push(line) > 0 });
+  const { lines: written, log } = writtenLog();
   const name = "a\u0007\u009b\u200b\u2028\ufeff\u{e0041}";
   log.warn("odd", { name });
   expect(written[0]).toMatch(/^[\u0020-\u007e]*\n$/);
@@ -77,15 +77,13 @@ test("R118 T58 a JSON line stays JSON whatever a name holds, and shows no contro
 });
 
 test("R118 T58 a line of text is one line whatever a name holds, and shows no control or invisible character", () => {
-  const written: string[] = [];
-  const log = createLogger({ level: "warn", format: "text", write: (line) => written.push(line) > 0 });
+  const { lines: written, log } = writtenLog({ format: "text" });
   log.warn("odd\n2026-01-01T00:00:00.000Z error forged\u001b[2J", { name: "a\u0007\u009b\u200b\u2028\ufeff" });
   expect(written).toEqual([expect.stringMatching(/^[\u0020-\u007e\ufffd]*\n$/)]);
 });
 
 test("R118 level and format can change while the process runs", () => {
-  const written: string[] = [];
-  const log = createLogger({ level: "warn", format: "json", write: (line) => written.push(line) > 0 });
+  const { lines: written, log } = writtenLog();
   log.info("before");
   log.configure({ level: "info", format: "text" });
   log.info("after");

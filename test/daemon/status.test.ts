@@ -2,28 +2,20 @@ import { Database } from "bun:sqlite";
 import { expect, test } from "bun:test";
 import { writeFileSync } from "node:fs";
 import { join } from "node:path";
-import { thisHost } from "../../src/config/paths.ts";
 import type { Context } from "../../src/control/contract.ts";
-import { silent } from "../../src/core/log.ts";
-import { boot } from "../../src/daemon/boot.ts";
 import type { Engine } from "../../src/daemon/engine.ts";
-import { openInstallation } from "../../src/daemon/installation.ts";
 import { serverHandlers } from "../../src/daemon/handlers/servers.ts";
 import { consumersOf, statusOf } from "../../src/daemon/handlers/status.ts";
 import { notReady, readinessOf } from "../../src/daemon/readiness.ts";
 import { openUsageStore } from "../../src/store/sqlite/usage.ts";
+import { nothing } from "../../src/usage/counters.ts";
 import { note } from "../support/audit.ts";
 import { fake, Place, self, strongKey } from "../support/daemon.ts";
+import { bootIn } from "../support/in-process.ts";
 import { keyRequest } from "../support/key-store.ts";
 
 const peer = { uid: 0, gid: 0, pid: 1, groups: [], access: "admin" } as const;
 const admin: Context = { peer, key: null, signal: new AbortController().signal };
-
-function bootIn(place: Place) {
-  const host = { ...thisHost(), env: place.env() };
-  const installation = openInstallation({ config: place.config, state: place.state, local: false }, host);
-  return boot({ installation, self, log: silent, chains: ["main"] });
-}
 
 test("R114 R115 /ready says what the gateway waits for, whether all are frozen, and that it is ready only between start and stop", async () => {
   using place = new Place(null);
@@ -32,7 +24,8 @@ test("R114 R115 /ready says what the gateway waits for, whether all are frozen, 
   const late = ["-c", 'until [ -e "$0" ]; do sleep 0.02; done; exec "$@"', gate, command, ...args];
   const servers = [{ ...rest, command: "sh", args: late }];
   place.configure({ servers, auth: { type: "none", roles: ["user", "reader"] } });
-  const { engine, close } = await bootIn(place);
+  await using booted = await bootIn(place);
+  const { engine } = booted;
   const waits = { state: "starting", waitsFor: ["fake"] };
   expect(readinessOf(engine, "starting")).toMatchObject({ ready: false, detail: waits });
   // Whatever starts then, as after a reload, is not what it waits for.
@@ -46,12 +39,12 @@ test("R114 R115 /ready says what the gateway waits for, whether all are frozen, 
   expect(readinessOf(engine, "draining")).toMatchObject({ ready: false, detail: { state: "draining" } });
   engine.stores.keyring.freeze();
   expect(readinessOf(engine, "ready")).toMatchObject({ ready: true, detail: { frozen: true } });
-  await close();
 }, 20_000);
 
 test("R115 P5 while the log takes no records /ready says no, and why", async () => {
   using place = new Place({ servers: [] });
-  const { engine, close } = await bootIn(place);
+  await using booted = await bootIn(place);
+  const { engine } = booted;
   expect(readinessOf(engine, "ready")).toMatchObject({ ready: true, detail: { auth: "api-key", audit: { ok: true } } });
   using log = new Database(join(place.state, "audit/main.db"));
   log.run("CREATE TRIGGER full BEFORE INSERT ON audit BEGIN SELECT raise(ABORT, 'disk full'); END");
@@ -59,7 +52,6 @@ test("R115 P5 while the log takes no records /ready says no, and why", async () 
   const reason: unknown = expect.stringContaining("disk full");
   expect(readinessOf(engine, "ready")).toMatchObject({ ready: false, detail: { audit: { ok: false, reason } } });
   log.run("DROP TRIGGER full");
-  await close();
 });
 
 /** What status says of a daemon that is ready and serves what its files say. */
@@ -83,12 +75,12 @@ test("R29 status says by what callers are limited, and warns where they are not,
     ],
   ] as const) {
     using place = new Place(config);
-    const { engine, close } = await bootIn(place);
+    await using booted = await bootIn(place);
+    const { engine } = booted;
     const status = statusIn(engine);
     const general = [apart, unrecorded, unlimited];
     expect(status.warnings.filter((each) => general.includes(each))).toEqual([...said]);
     expect(status).toMatchObject({ startedAt: 7, limits: limitedBy, frozen: false, notReady: null });
-    await close();
   }
 }, 20_000);
 
@@ -97,9 +89,9 @@ test.skipIf(process.getuid?.() !== 0)(
   async () => {
     for (const enabled of [true, false]) {
       using place = new Place({ servers: [fake("fake", [], { enabled })] });
-      const { engine, close } = await bootIn(place);
+      await using booted = await bootIn(place);
+      const { engine } = booted;
       expect(statusIn(engine).warnings.some((each) => each.includes("runs as root"))).toBe(enabled);
-      await close();
     }
   },
 );
@@ -107,7 +99,8 @@ test.skipIf(process.getuid?.() !== 0)(
 test("R8 servers show names the tools that toolsets leave out, since their new names cannot be told apart", async () => {
   const rename = { "fake:big": "FAKE__hang" };
   using place = new Place({ servers: [fake("fake")], toolsets: [{ id: "desk", include: ["fake:*"], rename }] });
-  const { engine, close } = await bootIn(place);
+  await using booted = await bootIn(place);
+  const { engine } = booted;
   await engine.upstreams().booted();
   const { tools } = await serverHandlers(engine)["servers.show"]({ id: "fake" }, admin);
   const hidden = tools.flatMap(({ name, hidden: why }) => (why === null ? [] : [`${name} ${why}`]));
@@ -115,12 +108,12 @@ test("R8 servers show names the tools that toolsets leave out, since their new n
     expect.stringMatching(/^fake:big toolset desk: its name cannot be told/),
     expect.stringMatching(/^fake:hang toolset desk: its name cannot be told/),
   ]);
-  await close();
 });
 
 test("R23 P5 status warns of acts in force that are neither on record nor stored", async () => {
   using place = new Place({ servers: [] });
-  const { engine, close } = await bootIn(place);
+  await using booted = await bootIn(place);
+  const { engine } = booted;
   const { audit, keyring } = engine.stores;
   const { id } = keyring.create(keyRequest());
   const full = ["audit/main.db", "mcpgw.db"].map((name) => new Database(join(place.state, name)));
@@ -133,7 +126,6 @@ test("R23 P5 status warns of acts in force that are neither on record nor stored
   expect(warnings).toContain("acts that took effect, but are not recorded yet: 1");
   expect(warnings).toContain("revoked keys or a freeze are in force, but not stored yet");
   for (const each of full) each.run("DROP TRIGGER full");
-  await close();
   for (const each of full) each.close();
 });
 
@@ -141,22 +133,14 @@ test.each([true, false])(
   "R13 consumers shows the keys and roles that count, and calls where they are (%p) metered",
   async (enabled) => {
     using place = new Place({ servers: [], usage: { enabled } });
-    const { engine, archive, close } = await bootIn(place);
+    await using booted = await bootIn(place);
+    const { engine, archive } = booted;
     const { keyring } = engine.stores;
     const { id } = keyring.create(keyRequest({ roles: ["writer"] }));
     keyring.create(keyRequest({ roles: ["reader", "admin"] }));
     keyring.revoke(id);
     const now = Math.floor(Date.now() / 3_600_000);
-    const row = {
-      consumer: "agent",
-      server: "s",
-      tool: "t",
-      errors: 0,
-      denied: 0,
-      latencySumUs: 0,
-      bytesIn: 0,
-      bytesOut: 0,
-    };
+    const row = { ...nothing, consumer: "agent", server: "s", tool: "t" };
     {
       using store = openUsageStore(join(place.state, "mcpgw.db"));
       store.apply(
@@ -168,17 +152,9 @@ test.each([true, false])(
     }
     // Of the last day.
     const [calls, none] = enabled ? [3, 0] : [null, null];
+    const roles = ["admin", "reader", "writer"];
     expect(await consumersOf(engine, archive)).toEqual([
-      {
-        consumer: "agent",
-        roles: ["admin", "reader", "writer"],
-        keys: 1,
-        inFlight: 0,
-        calls,
-        errors: none,
-        denied: none,
-      },
+      { consumer: "agent", roles, keys: 1, inFlight: 0, calls, errors: none, denied: none },
     ]);
-    await close();
   },
 );

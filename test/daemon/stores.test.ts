@@ -2,21 +2,19 @@ import { Database } from "bun:sqlite";
 import { expect, test } from "bun:test";
 import { cpSync, rmSync } from "node:fs";
 import { join } from "node:path";
-import { thisHost } from "../../src/config/paths.ts";
 import { type Logger, silent } from "../../src/core/log.ts";
-import { openInstallation } from "../../src/daemon/installation.ts";
 import { openStores, type Stores } from "../../src/daemon/stores.ts";
 import { openState } from "../../src/store/open.ts";
 import { openReader } from "../../src/store/sqlite/reader.ts";
 import type { Act } from "../../src/core/event.ts";
 import { Place } from "../support/daemon.ts";
+import { installationOf } from "../support/in-process.ts";
 import { keyRequest } from "../support/key-store.ts";
 import { note } from "../support/audit.ts";
 import { fill, mayMount, mountTmpfs } from "../support/tmpfs.ts";
 
 function openIn(place: Place, log: Logger = silent): Promise<Stores> {
-  const host = { ...thisHost(), env: place.env() };
-  const { loaded, paths } = openInstallation({ config: place.config, state: place.state, local: false }, host);
+  const { loaded, paths } = installationOf(place);
   return openStores({
     paths,
     audit: loaded.config.audit,

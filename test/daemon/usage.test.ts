@@ -3,6 +3,7 @@ import { expect, setDefaultTimeout, test } from "bun:test";
 import { cpSync, rmSync } from "node:fs";
 import { join } from "node:path";
 import { openUsageStore } from "../../src/store/sqlite/usage.ts";
+import { nothing } from "../../src/usage/counters.ts";
 import { everything, fake, Place } from "../support/daemon.ts";
 
 // Each command is a process; on a busy machine that takes its time.
@@ -14,7 +15,7 @@ test("R26 usage by tag is the same with a daemon and without, and needs what tel
   using place = new Place({ servers: [own, both, fake("plain", [], { start: "on-demand" })] });
   await place.newKey("agent");
   const store = openUsageStore(join(place.state, "mcpgw.db"));
-  const row = { consumer: "a", tool: "t", hour: 1, errors: 0, denied: 0, latencySumUs: 0, bytesIn: 0, bytesOut: 0 };
+  const row = { ...nothing, consumer: "a", tool: "t", hour: 1 };
   const servers = ["own", "both", "plain", "removed", "mcpgw", ""];
   const rows = servers.map((server, at) => ({ ...row, server, calls: 10 ** at }));
   store.apply("gone", 0, 1, rows);

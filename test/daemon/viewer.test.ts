@@ -4,6 +4,7 @@ import type { Archive } from "../../src/daemon/archive.ts";
 import type { Engine } from "../../src/daemon/engine.ts";
 import { viewerHandlers } from "../../src/daemon/handlers/viewer.ts";
 import type { Viewer } from "../../src/serve/gateway-tools.ts";
+import { nothing } from "../../src/usage/counters.ts";
 import { loopback, makeTool } from "../support/call.ts";
 import { reasonOf } from "../support/failure.ts";
 import { alice, harness, item, type Options } from "../gateway/support.ts";
@@ -146,16 +147,7 @@ test("of records that are not told only so many are looked at for one answer", a
 });
 
 test("S33: the figures of a caller do not tell a hidden tool from none", async () => {
-  const counts = {
-    calls: 1,
-    errors: 0,
-    denied: 1,
-    latencySumUs: 0,
-    bytesIn: 2,
-    bytesOut: 0,
-    hour: 1,
-    consumer: "alice",
-  };
+  const counts = { ...nothing, calls: 1, denied: 1, bytesIn: 2, hour: 1, consumer: "alice" };
   const { handlers, viewer } = setting(remote, {
     chains: () => ["main"],
     page: async (_chain, from) => (from === 1 ? refusals : []),

@@ -1,0 +1,33 @@
+import { thisHost } from "../../src/config/paths.ts";
+import { silent } from "../../src/core/log.ts";
+import { boot, type BootOptions } from "../../src/daemon/boot.ts";
+import { Daemon } from "../../src/daemon/daemon.ts";
+import { openInstallation } from "../../src/daemon/installation.ts";
+import { type Place, self } from "./daemon.ts";
+
+const flagsOf = ({ config, state }: Place) => ({ config, state, listen: "127.0.0.1:0", local: false });
+
+/** What a gateway in the process of the test works on, as one in a process of its own would. */
+export const installationOf = (place: Place) => openInstallation(flagsOf(place), { ...thisHost(), env: place.env() });
+
+/** An end that comes once, however often it is asked for. */
+export function once<A extends readonly unknown[]>(end: (...args: A) => Promise<void>): typeof end {
+  let ended: Promise<void> | null = null;
+  return (...args) => (ended ??= end(...args));
+}
+
+/** A gateway in this process, without its listeners; it is closed at the end of the scope at the latest. */
+export async function bootIn(place: Place, admit?: BootOptions["admit"]) {
+  const booted = await boot({ installation: installationOf(place), self, log: silent, chains: ["main"], admit });
+  const close = once(booted.close);
+  return { ...booted, close, [Symbol.asyncDispose]: close };
+}
+
+/** A daemon in this process; it is stopped and closed at the end of the scope at the latest, and no call waited for. */
+export async function startIn(place: Place) {
+  const booted = await bootIn(place);
+  const log = { ...silent, configure() {}, flush() {} };
+  const daemon = await Daemon.start({ ...booted, options: flagsOf(place), self, log });
+  daemon.stop = once(daemon.stop.bind(daemon));
+  return { ...booted, daemon, [Symbol.asyncDispose]: () => daemon.stop(0).then(booted.close) };
+}
