@@ -1,139 +1,127 @@
 import { expect, test } from "bun:test";
 import { setImmediate } from "node:timers/promises";
+import type { Parsed } from "../../src/control/api.ts";
+import type { Archive } from "../../src/daemon/archive.ts";
 import { tail } from "../../src/daemon/handlers/tail.ts";
 import { reasonOf } from "../support/failure.ts";
 import { faultyStore, openBroker, runCall, tempState } from "../support/audit.ts";
 import { archiveAt } from "../support/archive.ts";
 
-for (const since of [undefined, 0]) {
-  test(`R123 tail${since === undefined ? "" : " --since"} shows what is not durable yet when it begins`, async () => {
-    using at = tempState();
-    const faulty = faultyStore(at);
-    // Nothing but the tail asks for a sync.
-    await using opened = await openBroker(at, {}, { store: faulty.store, tick: 60_000 });
-    const before = await runCall(opened.broker);
-    expect(opened.broker.durable()).toBe(0);
-    using archive = archiveAt(at);
-    const stop = new AbortController();
-    const entries = tail(opened.broker, archive, { since }, stop.signal);
-    expect((await entries.next()).value).toMatchObject({ call: before.id, type: "call.end" });
-    const after = entries.next();
-    const second = await runCall(opened.broker);
-    await opened.broker.flush();
-    expect((await after).value).toMatchObject({ call: second.id, type: "call.end", seq: 4 });
-    stop.abort();
-    expect((await entries.next()).done).toBe(true);
-  });
+/** A log where nothing but the test, or a tail, asks for a sync. */
+async function quietLog() {
+  const at = tempState();
+  const faulty = faultyStore(at);
+  const checkpointEvery = { interval: 3_600_000, records: 1e6 };
+  const opened = await openBroker(at, { checkpointEvery }, { store: faulty.store, tick: 60_000 });
+  const archive = archiveAt(at);
+  const stop = new AbortController();
+  const { broker } = opened;
+  return {
+    broker,
+    faulty,
+    archive,
+    stop,
+    /** What one reader is told, until `stop`. */
+    tail: (selection: Parsed<"tail"> = {}, from: Archive = archive) => tail(broker, from, selection, stop.signal),
+    /** So many calls at once, which are durable then. */
+    async run(calls: number) {
+      await Promise.all(Array.from({ length: calls }, () => runCall(broker)));
+      await broker.flush();
+    },
+    async [Symbol.asyncDispose]() {
+      stop.abort();
+      archive[Symbol.dispose]();
+      await opened.close();
+      at[Symbol.dispose]();
+    },
+  };
 }
+
+test.each([undefined, 0])("R123 tail (since: %p) shows what is not durable yet when it begins", async (since) => {
+  await using log = await quietLog();
+  const before = await runCall(log.broker);
+  expect(log.broker.durable()).toBe(0);
+  const entries = log.tail({ since });
+  expect((await entries.next()).value).toMatchObject({ call: before.id, type: "call.end" });
+  const after = entries.next();
+  const second = await runCall(log.broker);
+  await log.broker.flush();
+  expect((await after).value).toMatchObject({ call: second.id, type: "call.end", seq: 4 });
+  log.stop.abort();
+  expect((await entries.next()).done).toBe(true);
+});
 
 test.each([undefined, 0])(
   "R123 tail: what comes while past records are shown (since: %p) is not missed, as it is read from disk",
   async (since) => {
-    using at = tempState();
-    // Only `run` makes records durable, so that all of them become so at once.
-    await using opened = await openBroker(
-      at,
-      { checkpointEvery: { interval: 3_600_000, records: 1e6 } },
-      { tick: 6e4 },
-    );
-    const first = await runCall(opened.broker);
-    using archive = archiveAt(at);
-    const stop = new AbortController();
-    const entries = tail(opened.broker, archive, { since }, stop.signal);
+    await using log = await quietLog();
+    const first = await runCall(log.broker);
+    const entries = log.tail({ since });
     expect((await entries.next()).value).toMatchObject({ call: first.id });
-    const run = async (calls: number) => {
-      await Promise.all(Array.from({ length: calls }, () => runCall(opened.broker)));
-      await opened.broker.flush();
-    };
     // 1,500 records, of which 1,000 wait for a follower.
-    await run(750);
+    await log.run(750);
     for (let seq = 4; seq <= 1502; seq += 2) expect((await entries.next()).value).toMatchObject({ type: "call.end" });
     const last = entries.next();
-    await run(1);
+    await log.run(1);
     expect((await last).value).toMatchObject({ seq: 1504 });
-    stop.abort();
-    expect((await entries.next()).done).toBe(true);
   },
 );
 
 test("R123 tail shows what follows a record, and of a log that has no such record yet what comes", async () => {
-  using at = tempState();
-  await using opened = await openBroker(at, {}, { tick: 60_000 });
-  const calls = [await runCall(opened.broker), await runCall(opened.broker)];
-  await opened.broker.flush();
-  using archive = archiveAt(at);
-  const stop = new AbortController();
-  const entries = tail(opened.broker, archive, { after: 2, since: 0 }, stop.signal);
+  await using log = await quietLog();
+  const calls = [await runCall(log.broker), await runCall(log.broker)];
+  await log.broker.flush();
+  const entries = log.tail({ after: 2, since: 0 });
   expect((await entries.next()).value).toMatchObject({ call: calls[1]?.id, seq: 4 });
-  const ahead = tail(opened.broker, archive, { after: 900 }, stop.signal);
+  const ahead = log.tail({ after: 900 });
   const next = [entries.next(), ahead.next()];
-  await runCall(opened.broker);
-  await opened.broker.flush();
+  await log.run(1);
   expect((await Promise.all(next)).map(({ value }) => value)).toMatchObject([{ seq: 6 }, { seq: 6 }]);
-  stop.abort();
 });
 
 test("R123 tail ends when its reader leaves, though the disk hangs", async () => {
-  using at = tempState();
-  const faulty = faultyStore(at);
-  await using opened = await openBroker(at, {}, { store: faulty.store, tick: 60_000 });
+  await using log = await quietLog();
   const held = Promise.withResolvers<void>();
-  faulty.sync = (real) => held.promise.then(real);
-  await runCall(opened.broker);
-  using archive = archiveAt(at);
-  const stop = new AbortController();
-  const first = tail(opened.broker, archive, {}, stop.signal).next();
-  stop.abort();
+  log.faulty.sync = (real) => held.promise.then(real);
+  await runCall(log.broker);
+  const first = log.tail().next();
+  log.stop.abort();
   expect((await first).done).toBe(true);
   held.resolve();
 });
 
 test("T50 a reader beyond the most that may follow is refused, though the disk hangs, and those before it go on", async () => {
-  using at = tempState();
-  const faulty = faultyStore(at);
-  await using opened = await openBroker(at, {}, { store: faulty.store, tick: 60_000 });
+  await using log = await quietLog();
   const held = Promise.withResolvers<void>();
-  using archive = archiveAt(at);
-  const stops = Array.from({ length: 64 }, () => new AbortController());
-  const first = stops.map(({ signal }) => tail(opened.broker, archive, {}, signal).next());
-  faulty.sync = (real) => held.promise.then(real);
-  await runCall(opened.broker);
-  const beyond = tail(opened.broker, archive, {}, new AbortController().signal).next();
-  expect(String(await reasonOf(beyond))).toContain("64 readers follow");
+  const first = Array.from({ length: 64 }, () => log.tail().next());
+  log.faulty.sync = (real) => held.promise.then(real);
+  await runCall(log.broker);
+  expect(String(await reasonOf(log.tail().next()))).toContain("64 readers follow");
   held.resolve();
-  await opened.broker.flush();
+  await log.broker.flush();
   expect((await Promise.all(first)).map(({ value }) => value)).toEqual(
     first.map(() => expect.objectContaining({ type: "call.end" })),
   );
-  for (const stop of stops) stop.abort();
 });
 
 test("T50 a reader whose past cannot be read gives its place back", async () => {
-  using at = tempState();
-  await using opened = await openBroker(at, {}, { tick: 60_000 });
-  const before = await runCall(opened.broker);
-  using archive = archiveAt(at);
-  const broken = { ...archive, page: () => Promise.reject(new Error("unreadable")) };
-  const { signal } = new AbortController();
+  await using log = await quietLog();
+  const before = await runCall(log.broker);
+  const broken = { ...log.archive, page: () => Promise.reject(new Error("unreadable")) };
   for (let i = 0; i < 65; i += 1) {
-    expect(String(await reasonOf(tail(opened.broker, broken, { since: 0 }, signal).next()))).toContain("unreadable");
+    expect(String(await reasonOf(log.tail({ since: 0 }, broken).next()))).toContain("unreadable");
   }
-  const entries = tail(opened.broker, archive, { since: 0 }, signal);
+  const entries = log.tail({ since: 0 });
   expect((await entries.next()).value).toMatchObject({ call: before.id });
   await entries.return(undefined);
 });
 
 test("T50 a reader of what comes is told how many records it was too slow for", async () => {
-  using at = tempState();
-  await using opened = await openBroker(at, { checkpointEvery: { interval: 3_600_000, records: 1e6 } }, { tick: 6e4 });
-  await runCall(opened.broker);
-  await opened.broker.flush();
-  using archive = archiveAt(at);
-  const stop = new AbortController();
-  const entries = tail(opened.broker, archive, {}, stop.signal);
+  await using log = await quietLog();
+  await log.run(1);
+  const entries = log.tail();
   const first = entries.next();
-  await Promise.all(Array.from({ length: 750 }, () => runCall(opened.broker)));
-  await opened.broker.flush();
+  await log.run(750);
   const seen = [(await first).value];
   while (!seen.some((value) => value && "gap" in value)) seen.push((await entries.next()).value);
   // Of records 3 to 1,502 the first 1,000 wait for it; those of begins are left out.
@@ -142,26 +130,21 @@ test("T50 a reader of what comes is told how many records it was too slow for", 
     expect.objectContaining({ seq: 1002 }),
     { gap: 500 },
   ]);
-  stop.abort();
 });
 
 test("R123 tail begins with the first record that was not durable, and shows no later one before it is", async () => {
-  using at = tempState();
-  await using opened = await openBroker(at, {}, { tick: 60_000 });
+  await using log = await quietLog();
   const note = (revoked: number) =>
-    opened.broker.recordEvent({ type: "key.rebuilt", actor: "system", facts: { revoked, frozen: false, lost: 0 } });
+    log.broker.recordEvent({ type: "key.rebuilt", actor: "system", facts: { revoked, frozen: false, lost: 0 } });
   await note(1);
-  await opened.broker.flush();
+  await log.broker.flush();
   await note(2);
-  using archive = archiveAt(at);
-  const stop = new AbortController();
-  const entries = tail(opened.broker, archive, {}, stop.signal);
+  const entries = log.tail();
   expect((await entries.next()).value).toMatchObject({ seq: 2 });
   await note(3);
-  expect(opened.broker.durable()).toBe(2);
-  const durable = entries.next().then(({ value }) => [value, opened.broker.durable()]);
+  expect(log.broker.durable()).toBe(2);
+  const durable = entries.next().then(({ value }) => [value, log.broker.durable()]);
   await setImmediate();
-  await opened.broker.flush();
+  await log.broker.flush();
   expect(await durable).toEqual([expect.objectContaining({ seq: 3 }), 3]);
-  stop.abort();
 });
