@@ -3,32 +3,30 @@ import { chmodSync, lchownSync, mkdirSync, symlinkSync } from "node:fs";
 import { connect } from "../../src/control/client.ts";
 import { Failure } from "../../src/core/failure.ts";
 import { silent } from "../../src/core/log.ts";
-import { listenWith } from "../support/control-server.ts";
+import { serverPerTest } from "../support/control-server.ts";
 import { reasonOf } from "../support/failure.ts";
-import { TempDir } from "../support/temp-dir.ts";
 import { until } from "../support/until.ts";
 
+const { at, socket, start } = serverPerTest();
+
 test("D15: a client that is turned away is told why, with a key or without", async () => {
-  using at = new TempDir();
-  const socket = at.path("control.sock");
-  const server = await listenWith(socket, {}, { maxConnections: 1 });
-  const first = await connect(socket, { version: "1" });
+  await start({}, { maxConnections: 1 });
+  await connect(socket(), { version: "1" });
   for (const key of [null, "k"]) {
-    const refused = await reasonOf(connect(socket, { version: "1", key }));
+    const refused = await reasonOf(connect(socket(), { version: "1", key }));
     expect(refused).toMatchObject({ name: "Refusal", code: "busy", message: expect.stringContaining("too many") });
   }
-  first.close();
-  server.close();
 });
 
 test("T50: an id is of one request at a time, and a tunnel takes a connection of its own", async () => {
-  using at = new TempDir();
-  const socket = at.path("control.sock");
   let attached = 0;
   const attach = (): void => void attached++;
-  const server = await listenWith(socket, { "keys.revoke": () => new Promise(() => {}), attach });
+  await start({ "keys.revoke": () => new Promise(() => {}), attach });
   let text = "";
-  const peer = await Bun.connect({ unix: socket, socket: { data: (_socket, chunk) => void (text += String(chunk)) } });
+  const peer = await Bun.connect({
+    unix: socket(),
+    socket: { data: (_socket, chunk) => void (text += String(chunk)) },
+  });
   const request = '{"jsonrpc":"2.0","id":7,"method":"keys.revoke","params":{"id":"k"}}\n';
   peer.write(`${request}${request}{"jsonrpc":"2.0","id":8,"method":"attach"}\n`);
   await until(() => text.split("\n").length > 2, "two answers");
@@ -38,13 +36,9 @@ test("T50: an id is of one request at a time, and a tunnel takes a connection of
     { id: 8, error: { message: "attach takes a connection of its own" } },
   ]);
   expect(attached).toBe(0);
-  peer.end();
-  server.close();
 });
 
 test("a failure is told in words for operators, its inside only where they can mend it, and logged", async () => {
-  using at = new TempDir();
-  const socket = at.path("control.sock");
   const faults = [
     new Error("first detail"),
     new Failure("crowded", "The server is gone.", { internal: "second detail" }),
@@ -55,8 +49,8 @@ test("a failure is told in words for operators, its inside only where they can m
   const rotate = (): never => {
     throw faults[logged.length] ?? new Error("no more");
   };
-  const server = await listenWith(socket, { "keys.rotate": rotate }, { log });
-  const client = await connect(socket, { version: "1" });
+  await start({ "keys.rotate": rotate }, { log });
+  const client = await connect(socket(), { version: "1" });
   const told: unknown[] = [];
   for (const _ of faults) told.push(await reasonOf(client.call("keys.rotate", { id: "k" })));
   expect(told).toMatchObject([
@@ -69,33 +63,26 @@ test("a failure is told in words for operators, its inside only where they can m
     { why: "second detail" },
     { why: "the disk is full" },
   ]);
-  client.close();
-  server.close();
 });
 
 test("a client without a key, which has none to lose, asks wherever the socket lies", async () => {
-  using at = new TempDir();
-  const socket = at.path("control.sock");
-  const server = await listenWith(socket);
-  chmodSync(at.dir, 0o777);
-  const client = await connect(socket, { version: "1" });
+  await start();
+  chmodSync(at().dir, 0o777);
+  const client = await connect(socket(), { version: "1" });
   expect((await client.call("status", {})).state).toBe("ready");
-  client.close();
-  server.close();
 });
 
 test.skipIf(process.getuid?.() !== 0)(
   "a key is not told where the way to the socket is a link that another user made, wherever it leads (needs root)",
   async () => {
-    using at = new TempDir();
-    mkdirSync(at.path("run"), { mode: 0o700 });
-    const server = await listenWith(at.path("run", "control.sock"));
-    chmodSync(at.dir, 0o777);
-    symlinkSync("run", at.path("link"));
-    const key = (): Promise<unknown> => reasonOf(connect(at.path("link", "control.sock"), { version: "1", key: "k" }));
+    const path = (...names: string[]) => at().path(...names);
+    mkdirSync(path("run"), { mode: 0o700 });
+    await start({}, { path: path("run", "control.sock") });
+    chmodSync(at().dir, 0o777);
+    symlinkSync("run", path("link"));
+    const key = (): Promise<unknown> => reasonOf(connect(path("link", "control.sock"), { version: "1", key: "k" }));
     expect(await key()).toBeNull();
-    lchownSync(at.path("link"), 65534, 65534);
+    lchownSync(path("link"), 65534, 65534);
     expect(await key()).toMatchObject({ code: "denied", message: expect.stringContaining("was made by uid 65534") });
-    server.close();
   },
 );

@@ -50,7 +50,6 @@ describe("calls", () => {
     expect(client.hello).toEqual({ version: "1.2.3", pid: process.pid, access: "admin" });
     expect(await client.call("keys.revoke", { id: "key-1" })).toEqual({ id: "key-1", recorded: true });
     expect(peers).toEqual([{ uid: process.getuid?.(), pid: process.pid, access: "admin", key: "mcpgw_secret" }]);
-    client.close();
   });
 
   test("input is checked by the table: defaults are filled in, anything unknown is refused with its place", async () => {
@@ -71,7 +70,6 @@ describe("calls", () => {
       expect((error as Refusal).message).toMatch(message);
     }
     expect(seen).toHaveLength(1);
-    client.close();
   });
 
   test("a refusal arrives as it is, anything else thrown shows nothing of itself", async () => {
@@ -91,7 +89,6 @@ describe("calls", () => {
     const internal = await reasonOf(client.call("keys.rotate", { id: "k9" }));
     expect(internal).toMatchObject({ code: "internal" });
     expect(String(internal)).not.toContain("secret");
-    client.close();
   });
 
   test("an answer of several MiB passes whole through partial writes", async () => {
@@ -99,7 +96,6 @@ describe("calls", () => {
     await start({ "servers.logs": () => ({ lines }) });
     const client = await connect(socket(), { version: "1.2.3" });
     expect((await client.call("servers.logs", { id: "a" })).lines).toEqual(lines);
-    client.close();
   });
 
   test("an answer that no client would accept is refused, and the connection goes on", async () => {
@@ -107,7 +103,6 @@ describe("calls", () => {
     const client = await connect(socket(), { version: "1.2.3" });
     expect(await reasonOf(client.call("servers.logs", { id: "a" }))).toMatchObject({ code: "unavailable" });
     expect((await client.call("status", {})).state).toBe("ready");
-    client.close();
   });
 
   test("without a daemon the client says so", async () => {
@@ -143,7 +138,6 @@ describe("T50: what a bad peer sends", () => {
     const [line] = await until(() => peer.lines()[0] && peer.lines(), "an answer");
     expect(JSON.parse(line ?? "")).toMatchObject({ jsonrpc: "2.0", error: { code } });
     expect(peer.closed()).toBe(false);
-    peer.end();
   });
 
   test("a line without end is cut off at 1 MiB, and others are still served", async () => {
@@ -156,7 +150,6 @@ describe("T50: what a bad peer sends", () => {
     expect(peer.lines()[1]).toContain("a line is longer than 1048576 bytes");
     const client = await connect(socket(), { version: "1" });
     expect((await client.call("status", {})).state).toBe("ready");
-    client.close();
   });
 
   test("connections have a cap, and a silent one does not count for ever", async () => {
@@ -170,7 +163,6 @@ describe("T50: what a bad peer sends", () => {
     const client = await connect(socket(), { version: "1" });
     expect((await client.call("status", {})).pid).toBeGreaterThan(0);
     expect((await talking.call("status", {})).pid).toBeGreaterThan(0);
-    for (const one of [client, talking]) one.close();
   });
 
   test("one that asks for much and reads nothing is cut off, so that little waits for it", async () => {
@@ -217,7 +209,6 @@ test("who has cancelled a request is told nothing more of it", async () => {
     [2, "attach takes a connection of its own"],
     [3, undefined],
   ]);
-  peer.end();
 });
 
 describe("attach", () => {

@@ -21,7 +21,6 @@ test("R123: events arrive in order and the stream ends with its source", async (
   const seen: unknown[] = [];
   for await (const value of client.stream("tail", {})) seen.push("gap" in value ? value : value.seq);
   expect(seen).toEqual([1, 2, 3]);
-  client.close();
 });
 
 test("leaving the loop cancels at the source", async () => {
@@ -45,7 +44,6 @@ test("leaving the loop cancels at the source", async () => {
   await until(() => ended, "the source, which does not look at it");
   // Only that: the connection goes on.
   expect((await client.call("status", {})).state).toBe("ready");
-  client.close();
 });
 
 test("a stream that is aborted, before or meanwhile, ends and is cancelled at its source", async () => {
@@ -71,7 +69,6 @@ test("a stream that is aborted, before or meanwhile, ends and is cancelled at it
     await until(() => ended === round, "the end of the source");
   }
   expect(seen).toHaveLength(1);
-  client.close();
 });
 
 test("R123: what comes while a reader is busy is there when it reads on: events, the end, and no end to an abort", async () => {
@@ -212,7 +209,6 @@ test("a connection goes on after a stream that was left while much of it waited"
     break;
   }
   expect((await client.call("status", {})).state).toBe("ready");
-  for (const one of [client, other]) one.close();
 });
 
 test("an export waits for its reader and loses nothing", async () => {
@@ -233,5 +229,4 @@ test("an export waits for its reader and loses nothing", async () => {
     seen.push(Number(line.split(" ")[0]));
   }
   expect(seen).toEqual(Array.from({ length: 3_000 }, (_, index) => index));
-  for (const one of [client, other]) one.close();
 });
