@@ -2,9 +2,8 @@ import { Database } from "bun:sqlite";
 import { expect, setDefaultTimeout, test } from "bun:test";
 import { join } from "node:path";
 import type { Context } from "../../src/control/contract.ts";
-import { archiveOf } from "../../src/daemon/archive.ts";
 import { auditHandlers } from "../../src/daemon/handlers/audit.ts";
-import { openReader } from "../../src/store/sqlite/reader.ts";
+import { archiveAt } from "../support/archive.ts";
 import { openBroker, runCall, tempState, recordCall } from "../support/audit.ts";
 import { everything, fake, Place, start } from "../support/daemon.ts";
 import { reasonOf } from "../support/failure.ts";
@@ -128,8 +127,8 @@ test("R8 audit show --payloads says of arguments and a result that were too long
 test("R25 A01 A12 A13 a record or payload that was changed is shown with the word that it was", async () => {
   using at = tempState();
   await recordCall(at);
-  using reader = openReader({ state: at.state, main: null });
-  const show = auditHandlers(() => archiveOf(reader, () => ({ rows: [], cutShort: [] })))["audit.show"];
+  using archive = archiveAt(at);
+  const show = auditHandlers(() => archive)["audit.show"];
   const faults = async (payloads: boolean) => {
     const plan = await show({ seq: 2, chain: "main", payloads }, {} as Context); // nothing of it is looked at
     const { fault, begin } = await plan.run();

@@ -2,9 +2,8 @@ import { expect, setDefaultTimeout, test } from "bun:test";
 import { rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import type { Context } from "../../src/control/contract.ts";
-import { archiveOf } from "../../src/daemon/archive.ts";
 import { auditHandlers } from "../../src/daemon/handlers/audit.ts";
-import { openReader } from "../../src/store/sqlite/reader.ts";
+import { archiveAt } from "../support/archive.ts";
 import { recordCall, tempState } from "../support/audit.ts";
 import { everything, Place } from "../support/daemon.ts";
 import { reasonOf } from "../support/failure.ts";
@@ -57,8 +56,8 @@ test("audit export reads no further chain for an operator who has left", async (
   using at = tempState();
   await recordCall(at);
   writeFileSync(at.db("serve-1"), "rubbish");
-  using reader = openReader({ state: at.state, main: null });
-  const exported = auditHandlers(() => archiveOf(reader, () => ({ rows: [], cutShort: [] })))["audit.export"];
+  using archive = archiveAt(at);
+  const exported = auditHandlers(() => archive)["audit.export"];
   const lines = async (signal: AbortSignal) => {
     const plan = await exported({ payloads: false }, { signal } as Context); // nothing else of it is looked at
     return Array.fromAsync(plan.run());
