@@ -35,9 +35,6 @@ export type ServedTunnel = Tunnel & {
   cutOff(why: string): void;
 };
 
-/** Records an administrative act together with the peer that asked for it. */
-export type RecordAct = <T extends ActType>(ctx: Context, type: T, facts: Acts[T]) => Promise<void>;
-
 /** An act that is ready to be done. Whatever can refuse it has done so; it is recorded with these facts, then run. */
 export type Plan<A extends ActType, R> = { readonly facts: Acts[A]; readonly run: () => R };
 
@@ -54,7 +51,8 @@ type Work<N extends Name> = Operations[N] extends { recorded: { before: infer A 
 export type Handlers = {
   readonly [N in Name]: (input: Parsed<N>, ctx: Context) => Work<N>;
 } & {
-  readonly recordAct: RecordAct;
+  /** Records an administrative act together with the peer that asked for it. */
+  readonly recordAct: <T extends ActType>(ctx: Context, type: T, facts: Acts[T]) => Promise<void>;
   /** Serves MCP to the peer; throws a `Refusal` if neither key nor peer allows it. */
   readonly attach: (ctx: Context, tunnel: ServedTunnel) => Promise<void> | void;
 };
