@@ -5,14 +5,10 @@ import { capture } from "../../scripts/lib/capture.ts";
 import { expectGolden } from "../support/golden.ts";
 import { mcpgw, mcpgwLine } from "../support/mcpgw.ts";
 import { mayBecomeNobody } from "../support/processes.ts";
-import { bareEnv, sample, type Sample } from "../support/sample.ts";
+import { bareEnv, sample } from "../support/sample.ts";
 
-let program: Sample;
-
-beforeAll(async () => {
-  program = sample();
-  await program.start();
-});
+const program = sample();
+beforeAll(() => program.start());
 afterAll(() => program.close());
 
 const all = [

@@ -1,15 +1,10 @@
-import { afterEach, beforeEach, expect, test } from "bun:test";
+import { afterAll, expect, test } from "bun:test";
 import { existsSync, writeFileSync } from "node:fs";
 import path from "node:path";
-import { sample, type Sample } from "../support/sample.ts";
+import { sample } from "../support/sample.ts";
 
-let program: Sample;
-
-beforeEach(async () => {
-  program = sample();
-  await program.start();
-});
-afterEach(() => program.close());
+const program = sample();
+afterAll(() => program.close());
 
 test("R21 R120: init writes a configuration that config check accepts and show prints", async () => {
   const file = path.join(program.directory, "gateway.yaml");

@@ -5,16 +5,12 @@ import { keys } from "../../src/cli/commands/keys.ts";
 import { readLine } from "../../src/cli/line.ts";
 import { run } from "../support/command-line.ts";
 import { reasonOf } from "../support/failure.ts";
-import { sample, type Sample } from "../support/sample.ts";
+import { sample } from "../support/sample.ts";
 
 // What commands ask the daemon for, and what they say of the records that they are asked for.
 
-let program: Sample;
-
-beforeAll(async () => {
-  program = sample();
-  await program.start();
-});
+const program = sample();
+beforeAll(() => program.start());
 afterAll(() => program.close());
 
 test("R25 R26: what selects nothing says so, and which name no record has", async () => {

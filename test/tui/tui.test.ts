@@ -3,7 +3,7 @@ import { writeFileSync } from "node:fs";
 import path from "node:path";
 import { start as startDaemon } from "../support/daemon.ts";
 import { mcpgw, mcpgwLine } from "../support/mcpgw.ts";
-import { bareEnv, sample, type Sample } from "../support/sample.ts";
+import { bareEnv, sample } from "../support/sample.ts";
 import { expectGolden } from "../support/golden.ts";
 import { until } from "../support/until.ts";
 import { createScreen, type Screen } from "../support/screen.ts";
@@ -11,13 +11,10 @@ import { createScreen, type Screen } from "../support/screen.ts";
 // Each console is a process, and looks at the gateway every two seconds; on a busy machine that takes its time.
 setDefaultTimeout(30_000);
 
-let program: Sample;
+const program = sample();
 let running: Console | null = null;
 
-beforeAll(async () => {
-  program = sample();
-  await program.start("stays");
-});
+beforeAll(() => program.start("stays"));
 afterAll(() => program.close());
 afterEach(async () => {
   running?.child.kill("SIGKILL");
