@@ -17,8 +17,7 @@ const drain = 30_000;
 /** `mcpgw daemon`, in a prepared process: serves until it is told to stop. Resolves to the exit code. */
 export async function runDaemon(flags: Flags, self: Self): Promise<number> {
   const signals = takeSignals();
-  const options = { ...flags, local: true };
-  const installation = openInstallation({ ...options, starts: true });
+  const installation = openInstallation("daemon", flags);
   const { loaded, paths, why } = installation;
   const log = openLog(loaded.config.log);
   guardProcess();
@@ -31,7 +30,7 @@ export async function runDaemon(flags: Flags, self: Self): Promise<number> {
   }
   const booted = await boot({ installation, self, log, chains: ["main"] });
   const { engine } = booted;
-  const daemon = await Daemon.start({ ...booted, options, self, log }).catch(async (error: unknown) => {
+  const daemon = await Daemon.start({ ...booted, flags, self, log }).catch(async (error: unknown) => {
     log.error("cannot listen", { cause: messageOf(error) });
     await booted.close();
     return endProcess(1);

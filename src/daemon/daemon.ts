@@ -1,3 +1,4 @@
+import type { Flags } from "../config/paths.ts";
 import { Refusal } from "../control/refusal.ts";
 import { type ControlServer, listen as listenControl } from "../control/server.ts";
 import { lookEvery } from "../core/clock.ts";
@@ -15,7 +16,7 @@ import type { Engine } from "./engine.ts";
 import { refuseFixedChange } from "./fixed-options.ts";
 import { gaugesOf } from "./gauges.ts";
 import { createHandlers } from "./handlers/index.ts";
-import { type FindOptions, loadAt } from "./installation.ts";
+import { loadAt } from "./installation.ts";
 import { descriptorsOf } from "./open-files.ts";
 import type { OwnLog } from "./own-log.ts";
 import { readinessOf, type State } from "./readiness.ts";
@@ -25,7 +26,7 @@ export type DaemonOptions = {
   readonly engine: Engine;
   readonly archive: Archive;
   /** Flags of the command line, which stay in force over every reload. */
-  readonly options: FindOptions;
+  readonly flags: Flags;
   readonly self: Self;
   readonly log: OwnLog;
 };
@@ -149,10 +150,10 @@ export class Daemon {
 
   async #reload(actor: string): Promise<void> {
     if (this.#state === "draining") throw new Refusal("unavailable", "the daemon is stopping");
-    const { engine, options, log } = this.#options;
+    const { engine, flags, log } = this.#options;
     const before = engine.loaded();
     try {
-      const next = loadAt(before.file, options);
+      const next = loadAt(before.file, flags);
       refuseFixedChange(before.config, next);
       await engine.replace(next, actor);
       this.#http.refresh();

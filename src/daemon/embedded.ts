@@ -36,7 +36,7 @@ export async function serveEmbedded(
   { key, patience, output, asked: stopped }: Served,
 ): Promise<number> {
   prepareProcess(self);
-  const installation = openInstallation({ ...flags, local: false });
+  const installation = openInstallation("serve", flags);
   const log = openLog(installation.loaded.config.log);
   guardProcess();
   const unread = new AbortController();

@@ -9,29 +9,27 @@ import { loadingFrom } from "./loading.ts";
 /** A configuration with the places it works in. */
 export type Installation = { readonly loaded: Loaded; readonly paths: Paths; readonly why: string };
 
-export type FindOptions = Flags & {
-  /** Whether `./gateway.yaml` may be read. */
-  readonly local: boolean;
-  /** Whether a daemon starts with it, which reads the certificate and key; a reload does not. */
-  readonly starts?: boolean;
-};
-
 /**
- * Finds and loads the configuration. Throws a Refusal where there is none, ConfigError with everything that is wrong.
+ * Finds and loads the configuration that a command starts with; only `daemon` may read `./gateway.yaml`. Throws a
+ * Refusal where there is none, ConfigError with everything that is wrong.
  */
-export function openInstallation(options: FindOptions, host: Host = thisHost()): Installation {
-  const found = findConfig(host, { flag: options.config, local: options.local });
+export function openInstallation(command: "daemon" | "serve", flags: Flags, host: Host = thisHost()): Installation {
+  const daemon = command === "daemon";
+  const found = findConfig(host, { flag: flags.config, local: daemon });
   if (found.path === null) throw new Refusal("invalid", found.skipped ?? found.why);
-  const loaded = loadAt(found.path, options, host);
+  const loaded = loadAt(found.path, { ...flags, starts: daemon }, host);
   const { state, control } = loaded.config;
   return { loaded, paths: resolvePaths(host, { state, socket: control.socket }), why: found.why };
 }
 
+/** `starts`: a daemon is to start with it, which reads the certificate and key; a reload does not. */
+type LoadFlags = Flags & { readonly starts?: boolean };
+
 /** Loads this file, with the flags and the environment on top. Throws ConfigError. */
-export function loadAt(path: string, options: Omit<FindOptions, "local">, host: Host = thisHost()): Loaded {
+export function loadAt(path: string, flags: LoadFlags, host: Host = thisHost()): Loaded {
   return loadConfig(path, {
     ...loadingFrom(dirname(path), host.env),
-    overrides: findOverrides(host, options),
-    ...(options.starts ? { unusable: unusableFiles } : {}),
+    overrides: findOverrides(host, flags),
+    ...(flags.starts ? { unusable: unusableFiles } : {}),
   });
 }

@@ -5,10 +5,11 @@ import { Daemon } from "../../src/daemon/daemon.ts";
 import { openInstallation } from "../../src/daemon/installation.ts";
 import { type Place, self } from "./daemon.ts";
 
-const flagsOf = ({ config, state }: Place) => ({ config, state, listen: "127.0.0.1:0", local: false });
+const flagsOf = ({ config, state }: Place) => ({ config, state, listen: "127.0.0.1:0" });
 
-/** What a gateway in the process of the test works on, as one in a process of its own would. */
-export const installationOf = (place: Place) => openInstallation(flagsOf(place), { ...thisHost(), env: place.env() });
+/** What a gateway in the process of the test works on, which its place alone names. */
+export const installationOf = (place: Place) =>
+  openInstallation("serve", flagsOf(place), { ...thisHost(), env: place.env() });
 
 /** An end that comes once, however often it is asked for. */
 export function once<A extends readonly unknown[]>(end: (...args: A) => Promise<void>): typeof end {
@@ -27,7 +28,7 @@ export async function bootIn(place: Place, admit?: BootOptions["admit"]) {
 export async function startIn(place: Place) {
   const booted = await bootIn(place);
   const log = { ...silent, configure() {}, flush() {} };
-  const daemon = await Daemon.start({ ...booted, options: flagsOf(place), self, log });
+  const daemon = await Daemon.start({ ...booted, flags: flagsOf(place), self, log });
   daemon.stop = once(daemon.stop.bind(daemon));
   return { ...booted, daemon, [Symbol.asyncDispose]: () => daemon.stop(0).then(booted.close) };
 }
