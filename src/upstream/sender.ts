@@ -72,9 +72,9 @@ export class Sender {
           const level = this.#levelFor(slot, instance, call);
           const set = level && this.#setLevel(slot, instance, level, deadline);
           if (set && !slot.levelLate) await this.#instances.within(call, deadline, set);
-          const { options } = this.#terms;
+          const { options, host } = this.#terms;
           const timeout = Math.max(1, Math.ceil(deadline - performance.now()));
-          const target = { peer: instance.peer, spec: slot.spec, options, client: instance.link.host.client, timeout };
+          const target = { peer: instance.peer, spec: slot.spec, options, client: host.client, timeout };
           const outbound = requestOf(call, route, request, target);
           const answer = await instance.link.request(outbound);
           if (again || outbound.headers === null || !refusesHeaders(answer)) {

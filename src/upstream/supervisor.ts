@@ -89,7 +89,6 @@ export class Supervisor {
   adopt(options: ServerOptions, host: SetHost): void {
     const { healthCheck, refresh } = this.#terms.options;
     Object.assign(this.#terms, { options, host });
-    this.#starter.apply();
     if (options.refresh !== refresh) this.#own.reschedule();
     if (this.#pulse && options.healthCheck !== healthCheck) {
       clearInterval(this.#pulse);

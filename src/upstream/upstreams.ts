@@ -18,7 +18,7 @@ import { Supervisor } from "./supervisor.ts";
 /** What a set consists of, and what its servers need. */
 type UpstreamsOptions = Omit<
   SetHost,
-  "changed" | "callerChanged" | "retired" | "notice" | "starts" | "reaper" | "tuning"
+  "answerLimits" | "ownLimits" | "changed" | "callerChanged" | "retired" | "notice" | "starts" | "reaper" | "tuning"
 > & {
   readonly servers: readonly ServerOptions[];
   readonly local: readonly LocalServer[];
@@ -34,6 +34,11 @@ export const usualTuning: Tuning = {
   probe: 5_000,
   debounce: 250,
 };
+
+/** A list may nest deeper than a message; each tool is held to the usual limits. */
+const listDepth = 256;
+/** An answer may hold one JSON value per this many bytes of its size limit; a caller's message may hold fewer. */
+const bytesPerValue = 8;
 
 /** What all sets of a process have in common. */
 type Shared = {
@@ -82,8 +87,12 @@ export class ManagedUpstreams implements Upstreams {
     };
     this.#shared = previous ? previous.#shared : fresh;
     this.#local = new Map(local.map((server) => [server.id, server]));
+    const { nodes, result } = host.limits;
+    const answerLimits = { ...host.limits, nodes: Math.max(nodes, Math.floor(result / bytesPerValue)) };
     this.#host = {
       ...host,
+      answerLimits,
+      ownLimits: { ...answerLimits, depth: listDepth },
       changed: () => notifyAll(this.#listeners),
       callerChanged: () => notifyAll(this.#callerListeners),
       retired: () => this.#shared.retired,

@@ -131,8 +131,9 @@ export async function shortText({ body }: Response, max: number): Promise<string
  * where there is no room for it.
  */
 export async function readText(response: Response, host: LinkHost, purpose: Purpose): Promise<string> {
-  const { server, limits } = host;
-  const max = limits.result + headroom;
+  const { server } = host;
+  const { result } = host.limits();
+  const max = result + headroom;
   const hold = createArrival(server, () => max, purpose);
   const declared = isBounded(response.headers, max) ? Number(response.headers.get("content-length")) : null;
   const reader = declared === null ? response.body?.getReader() : undefined;
@@ -142,7 +143,7 @@ export async function readText(response: Response, host: LinkHost, purpose: Purp
       return decodeUtf8(await response.arrayBuffer());
     }
     const text = await readUpTo(reader, max, hold);
-    if (text === null) throw faults.tooLarge(server, limits.result);
+    if (text === null) throw faults.tooLarge(server, result);
     return text;
   } catch (error) {
     if (reader) endReading(reader);

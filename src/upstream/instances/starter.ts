@@ -4,17 +4,12 @@ import { faults, NoRevision, reasonOf } from "../faults.ts";
 import { ungreeted } from "../link/handshake.ts";
 import type { Terms } from "../host.ts";
 import { digest, listIdentityOf } from "../identity.ts";
-import type { Instance, Link, LinkEvents, LinkHost, UpstreamLimits } from "../link/link.ts";
+import type { Instance, Link, LinkEvents, LinkHost } from "../link/link.ts";
 import { Eras } from "./eras.ts";
 import { type FirstContact, greetAgain, meet, type Met, speaksLegacy, type SpokenEras } from "./first-contact.ts";
 import { secretsOf } from "../options.ts";
 import { createStderrLog, type StderrLog } from "../process/stderr-log.ts";
 import { type ChildContext, factsOf, type LinkKind, openLink, protocolOf } from "../transports/index.ts";
-
-/** A list may nest deeper than a message; each tool is held to the usual limits. */
-const listDepth = 256;
-/** An answer may hold one JSON value per this many bytes of its size limit; a caller's message may hold fewer. */
-const bytesPerValue = 8;
 
 /** How long a stored verdict about a server's era holds, ms: servers are upgraded. */
 const verdictMs = 24 * 3_600_000;
@@ -27,10 +22,6 @@ export class Starter {
   dropped = 0;
   readonly #terms: Terms;
   readonly #links = new Set<Link>();
-  // Objects that all links share, so that a reload reaches those that are open.
-  readonly #client: LinkHost["client"];
-  readonly #limits: UpstreamLimits;
-  readonly #ownLimits: UpstreamLimits;
   /** Grows when all instances are ended: a start that began before must not go on. */
   #round = 0;
 
@@ -39,19 +30,6 @@ export class Starter {
     this.#terms = terms;
     this.eras = new Eras(options);
     this.log = createStderrLog(Object.values(secretsOf(options)), () => this.#terms.host.secrets(), host.clock);
-    this.#limits = { ...host.limits };
-    this.#ownLimits = { ...host.limits };
-    this.#client = { ...host.client };
-    this.apply();
-  }
-
-  /** Tells the links that are open what a reload has changed. */
-  apply(): void {
-    const { limits, client } = this.#terms.host;
-    Object.assign(this.#client, client);
-    const nodes = Math.max(limits.nodes, Math.floor(limits.result / bytesPerValue));
-    Object.assign(this.#limits, limits, { nodes });
-    Object.assign(this.#ownLimits, limits, { nodes, depth: listDepth });
   }
 
   /** The host of a new link, whose handshake declares these capabilities, raw JSON; none if left out. */
@@ -62,11 +40,11 @@ export class Starter {
     return {
       ...events,
       server,
-      client: this.#client,
+      client: () => this.#terms.host.client,
       secrets: () => this.#terms.host.secrets(),
       timeout: () => this.#terms.options.timeout,
-      limits: this.#limits,
-      ownLimits: this.#ownLimits,
+      limits: () => this.#terms.host.answerLimits,
+      ownLimits: () => this.#terms.host.ownLimits,
       declares,
       asker: () => null,
       log,

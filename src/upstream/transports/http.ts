@@ -81,7 +81,7 @@ class HttpLink implements Link {
     this.#context = {
       host,
       wire: this.#wire,
-      longest: () => host.limits.result + headroom,
+      longest: () => host.limits().result + headroom,
       issued: (id) => isIssued(id, this.#last),
       reply: (text, place) => this.#courtesy("answers to its requests", text, place),
     };
@@ -237,7 +237,7 @@ class HttpLink implements Link {
   /** The answer in a JSON body; null when the body does not answer this request. */
   #answerIn(text: string, { id, session, doubt, isOwn }: HttpExchange, status: number): Answer | null {
     const host = isOwn ? { ...this.host, limits: this.host.ownLimits } : this.host;
-    const message = readUpstream(text, host.limits);
+    const message = readUpstream(text, host.limits());
     // Nearly every body is the result itself; the rest is for servers that answer otherwise.
     if (message.kind === "result" && message.idText === String(id)) return bounded(message, host);
     type Heard = { answer: Answer | null; fault: Failure | null; own: boolean };
