@@ -72,8 +72,8 @@ export class ManagedUpstreams implements Upstreams {
   /** Null once this set has taken over; else each set would keep all earlier ones in memory. */
   #previous: ManagedUpstreams | null;
   #settled: Promise<unknown> = Promise.resolve();
-  #booted: Promise<unknown> = Promise.resolve();
-  readonly #awaited = new Set<string>();
+  /** The servers that start at boot and were not listed yet nor failed, by id. */
+  readonly #booting = new Map<string, Promise<unknown>>();
 
   constructor({ servers, local, previous, tuning, ...host }: UpstreamsOptions) {
     this.#servers = servers;
@@ -165,14 +165,18 @@ export class ManagedUpstreams implements Upstreams {
   }
 
   #begin(adopted: ReadonlySet<Supervisor>): void {
-    const begun = [...this.#supervisors.values()].map((supervisor) => {
+    const fresh: Promise<void>[] = [];
+    for (const supervisor of this.#supervisors.values()) {
       const { id, boots } = supervisor;
-      if (boots) this.#awaited.add(id);
-      const listed = supervisor.activate().then(() => this.#awaited.delete(id));
-      return { listed, boots, isNew: !adopted.has(supervisor) };
-    });
-    this.#booted = Promise.all(begun.filter(({ boots }) => boots).map(({ listed }) => listed));
-    this.#settled = Promise.all(begun.filter(({ isNew }) => isNew).map(({ listed }) => listed));
+      const listed = supervisor.activate();
+      if (!adopted.has(supervisor)) fresh.push(listed);
+      if (boots)
+        this.#booting.set(
+          id,
+          listed.then(() => this.#booting.delete(id)),
+        );
+    }
+    this.#settled = Promise.all(fresh);
   }
 
   /** Lets the previous set's removed and changed servers finish their calls, at most `ms`, then stops them. */
@@ -283,12 +287,12 @@ export class ManagedUpstreams implements Upstreams {
 
   /** Resolves once each server that starts at boot was listed once or failed. */
   async booted(): Promise<void> {
-    await this.#booted;
+    await Promise.all(this.#booting.values());
   }
 
   /** The ids of the servers that `booted` still waits for. */
   awaited(): string[] {
-    return [...this.#awaited];
+    return [...this.#booting.keys()];
   }
 
   /** Throws on a disabled server, and on an unknown id. */
