@@ -110,7 +110,7 @@ export class CallerInstances {
   }
 
   #specFor(party: Party): Spec {
-    return specOf(party, this.#terms.options, this.#starter.eras.eraFor(party.inbound.era));
+    return specOf(party, this.#terms.options, this.#starter.eraFor(party.inbound.era));
   }
 
   /** The instance that the call needs, once it runs. */
@@ -181,7 +181,7 @@ export class CallerInstances {
     let asker = first?.ask ?? client?.ask ?? null;
     const host = { ...this.#starter.linkHost(events, spec.declares), asker: () => asker };
     try {
-      const instance = await this.#starter.start(this.#starter.eras.eraFor(spec.era), host);
+      const instance = await this.#starter.start(this.#starter.eraFor(spec.era), host);
       await first?.settled(instance);
       return instance;
     } catch (error) {

@@ -121,7 +121,7 @@ export class Sender {
   async #suspect(slot: Slot): Promise<void> {
     const { instance, suspected } = slot;
     // Over HTTP one request that hangs says nothing about the others, except over the old pair of endpoints.
-    const alone = factsOf(this.#terms.options).perRequest && !this.#starter.eras.spoken.sse;
+    const alone = factsOf(this.#terms.options).perRequest && !this.#starter.spoken.sse;
     if (!instance || suspected || alone) return;
     slot.suspected = true;
     try {

@@ -204,6 +204,37 @@ test.each([{ "mcp-session-id": "s" }, {}])(
   },
 );
 
+test("whether a modern server speaks legacy too is asked once by all who need it, and again where the server was met anew meanwhile", async () => {
+  const answered = Promise.withResolvers<Response>();
+  let asked: unknown = null;
+  let broken = false;
+  using server = serve((message) => {
+    const { id, method, params } = message;
+    if (broken && params?.["_meta"] !== undefined) return new Response(null, { status: 401 });
+    if (method === "server/discover") return discovers(id);
+    if (method !== "initialize") return isCall(message) ? reply(id, { ...text("ok"), resultType: "complete" }) : null;
+    if (asked !== null) return reply(id, legacy);
+    asked = id;
+    return answered.promise;
+  });
+  await using set = upstreams([http("a", server.url)]);
+  await set.settled();
+  const callTwice = () => Promise.all([set.ask("a", "t"), set.ask("a", "t")]);
+  const calls = callTwice();
+  await until(() => asked !== null, "the question");
+  broken = true;
+  await rejectionOf(set.ask("a", "t", {}, { era: "modern" }));
+  await until(() => set.status()[0]?.state === "backoff", "its end");
+  broken = false;
+  await until(() => set.status()[0]?.state === "ready", "the next start");
+  answered.resolve(refusal(asked, -32601, "unknown method"));
+  expect((await calls).map(({ era }) => era)).toEqual(["modern", "modern"]);
+  expect(server.of("initialize").length).toBe(1);
+  expect((await callTwice()).map(({ era }) => era)).toEqual(["legacy", "legacy"]);
+  // The question, and the handshake of the instance.
+  expect(server.of("initialize").length).toBe(3);
+});
+
 test.each([-32600, -32601, -32602])(
   "auto: a modern server that refuses initialize with %i is spoken to in its era",
   async (code) => {
