@@ -143,19 +143,20 @@ export class Starter {
 
   #open(host: LinkHost, kind: LinkKind): Link {
     const probe = kind === "probe";
+    const { options } = this.#terms;
     const { run, self, tuning } = this.#terms.host;
+    if (!("url" in options)) this.#needReaper();
     const child: ChildContext = {
       self,
       run,
       stderr: (pid) => this.log.writer(pid),
-      prepare: () => this.#needReaper(),
       spawned: (pid, argv) => this.#spawned(pid, argv, probe),
       gone: (pid, survivors) => this.#gone(pid, survivors, probe),
       patience: tuning.patience,
     };
     // Of a probe only the answers count.
     const quiet = { ...host, dropped: () => {}, notified: () => true };
-    const link = openLink(this.#terms.options, probe ? quiet : host, child, kind);
+    const link = openLink(options, probe ? quiet : host, child, kind);
     this.#links.add(link);
     void link.ended.then(() => this.#links.delete(link));
     return link;
@@ -194,6 +195,7 @@ export class Starter {
     await Promise.all([...this.#links].map((link) => link.close()));
   }
 
+  /** Throws where nothing would end a child with the gateway. */
   #needReaper(): void {
     const { options, host } = this.#terms;
     try {
