@@ -4,8 +4,7 @@ import { within } from "../../core/wait.ts";
 import { headroom } from "../../mcp/message.ts";
 import { decodeUtf8 } from "../../mcp/utf8.ts";
 import { faults, HttpFailure, quoted } from "../faults.ts";
-import { tooLarge } from "../link/exchange.ts";
-import type { Answer, LinkHost, Purpose } from "../link/link.ts";
+import type { LinkHost, Purpose } from "../link/link.ts";
 import { createArrival } from "./arrival.ts";
 
 /** What an HTTP status without a usable JSON-RPC answer means. */
@@ -175,11 +174,4 @@ async function readUpTo(
     hold?.(size);
     chunks.push(value);
   }
-}
-
-/** The answer itself; throws `result-too-large` for a result beyond the limit. */
-export function bounded(answer: Answer, host: LinkHost): Answer {
-  const fault = tooLarge(answer, host);
-  if (fault) throw fault;
-  return answer;
 }
