@@ -217,13 +217,13 @@ export class ManagedUpstreams implements Upstreams {
 
   subscribe: Upstreams["subscribe"] = (call, route, updated) => {
     const supervisor = this.#supervisors.get(route.server);
-    if (supervisor) return supervisor.subscribe(call, route, updated);
+    if (supervisor) return supervisor.instances.subscribe(call, route.name, updated);
     return Promise.reject(faults.down(route.server, "it has no resources that change"));
   };
 
   followTasks: Upstreams["followTasks"] = (call, watch) => {
     const supervisor = this.#supervisors.get(watch.server);
-    if (supervisor) return supervisor.followTasks(call, watch);
+    if (supervisor) return supervisor.following.begin(call, watch);
     return Promise.reject(faults.down(watch.server, "it has no tasks"));
   };
 
