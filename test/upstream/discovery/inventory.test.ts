@@ -8,7 +8,7 @@ import type { SetHost } from "../../../src/upstream/host.ts";
 import type { Link, LinkRequest } from "../../../src/upstream/link/link.ts";
 import { linkHost } from "../../support/link-host.ts";
 import { refusal, reply, serve } from "../../support/mcp-server.ts";
-import { fake, http, memoryLists, upstreams } from "../../support/upstream.ts";
+import { fake, http, listed, memoryLists, upstreams } from "../../support/upstream.ts";
 import { until } from "../../support/until.ts";
 
 const listing = (set: ReturnType<typeof upstreams>) => set.listings()[0];
@@ -18,8 +18,7 @@ for (const era of ["legacy", "modern"] as const) {
     const lists = memoryLists();
     const options = fake("a", ["--rich", "--era", era]);
     {
-      await using set = upstreams([options], { lists });
-      await set.settled();
+      await using set = await listed([options], { lists });
       expect(listing(set)).toMatchObject({
         prompts: [
           { name: "first", text: '{"name":"first","arguments":[{"name":"a"}]}' },
@@ -93,8 +92,7 @@ test("what clients could not read of a definition is left out, with one warning,
     return method === "tools/list" ? reply(id, { tools }) : null;
   });
   const refusesOutput = (): string => "is none";
-  await using set = upstreams([{ ...http("a", server.url), refresh: 30 }], { refusesOutput });
-  await set.settled();
+  await using set = await listed([{ ...http("a", server.url), refresh: 30 }], { refusesOutput });
   const shown = listing(set)?.tools.map(({ text, modernOutput }) => [JSON.parse(text), modernOutput ?? false]);
   expect(shown).toEqual([
     [tool("good"), false],
@@ -120,8 +118,7 @@ test("patterns that arguments are not held to are told once, with their server",
     method === "tools/list" ? reply(id, { tools: [{ name: "t", inputSchema: { pattern: "(?=x)x" } }] }) : null,
   );
   const unchecked = () => ["(?=x)x"];
-  await using set = upstreams([{ ...http("a", server.url), refresh: 30 }], { unchecked });
-  await set.settled();
+  await using set = await listed([{ ...http("a", server.url), refresh: 30 }], { unchecked });
   const asked = server.of("tools/list").length;
   await until(() => server.of("tools/list").length > asked + 1, "another listing");
   const warned = set.warnings.filter((warning) => warning.includes("not held to"));
@@ -140,8 +137,7 @@ test("a broken list that a server deployed anew has no more is not asked for, no
     if (session !== null && session !== `v${version}`) return refusal(id, -32001, "Session not found", 404);
     return method === "prompts/list" ? refusal(id, -32603, "prompts are broken") : null;
   });
-  await using set = upstreams([{ ...http("a", server.url, { getStream: "off" }), healthCheck: 20 }]);
-  await set.settled();
+  await using set = await listed([{ ...http("a", server.url, { getStream: "off" }), healthCheck: 20 }]);
   expect(listing(set)?.missing?.length).toBe(1);
   version = 2;
   await until(() => listing(set)?.missing?.length === 0, "the new version's lists");
@@ -228,13 +224,11 @@ test("a server that declares no lists is asked for tools all the same, one that 
     method === "initialize" ? reply(id, { protocolVersion: "2025-11-25", capabilities }) : null,
   );
   {
-    await using set = upstreams([http("a", server.url)]);
-    await set.settled();
+    await using _ = await listed([http("a", server.url)]);
   }
   expect(server.of("tools/list").length).toBe(1);
   capabilities = { prompts: {} };
-  await using set = upstreams([http("a", server.url)]);
-  await set.settled();
+  await using _ = await listed([http("a", server.url)]);
   expect(server.of("tools/list").length).toBe(1);
 });
 
@@ -269,8 +263,7 @@ test("of capabilities without measure only the standard ones are passed on", asy
   using server = serve(({ id, method }) =>
     method === "initialize" ? reply(id, { protocolVersion: "2025-11-25", capabilities }) : null,
   );
-  await using set = upstreams([http("a", server.url)]);
-  await set.settled();
+  await using set = await listed([http("a", server.url)]);
   expect(listing(set)?.capabilities).toEqual({ tools: {} });
 });
 
@@ -280,7 +273,6 @@ test("instructions are bounded", async () => {
       ? reply(id, { protocolVersion: "2025-11-25", capabilities: {}, instructions: "x".repeat(1_000_000) })
       : null,
   );
-  await using set = upstreams([http("a", server.url)]);
-  await set.settled();
+  await using set = await listed([http("a", server.url)]);
   expect(listing(set)?.instructions?.length).toBe(4_096);
 });

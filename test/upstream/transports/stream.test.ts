@@ -18,7 +18,7 @@ import {
   text,
   told,
 } from "../../support/mcp-server.ts";
-import { http, paramsOf, textOf, upstreams } from "../../support/upstream.ts";
+import { http, listed, paramsOf, textOf, upstreams } from "../../support/upstream.ts";
 import { until } from "../../support/until.ts";
 
 const withSession = (message: Message): Response | null =>
@@ -114,8 +114,7 @@ test.each(refused)(
   "FIELD T24: a server that answers GET with %s is connected and called all the same",
   async (_, get, times) => {
     using server = serve((message, request) => (request.method === "GET" ? get() : withSession(message)));
-    await using set = upstreams([http("a", server.url, { isolation: "shared" })]);
-    await set.settled();
+    await using set = await listed([http("a", server.url, { isolation: "shared" })]);
     expect(set.status()[0]?.state).toBe("ready");
     expect(textOf(await set.ask("a", "t"))).toBe("ok");
     expect(server.gets().length).toBe(2 * times);
@@ -221,8 +220,7 @@ test("FIELD T54: a modern server's listening stream that ends is opened again, a
     if (method !== "subscriptions/listen") return method === "initialize" ? new Response(null, { status: 404 }) : null;
     return listening(id, params?.["notifications"], (stream) => open.push({ id, stream }));
   });
-  await using set = upstreams([http("a", server.url)]);
-  await set.settled();
+  await using set = await listed([http("a", server.url)]);
   await until(() => open.length === 1, "the listening request");
   expect(server.of("subscriptions/listen")[0]?.message.params?.["notifications"]).toEqual({ toolsListChanged: true });
   tools = ["one", "two"];
@@ -277,8 +275,7 @@ test("a call is not kept alive beyond its longest time by progress", async () =>
       },
     });
   });
-  await using set = upstreams([http("a", server.url, { getStream: "off", timeout: "500ms", maxTimeout: "600ms" })]);
-  await set.settled();
+  await using set = await listed([http("a", server.url, { getStream: "off", timeout: "500ms", maxTimeout: "600ms" })]);
   await set.ask("a", "warm");
   expect((await rejectionOf(set.ask("a", "t", {}, { token: "1", emit: () => {} }))).code).toBe("timeout");
 });
