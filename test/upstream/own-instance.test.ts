@@ -7,7 +7,7 @@ import { openHttp } from "../../src/upstream/transports/http.ts";
 import { stdioOptions } from "../../src/upstream/options.ts";
 import { createValidator } from "../../src/validate/validate.ts";
 import { linkHost } from "../support/link-host.ts";
-import { discovers, listening, refusal, reply, serve, type Stream, told } from "../support/mcp-server.ts";
+import { discovers, greets, listening, refusal, reply, serve, type Stream, told } from "../support/mcp-server.ts";
 import { TempDir } from "../support/temp-dir.ts";
 import { PerTurn, use } from "../support/turns.ts";
 import { until } from "../support/until.ts";
@@ -166,7 +166,7 @@ const silent = ["initialize", "server/discover", "tools/list"];
 test.each(silent)("a server that never answers %s is waited for no longer than its time-out", async (hangs) => {
   using server = serve(({ method, id }) => {
     if (method === hangs) return new Promise<Response>(() => {});
-    if (method === "initialize") return reply(id, { protocolVersion: "2025-11-25", capabilities: { tools: {} } });
+    if (method === "initialize") return greets(id, { tools: {} });
     return null;
   });
   await using set = await listed([http("a", server.url, { timeout: "150ms" })], { tuning: { start: 60_000 } });
@@ -264,7 +264,7 @@ test("a modern server whose instructions hold the time is not listed anew for th
 test("a list that could not be read is read again with the next health check, those that could are not", async () => {
   using server = serve(({ method, id }) => {
     const capabilities = { tools: {}, prompts: {} };
-    if (method === "initialize") return reply(id, { protocolVersion: "2025-11-25", capabilities });
+    if (method === "initialize") return greets(id, capabilities);
     if (method !== "prompts/list") return null;
     if (server.of("prompts/list").length === 1) return refusal(id, -32603, "not now");
     return reply(id, { prompts: [{ name: "p" }] });

@@ -3,17 +3,7 @@ import { clientInfoKey, subscriptionIdKey } from "../../src/mcp/meta.ts";
 import type { ManagedUpstreams } from "../../src/upstream/upstreams.ts";
 import { reasonOf } from "../support/failure.ts";
 import { principal } from "../support/principal.ts";
-import {
-  discovers,
-  listening,
-  opens,
-  openStream,
-  reply,
-  type Seen,
-  serve,
-  type Stream,
-  told,
-} from "../support/mcp-server.ts";
+import { discovers, listening, opens, openStream, type Seen, serve, type Stream, told } from "../support/mcp-server.ts";
 import type { ServerOptions } from "../../src/upstream/options.ts";
 import { callTo, fake, http, listed, memoryLists, quick, serveFake, textOf, upstreams } from "../support/upstream.ts";
 import { until } from "../support/until.ts";
@@ -257,8 +247,7 @@ test("whatever a modern server that runs on is asked after gateway.name has chan
 test("a session that a legacy server lost after gateway.name has changed is begun anew under the new one", async () => {
   let session = "one";
   using server = serve(({ method, id }, { headers }) => {
-    if (method === "initialize")
-      return reply(id, { protocolVersion: "2025-11-25", capabilities: {} }, { "mcp-session-id": session });
+    if (method === "initialize") return opens(id, session);
     const sent = headers.get("mcp-session-id");
     return sent === null || sent === session ? null : new Response(null, { status: 404 });
   });
@@ -289,7 +278,7 @@ test("R18: a session that is lost after timeout has changed has that long to beg
     if (method === "initialize") {
       // Longer than it had before.
       if (session === "two") await Bun.sleep(700);
-      return reply(id, { protocolVersion: "2025-11-25", capabilities: {} }, { "mcp-session-id": session });
+      return opens(id, session);
     }
     const sent = headers.get("mcp-session-id");
     return sent === null || sent === session ? null : new Response(null, { status: 404 });

@@ -1,7 +1,7 @@
 import { expect, test } from "bun:test";
 import { readFileSync } from "node:fs";
 import { rejectionOf } from "../support/failure.ts";
-import { discovers, event, events, isCall, refusal, reply, serve, text, told } from "../support/mcp-server.ts";
+import { discovers, event, events, greets, isCall, refusal, reply, serve, text, told } from "../support/mcp-server.ts";
 import { TempDir } from "../support/temp-dir.ts";
 import { type AskOptions, fake, http, listed, textOf } from "../support/upstream.ts";
 import { until } from "../support/until.ts";
@@ -87,9 +87,7 @@ test("calls whose headers are refused during a health check all wait for the lis
 
 test("a legacy server is asked for log messages once for all calls that want no more, and only if it has any", async () => {
   const serveLogging = (capabilities: object) =>
-    serve(({ method, id }) =>
-      method === "initialize" ? reply(id, { protocolVersion: "2025-11-25", capabilities }) : null,
-    );
+    serve(({ method, id }) => (method === "initialize" ? greets(id, capabilities) : null));
   using having = serveLogging({ logging: {} });
   using lacking = serveLogging({});
   await using set = await listed([http("a", having.url), http("b", lacking.url)]);
@@ -110,7 +108,7 @@ function serveLogging(
     await before(method);
     if (method === "logging/setLevel") return setLevel(id, ++asked);
     const capabilities = { logging: {} };
-    return method === "initialize" ? reply(id, { protocolVersion: "2025-11-25", capabilities }) : null;
+    return method === "initialize" ? greets(id, capabilities) : null;
   });
 }
 const wantsLogs: AskOptions = { session: "s", logLevel: "info", emit: () => {} };

@@ -1,7 +1,18 @@
 import { describe, expect, test } from "bun:test";
 import { rmSync, writeFileSync } from "node:fs";
 import { reasonOf } from "../../support/failure.ts";
-import { event, events, opens, openStream, reply, serve, type Stream, text, told } from "../../support/mcp-server.ts";
+import {
+  event,
+  events,
+  greets,
+  opens,
+  openStream,
+  reply,
+  serve,
+  type Stream,
+  text,
+  told,
+} from "../../support/mcp-server.ts";
 import { principal } from "../../support/principal.ts";
 import {
   type AskOptions,
@@ -196,8 +207,7 @@ test("a tool that nests deeper than a message may keeps no other from being offe
 test.each([["one JSON text"], ["a stream"]])("over HTTP likewise, where the list is %s", async (form) => {
   const tools = [define("extra"), { ...define("deep"), inputSchema: nested(50) }];
   using server = serve(({ method, id }) => {
-    if (method === "initialize")
-      return reply(id, { protocolVersion: "2025-11-25", capabilities: { tools: { listChanged: true } } });
+    if (method === "initialize") return greets(id, { tools: { listChanged: true } });
     if (method === "tools/list") {
       const result = { tools: server.of("tools/list").length > 1 ? tools : [define("echo")] };
       return form === "a stream" ? events(event({ jsonrpc: "2.0", id, result })) : reply(id, result);
@@ -216,8 +226,7 @@ test.each([["one JSON text"], ["a stream"]])("over HTTP likewise, where the list
 test("an instance that does not answer is waited for once", async () => {
   // Its instances tell of a change with each call, but list nothing once the server's own list has been read.
   using server = serve(({ method, id }) => {
-    if (method === "initialize")
-      return reply(id, { protocolVersion: "2025-11-25", capabilities: { tools: { listChanged: true } } });
+    if (method === "initialize") return greets(id, { tools: { listChanged: true } });
     if (method === "tools/list" && server.of("tools/list").length > 1) return new Promise(() => {});
     return method === "tools/call"
       ? events(told("notifications/tools/list_changed", {}), event({ jsonrpc: "2.0", id, result: text("ok") }))

@@ -102,8 +102,7 @@ test("what was learnt while the common tools were listed anew is kept, and learn
   let common = "t";
   using server = serve(async ({ method, id, params }, request) => {
     const asked = Object.hasOwn(Object(params?.["capabilities"]), "roots");
-    const session = { "mcp-session-id": asked ? "asked" : "own" };
-    if (method === "initialize") return reply(id, { protocolVersion: "2025-11-25", capabilities: {} }, session);
+    if (method === "initialize") return opens(id, asked ? "asked" : "own");
     if (method !== "tools/list") return null;
     if (request.headers.get("mcp-session-id") === "asked") return reply(id, list("t", "with-roots"));
     if (++times === 2) await held.promise;

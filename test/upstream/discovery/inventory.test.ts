@@ -7,7 +7,7 @@ import { faults } from "../../../src/upstream/faults.ts";
 import type { SetHost } from "../../../src/upstream/host.ts";
 import type { Link, LinkRequest } from "../../../src/upstream/link/link.ts";
 import { linkHost } from "../../support/link-host.ts";
-import { refusal, reply, serve } from "../../support/mcp-server.ts";
+import { greets, opens, refusal, reply, serve } from "../../support/mcp-server.ts";
 import { fake, http, listed, memoryLists, upstreams } from "../../support/upstream.ts";
 import { until } from "../../support/until.ts";
 
@@ -48,7 +48,7 @@ test("a list that is broken takes no other down, and is tried again", async () =
   let broken = true;
   using server = serve(({ method, id }) => {
     const capabilities = { tools: {}, prompts: {}, resources: {} };
-    if (method === "initialize") return reply(id, { protocolVersion: "2025-11-25", capabilities });
+    if (method === "initialize") return greets(id, capabilities);
     if (method === "prompts/list")
       return broken ? refusal(id, -32603, "prompts are broken") : reply(id, { prompts: [{ name: "p" }] });
     if (method === "resources/list") return reply(id, { resources: [{ uri: "a:b", name: "b" }] });
@@ -86,7 +86,7 @@ test("what clients could not read of a definition is left out, with one warning,
   ];
   using server = serve(({ method, id }) => {
     const capabilities = { tools: {}, resources: {} };
-    if (method === "initialize") return reply(id, { protocolVersion: "2025-11-25", capabilities });
+    if (method === "initialize") return greets(id, capabilities);
     if (method === "resources/list") return reply(id, { resources: [{ uri: "a:b" }, { uri: "a:c", name: "c" }] });
     if (method === "resources/templates/list") return reply(id, { resourceTemplates: [] });
     return method === "tools/list" ? reply(id, { tools }) : null;
@@ -132,7 +132,7 @@ test("a broken list that a server deployed anew has no more is not asked for, no
     const session = request.headers.get("mcp-session-id");
     const capabilities = version === 1 ? { tools: {}, prompts: {} } : { tools: {} };
     if (method === "initialize") {
-      return reply(id, { protocolVersion: "2025-11-25", capabilities }, { "mcp-session-id": `v${version}` });
+      return opens(id, `v${version}`, capabilities);
     }
     if (session !== null && session !== `v${version}`) return refusal(id, -32001, "Session not found", 404);
     return method === "prompts/list" ? refusal(id, -32603, "prompts are broken") : null;
@@ -220,9 +220,7 @@ test("a list that takes too long takes away nothing that was known, brings what 
 
 test("a server that declares no lists is asked for tools all the same, one that declares some for nothing else", async () => {
   let capabilities: unknown = {};
-  using server = serve(({ method, id }) =>
-    method === "initialize" ? reply(id, { protocolVersion: "2025-11-25", capabilities }) : null,
-  );
+  using server = serve(({ method, id }) => (method === "initialize" ? greets(id, capabilities) : null));
   {
     await using _ = await listed([http("a", server.url)]);
   }
@@ -233,9 +231,7 @@ test("a server that declares no lists is asked for tools all the same, one that 
 });
 
 test("that a server declared nothing is known, and remembered, apart from that it has not said what it has", async () => {
-  using bare = serve(({ method, id }) =>
-    method === "initialize" ? reply(id, { protocolVersion: "2025-11-25", capabilities: {} }) : null,
-  );
+  using bare = serve(({ method, id }) => (method === "initialize" ? greets(id) : null));
   using mute = serve(({ method, id }) => (method === "server/discover" ? refusal(id, -32601, "unknown method") : null));
   const servers = [http("bare", bare.url), { ...http("mute", mute.url), protocol: "modern" as const }];
   const declared = (set: ReturnType<typeof upstreams>) => set.listings().map(({ capabilities }) => capabilities);
@@ -260,9 +256,7 @@ test("of capabilities without measure only the standard ones are passed on", asy
     tools: { listChanged: true },
     extensions: { "com.example/big": { x: "x".repeat(1_000_000) } },
   };
-  using server = serve(({ id, method }) =>
-    method === "initialize" ? reply(id, { protocolVersion: "2025-11-25", capabilities }) : null,
-  );
+  using server = serve(({ id, method }) => (method === "initialize" ? greets(id, capabilities) : null));
   await using set = await listed([http("a", server.url)]);
   expect(listing(set)?.capabilities).toEqual({ tools: {} });
 });

@@ -2,7 +2,7 @@ import { expect, test } from "bun:test";
 import { writeFileSync } from "node:fs";
 import { stdioOptions } from "../../../src/upstream/options.ts";
 import { rejectionOf } from "../../support/failure.ts";
-import { discovers, isCall, refusal, reply, serve, text } from "../../support/mcp-server.ts";
+import { discovers, greets, isCall, opens, refusal, reply, serve, text } from "../../support/mcp-server.ts";
 import { principal } from "../../support/principal.ts";
 import { TempDir } from "../../support/temp-dir.ts";
 import {
@@ -20,7 +20,6 @@ import { until } from "../../support/until.ts";
 
 type Set = ReturnType<typeof upstreams>;
 const probes = (set: Set): number => set.events.filter(({ type }) => type === "server.probed").length;
-const legacy = { protocolVersion: "2025-11-25", capabilities: {} };
 const modernKey = "io.modelcontextprotocol/protocolVersion";
 
 for (const mode of ["exit-on-probe", "silent-probe", "mute", "none"]) {
@@ -177,7 +176,7 @@ function replaceable(refuse: (id: unknown) => Response, headers: Record<string, 
     const modern = params?.["_meta"] !== undefined;
     if (!modern && replaced && method !== undefined) return refuse(id);
     if (method === "server/discover") return discovers(id);
-    if (method === "initialize") return reply(id, legacy, headers);
+    if (method === "initialize") return greets(id, {}, headers);
     return isCall(message) ? reply(id, { ...text(modern ? "modern" : "legacy"), resultType: "complete" }) : null;
   });
   return Object.assign(server, { replace: () => void (replaced = true) });
@@ -214,7 +213,7 @@ test("whether a modern server speaks legacy too is asked once by all who need it
     if (broken && params?.["_meta"] !== undefined) return new Response(null, { status: 401 });
     if (method === "server/discover") return discovers(id);
     if (method !== "initialize") return isCall(message) ? reply(id, { ...text("ok"), resultType: "complete" }) : null;
-    if (asked !== null) return reply(id, legacy);
+    if (asked !== null) return greets(id);
     asked = id;
     return answered.promise;
   });
@@ -266,7 +265,7 @@ test("auto: a session that a server of both eras has no room for says nothing ab
     if (method === "server/discover") return discovers(id);
     if (method === "initialize") {
       if (sessions === 3) return refusal(id, -32000, "Too many sessions", 429);
-      return reply(id, legacy, { "mcp-session-id": `s${++sessions}` });
+      return opens(id, `s${++sessions}`);
     }
     if (method !== "tools/call") return null;
     const session = request.headers.get("mcp-session-id");

@@ -11,6 +11,7 @@ import {
   isCall,
   listening,
   type Message,
+  opens,
   openStream,
   reply,
   serve,
@@ -22,9 +23,7 @@ import { http, listed, paramsOf, textOf, upstreams } from "../../support/upstrea
 import { until } from "../../support/until.ts";
 
 const withSession = (message: Message): Response | null =>
-  message.method === "initialize"
-    ? reply(message.id, { protocolVersion: "2025-11-25", capabilities: {} }, { "mcp-session-id": crypto.randomUUID() })
-    : null;
+  message.method === "initialize" ? opens(message.id, crypto.randomUUID()) : null;
 const answer = (id: unknown): string => event({ jsonrpc: "2.0", id, result: text("ok") });
 const progress = (progressToken: unknown, progress: number, message?: string): string =>
   told("notifications/progress", { progressToken, progress, message });
