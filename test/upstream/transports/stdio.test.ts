@@ -205,7 +205,7 @@ test.skipIf(!linux)("the reaper ends all children of a daemon that was killed (n
   const run = `run-${crypto.randomUUID()}`;
   const support = new URL("../../support/upstream.ts", import.meta.url).pathname;
   const code = `
-    import { fake, upstreams } from ${JSON.stringify(support)};
+    import { fake, listed } from ${JSON.stringify(support)};
     const set = await listed([fake("a", ["--mode", "stubborn"]), fake("b")], { run: "${run}" });
     console.log("up");
     await Bun.sleep(60_000);`;
