@@ -2,6 +2,7 @@ import type { Call, IdentifiedCall, Party, Tool } from "../core/call.ts";
 import type { Failure } from "../core/failure.ts";
 import { isObject, objectIn } from "../core/json.ts";
 import { changedMethod } from "../core/lists.ts";
+import type { Updated } from "../core/ports.ts";
 import type { Down } from "../core/upstream.ts";
 import { within } from "../core/wait.ts";
 import { CallerTools } from "./discovery/caller-tools.ts";
@@ -110,7 +111,7 @@ export class CallerInstances {
   }
 
   #specFor(party: Party): Spec {
-    return specOf(party, this.#terms.options, this.#starter.eras.eraFor(party.inbound.era));
+    return specOf(party, this.#terms.options, this.#starter.eraFor(party.inbound.era));
   }
 
   /** The instance that the call needs, once it runs. */
@@ -120,6 +121,16 @@ export class CallerInstances {
     const slot = this.slotFor(call);
     await this.within(call, deadline, slot.starting);
     return slot;
+  }
+
+  async subscribe(call: IdentifiedCall, uri: string, updated: Updated): Promise<() => void> {
+    // A reload that changes the server hands the subscription on; until the old one has agreed, it is not stopped.
+    const leave = this.pool.hold();
+    try {
+      return await this.subscriptions.add(call, await this.started(call), uri, updated);
+    } finally {
+      leave();
+    }
   }
 
   /** Waits for a start until the call's deadline, or until its caller gives up. */
@@ -181,7 +192,7 @@ export class CallerInstances {
     let asker = first?.ask ?? client?.ask ?? null;
     const host = { ...this.#starter.linkHost(events, spec.declares), asker: () => asker };
     try {
-      const instance = await this.#starter.start(this.#starter.eras.eraFor(spec.era), host);
+      const instance = await this.#starter.start(this.#starter.eraFor(spec.era), host);
       await first?.settled(instance);
       return instance;
     } catch (error) {

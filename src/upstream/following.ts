@@ -1,8 +1,8 @@
-import type { Call } from "../core/call.ts";
+import type { IdentifiedCall } from "../core/call.ts";
 import type { Followed, TaskWatch } from "../core/ports.ts";
 import { faults } from "./faults.ts";
 import type { Terms } from "./host.ts";
-import type { Pool, Slot } from "./instances/pool.ts";
+import type { CallerInstances } from "./caller-instances.ts";
 import { beginListen, type Listening } from "./link/listen.ts";
 
 /** Most listening requests for tasks at one server; each takes one of the connections to it. */
@@ -14,41 +14,43 @@ const mostFollowers = 512;
  */
 export class Following {
   readonly #terms: Terms;
-  readonly #pool: Pool;
+  readonly #instances: CallerInstances;
   /** Listening requests that are open. */
   streams = 0;
 
-  constructor(terms: Terms, pool: Pool) {
+  constructor(terms: Terms, instances: CallerInstances) {
     this.#terms = terms;
-    this.#pool = pool;
+    this.#instances = instances;
   }
 
   /**
-   * Asks the server of a slot to announce changes of tasks, and waits until it agrees. Throws `upstream-down` if it
+   * Asks the caller's instance to announce changes of tasks, and waits until it agrees. Throws `upstream-down` if it
    * does not, for any of the tasks, or not before the caller leaves.
    */
-  async begin({ capabilities, controller: { signal } }: Call, slot: Slot, watch: TaskWatch): Promise<Followed> {
+  async begin(call: IdentifiedCall, watch: TaskWatch): Promise<Followed> {
+    const { pool } = this.#instances;
+    const slot = await this.#instances.started(call);
     const { id: server, timeout } = this.#terms.options;
     const instance = await slot.starting;
     const silent = faults.down(server, "it does not tell of tasks");
     if (instance.peer.era === "legacy") throw silent;
     if (this.streams >= mostFollowers) throw faults.full(server, `${mostFollowers} callers follow tasks`);
     this.streams++;
-    this.#pool.use(slot);
+    pool.use(slot);
     const release = (): void => {
       this.streams--;
-      this.#pool.release(slot);
+      pool.release(slot);
     };
     const listening: Listening = {
       instance,
-      declares: capabilities.value,
+      declares: call.capabilities.value,
       filter: { taskIds: watch.taskIds },
       missed: () => watch.lost(),
       heard(method, params) {
         if (method === "notifications/tasks") watch.changed(params);
       },
     };
-    const begun = beginListen(listening, timeout, silent, signal);
+    const begun = beginListen(listening, timeout, silent, call.controller.signal);
     const { honoured, listen, ended } = await begun.catch((error: unknown) => {
       release();
       throw error;

@@ -6,13 +6,13 @@ import type { UpstreamRequest } from "../core/upstream.ts";
 import { specOf } from "../mcp/methods.ts";
 import { encodeHeader, paramHeaders } from "../mcp/headers.ts";
 import { stringValue } from "../mcp/json-text.ts";
-import { forNextHop } from "../mcp/meta.ts";
+import { forNextHop, type Implementation } from "../mcp/meta.ts";
 import { callParams, notificationText } from "../mcp/outbound.ts";
 import { progressNotification } from "../mcp/reply.ts";
 import { capabilitiesInRequest } from "./capabilities.ts";
 import { faults } from "./faults.ts";
 import type { Spec } from "./instances/spec.ts";
-import type { Answer, Handlers, LinkHost, LinkRequest, Peer } from "./link/link.ts";
+import type { Answer, Handlers, LinkRequest, Peer } from "./link/link.ts";
 import { mostTime, type ServerOptions } from "./options.ts";
 import { factsOf } from "./transports/index.ts";
 
@@ -21,7 +21,7 @@ export type Target = {
   readonly peer: Peer;
   readonly spec: Pick<Spec, "owner" | "asks">;
   readonly options: ServerOptions;
-  readonly client: LinkHost["client"];
+  readonly client: Implementation;
   /** Milliseconds that the call has left. */
   readonly timeout: number;
 };

@@ -32,6 +32,9 @@ export type Tuning = {
 /** What all servers of one set share. */
 export type SetHost = Pick<Validator, "refuses" | "refusesOutput" | "unchecked"> & {
   readonly limits: UpstreamLimits;
+  /** The same for a whole answer, and for one to a request of the gateway's own. */
+  readonly answerLimits: UpstreamLimits;
+  readonly ownLimits: UpstreamLimits;
   readonly clock: Clock;
   readonly log: Logger;
   readonly lists: ListStore;

@@ -76,7 +76,7 @@ export class OwnInstance {
 
   /** Finds out which eras the server speaks, as far as callers of this era need it; null when that is known. */
   learn(era: Era): Promise<void> | null {
-    const unmet = !this.#starter.eras.known && this.#running === null && this.#retry === null;
+    const unmet = !this.#starter.known && this.#running === null && this.#retry === null;
     if (unmet) return this.connect().then(() => this.#learnLegacy(era) ?? undefined);
     return this.#learnLegacy(era);
   }

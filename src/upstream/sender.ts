@@ -72,9 +72,9 @@ export class Sender {
           const level = this.#levelFor(slot, instance, call);
           const set = level && this.#setLevel(slot, instance, level, deadline);
           if (set && !slot.levelLate) await this.#instances.within(call, deadline, set);
-          const { options } = this.#terms;
+          const { options, host } = this.#terms;
           const timeout = Math.max(1, Math.ceil(deadline - performance.now()));
-          const target = { peer: instance.peer, spec: slot.spec, options, client: instance.link.host.client, timeout };
+          const target = { peer: instance.peer, spec: slot.spec, options, client: host.client, timeout };
           const outbound = requestOf(call, route, request, target);
           const answer = await instance.link.request(outbound);
           if (again || outbound.headers === null || !refusesHeaders(answer)) {
@@ -121,7 +121,7 @@ export class Sender {
   async #suspect(slot: Slot): Promise<void> {
     const { instance, suspected } = slot;
     // Over HTTP one request that hangs says nothing about the others, except over the old pair of endpoints.
-    const alone = factsOf(this.#terms.options).perRequest && !this.#starter.eras.spoken.sse;
+    const alone = factsOf(this.#terms.options).perRequest && !this.#starter.spoken.sse;
     if (!instance || suspected || alone) return;
     slot.suspected = true;
     try {

@@ -1,6 +1,5 @@
-import type { IdentifiedCall, Party, Route } from "../core/call.ts";
+import type { Party } from "../core/call.ts";
 import { longestTimer, lookEvery } from "../core/clock.ts";
-import type { Followed, TaskWatch, Updated } from "../core/ports.ts";
 import type { Listing, ServerState, ServerStatus } from "../core/upstream.ts";
 import { CallerInstances } from "./caller-instances.ts";
 import { listingOf, unknownText } from "./discovery/inventory.ts";
@@ -20,10 +19,10 @@ export class Supervisor {
   readonly identity: string;
   readonly instances: CallerInstances;
   readonly sender: Sender;
+  readonly following: Following;
   readonly #terms: { options: ServerOptions; host: SetHost };
   readonly #starter: Starter;
   readonly #own: OwnInstance;
-  readonly #following: Following;
   #pulse: Timer | null = null;
   #listing: Promise<void> | null = null;
 
@@ -34,7 +33,7 @@ export class Supervisor {
     this.#own = new OwnInstance(this.#terms, this.#starter);
     this.instances = new CallerInstances(this.#terms, this.#starter, this.#own);
     this.sender = new Sender(this.#terms, this.#starter, this.#own, this.instances);
-    this.#following = new Following(this.#terms, this.instances.pool);
+    this.following = new Following(this.#terms, this.instances);
   }
 
   get id(): string {
@@ -89,7 +88,6 @@ export class Supervisor {
   adopt(options: ServerOptions, host: SetHost): void {
     const { healthCheck, refresh } = this.#terms.options;
     Object.assign(this.#terms, { options, host });
-    this.#starter.apply();
     if (options.refresh !== refresh) this.#own.reschedule();
     if (this.#pulse && options.healthCheck !== healthCheck) {
       clearInterval(this.#pulse);
@@ -141,22 +139,6 @@ export class Supervisor {
 
   // ── what the set asks of it ─────────────────────────────────────────────────────────────────────────────────
 
-  async subscribe(call: IdentifiedCall, route: Route, updated: Updated): Promise<() => void> {
-    const { pool, subscriptions } = this.instances;
-    // A reload that changes the server hands the subscription on; until the old one has agreed, it is not stopped.
-    const leave = pool.hold();
-    try {
-      return await subscriptions.add(call, await this.instances.started(call), route.name, updated);
-    } finally {
-      leave();
-    }
-  }
-
-  async followTasks(call: IdentifiedCall, watch: TaskWatch): Promise<Followed> {
-    const slot = await this.instances.started(call);
-    return this.#following.begin(call, slot, watch);
-  }
-
   /** The lists that the server offers; null while it is disabled. */
   listing(): Listing | null {
     if (this.#state === "disabled") return null;
@@ -203,7 +185,7 @@ export class Supervisor {
       listedAt: inventory.listedAt === null ? null : Math.floor(inventory.listedAt / 1000),
       sandbox: "none",
       dropped: this.#starter.dropped,
-      streams: streams + hubs + subscriptions.streams + this.#following.streams,
+      streams: streams + hubs + subscriptions.streams + this.following.streams,
       subscriptions: subscriptions.size,
     };
   }

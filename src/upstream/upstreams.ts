@@ -18,7 +18,7 @@ import { Supervisor } from "./supervisor.ts";
 /** What a set consists of, and what its servers need. */
 type UpstreamsOptions = Omit<
   SetHost,
-  "changed" | "callerChanged" | "retired" | "notice" | "starts" | "reaper" | "tuning"
+  "answerLimits" | "ownLimits" | "changed" | "callerChanged" | "retired" | "notice" | "starts" | "reaper" | "tuning"
 > & {
   readonly servers: readonly ServerOptions[];
   readonly local: readonly LocalServer[];
@@ -34,6 +34,11 @@ export const usualTuning: Tuning = {
   probe: 5_000,
   debounce: 250,
 };
+
+/** A list may nest deeper than a message; each tool is held to the usual limits. */
+const listDepth = 256;
+/** An answer may hold one JSON value per this many bytes of its size limit; a caller's message may hold fewer. */
+const bytesPerValue = 8;
 
 /** What all sets of a process have in common. */
 type Shared = {
@@ -67,8 +72,8 @@ export class ManagedUpstreams implements Upstreams {
   /** Null once this set has taken over; else each set would keep all earlier ones in memory. */
   #previous: ManagedUpstreams | null;
   #settled: Promise<unknown> = Promise.resolve();
-  #booted: Promise<unknown> = Promise.resolve();
-  readonly #awaited = new Set<string>();
+  /** The servers that start at boot and were not listed yet nor failed, by id. */
+  readonly #booting = new Map<string, Promise<unknown>>();
 
   constructor({ servers, local, previous, tuning, ...host }: UpstreamsOptions) {
     this.#servers = servers;
@@ -82,8 +87,12 @@ export class ManagedUpstreams implements Upstreams {
     };
     this.#shared = previous ? previous.#shared : fresh;
     this.#local = new Map(local.map((server) => [server.id, server]));
+    const { nodes, result } = host.limits;
+    const answerLimits = { ...host.limits, nodes: Math.max(nodes, Math.floor(result / bytesPerValue)) };
     this.#host = {
       ...host,
+      answerLimits,
+      ownLimits: { ...answerLimits, depth: listDepth },
       changed: () => notifyAll(this.#listeners),
       callerChanged: () => notifyAll(this.#callerListeners),
       retired: () => this.#shared.retired,
@@ -156,14 +165,18 @@ export class ManagedUpstreams implements Upstreams {
   }
 
   #begin(adopted: ReadonlySet<Supervisor>): void {
-    const begun = [...this.#supervisors.values()].map((supervisor) => {
+    const fresh: Promise<void>[] = [];
+    for (const supervisor of this.#supervisors.values()) {
       const { id, boots } = supervisor;
-      if (boots) this.#awaited.add(id);
-      const listed = supervisor.activate().then(() => this.#awaited.delete(id));
-      return { listed, boots, isNew: !adopted.has(supervisor) };
-    });
-    this.#booted = Promise.all(begun.filter(({ boots }) => boots).map(({ listed }) => listed));
-    this.#settled = Promise.all(begun.filter(({ isNew }) => isNew).map(({ listed }) => listed));
+      const listed = supervisor.activate();
+      if (!adopted.has(supervisor)) fresh.push(listed);
+      if (boots)
+        this.#booting.set(
+          id,
+          listed.then(() => this.#booting.delete(id)),
+        );
+    }
+    this.#settled = Promise.all(fresh);
   }
 
   /** Lets the previous set's removed and changed servers finish their calls, at most `ms`, then stops them. */
@@ -204,13 +217,13 @@ export class ManagedUpstreams implements Upstreams {
 
   subscribe: Upstreams["subscribe"] = (call, route, updated) => {
     const supervisor = this.#supervisors.get(route.server);
-    if (supervisor) return supervisor.subscribe(call, route, updated);
+    if (supervisor) return supervisor.instances.subscribe(call, route.name, updated);
     return Promise.reject(faults.down(route.server, "it has no resources that change"));
   };
 
   followTasks: Upstreams["followTasks"] = (call, watch) => {
     const supervisor = this.#supervisors.get(watch.server);
-    if (supervisor) return supervisor.followTasks(call, watch);
+    if (supervisor) return supervisor.following.begin(call, watch);
     return Promise.reject(faults.down(watch.server, "it has no tasks"));
   };
 
@@ -274,12 +287,12 @@ export class ManagedUpstreams implements Upstreams {
 
   /** Resolves once each server that starts at boot was listed once or failed. */
   async booted(): Promise<void> {
-    await this.#booted;
+    await Promise.all(this.#booting.values());
   }
 
   /** The ids of the servers that `booted` still waits for. */
   awaited(): string[] {
-    return [...this.#awaited];
+    return [...this.#booting.keys()];
   }
 
   /** Throws on a disabled server, and on an unknown id. */

@@ -2,14 +2,14 @@ import { silent } from "../../src/core/log.ts";
 import { HttpExchange } from "../../src/upstream/http/http-exchange.ts";
 import type { LinkHost, LinkRequest } from "../../src/upstream/link/link.ts";
 
-const limits = { depth: 64, nodes: 1_000, result: 1_000_000, batch: 100 };
+const limits = () => ({ depth: 64, nodes: 1_000, result: 1_000_000, batch: 100 });
 
 /** The owner of a link, which cares for nothing that is about no request. */
 export const linkHost: LinkHost = {
   server: "a",
   limits,
   ownLimits: limits,
-  client: { name: "t", version: "0" },
+  client: () => ({ name: "t", version: "0" }),
   secrets: () => [],
   declares: "{}",
   asker: () => null,

@@ -15,9 +15,12 @@ export const reply = (id: unknown, result: unknown, headers: Record<string, stri
 export const text = (value: string): Record<string, unknown> => ({ content: [{ type: "text", text: value }] });
 export const refusal = (id: unknown, code: number, message: string, status = 200, data?: unknown): Response =>
   Response.json({ jsonrpc: "2.0", id, error: { code, message, data } }, { status });
-/** The answer to `initialize`, which opens this session. */
-export const opens = (id: unknown, session: string): Response =>
-  reply(id, { protocolVersion: "2025-11-25", capabilities: {} }, { "mcp-session-id": session });
+/** The answer to `initialize`. */
+export const greets = (id: unknown, capabilities: unknown = {}, headers: Record<string, string> = {}): Response =>
+  reply(id, { protocolVersion: "2025-11-25", capabilities }, headers);
+/** The same, which opens this session. */
+export const opens = (id: unknown, session: string, capabilities: unknown = {}): Response =>
+  greets(id, capabilities, { "mcp-session-id": session });
 /** The answer to `server/discover`. */
 export const discovers = (id: unknown, capabilities: unknown = {}): Response =>
   reply(id, { supportedVersions: ["2026-07-28"], capabilities });
@@ -61,8 +64,7 @@ export function serve(answer: Answer) {
       if (own) return own;
       if (request.method === "GET") return new Response(null, { status: 405 });
       if (message.method === "server/discover") return refusal(message.id, -32601, "unknown method");
-      if (message.method === "initialize")
-        return reply(message.id, { protocolVersion: "2025-11-25", capabilities: {} });
+      if (message.method === "initialize") return greets(message.id);
       if (message.method === "tools/list") return reply(message.id, { tools: [] });
       if (message.method === "ping") return reply(message.id, {});
       if (message.id === undefined) return new Response(null, { status: 202 });

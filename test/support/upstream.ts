@@ -207,6 +207,13 @@ export function upstreams(servers: ServerOptions[], options: HarnessOptions = {}
   return Object.assign(set, { events, warnings, ask, follow, [Symbol.asyncDispose]: dispose });
 }
 
+/** The same, once each server was listed or has failed. */
+export async function listed(servers: ServerOptions[], options: HarnessOptions = {}): Promise<Harness> {
+  const set = upstreams(servers, options);
+  await set.settled();
+  return set;
+}
+
 export const resourceRoute = (server: string, uri: string): Route => plainRoute("resource", server, uri, uri);
 
 export const requestTo = (name: string): UpstreamRequest => ({

@@ -3,15 +3,13 @@ import type { TaskWatch } from "../../src/core/ports.ts";
 import { rejectionOf } from "../support/failure.ts";
 import { discovers, serve } from "../support/mcp-server.ts";
 import { until } from "../support/until.ts";
-import { fake, http, jsonOf, serveFake, callTo, upstreams } from "../support/upstream.ts";
+import { callTo, fake, type Harness, http, jsonOf, listed, serveFake } from "../support/upstream.ts";
 
 const modern = ["--rich", "--era", "modern"];
 const declares = { extensions: { "io.modelcontextprotocol/tasks": {} } };
 
-type Set = ReturnType<typeof upstreams>;
-
 /** Follows tasks of a server and keeps what is said of them. */
-function follow(set: Set, server: string, ...taskIds: string[]) {
+function follow(set: Harness, server: string, ...taskIds: string[]) {
   const told: string[] = [];
   const { promise: lost, resolve } = Promise.withResolvers<void>();
   const watch: TaskWatch = { server, taskIds, changed: (task) => void told.push(task), lost: resolve };
@@ -19,14 +17,13 @@ function follow(set: Set, server: string, ...taskIds: string[]) {
   return { told, lost, followed: set.followTasks(call, watch) };
 }
 
-const touch = (set: Set, server: string, taskId: string) =>
+const touch = (set: Harness, server: string, taskId: string) =>
   set.ask(server, "announce", { method: "notifications/tasks", params: { taskId } }, { era: "modern" });
 
 test("a modern server is asked for the tasks that a caller follows, over HTTP and over stdio", async () => {
   await using served = await serveFake(["--http", "--sse", ...modern]);
   for (const server of [served.options, fake("fake", modern)]) {
-    await using set = upstreams([server]);
-    await set.settled();
+    await using set = await listed([server]);
     const one = follow(set, "fake", "t-1", "refused");
     const other = follow(set, "fake", "t-2");
     const { taskIds, end } = await one.followed;
@@ -44,8 +41,7 @@ test("a modern server is asked for the tasks that a caller follows, over HTTP an
 });
 
 test("nothing is promised of a server that tells of no task, or is of the legacy era", async () => {
-  await using set = upstreams([fake("new", modern), fake("old", ["--rich", "--era", "legacy"])]);
-  await set.settled();
+  await using set = await listed([fake("new", modern), fake("old", ["--rich", "--era", "legacy"])]);
   const alive = Promise.resolve("not lost");
   const streams = (): number[] => set.status().map((one) => one.streams);
   const before = streams();
@@ -68,8 +64,7 @@ test("who leaves while the server has not agreed yet waits no longer", async () 
     if (method === "subscriptions/listen") return new Promise(() => {});
     return method === "server/discover" ? discovers(id) : null;
   });
-  await using set = upstreams([http("a", server.url)]);
-  await set.settled();
+  await using set = await listed([http("a", server.url)]);
   const controller = new AbortController();
   const watch: TaskWatch = { server: "a", taskIds: ["t-1"], changed: () => {}, lost: () => {} };
   const followed = rejectionOf(set.followTasks(callTo("x", {}, { era: "modern", declares, controller }), watch));
@@ -80,8 +75,7 @@ test("who leaves while the server has not agreed yet waits no longer", async () 
 });
 
 test("who follows a task is told when its server is gone", async () => {
-  await using set = upstreams([fake("fake", modern)]);
-  await set.settled();
+  await using set = await listed([fake("fake", modern)]);
   const { lost, followed } = follow(set, "fake", "t-1");
   await followed;
   const { pid } = jsonOf(await set.ask("fake", "count", {}, { era: "modern" }));

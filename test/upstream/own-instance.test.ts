@@ -7,60 +7,53 @@ import { openHttp } from "../../src/upstream/transports/http.ts";
 import { stdioOptions } from "../../src/upstream/options.ts";
 import { createValidator } from "../../src/validate/validate.ts";
 import { linkHost } from "../support/link-host.ts";
-import { discovers, listening, refusal, reply, serve, type Stream, told } from "../support/mcp-server.ts";
+import { discovers, greets, listening, refusal, reply, serve, type Stream, told } from "../support/mcp-server.ts";
 import { TempDir } from "../support/temp-dir.ts";
 import { PerTurn, use } from "../support/turns.ts";
 import { until } from "../support/until.ts";
-import { fake, http, memoryLists, toolNames, upstreams } from "../support/upstream.ts";
+import { fake, http, listed, memoryLists, toolNames, upstreams } from "../support/upstream.ts";
 
 const rules = { limits: { depth: 20, nodes: 1_000 }, refuses: () => null, refusesOutput: () => null };
 const list = (names: readonly string[]) => names.map((name) => ({ name, inputSchema: { type: "object" } }));
 test.each(["2024-11-05", "2025-03-26", "2025-06-18", "2025-11-25"])(
   "a server that answers %s is spoken to in it",
   async (revision) => {
-    await using set = upstreams([fake("a", ["--revision", revision])]);
-    await set.settled();
+    await using set = await listed([fake("a", ["--revision", revision])]);
     expect(set.status()[0]).toMatchObject({ state: "ready", era: "legacy", revision });
   },
 );
 
 test("a server of an unknown revision is not available, with the reason", async () => {
-  await using set = upstreams([fake("a", ["--revision", "1999-01-01"])]);
-  await set.settled();
+  await using set = await listed([fake("a", ["--revision", "1999-01-01"])]);
   expect(set.status()[0]).toMatchObject({ state: "backoff", reason: expect.stringContaining("1999-01-01") });
 });
 
 test("all pages are listed", async () => {
-  await using set = upstreams([fake("a", ["--mode", "pages"])]);
-  await set.settled();
+  await using set = await listed([fake("a", ["--mode", "pages"])]);
   expect(toolNames(set)).toEqual(["page-0", "page-1", "page-2", "page-3", "page-4"]);
 });
 
 test("a cursor that repeats ends the list with a warning", async () => {
-  await using set = upstreams([fake("a", ["--mode", "same-cursor"])]);
-  await set.settled();
+  await using set = await listed([fake("a", ["--mode", "same-cursor"])]);
   expect(toolNames(set)).toEqual(["t1", "t2"]);
   expect(set.warnings.join()).toContain("a cursor came twice");
 });
 
 test("a server that knows no cursor offers its one page, with a warning", async () => {
-  await using set = upstreams([fake("a", ["--mode", "one-page"])]);
-  await set.settled();
+  await using set = await listed([fake("a", ["--mode", "one-page"])]);
   expect(toolNames(set)).toEqual(["echo", "hang"]);
   const reason = "its tools/list was cut: a cursor came twice";
   expect(set.listings()[0]?.missing).toEqual([{ list: "tools", name: null, reason }]);
 });
 
 test("pages that overlap offer each tool once", async () => {
-  await using set = upstreams([fake("a", ["--mode", "overlapping-pages"])]);
-  await set.settled();
+  await using set = await listed([fake("a", ["--mode", "overlapping-pages"])]);
   expect(toolNames(set)).toEqual(["echo", "hang", "slow", "crash"]);
   expect(set.listings()[0]?.missing).toEqual([]);
 });
 
 test("a list without an end is cut at 100 pages", async () => {
-  await using set = upstreams([fake("a", ["--mode", "endless-pages"])]);
-  await set.settled();
+  await using set = await listed([fake("a", ["--mode", "endless-pages"])]);
   expect(toolNames(set).length).toBe(100);
   expect(set.warnings.join()).toContain("more than 100 pages");
   const reason = "its tools/list was cut: more than 100 pages";
@@ -83,8 +76,7 @@ test("what came of a list that takes too long is offered", async () => {
 });
 
 test("S41: a bad definition is left out with its reason, as are different ones of one name, and the rest is offered", async () => {
-  await using set = upstreams([fake("a", ["--mode", "bad-tools"])], { refuses: () => null });
-  await set.settled();
+  await using set = await listed([fake("a", ["--mode", "bad-tools"])], { refuses: () => null });
   expect(toolNames(set)).toEqual(["good"]);
   expect(set.listings()[0]?.missing).toEqual([
     { list: "tools", name: "?", reason: "a tool without a name" },
@@ -116,8 +108,7 @@ test("a list that takes long to read leaves others their turn, and is left alone
 }, 30_000);
 
 test("a schema that the validator refuses hides its tool", async () => {
-  await using set = upstreams([fake("a")], { refuses: ({ name }) => (name === "echo" ? "no good" : null) });
-  await set.settled();
+  await using set = await listed([fake("a")], { refuses: ({ name }) => (name === "echo" ? "no good" : null) });
   expect(toolNames(set)).not.toContain("echo");
   expect(set.listings()[0]?.missing).toEqual([{ list: "tools", name: "echo", reason: "no good" }]);
 });
@@ -165,8 +156,7 @@ test("a list that cannot be remembered is offered nevertheless, with a warning",
       throw new Error("database is locked");
     },
   };
-  await using set = upstreams([fake("a")], { lists });
-  await set.settled();
+  await using set = await listed([fake("a")], { lists });
   expect(set.status()[0]).toMatchObject({ state: "ready" });
   expect(toolNames(set)).toContain("echo");
   expect(set.warnings.join()).toContain("database is locked");
@@ -176,11 +166,10 @@ const silent = ["initialize", "server/discover", "tools/list"];
 test.each(silent)("a server that never answers %s is waited for no longer than its time-out", async (hangs) => {
   using server = serve(({ method, id }) => {
     if (method === hangs) return new Promise<Response>(() => {});
-    if (method === "initialize") return reply(id, { protocolVersion: "2025-11-25", capabilities: { tools: {} } });
+    if (method === "initialize") return greets(id, { tools: {} });
     return null;
   });
-  await using set = upstreams([http("a", server.url, { timeout: "150ms" })], { tuning: { start: 60_000 } });
-  await set.settled();
+  await using set = await listed([http("a", server.url, { timeout: "150ms" })], { tuning: { start: 60_000 } });
   expect(set.status()[0]).toMatchObject({ state: "backoff", reason: expect.stringContaining("150ms") });
 });
 
@@ -203,8 +192,7 @@ for (const wanted of [false, true]) {
       return method === "prompts/list" ? reply(id, { prompts: [{ name: "p" }] }) : null;
     });
     const options = http("a", server.url, { getStream: "off" });
-    await using set = upstreams([wanted ? options : { ...options, healthCheck: 200 }]);
-    await set.settled();
+    await using set = await listed([wanted ? options : { ...options, healthCheck: 200 }]);
     if (wanted) await set.ask("a", "old");
     expect(toolNames(set)).toEqual(["old"]);
     session++;
@@ -234,8 +222,7 @@ test("a modern server that was deployed anew is listed anew, and listened to for
     }
     return method === "prompts/list" ? reply(id, { prompts: [{ name: "p" }] }) : null;
   });
-  await using set = upstreams([{ ...http("a", server.url), healthCheck: 200 }]);
-  await set.settled();
+  await using set = await listed([{ ...http("a", server.url), healthCheck: 200 }]);
   await until(() => server.of("server/discover").length > 2, "some health checks");
   expect([server.of("tools/list").length, server.of("subscriptions/listen").length]).toEqual([1, 0]);
   capabilities = { tools: {}, prompts: { listChanged: true } };
@@ -277,7 +264,7 @@ test("a modern server whose instructions hold the time is not listed anew for th
 test("a list that could not be read is read again with the next health check, those that could are not", async () => {
   using server = serve(({ method, id }) => {
     const capabilities = { tools: {}, prompts: {} };
-    if (method === "initialize") return reply(id, { protocolVersion: "2025-11-25", capabilities });
+    if (method === "initialize") return greets(id, capabilities);
     if (method !== "prompts/list") return null;
     if (server.of("prompts/list").length === 1) return refusal(id, -32603, "not now");
     return reply(id, { prompts: [{ name: "p" }] });
@@ -324,7 +311,6 @@ test("a list that changes while the others are read for the first time is read a
       } else if (method === "prompts/list") setTimeout(answer, 300, { prompts: [] });
     }`;
   const options = stdioOptions.parse({ id: "a", command: process.execPath, args: ["-e", script], protocol: "legacy" });
-  await using set = upstreams([options], { tuning: { debounce: 10 } });
-  await set.settled();
+  await using set = await listed([options], { tuning: { debounce: 10 } });
   await until(() => toolNames(set).length === 2, "the new tool");
 });

@@ -3,19 +3,9 @@ import { clientInfoKey, subscriptionIdKey } from "../../src/mcp/meta.ts";
 import type { ManagedUpstreams } from "../../src/upstream/upstreams.ts";
 import { reasonOf } from "../support/failure.ts";
 import { principal } from "../support/principal.ts";
-import {
-  discovers,
-  listening,
-  opens,
-  openStream,
-  reply,
-  type Seen,
-  serve,
-  type Stream,
-  told,
-} from "../support/mcp-server.ts";
+import { discovers, listening, opens, openStream, type Seen, serve, type Stream, told } from "../support/mcp-server.ts";
 import type { ServerOptions } from "../../src/upstream/options.ts";
-import { fake, http, memoryLists, quick, serveFake, textOf, callTo, upstreams } from "../support/upstream.ts";
+import { callTo, fake, http, listed, memoryLists, quick, serveFake, textOf, upstreams } from "../support/upstream.ts";
 import { until } from "../support/until.ts";
 
 test("a set that was taken over from is forgotten, however many follow", async () => {
@@ -40,27 +30,22 @@ test("a set that was taken over from is forgotten, however many follow", async (
 });
 
 test("R18: once the gateway is about to stop nothing is started, neither what ends nor what a reload under way adds", async () => {
-  await using first = upstreams([fake("a")]);
-  await first.settled();
+  await using first = await listed([fake("a")]);
   first.retire();
   process.kill(first.status()[0]?.pids[0] ?? 0, "SIGKILL");
   // Counted when it would be started again.
   await until(() => first.status()[0]?.restarts === 1, "the end of the pause");
   expect(first.status()).toMatchObject([{ state: "backoff", pids: [] }]);
-  await using next = upstreams([fake("b")], { previous: first });
-  await next.settled();
+  await using next = await listed([fake("b")], { previous: first });
   expect(next.status()).toMatchObject([{ id: "b", pids: [], listedAt: null }]);
 });
 
 test("the lists of a removed server are forgotten, those of a disabled one and of another process are kept", async () => {
   const lists = memoryLists();
-  await using other = upstreams([fake("other")], { lists });
-  await other.settled();
-  await using first = upstreams([fake("a"), fake("b"), fake("c")], { lists });
-  await first.settled();
+  await using _other = await listed([fake("other")], { lists });
+  await using first = await listed([fake("a"), fake("b"), fake("c")], { lists });
   expect([...lists.remembered.keys()].toSorted()).toEqual(["a", "b", "c", "other"]);
-  await using next = upstreams([fake("a"), { ...fake("b"), enabled: false }], { lists, previous: first });
-  await next.settled();
+  await using _next = await listed([fake("a"), { ...fake("b"), enabled: false }], { lists, previous: first });
   expect([...lists.remembered.keys()].toSorted()).toEqual(["a", "b", "other"]);
 });
 
@@ -68,15 +53,13 @@ test("a server that hangs in its start is not waited for anew by the set that ta
   const hanging = fake("a", ["--mode", "hang"]);
   const tuning = { start: 60_000 };
   const old = upstreams([hanging], { tuning });
-  await using next = upstreams([hanging, fake("b")], { previous: old, tuning });
-  await next.settled();
+  await using next = await listed([hanging, fake("b")], { previous: old, tuning });
   expect(next.status().map(({ state }) => state)).toEqual(["starting", "ready"]);
   expect(next.awaited()).toEqual(["a"]);
 });
 
 test("a server that a reload has changed shows what it offered before, but not as listed", async () => {
-  const old = upstreams([fake("a")]);
-  await old.settled();
+  const old = await listed([fake("a")]);
   expect(old.status()[0]?.listedAt).not.toBeNull();
   await using next = upstreams([fake("a", ["--mode", "hang"])], { previous: old, tuning: { start: 60_000 } });
   const [before] = old.status();
@@ -97,10 +80,8 @@ test("a call that waits until it is known what its server speaks finishes there,
 test("a call that comes after its server was removed and stopped starts it no more", async () => {
   const lists = memoryLists();
   const options = fake("a", [], { protocol: "auto", start: "on-demand" });
-  await using first = upstreams([options], { lists });
-  await first.settled();
-  await using old = upstreams([options], { lists });
-  await old.settled();
+  await using _first = await listed([options], { lists });
+  await using old = await listed([options], { lists });
   await using next = upstreams([], { previous: old });
   await next.drainPrevious(0);
   expect(await reasonOf(old.ask("a", "echo"))).toMatchObject({ code: "upstream-down", detail: { ran: "no" } });
@@ -109,8 +90,7 @@ test("a call that comes after its server was removed and stopped starts it no mo
 });
 
 test("a server that a reload removes serves on for a call that keeps it, and stops once the call lets it go", async () => {
-  const old = upstreams([fake("a")]);
-  await old.settled();
+  const old = await listed([fake("a")]);
   const leave = old.hold("a");
   await old.ask("a", "echo");
   await using next = upstreams([], { previous: old });
@@ -123,8 +103,7 @@ test("a server that a reload removes serves on for a call that keeps it, and sto
 
 for (const reloads of [1, 2]) {
   test(`a server that drains after ${reloads} reloads gets the time of a stop, and ends with it in order`, async () => {
-    const old = upstreams([fake("a")]);
-    await old.settled();
+    const old = await listed([fake("a")]);
     await old.ask("a", "echo");
     const running = old.ask("a", "slow", { ms: 500 }).then(textOf, String);
     let set = old;
@@ -143,8 +122,7 @@ for (const reloads of [1, 2]) {
 }
 
 test("a server that drains holds up no stop beyond its time", async () => {
-  const old = upstreams([fake("a")]);
-  await old.settled();
+  const old = await listed([fake("a")]);
   const running = reasonOf(old.ask("a", "hang"));
   await until(() => old.status()[0]?.pids.length === 2, "the call");
   const set = upstreams([], { previous: old });
@@ -156,8 +134,7 @@ test("a server that drains holds up no stop beyond its time", async () => {
 });
 
 test("a subscription that is made while a reload changes its server goes on there, and is refused where it is removed", async () => {
-  const old = upstreams([fake("a", ["--rich"]), fake("b", ["--rich"])]);
-  await old.settled();
+  const old = await listed([fake("a", ["--rich"]), fake("b", ["--rich"])]);
   const who = principal("bob");
   // For as long as these run, the servers do.
   const running = ["a", "b"].map((id) => old.ask(id, "hang", {}, { who }).catch(() => {}));
@@ -182,11 +159,9 @@ async function outcomes(flags: string[][], results: { before: number; after: num
   const options = [fake("child")];
   for (const [at, args] of flags.entries())
     options.push({ ...remote.use(await serveFake(args)).options, id: `a${at}` });
-  const first = upstreams(options, { result: results.before });
-  await first.settled();
+  const first = await listed(options, { result: results.before });
   for (const { id } of options) await first.ask(id, "echo");
-  await using set = upstreams(options, { result: results.after, previous: first });
-  await set.settled();
+  await using set = await listed(options, { result: results.after, previous: first });
   const ask = ({ id }: ServerOptions): Promise<string> => set.ask(id, "big", { size }).then(() => "ok", String);
   const all = await Promise.all(options.map(ask));
   expect(set.status().map(({ instances, restarts }) => [instances, restarts])).toEqual(options.map(() => [1, 0]));
@@ -254,8 +229,7 @@ test("whatever a modern server that runs on is asked after gateway.name has chan
     const watch = { server: "a", taskIds: [taskId], changed: () => {}, lost: () => {} };
     return set.followTasks(call, watch);
   };
-  const first = upstreams([http("a", server.url)], { name: "before" });
-  await first.settled();
+  const first = await listed([http("a", server.url)], { name: "before" });
   await first.follow("a", "test://a", () => {}, "modern");
   await follow(first, "t-1");
   await until(() => streams.length === 3, "a request that listens for lists, one for a resource, one for a task");
@@ -273,13 +247,11 @@ test("whatever a modern server that runs on is asked after gateway.name has chan
 test("a session that a legacy server lost after gateway.name has changed is begun anew under the new one", async () => {
   let session = "one";
   using server = serve(({ method, id }, { headers }) => {
-    if (method === "initialize")
-      return reply(id, { protocolVersion: "2025-11-25", capabilities: {} }, { "mcp-session-id": session });
+    if (method === "initialize") return opens(id, session);
     const sent = headers.get("mcp-session-id");
     return sent === null || sent === session ? null : new Response(null, { status: 404 });
   });
-  const first = upstreams([http("a", server.url)], { name: "before" });
-  await first.settled();
+  const first = await listed([http("a", server.url)], { name: "before" });
   await first.ask("a", "echo");
   await using set = upstreams([http("a", server.url)], { name: "after", previous: first });
   const before = server.of("initialize").length;
@@ -293,8 +265,7 @@ test("R18: a timeout that a reload changes holds for what the gateway asks over 
   const hangs = Promise.withResolvers<never>();
   let lists = 0;
   using server = serve(({ method }) => (method === "tools/list" && lists++ > 0 ? hangs.promise : null));
-  const first = upstreams([http("a", server.url)]);
-  await first.settled();
+  const first = await listed([http("a", server.url)]);
   const shorter = { ...http("a", server.url, { timeout: "100ms" }), refresh: 30 };
   await using set = upstreams([shorter], { previous: first });
   await until(() => set.warnings[0], "a list that takes longer than it may now");
@@ -307,13 +278,12 @@ test("R18: a session that is lost after timeout has changed has that long to beg
     if (method === "initialize") {
       // Longer than it had before.
       if (session === "two") await Bun.sleep(700);
-      return reply(id, { protocolVersion: "2025-11-25", capabilities: {} }, { "mcp-session-id": session });
+      return opens(id, session);
     }
     const sent = headers.get("mcp-session-id");
     return sent === null || sent === session ? null : new Response(null, { status: 404 });
   });
-  const first = upstreams([http("a", server.url, { timeout: "500ms" })]);
-  await first.settled();
+  const first = await listed([http("a", server.url, { timeout: "500ms" })]);
   await first.ask("a", "echo");
   await using set = upstreams([http("a", server.url, { timeout: "10s" })], { previous: first });
   session = "two";
@@ -322,11 +292,9 @@ test("R18: a session that is lost after timeout has changed has that long to beg
 });
 
 test("T46: a reload that comes into force while the gateway stops starts no server", async () => {
-  const old = upstreams([fake("a")]);
-  await old.settled();
+  const old = await listed([fake("a")]);
   old.retire();
-  await using next = upstreams([fake("a"), fake("b")], { previous: old });
-  await next.settled();
+  await using next = await listed([fake("a"), fake("b")], { previous: old });
   expect(next.status().map(({ pids }) => pids.length)).toEqual([1, 0]);
 });
 
@@ -342,8 +310,7 @@ test("a reload starts no server that waits after a failure", async () => {
 });
 
 test("who hears what servers say goes on to hear it after a reload", async () => {
-  const old = upstreams([fake("a")]);
-  await old.settled();
+  const old = await listed([fake("a")]);
   const notices: string[] = [];
   old.onNotice(({ method }) => void notices.push(method));
   await using next = upstreams([fake("a", [], { timeout: "9s" })], { previous: old });

@@ -3,7 +3,7 @@ import { expect, test } from "bun:test";
 import { readFileSync, writeFileSync } from "node:fs";
 import { openStateStore } from "../../src/store/sqlite/state.ts";
 import { TempDir } from "../support/temp-dir.ts";
-import { fake, textOf, upstreams } from "../support/upstream.ts";
+import { fake, listed, textOf } from "../support/upstream.ts";
 
 /** What becomes of a stored row of each table. */
 const damages: [string, (path: string) => void][] = [
@@ -35,13 +35,11 @@ for (const start of ["boot", "on-demand"]) {
     const options = fake("a", [], { protocol: "auto", start });
     {
       using lists = openStateStore(path);
-      await using set = upstreams([options], { lists });
-      await set.settled();
+      await using _ = await listed([options], { lists });
     }
     damage(path);
     using lists = openStateStore(path);
-    await using set = upstreams([options], { lists });
-    await set.settled();
+    await using set = await listed([options], { lists });
     expect(set.listings()[0]?.tools).not.toEqual([]);
     expect(textOf(await set.ask("a", "echo"))).toContain("echo");
     expect(set.warnings.filter((line) => line.includes("is asked again"))).not.toEqual([]);

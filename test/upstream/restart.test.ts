@@ -1,14 +1,13 @@
 import { expect, spyOn, test } from "bun:test";
 import { rejectionOf } from "../support/failure.ts";
 import { opens, serve } from "../support/mcp-server.ts";
-import { fake, http, upstreams } from "../support/upstream.ts";
+import { fake, http, listed, upstreams } from "../support/upstream.ts";
 import { until } from "../support/until.ts";
 
 const state = (set: ReturnType<typeof upstreams>) => set.status()[0];
 
 test("an operator's restart replaces the process", async () => {
-  await using set = upstreams([fake("a")]);
-  await set.settled();
+  await using set = await listed([fake("a")]);
   const before = state(set)?.pids ?? [];
   expect(before).toHaveLength(1);
   await set.restart("a");
@@ -33,8 +32,7 @@ function slowToEnd({ silent = 0 } = {}) {
 test("a server that is removed while it is restarted is not revived", async () => {
   const { server, ending, release } = slowToEnd();
   using _ = server;
-  const old = upstreams([http("a", server.url)]);
-  await old.settled();
+  const old = await listed([http("a", server.url)]);
   const restarted = old.restart("a");
   await ending();
   await using next = upstreams([], { previous: old });
@@ -49,8 +47,7 @@ test("a server that is removed while it is restarted is not revived", async () =
 test("an instance whose start is cut off by a restart has not crashed", async () => {
   const { server, ending, release } = slowToEnd({ silent: 2 });
   using _ = server;
-  await using set = upstreams([http("a", server.url, { protocol: "legacy" })]);
-  await set.settled();
+  await using set = await listed([http("a", server.url, { protocol: "legacy" })]);
   const failed = rejectionOf(set.ask("a", "echo"));
   await until(() => server.of("initialize").length === 2, "the start of the caller's instance");
   const restarted = set.restart("a");
@@ -69,8 +66,7 @@ test("restarts at the same time leave one regular health check, which ends with 
   using made = spyOn(globalThis, "setInterval");
   using ended = spyOn(globalThis, "clearInterval");
   const healthCheck = 123_456;
-  const set = upstreams([{ ...http("a", server.url), healthCheck }]);
-  await set.settled();
+  const set = await listed([{ ...http("a", server.url), healthCheck }]);
   const restarted = [set.restart("a"), set.restart("a")];
   await ending();
   release();

@@ -1,9 +1,9 @@
 import { expect, test } from "bun:test";
 import { readFileSync } from "node:fs";
 import { rejectionOf } from "../support/failure.ts";
-import { discovers, event, events, isCall, refusal, reply, serve, text, told } from "../support/mcp-server.ts";
+import { discovers, event, events, greets, isCall, refusal, reply, serve, text, told } from "../support/mcp-server.ts";
 import { TempDir } from "../support/temp-dir.ts";
-import { type AskOptions, fake, http, textOf, upstreams } from "../support/upstream.ts";
+import { type AskOptions, fake, http, listed, textOf } from "../support/upstream.ts";
 import { until } from "../support/until.ts";
 
 /** A modern server that wants the parameter `region` of its tool in a header, whose name can change. */
@@ -27,8 +27,7 @@ function serveMirrored(discovered: () => Promise<void> = async () => {}) {
 
 test("headers that the server refuses are made anew after listing its tools, once", async () => {
   using server = serveMirrored();
-  await using set = upstreams([http("a", server.url)]);
-  await set.settled();
+  await using set = await listed([http("a", server.url)]);
   const inputSchema = set.listings()[0]?.tools[0]?.inputSchema;
   expect(textOf(await set.ask("a", "t", { region: "eu" }, { inputSchema }))).toBe("ok");
   for (const header of ["Zone", "Area"]) {
@@ -43,8 +42,7 @@ test("headers that the server refuses are made anew after listing its tools, onc
 test("where no headers are sent, an error about them is no reason to make a call again", async () => {
   using at = new TempDir();
   const FAKE_LOG = at.path("log");
-  await using set = upstreams([fake("a", ["--era", "modern"], { env: { FAKE_LOG } })]);
-  await set.settled();
+  await using set = await listed([fake("a", ["--era", "modern"], { env: { FAKE_LOG } })]);
   expect(await set.ask("a", "fail", { code: -32020 }, { era: "modern" })).toMatchObject({ code: -32020 });
   expect(readFileSync(FAKE_LOG, "utf8").split("tools/call")).toHaveLength(2);
 });
@@ -59,8 +57,7 @@ test("a call of which progress was heard is not made again, though its headers a
     const said = told("notifications/progress", { progressToken, progress: 1 });
     return events(said, event({ jsonrpc: "2.0", id, error }));
   });
-  await using set = upstreams([http("a", server.url)]);
-  await set.settled();
+  await using set = await listed([http("a", server.url)]);
   const emit = (): void => {};
   expect(await set.ask("a", "t", {}, { era: "modern", token: "1", emit })).toMatchObject({ code: -32020 });
   expect(server.of("tools/call")).toHaveLength(1);
@@ -70,8 +67,7 @@ test("calls whose headers are refused during a health check all wait for the lis
   let checked = Promise.resolve();
   using server = serveMirrored(() => checked);
   const options = { ...http("a", server.url), healthCheck: 200 };
-  await using set = upstreams([options]);
-  await set.settled();
+  await using set = await listed([options]);
   // A check may take as long as the pause between two; only this one is to come soon, and to last.
   options.healthCheck = 10_000;
   const inputSchema = set.listings()[0]?.tools[0]?.inputSchema;
@@ -91,13 +87,10 @@ test("calls whose headers are refused during a health check all wait for the lis
 
 test("a legacy server is asked for log messages once for all calls that want no more, and only if it has any", async () => {
   const serveLogging = (capabilities: object) =>
-    serve(({ method, id }) =>
-      method === "initialize" ? reply(id, { protocolVersion: "2025-11-25", capabilities }) : null,
-    );
+    serve(({ method, id }) => (method === "initialize" ? greets(id, capabilities) : null));
   using having = serveLogging({ logging: {} });
   using lacking = serveLogging({});
-  await using set = upstreams([http("a", having.url), http("b", lacking.url)]);
-  await set.settled();
+  await using set = await listed([http("a", having.url), http("b", lacking.url)]);
   const emit = (): void => {};
   for (const logLevel of ["info", "error", "debug"] as const)
     for (const server of ["a", "b"]) await set.ask(server, "t", {}, { session: "s", logLevel, emit });
@@ -115,15 +108,14 @@ function serveLogging(
     await before(method);
     if (method === "logging/setLevel") return setLevel(id, ++asked);
     const capabilities = { logging: {} };
-    return method === "initialize" ? reply(id, { protocolVersion: "2025-11-25", capabilities }) : null;
+    return method === "initialize" ? greets(id, capabilities) : null;
   });
 }
 const wantsLogs: AskOptions = { session: "s", logLevel: "info", emit: () => {} };
 
 test("a call that is cancelled waits no longer for its log level", async () => {
   using server = serveLogging(() => new Promise(() => {}));
-  await using set = upstreams([http("a", server.url)]);
-  await set.settled();
+  await using set = await listed([http("a", server.url)]);
   const controller = new AbortController();
   const cancelled = set.ask("a", "t", {}, { ...wantsLogs, controller });
   await until(() => server.of("logging/setLevel").length === 1, "the level");
@@ -144,8 +136,7 @@ test("a server that says nothing to its log level is asked again by the next cal
       if (method === "tools/call" && ++calls.done === 2) calls.second.resolve();
     },
   );
-  await using set = upstreams([http("a", server.url, { timeout: "1s" })]);
-  await set.settled();
+  await using set = await listed([http("a", server.url, { timeout: "1s" })]);
   for (let call = 0; call < 3; call++) expect(textOf(await set.ask("a", "t", {}, wantsLogs))).toBe("ok");
   expect(server.of("logging/setLevel")).toHaveLength(2);
 });
@@ -158,7 +149,6 @@ test("a server that was slow to start and says nothing to its log level leaves t
       if (method === "initialize" && starts++ > 0) await Bun.sleep(1_200);
     },
   );
-  await using set = upstreams([http("a", server.url, { timeout: "2s" })]);
-  await set.settled();
+  await using set = await listed([http("a", server.url, { timeout: "2s" })]);
   expect(textOf(await set.ask("a", "t", {}, wantsLogs))).toBe("ok");
 });

@@ -1,7 +1,7 @@
 import { expect, test } from "bun:test";
 import { rejectionOf } from "../support/failure.ts";
 import { discovers, listening, refusal, serve } from "../support/mcp-server.ts";
-import { fake, http, jsonOf, serveFake, upstreams } from "../support/upstream.ts";
+import { fake, http, jsonOf, listed, serveFake, upstreams } from "../support/upstream.ts";
 import { until } from "../support/until.ts";
 
 test("a resource that the server refuses is not subscribed to", async () => {
@@ -37,8 +37,7 @@ test("whoever joins a subscription that the server then refuses is refused too",
 
 test("a modern server listens for all resources of an instance at once, and refuses what it does not tell of", async () => {
   await using served = await serveFake(["--http", "--sse", "--rich", "--era", "modern"]);
-  await using set = upstreams([served.options]);
-  await set.settled();
+  await using set = await listed([served.options]);
   const told: string[] = [];
   const stops = [
     await set.follow("fake", "test://a", () => told.push("a"), "modern"),
@@ -73,8 +72,7 @@ for (const notifications of [{}, { resourcesListChanged: true }, { resourceSubsc
       request.signal.addEventListener("abort", () => open.delete(id));
       return listening(id, notifications);
     });
-    await using set = upstreams([http("a", server.url)]);
-    await set.settled();
+    await using set = await listed([http("a", server.url)]);
     expect(await rejectionOf(set.follow("a", "test://a", () => {}))).toMatchObject({ code: "upstream-down" });
     await until(() => set.status()[0]?.subscriptions === 0, "its end");
     await until(() => open.size === 0, "the end of the request");
@@ -94,8 +92,7 @@ test("subscriptions outlive a crash of their instance", async () => {
 });
 
 test("subscriptions outlive a change of their server's options", async () => {
-  const old = upstreams([fake("a", ["--rich"])]);
-  await old.settled();
+  const old = await listed([fake("a", ["--rich"])]);
   let updated = 0;
   const stop = await old.follow("a", "test://a", () => updated++);
   await using next = upstreams([fake("a", ["--rich"], { env: { CHANGED: "1" } })], { previous: old });
@@ -109,8 +106,7 @@ test("subscriptions outlive a change of their server's options", async () => {
 });
 
 test("subscriptions of a server that is removed go on once it is back", async () => {
-  const old = upstreams([fake("a", ["--rich"])]);
-  await old.settled();
+  const old = await listed([fake("a", ["--rich"])]);
   let updated = 0;
   const stop = await old.follow("a", "test://a", () => updated++);
   await old.follow("a", "test://b", () => updated++);
@@ -127,8 +123,7 @@ test("subscriptions of a server that is removed go on once it is back", async ()
 
 test("who waits for a subscription to a server that is removed is refused", async () => {
   using server = serve(({ method }) => (method === "resources/subscribe" ? new Promise(() => {}) : null));
-  const old = upstreams([http("a", server.url)]);
-  await old.settled();
+  const old = await listed([http("a", server.url)]);
   const refused = rejectionOf(old.follow("a", "test://a", () => {}));
   await until(() => server.of("resources/subscribe").length === 1, "the request");
   await using next = upstreams([], { previous: old });

@@ -6,7 +6,7 @@ import type { Slot } from "../../src/upstream/instances/pool.ts";
 import { mostSubscriptions, Subscriptions } from "../../src/upstream/subscriptions.ts";
 import { rejectionOf } from "../support/failure.ts";
 import { discovers, listening, opens, reply, serve } from "../support/mcp-server.ts";
-import { fake, http, resourceRoute, callTo, upstreams } from "../support/upstream.ts";
+import { callTo, fake, http, listed, resourceRoute, upstreams } from "../support/upstream.ts";
 import { until } from "../support/until.ts";
 
 test("so many resources may be subscribed to at one server; callers may still join those", async () => {
@@ -36,8 +36,7 @@ test("a subscription whose caller is gone when it is granted is ended", async ()
     await grant.promise;
     return reply(id, {});
   });
-  await using set = upstreams([http("a", server.url)]);
-  await set.settled();
+  await using set = await listed([http("a", server.url)]);
   const controller = new AbortController();
   const call = callTo("x", {}, { controller });
   const given = rejectionOf(set.subscribe(call, resourceRoute("a", "test://1"), () => {}));
@@ -54,8 +53,7 @@ test("a server may grant as many and as long URIs as may be subscribed to", asyn
     if (method === "server/discover") return discovers(id);
     return method === "subscriptions/listen" ? listening(id, params?.["notifications"]) : null;
   });
-  await using set = upstreams([http("a", server.url, { protocol: "modern" })]);
-  await set.settled();
+  await using set = await listed([http("a", server.url, { protocol: "modern" })]);
   const uris = Array.from({ length: 150 }, (_, at) => `test://${at}/`.padEnd(longestName, "x"));
   const subscribed = uris.map((uri) => set.subscribe(callTo("x", {}), resourceRoute("a", uri), () => {}));
   expect((await Promise.all(subscribed)).length).toBe(150);
@@ -68,8 +66,7 @@ test("who waits for a subscription waits no longer than for a call, and not once
     if (params?.["uri"] === "test://hangs") await grant.promise;
     return reply(id, {});
   });
-  await using set = upstreams([http("a", server.url, { timeout: "1s" })]);
-  await set.settled();
+  await using set = await listed([http("a", server.url, { timeout: "1s" })]);
   const controller = new AbortController();
   const given = [controller, new AbortController()].map((one) =>
     rejectionOf(set.subscribe(callTo("x", {}, { controller: one }), resourceRoute("a", "test://hangs"), () => {})),
@@ -86,8 +83,7 @@ test("who waits for a subscription waits no longer than for a call, and not once
 
 test("a resource that is subscribed to again after its end is asked for again, others are left alone", async () => {
   using server = serve(({ method, id }) => (method?.startsWith("resources/") ? reply(id, {}) : null));
-  await using set = upstreams([http("a", server.url)]);
-  await set.settled();
+  await using set = await listed([http("a", server.url)]);
   const end = await set.follow("a", "test://1", () => {});
   await set.follow("a", "test://2", () => {});
   end();
@@ -105,8 +101,7 @@ test("who waits for a subscription when its session ends is told", async () => {
     asked.resolve();
     return new Promise(() => {});
   });
-  await using set = upstreams([http("a", server.url)]);
-  await set.settled();
+  await using set = await listed([http("a", server.url)]);
   const call = callTo("x", {}, { session: "s", declares: { roots: {} } });
   const given = rejectionOf(set.subscribe(call, resourceRoute("a", "test://1"), () => {}));
   await asked.promise;
@@ -119,8 +114,7 @@ test("no principal may have more than a quarter of the subscriptions of a server
 });
 
 test.each(["legacy", "modern"] as const)("a %s subscription does not hold the request that made it", async (era) => {
-  await using set = upstreams([fake("a", era === "modern" ? ["--era", "modern"] : [])]);
-  await set.settled();
+  await using set = await listed([fake("a", era === "modern" ? ["--era", "modern"] : [])]);
   const held: WeakRef<object>[] = [];
   const subscribe = async (uri: string): Promise<() => void> => {
     const call = callTo("x", {}, { era });
@@ -145,8 +139,7 @@ const announce = (set: ReturnType<typeof upstreams>, uri: string, era: "legacy" 
 test.each(["legacy", "modern"] as const)(
   "callers share a %s subscription, which ends with the last of them",
   async (era) => {
-    await using set = upstreams([fake("a", ["--rich", "--era", era])]);
-    await set.settled();
+    await using set = await listed([fake("a", ["--rich", "--era", era])]);
     const told = [0, 0];
     const ends = await Promise.all(told.map((_, at) => set.follow("a", "test://1", () => told[at]!++, era)));
     await announce(set, "test://1", era);
@@ -161,8 +154,7 @@ test.each(["legacy", "modern"] as const)(
 );
 
 test("an update of a resource below the one that was subscribed to is told, unless its URI is too long to be one", async () => {
-  await using set = upstreams([fake("a", ["--rich"])]);
-  await set.settled();
+  await using set = await listed([fake("a", ["--rich"])]);
   const told: unknown[] = [];
   await set.follow("a", "test://1", (params) => told.push(params));
   // Not below it, though its URI begins as that does.
@@ -173,8 +165,7 @@ test("an update of a resource below the one that was subscribed to is told, unle
 });
 
 test("S23: a client is told once of a change, however many resources above it that client is subscribed to", async () => {
-  await using set = upstreams([fake("a", ["--rich"])]);
-  await set.settled();
+  await using set = await listed([fake("a", ["--rich"])]);
   const told: string[] = [];
   const [one, other] = [new AbortController(), new AbortController()];
   const subscribe = (controller: AbortController, uri: string, as: string) =>
@@ -193,8 +184,7 @@ test("S23: a client is told once of a change, however many resources above it th
 });
 
 test("the subscriptions of an instance that is one session's own end with the session", async () => {
-  await using set = upstreams([fake("a")]);
-  await set.settled();
+  await using set = await listed([fake("a")]);
   const call = callTo("x", {}, { session: "s", declares: { roots: {} } });
   await set.subscribe(call, resourceRoute("a", "test://1"), () => {});
   expect(set.status()[0]).toMatchObject({ instances: 1, subscriptions: 1 });
@@ -205,8 +195,7 @@ test("the subscriptions of an instance that is one session's own end with the se
 
 test("a subscription that a reload hands on waits until it is known what the new server speaks", async () => {
   const options = fake("a", ["--era", "modern"], { protocol: "auto" });
-  const old = upstreams([options]);
-  await old.settled();
+  const old = await listed([options]);
   const missed = Promise.withResolvers<string | null>();
   await old.follow("a", "test://1", missed.resolve);
   await using next = upstreams([{ ...options, env: { CHANGED: "1" } }], { previous: old });
@@ -226,8 +215,7 @@ test("a subscription whose instance is still starting when a reload changes its 
     return opens(id, `s${nth}`);
   });
   const options = http("a", server.url, { getStream: "off" });
-  const old = upstreams([options]);
-  await old.settled();
+  const old = await listed([options]);
   const followed = old.follow("a", "test://1", () => {});
   await until(() => server.of("initialize").length === 2, "the start");
   await using next = upstreams([{ ...options, headers: { "x-changed": "1" } }], { previous: old });
@@ -242,8 +230,7 @@ test("a subscription whose instance is still starting when a reload changes its 
 });
 
 test("a subscription whose session ends at any moment leaves no instance behind", async () => {
-  await using set = upstreams([fake("a")]);
-  await set.settled();
+  await using set = await listed([fake("a")]);
   for (let moment = 0; moment < 16; moment++) {
     const controller = new AbortController();
     const call = (): ReturnType<typeof callTo> =>

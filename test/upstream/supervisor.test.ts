@@ -7,7 +7,18 @@ import { emptyListing } from "../../src/core/upstream.ts";
 import { stdioOptions } from "../../src/upstream/options.ts";
 import { rejectionOf } from "../support/failure.ts";
 import { serve } from "../support/mcp-server.ts";
-import { builtin, requestTo, fake, http, jsonOf, memoryLists, textOf, callTo, upstreams } from "../support/upstream.ts";
+import {
+  builtin,
+  callTo,
+  fake,
+  http,
+  jsonOf,
+  listed,
+  memoryLists,
+  requestTo,
+  textOf,
+  upstreams,
+} from "../support/upstream.ts";
 import { makeRoute, makeTool, asBegun } from "../support/call.ts";
 import { principal } from "../support/principal.ts";
 import { TempDir } from "../support/temp-dir.ts";
@@ -16,8 +27,7 @@ import { until } from "../support/until.ts";
 const state = (set: ReturnType<typeof upstreams>, id = "a") => set.status().find((one) => one.id === id);
 
 test("R19, T10: a crash is followed by a restart after a pause, other servers are not touched", async () => {
-  await using set = upstreams([fake("a"), fake("b")]);
-  await set.settled();
+  await using set = await listed([fake("a"), fake("b")]);
   const [pid] = state(set)?.pids ?? [];
   const other = state(set, "b")?.pids;
   process.kill(pid ?? 0, "SIGKILL");
@@ -84,8 +94,7 @@ test("T10: an instance that runs again is down no longer", async () => {
 });
 
 test("T11: a crash loop opens the circuit, which lets one attempt through at a time", async () => {
-  await using set = upstreams([fake("a", ["--mode", "crash-at-start"])]);
-  await set.settled();
+  await using set = await listed([fake("a", ["--mode", "crash-at-start"])]);
   await until(() => state(set)?.state === "open-circuit", "the circuit to open");
   expect(state(set)?.reason).toContain("code 3");
   expect(set.events.filter(({ type }) => type === "server.circuit-open")).toMatchObject([{ facts: { server: "a" } }]);
@@ -103,8 +112,7 @@ test("T11: a crash loop opens the circuit, which lets one attempt through at a t
 });
 
 test("T12: an instance that was stopped is found out after a time-out and replaced", async () => {
-  await using set = upstreams([fake("a", [], { timeout: "200ms", healthCheck: 100 })]);
-  await set.settled();
+  await using set = await listed([fake("a", [], { timeout: "200ms", healthCheck: 100 })]);
   // The time of a call may be up before its instance has started.
   const count = (what: string) => until(() => set.ask("a", "count").catch(() => null), what);
   const pid = Number(jsonOf(await count("an instance")).pid);
@@ -127,8 +135,7 @@ test("T12: hung calls of one server do not slow another", async () => {
 });
 
 test("R20, FIELD T30: a server that stops answering pings is restarted", async () => {
-  await using set = upstreams([fake("a", ["--mode", "no-ping"], { healthCheck: 60 })]);
-  await set.settled();
+  await using set = await listed([fake("a", ["--mode", "no-ping"], { healthCheck: 60 })]);
   expect(state(set)?.state).toBe("ready");
   await until(() => set.events.some(({ type }) => type === "server.crashed"), "the failed ping");
 });
@@ -156,8 +163,7 @@ test("an instance nobody uses is stopped, as is that of a revoked key", async ()
   await until(() => state(set)?.instances === 0, "the idle stop");
   // Nothing that has ended waits for the end of a key, which may live for years.
   await until(() => getEventListeners(who.revoked, "abort").length === 0, "nothing that waits for the key");
-  await using other = upstreams([fake("a")]);
-  await other.settled();
+  await using other = await listed([fake("a")]);
   const alice = principal("alice");
   await other.ask("a", "echo", {}, { who: alice });
   const { instances, pids, ownPid } = state(other) ?? {};
@@ -200,8 +206,7 @@ test("on demand a server is started to be listed once, then at calls; the rememb
   await first.ask("a", "echo");
   await until(() => state(first)?.state === "idle", "the server to rest again");
   expect(state(first)?.pids).toEqual([]);
-  await using second = upstreams([options], { lists });
-  await second.settled();
+  await using second = await listed([options], { lists });
   expect(second.listings()[0]).toMatchObject({ stale: true });
   expect(second.listings()[0]?.tools.length).toBeGreaterThan(5);
   expect(second.events).toEqual([]);
@@ -225,8 +230,7 @@ test("a server on demand stays listed as long as a caller has an instance of it"
 
 test("FIELD T53: a server whose first list fails is tried again, and its list arrives", async () => {
   using at = new TempDir();
-  await using set = upstreams([fake("a", [], { env: { FIRST_LIST: at.path("mark") } })]);
-  await set.settled();
+  await using set = await listed([fake("a", [], { env: { FIRST_LIST: at.path("mark") } })]);
   expect(state(set)).toMatchObject({ state: "backoff", reason: expect.stringContaining("not yet") });
   await until(() => state(set)?.state === "ready", "the second attempt");
   expect(set.listings()[0]?.tools.length).toBeGreaterThan(5);
@@ -239,8 +243,7 @@ test("FIELD T53: a server whose first list fails is tried again, and its list ar
 
 test("a list_changed notification makes the list be read anew and remembered", async () => {
   const lists = memoryLists();
-  await using set = upstreams([fake("a", ["--mode", "growing-list"], {})], { lists });
-  await set.settled();
+  await using set = await listed([fake("a", ["--mode", "growing-list"], {})], { lists });
   const longer = Promise.withResolvers<void>();
   set.onChange(() => set.listings()[0]?.tools.length === 2 && longer.resolve());
   // The first list comes with a list_changed, the second one is longer.
@@ -254,33 +257,32 @@ test("R112: the tools are listed anew as often as refresh says, however seldom t
 });
 
 test("R112: a reload that only changes refresh changes the pace of a running server", async () => {
-  const old = upstreams([fake("a", ["--mode", "growing-list"])]);
-  await old.settled();
+  const old = await listed([fake("a", ["--mode", "growing-list"])]);
   await using next = upstreams([fake("a", ["--mode", "growing-list"], { refresh: 30 })], { previous: old });
   await until(() => (next.listings()[0]?.tools.length ?? 0) >= 4, "the list to grow");
   expect(state(next)?.restarts).toBe(0);
 });
 
 test("R111: a reload that only changes healthCheck changes the pace of a running server", async () => {
-  const old = upstreams([fake("a", ["--mode", "no-ping"])]);
-  await old.settled();
+  const old = await listed([fake("a", ["--mode", "no-ping"])]);
   await using next = upstreams([fake("a", ["--mode", "no-ping"], { healthCheck: 60 })], { previous: old });
   await until(() => next.events.some(({ type }) => type === "server.crashed"), "the failed ping");
 });
 
 test("a reload keeps the processes of unchanged servers, drains the others, and starts nothing before activate", async () => {
-  const old = upstreams([fake("keep"), fake("change"), fake("remove")]);
-  await old.settled();
+  const old = await listed([fake("keep"), fake("change"), fake("remove")]);
   const [kept, changed] = [state(old, "keep")?.pids ?? [], state(old, "change")?.pids ?? []];
   expect([kept, changed]).toEqual([[expect.any(Number)], [expect.any(Number)]]);
   await old.ask("remove", "echo");
   using at = new TempDir();
   const file = at.path("go-on");
   const running = old.ask("remove", "slow", { ms: 0, file });
-  const next = upstreams([fake("keep", [], { timeout: "5s", tags: ["x"] }), fake("change", [], { env: { A: "1" } })], {
-    previous: old,
-  });
-  await next.settled();
+  const next = await listed(
+    [fake("keep", [], { timeout: "5s", tags: ["x"] }), fake("change", [], { env: { A: "1" } })],
+    {
+      previous: old,
+    },
+  );
   expect(state(next, "keep")?.pids).toEqual(kept);
   expect(state(next, "change")?.pids).toEqual([expect.any(Number)]);
   expect(state(next, "change")?.pids).not.toEqual(changed);
@@ -295,8 +297,7 @@ test("a reload keeps the processes of unchanged servers, drains the others, and 
 });
 
 test("a server disabled in the configuration is not started, not listed, and revived by no restart", async () => {
-  await using set = upstreams([fake("a", [], { enabled: false })]);
-  await set.settled();
+  await using set = await listed([fake("a", [], { enabled: false })]);
   expect(state(set)).toMatchObject({ state: "disabled", pids: [] });
   expect(set.listings()).toEqual([]);
   expect((await rejectionOf(set.ask("a", "echo"))).message).toContain("it is disabled");
@@ -305,11 +306,9 @@ test("a server disabled in the configuration is not started, not listed, and rev
 });
 
 test("a set that takes over brings each server to the state that the configuration gives it", async () => {
-  const old = upstreams([fake("a", [], { enabled: false }), fake("b")]);
-  await old.settled();
+  const old = await listed([fake("a", [], { enabled: false }), fake("b")]);
   expect([state(old, "a")?.state, state(old, "b")?.state]).toEqual(["disabled", "ready"]);
-  await using next = upstreams([fake("a"), fake("b", [], { enabled: false })], { previous: old });
-  await next.settled();
+  await using next = await listed([fake("a"), fake("b", [], { enabled: false })], { previous: old });
   await next.drainPrevious(0);
   expect([state(next, "a")?.state, state(next, "b")?.state]).toEqual(["ready", "disabled"]);
   expect(state(next, "b")?.pids).toEqual([]);
@@ -362,8 +361,7 @@ test("a local server answers without a process", async () => {
 });
 
 test("a built-in server is run as a child by this very program", async () => {
-  await using set = upstreams([builtin("calc")]);
-  await set.settled();
+  await using set = await listed([builtin("calc")]);
   expect(state(set, "calc")).toMatchObject({ transport: "builtin", state: "ready" });
   const calls = ["alice", "bob"].map((who) => set.ask("calc", "count", {}, { who: principal(who) }));
   expect((await Promise.all(calls)).map((reply) => jsonOf(reply).calls)).toEqual([1, 2]);

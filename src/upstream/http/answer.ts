@@ -4,8 +4,7 @@ import { within } from "../../core/wait.ts";
 import { headroom } from "../../mcp/message.ts";
 import { decodeUtf8 } from "../../mcp/utf8.ts";
 import { faults, HttpFailure, quoted } from "../faults.ts";
-import { tooLarge } from "../link/exchange.ts";
-import type { Answer, LinkHost, Purpose } from "../link/link.ts";
+import type { LinkHost, Purpose } from "../link/link.ts";
 import { createArrival } from "./arrival.ts";
 
 /** What an HTTP status without a usable JSON-RPC answer means. */
@@ -131,8 +130,9 @@ export async function shortText({ body }: Response, max: number): Promise<string
  * where there is no room for it.
  */
 export async function readText(response: Response, host: LinkHost, purpose: Purpose): Promise<string> {
-  const { server, limits } = host;
-  const max = limits.result + headroom;
+  const { server } = host;
+  const { result } = host.limits();
+  const max = result + headroom;
   const hold = createArrival(server, () => max, purpose);
   const declared = isBounded(response.headers, max) ? Number(response.headers.get("content-length")) : null;
   const reader = declared === null ? response.body?.getReader() : undefined;
@@ -142,7 +142,7 @@ export async function readText(response: Response, host: LinkHost, purpose: Purp
       return decodeUtf8(await response.arrayBuffer());
     }
     const text = await readUpTo(reader, max, hold);
-    if (text === null) throw faults.tooLarge(server, limits.result);
+    if (text === null) throw faults.tooLarge(server, result);
     return text;
   } catch (error) {
     if (reader) endReading(reader);
@@ -174,11 +174,4 @@ async function readUpTo(
     hold?.(size);
     chunks.push(value);
   }
-}
-
-/** The answer itself; throws `result-too-large` for a result beyond the limit. */
-export function bounded(answer: Answer, host: LinkHost): Answer {
-  const fault = tooLarge(answer, host);
-  if (fault) throw fault;
-  return answer;
 }

@@ -33,7 +33,7 @@ export function readRequestStream(response: Response, exchange: HttpExchange, co
   const pumped = follow(response, exchange, { context, place, inbox, done: () => answered }).then(
     reject,
     (error: Error) => {
-      reject(isTooLarge(error) ? faults.tooLarge(host.server, host.limits.result) : error);
+      reject(isTooLarge(error) ? faults.tooLarge(host.server, host.limits().result) : error);
       end();
     },
   );

@@ -1,4 +1,7 @@
 import type { List } from "../../core/linked-list.ts";
+import { sleep } from "../../core/wait.ts";
+import type { Resumption } from "../../mcp/sse.ts";
+import { Backoff } from "../backoff.ts";
 import { reasonOf, unsent } from "../faults.ts";
 import { createFloodGuard, floodReason } from "../link/flood.ts";
 import { initialize } from "../link/handshake.ts";
@@ -6,8 +9,8 @@ import { type Inbox, receive } from "../link/inbox.ts";
 import type { Link, Peer } from "../link/link.ts";
 import { OutsideCalls } from "../link/outside-calls.ts";
 import { query } from "../link/query.ts";
-import { silentMs, type StreamContext } from "./event-stream.ts";
-import { holdGetStream } from "./get-stream.ts";
+import { discard } from "./answer.ts";
+import { isEventStream, readEvents, silentMs, type StreamContext } from "./event-stream.ts";
 import type { HttpExchange } from "./http-exchange.ts";
 import { isRefusal } from "./lost-session.ts";
 import type { Place } from "./wire.ts";
@@ -17,6 +20,10 @@ const handshakeMs = 30_000;
 const pingMs = 5_000;
 /** So many refusals in a row are a reason to ask whether it is the session that is refused. */
 const doubtful = 3;
+/** The status of a server that believes that an earlier stream of the session is still open. */
+const conflict = 409;
+/** It serves no such stream. */
+const notServed = 405;
 
 type SessionContext = StreamContext & {
   readonly link: Link;
@@ -51,23 +58,51 @@ export class HttpSession {
   /** Begins to listen in the session that was just opened. */
   listen(peer: Peer): void {
     this.close();
-    const { host, wire, longest, getStream } = this.#context;
+    const { host, wire, getStream } = this.#context;
     const place = { peer, session: wire.session };
     if (!getStream || place.session === null) return;
     this.#reading = new AbortController();
     this.#outside = new OutsideCalls(host.asker);
-    const inbox = this.#createInbox(place);
-    const received = (text: string): void => receive(text, host, inbox);
-    const open = (lastId: string | null, signal: AbortSignal) => wire.get(place, lastId, signal);
-    const refused = (): Promise<void> => this.lookAfter(peer);
-    const reading = { longest, silence: silentMs, received };
     const { promise, resolve } = Promise.withResolvers<void>();
     this.listening = promise;
-    const changed = (isOpen: boolean): void => {
-      this.streams += isOpen ? 1 : -1;
-      resolve();
-    };
-    void holdGetStream({ open, reading, refused, signal: this.#reading.signal }, changed).then(resolve);
+    void this.#holdStream(place, this.#reading.signal, resolve).then(resolve);
+  }
+
+  /**
+   * Keeps the stream open on which the server speaks outside of any request, until the signal aborts; never throws. A
+   * refusal (4xx) of the first attempt ends that for good; a stream that broke is opened again, more slowly each time.
+   */
+  async #holdStream(place: Place, signal: AbortSignal, opened: () => void): Promise<void> {
+    const { host, wire, longest } = this.#context;
+    const inbox = this.#createInbox(place);
+    const reading = { longest, silence: silentMs, received: (text: string) => receive(text, host, inbox) };
+    const backoff = new Backoff();
+    let wasOpen = false;
+    let lastId: string | null = null;
+    let retry: number | null = null;
+    while (!signal.aborted) {
+      backoff.begin();
+      const response: Response | null = await wire.get(place, lastId, signal).catch(() => null);
+      if (response && isEventStream(response)) {
+        wasOpen = true;
+        this.streams++;
+        opened();
+        const end: Resumption | null = await readEvents(response, reading).catch(() => null);
+        this.streams--;
+        lastId = end?.lastId ?? lastId;
+        retry = end?.retry ?? retry;
+      } else if (response) {
+        discard(response);
+        const { status } = response;
+        if (status !== conflict) {
+          if (status === notServed || (status < 500 && !wasOpen)) return;
+          // A server that cannot resume the stream may still start it anew, but may also have lost the session.
+          lastId = null;
+          if (status < 500) await this.lookAfter(place.peer);
+        }
+      }
+      await sleep(backoff.next(retry), signal);
+    }
   }
 
   /** Listens no more, and withdraws the questions that are open. */

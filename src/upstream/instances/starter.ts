@@ -4,17 +4,11 @@ import { faults, NoRevision, reasonOf } from "../faults.ts";
 import { ungreeted } from "../link/handshake.ts";
 import type { Terms } from "../host.ts";
 import { digest, listIdentityOf } from "../identity.ts";
-import type { Instance, Link, LinkEvents, LinkHost, UpstreamLimits } from "../link/link.ts";
-import { Eras } from "./eras.ts";
+import type { Instance, Link, LinkEvents, LinkHost } from "../link/link.ts";
 import { type FirstContact, greetAgain, meet, type Met, speaksLegacy, type SpokenEras } from "./first-contact.ts";
 import { secretsOf } from "../options.ts";
 import { createStderrLog, type StderrLog } from "../process/stderr-log.ts";
 import { type ChildContext, factsOf, type LinkKind, openLink, protocolOf } from "../transports/index.ts";
-
-/** A list may nest deeper than a message; each tool is held to the usual limits. */
-const listDepth = 256;
-/** An answer may hold one JSON value per this many bytes of its size limit; a caller's message may hold fewer. */
-const bytesPerValue = 8;
 
 /** How long a stored verdict about a server's era holds, ms: servers are upgraded. */
 const verdictMs = 24 * 3_600_000;
@@ -22,36 +16,26 @@ const verdictMs = 24 * 3_600_000;
 /** Starts and ends the instances of one server, in the eras that it speaks, and keeps their log. */
 export class Starter {
   readonly log: StderrLog;
-  readonly eras: Eras;
+  /** The eras that the server speaks: as it showed when it was last met, before that as it is configured. */
+  spoken: SpokenEras;
+  /** Whether they are more than a guess. */
+  known: boolean;
   /** The number of messages that belonged to no request. */
   dropped = 0;
   readonly #terms: Terms;
   readonly #links = new Set<Link>();
-  // Objects that all links share, so that a reload reaches those that are open.
-  readonly #client: LinkHost["client"];
-  readonly #limits: UpstreamLimits;
-  readonly #ownLimits: UpstreamLimits;
+  #learning: Promise<void> | null = null;
   /** Grows when all instances are ended: a start that began before must not go on. */
   #round = 0;
 
   constructor(terms: Terms) {
     const { options, host } = terms;
     this.#terms = terms;
-    this.eras = new Eras(options);
+    const protocol = protocolOf(options);
+    const modern = protocol === "modern";
+    this.spoken = { modern, legacy: !modern, sse: false };
+    this.known = modern || (protocol === "legacy" && !factsOf(options).perRequest);
     this.log = createStderrLog(Object.values(secretsOf(options)), () => this.#terms.host.secrets(), host.clock);
-    this.#limits = { ...host.limits };
-    this.#ownLimits = { ...host.limits };
-    this.#client = { ...host.client };
-    this.apply();
-  }
-
-  /** Tells the links that are open what a reload has changed. */
-  apply(): void {
-    const { limits, client } = this.#terms.host;
-    Object.assign(this.#client, client);
-    const nodes = Math.max(limits.nodes, Math.floor(limits.result / bytesPerValue));
-    Object.assign(this.#limits, limits, { nodes });
-    Object.assign(this.#ownLimits, limits, { nodes, depth: listDepth });
   }
 
   /** The host of a new link, whose handshake declares these capabilities, raw JSON; none if left out. */
@@ -62,11 +46,11 @@ export class Starter {
     return {
       ...events,
       server,
-      client: this.#client,
+      client: () => this.#terms.host.client,
       secrets: () => this.#terms.host.secrets(),
       timeout: () => this.#terms.options.timeout,
-      limits: this.#limits,
-      ownLimits: this.#ownLimits,
+      limits: () => this.#terms.host.answerLimits,
+      ownLimits: () => this.#terms.host.ownLimits,
       declares,
       asker: () => null,
       log,
@@ -80,13 +64,34 @@ export class Starter {
   /** Finds out which eras the server speaks, and opens the instance that lists and checks it. */
   async meet(host: LinkHost): Promise<Met> {
     const met = await meet(this.#firstContact(host));
-    this.eras.met(met.speaks);
+    this.spoken = met.speaks;
+    this.known = true;
     return met;
   }
 
-  /** Finds out whether a modern server speaks legacy too; null when that is known. */
+  /**
+   * The era in which a call is sent: its caller's if the server speaks it, since then nothing is lost; else the other.
+   */
+  eraFor(caller: Era): Era {
+    const { modern, legacy } = this.spoken;
+    if (caller === "modern") return modern ? "modern" : "legacy";
+    return legacy ? "legacy" : "modern";
+  }
+
+  /**
+   * Finds out whether a modern server speaks legacy too, which nobody needs to know before a legacy caller; null when
+   * that is known.
+   */
   learnLegacy(host: LinkHost): Promise<void> | null {
-    return this.eras.learnLegacy(() => speaksLegacy(this.#firstContact(host), this.#terms.host.tuning.probe));
+    if (this.spoken.legacy !== null) return null;
+    return (this.#learning ??= this.#askLegacy(host).finally(() => (this.#learning = null)));
+  }
+
+  async #askLegacy(host: LinkHost): Promise<void> {
+    const before = this.spoken;
+    const legacy = await speaksLegacy(this.#firstContact(host), this.#terms.host.tuning.probe);
+    // It may have been met anew meanwhile.
+    if (this.spoken === before) this.spoken = { ...before, legacy };
   }
 
   /**
@@ -94,10 +99,9 @@ export class Starter {
    * before is then forgotten.
    */
   doubtLegacy(error: unknown): boolean {
-    const { spoken } = this.eras;
-    if (!spoken.modern || !(error instanceof NoRevision)) return false;
-    if (spoken.legacy) {
-      this.eras.met({ ...spoken, legacy: null });
+    if (!this.spoken.modern || !(error instanceof NoRevision)) return false;
+    if (this.spoken.legacy) {
+      this.spoken = { ...this.spoken, legacy: null };
       this.#save(null);
     }
     return true;
@@ -122,7 +126,7 @@ export class Starter {
 
   /** Opens an instance for callers; modern HTTP needs no handshake, since every request is complete in itself. */
   async start(era: Era, host: LinkHost): Promise<Instance> {
-    const link = this.#open(host, this.eras.spoken.sse ? "sse" : "usual");
+    const link = this.#open(host, this.spoken.sse ? "sse" : "usual");
     const silent = era === "modern" && factsOf(this.#terms.options).perRequest;
     return { link, peer: silent ? ungreeted : await greetAgain(link, era, this.#startMs) };
   }
@@ -139,19 +143,20 @@ export class Starter {
 
   #open(host: LinkHost, kind: LinkKind): Link {
     const probe = kind === "probe";
+    const { options } = this.#terms;
     const { run, self, tuning } = this.#terms.host;
+    if (!("url" in options)) this.#needReaper();
     const child: ChildContext = {
       self,
       run,
       stderr: (pid) => this.log.writer(pid),
-      prepare: () => this.#needReaper(),
       spawned: (pid, argv) => this.#spawned(pid, argv, probe),
       gone: (pid, survivors) => this.#gone(pid, survivors, probe),
       patience: tuning.patience,
     };
     // Of a probe only the answers count.
     const quiet = { ...host, dropped: () => {}, notified: () => true };
-    const link = openLink(this.#terms.options, probe ? quiet : host, child, kind);
+    const link = openLink(options, probe ? quiet : host, child, kind);
     this.#links.add(link);
     void link.ended.then(() => this.#links.delete(link));
     return link;
@@ -190,6 +195,7 @@ export class Starter {
     await Promise.all([...this.#links].map((link) => link.close()));
   }
 
+  /** Throws where nothing would end a child with the gateway. */
   #needReaper(): void {
     const { options, host } = this.#terms;
     try {

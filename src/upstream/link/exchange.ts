@@ -17,8 +17,10 @@ const issuedId = /^[1-9]\d{0,14}$/;
 export const isIssued = (id: string, last: number): boolean => issuedId.test(id) && Number(id) <= last;
 
 /** The failure of an answer with a result beyond the limit; null for every other answer. */
-export const tooLarge = (answer: Answer, { server, limits }: LinkHost): Failure | null =>
-  answer.kind === "result" && isLonger(answer.result, limits.result) ? faults.tooLarge(server, limits.result) : null;
+export function tooLarge(answer: Answer, { server, limits }: LinkHost): Failure | null {
+  const { result } = limits();
+  return answer.kind === "result" && isLonger(answer.result, result) ? faults.tooLarge(server, result) : null;
+}
 
 /** One request until it is answered, with everything that the server says about it meanwhile. */
 export abstract class Exchange extends QuestionContext {

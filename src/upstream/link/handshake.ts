@@ -31,7 +31,7 @@ export type Discovered =
 export async function initialize(link: Link, timeout: number): Promise<Greeting> {
   const { host } = link;
   const capabilities: unknown = JSON.parse(host.declares);
-  const params = { protocolVersion: latestLegacy, capabilities, clientInfo: host.client };
+  const params = { protocolVersion: latestLegacy, capabilities, clientInfo: host.client() };
   const answer = await query(link, { method: "initialize", peer: legacyPeer, timeout, params });
   if (answer.kind === "error") {
     const why = `initialize: ${answer.code} ${quoted(answer.message, host.secrets())}`;

@@ -12,7 +12,7 @@ import { faults } from "../faults.ts";
 import type { AmbiguousQuestions } from "./ambiguous-questions.ts";
 import type { Exchange } from "./exchange.ts";
 import type { FloodGuard } from "./flood.ts";
-import type { Answer, LinkHost } from "./link.ts";
+import type { Answer, LinkHost, UpstreamLimits } from "./link.ts";
 import type { OutsideCalls } from "./outside-calls.ts";
 import { askClient, isInput, type Question, type QuestionContext, type SendReply } from "./question-context.ts";
 
@@ -42,7 +42,7 @@ export type Inbox = FloodGuard & {
 
 /** Takes one message of a server, whatever it is; never throws. */
 export function receive(text: string, host: LinkHost, inbox: Inbox): void {
-  deliver(readUpstream(text, host.limits), text, host, inbox);
+  deliver(readUpstream(text, host.limits()), text, host, inbox);
 }
 
 /**
@@ -50,13 +50,13 @@ export function receive(text: string, host: LinkHost, inbox: Inbox): void {
  * 2025-03-26 may send one, and a later server that sends one means the same.
  */
 export function deliver(message: UpstreamMessage, text: string, host: LinkHost, inbox: Inbox): void {
-  const members = message.kind === "invalid" && isBatch(text) ? membersOf(text, host.ownLimits) : null;
+  const members = message.kind === "invalid" && isBatch(text) ? membersOf(text, host.ownLimits()) : null;
   if (members === null) return deliverOne(message, text, host, inbox);
-  for (const one of members) deliverOne(readUpstream(one, host.limits), one, host, inbox);
+  for (const one of members) deliverOne(readUpstream(one, host.limits()), one, host, inbox);
 }
 
 /** The members of a batch; null where it is none that can be read. */
-function membersOf(text: string, limits: LinkHost["limits"]): string[] | null {
+function membersOf(text: string, limits: UpstreamLimits): string[] | null {
   try {
     return splitBatch(text, limits, limits.batch);
   } catch {

@@ -120,19 +120,19 @@ export type LinkEvents = {
 /** Caps on the messages of servers: each one, bytes of a result, messages in an array. */
 export type UpstreamLimits = ScanLimits & { readonly result: number; readonly batch: number };
 
-/** What a link needs from its owner. */
+/** What a link needs from its owner; a reload may change what a function returns. */
 export type LinkHost = LinkEvents & {
   readonly server: string;
-  /** How long the server may take to answer a request that the gateway sends for itself, ms, as things are now. */
-  timeout(): number;
-  readonly limits: UpstreamLimits;
+  /** How long the server may take to answer a request that the gateway sends for itself, ms. */
+  readonly timeout: () => number;
+  readonly limits: () => UpstreamLimits;
   /**
    * Those of answers to the gateway's own requests, and of an array as a whole: a list may nest deeper than a result
    * for a caller.
    */
-  readonly ownLimits: UpstreamLimits;
-  readonly client: Implementation;
-  /** Values that nothing which is said of the server may show, as they are now. */
+  readonly ownLimits: () => UpstreamLimits;
+  readonly client: () => Implementation;
+  /** Values that nothing which is said of the server may show. */
   readonly secrets: () => readonly string[];
   /** The capabilities that a legacy handshake declares, raw JSON. */
   readonly declares: string;

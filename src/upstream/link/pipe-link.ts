@@ -82,7 +82,7 @@ export class PipeLink implements Link {
     this.#outside = new OutsideCalls(host.asker);
     this.#inbox = this.#createInbox();
     this.#pipe = open({
-      longest: () => Math.max(shortestCap, host.limits.result) + headroom,
+      longest: () => Math.max(shortestCap, host.limits().result) + headroom,
       received: (text) => {
         if (!this.over) receive(text, this.host, this.#inbox);
       },

@@ -24,7 +24,7 @@ export function query(link: Link, query: Query): Promise<Answer> {
   const { method, peer, timeout, params = {}, declares = {}, notified, signal = never } = query;
   const meta = {
     [protocolVersionKey]: peer.revision,
-    [clientInfoKey]: link.host.client,
+    [clientInfoKey]: link.host.client(),
     [clientCapabilitiesKey]: declares,
   };
   const text = JSON.stringify(peer.era === "modern" ? { ...params, _meta: meta } : params);

@@ -7,16 +7,7 @@ import { cancelledParams, notificationText, requestText } from "../../mcp/outbou
 import { readUpstream } from "../../mcp/upstream-message.ts";
 import { decodeUtf8 } from "../../mcp/utf8.ts";
 import { faults } from "../faults.ts";
-import {
-  bounded,
-  discard,
-  faultOfError,
-  faultOfStatus,
-  isPlainJson,
-  isType,
-  readText,
-  shortText,
-} from "../http/answer.ts";
+import { discard, faultOfError, faultOfStatus, isPlainJson, isType, readText, shortText } from "../http/answer.ts";
 import { mostUncounted } from "../http/arrival.ts";
 import { Courtesies } from "../http/courtesies.ts";
 import { isEventStream, type StreamContext } from "../http/event-stream.ts";
@@ -25,7 +16,7 @@ import { isGone, longestWords, SessionLost } from "../http/lost-session.ts";
 import { readRequestStream } from "../http/request-stream.ts";
 import { HttpSession } from "../http/session.ts";
 import { type EndpointSpec, HttpWire, type Place } from "../http/wire.ts";
-import { isIssued } from "../link/exchange.ts";
+import { isIssued, tooLarge } from "../link/exchange.ts";
 import { deliver } from "../link/inbox.ts";
 import type { Answer, End, Link, LinkHost, LinkRequest, Peer } from "../link/link.ts";
 
@@ -81,7 +72,7 @@ class HttpLink implements Link {
     this.#context = {
       host,
       wire: this.#wire,
-      longest: () => host.limits.result + headroom,
+      longest: () => host.limits().result + headroom,
       issued: (id) => isIssued(id, this.#last),
       reply: (text, place) => this.#courtesy("answers to its requests", text, place),
     };
@@ -218,6 +209,8 @@ class HttpLink implements Link {
     const { request } = exchange;
     const { server } = this.host;
     const answer = isType(headers, "application/json") ? this.#answerIn(text, exchange, status) : null;
+    const large = answer && tooLarge(answer, this.host);
+    if (large) throw large;
     const loss = exchange.lossIn(status, answer ?? text);
     if (loss !== null) {
       const isOwn = answer?.kind === "error" && answer.idText !== null;
@@ -237,9 +230,9 @@ class HttpLink implements Link {
   /** The answer in a JSON body; null when the body does not answer this request. */
   #answerIn(text: string, { id, session, doubt, isOwn }: HttpExchange, status: number): Answer | null {
     const host = isOwn ? { ...this.host, limits: this.host.ownLimits } : this.host;
-    const message = readUpstream(text, host.limits);
+    const message = readUpstream(text, host.limits());
     // Nearly every body is the result itself; the rest is for servers that answer otherwise.
-    if (message.kind === "result" && message.idText === String(id)) return bounded(message, host);
+    if (message.kind === "result" && message.idText === String(id)) return message;
     type Heard = { answer: Answer | null; fault: Failure | null; own: boolean };
     const heard: Heard = { answer: null, fault: null, own: false };
     deliver(message, text, host, {
@@ -265,7 +258,7 @@ class HttpLink implements Link {
       // A server may say in any form that it does not know the session, but under the request's id it may say anything.
       if (heard.own) throw new SessionLost(heard.fault, doubt);
     }
-    return heard.answer && bounded(heard.answer, host);
+    return heard.answer;
   }
 
   /** Says once more that the roots have changed only where they did so while the server took it. */

@@ -19,8 +19,6 @@ export type ChildSpec = {
   readonly env: Readonly<Record<string, string>>;
   readonly cwd: string | null;
   readonly stderr: (pid: number) => StderrWriter;
-  /** Called before the process is started; throws where nothing would end it with the gateway. */
-  readonly prepare: () => void;
   /**
    * Called as soon as the process exists; `gone` is called once its whole tree has ended, apart from survivors of
    * SIGKILL.
@@ -70,7 +68,6 @@ class ChildPipe implements Pipe {
 
   constructor(spec: ChildSpec, server: string, events: PipeEvents) {
     this.#spec = spec;
-    spec.prepare();
     this.#child = spawn(spec, server);
     this.pid = this.#child.pid;
     spec.spawned(this.pid, spec.argv);

@@ -1,9 +1,29 @@
 import { describe, expect, test } from "bun:test";
 import { rmSync, writeFileSync } from "node:fs";
 import { reasonOf } from "../../support/failure.ts";
-import { event, events, opens, openStream, reply, serve, type Stream, text, told } from "../../support/mcp-server.ts";
+import {
+  event,
+  events,
+  greets,
+  opens,
+  openStream,
+  reply,
+  serve,
+  type Stream,
+  text,
+  told,
+} from "../../support/mcp-server.ts";
 import { principal } from "../../support/principal.ts";
-import { fake, http, type AskOptions, type Harness, jsonOf, callTo, upstreams } from "../../support/upstream.ts";
+import {
+  type AskOptions,
+  callTo,
+  fake,
+  type Harness,
+  http,
+  jsonOf,
+  listed,
+  upstreams,
+} from "../../support/upstream.ts";
 import { TempDir } from "../../support/temp-dir.ts";
 import { use } from "../../support/turns.ts";
 import { until } from "../../support/until.ts";
@@ -22,8 +42,7 @@ const own = (set: Harness, who: AskOptions): string[] =>
 
 describe("R2 R112: a tool that a call switches on in its caller's instance", () => {
   test("is offered to that caller alone, as its own instance defines it", async () => {
-    await using set = upstreams([fake("a")]);
-    await set.settled();
+    await using set = await listed([fake("a")]);
     await switchOn(set, alice, [define("extra", "hers")]);
     expect(learnt(set, bob)).toBeNull();
     await learnt(set, alice);
@@ -37,8 +56,7 @@ describe("R2 R112: a tool that a call switches on in its caller's instance", () 
   });
 
   test("is offered to no call of that caller that needs another instance", async () => {
-    await using set = upstreams([fake("a")]);
-    await set.settled();
+    await using set = await listed([fake("a")]);
     await switchOn(set, alice, [define("extra")]);
     await learnt(set, alice);
     expect(own(set, { ...alice, declares: { elicitation: {} } })).toEqual([]);
@@ -46,8 +64,7 @@ describe("R2 R112: a tool that a call switches on in its caller's instance", () 
   });
 
   test("is gone once it is switched off, and each change is told", async () => {
-    await using set = upstreams([fake("a")]);
-    await set.settled();
+    await using set = await listed([fake("a")]);
     let told = 0;
     set.onCallerChange(() => void told++);
     await switchOn(set, alice, [define("extra"), define("more")]);
@@ -61,8 +78,7 @@ describe("R2 R112: a tool that a call switches on in its caller's instance", () 
   });
 
   test("is gone with the instance", async () => {
-    await using set = upstreams([fake("a")]);
-    await set.settled();
+    await using set = await listed([fake("a")]);
     await switchOn(set, alice, [define("extra")]);
     await learnt(set, alice);
     const gone = Promise.withResolvers<void>();
@@ -73,8 +89,7 @@ describe("R2 R112: a tool that a call switches on in its caller's instance", () 
   });
 
   test("is the session's alone where the instance is, and gone with it", async () => {
-    await using set = upstreams([fake("a", [], { isolation: "per-session" })]);
-    await set.settled();
+    await using set = await listed([fake("a", [], { isolation: "per-session" })]);
     const [one, two] = [
       { ...alice, session: "s1" },
       { ...alice, session: "s2" },
@@ -88,16 +103,14 @@ describe("R2 R112: a tool that a call switches on in its caller's instance", () 
   });
 
   test("is offered to everybody where all share the instance", async () => {
-    await using set = upstreams([fake("a", [], { isolation: "shared" })]);
-    await set.settled();
+    await using set = await listed([fake("a", [], { isolation: "shared" })]);
     await switchOn(set, alice, [define("extra")]);
     await learnt(set, bob);
     expect(own(set, bob)).toEqual(["extra"]);
   });
 
   test("survives a reload that leaves its server as it is", async () => {
-    const first = upstreams([fake("a")]);
-    await first.settled();
+    const first = await listed([fake("a")]);
     await switchOn(first, alice, [define("extra")]);
     await learnt(first, alice);
     await using set = upstreams([fake("a")], { previous: first });
@@ -115,8 +128,7 @@ test.each([
   ["a process that all share", { isolation: "shared" }],
 ])("a modern server is listened to for the tools of %s", async (_, more) => {
   const modern = { ...alice, era: "modern" } as const;
-  await using set = upstreams([fake("a", ["--era", "modern"], more)]);
-  await set.settled();
+  await using set = await listed([fake("a", ["--era", "modern"], more)]);
   const changed = Promise.withResolvers<void>();
   set.onCallerChange(changed.resolve);
   await switchOn(set, modern, [define("extra")]);
@@ -131,8 +143,7 @@ test("an instance that has ended is not asked for what it said last, which is re
     if (request.method === "GET") return openStream({ start: (one) => void streams.push(one) });
     return message.method === "initialize" ? opens(message.id, `${streams.length}`) : null;
   });
-  await using set = upstreams([http("a", server.url, { isolation: "per-session" })]);
-  await set.settled();
+  await using set = await listed([http("a", server.url, { isolation: "per-session" })]);
   const ended = Promise.withResolvers<void>();
   set.onNotice(() => {
     set.endSession("s1");
@@ -150,15 +161,13 @@ test("an instance that has ended is not asked for what it said last, which is re
 });
 
 test("a caller who may have nothing of the server waits for none of its instances", async () => {
-  await using set = upstreams([fake("a")]);
-  await set.settled();
+  await using set = await listed([fake("a")]);
   await switchOn(set, alice, [define("extra")]);
   expect(learnt(set, alice, false)).toBeNull();
 });
 
 test("what an instance offers besides is bounded, and what is beyond is said once", async () => {
-  await using set = upstreams([fake("a")]);
-  await set.settled();
+  await using set = await listed([fake("a")]);
   const long = "x".repeat(200 * 1024);
   for (const name of ["first", "second"]) {
     await switchOn(set, alice, [define(name, long), define("two", long), define("three", long)]);
@@ -175,8 +184,7 @@ test.each([
   ["more than 500 tools", Array.from({ length: 501 }, (_, at) => define(`t${at}`)), 500],
   ["tools that cannot be offered: 1, the first since its inputSchema is no object", [define("t"), { name: "bad" }], 1],
 ])("what is not offered is said, and the instance is waited for again: %s", async (why, tools, kept) => {
-  await using set = upstreams([fake("a")]);
-  await set.settled();
+  await using set = await listed([fake("a")]);
   for (let times = 0; times < 2; times++) {
     await switchOn(set, alice, tools);
     await learnt(set, alice);
@@ -190,8 +198,7 @@ const nested = (times: number): object =>
   Array.from({ length: times }).reduce<object>((a) => ({ type: "object", properties: { a } }), { type: "object" });
 
 test("a tool that nests deeper than a message may keeps no other from being offered, as in the common list", async () => {
-  await using set = upstreams([fake("a")]);
-  await set.settled();
+  await using set = await listed([fake("a")]);
   await switchOn(set, alice, [define("extra"), { ...define("deep"), inputSchema: nested(50) }]);
   await learnt(set, alice);
   expect(own(set, alice)).toEqual(["extra"]);
@@ -200,8 +207,7 @@ test("a tool that nests deeper than a message may keeps no other from being offe
 test.each([["one JSON text"], ["a stream"]])("over HTTP likewise, where the list is %s", async (form) => {
   const tools = [define("extra"), { ...define("deep"), inputSchema: nested(50) }];
   using server = serve(({ method, id }) => {
-    if (method === "initialize")
-      return reply(id, { protocolVersion: "2025-11-25", capabilities: { tools: { listChanged: true } } });
+    if (method === "initialize") return greets(id, { tools: { listChanged: true } });
     if (method === "tools/list") {
       const result = { tools: server.of("tools/list").length > 1 ? tools : [define("echo")] };
       return form === "a stream" ? events(event({ jsonrpc: "2.0", id, result })) : reply(id, result);
@@ -210,8 +216,7 @@ test.each([["one JSON text"], ["a stream"]])("over HTTP likewise, where the list
     const result = { ...text("ok"), structuredContent: nested(50) };
     return method === "tools/call" ? events(changed, event({ jsonrpc: "2.0", id, result })) : null;
   });
-  await using set = upstreams([http("a", server.url, { protocol: "legacy" })]);
-  await set.settled();
+  await using set = await listed([http("a", server.url, { protocol: "legacy" })]);
   // A result of a call is held to the depth of a message.
   expect(String(await reasonOf(set.ask("a", "echo", {}, alice)))).toContain("limits.depth");
   await learnt(set, alice);
@@ -221,15 +226,13 @@ test.each([["one JSON text"], ["a stream"]])("over HTTP likewise, where the list
 test("an instance that does not answer is waited for once", async () => {
   // Its instances tell of a change with each call, but list nothing once the server's own list has been read.
   using server = serve(({ method, id }) => {
-    if (method === "initialize")
-      return reply(id, { protocolVersion: "2025-11-25", capabilities: { tools: { listChanged: true } } });
+    if (method === "initialize") return greets(id, { tools: { listChanged: true } });
     if (method === "tools/list" && server.of("tools/list").length > 1) return new Promise(() => {});
     return method === "tools/call"
       ? events(told("notifications/tools/list_changed", {}), event({ jsonrpc: "2.0", id, result: text("ok") }))
       : null;
   });
-  await using set = upstreams([http("a", server.url, { protocol: "legacy", timeout: "200ms" })]);
-  await set.settled();
+  await using set = await listed([http("a", server.url, { protocol: "legacy", timeout: "200ms" })]);
   await set.ask("a", "echo", {}, alice);
   await learnt(set, alice);
   expect(set.warnings.join()).toContain("not all that an instance offers is known");
@@ -241,8 +244,7 @@ test("an instance whose tools could not be read is asked again with the next hea
   using dir = new TempDir();
   const file = dir.path("first-list");
   writeFileSync(file, "");
-  await using set = upstreams([fake("a", [], { env: { FIRST_LIST: file }, healthCheck: 50 })]);
-  await set.settled();
+  await using set = await listed([fake("a", [], { env: { FIRST_LIST: file }, healthCheck: 50 })]);
   rmSync(file);
   await switchOn(set, alice, [define("extra")]);
   await until(() => own(set, alice).length > 0, "the tool");
@@ -250,8 +252,7 @@ test("an instance whose tools could not be read is asked again with the next hea
 });
 
 test("however often an instance says that its tools have changed, they are read once in a while", async () => {
-  await using set = upstreams([fake("a")]);
-  await set.settled();
+  await using set = await listed([fake("a")]);
   await switchOn(set, alice, [define("extra")], 2_000);
   await learnt(set, alice);
   expect(own(set, alice)).toEqual(["extra"]);

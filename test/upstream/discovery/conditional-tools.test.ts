@@ -4,7 +4,7 @@ import { clientKind } from "../../../src/core/inbound.ts";
 import { clientCapabilitiesKey } from "../../../src/mcp/meta.ts";
 import { discovers, opens, reply, serve } from "../../support/mcp-server.ts";
 import { TempDir } from "../../support/temp-dir.ts";
-import { fake, type Harness, http, callTo, toolNames, upstreams } from "../../support/upstream.ts";
+import { callTo, fake, type Harness, http, listed, toolNames } from "../../support/upstream.ts";
 import { until } from "../../support/until.ts";
 
 // What a server shows only to clients that declare certain capabilities.
@@ -20,8 +20,7 @@ const stopped = (set: Harness, times: number): Promise<unknown> =>
   until(() => processes(set).filter((one) => one === "stopped").length === times, "their end");
 
 test("it is listed once for each kind of client, and nothing is left running", async () => {
-  await using set = upstreams([fake("a", ["--mode", "roots"])]);
-  await set.settled();
+  await using set = await listed([fake("a", ["--mode", "roots"])]);
   expect(toolNames(set)).not.toContain("with-roots");
   await learn(set, roots, all);
   expect(toolNames(set)).toContain("with-roots");
@@ -34,8 +33,7 @@ test("it is listed once for each kind of client, and nothing is left running", a
 });
 
 test("kinds that come together are listed for one after the other", async () => {
-  await using set = upstreams([fake("a", ["--mode", "roots"])]);
-  await set.settled();
+  await using set = await listed([fake("a", ["--mode", "roots"])]);
   const kinds = [roots, { sampling: {} }, { elicitation: {} }, { elicitation: { url: {} } }];
   await Promise.all(kinds.flatMap((kind) => learn(set, kind, all) ?? []));
   await stopped(set, 4);
@@ -43,8 +41,7 @@ test("kinds that come together are listed for one after the other", async () => 
 });
 
 test("nothing is started for a caller that may have nothing of the server, and it does not wait for others", async () => {
-  await using set = upstreams([fake("a", ["--mode", "roots"]), fake("b", ["--mode", "roots"])]);
-  await set.settled();
+  await using set = await listed([fake("a", ["--mode", "roots"]), fake("b", ["--mode", "roots"])]);
   const asked: string[] = [];
   expect(learn(set, roots, (server) => (asked.push(server), false))).toBeNull();
   expect(asked).toEqual(["a", "b"]);
@@ -59,8 +56,9 @@ test("what failed is tried again, but not before the server has had its rest", a
   using at = new TempDir();
   const file = at.path("roots");
   const breaker = { first: 300, most: 300, failures: 9, window: 5_000, rest: 300 };
-  await using set = upstreams([fake("a", ["--mode", "roots"], { env: { FAKE_ROOTS: file } })], { tuning: { breaker } });
-  await set.settled();
+  await using set = await listed([fake("a", ["--mode", "roots"], { env: { FAKE_ROOTS: file } })], {
+    tuning: { breaker },
+  });
   await learn(set, roots, all);
   expect(set.warnings.join()).toContain("not known");
   expect(toolNames(set)).not.toContain("with-roots");
@@ -71,11 +69,10 @@ test("what failed is tried again, but not before the server has had its rest", a
 });
 
 test("a server that rests, or is disabled, is not started for it", async () => {
-  await using set = upstreams([
+  await using set = await listed([
     fake("idle", ["--mode", "roots"], { start: "on-demand" }),
     fake("off", ["--mode", "roots"], { enabled: false }),
   ]);
-  await set.settled();
   // The first was listed and rests.
   expect(processes(set)).toEqual(["started", "stopped"]);
   expect(learn(set, roots, all)).toBeNull();
@@ -87,8 +84,7 @@ test("a server that rests, or is disabled, is not started for it", async () => {
 });
 
 test("a server that stops meanwhile leaves nothing", async () => {
-  await using set = upstreams([fake("a", ["--mode", "roots"])]);
-  await set.settled();
+  await using set = await listed([fake("a", ["--mode", "roots"])]);
   set.events.length = 0;
   const kinds = [roots, { sampling: {} }];
   const learning = kinds.flatMap((kind) => learn(set, kind, all) ?? []);
@@ -102,25 +98,23 @@ test("a server that stops meanwhile leaves nothing", async () => {
 test("what was learnt while the common tools were listed anew is kept, and learnt again once those have changed", async () => {
   const list = (...tools: string[]) => ({ tools: tools.map((name) => ({ name, inputSchema: { type: "object" } })) });
   const held = Promise.withResolvers<void>();
-  let listed = 0;
+  let times = 0;
   let common = "t";
   using server = serve(async ({ method, id, params }, request) => {
     const asked = Object.hasOwn(Object(params?.["capabilities"]), "roots");
-    const session = { "mcp-session-id": asked ? "asked" : "own" };
-    if (method === "initialize") return reply(id, { protocolVersion: "2025-11-25", capabilities: {} }, session);
+    if (method === "initialize") return opens(id, asked ? "asked" : "own");
     if (method !== "tools/list") return null;
     if (request.headers.get("mcp-session-id") === "asked") return reply(id, list("t", "with-roots"));
-    if (++listed === 2) await held.promise;
+    if (++times === 2) await held.promise;
     return reply(id, list(common));
   });
   const options = http("a", server.url, { protocol: "legacy", getStream: "off" });
-  await using set = upstreams([{ ...options, refresh: 50 }]);
-  await set.settled();
-  await until(() => listed === 2, "the second listing");
+  await using set = await listed([{ ...options, refresh: 50 }]);
+  await until(() => times === 2, "the second listing");
   await learn(set, roots, all);
   expect(toolNames(set)).toEqual(["t", "with-roots"]);
   held.resolve();
-  await until(() => listed === 3, "the end of the second listing");
+  await until(() => times === 3, "the end of the second listing");
   expect(toolNames(set)).toEqual(["t", "with-roots"]);
   expect(learn(set, roots, all)).toBeNull();
   common = "u";
@@ -144,8 +138,7 @@ test("who waits for it does not wait for the end of the instance, but the next l
     }
     return method === "tools/list" ? reply(id, { tools: [{ name: "t", inputSchema: { type: "object" } }] }) : null;
   });
-  await using set = upstreams([http("a", server.url, { protocol: "legacy", getStream: "off" })]);
-  await set.settled();
+  await using set = await listed([http("a", server.url, { protocol: "legacy", getStream: "off" })]);
   const first = learn(set, roots, all);
   const second = learn(set, { sampling: {} }, all);
   await first;
@@ -162,8 +155,7 @@ const apps = { "io.modelcontextprotocol/ui": { mimeTypes: ["text/html;profile=mc
 
 test("the server is told what clients of the kind have in common, and nothing of the one that came first", async () => {
   using server = serve(() => null);
-  await using set = upstreams([http("a", server.url)]);
-  await set.settled();
+  await using set = await listed([http("a", server.url)]);
   await learn(set, { roots: null, experimental: { of: "one" }, tasks: { list: {} }, extensions: { of: {} } }, all);
   await learn(set, { elicitation: { url: { of: "one" } }, extensions: { ...apps, of: {} } }, all);
   expect(server.of("initialize").map(({ message }) => message.params?.["capabilities"])).toEqual([
@@ -192,8 +184,7 @@ test.each(["legacy", "modern"] as const)(
       ];
       return reply(id, { tools: names.map((name) => ({ name, inputSchema: { type: "object" } })) });
     });
-    await using set = upstreams([http("a", server.url, { protocol: era, getStream: "off" })]);
-    await set.settled();
+    await using set = await listed([http("a", server.url, { protocol: era, getStream: "off" })]);
     const declarations = [
       { elicitation: {}, sampling: {}, roots: {}, extensions: { "io.modelcontextprotocol/ui": {} } },
       { elicitation: { form: {} } },
@@ -221,8 +212,7 @@ test("a modern server reads what a client can with each list, as another mcpgw d
     const declared: object = Object(params?.["_meta"])[clientCapabilitiesKey];
     return reply(id, tools(common, ...Object.keys(declared).map((kind) => `with-${kind}`)));
   });
-  await using set = upstreams([{ ...http("a", server.url, { protocol: "modern" }), refresh: 50 }]);
-  await set.settled();
+  await using set = await listed([{ ...http("a", server.url, { protocol: "modern" }), refresh: 50 }]);
   expect(toolNames(set)).toEqual(["t"]);
   await learn(set, { sampling: {}, tasks: {} }, all);
   await learn(set, roots, all);

@@ -7,8 +7,8 @@ import { faults } from "../../../src/upstream/faults.ts";
 import type { SetHost } from "../../../src/upstream/host.ts";
 import type { Link, LinkRequest } from "../../../src/upstream/link/link.ts";
 import { linkHost } from "../../support/link-host.ts";
-import { refusal, reply, serve } from "../../support/mcp-server.ts";
-import { fake, http, memoryLists, upstreams } from "../../support/upstream.ts";
+import { greets, opens, refusal, reply, serve } from "../../support/mcp-server.ts";
+import { fake, http, listed, memoryLists, upstreams } from "../../support/upstream.ts";
 import { until } from "../../support/until.ts";
 
 const listing = (set: ReturnType<typeof upstreams>) => set.listings()[0];
@@ -18,8 +18,7 @@ for (const era of ["legacy", "modern"] as const) {
     const lists = memoryLists();
     const options = fake("a", ["--rich", "--era", era]);
     {
-      await using set = upstreams([options], { lists });
-      await set.settled();
+      await using set = await listed([options], { lists });
       expect(listing(set)).toMatchObject({
         prompts: [
           { name: "first", text: '{"name":"first","arguments":[{"name":"a"}]}' },
@@ -49,7 +48,7 @@ test("a list that is broken takes no other down, and is tried again", async () =
   let broken = true;
   using server = serve(({ method, id }) => {
     const capabilities = { tools: {}, prompts: {}, resources: {} };
-    if (method === "initialize") return reply(id, { protocolVersion: "2025-11-25", capabilities });
+    if (method === "initialize") return greets(id, capabilities);
     if (method === "prompts/list")
       return broken ? refusal(id, -32603, "prompts are broken") : reply(id, { prompts: [{ name: "p" }] });
     if (method === "resources/list") return reply(id, { resources: [{ uri: "a:b", name: "b" }] });
@@ -87,14 +86,13 @@ test("what clients could not read of a definition is left out, with one warning,
   ];
   using server = serve(({ method, id }) => {
     const capabilities = { tools: {}, resources: {} };
-    if (method === "initialize") return reply(id, { protocolVersion: "2025-11-25", capabilities });
+    if (method === "initialize") return greets(id, capabilities);
     if (method === "resources/list") return reply(id, { resources: [{ uri: "a:b" }, { uri: "a:c", name: "c" }] });
     if (method === "resources/templates/list") return reply(id, { resourceTemplates: [] });
     return method === "tools/list" ? reply(id, { tools }) : null;
   });
   const refusesOutput = (): string => "is none";
-  await using set = upstreams([{ ...http("a", server.url), refresh: 30 }], { refusesOutput });
-  await set.settled();
+  await using set = await listed([{ ...http("a", server.url), refresh: 30 }], { refusesOutput });
   const shown = listing(set)?.tools.map(({ text, modernOutput }) => [JSON.parse(text), modernOutput ?? false]);
   expect(shown).toEqual([
     [tool("good"), false],
@@ -120,8 +118,7 @@ test("patterns that arguments are not held to are told once, with their server",
     method === "tools/list" ? reply(id, { tools: [{ name: "t", inputSchema: { pattern: "(?=x)x" } }] }) : null,
   );
   const unchecked = () => ["(?=x)x"];
-  await using set = upstreams([{ ...http("a", server.url), refresh: 30 }], { unchecked });
-  await set.settled();
+  await using set = await listed([{ ...http("a", server.url), refresh: 30 }], { unchecked });
   const asked = server.of("tools/list").length;
   await until(() => server.of("tools/list").length > asked + 1, "another listing");
   const warned = set.warnings.filter((warning) => warning.includes("not held to"));
@@ -135,13 +132,12 @@ test("a broken list that a server deployed anew has no more is not asked for, no
     const session = request.headers.get("mcp-session-id");
     const capabilities = version === 1 ? { tools: {}, prompts: {} } : { tools: {} };
     if (method === "initialize") {
-      return reply(id, { protocolVersion: "2025-11-25", capabilities }, { "mcp-session-id": `v${version}` });
+      return opens(id, `v${version}`, capabilities);
     }
     if (session !== null && session !== `v${version}`) return refusal(id, -32001, "Session not found", 404);
     return method === "prompts/list" ? refusal(id, -32603, "prompts are broken") : null;
   });
-  await using set = upstreams([{ ...http("a", server.url, { getStream: "off" }), healthCheck: 20 }]);
-  await set.settled();
+  await using set = await listed([{ ...http("a", server.url, { getStream: "off" }), healthCheck: 20 }]);
   expect(listing(set)?.missing?.length).toBe(1);
   version = 2;
   await until(() => listing(set)?.missing?.length === 0, "the new version's lists");
@@ -224,24 +220,18 @@ test("a list that takes too long takes away nothing that was known, brings what 
 
 test("a server that declares no lists is asked for tools all the same, one that declares some for nothing else", async () => {
   let capabilities: unknown = {};
-  using server = serve(({ method, id }) =>
-    method === "initialize" ? reply(id, { protocolVersion: "2025-11-25", capabilities }) : null,
-  );
+  using server = serve(({ method, id }) => (method === "initialize" ? greets(id, capabilities) : null));
   {
-    await using set = upstreams([http("a", server.url)]);
-    await set.settled();
+    await using _ = await listed([http("a", server.url)]);
   }
   expect(server.of("tools/list").length).toBe(1);
   capabilities = { prompts: {} };
-  await using set = upstreams([http("a", server.url)]);
-  await set.settled();
+  await using _ = await listed([http("a", server.url)]);
   expect(server.of("tools/list").length).toBe(1);
 });
 
 test("that a server declared nothing is known, and remembered, apart from that it has not said what it has", async () => {
-  using bare = serve(({ method, id }) =>
-    method === "initialize" ? reply(id, { protocolVersion: "2025-11-25", capabilities: {} }) : null,
-  );
+  using bare = serve(({ method, id }) => (method === "initialize" ? greets(id) : null));
   using mute = serve(({ method, id }) => (method === "server/discover" ? refusal(id, -32601, "unknown method") : null));
   const servers = [http("bare", bare.url), { ...http("mute", mute.url), protocol: "modern" as const }];
   const declared = (set: ReturnType<typeof upstreams>) => set.listings().map(({ capabilities }) => capabilities);
@@ -266,11 +256,8 @@ test("of capabilities without measure only the standard ones are passed on", asy
     tools: { listChanged: true },
     extensions: { "com.example/big": { x: "x".repeat(1_000_000) } },
   };
-  using server = serve(({ id, method }) =>
-    method === "initialize" ? reply(id, { protocolVersion: "2025-11-25", capabilities }) : null,
-  );
-  await using set = upstreams([http("a", server.url)]);
-  await set.settled();
+  using server = serve(({ id, method }) => (method === "initialize" ? greets(id, capabilities) : null));
+  await using set = await listed([http("a", server.url)]);
   expect(listing(set)?.capabilities).toEqual({ tools: {} });
 });
 
@@ -280,7 +267,6 @@ test("instructions are bounded", async () => {
       ? reply(id, { protocolVersion: "2025-11-25", capabilities: {}, instructions: "x".repeat(1_000_000) })
       : null,
   );
-  await using set = upstreams([http("a", server.url)]);
-  await set.settled();
+  await using set = await listed([http("a", server.url)]);
   expect(listing(set)?.instructions?.length).toBe(4_096);
 });

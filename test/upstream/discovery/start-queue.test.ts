@@ -4,7 +4,7 @@ import { StartQueue } from "../../../src/upstream/discovery/start-queue.ts";
 import { rejectionOf } from "../../support/failure.ts";
 import { serve } from "../../support/mcp-server.ts";
 import { until } from "../../support/until.ts";
-import { fake, http, quick, textOf, upstreams } from "../../support/upstream.ts";
+import { fake, http, listed, quick, textOf, upstreams } from "../../support/upstream.ts";
 
 const tick = () => new Promise<void>((resolve) => void setImmediate(resolve));
 
@@ -76,8 +76,7 @@ test("servers that are started only to be listed wait for each other, but a call
 });
 
 test("a server that a call has found broken is not started before its time when its turn comes", async () => {
-  const old = upstreams(onDemand("1"));
-  await old.settled();
+  const old = await listed(onDemand("1"));
   const broken = fake("broken", [], { start: "on-demand", protocol: "auto", command: "false" });
   const tuning = { breaker: { ...quick.breaker, first: 60_000, most: 60_000 } };
   await using set = upstreams([...onDemand("2"), broken], { previous: old, tuning });

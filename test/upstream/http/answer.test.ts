@@ -5,7 +5,7 @@ import { openHttp } from "../../../src/upstream/transports/http.ts";
 import { rejectionOf } from "../../support/failure.ts";
 import { linkHost } from "../../support/link-host.ts";
 import { isCall, reply, serve, serveDying } from "../../support/mcp-server.ts";
-import { http, upstreams } from "../../support/upstream.ts";
+import { http, listed } from "../../support/upstream.ts";
 
 test("what a proxy does not let through did not run, and its refusal is told as its own", async () => {
   using proxy = Bun.serve({ hostname: "127.0.0.1", port: 0, fetch: () => new Response(null, { status: 403 }) });
@@ -37,8 +37,7 @@ test.each(Object.entries(places))(
       http("direct", url, { transport }),
       http("proxied", url, { transport, proxy: `http://127.0.0.1:${port}` }),
     ];
-    await using set = upstreams(options);
-    await set.settled();
+    await using set = await listed(options);
     const reasons = set.status().map(({ reason }) => reason);
     expect(reasons).toEqual([
       "its address cannot be reached (ECONNREFUSED)",
@@ -50,16 +49,14 @@ test.each(Object.entries(places))(
 test("a proxy that wants credentials, configured or not, is told from the server that may want some", async () => {
   using proxy = Bun.serve({ hostname: "127.0.0.1", port: 0, fetch: () => new Response(null, { status: 407 }) });
   const { href } = proxy.url;
-  await using set = upstreams([http("a", "http://upstream.test/", { proxy: href }), http("b", href)]);
-  await set.settled();
+  await using set = await listed([http("a", "http://upstream.test/", { proxy: href }), http("b", href)]);
   const reason = expect.stringContaining("a proxy on the way to it wants credentials (HTTP 407)");
   expect(set.status()).toMatchObject([{ reason }, { reason }]);
 });
 
 test("refused credentials are told also where the server closes the connection before the body is whole", async () => {
   using server = serveDying(() => ({ said: "HTTP/1.1 401 Unauthorized\r\nContent-Length: 20\r\n\r\nno" }));
-  await using set = upstreams([http("a", server.url)]);
-  await set.settled();
+  await using set = await listed([http("a", server.url)]);
   expect(set.status()[0]?.reason).toContain("refuses the gateway's credentials (HTTP 401)");
 });
 
@@ -84,8 +81,7 @@ test("refused credentials are told long before the time-out where the announced 
 
 test("a server that refuses a WebSocket is quoted, without its address", async () => {
   using server = Bun.serve({ hostname: "127.0.0.1", port: 0, fetch: () => new Response(null, { status: 401 }) });
-  await using set = upstreams([http("a", `ws://127.0.0.1:${server.port}/?key=secret`, { transport: "websocket" })]);
-  await set.settled();
+  await using set = await listed([http("a", `ws://127.0.0.1:${server.port}/?key=secret`, { transport: "websocket" })]);
   expect(set.status()[0]?.reason).toBe("its connection failed (Expected 101 status code: 401)");
 });
 
@@ -125,8 +121,7 @@ test.each(waits)("R61 the caller is told how long a busy server asks to wait: %s
   using server = serve((message) =>
     isCall(message) ? new Response("busy", { status: 503, headers: { "retry-after": said } }) : null,
   );
-  await using set = upstreams([http("a", server.url)]);
-  await set.settled();
+  await using set = await listed([http("a", server.url)]);
   const { code, message, detail } = await rejectionOf(set.ask("a", "t"));
   expect([code, detail.retryAfterMs]).toEqual(["upstream-overloaded", wait]);
   expect(message).toEndWith(wait === undefined ? "Try again later." : `Try again in ${wait / 1000} s.`);
@@ -139,8 +134,7 @@ test("T13, T19: a compressed answer is not read, for a kilobyte of it can be a g
     using server = serve((message) =>
       isCall(message) ? new Response(Bun.gzipSync(answer(message.id)), { headers }) : null,
     );
-    await using set = upstreams([http("a", server.url)]);
-    await set.settled();
+    await using set = await listed([http("a", server.url)]);
     const failure = await rejectionOf(set.ask("a", "t"));
     expect(failure.code).toBe("upstream-protocol");
     expect(failure.message).toContain("compressed");
@@ -150,7 +144,6 @@ test("T13, T19: a compressed answer is not read, for a kilobyte of it can be a g
 test("an answer whose Content-Encoding names a charset is read", async () => {
   const headers = { "content-encoding": "utf-8" };
   using server = serve((message) => (isCall(message) ? reply(message.id, { content: [] }, headers) : null));
-  await using set = upstreams([http("a", server.url)]);
-  await set.settled();
+  await using set = await listed([http("a", server.url)]);
   expect(JSON.parse((await set.ask("a", "t")).text)).toEqual({ content: [] });
 });

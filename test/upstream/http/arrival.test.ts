@@ -2,7 +2,7 @@ import { expect, setDefaultTimeout, test } from "bun:test";
 import { Failure } from "../../../src/core/failure.ts";
 import { rejectionOf } from "../../support/failure.ts";
 import { isCall, type Message, reply, serve, serveBeginning } from "../../support/mcp-server.ts";
-import { type Harness, http, textOf, upstreams } from "../../support/upstream.ts";
+import { type Harness, http, listed, textOf, upstreams } from "../../support/upstream.ts";
 import { until } from "../../support/until.ts";
 
 // A hundred MiB take a while on a busy machine.
@@ -116,8 +116,7 @@ test.each(cases)("the room of answers ($form) that $how is free again", async ({
 test.each(servers)("the room of answers (%s) that timed out is free again", async (_, open) => {
   {
     using server = open();
-    await using set = upstreams([http("a", server.url, { timeout: "1s" })]);
-    await set.settled();
+    await using set = await listed([http("a", server.url, { timeout: "1s" })]);
     const all = Array.from({ length: 8 }, () => rejectionOf(set.ask("a", "long")));
     expect(new Set((await Promise.all(all)).map(({ code }) => code))).toEqual(new Set(["timeout"]));
   }

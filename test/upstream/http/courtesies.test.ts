@@ -4,7 +4,7 @@ import { openHttp } from "../../../src/upstream/transports/http.ts";
 import { rejectionOf } from "../../support/failure.ts";
 import { linkHost, linkRequest } from "../../support/link-host.ts";
 import { event, isCall, type Message, openStream, serve } from "../../support/mcp-server.ts";
-import { http, callTo, textOf, upstreams } from "../../support/upstream.ts";
+import { callTo, http, listed, textOf, upstreams } from "../../support/upstream.ts";
 import { until } from "../../support/until.ts";
 
 // Messages that need no answer, to an HTTP server that takes its time to accept them.
@@ -136,8 +136,7 @@ test.each([
   "FIELD T10: a server may answer a notification with %s; it is connected and called all the same",
   async (_, taken) => {
     using server = serve(({ method }) => (method?.startsWith("notifications/") ? taken() : null));
-    await using set = upstreams([http("a", server.url)]);
-    await set.settled();
+    await using set = await listed([http("a", server.url)]);
     expect(textOf(await set.ask("a", "t"))).toBe("ok");
     expect(server.of("notifications/initialized").length).toBe(2);
   },

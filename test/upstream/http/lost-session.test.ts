@@ -2,7 +2,7 @@ import { expect, test } from "bun:test";
 import { rejectionOf } from "../../support/failure.ts";
 import { event, events, isCall, type Message, opens, refusal, reply, serve, text } from "../../support/mcp-server.ts";
 import { until } from "../../support/until.ts";
-import { http, textOf, upstreams } from "../../support/upstream.ts";
+import { http, listed, textOf } from "../../support/upstream.ts";
 
 type Shape = (message: Message, session: string) => Response;
 const failed = (id: unknown, code: number, message: string): unknown => ({
@@ -63,8 +63,7 @@ const refusals: [string, Shape][] = [
 ];
 test.each(refusals)("FIELD T45: a session lost as %s is opened again, and the call runs once", async (_, shape) => {
   using lost = sessions(shape, (session) => session === 2);
-  await using set = upstreams([http("a", lost.server.url, { getStream: "off" })]);
-  await set.settled();
+  await using set = await listed([http("a", lost.server.url, { getStream: "off" })]);
   expect(textOf(await set.ask("a", "t"))).toBe("ok");
   expect(lost.counts).toEqual({ opened: 3, ran: 1 });
 });
@@ -82,8 +81,7 @@ test.each(ambiguous)(
   "FIELD T1 T45: what a tool may have said itself repeats no call, but a reading: %s",
   async (_, code, shape) => {
     using lost = sessions(shape, (session) => session === 2);
-    await using set = upstreams([http("a", lost.server.url, { getStream: "off" })]);
-    await set.settled();
+    await using set = await listed([http("a", lost.server.url, { getStream: "off" })]);
     expect(await set.ask("a", "t")).toMatchObject({ kind: "error", code });
     expect([lost.server.of("tools/call").length, lost.counts.opened]).toEqual([1, 2]);
     expect((await set.ask("a", "x", {}, { request: { method: "prompts/get", edits: {} } })).kind).toBe("result");
@@ -115,8 +113,7 @@ test.each(doubtful)(
       if (isCall(message)) asked.push(Number(session.slice(1)));
       return Number(session.slice(1)) > lost ? null : shape(message, session);
     });
-    await using set = upstreams([http("a", server.url, { getStream: "off" })]);
-    await set.settled();
+    await using set = await listed([http("a", server.url, { getStream: "off" })]);
     const call = (): Promise<string> => set.ask("a", "t").then(textOf, () => "");
     expect(await call()).toBe("ok");
     lost = opened;
@@ -145,8 +142,7 @@ test.each(unasked)(
   async (_, times, shape) => {
     let refuse = false;
     using server = serve((message) => (refuse && isCall(message) ? shape(message) : null));
-    await using set = upstreams([http("a", server.url, { getStream: "off" })]);
-    await set.settled();
+    await using set = await listed([http("a", server.url, { getStream: "off" })]);
     await set.ask("a", "t");
     refuse = true;
     await set.ask("a", "t").catch(() => {});
@@ -173,8 +169,7 @@ for (const stream of [false, true]) {
       const own: Shape = ({ id }) =>
         stream ? events(event(failed(id, code, words))) : refusal(id, code, words, status);
       using server = sessions(own, () => true);
-      await using set = upstreams([http("a", server.server.url, { getStream: "off" })]);
-      await set.settled();
+      await using set = await listed([http("a", server.server.url, { getStream: "off" })]);
       const answer = await set.ask("a", "t");
       expect(answer).toMatchObject({ kind: "error", code });
       expect(answer.text).toContain(words);
@@ -193,8 +188,7 @@ test.each(Object.entries(passed))(
       ({ id }) => events(event(said(id)), event(failed(id, -32600, "Session not found"))),
       () => true,
     );
-    await using set = upstreams([http("a", server.server.url, { getStream: "off" })]);
-    await set.settled();
+    await using set = await listed([http("a", server.server.url, { getStream: "off" })]);
     const heard: string[] = [];
     const answer = await set.ask("a", "t", {}, { era: "modern", token: "1", emit: (one) => void heard.push(one) });
     expect(heard.length).toBe(count);
@@ -212,8 +206,7 @@ test("FIELD T45: a refusal that a new session does not mend is handed on as it i
     () => new Response("Invalid session ID", { status: 400 }),
     () => true,
   );
-  await using set = upstreams([http("a", server.server.url), http("b", bare.server.url)]);
-  await set.settled();
+  await using set = await listed([http("a", server.server.url), http("b", bare.server.url)]);
   const answer = await set.ask("a", "t");
   expect(answer).toMatchObject({ kind: "error", code: -32600 });
   expect(answer.text).toContain("Session not found");
@@ -232,8 +225,7 @@ const others: [string, () => Response][] = [
 ];
 test.each(others)("FIELD T45: a 400 that says nothing of a session costs none: %s", async (_, shape) => {
   using server = sessions(shape, () => true);
-  await using set = upstreams([http("a", server.server.url, { getStream: "off" })]);
-  await set.settled();
+  await using set = await listed([http("a", server.server.url, { getStream: "off" })]);
   await set.ask("a", "t").catch(() => {});
   await set.ask("a", "t").catch(() => {});
   expect([server.server.of("tools/call").length, server.counts.opened]).toEqual([2, 2]);
@@ -250,8 +242,7 @@ const credentials: [string, () => Response][] = [
 ];
 test.each(credentials)("FIELD T45 T63: a 401 about credentials costs no session: %s", async (_, shape) => {
   using server = sessions(shape, (session) => session === 2);
-  await using set = upstreams([http("a", server.server.url, { getStream: "off" })]);
-  await set.settled();
+  await using set = await listed([http("a", server.server.url, { getStream: "off" })]);
   expect((await rejectionOf(set.ask("a", "t"))).message).toContain("refuses the gateway's credentials (HTTP 401)");
   expect([server.server.of("tools/call").length, server.counts.opened]).toEqual([1, 2]);
 });
@@ -266,8 +257,7 @@ test.each(Object.entries(unreadable))(
   async (_, answer) => {
     const own: Shape = ({ id }) => Response.json({ jsonrpc: "2.0", id, ...answer }, { status: 404 });
     using server = sessions(own, () => true);
-    await using set = upstreams([http("a", server.server.url, { getStream: "off" })]);
-    await set.settled();
+    await using set = await listed([http("a", server.server.url, { getStream: "off" })]);
     expect((await rejectionOf(set.ask("a", "t"))).detail.ran).toBe("maybe");
     expect([server.server.of("tools/call").length, server.counts.opened]).toEqual([1, 2]);
   },
@@ -278,8 +268,7 @@ test.each(Object.entries(unreadable))(
     using server = serve((message) =>
       isCall(message) ? Response.json({ jsonrpc: "2.0", id: message.id, ...answer }, { status: 404 }) : null,
     );
-    await using set = upstreams([http("a", server.url, { getStream: "off" })]);
-    await set.settled();
+    await using set = await listed([http("a", server.url, { getStream: "off" })]);
     expect((await rejectionOf(set.ask("a", "t"))).detail.ran).toBe("maybe");
     expect(server.of("tools/call").length).toBe(1);
   },
@@ -295,8 +284,7 @@ test("whoever gives up while a session is renewed, its own call's or that of oth
     if (nth === 3) await renewed.promise;
     return opens(message.id, `s${nth}`);
   });
-  await using set = upstreams([http("a", server.url, { getStream: "off" })]);
-  await set.settled();
+  await using set = await listed([http("a", server.url, { getStream: "off" })]);
   const controller = new AbortController();
   const ask = () => rejectionOf(set.ask("a", "t", {}, { controller }));
   const own = ask();
@@ -317,8 +305,7 @@ test("whoever gives up while a ping is to tell whether the session is lost has t
     const isLost = request.headers.get("mcp-session-id") === "s2";
     return isCall(message) && isLost ? refusal(message.id, -32600, "Session expired") : null;
   });
-  await using set = upstreams([http("a", server.url, { getStream: "off" })]);
-  await set.settled();
+  await using set = await listed([http("a", server.url, { getStream: "off" })]);
   const controller = new AbortController();
   const call = set.ask("a", "t", {}, { controller });
   await until(() => server.of("ping").length === 1, "the ping");

@@ -14,7 +14,7 @@ import {
   text,
 } from "../../support/mcp-server.ts";
 import { until } from "../../support/until.ts";
-import { http, textOf, upstreams } from "../../support/upstream.ts";
+import { http, listed, textOf, upstreams } from "../../support/upstream.ts";
 
 const answer = (id: unknown): string => event({ jsonrpc: "2.0", id, result: text("ok") });
 
@@ -65,8 +65,7 @@ function forgetful(said: string, elsewhere: (session: string, request: Request, 
 test("a stream of a lost session is resumed in no other, where the same event id is another's", async () => {
   const gets: string[] = [];
   using server = forgetful("", (session, { headers }) => gets.push(`${session} ${headers.get("last-event-id")}`));
-  await using set = upstreams([http("a", server.url, { getStream: "off" })]);
-  await set.settled();
+  await using set = await listed([http("a", server.url, { getStream: "off" })]);
   const controller = new AbortController();
   const first = rejectionOf(set.ask("a", "first", {}, { controller }));
   await until(() => server.of("tools/call").length === 1, "the call");
@@ -82,8 +81,7 @@ test("a question of a lost session is answered in no other, where the same id is
   const answers: [session: string, id: unknown][] = [];
   const question = event({ jsonrpc: "2.0", id: 0, method: "roots/list" });
   using server = forgetful(question, (session, { method }, { id }) => method === "POST" && answers.push([session, id]));
-  await using set = upstreams([http("a", server.url, { getStream: "off" })]);
-  await set.settled();
+  await using set = await listed([http("a", server.url, { getStream: "off" })]);
   const asked = Promise.withResolvers<void>();
   const renewed = Promise.withResolvers<void>();
   const input = async (): Promise<ClientAnswer> => {

@@ -1,14 +1,13 @@
 import { expect, test } from "bun:test";
 import { openStream, opens, refusal, reply, serve } from "../../support/mcp-server.ts";
-import { http, serveFake, textOf, upstreams } from "../../support/upstream.ts";
+import { http, listed, serveFake, textOf, upstreams } from "../../support/upstream.ts";
 import { until } from "../../support/until.ts";
 
 test("everything that a server is sent goes through its proxy", async () => {
   // It answers for the server, which only a proxy can be asked for: nothing has its name.
   using proxy = serve(({ method, id }) => (method === "initialize" ? opens(id, "s") : null));
   {
-    await using set = upstreams([http("a", "http://upstream.test/mcp", { proxy: proxy.url })]);
-    await set.settled();
+    await using set = await listed([http("a", "http://upstream.test/mcp", { proxy: proxy.url })]);
     expect(textOf(await set.ask("a", "t"))).toBe("ok");
   }
   const seen = proxy.seen.map(({ verb, method }) => `${verb} ${method}`);
@@ -20,8 +19,7 @@ test("so does everything that a server over the old pair of endpoints is sent", 
   await using proxy = await serveFake(["--pair"]);
   const { pathname } = new URL(proxy.url);
   const options = http("a", `http://upstream.test${pathname}`, { transport: "sse", proxy: proxy.url });
-  await using set = upstreams([options]);
-  await set.settled();
+  await using set = await listed([options]);
   expect(textOf(await set.ask("a", "echo", { a: 1 }))).toContain("1");
 });
 

@@ -2,15 +2,24 @@ import { expect, test } from "bun:test";
 import { writeFileSync } from "node:fs";
 import { stdioOptions } from "../../../src/upstream/options.ts";
 import { rejectionOf } from "../../support/failure.ts";
-import { discovers, isCall, refusal, reply, serve, text } from "../../support/mcp-server.ts";
+import { discovers, greets, isCall, opens, refusal, reply, serve, text } from "../../support/mcp-server.ts";
 import { principal } from "../../support/principal.ts";
 import { TempDir } from "../../support/temp-dir.ts";
-import { fake, fakeArgs, http, jsonOf, memoryLists, serveFake, textOf, upstreams } from "../../support/upstream.ts";
+import {
+  fake,
+  fakeArgs,
+  http,
+  jsonOf,
+  listed,
+  memoryLists,
+  serveFake,
+  textOf,
+  upstreams,
+} from "../../support/upstream.ts";
 import { until } from "../../support/until.ts";
 
 type Set = ReturnType<typeof upstreams>;
 const probes = (set: Set): number => set.events.filter(({ type }) => type === "server.probed").length;
-const legacy = { protocolVersion: "2025-11-25", capabilities: {} };
 const modernKey = "io.modelcontextprotocol/protocolVersion";
 
 for (const mode of ["exit-on-probe", "silent-probe", "mute", "none"]) {
@@ -18,14 +27,12 @@ for (const mode of ["exit-on-probe", "silent-probe", "mute", "none"]) {
     const lists = memoryLists();
     const options = fake("a", ["--mode", mode], { protocol: "auto" });
     {
-      await using set = upstreams([options], { lists, tuning: { probe: 500 } });
-      await set.settled();
+      await using set = await listed([options], { lists, tuning: { probe: 500 } });
       expect(set.status()[0]).toMatchObject({ state: "ready", era: "legacy", revision: "2025-11-25" });
       expect(probes(set)).toBe(mode === "silent-probe" || mode === "mute" ? 2 : 1);
       expect(lists.eras.get("a")).toMatchObject({ speaks: "legacy" });
     }
-    await using again = upstreams([options], { lists });
-    await again.settled();
+    await using again = await listed([options], { lists });
     expect(again.status()[0]?.state).toBe("ready");
     expect(probes(again)).toBe(0);
   });
@@ -35,8 +42,9 @@ test.each(["none", "one-era"])(
   "auto: a program that names only its modern revision may speak both (%s)",
   async (mode) => {
     const lists = memoryLists();
-    await using set = upstreams([fake("a", ["--era", "both-unsaid", "--mode", mode], { protocol: "auto" })], { lists });
-    await set.settled();
+    await using set = await listed([fake("a", ["--era", "both-unsaid", "--mode", mode], { protocol: "auto" })], {
+      lists,
+    });
     expect(lists.eras.get("a")).toMatchObject({ speaks: "both" });
     expect(jsonOf(await set.ask("a", "seen", {}, { era: "legacy" })).meta).toBeUndefined();
   },
@@ -56,8 +64,7 @@ test.each([
     const attempt = async () => {
       const lists = memoryLists();
       // No process starts within this time.
-      await using set = upstreams([options], { lists, tuning: { probe: 1 } });
-      await set.settled();
+      await using set = await listed([options], { lists, tuning: { probe: 1 } });
       expect(set.status()[0]).toMatchObject({ state: "ready", era: speaks === "legacy" ? "legacy" : "modern" });
       return lists.eras.get("a")?.speaks === speaks;
     };
@@ -70,8 +77,7 @@ test.each([
 test("auto: a program that says nothing at all leaves no verdict", async () => {
   const lists = memoryLists();
   const tuning = { start: 300, probe: 100 };
-  await using set = upstreams([fake("a", ["--mode", "hang"], { protocol: "auto" })], { lists, tuning });
-  await set.settled();
+  await using set = await listed([fake("a", ["--mode", "hang"], { protocol: "auto" })], { lists, tuning });
   expect(set.status()[0]).toMatchObject({ state: "backoff", reason: expect.stringContaining("did not answer") });
   expect([lists.eras.size, set.events.filter(({ type }) => type === "server.started").length]).toEqual([0, 0]);
 });
@@ -82,8 +88,7 @@ test.each([
 ])("auto: a verdict is asked for again %s", async (_when, hours) => {
   const lists = memoryLists();
   lists.eras.set("a", { speaks: "legacy", at: Date.now() + hours * 3_600_000 });
-  await using set = upstreams([fake("a", ["--era", "both"], { protocol: "auto" })], { lists });
-  await set.settled();
+  await using set = await listed([fake("a", ["--era", "both"], { protocol: "auto" })], { lists });
   expect(set.status()[0]).toMatchObject({ era: "modern", revision: "2026-07-28" });
   expect(lists.eras.get("a")).toMatchObject({ speaks: "both" });
 });
@@ -105,8 +110,7 @@ test("auto: a program that ends whatever it is asked is down, which is no verdic
   const lists = memoryLists();
   const program = [mark, process.execPath, ...fakeArgs("--era", "both")];
   const options = stdioOptions.parse({ id: "a", command: "sh", args: ["-c", 'test -e "$0" && exec "$@"', ...program] });
-  await using set = upstreams([options], { lists });
-  await set.settled();
+  await using set = await listed([options], { lists });
   expect(set.status()[0]).toMatchObject({ state: "backoff", era: null });
   expect(lists.eras.size).toBe(0);
   writeFileSync(mark, "");
@@ -119,8 +123,7 @@ for (const transport of ["stdio", "http", "websocket"]) {
   test(`a server of both eras is spoken to in its caller's (${transport})`, async () => {
     const flags = transport === "stdio" ? [] : [`--${transport}`];
     await using remote = transport === "stdio" ? null : await serveFake(["--era", "both", ...flags]);
-    await using set = upstreams([remote?.options ?? fake("fake", ["--era", "both"], { protocol: "auto" })]);
-    await set.settled();
+    await using set = await listed([remote?.options ?? fake("fake", ["--era", "both"], { protocol: "auto" })]);
     expect(set.status()[0]).toMatchObject({ era: "modern", revision: "2026-07-28" });
     const declares = { roots: {}, "com.example/x": 1 };
     const old = jsonOf(await set.ask("fake", "seen", {}, { era: "legacy", declares }));
@@ -142,8 +145,7 @@ for (const transport of ["stdio", "http", "websocket"]) {
 test("auto: a verdict of both eras that is out of date is forgotten, and the call is made in the era that is left", async () => {
   const lists = memoryLists();
   lists.eras.set("a", { speaks: "both", at: Date.now() });
-  await using set = upstreams([fake("a", ["--era", "modern"], { protocol: "auto" })], { lists });
-  await set.settled();
+  await using set = await listed([fake("a", ["--era", "modern"], { protocol: "auto" })], { lists });
   expect(jsonOf(await set.ask("a", "seen")).meta).toMatchObject({ [modernKey]: "2026-07-28" });
   expect(lists.eras.size).toBe(0);
   expect(jsonOf(await set.ask("a", "seen")).meta).toMatchObject({ [modernKey]: "2026-07-28" });
@@ -155,8 +157,7 @@ test("auto: a program of both eras that is replaced by a modern one serves its l
   const mark = at.path("replaced");
   const script = 'if test -e "$0"; then exec "$@" --era modern; else exec "$@" --era both; fi';
   const args = ["-c", script, mark, process.execPath, ...fakeArgs("--rich")];
-  await using set = upstreams([stdioOptions.parse({ id: "a", command: "sh", args })]);
-  await set.settled();
+  await using set = await listed([stdioOptions.parse({ id: "a", command: "sh", args })]);
   expect(jsonOf(await set.ask("a", "seen")).meta).toBeUndefined();
   const told: (string | null)[] = [];
   await set.follow("a", "test://a", (params) => void told.push(params));
@@ -175,7 +176,7 @@ function replaceable(refuse: (id: unknown) => Response, headers: Record<string, 
     const modern = params?.["_meta"] !== undefined;
     if (!modern && replaced && method !== undefined) return refuse(id);
     if (method === "server/discover") return discovers(id);
-    if (method === "initialize") return reply(id, legacy, headers);
+    if (method === "initialize") return greets(id, {}, headers);
     return isCall(message) ? reply(id, { ...text(modern ? "modern" : "legacy"), resultType: "complete" }) : null;
   });
   return Object.assign(server, { replace: () => void (replaced = true) });
@@ -183,8 +184,7 @@ function replaceable(refuse: (id: unknown) => Response, headers: Record<string, 
 
 /** The set that has this server, and how a caller's call of it is answered. */
 async function callersOf(url: string) {
-  const set = upstreams([http("a", url)]);
-  await set.settled();
+  const set = await listed([http("a", url)]);
   const call = async (who: string) => textOf(await set.ask("a", "t", {}, { who: principal(who) }));
   return Object.assign(set, { call });
 }
@@ -204,6 +204,36 @@ test.each([{ "mcp-session-id": "s" }, {}])(
   },
 );
 
+test("whether a modern server speaks legacy too is asked once by all who need it, and again where the server was met anew meanwhile", async () => {
+  const answered = Promise.withResolvers<Response>();
+  let asked: unknown = null;
+  let broken = false;
+  using server = serve((message) => {
+    const { id, method, params } = message;
+    if (broken && params?.["_meta"] !== undefined) return new Response(null, { status: 401 });
+    if (method === "server/discover") return discovers(id);
+    if (method !== "initialize") return isCall(message) ? reply(id, { ...text("ok"), resultType: "complete" }) : null;
+    if (asked !== null) return greets(id);
+    asked = id;
+    return answered.promise;
+  });
+  await using set = await listed([http("a", server.url)]);
+  const callTwice = () => Promise.all([set.ask("a", "t"), set.ask("a", "t")]);
+  const calls = callTwice();
+  await until(() => asked !== null, "the question");
+  broken = true;
+  await rejectionOf(set.ask("a", "t", {}, { era: "modern" }));
+  await until(() => set.status()[0]?.state === "backoff", "its end");
+  broken = false;
+  await until(() => set.status()[0]?.state === "ready", "the next start");
+  answered.resolve(refusal(asked, -32601, "unknown method"));
+  expect((await calls).map(({ era }) => era)).toEqual(["modern", "modern"]);
+  expect(server.of("initialize").length).toBe(1);
+  expect((await callTwice()).map(({ era }) => era)).toEqual(["legacy", "legacy"]);
+  // The question, and the handshake of the instance.
+  expect(server.of("initialize").length).toBe(3);
+});
+
 test.each([-32600, -32601, -32602])(
   "auto: a modern server that refuses initialize with %i is spoken to in its era",
   async (code) => {
@@ -222,8 +252,7 @@ test("legacy: a server that refuses the revision is not asked in the era that it
   using server = serve(({ id, method }) =>
     replaced && method === "initialize" ? refusal(id, -32022, "Unsupported protocol version", 400) : null,
   );
-  await using set = upstreams([http("a", server.url, { protocol: "legacy" })]);
-  await set.settled();
+  await using set = await listed([http("a", server.url, { protocol: "legacy" })]);
   replaced = true;
   const { code, message } = await rejectionOf(set.ask("a", "t"));
   expect([code, message]).toEqual(["upstream-down", expect.stringContaining("no common protocol revision")]);
@@ -236,14 +265,13 @@ test("auto: a session that a server of both eras has no room for says nothing ab
     if (method === "server/discover") return discovers(id);
     if (method === "initialize") {
       if (sessions === 3) return refusal(id, -32000, "Too many sessions", 429);
-      return reply(id, legacy, { "mcp-session-id": `s${++sessions}` });
+      return opens(id, `s${++sessions}`);
     }
     if (method !== "tools/call") return null;
     const session = request.headers.get("mcp-session-id");
     return reply(id, { ...text(params?.["_meta"] === undefined ? `${session}` : "modern"), resultType: "complete" });
   });
-  await using set = upstreams([http("a", server.url)]);
-  await set.settled();
+  await using set = await listed([http("a", server.url)]);
   const call = async (who: string) => set.ask("a", "t", {}, { who: principal(who) });
   // The first session is the gateway's own look at what the server speaks.
   expect([textOf(await call("alice")), textOf(await call("bob"))]).toEqual(["s2", "s3"]);
@@ -259,8 +287,7 @@ test("auto: a session that a server of both eras has no room for says nothing ab
 });
 
 test("a server of one era serves callers of both in its own", async () => {
-  await using set = upstreams([fake("new", ["--era", "modern"], { protocol: "auto" }), fake("old")]);
-  await set.settled();
+  await using set = await listed([fake("new", ["--era", "modern"], { protocol: "auto" }), fake("old")]);
   const seen = async (server: string, era: "legacy" | "modern") => jsonOf(await set.ask(server, "seen", {}, { era }));
   expect((await seen("new", "legacy")).meta).toMatchObject({ [modernKey]: "2026-07-28" });
   expect((await seen("old", "modern")).meta).toBeUndefined();
@@ -268,16 +295,14 @@ test("a server of one era serves callers of both in its own", async () => {
 
 test.each([401, 403, 408, 429, 500, 503])("auto: HTTP %i is no verdict", async (status) => {
   using server = serve((message) => (message.method === "server/discover" ? new Response("", { status }) : null));
-  await using set = upstreams([http("a", server.url)]);
-  await set.settled();
+  await using set = await listed([http("a", server.url)]);
   expect(set.status()[0]).toMatchObject({ state: "backoff", era: null });
   expect(server.of("initialize")).toEqual([]);
 });
 
 test("auto: a server that answers 500 in JSON-RPC is broken, not old", async () => {
   using server = serve(({ method, id }) => (method === "server/discover" ? refusal(id, -32603, "oops", 500) : null));
-  await using set = upstreams([http("a", server.url)]);
-  await set.settled();
+  await using set = await listed([http("a", server.url)]);
   expect(set.status()[0]).toMatchObject({ state: "backoff", reason: expect.stringContaining("500") });
 });
 
@@ -291,8 +316,7 @@ const refusals: [what: string, code: number, data: unknown, era: "legacy" | "mod
 ];
 test.each(refusals)("auto: %s to server/discover", async (_, code, data, era) => {
   using server = serve(({ method, id }) => (method === "server/discover" ? refusal(id, code, "no", 400, data) : null));
-  await using set = upstreams([http("a", server.url)]);
-  await set.settled();
+  await using set = await listed([http("a", server.url)]);
   expect(set.status()[0]).toMatchObject({ state: "ready", era });
 });
 
@@ -300,18 +324,16 @@ test("auto: a server of a future revision only is not available, with the reason
   using server = serve(({ method, id }) =>
     method === "server/discover" ? reply(id, { supportedVersions: ["2030-01-01"] }) : null,
   );
-  await using set = upstreams([http("a", server.url)]);
-  await set.settled();
+  await using set = await listed([http("a", server.url)]);
   expect(set.status()[0]).toMatchObject({ state: "backoff", reason: expect.stringContaining("2030-01-01") });
 });
 
 test("protocol: modern needs no server/discover, protocol: legacy never sends it", async () => {
   using server = serve(({ method, id }) => (method === "server/discover" ? refusal(id, -32601, "no", 404) : null));
-  await using set = upstreams([
+  await using set = await listed([
     http("m", server.url, { protocol: "modern" }),
     http("l", server.url, { protocol: "legacy" }),
   ]);
-  await set.settled();
   expect(set.status()).toMatchObject([
     { state: "ready", era: "modern" },
     { state: "ready", era: "legacy" },
@@ -322,16 +344,14 @@ test("protocol: modern needs no server/discover, protocol: legacy never sends it
 
 test("auto: an endpoint that takes no POST but opens the old stream is spoken to the old way", async () => {
   await using served = await serveFake(["--pair", "--rich"]);
-  await using set = upstreams([served.options]);
-  await set.settled();
+  await using set = await listed([served.options]);
   expect(set.status()[0]).toMatchObject({ state: "ready", era: "legacy", transport: "http" });
   expect(textOf(await set.ask("fake", "slow", { ms: 1 }))).toBe('{"ms":1}');
 });
 
 test("auto: an endpoint where nothing speaks MCP says so", async () => {
   using server = serve(() => new Response("nothing here", { status: 404 }));
-  await using set = upstreams([http("a", server.url)]);
-  await set.settled();
+  await using set = await listed([http("a", server.url)]);
   expect(set.status()[0]).toMatchObject({ state: "backoff", reason: expect.stringContaining("nothing speaks MCP") });
 });
 
@@ -339,8 +359,7 @@ test("an old stream that names an endpoint elsewhere gets nothing", async () => 
   using elsewhere = serve(() => null);
   const stream = `event: endpoint\ndata: ${elsewhere.url}\n\n`;
   using server = serve(() => new Response(stream, { headers: { "content-type": "text/event-stream" } }));
-  await using set = upstreams([http("a", server.url, { transport: "sse", headers: { "X-Key": "secret" } })]);
-  await set.settled();
+  await using set = await listed([http("a", server.url, { transport: "sse", headers: { "X-Key": "secret" } })]);
   expect(set.status()[0]).toMatchObject({ state: "backoff", reason: expect.stringContaining("another origin") });
   expect(elsewhere.seen).toEqual([]);
 });

@@ -1,7 +1,7 @@
 import { expect, test } from "bun:test";
 import type { ClientAnswer, InputRequest } from "../../../src/core/inbound.ts";
 import type { SessionQuestion } from "../../../src/core/upstream.ts";
-import { reply, serve } from "../../support/mcp-server.ts";
+import { greets, reply, serve } from "../../support/mcp-server.ts";
 import { type AskOptions, fake, http, jsonOf, serveFake, textOf, upstreams } from "../../support/upstream.ts";
 
 const own = { session: "s1", declares: { roots: { listChanged: true } } };
@@ -82,7 +82,7 @@ test.each(late)("the first call waits only so long for a server that %s", async 
 
 test("the first call waits for no client that has no roots, or cannot be asked", async () => {
   using server = serve(({ method, id }) => {
-    if (method === "initialize") return reply(id, { protocolVersion: "2025-11-25", capabilities: { tools: {} } });
+    if (method === "initialize") return greets(id, { tools: {} });
     return method === "tools/call" ? reply(id, { content: [{ type: "text", text: "ran" }] }) : null;
   });
   const options = http("a", server.url, { protocol: "legacy" });

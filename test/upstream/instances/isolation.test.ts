@@ -5,13 +5,14 @@ import type { ClientAnswer, InputRequest } from "../../../src/core/inbound.ts";
 import type { Notice, SessionQuestion } from "../../../src/core/upstream.ts";
 import { rejectionOf } from "../../support/failure.ts";
 import {
+  callTo,
   fake,
   type HarnessOptions,
   jsonOf,
+  listed,
   paramsOf,
   serveFake,
   textOf,
-  callTo,
   upstreams,
 } from "../../support/upstream.ts";
 import { principal } from "../../support/principal.ts";
@@ -82,8 +83,7 @@ test("isolation: per-session gives each session an instance, callers without one
 });
 
 test("FIELD T17: no instance is started for a session that has ended, and one that is still starting ends with it", async () => {
-  await using set = upstreams([fake("a", [], { isolation: "per-session" })]);
-  await set.settled();
+  await using set = await listed([fake("a", [], { isolation: "per-session" })]);
   const controller = new AbortController();
   const ask = () => rejectionOf(set.ask("a", "echo", {}, { session: "s1", controller }));
   const waiting = ask();

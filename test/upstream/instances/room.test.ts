@@ -3,7 +3,7 @@ import { endable, mostOfOne } from "../../../src/upstream/instances/share.ts";
 import { rejectionOf } from "../../support/failure.ts";
 import { principal, stillClock } from "../../support/principal.ts";
 import { until } from "../../support/until.ts";
-import { callTo, fake, jsonOf, upstreams } from "../../support/upstream.ts";
+import { callTo, fake, jsonOf, listed, upstreams } from "../../support/upstream.ts";
 
 const state = (set: ReturnType<typeof upstreams>) => set.status().find(({ id }) => id === "a");
 
@@ -149,8 +149,7 @@ test.each([
 });
 
 test("an instance that takes its time to end counts towards maxInstances: the next one starts after it", async () => {
-  await using set = upstreams([fake("a", ["--mode", "stubborn"], { maxInstances: 1 })]);
-  await set.settled();
+  await using set = await listed([fake("a", ["--mode", "stubborn"], { maxInstances: 1 })]);
   const own = (session: string) => ({ session, declares: { roots: {} } });
   for (const session of ["s1", "s2", "s3"]) {
     expect(jsonOf(await set.ask("a", "count", {}, own(session))).calls).toBe(1);
@@ -203,8 +202,7 @@ test.each(followed)(
   async (_what, era, follow) => {
     const clock = stillClock();
     const options = fake("a", ["--rich", "--era", era], { maxInstances: 1 });
-    await using set = upstreams([options], { clock });
-    await set.settled();
+    await using set = await listed([options], { clock });
     const calls = async (who: string) => jsonOf(await set.ask("a", "count", {}, { who: principal(who), era })).calls;
     expect(await calls("alice")).toBe(1);
     const streams = state(set)?.streams;

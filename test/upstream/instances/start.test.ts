@@ -5,13 +5,12 @@ import { rejectionOf } from "../../support/failure.ts";
 import { events, refusal, reply, serve, serveDying } from "../../support/mcp-server.ts";
 import { principal } from "../../support/principal.ts";
 import { TempDir } from "../../support/temp-dir.ts";
-import { fakeArgs, http, upstreams } from "../../support/upstream.ts";
+import { fakeArgs, http, listed } from "../../support/upstream.ts";
 import { until } from "../../support/until.ts";
 
 /** How a call ends whose caller's instance, which comes after the gateway's own, fails in its handshake. */
 async function failedStart(options: ServerOptions): Promise<Failure> {
-  await using set = upstreams([options]);
-  await set.settled();
+  await using set = await listed([options]);
   expect(set.status()[0]?.state).toBe("ready");
   return await rejectionOf(set.ask("a", "echo"));
 }
@@ -58,8 +57,7 @@ test.each(cuts)("a call whose connection is cut %s in its handshake did not run"
 test("a reading whose connection is cut in its handshake is asked again, a call of a tool is not", async () => {
   let handshakes = 0;
   using server = serveDying((request) => request.includes('"initialize"') && ++handshakes % 2 === 0 && { said: "" });
-  await using set = upstreams([http("a", server.url, { protocol: "legacy" })]);
-  await set.settled();
+  await using set = await listed([http("a", server.url, { protocol: "legacy" })]);
   const request = { method: "prompts/get", edits: { name: '"p"' } };
   expect((await set.ask("a", "p", {}, { request })).kind).toBe("result");
   expect(handshakes).toBe(3);
@@ -70,8 +68,7 @@ test("a reading whose connection is cut in its handshake is asked again, a call 
 test("a reading whose connection is cut each time is asked twice", async () => {
   let asked = 0;
   using server = serveDying((request) => request.includes('"prompts/get"') && ++asked > 0);
-  await using set = upstreams([http("a", server.url, { protocol: "legacy" })]);
-  await set.settled();
+  await using set = await listed([http("a", server.url, { protocol: "legacy" })]);
   const request = { method: "prompts/get", edits: { name: '"p"' } };
   expect((await rejectionOf(set.ask("a", "p", {}, { request }))).code).toBe("lost");
   expect(asked).toBe(2);
@@ -83,8 +80,7 @@ test("a call whose instance is still starting when the server is restarted did n
     if (method !== "initialize") return null;
     return server.of("initialize").length === 2 ? silent.promise : reply(id, { protocolVersion: "2025-11-25" });
   });
-  await using set = upstreams([http("a", server.url, { protocol: "legacy" })]);
-  await set.settled();
+  await using set = await listed([http("a", server.url, { protocol: "legacy" })]);
   const failed = rejectionOf(set.ask("a", "echo"));
   await until(() => server.of("initialize").length === 2, "the start of the caller's instance");
   await set.restart("a");
@@ -95,8 +91,7 @@ test("a call whose instance is still starting when the server is restarted did n
 test("a process that fails in its handshake is ended", async () => {
   const refusal = '{"jsonrpc":"2.0","id":1,"error":{"code":-32603,"message":"no"}}';
   const args = ["-c", `read -r line; echo '${refusal}'; cat`];
-  await using set = upstreams([stdioOptions.parse({ id: "a", command: "sh", args, protocol: "legacy" })]);
-  await set.settled();
+  await using set = await listed([stdioOptions.parse({ id: "a", command: "sh", args, protocol: "legacy" })]);
   expect(set.status()[0]?.reason).toContain("initialize: -32603 no");
   await until(() => set.events.some(({ type }) => type === "server.stopped"), "its end");
 });

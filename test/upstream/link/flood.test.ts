@@ -5,7 +5,7 @@ import { rejectionOf } from "../../support/failure.ts";
 import { event, events, isCall, reply, serve, text } from "../../support/mcp-server.ts";
 import { principal } from "../../support/principal.ts";
 import { TempDir } from "../../support/temp-dir.ts";
-import { fake, http, textOf, upstreams } from "../../support/upstream.ts";
+import { fake, http, listed, textOf } from "../../support/upstream.ts";
 import { until } from "../../support/until.ts";
 
 /** More than a minute's worth. */
@@ -18,8 +18,7 @@ for (const token of [undefined, "foreign"]) {
   test(`T12: a flood of ${ends ? "foreign progress ends" : "late progress leaves alone"} a shared server`, async () => {
     using at = new TempDir();
     const file = at.path("done");
-    await using set = upstreams([fake("a", [], { isolation: "shared" })]);
-    await set.settled();
+    await using set = await listed([fake("a", [], { isolation: "shared" })]);
     const other = set.ask("a", "slow", { ms: 1, file }, { who: principal("bob") });
     const outcome = ends ? rejectionOf(other) : other.then(textOf);
     expect(textOf(await set.ask("a", "pester", { times: flood, token }, { token: "1", emit: () => {} }))).toBe("done");
@@ -39,8 +38,7 @@ test("T12: over HTTP a flood of foreign progress ends the one request in whose s
     const answer = event({ jsonrpc: "2.0", id: message.id, result: text("ok") });
     return events(...Array.from({ length: flood }, () => progress("foreign")), answer);
   });
-  await using set = upstreams([http("a", server.url, { isolation: "shared" })]);
-  await set.settled();
+  await using set = await listed([http("a", server.url, { isolation: "shared" })]);
   const other = set.ask("a", "waits", {}, { who: principal("bob") });
   await until(() => server.of("tools/call").length === 1, "the other call");
   const failure = await rejectionOf(set.ask("a", "floods"));
@@ -53,8 +51,7 @@ test("T12: over HTTP a flood of foreign progress ends the one request in whose s
 const unread = { jsonrpc: "2.0", method: "notifications/message", params: { level: "info", data: "x" } };
 for (const said of [{ jsonrpc: "2.0", id: 1, method: "ping" }, unread]) {
   test(`T12: a server that says ${said.method} much more often than a minute has seconds for is ended`, async () => {
-    await using set = upstreams([fake("a")]);
-    await set.settled();
+    await using set = await listed([fake("a")]);
     // What a listener takes is counted too.
     set.onNotice(() => {});
     // Two, so that a log message is about none of them.
@@ -92,8 +89,7 @@ test("a server that pings without taking the answers gets only some at once, and
     const pings = Array.from({ length: 500 }, (_, id) => event({ jsonrpc: "2.0", id: `p${id}`, method: "ping" }));
     return events(...pings, event({ jsonrpc: "2.0", id: message.id, result: text("ok") }));
   });
-  await using set = upstreams([http("a", server.url)]);
-  await set.settled();
+  await using set = await listed([http("a", server.url)]);
   expect(textOf(await set.ask("a", "t"))).toBe("ok");
   await until(() => open === 64, "the answers");
   expect([most, set.status()[0]?.dropped]).toEqual([64, 500 - 64]);

@@ -5,7 +5,7 @@ import { subscriptionIdKey } from "../../../src/mcp/meta.ts";
 import { receive } from "../../../src/upstream/link/inbox.ts";
 import { OutsideCalls } from "../../../src/upstream/link/outside-calls.ts";
 import type { Purpose } from "../../../src/upstream/link/link.ts";
-import { fake, serveFake, textOf, upstreams } from "../../support/upstream.ts";
+import { fake, listed, serveFake, textOf } from "../../support/upstream.ts";
 import { until } from "../../support/until.ts";
 import { rejectionOf } from "../../support/failure.ts";
 import { exchangeOf, linkHost, linkRequest, settled } from "../../support/link-host.ts";
@@ -299,8 +299,7 @@ for (const flags of [[], ["--http"], ["--http", "--sse"]]) {
   test(`a batch of a server is its messages (${flags.join(" ") || "stdio"}), up to a limit`, async () => {
     const args = ["--revision", "2025-03-26", ...flags];
     await using remote = flags.length > 0 ? await serveFake(args) : null;
-    await using set = upstreams([remote?.options ?? fake("fake", args)]);
-    await set.settled();
+    await using set = await listed([remote?.options ?? fake("fake", args)]);
     const heard: string[] = [];
     const emit = (one: string): void => void heard.push(one);
     expect(textOf(await set.ask("fake", "batch", { logs: 2 }, { emit }))).toBe("batched");

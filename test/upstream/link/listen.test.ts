@@ -3,7 +3,6 @@ import { createServer, type Socket } from "node:net";
 import { once } from "node:events";
 import { faults } from "../../../src/upstream/faults.ts";
 import { readEvents } from "../../../src/upstream/http/event-stream.ts";
-import { holdGetStream } from "../../../src/upstream/http/get-stream.ts";
 import { ungreeted } from "../../../src/upstream/link/handshake.ts";
 import type { Link, LinkRequest } from "../../../src/upstream/link/link.ts";
 import { beginListen, holdListen } from "../../../src/upstream/link/listen.ts";
@@ -242,26 +241,4 @@ test("what came on a stream while the process stood still is read, however long 
   expect(await first).toBe("{}");
   expect(await reading).toMatchObject({ broken: null });
   child.kill();
-});
-
-test("a session's stream that falls silent is opened again after its last event, also while the server has not noticed", async () => {
-  using peer = await mute("retry: 1\nid: e7\ndata: {}\n\n");
-  const controller = new AbortController();
-  const asked: (string | null)[] = [];
-  const open = (lastId: string | null, signal: AbortSignal): Promise<Response> => {
-    asked.push(lastId);
-    if (asked.length === 2) return Promise.resolve(new Response(null, { status: 409 }));
-    return fetch(peer.url, { signal });
-  };
-  const reading = { longest: () => 1_000, silence: 50, received: () => {} };
-  const states: boolean[] = [];
-  const holding = holdGetStream(
-    { open, reading, refused: () => Promise.resolve(), signal: controller.signal },
-    (is) => void states.push(is),
-  );
-  await until(() => states.length >= 3, "the stream to be open again");
-  controller.abort();
-  await holding;
-  expect(asked.slice(0, 3)).toEqual([null, "e7", "e7"]);
-  expect(states.slice(0, 3)).toEqual([true, false, true]);
 });

@@ -71,7 +71,7 @@ test("a request that was given up before is not sent", async () => {
 
 test("a result of more bytes than a result may have is refused, one of as many is not", async () => {
   const { link, say } = open(false);
-  const { result } = linkHost.limits;
+  const { result } = linkHost.limits();
   const answers = [link.request(linkRequest()), rejectionOf(link.request(linkRequest()))];
   for (const [at, bytes] of [result, result + 1].entries())
     say({ id: at + 1, result: { a: "x".repeat(bytes - '{"a":""}'.length) } });

@@ -16,7 +16,7 @@ import {
   text,
 } from "../../support/mcp-server.ts";
 import { principal } from "../../support/principal.ts";
-import { http, textOf, upstreams } from "../../support/upstream.ts";
+import { http, listed, textOf, upstreams } from "../../support/upstream.ts";
 import { until } from "../../support/until.ts";
 
 for (const status of [301, 302, 303, 307, 308]) {
@@ -25,8 +25,7 @@ for (const status of [301, 302, 303, 307, 308]) {
     using server = serve((message) =>
       isCall(message) ? new Response(null, { status, headers: { location: collector.url } }) : null,
     );
-    await using set = upstreams([http("a", server.url, { headers: { "X-Api-Key": "secret" } })]);
-    await set.settled();
+    await using set = await listed([http("a", server.url, { headers: { "X-Api-Key": "secret" } })]);
     const failure = await rejectionOf(set.ask("a", "t"));
     expect(failure.code).toBe(status === 303 ? "upstream-protocol" : "upstream-down");
     expect(failure.message).toContain("redirects");
@@ -39,8 +38,7 @@ test.each(["sse", "websocket"])("S21: nor is it followed by %s", async (transpor
   using collector = serve(() => null);
   using server = serve(() => new Response(null, { status: 307, headers: { location: collector.url } }));
   const url = transport === "sse" ? server.url : server.url.replace("http", "ws");
-  await using set = upstreams([http("a", url, { transport, headers: { "X-Api-Key": "secret" } })]);
-  await set.settled();
+  await using set = await listed([http("a", url, { transport, headers: { "X-Api-Key": "secret" } })]);
   expect(set.status()[0]?.state).toBe("backoff");
   expect(server.seen.length).toBe(1);
   expect(collector.seen).toEqual([]);
@@ -81,8 +79,7 @@ test.each(statuses)("R61, T19: HTTP %i is %s", async (status, code, words) => {
   using server = serve((message) =>
     isCall(message) ? new Response(status === 204 ? null : `oh no \x1b[31m${"x".repeat(5_000)}`, { status }) : null,
   );
-  await using set = upstreams([http("a", server.url)]);
-  await set.settled();
+  await using set = await listed([http("a", server.url)]);
   const failure = await rejectionOf(set.ask("a", "t"));
   expect(failure.code).toBe(code as typeof failure.code);
   expect(failure.message).toContain(words);
@@ -96,15 +93,13 @@ test("T19: an answer that is no JSON, is of another request or has a wrong type 
     new Response("{", { headers: { "content-type": "application/json" } }),
   ];
   using server = serve((message) => (isCall(message) ? (bodies.pop() ?? null) : null));
-  await using set = upstreams([http("a", server.url)]);
-  await set.settled();
+  await using set = await listed([http("a", server.url)]);
   for (let i = 0; i < 3; i++) expect((await rejectionOf(set.ask("a", "t"))).code).toBe("upstream-protocol");
   expect(set.status()[0]?.dropped).toBeGreaterThan(0);
 });
 
 test("a server that is not there: nothing was executed", async () => {
-  await using set = upstreams([http("a", "http://127.0.0.1:9/")]);
-  await set.settled();
+  await using set = await listed([http("a", "http://127.0.0.1:9/")]);
   expect(set.status()[0]).toMatchObject({ state: "backoff", reason: "its address cannot be reached (ECONNREFUSED)" });
   expect((await rejectionOf(set.ask("a", "t"))).message).toContain("did not run");
 });
@@ -116,8 +111,7 @@ test("each principal has a session of its own, which is ended with it", async ()
       return reply(message.id, { protocolVersion: "2025-06-18" }, { "mcp-session-id": `s${++opened}` });
     return isCall(message) ? reply(message.id, text(request.headers.get("mcp-session-id") ?? "")) : null;
   });
-  const set = upstreams([http("a", server.url)]);
-  await set.settled();
+  const set = await listed([http("a", server.url)]);
   const sessions = new Map<string, string>();
   for (const who of ["alice", "bob", "alice", "bob"]) {
     const session = textOf(await set.ask("a", "t", {}, { who: principal(who) }));
@@ -135,8 +129,7 @@ test("FIELD T45: a server that loses every session is not asked for ever", async
     if (message.method === "initialize") return opens(message.id, "s");
     return isCall(message) ? new Response(null, { status: 404 }) : null;
   });
-  await using set = upstreams([http("a", server.url)]);
-  await set.settled();
+  await using set = await listed([http("a", server.url)]);
   expect((await rejectionOf(set.ask("a", "t"))).code).toBe("upstream-down");
   expect(server.of("tools/call").length).toBe(2);
 });
@@ -146,8 +139,7 @@ test("a tool's own error about a session is no lost session", async () => {
     if (message.method === "initialize") return opens(message.id, "s");
     return isCall(message) ? refusal(message.id, -32603, "browser session not found") : null;
   });
-  await using set = upstreams([http("a", server.url)]);
-  await set.settled();
+  await using set = await listed([http("a", server.url)]);
   expect(await set.ask("a", "t")).toMatchObject({ kind: "error", code: -32603 });
   expect(server.of("tools/call").length).toBe(1);
 });
@@ -158,8 +150,7 @@ test("a session id that could forge a header is refused", async () => {
       ? reply(message.id, { protocolVersion: "2025-11-25" }, { "mcp-session-id": "a b" })
       : null,
   );
-  await using set = upstreams([http("a", server.url)]);
-  await set.settled();
+  await using set = await listed([http("a", server.url)]);
   expect(set.status()[0]?.reason).toContain("session id");
 });
 
@@ -175,8 +166,7 @@ test("T19: a call on a connection that dies is not sent twice", async () => {
 test("an answer of many values that is within limits.result arrives", async () => {
   const rows = Array.from({ length: 20_000 }, (_, id) => ({ id, a: "x", b: null, c: true }));
   using server = serve((message) => (isCall(message) ? reply(message.id, { structuredContent: { rows } }) : null));
-  await using set = upstreams([http("a", server.url)]);
-  await set.settled();
+  await using set = await listed([http("a", server.url)]);
   expect(JSON.parse((await set.ask("a", "t")).text)).toEqual({ structuredContent: { rows } });
 });
 
@@ -184,8 +174,7 @@ test("T13, T19: an answer that says it is too long is not waited for, and a resu
   using endless = serveBeginning((id) => `{"jsonrpc":"2.0","id":${id},"result":{"x":"${"x".repeat(2 * 1024 ** 2)}`);
   using slightly = serve((message) => (isCall(message) ? reply(message.id, { x: "x".repeat(1024 ** 2) }) : null));
   for (const { url } of [endless, slightly]) {
-    await using set = upstreams([http("a", url)], { result: 1024 ** 2 });
-    await set.settled();
+    await using set = await listed([http("a", url)], { result: 1024 ** 2 });
     expect((await rejectionOf(set.ask("a", "t"))).code).toBe("result-too-large");
   }
 });
@@ -193,15 +182,13 @@ test("T13, T19: an answer that says it is too long is not waited for, and a resu
 test("T13: a stream without an event's end is cut", async () => {
   const chunk = "x".repeat(64 * 1024);
   using server = serve((message) => (isCall(message) ? openStream({ pull: (stream) => stream.enqueue(chunk) }) : null));
-  await using set = upstreams([http("a", server.url)], { result: 1024 ** 2 });
-  await set.settled();
+  await using set = await listed([http("a", server.url)], { result: 1024 ** 2 });
   expect((await rejectionOf(set.ask("a", "t"))).code).toBe("result-too-large");
 });
 
 test("T19: a stream that ends without an answer leaves the outcome open", async () => {
   using server = serve((message) => (isCall(message) ? events(": bye\n\n") : null));
-  await using set = upstreams([http("a", server.url)]);
-  await set.settled();
+  await using set = await listed([http("a", server.url)]);
   expect((await rejectionOf(set.ask("a", "t"))).code).toBe("lost");
 });
 
@@ -230,8 +217,7 @@ test("beyond 1024 calls in flight a server is overloaded, another is not", async
       : null,
   );
   using other = serve(() => null);
-  await using set = upstreams([http("a", server.url, { isolation: "shared" }), http("b", other.url)]);
-  await set.settled();
+  await using set = await listed([http("a", server.url, { isolation: "shared" }), http("b", other.url)]);
   const warm = set.ask("a", "t");
   await until(() => open.length === 1, "the first call");
   const calls = Array.from({ length: 1024 }, () =>
@@ -256,8 +242,7 @@ test("a modern server gets the mirrored headers, one connection for all callers,
       return reply(message.id, { resultType: "complete", supportedVersions: ["2026-07-28"] });
     return null;
   });
-  await using set = upstreams([http("a", server.url)]);
-  await set.settled();
+  await using set = await listed([http("a", server.url)]);
   expect(set.status()[0]).toMatchObject({ era: "modern", revision: "2026-07-28" });
   const inputSchema = { type: "object", properties: { region: { type: "string", "x-mcp-header": "Region" } } };
   for (const who of ["alice", "bob"]) {
@@ -281,8 +266,7 @@ test("a modern server gets the mirrored headers, one connection for all callers,
 
 test("a modern server is told what a caller's client knows, but to a legacy one it is to give no task", async () => {
   using server = serve(({ id, method }) => (method === "server/discover" ? discovers(id) : null));
-  await using set = upstreams([http("a", server.url, { protocol: "modern" })]);
-  await set.settled();
+  await using set = await listed([http("a", server.url, { protocol: "modern" })]);
   const more = { "com.acme/x": { n: 1 } };
   const declares = { own: 1, extensions: { ...more, "io.modelcontextprotocol/tasks": {} } };
   for (const era of ["modern", "legacy"] as const) await set.ask("a", "t", {}, { era, declares });
@@ -299,8 +283,7 @@ test("S13: a result of a type that was not asked for is refused, one of a declar
     if (message.method === "server/discover") return discovers(message.id);
     return isCall(message) ? reply(message.id, { resultType: type, requestState: "x" }) : null;
   });
-  await using set = upstreams([http("a", server.url)]);
-  await set.settled();
+  await using set = await listed([http("a", server.url)]);
   expect((await rejectionOf(set.ask("a", "t"))).code).toBe("upstream-protocol");
   expect(
     await set.ask("a", "t", {}, { declares: { extensions: { "io.modelcontextprotocol/tasks": {} } } }),
@@ -332,12 +315,10 @@ test("what is wrong with an answer is said in whole sentences, and of a list wit
   using server = serve((message) => {
     return message.method === "tools/list" ? refusal(message.id, -32603, "boom") : null;
   });
-  await using set = upstreams([http("a", server.url)]);
-  await set.settled();
+  await using set = await listed([http("a", server.url)]);
   expect(set.status()[0]?.reason).toBe("tools/list: boom");
   using busy = serve((message) => (message.method === "tools/list" ? new Response("", { status: 503 }) : null));
-  await using waiting = upstreams([http("c", busy.url)]);
-  await waiting.settled();
+  await using waiting = await listed([http("c", busy.url)]);
   expect(waiting.status()[0]?.reason).toBe('The server "c" is overloaded: HTTP 503.');
   using other = serve((message) => {
     const body = `{"jsonrpc":"2.0","id":${String(message.id)},"result":${result}}`;
@@ -361,8 +342,7 @@ test.each(["resources/read", "prompts/get", "tools/call"])(
   "whether it may have run is said of what acts only: %s",
   async (method) => {
     using server = serve((message) => (message.method === method ? new Response("oh no", { status: 500 }) : null));
-    await using set = upstreams([http("a", server.url)]);
-    await set.settled();
+    await using set = await listed([http("a", server.url)]);
     const { message } = await rejectionOf(set.ask("a", "x", {}, { request: { method, edits: {} } }));
     const acts = method === "tools/call" ? " The call may have run: check before you repeat it." : "";
     expect(message).toBe(`The server "a" broke the protocol: HTTP 500: oh no.${acts}`);

@@ -3,13 +3,12 @@ import { createMcpHandler, McpServer } from "@modelcontextprotocol/server";
 import { z } from "zod";
 import { stdioOptions } from "../../../src/upstream/options.ts";
 import { everythingCommand, everythingHttp } from "../../support/sdk-servers.ts";
-import { fake, http, paramsOf, textOf, toolNames, upstreams } from "../../support/upstream.ts";
+import { fake, http, listed, paramsOf, textOf, toolNames } from "../../support/upstream.ts";
 import { until } from "../../support/until.ts";
 
 test("server-everything over stdio: list, call, progress", async () => {
   const [command, ...args] = everythingCommand("stdio");
-  await using set = upstreams([stdioOptions.parse({ id: "e", command, args })]);
-  await set.settled();
+  await using set = await listed([stdioOptions.parse({ id: "e", command, args })]);
   expect(toolNames(set)).toContain("echo");
   expect(textOf(await set.ask("e", "echo", { message: "hello" }))).toBe("Echo: hello");
   const seen: string[] = [];
@@ -24,8 +23,7 @@ test("server-everything over stdio: list, call, progress", async () => {
 
 test("server-everything over streamable HTTP: sessions, streams, restart", async () => {
   await using first = await everythingHttp();
-  await using set = upstreams([http("e", first.url)]);
-  await set.settled();
+  await using set = await listed([http("e", first.url)]);
   expect(textOf(await set.ask("e", "echo", { message: "hello" }))).toBe("Echo: hello");
   await first[Symbol.asyncDispose]();
   await using _second = await everythingHttp(first.port);
@@ -49,8 +47,7 @@ for (const legacy of ["reject", "stateless"] as const) {
       { legacy },
     );
     const server = Bun.serve({ hostname: "127.0.0.1", port: 0, fetch: (request) => handler.fetch(request) });
-    await using set = upstreams([http("v2", server.url.href)]);
-    await set.settled();
+    await using set = await listed([http("v2", server.url.href)]);
     expect(set.status()[0]).toMatchObject({ state: "ready", era: "modern" });
     expect(toolNames(set)).toEqual(["add"]);
     expect(textOf(await set.ask("v2", "add", { a: 2, b: 3 }))).toBe("5");
@@ -59,7 +56,6 @@ for (const legacy of ["reject", "stateless"] as const) {
 }
 
 test("a modern stdio server is discovered on the same pipe", async () => {
-  await using set = upstreams([fake("m", ["--era", "modern"])]);
-  await set.settled();
+  await using set = await listed([fake("m", ["--era", "modern"])]);
   expect(set.status()[0]).toMatchObject({ era: "modern", revision: "2026-07-28" });
 });

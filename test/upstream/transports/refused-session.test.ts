@@ -1,7 +1,7 @@
 import { expect, test } from "bun:test";
 import type { Failure } from "../../../src/core/failure.ts";
 import { isCall, type Message, opens, refusal, serve } from "../../support/mcp-server.ts";
-import { http, textOf, upstreams } from "../../support/upstream.ts";
+import { http, listed, textOf, upstreams } from "../../support/upstream.ts";
 import { until } from "../../support/until.ts";
 
 /** A server that numbers its sessions; what it refuses in one, or of handshakes in session null, the test says. */
@@ -19,8 +19,7 @@ function serveSessions(refuse: (message: Message, session: string | null) => Res
 
 /** Calls of one caller, whose session is the second. */
 async function called(server: { url: string }) {
-  const set = upstreams([http("a", server.url, { getStream: "off", protocol: "legacy" })]);
-  await set.settled();
+  const set = await listed([http("a", server.url, { getStream: "off", protocol: "legacy" })]);
   const call = (): Promise<string> => set.ask("a", "t").then(textOf, ({ code }: Failure) => code);
   const calls = async (count: number): Promise<string[]> => {
     const said: string[] = [];

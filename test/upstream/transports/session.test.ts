@@ -14,7 +14,7 @@ import {
   text,
 } from "../../support/mcp-server.ts";
 import { principal } from "../../support/principal.ts";
-import { http, textOf, upstreams } from "../../support/upstream.ts";
+import { http, listed, textOf, upstreams } from "../../support/upstream.ts";
 import { until } from "../../support/until.ts";
 
 const legacy = { protocolVersion: "2025-11-25", capabilities: {} };
@@ -50,8 +50,7 @@ test.each(lost)(
       executed.push(session);
       return reply(message.id, text(session));
     });
-    await using set = upstreams([http("a", server.url, { getStream: "off" })]);
-    await set.settled();
+    await using set = await listed([http("a", server.url, { getStream: "off" })]);
     const call = async (who: string) => textOf(await set.ask("a", "t", {}, { who: principal(who) }));
     expect([await call("alice"), await call("bob")]).toEqual(["s2", "s3"]);
     const eight = Array.from({ length: 8 }, () => "s4");
@@ -70,8 +69,7 @@ test("FIELD T45: a session is opened again however often it is lost", async () =
     const session = request.headers.get("mcp-session-id") ?? "";
     return session === known ? reply(message.id, text(session)) : refusal(message.id, -32001, "Session not found", 404);
   });
-  await using set = upstreams([http("a", server.url, { getStream: "off" })]);
-  await set.settled();
+  await using set = await listed([http("a", server.url, { getStream: "off" })]);
   const sessions: string[] = [];
   for (let times = 0; times < 3; times++) {
     sessions.push(textOf(await set.ask("a", "t")));
@@ -99,8 +97,7 @@ test("R111 FIELD T45: a renewal that fails ends the instance, and the next one o
     busy = false;
     return new Response("busy", { status: 503 });
   });
-  await using set = upstreams([http("a", server.url, { getStream: "off" })]);
-  await set.settled();
+  await using set = await listed([http("a", server.url, { getStream: "off" })]);
   expect(textOf(await set.ask("a", "t"))).toBe("ok");
   opened++;
   busy = true;
@@ -121,8 +118,7 @@ test("R111 FIELD T45: a renewal that is never answered is a server that is down,
     renewing.resolve();
     return new Promise<Response>(() => {});
   });
-  await using set = upstreams([http("a", server.url, { getStream: "off", timeout: "300ms" })]);
-  await set.settled();
+  await using set = await listed([http("a", server.url, { getStream: "off", timeout: "300ms" })]);
   const refused = rejectionOf(set.ask("a", "t"));
   await renewing.promise;
   const waiting = rejectionOf(set.ask("a", "t"));
@@ -147,8 +143,7 @@ test("FIELD T45: a caller who gives up while its lost session is renewed does no
     }
     return session === "s2" && message.id !== undefined ? refusal(message.id, -32602, "Invalid session ID") : null;
   });
-  await using set = upstreams([http("a", server.url, { getStream: "off", isolation: "shared" })]);
-  await set.settled();
+  await using set = await listed([http("a", server.url, { getStream: "off", isolation: "shared" })]);
   const controller = new AbortController();
   const refused = set.ask("a", "t", {}, { controller });
   await renewing.promise;
@@ -171,8 +166,7 @@ test("FIELD T45: a server that gave no session and wants one now is given one", 
     const why = "Bad Request: Mcp-Session-Id header is required";
     return wants && !given && isCall(message) ? refusal(null, -32000, why, 400) : null;
   });
-  await using set = upstreams([http("a", server.url, { getStream: "off" })]);
-  await set.settled();
+  await using set = await listed([http("a", server.url, { getStream: "off" })]);
   expect(textOf(await set.ask("a", "t"))).toBe("ok");
   wants = true;
   expect(await Promise.all(["t", "t"].map(async (tool) => textOf(await set.ask("a", tool))))).toEqual(["ok", "ok"]);
@@ -190,8 +184,7 @@ test("FIELD T4: no session id of a caller is ever sent on", async () => {
 test("FIELD T18: health checks open no sessions, and all that were opened are ended", async () => {
   let opened = 0;
   using server = serve(({ method, id }) => (method === "initialize" ? opens(id, `s${++opened}`) : null));
-  const set = upstreams([{ ...http("a", server.url), healthCheck: 200 }]);
-  await set.settled();
+  const set = await listed([{ ...http("a", server.url), healthCheck: 200 }]);
   for (let i = 0; i < 5; i++) await set.ask("a", "t");
   await until(() => server.of("ping").length >= 5, "five health checks");
   // A check has to be answered before the next: on a busy machine one may be missed, and then the server is met anew.
@@ -204,8 +197,7 @@ test("FIELD T18: health checks open no sessions, and all that were opened are en
 test("FIELD T19: callers without a session share their principal's upstream session", async () => {
   let opened = 0;
   using server = serve(({ method, id }) => (method === "initialize" ? opens(id, `s${++opened}`) : null));
-  await using set = upstreams([http("a", server.url)]);
-  await set.settled();
+  await using set = await listed([http("a", server.url)]);
   await Promise.all(Array.from({ length: 50 }, () => set.ask("a", "t", {}, { era: "modern" })));
   expect(opened).toBe(2);
 });
@@ -237,8 +229,7 @@ test.each([
   async (method, dies, times, outcome) => {
     let asked = 0;
     using server = serveDying((request) => request.includes(`"method":"${method}"`) && ++asked <= dies);
-    await using set = upstreams([http("a", server.url, { protocol: "legacy" })]);
-    await set.settled();
+    await using set = await listed([http("a", server.url, { protocol: "legacy" })]);
     const asking = set.ask("a", "x", {}, { request: { method, edits: {} } });
     expect(
       await asking.then(
@@ -262,8 +253,7 @@ test("what was subscribed in a lost session is subscribed in the next one, and i
     }
     return isCall(message) && session === "s2" ? refusal(message.id, -32600, "Session not found") : null;
   });
-  await using set = upstreams([http("a", server.url)]);
-  await set.settled();
+  await using set = await listed([http("a", server.url)]);
   let updated = 0;
   await set.follow("a", "test://a", () => updated++);
   await set.ask("a", "t");
@@ -292,8 +282,7 @@ test("R111 FIELD T45: a session that is lost while nobody calls is found lost by
       },
     });
   });
-  await using set = upstreams([http("a", server.url)]);
-  await set.settled();
+  await using set = await listed([http("a", server.url)]);
   let updated = 0;
   await set.follow("a", "test://a", () => updated++);
   await until(() => set.status()[0]?.streams === 2, "both streams");
@@ -322,8 +311,7 @@ test.each([401, 429, 400, 503])(
       if (gets < 4) return new Response(null, { status });
       return openStream({ start: (one) => one.enqueue(":\n\n") });
     });
-    await using set = upstreams([http("a", server.url)]);
-    await set.settled();
+    await using set = await listed([http("a", server.url)]);
     await until(() => set.status()[0]?.streams === 1 && gets === 4, "the stream");
     expect(server.of("initialize").length).toBe(1);
   },
@@ -331,8 +319,7 @@ test.each([401, 429, 400, 503])(
 
 test("a server that may take a month is called, and asked neither for its health nor for its list meanwhile", async () => {
   using server = serve(() => null);
-  await using set = upstreams([http("a", server.url, { timeout: "30d", healthCheck: "30d", refresh: "30d" })]);
-  await set.settled();
+  await using set = await listed([http("a", server.url, { timeout: "30d", healthCheck: "30d", refresh: "30d" })]);
   for (let i = 0; i < 30; i++) expect(textOf(await set.ask("a", "t"))).toBe("ok");
   expect([server.of("ping").length, server.of("tools/list").length]).toEqual([0, 1]);
 });

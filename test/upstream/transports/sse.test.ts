@@ -4,7 +4,7 @@ import type { LinkHost, LinkRequest, Peer } from "../../../src/upstream/link/lin
 import { linkHost, linkRequest } from "../../support/link-host.ts";
 import { openSse } from "../../../src/upstream/transports/sse.ts";
 import { mostCourtesies } from "../../../src/upstream/http/wire.ts";
-import { http, textOf, upstreams } from "../../support/upstream.ts";
+import { http, listed, textOf } from "../../support/upstream.ts";
 import { type Message, openStream, type Stream, text } from "../../support/mcp-server.ts";
 import { rejectionOf } from "../../support/failure.ts";
 import { until } from "../../support/until.ts";
@@ -200,8 +200,7 @@ for (const transport of ["sse", "http"]) {
     async (status) => {
       using server = forgetfulServer(status);
       const options = http("a", server.url, { transport, timeout: "300ms" });
-      await using set = upstreams([{ ...options, healthCheck: 200 }]);
-      await set.settled();
+      await using set = await listed([{ ...options, healthCheck: 200 }]);
       const call = (): Promise<string> => set.ask("a", "t").then(textOf, ({ code }) => code);
       expect(await call()).toBe("ok");
       server.forget();
@@ -216,7 +215,6 @@ test.each([
   [503, "HTTP 503"],
 ])("an old stream that is answered with %i is told as what that means", async (status, reason) => {
   using server = Bun.serve({ hostname: "127.0.0.1", port: 0, fetch: () => new Response("no", { status }) });
-  await using set = upstreams([http("a", server.url.href, { transport: "sse" })]);
-  await set.settled();
+  await using set = await listed([http("a", server.url.href, { transport: "sse" })]);
   expect(set.status()[0]?.reason).toContain(reason);
 });

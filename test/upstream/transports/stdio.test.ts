@@ -3,7 +3,7 @@ import { expect, test } from "bun:test";
 import { existsSync, readdirSync, readFileSync, symlinkSync } from "node:fs";
 import type { Failure } from "../../../src/core/failure.ts";
 import { rejectionOf } from "../../support/failure.ts";
-import { fake, fakeArgs, jsonOf, textOf, upstreams } from "../../support/upstream.ts";
+import { fake, fakeArgs, jsonOf, listed, textOf, upstreams } from "../../support/upstream.ts";
 import { TempDir } from "../../support/temp-dir.ts";
 import { use } from "../../support/turns.ts";
 import { until } from "../../support/until.ts";
@@ -77,8 +77,7 @@ test("S36: arguments reach the program as they are, without a shell", async () =
 });
 
 test("a command that does not exist is an unavailable server with a reason", async () => {
-  await using set = upstreams([stdioOptions.parse({ id: "a", command: "/no/such/program" })]);
-  await set.settled();
+  await using set = await listed([stdioOptions.parse({ id: "a", command: "/no/such/program" })]);
   expect(set.status()[0]).toMatchObject({ state: "backoff", reason: expect.stringContaining("cannot be started") });
   const failure = await rejectionOf(set.ask("a", "echo"));
   expect(failure.code).toBe("upstream-down");
@@ -110,8 +109,7 @@ test("S10 T14: wrong, repeated and unsolicited answers reach nobody and are coun
 });
 
 test("T12: a late answer is dropped, never taken for another call's", async () => {
-  await using set = upstreams([fake("a", [], { timeout: "150ms", isolation: "shared" })]);
-  await set.settled();
+  await using set = await listed([fake("a", [], { timeout: "150ms", isolation: "shared" })]);
   await until(() => set.ask("a", "echo").catch(() => null), "an answer in time");
   expect((await rejectionOf(set.ask("a", "slow", { ms: 250, late: true }))).code).toBe("timeout");
   const slow = await rejectionOf(set.ask("a", "hang"));
@@ -127,8 +125,7 @@ test("a result that a program leaves behind is delivered, however much it says b
 });
 
 test("T15: a flood of stderr blocks nothing; the log is bounded, printable and without secrets", async () => {
-  await using set = upstreams([fake("a", ["--mode", "stderr-flood"], { env: { TOKEN: "canary-of-the-env" } })]);
-  await set.settled();
+  await using set = await listed([fake("a", ["--mode", "stderr-flood"], { env: { TOKEN: "canary-of-the-env" } })]);
   expect(set.status()[0]?.state).toBe("ready");
   const log = set.log("a").last(10_000).join("\n");
   expect(log.length).toBeLessThan(mib + 100_000);
@@ -141,10 +138,9 @@ test("T15: a flood of stderr blocks nothing; the log is bounded, printable and w
 test("the last words of a program are in its log, without a line end and in the midst of a flood", async () => {
   const flood = `yes 'debug: one of the very many lines that nobody will ever read' | head -n 60000 >&2`;
   const program = `read -r line; ${flood}; printf 'fatal: GITHUB_TOKEN is missing' >&2; exit 1`;
-  await using set = upstreams([
+  await using set = await listed([
     stdioOptions.parse({ id: "a", command: "sh", args: ["-c", program], protocol: "legacy" }),
   ]);
-  await set.settled();
   const log = set.log("a").last(10_000);
   expect(log.at(-1)).toEndWith(" fatal: GITHUB_TOKEN is missing");
   expect(log.filter((line) => line.includes("faster than the log takes them"))).not.toEqual([]);
@@ -157,8 +153,7 @@ function heldNow(): number {
 }
 
 test("T16: a child that does not read its input fills its queue, not our memory", async () => {
-  await using stopped = upstreams([fake("b", [], { isolation: "shared" })]);
-  await stopped.settled();
+  await using stopped = await listed([fake("b", [], { isolation: "shared" })]);
   const controller = new AbortController();
   const pid = Number(jsonOf(await stopped.ask("b", "count")).pid);
   process.kill(pid, "SIGSTOP");
@@ -180,15 +175,13 @@ test("T16: a child that does not read its input fills its queue, not our memory"
 }, 20_000);
 
 test("FIELD T37: lines that are no JSON are tolerated and counted", async () => {
-  await using set = upstreams([fake("a", ["--mode", "noise"])]);
-  await set.settled();
+  await using set = await listed([fake("a", ["--mode", "noise"])]);
   expect(set.status()[0]).toMatchObject({ state: "ready", dropped: 1 });
 });
 
 test.skipIf(!linux)("T17, FIELD T31: nothing of a stubborn process tree survives its end (needs Linux)", async () => {
   const run = `run-${crypto.randomUUID()}`;
-  const set = upstreams([fake("a", ["--mode", "stubborn"])], { run });
-  await set.settled();
+  const set = await listed([fake("a", ["--mode", "stubborn"])], { run });
   await until(() => marked(run).length >= 4, "the tree to grow");
   await set.close(0);
   expect(marked(run)).toEqual([]);
@@ -212,9 +205,8 @@ test.skipIf(!linux)("the reaper ends all children of a daemon that was killed (n
   const run = `run-${crypto.randomUUID()}`;
   const support = new URL("../../support/upstream.ts", import.meta.url).pathname;
   const code = `
-    import { fake, upstreams } from ${JSON.stringify(support)};
-    const set = upstreams([fake("a", ["--mode", "stubborn"]), fake("b")], { run: "${run}" });
-    await set.settled();
+    import { fake, listed } from ${JSON.stringify(support)};
+    const set = await listed([fake("a", ["--mode", "stubborn"]), fake("b")], { run: "${run}" });
     console.log("up");
     await Bun.sleep(60_000);`;
   const daemon = Bun.spawn([process.execPath, "-e", code], { stdout: "pipe" });
@@ -231,8 +223,7 @@ test.skipIf(!linux)("no child is started where its reaper cannot be (needs Linux
   const run = `run-${crypto.randomUUID()}`;
   const args = ["-c", `echo >> "${trace}"; exec "$@"`, "sh", process.execPath, ...fakeArgs()];
   const options = stdioOptions.parse({ id: "a", command: "sh", args, protocol: "legacy" });
-  await using set = upstreams([options], { run, program });
-  await set.settled();
+  await using set = await listed([options], { run, program });
   expect(set.status()[0]).toMatchObject({ state: "backoff", pids: [], reason: expect.stringContaining("ENOENT") });
   expect(await rejectionOf(set.ask("a", "echo"))).toMatchObject({ code: "upstream-down", detail: { ran: "no" } });
   expect([existsSync(trace), marked(run)]).toEqual([false, []]);

@@ -11,6 +11,7 @@ import {
   isCall,
   listening,
   type Message,
+  opens,
   openStream,
   reply,
   serve,
@@ -18,13 +19,11 @@ import {
   text,
   told,
 } from "../../support/mcp-server.ts";
-import { http, paramsOf, textOf, upstreams } from "../../support/upstream.ts";
+import { http, listed, paramsOf, textOf, upstreams } from "../../support/upstream.ts";
 import { until } from "../../support/until.ts";
 
 const withSession = (message: Message): Response | null =>
-  message.method === "initialize"
-    ? reply(message.id, { protocolVersion: "2025-11-25", capabilities: {} }, { "mcp-session-id": crypto.randomUUID() })
-    : null;
+  message.method === "initialize" ? opens(message.id, crypto.randomUUID()) : null;
 const answer = (id: unknown): string => event({ jsonrpc: "2.0", id, result: text("ok") });
 const progress = (progressToken: unknown, progress: number, message?: string): string =>
   told("notifications/progress", { progressToken, progress, message });
@@ -114,8 +113,7 @@ test.each(refused)(
   "FIELD T24: a server that answers GET with %s is connected and called all the same",
   async (_, get, times) => {
     using server = serve((message, request) => (request.method === "GET" ? get() : withSession(message)));
-    await using set = upstreams([http("a", server.url, { isolation: "shared" })]);
-    await set.settled();
+    await using set = await listed([http("a", server.url, { isolation: "shared" })]);
     expect(set.status()[0]?.state).toBe("ready");
     expect(textOf(await set.ask("a", "t"))).toBe("ok");
     expect(server.gets().length).toBe(2 * times);
@@ -131,10 +129,13 @@ test("getStream: off never asks, nor is anything asked without a session", async
   expect([server.gets(), sessionless.gets()]).toEqual([[], []]);
 });
 
-test("a session's stream that breaks is opened again after its last event, and told apart from calls", async () => {
+test("a session's stream that breaks is opened again after its last event, also while the server has not noticed, and told apart from calls", async () => {
   const open: Stream[] = [];
+  const resumed: string[] = [];
   const answered: Message[] = [];
   using server = serve((message, request) => {
+    const last = request.headers.get("last-event-id");
+    if (last !== null && resumed.push(last) === 1) return new Response(null, { status: 409 });
     if (request.method === "GET") return openStream({ start: (one) => void open.push(one) });
     if (message.method === undefined && message.id !== undefined) answered.push(message);
     return withSession(message);
@@ -151,7 +152,7 @@ test("a session's stream that breaks is opened again after its last event, and t
   expect(notices).toMatchObject([{ method: "notifications/message", params: '{"level":"info"}', owner: null }]);
   open[1]?.close();
   await until(() => open.length === 3, "the stream to be opened again");
-  expect(server.gets().at(-1)?.headers.get("last-event-id")).toBe("h2");
+  expect(resumed).toEqual(["h2", "h2"]);
 });
 
 test("what is asked on the session's stream is about the only call that runs", async () => {
@@ -218,8 +219,7 @@ test("FIELD T54: a modern server's listening stream that ends is opened again, a
     if (method !== "subscriptions/listen") return method === "initialize" ? new Response(null, { status: 404 }) : null;
     return listening(id, params?.["notifications"], (stream) => open.push({ id, stream }));
   });
-  await using set = upstreams([http("a", server.url)]);
-  await set.settled();
+  await using set = await listed([http("a", server.url)]);
   await until(() => open.length === 1, "the listening request");
   expect(server.of("subscriptions/listen")[0]?.message.params?.["notifications"]).toEqual({ toolsListChanged: true });
   tools = ["one", "two"];
@@ -274,8 +274,7 @@ test("a call is not kept alive beyond its longest time by progress", async () =>
       },
     });
   });
-  await using set = upstreams([http("a", server.url, { getStream: "off", timeout: "500ms", maxTimeout: "600ms" })]);
-  await set.settled();
+  await using set = await listed([http("a", server.url, { getStream: "off", timeout: "500ms", maxTimeout: "600ms" })]);
   await set.ask("a", "warm");
   expect((await rejectionOf(set.ask("a", "t", {}, { token: "1", emit: () => {} }))).code).toBe("timeout");
 });

@@ -2,7 +2,7 @@ import { expect, test } from "bun:test";
 import { readFileSync } from "node:fs";
 import { certificate, hasOpenssl } from "../../support/certificate.ts";
 import { TempDir } from "../../support/temp-dir.ts";
-import { http, upstreams } from "../../support/upstream.ts";
+import { http, listed } from "../../support/upstream.ts";
 
 test.skipIf(!hasOpenssl).each([
   ["http", "https", "TLS to it fails (DEPTH_ZERO_SELF_SIGNED_CERT)"],
@@ -21,8 +21,7 @@ test.skipIf(!hasOpenssl).each([
     };
     const server = Bun.serve({ hostname: "localhost", port: 0, tls, fetch });
     const url = `${scheme}://localhost:${server.port}/mcp`;
-    await using set = upstreams([http("a", url, { transport, headers: { "X-Key": "secret" } })]);
-    await set.settled();
+    await using set = await listed([http("a", url, { transport, headers: { "X-Key": "secret" } })]);
     expect(set.status()[0]).toMatchObject({ state: "backoff", reason: expect.stringContaining(says) });
     expect(heard).toEqual([]);
     await server.stop(true);
