@@ -83,7 +83,9 @@ const opening = "mcpgw/";
  */
 export async function appendCheckpoint(path: string, note: string): Promise<boolean> {
   await mkdir(dirname(path), { recursive: true, mode: 0o700 });
-  if (!opening.startsWith(await partOf(path, 0, opening.length))) {
+  const start = await partOf(path, 0, opening.length);
+  // A power cut may leave zeros of what was appended last.
+  if (!opening.startsWith(start.replaceAll("\0", ""))) {
     throw new Error(
       `${path} holds something other than checkpoints, and stays as it is: give them a file of their own`,
     );

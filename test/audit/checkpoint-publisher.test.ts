@@ -154,10 +154,11 @@ test("R9 a file that holds something other than checkpoints gets none, and stays
     await opened.broker.checkpoint();
     expect(opened.broker.health().checkpointFault).toContain(`${file} holds something other than checkpoints`);
     expect(readFileSync(file, "utf8")).toBe(text);
-    // One whose very first note was cut short is taken.
-    writeFileSync(file, "mcp");
+    // One whose very first note was cut short, as by a power cut, is taken.
+    const torn = "mcp".padEnd(300, "\0");
+    writeFileSync(file, torn);
     await until(() => opened.broker.health().checkpointFault === null, "the retry");
-    expect(readFileSync(file, "utf8")).toStartWith("mcp\n\nmcpgw/");
+    expect(readFileSync(file, "utf8")).toStartWith(`${torn}\n\nmcpgw/`);
   }
 });
 
