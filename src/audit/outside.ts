@@ -73,12 +73,23 @@ export async function notedChains(dir: string): Promise<string[]> {
 /** Stands between the notes of a file, and after the last one unless it was cut short. */
 const gap = "\n\n";
 
+/** How each checkpoint begins: with the origin of some installation. */
+const opening = "mcpgw/";
+
 /**
  * Appends a checkpoint to a file; resolves to whether the note before it was cut short, as by a power cut. Such a note
- * stays, since evidence is never removed, but is set apart, or the new note would be read as its end.
+ * stays, since evidence is never removed, but is set apart, or the new note would be read as its end. Throws for a file
+ * of another kind, which a note would damage.
  */
 export async function appendCheckpoint(path: string, note: string): Promise<boolean> {
   await mkdir(dirname(path), { recursive: true, mode: 0o700 });
+  const start = await partOf(path, 0, opening.length);
+  // A power cut may leave zeros of what was appended last.
+  if (!opening.startsWith(start.replaceAll("\0", ""))) {
+    throw new Error(
+      `${path} holds something other than checkpoints, and stays as it is: give them a file of their own`,
+    );
+  }
   const end = await tailOf(path, gap.length);
   const torn = end !== "" && end !== gap;
   await naming(path, appendFile(path, `${torn ? gap : ""}${note}\n`, { mode: 0o600, flush: true }));
@@ -96,11 +107,14 @@ export async function fileText(path: string): Promise<string | null> {
 }
 
 /** The end of a file, at most `bytes`; empty when there is none. */
-export async function tailOf(path: string, bytes: number): Promise<string> {
+export const tailOf = (path: string, bytes: number): Promise<string> => partOf(path, -bytes, bytes);
+
+/** As many bytes of a file as there are from `from` on, which counts from its end if it is negative. */
+async function partOf(path: string, from: number, bytes: number): Promise<string> {
   const info = await stat(path).catch(() => null);
   if (!info) return "";
   await using file = await open(path, "r");
-  const start = Math.max(0, info.size - bytes);
+  const start = from < 0 ? Math.max(0, info.size + from) : from;
   const reading = file.read(Buffer.alloc(Math.min(bytes, info.size)), 0, null, start);
   const { buffer, bytesRead } = await naming(path, reading);
   return buffer.toString("utf8", 0, bytesRead);

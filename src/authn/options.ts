@@ -18,7 +18,7 @@ export const keyOptions = z
     key: z.string().optional().describe("The key itself, as a reference: ${VAR}, ${file:PATH} or ${credential:NAME}."),
     keyHash: z
       .string()
-      .regex(keyHashForm, "write sha256: and 64 hexadecimal digits")
+      .regex(keyHashForm, "write sha256: and 64 hexadecimal digits in lower case")
       .optional()
       .describe("SHA-256 of the key instead of the key."),
     name: displayName,

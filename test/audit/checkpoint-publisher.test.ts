@@ -1,5 +1,14 @@
 import { expect, test } from "bun:test";
-import { existsSync, mkdirSync, readFileSync, rmSync, statSync, symlinkSync, truncateSync } from "node:fs";
+import {
+  existsSync,
+  mkdirSync,
+  readFileSync,
+  rmSync,
+  statSync,
+  symlinkSync,
+  truncateSync,
+  writeFileSync,
+} from "node:fs";
 import { join } from "node:path";
 import { gatherEvidence } from "../../src/audit/evidence.ts";
 import { checkpointFile } from "../../src/audit/outside.ts";
@@ -133,6 +142,24 @@ test("R9 a checkpoint that a power cut tore is no forgery: it is told and record
   expect(await verifyAt({ ...at, dir: outsideOf(at) }, { sources: [file] })).toMatchObject({ exit: 0, bad: null });
   expect(recordsOf(at).filter(({ type }) => type === "checkpoint.torn")).toHaveLength(3);
   expect(evidence.checkpoints.filter(({ source }) => source === file).length).toBeGreaterThanOrEqual(2);
+});
+
+test("R9 a file that holds something other than checkpoints gets none, and stays as it is", async () => {
+  using at = tempState();
+  for (const text of ["listen: {}\n", "SQLite format 3\0", "mcpgw\n\n"]) {
+    const file = join(at.root, "own-purpose");
+    writeFileSync(file, text);
+    await using opened = await openBroker(at, { checkpoints: [{ file }] });
+    await runCall(opened.broker);
+    await opened.broker.checkpoint();
+    expect(opened.broker.health().checkpointFault).toContain(`${file} holds something other than checkpoints`);
+    expect(readFileSync(file, "utf8")).toBe(text);
+    // One whose very first note was cut short, as by a power cut, is taken.
+    const torn = "mcp".padEnd(300, "\0");
+    writeFileSync(file, torn);
+    await until(() => opened.broker.health().checkpointFault === null, "the retry");
+    expect(readFileSync(file, "utf8")).toStartWith(`${torn}\n\nmcpgw/`);
+  }
 });
 
 /** Where a broker's checkpoints have got to, with these options; time passes and rounds are counted by hand. */
