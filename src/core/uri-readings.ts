@@ -39,8 +39,21 @@ export function readingsOfTemplate(template: string): Readings {
   return [tokens, ...[...forms].map(globTokens)];
 }
 
+/** Most characters beyond ASCII of a host: no name in DNS is longer (RFC 1035 §2.3.4). */
+const longestHost = 255;
+
+/**
+ * Whether the host of a URI is longer than any: parsers that put its combining marks in order take the square of their
+ * number.
+ */
+export function hasLongHost(uri: string): boolean {
+  const [, host = ""] = /^[^:]*:[/\\\s]*([^/?#\\]*)/.exec(uri) ?? [];
+  return host.length > longestHost && host.replaceAll(/\p{ASCII}+/gu, "").length > longestHost;
+}
+
 /** The texts for which a URI may be taken; null if nobody can tell. */
 function formsOf(uri: string): ReadonlySet<string> | null {
+  if (hasLongHost(uri)) return null;
   // Parsers drop spaces around a URI, also of one that WHATWG's refuses, as a file's with a port.
   const starts = new Set([uri, uri.trim(), URL.parse(uri)?.href ?? uri]);
   // Most programs find the host before they decode the rest, and it may end elsewhere in the decoded text.

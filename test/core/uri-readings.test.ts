@@ -52,6 +52,13 @@ describe("S27: no spelling of a URI gets around a rule", () => {
     for (const uri of ["file:///etc/passwd\u00a0", "\ufefffile:///etc/passwd"])
       expect([uri, takes("file:///etc/passwd", uri)]).toEqual([uri, null]);
   });
+  test("S23: a host longer than any, which takes a parser the square of its length, may be any other", () => {
+    const marked = (marks: number): string => `a${"\u0301\u0323".repeat(marks / 2)}`;
+    for (const start of ["https://", "https:", "https:\\\\", "HTTPS:/\t/", "file://me@"])
+      expect([start, takes("https://b/*", `${start}${marked(256)}/`)]).toEqual([start, null]);
+    expect(takes("https://b/*", `https://${marked(254)}/`)).toBe(false);
+    expect(takes("https://b/*", `https://b/${marked(256)}`)).toBe(true);
+  });
   test("a query does not hide a file", () => {
     expect(takes("file:///etc/passwd", "file:///etc/passwd?x")).toBe(null);
     expect(takes("file:///etc/passwd", "file:///etc/passwd#x")).toBe(null);
