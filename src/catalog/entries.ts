@@ -3,6 +3,7 @@ import { type ListName, lists } from "../core/lists.ts";
 import { canonicalName, plainRoute } from "../core/name.ts";
 import type { Missing } from "../core/ports.ts";
 import type { Listing } from "../core/upstream.ts";
+import { hasLongHost } from "../core/uri-readings.ts";
 import { assignNames, type Candidate, type Named, type NamedServer, type Why } from "./names.ts";
 import type { NamesOptions } from "./options.ts";
 import { indexTemplates, type Templates } from "./templates.ts";
@@ -58,7 +59,7 @@ export function gather(from: Gathering): Gathered {
   const resourceTemplates = named("resourceTemplates", (candidates) => assignUris(candidates));
   const templates = indexTemplates(resourceTemplates);
   // A list with a URI that does not parse, as `my_server://x`, is refused as a whole by clients in Python.
-  const rules = { claims: templates.claims(), isUri: (text: string) => URL.canParse(text) };
+  const rules = { claims: templates.claims(), isUri: (text: string) => !hasLongHost(text) && URL.canParse(text) };
   const resources = named("resources", (candidates) => assignUris(candidates, rules));
   return { entries: { tools, prompts, resources, resourceTemplates }, missing, templates };
 }

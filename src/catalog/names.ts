@@ -1,5 +1,5 @@
 import type { Prefix } from "../core/options.ts";
-import { canonicalName, ownServer, separator } from "../core/name.ts";
+import { canonicalName, ownServer, separator, splitCanonical } from "../core/name.ts";
 import { invisible } from "../core/text.ts";
 
 /** A server, and whether its names carry its id. */
@@ -67,16 +67,23 @@ function baseNames(candidates: readonly Candidate[], servers: readonly string[])
   return bases;
 }
 
-/** One of several that cannot be told apart, and up to three others of them, as words. */
-type Clash<T> = { readonly one: T; readonly others: string; readonly group: readonly T[] };
+/**
+ * One of several that cannot be told apart, up to three others of them, as words, and whether they are of several
+ * servers.
+ */
+type Clash<T> = { readonly one: T; readonly others: string; readonly ofSeveral: boolean };
 
 /** Finds what has the same key as something else: no wire name may lead to it, since chance decides which is first. */
 export function clashes<T extends { readonly canonical: string }>(all: readonly T[], keyOf: (one: T) => string) {
   return [...Map.groupBy(all, keyOf).values()].flatMap((group): Clash<T>[] => {
     if (group.length === 1) return [];
+    // Once for the whole group: a server may list thousands that look alike.
+    const names = [...new Set(group.map(({ canonical }) => canonical))];
+    const ofSeveral = new Set(names.map((name) => splitCanonical(name)?.server)).size > 1;
+    const first = names.slice(0, 4);
     return group.map((one) => {
-      const names = group.map(({ canonical }) => canonical).filter((each) => each !== one.canonical);
-      return { one, others: names.slice(0, 3).join(", ") || "another of its server", group };
+      const others = first.filter((each) => each !== one.canonical).slice(0, 3);
+      return { one, others: others.join(", ") || "another of its server", ofSeveral };
     });
   });
 }
@@ -98,9 +105,8 @@ export function assignNames(candidates: readonly Candidate[], max: number): Map<
     else open.push({ candidate, canonical, base, wire: fitName(base, canonical, max) });
   }
   const alike = [...clashes(open, ({ base }) => skeleton(base)), ...clashes(open, ({ wire }) => wire.toLowerCase())];
-  for (const { one, others, group } of alike) {
+  for (const { one, others, ofSeveral } of alike) {
     // A prefix tells apart what comes of several servers, not two names of one.
-    const ofSeveral = new Set(group.map(({ candidate }) => candidate.server)).size > 1;
     const remedy = `${ofSeveral ? "set prefix: always, or " : ""}rename one at its server`;
     named.set(one.candidate, {
       reason: `its name cannot be told from that of ${others}; ${remedy}`,

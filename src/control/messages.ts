@@ -1,4 +1,5 @@
 import { isObject } from "../core/json.ts";
+import { type ScanLimits, scan, Unscannable } from "../mcp/scan.ts";
 import { Refusal } from "./refusal.ts";
 
 // JSON-RPC 2.0, one message per line. A stream's events are notifications that name their request.
@@ -18,12 +19,17 @@ export const maxLine = 1 << 20;
 /** Longest answer a client accepts, in bytes: a listing may be long, and the daemon is trusted. */
 export const maxAnswer = 32 << 20;
 
+/** The arguments of a call stand as deep here as in MCP, so no `limits.depth` allows more. */
+const bounds: ScanLimits = { depth: 256, nodes: maxLine };
+
 /** Reads one line from a client; throws `parse-error` or `invalid-request`. */
 export function parseRequest(line: string): FromClient {
   let value: unknown;
   try {
+    scan(line, bounds);
     value = JSON.parse(line);
-  } catch {
+  } catch (error) {
+    if (error instanceof Unscannable) throw new Refusal("invalid-request", error.message);
     throw new Refusal(
       "parse-error",
       "this line is no JSON; the control socket speaks JSON-RPC 2.0, one message per line",

@@ -16,7 +16,7 @@ const control = /\p{Cc}/u;
 
 /**
  * The ways in which servers may read a URI: as written; with its percent-escapes decoded; as the WHATWG URL parser and
- * file systems read it; with its authority in lower case, without user and port, as the first folder of a path, or, if
+ * file systems read it; with its scheme and authority in lower case, without user and port, as the first folder of a path, or, if
  * it names a file, left out; a file also without a slash at its end. If one of these has a segment `.` or `..`, servers
  * differ, so anything below the authority may be meant; if the segments lead out of the authority, anything below the
  * scheme. A rule allows only if it holds for every reading, and denies if it holds for one.
@@ -39,27 +39,50 @@ export function readingsOfTemplate(template: string): Readings {
   return [tokens, ...[...forms].map(globTokens)];
 }
 
+/** Most characters beyond ASCII of a host: no name in DNS is longer (RFC 1035 §2.3.4). */
+const longestHost = 255;
+
+/**
+ * Whether the host of a URI is longer than any: parsers that put its combining marks in order take the square of their
+ * number.
+ */
+export function hasLongHost(uri: string): boolean {
+  const [, host = ""] = /^[^:]*:[/\\\s]*([^/?#\\]*)/.exec(uri) ?? [];
+  return host.length > longestHost && host.replaceAll(/\p{ASCII}+/gu, "").length > longestHost;
+}
+
 /** The texts for which a URI may be taken; null if nobody can tell. */
 function formsOf(uri: string): ReadonlySet<string> | null {
-  const forms = new Set([uri]);
+  if (hasLongHost(uri)) return null;
   // Parsers drop spaces around a URI, also of one that WHATWG's refuses, as a file's with a port.
-  for (const start of [uri, URL.parse(uri)?.href ?? uri.trim()]) {
-    let form = start;
-    for (let times = 0; form.includes("%"); times++) {
-      if (overlong.test(form)) return null;
-      const decoded = decode(form);
-      if (decoded === form) break;
-      if (times === mostDecodings) return null;
-      form = decoded;
-      forms.add(form);
-    }
-    const path = withoutQuery(singleSlashes(form));
+  const starts = new Set([uri, uri.trim(), URL.parse(uri)?.href ?? uri]);
+  // Most programs find the host before they decode the rest, and it may end elsewhere in the decoded text.
+  for (const form of [...starts].flatMap((start) => decodings(start) ?? [])) starts.add(bare(form)).add(local(form));
+  const forms = new Set([uri]);
+  for (const start of starts) {
+    const decoded = decodings(start);
+    if (!decoded) return null;
+    for (const form of decoded.slice(1)) forms.add(form);
+    const path = withoutQuery(singleSlashes(decoded.at(-1) ?? start));
     for (const one of new Set([path, withoutEnd(path)])) {
       const compared = lowered(joined(one));
       forms.add(one).add(compared).add(bare(compared)).add(local(compared));
     }
   }
   return [...forms].some((form) => control.test(form)) ? null : forms;
+}
+
+/** A text, and what it is after each decoding; null if it is encoded more often, or so that decoders differ. */
+function decodings(text: string): string[] | null {
+  const all = [text];
+  for (let form = text; form.includes("%"); all.push(form)) {
+    if (overlong.test(form)) return null;
+    const decoded = decode(form);
+    if (decoded === form) break;
+    if (all.length > mostDecodings) return null;
+    form = decoded;
+  }
+  return all;
 }
 
 /** Decodes percent-escapes once; escapes that are no UTF-8 stay. */
@@ -95,11 +118,11 @@ const placeholder = /(\$\{[^}]*\})/;
 /** Makes the first folder of the path the authority if there is none. */
 const joined = (uri: string): string => uri.replace(slashes, "$1//");
 
-/** Puts the authority into lower case. In a glob, placeholders stay as they are. */
+/** Puts scheme and authority into lower case. In a glob, placeholders stay as they are. */
 const lowered = (uri: string): string =>
   uri.replace(authority, (_, start: string, name: string) => {
     const parts = name.split(placeholder);
-    return start + parts.map((part, at) => (at % 2 === 0 ? part.toLowerCase() : part)).join("");
+    return start.toLowerCase() + parts.map((part, at) => (at % 2 === 0 ? part.toLowerCase() : part)).join("");
   });
 
 /** Removes user, port and the dot with which a host may end (RFC 1034 §3.1). */

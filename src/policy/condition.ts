@@ -73,9 +73,13 @@ const known = `args.…, principal.${names(principalFacts)}, source.${names(sour
 /** Stands for a value of which nobody knows which the server will read. */
 const unclear = Symbol("unclear");
 
+/** The beginning of a text that servers made with the official Python SDK take for the object or array in it. */
+const opensJson = /^\s*[[{]/;
+
 // Own properties only: a caller sends no `constructor`, and no length of an array.
 function walk(value: unknown, keys: readonly string[]): unknown {
   for (const key of keys) {
+    if (typeof value === "string" && opensJson.test(value)) return unclear;
     if (typeof value !== "object" || value === null) return undefined;
     if (Array.isArray(value) && !/^\d+$/.test(key)) return undefined;
     if (!Array.isArray(value) && isPosed(value, key)) return unclear;

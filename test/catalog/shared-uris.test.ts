@@ -65,3 +65,10 @@ describe("FIELD T13 no server draws to itself what callers read from another", (
     expect(lead(after, "resource", uri, { who: principal("key:other", ["admin"]) }).server).toBe("hm");
   });
 });
+
+test("S23: a URI whose host takes a parser the square of its length is offered by one that names its server", () => {
+  const uri = `https://a${"\u0301\u0323".repeat(128)}/`;
+  const catalog = buildCatalog({ odd: { resources: [uri, "https://a/"] } });
+  expect(ask(catalog, "resources").names).toEqual(["https://a/", `mcpgw+odd:${uri}`]);
+  expect(lead(catalog, "resource", `mcpgw+odd:${uri}`).name).toBe(uri);
+});

@@ -18,6 +18,29 @@ test("D15: a client that is turned away is told why, with a key or without", asy
   }
 });
 
+test("T21, T50: a line that nests without end is refused before it is parsed, which would hold up all callers", async () => {
+  using at = new TempDir();
+  const socket = at.path("control.sock");
+  const server = await listenWith(socket, {});
+  let text = "";
+  const peer = await Bun.connect({ unix: socket, socket: { data: (_socket, chunk) => void (text += String(chunk)) } });
+  const nested = (levels: number): string => `${"[".repeat(levels)}${"]".repeat(levels)}`;
+  // The message and its parameters are two levels more.
+  for (const levels of [254, 255])
+    peer.write(`{"jsonrpc":"2.0","id":${levels},"method":"unheard-of","params":{"deep":${nested(levels)}}}\n`);
+  await until(() => text.split("\n").length > 2, "two answers");
+  const answers = text
+    .trim()
+    .split("\n")
+    .map((line) => JSON.parse(line));
+  expect(answers.toSorted((a, b) => b.id - a.id)).toMatchObject([
+    { id: 254, error: { message: 'unknown operation "unheard-of"' } },
+    { id: null, error: { code: -32600, message: "The message is nested deeper than 256 levels; flatten it." } },
+  ]);
+  peer.end();
+  server.close();
+});
+
 test("T50: an id is of one request at a time, and a tunnel takes a connection of its own", async () => {
   let attached = 0;
   const attach = (): void => void attached++;

@@ -22,6 +22,11 @@ describe("S27: no spelling of a URI gets around a rule", () => {
     "file://%78/%65tc/passwd",
     "file:/etc/passwd",
     "FILE:///etc/passwd",
+    "FILE://x:80/etc/passwd",
+    "File://x y/etc/passwd",
+    "file://x%2f/%65tc/passwd",
+    "file://x%23/%65tc/passwd",
+    "file://x%252f/%65tc/passwd",
     "file:///x/../etc/passwd",
     "file:///srv/../etc/passwd",
     "file:///srv/%2e%2e/etc/passwd",
@@ -42,6 +47,17 @@ describe("S27: no spelling of a URI gets around a rule", () => {
   });
   test.each(spelled)("%j is not granted with another folder", (uri) => {
     expect(takes("file:///srv/*", uri)).not.toBe(true);
+  });
+  test("nor does a space beside it that only some programs drop", () => {
+    for (const uri of ["file:///etc/passwd\u00a0", "\ufefffile:///etc/passwd"])
+      expect([uri, takes("file:///etc/passwd", uri)]).toEqual([uri, null]);
+  });
+  test("S23: a host longer than any, which takes a parser the square of its length, may be any other", () => {
+    const marked = (marks: number): string => `a${"\u0301\u0323".repeat(marks / 2)}`;
+    for (const start of ["https://", "https:", "https:\\\\", "HTTPS:/\t/", "file://me@"])
+      expect([start, takes("https://b/*", `${start}${marked(256)}/`)]).toEqual([start, null]);
+    expect(takes("https://b/*", `https://${marked(254)}/`)).toBe(false);
+    expect(takes("https://b/*", `https://b/${marked(256)}`)).toBe(true);
   });
   test("a query does not hide a file", () => {
     expect(takes("file:///etc/passwd", "file:///etc/passwd?x")).toBe(null);
@@ -100,6 +116,13 @@ describe("S27: nor one that a server may take for a path from its authority on",
     "notes://x@private.:80/1",
     "notes://x@Private:80/1",
     "NOTES://private%2f1",
+    "NOTES://private:99999/1",
+    "notes://public%2f@private/1",
+    "notes://public%2f@%70rivate/1",
+    "notes://public%252f@private:80/1",
+    "notes://public%23@private/1",
+    "notes://public%3f@private/1",
+    "notes://public\\@private/1",
   ];
   test.each(spelled)("%j is met by a denial", (uri) => {
     for (const glob of ["notes://private/*", "notes://Private/*"]) expect(takes(glob, uri)).not.toBe(false);

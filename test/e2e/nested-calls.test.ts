@@ -76,6 +76,13 @@ test("R27, SEMANTICS 2: a stop of the gateway loses both", async () => {
   ]);
 });
 
+test("R27, T21: arguments as a text that nests without end are refused before they are parsed", async () => {
+  using place = new Place(config);
+  await using client = await opened(place);
+  const refused = await client.call("mcpgw__call", { tool: "fake:echo", arguments: `{"a":${"[".repeat(65)}` });
+  expect(textOf(refused)).toBe("The message is nested deeper than 64 levels; flatten it.");
+});
+
 test("R27, FIELD T13: links and what is said of a limit are as in a direct call", async () => {
   const link = { type: "resource_link", name: "listed", uri: "file:///listed" };
   using server = serve(({ id, method }) => {

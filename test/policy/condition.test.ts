@@ -200,6 +200,13 @@ const guarded: [law: string, when: Rule, args: unknown, outcome: string][] = [
   ["S27: and where only the other is there", { "args.force": { exists: true } }, { Force: true }, "deny"],
   ["S27: in letters beyond ASCII too", { "args.task": { exists: true } }, { "ta\u017f\u212a": 1 }, "deny"],
   ["S27: and within what a path leads through", { "args.a.b": { exists: true } }, { a: {}, A: { b: 1 } }, "deny"],
+  [
+    "S27: and within a text that a server may take for the object in it",
+    { "args.filter.table": { exists: true, eq: "users" } },
+    { filter: ' {"table":"users"}' },
+    "deny",
+  ],
+  ["any other text has no parts", { "args.filter.table": { exists: true } }, { filter: "table {}" }, "allow"],
   ["a key in another case that no condition is about", { "args.t": { eq: "u" } }, { t: "x", Q: 1, q: 2 }, "allow"],
   ["exists narrows a deny to what is there", { "args.table": { exists: true, eq: "users" } }, {}, "allow"],
 ];

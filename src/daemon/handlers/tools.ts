@@ -3,6 +3,7 @@ import { Refusal } from "../../control/refusal.ts";
 import type { ServerTool, ToolView } from "../../control/schemas.ts";
 import type { Call, Route, Viewpoint } from "../../core/call.ts";
 import { Failure } from "../../core/failure.ts";
+import { messageOf } from "../../core/error-text.ts";
 import { noCapabilities } from "../../core/inbound.ts";
 import { objectIn, parseObject } from "../../core/json.ts";
 import { ownServer } from "../../core/name.ts";
@@ -11,6 +12,7 @@ import { cut } from "../../core/text.ts";
 import { callByName, type Caller } from "../../gateway/call-by-name.ts";
 import { rawValue } from "../../mcp/json-text.ts";
 import { type Gateway, learnTools } from "../../gateway/gateway.ts";
+import { type ScanLimits, scan } from "../../mcp/scan.ts";
 import { errorTextOf, type Viewer } from "../../serve/gateway-tools.ts";
 
 /** A tool as operators and `list_tools` show it. */
@@ -63,11 +65,16 @@ export async function callTool(
 }
 
 async function run(gw: Gateway, tool: string, args: unknown, caller: Caller): Promise<Call> {
-  return callByName(gw, tool, typeof args === "string" ? objectText(args) : JSON.stringify(args), caller);
+  return callByName(gw, tool, typeof args === "string" ? objectText(args, gw.caps) : JSON.stringify(args), caller);
 }
 
 /** Returns a text that is one JSON object. It goes into a message as it is, so that every digit arrives as written. */
-function objectText(text: string): string {
+function objectText(text: string, limits: ScanLimits): string {
+  try {
+    scan(text, limits);
+  } catch (error) {
+    throw new Refusal("invalid", messageOf(error));
+  }
   if (parseObject(text)) return text;
   throw new Refusal("invalid", "the arguments are not one JSON object");
 }

@@ -1,3 +1,4 @@
+import { longestName } from "../../core/name.ts";
 import { isEventStream, isTooLarge, readEvents } from "../http/event-stream.ts";
 import { faults, quoted, reasonOf } from "../faults.ts";
 import { discard, faultOfError, faultOfStatus, shortText } from "../http/answer.ts";
@@ -85,9 +86,10 @@ class SsePipe implements Pipe {
    */
   #open(endpoint: string): void {
     const { url } = this.#spec;
-    const target = URL.canParse(endpoint, url) ? new URL(endpoint, url) : null;
+    // A parser can take the square of the length.
+    const target = endpoint.length <= longestName ? URL.parse(endpoint, url) : null;
     if (target?.origin !== new URL(url).origin) {
-      return this.#events.ended(`it names an endpoint of another origin: ${quoted(endpoint, this.#host.secrets())}`);
+      return this.#events.ended(`it names no endpoint of its own origin: ${quoted(endpoint, this.#host.secrets())}`);
     }
     this.#endpoint = target.href;
     void this.#flush();

@@ -355,12 +355,18 @@ test("auto: an endpoint where nothing speaks MCP says so", async () => {
   expect(set.status()[0]).toMatchObject({ state: "backoff", reason: expect.stringContaining("nothing speaks MCP") });
 });
 
-test("an old stream that names an endpoint elsewhere gets nothing", async () => {
+test.each([
+  ["elsewhere", (elsewhere: string) => elsewhere],
+  ["that takes a parser the square of its length", () => `/${"a".repeat(8192)}`],
+])("an old stream that names an endpoint %s gets nothing", async (_which, endpoint) => {
   using elsewhere = serve(() => null);
-  const stream = `event: endpoint\ndata: ${elsewhere.url}\n\n`;
+  const stream = `event: endpoint\ndata: ${endpoint(elsewhere.url)}\n\n`;
   using server = serve(() => new Response(stream, { headers: { "content-type": "text/event-stream" } }));
   await using set = await listed([http("a", server.url, { transport: "sse", headers: { "X-Key": "secret" } })]);
-  expect(set.status()[0]).toMatchObject({ state: "backoff", reason: expect.stringContaining("another origin") });
+  expect(set.status()[0]).toMatchObject({
+    state: "backoff",
+    reason: expect.stringContaining("no endpoint of its own origin"),
+  });
   expect(elsewhere.seen).toEqual([]);
 });
 
