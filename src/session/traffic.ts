@@ -1,5 +1,5 @@
 import { type Logger, silent } from "../core/log.ts";
-import { Unread } from "./unread.ts";
+import { Unread } from "../core/unread.ts";
 
 /** The traffic between the gateway and its clients besides calls, one per process: counters, for metrics only. */
 export class Traffic {
