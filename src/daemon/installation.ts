@@ -1,4 +1,4 @@
-import { dirname } from "node:path";
+import { dirname, join, sep } from "node:path";
 import { unusableFiles } from "../config/files.ts";
 import { loadConfig, type Loaded, loadOwnParts, loadTags, type OwnParts } from "../config/load.ts";
 import { findOverrides } from "../config/overrides.ts";
@@ -8,10 +8,12 @@ import {
   findConfig,
   type Flags,
   resolvePaths,
+  stateDir,
   thisHost,
   type Host,
   type Paths,
 } from "../config/paths.ts";
+import type { Problem } from "../config/problem.ts";
 import { Refusal } from "../control/refusal.ts";
 import { loadingFrom } from "./loading.ts";
 
@@ -58,9 +60,18 @@ export function openOwnParts(options: FindOptions, host: Host): OwnInstallation 
 
 /** Loads this file, with the flags and the environment on top. Throws ConfigError. */
 export function loadAt(path: string, options: Omit<FindOptions, "local">, host: Host = thisHost()): Loaded {
-  return loadConfig(path, {
+  const loaded = loadConfig(path, {
     ...loadingFrom(dirname(path), host.env),
     overrides: findOverrides(host, options),
     ...(options.starts ? { unusable: unusableFiles } : {}),
   });
+  return { ...loaded, warnings: [...loaded.warnings, ...withinState(loaded, stateDir(host, loaded.config))] };
+}
+
+function withinState({ config, locate }: Loaded, state: string): Problem[] {
+  const message =
+    "is in the state directory: whoever can write there has the key of the log, and could remove its checkpoints too; keep them elsewhere";
+  return config.audit.checkpoints.flatMap(({ file }, index) =>
+    file.startsWith(join(state, sep)) ? locate({ path: ["audit", "checkpoints", index, "file"], message }) : [],
+  );
 }
