@@ -69,9 +69,10 @@ export function loadAt(path: string, options: Omit<FindOptions, "local">, host: 
 }
 
 function withinState({ config, locate }: Loaded, state: string): Problem[] {
-  const message =
-    "is in the state directory: whoever can write there has the key of the log, and could remove its checkpoints too; keep them elsewhere";
-  return config.audit.checkpoints.flatMap(({ file }, index) =>
-    file.startsWith(join(state, sep)) ? locate({ path: ["audit", "checkpoints", index, "file"], message }) : [],
-  );
+  const why =
+    "whoever can write there has the key of the log, and could remove its checkpoints too: keep them elsewhere";
+  return config.audit.checkpoints.flatMap(({ file }, index) => {
+    const message = `${file} is in the state directory; ${why}`;
+    return file.startsWith(join(state, sep)) ? locate({ path: ["audit", "checkpoints", index, "file"], message }) : [];
+  });
 }
