@@ -1,17 +1,9 @@
-/** The issues that exist; a row can be promised by no other. */
-export const issues = {
-  2: "One binary that governs real tool calls",
-  3: "The whole protocol, both eras, nothing lost in between",
-} as const;
-type Issue = keyof typeof issues;
-
 /**
- * `done`: proved by passing tests whose names carry the row's id, and each fragment of `tests` besides. `later`: an
- * issue promises it. `open`: none does yet, and no test carries its id.
+ * `done`: proved by passing tests whose names carry the row's id, and each fragment of `tests` besides. `open`: not
+ * promised yet, and no test carries its id.
  */
 type State =
   | { readonly state: "done"; readonly tests: readonly string[] }
-  | { readonly state: "later"; readonly issue: Issue }
   | { readonly state: "open"; readonly why: string };
 
 export type Requirement = { readonly title: string; readonly is: State };

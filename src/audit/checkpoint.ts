@@ -40,42 +40,68 @@ export function originsIn(text: string): Iterable<string> {
   return text.matchAll(note).map(([, origin = ""]) => origin);
 }
 
-/**
- * Every checkpoint in a text whose origin is `wanted`, in order; anything else in the text is skipped. Signatures,
- * which take time, are checked one at a time.
- */
+type Wanted = (origin: string) => boolean;
+
+/** Every checkpoint in a text whose origin is `wanted`, in order; anything else in the text is skipped. */
 export function* parseCheckpoints(
   text: string,
   publicKey: Uint8Array,
-  wanted: (origin: string) => boolean = () => true,
+  wanted: Wanted = () => true,
 ): Generator<FoundCheckpoint> {
-  const isSigned = signatureCheck(publicKey);
+  const key = publicKeyObject(publicKey);
+  for (const { checkpoint, body, signatures } of notesIn(text, publicKey, wanted))
+    yield { ...checkpoint, signed: signatures.some((one) => verify(null, body, key, one)) };
+}
+
+/** Signatures that are checked at once. */
+const batch = 32;
+
+/** The same of a text that may have many; other threads check the signatures, and this one does other work meanwhile. */
+export async function* checkpointsIn(
+  text: string,
+  publicKey: Uint8Array,
+  wanted: Wanted,
+): AsyncGenerator<FoundCheckpoint> {
+  const key = await crypto.subtle.importKey("raw", Buffer.from(publicKey), "Ed25519", false, ["verify"]);
+  const checked = async ({ checkpoint, body, signatures }: Note): Promise<FoundCheckpoint> => {
+    const checks = signatures.map((one) => crypto.subtle.verify("Ed25519", key, one, body));
+    return { ...checkpoint, signed: (await Promise.all(checks)).includes(true) };
+  };
+  let running: Promise<FoundCheckpoint>[] = [];
+  for (const found of notesIn(text, publicKey, wanted)) {
+    if (running.push(checked(found)) < batch) continue;
+    yield* await Promise.all(running);
+    running = [];
+  }
+  yield* await Promise.all(running);
+}
+
+/** A checkpoint, what of it is signed, and the signatures of the key under its name that are not checked yet. */
+type Note = { readonly checkpoint: Checkpoint; readonly body: Bytes; readonly signatures: readonly Bytes[] };
+type Bytes = Uint8Array<ArrayBuffer>;
+
+function* notesIn(text: string, publicKey: Uint8Array, wanted: Wanted): Generator<Note> {
   for (const [, origin = "", size = "", root = "", extension = "", signatures = ""] of text.matchAll(note)) {
     if (!wanted(origin)) continue;
     const body = Buffer.from(`${origin}\n${size}\n${root}\n${extension}`);
     const at = Date.parse(/^signed (\S+)$/m.exec(extension)?.[1] ?? "");
+    const id = keyId(origin, publicKey);
     yield {
-      origin,
-      size: Number(size),
-      root: Uint8Array.fromBase64(root),
-      at: Number.isNaN(at) ? null : at,
-      signed: isSigned(body, origin, signatures),
+      checkpoint: {
+        origin,
+        size: Number(size),
+        root: Uint8Array.fromBase64(root),
+        at: Number.isNaN(at) ? null : at,
+      },
+      body,
+      signatures: signatures.split("\n").flatMap((line) => {
+        const [, signer, blob = ""] = line.split(" ");
+        const bytes = Buffer.from(blob, "base64");
+        const isOwn = signer === origin && id.every((byte, index) => bytes[index] === byte);
+        return isOwn ? bytes.subarray(id.length) : [];
+      }),
     };
   }
-}
-
-/** Tells of a note's text whether one of the signatures under it was made with this key, under this name. */
-function signatureCheck(publicKey: Uint8Array): (body: Buffer, name: string, signatures: string) => boolean {
-  const key = publicKeyObject(publicKey);
-  return (body, name, signatures) => {
-    const id = keyId(name, publicKey);
-    return signatures.split("\n").some((line) => {
-      const [, signer, blob = ""] = line.split(" ");
-      if (signer !== name) return false;
-      const bytes = Buffer.from(blob, "base64");
-      return id.every((byte, at) => bytes[at] === byte) && verify(null, body, key, bytes.subarray(id.length));
-    });
-  };
 }
 
 function publicKeyObject(raw: Uint8Array): KeyObject {

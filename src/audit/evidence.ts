@@ -1,7 +1,7 @@
 import { existsSync } from "node:fs";
 import { basename, dirname, isAbsolute, resolve } from "node:path";
 import { setImmediate } from "node:timers/promises";
-import { originOf, originsIn, parseCheckpoints } from "./checkpoint.ts";
+import { checkpointsIn, originOf, originsIn } from "./checkpoint.ts";
 import { onThisHost, textsIn } from "./evidence-files.ts";
 import { fileText, notedChains, publicKeyFile, readHead } from "./outside.ts";
 import { installOf, parsePublicKey } from "./signing-key.ts";
@@ -31,8 +31,6 @@ export type Gathered = {
   optionsFor(chain: string): Promise<VerifyOptions>;
 };
 
-/** Signatures that are checked before other work of the thread gets its turn; takes a few milliseconds. */
-const batch = 32;
 /** Checkpoints that are only looked at, at a stretch. */
 const stretch = 1000;
 
@@ -141,10 +139,7 @@ async function lookInto(text: string, from: Provenance, publicKey: Uint8Array): 
     if (read % stretch === 0) await setImmediate();
   }
   const checkpoints: OutsideCheckpoint[] = [];
-  for (const checkpoint of parseCheckpoints(text, publicKey, wanted)) {
-    checkpoints.push({ ...checkpoint, ...provenance });
-    if (checkpoints.length % batch === 0) await setImmediate();
-  }
+  for await (const found of checkpointsIn(text, publicKey, wanted)) checkpoints.push({ ...found, ...provenance });
   const isForeign = (found: string): boolean => chainOf(found, install) === null;
   const foreign = origins.values().find(isForeign) ?? null;
   return { ...from, origins: [...origins], checkpoints, own: !origins.values().every(isForeign), foreign };

@@ -94,14 +94,17 @@ function headsHome(host: Host, state: string): string {
   return given.find((path) => basename(path) === "mcpgw-heads") ?? join(dirname(defaultState(host)), "mcpgw-heads");
 }
 
+/** The state directory. */
+export const stateDir = (host: Host, { state }: Chosen): string =>
+  state ? resolve(host.cwd, state) : defaultState(host);
+
 /**
  * State directory, control socket and heads. A state directory other than the default contains its socket, so that two
  * installations of one user never share one.
  */
 export function resolvePaths(host: Host, chosen: Chosen = {}): Paths {
-  const usual = defaultState(host);
-  const state = chosen.state ? resolve(host.cwd, chosen.state) : usual;
-  const own = state === usual ? defaultSocket(host, state) : join(state, "control.sock");
+  const state = stateDir(host, chosen);
+  const own = state === defaultState(host) ? defaultSocket(host, state) : join(state, "control.sock");
   const socket = chosen.socket ? resolve(host.cwd, chosen.socket) : own;
   if (Buffer.byteLength(socket) > maxSocketPath) {
     throw new Error(

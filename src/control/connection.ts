@@ -37,11 +37,12 @@ export class ControlConnection {
   #onLine: ((line: string) => void) | null = null;
   #onClose: ((why: null) => void) | null = null;
   readonly #reader: LineReader;
-  #tunnelled = false;
   #key: string | null = null;
   #closed = false;
   /** Whether the peer has sent anything valid. */
   active = false;
+  /** Whether it is a tunnel by now. */
+  tunnelled = false;
 
   /** `end` closes the socket once everything sent is out, or `patience` ms have passed. */
   constructor(options: ConnectionOptions, outbox: SocketWriter, end: (patience: number) => void) {
@@ -49,11 +50,11 @@ export class ControlConnection {
     this.#outbox = outbox;
     this.#end = end;
     this.#reader = new LineReader({
-      max: () => (this.#tunnelled ? options.tunnelLine() : maxLine),
-      onLine: (line) => (this.#tunnelled ? this.#onLine?.(line) : this.#control(line)),
+      max: () => (this.tunnelled ? options.tunnelLine() : maxLine),
+      onLine: (line) => (this.tunnelled ? this.#onLine?.(line) : this.#control(line)),
       onOverflow: (head) => {
         // The end that serves the tunnel refuses the line, under the id of its message.
-        if (this.#tunnelled) this.#onLine?.(head);
+        if (this.tunnelled) this.#onLine?.(head);
         else this.#fail(new Refusal("invalid-request", `a line is longer than ${maxLine} bytes`));
       },
     });
@@ -121,10 +122,12 @@ export class ControlConnection {
     const outcome = await dispatch(this.#options.handlers, method, params, ctx);
     if (!areEvents(outcome)) return this.#answer(id, outcome);
     for await (const value of outcome) {
-      // A slow reader holds up the source, which loses nothing or bounds what waits and counts the rest.
-      await this.#outbox.drained();
-      if (ctx.signal.aborted) return;
-      this.#outbox.send(event(id, value));
+      // A slow reader holds up the source, which loses nothing or bounds what waits and counts the rest. Other streams
+      // of the connection may have waited too, and taken all the room.
+      do {
+        await this.#outbox.drained();
+        if (ctx.signal.aborted) return;
+      } while (!this.#outbox.send(event(id, value)));
     }
     this.#answer(id, {});
   }
@@ -152,7 +155,7 @@ export class ControlConnection {
       },
     };
     await this.#options.handlers.attach(ctx, tunnel);
-    this.#tunnelled = true;
+    this.tunnelled = true;
     outbox.unbound();
     this.#answer(id, {});
   }

@@ -4,6 +4,7 @@ import { within } from "../core/wait.ts";
 import { peerCredentials, type PeerCredentials } from "../core/libc.ts";
 import type { Logger } from "../core/log.ts";
 import { Intake, piecesOf } from "../core/turns.ts";
+import { Unread } from "../core/unread.ts";
 import { type ConnectionOptions, ControlConnection } from "./connection.ts";
 import { refusal } from "./messages.ts";
 import { SocketWriter } from "./socket-writer.ts";
@@ -19,6 +20,8 @@ export type ControlOptions = Omit<ConnectionOptions, "peer"> & {
   readonly maxConnections?: number;
   /** How soon a new connection has to say something, ms. */
   readonly silence?: number;
+  /** Bytes that may wait for all connections of one user but tunnels, which are bounded for each principal. */
+  readonly maxUnread?: number;
 };
 
 /** A listening control socket. */
@@ -41,6 +44,8 @@ type Served = {
   readonly intake: Intake<Uint8Array>;
   /** Hangs up on a peer that says nothing. */
   readonly timer: Timer;
+  /** What it holds counts no more. */
+  readonly uncount: () => void;
 };
 /** `served` is null for a peer that is turned away. */
 type State = { readonly outbox: SocketWriter; served: Served | null };
@@ -83,12 +88,17 @@ const heldBy = (uid: number, open: Set<Socket>): number =>
   [...open].filter(({ data: { served } }) => served?.uid === uid).length;
 
 function opener(options: ControlOptions, open: Set<Socket>) {
-  const { maxConnections = 256, silence = 10_000 } = options;
+  const { maxConnections = 256, silence = 10_000, maxUnread = 4 * maxQueued } = options;
   const rights = rightsOf(options);
+  const unread = new Unread((user, bytes) => {
+    const facts = { uid: Number(user), bytes };
+    options.log.warn("a control connection was cut off, as its user left too much unread", facts, user);
+  });
   return (socket: Socket): void => {
-    const outbox = new SocketWriter(socket, maxQueued);
-    socket.data = { outbox, served: null };
     const who = peerOf(socket, options.log);
+    const user = String(who?.uid);
+    const outbox = new SocketWriter(socket, maxQueued, () => unread.bound(user, maxUnread));
+    socket.data = { outbox, served: null };
     if (!who) return turnAway(socket, new Refusal("denied", "the calling process cannot be identified"));
     const peer = { ...who, access: accessOf(who, rights) };
     const stranger = refusePeer(who);
@@ -114,7 +124,12 @@ function opener(options: ControlOptions, open: Set<Socket>) {
     const timer = setTimeout(() => {
       if (!connection.active) socket.terminate();
     }, silence);
-    socket.data.served = { uid: who.uid, connection, intake, timer };
+    const drop = (): void => {
+      connection.closed();
+      socket.terminate();
+    };
+    const uncount = unread.add(user, { queued: () => (connection.tunnelled ? 0 : outbox.queued), drop });
+    socket.data.served = { uid: who.uid, connection, intake, timer, uncount };
   };
 }
 
@@ -169,6 +184,7 @@ function bind(options: ControlOptions, open: Set<Socket>) {
     const served = socket.data?.served;
     if (!served) return;
     clearTimeout(served.timer);
+    served.uncount();
     served.intake.end(() => served.connection.closed());
   };
   // Set before bind: with a chmod afterwards, everybody could connect for a moment.

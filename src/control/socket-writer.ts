@@ -8,11 +8,13 @@ export class SocketWriter {
   #bytes = 0;
   #waiting: (() => void)[] = [];
   #closed = false;
+  readonly #onWait: () => void;
 
-  /** At most `max` bytes may wait. */
-  constructor(socket: Writable, max: number) {
+  /** At most `max` bytes may wait; `onWait` is called whenever more has to. */
+  constructor(socket: Writable, max: number, onWait: () => void = () => {}) {
     this.#socket = socket;
     this.#max = max;
+    this.#onWait = onWait;
   }
 
   /** Bytes that the kernel has not taken yet. */
@@ -34,6 +36,7 @@ export class SocketWriter {
     this.#bytes += data.length;
     // Lines that wait already go first, once the socket drains.
     if (this.#queue.length === 1) this.flush();
+    if (this.#bytes > 0) this.#onWait();
     return true;
   }
 

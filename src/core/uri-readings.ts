@@ -16,10 +16,11 @@ const control = /\p{Cc}/u;
 
 /**
  * The ways in which servers may read a URI: as written; with its percent-escapes decoded; as the WHATWG URL parser and
- * file systems read it; with its scheme and authority in lower case, without user and port, as the first folder of a path, or, if
- * it names a file, left out; a file also without a slash at its end. If one of these has a segment `.` or `..`, servers
- * differ, so anything below the authority may be meant; if the segments lead out of the authority, anything below the
- * scheme. A rule allows only if it holds for every reading, and denies if it holds for one.
+ * file systems read it; without a fragment; with its scheme and authority in lower case, without user and port, as the
+ * first folder of a path, or, if it names a file, left out; a file also without a slash at its end. If one of these has
+ * a segment `.` or `..`, servers differ, so anything below the authority may be meant; if the segments lead out of the
+ * authority, anything below the scheme. A rule allows only if it holds for every reading, and denies if it holds for
+ * one.
  */
 export function readingsOf(uri: string): Readings {
   const forms = formsOf(uri);
@@ -34,7 +35,7 @@ export function readingsOfTemplate(template: string): Readings {
   const { tokens } = readTemplate(template);
   const written = tokens.join("");
   const compared = lowered(joined(written));
-  const forms = new Set([compared, bare(compared), local(compared, "*")]);
+  const forms = new Set([compared, bare(compared), local(compared, "*"), rootedAtHost(compared)]);
   forms.delete(written);
   return [tokens, ...[...forms].map(globTokens)];
 }
@@ -64,9 +65,14 @@ function formsOf(uri: string): ReadonlySet<string> | null {
     if (!decoded) return null;
     for (const form of decoded.slice(1)) forms.add(form);
     const path = withoutQuery(singleSlashes(decoded.at(-1) ?? start));
-    for (const one of new Set([path, withoutEnd(path)])) {
+    for (const one of new Set([path, withoutEnd(path), withoutFragment(path)])) {
       const compared = lowered(joined(one));
-      forms.add(one).add(compared).add(bare(compared)).add(local(compared));
+      forms
+        .add(one)
+        .add(compared)
+        .add(bare(compared))
+        .add(local(compared))
+        .add(rootedAtHost(joined(one)));
     }
   }
   return [...forms].some((form) => control.test(form)) ? null : forms;
@@ -106,6 +112,9 @@ function singleSlashes(uri: string): string {
 /** A file URI has no query (RFC 8089), and programs that open one drop it. */
 const withoutQuery = (uri: string): string => (/^file:/i.test(uri) ? uri.replace(/[?#].*$/s, "") : uri);
 
+/** Programs that fetch a URI, or take it apart, leave its fragment to whoever asked (RFC 3986 §3.5). */
+const withoutFragment = (uri: string): string => uri.replace(/#.*$/s, "");
+
 /** Many programs drop the slash at the end of a path when they resolve it, and so open the file. */
 const withoutEnd = (uri: string): string => uri.replace(/^(file:\/\/[^/]*\/.+)\/$/is, "$1");
 
@@ -143,6 +152,9 @@ const bare = (uri: string): string =>
 const local = (uri: string, open = ""): string =>
   uri.replace(/^(file:\/\/)([^/]*)/i, (_, start: string, host: string) => start + (host.includes("*") ? open : ""));
 
+/** Makes the host of a file the first folder of its path: Python 3.13 opens `//host/path` for `file://host/path`. */
+const rootedAtHost = (uri: string): string => uri.replace(/^(file:\/\/)(?=[^/])/i, "$1/");
+
 function allBelow(uri: string): GlobTokens {
   const fixed = leavesAuthority(uri)
     ? uri.replace(/^([^:]*:\/\/).*$/s, "$1")
@@ -166,7 +178,7 @@ function leavesAuthority(uri: string): boolean {
 
 /**
  * The forms of a glob over URIs: as written; as servers may read it; with its first folder as authority, with and
- * without user and port; without the host of a file.
+ * without user and port, and these without a fragment; without the host of a file, and with it as the first folder.
  */
 type UriGlob<Form> = readonly [written: Form, read: Form, ...others: Form[]];
 
@@ -177,7 +189,10 @@ export function formsOfGlob<Form>(glob: string, compile: (text: string) => Form)
   // The glob may end within the port: then any path may follow.
   const [, host] = /^([^/]*\/\/[^/]*):\d*\*$/.exec(folder) ?? [];
   const others = host === undefined ? [folder, bare(folder)] : [folder, bare(host), `${bare(host)}/*`];
-  const further = new Set([...others, local(folder, "*")]).difference(new Set([glob, read]));
+  const files = [local(folder, "*"), rootedAtHost(folder)];
+  // A file's name may have that sign, and a grant of it is none of the file that is named by what stands before.
+  const whole = /^file:/i.test(folder) ? [] : others.map(withoutFragment);
+  const further = new Set([...others, ...whole, ...files]).difference(new Set([glob, read]));
   const written = compile(glob);
   return [written, read === glob ? written : compile(read), ...[...further].map(compile)];
 }

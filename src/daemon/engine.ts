@@ -1,4 +1,3 @@
-import { join, sep } from "node:path";
 import { KeyError } from "../authn/entry.ts";
 import type { Loaded } from "../config/load.ts";
 import { ConfigError } from "../config/problem.ts";
@@ -100,7 +99,7 @@ export async function startEngine(options: EngineOptions): Promise<Engine> {
     upstreams: () => built.upstreams,
     loaded: () => loaded,
     loadedAt: () => loadedAt,
-    warnings: () => [...warningsOf(loaded, built), ...withinState(loaded, stores.paths.state)],
+    warnings: () => warningsOf(loaded, built),
     inFlight: (principal) => limits.inFlight.of(principal),
     async replace(next, actor) {
       const made = build(next, built);
@@ -128,14 +127,6 @@ export async function startEngine(options: EngineOptions): Promise<Engine> {
 function asRoot({ servers }: Loaded["config"]): string[] {
   if (process.getuid?.() !== 0 || !servers.some((server) => "command" in server && server.enabled)) return [];
   return ["the gateway runs as root, and so does every server that is a program: run it as a user of its own"];
-}
-
-function withinState({ config }: Loaded, state: string): string[] {
-  const why =
-    "whoever can write there has the key of the log, and could remove its checkpoints too: keep them elsewhere";
-  return config.audit.checkpoints
-    .filter(({ file }) => file.startsWith(join(state, sep)))
-    .map(({ file }) => `${file} is in the state directory; ${why}`);
 }
 
 const loadedEvent = ({ file, digest, config }: Loaded, { gateway }: Built, actor: string): AuditEvent => ({

@@ -76,7 +76,11 @@ function trafficGauges({ running, traffic }: Engine): Family[] {
     gauge("mcpgw_sessions", "Open legacy sessions.", () => traffic.sessions),
     gauge("mcpgw_streams", "Open event streams and WebSockets.", () => traffic.streams),
     gauge("mcpgw_client_requests", "Requests to clients that wait for an answer.", () => traffic.asked),
-    counter("mcpgw_notifications_lost_total", "Notifications that a client was too slow for.", () => traffic.lost),
+    counter(
+      "mcpgw_notifications_lost_total",
+      "Notifications that a client was too slow or away too long for.",
+      () => traffic.lost,
+    ),
     counter("mcpgw_client_answers_stray_total", "Answers of clients to nothing they were asked.", () => traffic.stray),
     counter(
       "mcpgw_connections_refused_total",

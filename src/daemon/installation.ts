@@ -1,8 +1,9 @@
-import { dirname } from "node:path";
+import { dirname, join, sep } from "node:path";
 import { unusableFiles } from "../config/files.ts";
 import { loadConfig, type Loaded } from "../config/load.ts";
 import { findOverrides } from "../config/overrides.ts";
-import { findConfig, type Flags, resolvePaths, thisHost, type Host, type Paths } from "../config/paths.ts";
+import { findConfig, type Flags, resolvePaths, stateDir, thisHost, type Host, type Paths } from "../config/paths.ts";
+import type { Problem } from "../config/problem.ts";
 import { Refusal } from "../control/refusal.ts";
 import { loadingFrom } from "./loading.ts";
 
@@ -27,9 +28,19 @@ type LoadFlags = Flags & { readonly starts?: boolean };
 
 /** Loads this file, with the flags and the environment on top. Throws ConfigError. */
 export function loadAt(path: string, flags: LoadFlags, host: Host = thisHost()): Loaded {
-  return loadConfig(path, {
+  const loaded = loadConfig(path, {
     ...loadingFrom(dirname(path), host.env),
     overrides: findOverrides(host, flags),
     ...(flags.starts ? { unusable: unusableFiles } : {}),
+  });
+  return { ...loaded, warnings: [...loaded.warnings, ...withinState(loaded, stateDir(host, loaded.config))] };
+}
+
+function withinState({ config, locate }: Loaded, state: string): Problem[] {
+  const why =
+    "whoever can write there has the key of the log, and could remove its checkpoints too: keep them elsewhere";
+  return config.audit.checkpoints.flatMap(({ file }, index) => {
+    const message = `${file} is in the state directory; ${why}`;
+    return file.startsWith(join(state, sep)) ? locate({ path: ["audit", "checkpoints", index, "file"], message }) : [];
   });
 }

@@ -131,7 +131,9 @@ function openUpstreams({ config, foundations, local, previous }: BuildOptions, v
     limits: config.limits,
     client: { name: config.gateway.name, version: self.version },
     record: (event) =>
-      void audit.recordEvent(event).catch((error: unknown) => log.warn("event not recorded", { cause: String(error) })),
+      void audit.recordEvent(event).catch((error: unknown) => {
+        log.warn("event not recorded", { type: event.type, cause: String(error) }, event.type);
+      }),
     askSession: (question, signal) => askSession(foundations, question, signal),
     canAskSession: (session, owner) => foundations.notifier.reach(session)?.who.id === owner,
     previous: previous?.upstreams ?? null,

@@ -64,8 +64,9 @@ type Written = Pick<Inbound, "params" | "text" | "spans">;
 export function paramHeaders(inputSchema: Tool["inputSchema"], call: Written): Record<string, string> {
   const headers: Record<string, string> = {};
   for (const { name, path } of headerNames(inputSchema).headers) {
-    const value = fieldText(valueAt(call.params.arguments, path), call, path);
-    if (value !== null) headers[`Mcp-Param-${name}`] = encodeHeader(value);
+    const value = valueAt(call.params.arguments, path);
+    const field = fieldText(value, call, path) ?? roundedText(value);
+    if (field !== null) headers[`Mcp-Param-${name}`] = encodeHeader(field);
   }
   return headers;
 }
@@ -111,12 +112,16 @@ function valueAt(args: unknown, path: readonly string[]): unknown {
 }
 
 /** Whether parsing may have changed an integer. */
-const isRounded = (value: unknown): boolean =>
+const isRounded = (value: unknown): value is number =>
   typeof value === "number" && !Number.isSafeInteger(value) && (Number.isInteger(value) || !Number.isFinite(value));
 
+/** The digits of the integer that a server in Python takes a number such as 1e30 for, which refuses it without. */
+const roundedText = (value: unknown): string | null =>
+  isRounded(value) && Number.isFinite(value) ? String(BigInt(value)) : null;
+
 /**
- * The text of an argument in a header; null if no header can repeat it: absent, not primitive, or a number too large
- * and not written in digits alone. Servers in Python compare every digit.
+ * The text of an argument in a header; null if it has none of its own: absent, not primitive, or a number too large and
+ * not written in digits alone. Servers in Python compare every digit.
  */
 function fieldText(value: unknown, { text, spans }: Written, path: readonly string[]): string | null {
   if (typeof value === "string") return value;

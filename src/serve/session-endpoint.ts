@@ -48,7 +48,7 @@ function stream(context: HttpContext, request: HttpRequest, own: Own): Response 
   // was cut off: they would come back to an empty one for ever, and open it as another stream outside of calls.
   if (log.endedBy(after)) return new Response(null, { status: 204 });
   const stream: EventStream = openStream(context, own.who, () => log.leave(stream));
-  log.readBy(stream, after);
+  context.traffic.lost += log.readBy(stream, after);
   // There are clients that come back again only with an id that they had from the stream which was cut off last.
   if (takesPriming(session)) log.prime();
   return stream.response;
@@ -79,7 +79,7 @@ function listen(context: HttpContext, request: HttpRequest, { who, session }: Ow
     stream.close();
     throw error;
   }
-  log.readBy(stream, after);
+  context.traffic.lost += log.readBy(stream, after);
   if (takesPriming(session)) log.prime();
   return stream.response;
 }

@@ -33,9 +33,10 @@ export async function openSession(
 /** Stops the instances that were started for a session that has ended, and records the end. */
 export function finishSession({ audit, upstreams, log }: Gateway, session: Session, reason: SessionEnd): void {
   upstreams.endSession(session.id);
+  const type = "session.close";
   audit
-    .recordEvent({ type: "session.close", ...ownerOf(session), facts: { session: sessionName(session), reason } })
-    .catch((error: unknown) => log.warn("event not recorded", { cause: String(error) }));
+    .recordEvent({ type, ...ownerOf(session), facts: { session: sessionName(session), reason } })
+    .catch((error: unknown) => log.warn("event not recorded", { type, cause: String(error) }, type));
 }
 
 const ownerOf = ({ owner: actor, consumer, key }: Session) => ({ actor, consumer, key });

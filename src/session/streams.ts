@@ -103,15 +103,20 @@ export class StreamLog {
     this.#finish();
   }
 
-  /** Sends the reader the kept events after number `after`, then all further events; closes the previous reader. */
-  readBy(reader: Reader, after = this.#last): void {
+  /**
+   * Sends the reader the kept events after number `after`, then all further events; closes the previous reader. Returns
+   * how many after that number are kept no more.
+   */
+  readBy(reader: Reader, after = this.#last): number {
     const before = this.#reader;
     this.#reader = reader;
     before?.close();
     // Stream 0 has ended only as long as nobody reads it.
     if (!this.#drop) this.endedAt = null;
-    for (const { n, event } of this.#kept) if (n > after) reader.write(event, true);
+    const kept = this.#kept.filter(({ n }) => n > after);
+    for (const { event } of kept) reader.write(event, true);
     if (this.endedAt !== null) this.#finish();
+    return Math.max(0, this.#last - after - kept.length);
   }
 
   /** The reader has gone, unless it was replaced; its client may come back. `now`: until then the stream has ended. */

@@ -1,5 +1,5 @@
 import { type Logger, silent } from "../core/log.ts";
-import { Unread } from "./unread.ts";
+import { Unread } from "../core/unread.ts";
 
 /** The traffic between the gateway and its clients besides calls, one per process: counters, for metrics only. */
 export class Traffic {
@@ -9,7 +9,7 @@ export class Traffic {
   streams = 0;
   /** Requests to clients that are not answered yet. */
   asked = 0;
-  /** Notifications that were dropped because a client was too slow. */
+  /** Notifications that were dropped because a client was too slow, or away for too long. */
   lost = 0;
   /** Answers of clients to no open question. */
   stray = 0;

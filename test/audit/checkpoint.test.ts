@@ -3,7 +3,7 @@ import { generateKeyPairSync } from "node:crypto";
 import { writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { sha256 } from "../../src/audit/chain.ts";
-import { originOf, originsIn, parseCheckpoints, signCheckpoint } from "../../src/audit/checkpoint.ts";
+import { checkpointsIn, originOf, originsIn, parseCheckpoints, signCheckpoint } from "../../src/audit/checkpoint.ts";
 import { gatherEvidence } from "../../src/audit/evidence.ts";
 import {
   generateSigningKey,
@@ -63,6 +63,18 @@ for (const [name, text] of Object.entries(forgeries)) {
     expect([...parseCheckpoints(text, key.publicKey)].map(({ signed }) => signed)).toEqual([false]);
   });
 }
+
+test("A14 A15 checkpoint: of many each is found as signed or not in its order, where other threads check that too", async () => {
+  const lines = note.trimEnd().split(" ");
+  const long = note.replace(lines.at(-1) ?? "", Buffer.alloc(90, lines.at(-1), "base64").toString("base64"));
+  const all = [note, ...Object.values(forgeries), long];
+  const text = Array.from({ length: 100 }, (_, n) => all[(n * 7) % all.length]).join("\n");
+  for (const publicKey of [key.publicKey, other.publicKey, new Uint8Array(32).fill(0xfb)]) {
+    const found = [...parseCheckpoints(text, publicKey)];
+    expect(found).toHaveLength(100);
+    expect(await Array.fromAsync(checkpointsIn(text, publicKey, () => true))).toEqual(found);
+  }
+});
 
 test("checkpoint: a note that was cut short is none, wherever; those before and after it are read", () => {
   for (let length = 1; length < note.length - 2; length++) {

@@ -19,11 +19,12 @@ test("D15: a client that is turned away is told why, with a key or without", asy
 });
 
 test("T21, T50: a line that nests without end is refused before it is parsed, which would hold up all callers", async () => {
-  using at = new TempDir();
-  const socket = at.path("control.sock");
-  const server = await listenWith(socket, {});
+  await start({});
   let text = "";
-  const peer = await Bun.connect({ unix: socket, socket: { data: (_socket, chunk) => void (text += String(chunk)) } });
+  const peer = await Bun.connect({
+    unix: socket(),
+    socket: { data: (_socket, chunk) => void (text += String(chunk)) },
+  });
   const nested = (levels: number): string => `${"[".repeat(levels)}${"]".repeat(levels)}`;
   // The message and its parameters are two levels more.
   for (const levels of [254, 255])
@@ -37,8 +38,6 @@ test("T21, T50: a line that nests without end is refused before it is parsed, wh
     { id: 254, error: { message: 'unknown operation "unheard-of"' } },
     { id: null, error: { code: -32600, message: "The message is nested deeper than 256 levels; flatten it." } },
   ]);
-  peer.end();
-  server.close();
 });
 
 test("T50: an id is of one request at a time, and a tunnel takes a connection of its own", async () => {

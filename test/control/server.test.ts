@@ -2,6 +2,7 @@ import { describe, expect, test } from "bun:test";
 import { chmodSync, chownSync, mkdirSync, writeFileSync } from "node:fs";
 import { attach, connect } from "../../src/control/client.ts";
 import type { Input } from "../../src/control/api.ts";
+import type { ServedTunnel } from "../../src/control/contract.ts";
 import { Refusal, Unreachable } from "../../src/control/refusal.ts";
 import { silent } from "../../src/core/log.ts";
 import { until } from "../support/until.ts";
@@ -153,7 +154,7 @@ describe("T50: what a bad peer sends", () => {
   });
 
   test("connections have a cap, and a silent one does not count for ever", async () => {
-    await start({}, { maxConnections: 8, silence: 50 });
+    await start({}, { maxConnections: 8, silence: 500 });
     const talking = await connect(socket(), { version: "1" });
     const peers = await Promise.all(Array.from({ length: 7 }, raw));
     const late = await raw();
@@ -177,6 +178,58 @@ describe("T50: what a bad peer sends", () => {
     peer.resume();
     await until(() => peer.closed(), "the connection closed");
     expect(peer.lines().length).toBeLessThan(12);
+  });
+
+  test("of many that read nothing those of one user that hold the most are cut off, a tunnel never, and the log says so", async () => {
+    const lines = ["x".repeat(3 << 20)];
+    const cut: unknown[] = [];
+    const log = { ...silent, warn: (message: string, facts?: object) => void cut.push({ message, ...facts }) };
+    let tunnel: ServedTunnel | null = null;
+    const attaching = (_ctx: unknown, opened: ServedTunnel) => Promise.resolve(void (tunnel = opened));
+    await start({ "servers.logs": () => ({ lines }), attach: attaching }, { log, maxUnread: 24 << 20 });
+    const attached = await attach(socket(), { version: "1" });
+    attached.pause();
+    for (let sent = 0; sent < 10; sent++) (tunnel as ServedTunnel | null)?.send(lines[0] ?? "");
+    const peers = await Promise.all(Array.from({ length: 10 }, raw));
+    for (const peer of peers) {
+      peer.pause();
+      peer.send('{"jsonrpc":"2.0","id":1,"method":"servers.logs","params":{"id":"a"}}\n');
+    }
+    // Eight times 3 MiB, less what the kernel has taken, are within the bound, so two of ten have to go.
+    await until(() => cut.length === 2, "two are cut off");
+    for (const peer of peers) peer.resume();
+    await until(() => peers.filter((peer) => peer.lines()[0]?.endsWith("}")).length === 8, "eight are answered");
+    const bytes = expect.any(Number);
+    const message = "a control connection was cut off, as its user left too much unread";
+    expect(cut).toEqual([1, 2].map(() => ({ message, uid: process.getuid?.(), bytes })));
+    expect((tunnel as ServedTunnel | null)?.queued).toBeGreaterThan(25 << 20);
+    attached.close();
+    for (const peer of peers) peer.end();
+  });
+
+  test("streams of one connection that wait for its reader together lose nothing", async () => {
+    const line = "x".repeat(22 << 20);
+    const open = Promise.withResolvers<void>();
+    let asked = 0;
+    await start({
+      async *"servers.follow"() {
+        asked++;
+        await open.promise;
+        yield { line };
+      },
+    });
+    const client = await connect(socket(), { version: "1" });
+    const read = async (): Promise<number> => {
+      let length = 0;
+      for await (const event of client.stream("servers.follow", { id: "a" }))
+        length += "line" in event ? event.line.length : 0;
+      return length;
+    };
+    const all = Promise.all([read(), read(), read()]);
+    await until(() => asked === 3, "three streams");
+    open.resolve();
+    expect(await all).toEqual([line.length, line.length, line.length]);
+    client.close();
   });
 
   test("requests of one connection have a cap, as long as they run", async () => {

@@ -253,6 +253,15 @@ test.skipIf(!mayBecomeNobody)(
   },
 );
 
+test("R39 config check warns of checkpoints beside the key that signs them", async () => {
+  using place = new Place({ audit: { checkpoints: [{ file: "kept.cp" }, { file: "state/kept.cp" }] } });
+  const { stderr } = await place.cli(["config", "check"]);
+  expect(stderr).toContain(
+    `audit.checkpoints[1].file: ${place.path("state/kept.cp")} is in the state directory; whoever`,
+  );
+  expect(stderr).not.toContain("audit.checkpoints[0]");
+});
+
 test("R17 config check outside of the unit says what stands in for systemd's credentials, and that does", async () => {
   const headers = { authorization: "Bearer ${credential:crm-token}" };
   using place = new Place({ servers: [{ id: "crm", url: "https://crm.example/mcp", headers }] });

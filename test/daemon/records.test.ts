@@ -1,10 +1,12 @@
 import { expect, test } from "bun:test";
-import { auditLog } from "../../src/daemon/handlers/audit.ts";
+import { setImmediate } from "node:timers/promises";
+import { auditHandlers, auditLog } from "../../src/daemon/handlers/audit.ts";
 import { pages, records } from "../../src/daemon/handlers/records.ts";
 import { openChain } from "../../src/store/sqlite/chain.ts";
 import { tempState } from "../support/audit.ts";
 import { rowsOf } from "../suites/store.ts";
 import { archiveAt } from "../support/archive.ts";
+import { use } from "../support/turns.ts";
 
 test("R8 a log longer than a page is read whole, each record once, with what is added meanwhile", async () => {
   using at = tempState();
@@ -41,4 +43,49 @@ test("R8 R25 an answer that holds the newest records only says that there are ol
   };
   expect(await answer(3)).toEqual([[5, 4, 3], true]);
   expect(await answer(5)).toEqual([[5, 4, 3, 2, 1], false]);
+});
+
+test("R25 answers of thousands of records are read one after the other, and in turns with what else there is to do", async () => {
+  using at = tempState();
+  using store = openChain(at.db());
+  store.append(rowsOf(Array.from({ length: 10_000 }, () => ({}))));
+  using archive = archiveAt(at);
+  const order: string[] = [];
+  const find: typeof archive.find = async (query) => {
+    order.push("begins");
+    await setImmediate();
+    return archive.find(query);
+  };
+  const handlers = auditHandlers(() => ({ ...archive, find }));
+  const ctx = {
+    peer: { uid: 0, gid: 0, pid: 1, groups: [], access: "read" },
+    key: null,
+    signal: new AbortController().signal,
+  } as const;
+  const ask = async (limit: number) => {
+    const { records: found } = await handlers["audit.log"]({ limit }, ctx);
+    order.push(`ends with ${found.length}`);
+  };
+  let turns = 0;
+  const asked = Promise.all([ask(10_000), ask(3)]);
+  for (let over = false; !over; turns++) over = await Promise.race([asked.then(() => true), setImmediate(false)]);
+  expect(order).toEqual(["begins", "ends with 10000", "begins", "ends with 3"]);
+  expect(turns).toBeGreaterThan(6);
+});
+
+test("R25 whoever counts the log leaves others their turn", async () => {
+  using at = tempState();
+  using store = openChain(at.db());
+  store.append(rowsOf(Array.from({ length: 2_000 }, () => ({}))));
+  using archive = archiveAt(at);
+  let [turns, seen] = [0, 0];
+  const counted = (async () => {
+    for await (const _ of records(archive, "main", {})) {
+      use(0.01);
+      seen++;
+    }
+  })();
+  for (let over = false; !over; turns++) over = await Promise.race([counted.then(() => true), setImmediate(false)]);
+  expect(seen).toBe(2_000);
+  expect(turns).toBeGreaterThan(6);
 });

@@ -228,3 +228,16 @@ test.each([
     expect((await door.post(request("ping"), { headers })).status).toBe(200);
   },
 );
+
+test("the ends of sessions that cannot be recorded are one kind of lines in the log, which name the record", async () => {
+  await using door = new Door(hang);
+  const headers = await door.session();
+  const told: unknown[] = [];
+  const recordEvent = () => Promise.reject(new Failure("audit-unavailable", "No log."));
+  const log = { ...door.gw.log, warn: (...line: unknown[]) => void told.push(line) };
+  Object.assign(door.gw, { audit: { ...door.gw.audit, recordEvent }, log });
+  await door.request("DELETE", { headers });
+  await until(() => told.length === 1, "the line");
+  const facts = { type: "session.close", cause: expect.stringContaining("No log.") };
+  expect(told).toEqual([["event not recorded", facts, "session.close"]]);
+});

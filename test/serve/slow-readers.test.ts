@@ -5,7 +5,7 @@ import { localSource } from "../../src/core/principal.ts";
 import { allLists } from "../../src/session/notifier.ts";
 import { Door, said } from "../support/front-door.ts";
 import { until } from "../support/until.ts";
-import { initialize, toolCall } from "../support/wire.ts";
+import { initialize, numberedOf, toolCall } from "../support/wire.ts";
 
 // Event streams over real sockets whose readers are slow.
 
@@ -112,4 +112,26 @@ describe("T42: who has lost its key gets nothing any more of what it had not rea
     await door.post(large, { path: path ?? "" });
     await cutOff(door, reader);
   });
+});
+
+test("T43 what was said to a client for too long while it was away is counted as lost when it comes back", async () => {
+  const left = Promise.withResolvers<void>();
+  const note = '{"jsonrpc":"2.0","method":"notifications/message","params":{"level":"info","data":0}}';
+  await using door = new Door(async (call) => {
+    call.emit?.(note);
+    await left.promise;
+    for (let n = 0; n < 300; n++) call.emit?.(note);
+    return said("the answer");
+  });
+  const headers = await door.session();
+  const abort = new AbortController();
+  const events = numberedOf(await door.send(toolCall("echo"), { headers, signal: abort.signal }));
+  for (const id of ["1-0", "1-1"]) expect((await events.next()).value).toMatchObject({ id });
+  abort.abort();
+  await until(() => door.traffic.streams === 0, "the gateway to notice");
+  left.resolve();
+  await until(() => door.running.size === 0, "the end of the call");
+  const back = numberedOf(await door.request("GET", { headers: { ...headers, "last-event-id": "1-1" } }));
+  expect((await Array.fromAsync(back)).filter(({ data }) => data !== null)).toHaveLength(256);
+  expect(door.traffic.lost).toBe(301 - 256);
 });

@@ -10,6 +10,8 @@ export type Screen = {
   readonly cursor: boolean;
   /** Whether the program has ever set a colour. */
   readonly colored: boolean;
+  /** The text that was ever written in this colour, by its number in SGR; each stretch of it on a line of its own. */
+  painted(color: number): string;
 };
 
 // CSI with parameters and final byte, any other escape of two characters, a line end, or one character.
@@ -22,7 +24,8 @@ export function createScreen(cols: number, rows: number): Screen {
   let rest = "";
   let alternate = false;
   let cursor = true;
-  let colored = false;
+  let color = 39;
+  const painted = new Map<number, string>();
 
   const line = (y: number): string[] => (cells[y] ??= []);
   const down = (): void => {
@@ -35,6 +38,7 @@ export function createScreen(cols: number, rows: number): Screen {
       at.x = 0;
       down();
     }
+    painted.set(color, (painted.get(color) ?? "") + char);
     const row = line(at.y);
     while (row.length < at.x) row.push(" ");
     row[at.x] = char;
@@ -58,7 +62,12 @@ export function createScreen(cols: number, rows: number): Screen {
       }
     },
     K: ([n = 0]) => (line(at.y).length = n === 2 ? 0 : Math.min(line(at.y).length, at.x)),
-    m: (numbers) => (colored ||= numbers.some((n) => n >= 30 && n !== 39 && n !== 49)),
+    m(numbers) {
+      painted.set(color, `${painted.get(color) ?? ""}\n`);
+      color =
+        numbers.findLast((n) => n >= 30 && n !== 49) ?? (numbers.length === 0 || numbers.includes(0) ? 39 : color);
+      painted.set(color, painted.get(color) ?? "");
+    },
   };
   const mode = (numbers: number[], final: string): void => {
     if (numbers.includes(25)) cursor = final === "h";
@@ -105,7 +114,8 @@ export function createScreen(cols: number, rows: number): Screen {
       return cursor;
     },
     get colored() {
-      return colored;
+      return [...painted.keys()].some((one) => one !== 39);
     },
+    painted: (one) => painted.get(one) ?? "",
   };
 }

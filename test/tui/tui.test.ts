@@ -65,7 +65,7 @@ async function live(options?: Options): Promise<Console> {
   return console;
 }
 
-const down = "\u001b[B";
+const [up, down] = ["\u001b[A", "\u001b[B"];
 
 /** The beginning of the selected row of this tool. */
 const selected = (tool: string): RegExp => new RegExp(`▸ \\S+ +agent +${tool} `);
@@ -82,6 +82,8 @@ test("R125: calls, servers, consumers and a record in full, each as it was", asy
   await pressed("1", "TOOK");
   for (let row = 0; row < 3; row++) press(down);
   await shows("▸ 12:00:03.000");
+  await pressed(up, "▸ 12:00:04.000");
+  await pressed(down, "▸ 12:00:03.000");
   await pressed("\r", "Record main/3");
   await shows("delete_file");
   expectGolden("tui/record.txt", screen.text());
@@ -321,6 +323,21 @@ test("R125: colours appear unless NO_COLOR asks for none", async () => {
   const plain = start({ env: { NO_COLOR: "1" } });
   await plain.shows("● live");
   expect(plain.screen.colored).toBe(false);
+});
+
+test("R125: each column has the tone of what it shows", async () => {
+  const { screen, pressed } = await live();
+  await pressed("2", "exited with 1");
+  await pressed("3", "intern-bot");
+  const [red, green, yellow, cyan, gray] = [31, 32, 33, 36, 90].map((color) => screen.painted(color).split("\n"));
+  for (const [texts, expected] of [
+    [red, ["timeout", "denied", "9"]],
+    [green, ["ok", "ready"]],
+    [yellow, ["invalid", "tool_error", "backoff", "3"]],
+    [cyan, ["files:read_file", "key.created", "crm", "intern-bot"]],
+    [gray, ["12:00:06.000", "-", "0"]],
+  ] as const)
+    expect(texts?.map((text) => text.trim())).toEqual(expect.arrayContaining([...expected]));
 });
 
 test.each([

@@ -7,9 +7,11 @@ import { readRecord, type Recorded } from "../../audit/record.ts";
 import { faultIn } from "../../audit/verify.ts";
 import { subjectIn, valueOf } from "../../audit/subject.ts";
 import { messageOf } from "../../core/error-text.ts";
-import type { AuditRow } from "../../core/store.ts";
+import type { AuditRow, FoundRow } from "../../core/store.ts";
+import { inTurns } from "../../core/turns.ts";
 import type { Archive } from "../archive.ts";
 import { entryOf } from "./entry.ts";
+import { oneAtATime } from "./one-at-a-time.ts";
 import { partly, records } from "./records.ts";
 import { countInTurn, statsOf } from "./stats.ts";
 
@@ -18,7 +20,7 @@ type Names = `audit.${"log" | "show" | "stats" | "export"}`;
 /** Reading records, for operators; `open` gives the archive to each operation, or throws why there is none. */
 export function auditHandlers(open: () => Archive): Pick<Handlers, Names> {
   return {
-    "audit.log": (input) => auditLog(open(), input),
+    "audit.log": (input, { signal }) => lookInTurn(signal, () => auditLog(open(), input)),
     "audit.stats": (input, { signal }) => countInTurn(signal, () => statsOf(open(), input, null)),
     async "audit.show"({ seq, chain, payloads }) {
       const archive = open();
@@ -84,6 +86,9 @@ async function sourceOf(
   return { src, address: valueOf(await archive.subject(chain, id)) };
 }
 
+/** Each answer may hold thousands of records, which the thread that serves calls reads and writes. */
+export const lookInTurn = oneAtATime();
+
 /** Most records that are looked at for one answer of a few: what lies beyond is not told. */
 const mostFound = 5_000;
 
@@ -100,10 +105,22 @@ export async function auditLog(
   const most = Math.max(limit + 1, mostFound);
   for (let asked = limit + 1; ; asked = Math.min(4 * asked, most)) {
     const { rows, unread } = await archive.find({ ...input, limit: asked });
-    const records = rows.flatMap(({ chain, row }) => told(entryOf(chain, row.seq, row.rec)));
+    const records = await inTurns(entriesOf(rows, told));
     if (records.length > limit || rows.length < asked || asked === most)
       return { records: records.slice(0, limit), more: records.length > limit, ...partly(unread) };
   }
+}
+
+function* entriesOf(
+  rows: readonly FoundRow[],
+  told: (entry: AuditEntry) => AuditEntry[],
+): Generator<void, AuditEntry[]> {
+  const entries: AuditEntry[] = [];
+  for (const { chain, row } of rows) {
+    entries.push(...told(entryOf(chain, row.seq, row.rec)));
+    yield;
+  }
+  return entries;
 }
 
 async function rowOf(archive: Archive, chain: string, seq: number): Promise<AuditRow> {

@@ -1,6 +1,7 @@
 import { readRecord, type Recorded } from "../../audit/record.ts";
 import type { AuditRow } from "../../core/store.ts";
 import { timeOf } from "../../core/time-text.ts";
+import { Turn } from "../../core/turns.ts";
 import type { Archive } from "../archive.ts";
 
 const pageSize = 2000;
@@ -12,11 +13,14 @@ type Selected = { readonly row: AuditRow; readonly record: Recorded };
 /** Every record of a chain between two times (epoch µs), oldest first, a page at a time. */
 export async function* records(archive: Archive, chain: string, period: Period): AsyncGenerator<Selected> {
   const { since = 0, until = Infinity } = period;
+  const turn = new Turn();
   for await (const page of pages(archive, chain, 1)) {
     for (const row of page) {
+      turn.begin();
       const record = readRecord(row.rec);
       const at = timeOf(record.t);
       if (at >= since && at <= until) yield { row, record };
+      if (turn.over()) await turn.next();
     }
   }
 }

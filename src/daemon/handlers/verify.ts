@@ -27,7 +27,7 @@ export function evidenceOf({ stores, loaded }: Engine, archive: Archive): Eviden
   return { archive, publicKey: stores.publicKey, heads: stores.paths.heads, checkpoints };
 }
 
-/** Beside calls: each verification keeps all checkpoints in memory, and their signatures are checked in this thread. */
+/** Beside calls: each verification reads all checkpoints in this thread and keeps them in memory. */
 export const verifyInTurn = oneAtATime();
 
 /**

@@ -19,7 +19,7 @@ import { unnamed } from "../../usage/counters.ts";
 import type { Archive } from "../archive.ts";
 import type { Engine } from "../engine.ts";
 import { askerOf } from "./act.ts";
-import { auditLog } from "./audit.ts";
+import { auditLog, lookInTurn } from "./audit.ts";
 import { counts, findServer, noServer } from "./servers.ts";
 import { countInTurn, statsOf } from "./stats.ts";
 import { countTools, listTools, nestedCall, serverTool, toolsFor } from "./tools.ts";
@@ -76,10 +76,12 @@ export function viewerHandlers(engine: () => Engine, archive: Archive): ViewerHa
     },
     "tools.list": ({ server }, viewer) => listTools(engine().current(), server, viewer),
     "tools.call": (input, viewer) => nestedCall(engine().current(), input, viewer),
-    "audit.log": (input, { consumer }) =>
-      consumer === null
-        ? auditLog(archive, input)
-        : auditLog(archive, own(input, consumer), (entry) => told(entry, input)),
+    "audit.log": (input, { consumer, controller }) =>
+      lookInTurn(controller.signal, () =>
+        consumer === null
+          ? auditLog(archive, input)
+          : auditLog(archive, own(input, consumer), (entry) => told(entry, input)),
+      ),
     "audit.stats": (input, { consumer, controller }) =>
       countInTurn(controller.signal, () => statsOf(archive, input, consumer)),
     "audit.verify": (input, { controller }) =>

@@ -1,5 +1,5 @@
 import { expect, test } from "bun:test";
-import { Unread } from "../../src/session/unread.ts";
+import { Unread } from "../../src/core/unread.ts";
 
 test("T27: of what one principal has not read the largest goes first, until the rest is within the limit", () => {
   const told: unknown[] = [];

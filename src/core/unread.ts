@@ -6,7 +6,7 @@ type Holder = {
   drop(): void;
 };
 
-/** What clients have not read, on all connections of a principal together. */
+/** What clients have not read, on all connections of an owner together: a principal, or a user of this host. */
 export class Unread {
   readonly #byOwner = new Map<string, Set<Holder>>();
   readonly #dropping: (owner: string, bytes: number) => void;
@@ -16,7 +16,7 @@ export class Unread {
     this.#dropping = dropping;
   }
 
-  /** Counts a connection of a principal; returns the way to count it no more. */
+  /** Counts a connection of an owner; returns the way to count it no more. */
   add(owner: string, holder: Holder): () => void {
     const all = this.#byOwner.get(owner) ?? new Set();
     this.#byOwner.set(owner, all.add(holder));
@@ -26,7 +26,7 @@ export class Unread {
     };
   }
 
-  /** Drops those connections of a principal that hold the most, until the others hold no more than `most` bytes. */
+  /** Drops those connections of an owner that hold the most, until the others hold no more than `most` bytes. */
   bound(owner: string, most: number): void {
     const held = [...(this.#byOwner.get(owner) ?? [])].map((holder) => ({ holder, bytes: holder.queued() }));
     let sum = 0;
