@@ -69,12 +69,19 @@ export class Sender {
         pool.use(slot);
         try {
           const instance = slot.instance ?? (await this.#instances.within(call, deadline, slot.starting));
-          const level = this.#levelFor(slot, instance, call);
-          const set = level && this.#setLevel(slot, instance, level, deadline);
-          if (set && !slot.levelLate) await this.#instances.within(call, deadline, set);
+          const prepare = (): Promise<void> | null => this.#prepare(slot, instance, call, deadline);
+          const preparing = prepare();
+          if (preparing) await preparing;
           const { options } = this.#terms;
           const timeout = Math.max(1, Math.ceil(deadline - performance.now()));
-          const target = { peer: instance.peer, spec: slot.spec, options, client: instance.link.host.client, timeout };
+          const target = {
+            peer: instance.peer,
+            spec: slot.spec,
+            options,
+            client: instance.link.host.client,
+            timeout,
+            prepare,
+          };
           const outbound = requestOf(call, route, request, target);
           const answer = await instance.link.request(outbound);
           if (again || outbound.headers === null || !refusesHeaders(answer)) {
@@ -137,6 +144,13 @@ export class Sender {
     const { pool } = this.#instances;
     const wait = pool.find(key) ? 0 : pool.wait(key);
     if (wait > 0 && wait < deadline - performance.now()) await sleep(wait, call.controller.signal);
+  }
+
+  /** Asks for the log messages that the call wants, and waits for that unless it is known to be in vain. */
+  #prepare(slot: Slot, instance: Instance, call: Call, deadline: number): Promise<void> | null {
+    const level = this.#levelFor(slot, instance, call);
+    const set = level && this.#setLevel(slot, instance, level, deadline);
+    return set && !slot.levelLate ? this.#instances.within(call, deadline, set) : null;
   }
 
   /**
