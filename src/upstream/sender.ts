@@ -146,11 +146,15 @@ export class Sender {
     if (wait > 0 && wait < deadline - performance.now()) await sleep(wait, call.controller.signal);
   }
 
-  /** Asks for the log messages that the call wants, and waits for that unless it is known to be in vain. */
+  /** Waits for what a session needs before the call: the client's roots, and the log level unless that is in vain. */
   #prepare(slot: Slot, instance: Instance, call: Call, deadline: number): Promise<void> | null {
+    const settling = this.#instances.settling(slot, instance, call);
     const level = this.#levelFor(slot, instance, call);
-    const set = level && this.#setLevel(slot, instance, level, deadline);
-    return set && !slot.levelLate ? this.#instances.within(call, deadline, set) : null;
+    const setting = level && this.#setLevel(slot, instance, level, deadline);
+    const set = slot.levelLate ? null : setting;
+    if (!settling && !set) return null;
+    const ready = Promise.all([settling, set]).then(() => {});
+    return this.#instances.within(call, deadline, ready);
   }
 
   /**

@@ -288,7 +288,13 @@ test.each(["JSON", "its own stream", "the session's stream"])(
     let hub: Stream | null = null;
     const waiting = Promise.withResolvers<{ id: unknown; stream: Stream }>();
     using server = serve(async ({ id, method, params }, { method: verb }) => {
-      if (verb === "GET") return openStream({ start: (stream) => void (hub = stream).enqueue(":\n\n") });
+      if (verb === "GET") {
+        const start = (stream: Stream): void => {
+          hub = stream;
+          stream.enqueue(":\n\n");
+        };
+        return openStream({ start });
+      }
       if (method === "initialize") return opens(id, crypto.randomUUID());
       if (method !== "tools/call") return null;
       if (params?.["name"] === "victim") return openStream({ start: (stream) => waiting.resolve({ id, stream }) });
