@@ -1,5 +1,6 @@
 import type { Call, IdentifiedCall, Party, Tool } from "../core/call.ts";
 import type { Failure } from "../core/failure.ts";
+import type { Era } from "../core/inbound.ts";
 import { isObject, objectIn } from "../core/json.ts";
 import { changedMethod } from "../core/lists.ts";
 import type { Updated } from "../core/ports.ts";
@@ -16,6 +17,8 @@ import type { Starter } from "./instances/starter.ts";
 import type { AskClient, Instance } from "./link/link.ts";
 import type { OwnInstance } from "./own-instance.ts";
 import { Subscriptions } from "./subscriptions.ts";
+
+const hasRoots = ({ declares }: Spec): boolean => isObject(objectIn(declares).roots);
 
 /** The instances of one server that serve callers: decides which one a call gets, and where their notifications go. */
 export class CallerInstances {
@@ -180,29 +183,51 @@ export class CallerInstances {
         slot.level = null;
         this.subscriptions.renewed(slot);
         this.#tools.forget(slot);
+        if (slot.uses > 0) slot.isAnew = spec.asks;
+        // The server would ask for the roots now, and nobody would hear it: the next call starts an instance instead.
+        else if (hasRoots(spec) && !this.#clientOf(spec)?.isThere) void this.pool.stop(slot);
         // A server that forgets sessions was started anew, and may offer something else.
         void this.#own.check();
       },
     };
-    const client = this.#clientOf(spec);
-    // Before the first call: by way of the session if that listens outside of calls, else of the call that needs the
-    // instance.
-    const ask = client?.isThere ? client.ask : byCall;
-    const first = ask && isObject(objectIn(spec.declares).roots) ? new FirstQuestions(ask) : null;
-    let asker = first?.ask ?? client?.ask ?? null;
-    const host = { ...this.#starter.linkHost(events, spec.declares), asker: () => asker };
+    const host = { ...this.#starter.linkHost(events, spec.declares), asker: () => slot.asker };
+    const start = (era: Era): Promise<Instance> => this.#starter.start(era, host);
     try {
-      const instance = await this.#starter.start(this.#starter.eraFor(spec.era), host);
-      await first?.settled(instance);
-      return instance;
+      return await this.#settled(slot, byCall, () => start(this.#starter.eraFor(spec.era)));
     } catch (error) {
       // The server was replaced by one that speaks the newer era only.
       if (!this.#starter.doubtLegacy(error)) throw error;
-      return this.#starter.start("modern", host);
+      return start("modern");
+    }
+  }
+
+  /** An instance once its server has asked the client what it asks before the first call. */
+  async #settled(slot: Slot, byCall: AskClient | null, open: () => Promise<Instance>): Promise<Instance> {
+    const { spec } = slot;
+    const client = this.#clientOf(spec);
+    // By way of the session if that listens outside of calls, else of the call that needs the instance.
+    const ask = client?.isThere ? client.ask : byCall;
+    const first = ask && hasRoots(spec) ? new FirstQuestions(ask) : null;
+    slot.asker = first?.ask ?? client?.ask ?? null;
+    try {
+      const instance = await open();
+      await first?.settled(instance);
+      return instance;
     } finally {
       // From now on the call has a request of its own that questions can be about.
-      asker = client?.ask ?? null;
+      slot.asker = client?.ask ?? null;
     }
+  }
+
+  /** The same again in a session that took the place of a lost one; null where nothing has to be waited for. */
+  settling(slot: Slot, instance: Instance, { input }: Call): Promise<void> | null {
+    if (slot.isAnew) {
+      slot.isAnew = false;
+      slot.settling = this.#settled(slot, input, () => Promise.resolve(instance)).then(() => {
+        slot.settling = null;
+      });
+    }
+    return slot.settling;
   }
 
   /**

@@ -24,6 +24,7 @@ export type Target = {
   readonly client: Implementation;
   /** Milliseconds that the call has left. */
   readonly timeout: number;
+  readonly prepare: NonNullable<LinkRequest["prepare"]>;
 };
 
 /**
@@ -32,7 +33,7 @@ export type Target = {
  */
 export function requestOf(call: Call, route: Route, request: UpstreamRequest, target: Target): LinkRequest {
   const { method, edits } = request;
-  const { peer, spec, options, client, timeout } = target;
+  const { peer, spec, options, client, timeout, prepare } = target;
   const { inbound, emit, controller } = call;
   const modern = peer.era === "modern";
   const mirrors = modern && factsOf(options).perRequest;
@@ -63,6 +64,7 @@ export function requestOf(call: Call, route: Route, request: UpstreamRequest, ta
       client: own ? (call.session?.id ?? "") : null,
     },
     headers: mirrors ? mirror(call, route, request) : null,
+    prepare,
   };
 }
 

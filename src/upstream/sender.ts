@@ -69,12 +69,12 @@ export class Sender {
         pool.use(slot);
         try {
           const instance = slot.instance ?? (await this.#instances.within(call, deadline, slot.starting));
-          const level = this.#levelFor(slot, instance, call);
-          const set = level && this.#setLevel(slot, instance, level, deadline);
-          if (set && !slot.levelLate) await this.#instances.within(call, deadline, set);
+          const prepare = (): Promise<void> | null => this.#prepare(slot, instance, call, deadline);
+          const preparing = prepare();
+          if (preparing) await preparing;
           const { options, host } = this.#terms;
           const timeout = Math.max(1, Math.ceil(deadline - performance.now()));
-          const target = { peer: instance.peer, spec: slot.spec, options, client: host.client, timeout };
+          const target = { peer: instance.peer, spec: slot.spec, options, client: host.client, timeout, prepare };
           const outbound = requestOf(call, route, request, target);
           const answer = await instance.link.request(outbound);
           if (again || outbound.headers === null || !refusesHeaders(answer)) {
@@ -137,6 +137,17 @@ export class Sender {
     const { pool } = this.#instances;
     const wait = pool.find(key) ? 0 : pool.wait(key);
     if (wait > 0 && wait < deadline - performance.now()) await sleep(wait, call.controller.signal);
+  }
+
+  /** Waits for what a session needs before the call: the client's roots, and the log level unless that is in vain. */
+  #prepare(slot: Slot, instance: Instance, call: Call, deadline: number): Promise<void> | null {
+    const settling = this.#instances.settling(slot, instance, call);
+    const level = this.#levelFor(slot, instance, call);
+    const setting = level && this.#setLevel(slot, instance, level, deadline);
+    const set = slot.levelLate ? null : setting;
+    if (!settling && !set) return null;
+    const ready = Promise.all([settling, set]).then(() => {});
+    return this.#instances.within(call, deadline, ready);
   }
 
   /**

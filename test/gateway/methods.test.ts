@@ -1,5 +1,6 @@
 import { describe, expect, test } from "bun:test";
 import { failures } from "../../src/core/failure.ts";
+import { specOf } from "../../src/mcp/methods.ts";
 import type { Era } from "../../src/core/inbound.ts";
 import { methodLabel, requestMethods } from "../../src/core/methods.ts";
 import { makeTool } from "../support/call.ts";
@@ -209,11 +210,13 @@ describe("S33: lists and everything else agree", () => {
       { ref: { type: "ref/resource", uri: "file:///a" }, argument: { name: "n", value: "" } },
     ],
   ];
-  const rows = Object.keys(rules).flatMap((role) => asks.map(([kind, ...ask]) => [role, kind, ...ask] as const));
-  test.each(rows)("%s, %s: %s and %s", async (role, kind, list, method, asked) => {
+  const rows = Object.keys(rules).flatMap((role) =>
+    asks.flatMap(([kind, ...ask]) => (specOf(ask[1])?.eras ?? []).map((era) => [role, kind, era, ...ask] as const)),
+  );
+  test.each(rows)("%s, %s, %s: %s and %s", async (role, kind, era, list, method, asked) => {
     const { gw, sent, subscribed } = harness({ servers, rules });
     const who = principal("key:x", [role]);
-    const asking = { who, era: "legacy", session: session(who) } as const;
+    const asking = { who, era, session: era === "legacy" ? session(who) : null };
     const listed = JSON.stringify((await send(gw, list, {}, asking)).result);
     const allowed = sees[role as keyof typeof rules].includes(kind);
     expect(/crm__get|greet|file:/.test(listed)).toBe(allowed);

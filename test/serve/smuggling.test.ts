@@ -1,7 +1,6 @@
 import { expect, test } from "bun:test";
-import { once } from "node:events";
-import { connect } from "node:net";
 import { Door, said } from "../support/front-door.ts";
+import { exchange } from "../support/raw-exchange.ts";
 import { toolCall } from "../support/wire.ts";
 
 // Requests of which a proxy in front may think that they end elsewhere than Bun does. Bun refuses them, and has to go
@@ -16,17 +15,6 @@ const chunks = (text: string, size = text.length.toString(16)): string => `${siz
 function post(lines: readonly string[], body: string, end = "\r\n"): string {
   const head = ["POST /mcp HTTP/1.1", "Host: localhost", "Authorization: Bearer alice"];
   return [...head, "Content-Type: application/json", ...lines, "", body].join(end);
-}
-
-/** All that comes back until the server closes the connection. */
-async function exchange(url: string, text: string): Promise<string> {
-  const socket = connect(Number(new URL(url).port), "127.0.0.1");
-  await once(socket, "connect");
-  socket.on("error", () => {});
-  socket.write(text);
-  let answer = "";
-  for await (const bytes of socket) answer += String(bytes);
-  return answer;
 }
 
 const requests: Readonly<Record<string, string>> = {

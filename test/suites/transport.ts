@@ -355,6 +355,21 @@ export function transportSuite(name: string, transport: TransportCase): void {
     }
   });
 
+  test(`S10 T14 ${name}: answers that are nobody's reach nobody and are counted`, async () => {
+    await using set = await start(transport, { isolation: "shared", timeout: "1s" });
+    await until(() => set.ask("fake", "echo").catch(() => null), "an instance");
+    const before = set.status()[0]?.dropped ?? NaN;
+    const stray = ["wrong-id", "both", "null-id"];
+    const slow = set.ask("fake", "slow", { ms: 100, own: 1 });
+    const failures = await Promise.all(stray.map((tool) => rejectionOf(set.ask("fake", tool))));
+    // Whoever's only answer that was may hear of it at once.
+    for (const { code } of failures) expect(["timeout", "upstream-protocol", "lost"]).toContain(code);
+    expect(jsonOf(await slow)).toEqual({ ms: 100, own: 1 });
+    expect(textOf(await set.ask("fake", "twice"))).toBe("first");
+    expect(set.status()[0]?.dropped).toBeGreaterThanOrEqual(before + stray.length);
+    expect(textOf(await set.ask("fake", "slow", { ms: 1 }))).toBe('{"ms":1}');
+  });
+
   test(`S20 ${name}: 64 callers whose ids collide each get their own answers`, async () => {
     await using set = await start(transport, { isolation: "shared" });
     const caller = async (marker: number): Promise<void> => {

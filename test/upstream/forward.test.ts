@@ -10,6 +10,7 @@ const target = {
   options: http("a", "http://localhost/"),
   client: { name: "t", version: "0" },
   timeout: 1,
+  prepare: () => null,
 };
 
 test.each([

@@ -98,6 +98,34 @@ test("a legacy server is asked for log messages once for all calls that want no 
   expect([levels, lacking.of("logging/setLevel")]).toEqual([["info", "debug"], []]);
 });
 
+test("FIELD T45: a call whose session was lost gets its log messages from the new one too", async () => {
+  const levels = new Map<string, unknown>();
+  const lost = new Set<string>();
+  const ran: unknown[] = [];
+  using server = serve((message, request) => {
+    const { method, id, params } = message;
+    if (method === "initialize") {
+      const session = `s${levels.size + 1}`;
+      levels.set(session, null);
+      return reply(id, { protocolVersion: "2025-11-25", capabilities: { logging: {} } }, { "mcp-session-id": session });
+    }
+    const session = request.headers.get("mcp-session-id") ?? "";
+    if (lost.has(session)) return refusal(id, -32001, "Session not found", 404);
+    if (method === "logging/setLevel") levels.set(session, params?.["level"]);
+    if (isCall(message)) ran.push([session, levels.get(session)]);
+    return method === "logging/setLevel" ? reply(id, {}) : null;
+  });
+  await using set = await listed([http("a", server.url, { getStream: "off" })]);
+  const ask = () => set.ask("a", "t", {}, { session: "s", logLevel: "debug", emit: () => {} });
+  await ask();
+  lost.add("s2");
+  expect(textOf(await ask())).toBe("ok");
+  expect(ran).toEqual([
+    ["s2", "debug"],
+    ["s3", "debug"],
+  ]);
+});
+
 /** A legacy server with log levels: `setLevel` answers the nth request for one; `before` sees each request first. */
 function serveLogging(
   setLevel: (id: unknown, nth: number) => Promise<Response>,

@@ -29,6 +29,12 @@ export type Slot = {
   level: LogLevel | null;
   /** It once said nothing to that in time, so that no call waits for it any more. */
   levelLate: boolean;
+  /** The way to ask the client outside of calls, as things are now; null where there is none. */
+  asker: AskClient | null;
+  /** The server has a new session in place of a lost one, and may ask again what it asks first. */
+  isAnew: boolean;
+  /** Resolves once it has; null where it is not waited for. */
+  settling: Promise<void> | null;
   /** The instance is being checked because a call on it timed out. */
   suspected: boolean;
   /** Monotonic µs of the last use. */
@@ -143,6 +149,9 @@ export class Pool {
       users: new Set(),
       owes: false,
       level: null,
+      asker: null,
+      isAnew: false,
+      settling: null,
       levelLate: false,
       suspected: false,
       usedAt: clock.mono(),

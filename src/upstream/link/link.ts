@@ -72,6 +72,8 @@ export type LinkRequest = {
   readonly purpose: Purpose;
   /** HTTP headers that mirror the parameters; only modern HTTP servers get them. */
   readonly headers: Readonly<Record<string, string>> | null;
+  /** Prepares a session for the request that took the place of the one that was prepared; null: nothing has to be. */
+  readonly prepare?: () => Promise<void> | null;
 };
 
 /** Why a link has ended; `expected`: its owner closed it. */

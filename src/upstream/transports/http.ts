@@ -94,7 +94,10 @@ class HttpLink implements Link {
   // One function on purpose: each further asynchronous function would cost every call.
   async #request(request: LinkRequest, again: boolean): Promise<Answer> {
     const { renewal } = this.#session;
-    if (renewal && !handshakes.has(request.method)) await whileWanted(request, renewal);
+    if (renewal && !handshakes.has(request.method)) {
+      await whileWanted(request, renewal);
+      await request.prepare?.();
+    }
     const exchange = this.#prepare(request);
     const node = this.#open.add(exchange);
     const { id, controller } = exchange;
@@ -125,6 +128,7 @@ class HttpLink implements Link {
       this.#open.delete(node);
     }
     await whileWanted(request, this.#session.renew(exchange.session));
+    await request.prepare?.();
     return this.#request(request, true);
   }
 

@@ -1,8 +1,9 @@
 import { expect, test } from "bun:test";
 import type { ClientAnswer, InputRequest } from "../../../src/core/inbound.ts";
 import type { SessionQuestion } from "../../../src/core/upstream.ts";
-import { greets, reply, serve } from "../../support/mcp-server.ts";
+import { event, greets, opens, openStream, refusal, reply, serve, type Stream } from "../../support/mcp-server.ts";
 import { type AskOptions, fake, http, jsonOf, serveFake, textOf, upstreams } from "../../support/upstream.ts";
+import { until } from "../../support/until.ts";
 
 const own = { session: "s1", declares: { roots: { listChanged: true } } };
 const rootsOf = async ({ session }: SessionQuestion): Promise<ClientAnswer> => ({
@@ -96,3 +97,58 @@ test("the first call waits for no client that has no roots, or cannot be asked",
   await run(true, own.declares);
   expect(server.of("ping").length).toBe(1);
 });
+
+/** An HTTP server that asks for the roots in each of its sessions, and calls answer with what it knows of them. */
+function serveRooted() {
+  const sessions = new Map<string, { stream: Stream | null; roots: unknown }>();
+  const server = serve(({ id, method, result }, request) => {
+    if (method === "server/discover") return null;
+    if (method === "initialize") {
+      const session = `session-${crypto.randomUUID()}`;
+      sessions.set(session, { stream: null, roots: null });
+      return opens(id, session);
+    }
+    const session = sessions.get(request.headers.get("mcp-session-id") ?? "");
+    if (!session) return refusal(id ?? null, -32001, "Session not found", 404);
+    if (request.method === "GET")
+      return openStream({
+        start(stream) {
+          session.stream = stream;
+          stream.enqueue(`retry: 1\n\n${event({ jsonrpc: "2.0", id: "r", method: "roots/list" })}`);
+        },
+      });
+    if (id === "r") session.roots = result ?? null;
+    return method === "tools/call" ? reply(id, { content: [{ type: "text", text: JSON.stringify(session) }] }) : null;
+  });
+  /** Forgets all sessions; `silently`: their streams stay open, so that only the next request finds out. */
+  const forget = (silently: boolean): void => {
+    const streams = [...sessions.values()].map(({ stream }) => stream);
+    sessions.clear();
+    if (!silently) for (const stream of streams) stream?.close();
+  };
+  return Object.assign(server, { forget, sessions });
+}
+
+const losses = [...unheard, ["that listens", own] as [string, AskOptions]].flatMap(([client, more]) =>
+  ([true, false] as const).map((silently) => [client, silently, more] as const),
+);
+test.each(losses)(
+  "R111 FIELD T45: in a new session the server has the roots again before the next call: client %s, unnoticed: %p",
+  async (client, silently, more) => {
+    using server = serveRooted();
+    const options = http("a", server.url, { protocol: "legacy" });
+    const listens = client === "that listens";
+    const nobody = (): Promise<never> => Promise.reject(new Error("nobody listens"));
+    await using set = upstreams([options], { askSession: listens ? rootsOf : nobody, listens });
+    await set.settled();
+    const input = async (): Promise<ClientAnswer> => ({ kind: "result", text: '{"roots":[{"uri":"file:///s1"}]}' });
+    const ask = async (): Promise<unknown> => jsonOf(await set.ask("a", "t", {}, { ...more, input })).roots;
+    const roots = { roots: [{ uri: "file:///s1" }] };
+    expect(await ask()).toEqual(roots);
+    server.forget(silently);
+    // That of the gateway's own instance, and the caller's.
+    if (!silently) await until(() => server.of("initialize").length >= 4, "new sessions");
+    expect(await ask()).toEqual(roots);
+    expect(await ask()).toEqual(roots);
+  },
+);

@@ -19,6 +19,7 @@ import {
   text,
   told,
 } from "../../support/mcp-server.ts";
+import { principal } from "../../support/principal.ts";
 import { http, listed, paramsOf, textOf, upstreams } from "../../support/upstream.ts";
 import { until } from "../../support/until.ts";
 
@@ -278,3 +279,37 @@ test("a call is not kept alive beyond its longest time by progress", async () =>
   await set.ask("a", "warm");
   expect((await rejectionOf(set.ask("a", "t", {}, { token: "1", emit: () => {} }))).code).toBe("timeout");
 });
+
+test.each(["JSON", "its own stream", "the session's stream"])(
+  "S10 T14: an answer to another caller's call that comes as %s is not that call's",
+  async (way) => {
+    let hub: Stream | null = null;
+    const waiting = Promise.withResolvers<{ id: unknown; stream: Stream }>();
+    using server = serve(async ({ id, method, params }, { method: verb }) => {
+      if (verb === "GET") {
+        const start = (stream: Stream): void => {
+          hub = stream;
+          stream.enqueue(":\n\n");
+        };
+        return openStream({ start });
+      }
+      if (method === "initialize") return opens(id, crypto.randomUUID());
+      if (method !== "tools/call") return null;
+      if (params?.["name"] === "victim") return openStream({ start: (stream) => waiting.resolve({ id, stream }) });
+      const forged = { jsonrpc: "2.0", id: (await waiting.promise).id, result: text("forged") };
+      if (way === "JSON") return Response.json(forged);
+      if (way === "its own stream") return events(event(forged));
+      hub?.enqueue(event(forged));
+      return reply(id, text("ok"));
+    });
+    await using set = upstreams([http("a", server.url, { isolation: "shared" })]);
+    await set.settled();
+    const victim = set.ask("a", "victim", {}, { who: principal("alice") });
+    const { id, stream } = await waiting.promise;
+    await until(() => set.status()[0]?.streams === 2, "the session's stream, besides that of the gateway's own");
+    await set.ask("a", "forger", {}, { who: principal("bob") }).catch(() => null);
+    await until(() => (set.status()[0]?.dropped ?? 0) > 0, "the forged answer to be dropped");
+    stream.enqueue(event({ jsonrpc: "2.0", id, result: text("true") }));
+    expect(textOf(await victim)).toBe("true");
+  },
+);
