@@ -15,14 +15,13 @@ import { keepBatch } from "./batch-answers.ts";
 import { credentialsOf, sourceOf } from "./credentials.ts";
 import type { HttpContext, HttpRequest } from "./http-request.ts";
 import { mayTell, mayWait, PostStream, takesPriming } from "./post-stream.ts";
-import { maxOwed } from "./queue-limits.ts";
 import { isStanding, receive, type Received, unreadable } from "./receive.ts";
 import { answer, answerText, refusal } from "./reply.ts";
 import { announce, runCall } from "./run-call.ts";
 import { sessionOf } from "./session-endpoint.ts";
 import { openSession } from "./session-records.ts";
 import { Strangers } from "./strangers.ts";
-import { type AnswerBody, bodyOf } from "./unread-body.ts";
+import { bodyOf } from "./unread-body.ts";
 
 type Arrival = Presented & {
   readonly vouched: Principal;
@@ -86,7 +85,7 @@ export class PostEndpoint {
     const session = inbound.era === "legacy" ? from.session : null;
     const tells = mayTell(received, session, headers);
     const waits = mayWait(received, headers);
-    const stream = tells || waits ? this.#streamOf(from, session) : null;
+    const stream = tells || waits ? new PostStream(from.vouched, session, this.#context) : null;
     const call = this.#callOf(from, received, session, tells ? stream : null);
     const { controller } = call;
     // A disconnect cancels only in the modern era (PROTOCOL: cancellation).
@@ -100,17 +99,13 @@ export class PostEndpoint {
     return stream.response;
   }
 
-  #streamOf({ gw, vouched }: Arrival, session: Session | null): PostStream {
-    return new PostStream(vouched, session, this.#context.traffic, maxOwed(gw));
-  }
-
   /** Each message is a call of its own; the answers are sent together (2025-03-26, batching). */
   async #answerBatch(from: Arrival, all: readonly Received[]): Promise<Response> {
-    const { gw, request, session } = from;
+    const { gw, request, session, vouched } = from;
     const { headers } = request.raw;
     if (isStale(from, null)) return this.#answerOne(from, { inbound: unreadable(headers), fault: sessionNotFound() });
     announce(all, session);
-    const stream = this.#streamOf(from, session);
+    const stream = new PostStream(vouched, session, this.#context);
     const keep = keepBatch(gw);
     const answers: string[] = [];
     const run = async (one: Received): Promise<void> => {
@@ -130,7 +125,7 @@ export class PostEndpoint {
     if (all.some((one) => mayWait(one, headers))) stream.openLater(request, ended);
     ended.then(
       () => {
-        if (!stream.opened) return stream.respond(this.#together(from, answers));
+        if (!stream.opened) return stream.respond(this.#together(vouched, answers));
         for (const one of answers) stream.emit(one, true);
         stream.close(null, gw.clock.mono());
       },
@@ -179,18 +174,14 @@ export class PostEndpoint {
   #responseTo(from: Arrival, call: Call): Response {
     if (call.inbound.kind !== "request" && !call.failure) return new Response(null, { status: 202 });
     const opened = call.opened && { "mcp-session-id": call.opened.id };
-    return answer(call, from.gw.identity, opened, (text) => this.#bodyOf(from, text));
+    return answer(call, from.gw.identity, opened, (text) => bodyOf(text, from.vouched, this.#context));
   }
 
-  #together(from: Arrival, answers: readonly string[]): Response {
+  #together(who: Principal, answers: readonly string[]): Response {
     if (answers.length === 0) return new Response(null, { status: 202 });
-    return new Response(this.#bodyOf(from, `[${answers.join(",")}]`), {
+    return new Response(bodyOf(`[${answers.join(",")}]`, who, this.#context), {
       headers: { "content-type": "application/json" },
     });
-  }
-
-  #bodyOf({ gw, vouched }: Arrival, text: string): AnswerBody {
-    return bodyOf(text, vouched, this.#context.traffic, maxOwed(gw));
   }
 
   /** A session is idle from the end of its last call on, which may have run longer than one may be idle. */
