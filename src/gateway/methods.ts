@@ -94,7 +94,7 @@ function named(kind: Kind, parameter: "name" | "uri"): Governed {
     resolve({ catalog }, call) {
       const { method, params } = call.inbound;
       const route = catalog.resolve(call, kind, params[parameter]);
-      return { route, request: () => ({ method, edits: editsFor(route) }) };
+      return { route, request: { method, edits: editsFor(route) } };
     },
   };
 }
@@ -106,21 +106,21 @@ function completion(): Governed {
       const { kind, name } = referenceOf(call);
       return gw.catalog.offers(kind, name, call.scope, call);
     },
-    resolve({ catalog }, call) {
+    resolve({ catalog, policy }, call) {
       const { inbound } = call;
       const { type, kind, name, parameter } = referenceOf(call);
       const route = catalog.resolve(call, kind, name);
+      const named = { type: JSON.stringify(type), [parameter]: JSON.stringify(route.name) };
+      const ref = overrideMembers(paramText(inbound, "ref") ?? "{}", named);
+      const argument = unposed(inbound, "argument", ["name", "value"]);
+      const edits = { ref, argument, context: unposed(inbound, "context", ["arguments"]) };
       return {
         route,
-        request() {
+        request: { method: inbound.method, edits },
+        decide() {
+          policy.decide(call, call.who, route);
+          // Not before: what is wrong with it may show that its target exists.
           needArgument(inbound);
-          const edits = { type: JSON.stringify(type), [parameter]: JSON.stringify(route.name) };
-          const ref = overrideMembers(paramText(inbound, "ref") ?? "{}", edits);
-          const argument = unposed(inbound, "argument", ["name", "value"]);
-          return {
-            method: inbound.method,
-            edits: { ref, argument, context: unposed(inbound, "context", ["arguments"]) },
-          };
         },
       };
     },
