@@ -1,8 +1,9 @@
 import { expect, test } from "bun:test";
 import { once } from "node:events";
-import { connect, type Socket } from "node:net";
+import type { Socket } from "node:net";
 import type { Call } from "../../src/core/call.ts";
 import { Door, hang, said } from "../support/front-door.ts";
+import { dial } from "../support/raw-http.ts";
 import { until } from "../support/until.ts";
 import { modern, openSocket, toolCall } from "../support/wire.ts";
 
@@ -12,12 +13,9 @@ const play = (maxConnections: number) => new Door(() => said("done"), { maxConne
 
 /** Connections of their own that send no more than `text`; they end with the test. */
 async function hold(door: Door, count: number, text = ""): Promise<Socket[] & Disposable> {
-  const sockets = Array.from({ length: count }, () => connect(Number(new URL(door.url).port), "127.0.0.1"));
+  const sockets = Array.from({ length: count }, () => dial(door));
   await Promise.all(sockets.map((socket) => once(socket, "connect")));
-  for (const socket of sockets) {
-    socket.on("error", () => {});
-    socket.write(text);
-  }
+  for (const socket of sockets) socket.write(text);
   return Object.assign(sockets, { [Symbol.dispose]: () => sockets.forEach((socket) => socket.destroy()) });
 }
 

@@ -1,9 +1,9 @@
 import { describe, expect, test } from "bun:test";
-import { connect } from "node:net";
 import type { Reply } from "../../src/core/call.ts";
 import { ConnectionSlots } from "../../src/serve/connection-slots.ts";
 import { Running } from "../../src/serve/running.ts";
 import { Door, hang, said } from "../support/front-door.ts";
+import { dial, requestText } from "../support/raw-http.ts";
 import { heldPair, heldSocket } from "../support/held.ts";
 import { PerTurn, use } from "../support/turns.ts";
 import { until } from "../support/until.ts";
@@ -126,11 +126,10 @@ function socket(door: Door, path: string, { key = "alice", protocol = "mcp" as s
 
 /** A WebSocket whose frames the test makes itself. */
 function rawSocket(door: Door) {
-  const ws = connect(Number(new URL(door.url).port), "127.0.0.1");
+  const ws = dial(door);
   const asked = ["Upgrade: websocket", "Connection: Upgrade", "Sec-WebSocket-Version: 13"];
   const key = "Sec-WebSocket-Key: MDEyMzQ1Njc4OWFiY2RlZg==";
-  const lines = ["GET /ws HTTP/1.1", "Host: 127.0.0.1", "Authorization: Bearer alice", ...asked, key];
-  ws.write(`${lines.join("\r\n")}\r\n\r\n`);
+  ws.write(requestText("GET /ws", [...asked, key]));
   return { ws, opened: new Promise((resolve) => ws.once("data", resolve)) };
 }
 

@@ -1,11 +1,12 @@
 import { expect, test } from "bun:test";
-import { connect, type Socket } from "node:net";
+import type { Socket } from "node:net";
 import type { Gateway } from "../../src/gateway/gateway.ts";
 import { portion } from "../../src/serve/queue-limits.ts";
 import { bodyOf, UnreadBody } from "../../src/serve/unread-body.ts";
 import { Traffic } from "../../src/session/traffic.ts";
 import { Door, said } from "../support/front-door.ts";
 import { principal } from "../support/principal.ts";
+import { dial, postText } from "../support/raw-http.ts";
 import { until } from "../support/until.ts";
 import { initialize, toolCall } from "../support/wire.ts";
 
@@ -14,11 +15,10 @@ const mib = 1024 ** 2;
 /** Asks for the answer to a message on a connection of its own, and reads nothing. */
 function ask(door: Door, message: unknown, who = "alice"): Socket {
   const body = JSON.stringify(message);
-  const head = ["POST /mcp HTTP/1.1", "Host: 127.0.0.1", `Authorization: Bearer ${who}`, "Accept: application/json"];
-  const headers = ["Content-Type: application/json", `Content-Length: ${body.length}`, "Connection: close"];
-  const client = connect(Number(new URL(door.url).port), "127.0.0.1").on("error", () => {});
+  const text = postText(["Accept: application/json", `Content-Length: ${body.length}`, "Connection: close"], body);
+  const client = dial(door);
   client.pause();
-  client.write(`${[...head, ...headers].join("\r\n")}\r\n\r\n${body}`);
+  client.write(text.replace("alice", who));
   return client;
 }
 
