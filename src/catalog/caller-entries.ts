@@ -1,5 +1,6 @@
 import { isShown, type Party, type Tool } from "../core/call.ts";
 import { clientKind } from "../core/inbound.ts";
+import { memoize } from "../core/memoize.ts";
 import { canonicalName, ownServer } from "../core/name.ts";
 import { type Entry, routeOf } from "./entries.ts";
 import { fitName, fullName, impersonated, type NamedServer, skeleton } from "./names.ts";
@@ -29,7 +30,6 @@ export const noEntries: readonly Entry[] = [];
 export function createCallerEntries({ servers, names, callerTools }: CallerEntriesOptions): CallerEntries {
   const prefixes = new Map(servers.map(({ id, prefix }) => [id, prefix]));
   const ids = [ownServer, ...prefixes.keys()];
-  const finders = new WeakMap<Scope, Find>();
   const make = (scope: Scope, server: string, tool: Tool): Entry | null => {
     const { name } = tool;
     const canonical = canonicalName(server, name);
@@ -38,12 +38,10 @@ export function createCallerEntries({ servers, names, callerTools }: CallerEntri
     const entry = { ...routeOf("tools", server, name, wire), tool, text: tool.text };
     return scope.admits(entry) ? entry : null;
   };
+  const finderIn = memoize((scope: Scope) => finderOf(scope, make));
   return (scope, party) => {
     const offers = callerTools(party);
-    if (offers.size === 0) return noEntries;
-    let find = finders.get(scope);
-    if (!find) finders.set(scope, (find = finderOf(scope, make)));
-    return find(offers, party);
+    return offers.size === 0 ? noEntries : finderIn(scope)(offers, party);
   };
 }
 

@@ -1,6 +1,7 @@
 import type { Call, IdentifiedCall, Kind, Reply, Route, RoutedCall } from "../core/call.ts";
 import { Failure } from "../core/failure.ts";
 import { isObject } from "../core/json.ts";
+import { memoize } from "../core/memoize.ts";
 import { isRequestMethod, type RequestMethod } from "../core/methods.ts";
 import { notFound } from "../core/name.ts";
 import type { UpstreamRequest } from "../core/upstream.ts";
@@ -82,13 +83,7 @@ export function methodOf(call: Call): Method {
 
 /** A request whose parameter names a thing; the server is sent its own name for it. */
 function named(kind: Kind, parameter: "name" | "uri"): Governed {
-  // Keyed by route, which is dropped when its thing is no longer offered.
-  const edits = new WeakMap<Route, UpstreamRequest["edits"]>();
-  const editsFor = (route: Route): UpstreamRequest["edits"] => {
-    let known = edits.get(route);
-    if (!known) edits.set(route, (known = { [parameter]: JSON.stringify(route.name) }));
-    return known;
-  };
+  const editsFor = memoize(({ name }: Route): UpstreamRequest["edits"] => ({ [parameter]: JSON.stringify(name) }));
   return {
     offered: ({ catalog }, call) => catalog.offers(kind, call.inbound.params[parameter], call.scope, call),
     resolve({ catalog }, call) {

@@ -1,5 +1,6 @@
 import type { Call, Route } from "../core/call.ts";
 import type { Status } from "../core/failure.ts";
+import { memoize } from "../core/memoize.ts";
 import type { Metrics } from "../core/ports.ts";
 import { plain } from "../core/text.ts";
 
@@ -43,7 +44,7 @@ export function counter(name: string, help: string, read: Family["read"]): Famil
 export class CallMetrics implements Metrics {
   readonly #requests = new Map<string, Map<Status, Counted>>();
   /** The entries of `#byName` by route, so that counting a call builds no string. */
-  readonly #tools = new WeakMap<Route, ToolCounts>();
+  readonly #countsOf = memoize(({ server, name }: Route) => this.#toolCounts(server, name));
   readonly #byName = new Map<string, ToolCounts>();
   readonly #durations = new Map<string, Durations>();
   /** Those of the rest of the process. */
@@ -65,11 +66,7 @@ export class CallMetrics implements Metrics {
   }
 
   #countTool(call: Call, route: Route, status: Status): void {
-    let tool = this.#tools.get(route);
-    if (!tool) {
-      tool = this.#toolCounts(route.server, route.name);
-      this.#tools.set(route, tool);
-    }
+    const tool = this.#countsOf(route);
     tool.called++;
     if (status === "ok") tool.success++;
     else tool.errors++;
