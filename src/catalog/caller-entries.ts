@@ -54,11 +54,8 @@ const nothingYet = (): Found => ({ byInput: new Map(), next: new WeakMap() });
 /** Finds them within one scope, and keeps nothing of offers that are gone. */
 function finderOf(scope: Scope, make: (scope: Scope, server: string, tool: Tool) => Entry | null): Find {
   const made = new WeakMap<Tool, Entry | null>();
-  const entryOf = (server: string, tool: Tool): Entry | null => {
-    let entry = made.get(tool);
-    if (entry === undefined) made.set(tool, (entry = make(scope, server, tool)));
-    return entry;
-  };
+  const entryOf = (server: string, tool: Tool): Entry | null =>
+    made.getOrInsertComputed(tool, () => make(scope, server, tool));
   const lookOf = ({ wire }: Entry): string => skeleton(wire);
   const find: Find = (offers, party) => {
     const shown = scope.entries.tools.filter((entry) => isShown(entry, party));
@@ -74,13 +71,7 @@ function finderOf(scope: Scope, make: (scope: Scope, server: string, tool: Tool)
   return (offers, party) => {
     const input = clientKind(party.capabilities);
     let found = start;
-    for (const tools of offers.values()) {
-      const further = found.next.get(tools) ?? nothingYet();
-      found.next.set(tools, further);
-      found = further;
-    }
-    let entries = found.byInput.get(input);
-    if (!entries) found.byInput.set(input, (entries = find(offers, party)));
-    return entries;
+    for (const tools of offers.values()) found = found.next.getOrInsertComputed(tools, nothingYet);
+    return found.byInput.getOrInsertComputed(input, () => find(offers, party));
   };
 }

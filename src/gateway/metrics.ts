@@ -22,6 +22,7 @@ type Labels = Readonly<Record<string, string>>;
 type Counted = { readonly labels: Labels; value: number };
 /** How long the calls to a server took: by bucket, and together. */
 type Durations = { readonly buckets: Float64Array; sum: number };
+const noDurations = (): Durations => ({ buckets: new Float64Array(buckets.length + 1), sum: 0 });
 type ToolCounts = {
   readonly labels: Labels;
   readonly durations: Durations;
@@ -85,17 +86,10 @@ export class CallMetrics implements Metrics {
     const known = this.#byName.get(key) ?? (full ? this.#byName.get("other") : undefined);
     if (known) return known;
     const labels = full ? { tool: "other", proxy: "other" } : { tool, proxy };
-    const counts = { labels, durations: this.#durationsOf(labels.proxy), called: 0, success: 0, errors: 0 };
+    const durations = this.#durations.getOrInsertComputed(labels.proxy, noDurations);
+    const counts = { labels, durations, called: 0, success: 0, errors: 0 };
     this.#byName.set(full ? "other" : key, counts);
     return counts;
-  }
-
-  #durationsOf(proxy: string): Durations {
-    const known = this.#durations.get(proxy);
-    if (known) return known;
-    const durations = { buckets: new Float64Array(buckets.length + 1), sum: 0 };
-    this.#durations.set(proxy, durations);
-    return durations;
   }
 
   render(): string {
