@@ -13,3 +13,18 @@ export const requestText = (line: string, lines: readonly string[], body = "", e
 /** A message of hers. */
 export const postText = (lines: readonly string[], body = "", end = "\r\n"): string =>
   requestText("POST /mcp", ["Content-Type: application/json", ...lines], body, end);
+
+/** What makes her connection a WebSocket. */
+export const upgradeText = requestText("GET /ws", [
+  "Upgrade: websocket",
+  "Connection: Upgrade",
+  "Sec-WebSocket-Version: 13",
+  `Sec-WebSocket-Key: ${btoa("0123456789abcdef")}`,
+]);
+
+/** A text frame of a client, of less than 64 KiB, masked with zeros. */
+export function frameOf(payload: Buffer): Buffer {
+  const { length } = payload;
+  const head = length < 126 ? [0x80 | length] : [0xfe, length >> 8, length & 255];
+  return Buffer.concat([Buffer.of(0x81, ...head, 0, 0, 0, 0), payload]);
+}
