@@ -20,7 +20,6 @@ import { answer, answerText, refusal } from "./reply.ts";
 import { announce, runCall } from "./run-call.ts";
 import { sessionOf } from "./session-endpoint.ts";
 import { openSession } from "./session-records.ts";
-import { Strangers } from "./strangers.ts";
 import { bodyOf } from "./unread-body.ts";
 
 type Arrival = Presented & {
@@ -40,11 +39,9 @@ type Arrival = Presented & {
  */
 export class PostEndpoint {
   readonly #context: HttpContext;
-  readonly #strangers: Strangers;
 
   constructor(context: HttpContext) {
     this.#context = context;
-    this.#strangers = new Strangers(context);
   }
 
   async post(request: HttpRequest): Promise<Response> {
@@ -55,7 +52,7 @@ export class PostEndpoint {
     const sender = { source: sourceOf(headers, ip), credentials: credentialsOf(headers), vouched: null };
     const who = tryIdentify(gw, sender);
     if (who instanceof Failure) {
-      return this.#strangers.turnAway(raw, async (text) => {
+      return this.#turnAway(raw, async (text) => {
         const call = callToRefuse(gw, request, sender, text);
         await refuse(gw, call, who);
         return answer(call, gw.identity);
@@ -64,7 +61,7 @@ export class PostEndpoint {
     const session = sessionOf(this.#context.sessions, headers, who, scope);
     const presented = { ...sender, vouched: who };
     if (!isServed(gw, scope, session, presented))
-      return this.#strangers.turnAway(raw, (text) => notServed(gw, request, presented, text));
+      return this.#turnAway(raw, (text) => notServed(gw, request, presented, text));
     const text = unacceptable(headers) ?? (await this.#context.bodies.read(raw, who.id));
     // What a reload has put into force meanwhile holds for the message.
     gw = this.#context.current();
@@ -73,6 +70,17 @@ export class PostEndpoint {
     const received = receive(text, gw, { headers, pinned: null, revision: session?.revision ?? null });
     if (begins(from, received)) return notServed(gw, request, from, text);
     return Array.isArray(received) ? this.#answerBatch(from, received) : this.#answerOne(from, received);
+  }
+
+  /** Answers who has no business here; `respond` is given what was read of the body. */
+  async #turnAway(raw: Request, respond: (text: string) => Promise<Response>): Promise<Response> {
+    const { bodies, maxConnections } = this.#context;
+    const text = await bodies.readStrange(raw, maxConnections);
+    if (!(text instanceof Failure)) return respond(text);
+    const response = await respond("");
+    // What is late by now is waited for no longer.
+    if (text.code === "body-timeout") response.headers.set("connection", "close");
+    return response;
   }
 
   #answerOne(from: Arrival, given: Received): Promise<Response> {
