@@ -240,7 +240,7 @@ export class AuditBroker implements Audit {
   /** Syncs everything recorded so far, signs it, and keeps the checkpoint outside the state directory. */
   async checkpoint(): Promise<void> {
     await this.flush();
-    await this.#checkpoints.now();
+    await this.#checkpoints.write(true);
   }
 
   /** Resolves when everything recorded so far is durable, or can no longer become so. */
@@ -255,9 +255,9 @@ export class AuditBroker implements Audit {
     this.#backlog.record(true);
     void this.#resume();
     await this.#writer.drain();
-    await this.#checkpoints.now();
+    await this.#checkpoints.write(true);
     await this.#writer.drain();
-    await this.#checkpoints.note();
+    await this.#checkpoints.write(false);
   }
 
   #tick(): void {

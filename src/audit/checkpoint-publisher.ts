@@ -110,15 +110,10 @@ export class CheckpointPublisher {
     void this.#run(this.#due());
   }
 
-  /** Writes the head note, and a checkpoint if some record is not covered by one. */
-  async now(): Promise<void> {
+  /** Writes the head note now, and with it a checkpoint if one is wanted and some record is not covered yet. */
+  async write(withCheckpoint: boolean): Promise<void> {
     await this.#running;
-    await this.#run(true);
-  }
-
-  async note(): Promise<void> {
-    await this.#running;
-    await this.#run(false);
+    await this.#run(withCheckpoint);
   }
 
   #due(): boolean {
@@ -128,13 +123,13 @@ export class CheckpointPublisher {
 
   /** One round of writes at a time; what becomes due meanwhile waits for the next second. */
   #run(withCheckpoint: boolean): Promise<void> {
-    this.#running ??= this.#write(withCheckpoint).finally(() => {
+    this.#running ??= this.#round(withCheckpoint).finally(() => {
       this.#running = null;
     });
     return this.#running;
   }
 
-  async #write(withCheckpoint: boolean): Promise<void> {
+  async #round(withCheckpoint: boolean): Promise<void> {
     const { chain, dir, log } = this.#options;
     if (withCheckpoint && this.#fresh > 0) this.#sign();
     const outcomes = await Promise.allSettled([answered(dir, () => this.#noteHead()), this.#export()]);

@@ -1,5 +1,6 @@
 import { isShown, type Party, type Tool } from "../core/call.ts";
 import { clientKind } from "../core/inbound.ts";
+import { memoize } from "../core/memoize.ts";
 import { canonicalName, ownServer } from "../core/name.ts";
 import { type Entry, routeOf } from "./entries.ts";
 import { fitName, fullName, impersonated, type NamedServer, skeleton } from "./names.ts";
@@ -29,7 +30,6 @@ export const noEntries: readonly Entry[] = [];
 export function createCallerEntries({ servers, names, callerTools }: CallerEntriesOptions): CallerEntries {
   const prefixes = new Map(servers.map(({ id, prefix }) => [id, prefix]));
   const ids = [ownServer, ...prefixes.keys()];
-  const finders = new WeakMap<Scope, Find>();
   const make = (scope: Scope, server: string, tool: Tool): Entry | null => {
     const { name } = tool;
     const canonical = canonicalName(server, name);
@@ -38,12 +38,10 @@ export function createCallerEntries({ servers, names, callerTools }: CallerEntri
     const entry = { ...routeOf("tools", server, name, wire), tool, text: tool.text };
     return scope.admits(entry) ? entry : null;
   };
+  const finderIn = memoize((scope: Scope) => finderOf(scope, make));
   return (scope, party) => {
     const offers = callerTools(party);
-    if (offers.size === 0) return noEntries;
-    let find = finders.get(scope);
-    if (!find) finders.set(scope, (find = finderOf(scope, make)));
-    return find(offers, party);
+    return offers.size === 0 ? noEntries : finderIn(scope)(offers, party);
   };
 }
 
@@ -56,11 +54,8 @@ const nothingYet = (): Found => ({ byInput: new Map(), next: new WeakMap() });
 /** Finds them within one scope, and keeps nothing of offers that are gone. */
 function finderOf(scope: Scope, make: (scope: Scope, server: string, tool: Tool) => Entry | null): Find {
   const made = new WeakMap<Tool, Entry | null>();
-  const entryOf = (server: string, tool: Tool): Entry | null => {
-    let entry = made.get(tool);
-    if (entry === undefined) made.set(tool, (entry = make(scope, server, tool)));
-    return entry;
-  };
+  const entryOf = (server: string, tool: Tool): Entry | null =>
+    made.getOrInsertComputed(tool, () => make(scope, server, tool));
   const lookOf = ({ wire }: Entry): string => skeleton(wire);
   const find: Find = (offers, party) => {
     const shown = scope.entries.tools.filter((entry) => isShown(entry, party));
@@ -76,13 +71,7 @@ function finderOf(scope: Scope, make: (scope: Scope, server: string, tool: Tool)
   return (offers, party) => {
     const input = clientKind(party.capabilities);
     let found = start;
-    for (const tools of offers.values()) {
-      const further = found.next.get(tools) ?? nothingYet();
-      found.next.set(tools, further);
-      found = further;
-    }
-    let entries = found.byInput.get(input);
-    if (!entries) found.byInput.set(input, (entries = find(offers, party)));
-    return entries;
+    for (const tools of offers.values()) found = found.next.getOrInsertComputed(tools, nothingYet);
+    return found.byInput.getOrInsertComputed(input, () => find(offers, party));
   };
 }

@@ -1,4 +1,5 @@
 import { List } from "./linked-list.ts";
+import { memoize } from "./memoize.ts";
 import { cut } from "./text.ts";
 
 // A reason is for people to read; whoever gives it does not choose how much of it travels.
@@ -85,19 +86,17 @@ export function onAbort(signal: AbortSignalLike, end: () => void): () => void {
  * way to stop waiting for that. One listener serves all things that wait for the same signal.
  */
 export function endingWith<T>(end: (signal: AbortSignal, one: T) => void): (signal: AbortSignal, one: T) => () => void {
-  const waiting = new WeakMap<AbortSignal, List<T>>();
-  const listenTo = (signal: AbortSignal): List<T> => {
+  const waitingFor = memoize((signal: AbortSignal) => {
     const all = new List<T>();
-    waiting.set(signal, all);
     signal.addEventListener("abort", () => all.items.forEach((one) => end(signal, one)), { once: true });
     return all;
-  };
+  });
   return (signal, one) => {
     if (signal.aborted) {
       end(signal, one);
       return () => {};
     }
-    const all = waiting.get(signal) ?? listenTo(signal);
+    const all = waitingFor(signal);
     const node = all.add(one);
     return () => void all.delete(node);
   };

@@ -44,16 +44,11 @@ export function createCoalescer<T>(free: number, clock: Clock, join: (a: T, b: T
   /** Beyond the cap all new keys share one window. */
   const nameOf = (key: string): string => (windows.size < maxKeys || windows.has(key) ? key : "");
 
-  function windowOf(key: string): Window<T> {
-    const name = nameOf(key);
-    const found = windows.get(name) ?? { start: clock.mono(), used: 0, counts: new Map() };
-    windows.set(name, found);
-    return found;
-  }
+  const newWindow = (): Window<T> => ({ start: clock.mono(), used: 0, counts: new Map() });
 
   return {
     take(key, kind, what, group = "") {
-      const window = windowOf(key);
+      const window = windows.getOrInsertComputed(nameOf(key), newWindow);
       if (window.used < free) {
         window.used += 1;
         return true;

@@ -1,4 +1,5 @@
 import { canonicalString } from "./canonical.ts";
+import { memoize } from "./memoize.ts";
 
 /** Stands in place of a secret. */
 export const mark = "[redacted]";
@@ -42,15 +43,13 @@ export function spellings(text: string): string[] {
   return [canonicalString(once).slice(1, -1), once, text, encodeURIComponent(text.toWellFormed())];
 }
 
-// Their number may be large, and the same ones are looked for in every call.
-const worked = new WeakMap<readonly string[], readonly string[]>();
-
-/** All spellings of secrets, in the order that masking needs; worked out once for each list of secrets. */
-export function spellingsOf(secrets: readonly string[]): readonly string[] {
-  let known = worked.get(secrets);
-  if (!known) worked.set(secrets, (known = maskable(secrets.flatMap(spellings))));
-  return known;
-}
+/**
+ * All spellings of secrets, in the order that masking needs; worked out once for each list of secrets: their number may
+ * be large, and the same ones are looked for in every call.
+ */
+export const spellingsOf: (secrets: readonly string[]) => readonly string[] = memoize((secrets) =>
+  maskable(secrets.flatMap(spellings)),
+);
 
 /** `maskValues` with spellings as values, which also sees a value that was written with other escapes than it needs. */
 export function maskSpelled(text: string, known: readonly string[]): string {

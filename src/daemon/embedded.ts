@@ -12,7 +12,7 @@ import type { Gateway } from "../gateway/gateway.ts";
 import { encodeLine } from "../mcp/lines.ts";
 import { headroom } from "../mcp/message.ts";
 import { McpConnection } from "../serve/connection.ts";
-import { sendWithin } from "../serve/queue-limits.ts";
+import { type Outlet, sendWithin } from "../serve/queue-limits.ts";
 import { embeddedChains } from "../store/open.ts";
 import { boot } from "./boot.ts";
 import { openInstallation } from "./installation.ts";
@@ -50,22 +50,20 @@ export async function serveEmbedded(
   const { engine } = booted;
   let watch: Timer | undefined;
   try {
+    const outlet: Outlet = {
+      // The one client: nobody else's memory is at stake, and nothing is counted.
+      owner: "",
+      queued: () => output.queued,
+      put: (message) => output.write(encodeLine(message)),
+      close: (why) => unread.abort(why),
+    };
     const connection = new McpConnection({
       current: engine.current,
       running: engine.running,
       traffic: engine.traffic,
       ...(await parent(engine.current(), engine.stores)),
       scope: null,
-      send: sendWithin(
-        {
-          // The one client: nobody else's memory is at stake, and nothing is counted.
-          owner: "",
-          queued: () => output.queued,
-          write: (message) => output.write(encodeLine(message)),
-          end: (why) => unread.abort(why),
-        },
-        engine,
-      ),
+      send: (message, must) => sendWithin(outlet, message, must, engine),
     });
     watch = watchKeys(engine, log);
     // A line that is too long is refused under its id, like any other message that is refused.

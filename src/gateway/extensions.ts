@@ -72,6 +72,8 @@ export function resolveExtension(gw: Gateway, call: IdentifiedCall): Resolved {
   const route = onlyReads && named ? named : routeAt(server);
   return {
     route,
+    // The server gets its own URI of the resource, and nothing that one which ignores case would take for a URI.
+    request: { method, edits: { uri: named ? JSON.stringify(named.name) : paramText(call.inbound, "uri") } },
     decide() {
       gw.policy.decide(call, who, route, named);
       if (!named || named === route) return;
@@ -80,8 +82,6 @@ export function resolveExtension(gw: Gateway, call: IdentifiedCall): Resolved {
       gw.policy.decide(call, who, named);
       call.verdict = verdict;
     },
-    // The server gets its own URI of the resource, and nothing that one which ignores case would take for a URI.
-    request: () => ({ method, edits: { uri: named ? JSON.stringify(named.name) : paramText(call.inbound, "uri") } }),
   };
 }
 

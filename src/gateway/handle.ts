@@ -60,7 +60,7 @@ async function govern(gw: Gateway, call: IdentifiedCall, method: Governed): Prom
   // All rounds are one call: the first request took the token, was validated and recorded, and its state opens only
   // with the same arguments. Admission and policy run again each round.
   if (retry?.kind === "parked") return resume(gw, call, retry);
-  const plain = resolved.request();
+  const { request: plain } = resolved;
   const request = retry ? { ...plain, edits: { ...plain.edits, ...retry.edits } } : plain;
   gw.limits.take(call.who, call.route);
   if (method.checksArguments) checkArguments(gw, call);

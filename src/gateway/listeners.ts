@@ -2,16 +2,11 @@ import { Counts } from "../core/counts.ts";
 import { Failure } from "../core/failure.ts";
 import type { Catalog } from "../core/ports.ts";
 
-export type ListenLimits = {
-  readonly total: number;
-  readonly perOwner: number;
-  /** Resources that one principal may be subscribed to. */
-  readonly uris: number;
-  /** Characters of what one principal asked for that may be held in memory for as long as it listens. */
-  readonly characters: number;
-};
-
-export const listenLimits: ListenLimits = { total: 10_000, perOwner: 64, uris: 1_000, characters: 8 * 1024 ** 2 };
+/**
+ * Most listeners, in all and of one principal; the resources that one principal may be subscribed to, and the characters
+ * of what it asked for that are held in memory for as long as it listens.
+ */
+export const listenLimits = { total: 10_000, perOwner: 64, uris: 1_000, characters: 8 * 1024 ** 2 } as const;
 
 /** One open `subscriptions/listen`. */
 export type OpenListen = {
@@ -40,11 +35,6 @@ export class Listeners {
   readonly #perOwner = new Counts();
   readonly #uris = new Counts();
   readonly #characters = new Counts();
-  readonly #limits: ListenLimits;
-
-  constructor(limits: ListenLimits = listenLimits) {
-    this.#limits = limits;
-  }
 
   get size(): number {
     return this.#open.size;
@@ -56,7 +46,7 @@ export class Listeners {
 
   /** Takes a place. Returns the way to leave. Throws `overloaded`. */
   open(listening: OpenListen): () => void {
-    const { total, perOwner } = this.#limits;
+    const { total, perOwner } = listenLimits;
     if (this.#open.size >= total) throw full(`All ${total} places for listeners are taken`);
     const { owner } = listening;
     if (this.#perOwner.of(owner) >= perOwner) throw full(`You listen ${perOwner} times already`);
@@ -72,7 +62,7 @@ export class Listeners {
    * give them back, to be called once. Throws `overloaded`.
    */
   take(owner: string, count: number, length: number): () => void {
-    const { uris, characters } = this.#limits;
+    const { uris, characters } = listenLimits;
     if (this.#uris.of(owner) + count > uris) throw full(`No more than ${uris} resources can be subscribed to`);
     if (this.#characters.of(owner) + length > characters)
       throw full(`What you listen to has more than ${characters} characters`);

@@ -1,6 +1,7 @@
 import type { Call, IdentifiedCall, Kind, Reply, Route, RoutedCall } from "../core/call.ts";
 import { Failure } from "../core/failure.ts";
 import { isObject } from "../core/json.ts";
+import { memoize } from "../core/memoize.ts";
 import { isRequestMethod, type RequestMethod } from "../core/methods.ts";
 import { notFound } from "../core/name.ts";
 import type { UpstreamRequest } from "../core/upstream.ts";
@@ -82,19 +83,13 @@ export function methodOf(call: Call): Method {
 
 /** A request whose parameter names a thing; the server is sent its own name for it. */
 function named(kind: Kind, parameter: "name" | "uri"): Governed {
-  // Keyed by route, which is dropped when its thing is no longer offered.
-  const edits = new WeakMap<Route, UpstreamRequest["edits"]>();
-  const editsFor = (route: Route): UpstreamRequest["edits"] => {
-    let known = edits.get(route);
-    if (!known) edits.set(route, (known = { [parameter]: JSON.stringify(route.name) }));
-    return known;
-  };
+  const editsFor = memoize(({ name }: Route): UpstreamRequest["edits"] => ({ [parameter]: JSON.stringify(name) }));
   return {
     offered: ({ catalog }, call) => catalog.offers(kind, call.inbound.params[parameter], call.scope, call),
     resolve({ catalog }, call) {
       const { method, params } = call.inbound;
       const route = catalog.resolve(call, kind, params[parameter]);
-      return { route, request: () => ({ method, edits: editsFor(route) }) };
+      return { route, request: { method, edits: editsFor(route) } };
     },
   };
 }
@@ -106,21 +101,21 @@ function completion(): Governed {
       const { kind, name } = referenceOf(call);
       return gw.catalog.offers(kind, name, call.scope, call);
     },
-    resolve({ catalog }, call) {
+    resolve({ catalog, policy }, call) {
       const { inbound } = call;
       const { type, kind, name, parameter } = referenceOf(call);
       const route = catalog.resolve(call, kind, name);
+      const named = { type: JSON.stringify(type), [parameter]: JSON.stringify(route.name) };
+      const ref = overrideMembers(paramText(inbound, "ref") ?? "{}", named);
+      const argument = unposed(inbound, "argument", ["name", "value"]);
+      const edits = { ref, argument, context: unposed(inbound, "context", ["arguments"]) };
       return {
         route,
-        request() {
+        request: { method: inbound.method, edits },
+        decide() {
+          policy.decide(call, call.who, route);
+          // Not before: what is wrong with it may show that its target exists.
           needArgument(inbound);
-          const edits = { type: JSON.stringify(type), [parameter]: JSON.stringify(route.name) };
-          const ref = overrideMembers(paramText(inbound, "ref") ?? "{}", edits);
-          const argument = unposed(inbound, "argument", ["name", "value"]);
-          return {
-            method: inbound.method,
-            edits: { ref, argument, context: unposed(inbound, "context", ["arguments"]) },
-          };
         },
       };
     },

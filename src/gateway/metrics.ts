@@ -1,5 +1,6 @@
 import type { Call, Route } from "../core/call.ts";
 import type { Status } from "../core/failure.ts";
+import { memoize } from "../core/memoize.ts";
 import type { Metrics } from "../core/ports.ts";
 import { plain } from "../core/text.ts";
 
@@ -21,6 +22,7 @@ type Labels = Readonly<Record<string, string>>;
 type Counted = { readonly labels: Labels; value: number };
 /** How long the calls to a server took: by bucket, and together. */
 type Durations = { readonly buckets: Float64Array; sum: number };
+const noDurations = (): Durations => ({ buckets: new Float64Array(buckets.length + 1), sum: 0 });
 type ToolCounts = {
   readonly labels: Labels;
   readonly durations: Durations;
@@ -43,7 +45,7 @@ export function counter(name: string, help: string, read: Family["read"]): Famil
 export class CallMetrics implements Metrics {
   readonly #requests = new Map<string, Map<Status, Counted>>();
   /** The entries of `#byName` by route, so that counting a call builds no string. */
-  readonly #tools = new WeakMap<Route, ToolCounts>();
+  readonly #countsOf = memoize(({ server, name }: Route) => this.#toolCounts(server, name));
   readonly #byName = new Map<string, ToolCounts>();
   readonly #durations = new Map<string, Durations>();
   /** Those of the rest of the process. */
@@ -65,11 +67,7 @@ export class CallMetrics implements Metrics {
   }
 
   #countTool(call: Call, route: Route, status: Status): void {
-    let tool = this.#tools.get(route);
-    if (!tool) {
-      tool = this.#toolCounts(route.server, route.name);
-      this.#tools.set(route, tool);
-    }
+    const tool = this.#countsOf(route);
     tool.called++;
     if (status === "ok") tool.success++;
     else tool.errors++;
@@ -88,17 +86,10 @@ export class CallMetrics implements Metrics {
     const known = this.#byName.get(key) ?? (full ? this.#byName.get("other") : undefined);
     if (known) return known;
     const labels = full ? { tool: "other", proxy: "other" } : { tool, proxy };
-    const counts = { labels, durations: this.#durationsOf(labels.proxy), called: 0, success: 0, errors: 0 };
+    const durations = this.#durations.getOrInsertComputed(labels.proxy, noDurations);
+    const counts = { labels, durations, called: 0, success: 0, errors: 0 };
     this.#byName.set(full ? "other" : key, counts);
     return counts;
-  }
-
-  #durationsOf(proxy: string): Durations {
-    const known = this.#durations.get(proxy);
-    if (known) return known;
-    const durations = { buckets: new Float64Array(buckets.length + 1), sum: 0 };
-    this.#durations.set(proxy, durations);
-    return durations;
   }
 
   render(): string {

@@ -73,8 +73,8 @@ export function resolveTask(gw: Gateway, call: IdentifiedCall): Resolved {
   const { taskId, route } = task;
   return {
     route,
+    request: { method, edits: { taskId: JSON.stringify(taskId) } },
     decide: () => decideTask(gw, call, route),
-    request: () => ({ method, edits: { taskId: JSON.stringify(taskId) } }),
   };
 }
 

@@ -3,6 +3,7 @@ import type { Kind, Route } from "../core/call.ts";
 import { formatPath, type Mention, type Path } from "../core/finding.ts";
 import { isObject } from "../core/json.ts";
 import { listNames } from "../core/lists.ts";
+import { memoize } from "../core/memoize.ts";
 import { splitCanonical } from "../core/name.ts";
 import { nearest } from "../core/nearest.ts";
 import type { Catalog } from "../core/ports.ts";
@@ -36,13 +37,8 @@ type Sources = Pick<Gateway, "catalog"> & { readonly upstreams: Pick<Gateway["up
 export function unoffered(named: () => Named, sources: Sources): () => readonly string[] {
   // Looked for once in each catalog, which is replaced when something changes: of many rules and tools it takes a
   // while.
-  const found = new WeakMap<Catalog, readonly string[]>();
-  return () => {
-    const { catalog } = sources;
-    const known = found.get(catalog) ?? lookFor(named(), sources);
-    found.set(catalog, known);
-    return known;
-  };
+  const foundIn = memoize((_catalog: Catalog) => lookFor(named(), sources));
+  return () => foundIn(sources.catalog);
 }
 
 function lookFor(named: Named, sources: Sources): string[] {

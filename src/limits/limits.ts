@@ -4,6 +4,7 @@ import type { Clock } from "../core/clock.ts";
 import { Counts } from "../core/counts.ts";
 import { Failure } from "../core/failure.ts";
 import { compileGlob } from "../core/glob.ts";
+import { memoize } from "../core/memoize.ts";
 import { splitCanonical } from "../core/name.ts";
 import { perValue } from "../core/inbound.ts";
 import type { Limits } from "../core/ports.ts";
@@ -55,12 +56,7 @@ export function createLimitsState(clock: Clock): LimitsState {
 export function createLimits(options: LimitsOptions, clock: Clock, state: LimitsState): Limits {
   const usual = options.perMinute === undefined ? null : toRate(options.perMinute, options.burst);
   const toolLimits = compileToolLimits(options.perTool);
-  const covering = new WeakMap<Route, readonly ToolLimit[]>();
-  const limitsOf = (route: Route): readonly ToolLimit[] => {
-    let known = covering.get(route);
-    if (!known) covering.set(route, (known = toolLimits.filter((limit) => limit.covers(route))));
-    return known;
-  };
+  const limitsOf = memoize((route: Route) => toolLimits.filter((limit) => limit.covers(route)));
   const ownOf = ({ rate, keyId, consumerId }: Principal): OwnLimit | null => {
     if (rate && keyId) return { name: "rateLimit", rate, key: keyId };
     return usual && { name: "perMinute", rate: usual, key: consumerId };

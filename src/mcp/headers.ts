@@ -2,6 +2,7 @@ import type { Tool } from "../core/call.ts";
 import { Failure } from "../core/failure.ts";
 import type { Inbound } from "../core/inbound.ts";
 import { isObject } from "../core/json.ts";
+import { memoize } from "../core/memoize.ts";
 import { locate } from "./json-text.ts";
 import { subschemas } from "./subschemas.ts";
 
@@ -150,15 +151,8 @@ const maxDepth = 64;
 const maxSchemas = 10_000;
 
 const none: ParamHeaders = { headers: [], invalid: null };
-// Keyed by schema, which lives as long as its tool.
-const known = new WeakMap<object, ParamHeaders>();
-
 /** The headers that an input schema asks for, or what is wrong with them (2026-07-28, `x-mcp-header`). */
-export function headerNames(inputSchema: Tool["inputSchema"]): ParamHeaders {
-  let found = known.get(inputSchema);
-  if (!found) known.set(inputSchema, (found = search(inputSchema)));
-  return found;
-}
+export const headerNames: (inputSchema: Tool["inputSchema"]) => ParamHeaders = memoize(search);
 
 /** A schema still to be searched; `path` is null if no chain of `properties` leads to it. */
 type Visit = {

@@ -1,3 +1,4 @@
+import { memoize } from "../core/memoize.ts";
 import type { Principal, Source } from "../core/principal.ts";
 import type { Readings } from "../core/uri-readings.ts";
 import type { ConditionOptions, RuleOptions } from "./options.ts";
@@ -90,20 +91,18 @@ function walk(value: unknown, keys: readonly string[]): unknown {
 }
 
 /** The keys of arguments by their folded spelling, null for several; made once, since many rules may test an object. */
-const spellings = new WeakMap<object, Map<string, string | null>>();
+const spellingsOf = memoize((object: object) => {
+  const keys = new Map<string, string | null>();
+  for (const each of Object.keys(object)) {
+    const folded = foldCase(each);
+    keys.set(folded, keys.has(folded) ? null : each);
+  }
+  return keys;
+});
 
 /** Whether an object has a key that a server which ignores case, as many in Go and .NET do, takes for this one. */
 function isPosed(object: object, key: string): boolean {
-  let keys = spellings.get(object);
-  if (!keys) {
-    keys = new Map();
-    for (const each of Object.keys(object)) {
-      const folded = foldCase(each);
-      keys.set(folded, keys.has(folded) ? null : each);
-    }
-    spellings.set(object, keys);
-  }
-  const only = keys.get(foldCase(key));
+  const only = spellingsOf(object).get(foldCase(key));
   return only !== undefined && only !== key;
 }
 

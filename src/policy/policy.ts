@@ -2,6 +2,7 @@ import { createBoundedMap } from "../core/bounded-map.ts";
 import type { Call, Route, Verdict } from "../core/call.ts";
 import { Failure } from "../core/failure.ts";
 import { formatPath, type Mention } from "../core/finding.ts";
+import { memoize } from "../core/memoize.ts";
 import { notFound, ownServer, plainRoute } from "../core/name.ts";
 import type { Capability, Policy } from "../core/ports.ts";
 import type { Principal, Source } from "../core/principal.ts";
@@ -148,23 +149,15 @@ function denied(plan: Plan, decision: Decision, facts: Pick<Facts, "who" | "args
  * rules.
  */
 function createPlans(bundle: Bundle): (who: Principal, route: Route) => Plan {
-  const keys = new WeakMap<readonly string[], string>();
-  const sets = createBoundedMap<WeakMap<Route, Plan>>({ cap: maxRoleSets });
-  const plansOf = (roles: readonly string[]): WeakMap<Route, Plan> => {
-    let key = keys.get(roles);
-    if (key === undefined) keys.set(roles, (key = JSON.stringify([...new Set(roles)].toSorted())));
+  const keyOf = memoize((roles: readonly string[]) => JSON.stringify([...new Set(roles)].toSorted()));
+  const sets = createBoundedMap<(route: Route) => Plan>({ cap: maxRoleSets });
+  const plansOf = (roles: readonly string[]): ((route: Route) => Plan) => {
+    const key = keyOf(roles);
     const found = sets.get(key);
     if (found) return found;
-    const made = new WeakMap<Route, Plan>();
+    const made = memoize((route: Route) => planFor(bundle, new Set(roles), route));
     sets.set(key, made);
     return made;
   };
-  return ({ roles }, route) => {
-    const plans = plansOf(roles);
-    const known = plans.get(route);
-    if (known) return known;
-    const plan = planFor(bundle, new Set(roles), route);
-    plans.set(route, plan);
-    return plan;
-  };
+  return ({ roles }, route) => plansOf(roles)(route);
 }

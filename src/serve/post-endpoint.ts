@@ -15,14 +15,12 @@ import { keepBatch } from "./batch-answers.ts";
 import { credentialsOf, sourceOf } from "./credentials.ts";
 import type { HttpContext, HttpRequest } from "./http-request.ts";
 import { mayTell, mayWait, PostStream, takesPriming } from "./post-stream.ts";
-import { maxOwed } from "./queue-limits.ts";
 import { isStanding, receive, type Received, unreadable } from "./receive.ts";
 import { answer, answerText, refusal } from "./reply.ts";
 import { announce, runCall } from "./run-call.ts";
 import { sessionOf } from "./session-endpoint.ts";
 import { openSession } from "./session-records.ts";
-import { Strangers } from "./strangers.ts";
-import { type AnswerBody, bodyOf } from "./unread-body.ts";
+import { bodyOf } from "./unread-body.ts";
 
 type Arrival = Presented & {
   readonly vouched: Principal;
@@ -41,11 +39,9 @@ type Arrival = Presented & {
  */
 export class PostEndpoint {
   readonly #context: HttpContext;
-  readonly #strangers: Strangers;
 
   constructor(context: HttpContext) {
     this.#context = context;
-    this.#strangers = new Strangers(context);
   }
 
   async post(request: HttpRequest): Promise<Response> {
@@ -56,7 +52,7 @@ export class PostEndpoint {
     const sender = { source: sourceOf(headers, ip), credentials: credentialsOf(headers), vouched: null };
     const who = tryIdentify(gw, sender);
     if (who instanceof Failure) {
-      return this.#strangers.turnAway(raw, async (text) => {
+      return this.#turnAway(raw, async (text) => {
         const call = callToRefuse(gw, request, sender, text);
         await refuse(gw, call, who);
         return answer(call, gw.identity);
@@ -65,7 +61,7 @@ export class PostEndpoint {
     const session = sessionOf(this.#context.sessions, headers, who, scope);
     const presented = { ...sender, vouched: who };
     if (!isServed(gw, scope, session, presented))
-      return this.#strangers.turnAway(raw, (text) => notServed(gw, request, presented, text));
+      return this.#turnAway(raw, (text) => notServed(gw, request, presented, text));
     const text = unacceptable(headers) ?? (await this.#context.bodies.read(raw, who.id));
     // What a reload has put into force meanwhile holds for the message.
     gw = this.#context.current();
@@ -74,6 +70,17 @@ export class PostEndpoint {
     const received = receive(text, gw, { headers, pinned: null, revision: session?.revision ?? null });
     if (begins(from, received)) return notServed(gw, request, from, text);
     return Array.isArray(received) ? this.#answerBatch(from, received) : this.#answerOne(from, received);
+  }
+
+  /** Answers who has no business here; `respond` is given what was read of the body. */
+  async #turnAway(raw: Request, respond: (text: string) => Promise<Response>): Promise<Response> {
+    const { bodies, maxConnections } = this.#context;
+    const text = await bodies.readStrange(raw, maxConnections);
+    if (!(text instanceof Failure)) return respond(text);
+    const response = await respond("");
+    // What is late by now is waited for no longer.
+    if (text.code === "body-timeout") response.headers.set("connection", "close");
+    return response;
   }
 
   #answerOne(from: Arrival, given: Received): Promise<Response> {
@@ -86,7 +93,7 @@ export class PostEndpoint {
     const session = inbound.era === "legacy" ? from.session : null;
     const tells = mayTell(received, session, headers);
     const waits = mayWait(received, headers);
-    const stream = tells || waits ? this.#streamOf(from, session) : null;
+    const stream = tells || waits ? new PostStream(from.vouched, session, this.#context) : null;
     const call = this.#callOf(from, received, session, tells ? stream : null);
     const { controller } = call;
     // A disconnect cancels only in the modern era (PROTOCOL: cancellation).
@@ -100,17 +107,13 @@ export class PostEndpoint {
     return stream.response;
   }
 
-  #streamOf({ gw, vouched }: Arrival, session: Session | null): PostStream {
-    return new PostStream(vouched, session, this.#context.traffic, maxOwed(gw));
-  }
-
   /** Each message is a call of its own; the answers are sent together (2025-03-26, batching). */
   async #answerBatch(from: Arrival, all: readonly Received[]): Promise<Response> {
-    const { gw, request, session } = from;
+    const { gw, request, session, vouched } = from;
     const { headers } = request.raw;
     if (isStale(from, null)) return this.#answerOne(from, { inbound: unreadable(headers), fault: sessionNotFound() });
     announce(all, session);
-    const stream = this.#streamOf(from, session);
+    const stream = new PostStream(vouched, session, this.#context);
     const keep = keepBatch(gw);
     const answers: string[] = [];
     const run = async (one: Received): Promise<void> => {
@@ -130,7 +133,7 @@ export class PostEndpoint {
     if (all.some((one) => mayWait(one, headers))) stream.openLater(request, ended);
     ended.then(
       () => {
-        if (!stream.opened) return stream.respond(this.#together(from, answers));
+        if (!stream.opened) return stream.respond(this.#together(vouched, answers));
         for (const one of answers) stream.emit(one, true);
         stream.close(null, gw.clock.mono());
       },
@@ -179,18 +182,14 @@ export class PostEndpoint {
   #responseTo(from: Arrival, call: Call): Response {
     if (call.inbound.kind !== "request" && !call.failure) return new Response(null, { status: 202 });
     const opened = call.opened && { "mcp-session-id": call.opened.id };
-    return answer(call, from.gw.identity, opened, (text) => this.#bodyOf(from, text));
+    return answer(call, from.gw.identity, opened, (text) => bodyOf(text, from.vouched, this.#context));
   }
 
-  #together(from: Arrival, answers: readonly string[]): Response {
+  #together(who: Principal, answers: readonly string[]): Response {
     if (answers.length === 0) return new Response(null, { status: 202 });
-    return new Response(this.#bodyOf(from, `[${answers.join(",")}]`), {
+    return new Response(bodyOf(`[${answers.join(",")}]`, who, this.#context), {
       headers: { "content-type": "application/json" },
     });
-  }
-
-  #bodyOf({ gw, vouched }: Arrival, text: string): AnswerBody {
-    return bodyOf(text, vouched, this.#context.traffic, maxOwed(gw));
   }
 
   /** A session is idle from the end of its last call on, which may have run longer than one may be idle. */

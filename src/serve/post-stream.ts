@@ -5,10 +5,10 @@ import type { Principal } from "../core/principal.ts";
 import { encodeEvent } from "../mcp/sse.ts";
 import type { Session } from "../session/session.ts";
 import type { StreamLog } from "../session/streams.ts";
-import type { Traffic } from "../session/traffic.ts";
 import { namesEvents, takesEvents } from "./accept.ts";
 import { EventStream } from "./event-stream.ts";
 import type { HttpRequest } from "./http-request.ts";
+import type { Sending } from "./queue-limits.ts";
 import type { Received } from "./receive.ts";
 
 /** The first revision whose clients understand an event without a message (2025-11-25, transports). */
@@ -43,8 +43,7 @@ export function mayWait(received: Received, headers: Headers): boolean {
 export class PostStream {
   readonly #who: Principal;
   readonly #session: Session | null;
-  readonly #traffic: Traffic;
-  readonly #maxOwed: number;
+  readonly #sending: Sending;
   readonly #answered = Promise.withResolvers<Response>();
   #stream: EventStream | null = null;
   #log: StreamLog | null = null;
@@ -55,11 +54,10 @@ export class PostStream {
    */
   #over = false;
 
-  constructor(who: Principal, session: Session | null, traffic: Traffic, maxOwed: number) {
+  constructor(who: Principal, session: Session | null, sending: Sending) {
     this.#who = who;
     this.#session = session;
-    this.#traffic = traffic;
-    this.#maxOwed = maxOwed;
+    this.#sending = sending;
   }
 
   /** The response: the stream if one is opened, else the answer of the POST. */
@@ -117,9 +115,7 @@ export class PostStream {
   }
 
   #opened(): EventStream {
-    const stream: EventStream = new EventStream(this.#traffic, this.#maxOwed, this.#who, () =>
-      this.#log?.leave(stream),
-    );
+    const stream: EventStream = new EventStream(this.#who, this.#sending, () => this.#log?.leave(stream));
     if (this.#session) {
       this.#log = this.#session.streams.open();
       this.#log.readBy(stream);

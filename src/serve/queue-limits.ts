@@ -1,6 +1,9 @@
 import type { Gateway } from "../gateway/gateway.ts";
 import type { Traffic } from "../session/traffic.ts";
 
+/** What of the process bounds what its clients leave unread. */
+export type Sending = { readonly current: () => Gateway; readonly traffic: Traffic };
+
 /**
  * Bytes that may wait until a client reads them; a slower one loses notifications, but no result, and not that its
  * lists have changed.
@@ -16,10 +19,6 @@ const leastOwed = 8 * 1024 ** 2;
  */
 export const maxOwed = ({ caps }: Gateway): number => maxQueued + Math.max(4 * caps.result, leastOwed);
 
-/** Whether a client that has not read `queued` bytes is sent one more message. One without `must` is dropped if not. */
-export const hasRoom = (queued: number, must: boolean, maxOwed: number): boolean =>
-  queued < (must ? maxOwed : maxQueued);
-
 /** Bytes that are handed to Bun at once; they cannot be taken back. */
 export const portion = 64 * 1024;
 
@@ -32,37 +31,33 @@ const shares = 8;
  * Keeps what the connections of one principal hold together within a limit; those that hold the most are dropped.
  * `queued` are the bytes that the one holds which was just written to.
  */
-export function boundUnread(traffic: Traffic, owner: string, queued: number, maxOwed: number): void {
-  if (queued > mostUnasked) traffic.unread.bound(owner, shares * maxOwed);
+export function boundUnread(owner: string, queued: number, { current, traffic }: Sending): void {
+  if (queued > mostUnasked) traffic.unread.bound(owner, shares * maxOwed(current()));
 }
 
-type Outlet = {
+/** Where messages go out to one client. */
+export type Outlet = {
   /** Id of the principal. */
   readonly owner: string;
   /** Bytes that the client has not taken yet. */
   queued(): number;
-  write(message: string): void;
+  put(message: string): void;
   /** Ends the connection; `why` is a sentence. */
-  end(why: string): void;
+  close(why: string): void;
 };
 
 /** Why a connection is ended whose client does not read. */
 export const leftUnread = "The client left too much unread.";
 
-/** Sends what the client takes in time, as `ConnectionOptions.send`. */
-export function sendWithin(
-  { owner, queued, write, end }: Outlet,
-  { current, traffic }: { readonly current: () => Gateway; readonly traffic: Traffic },
-): (message: string, must: boolean) => void {
-  return (message, must) => {
-    const bytes = queued();
-    const owed = maxOwed(current());
-    if (hasRoom(bytes, must, owed)) {
-      write(message);
-      return boundUnread(traffic, owner, queued(), owed);
-    }
-    if (!must) return void traffic.lost++;
-    traffic.leftUnread(owner, bytes);
-    end(leftUnread);
-  };
+/** Sends a message that the client takes in time; one without `must` is dropped if it does not. */
+export function sendWithin(to: Outlet, message: string, must: boolean, sending: Sending): void {
+  const { current, traffic } = sending;
+  const queued = to.queued();
+  if (queued < (must ? maxOwed(current()) : maxQueued)) {
+    to.put(message);
+    return boundUnread(to.owner, to.queued(), sending);
+  }
+  if (!must) return void traffic.lost++;
+  traffic.leftUnread(to.owner, queued);
+  to.close(leftUnread);
 }

@@ -1,22 +1,24 @@
+import { Busy } from "../core/busy.ts";
 import { Cancel, type AbortControllerLike } from "../core/cancel.ts";
 import { List, type ListNode } from "../core/linked-list.ts";
-import { within } from "../core/wait.ts";
 
 class RunningCall extends Cancel {
-  readonly node: ListNode<AbortControllerLike>;
+  readonly node: ListNode<RunningCall>;
+  /** It lasts as long as its caller wants, such as a subscription. Nobody waits for it. */
+  standing: boolean;
 
-  constructor(all: List<AbortControllerLike>) {
+  constructor(all: List<RunningCall>, standing: boolean) {
     super();
     this.node = all.add(this);
+    this.standing = standing;
   }
 }
 
 /** All running calls, so that a shutdown can wait for them and then cancel the rest. */
 export class Running {
-  readonly #all = new List<AbortControllerLike>();
-  /** The calls in `#all` that last as long as their callers want, such as subscriptions. Nobody waits for them. */
-  readonly #standing = new Set<AbortControllerLike>();
-  #idle: (() => void) | null = null;
+  readonly #all = new List<RunningCall>();
+  /** Counts those that do not stand. */
+  readonly #busy = new Busy();
 
   get size(): number {
     return this.#all.size;
@@ -24,34 +26,32 @@ export class Running {
 
   /** Adds a call; a standing call lasts until its caller ends it. */
   add(standing = false): Cancel {
-    const call = new RunningCall(this.#all);
-    if (standing) this.#standing.add(call);
-    return call;
+    if (!standing) this.#busy.enter();
+    return new RunningCall(this.#all, standing);
   }
 
-  delete(controller: AbortControllerLike): void {
-    if (controller instanceof RunningCall) this.#all.delete(controller.node);
-    if (this.#standing.size > 0) this.#standing.delete(controller);
-    if (this.#all.size === this.#standing.size) this.#idle?.();
+  delete(call: AbortControllerLike): void {
+    if (call instanceof RunningCall && this.#all.delete(call.node) && !call.standing) this.#busy.leave();
   }
 
   /** Resolves when only standing calls run, or after `ms`. */
-  async idle(ms: number): Promise<void> {
-    if (this.#all.size === this.#standing.size) return;
-    const { promise, resolve } = Promise.withResolvers<void>();
-    this.#idle = resolve;
-    await within(promise, ms, null, () => {});
+  idle(ms: number): Promise<void> {
+    return this.#busy.idle(ms);
   }
 
   /**
-   * Ends the standing calls, waits `ms` for the others, cuts off the rest, whose callers are told, and waits `grace` ms
-   * until they are recorded.
+   * Ends the standing calls, waits `ms` for all, cuts off the rest, whose callers are told, and waits `grace` ms until
+   * they are recorded.
    */
   async end(ms: number, grace: number): Promise<void> {
-    for (const controller of this.#standing) controller.abort();
-    this.#standing.clear();
+    for (const call of this.#all.items) {
+      if (!call.standing) continue;
+      call.standing = false;
+      this.#busy.enter();
+      call.abort();
+    }
     await this.idle(ms);
-    for (const controller of this.#all.items) controller.abort("The gateway is stopping.");
+    for (const call of this.#all.items) call.abort("The gateway is stopping.");
     await this.idle(grace);
   }
 }

@@ -1,16 +1,17 @@
 import { endingWith } from "../core/cancel.ts";
 import type { Principal } from "../core/principal.ts";
 import type { Traffic } from "../session/traffic.ts";
-import { boundUnread, mostUnasked, portion } from "./queue-limits.ts";
+import { boundUnread, mostUnasked, portion, type Sending } from "./queue-limits.ts";
 
 export type AnswerBody = string | ReadableStream<Uint8Array>;
 
 /** The body of an answer: of a long one, what is unread is counted. */
-export function bodyOf(text: string, who: Principal, traffic: Traffic, maxOwed: number): AnswerBody {
+export function bodyOf(text: string, who: Principal, sending: Sending): AnswerBody {
   if (text.length <= mostUnasked) return text;
-  const body = new UnreadBody(traffic, maxOwed, who);
+  const body = new UnreadBody(who, sending.traffic);
   body.write(new TextEncoder().encode(text));
   body.end();
+  boundUnread(who.id, body.owed, sending);
   return body.stream;
 }
 
@@ -23,9 +24,6 @@ const forgetOnLoss = endingWith<UnreadBody>((_, body) => body.forget());
  */
 export class UnreadBody {
   readonly stream: ReadableStream<Uint8Array>;
-  readonly #traffic: Traffic;
-  readonly #maxOwed: number;
-  readonly #owner: string;
   readonly #onLeft: () => void;
   /** Called once nothing is unread any more. */
   readonly #release: () => void;
@@ -37,10 +35,7 @@ export class UnreadBody {
   #ended = false;
 
   /** `onLeft` is called if nobody reads on. */
-  constructor(traffic: Traffic, maxOwed: number, { id, revoked }: Principal, onLeft: () => void = () => {}) {
-    this.#traffic = traffic;
-    this.#maxOwed = maxOwed;
-    this.#owner = id;
+  constructor({ id, revoked }: Principal, { unread }: Traffic, onLeft: () => void = () => {}) {
     this.#onLeft = onLeft;
     this.stream = new ReadableStream<Uint8Array>(
       {
@@ -51,7 +46,7 @@ export class UnreadBody {
       new ByteLengthQueuingStrategy({ highWaterMark: portion }),
     );
     const unwatch = forgetOnLoss(revoked, this);
-    const uncount = traffic.unread.add(id, { queued: () => this.#owed, drop: () => this.#drop() });
+    const uncount = unread.add(id, { queued: () => this.#owed, drop: () => this.#drop() });
     this.#release = () => {
       unwatch();
       uncount();
@@ -67,7 +62,6 @@ export class UnreadBody {
     this.#unread.push(bytes);
     this.#owed += bytes.length;
     this.#flow();
-    boundUnread(this.#traffic, this.#owner, this.#owed, this.#maxOwed);
   }
 
   /** Nothing more is written; it ends once all of it is read. */

@@ -7,7 +7,7 @@ import { decodeUtf8 } from "../mcp/utf8.ts";
 import { answerCaller } from "./admission.ts";
 import { McpConnection } from "./connection.ts";
 import { type HttpContext, type HttpRequest, presentedBy } from "./http-request.ts";
-import { leftUnread, sendWithin } from "./queue-limits.ts";
+import { leftUnread, type Outlet, sendWithin } from "./queue-limits.ts";
 
 /** A socket's client, known before the socket opens. */
 export type SocketData = {
@@ -33,11 +33,11 @@ const code = { policy: 1008, goingAway: 1001, abnormal: 1006 } as const;
 const tooBig = "Received too big message";
 const badFrame = /^Received /;
 
-const outletOf = (socket: Socket) => ({
+const outletOf = (socket: Socket): Outlet => ({
   owner: socket.data.who.id,
   queued: () => socket.getBufferedAmount(),
-  write: (message: string) => void socket.sendText(message),
-  end: (why: string) => drop(socket, why),
+  put: (message) => void socket.sendText(message),
+  close: (why) => drop(socket, why),
 });
 
 /**
@@ -102,12 +102,13 @@ export class WebSockets {
     const { presented, scope, who, leave } = socket.data;
     this.#open.add(socket);
     const { traffic } = this.#context;
+    const outlet = outletOf(socket);
     traffic.streams++;
     const connection = (socket.data.connection = new McpConnection({
       ...this.#context,
       ...presented,
       scope,
-      send: sendWithin(outletOf(socket), this.#context),
+      send: (message, must) => sendWithin(outlet, message, must, this.#context),
     }));
     socket.data.intake = new Intake({
       take: (message) => void connection.receive(message),
@@ -120,10 +121,7 @@ export class WebSockets {
       if (socket.getBufferedAmount() > 0) socket.terminate();
       else socket.close(code.policy, "the key was lost");
     });
-    const uncount = traffic.unread.add(who.id, {
-      queued: () => socket.getBufferedAmount(),
-      drop: () => drop(socket, leftUnread),
-    });
+    const uncount = traffic.unread.add(who.id, { queued: outlet.queued, drop: () => drop(socket, leftUnread) });
     socket.data.leave = () => {
       leave();
       unwatch();

@@ -1,5 +1,6 @@
 import type { Call, Party } from "../core/call.ts";
 import { type ClientCapabilities, hasExtensions, tasksExtension } from "../core/inbound.ts";
+import { memoize } from "../core/memoize.ts";
 import { editObject } from "../mcp/edit.ts";
 import { locate } from "../mcp/json-text.ts";
 
@@ -9,10 +10,7 @@ import { locate } from "../mcp/json-text.ts";
  */
 export function declaredCapabilities(call: Pick<Party, "capabilities" | "inbound">): string {
   const { text, value } = call.capabilities;
-  if (call.inbound.era === "modern" || !Object.hasOwn(value, "tasks")) return text;
-  let known = withoutTasks.get(call.capabilities);
-  if (known === undefined) withoutTasks.set(call.capabilities, (known = editObject(text, { tasks: null })));
-  return known;
+  return call.inbound.era === "modern" || !Object.hasOwn(value, "tasks") ? text : withoutTasks(call.capabilities);
 }
 
 /** The same for a request to a modern server. A legacy caller can be given no task of it. */
@@ -22,5 +20,4 @@ export function capabilitiesInRequest(call: Call): string {
   return at ? editObject(text, { extensions: editObject(text.slice(...at), { [tasksExtension]: null }) }) : text;
 }
 
-// An entry lives as long as the session whose capabilities are its key.
-const withoutTasks = new WeakMap<ClientCapabilities, string>();
+const withoutTasks = memoize(({ text }: ClientCapabilities) => editObject(text, { tasks: null }));

@@ -5,6 +5,7 @@ import type { Clock } from "../core/clock.ts";
 import { messageOf } from "../core/error-text.ts";
 import { Failure } from "../core/failure.ts";
 import { isObject } from "../core/json.ts";
+import { memoize } from "../core/memoize.ts";
 import type { Validator } from "../core/ports.ts";
 import { cut } from "../core/text.ts";
 import type { Schema } from "./costs.ts";
@@ -31,20 +32,16 @@ type Compiled = Usable | Refused;
  * Creates the validator of arguments. A schema is checked when its tool is first seen, and compiled at the first call.
  */
 export function createValidator(clock: Clock): Validator {
-  const byTool = new WeakMap<Tool, Compiled>();
   // Servers are listed again and again: an equal schema of a new tool object is not compiled again.
   const bySchema: BoundedMap<Compiled> = createBoundedMap({ cap: maxSchemas, age, clock });
-  const compiled = (tool: Tool): Compiled => {
-    const known = byTool.get(tool);
-    if (known) return known;
+  const compiled = memoize((tool: Tool): Compiled => {
     // It has been read within a bound of depth, so it can be written out.
     const key = Bun.SHA256.hash(JSON.stringify(tool.inputSchema), "base64");
     const shared = bySchema.get(key);
     const made = shared ?? compileSchema(tool.inputSchema);
     if (!shared) bySchema.set(key, made);
-    byTool.set(tool, made);
     return made;
-  };
+  });
   return {
     refuses: (tool) => compiled(tool).reason,
     refusesOutput: asIsFault,

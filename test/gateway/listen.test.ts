@@ -2,6 +2,7 @@ import { describe, expect, test } from "bun:test";
 import { Failure } from "../../src/core/failure.ts";
 import type { Gateway } from "../../src/gateway/gateway.ts";
 import { handle } from "../../src/gateway/handle.ts";
+import { listenLimits } from "../../src/gateway/listeners.ts";
 import { policyOf } from "../support/policy.ts";
 import { principal } from "../support/principal.ts";
 import { use } from "../support/turns.ts";
@@ -250,7 +251,12 @@ describe("a stream ends", () => {
 
 describe("limits", () => {
   test("T20: of streams and resources, per principal and in all", async () => {
-    const h = harness({ servers, listeners: { total: 3, perOwner: 2, uris: 3, characters: 2_000 } });
+    const h = harness({ servers });
+    const { listeners } = h.gw;
+    const { total, perOwner, uris, characters } = listenLimits;
+    const other = { scope: null, servers: new Set<string>(), tasks: false, end() {} };
+    for (let n = 3; n < total; n++) listeners.open({ ...other, owner: n <= perOwner ? alice.id : `key:${n}` });
+    listeners.take(alice.id, uris - 3, characters - 2_000);
     const open: Client[] = [];
     const listen = async (notifications: object, who = alice): Promise<string | undefined> => {
       const client = await new Client(h, notifications, { who }).acknowledged();
@@ -259,16 +265,16 @@ describe("limits", () => {
       return undefined;
     };
     expect(await listen(everything)).toBeUndefined();
-    expect(await listen({ resourceSubscriptions: ["file:///a"] })).toContain("No more than 3 resources");
-    expect(await listen({ _meta: "x".repeat(2_000) })).toContain("more than 2000 characters");
+    expect(await listen({ resourceSubscriptions: ["file:///a"] })).toContain("No more than 1000 resources");
+    expect(await listen({ _meta: "x".repeat(2_000) })).toContain(`more than ${characters} characters`);
     expect(await listen({})).toBeUndefined();
-    expect(await listen({})).toContain("2 times");
+    expect(await listen({})).toContain("64 times");
     expect(await listen(everything, bob)).toBeUndefined();
-    expect(await listen({}, bob)).toContain("All 3 places");
-    expect([h.gw.listeners.size, h.gw.listeners.uris]).toEqual([3, 6]);
+    expect(await listen({}, bob)).toContain("All 10000 places");
+    expect([listeners.size, listeners.uris]).toEqual([total, uris + 3]);
     for (const client of open) client.controller.abort();
     await Promise.all(open.map(({ ended }) => ended));
-    expect([h.gw.listeners.size, h.gw.listeners.uris, h.notifier.size]).toEqual([0, 0, 0]);
+    expect([listeners.size, listeners.uris, h.notifier.size]).toEqual([total - 3, uris - 3, 0]);
     expect(await listen(everything)).toBeUndefined();
     expect(await listen({})).toBeUndefined();
     for (const client of open) client.controller.abort();

@@ -1,5 +1,6 @@
 import { describe, expect, test } from "bun:test";
 import type { Gateway } from "../../src/gateway/gateway.ts";
+import { listenLimits } from "../../src/gateway/listeners.ts";
 import { until } from "../support/until.ts";
 import { alice, allowsNothing, bob, harness, item, type Options, send, session, types } from "./support.ts";
 
@@ -128,11 +129,12 @@ describe("resources/subscribe", () => {
   });
 
   test("needs a session, and has a limit", async () => {
-    const { gw } = harness({ servers, listeners: { total: 9, perOwner: 9, uris: 1, characters: 9 } });
+    const { gw } = harness({ servers });
+    gw.listeners.take(alice.id, listenLimits.uris - 1, listenLimits.characters - 9);
     expect((await send(gw, "resources/subscribe", { uri: "file:///a" }, { era: "legacy" })).error.code).toBe(-32600);
     const asking = { era: "legacy", session: session(alice) } as const;
     const long = await send(gw, "resources/subscribe", { uri: "mcpgw+crm:twin:b" }, asking);
-    expect(long.error.message).toContain("more than 9 characters");
+    expect(long.error.message).toContain("more than 8388608 characters");
     await send(gw, "resources/subscribe", { uri: "file:///a" }, asking);
     const over = await send(gw, "resources/subscribe", { uri: "mcpgw+crm:twin:b" }, asking);
     expect(over.call.failure?.code).toBe("overloaded");

@@ -25,7 +25,6 @@ import type { Principal } from "../../src/core/principal.ts";
 import { callOf } from "../../src/gateway/call.ts";
 import type { Gateway } from "../../src/gateway/gateway.ts";
 import { handle } from "../../src/gateway/handle.ts";
-import { Listeners, type ListenLimits } from "../../src/gateway/listeners.ts";
 import { Parking, type ParkingLimits } from "../../src/gateway/input/parking.ts";
 import { readInbound } from "../../src/mcp/classify.ts";
 import { callParams } from "../../src/mcp/outbound.ts";
@@ -53,7 +52,6 @@ export type Options = {
   readonly denies?: readonly string[];
   readonly rules?: Record<string, Record<string, unknown>[]>;
   readonly parking?: ParkingLimits;
-  readonly listeners?: ListenLimits;
   /** What each toolset includes. */
   readonly toolsets?: Record<string, string[]>;
   /** Set if no server sends the states of its tasks. */
@@ -142,7 +140,6 @@ export function harness(options: Options = {}) {
     metrics: { count: (call) => void counted.push(`${call.knownMethod} ${call.status}`) },
     notifier,
     parking: new Parking(options.parking),
-    listeners: new Listeners(options.listeners),
     clock,
     nextId: () => `call-${++serial}`,
   });

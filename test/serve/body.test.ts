@@ -1,11 +1,11 @@
 import { afterEach, expect, jest, spyOn, test } from "bun:test";
 import { once } from "node:events";
-import { connect, type Socket } from "node:net";
 import { Failure } from "../../src/core/failure.ts";
 import { BodyReader } from "../../src/serve/body.ts";
 import { Door, said } from "../support/front-door.ts";
 import { quietUpstreams } from "../support/gateway.ts";
 import { policyOf } from "../support/policy.ts";
+import { dial, postText } from "../support/raw-http.ts";
 import { until } from "../support/until.ts";
 
 afterEach(() => void jest.useRealTimers());
@@ -138,8 +138,8 @@ test("T22: all that is on its way is limited too, and what timed out counts no m
 });
 
 /** A connection of alice's to the door, and the way to read it until it has said something so many times. */
-function dial(door: Door) {
-  const socket: Socket = connect(Number(new URL(door.url).port), "127.0.0.1");
+function listenTo(door: Door) {
+  const socket = dial(door);
   let got = "";
   const heard = (words: RegExp, times: number): Promise<string> =>
     new Promise((resolve, reject) => {
@@ -151,30 +151,19 @@ function dial(door: Door) {
   return { socket, heard };
 }
 
-const post = (...headers: readonly string[]): string =>
-  [
-    "POST /mcp HTTP/1.1",
-    "Host: 127.0.0.1",
-    "Authorization: Bearer alice",
-    "Content-Type: application/json",
-    ...headers,
-    "",
-    "",
-  ].join("\r\n");
-
 const ping = '{"jsonrpc":"2.0","id":1,"method":"ping"}';
 const large = "x".repeat(16 * 1024 ** 2);
 
 test.each([
-  ["that tells its length", post(`Content-Length: ${large.length}`) + large],
-  ["in chunks", `${post("Transfer-Encoding: chunked")}${large.length.toString(16)}\r\n${large}\r\n0\r\n\r\n`],
+  ["that tells its length", postText([`Content-Length: ${large.length}`], large)],
+  ["in chunks", postText(["Transfer-Encoding: chunked"], `${large.length.toString(16)}\r\n${large}\r\n0\r\n\r\n`)],
 ])("R60: a client that sends all of a long body %s before it reads gets the refusal", async (_how, sent) => {
   await using door = new Door(() => said("ran"), { body: 1000 });
-  const { socket, heard } = dial(door);
+  const { socket, heard } = listenTo(door);
   const answers = heard(/HTTP\/1\.1 \d+/g, 2);
   // A connection that is closed while the body still comes is reset, and the answer with it.
   socket.write(sent);
-  socket.write(post(`Content-Length: ${ping.length}`) + ping);
+  socket.write(postText([`Content-Length: ${ping.length}`], ping));
   expect((await answers).match(/HTTP\/1\.1 \d+/g)).toEqual(["HTTP/1.1 413", "HTTP/1.1 200"]);
   expect(door.ended.map(({ failure }) => failure?.code)).toEqual(["body-too-large", undefined]);
   socket.destroy();
@@ -192,9 +181,9 @@ test.each([
     const { identify } = door.gw.authn;
     const authn = { identify: (call: Parameters<typeof identify>[0]) => (arrived.resolve(), identify(call)) };
     Object.assign(door.gw, { authn });
-    const { socket, heard } = dial(door);
+    const { socket, heard } = listenTo(door);
     const whole = heard(/\{"jsonrpc.*\}/g, 1);
-    socket.write(post(`Content-Length: ${body.length}`) + body.slice(0, 20));
+    socket.write(postText([`Content-Length: ${body.length}`], body.slice(0, 20)));
     await arrived.promise;
     Object.assign(door, { gw: { ...door.gw, ...parts } });
     socket.write(body.slice(20));
@@ -204,11 +193,11 @@ test.each([
 );
 
 test.each([
-  ["tells its length", `${post("Content-Length: 100")}{"json`],
-  ["comes in chunks", `${post("Transfer-Encoding: chunked")}6\r\n{"json\r\n`],
+  ["tells its length", postText(["Content-Length: 100"], '{"json')],
+  ["comes in chunks", postText(["Transfer-Encoding: chunked"], '6\r\n{"json\r\n')],
 ])("T26: a client that leaves in the middle of a body that %s is on record as that", async (_how, sent) => {
   await using door = new Door(() => said("ran"));
-  const { socket } = dial(door);
+  const { socket } = listenTo(door);
   socket.write(sent, () => void socket.destroy());
   await until(() => door.ended.length > 0, "the refusal");
   expect(door.ended.map(({ status, who, failure }) => [status, who?.id, failure?.message])).toEqual([
@@ -219,11 +208,11 @@ test.each([
 test("T23: a body that has not arrived within 30 s is refused with 408, and its connection closed", async () => {
   jest.useFakeTimers();
   await using door = new Door(() => said("ran"));
-  const { socket, heard } = dial(door);
+  const { socket, heard } = listenTo(door);
   const answer = heard(/did not arrive/g, 1);
   const closed = once(socket, "close");
   using watches = spyOn(globalThis, "setInterval");
-  socket.write(`${post("Content-Length: 100")}{"json`);
+  socket.write(postText(["Content-Length: 100"], '{"json'));
   while (watches.mock.calls.length === 0) await new Promise(setImmediate);
   jest.advanceTimersByTime(29_000);
   await new Promise(setImmediate);
@@ -237,11 +226,11 @@ test("T23: a body that has not arrived within 30 s is refused with 408, and its 
 test("T23: that of a stranger is waited for no longer, and its connection closed with the refusal", async () => {
   jest.useFakeTimers();
   await using door = new Door(() => said("ran"));
-  const { socket, heard } = dial(door);
+  const { socket, heard } = listenTo(door);
   const answer = heard(/No key was given/g, 1);
   const closed = once(socket, "close");
   using watches = spyOn(globalThis, "setInterval");
-  socket.write(`${post("Content-Length: 100").replace(/authorization: .*\r\n/i, "")}{"json`);
+  socket.write(postText(["Content-Length: 100"], '{"json').replace(/authorization: .*\r\n/i, ""));
   while (watches.mock.calls.length === 0) await new Promise(setImmediate);
   jest.advanceTimersByTime(31_000);
   expect(await answer).toStartWith("HTTP/1.1 401 ");
@@ -251,9 +240,11 @@ test("T23: that of a stranger is waited for no longer, and its connection closed
 
 test("T20: a request that announces trailers is told that none are read, and does not run", async () => {
   await using door = new Door(() => said("ran"));
-  const { socket, heard } = dial(door);
+  const { socket, heard } = listenTo(door);
   const answer = heard(/none is read/g, 1);
-  socket.write(`${post("Transfer-Encoding: chunked", "Trailer: X-Sum")}${ping.length.toString(16)}\r\n${ping}\r\n`);
+  socket.write(
+    postText(["Transfer-Encoding: chunked", "Trailer: X-Sum"], `${ping.length.toString(16)}\r\n${ping}\r\n`),
+  );
   expect(await answer).toStartWith("HTTP/1.1 400 ");
   expect(door.ended.map(({ failure }) => failure?.code)).toEqual(["invalid-request"]);
   socket.destroy();
@@ -263,9 +254,9 @@ test.each(["100-Continue", "100-continue"])(
   "T20: a client that waits for the go-ahead for %s is answered at once",
   async (expected) => {
     await using door = new Door(() => said("ran"));
-    const { socket, heard } = dial(door);
+    const { socket, heard } = listenTo(door);
     const answer = heard(/HTTP\/1\.1 \d+/g, 1);
-    socket.write(post(`Content-Length: ${ping.length}`, `Expect: ${expected}`));
+    socket.write(postText([`Content-Length: ${ping.length}`, `Expect: ${expected}`]));
     const small = expected === "100-continue";
     expect(await answer).toStartWith(small ? "HTTP/1.1 100 " : "HTTP/1.1 417 ");
     if (small) {

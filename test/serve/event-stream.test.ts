@@ -2,7 +2,6 @@ import { afterEach, beforeEach, expect, jest, test } from "bun:test";
 import { silent } from "../../src/core/log.ts";
 import type { Gateway } from "../../src/gateway/gateway.ts";
 import { EventStream } from "../../src/serve/event-stream.ts";
-import { maxOwed } from "../../src/serve/queue-limits.ts";
 import { Traffic } from "../../src/session/traffic.ts";
 import { principal } from "../support/principal.ts";
 
@@ -11,10 +10,13 @@ afterEach(() => void jest.useRealTimers());
 
 const decoder = new TextDecoder();
 const who = principal();
+const mib = 1024 ** 2;
+// No more of it is asked for. The limit of one stream is 9 MiB.
+const sending = (traffic: Traffic) => ({ current: () => ({ caps: { result: 1024 } }) as Gateway, traffic });
 
 test("FIELD T44: a silent stream says something every 15 seconds, which no timeout on its way outruns", async () => {
   const traffic = new Traffic();
-  const stream = new EventStream(traffic, 8 * 1024 ** 2, who, () => {});
+  const stream = new EventStream(who, sending(traffic), () => {});
   const reader = stream.response.body!.getReader();
   const said: string[] = [];
   for (let n = 0; n < 3; n++) {
@@ -33,9 +35,9 @@ test("a reader who owes more than is allowed counts as gone, which is logged; un
   const logged: unknown[] = [];
   const traffic = new Traffic({ ...silent, warn: (...line) => void logged.push(line) });
   let closed = 0;
-  const stream = new EventStream(traffic, 8 * 1024 ** 2, who, () => closed++);
-  const large = "x".repeat(1024 * 1024);
-  for (let n = 0; n < 8; n++) stream.write(large, true);
+  const stream = new EventStream(who, sending(traffic), () => closed++);
+  const large = "x".repeat(mib);
+  for (let n = 0; n < 9; n++) stream.write(large, true);
   stream.write(large, false);
   expect([closed, traffic.lost]).toEqual([0, 1]);
   stream.write(large, true);
@@ -49,8 +51,7 @@ test("a reader who owes more than is allowed counts as gone, which is logged; un
 test("however small limits.result is, a reader of nothing but notifications loses some of them, and no result", () => {
   const traffic = new Traffic();
   let closed = 0;
-  const small = { caps: { result: 1024 } } as Gateway; // no more of it is asked for
-  const stream = new EventStream(traffic, maxOwed(small), who, () => closed++);
+  const stream = new EventStream(who, sending(traffic), () => closed++);
   const notification = "x".repeat(64 * 1024);
   for (let n = 0; n < 64; n++) stream.write(notification, false);
   expect(traffic.lost).toBeGreaterThan(0);
@@ -62,11 +63,10 @@ test("however small limits.result is, a reader of nothing but notifications lose
 
 test("T27: all streams of one principal hold only so much together: the one that holds most goes, and what it holds", async () => {
   const traffic = new Traffic();
-  const mib = 1024 ** 2;
   const closed: number[] = [];
-  const streams = Array.from({ length: 9 }, (_, n) => new EventStream(traffic, mib, who, () => closed.push(n)));
-  const theirs = new EventStream(traffic, mib, principal("key:other"), () => closed.push(9));
-  for (const stream of [...streams, theirs]) stream.write("x".repeat(900 * 1024), true);
+  const streams = Array.from({ length: 9 }, (_, n) => new EventStream(who, sending(traffic), () => closed.push(n)));
+  const theirs = new EventStream(principal("key:other"), sending(traffic), () => closed.push(9));
+  for (const stream of [...streams, theirs]) stream.write("x".repeat(8 * mib), true);
   expect(closed).toEqual([]);
   streams[3]?.write("y".repeat(mib), true);
   expect([closed, traffic.streams]).toEqual([[3], 9]);
@@ -78,13 +78,12 @@ test("T27: all streams of one principal hold only so much together: the one that
 
 test("T27: an event that was read but for its end counts as a whole, since it is kept as a whole", async () => {
   const traffic = new Traffic();
-  const mib = 1024 ** 2;
   const closed: number[] = [];
   for (let n = 0; n < 10; n++) {
-    const stream = new EventStream(traffic, mib, who, () => closed.push(n));
-    stream.write("x".repeat(900 * 1024), true);
+    const stream = new EventStream(who, sending(traffic), () => closed.push(n));
+    stream.write("x".repeat(8 * mib), true);
     const reader = stream.response.body?.getReader();
-    for (let read = 0; n < 9 && read < 800 * 1024;) read += (await reader?.read())?.value?.length ?? Infinity;
+    for (let read = 0; n < 9 && read < 7 * mib;) read += (await reader?.read())?.value?.length ?? Infinity;
   }
   expect(closed).toHaveLength(1);
 });
@@ -92,7 +91,7 @@ test("T27: an event that was read but for its end counts as a whole, since it is
 test("T42: a reader who has lost its key gets nothing of what it has not read, only the last words", async () => {
   const traffic = new Traffic();
   const caller = principal();
-  const stream = new EventStream(traffic, 8 * 1024 ** 2, caller, () => {});
+  const stream = new EventStream(caller, sending(traffic), () => {});
   for (let n = 0; n < 64; n++) stream.write("x".repeat(16 * 1024), false);
   caller.revoke();
   stream.write("the key was lost", true);

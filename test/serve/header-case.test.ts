@@ -1,6 +1,6 @@
 import { expect, test } from "bun:test";
 import { Door, said } from "../support/front-door.ts";
-import { exchange } from "../support/raw-exchange.ts";
+import { exchange } from "../support/raw-http.ts";
 import { modern, request, toolCall } from "../support/wire.ts";
 
 const spellings: Readonly<Record<string, (name: string) => string>> = {

@@ -1,8 +1,9 @@
 import { expect, test } from "bun:test";
 import { once } from "node:events";
-import { connect, type Socket } from "node:net";
+import type { Socket } from "node:net";
 import type { Call } from "../../src/core/call.ts";
 import { Door, hang, said } from "../support/front-door.ts";
+import { dial, frameOf, upgradeText } from "../support/raw-http.ts";
 import { until } from "../support/until.ts";
 import { modern, openSocket, toolCall } from "../support/wire.ts";
 
@@ -12,14 +13,13 @@ const play = (maxConnections: number) => new Door(() => said("done"), { maxConne
 
 /** Connections of their own that send no more than `text`; they end with the test. */
 async function hold(door: Door, count: number, text = ""): Promise<Socket[] & Disposable> {
-  const sockets = Array.from({ length: count }, () => connect(Number(new URL(door.url).port), "127.0.0.1"));
+  const sockets = Array.from({ length: count }, () => dial(door));
   await Promise.all(sockets.map((socket) => once(socket, "connect")));
-  for (const socket of sockets) {
-    socket.on("error", () => {});
-    socket.write(text);
-  }
+  for (const socket of sockets) socket.write(text);
   return Object.assign(sockets, { [Symbol.dispose]: () => sockets.forEach((socket) => socket.destroy()) });
 }
+
+const frame = frameOf(Buffer.from(JSON.stringify(modern("tools/call", { name: "echo" }).body)));
 
 const head = (line: string) => `${line} HTTP/1.1\r\nHost: 127.0.0.1\r\n`;
 
@@ -146,12 +146,8 @@ test("T26: a WebSocket whose client reads nothing is closed once too much waits 
   let calls = 0;
   await using door = new Door((call) => (calls++ === 0 ? hang(call) : said("x".repeat(4 * 1024 ** 2))));
   Object.assign(door.gw, { caps: { ...door.gw.caps, result: 1 } });
-  const upgrade = ["Authorization: Bearer alice", "Connection: Upgrade", "Upgrade: websocket"];
-  const key = ["Sec-WebSocket-Version: 13", `Sec-WebSocket-Key: ${btoa("0123456789abcdef")}`];
-  using clients = await hold(door, 1, `${head("GET /ws")}${[...upgrade, ...key].join("\r\n")}\r\n\r\n`);
+  using clients = await hold(door, 1, upgradeText);
   await until(() => door.traffic.streams === 1, "it is open");
-  const text = Buffer.from(JSON.stringify(modern("tools/call", { name: "echo" }).body));
-  const frame = Buffer.concat([Buffer.of(0x81, 0xfe, text.length >> 8, text.length & 255, 0, 0, 0, 0), text]);
   for (let call = 0; call < 9; call++) clients[0]?.write(frame);
   await until(() => door.traffic.streams === 0, "it is closed");
   expect(door.ended.length).toBeGreaterThan(2);
@@ -168,12 +164,8 @@ test("T26: a WebSocket whose client reads nothing is closed once too much waits 
 test("T26: WebSockets of one caller that read nothing are dropped where they hold too much together", async () => {
   await using door = new Door(() => said("x".repeat(4 * 1024 ** 2)));
   Object.assign(door.gw, { caps: { ...door.gw.caps, result: 1 } });
-  const upgrade = ["Authorization: Bearer alice", "Connection: Upgrade", "Upgrade: websocket"];
-  const key = ["Sec-WebSocket-Version: 13", `Sec-WebSocket-Key: ${btoa("0123456789abcdef")}`];
-  using clients = await hold(door, 24, `${head("GET /ws")}${[...upgrade, ...key].join("\r\n")}\r\n\r\n`);
+  using clients = await hold(door, 24, upgradeText);
   await until(() => door.traffic.streams === 24, "they are open");
-  const text = Buffer.from(JSON.stringify(modern("tools/call", { name: "echo" }).body));
-  const frame = Buffer.concat([Buffer.of(0x81, 0xfe, text.length >> 8, text.length & 255, 0, 0, 0, 0), text]);
   // Each alone may hold the answers to two.
   for (const client of clients) for (let call = 0; call < 2; call++) client.write(frame);
   await until(() => door.traffic.streams < 24, "one to be dropped");

@@ -1,9 +1,9 @@
 import { describe, expect, test } from "bun:test";
-import { connect } from "node:net";
 import type { Reply } from "../../src/core/call.ts";
 import { ConnectionSlots } from "../../src/serve/connection-slots.ts";
 import { Running } from "../../src/serve/running.ts";
 import { Door, hang, said } from "../support/front-door.ts";
+import { dial, frameOf, upgradeText } from "../support/raw-http.ts";
 import { heldPair, heldSocket } from "../support/held.ts";
 import { PerTurn, use } from "../support/turns.ts";
 import { until } from "../support/until.ts";
@@ -126,17 +126,10 @@ function socket(door: Door, path: string, { key = "alice", protocol = "mcp" as s
 
 /** A WebSocket whose frames the test makes itself. */
 function rawSocket(door: Door) {
-  const ws = connect(Number(new URL(door.url).port), "127.0.0.1");
-  const asked = ["Upgrade: websocket", "Connection: Upgrade", "Sec-WebSocket-Version: 13"];
-  const key = "Sec-WebSocket-Key: MDEyMzQ1Njc4OWFiY2RlZg==";
-  const lines = ["GET /ws HTTP/1.1", "Host: 127.0.0.1", "Authorization: Bearer alice", ...asked, key];
-  ws.write(`${lines.join("\r\n")}\r\n\r\n`);
+  const ws = dial(door);
+  ws.write(upgradeText);
   return { ws, opened: new Promise((resolve) => ws.once("data", resolve)) };
 }
-
-/** One text frame of a client, of less than 126 bytes, masked with zeros. */
-const frame = (payload: Buffer): Buffer =>
-  Buffer.concat([Buffer.from([0x81, 0x80 | payload.length, 0, 0, 0, 0]), payload]);
 
 /** A call of few bytes. */
 const bareCall = (id: number): string => `{"jsonrpc":"2.0","id":${id},"method":"tools/call","params":{"name":"echo"}}`;
@@ -268,9 +261,9 @@ describe("R98: WebSockets", () => {
     });
     const { ws, opened } = rawSocket(door);
     await opened;
-    ws.write(frame(Buffer.from(JSON.stringify(toolCall("echo", {}, "runs")))));
+    ws.write(frameOf(Buffer.from(JSON.stringify(toolCall("echo", {}, "runs")))));
     await called.promise;
-    ws.write(frame(Buffer.from([0xff])));
+    ws.write(frameOf(Buffer.from([0xff])));
     await until(() => door.ended.length === 2, "both to be recorded");
     const why = "The connection was closed over a frame against the rules of WebSocket: Received invalid UTF-8.";
     const ends = door.ended.map(({ status, who, failure }) => [status, who?.id, failure?.code, failure?.said]);
@@ -285,7 +278,7 @@ describe("R98: WebSockets", () => {
     const { ws, opened } = rawSocket(door);
     await opened;
     ws.pause();
-    ws.write(frame(Buffer.from(JSON.stringify(toolCall("echo", {}, "large")))));
+    ws.write(frameOf(Buffer.from(JSON.stringify(toolCall("echo", {}, "large")))));
     await until(() => door.ended.length === 1, "the answer to be sent");
     door.who("alice").revoke();
     await until(() => door.traffic.streams === 0, "the socket to be cut off");
@@ -307,7 +300,7 @@ describe("R98: WebSockets", () => {
     const { ws, opened } = rawSocket(door);
     await opened;
     const ids = Array.from({ length: 200 }, (_, at) => at);
-    ws.write(Buffer.concat(ids.map((id) => frame(Buffer.from(bareCall(id))))));
+    ws.write(Buffer.concat(ids.map((id) => frameOf(Buffer.from(bareCall(id))))));
     await until(() => door.ended.length === ids.length, "all calls");
     expect(door.ended.map(({ inbound }) => Number(inbound.idText))).toEqual(ids);
     expect(turns.most).toBeLessThanOrEqual(4);
@@ -324,7 +317,7 @@ describe("R98: WebSockets", () => {
     await opened;
     const ids = Array.from({ length: 20 }, (_, at) => at);
     ws.end(
-      Buffer.concat([...ids.map((id) => frame(Buffer.from(bareCall(id)))), Buffer.from([0x88, 0x80, 0, 0, 0, 0])]),
+      Buffer.concat([...ids.map((id) => frameOf(Buffer.from(bareCall(id)))), Buffer.from([0x88, 0x80, 0, 0, 0, 0])]),
     );
     await until(() => door.ended.length === ids.length, "all calls to end");
     expect(new Set(door.ended.map(({ failure }) => failure?.code))).toEqual(new Set(["cancelled"]));

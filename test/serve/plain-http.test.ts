@@ -1,7 +1,6 @@
 import { expect, test } from "bun:test";
-import { once } from "node:events";
-import { connect } from "node:net";
 import { Door, said } from "../support/front-door.ts";
+import { dial, postText } from "../support/raw-http.ts";
 import { PerTurn, use } from "../support/turns.ts";
 import { until } from "../support/until.ts";
 import { modern, toolCall } from "../support/wire.ts";
@@ -10,8 +9,7 @@ import { modern, toolCall } from "../support/wire.ts";
 
 /** What comes back for these header lines, up to the end of the response's headers, or of the connection. */
 async function raw(door: Door, lines: readonly string[], whole = false): Promise<string> {
-  const socket = connect(Number(new URL(door.url).port), "127.0.0.1");
-  await once(socket, "connect");
+  const socket = dial(door);
   socket.write([...lines, "", ""].join("\r\n"));
   let text = "";
   for await (const bytes of socket) {
@@ -79,12 +77,10 @@ test("a client that waits for no answer before its next request leaves others th
     return said("ok");
   });
   const text = JSON.stringify(toolCall("echo"));
-  const head = ["POST /mcp HTTP/1.1", "Host: 127.0.0.1", "Authorization: Bearer alice"];
-  const rest = ["Content-Type: application/json", "Accept: application/json, text/event-stream"];
-  const one = [...head, ...rest, `Content-Length: ${Buffer.byteLength(text)}`, "", text].join("\r\n");
-  const flood = connect(Number(new URL(door.url).port), "127.0.0.1");
+  const accept = "Accept: application/json, text/event-stream";
+  const one = postText([accept, `Content-Length: ${Buffer.byteLength(text)}`], text);
+  const flood = dial(door).resume();
   const ended = new Promise((resolve) => flood.once("close", resolve));
-  flood.on("error", () => {}).resume();
   flood.write(one.repeat(100));
   await Promise.race([ended, until(() => door.ended.length === 100, "all calls")]);
   expect(turns.most).toBeLessThan(20);

@@ -10,8 +10,13 @@ test("a client that owes all it may loses notifications, but reads on; only a fu
   const written: string[] = [];
   const ends: string[] = [];
   let queued = 0;
-  const outlet = { owner: "key:a", queued: () => queued, write: (text: string) => void written.push(text) };
-  const send = sendWithin({ ...outlet, end: (why) => void ends.push(why) }, { current: () => gw, traffic });
+  const outlet = {
+    owner: "key:a",
+    queued: () => queued,
+    put: (text: string) => void written.push(text),
+    close: (why: string) => void ends.push(why),
+  };
+  const send = (message: string, must: boolean) => sendWithin(outlet, message, must, { current: () => gw, traffic });
   queued = maxOwed(gw) - 1;
   send("the last result", true);
   queued = maxOwed(gw) + 1;

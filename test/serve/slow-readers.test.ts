@@ -1,9 +1,9 @@
 import { describe, expect, test } from "bun:test";
-import { connect } from "node:net";
 import { noCapabilities } from "../../src/core/inbound.ts";
 import { localSource } from "../../src/core/principal.ts";
 import { allLists } from "../../src/session/notifier.ts";
 import { Door, said } from "../support/front-door.ts";
+import { dial, requestText } from "../support/raw-http.ts";
 import { until } from "../support/until.ts";
 import { initialize, numberedOf, toolCall } from "../support/wire.ts";
 
@@ -11,15 +11,14 @@ import { initialize, numberedOf, toolCall } from "../support/wire.ts";
 
 /** The text of a request for an event stream, on a connection of its own. */
 const forEvents = (path: string, headers: string[] = [], body = ""): string => {
-  const own = ["Host: 127.0.0.1", "Authorization: Bearer alice", "Accept: text/event-stream, application/json"];
-  const all = [`${body ? "POST" : "GET"} ${path} HTTP/1.1`, ...own, ...headers, "Connection: close"];
+  const all = ["Accept: text/event-stream, application/json", ...headers, "Connection: close"];
   if (body) all.push("Content-Type: application/json", `Content-Length: ${body.length}`);
-  return `${all.join("\r\n")}\r\n\r\n${body}`;
+  return requestText(`${body ? "POST" : "GET"} ${path}`, all, body);
 };
 
 /** Sends a request, reads the first event of the answer, and reads no more until it is told to. */
 function slowReader(door: Door) {
-  const client = connect(Number(new URL(door.url).port), "127.0.0.1").on("error", () => {});
+  const client = dial(door);
   const firstOf = async (text: string): Promise<string> => {
     client.write(text);
     let got = "";

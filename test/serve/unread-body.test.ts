@@ -1,10 +1,12 @@
 import { expect, test } from "bun:test";
-import { connect, type Socket } from "node:net";
+import type { Socket } from "node:net";
+import type { Gateway } from "../../src/gateway/gateway.ts";
 import { portion } from "../../src/serve/queue-limits.ts";
 import { bodyOf, UnreadBody } from "../../src/serve/unread-body.ts";
 import { Traffic } from "../../src/session/traffic.ts";
 import { Door, said } from "../support/front-door.ts";
 import { principal } from "../support/principal.ts";
+import { dial, postText } from "../support/raw-http.ts";
 import { until } from "../support/until.ts";
 import { initialize, toolCall } from "../support/wire.ts";
 
@@ -13,11 +15,10 @@ const mib = 1024 ** 2;
 /** Asks for the answer to a message on a connection of its own, and reads nothing. */
 function ask(door: Door, message: unknown, who = "alice"): Socket {
   const body = JSON.stringify(message);
-  const head = ["POST /mcp HTTP/1.1", "Host: 127.0.0.1", `Authorization: Bearer ${who}`, "Accept: application/json"];
-  const headers = ["Content-Type: application/json", `Content-Length: ${body.length}`, "Connection: close"];
-  const client = connect(Number(new URL(door.url).port), "127.0.0.1").on("error", () => {});
+  const text = postText(["Accept: application/json", `Content-Length: ${body.length}`, "Connection: close"], body);
+  const client = dial(door);
   client.pause();
-  client.write(`${[...head, ...headers].join("\r\n")}\r\n\r\n${body}`);
+  client.write(text.replace("alice", who));
   return client;
 }
 
@@ -69,7 +70,7 @@ test("T42: who has lost its key gets nothing any more of an answer that it had n
 
 test("T42: a part that broke off with the key is no whole message: its body breaks off too", async () => {
   const who = principal();
-  const body = new UnreadBody(new Traffic(), 9 * mib, who);
+  const body = new UnreadBody(who, new Traffic());
   body.write(new Uint8Array(3 * portion));
   const reader = body.stream.getReader();
   expect((await reader.read()).value).toHaveLength(portion);
@@ -85,8 +86,9 @@ test("T42: a part that broke off with the key is no whole message: its body brea
 test("T27: an answer that holds too much by itself is dropped at once, and counts no more", async () => {
   const traffic = new Traffic();
   const who = principal();
-  const [short, long] = [300, 9_000].map((kib) => bodyOf("x".repeat(kib * 1024), who, traffic, mib));
+  const sending = { current: () => ({ caps: { result: 1 } }) as Gateway, traffic }; // no more of it is asked for
+  const [short, long] = [300, 73 * 1024].map((kib) => bodyOf("x".repeat(kib * 1024), who, sending));
   expect(new Response(long).text()).rejects.toThrow();
   expect(await new Response(short).text()).toHaveLength(300 * 1024);
-  expect(bodyOf("x".repeat(256 * 1024), who, traffic, mib)).toBeString();
+  expect(bodyOf("x".repeat(256 * 1024), who, sending)).toBeString();
 });

@@ -115,9 +115,7 @@ export class Door implements AsyncDisposable {
 
   /** Whoever presents this name as a key. */
   who(name: string): ReturnType<typeof principal> {
-    const known = this.#people.get(name) ?? principal(`key:${name}`);
-    this.#people.set(name, known);
-    return known;
+    return this.#people.getOrInsertComputed(name, () => principal(`key:${name}`));
   }
 
   /** Sends a message to a path and leaves the answer to be read. */

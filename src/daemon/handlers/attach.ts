@@ -2,7 +2,7 @@ import type { Handlers } from "../../control/contract.ts";
 import { lossText } from "../../gateway/revocation.ts";
 import { encodeLine } from "../../mcp/lines.ts";
 import { McpConnection } from "../../serve/connection.ts";
-import { leftUnread, sendWithin } from "../../serve/queue-limits.ts";
+import { leftUnread, type Outlet, sendWithin } from "../../serve/queue-limits.ts";
 import type { Engine } from "../engine.ts";
 import { controlCaller, whoIs } from "./viewer.ts";
 
@@ -12,32 +12,24 @@ export function attachTo(engine: Engine): Handlers["attach"] {
   return async (ctx, tunnel) => {
     const caller = controlCaller(ctx, stores.keyring);
     const { id: owner, revoked } = await whoIs(current(), caller, "initialize");
-    const connection: McpConnection = new McpConnection({
-      current,
-      running,
-      traffic,
-      ...caller,
-      scope: null,
-      send: sendWithin(
-        {
-          owner,
-          queued: () => tunnel.queued,
-          write: (message) => void tunnel.send(encodeLine(message).slice(0, -1)),
-          end(why) {
-            connection.close(why);
-            tunnel.close(why);
-          },
-        },
-        engine,
-      ),
-    });
+    const outlet: Outlet = {
+      owner,
+      queued: () => tunnel.queued,
+      put: (message) => void tunnel.send(encodeLine(message).slice(0, -1)),
+      close(why) {
+        connection.close(why);
+        tunnel.close(why);
+      },
+    };
+    const send = (message: string, must: boolean): void => sendWithin(outlet, message, must, engine);
+    const connection = new McpConnection({ current, running, traffic, ...caller, scope: null, send });
     tunnel.onLine((line) => void connection.receive(line));
     const unwatch = connection.closeOnLoss(revoked, () => tunnel.cutOff(lossText(revoked)));
     const drop = (): void => {
       connection.close(leftUnread);
       tunnel.cutOff(leftUnread);
     };
-    const uncount = traffic.unread.add(owner, { queued: () => tunnel.queued, drop });
+    const uncount = traffic.unread.add(owner, { queued: outlet.queued, drop });
     tunnel.onClose(() => {
       unwatch();
       uncount();

@@ -1,0 +1,9 @@
+/** A function that works out its value of each object once, and knows it for as long as the object lives. */
+export function memoize<K extends object, V extends NonNullable<unknown> | null>(make: (key: K) => V): (key: K) => V {
+  const known = new WeakMap<K, V>();
+  return (key) => {
+    let value = known.get(key);
+    if (value === undefined) known.set(key, (value = make(key)));
+    return value;
+  };
+}

@@ -1,0 +1,10 @@
+import { expect, test } from "bun:test";
+import { memoize } from "../../src/core/memoize.ts";
+
+test("a value is worked out once for each object, also where it is none, and anew for an equal one", () => {
+  let made = 0;
+  const lengthOf = memoize((list: readonly string[]) => (made++, list.length || null));
+  const [full, empty] = [["a"], []];
+  expect([full, empty, full, empty, ["a"]].map(lengthOf)).toEqual([1, null, 1, null, 1]);
+  expect(made).toBe(3);
+});
