@@ -311,17 +311,19 @@ test("housekeeper: one that dies is said to have died and started again, and its
   using at = tempState();
   const opened = await openBroker(at);
   await runCall(opened.broker);
-  const deaths: string[] = [];
-  const log = { ...silent, error: (message: string) => void deaths.push(message) };
+  const deaths: unknown[] = [];
+  const log = { ...silent, error: (_message: string, facts: object = {}) => void deaths.push(facts) };
   const index = join(at.state, "index.db");
   // A database that is locked for good is what it cannot start with.
   const holder = new Database(index);
   holder.run("PRAGMA journal_mode = WAL");
   holder.run("BEGIN EXCLUSIVE");
   const keeper = start(at, { log });
+  keeper.wake(2);
   const ask = () => keeper.ask("page", "main", 2, 9);
   expect(await ask().catch((error: Error) => error.message)).toBe("the housekeeper died");
-  expect(deaths).toHaveLength(1);
+  expect(deaths).toEqual([{ cause: "database is locked (SQLITE_BUSY)" }]);
+  expect(await ask().catch((error: Error) => error.message)).toBe("the housekeeper is being started again");
   // One that is closed meanwhile waits for no other.
   const closing = start(at);
   await closing.ask("page", "main", 2, 9).catch(() => {});
@@ -332,9 +334,21 @@ test("housekeeper: one that dies is said to have died and started again, and its
   holder.close(true);
   const alive = () => ask().catch(() => null);
   expect(await until(alive, "another housekeeper")).toMatchObject([{ seq: 2 }]);
+  using usage = openUsageStore(join(at.state, "mcpgw.db"));
+  await until(() => usage.usageMark("main") === 2, "the call to be counted, though no other was made");
   await keeper.close();
   await opened.close();
-}, 10_000);
+}, 20_000);
+
+test("housekeeper: one that cannot start at all is tried once a second", async () => {
+  using at = tempState();
+  let deaths = 0;
+  const keeper = start({ ...at, state: join(at.root, "gone") }, { log: { ...silent, error: () => void deaths++ } });
+  const from = performance.now();
+  await until(() => deaths > 2, "the third death");
+  expect(performance.now() - from).toBeGreaterThan(2000);
+  await keeper.close();
+});
 
 test("rollup: pages, two marks of different age, and an index of another chain all come out right", async () => {
   using at = tempState();
