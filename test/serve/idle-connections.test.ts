@@ -1,5 +1,5 @@
 import { expect, test } from "bun:test";
-import { once } from "node:events";
+import { getEventListeners, once } from "node:events";
 import { connect, type Socket } from "node:net";
 import type { Call } from "../../src/core/call.ts";
 import { shedIdleConnections } from "../../src/serve/idle-connections.ts";
@@ -152,6 +152,9 @@ test("T26: a connection that has ended, or never became one, gives its caller's 
     await once(ws, "open");
     ws.close();
   }
+  // Nor does what waits for the end of its caller's rights keep it in memory.
+  const waiting = () => getEventListeners(door.who("alice").revoked, "abort").length;
+  await until(() => waiting() < 10, "all to be let go");
 }, 30_000);
 
 test("T26: a WebSocket whose client reads nothing is closed once too much waits for it, which its running calls are told", async () => {
