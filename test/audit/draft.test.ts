@@ -62,6 +62,17 @@ test("R17 the name of what was called holds no credential, where the caller chos
   expect(toolOf("tools/call", "tool", token)).toBe(token);
 });
 
+test("R17 the id of a request, which its caller chooses, is recorded shortened and without a credential", () => {
+  const rpcOf = (idText: string): unknown => {
+    const call = makeCall();
+    Object.assign(call.inbound, { idText });
+    return newDrafts().begin(call).fields.rpc;
+  };
+  expect(rpcOf(`"ghp_${"a1B2".repeat(9)}"`)).toBe('"[redacted]"');
+  expect(rpcOf(`"${"x".repeat(300)}"`)).toHaveLength(200);
+  expect(rpcOf("7")).toBe("7");
+});
+
 test("R17 the name of an extension's method is recorded no longer than its method is", () => {
   const method = `com.acme/${"x".repeat(longestName)}`;
   expect(toolOf(method, "extension", method)).toHaveLength(200);

@@ -51,6 +51,13 @@ describe("FIELD T13 no server draws to itself what callers read from another", (
     const renamed = names.filter((name) => name.startsWith("mcpgw+crm:db://"));
     expect([names.length, renamed.length, names.includes("own://x")]).toEqual([601, 200, true]);
   });
+  test("of very many links those after the first ten thousand lead to their own server without being looked up", () => {
+    const catalog = buildCatalog({ crm: { tools: ["t"] }, hm: {} });
+    const content = Array.from({ length: 10_001 }, (_, at) => ({ type: "resource_link", uri: `db://${at}` }));
+    const answer = catalog.outgoing(catalog.find("crm:t")!, JSON.stringify({ content }), admin);
+    expect(answer).toContain('"db://9999"}');
+    expect(answer).toEndWith('"mcpgw+crm:db://10000"}]}');
+  });
   test("a server's own templates rename nothing", () => {
     const catalog = buildCatalog({ a: { resources: ["db://a"], templates: ["db://{x}", "{+x}"] } });
     expect(ask(catalog, "resources").names).toEqual(["db://a"]);

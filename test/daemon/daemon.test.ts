@@ -1,4 +1,5 @@
 import { expect, test } from "bun:test";
+import { getEventListeners } from "node:events";
 import { attach } from "../../src/control/client.ts";
 import { Cancel, onAbort } from "../../src/core/cancel.ts";
 import { Failure } from "../../src/core/failure.ts";
@@ -193,8 +194,10 @@ test("T27 D15: of attached clients of one principal that read nothing the fulles
   );
   const call = JSON.stringify(modern("tools/call", { name: "fake__big", arguments: { size: 1_000_000 } }).body);
   const calls = 9;
+  const waiting = JSON.stringify(modern("tools/call", { name: "fake__hang", arguments: {} }).body);
   for (const client of clients) {
     client.onClose((why) => cutOff.push(why));
+    client.send(waiting);
     client.pause();
     // Less than one may hold alone.
     for (let i = 0; i < calls; i++) client.send(call);
@@ -204,4 +207,36 @@ test("T27 D15: of attached clients of one principal that read nothing the fulles
   await until(() => cutOff.length > 0, "its end");
   for (const client of clients) client.close();
   await until(() => counted === 0, "all to be gone");
+  // What waits for the end of a caller's rights keeps its whole connection in memory.
+  const rights = engine.stores.keyring.unlessFrozen();
+  expect(getEventListeners(rights, "abort").length).toBeLessThan(3);
+  await at.daemon.stop(0);
+  await at.close();
+  const ends = (await place.records()).filter(({ type, tool }) => type === "call.end" && tool === "hang");
+  expect(ends).toHaveLength(clients.length);
+  const told = "The client left too much unread. The call may have run: check before you repeat it.";
+  expect(ends.map(({ reason }) => reason)).toContain(told);
+}, 30_000);
+
+test("T27 D15: an attached client that reads nothing is cut off where it alone holds too much, and its calls are told why", async () => {
+  using place = new Place({ servers: [fake("fake")], policies: [everything("admin")], limits: { result: "1MiB" } });
+  await using at = await startIn(place);
+  const { engine } = at;
+  await engine.upstreams().booted();
+  const client = await attach(engine.stores.paths.socket, { version: "0" });
+  const ended = Promise.withResolvers<string | null>();
+  client.onClose(ended.resolve);
+  client.pause();
+  const send = (name: string, args: object): void =>
+    void client.send(JSON.stringify(modern("tools/call", { name: `fake__${name}`, arguments: args }).body));
+  send("hang", {});
+  await until(() => place.calls("fake").length === 1, "the call runs");
+  for (let i = 0; i < 12; i++) send("big", { size: 1_000_000 });
+  await until(() => engine.running.size === 0, "its end", 15_000);
+  client.resume();
+  expect(await ended.promise).toBe("The client left too much unread.");
+  await at.daemon.stop(0);
+  await at.close();
+  const ends = (await place.records()).filter(({ type, tool }) => type === "call.end" && tool === "hang");
+  expect(ends).toMatchObject([{ st: "lost", reason: expect.stringMatching(/^The client left too much unread\. /) }]);
 }, 30_000);

@@ -6,7 +6,7 @@ import { silent } from "../../src/core/log.ts";
 import { StoreFailed } from "../../src/core/store.ts";
 import { rebuildKeys } from "../../src/daemon/rebuild.ts";
 import { openState } from "../../src/store/open.ts";
-import { faultyStore, openBroker, tempState } from "../support/audit.ts";
+import { faultyStore, note, openBroker, tempState } from "../support/audit.ts";
 import { reasonOf } from "../support/failure.ts";
 import { Place, strongKey } from "../support/daemon.ts";
 
@@ -26,12 +26,15 @@ test("R23: after a kill that kept nothing from the store it is not said to have 
   for (const act of [["revoke", id], ["revoke", "yaml"], ["freeze"]]) {
     expect(await place.cli(["keys", ...act])).toMatchObject({ code: 0 });
   }
-  {
-    // Only an end in order says how far its keys are those of the log.
-    using db = new Database(join(place.state, "mcpgw.db"));
-    db.run("UPDATE flag SET value = 1 WHERE name = 'knows-log'");
-  }
+  using db = new Database(join(place.state, "mcpgw.db"));
+  // Only an end in order says how far its keys are those of the log.
+  const forget = "UPDATE flag SET value = 1 WHERE name = 'knows-log'";
+  db.run(forget);
   expect(await rebuilt(place)).toEqual([]);
+  // Only what it lacks is told, not all that the log holds.
+  db.run("UPDATE flag SET value = 0 WHERE name = 'frozen'");
+  db.run(forget);
+  expect(await rebuilt(place)).toEqual([{ revoked: 0, frozen: true, lost: 0 }]);
 });
 
 test("R23: a store that is gone is made anew by the log", async () => {
@@ -89,4 +92,19 @@ test("R23 T04: what a store lacks counts as stored only once that is on record, 
   db.run("DROP TRIGGER full");
   await rebuild();
   expect(store.keysAsOf()).toBeGreaterThan(1);
+});
+
+test("R23: of a log of many pages no act is passed over", async () => {
+  using at = tempState();
+  await using opened = await openBroker(at);
+  const { broker: audit } = opened;
+  using store = openState(at.state);
+  // Acts on both sides of the end of a page.
+  await Promise.all(Array.from({ length: 1998 }, () => audit.recordEvent(note)));
+  const keys = ["a", "b", "c", "d"];
+  for (const key of keys)
+    await audit.recordEvent({ type: "key.revoked", actor: "local:0", facts: { uid: 0, gid: 0, pid: 1, key } });
+  await audit.flush();
+  await rebuildKeys({ store, home: { state: at.state, main: null }, audit, log: silent });
+  expect(store.tombstones()).toEqual(keys);
 });

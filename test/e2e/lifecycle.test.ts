@@ -1,7 +1,7 @@
 import { expect, setDefaultTimeout, test } from "bun:test";
 import { chmodSync, existsSync, mkdirSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
-import { alive, commandOf, pidsWith } from "../support/processes.ts";
+import { alive, caught, commandOf, pidsWith } from "../support/processes.ts";
 import { Daemon, everything, fake, Place, start } from "../support/daemon.ts";
 import { linesOf } from "../support/seen.ts";
 import { until } from "../support/until.ts";
@@ -180,9 +180,6 @@ test.skipIf(process.platform !== "linux" || !Bun.which("python3"))(
     await hears("STOPPING=1");
   },
 );
-
-const caught = (pid: number): bigint =>
-  BigInt(`0x${/^SigCgt:\s*(\w+)/m.exec(readFileSync(`/proc/${pid}/status`, "utf8"))?.[1] ?? "0"}`);
 
 test.skipIf(process.platform !== "linux")(
   "a SIGHUP that comes while it starts reloads once it stands (needs Linux)",

@@ -29,3 +29,13 @@ test("T58: a tool's name forges no line of the metrics and hides nothing in one"
     "back\\\\slash",
   ]);
 });
+
+test("R99 the durations of calls are in milliseconds, and counted in all buckets from the first that holds them", () => {
+  const metrics = new CallMetrics();
+  for (const took of [900, 5_000, 5_001, 70_000_000])
+    metrics.count(Object.assign(makeCall(), { route: makeRoute("crm", "get"), took }));
+  const lines = metrics.render().match(/^mcp_gateway_request_duration_ms_\w+\{proxy="crm".*$/gm) ?? [];
+  const values = lines.map((line) => line.replace(/^mcp_gateway_request_duration_ms_|proxy="crm",?/g, ""));
+  expect(values.slice(0, 4)).toEqual(['bucket{le="1"} 1', 'bucket{le="2"} 1', 'bucket{le="5"} 2', 'bucket{le="10"} 3']);
+  expect(values.slice(-4)).toEqual(['bucket{le="60000"} 3', 'bucket{le="+Inf"} 4', "sum{} 70010.901", "count{} 4"]);
+});

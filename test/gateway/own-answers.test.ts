@@ -17,3 +17,11 @@ test("a list waits ten seconds for what only some clients are shown, then answer
     jest.useRealTimers();
   }
 });
+
+test("R112 whoever is given a list is noted as its reader, who is told of a change back", async () => {
+  const { gw, inForce, notifier } = harness();
+  const given: string[] = [];
+  inForce.notifier = { ...notifier, served: (_to, list) => void given.push(list) };
+  for (const list of ["tools", "prompts", "resources", "resources/templates"]) await send(gw, `${list}/list`);
+  expect(given).toEqual(["tools", "prompts", "resources", "resources"]);
+});

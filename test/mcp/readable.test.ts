@@ -33,6 +33,7 @@ describe("one unreadable member would spoil the whole list", () => {
     ["tools", '"icons":{}', "", "its icons is not a list of icons"],
     ["tools", '"icons":[{},{"src":"b"}]', '"icons":[{"src":"b"}]', "its icons[0] has no src"],
     ["tools", icons(',"sizes":"48x48"'), icons(""), "its icons[0].sizes is not a list of strings"],
+    ["tools", icons(',"sizes":["48x48",96]'), icons(""), "its icons[0].sizes is not a list of strings"],
     ["prompts", icons(',"mimeType":null'), icons(""), "its icons[0].mimeType is not a string"],
     ["resources", icons(',"theme":"blue"'), icons(""), "its icons[0].theme is not one of light, dark"],
     ["prompts", '"_meta":null', "", "its _meta is not an object"],

@@ -1,7 +1,8 @@
 import { expect, test } from "bun:test";
-import { once } from "node:events";
+import { getEventListeners, once } from "node:events";
 import type { Socket } from "node:net";
 import type { Call } from "../../src/core/call.ts";
+import { shedIdleConnections } from "../../src/serve/idle-connections.ts";
 import { Door, hang, said } from "../support/front-door.ts";
 import { dial, frameOf, upgradeText } from "../support/raw-http.ts";
 import { until } from "../support/until.ts";
@@ -44,6 +45,17 @@ test("T26: no more streams are open than listen.maxConnections, one that ends ma
   cuts[0]?.abort();
   await until(async () => (await door.post(toolCall("echo"))).status === 200, "room for a call");
   expect([door.traffic.streams, open.length]).toEqual([2, 3]);
+});
+
+test("T26: what children and upstreams hold counts against no connection", async () => {
+  let looks = 0;
+  let shed = 0;
+  // As many as this process could have open itself.
+  const others = () => (looks++, 1_000_000);
+  const shedding = shedIdleConnections(1, others, () => void shed++);
+  await until(() => looks > 1, "two looks");
+  shedding.close();
+  expect(shed).toBe(0);
 });
 
 test("T26: a call takes its place until it has ended, also when its client has gone", async () => {
@@ -140,6 +152,9 @@ test("T26: a connection that has ended, or never became one, gives its caller's 
     await once(ws, "open");
     ws.close();
   }
+  // Nor does what waits for the end of its caller's rights keep it in memory.
+  const waiting = () => getEventListeners(door.who("alice").revoked, "abort").length;
+  await until(() => waiting() < 10, "all to be let go");
 }, 30_000);
 
 test("T26: a WebSocket whose client reads nothing is closed once too much waits for it, which its running calls are told", async () => {

@@ -143,7 +143,6 @@ describe("R98: WebSockets", () => {
     const good = socket(door, "/ws");
     expect([await good.opened, good.ws.protocol]).toEqual([true, "mcp"]);
     expect(await socket(door, "/ws", { protocol: null }).opened).toBe(true);
-    expect(await socket(door, "/ws", { protocol: "graphql-ws" }).opened).toBe(false);
     expect(await socket(door, "/ws", { key: "" }).opened).toBe(false);
     expect(await socket(door, "/ws/svn").opened).toBe(false);
     const upgrade = {
@@ -154,6 +153,8 @@ describe("R98: WebSockets", () => {
     };
     const foreign = await door.request("GET", { path: "/ws", headers: { ...upgrade, origin: "https://evil.test" } });
     expect(foreign.status).toBe(403);
+    const other = { ...upgrade, "sec-websocket-protocol": "graphql-ws" };
+    expect((await door.request("GET", { path: "/ws", headers: other })).status).toBe(400);
     expect((await door.request("GET", { path: "/ws" })).status).toBe(426);
   });
 

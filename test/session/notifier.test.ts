@@ -93,6 +93,28 @@ describe("changed lists", () => {
     expect(between.filter((many) => many > 0 && many < 20).length).toBeGreaterThan(3);
   });
 
+  test("S23: what has been told of is not compared again until the next change", () => {
+    let compared = 0;
+    const shown: Shown["shown"] = () => String(compared++);
+    const notifier = new Notifier(() => ({ shown, servers: () => new Set() }));
+    const told: string[] = [];
+    const send = (method: string): void => void told.push(method);
+    notifier.join({
+      who: principal("key:a"),
+      source: loopback,
+      lists: tools,
+      scope: null,
+      capabilities: noCapabilities,
+      send,
+    });
+    notifier.changed();
+    jest.advanceTimersByTime(300);
+    expect(told).toHaveLength(1);
+    const before = compared;
+    jest.advanceTimersByTime(60_000);
+    expect([compared, told.length]).toEqual([before, 1]);
+  });
+
   test("a change that a caller's rights hide from it is none, nor is one that is undone at once", () => {
     const { notifier, lists, told, join } = fixture();
     join("key:blind");

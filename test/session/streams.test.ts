@@ -45,6 +45,8 @@ test("events are numbered within the session; a reader that comes back gets what
   one.end("the answer", 0);
   expect(idsIn(back.got)).toEqual(["1-3", "1-4", "1-5"]);
   expect(back.got.at(-1)).toContain("data: the answer\n");
+  // A slow client would otherwise miss again what it has come back for.
+  expect(back.needed).toEqual([true, true, true]);
   expect([back.closed, other.closed]).toEqual([true, false]);
   expect(other.got).toHaveLength(1);
 });

@@ -34,6 +34,9 @@ export function alive(pid: number): boolean {
   return stat !== "" && stat.charAt(stat.lastIndexOf(")") + 2) !== "Z";
 }
 
+/** The signals for which a process has a handler: bit 0 is that of the first. */
+export const caught = (pid: number): bigint => BigInt(`0x${/^SigCgt:\s*(\w+)/m.exec(read(pid, "status"))?.[1] ?? "0"}`);
+
 /** Running processes whose environment holds `text`; Linux only. */
 export function pidsWith(text: string): number[] {
   return readdirSync("/proc")

@@ -1,5 +1,6 @@
 import { expect, test } from "bun:test";
 import { ended } from "../../support/processes.ts";
+import { TempDir } from "../../support/temp-dir.ts";
 
 const moduleAt = (name: string): string => JSON.stringify(new URL(`../../../src/${name}`, import.meta.url).pathname);
 
@@ -12,6 +13,7 @@ async function inherits(code: string): Promise<unknown> {
     import { setSubreaper } from ${moduleAt("core/libc.ts")};
     import { dismiss, enroll, findOrphans } from ${moduleAt("upstream/process/orphans.ts")};
     import { readProcess } from ${moduleAt("upstream/process/process-table.ts")};
+    import { startReaper } from ${moduleAt("upstream/process/reaper.ts")};
     import { endOrphans } from ${moduleAt("upstream/process/tree.ts")};
     import { until } from ${JSON.stringify(new URL("../../support/until.ts", import.meta.url).pathname)};
     setSubreaper();
@@ -23,7 +25,9 @@ async function inherits(code: string): Promise<unknown> {
       await child.exited;
       await until(async () => {
         const one = await readProcess(String(pid));
-        return one?.parent === process.pid && (inSession || one.session === pid);
+        if (one?.parent !== process.pid || (!inSession && one.session !== pid)) return false;
+        // While it starts its program it shows nothing that tells whose it is.
+        return one.environmentAt !== "0" && (await Bun.file(\`/proc/\${pid}/comm\`).text()) === "tail\\n";
       }, "its adoption");
       left.push(pid);
       return pid;
@@ -85,3 +89,25 @@ test.skipIf(process.platform !== "linux")("an orphan that has ended is collected
     print(await found(), await readProcess(String(pid)));`);
   expect(collected).toEqual([[], null]);
 });
+
+test.skipIf(process.platform !== "linux")(
+  "FIELD T31: of an orphan the reaper and the log are told once, and the reaper of its end: its number is used again (needs Linux)",
+  async () => {
+    using at = new TempDir();
+    const told = JSON.stringify(at.path("told"));
+    const seen = await inherits(`
+      const told = () => Bun.file(${told}).text();
+      await Bun.write(${told}, "");
+      const found = [];
+      const reaper = startReaper(["sh", "-c", 'cat >"$0"', ${told}], { PATH: process.env.PATH }, (one) => found.push(one));
+      const pid = await leave(${JSON.stringify(lasting)});
+      await until(async () => (await told()) !== "", "it to be told of");
+      process.kill(pid, "SIGKILL");
+      await until(async () => (await told()).includes("-"), "its end to be told of");
+      await reaper.close();
+      print(pid, found, await told());`);
+    const [pid] = seen as [number];
+    expect(seen).toEqual([pid, [pid], `+${pid}\n-${pid}\n`]);
+  },
+  20_000,
+);

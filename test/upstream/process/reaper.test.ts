@@ -1,6 +1,6 @@
 import { expect, test } from "bun:test";
 import { startReaper } from "../../../src/upstream/process/reaper.ts";
-import { alive, pidsWith } from "../../support/processes.ts";
+import { alive, caught, pidsWith } from "../../support/processes.ts";
 import { until } from "../../support/until.ts";
 
 const program = new URL("../../fixtures/upstream-main.ts", import.meta.url).pathname;
@@ -17,6 +17,13 @@ test.concurrent.skipIf(process.platform !== "linux").each(ways)(
     const reaper = startReaper(argv, { PATH: process.env["PATH"] ?? "", MARK: mark }, () => {});
     const pid = await until(() => pidsWith(mark)[0], "the reaper");
     await using left = Bun.spawn(["sleep", "1000"], { detached: true });
+    if (argv[0] === process.execPath) {
+      // A service manager sends them to all processes of a service.
+      const [hangup, interrupt, terminate] = [1n << 0n, 1n << 1n, 1n << 14n];
+      const all = hangup | interrupt | terminate;
+      await until(() => (caught(pid) & all) === all, "it heeds none of them", 5_000);
+      for (const name of ["SIGHUP", "SIGINT", "SIGTERM"] as const) process.kill(pid, name);
+    }
     process.kill(pid, "SIGSTOP");
     reaper.add(left.pid);
     await reaper.close();

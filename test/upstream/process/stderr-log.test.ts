@@ -68,7 +68,10 @@ test("R17: a secret that a cut line ends in is not shown in part", () => {
   const secret = "s".repeat(3_000);
   const { write, text } = log([secret]);
   write(`${`${secret} `.repeat(5)}\n`);
+  // Of a line without it no less is shown for its sake.
+  write(`${"y".repeat(20_000)}\n`);
   expect(text()[0]).not.toContain("ss");
+  expect(text()[1]).toBe(`${"y".repeat(8_192)}… (cut)`);
 });
 
 test("T15: what comes faster than the log takes it is dropped and counted, except for the newest lines", () => {

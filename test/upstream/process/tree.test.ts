@@ -61,7 +61,7 @@ test("a program ends by itself when its input ends, and by SIGTERM when it does 
   const heeding = await run("echo runs; cat; exit 3");
   expect(await endFamily(heeding.family, heeding.farewell, { close: 10_000, term: 10_000 })).toEqual([]);
   expect(heeding.child.exitCode).toBe(3);
-  const deaf = await run("trap 'exit 4' TERM; echo runs; while :; do sleep 0.02; done");
+  const deaf = await run("trap 'sleep 0.3; exit 4' TERM; echo runs; while :; do sleep 0.02; done");
   expect(await endFamily(deaf.family, deaf.farewell, { close: 1, term: 10_000 })).toEqual([]);
   await deaf.child.exited;
   expect(deaf.child.exitCode).toBe(4);
