@@ -81,7 +81,11 @@ const create = command({
       description: "the consumer for whom its calls are counted and limited",
     },
     roles: { type: "positional", required: true, description: "roles, separated by commas" },
-    expires: { type: "string", valueHint: "TIME", description: "90d from now, or a date" },
+    expires: {
+      type: "string",
+      valueHint: "TIME",
+      description: "90d from now, or a date or time, local unless it has an offset",
+    },
     rate: { type: "string", valueHint: "RATE", description: "its own limit, e.g. 60/m" },
     cidr: { type: "string", valueHint: "CIDR,…", description: "networks from which it may be used" },
   },
