@@ -185,7 +185,8 @@ function originIn(source: Source, value: unknown, overrides: readonly Override[]
   };
 }
 
-function inOrder(problems: Problem[]): Problem[] {
+/** Problems in the order of the file. */
+export function inOrder(problems: Problem[]): Problem[] {
   return problems.toSorted((a, b) => (a.line ?? 0) - (b.line ?? 0) || (a.column ?? 0) - (b.column ?? 0));
 }
 
