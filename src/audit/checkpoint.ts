@@ -1,4 +1,5 @@
 import { createPublicKey, type KeyObject, sign, verify } from "node:crypto";
+import { setImmediate } from "node:timers/promises";
 import type { Hash } from "./chain.ts";
 import { keyId, type SigningKey } from "./signing-key.ts";
 
@@ -72,6 +73,8 @@ export async function* checkpointsIn(
     if (running.push(checked(found)) < batch) continue;
     yield* await Promise.all(running);
     running = [];
+    // Where no signature is of the key, no other thread was waited for.
+    await setImmediate();
   }
   yield* await Promise.all(running);
 }

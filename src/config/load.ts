@@ -100,8 +100,12 @@ function loadPart(file: string, substitute: Resolve, take: (value: unknown) => u
   const path = resolve(file);
   const source = sourceFrom(readConfigFile(path), path, substitute);
   const locate = locator(source, path, []);
-  const taken = take(source.value());
-  const unresolved = source.unresolved.filter((fault) => valueAt(taken, fault.path) !== undefined);
+  const given = source.value();
+  const taken = take(given);
+  const unresolved = source.unresolved.filter(({ path: at }) => {
+    const value = valueAt(taken, at);
+    return value !== undefined && value === valueAt(given, at);
+  });
   if (unresolved.length > 0) throw new ConfigError(unresolved.map(locate));
   const { config, problems } = checkShape(source, take);
   if (!config) throw new ConfigError(inOrder(problems.map(locate)));
@@ -181,7 +185,8 @@ function originIn(source: Source, value: unknown, overrides: readonly Override[]
   };
 }
 
-function inOrder(problems: Problem[]): Problem[] {
+/** Problems in the order of the file. */
+export function inOrder(problems: Problem[]): Problem[] {
   return problems.toSorted((a, b) => (a.line ?? 0) - (b.line ?? 0) || (a.column ?? 0) - (b.column ?? 0));
 }
 

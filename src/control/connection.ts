@@ -139,8 +139,10 @@ export class ControlConnection {
   }
 
   async #attach(id: number | string, ctx: Context): Promise<void> {
-    if (this.#running.size > 1) throw new Refusal("conflict", "attach takes a connection of its own");
     const outbox = this.#outbox;
+    // What waits counts for the user here, and for a principal in a tunnel, but not before more is sent in that.
+    if (this.#running.size > 1 || outbox.queued > 0)
+      throw new Refusal("conflict", "attach takes a connection of its own");
     const tunnel: ServedTunnel = {
       get queued() {
         return outbox.queued;

@@ -1,6 +1,6 @@
 import { dirname, join, sep } from "node:path";
 import { unusableFiles } from "../config/files.ts";
-import { loadConfig, type Loaded } from "../config/load.ts";
+import { inOrder, loadConfig, type Loaded } from "../config/load.ts";
 import { findOverrides } from "../config/overrides.ts";
 import { findConfig, type Flags, resolvePaths, stateDir, thisHost, type Host, type Paths } from "../config/paths.ts";
 import type { Problem } from "../config/problem.ts";
@@ -33,7 +33,7 @@ export function loadAt(path: string, flags: LoadFlags, host: Host = thisHost()):
     overrides: findOverrides(host, flags),
     ...(flags.starts ? { unusable: unusableFiles } : {}),
   });
-  return { ...loaded, warnings: [...loaded.warnings, ...withinState(loaded, stateDir(host, loaded.config))] };
+  return { ...loaded, warnings: inOrder([...loaded.warnings, ...withinState(loaded, stateDir(host, loaded.config))]) };
 }
 
 function withinState({ config, locate }: Loaded, state: string): Problem[] {

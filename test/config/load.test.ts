@@ -382,9 +382,9 @@ test("R26 what servers are tagged with is read without the rest, mistakes and se
     return loadTags(file, resolve).map(({ id, tags }) => [id, tags]);
   };
   const crm = 'id: crm, url: "https://${NONE}/mcp", headers: { a: "${NONE}" }';
-  expect(read(`audit: 7\nservers: [{ ${crm}, tags: ["\${TEAM}", eu] }, { id: files }]\n`)).toEqual([
+  expect(read(`audit: 7\nservers: [{ ${crm}, tags: ["\${TEAM}", eu] }, { id: sums, builtin: "\${NONE}" }]\n`)).toEqual([
     ["crm", ["sales", "eu"]],
-    ["files", []],
+    ["sums", []],
   ]);
   expect(read("audit: {}")).toEqual([]);
   expect(() => read('servers: [{ id: a, tags: ["${NONE}"] }]')).toThrow("gateway.yaml:1:27: servers[0].tags[0]: ");

@@ -1,5 +1,6 @@
 import { expect, test } from "bun:test";
 import { chmodSync, lchownSync, mkdirSync, symlinkSync } from "node:fs";
+import { setImmediate } from "node:timers/promises";
 import { connect } from "../../src/control/client.ts";
 import { Failure } from "../../src/core/failure.ts";
 import { silent } from "../../src/core/log.ts";
@@ -57,6 +58,30 @@ test("T50: an id is of one request at a time, and a tunnel takes a connection of
     { id: 7, error: { message: "this id is in use" } },
     { id: 8, error: { message: "attach takes a connection of its own" } },
   ]);
+  expect(attached).toBe(0);
+});
+
+test("T50: a tunnel takes a connection whose answers are read: what waits there would count for nobody", async () => {
+  let asked = 0;
+  let attached = 0;
+  const attach = (): void => void attached++;
+  await start({ "servers.logs": () => ((asked += 1), { lines: ["x".repeat(3 << 20)] }), attach });
+  let text = "";
+  const peer = await Bun.connect({
+    unix: socket(),
+    socket: { data: (_socket, chunk) => void (text += String(chunk)) },
+  });
+  peer.pause();
+  const request = (id: number): string => `{"jsonrpc":"2.0","id":${id},"method":"servers.logs","params":{"id":"a"}}\n`;
+  peer.write(request(1));
+  await until(() => asked === 1, "the request");
+  // Its answer is on its way then.
+  await setImmediate();
+  peer.write(`{"jsonrpc":"2.0","id":2,"method":"attach"}\n${request(3)}`);
+  await until(() => asked === 2 || attached === 1, "what follows");
+  peer.resume();
+  await until(() => text.split("\n").length > 2, "two answers");
+  expect(text.split("\n")[1]).toContain("attach takes a connection of its own");
   expect(attached).toBe(0);
 });
 

@@ -254,12 +254,14 @@ test.skipIf(!mayBecomeNobody)(
 );
 
 test("R39 config check warns of checkpoints beside the key that signs them", async () => {
-  using place = new Place({ audit: { checkpoints: [{ file: "kept.cp" }, { file: "state/kept.cp" }] } });
+  using place = new Place({ audit: { checkpoints: [{ file: "kept.cp" }, { file: "state/kept.cp" }] }, servers: [] });
   const { stderr } = await place.cli(["config", "check"]);
   expect(stderr).toContain(
     `audit.checkpoints[1].file: ${place.path("state/kept.cp")} is in the state directory; whoever`,
   );
   expect(stderr).not.toContain("audit.checkpoints[0]");
+  // In the order of the file, as all that is told of it.
+  expect(stderr.indexOf("servers: no server is in use")).toBeGreaterThan(stderr.indexOf("audit.checkpoints[1]"));
 });
 
 test("R17 config check outside of the unit says what stands in for systemd's credentials, and that does", async () => {
