@@ -126,6 +126,18 @@ export class CallerInstances {
     return slot;
   }
 
+  /** The call is over that used the instance. */
+  release(slot: Slot): void {
+    this.pool.release(slot);
+    this.#stopUnheard(slot);
+  }
+
+  /** What the server asks first in a new session it asks at once: if nobody heard it, the next call starts another. */
+  #stopUnheard(slot: Slot): void {
+    const { isAnew, first, uses, spec } = slot;
+    if (isAnew && first === null && uses === 0 && !this.subscriptions.has(spec.key)) void this.pool.stop(slot);
+  }
+
   async subscribe(call: IdentifiedCall, uri: string, updated: Updated): Promise<() => void> {
     // A reload that changes the server hands the subscription on; until the old one has agreed, it is not stopped.
     const leave = this.pool.hold();
@@ -183,14 +195,15 @@ export class CallerInstances {
         slot.level = null;
         this.subscriptions.renewed(slot);
         this.#tools.forget(slot);
-        if (slot.uses > 0) slot.isAnew = spec.asks;
-        // The server would ask for the roots now, and nobody would hear it: the next call starts an instance instead.
-        else if (hasRoots(spec) && !this.#clientOf(spec)?.isThere) void this.pool.stop(slot);
+        this.#asksAnew(slot);
         // A server that forgets sessions was started anew, and may offer something else.
         void this.#own.check();
       },
     };
-    const host = { ...this.#starter.linkHost(events, spec.declares), asker: () => slot.asker };
+    const host = {
+      ...this.#starter.linkHost(events, spec.declares),
+      asker: () => slot.first?.ask ?? this.#clientOf(spec)?.ask ?? null,
+    };
     const start = (era: Era): Promise<Instance> => this.#starter.start(era, host);
     try {
       return await this.#settled(slot, byCall, () => start(this.#starter.eraFor(spec.era)));
@@ -203,23 +216,35 @@ export class CallerInstances {
 
   /** An instance once its server has asked the client what it asks before the first call. */
   async #settled(slot: Slot, byCall: AskClient | null, open: () => Promise<Instance>): Promise<Instance> {
-    const { spec } = slot;
-    const client = this.#clientOf(spec);
-    // By way of the session if that listens outside of calls, else of the call that needs the instance.
-    const ask = client?.isThere ? client.ask : byCall;
-    const first = ask && hasRoots(spec) ? new FirstQuestions(ask) : null;
-    slot.asker = first?.ask ?? client?.ask ?? null;
+    const first = (slot.first ??= this.#firstOf(slot, byCall));
     try {
       const instance = await open();
       await first?.settled(instance);
       return instance;
     } finally {
       // From now on the call has a request of its own that questions can be about.
-      slot.asker = client?.ask ?? null;
+      slot.first = null;
     }
   }
 
-  /** The same again in a session that took the place of a lost one; null where nothing has to be waited for. */
+  /** By way of the session if that listens outside of calls, else of the call that needs the instance. */
+  #firstOf({ spec }: Slot, byCall: AskClient | null): FirstQuestions | null {
+    if (!hasRoots(spec)) return null;
+    const client = this.#clientOf(spec);
+    const ask = client?.isThere ? client.ask : byCall;
+    return ask && new FirstQuestions(ask);
+  }
+
+  /** The server asks again, in a session that took the place of a lost one; where nobody listens, by way of a call. */
+  #asksAnew(slot: Slot): void {
+    // While a call waits for what the server asks, that is heard whatever the session.
+    if (!hasRoots(slot.spec) || slot.settling) return;
+    slot.isAnew = true;
+    slot.first ??= this.#firstOf(slot, null);
+    this.#stopUnheard(slot);
+  }
+
+  /** Resolves once the server has what it asks for first in its new session; null where nothing has to be waited for. */
   settling(slot: Slot, instance: Instance, { input }: Call): Promise<void> | null {
     if (slot.isAnew) {
       slot.isAnew = false;

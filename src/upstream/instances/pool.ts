@@ -7,6 +7,7 @@ import type { BreakerOptions } from "../breaker.ts";
 import { faults, reasonOf } from "../faults.ts";
 import type { AskClient, Instance } from "../link/link.ts";
 import { Failures } from "./failures.ts";
+import type { FirstQuestions } from "./first-questions.ts";
 import { endable, holdsMost, mostOfOne } from "./share.ts";
 import type { Spec } from "./spec.ts";
 
@@ -29,9 +30,9 @@ export type Slot = {
   level: LogLevel | null;
   /** It once said nothing to that in time, so that no call waits for it any more. */
   levelLate: boolean;
-  /** The way to ask the client outside of calls, as things are now; null where there is none. */
-  asker: AskClient | null;
-  /** The server has a new session in place of a lost one, and may ask again what it asks first. */
+  /** What the server asks before the next call; null where nobody listens for that. */
+  first: FirstQuestions | null;
+  /** The server has a new session in place of a lost one, and no call has waited yet for what it asks first. */
   isAnew: boolean;
   /** Resolves once it has; null where it is not waited for. */
   settling: Promise<void> | null;
@@ -149,7 +150,7 @@ export class Pool {
       users: new Set(),
       owes: false,
       level: null,
-      asker: null,
+      first: null,
       isAnew: false,
       settling: null,
       levelLate: false,

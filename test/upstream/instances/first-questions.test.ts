@@ -2,7 +2,18 @@ import { expect, test } from "bun:test";
 import type { ClientAnswer, InputRequest } from "../../../src/core/inbound.ts";
 import type { SessionQuestion } from "../../../src/core/upstream.ts";
 import { event, greets, opens, openStream, refusal, reply, serve, type Stream } from "../../support/mcp-server.ts";
-import { type AskOptions, fake, http, jsonOf, serveFake, textOf, upstreams } from "../../support/upstream.ts";
+import {
+  type AskOptions,
+  callTo,
+  fake,
+  http,
+  jsonOf,
+  listed,
+  resourceRoute,
+  serveFake,
+  textOf,
+  upstreams,
+} from "../../support/upstream.ts";
 import { until } from "../../support/until.ts";
 
 const own = { session: "s1", declares: { roots: { listChanged: true } } };
@@ -98,8 +109,12 @@ test("the first call waits for no client that has no roots, or cannot be asked",
   expect(server.of("ping").length).toBe(1);
 });
 
-/** An HTTP server that asks for the roots in each of its sessions, and calls answer with what it knows of them. */
-function serveRooted() {
+/**
+ * An HTTP server that asks for the roots in each of its sessions, and calls answer with what it knows of them. `status`
+ * is that of what is sent in a session it does not know.
+ */
+function serveRooted(status = 404) {
+  let losesAll = false;
   const sessions = new Map<string, { stream: Stream | null; roots: unknown }>();
   const server = serve(({ id, method, result }, request) => {
     if (method === "server/discover") return null;
@@ -109,7 +124,8 @@ function serveRooted() {
       return opens(id, session);
     }
     const session = sessions.get(request.headers.get("mcp-session-id") ?? "");
-    if (!session) return refusal(id ?? null, -32001, "Session not found", 404);
+    if (!session || (losesAll && (method === "ping" || method === "tools/call")))
+      return refusal(id ?? null, -32001, "Session not found", status);
     if (request.method === "GET")
       return openStream({
         start(stream) {
@@ -126,7 +142,7 @@ function serveRooted() {
     sessions.clear();
     if (!silently) for (const stream of streams) stream?.close();
   };
-  return Object.assign(server, { forget, sessions });
+  return Object.assign(server, { forget, sessions, loseAll: () => (losesAll = true) });
 }
 
 const losses = [...unheard, ["that listens", own] as [string, AskOptions]].flatMap(([client, more]) =>
@@ -152,3 +168,65 @@ test.each(losses)(
     expect(await ask()).toEqual(roots);
   },
 );
+
+test("R111 FIELD T45: nor does a call run there before a client that listens has told its roots", async () => {
+  using server = serveRooted();
+  const asked = Promise.withResolvers<void>();
+  let times = 0;
+  const askSession = async (question: SessionQuestion): Promise<ClientAnswer> => {
+    if (++times === 2) {
+      asked.resolve();
+      // However long this takes, the call that comes meanwhile is not sent.
+      await until(() => server.of("tools/call").length > 1, "a call too early", 200).catch(() => {});
+    }
+    return rootsOf(question);
+  };
+  await using set = await listed([http("a", server.url, { protocol: "legacy" })], { askSession });
+  const ask = async (): Promise<unknown> => jsonOf(await set.ask("a", "t", {}, own)).roots;
+  const roots = await ask();
+  server.forget(false);
+  await asked.promise;
+  expect(await ask()).toEqual(roots);
+});
+
+test("R111 FIELD T45: an instance that is subscribed to is kept with its new session", async () => {
+  using server = serveRooted();
+  await using set = await listed([http("a", server.url, { protocol: "legacy" })]);
+  let missed = 0;
+  const end = await set.subscribe(callTo("x", {}, own), resourceRoute("a", "file:///r"), () => void missed++);
+  server.forget(false);
+  await until(() => missed > 0, "the word that updates were missed");
+  await set.ask("a", "t", {}, own);
+  // That of the gateway's own instance, and the caller's; twice each.
+  expect([server.of("initialize").length, server.sessions.size]).toEqual([4, 2]);
+  end();
+});
+
+test("R111 FIELD T45: nor without the roots after a call that may have run in the lost session, and so is not repeated", async () => {
+  // With this status a tool could have said it.
+  using server = serveRooted(500);
+  await using set = await listed([http("a", server.url, { protocol: "legacy" })]);
+  const input = async (): Promise<ClientAnswer> => ({ kind: "result", text: `{"roots":[{"uri":"file:///s1"}]}` });
+  const ask = () => set.ask("a", "t", {}, { ...own, input });
+  const { roots } = jsonOf(await ask());
+  expect(roots).toMatchObject({ roots: [{}] });
+  server.forget(true);
+  expect((await ask()).kind).toBe("error");
+  expect(jsonOf(await ask()).roots).toEqual(roots);
+});
+
+test("R111 FIELD T45: a server that loses every session is not asked for ever for a client that listens", async () => {
+  using server = serveRooted();
+  await using set = await listed([http("a", server.url, { protocol: "legacy" })], { askSession: rootsOf });
+  const ask = () => set.ask("a", "t", {}, own);
+  await ask();
+  server.loseAll();
+  const opened = async (): Promise<number> => {
+    const before = server.of("initialize").length;
+    expect((await ask()).kind).toBe("error");
+    return server.of("initialize").length - before;
+  };
+  await opened();
+  const each = await opened();
+  expect([each < 10, await opened()]).toEqual([true, each]);
+});
