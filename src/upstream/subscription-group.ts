@@ -243,12 +243,16 @@ export class SubscriptionGroup {
       grant.uris.delete(uri);
       await request(grant, "resources/unsubscribe", uri);
     }
-    for (const [uri, wish] of this.#wanted) {
+    // A server may lose its session with each that it refuses; those that a caller waits for must not come after them.
+    for (const [uri, wish] of [...this.#wanted].toSorted(([, a], [, b]) => Number(a.held) - Number(b.held))) {
       const refused = grant.uris.has(uri) ? null : await request(grant, "resources/subscribe", uri);
-      // The grant was lost meanwhile: the next attempt begins with a new one.
-      if (this.#grant !== grant) return;
-      if (refused) this.#refuse([[uri, wish]], refused);
-      else hold(grant, uri, wish);
+      const isLost = this.#grant !== grant;
+      // The server has refused it in the session, too, that took the place of a lost one.
+      const isAnswer = !isLost || (this.#host === grant.host && !grant.instance.link.over);
+      if (refused && isAnswer) this.#refuse([[uri, wish]], refused);
+      // The next attempt begins with a new grant.
+      if (isLost) return;
+      if (!refused) hold(grant, uri, wish);
     }
   }
 

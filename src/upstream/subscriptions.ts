@@ -75,7 +75,8 @@ export class Subscriptions {
     const group = this.#groups.get(slot.spec.key);
     if (group?.slot !== slot) return;
     group.lose();
-    group.reconcile();
+    // The server may lose each session in which it is asked.
+    group.reconcileSoon();
   }
 
   /** The instance has ended: its subscriptions move to the next one. */

@@ -1,6 +1,6 @@
 import { expect, test } from "bun:test";
 import { rejectionOf } from "../support/failure.ts";
-import { discovers, listening, refusal, serve } from "../support/mcp-server.ts";
+import { discovers, isCall, listening, opens, refusal, reply, serve } from "../support/mcp-server.ts";
 import { fake, http, jsonOf, listed, serveFake, upstreams } from "../support/upstream.ts";
 import { until } from "../support/until.ts";
 
@@ -13,6 +13,37 @@ test("a resource that the server refuses is not subscribed to", async () => {
   expect(failure).toMatchObject({ code: "invalid-params" });
   expect(JSON.parse(failure.detail.refusal ?? "{}")).toEqual({ code: -32002, message: "no such resource" });
   expect(set.status()[0]?.subscriptions).toBe(0);
+});
+
+test("FIELD T45: a server that takes every subscription for one in a lost session is asked for new sessions with pauses", async () => {
+  const open = new Set<string>();
+  const asked: number[] = [];
+  let takes = true;
+  using server = serve((message, request) => {
+    const { id, method } = message;
+    if (method === "initialize") {
+      const session = crypto.randomUUID();
+      open.add(session);
+      return opens(id, session);
+    }
+    const lost = refusal(id, -32001, "Session not found", 404);
+    if (isCall(message)) return open.has(request.headers.get("mcp-session-id") ?? "") ? null : lost;
+    if (method !== "resources/subscribe") return null;
+    if (takes) return reply(id, {});
+    asked.push(performance.now());
+    return lost;
+  });
+  await using set = upstreams([http("a", server.url, { getStream: "off" })]);
+  await set.follow("a", "test://a", () => {});
+  takes = false;
+  open.clear();
+  await set.ask("a", "t");
+  await until(() => asked.length > 2, "the second attempt");
+  // Each attempt asks in the present session and in the one that takes its place.
+  expect(asked[2]! - asked[1]!).toBeGreaterThan(500);
+  const before = server.of("initialize").length;
+  expect(await rejectionOf(set.follow("a", "test://b", () => {}))).toMatchObject({ code: "invalid-params" });
+  expect(server.of("initialize").length - before).toBeLessThan(4);
 });
 
 test("whoever joins a subscription that the server then refuses is refused too", async () => {
