@@ -59,6 +59,9 @@ describe("S27: no spelling of a URI gets around a rule", () => {
       expect([start, takes("https://b/*", `${start}${marked(256)}/`)]).toEqual([start, null]);
     expect(takes("https://b/*", `https://${marked(254)}/`)).toBe(false);
     expect(takes("https://b/*", `https://b/${marked(256)}`)).toBe(true);
+    for (const start of ["https://", "file://me@"])
+      expect([start, takes("https://b/*", start + encodeURI(marked(256)))]).toEqual([start, null]);
+    expect(takes("https://b/*", `https://${encodeURI(marked(254))}/`)).toBe(false);
   });
   test("a query does not hide a file", () => {
     expect(takes("file:///etc/passwd", "file:///etc/passwd?x")).toBe(null);
