@@ -197,7 +197,8 @@ export function formsOfGlob<Form>(glob: string, compile: (text: string) => Form)
   return [written, read === glob ? written : compile(read), ...[...further].map(compile)];
 }
 
-const onlyCase = (a: GlobTokens, b: GlobTokens): boolean => a.join("").toLowerCase() === b.join("").toLowerCase();
+const onlyCase = (a: GlobTokens, b: GlobTokens): boolean =>
+  a.length === b.length && a.join("").toLowerCase() === b.join("").toLowerCase();
 
 /** Whether `b` is `a` with the one slash at its end. */
 const isEnded = (a: GlobTokens, b: GlobTokens): boolean =>
