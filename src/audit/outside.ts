@@ -75,7 +75,7 @@ const gap = "\n\n";
 
 /** How each checkpoint begins: with the origin of some installation. */
 const opening = "mcpgw/";
-/** Bytes at the beginning of a file that are looked at; more than a checkpoint has. */
+/** Bytes of a file in which a checkpoint begins, wherever it was cut. */
 const looked = 1024;
 
 /**
@@ -85,13 +85,10 @@ const looked = 1024;
  */
 export async function appendCheckpoint(path: string, note: string): Promise<boolean> {
   await mkdir(dirname(path), { recursive: true, mode: 0o700 });
-  const start = await partOf(path, 0, looked);
-  // A power cut may leave zeros of what was appended last, or no more of the first note than its first letters.
-  const [first = opening] = start
-    .replaceAll("\0", "")
-    .split(gap)
-    .filter((part) => !opening.startsWith(part));
-  if (!first.startsWith(opening)) {
+  // A power cut may leave zeros of what was appended last, or no more of a note than its first letters.
+  const start = (await partOf(path, 0, looked)).replaceAll("\0", "");
+  const isBegun = start.split(gap).every((part) => opening.startsWith(part));
+  if (!isBegun && !`\n${start}`.includes(`\n${opening}`)) {
     throw new Error(
       `${path} holds something other than checkpoints, and stays as it is: give them a file of their own`,
     );

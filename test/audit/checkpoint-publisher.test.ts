@@ -158,9 +158,10 @@ test("R9 a file that holds something other than checkpoints gets none, and stays
   }
 });
 
-test("R9 a file whose very first checkpoint a power cut tore takes the next, and the one after that", async () => {
+test("R9 a file whose very first checkpoint was torn or cut away takes the next, and the one after that", async () => {
   using at = tempState();
-  for (const torn of ["m", "mcpgw", "mcpgw/", "\0", "mcp\0", "mcp".padEnd(300, "\0")]) {
+  const cut = `Lg==\nsigned 2026\n\n— mcpgw/i/main ${"A".repeat(91)}\n\nmcpgw/i/main\n2`;
+  for (const torn of ["m", "mcpgw", "mcpgw/", "m\n\nmcp", "\0", "mcp\0", "mcp".padEnd(300, "\0"), cut]) {
     const file = join(at.root, "torn");
     writeFileSync(file, torn);
     await using opened = await openBroker(at, { checkpoints: [{ file }] });
