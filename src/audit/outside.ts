@@ -75,6 +75,8 @@ const gap = "\n\n";
 
 /** How each checkpoint begins: with the origin of some installation. */
 const opening = "mcpgw/";
+/** Bytes of a file in which a checkpoint begins, wherever it was cut. */
+const looked = 1024;
 
 /**
  * Appends a checkpoint to a file; resolves to whether the note before it was cut short, as by a power cut. Such a note
@@ -83,9 +85,10 @@ const opening = "mcpgw/";
  */
 export async function appendCheckpoint(path: string, note: string): Promise<boolean> {
   await mkdir(dirname(path), { recursive: true, mode: 0o700 });
-  const start = await partOf(path, 0, opening.length);
-  // A power cut may leave zeros of what was appended last.
-  if (!opening.startsWith(start.replaceAll("\0", ""))) {
+  // A power cut may leave zeros of what was appended last, or no more of a note than its first letters.
+  const start = (await partOf(path, 0, looked)).replaceAll("\0", "");
+  const isBegun = start.split(gap).every((part) => opening.startsWith(part));
+  if (!isBegun && !`\n${start}`.includes(`\n${opening}`)) {
     throw new Error(
       `${path} holds something other than checkpoints, and stays as it is: give them a file of their own`,
     );

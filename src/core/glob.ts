@@ -1,3 +1,5 @@
+import { memoize } from "./memoize.ts";
+
 // A wildcard is marked by a string longer than any character, so no text can contain it.
 const anyRun = "**";
 const anyOne = "??";
@@ -51,7 +53,8 @@ export function covers(wide: GlobTokens, narrow: ArrayLike<string>): boolean {
 const takes = (token: string | undefined, char: string | undefined): boolean =>
   token === char || (token === anyOne && char !== anyRun);
 
-const hasWildcard = (tokens: GlobTokens): boolean => tokens.includes(anyRun) || tokens.includes(anyOne);
+/** Many globs may be compared with the same readings of a URI, which are long. */
+const hasWildcard = memoize((tokens: GlobTokens) => tokens.includes(anyRun) || tokens.includes(anyOne));
 const isWildcard = (token: string): boolean => token === anyRun || token === anyOne;
 
 /** The one text that the tokens match; null if they match more. */

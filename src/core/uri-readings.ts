@@ -49,7 +49,7 @@ const longestHost = 255;
  */
 export function hasLongHost(uri: string): boolean {
   const [, host = ""] = /^[^:]*:[/\\\s]*([^/?#\\]*)/.exec(uri) ?? [];
-  return host.length > longestHost && host.replaceAll(/\p{ASCII}+/gu, "").length > longestHost;
+  return host.length > longestHost && [...host.matchAll(/\P{ASCII}|%[c-fC-F]/gu)].length > longestHost;
 }
 
 /** The texts for which a URI may be taken; null if nobody can tell. */
@@ -153,7 +153,7 @@ const local = (uri: string, open = ""): string =>
   uri.replace(/^(file:\/\/)([^/]*)/i, (_, start: string, host: string) => start + (host.includes("*") ? open : ""));
 
 /** Makes the host of a file the first folder of its path: Python 3.13 opens `//host/path` for `file://host/path`. */
-const rootedAtHost = (uri: string): string => uri.replace(/^(file:\/\/)(?=[^/])/i, "$1/");
+const rootedAtHost = (uri: string): string => uri.replace(/^file:\/\/(?=[^/])/i, "file:///");
 
 function allBelow(uri: string): GlobTokens {
   const fixed = leavesAuthority(uri)
@@ -189,15 +189,16 @@ export function formsOfGlob<Form>(glob: string, compile: (text: string) => Form)
   // The glob may end within the port: then any path may follow.
   const [, host] = /^([^/]*\/\/[^/]*):\d*\*$/.exec(folder) ?? [];
   const others = host === undefined ? [folder, bare(folder)] : [folder, bare(host), `${bare(host)}/*`];
-  const files = [local(folder, "*"), rootedAtHost(folder)];
+  const files = [local(folder, "*"), ...others.map(rootedAtHost)];
   // A file's name may have that sign, and a grant of it is none of the file that is named by what stands before.
-  const whole = /^file:/i.test(folder) ? [] : others.map(withoutFragment);
+  const whole = /^file:/i.test(folder) ? [] : [read, ...others].map(withoutFragment);
   const further = new Set([...others, ...whole, ...files]).difference(new Set([glob, read]));
   const written = compile(glob);
   return [written, read === glob ? written : compile(read), ...[...further].map(compile)];
 }
 
-const onlyCase = (a: GlobTokens, b: GlobTokens): boolean => a.join("").toLowerCase() === b.join("").toLowerCase();
+const onlyCase = (a: GlobTokens, b: GlobTokens): boolean =>
+  a.length === b.length && a.join("").toLowerCase() === b.join("").toLowerCase();
 
 /** Whether `b` is `a` with the one slash at its end. */
 const isEnded = (a: GlobTokens, b: GlobTokens): boolean =>

@@ -10,6 +10,7 @@ import {
   writeFileSync,
 } from "node:fs";
 import { join } from "node:path";
+import { originsIn } from "../../src/audit/checkpoint.ts";
 import { gatherEvidence } from "../../src/audit/evidence.ts";
 import { checkpointFile } from "../../src/audit/outside.ts";
 import { systemClock } from "../../src/core/clock.ts";
@@ -146,7 +147,7 @@ test("R9 a checkpoint that a power cut tore is no forgery: it is told and record
 
 test("R9 a file that holds something other than checkpoints gets none, and stays as it is", async () => {
   using at = tempState();
-  for (const text of ["listen: {}\n", "SQLite format 3\0", "mcpgw\n\n"]) {
+  for (const text of ["listen: {}\n", "SQLite format 3\0", "mcpgw\n", "\n\nlisten: {}\n"]) {
     const file = join(at.root, "own-purpose");
     writeFileSync(file, text);
     await using opened = await openBroker(at, { checkpoints: [{ file }] });
@@ -154,11 +155,24 @@ test("R9 a file that holds something other than checkpoints gets none, and stays
     await opened.broker.checkpoint();
     expect(opened.broker.health().checkpointFault).toContain(`${file} holds something other than checkpoints`);
     expect(readFileSync(file, "utf8")).toBe(text);
-    // One whose very first note was cut short, as by a power cut, is taken.
-    const torn = "mcp".padEnd(300, "\0");
+  }
+});
+
+test("R9 a file whose very first checkpoint was torn or cut away takes the next, and the one after that", async () => {
+  using at = tempState();
+  const cut = `Lg==\nsigned 2026\n\n— mcpgw/i/main ${"A".repeat(91)}\n\nmcpgw/i/main\n2`;
+  for (const torn of ["m", "mcpgw", "mcpgw/", "m\n\nmcp", "\0", "mcp\0", "mcp".padEnd(300, "\0"), cut]) {
+    const file = join(at.root, "torn");
     writeFileSync(file, torn);
-    await until(() => opened.broker.health().checkpointFault === null, "the retry");
-    expect(readFileSync(file, "utf8")).toStartWith(`${torn}\n\nmcpgw/`);
+    await using opened = await openBroker(at, { checkpoints: [{ file }] });
+    for (const taken of [1, 2]) {
+      await runCall(opened.broker);
+      await opened.broker.checkpoint();
+      expect([torn, opened.broker.health().checkpointFault]).toEqual([torn, null]);
+      const text = readFileSync(file, "utf8");
+      expect(text).toStartWith(`${torn}\n\nmcpgw/`);
+      expect([...originsIn(text)]).toHaveLength(taken);
+    }
   }
 });
 

@@ -70,3 +70,10 @@ test("literal tokens hold no wildcards", () => {
   expect(matchTokens([...literalTokens("*"), ...globTokens("/*")], "x/1")).toBe(false);
   expect(matchTokens([...literalTokens("*"), ...globTokens("/*")], "*/1")).toBe(true);
 });
+
+test("S23: a long text is looked through for wildcards once, with however many globs it is compared", () => {
+  let looks = 0;
+  const text = Object.assign(Array.from("x".repeat(8192)), { includes: () => (looks++, false) });
+  for (let n = 0; n < 100; n++) expect(overlap(globTokens(`a${n}*`), text)).toBe(false);
+  expect(looks).toBe(2);
+});

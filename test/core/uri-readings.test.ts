@@ -59,6 +59,9 @@ describe("S27: no spelling of a URI gets around a rule", () => {
       expect([start, takes("https://b/*", `${start}${marked(256)}/`)]).toEqual([start, null]);
     expect(takes("https://b/*", `https://${marked(254)}/`)).toBe(false);
     expect(takes("https://b/*", `https://b/${marked(256)}`)).toBe(true);
+    for (const start of ["https://", "file://me@"])
+      expect([start, takes("https://b/*", start + encodeURI(marked(256)))]).toEqual([start, null]);
+    expect(takes("https://b/*", `https://${encodeURI(marked(254))}/`)).toBe(false);
   });
   test("a query does not hide a file", () => {
     expect(takes("file:///etc/passwd", "file:///etc/passwd?x")).toBe(null);
@@ -71,13 +74,15 @@ describe("S27: no spelling of a URI gets around a rule", () => {
       expect(takes("db://h/*", `DB://u@H:1/x${fragment}`)).not.toBe(false);
     }
     for (const glob of ["db://h/x#f", "db://h/x#*", "db://h/*"]) expect(takes(glob, "db://h/x#f")).toBe(true);
+    for (const uri of ["db:/h/x#f", "db:///h/x#f"]) expect([uri, takes(uri, uri)]).toEqual([uri, true]);
     expect(takes("db://h/x#f", "db://h/x")).toBe(false);
     expect(takes("file:///srv/a#f", "file:///srv/a#f")).toBe(null);
   });
   test("a share that is granted by its host is so as a folder too", () => {
     for (const glob of ["file://box/srv/*", "file://*/srv/*", "file://b*"])
       expect([glob, takes(glob, "file://box/srv/a")]).toEqual([glob, true]);
-    expect(takes("file://Box/srv/*", "file://Box/srv/a")).toBe(true);
+    for (const share of ["file://Box", "FILE://box", "file://box:445", "file://me@box"])
+      expect([share, takes(`${share}/srv/*`, `${share}/srv/a`)]).toEqual([share, true]);
     expect(takes("file://box/srv/*", "file:///box/srv/a")).toBe(false);
   });
   test.each(["/", "//", "%2f", "\\", "/?x", "/#"])("nor does %j at its end", (end) => {
