@@ -39,6 +39,8 @@ export class ControlConnection {
   readonly #reader: LineReader;
   #key: string | null = null;
   #closed = false;
+  /** It is becoming a tunnel. */
+  #attaching = false;
   /** Whether the peer has sent anything valid. */
   active = false;
   /** Whether it is a tunnel by now. */
@@ -91,6 +93,7 @@ export class ControlConnection {
   }
 
   #request(request: Request): void {
+    if (this.#attaching) return this.#refuse(request.id, notAlone());
     if (request.method === "hello") return this.#hello(request);
     if (this.#running.size >= maxRunning || this.#running.has(request.id)) {
       const why = this.#running.has(request.id) ? "this id is in use" : `more than ${maxRunning} requests at a time`;
@@ -141,8 +144,7 @@ export class ControlConnection {
   async #attach(id: number | string, ctx: Context): Promise<void> {
     const outbox = this.#outbox;
     // What waits counts for the user here, and for a principal in a tunnel, but not before more is sent in that.
-    if (this.#running.size > 1 || outbox.queued > 0)
-      throw new Refusal("conflict", "attach takes a connection of its own");
+    if (this.#running.size > 1 || outbox.queued > 0) throw notAlone();
     const tunnel: ServedTunnel = {
       get queued() {
         return outbox.queued;
@@ -156,8 +158,13 @@ export class ControlConnection {
         this.#closeTunnel(why, cutOffPatience);
       },
     };
-    await this.#options.handlers.attach(ctx, tunnel);
-    this.tunnelled = true;
+    this.#attaching = true;
+    try {
+      await this.#options.handlers.attach(ctx, tunnel);
+      this.tunnelled = true;
+    } finally {
+      this.#attaching = false;
+    }
     outbox.unbound();
     this.#answer(id, {});
   }
@@ -176,6 +183,8 @@ export class ControlConnection {
     this.#outbox.send(refusal(id, new Refusal("internal", toldOf(failure))));
   }
 }
+
+const notAlone = (): Refusal => new Refusal("conflict", "attach takes a connection of its own");
 
 /** A failure in words for operators, who can do something about a log that takes no records. */
 function toldOf({ code, message, detail: { internal } }: Failure): string {

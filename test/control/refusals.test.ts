@@ -61,6 +61,25 @@ test("T50: an id is of one request at a time, and a tunnel takes a connection of
   expect(attached).toBe(0);
 });
 
+test("T50: nothing else is asked on a connection that is becoming a tunnel: its answers would count for nobody", async () => {
+  let asked = 0;
+  await start({ "servers.logs": () => ((asked += 1), { lines: [] }), attach: () => {} });
+  let text = "";
+  const peer = await Bun.connect({
+    unix: socket(),
+    socket: { data: (_socket, chunk) => void (text += String(chunk)) },
+  });
+  const attach = '{"jsonrpc":"2.0","id":1,"method":"attach"}\n';
+  peer.write(`${attach}{"jsonrpc":"2.0","id":2,"method":"servers.logs","params":{"id":"a"}}\n`);
+  await until(() => text.split("\n").length > 2, "two answers");
+  const answers = text.trim().split("\n");
+  expect(answers.map((line) => JSON.parse(line)).toSorted((a, b) => a.id - b.id)).toMatchObject([
+    { id: 1, result: {} },
+    { id: 2, error: { message: "attach takes a connection of its own" } },
+  ]);
+  expect(asked).toBe(0);
+});
+
 test("T50: a tunnel takes a connection whose answers are read: what waits there would count for nobody", async () => {
   let asked = 0;
   let attached = 0;
