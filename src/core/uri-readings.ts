@@ -49,7 +49,7 @@ const longestHost = 255;
  */
 export function hasLongHost(uri: string): boolean {
   const [, host = ""] = /^[^:]*:[/\\\s]*([^/?#\\]*)/.exec(uri) ?? [];
-  return host.length > longestHost && [...host.matchAll(/\P{ASCII}|%[c-fC-F]/gu)].length > longestHost;
+  return host.length > longestHost && [...host.matchAll(/\P{ASCII}|%[\t\n\r]*[c-fC-F]/gu)].length > longestHost;
 }
 
 /** The texts for which a URI may be taken; null if nobody can tell. */
