@@ -227,6 +227,5 @@ test("R111 FIELD T45: a server that loses every session is not asked for ever fo
     return server.of("initialize").length - before;
   };
   await opened();
-  const each = await opened();
-  expect([each < 10, await opened()]).toEqual([true, each]);
+  for (let times = 0; times < 2; times++) expect(await opened()).toBeLessThan(10);
 });
