@@ -161,6 +161,14 @@ export class SubscriptionGroup {
     this.#grant = null;
   }
 
+  /** The instance has a new session, in which it is asked at once; later where it lost the old one as it was asked. */
+  renewed(): void {
+    this.lose();
+    if (this.#busy) return this.reconcileSoon();
+    this.#tries ||= 1;
+    this.reconcile();
+  }
+
   /** Goes on at another server, which took the place of the one before. */
   moveTo(host: GroupHost): void {
     this.lose();
@@ -245,6 +253,8 @@ export class SubscriptionGroup {
     }
     // A server may lose its session with each that it refuses; those that a caller waits for must not come after them.
     for (const [uri, wish] of [...this.#wanted].toSorted(([, a], [, b]) => Number(a.held) - Number(b.held))) {
+      // Its callers have left while others were asked for.
+      if (this.#wanted.get(uri) !== wish) continue;
       const refused = grant.uris.has(uri) ? null : await request(grant, "resources/subscribe", uri);
       const isLost = this.#grant !== grant;
       // The server has refused it in the session, too, that took the place of a lost one.

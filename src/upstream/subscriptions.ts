@@ -74,9 +74,7 @@ export class Subscriptions {
   renewed(slot: Slot): void {
     const group = this.#groups.get(slot.spec.key);
     if (group?.slot !== slot) return;
-    group.lose();
-    // The server may lose each session in which it is asked.
-    group.reconcileSoon();
+    group.renewed();
   }
 
   /** The instance has ended: its subscriptions move to the next one. */

@@ -46,6 +46,61 @@ test("FIELD T45: a server that takes every subscription for one in a lost sessio
   expect(server.of("initialize").length - before).toBeLessThan(4);
 });
 
+/** A legacy server that knows the sessions it opened until it forgets them, and answers subscriptions like this. */
+function serveForgetting(subscribe: (id: unknown, uri: unknown) => Response | Promise<Response>) {
+  const open = new Set<string>();
+  const server = serve((message, request) => {
+    const { id, method, params } = message;
+    const session = request.headers.get("mcp-session-id") ?? crypto.randomUUID();
+    if (method === "initialize") {
+      open.add(session);
+      return opens(id, session);
+    }
+    if (isCall(message) && !open.has(session)) return refusal(id, -32001, "Session not found", 404);
+    return method === "resources/subscribe" ? subscribe(id, params?.["uri"]) : null;
+  });
+  const uris = (): unknown[] => server.of("resources/subscribe").map(({ message }) => message.params?.["uri"]);
+  return Object.assign(server, { uris, forget: () => open.clear() });
+}
+
+test("FIELD T45: what its callers have left meanwhile is not asked for in a new session", async () => {
+  const answer = Promise.withResolvers<void>();
+  let waits = false;
+  using server = serveForgetting(async (id) => {
+    if (waits) await answer.promise;
+    return reply(id, {});
+  });
+  await using set = upstreams([http("a", server.url, { getStream: "off" })]);
+  await set.follow("a", "test://a", () => {});
+  const ends = [await set.follow("a", "test://b", () => {}), await set.follow("a", "test://c", () => {})];
+  waits = true;
+  server.forget();
+  await set.ask("a", "t");
+  await until(() => server.uris().length === 4, "the first to be asked for again");
+  for (const end of ends) end();
+  answer.resolve();
+  await set.follow("a", "test://d", () => {});
+  expect(server.uris().slice(3)).toEqual(["test://a", "test://d"]);
+});
+
+test("FIELD T45: what a server refuses for good delays no other resource in the session that replaces a lost one", async () => {
+  let refuses = false;
+  using server = serveForgetting((id, uri) =>
+    refuses && uri === "test://a" ? refusal(id, -32002, "no such resource") : reply(id, {}),
+  );
+  await using set = upstreams([http("a", server.url, { getStream: "off" })]);
+  for (const uri of ["test://a", "test://b"]) await set.follow("a", uri, () => {});
+  refuses = true;
+  const begun = performance.now();
+  for (let times = 2; times < 5; times++) {
+    server.forget();
+    await set.ask("a", "t");
+    await until(() => server.uris().filter((uri) => uri === "test://b").length === times, "the other");
+  }
+  // The pauses before the first would add up to three seconds.
+  expect(performance.now() - begun).toBeLessThan(1_500);
+});
+
 test("whoever joins a subscription that the server then refuses is refused too", async () => {
   const asked = Promise.withResolvers<void>();
   const answer = Promise.withResolvers<void>();
