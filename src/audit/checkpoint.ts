@@ -57,7 +57,7 @@ export function* parseCheckpoints(
 /** Signatures that are checked at once. */
 const batch = 32;
 
-/** The same of a text that may have many; other threads check the signatures, and this one does other work meanwhile. */
+/** The same of a text that may have many: other threads check the signatures, and this one works on meanwhile. */
 export async function* checkpointsIn(
   text: string,
   publicKey: Uint8Array,

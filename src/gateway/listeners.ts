@@ -3,8 +3,8 @@ import { Failure } from "../core/failure.ts";
 import type { Catalog } from "../core/ports.ts";
 
 /**
- * Most listeners, in all and of one principal; the resources that one principal may be subscribed to, and the characters
- * of what it asked for that are held in memory for as long as it listens.
+ * Most listeners, in all and of one principal; the resources that one principal may be subscribed to, and the
+ * characters of what it asked for that are held in memory for as long as it listens.
  */
 export const listenLimits = { total: 10_000, perOwner: 64, uris: 1_000, characters: 8 * 1024 ** 2 } as const;
 

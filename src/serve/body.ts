@@ -75,8 +75,8 @@ export class BodyReader {
   }
 
   /**
-   * Enough of the body of who is refused anyway to find the id of its request; nothing once such bodies hold a quarter of
-   * all `places`.
+   * Enough of the body of who is refused anyway to find the id of its request; nothing once such bodies hold a quarter
+   * of all `places`.
    */
   async readStrange(req: Request, places: number): Promise<string | Failure> {
     if (this.#strange >= places / 4) return "";

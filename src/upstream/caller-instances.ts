@@ -244,7 +244,7 @@ export class CallerInstances {
     this.#stopUnheard(slot);
   }
 
-  /** Resolves once the server has what it asks for first in its new session; null where there is nothing to wait for. */
+  /** Resolves once the server has what it asks for first in its new session; null where nothing is waited for. */
   settling(slot: Slot, instance: Instance, { input }: Call): Promise<void> | null {
     if (slot.isAnew) {
       slot.isAnew = false;

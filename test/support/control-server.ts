@@ -32,7 +32,7 @@ export async function served(handlers: Overrides) {
   };
 }
 
-/** For each test of a file: a directory, and in it a control socket for the server that `start` makes; both go with it. */
+/** For each test of a file: a directory, and in it a control socket for the server that `start` makes; both go. */
 export function serverPerTest() {
   let at: TempDir;
   let server: ControlServer | null = null;
