@@ -277,23 +277,6 @@ test("a list that could not be read is read again with the next health check, th
   expect([server.of("prompts/list").length, set.listings()[0]?.missing]).toEqual([2, []]);
 });
 
-test("what may have changed while a modern server was not listened to is read again", async () => {
-  const streams: Stream[] = [];
-  let tools = ["old"];
-  using server = serve(({ method, id, params }) => {
-    if (method === "server/discover") return discovers(id, { tools: { listChanged: true } });
-    if (method === "tools/list") return reply(id, { tools: list(tools) });
-    if (method !== "subscriptions/listen") return null;
-    return listening(id, params?.["notifications"], (stream) => streams.push(stream));
-  });
-  await using set = upstreams([http("a", server.url)]);
-  await until(() => streams.length === 1, "the listening request");
-  await set.settled();
-  tools = ["new"];
-  streams[0]?.close();
-  await until(() => toolNames(set)[0] === "new", "the list to be read again");
-});
-
 test("a list that changes while the others are read for the first time is read again", async () => {
   const script = `
     let asked = 0;

@@ -136,34 +136,6 @@ test.each(["legacy", "modern"] as const)("a %s subscription does not hold the re
 const announce = (set: ReturnType<typeof upstreams>, uri: string, era: "legacy" | "modern") =>
   set.ask("a", "announce", { method: "notifications/resources/updated", params: { uri } }, { era });
 
-test.each(["legacy", "modern"] as const)(
-  "callers share a %s subscription, which ends with the last of them",
-  async (era) => {
-    await using set = await listed([fake("a", ["--rich", "--era", era])]);
-    const told = [0, 0];
-    const ends = await Promise.all(told.map((_, at) => set.follow("a", "test://1", () => told[at]!++, era)));
-    await announce(set, "test://1", era);
-    await until(() => told.every((times) => times === 1), "both to be told");
-    ends[0]?.();
-    expect(set.status()[0]?.subscriptions).toBe(1);
-    await announce(set, "test://1", era);
-    await until(() => told[1] === 2, "the other to be told");
-    ends[1]?.();
-    expect([told, set.status()[0]?.subscriptions]).toEqual([[1, 2], 0]);
-  },
-);
-
-test("an update of a resource below the one that was subscribed to is told, unless its URI is too long to be one", async () => {
-  await using set = await listed([fake("a", ["--rich"])]);
-  const told: unknown[] = [];
-  await set.follow("a", "test://1", (params) => told.push(params));
-  // Not below it, though its URI begins as that does.
-  await announce(set, "test://10", "legacy");
-  for (const below of ["x".repeat(longestName), "2", "?q"]) await announce(set, `test://1/${below}`, "legacy");
-  await until(() => told.length === 2, "the updates");
-  expect(told).toEqual(["2", "?q"].map((below) => JSON.stringify({ uri: `test://1/${below}` })));
-});
-
 test("S23: a client is told once of a change, however many resources above it that client is subscribed to", async () => {
   await using set = await listed([fake("a", ["--rich"])]);
   const told: string[] = [];

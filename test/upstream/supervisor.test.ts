@@ -40,7 +40,7 @@ test("R19, T10: a crash is followed by a restart after a pause, other servers ar
   expect(state(set, "b")?.pids).toEqual(other ?? []);
 });
 
-test("T10: a caller whose instance crashed waits out a pause, other callers do not", async () => {
+test("T10, R113: a caller whose instance crashed waits out a pause, other callers do not", async () => {
   await using set = upstreams([fake("a")], {
     tuning: { breaker: { first: 400, most: 400, failures: 9, window: 5_000, rest: 1 } },
   });
@@ -156,7 +156,7 @@ test("isolation: shared gives all callers one instance", async () => {
   expect([first.calls, second.calls]).toEqual([1, 2]);
 });
 
-test("an instance nobody uses is stopped, as is that of a revoked key", async () => {
+test("T42: an instance nobody uses is stopped, as is that of a revoked key", async () => {
   await using set = upstreams([fake("a", [], { idleStop: "50ms", healthCheck: 30 })]);
   const who = principal("bob");
   await set.ask("a", "echo", {}, { who });

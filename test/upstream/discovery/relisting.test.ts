@@ -28,31 +28,26 @@ test("lists that change are read soon, those that change together at once, no ot
   expect(log).toEqual(["read tools prompts", "read resources"]);
 });
 
-test("after a reading that took long, lists are left alone for many times as long", async () => {
-  const log: string[] = [];
-  const lists = relisting(log);
-  lists.took(20);
-  lists.changed(["tools"]);
-  await after(200);
-  log.push("ten times as long");
-  await until(() => log.length > 1, "a reading");
-  expect(log).toEqual(["ten times as long", "read tools"]);
-});
-
-test("what changes during a reading waits as long after it", async () => {
-  const log: string[] = [];
-  const lists = relisting(log);
-  lists.at.busy = true;
-  lists.changed(["tools"]);
-  // The change is due before the reading ends.
-  await after(20);
-  lists.took(20);
-  lists.at.busy = false;
-  await after(200);
-  log.push("ten times as long");
-  await until(() => log.length > 1, "a reading");
-  expect(log).toEqual(["ten times as long", "read tools"]);
-});
+test.each([false, true])(
+  "after a reading that took long, lists are left alone for many times as long (changed meanwhile: %p)",
+  async (busy) => {
+    const log: string[] = [];
+    const lists = relisting(log);
+    lists.at.busy = busy;
+    if (!busy) lists.took(20);
+    lists.changed(["tools"]);
+    if (busy) {
+      // The change is due before the reading ends.
+      await after(20);
+      lists.took(20);
+      lists.at.busy = false;
+    }
+    await after(200);
+    log.push("ten times as long");
+    await until(() => log.length > 1, "a reading");
+    expect(log).toEqual(["ten times as long", "read tools"]);
+  },
+);
 
 test("what changed before a stop is forgotten, what changes after it is read", async () => {
   const log: string[] = [];

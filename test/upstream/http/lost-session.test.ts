@@ -18,10 +18,7 @@ const failed = (id: unknown, code: number, message: string): unknown => ({
 function sessions(shape: Shape, isLost: (session: number) => boolean) {
   const counts = { opened: 0, ran: 0 };
   const server = serve((message, request) => {
-    if (message.method === "initialize") {
-      const session = `session-of-somebody-${++counts.opened}`;
-      return reply(message.id, { protocolVersion: "2025-11-25" }, { "mcp-session-id": session });
-    }
+    if (message.method === "initialize") return opens(message.id, `session-of-somebody-${++counts.opened}`);
     if (!isCall(message) && message.method !== "prompts/get") return null;
     const session = request.headers.get("mcp-session-id") ?? "";
     if (isLost(Number(session.slice(-1)))) return shape(message, session);
@@ -32,6 +29,16 @@ function sessions(shape: Shape, isLost: (session: number) => boolean) {
 }
 
 const refusals: [string, Shape][] = [
+  ["404 without a body", () => new Response(null, { status: 404 })],
+  ["404 text", () => new Response("Session not found", { status: 404 })],
+  ["404 -32001", ({ id }) => refusal(id, -32001, "Session not found", 404)],
+  ["404 -32600", ({ id }) => refusal(id, -32600, "Session not found", 404)],
+  ["400 -32600", ({ id }) => refusal(id, -32600, "Bad Request: Session expired", 400)],
+  ["400 -32000", ({ id }) => refusal(id, -32000, "Bad Request: No valid session ID provided", 400)],
+  ["400 -32000 without an id", () => refusal(null, -32000, "Bad Request: No valid session ID provided", 400)],
+  ["400 -32022", ({ id }) => refusal(id, -32022, "Unsupported protocol version", 400)],
+  ["200 -32600", ({ id }) => refusal(id, -32600, "Session not found")],
+  ["200 -32600 as a stream", ({ id }) => events(event(failed(id, -32600, "Session not found")))],
   ["400 -32000 of the official SDK", () => refusal(null, -32000, "Bad Request: Server not initialized", 400)],
   ["400 -32002 by its id", ({ id }) => refusal(id, -32002, "Server not initialized", 400)],
   ["200 -32600 that names it", ({ id }, session) => refusal(id, -32600, `Session ${session} not found`)],
@@ -206,14 +213,19 @@ test("FIELD T45: a refusal that a new session does not mend is handed on as it i
     () => new Response("Invalid session ID", { status: 400 }),
     () => true,
   );
-  await using set = await listed([http("a", server.server.url), http("b", bare.server.url)]);
+  using gone = sessions(
+    () => new Response(null, { status: 404 }),
+    () => true,
+  );
+  await using set = await listed([server, bare, gone].map((one, at) => http("abc"[at]!, one.server.url)));
   const answer = await set.ask("a", "t");
   expect(answer).toMatchObject({ kind: "error", code: -32600 });
   expect(answer.text).toContain("Session not found");
   expect((await rejectionOf(set.ask("b", "t"))).message).toContain(
     "HTTP 400: Invalid session ID. The call may have run",
   );
-  expect([server, bare].map(({ server }) => server.of("tools/call").length)).toEqual([2, 2]);
+  expect((await rejectionOf(set.ask("c", "t"))).code).toBe("upstream-down");
+  expect([server, bare, gone].map(({ server }) => server.of("tools/call").length)).toEqual([2, 2, 2]);
 });
 
 const others: [string, () => Response][] = [

@@ -8,46 +8,25 @@ import { stillClock } from "../../support/principal.ts";
 const spec: Spec = { key: "k", era: "legacy", declares: "{}", asks: false, owner: "key:a", session: null };
 const room = { maxInstances: 4, idleStop: 60_000 };
 
-function poolOf(start: () => Promise<never> = () => Promise.reject(new Error("it does not start"))) {
+function poolOf(start: () => Promise<never>) {
   const ended = Promise.withResolvers<void>();
-  let starts = 0;
   const pool = new Pool({
     server: "crm",
     clock: stillClock(),
     breaker: usualBreaker,
-    start: () => (starts++, start()),
+    start,
     ended: () => ended.resolve(),
     isSubscribed: () => false,
     crashed: () => {},
   });
-  return { pool, ended: ended.promise, started: () => starts };
+  return { pool, ended: ended.promise };
 }
 
 test("T42: nothing is started for a caller that has lost its key", () => {
-  const { pool } = poolOf();
+  const { pool } = poolOf(() => new Promise(() => {}));
   const opening = (): unknown => pool.open(spec, room, { until: AbortSignal.abort(), ask: null });
   expect(failureOf(opening).code).toBe("cancelled");
   expect(pool.size).toBe(0);
-});
-
-test("T42: what was started for a caller ends with its key", () => {
-  const { pool } = poolOf();
-  const key = new AbortController();
-  const slot = pool.open(spec, room, { until: key.signal, ask: null });
-  slot.starting.catch(() => {});
-  expect(pool.find(spec.key)).toBe(slot);
-  key.abort();
-  expect(pool.find(spec.key)).toBeUndefined();
-});
-
-test("R113: an instance that failed is not started again before its time, another one is", async () => {
-  const { pool, ended, started } = poolOf();
-  const open = (key: string) => pool.open({ ...spec, key }, room, { until: null, ask: null });
-  open("k").starting.catch(() => {});
-  await ended;
-  expect(failureOf(() => open("k")).detail).toMatchObject({ ran: "no", retryAfterMs: expect.any(Number) });
-  await open("other").starting.catch(() => {});
-  expect(started()).toBe(2);
 });
 
 test("an instance that was asked to end has not failed, and the next of its key is another's", async () => {
@@ -61,12 +40,4 @@ test("an instance that was asked to end has not failed, and the next of its key 
   const second = pool.open(spec, room, opener);
   await ended;
   expect([pool.crashes, pool.wait(spec.key), pool.find(spec.key) === second]).toEqual([0, 0, true]);
-});
-
-test("S23: the calls in flight to one server are limited", () => {
-  const { pool } = poolOf();
-  for (let i = 0; i < 1024; i++) pool.enter();
-  expect(failureOf(() => pool.enter()).code).toBe("overloaded");
-  pool.leave();
-  pool.enter();
 });

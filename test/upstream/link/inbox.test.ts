@@ -111,20 +111,20 @@ test("S23: what may be for many clients is not passed on where it is very long: 
   expect(told[1]?.length).toBeGreaterThan(2_000_000);
 });
 
+test("what a server asks or says once a call is over is not about that call", () => {
+  const { open, question, say, heard } = server(["call", "call"], "one client", ["one", "other"]);
+  open[0]?.close();
+  question(1);
+  say(message);
+  expect(open.map(({ waits, heard }) => [waits, heard])).toEqual([
+    [false, false],
+    [true, true],
+  ]);
+  expect(heard).toEqual([askedOf("call-1", 1), "call-1 message"]);
+});
+
 for (const method of [log, extension, "notifications/elicitation/complete"]) {
   const told = (at: string): string => `${at} ${method === log ? "message" : method}`;
-
-  test("what a server asks or says once a call is over is not about that call", () => {
-    const { open, question, say, heard } = server(["call", "call"], "one client", ["one", "other"]);
-    open[0]?.close();
-    question(1);
-    say(message);
-    expect(open.map(({ waits, heard }) => [waits, heard])).toEqual([
-      [false, false],
-      [true, true],
-    ]);
-    expect(heard).toEqual([askedOf("call-1", 1), "call-1 message"]);
-  });
 
   test(`${method} that names none of several calls reaches each of their clients once, in a call that takes it`, () => {
     const { heard, open, say } = server(["call", "call", "own", "call"], "several", ["a", "a", "", "b"]);

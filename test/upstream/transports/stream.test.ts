@@ -156,31 +156,6 @@ test("a session's stream that breaks is opened again after its last event, also 
   expect(resumed).toEqual(["h2", "h2"]);
 });
 
-test("what is asked on the session's stream is about the only call that runs", async () => {
-  const open: Stream[] = [];
-  const { promise: answered, resolve } = Promise.withResolvers<Message>();
-  let finish = (): void => {};
-  using server = serve((message, request) => {
-    if (request.method === "GET") return openStream({ start: (one) => void open.push(one) });
-    if (message.method === undefined) resolve(message);
-    if (isCall(message) && message.params?.["name"] === "waits") {
-      return new Promise((done) => (finish = () => done(reply(message.id, text("done")))));
-    }
-    return withSession(message);
-  });
-  await using set = upstreams([http("a", server.url)]);
-  const input = async (): Promise<ClientAnswer> => ({ kind: "result", text: '{"roots":[{"uri":"file:///a"}]}' });
-  const more = { session: "s", declares: { roots: {} }, input };
-  await set.ask("a", "t", {}, more);
-  await until(() => open.length === 2, "both streams");
-  const call = set.ask("a", "waits", {}, more);
-  await until(() => server.of("tools/call").length === 2, "the call");
-  open[1]?.enqueue(event({ jsonrpc: "2.0", id: "r", method: "roots/list" }));
-  expect(await answered).toMatchObject({ id: "r", result: { roots: [{ uri: "file:///a" }] } });
-  finish();
-  expect(textOf(await call)).toBe("done");
-});
-
 test("a server's question that it withdraws is not answered", async () => {
   const asked = Promise.withResolvers<AbortSignalLike>();
   let stream: Stream | undefined;
@@ -233,18 +208,6 @@ test("FIELD T54: a modern server's listening stream that ends is opened again, a
   await until(() => set.listings()[0]?.tools[0]?.name === "three", "the changed list");
 });
 
-test("a thousand progress notifications reach the caller in order", async () => {
-  using server = serve((message) => {
-    if (!isCall(message)) return null;
-    const { id } = message;
-    return events(...Array.from({ length: 1_000 }, (_, at) => progress(id, at, "step")), answer(id));
-  });
-  await using set = upstreams([http("a", server.url)]);
-  const seen: string[] = [];
-  await set.ask("a", "t", {}, { token: "1", emit: (one) => void seen.push(one) });
-  expect(seen.map((one) => paramsOf(one).progress)).toEqual(Array.from({ length: 1_000 }, (_, at) => at));
-});
-
 test("a small result is delivered, however much was told on the way to it", async () => {
   using server = serve((call) => {
     if (!isCall(call)) return withSession(call);
@@ -262,22 +225,6 @@ test("a small result is delivered, however much was told on the way to it", asyn
   let heard = 0;
   expect(textOf(await set.ask("a", "t", {}, { token: "1", emit: () => void heard++ }))).toBe("ok");
   expect(heard).toBe(1_000);
-});
-
-test("a call is not kept alive beyond its longest time by progress", async () => {
-  using server = serve((call) => {
-    if (!isCall(call)) return withSession(call);
-    if (call.params?.["name"] === "warm") return reply(call.id, text("ok"));
-    return openStream({
-      async pull(stream) {
-        await new Promise(setImmediate);
-        stream.enqueue(progress(call.id, 1));
-      },
-    });
-  });
-  await using set = await listed([http("a", server.url, { getStream: "off", timeout: "500ms", maxTimeout: "600ms" })]);
-  await set.ask("a", "warm");
-  expect((await rejectionOf(set.ask("a", "t", {}, { token: "1", emit: () => {} }))).code).toBe("timeout");
 });
 
 test.each(["JSON", "its own stream", "the session's stream"])(
