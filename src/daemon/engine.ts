@@ -76,7 +76,8 @@ export async function startEngine(options: EngineOptions): Promise<Engine> {
   const notifier = new Notifier(() => inForce().catalog);
   const waiting = { parking: new Parking(), listeners: new Listeners() };
   const secrets = () => loaded.secrets;
-  const foundations = { ...stores, limits, metrics, notifier, inForce, ...waiting, log, self, run, secrets };
+  const { notice } = notifier;
+  const foundations = { ...stores, limits, metrics, notifier, notice, inForce, ...waiting, log, self, run, secrets };
   const onTools = () => notifier.changed();
   const build = ({ config, locate }: Loaded, previous: Built | null): Built =>
     placed(locate, () => buildGateway({ config, foundations, local, previous, onTools }));
@@ -87,7 +88,6 @@ export async function startEngine(options: EngineOptions): Promise<Engine> {
   await admit?.(built.gateway, stores);
   await stores.audit.recordEvent(loadedEvent(first, built, "system"));
   built.activate();
-  built.upstreams.onNotice((notice) => notifier.notice(notice));
 
   return {
     stores,

@@ -7,6 +7,7 @@ import { ownServer } from "../core/name.ts";
 import type { Catalog, LocalServer, Validator } from "../core/ports.ts";
 import type { Self } from "../core/self.ts";
 import type { ListStore } from "../core/store.ts";
+import type { Notice } from "../core/upstream.ts";
 import { within } from "../core/wait.ts";
 import { createLimits, type LimitsState } from "../limits/limits.ts";
 import { createPolicy } from "../policy/policy.ts";
@@ -28,6 +29,8 @@ type Foundations = Omit<Gateway, keyof Own> & {
   readonly run: string;
   /** Values that no log may show, as they are now. */
   readonly secrets: () => readonly string[];
+  /** Takes what servers say outside of any exchange. */
+  readonly notice: (notice: Notice) => void;
 };
 
 export type BuildOptions = {

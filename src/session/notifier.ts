@@ -98,13 +98,13 @@ export class Notifier implements Port {
   }
 
   /** Passes on what a server said outside of any call, to the sessions that its instance belongs to. */
-  notice(notice: Notice): void {
+  notice = (notice: Notice): void => {
     for (const member of this.#reached(notice)) {
       const { session, scope } = member;
       if (member.who.revoked.aborted || !session) continue;
       if (this.#isWithin(notice, scope) && passes(notice, session)) member.send(notice.method, notice.params);
     }
-  }
+  };
 
   /** Whether a notice is for an endpoint; what an instance of one session's own said is, wherever that session is. */
   #isWithin({ server, session }: Notice, scope: string | null): boolean {

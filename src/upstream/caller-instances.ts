@@ -277,7 +277,8 @@ export class CallerInstances {
     }
     const { owner, session } = slot.spec;
     const { options, host } = this.#terms;
-    return host.notice({ server: options.id, method, params, owner, session });
+    host.notice({ server: options.id, method, params, owner, session });
+    return true;
   }
 
   #crashed({ owner: principal, reason, until, open }: Down): void {

@@ -51,8 +51,8 @@ export type SetHost = Pick<Validator, "refuses" | "refusesOutput" | "unchecked">
   readonly callerChanged: () => void;
   /** Whether the gateway is about to stop: a server that ends then is not started again. */
   readonly retired: () => boolean;
-  /** Passes on a notification of a server that belongs to no request; false when nobody listens. */
-  readonly notice: (notice: Notice) => boolean;
+  /** Passes on a notification of a server that belongs to no request. */
+  readonly notice: (notice: Notice) => void;
   /**
    * Asks the client of a session a question that the session's instance asks outside of any call; the signal withdraws
    * it.

@@ -1,7 +1,7 @@
 import type { Tool } from "../core/call.ts";
 import type { Failure } from "../core/failure.ts";
 import type { LocalServer, Upstreams } from "../core/ports.ts";
-import { emptyListing, type Listing, type Notice, type ServerStatus } from "../core/upstream.ts";
+import { emptyListing, type Listing, type ServerStatus } from "../core/upstream.ts";
 import { usualBreaker } from "./breaker.ts";
 import { StartQueue } from "./discovery/start-queue.ts";
 import { faults } from "./faults.ts";
@@ -18,7 +18,7 @@ import { Supervisor } from "./supervisor.ts";
 /** What a set consists of, and what its servers need. */
 type UpstreamsOptions = Omit<
   SetHost,
-  "answerLimits" | "ownLimits" | "changed" | "callerChanged" | "retired" | "notice" | "starts" | "reaper" | "tuning"
+  "answerLimits" | "ownLimits" | "changed" | "callerChanged" | "retired" | "starts" | "reaper" | "tuning"
 > & {
   readonly servers: readonly ServerOptions[];
   readonly local: readonly LocalServer[];
@@ -42,8 +42,6 @@ const bytesPerValue = 8;
 
 /** What all sets of a process have in common. */
 type Shared = {
-  /** Those who hear what servers say outside of any exchange. */
-  readonly hearers: ((notice: Notice) => void)[];
   /** Servers that reloads have removed or changed and that may still finish calls; the last set stops them. */
   readonly draining: Set<Supervisor>;
   readonly starts: StartQueue;
@@ -54,18 +52,14 @@ type Shared = {
 
 const removed = (server: string): Failure => faults.down(server, "it was removed from the configuration");
 
-function notifyAll(listeners: readonly (() => void)[]): void {
-  for (const listener of listeners) listener();
-}
-
 /** A set of managed servers, with the operator's ways to control them. Nothing is started before `activate`. */
 export class ManagedUpstreams implements Upstreams {
   readonly #servers: readonly ServerOptions[];
   readonly #host: SetHost;
   readonly #local: ReadonlyMap<string, LocalServer>;
   readonly #supervisors = new Map<string, Supervisor>();
-  readonly #listeners: (() => void)[] = [];
-  readonly #callerListeners: (() => void)[] = [];
+  #changed = (): void => {};
+  #callerChanged = (): void => {};
   readonly #shared: Shared;
   /** The subscriptions of removed servers, by id; they go on once there is a server of that id again. */
   readonly #parked = new Map<string, Subscriptions>();
@@ -79,7 +73,6 @@ export class ManagedUpstreams implements Upstreams {
     this.#servers = servers;
     this.#previous = previous;
     const fresh = {
-      hearers: [],
       draining: new Set<Supervisor>(),
       starts: new StartQueue(),
       reaper: null,
@@ -93,10 +86,9 @@ export class ManagedUpstreams implements Upstreams {
       ...host,
       answerLimits,
       ownLimits: { ...answerLimits, depth: listDepth },
-      changed: () => notifyAll(this.#listeners),
-      callerChanged: () => notifyAll(this.#callerListeners),
+      changed: () => this.#changed(),
+      callerChanged: () => this.#callerChanged(),
       retired: () => this.#shared.retired,
-      notice: (notice) => this.#notice(notice),
       starts: this.#shared.starts,
       reaper: () => this.#startReaper(),
       tuning: { ...usualTuning, ...tuning },
@@ -241,17 +233,6 @@ export class ManagedUpstreams implements Upstreams {
     return unknown.length > 0 ? Promise.all(unknown) : null;
   };
 
-  /** Calls `listener` with what servers say outside of any exchange, now and after reloads. */
-  onNotice(listener: (notice: Notice) => void): void {
-    this.#shared.hearers.push(listener);
-  }
-
-  #notice(notice: Notice): boolean {
-    const { hearers } = this.#shared;
-    for (const hear of hearers) hear(notice);
-    return hearers.length > 0;
-  }
-
   notify: Upstreams["notify"] = (call, method) => {
     for (const supervisor of this.#supervisors.values()) supervisor.instances.notify(call, method);
   };
@@ -266,14 +247,14 @@ export class ManagedUpstreams implements Upstreams {
     return [...managed.filter((listing) => listing !== null), ...local];
   }
 
-  /** Calls `listener` after any server's tools or state changed. */
+  /** Calls `listener` from here on after any server's tools or state changed. */
   onChange(listener: () => void): void {
-    this.#listeners.push(listener);
+    this.#changed = listener;
   }
 
-  /** Calls `listener` when what only some callers' instances offer has changed. */
+  /** Calls `listener` from here on when what only some callers' instances offer has changed. */
   onCallerChange(listener: () => void): void {
-    this.#callerListeners.push(listener);
+    this.#callerChanged = listener;
   }
 
   status(): ServerStatus[] {

@@ -6,7 +6,7 @@ import { type Logger, silent } from "../../src/core/log.ts";
 import type { AuditEvent } from "../../src/core/event.ts";
 import { plainRoute } from "../../src/core/name.ts";
 import type { LocalServer, Updated } from "../../src/core/ports.ts";
-import type { UpstreamRequest } from "../../src/core/upstream.ts";
+import type { Notice, UpstreamRequest } from "../../src/core/upstream.ts";
 import type { Principal } from "../../src/core/principal.ts";
 import type { RememberedEras, ListStore, Remembered } from "../../src/core/store.ts";
 import { locate } from "../../src/mcp/json-text.ts";
@@ -85,6 +85,8 @@ export const quick: Tuning = {
 export type Harness = ManagedUpstreams & {
   readonly events: AuditEvent[];
   readonly warnings: string[];
+  /** What servers said outside of any exchange. */
+  readonly notices: Notice[];
   /** Calls a tool as `who` (default: alice). */
   ask(server: string, tool: string, args?: unknown, more?: AskOptions): Promise<Reply>;
   /** Subscribes alice to a resource. */
@@ -153,6 +155,8 @@ export type HarnessOptions = {
   refuses?: (tool: Tool) => string | null;
   refusesOutput?: (schema: Record<string, unknown>) => string | null;
   unchecked?: (tool: Tool) => readonly string[];
+  /** Hears what servers say outside of any exchange, as it comes. */
+  notice?: SetHost["notice"];
   /** Answers what servers ask outside of any call. */
   askSession?: SetHost["askSession"];
   /** Whether clients can be asked outside of calls; absent: where there is `askSession`. */
@@ -165,6 +169,7 @@ export function upstreams(servers: ServerOptions[], options: HarnessOptions = {}
   const { listens = options.askSession !== undefined } = options;
   const events: AuditEvent[] = [];
   const warnings: string[] = [];
+  const notices: Notice[] = [];
   const log: Logger = {
     ...silent,
     warn: (message, facts) => void warnings.push(`${message} ${JSON.stringify(facts)}`),
@@ -189,6 +194,7 @@ export function upstreams(servers: ServerOptions[], options: HarnessOptions = {}
     refusesOutput: options.refusesOutput ?? (() => null),
     unchecked: options.unchecked ?? (() => []),
     record: (event) => void events.push(event),
+    notice: options.notice ?? ((notice) => void notices.push(notice)),
     secrets: () => [],
     askSession: options.askSession ?? (() => Promise.reject(new Error("nobody is there"))),
     canAskSession: () => listens,
@@ -204,7 +210,7 @@ export function upstreams(servers: ServerOptions[], options: HarnessOptions = {}
   const follow: Harness["follow"] = (server, uri, updated, era = "legacy") =>
     set.subscribe(callTo("x", {}, { era }), resourceRoute(server, uri), updated);
   const dispose = (): Promise<void> => set.close(0);
-  return Object.assign(set, { events, warnings, ask, follow, [Symbol.asyncDispose]: dispose });
+  return Object.assign(set, { events, warnings, notices, ask, follow, [Symbol.asyncDispose]: dispose });
 }
 
 /** The same, once each server was listed or has failed. */

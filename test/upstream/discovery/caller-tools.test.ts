@@ -143,14 +143,14 @@ test("an instance that has ended is not asked for what it said last, which is re
     if (request.method === "GET") return openStream({ start: (one) => void streams.push(one) });
     return message.method === "initialize" ? opens(message.id, `${streams.length}`) : null;
   });
-  await using set = await listed([http("a", server.url, { isolation: "per-session" })]);
   const ended = Promise.withResolvers<void>();
-  set.onNotice(() => {
+  const notice = (): void => {
     set.endSession("s1");
     // Longer than the share of a stream, so that others have their turn before the rest of it is read.
     use(10);
     ended.resolve();
-  });
+  };
+  await using set = await listed([http("a", server.url, { isolation: "per-session" })], { notice });
   await set.ask("a", "t", {}, { ...alice, session: "s1" });
   await until(() => streams.length === 2, "the stream of the session");
   const rest = `: ${"x".repeat(16 * 1024)}\n${told("notifications/tools/list_changed", {})}`;

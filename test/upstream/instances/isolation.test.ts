@@ -2,7 +2,7 @@ import { expect, test } from "bun:test";
 import { writeFileSync } from "node:fs";
 import type { AbortSignalLike } from "../../../src/core/cancel.ts";
 import type { ClientAnswer, InputRequest } from "../../../src/core/inbound.ts";
-import type { Notice, SessionQuestion } from "../../../src/core/upstream.ts";
+import type { SessionQuestion } from "../../../src/core/upstream.ts";
 import { rejectionOf } from "../../support/failure.ts";
 import {
   callTo,
@@ -160,8 +160,6 @@ test.each([
 
 test("several calls of one caller: a question that may be about any of them is asked of nobody, a log message is still passed on", async () => {
   await using set = upstreams([fake("a", [], { isolation: "per-principal", timeout: "3s" })]);
-  const notices: Notice[] = [];
-  set.onNotice((notice) => void notices.push(notice));
   const seen: string[] = [];
   const more = { era: "modern" as const, declares, input: accept, logLevel: "debug" as const };
   const hung = rejectionOf(set.ask("a", "hang", {}, more));
@@ -170,7 +168,7 @@ test("several calls of one caller: a question that may be about any of them is a
   expect(jsonOf(refused)).toMatchObject({ error: { code: -32601 } });
   await set.ask("a", "log", { levels: ["error"] }, { ...more, emit: (text) => void seen.push(text) });
   expect(seen.map(paramsOf)).toMatchObject([{ level: "error" }]);
-  expect(notices).toEqual([]);
+  expect(set.notices).toEqual([]);
   expect(set.status()[0]?.dropped).toBe(1);
   await hung;
 });
@@ -225,8 +223,6 @@ test("a session's calls on its own child may all ask, and the time of none runs 
 test("a notice tells whose instance it came from", async () => {
   await using served = await serveFake(["--http", "--sse", "--rich"]);
   await using set = upstreams([served.options]);
-  const notices: Notice[] = [];
-  set.onNotice((notice) => void notices.push(notice));
   await set.ask("fake", "echo", {}, { session: "s1", declares });
   await until(() => set.status()[0]?.streams === 2, "the session's own stream");
   const params = { elicitationId: "e1" };
@@ -236,8 +232,8 @@ test("a notice tells whose instance it came from", async () => {
     { method: "notifications/elicitation/complete", params },
     { session: "s1", declares },
   );
-  await until(() => notices.length === 1, "the notice");
-  expect(notices).toEqual([
+  await until(() => set.notices.length === 1, "the notice");
+  expect(set.notices).toEqual([
     {
       server: "fake",
       method: "notifications/elicitation/complete",
@@ -250,14 +246,12 @@ test("a notice tells whose instance it came from", async () => {
 
 test("that a URL's matter is settled is told on the stream of the call that it is about", async () => {
   await using set = upstreams([fake("a")]);
-  const notices: Notice[] = [];
-  set.onNotice((notice) => void notices.push(notice));
   const seen: unknown[] = [];
   const emit = (message: string): void => void seen.push(JSON.parse(message));
   const complete = { method: "notifications/elicitation/complete", params: { elicitationId: "e1", "x-more": 1 } };
   await set.ask("a", "announce", complete, { session: "s1", declares, emit });
   expect(seen).toEqual([{ jsonrpc: "2.0", ...complete }]);
-  expect(notices).toEqual([]);
+  expect(set.notices).toEqual([]);
 });
 
 test("while the client is asked the call's time stands still; when it is given up the question is too", async () => {

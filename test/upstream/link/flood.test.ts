@@ -52,8 +52,6 @@ const unread = { jsonrpc: "2.0", method: "notifications/message", params: { leve
 for (const said of [{ jsonrpc: "2.0", id: 1, method: "ping" }, unread]) {
   test(`T12: a server that says ${said.method} much more often than a minute has seconds for is ended`, async () => {
     await using set = await listed([fake("a")]);
-    // What a listener takes is counted too.
-    set.onNotice(() => {});
     // Two, so that a log message is about none of them.
     const [outcome] = [rejectionOf(set.ask("a", "hang")), rejectionOf(set.ask("a", "hang"))];
     await set.ask("a", "repeat", { times: 61_000, said }).catch(() => {});

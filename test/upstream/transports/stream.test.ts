@@ -1,7 +1,6 @@
 import { expect, test } from "bun:test";
 import { type AbortSignalLike, Withdrawn } from "../../../src/core/cancel.ts";
 import type { ClientAnswer } from "../../../src/core/inbound.ts";
-import type { Notice } from "../../../src/core/upstream.ts";
 import { subscriptionIdKey } from "../../../src/mcp/meta.ts";
 import { rejectionOf } from "../../support/failure.ts";
 import {
@@ -142,15 +141,13 @@ test("a session's stream that breaks is opened again after its last event, also 
     return withSession(message);
   });
   await using set = upstreams([http("a", server.url, { isolation: "shared" })]);
-  const notices: Notice[] = [];
-  set.onNotice((notice) => void notices.push(notice));
   await set.ask("a", "t");
   await until(() => open.length === 2, "both streams");
   open[1]?.enqueue(`retry: 10\nid: h1\n${told("notifications/message", { level: "info" })}`);
   open[1]?.enqueue(`id: h2\n${event({ jsonrpc: "2.0", id: 5, method: "roots/list" })}`);
   await until(() => answered.length === 1, "the refusal");
   expect(answered[0]).toMatchObject({ id: 5, error: { code: -32601 } });
-  expect(notices).toMatchObject([{ method: "notifications/message", params: '{"level":"info"}', owner: null }]);
+  expect(set.notices).toMatchObject([{ method: "notifications/message", params: '{"level":"info"}', owner: null }]);
   open[1]?.close();
   await until(() => open.length === 3, "the stream to be opened again");
   expect(resumed).toEqual(["h2", "h2"]);
