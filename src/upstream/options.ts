@@ -96,7 +96,7 @@ export const builtinOptions = z.strictObject({
   builtin: z.enum(builtinNames).describe("Name of a tool server inside the executable."),
 });
 
-export type HttpOptions = z.output<typeof httpOptions>;
+type HttpOptions = z.output<typeof httpOptions>;
 
 /** The options of each transport. */
 export type OptionsOf = { readonly [Name in HttpOptions["transport"]]: HttpOptions } & {

@@ -67,7 +67,7 @@ test("what came of a list that takes too long is offered", async () => {
     if (params?.["cursor"] !== undefined) return new Promise<Response>(() => {});
     return reply(id, { tools: list(["t"]), nextCursor: "2" });
   });
-  const link = openHttp({ url: server.url, headers: {}, proxy: null, getStream: false }, linkHost);
+  const link = openHttp({ url: server.url, headers: {}, getStream: false }, linkHost);
   const peer = { era: "legacy", revision: "2025-11-25", capabilities: null, instructions: null } as const;
   const { texts, warning } = await drainList({ link, peer }, "tools", { ms: 500 });
   expect(texts.length).toBe(1);

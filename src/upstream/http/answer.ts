@@ -68,16 +68,16 @@ const neverSent = /^(.*CERT.*|ERR_TLS.*|UNABLE_TO.*|SELF_SIGNED.*)$/;
 const unknownIssuer = /SELF_SIGNED|UNABLE_TO/;
 
 /** Why no request left this host; null where the error says something else. */
-export function whyUnreached(error: unknown, proxy: string | null): string | null {
+export function whyUnreached(error: unknown, proxy: string | undefined): string | null {
   const code = codeOf(error) ?? "";
-  if (unreached.test(code)) return `its ${proxy === null ? "address" : "proxy"} cannot be reached (${code})`;
+  if (unreached.test(code)) return `its ${proxy === undefined ? "address" : "proxy"} cannot be reached (${code})`;
   if (!neverSent.test(code)) return null;
   const advice = unknownIssuer.test(code) ? "; name the file of your own CA in NODE_EXTRA_CA_CERTS" : "";
   return `TLS to it fails (${code})${advice}`;
 }
 
 /** The failure that a failed fetch means, which depends on whether the server may have seen the request. */
-export function faultOfError(host: Named, error: unknown, proxy: string | null): Failure {
+export function faultOfError(host: Named, error: unknown, proxy?: string): Failure {
   const { server, secrets } = host;
   const why = codeOf(error) === noTunnel ? quoted(messageOf(error), secrets()) : whyUnreached(error, proxy);
   return why === null ? brokenOff(host, error) : faults.down(server, why);

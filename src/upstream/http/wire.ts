@@ -7,7 +7,7 @@ export type EndpointSpec = {
   readonly url: string;
   /** Sent with every request. No header of a caller's request is ever sent. */
   readonly headers: Readonly<Record<string, string>>;
-  readonly proxy: string | null;
+  readonly proxy?: string | undefined;
   /** How long the server may take to accept a message that needs no answer, ms. */
   readonly courtesy?: number;
 };
@@ -28,7 +28,7 @@ const fetchRules = { redirect: "manual", timeout: false, decompress: false } as 
 
 /** Sends a request to an endpoint, or to another URL of the same server. */
 export function sendTo({ url, proxy }: EndpointSpec, init: RequestInit, to = url): Promise<Response> {
-  return fetch(to, { ...init, ...fetchRules, ...(proxy !== null && { proxy }) });
+  return fetch(to, { ...init, ...fetchRules, ...(proxy !== undefined && { proxy }) });
 }
 
 /** Ends a message that needs no answer. */
@@ -87,7 +87,7 @@ export class HttpWire {
       timeout: false,
       decompress: false,
     } as const;
-    return fetch(url, proxy === null ? init : { ...init, proxy });
+    return fetch(url, proxy === undefined ? init : { ...init, proxy });
   }
 
   /** Opens the session's own stream, or the rest of a stream that broke after the event `lastId`. */

@@ -46,7 +46,7 @@ class HttpLink implements Link {
   readonly #ended = Promise.withResolvers<End>();
   readonly ended = this.#ended.promise;
   readonly host: LinkHost;
-  readonly #proxy: string | null;
+  readonly #proxy: string | undefined;
   readonly #wire: HttpWire;
   readonly #session: HttpSession;
   readonly #context: StreamContext;

@@ -2,7 +2,7 @@ import type { Self } from "../../core/self.ts";
 import { childEnv } from "../process/child-env.ts";
 import { openHttp } from "./http.ts";
 import type { Link, LinkHost } from "../link/link.ts";
-import type { HttpOptions, OptionsOf, ServerOptions, TransportName } from "../options.ts";
+import type { OptionsOf, ServerOptions, TransportName } from "../options.ts";
 import { openSse } from "./sse.ts";
 import { type ChildSpec, openStdio } from "./stdio.ts";
 import { openWebSocket } from "./websocket.ts";
@@ -30,8 +30,6 @@ type Transport<Options> = Facts & {
   /** Throws `upstream-down` when a child cannot be started. */
   open(options: Options, host: LinkHost, child: ChildContext, kind: LinkKind): Link;
 };
-
-const endpointOf = ({ url, headers, proxy }: HttpOptions) => ({ url, headers, proxy: proxy ?? null });
 
 type Program = Pick<ChildSpec, "argv" | "env" | "cwd">;
 
@@ -62,11 +60,11 @@ const transports = {
     perRequest: true,
     open: (options, host, _child, kind) =>
       kind === "sse"
-        ? openSse(endpointOf(options), host)
-        : openHttp({ ...endpointOf(options), getStream: options.getStream === "on" && kind !== "probe" }, host),
+        ? openSse(options, host)
+        : openHttp({ ...options, getStream: options.getStream === "on" && kind !== "probe" }, host),
   },
-  sse: { ...usual, legacyOnly: true, open: (options, host) => openSse(endpointOf(options), host) },
-  websocket: { ...usual, open: (options, host) => openWebSocket(endpointOf(options), host) },
+  sse: { ...usual, legacyOnly: true, open: (options, host) => openSse(options, host) },
+  websocket: { ...usual, open: (options, host) => openWebSocket(options, host) },
 } satisfies { [Name in TransportName]: Transport<OptionsOf[Name]> };
 
 /** Which transport these options are for. */

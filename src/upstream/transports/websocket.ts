@@ -17,7 +17,7 @@ export function openWebSocket(spec: EndpointSpec, host: LinkHost): Link {
 }
 
 /** Why a connection failed. Before that its message names the address, which may hold a secret. */
-function whyFailed({ message, error }: ErrorEvent, proxy: string | null, secrets: readonly string[]): string {
+function whyFailed({ message, error }: ErrorEvent, proxy: string | undefined, secrets: readonly string[]): string {
   const said = message.replace(/^.*? failed: /, "");
   return whyUnreached(error, proxy) ?? `its connection failed (${quoted(said, secrets)})`;
 }
@@ -35,7 +35,7 @@ class SocketPipe implements Pipe {
       headers: { ...headers },
       // A compressed message could be a bomb.
       perMessageDeflate: false,
-      ...(proxy !== null && { proxy }),
+      ...(proxy !== undefined && { proxy }),
     }));
     socket.addEventListener("open", () => {
       for (const [, text] of this.#outbox.drain()) socket.send(text);

@@ -70,7 +70,7 @@ test("refused credentials are told long before the time-out where the announced 
       close: () => closed.resolve(),
     },
   });
-  const spec = { url: `http://127.0.0.1:${silent.port}/`, headers: {}, proxy: null, getStream: false };
+  const spec = { url: `http://127.0.0.1:${silent.port}/`, headers: {}, getStream: false };
   const link = openHttp(spec, linkHost);
   const peer = { era: "legacy", revision: "2025-11-25" } as const;
   const { message } = await rejectionOf(query(link, { method: "ping", peer, timeout: 60_000 }));
@@ -94,14 +94,14 @@ test.each([
   ["ECONNRESET", "lost"],
   ["EPROTO", "lost"],
 ])("what a request met that failed with %s: %s", (code, means) => {
-  expect(faultOfError(linkHost, Object.assign(new Error("no"), { code }), null)).toMatchObject({
+  expect(faultOfError(linkHost, Object.assign(new Error("no"), { code }))).toMatchObject({
     code: means,
     detail: { ran: means === "lost" ? "maybe" : "no" },
   });
 });
 
 test("T19: of a certificate that nobody known has signed it is said how to make its CA known, of others not", () => {
-  const message = (code: string) => faultOfError(linkHost, Object.assign(new Error("no"), { code }), null).message;
+  const message = (code: string) => faultOfError(linkHost, Object.assign(new Error("no"), { code })).message;
   const advice = "name the file of your own CA in NODE_EXTRA_CA_CERTS";
   for (const code of ["SELF_SIGNED_CERT_IN_CHAIN", "UNABLE_TO_GET_ISSUER_CERT_LOCALLY"])
     expect(message(code)).toContain(`TLS to it fails (${code}); ${advice}`);

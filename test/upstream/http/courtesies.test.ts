@@ -68,7 +68,7 @@ test("T12: of cancelled calls a server that takes no word gets 64, 1,024 wait un
   using _ = server;
   let dropped = 0;
   const host = { ...linkHost, dropped: () => void dropped++ };
-  const link = openHttp({ url: server.url, headers: {}, proxy: null, getStream: false, courtesy: 1_000 }, host);
+  const link = openHttp({ url: server.url, headers: {}, getStream: false, courtesy: 1_000 }, host);
   const peer = { era: "legacy", revision: "2025-11-25" } as const;
   for (let i = 0; i < 1_200; i++) void link.notify(cancelled, `{"requestId":${i}}`, peer);
   expect(dropped).toBe(1_200 - 64 - 1_024);
@@ -118,7 +118,7 @@ test("over HTTP the answer to a question waits until the server has taken the pr
 test("over HTTP a call whose caller gives up and ends its link with that is cancelled, not lost", async () => {
   const { server } = reluctant(cancelled, true);
   using _ = server;
-  const link = openHttp({ url: server.url, headers: {}, proxy: null, getStream: false, courtesy: 1_000 }, linkHost);
+  const link = openHttp({ url: server.url, headers: {}, getStream: false, courtesy: 1_000 }, linkHost);
   const controller = new AbortController();
   const failed = rejectionOf(link.request(linkRequest({ signal: controller.signal })));
   await until(() => server.of("tools/call").length === 1, "the call");

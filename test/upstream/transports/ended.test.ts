@@ -8,7 +8,7 @@ import { isCall, opens, serve } from "../../support/mcp-server.ts";
 import { until } from "../../support/until.ts";
 
 const peer = { era: "legacy", revision: "2025-11-25" } as const;
-const open = (url: string) => openHttp({ url, headers: {}, proxy: null, getStream: false }, linkHost);
+const open = (url: string) => openHttp({ url, headers: {}, getStream: false }, linkHost);
 
 test("what is under way when an HTTP link ends is lost, and nothing is sent after that", async () => {
   using server = serve((message) => (isCall(message) ? new Promise(() => {}) : null));

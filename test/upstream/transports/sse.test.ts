@@ -54,7 +54,7 @@ function deafServer(pings = 0) {
 
 test("a notification that the server never takes holds up what follows for as long as courtesy asks, no longer", async () => {
   using server = deafServer();
-  const spec = { url: server.url, headers: {}, proxy: null };
+  const spec = { url: server.url, headers: {} };
   const link = openSse({ ...spec, courtesy: 300 }, host);
   expect(await link.request(requestFor("initialize", 2_000))).toMatchObject({ kind: "result" });
   void link.notify("notifications/initialized", null, peer);
@@ -68,7 +68,7 @@ test("a notification that the server never takes holds up what follows for as lo
 
 test("a server that pings without taking the answers gets only some at once", async () => {
   using server = deafServer(500);
-  const link = openSse({ url: server.url, headers: {}, proxy: null }, host);
+  const link = openSse({ url: server.url, headers: {} }, host);
   expect(await link.request(requestFor("initialize", 2_000))).toMatchObject({ kind: "result" });
   await until(() => server.posted.length === 1 + mostCourtesies, "the answers");
   expect(await link.request(requestFor("tools/list", 2_000))).toMatchObject({ kind: "result" });
@@ -95,7 +95,7 @@ test.each(["late", "never"] as const)(
       }
       return accepted();
     });
-    const link = openSse({ url: server.url, headers: {}, proxy: null }, host);
+    const link = openSse({ url: server.url, headers: {} }, host);
     await link.request(requestFor("initialize", 2_000));
     const request = async ({ progress }: InputRequest): Promise<ClientAnswer> => {
       for (let n = 1; n <= 100; n++) progress?.(`{"progressToken":"ours","progress":${n}}`);
@@ -127,7 +127,7 @@ test.each([
     else if (method === undefined) say(ping);
     return new Response(said, { status });
   });
-  const link = openSse({ url: server.url, headers: {}, proxy: null }, host);
+  const link = openSse({ url: server.url, headers: {} }, host);
   await link.request(requestFor("initialize", 2_000));
   const call = link.request(requestFor("tools/call", 4_000));
   for (let i = 0; i < 2; i++) void link.notify("notifications/cancelled", '{"requestId":1}', peer);
@@ -145,7 +145,7 @@ test("a call that is refused in words that do not end is over soon, and so is it
     say({ id, result: {} });
     return accepted();
   });
-  const link = openSse({ url: server.url, headers: {}, proxy: null }, host);
+  const link = openSse({ url: server.url, headers: {} }, host);
   await link.request(requestFor("initialize", 2_000));
   expect(await rejectionOf(link.request(requestFor("tools/call", 4_000)))).toMatchObject({
     code: "upstream-overloaded",
