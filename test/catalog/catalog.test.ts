@@ -5,7 +5,6 @@ import type { Tool } from "../../src/core/call.ts";
 import type { Failure } from "../../src/core/failure.ts";
 import type { Era } from "../../src/core/inbound.ts";
 import type { Catalog, Policy } from "../../src/core/ports.ts";
-import type { Principal } from "../../src/core/principal.ts";
 import type { Prefix } from "../../src/core/options.ts";
 import { policiesOptions } from "../../src/policy/options.ts";
 import { createPolicy } from "../../src/policy/policy.ts";
@@ -23,10 +22,8 @@ function build(offered: Offered, options: BuildOptions = {}) {
   return buildCatalog(Object.fromEntries(served), options);
 }
 
-function listed(catalog: Catalog, who: Principal = admin, source = loopback, era: Era = "legacy"): string {
-  const call = makeCall({ method: "tools/list", source });
-  return catalog.list(Object.assign(call, { who, inbound: { ...call.inbound, era, params: {} } }), "tools");
-}
+const listed = (catalog: Catalog, who = admin, source = loopback, era: Era = "legacy"): string =>
+  ask(catalog, "tools", { who, source, era }).text;
 
 const wires = (offered: Offered) =>
   build(offered)

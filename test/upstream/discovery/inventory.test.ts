@@ -251,16 +251,6 @@ test("that a server declared nothing is known, and remembered, apart from that i
   expect(lists.remembered.size).toBe(2);
 });
 
-test("of capabilities without measure only the standard ones are passed on", async () => {
-  const capabilities = {
-    tools: { listChanged: true },
-    extensions: { "com.example/big": { x: "x".repeat(1_000_000) } },
-  };
-  using server = serve(({ id, method }) => (method === "initialize" ? greets(id, capabilities) : null));
-  await using set = await listed([http("a", server.url)]);
-  expect(listing(set)?.capabilities).toEqual({ tools: {} });
-});
-
 test("instructions are bounded", async () => {
   using server = serve(({ method, id }) =>
     method === "initialize"

@@ -369,8 +369,3 @@ test.each([
   });
   expect(elsewhere.seen).toEqual([]);
 });
-
-test("a server that is down is not met before a call is refused", async () => {
-  await using set = upstreams([http("a", "http://127.0.0.1:9/", { start: "on-demand" })]);
-  expect((await rejectionOf(set.ask("a", "t"))).code).toBe("upstream-down");
-});

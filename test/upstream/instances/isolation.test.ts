@@ -254,16 +254,14 @@ test("that a URL's matter is settled is told on the stream of the call that it i
   expect(set.notices).toEqual([]);
 });
 
-test("while the client is asked the call's time stands still; when it is given up the question is too", async () => {
-  await using served = await serveFake(["--http", "--sse"], { id: "a", timeout: "1s" });
+test("an error of the client reaches the server; a question ends with the call that is given up", async () => {
+  await using served = await serveFake(["--http", "--sse"], { id: "a" });
   await using set = upstreams([served.options]);
-  await set.ask("a", "echo", {}, { session: "s", declares });
-  // A call that begins with the question runs out of its time before the answer to it comes.
-  const slow = async (): Promise<ClientAnswer> => {
-    expect((await rejectionOf(set.ask("a", "hang"))).code).toBe("timeout");
-    return { kind: "error", text: '{"code":-1,"message":"the user declined"}' };
-  };
-  const reply = await set.ask("a", "ask", { method: "roots/list" }, { session: "s", declares, input: slow });
+  const declined = async (): Promise<ClientAnswer> => ({
+    kind: "error",
+    text: '{"code":-1,"message":"the user declined"}',
+  });
+  const reply = await set.ask("a", "ask", { method: "roots/list" }, { session: "s", declares, input: declined });
   expect(JSON.parse(textOf(reply))).toEqual({ error: { code: -1, message: "the user declined" } });
   const controller = new AbortController();
   const asked = Promise.withResolvers<AbortSignalLike>();
@@ -279,13 +277,6 @@ test("while the client is asked the call's time stands still; when it is given u
   controller.abort();
   expect((await failed).code).toBe("cancelled");
   expect(signal.aborted).toBe(true);
-});
-
-test("a client that fails is an error to the server, not a hung call", async () => {
-  await using set = upstreams([fake("a")]);
-  const input = (): Promise<ClientAnswer> => Promise.reject(new Error("gone"));
-  const reply = await set.ask("a", "ask", { method: "sampling/createMessage" }, { session: "s", declares, input });
-  expect(jsonOf(reply)).toMatchObject({ error: { code: -32603 } });
 });
 
 test("FIELD T66: a log message of the call refreshes its idle time-out too, though nobody reads it", async () => {

@@ -1,5 +1,4 @@
 import { expect, test } from "bun:test";
-import { endable, mostOfOne } from "../../../src/upstream/instances/share.ts";
 import { rejectionOf } from "../../support/failure.ts";
 import { principal, stillClock } from "../../support/principal.ts";
 import { until } from "../../support/until.ts";
@@ -121,31 +120,6 @@ test("a quarter of maxInstances is left to others, however many sessions of one 
   await set.ask("a", "echo", {}, more);
   expect(await bob()).toBe(2);
   expect(state(set)?.instances).toBe(4);
-});
-
-test("of the instances of one caller those that are left give way before those of open sessions", () => {
-  const slots = ["open", "left", "new"].map((name, usedAt) => ({ name, usedAt, spec: { owner: "alice" } }));
-  for (const max of [3, 4, 8]) {
-    const order = endable(slots, "alice", max, ({ usedAt }) => usedAt === 1).map(({ name }) => name);
-    expect(order).toEqual(["left", "open", "new"]);
-  }
-});
-
-test("of callers who hold more than their share, who holds most makes room first, whoever used theirs last", () => {
-  const owners = ["carol", "carol", "carol", "alice", "alice", "alice", "alice", "alice"];
-  const slots = owners.map((owner, usedAt) => ({ usedAt, spec: { owner } }));
-  const order = endable(slots, "bob", slots.length, () => false).map(({ usedAt }) => usedAt);
-  expect(order).toEqual([3, 4, 5, 6, 7, 0, 1, 2]);
-});
-
-test.each([
-  [1, 1],
-  [2, 2],
-  [3, 3],
-  [4, 3],
-  [16, 12],
-])("of %i instances one caller may have %i", (max, most) => {
-  expect(mostOfOne(max)).toBe(most);
 });
 
 test("an instance that takes its time to end counts towards maxInstances: the next one starts after it", async () => {

@@ -79,17 +79,6 @@ test("a call may have run whose server cannot be reached any more when its strea
   expect([code, message]).toEqual(["lost", expect.stringContaining("The call may have run")]);
 });
 
-test("a server that names no pause and always a new event is asked ten times a second, not as fast as it can", async () => {
-  let last = 0;
-  const next = (): Response => events(`id: e${++last}\nretry: 0\ndata:\n\n`);
-  using server = serve((message, request) =>
-    request.headers.has("last-event-id") || isCall(message) ? next() : withSession(message),
-  );
-  await using set = upstreams([http("a", server.url, { getStream: "off", timeout: "500ms" })]);
-  expect((await rejectionOf(set.ask("a", "t"))).code).toBe("timeout");
-  expect(server.gets().length).toBeLessThan(6);
-});
-
 test("a call that is cancelled while its stream is resumed ends at once", async () => {
   using server = serve((message) => {
     if (!isCall(message)) return withSession(message);
