@@ -21,6 +21,8 @@ export const greets = (id: unknown, capabilities: unknown = {}, headers: Record<
 /** The same, which opens this session. */
 export const opens = (id: unknown, session: string, capabilities: unknown = {}): Response =>
   greets(id, capabilities, { "mcp-session-id": session });
+/** The answer to what is sent in a session that the server does not know. */
+export const unknownSession = (id: unknown): Response => refusal(id, -32001, "Session not found", 404);
 /** The answer to `server/discover`. */
 export const discovers = (id: unknown, capabilities: unknown = {}): Response =>
   reply(id, { supportedVersions: ["2026-07-28"], capabilities });
@@ -74,6 +76,21 @@ export function serve(answer: Answer) {
   const of = (method: string): Seen[] => seen.filter((one) => one.method === method);
   const gets = (): Seen[] => seen.filter(({ verb }) => verb === "GET");
   return { url: server.url.href, seen, of, gets, [Symbol.dispose]: () => void server.stop(true) };
+}
+
+/**
+ * The same, but each handshake that the test leaves to it opens a session: `s1` is that of the gateway itself, the
+ * first caller's is `s2`.
+ */
+export function serveSessions(
+  answer: (message: Message, session: string | null, request: Request) => ReturnType<Answer> = () => null,
+) {
+  let opened = 0;
+  const server = serve(async (message, request) => {
+    const own = await answer(message, request.headers.get("mcp-session-id"), request);
+    return own ?? (message.method === "initialize" ? opens(message.id, `s${++opened}`) : null);
+  });
+  return Object.assign(server, { opened: () => opened });
 }
 
 /**

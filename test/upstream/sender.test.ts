@@ -1,7 +1,20 @@
 import { expect, test } from "bun:test";
 import { readFileSync } from "node:fs";
 import { rejectionOf } from "../support/failure.ts";
-import { discovers, event, events, greets, isCall, refusal, reply, serve, text, told } from "../support/mcp-server.ts";
+import {
+  discovers,
+  event,
+  events,
+  greets,
+  isCall,
+  opens,
+  refusal,
+  reply,
+  serve,
+  text,
+  told,
+  unknownSession,
+} from "../support/mcp-server.ts";
 import { TempDir } from "../support/temp-dir.ts";
 import { type AskOptions, fake, http, listed, textOf } from "../support/upstream.ts";
 import { until } from "../support/until.ts";
@@ -99,18 +112,14 @@ test("a legacy server is asked for log messages once for all calls that want no 
 });
 
 test("FIELD T45: a call whose session was lost gets its log messages from the new one too", async () => {
-  const levels = new Map<string, unknown>();
-  const lost = new Set<string>();
+  const levels = new Map<string | null, unknown>();
+  let lost = "";
   const ran: unknown[] = [];
   using server = serve((message, request) => {
     const { method, id, params } = message;
-    if (method === "initialize") {
-      const session = `s${levels.size + 1}`;
-      levels.set(session, null);
-      return reply(id, { protocolVersion: "2025-11-25", capabilities: { logging: {} } }, { "mcp-session-id": session });
-    }
-    const session = request.headers.get("mcp-session-id") ?? "";
-    if (lost.has(session)) return refusal(id, -32001, "Session not found", 404);
+    if (method === "initialize") return opens(id, `s${server.of(method).length}`, { logging: {} });
+    const session = request.headers.get("mcp-session-id");
+    if (session === lost) return unknownSession(id);
     if (method === "logging/setLevel") levels.set(session, params?.["level"]);
     if (isCall(message)) ran.push([session, levels.get(session)]);
     return method === "logging/setLevel" ? reply(id, {}) : null;
@@ -118,7 +127,7 @@ test("FIELD T45: a call whose session was lost gets its log messages from the ne
   await using set = await listed([http("a", server.url, { getStream: "off" })]);
   const ask = () => set.ask("a", "t", {}, { session: "s", logLevel: "debug", emit: () => {} });
   await ask();
-  lost.add("s2");
+  lost = "s2";
   expect(textOf(await ask())).toBe("ok");
   expect(ran).toEqual([
     ["s2", "debug"],

@@ -1,6 +1,15 @@
 import { expect, test } from "bun:test";
 import { rejectionOf } from "../support/failure.ts";
-import { discovers, isCall, listening, opens, refusal, reply, serve } from "../support/mcp-server.ts";
+import {
+  discovers,
+  isCall,
+  listening,
+  refusal,
+  reply,
+  serve,
+  serveSessions,
+  unknownSession,
+} from "../support/mcp-server.ts";
 import { fake, http, jsonOf, listed, serveFake, upstreams } from "../support/upstream.ts";
 import { until } from "../support/until.ts";
 
@@ -15,28 +24,30 @@ test("a resource that the server refuses is not subscribed to", async () => {
   expect(set.status()[0]?.subscriptions).toBe(0);
 });
 
+/** A legacy server that knows the sessions it opened until it forgets them, and answers subscriptions like this. */
+function serveForgetting(subscribe: (id: unknown, uri: unknown) => Response | Promise<Response>) {
+  let forgotten = 0;
+  const server = serveSessions((message, session) => {
+    const { id, method, params } = message;
+    if (isCall(message) && Number(session?.slice(1)) <= forgotten) return unknownSession(id);
+    return method === "resources/subscribe" ? subscribe(id, params?.["uri"]) : null;
+  });
+  const uris = (): unknown[] => server.of("resources/subscribe").map(({ message }) => message.params?.["uri"]);
+  return Object.assign(server, { uris, forget: () => (forgotten = server.opened()) });
+}
+
 test("FIELD T45: a server that takes every subscription for one in a lost session is asked for new sessions with pauses", async () => {
-  const open = new Set<string>();
   const asked: number[] = [];
   let takes = true;
-  using server = serve((message, request) => {
-    const { id, method } = message;
-    if (method === "initialize") {
-      const session = crypto.randomUUID();
-      open.add(session);
-      return opens(id, session);
-    }
-    const lost = refusal(id, -32001, "Session not found", 404);
-    if (isCall(message)) return open.has(request.headers.get("mcp-session-id") ?? "") ? null : lost;
-    if (method !== "resources/subscribe") return null;
+  using server = serveForgetting((id) => {
     if (takes) return reply(id, {});
     asked.push(performance.now());
-    return lost;
+    return unknownSession(id);
   });
   await using set = upstreams([http("a", server.url, { getStream: "off" })]);
   await set.follow("a", "test://a", () => {});
   takes = false;
-  open.clear();
+  server.forget();
   await set.ask("a", "t");
   await until(() => asked.length > 2, "the second attempt");
   // Each attempt asks in the present session and in the one that takes its place.
@@ -45,23 +56,6 @@ test("FIELD T45: a server that takes every subscription for one in a lost sessio
   expect(await rejectionOf(set.follow("a", "test://b", () => {}))).toMatchObject({ code: "invalid-params" });
   expect(server.of("initialize").length - before).toBeLessThan(4);
 });
-
-/** A legacy server that knows the sessions it opened until it forgets them, and answers subscriptions like this. */
-function serveForgetting(subscribe: (id: unknown, uri: unknown) => Response | Promise<Response>) {
-  const open = new Set<string>();
-  const server = serve((message, request) => {
-    const { id, method, params } = message;
-    const session = request.headers.get("mcp-session-id") ?? crypto.randomUUID();
-    if (method === "initialize") {
-      open.add(session);
-      return opens(id, session);
-    }
-    if (isCall(message) && !open.has(session)) return refusal(id, -32001, "Session not found", 404);
-    return method === "resources/subscribe" ? subscribe(id, params?.["uri"]) : null;
-  });
-  const uris = (): unknown[] => server.of("resources/subscribe").map(({ message }) => message.params?.["uri"]);
-  return Object.assign(server, { uris, forget: () => open.clear() });
-}
 
 test("FIELD T45: what its callers have left meanwhile is not asked for in a new session", async () => {
   const answer = Promise.withResolvers<void>();

@@ -5,7 +5,7 @@ import { listenLimits } from "../../src/gateway/listeners.ts";
 import type { Slot } from "../../src/upstream/instances/pool.ts";
 import { mostSubscriptions, Subscriptions } from "../../src/upstream/subscriptions.ts";
 import { rejectionOf } from "../support/failure.ts";
-import { discovers, listening, opens, reply, serve } from "../support/mcp-server.ts";
+import { discovers, listening, reply, serve, serveSessions } from "../support/mcp-server.ts";
 import { callTo, fake, http, listed, resourceRoute, upstreams } from "../support/upstream.ts";
 import { until } from "../support/until.ts";
 
@@ -168,13 +168,9 @@ test("a subscription that a reload hands on waits until it is known what the new
 
 test("a subscription whose instance is still starting when a reload changes its server is granted by the new one", async () => {
   const starts = Promise.withResolvers<void>();
-  using server = serve(async ({ method, id }) => {
-    if (method === "resources/subscribe") return reply(id, {});
-    if (method !== "initialize") return null;
-    const nth = server.of("initialize").length;
-    // Alice's is the second; the first is the gateway's own.
-    if (nth === 2) await starts.promise;
-    return opens(id, `s${nth}`);
+  using server = serveSessions(async ({ method, id }) => {
+    if (method === "initialize" && server.of(method).length === 2) await starts.promise;
+    return method === "resources/subscribe" ? reply(id, {}) : null;
   });
   const options = http("a", server.url, { getStream: "off" });
   const old = await listed([options]);

@@ -1,6 +1,18 @@
 import { expect, test } from "bun:test";
 import { rejectionOf } from "../../support/failure.ts";
-import { event, events, isCall, type Message, opens, refusal, reply, serve, text } from "../../support/mcp-server.ts";
+import {
+  event,
+  events,
+  isCall,
+  type Message,
+  opens,
+  refusal,
+  reply,
+  serve,
+  serveSessions,
+  text,
+  unknownSession,
+} from "../../support/mcp-server.ts";
 import { until } from "../../support/until.ts";
 import { http, listed, textOf } from "../../support/upstream.ts";
 
@@ -109,21 +121,17 @@ const doubtful: [string, Shape][] = [
 test.each(doubtful)(
   "FIELD T1 T45: a call refused in such words is not repeated, but its lost session is renewed: %s",
   async (_, shape) => {
-    let [opened, lost] = [0, 0];
+    let lost = 0;
     const asked: number[] = [];
-    using server = serve((message, request) => {
-      if (message.method === "server/discover" || request.method === "DELETE") return null;
-      if (message.method === "initialize") {
-        return opens(message.id, `s${++opened}`);
-      }
-      const session = request.headers.get("mcp-session-id") ?? "";
+    using server = serveSessions((message, session, request) => {
+      if (session === null || request.method === "DELETE") return null;
       if (isCall(message)) asked.push(Number(session.slice(1)));
       return Number(session.slice(1)) > lost ? null : shape(message, session);
     });
     await using set = await listed([http("a", server.url, { getStream: "off" })]);
     const call = (): Promise<string> => set.ask("a", "t").then(textOf, () => "");
     expect(await call()).toBe("ok");
-    lost = opened;
+    lost = server.opened();
     expect(await call()).not.toBe("ok");
     expect(await call()).toBe("ok");
     expect(asked).toEqual([2, 2, 3]);
@@ -288,13 +296,9 @@ test.each(Object.entries(unreadable))(
 
 test("whoever gives up while a session is renewed, its own call's or that of others, waits no longer", async () => {
   const renewed = Promise.withResolvers<void>();
-  using server = serve(async (message, request) => {
-    const session = request.headers.get("mcp-session-id");
-    if (message.method !== "initialize")
-      return isCall(message) && session === "s2" ? refusal(message.id, -32001, "Session not found", 404) : null;
-    const nth = server.of("initialize").length;
-    if (nth === 3) await renewed.promise;
-    return opens(message.id, `s${nth}`);
+  using server = serveSessions(async (message, session) => {
+    if (message.method === "initialize" && server.opened() === 2) await renewed.promise;
+    return isCall(message) && session === "s2" ? unknownSession(message.id) : null;
   });
   await using set = await listed([http("a", server.url, { getStream: "off" })]);
   const controller = new AbortController();
@@ -311,11 +315,9 @@ test("whoever gives up while a session is renewed, its own call's or that of oth
 
 test("whoever gives up while a ping is to tell whether the session is lost has the refusal at once", async () => {
   const pinged = Promise.withResolvers<void>();
-  using server = serve(async (message, request) => {
-    if (message.method === "initialize") return opens(message.id, `s${server.of("initialize").length}`);
+  using server = serveSessions(async (message, session) => {
     if (message.method === "ping") await pinged.promise;
-    const isLost = request.headers.get("mcp-session-id") === "s2";
-    return isCall(message) && isLost ? refusal(message.id, -32600, "Session expired") : null;
+    return isCall(message) && session === "s2" ? refusal(message.id, -32600, "Session expired") : null;
   });
   await using set = await listed([http("a", server.url, { getStream: "off" })]);
   const controller = new AbortController();

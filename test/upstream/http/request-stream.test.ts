@@ -6,11 +6,11 @@ import {
   events,
   isCall,
   type Message,
-  opens,
   openStream,
   refusal,
   reply,
   serve,
+  serveSessions,
   text,
 } from "../../support/mcp-server.ts";
 import { until } from "../../support/until.ts";
@@ -47,18 +47,15 @@ test("a stream that its server leaves open after the answer is ended", async () 
 /**
  * A server whose first call loses its session to the second: that of the first is `s2`, its stream breaks after `said`.
  */
-function forgetful(said: string, elsewhere: (session: string, request: Request, message: Message) => void) {
-  let opened = 0;
-  return serve((message, request) => {
-    const session = request.headers.get("mcp-session-id") ?? "";
-    if (message.method === "initialize") return opens(message.id, `s${++opened}`);
+function forgetful(said: string, elsewhere: (session: string | null, request: Request, message: Message) => void) {
+  return serveSessions((message, session, request) => {
     if (request.method === "GET" || message.method === undefined) {
       elsewhere(session, request, message);
       return new Response(null, { status: request.method === "GET" ? 503 : 202 });
     }
     if (!isCall(message)) return null;
     if (message.params?.["name"] === "first") return events(`id: 1-0\nretry: 100\ndata:\n\n${said}`);
-    return session === "s2" ? refusal(message.id, -32600, "Session not found") : reply(message.id, text(session));
+    return session === "s2" ? refusal(message.id, -32600, "Session not found") : reply(message.id, text(`${session}`));
   });
 }
 
@@ -78,7 +75,7 @@ test("a stream of a lost session is resumed in no other, where the same event id
 });
 
 test("a question of a lost session is answered in no other, where the same id is another's", async () => {
-  const answers: [session: string, id: unknown][] = [];
+  const answers: [session: string | null, id: unknown][] = [];
   const question = event({ jsonrpc: "2.0", id: 0, method: "roots/list" });
   using server = forgetful(question, (session, { method }, { id }) => method === "POST" && answers.push([session, id]));
   await using set = await listed([http("a", server.url, { getStream: "off" })]);

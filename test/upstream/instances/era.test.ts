@@ -2,7 +2,7 @@ import { expect, test } from "bun:test";
 import { writeFileSync } from "node:fs";
 import { stdioOptions } from "../../../src/upstream/options.ts";
 import { rejectionOf } from "../../support/failure.ts";
-import { discovers, greets, isCall, opens, refusal, reply, serve, text } from "../../support/mcp-server.ts";
+import { discovers, greets, isCall, refusal, reply, serve, serveSessions, text } from "../../support/mcp-server.ts";
 import { principal } from "../../support/principal.ts";
 import { TempDir } from "../../support/temp-dir.ts";
 import {
@@ -260,15 +260,11 @@ test("legacy: a server that refuses the revision is not asked in the era that it
 });
 
 test("auto: a session that a server of both eras has no room for says nothing about its eras, and costs only its caller", async () => {
-  let sessions = 0;
-  using server = serve(({ id, method, params }, request) => {
+  let most = 3;
+  using server = serveSessions(({ id, method, params }, session) => {
     if (method === "server/discover") return discovers(id);
-    if (method === "initialize") {
-      if (sessions === 3) return refusal(id, -32000, "Too many sessions", 429);
-      return opens(id, `s${++sessions}`);
-    }
+    if (method === "initialize" && server.opened() === most) return refusal(id, -32000, "Too many sessions", 429);
     if (method !== "tools/call") return null;
-    const session = request.headers.get("mcp-session-id");
     return reply(id, { ...text(params?.["_meta"] === undefined ? `${session}` : "modern"), resultType: "complete" });
   });
   await using set = await listed([http("a", server.url)]);
@@ -280,10 +276,10 @@ test("auto: a session that a server of both eras has no room for says nothing ab
     detail: { internal: expect.stringContaining("Too many sessions") },
   });
   expect([textOf(await call("alice")), textOf(await call("bob"))]).toEqual(["s2", "s3"]);
-  sessions = 2;
+  most = 4;
   // Her instance is started again after a pause.
   await until(async () => (await call("carol").catch(() => null)) !== null, "room for carol");
-  expect(textOf(await call("carol"))).toBe("s3");
+  expect(textOf(await call("carol"))).toBe("s4");
 });
 
 test("a server of one era serves callers of both in its own", async () => {

@@ -11,6 +11,7 @@ import {
   reply,
   serve,
   serveBeginning,
+  serveSessions,
   text,
 } from "../../support/mcp-server.ts";
 import { principal } from "../../support/principal.ts";
@@ -97,12 +98,7 @@ test("T19: an answer that is no JSON, is of another request or has a wrong type 
 });
 
 test("each principal has a session of its own, which is ended with it", async () => {
-  let opened = 0;
-  using server = serve((message, request) => {
-    if (message.method === "initialize")
-      return reply(message.id, { protocolVersion: "2025-06-18" }, { "mcp-session-id": `s${++opened}` });
-    return isCall(message) ? reply(message.id, text(request.headers.get("mcp-session-id") ?? "")) : null;
-  });
+  using server = serveSessions((message, session) => (isCall(message) ? reply(message.id, text(`${session}`)) : null));
   const set = await listed([http("a", server.url)]);
   const sessions = new Map<string, string>();
   for (const who of ["alice", "bob", "alice", "bob"]) {

@@ -1,20 +1,17 @@
 import { expect, test } from "bun:test";
 import type { Failure } from "../../../src/core/failure.ts";
-import { isCall, type Message, opens, refusal, serve } from "../../support/mcp-server.ts";
+import { isCall, type Message, refusal, serveSessions } from "../../support/mcp-server.ts";
 import { http, listed, textOf, upstreams } from "../../support/upstream.ts";
 import { until } from "../../support/until.ts";
 
-/** A server that numbers its sessions; what it refuses in one, or of handshakes in session null, the test says. */
-function serveSessions(refuse: (message: Message, session: string | null) => Response | null) {
-  let opened = 0;
-  const server = serve((message, request) => {
-    if (message.method === "server/discover") return null;
-    const refused = message.id === undefined ? null : refuse(message, request.headers.get("mcp-session-id"));
-    return refused ?? (message.method === "initialize" ? opens(message.id, `s${++opened}`) : null);
-  });
+/** A server whose sessions have numbers; what it refuses in one, or of handshakes in session null, the test says. */
+function serveRefusing(refuse: (message: Message, session: string | null) => Response | null) {
+  const server = serveSessions((message, session) =>
+    message.method === "server/discover" || message.id === undefined ? null : refuse(message, session),
+  );
   // In the first the gateway asks on its own behalf.
   const pings = (): number => server.of("ping").filter(({ headers }) => headers.get("mcp-session-id") !== "s1").length;
-  return { ...server, opened: () => opened, pings };
+  return { ...server, pings };
 }
 
 /** Calls of one caller, whose session is the second. */
@@ -42,7 +39,7 @@ test.each([
   "FIELD T45: a session lost in words that say nothing (%s) is opened again, no call is repeated",
   async (_, words) => {
     let lost = "";
-    using server = serveSessions((message, session) => (session === lost ? words(message) : null));
+    using server = serveRefusing((message, session) => (session === lost ? words(message) : null));
     await using set = await called(server);
     expect(await set.calls(1)).toEqual(["ok"]);
     lost = "s2";
@@ -57,7 +54,7 @@ test.each([401, 403])(
   "credentials that are refused (%i) are asked for no session again and again, and are told as such",
   async (status) => {
     let revoked = false;
-    using server = serveSessions((_, session) => (revoked && session !== "s1" ? new Response("no", { status }) : null));
+    using server = serveRefusing((_, session) => (revoked && session !== "s1" ? new Response("no", { status }) : null));
     await using set = await called(server);
     expect(await set.calls(1)).toEqual(["ok"]);
     revoked = true;
@@ -75,7 +72,7 @@ test.each([200, 400])(
   "a session that may not be the reason is kept where the server opens no other (%i)",
   async (status) => {
     let refuses = false;
-    using server = serveSessions(({ id, method }, session) => {
+    using server = serveRefusing(({ id, method }, session) => {
       if (!refuses || session === "s1") return null;
       return method === "initialize" ? refusal(id, -32000, "there is a session already", status) : plain(403)();
     });
@@ -95,7 +92,7 @@ test.each([
   ["takes a ping", () => null],
   ["has no ping", ({ id }: Message) => refusal(id, -32601, "unknown method", 400)],
 ])("a session that %s is kept, whatever else is refused in it", async (_, ping) => {
-  using server = serveSessions((message, session) => {
+  using server = serveRefusing((message, session) => {
     if (isCall(message)) return plain(403)();
     return message.method === "ping" && session !== "s1" ? ping(message) : null;
   });
@@ -106,7 +103,7 @@ test.each([
 
 test("where a new session is refused alike, none is opened before one has taken something", async () => {
   let broken = false;
-  using server = serveSessions((_, session) => (broken && session !== "s1" && session !== null ? plain(422)() : null));
+  using server = serveRefusing((_, session) => (broken && session !== "s1" && session !== null ? plain(422)() : null));
   await using set = await called(server);
   expect(await set.calls(1)).toEqual(["ok"]);
   for (const opened of [3, 4]) {
@@ -122,7 +119,7 @@ test("where a new session is refused alike, none is opened before one has taken 
 
 test.each([408, 429, 502, 503])("a server that is busy or away (%i) is asked for no other session", async (status) => {
   let busy = false;
-  using server = serveSessions((_, session) => (busy && session !== "s1" ? new Response("later", { status }) : null));
+  using server = serveRefusing((_, session) => (busy && session !== "s1" ? new Response("later", { status }) : null));
   await using set = await called(server);
   expect(await set.calls(1)).toEqual(["ok"]);
   busy = true;
@@ -135,7 +132,7 @@ test.each([408, 429, 502, 503])("a server that is busy or away (%i) is asked for
 test("a server that refuses every ping under its id is asked for no other session over that", async () => {
   let pings = 0;
   const many = Promise.withResolvers<void>();
-  using server = serveSessions(({ id, method }) => {
+  using server = serveRefusing(({ id, method }) => {
     if (method !== "ping") return null;
     if (++pings === 12) many.resolve();
     return refusal(id, -32600, "unsupported", 400);

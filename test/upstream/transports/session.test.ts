@@ -10,48 +10,42 @@ import {
   reply,
   serve,
   serveDying,
+  serveSessions,
   type Stream,
   text,
+  unknownSession,
 } from "../../support/mcp-server.ts";
 import { principal } from "../../support/principal.ts";
 import { http, listed, textOf, upstreams } from "../../support/upstream.ts";
 import { until } from "../../support/until.ts";
 
 test("FIELD T1 T45: a session that is lost under many calls is opened again once, its siblings are not touched", async () => {
-  let opened = 0;
   const executed: string[] = [];
-  using server = serve((message, request) => {
-    if (message.method === "initialize") return opens(message.id, `s${++opened}`);
+  using server = serveSessions((message, session) => {
     if (!isCall(message)) return null;
-    const session = request.headers.get("mcp-session-id") ?? "";
-    // Alice's is the second; the first is the gateway's own.
-    if (session === "s2" && executed.includes("s2")) return refusal(message.id, -32001, "Session not found", 404);
-    executed.push(session);
-    return reply(message.id, text(session));
+    if (session === "s2" && executed.includes("s2")) return unknownSession(message.id);
+    executed.push(`${session}`);
+    return reply(message.id, text(`${session}`));
   });
   await using set = await listed([http("a", server.url, { getStream: "off" })]);
   const call = async (who: string) => textOf(await set.ask("a", "t", {}, { who: principal(who) }));
   expect([await call("alice"), await call("bob")]).toEqual(["s2", "s3"]);
   const eight = Array.from({ length: 8 }, () => "s4");
   expect(await Promise.all([...eight.map(() => call("alice")), call("bob")])).toEqual([...eight, "s3"]);
-  expect(opened).toBe(4);
+  expect(server.opened()).toBe(4);
   expect(executed.toSorted()).toEqual(["s2", "s3", "s3", ...eight]);
 });
 
 test("FIELD T45: a session is opened again however often it is lost", async () => {
-  let opened = 0;
-  let known = "";
-  using server = serve((message, request) => {
-    if (message.method === "initialize") return opens(message.id, (known = `s${++opened}`));
+  let lost: string | null = null;
+  using server = serveSessions((message, session) => {
     if (!isCall(message)) return null;
-    const session = request.headers.get("mcp-session-id") ?? "";
-    return session === known ? reply(message.id, text(session)) : refusal(message.id, -32001, "Session not found", 404);
+    return session === lost ? unknownSession(message.id) : reply(message.id, text(`${session}`));
   });
   await using set = await listed([http("a", server.url, { getStream: "off" })]);
   const sessions: string[] = [];
   for (let times = 0; times < 3; times++) {
-    sessions.push(textOf(await set.ask("a", "t")));
-    known = "";
+    sessions.push((lost = textOf(await set.ask("a", "t"))));
   }
   expect(sessions).toEqual(["s2", "s3", "s4"]);
 });
@@ -64,21 +58,17 @@ test("no initialize is cancelled, however long its server is silent", async () =
 });
 
 test("R111 FIELD T45: a renewal that fails ends the instance, and the next one opens a session", async () => {
-  let opened = 0;
+  let lost = false;
   let busy = false;
-  using server = serve((message, request) => {
-    const session = request.headers.get("mcp-session-id");
-    if (message.method !== "initialize") {
-      return isCall(message) && session !== `s${opened}` ? refusal(message.id, -32001, "Session not found", 404) : null;
-    }
-    if (!busy) return opens(message.id, `s${++opened}`);
+  using server = serveSessions((message, session) => {
+    if (isCall(message)) return lost && session === "s2" ? unknownSession(message.id) : null;
+    if (message.method !== "initialize" || !busy) return null;
     busy = false;
     return new Response("busy", { status: 503 });
   });
   await using set = await listed([http("a", server.url, { getStream: "off" })]);
   expect(textOf(await set.ask("a", "t"))).toBe("ok");
-  opened++;
-  busy = true;
+  [lost, busy] = [true, true];
   expect((await rejectionOf(set.ask("a", "t"))).code).toBe("upstream-overloaded");
   const again = (): Promise<string> => set.ask("a", "t").then(textOf, () => "");
   await until(async () => (await again()) === "ok", "a session in place of the lost one");
@@ -87,12 +77,9 @@ test("R111 FIELD T45: a renewal that fails ends the instance, and the next one o
 
 test("R111 FIELD T45: a renewal that is never answered is a server that is down, for calls that only waited for it", async () => {
   const renewing = Promise.withResolvers<void>();
-  let opened = 0;
-  using server = serve((message, request) => {
-    const session = request.headers.get("mcp-session-id");
-    if (isCall(message)) return session === "s2" ? refusal(message.id, -32001, "Session not found", 404) : null;
-    if (message.method !== "initialize") return null;
-    if (++opened < 3) return opens(message.id, `s${opened}`);
+  using server = serveSessions((message, session) => {
+    if (isCall(message)) return session === "s2" ? unknownSession(message.id) : null;
+    if (message.method !== "initialize" || server.opened() < 2) return null;
     renewing.resolve();
     return new Promise<Response>(() => {});
   });
@@ -109,15 +96,10 @@ test("R111 FIELD T45: a renewal that is never answered is a server that is down,
 test("FIELD T45: a caller who gives up while its lost session is renewed does not end the renewal for the others", async () => {
   const renewing = Promise.withResolvers<void>();
   const renewed = Promise.withResolvers<void>();
-  let opened = 0;
-  using server = serve(async (message, request) => {
-    const session = request.headers.get("mcp-session-id");
-    if (message.method === "initialize") {
-      if (++opened === 3) {
-        renewing.resolve();
-        await renewed.promise;
-      }
-      return opens(message.id, `s${opened}`);
+  using server = serveSessions(async (message, session) => {
+    if (message.method === "initialize" && server.opened() === 2) {
+      renewing.resolve();
+      await renewed.promise;
     }
     return session === "s2" && message.id !== undefined ? refusal(message.id, -32602, "Invalid session ID") : null;
   });
@@ -160,33 +142,27 @@ test("FIELD T4: no session id of a caller is ever sent on", async () => {
 });
 
 test("FIELD T18: health checks open no sessions, and all that were opened are ended", async () => {
-  let opened = 0;
-  using server = serve(({ method, id }) => (method === "initialize" ? opens(id, `s${++opened}`) : null));
+  using server = serveSessions();
   const set = await listed([{ ...http("a", server.url), healthCheck: 200 }]);
   for (let i = 0; i < 5; i++) await set.ask("a", "t");
   await until(() => server.of("ping").length >= 5, "five health checks");
   // A check has to be answered before the next: on a busy machine one may be missed, and then the server is met anew.
   await until(() => set.status()[0]?.state === "ready", "the last answer");
-  expect(opened).toBe(2 + (set.status()[0]?.restarts ?? 0));
+  expect(server.opened()).toBe(2 + (set.status()[0]?.restarts ?? 0));
   await set.close(0);
-  await until(() => server.seen.filter(({ verb }) => verb === "DELETE").length === opened, "their ends");
+  await until(() => server.seen.filter(({ verb }) => verb === "DELETE").length === server.opened(), "their ends");
 });
 
 test("FIELD T19: callers without a session share their principal's upstream session", async () => {
-  let opened = 0;
-  using server = serve(({ method, id }) => (method === "initialize" ? opens(id, `s${++opened}`) : null));
+  using server = serveSessions();
   await using set = await listed([http("a", server.url)]);
   await Promise.all(Array.from({ length: 50 }, () => set.ask("a", "t", {}, { era: "modern" })));
-  expect(opened).toBe(2);
+  expect(server.opened()).toBe(2);
 });
 
 test("FIELD T39 T50: a server that restarts is found again by callers, and by the next health check", async () => {
   let up = true;
-  let opened = 0;
-  using server = serve((message) => {
-    if (!up) return new Response("starting", { status: 502 });
-    return message.method === "initialize" ? opens(message.id, `s${++opened}`) : null;
-  });
+  using server = serveSessions(() => (up ? null : new Response("starting", { status: 502 })));
   await using set = upstreams([{ ...http("a", server.url), healthCheck: 20 }]);
   await set.ask("a", "t");
   up = false;
@@ -220,17 +196,12 @@ test.each([
 );
 
 test("R111 FIELD T45: a session that is lost while nobody calls is found lost by its stream, and subscriptions go on", async () => {
-  const streams = new Map<string, Stream | null>();
+  const streams = new Map<string, Stream>();
   const subscribed: string[] = [];
-  let opened = 0;
-  using server = serve((message, request) => {
-    const session = request.headers.get("mcp-session-id") ?? "";
-    if (message.method === "server/discover") return null;
-    if (message.method === "initialize") {
-      streams.set(`s${++opened}`, null);
-      return opens(message.id, `s${opened}`);
-    }
-    if (!streams.has(session)) return refusal(message.id ?? null, -32001, "Session not found", 404);
+  const lost = new Set<string>();
+  using server = serveSessions((message, session, request) => {
+    if (session === null) return null;
+    if (lost.has(session)) return unknownSession(message.id ?? null);
     if (message.method === "resources/subscribe") subscribed.push(session);
     if (request.method !== "GET") return null;
     return openStream({
@@ -244,11 +215,10 @@ test("R111 FIELD T45: a session that is lost while nobody calls is found lost by
   let updated = 0;
   await set.follow("a", "test://a", () => updated++);
   await until(() => set.status()[0]?.streams === 2, "both streams");
-  const before = [...streams.values()];
-  streams.clear();
-  for (const stream of before) stream?.close();
+  for (const session of streams.keys()) lost.add(session);
+  for (const stream of streams.values()) stream.close();
   await until(() => updated === 1, "the listener to be told that it missed something");
-  expect([subscribed.length, opened]).toEqual([2, 4]);
+  expect([subscribed.length, server.opened()]).toEqual([2, 4]);
   await until(() => set.status()[0]?.streams === 2, "both streams again");
   const data = JSON.stringify({
     jsonrpc: "2.0",
