@@ -187,9 +187,8 @@ class CompiledCatalog implements Catalog {
     return this.#scope(scope)?.missing ?? [];
   }
 
-  collided(): readonly Missing[] {
-    const everywhere = new Set(this.#whole.missing);
-    return [...this.#toolsets.values()].flatMap(({ missing }) => missing.filter((one) => !everywhere.has(one)));
+  allMissing(): readonly Missing[] {
+    return [...new Set([this.#whole, ...this.#toolsets.values()].flatMap(({ missing }) => missing))];
   }
 
   #receiver({ id }: Principal): Receiver {

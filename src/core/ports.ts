@@ -162,8 +162,8 @@ export type Catalog = {
   routes(list: ListName, scope: string | null): readonly Route[];
   /** What a scope does not offer, each with a reason. */
   missing(scope: string | null): readonly Missing[];
-  /** What some toolset alone does not offer, as the names that it gives cannot be told apart, each with a reason. */
-  collided(): readonly Missing[];
+  /** The same of all scopes together: toolsets may give names that cannot be told apart. */
+  allMissing(): readonly Missing[];
 };
 
 /** Checks a call's arguments against its tool's schema; throws `invalid-arguments` naming each path that is wrong. */

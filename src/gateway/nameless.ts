@@ -8,9 +8,7 @@ const mostTold = 5;
  */
 export function nameless(catalog: Catalog): string[] {
   // What is wrong with a URI is for its server to mend.
-  const lost = [...catalog.missing(null), ...catalog.collided()].filter(
-    ({ unnamed, kind }) => unnamed && kind !== "resource",
-  );
+  const lost = catalog.allMissing().filter(({ unnamed, kind }) => unnamed && kind !== "resource");
   const told = lost
     .slice(0, mostTold)
     .map(({ kind, canonical, reason }) => `${kind} ${canonical} is not offered: ${reason}`);

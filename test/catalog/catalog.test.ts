@@ -249,12 +249,10 @@ describe("list", () => {
     expect(listed(catalog, admin, loopback, "modern")).toContain('"required":null');
     expect(listed(catalog)).toBe('{"tools":[{"name":"crm__get","inputSchema":{"type":"object"}}]}');
   });
-  test("the cache is per principal, source and era", () => {
+  test("what is kept of a caller's list is not what the same key is shown once it has other roles", () => {
     const catalog = build({ crm: ["get", "put"] });
-    const first = listed(catalog);
-    expect(listed(catalog)).toBe(first);
-    expect(listed(catalog, { ...admin, roles: ["reader"] })).not.toBe(first);
-    expect(listed(catalog, admin, { ...loopback, ip: "192.0.2.1" })).toBe(first);
+    expect(listed(catalog)).toContain("crm__put");
+    expect(listed(catalog, { ...admin, roles: ["reader"] })).not.toContain("crm__put");
   });
   test.each([
     ["no rule looks at it", [{ action: "allow" }], 1],

@@ -240,7 +240,7 @@ describe("scopes", () => {
     const twins = [{ id: "desk", include: ["*:*"], rename: { "crm:get_a": "Files__GET_a" } }];
     const both = buildCatalog(served, { toolsets: twins });
     expect(ask(both, "tools", { scope: "desk" }).names).not.toContain("files__get_a");
-    expect(both.collided().map(({ canonical, reason }) => [canonical, reason.startsWith("toolset desk:")])).toEqual([
+    expect(both.allMissing().map(({ canonical, reason }) => [canonical, reason.startsWith("toolset desk:")])).toEqual([
       ["crm:get_a", true],
       ["files:get_a", true],
     ]);

@@ -214,6 +214,6 @@ function catalogOf(scopes: readonly string[], shown: () => string): Catalog {
     instructions: () => null,
     routes: () => [],
     missing: () => [],
-    collided: () => [],
+    allMissing: () => [],
   };
 }

@@ -64,7 +64,7 @@ export function counts({ catalog }: Gateway, server: string, sees: (route: Route
 }
 
 const missingOf = ({ catalog }: Gateway, server: string): readonly Missing[] =>
-  [...catalog.missing(null), ...catalog.collided()].filter(({ canonical }) => canonical.startsWith(`${server}:`));
+  catalog.allMissing().filter(({ canonical }) => canonical.startsWith(`${server}:`));
 
 function othersMissing(gw: Gateway, server: string) {
   const others = missingOf(gw, server).filter(({ kind }) => kind !== "tool");

@@ -40,7 +40,7 @@ export class Failures {
   down(runs: (key: string) => boolean): Down[] {
     const since = this.#now() - this.#options.window;
     const lately = this.#failing.values().filter(({ key, down }) => down.until > since && !runs(key));
-    return lately.map(({ down }) => ({ ...down }));
+    return lately.map(({ down }) => down);
   }
 
   clear(): void {
