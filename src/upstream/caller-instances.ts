@@ -108,7 +108,9 @@ export class CallerInstances {
     if (call.controller.signal.aborted) throw faults.cancelled();
     const spec = this.#specFor(call);
     const until = spec.owner === null ? null : call.who.revoked;
-    const slot = this.#open(spec, { until, ask: spec.asks ? call.input : null });
+    const ask = spec.asks ? call.input : null;
+    if (ask) this.#stopUnheard(spec);
+    const slot = this.#open(spec, { until, ask });
     if (spec.owner !== null) slot.users.add(call.session?.id ?? null);
     return slot;
   }
@@ -126,16 +128,10 @@ export class CallerInstances {
     return slot;
   }
 
-  /** The call is over that used the instance. */
-  release(slot: Slot): void {
-    this.pool.release(slot);
-    this.#stopUnheard(slot);
-  }
-
-  /** What the server asks first in a new session it asks at once: if nobody heard it, the next call starts another. */
-  #stopUnheard(slot: Slot): void {
-    const { isAnew, first, uses, spec } = slot;
-    if (isAnew && first === null && uses === 0 && !this.subscriptions.has(spec.key)) void this.pool.stop(slot);
+  /** What the server asks first it asks at once: if nobody heard it, a call that can be asked starts another. */
+  #stopUnheard({ key }: Spec): void {
+    const slot = this.pool.find(key);
+    if (slot?.isAnew && slot.first === null && slot.uses === 0) void this.pool.stop(slot);
   }
 
   async subscribe(call: IdentifiedCall, uri: string, updated: Updated): Promise<() => void> {
@@ -205,6 +201,8 @@ export class CallerInstances {
       asker: () => slot.first?.ask ?? this.#clientOf(spec)?.ask ?? null,
     };
     const start = (era: Era): Promise<Instance> => this.#starter.start(era, host);
+    slot.first = this.#firstOf(slot, byCall);
+    slot.isAnew = slot.first === null && hasRoots(spec);
     try {
       return await this.#settled(slot, byCall, () => start(this.#starter.eraFor(spec.era)));
     } catch (error) {
@@ -241,7 +239,6 @@ export class CallerInstances {
     if (!hasRoots(slot.spec) || slot.settling) return;
     slot.isAnew = true;
     slot.first ??= this.#firstOf(slot, null);
-    this.#stopUnheard(slot);
   }
 
   /** Resolves once the server has what it asks for first in its new session; null where nothing is waited for. */

@@ -32,7 +32,7 @@ export type Slot = {
   levelLate: boolean;
   /** What the server asks before the next call; null where nobody listens for that. */
   first: FirstQuestions | null;
-  /** The server has a new session in place of a lost one, and no call has waited yet for what it asks first. */
+  /** No call has waited yet for what the server asks first in its session, nor did the start. */
   isAnew: boolean;
   /** Resolves once it has; null where it is not waited for. */
   settling: Promise<void> | null;
