@@ -99,6 +99,15 @@ test.each(unheard)(
   },
 );
 
+test("a server that asks for nothing is not started anew for the first call after a subscription", async () => {
+  await using set = await listed([fake("a", ["--rich"])]);
+  let missed = 0;
+  await set.subscribe(callTo("x", {}, own), resourceRoute("a", "test://a"), () => void missed++);
+  const input = async (): Promise<ClientAnswer> => ({ kind: "result", text: '{"roots":[]}' });
+  const { subscribed } = jsonOf(await set.ask("a", "seen", {}, { ...own, input }));
+  expect([subscribed, missed, set.status()[0]?.instances]).toEqual([["+test://a"], 0, 1]);
+});
+
 const late: [what: string, mode: string][] = [
   ["answers no ping", "no-ping"],
   ["gets no answer from the client", "first-roots"],
