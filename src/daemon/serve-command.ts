@@ -8,7 +8,7 @@ import { setNonDumpable } from "../core/libc.ts";
 import type { Self } from "../core/self.ts";
 import { plain } from "../core/text.ts";
 import { within } from "../core/wait.ts";
-import { cancelledIn, idsIn, plainId } from "../mcp/message.ts";
+import { cancelledIn, idsIn, isListening, plainId } from "../mcp/message.ts";
 import { errorMessage } from "../mcp/reply.ts";
 import { maxQueued } from "../serve/queue-limits.ts";
 import { serveEmbedded } from "./embedded.ts";
@@ -95,8 +95,9 @@ function untilAsked(): AbortSignal {
 
 async function relay(tunnel: ClientTunnel, { output, asked }: Streams): Promise<number> {
   output.onFailure(exitWith);
-  // The ids that the daemon owes an answer, as they were written, by what they mean.
-  const waiting = new Map<string, string>();
+  // What the daemon owes an answer, with the ids as they were written, by what these mean.
+  const waiting = new Map<string, { readonly id: string; readonly standing: boolean }>();
+  const isDone = (): boolean => [...waiting.values()].every(({ standing }) => standing);
   const closed = Promise.withResolvers<string | null>();
   let ended = false;
   tunnel.onClose((why) => closed.resolve(why));
@@ -108,10 +109,11 @@ async function relay(tunnel: ClientTunnel, { output, asked }: Streams): Promise<
       void output.drained().then(() => tunnel.resume());
     }
     for (const id of idsIn(line, "responses")) waiting.delete(plainId(id));
-    if (ended && waiting.size === 0) tunnel.close();
+    if (ended && isDone()) tunnel.close();
   });
   const forward = (line: string) => {
-    for (const id of idsIn(line, "requests")) waiting.set(plainId(id), id);
+    const standing = isListening(line);
+    for (const id of idsIn(line, "requests")) waiting.set(plainId(id), { id, standing });
     // A request that was cancelled is never answered.
     waiting.delete(plainId(cancelledIn(line) ?? ""));
     tunnel.send(line);
@@ -135,13 +137,14 @@ async function relay(tunnel: ClientTunnel, { output, asked }: Streams): Promise<
   const input = readLines(maxLine, { onLine: forward, onOverflow: () => {}, taken }, asked).then((endless) => {
     if (endless !== null) return end(endless);
     ended = true;
-    if (waiting.size === 0) tunnel.close();
+    if (isDone()) tunnel.close();
     else giveUpLater();
   });
   const why = (await closed.promise) ?? (asked.aborted ? "The gateway is stopping." : null);
   // A client that closed its own end has given up what it still waits for.
   if (!ended || asked.aborted) {
-    for (const id of waiting.values()) output.write(`${errorMessage(id, rpcCodes.internalError, unanswered(why))}\n`);
+    for (const { id } of waiting.values())
+      output.write(`${errorMessage(id, rpcCodes.internalError, unanswered(why))}\n`);
   }
   if (!ended) {
     process.stderr.write(`mcpgw: the connection to the daemon ended${why === null ? "" : `: ${why}`}\n`);

@@ -146,10 +146,15 @@ export function paramText(inbound: Inbound, key: string): string | null {
   return at && Object.hasOwn(inbound.params, key) ? rawValue(inbound.text, at[0], key) : null;
 }
 
+const isOf = (text: string, method: string): boolean => stringValue(text, skipSpace(text, 0), "method") === method;
+
+/** Whether a text asks for what lasts for as long as its client wants. */
+export const isListening = (text: string): boolean => isOf(text, "subscriptions/listen");
+
 /** The id, as written, of the request that a `notifications/cancelled` cancels; null for any other text. */
 export function cancelledIn(text: string): string | null {
   const start = skipSpace(text, 0);
-  if (stringValue(text, start, "method") !== "notifications/cancelled") return null;
+  if (!isOf(text, "notifications/cancelled")) return null;
   const params = locate(text, start, "params");
   const id = params && rawValue(text, params[0], "requestId");
   return id !== null && isId(id) && isJson(id) ? id : null;

@@ -63,6 +63,8 @@ export class StreamLog {
   #kept: Kept[] = [];
   #size = 0;
   #last = 0;
+  /** What is lost up to this event has been counted. */
+  #counted = 0;
   #reader: Reader | null = null;
   #forgotten = false;
   /** Whether somebody read it to its end. */
@@ -105,7 +107,7 @@ export class StreamLog {
 
   /**
    * Sends the reader the kept events after number `after`, then all further events; closes the previous reader. Returns
-   * how many after that number are kept no more.
+   * how many after that number are kept no more, without those that it returned before.
    */
   readBy(reader: Reader, after = this.#last): number {
     const before = this.#reader;
@@ -116,7 +118,10 @@ export class StreamLog {
     const kept = this.#kept.filter(({ n }) => n > after);
     for (const { event } of kept) reader.write(event, true);
     if (this.endedAt !== null) this.#finish();
-    return Math.max(0, this.#last - after - kept.length);
+    const from = Math.max(after, this.#counted);
+    const lost = Math.max(0, this.#last - from - kept.filter(({ n }) => n > from).length);
+    if (lost > 0) this.#counted = this.#last;
+    return lost;
   }
 
   /** The reader has gone, unless it was replaced; its client may come back. `now`: until then the stream has ended. */

@@ -108,7 +108,9 @@ export class CallerInstances {
     if (call.controller.signal.aborted) throw faults.cancelled();
     const spec = this.#specFor(call);
     const until = spec.owner === null ? null : call.who.revoked;
-    const slot = this.#open(spec, { until, ask: spec.asks ? call.input : null });
+    const ask = spec.asks ? call.input : null;
+    if (ask) this.#stopUnheard(spec);
+    const slot = this.#open(spec, { until, ask });
     if (spec.owner !== null) slot.users.add(call.session?.id ?? null);
     return slot;
   }
@@ -126,16 +128,10 @@ export class CallerInstances {
     return slot;
   }
 
-  /** The call is over that used the instance. */
-  release(slot: Slot): void {
-    this.pool.release(slot);
-    this.#stopUnheard(slot);
-  }
-
-  /** What the server asks first in a new session it asks at once: if nobody heard it, the next call starts another. */
-  #stopUnheard(slot: Slot): void {
-    const { isAnew, first, uses, spec } = slot;
-    if (isAnew && first === null && uses === 0 && !this.subscriptions.has(spec.key)) void this.pool.stop(slot);
+  /** What the server asks first it asks at once: if nobody heard it, a call that can be asked starts another. */
+  #stopUnheard({ key }: Spec): void {
+    const slot = this.pool.find(key);
+    if (slot?.first?.unheard && slot.uses === 0) void this.pool.stop(slot);
   }
 
   async subscribe(call: IdentifiedCall, uri: string, updated: Updated): Promise<() => void> {
@@ -202,11 +198,12 @@ export class CallerInstances {
     };
     const host = {
       ...this.#starter.linkHost(events, spec.declares),
-      asker: () => slot.first?.ask ?? this.#clientOf(spec)?.ask ?? null,
+      asker: () => slot.first?.hear() ?? this.#clientOf(spec)?.ask ?? null,
     };
     const start = (era: Era): Promise<Instance> => this.#starter.start(era, host);
+    slot.first = this.#firstOf(slot, byCall);
     try {
-      return await this.#settled(slot, byCall, () => start(this.#starter.eraFor(spec.era)));
+      return await this.#settled(slot, () => start(this.#starter.eraFor(spec.era)));
     } catch (error) {
       // The server was replaced by one that speaks the newer era only.
       if (!this.#starter.doubtLegacy(error)) throw error;
@@ -215,15 +212,15 @@ export class CallerInstances {
   }
 
   /** An instance once its server has asked the client what it asks before the first call. */
-  async #settled(slot: Slot, byCall: AskClient | null, open: () => Promise<Instance>): Promise<Instance> {
-    const first = (slot.first ??= this.#firstOf(slot, byCall));
+  async #settled(slot: Slot, open: () => Promise<Instance>): Promise<Instance> {
+    const { first } = slot;
     try {
       const instance = await open();
       await first?.settled(instance);
       return instance;
     } finally {
       // From now on the call has a request of its own that questions can be about.
-      slot.first = null;
+      if (first?.hears) slot.first = null;
     }
   }
 
@@ -231,25 +228,21 @@ export class CallerInstances {
   #firstOf({ spec }: Slot, byCall: AskClient | null): FirstQuestions | null {
     if (!hasRoots(spec)) return null;
     const client = this.#clientOf(spec);
-    const ask = client?.isThere ? client.ask : byCall;
-    return ask && new FirstQuestions(ask);
+    return new FirstQuestions(client?.isThere ? client.ask : byCall);
   }
 
   /** The server asks again, in a session that took the place of a lost one; where nobody listens, by way of a call. */
   #asksAnew(slot: Slot): void {
     // While a call waits for what the server asks, that is heard whatever the session.
-    if (!hasRoots(slot.spec) || slot.settling) return;
-    slot.isAnew = true;
-    slot.first ??= this.#firstOf(slot, null);
-    this.#stopUnheard(slot);
+    if (!slot.settling && !slot.first?.hears) slot.first = this.#firstOf(slot, null);
   }
 
-  /** Resolves once the server has what it asks for first in its new session; null where nothing is waited for. */
+  /** Resolves once the server has what it asks for first in its session; null where nothing is waited for. */
   settling(slot: Slot, instance: Instance, { input }: Call): Promise<void> | null {
-    if (slot.isAnew) {
-      slot.isAnew = false;
-      slot.settling = this.#settled(slot, input, () => Promise.resolve(instance)).then(() => {
-        slot.settling = null;
+    if (slot.first && !slot.settling) {
+      if (!slot.first.hears) slot.first = this.#firstOf(slot, input);
+      slot.settling = this.#settled(slot, () => Promise.resolve(instance)).then(() => {
+        slot.first = slot.settling = null;
       });
     }
     return slot.settling;

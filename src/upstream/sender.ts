@@ -91,7 +91,7 @@ export class Sender {
           if (!other) await this.#pauseBefore(slot, call, deadline);
           continue;
         } finally {
-          this.#instances.release(slot);
+          pool.release(slot);
         }
         route = await this.#redefined(call, deadline);
       }

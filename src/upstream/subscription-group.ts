@@ -257,12 +257,12 @@ export class SubscriptionGroup {
       if (this.#wanted.get(uri) !== wish) continue;
       const refused = grant.uris.has(uri) ? null : await request(grant, "resources/subscribe", uri);
       const isLost = this.#grant !== grant;
-      // The server has refused it in the session, too, that took the place of a lost one.
+      // The server has answered so in the session, too, that took the place of a lost one.
       const isAnswer = !isLost || (this.#host === grant.host && !grant.instance.link.over);
-      if (refused && isAnswer) this.#refuse([[uri, wish]], refused);
+      if (isAnswer && refused) this.#refuse([[uri, wish]], refused);
+      else if (isAnswer) hold(grant, uri, wish);
       // The next attempt begins with a new grant.
       if (isLost) return;
-      if (!refused) hold(grant, uri, wish);
     }
   }
 

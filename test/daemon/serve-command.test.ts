@@ -58,3 +58,18 @@ test("alone: who listens when a signal ends it is told so", async () => {
   expect(pick(await client.answer("l"), "result.resultType")).toBe("complete");
   expect(await client.child.exited).toBe(0);
 });
+
+test.each(["its client has gone", "a signal ends it"])(
+  "beside a daemon: nobody waits for the end of a subscription when %s",
+  async (why) => {
+    await using daemon = await start({ ...config, servers: [] });
+    await using client = new StdioClient(daemon.place, { MCPGW_API_KEY: await daemon.place.key("agent") });
+    client.send(modern("subscriptions/listen", { notifications: { toolsListChanged: true } }, { id: "l" }).body);
+    await client.got((message) => pick(message, "method") === "notifications/subscriptions/acknowledged");
+    const begun = performance.now();
+    if (why === "a signal ends it") client.child.kill("SIGTERM");
+    else void client.end();
+    expect(await client.child.exited).toBe(0);
+    expect(performance.now() - begun).toBeLessThan(1_000);
+  },
+);

@@ -100,6 +100,16 @@ test("FIELD T43: 256 events and 1 MiB of a stream are kept, the newest; what the
   expect(backlog.size).toBe(0);
 });
 
+test("what a client has missed for good counts once, however often it comes back for it", () => {
+  const log = new Streams(new Backlog()).open();
+  note(log, 300);
+  const lost = () => log.readBy(reader(), 10);
+  expect([lost(), lost()]).toEqual([300 - 10 - 256, 0]);
+  note(log, 258);
+  // Of these again 256 are kept.
+  expect([lost(), lost()]).toEqual([2, 0]);
+});
+
 /** The ids of those streams of `logs` that are kept. */
 const keptOf = (streams: Streams, logs: readonly StreamLog[]): number[] =>
   logs.flatMap(({ id }) => (streams.find(`${id}-1`) ? [id] : []));

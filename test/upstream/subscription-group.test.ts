@@ -29,8 +29,9 @@ function serveForgetting(subscribe: (id: unknown, uri: unknown) => Response | Pr
   let forgotten = 0;
   const server = serveSessions((message, session) => {
     const { id, method, params } = message;
-    if (isCall(message) && Number(session?.slice(1)) <= forgotten) return unknownSession(id);
-    return method === "resources/subscribe" ? subscribe(id, params?.["uri"]) : null;
+    const subscribes = method === "resources/subscribe";
+    if ((subscribes || isCall(message)) && Number(session?.slice(1)) <= forgotten) return unknownSession(id);
+    return subscribes ? subscribe(id, params?.["uri"]) : null;
   });
   const uris = (): unknown[] => server.of("resources/subscribe").map(({ message }) => message.params?.["uri"]);
   return Object.assign(server, { uris, forget: () => (forgotten = server.opened()) });
@@ -93,6 +94,24 @@ test("FIELD T45: what a server refuses for good delays no other resource in the 
   }
   // The pauses before the first would add up to three seconds.
   expect(performance.now() - begun).toBeLessThan(1_500);
+});
+
+test("FIELD T45: whoever is granted a subscription in the session that replaces a lost one waits for no other attempt", async () => {
+  let refuses = false;
+  using server = serveForgetting((id, uri) =>
+    refuses && uri === "test://a" ? refusal(id, -32002, "no such resource") : reply(id, {}),
+  );
+  await using set = upstreams([http("a", server.url, { getStream: "off" })]);
+  await set.follow("a", "test://a", () => {});
+  refuses = true;
+  server.forget();
+  await set.ask("a", "t");
+  // Some time from now it is asked for that again.
+  await until(() => server.uris().length === 2, "the refusal");
+  server.forget();
+  const begun = performance.now();
+  await set.follow("a", "test://b", () => {});
+  expect(performance.now() - begun).toBeLessThan(500);
 });
 
 test("whoever joins a subscription that the server then refuses is refused too", async () => {

@@ -12,28 +12,43 @@ const graceMs = 100;
  * they are initialized; a call that is sent at once would run before they have them.
  */
 export class FirstQuestions {
-  readonly #ask: AskClient;
+  readonly #ask: AskClient | null;
   readonly #open = new Set<Promise<unknown>>();
   #asked = false;
+  /** Whether the server has asked, and no client listened. */
+  unheard = false;
 
-  constructor(ask: AskClient) {
+  /** `ask`: null where no client listens. */
+  constructor(ask: AskClient | null) {
     this.#ask = ask;
   }
 
-  readonly ask: AskClient = async (request, signal) => {
-    this.#asked = true;
-    const answer = this.#ask(request, signal);
-    this.#open.add(answer);
-    try {
-      return await answer;
-    } finally {
-      this.#open.delete(answer);
-    }
-  };
+  get hears(): boolean {
+    return this.#ask !== null;
+  }
+
+  /** The server asks: the way to the client; null where none listens. */
+  hear(): AskClient | null {
+    if (!this.#ask) this.unheard = true;
+    return this.#ask && this.#put(this.#ask);
+  }
+
+  #put(ask: AskClient): AskClient {
+    return async (request, signal) => {
+      this.#asked = true;
+      const answer = ask(request, signal);
+      this.#open.add(answer);
+      try {
+        return await answer;
+      } finally {
+        this.#open.delete(answer);
+      }
+    };
+  }
 
   /** Resolves once the server has asked and has the answers, or has had its time for that; never throws. */
   async settled({ link, peer }: Instance): Promise<void> {
-    if (peer.era !== "legacy") return;
+    if (!this.hears || peer.era !== "legacy") return;
     const timeout = Math.min(mostMs, link.host.timeout() / 2);
     const roundTrip = () => query(link, { method: "ping", peer, timeout });
     const over = AbortSignal.timeout(timeout);

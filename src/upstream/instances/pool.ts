@@ -30,10 +30,8 @@ export type Slot = {
   level: LogLevel | null;
   /** It once said nothing to that in time, so that no call waits for it any more. */
   levelLate: boolean;
-  /** What the server asks before the next call; null where nobody listens for that. */
+  /** What the server asks before the next call; null once that was waited for. */
   first: FirstQuestions | null;
-  /** The server has a new session in place of a lost one, and no call has waited yet for what it asks first. */
-  isAnew: boolean;
   /** Resolves once it has; null where it is not waited for. */
   settling: Promise<void> | null;
   /** The instance is being checked because a call on it timed out. */
@@ -151,7 +149,6 @@ export class Pool {
       owes: false,
       level: null,
       first: null,
-      isAnew: false,
       settling: null,
       levelLate: false,
       suspected: false,

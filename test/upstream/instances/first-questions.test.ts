@@ -80,6 +80,34 @@ test.each(transports.flatMap(([over, args]) => unheard.map(([client, more]) => [
   },
 );
 
+test.each(unheard)(
+  "so is the first call on an instance that was started for a subscription: client %s",
+  async (_client, more) => {
+    await using set = upstreams([fake("a", ["--mode", "first-roots", "--rich"])], {
+      askSession: rootsOf,
+      listens: false,
+    });
+    let missed = 0;
+    await set.subscribe(callTo("x", {}, more), resourceRoute("a", "test://a"), () => void missed++);
+    const input = async (): Promise<ClientAnswer> => ({ kind: "result", text: '{"roots":[{"uri":"file:///mine"}]}' });
+    const ask = async () => jsonOf(await set.ask("a", "seen", {}, { ...more, input }));
+    const { roots } = await ask();
+    expect(roots).toMatchObject({ result: { roots: [{ uri: "file:///mine" }] } });
+    await until(() => missed > 0, "the word that updates were missed");
+    // It stays the same from here on.
+    expect(await ask()).toMatchObject({ roots, subscribed: ["+test://a"] });
+  },
+);
+
+test("a server that asks for nothing is not started anew for the first call after a subscription", async () => {
+  await using set = await listed([fake("a", ["--rich"])]);
+  let missed = 0;
+  await set.subscribe(callTo("x", {}, own), resourceRoute("a", "test://a"), () => void missed++);
+  const input = async (): Promise<ClientAnswer> => ({ kind: "result", text: '{"roots":[]}' });
+  const { subscribed } = jsonOf(await set.ask("a", "seen", {}, { ...own, input }));
+  expect([subscribed, missed, set.status()[0]?.instances]).toEqual([["+test://a"], 0, 1]);
+});
+
 const late: [what: string, mode: string][] = [
   ["answers no ping", "no-ping"],
   ["gets no answer from the client", "first-roots"],
@@ -123,7 +151,9 @@ function serveRooted(status = 404) {
       sessions.set(session, { stream: null, roots: null });
       return opens(id, session);
     }
-    const session = sessions.get(request.headers.get("mcp-session-id") ?? "");
+    const name = request.headers.get("mcp-session-id") ?? "";
+    const session = sessions.get(name);
+    if (request.method === "DELETE") sessions.delete(name);
     if (!session || (losesAll && (method === "ping" || method === "tools/call")))
       return refusal(id ?? null, -32001, "Session not found", status);
     if (request.method === "GET")
@@ -200,6 +230,21 @@ test("R111 FIELD T45: an instance that is subscribed to is kept with its new ses
   // That of the gateway's own instance, and the caller's; twice each.
   expect([server.of("initialize").length, server.sessions.size]).toEqual([4, 2]);
   end();
+});
+
+test("R111 FIELD T45: nor does a call run without the roots in one that nobody heard open", async () => {
+  using server = serveRooted();
+  await using set = await listed([http("a", server.url, { protocol: "legacy" })]);
+  const input = async (): Promise<ClientAnswer> => ({ kind: "result", text: '{"roots":[{"uri":"file:///s1"}]}' });
+  const ask = async () => jsonOf(await set.ask("a", "t", {}, { ...own, input })).roots;
+  const roots = await ask();
+  expect(roots).toMatchObject({ roots: [{}] });
+  let missed = 0;
+  await set.subscribe(callTo("x", {}, own), resourceRoute("a", "file:///r"), () => void missed++);
+  server.forget(false);
+  await until(() => missed > 0, "the word that updates were missed");
+  expect(await ask()).toEqual(roots);
+  expect(await ask()).toEqual(roots);
 });
 
 test("R111 FIELD T45: nor without the roots after a call that may have run in the lost session, and so is not repeated", async () => {
