@@ -1,4 +1,3 @@
-import { Database } from "bun:sqlite";
 import { expect, setDefaultTimeout, test } from "bun:test";
 import { join } from "node:path";
 import { Keyring } from "../../src/authn/keyring.ts";
@@ -12,6 +11,7 @@ import { type KeyHandlerOptions, keyHandlers } from "../../src/daemon/handlers/k
 import { openFreeChain } from "../../src/store/open.ts";
 import { Place } from "../support/daemon.ts";
 import { reasonOf } from "../support/failure.ts";
+import { fullDisk } from "../support/full-disk.ts";
 import { keyRequest, memoryKeyStore } from "../support/key-store.ts";
 
 // Each command is a process; on a busy machine that takes its time.
@@ -172,11 +172,10 @@ test.each([
 test("R23 T04 without a daemon a revocation that cannot be stored is refused and recorded as little as done", async () => {
   using place = new Place({ servers: [] });
   const { id } = await place.newKey("agent");
-  using db = new Database(join(place.state, "mcpgw.db"));
-  db.run("CREATE TRIGGER full BEFORE UPDATE ON api_key BEGIN SELECT raise(ABORT, 'disk full'); END");
+  using full = fullDisk(join(place.state, "mcpgw.db"), "UPDATE ON api_key");
   const stderr: unknown = expect.stringContaining("the keys cannot be stored now, so nothing was changed");
   expect(await place.cli(["keys", "revoke", id])).toMatchObject({ code: 1, stdout: "", stderr });
-  db.run("DROP TRIGGER full");
+  full.free();
   expect((await place.records()).map(({ type }) => type)).not.toContain("key.revoked");
   expect(await place.json("keys", "list")).toMatchObject({ keys: [{ id, state: "active" }] });
 });
