@@ -288,14 +288,6 @@ test("arguments from a file that is not UTF-8 are refused instead of changed", a
   expect(refused.err).toContain(`mcpgw: ${file}: the arguments are not valid UTF-8`);
 });
 
-test("R24: a server that does not start again fails its restart", async () => {
-  for (const flags of [[], ["--json"]]) {
-    const ran = await program.run(["servers", "restart", "broken", ...flags]);
-    expect(ran).toMatchObject({ code: 1, out: expect.stringContaining("backoff") });
-    expect(ran.err).toStartWith("mcpgw: broken could not be started: exited with 1: cannot find module");
-  }
-});
-
 test("a server that has written nothing is told from one whose lines were shown", async () => {
   const said = "crm has written nothing to its standard error\n";
   expect(await program.run(["servers", "logs", "crm"])).toEqual({ code: 0, out: "", err: said });

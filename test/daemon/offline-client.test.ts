@@ -374,14 +374,6 @@ test("R26 usage counts whole hours, says which where the times are finer, and to
   expect(await place.cli(times("00:30", "01:30"))).toMatchObject({ code: 0, stderr: finer });
 });
 
-test("a log that was deleted from the state directory is missed, whatever is asked", async () => {
-  using place = new Place(config);
-  await place.newKey("agent");
-  for (const end of ["", "-wal", "-shm"]) rmSync(join(place.state, `audit/main.db${end}`), { force: true });
-  expect(await place.cli(["audit", "verify"])).toMatchObject({ code: 1 });
-  expect(await place.cli(["audit", "log"])).toMatchObject({ code: 2, stdout: "" });
-});
-
 test("without a daemon ./gateway.yaml is not read", async () => {
   using place = new Place({ ...config, audit: { path: "elsewhere.db" } });
   // In place.dir, where gateway.yaml lies; only --state is given.

@@ -73,28 +73,6 @@ test.concurrent("R114: a daemon that is told to stop while servers start never s
   expect(log).not.toContain('"msg":"ready"');
 });
 
-test.concurrent("T46: a server that ends while the daemon stops is not started again", async () => {
-  await using daemon = await start({
-    ...config,
-    servers: [...config.servers, fake("other", [], { isolation: "shared" })],
-  });
-  const { place } = daemon;
-  const key = await place.key("alice");
-  const file = join(place.dir, "go-on");
-  const slow = daemon.call("other__slow", { ms: 0, file }, key);
-  await until(() => place.calls("other").length === 1, "a call holds the daemon");
-  const exit = daemon.stop("SIGTERM");
-  await daemon.logged(({ msg }) => msg === "stopping");
-  const pids = () => [...new Set(place.heard("fake").map((message) => message.pid))];
-  const before = pids();
-  process.kill(Number(before.at(-1)), "SIGTERM");
-  await daemon.logged(({ msg }) => msg === "a server is not available");
-  writeFileSync(file, "");
-  expect(textOf((await slow).json)).toBe(JSON.stringify({ ms: 0, file }));
-  expect(await exit).toBe(0);
-  expect(pids()).toEqual(before);
-});
-
 test("a server on demand that was never listed is offered at once, without holding up the start; its stored list later", async () => {
   const { command, args, ...rest } = fake("fake", [], { start: "on-demand", protocol: "legacy" });
   const late = ["-c", 'while [ ! -e gate ]; do sleep 0.02; done; exec "$@"', "sh", command, ...args];
@@ -382,13 +360,4 @@ test("R16, R19, R128: children are supervised: one that is killed is replaced, a
     "it was restarted",
   );
   expect(JSON.stringify(await place.records())).toContain("server.crashed");
-});
-
-test("R29: the older spelling of a rate limit is in force", async () => {
-  await using daemon = await start({ ...config, rateLimit: { enabled: true, defaultPerMinute: 2 } });
-  const key = await daemon.place.key("alice");
-  const errors = [];
-  for (let i = 0; i < 3; i++)
-    errors.push(pick((await daemon.call("fake__echo", {}, key)).json, "result.isError") ?? false);
-  expect(errors).toEqual([false, false, true]);
 });

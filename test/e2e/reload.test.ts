@@ -119,11 +119,6 @@ test("what of a policy has no effect is warned of once, by reload and by status"
   await restore();
 });
 
-test.skipIf(process.getuid?.() !== 0)("a gateway that runs its programs as root says so (needs root)", async () => {
-  const { warnings } = (await daemon.place.json("status")) as { warnings: string[] };
-  expect(warnings.join("\n")).toContain("the gateway runs as root");
-});
-
 test("T40: by SIGHUP the same; the log, the audit log and status say why, and a good file then loads", async () => {
   const { place } = daemon;
   const already = daemon.log.length;

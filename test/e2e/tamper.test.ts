@@ -227,13 +227,6 @@ test("exit 2 where nothing can be checked, 1 where a chain is gone that was note
   writeFileSync(head, note);
   rmSync(join(place.state, "audit"), { recursive: true });
   expect(await code()).toEqual([1, expect.stringContaining("the chain ends at record 0")]);
-  rmSync(join(place.state, "signing.key"));
-  expect(await code()).toEqual([2, expect.stringContaining("signing.key")]);
-  using fresh = new Place(config);
-  expect(await fresh.cli(["audit", "verify"])).toMatchObject({
-    code: 2,
-    stderr: expect.stringContaining("nothing is"),
-  });
 });
 
 test("exit 2: what is no database, or no longer one, is unreadable", async () => {
