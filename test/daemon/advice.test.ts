@@ -6,12 +6,12 @@ import {
   existsSync,
   mkdirSync,
   readFileSync,
-  readdirSync,
   renameSync,
   rmSync,
   writeFileSync,
 } from "node:fs";
 import { basename, join } from "node:path";
+import { outsideOf } from "../support/audit.ts";
 import { Place } from "../support/daemon.ts";
 import { asNobody, mayBecomeNobody } from "../support/processes.ts";
 import { mayMount, mountTmpfs } from "../support/tmpfs.ts";
@@ -83,8 +83,7 @@ test("T08 a start from a copy that went on elsewhere names the checkpoints of th
 test("T08 where the head note is damaged, start, audit verify and keys list say what helps; with it away they go on", async () => {
   using place = new Place({ servers: [], policies: [] });
   await place.newKey("agent");
-  const [install = ""] = readdirSync(place.heads);
-  writeFileSync(join(place.heads, install, "main.head"), "");
+  writeFileSync(join(outsideOf(place), "main.head"), "");
   let said = "";
   for (const args of [
     ["audit", "verify"],
@@ -184,8 +183,7 @@ test.skipIf(process.getuid?.() !== 0)(
 test("R9 A14 a log whose signing key is lost is checked as audit verify says: an export, by what was kept elsewhere", async () => {
   using place = new Place({ servers: [], policies: [], audit: { checkpoints: [{ file: "kept.checkpoints" }] } });
   await place.newKey("agent");
-  const [install = ""] = readdirSync(place.heads);
-  const pub = join(place.heads, install, "signing.pub");
+  const pub = join(outsideOf(place), "signing.pub");
   rmSync(join(place.state, "signing.key"));
   const against = ["--pubkey", pub, "--checkpoint", join(place.dir, "kept.checkpoints")];
   const { code, stderr } = await place.cli(["audit", "verify", ...against]);

@@ -2,6 +2,7 @@ import { Database } from "bun:sqlite";
 import { expect, setDefaultTimeout, test } from "bun:test";
 import { cpSync, existsSync, mkdirSync, readdirSync, readFileSync, renameSync, rmSync } from "node:fs";
 import { join } from "node:path";
+import { outsideOf } from "../support/audit.ts";
 import { everything, fake, Place } from "../support/daemon.ts";
 import { tryLock } from "../../src/core/libc.ts";
 import { embeddedChains, openFreeChain, prepareStateDir } from "../../src/store/open.ts";
@@ -202,8 +203,7 @@ test("where audit.path cannot be read and is not known, nothing is verified, rea
   place.configure({ ...config, audit });
   await place.newKey("agent");
   place.configure({ ...unusable, audit });
-  const [install = ""] = readdirSync(place.heads);
-  rmSync(join(place.heads, install, "main.path"));
+  rmSync(join(outsideOf(place), "main.path"));
   // Half of what is on record would pass for all of it.
   openFreeChain({ state: place.state, main: null }, embeddedChains)?.[Symbol.dispose]();
   const create = "keys create A agent user";

@@ -1,6 +1,7 @@
 import { expect, setDefaultTimeout, test } from "bun:test";
-import { readdirSync, renameSync, rmSync } from "node:fs";
+import { renameSync, rmSync } from "node:fs";
 import { join } from "node:path";
+import { outsideOf } from "../support/audit.ts";
 import { Place } from "../support/daemon.ts";
 
 // Each command is a process; on a busy machine that takes its time.
@@ -9,8 +10,7 @@ setDefaultTimeout(30_000);
 test("a named pipe in the place of a file of the gateway's own keeps nothing waiting", async () => {
   using place = new Place({ servers: [], policies: [] });
   await (await place.start()).stop();
-  const [install = ""] = readdirSync(place.heads);
-  const outside = join(place.heads, install);
+  const outside = outsideOf(place);
   const daemon = ["daemon", "--listen", "127.0.0.1:0"];
   const verify = ["audit", "verify"];
   for (const [file, ...commands] of [
