@@ -1,7 +1,6 @@
 import { expect, test } from "bun:test";
 import { writeFileSync } from "node:fs";
 import { join } from "node:path";
-import type { Context } from "../../src/control/contract.ts";
 import type { Engine } from "../../src/daemon/engine.ts";
 import { serverHandlers } from "../../src/daemon/handlers/servers.ts";
 import { consumersOf, statusOf } from "../../src/daemon/handlers/status.ts";
@@ -9,13 +8,11 @@ import { notReady, readinessOf } from "../../src/daemon/readiness.ts";
 import { openUsageStore } from "../../src/store/sqlite/usage.ts";
 import { nothing } from "../../src/usage/counters.ts";
 import { note } from "../support/audit.ts";
+import { admin } from "../support/context.ts";
 import { fake, Place, self, strongKey } from "../support/daemon.ts";
 import { fullDisk } from "../support/full-disk.ts";
 import { bootIn } from "../support/in-process.ts";
 import { keyRequest } from "../support/key-store.ts";
-
-const peer = { uid: 0, gid: 0, pid: 1, groups: [], access: "admin" } as const;
-const admin: Context = { peer, key: null, signal: new AbortController().signal };
 
 test("R114 R115 /ready says what the gateway waits for, whether all are frozen, and that it is ready only between start and stop", async () => {
   using place = new Place(null);

@@ -181,7 +181,7 @@ test.skipIf(process.platform !== "linux")(
     place.prefix = ["sh", "-c", 'ulimit -n 512; exec "$@"', "sh"];
     await using daemon = await place.start();
     place.prefix = [];
-    const { warnings } = (await place.json("status")) as { warnings: string[] };
+    const warnings = await place.warnings();
     expect(warnings.join("\n")).toContain("may open 512 files");
     expect(await daemon.logged(({ msg }) => msg.includes("may open 512 files"))).toMatchObject({ level: "warn" });
   },

@@ -112,7 +112,7 @@ test("what of a policy has no effect is warned of once, by reload and by status"
   const lost = ["nowhere", "one"].map((server) => ({ server, tool: "ecko", action: "deny" }));
   daemon.place.configure({ ...config, rules: lost, auth: { keys: [ghost] } });
   const { stderr } = await reload();
-  const { warnings } = (await daemon.place.json("status")) as { warnings: string[] };
+  const warnings = await daemon.place.warnings();
   for (const said of [stderr, warnings.join("\n")]) {
     for (const name of ["ghost", "nowhere", "ecko"]) expect(said.split(name)).toHaveLength(2);
   }
@@ -130,7 +130,7 @@ test("T40: by SIGHUP the same; the log, the audit log and status say why, and a 
     level: "error",
     cause: expect.stringContaining(":1:10"),
   });
-  const warned = async () => ((await place.json("status")) as { warnings: string[] }).warnings.join("\n");
+  const warned = async () => (await place.warnings()).join("\n");
   expect(await warned()).toMatch(
     /^the configuration was not reloaded, the one before is in force: .*:1:10: .*; .*:2:8: /m,
   );

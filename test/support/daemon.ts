@@ -127,6 +127,11 @@ export class Place extends TempDir {
     return JSON.parse(ran.stdout);
   }
 
+  /** What status warns of. */
+  async warnings(): Promise<readonly string[]> {
+    return ((await this.json("status")) as { warnings: string[] }).warnings;
+  }
+
   /** Makes a key through the command line and returns it. */
   async key(consumer: string, ...roles: string[]): Promise<string> {
     return (await this.newKey(consumer, ...roles)).key;
