@@ -12,7 +12,7 @@ import {
 } from "node:fs";
 import { basename, join } from "node:path";
 import { outsideOf } from "../support/audit.ts";
-import { Place } from "../support/daemon.ts";
+import { daemonCommand, Place } from "../support/daemon.ts";
 import { asNobody, mayBecomeNobody } from "../support/processes.ts";
 import { mayMount, mountTmpfs } from "../support/tmpfs.ts";
 
@@ -43,7 +43,7 @@ test("T08 a start from an old copy names every file that knows more; with those 
   rmSync(place.state, { recursive: true });
   renameSync(copy, place.state);
 
-  const { code, stderr } = await place.cli(["daemon", "--listen", "127.0.0.1:0"]);
+  const { code, stderr } = await place.cli(daemonCommand);
   expect([code, stderr]).toEqual([1, expect.stringContaining("audit chain main was moved back")]);
   expect(moveAway(place, stderr)).toEqual(["elsewhere.checkpoints", "main.checkpoints", "main.head"]);
   await using _daemon = await place.start();
@@ -73,7 +73,7 @@ test("T08 a start from a copy that went on elsewhere names the checkpoints of th
     rmSync(part, { recursive: true });
     cpSync(join(other, basename(part)), part, { recursive: true });
   }
-  const { code, stderr } = await place.cli(["daemon", "--listen", "127.0.0.1:0"]);
+  const { code, stderr } = await place.cli(daemonCommand);
   expect([code, stderr]).toEqual([1, expect.stringContaining("notes another record")]);
   expect(moveAway(place, stderr)).toEqual(["elsewhere.checkpoints", "main.checkpoints", "main.head"]);
   await (await place.start())[Symbol.asyncDispose]();
@@ -85,11 +85,7 @@ test("T08 where the head note is damaged, start, audit verify and keys list say 
   await place.newKey("agent");
   writeFileSync(join(outsideOf(place), "main.head"), "");
   let said = "";
-  for (const args of [
-    ["audit", "verify"],
-    ["keys", "list"],
-    ["daemon", "--listen", "127.0.0.1:0"],
-  ]) {
+  for (const args of [["audit", "verify"], ["keys", "list"], daemonCommand]) {
     const { code, stderr } = await place.cli(args);
     expect([code === 0, stderr]).toEqual([false, expect.stringContaining("or move it away and keep it as evidence")]);
     said = stderr;
@@ -112,7 +108,7 @@ test.each([
     const path = join(place.state, "mcpgw.db");
     writeFileSync(path, readFileSync(path).fill(0xa5, from));
     let said = "";
-    for (const args of [["usage"], ["keys", "list"], ["keys", "freeze"], ["daemon", "--listen", "127.0.0.1:0"]]) {
+    for (const args of [["usage"], ["keys", "list"], ["keys", "freeze"], daemonCommand]) {
       const ran = await place.cli(args);
       expect([args, ran.code === 0]).toEqual([args, false]);
       expect(ran.stderr).toMatch(
@@ -200,7 +196,7 @@ test("R17 T62 a start whose directories cannot be made names who tried, which, a
   const within = (name: string): string => join(place.config, name);
   const start = async (...flags: string[]): Promise<string> => {
     place.flags = () => ["--config", place.config, ...flags];
-    return (await place.cli(["daemon", "--listen", "127.0.0.1:0"])).stderr;
+    return (await place.cli(daemonCommand)).stderr;
   };
   const who = `uid ${process.getuid?.()} cannot make or enter`;
   const state = await start("--state", within("state"));
@@ -216,7 +212,7 @@ test.skipIf(!mayMount())("a start whose directory has no room on its disk says s
   using disk = mountTmpfs("1m,nr_inodes=1");
   const state = join(disk?.dir ?? "", "state");
   place.flags = () => ["--config", place.config, "--state", state];
-  const { code, stderr } = await place.cli(["daemon", "--listen", "127.0.0.1:0"]);
+  const { code, stderr } = await place.cli(daemonCommand);
   const said = `${state} (ENOSPC); its disk is full: make room, or name another with --state`;
   expect([code, stderr]).toEqual([1, expect.stringContaining(said)]);
 });
@@ -237,9 +233,8 @@ test.skipIf(!mayBecomeNobody)(
       chmodSync(place.config, mode);
       return place.cli(args);
     };
-    const daemon = ["daemon", "--listen", "127.0.0.1:0"];
     const start = async (config: unknown, mode?: number): Promise<string> => {
-      const { code, stderr } = await run(daemon, config, mode);
+      const { code, stderr } = await run(daemonCommand, config, mode);
       expect(code).not.toBe(0);
       return stderr;
     };
@@ -247,7 +242,7 @@ test.skipIf(!mayBecomeNobody)(
     const headers = { token: `$\{file:${secret}}` };
     const servers = [{ id: "crm", url: "https://crm.example/mcp", headers }];
     expect(await start({ servers })).toContain(`cannot read ${secret}: ${unreadable}`);
-    for (const args of [daemon, ["config", "check"]]) {
+    for (const args of [daemonCommand, ["config", "check"]]) {
       const { code, stderr } = await run(args, { listen: { tls: { cert, key: "cert.pem" } } });
       expect(code).toBe(2);
       for (const option of ["cert", "key"])

@@ -3,7 +3,7 @@ import { expect, setDefaultTimeout, test } from "bun:test";
 import { cpSync, existsSync, mkdirSync, readdirSync, readFileSync, renameSync, rmSync } from "node:fs";
 import { join } from "node:path";
 import { outsideOf } from "../support/audit.ts";
-import { everything, fake, Place } from "../support/daemon.ts";
+import { daemonCommand, everything, fake, Place, servesParent } from "../support/daemon.ts";
 import { tryLock } from "../../src/core/libc.ts";
 import { embeddedChains, openFreeChain, prepareStateDir } from "../../src/store/open.ts";
 import { openUsageStore } from "../../src/store/sqlite/usage.ts";
@@ -97,7 +97,7 @@ test.concurrent("beside a healthy daemon on another socket a change of keys name
 });
 
 test("D15 a gateway without a daemon beside eight others says that no more can run", async () => {
-  using place = new Place({ ...config, auth: { stdio: { consumerId: "parent", roles: ["user"] } } });
+  using place = new Place({ ...config, auth: servesParent });
   prepareStateDir(place.state);
   const held = embeddedChains.map((chain) => tryLock(join(place.state, "audit", `${chain}.lock`)));
   try {
@@ -175,7 +175,7 @@ test("R25 without a daemon nothing needs the servers' secrets; what runs servers
     expect(await place.cli(args.split(" "))).toMatchObject({ code: 0, stderr: goingBy(place) });
   }
   expect(existsSync(join(place.dir, "elsewhere.db"))).toBe(true);
-  for (const args of [["daemon", "--listen", "127.0.0.1:0"], ["serve"]]) {
+  for (const args of [daemonCommand, ["serve"]]) {
     const ran = await place.cli(args);
     expect(ran).toMatchObject({ code: 2, stdout: "" });
     expect(ran.stderr).toContain("NOT_SET_HERE");

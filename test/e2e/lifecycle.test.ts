@@ -2,7 +2,7 @@ import { expect, setDefaultTimeout, test } from "bun:test";
 import { chmodSync, existsSync, mkdirSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { alive, caught, commandOf, pidsWith } from "../support/processes.ts";
-import { Daemon, everything, fake, Place, start } from "../support/daemon.ts";
+import { Daemon, daemonCommand, everything, fake, Place, start } from "../support/daemon.ts";
 import { linesOf } from "../support/seen.ts";
 import { until } from "../support/until.ts";
 import { modern, pick, request, textOf, v2025 } from "../support/wire.ts";
@@ -61,7 +61,7 @@ test.concurrent("R114: a daemon that is told to stop while servers start never s
     isolation: "shared",
   };
   using place = new Place({ servers: [slow] });
-  const child = place.spawn(["daemon", "--listen", "127.0.0.1:0"]);
+  const child = place.spawn(daemonCommand);
   await until(() => existsSync(join(place.state, "control.sock")), "it listens");
   expect(await place.json("status")).toMatchObject({ state: "starting", waitsFor: ["mute"] });
   const waited = await place.cli(["status", "--wait", "0"]);
@@ -146,7 +146,7 @@ test.skipIf(process.platform !== "linux" || !Bun.which("python3"))(
     };
     expect(await next()).toBe("up");
     const env = { NOTIFY_SOCKET: `@${address}`, WATCHDOG_USEC: "100000" };
-    const child = place.spawn(["daemon", "--listen", "127.0.0.1:0"], env);
+    const child = place.spawn(daemonCommand, env);
     await using daemon = new Daemon(place, child);
     const longer = "WATCHDOG=1 EXTEND_TIMEOUT_USEC=100000";
     expect([await next(), await next(), await next()]).toEqual([longer, longer, longer]);
@@ -163,7 +163,7 @@ test.skipIf(process.platform !== "linux")(
   "a SIGHUP that comes while it starts reloads once it stands (needs Linux)",
   async () => {
     using place = new Place(config);
-    const child = place.spawn(["daemon", "--listen", "127.0.0.1:0"]);
+    const child = place.spawn(daemonCommand);
     await using daemon = new Daemon(place, child);
     const [hangup, terminate] = [1n << 0n, 1n << 14n];
     await until(() => (caught(child.pid) & terminate) !== 0n, "it takes SIGTERM");
@@ -214,7 +214,7 @@ test("T46: a second SIGTERM ends it now; what it left running is gone, and its c
 test("T48: a second daemon on the same state names the first and ends; a lock that nobody holds is taken over", async () => {
   using place = new Place(config);
   await using first = await place.start();
-  const second = await place.cli(["daemon", "--listen", "127.0.0.1:0"]);
+  const second = await place.cli(daemonCommand);
   expect(second.code).toBe(1);
   expect(second.stderr).toContain(`pid ${first.pid}`);
   expect((await first.get("/live")).status).toBe(200);
@@ -267,7 +267,7 @@ test("R63, R118: every line of its log is JSON with time and level, or text when
       msg: expect.any(String),
     });
   using place = new Place({ ...config, log: { format: "text", level: "warn" }, policies: [] });
-  const child = place.spawn(["daemon", "--listen", "127.0.0.1:0"]);
+  const child = place.spawn(daemonCommand);
   await until(async () => (await place.cli(["status", "--wait", "10"])).code === 0, "it is ready", 15_000);
   child.kill("SIGTERM");
   expect(await child.exited).toBe(0);
@@ -282,7 +282,7 @@ test("R89, T48: a port or a control socket that is taken is an error that names 
   expect(ran.code).toBe(1);
   expect(ran.stderr).toContain(port);
   place.configure({ ...config, control: { socket: join(daemon.place.state, "control.sock") } });
-  const taken = await place.cli(["daemon", "--listen", "127.0.0.1:0"]);
+  const taken = await place.cli(daemonCommand);
   expect(taken).toMatchObject({ code: 1, stderr: expect.stringContaining("another daemon answers there") });
   expect(existsSync(join(place.state, "audit/main.db"))).toBe(false);
   expect(place.heard("fake")).toEqual([]);
@@ -296,7 +296,7 @@ test("T40: what is wrong at the start is exit 2 with its place, a file that is n
     stderr: expect.stringContaining("gateway.yaml:2:11: servers[0].id"),
   });
   place.configure({ ...config, listen: { tls: { cert: "no.pem", key: "no.key" } }, audit: { path: "ev/chain.db" } });
-  for (const args of [["daemon", "--listen", "127.0.0.1:0"], ["serve"], ["config", "check"]]) {
+  for (const args of [daemonCommand, ["serve"], ["config", "check"]]) {
     const ran = await place.cli(args);
     expect(ran).toMatchObject({ code: 2, stdout: "" });
     expect(ran.stderr).toMatch(/gateway.yaml:\d+:\d+: listen.tls.cert: there is no such file/);

@@ -3,7 +3,7 @@ import { renameSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { reply, serve } from "../support/mcp-server.ts";
 import { alive } from "../support/processes.ts";
-import { type Daemon, everything, fake, Place, start, strongKey } from "../support/daemon.ts";
+import { type Daemon, daemonCommand, everything, fake, Place, start, strongKey } from "../support/daemon.ts";
 import { until } from "../support/until.ts";
 import { eventsOf, pick, request, resultOf, v2025 } from "../support/wire.ts";
 
@@ -102,7 +102,7 @@ test("T40: a key that clashes with a stored one is refused by reload and start, 
   using other = new Place(config);
   const twin = (await other.newKey("bob")).id;
   other.configure({ ...config, auth: { keys: [{ id: twin, key: strongKey(), consumerId: "bob", roles: ["user"] }] } });
-  const started = await other.cli(["daemon", "--listen", "127.0.0.1:0"]);
+  const started = await other.cli(daemonCommand);
   expect(started.code).toBe(2);
   expect(started.stderr).toContain("auth.keys[0].id");
 });

@@ -3,7 +3,7 @@ import { afterAll, beforeAll, expect, setDefaultTimeout, test } from "bun:test";
 import { createHash } from "node:crypto";
 import { cpSync, mkdirSync, readFileSync, renameSync, rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
-import { everything, fake, Place } from "../support/daemon.ts";
+import { daemonCommand, everything, fake, Place } from "../support/daemon.ts";
 import { StdioClient } from "../support/stdio-client.ts";
 import { pick } from "../support/wire.ts";
 
@@ -263,7 +263,7 @@ test("T08, A10: an old backup put back is refused at the start: the head has mov
   const place = copyOf(backup);
   rmSync(place.heads, { recursive: true });
   cpSync(original.heads, place.heads, { recursive: true });
-  const ran = await place.cli(["daemon", "--listen", "127.0.0.1:0"]);
+  const ran = await place.cli(daemonCommand);
   expect(ran.code).not.toBe(0);
   expect(ran.stderr).toContain("moved back");
   expect((await verify(place)).code).toBe(1);
