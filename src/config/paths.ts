@@ -145,7 +145,7 @@ export function chosenPaths(host: Host, flags: Chosen, file: Chosen = {}): Chose
   };
 }
 
-/** The configuration file to use and what named it, or null and the places that were tried. */
+/** The configuration file to use and what named it, or null and why there is none. */
 export type FoundConfig = {
   readonly path: string | null;
   readonly why: string;
@@ -194,8 +194,8 @@ export function findConfig(host: Host, { flag, local }: FindConfig): FoundConfig
   const usual = defaultConfig(host);
   if (existsSync(usual)) return { path: usual, why: "the default place", byDefault: true, skipped };
   const places = ["--config", "MCPGW_CONFIG", ...(local ? ["./gateway.yaml"] : []), usual];
-  const why = `no configuration in ${places.join(", ")}; \`mcpgw init\` writes one`;
-  return { path: null, why, byDefault: false, skipped };
+  const nowhere = `no configuration in ${places.join(", ")}; \`mcpgw init\` writes one`;
+  return { path: null, why: skipped ?? nowhere, byDefault: false, skipped };
 }
 
 /** The place of the configuration if nothing names another. */

@@ -17,7 +17,7 @@ export type Installation = { readonly loaded: Loaded; readonly paths: Paths; rea
 export function openInstallation(command: "daemon" | "serve", flags: Flags, host: Host = thisHost()): Installation {
   const daemon = command === "daemon";
   const found = findConfig(host, { flag: flags.config, local: daemon });
-  if (found.path === null) throw new Refusal("invalid", found.skipped ?? found.why);
+  if (found.path === null) throw new Refusal("invalid", found.why);
   const loaded = loadAt(found.path, { ...flags, starts: daemon }, host);
   const { state, control } = loaded.config;
   return { loaded, paths: resolvePaths(host, { state, socket: control.socket }), why: found.why };

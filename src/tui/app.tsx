@@ -2,22 +2,20 @@ import { Box, Text, useApp, useWindowSize } from "ink";
 import { useEffect, useReducer, useSyncExternalStore } from "react";
 import { clock } from "../control/format.ts";
 import { plain } from "../core/text.ts";
-import { callColumns, consumerColumns, serverColumns } from "./columns.ts";
 import type { Feed, View } from "./feed.ts";
 import { RecordScreen, ServerScreen } from "./details.tsx";
 import { useKeys } from "./keys.ts";
-import { keyOf } from "./records.ts";
+import { screenNames, screens } from "./screens.ts";
 import { stoppable } from "./stop.ts";
-import { act, begin, callsOf, screens, type Screen, type State } from "./state.ts";
+import { act, begin, type State } from "./state.ts";
 import { Table } from "./table.tsx";
 
-const titles: Record<Screen, string> = { calls: "Calls", servers: "Servers", consumers: "Consumers" };
+const digits = screenNames.map((_name, index) => index + 1).join(" ");
 
 const keysOf = ({ screen, open, typing }: State): string => {
   if (typing) return "type to filter · Enter keep · Esc clear";
   if (open) return "↑↓ scroll · Esc back · q quit";
-  const own = { calls: "Enter record · p pause · / filter · ", servers: "Enter server · ", consumers: "" }[screen];
-  return `1 2 3 screens · ↑↓ select · ${own}q quit`;
+  return `${digits} screens · ↑↓ select · ${screens[screen].keys}q quit`;
 };
 
 /** How the screen stands to the gateway, and whether that takes calls: in words, as colours may be off. */
@@ -36,9 +34,9 @@ function Title({ state, view }: { readonly state: State; readonly view: View }) 
   return (
     <Box height={1} flexShrink={0} justifyContent="space-between">
       <Text wrap="truncate">
-        {screens.map((name, index) => (
+        {screenNames.map((name, index) => (
           <Text key={name} bold={name === state.screen} dimColor={name !== state.screen}>
-            {index + 1} {titles[name]}
+            {index + 1} {screens[name].title}
             {"  "}
           </Text>
         ))}
@@ -108,19 +106,16 @@ function Body({ state, view, feed, width, height }: BodyProps) {
     const server = view.servers.find(({ id }) => id === open.id) ?? null;
     return <ServerScreen id={open.id} server={server} width={width} height={height} />;
   }
-  const frame = { width, height, selected: state.selected, empty: whyEmpty(state, view) };
-  if (state.screen === "servers")
-    return <Table {...frame} columns={serverColumns} rows={view.servers} keyOf={({ id }) => id} />;
-  if (state.screen === "consumers")
-    return <Table {...frame} columns={consumerColumns} rows={view.consumers} keyOf={({ consumer }) => consumer} />;
-  return <Table {...frame} columns={callColumns} rows={callsOf(state, view)} keyOf={keyOf} />;
+  const { columns, rows, keyOf } = screens[state.screen];
+  const table = { columns, rows: rows(state, view), keyOf, selected: state.selected, empty: whyEmpty(state, view) };
+  return <Table {...table} width={width} height={height} />;
 }
 
 /** Why a table is empty: the gateway says that there are none, or has not been heard. */
 function whyEmpty({ screen }: State, { link, gateway, records }: View): string {
   if (screen === "calls" && records.length > 0) return "nothing matches the filter";
   if (link !== "live" || gateway === null) return "not connected";
-  return screen === "calls" ? "no calls yet" : `no ${screen}`;
+  return screens[screen].empty;
 }
 
 /** The whole console. */

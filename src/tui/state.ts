@@ -1,28 +1,15 @@
-import type { AuditEntry, ConsumerView } from "../control/schemas.ts";
-import type { ServerStatus } from "../core/upstream.ts";
-import { keyOf, matching } from "./records.ts";
-
-export const screens = ["calls", "servers", "consumers"] as const;
-export type Screen = (typeof screens)[number];
+import { type Opened, screenNames, type ScreenName, screens, type Shown, type Sieve } from "./screens.ts";
 
 /** The choices of the person at the keyboard. */
-export type State = {
-  readonly screen: Screen;
+export type State = Sieve & {
+  readonly screen: ScreenName;
   /** The key of the selected row, which may be gone by now; null: the first row, whichever it is. */
   readonly selected: string | null;
-  readonly filter: string;
   /** Whether typed keys go into the filter. */
   readonly typing: boolean;
-  /** The records at the moment of the pause; null while they flow. */
-  readonly paused: readonly AuditEntry[] | null;
-  /** The item that is shown in full. */
   readonly open: Opened | null;
   readonly quit: boolean;
 };
-
-type Opened =
-  | { readonly kind: "record"; readonly entry: AuditEntry }
-  | { readonly kind: "server"; readonly id: string };
 
 export const begin: State = {
   screen: "calls",
@@ -34,25 +21,8 @@ export const begin: State = {
   quit: false,
 };
 
-/** A key, and what there was to show when it was pressed. */
-export type Press = {
-  readonly key: string;
-  /** The records without filter and pause. */
-  readonly records: readonly AuditEntry[];
-  readonly servers: readonly Pick<ServerStatus, "id">[];
-  readonly consumers: readonly Pick<ConsumerView, "consumer">[];
-};
-
-/** The records that pause and filter leave. */
-export const callsOf = ({ paused, filter }: State, { records }: Pick<Press, "records">): readonly AuditEntry[] =>
-  matching(paused ?? records, filter);
-
-/** The keys of the rows of each screen. */
-const rowsOf: Record<Screen, (state: State, press: Press) => readonly string[]> = {
-  calls: (state, press) => callsOf(state, press).map(keyOf),
-  servers: (_state, { servers }) => servers.map(({ id }) => id),
-  consumers: (_state, { consumers }) => consumers.map(({ consumer }) => consumer),
-};
+/** A key, and what there was to show when it was pressed, without filter and pause. */
+export type Press = Shown & { readonly key: string };
 
 /** Where the selected row is among these keys; -1 if it is gone. */
 export const indexIn = (rows: readonly string[], selected: string | null): number =>
@@ -64,17 +34,18 @@ const moveBy =
   (step: number): Act =>
   (state, press) => {
     if (state.open) return state;
-    const rows = rowsOf[state.screen](state, press);
+    const { rows: rowsOf, keyOf } = screens[state.screen];
+    const rows = rowsOf(state, press).map(keyOf);
     const to = Math.min(indexIn(rows, state.selected) + step, rows.length - 1);
     return { ...state, selected: to > 0 ? (rows[to] ?? null) : null };
   };
 
 const goTo =
-  (screen: Screen): Act =>
+  (screen: ScreenName): Act =>
   (state) => ({ ...state, screen, selected: null, open: null });
 
 const nextScreen: Act = (state, press) => {
-  const next = screens[(screens.indexOf(state.screen) + 1) % screens.length] ?? "calls";
+  const next = screenNames[(screenNames.indexOf(state.screen) + 1) % screenNames.length] ?? "calls";
   return goTo(next)(state, press);
 };
 
@@ -85,13 +56,10 @@ const onCalls =
 
 const open: Act = (state, press) => {
   if (state.open) return state;
-  const { screen, selected } = state;
-  const at = indexIn(rowsOf[screen](state, press), selected);
-  const entry = callsOf(state, press)[at];
-  const server = press.servers[at];
-  if (screen === "calls" && entry) return { ...state, open: { kind: "record", entry } };
-  if (screen === "servers" && server) return { ...state, open: { kind: "server", id: server.id } };
-  return state;
+  const { rows: rowsOf, keyOf, open: openedOf } = screens[state.screen];
+  const rows = rowsOf(state, press);
+  const row = rows[indexIn(rows.map(keyOf), state.selected)];
+  return row === undefined ? state : { ...state, open: openedOf(row) };
 };
 
 /** How far each key moves through rows and lines. */
@@ -105,9 +73,7 @@ export const steps: ReadonlyMap<string, number> = new Map([
 ]);
 
 const keys: Readonly<Record<string, Act>> = {
-  "1": goTo("calls"),
-  "2": goTo("servers"),
-  "3": goTo("consumers"),
+  ...Object.fromEntries(screenNames.map((name, index) => [String(index + 1), goTo(name)])),
   "<tab>": nextScreen,
   ...Object.fromEntries(Array.from(steps, ([key, step]) => [key, moveBy(step)])),
   "<escape>": (state) => (state.open ? { ...state, open: null } : { ...state, filter: "" }),

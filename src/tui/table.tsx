@@ -1,21 +1,7 @@
 import { Box, Text } from "ink";
 import { line } from "../control/format.ts";
-import type { Tone } from "../control/present.ts";
+import type { Column } from "./screens.ts";
 import { indexIn } from "./state.ts";
-
-/**
- * A column of fixed `width`, or one that shares the remaining width (`grow`); shown on terminals with at least `from`
- * columns.
- */
-export type Column<T> = {
-  readonly title: string;
-  readonly width?: number;
-  readonly grow?: number;
-  readonly from?: number;
-  readonly right?: true;
-  readonly text: (row: T) => string;
-  readonly tone?: (row: T) => Tone | "accent";
-};
 
 const colors = { good: "green", doubtful: "yellow", bad: "red", quiet: "gray", accent: "cyan" } as const;
 

@@ -1,8 +1,5 @@
 import { afterAll, beforeAll, expect, test } from "bun:test";
 import type { OpenOptions } from "../../src/cli/cli.ts";
-import { group } from "../../src/cli/command.ts";
-import { keys } from "../../src/cli/commands/keys.ts";
-import { readLine } from "../../src/cli/line.ts";
 import { run } from "../support/command-line.ts";
 import { reasonOf } from "../support/failure.ts";
 import { sample } from "../support/sample.ts";
@@ -42,14 +39,6 @@ test("R25: audit log says if older records match too, and nothing of the kind if
 test("R26 usage by day says that its days are those of UTC", async () => {
   const { out } = await program.run(["usage", "--by", "day"], { env: { TZ: "Pacific/Kiritimati" } });
   expect(out).toMatch(/^DAY \(UTC\) .*\n2026-03-01 /);
-});
-
-test("global flags are taken before the command and behind it", async () => {
-  const { globals } = await readLine(
-    group("", { keys }),
-    "--config c keys --state s list --socket=k --no-color".split(" "),
-  );
-  expect(globals).toEqual({ config: "c", state: "s", socket: "k", json: false, color: false });
 });
 
 test("of an unknown flag its value, which may be a secret, is not told again", async () => {

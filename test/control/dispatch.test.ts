@@ -6,14 +6,9 @@ import { localClient } from "../../src/control/local.ts";
 import { mcpTools } from "../../src/control/mcp-tools.ts";
 import type { Access } from "../../src/control/peer.ts";
 import { Refusal } from "../../src/control/refusal.ts";
+import { admin, contextOf } from "../support/context.ts";
 import { sampleHandlers } from "../support/control-answers.ts";
 import { rejectionOf } from "../support/failure.ts";
-
-const context = (access: Access): Context => ({
-  peer: { uid: 1000, gid: 1000, pid: 1, groups: [], access },
-  key: null,
-  signal: new AbortController().signal,
-});
 
 /** An input that each operation accepts. */
 const inputs: Partial<Record<Name, unknown>> = {
@@ -30,7 +25,7 @@ const inputs: Partial<Record<Name, unknown>> = {
 };
 
 async function outcome(access: Access, name: Name, input: unknown, handlers = sampleHandlers()): Promise<string> {
-  const client = localClient(handlers, context(access), () => {});
+  const client = localClient(handlers, contextOf(access), () => {});
   try {
     // Every row is tried with one input; their pairing is what the table's types check elsewhere.
     if ("stream" in operations[name]) for await (const _ of client.stream(name as "tail", input as never)) break;
@@ -59,7 +54,7 @@ test.each([
 });
 
 test("who has no right but to attach is told which options name the groups that have more", async () => {
-  const client = localClient(sampleHandlers(), context("attach"), () => {});
+  const client = localClient(sampleHandlers(), contextOf("attach"), () => {});
   expect((await rejectionOf(client.call("status", {}))).message).toContain("control.adminGroup and control.readGroup");
 });
 
@@ -89,7 +84,7 @@ test.each(["audit.show", "audit.export"] as const)("%s without payloads is no ac
 });
 
 test.each(names)("%s answers what the table promises, and refuses an unknown member", async (name) => {
-  const client = localClient(sampleHandlers(), context("admin"), () => {});
+  const client = localClient(sampleHandlers(), admin, () => {});
   const input = (inputs[name] ?? {}) as never; // as above
   const values: unknown[] = [];
   if ("stream" in operations[name]) for await (const value of client.stream(name as "tail", input)) values.push(value);
@@ -135,7 +130,7 @@ test("an address alone is a network", () => {
 });
 
 test.each(["constructor", "keys.lst"])("there is no operation %s", async (name) => {
-  const client = localClient(sampleHandlers(), context("admin"), () => {});
+  const client = localClient(sampleHandlers(), admin, () => {});
   const refused = client.call(name as "status", {}).catch((error: Refusal) => error.code);
   expect(await refused).toBe("unknown-operation");
 });

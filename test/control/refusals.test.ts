@@ -8,7 +8,7 @@ import { serverPerTest } from "../support/control-server.ts";
 import { reasonOf } from "../support/failure.ts";
 import { until } from "../support/until.ts";
 
-const { at, socket, start } = serverPerTest();
+const { at, socket, start, raw } = serverPerTest();
 
 test("D15: a client that is turned away is told why, with a key or without", async () => {
   await start({}, { maxConnections: 1 });
@@ -21,21 +21,13 @@ test("D15: a client that is turned away is told why, with a key or without", asy
 
 test("T21, T50: a line that nests without end is refused before it is parsed, which would hold up all callers", async () => {
   await start({});
-  let text = "";
-  const peer = await Bun.connect({
-    unix: socket(),
-    socket: { data: (_socket, chunk) => void (text += String(chunk)) },
-  });
+  const peer = await raw();
   const nested = (levels: number): string => `${"[".repeat(levels)}${"]".repeat(levels)}`;
   // The message and its parameters are two levels more.
   for (const levels of [254, 255])
-    peer.write(`{"jsonrpc":"2.0","id":${levels},"method":"unheard-of","params":{"deep":${nested(levels)}}}\n`);
-  await until(() => text.split("\n").length > 2, "two answers");
-  const answers = text
-    .trim()
-    .split("\n")
-    .map((line) => JSON.parse(line));
-  expect(answers.toSorted((a, b) => b.id - a.id)).toMatchObject([
+    peer.send(`{"jsonrpc":"2.0","id":${levels},"method":"unheard-of","params":{"deep":${nested(levels)}}}\n`);
+  const answers = await peer.answers(2);
+  expect(answers.toSorted((a, b) => Number(b.id) - Number(a.id))).toMatchObject([
     { id: 254, error: { message: 'unknown operation "unheard-of"' } },
     { id: null, error: { code: -32600, message: "The message is nested deeper than 256 levels; flatten it." } },
   ]);
@@ -45,16 +37,10 @@ test("T50: an id is of one request at a time, and a tunnel takes a connection of
   let attached = 0;
   const attach = (): void => void attached++;
   await start({ "keys.revoke": () => new Promise(() => {}), attach });
-  let text = "";
-  const peer = await Bun.connect({
-    unix: socket(),
-    socket: { data: (_socket, chunk) => void (text += String(chunk)) },
-  });
+  const peer = await raw();
   const request = '{"jsonrpc":"2.0","id":7,"method":"keys.revoke","params":{"id":"k"}}\n';
-  peer.write(`${request}${request}{"jsonrpc":"2.0","id":8,"method":"attach"}\n`);
-  await until(() => text.split("\n").length > 2, "two answers");
-  const lines = text.trim().split("\n");
-  expect(lines.map((line) => JSON.parse(line))).toMatchObject([
+  peer.send(`${request}${request}{"jsonrpc":"2.0","id":8,"method":"attach"}\n`);
+  expect(await peer.answers(2)).toMatchObject([
     { id: 7, error: { message: "this id is in use" } },
     { id: 8, error: { message: "attach takes a connection of its own" } },
   ]);
@@ -64,16 +50,11 @@ test("T50: an id is of one request at a time, and a tunnel takes a connection of
 test("T50: nothing else is asked on a connection that is becoming a tunnel: its answers would count for nobody", async () => {
   let asked = 0;
   await start({ "servers.logs": () => ((asked += 1), { lines: [] }), attach: () => {} });
-  let text = "";
-  const peer = await Bun.connect({
-    unix: socket(),
-    socket: { data: (_socket, chunk) => void (text += String(chunk)) },
-  });
+  const peer = await raw();
   const attach = '{"jsonrpc":"2.0","id":1,"method":"attach"}\n';
-  peer.write(`${attach}{"jsonrpc":"2.0","id":2,"method":"servers.logs","params":{"id":"a"}}\n`);
-  await until(() => text.split("\n").length > 2, "two answers");
-  const answers = text.trim().split("\n");
-  expect(answers.map((line) => JSON.parse(line)).toSorted((a, b) => a.id - b.id)).toMatchObject([
+  peer.send(`${attach}{"jsonrpc":"2.0","id":2,"method":"servers.logs","params":{"id":"a"}}\n`);
+  const answers = await peer.answers(2);
+  expect(answers.toSorted((a, b) => Number(a.id) - Number(b.id))).toMatchObject([
     { id: 1, result: {} },
     { id: 2, error: { message: "attach takes a connection of its own" } },
   ]);
@@ -85,22 +66,17 @@ test("T50: a tunnel takes a connection whose answers are read: what waits there 
   let attached = 0;
   const attach = (): void => void attached++;
   await start({ "servers.logs": () => ((asked += 1), { lines: ["x".repeat(3 << 20)] }), attach });
-  let text = "";
-  const peer = await Bun.connect({
-    unix: socket(),
-    socket: { data: (_socket, chunk) => void (text += String(chunk)) },
-  });
+  const peer = await raw();
   peer.pause();
   const request = (id: number): string => `{"jsonrpc":"2.0","id":${id},"method":"servers.logs","params":{"id":"a"}}\n`;
-  peer.write(request(1));
+  peer.send(request(1));
   await until(() => asked === 1, "the request");
   // Its answer is on its way then.
   await setImmediate();
-  peer.write(`{"jsonrpc":"2.0","id":2,"method":"attach"}\n${request(3)}`);
+  peer.send(`{"jsonrpc":"2.0","id":2,"method":"attach"}\n${request(3)}`);
   await until(() => asked === 2 || attached === 1, "what follows");
   peer.resume();
-  await until(() => text.split("\n").length > 2, "two answers");
-  expect(text.split("\n")[1]).toContain("attach takes a connection of its own");
+  expect((await peer.answers(2))[1]?.error?.message).toBe("attach takes a connection of its own");
   expect(attached).toBe(0);
 });
 

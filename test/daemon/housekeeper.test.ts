@@ -16,6 +16,7 @@ import { openReader } from "../../src/store/sqlite/reader.ts";
 import { openUsageStore } from "../../src/store/sqlite/usage.ts";
 import { callOf, failed, openBroker, outsideOf, runCall, tempState, type TempState } from "../support/audit.ts";
 import { reasonOf } from "../support/failure.ts";
+import { fullDisk } from "../support/full-disk.ts";
 import { once } from "../support/in-process.ts";
 import { noStrace, strace } from "../support/processes.ts";
 import { until } from "../support/until.ts";
@@ -206,13 +207,8 @@ test("R13 T04 housekeeper: where nothing can be stored it finds and counts all t
   await runCall(opened.broker);
   await until(() => opened.broker.durable() === 2, "the first call");
   expect(totals(await keeper.ask("usage", {}))).toEqual([1, 0, 0]);
-  for (const [file, table] of [
-    ["mcpgw.db", "usage_mark"],
-    ["index.db", "mark"],
-  ] as const) {
-    using db = new Database(join(at.state, file));
-    db.run(`CREATE TRIGGER full BEFORE INSERT ON ${table} BEGIN SELECT raise(ABORT, 'disk full'); END`);
-  }
+  using _usage = fullDisk(join(at.state, "mcpgw.db"), "INSERT ON usage_mark");
+  using _index = fullDisk(join(at.state, "index.db"), "INSERT ON mark");
   await runCall(opened.broker, { consumer: "b" });
   await until(() => opened.broker.durable() === 4, "the second call");
   keeper.wake(4);
@@ -230,10 +226,8 @@ test("R13 housekeeper: that it fails again, as it did before, is told again, but
   await using opened = await openBroker(at);
   const { lines, log } = writtenLog();
   await using keeper = start(at, opened.broker, { log });
-  using db = new Database(join(at.state, "mcpgw.db"));
-  const mark = "CREATE TRIGGER full BEFORE INSERT ON usage_mark BEGIN SELECT raise(ABORT, 'disk full'); END";
-  for (const sql of ["", mark, "DROP TRIGGER full", mark]) {
-    if (sql) db.run(sql);
+  for (const isFull of [false, true, false, true]) {
+    using _full = isFull ? fullDisk(join(at.state, "mcpgw.db"), "INSERT ON usage_mark") : null;
     const before = opened.broker.durable();
     await runCall(opened.broker);
     await until(() => opened.broker.durable() === before + 2, "the call");
@@ -243,7 +237,6 @@ test("R13 housekeeper: that it fails again, as it did before, is told again, but
   expect(lines).toEqual([expect.stringContaining("disk full")]);
   log.flush();
   expect(lines.slice(1)).toEqual([expect.stringContaining('"count":1')]);
-  db.run("DROP TRIGGER full");
 });
 
 test("R13 housekeeper: a chain that cannot be read is named once, and keeps no other from being counted", async () => {

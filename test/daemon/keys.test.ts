@@ -1,8 +1,6 @@
-import { Database } from "bun:sqlite";
 import { expect, setDefaultTimeout, test } from "bun:test";
 import { join } from "node:path";
 import { Keyring } from "../../src/authn/keyring.ts";
-import type { Context } from "../../src/control/contract.ts";
 import { Refusal } from "../../src/control/refusal.ts";
 import { systemClock } from "../../src/core/clock.ts";
 import type { AuditEvent } from "../../src/core/event.ts";
@@ -10,15 +8,14 @@ import { StoreFailed } from "../../src/core/store.ts";
 import { actOf } from "../../src/daemon/handlers/act.ts";
 import { type KeyHandlerOptions, keyHandlers } from "../../src/daemon/handlers/keys.ts";
 import { openFreeChain } from "../../src/store/open.ts";
+import { admin } from "../support/context.ts";
 import { Place } from "../support/daemon.ts";
 import { reasonOf } from "../support/failure.ts";
+import { fullDisk } from "../support/full-disk.ts";
 import { keyRequest, memoryKeyStore } from "../support/key-store.ts";
 
 // Each command is a process; on a busy machine that takes its time.
 setDefaultTimeout(30_000);
-
-const peer = { uid: 0, gid: 0, pid: 1, groups: [], access: "admin" } as const;
-const ctx: Context = { peer, key: null, signal: new AbortController().signal };
 
 /** What is done with the keys of this keyring; `recording` is how acts are recorded, which else succeeds. */
 const handlersOf = (keyring: Keyring, recording: Partial<KeyHandlerOptions["audit"]> = {}) =>
@@ -38,12 +35,12 @@ test("R23: a rotation that cannot be recorded leaves the old key as it was, and 
     if (full) throw new Error("disk full");
   };
   const rotate = handlersOf(keyring, { recordEvent })["keys.rotate"];
-  const failed = await Promise.resolve(rotate({ id }, ctx)).catch((error: Error) => error.message);
+  const failed = await Promise.resolve(rotate({ id }, admin)).catch((error: Error) => error.message);
   expect(failed).toBe("disk full");
   expect(states()[id]).toBe("active");
   expect(Object.values(states()).filter((state) => state === "active")).toHaveLength(1);
   full = false;
-  const made = await rotate({ id }, ctx);
+  const made = await rotate({ id }, admin);
   expect(states()).toMatchObject({ [id]: "revoked", [made.id]: "active" });
 });
 
@@ -55,10 +52,10 @@ test("keys are made, rotated and listed while the store cannot tell of their use
   using keyring = new Keyring({ store, clock: systemClock });
   const recorded: string[] = [];
   const handlers = handlersOf(keyring, { recordEvent: async ({ type }) => void recorded.push(type) });
-  const { id } = await handlers["keys.create"]({ ...keyRequest(), roles: ["user"], cidrs: [] }, ctx);
-  const next = await handlers["keys.rotate"]({ id }, ctx);
+  const { id } = await handlers["keys.create"]({ ...keyRequest(), roles: ["user"], cidrs: [] }, admin);
+  const next = await handlers["keys.rotate"]({ id }, admin);
   expect(recorded).toEqual(["key.created", "key.rotated"]);
-  const { keys } = await handlers["keys.list"]({}, ctx);
+  const { keys } = await handlers["keys.list"]({}, admin);
   expect(keys).toMatchObject([
     { id, state: "revoked", lastUsedAt: null },
     { id: next.id, state: "active", lastUsedAt: null },
@@ -75,7 +72,7 @@ test("R23 T04 what gives rights and cannot be stored is refused with the reason,
   Object.assign(store, { addKey: full, setFrozen: full });
   const handlers = handlersOf(keyring);
   const create = { ...keyRequest(), roles: ["user"], cidrs: [] };
-  for (const act of [() => handlers["keys.create"](create, ctx), () => handlers["keys.unfreeze"]({}, ctx)]) {
+  for (const act of [() => handlers["keys.create"](create, admin), () => handlers["keys.unfreeze"]({}, admin)]) {
     const refusal = await reasonOf((async () => act())());
     expect(refusal).toBeInstanceOf(Refusal);
     expect(refusal).toMatchObject({ code: "unavailable", message: "mcpgw.db: disk full" });
@@ -93,7 +90,7 @@ test.each([
     { groups: `${Array.from({ length: 68 }, (_, index) => 100_000 + index).join()},… of 100` },
   ],
 ])("D9: an act is recorded with the process that asked for it; of groups %p", (groups, recorded) => {
-  const asked: Context = { ...ctx, peer: { uid: 7, gid: 8, pid: 9, groups, access: "admin" } };
+  const asked = { ...admin, peer: { uid: 7, gid: 8, pid: 9, groups, access: "admin" } } as const;
   const facts = { key: "k", uid: 7, gid: 8, pid: 9, ...recorded };
   expect<unknown>(actOf(asked, "key.revoked", { key: "k" })).toEqual({ type: "key.revoked", actor: "local:7", facts });
 });
@@ -104,9 +101,9 @@ test.each([true, false])(
     using keyring = new Keyring({ store: memoryKeyStore(), clock: systemClock });
     const { id } = keyring.create(keyRequest({ name: "A", roles: ["user"] }));
     const handlers = handlersOf(keyring, { recordDone: async () => recorded });
-    expect(await handlers["keys.revoke"]({ id }, ctx)).toEqual({ id, recorded });
+    expect(await handlers["keys.revoke"]({ id }, admin)).toEqual({ id, recorded });
     expect(keyring.list().map(({ state }) => state)).toEqual(["revoked"]);
-    expect(await handlers["keys.freeze"]({}, ctx)).toEqual({ frozen: true, recorded });
+    expect(await handlers["keys.freeze"]({}, admin)).toEqual({ frozen: true, recorded });
     expect(keyring.frozen).toBe(true);
   },
 );
@@ -130,7 +127,7 @@ test.each([
 ] as const)("T42: of %s and %s at once the later one holds, as the log says", async (first, second, newest) => {
   using at = withSlowDisk();
   at.keyring.freeze();
-  const outcomes = Promise.allSettled([at.handlers[first]({}, ctx), at.handlers[second]({}, ctx)]);
+  const outcomes = Promise.allSettled([at.handlers[first]({}, admin), at.handlers[second]({}, admin)]);
   at.flush();
   const frozen = newest === "key.frozen";
   const [earlier, later] = await outcomes;
@@ -143,7 +140,7 @@ test.each([
 test("R23: of two rotations of one key at once the second is refused, so that there is one successor", async () => {
   using at = withSlowDisk();
   const { id } = at.keyring.create(keyRequest({ name: "A", roles: ["user"] }));
-  const rotate = () => Promise.resolve(at.handlers["keys.rotate"]({ id }, ctx));
+  const rotate = () => Promise.resolve(at.handlers["keys.rotate"]({ id }, admin));
   const outcomes = Promise.allSettled([rotate(), rotate()]);
   at.flush();
   expect(await outcomes).toMatchObject([
@@ -162,7 +159,7 @@ test.each([
   async (first, second, states) => {
     using at = withSlowDisk();
     const { id } = at.keyring.create(keyRequest({ name: "A", roles: ["user"] }));
-    const outcomes = Promise.allSettled([at.handlers[first]({ id }, ctx), at.handlers[second]({ id }, ctx)]);
+    const outcomes = Promise.allSettled([at.handlers[first]({ id }, admin), at.handlers[second]({ id }, admin)]);
     at.flush();
     await outcomes;
     expect(at.keyring.list().map(({ state }) => state)).toEqual([...states]);
@@ -172,11 +169,10 @@ test.each([
 test("R23 T04 without a daemon a revocation that cannot be stored is refused and recorded as little as done", async () => {
   using place = new Place({ servers: [] });
   const { id } = await place.newKey("agent");
-  using db = new Database(join(place.state, "mcpgw.db"));
-  db.run("CREATE TRIGGER full BEFORE UPDATE ON api_key BEGIN SELECT raise(ABORT, 'disk full'); END");
+  using full = fullDisk(join(place.state, "mcpgw.db"), "UPDATE ON api_key");
   const stderr: unknown = expect.stringContaining("the keys cannot be stored now, so nothing was changed");
   expect(await place.cli(["keys", "revoke", id])).toMatchObject({ code: 1, stdout: "", stderr });
-  db.run("DROP TRIGGER full");
+  full.free();
   expect((await place.records()).map(({ type }) => type)).not.toContain("key.revoked");
   expect(await place.json("keys", "list")).toMatchObject({ keys: [{ id, state: "active" }] });
 });

@@ -1,7 +1,7 @@
 import { expect, setDefaultTimeout, test } from "bun:test";
 import { existsSync, symlinkSync } from "node:fs";
 import { join } from "node:path";
-import { Place } from "../support/daemon.ts";
+import { daemonCommand, Place } from "../support/daemon.ts";
 
 // The file that `audit.path` names, to whoever would write it.
 
@@ -18,7 +18,7 @@ test("T48 T62 a log that is named by a symbolic link is written by nobody, and t
     log(real);
     if (there) await place.newKey("agent");
     log(link);
-    expect(await place.cli(["daemon", "--listen", "127.0.0.1:0"])).toMatchObject(refused);
+    expect(await place.cli(daemonCommand)).toMatchObject(refused);
     expect(await place.cli(["keys", "create", "A", "agent", "user"])).toMatchObject(refused);
     expect([existsSync(real), existsSync(`${link}.lock`)]).toEqual([there, false]);
   }

@@ -1,7 +1,7 @@
 import { expect, setDefaultTimeout, test } from "bun:test";
 import { closeSync, constants, openSync } from "node:fs";
 import { join } from "node:path";
-import { everything, fake, Place, start, strongKey } from "../support/daemon.ts";
+import { daemonCommand, everything, fake, Place, start, strongKey } from "../support/daemon.ts";
 import { linesOf } from "../support/seen.ts";
 import { TempDir } from "../support/temp-dir.ts";
 import { toolCall } from "../support/wire.ts";
@@ -109,7 +109,7 @@ const underJournal = ["sh", "-c", 'export JOURNAL_STREAM=$(stat -L -c %d:%i /pro
 
 /** The lines of a daemon until it is ready. */
 async function firstLines(place: Place, env: Record<string, string> = {}): Promise<string[]> {
-  const child = place.spawn(["daemon", "--listen", "127.0.0.1:0"], env);
+  const child = place.spawn(daemonCommand, env);
   const lines: string[] = [];
   for await (const line of linesOf(child.stderr)) {
     lines.push(line);

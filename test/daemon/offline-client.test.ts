@@ -2,7 +2,8 @@ import { Database } from "bun:sqlite";
 import { expect, setDefaultTimeout, test } from "bun:test";
 import { cpSync, existsSync, mkdirSync, readdirSync, readFileSync, renameSync, rmSync } from "node:fs";
 import { join } from "node:path";
-import { everything, fake, Place } from "../support/daemon.ts";
+import { outsideOf } from "../support/audit.ts";
+import { daemonCommand, everything, fake, Place, servesParent } from "../support/daemon.ts";
 import { tryLock } from "../../src/core/libc.ts";
 import { embeddedChains, openFreeChain, prepareStateDir } from "../../src/store/open.ts";
 import { openUsageStore } from "../../src/store/sqlite/usage.ts";
@@ -96,7 +97,7 @@ test.concurrent("beside a healthy daemon on another socket a change of keys name
 });
 
 test("D15 a gateway without a daemon beside eight others says that no more can run", async () => {
-  using place = new Place({ ...config, auth: { stdio: { consumerId: "parent", roles: ["user"] } } });
+  using place = new Place({ ...config, auth: servesParent });
   prepareStateDir(place.state);
   const held = embeddedChains.map((chain) => tryLock(join(place.state, "audit", `${chain}.lock`)));
   try {
@@ -174,7 +175,7 @@ test("R25 without a daemon nothing needs the servers' secrets; what runs servers
     expect(await place.cli(args.split(" "))).toMatchObject({ code: 0, stderr: goingBy(place) });
   }
   expect(existsSync(join(place.dir, "elsewhere.db"))).toBe(true);
-  for (const args of [["daemon", "--listen", "127.0.0.1:0"], ["serve"]]) {
+  for (const args of [daemonCommand, ["serve"]]) {
     const ran = await place.cli(args);
     expect(ran).toMatchObject({ code: 2, stdout: "" });
     expect(ran.stderr).toContain("NOT_SET_HERE");
@@ -202,8 +203,7 @@ test("where audit.path cannot be read and is not known, nothing is verified, rea
   place.configure({ ...config, audit });
   await place.newKey("agent");
   place.configure({ ...unusable, audit });
-  const [install = ""] = readdirSync(place.heads);
-  rmSync(join(place.heads, install, "main.path"));
+  rmSync(join(outsideOf(place), "main.path"));
   // Half of what is on record would pass for all of it.
   openFreeChain({ state: place.state, main: null }, embeddedChains)?.[Symbol.dispose]();
   const create = "keys create A agent user";
@@ -372,14 +372,6 @@ test("R26 usage counts whole hours, says which where the times are finer, and to
   });
   const finer = expect.stringContaining("this is from 2026-11-25T00:00Z until 2026-11-25T02:00Z");
   expect(await place.cli(times("00:30", "01:30"))).toMatchObject({ code: 0, stderr: finer });
-});
-
-test("a log that was deleted from the state directory is missed, whatever is asked", async () => {
-  using place = new Place(config);
-  await place.newKey("agent");
-  for (const end of ["", "-wal", "-shm"]) rmSync(join(place.state, `audit/main.db${end}`), { force: true });
-  expect(await place.cli(["audit", "verify"])).toMatchObject({ code: 1 });
-  expect(await place.cli(["audit", "log"])).toMatchObject({ code: 2, stdout: "" });
 });
 
 test("without a daemon ./gateway.yaml is not read", async () => {

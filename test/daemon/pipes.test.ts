@@ -1,7 +1,8 @@
 import { expect, setDefaultTimeout, test } from "bun:test";
-import { readdirSync, renameSync, rmSync } from "node:fs";
+import { renameSync, rmSync } from "node:fs";
 import { join } from "node:path";
-import { Place } from "../support/daemon.ts";
+import { outsideOf } from "../support/audit.ts";
+import { daemonCommand, Place } from "../support/daemon.ts";
 
 // Each command is a process; on a busy machine that takes its time.
 setDefaultTimeout(30_000);
@@ -9,16 +10,14 @@ setDefaultTimeout(30_000);
 test("a named pipe in the place of a file of the gateway's own keeps nothing waiting", async () => {
   using place = new Place({ servers: [], policies: [] });
   await (await place.start()).stop();
-  const [install = ""] = readdirSync(place.heads);
-  const outside = join(place.heads, install);
-  const daemon = ["daemon", "--listen", "127.0.0.1:0"];
+  const outside = outsideOf(place);
   const verify = ["audit", "verify"];
   for (const [file, ...commands] of [
-    [join(place.state, "signing.key"), daemon, verify],
-    [join(place.state, "seal.key"), daemon],
-    [join(place.state, "main.run"), daemon],
-    [join(outside, "main.head"), daemon, verify],
-    [join(outside, "signing.pub"), daemon, verify],
+    [join(place.state, "signing.key"), daemonCommand, verify],
+    [join(place.state, "seal.key"), daemonCommand],
+    [join(place.state, "main.run"), daemonCommand],
+    [join(outside, "main.head"), daemonCommand, verify],
+    [join(outside, "signing.pub"), daemonCommand, verify],
     [join(place.state, "audit", "main.db"), verify],
   ] as const) {
     renameSync(file, `${file}.kept`);

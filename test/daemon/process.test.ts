@@ -1,6 +1,6 @@
 import { expect, setDefaultTimeout, test } from "bun:test";
 import { readFileSync } from "node:fs";
-import { everything, Place } from "../support/daemon.ts";
+import { everything, Place, servesParent } from "../support/daemon.ts";
 import { reply, serve } from "../support/mcp-server.ts";
 import { isRoot, mayBecomeNobody } from "../support/processes.ts";
 import { StdioClient } from "../support/stdio-client.ts";
@@ -8,12 +8,10 @@ import { textOf } from "../support/wire.ts";
 
 setDefaultTimeout(30_000);
 
-const auth = { type: "api-key", stdio: { consumerId: "parent", roles: ["user"] } };
-
 test.each(["daemon", "serve"])(
   "SEMANTICS 7: %s does not start where any certificate would be accepted",
   async (command) => {
-    using place = new Place({ auth, servers: [] });
+    using place = new Place({ auth: servesParent, servers: [] });
     const ran = await place.cli([command], { env: { NODE_TLS_REJECT_UNAUTHORIZED: "0" } });
     expect(ran).toMatchObject({
       code: 1,
@@ -26,7 +24,7 @@ test.each(["daemon", "serve"])(
 test.skipIf(!mayBecomeNobody || !Bun.which("prlimit"))(
   "with too few threads allowed to run, a start fails and says so, rather than wait for one (needs prlimit, and setpriv as root)",
   async () => {
-    using place = new Place({ auth, servers: [] });
+    using place = new Place({ auth: servesParent, servers: [] });
     place.becomeNobody();
     place.prefix = ["prlimit", "--nproc=12", ...place.prefix];
     const ran = await place.cli(["daemon"]);
@@ -37,7 +35,11 @@ test.skipIf(!mayBecomeNobody || !Bun.which("prlimit"))(
 test("SEMANTICS 7: proxy variables reroute no upstream of `serve` alone", async () => {
   const tools = [{ name: "echo", inputSchema: { type: "object" } }];
   using upstream = serve(({ method, id }) => (method === "tools/list" ? reply(id, { tools }) : null));
-  using place = new Place({ auth, servers: [{ id: "web", url: upstream.url }], policies: [everything()] });
+  using place = new Place({
+    auth: servesParent,
+    servers: [{ id: "web", url: upstream.url }],
+    policies: [everything()],
+  });
   await using client = new StdioClient(place, { HTTP_PROXY: "http://127.0.0.1:1", http_proxy: "http://127.0.0.1:1" });
   await client.open();
   expect(textOf(await client.call("web__echo"))).toBe("ok");
@@ -46,7 +48,7 @@ test("SEMANTICS 7: proxy variables reroute no upstream of `serve` alone", async 
 test.skipIf(process.platform !== "linux" || !isRoot)(
   "SEMANTICS 7: a start adds what the environment lacks of what Bun reads at its start, and leaves what it has (needs Linux and root)",
   async () => {
-    using place = new Place({ auth, servers: [] });
+    using place = new Place({ auth: servesParent, servers: [] });
     place.prefix = ["env", "-u", "BUN_CONFIG_MAX_HTTP_REQUESTS", "UV_THREADPOOL_SIZE=8"];
     await using daemon = await place.start();
     const environment = readFileSync(`/proc/${daemon.pid}/environ`, "utf8").split("\0");

@@ -9,6 +9,7 @@ import { openState } from "../../src/store/open.ts";
 import { faultyStore, note, openBroker, tempState } from "../support/audit.ts";
 import { reasonOf } from "../support/failure.ts";
 import { Place, strongKey } from "../support/daemon.ts";
+import { fullDisk } from "../support/full-disk.ts";
 
 setDefaultTimeout(30_000);
 
@@ -85,11 +86,10 @@ test("R23 T04: what a store lacks counts as stored only once that is on record, 
   expect(await reasonOf(rebuild())).toMatchObject({ code: "audit-unavailable" });
   expect(store.keysAsOf()).toBe(0);
   faulty.full = null;
-  using db = new Database(join(at.state, "mcpgw.db"));
-  db.run("CREATE TRIGGER full BEFORE INSERT ON flag BEGIN SELECT raise(ABORT, 'disk full'); END");
+  using full = fullDisk(join(at.state, "mcpgw.db"), "INSERT ON flag");
   await rebuild();
   expect([store.tombstones(), store.keysAsOf()]).toEqual([["lost"], 0]);
-  db.run("DROP TRIGGER full");
+  full.free();
   await rebuild();
   expect(store.keysAsOf()).toBeGreaterThan(1);
 });

@@ -6,6 +6,7 @@ import { openChain } from "../../src/store/sqlite/chain.ts";
 import { tempState } from "../support/audit.ts";
 import { rowsOf } from "../suites/store.ts";
 import { archiveAt } from "../support/archive.ts";
+import { contextOf } from "../support/context.ts";
 import { use } from "../support/turns.ts";
 
 test("R8 a log longer than a page is read whole, each record once, with what is added meanwhile", async () => {
@@ -57,13 +58,8 @@ test("R25 answers of thousands of records are read one after the other, and in t
     return archive.find(query);
   };
   const handlers = auditHandlers(() => ({ ...archive, find }));
-  const ctx = {
-    peer: { uid: 0, gid: 0, pid: 1, groups: [], access: "read" },
-    key: null,
-    signal: new AbortController().signal,
-  } as const;
   const ask = async (limit: number) => {
-    const { records: found } = await handlers["audit.log"]({ limit }, ctx);
+    const { records: found } = await handlers["audit.log"]({ limit }, contextOf("read"));
     order.push(`ends with ${found.length}`);
   };
   let turns = 0;

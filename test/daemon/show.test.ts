@@ -1,10 +1,10 @@
 import { Database } from "bun:sqlite";
 import { expect, setDefaultTimeout, test } from "bun:test";
 import { join } from "node:path";
-import type { Context } from "../../src/control/contract.ts";
 import { auditHandlers } from "../../src/daemon/handlers/audit.ts";
 import { archiveAt } from "../support/archive.ts";
 import { openBroker, runCall, tempState, recordCall } from "../support/audit.ts";
+import { admin } from "../support/context.ts";
 import { everything, fake, Place, start } from "../support/daemon.ts";
 import { reasonOf } from "../support/failure.ts";
 import { pick } from "../support/wire.ts";
@@ -130,7 +130,7 @@ test("R25 A01 A12 A13 a record or payload that was changed is shown with the wor
   using archive = archiveAt(at);
   const show = auditHandlers(() => archive)["audit.show"];
   const faults = async (payloads: boolean) => {
-    const plan = await show({ seq: 2, chain: "main", payloads }, {} as Context); // nothing of it is looked at
+    const plan = await show({ seq: 2, chain: "main", payloads }, admin);
     const { fault, begin } = await plan.run();
     return [fault, begin?.fault];
   };
@@ -155,7 +155,7 @@ test("R25 A01 A12 A13 a record or payload that was changed is shown with the wor
   change("DELETE FROM audit WHERE seq = 1");
   expect(await faults(false)).toEqual([changed, undefined]);
   const refusal = async (of: { seq: number; chain: string }) =>
-    String(await reasonOf((async () => show({ ...of, payloads: false }, {} as Context))()));
+    String(await reasonOf((async () => show({ ...of, payloads: false }, admin))()));
   expect(await refusal({ seq: 1, chain: "main" })).toContain("chain main has no record 1");
   expect(await refusal({ seq: 1, chain: "ghost" })).toContain("there is no chain ghost");
 });

@@ -1,8 +1,6 @@
-import { Database } from "bun:sqlite";
 import { expect, test } from "bun:test";
 import { writeFileSync } from "node:fs";
 import { join } from "node:path";
-import type { Context } from "../../src/control/contract.ts";
 import type { Engine } from "../../src/daemon/engine.ts";
 import { serverHandlers } from "../../src/daemon/handlers/servers.ts";
 import { consumersOf, statusOf } from "../../src/daemon/handlers/status.ts";
@@ -10,12 +8,11 @@ import { notReady, readinessOf } from "../../src/daemon/readiness.ts";
 import { openUsageStore } from "../../src/store/sqlite/usage.ts";
 import { nothing } from "../../src/usage/counters.ts";
 import { note } from "../support/audit.ts";
+import { admin } from "../support/context.ts";
 import { fake, Place, self, strongKey } from "../support/daemon.ts";
+import { fullDisk } from "../support/full-disk.ts";
 import { bootIn } from "../support/in-process.ts";
 import { keyRequest } from "../support/key-store.ts";
-
-const peer = { uid: 0, gid: 0, pid: 1, groups: [], access: "admin" } as const;
-const admin: Context = { peer, key: null, signal: new AbortController().signal };
 
 test("R114 R115 /ready says what the gateway waits for, whether all are frozen, and that it is ready only between start and stop", async () => {
   using place = new Place(null);
@@ -46,12 +43,10 @@ test("R115 P5 while the log takes no records /ready says no, and why", async () 
   await using booted = await bootIn(place);
   const { engine } = booted;
   expect(readinessOf(engine, "ready")).toMatchObject({ ready: true, detail: { auth: "api-key", audit: { ok: true } } });
-  using log = new Database(join(place.state, "audit/main.db"));
-  log.run("CREATE TRIGGER full BEFORE INSERT ON audit BEGIN SELECT raise(ABORT, 'disk full'); END");
+  using _full = fullDisk(join(place.state, "audit/main.db"), "INSERT ON audit");
   await engine.stores.audit.recordEvent(note).catch(() => {});
   const reason: unknown = expect.stringContaining("disk full");
   expect(readinessOf(engine, "ready")).toMatchObject({ ready: false, detail: { audit: { ok: false, reason } } });
-  log.run("DROP TRIGGER full");
 });
 
 /** What status says of a daemon that is ready and serves what its files say. */
@@ -116,17 +111,14 @@ test("R23 P5 status warns of acts in force that are neither on record nor stored
   const { engine } = booted;
   const { audit, keyring } = engine.stores;
   const { id } = keyring.create(keyRequest());
-  const full = ["audit/main.db", "mcpgw.db"].map((name) => new Database(join(place.state, name)));
-  const block = (write: string) => `CREATE TRIGGER full BEFORE ${write} BEGIN SELECT raise(ABORT, 'disk full'); END`;
-  for (const [at, write] of ["INSERT ON audit", "UPDATE ON api_key"].entries()) full[at]?.run(block(write));
+  using _log = fullDisk(join(place.state, "audit/main.db"), "INSERT ON audit");
+  using _keys = fullDisk(join(place.state, "mcpgw.db"), "UPDATE ON api_key");
   keyring.revoke(id);
   await audit.recordDone({ type: "key.revoked", actor: "system", facts: { key: id, uid: 0, gid: 0, pid: 1 } });
   const { warnings } = statusIn(engine);
   expect(warnings).toContainEqual(expect.stringContaining("the audit log cannot record: "));
   expect(warnings).toContain("acts that took effect, but are not recorded yet: 1");
   expect(warnings).toContain("revoked keys or a freeze are in force, but not stored yet");
-  for (const each of full) each.run("DROP TRIGGER full");
-  for (const each of full) each.close();
 });
 
 test.each([true, false])(

@@ -1,4 +1,3 @@
-import { Database } from "bun:sqlite";
 import { expect, test } from "bun:test";
 import { cpSync, rmSync } from "node:fs";
 import { join } from "node:path";
@@ -8,6 +7,7 @@ import { openState } from "../../src/store/open.ts";
 import { openReader } from "../../src/store/sqlite/reader.ts";
 import type { Act } from "../../src/core/event.ts";
 import { Place } from "../support/daemon.ts";
+import { fullDisk } from "../support/full-disk.ts";
 import { installationOf } from "../support/in-process.ts";
 import { keyRequest } from "../support/key-store.ts";
 import { note } from "../support/audit.ts";
@@ -77,13 +77,6 @@ test("a daemon waits for a command that works on its state directory just then",
   await (await starting).close();
 });
 
-/** Each write of this kind fails from then on, as on a full disk; `free` ends that. */
-function block(file: string, write: string) {
-  const db = new Database(file);
-  db.run(`CREATE TRIGGER full BEFORE ${write} BEGIN SELECT raise(ABORT, 'disk full'); END`);
-  return { free: () => db.run("DROP TRIGGER full"), [Symbol.dispose]: () => db.close(true) };
-}
-
 /** A log whose errors are kept. */
 function errorLog() {
   const errors: string[] = [];
@@ -100,7 +93,7 @@ test("R23 A14 a revocation that could not be stored until the end is taken from 
   await first.close();
   const { errors, log } = errorLog();
   const second = await openIn(place, log);
-  using full = block(join(place.state, "mcpgw.db"), "UPDATE ON api_key");
+  using full = fullDisk(join(place.state, "mcpgw.db"), "UPDATE ON api_key");
   second.keyring.revoke(id);
   expect(await second.audit.recordDone(revoked(id))).toBe(true);
   await second.close();
@@ -119,8 +112,8 @@ test.each([
   const { errors, log } = errorLog();
   const stores = await openIn(place, log);
   const { id } = stores.keyring.create(keyRequest());
-  using _log = block(join(place.state, "audit/main.db"), "INSERT ON audit");
-  using _keys = unstored ? block(join(place.state, "mcpgw.db"), "UPDATE ON api_key") : null;
+  using _log = fullDisk(join(place.state, "audit/main.db"), "INSERT ON audit");
+  using _keys = unstored ? fullDisk(join(place.state, "mcpgw.db"), "UPDATE ON api_key") : null;
   stores.keyring.revoke(id);
   expect(await stores.audit.recordDone(revoked(id))).toBe(false);
   errors.length = 0;

@@ -15,7 +15,7 @@ import { commitmentTo } from "../../src/audit/chain.ts";
 import { pairFaults } from "../../src/config/key-pair.ts";
 import { Tls } from "../../src/daemon/tls.ts";
 import { certificate, hasOpenssl, openssl, p256 } from "../support/certificate.ts";
-import { Place } from "../support/daemon.ts";
+import { daemonCommand, Place } from "../support/daemon.ts";
 import { isRoot, mayBecomeNobody } from "../support/processes.ts";
 import { TempDir } from "../support/temp-dir.ts";
 import { pick } from "../support/wire.ts";
@@ -229,7 +229,7 @@ test.skipIf(!hasOpenssl)(
       for (const args of [["status"], ["config", "reload"]])
         expect(JSON.stringify(pick(await place.json(...args), "warnings"))).not.toContain("listen.tls");
     }
-    const { code, stderr } = await place.cli(["daemon", "--listen", "127.0.0.1:0"]);
+    const { code, stderr } = await place.cli(daemonCommand);
     expect([code, stderr]).toEqual([1, expect.stringContaining(`listen.tls.key: ${pipe}: is no private key`)]);
   },
 );

@@ -1,10 +1,10 @@
 import { expect, setDefaultTimeout, test } from "bun:test";
 import { rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
-import type { Context } from "../../src/control/contract.ts";
 import { auditHandlers } from "../../src/daemon/handlers/audit.ts";
 import { archiveAt } from "../support/archive.ts";
 import { recordCall, tempState } from "../support/audit.ts";
+import { contextOf } from "../support/context.ts";
 import { everything, Place } from "../support/daemon.ts";
 import { reasonOf } from "../support/failure.ts";
 import { StdioClient } from "../support/stdio-client.ts";
@@ -59,7 +59,7 @@ test("audit export reads no further chain for an operator who has left", async (
   using archive = archiveAt(at);
   const exported = auditHandlers(() => archive)["audit.export"];
   const lines = async (signal: AbortSignal) => {
-    const plan = await exported({ payloads: false }, { signal } as Context); // nothing else of it is looked at
+    const plan = await exported({ payloads: false }, contextOf("read", signal));
     return Array.fromAsync(plan.run());
   };
   expect(String(await reasonOf(lines(new AbortController().signal)))).toContain("chain serve-1 cannot be read");

@@ -4,7 +4,7 @@ import { cpSync, rmSync } from "node:fs";
 import { join } from "node:path";
 import { openUsageStore } from "../../src/store/sqlite/usage.ts";
 import { nothing } from "../../src/usage/counters.ts";
-import { everything, fake, Place } from "../support/daemon.ts";
+import { daemonCommand, everything, fake, Place } from "../support/daemon.ts";
 
 // Each command is a process; on a busy machine that takes its time.
 setDefaultTimeout(30_000);
@@ -67,7 +67,7 @@ test("R26 calls are counted from the first one on where the gateway goes on from
   rmSync(log, { recursive: true });
   cpSync(copy, log, { recursive: true });
   // A start that is refused changes nothing: the newest copy may come back.
-  expect(await place.cli(["daemon", "--listen", "127.0.0.1:0"])).toMatchObject({ code: 1 });
+  expect(await place.cli(daemonCommand)).toMatchObject({ code: 1 });
   await counted(21);
   rmSync(place.heads, { recursive: true });
   await callTimes(3, 24);

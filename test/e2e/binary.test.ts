@@ -2,7 +2,7 @@ import { afterAll, beforeAll, describe, expect, test } from "bun:test";
 import { chmodSync, existsSync, mkdirSync, writeFileSync } from "node:fs";
 import { delimiter, join } from "node:path";
 import { ensureBinary } from "../../scripts/lib/build.ts";
-import { type Daemon, everything, fake, Place } from "../support/daemon.ts";
+import { type Daemon, everything, fake, Place, servesParent } from "../support/daemon.ts";
 import { pidsWith } from "../support/processes.ts";
 import { connect } from "../support/sdk.ts";
 import { until } from "../support/until.ts";
@@ -128,7 +128,7 @@ describe.each(["beside the daemon", "alone"])("R22: serve %s", (how) => {
 
 class AloneInstallation implements AsyncDisposable {
   readonly place = new BinaryPlace({
-    auth: { type: "api-key", stdio: { consumerId: "parent", roles: ["user"] } },
+    auth: servesParent,
     servers: [{ id: "calculator", builtin: "calculator" }],
     policies: [everything()],
   });

@@ -113,6 +113,6 @@ test("R124: a group that the configuration names and the machine does not have i
   await using daemon = await place.start();
   const warning = "control.adminGroup: /etc/group has no group no-such-group";
   expect(await daemon.logged(({ msg }) => msg.startsWith("control."))).toMatchObject({ level: "warn" });
-  const { warnings } = (await place.json("status")) as { warnings: string[] };
+  const warnings = await place.warnings();
   expect(warnings.filter((each) => each.startsWith("control."))).toEqual([expect.stringContaining(warning)]);
 });

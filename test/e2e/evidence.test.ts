@@ -268,13 +268,3 @@ test("R9: what audit verify is given on standard input is read where checkpoints
   place.prefix = ["env", "-u", "UV_THREADPOOL_SIZE", "sh", "-c", 'cat "$0" | "$@"', join(place.dir, "kept.cp")];
   expect(await place.cli(["audit", "verify", "--checkpoint", "/dev/stdin"])).toMatchObject({ code: 0 });
 });
-
-test("checkpoints that are to be kept in the state directory are warned of", async () => {
-  using place = new Place({ servers: [], policies: [] });
-  const beside = join(place.state, "kept.cp");
-  const files = [beside, place.path("kept.cp"), `${place.state}-kept.cp`];
-  place.configure({ servers: [], policies: [], audit: { checkpoints: files.map((file) => ({ file })) } });
-  await using _daemon = await place.start();
-  const { warnings } = (await place.json("status")) as { warnings: string[] };
-  expect(warnings.filter((each) => each.includes("kept.cp"))).toEqual([expect.stringContaining(`${beside} is in the`)]);
-});

@@ -2,7 +2,7 @@ import { expect, setDefaultTimeout, test } from "bun:test";
 import { chmodSync, existsSync, mkdirSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { alive, caught, commandOf, pidsWith } from "../support/processes.ts";
-import { Daemon, everything, fake, Place, start } from "../support/daemon.ts";
+import { Daemon, daemonCommand, everything, fake, Place, start } from "../support/daemon.ts";
 import { linesOf } from "../support/seen.ts";
 import { until } from "../support/until.ts";
 import { modern, pick, request, textOf, v2025 } from "../support/wire.ts";
@@ -61,7 +61,7 @@ test.concurrent("R114: a daemon that is told to stop while servers start never s
     isolation: "shared",
   };
   using place = new Place({ servers: [slow] });
-  const child = place.spawn(["daemon", "--listen", "127.0.0.1:0"]);
+  const child = place.spawn(daemonCommand);
   await until(() => existsSync(join(place.state, "control.sock")), "it listens");
   expect(await place.json("status")).toMatchObject({ state: "starting", waitsFor: ["mute"] });
   const waited = await place.cli(["status", "--wait", "0"]);
@@ -71,28 +71,6 @@ test.concurrent("R114: a daemon that is told to stop while servers start never s
   expect(code).toBe(0);
   expect(log).toContain('"stopped"');
   expect(log).not.toContain('"msg":"ready"');
-});
-
-test.concurrent("T46: a server that ends while the daemon stops is not started again", async () => {
-  await using daemon = await start({
-    ...config,
-    servers: [...config.servers, fake("other", [], { isolation: "shared" })],
-  });
-  const { place } = daemon;
-  const key = await place.key("alice");
-  const file = join(place.dir, "go-on");
-  const slow = daemon.call("other__slow", { ms: 0, file }, key);
-  await until(() => place.calls("other").length === 1, "a call holds the daemon");
-  const exit = daemon.stop("SIGTERM");
-  await daemon.logged(({ msg }) => msg === "stopping");
-  const pids = () => [...new Set(place.heard("fake").map((message) => message.pid))];
-  const before = pids();
-  process.kill(Number(before.at(-1)), "SIGTERM");
-  await daemon.logged(({ msg }) => msg === "a server is not available");
-  writeFileSync(file, "");
-  expect(textOf((await slow).json)).toBe(JSON.stringify({ ms: 0, file }));
-  expect(await exit).toBe(0);
-  expect(pids()).toEqual(before);
 });
 
 test("a server on demand that was never listed is offered at once, without holding up the start; its stored list later", async () => {
@@ -168,7 +146,7 @@ test.skipIf(process.platform !== "linux" || !Bun.which("python3"))(
     };
     expect(await next()).toBe("up");
     const env = { NOTIFY_SOCKET: `@${address}`, WATCHDOG_USEC: "100000" };
-    const child = place.spawn(["daemon", "--listen", "127.0.0.1:0"], env);
+    const child = place.spawn(daemonCommand, env);
     await using daemon = new Daemon(place, child);
     const longer = "WATCHDOG=1 EXTEND_TIMEOUT_USEC=100000";
     expect([await next(), await next(), await next()]).toEqual([longer, longer, longer]);
@@ -185,7 +163,7 @@ test.skipIf(process.platform !== "linux")(
   "a SIGHUP that comes while it starts reloads once it stands (needs Linux)",
   async () => {
     using place = new Place(config);
-    const child = place.spawn(["daemon", "--listen", "127.0.0.1:0"]);
+    const child = place.spawn(daemonCommand);
     await using daemon = new Daemon(place, child);
     const [hangup, terminate] = [1n << 0n, 1n << 14n];
     await until(() => (caught(child.pid) & terminate) !== 0n, "it takes SIGTERM");
@@ -203,7 +181,7 @@ test.skipIf(process.platform !== "linux")(
     place.prefix = ["sh", "-c", 'ulimit -n 512; exec "$@"', "sh"];
     await using daemon = await place.start();
     place.prefix = [];
-    const { warnings } = (await place.json("status")) as { warnings: string[] };
+    const warnings = await place.warnings();
     expect(warnings.join("\n")).toContain("may open 512 files");
     expect(await daemon.logged(({ msg }) => msg.includes("may open 512 files"))).toMatchObject({ level: "warn" });
   },
@@ -236,7 +214,7 @@ test("T46: a second SIGTERM ends it now; what it left running is gone, and its c
 test("T48: a second daemon on the same state names the first and ends; a lock that nobody holds is taken over", async () => {
   using place = new Place(config);
   await using first = await place.start();
-  const second = await place.cli(["daemon", "--listen", "127.0.0.1:0"]);
+  const second = await place.cli(daemonCommand);
   expect(second.code).toBe(1);
   expect(second.stderr).toContain(`pid ${first.pid}`);
   expect((await first.get("/live")).status).toBe(200);
@@ -289,7 +267,7 @@ test("R63, R118: every line of its log is JSON with time and level, or text when
       msg: expect.any(String),
     });
   using place = new Place({ ...config, log: { format: "text", level: "warn" }, policies: [] });
-  const child = place.spawn(["daemon", "--listen", "127.0.0.1:0"]);
+  const child = place.spawn(daemonCommand);
   await until(async () => (await place.cli(["status", "--wait", "10"])).code === 0, "it is ready", 15_000);
   child.kill("SIGTERM");
   expect(await child.exited).toBe(0);
@@ -304,7 +282,7 @@ test("R89, T48: a port or a control socket that is taken is an error that names 
   expect(ran.code).toBe(1);
   expect(ran.stderr).toContain(port);
   place.configure({ ...config, control: { socket: join(daemon.place.state, "control.sock") } });
-  const taken = await place.cli(["daemon", "--listen", "127.0.0.1:0"]);
+  const taken = await place.cli(daemonCommand);
   expect(taken).toMatchObject({ code: 1, stderr: expect.stringContaining("another daemon answers there") });
   expect(existsSync(join(place.state, "audit/main.db"))).toBe(false);
   expect(place.heard("fake")).toEqual([]);
@@ -318,7 +296,7 @@ test("T40: what is wrong at the start is exit 2 with its place, a file that is n
     stderr: expect.stringContaining("gateway.yaml:2:11: servers[0].id"),
   });
   place.configure({ ...config, listen: { tls: { cert: "no.pem", key: "no.key" } }, audit: { path: "ev/chain.db" } });
-  for (const args of [["daemon", "--listen", "127.0.0.1:0"], ["serve"], ["config", "check"]]) {
+  for (const args of [daemonCommand, ["serve"], ["config", "check"]]) {
     const ran = await place.cli(args);
     expect(ran).toMatchObject({ code: 2, stdout: "" });
     expect(ran.stderr).toMatch(/gateway.yaml:\d+:\d+: listen.tls.cert: there is no such file/);
@@ -382,13 +360,4 @@ test("R16, R19, R128: children are supervised: one that is killed is replaced, a
     "it was restarted",
   );
   expect(JSON.stringify(await place.records())).toContain("server.crashed");
-});
-
-test("R29: the older spelling of a rate limit is in force", async () => {
-  await using daemon = await start({ ...config, rateLimit: { enabled: true, defaultPerMinute: 2 } });
-  const key = await daemon.place.key("alice");
-  const errors = [];
-  for (let i = 0; i < 3; i++)
-    errors.push(pick((await daemon.call("fake__echo", {}, key)).json, "result.isError") ?? false);
-  expect(errors).toEqual([false, false, true]);
 });

@@ -1,5 +1,5 @@
 import { expect, setDefaultTimeout, test } from "bun:test";
-import { fake, Place } from "../support/daemon.ts";
+import { fake, Place, servesParent } from "../support/daemon.ts";
 import { StdioClient } from "../support/stdio-client.ts";
 import { reply, serve } from "../support/mcp-server.ts";
 import { until } from "../support/until.ts";
@@ -11,7 +11,7 @@ import { pick, textOf } from "../support/wire.ts";
 setDefaultTimeout(30_000);
 
 const config = {
-  auth: { type: "api-key", stdio: { consumerId: "parent", roles: ["user"] } },
+  auth: servesParent,
   servers: [fake("fake")],
   policies: [{ id: "all", roles: ["user"], rules: [{ server: "mcpgw", action: "allow" }, { action: "allow" }] }],
 };

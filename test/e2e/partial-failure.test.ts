@@ -1,7 +1,7 @@
 import { expect, setDefaultTimeout, test } from "bun:test";
 import { existsSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
-import { everything, fake, Place, start } from "../support/daemon.ts";
+import { daemonCommand, everything, fake, Place, start } from "../support/daemon.ts";
 import { until } from "../support/until.ts";
 import { answerOf, eventsOf, initialize, modern, pick, request, send, textOf } from "../support/wire.ts";
 
@@ -74,7 +74,7 @@ function late(mark: string) {
 
 test("FIELD T52: a list asked for while a server starts is answered after a while with the rest, and told of once it is there", async () => {
   using place = new Place({ servers: [fake("good"), late("go")], policies });
-  const child = place.spawn(["daemon", "--listen", "127.0.0.1:0"]);
+  const child = place.spawn(daemonCommand);
   try {
     await until(() => existsSync(join(place.state, "control.sock")), "it listens");
     const url = new URL(String(pick(await place.json("status"), "listen.0"))).origin;

@@ -3,7 +3,7 @@ import { renameSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { reply, serve } from "../support/mcp-server.ts";
 import { alive } from "../support/processes.ts";
-import { type Daemon, everything, fake, Place, start, strongKey } from "../support/daemon.ts";
+import { type Daemon, daemonCommand, everything, fake, Place, start, strongKey } from "../support/daemon.ts";
 import { until } from "../support/until.ts";
 import { eventsOf, pick, request, resultOf, v2025 } from "../support/wire.ts";
 
@@ -102,7 +102,7 @@ test("T40: a key that clashes with a stored one is refused by reload and start, 
   using other = new Place(config);
   const twin = (await other.newKey("bob")).id;
   other.configure({ ...config, auth: { keys: [{ id: twin, key: strongKey(), consumerId: "bob", roles: ["user"] }] } });
-  const started = await other.cli(["daemon", "--listen", "127.0.0.1:0"]);
+  const started = await other.cli(daemonCommand);
   expect(started.code).toBe(2);
   expect(started.stderr).toContain("auth.keys[0].id");
 });
@@ -112,16 +112,11 @@ test("what of a policy has no effect is warned of once, by reload and by status"
   const lost = ["nowhere", "one"].map((server) => ({ server, tool: "ecko", action: "deny" }));
   daemon.place.configure({ ...config, rules: lost, auth: { keys: [ghost] } });
   const { stderr } = await reload();
-  const { warnings } = (await daemon.place.json("status")) as { warnings: string[] };
+  const warnings = await daemon.place.warnings();
   for (const said of [stderr, warnings.join("\n")]) {
     for (const name of ["ghost", "nowhere", "ecko"]) expect(said.split(name)).toHaveLength(2);
   }
   await restore();
-});
-
-test.skipIf(process.getuid?.() !== 0)("a gateway that runs its programs as root says so (needs root)", async () => {
-  const { warnings } = (await daemon.place.json("status")) as { warnings: string[] };
-  expect(warnings.join("\n")).toContain("the gateway runs as root");
 });
 
 test("T40: by SIGHUP the same; the log, the audit log and status say why, and a good file then loads", async () => {
@@ -135,7 +130,7 @@ test("T40: by SIGHUP the same; the log, the audit log and status say why, and a 
     level: "error",
     cause: expect.stringContaining(":1:10"),
   });
-  const warned = async () => ((await place.json("status")) as { warnings: string[] }).warnings.join("\n");
+  const warned = async () => (await place.warnings()).join("\n");
   expect(await warned()).toMatch(
     /^the configuration was not reloaded, the one before is in force: .*:1:10: .*; .*:2:8: /m,
   );

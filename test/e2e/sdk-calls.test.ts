@@ -1,7 +1,7 @@
 import { afterAll, beforeAll, describe, expect, test } from "bun:test";
 import { existsSync, rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
-import { type Daemon, Place } from "../support/daemon.ts";
+import { type Daemon, Place, servesParent } from "../support/daemon.ts";
 import { connect, lines, serveCommand, type Target, unstamped } from "../support/sdk.ts";
 import { type ModernServer, modernServer } from "../support/sdk-servers.ts";
 import { until } from "../support/until.ts";
@@ -26,7 +26,7 @@ function newPlace(): Place {
   const place = new Place("");
   writeFileSync(toolsOf(place), tools.join("\n"));
   place.configure({
-    auth: { type: "api-key", stdio: { consumerId: "parent", roles: ["user"] } },
+    auth: servesParent,
     servers: [
       {
         id: "own",

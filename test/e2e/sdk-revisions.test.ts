@@ -1,5 +1,5 @@
 import { afterAll, beforeAll, describe, expect, test } from "bun:test";
-import { type Daemon, everything, Place, start } from "../support/daemon.ts";
+import { type Daemon, everything, Place, servesParent, start } from "../support/daemon.ts";
 import { linesOf } from "../support/seen.ts";
 import { initialize, pick, request, textOf, toolCall } from "../support/wire.ts";
 
@@ -8,7 +8,7 @@ import { initialize, pick, request, textOf, toolCall } from "../support/wire.ts"
 const revisions = ["2024-11-05", "2025-03-26", "2025-06-18", "2025-11-25"] as const;
 const third = { operator: "divide", operands: ["1", "3"], precision: 5 };
 const config = {
-  auth: { type: "api-key", stdio: { consumerId: "parent", roles: ["user"] } },
+  auth: servesParent,
   servers: [{ id: "calculator", builtin: "calculator" }],
   policies: [everything()],
 };

@@ -1,5 +1,5 @@
 import { afterAll, beforeAll, describe, expect, test } from "bun:test";
-import { type Daemon, everything, Place, start } from "../support/daemon.ts";
+import { type Daemon, everything, Place, servesParent, start } from "../support/daemon.ts";
 import {
   connect,
   type Line,
@@ -100,7 +100,7 @@ beforeAll(async () => {
   neo = modernServer();
   const [command, ...args] = everythingCommand("stdio");
   const config = {
-    auth: { type: "api-key", stdio: { consumerId: "parent", roles: ["user"] } },
+    auth: servesParent,
     servers: [
       { id: "std", command, args },
       { id: "web", url: web.url },

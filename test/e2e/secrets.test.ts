@@ -3,7 +3,7 @@ import { chmodSync, readdirSync, readFileSync, statSync, writeFileSync } from "n
 import { writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { environOf, isRoot, mayBecomeNobody, pidsWith } from "../support/processes.ts";
-import { everything, fake, Place, start, strongKey } from "../support/daemon.ts";
+import { everything, fake, Place, servesParent, start, strongKey } from "../support/daemon.ts";
 import { isCall, refusal, reply, serve, text } from "../support/mcp-server.ts";
 import { StdioClient } from "../support/stdio-client.ts";
 import { until } from "../support/until.ts";
@@ -103,7 +103,7 @@ test.skipIf(isRoot && !mayBecomeNobody)(
 
 test.skipIf(isRoot && !mayBecomeNobody)("R17: nor out of that of `serve` alone (needs setpriv as root)", async () => {
   const token = canary("token");
-  using place = new Place({ ...config, auth: { stdio: { consumerId: "parent", roles: ["user"] } } });
+  using place = new Place({ ...config, auth: servesParent });
   place.becomeNobody();
   await using client = new StdioClient(place, { TOKEN: token });
   await client.open();

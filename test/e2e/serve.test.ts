@@ -2,7 +2,7 @@ import { expect, setDefaultTimeout, test } from "bun:test";
 import { existsSync } from "node:fs";
 import { join } from "node:path";
 import { isRoot, mayBecomeNobody, pidsWith } from "../support/processes.ts";
-import { everything, fake, Place, start } from "../support/daemon.ts";
+import { everything, fake, Place, servesParent, start } from "../support/daemon.ts";
 import { StdioClient } from "../support/stdio-client.ts";
 import { until } from "../support/until.ts";
 import { modern, pick, request, resultOf, textOf } from "../support/wire.ts";
@@ -12,8 +12,7 @@ import { modern, pick, request, resultOf, textOf } from "../support/wire.ts";
 // Processes are started and ended throughout; on a busy machine that takes its time.
 setDefaultTimeout(30_000);
 
-const parent = { type: "api-key", stdio: { consumerId: "parent", roles: ["user"] } };
-const config = { auth: parent, servers: [fake("fake")], policies: [everything()] };
+const config = { auth: servesParent, servers: [fake("fake")], policies: [everything()] };
 const keyOnly = { ...config, auth: { type: "api-key" } };
 
 test("R22, R126: alone: initialize, list, call, progress, cancel; one line an answer, and all of it on record", async () => {

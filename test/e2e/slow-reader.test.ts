@@ -1,5 +1,5 @@
 import { describe, expect, setDefaultTimeout, test } from "bun:test";
-import { everything, fake, Place } from "../support/daemon.ts";
+import { everything, fake, Place, servesParent } from "../support/daemon.ts";
 import { mcpgw, mcpgwLine } from "../support/mcpgw.ts";
 import { StdioClient } from "../support/stdio-client.ts";
 import { until } from "../support/until.ts";
@@ -11,7 +11,7 @@ import { modern, request, textOf, toolCall } from "../support/wire.ts";
 setDefaultTimeout(30_000);
 
 const config = {
-  auth: { type: "api-key", stdio: { consumerId: "parent", roles: ["user"] } },
+  auth: servesParent,
   servers: [fake("fake")],
   policies: [everything(), everything("admin")],
 };

@@ -1,6 +1,6 @@
 import { expect, test } from "bun:test";
 import { writeFileSync } from "node:fs";
-import { Daemon, everything, fake, Place } from "../support/daemon.ts";
+import { Daemon, daemonCommand, everything, fake, Place } from "../support/daemon.ts";
 import { until } from "../support/until.ts";
 import { eventsOf, pick, request } from "../support/wire.ts";
 
@@ -20,7 +20,7 @@ test("R114: a daemon that is reloaded while it starts is ready once the servers 
   using place = new Place(null);
   const [first, second] = ["first", "second"].map((id) => ({ servers: [late(id, place.path(id))] }));
   place.configure(first);
-  await using daemon = new Daemon(place, place.spawn(["daemon", "--listen", "127.0.0.1:0"]));
+  await using daemon = new Daemon(place, place.spawn(daemonCommand));
   const state = async () => (await place.cli(["status", "--json"])).stdout;
   await until(async () => (await state()).includes("first"), "the first server to be waited for");
   place.configure(second);
@@ -39,7 +39,7 @@ test("a client waits ten seconds for servers that start, gets what is there by t
   const file = place.path("begin");
   place.configure({ servers: [fake("quick"), late("late", file)], policies: [everything()] });
   const began = performance.now();
-  await using daemon = new Daemon(place, place.spawn(["daemon", "--listen", "127.0.0.1:0"]));
+  await using daemon = new Daemon(place, place.spawn(daemonCommand));
   // It says where it listens in its log only once it is ready.
   const address = async () => /http:[^"]+(?=\/mcp")/.exec((await place.cli(["status", "--json"])).stdout)?.[0];
   daemon.url = await until(address, "an address");

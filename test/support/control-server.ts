@@ -4,6 +4,7 @@ import { type ControlOptions, type ControlServer, listen } from "../../src/contr
 import { silent } from "../../src/core/log.ts";
 import { TempDir } from "./temp-dir.ts";
 import { type Overrides, sampleHandlers } from "./control-answers.ts";
+import { until } from "./until.ts";
 
 /** Listens on a control socket with fixed answers, but for these handlers and options. */
 export const listenWith = (path: string, handlers: Overrides = {}, more: Partial<ControlOptions> = {}) =>
@@ -49,5 +50,40 @@ export function serverPerTest() {
   const start = async (handlers: Overrides = {}, more: Partial<ControlOptions> = {}): Promise<void> => {
     server = await listenWith(socket(), handlers, more);
   };
-  return { at: () => at, socket, start, stop };
+  return { at: () => at, socket, start, stop, raw: () => rawPeer(socket()) };
+}
+
+type Told = { readonly id: number | null; readonly error?: { readonly message: string } };
+
+/** A bare peer, for what the client would never send. */
+async function rawPeer(unix: string) {
+  let text = "";
+  let closed = false;
+  let waiting = Buffer.alloc(0);
+  const flush = () => void (waiting = waiting.subarray(peer.write(waiting)));
+  const peer = await Bun.connect({
+    unix,
+    socket: {
+      data: (_socket, chunk) => void (text += chunk.toString()),
+      drain: () => flush(),
+      close: () => void (closed = true),
+    },
+  });
+  const lines = () => text.split("\n").slice(0, -1);
+  return {
+    send(line: string) {
+      waiting = Buffer.concat([waiting, Buffer.from(line)]);
+      flush();
+    },
+    lines,
+    /** The answers, once there are so many. */
+    answers: async (count: number): Promise<Told[]> =>
+      (await until(() => (lines().length < count ? null : lines()), `${count} answers`)).map(
+        (line) => JSON.parse(line) as Told,
+      ),
+    closed: () => closed,
+    pause: () => peer.pause(),
+    resume: () => peer.resume(),
+    end: () => peer.end(),
+  };
 }

@@ -34,6 +34,12 @@ export const fake = (id: string, args: readonly string[] = [], more: Readonly<Re
 /** A policy that allows a role everything on every server but the gateway's own. */
 export const everything = (role = "user") => ({ id: `${role}-all`, roles: [role], rules: [{ action: "allow" }] });
 
+/** Starts a daemon wherever a port is free. */
+export const daemonCommand = ["daemon", "--listen", "127.0.0.1:0"];
+
+/** Options of authentication by which whoever starts `mcpgw serve` needs no key. */
+export const servesParent = { stdio: { consumerId: "parent", roles: ["user"] } };
+
 /** What the entry file hands down, for a daemon in the process of a test. */
 export const self: Self = {
   command: (...args) => [...mcpgw, ...args],
@@ -127,6 +133,11 @@ export class Place extends TempDir {
     return JSON.parse(ran.stdout);
   }
 
+  /** What status warns of. */
+  async warnings(): Promise<readonly string[]> {
+    return ((await this.json("status")) as { warnings: string[] }).warnings;
+  }
+
   /** Makes a key through the command line and returns it. */
   async key(consumer: string, ...roles: string[]): Promise<string> {
     return (await this.newKey(consumer, ...roles)).key;
@@ -171,7 +182,7 @@ export class Place extends TempDir {
   }
 
   async start({ env = {}, args = [] }: { env?: Env; args?: readonly string[] } = {}): Promise<Daemon> {
-    const child = this.spawn(["daemon", "--listen", "127.0.0.1:0", ...args], env);
+    const child = this.spawn([...daemonCommand, ...args], env);
     void child.stdin.end();
     const daemon = new Daemon(this, child);
     await daemon.ready;

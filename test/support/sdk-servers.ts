@@ -1,6 +1,7 @@
 import { fileURLToPath } from "node:url";
 import { createMcpHandler, McpServer } from "@modelcontextprotocol/server";
 import { z } from "zod";
+import { freePort } from "../../scripts/lib/bench/children.ts";
 import { linesOf } from "./seen.ts";
 
 /** The protocol's own test server, as a command line. */
@@ -15,7 +16,7 @@ export type HttpServer = AsyncDisposable & { readonly url: string };
 /** The protocol's own test server over streamable HTTP, ready; without a port on one that is free. */
 export async function everythingHttp(port?: number): Promise<HttpServer & { readonly port: number }> {
   for (let attempt = 0; attempt < 5; attempt++) {
-    const own = port ?? (await freePort());
+    const own = port ?? freePort();
     const child = Bun.spawn(everythingCommand("streamableHttp"), {
       env: { PATH: process.env["PATH"] ?? "", PORT: String(own) },
       stdin: "ignore",
@@ -34,13 +35,6 @@ export async function everythingHttp(port?: number): Promise<HttpServer & { read
     await end();
   }
   throw new Error("server-everything did not listen");
-}
-
-async function freePort(): Promise<number> {
-  const free = Bun.serve({ port: 0, fetch: () => new Response() });
-  const port = Number(free.port);
-  await free.stop(true);
-  return port;
 }
 
 export type ModernServer = HttpServer & {

@@ -10,23 +10,27 @@ import { served } from "../support/control-server.ts";
 import { reasonOf } from "../support/failure.ts";
 import { until } from "../support/until.ts";
 
+const silence = new Promise<never>(() => {});
+const nothing = { servers: [], consumers: [], records: [], frozen: false, notReady: null };
+
+/** A client whose daemon answers everything so, and whose stream goes on so. */
+const clientOf = (answer: (name: string) => unknown, next: (signal: AbortSignal) => unknown = () => silence): Client =>
+  ({
+    call: async (name: string) => answer(name),
+    stream: (_name: string, _input: unknown, signal: AbortSignal) => ({
+      [Symbol.asyncIterator]: () => ({ next: () => next(signal) }),
+    }),
+    close() {},
+  }) as unknown as Client; // as much of one as a feed uses
+
 test("a feed that looks again and again leaves no listener of a look behind", async () => {
   let looks = 0;
   let signal = AbortSignal.abort();
-  const answers = {
-    status: { servers: [], frozen: false, notReady: null },
-    consumers: { consumers: [] },
-    "audit.log": { records: [], more: false },
-  };
-  const client = {
-    call: async (name: keyof typeof answers) => ((looks += Number(name === "consumers")), answers[name]),
-    stream(_name: string, _input: unknown, ending: AbortSignal) {
-      signal = ending;
-      return { [Symbol.asyncIterator]: () => ({ next: () => new Promise(() => {}) }) };
-    },
-    close() {},
-  };
-  const feed = new Feed({ open: async () => client as unknown as Client, every: 1 });
+  const client = clientOf(
+    (name) => ((looks += Number(name === "consumers")), nothing),
+    (ending) => ((signal = ending), silence),
+  );
+  const feed = new Feed({ open: async () => client, every: 1 });
   await until(() => looks > 10, "several looks");
   const heard = feed.view().heard ?? Infinity;
   await until(() => (feed.view().heard ?? 0) > heard, "a later answer");
@@ -40,23 +44,18 @@ test("a feed whose stream ends, or fails before it has begun, goes on over anoth
   let opened = 0;
   const signals: AbortSignal[] = [];
   const gone = new Error("the daemon has gone");
-  const nothing = { servers: [], consumers: [], records: [], frozen: false, notReady: null };
-  const client = {
-    call: async (name: string) => {
+  const client = clientOf(
+    (name) => {
       if (opened === 1 && name === "audit.log") throw gone;
       return nothing;
     },
-    stream(_name: string, _input: unknown, signal: AbortSignal) {
+    async (signal) => {
       signals.push(signal);
-      const next = async () => {
-        if (opened === 1) throw gone;
-        return opened === 2 ? { done: true } : await new Promise(() => {});
-      };
-      return { [Symbol.asyncIterator]: () => ({ next }) };
+      if (opened === 1) throw gone;
+      return opened === 2 ? { done: true } : silence;
     },
-    close() {},
-  };
-  const open = async () => (opened++, client as unknown as Client);
+  );
+  const open = async () => (opened++, client);
   const feed = new Feed({ open, retry: 1 });
   await until(() => opened === 3 && feed.view().link === "live", "another connection");
   // Nothing goes on that belongs to an earlier one.
@@ -95,13 +94,11 @@ test("a feed that is closed while it waits for an answer keeps its process no lo
 
 test("a feed whose links prove good and end, one after another, waits no longer for each", async () => {
   let opened = 0;
-  const nothing = { servers: [], consumers: [], records: [], frozen: false, notReady: null };
-  const client = {
-    call: async () => nothing,
-    stream: () => ({ [Symbol.asyncIterator]: () => ({ next: async () => ({ done: true }) }) }),
-    close() {},
-  };
-  const feed = new Feed({ open: async () => (opened++, client as unknown as Client), retry: 1 });
+  const client = clientOf(
+    () => nothing,
+    async () => ({ done: true }),
+  );
+  const feed = new Feed({ open: async () => (opened++, client), retry: 1 });
   // Twice as long for each would be eight seconds.
   await until(() => opened >= 15, "many links", 6_000);
   feed.close();
@@ -130,29 +127,19 @@ test("R123: each time that a console misses records it is told how many", async 
 test("a console that runs for long keeps the thousand newest records", async () => {
   let seq = 0;
   const next = async () => {
-    if (seq === 1_500) await new Promise(() => {});
+    if (seq === 1_500) await silence;
     seq++;
     return { done: false, value: { chain: "main", seq, at: seq, type: "call.end" } };
   };
-  const client = {
-    call: async () => ({ servers: [], consumers: [], records: [], frozen: false, notReady: null }),
-    stream: () => ({ [Symbol.asyncIterator]: () => ({ next }) }),
-    close() {},
-  };
-  const feed = new Feed({ open: async () => client as unknown as Client });
+  const feed = new Feed({ open: async () => clientOf(() => nothing, next) });
   await until(() => feed.view().records[0]?.seq === 1_500, "the last record");
   expect(feed.view().records.at(-1)?.seq).toBe(501);
   feed.close();
 });
 
 test("who listens no more, or to a feed that is closed, is told nothing", async () => {
-  const nothing = { servers: [], consumers: [], records: [], frozen: false, notReady: null };
-  const client = {
-    call: async () => nothing,
-    stream: () => ({ [Symbol.asyncIterator]: () => ({ next: () => new Promise(() => {}) }) }),
-    close() {},
-  };
-  const feeds = Array.from({ length: 2 }, () => new Feed({ open: async () => client as unknown as Client, every: 1 }));
+  const client = clientOf(() => nothing);
+  const feeds = Array.from({ length: 2 }, () => new Feed({ open: async () => client, every: 1 }));
   const heard = { left: 0, closed: 0, other: 0 };
   const [feed, other] = feeds;
   feed?.subscribe(() => heard.left++)();
@@ -170,15 +157,9 @@ test("who listens no more, or to a feed that is closed, is told nothing", async 
 });
 
 test("R125 a console is told why there is no link, and which records it cannot have once there is one", async () => {
-  const answer = { servers: [], consumers: [], records: [], unread: ["serve-1"], frozen: false, notReady: null };
-  const client = {
-    call: async () => answer,
-    stream: () => ({ [Symbol.asyncIterator]: () => ({ next: () => new Promise(() => {}) }) }),
-    close() {},
-  };
   const attempts = Array.from({ length: 3 }, () => Promise.withResolvers<Client>());
   let at = 0;
-  const feed = new Feed({ open: () => attempts[at++]?.promise ?? new Promise(() => {}), retry: 1 });
+  const feed = new Feed({ open: () => attempts[at++]?.promise ?? silence, retry: 1 });
   expect(feed.view()).toMatchObject({ link: "connecting", trouble: null, heard: null });
   attempts[0]?.reject(new Unanswered("it hangs"));
   await until(() => at === 2, "the next attempt");
@@ -186,30 +167,27 @@ test("R125 a console is told why there is no link, and which records it cannot h
   attempts[1]?.reject(new Error("it is gone"));
   await until(() => at === 3, "the next attempt");
   expect(feed.view()).toMatchObject({ link: "lost", trouble: "it is gone" });
-  attempts[2]?.resolve(client as unknown as Client);
+  attempts[2]?.resolve(clientOf(() => ({ ...nothing, unread: ["serve-1"] })));
   await until(() => feed.view().link === "live", "a link");
   expect(feed.view()).toMatchObject({ trouble: null, unread: ["serve-1"] });
   feed.close();
 });
 
 test("R125 between two links nobody is asked, and the next gateway is not taken for the one before", async () => {
-  const answer = { servers: [], consumers: [], records: [], frozen: true, notReady: null };
   const ending = Promise.withResolvers<unknown>();
-  const clientOf = (status: Promise<unknown>, next: Promise<unknown>) =>
-    ({
-      call: async (name: string) => (name === "status" ? status : answer),
-      stream: () => ({ [Symbol.asyncIterator]: () => ({ next: () => next }) }),
-      close() {},
-    }) as unknown as Client;
-  const silence = new Promise(() => {});
-  const clients = [clientOf(Promise.resolve(answer), ending.promise)];
+  const clients = [
+    clientOf(
+      () => ({ ...nothing, frozen: true }),
+      () => ending.promise,
+    ),
+  ];
   const later = Promise.withResolvers<Client>();
   const feed = new Feed({ open: async () => clients.pop() ?? later.promise, retry: 1 });
   await until(() => feed.view().gateway?.frozen && feed.view().link === "live", "what the first one says");
   ending.resolve({ done: true });
   await until(() => feed.view().link === "lost", "the end of its link");
   expect(String(await reasonOf(feed.ask("status", {})))).toContain("the daemon is not reachable");
-  later.resolve(clientOf(silence, silence));
+  later.resolve(clientOf((name) => (name === "status" ? silence : nothing)));
   await until(() => feed.view().link === "live", "another link");
   expect(feed.view().gateway).toBeNull();
   feed.close();

@@ -2,9 +2,11 @@ import { expect, test } from "bun:test";
 import { folded, load } from "../../src/tui/details.tsx";
 import type { Feed } from "../../src/tui/feed.ts";
 import { keyOf, matching, merge } from "../../src/tui/records.ts";
-import { act, begin, callsOf, type Press, type State } from "../../src/tui/state.ts";
+import { screens } from "../../src/tui/screens.ts";
+import { act, begin, type Press, type State } from "../../src/tui/state.ts";
 import { entry, records } from "../support/control-answers.ts";
 import { reasonOf } from "../support/failure.ts";
+import { serverStatus } from "../support/server-status.ts";
 
 test("records stand newest first, each once, and no more than the cap", () => {
   const first = merge([], [entry({ seq: 1 }), entry({ seq: 3 })], 3);
@@ -73,9 +75,10 @@ test("a record begins with what is wrong with it and what happened", async () =>
   expect(await names({ fault: "its hash is wrong" })).toStartWith("changed type caller ");
 });
 
+const nobody = { roles: [], keys: 0, inFlight: 0, calls: 0, errors: 0, denied: 0 };
 const shown: Omit<Press, "key"> = {
-  servers: [{ id: "a" }, { id: "b" }],
-  consumers: [{ consumer: "x" }, { consumer: "y" }],
+  servers: [serverStatus("a"), serverStatus("b")],
+  consumers: ["x", "y"].map((consumer) => ({ ...nobody, consumer })),
   records: records.slice(0, 3),
 };
 
@@ -138,7 +141,7 @@ test("the selection stays with its record and opens no other one", () => {
   expect(press(selected, ["<up>"], newer)).toMatchObject({ selected: first });
   expect(press(selected, ["<enter>"], { records: records.slice(2) })).toMatchObject({ open: null });
   expect(press(press(begin, ["<enter>"]), ["<enter>"], newer)).toMatchObject({ open: { entry: records[0] } });
-  expect(callsOf(press(begin, ["p"]), newer)).toEqual(shown.records);
+  expect(screens.calls.rows(press(begin, ["p"]), { ...shown, ...newer })).toEqual(shown.records);
   // The first row is whichever came last.
   expect(press(begin, ["<enter>"], newer)).toMatchObject({ open: { entry: newer.records[0] } });
 });

@@ -9,7 +9,7 @@ import { Refusal } from "../../control/refusal.ts";
 async function load({ globals, deps, out }: Cli, starts = false): Promise<Loaded> {
   const { formatProblem } = await import("../../config/problem.ts");
   const found = findConfig(thisHost(), { flag: globals.config, local: true });
-  if (found.path === null) throw new Refusal("invalid", found.skipped ?? found.why);
+  if (found.path === null) throw new Refusal("invalid", found.why);
   if (found.skipped) out.say(found.skipped);
   const loaded = await deps.load(found.path, { ...globals, starts });
   for (const warning of loaded.warnings) out.warn(formatProblem(warning, process.cwd()));

@@ -1,0 +1,15 @@
+import { Database } from "bun:sqlite";
+
+/** Each write of this kind, e.g. `INSERT ON audit`, fails as on a full disk, until that is freed or disposed. */
+export function fullDisk(file: string, write: string): Disposable & { free(): void } {
+  const db = new Database(file);
+  db.run(`CREATE TRIGGER full BEFORE ${write} BEGIN SELECT raise(ABORT, 'disk full'); END`);
+  const free = (): void => void db.run("DROP TRIGGER IF EXISTS full");
+  return {
+    free,
+    [Symbol.dispose]() {
+      free();
+      db.close(true);
+    },
+  };
+}
