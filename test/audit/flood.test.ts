@@ -15,11 +15,11 @@ import {
   callOf,
   callsIn,
   failed,
-  faultyStore,
   handClock,
   openBroker,
   recordsOf,
   tempState,
+  openLog,
 } from "../support/audit.ts";
 
 test("more than 60 refusals of one principal a minute coalesce, and the counts add up", async () => {
@@ -147,10 +147,9 @@ test("names that callers choose are not what refusals are counted by", async () 
 });
 
 test("the last refusal that has a record of its own says that further ones are counted", async () => {
-  using at = tempState();
-  await using opened = await openBroker(at);
+  await using opened = await openLog();
   for (let i = 0; i < 100; i += 1) await opened.broker.end(failed(callOf(), new Failure("denied", "Denied.")));
-  const reasons = callsIn(at).map(({ reason }) => reason);
+  const reasons = callsIn(opened).map(({ reason }) => reason);
   expect(reasons).toEqual([
     ...Array.from({ length: 59 }, () => "Denied."),
     "Denied. (further refusals of this caller are counted, and recorded once a minute)",
@@ -210,15 +209,13 @@ test("S25: more than 60 sessions of one principal a minute coalesce, opened and 
 });
 
 test("P5: a session that would only be counted is refused too while the log takes no records", async () => {
-  using at = tempState();
-  const faulty = faultyStore(at);
-  await using opened = await openBroker(at, {}, { store: faulty.store, tick: 60_000 });
+  await using opened = await openLog({}, { tick: 60_000 });
   const facts = { session: "s", client: null, revision: "2025-11-25" } as const;
   const open = () => opened.broker.recordEvent({ type: "session.open", actor: "key:a", facts });
   for (let i = 0; i < 61; i++) await open();
   expect(opened.broker.health().records).toBe(60);
-  faulty.full = new StoreFailed("disk full");
+  opened.faulty.full = new StoreFailed("disk full");
   expect(await reasonOf(opened.broker.begin(callOf()))).toMatchObject({ code: "audit-unavailable" });
   expect(await reasonOf(open())).toMatchObject({ code: "audit-unavailable" });
-  faulty.full = null;
+  opened.faulty.full = null;
 });

@@ -12,11 +12,11 @@ import {
   answered,
   callOf,
   failed,
-  faultyStore,
   handClock,
   openBroker,
   tempState,
   type TempState,
+  openLog,
 } from "../support/audit.ts";
 
 function pages(at: TempState, types = "call.") {
@@ -38,8 +38,7 @@ const accepted: InputStep = {
 };
 
 test("D6 a question and its answer are on record between begin and end, as commitments", async () => {
-  using at = tempState();
-  await using opened = await openBroker(at);
+  await using opened = await openLog();
   const call = callOf();
   await opened.broker.begin(call);
   await opened.broker.input(call, asked);
@@ -47,7 +46,7 @@ test("D6 a question and its answer are on record between begin and end, as commi
   const refused = { ...asked, outcome: "refused", rule: "no-questions", reason: "not here", of: "earlier" } as const;
   await opened.broker.input(call, refused);
   await opened.broker.end(answered(call));
-  const [begin, question, answer, refusal, end] = pages(at);
+  const [begin, question, answer, refusal, end] = pages(opened);
   expect(question).toMatchObject({
     type: "call.input",
     call: call.id,
@@ -77,29 +76,26 @@ test("D6 a question and its answer are on record between begin and end, as commi
 });
 
 test("S34 what is known to be a secret is in no record of a question", async () => {
-  using at = tempState();
-  await using opened = await openBroker(at, {}, { secrets: () => ["hunter2-hunter2"] });
+  await using opened = await openLog({}, { secrets: () => ["hunter2-hunter2"] });
   const call = callOf();
   await opened.broker.begin(call);
   const answer = '{"action":"accept","content":{"password":"hunter2-hunter2"}}';
   await opened.broker.input(call, { ...accepted, answer });
   await opened.broker.input(call, { ...asked, outcome: "refused", reason: "No hunter2-hunter2." });
   await opened.broker.end(answered(call));
-  expect(JSON.stringify(pages(at))).not.toContain("hunter2");
+  expect(JSON.stringify(pages(opened))).not.toContain("hunter2");
 });
 
 test("D6 a question that cannot be recorded is withheld", async () => {
-  using at = tempState();
-  const faulty = faultyStore(at);
-  await using opened = await openBroker(at, {}, { store: faulty.store });
+  await using opened = await openLog();
   const call = callOf();
   await opened.broker.begin(call);
-  faulty.full = new StoreFailed("disk full");
+  opened.faulty.full = new StoreFailed("disk full");
   const failure = await opened.broker.input(call, asked).catch((error: unknown) => error);
   expect(failure).toBeInstanceOf(Failure);
   expect((failure as Failure).code).toBe("audit-unavailable");
   expect((failure as Failure).message).toContain("withheld");
-  faulty.full = null;
+  opened.faulty.full = null;
 });
 
 test("a call that was asked something when the process died is lost, not ended", async () => {
@@ -143,39 +139,36 @@ test("a subscription is one record, however it ends", async () => {
 });
 
 test("what kind of result ended a call is on record where it is not complete", async () => {
-  using at = tempState();
-  await using opened = await openBroker(at);
+  await using opened = await openLog();
   const call = callOf();
   await opened.broker.begin(call);
   call.reply = { kind: "result", era: "modern", text: "{}", isError: false, type: "input_required" };
   await opened.broker.end(call);
-  expect(pages(at)[1]).toMatchObject({ type: "call.end", st: "ok", code: "input_required" });
+  expect(pages(opened)[1]).toMatchObject({ type: "call.end", st: "ok", code: "input_required" });
 });
 
 test("R117: the caller's trace is on every record of its call", async () => {
-  using at = tempState();
-  await using opened = await openBroker(at);
+  await using opened = await openLog();
   const call = callOf();
   const trace = "0af7651916cd43dd8448eb211c80319c";
   Object.assign(call.inbound, { params: { _meta: { traceparent: `00-${trace}-00f067aa0ba902b7-01` } } });
   await opened.broker.begin(call);
   await opened.broker.end(answered(call));
-  expect(pages(at).map((record) => record.trace)).toEqual([trace, trace]);
-  const [begin] = pages(at);
+  expect(pages(opened).map((record) => record.trace)).toEqual([trace, trace]);
+  const [begin] = pages(opened);
   const { fields } = lostDraft({ rec: JSON.stringify(begin), seq: 1 }, { at: 0, mono: 0 });
   expect([fields.type, fields.trace]).toEqual(["call.lost", trace]);
 });
 
 test("D6 a question to a session outside of any call, and its answer, are on record with whose it is", async () => {
-  using at = tempState();
-  await using opened = await openBroker(at);
+  await using opened = await openLog();
   const call = callOf();
   const session = { id: "secret-of-the-session" } as ClientSession;
   const to = { who: principal("key:agent"), source: call.source, session, ask: () => Promise.reject(new Error()) };
   await opened.broker.inputOutside(to, "crm", asked);
   await opened.broker.inputOutside(to, "crm", { ...accepted, rule: "r" });
   const of = { type: "session.input", caller: "agent", subj: "key:agent", srv: "crm", sess: sessionName(session) };
-  const [question, answer] = pages(at, "session.");
+  const [question, answer] = pages(opened, "session.");
   expect(question).toMatchObject({
     ...of,
     facts: { asks: "elicitation/create", outcome: "asked" },
