@@ -135,19 +135,18 @@ test("a reload changes what is stored from then on, and the chain goes on", asyn
 });
 
 test("T09 a step of the clock is on record, and the order of records does not follow it", async () => {
-  using at = tempState();
-  const opened = await openBroker(at);
+  await using opened = await openLog();
   try {
     await runCall(opened.broker);
     setSystemTime(new Date(Date.now() - 3_600_000));
     await runCall(opened.broker);
-    const step = await until(() => recordsOf(at).find(({ type }) => type === "clock.step"), "clock.step");
+    const step = await until(() => recordsOf(opened).find(({ type }) => type === "clock.step"), "clock.step");
     expect(Number(step.facts?.["us"])).toBeLessThan(-3_590_000_000);
   } finally {
     setSystemTime();
     await opened.close();
   }
-  const seqs = recordsOf(at).map(({ seq }) => seq);
+  const seqs = recordsOf(opened).map(({ seq }) => seq);
   expect(seqs).toEqual(seqs.map((_, index) => index + 1));
 });
 

@@ -8,16 +8,7 @@ import type { InputStep } from "../../src/core/ports.ts";
 import { StoreFailed } from "../../src/core/store.ts";
 import { openReader } from "../../src/store/sqlite/reader.ts";
 import { principal } from "../support/principal.ts";
-import {
-  answered,
-  callOf,
-  failed,
-  handClock,
-  openBroker,
-  tempState,
-  type TempState,
-  openLog,
-} from "../support/audit.ts";
+import { answered, callOf, failed, handClock, openBroker, type TempState, openLog } from "../support/audit.ts";
 
 function pages(at: TempState, types = "call.") {
   using reader = openReader({ state: at.state, main: null });
@@ -99,15 +90,14 @@ test("D6 a question that cannot be recorded is withheld", async () => {
 });
 
 test("a call that was asked something when the process died is lost, not ended", async () => {
-  using at = tempState();
-  const opened = await openBroker(at);
+  await using opened = await openLog();
   const call = callOf();
   await opened.broker.begin(call);
   await opened.broker.input(call, asked);
   await opened.close();
-  await using again = await openBroker(at);
+  await using again = await openBroker(opened);
   await again.broker.flush();
-  expect(pages(at).map(({ type, st }) => [type, st])).toEqual([
+  expect(pages(opened).map(({ type, st }) => [type, st])).toEqual([
     ["call.begin", undefined],
     ["call.input", undefined],
     ["call.lost", "lost"],
@@ -115,9 +105,8 @@ test("a call that was asked something when the process died is lost, not ended",
 });
 
 test("a subscription is one record, however it ends", async () => {
-  using at = tempState();
   const clock = handClock();
-  await using opened = await openBroker(at, {}, { clock });
+  await using opened = await openLog({}, { clock });
   const facts = { opens: "subscription", resources: 2 };
   for (const code of [null, "cancelled", "unauthenticated"] as const) {
     const call = callOf();
@@ -127,7 +116,7 @@ test("a subscription is one record, however it ends", async () => {
     await opened.broker.end(code === null ? answered(call) : failed(call, new Failure(code, "x")));
     expect(call.status).toBe("ok");
   }
-  const records = pages(at);
+  const records = pages(opened);
   expect(records.map(({ type, st }) => [type, st])).toEqual([
     ["call.end", "ok"],
     ["call.end", "ok"],

@@ -316,16 +316,15 @@ test("R9 an anchor that was changed keeps no checkpoint from being made", async 
 });
 
 test("P3 a call left open is lost once, however often the gateway starts again", async () => {
-  using at = tempState();
-  const opened = await openBroker(at);
+  await using opened = await openLog();
   const open = callOf();
   await opened.broker.begin(open);
   for (let i = 0; i < 10; i += 1) await runCall(opened.broker);
   await opened.broker.checkpoint();
   for (let i = 0; i < 10; i += 1) await runCall(opened.broker);
   await opened.close();
-  for (let i = 0; i < 3; i += 1) await (await openBroker(at)).close();
-  const lost = recordsOf(at).filter(({ type }) => type === "call.lost");
+  for (let i = 0; i < 3; i += 1) await (await openBroker(opened)).close();
+  const lost = recordsOf(opened).filter(({ type }) => type === "call.lost");
   expect(lost).toMatchObject([{ call: open.id, ref: 1, consumer: "agent", srv: "crm", tool: "query", st: "lost" }]);
   await codeOf(opened.broker.end(answered(open)));
 });
