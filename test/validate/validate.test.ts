@@ -133,27 +133,17 @@ const rows: [what: string, schema: Tool["inputSchema"], good: unknown, bad: unkn
     "must not have equal items",
   ],
   ["prefixItems of 2020-12", prop({ prefixItems: [{ type: "string" }] }), { a: ["x"] }, { a: [1] }, "arguments/a/0"],
-  [
-    "items of draft-07",
-    { $schema: "http://json-schema.org/draft-07/schema#", ...prop({ items: [{ type: "string" }] }) },
+  ...[
+    "http://json-schema.org/draft-07/schema#",
+    "https://json-schema.org/draft-07/schema#",
+    "http://json-schema.org/draft-06/schema#",
+  ].map(($schema): (typeof rows)[number] => [
+    `items of ${$schema}`,
+    { $schema, ...prop({ items: [{ type: "string" }] }) },
     { a: ["x"] },
     { a: [1] },
     "arguments/a/0",
-  ],
-  [
-    "draft-07 by its https address",
-    { $schema: "https://json-schema.org/draft-07/schema#", ...prop({ items: [{ type: "string" }] }) },
-    { a: ["x"] },
-    { a: [1] },
-    "arguments/a/0",
-  ],
-  [
-    "draft-06",
-    { $schema: "http://json-schema.org/draft-06/schema#", ...prop({ items: [{ type: "string" }] }) },
-    { a: ["x"] },
-    { a: [1] },
-    "arguments/a/0",
-  ],
+  ]),
   [
     "items of 2019-09",
     {
