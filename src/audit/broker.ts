@@ -55,12 +55,9 @@ export type BrokerOptions = PartOptions & {
 
 type Stage = "begin" | "once" | "input" | "end";
 
-/** Which records wait for the disk, by durability. */
-const waits: Record<AuditOptions["durability"], Record<Stage | "act", Wanted>> = {
-  strict: { begin: "sync", once: "sync", input: "sync", act: "sync", end: "sync" },
-  standard: { begin: "sync", once: "sync", input: "sync", act: "sync", end: "commit" },
-  relaxed: { begin: "commit", once: "commit", input: "commit", act: "commit", end: "commit" },
-};
+/** What a record waits for: under `standard` only an ending does not wait for the disk. */
+const wantedFor = (durability: AuditOptions["durability"], stage: Stage | "act"): Wanted =>
+  durability === "relaxed" || (durability === "standard" && stage === "end") ? "commit" : "sync";
 
 const refusal: Record<Stage | "act" | "refused", string> = {
   begin: "The gateway cannot record this call now; try again shortly.",
@@ -143,7 +140,7 @@ export class AuditBroker implements Audit {
 
   async inputOutside(to: Reached, server: string, step: InputStep): Promise<void> {
     const draft = this.#drafts.inputOutside(to, server, step);
-    await this.#writer.record(draft, waits[this.#config.durability].input).catch((error: unknown) => {
+    await this.#writer.record(draft, wantedFor(this.#config.durability, "input")).catch((error: unknown) => {
       throw unavailable("input", String(error));
     });
   }
@@ -166,7 +163,7 @@ export class AuditBroker implements Audit {
     // Whoever did it must not be told so before a power cut can no longer undo its record.
     const isAct = /^(key|admin)\./.test(event.type);
     if (isAct) this.#backlog.record(true);
-    const wanted = isAct ? waits[this.#config.durability].act : "commit";
+    const wanted = isAct ? wantedFor(this.#config.durability, "act") : "commit";
     await this.#writer.record(this.#drafts.event(event), wanted).catch((error: unknown) => {
       // What is in the chain has to happen: refused and undone now, it would be a record of what never was.
       if (error instanceof Unrecorded && error.committed) return;
@@ -181,7 +178,7 @@ export class AuditBroker implements Audit {
     const draft = this.#drafts.event(event);
     this.#backlog.record(true);
     try {
-      await this.#writer.record(draft, waits[this.#config.durability].act);
+      await this.#writer.record(draft, wantedFor(this.#config.durability, "act"));
       return true;
     } catch (error) {
       if (!(error instanceof Unrecorded && error.committed)) this.#backlog.addAct(draft);
@@ -302,7 +299,7 @@ export class AuditBroker implements Audit {
           else resolve();
         },
       };
-      this.#writer.add(draft, waits[durability][stage], waiter, this.#open.size <= (stage === "end" ? 1 : 0));
+      this.#writer.add(draft, wantedFor(durability, stage), waiter, this.#open.size <= (stage === "end" ? 1 : 0));
     });
   }
 

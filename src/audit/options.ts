@@ -1,20 +1,17 @@
 import { z } from "zod";
 import { duration } from "../core/options.ts";
 
-const durabilities = ["strict", "standard", "relaxed"] as const;
-const payloadModes = ["none", "digest", "redacted", "full"] as const;
-
 /** The part of the configuration that says how calls are recorded. */
 export const auditOptions = z.strictObject({
   storage: z.literal("sqlite").default("sqlite").describe("`sqlite`."),
   durability: z
-    .enum(durabilities)
+    .enum(["strict", "standard", "relaxed"])
     .default("strict")
     .describe(
       "Which of a call's two records are on stable storage before they take effect. `strict`: both; `standard`: the first; `relaxed`: none.",
     ),
   payloads: z
-    .enum(payloadModes)
+    .enum(["none", "digest", "redacted", "full"])
     .default("redacted")
     .describe(
       "What is kept of arguments and results, of each 64 KiB at most. `none`: nothing; `digest`: a commitment alone; `redacted`: the text, without known secrets and what looks like a credential; `full`: without known secrets. What `redact` names is masked in each.",

@@ -1,7 +1,8 @@
 import { compileCidr } from "../core/cidr.ts";
 import type { Path } from "../core/finding.ts";
 import { hashIn, hashKey } from "../core/key-hash.ts";
-import { type Loss, type Principal, type Rate, toRate } from "../core/principal.ts";
+import type { Loss, Principal } from "../core/principal.ts";
+import { type Rate, toRate } from "../core/rate.ts";
 import type { StoredKey } from "../core/store.ts";
 import { isMistyped } from "./new-key.ts";
 import type { KeyOptions } from "./options.ts";

@@ -334,6 +334,3 @@ export type Notifier = {
   /** Notifies one legacy session, if it has joined. */
   notify(session: ClientSession, method: string, params: string | null): void;
 };
-
-/** Counters on the path; feeds metrics only, never usage. */
-export type Metrics = { count(call: Call): void };

@@ -1,16 +1,5 @@
 import type { Asker } from "./event.ts";
-
-/** Requests per minute and the size of the bucket they are taken from. */
-export type Rate = { readonly perMinute: number; readonly burst: number };
-
-/**
- * A rate and its burst. The burst is at least one call: with a smaller one, a rate below one a minute would never admit
- * any.
- */
-export const toRate = (perMinute: number, burst: number = perMinute): Rate => ({
-  perMinute,
-  burst: perMinute === 0 ? 0 : Math.max(1, burst),
-});
+import type { Rate } from "./rate.ts";
 
 /** Why a caller has lost its rights; `dropped` when a reload removed or changed its key. */
 const losses = ["revoked", "frozen", "expired", "dropped"] as const;

@@ -1,3 +1,15 @@
+/** Requests per minute and the size of the bucket they are taken from. */
+export type Rate = { readonly perMinute: number; readonly burst: number };
+
+/**
+ * A rate and its burst. The burst is at least one call: with a smaller one, a rate below one a minute would never admit
+ * any.
+ */
+export const toRate = (perMinute: number, burst: number = perMinute): Rate => ({
+  perMinute,
+  burst: perMinute === 0 ? 0 : Math.max(1, burst),
+});
+
 const times = { s: 60, m: 1, h: 1 / 60 } as const;
 
 /** Calls per minute of `120/m`, `2/s`, `1000/h`; null when the text is none of these. */

@@ -2,18 +2,7 @@ import type { Call, Viewpoint } from "../core/call.ts";
 import type { Clock } from "../core/clock.ts";
 import { Failure } from "../core/failure.ts";
 import type { Logger } from "../core/log.ts";
-import type {
-  Notifier,
-  Audit,
-  Authn,
-  Catalog,
-  Limits,
-  Metrics,
-  Policy,
-  Sealer,
-  Upstreams,
-  Validator,
-} from "../core/ports.ts";
+import type { Notifier, Audit, Authn, Catalog, Limits, Policy, Sealer, Upstreams, Validator } from "../core/ports.ts";
 import { anyOf } from "../core/rights.ts";
 import type { Listing } from "../core/upstream.ts";
 import { within } from "../core/wait.ts";
@@ -21,6 +10,7 @@ import type { Implementation } from "../mcp/meta.ts";
 import type { ScanLimits } from "../mcp/scan.ts";
 import type { Parking } from "./input/parking.ts";
 import type { Listeners } from "./listeners.ts";
+import type { CallMetrics } from "./metrics.ts";
 
 /**
  * Everything that a call needs, compiled once from one configuration. A reload builds another gateway and swaps the
@@ -46,7 +36,7 @@ export type Gateway = {
    */
   settled: Promise<void>;
   readonly audit: Audit;
-  readonly metrics: Metrics;
+  readonly metrics: Pick<CallMetrics, "count">;
   readonly notifier: Notifier;
   readonly sealer: Sealer;
   readonly parking: Parking;

@@ -15,8 +15,8 @@ import { type Governed, methodOf } from "./methods.ts";
 import type { Resolved } from "./resolved.ts";
 import { endOnLoss, failureOf, withRights } from "./revocation.ts";
 
-/** Notifications of a legacy client that are passed on to its servers. */
-const passedOn: ReadonlySet<string> = new Set(["notifications/roots/list_changed"]);
+/** The notification of a legacy client that is passed on to its servers. */
+const passedOn = "notifications/roots/list_changed";
 
 /**
  * The whole path of one request. Resolves when the call has ended and its ending is recorded; `call.reply` or
@@ -32,7 +32,7 @@ export async function handle(gw: Gateway, call: Call): Promise<void> {
       const method = methodOf(call);
       const reply = typeof method === "function" ? method(gw, call) : govern(gw, call, method);
       call.reply = withRights(call, await reply);
-    } else if (passedOn.has(call.inbound.method)) gw.upstreams.notify(call, call.inbound.method);
+    } else if (call.inbound.method === passedOn) gw.upstreams.notify(call, call.inbound.method);
   } catch (error) {
     call.failure = failureOf(call, error);
   }

@@ -1,7 +1,6 @@
 import type { Call, Route } from "../core/call.ts";
 import type { Status } from "../core/failure.ts";
 import { memoize } from "../core/memoize.ts";
-import type { Metrics } from "../core/ports.ts";
 import { plain } from "../core/text.ts";
 
 /** Upper bounds of the duration histogram, ms. */
@@ -42,7 +41,7 @@ export function counter(name: string, help: string, read: Family["read"]): Famil
 }
 
 /** Counters of all calls, and metrics from the rest of the process, in the Prometheus text format 0.0.4. */
-export class CallMetrics implements Metrics {
+export class CallMetrics {
   readonly #requests = new Map<string, Map<Status, Counted>>();
   /** The entries of `#byName` by route, so that counting a call builds no string. */
   readonly #countsOf = memoize(({ server, name }: Route) => this.#toolCounts(server, name));
@@ -55,6 +54,7 @@ export class CallMetrics implements Metrics {
     this.#others.push(...families);
   }
 
+  /** Counts a call that has ended. These feed metrics only, never usage. */
   count(call: Call): void {
     const status = call.status;
     const method = call.knownMethod;

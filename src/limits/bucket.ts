@@ -1,4 +1,4 @@
-import type { Rate } from "../core/principal.ts";
+import type { Rate } from "../core/rate.ts";
 
 const minuteUs = 60_000_000;
 

@@ -8,8 +8,8 @@ import { memoize } from "../core/memoize.ts";
 import { splitCanonical } from "../core/name.ts";
 import { perValue } from "../core/inbound.ts";
 import type { Limits } from "../core/ports.ts";
-import { type Principal, type Rate, toRate } from "../core/principal.ts";
-import { rateText } from "../core/rate.ts";
+import type { Principal } from "../core/principal.ts";
+import { type Rate, rateText, toRate } from "../core/rate.ts";
 import { Room } from "../core/room.ts";
 import { type Bucket, fullBucket, refill, waitFor } from "./bucket.ts";
 import type { LimitsOptions } from "./options.ts";
@@ -29,9 +29,8 @@ type ToolLimit = {
   readonly rate: Rate;
   readonly covers: (route: Route) => boolean;
 };
-/** What limits all calls of a key that has a rate of its own, else those of a consumer. */
-type OwnLimit = { readonly name: "rateLimit" | "perMinute"; readonly rate: Rate; readonly key: string };
-type Spent = { readonly limit: string; readonly rate: Rate; readonly bucket: Bucket };
+/** A limit, and the bucket whose tokens its calls take. */
+type Drawn = { readonly name: string; readonly rate: Rate; readonly bucket: Bucket };
 
 /** The memory of the limits; it outlives a reload, so that no reload hands out tokens. */
 export type LimitsState = {
@@ -57,9 +56,10 @@ export function createLimits(options: LimitsOptions, clock: Clock, state: Limits
   const usual = options.perMinute === undefined ? null : toRate(options.perMinute, options.burst);
   const toolLimits = compileToolLimits(options.perTool);
   const limitsOf = memoize((route: Route) => toolLimits.filter((limit) => limit.covers(route)));
-  const ownOf = ({ rate, keyId, consumerId }: Principal): OwnLimit | null => {
-    if (rate && keyId) return { name: "rateLimit", rate, key: keyId };
-    return usual && { name: "perMinute", rate: usual, key: consumerId };
+  /** What limits all calls of a key that has a rate of its own, else those of a consumer. */
+  const ownOf = ({ rate, keyId, consumerId }: Principal) => {
+    if (rate && keyId) return { name: "rateLimit", rate, buckets: state.keys, key: keyId };
+    return usual && { name: "perMinute", rate: usual, buckets: state.consumers, key: consumerId };
   };
   return {
     ...createThrottle(state.failures, clock),
@@ -74,18 +74,16 @@ export function createLimits(options: LimitsOptions, clock: Clock, state: Limits
     },
     take(who, route) {
       const now = clock.mono();
-      const spends: Spent[] = [];
-      const draw = (limit: string, rate: Rate, buckets: Buckets, key: string): void => {
-        spends.push({ limit, rate, bucket: bucketOf(buckets, key, rate, now) });
-      };
+      const drawn: Drawn[] = [];
       const own = ownOf(who);
-      if (own) draw(own.name, own.rate, own.name === "rateLimit" ? state.keys : state.consumers, own.key);
+      if (own) drawn.push({ ...own, bucket: bucketOf(own.buckets, own.key, own.rate, now) });
       if (route) {
         for (const { name, nth, rate } of limitsOf(route)) {
-          draw(name, rate, state.tools, `${name}\n${nth}\n${who.consumerId}\n${route.canonical}`);
+          const key = `${name}\n${nth}\n${who.consumerId}\n${route.canonical}`;
+          drawn.push({ name, rate, bucket: bucketOf(state.tools, key, rate, now) });
         }
       }
-      spend(spends, now);
+      takeFrom(drawn, now);
     },
     barring(who, route) {
       const own = ownOf(who);
@@ -147,13 +145,13 @@ function bucketOf(buckets: Buckets, key: string, rate: Rate, now: number): Bucke
 }
 
 /** Takes one token from every bucket, or from none if one of them is empty. */
-function spend(spends: readonly Spent[], now: number): void {
-  for (const { limit, bucket, rate } of spends) {
+function takeFrom(drawn: readonly Drawn[], now: number): void {
+  for (const { name, bucket, rate } of drawn) {
     refill(bucket, rate, now);
     const wait = waitFor(bucket, rate);
-    if (wait !== 0) throw limited(limit, rate, wait);
+    if (wait !== 0) throw limited(name, rate, wait);
   }
-  for (const { bucket } of spends) bucket.tokens--;
+  for (const { bucket } of drawn) bucket.tokens--;
 }
 
 function limited(limit: string, { perMinute }: Rate, wait: number | null): Failure {

@@ -1,4 +1,5 @@
 import type { Span } from "../core/inbound.ts";
+import { memoize } from "../core/memoize.ts";
 import { foldCase } from "../core/text.ts";
 import { type Edits, editObject } from "./edit.ts";
 import { locate, mayHold, members, openObject } from "./json-text.ts";
@@ -24,10 +25,10 @@ export const omittedKey = `${own}omitted`;
 
 export type Implementation = { readonly name: string; readonly version: string };
 
-/** The text of a `clientInfo` or `serverInfo` with only its name and version. */
-export function implementationText({ name, version }: Implementation): string {
-  return `{"name":${JSON.stringify(name)},"version":${JSON.stringify(version)}}`;
-}
+/** The text of a `clientInfo` or `serverInfo` with only its name and version; made once, since each message has one. */
+export const implementationText: (of: Implementation) => string = memoize(({ name, version }) =>
+  JSON.stringify({ name, version }),
+);
 
 /**
  * A `_meta` for the next hop: the members of the one at `span` as they were written, without the reserved keys and the

@@ -4,7 +4,7 @@ import type { Era, Inbound, Span } from "../core/inbound.ts";
 import { isExtensionNotification } from "../core/methods.ts";
 import { editMembers, editObject } from "./edit.ts";
 import { errorBetween } from "./error-code.ts";
-import { closeArray, locate, mayHold, members, openObject, skipSpace, stringValue } from "./json-text.ts";
+import { closeArray, locate, mayHold, type Member, members, openObject, skipSpace, stringValue } from "./json-text.ts";
 import { forNextHop, hopMeta, type Implementation, implementationText, limitKey, serverInfoKey } from "./meta.ts";
 import { specOf, type Shape } from "./methods.ts";
 import { notificationText } from "./outbound.ts";
@@ -131,22 +131,24 @@ function shapeResult(reply: Pick<Reply, "text" | "era">, to: Era, shape: Shape, 
   const { text: result, era: from } = reply;
   if (shape === "own" || (from === "legacy" && to === "legacy" && !mayHold(result, "_meta"))) return result;
   const all = members(result);
-  const found = new Map(all.map(({ key, value }) => [key, value]));
-  const meta = found.get("_meta") ?? null;
+  const meta = valueOf(all, "_meta");
   const stamps = to === "modern" ? [`"${serverInfoKey}":${implementationText(server)}`] : [];
   const edits: Record<string, string | null> = {};
   if (meta || stamps.length > 0) edits._meta = hopMeta(result, meta, null, stamps);
   if (to === "modern") {
-    const type = found.get("resultType");
+    const type = valueOf(all, "resultType");
     // Some servers write null for what they do not say.
     if (from === "legacy" || !type || result.startsWith("null", type[0])) edits.resultType = '"complete"';
-    Object.assign(edits, cacheHints(result, from, shape, found));
+    Object.assign(edits, cacheHints(result, from, shape, all));
   } else if (from === "modern") {
     Object.assign(edits, shape === "extension" ? { resultType: null } : newMembers);
-    if (shape === "call") Object.assign(edits, objectsOnly(result, found));
+    if (shape === "call") Object.assign(edits, objectsOnly(result, all));
   }
   return editMembers(result, all, edits);
 }
+
+const valueOf = (all: readonly Member[], key: string): Span | null =>
+  all.find((each) => each.key === key)?.value ?? null;
 
 /** Members that no legacy revision has. */
 const newMembers = { resultType: null, ttlMs: null, cacheScope: null } as const;
@@ -156,15 +158,10 @@ const milliseconds = /^\d{1,15}$/;
  * What a caller sees depends on its rights, so a shared cache must not keep it; a result that asks for input is never
  * cached.
  */
-function cacheHints(
-  result: string,
-  from: Era,
-  shape: Shape,
-  found: ReadonlyMap<string, Span>,
-): Record<string, string | null> {
+function cacheHints(result: string, from: Era, shape: Shape, all: readonly Member[]): Record<string, string | null> {
   if (shape === "round") return { ttlMs: null, cacheScope: null };
   if (shape !== "list" && shape !== "read") return {};
-  const given = shape === "read" && from === "modern" ? found.get("ttlMs") : undefined;
+  const given = shape === "read" && from === "modern" ? valueOf(all, "ttlMs") : null;
   const ttl = given ? result.slice(...given) : "0";
   return { ttlMs: milliseconds.test(ttl) ? ttl : "0", cacheScope: '"private"' };
 }
@@ -173,10 +170,10 @@ function cacheHints(
  * Before 2026-07-28 structured content had to be an object. Other content is removed, or becomes text if the result has
  * no `content`.
  */
-function objectsOnly(result: string, found: ReadonlyMap<string, Span>): Record<string, string | null> {
-  const structured = found.get("structuredContent");
+function objectsOnly(result: string, all: readonly Member[]): Record<string, string | null> {
+  const structured = valueOf(all, "structuredContent");
   if (!structured || result.charCodeAt(structured[0]) === openObject) return {};
-  const content = found.get("content");
+  const content = valueOf(all, "content");
   const filled = content && result.charCodeAt(skipSpace(result, content[0] + 1)) !== closeArray;
   if (filled) return { structuredContent: null };
   const text = JSON.stringify(result.slice(structured[0], structured[1]));

@@ -66,7 +66,7 @@ export function inputRule(rules: readonly InputRule[], method: InputMethod, fact
 const matches = (rule: Rule, truth: Truth): boolean => truth ?? rule.action === "deny";
 
 const holds = (conditions: readonly Condition[], facts: Facts): Truth =>
-  every(conditions.map((condition) => condition.evaluate(facts)));
+  conditions.length === 0 || every(conditions.map((condition) => condition.evaluate(facts)));
 
 /** Guardrails first, then each policy; an allow of any policy grants the call. */
 function decideBy({ guardrails, policies }: Plan, isMet: (rule: Rule) => boolean): Decision {

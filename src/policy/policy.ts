@@ -60,8 +60,8 @@ export function createPolicy(set: PolicySet): CompiledPolicy {
       const plan = planOf(who, route);
       const { source } = call;
       const { readings } = named ? planOf(who, named) : plan;
-      const [args, text] = [argsOf(call, route, named), textOf(call, route)];
-      const decision = decide(plan, { args, text, who, source, server: route.server, readings });
+      const args = argsOf(call, route, named);
+      const decision = decide(plan, { args, text: textOf(call, route), who, source, server: route.server, readings });
       call.policy = digest;
       // Set before any refusal is thrown: the audit log records the rule even if the caller must not learn it.
       call.verdict = verdictOf(decision);

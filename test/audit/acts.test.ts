@@ -3,7 +3,7 @@ import type { AuditBroker } from "../../src/audit/broker.ts";
 import type { AuditEvent } from "../../src/core/event.ts";
 import type { Reached } from "../../src/core/ports.ts";
 import { until } from "../support/until.ts";
-import { callOf, faultyStore, handClock, openBroker, tempState } from "../support/audit.ts";
+import { callOf, handClock, openLog } from "../support/audit.ts";
 
 const by = { actor: "local:0" } as const;
 const key: AuditEvent = { ...by, type: "key.revoked", facts: { key: "k", uid: 0, gid: 0, pid: 1 } };
@@ -34,11 +34,9 @@ for (const [name, record] of Object.entries(records)) {
     ["standard", true],
     ["relaxed", false],
   ] as const)(`D6 ${name} under %s waits for the disk: %p`, async (durability, waits) => {
-    using at = tempState();
-    const faulty = faultyStore(at);
-    await using opened = await openBroker(at, { durability }, { store: faulty.store, tick: 60_000 });
+    await using opened = await openLog({ durability }, { tick: 60_000 });
     const [held, begun] = [Promise.withResolvers<void>(), Promise.withResolvers<void>()];
-    faulty.sync = (real) => {
+    opened.faulty.sync = (real) => {
       begun.resolve();
       return held.promise.then(real);
     };
@@ -63,13 +61,11 @@ test.each([
 ])(
   "D6 an act %s whose sync takes too long is in the chain: it is done, and owed no second time",
   async (_when, act) => {
-    using at = tempState();
-    const faulty = faultyStore(at);
     const clock = handClock();
-    await using opened = await openBroker(at, { durability: "strict" }, { store: faulty.store, clock });
+    await using opened = await openLog({ durability: "strict" }, { clock });
     const held = Promise.withResolvers<void>();
     let syncing = false;
-    faulty.sync = (real) => {
+    opened.faulty.sync = (real) => {
       syncing = true;
       return held.promise.then(real);
     };
@@ -78,7 +74,7 @@ test.each([
     clock.advance(6_000_000);
     expect(await recorded).not.toBe("durable");
     expect(opened.broker.health()).toMatchObject({ backlog: 0, records: 1 });
-    faulty.sync = null;
+    opened.faulty.sync = null;
     held.resolve();
     await until(() => opened.broker.health().ok, "recovery");
   },

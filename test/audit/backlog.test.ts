@@ -4,20 +4,18 @@ import { silent } from "../../src/core/log.ts";
 import { StoreFailed } from "../../src/core/store.ts";
 import { until } from "../support/until.ts";
 import { reasonOf } from "../support/failure.ts";
-import { answered, callOf, faultyStore, openBroker, recordsOf, tempState } from "../support/audit.ts";
+import { answered, callOf, faultyStore, openBroker, recordsOf, tempState, openLog } from "../support/audit.ts";
 
 test("T20: acts that wait to be recorded are bounded; those past the bound are counted", async () => {
-  using at = tempState();
-  const faulty = faultyStore(at);
   const lost: unknown[] = [];
   const log = { ...silent, error: (_message: string, facts: unknown) => void lost.push(facts) };
-  await using opened = await openBroker(at, {}, { store: faulty.store, log });
-  faulty.full = new StoreFailed("disk full");
+  await using opened = await openLog({}, { log });
+  opened.faulty.full = new StoreFailed("disk full");
   const act = { type: "key.revoked", actor: "local:0", facts: { key: "k", uid: 0, gid: 0, pid: 1 } } as const;
   await Promise.all(Array.from({ length: 10_003 }, () => opened.broker.recordDone(act)));
   expect(opened.broker.health()).toMatchObject({ backlog: 10_000, unrecorded: 3 });
   expect(lost.filter((facts) => isDeepStrictEqual(facts, { type: "key.revoked" }))).toHaveLength(3);
-  faulty.full = null;
+  opened.faulty.full = null;
   await until(() => opened.broker.health().backlog === 0 && opened.broker.health().ok, "all of them on record");
 });
 
@@ -44,16 +42,14 @@ test("P5: an act that waits to be recorded is recorded at the end, though the lo
 test.each(["recordEvent", "recordDone"] as const)(
   "P5: an act that waits to be recorded comes before one that happened later, recorded by %s",
   async (record) => {
-    using at = tempState();
-    const faulty = faultyStore(at);
-    await using opened = await openBroker(at, {}, { store: faulty.store, tick: 60_000 });
+    await using opened = await openLog({}, { tick: 60_000 });
     const by = { actor: "local:0", facts: { uid: 0, gid: 0, pid: 1 } } as const;
-    faulty.full = new StoreFailed("disk full");
+    opened.faulty.full = new StoreFailed("disk full");
     expect(await opened.broker.recordDone({ ...by, type: "key.frozen" })).toBe(false);
-    faulty.full = null;
+    opened.faulty.full = null;
     await opened.broker[record]({ ...by, type: "key.unfrozen" });
     await opened.close();
-    const acts = recordsOf(at).filter(({ type }) => type.startsWith("key."));
+    const acts = recordsOf(opened).filter(({ type }) => type.startsWith("key."));
     expect(acts.map(({ type }) => type)).toEqual(["key.frozen", "key.unfrozen"]);
   },
 );

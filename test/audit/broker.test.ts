@@ -16,14 +16,14 @@ import {
   runCall,
   tempState,
   callsIn,
+  openLog,
 } from "../support/audit.ts";
 
 test("R8 R62 a call leaves its intent and its outcome, with everything the catalogue names", async () => {
-  using at = tempState();
-  await using opened = await openBroker(at);
+  await using opened = await openLog();
   const call = await runCall(opened.broker, { args: '{"id":7}' }, '{"content":[1]}');
   expect(call.begun).toBe(true);
-  const [begin, end] = callsIn(at);
+  const [begin, end] = callsIn(opened);
   const identity = {
     call: call.id,
     caller: "agent-1",
@@ -47,7 +47,7 @@ test("R8 R62 a call leaves its intent and its outcome, with everything the catal
     seq: 1,
   } satisfies Partial<Fields> & { seq: number });
   expect(end).toMatchObject({ ...identity, type: "call.end", st: "ok", us: 1500, al: 8, rl: 15, ref: 1, seq: 2 });
-  using reader = openReader({ state: at.state, main: null });
+  using reader = openReader({ state: opened.state, main: null });
   expect(reader.payloads("main", 1).map(({ body }) => body)).toEqual(['{"id":7}']);
   expect(reader.payloads("main", 2).map(({ body }) => body)).toEqual(['{"content":[1]}']);
 });
@@ -60,8 +60,7 @@ const endings: [string, Failure | "tool_error" | "rpc_error", object][] = [
 ];
 for (const [name, ending, wanted] of endings) {
   test(`R8 ${name} is how the call ended`, async () => {
-    using at = tempState();
-    await using opened = await openBroker(at);
+    await using opened = await openLog();
     const call = callOf();
     await opened.broker.begin(call);
     if (ending instanceof Failure) failed(call, ending);
@@ -69,18 +68,17 @@ for (const [name, ending, wanted] of endings) {
       call.reply = { kind: "result", era: "modern", text: "{}", isError: true, type: null };
     else call.reply = { kind: "error", era: "modern", text: "{}", code: -32_000 };
     await opened.broker.end(call);
-    expect(callsIn(at)[1]).toMatchObject({ type: "call.end", ...wanted });
+    expect(callsIn(opened)[1]).toMatchObject({ type: "call.end", ...wanted });
   });
 }
 
 test("R7 R8 a refusal is one record that names the rule, with the arguments", async () => {
-  using at = tempState();
-  await using opened = await openBroker(at);
+  await using opened = await openLog();
   const call = failed(callOf({ args: '{"x":1}' }), new Failure("denied", "not yours", { rule: "no-drop" }));
   call.verdict = null;
   await opened.broker.end(call);
-  expect(callsIn(at)).toHaveLength(1);
-  expect(callsIn(at)[0]).toMatchObject({
+  expect(callsIn(opened)).toHaveLength(1);
+  expect(callsIn(opened)[0]).toMatchObject({
     type: "call.refused",
     st: "denied",
     rule: "no-drop",
@@ -90,8 +88,7 @@ test("R7 R8 a refusal is one record that names the rule, with the arguments", as
 });
 
 test("a request that neither began nor failed leaves no record, nor does a fault without a principal", async () => {
-  using at = tempState();
-  await using opened = await openBroker(at);
+  await using opened = await openLog();
   await opened.broker.end(answered(callOf()));
   await opened.broker.end(failed(arriving(), new Failure("parse-error", "no JSON")));
   await opened.broker.recordEvent({
@@ -100,12 +97,11 @@ test("a request that neither began nor failed leaves no record, nor does a fault
     facts: { revoked: 1.5, frozen: true, lost: 0 },
   });
   const facts = { revoked: "1.5", frozen: true, lost: 0 };
-  expect(recordsOf(at)).toMatchObject([{ type: "key.rebuilt", caller: "system", facts }]);
+  expect(recordsOf(opened)).toMatchObject([{ type: "key.rebuilt", caller: "system", facts }]);
 });
 
 test("R17 known secrets, an error's too, reach no record", async () => {
-  using at = tempState();
-  await using opened = await openBroker(at, {}, { secrets: () => ["hunter2hunter2"] });
+  await using opened = await openLog({}, { secrets: () => ["hunter2hunter2"] });
   const call = callOf({ args: '{"p":"hunter2hunter2"}' });
   await opened.broker.begin(call);
   await opened.broker.end(failed(call, new Failure("internal", "hunter2hunter2", { internal: "hunter2hunter2" })));
@@ -115,45 +111,42 @@ test("R17 known secrets, an error's too, reach no record", async () => {
     facts: { server: "s", reason: "hunter2hunter2" },
   });
   await opened.broker.checkpoint();
-  for (const suffix of ["", "-wal"]) expect(readFileSync(at.db() + suffix).includes("hunter2")).toBe(false);
+  for (const suffix of ["", "-wal"]) expect(readFileSync(opened.db() + suffix).includes("hunter2")).toBe(false);
 });
 
 test("what untrusted texts can be is cut", async () => {
-  using at = tempState();
-  await using opened = await openBroker(at);
+  await using opened = await openLog();
   const call = callOf();
   call.route = null;
   call.target = "x".repeat(100_000);
   await opened.broker.end(failed(call, new Failure("unknown-tool", "y".repeat(100_000))));
-  expect(JSON.stringify(callsIn(at)[0]).length).toBeLessThan(2000);
+  expect(JSON.stringify(callsIn(opened)[0]).length).toBeLessThan(2000);
 });
 
 test("a reload changes what is stored from then on, and the chain goes on", async () => {
-  using at = tempState();
-  await using opened = await openBroker(at);
+  await using opened = await openLog();
   await runCall(opened.broker);
   opened.broker.configure(auditOptions.parse({ payloads: "none" }));
   await runCall(opened.broker);
-  const [, , begin] = callsIn(at);
+  const [, , begin] = callsIn(opened);
   expect(begin).toMatchObject({ seq: 3, pay: "none", al: 8 });
   expect(begin?.ad).toBeUndefined();
   expect(opened.broker.health()).toMatchObject({ payloads: "none", durability: "strict" });
 });
 
 test("T09 a step of the clock is on record, and the order of records does not follow it", async () => {
-  using at = tempState();
-  const opened = await openBroker(at);
+  await using opened = await openLog();
   try {
     await runCall(opened.broker);
     setSystemTime(new Date(Date.now() - 3_600_000));
     await runCall(opened.broker);
-    const step = await until(() => recordsOf(at).find(({ type }) => type === "clock.step"), "clock.step");
+    const step = await until(() => recordsOf(opened).find(({ type }) => type === "clock.step"), "clock.step");
     expect(Number(step.facts?.["us"])).toBeLessThan(-3_590_000_000);
   } finally {
     setSystemTime();
     await opened.close();
   }
-  const seqs = recordsOf(at).map(({ seq }) => seq);
+  const seqs = recordsOf(opened).map(({ seq }) => seq);
   expect(seqs).toEqual(seqs.map((_, index) => index + 1));
 });
 

@@ -28,16 +28,16 @@ import {
   type TempState,
   verifyAt,
   recordCall,
+  openLog,
 } from "../support/audit.ts";
 
 test("R9 a checkpoint covers what was recorded just before it, also on a fresh start", async () => {
-  using at = tempState();
-  await using opened = await openBroker(at, {}, { tick: 60_000 });
+  await using opened = await openLog({}, { tick: 60_000 });
   await opened.broker.recordEvent({ type: "server.stopped", actor: "system", facts: { server: "s", pid: 1 } });
   await opened.broker.checkpoint();
   expect(opened.broker.health().checkpoint).toMatchObject({ size: 1 });
   // Who may write there could take away what proves the log.
-  expect(statSync(checkpointFile(outsideOf(at), opened.broker.chain)).mode & 0o777).toBe(0o600);
+  expect(statSync(checkpointFile(outsideOf(opened), opened.broker.chain)).mode & 0o777).toBe(0o600);
 });
 
 test("R9 a checkpoint that a file did not take is tried again until it does, and is a fault until then", async () => {
@@ -232,8 +232,7 @@ test("R9 A08: once a log is closed its head note names the last record, that of 
 });
 
 test("R9: a checkpoint that is asked for covers what was recorded before, also while another is written", async () => {
-  using at = tempState();
-  await using opened = await openBroker(at);
+  await using opened = await openLog();
   for (let round = 0; round < 20; round++) {
     const other = opened.broker.checkpoint();
     await runCall(opened.broker);

@@ -15,6 +15,7 @@ import {
   runCall,
   tempState,
   callsIn,
+  openLog,
 } from "../support/audit.ts";
 
 const waits: [durability: "strict" | "standard" | "relaxed", begin: boolean, end: boolean][] = [
@@ -25,12 +26,10 @@ const waits: [durability: "strict" | "standard" | "relaxed", begin: boolean, end
 const asked = { request: { method: "roots/list", params: "{}" }, outcome: "asked", answer: null, rule: null } as const;
 for (const [durability, begin, end] of waits) {
   test(`D6 ${durability}: begin ${begin ? "waits" : "does not wait"} for the disk, end ${end ? "waits" : "does not"}`, async () => {
-    using at = tempState();
-    const faulty = faultyStore(at);
-    await using opened = await openBroker(at, { durability }, { store: faulty.store });
+    await using opened = await openLog({ durability });
     let held: PromiseWithResolvers<void> | null = null;
     // The real sync, held back until the test lets it go.
-    faulty.sync = (real) => (held = Promise.withResolvers<void>()).promise.then(real);
+    opened.faulty.sync = (real) => (held = Promise.withResolvers<void>()).promise.then(real);
     const release = (): void => {
       held?.resolve();
       held = null;
@@ -50,7 +49,7 @@ for (const [durability, begin, end] of waits) {
       release();
       await pending;
     }
-    faulty.sync = null;
+    opened.faulty.sync = null;
     release();
   });
 }
@@ -88,27 +87,23 @@ test("D6 a failed sync rejects who waits, tells the process to end, and is not t
 });
 
 test("P5: who was refused is told of no effect where the refusal cannot be recorded, who was answered is", async () => {
-  using at = tempState();
-  const faulty = faultyStore(at);
-  await using opened = await openBroker(at, {}, { store: faulty.store });
+  await using opened = await openLog();
   const begun = callOf();
   await opened.broker.begin(begun);
-  faulty.full = new StoreFailed("disk full");
+  opened.faulty.full = new StoreFailed("disk full");
   const refused = opened.broker.end(failed(callOf(), new Failure("denied", "not yours")));
   expect((await rejectionOf(refused)).message).toMatch(/was refused/);
   const ran = failed(callOf(), new Failure("result-too-large", "too much", { ran: "yes" }));
   for (const seen of [answered(begun), ran])
     expect((await rejectionOf(opened.broker.end(seen))).message).toMatch(/may have had an effect/);
-  faulty.full = null;
+  opened.faulty.full = null;
 });
 
 test("D6 onFailure allow lets calls pass unrecorded, says so, and records again when it can", async () => {
-  using at = tempState();
-  const faulty = faultyStore(at);
   const lines: string[] = [];
   const log = createLogger({ level: "error", format: "text", write: (line) => lines.push(line) > 0 });
-  await using opened = await openBroker(at, { onFailure: "allow" }, { store: faulty.store, log });
-  faulty.full = new StoreFailed("disk full");
+  await using opened = await openLog({ onFailure: "allow" }, { log });
+  opened.faulty.full = new StoreFailed("disk full");
   for (let i = 0; i < 4; i += 1) await opened.broker.begin(callOf());
   const call = callOf();
   await opened.broker.begin(call);
@@ -116,64 +111,58 @@ test("D6 onFailure allow lets calls pass unrecorded, says so, and records again 
   expect(opened.broker.health()).toMatchObject({ ok: false, reason: "disk full", unrecorded: 5, onFailure: "allow" });
   log.flush();
   expect(lines).toEqual([expect.stringContaining("unrecorded"), expect.stringContaining("count=4")]);
-  faulty.full = null;
+  opened.faulty.full = null;
   await opened.broker.end(answered(call));
-  expect(callsIn(at)).toMatchObject([{ type: "call.end", call: call.id, st: "ok" }]);
+  expect(callsIn(opened)).toMatchObject([{ type: "call.end", call: call.id, st: "ok" }]);
   expect(opened.broker.health().ok).toBe(true);
 });
 
 test("D6 onFailure allow counts each call that passed once, no refusal, and puts the number on record", async () => {
-  using at = tempState();
-  const faulty = faultyStore(at);
-  await using opened = await openBroker(at, { onFailure: "allow" }, { store: faulty.store });
+  await using opened = await openLog({ onFailure: "allow" });
   const refuse = () => opened.broker.end(failed(callOf(), new Failure("denied", "x")));
-  faulty.full = new StoreFailed("disk full");
+  opened.faulty.full = new StoreFailed("disk full");
   await runCall(opened.broker);
   await opened.broker.once(callOf(), { opens: "subscription" });
   await refuse();
   expect(opened.broker.health().unrecorded).toBe(2);
-  faulty.full = null;
+  opened.faulty.full = null;
   // Whatever finds out first that the log takes records again.
   await refuse();
-  const resumed = () => recordsOf(at).filter(({ type }) => type === "audit.resumed");
+  const resumed = () => recordsOf(opened).filter(({ type }) => type === "audit.resumed");
   await until(() => resumed().length > 0, "the number is on record");
   await opened.close();
   expect(resumed().map(({ facts }) => facts)).toEqual([{ after: "disk full", unrecorded: 2 }]);
 });
 
 test("D6 onFailure allow counts a call once whose questions passed without a record", async () => {
-  using at = tempState();
-  const faulty = faultyStore(at);
-  await using opened = await openBroker(at, { onFailure: "allow" }, { store: faulty.store });
+  await using opened = await openLog({ onFailure: "allow" });
   const call = callOf();
   const request = { method: "elicitation/create", params: "{}" } as const;
   await opened.broker.begin(call);
-  faulty.full = new StoreFailed("disk full");
+  opened.faulty.full = new StoreFailed("disk full");
   await opened.broker.input(call, { request, outcome: "asked", answer: null, rule: null });
   await opened.broker.input(call, { request, outcome: "accept", answer: "{}", rule: null });
   expect(opened.broker.health().unrecorded).toBe(1);
-  faulty.full = null;
+  opened.faulty.full = null;
   await opened.broker.end(answered(call));
   await opened.close();
-  const resumed = recordsOf(at).filter(({ type }) => type === "audit.resumed");
+  const resumed = recordsOf(opened).filter(({ type }) => type === "audit.resumed");
   expect(resumed.map(({ facts }) => facts)).toEqual([{ after: "disk full", unrecorded: 1 }]);
 });
 
 test("a failed commit leaves the chain where it was, and an outcome that could not be recorded shows as lost", async () => {
-  using at = tempState();
-  const faulty = faultyStore(at);
-  await using opened = await openBroker(at, {}, { store: faulty.store });
+  await using opened = await openLog();
   const call = callOf();
   await opened.broker.begin(call);
-  faulty.full = new StoreFailed("disk full");
+  opened.faulty.full = new StoreFailed("disk full");
   expect(await codeOf(opened.broker.end(answered(call)))).toBe("audit-unavailable");
-  faulty.full = null;
-  const lost = await until(() => callsIn(at).find(({ type }) => type === "call.lost"), "call.lost");
+  opened.faulty.full = null;
+  const lost = await until(() => callsIn(opened).find(({ type }) => type === "call.lost"), "call.lost");
   expect(lost).toMatchObject({ call: call.id, ref: 1, st: "lost", consumer: "agent", srv: "crm" });
   await runCall(opened.broker);
-  const seqs = recordsOf(at).map(({ seq }) => seq);
+  const seqs = recordsOf(opened).map(({ seq }) => seq);
   expect(seqs).toEqual(seqs.map((_, index) => index + 1));
-  expect(recordsOf(at).map(({ type }) => type)).toContain("audit.resumed");
+  expect(recordsOf(opened).map(({ type }) => type)).toContain("audit.resumed");
 });
 
 test("D6 strict: an ending that is in the chain, though the disk did not say so in time, is recorded once", async () => {
@@ -248,8 +237,7 @@ test("D6 relaxed: what waits for a slow disk is bounded", async () => {
 }, 30_000);
 
 test("the queue is bounded: beyond its bytes calls are refused at once", async () => {
-  using at = tempState();
-  await using opened = await openBroker(at, { payloads: "full" });
+  await using opened = await openLog({ payloads: "full" });
   const args = `"${"x".repeat(65_000)}"`;
   const settled = await Promise.allSettled(Array.from({ length: 400 }, () => opened.broker.begin(callOf({ args }))));
   const refused = settled.filter(({ status }) => status === "rejected").length;

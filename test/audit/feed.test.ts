@@ -1,12 +1,11 @@
 import { expect, test } from "bun:test";
 import { createFeed } from "../../src/audit/feed.ts";
 import { until } from "../support/until.ts";
-import { openBroker, runCall, tempState } from "../support/audit.ts";
+import { runCall, openLog } from "../support/audit.ts";
 
 test("R123 tail: durable records only, and a slow reader is told what it missed", async () => {
-  using at = tempState();
   // A checkpoint would be one record more.
-  const opened = await openBroker(at, { checkpointEvery: { interval: 3_600_000, records: 1_000_000 } });
+  await using opened = await openLog({ checkpointEvery: { interval: 3_600_000, records: 1_000_000 } });
   const stop = new AbortController();
   const seen: number[] = [];
   const slow = opened.broker.follow(stop.signal)[Symbol.asyncIterator]();

@@ -10,22 +10,11 @@ import { groupUsage } from "../../src/usage/query.ts";
 import { makeRoute } from "../support/call.ts";
 import { reasonOf } from "../support/failure.ts";
 import { until } from "../support/until.ts";
-import {
-  arriving,
-  callOf,
-  callsIn,
-  failed,
-  faultyStore,
-  handClock,
-  openBroker,
-  recordsOf,
-  tempState,
-} from "../support/audit.ts";
+import { arriving, callOf, callsIn, failed, handClock, recordsOf, openLog } from "../support/audit.ts";
 
 test("more than 60 refusals of one principal a minute coalesce, and the counts add up", async () => {
-  using at = tempState();
   const clock = handClock();
-  await using opened = await openBroker(at, {}, { clock });
+  await using opened = await openLog({}, { clock });
   const refuse = (
     consumer: string,
     code: "denied" | "rate-limited" | "parse-error" | "invalid-arguments",
@@ -43,11 +32,11 @@ test("more than 60 refusals of one principal a minute coalesce, and the counts a
   for (const code of ["parse-error", "invalid-arguments", "parse-error"] as const) await refuse("noisy", code);
   await refuse("noisy", "invalid-arguments", "192.0.2.7");
   await refuse("calm", "denied");
-  expect(callsIn(at).filter(({ consumer }) => consumer === "noisy")).toHaveLength(60);
+  expect(callsIn(opened).filter(({ consumer }) => consumer === "noisy")).toHaveLength(60);
   const over = timeText(clock.now());
   clock.advance(61_000_000);
   const counted = await until(() => {
-    const found = callsIn(at).filter(({ count }) => count !== undefined);
+    const found = callsIn(opened).filter(({ count }) => count !== undefined);
     return found.length === 4 ? found : null;
   }, "counted refusals");
   const noisy = { caller: "noisy-1", subj: "key:noisy-1", consumer: "noisy", roles: ["reader"] };
@@ -60,24 +49,23 @@ test("more than 60 refusals of one principal a minute coalesce, and the counts a
   ]);
   // They came from two addresses.
   expect(counted[3]?.src).toBeUndefined();
-  const [denied, limited] = callsIn(at).filter(({ count }) => count !== undefined);
+  const [denied, limited] = callsIn(opened).filter(({ count }) => count !== undefined);
   for (const facts of [denied?.facts, limited?.facts]) {
     const times = [begun, String(facts?.["first"]), String(facts?.["last"]), over];
     expect(times).toEqual([...new Set(times)].toSorted());
   }
-  expect(callsIn(at).filter(({ consumer }) => consumer === "calm")).toHaveLength(1);
+  expect(callsIn(opened).filter(({ consumer }) => consumer === "calm")).toHaveLength(1);
 });
 
 test("R8 R26 counted refusals are booked on server and tool, a few dozen of them apart, and none is left out", async () => {
-  using at = tempState();
-  const opened = await openBroker(at);
+  await using opened = await openLog();
   const refuse = (tool: string, failure: Failure) => opened.broker.end(failed(callOf({ tool }), failure));
   const calls = { drop: 150, list: 5, query: 40 };
   for (const [tool, times] of Object.entries(calls)) {
     for (let i = 0; i < times; i += 1) await refuse(tool, notFound("tool", `crm__${tool}`));
   }
   await opened.close();
-  const records = recordsOf(at).filter(({ type }) => type === "call.refused");
+  const records = recordsOf(opened).filter(({ type }) => type === "call.refused");
   const about = { method: "tools/call", srv: "crm", rule: "reader-policy#1", st: "denied" };
   expect(records.filter(({ count }) => count !== undefined)).toMatchObject([
     { ...about, tool: "drop", count: 90 },
@@ -95,13 +83,12 @@ test("R8 R26 counted refusals are booked on server and tool, a few dozen of them
 });
 
 test("T20 of a caller that storms a thousand tools a few dozen are told of, and the others counted together", async () => {
-  using at = tempState();
-  const opened = await openBroker(at);
+  await using opened = await openLog();
   for (let i = 0; i < 1060; i += 1) {
     await opened.broker.end(failed(callOf({ tool: `t${i}` }), new Failure("denied", "no")));
   }
   await opened.close();
-  const counted = recordsOf(at).filter(({ count }) => count !== undefined);
+  const counted = recordsOf(opened).filter(({ count }) => count !== undefined);
   expect(counted.map(({ tool, count }) => [tool !== undefined, count])).toEqual([
     ...Array.from({ length: 64 }, () => [true, 1]),
     [false, 936],
@@ -110,8 +97,7 @@ test("T20 of a caller that storms a thousand tools a few dozen are told of, and 
 });
 
 test("a counted refusal of a prompt names it, and the rule that a failure alone knows, but no method that callers invent", async () => {
-  using at = tempState();
-  const opened = await openBroker(at);
+  await using opened = await openLog();
   const { who } = callOf();
   const refuse = (method: string, hasRoute: boolean) => {
     const call = callOf({ tool: "greet" });
@@ -122,7 +108,7 @@ test("a counted refusal of a prompt names it, and the rule that a failure alone 
   for (let i = 0; i < 62; i += 1) await refuse("prompts/get", true);
   for (let i = 0; i < 3; i += 1) await refuse(`invented/${i}`, false);
   await opened.close();
-  const [prompts, invented] = recordsOf(at).filter(({ count }) => count !== undefined);
+  const [prompts, invented] = recordsOf(opened).filter(({ count }) => count !== undefined);
   const all = { rule: "no-prompts", roles: ["reader"] };
   expect(prompts).toMatchObject({ ...all, method: "prompts/get", srv: "crm", tool: "greet", count: 2 });
   expect(invented).toMatchObject({ ...all, count: 3 });
@@ -130,8 +116,7 @@ test("a counted refusal of a prompt names it, and the rule that a failure alone 
 });
 
 test("names that callers choose are not what refusals are counted by", async () => {
-  using at = tempState();
-  const opened = await openBroker(at);
+  await using opened = await openLog();
   const read = (uri: string, resolved: boolean) => {
     const call = callOf();
     call.route = resolved ? { ...makeRoute("crm", uri), kind: "resource", tool: null } : null;
@@ -141,16 +126,15 @@ test("names that callers choose are not what refusals are counted by", async () 
   for (let i = 0; i < 62; i += 1) await read(`f:${i}`, true);
   for (let i = 0; i < 3; i += 1) await read(`f:${i}`, false);
   await opened.close();
-  const [resolved, unresolved] = recordsOf(at).filter(({ count }) => count !== undefined);
+  const [resolved, unresolved] = recordsOf(opened).filter(({ count }) => count !== undefined);
   expect([resolved?.srv, resolved?.tool, resolved?.count]).toEqual(["crm", undefined, 2]);
   expect([unresolved?.srv, unresolved?.tool, unresolved?.count]).toEqual([undefined, undefined, 3]);
 });
 
 test("the last refusal that has a record of its own says that further ones are counted", async () => {
-  using at = tempState();
-  await using opened = await openBroker(at);
+  await using opened = await openLog();
   for (let i = 0; i < 100; i += 1) await opened.broker.end(failed(callOf(), new Failure("denied", "Denied.")));
-  const reasons = callsIn(at).map(({ reason }) => reason);
+  const reasons = callsIn(opened).map(({ reason }) => reason);
   expect(reasons).toEqual([
     ...Array.from({ length: 59 }, () => "Denied."),
     "Denied. (further refusals of this caller are counted, and recorded once a minute)",
@@ -158,8 +142,7 @@ test("the last refusal that has a record of its own says that further ones are c
 });
 
 test("failed credentials leave one record a minute and source, counted, without the address", async () => {
-  using at = tempState();
-  const opened = await openBroker(at);
+  await using opened = await openLog();
   const fail = (ip: string, code: "unauthenticated" | "frozen" = "unauthenticated") =>
     opened.broker.end(failed(arriving({ ip }), new Failure(code, "who?")));
   const begun = timeText(Date.now() * 1000);
@@ -167,7 +150,7 @@ test("failed credentials leave one record a minute and source, counted, without 
   await fail("192.0.2.8");
   for (let i = 0; i < 2; i += 1) await fail("192.0.2.7", "frozen");
   await opened.close();
-  const failures = recordsOf(at).filter(({ type }) => type === "auth.failed");
+  const failures = recordsOf(opened).filter(({ type }) => type === "auth.failed");
   expect(failures.map(({ count, st, code }) => [count, st, code])).toEqual([
     [1, "auth-failed", "unauthenticated"],
     [1, "auth-failed", "unauthenticated"],
@@ -179,14 +162,13 @@ test("failed credentials leave one record a minute and source, counted, without 
     expect(times.map(String).toSorted()).toEqual(times as string[]);
   }
   expect(JSON.stringify(failures)).not.toContain("192.0.2");
-  using reader = openReader({ state: at.state, main: null });
+  using reader = openReader({ state: opened.state, main: null });
   const stood = failures.map(({ src }) => valueOf(reader.subject("main", subjectIn(src) ?? "")));
   expect(stood).toEqual(["192.0.2.7", "192.0.2.8", "192.0.2.7", "192.0.2.7"]);
 });
 
 test("S25: more than 60 sessions of one principal a minute coalesce, opened and closed apart", async () => {
-  using at = tempState();
-  const opened = await openBroker(at);
+  await using opened = await openLog();
   const note = (type: "session.open" | "session.close", key: string) => {
     const of = { actor: `key:${key}`, key, consumer: "c" };
     const [opening, closing] = [{ client: null, revision: "2025-11-25" }, { reason: "idle" }] as const;
@@ -198,7 +180,7 @@ test("S25: more than 60 sessions of one principal a minute coalesce, opened and 
   for (let i = 0; i < 70; i += 1) await note("session.close", "noisy");
   await note("session.open", "calm");
   await opened.close();
-  const all = recordsOf(at);
+  const all = recordsOf(opened);
   // Named as in the records of its calls.
   const noted = all.filter(({ caller, subj }) => caller === "noisy" && subj === "key:noisy");
   const count = (type: string) => noted.filter((one) => one.type === type).length;
@@ -210,15 +192,13 @@ test("S25: more than 60 sessions of one principal a minute coalesce, opened and 
 });
 
 test("P5: a session that would only be counted is refused too while the log takes no records", async () => {
-  using at = tempState();
-  const faulty = faultyStore(at);
-  await using opened = await openBroker(at, {}, { store: faulty.store, tick: 60_000 });
+  await using opened = await openLog({}, { tick: 60_000 });
   const facts = { session: "s", client: null, revision: "2025-11-25" } as const;
   const open = () => opened.broker.recordEvent({ type: "session.open", actor: "key:a", facts });
   for (let i = 0; i < 61; i++) await open();
   expect(opened.broker.health().records).toBe(60);
-  faulty.full = new StoreFailed("disk full");
+  opened.faulty.full = new StoreFailed("disk full");
   expect(await reasonOf(opened.broker.begin(callOf()))).toMatchObject({ code: "audit-unavailable" });
   expect(await reasonOf(open())).toMatchObject({ code: "audit-unavailable" });
-  faulty.full = null;
+  opened.faulty.full = null;
 });

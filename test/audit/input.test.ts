@@ -8,16 +8,7 @@ import type { InputStep } from "../../src/core/ports.ts";
 import { StoreFailed } from "../../src/core/store.ts";
 import { openReader } from "../../src/store/sqlite/reader.ts";
 import { principal } from "../support/principal.ts";
-import {
-  answered,
-  callOf,
-  failed,
-  faultyStore,
-  handClock,
-  openBroker,
-  tempState,
-  type TempState,
-} from "../support/audit.ts";
+import { answered, callOf, failed, handClock, openBroker, type TempState, openLog } from "../support/audit.ts";
 
 function pages(at: TempState, types = "call.") {
   using reader = openReader({ state: at.state, main: null });
@@ -38,8 +29,7 @@ const accepted: InputStep = {
 };
 
 test("D6 a question and its answer are on record between begin and end, as commitments", async () => {
-  using at = tempState();
-  await using opened = await openBroker(at);
+  await using opened = await openLog();
   const call = callOf();
   await opened.broker.begin(call);
   await opened.broker.input(call, asked);
@@ -47,7 +37,7 @@ test("D6 a question and its answer are on record between begin and end, as commi
   const refused = { ...asked, outcome: "refused", rule: "no-questions", reason: "not here", of: "earlier" } as const;
   await opened.broker.input(call, refused);
   await opened.broker.end(answered(call));
-  const [begin, question, answer, refusal, end] = pages(at);
+  const [begin, question, answer, refusal, end] = pages(opened);
   expect(question).toMatchObject({
     type: "call.input",
     call: call.id,
@@ -77,41 +67,37 @@ test("D6 a question and its answer are on record between begin and end, as commi
 });
 
 test("S34 what is known to be a secret is in no record of a question", async () => {
-  using at = tempState();
-  await using opened = await openBroker(at, {}, { secrets: () => ["hunter2-hunter2"] });
+  await using opened = await openLog({}, { secrets: () => ["hunter2-hunter2"] });
   const call = callOf();
   await opened.broker.begin(call);
   const answer = '{"action":"accept","content":{"password":"hunter2-hunter2"}}';
   await opened.broker.input(call, { ...accepted, answer });
   await opened.broker.input(call, { ...asked, outcome: "refused", reason: "No hunter2-hunter2." });
   await opened.broker.end(answered(call));
-  expect(JSON.stringify(pages(at))).not.toContain("hunter2");
+  expect(JSON.stringify(pages(opened))).not.toContain("hunter2");
 });
 
 test("D6 a question that cannot be recorded is withheld", async () => {
-  using at = tempState();
-  const faulty = faultyStore(at);
-  await using opened = await openBroker(at, {}, { store: faulty.store });
+  await using opened = await openLog();
   const call = callOf();
   await opened.broker.begin(call);
-  faulty.full = new StoreFailed("disk full");
+  opened.faulty.full = new StoreFailed("disk full");
   const failure = await opened.broker.input(call, asked).catch((error: unknown) => error);
   expect(failure).toBeInstanceOf(Failure);
   expect((failure as Failure).code).toBe("audit-unavailable");
   expect((failure as Failure).message).toContain("withheld");
-  faulty.full = null;
+  opened.faulty.full = null;
 });
 
 test("a call that was asked something when the process died is lost, not ended", async () => {
-  using at = tempState();
-  const opened = await openBroker(at);
+  await using opened = await openLog();
   const call = callOf();
   await opened.broker.begin(call);
   await opened.broker.input(call, asked);
   await opened.close();
-  await using again = await openBroker(at);
+  await using again = await openBroker(opened);
   await again.broker.flush();
-  expect(pages(at).map(({ type, st }) => [type, st])).toEqual([
+  expect(pages(opened).map(({ type, st }) => [type, st])).toEqual([
     ["call.begin", undefined],
     ["call.input", undefined],
     ["call.lost", "lost"],
@@ -119,9 +105,8 @@ test("a call that was asked something when the process died is lost, not ended",
 });
 
 test("a subscription is one record, however it ends", async () => {
-  using at = tempState();
   const clock = handClock();
-  await using opened = await openBroker(at, {}, { clock });
+  await using opened = await openLog({}, { clock });
   const facts = { opens: "subscription", resources: 2 };
   for (const code of [null, "cancelled", "unauthenticated"] as const) {
     const call = callOf();
@@ -131,7 +116,7 @@ test("a subscription is one record, however it ends", async () => {
     await opened.broker.end(code === null ? answered(call) : failed(call, new Failure(code, "x")));
     expect(call.status).toBe("ok");
   }
-  const records = pages(at);
+  const records = pages(opened);
   expect(records.map(({ type, st }) => [type, st])).toEqual([
     ["call.end", "ok"],
     ["call.end", "ok"],
@@ -143,39 +128,36 @@ test("a subscription is one record, however it ends", async () => {
 });
 
 test("what kind of result ended a call is on record where it is not complete", async () => {
-  using at = tempState();
-  await using opened = await openBroker(at);
+  await using opened = await openLog();
   const call = callOf();
   await opened.broker.begin(call);
   call.reply = { kind: "result", era: "modern", text: "{}", isError: false, type: "input_required" };
   await opened.broker.end(call);
-  expect(pages(at)[1]).toMatchObject({ type: "call.end", st: "ok", code: "input_required" });
+  expect(pages(opened)[1]).toMatchObject({ type: "call.end", st: "ok", code: "input_required" });
 });
 
 test("R117: the caller's trace is on every record of its call", async () => {
-  using at = tempState();
-  await using opened = await openBroker(at);
+  await using opened = await openLog();
   const call = callOf();
   const trace = "0af7651916cd43dd8448eb211c80319c";
   Object.assign(call.inbound, { params: { _meta: { traceparent: `00-${trace}-00f067aa0ba902b7-01` } } });
   await opened.broker.begin(call);
   await opened.broker.end(answered(call));
-  expect(pages(at).map((record) => record.trace)).toEqual([trace, trace]);
-  const [begin] = pages(at);
+  expect(pages(opened).map((record) => record.trace)).toEqual([trace, trace]);
+  const [begin] = pages(opened);
   const { fields } = lostDraft({ rec: JSON.stringify(begin), seq: 1 }, { at: 0, mono: 0 });
   expect([fields.type, fields.trace]).toEqual(["call.lost", trace]);
 });
 
 test("D6 a question to a session outside of any call, and its answer, are on record with whose it is", async () => {
-  using at = tempState();
-  await using opened = await openBroker(at);
+  await using opened = await openLog();
   const call = callOf();
   const session = { id: "secret-of-the-session" } as ClientSession;
   const to = { who: principal("key:agent"), source: call.source, session, ask: () => Promise.reject(new Error()) };
   await opened.broker.inputOutside(to, "crm", asked);
   await opened.broker.inputOutside(to, "crm", { ...accepted, rule: "r" });
   const of = { type: "session.input", caller: "agent", subj: "key:agent", srv: "crm", sess: sessionName(session) };
-  const [question, answer] = pages(at, "session.");
+  const [question, answer] = pages(opened, "session.");
   expect(question).toMatchObject({
     ...of,
     facts: { asks: "elicitation/create", outcome: "asked" },

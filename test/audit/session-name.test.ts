@@ -1,11 +1,10 @@
 import { expect, test } from "bun:test";
 import { createHash } from "node:crypto";
 import { sessionName } from "../../src/audit/session-name.ts";
-import { openBroker, recordsOf, tempState } from "../support/audit.ts";
+import { recordsOf, openLog } from "../support/audit.ts";
 
 test("R17 a session has one name, which does not give its id away, and an event can carry it", async () => {
-  using at = tempState();
-  await using opened = await openBroker(at);
+  await using opened = await openLog();
   const id = "session-id-that-lets-one-in";
   const name = sessionName({ id });
   expect(name).toBe(sessionName({ id }));
@@ -13,5 +12,5 @@ test("R17 a session has one name, which does not give its id away, and an event 
   expect(name).toBe(createHash("sha256").update(id).digest("base64url").slice(0, 22));
   expect(name).not.toBe(sessionName({ id: `${id}2` }));
   await opened.broker.recordEvent({ type: "session.close", actor: "a", facts: { session: name, reason: "idle" } });
-  expect(recordsOf(at)[0]?.facts).toMatchObject({ session: name });
+  expect(recordsOf(opened)[0]?.facts).toMatchObject({ session: name });
 });

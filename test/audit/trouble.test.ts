@@ -22,6 +22,7 @@ import {
   type TempState,
   verifyAt,
   recordCall,
+  openLog,
 } from "../support/audit.ts";
 import { noStrace, strace } from "../support/processes.ts";
 
@@ -125,12 +126,11 @@ test.skipIf(noPrlimit)(
 );
 
 test("T06 P5 locked by another process: calls wait 2 s at most, the loop never does, and it recovers", async () => {
-  using at = tempState();
-  await using opened = await openBroker(at);
+  await using opened = await openLog();
   await runCall(opened.broker);
   const hold = `const { Database } = require("bun:sqlite"); const db = new Database(process.argv[1]);
     db.run("BEGIN EXCLUSIVE"); console.log("held"); setTimeout(() => db.run("COMMIT"), 2600);`;
-  const holder = Bun.spawn([process.execPath, "-e", hold, at.db()], { stdout: "pipe", stderr: "inherit" });
+  const holder = Bun.spawn([process.execPath, "-e", hold, opened.db()], { stdout: "pipe", stderr: "inherit" });
   await holder.stdout.getReader().read();
   let turns = 0;
   const watch = setInterval(() => (turns += 1), 5);
@@ -161,14 +161,13 @@ const losses: Record<string, (path: string) => void> = {
 };
 for (const [name, lose] of Object.entries(losses)) {
   test.concurrent(`T07 the database ${name} while running: refused within 10 s, and no new chain begins`, async () => {
-    using at = tempState();
-    await using opened = await openBroker(at);
+    await using opened = await openLog();
     await runCall(opened.broker);
-    lose(at.db());
+    lose(opened.db());
     expect(opened.broker.health().ok).toBe(false);
     await until(async () => (await codeOf(opened.broker.begin(callOf()))) === "audit-unavailable", "a refusal", 10_000);
-    if (name === "deleted" || name === "moved away") expect(existsSync(at.db())).toBe(false);
-    if (name === "without permission") chmodSync(at.db(), 0o600);
+    if (name === "deleted" || name === "moved away") expect(existsSync(opened.db())).toBe(false);
+    if (name === "without permission") chmodSync(opened.db(), 0o600);
   });
 }
 
@@ -317,16 +316,15 @@ test("R9 an anchor that was changed keeps no checkpoint from being made", async 
 });
 
 test("P3 a call left open is lost once, however often the gateway starts again", async () => {
-  using at = tempState();
-  const opened = await openBroker(at);
+  await using opened = await openLog();
   const open = callOf();
   await opened.broker.begin(open);
   for (let i = 0; i < 10; i += 1) await runCall(opened.broker);
   await opened.broker.checkpoint();
   for (let i = 0; i < 10; i += 1) await runCall(opened.broker);
   await opened.close();
-  for (let i = 0; i < 3; i += 1) await (await openBroker(at)).close();
-  const lost = recordsOf(at).filter(({ type }) => type === "call.lost");
+  for (let i = 0; i < 3; i += 1) await (await openBroker(opened)).close();
+  const lost = recordsOf(opened).filter(({ type }) => type === "call.lost");
   expect(lost).toMatchObject([{ call: open.id, ref: 1, consumer: "agent", srv: "crm", tool: "query", st: "lost" }]);
   await codeOf(opened.broker.end(answered(open)));
 });

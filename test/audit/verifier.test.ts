@@ -11,7 +11,7 @@ import { createEncoder } from "../../src/audit/record.ts";
 import { payloadFault, Verifier, verifyChain } from "../../src/audit/verify.ts";
 import { openReader } from "../../src/store/sqlite/reader.ts";
 import { reasonOf } from "../support/failure.ts";
-import { openBroker, outsideOf, tempState, verifyAt, note } from "../support/audit.ts";
+import { outsideOf, tempState, verifyAt, note, openLog } from "../support/audit.ts";
 
 // What somebody may write who can change the whole chain and all of its hashes, but no checkpoint.
 
@@ -147,18 +147,17 @@ test("A12, A13: a payload is the one that its record commits to, and there is no
 });
 
 test("A01: all of a long chain is read, also what was put before its beginning, and what SQLite says of the file", async () => {
-  using at = tempState();
-  const opened = await openBroker(at, { payloads: "none" });
+  await using opened = await openLog({ payloads: "none" });
   await Promise.all(Array.from({ length: 2_100 }, () => opened.broker.recordEvent(note)));
   await opened.close();
-  const dir = outsideOf(at);
-  const verified = async () => (await verifyAt({ ...at, dir })).bad;
+  const dir = outsideOf(opened);
+  const verified = async () => (await verifyAt({ ...opened, dir })).bad;
   const change = (sql: string): void => {
-    using db = new Database(at.db());
+    using db = new Database(opened.db());
     db.run(sql);
   };
   expect(await verified()).toBeNull();
-  const reader = { ...openReader({ state: at.state, main: null }), integrity: () => "a page is damaged" };
+  const reader = { ...openReader({ state: opened.state, main: null }), integrity: () => "a page is damaged" };
   const evidence = await (await gatherEvidence({ dir, sources: [] })).optionsFor("main");
   let turned = false;
   setImmediate(() => (turned = true));

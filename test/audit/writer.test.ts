@@ -18,6 +18,7 @@ import {
   tempState,
   verifyAt,
   note,
+  openLog,
 } from "../support/audit.ts";
 
 /** A disk whose syncs end when the test says so, in order. */
@@ -44,10 +45,8 @@ const writerOn = (store: AuditStore, clock: Clock = systemClock) =>
   });
 
 test("D6 P1: what is committed while the disk syncs is not durable by that sync, only by the next", async () => {
-  using at = tempState();
-  const faulty = faultyStore(at);
-  await using opened = await openBroker(at, { durability: "strict" }, { store: faulty.store, tick: 60_000 });
-  const held = heldSyncs(faulty);
+  await using opened = await openLog({ durability: "strict" }, { tick: 60_000 });
+  const held = heldSyncs(opened.faulty);
   const first = opened.broker.begin(callOf());
   await until(() => held.length === 1, "the first sync");
   let begun = false;
@@ -60,11 +59,11 @@ test("D6 P1: what is committed while the disk syncs is not durable by that sync,
   held[1]?.resolve();
   await late;
   expect(opened.broker.durable()).toBe(2);
-  faulty.sync = null;
+  opened.faulty.sync = null;
   // A checkpoint signs the records in their order, however they became durable.
   await runCall(opened.broker);
   await opened.close();
-  expect(await verifyAt({ ...at, dir: outsideOf(at) })).toMatchObject({ exit: 0, bad: null });
+  expect(await verifyAt({ ...opened, dir: outsideOf(opened) })).toMatchObject({ exit: 0, bad: null });
 });
 
 test("D6 a commit that may not be on the disk ends the process, and nothing is recorded afterwards", async () => {
@@ -131,20 +130,17 @@ test("D6 a disk that does not answer is blamed also where the process stands sti
 });
 
 test("P5: when a commit fails, every call that waits is told so, however many there are", async () => {
-  using at = tempState();
-  const faulty = faultyStore(at);
-  await using opened = await openBroker(at, {}, { store: faulty.store, tick: 60_000 });
+  await using opened = await openLog({}, { tick: 60_000 });
   // While a call runs, others wait for one another.
   await opened.broker.begin(callOf());
-  faulty.full = new StoreFailed("disk full");
+  opened.faulty.full = new StoreFailed("disk full");
   const codes = await Promise.all(Array.from({ length: 1_200 }, () => codeOf(opened.broker.begin(callOf()))));
   expect(new Set(codes)).toEqual(new Set(["audit-unavailable"]));
-  faulty.full = null;
+  opened.faulty.full = null;
 });
 
 test("the queue is bounded: beyond its number records are refused at once", async () => {
-  using at = tempState();
-  await using opened = await openBroker(at, { payloads: "none" });
+  await using opened = await openLog({ payloads: "none" });
   const codes = await Promise.all(Array.from({ length: 10_003 }, () => codeOf(opened.broker.recordEvent(note))));
   expect(codes.filter((code) => code !== "recorded")).toEqual(Array.from({ length: 3 }, () => "audit-unavailable"));
 });

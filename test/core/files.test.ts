@@ -10,6 +10,7 @@ import {
   UnfitFile,
 } from "../../src/core/files.ts";
 import { reasonOf } from "../support/failure.ts";
+import { moduleAt } from "../support/processes.ts";
 import { TempDir } from "../support/temp-dir.ts";
 import { mayMount, mountTmpfs } from "../support/tmpfs.ts";
 
@@ -40,7 +41,7 @@ test("files: what a killed writer left beside a file of its own is gone with the
   const path = at.path("main.head");
   const code = `
     import { readdirSync } from "node:fs";
-    import { replaceOwnFile } from ${JSON.stringify(join(import.meta.dir, "../../src/core/files.ts"))};
+    import { replaceOwnFile } from ${moduleAt("core/files.ts")};
     const look = () => readdirSync(${JSON.stringify(at.dir)}).length > 0 ? process.kill(process.pid, "SIGKILL") : setImmediate(look);
     look();
     await replaceOwnFile(${JSON.stringify(path)}, "one".repeat(10_000_000));`;

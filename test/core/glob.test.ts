@@ -1,6 +1,6 @@
 import { expect, test } from "bun:test";
 import fc from "fast-check";
-import { compileGlob, globTokens, literalTokens, matchTokens, overlap } from "../../src/core/glob.ts";
+import { compileGlob, covers, globTokens, literalTokens, matchTokens, overlap } from "../../src/core/glob.ts";
 import { fastest } from "../support/fastest.ts";
 
 const rows: [glob: string, text: string, matches: boolean][] = [
@@ -52,6 +52,22 @@ test("S27: two globs overlap if some text is matched by both, and only then", ()
       return overlap(globTokens(a), globTokens(b)) === both;
     }),
     { numRuns: 1000 },
+  );
+  const long = "x?".repeat(1000);
+  expect(["a", "b"].map((first) => overlap(globTokens(`a${long}`), globTokens(first + long)))).toEqual([true, false]);
+});
+
+test("S27: a glob covers another only if it matches all that the other one does", () => {
+  const glob = fc.string({ unit: fc.constantFrom("a", "b", "*", "?"), maxLength: 6 });
+  const text = fc.string({ unit: fc.constantFrom("a", "b"), maxLength: 6 });
+  fc.assert(
+    fc.property(
+      glob,
+      glob,
+      text,
+      (a, b, t) => !covers(globTokens(a), globTokens(b)) || !compileGlob(b)(t) || compileGlob(a)(t),
+    ),
+    { numRuns: 2000 },
   );
 });
 

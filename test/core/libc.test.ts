@@ -1,19 +1,17 @@
 import { afterAll, expect, test } from "bun:test";
 import { readdirSync, readFileSync } from "node:fs";
-import { join } from "node:path";
 import { lockHolder, peerCredentials, reap, sdNotify, tryLock } from "../../src/core/libc.ts";
-import { asNobody, isRoot, mayBecomeNobody } from "../support/processes.ts";
+import { asNobody, isRoot, mayBecomeNobody, moduleAt } from "../support/processes.ts";
 import { TempDir } from "../support/temp-dir.ts";
 import { until } from "../support/until.ts";
 
 const temp = new TempDir();
 afterAll(() => temp[Symbol.dispose]());
 const linux = process.platform === "linux";
-const source = join(import.meta.dir, "../../src/core/libc.ts");
 
 /** Runs a program that has the functions of libc.ts in scope, to the end. */
 function run(body: string, env: Record<string, string> = {}, prefix: readonly string[] = []) {
-  const code = `import * as libc from ${JSON.stringify(source)}; import fs from "node:fs"; ${body}`;
+  const code = `import * as libc from ${moduleAt("core/libc.ts")}; import fs from "node:fs"; ${body}`;
   return Bun.spawn([...prefix, process.execPath, "-e", code], { env, stdout: "pipe", stderr: "pipe" });
 }
 const output = (child: ReturnType<typeof run>) => new Response(child.stdout).text();

@@ -4,12 +4,10 @@ import { weightOf } from "../../src/core/inbound.ts";
 import { readInbound, type WireContext } from "../../src/mcp/classify.ts";
 import { encodeHeader } from "../../src/mcp/headers.ts";
 import { paramText } from "../../src/mcp/message.ts";
+import { clientCapabilitiesKey, clientInfoKey, logLevelKey, protocolVersionKey } from "../../src/mcp/meta.ts";
 import { expectFailure, limits } from "./support.ts";
 
-const envelope = {
-  "io.modelcontextprotocol/protocolVersion": "2026-07-28",
-  "io.modelcontextprotocol/clientCapabilities": {},
-};
+const envelope = { [protocolVersionKey]: "2026-07-28", [clientCapabilitiesKey]: {} };
 
 type Parts = { method?: string; params?: Record<string, unknown>; meta?: unknown; id?: number | null };
 
@@ -28,64 +26,40 @@ const stdio = (pinned: WireContext["pinned"], revision: WireContext["revision"] 
   pinned,
   revision,
 });
+const version = (value: string) => ({ "MCP-Protocol-Version": value });
 const modern = (method: string, more: Record<string, string> = {}): WireContext =>
-  http({ "MCP-Protocol-Version": "2026-07-28", "Mcp-Method": method, ...more });
+  http({ ...version("2026-07-28"), "Mcp-Method": method, ...more });
 
 const read = (text: string, ctx: WireContext) => readInbound(text, limits, ctx);
+/** A modern request for the tools; `more` is in its envelope. */
+const listing = (more: Record<string, unknown> = {}) => body({ meta: { ...envelope, ...more } });
 const call = (meta?: unknown) => body({ method: "tools/call", params: { name: "a__b", arguments: { x: 1 } }, meta });
 
 describe("era and revision", () => {
-  const version = (value: string) => ({ "MCP-Protocol-Version": value });
+  const handshake = body({ method: "initialize" });
+  const told = (method: string) => body({ id: null, method: `notifications/${method}` });
+  const discover = body({ method: "server/discover", meta: envelope });
+  const half = body({ method: "initialize", meta: { [protocolVersionKey]: "2026-07-28" } });
   const cases: [what: string, text: string, ctx: WireContext, era: string, revision: string | null][] = [
-    ["initialize on HTTP", body({ method: "initialize" }), http(), "legacy", null],
-    ["initialize with a legacy header", body({ method: "initialize" }), http(version("2025-06-18")), "legacy", null],
-    [
-      "initialize claiming half an envelope",
-      body({ method: "initialize", meta: { "io.modelcontextprotocol/protocolVersion": "2026-07-28" } }),
-      http(),
-      "legacy",
-      null,
-    ],
+    ["initialize on HTTP", handshake, http(), "legacy", null],
+    ["initialize with a legacy header", handshake, http(version("2025-06-18")), "legacy", null],
+    ["initialize claiming half an envelope", half, http(), "legacy", null],
     ["no header, no session", body({}), http(), "legacy", "2025-03-26"],
     ["no header, a session", body({}), http({}, "2025-11-25"), "legacy", "2025-11-25"],
     ["legacy header", body({}), http(version("2025-06-18")), "legacy", "2025-06-18"],
     ["legacy header, a session", body({}), http(version("2025-06-18"), "2025-11-25"), "legacy", "2025-11-25"],
     ["oldest revision", body({}), http(version("2024-11-05")), "legacy", "2024-11-05"],
-    ["claim on HTTP", body({ meta: envelope }), modern("tools/list"), "modern", "2026-07-28"],
-    [
-      "discover on HTTP",
-      body({ method: "server/discover", meta: envelope }),
-      modern("server/discover"),
-      "modern",
-      "2026-07-28",
-    ],
-    [
-      "notification with a modern header",
-      body({ id: null, method: "notifications/cancelled" }),
-      http(version("2026-07-28")),
-      "modern",
-      "2026-07-28",
-    ],
-    [
-      "notification without header",
-      body({ id: null, method: "notifications/initialized" }),
-      http(),
-      "legacy",
-      "2025-03-26",
-    ],
+    ["claim on HTTP", listing(), modern("tools/list"), "modern", "2026-07-28"],
+    ["discover on HTTP", discover, modern("server/discover"), "modern", "2026-07-28"],
+    ["notification with a modern header", told("cancelled"), http(version("2026-07-28")), "modern", "2026-07-28"],
+    ["notification without header", told("initialized"), http(), "legacy", "2025-03-26"],
     ["response", '{"jsonrpc":"2.0","id":1,"result":{}}', http({}, "2025-11-25"), "legacy", "2025-11-25"],
-    ["stdio initialize", body({ method: "initialize" }), stdio(null), "legacy", null],
-    ["stdio opening with a claim", body({ meta: envelope }), stdio(null), "modern", "2026-07-28"],
+    ["stdio initialize", handshake, stdio(null), "legacy", null],
+    ["stdio opening with a claim", listing(), stdio(null), "modern", "2026-07-28"],
     ["stdio opening without", body({}), stdio(null), "legacy", null],
-    ["stdio, legacy stays legacy", body({ meta: envelope }), stdio("legacy", "2025-06-18"), "legacy", "2025-06-18"],
-    [
-      "stdio, modern notification",
-      body({ id: null, method: "notifications/cancelled" }),
-      stdio("modern"),
-      "modern",
-      "2026-07-28",
-    ],
-    ["stdio, modern request", body({ meta: envelope }), stdio("modern"), "modern", "2026-07-28"],
+    ["stdio, legacy stays legacy", listing(), stdio("legacy", "2025-06-18"), "legacy", "2025-06-18"],
+    ["stdio, modern notification", told("cancelled"), stdio("modern"), "modern", "2026-07-28"],
+    ["stdio, modern request", listing(), stdio("modern"), "modern", "2026-07-28"],
   ];
   test.each(cases)("%s", (_what, text, ctx, era, revision) => {
     expect(read(text, ctx)).toMatchObject({ era, revision, text });
@@ -93,84 +67,49 @@ describe("era and revision", () => {
 });
 
 describe("S02: the ladder, each step before the ones below it", () => {
-  const wrongEnvelope = { ...envelope, "io.modelcontextprotocol/clientCapabilities": 7 };
-  const future = { ...envelope, "io.modelcontextprotocol/protocolVersion": "2099-01-01" };
-  const key = "io.modelcontextprotocol/protocolVersion";
-  const levelKey = "io.modelcontextprotocol/logLevel";
-  const named = { "Mcp-Name": "a__b" };
+  const future = "2099-01-01";
+  const noCapabilities = { [clientCapabilitiesKey]: 7 };
+  const request = (method: string, params: Record<string, unknown> = {}) => body({ method, params, meta: envelope });
+  const response = '{"jsonrpc":"2.0","id":1,"result":{}}';
+  const large = { experimental: { x: "x".repeat(20_000) } };
   const ladder: [what: string, text: string, ctx: WireContext, code: FailureCode][] = [
-    ["JSON before everything", `${body({ meta: wrongEnvelope })}]`, http(), "parse-error"],
+    ["JSON before everything", `${listing(noCapabilities)}]`, http(), "parse-error"],
     ["shape before era", '{"jsonrpc":"2.0","id":1.5,"method":"x"}', modern("y"), "invalid-request"],
-    ["a batch", `[${body({ meta: envelope })}]`, modern("tools/list"), "invalid-request"],
-    ["a posted response of the modern era", '{"jsonrpc":"2.0","id":1,"result":{}}', modern("x"), "invalid-request"],
-    ["a stdio response of the modern era", '{"jsonrpc":"2.0","id":1,"result":{}}', stdio("modern"), "invalid-request"],
-    [
-      "a claim that is no string",
-      body({ meta: { ...envelope, [key]: 3 } }),
-      http({ "MCP-Protocol-Version": "x" }),
-      "bad-envelope",
-    ],
+    ["a batch", `[${listing()}]`, modern("tools/list"), "invalid-request"],
+    ["a posted response of the modern era", response, modern("x"), "invalid-request"],
+    ["a stdio response of the modern era", response, stdio("modern"), "invalid-request"],
+    ["a claim that is no string", listing({ [protocolVersionKey]: 3 }), http(version("x")), "bad-envelope"],
     ["modern header, no claim", body({}), modern("tools/list"), "bad-envelope"],
-    [
-      "modern header, no claim, a session",
-      body({}),
-      http({ "MCP-Protocol-Version": "2026-07-28" }, "2025-11-25"),
-      "bad-envelope",
-    ],
+    ["modern header, no claim, a session", body({}), http(version("2026-07-28"), "2025-11-25"), "bad-envelope"],
     ["modern header, initialize", body({ method: "initialize" }), modern("initialize"), "header-mismatch"],
-    [
-      "version header before envelope",
-      body({ meta: wrongEnvelope }),
-      http({ "MCP-Protocol-Version": "2025-11-25" }),
-      "header-mismatch",
-    ],
-    [
-      "version header sent twice",
-      body({ meta: envelope }),
-      http({ "MCP-Protocol-Version": "2026-07-28, 2026-07-28" }),
-      "header-mismatch",
-    ],
+    ["version header before envelope", listing(noCapabilities), http(version("2025-11-25")), "header-mismatch"],
+    ["version header sent twice", listing(), http(version("2026-07-28, 2026-07-28")), "header-mismatch"],
     [
       "envelope before revision",
-      body({ meta: { ...future, "io.modelcontextprotocol/clientCapabilities": null } }),
+      listing({ [protocolVersionKey]: future, [clientCapabilitiesKey]: null }),
       http(),
       "bad-envelope",
     ],
-    ["no capabilities", body({ meta: { [key]: "2026-07-28" } }), modern("tools/list"), "bad-envelope"],
-    [
-      "capabilities as array",
-      body({ meta: { ...envelope, "io.modelcontextprotocol/clientCapabilities": [] } }),
-      modern("tools/list"),
-      "bad-envelope",
-    ],
-    [
-      "clientInfo without version",
-      body({ meta: { ...envelope, "io.modelcontextprotocol/clientInfo": { name: "x" } } }),
-      modern("tools/list"),
-      "bad-envelope",
-    ],
-    [
-      "fractional progress token",
-      body({ meta: { ...envelope, progressToken: 1.5 } }),
-      modern("tools/list"),
-      "bad-envelope",
-    ],
+    ["no capabilities", listing({ [clientCapabilitiesKey]: undefined }), modern("tools/list"), "bad-envelope"],
+    ["capabilities as array", listing({ [clientCapabilitiesKey]: [] }), modern("tools/list"), "bad-envelope"],
+    ["clientInfo without version", listing({ [clientInfoKey]: { name: "x" } }), modern("tools/list"), "bad-envelope"],
+    ["fractional progress token", listing({ progressToken: 1.5 }), modern("tools/list"), "bad-envelope"],
     [
       "revision before headers",
-      body({ meta: future }),
-      http({ "MCP-Protocol-Version": "2099-01-01" }),
+      listing({ [protocolVersionKey]: future }),
+      http(version(future)),
       "unsupported-version",
     ],
     [
       "a legacy revision in a modern envelope",
-      body({ meta: { ...envelope, [key]: "2025-11-25" } }),
-      http({ "MCP-Protocol-Version": "2025-11-25" }),
+      listing({ [protocolVersionKey]: "2025-11-25" }),
+      http(version("2025-11-25")),
       "unsupported-version",
     ],
-    ["version header missing", body({ meta: envelope }), http({ "Mcp-Method": "tools/list" }), "header-mismatch"],
-    ["Mcp-Method missing", body({ meta: envelope }), http({ "MCP-Protocol-Version": "2026-07-28" }), "header-mismatch"],
-    ["Mcp-Method in other case", body({ meta: envelope }), modern("Tools/List"), "header-mismatch"],
-    ["Mcp-Method sent twice", body({ meta: envelope }), modern("tools/list, tools/list"), "header-mismatch"],
+    ["version header missing", listing(), http({ "Mcp-Method": "tools/list" }), "header-mismatch"],
+    ["Mcp-Method missing", listing(), http(version("2026-07-28")), "header-mismatch"],
+    ["Mcp-Method in other case", listing(), modern("Tools/List"), "header-mismatch"],
+    ["Mcp-Method sent twice", listing(), modern("tools/list, tools/list"), "header-mismatch"],
     ["Mcp-Name missing", call(envelope), modern("tools/call"), "header-mismatch"],
     ["Mcp-Name of another tool", call(envelope), modern("tools/call", { "Mcp-Name": "a__c" }), "header-mismatch"],
     ["Mcp-Name sent twice", call(envelope), modern("tools/call", { "Mcp-Name": "a__b, a__b" }), "header-mismatch"],
@@ -180,77 +119,47 @@ describe("S02: the ladder, each step before the ones below it", () => {
       modern("tools/call", { "Mcp-Name": "=?base64?YV9fYg?=" }),
       "header-mismatch",
     ],
-    [
-      "Mcp-Name of a resource",
-      body({ method: "resources/read", params: { uri: "a:b" }, meta: envelope }),
-      modern("resources/read"),
-      "header-mismatch",
-    ],
+    ["Mcp-Name of a resource", request("resources/read", { uri: "a:b" }), modern("resources/read"), "header-mismatch"],
     [
       "Mcp-Name of a prompt",
-      body({ method: "prompts/get", params: { name: "p" }, meta: envelope }),
+      request("prompts/get", { name: "p" }),
       modern("prompts/get", { "Mcp-Name": "q" }),
       "header-mismatch",
     ],
     [
       "Mcp-Name of another resource",
-      body({ method: "resources/read", params: { uri: "file:///ü" }, meta: envelope }),
+      request("resources/read", { uri: "file:///ü" }),
       modern("resources/read", { "Mcp-Name": encodeHeader("file:///u") }),
       "header-mismatch",
     ],
     ...["tasks/get", "tasks/update", "tasks/cancel"].map((method): [string, string, WireContext, FailureCode] => [
       `Mcp-Name of ${method}`,
-      body({ method, params: { taskId: "t" }, meta: envelope }),
+      request(method, { taskId: "t" }),
       modern(method),
       "header-mismatch",
     ]),
-    [
-      "headers before a level of no kind",
-      body({ meta: { ...envelope, [levelKey]: "loud" } }),
-      modern("x"),
-      "header-mismatch",
-    ],
-    ["a level of no kind", body({ meta: { ...envelope, [levelKey]: "loud" } }), modern("tools/list"), "invalid-params"],
-    [
-      "a level that is no string",
-      body({ meta: { ...envelope, [levelKey]: 3 } }),
-      modern("tools/list"),
-      "invalid-params",
-    ],
+    ["headers before a level of no kind", listing({ [logLevelKey]: "loud" }), modern("x"), "header-mismatch"],
+    ["a level of no kind", listing({ [logLevelKey]: "loud" }), modern("tools/list"), "invalid-params"],
+    ["a level that is no string", listing({ [logLevelKey]: 3 }), modern("tools/list"), "invalid-params"],
     [
       "legacy: more capabilities than a session keeps",
-      body({ method: "initialize", params: { capabilities: { experimental: { x: "x".repeat(20_000) } } } }),
+      body({ method: "initialize", params: { capabilities: large } }),
       http(),
       "invalid-params",
     ],
-    ["headers before the method", body({ method: "ping", meta: envelope }), modern("pong"), "header-mismatch"],
-    ["a removed method", body({ method: "ping", meta: envelope }), modern("ping"), "unknown-method"],
-    [
-      "initialize in a modern envelope",
-      body({ method: "initialize", meta: envelope }),
-      modern("initialize"),
-      "unknown-method",
-    ],
-    [
-      "headers before parameters",
-      body({ method: "tools/call", params: { arguments: 1 }, meta: envelope }),
-      modern("x"),
-      "header-mismatch",
-    ],
-    [
-      "a name that is no string",
-      body({ method: "tools/call", params: { name: 1 }, meta: envelope }),
-      modern("tools/call"),
-      "invalid-params",
-    ],
+    ["headers before the method", request("ping"), modern("pong"), "header-mismatch"],
+    ["a removed method", request("ping"), modern("ping"), "unknown-method"],
+    ["initialize in a modern envelope", request("initialize"), modern("initialize"), "unknown-method"],
+    ["headers before parameters", request("tools/call", { arguments: 1 }), modern("x"), "header-mismatch"],
+    ["a name that is no string", request("tools/call", { name: 1 }), modern("tools/call"), "invalid-params"],
     [
       "arguments that are no object",
-      body({ method: "tools/call", params: { name: "a__b", arguments: [] }, meta: envelope }),
-      modern("tools/call", named),
+      request("tools/call", { name: "a__b", arguments: [] }),
+      modern("tools/call", { "Mcp-Name": "a__b" }),
       "invalid-params",
     ],
-    ["legacy: an unknown revision", body({}), http({ "MCP-Protocol-Version": "2025-01-01" }), "invalid-request"],
-    ["legacy: nonsense for a revision", body({}), http({ "MCP-Protocol-Version": "latest" }), "invalid-request"],
+    ["legacy: an unknown revision", body({}), http(version("2025-01-01")), "invalid-request"],
+    ["legacy: nonsense for a revision", body({}), http(version("latest")), "invalid-request"],
     ["legacy: no name", body({ method: "tools/call" }), http(), "invalid-params"],
     [
       "legacy: arguments that are false",
@@ -260,14 +169,9 @@ describe("S02: the ladder, each step before the ones below it", () => {
     ],
     ["legacy: _meta that is no object", body({ meta: "x" }), stdio("legacy"), "invalid-params"],
     ["legacy: a progress token of no kind", body({ meta: { progressToken: [] } }), stdio("legacy"), "invalid-params"],
-    [
-      "stdio: a bare handshake after modern",
-      body({ method: "initialize", params: { protocolVersion: "2025-11-25" } }),
-      stdio("modern"),
-      "unsupported-version",
-    ],
+    ["stdio: a bare handshake after modern", body({ method: "initialize" }), stdio("modern"), "unsupported-version"],
     ["stdio: no envelope after modern", body({}), stdio("modern"), "bad-envelope"],
-    ["stdio: a removed method", body({ method: "ping", meta: envelope }), stdio("modern"), "unknown-method"],
+    ["stdio: a removed method", request("ping"), stdio("modern"), "unknown-method"],
   ];
   test.each(ladder)("%s", (_what, text, ctx, code) => {
     const failure = expectFailure(() => read(text, ctx), code);
@@ -276,12 +180,12 @@ describe("S02: the ladder, each step before the ones below it", () => {
   });
 
   test("an unsupported revision is told which one is served", () => {
-    const failure = expectFailure(() => read(body({ meta: future }), http()), "unsupported-version");
-    expect(failure.detail.data).toEqual({ supported: ["2026-07-28"], requested: "2099-01-01" });
+    const failure = expectFailure(() => read(listing({ [protocolVersionKey]: future }), http()), "unsupported-version");
+    expect(failure.detail.data).toEqual({ supported: ["2026-07-28"], requested: future });
   });
 
   test("a header cannot forge output", () => {
-    const failure = expectFailure(() => read(body({ meta: envelope }), modern("\u009b31m")), "header-mismatch");
+    const failure = expectFailure(() => read(listing(), modern("\u009b31m")), "header-mismatch");
     expect(failure.message).not.toContain("\u009b");
   });
 });
@@ -306,11 +210,7 @@ describe("what is read", () => {
   });
 
   test("a modern call", () => {
-    const meta = {
-      ...envelope,
-      "io.modelcontextprotocol/clientInfo": { name: "n".repeat(999), version: "1" },
-      progressToken: "p",
-    };
+    const meta = { ...envelope, [clientInfoKey]: { name: "n".repeat(999), version: "1" }, progressToken: "p" };
     const headers = { "Mcp-Name": "=?base64?YV9fYg==?=", "Mcp-Param-Region": "eu", "X-Other": "1" };
     const inbound = read(call(meta), modern("tools/call", headers));
     expect(inbound.paramHeaders).toEqual({ "mcp-param-region": "eu" });
@@ -355,7 +255,7 @@ describe("what is read", () => {
     for (const params of [{}, { capabilities: null }, { capabilities: [] }]) {
       expect(read(body({ method: "initialize", params }), http()).capabilities).toBeNull();
     }
-    const meta = { ...envelope, "io.modelcontextprotocol/logLevel": "loud" };
+    const meta = { ...envelope, [logLevelKey]: "loud" };
     const later = read(
       body({ method: "tools/list", params: { capabilities: {} }, meta }),
       stdio("legacy", "2025-11-25"),

@@ -27,76 +27,65 @@ const stamped =
   '"progressToken":17,"io.modelcontextprotocol/protocolVersion":"2026-07-28","io.modelcontextprotocol/clientInfo":{"name":"mc\\"pgw","version":"1"},"io.modelcontextprotocol/clientCapabilities":{}';
 
 describe("parameters of a call", () => {
-  const cases: [what: string, params: string, legacy: string, modern: string][] = [
-    ["the least", '{"name":"gh__search"}', '{"name":"search"}', `{"name":"search","_meta":{${stamped}}}`],
+  /** `meta`: what is left of the caller's own. */
+  const cases: [what: string, params: string, sent: string, meta?: string][] = [
+    ["the least", '{"name":"gh__search"}', '"name":"search"'],
     [
       "SEMANTICS 6: arguments as they came",
       '{"name":"gh__search","arguments":{ "n":12345678901234567890, "m":1.10,"s":"\\u00e9\\ud800" }}',
-      '{"name":"search","arguments":{ "n":12345678901234567890, "m":1.10,"s":"\\u00e9\\ud800" }}',
-      `{"name":"search","arguments":{ "n":12345678901234567890, "m":1.10,"s":"\\u00e9\\ud800" },"_meta":{${stamped}}}`,
+      '"name":"search","arguments":{ "n":12345678901234567890, "m":1.10,"s":"\\u00e9\\ud800" }',
     ],
     [
       "the caller's token and reserved keys stay behind, its own keys and the trace travel",
       '{"name":"x","_meta":{"progressToken":"p","io.modelcontextprotocol/logLevel":"debug","io.modelcontextprotocol/protocolVersion":"1","traceparent":"00-a","com.acme/x":1.10}}',
-      '{"name":"search","_meta":{"traceparent":"00-a","com.acme/x":1.10}}',
-      `{"name":"search","_meta":{"traceparent":"00-a","com.acme/x":1.10,${stamped}}}`,
+      '"name":"search"',
+      '"traceparent":"00-a","com.acme/x":1.10',
     ],
     [
       "null arguments as they came, and a null _meta for none",
       '{"name":"x","arguments": null,"_meta":null}',
-      '{"name":"search","arguments": null}',
-      `{"name":"search","arguments": null,"_meta":{${stamped}}}`,
+      '"name":"search","arguments": null',
     ],
-    [
-      "a _meta of which nothing is left goes",
-      '{"name":"x","_meta":{"progressToken":1}}',
-      '{"name":"search"}',
-      `{"name":"search","_meta":{${stamped}}}`,
-    ],
+    ["a _meta of which nothing is left goes", '{"name":"x","_meta":{"progressToken":1}}', '"name":"search"'],
     [
       "an escaped spelling is no way around",
       '{"n\\u0061me":"x","_met\\u0061":{"io.modelcontextprotocol\\/clientInfo":1,"progress\\u0054oken":2}}',
-      '{"name":"search"}',
-      `{"name":"search","_meta":{${stamped}}}`,
+      '"name":"search"',
     ],
     [
       "S27: what another server might take for an answer, a state or a task stays behind",
       '{"name":"x","inputresponses":{"k":{}},"RequestState":"s","TASK":{},"extra":[1]}',
-      '{"name":"search","extra":[1]}',
-      `{"name":"search","extra":[1],"_meta":{${stamped}}}`,
+      '"name":"search","extra":[1]',
     ],
     [
       "S27: what another server might take for the name stays behind",
       '{"name":"x","Name":"evil","ARGUMENTS":{"a":1},"_Meta":{},"extra":[1]}',
-      '{"name":"search","extra":[1]}',
-      `{"name":"search","extra":[1],"_meta":{${stamped}}}`,
+      '"name":"search","extra":[1]',
     ],
     [
       "S27: nor in letters that are another case of those of ASCII",
       '{"name":"x","argument\u017f":{"a":1},"taſK":{},"requeſtState":"s","extra":[1]}',
-      '{"name":"search","extra":[1]}',
-      `{"name":"search","extra":[1],"_meta":{${stamped}}}`,
+      '"name":"search","extra":[1]',
     ],
     [
       "S27: what another server might take for a progress token or a reserved key stays behind",
       '{"name":"x","_meta":{"ProgressToken":7,"progre\u017f\u017ftoken":8,"IO.modelcontextprotocol/logLevel":"debug","a":1}}',
-      '{"name":"search","_meta":{"a":1}}',
-      `{"name":"search","_meta":{"a":1,${stamped}}}`,
+      '"name":"search"',
+      '"a":1',
     ],
     [
       "what is never offered stays behind",
       '{"name":"x","task":{"ttl":1},"inputResponses":{},"requestState":"s"}',
-      '{"name":"search"}',
-      `{"name":"search","_meta":{${stamped}}}`,
+      '"name":"search"',
     ],
   ];
   test("S27: what is sent in other words is sent in no other spelling of its key", () => {
     const params = call('{"name":"x","taskId":"handle","taskid":"t-1","TaskId":"t-2","a":1}');
     expect(callParams(params, { ...legacy, edits: { name: null, taskId: '"own"' } })).toBe('{"taskId":"own","a":1}');
   });
-  test.each(cases)("%s", (_what, params, toLegacy, toModern) => {
-    expect(callParams(call(params), legacy)).toBe(toLegacy);
-    expect(callParams(call(params), modern)).toBe(toModern);
+  test.each(cases)("%s", (_what, params, sent, meta = "") => {
+    expect(callParams(call(params), legacy)).toBe(`{${sent}${meta && `,"_meta":{${meta}}`}}`);
+    expect(callParams(call(params), modern)).toBe(`{${sent},"_meta":{${meta && `${meta},`}${stamped}}}`);
   });
 
   test("a legacy upstream gets our token", () => {

@@ -113,138 +113,95 @@ describe("failures", () => {
 describe("results between eras", () => {
   const server = { name: "mcpgw", version: "9" };
   const info = '"_meta":{"io.modelcontextprotocol/serverInfo":{"name":"mcpgw","version":"9"}}';
-  const cases: [from: Era, to: Era, method: string, result: string, shaped: string][] = [
-    ["legacy", "legacy", "tools/call", '{ "content":[],"x":1.10,"ttlMs":5 }', '{ "content":[],"x":1.10,"ttlMs":5 }'],
-    [
-      "legacy",
-      "legacy",
-      "tools/call",
-      '{"_meta":{"io.modelcontextprotocol/subscriptionId":1,"a":1.10}}',
-      '{"_meta":{"a":1.10}}',
-    ],
-    ["legacy", "legacy", "tools/call", '{"\\u005fmeta":{"io.modelcontextprotocol/serverInfo":1}}', "{}"],
-    [
-      "legacy",
-      "modern",
-      "tools/call",
-      '{"content":[{"n":12345678901234567890}]}',
-      `{"content":[{"n":12345678901234567890}],${info},"resultType":"complete"}`,
-    ],
-    [
-      "legacy",
-      "modern",
-      "tools/call",
-      '{"resultType":"task","content":[]}',
-      `{"resultType":"complete","content":[],${info}}`,
-    ],
-    [
-      "legacy",
-      "modern",
-      "tools/list",
-      '{"tools":[]}',
-      `{"tools":[],${info},"resultType":"complete","ttlMs":0,"cacheScope":"private"}`,
-    ],
-    [
-      "modern",
-      "modern",
-      "tools/list",
-      '{"resultType":"complete","tools":[],"ttlMs":9,"cacheScope":"public"}',
-      `{"resultType":"complete","tools":[],"ttlMs":0,"cacheScope":"private",${info}}`,
-    ],
-    [
-      "modern",
-      "modern",
-      "tools/call",
-      '{"_meta":{"io.modelcontextprotocol/serverInfo":{"name":"forged"},"a":1},"resultType":"x/y"}',
-      '{"_meta":{"a":1,"io.modelcontextprotocol/serverInfo":{"name":"mcpgw","version":"9"}},"resultType":"x/y"}',
-    ],
-    ["modern", "modern", "tools/call", '{"content":[]}', `{"content":[],${info},"resultType":"complete"}`],
-    [
-      "modern",
-      "modern",
-      "tools/call",
-      '{"resultType":null,"content":[]}',
-      `{"resultType":"complete","content":[],${info}}`,
-    ],
-    [
-      "modern",
-      "legacy",
-      "tools/call",
-      '{"resultType":"complete","content":[],"structuredContent":{"a":1.10}}',
-      '{"content":[],"structuredContent":{"a":1.10}}',
-    ],
-    [
-      "modern",
-      "legacy",
-      "tools/list",
-      '{"tools":[],"ttlMs":1,"cacheScope":"public","_meta":{"io.modelcontextprotocol/serverInfo":{}}}',
-      '{"tools":[]}',
-    ],
-    [
-      "modern",
-      "legacy",
-      "tools/call",
-      '{"content":[{"type":"text","text":"t"}],"structuredContent":[1]}',
-      '{"content":[{"type":"text","text":"t"}]}',
-    ],
-    [
-      "modern",
-      "legacy",
-      "tools/call",
-      '{"content":[ ],"structuredContent":[1.10]}',
-      '{"content":[{"type":"text","text":"[1.10]"}]}',
-    ],
-    ["modern", "legacy", "tools/call", '{"structuredContent":7}', '{"content":[{"type":"text","text":"7"}]}'],
-    [
-      "modern",
-      "modern",
-      "resources/read",
-      '{"resultType":"complete","contents":[],"ttlMs":900,"cacheScope":"public"}',
-      `{"resultType":"complete","contents":[],"ttlMs":900,"cacheScope":"private",${info}}`,
-    ],
-    [
-      "modern",
-      "modern",
-      "resources/read",
-      '{"resultType":"complete","ttlMs":-1}',
-      `{"resultType":"complete","ttlMs":0,${info},"cacheScope":"private"}`,
-    ],
-    [
-      "legacy",
-      "modern",
-      "resources/read",
-      '{"contents":[],"ttlMs":9}',
-      `{"contents":[],"ttlMs":0,${info},"resultType":"complete","cacheScope":"private"}`,
-    ],
-    [
-      "modern",
-      "modern",
-      "tools/call",
-      '{"resultType":"input_required","requestState":"s","ttlMs":5,"cacheScope":"public"}',
-      `{"resultType":"input_required","requestState":"s",${info}}`,
-    ],
-    [
-      "modern",
-      "legacy",
-      "completion/complete",
-      '{"resultType":"complete","completion":{"values":[]}}',
-      '{"completion":{"values":[]}}',
-    ],
-    [
-      "modern",
-      "legacy",
-      "com.acme/do",
-      '{"resultType":"complete","ttlMs":5,"_meta":{"io.modelcontextprotocol/x":1,"a":1}}',
-      '{"ttlMs":5,"_meta":{"a":1}}',
-    ],
-    ["modern", "modern", "com.acme/do", '{"resultType":"x","ttlMs":5}', `{"resultType":"x","ttlMs":5,${info}}`],
-  ];
-  test.each(cases)("%s to %s, %s: %s", (from, to, method, result, shaped) => {
-    const asked = inbound(to === "modern" ? "2026-07-28" : "2025-11-25", method);
-    const type = result.includes('"input_required"') ? "input_required" : null;
-    const reply = { kind: "result", era: from, text: result, isError: false, type } as const;
-    expect(answerMessage(asked, reply, server, null)).toBe(resultMessage("1", shaped));
-  });
+  type Case = [method: string, result: string, shaped: string];
+  const cases: Record<Era, Record<Era, Case[]>> = {
+    legacy: {
+      legacy: [
+        ["tools/call", '{ "content":[],"x":1.10,"ttlMs":5 }', '{ "content":[],"x":1.10,"ttlMs":5 }'],
+        ["tools/call", '{"_meta":{"io.modelcontextprotocol/subscriptionId":1,"a":1.10}}', '{"_meta":{"a":1.10}}'],
+        ["tools/call", '{"\\u005fmeta":{"io.modelcontextprotocol/serverInfo":1}}', "{}"],
+      ],
+      modern: [
+        [
+          "tools/call",
+          '{"content":[{"n":12345678901234567890}]}',
+          `{"content":[{"n":12345678901234567890}],${info},"resultType":"complete"}`,
+        ],
+        ["tools/call", '{"resultType":"task","content":[]}', `{"resultType":"complete","content":[],${info}}`],
+        ["tools/list", '{"tools":[]}', `{"tools":[],${info},"resultType":"complete","ttlMs":0,"cacheScope":"private"}`],
+        [
+          "resources/read",
+          '{"contents":[],"ttlMs":9}',
+          `{"contents":[],"ttlMs":0,${info},"resultType":"complete","cacheScope":"private"}`,
+        ],
+      ],
+    },
+    modern: {
+      legacy: [
+        [
+          "tools/call",
+          '{"resultType":"complete","content":[],"structuredContent":{"a":1.10}}',
+          '{"content":[],"structuredContent":{"a":1.10}}',
+        ],
+        [
+          "tools/list",
+          '{"tools":[],"ttlMs":1,"cacheScope":"public","_meta":{"io.modelcontextprotocol/serverInfo":{}}}',
+          '{"tools":[]}',
+        ],
+        [
+          "tools/call",
+          '{"content":[{"type":"text","text":"t"}],"structuredContent":[1]}',
+          '{"content":[{"type":"text","text":"t"}]}',
+        ],
+        ["tools/call", '{"content":[ ],"structuredContent":[1.10]}', '{"content":[{"type":"text","text":"[1.10]"}]}'],
+        ["tools/call", '{"structuredContent":7}', '{"content":[{"type":"text","text":"7"}]}'],
+        ["completion/complete", '{"resultType":"complete","completion":{"values":[]}}', '{"completion":{"values":[]}}'],
+        [
+          "com.acme/do",
+          '{"resultType":"complete","ttlMs":5,"_meta":{"io.modelcontextprotocol/x":1,"a":1}}',
+          '{"ttlMs":5,"_meta":{"a":1}}',
+        ],
+      ],
+      modern: [
+        [
+          "tools/list",
+          '{"resultType":"complete","tools":[],"ttlMs":9,"cacheScope":"public"}',
+          `{"resultType":"complete","tools":[],"ttlMs":0,"cacheScope":"private",${info}}`,
+        ],
+        [
+          "tools/call",
+          '{"_meta":{"io.modelcontextprotocol/serverInfo":{"name":"forged"},"a":1},"resultType":"x/y"}',
+          '{"_meta":{"a":1,"io.modelcontextprotocol/serverInfo":{"name":"mcpgw","version":"9"}},"resultType":"x/y"}',
+        ],
+        ["tools/call", '{"content":[]}', `{"content":[],${info},"resultType":"complete"}`],
+        ["tools/call", '{"resultType":null,"content":[]}', `{"resultType":"complete","content":[],${info}}`],
+        [
+          "resources/read",
+          '{"resultType":"complete","contents":[],"ttlMs":900,"cacheScope":"public"}',
+          `{"resultType":"complete","contents":[],"ttlMs":900,"cacheScope":"private",${info}}`,
+        ],
+        [
+          "resources/read",
+          '{"resultType":"complete","ttlMs":-1}',
+          `{"resultType":"complete","ttlMs":0,${info},"cacheScope":"private"}`,
+        ],
+        [
+          "tools/call",
+          '{"resultType":"input_required","requestState":"s","ttlMs":5,"cacheScope":"public"}',
+          `{"resultType":"input_required","requestState":"s",${info}}`,
+        ],
+        ["com.acme/do", '{"resultType":"x","ttlMs":5}', `{"resultType":"x","ttlMs":5,${info}}`],
+      ],
+    },
+  };
+  for (const from of ["legacy", "modern"] as const)
+    for (const to of ["legacy", "modern"] as const)
+      test.each(cases[from][to])(`${from} to ${to}, %s: %s`, (method, result, shaped) => {
+        const asked = inbound(to === "modern" ? "2026-07-28" : "2025-11-25", method);
+        const type = result.includes('"input_required"') ? "input_required" : null;
+        const reply = { kind: "result", era: from, text: result, isError: false, type } as const;
+        expect(answerMessage(asked, reply, server, null)).toBe(resultMessage("1", shaped));
+      });
 });
 
 describe("the answer to a request", () => {

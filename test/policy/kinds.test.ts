@@ -1,8 +1,6 @@
 import { describe, expect, test } from "bun:test";
-import fc from "fast-check";
 import type { Kind, Route } from "../../src/core/call.ts";
 import { formatPath } from "../../src/core/finding.ts";
-import { covers, globTokens, matchTokens, overlap } from "../../src/core/glob.ts";
 import { inputMethods } from "../../src/core/inbound.ts";
 import { mayUse } from "../../src/core/rights.ts";
 import type { Source } from "../../src/core/principal.ts";
@@ -222,34 +220,6 @@ describe("input: what servers ask of callers", () => {
       ["rules[3].server", 'there is no server "gone": this rule never matches'],
     ]);
   });
-});
-
-test("globs: what two have in common, and what one holds of another", () => {
-  const glob = fc.string({ unit: fc.constantFrom("a", "b", "*", "?"), maxLength: 6 });
-  const text = fc.string({ unit: fc.constantFrom("a", "b"), maxLength: 6 });
-  fc.assert(
-    fc.property(glob, glob, text, (one, two, sample) => {
-      const [a, b] = [globTokens(one), globTokens(two)];
-      const [inA, inB] = [matchTokens(a, sample), matchTokens(b, sample)];
-      if (inA && inB) expect(overlap(a, b)).toBe(true);
-      if (covers(a, b) && inB) expect(inA).toBe(true);
-      expect(overlap(a, b)).toBe(overlap(b, a));
-    }),
-    { numRuns: 2000 },
-  );
-  const few = ["a*", "*b", "a", "b", "ab", "?", "a?", "??", "*"];
-  const words = ["a", "b", "aa", "ab", "ba", "bb", "aab", "abb", ""];
-  for (const one of few)
-    for (const two of few) {
-      const common = words.some((word) => matchTokens(globTokens(one), word) && matchTokens(globTokens(two), word));
-      expect([one, two, overlap(globTokens(one), globTokens(two))]).toEqual([one, two, common]);
-    }
-});
-
-test("globs whose beginnings differ do not overlap, however long they are", () => {
-  const long = "x?".repeat(1000);
-  expect(overlap(globTokens(`a${long}`), globTokens(`b${long}`))).toBe(false);
-  expect(overlap(globTokens(`a${long}`), globTokens(`a${long}`))).toBe(true);
 });
 
 test("whether a caller has any right on a server is not worked out anew for each handshake", () => {

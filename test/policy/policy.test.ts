@@ -11,43 +11,33 @@ import { principal } from "../support/principal.ts";
 const allowAll = { action: "allow" };
 const denyAll = { action: "deny" };
 
+const allow = (rule: Rule): Rule => ({ ...rule, action: "allow" });
+
 const rows: [law: string, rules: Rule[], policies: Record<string, Rule[]>, asked: Asked, outcome: string][] = [
   ["R7 default deny: no rules at all", [], {}, {}, "hidden null"],
-  ["R7 default deny: no rule matches", [], { reader: [{ tool: "set_*", action: "allow" }] }, {}, "hidden null"],
+  ["R7 default deny: no rule matches", [], { reader: [allow({ tool: "set_*" })] }, {}, "hidden null"],
   ["a role that no policy names grants nothing", [], { admin: [allowAll] }, {}, "hidden null"],
   ["no roles, no rights", [], { reader: [allowAll] }, { who: principal("key:a", []) }, "hidden null"],
   ["S32 the role * is no wildcard", [], { reader: [allowAll] }, { who: principal("key:a", ["*"]) }, "hidden null"],
-  ["R4 an allow by glob", [], { reader: [{ tool: "get_*", action: "allow" }] }, {}, "allow reader-policy[0]"],
+  ["R4 an allow by glob", [], { reader: [allow({ tool: "get_*" })] }, {}, "allow reader-policy[0]"],
+  ["R4 first match wins: allow", [], { reader: [allow({ tool: "get_*" }), denyAll] }, {}, "allow reader-policy[0]"],
+  ["R4 first match wins: deny", [], { reader: [denyAll, allow({ tool: "get_*" })] }, {}, "hidden reader-policy[0]"],
+  ["globs in the middle match", [], { reader: [allow({ tool: "g*_u*r" })] }, {}, "allow reader-policy[0]"],
+  ["globs are case-sensitive", [], { reader: [allow({ tool: "GET_*" })] }, {}, "hidden null"],
+  ["R5 server glob", [], { reader: [allow({ server: "cr?" })] }, {}, "allow reader-policy[0]"],
+  ["R5 another server", [], { reader: [allow({ server: "files" })] }, {}, "hidden null"],
+  ["shorthand server:tool", [], { reader: [allow({ tool: "crm:get_*" })] }, {}, "allow reader-policy[0]"],
+  ["shorthand, another server", [], { reader: [allow({ tool: "files:*" })] }, {}, "hidden null"],
   [
-    "R4 first match wins: allow",
+    "with server, a colon is the tool's",
     [],
-    { reader: [{ tool: "get_*", action: "allow" }, denyAll] },
-    {},
-    "allow reader-policy[0]",
-  ],
-  [
-    "R4 first match wins: deny",
-    [],
-    { reader: [denyAll, { tool: "get_*", action: "allow" }] },
-    {},
-    "hidden reader-policy[0]",
-  ],
-  ["globs in the middle match", [], { reader: [{ tool: "g*_u*r", action: "allow" }] }, {}, "allow reader-policy[0]"],
-  ["globs are case-sensitive", [], { reader: [{ tool: "GET_*", action: "allow" }] }, {}, "hidden null"],
-  ["R5 server glob", [], { reader: [{ server: "cr?", action: "allow" }] }, {}, "allow reader-policy[0]"],
-  ["R5 another server", [], { reader: [{ server: "files", action: "allow" }] }, {}, "hidden null"],
-  ["shorthand server:tool", [], { reader: [{ tool: "crm:get_*", action: "allow" }] }, {}, "allow reader-policy[0]"],
-  ["shorthand, another server", [], { reader: [{ tool: "files:*", action: "allow" }] }, {}, "hidden null"],
-  [
-    "with server, a colon belongs to the tool",
-    [],
-    { reader: [{ server: "crm", tool: "x:get_user", action: "allow" }] },
+    { reader: [allow({ server: "crm", tool: "x:get_user" })] },
     {},
     "hidden null",
   ],
   ["a rule without a kind selects all kinds", [], { reader: [allowAll] }, {}, "allow reader-policy[0]"],
-  ["a prompt rule never grants a tool", [], { reader: [{ prompt: "*", action: "allow" }] }, {}, "hidden null"],
-  ["a resource rule never grants a tool", [], { reader: [{ resource: "*", action: "allow" }] }, {}, "hidden null"],
+  ["a prompt rule never grants a tool", [], { reader: [allow({ prompt: "*" })] }, {}, "hidden null"],
+  ["a resource rule never grants a tool", [], { reader: [allow({ resource: "*" })] }, {}, "hidden null"],
   ["a given id names the rule", [], { reader: [{ ...allowAll, id: "all" }] }, {}, "allow all"],
   [
     "roles add up: an allow beats another policy's deny",
@@ -67,20 +57,14 @@ const rows: [law: string, rules: Rule[], policies: Record<string, Rule[]>, asked
   ],
   [
     "R84 guardrails by priority",
-    [
-      { ...allowAll, priority: 1 },
-      { ...denyAll, priority: 2 },
-    ],
+    [allow({ priority: 1 }), { ...denyAll, priority: 2 }],
     { reader: [allowAll] },
     {},
     "hidden rules[1]",
   ],
   [
     "ties: deny first",
-    [
-      { ...allowAll, priority: 5 },
-      { ...denyAll, priority: 5 },
-    ],
+    [allow({ priority: 5 }), { ...denyAll, priority: 5 }],
     { reader: [allowAll] },
     {},
     "hidden rules[1]",
@@ -92,45 +76,20 @@ const rows: [law: string, rules: Rule[], policies: Record<string, Rule[]>, asked
     {},
     "allow reader-policy[0]",
   ],
-  [
-    "the gateway's own tools: a bare allow does not match",
-    [],
-    { reader: [allowAll] },
-    { on: "mcpgw:audit_log" },
-    "hidden null",
-  ],
-  [
-    "own tools: nor a glob for all servers",
-    [],
-    { reader: [{ server: "*", action: "allow" }] },
-    { on: "mcpgw:audit_log" },
-    "hidden null",
-  ],
-  [
-    "own tools: nor one that fits by chance",
-    [],
-    { reader: [{ server: "mcp*", action: "allow" }] },
-    { on: "mcpgw:audit_log" },
-    "hidden null",
-  ],
-  [
-    "own tools: named",
-    [],
-    { reader: [{ server: "mcpgw", action: "allow" }] },
-    { on: "mcpgw:audit_log" },
-    "allow reader-policy[0]",
-  ],
-  [
-    "own tools: named by shorthand",
-    [],
-    { reader: [{ tool: "mcpgw:audit_*", action: "allow" }] },
-    { on: "mcpgw:audit_log" },
-    "allow reader-policy[0]",
-  ],
 ];
 
 test.each(rows)("%s", (_law, rules, policies, asked, outcome) => {
   expect(ask(policyOf(rules, policies), asked)).toBe(outcome);
+});
+
+test.each<[what: string, rule: Rule, outcome: string]>([
+  ["not a bare allow", {}, "hidden null"],
+  ["nor a glob for all servers", { server: "*" }, "hidden null"],
+  ["nor one that fits by chance", { server: "mcp*" }, "hidden null"],
+  ["but one that names them", { server: "mcpgw" }, "allow reader-policy[0]"],
+  ["or does so by shorthand", { tool: "mcpgw:audit_*" }, "allow reader-policy[0]"],
+])("what grants the gateway's own tools: %s", (_what, rule, outcome) => {
+  expect(ask(policyOf([], { reader: [allow(rule)] }), { on: "mcpgw:audit_log" })).toBe(outcome);
 });
 
 test("one of a policy's roles is enough", () => {
@@ -249,45 +208,29 @@ test("S11: what a tool says of itself decides nothing", () => {
   expect(failureOf(() => policy.decide(makeCall(), me, friendly)).code).toBe("unknown-tool");
 });
 
-const mistakes: [what: string, rules: Rule[], message: string][] = [
-  ["two kinds", [{ tool: "a", prompt: "b", action: "deny" }], "one kind"],
-  [
-    "a backreference",
-    [{ id: "r", when: { "args.a": { regex: "(a)\\1" } }, action: "deny" }],
-    'rules[0].when["args.a"].regex: no regular expression',
-  ],
-  [
-    "a template in a regex",
-    [{ when: { "args.a": { regex: "${principal.id}" } }, action: "deny" }],
-    "takes no ${principal.…}",
-  ],
-  ["an unknown template", [{ when: { "args.a": { eq: "${principal.secret}" } }, action: "deny" }], "names nothing"],
-  ["a malformed template", [{ when: { "args.a": { eq: "${principal.}" } }, action: "deny" }], "malformed"],
-  ["an unknown path", [{ when: { "principal.roles": { eq: "a" } }, action: "deny" }], "names nothing"],
-  [
-    "a path to what all objects have",
-    [{ when: { "principal.toString": { eq: "a" } }, action: "deny" }],
-    "names nothing",
-  ],
-  ["one of a source", [{ when: { "source.constructor": { eq: "a" } }, action: "deny" }], "names nothing"],
-  ["no operator", [{ when: { "args.a": {} }, action: "deny" }], "no operator"],
-  [
-    "one id for two rules",
-    [
-      { id: "x", action: "deny" },
-      { id: "x", action: "deny" },
-    ],
-    "rules[1].id: rules[0] has this id already",
-  ],
+const when = (subject: string, tests: Rule): Rule => ({ when: { [subject]: tests } });
+
+const mistakes: [what: string, rule: Rule, message: string][] = [
+  ["two kinds", { tool: "a", prompt: "b" }, "one kind"],
+  ["a backreference", when("args.a", { regex: "(a)\\1" }), 'rules[0].when["args.a"].regex: no regular expression'],
+  ["a template in a regex", when("args.a", { regex: "${principal.id}" }), "takes no ${principal.…}"],
+  ["an unknown template", when("args.a", { eq: "${principal.secret}" }), "names nothing"],
+  ["a malformed template", when("args.a", { eq: "${principal.}" }), "malformed"],
+  ["an unknown path", when("principal.roles", { eq: "a" }), "names nothing"],
+  ["a path to what all objects have", when("principal.toString", { eq: "a" }), "names nothing"],
+  ["one of a source", when("source.constructor", { eq: "a" }), "names nothing"],
+  ["no operator", when("args.a", {}), "no operator"],
 ];
 
-test.each(mistakes)("T40: a rule with %s does not load", (_what, rules, message) => {
-  expect(() => policyOf(rules)).toThrow(PolicyError);
-  expect(() => policyOf(rules)).toThrow(message);
+test.each(mistakes)("T40: a rule with %s does not load", (_what, rule, message) => {
+  const load = () => policyOf([{ ...rule, action: "deny" }]);
+  expect(load).toThrow(PolicyError);
+  expect(load).toThrow(message);
 });
 
 test("T40: an id names one rule of all, and a question has no arguments to test", () => {
   const rule = { ...denyAll, id: "x" };
+  expect(() => policyOf([rule, rule])).toThrow("rules[1].id: rules[0] has this id already");
   expect(() => policyOf([], { reader: [rule, rule] })).toThrow("policies[0].rules[0] has this id already");
   expect(() => policyOf([rule], { reader: [rule] })).toThrow("rules[0] has this id already");
   const question = { ...denyAll, input: "*", when: { "args.a": { exists: true } } };

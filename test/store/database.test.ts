@@ -1,16 +1,14 @@
 import { expect, test } from "bun:test";
-import { copyFileSync, mkdirSync, readFileSync } from "node:fs";
+import { copyFileSync, mkdirSync } from "node:fs";
 import { join } from "node:path";
 import { openState } from "../../src/store/open.ts";
 import { openChain } from "../../src/store/sqlite/chain.ts";
 import { chainPath } from "../../src/store/sqlite/paths.ts";
 import { openReader } from "../../src/store/sqlite/reader.ts";
 import { rowsOf } from "../suites/store.ts";
-import { ended, noStrace, strace } from "../support/processes.ts";
+import { ended, moduleAt, noStrace, strace, traced } from "../support/processes.ts";
 import { TempDir } from "../support/temp-dir.ts";
 import { mayMount, mountTmpfs } from "../support/tmpfs.ts";
-
-const moduleAt = (name: string): string => JSON.stringify(new URL(`../../src/${name}`, import.meta.url).pathname);
 
 /** Runs this code with the store's functions, below a command. */
 const run = (code: string, ...below: string[]) =>
@@ -41,7 +39,6 @@ test.skipIf(noStrace)(
   "T02 T07 store: each change of keys is synced, and for a new log the directory that names it (needs strace)",
   async () => {
     using at = new TempDir();
-    const log = at.path("strace");
     const program = `
       import { mkdirSync } from "node:fs";
       import { openState } from ${moduleAt("store/open.ts")};
@@ -50,8 +47,7 @@ test.skipIf(noStrace)(
       openChain(${JSON.stringify(at.path("audit/main.db"))});
       const store = openState(${JSON.stringify(at.dir)});
       for (let n = 0; n < 10; n++) store.setFrozen(n % 2 === 0);`;
-    expect((await run(program, strace, "-f", "-y", "-o", log, "-e", "trace=fsync")).code).toBe(0);
-    const synced = [...readFileSync(log, "utf8").matchAll(/fsync\(\d+<([^>]*)>/g)].map(([, path]) => path);
+    const synced = [...(await traced("fsync", program)).matchAll(/fsync\(\d+<([^>]*)>/g)].map(([, path]) => path);
     expect(synced.filter((path) => path === at.path("mcpgw.db-wal")).length).toBeGreaterThanOrEqual(10);
     expect(synced).toContain(at.path("audit"));
   },

@@ -4,7 +4,7 @@ import { mkdirSync, readFileSync, renameSync, statSync, writeFileSync } from "no
 import { StoreBusy } from "../../src/core/store.ts";
 import { type IndexEntry, openIndexWriter } from "../../src/store/sqlite/index-writer.ts";
 import { TempDir } from "../support/temp-dir.ts";
-import { noStrace, strace } from "../support/processes.ts";
+import { moduleAt, noStrace, traced } from "../support/processes.ts";
 
 const entry: Omit<IndexEntry, "seq"> = {
   consumer: "c",
@@ -99,10 +99,8 @@ test.skipIf(noStrace)(
   "T02 A16 store: a power cut leaves no mark in the index without its entries: its log is synced before it is copied (needs strace)",
   async () => {
     using at = new TempDir();
-    const log = at.path("strace");
-    const writer = new URL("../../src/store/sqlite/index-writer.ts", import.meta.url).pathname;
     const code = `
-      import { openIndexWriter } from ${JSON.stringify(writer)};
+      import { openIndexWriter } from ${moduleAt("store/sqlite/index-writer.ts")};
       const index = openIndexWriter(${JSON.stringify(at.path("index.db"))});
       const entry = { consumer: "c".repeat(1000), srv: "s", tool: "t", st: "ok", type: "call.end", at: 1 };
       for (let seq = 0; seq < 5000; seq += 500) {
@@ -110,9 +108,7 @@ test.skipIf(noStrace)(
         index.add("main", { seq: seq + 499, leaf: new Uint8Array(32) }, entries);
       }
       index[Symbol.dispose]();`;
-    const traced = [strace, "-f", "-y", "-o", log, "-e", "trace=pwrite64,fdatasync,fsync", "-e", "signal=none"];
-    expect(await Bun.spawn([...traced, process.execPath, "-e", code]).exited).toBe(0);
-    const events = readFileSync(log, "utf8")
+    const events = (await traced("pwrite64,fdatasync,fsync", code))
       .split("\n")
       .map((line) => {
         const [, call = "", suffix = ""] = /(pwrite64|fdatasync|fsync)\(\d+<[^>]*index\.db(-wal)?>/.exec(line) ?? [];

@@ -1,20 +1,15 @@
 import { expect, test } from "bun:test";
-import { readFileSync } from "node:fs";
-import { noStrace, strace } from "../support/processes.ts";
+import { moduleAt, noStrace, traced } from "../support/processes.ts";
 import { TempDir } from "../support/temp-dir.ts";
-
-const moduleAt = (name: string): string =>
-  JSON.stringify(new URL(`../../src/store/sqlite/${name}`, import.meta.url).pathname);
 
 test.skipIf(noStrace)(
   "D8 store: what is copied is synced at once, and not while the log is started over, which keeps the writer out (needs strace)",
   async () => {
     using at = new TempDir();
-    const log = at.path("strace");
     const code = `
       import { Database } from "bun:sqlite";
-      import { openChain } from ${moduleAt("chain.ts")};
-      import { openWalCheckpointer } from ${moduleAt("wal-checkpointer.ts")};
+      import { openChain } from ${moduleAt("store/sqlite/chain.ts")};
+      import { openWalCheckpointer } from ${moduleAt("store/sqlite/wal-checkpointer.ts")};
       const path = ${JSON.stringify(at.path("main.db"))};
       const chain = openChain(path);
       let seq = 0;
@@ -26,9 +21,7 @@ test.skipIf(noStrace)(
       // What comes now cannot be copied yet, as with a writer that goes on; SQLite then syncs the log only.
       append();
       openWalCheckpointer(path, { copy: 0, restart: 0, truncate: 1 << 30 }).run();`;
-    const traced = [strace, "-f", "-y", "-o", log, "-e", "trace=pwrite64,fdatasync", "-e", "signal=none"];
-    expect(await Bun.spawn([...traced, process.execPath, "-e", code]).exited).toBe(0);
-    const calls = readFileSync(log, "utf8").matchAll(/(pwrite64|fdatasync)\(\d+<[^>]*main\.db>/g);
+    const calls = (await traced("pwrite64,fdatasync", code)).matchAll(/(pwrite64|fdatasync)\(\d+<[^>]*main\.db>/g);
     expect([...calls].map(([, call]) => call).join(" ")).toMatch(/pwrite64 fdatasync/);
   },
   30_000,

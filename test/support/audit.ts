@@ -104,6 +104,16 @@ export function faultyStore(at: TempState): {
   return faulty;
 }
 
+/** A chain and its broker in a directory of its own, which goes with them; its disk can be made to fail. */
+export async function openLog(options: Partial<AuditOptions> = {}, more: Partial<OpenAuditOptions> = {}) {
+  await using held = new AsyncDisposableStack();
+  const at = held.use(tempState());
+  const faulty = faultyStore(at);
+  const opened = held.use(await openBroker(at, options, { store: faulty.store, ...more }));
+  const all = held.move();
+  return { ...at, ...opened, faulty, [Symbol.asyncDispose]: () => all.disposeAsync() };
+}
+
 type Arriving = { args?: string; id?: string; ip?: string };
 export type CallLike = Arriving & { consumer?: string; server?: string; tool?: string };
 

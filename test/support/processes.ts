@@ -1,4 +1,5 @@
 import { readdirSync, readFileSync } from "node:fs";
+import { TempDir } from "./temp-dir.ts";
 
 function read(pid: number, file: string): string {
   try {
@@ -26,6 +27,21 @@ export type Ran = { readonly code: number; readonly stdout: string; readonly std
 export async function ended(child: Pick<Bun.ReadableSubprocess, "stdout" | "stderr" | "exited">): Promise<Ran> {
   const [stdout, stderr, code] = await Promise.all([child.stdout.text(), child.stderr.text(), child.exited]);
   return { code, stdout, stderr };
+}
+
+/** The path of a file of src, quoted, as a program that a test writes imports it. */
+export const moduleAt = (name: string): string =>
+  JSON.stringify(new URL(`../../src/${name}`, import.meta.url).pathname);
+
+/** The system calls of these names that a program makes, in their order, with the paths of their files. */
+export async function traced(calls: string, program: string): Promise<string> {
+  using at = new TempDir();
+  const log = at.path("strace");
+  const below = [strace, "-f", "-y", "-o", log, "-e", `trace=${calls}`, "-e", "signal=none"];
+  const child = Bun.spawn([...below, process.execPath, "-e", program], { stdout: "pipe", stderr: "pipe" });
+  const { code, stderr } = await ended(child);
+  if (code !== 0) throw new Error(`it ended with ${code}: ${stderr}`);
+  return readFileSync(log, "utf8");
 }
 
 /** Whether a process runs; a zombie does not. */

@@ -123,51 +123,19 @@ test("calls of nobody known are counted under (none)", () => {
     expect(groupUsage(counters.rows(), by)).toMatchObject([{ name: "(none)", calls: 10, denied: 10 }]);
 });
 
-const groups: [Parameters<typeof groupUsage>[1], [string, number][]][] = [
-  [
-    "consumer",
-    [
-      ["b", 41],
-      ["a", 4],
-    ],
-  ],
-  [
-    "server",
-    [
-      ["(none)", 40],
-      ["crm", 4],
-      ["x", 1],
-    ],
-  ],
-  [
-    "tool",
-    [
-      ["(none)", 40],
-      ["crm:q", 3],
-      ["crm:drop", 1],
-      ["x:q", 1],
-    ],
-  ],
-  [
-    "day",
-    [
-      ["2026-11-21", 44],
-      ["2026-11-22", 1],
-    ],
-  ],
-  [
-    "hour",
-    [
-      ["2026-11-21T23:00Z", 44],
-      ["2026-11-22T00:00Z", 1],
-    ],
-  ],
-];
-for (const [by, wanted] of groups) {
-  test(`R26 usage by ${by}`, () => {
-    expect(groupUsage(sample().rows(), by).map(({ name, calls }) => [name, calls])).toEqual(wanted);
-  });
-}
+/** The groups and the calls of each, in their order. */
+const told = (...given: Parameters<typeof groupUsage>): string[] =>
+  groupUsage(...given).map(({ name, calls }) => `${name} ${calls}`);
+
+test.each([
+  ["consumer", ["b 41", "a 4"]],
+  ["server", ["(none) 40", "crm 4", "x 1"]],
+  ["tool", ["(none) 40", "crm:q 3", "crm:drop 1", "x:q 1"]],
+  ["day", ["2026-11-21 44", "2026-11-22 1"]],
+  ["hour", ["2026-11-21T23:00Z 44", "2026-11-22T00:00Z 1"]],
+] as const)("R26 usage by %s", (by, wanted) => {
+  expect(told(sample().rows(), by)).toEqual([...wanted]);
+});
 
 test("R26 usage by tag: a server counts under each of its tags, those without any, and those that are gone, under one name each", () => {
   const tags = new Map([
@@ -180,8 +148,5 @@ test("R26 usage by tag: a server counts under each of its tags, those without an
     ["sales", 4, 9],
     ["(untagged)", 1, 2],
   ]);
-  expect(groupUsage(sample().rows(), "tag").map(({ name, calls }) => [name, calls])).toEqual([
-    ["(none)", 40],
-    ["(not configured)", 5],
-  ]);
+  expect(told(sample().rows(), "tag")).toEqual(["(none) 40", "(not configured) 5"]);
 });

@@ -8,7 +8,8 @@ import { listNames, lists } from "../../core/lists.ts";
 import { ownServer, plainRoute, splitCanonical } from "../../core/name.ts";
 import type { Capability, Catalog } from "../../core/ports.ts";
 import type { ServerState, ServerStatus } from "../../core/upstream.ts";
-import { type Principal, toRate } from "../../core/principal.ts";
+import type { Principal } from "../../core/principal.ts";
+import { toRate } from "../../core/rate.ts";
 import type { Gateway } from "../../gateway/gateway.ts";
 
 export type WhyOptions = {

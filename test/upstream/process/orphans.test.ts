@@ -1,8 +1,6 @@
 import { expect, test } from "bun:test";
-import { ended } from "../../support/processes.ts";
+import { ended, moduleAt } from "../../support/processes.ts";
 import { TempDir } from "../../support/temp-dir.ts";
-
-const moduleAt = (name: string): string => JSON.stringify(new URL(`../../../src/${name}`, import.meta.url).pathname);
 
 /**
  * What a program prints that inherits orphans, which this one must not. `leave` starts a process whose parent ends at
