@@ -28,7 +28,7 @@ test("R122 the unit keeps what the daemon depends on", async () => {
   const wanted = [
     "Type=notify",
     "Environment=BUN_CONFIG_MAX_HTTP_REQUESTS=16384",
-    "Environment=UV_THREADPOOL_SIZE=16",
+    "Environment=UV_THREADPOOL_SIZE=256",
     "Environment=BUN_JSC_thresholdForJITAfterWarmUp=2000",
     "Environment=HOME=%S/mcpgw/home",
     "RuntimeDirectoryMode=2750",
