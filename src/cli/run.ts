@@ -89,6 +89,8 @@ function report(error: unknown): number {
 
 /** Runs a command line; resolves to the exit code. Nothing runs unless every argument is correct. */
 export async function runLine(program: Group, argv: readonly string[], deps: Deps, version: string): Promise<number> {
+  // Its reader may have left, or its disk be full: what is said beside the output changes nothing of what was done.
+  process.stderr.on("error", () => {});
   try {
     const line = await readLine(program, argv);
     const { command, path } = line;

@@ -1,6 +1,7 @@
 import { dlopen, FFIType, ptr, read } from "bun:ffi";
 import { closeSync, constants, ftruncateSync, openSync, readFileSync, writeSync } from "node:fs";
 import os from "node:os";
+import { messageOf } from "./error-text.ts";
 
 // The only file that calls C: what neither Bun nor Node offers, for glibc, musl and macOS.
 
@@ -39,8 +40,9 @@ function open() {
     return { ...symbols, errno: symbols.__errno_location };
   } catch (error) {
     throw new Error(
-      "mcpgw cannot load the C library of this system, which it needs for locks, sockets and children; " +
-        "use a build for this system (glibc or musl)",
+      "mcpgw cannot load the C library of this system, which it needs for locks, sockets and children " +
+        `(${messageOf(error)}); use a build for this system (glibc or musl), and let it have memory that is writable ` +
+        "and executable (no MemoryDenyWriteExecute), and 4 GiB in all (ulimit -v and -d)",
       { cause: error },
     );
   }

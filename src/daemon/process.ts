@@ -10,8 +10,9 @@ import type { Streams } from "./stdio.ts";
 const wanted = {
   // Requests to upstreams that may be in flight at once; by Bun's own default of 256 hung calls block all others.
   BUN_CONFIG_MAX_HTTP_REQUESTS: "16384",
-  // Threads for files; by default as many as cores, and each file that does not answer holds one of them.
-  UV_THREADPOOL_SIZE: "16",
+  // Most threads for files and names, made as they are needed; by default as many as cores. Each file that does not
+  // answer, and each server's name while no resolver answers, holds one: without any left no record reaches the disk.
+  UV_THREADPOOL_SIZE: "256",
   // How often code has run before it is compiled, by Bun's default 500: what only the start needs would take 1.5 MiB.
   BUN_JSC_thresholdForJITAfterWarmUp: "2000",
 };

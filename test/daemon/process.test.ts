@@ -32,6 +32,13 @@ test.skipIf(!mayBecomeNobody || !Bun.which("prlimit"))(
   },
 );
 
+test("where code may not be made at run time, a start says what prevents it and what to allow", async () => {
+  using place = new Place({ auth, servers: [] });
+  const ran = await place.cli(["daemon"], { env: { BUN_JSC_useJIT: "0" } });
+  expect(ran).toMatchObject({ code: 1, stdout: "" });
+  expect(ran.stderr).toMatch(/cannot load the C library .* \(.*requires the JIT\); .*no MemoryDenyWriteExecute/);
+});
+
 test("SEMANTICS 7: proxy variables reroute no upstream of `serve` alone", async () => {
   const tools = [{ name: "echo", inputSchema: { type: "object" } }];
   using upstream = serve(({ method, id }) => (method === "tools/list" ? reply(id, { tools }) : null));

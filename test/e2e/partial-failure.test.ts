@@ -2,6 +2,7 @@ import { expect, setDefaultTimeout, test } from "bun:test";
 import { existsSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { daemonCommand, everything, fake, Place, start } from "../support/daemon.ts";
+import { mayMount } from "../support/tmpfs.ts";
 import { until } from "../support/until.ts";
 import { answerOf, eventsOf, initialize, modern, pick, request, send, textOf } from "../support/wire.ts";
 
@@ -39,6 +40,34 @@ test("FIELD T2: servers that cannot be started or reached fail no handshake, no 
   expect(metrics).toContain('mcpgw_server_ok{server="good"} 1');
   expect(metrics).toContain('mcpgw_server_ok{server="missing"} 0');
 });
+
+test.skipIf(!mayMount())(
+  "FIELD T2: the names of any number of servers may wait for a resolver that does not answer, and records reach the disk (needs mount as root)",
+  async () => {
+    const servers = Array.from({ length: 40 }, (_, n) => ({
+      id: `s${n}`,
+      url: `https://s${n}.test/mcp`,
+      timeout: "1s",
+    }));
+    using place = new Place({ servers: [fake("good"), ...servers], policies });
+    using _resolver = await silentResolver(place);
+    await using daemon = await place.start();
+    const key = await place.key("alice");
+    expect(textOf((await daemon.call("good__echo", { n: 1 }, key)).json)).toContain('"n":1');
+  },
+);
+
+/** Lets what the place starts ask a resolver that never answers. */
+async function silentResolver(place: Place): Promise<Disposable> {
+  const hostname = "127.77.0.53";
+  const socket = await Bun.udpSocket({ hostname, port: 53 });
+  const file = join(place.dir, "resolv.conf");
+  writeFileSync(file, `nameserver ${hostname}\noptions timeout:30\n`);
+  const script = 'mount --bind "$0" /etc/resolv.conf && exec "$@"';
+  // The program itself sees to its threads.
+  place.prefix = ["env", "-u", "UV_THREADPOOL_SIZE", "unshare", "--mount", "sh", "-c", script, file];
+  return { [Symbol.dispose]: () => socket.close() };
+}
 
 test("FIELD T3: a second server is listed beside the first, whose names stay as they were", async () => {
   await using daemon = await start({ servers: [fake("one")], policies });

@@ -86,7 +86,7 @@ export class Place extends TempDir {
       STATE_DIRECTORY: `${this.path("unused")}:${this.heads}`,
       // What the daemon would set and start anew for, and where Bun keeps what it has compiled.
       BUN_CONFIG_MAX_HTTP_REQUESTS: "16384",
-      UV_THREADPOOL_SIZE: "16",
+      UV_THREADPOOL_SIZE: "256",
       BUN_JSC_thresholdForJITAfterWarmUp: "2000",
       BUN_RUNTIME_TRANSPILER_CACHE_PATH: join(homedir(), ".bun/install/cache/@t@"),
       ...extra,
