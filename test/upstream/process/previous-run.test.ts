@@ -4,7 +4,7 @@ import { silent } from "../../../src/core/log.ts";
 import { endPreviousRun } from "../../../src/upstream/process/previous-run.ts";
 import { readProcess } from "../../../src/upstream/process/process-table.ts";
 import { runVariable } from "../../../src/upstream/process/reaper.ts";
-import { alive } from "../../support/processes.ts";
+import { alive, pidsWith } from "../../support/processes.ts";
 import { linesOf } from "../../support/seen.ts";
 import { TempDir } from "../../support/temp-dir.ts";
 import { until } from "../../support/until.ts";
@@ -19,6 +19,7 @@ async function ends(pid: number, started: number): Promise<boolean> {
     detached: true,
     env: { PATH: "/bin:/usr/bin", [runVariable]: run },
   });
+  await until(() => pidsWith(run).includes(left.pid), "its program has begun");
   writeFileSync(dir.path("main.run"), `${run}\n${pid} ${started}\n`);
   await endPreviousRun(dir.dir, "main", "next", silent);
   expect(readFileSync(dir.path("main.run"), "utf8")).toBe(`next\n${process.pid} ${await startOf(process.pid)}\n`);
