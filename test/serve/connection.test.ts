@@ -103,16 +103,6 @@ describe("the first request that can be read decides the era", () => {
     await client.open();
     expect(pick(await client.got((message) => pick(message, "id") === 0), "error.code")).toBe(code);
   });
-
-  test.each([
-    ["what cannot be read", "{"],
-    ["a notification", { jsonrpc: "2.0", method: "notifications/initialized" }],
-  ])("but not %s", async (_, first) => {
-    await using client = pipe((call) => said(call.inbound.era));
-    await client.receive(first);
-    await client.receive(modern("tools/call", { name: "echo" }, { id: "next" }).body);
-    expect(pick(client.sent.at(-1), "result.content.0.text")).toBe("modern");
-  });
 });
 
 /** A pipe whose audit log waits with each opening of a session until the test lets it continue. */
