@@ -75,6 +75,8 @@ const gap = "\n\n";
 
 /** How each checkpoint begins: with the origin of some installation. */
 const opening = "mcpgw/";
+/** One that follows the rest of another: its origin, and the number of records. */
+const following = /\nmcpgw\/\S+\n\d/;
 /** Bytes of a file in which a checkpoint begins, wherever it was cut. */
 const looked = 1024;
 
@@ -88,7 +90,7 @@ export async function appendCheckpoint(path: string, note: string): Promise<bool
   // A power cut may leave zeros of what was appended last, or no more of a note than its first letters.
   const start = (await partOf(path, 0, looked)).replaceAll("\0", "");
   const isBegun = start.split(gap).every((part) => opening.startsWith(part));
-  if (!isBegun && !`\n${start}`.includes(`\n${opening}`)) {
+  if (!isBegun && !start.startsWith(opening) && !following.test(start)) {
     throw new Error(
       `${path} holds something other than checkpoints, and stays as it is: give them a file of their own`,
     );

@@ -88,7 +88,8 @@ export type Policy = {
 };
 
 /** What a rule can allow of the gateway besides its tools, as if it were a tool of server `mcpgw`. */
-export type Capability = "metrics" | "status" | "audit_all";
+export const gatewayCapabilities = ["metrics", "status", "audit_all"] as const;
+export type Capability = (typeof gatewayCapabilities)[number];
 
 type Judged = Verdict & { readonly allowed: boolean };
 

@@ -4,9 +4,9 @@ import { formatPath, type Mention, type Path } from "../core/finding.ts";
 import { isObject } from "../core/json.ts";
 import { listNames } from "../core/lists.ts";
 import { memoize } from "../core/memoize.ts";
-import { splitCanonical } from "../core/name.ts";
+import { ownServer, splitCanonical } from "../core/name.ts";
 import { nearest } from "../core/nearest.ts";
-import type { Catalog } from "../core/ports.ts";
+import { type Catalog, gatewayCapabilities } from "../core/ports.ts";
 import type { Gateway } from "./gateway.ts";
 
 /** Most findings that are told one by one: a server that offers nothing any more would make one of each rule. */
@@ -53,13 +53,15 @@ function lookFor(named: Named, sources: Sources): string[] {
   return [...sentences, `other names in rules, limits and toolsets that stand for nothing now: ${more}`];
 }
 
-/** What each server offers that was listed. */
+/** What each server offers that was listed, and what the gateway itself does. */
 function offersOf({ catalog, upstreams }: Sources): Offers {
+  const routes = listNames.flatMap((list) => catalog.routes(list, null));
+  const listed = upstreams.status().filter(({ state, listedAt }) => state !== "disabled" && listedAt !== null);
+  // Its tools may be switched off, as a server may.
+  const own = routes.some(({ server }) => server === ownServer) ? [ownServer] : [];
   const offers = new Map<string, Offer>();
-  for (const { id, state, listedAt } of upstreams.status()) {
-    if (state === "disabled" || listedAt === null) continue;
+  for (const id of [...own, ...listed.map((each) => each.id)])
     offers.set(id, { tool: new Map(), prompt: new Map(), takes: new Set(), wide: false, unknown: new Set() });
-  }
   const add = (server: string, name: string, kind: Kind, takes: Arguments) => {
     const offer = offers.get(server);
     if (!offer) return;
@@ -68,8 +70,8 @@ function offersOf({ catalog, upstreams }: Sources): Offers {
     else for (const each of takes) offer.takes?.add(each);
     if (kind === "tool" || kind === "prompt") offer[kind].set(name, takes);
   };
-  for (const { server, name, kind, tool } of listNames.flatMap((list) => catalog.routes(list, null)))
-    add(server, name, kind, argumentsOf(tool));
+  for (const capability of gatewayCapabilities) add(ownServer, capability, "tool", null);
+  for (const { server, name, kind, tool } of routes) add(server, name, kind, argumentsOf(tool));
   for (const { canonical, kind, cut } of catalog.missing(null)) {
     const { server = "", tool: name = "" } = splitCanonical(canonical) ?? {};
     if (cut) offers.get(server)?.unknown.add(kind);

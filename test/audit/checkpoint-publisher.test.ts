@@ -147,7 +147,8 @@ test("R9 a checkpoint that a power cut tore is no forgery: it is told and record
 
 test("R9 a file that holds something other than checkpoints gets none, and stays as it is", async () => {
   using at = tempState();
-  for (const text of ["listen: {}\n", "SQLite format 3\0", "mcpgw\n", "\n\nlisten: {}\n"]) {
+  const texts = ["listen: {}\n", "SQLite format 3\0", "mcpgw\n", "\n\nlisten: {}\n"];
+  for (const text of [...texts, "see\n\nmcpgw/i/main\n", "listen: {}\nmcpgw/image: 1\n2: 3\n"]) {
     const file = join(at.root, "own-purpose");
     writeFileSync(file, text);
     await using opened = await openBroker(at, { checkpoints: [{ file }] });

@@ -1,7 +1,7 @@
 import { expect, test } from "bun:test";
 import { Failure } from "../../src/core/failure.ts";
 import { createLogger } from "../../src/daemon/own-log.ts";
-import { StoreFailed } from "../../src/core/store.ts";
+import { StoreBusy, StoreFailed } from "../../src/core/store.ts";
 import { codeOf, rejectionOf } from "../support/failure.ts";
 import { until } from "../support/until.ts";
 import {
@@ -132,6 +132,24 @@ test("D6 onFailure allow counts each call that passed once, no refusal, and puts
   await until(() => resumed().length > 0, "the number is on record");
   await opened.close();
   expect(resumed().map(({ facts }) => facts)).toEqual([{ after: "disk full", unrecorded: 2 }]);
+});
+
+test("D6 that the log takes records again is put on record once, however often it was tried", async () => {
+  using at = tempState();
+  const faulty = faultyStore(at);
+  let looked = 0;
+  const clock = { ...handClock(), now: () => (looked++, Date.now() * 1000) };
+  await using opened = await openBroker(at, {}, { store: faulty.store, clock });
+  faulty.full = new StoreFailed("disk full");
+  expect(await codeOf(opened.broker.begin(callOf()))).toBe("audit-unavailable");
+  faulty.full = new StoreBusy();
+  const before = looked;
+  await until(() => looked > before + 10, "some rounds, while another process holds the log");
+  faulty.full = null;
+  await until(() => opened.broker.health().ok, "recovery");
+  await opened.close();
+  const resumed = recordsOf(at).filter(({ type }) => type === "audit.resumed");
+  expect(resumed.map(({ facts }) => facts)).toEqual([{ after: "disk full", unrecorded: 0 }]);
 });
 
 test("D6 onFailure allow counts a call once whose questions passed without a record", async () => {

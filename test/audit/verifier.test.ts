@@ -51,6 +51,13 @@ test("A01: a record is at the place and in the chain that its own text names", (
   for (const seq of [0, -3]) expect(report(row(seq, first), one).bad).toMatchObject({ kind: "misplaced", seq: null });
 });
 
+test("A01: of several faults the first one is named", () => {
+  const verifier = new Verifier({ chain: "main", checkpoints: [], appraisal, publicKey, head: null });
+  verifier.push(row(1, first, { seq: 5 }));
+  verifier.fail({ seq: null, kind: "damaged", detail: "an index" });
+  expect(verifier.report().bad).toMatchObject({ kind: "misplaced", seq: 1 });
+});
+
 test("A01: evidence that is damaged or cannot be read is no missing evidence", async () => {
   using at = tempState();
   const file = join(at.root, "main.head");

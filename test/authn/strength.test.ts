@@ -16,3 +16,13 @@ test("128 bits are enough, and a bit less is not", () => {
   expect(weakness(random)).toBeNull();
   expect(weakness(random.slice(1))).toBe("has about 124 bits of the 128 that a key needs");
 });
+
+test.each([
+  ["small letters", (text: string) => text],
+  ["capitals", (text: string) => text.toUpperCase()],
+  ["a capital and small letters", (text: string) => `${text.charAt(0).toUpperCase()}${text.slice(1)}`],
+])("a run of up to twelve letters in %s counts like a word, a longer one by its letters", (_, spelled) => {
+  const runs = ["abcdefghijkl", "bcdefghijklm", "cdefghijklmn", "defghijklmno"];
+  expect(weakness(runs.map(spelled).join("-"))).toBe("has about 48 bits of the 128 that a key needs");
+  expect(weakness(runs.map((run) => spelled(`${run}z`)).join("-"))).toBeNull();
+});

@@ -116,6 +116,9 @@ describe("pages", () => {
     expect(all().flat()).toEqual(names.map((name) => `crm__${name}`));
     expect(all(admin, "crm").flat()).toEqual(names.map((name) => `crm__${name}`));
   });
+  test("a last page that is full has no cursor either", () => {
+    expect(ask(buildCatalog({ crm: { tools: names.slice(0, 10) } }, { page: 10 }), "tools").nextCursor).toBeUndefined();
+  });
   test("a cursor is good for its caller, list and scope only, and only as it was given", () => {
     const { names: first, nextCursor = "" } = ask(catalog, "tools");
     expect(ask(catalog, "tools", { cursor: nextCursor }).names).toHaveLength(10);

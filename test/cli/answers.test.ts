@@ -136,6 +136,19 @@ test("R25 audit log does not say that no record has a name while records of a ch
   expect(err).toEndWith("\nno record matches\n");
 });
 
+test.each(["audit stats", "audit stats --json"])(
+  "R25 %s exits 1 while records of a chain are missing",
+  async (text) => {
+    const counts = { byType: {}, byStatus: {}, consumers: [], servers: [], tools: [] };
+    const { code } = await run(text, () => ({
+      chains: [{ chain: "serve-1", records: 3 }],
+      ...counts,
+      unread: ["main"],
+    }));
+    expect(code).toBe(1);
+  },
+);
+
 test("R26 usage says what its numbers leave out, and has no mean of no calls", async () => {
   const row = { name: "a", calls: 0, errors: 0, denied: 3, latencySumUs: 0, bytesIn: 0, bytesOut: 0 };
   const hours = { since: "2026-01-01T00:00:00Z", until: null };

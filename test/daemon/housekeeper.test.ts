@@ -323,6 +323,18 @@ test("housekeeper: one that dies is said to have died and started again, and its
   await keeper.close();
 }, 20_000);
 
+test("housekeeper: what it is asked while it closes fails, so that nobody waits for an answer", async () => {
+  using at = tempState();
+  await using opened = await openBroker(at);
+  await runCall(opened.broker);
+  const keeper = start(at, opened.broker);
+  expect(await keeper.ask("page", "main", 1, 9)).toHaveLength(2);
+  const closed = keeper.close();
+  const late = keeper.ask("page", "main", 1, 9).catch((error: Error) => error.message);
+  await closed;
+  expect(await Promise.race([late, Promise.resolve("no answer")])).toBe("the gateway stops");
+});
+
 test("housekeeper: one that cannot start at all is tried once a second", async () => {
   using at = tempState();
   let deaths = 0;

@@ -23,6 +23,8 @@ test("R63 neither who guesses keys nor who calls a broken server on and on fills
     expect((await daemon.call("fake__echo", {}, strongKey(), id)).status).toBeGreaterThan(400);
   }
   for (const id of each) await daemon.call("fake__both", {}, key, id);
+  // Of what only its client did wrong the log says nothing.
+  expect((await daemon.stream(key, { "mcp-session-id": "gone" })).status).toBe(404);
   await daemon.stop();
 
   const logged = (msg: string) => daemon.log.filter((line) => line.msg === msg);

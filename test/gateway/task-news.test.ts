@@ -101,6 +101,17 @@ describe("news of tasks", () => {
     expect(own.call.reply?.text).toContain('"resultType":"complete"');
   });
 
+  test("end with every reload where only one scope is listened to, which may have lost the tool", async () => {
+    const h = harness({ servers, script });
+    const own = listen(h, [await start(h)], { ...knows, scope: "crm" });
+    await until(() => own.said.length > 0, "it is acknowledged");
+    expect(h.followed.size).toBe(1);
+    const all = new Set(["crm", "erp"]);
+    h.gw.listeners.endUnserved({ serves: all, keeps: all, hasScope: () => true });
+    await own.ended;
+    expect(own.call.reply?.text).toContain('"resultType":"complete"');
+  });
+
   test("are not promised to who may not call the tool any more", async () => {
     const h = harness({ servers, script });
     const taskId = await start(h);

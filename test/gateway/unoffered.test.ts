@@ -17,6 +17,7 @@ const served = {
     missing: [{ list: "tools" as const, name: "hidden", reason: "its inputSchema is no object" }],
   },
   long: { tools: ["get"], missing: [{ list: "tools" as const, name: null, reason: "more than 100 pages" }] },
+  mcpgw: { tools: [takes("audit_log", "limit"), "usage"] },
   half: {
     tools: [takes("get", "a")],
     missing: [{ list: "prompts" as const, name: null, reason: "prompts/list: -32603" }],
@@ -33,10 +34,13 @@ const upstreams = {
 const namesOf = (config: Config) => () => ({ ...config, rules: createPolicy(config).mentions() });
 
 /** What is told of a configuration with these parts. */
-function told(parts: Record<string, unknown>): string[] {
-  const servers = Object.keys(served).map((id) => ({ id, command: "true" }));
+function told(parts: Record<string, unknown>, offered: Parameters<typeof buildCatalog>[0] = served): string[] {
+  const ids = Object.keys(served).filter((id) => id !== "mcpgw");
+  const servers = ids.map((id) => ({ id, command: "true" }));
   const { config } = loadText(JSON.stringify({ servers, ...parts }));
-  return [...unoffered(namesOf(config), { catalog: buildCatalog(served, { toolsets: config.toolsets }), upstreams })()];
+  return [
+    ...unoffered(namesOf(config), { catalog: buildCatalog(offered, { toolsets: config.toolsets }), upstreams })(),
+  ];
 }
 const deny = { action: "deny" };
 
@@ -57,6 +61,16 @@ test("a rule for a tool or prompt that its server lacks is told, with the name t
   ]);
   const policies = [{ id: "p", roles: ["admin"], rules: [{ action: "allow" }, { tool: "git:git_rest", ...deny }] }];
   expect(told({ policies })).toEqual([lacks("policies[0].rules[1].tool", "tool", "git_rest", "git_reset")]);
+});
+
+test("a rule for a tool that the gateway itself lacks is told too, and none for what it allows beside its tools", () => {
+  const names = ["audit_lgo", "audit_log", "metrics", "status", "audit_all", "audit_*"];
+  const rules = names.map((tool) => ({ server: "mcpgw", tool, ...deny }));
+  expect(told({ rules })).toEqual([
+    'rules[0].tool: server mcpgw lists no tool "audit_lgo" now, at least not to every caller; did you mean audit_log?',
+  ]);
+  const { mcpgw: _tools, ...off } = served;
+  expect(told({ rules }, off)).toEqual([]);
 });
 
 test("of globs, of every server's tools, of URIs and of a server that is not known in full nothing is told", () => {

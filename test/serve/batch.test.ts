@@ -1,5 +1,6 @@
 import { describe, expect, test } from "bun:test";
 import type { Call } from "../../src/core/call.ts";
+import { systemClock } from "../../src/core/clock.ts";
 import { askedOn, Door, said } from "../support/front-door.ts";
 import { use } from "../support/turns.ts";
 import { until } from "../support/until.ts";
@@ -306,4 +307,26 @@ test.each(["a POST", "a connection"])("T20: others get their turn between the me
   }
   clearImmediate(next);
   expect(seenAt.size).toBe(5);
+});
+
+test.each([
+  ["a call", toolCall("slow")],
+  ["a batch", [toolCall("slow")]],
+])("FIELD T48: a session counts as used until %s in it has ended", async (_, body) => {
+  let [ended, seen] = [0, (): number => 0];
+  await using door = new Door(
+    async () => {
+      const begun = seen();
+      // By less than this no use is told from the one before.
+      await until(() => systemClock.mono() > begun + 20_000, "20 ms");
+      ended = systemClock.mono();
+      return said("done");
+    },
+    { sessionLimits: { idle: 160 } },
+  );
+  const headers = await door.session("2025-03-26");
+  const session = door.sessions.find(headers["mcp-session-id"] ?? "", door.who("alice").id, null);
+  seen = () => session?.seen ?? 0;
+  expect((await door.post(body, { headers })).status).toBe(200);
+  expect(seen()).toBeGreaterThanOrEqual(ended);
 });

@@ -1,5 +1,6 @@
 import { describe, expect, test } from "bun:test";
 import fc from "fast-check";
+import { Failure } from "../../../src/core/failure.ts";
 import { makeTool } from "../../support/call.ts";
 import { textIn } from "../../support/wire.ts";
 import { asksByResult, asksMeanwhile, form, retry, type Round } from "../ask.ts";
@@ -215,6 +216,16 @@ test("answers that are no object are refused; others travel as they were written
   const text = '{"k":{"action":"accept","content":{"n":12345678901234567890,"m":1.10}}}';
   const raw = `{"name":"crm__get","arguments":{"id":12},"inputResponses":${text},"requestState":${JSON.stringify(state)}}`;
   expect((await send(h.gw, "tools/call", raw, declares)).call.reply?.text).toContain(text);
+});
+
+test("P1 answers that cannot be recorded are not passed on", async () => {
+  const h = harness({ servers, script: asksByResult(form) });
+  const { result } = await send(h.gw, "tools/call", params, declares);
+  const sent = h.sent.length;
+  const refused = new Failure("audit-unavailable", "full");
+  Object.assign(h.gw.audit, { input: () => Promise.reject(refused) });
+  const { call } = await retry(h, result, '{"action":"accept","content":{}}', declares, params);
+  expect([call.failure, h.sent.length]).toEqual([refused, sent]);
 });
 
 test("a requestState means nothing where there are no rounds", async () => {

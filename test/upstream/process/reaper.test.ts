@@ -50,3 +50,18 @@ test.concurrent.skipIf(process.platform !== "linux")(
   },
   10_000,
 );
+
+test.concurrent.skipIf(process.platform !== "linux")(
+  "a reaper ends what a line names that reaches it in pieces (needs Linux)",
+  async () => {
+    await using left = Bun.spawn(["sleep", "1000"], { detached: true });
+    const module = new URL("../../../src/upstream/process/reaper.ts", import.meta.url).href;
+    const code = `
+      import { runReaper } from ${JSON.stringify(module)};
+      const line = ${JSON.stringify(`+${left.pid}\n`)};
+      await runReaper("any", (async function* () { for (const piece of line) yield Buffer.from(piece); })());`;
+    const reaper = Bun.spawn([process.execPath, "-e", code], { stdout: "inherit", stderr: "inherit" });
+    expect([await reaper.exited, left.signalCode]).toEqual([0, "SIGKILL"]);
+  },
+  10_000,
+);
