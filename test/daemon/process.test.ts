@@ -33,7 +33,7 @@ test.skipIf(!mayBecomeNobody || !Bun.which("prlimit"))(
 );
 
 test("where code may not be made at run time, a start says what prevents it and what to allow", async () => {
-  using place = new Place({ auth, servers: [] });
+  using place = new Place({ auth: servesParent, servers: [] });
   const ran = await place.cli(["daemon"], { env: { BUN_JSC_useJIT: "0" } });
   expect(ran).toMatchObject({ code: 1, stdout: "" });
   expect(ran.stderr).toMatch(/cannot load the C library .* \(.*requires the JIT\); .*no MemoryDenyWriteExecute/);
