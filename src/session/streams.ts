@@ -63,7 +63,8 @@ export class StreamLog {
   #kept: Kept[] = [];
   #size = 0;
   #last = 0;
-  /** What is lost up to this event has been counted. */
+  /** The newest event that is kept no more, and the newest whose loss has been counted. */
+  #dropped = 0;
   #counted = 0;
   #reader: Reader | null = null;
   #forgotten = false;
@@ -120,7 +121,7 @@ export class StreamLog {
     if (this.endedAt !== null) this.#finish();
     const from = Math.max(after, this.#counted);
     const lost = Math.max(0, this.#last - from - kept.filter(({ n }) => n > from).length);
-    if (lost > 0) this.#counted = this.#last;
+    if (lost > 0) this.#counted = this.#dropped;
     return lost;
   }
 
@@ -156,6 +157,7 @@ export class StreamLog {
 
   #clear(): void {
     this.#backlog.remove(this, this.#size);
+    this.#dropped = this.#last;
     this.#kept = [];
     this.#size = 0;
   }
@@ -178,6 +180,7 @@ export class StreamLog {
       const first = this.#kept.findIndex(({ must }) => !must);
       const [dropped] = this.#kept.splice(Math.max(0, first), 1);
       const freed = dropped ? weightOf(dropped) : 0;
+      this.#dropped = Math.max(this.#dropped, dropped?.n ?? 0);
       this.#size -= freed;
       grown -= freed;
     }

@@ -198,7 +198,7 @@ export class CallerInstances {
     };
     const host = {
       ...this.#starter.linkHost(events, spec.declares),
-      asker: () => slot.first?.hear() ?? this.#clientOf(spec)?.ask ?? null,
+      asker: (method: string) => this.#askerOf(slot, method),
     };
     const start = (era: Era): Promise<Instance> => this.#starter.start(era, host);
     slot.first = this.#firstOf(slot, byCall);
@@ -220,7 +220,7 @@ export class CallerInstances {
       return instance;
     } finally {
       // From now on the call has a request of its own that questions can be about.
-      if (first?.hears) slot.first = null;
+      if (first?.ask) slot.first = null;
     }
   }
 
@@ -231,16 +231,24 @@ export class CallerInstances {
     return new FirstQuestions(client?.isThere ? client.ask : byCall);
   }
 
+  /** The way to the client for a question of the server outside of any call; notes where none hears of the roots. */
+  #askerOf({ spec, first }: Slot, method: string): AskClient | null {
+    if (first?.ask) return first.ask;
+    const client = this.#clientOf(spec);
+    if (first && method === "roots/list" && !client?.isThere) first.unheard = true;
+    return client?.ask ?? null;
+  }
+
   /** The server asks again, in a session that took the place of a lost one; where nobody listens, by way of a call. */
   #asksAnew(slot: Slot): void {
     // While a call waits for what the server asks, that is heard whatever the session.
-    if (!slot.settling && !slot.first?.hears) slot.first = this.#firstOf(slot, null);
+    if (!slot.settling && !slot.first?.ask) slot.first = this.#firstOf(slot, null);
   }
 
   /** Resolves once the server has what it asks for first in its session; null where nothing is waited for. */
   settling(slot: Slot, instance: Instance, { input }: Call): Promise<void> | null {
     if (slot.first && !slot.settling) {
-      if (!slot.first.hears) slot.first = this.#firstOf(slot, input);
+      if (!slot.first.ask) slot.first = this.#firstOf(slot, input);
       slot.settling = this.#settled(slot, () => Promise.resolve(instance)).then(() => {
         slot.first = slot.settling = null;
       });

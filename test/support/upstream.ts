@@ -160,7 +160,7 @@ export type HarnessOptions = {
   /** Answers what servers ask outside of any call. */
   askSession?: SetHost["askSession"];
   /** Whether clients can be asked outside of calls; absent: where there is `askSession`. */
-  listens?: boolean;
+  listens?: boolean | (() => boolean);
 };
 
 /** A set of managed servers, started. */
@@ -197,7 +197,7 @@ export function upstreams(servers: ServerOptions[], options: HarnessOptions = {}
     notice: options.notice ?? ((notice) => void notices.push(notice)),
     secrets: () => [],
     askSession: options.askSession ?? (() => Promise.reject(new Error("nobody is there"))),
-    canAskSession: () => listens,
+    canAskSession: typeof listens === "function" ? listens : () => listens,
     previous: options.previous ?? null,
     tuning: { ...quick, ...options.tuning },
   });

@@ -1,4 +1,5 @@
 import { randomBytes } from "node:crypto";
+import { onAbort } from "../../core/cancel.ts";
 import type { Reply, Route, RoutedCall } from "../../core/call.ts";
 import { after } from "../../core/clock.ts";
 import { Counts } from "../../core/counts.ts";
@@ -35,7 +36,7 @@ export type ParkingLimits = {
 
 const usual: ParkingLimits = { total: 1_000, perOwner: 16, weight: 64 * 1024 ** 2, ageMs: answerTime };
 
-type Place = { readonly parked: ParkedCall; weight: number; readonly stopTimer: () => void };
+type Place = { readonly parked: ParkedCall; weight: number; unwatch: () => void };
 
 /**
  * The calls of this process that wait for their callers' answers. Their number, size and age are limited, and each
@@ -69,8 +70,8 @@ export class Parking {
     if (this.#perOwner.of(parked.owner) >= perOwner) throw this.#full("Too many of your calls are", perOwner);
     if (this.#weight + weight > this.#limits.weight) throw this.#tooMuch();
     const id = randomBytes(18).toString("base64url");
-    const stopTimer = after(ageMs, () => void this.expire(id, late(ageMs)));
-    this.#places.set(id, { parked, weight, stopTimer });
+    const unwatch = after(ageMs, () => void this.expire(id, late(ageMs)));
+    this.#places.set(id, { parked, weight, unwatch });
     this.#weight += weight;
     this.#perOwner.add(parked.owner);
     return id;
@@ -95,10 +96,22 @@ export class Parking {
   release(id: string): void {
     const place = this.#places.get(id);
     if (!place) return;
-    place.stopTimer();
+    place.unwatch();
     this.#places.delete(id);
     this.#weight -= place.weight;
     this.#perOwner.add(place.parked.owner, -1);
+  }
+
+  /** Gives the place back as soon as its owner loses its rights: for a call that has ended, which that does not end. */
+  releaseOnLoss(id: string, revoked: AbortSignal): void {
+    const place = this.#places.get(id);
+    if (!place) return;
+    const stopTimer = place.unwatch;
+    const stop = onAbort(revoked, () => this.release(id));
+    place.unwatch = () => {
+      stopTimer();
+      stop();
+    };
   }
 
   /** Ends all waiting calls and accepts no more, since nobody can come back to a stopped process. */

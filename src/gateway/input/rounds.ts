@@ -151,12 +151,12 @@ export class Rounds implements ParkedCall {
 
   /**
    * A result for an absent caller is kept until the caller comes back, unless it is too large, there is no room for it,
-   * or the caller lost its rights.
+   * or the caller loses its rights.
    */
   #forgetWhileAway(parkedId: string): void {
     const whole = this.#whole;
     const { parking } = this.#gw;
-    if (whole.who.revoked.aborted) parking.release(parkedId);
+    parking.releaseOnLoss(parkedId, whole.who.revoked);
     const length = whole.reply?.text.length ?? 0;
     try {
       if (length <= longestKept) return parking.grow(parkedId, length);

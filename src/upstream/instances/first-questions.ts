@@ -12,25 +12,15 @@ const graceMs = 100;
  * they are initialized; a call that is sent at once would run before they have them.
  */
 export class FirstQuestions {
-  readonly #ask: AskClient | null;
+  /** The way to the client; null where none listens. */
+  readonly ask: AskClient | null;
   readonly #open = new Set<Promise<unknown>>();
   #asked = false;
   /** Whether the server has asked, and no client listened. */
   unheard = false;
 
-  /** `ask`: null where no client listens. */
   constructor(ask: AskClient | null) {
-    this.#ask = ask;
-  }
-
-  get hears(): boolean {
-    return this.#ask !== null;
-  }
-
-  /** The server asks: the way to the client; null where none listens. */
-  hear(): AskClient | null {
-    if (!this.#ask) this.unheard = true;
-    return this.#ask && this.#put(this.#ask);
+    this.ask = ask && this.#put(ask);
   }
 
   #put(ask: AskClient): AskClient {
@@ -48,7 +38,7 @@ export class FirstQuestions {
 
   /** Resolves once the server has asked and has the answers, or has had its time for that; never throws. */
   async settled({ link, peer }: Instance): Promise<void> {
-    if (!this.hears || peer.era !== "legacy") return;
+    if (!this.ask || peer.era !== "legacy") return;
     const timeout = Math.min(mostMs, link.host.timeout() / 2);
     const roundTrip = () => query(link, { method: "ping", peer, timeout });
     const over = AbortSignal.timeout(timeout);

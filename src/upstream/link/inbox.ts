@@ -190,7 +190,7 @@ function request(message: Extract<UpstreamMessage, { kind: "request" }>, inbox: 
   }
   const question: Question = { idText, method, params };
   const calls = callsOf(inbox);
-  if (inbox.outside?.askable || calls.length < 2) return askOrRefuse(question, calls, inbox);
+  if (inbox.outside?.isAskable(method) || calls.length < 2) return askOrRefuse(question, calls, inbox);
   const resolve = (call: Exchange | null): void => askOrRefuse(question, call && [call], inbox);
   const waits = isInput(method) && inbox.ambiguous?.add(question, calls, resolve);
   if (!waits) return askOrRefuse(question, null, inbox);
@@ -202,7 +202,7 @@ function request(message: Extract<UpstreamMessage, { kind: "request" }>, inbox: 
 function askOrRefuse(question: Question, calls: readonly Exchange[] | null, inbox: Inbox): void {
   for (const call of calls ?? []) call.hear();
   const among: QuestionContext[] = [...(calls ?? [])];
-  if (inbox.outside?.askable) among.push(inbox.outside);
+  if (inbox.outside?.isAskable(question.method)) among.push(inbox.outside);
   if (askClient(among, question, inbox.reply)) return;
   inbox.stray("a request of the server");
   void inbox.reply(errorMessage(question.idText, rpcCodes.methodNotFound, whyNot(question.method, calls)));

@@ -139,11 +139,11 @@ export type LinkHost = LinkEvents & {
   /** The capabilities that a legacy handshake declares, raw JSON. */
   readonly declares: string;
   /**
-   * The present way to ask the client outside of any call, for a question that has come. Null unless all calls on the
-   * link are of one session, so that every question is for the client of that session, or the link is being opened for
-   * one call.
+   * The present way to ask the client outside of any call, for a question of this method that has come. Null unless all
+   * calls on the link are of one session, so that every question is for the client of that session, or the link is
+   * being opened for one call.
    */
-  readonly asker: () => AskClient | null;
+  readonly asker: (method: string) => AskClient | null;
   readonly log: Logger;
   /** Counts a message that belongs to no request. */
   dropped(reason: string): void;

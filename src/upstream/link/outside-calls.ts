@@ -1,6 +1,6 @@
 import type { InputMethod } from "../../core/inbound.ts";
 import { createWindow } from "../window.ts";
-import type { AskClient } from "./link.ts";
+import type { AskClient, LinkHost } from "./link.ts";
 import { QuestionContext } from "./question-context.ts";
 
 /** How often a server may ask outside of calls, per minute. The number of the client's calls does not bound that. */
@@ -15,20 +15,20 @@ const minuteMs = 60_000;
 export class OutsideCalls extends QuestionContext {
   /** So that a question goes by way of a running call if there is one. */
   readonly timesAsked = Infinity;
-  readonly #asker: () => AskClient | null;
+  readonly #asker: LinkHost["asker"];
   readonly #inMinute = createWindow(minuteMs, () => performance.now());
 
-  constructor(asker: () => AskClient | null) {
+  constructor(asker: LinkHost["asker"]) {
     super();
     this.#asker = asker;
   }
 
-  /** Whether the client can be asked now. */
-  get askable(): boolean {
-    return this.#asker() !== null;
+  /** Whether the client can be asked now, by a question of this method that has come. */
+  isAskable(method: string): boolean {
+    return this.#asker(method) !== null;
   }
 
   protected take(method: InputMethod): AskClient | null {
-    return method === "roots/list" && this.#inMinute() <= most ? this.#asker() : null;
+    return method === "roots/list" && this.#inMinute() <= most ? this.#asker(method) : null;
   }
 }

@@ -1,9 +1,10 @@
 import { expect, test } from "bun:test";
 import { mostQuestions } from "../../../src/mcp/input-round.ts";
+import { principal } from "../../support/principal.ts";
 import { until } from "../../support/until.ts";
 import { textIn } from "../../support/wire.ts";
 import { asksMeanwhile, call, form, kinds, never, retry, type Round } from "../ask.ts";
-import { type Asking, harness, type Harness, ok, type Options, send, steps } from "../support.ts";
+import { type Asking, harness, type Harness, ok, type Options, send, steps, types } from "../support.ts";
 
 // What becomes of a call in rounds, of its place and of its questions, from one round to the next.
 
@@ -11,8 +12,8 @@ const declares: Asking = { capabilities: { elicitation: { form: {}, url: {} }, s
 const accept = '{"action":"accept","content":{}}';
 const roots = kinds.roots?.request ?? form;
 
-const first = async (h: Harness): Promise<Round> =>
-  (await send(h.gw, "tools/call", call, declares)).result as unknown as Round;
+const first = async (h: Harness, asking = declares): Promise<Round> =>
+  (await send(h.gw, "tools/call", call, asking)).result as unknown as Round;
 
 test("a caller that waits gets a result of any size, also after a round", async () => {
   const text = "y".repeat(300_000);
@@ -24,6 +25,24 @@ test("a caller that waits gets a result of any size, also after a round", async 
   });
   const { result } = await retry(h, await first(h), accept, declares);
   expect(textIn(result)).toBe(text);
+});
+
+test("what is kept of a call that ended while its caller was away is kept no longer than the caller's key", async () => {
+  const ended = Promise.withResolvers<void>();
+  const h = harness({
+    async script(running) {
+      void running.input?.(form, never);
+      await ended.promise;
+      return ok();
+    },
+  });
+  const who = principal("key:carol", ["reader"]);
+  await first(h, { ...declares, who });
+  ended.resolve();
+  await until(() => types(h.records).includes("call.end"), "its end is on record");
+  expect(h.gw.parking.size).toBe(1);
+  who.revoke();
+  await until(() => h.gw.parking.size === 0, "its place is given back");
 });
 
 test("what is asked while the caller is away takes no second place, and is asked in the next round", async () => {

@@ -1,7 +1,17 @@
 import { expect, test } from "bun:test";
 import type { ClientAnswer, InputRequest } from "../../../src/core/inbound.ts";
 import type { SessionQuestion } from "../../../src/core/upstream.ts";
-import { event, greets, opens, openStream, refusal, reply, serve, type Stream } from "../../support/mcp-server.ts";
+import {
+  event,
+  greets,
+  opens,
+  openStream,
+  refusal,
+  reply,
+  serve,
+  serveSessions,
+  type Stream,
+} from "../../support/mcp-server.ts";
 import {
   type AskOptions,
   callTo,
@@ -106,6 +116,44 @@ test("a server that asks for nothing is not started anew for the first call afte
   const input = async (): Promise<ClientAnswer> => ({ kind: "result", text: '{"roots":[]}' });
   const { subscribed } = jsonOf(await set.ask("a", "seen", {}, { ...own, input }));
   expect([subscribed, missed, set.status()[0]?.instances]).toEqual([["+test://a"], 0, 1]);
+});
+
+/** An HTTP server whose questions, which it asks in all of its sessions, are the test's. */
+function serveAsking() {
+  const streams: Stream[] = [];
+  const server = serveSessions((_message, _session, request) => {
+    if (request.method !== "GET") return null;
+    return openStream({
+      start(stream) {
+        streams.push(stream);
+        stream.enqueue(": open\n\n");
+      },
+    });
+  });
+  const answers = () => server.seen.filter(({ message }) => message.id === "r");
+  const ask = async (method: string): Promise<void> => {
+    await until(() => streams.length === 2, "the streams of the gateway's own session and the caller's");
+    for (const stream of streams) stream.enqueue(event({ jsonrpc: "2.0", id: "r", method, params: {} }));
+    await until(() => answers().length === 2, "the answers");
+  };
+  return Object.assign(server, { ask });
+}
+
+const noReason: [what: string, method: string, listensSince: boolean][] = [
+  ["has heard the question since it began to listen", "roots/list", true],
+  ["was asked for something else", "sampling/createMessage", false],
+];
+test.each(noReason)("nor is one whose client %s", async (_what, method, listensSince) => {
+  using server = serveAsking();
+  let listens = false;
+  const options = { askSession: rootsOf, listens: () => listens };
+  await using set = await listed([http("a", server.url, { protocol: "legacy" })], options);
+  await set.subscribe(callTo("x", {}, own), resourceRoute("a", "test://a"), () => {});
+  listens = listensSince;
+  await server.ask(method);
+  const input = async (): Promise<ClientAnswer> => ({ kind: "result", text: '{"roots":[]}' });
+  await set.ask("a", "t", {}, { ...own, input });
+  expect([server.opened(), set.status()[0]?.instances]).toEqual([2, 1]);
 });
 
 const late: [what: string, mode: string][] = [
