@@ -8,7 +8,7 @@ import { setNonDumpable } from "../core/libc.ts";
 import type { Self } from "../core/self.ts";
 import { plain } from "../core/text.ts";
 import { within } from "../core/wait.ts";
-import { cancelledIn, idsIn, isListening, plainId } from "../mcp/message.ts";
+import { acknowledgedIn, cancelledIn, idsIn, plainId } from "../mcp/message.ts";
 import { errorMessage } from "../mcp/reply.ts";
 import { maxQueued } from "../serve/queue-limits.ts";
 import { serveEmbedded } from "./embedded.ts";
@@ -93,11 +93,35 @@ function untilAsked(): AbortSignal {
   return controller.signal;
 }
 
+/** What the daemon owes an answer, by what either side says. */
+function createOwed() {
+  // The ids as they were written, by what they mean.
+  const waiting = new Map<string, string>();
+  // The subscriptions among them that are granted: they last until the client wants no more.
+  const standing = new Set<string>();
+  const settle = (id: string): void => {
+    waiting.delete(id);
+    standing.delete(id);
+  };
+  return {
+    ask(line: string): void {
+      for (const id of idsIn(line, "requests")) waiting.set(plainId(id), id);
+      // A request that was cancelled is never answered.
+      settle(plainId(cancelledIn(line) ?? ""));
+    },
+    answer(line: string): void {
+      for (const id of idsIn(line, "responses")) settle(plainId(id));
+      const subscription = plainId(acknowledgedIn(line) ?? "");
+      if (waiting.has(subscription)) standing.add(subscription);
+    },
+    isDone: (): boolean => waiting.size === standing.size,
+    ids: () => waiting.values(),
+  };
+}
+
 async function relay(tunnel: ClientTunnel, { output, asked }: Streams): Promise<number> {
   output.onFailure(exitWith);
-  // What the daemon owes an answer, with the ids as they were written, by what these mean.
-  const waiting = new Map<string, { readonly id: string; readonly standing: boolean }>();
-  const isDone = (): boolean => [...waiting.values()].every(({ standing }) => standing);
+  const owed = createOwed();
   const closed = Promise.withResolvers<string | null>();
   let ended = false;
   tunnel.onClose((why) => closed.resolve(why));
@@ -108,14 +132,11 @@ async function relay(tunnel: ClientTunnel, { output, asked }: Streams): Promise<
       tunnel.pause();
       void output.drained().then(() => tunnel.resume());
     }
-    for (const id of idsIn(line, "responses")) waiting.delete(plainId(id));
-    if (ended && isDone()) tunnel.close();
+    owed.answer(line);
+    if (ended && owed.isDone()) tunnel.close();
   });
   const forward = (line: string) => {
-    const standing = isListening(line);
-    for (const id of idsIn(line, "requests")) waiting.set(plainId(id), { id, standing });
-    // A request that was cancelled is never answered.
-    waiting.delete(plainId(cancelledIn(line) ?? ""));
+    owed.ask(line);
     tunnel.send(line);
   };
   const end = (why: string): void => {
@@ -137,14 +158,13 @@ async function relay(tunnel: ClientTunnel, { output, asked }: Streams): Promise<
   const input = readLines(maxLine, { onLine: forward, onOverflow: () => {}, taken }, asked).then((endless) => {
     if (endless !== null) return end(endless);
     ended = true;
-    if (isDone()) tunnel.close();
+    if (owed.isDone()) tunnel.close();
     else giveUpLater();
   });
   const why = (await closed.promise) ?? (asked.aborted ? "The gateway is stopping." : null);
   // A client that closed its own end has given up what it still waits for.
   if (!ended || asked.aborted) {
-    for (const { id } of waiting.values())
-      output.write(`${errorMessage(id, rpcCodes.internalError, unanswered(why))}\n`);
+    for (const id of owed.ids()) output.write(`${errorMessage(id, rpcCodes.internalError, unanswered(why))}\n`);
   }
   if (!ended) {
     process.stderr.write(`mcpgw: the connection to the daemon ended${why === null ? "" : `: ${why}`}\n`);

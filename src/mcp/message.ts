@@ -1,5 +1,5 @@
 import { Failure } from "../core/failure.ts";
-import type { Inbound } from "../core/inbound.ts";
+import type { Inbound, Span } from "../core/inbound.ts";
 import { isJson, isObject } from "../core/json.ts";
 import {
   elements,
@@ -12,6 +12,7 @@ import {
   skipSpace,
   stringValue,
 } from "./json-text.ts";
+import { subscriptionIdKey } from "./meta.ts";
 import { type Outline, outline } from "./outline.ts";
 import { type ScanLimits, scan } from "./scan.ts";
 import { whyNoJson } from "./utf8.ts";
@@ -146,16 +147,20 @@ export function paramText(inbound: Inbound, key: string): string | null {
   return at && Object.hasOwn(inbound.params, key) ? rawValue(inbound.text, at[0], key) : null;
 }
 
-const isOf = (text: string, method: string): boolean => stringValue(text, skipSpace(text, 0), "method") === method;
-
-/** Whether a text asks for what lasts for as long as its client wants. */
-export const isListening = (text: string): boolean => isOf(text, "subscriptions/listen");
-
 /** The id, as written, of the request that a `notifications/cancelled` cancels; null for any other text. */
-export function cancelledIn(text: string): string | null {
+export const cancelledIn = (text: string): string | null =>
+  idAt(text, "notifications/cancelled", ["params", "requestId"]);
+
+/** The id, as written, of the request for a subscription that a text acknowledges; null for any other text. */
+export const acknowledgedIn = (text: string): string | null =>
+  idAt(text, "notifications/subscriptions/acknowledged", ["params", "_meta", subscriptionIdKey]);
+
+/** The id that a message of this method has under these keys. */
+function idAt(text: string, method: string, keys: readonly string[]): string | null {
   const start = skipSpace(text, 0);
-  if (!isOf(text, "notifications/cancelled")) return null;
-  const params = locate(text, start, "params");
-  const id = params && rawValue(text, params[0], "requestId");
+  if (stringValue(text, start, "method") !== method) return null;
+  let at: Span | null = [start, text.length];
+  for (const key of keys) at = at && locate(text, at[0], key);
+  const id = at && text.slice(at[0], at[1]);
   return id !== null && isId(id) && isJson(id) ? id : null;
 }

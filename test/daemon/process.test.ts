@@ -63,3 +63,14 @@ test.skipIf(process.platform !== "linux" || !isRoot)(
     expect(environment).toContain("UV_THREADPOOL_SIZE=8");
   },
 );
+
+test.skipIf(!mayBecomeNobody || !Bun.which("prlimit"))(
+  "SEMANTICS 7: where few threads are allowed, a start leaves most of them to servers and to what Bun cannot do without (needs prlimit, and setpriv as root)",
+  async () => {
+    using place = new Place({ auth: servesParent, servers: [] });
+    place.becomeNobody();
+    place.prefix = ["env", "-u", "UV_THREADPOOL_SIZE", "prlimit", "--nproc=400", ...place.prefix];
+    await using daemon = await place.start();
+    expect(readFileSync(`/proc/${daemon.pid}/environ`, "utf8").split("\0")).toContain("UV_THREADPOOL_SIZE=100");
+  },
+);

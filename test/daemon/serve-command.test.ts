@@ -73,3 +73,18 @@ test.each(["its client has gone", "a signal ends it"])(
     expect(performance.now() - begun).toBeLessThan(1_000);
   },
 );
+
+test("beside a daemon: who asks to listen and closes its own end at once is told whether it may", async () => {
+  await using daemon = await start({ ...config, servers: [] });
+  const key = await daemon.place.key("agent");
+  for (const [notifications, told] of [
+    [{ toolsListChanged: true }, { method: "notifications/subscriptions/acknowledged" }],
+    ["none", { id: "l", error: { code: -32602 } }],
+  ] as const) {
+    await using client = new StdioClient(daemon.place, { MCPGW_API_KEY: key });
+    client.send(modern("subscriptions/listen", { notifications }, { id: "l" }).body);
+    expect(await client.end()).toBe(0);
+    await client.read;
+    expect(client.lines.map((line): unknown => JSON.parse(line))).toMatchObject([told]);
+  }
+});

@@ -8,6 +8,8 @@ export class StdioClient implements AsyncDisposable {
   /** Every line that came, as text. */
   readonly lines: string[] = [];
   readonly stderr: Promise<string>;
+  /** Settles once all is read that it said. */
+  readonly read: Promise<void>;
   /** While this is pending, it reads nothing more of what is sent to it. */
   hold: Promise<void> | null = null;
   readonly #messages = new Seen<unknown>();
@@ -16,7 +18,7 @@ export class StdioClient implements AsyncDisposable {
   constructor(place: Place, env: Readonly<Record<string, string>> = {}) {
     this.child = place.spawn(["serve"], env);
     this.stderr = this.child.stderr.text();
-    void this.#read();
+    this.read = this.#read();
   }
 
   send(message: unknown): void {
