@@ -233,7 +233,10 @@ describe("R23 keys", () => {
     expect(err).toStartWith("key k-2 (A) for consumer a, roles ; expires");
   });
 
-  test("a key that could not be shown is revoked again", async () => {
+  test.each([
+    ["keys create A a r", "keys.create", { name: "A" }],
+    ["keys rotate k-1", "keys.rotate", { id: "k-1" }],
+  ])("of %s a key that could not be shown is revoked again", async (text, operation, input) => {
     const asked: unknown[] = [];
     const made = {
       id: "k-2",
@@ -243,14 +246,12 @@ describe("R23 keys", () => {
       roles: [],
       expiresAt: null,
       cidrs: [],
-      perMinute: null,
       idleRoles: [],
     };
-    const { code, err } = await run("keys rotate k-1", (...one) => (asked.push(one), made), { full: true });
-    expect(code).toBe(1);
-    expect(err).toContain("the key could not be shown, so it was revoked again: no space left");
-    expect(asked).toEqual([
-      ["keys.rotate", { id: "k-1" }],
+    const err: unknown = expect.stringContaining("the key could not be shown, so it was revoked again: no space left");
+    expect(await run(text, (...one) => (asked.push(one), made), { full: true })).toMatchObject({ code: 1, err });
+    expect(asked).toMatchObject([
+      [operation, input],
       ["keys.revoke", { id: "k-2" }],
     ]);
   });

@@ -1,7 +1,10 @@
-import { afterAll, beforeAll, expect, test } from "bun:test";
+import { afterAll, beforeAll, expect, setDefaultTimeout, test } from "bun:test";
 import { capture } from "../../scripts/lib/capture.ts";
 import { mcpgwLine } from "../support/mcpgw.ts";
 import { bareEnv, sample } from "../support/sample.ts";
+
+// Each command is a process; on a busy machine that takes its time.
+setDefaultTimeout(30_000);
 
 const program = sample();
 beforeAll(() => program.start());

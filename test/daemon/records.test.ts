@@ -3,7 +3,7 @@ import { setImmediate } from "node:timers/promises";
 import { auditHandlers, auditLog } from "../../src/daemon/handlers/audit.ts";
 import { pages, records } from "../../src/daemon/handlers/records.ts";
 import { openChain } from "../../src/store/sqlite/chain.ts";
-import { tempState } from "../support/audit.ts";
+import { recordCall, tempState } from "../support/audit.ts";
 import { rowsOf } from "../suites/store.ts";
 import { archiveAt } from "../support/archive.ts";
 import { contextOf } from "../support/context.ts";
@@ -44,6 +44,16 @@ test("R8 R25 an answer that holds the newest records only says that there are ol
   };
   expect(await answer(3)).toEqual([[5, 4, 3], true]);
   expect(await answer(5)).toEqual([[5, 4, 3, 2, 1], false]);
+});
+
+test("R25 audit stats counts the records of its time, and names the chains that have none in it", async () => {
+  using at = tempState();
+  await recordCall(at);
+  using archive = archiveAt(at);
+  const count = auditHandlers(() => archive)["audit.stats"];
+  expect((await count({}, contextOf("read"))).byType).toMatchObject({ "call.end": 1 });
+  const before = await count({ until: 1 }, contextOf("read"));
+  expect(before).toMatchObject({ chains: [{ chain: "main", records: 0 }], byType: {}, consumers: [] });
 });
 
 test("R25 answers of thousands of records are read one after the other, and in turns with what else there is to do", async () => {

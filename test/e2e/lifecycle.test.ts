@@ -73,6 +73,29 @@ test.concurrent("R114: a daemon that is told to stop while servers start never s
   expect(log).not.toContain('"msg":"ready"');
 });
 
+test.concurrent("T46: a server that ends while the daemon stops is not started again", async () => {
+  await using daemon = await start({
+    ...config,
+    servers: [...config.servers, fake("other", [], { isolation: "shared" })],
+  });
+  const { place } = daemon;
+  const file = join(place.dir, "go-on");
+  const slow = daemon.call("other__slow", { ms: 0, file }, await place.key("alice"));
+  await until(() => place.calls("other").length === 1, "a call holds the daemon");
+  const exit = daemon.stop("SIGTERM");
+  await daemon.logged(({ msg }) => msg === "stopping");
+  const pids = () => [...new Set(place.heard("fake").map((message) => message.pid))];
+  const before = pids();
+  process.kill(Number(before.at(-1)), "SIGTERM");
+  const { retryMs } = await daemon.logged(({ msg }) => msg === "a server is not available");
+  const since = performance.now();
+  await until(() => performance.now() - since > Number(retryMs) + 300, "the time at which it would be started again");
+  writeFileSync(file, "");
+  expect((await slow).status).toBe(200);
+  expect(await exit).toBe(0);
+  expect(pids()).toEqual(before);
+});
+
 test("a server on demand that was never listed is offered at once, without holding up the start; its stored list later", async () => {
   const { command, args, ...rest } = fake("fake", [], { start: "on-demand", protocol: "legacy" });
   const late = ["-c", 'while [ ! -e gate ]; do sleep 0.02; done; exec "$@"', "sh", command, ...args];
