@@ -155,7 +155,8 @@ test("a question that is taken back gives back its room", async () => {
 test("results that wait for their callers count: for one that finds no room it is only told that the call did run", async () => {
   const text = "y".repeat(10_000);
   const h = harness({
-    parking: { total: 9, perOwner: 9, weight: 25_000, ageMs: 60_000 },
+    // Half of it for all calls of one caller.
+    parking: { total: 9, perOwner: 9, weight: 50_000, ageMs: 60_000 },
     async script(running) {
       void running.input?.(form, never);
       await until(() => h.gw.parking.size === Number(running.inbound.idText), "its place");
