@@ -1,6 +1,6 @@
 import { Database } from "bun:sqlite";
 import { expect, test } from "bun:test";
-import { readFileSync, statSync, writeFileSync } from "node:fs";
+import { mkdirSync, readFileSync, statSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import type { AuditBroker } from "../../src/audit/broker.ts";
 import { gatherEvidence } from "../../src/audit/evidence.ts";
@@ -291,15 +291,34 @@ function pageOf(path: string, name: string): number {
   return row?.rootpage ?? 0;
 }
 
+test("R13 housekeeper: an index that cannot be opened is named once, and keeps it from nothing else", async () => {
+  using at = tempState();
+  await using opened = await openBroker(at);
+  mkdirSync(join(at.state, "index.db"));
+  const deaths: unknown[] = [];
+  const { causes, log } = warningLog();
+  await using keeper = start(at, opened.broker, { log: { ...log, error: (...said) => void deaths.push(said) } });
+  for (let calls = 1; calls <= 2; calls++) {
+    await runCall(opened.broker);
+    await until(() => opened.broker.durable() === 2 * calls, "the call");
+    expect((await keeper.ask("find", {})).rows).toHaveLength(calls);
+    expect(totals(await keeper.ask("usage", {}))).toEqual([calls, 0, 0]);
+  }
+  await keeper.close();
+  expect(deaths).toEqual([]);
+  expect(causes).toEqual([expect.stringContaining(join(at.state, "index.db"))]);
+  // Its log was started over.
+  expect(statSync(`${at.db()}-wal`).size).toBe(0);
+}, 20_000);
+
 test("housekeeper: one that dies is said to have died and started again, and its questions fail", async () => {
   using at = tempState();
   await using opened = await openBroker(at);
   await runCall(opened.broker);
   const deaths: unknown[] = [];
   const log = { ...silent, error: (_message: string, facts: object = {}) => void deaths.push(facts) };
-  const index = join(at.state, "index.db");
   // A database that is locked for good is what it cannot start with.
-  const holder = new Database(index);
+  const holder = new Database(join(at.state, "mcpgw.db"));
   holder.run("PRAGMA journal_mode = WAL");
   holder.run("BEGIN EXCLUSIVE");
   await using keeper = start(at, null, { log });

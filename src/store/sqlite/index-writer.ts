@@ -29,12 +29,12 @@ export type IndexWriter = Disposable & {
 };
 
 /**
- * Opens `index.db`, creating it anew where it is missing or cannot be used. What finds it damaged later fails, and
- * leaves an empty one behind. Throws `StoreBusy`.
+ * Writes `index.db`, which the first use opens, creating it anew where it is missing or cannot be used. What finds it
+ * damaged later fails, and leaves an empty one behind.
  */
 export function openIndexWriter(path: string): IndexWriter {
-  /** Null where it could not be made anew, as on a full disk: each further use tries again. */
-  let index: Index | null = openUsable(path);
+  /** Null until it is used, and where it could not be made anew, as on a full disk: each further use tries again. */
+  let index: Index | null = null;
   const renew = (): void => {
     index?.[Symbol.dispose]();
     index = null;
