@@ -295,9 +295,8 @@ test("R13 housekeeper: an index that cannot be opened is named once, and keeps i
   using at = tempState();
   await using opened = await openBroker(at);
   mkdirSync(join(at.state, "index.db"));
-  const deaths: unknown[] = [];
   const { causes, log } = warningLog();
-  await using keeper = start(at, opened.broker, { log: { ...log, error: (...said) => void deaths.push(said) } });
+  await using keeper = start(at, opened.broker, { log: { ...log, error: log.warn } });
   for (let calls = 1; calls <= 2; calls++) {
     await runCall(opened.broker);
     await until(() => opened.broker.durable() === 2 * calls, "the call");
@@ -305,9 +304,7 @@ test("R13 housekeeper: an index that cannot be opened is named once, and keeps i
     expect(totals(await keeper.ask("usage", {}))).toEqual([calls, 0, 0]);
   }
   await keeper.close();
-  expect(deaths).toEqual([]);
   expect(causes).toEqual([expect.stringContaining(join(at.state, "index.db"))]);
-  // Its log was started over.
   expect(statSync(`${at.db()}-wal`).size).toBe(0);
 }, 20_000);
 

@@ -1,6 +1,7 @@
+import type { Database } from "bun:sqlite";
 import { rmSync } from "node:fs";
 import { type AuditRow, StoreBusy } from "../../core/store.ts";
-import { isDamage, transaction, withPath } from "./database.ts";
+import { isDamage, opened, transaction, withPath } from "./database.ts";
 import { openMigrated } from "./migrate.ts";
 import { indexSchema } from "./schema.ts";
 
@@ -73,9 +74,11 @@ function openNew(path: string): Index {
   return open(path);
 }
 
-function open(path: string): Index {
-  // Synced, though it can be rebuilt: after a power cut a mark without its entries would hide records from every query.
-  const db = openMigrated(path, indexSchema, { wait: 1000, synchronous: "normal" });
+// Synced, though it can be rebuilt: after a power cut a mark without its entries would hide records from every query.
+const open = (path: string): Index =>
+  opened(openMigrated(path, indexSchema, { wait: 1000, synchronous: "normal" }), indexIn);
+
+function indexIn(db: Database): Index {
   db.run("PRAGMA wal_autocheckpoint = 1000");
   type Text = string | null;
   // By position: looking names up would cost a fifth of all that an insertion does.
