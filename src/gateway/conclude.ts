@@ -6,7 +6,10 @@ import { withRights } from "./revocation.ts";
 /** Whether the log took no begin in time, so that the call was not made: whoever may repeat it has to be told that. */
 const isUnmade = ({ failure }: Call): boolean => failure?.code === "audit-unavailable" && failure.detail.ran === "no";
 
-/** Counts every ending. The ending of a governed call, and every refusal, is recorded before the reply may leave. */
+/**
+ * Counts every ending. The ending of a governed call, and every refusal, is recorded before the reply may leave. Never
+ * throws: if it cannot be recorded, that is the call's failure.
+ */
 export async function conclude(gw: Gateway, call: Call): Promise<void> {
   if (call.whole) return;
   call.took = gw.clock.mono() - call.started;
