@@ -351,14 +351,16 @@ test("housekeeper: what it is asked while it closes fails, so that nobody waits 
   expect(await Promise.race([late, Promise.resolve("no answer")])).toBe("the gateway stops");
 });
 
-test("housekeeper: one that cannot start at all is tried once a second", async () => {
+test("housekeeper: one that cannot start at all is tried once a second, and told once a minute", async () => {
   using at = tempState();
+  const { lines, log: written } = writtenLog();
   let deaths = 0;
-  const log = { ...silent, error: () => void deaths++ };
+  const log = { ...written, error: (...said: Parameters<typeof written.error>) => (deaths++, written.error(...said)) };
   await using _keeper = start({ ...at, state: join(at.root, "gone") }, null, { log });
   const from = performance.now();
   await until(() => deaths > 2, "the third death");
   expect(performance.now() - from).toBeGreaterThan(2000);
+  expect(lines).toEqual([expect.stringMatching(/the housekeeper died.*"cause":"ENOENT: [^\\]*"}\n$/)]);
 });
 
 test("rollup: pages, two marks of different age, and an index of another chain all come out right", async () => {
