@@ -224,10 +224,11 @@ describe("R23 keys", () => {
     expect(await said(false)).toBe("");
   });
 
+  const unlimited = { id: "k-2", key: "x", name: "A", consumerId: "a", roles: [], cidrs: [], idleRoles: [] };
+
   test("the time at which a key ends is told to the second, however far away it is", async () => {
     const at = new Date(2090, 4, 30, 19, 0, 5);
-    const made = { id: "k-2", key: "x", name: "A", consumerId: "a", roles: [], cidrs: [], idleRoles: [] };
-    const { err } = await run("keys create A a r", () => ({ ...made, expiresAt: at.getTime() }));
+    const { err } = await run("keys create A a r", () => ({ ...unlimited, expiresAt: at.getTime() }));
     expect(err).toContain("; expires 2090-05-30 19:00:05\n");
     // A daemon of an older version tells no limit.
     expect(err).toStartWith("key k-2 (A) for consumer a, roles ; expires");
@@ -235,17 +236,7 @@ describe("R23 keys", () => {
 
   test("a key that could not be shown is revoked again", async () => {
     const asked: unknown[] = [];
-    const made = {
-      id: "k-2",
-      key: "x",
-      name: "A",
-      consumerId: "a",
-      roles: [],
-      expiresAt: null,
-      cidrs: [],
-      perMinute: null,
-      idleRoles: [],
-    };
+    const made = { ...unlimited, expiresAt: null, perMinute: null };
     const { code, err } = await run("keys rotate k-1", (...one) => (asked.push(one), made), { full: true });
     expect(code).toBe(1);
     expect(err).toContain("the key could not be shown, so it was revoked again: no space left");
@@ -253,6 +244,16 @@ describe("R23 keys", () => {
       ["keys.rotate", { id: "k-1" }],
       ["keys.revoke", { id: "k-2" }],
     ]);
+  });
+
+  test("a key that could be neither shown nor revoked again is named", async () => {
+    const answer = (name: string) => {
+      if (name === "keys.revoke") throw new Unreachable("the daemon closed the connection");
+      return { ...unlimited, expiresAt: null, perMinute: null };
+    };
+    const { err } = await run("keys create A a r", answer, { full: true });
+    expect(err).toContain("key k-2 could not be shown (no space left");
+    expect(err).toContain("nor revoked again (the daemon closed the connection): run `mcpgw keys revoke k-2`");
   });
 
   test.each([
