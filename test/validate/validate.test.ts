@@ -15,6 +15,7 @@ const listOfOne = { items: [{ type: "string" }] };
 const ofMember: Row[] = [
   ["type", { type: "string" }, "x", 1, "arguments/a must be string"],
   ["enum", { enum: ["x", "y"] }, "x", "z", 'must be equal to one of the allowed values: ["x","y"]'],
+  ["const", { const: "x" }, "x", "z", 'must be equal to constant: "x"'],
   ["nothing is coerced", { type: "number" }, 1, "1", "arguments/a must be number"],
   ...inHundredths.map((good): Row => [`hundredths, ${good}`, { multipleOf: 0.01 }, good, 0.015, "multiple of 0.01"]),
   ["tenths", { multipleOf: 0.1 }, 0.3, 0.35, "arguments/a must be multiple of 0.1"],
