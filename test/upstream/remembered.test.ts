@@ -46,7 +46,7 @@ for (const start of ["boot", "on-demand"]) {
   });
 }
 
-test("a tool that was stored before its definition was refused is not offered", async () => {
+test("a tool that was stored before its definition was refused is not offered, and its reason is told", async () => {
   const lists = memoryLists();
   const options = fake("a", [], { start: "on-demand" });
   {
@@ -57,4 +57,5 @@ test("a tool that was stored before its definition was refused is not offered", 
   expect(set.status()[0]?.state).toBe("idle");
   expect(toolNames(set)).not.toBeEmpty();
   expect(toolNames(set)).not.toContain("echo");
+  expect(set.listings()[0]?.missing).toMatchObject([{ name: "echo", reason: expect.stringContaining("its name") }]);
 });
