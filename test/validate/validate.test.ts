@@ -65,6 +65,7 @@ const ofMember: Row[] = [
 const rows: Row[] = [
   ...ofMember.map(([what, schema, good, bad, fault]): Row => [what, prop(schema), { a: good }, { a: bad }, fault]),
   ["required", object({ required: ["a"] }), { a: 1 }, {}, "must have required property 'a'"],
+  ["null for what may be omitted", prop({ type: "string" }), { a: null }, { a: 1 }, "must be string"],
   ["no arguments at all", object({ required: ["a"] }), { a: 1 }, undefined, "must have required property 'a'"],
   ["inherited names are no properties", object({ required: ["constructor"] }), { constructor: 1 }, {}, "constructor"],
   [
