@@ -280,6 +280,22 @@ test("a modern server whose instructions hold the time is not listed anew for th
   expect([server.of("tools/list").length, server.of("subscriptions/listen").length]).toEqual([2, 1]);
 });
 
+test("what a modern server may have told while nobody listened is read again", async () => {
+  const streams: Stream[] = [];
+  let tools = ["old"];
+  using server = serve(({ method, id, params }) => {
+    if (method === "server/discover") return discovers(id, { tools: { listChanged: true } });
+    if (method === "tools/list") return reply(id, { tools: list(tools) });
+    if (method !== "subscriptions/listen") return null;
+    return listening(id, params?.["notifications"], (stream) => streams.push(stream));
+  });
+  await using set = await listed([http("a", server.url)]);
+  await until(() => streams.length === 1, "the gateway to listen");
+  tools = ["new"];
+  streams[0]?.close();
+  await until(() => toolNames(set)[0] === "new", "the new list");
+});
+
 test("a list that could not be read is read again with the next health check, those that could are not", async () => {
   using server = serve(({ method, id }) => {
     const capabilities = { tools: {}, prompts: {} };

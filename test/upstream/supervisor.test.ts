@@ -67,9 +67,9 @@ test("T10: crashes of callers' instances count, are shown with their reason, log
   }
   expect((await rejectionOf(set.ask("a", "echo", {}, { who }))).code).toBe("upstream-down");
   await until(() => state(set)?.instances === 1, "what the third one left behind to end");
+  // First, since Bun's toMatchObject puts its matchers into what it is given.
   expect(state(set)?.reason).toMatch(/^one caller's instance is down until 20\d\d-.*: .*code 7/);
   const down = { owner: "alice", open: true, reason: expect.stringContaining("code 7") };
-  // Last, for it puts its matchers in place of what they match.
   expect(state(set)).toMatchObject({ state: "ready", instances: 1, down: [down] });
   // Both are epoch ms: the server was listed a moment ago, and the circuit rests for a minute and a bit.
   const sinceListed = Date.now() - (state(set)?.listedAt ?? 0);
