@@ -151,11 +151,15 @@ export class CallerInstances {
     });
   }
 
-  /** Passes a notification of a caller on to the legacy instances of its session. */
+  /**
+   * Passes a notification of a caller on to the legacy instances of its session, once they have started: what they
+   * asked for at their start may be what has changed.
+   */
   notify({ session, who }: IdentifiedCall, method: string): void {
-    for (const { spec, instance } of this.pool) {
+    const tell = ({ link, peer }: Instance): unknown => peer.era === "legacy" && link.notify(method, null, peer);
+    for (const { spec, starting } of this.pool) {
       const own = session !== null && spec.session === session.id && spec.owner === who.id;
-      if (own && instance?.peer.era === "legacy") void instance.link.notify(method, null, instance.peer);
+      if (own) void starting.then(tell, () => {});
     }
   }
 

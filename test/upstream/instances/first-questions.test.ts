@@ -52,6 +52,16 @@ test("the first call waits for a client that takes its time to answer", async ()
   expect(seen.roots).toMatchObject({ result: { roots: [{ uri: "file:///s1" }] } });
 });
 
+test("a server that is still starting is told that the roots changed after it had them", async () => {
+  const askSession = async (question: SessionQuestion): Promise<ClientAnswer> => {
+    setImmediate(() => set.notify(callTo("x", {}, own), "notifications/roots/list_changed"));
+    return rootsOf(question);
+  };
+  await using set = upstreams([fake("a", ["--mode", "first-roots"])], { askSession });
+  const seen = jsonOf(await set.ask("a", "seen", {}, own));
+  expect(seen.notified).toContain("notifications/roots/list_changed");
+});
+
 /** Where the client does not listen outside of its calls. */
 const unheard: [client: string, more: AskOptions][] = [
   ["of 2026-07-28", { era: "modern", declares: own.declares }],
