@@ -68,7 +68,7 @@ export class Sender {
         const slot = this.#instances.slotFor(call);
         pool.use(slot);
         try {
-          const instance = slot.instance ?? (await this.#instances.within(call, deadline, slot.starting));
+          const instance = slot.instance ?? (await this.#instances.startOf(slot, call, deadline));
           const prepare = (): Promise<void> | null => this.#prepare(slot, instance, call, deadline);
           const preparing = prepare();
           if (preparing) await preparing;

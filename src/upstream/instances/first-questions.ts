@@ -12,25 +12,26 @@ const graceMs = 100;
  * they are initialized; a call that is sent at once would run before they have them.
  */
 export class FirstQuestions {
-  readonly #ask: AskClient | null;
+  readonly #asker: (() => AskClient | null) | null;
   readonly #open = new Set<Promise<unknown>>();
   #asked = false;
   /** Whether the server has asked, and no client listened. */
   unheard = false;
 
-  /** `ask`: null where no client listens. */
-  constructor(ask: AskClient | null) {
-    this.#ask = ask;
+  /** `asker`: the way to the client when the server asks; null where no client listens. */
+  constructor(asker: (() => AskClient | null) | null) {
+    this.#asker = asker;
   }
 
   get hears(): boolean {
-    return this.#ask !== null;
+    return this.#asker !== null && !this.unheard;
   }
 
   /** The server asks: the way to the client; null where none listens. */
   hear(): AskClient | null {
-    if (!this.#ask) this.unheard = true;
-    return this.#ask && this.#put(this.#ask);
+    const ask = this.#asker?.() ?? null;
+    if (!ask) this.unheard = true;
+    return ask && this.#put(ask);
   }
 
   #put(ask: AskClient): AskClient {

@@ -1,6 +1,7 @@
 import { expect, test } from "bun:test";
 import type { ClientAnswer, InputRequest } from "../../../src/core/inbound.ts";
 import type { SessionQuestion } from "../../../src/core/upstream.ts";
+import { rejectionOf } from "../../support/failure.ts";
 import { event, greets, opens, openStream, refusal, reply, serve, type Stream } from "../../support/mcp-server.ts";
 import {
   type AskOptions,
@@ -153,10 +154,12 @@ test("the first call waits for no client that has no roots, or cannot be asked",
  */
 function serveRooted(status = 404) {
   let losesAll = false;
+  let greeting: Promise<void> | null = null;
   const sessions = new Map<string, { stream: Stream | null; roots: unknown }>();
-  const server = serve(({ id, method, result }, request) => {
+  const server = serve(async ({ id, method, result }, request) => {
     if (method === "server/discover") return null;
     if (method === "initialize") {
+      await greeting;
       const session = `session-${crypto.randomUUID()}`;
       sessions.set(session, { stream: null, roots: null });
       return opens(id, session);
@@ -182,7 +185,13 @@ function serveRooted(status = 404) {
     sessions.clear();
     if (!silently) for (const stream of streams) stream?.close();
   };
-  return Object.assign(server, { forget, sessions, loseAll: () => (losesAll = true) });
+  /** Lets handshakes wait until the function is called that it returns. */
+  const hold = (): (() => void) => {
+    const { promise, resolve } = Promise.withResolvers<void>();
+    greeting = promise;
+    return resolve;
+  };
+  return Object.assign(server, { forget, sessions, hold, loseAll: () => (losesAll = true) });
 }
 
 const losses = [...unheard, ["that listens", own] as [string, AskOptions]].flatMap(([client, more]) =>
@@ -284,3 +293,30 @@ test("R111 FIELD T45: a server that loses every session is not asked for ever fo
   await opened();
   for (let times = 0; times < 2; times++) expect(await opened()).toBeLessThan(10);
 });
+
+test.each([
+  ["while it starts", true],
+  ["once it has asked", false],
+] as const)(
+  "a call that comes %s has the roots, though the call that the server was started for has ended",
+  async (_when, meanwhile) => {
+    using server = serveRooted();
+    await using set = await listed([http("a", server.url, { protocol: "legacy" })], { listens: false });
+    const begin = server.hold();
+    const controller = new AbortController();
+    const over = async (): Promise<ClientAnswer> => ({
+      kind: "error",
+      text: '{"code":-32603,"message":"It is over."}',
+    });
+    const first = rejectionOf(set.ask("a", "t", {}, { ...own, controller, input: over }));
+    await until(() => server.of("initialize").length === 2, "the handshake");
+    controller.abort();
+    await first;
+    const input = async (): Promise<ClientAnswer> => ({ kind: "result", text: '{"roots":[{"uri":"file:///s1"}]}' });
+    const ask = async (): Promise<unknown> => jsonOf(await set.ask("a", "t", {}, { ...own, input })).roots;
+    const second = meanwhile ? ask() : null;
+    begin();
+    if (!second) await until(() => server.seen.some(({ message }) => message.id === "r"), "the answer to its question");
+    expect(await (second ?? ask())).toEqual({ roots: [{ uri: "file:///s1" }] });
+  },
+);
