@@ -128,14 +128,14 @@ export class CallerInstances {
   }
 
   /**
-   * The instance of a slot, once it has started. Until then what the server asks first may go by way of this call: the
-   * one that the instance was started for may end before.
+   * Waits as `within` does. Meanwhile what the server asks first may go by way of this call: that by which the wait was
+   * begun may end before.
    */
-  async startOf(slot: Slot, call: Call, deadline: number): Promise<Instance> {
+  async waiting<T>(slot: Slot, call: Call, deadline: number, start: Promise<T>): Promise<T> {
     const ask = slot.spec.asks ? call.input : null;
     if (ask) slot.waiting.add(ask);
     try {
-      return await this.within(call, deadline, slot.starting);
+      return await this.within(call, deadline, start);
     } finally {
       if (ask) slot.waiting.delete(ask);
     }
@@ -218,8 +218,7 @@ export class CallerInstances {
       asker: () => slot.first?.hear() ?? this.#clientOf(spec)?.ask ?? null,
     };
     const start = (era: Era): Promise<Instance> => this.#starter.start(era, host);
-    const byCall = (): AskClient | null => slot.waiting.values().next().value ?? null;
-    slot.first = this.#firstOf(slot, slot.waiting.size > 0 ? byCall : null);
+    slot.first = this.#firstOf(slot, slot.waiting.size > 0);
     try {
       return await this.#settled(slot, () => start(this.#starter.eraFor(spec.era)));
     } catch (error) {
@@ -242,23 +241,24 @@ export class CallerInstances {
     }
   }
 
-  /** By way of the session if that listens outside of calls, else of the call that needs the instance. */
-  #firstOf({ spec }: Slot, byCall: (() => AskClient | null) | null): FirstQuestions | null {
+  /** By way of the session if that listens outside of calls, else of a call that waits for the instance. */
+  #firstOf({ spec, waiting }: Slot, byCall: boolean): FirstQuestions | null {
     if (!hasRoots(spec)) return null;
     const client = this.#clientOf(spec);
-    return new FirstQuestions(client?.isThere ? () => client.ask : byCall);
+    if (client?.isThere) return new FirstQuestions(() => client.ask);
+    return new FirstQuestions(byCall ? () => waiting.values().next().value ?? null : null);
   }
 
   /** The server asks again, in a session that took the place of a lost one; where nobody listens, by way of a call. */
   #asksAnew(slot: Slot): void {
     // While a call waits for what the server asks, that is heard whatever the session.
-    if (!slot.settling && !slot.first?.hears) slot.first = this.#firstOf(slot, null);
+    if (!slot.settling && !slot.first?.hears) slot.first = this.#firstOf(slot, false);
   }
 
   /** Resolves once the server has what it asks for first in its session; null where nothing is waited for. */
   settling(slot: Slot, instance: Instance, { input }: Call): Promise<void> | null {
     if (slot.first && !slot.settling) {
-      if (!slot.first.hears) slot.first = this.#firstOf(slot, input && (() => input));
+      if (!slot.first.hears) slot.first = this.#firstOf(slot, input !== null);
       slot.settling = this.#settled(slot, () => Promise.resolve(instance)).then(() => {
         slot.first = slot.settling = null;
       });

@@ -30,7 +30,7 @@ export type Slot = {
   level: LogLevel | null;
   /** It once said nothing to that in time, so that no call waits for it any more. */
   levelLate: boolean;
-  /** The ways to the clients of the calls that wait for the start. */
+  /** The ways to the clients of the calls that wait until it has started, or is prepared. */
   readonly waiting: Set<AskClient>;
   /** What the server asks before the next call; null once that was waited for. */
   first: FirstQuestions | null;

@@ -154,12 +154,12 @@ test("the first call waits for no client that has no roots, or cannot be asked",
  */
 function serveRooted(status = 404) {
   let losesAll = false;
-  let greeting: Promise<void> | null = null;
+  const held = new Map<string, Promise<void>>();
   const sessions = new Map<string, { stream: Stream | null; roots: unknown }>();
   const server = serve(async ({ id, method, result }, request) => {
     if (method === "server/discover") return null;
+    await held.get(method ?? request.method);
     if (method === "initialize") {
-      await greeting;
       const session = `session-${crypto.randomUUID()}`;
       sessions.set(session, { stream: null, roots: null });
       return opens(id, session);
@@ -185,10 +185,10 @@ function serveRooted(status = 404) {
     sessions.clear();
     if (!silently) for (const stream of streams) stream?.close();
   };
-  /** Lets handshakes wait until the function is called that it returns. */
-  const hold = (): (() => void) => {
+  /** Lets requests of this method wait until the function is called that it returns. */
+  const hold = (method: string): (() => void) => {
     const { promise, resolve } = Promise.withResolvers<void>();
-    greeting = promise;
+    held.set(method, promise);
     return resolve;
   };
   return Object.assign(server, { forget, sessions, hold, loseAll: () => (losesAll = true) });
@@ -294,6 +294,27 @@ test("R111 FIELD T45: a server that loses every session is not asked for ever fo
   for (let times = 0; times < 2; times++) expect(await opened()).toBeLessThan(10);
 });
 
+const over = async (): Promise<ClientAnswer> => ({ kind: "error", text: '{"code":-32603,"message":"It is over."}' });
+
+test("nor do the roots of a new session hang on the call that found the old one lost", async () => {
+  using server = serveRooted();
+  await using set = await listed([http("a", server.url, { protocol: "legacy" })], { listens: false });
+  const input = async (): Promise<ClientAnswer> => ({ kind: "result", text: '{"roots":[{"uri":"file:///s1"}]}' });
+  const ask = async (): Promise<unknown> => jsonOf(await set.ask("a", "t", {}, { ...own, input })).roots;
+  const roots = await ask();
+  server.forget(true);
+  const open = server.hold("GET");
+  const streams = server.gets().length;
+  const controller = new AbortController();
+  const first = rejectionOf(set.ask("a", "t", {}, { ...own, controller, input: over }));
+  await until(() => server.gets().length > streams, "the stream of the new session");
+  const second = ask();
+  controller.abort();
+  await first;
+  open();
+  expect(await second).toEqual(roots);
+});
+
 test.each([
   ["while it starts", true],
   ["once it has asked", false],
@@ -302,7 +323,7 @@ test.each([
   async (_when, meanwhile) => {
     using server = serveRooted();
     await using set = await listed([http("a", server.url, { protocol: "legacy" })], { listens: false });
-    const begin = server.hold();
+    const begin = server.hold("initialize");
     const controller = new AbortController();
     const over = async (): Promise<ClientAnswer> => ({
       kind: "error",
