@@ -17,8 +17,8 @@ export function refill(bucket: Bucket, rate: Rate, now: number): void {
   bucket.at = now;
 }
 
-/** Milliseconds until the bucket holds a token; 0 if it does, null if it never will. */
-export function waitFor(bucket: Bucket, rate: Rate): number | null {
-  if (rate.perMinute === 0) return null;
+/** Milliseconds until the bucket holds a token; 0 if it does, Infinity if it never will. */
+export function waitFor(bucket: Bucket, rate: Rate): number {
+  if (rate.perMinute === 0) return Infinity;
   return bucket.tokens >= 1 ? 0 : Math.max(1, Math.ceil(((1 - bucket.tokens) * minuteUs) / rate.perMinute / 1000));
 }

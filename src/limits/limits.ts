@@ -144,18 +144,22 @@ function bucketOf(buckets: Buckets, key: string, rate: Rate, now: number): Bucke
   return bucket;
 }
 
-/** Takes one token from every bucket, or from none if one of them is empty. */
+/** Takes one token from every bucket, or from none if some are empty: the refusal names the one that is so longest. */
 function takeFrom(drawn: readonly Drawn[], now: number): void {
-  for (const { name, bucket, rate } of drawn) {
-    refill(bucket, rate, now);
-    const wait = waitFor(bucket, rate);
-    if (wait !== 0) throw limited(name, rate, wait);
+  let last: Drawn | null = null;
+  let longest = 0;
+  for (const one of drawn) {
+    refill(one.bucket, one.rate, now);
+    const wait = waitFor(one.bucket, one.rate);
+    if (wait > longest) [last, longest] = [one, wait];
   }
+  if (last) throw limited(last, longest);
   for (const { bucket } of drawn) bucket.tokens--;
 }
 
-function limited(limit: string, { perMinute }: Rate, wait: number | null): Failure {
-  if (wait === null) return new Failure("rate-limited", `Limit ${limit} allows no calls; ask the operator.`, { limit });
+function limited({ name: limit, rate: { perMinute } }: Drawn, wait: number): Failure {
+  if (wait === Infinity)
+    return new Failure("rate-limited", `Limit ${limit} allows no calls; ask the operator.`, { limit });
   const message = `Limit ${limit} of ${rateText(perMinute)} reached; try again in ${Math.ceil(wait / 1000)} s.`;
   return new Failure("rate-limited", message, { limit, retryAfterMs: wait });
 }

@@ -22,8 +22,8 @@ export type Target = {
   readonly spec: Pick<Spec, "owner" | "asks">;
   readonly options: ServerOptions;
   readonly client: Implementation;
-  /** Milliseconds that the call has left. */
-  readonly timeout: number;
+  /** Milliseconds for which the call has waited already. */
+  readonly waited: number;
   readonly prepare: NonNullable<LinkRequest["prepare"]>;
 };
 
@@ -33,7 +33,7 @@ export type Target = {
  */
 export function requestOf(call: Call, route: Route, request: UpstreamRequest, target: Target): LinkRequest {
   const { method, edits } = request;
-  const { peer, spec, options, client, timeout, prepare } = target;
+  const { peer, spec, options, client, waited, prepare } = target;
   const { inbound, emit, controller } = call;
   const modern = peer.era === "modern";
   const mirrors = modern && factsOf(options).perRequest;
@@ -54,8 +54,8 @@ export function requestOf(call: Call, route: Route, request: UpstreamRequest, ta
         logLevel: emit === null || level === "default" ? null : level,
       }),
     peer,
-    timeout,
-    statedTimeout: options.timeout,
+    timeout: options.timeout,
+    waited,
     most: mostTime(options),
     signal: controller.signal,
     purpose: {

@@ -73,8 +73,8 @@ export class Sender {
           const preparing = prepare();
           if (preparing) await preparing;
           const { options, host } = this.#terms;
-          const timeout = Math.max(1, Math.ceil(deadline - performance.now()));
-          const target = { peer: instance.peer, spec: slot.spec, options, client: host.client, timeout, prepare };
+          const waited = options.timeout - Math.max(1, deadline - performance.now());
+          const target = { peer: instance.peer, spec: slot.spec, options, client: host.client, waited, prepare };
           const outbound = requestOf(call, route, request, target);
           const answer = await instance.link.request(outbound);
           if (again || outbound.headers === null || !refusesHeaders(answer)) {

@@ -14,6 +14,9 @@ import type { StderrLog } from "./process/stderr-log.ts";
 import { Sender } from "./sender.ts";
 import { transportOf } from "./transports/index.ts";
 
+/** Bounds of the time between two looks for what is idle, ms; health checks may be as rare as one likes. */
+const idleLook = { least: 1_000, most: 30_000 };
+
 /** Keeps one server running: starts, stops and restarts it, and reports what it offers and how it is. */
 export class Supervisor {
   readonly identity: string;
@@ -23,7 +26,8 @@ export class Supervisor {
   readonly #terms: { options: ServerOptions; host: SetHost };
   readonly #starter: Starter;
   readonly #own: OwnInstance;
-  #pulse: Timer | null = null;
+  /** What is done again and again while the server is in use. */
+  #pulse: readonly Timer[] | null = null;
   #listing: Promise<void> | null = null;
 
   constructor(options: ServerOptions, host: SetHost) {
@@ -86,11 +90,11 @@ export class Supervisor {
 
   /** Joins another set; options that do not concern the processes take effect at once. */
   adopt(options: ServerOptions, host: SetHost): void {
-    const { healthCheck, refresh } = this.#terms.options;
+    const { healthCheck, idleStop, refresh } = this.#terms.options;
     Object.assign(this.#terms, { options, host });
     if (options.refresh !== refresh) this.#own.reschedule();
-    if (this.#pulse && options.healthCheck !== healthCheck) {
-      clearInterval(this.#pulse);
+    if (this.#pulse && (options.healthCheck !== healthCheck || options.idleStop !== idleStop)) {
+      this.#stopPulse();
       this.#pulse = this.#startPulse();
     }
   }
@@ -104,8 +108,7 @@ export class Supervisor {
 
   async #stop(state: "stopping" | "idle"): Promise<void> {
     this.#own.set(state, null);
-    if (this.#pulse) clearInterval(this.#pulse);
-    this.#pulse = null;
+    this.#stopPulse();
     // First, so that no handshake which is cut off below counts as a crash.
     const stopped = [this.#own.stop(), this.instances.pool.close()];
     // Closing a link ends its handshake too, so nothing that is still starting is waited for.
@@ -124,17 +127,29 @@ export class Supervisor {
     await this.#own.connect();
   }
 
-  #startPulse(): Timer {
-    const every = Math.min(this.#terms.options.healthCheck, longestTimer);
-    return lookEvery(every, () => void this.#beat());
+  #startPulse(): Timer[] {
+    const { healthCheck, idleStop } = this.#terms.options;
+    const every = Math.min(healthCheck, longestTimer);
+    const idleEvery = Math.min(every, Math.max(idleStop, idleLook.least), idleLook.most);
+    return [
+      lookEvery(idleEvery, () => void this.#stopIdle()),
+      lookEvery(every, () => {
+        this.instances.retry();
+        void this.#own.beat();
+      }),
+    ];
   }
 
-  async #beat(): Promise<void> {
+  #stopPulse(): void {
+    for (const timer of this.#pulse ?? []) clearInterval(timer);
+    this.#pulse = null;
+  }
+
+  async #stopIdle(): Promise<void> {
     const { idleStop, start } = this.#terms.options;
-    this.instances.beat();
+    this.instances.stopIdle();
     const unused = this.instances.unusedSince(this.#terms.host.clock.mono() - idleStop * 1000);
     if (start === "on-demand" && unused && this.#own.instance) await this.#own.rest();
-    else await this.#own.beat();
   }
 
   // ── what the set asks of it ─────────────────────────────────────────────────────────────────────────────────

@@ -270,26 +270,6 @@ test("R20 status says that every caller is refused while keys are frozen", async
   );
 });
 
-test("R20 status --wait waits for a place at a busy daemon, but not for what no time will change", async () => {
-  const answer = await sampleHandlers().status({}, {} as never);
-  let asked = 0;
-  const ask = (code: "busy" | "denied") =>
-    run("status --wait 60", () => {
-      if (asked++ === 0) throw new Refusal(code, "not now");
-      return answer;
-    });
-  const ready = expect.stringContaining("ready");
-  // A daemon has a place for so many connections only.
-  expect(await ask("busy")).toMatchObject({ code: 0, out: ready, opened: [{}, {}], closed: 2 });
-  asked = 0;
-  expect(await ask("denied")).toMatchObject({ code: 1, err: expect.stringContaining("not now") });
-});
-
-test("R20 status --wait gives up a daemon that greets and says no more", async () => {
-  const { err } = await run("status --wait 0", () => new Promise(() => {}));
-  expect(err).toBe("Unanswered: the daemon does not answer any more\n");
-});
-
 test("R120 config reload passes on what the daemon warns of", async () => {
   const answer = { file: `g${escape}`, changed: false, warnings: [`w${escape}`] };
   const { out, err } = await run("config reload", () => answer);

@@ -1,4 +1,7 @@
-import { expect, test } from "bun:test";
+import { expect, setSystemTime, test } from "bun:test";
+import { Refusal } from "../../src/control/refusal.ts";
+import { run } from "../support/command-line.ts";
+import { sampleHandlers } from "../support/control-answers.ts";
 import { sample } from "../support/sample.ts";
 
 test.concurrent("status --wait waits for a daemon that starts later, and gives up when its time is over", async () => {
@@ -43,4 +46,36 @@ test.concurrent("status --wait gives up on a gateway that is not ready, and says
     "",
   ]);
   await older.close();
+});
+
+test("R20 status --wait waits for a place at a busy daemon, but not for what no time will change", async () => {
+  const answer = await sampleHandlers().status({}, {} as never);
+  let asked = 0;
+  const ask = (code: "busy" | "denied") =>
+    run("status --wait 60", () => {
+      if (asked++ === 0) throw new Refusal(code, "not now");
+      return answer;
+    });
+  const ready = expect.stringContaining("ready");
+  // A daemon has a place for so many connections only.
+  expect(await ask("busy")).toMatchObject({ code: 0, out: ready, opened: [{}, {}], closed: 2 });
+  asked = 0;
+  expect(await ask("denied")).toMatchObject({ code: 1, err: expect.stringContaining("not now") });
+});
+
+test("R20 status --wait waits as long as it says, however the clock is set meanwhile", async () => {
+  const ready = await sampleHandlers().status({}, {} as never);
+  let asked = 0;
+  const answer = run("status --wait 60", () => {
+    // As at a start before the time is known from the network.
+    setSystemTime(Date.now() + 86_400_000);
+    return asked++ === 0 ? { ...ready, notReady: "starting" } : ready;
+  });
+  expect(await answer.finally(() => setSystemTime())).toMatchObject({ code: 0 });
+  expect(asked).toBe(2);
+});
+
+test("R20 status --wait gives up a daemon that greets and says no more", async () => {
+  const { err } = await run("status --wait 0", () => new Promise(() => {}));
+  expect(err).toBe("Unanswered: the daemon does not answer any more\n");
 });

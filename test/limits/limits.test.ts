@@ -77,6 +77,23 @@ test("the refusal names the limit and when to come back, and coming back then su
   expect(pass(1)).toBe(1);
 });
 
+test("R36: where several limits are reached, the refusal names the one that ends last", () => {
+  const perTool = [
+    { tool: "get", perMinute: "6/m", burst: 1 },
+    { tool: "never", perMinute: 0 },
+  ];
+  const { clock, limits, pass } = setUp({ perMinute: 60, burst: 1, perTool });
+  expect(pass(5)).toBe(1);
+  const { detail } = failureOf(() => limits.take(principal(), route));
+  expect([detail.limit, detail.retryAfterMs]).toEqual(["perTool get", 10_000]);
+  const never = failureOf(() => limits.take(principal(), makeRoute("crm", "never")));
+  expect([never.detail.limit, never.detail.retryAfterMs]).toEqual(["perTool never", undefined]);
+  clock.advance(9_999);
+  expect(pass(1)).toBe(0);
+  clock.advance(1);
+  expect(pass(1)).toBe(1);
+});
+
 test("what has no one target takes of its consumer's tokens and of no tool's", () => {
   const { limits, pass } = setUp({ perMinute: 3, perTool: [{ tool: "*", perMinute: 1 }] });
   limits.take(principal(), null);

@@ -9,7 +9,7 @@ const target = {
   spec: { owner: null, asks: false },
   options: http("a", "http://localhost/"),
   client: { name: "t", version: "0" },
-  timeout: 1,
+  waited: 0,
   prepare: () => null,
 };
 

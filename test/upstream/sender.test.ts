@@ -7,6 +7,7 @@ import {
   events,
   greets,
   isCall,
+  openStream,
   opens,
   refusal,
   reply,
@@ -188,4 +189,24 @@ test("a server that was slow to start and says nothing to its log level leaves t
   );
   await using set = await listed([http("a", server.url, { timeout: "2s" })]);
   expect(textOf(await set.ask("a", "t", {}, wantsLogs))).toBe("ok");
+});
+
+test("FIELD T66: a call that waited long for the start of its server has its whole time again from each sign of life", async () => {
+  let starts = 0;
+  using server = serve(async ({ id, method, params }) => {
+    if (method === "initialize" && starts++ > 0) await Bun.sleep(1_200);
+    if (method !== "tools/call") return null;
+    const { progressToken } = (params?.["_meta"] ?? {}) as { progressToken?: unknown };
+    return openStream({
+      async start(stream) {
+        stream.enqueue(told("notifications/progress", { progressToken, progress: 1 }));
+        // Longer than the call had left of its time before.
+        await Bun.sleep(1_200);
+        stream.enqueue(event({ jsonrpc: "2.0", id, result: text("ok") }));
+        stream.close();
+      },
+    });
+  });
+  await using set = await listed([http("a", server.url, { timeout: "2s" })]);
+  expect(textOf(await set.ask("a", "t", {}, { token: "1", emit: () => {} }))).toBe("ok");
 });

@@ -176,6 +176,13 @@ test("T42: an instance nobody uses is stopped, as is that of a revoked key", asy
   );
 });
 
+test("T42: an instance nobody uses is stopped after idleStop, also where health checks are rarer than that", async () => {
+  const rare = { idleStop: "50ms", healthCheck: 3_600_000 };
+  await using set = upstreams([fake("a", [], rare), fake("b", [], { ...rare, start: "on-demand" })]);
+  await Promise.all([set.ask("a", "echo"), set.ask("b", "echo")]);
+  await until(() => state(set)?.instances === 0 && state(set, "b")?.state === "idle", "the idle stop");
+});
+
 test("a server that cannot be reached when it is called is found to be down at once, not at the next health check", async () => {
   using server = serve(() => null);
   await using set = upstreams([http("a", server.url)]);

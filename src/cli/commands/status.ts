@@ -19,7 +19,7 @@ const stateText = ({ notReady }: Status): string => (notReady === null ? "ready"
 const leastPatience = 1_000;
 
 async function ask(cli: Cli, deadline: number | null = null): Promise<Status> {
-  const patience = () => (deadline === null ? null : Math.max(deadline - Date.now(), leastPatience));
+  const patience = () => (deadline === null ? null : Math.max(deadline - performance.now(), leastPatience));
   const client = await cli.open({ patience: patience() ?? undefined });
   try {
     return await within(client.call("status", {}), patience(), null, () => {
@@ -38,7 +38,7 @@ const mayPass = (error: unknown): error is Error =>
 
 /** Asks until the daemon is ready; throws the last reason when the time is over. */
 async function waitReady(cli: Cli, seconds: number): Promise<Status> {
-  const deadline = Date.now() + seconds * 1_000;
+  const deadline = performance.now() + seconds * 1_000;
   for (;;) {
     let reason: Error;
     try {
@@ -49,7 +49,7 @@ async function waitReady(cli: Cli, seconds: number): Promise<Status> {
       if (!mayPass(error)) throw error;
       reason = error;
     }
-    if (Date.now() >= deadline) throw reason;
+    if (performance.now() >= deadline) throw reason;
     await Bun.sleep(50);
   }
 }

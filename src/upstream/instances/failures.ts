@@ -6,7 +6,8 @@ import { type Breaker, type BreakerOptions, createBreaker } from "../breaker.ts"
 /** Most keys whose failures are remembered. */
 const most = 1024;
 
-type Failing = { readonly key: string; readonly down: Down; readonly breaker: Breaker };
+/** `until` by the monotonic clock, µs: the other may be set. */
+type Failing = Down & { readonly key: string; readonly breaker: Breaker };
 
 /** The instances that failed, by their keys: why each ended, and when it may be started again. */
 export class Failures {
@@ -31,25 +32,25 @@ export class Failures {
     this.count++;
     const breaker = this.#failing.get(key)?.breaker ?? createBreaker(this.#options, this.#clock.mono);
     const { wait, open } = breaker.failed();
-    const down = { owner, reason, until: this.#now() + Math.round(wait), open };
-    this.#failing.set(key, { key, down, breaker });
-    return down;
+    const failing = { key, owner, reason, until: this.#clock.mono() + wait * 1000, open, breaker };
+    this.#failing.set(key, failing);
+    return this.#told(failing);
   }
 
   /** The instances that failed lately and do not run again. */
   down(runs: (key: string) => boolean): Down[] {
-    const since = this.#now() - this.#options.window;
-    const lately = this.#failing.values().filter(({ key, down }) => down.until > since && !runs(key));
-    return lately.map(({ down }) => down);
+    const since = this.#clock.mono() - this.#options.window * 1000;
+    const lately = this.#failing.values().filter(({ key, until }) => until > since && !runs(key));
+    return lately.map((failing) => this.#told(failing));
   }
 
   clear(): void {
     this.#failing = createBoundedMap({ cap: most, clock: this.#clock });
   }
 
-  /** Epoch ms. */
-  #now(): number {
-    return Math.floor(this.#clock.now() / 1000);
+  #told({ owner, reason, until, open }: Failing): Down {
+    const left = until - this.#clock.mono();
+    return { owner, reason, until: Math.round((this.#clock.now() + left) / 1000), open };
   }
 }
 

@@ -39,16 +39,21 @@ function checkAll(): void {
 export class Deadline {
   readonly #idle: number;
   readonly #expire: () => void;
-  #seen = performance.now();
+  #seen: number;
   /** When the time in all is up. */
   #latest: number;
   #pausedAt: number | null = null;
   #node: ListNode<Deadline>;
 
-  /** The time is up after `idle` ms without a sign of life, or `most` ms in all. Pauses do not count. */
-  constructor(idle: number, most: number, expire: () => void) {
+  /**
+   * The time is up after `idle` ms without a sign of life, of which `waited` have passed already, or `most` ms in all.
+   * Pauses do not count.
+   */
+  constructor(idle: number, most: number, expire: () => void, waited = 0) {
+    const now = performance.now();
     this.#idle = idle;
-    this.#latest = this.#seen + most;
+    this.#seen = now - waited;
+    this.#latest = now + most;
     this.#expire = expire;
     this.#node = watch(this);
   }

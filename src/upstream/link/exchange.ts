@@ -38,8 +38,8 @@ export abstract class Exchange extends QuestionContext {
     super();
     this.id = id;
     this.request = request;
-    const { timeout, most, signal } = request;
-    this.#deadline = timeout === null ? null : new Deadline(timeout, most, () => this.giveUp("timeout"));
+    const { timeout, waited, most, signal } = request;
+    this.#deadline = timeout === null ? null : new Deadline(timeout, most, () => this.giveUp("timeout"), waited);
     this.#abort = () => this.giveUp("cancelled");
     signal.addEventListener("abort", this.#abort, { once: true });
   }
@@ -74,8 +74,8 @@ export abstract class Exchange extends QuestionContext {
 
   /** The time that was exceeded, as it is named to the caller, ms. */
   get limit(): number {
-    const { timeout, statedTimeout, most } = this.request;
-    return this.#deadline?.spent ? most : (statedTimeout ?? timeout ?? 0);
+    const { timeout, most } = this.request;
+    return this.#deadline?.spent ? most : (timeout ?? 0);
   }
 
   /** The request has its answer, or needs none any more. */

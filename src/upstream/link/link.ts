@@ -63,8 +63,8 @@ export type LinkRequest = {
   readonly peer: Peer;
   /** Most milliseconds without a sign of life from the server; null: the request may take for ever. */
   readonly timeout: number | null;
-  /** The configured timeout to name in the error, when `timeout` is only the remainder, ms. */
-  readonly statedTimeout?: number;
+  /** How much of that has already passed before the first sign of life, ms. */
+  readonly waited?: number;
   /** Most milliseconds in all, without the time that the client takes to answer the server. */
   readonly most: number;
   /** Ends the request from outside. */

@@ -27,3 +27,15 @@ test("an instance that failed is told of until it runs again, or for as long as 
   clock.advance(2 * usualBreaker.window);
   expect(downText(failures.down(runs), now)).toBeNull();
 });
+
+test.each([-3, 3])("when an instance may start again is told rightly, however the clock is set: by %i h", (hours) => {
+  const clock = stillClock();
+  let set = 0;
+  const failures = new Failures(usualBreaker, { now: () => clock.now() + set, mono: clock.mono });
+  failures.add("a", null, "it crashed");
+  set = hours * 3_600_000_000;
+  const [down] = failures.down(runs);
+  expect((down?.until ?? 0) - (clock.now() + set) / 1_000).toBeCloseTo(failures.wait("a"), -1);
+  clock.advance(2 * usualBreaker.window);
+  expect(failures.down(runs)).toEqual([]);
+});
