@@ -1,7 +1,7 @@
 import { describe, expect, test } from "bun:test";
 import { mkdirSync, existsSync, readFileSync, symlinkSync, writeFileSync } from "node:fs";
 import { mostAsked } from "../../src/control/filters.ts";
-import { Refusal, Unreachable } from "../../src/control/refusal.ts";
+import { Unreachable } from "../../src/control/refusal.ts";
 import { StoreFailed } from "../../src/core/store.ts";
 import { run } from "../support/command-line.ts";
 import { entry, sampleHandlers } from "../support/control-answers.ts";
