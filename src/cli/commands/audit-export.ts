@@ -43,7 +43,8 @@ export const exportRecords = command({
     try {
       for (; !next.done; next = await records.next()) {
         if (typeof next.value !== "string") continue;
-        if (file) await file.write(`${next.value}\n`);
+        // `write` leaves off where the disk is full, and says so only in what it returns.
+        if (file) await file.appendFile(`${next.value}\n`);
         else await (out.terminal ? out.printJson(next.value) : out.print(next.value));
         lines++;
       }
