@@ -21,12 +21,24 @@ export function openWritable(path: string, { wait, synchronous }: OpenOptions): 
   createPrivate(path);
   return withStoreErrors(() => {
     const db = new Database(path, { readwrite: true, create: true, strict: true });
-    db.run(`PRAGMA busy_timeout = ${wait}`);
-    db.run("PRAGMA journal_mode = WAL");
-    db.run(`PRAGMA synchronous = ${synchronous}`);
-    db.run("PRAGMA wal_autocheckpoint = 0");
-    return db;
+    return closedOnError(db, () => {
+      db.run(`PRAGMA busy_timeout = ${wait}`);
+      db.run("PRAGMA journal_mode = WAL");
+      db.run(`PRAGMA synchronous = ${synchronous}`);
+      db.run("PRAGMA wal_autocheckpoint = 0");
+      return db;
+    });
   });
+}
+
+/** What is made of a database that was just opened; one of which nothing can be made keeps no descriptor. */
+export function closedOnError<T>(db: Database, make: () => T): T {
+  try {
+    return make();
+  } catch (error) {
+    db.close(true);
+    throw error;
+  }
 }
 
 /** Opens an existing database for reading; `wait` as for writing. */

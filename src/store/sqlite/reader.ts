@@ -1,7 +1,7 @@
 import { Database } from "bun:sqlite";
 import { statSync } from "node:fs";
 import type { AuditReader, AuditRow, PayloadRow, SubjectRow } from "../../core/store.ts";
-import { openReadable, withPath } from "./database.ts";
+import { closedOnError, openReadable, withPath } from "./database.ts";
 import { version } from "./migrate.ts";
 import { type ChainHome, chainNames, chainPath, indexPath } from "./paths.ts";
 import { auditSchema } from "./schema.ts";
@@ -55,7 +55,7 @@ const whole = "SELECT seq, part, salt, body FROM payload WHERE salt IS NOT NULL 
 function openOne(path: string) {
   const db = openReadable(path, wait);
   // SQLite opens the write-ahead log, and makes it where there is none, at the first read.
-  version(db, auditSchema, path);
+  closedOnError(db, () => version(db, auditSchema, path));
   const files = filesAt(path);
   return {
     db,
