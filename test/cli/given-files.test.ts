@@ -1,5 +1,5 @@
 import { expect, test } from "bun:test";
-import { existsSync, writeFileSync } from "node:fs";
+import { existsSync, readdirSync, writeFileSync } from "node:fs";
 import { run } from "../support/command-line.ts";
 import { TempDir } from "../support/temp-dir.ts";
 import { mayMount, mountTmpfs } from "../support/tmpfs.ts";
@@ -34,3 +34,18 @@ test.skipIf(!mayMount())(
     expect(await ask(2)).toMatchObject({ code: 0, err: `2 records in ${file}\n` });
   },
 );
+
+test("R9 audit export: a file has its name only once it has all, so that none that was cut off passes for whole", async () => {
+  using at = new TempDir();
+  const file = at.path("audit.jsonl");
+  const seen: boolean[] = [];
+  const whole = await run(`audit export --out ${file}`, async function* () {
+    for (let n = 0; n < 3; n++) {
+      yield "{}";
+      seen.push(existsSync(file));
+    }
+  });
+  expect(whole).toMatchObject({ code: 0, err: `3 records in ${file}\n` });
+  expect(seen).toEqual([false, false, false]);
+  expect(readdirSync(at.dir)).toEqual(["audit.jsonl"]);
+});
