@@ -1,5 +1,5 @@
 import { existsSync } from "node:fs";
-import { appendFile, mkdir, open, readdir, stat, unlink } from "node:fs/promises";
+import { mkdir, open, readdir, stat, unlink } from "node:fs/promises";
 import { dirname, join } from "node:path";
 import { codeOf } from "../core/error-text.ts";
 import { naming, readRegular, readRegularSync, replaceOwnFile } from "../core/files.ts";
@@ -97,8 +97,15 @@ export async function appendCheckpoint(path: string, note: string): Promise<bool
   }
   const end = await tailOf(path, gap.length);
   const torn = end !== "" && end !== gap;
-  await naming(path, appendFile(path, `${torn ? gap : ""}${note}\n`, { mode: 0o600, flush: true }));
+  await naming(path, append(path, `${torn ? gap : ""}${note}\n`));
   return torn;
+}
+
+/** On the disk when it resolves: Bun does not know the option `flush`. */
+async function append(path: string, text: string): Promise<void> {
+  await using file = await open(path, "a", 0o600);
+  await file.appendFile(text);
+  await file.sync();
 }
 
 /** A file's text, null when there is no such file. */

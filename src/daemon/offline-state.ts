@@ -104,8 +104,9 @@ export function checkChange(state: OfflineState, begin: boolean): void {
   const doing = isEmpty ? "nothing is there yet, so this begins" : "going by what is in";
   process.stderr.write(`mcpgw: ${plain(`${lost}; ${doing} ${dir}${near}`)}\n`);
   checkChainKnown(state);
-  // The writer of a chain leaves one of its locks there, wherever the chain lies.
-  if (isConfigured || hasMain(state) || !existsSync(join(dir, "audit", "main.lock"))) return;
+  // The writer of a chain leaves one of its locks there, wherever the chain lies; alone, it is of one that was killed
+  // before there was a chain.
+  if (isConfigured || isEmpty || hasMain(state) || !existsSync(join(dir, "audit", "main.lock"))) return;
   const elsewhere = `the audit log of ${dir} is not in it: if it lies elsewhere, name its configuration with --config`;
   throw new Refusal("invalid", elsewhere);
 }

@@ -6,7 +6,7 @@ import { lockHolder, tryLock } from "../core/libc.ts";
 import { type AuditStore, StoreFailed } from "../core/store.ts";
 import { openChain } from "./sqlite/chain.ts";
 import { withPath } from "./sqlite/database.ts";
-import { type ChainHome, chainPath, statePath } from "./sqlite/paths.ts";
+import { type ChainHome, chainPath, indexPath, statePath } from "./sqlite/paths.ts";
 import { openStateStore, type StateStore } from "./sqlite/state.ts";
 import { syncDirectory } from "./sqlite/wal.ts";
 
@@ -83,9 +83,10 @@ export type OpenedChain = Disposable & { readonly chain: string; readonly store:
 
 /**
  * Opens the first chain whose lock is free, for writing; null when all are taken. The daemon names `main`, an embedded
- * gateway `embeddedChains`. Throws `StoreFailed` where the file is a link.
+ * gateway `embeddedChains`. Throws `StoreFailed` where the file is a link, or that of something else.
  */
 export function openFreeChain(home: ChainHome, chains: readonly string[]): OpenedChain | null {
+  refuseOther(home);
   for (const chain of chains) {
     const path = chainPath(home, chain);
     refuseLink(path);
@@ -104,6 +105,19 @@ export function openFreeChain(home: ChainHome, chains: readonly string[]): Opene
 function refuseLink(path: string): void {
   if (!lstatSync(path, { throwIfNoEntry: false })?.isSymbolicLink()) return;
   throw new StoreFailed(`${path} is a symbolic link; name the real file in audit.path instead`);
+}
+
+/** The log would be thrown away in the place of the index, and written by two in that of another chain. */
+function refuseOther({ state, main }: ChainHome): void {
+  const others = [
+    statePath(state),
+    indexPath(state),
+    ...embeddedChains.map((chain) => chainPath({ state, main }, chain)),
+  ];
+  if (main === null || !others.includes(main)) return;
+  throw new StoreFailed(
+    `${main} is the place of another file of the state directory; name one of its own in audit.path`,
+  );
 }
 
 /** The locks that the writer of a chain holds. A file elsewhere may belong to a state directory and to a copy of it. */

@@ -24,7 +24,7 @@ import {
   recordCall,
   openLog,
 } from "../support/audit.ts";
-import { noStrace, strace } from "../support/processes.ts";
+import { moduleAt, noStrace, strace, traced } from "../support/processes.ts";
 
 const writer = join(import.meta.dir, "../fixtures/audit-writer.ts");
 
@@ -328,3 +328,17 @@ test("P3 a call left open is lost once, however often the gateway starts again",
   expect(lost).toMatchObject([{ call: open.id, ref: 1, consumer: "agent", srv: "crm", tool: "query", st: "lost" }]);
   await codeOf(opened.broker.end(answered(open)));
 });
+
+test.skipIf(noStrace)(
+  "T02 P6: a checkpoint is on stable storage before it counts as kept (needs strace)",
+  async () => {
+    using at = tempState();
+    const file = join(at.state, "kept.checkpoints");
+    const code = `
+      import { appendCheckpoint } from ${moduleAt("audit/outside.ts")};
+      for (const size of [1, 2]) await appendCheckpoint(${JSON.stringify(file)}, \`mcpgw/a/main\\n\${size}\\n\`);`;
+    const calls = (await traced("write,fsync,fdatasync", code)).split("\n").filter((line) => line.includes(file));
+    expect(calls.map((line) => /(write|sync)\(/.exec(line)?.[1])).toEqual(["write", "sync", "write", "sync"]);
+  },
+  20_000,
+);

@@ -45,6 +45,14 @@ test("R23 only a first key begins a state directory; what changes keys where not
   expect((await place.cli(["keys", "unfreeze"])).stdout).not.toContain("callers are served again\n");
 });
 
+test("R23 P3 a first key can be made where one was killed before there was a log, which left its lock", async () => {
+  using place = new Place(config);
+  prepareStateDir(place.state);
+  tryLock(join(place.state, "audit/main.lock"))?.[Symbol.dispose]();
+  const made = await place.bare(["keys", "create", "A", "agent", "user", "--state", place.state]);
+  expect(made).toMatchObject({ code: 0, stderr: expect.stringContaining(`so this begins ${place.state}`) });
+});
+
 test("a command that starts itself anew, to have threads for files of checkpoints, says what it goes by once, and finds no file of its own", async () => {
   using place = new Place("");
   place.configure({ ...config, audit: { checkpoints: [{ file: join(place.dir, "checkpoints") }] } });

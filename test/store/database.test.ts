@@ -1,9 +1,10 @@
+import { Database } from "bun:sqlite";
 import { expect, test } from "bun:test";
-import { copyFileSync, mkdirSync, readdirSync, writeFileSync } from "node:fs";
+import { copyFileSync, lstatSync, mkdirSync, readdirSync, readlinkSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
-import { openState } from "../../src/store/open.ts";
+import { embeddedChains, openFreeChain, openState, prepareStateDir } from "../../src/store/open.ts";
 import { openChain } from "../../src/store/sqlite/chain.ts";
-import { chainPath } from "../../src/store/sqlite/paths.ts";
+import { chainNames, chainPath } from "../../src/store/sqlite/paths.ts";
 import { openReader } from "../../src/store/sqlite/reader.ts";
 import { rowsOf } from "../suites/store.ts";
 import { ended, moduleAt, noStrace, strace, traced } from "../support/processes.ts";
@@ -54,21 +55,6 @@ test.skipIf(noStrace)(
   20_000,
 );
 
-test("store: a database that cannot be used is closed again, however often it is tried", () => {
-  using at = new TempDir();
-  const path = at.path("audit/serve-1.db");
-  mkdirSync(at.path("audit"));
-  writeFileSync(path, new Uint8Array(8192).fill(0xa5));
-  using reader = openReader({ state: at.dir, main: null });
-  const held = () => readdirSync("/proc/self/fd").length;
-  const before = held();
-  for (let times = 0; times < 50; times++) {
-    expect(() => reader.last("serve-1")).toThrow("file is not a database");
-    expect(() => openChain(path)).toThrow("file is not a database");
-  }
-  expect(held()).toBeLessThan(before + 50);
-});
-
 test("T07 store: a named pipe in place of a database is refused instead of waited for", async () => {
   using at = new TempDir();
   Bun.spawnSync(["mkfifo", at.path("x.db")]);
@@ -98,3 +84,46 @@ test.skipIf(!mayMount())(
     expect(() => reader.last("serve-1")).toThrow("SQLITE");
   },
 );
+
+test.skipIf(process.platform !== "linux")(
+  "R11 T26 store: a database that cannot be used is not kept open, however often it is tried (needs Linux)",
+  () => {
+    using at = new TempDir();
+    prepareStateDir(at.dir);
+    writeFileSync(at.path("audit/rubbish.db"), "rubbish".repeat(1000));
+    {
+      using newer = new Database(at.path("audit/newer.db"));
+      newer.run("PRAGMA user_version = 999");
+    }
+    using reader = openReader({ state: at.dir, main: null });
+    for (let round = 0; round < 3; round++) {
+      expect(() => reader.last("rubbish")).toThrow("SQLITE_NOTADB");
+      expect(() => reader.last("newer")).toThrow("schema 999");
+      expect(() => openChain(at.path("audit/rubbish.db"))).toThrow("SQLITE_NOTADB");
+    }
+    const fds = readdirSync("/proc/self/fd").map((fd) => `/proc/self/fd/${fd}`);
+    const there = fds.filter((fd) => lstatSync(fd, { throwIfNoEntry: false }));
+    const open = there.map((fd) => readlinkSync(fd, { encoding: "utf8" })).filter((file) => file.startsWith(at.dir));
+    expect(open).toEqual([]);
+  },
+);
+
+test("D15 store: the log of the daemon may lie among the other chains by any name but theirs, and is one chain there", () => {
+  using at = new TempDir();
+  prepareStateDir(at.dir);
+  const home = { state: at.dir, main: at.path("audit/gateway.db") };
+  {
+    using opened = openFreeChain(home, ["main"]);
+    expect(opened?.chain).toBe("main");
+    using other = openFreeChain(home, embeddedChains);
+    expect(other?.chain).toBe("serve-1");
+  }
+  expect(chainNames(home)).toEqual(["main", "serve-1"]);
+  for (const taken of ["audit/serve-1.db", "audit/serve-8.db", "index.db", "mcpgw.db"]) {
+    for (const chains of [["main"], embeddedChains]) {
+      expect(() => openFreeChain({ ...home, main: at.path(taken) }, chains)).toThrow(
+        `${taken} is the place of another`,
+      );
+    }
+  }
+});

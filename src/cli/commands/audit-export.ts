@@ -1,23 +1,24 @@
-import { existsSync } from "node:fs";
-import { open as openFile, type FileHandle, rm } from "node:fs/promises";
+import { lstatSync } from "node:fs";
+import { open as openFile, type FileHandle, rename, rm } from "node:fs/promises";
 import { dirname } from "node:path";
 import { codeOf, messageOf } from "../../core/error-text.ts";
-import { naming } from "../../core/files.ts";
+import { draftOf, naming } from "../../core/files.ts";
 import { command } from "../command.ts";
 import { exit, Failed, UsageError } from "../errors.ts";
 import { ReaderLeft } from "../output.ts";
 import { recordCount } from "../../control/format.ts";
 import { period, timeRange } from "../when.ts";
 
-const isThere = (path: string): UsageError => new UsageError(`--out: ${path} is there already; name another file`);
+function refuseTaken(path: string): void {
+  if (!lstatSync(path, { throwIfNoEntry: false })) return;
+  throw new UsageError(`--out: ${path} is there already; name another file`);
+}
 
 async function create(path: string): Promise<FileHandle> {
   try {
     return await openFile(path, "wx", 0o600);
   } catch (error) {
-    const code = codeOf(error);
-    if (code === "EEXIST") throw isThere(path);
-    const why = code === "ENOENT" ? `there is no directory ${dirname(path)}` : messageOf(error);
+    const why = codeOf(error) === "ENOENT" ? `there is no directory ${dirname(path)}` : messageOf(error);
     throw new UsageError(`--out: ${why}`);
   }
 }
@@ -34,12 +35,14 @@ export const exportRecords = command({
   async run({ chain, since, until, payloads, out: path }, { out, open }) {
     const range = timeRange(since, until);
     // Before the export is on record.
-    if (path !== undefined && existsSync(path)) throw isThere(path);
+    if (path !== undefined) refuseTaken(path);
     const client = await open({ offline: true });
     const records = client.stream("audit.export", { chain, ...range, payloads })[Symbol.asyncIterator]();
     // The first step records the export, which may restart the process: that must not find a file of its own.
     let next = await records.next();
-    const file = path === undefined ? null : await create(path);
+    // Half an export must not pass for a whole one, nor be in the way of the next, also where the operator cuts it off.
+    const draft = path === undefined ? null : draftOf(path);
+    const file = draft === null ? null : await create(draft);
     let lines = 0;
     try {
       for (; !next.done; next = await records.next()) {
@@ -50,9 +53,12 @@ export const exportRecords = command({
         lines++;
       }
       await file?.sync();
+      if (path !== undefined && draft !== null) {
+        refuseTaken(path);
+        await rename(draft, path);
+      }
     } catch (error) {
-      // Half an export must not pass for a whole one, nor be in the way of the next.
-      if (path !== undefined) await rm(path, { force: true });
+      if (draft !== null) await rm(draft, { force: true });
       throw error instanceof ReaderLeft ? new Failed(exit.failed, `not all was exported: ${error.message}`) : error;
     } finally {
       await file?.close();

@@ -19,6 +19,11 @@ const maxFiles = 100;
 
 const tailOf = (text: string): string => text.slice(-maxNotes);
 
+const filesIn = (directory: string): string[] =>
+  readdirSync(directory)
+    .map((name) => path.join(directory, name))
+    .filter((file) => statSync(file).isFile());
+
 /** Reads a file, the files of a directory, or a URL, with the rights of the user; returns at least one text. */
 async function readCheckpoints(from: string): Promise<Note[]> {
   if (/^https?:\/\//.test(from)) {
@@ -30,8 +35,8 @@ async function readCheckpoints(from: string): Promise<Note[]> {
   }
   if (!existsSync(from)) throw new Error(`--checkpoint: there is no ${from}`);
   const at = path.resolve(from);
-  const found = statSync(at).isDirectory() ? readdirSync(at).map((name) => path.join(at, name)) : [at];
-  const files = found.filter((file) => !statSync(file).isDirectory());
+  // Named itself, a pipe gives what it has; among others, nobody may ever write to it.
+  const files = statSync(at).isDirectory() ? filesIn(at) : [at];
   if (files.length === 0) throw new Error(`--checkpoint: no file is in ${from}`);
   if (files.length > maxFiles) {
     throw new Error(

@@ -22,6 +22,8 @@ export function chainNames({ state, main }: ChainHome): string[] {
   const dir = join(state, "audit");
   const files = existsSync(dir) ? readdirSync(dir) : [];
   const names = files.filter((file) => /^[a-z0-9-]+\.db$/.test(file)).map((file) => file.slice(0, -".db".length));
-  const elsewhere = main !== null && existsSync(main) ? ["main"] : [];
-  return [...new Set([...names.filter((name) => name !== "main" || main === null), ...elsewhere])].sort();
+  if (main === null) return names.sort();
+  // The file of `main` may lie among the others, by another name.
+  const others = names.filter((name) => name !== "main" && join(dir, `${name}.db`) !== main);
+  return [...others, ...(existsSync(main) ? ["main"] : [])].sort();
 }

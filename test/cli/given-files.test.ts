@@ -1,0 +1,51 @@
+import { expect, test } from "bun:test";
+import { existsSync, readdirSync, writeFileSync } from "node:fs";
+import { run } from "../support/command-line.ts";
+import { TempDir } from "../support/temp-dir.ts";
+import { mayMount, mountTmpfs } from "../support/tmpfs.ts";
+
+// What commands make of the files that they are told to read and to write.
+
+test("R25 audit verify takes the files of a directory, and waits for nobody to write to a pipe among them", async () => {
+  using at = new TempDir();
+  writeFileSync(at.path("kept.checkpoints"), "note\n");
+  expect(Bun.spawnSync(["mkfifo", at.path("pipe")]).exitCode).toBe(0);
+  let asked: unknown;
+  await run(`audit verify --checkpoint ${at.dir}`, (_name, input) => {
+    asked = input;
+    return { exit: 3, chains: [], pubkey: null };
+  });
+  expect(asked).toEqual({ checkpoints: [{ source: at.path("kept.checkpoints"), text: "note\n" }] });
+});
+
+test.skipIf(!mayMount())(
+  "R9 T04 audit export fails where the disk has room for a part of the last record only (needs to mount)",
+  async () => {
+    using disk = mountTmpfs("8k");
+    if (!disk) throw new Error("nothing can be mounted any more");
+    const file = `${disk.dir}/audit.jsonl`;
+    const record = JSON.stringify({ rec: "x".repeat(3000) });
+    const ask = (count: number) =>
+      run(`audit export --out ${file}`, async function* () {
+        for (let n = 0; n < count; n++) yield record;
+      });
+    expect(await ask(3)).toMatchObject({ code: 1, err: expect.stringContaining("ENOSPC") });
+    expect(existsSync(file)).toBe(false);
+    expect(await ask(2)).toMatchObject({ code: 0, err: `2 records in ${file}\n` });
+  },
+);
+
+test("R9 audit export: a file has its name only once it has all, so that none that was cut off passes for whole", async () => {
+  using at = new TempDir();
+  const file = at.path("audit.jsonl");
+  const seen: boolean[] = [];
+  const whole = await run(`audit export --out ${file}`, async function* () {
+    for (let n = 0; n < 3; n++) {
+      yield "{}";
+      seen.push(existsSync(file));
+    }
+  });
+  expect(whole).toMatchObject({ code: 0, err: `3 records in ${file}\n` });
+  expect(seen).toEqual([false, false, false]);
+  expect(readdirSync(at.dir)).toEqual(["audit.jsonl"]);
+});
