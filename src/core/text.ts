@@ -36,7 +36,8 @@ export const foldCase = (text: string): string => text.toLowerCase().toUpperCase
 export function cut(text: string, max: number): string {
   if (text.length <= max) return text;
   const end = /[\ud800-\udbff]/.test(text.charAt(max - 2)) ? max - 2 : max - 1;
-  return `${text.slice(0, end)}…`;
+  // Joined, which copies: a template would keep the whole text in memory until somebody reads it.
+  return [text.slice(0, end), "…"].join("");
 }
 
 /** The first `max` bytes of UTF-8, no character torn. */
