@@ -69,7 +69,8 @@ export function createStderrLog(own: readonly string[], secrets: () => readonly 
     const unsafe = line.length >= longest ? longestSecret : whole ? 0 : begunAtEnd(text, values);
     const shown = text.slice(0, Math.min(longestLine, Math.max(0, text.length - unsafe)));
     const tail = shown.length < text.length ? "… (cut)" : "";
-    add(`${new Date(clock.now() / 1000).toISOString()} ${pid} ${plain(shown)}${tail}`);
+    // Joined, which copies: a template would keep all of what was written with the line in memory.
+    add([new Date(clock.now() / 1000).toISOString(), pid, plain(shown) + tail].join(" "));
   };
 
   return {
