@@ -34,10 +34,13 @@ export class Bytes {
     return this.#bytes.subarray(this.#start, this.#end);
   }
 
-  put(piece: Uint8Array): void {
-    this.#reserve(piece.length);
-    this.#bytes.set(piece, this.#end);
-    this.#end += piece.length;
+  /** A part of other bytes, which is short. */
+  put(from: Uint8Array, start: number, end: number): void {
+    this.#reserve(end - start);
+    const bytes = this.#bytes;
+    let at = this.#end;
+    for (let i = start; i < end; i++) bytes[at++] = from[i] ?? 0;
+    this.#end = at;
   }
 
   /** A JSON string as RFC 8785 spells it. */

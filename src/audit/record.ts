@@ -119,10 +119,10 @@ const order = (Object.keys(members) as Member[]).toSorted(); // the table's own 
 type Hole = { [M in Member]: (typeof members)[M] extends "shared" ? never : M }[Member];
 const isHole = (key: Member): key is Hole => members[key] !== "shared";
 
-/** A template for all records that differ in `holes` only: the UTF-8 before, between and after these members. */
+/** A template for all records that differ in `holes` only, each of which comes where a piece of the UTF-8 ends. */
 type Form = {
-  readonly of: Fields;
-  readonly pieces: readonly Uint8Array[];
+  readonly text: Uint8Array;
+  readonly ends: readonly number[];
   readonly holes: readonly Hole[];
 };
 
@@ -135,7 +135,6 @@ export type Encoder = {
 };
 
 const leastBatch = 64 * 1024;
-const nothing = new Uint8Array(0);
 
 /** An encoder for the records of one run of one chain; it reuses the memory of one batch for the next. */
 export function createEncoder(stamp: Stamp): Encoder {
@@ -155,11 +154,14 @@ export function createEncoder(stamp: Stamp): Encoder {
   return {
     reset: () => out.reset(),
     encode(fields, seq, prev) {
-      const { pieces, holes: found } = formOf(fields);
+      const { text, ends, holes } = formOf(fields);
       out.begin(0);
-      for (let at = 0; at < pieces.length; at += 1) {
-        out.put(pieces[at] ?? nothing);
-        const hole = found[at];
+      let start = 0;
+      for (let at = 0; at < ends.length; at += 1) {
+        const end = ends[at] ?? start;
+        out.put(text, start, end);
+        start = end;
+        const hole = holes[at];
         if (hole) fill(hole, fields, seq, prev);
       }
       return out.taken();
@@ -178,16 +180,22 @@ function createForms(stamp: Stamp): (fields: Fields) => Form {
   };
 }
 
-const maxForms = 8192;
+const maxForms = 4096;
+/** A longer tool is a URI that its caller chose: hardly another record has it, and its forms would fill the memory. */
+const longestTool = 512;
+
+/** The fields of the record that it was made for. */
+type KnownForm = Form & { readonly of: Fields };
 
 /**
  * Keeps the last form of each tool and caller. A full cache is cleared as a whole: every record passes through here,
  * and keeping an order of use would cost each of them more than compiling a form again costs a few.
  */
 function createFormCache(stamp: Stamp): (fields: Fields) => Form {
-  const known = new Map<string | undefined, Map<string | undefined, Form>>();
+  const known = new Map<string | undefined, Map<string | undefined, KnownForm>>();
   let count = 0;
   return (fields) => {
+    if (fields.tool !== undefined && fields.tool.length > longestTool) return compile(fields, stamp);
     let byCaller = known.get(fields.tool);
     const last = byCaller?.get(fields.caller);
     if (last && alike(last.of, fields)) return last;
@@ -196,11 +204,17 @@ function createFormCache(stamp: Stamp): (fields: Fields) => Form {
       count = 1;
       byCaller = undefined;
     }
-    if (!byCaller) known.set(fields.tool, (byCaller = new Map<string | undefined, Form>()));
-    const form = compile(fields, stamp);
+    if (!byCaller) known.set(fields.tool, (byCaller = new Map<string | undefined, KnownForm>()));
+    const form = { ...compile(fields, stamp), of: withoutUnique(fields) };
     byCaller.set(fields.caller, form);
     return form;
   };
+}
+
+/** The fields, of the unique texts only that they are there: the id of a request keeps its whole message in memory. */
+function withoutUnique(fields: Fields): Fields {
+  const [call, sess, rpc, trace] = [fields.call && "", fields.sess && "", fields.rpc && "", fields.trace && ""];
+  return { ...fields, call, sess, rpc, trace, ad: fields.ad && "", rd: fields.rd && "" };
 }
 
 /**
@@ -234,23 +248,21 @@ const both = (a: unknown, b: unknown): boolean => (a === undefined) === (b === u
 
 function compile(of: Fields, stamp: Stamp): Form {
   const values: { readonly [K in Member]?: Json | undefined } = { ...of, ...stamp, v: 1, seq: 0, prev: "", t: "" };
-  const pieces: Uint8Array[] = [];
-  const found: Hole[] = [];
-  let piece = "";
-  const cutHere = (): void => void pieces.push(Buffer.from(piece));
+  const holes: Hole[] = [];
+  const ends: number[] = [];
+  let text = "";
   for (const key of order) {
     const value = values[key];
     if (value === undefined) continue;
-    piece += `${piece === "" && pieces.length === 0 ? "{" : ","}"${key}":`;
+    text += `${text === "" ? "{" : ","}"${key}":`;
     if (isHole(key)) {
-      cutHere();
-      found.push(key);
-      piece = "";
-    } else piece += canonical(value);
+      ends.push(Buffer.byteLength(text));
+      holes.push(key);
+    } else text += canonical(value);
   }
-  piece += "}";
-  cutHere();
-  return { of, pieces, holes: found };
+  text += "}";
+  const bytes = Buffer.from(text);
+  return { text: bytes, ends: [...ends, bytes.length], holes };
 }
 
 /** A record as read back; every field of `Fields` with the names it has on disk. */

@@ -10,7 +10,7 @@ const times = 4;
 
 /** A file that only reserves room on a disk, to be given up when the disk is full. */
 export type Ballast = {
-  /** Gives up a piece of it; false when there is none left. */
+  /** Gives up a piece of it; false when there is none left, or it cannot be given up. */
   readonly give: () => boolean;
   readonly giveAll: () => void;
 };
@@ -19,14 +19,12 @@ export type Ballast = {
 export function layBallast(stateDir: string): Ballast {
   const path = join(stateDir, "ballast");
   const size = (): number => statSync(path, { throwIfNoEntry: false })?.size ?? 0;
-  const giveAll = (): void => rmSync(path, { force: true });
+  const giveAll = (): void => void attempt(() => rmSync(path, { force: true }));
   const ballast = {
     give() {
       const left = size() - piece;
       if (left <= -piece) return false;
-      if (left > 0) truncateSync(path, left);
-      else giveAll();
-      return true;
+      return attempt(() => (left > 0 ? truncateSync(path, left) : rmSync(path)));
     },
     giveAll,
   };
@@ -41,4 +39,14 @@ export function layBallast(stateDir: string): Ballast {
     giveAll();
   }
   return ballast;
+}
+
+/** Whether it was possible: who needs room has more to do than to tell that there is none, as on a read-only disk. */
+function attempt(work: () => void): boolean {
+  try {
+    work();
+    return true;
+  } catch {
+    return false;
+  }
 }

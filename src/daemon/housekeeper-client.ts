@@ -122,9 +122,10 @@ export class HousekeeperClient {
   }
 
   #died(report: string): void {
-    // Bun reports the source around the error as well.
-    const cause = /^error: (.*)$/m.exec(report)?.[1] ?? report;
-    this.#options.log.error("the housekeeper died; starting it again", { cause });
+    // Bun reports the source around the error as well: numbered lines, and one that points at the place.
+    const [cause = report] = report.split("\n").filter((line) => !/^\s*(\d+ \|.*|\^)?$/.test(line));
+    const facts = { cause: cause.replace(/^error: /, "") };
+    this.#options.log.error("the housekeeper died; starting it again", facts, "housekeeper");
     this.#worker?.terminate();
     this.#worker = null;
     this.#failAll("the housekeeper died");

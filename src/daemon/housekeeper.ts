@@ -140,9 +140,19 @@ class Housekeeper {
     }
   }
 
+  /** What is wrong with the index keeps no usage from being counted. */
   async #rollUpChain(chain: string): Promise<void> {
     const upto = this.#reach(chain);
-    while (this.#rollUpPage(chain, upto)) {
+    try {
+      await this.#rollUpTo(chain, upto, this.#rollups);
+    } catch (error) {
+      await this.#rollUpTo(chain, upto, { ...this.#rollups, index: null });
+      throw error;
+    }
+  }
+
+  async #rollUpTo(chain: string, upto: number, rollups: Rollups): Promise<void> {
+    while (this.#rollUpPage(chain, upto, rollups)) {
       this.#copyLogs();
       // Lets questions and wake-ups in between.
       await setImmediate();
@@ -155,9 +165,9 @@ class Housekeeper {
   }
 
   /** A chain that another process is rolling up now is left to that process. */
-  #rollUpPage(chain: string, upto: number): boolean {
+  #rollUpPage(chain: string, upto: number, rollups: Rollups): boolean {
     try {
-      return rollUpPage(this.#reader, chain, upto, this.#rollups);
+      return rollUpPage(this.#reader, chain, upto, rollups);
     } catch (error) {
       if (error instanceof StoreBusy) return false;
       throw error;

@@ -6,10 +6,24 @@ import { withRights } from "./revocation.ts";
 /** Whether the log took no begin in time, so that the call was not made: whoever may repeat it has to be told that. */
 const isUnmade = ({ failure }: Call): boolean => failure?.code === "audit-unavailable" && failure.detail.ran === "no";
 
-/** Counts every ending. The ending of a governed call, and every refusal, is recorded before the reply may leave. */
+/**
+ * Counts every ending. The ending of a governed call, and every refusal, is recorded before the reply may leave. Never
+ * throws: what fails here is the call's failure.
+ */
 export async function conclude(gw: Gateway, call: Call): Promise<void> {
   if (call.whole) return;
   call.took = gw.clock.mono() - call.started;
+  try {
+    await record(gw, call);
+    tell(gw, call);
+    gw.metrics.count(call);
+  } catch (error) {
+    call.reply = null;
+    call.failure = asFailure(error);
+  }
+}
+
+async function record(gw: Gateway, call: Call): Promise<void> {
   try {
     const recorded = gw.audit.end(call);
     // The log already failed at `begin`. The refusal is still offered to it, but the caller does not wait a second
@@ -22,14 +36,16 @@ export async function conclude(gw: Gateway, call: Call): Promise<void> {
     call.reply = null;
     if (!isUnmade(call)) call.failure = asFailure(error);
   }
-  const { id, failure, route } = call;
+}
+
+/** Tells operators of a failure that is for them. */
+function tell({ log }: Gateway, { id, failure, route }: Call): void {
   // Whose credential is refused may be anybody: the audit logs that once per source.
   if (failure?.detail.internal && failure.row.status !== "auth-failed") {
     const { code, detail } = failure;
     const server = route?.server ?? null;
-    gw.log.error("request failed", { call: id, code, server, cause: detail.internal }, `${code} ${server}`);
+    log.error("request failed", { call: id, code, server, cause: detail.internal }, `${code} ${server}`);
   }
-  gw.metrics.count(call);
 }
 
 /**

@@ -78,13 +78,23 @@ export function ownId(id: unknown): string | null {
   return typeof id === "string" && digits.test(id) ? id : null;
 }
 
+/** Characters of a message besides one part of it that may stay in memory with that. */
+const mostBesides = 4096;
+
+/**
+ * A part of a message that may have to wait for a client, and then counts by its length: it is copied where it would
+ * keep much more in memory.
+ */
+const cutOut = (text: string, part: string): string =>
+  text.length - part.length > mostBesides ? Buffer.from(part).toString() : part;
+
 function readMethod(text: string, message: Record<string, unknown>, idText: string | null): UpstreamMessage {
   const { method } = message;
   const params = message.params ?? {};
   if (typeof method !== "string") return invalid("a method that is no string");
   if (!isObject(params)) return invalid("params that are no object");
-  const paramsText = message.params ? (rawValue(text, 0, "params") ?? "{}") : "{}";
-  if (idText !== null) return { kind: "request", idText, method, paramsText };
+  const paramsText = message.params ? cutOut(text, rawValue(text, 0, "params") ?? "{}") : "{}";
+  if (idText !== null) return { kind: "request", idText: cutOut(text, idText), method, paramsText };
   // Nobody waits for an answer to a notification, but the sender of this may.
   if (message.id === null && !method.startsWith("notifications/")) return invalid("a request whose id is null");
   return { kind: "notification", method, params, paramsText };

@@ -1,4 +1,5 @@
 import type { Call } from "../core/call.ts";
+import { onAbort } from "../core/cancel.ts";
 import { asFailure, Failure } from "../core/failure.ts";
 import type { Inbound } from "../core/inbound.ts";
 import type { Presented } from "../core/ports.ts";
@@ -96,8 +97,8 @@ export class PostEndpoint {
     const stream = tells || waits ? new PostStream(from.vouched, session, this.#context) : null;
     const call = this.#callOf(from, received, session, tells ? stream : null);
     const { controller } = call;
-    // A disconnect cancels only in the modern era (PROTOCOL: cancellation).
-    if (inbound.era === "modern") raw.signal.addEventListener("abort", () => controller.abort(), { once: true });
+    // A disconnect cancels only in the modern era (PROTOCOL: cancellation). It may have come before the request's turn.
+    if (inbound.era === "modern") onAbort(raw.signal, () => controller.abort());
     const ended = this.#run(from, call, session, stream);
     if (!stream) return ended;
     ended.catch(() => {});

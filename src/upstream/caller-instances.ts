@@ -11,7 +11,7 @@ import { listenForChanges } from "./discovery/inventory.ts";
 import { faults } from "./faults.ts";
 import type { Terms } from "./host.ts";
 import { FirstQuestions } from "./instances/first-questions.ts";
-import { type Opener, Pool, type Slot } from "./instances/pool.ts";
+import { Pool, type Slot } from "./instances/pool.ts";
 import { type Spec, specOf } from "./instances/spec.ts";
 import type { Starter } from "./instances/starter.ts";
 import type { AskClient, Instance } from "./link/link.ts";
@@ -41,8 +41,8 @@ export class CallerInstances {
       server: options.id,
       clock: host.clock,
       breaker: host.tuning.breaker,
-      start: async (slot, ask) => {
-        const instance = await this.#start(slot, ask);
+      start: async (slot) => {
+        const instance = await this.#start(slot);
         const heard = (method: string, params: string): void => void this.#heard(slot, method, params);
         listenForChanges(instance, { heard, missed: () => this.#tools.changed(slot) });
         return instance;
@@ -60,7 +60,7 @@ export class CallerInstances {
       clock: host.clock,
       timeout: () => terms.options.timeout,
       learn: ({ spec }) => this.#own.learn(spec.era),
-      reopen: ({ spec, until }) => this.#open(spec, { until, ask: null }),
+      reopen: ({ spec, until }) => this.#open(spec, until),
       wait: ({ spec }) => this.pool.wait(spec.key),
     });
   }
@@ -108,9 +108,8 @@ export class CallerInstances {
     if (call.controller.signal.aborted) throw faults.cancelled();
     const spec = this.#specFor(call);
     const until = spec.owner === null ? null : call.who.revoked;
-    const ask = spec.asks ? call.input : null;
-    if (ask) this.#stopUnheard(spec);
-    const slot = this.#open(spec, { until, ask });
+    if (spec.asks && call.input) this.#stopUnheard(spec);
+    const slot = this.#open(spec, until);
     if (spec.owner !== null) slot.users.add(call.session?.id ?? null);
     return slot;
   }
@@ -126,6 +125,20 @@ export class CallerInstances {
     const slot = this.slotFor(call);
     await this.within(call, deadline, slot.starting);
     return slot;
+  }
+
+  /**
+   * Waits as `within` does. Meanwhile what the server asks first may go by way of this call: that by which the wait was
+   * begun may end before.
+   */
+  async waiting<T>(slot: Slot, call: Call, deadline: number, start: Promise<T>): Promise<T> {
+    const ask = slot.spec.asks ? call.input : null;
+    if (ask) slot.waiting.add(ask);
+    try {
+      return await this.within(call, deadline, start);
+    } finally {
+      if (ask) slot.waiting.delete(ask);
+    }
   }
 
   /** What the server asks first it asks at once: if nobody heard it, a call that can be asked starts another. */
@@ -151,11 +164,15 @@ export class CallerInstances {
     });
   }
 
-  /** Passes a notification of a caller on to the legacy instances of its session. */
+  /**
+   * Passes a notification of a caller on to the legacy instances of its session, once they have started: what they
+   * asked for at their start may be what has changed.
+   */
   notify({ session, who }: IdentifiedCall, method: string): void {
-    for (const { spec, instance } of this.pool) {
+    const tell = ({ link, peer }: Instance): unknown => peer.era === "legacy" && link.notify(method, null, peer);
+    for (const { spec, starting } of this.pool) {
       const own = session !== null && spec.session === session.id && spec.owner === who.id;
-      if (own && instance?.peer.era === "legacy") void instance.link.notify(method, null, instance.peer);
+      if (own) void starting.then(tell, () => {});
     }
   }
 
@@ -168,13 +185,13 @@ export class CallerInstances {
     }
   }
 
-  #open(spec: Spec, opener: Opener): Slot {
+  #open(spec: Spec, until: Slot["until"]): Slot {
     const found = this.pool.find(spec.key);
     if (found) return found;
     const { state } = this.#own;
     if (state === "idle") void this.#own.connect();
     else if (state !== "ready" && state !== "starting") throw this.#unavailable();
-    return this.pool.open(spec, this.#terms.options, opener);
+    return this.pool.open(spec, this.#terms.options, until);
   }
 
   #unavailable(): Failure {
@@ -183,7 +200,7 @@ export class CallerInstances {
     return faults.down(this.#terms.options.id, reason ?? `it is ${state}`, wait > 0 ? wait : undefined);
   }
 
-  async #start(slot: Slot, byCall: AskClient | null): Promise<Instance> {
+  async #start(slot: Slot): Promise<Instance> {
     const { spec } = slot;
     const events = {
       notified: (method: string, params: string) => this.#heard(slot, method, params),
@@ -201,7 +218,7 @@ export class CallerInstances {
       asker: (method: string) => this.#askerOf(slot, method),
     };
     const start = (era: Era): Promise<Instance> => this.#starter.start(era, host);
-    slot.first = this.#firstOf(slot, byCall);
+    slot.first = this.#firstOf(slot, slot.waiting.size > 0);
     try {
       return await this.#settled(slot, () => start(this.#starter.eraFor(spec.era)));
     } catch (error) {
@@ -220,20 +237,22 @@ export class CallerInstances {
       return instance;
     } finally {
       // From now on the call has a request of its own that questions can be about.
-      if (first?.ask) slot.first = null;
+      if (first?.hears) slot.first = null;
     }
   }
 
-  /** By way of the session if that listens outside of calls, else of the call that needs the instance. */
-  #firstOf({ spec }: Slot, byCall: AskClient | null): FirstQuestions | null {
+  /** By way of the session if that listens outside of calls, else of a call that waits for the instance. */
+  #firstOf({ spec, waiting }: Slot, byCall: boolean): FirstQuestions | null {
     if (!hasRoots(spec)) return null;
     const client = this.#clientOf(spec);
-    return new FirstQuestions(client?.isThere ? client.ask : byCall);
+    if (client?.isThere) return new FirstQuestions(() => client.ask);
+    return new FirstQuestions(byCall ? () => waiting.values().next().value ?? null : null);
   }
 
   /** The way to the client for a question of the server outside of any call; notes where none hears of the roots. */
   #askerOf({ spec, first }: Slot, method: string): AskClient | null {
-    if (first?.ask) return first.ask;
+    const heard = first?.hear();
+    if (heard) return heard;
     const client = this.#clientOf(spec);
     if (first && method === "roots/list" && !client?.isThere) first.unheard = true;
     return client?.ask ?? null;
@@ -242,13 +261,13 @@ export class CallerInstances {
   /** The server asks again, in a session that took the place of a lost one; where nobody listens, by way of a call. */
   #asksAnew(slot: Slot): void {
     // While a call waits for what the server asks, that is heard whatever the session.
-    if (!slot.settling && !slot.first?.ask) slot.first = this.#firstOf(slot, null);
+    if (!slot.settling && !slot.first?.hears) slot.first = this.#firstOf(slot, false);
   }
 
   /** Resolves once the server has what it asks for first in its session; null where nothing is waited for. */
   settling(slot: Slot, instance: Instance, { input }: Call): Promise<void> | null {
     if (slot.first && !slot.settling) {
-      if (!slot.first.ask) slot.first = this.#firstOf(slot, input);
+      if (!slot.first.hears) slot.first = this.#firstOf(slot, input !== null);
       slot.settling = this.#settled(slot, () => Promise.resolve(instance)).then(() => {
         slot.first = slot.settling = null;
       });

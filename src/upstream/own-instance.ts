@@ -230,6 +230,8 @@ export class OwnInstance {
     const before = this.inventory;
     const turn = new Turn();
     const taken = await takeInventory({ instance: running, turn, ...this.#terms }, before, which);
+    // What it had yet to answer when it was stopped says nothing of the server.
+    if (running.link.over?.expected) return;
     turn.begin();
     this.listed = true;
     // Conditional tools may have been learnt meanwhile.

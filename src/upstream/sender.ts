@@ -68,7 +68,7 @@ export class Sender {
         const slot = this.#instances.slotFor(call);
         pool.use(slot);
         try {
-          const instance = slot.instance ?? (await this.#instances.within(call, deadline, slot.starting));
+          const instance = slot.instance ?? (await this.#instances.waiting(slot, call, deadline, slot.starting));
           const prepare = (): Promise<void> | null => this.#prepare(slot, instance, call, deadline);
           const preparing = prepare();
           if (preparing) await preparing;
@@ -147,7 +147,7 @@ export class Sender {
     const set = slot.levelLate ? null : setting;
     if (!settling && !set) return null;
     const ready = Promise.all([settling, set]).then(() => {});
-    return this.#instances.within(call, deadline, ready);
+    return this.#instances.waiting(slot, call, deadline, ready);
   }
 
   /**

@@ -218,9 +218,11 @@ export class SubscriptionGroup {
     while (this.#stale) {
       this.#stale = false;
       let failed = false;
+      // What is wanted from here on, the next attempt asks for.
+      const wishes = [...this.#wanted];
       await this.#attempt().catch((error: unknown) => {
         failed = true;
-        this.#refuse(this.#wanted, error);
+        this.#refuse(wishes, error);
       });
       if (this.#stale) continue;
       const lacks = [...this.#wanted].some(([uri, { held }]) => held && (failed || !this.#grant?.uris.has(uri)));

@@ -1,4 +1,5 @@
 import { expect, test } from "bun:test";
+import { heapStats } from "bun:jsc";
 import fc from "fast-check";
 import { canonical } from "../../src/core/canonical.ts";
 import { createEncoder, type Fields, members, prevOf, readRecord } from "../../src/audit/record.ts";
@@ -113,4 +114,53 @@ test("the records of a batch take the memory of the batch before", () => {
     return [1, 2].map((seq) => one.encode({ type: "call.end", at: 0, mono: 0 }, seq, "x").byteOffset);
   };
   expect(places()).toEqual(places());
+});
+
+test.each<[string, (at: number) => Partial<Fields>]>([
+  // The id of a request is cut out of its message, as it was written.
+  [
+    "messages",
+    (at) => ({
+      rpc: Buffer.alloc(2 ** 20, "x")
+        .toString()
+        .slice(at, at + 6),
+      tool: `tool-${at}`,
+    }),
+  ],
+  ["long URIs", (at) => ({ tool: `note://${at}/${"x".repeat(8_000)}` })],
+])("R8 record: what is kept of records for those alike keeps no %s", (_, own) => {
+  const one = createEncoder(stamp);
+  const heap = (): number => (Bun.gc(true), heapStats().heapSize);
+  const before = heap();
+  for (let at = 0; at < 1_000; at++) {
+    one.reset();
+    one.encode({ type: "call.begin", at: 0, mono: 0, ...own(at) }, 1, "x");
+  }
+  expect(heap() - before).toBeLessThan(5 * 2 ** 20);
+  one.reset();
+});
+
+test("R8 record: what is kept of records for those alike takes little memory however many callers there are", () => {
+  const one = createEncoder(stamp);
+  const heap = (): number => (Bun.gc(true), heapStats().heapSize);
+  const record = {
+    at: 0,
+    mono: 0,
+    call: "c",
+    srv: "s",
+    tool: "t",
+    rpc: "1",
+    ad: "a",
+    al: 1,
+    pol: "p",
+    us: 1,
+    trace: "f",
+  };
+  const before = heap();
+  for (let at = 0; at < 9_000; at++) {
+    one.reset();
+    for (const type of ["call.begin", "call.end"] as const)
+      one.encode({ ...record, type, caller: `key-${at}` }, 1, "x");
+    if (at % 1_000 === 0) expect(heap() - before).toBeLessThan(16 * 2 ** 20);
+  }
 });

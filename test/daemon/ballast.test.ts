@@ -44,6 +44,16 @@ test("T04 a start keeps the ballast that is whole, and makes a new one of what i
   expect(statSync(path)).toMatchObject({ size: whole, mode: 0o100_600 });
 });
 
+test("R23 a ballast that cannot be given up is none: whoever needs room goes on without", () => {
+  using at = new TempDir();
+  const ballast = layBallast(at.dir);
+  ballast.giveAll();
+  mkdirSync(at.path("ballast"));
+  expect(ballast.give()).toBe(false);
+  expect(() => ballast.giveAll()).not.toThrow();
+  expect(layBallast(at.dir).give()).toBe(false);
+});
+
 test.skipIf(!mayMount())("T04 no ballast is laid on a disk that is short of room (needs a tmpfs)", () => {
   using disk = mountTmpfs("5m");
   const [dir = "", other = ""] = ["state", "other"].map((name) => join(disk?.dir ?? "", name));

@@ -1,6 +1,6 @@
 import { Database } from "bun:sqlite";
 import { expect, test } from "bun:test";
-import { readFileSync, statSync, writeFileSync } from "node:fs";
+import { mkdirSync, readFileSync, statSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import type { AuditBroker } from "../../src/audit/broker.ts";
 import { gatherEvidence } from "../../src/audit/evidence.ts";
@@ -291,15 +291,31 @@ function pageOf(path: string, name: string): number {
   return row?.rootpage ?? 0;
 }
 
+test("R13 housekeeper: an index that cannot be opened is named once, and keeps it from nothing else", async () => {
+  using at = tempState();
+  await using opened = await openBroker(at);
+  mkdirSync(join(at.state, "index.db"));
+  const { causes, log } = warningLog();
+  await using keeper = start(at, opened.broker, { log: { ...log, error: log.warn } });
+  for (let calls = 1; calls <= 2; calls++) {
+    await runCall(opened.broker);
+    await until(() => opened.broker.durable() === 2 * calls, "the call");
+    expect((await keeper.ask("find", {})).rows).toHaveLength(calls);
+  }
+  await keeper.close();
+  using usage = openUsageStore(join(at.state, "mcpgw.db"));
+  expect(usage.usageMark("main")).toBeGreaterThanOrEqual(4);
+  expect(causes).toEqual([expect.stringContaining(join(at.state, "index.db"))]);
+}, 20_000);
+
 test("housekeeper: one that dies is said to have died and started again, and its questions fail", async () => {
   using at = tempState();
   await using opened = await openBroker(at);
   await runCall(opened.broker);
   const deaths: unknown[] = [];
   const log = { ...silent, error: (_message: string, facts: object = {}) => void deaths.push(facts) };
-  const index = join(at.state, "index.db");
   // A database that is locked for good is what it cannot start with.
-  const holder = new Database(index);
+  const holder = new Database(join(at.state, "mcpgw.db"));
   holder.run("PRAGMA journal_mode = WAL");
   holder.run("BEGIN EXCLUSIVE");
   await using keeper = start(at, null, { log });
@@ -335,14 +351,16 @@ test("housekeeper: what it is asked while it closes fails, so that nobody waits 
   expect(await Promise.race([late, Promise.resolve("no answer")])).toBe("the gateway stops");
 });
 
-test("housekeeper: one that cannot start at all is tried once a second", async () => {
+test("housekeeper: one that cannot start at all is tried once a second, and told once a minute", async () => {
   using at = tempState();
+  const { lines, log: written } = writtenLog();
   let deaths = 0;
-  const log = { ...silent, error: () => void deaths++ };
+  const log = { ...written, error: (...said: Parameters<typeof written.error>) => (deaths++, written.error(...said)) };
   await using _keeper = start({ ...at, state: join(at.root, "gone") }, null, { log });
   const from = performance.now();
   await until(() => deaths > 2, "the third death");
   expect(performance.now() - from).toBeGreaterThan(2000);
+  expect(lines).toEqual([expect.stringMatching(/the housekeeper died.*"cause":"ENOENT: [^\\]*"}\n$/)]);
 });
 
 test("rollup: pages, two marks of different age, and an index of another chain all come out right", async () => {

@@ -1,6 +1,6 @@
 import { Database } from "bun:sqlite";
 import { expect, setDefaultTimeout, test } from "bun:test";
-import { mkdirSync, rmSync, truncateSync, writeFileSync } from "node:fs";
+import { existsSync, mkdirSync, rmSync, truncateSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { type Daemon, everything, fake, Place, start, strongKey } from "../support/daemon.ts";
 import { isRoot, noStrace, strace } from "../support/processes.ts";
@@ -206,6 +206,24 @@ test("R23: a stop says which freeze and revocations are neither stored nor on re
   );
 });
 
+test("R23: a freeze and a revoke are in force, told and kept to be stored where the disk gives back no room either", async () => {
+  await using daemon = await start(config);
+  const { place } = daemon;
+  const { id } = await place.newKey("alice");
+  const ballast = join(place.state, "ballast");
+  rmSync(ballast);
+  mkdirSync(ballast);
+  using keys = new Database(join(place.state, "mcpgw.db"));
+  for (const write of ["UPDATE ON api_key", "INSERT ON flag"])
+    keys.run(`CREATE TRIGGER full_${write.slice(0, 6)} BEFORE ${write} BEGIN SELECT raise(ABORT, 'disk full'); END`);
+  expect(await place.json("keys", "revoke", id)).toEqual({ id, recorded: false });
+  expect(await place.json("keys", "freeze")).toEqual({ frozen: true, recorded: false });
+  expect(JSON.stringify(await place.json("status"))).toContain("in force, but not stored yet");
+  for (const write of ["UPDATE", "INSERT"]) keys.run(`DROP TRIGGER full_${write}`);
+  const isStored = async () => !JSON.stringify(await place.json("status")).includes("not stored yet");
+  await until(isStored, "both are stored", 10_000);
+});
+
 test("R23: what is on record but could not be stored before a kill -9 holds after it, however late the checkpoint was", async () => {
   const secret = strongKey();
   const keys = [{ id: "yaml", key: secret, consumerId: "yaml", roles: ["user"] }];
@@ -349,3 +367,20 @@ test.each([
     expect([ran.code, ran.stderr]).toEqual([1, expect.stringContaining(file)]);
   }
 });
+
+test.skipIf(!mayMount())(
+  "R26 an export that the disk takes only a part of fails, and is not left there (needs a tmpfs)",
+  async () => {
+    using disk = mountTmpfs("80k");
+    await using daemon = await start(config);
+    const { place } = daemon;
+    const sent = await daemon.call("fake__echo", { filler: "x".repeat(50_000) }, await place.key("alice"));
+    expect(sent.status).toBe(200);
+    const until = new Date().toISOString();
+    const out = join(disk?.dir ?? "", "log.jsonl");
+    // Half of it is the last line, the result.
+    const ran = await place.cli(["audit", "export", "--payloads", "--until", until, "--out", out]);
+    expect(ran).toMatchObject({ code: 1, stdout: "", stderr: expect.stringContaining(`${out}: ENOSPC`) });
+    expect(existsSync(out)).toBe(false);
+  },
+);

@@ -45,6 +45,12 @@ describe.each([
     expect([ended.reply, h.sent.length]).toEqual([null, 1]);
   });
 
+  test("is answered also where it cannot be counted", async () => {
+    const h = harness();
+    Object.assign(h.gw, { metrics: null });
+    expect((await called(h, asking)).error.code).toBe(-32603);
+  });
+
   test("is on record where its begin is, though that is not on the disk in time", async () => {
     const h = harness();
     const { begin } = h.gw.audit;

@@ -84,6 +84,8 @@ describe("subscriptions/listen", () => {
       await until(() => h.subscribed.size === 3, "it is being subscribed");
       h.subscribed.get("key:alice file:///a")?.(null);
       end(client);
+      // A turn in which nothing awaits the end of the stream yet.
+      await new Promise(setImmediate);
       grant();
       await client.ended;
       expect([client.said, client.call.failure?.code]).toEqual([[], code]);

@@ -40,4 +40,5 @@ test("a modern client is told every revision that is served, newest first, in an
     cacheScope: "private",
     _meta: { "io.modelcontextprotocol/serverInfo": { name: "mcpgw", version: "9" } },
   });
+  expect(JSON.parse(discoverResult({ ...us, instructions: "Read this." })).instructions).toBe("Read this.");
 });

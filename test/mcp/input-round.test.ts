@@ -10,6 +10,7 @@ import {
   readRound,
   responsesText,
   roundText,
+  undeclared,
   urlQuestions,
 } from "../../src/mcp/input-round.ts";
 import { forNextHop } from "../../src/mcp/meta.ts";
@@ -105,6 +106,11 @@ test("a question in the words of older revisions", () => {
   expect(forLegacyClient(named, "2025-11-25", "id").params).toBe(named.params);
   const sampling = { method: "sampling/createMessage", params: '{"mode":"form"}' } as const;
   expect(forLegacyClient(sampling, "2024-11-05", "id")).toEqual(sampling);
+});
+
+test.each(["voice", "", 7, {}])("a question in the unknown mode %j fits no client, whatever it declared", (mode) => {
+  const question = { method: "elicitation/create", params: JSON.stringify({ mode, message: "?" }) } as const;
+  expect(undeclared({ elicitation: { form: {}, url: {} } }, question, "2026-07-28")).toContain("in the mode");
 });
 
 test("URLs to visit become questions", () => {

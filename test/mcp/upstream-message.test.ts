@@ -1,3 +1,4 @@
+import { heapStats } from "bun:jsc";
 import { describe, expect, test } from "bun:test";
 import fc from "fast-check";
 import { readUpstream, type UpstreamMessage } from "../../src/mcp/upstream-message.ts";
@@ -149,4 +150,18 @@ test("T20: no text makes it throw", () => {
     fc.property(fc.array(token, { maxLength: 12 }), (tokens) => void readUpstream(tokens.join(""), limits)),
     { numRuns: 2000 },
   );
+});
+
+test("R46: what waits of a server's question keeps no more of it in memory", () => {
+  const heap = (): number => (Bun.gc(true), heapStats().heapSize);
+  const padding = Buffer.alloc(2 ** 20, "x").toString();
+  const before = heap();
+  const kept = Array.from({ length: 100 }, (_, at) =>
+    readUpstream(
+      `{"jsonrpc":"2.0","id":"ask-${at}","method":"roots/list","params":{"a":${at}},"z":"${padding}"}`,
+      limits,
+    ),
+  );
+  expect(heap() - before).toBeLessThan(20 * 2 ** 20);
+  expect(kept.at(-1)).toEqual({ kind: "request", idText: '"ask-99"', method: "roots/list", paramsText: '{"a":99}' });
 });

@@ -7,6 +7,7 @@ test.each([
   [{ authorization: "bEARER one two" }, ["bearer one two"]],
   [{ authorization: "Basic b25lOg==" }, ["bearer "]],
   [{ authorization: "Bearer" }, ["bearer "]],
+  [{ authorization: "" }, ["bearer "]],
   [{ "x-api-key": "one" }, ["api-key one"]],
   [{ "X-API-Key": "one" }, ["api-key one"]],
   [{ "x-api-key": "" }, ["api-key "]],

@@ -1,5 +1,5 @@
 import { expect, test } from "bun:test";
-import { Door, said } from "../support/front-door.ts";
+import { Door, hang, said } from "../support/front-door.ts";
 import { dial, postText } from "../support/raw-http.ts";
 import { PerTurn, use } from "../support/turns.ts";
 import { until } from "../support/until.ts";
@@ -85,4 +85,24 @@ test("a client that waits for no answer before its next request leaves others th
   await Promise.race([ended, until(() => door.ended.length === 100, "all calls")]);
   expect(turns.most).toBeLessThan(20);
   flood.destroy();
+});
+
+test("T25: a modern call whose client leaves while the request waits for its turn is cancelled", async () => {
+  let later = false;
+  await using door = new Door((call) => {
+    if (later) return hang(call);
+    setImmediate(() => (later = true));
+    use(2);
+    return said("ok");
+  });
+  const { body, headers } = modern("tools/call", { name: "echo" });
+  const text = JSON.stringify(body);
+  const all = { accept: "application/json, text/event-stream", ...headers, "content-length": text.length };
+  const one = postText(
+    Object.entries(all).map((pair) => pair.join(": ")),
+    text,
+  );
+  // Once the share of the connection is used up one of them waits, and the connection ends.
+  dial(door).end(one.repeat(20));
+  await until(() => door.ended.at(-1)?.status === "cancelled", "the last call to be cancelled", 5_000);
 });

@@ -1,5 +1,5 @@
 import { expect, test } from "bun:test";
-import { copyFileSync, mkdirSync } from "node:fs";
+import { copyFileSync, mkdirSync, readdirSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { openState } from "../../src/store/open.ts";
 import { openChain } from "../../src/store/sqlite/chain.ts";
@@ -53,6 +53,21 @@ test.skipIf(noStrace)(
   },
   20_000,
 );
+
+test("store: a database that cannot be used is closed again, however often it is tried", () => {
+  using at = new TempDir();
+  const path = at.path("audit/serve-1.db");
+  mkdirSync(at.path("audit"));
+  writeFileSync(path, new Uint8Array(8192).fill(0xa5));
+  using reader = openReader({ state: at.dir, main: null });
+  const held = () => readdirSync("/proc/self/fd").length;
+  const before = held();
+  for (let times = 0; times < 50; times++) {
+    expect(() => reader.last("serve-1")).toThrow("file is not a database");
+    expect(() => openChain(path)).toThrow("file is not a database");
+  }
+  expect(held()).toBeLessThan(before + 50);
+});
 
 test("T07 store: a named pipe in place of a database is refused instead of waited for", async () => {
   using at = new TempDir();

@@ -1,3 +1,4 @@
+import { heapStats } from "bun:jsc";
 import { expect, test } from "bun:test";
 import { systemClock } from "../../src/core/clock.ts";
 import { atOnce } from "../../src/core/turns.ts";
@@ -61,6 +62,9 @@ test("a list without an end is cut at 100 pages", async () => {
   expect(set.status()).toMatchObject([{ state: "ready", reason }]);
 });
 
+const peer = { era: "legacy", revision: "2025-11-25", capabilities: null, instructions: null } as const;
+const roomy = () => ({ ...linkHost.limits(), result: 4 * 2 ** 20 });
+
 test("what came of a list that takes too long is offered", async () => {
   using server = serve(({ method, id, params }) => {
     if (method !== "tools/list") return null;
@@ -68,10 +72,25 @@ test("what came of a list that takes too long is offered", async () => {
     return reply(id, { tools: list(["t"]), nextCursor: "2" });
   });
   const link = openHttp({ url: server.url, headers: {}, getStream: false }, linkHost);
-  const peer = { era: "legacy", revision: "2025-11-25", capabilities: null, instructions: null } as const;
   const { texts, warning } = await drainList({ link, peer }, "tools", { ms: 500 });
   expect(texts.length).toBe(1);
   expect(warning).toBe("its tools/list was cut: more than 0.5 s");
+  await link.close();
+});
+
+test("a definition that is kept keeps no list in memory in which it came", async () => {
+  using server = serve(({ method, id }) => {
+    if (method !== "tools/list") return null;
+    return reply(id, { tools: list(["t"]), _meta: { more: "x".repeat(2 ** 20) } });
+  });
+  const link = openHttp({ url: server.url, headers: {}, getStream: false }, { ...linkHost, limits: roomy });
+  const heap = (): number => (Bun.gc(true), heapStats().heapSize);
+  const read = () => drainList({ link, peer }, "tools");
+  const kept = [await read()];
+  const before = heap();
+  for (let at = 0; at < 100; at++) kept.push(await read());
+  expect(heap() - before).toBeLessThan(20 * 2 ** 20);
+  expect(kept.length).toBe(101);
   await link.close();
 });
 
@@ -259,6 +278,22 @@ test("a modern server whose instructions hold the time is not listed anew for th
   streams[0]?.enqueue(told("notifications/tools/list_changed", { _meta }));
   await until(() => set.listings()[0]?.instructions !== first, "the instructions of a later check");
   expect([server.of("tools/list").length, server.of("subscriptions/listen").length]).toEqual([2, 1]);
+});
+
+test("what a modern server may have told while nobody listened is read again", async () => {
+  const streams: Stream[] = [];
+  let tools = ["old"];
+  using server = serve(({ method, id, params }) => {
+    if (method === "server/discover") return discovers(id, { tools: { listChanged: true } });
+    if (method === "tools/list") return reply(id, { tools: list(tools) });
+    if (method !== "subscriptions/listen") return null;
+    return listening(id, params?.["notifications"], (stream) => streams.push(stream));
+  });
+  await using set = await listed([http("a", server.url)]);
+  await until(() => streams.length === 1, "the gateway to listen");
+  tools = ["new"];
+  streams[0]?.close();
+  await until(() => toolNames(set)[0] === "new", "the new list");
 });
 
 test("a list that could not be read is read again with the next health check, those that could are not", async () => {

@@ -3,7 +3,7 @@ import { expect, test } from "bun:test";
 import { readFileSync, writeFileSync } from "node:fs";
 import { openStateStore } from "../../src/store/sqlite/state.ts";
 import { TempDir } from "../support/temp-dir.ts";
-import { fake, listed, textOf } from "../support/upstream.ts";
+import { fake, listed, memoryLists, textOf, toolNames, upstreams } from "../support/upstream.ts";
 
 /** What becomes of a stored row of each table. */
 const damages: [string, (path: string) => void][] = [
@@ -45,3 +45,17 @@ for (const start of ["boot", "on-demand"]) {
     expect(set.warnings.filter((line) => line.includes("is asked again"))).not.toEqual([]);
   });
 }
+
+test("a tool that was stored before its definition was refused is not offered, and its reason is told", async () => {
+  const lists = memoryLists();
+  const options = fake("a", [], { start: "on-demand" });
+  {
+    await using before = await listed([options], { lists });
+    expect(toolNames(before)).toContain("echo");
+  }
+  await using set = upstreams([options], { lists, refuses: ({ name }) => (name === "echo" ? "its name" : null) });
+  expect(set.status()[0]?.state).toBe("idle");
+  expect(toolNames(set)).not.toBeEmpty();
+  expect(toolNames(set)).not.toContain("echo");
+  expect(set.listings()[0]?.missing).toMatchObject([{ name: "echo", reason: expect.stringContaining("its name") }]);
+});

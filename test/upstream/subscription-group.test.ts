@@ -160,6 +160,29 @@ test("a modern server listens for all resources of an instance at once, and refu
   expect(told).not.toContain("b");
 });
 
+test("what a modern server refuses concerns only those that it was asked for, not who joins meanwhile", async () => {
+  const asked = Promise.withResolvers<void>();
+  const answer = Promise.withResolvers<void>();
+  using server = serve(async ({ method, id, params }) => {
+    if (method === "server/discover") return discovers(id);
+    if (method !== "subscriptions/listen") return null;
+    const { notifications } = params as { notifications: { resourceSubscriptions: string[] } };
+    if (!notifications.resourceSubscriptions.includes("test://a")) return listening(id, notifications);
+    asked.resolve();
+    await answer.promise;
+    return refusal(id, -32602, "no such resource");
+  });
+  await using set = await listed([http("a", server.url)]);
+  const first = rejectionOf(set.follow("a", "test://a", () => {}, "modern"));
+  await asked.promise;
+  const second = set.follow("a", "test://b", () => {}, "modern");
+  await until(() => set.status()[0]?.subscriptions === 2, "the second to be wanted");
+  answer.resolve();
+  expect(await first).toMatchObject({ code: "upstream-down" });
+  await second;
+  expect(set.status()[0]?.subscriptions).toBe(1);
+});
+
 for (const notifications of [{}, { resourcesListChanged: true }, { resourceSubscriptions: [] }]) {
   test(`a modern server that honours only ${JSON.stringify(notifications)} grants no subscription, and is listened to no more`, async () => {
     const open = new Set<unknown>();

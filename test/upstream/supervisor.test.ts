@@ -6,7 +6,7 @@ import type { LocalServer } from "../../src/core/ports.ts";
 import { emptyListing } from "../../src/core/upstream.ts";
 import { stdioOptions } from "../../src/upstream/options.ts";
 import { rejectionOf } from "../support/failure.ts";
-import { serve } from "../support/mcp-server.ts";
+import { greets, reply, serve } from "../support/mcp-server.ts";
 import {
   builtin,
   callTo,
@@ -67,9 +67,9 @@ test("T10: crashes of callers' instances count, are shown with their reason, log
   }
   expect((await rejectionOf(set.ask("a", "echo", {}, { who }))).code).toBe("upstream-down");
   await until(() => state(set)?.instances === 1, "what the third one left behind to end");
+  // First, since Bun's toMatchObject puts its matchers into what it is given.
   expect(state(set)?.reason).toMatch(/^one caller's instance is down until 20\d\d-.*: .*code 7/);
   const down = { owner: "alice", open: true, reason: expect.stringContaining("code 7") };
-  // Last, for it puts its matchers in place of what they match.
   expect(state(set)).toMatchObject({ state: "ready", instances: 1, down: [down] });
   // Both are epoch ms: the server was listed a moment ago, and the circuit rests for a minute and a bit.
   const sinceListed = Date.now() - (state(set)?.listedAt ?? 0);
@@ -193,6 +193,21 @@ test("a server that starts at boot is never put to rest, however long nobody cal
   options.healthCheck = 10_000;
   await until(() => server.of("ping").length > 3, "some health checks");
   expect([state(set)?.state, server.of("initialize").length]).toEqual(["ready", 1]);
+});
+
+test("a server that is put to rest while its lists are read is not said to lack what it had yet to answer", async () => {
+  let times = 0;
+  using server = serve(({ method, id }) => {
+    if (method === "initialize") return greets(id, { tools: {}, prompts: {} });
+    if (method !== "prompts/list") return null;
+    // It is read when it is listed, at its start for a call, and then anew.
+    return ++times < 3 ? reply(id, { prompts: [] }) : new Promise(() => {});
+  });
+  const options = http("a", server.url, { protocol: "legacy", start: "on-demand", idleStop: "80ms" });
+  await using set = await listed([{ ...options, healthCheck: 40, refresh: 20 }]);
+  await set.ask("a", "t");
+  await until(() => set.warnings.some((line) => line.includes("cannot be had")), "the end of the reading");
+  expect(state(set)).toMatchObject({ state: "idle", reason: null });
 });
 
 test("on demand a server is started to be listed once, then at calls; the remembered list is there at once", async () => {

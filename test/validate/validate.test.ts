@@ -15,6 +15,7 @@ const listOfOne = { items: [{ type: "string" }] };
 const ofMember: Row[] = [
   ["type", { type: "string" }, "x", 1, "arguments/a must be string"],
   ["enum", { enum: ["x", "y"] }, "x", "z", 'must be equal to one of the allowed values: ["x","y"]'],
+  ["const", { const: "x" }, "x", "z", 'must be equal to constant: "x"'],
   ["nothing is coerced", { type: "number" }, 1, "1", "arguments/a must be number"],
   ...inHundredths.map((good): Row => [`hundredths, ${good}`, { multipleOf: 0.01 }, good, 0.015, "multiple of 0.01"]),
   ["tenths", { multipleOf: 0.1 }, 0.3, 0.35, "arguments/a must be multiple of 0.1"],
@@ -64,6 +65,7 @@ const ofMember: Row[] = [
 const rows: Row[] = [
   ...ofMember.map(([what, schema, good, bad, fault]): Row => [what, prop(schema), { a: good }, { a: bad }, fault]),
   ["required", object({ required: ["a"] }), { a: 1 }, {}, "must have required property 'a'"],
+  ["null for what may be omitted", prop({ type: "string" }), { a: null }, { a: 1 }, "must be string"],
   ["no arguments at all", object({ required: ["a"] }), { a: 1 }, undefined, "must have required property 'a'"],
   ["inherited names are no properties", object({ required: ["constructor"] }), { constructor: 1 }, {}, "constructor"],
   [

@@ -2,6 +2,7 @@ import { existsSync } from "node:fs";
 import { open as openFile, type FileHandle, rm } from "node:fs/promises";
 import { dirname } from "node:path";
 import { codeOf, messageOf } from "../../core/error-text.ts";
+import { naming } from "../../core/files.ts";
 import { command } from "../command.ts";
 import { exit, Failed, UsageError } from "../errors.ts";
 import { ReaderLeft } from "../output.ts";
@@ -43,7 +44,8 @@ export const exportRecords = command({
     try {
       for (; !next.done; next = await records.next()) {
         if (typeof next.value !== "string") continue;
-        if (file) await file.write(`${next.value}\n`);
+        // `write` would take a part of the last line for all of it, where the disk has room for no more.
+        if (path !== undefined && file) await naming(path, file.appendFile(`${next.value}\n`));
         else await (out.terminal ? out.printJson(next.value) : out.print(next.value));
         lines++;
       }

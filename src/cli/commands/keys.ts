@@ -28,8 +28,12 @@ async function handOut(made: Made, client: Client, cli: Cli): Promise<void> {
   try {
     await showMade(made, cli);
   } catch (error) {
-    await client.call("keys.revoke", { id: made.id });
+    const { id } = made;
     const cause = messageOf(error);
+    await client.call("keys.revoke", { id }).catch((kept: unknown) => {
+      const neither = `key ${id} could not be shown (${cause}), nor revoked again (${messageOf(kept)})`;
+      throw new Failed(exit.failed, `${neither}: run \`mcpgw keys revoke ${id}\``);
+    });
     throw new Failed(exit.failed, `the key could not be shown, so it was revoked again: ${cause}`);
   }
 }

@@ -29,7 +29,7 @@ export type ParkedCall = {
 export type ParkingLimits = {
   readonly total: number;
   readonly perOwner: number;
-  /** Characters that all waiting calls may hold together. */
+  /** Characters that all waiting calls may hold together; those of one owner half of that, unless there is but one. */
   readonly weight: number;
   readonly ageMs: number;
 };
@@ -45,10 +45,10 @@ type Place = { readonly parked: ParkedCall; weight: number; unwatch: () => void 
 export class Parking {
   readonly #places = new Map<string, Place>();
   readonly #perOwner = new Counts();
+  readonly #weights = new Counts();
   readonly #limits: ParkingLimits;
   /** Questions that were refused: there was no place for them, or they were too long or too many. */
   refused = 0;
-  #weight = 0;
   #closed = false;
 
   constructor(limits: ParkingLimits = usual) {
@@ -68,11 +68,11 @@ export class Parking {
     if (this.#closed) throw new Failure("overloaded", "The gateway stops; no call can wait for answers any more.");
     if (this.#places.size >= total) throw this.#full("Too many calls are", total);
     if (this.#perOwner.of(parked.owner) >= perOwner) throw this.#full("Too many of your calls are", perOwner);
-    if (this.#weight + weight > this.#limits.weight) throw this.#tooMuch();
+    this.#needRoom(parked.owner, weight);
     const id = randomBytes(18).toString("base64url");
     const unwatch = after(ageMs, () => void this.expire(id, late(ageMs)));
     this.#places.set(id, { parked, weight, unwatch });
-    this.#weight += weight;
+    this.#weights.add(parked.owner, weight);
     this.#perOwner.add(parked.owner);
     return id;
   }
@@ -81,9 +81,10 @@ export class Parking {
   grow(id: string, by: number): void {
     const place = this.#places.get(id);
     if (!place) return;
-    if (this.#weight + by > this.#limits.weight) throw this.#tooMuch();
+    const { owner } = place.parked;
+    if (by > 0) this.#needRoom(owner, by, place.weight);
     place.weight += by;
-    this.#weight += by;
+    this.#weights.add(owner, by);
   }
 
   /** The call with this id; it keeps its place. Null if there is none or it belongs to another owner. */
@@ -98,7 +99,7 @@ export class Parking {
     if (!place) return;
     place.unwatch();
     this.#places.delete(id);
-    this.#weight -= place.weight;
+    this.#weights.add(place.parked.owner, -place.weight);
     this.#perOwner.add(place.parked.owner, -1);
   }
 
@@ -128,8 +129,13 @@ export class Parking {
     await parked?.expire(failure);
   }
 
-  #tooMuch(): Failure {
-    return this.#full("Too much is", `${this.#limits.weight} characters`);
+  /** Throws where there is no room for so much more of a call that holds `own` already. */
+  #needRoom(owner: string, more: number, own = 0): void {
+    const { weight } = this.#limits;
+    if (this.#weights.total + more > weight) throw this.#full("Too much is", `${weight} characters`);
+    const held = this.#weights.of(owner);
+    if (held > own && held + more > weight / 2)
+      throw this.#full("Too much of your calls is", `${weight / 2} characters`);
   }
 
   #full(what: string, limit: number | string): Failure {

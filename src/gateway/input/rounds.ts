@@ -136,12 +136,7 @@ export class Rounds implements ParkedCall {
     }
     unwatch();
     whole.input = null;
-    try {
-      await conclude(this.#gw, whole);
-    } catch (error) {
-      whole.reply = null;
-      whole.failure = asFailure(error);
-    }
+    await conclude(this.#gw, whole);
     this.#ended = true;
     for (const { answered } of this.#questions.values()) answered(gone);
     this.#questions.clear();

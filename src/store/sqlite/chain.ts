@@ -1,6 +1,6 @@
 import type { Database } from "bun:sqlite";
 import { type Anchor, type AuditRow, type AuditStore, StoreFailed } from "../../core/store.ts";
-import { transaction, withPath, withStoreErrors } from "./database.ts";
+import { opened, transaction, withPath, withStoreErrors } from "./database.ts";
 import { openMigrated } from "./migrate.ts";
 import { auditSchema } from "./schema.ts";
 import { openWal, type Wal } from "./wal.ts";
@@ -18,16 +18,12 @@ const patience = 5_000;
  * process has locked is `StoreBusy` at once.
  */
 export function openChain(path: string): AuditStore {
-  const db = openMigrated(path, auditSchema, { wait: patience, synchronous: "normal" });
-  try {
+  return opened(openMigrated(path, auditSchema, { wait: patience, synchronous: "normal" }), (db) => {
     // A write, so that the log exists before it is opened.
     transaction(db, () => db.run(`PRAGMA user_version = ${auditSchema.length}`));
     db.run("PRAGMA busy_timeout = 0");
     return chainStore(db, openWal(path));
-  } catch (error) {
-    db.close(true);
-    throw error;
-  }
+  });
 }
 
 function chainStore(db: Database, wal: Wal): AuditStore {

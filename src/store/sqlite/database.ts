@@ -19,14 +19,25 @@ export type OpenOptions = {
 export function openWritable(path: string, { wait, synchronous }: OpenOptions): Database {
   if (isFixed(path)) return openReadable(path, wait);
   createPrivate(path);
-  return withStoreErrors(() => {
-    const db = new Database(path, { readwrite: true, create: true, strict: true });
-    db.run(`PRAGMA busy_timeout = ${wait}`);
-    db.run("PRAGMA journal_mode = WAL");
-    db.run(`PRAGMA synchronous = ${synchronous}`);
-    db.run("PRAGMA wal_autocheckpoint = 0");
-    return db;
-  });
+  return withStoreErrors(() =>
+    opened(new Database(path, { readwrite: true, create: true, strict: true }), (db) => {
+      db.run(`PRAGMA busy_timeout = ${wait}`);
+      db.run("PRAGMA journal_mode = WAL");
+      db.run(`PRAGMA synchronous = ${synchronous}`);
+      db.run("PRAGMA wal_autocheckpoint = 0");
+      return db;
+    }),
+  );
+}
+
+/** What `use` makes of an open database, which is closed again where that throws. */
+export function opened<T>(db: Database, use: (db: Database) => T): T {
+  try {
+    return use(db);
+  } catch (error) {
+    db.close(true);
+    throw error;
+  }
 }
 
 /** Opens an existing database for reading; `wait` as for writing. */

@@ -1,6 +1,7 @@
+import type { Database } from "bun:sqlite";
 import { rmSync } from "node:fs";
 import { type AuditRow, StoreBusy } from "../../core/store.ts";
-import { isDamage, transaction, withPath } from "./database.ts";
+import { isDamage, opened, transaction, withPath } from "./database.ts";
 import { openMigrated } from "./migrate.ts";
 import { indexSchema } from "./schema.ts";
 
@@ -29,12 +30,12 @@ export type IndexWriter = Disposable & {
 };
 
 /**
- * Opens `index.db`, creating it anew where it is missing or cannot be used. What finds it damaged later fails, and
- * leaves an empty one behind. Throws `StoreBusy`.
+ * Writes `index.db`, which the first use opens, creating it anew where it is missing or cannot be used. What finds it
+ * damaged later fails, and leaves an empty one behind.
  */
 export function openIndexWriter(path: string): IndexWriter {
-  /** Null where it could not be made anew, as on a full disk: each further use tries again. */
-  let index: Index | null = openUsable(path);
+  /** Null until it is used, and where it could not be made anew, as on a full disk: each further use tries again. */
+  let index: Index | null = null;
   const renew = (): void => {
     index?.[Symbol.dispose]();
     index = null;
@@ -73,9 +74,11 @@ function openNew(path: string): Index {
   return open(path);
 }
 
-function open(path: string): Index {
-  // Synced, though it can be rebuilt: after a power cut a mark without its entries would hide records from every query.
-  const db = openMigrated(path, indexSchema, { wait: 1000, synchronous: "normal" });
+// Synced, though it can be rebuilt: after a power cut a mark without its entries would hide records from every query.
+const open = (path: string): Index =>
+  opened(openMigrated(path, indexSchema, { wait: 1000, synchronous: "normal" }), indexIn);
+
+function indexIn(db: Database): Index {
   db.run("PRAGMA wal_autocheckpoint = 1000");
   type Text = string | null;
   // By position: looking names up would cost a fifth of all that an insertion does.

@@ -2,7 +2,7 @@ import type { Database } from "bun:sqlite";
 import { existsSync, rmSync } from "node:fs";
 import { draftOf, publish } from "../../core/files.ts";
 import { StoreFailed } from "../../core/store.ts";
-import { type OpenOptions, openWritable, transaction, withStoreErrors } from "./database.ts";
+import { opened, type OpenOptions, openWritable, transaction, withStoreErrors } from "./database.ts";
 
 /** Scripts that lead from one version of a schema to the next, the first from an empty database. */
 export type Migrations = readonly string[];
@@ -32,14 +32,10 @@ function createWhole(path: string, migrations: Migrations): void {
 }
 
 function openNewest(path: string, migrations: Migrations, options: OpenOptions): Database {
-  const db = openWritable(path, options);
-  try {
+  return opened(openWritable(path, options), (db) => {
     migrate(db, migrations, path);
     return db;
-  } catch (error) {
-    db.close(true);
-    throw error;
-  }
+  });
 }
 
 /** Brings a database to the newest version; throws `StoreFailed` for one that a newer mcpgw wrote. */

@@ -1,7 +1,7 @@
 import { Database } from "bun:sqlite";
 import { statSync } from "node:fs";
 import type { AuditReader, AuditRow, PayloadRow, SubjectRow } from "../../core/store.ts";
-import { openReadable, withPath } from "./database.ts";
+import { opened, openReadable, withPath } from "./database.ts";
 import { version } from "./migrate.ts";
 import { type ChainHome, chainNames, chainPath, indexPath } from "./paths.ts";
 import { auditSchema } from "./schema.ts";
@@ -52,8 +52,9 @@ type Chain = ReturnType<typeof openOne>;
 /** A payload without its salt or its body is none: nothing shows that it was recorded. */
 const whole = "SELECT seq, part, salt, body FROM payload WHERE salt IS NOT NULL AND body IS NOT NULL";
 
-function openOne(path: string) {
-  const db = openReadable(path, wait);
+const openOne = (path: string) => opened(openReadable(path, wait), (db) => chainOf(db, path));
+
+function chainOf(db: Database, path: string) {
   // SQLite opens the write-ahead log, and makes it where there is none, at the first read.
   version(db, auditSchema, path);
   const files = filesAt(path);

@@ -123,8 +123,7 @@ export class CallerTools {
     let room = most.characters;
     const more = items.filter(({ name }) => !common.has(name));
     const kept = more.slice(0, most.tools).filter(({ text }) => (room -= text.length) >= 0);
-    // A part of a text keeps the whole of it in memory.
-    const tools = kept.map((tool) => known.get(tool.text) ?? { ...tool, text: Buffer.from(tool.text).toString() });
+    const tools = kept.map((tool) => known.get(tool.text) ?? tool);
     const same = tools.length === offer.tools.length && tools.every((tool, at) => tool === offer.tools[at]);
     if (!same) {
       offer.tools = tools;

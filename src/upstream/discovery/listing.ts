@@ -91,7 +91,9 @@ function readPage(result: string, server: string, list: ListName): { items: stri
   }
   // The empty string is a cursor too; only a missing cursor ends the list.
   const next = stringValue(result, 0, "nextCursor");
-  return { items: elements(result, span[0]).map(([start, end]) => result.slice(start, end)), next };
+  // Copied: a part of a text keeps the whole of it in memory, and an entry that does not change outlives its page.
+  const copy = (text: string): string => Buffer.from(text).toString();
+  return { items: elements(result, span[0]).map(([start, end]) => copy(result.slice(start, end))), next };
 }
 
 /** The checks that a definition must pass to be offered. */

@@ -12,15 +12,25 @@ const graceMs = 100;
  * they are initialized; a call that is sent at once would run before they have them.
  */
 export class FirstQuestions {
-  /** The way to the client; null where none listens. */
-  readonly ask: AskClient | null;
+  readonly #asker: (() => AskClient | null) | null;
   readonly #open = new Set<Promise<unknown>>();
   #asked = false;
   /** Whether the server has asked, and no client listened. */
   unheard = false;
 
-  constructor(ask: AskClient | null) {
-    this.ask = ask && this.#put(ask);
+  /** `asker`: the way to the client when the server asks; null where no client listens. */
+  constructor(asker: (() => AskClient | null) | null) {
+    this.#asker = asker;
+  }
+
+  get hears(): boolean {
+    return this.#asker !== null && !this.unheard;
+  }
+
+  /** The server asks: the way to the client; null where none listens. */
+  hear(): AskClient | null {
+    const ask = this.#asker?.() ?? null;
+    return ask && this.#put(ask);
   }
 
   #put(ask: AskClient): AskClient {
@@ -38,7 +48,7 @@ export class FirstQuestions {
 
   /** Resolves once the server has asked and has the answers, or has had its time for that; never throws. */
   async settled({ link, peer }: Instance): Promise<void> {
-    if (!this.ask || peer.era !== "legacy") return;
+    if (!this.hears || peer.era !== "legacy") return;
     const timeout = Math.min(mostMs, link.host.timeout() / 2);
     const roundTrip = () => query(link, { method: "ping", peer, timeout });
     const over = AbortSignal.timeout(timeout);

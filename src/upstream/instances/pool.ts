@@ -30,6 +30,8 @@ export type Slot = {
   level: LogLevel | null;
   /** It once said nothing to that in time, so that no call waits for it any more. */
   levelLate: boolean;
+  /** The ways to the clients of the calls that wait until it has started, or is prepared. */
+  readonly waiting: Set<AskClient>;
   /** What the server asks before the next call; null once that was waited for. */
   first: FirstQuestions | null;
   /** Resolves once it has; null where it is not waited for. */
@@ -40,17 +42,11 @@ export type Slot = {
   usedAt: number;
 };
 
-/** For whom an instance is started. */
-export type Opener = Pick<Slot, "until"> & {
-  /** The way to ask the client of the call that needs it; null where nobody can be asked. */
-  readonly ask: AskClient | null;
-};
-
 type PoolHost = {
   readonly server: string;
   readonly clock: Clock;
   readonly breaker: BreakerOptions;
-  start(slot: Slot, ask: Opener["ask"]): Promise<Instance>;
+  start(slot: Slot): Promise<Instance>;
   /** Whether resources of the instance are subscribed to: they keep it as a call does. */
   isSubscribed(slot: Slot): boolean;
   /** An instance has ended, for whatever reason. */
@@ -129,7 +125,7 @@ export class Pool {
    * Starts the instance of a key; throws `overloaded` beyond `maxInstances`, `upstream-down` soon after a crash. While
    * as many run as there may be, because some take their time to end, the start waits for one of these.
    */
-  open(spec: Spec, places: Places, { until, ask }: Opener): Slot {
+  open(spec: Spec, places: Places, until: Slot["until"]): Slot {
     const { server, clock } = this.#host;
     const { key } = spec;
     if (until?.aborted) throw faults.cancelled();
@@ -142,12 +138,13 @@ export class Pool {
     const slot: Slot = {
       spec,
       until,
-      starting: Promise.resolve(turn?.promise).then(() => this.#host.start(slot, ask)),
+      starting: Promise.resolve(turn?.promise).then(() => this.#host.start(slot)),
       instance: null,
       uses: 0,
       users: new Set(),
       owes: false,
       level: null,
+      waiting: new Set(),
       first: null,
       settling: null,
       levelLate: false,

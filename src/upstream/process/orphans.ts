@@ -11,7 +11,7 @@ const leaders = new Map<number, Leader>();
 /** Registers a child that was started in a session of its own; its descendants carry `marker` in their environment. */
 export async function enroll(pid: number, marker: string | null): Promise<void> {
   leaders.set(pid, { marker, started: 0 });
-  const process = await readProcess(String(pid));
+  const process = await readProcess(String(pid)).catch(() => null);
   if (process && leaders.has(pid)) leaders.set(pid, { marker, started: process.started });
 }
 

@@ -26,7 +26,12 @@ export type Family = {
 /** Reads this many processes at a time, so that a full process table never fills the thread pool. */
 const batch = 64;
 
-/** One process; null when it is gone. */
+/** Throws an error that says nothing of a process: without a descriptor to look with, none would seem to be there. */
+function refuseBlind(error: unknown): void {
+  if (/^E[MN]FILE$/.test(codeOf(error) ?? "")) throw error;
+}
+
+/** One process; null when it is gone. Throws where no descriptor is left to look with, as all here do. */
 export async function readProcess(pid: string): Promise<Process | null> {
   try {
     const stat = await readFile(`/proc/${pid}/stat`, "latin1");
@@ -41,7 +46,8 @@ export async function readProcess(pid: string): Promise<Process | null> {
       zombie: state === "Z",
       environmentAt: fields[48] ?? "0",
     };
-  } catch {
+  } catch (error) {
+    refuseBlind(error);
     return null;
   }
 }
@@ -51,6 +57,7 @@ export async function readEnvironment(pid: number): Promise<string | null> {
   try {
     return await readFile(`/proc/${pid}/environ`, "latin1");
   } catch (error) {
+    refuseBlind(error);
     return codeOf(error) === "EACCES" ? null : "";
   }
 }
@@ -69,7 +76,7 @@ async function inBatches<T, R>(items: readonly T[], work: (item: T) => Promise<R
 
 /** Every process that /proc shows; empty where there is no /proc. */
 export async function listProcesses(): Promise<Process[]> {
-  const names = await readdir("/proc").catch(() => []);
+  const names = await readdir("/proc").catch((error: unknown) => (refuseBlind(error), []));
   const found = await inBatches(
     names.filter((name) => /^\d+$/.test(name)),
     readProcess,

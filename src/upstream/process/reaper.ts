@@ -60,7 +60,8 @@ export function startReaper(
     }
     told = sessions;
   };
-  const rounds = setInterval(() => void look(), roundMs);
+  // Where nothing can be seen now, the next look finds it.
+  const rounds = setInterval(() => void look().catch(() => {}), roundMs);
   rounds.unref();
   return {
     add: (leader) => tell(`+${leader}\n`),

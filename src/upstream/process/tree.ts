@@ -24,11 +24,14 @@ function signal(pid: number, name: NodeJS.Signals | 0): boolean {
   }
 }
 
-/** Pids of the family's processes that still run; without /proc, its process groups that do, as negative pids. */
+/** The family's processes; null where none can be looked at: without /proc, or a descriptor to look with. */
+const seen = (family: Family) =>
+  process.platform === "linux" ? findFamily(family).catch(() => null) : Promise.resolve(null);
+
+/** Pids of the family's processes that still run; if none can be seen, its process groups that do, as negative pids. */
 async function running(family: Family): Promise<number[]> {
-  if (process.platform !== "linux")
-    return [...family.leaders].filter((leader) => signal(-leader, 0)).map((pid) => -pid);
-  const members = await findFamily(family);
+  const members = await seen(family);
+  if (!members) return [...family.leaders].filter((leader) => signal(-leader, 0)).map((pid) => -pid);
   return members.filter(({ zombie }) => !zombie).map(({ pid }) => pid);
 }
 
@@ -72,7 +75,7 @@ export async function endFamily(family: Family, { ask, ended }: Farewell, patien
 
 /** The family, including the sessions that its members have started. */
 async function withSessions(family: Family): Promise<Family> {
-  const begun = (await findFamily(family)).filter(({ pid, session }) => pid === session);
+  const begun = ((await seen(family)) ?? []).filter(({ pid, session }) => pid === session);
   return { ...family, leaders: new Set([...family.leaders, ...begun.map(({ pid }) => pid)]) };
 }
 
@@ -81,7 +84,8 @@ async function withSessions(family: Family): Promise<Family> {
  * after the child (`since`), with their families. Returns the pids that would not die.
  */
 export async function endOrphans(since: number): Promise<number[]> {
-  const orphans = (await findOrphans()).filter(({ started }) => started >= since);
+  const found = await findOrphans().catch(() => []);
+  const orphans = found.filter(({ started }) => started >= since);
   if (orphans.length === 0) return [];
   return killFamily({ leaders: new Set(orphans.map(({ session }) => session)), marker: null });
 }

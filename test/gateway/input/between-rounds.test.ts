@@ -1,5 +1,6 @@
 import { expect, test } from "bun:test";
 import { mostQuestions } from "../../../src/mcp/input-round.ts";
+import { progressNotification } from "../../../src/mcp/reply.ts";
 import { principal } from "../../support/principal.ts";
 import { until } from "../../support/until.ts";
 import { textIn } from "../../support/wire.ts";
@@ -66,6 +67,25 @@ test("what is asked while the caller is away takes no second place, and is asked
   expect(h.gw.parking.size).toBe(0);
 });
 
+test("progress reaches the request that waits for it, under the token of that request", async () => {
+  const h = harness({
+    async script(running) {
+      await running.input?.(form, never);
+      running.emit?.(progressNotification('"first"', '{"progress":1}'));
+      await running.input?.(form, never);
+      running.emit?.(progressNotification('"first"', '{"progress":2}'));
+      return ok();
+    },
+  });
+  const seen: string[] = [];
+  const emit = (text: string): void => void seen.push(text);
+  const under = (progressToken: string) => ({ ...call, _meta: { progressToken } });
+  const begun = await send(h.gw, "tools/call", under("first"), { ...declares, emit });
+  const next = await retry(h, begun.result, accept, { ...declares, emit }, under("second"));
+  await retry(h, next.result, accept, { ...declares, emit });
+  expect(seen.map((text) => JSON.parse(text).params)).toEqual([{ progressToken: "second", progress: 1 }]);
+});
+
 test("what found no place to wait counts as refused, and is not asked later, when there is room", async () => {
   const refusals: (string | undefined)[] = [];
   const refused = Promise.withResolvers<void>();
@@ -89,6 +109,8 @@ test("what found no place to wait counts as refused, and is not asked later, whe
     "asked elicitation/create",
     "refused elicitation/create",
   ]);
+  // The record of a refusal holds what was asked.
+  expect(h.records.flatMap(({ step }) => (step?.outcome === "refused" ? [step.request] : []))).toEqual([form]);
   expect(h.gw.parking.refused).toBe(1);
   await retry(h, round, accept, { ...declares, id: "3" });
   room.resolve();
@@ -155,7 +177,8 @@ test("a question that is taken back gives back its room", async () => {
 test("results that wait for their callers count: for one that finds no room it is only told that the call did run", async () => {
   const text = "y".repeat(10_000);
   const h = harness({
-    parking: { total: 9, perOwner: 9, weight: 25_000, ageMs: 60_000 },
+    // Half of it for all calls of one caller.
+    parking: { total: 9, perOwner: 9, weight: 50_000, ageMs: 60_000 },
     async script(running) {
       void running.input?.(form, never);
       await until(() => h.gw.parking.size === Number(running.inbound.idText), "its place");

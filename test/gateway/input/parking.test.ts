@@ -53,7 +53,18 @@ describe("places to wait", () => {
     expect(() => parking.park(parkedCall("b"))).toThrow("Too much is waiting");
     parking.release(id);
     parking.grow(id, 99);
-    parking.park(parkedCall("b", 8));
+    parking.park(parkedCall("c", 8));
+  });
+
+  test("T20: several of one principal leave room for those of others", () => {
+    const parking = new Parking({ total: 9, perOwner: 9, weight: 10, ageMs: 1_000 });
+    const id = parking.park(parkedCall("a", 4));
+    expect(() => parking.park(parkedCall("a", 2))).toThrow("Too much of your calls is waiting for answers (limit 5");
+    parking.park(parkedCall("a"));
+    expect(() => parking.grow(id, 1)).toThrow("Too much of your calls is waiting");
+    parking.grow(id, -1);
+    parking.grow(id, 1);
+    parking.park(parkedCall("b", 5));
   });
 
   test("are kept until what came while the process stood still is read, and not much longer", async () => {

@@ -59,6 +59,17 @@ test("what changed before a stop is forgotten, what changes after it is read", a
   expect(log).toEqual(["read prompts"]);
 });
 
+test("lists are read regularly by one timer, however often that begins, and by none once it pauses", () => {
+  using made = spyOn(globalThis, "setInterval");
+  using ended = spyOn(globalThis, "clearInterval");
+  const lists = relisting([]);
+  lists.begin();
+  lists.begin();
+  lists.pause();
+  const stopped: unknown[] = ended.mock.calls.map(([timer]) => timer);
+  expect(stopped).toEqual(made.mock.results.map(({ value }) => value));
+});
+
 test("an interval that is longer than a timer can be does not become the shortest one", () => {
   using made = spyOn(globalThis, "setInterval");
   const lists = relisting([]);

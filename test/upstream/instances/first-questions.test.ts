@@ -1,6 +1,7 @@
 import { expect, test } from "bun:test";
 import type { ClientAnswer, InputRequest } from "../../../src/core/inbound.ts";
 import type { SessionQuestion } from "../../../src/core/upstream.ts";
+import { rejectionOf } from "../../support/failure.ts";
 import {
   event,
   greets,
@@ -60,6 +61,16 @@ test("the first call waits for a client that takes its time to answer", async ()
   await using set = upstreams([fake("a", ["--mode", "first-roots"])], { askSession: slow });
   const seen = jsonOf(await set.ask("a", "seen", {}, own));
   expect(seen.roots).toMatchObject({ result: { roots: [{ uri: "file:///s1" }] } });
+});
+
+test("a server that is still starting is told that the roots changed after it had them", async () => {
+  const askSession = async (question: SessionQuestion): Promise<ClientAnswer> => {
+    setImmediate(() => set.notify(callTo("x", {}, own), "notifications/roots/list_changed"));
+    return rootsOf(question);
+  };
+  await using set = upstreams([fake("a", ["--mode", "first-roots"])], { askSession });
+  const seen = jsonOf(await set.ask("a", "seen", {}, own));
+  expect(seen.notified).toContain("notifications/roots/list_changed");
 });
 
 /** Where the client does not listen outside of its calls. */
@@ -191,9 +202,11 @@ test("the first call waits for no client that has no roots, or cannot be asked",
  */
 function serveRooted(status = 404) {
   let losesAll = false;
+  const held = new Map<string, Promise<void>>();
   const sessions = new Map<string, { stream: Stream | null; roots: unknown }>();
-  const server = serve(({ id, method, result }, request) => {
+  const server = serve(async ({ id, method, result }, request) => {
     if (method === "server/discover") return null;
+    await held.get(method ?? request.method);
     if (method === "initialize") {
       const session = `session-${crypto.randomUUID()}`;
       sessions.set(session, { stream: null, roots: null });
@@ -220,7 +233,13 @@ function serveRooted(status = 404) {
     sessions.clear();
     if (!silently) for (const stream of streams) stream?.close();
   };
-  return Object.assign(server, { forget, sessions, loseAll: () => (losesAll = true) });
+  /** Lets requests of this method wait until the function is called that it returns. */
+  const hold = (method: string): (() => void) => {
+    const { promise, resolve } = Promise.withResolvers<void>();
+    held.set(method, promise);
+    return resolve;
+  };
+  return Object.assign(server, { forget, sessions, hold, loseAll: () => (losesAll = true) });
 }
 
 const losses = [...unheard, ["that listens", own] as [string, AskOptions]].flatMap(([client, more]) =>
@@ -322,3 +341,51 @@ test("R111 FIELD T45: a server that loses every session is not asked for ever fo
   await opened();
   for (let times = 0; times < 2; times++) expect(await opened()).toBeLessThan(10);
 });
+
+const over = async (): Promise<ClientAnswer> => ({ kind: "error", text: '{"code":-32603,"message":"It is over."}' });
+
+test("nor do the roots of a new session hang on the call that found the old one lost", async () => {
+  using server = serveRooted();
+  await using set = await listed([http("a", server.url, { protocol: "legacy" })], { listens: false });
+  const input = async (): Promise<ClientAnswer> => ({ kind: "result", text: '{"roots":[{"uri":"file:///s1"}]}' });
+  const ask = async (): Promise<unknown> => jsonOf(await set.ask("a", "t", {}, { ...own, input })).roots;
+  const roots = await ask();
+  server.forget(true);
+  const open = server.hold("GET");
+  const streams = server.gets().length;
+  const controller = new AbortController();
+  const first = rejectionOf(set.ask("a", "t", {}, { ...own, controller, input: over }));
+  await until(() => server.gets().length > streams, "the stream of the new session");
+  const second = ask();
+  controller.abort();
+  await first;
+  open();
+  expect(await second).toEqual(roots);
+});
+
+test.each([
+  ["while it starts", true],
+  ["once it has asked", false],
+] as const)(
+  "a call that comes %s has the roots, though the call that the server was started for has ended",
+  async (_when, meanwhile) => {
+    using server = serveRooted();
+    await using set = await listed([http("a", server.url, { protocol: "legacy" })], { listens: false });
+    const begin = server.hold("initialize");
+    const controller = new AbortController();
+    const over = async (): Promise<ClientAnswer> => ({
+      kind: "error",
+      text: '{"code":-32603,"message":"It is over."}',
+    });
+    const first = rejectionOf(set.ask("a", "t", {}, { ...own, controller, input: over }));
+    await until(() => server.of("initialize").length === 2, "the handshake");
+    controller.abort();
+    await first;
+    const input = async (): Promise<ClientAnswer> => ({ kind: "result", text: '{"roots":[{"uri":"file:///s1"}]}' });
+    const ask = async (): Promise<unknown> => jsonOf(await set.ask("a", "t", {}, { ...own, input })).roots;
+    const second = meanwhile ? ask() : null;
+    begin();
+    if (!second) await until(() => server.seen.some(({ message }) => message.id === "r"), "the answer to its question");
+    expect(await (second ?? ask())).toEqual({ roots: [{ uri: "file:///s1" }] });
+  },
+);

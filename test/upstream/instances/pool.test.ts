@@ -24,7 +24,7 @@ function poolOf(start: () => Promise<never>) {
 
 test("T42: nothing is started for a caller that has lost its key", () => {
   const { pool } = poolOf(() => new Promise(() => {}));
-  const opening = (): unknown => pool.open(spec, room, { until: AbortSignal.abort(), ask: null });
+  const opening = (): unknown => pool.open(spec, room, AbortSignal.abort());
   expect(failureOf(opening).code).toBe("cancelled");
   expect(pool.size).toBe(0);
 });
@@ -34,10 +34,9 @@ test("an instance that was asked to end has not failed, and the next of its key 
   const { pool, ended } = poolOf(() =>
     ++starts === 1 ? Promise.reject(new Error("too late")) : new Promise(() => {}),
   );
-  const opener = { until: null, ask: null };
-  const first = pool.open(spec, room, opener);
+  const first = pool.open(spec, room, null);
   void pool.stop(first);
-  const second = pool.open(spec, room, opener);
+  const second = pool.open(spec, room, null);
   await ended;
   expect([pool.crashes, pool.wait(spec.key), pool.find(spec.key) === second]).toEqual([0, 0, true]);
 });

@@ -1,7 +1,7 @@
 import { expect, test } from "bun:test";
 import { findFamily, readProcess } from "../../../src/upstream/process/process-table.ts";
 import { endFamily, killFamily } from "../../../src/upstream/process/tree.ts";
-import { alive } from "../../support/processes.ts";
+import { alive, moduleAt } from "../../support/processes.ts";
 import { until } from "../../support/until.ts";
 
 /**
@@ -80,4 +80,27 @@ test.skipIf(process.platform !== "linux")(
     child.kill("SIGKILL");
     await child.exited;
   },
+);
+
+test.skipIf(process.platform !== "linux")(
+  "T26: a program that does not heed the end of its input is ended also while no descriptor is left to see it (needs Linux)",
+  async () => {
+    const code = `
+      import { openSync } from "node:fs";
+      import { endFamily } from ${moduleAt("upstream/process/tree.ts")};
+      const child = Bun.spawn(["sleep", "79"], { detached: true, stdin: "pipe", stdout: "ignore" });
+      const ask = () => {
+        try {
+          for (;;) openSync("/dev/null", "r");
+        } catch {}
+      };
+      const family = { leaders: new Set([child.pid]), marker: null };
+      const left = await endFamily(family, { ask, ended: child.exited }, { close: 100, term: 5_000 });
+      console.log(JSON.stringify({ left, signal: await Promise.race([child.exited, Bun.sleep(2_000)]) && child.signalCode }));
+      child.kill("SIGKILL");`;
+    const few = ["sh", "-c", 'ulimit -n 256; exec "$@"', "sh"];
+    const child = Bun.spawn([...few, process.execPath, "-e", code], { stdout: "pipe", stderr: "inherit" });
+    expect(await child.stdout.json()).toEqual({ left: [], signal: "SIGTERM" });
+  },
+  20_000,
 );

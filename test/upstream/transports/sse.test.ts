@@ -135,6 +135,15 @@ test.each([
   await link.close();
 });
 
+test("a call whose POST breaks off is over at once", async () => {
+  const cut = (): ReadableStream => new ReadableStream({ pull: (one) => one.error(new Error("cut")) });
+  using server = serveOldPair(() => new Response(cut(), { status: 400 }));
+  const link = openSse({ url: server.url, headers: {} }, host);
+  const { code } = await rejectionOf(link.request(requestFor("tools/call", 3_000)));
+  expect(code).toMatch(/^(lost|upstream-down)$/);
+  await link.close();
+});
+
 test("a call that is refused in words that do not end is over soon, and so is its connection", async () => {
   const closed = Promise.withResolvers<void>();
   using server = serveOldPair(({ id, method }, say, request) => {

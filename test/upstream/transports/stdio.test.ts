@@ -56,6 +56,7 @@ test("S36: arguments reach the program as they are, without a shell", async () =
 test("a command that does not exist is an unavailable server with a reason", async () => {
   await using set = await listed([stdioOptions.parse({ id: "a", command: "/no/such/program" })]);
   expect(set.status()[0]).toMatchObject({ state: "backoff", reason: expect.stringContaining("cannot be started") });
+  expect(set.warnings.join("\n")).toMatch(/^a server is not available .*cannot be started/m);
   const failure = await rejectionOf(set.ask("a", "echo"));
   expect(failure.code).toBe("upstream-down");
   expect(failure.message).toContain("did not run");

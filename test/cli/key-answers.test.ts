@@ -1,0 +1,75 @@
+import { describe, expect, test } from "bun:test";
+import { Refusal, Unreachable } from "../../src/control/refusal.ts";
+import { run } from "../support/command-line.ts";
+
+// What the commands of keys make of answers that a daemon seldom gives.
+
+describe("R23 keys", () => {
+  test("a role or network that is named twice is asked for once", async () => {
+    const asked: unknown[] = [];
+    const words = "keys create n a r,\ts,r --cidr 10.0.0.0/8,10.0.0.0/8";
+    await run(words, (_name, input) => {
+      asked.push(input);
+      throw new Refusal("denied", "no");
+    });
+    expect(asked).toMatchObject([{ roles: ["r", "s"], cidrs: ["10.0.0.0/8"] }]);
+  });
+
+  test("a freeze is told of the callers of a daemon, or of a state directory where none runs", async () => {
+    const out = async (text: string, online: boolean) => (await run(text, () => ({ recorded: true }), { online })).out;
+    for (const text of ["keys freeze", "keys unfreeze"]) {
+      expect(await out(text, true)).not.toContain("a gateway on this state directory");
+      expect(await out(text, false)).toContain("a gateway on this state directory");
+    }
+  });
+
+  test("list says that every caller is refused while keys are frozen", async () => {
+    const said = async (frozen: boolean) => (await run("keys list", () => ({ frozen, keys: [] }))).err;
+    expect(await said(true)).toBe("all keys are frozen; `mcpgw keys unfreeze` ends it\n");
+    expect(await said(false)).toBe("");
+  });
+
+  const unlimited = { id: "k-2", key: "x", name: "A", consumerId: "a", roles: [], cidrs: [], idleRoles: [] };
+
+  test("the time at which a key ends is told to the second, however far away it is", async () => {
+    const at = new Date(2090, 4, 30, 19, 0, 5);
+    const { err } = await run("keys create A a r", () => ({ ...unlimited, expiresAt: at.getTime() }));
+    expect(err).toContain("; expires 2090-05-30 19:00:05\n");
+    // A daemon of an older version tells no limit.
+    expect(err).toStartWith("key k-2 (A) for consumer a, roles ; expires");
+  });
+
+  test.each([
+    ["keys create A a r", "keys.create", { name: "A" }],
+    ["keys rotate k-1", "keys.rotate", { id: "k-1" }],
+  ])("of %s a key that could not be shown is revoked again", async (text, operation, input) => {
+    const asked: unknown[] = [];
+    const made = { ...unlimited, expiresAt: null, perMinute: null };
+    const err: unknown = expect.stringContaining("the key could not be shown, so it was revoked again: no space left");
+    expect(await run(text, (...one) => (asked.push(one), made), { full: true })).toMatchObject({ code: 1, err });
+    expect(asked).toMatchObject([
+      [operation, input],
+      ["keys.revoke", { id: "k-2" }],
+    ]);
+  });
+
+  test("a key that could be neither shown nor revoked again is named", async () => {
+    const answer = (name: string) => {
+      if (name === "keys.revoke") throw new Unreachable("the daemon closed the connection");
+      return { ...unlimited, expiresAt: null, perMinute: null };
+    };
+    const { err } = await run("keys create A a r", answer, { full: true });
+    expect(err).toContain("key k-2 could not be shown (no space left");
+    expect(err).toContain("nor revoked again (the daemon closed the connection): run `mcpgw keys revoke k-2`");
+  });
+
+  test.each([
+    [true, "the gateway records it as soon as the disk allows"],
+    [false, "the audit log cannot be written"],
+  ])("what is not on record is said, with a daemon (%p) and without", async (online, why) => {
+    for (const text of ["keys revoke k", "keys freeze", "keys unfreeze"]) {
+      const { code, err } = await run(text, () => ({ id: "k", recorded: false }), { online });
+      expect([code, err]).toEqual([0, expect.stringContaining(`warning: done, but not yet recorded: ${why}`)]);
+    }
+  });
+});
