@@ -8,8 +8,9 @@ import type { AuditOptions } from "./options.ts";
 
 /** Bytes of a payload that are stored. */
 export const partBytes = 64 * 1024;
-// Characters that are examined beyond the stored bytes, so that a secret across the edge is still seen whole.
-const slack = 4 * 1024;
+// Characters that are examined beyond the stored bytes, so that a secret across the edge is still seen whole. A known
+// secret may be longer.
+const leastSlack = 4 * 1024;
 
 /** One payload ready to be recorded. `sealed` is null in mode `none`. */
 type Part = {
@@ -55,8 +56,10 @@ export function createRedactor(
     part(kind, text, nested = false) {
       const length = Buffer.byteLength(text);
       if (mode === "none") return { length, cut: false, sealed: null };
+      const values = known();
+      const slack = Math.max(leastSlack, values[0]?.length ?? 0);
       const window = text.length > partBytes + slack ? text.slice(0, partBytes + slack) : text;
-      const plain = maskSpelled(maskPaths(window, paths[nested ? "nested" : kind]), known());
+      const plain = maskSpelled(maskPaths(window, paths[nested ? "nested" : kind]), values);
       const all = mode === "full" ? plain : maskPatterns(plain);
       // Half a secret at the end of the window matches nothing. If masks shortened the rest, that half would be stored.
       const masked = window.length < text.length ? all.slice(0, -slack) : all;

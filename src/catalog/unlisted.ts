@@ -2,6 +2,7 @@ import { createBoundedMap } from "../core/bounded-map.ts";
 import type { Kind, Route } from "../core/call.ts";
 import type { Clock } from "../core/clock.ts";
 import { canonicalName, plainRoute } from "../core/name.ts";
+import { copied } from "../core/text.ts";
 
 /** Makes the route of a thing that is in no list. */
 export type Unlisted = (kind: Kind, server: string, name: string, wire: string) => Route;
@@ -21,7 +22,8 @@ export function createUnlisted(clock: Clock): Unlisted {
     const key = `${kind} ${canonicalName(server, name)}\n${wire}`;
     const known = last?.key === key ? last.route : made.get(key);
     if (known) return known;
-    const route = plainRoute(kind, server, name, wire);
+    // A URI may have been cut out of a result.
+    const route = plainRoute(kind, server, copied(name), copied(wire));
     if (key.length <= longestKey) made.set(key, route);
     else last = { key, route };
     return route;

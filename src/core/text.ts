@@ -32,11 +32,14 @@ export function plainJson(json: string): string {
  */
 export const foldCase = (text: string): string => text.toLowerCase().toUpperCase();
 
+/** The same text in memory of its own: a part that was cut out of another keeps all of that. */
+export const copied = (part: string): string => [part, ""].join("");
+
 /** The first `max` characters, with an ellipsis if something was cut off; never half of a surrogate pair. */
 export function cut(text: string, max: number): string {
   if (text.length <= max) return text;
   const end = /[\ud800-\udbff]/.test(text.charAt(max - 2)) ? max - 2 : max - 1;
-  return `${text.slice(0, end)}…`;
+  return `${copied(text.slice(0, end))}…`;
 }
 
 /** The first `max` bytes of UTF-8, no character torn. */

@@ -10,7 +10,7 @@ import {
   type Span,
 } from "../core/inbound.ts";
 import { isObject } from "../core/json.ts";
-import { cut, plain } from "../core/text.ts";
+import { copied, cut, plain } from "../core/text.ts";
 import { readParamHeaders } from "./headers.ts";
 import { type RpcMessage, isId, longestId, parseMessage } from "./message.ts";
 import { locate, rawValue } from "./json-text.ts";
@@ -150,8 +150,7 @@ function capabilitiesOf({ kind, method, text, params, outline }: RpcMessage, era
   if (found && valuesIn(found.value) > mostCapabilities) {
     throw new Failure("invalid-params", `"params.capabilities" holds more than ${mostCapabilities} values.`);
   }
-  // Copied, since a slice would keep the whole message in memory.
-  return found && { ...found, text: Buffer.from(found.text).toString() };
+  return found && { ...found, text: copied(found.text) };
 }
 
 /** The number of values that one consists of. */

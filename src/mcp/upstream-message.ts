@@ -1,4 +1,5 @@
 import { isObject } from "../core/json.ts";
+import { copied } from "../core/text.ts";
 import { rawValue } from "./json-text.ts";
 import { isId } from "./message.ts";
 import { type ScanLimits, scan, Unscannable } from "./scan.ts";
@@ -85,8 +86,7 @@ const mostBesides = 4096;
  * A part of a message that may have to wait for a client, and then counts by its length: it is copied where it would
  * keep much more in memory.
  */
-const cutOut = (text: string, part: string): string =>
-  text.length - part.length > mostBesides ? Buffer.from(part).toString() : part;
+const cutOut = (text: string, part: string): string => (text.length - part.length > mostBesides ? copied(part) : part);
 
 function readMethod(text: string, message: Record<string, unknown>, idText: string | null): UpstreamMessage {
   const { method } = message;

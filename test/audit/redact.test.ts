@@ -215,6 +215,15 @@ test("redact: a secret across the edge of what is stored leaves no part of itsel
   }
 });
 
+test("redact: nor does a long secret, of which most stands beyond the edge", () => {
+  const key = Array.from({ length: 800 }, (_, line) => `line-${line}-of-the-key`).join("+");
+  const redact = createRedactor({ payloads: "redacted", redact: [] }, () => [key]);
+  for (let before = partBytes - key.length; before < partBytes + 8_192; before += 511) {
+    const text = `"${"x".repeat(before)} ${key} ${"z".repeat(20_000)}"`;
+    expect(redact.part("result", text).sealed?.body).not.toContain("of-the-key");
+  }
+});
+
 test("redact: masks inside nested JSON leave it JSON, with what stands beside them", () => {
   const beside = { a: 'say "hi"', n: 1.5 };
   for (let depth = 0; depth < 4; depth += 1) {

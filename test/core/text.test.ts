@@ -1,3 +1,4 @@
+import { heapStats } from "bun:jsc";
 import { expect, test } from "bun:test";
 import { cut, foldCase, plain, plainJson } from "../../src/core/text.ts";
 
@@ -23,6 +24,15 @@ test("a text is cut to so many characters, the ellipsis among them", () => {
 
 test("a text is cut between characters, for many parsers refuse half of a surrogate pair", () => {
   expect([cut("abcd", 4), cut("abcde", 4), cut("ab😀e", 4), cut("a😀de", 4)]).toEqual(["abcd", "abc…", "ab…", "a😀…"]);
+});
+
+test("what is left of a long text keeps the rest of it no longer in memory", () => {
+  const heap = (): number => (Bun.gc(true), heapStats().heapSize);
+  const long = (at: number): string => Buffer.alloc(2 ** 20, "x").toString() + at;
+  const before = heap();
+  const kept = Array.from({ length: 100 }, (_, at) => cut(long(at), 200));
+  expect(heap() - before).toBeLessThan(20 * 2 ** 20);
+  expect(kept.at(-1)).toBe(`${"x".repeat(199)}…`);
 });
 
 test("S27: keys that servers take for the same are spelt the same, also beyond ASCII", () => {

@@ -4,6 +4,7 @@ import { asFailure, Failure } from "../../core/failure.ts";
 import { type ClientAnswer, type InputRequest, longestQuestion, weightOf } from "../../core/inbound.ts";
 import type { Policy } from "../../core/ports.ts";
 import { rpcCodes } from "../../core/rpc-code.ts";
+import { copied } from "../../core/text.ts";
 import { type Asked, mostQuestions } from "../../mcp/input-round.ts";
 import { forNextHop } from "../../mcp/meta.ts";
 import { specOf } from "../../mcp/methods.ts";
@@ -152,9 +153,15 @@ export class Rounds implements ParkedCall {
     const whole = this.#whole;
     const { parking } = this.#gw;
     parking.releaseOnLoss(parkedId, whole.who.revoked);
-    const length = whole.reply?.text.length ?? 0;
+    const { reply } = whole;
+    const length = reply?.text.length ?? 0;
     try {
-      if (length <= longestKept) return parking.grow(parkedId, length);
+      if (length <= longestKept) {
+        parking.grow(parkedId, length);
+        // It may have been cut out of a message that is much longer.
+        whole.reply = reply && { ...reply, text: copied(reply.text) };
+        return;
+      }
     } catch {
       // There is no room.
     }

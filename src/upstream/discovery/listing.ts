@@ -5,7 +5,7 @@ import { isObject } from "../../core/json.ts";
 import { type ListName, lists } from "../../core/lists.ts";
 import { longestName } from "../../core/name.ts";
 import { rpcCodes } from "../../core/rpc-code.ts";
-import { cut } from "../../core/text.ts";
+import { copied, cut } from "../../core/text.ts";
 import { headerNames } from "../../mcp/headers.ts";
 import { readable } from "../../mcp/readable.ts";
 import { elements, locate, openArray, stringValue } from "../../mcp/json-text.ts";
@@ -92,8 +92,7 @@ function readPage(result: string, server: string, list: ListName): { items: stri
   // The empty string is a cursor too; only a missing cursor ends the list.
   const next = stringValue(result, 0, "nextCursor");
   // Copied: a part of a text keeps the whole of it in memory, and an entry that does not change outlives its page.
-  const copy = (text: string): string => Buffer.from(text).toString();
-  return { items: elements(result, span[0]).map(([start, end]) => copy(result.slice(start, end))), next };
+  return { items: elements(result, span[0]).map(([start, end]) => copied(result.slice(start, end))), next };
 }
 
 /** The checks that a definition must pass to be offered. */

@@ -1,7 +1,7 @@
 import type { Clock } from "../../core/clock.ts";
 import { createRing } from "./ring.ts";
 import { leastSecret, maskable, maskSpelled, spellings } from "../../core/secret.ts";
-import { plain } from "../../core/text.ts";
+import { copied, plain } from "../../core/text.ts";
 import { within } from "../../core/wait.ts";
 import { createWindow } from "../window.ts";
 
@@ -69,7 +69,7 @@ export function createStderrLog(own: readonly string[], secrets: () => readonly 
     const unsafe = line.length >= longest ? longestSecret : whole ? 0 : begunAtEnd(text, values);
     const shown = text.slice(0, Math.min(longestLine, Math.max(0, text.length - unsafe)));
     const tail = shown.length < text.length ? "… (cut)" : "";
-    add(`${new Date(clock.now() / 1000).toISOString()} ${pid} ${plain(shown)}${tail}`);
+    add(`${new Date(clock.now() / 1000).toISOString()} ${pid} ${copied(plain(shown))}${tail}`);
   };
 
   return {

@@ -1,3 +1,4 @@
+import { heapStats } from "bun:jsc";
 import { expect, test } from "bun:test";
 import { mostQuestions } from "../../../src/mcp/input-round.ts";
 import { progressNotification } from "../../../src/mcp/reply.ts";
@@ -44,6 +45,30 @@ test("what is kept of a call that ended while its caller was away is kept no lon
   expect(h.gw.parking.size).toBe(1);
   who.revoke();
   await until(() => h.gw.parking.size === 0, "its place is given back");
+});
+
+test("of the answer to a call that ended while its caller was away no more is kept than counts", async () => {
+  const ended = Promise.withResolvers<void>();
+  const h = harness({
+    async script(running) {
+      void running.input?.(form, never);
+      await ended.promise;
+      const answer = `{"content":[{"type":"text","text":"what it came to in the end"}]}`;
+      return ok(
+        Buffer.alloc(8 * 2 ** 20, answer)
+          .toString()
+          .slice(0, answer.length),
+      );
+    },
+  });
+  const heap = (): number => (Bun.gc(true), heapStats().heapSize);
+  const before = heap();
+  for (let at = 0; at < 8; at++) await first(h);
+  ended.resolve();
+  await until(() => types(h.records).filter((type) => type === "call.end").length === 8, "their ends are on record");
+  h.records.length = 0;
+  expect(h.gw.parking.size).toBe(8);
+  expect(heap() - before).toBeLessThan(16 * 2 ** 20);
 });
 
 test("what is asked while the caller is away takes no second place, and is asked in the next round", async () => {

@@ -1,3 +1,4 @@
+import { heapStats } from "bun:jsc";
 import { expect, test } from "bun:test";
 import { createStderrLog } from "../../../src/upstream/process/stderr-log.ts";
 
@@ -41,6 +42,18 @@ test("T15: escapes are made visible, a line of 10 MB is cut", () => {
   const [first, second] = text();
   expect(first).toBe("\\u{1b}[2Jx\\u{202e}y");
   expect(second).toBe(`${"z".repeat(8192)}… (cut)`);
+});
+
+test("a line that was cut keeps no more of what was written in memory", () => {
+  const heap = (): number => (Bun.gc(true), heapStats().heapSize);
+  const { write, text, pass } = log();
+  const before = heap();
+  for (let at = 0; at < 100; at++) {
+    write(`${"z".repeat(2 ** 16)}${at}\n`);
+    pass(2_000);
+  }
+  expect(heap() - before).toBeLessThan(3 * 2 ** 20);
+  expect(text().length).toBe(100);
 });
 
 test("R17: values of the environment are hidden, also those of several lines; short words are not", () => {
