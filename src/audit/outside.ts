@@ -98,6 +98,8 @@ export async function appendCheckpoint(path: string, note: string): Promise<bool
   const end = await tailOf(path, gap.length);
   const torn = end !== "" && end !== gap;
   await naming(path, append(path, `${torn ? gap : ""}${note}\n`));
+  // Without this a power cut could take the name of a new file whose text was synced.
+  if (start === "") await syncDirectory(dirname(path));
   return torn;
 }
 
@@ -106,6 +108,11 @@ async function append(path: string, text: string): Promise<void> {
   await using file = await open(path, "a", 0o600);
   await file.appendFile(text);
   await file.sync();
+}
+
+async function syncDirectory(path: string): Promise<void> {
+  await using directory = await open(path, "r");
+  await naming(path, directory.sync());
 }
 
 /** A file's text, null when there is no such file. */
