@@ -1,5 +1,5 @@
 import { expect, test } from "bun:test";
-import { existsSync, readdirSync, writeFileSync } from "node:fs";
+import { existsSync, readdirSync, readFileSync, writeFileSync } from "node:fs";
 import { run } from "../support/command-line.ts";
 import { TempDir } from "../support/temp-dir.ts";
 import { mayMount, mountTmpfs } from "../support/tmpfs.ts";
@@ -48,4 +48,25 @@ test("R9 audit export: a file has its name only once it has all, so that none th
   expect(whole).toMatchObject({ code: 0, err: `3 records in ${file}\n` });
   expect(seen).toEqual([false, false, false]);
   expect(readdirSync(at.dir)).toEqual(["audit.jsonl"]);
+});
+
+test("R9 audit export leaves what came in its place meanwhile, and nothing of its own beside it", async () => {
+  using at = new TempDir();
+  const file = at.path("audit.jsonl");
+  const late = await run(`audit export --out ${file}`, async function* () {
+    yield "{}";
+    writeFileSync(file, "of another");
+  });
+  expect(late).toMatchObject({ code: 2, err: expect.stringContaining(`${file} is there already`) });
+  expect(readFileSync(file, "utf8")).toBe("of another");
+  expect(readdirSync(at.dir)).toEqual(["audit.jsonl"]);
+});
+
+test("R9 audit export says before it is on record that no file can be made in its place", async () => {
+  using at = new TempDir();
+  writeFileSync(at.path("file"), "");
+  const ran = await run(`audit export --out ${at.path("file/audit.jsonl")}`, async function* () {
+    yield "{}";
+  });
+  expect(ran).toMatchObject({ code: 2, err: expect.stringContaining("--out: ENOTDIR"), opened: [] });
 });

@@ -1,5 +1,5 @@
 import { lstatSync } from "node:fs";
-import { open as openFile, type FileHandle, rename, rm } from "node:fs/promises";
+import { open as openFile, type FileHandle, link, rename, rm } from "node:fs/promises";
 import { dirname } from "node:path";
 import { codeOf, messageOf } from "../../core/error-text.ts";
 import { draftOf, naming } from "../../core/files.ts";
@@ -9,17 +9,34 @@ import { ReaderLeft } from "../output.ts";
 import { recordCount } from "../../control/format.ts";
 import { period, timeRange } from "../when.ts";
 
+const unfit = (why: string): UsageError => new UsageError(`--out: ${why}`);
+
 function refuseTaken(path: string): void {
-  if (!lstatSync(path, { throwIfNoEntry: false })) return;
-  throw new UsageError(`--out: ${path} is there already; name another file`);
+  let found;
+  try {
+    found = lstatSync(path, { throwIfNoEntry: false });
+  } catch (error) {
+    throw unfit(messageOf(error));
+  }
+  if (found) throw unfit(`${path} is there already; name another file`);
 }
 
 async function create(path: string): Promise<FileHandle> {
   try {
     return await openFile(path, "wx", 0o600);
   } catch (error) {
-    const why = codeOf(error) === "ENOENT" ? `there is no directory ${dirname(path)}` : messageOf(error);
-    throw new UsageError(`--out: ${why}`);
+    throw unfit(codeOf(error) === "ENOENT" ? `there is no directory ${dirname(path)}` : messageOf(error));
+  }
+}
+
+/** Gives the draft its name; what came there meanwhile stays. */
+async function publish(draft: string, path: string): Promise<void> {
+  try {
+    await link(draft, path);
+  } catch {
+    // It is taken, or the file system has no hard links.
+    refuseTaken(path);
+    await rename(draft, path);
   }
 }
 
@@ -53,14 +70,11 @@ export const exportRecords = command({
         lines++;
       }
       await file?.sync();
-      if (path !== undefined && draft !== null) {
-        refuseTaken(path);
-        await rename(draft, path);
-      }
+      if (path !== undefined && draft !== null) await publish(draft, path);
     } catch (error) {
-      if (draft !== null) await rm(draft, { force: true });
       throw error instanceof ReaderLeft ? new Failed(exit.failed, `not all was exported: ${error.message}`) : error;
     } finally {
+      if (draft !== null) await rm(draft, { force: true });
       await file?.close();
       await records.return?.();
     }
