@@ -144,7 +144,7 @@ function bucketOf(buckets: Buckets, key: string, rate: Rate, now: number): Bucke
   return bucket;
 }
 
-/** Takes one token from every bucket, or from none if some are empty: the refusal names the one that is so longest. */
+/** Takes one token from every bucket, or from none if any is empty: the refusal names the one that stays so longest. */
 function takeFrom(drawn: readonly Drawn[], now: number): void {
   let last: Drawn | null = null;
   let longest = 0;
