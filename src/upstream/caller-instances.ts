@@ -181,7 +181,7 @@ export class CallerInstances {
       slot.users.delete(id);
       if (slot.spec.session !== id) continue;
       this.subscriptions.drop(slot.spec.key);
-      void this.pool.stop(slot);
+      this.pool.desert(slot);
     }
   }
 
@@ -217,7 +217,7 @@ export class CallerInstances {
       ...this.#starter.linkHost(events, spec.declares),
       asker: (method: string) => this.#askerOf(slot, method),
     };
-    const start = (era: Era): Promise<Instance> => this.#starter.start(era, host);
+    const start = (era: Era): Promise<Instance> => this.#starter.start(era, host, slot.deserted);
     const first = (slot.first = this.#firstOf(slot));
     try {
       const instance = await start(this.#starter.eraFor(spec.era));
