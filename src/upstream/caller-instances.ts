@@ -231,6 +231,7 @@ export class CallerInstances {
     }
   }
 
+  /** What its server asks first in a session; null where the client has no roots. */
   #firstOf(slot: Slot): FirstQuestions | null {
     return hasRoots(slot.spec) ? new FirstQuestions(() => this.#firstAsker(slot)) : null;
   }
