@@ -34,13 +34,10 @@ export class Bytes {
     return this.#bytes.subarray(this.#start, this.#end);
   }
 
-  /** A part of other bytes, which is short. */
-  put(from: Uint8Array, start: number, end: number): void {
+  /** A part of other bytes. */
+  put(from: Buffer, start: number, end: number): void {
     this.#reserve(end - start);
-    const bytes = this.#bytes;
-    let at = this.#end;
-    for (let i = start; i < end; i++) bytes[at++] = from[i] ?? 0;
-    this.#end = at;
+    this.#end += from.copy(this.#bytes, this.#end, start, end);
   }
 
   /** A JSON string as RFC 8785 spells it. */

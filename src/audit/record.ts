@@ -121,7 +121,7 @@ const isHole = (key: Member): key is Hole => members[key] !== "shared";
 
 /** A template for all records that differ in `holes` only, each of which comes where a piece of the UTF-8 ends. */
 type Form = {
-  readonly text: Uint8Array;
+  readonly text: Buffer;
   readonly ends: readonly number[];
   readonly holes: readonly Hole[];
 };

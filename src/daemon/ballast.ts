@@ -21,11 +21,12 @@ export function layBallast(stateDir: string): Ballast {
   const size = (): number => statSync(path, { throwIfNoEntry: false })?.size ?? 0;
   const giveAll = (): void => void attempt(() => rmSync(path, { force: true }));
   const ballast = {
-    give() {
-      const left = size() - piece;
-      if (left <= -piece) return false;
-      return attempt(() => (left > 0 ? truncateSync(path, left) : rmSync(path)));
-    },
+    give: () =>
+      attempt(() => {
+        const left = size() - piece;
+        if (left > 0) truncateSync(path, left);
+        else rmSync(path);
+      }),
     giveAll,
   };
   try {

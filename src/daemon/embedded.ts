@@ -16,7 +16,6 @@ import { type Outlet, sendWithin } from "../serve/queue-limits.ts";
 import { embeddedChains } from "../store/open.ts";
 import { boot } from "./boot.ts";
 import { openInstallation } from "./installation.ts";
-import type { Engine } from "./engine.ts";
 import type { Stores } from "./stores.ts";
 import { readLines, type Streams } from "./stdio.ts";
 import { openLog } from "./own-log.ts";
@@ -65,7 +64,7 @@ export async function serveEmbedded(
       scope: null,
       send: (message, must) => sendWithin(outlet, message, must, engine),
     });
-    watch = watchKeys(engine, log);
+    watch = watchKeys(engine.stores.keyring, log);
     // A line that is too long is refused under its id, like any other message that is refused.
     const receive = (line: string): void => void connection.receive(line);
     const takers = { onLine: receive, onOverflow: receive };
@@ -90,12 +89,12 @@ export async function serveEmbedded(
 const keyWatch = 1_000;
 
 /** Another process may revoke a key or freeze everything without a word to this one, so this one looks. */
-function watchKeys({ stores }: Engine, log: Logger): Timer {
+export function watchKeys(keyring: Keyring, log: Logger): Timer {
   const look = () => {
     try {
-      stores.keyring.refresh();
+      keyring.refresh();
     } catch (error) {
-      log.warn("cannot tell whether keys were revoked", { cause: String(error) });
+      log.warn("cannot tell whether keys were revoked", { cause: String(error) }, "keys");
     }
   };
   return setInterval(look, keyWatch).unref();

@@ -140,12 +140,13 @@ class Housekeeper {
     }
   }
 
-  /** What is wrong with the index keeps no usage from being counted. */
+  /** What is wrong with the index keeps no usage from being counted, but where the disk failed: that ends the process. */
   async #rollUpChain(chain: string): Promise<void> {
     const upto = this.#reach(chain);
     try {
       await this.#rollUpTo(chain, upto, this.#rollups);
     } catch (error) {
+      if (error instanceof StoreUnsynced) throw error;
       await this.#rollUpTo(chain, upto, { ...this.#rollups, index: null });
       throw error;
     }

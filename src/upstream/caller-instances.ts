@@ -185,7 +185,7 @@ export class CallerInstances {
       slot.users.delete(id);
       if (slot.spec.session !== id) continue;
       this.subscriptions.drop(slot.spec.key);
-      void this.pool.stop(slot);
+      this.pool.desert(slot);
     }
   }
 
@@ -221,10 +221,13 @@ export class CallerInstances {
       ...this.#starter.linkHost(events, spec.declares),
       asker: (method: string) => this.#askerOf(slot, method),
     };
-    const start = (era: Era): Promise<Instance> => this.#starter.start(era, host);
-    slot.first = this.#firstOf(slot, slot.waiting.size > 0);
+    const start = (era: Era): Promise<Instance> => this.#starter.start(era, host, slot.deserted);
+    const first = (slot.first = this.#firstOf(slot));
     try {
-      return await this.#settled(slot, () => start(this.#starter.eraFor(spec.era)));
+      const instance = await start(this.#starter.eraFor(spec.era));
+      // From now on the call has a request of its own that questions can be about.
+      if ((await first?.settled(instance)) && slot.first === first) slot.first = null;
+      return instance;
     } catch (error) {
       // The server was replaced by one that speaks the newer era only.
       if (!this.#starter.doubtLegacy(error)) throw error;
@@ -232,48 +235,40 @@ export class CallerInstances {
     }
   }
 
-  /** An instance once its server has asked the client what it asks before the first call. */
-  async #settled(slot: Slot, open: () => Promise<Instance>): Promise<Instance> {
-    const { first } = slot;
-    try {
-      const instance = await open();
-      await first?.settled(instance);
-      return instance;
-    } finally {
-      // From now on the call has a request of its own that questions can be about.
-      if (first?.hears) slot.first = null;
-    }
+  /** What its server asks first in a session; null where the client has no roots. */
+  #firstOf(slot: Slot): FirstQuestions | null {
+    return hasRoots(slot.spec) ? new FirstQuestions(() => this.#firstAsker(slot)) : null;
   }
 
   /** By way of the session if that listens outside of calls, else of a call that waits for the instance. */
-  #firstOf({ spec, waiting }: Slot, byCall: boolean): FirstQuestions | null {
-    if (!hasRoots(spec)) return null;
+  #firstAsker({ spec, waiting }: Slot): AskClient | null {
     const client = this.#clientOf(spec);
-    if (client?.isThere) return new FirstQuestions(() => client.ask);
-    return new FirstQuestions(byCall ? () => waiting.values().next().value ?? null : null);
+    return client?.isThere ? client.ask : (waiting.values().next().value ?? null);
   }
 
-  /** The way to the client for a question of the server outside of any call; notes where none hears of the roots. */
+  /** The way to the client for a question of the server outside of any call. */
   #askerOf({ spec, first }: Slot, method: string): AskClient | null {
-    const heard = first?.hear();
-    if (heard) return heard;
-    const client = this.#clientOf(spec);
-    if (first && method === "roots/list" && !client?.isThere) first.unheard = true;
-    return client?.ask ?? null;
+    const heard = method === "roots/list" ? first?.hear() : null;
+    return heard ?? this.#clientOf(spec)?.ask ?? null;
   }
 
-  /** The server asks again, in a session that took the place of a lost one; where nobody listens, by way of a call. */
+  /** The server asks again, in a session that took the place of a lost one. */
   #asksAnew(slot: Slot): void {
     // While a call waits for what the server asks, that is heard whatever the session.
-    if (!slot.settling && !slot.first?.hears) slot.first = this.#firstOf(slot, false);
+    if (!slot.settling) slot.first = this.#firstOf(slot);
   }
 
   /** Resolves once the server has what it asks for first in its session; null where nothing is waited for. */
-  settling(slot: Slot, instance: Instance, { input }: Call): Promise<void> | null {
-    if (slot.first && !slot.settling) {
-      if (!slot.first.hears) slot.first = this.#firstOf(slot, input !== null);
-      slot.settling = this.#settled(slot, () => Promise.resolve(instance)).then(() => {
-        slot.first = slot.settling = null;
+  settling(slot: Slot, instance: Instance): Promise<void> | null {
+    // This call runs without what was asked for in vain: the server is not started anew for one after it.
+    if (slot.first?.unheard && !slot.settling) slot.first = null;
+    const { first } = slot;
+    if (first && !slot.settling) {
+      // By then the call is among those that wait.
+      const settled = Promise.resolve(instance).then((it) => first.settled(it));
+      slot.settling = settled.then(() => {
+        slot.settling = null;
+        if (!first.unheard) slot.first = null;
       });
     }
     return slot.settling;

@@ -141,7 +141,7 @@ export class Sender {
 
   /** Waits for what a session needs before the call: the client's roots, and the log level unless that is in vain. */
   #prepare(slot: Slot, instance: Instance, call: Call, deadline: number): Promise<void> | null {
-    const settling = this.#instances.settling(slot, instance, call);
+    const settling = this.#instances.settling(slot, instance);
     const level = this.#levelFor(slot, instance, call);
     const setting = level && this.#setLevel(slot, instance, level, deadline);
     const set = slot.levelLate ? null : setting;

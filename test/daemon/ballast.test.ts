@@ -1,5 +1,14 @@
 import { expect, test } from "bun:test";
-import { existsSync, mkdirSync, readFileSync, statSync, truncateSync, writeFileSync } from "node:fs";
+import {
+  existsSync,
+  mkdirSync,
+  readFileSync,
+  rmdirSync,
+  statSync,
+  symlinkSync,
+  truncateSync,
+  writeFileSync,
+} from "node:fs";
 import { join } from "node:path";
 import { gzipSync } from "node:zlib";
 import { layBallast } from "../../src/daemon/ballast.ts";
@@ -52,6 +61,10 @@ test("R23 a ballast that cannot be given up is none: whoever needs room goes on 
   expect(ballast.give()).toBe(false);
   expect(() => ballast.giveAll()).not.toThrow();
   expect(layBallast(at.dir).give()).toBe(false);
+  rmdirSync(at.path("ballast"));
+  // Not even its length can be read.
+  symlinkSync("ballast", at.path("ballast"));
+  expect(ballast.give()).toBe(false);
 });
 
 test.skipIf(!mayMount())("T04 no ballast is laid on a disk that is short of room (needs a tmpfs)", () => {

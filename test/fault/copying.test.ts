@@ -2,13 +2,15 @@ import { expect, setDefaultTimeout, test } from "bun:test";
 import { statfsSync, statSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { openState } from "../../src/store/open.ts";
-import { readUsage } from "../../src/store/sqlite/usage.ts";
+import { openUsageStore, readUsage } from "../../src/store/sqlite/usage.ts";
+import { openBroker, runCall, tempState } from "../support/audit.ts";
 import { everything, fake, Place } from "../support/daemon.ts";
-import { isRoot, noStrace, strace } from "../support/processes.ts";
+import { fullDisk } from "../support/full-disk.ts";
+import { isRoot, moduleAt, noStrace, strace } from "../support/processes.ts";
 import { mayMount, mountTmpfs } from "../support/tmpfs.ts";
 import { until } from "../support/until.ts";
 
-// The journals of the databases cannot be copied into them.
+// The journals of the databases cannot be copied into them, or what is made of the log cannot be synced.
 
 // Processes are started and ended throughout; on a busy machine that takes its time.
 setDefaultTimeout(30_000);
@@ -62,5 +64,32 @@ test.skipIf(!mayMount())(
     await until(() => statSync(path).size > 2 << 20, "mcpgw.db is copied", 10_000);
     const isCounted = () => (readUsage(path, {}).rows[0]?.calls ?? 0) > 0;
     await until(isCounted, "the calls are counted", 10_000);
+  },
+);
+
+test.skipIf(noStrace)(
+  "T05: where the index cannot be synced, the process is told to end, also where no usage can be counted either (needs strace)",
+  async () => {
+    using at = tempState();
+    await using opened = await openBroker(at);
+    await runCall(opened.broker);
+    const path = join(at.state, "mcpgw.db");
+    openUsageStore(path)[Symbol.dispose]();
+    using _full = fullDisk(path, "INSERT ON usage_mark");
+    const code = `
+      import { silent } from ${moduleAt("core/log.ts")};
+      import { HousekeeperClient } from ${moduleAt("daemon/housekeeper-client.ts")};
+      const url = new URL(${JSON.stringify(new URL("../../src/daemon/housekeeper.ts", import.meta.url).href)});
+      const home = { state: ${JSON.stringify(at.state)}, main: null };
+      const end = (reason) => { console.log(reason); process.exit(); };
+      const log = { ...silent, warn: (_, { cause }) => end("only told: " + cause) };
+      setInterval(() => {}, 1000);
+      new HousekeeperClient({ url, home, chain: "main", usage: true, log, fatal: end }).wake(2);`;
+    const failing = ["-e", "inject=fdatasync,fsync:error=EIO", "-e", "signal=none", "-o", "/dev/null"];
+    const child = Bun.spawn([strace, "-f", ...failing, process.execPath, "-e", code], {
+      stdout: "pipe",
+      stderr: "inherit",
+    });
+    expect(await child.stdout.text()).toMatch(/^(?!only told).*FSYNC/);
   },
 );

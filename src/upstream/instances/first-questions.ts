@@ -12,24 +12,21 @@ const graceMs = 100;
  * they are initialized; a call that is sent at once would run before they have them.
  */
 export class FirstQuestions {
-  readonly #asker: (() => AskClient | null) | null;
+  readonly #asker: () => AskClient | null;
   readonly #open = new Set<Promise<unknown>>();
   #asked = false;
-  /** Whether the server has asked, and no client listened. */
+  /** Whether no client listened when the server last asked. */
   unheard = false;
 
-  /** `asker`: the way to the client when the server asks; null where no client listens. */
-  constructor(asker: (() => AskClient | null) | null) {
+  /** `asker`: the present way to the client; null while none listens. */
+  constructor(asker: () => AskClient | null) {
     this.#asker = asker;
-  }
-
-  get hears(): boolean {
-    return this.#asker !== null && !this.unheard;
   }
 
   /** The server asks: the way to the client; null where none listens. */
   hear(): AskClient | null {
-    const ask = this.#asker?.() ?? null;
+    const ask = this.#asker();
+    this.unheard = !ask;
     return ask && this.#put(ask);
   }
 
@@ -46,9 +43,13 @@ export class FirstQuestions {
     };
   }
 
-  /** Resolves once the server has asked and has the answers, or has had its time for that; never throws. */
-  async settled({ link, peer }: Instance): Promise<void> {
-    if (!this.hears || peer.era !== "legacy") return;
+  /**
+   * Resolves once the server has asked and has the answers, or has had its time for that; to false where no client
+   * listens. Never throws.
+   */
+  async settled({ link, peer }: Instance): Promise<boolean> {
+    if (peer.era !== "legacy") return true;
+    if (!this.#asker()) return false;
     const timeout = Math.min(mostMs, link.host.timeout() / 2);
     const roundTrip = () => query(link, { method: "ping", peer, timeout });
     const over = AbortSignal.timeout(timeout);
@@ -64,5 +65,6 @@ export class FirstQuestions {
     };
     const settling = settle().catch(() => {});
     await within(settling, timeout, null, () => {});
+    return !this.unheard;
   }
 }

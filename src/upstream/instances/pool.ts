@@ -1,5 +1,5 @@
 import { Busy } from "../../core/busy.ts";
-import { onAbort } from "../../core/cancel.ts";
+import { Cancel, onAbort } from "../../core/cancel.ts";
 import type { Clock } from "../../core/clock.ts";
 import type { LogLevel } from "../../core/inbound.ts";
 import type { Down } from "../../core/upstream.ts";
@@ -17,6 +17,8 @@ export type Slot = {
   /** Aborts when the owner loses its rights, which ends the instance. */
   readonly until: AbortSignal | null;
   readonly starting: Promise<Instance>;
+  /** Ends when all whom it serves have left: from then on nobody waits for its start. */
+  readonly deserted: Cancel;
   instance: Instance | null;
   /** Calls in flight, and callers that follow tasks: the instance is kept while there are any. */
   uses: number;
@@ -139,6 +141,7 @@ export class Pool {
       spec,
       until,
       starting: Promise.resolve(turn?.promise).then(() => this.#host.start(slot)),
+      deserted: new Cancel(),
       instance: null,
       uses: 0,
       users: new Set(),
@@ -154,7 +157,7 @@ export class Pool {
     this.#slots.set(key, slot);
     if (turn) this.#waiting.set(slot, turn);
     // When the owner's key is revoked, the instance that was started for it is stopped.
-    const unwatch = until && onAbort(until, () => void this.stop(slot));
+    const unwatch = until && onAbort(until, () => this.desert(slot));
     void this.#follow(slot).finally(() => unwatch?.());
     return slot;
   }
@@ -282,6 +285,12 @@ export class Pool {
   async stop(slot: Slot): Promise<void> {
     this.#forget(slot);
     await this.#leaving.get(slot);
+  }
+
+  /** Stops an instance, in its handshake too, since all whom it serves have left. */
+  desert(slot: Slot): void {
+    void this.stop(slot);
+    slot.deserted.abort();
   }
 
   async close(): Promise<void> {

@@ -1,3 +1,4 @@
+import { type AbortSignalLike, onAbort } from "../../core/cancel.ts";
 import type { Era } from "../../core/inbound.ts";
 import type { RememberedEras } from "../../core/store.ts";
 import { faults, NoRevision, reasonOf } from "../faults.ts";
@@ -124,11 +125,19 @@ export class Starter {
     };
   }
 
-  /** Opens an instance for callers; modern HTTP needs no handshake, since every request is complete in itself. */
-  async start(era: Era, host: LinkHost): Promise<Instance> {
+  /**
+   * Opens an instance for callers; modern HTTP needs no handshake, since every request is complete in itself. Gives it
+   * up in the handshake once these have left.
+   */
+  async start(era: Era, host: LinkHost, left?: AbortSignalLike): Promise<Instance> {
     const link = this.#open(host, this.spoken.sse ? "sse" : "usual");
-    const silent = era === "modern" && factsOf(this.#terms.options).perRequest;
-    return { link, peer: silent ? ungreeted : await greetAgain(link, era, this.#startMs) };
+    if (era === "modern" && factsOf(this.#terms.options).perRequest) return { link, peer: ungreeted };
+    const unwatch = left && onAbort(left, () => void link.close());
+    try {
+      return { link, peer: await greetAgain(link, era, this.#startMs) };
+    } finally {
+      unwatch?.();
+    }
   }
 
   /**

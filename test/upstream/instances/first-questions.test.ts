@@ -144,24 +144,25 @@ function serveAsking() {
   const answers = () => server.seen.filter(({ message }) => message.id === "r");
   const ask = async (method: string): Promise<void> => {
     await until(() => streams.length === 2, "the streams of the gateway's own session and the caller's");
+    const before = answers().length;
     for (const stream of streams) stream.enqueue(event({ jsonrpc: "2.0", id: "r", method, params: {} }));
-    await until(() => answers().length === 2, "the answers");
+    await until(() => answers().length === before + 2, "the answers");
   };
   return Object.assign(server, { ask });
 }
 
-const noReason: [what: string, method: string, listensSince: boolean][] = [
-  ["has heard the question since it began to listen", "roots/list", true],
-  ["was asked for something else", "sampling/createMessage", false],
+const noReason: [what: string, method: string, listening: boolean[]][] = [
+  ["has heard the question since it began to listen", "roots/list", [true]],
+  ["has heard it when it was asked again", "roots/list", [false, true]],
+  ["was asked for something else", "sampling/createMessage", [false]],
 ];
-test.each(noReason)("nor is one whose client %s", async (_what, method, listensSince) => {
+test.each(noReason)("nor is one whose client %s", async (_what, method, listening) => {
   using server = serveAsking();
   let listens = false;
   const options = { askSession: rootsOf, listens: () => listens };
   await using set = await listed([http("a", server.url, { protocol: "legacy" })], options);
   await set.subscribe(callTo("x", {}, own), resourceRoute("a", "test://a"), () => {});
-  listens = listensSince;
-  await server.ask(method);
+  for (listens of listening) await server.ask(method);
   const input = async (): Promise<ClientAnswer> => ({ kind: "result", text: '{"roots":[]}' });
   await set.ask("a", "t", {}, { ...own, input });
   expect([server.opened(), set.status()[0]?.instances]).toEqual([2, 1]);
@@ -239,8 +240,11 @@ function serveRooted(status = 404) {
     held.set(method, promise);
     return resolve;
   };
-  return Object.assign(server, { forget, sessions, hold, loseAll: () => (losesAll = true) });
+  const answers = () => server.seen.filter(({ message }) => message.id === "r");
+  return Object.assign(server, { forget, sessions, hold, answers, loseAll: () => (losesAll = true) });
 }
+
+const input = async (): Promise<ClientAnswer> => ({ kind: "result", text: '{"roots":[{"uri":"file:///s1"}]}' });
 
 const losses = [...unheard, ["that listens", own] as [string, AskOptions]].flatMap(([client, more]) =>
   ([true, false] as const).map((silently) => [client, silently, more] as const),
@@ -254,7 +258,6 @@ test.each(losses)(
     const nobody = (): Promise<never> => Promise.reject(new Error("nobody listens"));
     await using set = upstreams([options], { askSession: listens ? rootsOf : nobody, listens });
     await set.settled();
-    const input = async (): Promise<ClientAnswer> => ({ kind: "result", text: '{"roots":[{"uri":"file:///s1"}]}' });
     const ask = async (): Promise<unknown> => jsonOf(await set.ask("a", "t", {}, { ...more, input })).roots;
     const roots = { roots: [{ uri: "file:///s1" }] };
     expect(await ask()).toEqual(roots);
@@ -302,7 +305,6 @@ test("R111 FIELD T45: an instance that is subscribed to is kept with its new ses
 test("R111 FIELD T45: nor does a call run without the roots in one that nobody heard open", async () => {
   using server = serveRooted();
   await using set = await listed([http("a", server.url, { protocol: "legacy" })]);
-  const input = async (): Promise<ClientAnswer> => ({ kind: "result", text: '{"roots":[{"uri":"file:///s1"}]}' });
   const ask = async () => jsonOf(await set.ask("a", "t", {}, { ...own, input })).roots;
   const roots = await ask();
   expect(roots).toMatchObject({ roots: [{}] });
@@ -318,7 +320,6 @@ test("R111 FIELD T45: nor without the roots after a call that may have run in th
   // With this status a tool could have said it.
   using server = serveRooted(500);
   await using set = await listed([http("a", server.url, { protocol: "legacy" })]);
-  const input = async (): Promise<ClientAnswer> => ({ kind: "result", text: `{"roots":[{"uri":"file:///s1"}]}` });
   const ask = () => set.ask("a", "t", {}, { ...own, input });
   const { roots } = jsonOf(await ask());
   expect(roots).toMatchObject({ roots: [{}] });
@@ -344,24 +345,33 @@ test("R111 FIELD T45: a server that loses every session is not asked for ever fo
 
 const over = async (): Promise<ClientAnswer> => ({ kind: "error", text: '{"code":-32603,"message":"It is over."}' });
 
-test("nor do the roots of a new session hang on the call that found the old one lost", async () => {
-  using server = serveRooted();
-  await using set = await listed([http("a", server.url, { protocol: "legacy" })], { listens: false });
-  const input = async (): Promise<ClientAnswer> => ({ kind: "result", text: '{"roots":[{"uri":"file:///s1"}]}' });
-  const ask = async (): Promise<unknown> => jsonOf(await set.ask("a", "t", {}, { ...own, input })).roots;
-  const roots = await ask();
-  server.forget(true);
-  const open = server.hold("GET");
-  const streams = server.gets().length;
-  const controller = new AbortController();
-  const first = rejectionOf(set.ask("a", "t", {}, { ...own, controller, input: over }));
-  await until(() => server.gets().length > streams, "the stream of the new session");
-  const second = ask();
-  controller.abort();
-  await first;
-  open();
-  expect(await second).toEqual(roots);
-});
+test.each([
+  ["while it waits", true],
+  ["once it has ended", false],
+] as const)(
+  "nor do the roots of a new session hang on the call that found the old one lost: the next comes %s",
+  async (_when, meanwhile) => {
+    using server = serveRooted();
+    await using set = await listed([http("a", server.url, { protocol: "legacy" })], { listens: false });
+    const ask = async (): Promise<unknown> => jsonOf(await set.ask("a", "t", {}, { ...own, input })).roots;
+    const roots = await ask();
+    server.forget(true);
+    const open = server.hold("GET");
+    const before = { gets: server.gets().length, pings: server.of("ping").length, answers: server.answers().length };
+    const controller = new AbortController();
+    const first = rejectionOf(set.ask("a", "t", {}, { ...own, controller, input: over }));
+    await until(() => server.gets().length > before.gets, "the stream of the new session");
+    const second = meanwhile ? ask() : null;
+    controller.abort();
+    await first;
+    open();
+    if (!second) {
+      await until(() => server.answers().length > before.answers, "the answer to its question");
+      await until(() => server.of("ping").length > before.pings, "the end of the wait for it");
+    }
+    expect(await (second ?? ask())).toEqual(roots);
+  },
+);
 
 test.each([
   ["while it starts", true],
@@ -373,19 +383,14 @@ test.each([
     await using set = await listed([http("a", server.url, { protocol: "legacy" })], { listens: false });
     const begin = server.hold("initialize");
     const controller = new AbortController();
-    const over = async (): Promise<ClientAnswer> => ({
-      kind: "error",
-      text: '{"code":-32603,"message":"It is over."}',
-    });
     const first = rejectionOf(set.ask("a", "t", {}, { ...own, controller, input: over }));
     await until(() => server.of("initialize").length === 2, "the handshake");
     controller.abort();
     await first;
-    const input = async (): Promise<ClientAnswer> => ({ kind: "result", text: '{"roots":[{"uri":"file:///s1"}]}' });
     const ask = async (): Promise<unknown> => jsonOf(await set.ask("a", "t", {}, { ...own, input })).roots;
     const second = meanwhile ? ask() : null;
     begin();
-    if (!second) await until(() => server.seen.some(({ message }) => message.id === "r"), "the answer to its question");
+    if (!second) await until(() => server.answers().length > 0, "the answer to its question");
     expect(await (second ?? ask())).toEqual({ roots: [{ uri: "file:///s1" }] });
   },
 );

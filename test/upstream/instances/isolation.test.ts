@@ -174,14 +174,16 @@ test("several calls of one caller: a question that may be about any of them is a
 });
 
 test("what a server says of no call reaches all sessions of a principal that share its instance", async () => {
-  await using set = upstreams([fake("a", [], { isolation: "per-principal", timeout: "3s" })]);
+  await using set = upstreams([fake("a", [], { isolation: "per-principal" })]);
   const seen: string[] = [];
   const from = (session: string) => ({ session, emit: (text: string) => void seen.push(`${session} ${text}`) });
-  const hung = rejectionOf(set.ask("a", "hang", {}, from("s1")));
+  const controller = new AbortController();
+  const hung = rejectionOf(set.ask("a", "hang", {}, { ...from("s1"), controller }));
   await until(() => set.status()[0]?.inFlight === 1, "the first call");
   await set.ask("a", "log", { levels: ["error"] }, from("s2"));
   expect(set.status()[0]?.instances).toBe(1);
   expect(seen.map((text) => text.slice(0, 2)).toSorted()).toEqual(["s1", "s2"]);
+  controller.abort();
   await hung;
 });
 

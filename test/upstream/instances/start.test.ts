@@ -29,6 +29,30 @@ test("a call whose process ends in its handshake did not run", async () => {
   expect(failure.message).toContain("exited with code 1");
 });
 
+type Leave = (set: Awaited<ReturnType<typeof listed>>, who: ReturnType<typeof principal>) => void;
+const departures: [how: string, leave: Leave][] = [
+  ["its key is revoked", (_, who) => who.revoke()],
+  ["its session ends", (set) => set.endSession("s1")],
+];
+
+test.each(departures)(
+  "T42: a process that is silent in its handshake ends with its caller: %s",
+  async (_how, leave) => {
+    using at = new TempDir();
+    const script = 'if mkdir "$0"; then exec "$@"; else exec cat > /dev/null; fi';
+    const args = ["-c", script, at.path("started"), process.execPath, ...fakeArgs()];
+    const isolation = "per-session";
+    const options = stdioOptions.parse({ id: "a", command: "sh", args, protocol: "legacy", isolation });
+    await using set = await listed([options], { tuning: { start: 600_000 } });
+    const who = principal("alice");
+    const asked = rejectionOf(set.ask("a", "echo", {}, { who, session: "s1" }));
+    await until(() => set.status()[0]?.instances === 1, "the start");
+    leave(set, who);
+    await until(() => set.status()[0]?.instances === 0, "the end of the process");
+    expectUnsent(await asked);
+  },
+);
+
 const bad: [what: string, answer: (id: unknown) => Response][] = [
   ["HTTP 500", (id) => refusal(id, -32603, "broken", 500)],
   ["a stream that ends", () => events()],
