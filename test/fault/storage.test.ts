@@ -1,6 +1,6 @@
 import { Database } from "bun:sqlite";
 import { expect, setDefaultTimeout, test } from "bun:test";
-import { existsSync, mkdirSync, rmSync, truncateSync, writeFileSync } from "node:fs";
+import { mkdirSync, rmSync, truncateSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { type Daemon, everything, fake, Place, start, strongKey } from "../support/daemon.ts";
 import { isRoot, noStrace, strace } from "../support/processes.ts";
@@ -367,20 +367,3 @@ test.each([
     expect([ran.code, ran.stderr]).toEqual([1, expect.stringContaining(file)]);
   }
 });
-
-test.skipIf(!mayMount())(
-  "R26 an export that the disk takes only a part of fails, and is not left there (needs a tmpfs)",
-  async () => {
-    using disk = mountTmpfs("80k");
-    await using daemon = await start(config);
-    const { place } = daemon;
-    const sent = await daemon.call("fake__echo", { filler: "x".repeat(50_000) }, await place.key("alice"));
-    expect(sent.status).toBe(200);
-    const until = new Date().toISOString();
-    const out = join(disk?.dir ?? "", "log.jsonl");
-    // Half of it is the last line, the result.
-    const ran = await place.cli(["audit", "export", "--payloads", "--until", until, "--out", out]);
-    expect(ran).toMatchObject({ code: 1, stdout: "", stderr: expect.stringContaining(`${out}: ENOSPC`) });
-    expect(existsSync(out)).toBe(false);
-  },
-);
