@@ -152,7 +152,7 @@ test("T20: no text makes it throw", () => {
   );
 });
 
-test("R46: what waits of a server's question keeps no more of it in memory", () => {
+test("what waits of a server's question keeps no more of it in memory", () => {
   const heap = (): number => (Bun.gc(true), heapStats().heapSize);
   const padding = Buffer.alloc(2 ** 20, "x").toString();
   const before = heap();
